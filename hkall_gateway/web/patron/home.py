@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from flask import Blueprint, Response, render_template
 
 from hkall_gateway.circulation import titles
-from hkall_gateway.circulation.command import Context
-from hkall_gateway.circulation.results import Refused
 from hkall_gateway.rules.published_rules import PUBLISHED, PUBLISHED_ZH
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vendor_words.languages import CHINESE
@@ -93,20 +90,12 @@ def chapters() -> list[tuple[str, list[str]]]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Front:
-    """The facts of the page: the number of libraries, and why requests are suspended."""
-
-    libraries: int
-    suspended: Refused | None
-
-
 @PAGES.get("/")
 def page() -> Response:
     """The page; what it says of days and renewals is the policy's."""
-    found = consult(_front)
+    libraries, suspended = consult(lambda context: (titles.libraries(context), titles.suspension(context)))
     short = in_short(services().library().policy)
-    words = render_template("patron/home.html", libraries=found.libraries, short=short, suspended=notice(found.suspended))
+    words = render_template("patron/home.html", libraries=libraries, short=short, suspended=notice(suspended))
     return kept(Response(words), A_MINUTE)
 
 
@@ -115,7 +104,3 @@ def in_short(policy: Policy) -> dict[str, int]:
     days = [category.loan_days for category in policy.categories]
     numbers = (policy.pickup.days, min(days, default=0), max(days, default=0), policy.renewal.max_count)
     return dict(zip(("pickup_days", "shortest", "longest", "renewals"), numbers, strict=True))
-
-
-def _front(context: Context) -> Front:
-    return Front(titles.libraries(context), titles.suspension(context))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote, urlencode
@@ -154,31 +154,19 @@ class Asked:
         return "/search?" + urlencode({name: value for name, value in said.items() if usual.get(name) != value})
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The titles, or why the query is refused (None: nothing was typed); and why requests are suspended.
-
-    `names` are the names of the libraries with an available copy, by agency.
-    """
-
-    found: FoundTitles | BadQuery | None
-    suspended: Refused | None
-    names: Mapping[str, str] = field(default_factory=dict)
-
-
 @PAGES.get("/search")
 def results() -> Response:
     """A page of results; without words the form alone."""
     asked = asked_for(request.args)
-    answer = consult(_answer, asked)
-    bad = answer.found if isinstance(answer.found, BadQuery) else None
+    found, suspended, names = consult(_answer, asked)
+    bad = found if isinstance(found, BadQuery) else None
     words = render_template(
         "patron/search.html",
         asked=asked,
-        found=None if bad else answer.found,
+        found=None if bad else found,
         bad=gettext(BAD[bad]).format(longest=LONGEST, words=MOST_WORDS) if bad else "",
-        suspended=notice(answer.suspended),
-        names=answer.names,
+        suspended=notice(suspended),
+        names=names,
         fields=FIELDS,
         own=services().library().agency,
         most=MOST,
@@ -199,10 +187,11 @@ def asked_for(said: Mapping[str, str]) -> Asked:
     )
 
 
-def _answer(context: Context, asked: Asked) -> Answer:
+def _answer(context: Context, asked: Asked) -> tuple[FoundTitles | BadQuery | None, Refused | None, dict[str, str]]:
+    """Return the titles, None if nothing was typed; why requests are suspended; the names of the libraries with a copy."""
     if not asked.words:
-        return Answer(None, titles.suspension(context))
+        return None, titles.suspension(context), {}
     found = titles.search_titles(context, asked.words, asked.field, available=asked.available, page=asked.page)
     agencies = set() if isinstance(found, BadQuery) else {agency for one in found.titles for agency in one.agencies}
     names = {agency: partner.name for agency, partner in context.unit.partners(agencies).items()}
-    return Answer(found, titles.suspension(context), names)
+    return found, titles.suspension(context), names

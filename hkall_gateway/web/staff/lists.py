@@ -179,16 +179,6 @@ ROWS_OF_A_FILE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A page of a list, with the partners and the materials that the filter offers."""
-
-    page: ListPage
-    partners: tuple[str, ...]
-    places: tuple[str, ...]
-    materials: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class View:
     """The list that an address names: its kind, its filter, its order and its beginning."""
 
@@ -227,13 +217,12 @@ def first() -> Answer:
 def work_list(name: str) -> str:
     """A page of a list."""
     view = view_of(name)
-    found = consult(_shown, view)
-    offered = {"partner": found.partners, "pickup": found.places, "material": found.materials}
-    filters = {field: [(value, value) for value in values] for field, values in offered.items()}
+    found, offered = consult(_shown, view)
+    filters = {field: [(value, value) for value in sorted(filter(None, values))] for field, values in offered.items()}
     return render_template(
         "staff/list.html",
         view=view,
-        found=found,
+        page=found,
         title=LIST_NAMES[view.name],
         groups=LISTS,
         shown=SHOWN[view.name],
@@ -266,17 +255,15 @@ def view_of(name: str) -> View:
     return View(ListName(name), only, PageOrder(key, bool(said.get("reverse")), said.get("after", ""), ROWS))
 
 
-def _shown(context: Context, view: View) -> Shown:
-    page = console.work_list(context, view.name, staff_role(), view.order, view.only)
+def _shown(context: Context, view: View) -> tuple[ListPage, dict[str, set[str]]]:
+    """Return a page of a list, and the values that each field of its filter offers."""
+    page, only = console.work_list(context, view.name, staff_role(), view.order, view.only), view.only
     rows = [row.request for row in page.rows]
-    partners = {*context.unit.circuits.used(), *(row.partner for row in rows), view.only.partner}
-    places = {*context.library.pickup_locations, *(row.pickup_location for row in rows), view.only.pickup}
-    materials = {*context.library.policy.materials, *(row.material for row in page.rows), view.only.material}
-    return Shown(page, _offered(partners), _offered(places), _offered(materials))
-
-
-def _offered(values: set[str]) -> tuple[str, ...]:
-    return tuple(sorted(filter(None, values)))
+    return page, {
+        "partner": {*context.unit.circuits.used(), *(row.partner for row in rows), only.partner},
+        "pickup": {*context.library.pickup_locations, *(row.pickup_location for row in rows), only.pickup},
+        "material": {*context.library.policy.materials, *(row.material for row in page.rows), only.material},
+    }
 
 
 def _all_rows(view: View) -> Iterator[ListRow]:

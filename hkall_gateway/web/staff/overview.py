@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from types import MappingProxyType
@@ -13,13 +13,12 @@ from flask import Blueprint, render_template
 
 from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.staff.partner_lines import PartnerLine, partner_lines
-from hkall_gateway.db import bind, instances, rounds
+from hkall_gateway.db import instances, rounds
+from hkall_gateway.db.instances import TerminalActivity
 from hkall_gateway.db.queries import work_lists
 from hkall_gateway.db.queries.work_lists import ListName, Moment
-from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.circuit import UP, CircuitState
+from hkall_gateway.rules.circuit import UP
 from hkall_gateway.rules.dates import EVERY, LOOK_S, civil, start_of
-from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import OutboxState, StaffRole
 from hkall_gateway.web.i18n import N_, library_name
 from hkall_gateway.web.labels import LISTS, POSITIONS, ROUNDS
@@ -32,33 +31,6 @@ TERMINALS = Blueprint("terminals", __name__)
 """A Blueprint for each, since each has an entry in the menu."""
 
 
-@dataclass(frozen=True, slots=True)
-class NamedCount:
-    """A number with the name of what is counted: a list, or a position."""
-
-    name: str
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class LateRound:
-    """A round that is due for longer than it may be."""
-
-    name: str
-    due: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Dashboard:
-    """All that the page shows, read in one transaction. `dead` messages were given up; a person must settle them."""
-
-    lists: Mapping[ListName, int]
-    down: tuple[CircuitState, ...]
-    late: tuple[LateRound, ...]
-    dead: int
-    today: tuple[NamedCount, ...]
-
-
 LOOK: Final = frozenset({ListName.EXPIRED, ListName.OVERDUE, ListName.STUCK, ListName.FLAGGED})
 """Lists that ask for somebody's attention as soon as they are not empty."""
 
@@ -67,52 +39,44 @@ LOOK: Final = frozenset({ListName.EXPIRED, ListName.OVERDUE, ListName.STUCK, Lis
 @needs(StaffRole.VIEWER)
 def dashboard() -> str:
     """The page; the script reads it again every quarter of a minute."""
-    found = services().bridge.read(bind(overview, services().library().policy, services().now()))
     words = {"groups": LISTS, "positions": POSITIONS, "rounds": ROUNDS, "look": LOOK}
-    settles = may(StaffRole.SUPERVISOR)
+    settles, found = may(StaffRole.SUPERVISOR), consult(_overview)
     return render_template("staff/dashboard.html", found=found, now=services().now(), settles=settles, **words)
 
 
-def overview(unit: Unit, policy: Policy, now: datetime) -> Dashboard:
-    """Read all that the page shows. Every query is bounded by the open requests or by an index."""
-    numbers = work_lists.counts(unit, Moment(now, policy.waits))
+def _overview(context: Context) -> dict[str, object]:
+    """Read all that the page shows, in one transaction. Every query is bounded by the open requests or by an index."""
+    unit, now = context.unit, context.now
     links = [unit.circuits.one(agency) for agency in unit.circuits.used()]
-    down = tuple(link for link in links if link.state != UP or link.fault)
-    today = work_lists.moved(unit, start_of(civil(now)))
-    moved = tuple(NamedCount(position, today[position]) for position in POSITIONS if position in today)
-    known = {job.name: job for job in rounds.jobs(unit)}
-    jobs = [job for name in EVERY if (job := known.get(name)) and job.lag_s(now) > 2 * LOOK_S]
-    late = tuple(LateRound(job.name, job.next_run) for job in jobs)
-    dead = sum(count for _who, state, count, _oldest in unit.outbox.depths() if state is OutboxState.DEAD)
-    return Dashboard(numbers, down, late, dead, moved)
+    moved = work_lists.moved(unit, start_of(civil(now)))
+    jobs = {job.name: job for job in rounds.jobs(unit)}
+    return {
+        "lists": work_lists.counts(unit, Moment(now, context.library.policy.waits)),
+        "down": [link for link in links if link.state != UP or link.fault],
+        "late": [job for name in EVERY if (job := jobs.get(name)) and job.lag_s(now) > 2 * LOOK_S],
+        "dead": sum(count for _who, state, count, _oldest in unit.outbox.depths() if state is OutboxState.DEAD),
+        "today": [(position, moved[position]) for position in POSITIONS if position in moved],
+    }
 
 
 MOST: Final = 200
 """Partners of the directory that are shown beside those with messages."""
 
 
-@dataclass(frozen=True, slots=True)
-class Partners:
-    """The rows of the page, and the names of the libraries by agency."""
-
-    rows: tuple[PartnerLine, ...]
-    names: Mapping[str, str]
-
-
 @PARTNERS.get("/staff/partners")
 @needs(StaffRole.VIEWER)
 def partners() -> str:
     """The page; the script reads it again every quarter of a minute."""
-    found = consult(partners_of)
-    return render_template("staff/partners.html", found=found, up=UP)
+    rows, names = consult(_partners)
+    return render_template("staff/partners.html", rows=rows, names=names, up=UP)
 
 
-def partners_of(context: Context) -> Partners:
-    """Return the partners that were ever sent a message, and the first of the directory, by agency."""
+def _partners(context: Context) -> tuple[tuple[PartnerLine, ...], dict[str, str]]:
+    """Return the partners that were ever sent a message and the first of the directory, by agency, and their names."""
     unit = context.unit
     agencies = sorted({*unit.circuits.used(), *unit.circuits.listed(MOST)})
     names = {agency: library_name(agency, partner.name) for agency, partner in unit.partners(agencies).items()}
-    return Partners(partner_lines(unit, context.now, agencies), names)
+    return partner_lines(unit, context.now, agencies), names
 
 
 # fmt: off
@@ -154,56 +118,25 @@ ROLES: Final[Mapping[str, str]] = MappingProxyType({
 # fmt: on
 
 
-@dataclass(frozen=True, slots=True)
-class TerminalState:
-    """One terminal at all gateways that run. `login` is "" for unknown names."""
-
-    login: str
-    role: str
-    location: str
-    connections: int
-    last_code: str
-    last_at: datetime | None
-    refused: int
-    refused_why: str
-    refused_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Terminals:
-    """The rows of the page; `seen_at` is the oldest of the reports they are made of, None if no gateway runs."""
-
-    rows: tuple[TerminalState, ...]
-    seen_at: datetime | None
-
-
 @TERMINALS.get("/staff/terminals")
 @needs(StaffRole.VIEWER)
 def terminals() -> str:
     """The page; the script reads it again every quarter of a minute, as often as gateways report."""
-    found = consult(terminals_of)
-    return render_template("staff/terminals.html", found=found, messages=MESSAGES, refusals=REFUSALS, roles=ROLES)
+    rows, seen_at = consult(_terminals)
+    words = {"messages": MESSAGES, "refusals": REFUSALS, "roles": ROLES}
+    return render_template("staff/terminals.html", rows=rows, seen_at=seen_at, **words)
 
 
-def terminals_of(context: Context) -> Terminals:
-    """Return the terminals as the gateways that run have reported them."""
+def _terminals(context: Context) -> tuple[list[TerminalActivity], datetime | None]:
+    """Return the terminals at all gateways that run, and the oldest of the gateways' reports; None if no gateway runs."""
     up = {one.name for one in instances.everyone(context.unit) if one.state(context.now) == "up"}
     told = [row for row in instances.terminals(context.unit) if row.instance in up]
     found = []
-    for login, group in groupby(told, key=lambda row: row.login):
-        rows = list(group)  # what the gateways say of one terminal; its last message and refusal are the latest of all
+    for _, group in groupby(told, key=lambda row: row.login):
+        rows = list(group)  # the last message and the last refusal are the latest of all gateways
         heard = max(rows, key=lambda row: row.last_at.timestamp() if row.last_at else 0.0)
         refused = max(rows, key=lambda row: row.refused_at.timestamp() if row.refused_at else 0.0)
-        state = TerminalState(
-            login=login,
-            role=rows[0].role,
-            location=rows[0].location,
-            connections=sum(row.connections for row in rows),
-            last_code=heard.last_code,
-            last_at=heard.last_at,
-            refused=sum(row.refused for row in rows),
-            refused_why=refused.refused_why,
-            refused_at=refused.refused_at,
-        )
-        found.append(state)
-    return Terminals(tuple(found), min((row.seen_at for row in told), default=None))
+        one = replace(rows[0], last_code=heard.last_code, last_at=heard.last_at, refused=sum(row.refused for row in rows))
+        one = replace(one, refused_why=refused.refused_why, refused_at=refused.refused_at)
+        found.append(replace(one, connections=sum(row.connections for row in rows)))
+    return found, min((row.seen_at for row in told), default=None)

@@ -73,7 +73,8 @@ def scan() -> str:
 @needs(StaffRole.CLERK)
 def scanned() -> Response | str:
     """Takes one scan. The card of the last scan stays in use, until it is scanned again or put aside."""
-    text, card, kind = _typed("barcode"), _typed("card"), _kind()
+    text, card, word = _typed("barcode"), _typed("card"), _typed("kind")
+    kind = ScanKind(word) if word in set(ScanKind) else None
     if not text:  # what is scanned into the field of the card is a card
         text, card, kind = card, "", ScanKind.CARD
     if not text or "done" in request.form:
@@ -81,7 +82,10 @@ def scanned() -> Response | str:
     answer, borrowing = _ask(text, card, kind)
     made = Answered(text, answer, Borrowing() if "once" in request.form else borrowing)
     try:
-        number = _store(made)
+        parts = {"text": made.text, "answer": asdict(made.answer), **asdict(made.borrowing)}
+        stored, token = json.dumps(parts, ensure_ascii=False, separators=(",", ":")), _session()
+        add = bind(web_sessions.add, token, stored, services().now())
+        number = services().bridge.write(add, LockSet(document=("web_scans", token)))
     except Unavailable:  # it may be done: its answer is shown all the same
         return _page(made, [])
     return redirect(url_for("scan.scan", scan=number), 303)
@@ -101,23 +105,17 @@ def _ask(text: str, card: str, kind: ScanKind | None) -> tuple[Answer, Borrowing
     asked = Scan(actor("scan"), text, card, _typed("agency"), kind, _place())
     found = services().bridge.ask(scan_station.scan(services().circulation, asked))
     if isinstance(found, CardScanned):
-        return _card(found, card)
+        over, barred = found.card == card, found.patron is not None and found.patron.refusal is not None
+        name = library_name(found.partner.agency) if found.partner else name_of(found.patron)
+        return of_card(found, over=over), Borrowing() if over or barred else Borrowing(found.card, name)
     if isinstance(found, Refused):
         found = CopyScanned(text, Refused(Reason.TRY_AGAIN))
     partner = library_name(services().bridge.read(bind(_partner_of, card))) if card else ""
     if isinstance(found, CardOrCopy):
-        return of_either(found), Borrowing(card, partner or _known_name(card))
-    name = partner or (name_of(found.patron) if card else "")
-    return of_copy(found, _card_of, _place()), Borrowing(card, name)
-
-
-def _card(found: CardScanned, in_use: str) -> tuple[Answer, Borrowing]:
-    over = found.card == in_use
-    answer = of_card(found, over=over)
-    barred = found.patron is not None and found.patron.refusal is not None
-    if over or barred:
-        return answer, Borrowing()
-    return answer, Borrowing(found.card, library_name(found.partner.agency) if found.partner else name_of(found.patron))
+        known = (row.borrowing.name for row in _answers() if card and row.borrowing.card == card)
+        return of_either(found), Borrowing(card, partner or next(known, ""))
+    answer = of_copy(found, lambda agency: services().bridge.read(bind(_institutional_card, agency)), _place())
+    return answer, Borrowing(card, partner or (name_of(found.patron) if card else ""))
 
 
 def _page(newest: Answered | None, earlier: list[Answered]) -> str:
@@ -127,29 +125,15 @@ def _page(newest: Answered | None, earlier: list[Answered]) -> str:
     return render_template("staff/scan.html", newest=newest, answer=answer, borrowing=borrowing, lines=earlier, **station)
 
 
-# ---- the answers of a session
-
-
 def _answers() -> list[Answered]:
     """Return the session's scans, newest first."""
     return [_stored(row) for row in services().bridge.read(bind(web_sessions.of, _session()))]
-
-
-def _known_name(card: str) -> str:
-    return next((row.borrowing.name for row in _answers() if row.borrowing.card == card), "") if card else ""
 
 
 def _session() -> str:
     found = staff()
     assert found is not None, "a page behind `needs`"
     return found.token_hash
-
-
-def _store(made: Answered) -> int:
-    parts = {"text": made.text, "answer": asdict(made.answer), **asdict(made.borrowing)}
-    text, token = json.dumps(parts, ensure_ascii=False, separators=(",", ":")), _session()
-    locks = LockSet(document=("web_scans", token))
-    return services().bridge.write(bind(web_sessions.add, token, text, services().now()), locks)
 
 
 def _stored(row: WebScan) -> Answered:
@@ -161,26 +145,14 @@ def _stored(row: WebScan) -> Answered:
     return Answered(parts["text"], Answer(**answer), Borrowing(parts["card"], parts["name"]), row.number, row.at)
 
 
-# ---- what was typed
-
-
 def _typed(name: str) -> str:
     return request.form.get(name, "").strip()[:LONGEST]
-
-
-def _kind() -> ScanKind | None:
-    word = _typed("kind")
-    return ScanKind(word) if word in set(ScanKind) else None
 
 
 def _place() -> str:
     """Return where this station stands, "" if that was not chosen, or has been given up since."""
     kept = request.cookies.get(PLACE, "")
     return kept if kept in services().library().pickup_locations else ""
-
-
-def _card_of(agency: str) -> str:
-    return services().bridge.read(bind(_institutional_card, agency))
 
 
 def _institutional_card(unit: Unit, agency: str) -> str:

@@ -56,9 +56,16 @@ def of_card(scanned: CardScanned, *, over: bool) -> Answer:
         return Answer(OK, gettext("Ship to %(library)s", library=library_name(scanned.partner.agency)), notes=(leaving,))
     patron = scanned.patron
     if patron is None or patron.refusal:
-        return _refused_card(scanned)
-    notes = (*_waiting(patron), *_owed(patron), gettext("Scan the books. Scan the card again when done."))
-    return Answer(OK, gettext("Lend to %(name)s", name=name_of(patron) or patron.card), notes=notes)
+        no, what = patron.refusal if patron else None, gettext("This card cannot borrow")
+        return Answer(NO, what, whom=name_of(patron), notes=(sentence(no),) if no else (), rule=rule_of(no) if no else "")
+    notes = []
+    if number := sum(entry.request.position is Position.RECEIVED for entry in patron.lines):
+        waiting = ngettext("%(num)d book waits on the hold shelf.", "%(num)d books wait on the hold shelf.", number)
+        notes.append(waiting % {"num": number})
+    if patron.owed_cents:
+        notes.append(gettext("Owes %(sum)s.", sum=money(patron.owed_cents)))
+    notes.append(gettext("Scan the books. Scan the card again when done."))
+    return Answer(OK, gettext("Lend to %(name)s", name=name_of(patron) or patron.card), notes=tuple(notes))
 
 
 def of_either(scanned: CardOrCopy) -> Answer:
@@ -87,7 +94,10 @@ def of_copy(scanned: CopyScanned, card_of_partner: Callable[[str], str], here: s
         answer = _REFUSALS.get(outcome.why, _refused)(scanned, outcome)
     else:  # the station asks for nothing else
         answer = Answer(NO, gettext("Ask a colleague"))
-    return _about(answer, scanned)
+    known = scanned.copies[0] if len(scanned.copies) == 1 else None
+    title = request.title if request else known.title if known else ""
+    owner = request.item_agency if request else known.agency if known else ""
+    return replace(answer, barcode=scanned.barcode, title=title, owner=owner, request=request.id if request else "")
 
 
 def name_of(patron: PatronSeen | Borrower | None) -> str:
@@ -96,14 +106,6 @@ def name_of(patron: PatronSeen | Borrower | None) -> str:
         return ""
     english, chinese = patron.name.reveal(), patron.name_zh.reveal()
     return (chinese or english) if language() == CHINESE else (english or chinese)
-
-
-def _about(answer: Answer, scanned: CopyScanned) -> Answer:
-    """The answer with the book, its owner, and its request."""
-    request, known = scanned.request, scanned.copies[0] if len(scanned.copies) == 1 else None
-    title = request.title if request else known.title if known else ""
-    owner = request.item_agency if request else known.agency if known else ""
-    return replace(answer, barcode=scanned.barcode, title=title, owner=owner, request=request.id if request else "")
 
 
 # ---- it comes
@@ -129,7 +131,9 @@ def _as_before(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
 
 
 def _returned(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
-    notes = [gettext("Returned."), *_from_the_drop(scanned.before)]
+    notes = [gettext("Returned.")]
+    if scanned.before and scanned.before.dropped_on:
+        notes.append(gettext("It lay in the book drop since %(day)s.", day=day(scanned.before.dropped_on)))
     if outcome.recalled:
         notes.append(gettext("Its owner has recalled it: send it first."))
     if outcome.fine_cents:
@@ -225,13 +229,6 @@ def _refused(_scanned: CopyScanned, outcome: Refused) -> Answer:
     return Answer(NO, gettext("Stop"), notes=(sentence(outcome),), rule=rule_of(outcome))
 
 
-def _refused_card(scanned: CardScanned) -> Answer:
-    patron = scanned.patron
-    no = patron.refusal if patron else None
-    notes = (sentence(no),) if no else ()
-    return Answer(NO, gettext("This card cannot borrow"), whom=name_of(patron), notes=notes, rule=rule_of(no) if no else "")
-
-
 _REFUSALS: Final[Mapping[Reason, Callable[[CopyScanned, Refused], Answer]]] = MappingProxyType(
     {
         Reason.UNKNOWN_ITEM: _unknown,
@@ -270,21 +267,3 @@ def _at(here: str, answer: Answer, request: Request | None) -> Answer:
         return answer
     notes = (gettext("It is collected there."), *answer.notes)
     return replace(answer, outcome=LOOK, what=gettext("Send to %(library)s", library=there), notes=notes)
-
-
-def _from_the_drop(before: Request | None) -> list[str]:
-    dropped = before.dropped_on if before else None
-    return [gettext("It lay in the book drop since %(day)s.", day=day(dropped))] if dropped else []
-
-
-def _waiting(patron: PatronSeen) -> tuple[str, ...]:
-    number = sum(entry.request.position is Position.RECEIVED for entry in patron.lines)
-    if not number:
-        return ()
-    return (
-        ngettext("%(num)d book waits on the hold shelf.", "%(num)d books wait on the hold shelf.", number) % {"num": number},
-    )
-
-
-def _owed(patron: PatronSeen) -> tuple[str, ...]:
-    return (gettext("Owes %(sum)s.", sum=money(patron.owed_cents)),) if patron.owed_cents else ()

@@ -257,16 +257,6 @@ class Days:
     last: date | None
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """The figures at the top of the page."""
-
-    borrowed: Count | None
-    lent: Count | None
-    half_days: int | None
-    most_days: int | None
-
-
 @PAGES.get("/staff/statistics")
 @needs(StaffRole.VIEWER)
 def page() -> str | tuple[str, int]:
@@ -283,7 +273,10 @@ def page() -> str | tuple[str, int]:
         days=days,
         found=found,
         error="",
-        summary=Summary(sides.get(Side.BORROWING), sides.get(Side.LENDING), half, most),
+        borrowed=sides.get(Side.BORROWING),
+        lent=sides.get(Side.LENDING),
+        half_days=half,
+        most_days=most,
         percent=percent,
         tables=[(name, table, table.rows(found)) for name, table in TABLES.items()],
         charts=CHARTS,
