@@ -40,18 +40,14 @@ def rows(path: Path) -> Iterator[Row]:
         return
     try:
         with ZipFile(path) as archive:
-            for name in _members(path, archive):
+            found = sorted(name for name in archive.namelist() if name.lower().endswith(".xml"))
+            if not found:
+                raise BadFile([f"{path}: there is no XML file in it"])
+            for name in found:
                 with archive.open(name) as member:
                     yield from _users(f"{path}/{name}", member)
     except BadZipFile as bad:
         raise BadFile([f"{path}: {bad}"]) from None
-
-
-def _members(path: Path, archive: ZipFile) -> list[str]:
-    found = sorted(name for name in archive.namelist() if name.lower().endswith(".xml"))
-    if not found:
-        raise BadFile([f"{path}: there is no XML file in it"])
-    return found
 
 
 def _users(name: str, file: IO[bytes]) -> Iterator[Row]:

@@ -185,7 +185,10 @@ def keep_records(
         wrong = [f"{where}: {what}" for what in check(values)] if values is not None else []
         same = tuple(row.get(k, "") for k in key)
         if before := add(where, same, make(values) if values is not None and not wrong else None):
-            wrong.append(f"{where}: {key[-1]}: {same[-1]!r} is in {_beside(before, where)} too")
+            file, _, line = before.rpartition(":")
+            in_file = f"line {line}" if line.isdigit() else line
+            other = in_file if where.rpartition(":")[0] == file else before
+            wrong.append(f"{where}: {key[-1]}: {same[-1]!r} is in {other} too")
         mistakes += wrong
 
 
@@ -220,21 +223,20 @@ class Places:
         return ", ".join(shown) + more
 
 
-def _beside(other: str, where: str) -> str:
-    """Another row's place, in short where it is in the same file."""
-    file, _, line = other.rpartition(":")
-    if where.rpartition(":")[0] != file:
-        return other
-    return f"line {line}" if line.isdigit() else line
-
-
 def csv_rows(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
     """The rows of a CSV file with these columns in its first line, in any order. Raises BadFile."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restkey="", strict=True)
             try:
-                yield from _named(path, reader, columns)
+                missing = [c.name for c in columns if c.required and c.name not in (reader.fieldnames or ())]
+                unknown = [n for n in reader.fieldnames or () if n not in {c.name for c in columns}]
+                if missing or unknown:
+                    faults = [f"{n}: no such column in the file" for n in missing] + [f"{n}: unknown column" for n in unknown]
+                    raise BadFile([f"{path}:1: {fault}" for fault in faults])
+                for row in reader:
+                    texts = {k: (v or "").strip() if isinstance(v, str) else "?" for k, v in row.items()}
+                    yield f"{path}:{reader.line_num}", texts
             except csv.Error as error:
                 raise BadFile([f"{path}:{reader.line_num + 1}: {error}"]) from None
     except UnicodeDecodeError:
@@ -254,18 +256,6 @@ def _first_bad_byte(path: Path) -> int:
             except UnicodeDecodeError as error:
                 return read + len(block) - len(error.object) + error.start
             read += len(block)
-
-
-def _named(path: Path, reader: csv.DictReader[str], columns: Sequence[Column]) -> Iterator[Row]:
-    missing = [c.name for c in columns if c.required and c.name not in (reader.fieldnames or ())]
-    unknown = [n for n in reader.fieldnames or () if n not in {c.name for c in columns}]
-    if missing or unknown:
-        raise BadFile(
-            [f"{path}:1: {n}: no such column in the file" for n in missing]
-            + [f"{path}:1: {n}: unknown column" for n in unknown]
-        )
-    for row in reader:
-        yield f"{path}:{reader.line_num}", {k: (v or "").strip() if isinstance(v, str) else "?" for k, v in row.items()}
 
 
 def _values(where: str, row: Mapping[str, str], columns: Sequence[Column], mistakes: list[str]) -> dict[str, Any] | None:

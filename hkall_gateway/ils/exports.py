@@ -137,7 +137,7 @@ def read_patrons(path: Path) -> tuple[Borrower, ...]:
 
 def read_patron_rows(path: Path) -> Export[PatronRow]:
     """The same, with former cards and places. Raises BadFile."""
-    columns, rows = _with_columns(_patron_rows(path))
+    columns, rows = _with_columns(alma.rows(path) if alma.is_alma(path) else csv_rows(path, PATRONS))
     placed = placed_records(rows, PATRONS, _patron, ("barcode",))
     return Export(tuple(PatronRow(where, borrower, former) for where, (borrower, former) in placed), columns)
 
@@ -145,10 +145,6 @@ def read_patron_rows(path: Path) -> Export[PatronRow]:
 def _patron(row: dict[str, Any]) -> tuple[Borrower, tuple[str, ...]]:
     former = row.pop("former_barcode")
     return Borrower(**row), former
-
-
-def _patron_rows(path: Path) -> Iterable[Row]:
-    return alma.rows(path) if alma.is_alma(path) else csv_rows(path, PATRONS)
 
 
 def _with_columns(rows: Iterable[Row]) -> tuple[frozenset[str], Iterable[Row]]:

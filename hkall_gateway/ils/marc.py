@@ -71,18 +71,15 @@ class RecordReader:
 
     def rows(self) -> Iterator[Row]:
         """Yield the copies with their places."""
-        for number, record in enumerate(records(self._path, self._tags()), 1):
+        sources = chain.from_iterable(self._mapping.titles.values())
+        items = chain.from_iterable((row.tag, row.beside) for row in self._mapping.items)
+        tags = frozenset({"880", *(one.tag for one in sources), *items} - {""})
+        for number, record in enumerate(records(self._path, tags), 1):
             where = f"{self._path}:record {number}"
             try:
                 yield from [(where, copy) for copy in self._read(record)]
             except BadRecord as bad:
                 self.mistakes.append(f"{where}: {bad}")
-
-    def _tags(self) -> frozenset[str]:
-        """Return the tags of all fields that are read."""
-        sources = chain.from_iterable(self._mapping.titles.values())
-        items = chain.from_iterable((row.tag, row.beside) for row in self._mapping.items)
-        return frozenset({"880", *(one.tag for one in sources), *items} - {""})
 
     def _read(self, record: MarcRecord | BadRecord) -> list[dict[str, str]]:
         """Return the copies of a record, and keep its title. Raises BadRecord."""
@@ -100,7 +97,14 @@ class RecordReader:
             raise BadRecord("has no title")
         _check(*(text for text in astuple(title) if isinstance(text, str)))
         self.titles[bib_id] = title
-        copies, row = self._copies(record), self._row(record, title)
+        row = {
+            "bib_id": bib_id,
+            "local_bib_id": self._first(record, "local_bib_id"),
+            "title": title.title,
+            "author": title.author.partition(BETWEEN_AUTHORS)[0],
+            "isbn": next(iter(title.isbns), ""),
+        }
+        copies = self._copies(record)
         libraries = {self._agency} if self._agency else {copy["agency"] for copy in copies if copy["agency"]}
         self.complete |= {(agency, bib_id) for agency in libraries}
         return [row | copy for copy in copies]
@@ -113,7 +117,13 @@ class RecordReader:
         stated, form = self._first(record, "bib_id"), self._mapping.oai_identifier
         if not record.identifier or (stated and not form):
             return stated
-        told = _within(record.identifier, form)
+        if not form:
+            what = f"OAI-PMH says that {record.identifier!r} is deleted"
+            raise BadRecord(f"{what}; [marc] oai_identifier must say where its number is")
+        before, _, after = form.partition(NUMBER_IN_IDENTIFIER)
+        told = record.identifier[len(before) : len(record.identifier) - len(after)]
+        if not told or record.identifier != f"{before}{told}{after}":
+            raise BadRecord(f"OAI-PMH's identifier {record.identifier!r} is not like {form}")
         if stated and told != stated:
             raise BadRecord(f"by its OAI-PMH identifier its number is {told!r}, by its fields {stated!r}")
         return told
@@ -131,15 +141,6 @@ class RecordReader:
             next(_texts(linked, sources["title"]), ""),
             BETWEEN_AUTHORS.join(_all(linked, sources["author"])),
         )
-
-    def _row(self, record: MarcRecord, title: Title) -> dict[str, str]:
-        return {
-            "bib_id": title.bib_id,
-            "local_bib_id": self._first(record, "local_bib_id"),
-            "title": title.title,
-            "author": title.author.partition(BETWEEN_AUTHORS)[0],
-            "isbn": next(iter(title.isbns), ""),
-        }
 
     def _first(self, record: MarcRecord, fact: str) -> str:
         return next(_texts(record, self._mapping.titles[fact]), "")
@@ -174,17 +175,6 @@ def _check(*texts: str) -> None:
     for text in texts:
         if fault := fault_of_text(text, lines=True):
             raise BadRecord(f"{text[:40]!r}: {fault}")
-
-
-def _within(identifier: str, form: str) -> str:
-    """Return the number in an identifier of OAI-PMH. Raises BadRecord."""
-    if not form:
-        raise BadRecord(f"OAI-PMH says that {identifier!r} is deleted; [marc] oai_identifier must say where its number is")
-    before, _, after = form.partition(NUMBER_IN_IDENTIFIER)
-    number = identifier[len(before) : len(identifier) - len(after)]
-    if not number or identifier != f"{before}{number}{after}":
-        raise BadRecord(f"OAI-PMH's identifier {identifier!r} is not like {form}")
-    return number
 
 
 _Parts = dict[str, str]
@@ -222,17 +212,14 @@ def _all(record: MarcRecord, sources: Iterable[MarcSource]) -> list[str]:
 def _texts(record: MarcRecord, sources: Iterable[MarcSource]) -> Iterator[str]:
     """Yield the texts of these sources, in their order."""
     for one in sources:
-        made = [_data(field, one.codes) for field in record.data.get(one.tag, ())] if one.codes else _control(record, one)
-        yield from filter(None, made)
+        if one.codes:
+            yield from filter(None, (_without_punctuation(field, one.codes) for field in record.data.get(one.tag, ())))
+        else:
+            places = slice(None) if one.first is None else slice(one.first, (one.last or one.first) + 1)
+            yield from filter(None, (text[places].strip() for text in record.control.get(one.tag, ())))
 
 
-def _control(record: MarcRecord, one: MarcSource) -> list[str]:
-    found = record.control.get(one.tag, ())
-    places = slice(None) if one.first is None else slice(one.first, (one.last or one.first) + 1)
-    return [text[places].strip() for text in found]
-
-
-def _data(found: DataField, codes: str) -> str:
+def _without_punctuation(found: DataField, codes: str) -> str:
     """Return the text of a field without the punctuation that ends it (ISBD)."""
     joined = " ".join([value.strip() for code, value in found if code in codes]).rstrip(_PUNCTUATION)
     return joined[:-1] if joined[-1:] == "." and joined[-4:-1].isalnum() else joined

@@ -125,7 +125,11 @@ def _record(chunk: bytes, wanted: Set[bytes]) -> MarcRecord:
     found = MarcRecord(chunk[:_LEADER].decode(), {}, {})
     for tag, text in texts:
         try:
-            _add(found, tag, text, decode)
+            if _is_control(tag):
+                found.control.setdefault(tag, []).append(decode(text))
+            else:
+                parts = [(chr(part[0]), decode(part[1:])) for part in text.split(_SUBFIELD)[1:] if part]
+                found.data.setdefault(tag, []).append(parts)
         except UnicodeDecodeError as error:
             scheme = "UTF-8" if decode is bytes.decode else "MARC-8"
             raise BadRecord(f"field {tag} is not {scheme}, as the leader says: {error.object[:60]!r}") from None
@@ -167,15 +171,6 @@ def _from_marc8(text: bytes) -> str:
     return made
 
 
-def _add(record: MarcRecord, tag: str, text: bytes, decode: Callable[[bytes], str]) -> None:
-    """Add a field. Raises UnicodeDecodeError."""
-    if _is_control(tag):
-        record.control.setdefault(tag, []).append(decode(text))
-        return
-    parts = [(chr(part[0]), decode(part[1:])) for part in text.split(_SUBFIELD)[1:] if part]
-    record.data.setdefault(tag, []).append(parts)
-
-
 def _is_control(tag: str) -> bool:
     return tag.startswith("00")
 
@@ -196,39 +191,25 @@ def _xml_records(path: Path, file: IO[bytes], tags: Set[str]) -> Iterator[MarcRe
             elif header.get("status") == "deleted":
                 count += 1
                 yield MarcRecord(_DELETED, {}, {}, _identifier(header))
-            _free(element)
-        if not count and (root := _local(ends.root)) != "collection":
+            element.clear()
+            while element.getprevious() is not None and (parent := element.getparent()) is not None:
+                del parent[0]
+        if not count and ends.root is not None and (root := etree.QName(ends.root).localname) != "collection":
             raise BadFile([f"{path}: {root}: not MARCXML"])
     except etree.XMLSyntaxError as error:
         raise BadFile([f"{path}: after record {count}: {error.msg}"]) from None
-
-
-def _identifier_around(element: Any) -> str:
-    """Return the identifier in the OAI-PMH header of the record that MARC's own is in; "" if there is none."""
-    around = next(element.iterancestors("{*}record"), None)
-    header = None if around is None else around.find("{*}header")
-    return "" if header is None else _identifier(header)
 
 
 def _identifier(header: Any) -> str:
     return str(header.findtext("{*}identifier", "")).strip()
 
 
-def _local(element: Any) -> str:
-    return etree.QName(element).localname
-
-
-def _free(element: Any) -> None:
-    """Free a record that has been read, and all elements before it."""
-    element.clear()
-    while element.getprevious() is not None:
-        del element.getparent()[0]
-
-
 def _xml_record(element: Any, tags: Set[str]) -> MarcRecord | BadRecord:
     """Return a record with the fields of these tags, or a BadRecord that names its fault."""
     leader = next((child.text or "" for child in element.iterchildren("{*}leader")), "")
-    found = MarcRecord(leader.ljust(_LEADER), {}, {}, _identifier_around(element))
+    around = next(element.iterancestors("{*}record"), None)  # of OAI-PMH
+    header = None if around is None else around.find("{*}header")
+    found = MarcRecord(leader.ljust(_LEADER), {}, {}, "" if header is None else _identifier(header))
     for child in element.iterchildren("{*}controlfield", "{*}datafield"):
         if (tag := child.get("tag")) not in tags:
             continue

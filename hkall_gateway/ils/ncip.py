@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, Final, cast
 
@@ -147,13 +147,14 @@ def borrower_facts(reply: NcipMessage, now: datetime, *, tells_loans: bool = Tru
     person = reply.each("UserOptionalFields")
     numbers = map(whole_number, reply.texts("LoanedItemsCount/LoanedItemCountValue"))
     counted = [number for number in numbers if number is not None]
+    until = [instant(text, HONG_KONG) for one in person for text in one.texts("UserPrivilege/ValidToDate")]
     return LiveFacts(
         blocked=any(_blocked(one, now) for one in person),
         local_loans=sum(counted) if counted else len(reply.each("LoanedItem")) or (0 if tells_loans else None),
         name=Sensitive(next((_name(one) for one in person), "")),
         email=Sensitive(next((_address(one) for one in person), "")),
         category=next((found for one in person for found in _categories(one)), ""),
-        expires=_last_day(person),
+        expires=max((civil(when) for when in until if when), default=None),
         card=_card(reply),
         former=tuple(text for one in person for text in one.texts("PreviousUserId/UserIdentifierValue") if text),
     )
@@ -172,15 +173,12 @@ def _card(reply: NcipMessage) -> str:
 
 
 def _blocked(person: NcipMessage, now: datetime) -> bool:
-    in_force = [one for one in person.each("BlockOrTrap") if not _over(one.text("ValidToDate"), now)]
-    stopped = {one.text("BlockOrTrapType").casefold() for one in in_force} & STOPS
+    stopped = False
+    for one in person.each("BlockOrTrap"):
+        until = instant(one.text("ValidToDate"), HONG_KONG) if one.text("ValidToDate") else None
+        stopped |= one.text("BlockOrTrapType").casefold() in STOPS and not (until and until < now)
     statuses = {text.casefold() for text in person.texts("UserPrivilege/UserPrivilegeStatus/UserPrivilegeStatusType")}
     return bool(stopped or statuses & LAPSED)
-
-
-def _over(until: str, now: datetime) -> bool:
-    when = instant(until, HONG_KONG) if until else None
-    return when is not None and when < now
 
 
 def _categories(person: NcipMessage) -> list[str]:
@@ -191,11 +189,6 @@ def _categories(person: NcipMessage) -> list[str]:
     ]
     keyed = [value for key, value in rows if key.casefold() == "profile" and value]
     return keyed or [key for key, _ in rows if key and key.casefold() not in NO_CATEGORY | {"profile"}]
-
-
-def _last_day(people: Collection[NcipMessage]) -> date | None:
-    until = [instant(text, HONG_KONG) for person in people for text in person.texts("UserPrivilege/ValidToDate")]
-    return max((civil(when) for when in until if when), default=None)
 
 
 def _name(person: NcipMessage) -> str:
