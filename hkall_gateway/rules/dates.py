@@ -164,7 +164,12 @@ def suspended(scope: Scope, policy: Policy, now: datetime, partner: str = "") ->
     Source: HKALL rules R1.
     """
     found = window(scope, policy, civil(now), ("", partner))
-    return None if found is None else _no(found)
+    if found is None:
+        return None
+    why = Reason.LENDING_SUSPENDED if found.scope == "lend_request" else Reason.SERVICE_SUSPENDED
+    message = found.message or "please ask at the counter"
+    zh = found.message_zh or found.message or "請向櫃檯查詢"
+    return Refusal(why, {"start": found.start, "end": found.end, "message": message, "message_zh": zh})
 
 
 def stopped_with(partner: str, scope: Scope, policy: Policy, now: datetime) -> Window | None:
@@ -177,25 +182,13 @@ def stopped_with(partner: str, scope: Scope, policy: Policy, now: datetime) -> W
 
 def window(scope: Scope, policy: Policy, day: date, partners: tuple[str, ...]) -> Window | None:
     """Return the first window over that day, scope and one of `partners` ("" = all partners). Source: HKALL rules R1."""
-    return next(
-        (w for w in policy.service_windows if w.scope in (scope, "all") and w.partner in partners and _covers(w, day)), None
-    )
+    concerned = (w for w in policy.service_windows if w.scope in (scope, "all") and w.partner in partners)
+    return next((w for w in concerned if w.start <= day < w.end or (w.inclusive and day == w.end)), None)
 
 
 def over(last: date | None, now: datetime) -> Refusal | None:
     """Return a refusal if the last day on which a book is wanted is in the past; None if not, or if no day is named."""
     return Refusal(Reason.WRONG_DATE, {"on": last}) if last and last < civil(now) else None
-
-
-def _covers(window: Window, day: date) -> bool:
-    return window.start <= day < window.end or (window.inclusive and day == window.end)
-
-
-def _no(window: Window) -> Refusal:
-    why = Reason.LENDING_SUSPENDED if window.scope == "lend_request" else Reason.SERVICE_SUSPENDED
-    message = window.message or "please ask at the counter"
-    zh = window.message_zh or window.message or "請向櫃檯查詢"
-    return Refusal(why, {"start": window.start, "end": window.end, "message": message, "message_zh": zh})
 
 
 # ---- Date arithmetic of loans: the due dates that a checkout, a renewal and a recall give. Permission is checked elsewhere.
@@ -209,7 +202,10 @@ def lent_until(
     The published period is the patron's. If the policy caps it to the lender's date, the days of minimum use stay.
     Source: HKALL rules R19, R25, R33.
     """
-    latest = _earliest(_lender(request, today, policy), _card(card_expires, policy))
+    lender = None
+    if request.lender_due is not None and policy.due.cap_to_lender_due:
+        lender = max(request.lender_due, after(request.first_checkout or today, policy.recall.min_use_days))
+    latest = _earliest(lender, _card(card_expires, policy))
     full = max(today, roll(after(today, days), closures, policy.due.on_closure, latest))
     if request.recalled_on is None:
         return full
@@ -223,7 +219,10 @@ def renewed_until(request: Request, policy: Policy, today: date, closures: Closu
     """
     due = request.due or today
     base = today if policy.renewal.base == "renewal_date" else due
-    latest = _earliest(*_caps(request, policy), _card(card_expires, policy))
+    lender = request.lender_due if policy.renewal.cap_to_lender_due else None
+    most, since = policy.renewal.max_total_days, request.first_checkout
+    whole = None if most is None or since is None else after(since, most)
+    latest = _earliest(lender, whole, _card(card_expires, policy))
     return max(due, roll(after(base, request.loan_days), closures, policy.due.on_closure, latest))
 
 
@@ -283,19 +282,6 @@ def past_lender(request: Request) -> bool:
     """
     on_loan = request.side is Side.BORROWING and request.position is Position.ON_LOAN
     return on_loan and request.due is not None and request.lender_due is not None and request.due > request.lender_due
-
-
-def _lender(request: Request, today: date, policy: Policy) -> date | None:
-    """Return the lender's date as a cap on a loan that begins today; None if there is no cap."""
-    if request.lender_due is None or not policy.due.cap_to_lender_due:
-        return None
-    return max(request.lender_due, after(request.first_checkout or today, policy.recall.min_use_days))
-
-
-def _caps(request: Request, policy: Policy) -> tuple[date | None, date | None]:
-    lender = request.lender_due if policy.renewal.cap_to_lender_due else None
-    most = policy.renewal.max_total_days
-    return lender, None if most is None or request.first_checkout is None else after(request.first_checkout, most)
 
 
 def _card(expires: date | None, policy: Policy) -> date | None:

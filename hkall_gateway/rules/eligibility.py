@@ -53,8 +53,20 @@ def may_use_as(
     """Return the same for a caller that has found the borrower's category already."""
     if category is None:
         return Refusal(Reason.NOT_ELIGIBLE, facts={"category": borrower.category})
-    no = _study_mode(borrower, category, policy) or _card(borrower, now) or _threshold(blocks, policy)
-    return no or Grant(facts={"category": category.key})
+    if no := _study_mode(borrower, category, policy):
+        return no
+    if borrower.expires is not None and borrower.expires < civil(now):
+        return Refusal(Reason.PATRON_EXPIRED, {"expires": borrower.expires})
+    block, most_cents, most_books = "", policy.block.max_debt_cents, policy.block.max_long_overdue
+    if borrower.blocked:
+        block = "local system"
+    elif most_cents is not None and blocks.owed_cents > most_cents:
+        block = "debt"
+    elif policy.block.on_overdue_recall and blocks.overdue_recalls > 0:
+        block = "overdue recall"
+    elif most_books is not None and blocks.long_overdue > most_books:
+        block = "long overdue"
+    return Refusal(Reason.PATRON_BLOCKED, facts={"block": block}) if block else Grant(facts={"category": category.key})
 
 
 def _study_mode(borrower: Borrower, category: Category, policy: Policy) -> Refusal | None:
@@ -70,24 +82,3 @@ def _study_mode(borrower: Borrower, category: Category, policy: Policy) -> Refus
     if policy.unknown_study_mode == "allow":
         return None
     return Refusal(Reason.ELIGIBILITY_UNKNOWN, facts={"study_mode": borrower.study_mode})
-
-
-def _card(borrower: Borrower, now: datetime) -> Refusal | None:
-    if borrower.expires is not None and borrower.expires < civil(now):
-        return Refusal(Reason.PATRON_EXPIRED, {"expires": borrower.expires})
-    return Refusal(Reason.PATRON_BLOCKED, facts={"block": "local system"}) if borrower.blocked else None
-
-
-def _threshold(blocks: LocalBlocks, policy: Policy) -> Refusal | None:
-    block = policy.block
-    if block.max_debt_cents is not None and blocks.owed_cents > block.max_debt_cents:
-        return _over("debt")
-    if block.on_overdue_recall and blocks.overdue_recalls > 0:
-        return _over("overdue recall")
-    if block.max_long_overdue is not None and blocks.long_overdue > block.max_long_overdue:
-        return _over("long overdue")
-    return None
-
-
-def _over(threshold: str) -> Refusal:
-    return Refusal(Reason.PATRON_BLOCKED, facts={"block": threshold})

@@ -263,7 +263,7 @@ def decline_reason(kind: str, detail: str = "") -> str:
     kind, detail = _one_line(kind), _one_line(detail)
     if kind in OURS:
         return kind
-    own = _own_word(kind)
+    own = "" if folded(kind) in _BY_WORD else kind  # a word of the table is a technical one
     if PATRON_OR_REQUEST in {_BY_WORD.get(folded(kind)), _BY_WORD.get(folded(detail))}:
         return detail or OTHER
     return _published(kind) or _published(detail) or _by_phrase(f"{own} {detail}") or detail or own or OTHER
@@ -287,13 +287,6 @@ def _of_a_copy(phrase: str, reason: str, words: str) -> bool:
         return False
     of_something_else = _ASKED.search(words) or _PLACE.search(before)
     return phrase not in VAGUE or _COPY.search(words) is not None or not of_something_else
-
-
-def _own_word(kind: str) -> str:
-    """Return a problem type that is not in the table, in the lender's words; "" for one in the table, which is a technical
-    word.
-    """
-    return "" if folded(kind) in _BY_WORD else kind
 
 
 def _one_line(text: str) -> str:

@@ -78,7 +78,11 @@ def choose_lender(copies: Sequence[Holding], choice: LenderChoice, request_id: s
     """
 
     def rank(copy: Holding) -> Rank:
-        return copy.key in choice.in_use.asked, *_rank(copy, choice, request_id)
+        record, tomorrow = choice.record(copy.agency), after(civil(choice.now), 1)
+        balance = record.lent / (record.borrowed + 1)
+        chance = sha256(f"{request_id}|{copy.agency}".encode()).hexdigest()
+        priority, asked = choice.partners[copy.agency].priority, copy.key in choice.in_use.asked
+        return asked, priority, tomorrow in record.closures, balance, record.declines, chance, copy.barcode
 
     reasons = {c: passed_over(c, choice) for c in copies}
     fit = sorted((c for c in reasons if not reasons[c]), key=rank)
@@ -140,10 +144,6 @@ def passed_over(copy: Holding, choice: LenderChoice) -> str:
         return "not a partner"
     if copy.key in choice.in_use.held:
         return f"with us: {choice.in_use.held[copy.key]}"
-    return _library(partner, choice) or _copy(copy, choice)
-
-
-def _library(partner: Partner, choice: LenderChoice) -> str:
     stop, record = stopped_with(partner.agency, "borrow_request", choice.policy, choice.now), choice.record(partner.agency)
     today = civil(choice.now)
     reasons = {
@@ -153,10 +153,8 @@ def _library(partner: Partner, choice: LenderChoice) -> str:
         f"closed {today}": today in record.closures,
         "cannot be reached": record.down,
     }
-    return next((reason for reason, holds in reasons.items() if holds), "")
-
-
-def _copy(copy: Holding, choice: LenderChoice) -> str:
+    if reason := next((reason for reason, holds in reasons.items() if holds), ""):
+        return reason
     if choice.volume and copy.volume != choice.volume:
         return f"another volume: {copy.volume or 'none'}"
     match may_leave(copy, choice.policy):
@@ -167,14 +165,6 @@ def _copy(copy: Holding, choice: LenderChoice) -> str:
         case Refusal():
             return f"status {copy.status}"
     return ""
-
-
-def _rank(copy: Holding, choice: LenderChoice, request_id: str) -> tuple[int, bool, float, float, str, str]:
-    record, tomorrow = choice.record(copy.agency), after(civil(choice.now), 1)
-    balance = record.lent / (record.borrowed + 1)
-    chance = sha256(f"{request_id}|{copy.agency}".encode()).hexdigest()
-    priority = choice.partners[copy.agency].priority
-    return priority, tomorrow in record.closures, balance, record.declines, chance, copy.barcode
 
 
 def _words(rank: Rank) -> str:

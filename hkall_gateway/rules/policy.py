@@ -82,7 +82,9 @@ def may_request(
     """
     who = may_use(borrower, policy, now, blocks)
     room = quota(borrower, counts, policy)
-    no = suspended("borrow_request", policy, now) or _no(who) or _unfit(wanted, policy) or _doubled(wanted, policy, staff)
+    no = suspended("borrow_request", policy, now) or _no(who) or _unfit(wanted, policy)
+    if wanted.duplicate and policy.duplicates == "deny" and not staff:
+        no = no or Refusal(Reason.DUPLICATE_REQUEST)
     no = no or over(wanted.need_before, now) or _at_home(wanted, policy) or _nowhere(wanted) or _no(room)
     return no or Grant(facts={**who.facts, **room.facts, **_unchecked(wanted, policy)})
 
@@ -244,19 +246,14 @@ def may_renew(
     today = civil(now)
     if request.position is not P.ON_LOAN or request.due is None:
         return Refusal(Reason.NOT_ON_LOAN)
-    no = suspended("renew", policy, now) or _barred(borrower, blocks, policy, now, staff)
-    no = no or renewal_refused(request, request.due, policy, today, staff)
-    if no:
+    rule = policy.renewal.expired_or_blocked
+    no = suspended("renew", policy, now)
+    if borrower is not None and rule != "allow" and not (rule == "staff_only" and staff):
+        no = no or _no(may_use(borrower, policy, now, blocks))
+    if no := no or renewal_refused(request, request.due, policy, today, staff):
         return no
     until = renewed_until(request, policy, today, closures, borrower.expires if borrower else None)
     return Grant(until) if until > request.due else Refusal(Reason.RENEWAL_DENIED, {"due": request.due}, {"latest": until})
-
-
-def _barred(borrower: Borrower | None, blocks: LocalBlocks, policy: Policy, now: datetime, staff: bool) -> Refusal | None:
-    rule = policy.renewal.expired_or_blocked
-    if borrower is None or rule == "allow" or (rule == "staff_only" and staff):
-        return None
-    return _no(may_use(borrower, policy, now, blocks))
 
 
 def _no(answer: Grant | Refusal) -> Refusal | None:
@@ -270,10 +267,6 @@ def _unfit(wanted: RequestFacts, policy: Policy) -> Refusal | None:
         return Refusal(Reason.UNKNOWN_TITLE)
     fit = set(wanted.materials) & set(policy.materials)
     return None if fit else Refusal(Reason.MATERIAL_NOT_REQUESTABLE, facts={"materials": wanted.materials})
-
-
-def _doubled(wanted: RequestFacts, policy: Policy, staff: bool) -> Refusal | None:
-    return Refusal(Reason.DUPLICATE_REQUEST) if wanted.duplicate and policy.duplicates == "deny" and not staff else None
 
 
 def _at_home(wanted: RequestFacts, policy: Policy) -> Refusal | None:
@@ -313,15 +306,11 @@ def _total(category: Category, counts: Counts, policy: Policy) -> Grant | Refusa
     if total is None or counts.local_loans is None:
         unknown = facts | {"quota_check": "unknown"}
         return Refusal(Reason.QUOTA_UNKNOWN, facts=facts) if policy.quota.unknown == "deny" else Grant(facts=unknown)
-    used = _books(counts.local_loans, counts, policy)
+    # The local count lacks requests that have not arrived yet, so the larger of the two counts is the better estimate.
+    both = counts.ils_counts_hkall or policy.quota.ils_counts_hkall
+    used = max(counts.local_loans, counts.hkall_used) if both else counts.local_loans + counts.hkall_used
     facts |= {"left": min(left, total - used), "total": total, "used": used}
     return Grant(facts=facts) if used < total else Refusal(Reason.QUOTA_TOTAL, {"limit": total}, facts)
-
-
-def _books(local: int, counts: Counts, policy: Policy) -> int:
-    # The local count lacks requests that have not arrived yet, so the larger of the two counts is the better estimate.
-    counted = counts.ils_counts_hkall or policy.quota.ils_counts_hkall
-    return max(local, counts.hkall_used) if counted else local + counts.hkall_used
 
 
 def _no_counter(request: Request, terminal: Terminal, policy: Policy) -> Refusal | None:

@@ -16,7 +16,21 @@ OUT: Final = frozenset({Position.ON_LOAN, Position.SHIPPED, Position.AT_BORROWER
 
 def renewal_refused(request: Request, due: date, policy: Policy, today: date, staff: bool) -> Refusal | None:
     """Return the first reason against a renewal today, or None. Source: HKALL rules R27 to R29."""
-    return _held_back(request, policy, staff) or _outside(due, policy, today, staff)
+    if request.recalled_on is not None:
+        return Refusal(Reason.RECALLED, {"due": request.due}, {"recalled_on": request.recalled_on})
+    if request.lost_on is not None or request.claimed_on is not None:
+        facts = {"lost_on": request.lost_on, "claimed_on": request.claimed_on}
+        return Refusal(Reason.RENEWAL_DENIED, {"due": request.due}, facts)
+    if request.renewal_sync == RenewalSync.DENIED and not staff:
+        return Refusal(Reason.RENEWAL_DENIED, {"due": request.due}, {"renewal_sync": RenewalSync.DENIED.value})
+    most, late = policy.renewal.max_count, policy.renewal.overdue
+    if request.renewals >= most:
+        return Refusal(Reason.RENEWAL_LIMIT, {"limit": most, "due": request.due})
+    opens = after(due, -policy.renewal.window_days)
+    if today < opens:
+        return Refusal(Reason.RENEWAL_TOO_SOON, {"from": opens, "due": due})
+    allowed = late == "allow" or (late == "staff_only" and staff)
+    return Refusal(Reason.RENEWAL_OVERDUE, {"due": due}) if today > due and not allowed else None
 
 
 def is_repetition(request: Request, policy: Policy, now: datetime) -> bool:
@@ -39,29 +53,3 @@ def renewal_stands(request: Request) -> bool:
 def is_out(request: Request) -> bool:
     """Return whether a copy is with a patron, or with a partner of ours, and neither lost nor claimed to be returned."""
     return request.position in OUT and request.lost_on is None and request.claimed_on is None
-
-
-def _held_back(request: Request, policy: Policy, staff: bool) -> Refusal | None:
-    if request.recalled_on is not None:
-        return Refusal(Reason.RECALLED, {"due": request.due}, {"recalled_on": request.recalled_on})
-    if request.lost_on is not None or request.claimed_on is not None:
-        return Refusal(
-            Reason.RENEWAL_DENIED, {"due": request.due}, {"lost_on": request.lost_on, "claimed_on": request.claimed_on}
-        )
-    if request.renewal_sync == RenewalSync.DENIED and not staff:
-        return Refusal(Reason.RENEWAL_DENIED, {"due": request.due}, {"renewal_sync": RenewalSync.DENIED.value})
-    return _limit(request, policy)
-
-
-def _limit(request: Request, policy: Policy) -> Refusal | None:
-    most = policy.renewal.max_count
-    return Refusal(Reason.RENEWAL_LIMIT, {"limit": most, "due": request.due}) if request.renewals >= most else None
-
-
-def _outside(due: date, policy: Policy, today: date, staff: bool) -> Refusal | None:
-    opens = after(due, -policy.renewal.window_days)
-    if today < opens:
-        return Refusal(Reason.RENEWAL_TOO_SOON, {"from": opens, "due": due})
-    late = policy.renewal.overdue
-    allowed = late == "allow" or (late == "staff_only" and staff)
-    return Refusal(Reason.RENEWAL_OVERDUE, {"due": due}) if today > due and not allowed else None

@@ -58,20 +58,15 @@ def replacements(rows: Sequence[PatronRow], known: KnownCards) -> Replacements:
         if why := next((why for former in _others(row) if (why := _why_not(former, row, owners, claims[former], known))), ""):
             refused[row.where] = why
             continue
-        present |= dict.fromkeys(_chain(row, known), row.card)
+        for former in _others(row):  # A was replaced by B, and C replaces A: then it replaces B too
+            between = known.replaced.get(former, row.card)
+            present |= {card: row.card for card in (former, between) if card != row.card}
     return Replacements(present, refused)
 
 
 def _others(row: PatronRow) -> Iterator[str]:
     """Return the former cards of a row, without the present one, which some exports name too."""
     return (former for former in row.former if former != row.card)
-
-
-def _chain(row: PatronRow, known: KnownCards) -> Iterator[str]:
-    """Yield the former cards, and those by which they were replaced before: A was replaced by B, and C replaces A."""
-    for former in _others(row):
-        between = known.replaced.get(former, row.card)
-        yield from (card for card in (former, between) if card != row.card)
 
 
 def _why_not(

@@ -35,22 +35,15 @@ def shelving_key(call_number: str) -> str:
     Library of Congress and Dewey are recognised, also after words such as "Ref."; in all other schemes letters compare as
     letters, and digits as whole numbers. At most MOST characters. Keys compare by code point (PostgreSQL: COLLATE "C").
     """
-    text = _plain(call_number)
+    text = call_number[:_TAKEN]
+    if text.isascii():
+        text = text.lower()
+    else:  # compatibility forms, case and digits of all scripts are made equal
+        text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())[:_TAKEN]
+        text = "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
+    text = " ".join(_MARKS.sub("", text).split())
     before, scheme, head, rest = _split(text)
     return " ".join([*before, *head, *_parts(rest, _CUTTERS[scheme])])[:MOST].rstrip()
-
-
-def _plain(call_number: str) -> str:
-    """Return the text with compatibility forms, case, blanks and digits of all scripts made equal."""
-    text = call_number[:_TAKEN]
-    text = text.lower() if text.isascii() else _plain_unicode(text)
-    return " ".join(_MARKS.sub("", text).split())
-
-
-def _plain_unicode(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    text = unicodedata.normalize("NFKC", folded)[:_TAKEN]
-    return "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
 
 
 def _split(text: str) -> tuple[list[str], str, list[str], str]:

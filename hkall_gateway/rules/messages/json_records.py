@@ -143,10 +143,6 @@ def _rich(value: Any) -> Any:
         return value
     if "_" not in value:
         return {k: _rich(v) for k, v in value.items()}
-    return _rebuilt(value)
-
-
-def _rebuilt(value: dict[str, Any]) -> Any:
     name = value["_"]
     if name == "secret":
         return Sensitive(value["v"])
