@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from typing import Final
 
-from hkall_gateway.circulation.command import Context, Library, refused
+from hkall_gateway.circulation.command import Command, Context, Library, refused
 from hkall_gateway.circulation.common import choosing
 from hkall_gateway.circulation.counts import counts, patron_blocks, waited_too_long
-from hkall_gateway.circulation.messages.commands import CancelRequest, RequestTitle
+from hkall_gateway.circulation.find_request import not_theirs
 from hkall_gateway.circulation.ports import BorrowerFacts
-from hkall_gateway.circulation.queries import not_theirs
-from hkall_gateway.circulation.results import Cancelled, DeliveryResult, Outcome, Refused, Requested
+from hkall_gateway.circulation.results import DeliveryResult, Refused
 from hkall_gateway.db.instances import copies_in_use
 from hkall_gateway.db.requests_by_partner_id import asked_by_barcode
 from hkall_gateway.db.unit import Unit
@@ -22,6 +21,7 @@ from hkall_gateway.rules.dates import suspended
 from hkall_gateway.rules.lender_reasons import LENT_TO_ANOTHER, NOT_REACHED, SILENCE, decline_reason
 from hkall_gateway.rules.lenders import InUse
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event, Notification
+from hkall_gateway.rules.messages.json_records import record
 from hkall_gateway.rules.policy import RequestFacts
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import CandidateOutcome, DeliveryKind, StaffFlag
@@ -39,6 +39,63 @@ from hkall_gateway.rules.vocabulary import (
     Side,
 )
 
+
+@record
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """The request is placed. `request` is our number; `placed_by`/`placed_id` the caller's."""
+
+    request: str
+    patron: str
+    placed_by: str
+    placed_id: str
+    bib_id: str
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The request ends, now or when the lender has confirmed."""
+
+    request: str
+    patron: str
+    placed_by: str
+    placed_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestTitle(Command[BorrowerFacts, Requested]):
+    """A patron's request for a title of another library. `placed_by` and `placed_id` are the caller's own RequestId.
+
+    `staff` lifts the ban on a second request for the same title; the request expires after `need_before`. `item` is a copy that
+    the caller named: its volume is requested where `volume` is empty (R8); any copy of it will do.
+    """
+
+    by: Actor
+    patron: str
+    bib_id: str
+    volume: str = ""
+    pickup_location: str = ""
+    placed_by: str = ""
+    placed_id: str = ""
+    hold: bool = False
+    need_before: date | None = None
+    staff: bool = False
+    reopened_from: str = ""
+    item: ItemKey | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequest(Command[None, Cancelled]):
+    """Cancels a patron's request. `request` is our number, or empty where `placed_by`/`placed_id` name it."""
+
+    by: Actor
+    patron: str = ""
+    placed_by: str = ""
+    placed_id: str = ""
+    request: str = ""
+
+
 P = Position
 """The outcome of a candidate that has accepted our request."""
 NOBODY_ASKED: Final[RequestChange] = {
@@ -55,7 +112,7 @@ NOBODY_ASKED: Final[RequestChange] = {
 # ---- the request
 
 
-def request_title(context: Context, ask: RequestTitle, facts: BorrowerFacts) -> Outcome:
+def request_title(context: Context, ask: RequestTitle, facts: BorrowerFacts) -> Requested | Refused:
     """Place a request and ask the first lender, or refuse. The same RequestId again gets the same request."""
     known = context.unit.request_placed(ask.placed_by, ask.placed_id) if ask.placed_id else None
     if known:
@@ -68,7 +125,7 @@ def request_title(context: Context, ask: RequestTitle, facts: BorrowerFacts) -> 
     return _decide(context, ask, facts, facts.borrower)
 
 
-def _known(unit: Unit, known: Request, ask: RequestTitle, now: datetime) -> Outcome:
+def _known(unit: Unit, known: Request, ask: RequestTitle, now: datetime) -> Requested | Refused:
     """Answer a repeated RequestId; refused if the request was cancelled, or if its patron or title differs."""
     if known.patron != ask.patron:
         return no(unit, not_theirs(unit, ask.patron), ask.by, now)
@@ -99,7 +156,7 @@ def _answer(
     return answer, ranked
 
 
-def _decide(context: Context, ask: RequestTitle, facts: BorrowerFacts, borrower: Borrower) -> Outcome:
+def _decide(context: Context, ask: RequestTitle, facts: BorrowerFacts, borrower: Borrower) -> Requested | Refused:
     copies = context.unit.copies(ask.bib_id)
     answer, ranked = _answer(context, ask, facts, borrower, copies)
     if isinstance(answer, Refusal):
@@ -305,7 +362,7 @@ def _another(context: Context, rival: Request, lender: Candidate) -> bool:
 # ---- the patron cancels
 
 
-def cancel(context: Context, ask: CancelRequest) -> Outcome:
+def cancel(context: Context, ask: CancelRequest) -> Cancelled | Refused:
     """Cancel a patron's request, which is possible until the lender has sent the copy (R34)."""
     request = context.unit.request(ask.request) if ask.request else context.unit.request_placed(ask.placed_by, ask.placed_id)
     if request is None or request.side is not Side.BORROWING or (ask.patron and ask.patron != request.patron):

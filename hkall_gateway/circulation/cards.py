@@ -3,32 +3,117 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
 from typing import Any
 
 from hkall_gateway.circulation import borrowing
-from hkall_gateway.circulation import loans as counter
-from hkall_gateway.circulation.command import Context, Library, refused
-from hkall_gateway.circulation.messages.commands import CancelRequest, Renew, RequestTitle
-from hkall_gateway.circulation.messages.terminal_commands import (
-    AllRenewed,
-    BlockCard,
-    CardSet,
-    EnableCard,
-    Hold,
-    HoldMode,
-    HoldResult,
-    NoteProperties,
-    PropertiesNoted,
-    RenewAll,
-)
+from hkall_gateway.circulation.borrowing import CancelRequest, Requested, RequestTitle
+from hkall_gateway.circulation.command import Command, Context, Library, Query, refused
+from hkall_gateway.circulation.find_request import one_with
 from hkall_gateway.circulation.ports import BorrowerFacts
-from hkall_gateway.circulation.queries import one_with
-from hkall_gateway.circulation.results import Refused, Renewed, Requested
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db import cards, requests_by_partner_id
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.dates import over
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, RequestChange, Side
+from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Position, Refusal, Request, RequestChange, Sensitive, Side
+
+
+@dataclass(frozen=True, slots=True)
+class CardSet:
+    """The card is blocked or enabled. `again`: it was so before."""
+
+    card: str
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BlockCard(Command[BorrowerFacts, "CardSet"]):
+    """Blocks a card. `text` is the terminal's message about it, `retained`: the terminal has kept the card."""
+
+    by: Actor
+    card: str
+    text: str = ""
+    retained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EnableCard(Command[BorrowerFacts, "CardSet"]):
+    """Lifts a block that a terminal set here; a block of the local library system stays."""
+
+    by: Actor
+    card: str
+    pin: Sensitive = NOTHING
+
+
+class HoldMode(StrEnum):
+    """The action on a hold."""
+
+    PLACE = "place"
+    CANCEL = "cancel"
+    CHANGE = "change"
+
+
+@dataclass(frozen=True, slots=True)
+class HoldResult:
+    """The request after the command."""
+
+    request: str
+    title: str
+    item: ItemKey | None
+    position: Position
+    pickup_location: str
+    need_before: date | None
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold(Command[BorrowerFacts, "HoldResult"]):
+    """A hold by a patron at a terminal: place it, cancel it, or change its pickup location or last day.
+
+    The title is named by a copy's `barcode`, else by `title`: its name, or its number in the union catalogue. `this_copy`: no
+    other copy will do. The hold expires after `need_before`. `told` are the numbers of the requests that the terminal's words
+    may mean: it sends back the texts of the patron record's lists.
+    """
+
+    by: Actor
+    mode: HoldMode
+    card: str
+    barcode: str = ""
+    title: str = ""
+    pickup_location: str = ""
+    need_before: date | None = None
+    this_copy: bool = False
+    told: frozenset[str] = frozenset()
+    pin: Sensitive = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class ConcernsHkall(Query[None, bool]):
+    """Asks whether a hold concerns HKALL, and not the library's own hold list."""
+
+    hold: Hold
+
+
+@dataclass(frozen=True, slots=True)
+class PropertiesNoted:
+    """The copy with its recorded properties."""
+
+    item: ItemKey
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoteProperties(Command[None, "PropertiesNoted"]):
+    """Properties of a copy as a terminal reports them."""
+
+    by: Actor
+    barcode: str
+    text: str
+
 
 P = Position
 WAITING = frozenset({P.NEW, P.REQUESTED, P.CANCELLING, P.IN_TRANSIT, P.RECEIVED})
@@ -175,26 +260,6 @@ def _held(request: Request, facts: BorrowerFacts) -> HoldResult:
     )
 
 
-# ---- all loans at once
-
-
-def renew_all(context: Context, ask: RenewAll, facts: BorrowerFacts) -> AllRenewed | Refused:
-    """Renew every loan of a patron that may be renewed (R27 to R33)."""
-    if facts.borrower is None:
-        return _no(context, facts.stranger, ask)
-    loans = [r for r in context.unit.open_requests(ask.card) if r.position is P.ON_LOAN and r.item]
-    answers = [counter.renew(context, _renewal(ask, loan), facts) for loan in loans]
-    return AllRenewed(
-        tuple(a for a in answers if isinstance(a, Renewed)),
-        tuple(a for a in answers if isinstance(a, Refused)),
-        facts.borrower.language,
-    )
-
-
-def _renewal(ask: RenewAll, loan: Request) -> Renew:
-    return Renew(ask.by, ask.card, loan.item_barcode, loan.item_agency, fee_acknowledged=ask.fee_acknowledged)
-
-
 # ---- copies
 
 
@@ -214,7 +279,7 @@ def note_properties(context: Context, ask: NoteProperties) -> PropertiesNoted | 
 # ---- no
 
 
-CardCommand = BlockCard | EnableCard | Hold | RenewAll
+CardCommand = BlockCard | EnableCard | Hold
 
 
 def _no(context: Context, why: Reason, ask: CardCommand, language: str = "") -> Refused:

@@ -7,15 +7,58 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from hkall_gateway.circulation.command import Library, refused
-from hkall_gateway.circulation.messages.staff_commands import StaffCommand
-from hkall_gateway.circulation.queries import one_with
 from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.db import requests_by_partner_id as found
+from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import CandidateOutcome
-from hkall_gateway.rules.vocabulary import Actor, Candidate, Holding, ItemKey, Refusal, Request, Side
+from hkall_gateway.rules.vocabulary import (
+    Actor,
+    Candidate,
+    Holding,
+    ItemKey,
+    Position,
+    Refusal,
+    Request,
+    Side,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StaffCommand:
+    """A staff command on one request, with its reason.
+
+    `by` names the actor. The request is named by `request`, or by `barcode` and, where two libraries share it, `agency`. `on`:
+    the day on which it happened, or until which it shall last. `cents`: a price that the owner has named. `position`: the
+    target of `force`.
+    """
+
+    by: Actor
+    request: str = ""
+    barcode: str = ""
+    agency: str = ""
+    reason: str = ""
+    on: date | None = None
+    cents: int | None = None
+    position: Position | None = None
+
+
+def one_with(unit: Unit, barcode: str, agency: str, card: str = "") -> Request | Refused | None:
+    """The one open request that holds this copy; None if none; a refusal if the barcode fits copies of two libraries."""
+    held = unit.requests_with(barcode, agency)
+    mine = [r for r in held if r.patron == card] if card else []
+    held = tuple(mine) or held
+    if len(held) > 1:
+        return Refused(Reason.AMBIGUOUS_ITEM)
+    return held[0] if held else None
+
+
+def not_theirs(unit: Unit, card: str) -> Reason:
+    """The refusal of a card that does not own the request: it was replaced, or it has no such request."""
+    return Reason.CARD_REPLACED if card and card_now(unit, card) != card else Reason.UNKNOWN_REQUEST
+
 
 # ---- Finds the request for a copy that arrived without a shipped message, or the library that a copy belongs to.
 # Two possible requests are never guessed between.

@@ -7,22 +7,86 @@ book that was found again lowers the debt.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
-from hkall_gateway.circulation.command import Context, Library, refused
+from hkall_gateway.circulation.command import Command, Context, Library, refused
 from hkall_gateway.circulation.counts import closed_days
-from hkall_gateway.circulation.messages.staff_commands import Pay, Waive
-from hkall_gateway.circulation.results import ChargeEntry, Paid, Refused, Waived
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db import fines
 from hkall_gateway.db.fines import OVERDUE
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.patrons import Charged
 from hkall_gateway.db.unit import Unit
-from hkall_gateway.rules.messages.json_records import from_json, to_json
+from hkall_gateway.rules.messages.json_records import from_json, record, to_json
 from hkall_gateway.rules.overdue_fine import CURRENCY, fine_for
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Actor, Refusal, Request
+from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Refusal, Request, Sensitive
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeEntry:
+    """One charge that is not fully paid. `fine` is its number; `kind` overdue, replacement, processing, damage."""
+
+    fine: int
+    request: str
+    kind: str
+    title: str
+    item: ItemKey | None
+    left_cents: int
+    at: datetime
+    bib_id: str = ""
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """A payment was taken. `owed_cents` is the remaining debt; `again`: this transaction was taken before."""
+
+    card: str
+    cents: int
+    owed_cents: int
+    transaction_id: str = ""
+    again: bool = False
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Waived:
+    """The amount waived, in cents. `again`: the charge was settled or waived already."""
+
+    fine: int
+    cents: int
+    owed_cents: int
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pay(Command[None, Paid]):
+    """A payment: for the charge `fine` if it is given, else for the oldest first.
+
+    The same `transaction_id` of the same device (`by`) for the same patron is taken once. Source: SIP2 2.00, fee paid.
+    """
+
+    by: Actor
+    card: str
+    cents: int
+    transaction_id: str = ""
+    fine: int | None = None
+    currency: str = "HKD"
+    pin: Sensitive = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Waive(Command[None, Waived]):
+    """Waives a charge, or `cents` of it, with the reason."""
+
+    by: Actor
+    fine: int
+    reason: str
+    cents: int | None = None
+    card: str = ""
+
 
 REPLACEMENT, PROCESSING, DAMAGE, REFUND = "replacement", "processing", "damage", "refund"
 

@@ -7,23 +7,15 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
+from hkall_gateway.circulation.borrowing import Cancelled, Requested
 from hkall_gateway.circulation.command import Context, InboxKey
-from hkall_gateway.circulation.messages.partner_commands import Billed, Changed, StatusSet
-from hkall_gateway.circulation.messages.terminal_commands import AllRenewed
-from hkall_gateway.circulation.results import (
-    Cancelled,
-    CheckedIn,
-    CheckedOut,
-    Done,
-    Noted,
-    Paged,
-    Paid,
-    Recalled,
-    Refused,
-    Renewed,
-    Requested,
-    Waived,
-)
+from hkall_gateway.circulation.fines import Paid, Waived
+from hkall_gateway.circulation.lending import Paged
+from hkall_gateway.circulation.loans import AllRenewed
+from hkall_gateway.circulation.partners.partner_queries import Billed, Changed, StatusSet
+from hkall_gateway.circulation.recalls import Recalled
+from hkall_gateway.circulation.results import CheckedOut, Done, Noted, Refused, Renewed
+from hkall_gateway.circulation.returning import CheckedIn
 from hkall_gateway.db import inbox
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA

@@ -2,23 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.circulation.command import Context, Library, refused
-from hkall_gateway.circulation.messages.commands import BorrowFromUs, CheckOut, PartnerNotice
-from hkall_gateway.circulation.partner_notice import contradicted
-from hkall_gateway.circulation.results import CheckedOut, Noted, Outcome, Paged, Refused, Renewed
+from hkall_gateway.circulation.command import Command, Context, Library, refused
+from hkall_gateway.circulation.partner_notice import PartnerNotice, contradicted
+from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates, lenders
 from hkall_gateway.rules.dates import over
 from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lifecycle import FINAL, Event
+from hkall_gateway.rules.messages.json_records import record
 from hkall_gateway.rules.policy import lends
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Refusal, Request, RequestChange, Side
+from hkall_gateway.rules.vocabulary import (
+    Actor,
+    Holding,
+    ItemKey,
+    Position,
+    Refusal,
+    Request,
+    RequestChange,
+    Side,
+)
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Paged:
+    """Our copy is paged for a partner."""
+
+    request: str
+    wire_agency: str
+    wire_id: str
+    item: ItemKey
+    title: str
+    author: str = ""
+    call_number: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BorrowFromUs(Command[None, Paged]):
+    """A partner's request for a book of ours, to be paged. `wire_agency`/`wire_id` are the partner's RequestId.
+
+    The request expires after `need_before`.
+    """
+
+    by: Actor
+    partner: str
+    wire_agency: str
+    wire_id: str
+    bib_id: str = ""
+    item: ItemKey | None = None
+    volume: str = ""
+    pickup_location: str = ""
+    need_before: date | None = None
+
 
 P = Position
 LEFT = frozenset({Event.BORROWER_HAS_IT, Event.COMING_HOME})
@@ -29,7 +72,7 @@ NEWS: Final[Mapping[Event, News]] = MappingProxyType(
 """What a borrower reports, by the event that it would be."""
 
 
-def borrow_from_us(context: Context, ask: BorrowFromUs) -> Outcome:
+def borrow_from_us(context: Context, ask: BorrowFromUs) -> Paged | Refused:
     """Page a copy of ours for a partner. The same RequestId again gets the same copy."""
     known = context.unit.request_lent(ask.wire_agency, ask.wire_id)
     if known and known.partner == ask.partner:
@@ -48,7 +91,7 @@ def borrow_from_us(context: Context, ask: BorrowFromUs) -> Outcome:
     return _paged(context.unit, _page(context.unit, ask, answer, context.now))
 
 
-def _known(context: Context, known: Request, ask: BorrowFromUs) -> Outcome:
+def _known(context: Context, known: Request, ask: BorrowFromUs) -> Paged | Refused:
     """Answer a repeated RequestId. A declined or withdrawn request is refused: the borrower asks another library."""
     if _another_title(context.unit, known, ask, context.library):
         return _no(context.unit, Refusal(Reason.DUPLICATE_REQUEST), ask.by, context.now, known)
@@ -123,38 +166,37 @@ def ship(context: Context, request: Request, by: Actor) -> Request:
     return after
 
 
-def ship_at_counter(context: Context, ask: CheckOut) -> Outcome | None:
-    """A checkout to a partner's institutional card ships our paged copy; None if the card is no partner's."""
-    partner = context.unit.partner_with_card(ask.card)
+def ship_at_counter(context: Context, by: Actor, role: str, card: str, barcode: str) -> CheckedOut | Refused | None:
+    """A checkout to a partner's institutional card ships our paged copy; None if the card is no partner's.
+
+    Args:
+        role: The role of the terminal where the copy is scanned.
+    """
+    partner = context.unit.partner_with_card(card)
     if partner is None:
         return None
-    held = [r for r in context.unit.requests_with(ask.barcode, context.library.agency) if r.partner == partner.agency]
+    held = [r for r in context.unit.requests_with(barcode, context.library.agency) if r.partner == partner.agency]
     if not held:
-        return _no(context.unit, Refusal(Reason.UNKNOWN_ITEM), ask.by, context.now)
-    if not lends(ask.place.role, context.library.policy):
-        return _no(
-            context.unit,
-            Refusal(Reason.COUNTER_ONLY, {"place": context.library.pickup_locations[0]}),
-            ask.by,
-            context.now,
-            held[0],
-        )
+        return _no(context.unit, Refusal(Reason.UNKNOWN_ITEM), by, context.now)
+    if not lends(role, context.library.policy):
+        only = Refusal(Reason.COUNTER_ONLY, {"place": context.library.pickup_locations[0]})
+        return _no(context.unit, only, by, context.now, held[0])
     if held[0].position is P.SHIPPED:
-        return _shipped(held[0], ask, again=True)
+        return _shipped(held[0], card, again=True)
     if not context.unit.can(held[0], Event.LEND):
-        return _no(context.unit, Refusal(Reason.WRONG_POSITION), ask.by, context.now, held[0])
-    return _shipped(ship(context, held[0], ask.by), ask)
+        return _no(context.unit, Refusal(Reason.WRONG_POSITION), by, context.now, held[0])
+    return _shipped(ship(context, held[0], by), card)
 
 
-def _shipped(request: Request, ask: CheckOut, *, again: bool = False) -> CheckedOut:
+def _shipped(request: Request, card: str, *, again: bool = False) -> CheckedOut:
     item = request.item or ItemKey("", "")
-    return CheckedOut(request.id, item, ask.card, request.title, request.lender_due, again=again)
+    return CheckedOut(request.id, item, card, request.title, request.lender_due, again=again)
 
 
 # ---- notices of the borrowing library
 
 
-def heard(context: Context, ask: PartnerNotice, event: Event) -> Outcome:
+def heard(context: Context, ask: PartnerNotice, event: Event) -> Noted | Refused:
     """Apply a borrower's notice: the transition of the table, or a success where the request is past it already."""
     request = lent_to(context.unit, ask)
     if request is None:
@@ -173,7 +215,12 @@ def heard(context: Context, ask: PartnerNotice, event: Event) -> Outcome:
     )
 
 
-def _past_it(unit: Unit, ask: PartnerNotice, request: Request, event: Event, now: datetime) -> Outcome:
+def hears(event: Event) -> Callable[[Context, PartnerNotice], Noted | Refused]:
+    """Return the handler of a borrower's notice of this event."""
+    return lambda context, ask: heard(context, ask, event)
+
+
+def _past_it(unit: Unit, ask: PartnerNotice, request: Request, event: Event, now: datetime) -> Noted | Refused:
     """Answer a step that is already past: a success, but a withdrawal after shipment is refused (R34)."""
     if event is Event.WITHDRAW:
         return _no(unit, Refusal(Reason.TOO_LATE_TO_CANCEL), ask.by, now, request)
@@ -191,7 +238,7 @@ def _facts_of(event: Event, request: Request, library: Library, now: datetime) -
     return {}
 
 
-def renewed_by_borrower(context: Context, ask: PartnerNotice) -> Outcome:
+def renewed_by_borrower(context: Context, ask: PartnerNotice) -> Renewed | Refused:
     """Renew the borrowing library's loan, unless we have recalled the copy or its date is beyond ours (R28)."""
     request = lent_to(context.unit, ask)
     if request is None or not context.unit.can(request, Event.BORROWER_RENEWED):

@@ -2,25 +2,107 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from hkall_gateway.circulation import lending, recalls
-from hkall_gateway.circulation.command import Context, Library, flagged, refused
+from hkall_gateway.circulation.command import Command, Context, Library, Query, flagged, refused
 from hkall_gateway.circulation.counts import closed_days, counts, patron_blocks
+from hkall_gateway.circulation.find_request import one_with
 from hkall_gateway.circulation.fines import dollars, fix_fine, left_to_charge
-from hkall_gateway.circulation.messages.commands import CheckOut, FindFixedLoans, Renew
 from hkall_gateway.circulation.ports import BorrowerFacts
-from hkall_gateway.circulation.queries import one_with
-from hkall_gateway.circulation.results import CheckedOut, Outcome, Refused, Renewed
+from hkall_gateway.circulation.results import CheckedOut, Refused, Renewed
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates, eligibility, policy
 from hkall_gateway.rules.lifecycle import Event, Notification
-from hkall_gateway.rules.policy import Terminal
+from hkall_gateway.rules.messages.json_records import record
+from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.renewals import is_repetition
 from hkall_gateway.rules.stored_words import RenewalSync, StaffFlag
-from hkall_gateway.rules.vocabulary import Borrower, Grant, ItemKey, Position, Refusal, Request, RequestChange, Side
+from hkall_gateway.rules.vocabulary import (
+    NOTHING,
+    Actor,
+    Borrower,
+    Grant,
+    ItemKey,
+    Position,
+    Refusal,
+    Request,
+    RequestChange,
+    Sensitive,
+    Side,
+)
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class AllRenewed:
+    """The renewed loans, and the refused ones with reasons; each loan is in one of the two."""
+
+    renewed: tuple[Renewed, ...]
+    refused: tuple[Refused, ...]
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RenewAll(Command[BorrowerFacts, "AllRenewed"]):
+    """Renews all loans. `fee_acknowledged`: the caller accepts the fines."""
+
+    by: Actor
+    card: str
+    pin: Sensitive = NOTHING
+    fee_acknowledged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOut(Command[BorrowerFacts, CheckedOut]):
+    """Lends this copy to this card. `undo` takes back a checkout that the terminal could not finish.
+
+    `staff` lifts refusals that apply to patrons only: a book that waited too long, or that its owner has recalled since.
+    """
+
+    by: Actor
+    place: Place
+    card: str
+    barcode: str
+    agency: str = ""
+    pin: Sensitive = NOTHING
+    pin_given: bool = False
+    no_block: bool = False
+    renewal_allowed: bool = False
+    fee_acknowledged: bool = True
+    happened_at: datetime | None = None
+    due_told: date | None = None
+    undo: bool = False
+    staff: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Renew(Command[BorrowerFacts, Renewed]):
+    """Renews a loan. `card` is empty when the caller need not name it (staff).
+
+    `staff` lifts refusals that apply to patrons only. `fee_acknowledged`: the caller accepts the fine that has accrued until
+    now.
+    """
+
+    by: Actor
+    card: str
+    barcode: str = ""
+    agency: str = ""
+    title: str = ""
+    pin: Sensitive = NOTHING
+    pin_given: bool = False
+    staff: bool = False
+    fee_acknowledged: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FindFixedLoans(Query[BorrowerFacts, frozenset[str]]):
+    """Asks for the numbers of a patron's loans that could not be renewed now."""
+
+    card: str
+
 
 P = Position
 
@@ -28,9 +110,9 @@ P = Position
 # ---- checkout
 
 
-def check_out(context: Context, ask: CheckOut, facts: BorrowerFacts) -> Outcome:
+def check_out(context: Context, ask: CheckOut, facts: BorrowerFacts) -> CheckedOut | Refused:
     """Lend a copy that waits on our hold shelf to the patron it was fetched for (R13 to R21). A partner's card ships it."""
-    shipped = lending.ship_at_counter(context, ask)
+    shipped = lending.ship_at_counter(context, ask.by, ask.place.role, ask.card, ask.barcode)
     if shipped is not None:
         return shipped
     found = one_with(context.unit, ask.barcode, ask.agency, ask.card)
@@ -55,8 +137,8 @@ def check_out(context: Context, ask: CheckOut, facts: BorrowerFacts) -> Outcome:
     return _lend(context, ask, found, facts, facts.borrower)
 
 
-def _lend(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts, borrower: Borrower) -> Outcome:
-    terminal = Terminal(ask.place.role, ask.place.location)
+def _lend(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts, borrower: Borrower) -> CheckedOut | Refused:
+    terminal = ask.place
     took = counts(context.unit, borrower, context.library, without=request.id)
     closures, known = closed_days(context.unit, context.library), patron_blocks(context, borrower.barcode)
     answer = policy.may_borrow(
@@ -128,7 +210,7 @@ def _for_staff(unit: Unit, ask: CheckOut, request: Request, why: Reason, now: da
     return unit.amend(request, now, ask.by, flags=flagged(request, StaffFlag.offline(why))) if ask.no_block else request
 
 
-def _again(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts) -> Outcome:
+def _again(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts) -> CheckedOut | Refused:
     """Answer a repeated checkout by the same patron: the same success, or a renewal where the terminal asks for one.
 
     Most self-checks always ask for one; within the policy's window the repetition counts as the same scan, or as a resend after
@@ -145,7 +227,7 @@ def _again(context: Context, ask: CheckOut, request: Request, facts: BorrowerFac
     return CheckedOut(request.id, request.item or ItemKey("", ""), ask.card, request.title, request.due, language, again=True)
 
 
-def _undo_checkout(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, now: datetime) -> Outcome:
+def _undo_checkout(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, now: datetime) -> CheckedOut | Refused:
     """Undo a checkout that the terminal could not finish: the copy is on the hold shelf again. Repeating it is a success."""
     if ask.card and request.patron != ask.card:
         return _refuse(unit, Refusal(Reason.NOT_REQUESTER), ask, request, facts, now)
@@ -176,7 +258,7 @@ def _refuse(
 # ---- renewal
 
 
-def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Outcome:
+def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Renewed | Refused:
     """Set a later due date (R27 to R33). The same renewal again gets the same answer while no other event followed it."""
     found = _to_renew(context.unit, ask)
     if isinstance(found, Refused):
@@ -259,3 +341,20 @@ def _renewed(request: Request, facts: BorrowerFacts) -> Renewed:
     item = request.item or ItemKey("", "")
     pending = request.renewal_sync == RenewalSync.PENDING
     return Renewed(request.id, item, request.patron, request.title, request.due, request.renewals, language, pending)
+
+
+def renew_all(context: Context, ask: RenewAll, facts: BorrowerFacts) -> AllRenewed | Refused:
+    """Renew every loan of a patron that may be renewed (R27 to R33)."""
+    if facts.borrower is None:
+        context.unit.refuse(Refusal(facts.stranger), context.now, ask.by, patron=ask.card)
+        return refused(Refusal(facts.stranger))
+    loans = [r for r in context.unit.open_requests(ask.card) if r.position is P.ON_LOAN and r.item]
+    answers = [
+        renew(context, Renew(ask.by, ask.card, r.item_barcode, r.item_agency, fee_acknowledged=ask.fee_acknowledged), facts)
+        for r in loans
+    ]
+    return AllRenewed(
+        tuple(answer for answer in answers if isinstance(answer, Renewed)),
+        tuple(answer for answer in answers if isinstance(answer, Refused)),
+        facts.borrower.language,
+    )

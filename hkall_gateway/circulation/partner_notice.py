@@ -2,20 +2,84 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Final, Literal, TypeVar
 
-from hkall_gateway.circulation.command import Context, flagged, refused
-from hkall_gateway.circulation.messages.commands import PartnerNotice
-from hkall_gateway.circulation.messages.partner_commands import BROKERED, MIRRORED
-from hkall_gateway.circulation.results import Refused
+from hkall_gateway.circulation.command import Command, Context, flagged, refused
+from hkall_gateway.circulation.results import Noted, Refused, Renewed
 from hkall_gateway.db.requests_by_partner_id import asked_by_barcode, asked_for, borrowed_under
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.evidence import News, Verdict, dated, judge
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffFlag
-from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Refusal, Request
+from hkall_gateway.rules.vocabulary import (
+    Actor,
+    Candidate,
+    ItemKey,
+    Refusal,
+    Request,
+)
+
+MIRRORED: Final = "mirrored"
+
+
+BROKERED: Final = "brokered"
+"""Kinds of requests that another system placed for our patron: INN-Reach's central, which itself asks the lenders; a broker."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartnerNotice:
+    """A partner's notice of an event: shipped, received, declined, withdrew, renewed, recalled …
+
+    `item` and the RequestId may each be absent; one of them names the request. `judged`: a person of ours has compared it with
+    our own record, and believes it. `due` is the date that the partner asks for
+    (asked), has granted its patron (told), or that a central has settled (decided). `reason` and `detail`: why it declines, in
+    its words.
+    """
+
+    by: Actor
+    partner: str
+    wire_agency: str = ""
+    wire_id: str = ""
+    item: ItemKey | None = None
+    at: datetime | None = None
+    due: date | None = None
+    reason: str = ""
+    detail: str = ""
+    due_is: Literal["asked", "told", "decided"] = "told"
+    judged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ItemShipped(PartnerNotice, Command[None, Noted]):
+    """A lender sent a copy to us, or a borrower sent ours back."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemReceived(PartnerNotice, Command[None, Noted]):
+    """The borrower has our copy, or the lender has its own again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCancelled(PartnerNotice, Command[None, Noted]):
+    """The lender declines, or the borrower withdraws."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRenewed(PartnerNotice, Command[None, Renewed]):
+    """The owner extends our patron's loan, or a borrower keeps our copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemCheckedOut(PartnerNotice, Command[None, Noted]):
+    """The lender has charged its copy to us, or the borrower ours to its patron."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemCheckedIn(PartnerNotice, Command[None, Noted]):
+    """The lender has its copy back, or the borrower's patron has returned ours."""
 
 
 def contradicted(context: Context, ask: PartnerNotice, request: Request, news: News) -> Refused | None:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from hkall_gateway.circulation import loans as counter
+from hkall_gateway.circulation import loans
 from hkall_gateway.circulation.command import Context, refused
 from hkall_gateway.circulation.counts import patron_blocks, waited_too_long
-from hkall_gateway.circulation.fines import charge_lines, left_to_charge
+from hkall_gateway.circulation.fines import ChargeEntry, charge_lines, left_to_charge
 from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan
-from hkall_gateway.circulation.results import ChargeEntry, Refused
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.rules import dates, eligibility, policy
 from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Grant, Position, Refusal, Request
@@ -101,7 +101,7 @@ def _loan(context: Context, request: Request, facts: BorrowerFacts) -> PatronLoa
     fine_cents = left_to_charge(context.unit, request, today, context.library) if overdue else 0
     pending = request.renewal_sync is RenewalSync.PENDING
     left = max(0, context.library.policy.renewal.max_count - request.renewals)
-    answer = Grant() if pending else counter.may_renew(context, request, facts)
+    answer = Grant() if pending else loans.may_renew(context, request, facts)
     return PatronLoan(request, overdue, fine_cents, left, pending, _no(answer))
 
 

@@ -2,29 +2,161 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import date, timedelta
+from enum import StrEnum
 
-from hkall_gateway.circulation.command import Context, Library, refused
+from hkall_gateway.circulation.command import Context, Library, Query, refused
 from hkall_gateway.circulation.counts import blocks_of, waited_too_long
-from hkall_gateway.circulation.fines import charge_lines, left_to_charge
-from hkall_gateway.circulation.messages.commands import SeeItem, SeePatron
+from hkall_gateway.circulation.find_request import AwaitedCopy, awaited, one_with, owned_elsewhere
+from hkall_gateway.circulation.fines import ChargeEntry, charge_lines, left_to_charge
 from hkall_gateway.circulation.ports import Identified
-from hkall_gateway.circulation.results import ItemSeen, LoanEntry, PatronSeen, Refused
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.cards import properties_of
-from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates, eligibility
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import (
     NOTHING,
+    Actor,
     Grant,
     ItemKey,
     Position,
     Refusal,
     Request,
     RequestEntry,
+    Sensitive,
     Side,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class LoanEntry:
+    """One entry of a patron's record: a loan, or a waiting request, with the `label` that patrons see.
+
+    `fine_cents` is the accrued fine that is not charged yet; `uncollected`: its last day on the hold shelf is over.
+    """
+
+    request: RequestEntry
+    label: str
+    overdue: bool
+    fine_cents: int = 0
+    uncollected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HkallRecord:
+    """The loans, requests and charges of a card in HKALL."""
+
+    lines: tuple[LoanEntry, ...] = ()
+    charges: tuple[ChargeEntry, ...] = ()
+
+
+class CopySystem(StrEnum):
+    """The system that a copy concerns: HKALL, the library's own system, both (lent to a partner), or either, still undecided.
+
+    NOT_FOR_CARD: an HKALL copy that came for another patron, or a partner's for which nobody waits: the local system's copy of
+    the barcode, if it has one.
+    """
+
+    OURS = "ours"
+    THEIRS = "theirs"
+    LENT = "lent"
+    EITHER = "either"
+    NOT_FOR_CARD = "not_for_card"
+
+
+@dataclass(frozen=True, slots=True)
+class PatronSeen:
+    """A patron's record. `owed_cents` is the sum of `charges`, less the refunds that we owe the patron.
+
+    `may_renew`: the card itself does not bar renewals (R2). `pin_ok` is None where no PIN came. `known`: the card has an owner,
+    but its PIN cannot be checked. Names and addresses stay wrapped until a reply needs them.
+    """
+
+    card: str
+    name: Sensitive
+    name_zh: Sensitive
+    email: Sensitive
+    language: str
+    category: str
+    valid: bool
+    refusal: Refused | None
+    pin_ok: bool | None
+    lines: tuple[LoanEntry, ...]
+    loans_limit: int
+    owed_cents: int
+    expires: date | None
+    charges: tuple[ChargeEntry, ...] = ()
+    may_renew: bool = False
+    known: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ItemSeen:
+    """The state of a copy that is part of a request, or of one from the loaded holdings."""
+
+    item: ItemKey
+    title: str
+    position: Position | None
+    side: Side | None
+    owner: str
+    request: str = ""
+    status: str = ""
+    call_number: str = ""
+    author: str = ""
+    bib_id: str = ""
+    volume: str = ""
+    due: date | None = None
+    recalled_on: date | None = None
+    earliest_recall: date | None = None
+    pickup_last: date | None = None
+    claimed: bool = False
+    lost: bool = False
+    held_for: str = ""
+    destination: str = ""
+    properties: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SeePatron(Query[Identified, PatronSeen]):
+    """Asks for a patron's record. `pin_given` tells an empty PIN from a missing one."""
+
+    by: Actor
+    card: str
+    pin: Sensitive = NOTHING
+    pin_given: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SeeItem(Query[None, ItemSeen | Refused]):
+    """Asks for a copy's state. `agency` is empty where only a barcode was scanned."""
+
+    by: Actor
+    barcode: str
+    agency: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SeeRecord(Query[None, HkallRecord]):
+    """Asks for the loans, requests and charges of a card in HKALL, independent of the local system."""
+
+    card: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindCopySystem(Query[None, CopySystem]):
+    """Asks which system holds a copy: HKALL or the library's own.
+
+    `card` is the patron that wants to borrow or renew it; `institution` is the library that the terminal names as the copy's
+    owner, where it is not ours; `arriving`: a copy without a shipped message counts too.
+    """
+
+    barcode: str
+    card: str = ""
+    institution: str = ""
+    arriving: bool = False
+
 
 P = Position
 LENT = frozenset({P.ON_LOAN})
@@ -66,11 +198,6 @@ def _nobody(ask: SeePatron, who: Identified) -> PatronSeen:
     why = who.facts.stranger if who.facts.reachable else Reason.TRY_AGAIN
     no = Refused(why, why.rule)
     return PatronSeen(ask.card, NOTHING, NOTHING, NOTHING, "", "", False, no, None, (), 0, 0, None, known=who.unsure)
-
-
-def not_theirs(unit: Unit, card: str) -> Reason:
-    """The refusal of a card that does not own the request: it was replaced, or it has no such request."""
-    return Reason.CARD_REPLACED if card and card_now(unit, card) != card else Reason.UNKNOWN_REQUEST
 
 
 def loan_line(context: Context, request: RequestEntry) -> LoanEntry:
@@ -148,11 +275,33 @@ def _destination(request: Request) -> str:
     return request.pickup_location
 
 
-def one_with(unit: Unit, barcode: str, agency: str, card: str = "") -> Request | Refused | None:
-    """The one open request that holds this copy; None if none; a refusal if the barcode fits copies of two libraries."""
-    held = unit.requests_with(barcode, agency)
-    mine = [r for r in held if r.patron == card] if card else []
-    held = tuple(mine) or held
-    if len(held) > 1:
-        return Refused(Reason.AMBIGUOUS_ITEM)
-    return held[0] if held else None
+# ---- Routes a terminal's message to HKALL, to the local system, or to both. Queries only.
+
+
+def copy(context: Context, query: FindCopySystem) -> CopySystem:
+    """The system that holds a copy with this barcode; `arriving`: also match copies without a shipped message.
+
+    Our own copy that is on its way to a partner, or with one, concerns both. Where the terminal names its owner as the
+    `institution`, that decides. Else, where a `card` is named, it is HKALL's only if it came for that patron: no other patron
+    can have it in hand, and a book of our own may have the same barcode.
+    """
+    unit, library, barcode, card = context.unit, context.library, query.barcode, query.card
+    held = unit.requests_with(barcode)
+    if any(request.side is Side.LENDING for request in held):
+        return CopySystem.LENT
+    coming = awaited(unit, barcode, "", library) if query.arriving and not held else Reason.UNKNOWN_ITEM
+    if not held and not isinstance(coming, AwaitedCopy) and coming is not Reason.AMBIGUOUS_ITEM:
+        elsewhere = owned_elsewhere(unit, barcode, "", library) if query.arriving else None
+        return CopySystem.NOT_FOR_CARD if elsewhere else CopySystem.THEIRS
+    if any(request.item_agency == query.institution for request in held):
+        return CopySystem.OURS
+    for_another = bool(card) and all(request.patron != card for request in held)
+    if unit.holding(ItemKey(library.agency, barcode)) is None:
+        return CopySystem.NOT_FOR_CARD if for_another else CopySystem.OURS
+    return CopySystem.THEIRS if for_another else CopySystem.EITHER
+
+
+def had(context: Context, query: SeeRecord) -> HkallRecord:
+    """The loans, requests and charges of a card here; empty for an unknown card."""
+    lines = tuple(loan_line(context, line) for line in context.unit.open_lines(query.card))
+    return HkallRecord(lines, charge_lines(context.unit, context.unit.charges(query.card)))

@@ -3,28 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final, Unpack
 
-from hkall_gateway.circulation.command import Context, flagged, refused
+from hkall_gateway.circulation.command import Command, Context, flagged, refused
 from hkall_gateway.circulation.counts import closed_days
-from hkall_gateway.circulation.find_request import done, elsewhere
+from hkall_gateway.circulation.find_request import StaffCommand, done, elsewhere
 from hkall_gateway.circulation.fines import fix_fine
-from hkall_gateway.circulation.messages.commands import PartnerNotice
-from hkall_gateway.circulation.messages.staff_commands import StaffCommand
-from hkall_gateway.circulation.partner_notice import contradicted
-from hkall_gateway.circulation.results import DeliveryResult, Done, Recalled, Refused, Renewed
+from hkall_gateway.circulation.partner_notice import PartnerNotice, contradicted
+from hkall_gateway.circulation.results import DeliveryResult, Done, Refused, Renewed
 from hkall_gateway.db.requests_by_partner_id import asked_for
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.dates import past_lender
 from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lifecycle import Event, Notification
+from hkall_gateway.rules.messages.json_records import record
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind, RenewalSync, StaffFlag
-from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Refusal, Request, RequestChange, Side
+from hkall_gateway.rules.vocabulary import (
+    Actor,
+    ItemKey,
+    Position,
+    Refusal,
+    Request,
+    RequestChange,
+    Side,
+)
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """The owner recalls its book. `due` is the date in force now, None before the loan; `asked_due` the one the owner named.
+
+    If `due` is later than `asked_due`, the reply must tell the owner (R26). `again`: it was recalled already, with no change.
+    `position` and `recalled`: where the request stands after it, and whether a recall is in force.
+    """
+
+    request: str
+    item: ItemKey | None
+    due: date | None = None
+    old_due: date | None = None
+    asked_due: date | None = None
+    again: bool = False
+    late: bool = False
+    position: Position | None = None
+    recalled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRecalled(PartnerNotice, Command[None, Recalled]):
+    """The owner recalls a book that we borrow."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecallCancelled(PartnerNotice, Command[None, Recalled]):
+    """The owner cancels its recall."""
+
 
 # ---- Renewals that the lender decides: it is asked first, or it refuses a renewal that we granted (R28).
 

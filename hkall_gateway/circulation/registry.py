@@ -7,68 +7,27 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from hkall_gateway.circulation import borrowing, cards, fines, lending, queries, recalls, returning, titles
-from hkall_gateway.circulation import loans as counter
+from hkall_gateway.circulation import borrowing, cards, fines, lending, loans, queries, recalls, returning, titles
+from hkall_gateway.circulation.borrowing import CancelRequest, RequestTitle
+from hkall_gateway.circulation.cards import BlockCard, ConcernsHkall, EnableCard, Hold, NoteProperties
 from hkall_gateway.circulation.command import Context, Gathered, Handler, Library
-from hkall_gateway.circulation.ils import routing
+from hkall_gateway.circulation.find_request import StaffCommand
+from hkall_gateway.circulation.fines import Paid, Pay, Waive
 from hkall_gateway.circulation.ils.local_system import LocalSystem
-from hkall_gateway.circulation.messages.commands import (
-    BorrowFromUs,
-    CancelRequest,
-    CheckIn,
-    CheckOut,
-    FindCopySystem,
-    FindFixedLoans,
+from hkall_gateway.circulation.lending import BorrowFromUs
+from hkall_gateway.circulation.loans import CheckOut, FindFixedLoans, Renew, RenewAll
+from hkall_gateway.circulation.partner_notice import (
     ItemCheckedIn,
     ItemCheckedOut,
-    ItemRecalled,
     ItemReceived,
     ItemRenewed,
     ItemShipped,
     PartnerNotice,
-    RecallCancelled,
-    Renew,
     RequestCancelled,
-    RequestTitle,
-    SeeItem,
-    SeePatron,
-    SeeRecord,
+    as_ours,
 )
-from hkall_gateway.circulation.messages.partner_commands import (
-    Bill,
-    BrokerCommand,
-    ChangeRequest,
-    CopyReport,
-    FindClosedVolumes,
-    FindInstitution,
-    KeepUnplaced,
-    SeeCopyOf,
-    SeeRequest,
-    SeeShelves,
-    ServesPatron,
-    SetStatus,
-)
-from hkall_gateway.circulation.messages.staff_commands import (
-    Act,
-    CloseDay,
-    MarkReplayed,
-    Pay,
-    Reopen,
-    Settle,
-    StaffCommand,
-    Waive,
-)
-from hkall_gateway.circulation.messages.terminal_commands import (
-    BlockCard,
-    ConcernsHkall,
-    EnableCard,
-    Hold,
-    NoteProperties,
-    RenewAll,
-)
-from hkall_gateway.circulation.partner_notice import as_ours
 from hkall_gateway.circulation.partners import deliveries, lender_notices, local_messages, partner_queries, unsent
-from hkall_gateway.circulation.partners.broker_services import BROKER_COMMANDS, Work
+from hkall_gateway.circulation.partners.broker_services import BROKER_COMMANDS, BrokerCommand, Brokered, Work
 from hkall_gateway.circulation.partners.deliveries import Delivered
 from hkall_gateway.circulation.partners.innreach_events import EVENTS
 from hkall_gateway.circulation.partners.local_messages import (
@@ -79,16 +38,36 @@ from hkall_gateway.circulation.partners.local_messages import (
     MarkRefused,
     MarkUndelivered,
 )
+from hkall_gateway.circulation.partners.partner_queries import (
+    Bill,
+    ChangeRequest,
+    CopyReport,
+    FindInstitution,
+    KeepUnplaced,
+    SeeCopyOf,
+    SeeRequest,
+    SeeShelves,
+    ServesPatron,
+    SetStatus,
+)
+from hkall_gateway.circulation.partners.unsent import MarkReplayed, Settle
 from hkall_gateway.circulation.ports import BorrowerFacts
-from hkall_gateway.circulation.results import Answered, Outcome, Paid, Refused
+from hkall_gateway.circulation.queries import FindCopySystem, SeeItem, SeePatron, SeeRecord
+from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled
+from hkall_gateway.circulation.results import Noted, Refused, Renewed
+from hkall_gateway.circulation.returning import CheckIn
 from hkall_gateway.circulation.staff import actions, closure_changes, patron_page, scan_station
+from hkall_gateway.circulation.staff.actions import Act, Acted, Reopen
+from hkall_gateway.circulation.staff.closure_changes import CloseDay
 from hkall_gateway.circulation.staff.patron_page import SeePatronPage
 from hkall_gateway.circulation.staff.scan_station import FindAfterScan, FindScanned
+from hkall_gateway.circulation.titles import FindClosedVolumes
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.fines import charge_numbered
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.vocabulary import NOTHING
 
 BROKER_HANDLERS: Final[Mapping[str, Work]] = MappingProxyType({**BROKER_COMMANDS, **EVENTS})
 """All broker commands and mirrored events by their service."""
@@ -97,7 +76,7 @@ STAFF: Final = BorrowerFacts(None, "staff")
 
 Notice = TypeVar("Notice", bound=PartnerNotice)
 Carded = TypeVar("Carded", CheckOut, Renew, RenewAll, Hold, BlockCard, EnableCard, BrokerCommand)
-NoticeHandler = Callable[[Context, PartnerNotice], Outcome]
+Heard = TypeVar("Heard", Noted, Renewed)
 
 
 # ---- locks
@@ -177,6 +156,11 @@ def _under_card(command: Carded, card: str) -> Carded:
 # ---- facts
 
 
+async def _checkout_facts(local: LocalSystem, command: CheckOut) -> Gathered[BorrowerFacts] | Refused:
+    """What was done off line needs no PIN."""
+    return await local.for_checkout(command.card, NOTHING if command.no_block else command.pin)
+
+
 async def _renewal_facts(local: LocalSystem, command: Renew) -> Gathered[BorrowerFacts] | Refused:
     return await local.owner(command.card, command.pin) if command.card else Gathered(lambda _unit: STAFF)
 
@@ -197,15 +181,15 @@ async def _right_pin(local: LocalSystem, command: Pay) -> Gathered[None] | Refus
 # ---- handlers of both sides of a loan, and of commands that name their function
 
 
-def _by_side(as_borrower: NoticeHandler, as_lender: Event | NoticeHandler) -> NoticeHandler:
+def _by_side(
+    as_borrower: Callable[[Context, PartnerNotice], Heard | Refused],
+    as_lender: Callable[[Context, PartnerNotice], Heard | Refused],
+) -> Callable[[Context, PartnerNotice], Heard | Refused]:
     """Return the handler of a notice that means one thing to us as the borrower, and another as the owner of the copy."""
 
-    def handle(context: Context, command: PartnerNotice) -> Outcome:
-        if lender_notices.we_borrow(command, context.library):
-            return as_borrower(context, command)
-        if isinstance(as_lender, Event):
-            return lending.heard(context, command, as_lender)
-        return as_lender(context, command)
+    def handle(context: Context, command: PartnerNotice) -> Heard | Refused:
+        ours = lender_notices.we_borrow(command, context.library)
+        return as_borrower(context, command) if ours else as_lender(context, command)
 
     return handle
 
@@ -214,11 +198,11 @@ def _pay(context: Context, command: Pay, _pin_is_right: None) -> Paid | Refused:
     return fines.pay(context, command)
 
 
-def _act(context: Context, command: Act) -> Answered:
+def _act(context: Context, command: Act) -> Acted | Refused:
     return actions.act(context, command, command.action)
 
 
-def _broker_command(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Answered:
+def _broker_command(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Brokered | Refused:
     return BROKER_HANDLERS[command.service](context, command, facts)
 
 
@@ -229,14 +213,15 @@ def _concerns_hkall(context: Context, query: ConcernsHkall) -> bool:
 # fmt: off
 HANDLERS: Final[Mapping[type[Any], Handler]] = MappingProxyType(dict((
     # Terminals and discovery systems.
-    CheckOut.decided_by(counter.check_out, LocalSystem.for_checkout, lambda c: LockSet(c.card, item=("", c.barcode)),
+    CheckOut.decided_by(loans.check_out, _checkout_facts, lambda c: LockSet(c.card, item=("", c.barcode)),
                         under_card=_under_card),
     CheckIn.handled_by(returning.check_in, lambda c: _item(c.barcode)),
-    Renew.decided_by(counter.renew, _renewal_facts, lambda c: LockSet(c.card, item=("", c.barcode), whole=not c.barcode),
+    Renew.decided_by(loans.renew, _renewal_facts, lambda c: LockSet(c.card, item=("", c.barcode), whole=not c.barcode),
                      under_card=_under_card),
-    RenewAll.decided_by(cards.renew_all, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card, whole=True),
+    RenewAll.decided_by(loans.renew_all, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card, whole=True),
                         under_card=_under_card),
-    RequestTitle.decided_by(borrowing.request_title, LocalSystem.for_request, lambda c: LockSet(c.patron),
+    RequestTitle.decided_by(borrowing.request_title, lambda local, c: local.for_request(c.patron, c.bib_id),
+                            lambda c: LockSet(c.patron),
                             under_card=lambda c, card: replace(c, patron=card)),
     CancelRequest.handled_by(borrowing.cancel, lambda c: LockSet(c.patron, c.request, placed=(c.placed_by, c.placed_id))),
     Hold.decided_by(cards.hold, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card, whole=True),
@@ -247,11 +232,12 @@ HANDLERS: Final[Mapping[type[Any], Handler]] = MappingProxyType(dict((
                           under_card=_under_card),
     NoteProperties.handled_by(cards.note_properties),
     Pay.decided_by(_pay, _right_pin, lambda c: LockSet(c.card)),
-    SeePatron.answered_with(queries.see_patron, LocalSystem.identify, lambda q: LockSet(q.card)),
+    SeePatron.answered_with(queries.see_patron, lambda local, q: local.identify(q.card, q.pin, q.pin_given),
+                            lambda q: LockSet(q.card)),
     SeeItem.answered_by(queries.see_item),
-    SeeRecord.answered_by(routing.had),
-    FindFixedLoans.answered_with(counter.fixed_loans, _present_facts),
-    FindCopySystem.answered_by(routing.copy),
+    SeeRecord.answered_by(queries.had),
+    FindFixedLoans.answered_with(loans.fixed_loans, _present_facts),
+    FindCopySystem.answered_by(queries.copy),
     ConcernsHkall.answered_by(_concerns_hkall),
     FindScanned.answered_by(scan_station.find_scanned),
     FindAfterScan.answered_by(scan_station.find_after_scan),
@@ -269,12 +255,16 @@ HANDLERS: Final[Mapping[type[Any], Handler]] = MappingProxyType(dict((
         lambda x, c: local_messages.mark_refused(x.unit, c.number, c.message, x.now, c.by), _about, settles=True),
     # Partners, brokers, and the courier.
     BorrowFromUs.handled_by(lending.borrow_from_us, _copy_and_number),
-    ItemShipped.handled_by(_by_side(lender_notices.shipped, Event.COMING_HOME), _copy_and_number, resolve=_under_our_number),
-    ItemReceived.handled_by(_by_side(lender_notices.home, Event.BORROWER_HAS_IT), _copy_and_number, resolve=_under_our_number),
-    RequestCancelled.handled_by(_by_side(lender_notices.declined, Event.WITHDRAW), _copy_and_number, resolve=_under_our_number),
-    ItemCheckedOut.handled_by(_by_side(lender_notices.shipped, Event.BORROWER_HAS_IT), _copy_and_number,
+    ItemShipped.handled_by(_by_side(lender_notices.shipped, lending.hears(Event.COMING_HOME)), _copy_and_number,
+                           resolve=_under_our_number),
+    ItemReceived.handled_by(_by_side(lender_notices.home, lending.hears(Event.BORROWER_HAS_IT)), _copy_and_number,
+                            resolve=_under_our_number),
+    RequestCancelled.handled_by(_by_side(lender_notices.declined, lending.hears(Event.WITHDRAW)), _copy_and_number,
+                                resolve=_under_our_number),
+    ItemCheckedOut.handled_by(_by_side(lender_notices.shipped, lending.hears(Event.BORROWER_HAS_IT)), _copy_and_number,
                               resolve=_under_our_number),
-    ItemCheckedIn.handled_by(_by_side(lender_notices.home, Event.COMING_HOME), _copy_and_number, resolve=_under_our_number),
+    ItemCheckedIn.handled_by(_by_side(lender_notices.home, lending.hears(Event.COMING_HOME)), _copy_and_number,
+                             resolve=_under_our_number),
     ItemRenewed.handled_by(_by_side(recalls.owner_renewed, lending.renewed_by_borrower), _copy_and_number,
                            resolve=_under_our_number),
     ItemRecalled.handled_by(recalls.recalled, _copy_and_number, resolve=_under_our_number),

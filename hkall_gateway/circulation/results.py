@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from enum import StrEnum
+from datetime import date
 
 from hkall_gateway.rules.messages.json_records import record, record_as
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind
-from hkall_gateway.rules.vocabulary import ItemKey, Position, RequestEntry, Sensitive, Side
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
 
 # Every enum and record that the inbox or the outbox may keep is registered with @record.
 record_as("Why")(Reason)
@@ -30,108 +29,6 @@ class Refused:
     title: str = ""
     item: ItemKey | None = None
     due: date | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LoanEntry:
-    """One entry of a patron's record: a loan, or a waiting request, with the `label` that patrons see.
-
-    `fine_cents` is the accrued fine that is not charged yet; `uncollected`: its last day on the hold shelf is over.
-    """
-
-    request: RequestEntry
-    label: str
-    overdue: bool
-    fine_cents: int = 0
-    uncollected: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ChargeEntry:
-    """One charge that is not fully paid. `fine` is its number; `kind` overdue, replacement, processing, damage."""
-
-    fine: int
-    request: str
-    kind: str
-    title: str
-    item: ItemKey | None
-    left_cents: int
-    at: datetime
-    bib_id: str = ""
-
-
-class CopySystem(StrEnum):
-    """The system that a copy concerns: HKALL, the library's own system, both (lent to a partner), or either, still undecided.
-
-    NOT_FOR_CARD: an HKALL copy that came for another patron, or a partner's for which nobody waits: the local system's copy of
-    the barcode, if it has one.
-    """
-
-    OURS = "ours"
-    THEIRS = "theirs"
-    LENT = "lent"
-    EITHER = "either"
-    NOT_FOR_CARD = "not_for_card"
-
-
-@dataclass(frozen=True, slots=True)
-class HkallRecord:
-    """The loans, requests and charges of a card in HKALL."""
-
-    lines: tuple[LoanEntry, ...] = ()
-    charges: tuple[ChargeEntry, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PatronSeen:
-    """A patron's record. `owed_cents` is the sum of `charges`, less the refunds that we owe the patron.
-
-    `may_renew`: the card itself does not bar renewals (R2). `pin_ok` is None where no PIN came. `known`: the card has an owner,
-    but its PIN cannot be checked. Names and addresses stay wrapped until a reply needs them.
-    """
-
-    card: str
-    name: Sensitive
-    name_zh: Sensitive
-    email: Sensitive
-    language: str
-    category: str
-    valid: bool
-    refusal: Refused | None
-    pin_ok: bool | None
-    lines: tuple[LoanEntry, ...]
-    loans_limit: int
-    owed_cents: int
-    expires: date | None
-    charges: tuple[ChargeEntry, ...] = ()
-    may_renew: bool = False
-    known: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ItemSeen:
-    """The state of a copy that is part of a request, or of one from the loaded holdings."""
-
-    item: ItemKey
-    title: str
-    position: Position | None
-    side: Side | None
-    owner: str
-    request: str = ""
-    status: str = ""
-    call_number: str = ""
-    author: str = ""
-    bib_id: str = ""
-    volume: str = ""
-    due: date | None = None
-    recalled_on: date | None = None
-    earliest_recall: date | None = None
-    pickup_last: date | None = None
-    claimed: bool = False
-    lost: bool = False
-    held_for: str = ""
-    destination: str = ""
-    properties: str = ""
 
 
 @record
@@ -159,27 +56,6 @@ class CheckedOut:
 
 @record
 @dataclass(frozen=True, slots=True)
-class CheckedIn:
-    """The copy is in our hands. `what`: received, again, returned, unwanted, uncollected, paged, home.
-
-    `destination` is where it goes next; `recalled`: its owner has recalled it; `fine_cents` is the fine that this return adds.
-    """
-
-    request: str
-    item: ItemKey
-    title: str
-    what: str
-    card: str = ""
-    destination: str = ""
-    held_for: str = ""
-    fine_cents: int = 0
-    alert: bool = False
-    conflict: str = ""
-    recalled: bool = False
-
-
-@record
-@dataclass(frozen=True, slots=True)
 class Renewed:
     """A later due date, or the same date for a repeated request. `pending`: the lender is being asked.
 
@@ -195,43 +71,6 @@ class Renewed:
     language: str = ""
     pending: bool = False
     fine_cents: int = 0
-
-
-@record
-@dataclass(frozen=True, slots=True)
-class Requested:
-    """The request is placed. `request` is our number; `placed_by`/`placed_id` the caller's."""
-
-    request: str
-    patron: str
-    placed_by: str
-    placed_id: str
-    bib_id: str
-
-
-@record
-@dataclass(frozen=True, slots=True)
-class Cancelled:
-    """The request ends, now or when the lender has confirmed."""
-
-    request: str
-    patron: str
-    placed_by: str
-    placed_id: str
-
-
-@record
-@dataclass(frozen=True, slots=True)
-class Paged:
-    """Our copy is paged for a partner."""
-
-    request: str
-    wire_agency: str
-    wire_id: str
-    item: ItemKey
-    title: str
-    author: str = ""
-    call_number: str = ""
 
 
 @record
@@ -256,26 +95,6 @@ class Noted:
 
 @record
 @dataclass(frozen=True, slots=True)
-class Recalled:
-    """The owner recalls its book. `due` is the date in force now, None before the loan; `asked_due` the one the owner named.
-
-    If `due` is later than `asked_due`, the reply must tell the owner (R26). `again`: it was recalled already, with no change.
-    `position` and `recalled`: where the request stands after it, and whether a recall is in force.
-    """
-
-    request: str
-    item: ItemKey | None
-    due: date | None = None
-    old_due: date | None = None
-    asked_due: date | None = None
-    again: bool = False
-    late: bool = False
-    position: Position | None = None
-    recalled: bool = False
-
-
-@record
-@dataclass(frozen=True, slots=True)
 class Done:
     """The result of a staff command. `again`: it was done before, with no change.
 
@@ -292,35 +111,6 @@ class Done:
     cents: int = 0
     note: str = ""
     mark: str = ""
-
-
-@record
-@dataclass(frozen=True, slots=True)
-class Paid:
-    """A payment was taken. `owed_cents` is the remaining debt; `again`: this transaction was taken before."""
-
-    card: str
-    cents: int
-    owed_cents: int
-    transaction_id: str = ""
-    again: bool = False
-
-
-@record
-@dataclass(frozen=True, slots=True)
-class Waived:
-    """The amount waived, in cents. `again`: the charge was settled or waived already."""
-
-    fine: int
-    cents: int
-    owed_cents: int
-    again: bool = False
-
-
-Outcome = Refused | CheckedOut | CheckedIn | Renewed | Requested | Cancelled | Paged | Noted
-
-
-Answered = Outcome | Recalled | Done | Paid | Waived
 
 
 # ---- the courier's result

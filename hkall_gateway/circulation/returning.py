@@ -3,25 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Unpack
 
 from hkall_gateway.circulation.borrowing import release_rivals
-from hkall_gateway.circulation.command import Context, flagged, refused, unflagged
+from hkall_gateway.circulation.command import Command, Context, flagged, refused, unflagged
 from hkall_gateway.circulation.counts import closed_days, waited_too_long
-from hkall_gateway.circulation.find_request import AwaitedCopy, awaited, owned_elsewhere
+from hkall_gateway.circulation.find_request import AwaitedCopy, awaited, one_with, owned_elsewhere
 from hkall_gateway.circulation.fines import fix_fine, pay_back
-from hkall_gateway.circulation.messages.commands import CheckIn
-from hkall_gateway.circulation.queries import one_with
-from hkall_gateway.circulation.results import CheckedIn, Outcome, Refused
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates, policy
 from hkall_gateway.rules.lifecycle import Event, Notification
-from hkall_gateway.rules.policy import Terminal
+from hkall_gateway.rules.messages.json_records import record
+from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffFlag
-from hkall_gateway.rules.vocabulary import Actor, Grant, ItemKey, Position, Refusal, Request, RequestChange, Side
+from hkall_gateway.rules.vocabulary import (
+    Actor,
+    Grant,
+    ItemKey,
+    Position,
+    Refusal,
+    Request,
+    RequestChange,
+    Side,
+)
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class CheckedIn:
+    """The copy is in our hands. `what`: received, again, returned, unwanted, uncollected, paged, home.
+
+    `destination` is where it goes next; `recalled`: its owner has recalled it; `fine_cents` is the fine that this return adds.
+    """
+
+    request: str
+    item: ItemKey
+    title: str
+    what: str
+    card: str = ""
+    destination: str = ""
+    held_for: str = ""
+    fine_cents: int = 0
+    alert: bool = False
+    conflict: str = ""
+    recalled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckIn(Command[None, CheckedIn]):
+    """Checks in a copy at this place. `happened_at` is the instant that the terminal reports, for offline work.
+
+    `undo` takes back a check-in that the terminal could not finish, for the patron with this `card` where one is named.
+    """
+
+    by: Actor
+    place: Place
+    barcode: str
+    agency: str = ""
+    no_block: bool = False
+    happened_at: datetime | None = None
+    undo: bool = False
+    card: str = ""
+
 
 P = Position
 NOT_COLLECTED = "not collected"
@@ -29,16 +76,14 @@ REPEATED = timedelta(minutes=15)
 """How long a scan of a copy that came home counts as a repetition; later it is a copy that the local system lends."""
 
 
-def check_in(context: Context, ask: CheckIn) -> Outcome:
+def check_in(context: Context, ask: CheckIn) -> CheckedIn | Refused:
     """Check in a copy at this terminal; the effect depends on its request's position (R12, R16, R17)."""
     found = one_with(context.unit, ask.barcode, ask.agency)
     if isinstance(found, Refused):
         return found
     if found is None:
         return _unannounced(context, ask)
-    answer = policy.may_return(
-        Terminal(ask.place.role, ask.place.location), context.library.policy, context.library.pickup_locations
-    )
+    answer = policy.may_return(ask.place, context.library.policy, context.library.pickup_locations)
     if isinstance(answer, Refusal) and (ask.undo or not ask.no_block):
         return _refuse(context.unit, answer, ask, _task(context.unit, ask, found, answer.why, context.now), context.now)
     if ask.undo:
@@ -63,16 +108,14 @@ def _task(unit: Unit, ask: CheckIn, request: Request, why: Reason, now: datetime
     return unit.amend(request, now, ask.by, "R17", flags=flags, dropped_on=dates.civil(now))
 
 
-def _unannounced(context: Context, ask: CheckIn) -> Outcome:
+def _unannounced(context: Context, ask: CheckIn) -> CheckedIn | Refused:
     """Check in a copy without a shipped message, if exactly one request waits for it."""
     coming = Reason.UNKNOWN_ITEM if ask.undo else awaited(context.unit, ask.barcode, ask.agency, context.library)
     if coming is Reason.UNKNOWN_ITEM and not ask.undo:
         return _home_already(context, ask) or _nobodys(context, ask)
     if isinstance(coming, Reason):
         return _refuse(context.unit, Refusal(coming), ask, None, context.now)
-    answer = policy.may_return(
-        Terminal(ask.place.role, ask.place.location), context.library.policy, context.library.pickup_locations
-    )
+    answer = policy.may_return(ask.place, context.library.policy, context.library.pickup_locations)
     if isinstance(answer, Refusal):
         return _refuse(context.unit, answer, ask, coming.request, context.now)
     return arrive_unannounced(context, ask.by, coming)
@@ -134,7 +177,7 @@ def _refuse(unit: Unit, refusal: Refusal, ask: CheckIn, request: Request | None,
     return Refused(no.why, no.rule, no.detail, "", no.title, request.item if request else ItemKey("", ask.barcode))
 
 
-def _undo(unit: Unit, ask: CheckIn, request: Request, now: datetime) -> Outcome:
+def _undo(unit: Unit, ask: CheckIn, request: Request, now: datetime) -> CheckedIn | Refused:
     """Undo a return that the terminal could not finish: on loan as before. Repeating it is a success."""
     if ask.card and request.patron != ask.card:
         return _refuse(unit, Refusal(Reason.NOT_REQUESTER), ask, request, now)

@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 
 from hkall_gateway.circulation import borrowing
 from hkall_gateway.circulation.command import Context, Library, in_context, pause
-from hkall_gateway.circulation.messages.partner_commands import MIRRORED
+from hkall_gateway.circulation.partner_notice import MIRRORED
 from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.circulation.retention import purge
 from hkall_gateway.db import bind

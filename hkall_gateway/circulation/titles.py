@@ -10,9 +10,8 @@ from functools import cache
 from typing import Final
 
 from hkall_gateway.circulation import borrowing
-from hkall_gateway.circulation.command import Context, refused
+from hkall_gateway.circulation.command import Context, Query, refused
 from hkall_gateway.circulation.common import choosing
-from hkall_gateway.circulation.messages.partner_commands import FindClosedVolumes
 from hkall_gateway.circulation.ports import CopyStatus, LiveStatuses
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.instances import copies_in_use
@@ -26,6 +25,14 @@ from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vendor_words.availability import Availability, availability
 from hkall_gateway.rules.vocabulary import Holding, Refusal, Title
+
+
+@dataclass(frozen=True, slots=True)
+class FindClosedVolumes(Query[None, frozenset[tuple[str, str]]]):
+    """Asks which volumes of these titles no patron could request now, as (record number, volume)."""
+
+    bib_ids: frozenset[str]
+
 
 MOST_VOLUMES: Final = 200
 """Volumes of a title that can be chosen from."""

@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
-from hkall_gateway.circulation.messages.commands import ItemRecalled, RecallCancelled
-from hkall_gateway.circulation.messages.partner_commands import BrokerCommand
+from hkall_gateway.circulation.partners.broker_services import BrokerCommand
+from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled
 from hkall_gateway.ncip.reply_payload import Payload, executed
 from hkall_gateway.ncip.service_request import (
     MANDATED,

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509 import Certificate
 from cryptography.x509.oid import NameOID
 
-from hkall_gateway.circulation.messages.commands import SeePatron
-from hkall_gateway.circulation.results import PatronSeen, Refused
+from hkall_gateway.circulation.queries import PatronSeen, SeePatron
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.ncip.authentication import BASIC, BEARER, HttpCredentials, accepted, challenge, issuer, parse_authorization
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer, ServiceRequest, admitted, refused

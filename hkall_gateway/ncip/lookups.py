@@ -5,16 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from hkall_gateway.circulation.messages.commands import FindFixedLoans, SeeItem
-from hkall_gateway.circulation.messages.partner_commands import (
-    FindClosedVolumes,
-    FindInstitution,
-    SeeCopyOf,
-    SeeRequest,
-    SeeShelves,
-    ServesPatron,
-)
-from hkall_gateway.circulation.results import ItemSeen, PatronSeen, Refused
+from hkall_gateway.circulation.loans import FindFixedLoans
+from hkall_gateway.circulation.partners.partner_queries import FindInstitution, SeeCopyOf, SeeRequest, SeeShelves, ServesPatron
+from hkall_gateway.circulation.queries import ItemSeen, PatronSeen, SeeItem
+from hkall_gateway.circulation.results import Refused
+from hkall_gateway.circulation.titles import FindClosedVolumes
 from hkall_gateway.ncip import replies, shelves
 from hkall_gateway.ncip.callers import credentials, patron, seen_with
 from hkall_gateway.ncip.codec.dialects import SUPPORTED

@@ -9,19 +9,11 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.circulation.results import (
-    Cancelled,
-    ChargeEntry,
-    CheckedOut,
-    ItemSeen,
-    LoanEntry,
-    Noted,
-    Outcome,
-    Paged,
-    PatronSeen,
-    Renewed,
-    Requested,
-)
+from hkall_gateway.circulation.borrowing import Cancelled, Requested
+from hkall_gateway.circulation.fines import ChargeEntry
+from hkall_gateway.circulation.lending import Paged
+from hkall_gateway.circulation.queries import ItemSeen, LoanEntry, PatronSeen
+from hkall_gateway.circulation.results import CheckedOut, Noted, Renewed
 from hkall_gateway.ncip.codec.messages import Fields, Value, stamp
 from hkall_gateway.ncip.tables.flows import request_status
 from hkall_gateway.ncip.tables.notifications import CATALOGUE, LOAN, NameOrder, item_id, request_id, user_id
@@ -84,7 +76,10 @@ class Frame:
     closed: frozenset[tuple[str, str]] = frozenset()
 
 
-def fields(outcome: Outcome, frame: Frame) -> Fields:
+Plain = Requested | Paged | Cancelled | Renewed | Noted
+
+
+def fields(outcome: Plain, frame: Frame) -> Fields:
     """The payload of the reply for `outcome`, without header; empty for the outcome of a notification."""
     match outcome:
         case Requested():
@@ -98,7 +93,6 @@ def fields(outcome: Outcome, frame: Frame) -> Fields:
             return _renewed(outcome, frame)
         case Noted():
             return _noted(outcome, frame)
-    raise TypeError(f"{type(outcome).__name__} has no reply in NCIP")
 
 
 def _requested(outcome: Requested, frame: Frame) -> Fields:

@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from hkall_gateway.circulation.command import Command
-from hkall_gateway.circulation.messages.partner_commands import Billed, Changed, StatusSet
-from hkall_gateway.circulation.results import Answered, CheckedIn, CheckedOut, Done, Paid, Recalled, Refused, Waived
+from hkall_gateway.circulation.fines import Paid, Waived
+from hkall_gateway.circulation.partners.partner_queries import Billed, Changed, StatusSet
+from hkall_gateway.circulation.recalls import Recalled
+from hkall_gateway.circulation.results import CheckedOut, Done, Refused
+from hkall_gateway.circulation.returning import CheckedIn
 from hkall_gateway.ncip import replies
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value
@@ -75,13 +78,14 @@ def _fits(position: Position, status: str, copy: str) -> bool:
 Payload = Fields | Refused | Problem
 """The result of a service's handler: the payload of the reply, a refusal by the desk, or a Problem of the handler's own."""
 
-Answerable = Answered | Changed | StatusSet | Billed
+Answerable = CheckedOut | CheckedIn | Recalled | Done | Changed | StatusSet | Billed | Paid | Waived | replies.Plain
+"""What a command of a document may result in, without the refusals."""
 
 KEPT: Final = "ILL Request Id"
 """The type of an ItemId that is our number of a request, for a reply that must name a copy where none is chosen yet."""
 
 
-def answer(call: ServiceRequest, outcome: Answerable) -> Payload:
+def answer(call: ServiceRequest, outcome: Answerable | Refused) -> Payload:
     """The reply to a call: a refusal unchanged, else the elements that the reply may hold, ids as the caller wrote them."""
     if isinstance(outcome, Refused):
         return outcome

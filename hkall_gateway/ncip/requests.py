@@ -11,22 +11,20 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.circulation.messages.commands import (
-    BorrowFromUs,
-    CancelRequest,
+from hkall_gateway.circulation.borrowing import CancelRequest, RequestTitle
+from hkall_gateway.circulation.fines import Pay
+from hkall_gateway.circulation.lending import BorrowFromUs
+from hkall_gateway.circulation.loans import Renew
+from hkall_gateway.circulation.partner_notice import (
     ItemCheckedIn,
     ItemCheckedOut,
-    ItemRecalled,
     ItemReceived,
     ItemRenewed,
     ItemShipped,
-    RecallCancelled,
-    Renew,
     RequestCancelled,
-    RequestTitle,
 )
-from hkall_gateway.circulation.messages.partner_commands import Bill, ChangeRequest, CopyReport, SetStatus
-from hkall_gateway.circulation.messages.staff_commands import Pay
+from hkall_gateway.circulation.partners.partner_queries import Bill, ChangeRequest, CopyReport, SetStatus
+from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.ncip.callers import patron
 from hkall_gateway.ncip.codec.messages import NcipMessage

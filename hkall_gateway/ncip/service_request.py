@@ -15,7 +15,7 @@ import structlog
 
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import InboxKey
-from hkall_gateway.circulation.messages.commands import PartnerNotice
+from hkall_gateway.circulation.partner_notice import PartnerNotice
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.ncip.authentication import NO_HTTP_PROOF, HttpProof
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NcipDialect

@@ -8,7 +8,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Final
 
-from hkall_gateway.circulation.messages.partner_commands import RequestSeen, ShelvesSeen, TitleCopies
+from hkall_gateway.circulation.partners.partner_queries import RequestSeen, ShelvesSeen, TitleCopies
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, Value, stamp
 from hkall_gateway.ncip.replies import Frame, copy, until

@@ -53,7 +53,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Terminal:
+class Place:
     """The place where a copy is scanned: `role` is a row of the policy's roles (counter, selfcheck, bookdrop, lookup)."""
 
     role: str
@@ -174,7 +174,7 @@ def may_borrow(
     borrower: Borrower,
     request: Request,
     counts: Counts,
-    terminal: Terminal,
+    terminal: Place,
     policy: Policy,
     now: datetime,
     closures: Closures = ALWAYS_OPEN,
@@ -213,7 +213,7 @@ def loan_due(
     return lent_until(request, days, policy, civil(happened), closures, borrower.expires)
 
 
-def may_return(terminal: Terminal, policy: Policy, places: tuple[str, ...] = ()) -> Grant | Refusal:
+def may_return(terminal: Place, policy: Policy, places: tuple[str, ...] = ()) -> Grant | Refusal:
     """Return whether a copy may be returned here. `places`: the locations that take them, none = all.
 
     Grant's fact `flag` asks staff to look at a copy from the book drop. Source: HKALL rules R16, R17.
@@ -313,7 +313,7 @@ def _total(category: Category, counts: Counts, policy: Policy) -> Grant | Refusa
     return Grant(facts=facts) if used < total else Refusal(Reason.QUOTA_TOTAL, {"limit": total}, facts)
 
 
-def _no_counter(request: Request, terminal: Terminal, policy: Policy) -> Refusal | None:
+def _no_counter(request: Request, terminal: Place, policy: Policy) -> Refusal | None:
     here = not request.pickup_location or terminal.location in ("", request.pickup_location)
     return None if lends(terminal.role, policy) and here else Refusal(Reason.COUNTER_ONLY, {"place": request.pickup_location})
 
@@ -326,7 +326,7 @@ def _not_here(request: Request) -> Refusal | None:
 
 
 def _too_late(
-    request: Request, terminal: Terminal, policy: Policy, now: datetime, closures: Closures, staff: bool
+    request: Request, terminal: Place, policy: Policy, now: datetime, closures: Closures, staff: bool
 ) -> Refusal | None:
     rule = policy.pickup.late_pickup
     staffed = staff or terminal.role == "counter"

@@ -9,7 +9,6 @@ from functools import cache, lru_cache
 from typing import Final, Protocol, TypeVar
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.messages.commands import Place
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.net.limits.allow_list import AllowList, network_of
@@ -18,6 +17,7 @@ from hkall_gateway.net.limits.rate_limiter import OF_A_TERMINAL, OF_AN_ADDRESS, 
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.dates import end_of
+from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Sensitive
 from hkall_gateway.sip2.client import UNKNOWN_FLAGS, KnownFlags, LastKnown, UpstreamInterface

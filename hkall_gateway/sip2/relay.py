@@ -13,8 +13,7 @@ from typing import Final
 
 import structlog
 
-from hkall_gateway.circulation.messages.commands import FindCopySystem, SeeRecord
-from hkall_gateway.circulation.messages.terminal_commands import ConcernsHkall
+from hkall_gateway.circulation.cards import ConcernsHkall
 from hkall_gateway.circulation.partners.local_messages import (
     BeginTransaction,
     EndTransaction,
@@ -24,7 +23,7 @@ from hkall_gateway.circulation.partners.local_messages import (
     MarkUndelivered,
 )
 from hkall_gateway.circulation.ports import Unreachable
-from hkall_gateway.circulation.results import CopySystem, HkallRecord
+from hkall_gateway.circulation.queries import CopySystem, FindCopySystem, HkallRecord, SeeRecord
 from hkall_gateway.rules.messages.outbox_messages import LocalMessage, LocalSend
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason

@@ -11,29 +11,27 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, insert, select, update
 
+from hkall_gateway.circulation.borrowing import RequestTitle
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import InboxKey, Library
-from hkall_gateway.circulation.messages.commands import (
-    BorrowFromUs,
-    CheckIn,
-    CheckOut,
+from hkall_gateway.circulation.fines import Pay
+from hkall_gateway.circulation.lending import BorrowFromUs
+from hkall_gateway.circulation.loans import CheckOut, Renew
+from hkall_gateway.circulation.partner_notice import (
     ItemCheckedIn,
     ItemCheckedOut,
-    ItemRecalled,
     ItemReceived,
     ItemRenewed,
     ItemShipped,
     PartnerNotice,
-    Place,
-    RecallCancelled,
-    Renew,
     RequestCancelled,
-    RequestTitle,
 )
-from hkall_gateway.circulation.messages.staff_commands import Act, Pay
 from hkall_gateway.circulation.partners.deliveries import Delivered
+from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled
 from hkall_gateway.circulation.results import DeliveryResult
+from hkall_gateway.circulation.returning import CheckIn
 from hkall_gateway.circulation.rounds import ROUNDS, Rounds
+from hkall_gateway.circulation.staff.actions import Act
 from hkall_gateway.db import rounds
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.request_rows import JournalEntry
@@ -47,6 +45,7 @@ from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import from_json
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
+from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import (
     Actor,

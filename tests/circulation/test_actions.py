@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.circulation.messages.commands import ItemReceived, RequestTitle
-from hkall_gateway.circulation.messages.staff_commands import Reopen
-from hkall_gateway.circulation.results import CheckedIn, Done, Requested
-from hkall_gateway.circulation.staff.actions import STAFF_ACTIONS
+from hkall_gateway.circulation.borrowing import Requested, RequestTitle
+from hkall_gateway.circulation.partner_notice import ItemReceived
+from hkall_gateway.circulation.results import Done
+from hkall_gateway.circulation.returning import CheckedIn
+from hkall_gateway.circulation.staff.actions import STAFF_ACTIONS, Reopen
 from hkall_gateway.rules.lifecycle import FINAL, Notification
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy, Return

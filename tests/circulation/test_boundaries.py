@@ -13,29 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.circulation.messages.commands import (
-    CancelRequest,
-    CheckIn,
-    CheckOut,
-    ItemRecalled,
-    ItemRenewed,
-    Place,
-    RecallCancelled,
-    SeePatron,
-)
-from hkall_gateway.circulation.messages.staff_commands import Waive
-from hkall_gateway.circulation.results import (
-    CheckedIn,
-    CheckedOut,
-    DeliveryResult,
-    Done,
-    Paged,
-    Recalled,
-    Refused,
-    Renewed,
-    Requested,
-)
+from hkall_gateway.circulation.borrowing import CancelRequest, Requested
+from hkall_gateway.circulation.fines import Waive
+from hkall_gateway.circulation.lending import Paged
+from hkall_gateway.circulation.loans import CheckOut
+from hkall_gateway.circulation.partner_notice import ItemRenewed
+from hkall_gateway.circulation.queries import SeePatron
+from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled, Recalled
+from hkall_gateway.circulation.results import CheckedOut, DeliveryResult, Done, Refused, Renewed
+from hkall_gateway.circulation.returning import CheckedIn, CheckIn
 from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.published_rules import PUBLISHED as PUBLISHED_RULES
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import (

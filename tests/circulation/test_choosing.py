@@ -12,9 +12,10 @@ from sqlalchemy import insert
 
 from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.common import choosing
-from hkall_gateway.circulation.messages.staff_commands import StaffCommand
-from hkall_gateway.circulation.results import Answered, Done, Refused
+from hkall_gateway.circulation.find_request import StaffCommand
+from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.circulation.staff import actions
+from hkall_gateway.circulation.staff.actions import Acted
 from hkall_gateway.db import partners
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.tables import CLOSURES, HOLDINGS
@@ -200,9 +201,9 @@ def test_a_library_that_answers_no_look_ups_is_not_looked_at(world: World) -> No
 # ---- staff
 
 
-def choose(world: World, what: str, agency: str, barcode: str = "", reason: str = "the reader's choice") -> Answered:
+def choose(world: World, what: str, agency: str, barcode: str = "", reason: str = "the reader's choice") -> Acted | Refused:
     deed = StaffCommand(STAFF, "R1", barcode, agency, reason)
-    outcome: Answered = world.store.now(in_context(actions.act, world.circulation.library, world.now, deed, what))
+    outcome: Acted | Refused = world.store.now(in_context(actions.act, world.circulation.library, world.now, deed, what))
     world.pump()
     return outcome
 

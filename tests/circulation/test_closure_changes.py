@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hkall_gateway.circulation.command import in_context
-from hkall_gateway.circulation.messages.staff_commands import StaffCommand
+from hkall_gateway.circulation.find_request import StaffCommand
 from hkall_gateway.circulation.staff.closure_changes import move
 from hkall_gateway.rules.vocabulary import Actor, Position
 

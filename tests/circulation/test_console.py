@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import event, insert
 
 from hkall_gateway.circulation.command import InboxKey, in_context
-from hkall_gateway.circulation.messages.commands import ItemRecalled, ItemShipped
+from hkall_gateway.circulation.partner_notice import ItemShipped
 from hkall_gateway.circulation.partners.deliveries import Delivered
+from hkall_gateway.circulation.recalls import ItemRecalled
 from hkall_gateway.circulation.results import DeliveryResult, Refused
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.console import RequestPage, facts_in

@@ -12,7 +12,7 @@ from sqlalchemy import insert
 
 from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.partners import unsent
-from hkall_gateway.circulation.results import Noted, Outcome, Refused
+from hkall_gateway.circulation.results import Noted, Refused
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.tables import NOTICES
@@ -46,9 +46,11 @@ def give_up(world: World, how: str, said: str = WISH) -> OutboxRow:
     return next(row for row in world.outbox() if row.state == "dead")
 
 
-def say(world: World, what: str, row: int, reason: str = "by telephone") -> Outcome:
+def say(world: World, what: str, row: int, reason: str = "by telephone") -> Noted | Refused:
     work = getattr(unsent, what)
-    done: Outcome = world.store.now(lambda unit: work(Context(unit, world.circulation.library, world.now), row, reason, STAFF))
+    done: Noted | Refused = world.store.now(
+        lambda unit: work(Context(unit, world.circulation.library, world.now), row, reason, STAFF)
+    )
     world.pump()
     return done
 

@@ -12,21 +12,14 @@ import pytest
 
 from hkall_gateway import circulation
 from hkall_gateway.circulation import idempotency
+from hkall_gateway.circulation.borrowing import Cancelled, Requested
 from hkall_gateway.circulation.idempotency import NEVER_UNDONE, OF_A_REQUEST, TAKEN_IN, WITH_THE_COPY, status_stands
-from hkall_gateway.circulation.messages.partner_commands import Changed, StatusSet
-from hkall_gateway.circulation.messages.terminal_commands import AllRenewed
-from hkall_gateway.circulation.results import (
-    Cancelled,
-    CheckedIn,
-    CheckedOut,
-    Done,
-    Noted,
-    Paged,
-    Recalled,
-    Refused,
-    Renewed,
-    Requested,
-)
+from hkall_gateway.circulation.lending import Paged
+from hkall_gateway.circulation.loans import AllRenewed
+from hkall_gateway.circulation.partners.partner_queries import Changed, StatusSet
+from hkall_gateway.circulation.recalls import Recalled
+from hkall_gateway.circulation.results import CheckedOut, Done, Noted, Refused, Renewed
+from hkall_gateway.circulation.returning import CheckedIn
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.messages.json_records import _NAMES
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, Request, Side

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hkall_gateway.circulation.messages.commands import SeePatron
-from hkall_gateway.circulation.messages.staff_commands import Pay, Waive
-from hkall_gateway.circulation.results import Paid, Refused, Waived
+from hkall_gateway.circulation.fines import Paid, Pay, Waive, Waived
+from hkall_gateway.circulation.queries import SeePatron
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.loads.former_cards import replace_cards
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.reasons import Reason

@@ -9,7 +9,7 @@ import pytest
 
 from hkall_gateway.circulation.command import Context, InboxKey, Library, in_context
 from hkall_gateway.circulation.idempotency import once
-from hkall_gateway.circulation.results import Outcome, Refused, Renewed
+from hkall_gateway.circulation.results import Refused, Renewed
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
@@ -24,22 +24,22 @@ WINDOW = timedelta(seconds=KEY.keep_s)
 class Wish:
     """Work that counts how often it was done."""
 
-    def __init__(self, *outcomes: Outcome) -> None:
+    def __init__(self, *outcomes: Renewed | Refused) -> None:
         self._outcomes = list(outcomes)
         self.done = 0
 
-    def __call__(self, _context: Context) -> Outcome:
+    def __call__(self, _context: Context) -> Renewed | Refused:
         self.done += 1
         return self._outcomes.pop(0)
 
 
 @pytest.fixture
-def ask(store: Immediate) -> Callable[[Wish, datetime, InboxKey], Outcome]:
+def ask(store: Immediate) -> Callable[[Wish, datetime, InboxKey], Renewed | Refused]:
     """One document arrives at an instant."""
     return lambda wish, when, key: store.now(in_context(once, LIBRARY, when, key, wish))
 
 
-Ask = Callable[[Wish, datetime, InboxKey], Outcome]
+Ask = Callable[[Wish, datetime, InboxKey], Renewed | Refused]
 
 
 def test_within_the_window_the_same_document_gets_the_same_outcome(ask: Ask, now: datetime) -> None:

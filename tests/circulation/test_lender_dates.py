@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hkall_gateway.circulation.command import in_context
-from hkall_gateway.circulation.messages.commands import ItemShipped
-from hkall_gateway.circulation.messages.staff_commands import StaffCommand
+from hkall_gateway.circulation.find_request import StaffCommand
+from hkall_gateway.circulation.partner_notice import ItemShipped
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.circulation.staff.closure_changes import move
 from hkall_gateway.rules.lifecycle import Notification

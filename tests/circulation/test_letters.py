@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.circulation.messages.commands import ItemRecalled
 from hkall_gateway.circulation.partners import deliveries
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Delivered
+from hkall_gateway.circulation.recalls import ItemRecalled
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db import notices
 from hkall_gateway.db.queries import cli_lists

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.circulation.messages.commands import ItemShipped, PartnerNotice, RequestCancelled
+from hkall_gateway.circulation.partner_notice import ItemShipped, PartnerNotice, RequestCancelled
 from hkall_gateway.circulation.results import Noted, Refused
 from hkall_gateway.db.database import finished
 from hkall_gateway.rules.reasons import Reason

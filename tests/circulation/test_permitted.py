@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hkall_gateway.circulation.command import Library, in_context
-from hkall_gateway.circulation.messages.staff_commands import StaffCommand
+from hkall_gateway.circulation.find_request import StaffCommand
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import permitted

@@ -25,10 +25,10 @@ import pytest
 from sqlalchemy import Connection
 
 from hkall_gateway.circulation import borrowing
+from hkall_gateway.circulation.borrowing import Requested, RequestTitle
 from hkall_gateway.circulation.command import Library, in_context
-from hkall_gateway.circulation.messages.commands import RequestTitle
 from hkall_gateway.circulation.ports import BorrowerFacts
-from hkall_gateway.circulation.results import Refused, Requested
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.loads import loading

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.circulation.messages.commands import ItemRecalled, ItemRenewed, RecallCancelled
-from hkall_gateway.circulation.results import CheckedOut, Done, Recalled, Refused, Renewed
+from hkall_gateway.circulation.partner_notice import ItemRenewed
+from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled, Recalled
+from hkall_gateway.circulation.results import CheckedOut, Done, Refused, Renewed
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy, Recall

@@ -10,7 +10,7 @@ import pytest
 from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.partners import reconciling
 from hkall_gateway.circulation.partners.reconciling import _BORROWED, _LENT, AGREED, HOW, MENDS, PartnerState, PositionPair
-from hkall_gateway.circulation.results import Noted, Outcome, Refused
+from hkall_gateway.circulation.results import Noted, Refused
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.vocabulary import Actor, Position, Side
@@ -37,11 +37,11 @@ def compared(world: World, said: dict[str, PartnerState]) -> tuple[PositionPair,
     return world.store.now(reconciling.compare, "CUHK", said)
 
 
-def mend(world: World, position: str, reason: str = "their list of today") -> Outcome:
+def mend(world: World, position: str, reason: str = "their list of today") -> Noted | Refused:
     said = theirs(position)
     (pair,) = compared(world, said)
     line = said.get(pair.wire_id, PartnerState(pair.wire_id, ()))
-    done: Outcome = world.store.now(
+    done: Noted | Refused = world.store.now(
         in_context(reconciling.apply, world.circulation.library, world.now, pair, line, reason, STAFF)
     )
     world.pump()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hkall_gateway.circulation.command import InboxKey, in_context
-from hkall_gateway.circulation.messages.commands import ItemRecalled, RecallCancelled
 from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Delivered
+from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled
 from hkall_gateway.circulation.results import CheckedOut, DeliveryResult, Refused, Renewed
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.reasons import Reason

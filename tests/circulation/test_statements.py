@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from hkall_gateway.circulation.borrowing import RequestTitle
 from hkall_gateway.circulation.command import InboxKey
-from hkall_gateway.circulation.messages.commands import RequestTitle
 from hkall_gateway.rules.vocabulary import Position
 from tests.circulation.conftest import CLERK, DeskWorld
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from hkall_gateway.circulation.messages.commands import ItemShipped, RequestCancelled
+from hkall_gateway.circulation.partner_notice import ItemShipped, RequestCancelled
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Position
 from tests.circulation.conftest import PUBLISHED, DeskWorld, sent_as

@@ -8,9 +8,9 @@ import pytest
 from twisted.mail.smtp import SMTPConnectError, SMTPDeliveryError
 
 from hkall_gateway.circulation.command import in_context
-from hkall_gateway.circulation.messages.commands import ItemRecalled, RecallCancelled
 from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Delivered
+from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.delivery.courier import LEASE_S

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.circulation.messages.commands import BorrowFromUs, ItemShipped, PartnerNotice
-from hkall_gateway.circulation.messages.partner_commands import RequestSeen, SeeRequest
-from hkall_gateway.circulation.partner_notice import as_ours
-from hkall_gateway.circulation.results import Noted, Paged, Refused
+from hkall_gateway.circulation.lending import BorrowFromUs, Paged
+from hkall_gateway.circulation.partner_notice import ItemShipped, PartnerNotice, as_ours
+from hkall_gateway.circulation.partners.partner_queries import RequestSeen, SeeRequest
+from hkall_gateway.circulation.results import Noted, Refused
 from hkall_gateway.db.database import finished
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position
 from hkall_gateway.simulator.scenario.scripted_partner import manner

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hkall_gateway.circulation.command import InboxKey
-from hkall_gateway.circulation.messages.commands import ItemReceived, ItemShipped
+from hkall_gateway.circulation.partner_notice import ItemReceived, ItemShipped
 from hkall_gateway.circulation.results import Noted, Refused
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.reasons import Reason

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from hkall_gateway.circulation import borrowing
+from hkall_gateway.circulation.borrowing import RequestTitle
 from hkall_gateway.circulation.command import Context
-from hkall_gateway.circulation.messages.commands import RequestTitle
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.cli import main
 from hkall_gateway.clock import now

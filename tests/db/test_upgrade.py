@@ -15,7 +15,7 @@ from sqlalchemy import Engine, func, select, text
 
 from hkall_gateway import __version__
 from hkall_gateway.circulation.command import Library, in_context
-from hkall_gateway.circulation.messages.staff_commands import StaffCommand
+from hkall_gateway.circulation.find_request import StaffCommand
 from hkall_gateway.circulation.staff import actions
 from hkall_gateway.db import schema
 from hkall_gateway.db.database import Immediate

@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from hkall_gateway.circulation.messages.commands import SeePatron
+from hkall_gateway.circulation.queries import SeePatron
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.transport.raw_tcp import FLOOD, MOST_WAITING, NcipConnectionFactory
 from hkall_gateway.net.bounded_http import IDLE_S, Bounds

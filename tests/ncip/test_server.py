@@ -16,8 +16,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from hkall_gateway.circulation.messages.commands import SeePatron
-from hkall_gateway.circulation.results import PatronSeen
+from hkall_gateway.circulation.queries import PatronSeen, SeePatron
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode

@@ -18,8 +18,8 @@ from hkall_gateway.rules.eligibility import LocalBlocks, may_use
 from hkall_gateway.rules.lenders import may_leave, may_lend
 from hkall_gateway.rules.policy import (
     Counts,
+    Place,
     RequestFacts,
-    Terminal,
     at_home,
     loan_due,
     may_borrow,
@@ -66,7 +66,7 @@ NOW = datetime(2017, 3, 9, 2, tzinfo=UTC)
 DAY = date(2017, 3, 9)
 YESTERDAY = date(2017, 3, 8)
 DUE, OPENS = date(2017, 3, 16), date(2017, 3, 9)
-COUNTER, SELFCHECK, DROP = Terminal("counter", "MAIN"), Terminal("selfcheck", "MAIN"), Terminal("bookdrop", "DROP")
+COUNTER, SELFCHECK, DROP = Place("counter", "MAIN"), Place("selfcheck", "MAIN"), Place("bookdrop", "DROP")
 STUDENT = Borrower("P1", Sensitive("Chan"), CATEGORY.key)
 SPACE = replace(STUDENT, category="space_cdp")
 WISH = RequestFacts(pickup_location="MAIN", pickup_locations=("MAIN", "LAW"), candidates=1)
@@ -100,7 +100,7 @@ def cancel(policy: Policy = POLICY, **facts: Any) -> Grant | Refusal:
     return may_cancel(replace(HELD, **facts), policy)
 
 
-def lend(policy: Policy = POLICY, at: Terminal = COUNTER, now: datetime = NOW, **facts: Any) -> Grant | Refusal:
+def lend(policy: Policy = POLICY, at: Place = COUNTER, now: datetime = NOW, **facts: Any) -> Grant | Refusal:
     return may_borrow(STUDENT, replace(HELD, **facts), COUNTS, at, policy, now)
 
 
@@ -185,7 +185,7 @@ NOES = (
     No("recalled on the shelf",      lambda: lend(BACK, recalled_on=YESTERDAY),                            Refusal(W.RECALLED)),
     No("returns into the drop",      lambda: may_return(DROP, POLICY),                                     Refusal(W.NOT_IN_BOOK_DROP)),
     No("returns at a self-check",    lambda: may_return(SELFCHECK, POLICY),                                Refusal(W.COUNTER_ONLY, {"place": ""})),
-    No("returns at another counter", lambda: may_return(Terminal("counter", "MED"), POLICY, ("MAIN", "LAW")), Refusal(W.COUNTER_ONLY, {"place": "MAIN"})),
+    No("returns at another counter", lambda: may_return(Place("counter", "MED"), POLICY, ("MAIN", "LAW")), Refusal(W.COUNTER_ONLY, {"place": "MAIN"})),
     # ---- the renewal
     No("not on loan",                lambda: renew(position=P.RECEIVED),                                   Refusal(W.NOT_ON_LOAN)),
     No("renewals suspended",         lambda: renew(closed("renew")),                                       Refusal(W.SERVICE_SUSPENDED, ASK_STAFF)),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.rules.policy import Counts, Terminal, loan_due, may_borrow, may_return
+from hkall_gateway.rules.policy import Counts, Place, loan_due, may_borrow, may_return
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import CATEGORIES, Bookdrop, Due, Policy, Recall, Window
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side
@@ -17,8 +17,8 @@ from tests.readers import CATEGORY, POLICY
 
 STUDENT = Borrower("P1", Sensitive("Chan"), CATEGORY.key)
 COUNTS = Counts(hkall_used=0, local_loans=0, total_quota=20)
-COUNTER = Terminal("counter", "HKU-MAIN-LENDING")
-SELFCHECK = Terminal("selfcheck", "HKU-MAIN-LENDING")
+COUNTER = Place("counter", "HKU-MAIN-LENDING")
+SELFCHECK = Place("selfcheck", "HKU-MAIN-LENDING")
 P = Position
 REQUEST = Request(
     "R1",
@@ -49,7 +49,7 @@ def why(answer: Grant | Refusal) -> Reason | None:
 def borrow(
     request: Request = REQUEST,
     borrower: Borrower = STUDENT,
-    terminal: Terminal = COUNTER,
+    terminal: Place = COUNTER,
     policy: Policy = POLICY,
     now: datetime = NOW,
     *,
@@ -100,14 +100,14 @@ def test_r13_not_even_staff_lend_a_copy_that_was_not_received(unwanted: bool) ->
     ("terminal", "reason"),
     [
         (COUNTER, None),
-        (Terminal("counter"), None),
-        (Terminal("counter", "HKU-LAW"), Reason.COUNTER_ONLY),
+        (Place("counter"), None),
+        (Place("counter", "HKU-LAW"), Reason.COUNTER_ONLY),
         (SELFCHECK, Reason.COUNTER_ONLY),
-        (Terminal("bookdrop", "HKU-MAIN-LENDING"), Reason.COUNTER_ONLY),
-        (Terminal("kiosk", "HKU-MAIN-LENDING"), Reason.COUNTER_ONLY),
+        (Place("bookdrop", "HKU-MAIN-LENDING"), Reason.COUNTER_ONLY),
+        (Place("kiosk", "HKU-MAIN-LENDING"), Reason.COUNTER_ONLY),
     ],
 )
-def test_r16_only_the_counter_of_the_pickup_place_lends(terminal: Terminal, reason: Reason | None) -> None:
+def test_r16_only_the_counter_of_the_pickup_place_lends(terminal: Place, reason: Reason | None) -> None:
     assert why(borrow(terminal=terminal)) == reason
 
 
@@ -248,19 +248,19 @@ def test_r19_no_lenders_date_shortens_a_loan(lender: date | None, closed: frozen
     [
         (COUNTER, None),
         (SELFCHECK, Reason.COUNTER_ONLY),
-        (Terminal("bookdrop"), Reason.NOT_IN_BOOK_DROP),
-        (Terminal("kiosk"), Reason.COUNTER_ONLY),
+        (Place("bookdrop"), Reason.NOT_IN_BOOK_DROP),
+        (Place("kiosk"), Reason.COUNTER_ONLY),
     ],
 )
-def test_r16_r17_only_a_counter_takes_a_copy_back(terminal: Terminal, reason: Reason | None) -> None:
+def test_r16_r17_only_a_counter_takes_a_copy_back(terminal: Place, reason: Reason | None) -> None:
     assert why(may_return(terminal, POLICY)) == reason
 
 
 @pytest.mark.parametrize(("place", "reason"), [("HKU-MAIN-LENDING", None), ("HKU-LAW", Reason.COUNTER_ONLY)])
 def test_r16_a_counter_elsewhere_takes_none_where_the_places_are_named(place: str, reason: Reason | None) -> None:
-    assert why(may_return(Terminal("counter", place), POLICY, ("HKU-MAIN-LENDING",))) == reason
+    assert why(may_return(Place("counter", place), POLICY, ("HKU-MAIN-LENDING",))) == reason
 
 
 def test_r17_a_book_drop_may_be_allowed_and_is_flagged() -> None:
-    answer = may_return(Terminal("bookdrop"), replace(POLICY, bookdrop=Bookdrop("accept_and_flag")))
+    answer = may_return(Place("bookdrop"), replace(POLICY, bookdrop=Bookdrop("accept_and_flag")))
     assert answer == Grant(facts={"flag": "HKALL_IN_BOOKDROP"})

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from hkall_gateway.rules.dates import civil
-from hkall_gateway.rules.policy import Counts, Terminal, may_borrow, pickup_expired, pickup_last
+from hkall_gateway.rules.policy import Counts, Place, may_borrow, pickup_expired, pickup_last
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Pickup, Policy, Role
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side
@@ -16,8 +16,8 @@ from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, R
 POLICY = Policy()
 STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")
 COUNTS = Counts(hkall_used=0, local_loans=0, total_quota=20)
-COUNTER = Terminal("counter", "HKU-MAIN-LENDING")
-SELFCHECK = Terminal("selfcheck", "HKU-MAIN-LENDING")
+COUNTER = Place("counter", "HKU-MAIN-LENDING")
+SELFCHECK = Place("selfcheck", "HKU-MAIN-LENDING")
 REQUEST = Request(
     "R1",
     Side.BORROWING,
@@ -44,9 +44,7 @@ def why(answer: Grant | Refusal) -> Reason | None:
     return answer.why if isinstance(answer, Refusal) else None
 
 
-def borrow(
-    terminal: Terminal = COUNTER, policy: Policy = POLICY, now: datetime = NOW, *, staff: bool = False
-) -> Grant | Refusal:
+def borrow(terminal: Place = COUNTER, policy: Policy = POLICY, now: datetime = NOW, *, staff: bool = False) -> Grant | Refusal:
     return may_borrow(STUDENT, REQUEST, COUNTS, terminal, policy, now, staff=staff)
 
 
@@ -118,7 +116,7 @@ OPEN_SELFCHECK = replace(POLICY, roles=(Role("counter", True, True, ("11",)), Ro
     ],
 )
 def test_r14_a_late_borrower_gets_it_where_the_policy_says(
-    rule: str, terminal: Terminal, staff: bool, reason: Reason | None
+    rule: str, terminal: Place, staff: bool, reason: Reason | None
 ) -> None:
     policies = {r: replace(OPEN_SELFCHECK, pickup=Pickup(late_pickup=r)) for r in ("staff_only", "deny", "allow")}
     assert why(borrow(terminal=terminal, policy=policies[rule], now=LATE, staff=staff)) == reason

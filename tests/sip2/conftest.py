@@ -20,9 +20,9 @@ from twisted.internet.testing import StringTransport
 
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import Library
-from hkall_gateway.circulation.messages.commands import SeeItem
 from hkall_gateway.circulation.ports import BorrowerFacts, Verb
-from hkall_gateway.circulation.results import ItemSeen, Refused
+from hkall_gateway.circulation.queries import ItemSeen, SeeItem
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db import bind
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.tables import PATRONS

@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 
-from hkall_gateway.circulation.messages.commands import CheckIn, CheckOut, Renew
-from hkall_gateway.circulation.results import Outcome, Renewed
+from hkall_gateway.circulation.loans import CheckOut, Renew
+from hkall_gateway.circulation.results import Renewed
+from hkall_gateway.circulation.returning import CheckIn
 from hkall_gateway.db.database import finished
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import ItemKey
@@ -27,11 +28,11 @@ def _checkin(more: str = "") -> str:
 class Scripted:
     """Notes the commands that it is given, and answers as told."""
 
-    def __init__(self, answer: Outcome) -> None:
+    def __init__(self, answer: Renewed) -> None:
         self.answer = answer
         self.asked: list[CheckIn | CheckOut | Renew] = []
 
-    async def execute(self, command: CheckIn | CheckOut | Renew) -> Outcome:
+    async def execute(self, command: CheckIn | CheckOut | Renew) -> Renewed:
         self.asked.append(command)
         return self.answer
 

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import update
 
 from hkall_gateway.circulation.circulation import Circulation
-from hkall_gateway.circulation.messages.commands import SeePatron
 from hkall_gateway.circulation.ports import Unreachable
-from hkall_gateway.circulation.results import PatronSeen, Refused
+from hkall_gateway.circulation.queries import PatronSeen, SeePatron
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.ils.snapshot import Snapshot

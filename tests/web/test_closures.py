@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.circulation.messages.staff_commands import Act
+from hkall_gateway.circulation.staff.actions import Act
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.dates import civil

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from lxml import html
 
-from hkall_gateway.circulation.messages.commands import RequestTitle
-from hkall_gateway.circulation.messages.staff_commands import Act
+from hkall_gateway.circulation.borrowing import Requested, RequestTitle
 from hkall_gateway.circulation.partners import unsent
-from hkall_gateway.circulation.results import Refused, Requested
+from hkall_gateway.circulation.results import Refused
+from hkall_gateway.circulation.staff.actions import Act
 from hkall_gateway.db import notices, quarantine
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.quarantine import QuarantinedDocument

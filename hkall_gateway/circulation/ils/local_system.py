@@ -15,7 +15,6 @@ from typing import Final, Literal, cast
 from hkall_gateway.circulation.command import Gathered, Library
 from hkall_gateway.circulation.ils.own_loans import OwnLoans
 from hkall_gateway.circulation.ils.unknown_words import UnknownWords
-from hkall_gateway.circulation.messages.commands import CheckOut, RequestTitle, SeePatron
 from hkall_gateway.circulation.ports import AWAY, BorrowerFacts, Identified, LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db import bind
@@ -115,36 +114,34 @@ class LocalSystem:
             return WRONG_PIN
         return Gathered(partial(loaded_facts, card=card))
 
-    async def for_checkout(self, command: CheckOut) -> Gathered[BorrowerFacts] | Refused:
-        """Gather the facts about the patron who borrows; a partner's card has none. What was done off line needs no PIN."""
-        pin = NOTHING if command.no_block else command.pin
-        if not self.loaded and await self._store.read(bind(Unit.partner_with_card, command.card), is_long=True) is not None:
+    async def for_checkout(self, card: str, pin: Sensitive) -> Gathered[BorrowerFacts] | Refused:
+        """Gather the facts about the patron who borrows; a partner's card has none."""
+        if not self.loaded and await self._store.read(bind(Unit.partner_with_card, card), is_long=True) is not None:
             return Gathered(lambda _unit: PARTNER)
-        return await self.owner(command.card, pin)
+        return await self.owner(card, pin)
 
-    async def for_request(self, command: RequestTitle) -> Gathered[BorrowerFacts] | Refused:
+    async def for_request(self, card: str, bib_id: str) -> Gathered[BorrowerFacts] | Refused:
         """Gather the facts about the patron who requests a title, and the statuses of our own copies of it (R6)."""
         if self.loaded:
-            return Gathered(partial(loaded_facts, card=command.patron))
-        return await self._live_owner(command.patron, await self.known(command.patron, command.bib_id))
+            return Gathered(partial(loaded_facts, card=card))
+        return await self._live_owner(card, await self.known(card, bib_id))
 
-    async def identify(self, query: SeePatron) -> Gathered[Identified]:
+    async def identify(self, card: str, pin: Sensitive, pin_given: bool) -> Gathered[Identified]:
         """Gather who owns a card, and whether the PIN that came is right."""
-        card, pin = query.card, query.pin
         if self.loaded:
-            return await self._identify_loaded(query)
+            return await self._identify_loaded(card, pin, pin_given)
         facts = await self.facts(card)
-        checked = query.pin_given and facts.borrower is not None
+        checked = pin_given and facts.borrower is not None
         pin_ok = (await self.pin_ok(card, pin) if pin else False) if checked else None
         unsure = checked and pin_ok is None  # the card has an owner, but the PIN cannot be checked
         return Gathered(lambda _unit: Identified(AWAY if unsure else facts, pin_ok, unsure))
 
-    async def _identify_loaded(self, query: SeePatron) -> Gathered[Identified]:
-        found = await self._store.read(bind(loaded_facts, query.card), is_long=True) if query.pin_given else None
+    async def _identify_loaded(self, card: str, pin: Sensitive, pin_given: bool) -> Gathered[Identified]:
+        found = await self._store.read(bind(loaded_facts, card), is_long=True) if pin_given else None
         if found is None or found.borrower is None:
-            return Gathered(lambda unit: Identified(loaded_facts(unit, query.card)))
-        fits, without_hash = await self.hash_fits(found, query.pin), not found.borrower.pin_hash
-        return Gathered(lambda unit: Identified(loaded_facts(unit, query.card), fits, without_hash))
+            return Gathered(lambda unit: Identified(loaded_facts(unit, card)))
+        fits, without_hash = await self.hash_fits(found, pin), not found.borrower.pin_hash
+        return Gathered(lambda unit: Identified(loaded_facts(unit, card), fits, without_hash))
 
     async def _live_owner(self, card: str, facts: BorrowerFacts, pin: Sensitive = NOTHING) -> Gathered[BorrowerFacts] | Refused:
         if not facts.reachable:

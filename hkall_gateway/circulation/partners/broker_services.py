@@ -7,36 +7,68 @@ caused the event, and its flow has no documents for our answers. Source: NCIP re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-from hkall_gateway.circulation import lending
-from hkall_gateway.circulation import loans as counter
-from hkall_gateway.circulation.command import Context, Library, refused
+from hkall_gateway.circulation import lending, loans
+from hkall_gateway.circulation.command import Command, Context, Library, refused
 from hkall_gateway.circulation.counts import counts, patron_blocks
-from hkall_gateway.circulation.messages.commands import CheckOut, PartnerNotice, Place, Renew
-from hkall_gateway.circulation.messages.partner_commands import BROKERED, BrokerCommand
+from hkall_gateway.circulation.lending import Paged
+from hkall_gateway.circulation.loans import CheckOut, Renew
+from hkall_gateway.circulation.partner_notice import BROKERED, PartnerNotice
 from hkall_gateway.circulation.partners import lender_notices
 from hkall_gateway.circulation.ports import BorrowerFacts
-from hkall_gateway.circulation.results import Answered, CheckedOut, Noted, Outcome, Refused
-from hkall_gateway.circulation.returning import arrival_of, taken
+from hkall_gateway.circulation.recalls import Recalled
+from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed
+from hkall_gateway.circulation.returning import CheckedIn, arrival_of, taken
 from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import eligibility, policy
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
+from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Refusal, Request, Side
+
+Brokered = Noted | CheckedIn | CheckedOut | Renewed | Recalled | Paged
+"""The results of a broker's commands and of mirrored events."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerCommand(Command[BorrowerFacts, Brokered]):
+    """One command of a broker, or one event mirrored by a central: a row of BROKER_COMMANDS or EVENTS.
+
+    `partner` is that system. The request is named by `wire_agency`/`wire_id`, by `number` (the system's own number of a copy
+    that has no barcode yet) or by the copy: `barcode` and, where it is known, `agency`. `card` is one of our patrons'.
+    `judged` as in PartnerNotice. `service` is the key of the row.
+    """
+
+    by: Actor
+    partner: str
+    card: str = ""
+    wire_agency: str = ""
+    wire_id: str = ""
+    number: str = ""
+    barcode: str = ""
+    agency: str = ""
+    title: str = ""
+    bib_id: str = ""
+    pickup_location: str = ""
+    at: datetime | None = None
+    due: date | None = None
+    judged: bool = False
+    service: str = ""
+
 
 P = Position
-Work = Callable[[Context, BrokerCommand, BorrowerFacts], Answered]
+Work = Callable[[Context, BrokerCommand, BorrowerFacts], Brokered | Refused]
 
 
 # ---- for the borrower: another library's book comes to one of our patrons
 
 
-def accept(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
+def accept(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
     """Put the book on the hold shelf for our patron and send one letter. The same copy again is the same success.
 
     The patron must be allowed to use the service and have quota for one more book (R2, R20, R21). A pickup location that is not
@@ -115,7 +147,7 @@ def _for_patron(context: Context, known: Request, ask: BrokerCommand) -> Request
     return context.unit.amend(known, context.now, ask.by, patron=ask.card, title=title, pickup_location=place, lender_due=due)
 
 
-def expect(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
+def expect(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
     """Expect the book for our patron, if the patron may use the service and has quota for one more (R2, R20, R21).
 
     The same command again is the same success; our counter receives the book when it arrives.
@@ -127,7 +159,7 @@ def expect(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcom
     return may_have_one_more(context, ask, facts) or noted(born(context, ask))
 
 
-def announce(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
+def announce(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
     """Record a book that will come; AcceptItem names its patron later. The same record again is the same success."""
     known = _same_or_open(context.unit, ask)
     if known is None:
@@ -136,7 +168,7 @@ def announce(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Out
     return noted(known) if same else no(context.unit, Reason.WRONG_POSITION, ask, context.now, known)
 
 
-def describe(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
+def describe(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
     """Update the broker's record of its book."""
     known = _ours(context.unit, ask)
     if known is None:
@@ -145,7 +177,7 @@ def describe(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Out
     return noted(context.unit.amend(known, context.now, ask.by, title=ask.title) if changed else known)
 
 
-def delete(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
+def delete(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
     """Close the request: the book is back where it came from, even if messages on the way were missed."""
     known = _ours(context.unit, ask)
     if known is None:
@@ -164,7 +196,7 @@ def _ours(unit: Unit, ask: BrokerCommand) -> Request | None:
 # ---- either side
 
 
-def check_in(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
+def check_in(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> CheckedIn | Refused:
     """Check in a copy, from the patron or from the borrower, as at our own counter."""
     request = named(context.unit, ask)
     if request is None:
@@ -174,17 +206,17 @@ def check_in(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Out
     return arrival_of(request)(context, ask.by, request)
 
 
-def check_out(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
+def check_out(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> CheckedOut | Refused:
     """Check out the book to our patron, or, with any other card, ship our copy to the borrower."""
     request = named(context.unit, ask)
     if request is None:
         return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
     if request.side is Side.LENDING:
         return ship(context, ask, request)
-    return counter.check_out(context, at_counter(ask, request, context.library), facts)
+    return loans.check_out(context, at_counter(ask, request, context.library), facts)
 
 
-def ship(context: Context, ask: BrokerCommand, request: Request) -> Outcome:
+def ship(context: Context, ask: BrokerCommand, request: Request) -> CheckedOut | Refused:
     """Ship our copy: it is charged to the borrower's card."""
     if context.unit.can(request, Event.LEND):
         return noted_due(context.unit, lending.ship(context, request, ask.by))
@@ -193,22 +225,22 @@ def ship(context: Context, ask: BrokerCommand, request: Request) -> Outcome:
     return no(context.unit, Reason.WRONG_POSITION, ask, context.now, request)
 
 
-def undo_check_out(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
+def undo_check_out(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> CheckedOut | Refused:
     """Undo a loan to our patron; a copy that was sent stays sent."""
     request = named(context.unit, ask)
     if request is None:
         return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
     if request.side is Side.LENDING:
         return no(context.unit, Reason.ALREADY_SHIPPED, ask, context.now, request)
-    return counter.check_out(context, at_counter(ask, request, context.library, undo=True), facts)
+    return loans.check_out(context, at_counter(ask, request, context.library, undo=True), facts)
 
 
-def withdraw(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
+def withdraw(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
     """Apply the borrower's cancellation of a request for our copy."""
     return lending.heard(context, heard(ask), Event.WITHDRAW)
 
 
-def renew(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
+def renew(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Renewed | Refused:
     """Renew for our patron, or for the borrower of our copy."""
     request = named(context.unit, ask)
     if request is None:
@@ -216,7 +248,7 @@ def renew(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome
     if request.side is Side.LENDING:
         return lending.renewed_by_borrower(context, heard(ask, request))
     wanted = Renew(ask.by, ask.card or request.patron, request.item_barcode, request.item_agency)
-    return counter.renew(context, wanted, facts)
+    return loans.renew(context, wanted, facts)
 
 
 BROKER_COMMANDS: Final[Mapping[str, Work]] = MappingProxyType(
@@ -274,7 +306,7 @@ def noted(request: Request) -> Noted:
     return Noted(request.id, request.wire_agency, request.wire_id, request.item, position=request.position)
 
 
-def noted_due(unit: Unit, request: Request) -> Outcome:
+def noted_due(unit: Unit, request: Request) -> CheckedOut:
     """The result of a copy that has left, with the lender date."""
     item = request.item or ItemKey("", "")
     copy = unit.holding(item)

@@ -12,13 +12,13 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.circulation import lending, recalls, returning
-from hkall_gateway.circulation import loans as counter
+from hkall_gateway.circulation import lending, loans, recalls, returning
 from hkall_gateway.circulation.command import Context, Library
-from hkall_gateway.circulation.messages.commands import BorrowFromUs
-from hkall_gateway.circulation.messages.partner_commands import MIRRORED, BrokerCommand
+from hkall_gateway.circulation.lending import BorrowFromUs, Paged
+from hkall_gateway.circulation.partner_notice import MIRRORED
 from hkall_gateway.circulation.partners import lender_notices
 from hkall_gateway.circulation.partners.broker_services import (
+    BrokerCommand,
     Work,
     at_counter,
     check_in,
@@ -31,7 +31,9 @@ from hkall_gateway.circulation.partners.broker_services import (
 )
 from hkall_gateway.circulation.partners.broker_services import named as named_by_copy
 from hkall_gateway.circulation.ports import BorrowerFacts
-from hkall_gateway.circulation.results import Answered, Outcome, Paged
+from hkall_gateway.circulation.recalls import Recalled
+from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed
+from hkall_gateway.circulation.returning import CheckedIn
 from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import FINAL, Event
@@ -41,12 +43,12 @@ from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
 P = Position
 
 
-def request(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
+def request(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted | Paged | Refused:
     """Record a request that the central placed: for our patron, or for a copy of ours."""
     return _borrow(context, ask, facts) if ask.number else _page(context, ask)
 
 
-def _borrow(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
+def _borrow(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
     known = borrowed_under(context.unit, ask.partner, ask.number)
     if known is not None and known.position not in FINAL:
         return noted(known) if known.patron == ask.card else no(context.unit, Reason.DUPLICATE_REQUEST, ask, context.now, known)
@@ -75,7 +77,7 @@ def _wanted(ask: BrokerCommand, library: Library) -> Request:
     )
 
 
-def _page(context: Context, ask: BrokerCommand) -> Outcome:
+def _page(context: Context, ask: BrokerCommand) -> Paged | Refused:
     """Page a copy of ours. Only its barcode names the request, so the open request of the copy is meant."""
     held = held_with(context.unit, ask.partner, ask.barcode, context.library.agency)
     if held is not None and held.position not in FINAL:
@@ -85,7 +87,7 @@ def _page(context: Context, ask: BrokerCommand) -> Outcome:
     return lending.borrow_from_us(context, replace(wanted, pickup_location=ask.pickup_location))
 
 
-def cancel(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
+def cancel(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
     """Cancel a request that the central took back, for the patron or because no library will send it."""
     found = named(context.unit, ask)
     if found is None:
@@ -100,7 +102,7 @@ def cancel(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outco
     return noted(context.unit.advance(cancelling, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
 
 
-def shipped(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
+def shipped(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
     """Record that a copy is on the way to us, with its barcode, or our own copy on the way home."""
     found = named(context.unit, ask)
     if found is None:
@@ -112,7 +114,7 @@ def shipped(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outc
     return noted(found)
 
 
-def _on_its_way(unit: Unit, ask: BrokerCommand, found: Request, now: datetime) -> Outcome:
+def _on_its_way(unit: Unit, ask: BrokerCommand, found: Request, now: datetime) -> Noted | Refused:
     if not ask.barcode or unit.requests_with(ask.barcode, ask.partner):
         return no(unit, Reason.UNKNOWN_ITEM, ask, now, found)
     event = Event.SHIP if unit.can(found, Event.SHIP) else Event.SHIP_UNWANTED
@@ -131,7 +133,7 @@ def _on_its_way(unit: Unit, ask: BrokerCommand, found: Request, now: datetime) -
     )
 
 
-def received(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
+def received(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
     """Put an arrived copy on the hold shelf with one letter, even without a shipped message."""
     found = named(context.unit, ask)
     if found is None:
@@ -145,7 +147,7 @@ def received(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Out
     return noted(context.unit.request(found.id) or found)
 
 
-def _unannounced(context: Context, ask: BrokerCommand, found: Request) -> Outcome:
+def _unannounced(context: Context, ask: BrokerCommand, found: Request) -> Noted | Refused:
     if not ask.barcode or context.unit.requests_with(ask.barcode, ask.partner):
         return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now, found)
     copy = ask.barcode
@@ -155,7 +157,7 @@ def _unannounced(context: Context, ask: BrokerCommand, found: Request) -> Outcom
     return noted(context.unit.request(found.id) or found)
 
 
-def lent(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
+def lent(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> CheckedOut | Noted | Refused:
     """Record that our patron has the book, or that our copy left.
 
     It has happened: an event against our rules is accepted, with the central's date, and flagged for staff.
@@ -168,10 +170,10 @@ def lent(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Outcome:
     told = at_counter(
         ask, found, context.library, no_block=True, happened_at=min(ask.at or context.now, context.now), due_told=ask.due
     )
-    return counter.check_out(context, told, facts)
+    return loans.check_out(context, told, facts)
 
 
-def home(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome:
+def home(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
     """Record that the lender has its copy back, or the borrower has ours."""
     found = named(context.unit, ask)
     if found is None:
@@ -183,7 +185,7 @@ def home(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Outcome
     return lender_notices.home(context, heard(ask, found))
 
 
-def _never_sent(unit: Unit, ask: BrokerCommand, found: Request, now: datetime) -> Outcome:
+def _never_sent(unit: Unit, ask: BrokerCommand, found: Request, now: datetime) -> Noted | Refused:
     """The copy never left its library. The request stays open: the central decides whether another library is asked."""
     unit.note(found, "NEVER_SENT", {"message": ask.by.message}, now, ask.by)
     if found.position is P.IN_TRANSIT:
@@ -191,7 +193,7 @@ def _never_sent(unit: Unit, ask: BrokerCommand, found: Request, now: datetime) -
     return noted(found)
 
 
-def renewed(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Answered:
+def renewed(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Renewed | Refused:
     """Apply the owner's later date, or the borrower's renewal of our copy."""
     found = named(context.unit, ask)
     if found is None:
@@ -200,13 +202,13 @@ def renewed(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Answ
     return work(context, heard(ask, found))
 
 
-def recalled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Answered:
+def recalled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Recalled | Refused:
     """Apply the owner's recall."""
     found = named(context.unit, ask)
     return recalls.recalled(context, heard(ask, found)) if found else no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
 
 
-def recall_cancelled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Answered:
+def recall_cancelled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Recalled | Refused:
     """Cancel the owner's recall."""
     found = named(context.unit, ask)
     return (
@@ -222,7 +224,7 @@ def named(unit: Unit, ask: BrokerCommand) -> Request | None:
     return found if found and found.position not in FINAL else named_by_copy(unit, ask) or found
 
 
-def taken_in(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Answered:
+def taken_in(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> CheckedIn | Refused:
     """Record the patron's return, or our own copy's arrival at home."""
     found = named(context.unit, ask)
     if found is None:

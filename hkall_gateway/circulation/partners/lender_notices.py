@@ -10,9 +10,8 @@ from hkall_gateway.circulation import recalls
 from hkall_gateway.circulation.borrowing import move_on, no, release_rivals
 from hkall_gateway.circulation.command import Context, Library
 from hkall_gateway.circulation.fines import fix_fine, pay_back
-from hkall_gateway.circulation.messages.commands import PartnerNotice
-from hkall_gateway.circulation.partner_notice import contradicted, hold
-from hkall_gateway.circulation.results import Noted, Outcome
+from hkall_gateway.circulation.partner_notice import PartnerNotice, contradicted, hold
+from hkall_gateway.circulation.results import Noted, Refused
 from hkall_gateway.db import requests_by_partner_id
 from hkall_gateway.db.requests_by_partner_id import STRAY, Asked, asked_for
 from hkall_gateway.db.unit import Unit
@@ -35,7 +34,7 @@ def we_borrow(ask: PartnerNotice, library: Library) -> bool:
     return ask.item is None or ask.item.agency != library.agency
 
 
-def shipped(context: Context, ask: PartnerNotice) -> Outcome:
+def shipped(context: Context, ask: PartnerNotice) -> Noted | Refused:
     """Record that the lender has sent a copy, also if its notice comes late, early or twice."""
     asked = (
         _stray_under(context.unit, ask)
@@ -90,14 +89,14 @@ def _came_without_a_word(holder: Request, ask: PartnerNotice) -> bool:
     return holder.unannounced and holder.side is Side.BORROWING and holder.partner == ask.partner
 
 
-def _came_for_another(unit: Unit, ask: PartnerNotice, request: Request, holder: Request, now: datetime) -> Outcome:
+def _came_for_another(unit: Unit, ask: PartnerNotice, request: Request, holder: Request, now: datetime) -> Noted | Refused:
     """The copy was received for another request than the one it was sent for: take only the date from this late message."""
     _filled(unit, ask, holder, {"lender_due": ask.due}, now)
     unit.note(request, "LATE", {"message": ask.by.message, "held_by": holder.id}, now, ask.by)
     return _noted(request, note=f"here for {holder.id}")
 
 
-def _take_shipment(context: Context, ask: PartnerNotice, request: Request, item: ItemKey) -> Outcome:
+def _take_shipment(context: Context, ask: PartnerNotice, request: Request, item: ItemKey) -> Noted | Refused:
     active = not ask.wire_id or request.wire_id == ask.wire_id
     came: RequestChange = {"item_agency": item.agency, "item_barcode": item.barcode, "lender_due": ask.due}
     if request.position is P.CANCELLING and active:
@@ -136,7 +135,7 @@ def _ship(unit: Unit, ask: PartnerNotice, request: Request, came: RequestChange,
     return unit.advance(request, Event.SHIP, now, ask.by, **lender)
 
 
-def _stray(unit: Unit, ask: PartnerNotice, request: Request, item: ItemKey, now: datetime) -> Outcome:
+def _stray(unit: Unit, ask: PartnerNotice, request: Request, item: ItemKey, now: datetime) -> Noted | Refused:
     """Open a request for an orphan copy, which no request waits for, so that it is received and sent home."""
     stray = unit.open(
         Request(
@@ -161,7 +160,7 @@ def _stray(unit: Unit, ask: PartnerNotice, request: Request, item: ItemKey, now:
     return _noted(stray, note="nobody waits for it any more")
 
 
-def declined(context: Context, ask: PartnerNotice) -> Outcome:
+def declined(context: Context, ask: PartnerNotice) -> Noted | Refused:
     """The lender will not supply. Before shipment only; the next lender is asked (R37)."""
     asked = context.unit.request_asked(ask.wire_id) or _asked_for(context.unit, ask)
     if asked is None:
@@ -174,7 +173,7 @@ def declined(context: Context, ask: PartnerNotice) -> Outcome:
     return _declined_by_active(context, ask, request, candidate)
 
 
-def _declined_by_active(context: Context, ask: PartnerNotice, request: Request, candidate: Candidate) -> Outcome:
+def _declined_by_active(context: Context, ask: PartnerNotice, request: Request, candidate: Candidate) -> Noted | Refused:
     if request.position is P.CANCELLING:
         return _noted(context.unit.advance(request, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
     if request.position is not P.REQUESTED:
@@ -185,7 +184,7 @@ def _declined_by_active(context: Context, ask: PartnerNotice, request: Request, 
     return _noted(move_on(context, request, decline_reason(ask.reason, ask.detail), ask.by))
 
 
-def home(context: Context, ask: PartnerNotice) -> Outcome:
+def home(context: Context, ask: PartnerNotice) -> Noted | Refused:
     """Accept the lender's check-in of its copy, even if messages were missed, unless we have the copy by our own scan."""
     request = _borrowed(context.unit, ask)
     if request is None:
@@ -203,7 +202,7 @@ def home(context: Context, ask: PartnerNotice) -> Outcome:
     return _closed(context, ask, request)
 
 
-def _closed(context: Context, ask: PartnerNotice, request: Request) -> Outcome:
+def _closed(context: Context, ask: PartnerNotice, request: Request) -> Noted | Refused:
     """Close the request. A loan that skipped our counter ends on the day that the owner names, with its fine."""
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
     day = dates.civil(min(ask.at or context.now, context.now))
@@ -236,7 +235,7 @@ def _came_before(held: Request, ask: PartnerNotice) -> bool:
     return held.received_on is not None and ask.at is not None and held.received_on <= dates.civil(ask.at)
 
 
-def _past(unit: Unit, ask: PartnerNotice, now: datetime) -> Outcome:
+def _past(unit: Unit, ask: PartnerNotice, now: datetime) -> Noted | Refused:
     """A lender that was asked once, or held the copy last: it is late, and a success. A copy alone may mean an older loan."""
     asked = unit.request_asked(ask.wire_id) or _asked_for(unit, ask)
     last = None if asked else unit.last_with(ask.item) if ask.item else None

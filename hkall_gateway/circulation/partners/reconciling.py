@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 
 from hkall_gateway.circulation import lending
 from hkall_gateway.circulation.command import Context
-from hkall_gateway.circulation.messages.commands import PartnerNotice
+from hkall_gateway.circulation.partner_notice import PartnerNotice
 from hkall_gateway.circulation.partners import lender_notices
-from hkall_gateway.circulation.results import Noted, Outcome, Refused
+from hkall_gateway.circulation.results import Noted, Refused
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Side
 
 P = Position
-Mend = Callable[[Context, PartnerNotice, Request], Outcome]
+Mend = Callable[[Context, PartnerNotice, Request], Noted | Refused]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def _ended(unit: Unit, partner: str, line: PartnerState) -> PositionPair:
     return PositionPair(*where, _shown(line), NOTHING)
 
 
-def apply(context: Context, pair: PositionPair, theirs: PartnerState, reason: str, by: Actor) -> Outcome:
+def apply(context: Context, pair: PositionPair, theirs: PartnerState, reason: str, by: Actor) -> Noted | Refused:
     """Apply the action that reconciles one pair; refused if there is none, or if the request moved since.
 
     The journal keeps the pair, the action and the reason, which is required.
@@ -129,17 +129,17 @@ def apply(context: Context, pair: PositionPair, theirs: PartnerState, reason: st
     return HOW[pair.mend](context, ask, request)
 
 
-def _hear(work: Callable[[Context, PartnerNotice], Outcome]) -> Mend:
+def _hear(work: Callable[[Context, PartnerNotice], Noted | Refused]) -> Mend:
     """Apply the partner's notice that did not arrive."""
 
-    def do(context: Context, ask: PartnerNotice, _request: Request) -> Outcome:
+    def do(context: Context, ask: PartnerNotice, _request: Request) -> Noted | Refused:
         return work(context, ask)
 
     return do
 
 
 def _heard(event: Event) -> Mend:
-    def do(context: Context, ask: PartnerNotice, _request: Request) -> Outcome:
+    def do(context: Context, ask: PartnerNotice, _request: Request) -> Noted | Refused:
         return lending.heard(context, ask, event)
 
     return do
@@ -148,7 +148,7 @@ def _heard(event: Event) -> Mend:
 def _tell(send: Notification) -> Mend:
     """Send our message again."""
 
-    def do(context: Context, ask: PartnerNotice, request: Request) -> Outcome:
+    def do(context: Context, ask: PartnerNotice, request: Request) -> Noted | Refused:
         context.unit.enqueue(send, request, context.now, ask.by)
         return Noted(request.id, request.wire_agency, request.wire_id, request.item, note="told again")
 

@@ -16,11 +16,10 @@ from types import MappingProxyType
 from typing import Final
 
 from hkall_gateway.circulation.borrowing import give_up_on
-from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation.command import Command, Context
 from hkall_gateway.circulation.counts import closed_days
-from hkall_gateway.circulation.messages.staff_commands import MarkReplayed, Settle
 from hkall_gateway.circulation.partners import deliveries
-from hkall_gateway.circulation.results import DeliveryResult, Noted, Outcome, Refused
+from hkall_gateway.circulation.results import DeliveryResult, Noted, Refused
 from hkall_gateway.db import notices, quarantine
 from hkall_gateway.db.outbox import Attempt, NewerRow, OutboxRow
 from hkall_gateway.db.unit import Unit
@@ -31,6 +30,33 @@ from hkall_gateway.rules.messages.outbox_messages import LocalMessage, PartnerMe
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, OutboxState, QuarantineState
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position
+
+
+@dataclass(frozen=True, slots=True)
+class Settle(Command[None, Noted]):
+    """The settlement of an unsent message, an undelivered letter or a document in the quarantine, by its number.
+
+    `kind` and `how` are a row of `partners.unsent.JUDGEMENTS`. `request` and `line` are those of the message, which the row of
+    the registry finds.
+    """
+
+    by: Actor
+    number: int
+    reason: str = ""
+    kind: str = ""
+    how: str = ""
+    request: str = ""
+    line: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkReplayed(Command[None, Noted]):
+    """Records that a document of the quarantine was heard again."""
+
+    by: Actor
+    number: int
+    reason: str = ""
+
 
 # ---- Messages that could not be delivered: retry, done by other means, or drop, and the effect on the request.
 # The effects are decided here, since the reference leaves them open:
@@ -46,7 +72,7 @@ from hkall_gateway.rules.vocabulary import Actor, Partner, Position
 P = Position
 
 
-def retry(unit: Unit, number: int, by: Actor, now: datetime) -> Outcome:
+def retry(unit: Unit, number: int, by: Actor, now: datetime) -> Noted | Refused:
     """Send the message again at once, with a fresh count of attempts, even if its channel is paused."""
     row = unit.outbox.row(number)
     if row is None or not unit.outbox.retry(number, now):
@@ -55,7 +81,7 @@ def retry(unit: Unit, number: int, by: Actor, now: datetime) -> Outcome:
     return _journalled(unit, row, "OUTBOX_RETRIED", "", by, now)
 
 
-def done(context: Context, number: int, reason: str, by: Actor) -> Outcome:
+def done(context: Context, number: int, reason: str, by: Actor) -> Noted | Refused:
     """Settle the message as done by telephone or mail: the request goes on as if the partner had accepted it."""
     row = _closed(context.unit, number, OutboxState.DONE, reason, context.now)
     if isinstance(row, Refused):
@@ -65,7 +91,7 @@ def done(context: Context, number: int, reason: str, by: Actor) -> Outcome:
     return outcome
 
 
-def drop(context: Context, number: int, reason: str, by: Actor) -> Outcome:
+def drop(context: Context, number: int, reason: str, by: Actor) -> Noted | Refused:
     """Settle the message as dropped: the request goes on without it."""
     try:
         row = _closed(context.unit, number, OutboxState.DROPPED, reason, context.now)
@@ -78,7 +104,7 @@ def drop(context: Context, number: int, reason: str, by: Actor) -> Outcome:
     return outcome
 
 
-def _drop_unreadable(context: Context, number: int, reason: str, by: Actor) -> Outcome:
+def _drop_unreadable(context: Context, number: int, reason: str, by: Actor) -> Noted | Refused:
     """Settle a row that cannot be read. It has no effect on the request: `reconcile` shows the difference."""
     unit = context.unit
     if not reason.strip():
@@ -189,7 +215,7 @@ GONE: Final = Refused(Reason.UNKNOWN_REQUEST)
 NO_REASON: Final = Refused(Reason.REASON_NEEDED)
 EVERY_STATE: Final = tuple(OutboxState)
 
-Judgement = Callable[[Context, Settle], Outcome]
+Judgement = Callable[[Context, Settle], Noted | Refused]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,22 +254,22 @@ def with_message(unit: Unit, command: Settle) -> Settle:
 # ---- a message of the outbox
 
 
-def _retry(context: Context, command: Settle) -> Outcome:
+def _retry(context: Context, command: Settle) -> Noted | Refused:
     return retry(context.unit, command.number, command.by, context.now)
 
 
-def _done(context: Context, command: Settle) -> Outcome:
+def _done(context: Context, command: Settle) -> Noted | Refused:
     return done(context, command.number, command.reason, command.by)
 
 
-def _drop(context: Context, command: Settle) -> Outcome:
+def _drop(context: Context, command: Settle) -> Noted | Refused:
     return drop(context, command.number, command.reason, command.by)
 
 
 # ---- a letter that came back
 
 
-def _write_again(context: Context, command: Settle) -> Outcome:
+def _write_again(context: Context, command: Settle) -> Noted | Refused:
     row = _letter_of(context.unit, command.number)
     if row is None:
         return GONE
@@ -252,7 +278,7 @@ def _write_again(context: Context, command: Settle) -> Outcome:
     return _journal_letter(context, command, row, "LETTER_RETRIED")
 
 
-def _told_by_hand(context: Context, command: Settle) -> Outcome:
+def _told_by_hand(context: Context, command: Settle) -> Noted | Refused:
     row = _letter_of(context.unit, command.number)
     if row is None or not command.reason.strip():
         return GONE if row is None else NO_REASON
@@ -264,7 +290,7 @@ def _told_by_hand(context: Context, command: Settle) -> Outcome:
     return outcome
 
 
-def _drop_letter(context: Context, command: Settle) -> Outcome:
+def _drop_letter(context: Context, command: Settle) -> Noted | Refused:
     row = _letter_of(context.unit, command.number)
     if row is None or not command.reason.strip():
         return GONE if row is None else NO_REASON
@@ -293,12 +319,12 @@ def _journal_letter(context: Context, command: Settle, row: OutboxRow, event: st
 # ---- a document in the quarantine
 
 
-def mark_replayed(context: Context, command: MarkReplayed) -> Outcome:
+def mark_replayed(context: Context, command: MarkReplayed) -> Noted | Refused:
     """Record that a document of the quarantine was heard again."""
     return _judged(context, command, QuarantineState.REPLAYED)
 
 
-def _judged(context: Context, command: Settle | MarkReplayed, state: QuarantineState) -> Outcome:
+def _judged(context: Context, command: Settle | MarkReplayed, state: QuarantineState) -> Noted | Refused:
     if not command.reason.strip():
         return NO_REASON
     if not quarantine.settle(context.unit, command.number, state, command.by.who, command.reason):
@@ -306,7 +332,7 @@ def _judged(context: Context, command: Settle | MarkReplayed, state: QuarantineS
     return Noted("", note=state)
 
 
-def _drop_document(context: Context, command: Settle) -> Outcome:
+def _drop_document(context: Context, command: Settle) -> Noted | Refused:
     return _judged(context, command, QuarantineState.DROPPED)
 
 
@@ -324,6 +350,6 @@ JUDGEMENTS: Final[Mapping[tuple[str, str], Judgement]] = MappingProxyType({
 # fmt: on
 
 
-def settle(context: Context, command: Settle) -> Outcome:
+def settle(context: Context, command: Settle) -> Noted | Refused:
     """Carry out a judgement of JUDGEMENTS. Raises KeyError for another one."""
     return JUDGEMENTS[command.kind, command.how](context, command)

@@ -9,25 +9,43 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from hkall_gateway.circulation import borrowing, lending, recalls, returning
-from hkall_gateway.circulation import loans as counter
-from hkall_gateway.circulation.command import Context
-from hkall_gateway.circulation.find_request import AwaitedCopy, day_of, done, elsewhere, named, no
-from hkall_gateway.circulation.messages.commands import CheckOut, Place, Renew, RequestTitle
-from hkall_gateway.circulation.messages.staff_commands import Reopen, StaffCommand
+from hkall_gateway.circulation import borrowing, lending, loans, recalls, returning
+from hkall_gateway.circulation.borrowing import Requested, RequestTitle
+from hkall_gateway.circulation.command import Command, Context
+from hkall_gateway.circulation.find_request import AwaitedCopy, StaffCommand, day_of, done, elsewhere, named, no
+from hkall_gateway.circulation.loans import CheckOut, Renew
 from hkall_gateway.circulation.ports import BorrowerFacts
-from hkall_gateway.circulation.results import Answered, Outcome, Refused
-from hkall_gateway.circulation.returning import arrival_of, arrive_unannounced, come_back, come_home, fetched
+from hkall_gateway.circulation.results import CheckedOut, Done, Refused, Renewed
+from hkall_gateway.circulation.returning import CheckedIn, arrival_of, arrive_unannounced, come_back, come_home, fetched
 from hkall_gateway.circulation.staff import lender_list, losses
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.lender_reasons import status_after_decline
 from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, LENDING, Event
+from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Refusal, Request, RequestChange, Side
 
+Acted = Done | CheckedIn | CheckedOut | Renewed
+"""The results of staff commands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Act(StaffCommand, Command[None, Acted]):
+    """One command of `staff.actions.STAFF_ACTIONS`: receive, return, return_unused, dispatch, lost …"""
+
+    action: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen(StaffCommand, Command[BorrowerFacts, Requested]):
+    """Places an ended request again, as a new one. `request` names the old one; the registry finds its patron's `card`."""
+
+    card: str = ""
+
+
 P = Position
-Work = Callable[[Context, StaffCommand, Request], Answered]
+Work = Callable[[Context, StaffCommand, Request], Acted | Refused]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +56,7 @@ class StaffAction:
     needs_reason: bool = False
 
 
-def act(context: Context, command: StaffCommand, name: str) -> Answered:
+def act(context: Context, command: StaffCommand, name: str) -> Acted | Refused:
     """Run one row of STAFF_ACTIONS. A repeated command is a success again. Raises KeyError for an unknown name."""
     row = STAFF_ACTIONS[name]
     request = named(context.unit, command)
@@ -53,7 +71,7 @@ def act(context: Context, command: StaffCommand, name: str) -> Answered:
 # ---- it comes
 
 
-def receive(context: Context, command: StaffCommand, request: Request) -> Answered:
+def receive(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Refused:
     """Receive a copy, with or without its lender's shipped message; for our own copy, close the request."""
     if request.position in {P.REQUESTED, P.CANCELLING}:
         return _unannounced(context, command, request)
@@ -64,7 +82,7 @@ def receive(context: Context, command: StaffCommand, request: Request) -> Answer
     return arrival_of(request)(context, command.by, request)
 
 
-def _unannounced(context: Context, command: StaffCommand, request: Request) -> Answered:
+def _unannounced(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Refused:
     """Receive a copy without a shipped message; staff confirm the owner, one of the lenders asked."""
     agency = command.agency or request.partner
     lender = next((c for c in context.unit.candidates(request.id) if c.agency == agency and c.wire_id), None)
@@ -76,14 +94,14 @@ def _unannounced(context: Context, command: StaffCommand, request: Request) -> A
     return arrive_unannounced(context, command.by, AwaitedCopy(request, lender, item), reason=command.reason)
 
 
-def _without_a_word(context: Context, command: StaffCommand, request: Request) -> Answered:
+def _without_a_word(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Refused:
     """Take in our copy that left and came back without a message; needs a reason, since most paged copies have never left."""
     if not command.reason.strip():
         return no(context.unit, Refusal(Reason.REASON_NEEDED), command.by, context.now, request)
     return come_home(context, command.by, request, reason=command.reason)
 
 
-def take_back(context: Context, command: StaffCommand, request: Request) -> Answered:
+def take_back(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Done | Refused:
     """Take back the book, today or, with a reason, on an earlier day: the fine ends on that day (R17)."""
     if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and request.used:
         return done(request, again=True)
@@ -97,7 +115,7 @@ def take_back(context: Context, command: StaffCommand, request: Request) -> Answ
     return come_back(context, command.by, request, day, reason=command.reason, flags=fetched(request))
 
 
-def lend(context: Context, command: StaffCommand, request: Request) -> Answered:
+def lend(context: Context, command: StaffCommand, request: Request) -> CheckedOut | Done | Refused:
     """Lend the book at the counter while no terminal works, or later than a terminal would (R13, R14)."""
     if request.position is P.ON_LOAN:
         return done(request, again=True, due=request.due)
@@ -105,18 +123,18 @@ def lend(context: Context, command: StaffCommand, request: Request) -> Answered:
         return elsewhere(context.unit, command, request, context.now)
     item, place = request.item or ItemKey("", ""), Place("counter", request.pickup_location)
     ask = CheckOut(command.by, place, request.patron, item.barcode, item.agency, staff=True)
-    return counter.check_out(context, ask, BorrowerFacts(context.unit.patron(request.patron), "staff"))
+    return loans.check_out(context, ask, BorrowerFacts(context.unit.patron(request.patron), "staff"))
 
 
-def renew(context: Context, command: StaffCommand, request: Request) -> Answered:
+def renew(context: Context, command: StaffCommand, request: Request) -> Renewed | Refused:
     """Renew for the patron, also an overdue loan; the fine up to today is charged (R29, R40)."""
     if not context.unit.can(request, Event.RENEW):
         return elsewhere(context.unit, command, request, context.now)
     ask = Renew(command.by, "", request.item_barcode, request.item_agency, fee_acknowledged=True, staff=True)
-    return counter.renew(context, ask, BorrowerFacts(None, "staff"))
+    return loans.renew(context, ask, BorrowerFacts(None, "staff"))
 
 
-def return_unused(context: Context, command: StaffCommand, request: Request) -> Answered:
+def return_unused(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Send the book home from the hold shelf: not collected, or not wanted (R15)."""
     if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and not request.used:
         return done(request, again=True)
@@ -126,7 +144,7 @@ def return_unused(context: Context, command: StaffCommand, request: Request) -> 
     return done(returning.return_unused(context, command.by, request, reason))
 
 
-def dispatch(context: Context, command: StaffCommand, request: Request) -> Answered:
+def dispatch(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Dispatch the book to its owner."""
     if request.position is P.RETURN_TRANSIT:
         return done(request, again=True)
@@ -138,7 +156,7 @@ def dispatch(context: Context, command: StaffCommand, request: Request) -> Answe
 # ---- it is asked for
 
 
-def cancel(context: Context, command: StaffCommand, request: Request) -> Answered:
+def cancel(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Cancel the patron's request; like the patron, staff cannot cancel one that is on its way (R34)."""
     if request.position in {P.CANCELLING, P.CANCELLED}:
         return done(request, again=True)
@@ -149,7 +167,7 @@ def cancel(context: Context, command: StaffCommand, request: Request) -> Answere
     return done(context.unit.advance(request, Event.CANCEL, context.now, command.by, rule="R34", reason=command.reason))
 
 
-def decline(context: Context, command: StaffCommand, request: Request) -> Answered:
+def decline(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Decline to lend our copy: not on the shelf, lent to a patron of ours, or not fit to travel (R37)."""
     event = Event.DECLINE_SHIPPED if request.position is P.SHIPPED else Event.DECLINE
     if request.position is P.DECLINED:
@@ -161,7 +179,7 @@ def decline(context: Context, command: StaffCommand, request: Request) -> Answer
     return done(after)
 
 
-def ship(context: Context, command: StaffCommand, request: Request) -> Answered:
+def ship(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Ship our paged copy to the borrower."""
     if request.position is P.SHIPPED:
         return done(request, again=True, due=request.lender_due)
@@ -171,7 +189,7 @@ def ship(context: Context, command: StaffCommand, request: Request) -> Answered:
     return done(after, due=after.lender_due)
 
 
-def reopen(context: Context, command: Reopen, facts: BorrowerFacts) -> Outcome:
+def reopen(context: Context, command: Reopen, facts: BorrowerFacts) -> Requested | Refused:
     """Place an ended request again, as a new request that names the old one; the rules decide anew."""
     old = context.unit.request(command.request)
     if old is None:
@@ -186,7 +204,7 @@ def reopen(context: Context, command: Reopen, facts: BorrowerFacts) -> Outcome:
     return borrowing.request_title(context, wanted, facts)
 
 
-def seen(context: Context, command: StaffCommand, request: Request) -> Answered:
+def seen(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Settle a request's flags: it leaves the list of `flagged`, and the journal keeps the flags and the reason.
 
     A book that is not in the drop after all gets its delayed letters: that of a recall now, that of its due date tonight.
@@ -203,7 +221,7 @@ def seen(context: Context, command: StaffCommand, request: Request) -> Answered:
 # ---- dates, and the way out of everything
 
 
-def extend(context: Context, command: StaffCommand, request: Request) -> Answered:
+def extend(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Extend until `command.on` the days to collect or the loan, or, without a day, the lender's time to answer.
 
     A loan's due date moves without a renewal and without a fine: for a closure, or an illness.
@@ -228,7 +246,7 @@ def _latest(request: Request, now: datetime) -> date:
     return max(dates.civil(now), promised or date.min)
 
 
-def force(context: Context, command: StaffCommand, request: Request) -> Answered:
+def force(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Put a request into any position of its side, without a row of the transition table. No notification is sent."""
     if command.position is None or not _fits(context.unit, request, command.position):
         return elsewhere(context.unit, command, request, context.now)

@@ -8,10 +8,9 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 from hkall_gateway.circulation import recalls
-from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation.command import Command, Context
 from hkall_gateway.circulation.counts import closed_days
-from hkall_gateway.circulation.find_request import done
-from hkall_gateway.circulation.messages.staff_commands import CloseDay, MoveDueDates, StaffCommand
+from hkall_gateway.circulation.find_request import StaffCommand, done
 from hkall_gateway.circulation.results import Done, Noted, Refused
 from hkall_gateway.circulation.staff import actions
 from hkall_gateway.db.loads.loading import add_closure
@@ -19,7 +18,29 @@ from hkall_gateway.db.rounds import due_from_to, falling_on
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Position, Request, RequestChange
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, RequestChange
+
+
+@dataclass(frozen=True, slots=True)
+class CloseDay(Command[None, Noted]):
+    """A day on which our counter is closed, announced late, and why."""
+
+    by: Actor
+    day: date
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoveDueDates:
+    """Moves due dates of our patrons on the days `first` to `last` to `to`; of one partner's books or of all (R19)."""
+
+    by: Actor
+    first: date
+    last: date
+    to: date
+    reason: str
+    partner: str = ""
+
 
 MOST_SHOWN: Final = 200
 """So many of the dates that would move are shown."""

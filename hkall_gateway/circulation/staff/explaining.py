@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from hkall_gateway.circulation import borrowing, counts, recalls
-from hkall_gateway.circulation import loans as counter
+from hkall_gateway.circulation import borrowing, counts, loans, recalls
+from hkall_gateway.circulation.borrowing import Requested, RequestTitle
 from hkall_gateway.circulation.command import Context, Library
 from hkall_gateway.circulation.counts import closed_days
 from hkall_gateway.circulation.ils.local_system import LOADED, TRY_AGAIN, loaded_facts
-from hkall_gateway.circulation.messages.commands import CheckOut, PartnerNotice, Place, Renew, RequestTitle
+from hkall_gateway.circulation.loans import CheckOut, Renew
+from hkall_gateway.circulation.partner_notice import PartnerNotice
 from hkall_gateway.circulation.ports import BorrowerFacts
-from hkall_gateway.circulation.results import Refused, Requested
+from hkall_gateway.circulation.recalls import Recalled
+from hkall_gateway.circulation.results import CheckedOut, Refused, Renewed
 from hkall_gateway.db.instances import copies_in_use
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.loads.loading import loaded_at
@@ -22,6 +24,7 @@ from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.eligibility import category_of
 from hkall_gateway.rules.overdue_fine import fine_for
+from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.published_rules import keys_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey
@@ -29,6 +32,7 @@ from hkall_gateway.rules.vocabulary import Actor, ItemKey
 # ---- The facts behind a decision, each with its source and its time.
 
 
+C = TypeVar("C", RequestTitle, CheckOut, Renew)
 OURS = "our record"
 
 PATRON = ("category", "study_mode", "expires", "blocked", "local_loans", "total_quota")
@@ -134,7 +138,19 @@ RENEW: Final = ("R2", "R27", "R28", "R29", "R32")
 RECALL: Final = ("R23", "R24", "R25", "R26")
 FINE: Final = ("R40", "R41")
 
-Decide = Callable[[Context, BorrowerFacts], Any]
+
+@dataclass(frozen=True, slots=True)
+class FineNow:
+    """The fine of a loan if its copy came back on `day`."""
+
+    request: str
+    cents: int
+    day: date
+
+
+Decided = Requested | CheckedOut | Renewed | Recalled | FineNow
+"""What a question would result in, but for a refusal."""
+Decide = Callable[[Context, BorrowerFacts], Decided | Refused]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,22 +169,13 @@ class ExplainQuestion:
 
 
 @dataclass(frozen=True, slots=True)
-class FineNow:
-    """The fine of a loan if its copy came back on `day`."""
-
-    request: str
-    cents: int
-    day: date
-
-
-@dataclass(frozen=True, slots=True)
 class Explanation:
     """The outcome at the instant `at`; the rule of a refusal, or the rules behind a yes; the facts as they were before it.
 
     `policy` are the keys of the policy that these rules read, with their values.
     """
 
-    outcome: Any
+    outcome: Decided | Refused
     at: datetime
     rules: tuple[str, ...]
     facts: tuple[Fact, ...]
@@ -194,7 +201,7 @@ def borrow(by: Actor, patron: str, item: str, role: str = "counter") -> ExplainQ
 
     def decide(context: Context, known: BorrowerFacts) -> Any:
         place = Place(role, context.library.pickup_locations[0])
-        return counter.check_out(context, CheckOut(by, place, patron, barcode, agency), known)
+        return loans.check_out(context, CheckOut(by, place, patron, barcode, agency), known)
 
     return ExplainQuestion(decide, BORROW, patron, (agency, barcode), role=role)
 
@@ -203,7 +210,7 @@ def renew(by: Actor, item: str, patron: str = "", *, staff: bool = False) -> Exp
     """Return the question whether this loan may be renewed, and until when; without `patron`, for the copy's borrower."""
     agency, barcode = named(item)
     ask = Renew(by, patron, barcode, agency, staff=staff)
-    return ExplainQuestion(_deciding(counter.renew, ask), RENEW, patron, (agency, barcode))
+    return ExplainQuestion(_deciding(loans.renew, ask), RENEW, patron, (agency, barcode))
 
 
 def recall(by: Actor, item: str, sender: str = "", owner_says: date | None = None) -> ExplainQuestion:
@@ -238,7 +245,7 @@ def named(item: str) -> tuple[str, str]:
     return (agency, barcode) if slash else ("", item)
 
 
-def _deciding(work: Callable[..., Any], ask: Any) -> Decide:
+def _deciding(work: Callable[[Context, C, BorrowerFacts], Decided | Refused], ask: C) -> Decide:
     return lambda context, known: work(context, ask, known)
 
 

@@ -12,9 +12,8 @@ from typing import Final
 
 from hkall_gateway.circulation.borrowing import give_up_on
 from hkall_gateway.circulation.command import Context, Library
-from hkall_gateway.circulation.find_request import done, elsewhere, no
-from hkall_gateway.circulation.messages.staff_commands import StaffCommand
-from hkall_gateway.circulation.results import Answered
+from hkall_gateway.circulation.find_request import StaffCommand, done, elsewhere, no
+from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules import lenders
@@ -42,7 +41,7 @@ def printed_at(unit: Queries, request: Request) -> datetime | None:
     return printed if printed and not (since and since > printed) else None
 
 
-def print_slip(context: Context, command: StaffCommand, request: Request) -> Answered:
+def print_slip(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Print the slip, for the first time or again; a repetition is marked in the answer."""
     if not has_slip(request):
         return elsewhere(context.unit, command, request, context.now)
@@ -54,7 +53,7 @@ def print_slip(context: Context, command: StaffCommand, request: Request) -> Ans
     return done(context.unit.advance(request, Event.PRINT, context.now, command.by))
 
 
-def substitute(context: Context, command: StaffCommand, request: Request) -> Answered:
+def substitute(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Send another copy of ours, `command.barcode`: same title and volume, lendable, not promised to another request."""
     if not context.unit.can(request, Event.SUBSTITUTE):
         return elsewhere(context.unit, command, request, context.now)
@@ -83,7 +82,7 @@ OPEN = frozenset({P.NEW, P.REQUESTED})
 """Positions before any lender has sent a copy; only requests that we borrow by have them."""
 
 
-def pin(context: Context, command: StaffCommand, request: Request) -> Answered:
+def pin(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Ask only this library: no other lender is asked any more, even if this one declines."""
     if request.position not in OPEN:
         return elsewhere(context.unit, command, request, context.now)
@@ -94,7 +93,7 @@ def pin(context: Context, command: StaffCommand, request: Request) -> Answered:
     return _noted(context.unit, command, request, "PINNED", context.now)
 
 
-def skip(context: Context, command: StaffCommand, request: Request) -> Answered:
+def skip(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Skip this library. If it is being asked now, it gets a cancellation and the next one is asked."""
     if request.position not in OPEN:
         return elsewhere(context.unit, command, request, context.now)
@@ -107,7 +106,7 @@ def skip(context: Context, command: StaffCommand, request: Request) -> Answered:
     return done(give_up_on(context, request, command.by)) if asked_now else skipped
 
 
-def insert(context: Context, command: StaffCommand, request: Request) -> Answered:
+def insert(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Ask for this copy next, regardless of its rank or the reason for which it was skipped."""
     if request.position not in OPEN:
         return elsewhere(context.unit, command, request, context.now)
@@ -146,7 +145,7 @@ def _pass_over(unit: Unit, candidates: Sequence[Candidate], why: str) -> None:
             unit.mark(candidate, skip=why)
 
 
-def _noted(unit: Unit, command: StaffCommand, request: Request, event: str, now: datetime) -> Answered:
+def _noted(unit: Unit, command: StaffCommand, request: Request, event: str, now: datetime) -> Done:
     facts = {"agency": command.agency, "barcode": command.barcode, "reason": command.reason}
     unit.note(request, event, facts, now, command.by)
     return done(request)

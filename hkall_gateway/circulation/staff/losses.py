@@ -7,9 +7,8 @@ from dataclasses import replace
 from datetime import date, datetime
 
 from hkall_gateway.circulation.command import Context, flagged, unflagged
-from hkall_gateway.circulation.find_request import day_of, done, elsewhere
+from hkall_gateway.circulation.find_request import StaffCommand, day_of, done, elsewhere
 from hkall_gateway.circulation.fines import DAMAGE, PROCESSING, REPLACEMENT, fix_fine
-from hkall_gateway.circulation.messages.staff_commands import StaffCommand
 from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.db import fines
 from hkall_gateway.db.unit import Unit

@@ -10,9 +10,8 @@ from typing import Final
 from hkall_gateway.circulation import counts, queries
 from hkall_gateway.circulation.command import Context, Query
 from hkall_gateway.circulation.ils.local_system import LOADED
-from hkall_gateway.circulation.messages.commands import SeePatron
 from hkall_gateway.circulation.ports import BorrowerFacts, Identified
-from hkall_gateway.circulation.results import PatronSeen
+from hkall_gateway.circulation.queries import PatronSeen, SeePatron
 from hkall_gateway.db.cards import is_blocked
 from hkall_gateway.db.loads import former_cards
 from hkall_gateway.db.loads.loading import loaded_at

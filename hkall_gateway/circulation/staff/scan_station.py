@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from hkall_gateway.circulation.command import Context, Library, Query
 from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
-from hkall_gateway.circulation.messages.commands import CheckIn, CheckOut, Place, SeePatron
-from hkall_gateway.circulation.results import Outcome, PatronSeen, Refused
+from hkall_gateway.circulation.loans import CheckOut
+from hkall_gateway.circulation.queries import PatronSeen, SeePatron
+from hkall_gateway.circulation.results import CheckedOut, Refused
+from hkall_gateway.circulation.returning import CheckedIn, CheckIn
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.requests_by_partner_id import asked_by_barcode, copies_with
+from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, ItemKey, Partner, Request
 
@@ -65,7 +68,7 @@ class CopyScanned:
     """
 
     barcode: str
-    outcome: Outcome
+    outcome: CheckedIn | CheckedOut | Refused
     before: Request | None = None
     request: Request | None = None
     patron: PatronSeen | None = None
@@ -131,7 +134,7 @@ class FindAfterScan(Query[None, Request | None]):
     """Asks for the request of a scanned copy after the station acted."""
 
     found: _Found
-    outcome: Outcome
+    outcome: CheckedIn | CheckedOut | Refused
 
 
 async def scan(circulation: Circulation, ask: Scan) -> CardScanned | CopyScanned | CardOrCopy:

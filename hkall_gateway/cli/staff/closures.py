@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hkall_gateway.circulation.command import Context
-from hkall_gateway.circulation.messages.staff_commands import StaffCommand
+from hkall_gateway.circulation.find_request import StaffCommand
 from hkall_gateway.circulation.results import Done
 from hkall_gateway.cli.options import CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show

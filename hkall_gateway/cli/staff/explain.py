@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hkall_gateway.circulation.borrowing import Requested
 from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.ports import BorrowerFacts
-from hkall_gateway.circulation.results import Refused, Requested
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import DAY, REFUSED, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.rules import dates

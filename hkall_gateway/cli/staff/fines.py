@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from hkall_gateway.circulation.command import in_context
-from hkall_gateway.circulation.messages.staff_commands import Pay, Waive
+from hkall_gateway.circulation.fines import Pay, Waive
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import CENTS, ROW, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hkall_gateway.circulation.borrowing import RequestTitle
 from hkall_gateway.circulation.command import Context, in_context
-from hkall_gateway.circulation.messages.commands import RequestTitle
-from hkall_gateway.circulation.messages.staff_commands import Reopen, StaffCommand
+from hkall_gateway.circulation.find_request import StaffCommand
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
+from hkall_gateway.circulation.staff.actions import Reopen
 from hkall_gateway.cli.options import DAY, MOST_CENTS, WRONG, CliError, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.db import bind

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from hkall_gateway.circulation.command import in_context
-from hkall_gateway.circulation.messages.staff_commands import StaffCommand
+from hkall_gateway.circulation.find_request import StaffCommand
 from hkall_gateway.cli.options import Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.db import bind

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
-from hkall_gateway.circulation.messages.staff_commands import Act
 from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.circulation.results import Refused
+from hkall_gateway.circulation.staff.actions import Act
 from hkall_gateway.db import quarantine
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.quarantine import QuarantinedDocument

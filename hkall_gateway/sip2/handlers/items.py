@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Final
 
-from hkall_gateway.circulation.messages.commands import SeeItem, SeeRecord
-from hkall_gateway.circulation.messages.terminal_commands import Hold, HoldMode, NoteProperties
-from hkall_gateway.circulation.results import ItemSeen, Refused
+from hkall_gateway.circulation.cards import Hold, HoldMode, NoteProperties
+from hkall_gateway.circulation.queries import ItemSeen, SeeItem, SeeRecord
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.rules.dates import civil, end_of, start_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.availability import circulation_status

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Final
 
-from hkall_gateway.circulation.messages.commands import CheckIn, CheckOut, Renew, SeeItem, SeePatron
-from hkall_gateway.circulation.messages.terminal_commands import RenewAll
-from hkall_gateway.circulation.results import CheckedIn, CheckedOut, ItemSeen, Outcome, Refused, Renewed
+from hkall_gateway.circulation.loans import CheckOut, Renew, RenewAll
+from hkall_gateway.circulation.queries import ItemSeen, SeeItem, SeePatron
+from hkall_gateway.circulation.results import CheckedOut, Refused, Renewed
+from hkall_gateway.circulation.returning import CheckedIn, CheckIn
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.sip2.codec.lines import Value
@@ -83,11 +84,11 @@ def _checkout(exchange: Exchange, *, undo: bool = False) -> CheckOut:
     )
 
 
-def _fee(exchange: Exchange, outcome: Outcome) -> dict[str, Value]:
+def _fee(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
     """Returns the fee fields of a refusal: amount, type (04 overdue) and currency. Source: SIP2 2.00, fee acknowledged."""
-    if not isinstance(outcome, Refused) or outcome.why is not Reason.FEE_NOT_ACKNOWLEDGED:
+    if refusal.why is not Reason.FEE_NOT_ACKNOWLEDGED:
         return {}
-    return {"BT": "04", "BH": exchange.session.dialect.currency, "BV": str(outcome.detail.get("fee", ""))}
+    return {"BT": "04", "BH": exchange.session.dialect.currency, "BV": str(refusal.detail.get("fee", ""))}
 
 
 def _loan(exchange: Exchange, title: str, due: date | None, texts: Sequence[str], *, had: bool, request: str) -> Reply:
@@ -135,17 +136,15 @@ async def check_in(exchange: Exchange) -> Reply:
     return replace(taken, fields={**taken.fields, **await _for_the_sorter(exchange, outcome)})
 
 
-def _not_taken(exchange: Exchange, outcome: Outcome) -> dict[str, Value]:
+def _not_taken(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
     """Returns the fields of a refused check-in.
 
     Some makes want the strip of a copy that is not on loan resensitized without a staff alert. A partner's copy for which
     nobody waits here goes to its owner.
     """
-    if not isinstance(outcome, Refused):
-        return {}
-    if outcome.why in (Reason.NOT_ON_LOAN, Reason.UNKNOWN_ITEM) and exchange.session.dialect.no_checkin == "resensitize":
+    if refusal.why in (Reason.NOT_ON_LOAN, Reason.UNKNOWN_ITEM) and exchange.session.dialect.no_checkin == "resensitize":
         return {"resensitize": "Y", "alert": "N", "CL": "", "CV": ""}
-    return {"CT": outcome.item.agency} if outcome.why is Reason.BELONGS_ELSEWHERE and outcome.item else {}
+    return {"CT": refusal.item.agency} if refusal.why is Reason.BELONGS_ELSEWHERE and refusal.item else {}
 
 
 async def _for_the_sorter(exchange: Exchange, taken: CheckedIn) -> dict[str, Value]:

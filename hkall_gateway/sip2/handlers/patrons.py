@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from hkall_gateway.circulation.messages.commands import SeePatron
-from hkall_gateway.circulation.messages.staff_commands import Pay
-from hkall_gateway.circulation.messages.terminal_commands import BlockCard, EnableCard
-from hkall_gateway.circulation.results import ChargeEntry, HkallRecord, LoanEntry, PatronSeen, Refused
+from hkall_gateway.circulation.cards import BlockCard, EnableCard
+from hkall_gateway.circulation.fines import ChargeEntry, Pay
+from hkall_gateway.circulation.queries import HkallRecord, LoanEntry, PatronSeen, SeePatron
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.rules.overdue_fine import CURRENCY
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason

@@ -6,10 +6,10 @@ from typing import Final
 
 from flask_openapi3.blueprint import APIBlueprint
 
-from hkall_gateway.circulation.messages.commands import RequestTitle
-from hkall_gateway.circulation.messages.staff_commands import Act, Reopen
+from hkall_gateway.circulation.borrowing import RequestTitle
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import console, permitted
+from hkall_gateway.circulation.staff.actions import Act, Reopen
 from hkall_gateway.circulation.staff.console import list_counts, statistics_of, work_list
 from hkall_gateway.db import bind
 from hkall_gateway.db.loads.former_cards import card_now

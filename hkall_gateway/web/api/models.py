@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, TypeAlias, TypeVar, get_args, get_orig
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
-from hkall_gateway.circulation.results import Requested
+from hkall_gateway.circulation.borrowing import Requested
 from hkall_gateway.circulation.staff.console import RequestPage
 from hkall_gateway.circulation.staff.permitted import Action
 from hkall_gateway.db.queries.request_history import JournalRow

@@ -10,10 +10,10 @@ from typing import Final
 from flask_openapi3.blueprint import APIBlueprint
 
 from hkall_gateway.circulation import patron_record, titles
+from hkall_gateway.circulation.borrowing import CancelRequest, RequestTitle
 from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
-from hkall_gateway.circulation.messages.commands import CancelRequest, Renew, RequestTitle
-from hkall_gateway.circulation.messages.terminal_commands import RenewAll
+from hkall_gateway.circulation.loans import Renew, RenewAll
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.db import bind, web_sessions

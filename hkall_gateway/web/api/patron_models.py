@@ -9,10 +9,12 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from hkall_gateway.circulation.messages.terminal_commands import AllRenewed
+from hkall_gateway.circulation.borrowing import Cancelled
+from hkall_gateway.circulation.fines import ChargeEntry
+from hkall_gateway.circulation.loans import AllRenewed
 from hkall_gateway.circulation.patron_record import PatronLoan, PatronRecord, WaitingRequest
 from hkall_gateway.circulation.ports import LiveStatuses, LocalLoan
-from hkall_gateway.circulation.results import Cancelled, ChargeEntry, Refused, Renewed
+from hkall_gateway.circulation.results import Refused, Renewed
 from hkall_gateway.circulation.titles import CopyState, TitleSeen, VolumeSeen
 from hkall_gateway.db.search.searching import LONGEST, MOST, PAGE, FoundTitle, FoundTitles, SearchField
 from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Holding, Request, Title

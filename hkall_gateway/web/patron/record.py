@@ -9,11 +9,11 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from hkall_gateway.circulation import patron_record
-from hkall_gateway.circulation.messages.commands import CancelRequest, Renew
-from hkall_gateway.circulation.messages.terminal_commands import AllRenewed, RenewAll
+from hkall_gateway.circulation.borrowing import Cancelled, CancelRequest
+from hkall_gateway.circulation.loans import AllRenewed, Renew, RenewAll
 from hkall_gateway.circulation.patron_record import PatronRecord
 from hkall_gateway.circulation.ports import LocalLoan
-from hkall_gateway.circulation.results import Cancelled, Refused, Renewed
+from hkall_gateway.circulation.results import Refused, Renewed
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey

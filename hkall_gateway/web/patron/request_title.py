@@ -13,9 +13,9 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from hkall_gateway.circulation import borrowing, titles
+from hkall_gateway.circulation.borrowing import RequestTitle
 from hkall_gateway.circulation.command import InboxKey
 from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
-from hkall_gateway.circulation.messages.commands import RequestTitle
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.titles import TitleSeen
 from hkall_gateway.rules.reasons import Reason

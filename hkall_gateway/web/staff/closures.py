@@ -10,9 +10,10 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from hkall_gateway.circulation.command import Context
-from hkall_gateway.circulation.messages.staff_commands import CloseDay, MoveDueDates, StaffCommand
+from hkall_gateway.circulation.find_request import StaffCommand
 from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.circulation.staff import closure_changes
+from hkall_gateway.circulation.staff.closure_changes import CloseDay, MoveDueDates
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.rules.dates import civil, parse_day
 from hkall_gateway.rules.plain_text import whole_number

@@ -10,10 +10,11 @@ from typing import Final
 
 from flask import Blueprint, abort, render_template, request
 
+from hkall_gateway.circulation.borrowing import Requested
 from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.ils.local_system import LOADED
 from hkall_gateway.circulation.ports import AWAY, BorrowerFacts
-from hkall_gateway.circulation.results import Answered, Refused, Requested
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation, FineNow
 from hkall_gateway.circulation.staff.names import PERSONAL, sees_names
@@ -152,7 +153,7 @@ def _page(question: Question, said: Fields, no: str = "", found: Explanation | N
     return render_template("staff/explain.html", question=question, said=said, no=no, found=found, w=words, **tables, **shown)
 
 
-def _facts_of(outcome: Answered | FineNow) -> list[tuple[str, str]]:
+def _facts_of(outcome: explaining.Decided) -> list[tuple[str, str]]:
     """Return the facts of a yes as (name, value); a request that would be made has no number yet."""
     hidden = {"request"} if isinstance(outcome, Requested) else set()
     plain = {name: value for name, value in asdict(outcome).items() if value not in ("", None, False, 0)}

@@ -12,9 +12,9 @@ from typing import Final
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.circulation.messages.commands import RequestTitle
-from hkall_gateway.circulation.messages.staff_commands import Pay
-from hkall_gateway.circulation.results import Paid, Refused, Requested
+from hkall_gateway.circulation.borrowing import Requested, RequestTitle
+from hkall_gateway.circulation.fines import Paid, Pay
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import patron_page
 from hkall_gateway.circulation.staff.patron_page import PatronPage, SeePatronPage
 from hkall_gateway.db import bind, web_sessions

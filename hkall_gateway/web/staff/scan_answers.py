@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.circulation.results import CheckedIn, CheckedOut, PatronSeen, Refused
+from hkall_gateway.circulation.queries import PatronSeen
+from hkall_gateway.circulation.results import CheckedOut, Refused
+from hkall_gateway.circulation.returning import CheckedIn
 from hkall_gateway.circulation.staff.scan_station import CardOrCopy, CardScanned, CopyScanned
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.reasons import Reason

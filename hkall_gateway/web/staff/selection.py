@@ -7,9 +7,9 @@ from typing import Final
 
 from flask import Blueprint, abort, render_template, request
 
-from hkall_gateway.circulation.messages.staff_commands import Act
-from hkall_gateway.circulation.results import Answered, Done, Refused
+from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.circulation.staff import permitted
+from hkall_gateway.circulation.staff.actions import Act, Acted
 from hkall_gateway.circulation.staff.permitted import Action
 from hkall_gateway.db import bind
 from hkall_gateway.db.queries.work_lists import MOST
@@ -124,7 +124,7 @@ def _requests(unit: Unit, numbers: list[str]) -> tuple[Request, ...]:
     return tuple(found for number in numbers if (found := unit.request(number)))
 
 
-def outcome_of(one: Request, answer: Answered) -> Outcome:
+def outcome_of(one: Request, answer: Acted | Refused) -> Outcome:
     """Return a result in words."""
     if isinstance(answer, Refused):
         tone = "look" if answer.why is Reason.TRY_AGAIN else "no"

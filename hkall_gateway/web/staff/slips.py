@@ -17,9 +17,9 @@ from barcode.writer import SVGWriter
 from flask import Blueprint, Response, abort, make_response, render_template, request
 
 from hkall_gateway.circulation.command import Context
-from hkall_gateway.circulation.messages.staff_commands import Act
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import console
+from hkall_gateway.circulation.staff.actions import Act
 from hkall_gateway.circulation.staff.lender_list import has_slip, printed_at
 from hkall_gateway.db.queries.work_lists import MOST, ListName, PageOrder, SortKey
 from hkall_gateway.db.unit import Unit

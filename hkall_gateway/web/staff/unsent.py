@@ -10,9 +10,8 @@ from typing import Final
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from hkall_gateway.circulation.messages.staff_commands import MarkReplayed, Settle
 from hkall_gateway.circulation.partners import unsent
-from hkall_gateway.circulation.partners.unsent import DONE, DROP, RETRY, UnsentMessage
+from hkall_gateway.circulation.partners.unsent import DONE, DROP, RETRY, MarkReplayed, Settle, UnsentMessage
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.console import SentMessage
