@@ -41,17 +41,14 @@ class Bounce:
 def read_bounce(data: bytes) -> Bounce:
     """The notification in `data`. Raises NotABounce."""
     try:
-        return _read(message_from_bytes(data))  # the old policy: also a malformed header is text
+        report = message_from_bytes(data)  # the old policy: also a malformed header is text
+        kind = str(report.get_param("report-type", "")).lower()
+        if report.get_content_type() != "multipart/report" or kind != "delivery-status" or not report.is_multipart():
+            raise NotABounce("this is no delivery status notification (multipart/report)")
+        parts: list[Any] = [part for part in report.get_payload() if isinstance(part, Message)]
+        return Bounce(_letter(parts), *_outcome(parts))
     except RecursionError:  # the email package descends into the parts of a message, however deep they are
         raise NotABounce("its parts are nested too deeply") from None
-
-
-def _read(report: Message) -> Bounce:
-    kind = str(report.get_param("report-type", "")).lower()
-    if report.get_content_type() != "multipart/report" or kind != "delivery-status" or not report.is_multipart():
-        raise NotABounce("this is no delivery status notification (multipart/report)")
-    parts: list[Any] = [part for part in report.get_payload() if isinstance(part, Message)]
-    return Bounce(_letter(parts), *_outcome(parts))
 
 
 def _letter(parts: list[Any]) -> LetterId:

@@ -106,13 +106,8 @@ class Courier:
         circuit_settings: CircuitSettings = CIRCUIT_SETTINGS,
     ) -> None:
         self._store, self._circulation, self._carriers, self._schedule = store, circulation, carriers, schedule
-        self._clock, self._now, self._instance, self._terms, self._circuit_settings = (
-            clock,
-            now,
-            instance,
-            terms,
-            circuit_settings,
-        )
+        self._clock, self._now, self._instance = clock, now, instance
+        self._terms, self._circuit_settings = terms, circuit_settings
         self._under_way: dict[Deferred[None], int] = {}
         self._running = self._looking = self._again = self._unsure = False
         self._looked_s = self._timer_s = 0.0
@@ -162,8 +157,10 @@ class Courier:
             while rows := await self._claimed():
                 if not self._running:
                     return await self._store.write(bind(_give_back, [row.id for row in rows]))
-                for row in rows:
-                    self._send_off(row)  # the next row of its ordering key may be due once this one is delivered
+                for row in rows:  # the next row of its ordering key may be due once this one is delivered
+                    done = ensureDeferred(self.deliver(row))
+                    self._under_way[done] = row.id
+                    done.addBoth(self._delivered, done)
         except Unavailable:  # the store has said why
             self._unsure = True
         except Exception:
@@ -185,11 +182,6 @@ class Courier:
             self._unsure = False
         return await self._store.write(self.claim) if self._running else ()
 
-    def _send_off(self, row: OutboxRow) -> None:
-        done = ensureDeferred(self.deliver(row))
-        self._under_way[done] = row.id
-        done.addBoth(self._delivered, done)
-
     def _delivered(self, result: Any, done: Deferred[None]) -> None:
         del self._under_way[done]
         self._again = True
@@ -208,7 +200,8 @@ class Courier:
 
         rows = unit.outbox.claim(now, self._instance, LEASE_S, BATCH, room, tuple(self._under_way.values()))
         until = now + timedelta(seconds=self._circuit_settings.probe_s)
-        lost = {r.line for r in rows if links[r.line].state == DOWN and not _try(unit, r.line, now, until)}
+        # Another gateway on this database may have begun the trial since our poll; then the trial is its own.
+        lost = {r.line for r in rows if links[r.line].state == DOWN and not unit.circuits.take_trial(r.line, now, until)}
         unit.outbox.give_back([r.id for r in rows if r.line in lost])
         return tuple(r for r in rows if r.line not in lost)
 
@@ -216,7 +209,13 @@ class Courier:
         """Makes one delivery and applies its result by the desk. Also used by the simulation and by scenarios."""
         whom = {_WHOM.get(row.kind, "partner"): row.recipient}
         with log_context(corr_id=row.corr, trace_id=trace_id(row.corr), request_id=row.request, **whom):
-            answer = await self._carry(row)
+            try:
+                answer = await self._carriers[row.kind](row)
+            except Unavailable as away:
+                answer = DeliveryResult(DeliveryKind.UNREACHABLE, detail=f"the database: {away}", untold=True)
+            except Exception:  # a bug in a carrier must not lose the row: it is tried again, and logged
+                LOG.exception("courier.carrier_failed", kind=row.kind, send=row.send.value)
+                answer = DeliveryResult(DeliveryKind.UNKNOWN, detail="a bug; see the log")
             retry_at = None
             if answer.kind not in SETTLING:
                 attempts = self._terms(row.line).attempts
@@ -238,15 +237,6 @@ class Courier:
                     raise
             await pause(self._clock, 1)
 
-    async def _carry(self, row: OutboxRow) -> DeliveryResult:
-        try:
-            return await self._carriers[row.kind](row)
-        except Unavailable as away:
-            return DeliveryResult(DeliveryKind.UNREACHABLE, detail=f"the database: {away}", untold=True)
-        except Exception:  # a bug in a carrier must not lose the row: it is tried again, and logged
-            LOG.exception("courier.carrier_failed", kind=row.kind, send=row.send.value)
-            return DeliveryResult(DeliveryKind.UNKNOWN, detail="a bug; see the log")
-
 
 def _give_back(unit: Unit, rows: Sequence[int]) -> None:
     unit.outbox.give_back(rows)
@@ -254,11 +244,6 @@ def _give_back(unit: Unit, rows: Sequence[int]) -> None:
 
 def _release(unit: Unit, instance: str, now: datetime, in_hand: Sequence[int]) -> None:
     unit.outbox.release(instance, now, in_hand)
-
-
-def _try(unit: Unit, line: str, now: datetime, until: datetime) -> bool:
-    """Another gateway on this database may have begun the trial since our poll; then the trial is its own."""
-    return unit.circuits.take_trial(line, now, until)
 
 
 def _log(row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None) -> None:

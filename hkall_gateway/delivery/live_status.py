@@ -130,7 +130,14 @@ class LiveStatus:
             except Exception:
                 LOG.exception("live_status.failed", partner=channel.circuit.agency)
                 statuses = None
-            self._keep((channel.circuit.agency, channel.title), statuses)
+            key, now = (channel.circuit.agency, channel.title), self._now()
+            before = self._answers.pop(key, None)
+            if statuses is not None:
+                self._answers[key] = _Answer(now, statuses, now)
+            else:
+                self._answers[key] = _Answer(now, before.statuses, before.at) if before else _Answer(now)
+            if len(self._answers) > ROOM:
+                del self._answers[next(iter(self._answers))]
         channel.title = ""
 
     async def _asked(self, channel: _Channel, copies: Sequence[Holding]) -> Mapping[str, str] | None:
@@ -147,15 +154,6 @@ class LiveStatus:
         else:
             channel.circuit = after_reply(channel.circuit, self._now())
         return statuses
-
-    def _keep(self, key: tuple[str, str], statuses: Mapping[str, str] | None) -> None:
-        now, before = self._now(), self._answers.pop(key, None)
-        if statuses is not None:
-            self._answers[key] = _Answer(now, statuses, now)
-        else:
-            self._answers[key] = _Answer(now, before.statuses, before.at) if before else _Answer(now)
-        if len(self._answers) > ROOM:
-            del self._answers[next(iter(self._answers))]
 
 
 _AGENCY: Final = attrgetter("agency")

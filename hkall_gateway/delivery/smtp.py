@@ -139,14 +139,20 @@ class Mailer:
         assert isinstance(letter, PatronNotice)
         found = await self._store.read(bind(_look_up, letter, self._library().agency), is_long=True)
         if found.request is None or not letters.reason_stands(letter, found.request, found.left):
+            why = "the request is not here any more"
+            if found.request is not None:
+                due = f", due on {found.request.due}" if found.request.due else ""
+                why = f"it holds no more: the request is {found.request.position}{due}"
             # A letter that may have arrived counts as sent, so that its correction is sent too.
             return DeliveryResult(
                 DeliveryKind.ACCEPTED if row.state is OutboxState.UNSURE else DeliveryKind.NOT_NEEDED,
-                detail=_request_state(found.request),
+                detail=why,
             )
         if found.borrower is None or not is_address(found.borrower.email.reveal()):
             return DeliveryResult(DeliveryKind.UNDELIVERABLE, detail="no address")
-        now, last = self._now(), self._last_day(found)
+        now = self._now()
+        pickup_last = policy.pickup_last(dates.civil(now), self._library().policy, found.closed)
+        last = max(pickup_last, found.request.pickup_last or date.min)
         try:
             message = compose(letter, found.borrower, self._sender, _facts(found, found.request, last, self._library(), now))
         except Exception as error:
@@ -156,15 +162,13 @@ class Mailer:
             )
         return await self._send(message, dates.civil(now), last)
 
-    def _last_day(self, found: _Found) -> date:
-        today, given = dates.civil(self._now()), found.request.pickup_last if found.request else None
-        return max(policy.pickup_last(today, self._library().policy, found.closed), given or date.min)
-
     async def _send(self, message: EmailMessage, today: date, last: date) -> DeliveryResult:
         try:
             await self._post(message, self._sender.address)
         except SMTPDeliveryError as error:
-            return DeliveryResult(_refused(error.code), detail=self._told(f"smtp {error.code}", error.resp, message))
+            # 5xx is final for this address; 4xx may be retried.
+            kind = DeliveryKind.UNDELIVERABLE if error.code >= 500 else DeliveryKind.LATER
+            return DeliveryResult(kind, detail=self._told(f"smtp {error.code}", error.resp, message))
         except SMTPClientError as error:
             return DeliveryResult(
                 DeliveryKind.UNKNOWN, detail=self._told(f"smtp {error.code} {type(error).__name__}", error.resp, message)
@@ -189,36 +193,21 @@ def is_address(text: str) -> bool:
     return _ADDRESS.fullmatch(text) is not None
 
 
-def _refused(code: int) -> DeliveryKind:
-    """Classify an SMTP error: 5xx is final for this address; 4xx may be retried."""
-    return DeliveryKind.UNDELIVERABLE if code >= 500 else DeliveryKind.LATER
-
-
-def _request_state(request: Request | None) -> str:
-    """The reason for which a letter is not needed, for staff."""
-    if request is None:
-        return "the request is not here any more"
-    due = f", due on {request.due}" if request.due else ""
-    return f"it holds no more: the request is {request.position}{due}"
-
-
 def _look_up(unit: Unit, letter: PatronNotice, agency: str) -> _Found:
     request = unit.request(letter.request)
     card = request.patron if request and request.patron else letter.patron  # replaced since the letter was queued
+    copy = None
+    if request:  # the copy that it has, else any copy of the title: its author is the same
+        copy = unit.holding(request.item) if request.item else None
+        copy = copy or next(iter(unit.copies(request.bib_id)), None)
     return _Found(
         unit.patron(card),
         request,
         notices.left(unit, letter.request),
         unit.closed_days(agency),
-        _copy(unit, request) if request else None,
+        copy,
         unit.partner(letter.lender or (request.partner if request else "")),
     )
-
-
-def _copy(unit: Unit, request: Request) -> Holding | None:
-    """The copy that the request has, else any copy of the title: its author is the same."""
-    found = unit.holding(request.item) if request.item else None
-    return found or next(iter(unit.copies(request.bib_id)), None)
 
 
 def _facts(found: _Found, request: Request, last: date, library: Library, now: datetime) -> Facts:

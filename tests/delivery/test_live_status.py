@@ -38,7 +38,7 @@ from tests.ports import free_ports
 ON, OUT = "Available On Shelf", "On Loan"
 DUNE, OTHER = "b-dune", "b-other"
 PATIENCE_S = 20.0
-REAL = Path(__file__).parents[2] / "shared/ncip/samples/xc_ncip2_toolkit"
+REAL = Path(__file__).parents[3] / "shared/ncip/samples/xc_ncip2_toolkit"
 SETTINGS = CircuitSettings(failures=2, probe_s=60)
 
 
@@ -81,7 +81,7 @@ class Asked:
 
 @pytest.fixture
 def asked() -> Iterator[Asked]:
-    world = World.open(Path(__file__).parents[1] / "fixtures/worlds/looks.toml")
+    world = World.open(Path(__file__).parents[2] / "fixtures/worlds/looks.toml")
     directory = [row("EDUHK"), row("HKBU"), row("CUHK", can_lookup_items=False), row("LU", url="")]
     world.store.now(Unit.write_partners, directory)
     yield Asked(world)
