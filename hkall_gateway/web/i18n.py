@@ -9,7 +9,7 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
@@ -107,8 +107,7 @@ def money(cents: int) -> str:
 def install(app: Flask) -> None:
     """Give the templates their words, filters and the language."""
     app.jinja_env.add_extension("jinja2.ext.i18n")
-    words: Any = app.jinja_env
-    words.install_gettext_callables(gettext, ngettext, newstyle=True)
+    app.jinja_env.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]  # the extension's
     app.jinja_env.globals |= {"gettext": _in_template, "library_name": library_name}
     app.jinja_env.filters.update(day=day, moment=moment, clock=clock, money=money)
     app.register_blueprint(PAGES)

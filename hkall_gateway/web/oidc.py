@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.flask_client import FlaskIntegration, FlaskOAuth2App
@@ -31,7 +31,7 @@ from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.paths import local_path
 from hkall_gateway.web.services import OidcSettings, services
-from hkall_gateway.web.sessions import count_login
+from hkall_gateway.web.sessions import OF_THIS_HOST, count_login
 
 COOKIE: Final = "__Host-hkall-oidc"
 COOKIE_S: Final = 600
@@ -47,7 +47,6 @@ AT_MOST_BEHIND_S: Final = 0.5
 PREFIX: Final = "sso:"
 """Begins the login of each person whom the provider names, so that none is taken for a local account."""
 LONGEST_LOGIN: Final = 80
-_KEPT: Final[dict[str, Any]] = {"secure": True, "httponly": True, "samesite": "Lax", "path": "/"}
 _PROVIDER: Final = "hkall_oidc"
 _MAKING: Final = threading.Lock()
 
@@ -117,8 +116,8 @@ class Provider:
 
     def __init__(self, settings: OidcSettings, seconds: Callable[[], float]) -> None:
         self.settings, self._seconds, self._lock = settings, seconds, threading.Lock()
-        self._down_until_s, self._known = -FAILED_S, dict[str, Any]()
-        self._client: Any = FlaskOAuth2App(
+        self._down_until_s, self._known = -FAILED_S, dict[str, object]()
+        self._client = FlaskOAuth2App(
             FlaskIntegration("site"),
             name="site",
             client_id=settings.client_id,
@@ -157,7 +156,7 @@ class Provider:
             return ""
         return str(made["url"])
 
-    def _metadata(self) -> Mapping[str, Any]:
+    def _metadata(self) -> Mapping[str, object]:
         if not self._known:
             with self._asking():
                 self._known = self._known or dict(self._client.load_server_metadata())
@@ -184,9 +183,9 @@ class Provider:
         plain = self.settings.issuer.rstrip("/")
         return plain, f"{plain}/"
 
-    def _claims(self, code: str, pending: Pending, redirect_uri: str) -> Mapping[str, Any]:
+    def _claims(self, code: str, pending: Pending, redirect_uri: str) -> Mapping[str, object]:
         metadata = self._metadata()
-        required: Any = {
+        required = {
             "iss": {"essential": True, "value": metadata["issuer"]},
             "aud": {"essential": True, "value": self.settings.client_id},
             "nonce": {"essential": True, "value": pending.nonce},
@@ -259,7 +258,7 @@ def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Respon
         except OidcRefused as refused:
             return refuse(refused)
         answer = redirect(address, 303)
-        answer.set_cookie(COOKIE, to_cookie(pending), max_age=COOKIE_S, **_KEPT)
+        answer.set_cookie(COOKIE, to_cookie(pending), max_age=COOKIE_S, **OF_THIS_HOST)
         return answer
 
     @pages.get(f"{prefix}/login/sso/back")
@@ -271,7 +270,7 @@ def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Respon
             answer = admit(person, pending.goal if pending else "")
         except OidcRefused as refused:
             answer = refuse(refused)
-        answer.delete_cookie(COOKIE, **_KEPT)
+        answer.delete_cookie(COOKIE, **OF_THIS_HOST)
         return answer
 
     @pages.get(f"{prefix}/logout/sso")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import wraps
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from typing import Final, ParamSpec, TypedDict, TypeVar, cast
 
 import structlog
 from flask import Flask, Request, Response, abort, g, redirect, request, session, url_for
@@ -58,10 +58,20 @@ MOST_SECRET: Final = 100
 NO_SESSION: Final = ("static", "layout.brand", "layout.logo")
 """Endpoints that are the same for everybody; they read no session."""
 
-_KEPT: Final[dict[str, Any]] = {"secure": True, "httponly": True, "samesite": "Lax", "path": "/"}
+
+class CookieRules(TypedDict):
+    """The attributes of a cookie that only this host can set and read."""
+
+    secure: bool
+    httponly: bool
+    samesite: str
+    path: str
 
 
-class BrowserSession(dict[str, Any], SessionMixin):
+OF_THIS_HOST: Final = CookieRules(secure=True, httponly=True, samesite="Lax", path="/")
+
+
+class BrowserSession(dict[str, str], SessionMixin):
     """The session of one request. `row` is its row of the database, None for a visitor.
 
     `token` is to be set as a cookie, "" = unchanged; `over`: the cookie is to be deleted; `away`: the database did not answer.
@@ -100,14 +110,14 @@ class Sessions(SessionInterface):
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:  # noqa: ARG002
         assert isinstance(session, BrowserSession)
         if session.token:
-            response.set_cookie(COOKIE, session.token, **_KEPT)
-            response.delete_cookie(VISITOR, **_KEPT)
-            response.set_cookie(BROWSER, session.browser_token, max_age=BROWSER_LONGEST, **_KEPT)
+            response.set_cookie(COOKIE, session.token, **OF_THIS_HOST)
+            response.delete_cookie(VISITOR, **OF_THIS_HOST)
+            response.set_cookie(BROWSER, session.browser_token, max_age=BROWSER_LONGEST, **OF_THIS_HOST)
         elif session.over:
-            response.delete_cookie(COOKIE, **_KEPT)
+            response.delete_cookie(COOKIE, **OF_THIS_HOST)
             response.headers["Clear-Site-Data"] = '"cache"'  # "back" would show what browsers keep in spite of no-store
         if session.row is None and session.get(CSRF, "") != session.visitor:
-            response.set_cookie(VISITOR, session[CSRF], **_KEPT)
+            response.set_cookie(VISITOR, session[CSRF], **OF_THIS_HOST)
 
 
 def current() -> BrowserSession:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-from flask import g, request
-from flask.sessions import NullSession, SessionInterface
+from flask import Flask, Request, Response, g, request
+from flask.sessions import NullSession, SessionInterface, SessionMixin
 from flask_openapi3.models.info import Info
 from flask_openapi3.models.server import Server
 from flask_openapi3.openapi import OpenAPI
@@ -25,10 +25,10 @@ MOST_BYTES: Final = 65_536
 class NoSession(SessionInterface):
     """No session: the API sets no cookie."""
 
-    def open_session(self, app: Any, request: Any) -> NullSession:  # noqa: ARG002  # Flask's own signature
+    def open_session(self, app: Flask, request: Request) -> NullSession:  # noqa: ARG002  # Flask's own signature
         return NullSession()
 
-    def save_session(self, app: Any, session: Any, response: Any) -> None:
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
         """Set no cookie."""
 
 

@@ -8,7 +8,7 @@ from datetime import date
 from functools import reduce
 from operator import or_
 from types import UnionType
-from typing import Annotated, Any, Final, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, TypeAlias, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
@@ -63,10 +63,8 @@ def made_of(*sources: type, fields: str = "") -> Callable[[type[R]], type[R]]:
         for name in fields.split() or [field.name for field in dataclasses.fields(sources[0])]:
             own = record.model_fields.get(name)
             made[name] = (own.annotation, own) if own else (_as_record(_type_of(name, sources)), ...)
-        base: Any = record.__base__
-        found: type[R] = create_model(
-            record.__name__, __base__=base, __doc__=record.__doc__, __module__=record.__module__, **made
-        )
+        base = cast(type[R], record.__base__)
+        found = create_model(record.__name__, __base__=base, __doc__=record.__doc__, __module__=record.__module__, **made)
         RECORDS[sources[0]] = found
         return found
 

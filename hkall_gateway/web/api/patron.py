@@ -125,8 +125,7 @@ def may_request(body: models.RequestBody) -> Reply:
 @PATRON.post("/requests", responses={"201": Placed, **described(404, 409)})
 def place(header: IdempotencyHeader, body: models.RequestBody) -> Reply:
     """Place a request; the rules decide. A second request for the same title is refused."""
-    wanted = card(body.card)
-    ask = RequestTitle(actor("place"), wanted, body.bib_id, body.volume, body.pickup)
+    ask = RequestTitle(actor("place"), card(body.card), body.bib_id, body.volume, body.pickup)
     return execute_once(ask, header, Placed, 201, to_patron=True)
 
 
@@ -144,8 +143,7 @@ def record(body: models.OnBehalf) -> Reply:
 @PATRON.post("/requests/<number>/cancel", responses={"200": models.CancelledRecord, **described(404, 409)})
 def cancel(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -> Reply:
     """Cancel a request of this patron, which is possible until its library has sent the book."""
-    owner = card(body.card)
-    ask = CancelRequest(actor("cancel"), owner, request=path.number)
+    ask = CancelRequest(actor("cancel"), card(body.card), request=path.number)
     return execute_once(ask, header, models.CancelledRecord, to_patron=True)
 
 

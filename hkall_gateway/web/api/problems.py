@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import structlog
 from flask import Flask, Response, g
 from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException, InternalServerError
+from werkzeug.wrappers import Response as WsgiResponse
 
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
@@ -26,6 +27,9 @@ RETRY_S: Final = "5"
 
 Reply: TypeAlias = Response | dict[str, object] | tuple[dict[str, object] | str, int]
 """What an operation returns."""
+
+
+Responses: TypeAlias = dict[str | int | HTTPStatus, type[BaseModel] | dict[str, object] | None]
 
 
 class Problem(BaseModel):
@@ -86,9 +90,9 @@ def install(api: Flask) -> None:
     api.register_error_handler(Unavailable, lambda _error: refused(Refused(Reason.TRY_AGAIN)))
 
 
-def _http(error: HTTPException) -> Any:
+def _http(error: HTTPException) -> WsgiResponse:
     if error.response is not None:
-        return error.response
+        return error.get_response()
     if isinstance(error, InternalServerError):
         LOG.error("web.failed", exc_info=error.original_exception)
     kept = {name: value for name, value in error.get_headers() if name.lower() in ("allow", "retry-after")}
@@ -101,7 +105,7 @@ def _answer(status: int, detail: str, headers: Mapping[str, str], *, type: str =
     return Response(problem.model_dump_json(exclude_defaults=False), status, dict(headers), content_type=MEDIA_TYPE)
 
 
-def described(*statuses: int) -> dict[Any, Any]:
+def described(*statuses: int) -> Responses:
     """Return the part of an operation's description for these problems, and for those of every operation."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {str(one): {"description": HTTPStatus(one).phrase, "content": content} for one in sorted({*ALWAYS, *statuses})}

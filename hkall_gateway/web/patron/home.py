@@ -8,7 +8,6 @@ from flask import Blueprint, Response, render_template
 
 from hkall_gateway.circulation import titles
 from hkall_gateway.rules.published_rules import PUBLISHED, PUBLISHED_ZH
-from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vendor_words.languages import CHINESE
 from hkall_gateway.web.i18n import N_, language
 from hkall_gateway.web.labels import notice
@@ -94,13 +93,15 @@ def chapters() -> list[tuple[str, list[str]]]:
 def page() -> Response:
     """The page; what it says of days and renewals is the policy's."""
     libraries, suspended = consult(lambda context: (titles.libraries(context), titles.suspension(context)))
-    short = in_short(services().library().policy)
-    words = render_template("patron/home.html", libraries=libraries, short=short, suspended=notice(suspended))
-    return kept(Response(words), A_MINUTE)
-
-
-def in_short(policy: Policy) -> dict[str, int]:
-    """Return the policy's numbers for the page: days to collect, the shortest and the longest loan in days, renewals."""
+    policy = services().library().policy
     days = [category.loan_days for category in policy.categories]
-    numbers = (policy.pickup.days, min(days, default=0), max(days, default=0), policy.renewal.max_count)
-    return dict(zip(("pickup_days", "shortest", "longest", "renewals"), numbers, strict=True))
+    words = render_template(
+        "patron/home.html",
+        libraries=libraries,
+        pickup_days=policy.pickup.days,
+        shortest=min(days, default=0),
+        longest=max(days, default=0),
+        renewals=policy.renewal.max_count,
+        suspended=notice(suspended),
+    )
+    return kept(Response(words), A_MINUTE)

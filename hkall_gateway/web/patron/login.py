@@ -31,6 +31,8 @@ from hkall_gateway.web.sessions import OIDC, PIN, count_login, known_browser, lo
 P = ParamSpec("P")
 R = TypeVar("R")
 
+PAGES = Blueprint("patron_login", __name__)
+
 WHO: Final = "patron"
 """The actor of what a patron does on the web: the card is in no journal line but the request's own."""
 
@@ -77,6 +79,21 @@ class PinRefused:
     why: Refused
     wait_s: int = 0
 
+    @property
+    def words(self) -> str:
+        """Return why, in a sentence of the login page."""
+        if self.wait_s:
+            return too_many_tries(self.wait_s)
+        if self.why.why is Reason.TRY_AGAIN:
+            return gettext("Your card cannot be checked just now. Try again in a minute.")
+        return patron_words(self.why)
+
+    def answer(self, page: str) -> Response:
+        """Return a page that says so as the response."""
+        code = 429 if self.wait_s else 503 if self.why.why is Reason.TRY_AGAIN else 401
+        headers = {"Retry-After": str(self.wait_s)} if self.wait_s else {}
+        return Response(page, code, headers, content_type="text/html; charset=utf-8")
+
 
 TOO_MANY: Final = Refused(Reason.TOO_MANY_WRONG_PINS)
 
@@ -114,25 +131,6 @@ def compared_hash(borrower: Borrower) -> str:
     return borrower.pin_hash.reveal() if services().circulation.ils.compares_web_pins else ""
 
 
-PAGES = Blueprint("patron_login", __name__)
-
-
-@dataclass(frozen=True, slots=True)
-class LoginDenial:
-    """A refused login: the words for the page, the HTTP status, and the seconds to wait, 0 = none."""
-
-    words: str
-    code: int
-    wait_s: int = 0
-
-    def answer(self, page: str) -> Response:
-        """Return a page that says so as the response."""
-        made = Response(page, self.code, content_type="text/html; charset=utf-8")
-        if self.wait_s:
-            made.headers["Retry-After"] = str(self.wait_s)
-        return made
-
-
 @PAGES.get("/login")
 def form() -> str | Response:
     """The page; a logged-in patron is led on."""
@@ -166,17 +164,13 @@ def logout() -> Response:
     return redirect(url_for("patron_login.form", left=found.source if found else None), 303)
 
 
-def admit(card: str, pin: str) -> LoginDenial | None:
+def admit(card: str, pin: str) -> PinRefused | None:
     """Log a patron in by card and PIN; return why not."""
     found = check(card, pin, known_browser(card.strip()))
-    if isinstance(found, Borrower):
-        begin(found, PIN)
-        return None
-    if found.wait_s:
-        return LoginDenial(too_many_tries(found.wait_s), 429, found.wait_s)
-    if found.why.why is Reason.TRY_AGAIN:
-        return LoginDenial(gettext("Your card cannot be checked just now. Try again in a minute."), 503)
-    return LoginDenial(patron_words(found.why), 401)
+    if isinstance(found, PinRefused):
+        return found
+    begin(found, PIN)
+    return None
 
 
 def begin(borrower: Borrower, source: str) -> None:

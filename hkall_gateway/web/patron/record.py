@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
@@ -77,8 +77,8 @@ def renew_all() -> Response | tuple[str, int]:
     return _no(card, outcome)
 
 
-def _done(**what: Any) -> Response:
-    return redirect(url_for("record.page", **what), 303)
+def _done(**what: int | list[str]) -> Response:
+    return redirect(url_for("record.page", **what), 303)  # type: ignore[arg-type]  # the query
 
 
 def _no(card: str, refused: Refused, title: str = "") -> tuple[str, int]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from flask import Blueprint, Response, abort, redirect, render_template, request, stream_with_context, url_for
 from werkzeug.wrappers import Response as Answer
@@ -186,9 +186,9 @@ class View:
     only: Only
     order: PageOrder
 
-    def address(self, **changed: Any) -> str:
+    def address(self, **changed: str) -> str:
         """Return the address of this list with these values; without others it begins at the first row."""
-        return url_for("lists.work_list", name=self.name, **{**self.values, **changed})
+        return url_for("lists.work_list", name=self.name, **{**self.values, **changed})  # type: ignore[arg-type]  # the query
 
     @property
     def direction(self) -> str:

@@ -25,9 +25,9 @@ from hkall_gateway.db.unit import Unit
 from hkall_gateway.db.web_sessions import WebScan
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
-from hkall_gateway.web.i18n import library_name
+from hkall_gateway.web.i18n import A_YEAR_S, library_name
 from hkall_gateway.web.services import services
-from hkall_gateway.web.sessions import actor, needs, staff
+from hkall_gateway.web.sessions import OF_THIS_HOST, actor, needs, staff
 from hkall_gateway.web.staff.scan_answers import Answer, name_of, of_card, of_copy, of_either
 
 PAGES = Blueprint("scan", __name__)
@@ -36,7 +36,6 @@ LONGEST: Final = 100
 """Characters of a scan."""
 PLACE: Final = "__Host-hkall-place"
 """The cookie with the pickup location at which this browser stands."""
-A_YEAR_S: Final = 365 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ def place() -> Response:
     """Keep the pickup location at which this browser stands in a cookie."""
     answer, chosen = redirect(url_for("scan.scan"), 303), _typed("pickup")
     if chosen in services().library().pickup_locations:
-        answer.set_cookie(PLACE, chosen, max_age=A_YEAR_S, secure=True, httponly=True, samesite="Lax", path="/")
+        answer.set_cookie(PLACE, chosen, max_age=A_YEAR_S, **OF_THIS_HOST)
     return answer
 
 
@@ -141,7 +140,7 @@ def _stored(row: WebScan) -> Answered:
     cells = (
         (name, cell) for name, cell in parts["answer"].items() if name in Answer.__slots__
     )  # another release may have written it
-    answer: Any = {name: tuple(cell) if isinstance(cell, list) else cell for name, cell in cells}
+    answer: dict[str, Any] = {name: tuple(cell) if isinstance(cell, list) else cell for name, cell in cells}
     return Answered(parts["text"], Answer(**answer), Borrowing(parts["card"], parts["name"]), row.number, row.at)
 
 

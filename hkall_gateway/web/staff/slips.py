@@ -29,7 +29,7 @@ from hkall_gateway.web.i18n import A_YEAR_S, N_, library_name
 from hkall_gateway.web.labels import LIST_NAMES
 from hkall_gateway.web.middleware import PICTURE
 from hkall_gateway.web.services import consult, execute, services
-from hkall_gateway.web.sessions import actor, needs
+from hkall_gateway.web.sessions import OF_THIS_HOST, actor, needs
 
 PAGES = Blueprint("slips", __name__)
 
@@ -150,7 +150,7 @@ def slips() -> Response:
     wanted = _wanted(request.args)
     answer = make_response(_page(wanted))
     if "paper" in request.args:
-        answer.set_cookie(PAPER, wanted.paper, max_age=A_YEAR_S, secure=True, httponly=True, samesite="Lax", path="/")
+        answer.set_cookie(PAPER, wanted.paper, max_age=A_YEAR_S, **OF_THIS_HOST)
     return answer
 
 
