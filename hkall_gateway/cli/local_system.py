@@ -65,24 +65,21 @@ def fact_source(config: GatewayConfig, library: Library, engine: Engine, post: P
     def ask(card: str, bib_id: str) -> BorrowerFacts:
         store = Immediate(engine, make_unit(library))
         try:
-            return finished(_local(config, library, store, post).with_copies(card, bib_id))
+            ils, dialect = config.ils, config_mapping.framing_of_ils(config)
+            password = Sensitive(os.environ.get(ils.password_env or "", ""))
+            login = Login(ils.login, password, ils.location)
+            health = CircuitBreaker("command", now)
+            outside = ConnectorServices(
+                now, health, lambda: IlsConnection(ils, dialect, login), post, dialect, password, get=blocking_get
+            )
+            tools = ConnectorTools(store, config.library.agency, _no_pin, ils, outside)
+            terms = OfflineRules(ils.fallback, ils.keep_s)
+            system = LocalSystem(store, find_adapter(ils.connector).build(tools), lambda: library, now, lambda: terms)
+            return finished(system.with_copies(card, bib_id))
         finally:
             store.close()
 
     return ask
-
-
-def _local(config: GatewayConfig, library: Library, store: Immediate, post: Post) -> LocalSystem:
-    ils, dialect = config.ils, config_mapping.framing_of_ils(config)
-    password = Sensitive(os.environ.get(ils.password_env or "", ""))
-    login = Login(ils.login, password, ils.location)
-    health = CircuitBreaker("command", now)
-    outside = ConnectorServices(
-        now, health, lambda: IlsConnection(ils, dialect, login), post, dialect, password, get=blocking_get
-    )
-    tools = ConnectorTools(store, config.library.agency, _no_pin, ils, outside)
-    terms = OfflineRules(ils.fallback, ils.keep_s)
-    return LocalSystem(store, find_adapter(ils.connector).build(tools), lambda: library, now, lambda: terms)
 
 
 async def _no_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:

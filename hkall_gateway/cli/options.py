@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import IO, TYPE_CHECKING, Final, Protocol, TypeVar
 
 import click
 
@@ -42,7 +42,7 @@ class _Day(click.ParamType[date]):
 
     name = "day"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+    def convert(self, value: str | date, param: click.Parameter | None, ctx: click.Context | None) -> date:
         try:
             return value if isinstance(value, date) else parse_day(value)
         except ValueError:
@@ -64,7 +64,7 @@ class CliError(click.ClickException):
         super().__init__(message)
         self.__dict__["exit_code"] = exit_code  # click declares it for the class
 
-    def show(self, file: Any = None) -> None:
+    def show(self, file: IO[str] | None = None) -> None:
         click.echo(click.style(printable(self.message, lines=True), fg="red"), file=file, err=True)
 
 
@@ -87,6 +87,12 @@ class NcipAgreements:
     posts: Mapping[str, Post] = field(default_factory=dict)
 
 
+class Transaction(Protocol):
+    """Runs `work(unit)` in a transaction of its own, and returns its result."""
+
+    def __call__(self, work: Callable[[Unit], T], /) -> T: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """One library as a command sees it: its identity, its database, its partners, and the clients for them.
@@ -100,7 +106,7 @@ class Site:
     """
 
     library: Library
-    transact: Callable[..., Any]
+    transact: Transaction
     now: Callable[[], datetime]
     partners: tuple[Partner, ...]
     agreed: Callable[[], NcipAgreements]
@@ -108,7 +114,7 @@ class Site:
     local: Known | None = None
     languages: tuple[str, ...] = field(default_factory=_languages)
     bounce_key: Sensitive = NOTHING
-    looking: Callable[..., Any] | None = None
+    looking: Transaction | None = None
     engine: Engine | None = None
     erased_file: Path | None = None
     erased_key: bytes = b""
@@ -122,13 +128,11 @@ class Site:
 
     def write(self, work: Callable[[Unit], T]) -> T:
         """Run `work(unit)` in a transaction and return its result after the commit."""
-        done: T = self.transact(work)
-        return done
+        return self.transact(work)
 
     def read(self, query: Callable[[Unit], T]) -> T:
         """Run `query(unit)`, which may take long, and return its result."""
-        seen: T = (self.looking or self.transact)(query)
-        return seen
+        return (self.looking or self.transact)(query)
 
 
 def by_staff(message: str) -> Actor:
@@ -136,7 +140,7 @@ def by_staff(message: str) -> Actor:
     return Actor(os.environ.get("SUDO_USER") or os.environ.get("USER") or "staff", "cli", message)
 
 
-def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
+def config_option(command: Callable[..., object]) -> Callable[..., object]:
     """Add the option --config FILE (or HKALL_CONFIG), handed on as a path."""
     return click.option(
         "--config",
@@ -148,20 +152,16 @@ def config_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def _opened(config: Path) -> Site:
-    from hkall_gateway.cli.opening import open_site
-
-    return open_site(config)
-
-
-def with_site(command: Callable[..., Any]) -> Callable[..., Any]:
+def with_site(command: Callable[..., object]) -> Callable[..., object]:
     """Give a command its `Site` as its first argument: the one of the context, as in a scenario, else the configured one."""
 
     @config_option
     @functools.wraps(command)
-    def opened(*args: Any, config: Path, **options: Any) -> Any:
+    def opened(*args: object, config: Path, **options: object) -> object:
+        from hkall_gateway.cli.opening import open_site
+
         given = click.get_current_context().find_object(Site)
-        site = given or _opened(config)
+        site = given or open_site(config)
         try:
             return command(site, *args, **options)
         finally:
@@ -189,6 +189,6 @@ def confirm(question: str, yes: bool) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+def json_option(command: Callable[..., object]) -> Callable[..., object]:
     """Add the option --json, handed on as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)

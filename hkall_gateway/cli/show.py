@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, Final, TextIO, TypeVar
+from typing import Final, TextIO, TypeVar
 
 import click
 
@@ -19,11 +19,8 @@ from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.plain_text import printable
 from hkall_gateway.rules.vocabulary import ItemKey
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
 T = TypeVar("T")
-Row = Mapping[str, Any]
+Row = Mapping[str, object]
 
 GAP: Final = 2
 """Blanks between columns."""
@@ -93,13 +90,31 @@ def aligned(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
 def draw(rows: Sequence[Row], columns: Sequence[str], file: TextIO, width: int | None = None) -> None:
     """Write a table as wide as the terminal, or, where it does not fit, a block of lines for each row."""
     from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
     console = Console(file=file, width=width, highlight=False, markup=False, emoji=False)
     cells = {name: [printable(cell(row.get(name))) for row in rows] for name in columns}
     if _narrowest(cells) <= console.width:
-        _draw_table(console, cells)
+        table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+        for name, texts in cells.items():
+            table.add_column(Text(name), no_wrap=not _is_words(texts), overflow="fold")
+        for line in zip(*cells.values(), strict=True):
+            table.add_row(*map(Text, line))
+        console.print(table)
     else:
-        _draw_blocks(console, cells, len(rows))
+        # A block has a line for each fact that is known; a blank line ends it.
+        count = len(rows)
+        for number in range(count):
+            block = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_header=False)
+            block.add_column(style="bold", no_wrap=True)
+            block.add_column(overflow="fold")
+            for name, texts in cells.items():
+                if texts[number]:
+                    block.add_row(Text(name), Text(texts[number]))
+            console.print(block)
+            if number < count - 1:
+                console.print()
 
 
 def _narrowest(cells: Mapping[str, Sequence[str]]) -> int:
@@ -113,35 +128,6 @@ def _narrowest(cells: Mapping[str, Sequence[str]]) -> int:
 
 def _is_words(texts: Iterable[str]) -> bool:
     return any(" " in text for text in texts)
-
-
-def _draw_table(console: Console, cells: Mapping[str, Sequence[str]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for name, texts in cells.items():
-        table.add_column(Text(name), no_wrap=not _is_words(texts), overflow="fold")
-    for line in zip(*cells.values(), strict=True):
-        table.add_row(*map(Text, line))
-    console.print(table)
-
-
-def _draw_blocks(console: Console, cells: Mapping[str, Sequence[str]], count: int) -> None:
-    """A block has a line for each fact that is known; a blank line ends it."""
-    from rich.table import Table
-    from rich.text import Text
-
-    for number in range(count):
-        block = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_header=False)
-        block.add_column(style="bold", no_wrap=True)
-        block.add_column(overflow="fold")
-        for name, texts in cells.items():
-            if texts[number]:
-                block.add_row(Text(name), Text(texts[number]))
-        console.print(block)
-        if number < count - 1:
-            console.print()
 
 
 def cell(value: object) -> str:

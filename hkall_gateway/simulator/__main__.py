@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import click
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import react
 
 from hkall_gateway.app import process
@@ -73,11 +72,7 @@ def _addresses(ports: Ports, known: Path) -> str:
 @main.command()
 def demo() -> None:
     """Plays one borrowed book from the request to the end, with every line on the wire."""
-    react(lambda reactor: _played(reactor))
-
-
-def _played(reactor: Any) -> Deferred[None]:
-    return ensureDeferred(play(reactor))
+    react(lambda reactor: ensureDeferred(play(reactor)))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import click
 from sqlalchemy import Engine, Table
@@ -109,7 +109,7 @@ def at(plenty: Amounts, number: int, now: datetime) -> ClosedRequest:
 # ---- rows, in the order of their columns
 
 
-def _requests(one: ClosedRequest, now: datetime) -> Iterator[Sequence[Any]]:
+def _requests(one: ClosedRequest, now: datetime) -> Iterator[Sequence[object]]:
     ended = min(now, one.placed + timedelta(days=STEP_DAYS * len(LIVES[one.side])))
     stands = (one.side.value, P.CLOSED.value, STAGES[P.CLOSED].value)
     named = (one.patron, one.partner, one.borrower, f"w{one.number}")
@@ -118,7 +118,7 @@ def _requests(one: ClosedRequest, now: datetime) -> Iterator[Sequence[Any]]:
     yield (one.id, *stands, *named, *held, _text(one.placed), _text(ended), *days)
 
 
-def _journal(one: ClosedRequest, now: datetime) -> Iterator[Sequence[Any]]:
+def _journal(one: ClosedRequest, now: datetime) -> Iterator[Sequence[object]]:
     life = LIVES[one.side]
     yield _line(one, now, 0, "OPEN", "", FIRST[one.side].value)
     for number in range(1, one.plenty.lines):
@@ -126,31 +126,31 @@ def _journal(one: ClosedRequest, now: datetime) -> Iterator[Sequence[Any]]:
         yield _line(one, now, number, happened.name, *_STEPS[happened])
 
 
-def _line(one: ClosedRequest, now: datetime, number: int, happened: str, source: str, target: str) -> Sequence[Any]:
+def _line(one: ClosedRequest, now: datetime, number: int, happened: str, source: str, target: str) -> Sequence[object]:
     when = _text(min(now, one.placed + timedelta(days=STEP_DAYS * number)))
     facts = f'{{"position":{{"_":"Position","v":"{target}"}}}}'
     return (when, one.id, one.patron, "bulk", "import", "", f"c{one.number}", happened, source, target, "", "ok", facts)
 
 
-def _candidates(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[Any]]:
+def _candidates(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[object]]:
     if one.side is Side.BORROWING:
         yield (one.id, 1, one.partner, one.barcode, f"w{one.number}", CandidateOutcome.ACCEPTED)
 
 
-def _outbox(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[Any]]:
+def _outbox(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[object]]:
     send = Notification.ASK_LENDER if one.side is Side.BORROWING else Notification.TELL_BORROWER_SHIPPED
     told = PartnerMessage(send.value, one.id, one.partner, one.borrower, f"w{one.number}", one.placed, patron=one.patron)
     when = _text(one.placed)
     yield (OutboxKind.NCIP, send.value, one.partner, one.id, to_json(told), OutboxState.SENT, when, when, when, 1)
 
 
-def _notices(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[Any]]:
+def _notices(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[object]]:
     if one.side is Side.BORROWING:
         when = _text(one.placed + timedelta(days=12))
         yield (one.id, Notification.LETTER_PICKUP.value, one.day(12).isoformat(), one.patron, NoticeState.SENT, when, when)
 
 
-def _fines(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[Any]]:
+def _fines(one: ClosedRequest, _now: datetime) -> Iterator[Sequence[object]]:
     if one.number % 20 == 0:
         yield (one.id, one.patron, "overdue", 200, 200, "HKD", _text(one.placed), "R40", one.day(31).isoformat())
 
@@ -160,7 +160,7 @@ class RowTemplate:
     """One table's rows of a request, and their columns."""
 
     table: Table
-    rows: Callable[[ClosedRequest, datetime], Iterator[Sequence[Any]]]
+    rows: Callable[[ClosedRequest, datetime], Iterator[Sequence[object]]]
     columns: str
 
 

@@ -150,7 +150,7 @@ def _ended_within(running: subprocess.Popen[bytes], seconds: float) -> bool:
 _NUMBERS: Final = count(1)
 """Numbers of the schemas that this process makes, for all callers."""
 
-_COMPILED: Final[dict[Any, Any]] = {}
+_COMPILED: Final[dict[object, object]] = {}
 """Statements that SQLAlchemy has compiled, for all databases of a process: otherwise each of them compiles its own."""
 
 
@@ -222,7 +222,15 @@ class Schemas:
         if not self._free:
             return self._opened(self._made())
         name = self._free.pop()
-        self._emptied(name)
+        # Empties a schema; one that holds functions of its own is dropped and created again.
+        tables = ", ".join(f'"{name}"."{table.name}"' for table in METADATA.sorted_tables)
+        with self._owner.connect() as connection:
+            left = connection.exec_driver_sql(f"SELECT 1 FROM pg_proc WHERE pronamespace = '{name}'::regnamespace").first()  # noqa: S608  # a name of our own
+            if left:
+                connection.exec_driver_sql(f'DROP SCHEMA "{name}" CASCADE')
+                connection.exec_driver_sql(f'CREATE SCHEMA "{name}"')
+            else:
+                connection.exec_driver_sql(f"TRUNCATE {tables} RESTART IDENTITY")
         return self._opened(name)
 
     def fresh_url(self) -> str:
@@ -251,17 +259,6 @@ class Schemas:
         event.listen(engine, "engine_disposed", lambda _engine: self._free.append(name), once=True)
         self._engines.append(engine)
         return engine
-
-    def _emptied(self, name: str) -> None:
-        """Empties a schema; one that holds functions of its own is dropped and created again."""
-        tables = ", ".join(f'"{name}"."{table.name}"' for table in METADATA.sorted_tables)
-        with self._owner.connect() as connection:
-            left = connection.exec_driver_sql(f"SELECT 1 FROM pg_proc WHERE pronamespace = '{name}'::regnamespace").first()  # noqa: S608  # a name of our own
-            if left:
-                connection.exec_driver_sql(f'DROP SCHEMA "{name}" CASCADE')
-                connection.exec_driver_sql(f'CREATE SCHEMA "{name}"')
-            else:
-                connection.exec_driver_sql(f"TRUNCATE {tables} RESTART IDENTITY")
 
     def _address(self, name: str) -> str:
         made = make_url(self._url).update_query_dict({"options": f"-csearch_path={name}"})

@@ -99,7 +99,10 @@ def invented_titles() -> Iterator[Title]:
     rows += [(title, "", author, "", published, "chi") for title, author, published, _ in _CHINESE]
     rows += [(title, script, author, name, published, "chi") for title, script, author, name, published, _ in _BOTH]
     for number, (title, script, author, name, published, language) in enumerate(rows, 1):
-        yield Title(f"d{number:03d}", title, author, (_isbn(number),), language, published, script, name)
+        # Return an invented ISBN-13 with its check digit.
+        digits = f"978999{number:06d}"
+        total = sum(int(digit) * (3 if place % 2 else 1) for place, digit in enumerate(digits))
+        yield Title(f"d{number:03d}", title, author, (f"{digits}{-total % 10}",), language, published, script, name)
 
 
 def invented_copies() -> Iterator[Holding]:
@@ -127,13 +130,6 @@ def _volumes(title: Title, agency: str) -> tuple[str, ...]:
     if title.title != A_SET:
         return ("",)
     return _SET[:1] if agency == "HKU" else _SET
-
-
-def _isbn(number: int) -> str:
-    """Return an invented ISBN-13 with its check digit."""
-    digits = f"978999{number:06d}"
-    total = sum(int(digit) * (3 if place % 2 else 1) for place, digit in enumerate(digits))
-    return f"{digits}{-total % 10}"
 
 
 PASSWORD = "demo"  # noqa: S105  # every secret of the demo world; it listens on loopback only
@@ -207,10 +203,29 @@ def write_config(
     fixed = _FIXED.format(sip2=ports.sip2, ncip=ports.ncip, ops=ports.ops, smtp=ports.smtp, location=LOCATION)
     more = dict(keys or {})
     web = more.pop("web", {})
-    tables = [_with(fixed, more)]
+    # Adds keys at the head of their tables; an existing key is replaced, a missing table added.
+    text = fixed
+    for name, values in more.items():
+        head, _, rest = text.partition(f"[{name}]\n")
+        own, _, others = rest.partition("\n\n")
+        kept = "".join(f"{line}\n" for line in own.splitlines() if line.partition(" =")[0] not in values)
+        text = f"{head}{_table(f'[{name}]', **values)}{kept}\n{others}"
+    tables = [text]
     tables += [_terminal(login, role, callers or {}) for login, role in TERMINALS.items()]
-    tables += [_partner(agency, port, rank) for rank, (agency, port) in enumerate(ports.partners.items(), 1)]
-    tables += [_client(callers or {})]
+    tables += [
+        _table(
+            "[[partners]]",
+            agency=agency,
+            name=NAMES.get(agency, agency),
+            name_zh=NAMES_ZH.get(agency, ""),
+            url=f"http://127.0.0.1:{port}/ncip",
+            secret_env=secret_variable(agency),
+            institutional_card=f"{agency}-INST",
+            priority=rank * 10,
+        )
+        for rank, (agency, port) in enumerate(ports.partners.items(), 1)
+    ]
+    tables += [_table("[[clients]]", agency=DISCOVERY, secret_env=secret_variable(DISCOVERY), **(callers or {}))]
     tables += [_web(ports, web)] if pages else []
     tables += ["[courier]\n" + "".join(f"{key} = {value}\n" for key, value in (courier or {}).items())]
     path.touch(0o640)  # hashes of passwords are in it
@@ -295,16 +310,6 @@ listen = ["tcp:{sip2}:interface=127.0.0.1"]
 """
 
 
-def _with(text: str, keys: Keys) -> str:
-    """Adds keys at the head of their tables; an existing key is replaced, a missing table added."""
-    for name, values in keys.items():
-        head, _, rest = text.partition(f"[{name}]\n")
-        own, _, others = rest.partition("\n\n")
-        kept = "".join(f"{line}\n" for line in own.splitlines() if line.partition(" =")[0] not in values)
-        text = f"{head}{_table(f'[{name}]', **values)}{kept}\n{others}"
-    return text
-
-
 def decided_policy() -> str:
     """Returns a policy file with every decision that a site has to make, as published."""
     decided = [row for row in ROLES if row.role in TERMINALS.values()]
@@ -322,29 +327,12 @@ def _password_hash() -> str:
     return hash_secret(PASSWORD)
 
 
-def _partner(agency: str, port: int, rank: int) -> str:
-    return _table(
-        "[[partners]]",
-        agency=agency,
-        name=NAMES.get(agency, agency),
-        name_zh=NAMES_ZH.get(agency, ""),
-        url=f"http://127.0.0.1:{port}/ncip",
-        secret_env=secret_variable(agency),
-        institutional_card=f"{agency}-INST",
-        priority=rank * 10,
-    )
-
-
 def _web(ports: Ports, more: Mapping[str, object]) -> str:
     accounts = [_table("[[web.staff]]", secret_hash=hash_secret(PASSWORD), **row) for row in STAFF]
     address = f"127.0.0.1:{ports.web}"
     listen = [f"tcp:{ports.web}:interface=127.0.0.1"]
     names = {"name": "HKU Libraries", "name_zh": "香港大學圖書館"}
     return "\n".join([_table("[web]", listen=listen, public_url=f"http://{address}", **names, **more), *accounts])
-
-
-def _client(more: Mapping[str, object]) -> str:
-    return _table("[[clients]]", agency=DISCOVERY, secret_env=secret_variable(DISCOVERY), **more)
 
 
 def _table(head: str, **values: object) -> str:

@@ -278,18 +278,15 @@ class IlsServer(TwistedProtocol):
                 continue
             said = event.data if isinstance(event, SendBytes) else self._reply(event)
             if self._system.state != "mute" or said.startswith(b"94"):
-                self._write(said)
+                transport: Any = self.transport
+                transport.write(said)
 
     def _reply(self, asked: Sip2Message) -> bytes:
         said = self._system.answer(asked, self._session.dialect)
         return self._session.reply(asked, said.code, said.fields)
 
-    def _write(self, data: bytes) -> None:
-        transport: Any = self.transport
-        transport.write(data)
 
-
-def listening(system: SimulatedIls) -> Any:
+def listening(system: SimulatedIls) -> object:
     """Returns the factory of its SIP2 server."""
-    factory: Any = Factory.forProtocol(lambda: IlsServer(system))
+    factory: object = Factory.forProtocol(lambda: IlsServer(system))
     return factory

@@ -11,7 +11,7 @@ from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage
 from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
-from hkall_gateway.simulator.ils import IlsPatron, SimulatedIls
+from hkall_gateway.simulator.ils import SimulatedIls
 
 URL: Final = "http://ils.test/ncip"
 
@@ -68,18 +68,14 @@ def _user(system: SimulatedIls, asked: NcipMessage) -> Fields:
     loans = system.loans_of(reader.card)
     listed: list[Any] = [{"ItemId": _item(system, book.barcode), "Title": book.title} for book in loans]
     count = {"CirculationStatus": "On Loan", "LoanedItemCountValue": str(reader.loans + len(loans))}
+    blocks: list[Any] = [{"AgencyId": system.agency, "BlockOrTrapType": "Block Check Out"}] if reader.blocked else []
     return {
         "UserId": {"AgencyId": system.agency, "UserIdentifierValue": reader.card},
         **({"LoanedItemsCount": [count], "LoanedItem": listed} if asked.has("LoanedItemsDesired") else {}),
-        "UserOptionalFields": _person(system, reader),
-    }
-
-
-def _person(system: SimulatedIls, reader: IlsPatron) -> Fields:
-    blocks: list[Any] = [{"AgencyId": system.agency, "BlockOrTrapType": "Block Check Out"}] if reader.blocked else []
-    return {
-        "NameInformation": {"PersonalNameInformation": {"UnstructuredPersonalUserName": reader.name or reader.card}},
-        **({"BlockOrTrap": blocks} if blocks else {}),
+        "UserOptionalFields": {
+            "NameInformation": {"PersonalNameInformation": {"UnstructuredPersonalUserName": reader.name or reader.card}},
+            **({"BlockOrTrap": blocks} if blocks else {}),
+        },
     }
 
 

@@ -175,7 +175,8 @@ class SocketTerminal(Protocol):
         number, self._number = self._number, (self._number + 1) % 10
         whole = f"{line}AY{number}AZ".encode()
         self._overhear(">", line)
-        self._send(whole + checksum(whole) + b"\r")
+        transport: Any = self.transport
+        transport.write(whole + checksum(whole) + b"\r")
         waiter: Deferred[str] = Deferred()
         self._waiting.append(waiter)
         return waiter
@@ -201,10 +202,6 @@ class SocketTerminal(Protocol):
         self._overhear("<", body)
         if self._waiting:
             self._waiting.popleft().callback(body)
-
-    def _send(self, data: bytes) -> None:
-        transport: Any = self.transport
-        transport.write(data)
 
 
 def _in_silence(_direction: str, _line: str) -> None:

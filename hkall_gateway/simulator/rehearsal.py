@@ -106,14 +106,22 @@ class Rehearsal:
         say: Callable[[str], object],
         shown: tuple[Path, Path] | None = None,
     ) -> None:
-        row = _row(config, agency)
+        found = next((row for row in config.partners if row.agency == agency), None)
+        if found is None:
+            known = ", ".join(row.agency for row in config.partners) or "none"
+            raise NotHere(f"{agency}: is no partner of the configuration; there are: {known}")
+        row = found
         self._reactor, self._agency, self._say = reactor, agency, say
         self.port = _port(row, secure=shown is not None)
         self._shown = shown
         self.mail_port = config.smtp.port if config.smtp and _is_here(config.smtp.host) else None
         secret, post = environ.get(row.secret_env or "", ""), AgentPost(reactor)
         shipping = (reactor.callLater, now, ships_after_s)
-        us, url = config.library.agency, _ours(config)
+        # The address at which the partner finds us.
+        plain = next((text for text in config.ncip.listen if text.startswith("tcp:")), None)
+        if plain is None:
+            raise NotHere("ncip.listen: for a rehearsal it needs an endpoint without TLS, like tcp:8080:interface=127.0.0.1")
+        us, url = config.library.agency, f"http://{LOOPBACK}:{arguments(plain)[0]}/ncip"
         self._partner = PartnerLibrary(agency, us, url, secret, post, *shipping, watch=self._document)
 
     async def start(self) -> None:
@@ -135,14 +143,6 @@ class Rehearsal:
         self._say(f"mail < {message['To']}: {message['Subject']}")
 
 
-def _row(config: GatewayConfig, agency: str) -> PartnerConfig:
-    found = next((row for row in config.partners if row.agency == agency), None)
-    if found is None:
-        known = ", ".join(row.agency for row in config.partners) or "none"
-        raise NotHere(f"{agency}: is no partner of the configuration; there are: {known}")
-    return found
-
-
 def _port(row: PartnerConfig, *, secure: bool) -> int:
     """The port of a partner's url, which must begin with https: if the partner shows a certificate, else with http:."""
     url = urlsplit(row.url)
@@ -152,14 +152,6 @@ def _port(row: PartnerConfig, *, secure: bool) -> int:
         wanted = "give the certificate of that name by --certificate" if not secure else "a certificate is for https: only"
         raise NotHere(f"{row.agency}: url is {row.url}: {wanted}")
     return url.port or USUAL_PORTS[url.scheme]
-
-
-def _ours(config: GatewayConfig) -> str:
-    """The address at which the partner finds us."""
-    plain = next((text for text in config.ncip.listen if text.startswith("tcp:")), None)
-    if plain is None:
-        raise NotHere("ncip.listen: for a rehearsal it needs an endpoint without TLS, like tcp:8080:interface=127.0.0.1")
-    return f"http://{LOOPBACK}:{arguments(plain)[0]}/ncip"
 
 
 def _is_here(host: str) -> bool:

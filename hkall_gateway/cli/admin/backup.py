@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -147,7 +148,13 @@ def restore(file: Path, further: Path | None, config: Path, *, force: bool, as_j
         raise CliError(str(error)) from None
     except DBAPIError as error:
         raise CliError(f"nothing was changed: {error.orig}") from None
-    show(_rows(done, _again_in_archives(target)), as_json)
+    made = done.made_at.isoformat(timespec="seconds") if done.made_at else ""
+    rows = [{"what": "restored", "count": done.rows, "detail": f"backup of {made or 'an unknown time'}"}]
+    rows += [{"what": "erased again", "count": len(done.again), "detail": ""}]
+    rows += [{"what": "erased again in archives", "count": _again_in_archives(target), "detail": ""}]
+    open_ = [one for again in done.again for one in again.stays]
+    rows += [{"what": f"stays: {one.what}", "count": 1, "detail": f"{one.which} {one.why}".strip()} for one in open_]
+    show(rows, as_json)
 
 
 def _target(config: Path, file: Path, further: Path | None, force: bool) -> _Target:
@@ -187,7 +194,7 @@ def _is_new(engine: Engine) -> bool:
         engine.dispose()
 
 
-def _in_use(unit: Unit, when: Any) -> str:
+def _in_use(unit: Unit, when: datetime) -> str:
     up = [one.name for one in instances.everyone(unit) if one.state(when) == "up"]
     return f"gateway {', '.join(up)} works with it" if up else ""
 
@@ -224,12 +231,3 @@ def _again_in_archives(target: _Target) -> int:
 def _again_in(file: Path, marks: Marks) -> int:
     found = erased.matching(forgetting.cards_in_archive(file), marks.known, marks.key, marks.watch)
     return forgetting.forget_again_in_archive(file, [(card, mark.at) for card, mark in found])
-
-
-def _rows(done: Restored, archived: int) -> list[dict[str, Any]]:
-    made = done.made_at.isoformat(timespec="seconds") if done.made_at else ""
-    rows = [{"what": "restored", "count": done.rows, "detail": f"backup of {made or 'an unknown time'}"}]
-    rows += [{"what": "erased again", "count": len(done.again), "detail": ""}]
-    rows += [{"what": "erased again in archives", "count": archived, "detail": ""}]
-    open_ = [one for again in done.again for one in again.stays]
-    return rows + [{"what": f"stays: {one.what}", "count": 1, "detail": f"{one.which} {one.why}".strip()} for one in open_]

@@ -21,7 +21,6 @@ def check_config(config: Path, keys: bool) -> None:
     Run it as the user of the gateway. Notes name pitfalls, and decisions and steps that the site has still to take.
     Example: hkall-gateway check-config --config gateway.toml
     """
-
     from hkall_gateway.app.start_checks.faults import Effect
     from hkall_gateway.cli.admin.serve import find_start_faults
     from hkall_gateway.cli.opening import load_config
@@ -57,7 +56,6 @@ def check(file: Path) -> None:
 
     Example: hkall-gateway policy check policy.toml
     """
-
     from hkall_gateway.config import policy as policy_file
     from hkall_gateway.config.loading import ConfigErrors
 
@@ -80,7 +78,6 @@ def hash_secret(*, new: bool) -> None:
     Example: hkall-gateway hash-secret --new
     Example: pass show hkall/counter-1 | hkall-gateway hash-secret
     """
-
     from hkall_gateway.net.secrets import hash_secret as hashed
 
     text = token_urlsafe(32) if new else _password()

@@ -41,7 +41,7 @@ def load() -> None:
     """
 
 
-def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+def _options(command: Callable[..., object]) -> Callable[..., object]:
     for option in (
         click.option("--force", is_flag=True, help="Load the file although more than 20 % would vanish."),
         click.option("--full", is_flag=True, help="Treat the file as complete: rows that it does not name vanish."),
@@ -61,7 +61,6 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     Example: hkall-gateway load patrons patrons.csv --full
     Example: hkall-gateway load patrons users_20261125.zip --full --dry-run
     """
-
     from hkall_gateway.db.loads import former_cards
     from hkall_gateway.ils import exports
     from hkall_gateway.ils.exports import Export
@@ -70,7 +69,10 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     rows = export.rows
     _warn_of_words(rows, site.library.policy)
     if "language" in export.columns:
-        _warn_of_languages(rows, site.languages)
+        written = site.languages
+        languages = _places(rows, lambda borrower: "" if borrower.language in written else borrower.language)
+        for word, places in languages.items():
+            _warn(places, f"language {word!r} is not written here: {len(places)} patrons get letters in {written[0]}")
     cards = site.write(bind(former_cards.judge, rows))
     _warn_of_refused(cards)
     taken = tuple(row.borrower for row in rows if row.where not in cards.refused)
@@ -170,7 +172,6 @@ def closures(site: Site, file: Path, dry_run: bool) -> None:
 
     Example: hkall-gateway load closures closures.csv
     """
-
     from hkall_gateway.db.loads import loading
     from hkall_gateway.ils import exports
 
@@ -189,7 +190,6 @@ def partners(site: Site, file: Path, dry_run: bool) -> None:
 
     Example: hkall-gateway load partners partners.csv
     """
-
     from hkall_gateway.db.loads import loading
     from hkall_gateway.db.unit import Unit
     from hkall_gateway.ils import exports
@@ -209,7 +209,6 @@ def requests_(site: Site, file: Path, dry_run: bool) -> None:
 
     Example: hkall-gateway load requests requests.csv --dry-run
     """
-
     from hkall_gateway.db.loads import loading
     from hkall_gateway.ils import exports
 
@@ -233,25 +232,16 @@ def _warn_of_words(rows: Sequence[PatronRow], policy: Policy) -> None:
     categories = _places(rows, lambda borrower: "" if category_of(borrower, policy) else borrower.category)
     for word, places in categories.items():
         _warn(places, f"category {word!r} is not in the policy: {len(places)} patrons are not eligible (R2)")
-    modes = _places(rows, lambda borrower: "" if _understood(borrower, policy) else borrower.study_mode)
+    known = policy.study_modes
+    modes = _places(rows, lambda row: row.study_mode if study_mode_of(row.study_mode, known) is None else "")
     for word, places in modes.items():
         _warn(places, f"study_mode {word!r} is not in the policy: unknown for {len(places)} patrons (R2)")
-
-
-def _warn_of_languages(rows: Sequence[PatronRow], written: Sequence[str]) -> None:
-    """Name each language that the library does not write, with its lines: such patrons get letters in the usual one."""
-    for word, places in _places(rows, lambda borrower: "" if borrower.language in written else borrower.language).items():
-        _warn(places, f"language {word!r} is not written here: {len(places)} patrons get letters in {written[0]}")
 
 
 def _warn_of_refused(cards: Replacements) -> None:
     """Say why rows are left out, each reason once with its lines."""
     for why, places in _by_word((why, where) for where, why in cards.refused.items()).items():
         _warn(places, f"{why}; {'the row is' if len(places) == 1 else f'{len(places)} rows are'} left out")
-
-
-def _understood(borrower: Borrower, policy: Policy) -> bool:
-    return study_mode_of(borrower.study_mode, policy.study_modes) is not None
 
 
 def _places(rows: Sequence[PatronRow], unknown: Callable[[Borrower], str]) -> dict[str, Places]:
@@ -290,7 +280,6 @@ def _joined(found: Iterable[tuple[T, Places]]) -> dict[T, Places]:
 
 def _warn_of_agencies(found: Mapping[str, Places], site: Site) -> None:
     """Name each agency that is neither ours nor a partner's, with its lines: it may join later, so its copies are kept (R3)."""
-
     from hkall_gateway.db.unit import Unit
 
     known = {site.library.agency, *(partner.agency for partner in site.partners), *site.write(bind(Unit.partners, found))}
@@ -332,7 +321,12 @@ def _load_patrons(
         echo(told)
         return
     number = site.write(bind(loading.begin, "patrons"))
-    _write(site, export, number, cards)
+    # In short transactions; a card is replaced together with the row that says so.
+    rows, columns = export.rows, export.columns
+    step = REPLACING if cards.present else loading.CHUNK
+    for start in progress(range(0, len(rows), step), "patrons"):
+        chunk = rows[start : start + step]
+        site.write(bind(loading.write_patrons, chunk, number, cards.present, site.now(), by_staff("load"), columns))
     if spared:
         site.write(bind(loading.spare, spared, number))
     _finish(site, "patrons", number, told, full=full)
@@ -357,15 +351,3 @@ def _finish(site: Site, kind: str, number: int, told: str, *, full: bool) -> Non
 
     site.write(bind(loading.finish, kind, number, full, site.now()))
     echo(f"{told}; import {number} is current")
-
-
-def _write(site: Site, export: Export[Borrower], number: int, cards: Replacements) -> None:
-    """Write patrons in short transactions; a card is replaced together with the row that says so."""
-
-    from hkall_gateway.db.loads import loading
-
-    rows, columns = export.rows, export.columns
-    step = REPLACING if cards.present else loading.CHUNK
-    for start in progress(range(0, len(rows), step), "patrons"):
-        chunk = rows[start : start + step]
-        site.write(bind(loading.write_patrons, chunk, number, cards.present, site.now(), by_staff("load"), columns))

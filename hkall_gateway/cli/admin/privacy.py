@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -49,14 +49,10 @@ def purge(site: Site, dry_run: bool, older_than: int | None, archive: Path | Non
     if dry_run:
         show(_would(site, terms), as_json)
         return
-    confirm(_question(_would(site, terms)), yes)
+    counts = ", ".join(f"{row['what']} {row['requests']}" for row in _would(site, terms))
+    confirm(f"Ended requests: {counts or 'none'}. This cannot be undone. Go on?", yes)
     done = _do(site, replace(site.library, policy=replace(site.library.policy, retention=terms)))
     show([{"what": "purged", "count": done}], as_json)
-
-
-def _question(would: Sequence[Mapping[str, object]]) -> str:
-    counts = ", ".join(f"{row['what']} {row['requests']}" for row in would)
-    return f"Ended requests: {counts or 'none'}. This cannot be undone. Go on?"
 
 
 def _terms(policy: Retention, older_than: int | None, archive: Path | None) -> Retention:
@@ -71,7 +67,6 @@ def _terms(policy: Retention, older_than: int | None, archive: Path | None) -> R
 
 def _would(site: Site, terms: Retention) -> list[dict[str, object]]:
     """How many requests each of the two would take now, and how many it would leave for their money or messages."""
-
     from hkall_gateway.circulation.retention import last_instant
     from hkall_gateway.db.privacy import retention as kept
 
@@ -86,7 +81,6 @@ def _would(site: Site, terms: Retention) -> list[dict[str, object]]:
 
 def _do(site: Site, library: Library) -> int:
     """The round, batch by batch, each a short transaction beside a running daemon; how many it did."""
-
     from hkall_gateway.circulation.rounds import BATCH, begin, one_batch
     from hkall_gateway.db.privacy.archive import NotAnArchive
 
@@ -168,7 +162,6 @@ def erase(
 
     Example: hkall-gateway patron erase P0001 --reason "asked on 3 March" --yes
     """
-
     from hkall_gateway.db.privacy import person_file
 
     records = _records(site)
@@ -198,9 +191,8 @@ def _ended() -> Iterator[None]:
         raise CliError(str(no), *([WRONG] if no.wrong else [])) from None
 
 
-def _written_anew(engine: Engine | None, wanted: bool | None) -> Iterator[dict[str, Any]]:
+def _written_anew(engine: Engine | None, wanted: bool | None) -> Iterator[dict[str, object]]:
     """The SQLite file, without what deleted rows left in its free space."""
-
     from hkall_gateway.db.privacy import forgetting
     from hkall_gateway.db.privacy.forgetting import RemainingRow
 
@@ -225,7 +217,7 @@ def _vacuumed(engine: Engine) -> bool:
         return False
 
 
-def _rows(done: Erasure, files: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _rows(done: Erasure, files: Iterable[dict[str, object]]) -> Iterator[dict[str, object]]:
     from hkall_gateway.db.privacy.forgetting import RemainingRow
 
     yield _forgot("requests", done.tables.requests)
@@ -239,9 +231,9 @@ def _rows(done: Erasure, files: Iterable[dict[str, Any]]) -> Iterator[dict[str, 
         yield _stays(RemainingRow("texts", "", why, "look through patron export of both"))
 
 
-def _forgot(what: str, count: int, which: str = "") -> dict[str, Any]:
+def _forgot(what: str, count: int, which: str = "") -> dict[str, object]:
     return {"what": what, "which": which, "state": "forgotten", "count": count, "why": "", "then": ""}
 
 
-def _stays(one: RemainingRow) -> dict[str, Any]:
+def _stays(one: RemainingRow) -> dict[str, object]:
     return {**asdict(one), "state": "stays", "count": 1}

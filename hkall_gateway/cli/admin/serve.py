@@ -52,7 +52,12 @@ def serve(config: Path, only: str | None, without: str | None, channel: int | No
     Example: hkall-gateway serve --only web
     Example: hkall-gateway serve --log-format console 2>&1 | less
     """
-    _check_address_space()
+    limit = address_space()
+    if limit is not None and limit < LEAST_ADDRESS_SPACE:
+        raise CliError(
+            f"the limit of {limit >> 20:,} MiB of address space is too low: it needs {LEAST_ADDRESS_SPACE >> 20:,} MiB "
+            "(ulimit -v, prlimit --as, LimitAS of systemd); to limit its memory, use MemoryMax"
+        )
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing is read yet that a reload would read again
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)  # until the process around the daemon has handlers of its own
@@ -75,15 +80,6 @@ def serve(config: Path, only: str | None, without: str | None, channel: int | No
     if any(fault.effect is not Effect.TOLERATED for fault in faults):
         raise SystemExit(WRONG)
     raise SystemExit(process.serve(config, serving=_serving(only, without), log_format=log_format, channel=channel))
-
-
-def _check_address_space() -> None:
-    limit = address_space()
-    if limit is not None and limit < LEAST_ADDRESS_SPACE:
-        raise CliError(
-            f"the limit of {limit >> 20:,} MiB of address space is too low: it needs {LEAST_ADDRESS_SPACE >> 20:,} MiB "
-            "(ulimit -v, prlimit --as, LimitAS of systemd); to limit its memory, use MemoryMax"
-        )
 
 
 def _end(number: int, _frame: object) -> None:

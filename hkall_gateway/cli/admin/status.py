@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -38,7 +38,7 @@ def status(site: Site, as_json: bool) -> None:
     show(found, as_json, ("what", "which", "state", "count", "oldest", "detail"))
 
 
-def _local(site: Site) -> list[dict[str, Any]]:
+def _local(site: Site) -> list[dict[str, object]]:
     """Whether the library's own system answers, where there is one that is asked."""
     if site.local is None:
         return []
@@ -47,9 +47,8 @@ def _local(site: Site) -> list[dict[str, Any]]:
     return [_line("ils", facts.source, "away" if away else "answers", 1, None)]
 
 
-def lines(unit: Unit, when: datetime, configured: Sequence[str]) -> list[dict[str, Any]]:
+def lines(unit: Unit, when: datetime, configured: Sequence[str]) -> list[dict[str, object]]:
     """Return the rows of the command; `configured` are the agencies of the configuration file."""
-
     from hkall_gateway.db import instances
 
     there = [_gateway(one, one.state(when), unit) for one in instances.everyone(unit)]
@@ -61,7 +60,7 @@ def lines(unit: Unit, when: datetime, configured: Sequence[str]) -> list[dict[st
     return there + open_now + waiting + _faults(unit) + _quarantined(unit) + known + _jobs(unit, when) + _aside(unit)
 
 
-def _gateway(one: instances.Instance, state: str, unit: Unit) -> dict[str, Any]:
+def _gateway(one: instances.Instance, state: str, unit: Unit) -> dict[str, object]:
     """Return the row of one gateway: the messages that it has claimed, its start, its version, process and host."""
     if state == "gone" and one.host == machine.host() and machine.runs(one.pid):
         state = "silent"  # its process is there: it hangs, or its clock or its database is another one
@@ -71,15 +70,14 @@ def _gateway(one: instances.Instance, state: str, unit: Unit) -> dict[str, Any]:
     return _line("gateway", one.name, state, unit.outbox.held_by(one.name), one.since) | {"detail": detail} | held
 
 
-def _faults(unit: Unit) -> list[dict[str, Any]]:
+def _faults(unit: Unit) -> list[dict[str, object]]:
     """Return a row for each partner that refuses our agency, version or service: its configuration or ours is wrong."""
     links = [link for agency in unit.circuits.used() if (link := unit.circuits.one(agency)).fault]
     return [_line("fault", link.agency, link.state, link.failures, link.down_since) | {"detail": link.fault} for link in links]
 
 
-def _quarantined(unit: Unit) -> list[dict[str, Any]]:
+def _quarantined(unit: Unit) -> list[dict[str, object]]:
     """Return for each partner the number of its documents in the quarantine."""
-
     from hkall_gateway.db import quarantine
 
     return [
@@ -87,9 +85,8 @@ def _quarantined(unit: Unit) -> list[dict[str, Any]]:
     ]
 
 
-def _jobs(unit: Unit, when: datetime) -> list[dict[str, Any]]:
+def _jobs(unit: Unit, when: datetime) -> list[dict[str, object]]:
     """Return a row for each import and each periodic round: its last run, its result, when it is due next, and its delay."""
-
     from hkall_gateway.db import rounds
     from hkall_gateway.db.queries import cli_lists
 
@@ -99,7 +96,7 @@ def _jobs(unit: Unit, when: datetime) -> list[dict[str, Any]]:
     return [_line("job", job["name"], "", job["count"], job["last_run"]) for job in loads] + ran
 
 
-def _round(job: rounds.RoundState, when: datetime) -> dict[str, Any]:
+def _round(job: rounds.RoundState, when: datetime) -> dict[str, object]:
     from hkall_gateway.db import rounds
 
     held = job.lease_until is not None and job.lease_until >= when
@@ -111,9 +108,8 @@ def _round(job: rounds.RoundState, when: datetime) -> dict[str, Any]:
     return _line("job", rounds.ROUND + job.name, state, job.count, job.last_run) | told
 
 
-def _aside(unit: Unit) -> list[dict[str, Any]]:
+def _aside(unit: Unit) -> list[dict[str, object]]:
     """How many requests each round could not do; `stuck` names them."""
-
     from hkall_gateway.db import rounds
 
     found = rounds.all_aside(unit)
@@ -121,7 +117,7 @@ def _aside(unit: Unit) -> list[dict[str, Any]]:
     return [_line("set aside", name, "", count, min(a.at for a in found if a.round == name)) for name, count in counted.items()]
 
 
-def _line(what: str, which: str, state: str, count: int, oldest: Any) -> dict[str, Any]:
+def _line(what: str, which: str, state: str, count: int, oldest: object) -> dict[str, object]:
     return {"what": what, "which": which, "state": state, "count": count, "oldest": oldest}
 
 
@@ -142,7 +138,6 @@ def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
 
     Example: hkall-gateway partners CUHK --json
     """
-
     from hkall_gateway.db.unit import Unit
 
     if unknown := set(agencies) - site.write(bind(Unit.partners, agencies)).keys():
@@ -151,9 +146,8 @@ def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
     show(site.write(bind(records, site.now(), agencies, configured)), as_json, COLUMNS + RATES)
 
 
-def records(unit: Unit, when: datetime, named: Sequence[str], configured: Sequence[str]) -> list[dict[str, Any]]:
+def records(unit: Unit, when: datetime, named: Sequence[str], configured: Sequence[str]) -> list[dict[str, object]]:
     """Return one row for each agency of `named`; by default of all that are configured or were sent a message."""
-
     from hkall_gateway.circulation.staff.partner_lines import partner_lines
 
     return [asdict(row) for row in partner_lines(unit, when, named or sorted({*configured, *unit.circuits.used()}))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -74,7 +74,7 @@ def list_(site: Site, as_json: bool) -> None:
     show((_line(one, now) for one in site.read(api_tokens.listed)), as_json, COLUMNS)
 
 
-def _line(one: ApiToken, now: datetime) -> dict[str, Any]:
+def _line(one: ApiToken, now: datetime) -> dict[str, object]:
     state = "in force" if one.in_force(now) else "revoked" if one.revoked_at else "over"
     facts = {name: value for name, value in asdict(one).items() if name in COLUMNS}
     return {"name": one.name, "role": one.role, "state": state, **facts}

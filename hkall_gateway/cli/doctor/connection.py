@@ -53,7 +53,9 @@ async def _connected(sheet: Sheet, tools: ExaminationTools, host: str, port: int
     began, left_s = tools.reactor.seconds(), sheet.left_s()
     endpoint: Any = HostnameEndpoint(tools.reactor, host, port, timeout=left_s)
     try:
-        line = await within(tools.reactor, left_s, endpoint.connect(_factory()))
+        made: Any = Factory.forProtocol(Protocol)
+        made.noisy = False
+        line = await within(tools.reactor, left_s, endpoint.connect(made))
     except (TooLong, ConnectError, OSError) as failed:
         sheet.fail("tcp", f"port {port}: {connection_error(failed)}")
         return False
@@ -78,12 +80,6 @@ def on_this_machine(host: str) -> bool:
         return host.casefold() == "localhost"
 
 
-def _factory() -> Any:
-    made: Any = Factory.forProtocol(Protocol)
-    made.noisy = False
-    return made
-
-
 @implementer(IResolutionReceiver)
 class _Receiver:
     """Collects the addresses of one name."""
@@ -92,7 +88,7 @@ class _Receiver:
         self.done: Deferred[tuple[str, ...]] = Deferred()
         self._found: list[str] = []
 
-    def resolutionBegan(self, resolution: Any) -> None:  # noqa: N802  # Twisted's own name
+    def resolutionBegan(self, resolution: object) -> None:  # noqa: N802  # Twisted's own name
         """Ignores the start of a resolution; only its addresses count."""
 
     def addressResolved(self, address: Any) -> None:  # noqa: N802
@@ -155,7 +151,7 @@ class Recorder:
         self._line: SSL.Connection | None = None
         self._faults: list[int] = []
 
-    def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:  # noqa: N802  # Twisted's own name
+    def clientConnectionForTLS(self, protocol: object) -> SSL.Connection:  # noqa: N802  # Twisted's own name
         """The TLS of one new connection."""
         line: SSL.Connection = self._options.clientConnectionForTLS(protocol)
         line.set_verify(SSL.VERIFY_PEER, self._note)
@@ -208,22 +204,13 @@ def judged(sheet: Sheet, host: str, shown: PeerHandshake, now: datetime) -> bool
         sheet.ok("tls.version", shown.version)
     else:
         sheet.fail("tls.version", f"{shown.version} is too old")
-    _judge_chain(sheet, shown)
-    _judge_name(sheet, host, shown.chain[0])
-    expiry(sheet, "tls.expiry", shown.chain, now)
-    return len(sheet.failed) == before
-
-
-def _judge_chain(sheet: Sheet, shown: PeerHandshake) -> None:
     faults = [fault for fault in shown.faults if fault not in OF_TIME]
     if faults:
         words = dict.fromkeys(CHAIN.get(fault, f"OpenSSL's error {fault}") for fault in faults)
         sheet.fail("tls.chain", "; ".join(words))
     else:
         sheet.ok("tls.chain", f"signed by {_called(shown.chain[0].issuer.rfc4514_string())}")
-
-
-def _judge_name(sheet: Sheet, host: str, own: Certificate) -> None:
+    own = shown.chain[0]
     verify: Any = verify_certificate_ip_address if isIPAddress(host) or isIPv6Address(host) else verify_certificate_hostname
     try:
         verify(own, host)
@@ -231,6 +218,8 @@ def _judge_name(sheet: Sheet, host: str, own: Certificate) -> None:
         sheet.fail("tls.name", f"it is for {', '.join(names(own)) or 'no name'}, and not for {host}")
     else:
         sheet.ok("tls.name", host)
+    expiry(sheet, "tls.expiry", shown.chain, now)
+    return len(sheet.failed) == before
 
 
 def expiry(sheet: Sheet, check: str, chain: Sequence[Certificate], now: datetime, about: str = "") -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.python.failure import Failure
 
 from hkall_gateway.app.resources import Resources
 
@@ -116,15 +117,21 @@ TLS: Final = tuple(name for name in CHECKS if name.startswith("tls."))
 T = TypeVar("T")
 
 
+class InThread(Protocol):
+    """Does blocking work beside the reactor."""
+
+    def __call__(self, work: Callable[[], T], /) -> Deferred[T]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ExaminationTools:
-    """The gateway's own means, and `in_thread(work)`, which does blocking work beside the reactor."""
+    """The gateway's own means, and threads for work that blocks."""
 
     means: Resources
-    in_thread: Callable[[Callable[[], Any]], Deferred[Any]]
+    in_thread: InThread
 
     @property
-    def reactor(self) -> Any:
+    def reactor(self) -> Any:  # zope's interfaces have no types
         return self.means.reactor
 
 
@@ -132,12 +139,13 @@ class TooLong(Exception):
     """A step was not done in its time."""
 
 
-async def within(reactor: Any, seconds: float, work: Awaitable[T] | Coroutine[Any, Any, T]) -> T:
+async def within(reactor: Any, seconds: float, work: Awaitable[T]) -> T:
     """Returns the result of `work`. After `seconds` it cancels the work and raises TooLong."""
     going: Deferred[T] = work if isinstance(work, Deferred) else ensureDeferred(work)  # type: ignore[arg-type]
     late: list[bool] = []
 
-    def too_late(value: Any, _seconds: float) -> Any:
+    def too_late(value: T | Failure, _seconds: float) -> Failure:
+        assert isinstance(value, Failure)
         late.append(True)
         return value
 

@@ -82,7 +82,17 @@ async def examine_sip2(sheet: Sheet, tools: ExaminationTools) -> None:
     elif not await connection.secured(sheet, tools, ils.host, ils.port):
         return
     if await _logged_in(sheet, tools, server):
-        await _questions(sheet, tools, server)
+        line = _line(tools, server, server.login)
+        try:
+            if await _status(sheet, tools, line, server):
+                told: dict[str, Value] = {"AA": NOBODY, **({"AD": ""} if server.question == "23" else {})}
+                reply = await _said(sheet, tools, line, server, _about(tools, server, server.question, told))
+                judge_patron(sheet, server.question, reply)
+                await _item(sheet, tools, line, server)
+        except (Unreachable, TooLong) as failed:
+            _unanswered(sheet, server, failed)
+        finally:
+            line.close()
 
 
 async def _logged_in(sheet: Sheet, tools: ExaminationTools, server: ServerSettings) -> bool:
@@ -109,18 +119,6 @@ NO_LINE: Final = (
     "Check that the port is a SIP2 server's and that `dialect` of [ils] frames lines as it does; it may also admit certain"
     " addresses only."
 )
-
-
-async def _questions(sheet: Sheet, tools: ExaminationTools, server: ServerSettings) -> None:
-    line = _line(tools, server, server.login)
-    try:
-        if await _status(sheet, tools, line, server):
-            await _patron(sheet, tools, line, server)
-            await _item(sheet, tools, line, server)
-    except (Unreachable, TooLong) as failed:
-        _unanswered(sheet, server, failed)
-    finally:
-        line.close()
 
 
 def _unanswered(sheet: Sheet, server: ServerSettings, failed: Exception) -> None:
@@ -167,12 +165,6 @@ def _supported(flags: str, code: str) -> bool:
     """Whether BX allows a message; a BX too short to mention it counts as support."""
     at = BX.index(code)
     return len(flags) <= at or flags[at] == "Y"
-
-
-async def _patron(sheet: Sheet, tools: ExaminationTools, line: Upstream, server: ServerSettings) -> None:
-    told: dict[str, Value] = {"AA": NOBODY, **({"AD": ""} if server.question == "23" else {})}
-    reply = await _said(sheet, tools, line, server, _about(tools, server, server.question, told))
-    judge_patron(sheet, server.question, reply)
 
 
 def judge_patron(sheet: Sheet, question: str, reply: Sip2Message) -> None:

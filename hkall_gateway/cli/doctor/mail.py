@@ -65,7 +65,31 @@ async def examined(sheet: Sheet, tools: ExaminationTools, smtp: Smtp, to: str) -
         connection.plain(sheet, smtp.host, "`starttls = true`", "a letter with its reader's name")
     elif not await _looked(sheet, tools, smtp):
         return
-    await _rehearsed(sheet, tools, smtp, to)
+    done: Deferred[Any] = Deferred()
+    password = tools.means.secret(smtp.password_env)
+    server = MailServer(smtp.host, smtp.port, smtp.login, password, smtp.starttls)
+    factory = sender_factory(server, smtp.sender, to, b"", done)
+    factory.protocol, factory.step, factory.noisy = Rehearsal if extended(smtp) else PlainRehearsal, "ehlo", False
+    going = tools.reactor.connectTCP(smtp.host, smtp.port, factory, timeout=sheet.left_s())
+    failed: Exception | None = None
+    try:
+        await within(tools.reactor, sheet.left_s(), done)
+    except (SMTPClientError, TooLong, OSError) as error:
+        failed = error
+        factory.sendFinished = True
+        going.disconnect()
+    # The conversation ended at `factory.step`.
+    details = {"ehlo": "by HELO", "auth": smtp.login, "sender": smtp.sender, "recipient": f"{to}; taken back by RSET"}
+    known = {one.check for one in sheet.found}
+    left = [one for one in sheet.plan if one in details and one not in known]
+    at = next((check for kinds, check in OF_ERROR if isinstance(failed, kinds)), factory.step)
+    at = at if at in left else left[0]  # a step that passed in the first conversation may fail in the second
+    for check in left:
+        if check == at and failed is not None:
+            refused_for_now = check == "recipient" and 400 <= getattr(failed, "code", 0) < 500
+            (sheet.warn if refused_for_now else sheet.fail)(check, reason_of(failed))
+            return
+        sheet.ok(check, details[check])
 
 
 # ---- greeting and encryption, with nothing to lose
@@ -111,7 +135,15 @@ async def _looked(sheet: Sheet, tools: ExaminationTools, smtp: Smtp) -> bool:
         look = await within(tools.reactor, sheet.left_s(), _opened(tools, smtp, recorder, sheet.left_s()))
         secure = await within(tools.reactor, sheet.left_s(), look.done)
     except (SMTPClientError, NoHandshake, TooLong, OSError) as failed:
-        _not_looked(sheet, look, failed)
+        if look is not None and look.handshaking:
+            sheet.ok("ehlo", f"as {DNSNAME.decode()}")
+            sheet.fail("tls.version", f"no handshake after STARTTLS: {connection.reason(failed)}")
+        elif isinstance(failed, TLSRequiredError | TLSError):
+            sheet.ok("ehlo", f"as {DNSNAME.decode()}")
+            missing = isinstance(failed, TLSRequiredError)
+            sheet.fail("starttls", "the server does not offer it" if missing else reason_of(failed))
+        else:
+            sheet.fail("ehlo", reason_of(failed))
         if look is not None and look.transport is not None:
             look.transport.abortConnection()
         return False
@@ -119,7 +151,13 @@ async def _looked(sheet: Sheet, tools: ExaminationTools, smtp: Smtp) -> bool:
     if secure:
         sheet.ok("starttls", "offered and used")
         return connection.judged(sheet, smtp.host, recorder.shown(), tools.means.clock())
-    _unencrypted(sheet, smtp)
+    # A login is configured, and the server offers no encryption.
+    if on_this_machine(smtp.host):
+        sheet.ok("starttls", "not offered, on this machine")
+    else:
+        sheet.warn("starttls", "not offered: the password goes in the clear")
+    for check in TLS:
+        sheet.skip(check, "not encrypted")
     return True
 
 
@@ -128,27 +166,6 @@ async def _opened(tools: ExaminationTools, smtp: Smtp, recorder: Recorder, secon
     factory.noisy = False
     endpoint: Any = HostnameEndpoint(tools.reactor, smtp.host, smtp.port, timeout=seconds)
     return await endpoint.connect(factory)
-
-
-def _not_looked(sheet: Sheet, look: Any, failed: Exception) -> None:
-    if look is not None and look.handshaking:
-        sheet.ok("ehlo", f"as {DNSNAME.decode()}")
-        sheet.fail("tls.version", f"no handshake after STARTTLS: {connection.reason(failed)}")
-    elif isinstance(failed, TLSRequiredError | TLSError):
-        sheet.ok("ehlo", f"as {DNSNAME.decode()}")
-        sheet.fail("starttls", "the server does not offer it" if isinstance(failed, TLSRequiredError) else reason_of(failed))
-    else:
-        sheet.fail("ehlo", reason_of(failed))
-
-
-def _unencrypted(sheet: Sheet, smtp: Smtp) -> None:
-    """A login is configured, and the server offers no encryption."""
-    if on_this_machine(smtp.host):
-        sheet.ok("starttls", "not offered, on this machine")
-    else:
-        sheet.warn("starttls", "not offered: the password goes in the clear")
-    for check in TLS:
-        sheet.skip(check, "not encrypted")
 
 
 # ---- the rest, as the gateway does it
@@ -187,38 +204,6 @@ class PlainRehearsal(_NoData, _PlainSender):  # type: ignore[misc]
 
 class Rehearsal(_NoData, _ExtendedSender):  # type: ignore[misc]
     """With encryption, a login, or both."""
-
-
-async def _rehearsed(sheet: Sheet, tools: ExaminationTools, smtp: Smtp, to: str) -> None:
-    done: Deferred[Any] = Deferred()
-    password = tools.means.secret(smtp.password_env)
-    server = MailServer(smtp.host, smtp.port, smtp.login, password, smtp.starttls)
-    factory = sender_factory(server, smtp.sender, to, b"", done)
-    factory.protocol, factory.step, factory.noisy = Rehearsal if extended(smtp) else PlainRehearsal, "ehlo", False
-    going = tools.reactor.connectTCP(smtp.host, smtp.port, factory, timeout=sheet.left_s())
-    failed: Exception | None = None
-    try:
-        await within(tools.reactor, sheet.left_s(), done)
-    except (SMTPClientError, TooLong, OSError) as error:
-        failed = error
-        factory.sendFinished = True
-        going.disconnect()
-    _passed(sheet, smtp, to, factory.step, failed)
-
-
-def _passed(sheet: Sheet, smtp: Smtp, to: str, step: str, failed: Exception | None) -> None:
-    """The findings of a conversation that ended at `step`."""
-    details = {"ehlo": "by HELO", "auth": smtp.login, "sender": smtp.sender, "recipient": f"{to}; taken back by RSET"}
-    known = {one.check for one in sheet.found}
-    left = [one for one in sheet.plan if one in details and one not in known]
-    at = next((check for kinds, check in OF_ERROR if isinstance(failed, kinds)), step)
-    at = at if at in left else left[0]  # a step that passed in the first conversation may fail in the second
-    for check in left:
-        if check == at and failed is not None:
-            refused_for_now = check == "recipient" and 400 <= getattr(failed, "code", 0) < 500
-            (sheet.warn if refused_for_now else sheet.fail)(check, reason_of(failed))
-            return
-        sheet.ok(check, details[check])
 
 
 def reason_of(failed: Exception) -> str:

@@ -281,7 +281,15 @@ async def keyless(caller: Caller, now: datetime) -> bool:
 
 def judged(sheet: Sheet, caller: Caller, endpoints: NcipEndpoints, addresses: Sequence[str], *, keyless: bool = False) -> None:
     """The finding about one row. `addresses` are those of the peer's own responder, () where it has none."""
-    proofs = _proofs(caller)
+    told = {
+        "secret": caller.secret,
+        CERTIFICATE: caller.certificate,
+        "address alone": caller.by_address,
+        "HTTP Basic": caller.http.password_hash,
+        "bearer secret": caller.http.bearer_hash,
+        "signed token": caller.http.token,
+    }
+    proofs = [name for name, given in told.items() if given]
     if not proofs:
         sheet.fail(CHECK, "the row has no proof: every document of the peer is refused")
     elif keyless:
@@ -301,15 +309,3 @@ def _outside(caller: Caller, addresses: Sequence[str]) -> list[str]:
     allowed = AllowList(caller.allow_from)
     remote = [address for address in addresses if not on_this_machine(address)]
     return [] if any(allowed.admits(address) for address in addresses) else remote
-
-
-def _proofs(caller: Caller) -> list[str]:
-    told = {
-        "secret": caller.secret,
-        CERTIFICATE: caller.certificate,
-        "address alone": caller.by_address,
-        "HTTP Basic": caller.http.password_hash,
-        "bearer secret": caller.http.bearer_hash,
-        "signed token": caller.http.token,
-    }
-    return [name for name, given in told.items() if given]

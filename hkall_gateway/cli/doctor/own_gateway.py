@@ -154,7 +154,8 @@ async def examined(sheet: Sheet, tools: ExaminationTools, here: GatewayPlace) ->
     certificates(sheet, start)
     await _start_checks(sheet, tools, start)
     for check, detail in UNREMARKABLE.items():
-        _none(sheet, check, detail)
+        if check not in {one.check for one in sheet.found}:
+            sheet.ok(check, detail)
 
 
 async def _start_checks(sheet: Sheet, tools: ExaminationTools, start: Start) -> None:
@@ -169,12 +170,6 @@ async def _start_checks(sheet: Sheet, tools: ExaminationTools, start: Start) -> 
         if not {(fault.check, fault.subject), (fault.check, "")} & failed:
             advice = f"{fault.remedy[:1].upper()}{fault.remedy[1:]}."
             sheet.fail(fault.check, f"{fault.where}: {fault.what}", advice, fault.subject)
-
-
-def _none(sheet: Sheet, check: str, detail: str) -> None:
-    """Add an OK finding for a check that has no finding yet: it found no fault, or had no subject."""
-    if check not in {one.check for one in sheet.found}:
-        sheet.ok(check, detail)
 
 
 # ---- configuration and files
@@ -240,7 +235,12 @@ def disks(sheet: Sheet, places: Iterable[Path], usage: Callable[[Path], tuple[in
             free = usage(place)[2]
             if os.statvfs(place).f_flag & os.ST_RDONLY:
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-            _ask_disk(place)
+            # A disk that is gone still tells its size, and fails here; nothing of ours is written.
+            folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
         except FileNotFoundError:  # the table of start checks says it
             continue
         except OSError as bad:
@@ -251,15 +251,6 @@ def disks(sheet: Sheet, places: Iterable[Path], usage: Callable[[Path], tuple[in
             note("disk", f"{place}: {free / 1e6:,.0f} MB free", about=str(place))
         else:
             sheet.ok("disk", f"{place}: {free / 1e9:,.1f} GB free", about=str(place))
-
-
-def _ask_disk(place: Path) -> None:
-    """Raise OSError if the disk of a folder fails: one that is gone still tells its size. Writes nothing of ours."""
-    folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def zones(sheet: Sheet, names: Iterable[str], load: Callable[[str], ZoneInfo] = ZoneInfo) -> None:

@@ -38,7 +38,6 @@ def list_(site: Site, as_json: bool) -> None:
 
     Example: hkall-gateway closures list
     """
-
     from hkall_gateway.db.queries import cli_lists
 
     show(site.write(bind(cli_lists.closures, dates.civil(site.now()))), as_json, ("agency", "day", "reason"))

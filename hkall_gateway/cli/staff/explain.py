@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import date
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -19,8 +19,12 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.sip2.screen_messages import say
 
 if TYPE_CHECKING:
-    from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation
+    from _typeshed import DataclassInstance
+
+    from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation, FineNow
     from hkall_gateway.db.unit import Unit
+
+    Outcome: TypeAlias = Refused | FineNow | DataclassInstance
 
 
 class _Undo(Exception):
@@ -61,7 +65,6 @@ def request(
 
     Example: hkall-gateway explain request --patron P1 --bib b1
     """
-
     from hkall_gateway.circulation.staff import explaining
 
     _tell(
@@ -82,7 +85,6 @@ def borrow(site: Site, patron: str, item: str, role: str, at: str, whole: bool, 
 
     Example: hkall-gateway explain borrow --patron P1 --item C00001
     """
-
     from hkall_gateway.circulation.staff import explaining
 
     _tell(site, explaining.borrow(by_staff("explain"), patron, item, role), at, whole=whole, as_json=as_json)
@@ -101,7 +103,6 @@ def renew(site: Site, item: str, patron: str, staff: bool, at: str, whole: bool,
 
     Example: hkall-gateway explain renew --item C00001 --at 2017-03-09T00:00:00+08:00
     """
-
     from hkall_gateway.circulation.staff import explaining
 
     _tell(site, explaining.renew(by_staff("explain"), item, patron, staff=staff), at, whole=whole, as_json=as_json)
@@ -120,7 +121,6 @@ def recall(site: Site, item: str, sender: str, owner_says: date | None, at: str,
 
     Example: hkall-gateway explain recall --item CUHK/C00001
     """
-
     from hkall_gateway.circulation.staff import explaining
 
     _tell(site, explaining.recall(by_staff("explain"), item, sender, owner_says), at, whole=whole, as_json=as_json)
@@ -149,7 +149,10 @@ def _tell(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_jso
     from hkall_gateway.circulation.ils.local_system import LOADED
     from hkall_gateway.circulation.staff import explaining
 
-    when = _instant(at, site)
+    try:
+        when = dates.parse_instant(at) if at else site.now()
+    except ValueError as error:
+        raise click.BadParameter(f"{at!r} is not an instant: {error}", param_hint="--at") from None
     facts = site.borrower_facts(question.patron, question.title[0]) if question.patron else BorrowerFacts(None, LOADED)
 
     def work(unit: Unit) -> None:
@@ -159,24 +162,12 @@ def _tell(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_jso
     try:
         site.write(work)
     except _Undo as undone:
-        readable = _readable(undone.said, question)
-        _show(readable if whole or as_json else _short(readable, refused=undone.said.refused), as_json)
+        _show(undone.said, question, whole=whole, as_json=as_json)
         if undone.said.refused:
             click.get_current_context().exit(REFUSED)
 
 
-def _readable(said: Explanation, question: ExplainQuestion) -> dict[str, Any]:
-    at = said.at.astimezone(dates.HONG_KONG)
-    return {**_answer(said.outcome, question), "at": at, "rules": said.rules, "facts": said.facts, "policy": said.policy}
-
-
-def _short(said: dict[str, Any], *, refused: bool) -> dict[str, Any]:
-    """Leave out facts without a value, and the keys of the policy where they allowed the action."""
-    facts = [fact for fact in said["facts"] if fact.value is not None and fact.value is not False and fact.value != ""]
-    return {**said, "facts": facts, "policy": said["policy"] if refused else {}}
-
-
-def _answer(outcome: Any, question: ExplainQuestion) -> dict[str, Any]:
+def _answer(outcome: Outcome, question: ExplainQuestion) -> dict[str, object]:
     from hkall_gateway.circulation.staff.explaining import FINE, FineNow
 
     if isinstance(outcome, Refused):
@@ -191,26 +182,17 @@ def _answer(outcome: Any, question: ExplainQuestion) -> dict[str, Any]:
     return {"answer": "yes", **{k: v for k, v in asdict(outcome).items() if v not in ("", None, False) and k not in hidden}}
 
 
-def _instant(at: str, site: Site) -> datetime:
-    if not at:
-        return site.now()
-    try:
-        return dates.parse_instant(at)
-    except ValueError as error:
-        raise click.BadParameter(f"{at!r} is not an instant: {error}", param_hint="--at") from None
-
-
-# ---- showing
-
-
-def _show(said: dict[str, Any], as_json: bool) -> None:
+def _show(said: Explanation, question: ExplainQuestion, *, whole: bool, as_json: bool) -> None:
+    """Print an explanation; `whole`: also facts without a value, and the keys of the policy where they allowed the action."""
+    answer = {**_answer(said.outcome, question), "at": said.at.astimezone(dates.HONG_KONG)}
     if as_json:
-        show([{**said, "rules": list(said["rules"]), "facts": [asdict(fact) for fact in said["facts"]]}], as_json)
+        facts = [asdict(fact) for fact in said.facts]
+        show([{**answer, "rules": list(said.rules), "facts": facts, "policy": said.policy}], as_json)
         return
-    rows: list[dict[str, Any]] = [
-        {"what": name, "value": value} for name, value in said.items() if name not in {"rules", "facts", "policy"}
-    ]
-    rows.append({"what": "rules", "value": ", ".join(said["rules"])})
-    rows += [{"what": f.fact, "value": f.value, "source": f.source, "as_of": f.as_of} for f in said["facts"]]
-    rows += [{"what": name, "value": value, "source": "policy"} for name, value in said["policy"].items()]
+    rows: list[dict[str, object]] = [{"what": name, "value": value} for name, value in answer.items()]
+    rows.append({"what": "rules", "value": ", ".join(said.rules)})
+    told = [f for f in said.facts if whole or (f.value is not None and f.value is not False and f.value != "")]
+    rows += [{"what": f.fact, "value": f.value, "source": f.source, "as_of": f.as_of} for f in told]
+    if whole or said.refused:
+        rows += [{"what": name, "value": value, "source": "policy"} for name, value in said.policy.items()]
     show(rows, as_json, ("what", "value", "source", "as_of"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +14,9 @@ from hkall_gateway.cli.options import CENTS, ROW, CliError, Site, by_staff, json
 from hkall_gateway.cli.show import show
 from hkall_gateway.db import bind
 from hkall_gateway.sip2.screen_messages import say
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 LISTED = ("id", "patron", "request", "kind", "cents", "paid_cents", "waived_cents", "left_cents", "reason", "at")
 
@@ -35,7 +38,6 @@ def list_(site: Site, patron: str, as_json: bool) -> None:
 
     Example: hkall-gateway fines list
     """
-
     from hkall_gateway.db.loads.former_cards import card_now
     from hkall_gateway.db.queries import cli_lists
 
@@ -54,7 +56,6 @@ def pay(site: Site, patron: str, cents: int, fine: int | None, transaction: str,
 
     Example: hkall-gateway fines pay P1 600
     """
-
     from hkall_gateway.circulation import fines as desk
     from hkall_gateway.db.loads.former_cards import card_now
 
@@ -73,13 +74,12 @@ def waive(site: Site, fine: int, reason: str, cents: int | None, as_json: bool) 
 
     Example: hkall-gateway fines waive 17 --reason "typhoon"
     """
-
     from hkall_gateway.circulation import fines as desk
 
     _tell(site.write(in_context(desk.waive, site.library, site.now(), Waive(by_staff("waive"), fine, reason, cents))), as_json)
 
 
-def _tell(outcome: Any, as_json: bool) -> None:
+def _tell(outcome: Refused | DataclassInstance, as_json: bool) -> None:
     if isinstance(outcome, Refused):
         raise CliError(say(outcome.why, "en", outcome.detail))
     show([asdict(outcome)], as_json)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import click
 
@@ -24,13 +23,12 @@ def notices(site: Site, failed: bool, as_json: bool) -> None:
 
     Example: hkall-gateway notices --failed
     """
-
     from hkall_gateway.db.queries import cli_lists
 
     every = (NoticeState.QUEUED, NoticeState.SENT, NoticeState.NOT_NEEDED, NoticeState.UNDELIVERABLE)
     states = (NoticeState.UNDELIVERABLE,) if failed else every
     columns = ("id", "state", "kind", "about", "request", "patron", "made_at", "sent_at", "error")
-    rows: tuple[dict[str, Any], ...] = site.write(bind(cli_lists.notices, states))
+    rows: tuple[dict[str, object], ...] = site.write(bind(cli_lists.notices, states))
     show(rows, as_json, columns)
 
 
@@ -44,7 +42,6 @@ def bounce(site: Site) -> None:
 
     Example: hkall-gateway bounce < MESSAGE
     """
-
     from hkall_gateway.circulation.partners import deliveries
     from hkall_gateway.db import notices
     from hkall_gateway.delivery.bounces import NotABounce, read_bounce

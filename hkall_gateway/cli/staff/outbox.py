@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hkall_gateway.db.unit import Unit
 
 LISTED = ("id", "state", "recipient", "send", "request", "attempts", "made_at", "next_at", "last_error")
-Ended: TypeAlias = "Callable[[Unit, int], Any]"
+Ended: TypeAlias = "Callable[[Unit, int], object]"
 
 
 @click.group()
@@ -44,7 +44,6 @@ def list_(site: Site, partner: str, error: str, dead: bool, as_json: bool) -> No
 
     Example: hkall-gateway outbox list --dead
     """
-
     from hkall_gateway.db.outbox import UNSETTLED
 
     rows = site.write(bind(_rows, partner, error, (OutboxState.DEAD,) if dead else UNSETTLED))
@@ -65,7 +64,7 @@ def _rows(unit: Unit, partner: str, error: str, states: Sequence[OutboxState]) -
     return unit.outbox.rows(partner=partner, error=error, states=states)
 
 
-def _line(row: OutboxRow) -> dict[str, Any]:
+def _line(row: OutboxRow) -> dict[str, object]:
     return {name: getattr(row, name) for name in LISTED} | {"send": row.send.value}
 
 
@@ -84,17 +83,17 @@ def show_(site: Site, row: int, as_json: bool) -> None:
     found = site.write(bind(_in_full, row, site.library.agency))
     if found is None:
         raise CliError(f"{row}: no such row in the outbox")
+    facts, tries, text = found
     if as_json:
-        show([found], as_json)
+        show([{**facts, "tries": tries, "document": text}], as_json)
         return
-    tries = found.pop("tries")
-    text = found.pop("document")
-    show(({"fact": name, "value": value} for name, value in found.items() if value not in ("", None)), False)
+    show(({"fact": name, "value": value} for name, value in facts.items() if value not in ("", None)), False)
     show(tries, False)
     echo(text)
 
 
-def _in_full(unit: Unit, number: int, agency: str) -> dict[str, Any] | None:
+def _in_full(unit: Unit, number: int, agency: str) -> tuple[dict[str, object], list[dict[str, object]], str] | None:
+    """Return the facts of a row, its attempts, and its document."""
     from hkall_gateway.circulation.partners import unsent
 
     row = unit.outbox.row(number)
@@ -104,12 +103,11 @@ def _in_full(unit: Unit, number: int, agency: str) -> dict[str, Any] | None:
     would = unsent.effects(unit, row)
     stands = {"position": request.position.value, "title": request.title} if request else {}
     tries = [asdict(one) for one in unit.outbox.attempts(number)]
-    return {**_line(row), **stands, **would, "tries": tries, "document": _document(unit, row, agency)}
+    return {**_line(row), **stands, **would}, tries, _document(unit, row, agency)
 
 
 def _document(unit: Unit, row: OutboxRow, agency: str) -> str:
     """The document as it would leave now, its secret a dot; of a letter the facts, since its words are made when it leaves."""
-
     from hkall_gateway.ncip.transport.client import as_shown
 
     partner = unit.partner(row.recipient)
@@ -138,7 +136,6 @@ def retry(site: Site, rows: tuple[int, ...], partner: str, error: str) -> None:
 
     Example: hkall-gateway outbox retry 17 18
     """
-
     from hkall_gateway.circulation.partners import unsent
     from hkall_gateway.db.outbox import UNSETTLED
 
@@ -157,7 +154,6 @@ def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
 
     Example: hkall-gateway outbox done 17 --reason "told by telephone"
     """
-
     from hkall_gateway.circulation.partners import unsent
 
     by = by_staff("outbox done")
@@ -182,7 +178,6 @@ def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
 
     Example: hkall-gateway outbox drop --partner CUHK --error "Unknown Item" --reason "the copy is gone"
     """
-
     from hkall_gateway.circulation.partners import unsent
 
     by = by_staff("outbox drop")

@@ -46,7 +46,6 @@ def list_(site: Site, partner: str, settled: bool, as_json: bool) -> None:
 
     Example: hkall-gateway quarantine list
     """
-
     from hkall_gateway.db import quarantine as kept
 
     found = site.write(lambda unit: kept.listed(unit, partner, settled=settled))
@@ -82,7 +81,6 @@ def replay(site: Site, number: int, reason: str) -> None:
 
     Example: hkall-gateway quarantine replay 4 --reason "the request was loaded"
     """
-
     from hkall_gateway.db.database import finished
     from hkall_gateway.ncip.handlers import heard_again
     from hkall_gateway.ncip.tables.problems import Problem, trouble

@@ -19,7 +19,7 @@ from hkall_gateway.db import bind
 from hkall_gateway.rules.vocabulary import Partner, Request
 
 if TYPE_CHECKING:
-    from hkall_gateway.circulation.partners.reconciling import PartnerState, PositionPair
+    from hkall_gateway.circulation.partners.reconciling import PartnerState
     from hkall_gateway.ncip.transport.client import NcipClient
 
 COLUMNS = ("request", "wire_id", "side", "ours", "theirs", "mend")
@@ -49,8 +49,8 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
 
     Example: hkall-gateway reconcile CUHK --file theirs.csv --apply --reason "line was down in May"
     """
-
     from hkall_gateway.circulation.partners import reconciling
+    from hkall_gateway.circulation.partners.reconciling import PartnerState
     from hkall_gateway.db.unit import Unit
 
     row = site.write(bind(Unit.partner, partner))
@@ -58,37 +58,26 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
         raise CliError(f"{partner}: not in the directory")
     if applied and not reason.strip():
         raise CliError("--apply needs --reason", WRONG)
-    theirs = _listed(site, partner, path) if path else _asked(site, row, days)
+    if path:
+        theirs = site.write(bind(reconciling.under_our_numbers, partner, _read(path), site.library.agency))
+    else:
+        theirs = _asked(site, row, days)
     pairs = site.write(bind(reconciling.compare, partner, theirs))
     show((asdict(pair) for pair in pairs), as_json, COLUMNS)
     if applied:
-        _apply(site, pairs, theirs, reason)
-
-
-def _apply(site: Site, pairs: tuple[PositionPair, ...], theirs: Mapping[str, PartnerState], reason: str) -> None:
-    """Each in a transaction of its own; exit 1 if one that could be mended was not."""
-
-    from hkall_gateway.circulation.partners import reconciling
-    from hkall_gateway.circulation.partners.reconciling import PartnerState
-
-    by, mended = by_staff("reconcile"), [pair for pair in pairs if pair.mend]
-    noes = []
-    for pair in mended:
-        line = theirs.get(pair.wire_id, PartnerState(pair.wire_id, ()))
-        if isinstance(site.write(in_context(reconciling.apply, site.library, site.now(), pair, line, reason, by)), Refused):
-            noes.append(pair.request)
-    echo(f"{len(mended) - len(noes)} of {len(pairs)} mended", err=True)
-    if noes:
-        raise CliError(f"not mended: {', '.join(noes)}")
+        # Each in a transaction of its own; exit 1 if one that could be mended was not.
+        by, mended = by_staff("reconcile"), [pair for pair in pairs if pair.mend]
+        noes = []
+        for pair in mended:
+            line = theirs.get(pair.wire_id, PartnerState(pair.wire_id, ()))
+            if isinstance(site.write(in_context(reconciling.apply, site.library, site.now(), pair, line, reason, by)), Refused):
+                noes.append(pair.request)
+        echo(f"{len(mended) - len(noes)} of {len(pairs)} mended", err=True)
+        if noes:
+            raise CliError(f"not mended: {', '.join(noes)}")
 
 
 # ---- what they say
-
-
-def _listed(site: Site, partner: str, path: Path) -> dict[str, PartnerState]:
-    from hkall_gateway.circulation.partners import reconciling
-
-    return site.write(bind(reconciling.under_our_numbers, partner, _read(path), site.library.agency))
 
 
 def _read(path: Path) -> dict[str, PartnerState]:
@@ -116,7 +105,6 @@ def _line(path: Path, number: int, row: Mapping[str, str | None]) -> PartnerStat
 
 def _asked(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
     """Return the partner's state of each request, by number, from one look-up after another; an unusable answer agrees."""
-
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.db.queries import cli_lists
     from hkall_gateway.db.unit import Unit

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,10 +20,12 @@ from hkall_gateway.cli.options import DAY, MOST_CENTS, WRONG, CliError, Site, by
 from hkall_gateway.cli.show import show
 from hkall_gateway.db import bind
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Candidate, Position, Request
+from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.screen_messages import say
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from hkall_gateway.db.unit import Unit
 
 
@@ -50,7 +52,6 @@ def list_(site: Site, position: str, partner: str, as_json: bool) -> None:
 
     Example: hkall-gateway requests list --position RECEIVED
     """
-
     from hkall_gateway.db.unit import Unit
 
     if position and position.upper() not in tuple(Position):
@@ -70,7 +71,6 @@ def show_(site: Site, request: str, as_json: bool) -> None:
 
     Example: hkall-gateway requests show R-7K2M4Q9XW3TD
     """
-
     from hkall_gateway.db.loads import former_cards
     from hkall_gateway.db.unit import Unit
 
@@ -78,11 +78,8 @@ def show_(site: Site, request: str, as_json: bool) -> None:
     if found is None:
         raise CliError(f"{request}: no such request")
     cards = site.write(bind(former_cards.cards_of, found.patron)) if found.patron else ()
-    _print_one(found, cards[1:], site.write(bind(Unit.candidates, request)), as_json)
-
-
-def _print_one(found: Request, former: Sequence[str], candidates: Sequence[Candidate], as_json: bool) -> None:
-    facts, listed = {**asdict(found), "former_cards": ", ".join(former)}, [asdict(c) for c in candidates]
+    facts = {**asdict(found), "former_cards": ", ".join(cards[1:])}
+    listed = [asdict(c) for c in site.write(bind(Unit.candidates, request))]
     if as_json:
         show([{**facts, "candidates": listed}], as_json)
         return
@@ -100,7 +97,6 @@ def trace(site: Site, what: str, as_json: bool) -> None:
 
     Example: hkall-gateway requests trace P1
     """
-
     from hkall_gateway.db.loads import former_cards
 
     lines = site.write(bind(former_cards.history, what))
@@ -109,8 +105,8 @@ def trace(site: Site, what: str, as_json: bool) -> None:
     show((_readable(line) for line in lines), as_json, TRACED)
 
 
-def _readable(line: dict[str, Any]) -> dict[str, Any]:
-    facts = json.loads(line["detail"] or "{}")
+def _readable(line: dict[str, object]) -> dict[str, object]:
+    facts = json.loads(str(line["detail"] or "{}"))
     plain = {k: v["v"] if isinstance(v, dict) else v for k, v in facts.items() if k != "position"}
     told = " ".join(f"{k}={v}" for k, v in plain.items() if v not in ("", None))
     return {**line, "detail": told}
@@ -152,7 +148,9 @@ COMMANDS: tuple[Command, ...] = (
     Command("force",         "Set the position --to one that no step leads to; no message or letter is sent.", ("to",)),
 )
 
-OPTIONS: Mapping[str, Callable[[Any], Any]] = {
+Decorator = Callable[[Callable[..., object]], Callable[..., object]]
+
+OPTIONS: Mapping[str, Decorator] = {
     "cents": click.option("--cents", type=click.IntRange(0, MOST_CENTS), default=None, help="The owner's price, in cents."),
     "on":    click.option("--on", type=DAY, default=None, help="The day of the event, YYYY-MM-DD."),
     "to":    click.option("--to", default="", help="The position."),
@@ -178,7 +176,7 @@ def request() -> None:
 
 
 def _add(row: Command) -> None:
-    options: list[Callable[[Any], Any]] = [
+    options: list[Decorator] = [
         click.argument("what"),
         click.option("--reason", default="", help="Why, for the journal."),
         *(OPTIONS[name] for name in row.takes),
@@ -197,16 +195,24 @@ def _add(row: Command) -> None:
         item: str = "",
     ) -> None:
         from hkall_gateway.circulation.staff import actions
+        from hkall_gateway.db.unit import Unit
 
         said = StaffCommand(by_staff(row.command), reason=reason, on=on, cents=cents, position=_position(to))
-        command = _about(site, said, what, item)
+        known = site.write(bind(Unit.request, what)) is not None
+        agency, _, barcode = (item if known else what).rpartition("/")
+        command = replace(said, request=what if known else "", barcode=barcode, agency=agency)
         outcome = site.write(in_context(actions.act, site.library, site.now(), command, row.command))
-        if isinstance(outcome, Refused) and outcome.why is Reason.UNKNOWN_ITEM and not command.request and _is_number(what):
+        if (
+            isinstance(outcome, Refused)
+            and outcome.why is Reason.UNKNOWN_ITEM
+            and not command.request
+            and what.upper().startswith("R-")
+        ):
             raise CliError(f"{what}: no request with this number")
         _tell(outcome, as_json, what)
 
     run.__doc__ = f"{row.help}\n\nExample: hkall-gateway request {_name(row)} C00001"
-    command: Any = run
+    command: Callable[..., object] = run
     for option in options:
         command = option(command)
     request.command(_name(row))(command)
@@ -226,27 +232,12 @@ def _add_choice(row: Command) -> None:
         _tell(site.write(in_context(actions.act, site.library, site.now(), command, row.command)), as_json)
 
     run.__doc__ = f'{row.help}\n\nExample: hkall-gateway request {row.command} R-7K2M4Q9XW3TD LU/L1 --reason "they telephoned"'
-    command: Any = run
+    command: Callable[..., object] = run
     request.command(row.command)(command)
 
 
 def _name(row: Command) -> str:
     return row.command.replace("_", "-")
-
-
-def _about(site: Site, command: StaffCommand, what: str, item: str) -> StaffCommand:
-    """Return the staff command with its request and copy filled in."""
-
-    from hkall_gateway.db.unit import Unit
-
-    known = site.write(bind(Unit.request, what)) is not None
-    agency, _, barcode = (item if known else what).rpartition("/")
-    return replace(command, request=what if known else "", barcode=barcode, agency=agency)
-
-
-def _is_number(what: str) -> bool:
-    """Whether it looks like the number that this gateway gives a request, and not like a barcode."""
-    return what.upper().startswith("R-")
 
 
 def _position(text: str) -> Position | None:
@@ -256,7 +247,7 @@ def _position(text: str) -> Position | None:
         raise CliError(f"--to: {text!r} is no position; one of {', '.join(Position)}", WRONG) from None
 
 
-def _tell(outcome: Any, as_json: bool, what: str = "") -> None:
+def _tell(outcome: Refused | DataclassInstance, as_json: bool, what: str = "") -> None:
     """Print the result of an action. CliError for a refusal, which names `what` if that is unknown."""
     if isinstance(outcome, Refused):
         words = say(outcome.why, "en", outcome.detail)
@@ -276,7 +267,6 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
 
     Example: hkall-gateway request place --patron P1 --bib b1
     """
-
     from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
     from hkall_gateway.db.loads.former_cards import card_now
 
@@ -287,7 +277,7 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
     _tell(site.write(bind(_place, command, facts, site)) if facts.reachable else TRY_AGAIN, as_json)
 
 
-def _place(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, site: Site) -> Any:
+def _place(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, site: Site) -> Refused | DataclassInstance:
     from hkall_gateway.circulation import borrowing
 
     return borrowing.request_title(Context(unit, site.library, site.now()), ask, facts)
@@ -303,7 +293,6 @@ def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
 
     Example: hkall-gateway request reopen R-7K2M4Q9XW3TD --reason "the lender found it"
     """
-
     from hkall_gateway.circulation.ils.local_system import LOADED, TRY_AGAIN
 
     old = site.write(bind(_old, what))
@@ -316,7 +305,7 @@ def _old(unit: Unit, number: str) -> Request | None:
     return unit.request(number)
 
 
-def _reopen(unit: Unit, command: Reopen, facts: BorrowerFacts, site: Site) -> Any:
+def _reopen(unit: Unit, command: Reopen, facts: BorrowerFacts, site: Site) -> Refused | DataclassInstance:
     from hkall_gateway.circulation.staff import actions
 
     return actions.reopen(Context(unit, site.library, site.now()), command, facts)

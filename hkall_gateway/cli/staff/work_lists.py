@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -46,7 +46,6 @@ def _stuck(unit: Unit, policy: Policy, when: datetime) -> tuple[Request, ...]:
 
     They make no progress, a round failed on them, or the partner refuses our messages.
     """
-
     from hkall_gateway.db.queries import cli_lists, work_lists
 
     return cli_lists.stuck(unit, work_lists.Moment(when, policy.waits))
@@ -88,9 +87,8 @@ QUESTIONS: tuple[WorkList, ...] = (
 )
 
 
-def _rows(unit: Unit, question: WorkList, policy: Policy, when: datetime) -> list[dict[str, Any]]:
+def _rows(unit: Unit, question: WorkList, policy: Policy, when: datetime) -> list[dict[str, object]]:
     """The requests with the round that could not do them, and the error."""
-
     from hkall_gateway.db.queries import work_lists
 
     found = question.ask(unit, policy, when)
@@ -121,7 +119,6 @@ def slips(site: Site) -> None:
 
     Example: hkall-gateway slips | lp
     """
-
     from hkall_gateway.circulation.staff import actions
     from hkall_gateway.db.queries import cli_lists
 
@@ -133,7 +130,6 @@ def slips(site: Site) -> None:
 
 def _slip(unit: Unit, request: Request) -> tuple[str, ...]:
     """Return the lines of a pull slip: the borrowing library, the book, its call number and barcode; no reader is known."""
-
     from hkall_gateway.circulation.staff import lender_list
 
     copy = unit.holding(ItemKey(request.item_agency, request.item_barcode))

@@ -104,7 +104,16 @@ def read_line(text: str, moment: datetime, dialect: Sip2Dialect) -> Sip2Message:
     words = _words(text) if _SHORT.fullmatch(text) else []
     try:
         if words[:1] and words[0] in SHAPES:
-            return _short(words[0], dict(word.split("=", 1) for word in words[1:]), moment)
+            code = words[0]
+            said = dict(word.split("=", 1) for word in words[1:])
+            shape = SHAPES[code]
+            known = {part.name for part in shape.fixed} | TAGS.keys()
+            if stray := said.keys() - known:
+                raise ValueError(f"{code} has no field {', '.join(sorted(stray))}")
+            fields: dict[str, Value] = {part.name: _BLANK.get(part.kind, "") for part in shape.fixed}
+            fields |= {name: date18(moment, HONG_KONG) for name in ("transaction_date", "return_date") if name in fields}
+            fields |= dict.fromkeys(shape.required, "")
+            return Sip2Message(code, {**fields, **said})
         return decode(text.encode(dialect.encoding, "replace"), dialect)
     except (BadMessage, ValueError) as bad:
         raise CliError(f"{text!r}: {bad}", WRONG) from None
@@ -135,17 +144,6 @@ def _words(text: str) -> list[str]:
         return shlex.split(text)
     except ValueError as bad:
         raise CliError(f"{text!r}: {bad}", WRONG) from None
-
-
-def _short(code: str, said: dict[str, str], moment: datetime) -> Sip2Message:
-    shape = SHAPES[code]
-    known = {part.name for part in shape.fixed} | TAGS.keys()
-    if stray := said.keys() - known:
-        raise ValueError(f"{code} has no field {', '.join(sorted(stray))}")
-    fields: dict[str, Value] = {part.name: _BLANK.get(part.kind, "") for part in shape.fixed}
-    fields |= {name: date18(moment, HONG_KONG) for name in ("transaction_date", "return_date") if name in fields}
-    fields |= dict.fromkeys(shape.required, "")
-    return Sip2Message(code, {**fields, **said})
 
 
 def _typed(dialect: Sip2Dialect) -> Iterator[Sip2Message]:
@@ -226,7 +224,6 @@ def ncip(url: str, what: str, words: tuple[str, ...], **options: Any) -> None:
     Keys: user, item, request, bib, pickup, due, title, or a path of the content model; identities are AGENCY:VALUE.
     Exit code 1: the reply was a Problem, or unreadable.
     """
-
     from hkall_gateway.ncip.codec.documents import BadDocument, decode
     from hkall_gateway.ncip.http_post import charset
 
@@ -245,12 +242,19 @@ def ncip(url: str, what: str, words: tuple[str, ...], **options: Any) -> None:
 
 
 def _body(what: str, words: tuple[str, ...], options: dict[str, Any]) -> bytes:
+    from hkall_gateway.ncip.codec.documents import encode
+    from hkall_gateway.ncip.shorthand import written
+
     if os.path.isfile(what):  # a folder that this user may not read holds no such file, and is no error
         return Path(what).read_bytes()
     if not options["speaker"] or not options["listener"]:
         raise CliError(f"{what}: no such file; and to build a {what}, give --from and --to", WRONG)
     secret = _secret(options) if options["proof"] == "document" else ""
-    return _built(what, words, options["speaker"], options["listener"], secret, options["dialect"])
+    try:
+        message = written(what, words, options["speaker"], options["listener"], secret, now())
+        return encode(message, NCIP_DIALECTS[options["dialect"]])
+    except ValueError as bad:
+        raise CliError(str(bad), WRONG) from None
 
 
 def _secret(options: dict[str, Any]) -> str:
@@ -262,7 +266,6 @@ def _secret(options: dict[str, Any]) -> str:
 
 def _authorization(options: dict[str, Any]) -> str:
     """Return the Authorization header of a request; "" if the document has the credentials, or if there are none."""
-
     from hkall_gateway.ncip.authentication import basic, bearer
 
     if options["proof"] == "document":
@@ -270,17 +273,6 @@ def _authorization(options: dict[str, Any]) -> str:
     secret = _secret(options)
     made = basic(options["login"] or options["speaker"], secret) if options["proof"] == "basic" else bearer(secret)
     return made(now())
-
-
-def _built(service: str, words: tuple[str, ...], speaker: str, listener: str, secret: str, dialect: str) -> bytes:
-    from hkall_gateway.ncip.codec.documents import encode
-    from hkall_gateway.ncip.shorthand import written
-
-    try:
-        message = written(service, words, speaker, listener, secret, now())
-        return encode(message, NCIP_DIALECTS[dialect])
-    except ValueError as bad:
-        raise CliError(str(bad), WRONG) from None
 
 
 def _posted(url: str, body: bytes, timeout_s: float, authorization: str) -> HttpReply:
@@ -308,7 +300,6 @@ def _print(status: int, message: NcipMessage, as_json: bool) -> None:
 
 def lines(fields: Fields, depth: int = 1) -> Iterator[str]:
     """The fields for people: one line an element, its content indented below it."""
-
     from hkall_gateway.ncip.codec.messages import many
 
     for name, value in fields.items():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from hkall_gateway.simulator.scenario.live_gateway import GatewayAddress
     from hkall_gateway.simulator.scenario.runner import Played
     from hkall_gateway.simulator.scenario.steps import CommandLine, ScenarioTarget
-    from hkall_gateway.simulator.scenario.world import World
 
 
 PAUSE_S: Final = 0.5
@@ -108,11 +107,12 @@ def simulate(
 
     Example: hkall-gateway simulate --libraries 8 --days 60 --seed 7 --loss 0.1 --crash
     """
-
     from hkall_gateway.simulator.consortium.simulate import Setting, be_quiet, simulate_all
 
     be_quiet()
-    url = _with_driver(database)
+    url = database.replace("postgresql://", "postgresql+psycopg://", 1)
+    if url and not url.startswith("postgresql+psycopg://"):
+        raise CliError(f"--database: {database!r} must begin with postgresql+psycopg://", WRONG)
     settings = [Setting(libraries, days, n, loss, crash, requests, url) for n in range(seed, seed + seeds)]
     failed = [report.setting.seed for report in simulate_all(settings, jobs) if not _report(report)]
     if failed:
@@ -120,17 +120,10 @@ def simulate(
     echo("nothing was lost")
 
 
-def _with_driver(url: str) -> str:
-    """The URL as a configuration file may have it. CliError for any other database."""
-    found = url.replace("postgresql://", "postgresql+psycopg://", 1)
-    if found and not found.startswith("postgresql+psycopg://"):
-        raise CliError(f"--database: {url!r} must begin with postgresql+psycopg://", WRONG)
-    return found
-
-
 def _report(report: SimulationReport) -> bool:
     """Print one simulation's line and each loss; return whether there was no loss."""
-    ends, faults = _counted(report.ends), sum(report.faults.values())
+    ends = ", ".join(f"{name} {count}" for name, count in sorted(report.ends.items()))
+    faults = sum(report.faults.values())
     echo(
         f"seed {report.setting.seed}: {report.placed} of {report.asked} requests placed; {ends}; {faults} faults,"
         f" {report.deaths} deaths; settled {report.settled_after.days} days after; journals {report.fingerprint[:16]}"
@@ -138,10 +131,6 @@ def _report(report: SimulationReport) -> bool:
     for line in report.broken:
         echo(f"  LOST {line}")
     return not report.broken
-
-
-def _counted(ends: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(ends.items()))
 
 
 # ---- replay
@@ -169,7 +158,6 @@ def replay(scenarios: tuple[Path, ...], live: bool, **options: Any) -> None:
     Example: hkall-gateway replay fixtures/scenarios/the-story.txt
     Example: hkall-gateway replay --live --config var/demo/gateway.toml fixtures/live/the-demo-answers.txt
     """
-
     from hkall_gateway.simulator.scenario.runner import replay as run_files
 
     main = click.get_current_context().find_root().command
@@ -184,12 +172,21 @@ def replay(scenarios: tuple[Path, ...], live: bool, **options: Any) -> None:
 
 def command_line(main: click.Command) -> CommandLine:
     """Return the function of a `cli` line: it runs a command of `main` in the scenario's world and returns all output."""
-
     from hkall_gateway.simulator.scenario.world import World
 
     def run(told: ScenarioTarget, words: list[str]) -> str:
+        from hkall_gateway.db.database import finished
+        from hkall_gateway.ils.adapter import find_adapter
+        from hkall_gateway.simulator.scenario.world import LETTER_KEY
+
         assert isinstance(told, World)
-        return _printed(main, words, _site(told))
+        partners = tuple(told.start.partners)
+        agreed = NcipAgreements({partner.agency: told.secret(partner.agency) for partner in partners})
+        live = find_adapter(told.start.ils.connector).is_live
+        asked = (lambda card, bib: finished(told.circulation.ils.known(card, bib))) if live else None
+        library, now = told.circulation.library, lambda: told.now
+        site = Site(library, told.store.now, now, partners, lambda: agreed, told.post, local=asked, bounce_key=LETTER_KEY)
+        return _printed(main, words, site)
 
     return run
 
@@ -202,19 +199,6 @@ def _printed(main: click.Command, words: list[str], site: Site) -> str:
         except click.ClickException as ending:
             ending.show()
     return printed.getvalue()
-
-
-def _site(world: World) -> Site:
-    from hkall_gateway.db.database import finished
-    from hkall_gateway.ils.adapter import find_adapter
-    from hkall_gateway.simulator.scenario.world import LETTER_KEY
-
-    partners = tuple(world.start.partners)
-    agreed = NcipAgreements({partner.agency: world.secret(partner.agency) for partner in partners})
-    live = find_adapter(world.start.ils.connector).is_live
-    asked = (lambda card, bib: finished(world.circulation.ils.known(card, bib))) if live else None
-    library, now = world.circulation.library, lambda: world.now
-    return Site(library, world.store.now, now, partners, lambda: agreed, world.post, local=asked, bounce_key=LETTER_KEY)
 
 
 def _live(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 import click
 import orjson
@@ -53,12 +53,12 @@ class Choice:
     fields: tuple[str, ...]
     values: tuple[str, ...]
 
-    def holds(self, event: Mapping[str, Any]) -> bool:
+    def holds(self, event: Mapping[str, object]) -> bool:
         """Whether an event has such a value."""
         return any(event.get(name) in self.values for name in self.fields)
 
 
-def event_of(line: bytes) -> dict[str, Any] | None:
+def event_of(line: bytes) -> dict[str, object] | None:
     """Returns the event of a line; None for a damaged line, or one that is no event."""
     try:
         event = orjson.loads(line)
@@ -106,7 +106,17 @@ class LogFilter:
             if self._since and self._too_early(line):
                 continue
             if self._choices:
-                yield from self._of_conversations(line)
+                said = _CORR.search(line)
+                conversation = said[1] if said else b""
+                if conversation in self._chosen:
+                    yield from self._shown(conversation, [line])
+                elif self._is_chosen(line):
+                    earlier = self._recent.take(conversation)
+                    if conversation:
+                        self._chosen.add(conversation)
+                    yield from self._shown(conversation, [*earlier, line])
+                elif conversation:
+                    self._recent.add(conversation, line)
             elif self._grave(line):
                 yield Found(b"", line)
 
@@ -125,19 +135,6 @@ class LogFilter:
             return False
         event = event_of(line)
         return event is None or event.get("level") not in self._lower
-
-    def _of_conversations(self, line: bytes) -> Iterator[Found]:
-        said = _CORR.search(line)
-        conversation = said[1] if said else b""
-        if conversation in self._chosen:
-            yield from self._shown(conversation, [line])
-        elif self._is_chosen(line):
-            earlier = self._recent.take(conversation)
-            if conversation:
-                self._chosen.add(conversation)
-            yield from self._shown(conversation, [*earlier, line])
-        elif conversation:
-            self._recent.add(conversation, line)
 
     def _shown(self, conversation: bytes, lines: Iterable[bytes]) -> Iterator[Found]:
         return (Found(conversation, line) for line in lines if self._grave(line))
@@ -161,17 +158,15 @@ class _Recent:
         self._order.append(conversation)
         self._lines.setdefault(conversation, deque()).append(line)
         if len(self._order) > self._most:
-            self._drop(self._order.popleft())
+            conversation = self._order.popleft()
+            lines = self._lines.get(conversation)
+            if lines is not None:
+                lines.popleft()
+                if not lines:
+                    del self._lines[conversation]
 
     def take(self, conversation: bytes) -> Iterable[bytes]:
         return self._lines.pop(conversation, ())
-
-    def _drop(self, conversation: bytes) -> None:
-        lines = self._lines.get(conversation)
-        if lines is not None:
-            lines.popleft()
-            if not lines:
-                del self._lines[conversation]
 
 
 def conversations(found: Iterable[Found]) -> Iterator[list[bytes]]:
@@ -286,19 +281,14 @@ def _patron(card: str, config: Path) -> Choice:
 
     references = {card} if REFERENCE.fullmatch(card) else set()
     try:
-        references.add(patron_ref(card, _key(config)))
+        variable = _config(config).logs.patron_key_env  # which is set, or the configuration has an error
+        if variable is None:
+            raise CliError("--patron: [logs] has no patron_key_env; without a key give the patron_ref of a line", WRONG)
+        references.add(patron_ref(card, os.environ[variable].encode()))
     except CliError:
         if not references:
             raise
     return Choice(("patron_ref",), tuple(references))
-
-
-def _key(config: Path) -> bytes:
-    """Returns the key of patron_ref. CliError (exit 2) if the configuration names none."""
-    variable = _config(config).logs.patron_key_env  # which is set, or the configuration has an error
-    if variable is None:
-        raise CliError("--patron: [logs] has no patron_key_env; without a key give the patron_ref of a line", WRONG)
-    return os.environ[variable].encode()
 
 
 def _config(path: Path) -> GatewayConfig:

@@ -36,7 +36,10 @@ class People(Staff):
     def __init__(self, consortium: Consortium, books: list[SimulatedCopy], requests_a_day: int) -> None:
         super().__init__(consortium, books)
         self._requests_a_day = requests_a_day
-        self._titles = {agency: _elsewhere(agency, books) for agency in consortium.worlds}
+        self._titles = {
+            agency: sorted({b.bib_id for b in books} - {b.bib_id for b in books if b.item.agency == agency})
+            for agency in consortium.worlds
+        }
         self._numbers, self._known = count(1), dict[str, dict[ItemKey, str]]()
         self.asked = self.placed = 0
         self.behaviours: Counter[str] = Counter()
@@ -140,27 +143,20 @@ class People(Staff):
     def _collect_if_there(self, agency: str, number: str) -> None:
         request = self.request(agency, number)
         if request and request.position is P.RECEIVED and request.item and self.books[request.item].holder == agency:
-            self._collect(agency, request, self.books[request.item])
-
-    def _collect(self, agency: str, request: Request, book: SimulatedCopy) -> None:
-        """Lets a reader collect a waiting book, and bring it back some days later."""
-        lent = self.check_out(agency, request.patron, book)
-        if not lent or (self.happens(FUMBLED) and self.check_in(agency, book, undo=True)):
-            self.all.after(SOON, lambda: self._collect_if_there(agency, request.id))
-            return
-        book.place, book.since = "reader", self.all.now
-        days = self.draw.uniform(*(TOO_LONG_DAYS if self.happens(LATECOMERS) else READING_DAYS)) if self.busy else 1
-        self.later(days, lambda: self.bring_back(agency, book))
+            # Lets a reader collect a waiting book, and bring it back some days later.
+            book = self.books[request.item]
+            lent = self.check_out(agency, request.patron, book)
+            if not lent or (self.happens(FUMBLED) and self.check_in(agency, book, undo=True)):
+                self.all.after(SOON, lambda: self._collect_if_there(agency, request.id))
+                return
+            book.place, book.since = "reader", self.all.now
+            days = self.draw.uniform(*(TOO_LONG_DAYS if self.happens(LATECOMERS) else READING_DAYS)) if self.busy else 1
+            self.later(days, lambda: self.bring_back(agency, book))
 
     def bring_back(self, agency: str, book: SimulatedCopy) -> None:
         """Returns the book at the counter that lent it, unless it was moved meanwhile."""
         if book.place == "reader" and book.holder == agency:
             self.take_in(agency, book)
-
-
-def _elsewhere(agency: str, books: list[SimulatedCopy]) -> list[str]:
-    """The titles that other libraries have and this one lacks."""
-    return sorted({b.bib_id for b in books} - {b.bib_id for b in books if b.item.agency == agency})
 
 
 def _set(unit: Unit, statuses: list[tuple[ItemKey, str]]) -> bool:

@@ -156,16 +156,14 @@ class LossyChannel:
         posted = NOTHING
         for when in fault.arrives:
             if when == "later":
-                self._arrive_later(url, body, timeout_s)
+
+                async def arrive() -> None:
+                    await self._post(url, body, timeout_s)
+
+                self._later(self.trouble.latest_s(), arrive)
             elif when == "now" or self.trouble.even():
                 posted = await self._post(url, body, timeout_s)
         return posted
-
-    def _arrive_later(self, url: str, body: bytes, timeout_s: float) -> None:
-        async def arrive() -> None:
-            await self._post(url, body, timeout_s)
-
-        self._later(self.trouble.latest_s(), arrive)
 
     # ---- replies
 

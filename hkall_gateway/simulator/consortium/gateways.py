@@ -192,7 +192,13 @@ class Consortium:
             when, _, what = heapq.heappop(self._events)
             self._set_clock(when)
             what()
-            self._deliver()
+            # Delivers all due messages, with those that follow from them; then sets the next alarm of each courier.
+            while self._stirred:
+                agency = min(self._stirred)
+                self._stirred.discard(agency)
+                due = self.do(agency, self._pump)
+                if due is not None:
+                    self._set_alarm(agency, due - self._ahead.get(agency, timedelta()))
             moved, self._moved = self._moved, []
             self.watch(moved)
         self._set_clock(max(self.now, end) if not stop() else self.now)
@@ -273,15 +279,6 @@ class Consortium:
                 return  # it is lost for good, and the sender gets no error
 
         self.after(timedelta(seconds=seconds), arrive)
-
-    def _deliver(self) -> None:
-        """Delivers all due messages, with those that follow from them; then sets the next alarm of each courier."""
-        while self._stirred:
-            agency = min(self._stirred)
-            self._stirred.discard(agency)
-            due = self.do(agency, self._pump)
-            if due is not None:
-                self._set_alarm(agency, due - self._ahead.get(agency, timedelta()))
 
     def _pump(self, world: World) -> datetime | None:
         if world.start.agency in self._unsure:

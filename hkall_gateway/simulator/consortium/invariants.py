@@ -318,23 +318,18 @@ class Invariants:
                 if one.move.outcome == "ok" and one.move.event in truth.events:
                     self._broke(one.agency, *truth.broken(self.look, one))
         for agency in self._mail:
-            self._read_letters(agency)
-
-    def _read_letters(self, agency: str) -> None:
-        """Checks that each notice came once.
-
-        A mail server drops a second one with the Message-ID of the first, which a gateway's death may cause.
-        """
-        read, letters = self._mail[agency], self.look.all.worlds[agency].letters
-        while letters:
-            number = self._number(agency, letters.popleft().number)
-            read[number] += 1
-            request, _, kind = number.split(".", 2)
-            same = [n for n in read if n.startswith(f"{request}.") and n.endswith(kind)]
-            if kind in ONCE and len(same) > 1:
-                self._broke(agency, f"{request}: {len(same)} different letters {kind}")
-            if read[number] > 1 + self.look.all.deaths[agency] + self.look.all.disk_errors[agency]:
-                self._broke(agency, f"{number} came {read[number]} times")
+            # Checks that each notice came once. A mail server drops a second one with the Message-ID of the first, which a
+            # gateway's death may cause.
+            read, letters = self._mail[agency], self.look.all.worlds[agency].letters
+            while letters:
+                number = self._number(agency, letters.popleft().number)
+                read[number] += 1
+                request, _, kind = number.split(".", 2)
+                same = [n for n in read if n.startswith(f"{request}.") and n.endswith(kind)]
+                if kind in ONCE and len(same) > 1:
+                    self._broke(agency, f"{request}: {len(same)} different letters {kind}")
+                if read[number] > 1 + self.look.all.deaths[agency] + self.look.all.disk_errors[agency]:
+                    self._broke(agency, f"{number} came {read[number]} times")
 
     def _number(self, agency: str, message_id: str) -> str:
         """REQUEST.NUMBER.KIND of a notice, by the register of notices."""

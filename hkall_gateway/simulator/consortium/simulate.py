@@ -85,7 +85,10 @@ class PreparedSimulation:
 def cast(setting: Setting, channel: ChannelMaker = LossyChannel) -> PreparedSimulation:
     """The libraries of a setting; `channel` makes the faulty connection between them. The caller closes the consortium."""
     draw = Random(setting.seed)  # noqa: S311  # a story, not a secret
-    books = _books(setting, draw)
+    # Each title has a copy in two libraries, so that a request has a second lender.
+    agencies, titles = AGENCIES[: setting.libraries], TITLES * setting.libraries
+    owners = [(title, agency) for title in range(titles) for agency in draw.sample(agencies, min(COPIES, len(agencies) - 1))]
+    books = [SimulatedCopy(ItemKey(a, f"{a}{title:04}"), f"b{title:04}", holder=a) for title, a in owners]
     stands_on = ground(setting.database)
     consortium = Consortium(_starts(setting, books), draw, setting.loss, crash=setting.crash, channel=channel, ground=stands_on)
     people = People(consortium, books, setting.requests_a_day)
@@ -98,9 +101,33 @@ def simulate(setting: Setting, channel: ChannelMaker = LossyChannel) -> Simulati
     """Runs from the first request until everything has settled, or until the time limit."""
     story = cast(setting, channel)
     try:
-        settled_after = _play(setting, story)
+        consortium, people = story.consortium, story.people
+        world = next(iter(consortium.worlds.values()))
+        for day in range(setting.days):
+            people.live(midnight(world, day))
+            consortium.run_until(midnight(world, day + 1))
+        consortium.heal()
+        people.busy = False
+        healed = consortium.now
+        for day in range(setting.days, setting.days + SETTLE_DAYS):
+            people.live(midnight(world, day))
+            consortium.run_until(midnight(world, day + 1))
+            if story.watcher.settled():
+                break
+        settled_after = consortium.now - healed
         story.watcher.end()
-        return _report(setting, story, settled_after)
+        return SimulationReport(
+            setting=setting,
+            broken=tuple(story.watcher.broken),
+            asked=story.people.asked,
+            placed=story.people.placed,
+            ends=story.watcher.ends(),
+            faults=Counter(story.consortium.trouble.met),
+            deaths=story.consortium.deaths.total(),
+            events=story.consortium.events(),
+            settled_after=settled_after,
+            fingerprint=story.consortium.fingerprint(),
+        )
     finally:
         story.consortium.close()
 
@@ -119,46 +146,7 @@ def be_quiet() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
-def _play(setting: Setting, story: PreparedSimulation) -> timedelta:
-    consortium, people = story.consortium, story.people
-    world = next(iter(consortium.worlds.values()))
-    for day in range(setting.days):
-        people.live(midnight(world, day))
-        consortium.run_until(midnight(world, day + 1))
-    consortium.heal()
-    people.busy = False
-    healed = consortium.now
-    for day in range(setting.days, setting.days + SETTLE_DAYS):
-        people.live(midnight(world, day))
-        consortium.run_until(midnight(world, day + 1))
-        if story.watcher.settled():
-            break
-    return consortium.now - healed
-
-
-def _report(setting: Setting, story: PreparedSimulation, settled_after: timedelta) -> SimulationReport:
-    return SimulationReport(
-        setting=setting,
-        broken=tuple(story.watcher.broken),
-        asked=story.people.asked,
-        placed=story.people.placed,
-        ends=story.watcher.ends(),
-        faults=Counter(story.consortium.trouble.met),
-        deaths=story.consortium.deaths.total(),
-        events=story.consortium.events(),
-        settled_after=settled_after,
-        fingerprint=story.consortium.fingerprint(),
-    )
-
-
 # ---- the libraries, their readers and their books
-
-
-def _books(setting: Setting, draw: Random) -> list[SimulatedCopy]:
-    """Each title has a copy in two libraries, so that a request has a second lender."""
-    agencies, titles = AGENCIES[: setting.libraries], TITLES * setting.libraries
-    owners = [(title, agency) for title in range(titles) for agency in draw.sample(agencies, min(COPIES, len(agencies) - 1))]
-    return [SimulatedCopy(ItemKey(a, f"{a}{title:04}"), f"b{title:04}", holder=a) for title, a in owners]
 
 
 def _starts(setting: Setting, books: list[SimulatedCopy]) -> list[Start]:
@@ -176,7 +164,17 @@ def _start(agency: str, agencies: tuple[str, ...], holdings: tuple[Holding, ...]
         name=agency,
         pickup_locations=(place,),
         policy=Policy(),
-        partners=tuple(_partner(a, rank) for rank, a in enumerate(others)),
+        partners=tuple(
+            Partner(
+                a,
+                a,
+                url=f"http://{a}/ncip",
+                institutional_card=f"{a}-INST",
+                can_lookup_request=rank % 2 == 0,
+                renewal_mode="ask_first" if rank % 3 == 1 else "local_then_notify",
+            )
+            for rank, a in enumerate(others)
+        ),
         clients=(f"{agency}-DISCOVERY",),
         terminals=(WorldTerminal("counter-1", location=place),),
         patrons=tuple(_reader(agency, n) for n in range(READERS)),
@@ -184,21 +182,6 @@ def _start(agency: str, agencies: tuple[str, ...], holdings: tuple[Holding, ...]
         closures=(),
         requests=(),
         candidates=(),
-    )
-
-
-def _partner(agency: str, rank: int) -> Partner:
-    """A partner row: every second library answers LookupRequest, every third must be asked for a renewal.
-
-    All have the same priority, so that the load is shared.
-    """
-    return Partner(
-        agency,
-        agency,
-        url=f"http://{agency}/ncip",
-        institutional_card=f"{agency}-INST",
-        can_lookup_request=rank % 2 == 0,
-        renewal_mode="ask_first" if rank % 3 == 1 else "local_then_notify",
     )
 
 

@@ -153,12 +153,10 @@ class Staff(Actors):
             return
         elif held.position is P.RECEIVED:
             self.waits(agency, held)
-        elif held.position in {P.TO_RETURN, P.RETURN_TRANSIT} and not self._fumbled(agency, book, held):
+        elif held.position in {P.TO_RETURN, P.RETURN_TRANSIT} and not (
+            held.used and self.happens(FUMBLED) and self.check_out(agency, held.patron, book, undo=True)
+        ):
             self._send_home(agency, book, held)
-
-    def _fumbled(self, agency: str, book: SimulatedCopy, held: Request) -> bool:
-        """Cancels the check-in at the terminal: the book lies on the desk, on loan as before."""
-        return held.used and self.happens(FUMBLED) and self.check_out(agency, held.patron, book, undo=True)
 
     def _send_home(self, agency: str, book: SimulatedCopy, held: Request | None) -> None:
         if held is not None and held.position is P.TO_RETURN and not self.command(agency, "dispatch", held):
@@ -215,42 +213,33 @@ class Staff(Actors):
             self.command(agency, "decline", request, "not_on_shelf" if book.place != "shelf" else self.draw.choice(REASONS))
         elif self.happens(FORGOTTEN):  # the pull slip was lost
             self._forgotten[agency, request.id] = self.all.now + timedelta(days=self.draw.uniform(1, 12))
-        elif self.check_out(agency, f"{request.partner}-INST", book) and not self._unfit(agency, request):
+        elif self.check_out(agency, f"{request.partner}-INST", book) and not (
+            self.happens(UNFIT) and self.command(agency, "decline", request, "damaged")
+        ):
             self._bag(book, request.partner)
-
-    def _unfit(self, agency: str, request: Request) -> bool:
-        """Declines a request by chance because its copy is damaged; True if the gateway took it."""
-        return self.happens(UNFIT) and self.command(agency, "decline", request, "damaged")
 
     def _look_at(self, agency: str, book: SimulatedCopy) -> None:
         """Handles a book on the desk: scan it again, send it home unused, or treat it as unknown."""
-        held, days = self.holding(agency, book), self._days(book)
+        held, days = self.holding(agency, book), ((self.all.now - book.since).days if book.since else 0)
         if book.item.agency == agency or (held is None and days < 1):
             self.take_in(agency, book)
         elif held is None:
-            self._nobody_knows_it(agency, book, days)
+            # Handles an unknown book: receives it unannounced by the number on its pull slip; after some days sends it home.
+            asked = self.listed(agency, P.REQUESTED) + self.listed(agency, P.CANCELLING)
+            waiting = [r for r in asked if self._is_for(agency, r, book)]
+            if waiting and self.command(agency, "receive", waiting[0], "unannounced", book):
+                self._put(agency, book)
+            elif days >= PATIENT_DAYS:
+                self._bag(book, book.item.agency)
         elif held.position in {P.IN_TRANSIT, P.ON_LOAN}:
             self.take_in(agency, book)
         elif held.position in {P.TO_RETURN, P.RETURN_TRANSIT}:
             self._send_home(agency, book, held)
-        elif self._unwanted(held, days) and self.command(agency, "return_unused", held):
+        elif (held.position is P.RECEIVED and (held.expired_pickup or (not self.busy and days > 1))) and self.command(
+            agency, "return_unused", held
+        ):
             self._send_home(agency, book, self.holding(agency, book))
-
-    def _unwanted(self, held: Request, days: int) -> bool:
-        return held.position is P.RECEIVED and (held.expired_pickup or (not self.busy and days > 1))
-
-    def _nobody_knows_it(self, agency: str, book: SimulatedCopy, days: int) -> None:
-        """Handles an unknown book: receives it unannounced by the number on its pull slip; after some days sends it home."""
-        asked = self.listed(agency, P.REQUESTED) + self.listed(agency, P.CANCELLING)
-        waiting = [r for r in asked if self._is_for(agency, r, book)]
-        if waiting and self.command(agency, "receive", waiting[0], "unannounced", book):
-            self._put(agency, book)
-        elif days >= PATIENT_DAYS:
-            self._bag(book, book.item.agency)
 
     def _is_for(self, agency: str, request: Request, book: SimulatedCopy) -> bool:
         listed = self.ask(agency, lambda unit: unit.candidates(request.id))
         return any((c.agency, c.barcode) == tuple(book.item) and c.wire_id for c in listed)
-
-    def _days(self, book: SimulatedCopy) -> int:
-        return (self.all.now - book.since).days if book.since else 0

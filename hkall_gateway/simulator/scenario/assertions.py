@@ -24,24 +24,20 @@ def hear(stage: ScenarioRun, line: ScenarioLine) -> None:
     speaker = f"{line.verb} {named}" if named else stage.speaker
     reply = stage.replies.get(speaker, "")
     if isinstance(reply, NcipMessage):
-        _hear_document(line, reply)
+        # Checks a reply: `ok key=value …`, or `Problem TYPE`, optionally with a text that its detail must contain.
+        problem = reply.text("Problem/ProblemType")
+        kind, _, rest = line.get("said").partition(" ")
+        if kind == "Problem":
+            wanted, _, detail = rest.partition(" / ")
+            if not problem or not fits(problem, wanted) or not fits(reply.text("Problem/ProblemDetail"), f"*{detail}*"):
+                raise _differ(line, line.get("said"), _sketch(reply))
+            return
+        if kind != "ok":
+            raise BadLine(line.where, f"a reply is `ok …` or `Problem …`, not {kind!r}")
+        if problem or (others := differences(reply, shlex.split(rest))):
+            raise _differ(line, line.get("said"), _sketch(reply) if problem else f"ok {' '.join(others)}")
     elif not fits(reply, f"*{line.get('said')}*" if speaker == "cli" else line.get("said")):
         raise _differ(line, line.get("said"), reply or "no reply")
-
-
-def _hear_document(line: ScenarioLine, reply: NcipMessage) -> None:
-    """Checks a reply: `ok key=value …`, or `Problem TYPE`, optionally with a text that its detail must contain."""
-    problem = reply.text("Problem/ProblemType")
-    kind, _, rest = line.get("said").partition(" ")
-    if kind == "Problem":
-        wanted, _, detail = rest.partition(" / ")
-        if not problem or not fits(problem, wanted) or not fits(reply.text("Problem/ProblemDetail"), f"*{detail}*"):
-            raise _differ(line, line.get("said"), _sketch(reply))
-        return
-    if kind != "ok":
-        raise BadLine(line.where, f"a reply is `ok …` or `Problem …`, not {kind!r}")
-    if problem or (others := differences(reply, shlex.split(rest))):
-        raise _differ(line, line.get("said"), _sketch(reply) if problem else f"ok {' '.join(others)}")
 
 
 def _sketch(reply: NcipMessage) -> str:

@@ -23,7 +23,6 @@ from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.policy import messages_of
-from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
 from hkall_gateway.simulator.scenario.world_file import Start, WorldTerminal, secret_of
 from hkall_gateway.sip2 import dispatch as sip2
@@ -156,7 +155,20 @@ class InMemoryTerminals:
         self._lines: dict[str, InMemoryTerminal] = {}
         self._services = sip2.Sip2Services(
             circulation=circulation,
-            terminals={login: _row(terminal, start.policy) for login, terminal in self._rows.items()},
+            terminals={
+                login: sip2.TerminalRow(
+                    login=terminal.login,
+                    secret_hash=terminal.login,
+                    role=terminal.role,
+                    location=terminal.location,
+                    dialect=DIALECTS[terminal.dialect],
+                    allow_from=LOOPBACK,
+                    language=terminal.language,
+                    messages=messages_of(terminal.role, start.policy, takes_money=terminal.takes_money),
+                    offline=terminal.offline,
+                )
+                for login, terminal in self._rows.items()
+            },
             secrets=PlainSecrets(),
             agency=start.agency,
             library_name=start.name,
@@ -198,17 +210,3 @@ class InMemoryTerminals:
             raise ValueError(f"{login} could not log in")
         self._lines[login] = line
         return line
-
-
-def _row(terminal: WorldTerminal, policy: Policy) -> sip2.TerminalRow:
-    return sip2.TerminalRow(
-        login=terminal.login,
-        secret_hash=terminal.login,
-        role=terminal.role,
-        location=terminal.location,
-        dialect=DIALECTS[terminal.dialect],
-        allow_from=LOOPBACK,
-        language=terminal.language,
-        messages=messages_of(terminal.role, policy, takes_money=terminal.takes_money),
-        offline=terminal.offline,
-    )

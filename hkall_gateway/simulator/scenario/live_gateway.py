@@ -115,7 +115,14 @@ def play_live(path: Path, way: GatewayAddress, command_line: CommandLine) -> Pla
         lines = read_scenario(path)
         _refuse_what_needs_a_world(path, lines)
         for line in lines:
-            _play(stage, line, way)
+            heard = line.verb == "<" or line.get("way") == "<"
+            try:
+                if line.verb in _LATER:
+                    _patiently(stage, line, way)
+                else:
+                    (assertions.hear if heard else VERBS[line.verb])(stage, line)
+            except (ValueError, OSError) as error:
+                raise BadLine(line.where, str(error)) from error
     except (Difference, BadLine) as failure:
         return Played(path, str(failure))
     finally:
@@ -128,17 +135,6 @@ def _refuse_what_needs_a_world(path: Path, lines: Sequence[ScenarioLine]) -> Non
     if others:
         listed = ", ".join(f"{line.number} ({line.verb})" for line in others)
         raise BadLine(f"{path}:{others[0].number}", f"a gateway that runs cannot be told or asked this: lines {listed}")
-
-
-def _play(stage: ScenarioRun, line: ScenarioLine, way: GatewayAddress) -> None:
-    heard = line.verb == "<" or line.get("way") == "<"
-    try:
-        if line.verb in _LATER:
-            _patiently(stage, line, way)
-        else:
-            (assertions.hear if heard else VERBS[line.verb])(stage, line)
-    except (ValueError, OSError) as error:
-        raise BadLine(line.where, str(error)) from error
 
 
 def _patiently(stage: ScenarioRun, line: ScenarioLine, way: GatewayAddress) -> None:

@@ -54,23 +54,29 @@ def play(
     """
     stage = ScenarioRun(path.parent, engine, rounds, command_line)
     try:
-        return _to_the_end(stage, path)
+        lines = read_scenario(path)
+        for line in lines:
+            heard = line.verb == "<" or line.get("way") == "<" or bool(line.get("heard"))
+            if stage.dead and not heard and line.verb != "restart":
+                raise BadLine(line.where, "the gateway is down; `restart` it first")
+            try:
+                (assertions.ils_heard if line.get("heard") else assertions.hear if heard else VERBS[line.verb])(stage, line)
+                if line.verb in _STIRRING and not heard:
+                    stage.world(line).pump()
+            except Died:
+                stage.dead = True
+            except (WorldError, ValueError, OSError) as error:
+                raise BadLine(line.where, str(error)) from error
+        world = stage.world(lines[-1])
+        leftovers = [*world.peers.unasked(), *(f"mail {letter.patron}" for letter in world.letters), *world.peers.unplayed()]
+        if leftovers or stage.dead:
+            got = "the gateway is down" if stage.dead else "; ".join(leftovers)
+            raise Difference(f"{path}:end", "nothing else was sent", "nothing", got)
+        return world
     except (Difference, BadLine):
         if isinstance(stage.made, World):
             stage.made.close()  # also of a gateway that died in the middle of a commit
         raise
-
-
-def _to_the_end(stage: ScenarioRun, path: Path) -> World:
-    lines = read_scenario(path)
-    for line in lines:
-        _play(stage, line)
-    world = stage.world(lines[-1])
-    leftovers = [*world.peers.unasked(), *(f"mail {letter.patron}" for letter in world.letters), *world.peers.unplayed()]
-    if leftovers or stage.dead:
-        got = "the gateway is down" if stage.dead else "; ".join(leftovers)
-        raise Difference(f"{path}:end", "nothing else was sent", "nothing", got)
-    return world
 
 
 def replay(
@@ -87,20 +93,6 @@ def replay(
             yield Played(path, str(failure))
         else:
             yield Played(path, "")
-
-
-def _play(stage: ScenarioRun, line: ScenarioLine) -> None:
-    heard = line.verb == "<" or line.get("way") == "<" or bool(line.get("heard"))
-    if stage.dead and not heard and line.verb != "restart":
-        raise BadLine(line.where, "the gateway is down; `restart` it first")
-    try:
-        (assertions.ils_heard if line.get("heard") else assertions.hear if heard else VERBS[line.verb])(stage, line)
-        if line.verb in _STIRRING and not heard:
-            stage.world(line).pump()
-    except Died:
-        stage.dead = True
-    except (WorldError, ValueError, OSError) as error:
-        raise BadLine(line.where, str(error)) from error
 
 
 # fmt: off

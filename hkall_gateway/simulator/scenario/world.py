@@ -129,7 +129,8 @@ class World:
         )
         self._alone = engine is None
         self.engine = engine or World.ground.fresh()
-        self._numbers = count(_highest(start.requests) + 1)
+        found = (re.fullmatch(r"R([0-9]+)", request.id) for request in start.requests)
+        self._numbers = count(max((int(number[1]) for number in found if number), default=0) + 1)
         self._commits_left = 0
         if not self._alone:
             create_all(self.engine)
@@ -252,10 +253,11 @@ class World:
         self._documents = Documents(self.start, self.circulation, self.store, self.post, lambda: self.now, self.secret, timeout)
         sender = Sender("lending@lib.test", self.start.name, key=LETTER_KEY)
         mailer = Mailer(self.store, self._take_letter, sender, lambda: library, lambda: self.now)
+        institution = self.start.ils.institution or self.start.agency
         carriers: dict[OutboxKind, Carrier] = {
             OutboxKind.NCIP: self._documents.carry,
             OutboxKind.MAIL: mailer.deliver,
-            OutboxKind.ILS: self._retelling(relay),
+            OutboxKind.ILS: QueuedMessages(DirectConnection(self.ils, relay), institution, lambda: self.now, HONG_KONG),
         }
         schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21_600, draw=lambda: 0.0)
         self.rounds = Rounds(self.store, lambda: library, lambda: self.now, Clock(), INSTANCE)
@@ -279,10 +281,6 @@ class World:
         adapter = find_adapter(told.connector)
         settings = adapter.settings.model_validate({"url": URL, "institution": told.institution, **told.more})
         return adapter.build(ConnectorTools(self.store, self.start.agency, _right_pin, settings, out))
-
-    def _retelling(self, health: CircuitBreaker) -> QueuedMessages:
-        institution = self.start.ils.institution or self.start.agency
-        return QueuedMessages(DirectConnection(self.ils, health), institution, lambda: self.now, HONG_KONG)
 
     def _upstream(self, health: CircuitBreaker) -> Callable[[], DirectConnection] | None:
         return (lambda: DirectConnection(self.ils, health)) if self.start.ils.relay else None
@@ -311,11 +309,6 @@ class World:
         readers = {patron.email.reveal(): patron.barcode for patron in self.start.patrons}
         to, subject, number = (str(message[name]) for name in ("To", "Subject", "Message-ID"))
         self.letters.append(ReceivedLetter(readers[to], subject, text, number))
-
-
-def _highest(requests: Sequence[Request]) -> int:
-    found = (re.fullmatch(r"R([0-9]+)", request.id) for request in requests)
-    return max((int(number[1]) for number in found if number), default=0)
 
 
 async def _right_pin(_card: str, stored: Sensitive, pin: Sensitive) -> bool:

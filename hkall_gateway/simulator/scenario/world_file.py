@@ -146,7 +146,31 @@ def read_world(path: Path) -> Start:
     """Returns the world in a file, on top of the one that its `based_on` names. Raises WorldError for every error in it."""
     world = _tables(path)
     try:
-        return _start(world, path)
+        world, library = _with_systems(world), world["library"]
+        agency = library["agency"]
+        holdings = _rows(world, "holdings", _holding)
+        titles = {h.key: h for h in holdings}
+        requests = _rows(world, "requests", lambda row: _request(row, agency, library["pickup_locations"][0], titles))
+        return Start(
+            time=world["time"].astimezone(UTC),
+            agency=agency,
+            name=library["name"],
+            pickup_locations=tuple(library["pickup_locations"]),
+            policy=policy.changed(world.get("policy", {}), path),
+            partners=_rows(world, "partners", _partner),
+            clients=_rows(world, "clients", lambda row: str(row["agency"])),
+            terminals=_rows(world, "terminals", lambda row: WorldTerminal(**row)),
+            patrons=_rows(world, "patrons", _patron),
+            holdings=holdings,
+            closures=tuple(day for days in _rows(world, "closures", _closed) for day in days),
+            requests=tuple(request for request, _ in requests),
+            candidates=tuple(candidate for _, asked in requests for candidate in asked),
+            ils=_ils(world.get("ils", {})),
+            readers=_rows(world, "readers", lambda row: IlsPatron(**row)),
+            books=_rows(world, "books", lambda row: IlsBook(**row)),
+            numbered_in_ext=frozenset(row["agency"] for row in world.get("partners", ()) if row.get("request_id_in_ext")),
+            client_keys={row["agency"]: _client_keys(row) for row in world.get("clients", ())},
+        )
     except ConfigErrors as error:
         raise WorldError("\n".join(f"{path.name}: policy.{key}: {what}" for key, what in error.errors)) from error
     except (TypeError, ValueError, KeyError) as error:
@@ -162,18 +186,14 @@ def _tables(path: Path) -> Table:
     if unknown := world.keys() - TABLES - LISTS.keys() - {"time", "based_on"}:
         raise WorldError(f"{path.name}: {', '.join(sorted(unknown))}: not a table of a world")
     for kind in LISTS.keys() & world.keys():
-        world[kind] = _located(path, text, kind, world[kind])
+        # The rows with the lines of their `[[kind]]`; rows that are written in another way have only the file's name.
+        lines = [
+            f"{path.name}, line {number}" for number, line in enumerate(text.splitlines(), 1) if line.startswith(f"[[{kind}]]")
+        ]
+        world[kind] = [WorldRow(row, at) for row, at in zip(world[kind], chain(lines, repeat(path.name)), strict=False)]
         _refuse_twice(kind, world[kind])
     based_on = world.pop("based_on", None)
     return _merged(_tables(path.parent / based_on), world) if based_on else world
-
-
-def _located(path: Path, text: str, kind: str, rows: list[Table]) -> list[WorldRow]:
-    """The rows with the lines of their `[[kind]]`; rows that are written in another way have only the file's name."""
-    lines = [
-        f"{path.name}, line {number}" for number, line in enumerate(text.splitlines(), 1) if line.startswith(f"[[{kind}]]")
-    ]
-    return [WorldRow(row, at) for row, at in zip(rows, chain(lines, repeat(path.name)), strict=False)]
 
 
 def _refuse_twice(kind: str, rows: list[WorldRow]) -> None:
@@ -207,34 +227,6 @@ def _merged_rows(kind: str, base: list[WorldRow], rows: list[WorldRow]) -> list[
         name = _identity(kind, row)
         joined[name] = WorldRow({**joined.get(name, {}), **row}, row.at)
     return list(joined.values())
-
-
-def _start(world: Table, path: Path) -> Start:
-    world, library = _with_systems(world), world["library"]
-    agency = library["agency"]
-    holdings = _rows(world, "holdings", _holding)
-    titles = {h.key: h for h in holdings}
-    requests = _rows(world, "requests", lambda row: _request(row, agency, library["pickup_locations"][0], titles))
-    return Start(
-        time=world["time"].astimezone(UTC),
-        agency=agency,
-        name=library["name"],
-        pickup_locations=tuple(library["pickup_locations"]),
-        policy=policy.changed(world.get("policy", {}), path),
-        partners=_rows(world, "partners", _partner),
-        clients=_rows(world, "clients", lambda row: str(row["agency"])),
-        terminals=_rows(world, "terminals", lambda row: WorldTerminal(**row)),
-        patrons=_rows(world, "patrons", _patron),
-        holdings=holdings,
-        closures=tuple(day for days in _rows(world, "closures", _closed) for day in days),
-        requests=tuple(request for request, _ in requests),
-        candidates=tuple(candidate for _, asked in requests for candidate in asked),
-        ils=_ils(world.get("ils", {})),
-        readers=_rows(world, "readers", lambda row: IlsPatron(**row)),
-        books=_rows(world, "books", lambda row: IlsBook(**row)),
-        numbered_in_ext=frozenset(row["agency"] for row in world.get("partners", ()) if row.get("request_id_in_ext")),
-        client_keys={row["agency"]: _client_keys(row) for row in world.get("clients", ())},
-    )
 
 
 def _with_systems(world: Table) -> Table:
@@ -311,14 +303,15 @@ def _request(row: Table, agency: str, place: str, holdings: Mapping[ItemKey, Hol
     else:
         defaults |= {"wire_agency": row.get("partner", ""), "wire_id": f"w-{row['id']}"}
     place_of = {"item_agency": item.agency, "item_barcode": item.barcode}
-    kept = {key: _utc(value) for key, value in {**defaults, **row, **place_of}.items()}
+    kept: Table = {
+        key: (value.astimezone(UTC) if isinstance(value, datetime) else value)
+        for key, value in {**defaults, **row, **place_of}.items()
+    }
     request = Request(**kept | {"side": side, "position": Position(row["position"])})
-    return request, _candidates(request, [asked, *others], holdings) if side is Side.BORROWING else ()
-
-
-def _candidates(request: Request, copies: list[ItemKey], holdings: Mapping[ItemKey, Holding]) -> tuple[Candidate, ...]:
-    """The list of lenders with which a request was placed: the first copy is the one that is requested."""
-    return tuple(
+    if side is Side.LENDING:
+        return request, ()
+    # The first copy is the one that is requested.
+    return request, tuple(
         Candidate(
             request.id,
             rank,
@@ -327,7 +320,7 @@ def _candidates(request: Request, copies: list[ItemKey], holdings: Mapping[ItemK
             holdings[copy].local_bib_id if copy in holdings else "",
             wire_id=request.wire_id if rank == 1 else "",
         )
-        for rank, copy in enumerate(copies, start=1)
+        for rank, copy in enumerate([asked, *others], start=1)
         if copy.barcode
     )
 
@@ -335,10 +328,6 @@ def _candidates(request: Request, copies: list[ItemKey], holdings: Mapping[ItemK
 def _item(text: str) -> ItemKey:
     agency, _, barcode = text.partition(":")
     return ItemKey(agency, barcode)
-
-
-def _utc(value: Any) -> Any:
-    return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
 # ---- Loads a world file into an empty database: people, copies, closed days, partners, and open requests.
