@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from inspect import getclosurevars
 from pathlib import Path
 from typing import Any
 
@@ -302,10 +303,11 @@ def interrupted(site: Site, other: Callable[[], object], work: object) -> Site:
     """The site, on which another process does `other` just before the first `work`."""
     left = [other]
 
-    def before(do: Callable[..., Any], asked: Callable[..., Any], *args: Any) -> Any:
-        if asked is work and left:
+    def before(do: Callable[..., Any], asked: Callable[..., Any]) -> Any:
+        bound = getclosurevars(asked).nonlocals.get("work", asked)  # `bind` hides the function behind its arguments
+        if bound is work and left:
             left.pop()()
-        return do(asked, *args)
+        return do(asked)
 
     assert site.looking is not None
     return replace(site, transact=partial(before, site.transact), looking=partial(before, site.looking))
