@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 from hkall_gateway.db import notices
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.queries import cli_lists
+from hkall_gateway.db.request_rows import request_of, requests
 from hkall_gateway.db.tables import REQUESTS
 from hkall_gateway.db.unit import Unit
 from hkall_gateway.delivery.headers import read_message_id
@@ -48,7 +49,8 @@ class Observations:
 
     def requests(self, agency: str, side: Side) -> Sequence[Request]:
         """Returns all requests of a library, also those that have ended."""
-        return self.ask(agency, lambda unit: unit.batch(REQUESTS.c.side == side, order=(REQUESTS.c.id,), limit=1_000_000))
+        question = requests(REQUESTS.c.side == side).order_by(REQUESTS.c.id)
+        return self.ask(agency, lambda unit: tuple(map(request_of, unit.execute(question))))
 
     def lent(self, agency: str, borrower: str, wire_id: str) -> Request | None:
         """Returns the request that a library lends to another under the other's number; None if there is none."""
