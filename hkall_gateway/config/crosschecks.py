@@ -6,7 +6,7 @@ The raw tables are checked, so that these errors are reported together with all 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Final
 
 from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.config.loading import Fault, Table, dotted
@@ -58,7 +58,7 @@ def _places(tables: Table) -> Iterator[Fault]:
                 yield dotted(("library", key, code)), f"is not one of the pickup_locations{nearest(code, known)}"
 
 
-def _leaves(value: Any, steps: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], object]]:
+def _leaves(value: object, steps: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], object]]:
     if isinstance(value, dict):
         for key, part in value.items():
             yield from _leaves(part, (*steps, key))

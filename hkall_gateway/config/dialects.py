@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_type_hints
 
 from pydantic import AfterValidator, Field, create_model
 
-from hkall_gateway.config.loading import Strict
+from hkall_gateway.config.loading import Strict, Table
 from hkall_gateway.rules.plain_text import listed, nearest
 from hkall_gateway.rules.values import Natural, Text
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
@@ -97,7 +97,7 @@ class _Named(Strict):
     like: Annotated[str, AfterValidator(_like)] = Field(default="standard", description="the packaged row that it differs from")
 
 
-def _keys() -> dict[str, Any]:
+def _keys() -> Table:
     """Make a key of each field of `Sip2Dialect`, which may be absent."""
     hints, own = get_type_hints(Sip2Dialect), [field for field in fields(Sip2Dialect) if field.name != "name"]
     return {

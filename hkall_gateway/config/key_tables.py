@@ -98,5 +98,5 @@ def type_words(hint: Any) -> str:
     return NAMES.get(hint, "date")
 
 
-def is_list(hint: Any) -> bool:
+def is_list(hint: object) -> bool:
     return typing.get_origin(hint) is tuple

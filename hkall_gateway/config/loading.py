@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -110,8 +110,7 @@ def model(kind: type[M], tables: Table, file: Path) -> tuple[M | None, list[Faul
 
 def record_from_row(record: type[R], row: BaseModel, **own: object) -> R:
     """Make a record of the row's values for fields of the same names; `own` are those that the row has in another form."""
-    dataclass: Any = record
-    shared = {field.name for field in fields(dataclass)} & type(row).model_fields.keys() - own.keys()
+    shared = {field.name for field in fields(cast(Any, record))} & type(row).model_fields.keys() - own.keys()
     values: Table = {name: getattr(row, name) for name in shared}
     return record(**values, **own)
 
@@ -142,7 +141,7 @@ def _fault(error: ErrorDetails, kind: type[BaseModel]) -> Fault:
     return dotted(steps), pattern.format(**told) if pattern else error["msg"].lower()
 
 
-def _readable(value: Any) -> Any:
+def _readable(value: object) -> object:
     if isinstance(value, str) and value.startswith("'"):
         return listed(word or '""' for word in re.findall(r"'([^']*)'", value))
     return value.lower() if value in ("True", "False") else value
@@ -156,7 +155,7 @@ def table_of(kind: type[BaseModel], key: str) -> type[BaseModel] | None:
     return None
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in getattr(annotation, "__args__", ()):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
-from hkall_gateway.config.loading import record_from_row
+from hkall_gateway.config.loading import Table, record_from_row
 from hkall_gateway.delivery.letters import Sender
 from hkall_gateway.ncip.authentication import (
     HttpProof,
@@ -55,7 +54,7 @@ def makes_of_terminals(endpoint: gateway.Sip2Config) -> dict[str, Sip2Dialect]:
     """The packaged dialects and the site's own, by name."""
     makes = dict(DIALECTS)
     for row in endpoint.dialects:
-        own: dict[str, Any] = {name: value for name, value in row.model_dump(exclude={"like"}).items() if value is not None}
+        own: Table = {name: value for name, value in row.model_dump(exclude={"like"}).items() if value is not None}
         own |= {name: frozenset(value) for name, value in own.items() if isinstance(value, tuple)}
         if row.terminator:
             own["terminator"] = TERMINATORS[row.terminator]

@@ -148,7 +148,7 @@ def _tables(site: Table, kind: str) -> Iterator[tuple[str, Table]]:
 def _mirror(record: type, partial: bool = False) -> type[Strict]:
     """A strict model with the fields of a frozen record; `partial`: every field is optional, as in a site's file."""
     hints = typing.get_type_hints(record)
-    fields: dict[str, Any] = {}
+    fields: Table = {}
     for field in dataclasses.fields(record):
         alias = field.name.rstrip("_")
         kept = field.name in IDENTITIES.values() and _required(field)

@@ -38,6 +38,10 @@ class Bounce:
         return self.action == FAILED
 
 
+Parts = list[Any]
+"""Messages: the types of the email package do not say what a payload holds."""
+
+
 def read_bounce(data: bytes) -> Bounce:
     """The notification in `data`. Raises NotABounce."""
     try:
@@ -45,13 +49,13 @@ def read_bounce(data: bytes) -> Bounce:
         kind = str(report.get_param("report-type", "")).lower()
         if report.get_content_type() != "multipart/report" or kind != "delivery-status" or not report.is_multipart():
             raise NotABounce("this is no delivery status notification (multipart/report)")
-        parts: list[Any] = [part for part in report.get_payload() if isinstance(part, Message)]
+        parts: Parts = [part for part in report.get_payload() if isinstance(part, Message)]
         return Bounce(_letter(parts), *_outcome(parts))
     except RecursionError:  # the email package descends into the parts of a message, however deep they are
         raise NotABounce("its parts are nested too deeply") from None
 
 
-def _letter(parts: list[Any]) -> LetterId:
+def _letter(parts: Parts) -> LetterId:
     named = next(_message_ids(parts), "")
     if not named:
         raise NotABounce("it does not say which message it is about")
@@ -61,7 +65,7 @@ def _letter(parts: list[Any]) -> LetterId:
     return letter
 
 
-def _message_ids(parts: list[Any]) -> Iterator[str]:
+def _message_ids(parts: Parts) -> Iterator[str]:
     """The Message-ID of the message that came back: the whole of it, or its head."""
     for part in parts:
         if part.get_content_type() not in ORIGINAL:
@@ -72,7 +76,7 @@ def _message_ids(parts: list[Any]) -> Iterator[str]:
             yield str(message_from_bytes(part.get_payload(decode=True) or b"").get("Message-ID", ""))
 
 
-def _outcome(parts: list[Any]) -> tuple[str, str]:
+def _outcome(parts: Parts) -> tuple[str, str]:
     """The action and the status for a letter's one recipient; of several reports the failure."""
     blocks = [block for part in parts if part.get_content_type() in STATUS and part.is_multipart() for block in _blocks(part)]
     told = [(_word(of, "Action").lower(), _word(of, "Status")) for of in blocks if of.get("Action")]
@@ -83,13 +87,13 @@ def _outcome(parts: list[Any]) -> tuple[str, str]:
     return next((one for one in told if one[0] == FAILED), told[0])
 
 
-def _blocks(part: Any) -> list[Any]:
+def _blocks(part: Any) -> Parts:
     """One message a block of fields. The email package takes message/global-delivery-status for one message with a body."""
     first, *others = part.get_payload()
     body = first.get_payload()
     return [first, *others, *map(message_from_string, body.split("\n\n") if isinstance(body, str) else ())]
 
 
-def _word(of: Any, name: str) -> str:
+def _word(of: Message, name: str) -> str:
     """The first word of a field, a few characters of it: RFC 3464 lets a comment follow."""
     return next(iter(str(of.get(name, "")).split()), "")[:20]

@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
 
 import structlog
 from tenacity import RetryCallState, Retrying, wait_exponential
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.python.failure import Failure
 
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import pause
@@ -182,7 +182,7 @@ class Courier:
             self._unsure = False
         return await self._store.write(self.claim) if self._running else ()
 
-    def _delivered(self, result: Any, done: Deferred[None]) -> None:
+    def _delivered(self, result: Failure | None, done: Deferred[None]) -> None:
         del self._under_way[done]
         self._again = True
         if result is not None:  # its row is released at the next poll, and does not stay claimed until its lease ends

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.header import Header
 from email.headerregistry import BaseHeader, HeaderRegistry, UniqueUnstructuredHeader
-from email.policy import EmailPolicy, default
+from email.policy import EmailPolicy, Policy, default
 from email.utils import quote
 from functools import lru_cache
 from hashlib import sha256
@@ -75,11 +75,11 @@ class TextHeader(UniqueUnstructuredHeader, BaseHeader):  # type: ignore[misc]  #
     """
 
     @classmethod
-    def parse(cls, value: str, kwds: dict[str, Any]) -> None:
+    def parse(cls, value: str, kwds: dict[str, object]) -> None:
         super().parse("", kwds)
         kwds["decoded"] = one_line(value)
 
-    def fold(self, *, policy: Any) -> str:
+    def fold(self, *, policy: Policy) -> str:
         """The header's lines: as it is where it is short plain ASCII, else in encoded words."""
         text = str(self)
         plain = _is_plain(text) and len(f"{self.name}: {text}") <= _SHORT
@@ -92,7 +92,7 @@ class MailboxHeader(TextHeader):
     RFC 5322 allows ASCII addresses only: any other is an encoded word here, and the SMTP envelope has the address itself.
     """
 
-    def fold(self, *, policy: Any) -> str:
+    def fold(self, *, policy: Policy) -> str:
         """The header's lines: the name as a quoted string where it is short plain ASCII, else in encoded words."""
         name, _, address = str(self).rpartition(" <")
         if not name:
@@ -108,7 +108,7 @@ def _is_plain(text: str) -> bool:
     return text.isascii() and "=?" not in text
 
 
-def _encoded(text: str, name: str, policy: Any) -> str:
+def _encoded(text: str, name: str, policy: Policy) -> str:
     return Header(text, "utf-8", maxlinelen=_SHORT, header_name=name).encode(linesep=policy.linesep)
 
 

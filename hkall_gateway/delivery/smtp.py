@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 from email.message import EmailMessage
@@ -63,15 +63,15 @@ class _Whole(BytesIO):
         return super().read()
 
 
-def smtp_post(reactor: Any, server: MailServer) -> Callable[[EmailMessage, str], Deferred[Any]]:
+def smtp_post(reactor: Any, server: MailServer) -> Callable[[EmailMessage, str], Deferred[object]]:
     """A function that hands one message to the mail server.
 
     Its Deferred fails with SMTPDeliveryError if the server refused, with ConnectionError if the conversation broke before the
     message's first byte, and with another SMTPClientError if the message may have arrived.
     """
 
-    def post(message: EmailMessage, sender: str) -> Deferred[Any]:
-        done: Deferred[Any] = Deferred()
+    def post(message: EmailMessage, sender: str) -> Deferred[object]:
+        done: Deferred[object] = Deferred()
         factory = sender_factory(server, sender, str(message["To"]), message.as_bytes(), done)
         reactor.connectTCP(server.host, server.port, factory, timeout=TIMEOUT_S)
         return done.addErrback(_broken, factory.file)
@@ -86,7 +86,7 @@ def _broken(failure: Failure, body: BytesIO) -> Failure:
     return failure
 
 
-def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: Deferred[Any]) -> Any:
+def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: Deferred[object]) -> Any:
     """The client of one SMTP conversation. `body` has LF at the ends of its lines; Twisted's client writes CRLF for each."""
     envelope = (sender.encode(), [to.encode()], _Whole(body), done)
     if not server.login and not server.starttls:
@@ -124,7 +124,7 @@ class Mailer:
     def __init__(
         self,
         store: Store,
-        post: Callable[[EmailMessage, str], Any],
+        post: Callable[[EmailMessage, str], Awaitable[object]],
         sender: Sender,
         library: Callable[[], Library],
         now: Callable[[], datetime],

@@ -28,7 +28,7 @@ Trial = Callable[[], Coroutine[Any, Any, None]]
 class Timer(Protocol):
     """The part of a reactor that has `callLater`."""
 
-    def callLater(self, delay: float, call: Callable[..., Any], /) -> Any: ...  # noqa: N802  # Twisted's own name
+    def callLater(self, delay: float, call: Callable[..., object], /) -> ScheduledCall: ...  # noqa: N802  # Twisted's own name
 
 
 @dataclass(slots=True)

@@ -18,6 +18,8 @@ from hkall_gateway.rules.vocabulary import Position, Sensitive, Side
 T = TypeVar("T")
 Row = tuple[str, Mapping[str, str]]
 """The place of a row, FILE:LINE, and its texts by column."""
+Values = dict[str, Any]
+"""The values of a row by column, each of the type that the column reads."""
 
 _BLOCK = 1 << 20
 TRUE = frozenset({"1", "y", "yes", "true", "t"})
@@ -122,7 +124,7 @@ def _day(value: str, parse: Callable[[str], date]) -> date | None:
         raise ValueError(f"{value!r} is not a date (YYYY-MM-DD)") from None
 
 
-def agree(_row: Mapping[str, Any]) -> Iterable[str]:
+def agree(_row: Values) -> Iterable[str]:
     """The default `check`: no contradictions."""
     return ()
 
@@ -130,9 +132,9 @@ def agree(_row: Mapping[str, Any]) -> Iterable[str]:
 def records(
     rows: Iterable[Row],
     columns: Sequence[Column],
-    make: Callable[[dict[str, Any]], T],
+    make: Callable[[Values], T],
     key: Sequence[str],
-    check: Callable[[Mapping[str, Any]], Iterable[str]] = agree,
+    check: Callable[[Values], Iterable[str]] = agree,
 ) -> tuple[T, ...]:
     """One record a row; no two have the same `key`. `check` yields the contradictions within a row, as "column: message".
 
@@ -144,9 +146,9 @@ def records(
 def placed_records(
     rows: Iterable[Row],
     columns: Sequence[Column],
-    make: Callable[[dict[str, Any]], T],
+    make: Callable[[Values], T],
     key: Sequence[str],
-    check: Callable[[Mapping[str, Any]], Iterable[str]] = agree,
+    check: Callable[[Values], Iterable[str]] = agree,
     left_out: list[str] | None = None,
 ) -> tuple[tuple[str, T], ...]:
     """The same, each record with its FILE:LINE. With `left_out` the mistakes are put there, and their rows are left out."""
@@ -170,11 +172,11 @@ def placed_records(
 def keep_records(
     rows: Iterable[Row],
     columns: Sequence[Column],
-    make: Callable[[dict[str, Any]], T],
+    make: Callable[[Values], T],
     key: Sequence[str],
     add: Callable[[str, tuple[str, ...], T | None], str],
     mistakes: list[str],
-    check: Callable[[Mapping[str, Any]], Iterable[str]] = agree,
+    check: Callable[[Values], Iterable[str]] = agree,
 ) -> None:
     """Hand each row on: `add(FILE:LINE, key, record)`, with None for a bad row, whose mistakes are put into `mistakes`.
 
@@ -258,11 +260,11 @@ def _first_bad_byte(path: Path) -> int:
             read += len(block)
 
 
-def _values(where: str, row: Mapping[str, str], columns: Sequence[Column], mistakes: list[str]) -> dict[str, Any] | None:
+def _values(where: str, row: Mapping[str, str], columns: Sequence[Column], mistakes: list[str]) -> Values | None:
     before = len(mistakes)
     if "" in row:
         mistakes.append(f"{where}: more fields than columns")
-    values: dict[str, Any] = {}
+    values: Values = {}
     for column in columns:
         text = row.get(column.name, "")
         if column.required and not text:

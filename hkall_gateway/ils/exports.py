@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from hkall_gateway.db.loads.loading import StagedCopies
 from hkall_gateway.ils import alma
@@ -16,6 +16,7 @@ from hkall_gateway.ils.columns import (
     BadFile,
     Column,
     Row,
+    Values,
     cards,
     count,
     csv_rows,
@@ -142,7 +143,7 @@ def read_patron_rows(path: Path) -> Export[PatronRow]:
     return Export(tuple(PatronRow(where, borrower, former) for where, (borrower, former) in placed), columns)
 
 
-def _patron(row: dict[str, Any]) -> tuple[Borrower, tuple[str, ...]]:
+def _patron(row: Values) -> tuple[Borrower, tuple[str, ...]]:
     former = row.pop("former_barcode")
     return Borrower(**row), former
 
@@ -184,7 +185,7 @@ def read_holdings_file(path: Path, staged: StagedCopies, *, skip: bool = False) 
     return HoldingsFile(columns - {DELETED.name}, frozenset(deleted), tuple(mistakes))
 
 
-def _copy(row: dict[str, Any]) -> Holding:
+def _copy(row: Values) -> Holding:
     del row[DELETED.name]
     return Holding(**{**row, "material": row["material"] or "book"})
 
@@ -206,14 +207,14 @@ def read_closures(path: Path) -> tuple[tuple[str, date, str], ...]:
     return tuple({(agency, on): (agency, on, reason) for agency, on, reason in days}.values())
 
 
-def _span(row: Mapping[str, Any]) -> Iterator[str]:
+def _span(row: Values) -> Iterator[str]:
     if row["to"] < row["from"]:
         yield f"to: {row['to']} is before {row['from']}"
     elif _length(row) > MOST_CLOSED_DAYS:
         yield f"to: {row['to']} is more than a year later"
 
 
-def _length(span: Mapping[str, Any]) -> int:
+def _length(span: Values) -> int:
     """How many days from the first to the last, both included."""
     return int((span["to"] - span["from"]).days) + 1
 
@@ -221,7 +222,7 @@ def _length(span: Mapping[str, Any]) -> int:
 def read_partners(path: Path) -> tuple[Partner, ...]:
     """partners.csv. Its secret_env and timezone are for the configuration; the directory does not keep them. Raises BadFile."""
 
-    def make(row: dict[str, Any]) -> Partner:
+    def make(row: Values) -> Partner:
         priority = 50 if row["priority"] is None else row["priority"]
         card, dialect = row["institutional_card"], row["dialect"] or "direct"
         return Partner(row["agency"], row["name"], row["url"], dialect, priority, card)
@@ -234,7 +235,7 @@ def read_requests(path: Path) -> tuple[Request, ...]:
     return records(csv_rows(path, REQUESTS), REQUESTS, _opening, ("request_id",), _stands)
 
 
-def _stands(row: Mapping[str, Any]) -> Iterator[str]:
+def _stands(row: Values) -> Iterator[str]:
     """The contradictions between a row's position and its other values."""
     position, lending = row["position"], row["side"] is Side.LENDING
     if position not in (LENDING if lending else BORROWING):
@@ -249,7 +250,7 @@ def _stands(row: Mapping[str, Any]) -> Iterator[str]:
         yield f"due: {row['due']} is before {row['first_checkout']}"
 
 
-def _opening(row: dict[str, Any]) -> Request:
+def _opening(row: Values) -> Request:
     lending = row["side"] is Side.LENDING
     placed = dates.start_of(row["placed"])
     loan = (row["due"] - row["first_checkout"]).days if row["due"] and row["first_checkout"] else 0

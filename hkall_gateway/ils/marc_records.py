@@ -14,7 +14,7 @@ from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import IO, Any, Final, TypeAlias
+from typing import IO, Final, TypeAlias, cast
 
 from lxml import etree
 
@@ -82,8 +82,8 @@ def _is_compressed(path: Path) -> bool:
     return path.suffix.lower() == ".gz"
 
 
-def _opened(path: Path) -> Any:
-    return gzip.open(path) if _is_compressed(path) else path.open("rb")
+def _opened(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path)) if _is_compressed(path) else path.open("rb")
 
 
 # ---- MARC21
@@ -200,18 +200,18 @@ def _xml_records(path: Path, file: IO[bytes], tags: Set[str]) -> Iterator[MarcRe
         raise BadFile([f"{path}: after record {count}: {error.msg}"]) from None
 
 
-def _identifier(header: Any) -> str:
+def _identifier(header: etree._Element) -> str:
     return str(header.findtext("{*}identifier", "")).strip()
 
 
-def _xml_record(element: Any, tags: Set[str]) -> MarcRecord | BadRecord:
+def _xml_record(element: etree._Element, tags: Set[str]) -> MarcRecord | BadRecord:
     """Return a record with the fields of these tags, or a BadRecord that names its fault."""
     leader = next((child.text or "" for child in element.iterchildren("{*}leader")), "")
     around = next(element.iterancestors("{*}record"), None)  # of OAI-PMH
     header = None if around is None else around.find("{*}header")
     found = MarcRecord(leader.ljust(_LEADER), {}, {}, "" if header is None else _identifier(header))
     for child in element.iterchildren("{*}controlfield", "{*}datafield"):
-        if (tag := child.get("tag")) not in tags:
+        if (tag := child.get("tag", "")) not in tags:
             continue
         if _is_control(tag):
             found.control.setdefault(tag, []).append(child.text or "")

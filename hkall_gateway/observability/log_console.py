@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, BinaryIO, Final, Literal
+from typing import BinaryIO, Final, Literal
 from zoneinfo import ZoneInfo
 
 from structlog.dev import ConsoleRenderer
@@ -27,7 +27,7 @@ _PLACED: Final = {name: place for place, name in enumerate(("ts", "level", "even
 _END: Final = {name: len(_PLACED) + 1 + place for place, name in enumerate(LAST)}
 _ORDER: Final = _PLACED | _END
 
-Draw = Callable[[Mapping[str, Any]], str]
+Draw = Callable[[Mapping[str, object]], str]
 """(event) -> its line, without the line's end."""
 
 LogFormat = Literal["json", "console"]
@@ -53,7 +53,7 @@ def drawing(*, colours: bool) -> Draw:
     render = ConsoleRenderer(colors=colours, sort_keys=False, pad_event_to=EVENT_WIDTH, timestamp_key="ts")
     middle = len(_PLACED)
 
-    def draw(event: Mapping[str, Any]) -> str:
+    def draw(event: Mapping[str, object]) -> str:
         names = sorted(event, key=lambda name: _ORDER.get(name, middle))
         shown = dict(_cell(name, event[name]) for name in names if name not in LEFT_OUT and event[name] not in (None, ""))
         return str(render(None, "", shown))

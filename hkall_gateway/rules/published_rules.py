@@ -45,7 +45,7 @@ def choices() -> tuple[Choice, ...]:
     return tuple(_choices(Policy, Policy(), ""))
 
 
-def record_of(hint: Any) -> Any:
+def record_of(hint: object) -> Any:
     """Return the record class of a field or of its list; None for a plain value."""
     return next(
         (one for one in (hint, *typing.get_args(hint)) if isinstance(one, type) and dataclasses.is_dataclass(one)), None

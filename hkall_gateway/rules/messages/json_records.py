@@ -71,11 +71,11 @@ def _tagged(name: str, value: str) -> str:
     return f'{{"_":"{name}","v":{value}}}'
 
 
-def _mapping(value: Mapping[Any, Any]) -> str:
+def _mapping(value: Mapping[object, object]) -> str:
     return "{" + ",".join([f"{_text(str(key))}:{to_json(one)}" for key, one in value.items()]) + "}"
 
 
-def _list(value: Iterable[Any]) -> str:
+def _list(value: Iterable[object]) -> str:
     return "[" + ",".join([to_json(one) for one in value]) + "]"
 
 
@@ -128,7 +128,7 @@ def _of_record(kind: type) -> Write:
 
 
 @cache
-def _fields(cls: Any) -> tuple[tuple[str, Any], ...]:
+def _fields(cls: Any) -> tuple[tuple[str, object], ...]:
     """Return each field's name and default; MISSING if it has none."""
     return tuple((f.name, f.default) for f in dataclasses.fields(cls))
 
@@ -136,7 +136,7 @@ def _fields(cls: Any) -> tuple[tuple[str, Any], ...]:
 # ---- read
 
 
-def _rich(value: Any) -> Any:
+def _rich(value: object) -> Any:
     if isinstance(value, list):
         return tuple(_rich(v) for v in value)
     if not isinstance(value, dict):
