@@ -22,7 +22,7 @@ from werkzeug.wrappers import Response
 
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled, without_blanks
-from hkall_gateway.web.paths import local_path
+from hkall_gateway.web.paths import local_path, set_own_cookie
 from hkall_gateway.web.services import services
 
 COOKIE: Final = "__Host-hkall-language"
@@ -118,7 +118,7 @@ def choose(chosen: str) -> Response:
     """Keep a language in the cookie, and go back to the page."""
     answer = redirect(local_path(request.args.get("next", ""), "/"), 303)
     if chosen in LANGUAGES:
-        answer.set_cookie(COOKIE, chosen, max_age=A_YEAR_S, secure=True, httponly=True, samesite="Lax", path="/")
+        set_own_cookie(answer, COOKIE, chosen, max_age=A_YEAR_S)
     return answer
 
 

@@ -29,9 +29,9 @@ from werkzeug.wrappers import Response
 from hkall_gateway.rules.plain_text import fault_of_text
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.web.i18n import N_, gettext
-from hkall_gateway.web.paths import local_path
+from hkall_gateway.web.paths import delete_own_cookie, local_path, set_own_cookie
 from hkall_gateway.web.services import OidcSettings, services
-from hkall_gateway.web.sessions import OF_THIS_HOST, count_login
+from hkall_gateway.web.sessions import count_login
 
 COOKIE: Final = "__Host-hkall-oidc"
 COOKIE_S: Final = 600
@@ -258,7 +258,7 @@ def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Respon
         except OidcRefused as refused:
             return refuse(refused)
         answer = redirect(address, 303)
-        answer.set_cookie(COOKIE, to_cookie(pending), max_age=COOKIE_S, **OF_THIS_HOST)
+        set_own_cookie(answer, COOKIE, to_cookie(pending), max_age=COOKIE_S)
         return answer
 
     @pages.get(f"{prefix}/login/sso/back")
@@ -270,7 +270,7 @@ def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Respon
             answer = admit(person, pending.goal if pending else "")
         except OidcRefused as refused:
             answer = refuse(refused)
-        answer.delete_cookie(COOKIE, **OF_THIS_HOST)
+        delete_own_cookie(answer, COOKIE)
         return answer
 
     @pages.get(f"{prefix}/logout/sso")

@@ -1,13 +1,15 @@
-"""Addresses inside the pages."""
+"""Addresses inside the pages, and cookies of this host."""
 
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Final
 from urllib.parse import quote, urlsplit
 
 from flask import Flask, request
 from werkzeug.routing import BaseConverter
+from werkzeug.wrappers import Response
 
 _CONVERTER: Final = re.compile(r"<\w+:")
 _PLAIN: Final = "/!$&'()*+,:;=@"
@@ -80,3 +82,13 @@ def local_path(text: str, otherwise: str) -> str:
     except ValueError:
         return otherwise
     return otherwise if parts.scheme or parts.netloc else text
+
+
+def set_own_cookie(answer: Response, name: str, value: str, max_age: int | timedelta | None = None) -> None:
+    """Set a cookie that only this host can set and read; without `max_age` it ends with the browser."""
+    answer.set_cookie(name, value, max_age=max_age, secure=True, httponly=True, samesite="Lax", path="/")
+
+
+def delete_own_cookie(answer: Response, name: str) -> None:
+    """Delete such a cookie."""
+    answer.delete_cookie(name, secure=True, httponly=True, samesite="Lax", path="/")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import wraps
-from typing import Final, ParamSpec, TypedDict, TypeVar, cast
+from typing import Final, ParamSpec, TypeVar, cast
 
 import structlog
 from flask import Flask, Request, Response, abort, g, redirect, request, session, url_for
@@ -26,7 +26,7 @@ from hkall_gateway.db.unit import Unit
 from hkall_gateway.db.web_sessions import BROWSER_LONGEST, LONGEST, PATRON, SEEN_EVERY, STAFF, WebSession, digest
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor
-from hkall_gateway.web.paths import way_back
+from hkall_gateway.web.paths import delete_own_cookie, set_own_cookie, way_back
 from hkall_gateway.web.services import WebSettings, services
 
 LOG = structlog.get_logger()
@@ -57,18 +57,6 @@ REFRESH: Final = "X-Refresh"
 MOST_SECRET: Final = 100
 NO_SESSION: Final = ("static", "layout.brand", "layout.logo")
 """Endpoints that are the same for everybody; they read no session."""
-
-
-class CookieRules(TypedDict):
-    """The attributes of a cookie that only this host can set and read."""
-
-    secure: bool
-    httponly: bool
-    samesite: str
-    path: str
-
-
-OF_THIS_HOST: Final = CookieRules(secure=True, httponly=True, samesite="Lax", path="/")
 
 
 class BrowserSession(dict[str, str], SessionMixin):
@@ -110,14 +98,14 @@ class Sessions(SessionInterface):
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:  # noqa: ARG002
         assert isinstance(session, BrowserSession)
         if session.token:
-            response.set_cookie(COOKIE, session.token, **OF_THIS_HOST)
-            response.delete_cookie(VISITOR, **OF_THIS_HOST)
-            response.set_cookie(BROWSER, session.browser_token, max_age=BROWSER_LONGEST, **OF_THIS_HOST)
+            set_own_cookie(response, COOKIE, session.token)
+            delete_own_cookie(response, VISITOR)
+            set_own_cookie(response, BROWSER, session.browser_token, max_age=BROWSER_LONGEST)
         elif session.over:
-            response.delete_cookie(COOKIE, **OF_THIS_HOST)
+            delete_own_cookie(response, COOKIE)
             response.headers["Clear-Site-Data"] = '"cache"'  # "back" would show what browsers keep in spite of no-store
         if session.row is None and session.get(CSRF, "") != session.visitor:
-            response.set_cookie(VISITOR, session[CSRF], **OF_THIS_HOST)
+            set_own_cookie(response, VISITOR, session[CSRF])
 
 
 def current() -> BrowserSession:

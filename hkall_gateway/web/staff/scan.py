@@ -26,8 +26,9 @@ from hkall_gateway.db.web_sessions import WebScan
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.web.i18n import A_YEAR_S, library_name
+from hkall_gateway.web.paths import set_own_cookie
 from hkall_gateway.web.services import services
-from hkall_gateway.web.sessions import OF_THIS_HOST, actor, needs, staff
+from hkall_gateway.web.sessions import actor, needs, staff
 from hkall_gateway.web.staff.scan_answers import Answer, name_of, of_card, of_copy, of_either
 
 PAGES = Blueprint("scan", __name__)
@@ -96,7 +97,7 @@ def place() -> Response:
     """Keep the pickup location at which this browser stands in a cookie."""
     answer, chosen = redirect(url_for("scan.scan"), 303), _typed("pickup")
     if chosen in services().library().pickup_locations:
-        answer.set_cookie(PLACE, chosen, max_age=A_YEAR_S, **OF_THIS_HOST)
+        set_own_cookie(answer, PLACE, chosen, max_age=A_YEAR_S)
     return answer
 
 

@@ -28,8 +28,9 @@ from hkall_gateway.rules.vocabulary import Holding, Position, Request
 from hkall_gateway.web.i18n import A_YEAR_S, N_, library_name
 from hkall_gateway.web.labels import LIST_NAMES
 from hkall_gateway.web.middleware import PICTURE
+from hkall_gateway.web.paths import set_own_cookie
 from hkall_gateway.web.services import consult, execute, services
-from hkall_gateway.web.sessions import OF_THIS_HOST, actor, needs
+from hkall_gateway.web.sessions import actor, needs
 
 PAGES = Blueprint("slips", __name__)
 
@@ -150,7 +151,7 @@ def slips() -> Response:
     wanted = _wanted(request.args)
     answer = make_response(_page(wanted))
     if "paper" in request.args:
-        answer.set_cookie(PAPER, wanted.paper, max_age=A_YEAR_S, **OF_THIS_HOST)
+        set_own_cookie(answer, PAPER, wanted.paper, max_age=A_YEAR_S)
     return answer
 
 
