@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from docs.generate import sip2_profile
+from docs.generate import ncip_profile, sip2_profile
 from docs.generate.doctor_page import doctor_page
 from docs.generate.files_page import files_page
 from docs.generate.letters_page import letters_page
@@ -19,9 +19,9 @@ from docs.generate.rules_page import rules_page
 from docs.generate.settings_page import describe, describe_policy
 from hkall_gateway.config.crosschecks import OF_ROLES
 from hkall_gateway.ncip import handlers as ncip_handlers
-from hkall_gateway.ncip import profile as ncip_profile
 from hkall_gateway.ncip.codec.dialects import SUPPORTED
 from hkall_gateway.ncip.codec.messages import SHAPES as SERVICES
+from hkall_gateway.ncip.profile import FLOWS as NCIP_FLOWS
 from hkall_gateway.ncip.tables.flows import FLOWS, LABELS_SCHEME, status_of
 from hkall_gateway.ncip.tables.notifications import DOCUMENTS
 from hkall_gateway.ncip.tables.systems import SYSTEMS, System, SystemRole
@@ -134,7 +134,7 @@ def profile() -> str:
         _table(("tag", "field", "", "supported", "how, or why not"), tags),
         f"*{HIDDEN}*: never in a log. *extension*: not in 2.00, sent only if the dialect lists it.",
         "## NCIP services, as responder",
-        _table(("service", "class", *ncip_profile.FLOWS, "purpose, or why not"), ncip),
+        _table(("service", "class", *NCIP_FLOWS, "purpose, or why not"), ncip),
         ABOUT_CALLERS + ", ".join(SUPPORTED) + ".",
         "## Positions of a request in NCIP",
         ABOUT_STATUS,
@@ -239,8 +239,8 @@ def _class(service: str) -> str:
 def _by_flow(service: str) -> tuple[str, ...]:
     """The callers of a service, in each flow."""
     if service == ncip_handlers.ABOUT_VERSIONS:
-        return ("every caller",) * len(ncip_profile.FLOWS)
-    return tuple(ncip_profile.callers_of(flow, service) or "-" for flow in ncip_profile.FLOWS)
+        return ("every caller",) * len(NCIP_FLOWS)
+    return tuple(ncip_profile.callers_of(flow, service) or "-" for flow in NCIP_FLOWS)
 
 
 def _documents(send: Notification) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.defer import TimeoutError as TooLate
 
-from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan, Unreachable, Verb
+from hkall_gateway.circulation.ports import BorrowerFacts, Clock, LocalLoan, Unreachable, Verb
 from hkall_gateway.ils.live import LiveFacts, copies_at_home, over_loaded
 from hkall_gateway.ils.packaged import Sip2Settings
 from hkall_gateway.ils.tools import ConnectorTools
@@ -20,7 +20,7 @@ from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.vendor_words.availability import UNDEFINED
 from hkall_gateway.rules.vocabulary import Holding, Sensitive
-from hkall_gateway.sip2.client import Ask, ReactorClock, written
+from hkall_gateway.sip2.client import Ask, written
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.fields import date18
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode
@@ -105,7 +105,7 @@ class Sip2:
 class ConnectionPool:
     """A pool of connections to one system: each query takes the last one used, so that few are kept open."""
 
-    def __init__(self, connect: Callable[[], Ask], most: int, clock: ReactorClock | None = None) -> None:
+    def __init__(self, connect: Callable[[], Ask], most: int, clock: Clock | None = None) -> None:
         self._free: deque[Ask] = deque(connect() for _ in range(most))
         self._clock = clock
         self._permits = DeferredSemaphore(most)

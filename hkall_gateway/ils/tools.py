@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar, cast
 
 from pydantic import BaseModel
 
-from hkall_gateway.circulation.ports import BorrowerFacts, LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
+from hkall_gateway.circulation.ports import BorrowerFacts, Clock, LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
 from hkall_gateway.db.database import Store
 from hkall_gateway.ils.adapter import NoSettings
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker, Trial
@@ -18,7 +18,7 @@ from hkall_gateway.ncip.http_post import HttpReply, NotSent, Post
 from hkall_gateway.net.limits.timeout import left_s
 from hkall_gateway.net.secrets import WrongPins
 from hkall_gateway.rules.vocabulary import NOTHING, Holding, Sensitive
-from hkall_gateway.sip2.client import Ask, ReactorClock
+from hkall_gateway.sip2.client import Ask
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 
 # ---- Protects a connector against PIN guessing: after too many wrong PINs a card is not checked for a while.
@@ -98,7 +98,7 @@ class ConnectorServices:
     post: Post
     dialect: Sip2Dialect = DIALECTS["standard"]
     password: Sensitive = NOTHING
-    clock: ReactorClock | None = None
+    clock: Clock | None = None
     get: Fetch = no_fetch
 
     async def ask(self, question: str, ask: Callable[[float], Awaitable[T]], longest_s: float, trial: Trial) -> T:

@@ -65,8 +65,11 @@ async def accepted(token: str, rule: TokenRule, now: datetime) -> bool | None:
     """
     if issuer(token) != rule.issuer:
         return False
-    header = _header(token)
-    if header is None or header.get("alg") not in rule.algorithms:
+    try:
+        header = extract_compact(token.encode()).headers()
+    except NO_TOKEN:
+        return False
+    if header.get("alg") not in rule.algorithms:
         return False
     keys = await rule.keys.having(str(header.get("kid", "")), now)
     return None if keys is None else _fits(token, rule, keys, now)
@@ -122,14 +125,6 @@ def issuer(token: str) -> str:
     except NO_TOKEN:
         return ""
     return str(claims.get("iss", "")) if isinstance(claims, dict) else ""
-
-
-def _header(token: str) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = extract_compact(token.encode()).headers()
-    except NO_TOKEN:
-        return None
-    return found
 
 
 def _fits(token: str, rule: TokenRule, keys: KeySet, now: datetime) -> bool:

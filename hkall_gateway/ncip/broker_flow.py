@@ -36,7 +36,7 @@ TITLES_GIVEN = (*TITLES, "AddItemFields/BibliographicDescription/Title")
 DUES = ("DateDue", "DateForReturn", "DesiredDateDue", "ItemOptionalFields/DateDue")
 
 
-BEGIN = frozenset({"announce"})
+BEGIN = frozenset({"announce", "mirror_request"})
 """Commands that begin a request, and so give it its number."""
 
 
@@ -67,12 +67,14 @@ def first(call: ServiceRequest, paths: tuple[str, ...]) -> str:
     return next((text for path in paths if (text := call.message.text(path))), "")
 
 
-def sends(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
-    """Returns a handler that runs the desk's command `name`."""
+def sends(
+    name: str, read: Callable[[ServiceRequest], BrokerCommand] = command
+) -> Callable[[ServiceRequest], Awaitable[Payload]]:
+    """Returns a handler that executes the broker command `name`, with the facts that `read` finds in the message."""
 
     async def handle(call: ServiceRequest) -> Payload:
-        ask = command(call)
-        if not ask.barcode and not ask.wire_id:
+        ask = read(call)
+        if not (ask.barcode or ask.number or ask.wire_id):
             return Problem(NEEDED_DATA_MISSING, "which book?", "ItemId")
         if name in BEGIN and (strange := strange_number(call)):
             return strange
@@ -112,8 +114,6 @@ def accepts(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
 
 PRINTED: Final = "ItemOptionalFields/ItemDescription/Ext/ItemId/ItemIdentifierValue"
 CARDS: Final = ("UserOptionalFields/UserId/UserIdentifierValue", "Ext/UserId/UserIdentifierValue", "UserId/UserIdentifierValue")
-BEGINNING: Final = frozenset({"mirror_request"})
-"""Events that begin a request."""
 PLACE: Final = "ShippingInformation/PhysicalAddress/UnstructuredAddress/UnstructuredAddressData"
 _CENTRAL: Final = re.compile(r"\.?i[0-9]")
 
@@ -142,14 +142,5 @@ def without_library(identifier: str, agency: str) -> str:
 
 
 def mirrors(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
-    """Returns a handler that runs the desk's command `name` for a mirrored event."""
-
-    async def handle(call: ServiceRequest) -> Payload:
-        ask = mirrored(call)
-        if not (ask.barcode or ask.number or ask.wire_id):
-            return Problem(NEEDED_DATA_MISSING, "which book?", "ItemId")
-        if name in BEGINNING and (strange := strange_number(call)):
-            return strange
-        return await executed(call, replace(ask, service=name))
-
-    return handle
+    """Returns a handler that executes the broker command `name` for a mirrored event."""
+    return sends(name, mirrored)

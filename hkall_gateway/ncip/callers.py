@@ -19,7 +19,6 @@ from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer, Servi
 from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, PROBLEMS, Problem
 from hkall_gateway.net.limits.allow_list import network_of
-from hkall_gateway.net.limits.rate_limiter import Ways
 from hkall_gateway.net.secrets import DECOY, same
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Sensitive
@@ -37,9 +36,6 @@ def peer_of(transport: Any, address: str = "") -> Peer:
     return Peer(host, read.fingerprint(SHA256()).hex(), str(names[0].value) if names else "")
 
 
-# ---- The patron's credentials in a document: a card, and a PIN; wrong PINs are counted and limited.
-
-
 LOG = structlog.get_logger()
 
 IDENTITY: Final = frozenset({"barcode id", "barcode", "user id", "username", "institution id number"})
@@ -55,8 +51,11 @@ def credentials(call: ServiceRequest) -> tuple[str, Sensitive | None] | Refused 
     A value of a type that is not known here is a proof that failed: it may have been meant as a PIN.
     """
     message = call.message
-    if strange := _strange_proof(message):
-        return strange
+    for part in message.each("AuthenticationInput"):
+        kind = part.text("AuthenticationInputType")
+        if kind.casefold() not in IDENTITY | CREDENTIAL and part.text("AuthenticationInputData"):
+            known = "a card is a Barcode Id, a PIN is a PIN or a Password"
+            return Problem(PROBLEMS[Reason.WRONG_PIN].problem, f"this type of proof is not known; {known}", STRANGE, kind)
     inputs = {part.text("AuthenticationInputType").casefold(): part for part in message.each("AuthenticationInput")}
     pin = Sensitive(_first(inputs, CREDENTIAL)) if CREDENTIAL & inputs.keys() else None
     if not pin and (call.caller.pin == "required" or (call.caller.pin == "blocks" and call.message.service not in LOOK_UPS)):
@@ -66,15 +65,6 @@ def credentials(call: ServiceRequest) -> tuple[str, Sensitive | None] | Refused 
     if not card or agency not in ("", call.services.agency):
         return refused(Reason.UNKNOWN_BORROWER)
     return card, None if not pin and call.caller.pin in {"optional", "blocks"} else pin
-
-
-def _strange_proof(message: NcipMessage) -> Problem | None:
-    for part in message.each("AuthenticationInput"):
-        kind = part.text("AuthenticationInputType")
-        if kind.casefold() not in IDENTITY | CREDENTIAL and part.text("AuthenticationInputData"):
-            known = "a card is a Barcode Id, a PIN is a PIN or a Password"
-            return Problem(PROBLEMS[Reason.WRONG_PIN].problem, f"this type of proof is not known; {known}", STRANGE, kind)
-    return None
 
 
 async def patron(call: ServiceRequest) -> str | Refused | Problem:
@@ -125,12 +115,16 @@ async def authenticated(services: NcipServices, message: NcipMessage, peer: Peer
         missing = Problem(problems.NEEDED_DATA_MISSING, "the header names no sender", "FromAgencyId")
         return replace(missing, challenge=challenge(_schemes(services, peer)))
     guessed = claimed or (rows[0].agency if rows else credentials.name if credentials else "")
-    ways = _ways(peer, guessed)
+    network = network_of(peer.address)
+    ways = {f"{guessed[:LONGEST_CLAIM]} at {network}": WRONG_PROOFS, f"network {network}": WRONG_PROOFS_OF_AN_ADDRESS}
     if services.proofs.shut(ways, services.now()):
         return Problem(problems.TRY_LATER, "too many wrong proofs; ask again in a quarter of an hour", "FromAgencyId")
     offered = OfferedProofs(message.text("InitiationHeader/FromAgencyAuthentication"), credentials, peer)
     found = await _proven(services, claimed, rows, offered)
-    if isinstance(found, Problem) and _was_wrong(found, offered):
+    if isinstance(found, Caller) or found.problem == problems.TRY_LATER:
+        return found
+    # Many HTTP clients send credentials only after a challenge: a challenged request without any is no wrong proof.
+    if not found.challenge or offered.secret or offered.http is not None:
         services.proofs.count(ways, services.now())
         services.metrics.wrong_proofs.labels(guessed if guessed in services.callers else "unknown").inc()
     return found
@@ -145,30 +139,21 @@ class OfferedProofs:
     peer: Peer
 
 
-def _was_wrong(no: Problem, offered: OfferedProofs) -> bool:
-    """Whether a refusal counts as a wrong proof.
-
-    A challenged request without credentials does not count: many HTTP clients send credentials only after a challenge.
-    """
-    nothing = not offered.secret and offered.http is None
-    return no.problem != problems.TRY_LATER and not (no.challenge and nothing)
-
-
 def _claimants(services: NcipServices, claimed: str, http: HttpCredentials | None, peer: Peer) -> tuple[Caller, ...]:
-    """The rows of callers that may have sent a document: the one that it names, else those that its HTTP credentials name,
-    else those with `without_header`."""
+    """The rows of callers that may have sent a document.
+
+    That is the one that the document names, else those that its HTTP credentials name, by a login or by the issuer of a token,
+    else those with `without_header`.
+    """
     if claimed:
         return tuple(filter(None, [services.callers.get(claimed)]))
     near = [row for row in services.callers.values() if admitted(row.allow_from, peer.address)]
-    named = tuple(row for row in near if http is not None and _named_by(row, http))
+    named: tuple[Caller, ...] = ()
+    if http is not None and http.scheme == BASIC:
+        named = tuple(row for row in near if row.http.password_hash and _login(row) == http.name)
+    elif http is not None and http.scheme == BEARER:
+        named = tuple(row for row in near if row.http.token and issuer(http.secret) == row.http.token.issuer)
     return named or tuple(row for row in near if row.without_header)
-
-
-def _named_by(row: Caller, http: HttpCredentials) -> bool:
-    """Whether an Authorization header can be this row's alone: by its login, or by a token that names its issuer."""
-    if http.scheme == BASIC:
-        return bool(row.http.password_hash) and _login(row) == http.name
-    return row.http.token is not None and http.scheme == BEARER and issuer(http.secret) == row.http.token.issuer
 
 
 def _login(row: Caller) -> str:
@@ -180,14 +165,6 @@ def _schemes(services: NcipServices, peer: Peer) -> frozenset[str]:
     return _of(tuple(row for row in services.callers.values() if admitted(row.allow_from, peer.address)))
 
 
-def _ways(peer: Peer, claimed: str) -> Ways:
-    network = network_of(peer.address)
-    return {
-        f"{claimed[:LONGEST_CLAIM]} at {network}": WRONG_PROOFS,
-        f"network {network}": WRONG_PROOFS_OF_AN_ADDRESS,
-    }
-
-
 async def _proven(services: NcipServices, claimed: str, rows: tuple[Caller, ...], offered: OfferedProofs) -> Caller | Problem:
     # Every caller's secret is tried, so that the time does not tell which agency came close.
     owners = {row.agency for row in services.callers.values() if _proved(row, offered)}
@@ -197,7 +174,7 @@ async def _proven(services: NcipServices, claimed: str, rows: tuple[Caller, ...]
     for row in rows:
         if not admitted(row.allow_from, offered.peer.address):
             continue
-        if row.agency in owners or _by_address(row, offered):
+        if row.agency in owners or (row.by_address and not offered.secret and offered.http is None):
             return row
         proved = await _proved_by_http(services, row, offered)
         if proved:
@@ -224,11 +201,6 @@ def _proved(caller: Caller, offered: OfferedProofs) -> bool:
     peer = offered.peer
     seen = [same(caller.certificate, text) for text in (peer.fingerprint, peer.subject) if text] if caller.certificate else []
     return told or any(seen)
-
-
-def _by_address(caller: Caller, offered: OfferedProofs) -> bool:
-    """Whether the address alone authenticates this caller: `by_address` is set, and no other proof was sent."""
-    return caller.by_address and not offered.secret and offered.http is None
 
 
 async def _proved_by_http(services: NcipServices, caller: Caller, offered: OfferedProofs) -> bool | None:

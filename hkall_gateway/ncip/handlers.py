@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from twisted.internet.defer import Deferred, succeed
@@ -62,8 +62,7 @@ async def held(call: ServiceRequest, said: Payload) -> Payload:
 
 def document(message: NcipMessage) -> str:
     """The message encoded in the direct dialect, with a dot for every secret or personal value."""
-    fields: Any = redacted(message)
-    return encode(NcipMessage(message.service, fields), DIALECTS["direct"]).decode()
+    return encode(NcipMessage(message.service, redacted(message)), DIALECTS["direct"]).decode()
 
 
 async def heard_again(services: NcipServices, agency: str, digest: str, kept: str) -> Payload:
@@ -71,11 +70,9 @@ async def heard_again(services: NcipServices, agency: str, digest: str, kept: st
     message = decode(kept.encode())
     caller = services.callers.get(agency) or Caller(agency, "", "partner", ())
     service = service_for(services, caller, message.service)
-    return (
-        await service.handle(ServiceRequest(services, caller, message, digest, judged=True))
-        if service
-        else Refused(Reason.NOT_SUPPORTED)
-    )
+    if service is None:
+        return Refused(Reason.NOT_SUPPORTED)
+    return await service.handle(ServiceRequest(services, caller, message, digest, judged=True))
 
 
 __all__ = ["HANDLERS", "Caller", "NcipServices", "Peer", "Service", "authenticated", "respond"]
@@ -116,7 +113,12 @@ def respond(
     """
     began = services.now()
     asked, unread = _read(body, charset)
-    answering = _Answering(services, asked, _mark(asked.message, began), peer, len(body), began, proven, challenge)
+    mark, service = "", asked.message.service  # a document that was not read has no mark
+    if service in SHAPES and SHAPES[service].kind != "L":
+        mark = digest(asked.message)
+    elif service:  # a look-up, which is never replayed: the time in microseconds
+        mark = f"{int(began.timestamp() * 1_000_000) & 0xFFFF_FFFF_FFFF:012x}"
+    answering = _Answering(services, asked, mark, peer, len(body), began, proven, challenge)
     if unread:
         return succeed(answering.reply(unread))
     with answering.bound():  # the coroutine copies this log context when it starts
@@ -152,10 +154,43 @@ class _Answering:
         if isinstance(said, Problem) and said.challenge:
             self.challenge(said.challenge)
         with self.bound():
-            written = _written(self.services, self.asked, said, self.sender)
-            seconds = (self.services.now() - self.began).total_seconds()
-            _tell(self.services, self.asked, said, self.peer, self.size, seconds, self.sender, proven=bool(self.caller))
+            dialect = self.services.dialect(self.sender)
+            try:
+                written = encode(_reply(self.services, self.asked, said, self.sender), dialect)
+            except Exception:
+                LOG.exception("ncip.writing_failed", service=self.asked.service)
+                written = encode(
+                    _reply(self.services, ReceivedDocument(self.asked.service), _try_again(), self.sender), dialect
+                )
+            self.tell(said)
         return written
+
+    def tell(self, said: Fields | Problem) -> None:
+        """Count a document in the metrics and log one line; lines of unauthenticated documents are limited in rate.
+
+        For an unreadable document the line has the size and the reason, never the body.
+        """
+        services, asked, named = self.services, self.asked, self.services.known(self.sender)
+        seconds = (services.now() - self.began).total_seconds()
+        known = named if named in services.callers else "unknown"
+        service = asked.service or "unknown"
+        services.metrics.ncip_latency.labels(known, service, "in").observe(seconds)
+        if isinstance(said, Problem):
+            services.metrics.ncip_errors.labels(known, "problem" if asked.message.service else "xml").inc()
+        left_out = 0 if self.caller else services.unproven.left_out(known, services.now())
+        if left_out is None:
+            return
+        facts: dict[str, object] = {"peer": known, "service": service, "ms": round(seconds * 1000, 1), "bytes": self.size}
+        if known == "unknown" and asked.header.from_agency:
+            facts["claimed"] = asked.header.from_agency[:LONGEST_CLAIM]
+        facts |= {"notes": list(asked.message.notes)} if asked.message.notes else {}
+        facts |= {"left_out": left_out} if left_out else {}
+        if not isinstance(said, Problem):
+            LOG.info("ncip.answered", outcome="ok", **facts)
+            return
+        facts |= {"outcome": "problem", "problem": said.problem, "rule": said.rule, "reason": said.detail}
+        level = LOG.warning if said.problem in _FOR_OPERATORS else LOG.info
+        level("ncip.answered", host=self.peer.address, **facts)
 
     def too_late(self, failure: Failure) -> bytes:
         """Answers "try again" to a document whose command has not begun in time; of one that has begun nothing is known."""
@@ -171,15 +206,6 @@ class _Answering:
         """Binds the channel, the correlation id and the peer's trace to all log lines of this document."""
         trace = {"traceparent": self.peer.traceparent} if self.peer.traceparent else {}
         return log_context(channel="ncip", corr_id=self.mark[:CORR], **trace)
-
-
-def _mark(message: NcipMessage, now: datetime) -> str:
-    """The digest of a message; for look-ups, which are never replayed, the time in microseconds; "" if it was not read."""
-    if not message.service:
-        return ""
-    if message.service in SHAPES and SHAPES[message.service].kind != "L":
-        return digest(message)
-    return f"{int(now.timestamp() * 1_000_000) & 0xFFFF_FFFF_FFFF:012x}"
 
 
 # ---- reading
@@ -226,7 +252,11 @@ async def _answered(services: NcipServices, message: NcipMessage, mark: str, pee
     except Exception:
         LOG.exception("ncip.handler_failed", service=message.service)
         return _try_again()
-    return _trouble(said, message) if isinstance(said, Refused | Problem) else said
+    if isinstance(said, Refused):
+        said = problems.trouble(said.why, message.service, said.detail)
+    if not isinstance(said, Problem) or said.value or not said.element:
+        return said
+    return replace(said, value=message.text(problems.VALUE_AT.get(said.element, said.element)))
 
 
 async def _said(services: NcipServices, message: NcipMessage, mark: str, peer: Peer, proven: Proven) -> Payload:
@@ -249,40 +279,28 @@ async def _said(services: NcipServices, message: NcipMessage, mark: str, peer: P
     return await held(call, await service.handle(call))
 
 
-def _trouble(no: Refused | Problem, message: NcipMessage) -> Problem:
-    if isinstance(no, Refused):
-        no = problems.trouble(no.why, message.service, no.detail)
-    value = message.text(problems.VALUE_AT.get(no.element, no.element)) if no.element else ""
-    return replace(no, value=no.value or value)
-
-
 # ---- writing
 
 
-def _written(services: NcipServices, asked: ReceivedDocument, said: Fields | Problem, sender: str) -> bytes:
-    dialect = services.dialect(sender)
-    try:
-        return encode(_reply(services, asked, said, sender), dialect)
-    except Exception:
-        LOG.exception("ncip.writing_failed", service=asked.service)
-        return encode(_reply(services, ReceivedDocument(asked.service), _try_again(), sender), dialect)
-
-
 def _reply(services: NcipServices, asked: ReceivedDocument, said: Fields | Problem, sender: str) -> NcipMessage:
-    """The reply, in the version, the namespace style and the place (inside Ext or not) of the question."""
-    problem: Fields = {"Problem": [_problem(said, asked.service or "")]} if isinstance(said, Problem) else said
-    was, manner = asked.message, (asked.message.namespaced, asked.message.extension)
+    """The reply, in the namespace style and the place (inside Ext or not) of the question.
+
+    Its version is that of the question; 2.02 if the reply's service is younger than that. Its ResponseHeader has the agencies
+    of the InitiationHeader exchanged; there is none if the question names no sender.
+    """
+    if isinstance(said, Problem):
+        kind = Coded(said.problem, problems.scheme(said.problem, asked.service or ""))
+        told = {"ProblemType": kind, "ProblemDetail": said.detail, "ProblemElement": said.element, "ProblemValue": said.value}
+        said = {"Problem": [told]}
+    was, header, manner = asked.message, asked.header, (asked.message.namespaced, asked.message.extension)
     if asked.service is None:
-        return NcipMessage("Problem", problem, was.version, *manner)
+        return NcipMessage("Problem", said, was.version, *manner)
     service = REPLIES.get(asked.service) or SHAPES[asked.service].reply
-    fields = {**_swapped(services, asked.header), **problem, **_extras(services, asked, problem, sender)}
-    return NcipMessage(service, fields, _version(was, service), *manner)
-
-
-def _version(asked: NcipMessage, reply: str) -> str:
-    """The version of the question; 2.02 if the reply's service is younger than that version."""
-    place, level = ELEMENTS["NCIPMessage"].children.get(reply), minor(asked.version)
-    return NCIP_2_02 if place and level is not None and level < place.since else asked.version
+    place, level = ELEMENTS["NCIPMessage"].children.get(service), minor(was.version)
+    version = NCIP_2_02 if place and level is not None and level < place.since else was.version
+    us, them = header.to_agency or services.agency, header.from_agency
+    swapped: Fields = {"ResponseHeader": {"FromAgencyId": {"AgencyId": us}, "ToAgencyId": {"AgencyId": them}}} if them else {}
+    return NcipMessage(service, {**swapped, **said, **_extras(services, asked, said, sender)}, version, *manner)
 
 
 REPLIES: Final = {ABOUT_VERSIONS: f"{ABOUT_VERSIONS}Response"}
@@ -300,79 +318,10 @@ def _extras(services: NcipServices, asked: ReceivedDocument, said: Fields, sende
     if not isinstance(theirs, Mapping) or not isinstance(ours, Mapping):
         return {}
     kept = {name: value for name, value in theirs.items() if name != "Ext"}
-    number = asked.message.fields.get("RequestId")
-    if number and _by_number_in_ext(services, sender):
+    number, caller = asked.message.fields.get("RequestId"), services.callers.get(services.known(sender))
+    if number and caller is not None and caller.request_id_in_ext:
         kept = {"RequestId": [number], **kept}
     return {"Ext": {**kept, **ours}} if kept else {}
-
-
-def _by_number_in_ext(services: NcipServices, sender: str) -> bool:
-    caller = services.callers.get(services.known(sender))
-    return caller is not None and caller.request_id_in_ext
-
-
-def _swapped(services: NcipServices, header: Header) -> Fields:
-    """The ResponseHeader, with the agencies of the InitiationHeader exchanged; empty if the question names no sender."""
-    if not header.from_agency:
-        return {}
-    us = header.to_agency or services.agency
-    return {"ResponseHeader": {"FromAgencyId": {"AgencyId": us}, "ToAgencyId": {"AgencyId": header.from_agency}}}
-
-
-def _problem(said: Problem, service: str) -> Fields:
-    return {
-        "ProblemType": Coded(said.problem, problems.scheme(said.problem, service)),
-        "ProblemDetail": said.detail,
-        "ProblemElement": said.element,
-        "ProblemValue": said.value,
-    }
-
-
-# ---- telling operators
-
-
-def _tell(
-    services: NcipServices,
-    asked: ReceivedDocument,
-    said: Fields | Problem,
-    peer: Peer,
-    size: int,
-    seconds: float,
-    sender: str,
-    *,
-    proven: bool,
-) -> None:
-    """Count a document in the metrics and log one line; lines of unauthenticated documents are limited in rate.
-
-    For an unreadable document the line has the size and the reason, never the body.
-    """
-    named = services.known(sender)
-    known = named if named in services.callers else "unknown"
-    service = asked.service or "unknown"
-    services.metrics.ncip_latency.labels(known, service, "in").observe(seconds)
-    if isinstance(said, Problem):
-        services.metrics.ncip_errors.labels(known, "problem" if asked.message.service else "xml").inc()
-    left_out = 0 if proven else services.unproven.left_out(known, services.now())
-    if left_out is None:
-        return
-    facts: dict[str, object] = {"peer": known, "service": service, "ms": round(seconds * 1000, 1), "bytes": size}
-    if known == "unknown" and asked.header.from_agency:
-        facts["claimed"] = asked.header.from_agency[:LONGEST_CLAIM]
-    facts |= {"notes": list(asked.message.notes)} if asked.message.notes else {}
-    facts |= {"left_out": left_out} if left_out else {}
-    if not isinstance(said, Problem):
-        LOG.info("ncip.answered", outcome="ok", **facts)
-        return
-    level = LOG.warning if said.problem in _FOR_OPERATORS else LOG.info
-    level(
-        "ncip.answered",
-        outcome="problem",
-        problem=said.problem,
-        rule=said.rule,
-        reason=said.detail,
-        host=peer.address,
-        **facts,
-    )
 
 
 _FOR_OPERATORS: Final = problems.MESSAGING | problems.GENERAL

@@ -80,19 +80,24 @@ class UrlKeys:
 
         Concurrent calls share one fetch; a call for a known, fresh key does not wait.
         """
-        if self._fresh(kid, now):
+        if self._known(kid) and not self._due(kid, now):
             return self._keys
         await self._lock.acquire()
         try:
             if self._due(kid, now):
                 self._asked_at = now
-                await self._fetch()
+                try:
+                    reply = await self._get(self._url, TIMEOUT_S)
+                    if reply.status != 200:
+                        raise ValueError(f"HTTP {reply.status}")
+                    if len(reply.body) > MOST_BYTES:
+                        raise ValueError(f"more than {MOST_BYTES} bytes")
+                    self._keys = key_set(reply.body)
+                except (NotSent, NoReply, ValueError) as bad:
+                    LOG.error("ncip.keys_unreadable", source=self._url, reason=str(bad))
         finally:
             self._lock.release()
         return self._keys
-
-    def _fresh(self, kid: str, now: datetime) -> bool:
-        return self._known(kid) and not self._due(kid, now)
 
     def _due(self, kid: str, now: datetime) -> bool:
         age = now - self._asked_at if self._asked_at else KEPT
@@ -100,14 +105,3 @@ class UrlKeys:
 
     def _known(self, kid: str) -> bool:
         return self._keys is not None and (kid == "" or kid in {key.kid for key in self._keys.keys})
-
-    async def _fetch(self) -> None:
-        try:
-            reply = await self._get(self._url, TIMEOUT_S)
-            if reply.status != 200:
-                raise ValueError(f"HTTP {reply.status}")
-            if len(reply.body) > MOST_BYTES:
-                raise ValueError(f"more than {MOST_BYTES} bytes")
-            self._keys = key_set(reply.body)
-        except (NotSent, NoReply, ValueError) as bad:
-            LOG.error("ncip.keys_unreadable", source=self._url, reason=str(bad))

@@ -7,20 +7,20 @@ from typing import Final
 
 from hkall_gateway.circulation.loans import FindFixedLoans
 from hkall_gateway.circulation.partners.partner_queries import FindInstitution, SeeCopyOf, SeeRequest, SeeShelves, ServesPatron
-from hkall_gateway.circulation.queries import ItemSeen, PatronSeen, SeeItem
+from hkall_gateway.circulation.queries import PatronSeen, SeeItem
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.titles import FindClosedVolumes
 from hkall_gateway.ncip import replies, shelves
 from hkall_gateway.ncip.callers import credentials, patron, seen_with
 from hkall_gateway.ncip.codec.dialects import SUPPORTED
-from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
+from hkall_gateway.ncip.codec.messages import Fields
 from hkall_gateway.ncip.reply_payload import Payload, frame
 from hkall_gateway.ncip.service_request import ServiceRequest, item, refused, request_id
 from hkall_gateway.ncip.tables.notifications import request_id as written_request
 from hkall_gateway.ncip.tables.problems import UNKNOWN_AGENCY, Problem
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import ItemKey, Partner, Position, Sensitive
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Sensitive
 
 DESIRED: Final = ("LoanedItemsDesired", "RequestedItemsDesired", "UserFiscalAccountDesired")
 BLOCKS: Final = "block or trap"
@@ -41,8 +41,10 @@ async def lookup_user(call: ServiceRequest) -> Payload:
         return found
     card, pin = found
     partner = None if call.from_client else await call.services.circulation.execute(FindInstitution(card))
-    if partner is not None:
-        return replies.patron(_institution(partner), desired(call, "UserElementType"), frozenset(), frame(call))
+    if partner is not None:  # its institutional card, on which it borrows from us: it has a name, and nothing bars it
+        nothing, name = Sensitive(""), Sensitive(partner.name)
+        record = PatronSeen(partner.institutional_card, name, nothing, nothing, "", "", True, None, None, (), 0, 0, None)
+        return replies.patron(record, desired(call, "UserElementType"), frozenset(), frame(call))
     seen = await seen_with(call, card, pin)
     if isinstance(seen, Refused):
         return seen
@@ -53,29 +55,15 @@ async def lookup_user(call: ServiceRequest) -> Payload:
     if seen.refusal and seen.refusal.why in {Reason.UNKNOWN_BORROWER, Reason.CARD_REPLACED}:
         return seen.refusal
     if pin is None and call.caller.pin == "blocks":
-        return _blocks_alone(call, seen)
+        # The schema demands UserId, but VuFind takes a reply with one for a login. Its XCNCIP2 driver leaves out a PIN that PHP
+        # holds to be empty, as `0` is, and asks for blocks without a PIN. Seen on 2026-11-29.
+        return _unnamed(replies.patron(seen, frozenset({BLOCKS}), frozenset(), frame(call)))
     return await _user_fields(call, seen)
-
-
-def _blocks_alone(call: ServiceRequest, seen: PatronSeen) -> Fields:
-    """The blocks of a patron whose PIN did not come. The schema demands UserId, but VuFind takes a reply with one for a login.
-
-    VuFind's XCNCIP2 driver leaves out a PIN that PHP holds to be empty, as `0` is, and asks for blocks without a PIN. Seen on
-    2026-11-29.
-    """
-    return _unnamed(replies.patron(seen, frozenset({BLOCKS}), frozenset(), frame(call)))
 
 
 def _unnamed(told: Fields) -> Fields:
     """A reply without its UserId."""
     return {name: value for name, value in told.items() if name != "UserId"}
-
-
-def _institution(partner: Partner) -> PatronSeen:
-    """The record of a partner's institutional card, on which it borrows from us: it has a name, and nothing bars it."""
-    nothing = Sensitive("")
-    name = Sensitive(partner.name)
-    return PatronSeen(partner.institutional_card, name, nothing, nothing, "", "", True, None, None, (), 0, 0, None)
 
 
 async def _user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:
@@ -99,24 +87,19 @@ async def _user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:
 async def lookup_item(call: ServiceRequest) -> Payload:
     """The status of a copy. The borrower is never named."""
     agency, value = request_id(call)
-    wanted = item(call, "")
+    wanted, execute = item(call, ""), call.services.circulation.execute
     if wanted is None:
-        seen = await call.services.circulation.execute(SeeCopyOf(seen_by(call)))
+        seen = await execute(SeeCopyOf(seen_by(call)))
     else:
-        seen = await _copy(call, wanted)
+        seen = await execute(SeeItem(call.by, wanted.barcode, wanted.agency))
+        unknown = isinstance(seen, Refused) and seen.why is Reason.UNKNOWN_ITEM
+        if unknown and call.from_client and wanted.agency == call.services.agency:
+            # The client knows no library but ours; another library's copy that we hold is found by its barcode alone.
+            seen = await execute(SeeItem(call.by, wanted.barcode, ""))
     if isinstance(seen, Refused):
         return seen
     number = written_request(agency, value) if value else {}
     return replies.copy(seen, desired(call, "ItemElementType"), number, frame(call))
-
-
-async def _copy(call: ServiceRequest, wanted: ItemKey) -> ItemSeen | Refused:
-    """A copy; for a client that knows no library but ours, also another library's that we hold, by its barcode alone."""
-    seen = await call.services.circulation.execute(SeeItem(call.by, wanted.barcode, wanted.agency))
-    unknown = isinstance(seen, Refused) and seen.why is Reason.UNKNOWN_ITEM
-    if unknown and call.from_client and wanted.agency == call.services.agency:
-        return await call.services.circulation.execute(SeeItem(call.by, wanted.barcode, ""))
-    return seen
 
 
 async def lookup_request(call: ServiceRequest) -> Payload:
@@ -125,7 +108,12 @@ async def lookup_request(call: ServiceRequest) -> Payload:
     A client with `pin = "blocks"` is told whose it is if it proves to be that patron.
     """
     agency, value = request_id(call)
-    card = await _proven_card(call) if call.caller.pin == "blocks" else None
+    card: str | Refused | Problem | None = None
+    if call.caller.pin == "blocks":
+        found = credentials(call) if call.message.has("AuthenticationInput") else ("", None)
+        if isinstance(found, Refused | Problem):
+            return found
+        card = await patron(call) if found[1] is not None else ""
     if isinstance(card, Refused | Problem):
         return card
     seen = await call.services.circulation.execute(seen_by(call))
@@ -134,16 +122,6 @@ async def lookup_request(call: ServiceRequest) -> Payload:
     number = written_request(agency, value) if value else written_request(call.services.agency, seen.request)
     told = shelves.request(seen, number, desired(call, "RequestElementType"), frame(call))
     return told if card in {None, seen.patron} else _unnamed(told)
-
-
-async def _proven_card(call: ServiceRequest) -> str | Refused | Problem:
-    """The card whose PIN came; "" where none came."""
-    if not call.message.has("AuthenticationInput"):
-        return ""
-    found = credentials(call)
-    if isinstance(found, Refused | Problem):
-        return found
-    return await patron(call) if found[1] is not None else ""
 
 
 def seen_by(call: ServiceRequest) -> SeeRequest:
@@ -163,12 +141,17 @@ def desired(call: ServiceRequest, element: str) -> frozenset[str]:
 
 async def lookup_item_set(call: ServiceRequest) -> Payload:
     """The copies of some titles, or some copies: of all libraries to our own systems, of ours to partners."""
+    message, limit = call.message, whole_number(call.message.text("MaximumItemsCount"))
+    # Titles by their record numbers. A HoldingsSetId of ours is a title and a library, and asks for the title.
+    records = message.texts("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
+    numbers = message.texts("BibliographicId/BibliographicItemId/BibliographicItemIdentifier")
+    named = ((one.text("AgencyId"), one.text("ItemIdentifierValue")) for one in message.each("ItemId"))
     ask = SeeShelves(
         by=call.by,
-        titles=_titles(call.message),
-        items=_items(call),
+        titles=(*records, *numbers, *(text.rpartition("@")[0] or text for text in message.texts("HoldingsSetId"))),
+        items=tuple(ItemKey(agency or call.services.agency, value) for agency, value in named if value),
         ours_only=not call.from_client,
-        limit=_limit(call.message.text("MaximumItemsCount")),
+        limit=MOST_COPIES if limit is None else min(max(limit, 1), MOST_COPIES),
         token=call.message.text("NextItemToken"),
     )
     seen = await call.services.circulation.execute(ask)
@@ -180,23 +163,6 @@ async def lookup_item_set(call: ServiceRequest) -> Payload:
     return shelves.item_set(seen, wanted, replace(frame(call), closed=closed))
 
 
-def _titles(message: NcipMessage) -> tuple[str, ...]:
-    """Titles by their record numbers; a HoldingsSetId of ours is a title and a library, and asks for the title."""
-    records = message.texts("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
-    numbers = message.texts("BibliographicId/BibliographicItemId/BibliographicItemIdentifier")
-    return (*records, *numbers, *(text.rpartition("@")[0] or text for text in message.texts("HoldingsSetId")))
-
-
-def _items(call: ServiceRequest) -> tuple[ItemKey, ...]:
-    named = ((one.text("AgencyId"), one.text("ItemIdentifierValue")) for one in call.message.each("ItemId"))
-    return tuple(ItemKey(agency or call.services.agency, value) for agency, value in named if value)
-
-
-def _limit(text: str) -> int:
-    wanted = whole_number(text)
-    return MOST_COPIES if wanted is None else min(max(wanted, 1), MOST_COPIES)
-
-
 # ---- our agency
 
 
@@ -206,9 +172,9 @@ async def lookup_agency(call: ServiceRequest) -> Payload:
     if named.casefold() != call.services.agency.casefold():
         return Problem(UNKNOWN_AGENCY, "only this library is known here", "AgencyId", named)
     told = shelves.agency(call.services.agency, call.services.circulation.library.name, desired(call, "AgencyElementType"))
-    return (
-        {**told, **shelves.places(tuple(call.services.places.values()))} if call.from_client and call.services.places else told
-    )
+    if not (call.from_client and call.services.places):
+        return told
+    return {**told, **shelves.places(tuple(call.services.places.values()))}
 
 
 def versions(services: tuple[str, ...]) -> Fields:

@@ -1,4 +1,4 @@
-"""The supported services, their callers and reasons: one row a service, with other handlers in the broker flows."""
+"""The supported services and their callers: one row a service, with other handlers in the broker flows."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from hkall_gateway.circulation.partner_notice import ItemCheckedIn, ItemCheckedOut, ItemReceived, ItemShipped, RequestCancelled
+from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled
 from hkall_gateway.ncip import broker_flow, lookups, requests
 from hkall_gateway.ncip.broker_flow import accepts, mirrors, sends
 from hkall_gateway.ncip.reply_payload import Payload
+from hkall_gateway.ncip.requests import hears
 from hkall_gateway.ncip.service_request import DIRECT, Caller, Kind, NcipServices, ServiceRequest
 
 
@@ -25,6 +28,11 @@ CLIENT: Final[frozenset[Kind]] = frozenset({"client"})
 PARTNER: Final[frozenset[Kind]] = frozenset({"partner"})
 BOTH: Final = CLIENT | PARTNER
 
+_CHECKED_OUT: Final = hears(ItemCheckedOut, "DateDue", "DesiredDateDue")
+_CHECKED_IN: Final = hears(ItemCheckedIn)
+_RECALLED: Final = hears(ItemRecalled, "DateDue", "DesiredDateDue", owner=True)
+_RECALL_CANCELLED: Final = hears(RecallCancelled, owner=True)
+
 # fmt: off
 HANDLERS: Final[Mapping[str, Service]] = MappingProxyType({
     "LookupUser":                      Service(CLIENT,  lookups.lookup_user),
@@ -35,29 +43,29 @@ HANDLERS: Final[Mapping[str, Service]] = MappingProxyType({
     "RequestItem":                     Service(BOTH,    requests.request_item),
     "ItemRequested":                   Service(BOTH,    requests.request_item),
     "CancelRequestItem":               Service(BOTH,    requests.cancel_request_item),
-    "ItemRequestCancelled":            Service(PARTNER, requests.item_request_cancelled),
+    "ItemRequestCancelled":            Service(PARTNER, hears(RequestCancelled)),
     "UpdateRequestItem":               Service(BOTH,    requests.update_request_item),
     "ItemRequestUpdated":              Service(BOTH,    requests.update_request_item),
     "RenewItem":                       Service(BOTH,    requests.renew_item),
     "ItemRenewed":                     Service(PARTNER, requests.renewed),
-    "ItemShipped":                     Service(PARTNER, requests.item_shipped),
-    "AcceptItem":                      Service(PARTNER, requests.accept_item),
-    "ItemReceived":                    Service(PARTNER, requests.item_received),
-    "CheckOutItem":                    Service(PARTNER, requests.checked_out),
-    "ItemCheckedOut":                  Service(PARTNER, requests.checked_out),
-    "CheckInItem":                     Service(PARTNER, requests.checked_in),
-    "ItemCheckedIn":                   Service(PARTNER, requests.checked_in),
-    "RecallItem":                      Service(PARTNER, requests.recalled),
-    "ItemRecalled":                    Service(PARTNER, requests.recalled),
-    "CancelRecallItem":                Service(PARTNER, requests.recall_cancelled),
-    "ItemRecallCancelled":             Service(PARTNER, requests.recall_cancelled),
+    "ItemShipped":                     Service(PARTNER, hears(ItemShipped, "ItemOptionalFields/DateDue")),
+    "AcceptItem":                      Service(PARTNER, hears(ItemShipped, "DateForReturn")),
+    "ItemReceived":                    Service(PARTNER, hears(ItemReceived)),
+    "CheckOutItem":                    Service(PARTNER, _CHECKED_OUT),
+    "ItemCheckedOut":                  Service(PARTNER, _CHECKED_OUT),
+    "CheckInItem":                     Service(PARTNER, _CHECKED_IN),
+    "ItemCheckedIn":                   Service(PARTNER, _CHECKED_IN),
+    "RecallItem":                      Service(PARTNER, _RECALLED),
+    "ItemRecalled":                    Service(PARTNER, _RECALLED),
+    "CancelRecallItem":                Service(PARTNER, _RECALL_CANCELLED),
+    "ItemRecallCancelled":             Service(PARTNER, _RECALL_CANCELLED),
     "UpdateCirculationStatus":         Service(BOTH,    requests.circulation_status),
     "CirculationStatusUpdated":        Service(BOTH,    requests.circulation_status),
     "ReportCirculationStatusChange":   Service(BOTH,    requests.reported),
     "CirculationStatusChangeReported": Service(BOTH,    requests.reported),
     "CreateUserFiscalTransaction":     Service(CLIENT,  requests.fiscal_transaction),
     "UserFiscalTransactionCreated":    Service(CLIENT,  requests.fiscal_transaction),
-    "UndoCheckOutItem":                Service(frozenset(), requests.checked_out),
+    "UndoCheckOutItem":                Service(frozenset(), _CHECKED_OUT),
     "CreateItem":                      Service(frozenset(), sends("announce")),
     "UpdateItem":                      Service(frozenset(), sends("describe")),
     "DeleteItem":                      Service(frozenset(), sends("delete")),
@@ -121,59 +129,6 @@ FLOWS: Final[Mapping[str, Mapping[str, Service]]] = MappingProxyType({
     "openrs":   MappingProxyType({**HANDLERS, **BROKER, **OPENRS}),
 })
 """The services of each flow that a dialect may name."""
-
-WHY: Final[Mapping[str, str]] = MappingProxyType({
-    "LookupUser":                      "a patron's loans, requests and debts, as far as requested; not for partners",
-    "LookupItem":                      "the circulation status of a copy, by copy or by request; never its borrower",
-    "LookupItemSet":                   "copies of titles, page by page: all libraries' for our systems, ours for partners",
-    "LookupRequest":                   "the state of a request, for its two libraries and the system that placed it",
-    "LookupAgency":                    "our name, our consortium and the flows that we support",
-    "LookupVersion":                   "the supported versions and services, for every caller",
-    "RequestItem":                     "a client places a patron's request; a partner borrows from us",
-    "ItemRequested":                   "the same as RequestItem, reported afterwards",
-    "CancelRequestItem":               "a patron cancels; a partner withdraws or declines",
-    "ItemRequestCancelled":            "the lender declines, the borrower withdraws",
-    "UpdateRequestItem":               "another pickup location or last day; no other part of a request can change",
-    "ItemRequestUpdated":              "the same as UpdateRequestItem, reported afterwards",
-    "RenewItem":                       "a patron, or the borrower of our copy, renews the loan",
-    "ItemRenewed":                     "the owner grants a renewal, or the borrower takes it",
-    "ItemShipped":                     "both ways: to the borrower and home",
-    "AcceptItem":                      "a lender hands its copy over; from a broker: the book is here, for this patron",
-    "ItemReceived":                    "both ways: the borrower has it, the lender has it back",
-    "CheckOutItem":                    "a lender charges us, a borrower's reader has it; from a broker: lend or ship it",
-    "ItemCheckedOut":                  "the same as CheckOutItem, reported afterwards",
-    "UndoCheckOutItem":                "a broker takes a loan to our patron back; a shipment stays",
-    "CheckInItem":                     "the book is back at its owner, or on its way there",
-    "ItemCheckedIn":                   "the same as CheckInItem, reported afterwards",
-    "RecallItem":                      "the owner of a borrowed book recalls it (R23 to R26)",
-    "ItemRecalled":                    "the same as RecallItem, reported afterwards",
-    "CancelRecallItem":                "the owner cancels the recall",
-    "ItemRecallCancelled":             "the same as CancelRecallItem, reported afterwards",
-    "CreateItem":                      "a broker announces a book; the gateway keeps no catalogue",
-    "UpdateItem":                      "a broker's title of its own book; the gateway keeps no catalogue",
-    "DeleteItem":                      "a broker's book has gone home",
-    "UpdateCirculationStatus":         "a library's status of its own copy replaces the loaded one",
-    "CirculationStatusUpdated":        "the same as UpdateCirculationStatus, reported afterwards",
-    "ReportCirculationStatusChange":   "claimed as returned, or lost, by the library that has it",
-    "CirculationStatusChangeReported": "the same as ReportCirculationStatusChange, reported afterwards",
-    "CreateUserFiscalTransaction":     "a broker's fee, or a payment taken elsewhere; a lender's price comes from its row",
-    "UserFiscalTransactionCreated":    "the same as CreateUserFiscalTransaction, reported afterwards",
-    "CreateUser":                      "users are created in the library's own system",
-    "UpdateUser":                      "users are changed in the library's own system",
-    "DeleteUser":                      "users are deleted in the library's own system",
-    "UserCreated":                     "users of other libraries are not kept here",
-    "UserUpdated":                     "users of other libraries are not kept here",
-    "CreateAgency":                    "libraries are set in the configuration",
-    "UpdateAgency":                    "libraries are set in the configuration",
-    "AgencyCreated":                   "libraries are set in the configuration",
-    "AgencyUpdated":                   "libraries are set in the configuration",
-    "ItemCreated":                     "holdings of others are loaded from the union catalogue",
-    "ItemUpdated":                     "holdings of others are loaded from the union catalogue",
-    "SendUserNotice":                  "the gateway writes its own letters to patrons",
-    "UserNoticeSent":                  "letters of other systems are not kept here",
-})
-"""The purpose of each supported service, or the reason that it is not supported. LookupVersion is outside NCIPMessage and
-has no row above."""
 # fmt: on
 
 
@@ -181,10 +136,3 @@ def service_for(services: NcipServices, caller: Caller, name: str) -> Service | 
     """The service in this caller's flow; None if it is not supported there. Clients use the direct flow."""
     flow = DIRECT if caller.kind == "client" else services.dialect(caller.agency).flow
     return FLOWS[flow].get(name)
-
-
-def callers_of(flow: str, name: str) -> str:
-    """The kinds of callers of a service in a flow, as text for the documentation page."""
-    row = FLOWS[flow].get(name)
-    who = row.who if row else frozenset[Kind]()
-    return ", ".join(kind for kind in ("partner", "client") if kind in who and (flow == DIRECT or kind == "partner"))

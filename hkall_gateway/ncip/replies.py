@@ -83,36 +83,34 @@ def fields(outcome: Plain, frame: Frame) -> Fields:
     """The payload of the reply for `outcome`, without header; empty for the outcome of a notification."""
     match outcome:
         case Requested():
-            return _requested(outcome, frame)
+            return {
+                "RequestId": _placed(outcome.placed_by, outcome.placed_id, outcome.request, frame),
+                "UserId": user_id(frame.agency, outcome.patron),
+                "RequestType": frame.request_type,
+                "RequestScopeType": "Bibliographic Item",
+            }
         case Paged():
-            return _paged(outcome, frame)
+            return {
+                "RequestId": request_id(outcome.wire_agency, outcome.wire_id),
+                "ItemId": item_id(outcome.item),
+                "UserId": frame.institution,
+                "RequestType": frame.request_type,
+                "RequestScopeType": "Item",
+                **(description(outcome) if frame.described else {}),
+            }
         case Cancelled():
             number = _placed(outcome.placed_by, outcome.placed_id, outcome.request, frame)
             return {"RequestId": number, "UserId": user_id(frame.agency, outcome.patron)}
+        case Renewed(pending=True):
+            return {"Pending": {}}
         case Renewed():
-            return _renewed(outcome, frame)
+            user: Fields = {"UserId": user_id(frame.agency, outcome.card)} if outcome.card else {}
+            due: Fields = {"DateDue": until(outcome.due, frame)} if outcome.due else {}
+            return {"ItemId": item_id(outcome.item), **user, **due, "RenewalCount": str(outcome.renewals)}
         case Noted():
-            return _noted(outcome, frame)
-
-
-def _requested(outcome: Requested, frame: Frame) -> Fields:
-    return {
-        "RequestId": _placed(outcome.placed_by, outcome.placed_id, outcome.request, frame),
-        "UserId": user_id(frame.agency, outcome.patron),
-        "RequestType": frame.request_type,
-        "RequestScopeType": "Bibliographic Item",
-    }
-
-
-def _paged(outcome: Paged, frame: Frame) -> Fields:
-    return {
-        "RequestId": request_id(outcome.wire_agency, outcome.wire_id),
-        "ItemId": item_id(outcome.item),
-        "UserId": frame.institution,
-        "RequestType": frame.request_type,
-        "RequestScopeType": "Item",
-        **(description(outcome) if frame.described else {}),
-    }
+            copy: Fields = {"ItemId": item_id(outcome.item)} if outcome.item else {}
+            number = request_id(outcome.wire_agency or frame.agency, outcome.wire_id or outcome.request)
+            return {"RequestId": number, **copy, "UserId": frame.institution}
 
 
 def description(outcome: Paged | CheckedOut) -> Fields:
@@ -120,20 +118,6 @@ def description(outcome: Paged | CheckedOut) -> Fields:
     title = {"Author": outcome.author, "Title": outcome.title}
     about = {"CallNumber": outcome.call_number, "CopyNumber": outcome.item.barcode}
     return {"ItemOptionalFields": {"BibliographicDescription": title, "ItemDescription": about}}
-
-
-def _renewed(outcome: Renewed, frame: Frame) -> Fields:
-    if outcome.pending:
-        return {"Pending": {}}
-    user: Fields = {"UserId": user_id(frame.agency, outcome.card)} if outcome.card else {}
-    due: Fields = {"DateDue": until(outcome.due, frame)} if outcome.due else {}
-    return {"ItemId": item_id(outcome.item), **user, **due, "RenewalCount": str(outcome.renewals)}
-
-
-def _noted(outcome: Noted, frame: Frame) -> Fields:
-    copy: Fields = {"ItemId": item_id(outcome.item)} if outcome.item else {}
-    number = request_id(outcome.wire_agency or frame.agency, outcome.wire_id or outcome.request)
-    return {"RequestId": number, **copy, "UserId": frame.institution}
 
 
 def _placed(placed_by: str, placed_id: str, ours: str, frame: Frame) -> Fields:
@@ -163,10 +147,12 @@ def patron(
     """
     loans = [_loan(line, frame, fixed=line.request.id in fixed) for line in seen.lines if line.request.position is P.ON_LOAN]
     waits = [_wait(line, frame) for line in seen.lines if line.request.position in WAITING]
+    charges = [_charge(line, frame) for line in seen.charges]
+    account: Fields = {"AccountBalance": _money(seen.owed_cents), "AccountDetails": charges}
     more = {name: value for element, part in _PERSON.items() if element in wanted for name, value in part(seen, frame).items()}
     return {
         "UserId": user_id(frame.agency, seen.card),
-        "UserFiscalAccount": [_account(seen, frame)] if "UserFiscalAccountDesired" in flags else [],
+        "UserFiscalAccount": [account] if "UserFiscalAccountDesired" in flags else [],
         "LoanedItem": loans if "LoanedItemsDesired" in flags else [],
         "RequestedItem": waits if "RequestedItemsDesired" in flags else [],
         **({"UserOptionalFields": more} if more else {}),
@@ -187,11 +173,6 @@ def _loan(line: LoanEntry, frame: Frame, *, fixed: bool) -> Fields:
         "Title": loan.title,
         **({"Ext": more} if more else {}),
     }
-
-
-def _account(seen: PatronSeen, frame: Frame) -> Fields:
-    """The balance and the charges, each as one AccountDetails."""
-    return {"AccountBalance": _money(seen.owed_cents), "AccountDetails": [_charge(line, frame) for line in seen.charges]}
 
 
 def _charge(line: ChargeEntry, frame: Frame) -> Fields:
@@ -279,16 +260,18 @@ def _language(seen: PatronSeen, _frame: Frame) -> Fields:
 def _privilege(seen: PatronSeen, frame: Frame) -> Fields:
     """Key in the type, value in the status: the habit that resource-sharing systems read."""
     facts = {"STATUS": "OK" if seen.valid else "BLOCKED", "PROFILE": seen.category, "LIBRARY": frame.agency}
-    return {"UserPrivilege": [_fact(key, value, seen.expires, frame) for key, value in facts.items() if value]}
-
-
-def _fact(key: str, value: str, expires: date | None, frame: Frame) -> Fields:
-    return {
-        "AgencyId": frame.agency,
-        "AgencyUserPrivilegeType": key,
-        **({"ValidToDate": until(expires, frame)} if expires and key == "STATUS" else {}),
-        "UserPrivilegeStatus": {"UserPrivilegeStatusType": value},
-    }
+    ends: Fields = {"ValidToDate": until(seen.expires, frame)} if seen.expires else {}
+    rows: list[Value] = [
+        {
+            "AgencyId": frame.agency,
+            "AgencyUserPrivilegeType": key,
+            **(ends if key == "STATUS" else {}),
+            "UserPrivilegeStatus": {"UserPrivilegeStatusType": value},
+        }
+        for key, value in facts.items()
+        if value
+    ]
+    return {"UserPrivilege": rows}
 
 
 def _blocks(seen: PatronSeen, frame: Frame) -> Fields:

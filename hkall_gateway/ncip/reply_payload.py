@@ -7,7 +7,7 @@ one means success.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from hkall_gateway.circulation.command import Command
 from hkall_gateway.circulation.fines import Paid, Waived
@@ -60,19 +60,17 @@ def positions(reply: NcipMessage, ours: Side) -> tuple[str, ...] | None:
     if problems:
         return () if problems == {"Unknown Request"} else None
     status, copy = reply.text("RequestStatusType"), reply.text("ItemOptionalFields/CirculationStatus")
-    said = status if status in KNOWN_WORDS else "", copy if copy in KNOWN_WORDS else ""
-    if said == ("", ""):
+    status, copy = status if status in KNOWN_WORDS else "", copy if copy in KNOWN_WORDS else ""
+    if not status and not copy:
         return None
     theirs = LENDING if ours is Side.BORROWING else BORROWING
-    fits = [position for position in P if position in theirs and _fits(position, *said)]
-    still = [position for position in fits if position not in FINAL] if said[1] else []
+    fits = list[Position]()
+    for position in (one for one in P if one in theirs and status in {"", status_of(one)}):
+        usual = replies.STATUS.get(position)
+        if not copy or (copy == usual if usual else position in FINAL or copy == SHELF):
+            fits.append(position)
+    still = [position for position in fits if position not in FINAL] if copy else []
     return tuple(position.value for position in still or fits)
-
-
-def _fits(position: Position, status: str, copy: str) -> bool:
-    usual = replies.STATUS.get(position)
-    about_copy = copy == usual if usual else position in FINAL or copy in {"", SHELF}
-    return status in {"", status_of(position)} and (not copy or about_copy)
 
 
 Payload = Fields | Refused | Problem
@@ -80,6 +78,9 @@ Payload = Fields | Refused | Problem
 
 Answerable = CheckedOut | CheckedIn | Recalled | Done | Changed | StatusSet | Billed | Paid | Waived | replies.Plain
 """What a command of a document may result in, without the refusals."""
+
+Facts = TypeVar("Facts")
+Result = TypeVar("Result", bound=Answerable)
 
 KEPT: Final = "ILL Request Id"
 """The type of an ItemId that is our number of a request, for a reply that must name a copy where none is chosen yet."""
@@ -95,7 +96,7 @@ def answer(call: ServiceRequest, outcome: Answerable | Refused) -> Payload:
     return {name: _as_asked(call, name, value) for name, value in said.items()}
 
 
-async def executed(call: ServiceRequest, command: Command[Any, Any]) -> Payload:
+async def executed(call: ServiceRequest, command: Command[Facts, Result]) -> Payload:
     """Execute the command of a document, once for each document, and return the reply."""
     return answer(call, await call.services.circulation.execute(command, inbox=call.inbox))
 
@@ -110,17 +111,18 @@ def frame(call: ServiceRequest) -> Frame:
     institution = user_id(agency, named) if named else user_id(call.services.agency, INSTITUTION.format(call.caller.agency))
     described = call.message.has("ItemElementType")
     asked = "" if call.from_client else call.message.text("RequestType")
-    told = asked or call.caller.request_type
-    return Frame(
-        call.services.agency, call.services.timezone, institution, call.caller.labels, described, told, call.services.name_order
-    )
+    told, us = asked or call.caller.request_type, call.services
+    return Frame(us.agency, us.timezone, institution, call.caller.labels, described, told, us.name_order)
 
 
 def facts(outcome: Answerable, frame: Frame) -> Fields:
     """All facts of an outcome, by the names of their elements."""
     match outcome:
         case CheckedOut():
-            return _checked_out(outcome, frame)
+            due: Mapping[str, Value] = _until(outcome, frame) or {"IndeterminateLoanPeriodFlag": True}
+            described = replies.description(outcome) if frame.described else {}
+            lent: Fields = {"ItemId": item_id(outcome.item), "UserId": frame.institution}
+            return {**lent, **_user(outcome.card, frame), **due, **described}
         case CheckedIn():
             return {"ItemId": item_id(outcome.item), **_user(outcome.card, frame)}
         case Recalled():
@@ -128,7 +130,10 @@ def facts(outcome: Answerable, frame: Frame) -> Fields:
         case Done():
             return {**_item(outcome.item), "UserId": frame.institution, **_until(outcome, frame)}
         case Changed():
-            return _changed(outcome, frame)
+            kept: Fields = {"AgencyId": frame.agency, "ItemIdentifierType": KEPT, "ItemIdentifierValue": outcome.request}
+            user = _user(outcome.patron, frame) or {"UserId": frame.institution}
+            kinds: Fields = {"RequestType": frame.request_type, "RequestScopeType": "Bibliographic Item"}
+            return {"ItemId": kept, **_item(outcome.item), **user, **kinds}
         case StatusSet():
             return {"ItemId": item_id(outcome.item)}
         case Billed():
@@ -138,24 +143,6 @@ def facts(outcome: Answerable, frame: Frame) -> Fields:
         case Waived():
             return {}
     return replies.fields(outcome, frame)
-
-
-def _checked_out(outcome: CheckedOut, frame: Frame) -> Fields:
-    due: Mapping[str, Value] = _until(outcome, frame) or {"IndeterminateLoanPeriodFlag": True}
-    described = replies.description(outcome) if frame.described else {}
-    return {"ItemId": item_id(outcome.item), "UserId": frame.institution, **_user(outcome.card, frame), **due, **described}
-
-
-def _changed(outcome: Changed, frame: Frame) -> Fields:
-    kept: Fields = {"AgencyId": frame.agency, "ItemIdentifierType": KEPT, "ItemIdentifierValue": outcome.request}
-    user = _user(outcome.patron, frame) or {"UserId": frame.institution}
-    return {
-        "ItemId": kept,
-        **_item(outcome.item),
-        **user,
-        "RequestType": frame.request_type,
-        "RequestScopeType": "Bibliographic Item",
-    }
 
 
 def _charged(card: str, reference: str, frame: Frame) -> Fields:

@@ -6,10 +6,10 @@ whether we are the lender or the borrower.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeVar
 
 from hkall_gateway.circulation.borrowing import CancelRequest, RequestTitle
 from hkall_gateway.circulation.fines import Pay
@@ -30,7 +30,6 @@ from hkall_gateway.ncip.callers import patron
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.reply_payload import Payload, executed
 from hkall_gateway.ncip.service_request import (
-    Notice,
     ServiceRequest,
     bib_id,
     day,
@@ -47,8 +46,6 @@ from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words import availability
 
-BORROWED_DUE: Final = "ItemOptionalFields/DateDue"
-
 # fmt: off
 REPORTED: Final[Mapping[str, str]] = MappingProxyType({
     "ItemReportedReturned":      "claim",
@@ -59,41 +56,28 @@ REPORTED: Final[Mapping[str, str]] = MappingProxyType({
 """Reported element -> the desk's kind of report."""
 # fmt: on
 
-# ---- on the way
+# ---- events
 
 
-async def item_shipped(call: ServiceRequest) -> Payload:
-    """The lender sends us a copy, or the borrower sends ours back."""
-    return await executed(call, heard(ItemShipped, call, BORROWED_DUE))
+Event = TypeVar(
+    "Event", ItemCheckedIn, ItemCheckedOut, ItemRecalled, ItemReceived, ItemShipped, RecallCancelled, RequestCancelled
+)
 
 
-async def accept_item(call: ServiceRequest) -> Payload:
-    """The lender hands its copy over to us, for the request named: it is on the way."""
-    return await executed(call, heard(ItemShipped, call, "DateForReturn"))
+def hears(kind: type[Event], *dues: str, owner: bool = False) -> Callable[[ServiceRequest], Awaitable[Payload]]:
+    """Returns the handler of an event.
 
+    Args:
+        kind: The notice that the message becomes.
+        dues: Paths of its due date. The first one that the message has counts.
+        owner: The sender owns the copy, and its AgencyId may be missing.
+    """
 
-async def item_received(call: ServiceRequest) -> Payload:
-    """The borrower has our copy, or the lender has its own again."""
-    return await executed(call, heard(ItemReceived, call))
+    async def handle(call: ServiceRequest) -> Payload:
+        told = heard(kind, call, next((path for path in dues if call.message.has(path)), ""))
+        return await executed(call, replace(told, item=item(call, call.caller.agency)) if owner else told)
 
-
-async def item_request_cancelled(call: ServiceRequest) -> Payload:
-    """The lender declines, or the borrower withdraws."""
-    return await executed(call, heard(RequestCancelled, call))
-
-
-# ---- on loan
-
-
-async def checked_out(call: ServiceRequest) -> Payload:
-    """The lender has charged its copy to us, or the borrower's reader has ours."""
-    due = "DateDue" if call.message.has("DateDue") else "DesiredDateDue"
-    return await executed(call, heard(ItemCheckedOut, call, due))
-
-
-async def checked_in(call: ServiceRequest) -> Payload:
-    """The lender has its copy home, or the borrower's reader has returned ours."""
-    return await executed(call, heard(ItemCheckedIn, call))
+    return handle
 
 
 async def renewed(call: ServiceRequest) -> Payload:
@@ -103,22 +87,6 @@ async def renewed(call: ServiceRequest) -> Payload:
     # RenewItem comes from the borrower of our copy, ItemRenewed from the owner of its own; an AgencyId may be missing.
     default = call.services.agency if call.message.service == "RenewItem" else call.caller.agency
     return await executed(call, replace(told, item=item(call, default)))
-
-
-async def recalled(call: ServiceRequest) -> Payload:
-    """The owner of a book that we borrow wants it back."""
-    due = "DateDue" if call.message.has("DateDue") else "DesiredDateDue"
-    return await executed(call, of_the_owner(ItemRecalled, call, due))
-
-
-async def recall_cancelled(call: ServiceRequest) -> Payload:
-    """The owner does not need it any more."""
-    return await executed(call, of_the_owner(RecallCancelled, call))
-
-
-def of_the_owner(kind: type[Notice], call: ServiceRequest, due: str = "") -> Notice:
-    """The notice of a copy's owner; a copy without an agency belongs to the caller."""
-    return replace(heard(kind, call, due), item=item(call, call.caller.agency))
 
 
 # ---- the status of a copy
@@ -199,10 +167,8 @@ async def request_item(call: ServiceRequest) -> Payload:
     """A client places a patron's request for a book of another library; a partner borrows one of ours."""
     if strange := strange_number(call):
         return strange
-    return await (_place(call) if call.from_client else _borrow(call))
-
-
-async def _place(call: ServiceRequest) -> Payload:
+    if not call.from_client:
+        return await _borrow(call)
     card, title = await patron(call), bib_id(call)
     if isinstance(card, Refused | Problem):
         return card
@@ -259,10 +225,8 @@ async def cancel_request_item(call: ServiceRequest) -> Payload:
 
 async def renew_item(call: ServiceRequest) -> Payload:
     """A client renews for a patron; a partner renews a loan of our copy, or grants the renewal of its own."""
-    return await (_renew_for_patron(call) if call.from_client else renewed(call))
-
-
-async def _renew_for_patron(call: ServiceRequest) -> Payload:
+    if not call.from_client:
+        return await renewed(call)
     card, copy = await patron(call), item(call, "")
     if isinstance(card, Refused | Problem):
         return card
@@ -275,7 +239,8 @@ async def _renew_for_patron(call: ServiceRequest) -> Payload:
 async def update_request_item(call: ServiceRequest) -> Payload:
     """Changes the pickup location or the last day of a request, for the caller that placed it."""
     agency, value = request_id(call)
-    named = _names_user(call) or call.caller.pin in {"required", "blocks"}
+    named = call.message.has("UserId/UserIdentifierValue") or call.message.has("AuthenticationInput")
+    named = named or call.caller.pin in {"required", "blocks"}
     card = await patron(call) if call.from_client and named else ""
     if isinstance(card, Refused | Problem):
         return card
@@ -291,7 +256,3 @@ async def update_request_item(call: ServiceRequest) -> Payload:
         need_before=day(call.message.text("AddRequestFields/NeedBeforeDate"), call.caller),
     )
     return await executed(call, ask)
-
-
-def _names_user(call: ServiceRequest) -> bool:
-    return call.message.has("UserId/UserIdentifierValue") or call.message.has("AuthenticationInput")

@@ -32,9 +32,6 @@ from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey
 
-# ---- Metrics and log lines for our documents and the partners' replies.
-
-
 LOG = structlog.get_logger()
 
 
@@ -266,8 +263,6 @@ _IN_ORDER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True)
 
 def spelled(services: NcipServices, message: NcipMessage) -> NcipMessage:
     """The message with every agency as we write it: peers differ in case."""
-    if message.agencies is not None and all(services.known(agency) == agency for agency in message.agencies):
-        return message
     return replace(message, fields={name: _spelled(services, name, value) for name, value in message.fields.items()})
 
 

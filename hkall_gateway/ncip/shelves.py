@@ -138,35 +138,20 @@ PROFILES: Final = ("HKALL direct", "HKALL broker", "INN-Reach DCB")
 
 def request(seen: RequestSeen, number: Fields, wanted: frozenset[str], frame: Frame) -> Fields:
     """A request's state: `wanted` are RequestElementTypes in lower case, all if there are none."""
-    parts = {"user id": _user(seen, frame), **_kinds(seen, frame), **_times(seen, frame)}
-    told = {name: value for kind, part in parts.items() if not wanted or kind in wanted for name, value in part.items()}
-    more = copy(seen.copy, frozenset(), {}, frame)["ItemOptionalFields"] if seen.copy else _title(seen.title)
-    return {"RequestId": number, **({"ItemId": item_id(seen.item)} if seen.item else {}), **told, "ItemOptionalFields": more}
-
-
-def _user(seen: RequestSeen, frame: Frame) -> Fields:
-    return {"UserId": user_id(frame.agency, seen.patron) if seen.patron else frame.institution}
-
-
-def _kinds(seen: RequestSeen, frame: Frame) -> dict[str, Fields]:
-    return {
+    parts: dict[str, Fields] = {
+        "user id": {"UserId": user_id(frame.agency, seen.patron) if seen.patron else frame.institution},
         "request type": {"RequestType": frame.request_type},
         "request scope type": {"RequestScopeType": "Item" if seen.item else "Bibliographic Item"},
         "request status type": request_status(seen.position, seen.label, as_label=frame.labels, uncollected=seen.uncollected),
         "pickup location": {"PickupLocation": seen.pickup_location},
-    }
-
-
-def _times(seen: RequestSeen, frame: Frame) -> dict[str, Fields]:
-    return {
         "need before date": {"NeedBeforeDate": until(seen.need_before, frame)} if seen.need_before else {},
         "pickup expiry date": {"PickupExpiryDate": until(seen.pickup_last, frame)} if seen.pickup_last else {},
         "date of user request": {"DateOfUserRequest": stamp(seen.placed_at, frame.zone)} if seen.placed_at else {},
     }
-
-
-def _title(title: str) -> Fields:
-    return {"BibliographicDescription": {"Title": title}}
+    told = {name: value for kind, part in parts.items() if not wanted or kind in wanted for name, value in part.items()}
+    title: Fields = {"BibliographicDescription": {"Title": seen.title}}
+    more = copy(seen.copy, frozenset(), {}, frame)["ItemOptionalFields"] if seen.copy else title
+    return {"RequestId": number, **({"ItemId": item_id(seen.item)} if seen.item else {}), **told, "ItemOptionalFields": more}
 
 
 # ---- shelves
@@ -174,9 +159,8 @@ def _title(title: str) -> Fields:
 
 def item_set(seen: ShelvesSeen, wanted: frozenset[str], frame: Frame) -> Fields:
     """The shelves by title, one HoldingsSet a library. Unknown ones carry a Problem in their own place."""
-    titles = [
-        _bib(list(group), wanted, frame) for _, group in groupby(seen.shelves, key=lambda s: (s.bib_id, s.unknown, s.wanted))
-    ]
+    groups = groupby(seen.shelves, key=lambda shelf: (shelf.bib_id, shelf.unknown, shelf.wanted))
+    titles = [_bib(list(group), wanted, frame) for _, group in groups]
     return {"BibInformation": titles, **({"NextItemToken": seen.token} if seen.token else {})}
 
 
@@ -184,15 +168,12 @@ def _bib(group: list[TitleCopies], wanted: frozenset[str], frame: Frame) -> Fiel
     first = group[0]
     number: Fields = {"BibliographicId": bib(first.bib_id)} if first.bib_id else {}
     if first.unknown:
-        return {**number, "Problem": [_unknown(first)]}
+        element, value = ("ItemId", first.wanted.barcode) if first.wanted else ("BibliographicId", first.bib_id)
+        problem: Fields = {"ProblemType": UNKNOWN_ITEM, "ProblemElement": element, "ProblemValue": value}
+        return {**number, "Problem": [problem]}
     about = first.copies[0]
     description: Fields = {"Author": about.author, "Title": about.title}
     return {**number, "BibliographicDescription": description, "HoldingsSet": [_holdings(s, wanted, frame) for s in group]}
-
-
-def _unknown(shelf: TitleCopies) -> Fields:
-    element, value = ("ItemId", shelf.wanted.barcode) if shelf.wanted else ("BibliographicId", shelf.bib_id)
-    return {"ProblemType": "Unknown Item", "ProblemElement": element, "ProblemValue": value}
 
 
 def _holdings(shelf: TitleCopies, wanted: frozenset[str], frame: Frame) -> Fields:
@@ -200,12 +181,8 @@ def _holdings(shelf: TitleCopies, wanted: frozenset[str], frame: Frame) -> Field
     return {
         "HoldingsSetId": f"{shelf.bib_id}@{shelf.agency}" if shelf.bib_id else shelf.agency,
         "Location": {"LocationType": SCHEME, "LocationName": {"LocationNameInstance": [place]}},
-        "ItemInformation": [_information(copy(one, wanted, {}, frame)) for one in shelf.copies],
+        "ItemInformation": [copy(one, wanted, {}, frame) for one in shelf.copies],
     }
-
-
-def _information(said: Fields) -> Fields:
-    return {name: value for name, value in said.items() if name != "RequestId"}
 
 
 def bib(number: str) -> Fields:

@@ -83,17 +83,14 @@ ABOUT_VERSIONS: Final = "LookupVersion"
 
 def written(service: str, words: Iterable[str], speaker: str, listener: str, secret: str, now: datetime) -> NcipMessage:
     """The message that a line describes. Raises ValueError for a service or a key that NCIP does not have."""
-    if service == ABOUT_VERSIONS:
-        return _about_versions(words, speaker, listener)
+    agencies = {"FromAgencyId": {"AgencyId": speaker}, "ToAgencyId": {"AgencyId": listener}}
+    if service == ABOUT_VERSIONS:  # it has no element but the two agencies, and needs no proof
+        if unknown := next(iter(words), None):
+            raise ValueError(f"{ABOUT_VERSIONS} has no {pair(unknown)[0]}; it takes --from and --to alone")
+        return NcipMessage(ABOUT_VERSIONS, {HEADER: agencies})
     if service not in SHAPES:
         raise ValueError(f"{service} is no NCIP service; {_nearest(service, (*SHAPES, ABOUT_VERSIONS))}")
-    fields: dict[str, Any] = {
-        HEADER: {
-            "FromAgencyId": {"AgencyId": speaker},
-            "FromAgencyAuthentication": secret,
-            "ToAgencyId": {"AgencyId": listener},
-        }
-    }
+    fields: dict[str, Any] = {HEADER: {"FromAgencyAuthentication": secret, **agencies}}
     for path, text in FILLED.get(service, ()):
         _put(fields, path, text)
     fields |= said(service, words, speaker, listener)
@@ -103,26 +100,40 @@ def written(service: str, words: Iterable[str], speaker: str, listener: str, sec
     return NcipMessage(service, fields)
 
 
-def _about_versions(words: Iterable[str], speaker: str, listener: str) -> NcipMessage:
-    """LookupVersion, which has no element but the two agencies, and needs no proof."""
-    if unknown := next(iter(words), None):
-        raise ValueError(f"{ABOUT_VERSIONS} has no {pair(unknown)[0]}; it takes --from and --to alone")
-    agencies = {"FromAgencyId": {"AgencyId": speaker}, "ToAgencyId": {"AgencyId": listener}}
-    return NcipMessage(ABOUT_VERSIONS, {HEADER: agencies})
-
-
 def said(service: str, words: Iterable[str], speaker: str, listener: str) -> dict[str, Any]:
     """The fields that the words of a line name. Raises ValueError for a key that the service does not have."""
     agencies = {"speaker": speaker, "listener": listener, "catalogue": CATALOGUE}
     fields: dict[str, Any] = {}
-    for word in words:
-        _say(fields, service, *pair(word), agencies)
+    for name, value in map(pair, words):
+        key = KEYS.get(name, Key(name, (name,)))
+        path = next((path for path in key.paths if _knows(service, path)), None)
+        if path is None:
+            keys = [key.name for key in _KEYS if any(_knows(service, path) for path in key.paths)]
+            elements = [element for element in ELEMENTS[service].children if element != HEADER]
+            raise ValueError(f"{service} has no {name}; {_nearest(name, keys + elements)}")
+        if not key.value:
+            _put(fields, path, _instant_of(value))
+            continue
+        agency, _, text = value.rpartition(":")
+        whose = (("AgencyId", agency or agencies[key.whose]),) if key.whose else ()
+        for inner, content in (*whose, *key.fixed, (key.value, text)):
+            _put(fields, f"{path}/{inner}", content)
     return fields
 
 
 def differences(message: NcipMessage, expected: Iterable[str]) -> list[str]:
     """Lists the values in which a message differs from a line, each as `key=value` in the line's notation."""
-    return [f"{key}={found}" for key, wanted in map(pair, expected) if (found := _other(message, key, wanted)) is not None]
+    differing = list[str]()
+    for name, wanted in map(pair, expected):
+        key = KEYS.get(name, Key(name, (name,)))
+        found = [text for path in key.paths for text in _found(message, path, key, wanted)]
+        if wanted == "none" or (wanted == "yes" and not found):
+            right = any(message.has(path) for path in key.paths) is (wanted == "yes")
+        else:
+            right = any(fits(text, wanted) for text in found)
+        if not right:
+            differing.append(f"{name}={'|'.join(found) or 'none'}")
+    return differing
 
 
 def fits(text: str, pattern: str) -> bool:
@@ -139,26 +150,6 @@ def pair(word: str) -> tuple[str, str]:
 
 
 # ---- writing
-
-
-def _say(fields: dict[str, Any], service: str, name: str, value: str, agencies: Mapping[str, str]) -> None:
-    key = KEYS.get(name, Key(name, (name,)))
-    path = next((path for path in key.paths if _knows(service, path)), None)
-    if path is None:
-        raise ValueError(f"{service} has no {name}; {_nearest(name, _names(service))}")
-    if not key.value:
-        _put(fields, path, _instant_of(value))
-        return
-    agency, _, text = value.rpartition(":")
-    whose = (("AgencyId", agency or agencies[key.whose]),) if key.whose else ()
-    for inner, said in (*whose, *key.fixed, (key.value, text)):
-        _put(fields, f"{path}/{inner}", said)
-
-
-def _names(service: str) -> list[str]:
-    """The keys that a service accepts, then its elements."""
-    keys = [key.name for key in _KEYS if any(_knows(service, path) for path in key.paths)]
-    return keys + [name for name in ELEMENTS[service].children if name != HEADER]
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -192,16 +183,6 @@ def _put(fields: dict[str, Any], path: str, text: str) -> None:
 
 
 # ---- comparing
-
-
-def _other(message: NcipMessage, name: str, wanted: str) -> str | None:
-    """Returns None if the message has the wanted value, else the value that it has."""
-    key = KEYS.get(name, Key(name, (name,)))
-    found = [text for path in key.paths for text in _found(message, path, key, wanted)]
-    if wanted == "none" or (wanted == "yes" and not found):
-        there = any(message.has(path) for path in key.paths)
-        return None if there is (wanted == "yes") else ("|".join(found) or "none")
-    return None if any(fits(text, wanted) for text in found) else "|".join(found) or "none"
 
 
 def _found(message: NcipMessage, path: str, key: Key, wanted: str) -> list[str]:

@@ -87,7 +87,15 @@ class _Reply(ProtocolWrapper):
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         self._heard += len(data)
         if self._in_head:
-            self._look_for_end(data)
+            seen = max(0, len(self._head) - 3)
+            self._head += data[: MOST_HEAD + 4]
+            while self._in_head and (end := self._head.find(b"\r\n\r\n", seen)) >= 0:
+                if self._head[:10].upper().startswith(b"HTTP/1.1 1"):  # an interim response: the head of the final one follows
+                    del self._head[: end + 4]
+                    seen = 0
+                else:
+                    self._in_head = end > MOST_HEAD
+                    self._head.clear()
         if self._heard > self.factory.most:
             self._cut(f"a reply of more than {self.factory.most} bytes")
         elif self._in_head and self._heard > MOST_HEAD:
@@ -97,18 +105,6 @@ class _Reply(ProtocolWrapper):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         super().connectionLost(Failure(self._why) if self._why else reason)  # type: ignore[no-untyped-call]
-
-    def _look_for_end(self, data: bytes) -> None:
-        seen = max(0, len(self._head) - 3)
-        self._head += data[: MOST_HEAD + 4]
-        while (end := self._head.find(b"\r\n\r\n", seen)) >= 0:
-            interim = self._head[:10].upper().startswith(b"HTTP/1.1 1")
-            if not interim:
-                self._in_head = end > MOST_HEAD
-                self._head.clear()
-                return
-            del self._head[: end + 4]
-            seen = 0
 
     def _cut(self, why: str) -> None:
         if self._why is None:

@@ -86,20 +86,18 @@ def server_endpoint(reactor: Any, text: str, *, shared: bool = False) -> Any:
     Raises NotPassed.
     """
     if text.startswith("systemd:"):
-        return _passed_endpoint(reactor, text)
+        try:
+            return _endpoint(reactor, text)
+        except LookupError:
+            remedy = (
+                "start its .socket unit (FileDescriptorName is the name) and this service by systemd, or listen on a tcp: port"
+            )
+            raise NotPassed(f"{text}: systemd has passed no such socket: {remedy}") from None
     roomy = text.partition(":")[0] in SHARED and "backlog=" not in text
     made = _endpoint(reactor, f"{text}:backlog={BACKLOG}" if roomy else text)
     if shared and text.partition(":")[0] in SHARED:
         made._port = makeBinding(made._interface, made._port, reuseAddress=True, reusePort=True)
     return made
-
-
-def _passed_endpoint(reactor: Any, text: str) -> Any:
-    try:
-        return _endpoint(reactor, text)
-    except LookupError:
-        remedy = "start its .socket unit (FileDescriptorName is the name) and this service by systemd, or listen on a tcp: port"
-        raise NotPassed(f"{text}: systemd has passed no such socket: {remedy}") from None
 
 
 def use_fair_reads(port: Any, fair: FairReads) -> Any:

@@ -114,18 +114,14 @@ def _version_2(data: bytes) -> ProxyHeader | None:
     end = _V2_FIXED + length
     if len(data) < end:
         return None
-    source, port = _caller(family, data[_V2_FIXED:end]) if command == _PROXY else ("", 0)
-    return ProxyHeader(source, port, data[end:])
-
-
-def _caller(family: int, block: bytes) -> tuple[str, int]:
-    match family:
+    block, rest = data[_V2_FIXED:end], data[end:]
+    match family if command == _PROXY else None:
         case 0x11:
-            return str(ipaddress.IPv4Address(block[:4])), int.from_bytes(block[8:10], "big")
+            return ProxyHeader(str(ipaddress.IPv4Address(block[:4])), int.from_bytes(block[8:10], "big"), rest)
         case 0x21:
-            return str(ipaddress.IPv6Address(block[:16])), int.from_bytes(block[32:34], "big")
+            return ProxyHeader(str(ipaddress.IPv6Address(block[:16])), int.from_bytes(block[32:34], "big"), rest)
         case _:
-            return "", 0
+            return ProxyHeader("", 0, rest)
 
 
 HEADER_S: Final = 10.0
@@ -190,8 +186,16 @@ class _Connection(ProtocolWrapper):
         except BadHeader as bad:
             self._refuse("proxy", str(bad))
             return
-        if told:
-            self._let_in(told)
+        if told is None:
+            return
+        self._stop_waiting()
+        self._header = None
+        if told.source:  # without one it is a health check by the balancer itself
+            kind = IPv6Address if ":" in told.source else IPv4Address
+            self._caller = kind("TCP", told.source, told.port)
+        super().makeConnection(self.transport)  # type: ignore[no-untyped-call]
+        if told.rest:
+            super().dataReceived(told.rest)  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         if self._header is None:
@@ -206,16 +210,6 @@ class _Connection(ProtocolWrapper):
         """Closes the connection, which has not sent its header."""
         self._stop_waiting()
         self.transport.abortConnection()
-
-    def _let_in(self, told: ProxyHeader) -> None:
-        self._stop_waiting()
-        self._header = None
-        if told.source:  # without one it is a health check by the balancer itself
-            kind = IPv6Address if ":" in told.source else IPv4Address
-            self._caller = kind("TCP", told.source, told.port)
-        super().makeConnection(self.transport)  # type: ignore[no-untyped-call]
-        if told.rest:
-            super().dataReceived(told.rest)  # type: ignore[no-untyped-call]
 
     def _refuse(self, why: str, detail: str = "") -> None:
         self.factory.refusals.note(why, self._balancer, detail)

@@ -14,9 +14,6 @@ from argon2.exceptions import VerificationError
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-# ---- Argon2id hashes of passwords and PINs.
-
-
 # 21 ms a hash on the reference machine, where the library's default takes 118. Source: OWASP's minimum.
 HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
@@ -144,57 +141,42 @@ class Secrets:
         digest = self._digest(subject, stored, secret)
         if not secret or (digest not in asked and self._wrong.shut(subject, pending=len(asked))):
             return False
-        if self._remembered(digest):
+        if self._right.get(digest, 0.0) > self._seconds():
             self._wrong.forget(subject)
             return True
+        self._right.pop(digest, None)
         if digest in asked:
-            return await self._joined(asked[digest])
+            from twisted.internet.defer import Deferred  # commands that only hash do without
+
+            # Sixty-four connections of one login that reconnect together cost one guess and one hash, not sixty-four.
+            answer: Deferred[bool] = Deferred()
+            asked[digest].append(answer)
+            return await answer
         return await self._looked_at(subject, stored, secret, digest)
 
     async def compare(self, stored: str, secret: str) -> bool:
         """Return whether a secret is that of a hash, without counting it. An empty `stored` takes as long, and fits none."""
         return await self._in_thread(matches, stored or DECOY, secret) and bool(secret)
 
-    async def _joined(self, waiting: list[Deferred[bool]]) -> bool:
-        from twisted.internet.defer import Deferred  # commands that only hash do without
-
-        # Sixty-four connections of one login that reconnect together cost one guess and one hash, not sixty-four.
-        answer: Deferred[bool] = Deferred()
-        waiting.append(answer)
-        return await answer
-
     async def _looked_at(self, subject: str, stored: str, secret: str, digest: bytes) -> bool:
         waiting = self._asked.setdefault(subject, {}).setdefault(digest, [])
         right = False
         try:
             right = await self._in_thread(matches, stored, secret)
-            self._note(subject, digest, right)
+            if right:
+                self._wrong.forget(subject)
+                self._right[digest] = self._seconds() + self._kept_s
+                if len(self._right) > self._room:
+                    self._right.popitem(last=False)
+            else:
+                self._wrong.count(subject)
         finally:
-            self._answered(subject, digest)
+            del self._asked[subject][digest]
+            if not self._asked[subject]:
+                del self._asked[subject]
             for joined in waiting:
                 joined.callback(right)
         return right
-
-    def _note(self, subject: str, digest: bytes, right: bool) -> None:
-        if not right:
-            self._wrong.count(subject)
-            return
-        self._wrong.forget(subject)
-        self._right[digest] = self._seconds() + self._kept_s
-        if len(self._right) > self._room:
-            self._right.popitem(last=False)
-
-    def _answered(self, subject: str, digest: bytes) -> None:
-        del self._asked[subject][digest]
-        if not self._asked[subject]:
-            del self._asked[subject]
-
-    def _remembered(self, digest: bytes) -> bool:
-        until = self._right.get(digest, 0.0)
-        if until > self._seconds():
-            return True
-        self._right.pop(digest, None)
-        return False
 
     def _digest(self, subject: str, stored: str, secret: str) -> bytes:
         parts = [_bytes(part) for part in (subject, stored, secret)]

@@ -105,7 +105,8 @@ def tls_entrance(
     the same, and must authenticate by other means.
     """
     port, named = arguments(text)
-    plain = ":".join(("tcp", port, *(f"{key}={_quoted(named[key])}" for key in ("interface", "backlog") if key in named)))
+    given = (f"{key}=" + re.sub(r"([:=\\])", r"\\\1", named[key]) for key in ("interface", "backlog") if key in named)
+    plain = ":".join(("tcp", port, *given))
     shown = Certificates(lambda: server_context(named, authorities), port)
     return TlsEndpoint(server_endpoint(reactor, plain, shared=shared), shown, reactor, around)
 
@@ -152,10 +153,6 @@ def _spoken(line: SSL.Connection, offered: Sequence[bytes]) -> Any:
     ours: Any = IProtocolNegotiationFactory(factory, None)
     known = ours.acceptableProtocols() if ours else ()
     return next((name for name in known if name in offered), SSL.NO_OVERLAPPING_PROTOCOLS)
-
-
-def _quoted(value: str) -> str:
-    return re.sub(r"([:=\\])", r"\\\1", value)
 
 
 ERRORS: Final = (OSError, ValueError, SSL.Error, crypto.Error)

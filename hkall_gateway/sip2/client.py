@@ -20,7 +20,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 
-from hkall_gateway.circulation.ports import Unreachable
+from hkall_gateway.circulation.ports import Clock, Unreachable
 from hkall_gateway.net.limits.timeout import left_s
 from hkall_gateway.rules.vocabulary import NOTHING, Sensitive
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
@@ -73,14 +73,6 @@ class UpstreamInterface(Ask, Protocol):
     def refused(self) -> bool: ...
 
     def close(self) -> None: ...
-
-
-class ReactorClock(Protocol):
-    """A reactor's clock: a timer and a stopwatch."""
-
-    def callLater(self, delay: float, call: Callable[..., Any], /) -> Any: ...  # noqa: N802  # Twisted's own name
-
-    def seconds(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +176,7 @@ class Upstream:
     """
 
     def __init__(
-        self, dial: Dial, clock: ReactorClock, timeout_s: float, dialect: Sip2Dialect, health: CircuitBreaker, login: Login
+        self, dial: Dial, clock: Clock, timeout_s: float, dialect: Sip2Dialect, health: CircuitBreaker, login: Login
     ) -> None:
         self._dial, self._clock, self._timeout_s, self.dialect = dial, clock, timeout_s, dialect
         self._health, self.login, self._first_login = health, login, login

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from docs.generate.ncip_profile import WHY, callers_of
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import SHAPES
-from hkall_gateway.ncip.profile import FLOWS, HANDLERS, WHY, callers_of
+from hkall_gateway.ncip.profile import FLOWS, HANDLERS
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World

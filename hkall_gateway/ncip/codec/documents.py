@@ -13,8 +13,8 @@ from typing import Final
 from lxml import etree
 
 from hkall_gateway.ncip.codec import ncip1, ncip2, xml
-from hkall_gateway.ncip.codec.dialects import Dtd, NcipDialect, minor, version_1
-from hkall_gateway.ncip.codec.messages import BadDocument, Coded, Fields, NcipMessage, Value, many
+from hkall_gateway.ncip.codec.dialects import NcipDialect, minor, version_1
+from hkall_gateway.ncip.codec.messages import BadDocument, Coded, Fields, NcipMessage, many
 from hkall_gateway.ncip.codec.xml import NISO, REPLY, SYNTAX, DocumentLimits, Notes, TooLarge, attribute, clean, header, local
 
 # LookupVersion is the one service outside NCIPMessage. It has a schema of its own, the same for all versions, in the names of
@@ -42,7 +42,8 @@ def read_lookup_version(root: etree._Element, notes: Notes) -> NcipMessage:
         raise BadDocument(SYNTAX, f"{ROOT} holds {len(found)} services", header=header(root))
     service = local(found[0].tag)
     sides = {name: side for name in ("FromAgencyId", "ToAgencyId") if (side := _side(found[0], name))}
-    lists = {name: texts for name in LISTS if (texts := _texts(found[0], name))}
+    texts = {name: [(node.text or "").strip() for node in found[0].iter(f"{{*}}{name}")] for name in LISTS}
+    lists = {name: kept for name, said in texts.items() if (kept := [text for text in said if text])}
     fields: Fields = {**({_head(service): sides} if sides else {}), **lists}
     return NcipMessage(service, fields, attribute(root, "version"), namespaced=False, notes=tuple(notes))
 
@@ -75,11 +76,6 @@ def _first(node: etree._Element, name: str) -> str:
     return next(((found.text or "").strip() for found in node.iter(f"{{*}}{name}")), "")
 
 
-def _texts(service: etree._Element, name: str) -> list[Value]:
-    texts = ((node.text or "").strip() for node in service.iter(f"{{*}}{name}"))
-    return [text for text in texts if text]
-
-
 def _put_side(side: etree._Element, said: NcipMessage, path: str) -> None:
     value = next(iter(said.texts(path)), "")
     agency = etree.SubElement(side, "UniqueAgencyId")
@@ -109,7 +105,11 @@ def decode(body: bytes, charset: str | None = None, limits: DocumentLimits = REP
     dtd = ncip1.dtd(root)
     try:
         xml.measure(root, limits)
-        return _message(root, dtd, notes)
+        if is_lookup_version(root):
+            return read_lookup_version(root, notes)
+        if dtd is not None:
+            return ncip2.message(ncip1.modern(root, notes.add), dtd, notes, ncip1.KNOWN)
+        return ncip2.message(root, _version(root, notes), notes)
     except BadDocument as bad:
         bad.version = _version(root, notes) if dtd is None else dtd
         raise
@@ -130,10 +130,6 @@ def encode(message: NcipMessage, dialect: NcipDialect) -> bytes:
     if spoken is not None:
         said = ncip2.document(replace(message, extension=False), prefix="", level=2)
         return ncip1.written(etree.fromstring(said.encode(), xml.PARSER), spoken)
-    return _written(message, dialect)
-
-
-def _written(message: NcipMessage, dialect: NcipDialect) -> bytes:
     version = message.version if minor(message.version) is not None else dialect.version
     level = minor(version)
     if level is None:
@@ -159,14 +155,6 @@ def _tree(text: str, notes: Notes, limits: DocumentLimits) -> etree._Element:
     except BadDocument as bad:
         bad.version = ncip1.STANDARD
         raise
-
-
-def _message(root: etree._Element, dtd: Dtd | None, notes: Notes) -> NcipMessage:
-    if is_lookup_version(root):
-        return read_lookup_version(root, notes)
-    if dtd is not None:
-        return ncip2.message(ncip1.modern(root, notes.add), dtd, notes, ncip1.KNOWN)
-    return ncip2.message(root, _version(root, notes), notes)
 
 
 def _version(root: etree._Element, notes: Notes) -> str:

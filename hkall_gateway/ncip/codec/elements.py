@@ -510,16 +510,14 @@ def table(content: str, leaves: Mapping[Kind, str]) -> Mapping[str, Element]:
 
 def _rows(content: str) -> Iterator[tuple[str, Mapping[str, Child]]]:
     for names, places in re.findall(r"((?:^\S.*\n)+)((?:^ .*\n)+)", content, re.MULTILINE):
-        children = [_child(place) for place in places.split()]
+        children = dict[str, Child]()
+        for place in places.split():
+            marked, _, version = place.partition("@")
+            child = marked.rstrip("?*+")
+            mark = marked[len(child) :]
+            children[child] = Child(child, required=mark in ("", "+"), repeats=mark in ("*", "+"), since=SINCE[version])
         for name in names.split():
-            yield name, MappingProxyType({child.name: child for child in children})
-
-
-def _child(place: str) -> Child:
-    marked, _, version = place.partition("@")
-    name = marked.rstrip("?*+")
-    mark = marked[len(name) :]
-    return Child(name, required=mark in ("", "+"), repeats=mark in ("*", "+"), since=SINCE[version])
+            yield name, MappingProxyType(children)
 
 
 ELEMENTS = table(DOCUMENT + INITIATIONS + RESPONSES + PARTS, LEAVES)

@@ -69,8 +69,7 @@ class NcipMessage:
     "Problem"). `fields`: name -> text, Coded, True (empty element), a mapping, or a list where the element may repeat.
     Elements of other vocabularies inside an Ext are kept as XML text, in a list under "Ext", and written back unchanged.
     `version` and `namespaced` as received (NCIP 1: a `dialects.Dtd`); `extension`: it stood inside NCIPMessage/Ext, and so
-    must its reply. `agencies` are all that it names, if its reader listed them. Messages are equal when service and fields
-    are, however they were written.
+    must its reply. Messages are equal when service and fields are, however they were written.
     """
 
     service: str
@@ -79,7 +78,6 @@ class NcipMessage:
     namespaced: bool = field(default=True, compare=False)
     extension: bool = field(default=False, compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
-    agencies: tuple[str, ...] | None = field(default=None, compare=False)
 
     def text(self, path: str) -> str:
         """The first text at a path such as "UserId/UserIdentifierValue"; "" when there is none."""
@@ -190,7 +188,7 @@ SHAPES: Mapping[str, ServiceShape] = MappingProxyType(
 )
 
 
-def redacted(message: NcipMessage) -> dict[str, object]:
+def redacted(message: NcipMessage) -> Fields:
     """The fields with a dot for everything secret or personal, for logs and the quarantine."""
     return {name: _masked(name, value) for name, value in message.fields.items()}
 
@@ -227,7 +225,7 @@ def _found(fields: Fields, path: str) -> Sequence[Value]:
     return found
 
 
-def _masked(name: str, value: Value) -> object:
+def _masked(name: str, value: Value) -> Value:
     if name not in ELEMENTS or ELEMENTS[name].hidden or (name == "Ext" and isinstance(value, str)):
         return DOT
     if isinstance(value, _SEVERAL):

@@ -9,7 +9,7 @@ does not have are left out. Required elements without data are written empty, an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -119,12 +119,9 @@ def _translated(node: etree._Element, beside: Collection[str], note: Callable[[s
     if name == "UserTransaction" or (name == "Problem" and any(local(child.tag) in ERRORS for child in node)):
         return _children(node, note)
     made = _renamed(node, RENAMED.get(name, name), note)
-    return [made] if _says(made, name) else []
-
-
-def _says(made: etree._Element, name: str) -> bool:
-    """Whether an element is kept: required elements of NCIP 1 are often sent empty, and those are dropped."""
-    return name not in _MUTE_WHEN_EMPTY or len(made) > 0 or bool((made.text or "").strip())
+    # Required elements of NCIP 1 are often sent empty, and those are dropped.
+    kept = name not in _MUTE_WHEN_EMPTY or len(made) > 0 or (made.text or "").strip()
+    return [made] if kept else []
 
 
 def _renamed(node: etree._Element, name: str, note: Callable[[str], None]) -> etree._Element:
@@ -135,21 +132,14 @@ def _renamed(node: etree._Element, name: str, note: Callable[[str], None]) -> et
         made.text = pair.get("Value", node.text)
         made.set("Scheme", pair.get("Scheme") or "")
         return made
-    _put_in(made, _children(node, note))
-    return made
-
-
-def _put_in(parent: etree._Element, children: Iterable[etree._Element]) -> None:
-    """Append the children; the content of a second Ext joins the first."""
     first: etree._Element | None = None
-    for child in children:
-        if child.tag != "Ext":
-            parent.append(child)
-        elif first is None:
-            first = child
-            parent.append(child)
-        else:
-            first.extend(list(child))
+    for child in _children(node, note):
+        if child.tag == "Ext" and first is not None:
+            first.extend(list(child))  # the content of a second Ext joins the first
+            continue
+        first = child if child.tag == "Ext" else first
+        made.append(child)
+    return made
 
 
 def _visible(node: etree._Element, name: str, beside: Collection[str], note: Callable[[str], None]) -> etree._Element:
@@ -216,17 +206,10 @@ def written(root: etree._Element, spoken: Dtd) -> bytes:
     """
     message = etree.Element("NCIPMessage", version=spoken.system)
     message.append(_service(root, spoken))
-    return etree.tostring(message, xml_declaration=True, encoding="UTF-8", doctype=_doctype(spoken))
-
-
-def _doctype(spoken: Dtd) -> str:
     quote = "'" if '"' in spoken.system else '"'
-    system = f"{quote}{spoken.system}{quote}"
-    return (
-        f'<!DOCTYPE NCIPMessage PUBLIC "{spoken.public}" {system}>'
-        if spoken.public
-        else f"<!DOCTYPE NCIPMessage SYSTEM {system}>"
-    )
+    kind = f'PUBLIC "{spoken.public}"' if spoken.public else "SYSTEM"
+    doctype = f"<!DOCTYPE NCIPMessage {kind} {quote}{spoken.system}{quote}>"
+    return etree.tostring(message, xml_declaration=True, encoding="UTF-8", doctype=doctype)
 
 
 def _service(root: etree._Element, spoken: Dtd) -> etree._Element:
@@ -312,17 +295,13 @@ def _sources(name: str, child: str, node: etree._Element | None) -> list[etree._
     if child == "Problem":
         return [node] if problems else []
     if child in ERRORS:
-        return problems if name != "Problem" or child == _error(problems) else []
+        # MessagingError if all types are of its scheme, else ProcessingError.
+        messaging = all("messagingerror" in _scheme(problem.find("ProblemType")) for problem in problems)
+        return problems if name != "Problem" or child == ("MessagingError" if messaging else "ProcessingError") else []
     if name in ERRORS:
         return node.findall("ProblemType") if child.endswith("Type") else [node]
     path = _SOURCES.get((name, child)) or RENAMED.get(child, child)
     return [found for found in node.xpath(path) if isinstance(found, etree._Element)]
-
-
-def _error(problems: list[etree._Element]) -> str:
-    """The name of the NCIP 1 error for these Problems: MessagingError if all types are of its scheme, else ProcessingError."""
-    types = (problem.find("ProblemType") for problem in problems)
-    return "MessagingError" if all("messagingerror" in _scheme(said) for said in types) else "ProcessingError"
 
 
 def _nest(made: etree._Element, problem: etree._Element | None) -> None:

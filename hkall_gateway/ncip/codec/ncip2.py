@@ -40,7 +40,8 @@ def message(root: etree._Element, version: str, notes: Notes, services: Collecti
         inside = [node for wrap in wraps for node in wrap]
     service = _service(inside, root, services)
     nodes = [node for node in inside if local(node.tag) == service]
-    if not _few_foreign(root):
+    foreign = (node for ext in root.iter("{*}Ext") for node in ext if _foreign_texts(node))
+    if next(islice(foreign, FOREIGN, None), None) is not None:
         raise BadDocument(SYNTAX, f"more than {FOREIGN} foreign elements in Ext", service, header(root))
     fields = _fields(nodes if service == "Problem" else nodes[0], model(service), service, notes)
     if service in SHAPES and (missing := SHAPES[service].missing(fields)):
@@ -69,7 +70,9 @@ def _fields(nodes: Iterable[etree._Element], element: Element, path: str, notes:
             several.setdefault("Ext", []).append(xml.foreign(node))
         elif name in OLD_ERRORS and place(element, "ProblemType"):
             notes.add(f"{name} in {path}")
-            single.setdefault("ProblemType", _old_type(node, OLD_ERRORS[name]))
+            kind = node.find(f"{{*}}{OLD_ERRORS[name]}")
+            texts = kind.itertext() if kind is not None else ()
+            single.setdefault("ProblemType", Coded(" ".join("".join(map(str, texts)).split())))
         elif (at := place(element, name)) is None:
             notes.add(f"unknown element {path}/{name}")
         elif (value := _value(node, ELEMENTS[name], f"{path}/{name}", notes)) == "":
@@ -79,17 +82,6 @@ def _fields(nodes: Iterable[etree._Element], element: Element, path: str, notes:
         elif single.setdefault(name, value) is not value:
             notes.add(f"repeated element {path}/{name}")
     return {**single, **several}
-
-
-def _old_type(error: etree._Element, name: str) -> Coded:
-    """The type that an error of NCIP 1 names."""
-    found = error.find(f"{{*}}{name}")
-    return Coded(" ".join("".join(map(str, found.itertext() if found is not None else ())).split()))
-
-
-def _few_foreign(root: etree._Element) -> bool:
-    foreign = (node for ext in root.iter("{*}Ext") for node in ext if _foreign_texts(node))
-    return next(islice(foreign, FOREIGN, None), None) is None
 
 
 def _foreign_texts(node: etree._Element) -> bool:
@@ -105,18 +97,14 @@ def _value(node: etree._Element, element: Element, path: str, notes: Notes) -> V
         case "empty":
             return True
         case "scheme":
-            return _coded(node, path, notes)
+            pair = {local(child.tag): child.text or "" for child in node} if len(node) else {}
+            if "Value" in pair:
+                notes.add(f"Scheme and Value as elements in {path}")
+            value = pair.get("Value") or node.text or ""
+            scheme = pair.get("Scheme") or attribute(node, "Scheme")
+            return Coded(" ".join(value.split()), scheme.strip() or None)
         case _:
             return (node.text or "").strip()
-
-
-def _coded(node: etree._Element, path: str, notes: Notes) -> Coded:
-    pair = {local(child.tag): child.text or "" for child in node} if len(node) else {}
-    if "Value" in pair:
-        notes.add(f"Scheme and Value as elements in {path}")
-    value = pair.get("Value") or node.text or ""
-    scheme = pair.get("Scheme") or attribute(node, "Scheme")
-    return Coded(" ".join(value.split()), scheme.strip() or None)
 
 
 _TEXTS: Final = frozenset({"text", "scheme", "dateTime", "integer", "count", "ordinal"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from types import MappingProxyType
@@ -171,7 +171,9 @@ def measure(root: etree._Element, limits: DocumentLimits = REPLY) -> None:
             raise BadDocument(
                 SYNTAX, f"deeper than {limits.depth} or more than {limits.elements} elements", header=header(root)
             )
-        _check(level, root)
+        texts = (text for node in level for text in (node.text or "", node.tail or "", *map(str, node.attrib.values())))
+        if fault := next(filter(None, (fault_of_text(text, lines=True) for text in texts)), ""):
+            raise BadDocument(SYNTAX, f"a text is refused: {fault}", header=header(root))
         level = [child for node in level for child in node]
 
 
@@ -216,7 +218,9 @@ def ext(*elements: etree._Element) -> dict[str, Value]:
 
 def _charset(body: bytes, charset: str | None) -> str:
     marked = next((name for mark, name in _MARKS.items() if body.startswith(mark)), None)
-    named = marked or (charset or "").strip("\"' ") or _BARE_UTF16.get(body[:2]) or _declared(body)
+    declared = _DECLARED.match(body)
+    said = declared[1].decode("ascii", "replace") if declared else "utf-8"
+    named = marked or (charset or "").strip("\"' ") or _BARE_UTF16.get(body[:2]) or said
     try:
         known = codecs.lookup(named).name
     except (LookupError, ValueError):
@@ -224,17 +228,6 @@ def _charset(body: bytes, charset: str | None) -> str:
     if known not in CHARSETS:
         raise BadDocument(SYNTAX, f"character set {named[:40]!r} is not read here")
     return known
-
-
-def _declared(body: bytes) -> str:
-    declared = _DECLARED.match(body)
-    return declared[1].decode("ascii", "replace") if declared else "utf-8"
-
-
-def _check(level: Sequence[etree._Element], root: etree._Element) -> None:
-    texts = (text for node in level for text in (node.text or "", node.tail or "", *map(str, node.attrib.values())))
-    if fault := next(filter(None, (fault_of_text(text, lines=True) for text in texts)), ""):
-        raise BadDocument(SYNTAX, f"a text is refused: {fault}", header=header(root))
 
 
 def _agency(root: etree._Element, side: str) -> str:

@@ -38,15 +38,18 @@ INSTITUTION: Final = "{}-INST"
 
 def request_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """The lender is asked for the copy that was chosen, or for any copy of the title where none was."""
+    record = record_id(message.bib_id, message.local_bib_id, partner)
+    holdings: Fields = {"HoldingsInformation": {"UnstructuredHoldingsData": message.volume}}
+    volume: Fields = {"ItemDescription": holdings} if message.volume else {}
     return _message(
         "RequestItem",
         UserId=_borrower(message, partner, agency),
-        BibliographicId=[{"BibliographicRecordId": _record(message, partner)}] if message.bib_id else [],
+        BibliographicId=[{"BibliographicRecordId": record}] if message.bib_id else [],
         ItemId=[item_id(message.item)] if message.item else [],
         RequestId=_request_id(message),
         RequestType=partner.request_type or LOAN,
         RequestScopeType=partner.request_scope_type or ("Item" if message.item else "Bibliographic Item"),
-        ItemOptionalFields=_described(message, _volume(message.volume)),
+        ItemOptionalFields=_described(message, volume),
         NeedBeforeDate=utc(dates.end_of(message.need_before)) if message.need_before else "",
         PickupLocation=message.pickup_location,
     )
@@ -180,10 +183,6 @@ def record_id(bib_id: str, local_bib_id: str, partner: Partner) -> Fields:
     return {"BibliographicRecordIdentifier": bib_id, "AgencyId": CATALOGUE}
 
 
-def _record(message: PartnerMessage, partner: Partner) -> Fields:
-    return record_id(message.bib_id, message.local_bib_id, partner)
-
-
 def utc(when: datetime) -> str:
     """An instant as xs:dateTime in UTC."""
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -232,10 +231,6 @@ def _described(message: PartnerMessage, more: Fields) -> Fields:
 
 def _known(**parts: Value) -> dict[str, Value]:
     return {name: value for name, value in parts.items() if value not in ("", [], {})}
-
-
-def _volume(volume: str) -> Fields:
-    return {"ItemDescription": {"HoldingsInformation": {"UnstructuredHoldingsData": volume}}} if volume else {}
 
 
 def _shipped(message: PartnerMessage, address: str) -> NcipMessage:

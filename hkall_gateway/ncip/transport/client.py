@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from hkall_gateway.circulation.ils.unknown_words import UnknownWords
 from hkall_gateway.circulation.results import DeliveryResult
@@ -14,10 +13,10 @@ from hkall_gateway.ncip import shelves
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import GENERIC
-from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, instant
+from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value, instant, many
 from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, Post, charset
 from hkall_gateway.ncip.service_request import PartnerExchange, ignore, replied, untimed
-from hkall_gateway.ncip.shelves import ShelfCheck, ShelfResult
+from hkall_gateway.ncip.shelves import ShelfResult
 from hkall_gateway.ncip.tables.flows import FLOWS
 from hkall_gateway.ncip.tables.notifications import BARCODE, DOCUMENTS, theirs_or_ours
 from hkall_gateway.ncip.tables.problems import (
@@ -92,34 +91,22 @@ class NcipClient:
             return DeliveryResult(DeliveryKind.ACCEPTED, detail="the flow says nothing here", untold=True)
         if notification.send != Notification.ASK_LENDER:
             return await self._ask(message, partner)
-        return await (self._request_item_again if unsure else self._request_item)(notification, partner, message, look_for)
-
-    async def _request_item_again(
-        self, notification: PartnerMessage, partner: Partner, message: NcipMessage, _look_for: Collection[str]
-    ) -> DeliveryResult:
-        known = await self.look_up(notification, partner) if partner.can_lookup_request else UNKNOWN_THERE
-        return await self._ask(message, partner) if known.kind == DeliveryKind.REFUSED else known
-
-    async def _request_item(
-        self, notification: PartnerMessage, partner: Partner, message: NcipMessage, look_for: Collection[str]
-    ) -> DeliveryResult:
+        if unsure:
+            known = await self.look_up(notification, partner) if partner.can_lookup_request else UNKNOWN_THERE
+            return await self._ask(message, partner) if known.kind == DeliveryKind.REFUSED else known
         if not look_for:
             return await self._ask(message, partner)
-        look = await self._look(notification, partner, look_for)
+        # The lender's copies are looked up by LookupItemSet, or by LookupItem where its row says so.
+        question, look = shelves.question(notification, partner), shelves.UNSEEN
+        reply = await self.ask(question.service, question.fields, partner) if question else None
+        if reply is not None:
+            self._words.check(partner.agency, shelves.copies_in(reply).values(), look_for)
+            look = shelves.seen(reply, notification, partner, look_for)
         if look.shelf is ShelfResult.NONE:
             return DeliveryResult(DeliveryKind.REFUSED, look.shelf.value, looked=look.shelf.value)
         wanted = replace(notification, item=look.item) if look.item else notification
         asked = document(wanted, partner, self._agency, self._secrets.get(partner.agency, "")) or message
         return replace(await self._ask(asked, partner), looked=look.shelf.value)
-
-    async def _look(self, notification: PartnerMessage, partner: Partner, look_for: Collection[str]) -> ShelfCheck:
-        """Looks up the lender's copies: by LookupItemSet, or by LookupItem where its row says so."""
-        question = shelves.question(notification, partner)
-        reply = await self.ask(question.service, question.fields, partner) if question else None
-        if reply is None:
-            return shelves.UNSEEN
-        self._words.check(partner.agency, shelves.copies_in(reply).values(), look_for)
-        return shelves.seen(reply, notification, partner, look_for)
 
     async def statuses(
         self, partner: Partner, bib_id: str, copies: Sequence[Holding], listed: Collection[str] = ()
@@ -143,11 +130,9 @@ class NcipClient:
         """Ask whether the partner knows the request: "already" if so, "refused" if not or if it cannot say, else its answer."""
         asked = NcipMessage("LookupRequest", {**self._header(partner), "RequestId": theirs_or_ours(notification)})
         found = await self._ask(asked, partner)
-        return (
-            replace(found, kind=DeliveryKind.ALREADY, detail="LookupRequest: known")
-            if found.kind == DeliveryKind.ACCEPTED
-            else found
-        )
+        if found.kind != DeliveryKind.ACCEPTED:
+            return found
+        return replace(found, kind=DeliveryKind.ALREADY, detail="LookupRequest: known")
 
     async def ask(self, service: str, fields: Fields, partner: Partner) -> NcipMessage | None:
         """The partner's reply to a look-up; None without a readable reply."""
@@ -203,8 +188,8 @@ def _typed(fields: Fields, partner: Partner) -> Fields:
     """The fields, with the partner's `item_id_type` as the ItemIdentifierType."""
     if partner.item_id_type == BARCODE or "ItemId" not in fields:
         return fields
-    named: Any = fields["ItemId"]
-    typed = [{**one, "ItemIdentifierType": partner.item_id_type} for one in (named if isinstance(named, list) else [named])]
+    named, kind = fields["ItemId"], {"ItemIdentifierType": partner.item_id_type}
+    typed: list[Value] = [{**one, **kind} for one in many(named) if isinstance(one, Mapping)]
     return {**fields, "ItemId": typed if isinstance(named, list) else typed[0]}
 
 
@@ -237,14 +222,26 @@ def answer(asked: NcipMessage, posted: HttpReply, reply: NcipMessage | BadDocume
         words = "" if isinstance(reply, BadDocument) else reply.text("Problem/ProblemDetail")
         return DeliveryResult(DeliveryKind.FAULT, AUTHENTICATION_FAILED, f"HTTP {posted.status} {words}".strip()[:200])
     if isinstance(reply, BadDocument):
-        return _unreadable(posted, reply)
+        kind, status = DeliveryKind.UNKNOWN, f"HTTP {posted.status}, {reply.detail}"[:200]
+        if posted.status in BUSY:
+            kind, status = DeliveryKind.LATER, f"HTTP {posted.status}"
+        return DeliveryResult(kind, detail=status, retry_after_s=posted.retry_after_s)
     if reply.has("Problem"):
-        return _problems(asked.service, reply, posted, own)
+        # The gravest Problem decides, in the order fault, later, refused, already.
+        found = {_meaning(problem, asked.service, own): problem for problem in reversed(reply.each("Problem"))}
+        gravest = next(kind for kind in ("fault", "later", "refused", "already") if kind in found)
+        named, detail = found[gravest].text("ProblemType"), found[gravest].text("ProblemDetail")[:200]
+        return DeliveryResult(DeliveryKind(gravest), spelled(named), detail, posted.retry_after_s)
     shape = SHAPES[asked.service]
     if reply.service not in (shape.reply, *([GENERIC] if shape.kind == "N" else [])):
         return DeliveryResult(DeliveryKind.UNKNOWN, detail=f"{asked.service} was answered by {reply.service}")
+    when, barcode = instant(reply.text("DateDue"), dates.HONG_KONG), reply.text("ItemId/ItemIdentifierValue")
     return DeliveryResult(
-        DeliveryKind.ACCEPTED, due=_due(reply), item=_item(reply), pending=reply.has("Pending"), number=_number(asked, reply)
+        DeliveryKind.ACCEPTED,
+        due=dates.civil(when) if when else None,
+        item=ItemKey(reply.text("ItemId/AgencyId"), barcode) if barcode else None,
+        pending=reply.has("Pending"),
+        number=_number(asked, reply),
     )
 
 
@@ -260,22 +257,6 @@ def _number(asked: NcipMessage, reply: NcipMessage) -> str:
     return f"{agency}:{theirs}" if ours and theirs and ours != theirs else ""
 
 
-def _unreadable(posted: HttpReply, bad: BadDocument) -> DeliveryResult:
-    status = f"HTTP {posted.status}"
-    if posted.status in BUSY:
-        return DeliveryResult(DeliveryKind.LATER, detail=status, retry_after_s=posted.retry_after_s)
-    return DeliveryResult(DeliveryKind.UNKNOWN, detail=f"{status}, {bad.detail}"[:200], retry_after_s=posted.retry_after_s)
-
-
-def _problems(service: str, reply: NcipMessage, posted: HttpReply, own: Meanings) -> DeliveryResult:
-    """The result of the gravest Problem, in the order fault, later, refused, already."""
-    said = {_meaning(problem, service, own): problem for problem in reversed(reply.each("Problem"))}
-    kind = next(kind for kind in ("fault", "later", "refused", "already") if kind in said)
-    problem = said[kind]
-    detail = problem.text("ProblemDetail")[:200]
-    return DeliveryResult(DeliveryKind(kind), spelled(problem.text("ProblemType")), detail, posted.retry_after_s)
-
-
 def _meaning(problem: NcipMessage, service: str, own: Meanings) -> Meaning:
     told = own_meaning(problem, own)
     if told:
@@ -283,13 +264,3 @@ def _meaning(problem: NcipMessage, service: str, own: Meanings) -> Meaning:
     named = problem.text("ProblemType")
     # Our documents are well formed when they leave: one that arrives otherwise was garbled on the way and is sent again.
     return "later" if spelled(named) in GARBLED else meaning(named, service)
-
-
-def _due(reply: NcipMessage) -> date | None:
-    when = instant(reply.text("DateDue"), dates.HONG_KONG)
-    return dates.civil(when) if when else None
-
-
-def _item(reply: NcipMessage) -> ItemKey | None:
-    barcode = reply.text("ItemId/ItemIdentifierValue")
-    return ItemKey(reply.text("ItemId/AgencyId"), barcode) if barcode else None

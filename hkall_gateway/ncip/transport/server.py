@@ -130,7 +130,9 @@ class NcipSite(BoundedSite):
         self.in_hand += 1
         channel = request.channel
         authorization: bytes = request.getHeader(b"Authorization") or b""
-        sent = {"authorization": authorization.decode("latin-1"), "traceparent": _traceparent(request)}
+        traces = request.requestHeaders.getRawHeaders(HEADER.encode(), [])
+        trace = valid_traceparent(traces[0].decode("latin-1")) if len(traces) == 1 else ""
+        sent = {"authorization": authorization.decode("latin-1"), "traceparent": trace}
         peer = replace(channel.peer, **sent) if any(sent.values()) else channel.peer
         deadline = arrived(self.services.timeout, channel.transport)
         request.deadline = deadline
@@ -202,35 +204,21 @@ class Responder(Resource):
         if request.method != b"POST":
             request.setHeader(b"Allow", METHODS)
             return _plain(request, http.NOT_ALLOWED, "Post an NCIP document.\n")
-        return self._post(request)
-
-    def _post(self, request: Any) -> Any:
         if request.too_long:
             self._site.too_long(request)
             return _plain(request, http.REQUEST_ENTITY_TOO_LARGE, f"At most {self._site.bounds.max_body_bytes} bytes.\n")
         if self._site.draining:
             request.setHeader(b"Retry-After", b"10")
             return _plain(request, http.SERVICE_UNAVAILABLE, "This gateway is about to stop.\n")
-        kind = _content_type(request)
-        if kind is None:
+        content_type: bytes = request.getHeader(b"Content-Type") or b""
+        try:
+            kind = content_type.decode()
+        except UnicodeDecodeError:
+            kind = None
+        if kind is None or len(content_type) > LONGEST_TYPE:
             return _plain(request, http.BAD_REQUEST, f"The Content-Type is no text in UTF-8 of up to {LONGEST_TYPE} bytes.\n")
         self._site.answer(request, request.content.read(), kind)
         return NOT_DONE_YET
-
-
-def _traceparent(request: Any) -> str:
-    """The peer's trace; "" for none, an invalid one, or several."""
-    values: list[bytes] = request.requestHeaders.getRawHeaders(HEADER.encode(), [])
-    return valid_traceparent(values[0].decode("latin-1")) if len(values) == 1 else ""
-
-
-def _content_type(request: Any) -> str | None:
-    """The Content-Type, "" where there is none; None for one that cannot be read."""
-    said: bytes = request.getHeader(b"Content-Type") or b""
-    try:
-        return said.decode() if len(said) <= LONGEST_TYPE else None
-    except UnicodeDecodeError:
-        return None
 
 
 def _plain(request: Any, status: int, text: str) -> bytes:

@@ -30,7 +30,7 @@ class AddressQueue:
 
     def __init__(self, most: int = MOST_WAITING) -> None:
         self._most = most
-        self._locks: dict[str, Any] = {}  # Twisted's locks have no types
+        self._locks: dict[str, DeferredLock] = {}
         self._wanted: Counter[str] = Counter()
 
     async def run(self, address: str, work: Callable[[], Awaitable[T]]) -> T | None:
@@ -47,12 +47,9 @@ class AddressQueue:
             finally:
                 lock.release()
         finally:
-            self._leave(network)
-
-    def _leave(self, network: str) -> None:
-        self._wanted[network] -= 1
-        if not self._wanted[network]:
-            del self._wanted[network], self._locks[network]
+            self._wanted[network] -= 1
+            if not self._wanted[network]:
+                del self._wanted[network], self._locks[network]
 
 
 # ---- Refuses connections at accept, before a protocol is made and a byte is read.
@@ -190,7 +187,7 @@ class ConnectionLimit:
         _less(self._networks, seat.network)
 
     def _put_down(self, seat: ConnectionSlot) -> None:
-        """Stops counting the seat under its row, or among the unauthenticated connections of its network."""
+        """Stops counting the seat under its row or as unauthenticated; in its place the next one of its network is admitted."""
         if seat.row:
             _less(self._rows, seat.row)
             return
@@ -199,17 +196,14 @@ class ConnectionLimit:
             self._queues[seat.network].remove(seat)
         else:
             _less(self._strangers, seat.network)
-        self._admit_next(seat.network)
-
-    def _admit_next(self, network: str) -> None:
-        queue = self._queues.get(network, deque())
+        queue = self._queues.get(seat.network, deque())
         if not queue:
-            self._queues.pop(network, None)
-        elif self._strangers[network] < self._unproven:
-            seat = queue.popleft()
-            seat.queued = False
-            self._strangers[network] += 1
-            seat.admit()
+            self._queues.pop(seat.network, None)
+        elif self._strangers[seat.network] < self._unproven:
+            following = queue.popleft()
+            following.queued = False
+            self._strangers[seat.network] += 1
+            following.admit()
 
 
 class ConnectionSlot:

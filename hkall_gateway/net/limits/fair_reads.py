@@ -112,7 +112,10 @@ class FairReads:
     def used(self, row: str, took_s: float, *, trusted: bool) -> None:
         """Records the duration of a read."""
         if took_s > HEAVY_S and row:
-            self._owe(row, took_s)
+            now_s = self._clock.seconds()
+            if len(self._debts) >= MOST_ROWS:
+                self._debts = {one: until for one, until in self._debts.items() if until > now_s}
+            self._debts[row] = max(self._debts.get(row, 0.0), now_s) + DEBT * took_s
         if not trusted:
             self._free_s = max(self._clock.seconds(), self._free_s) + took_s * (1 / SHARE - 1)
             self._call_next()
@@ -126,9 +129,3 @@ class FairReads:
         if self._waiting and self._next is None:
             self._next, _ = self._waiting.popitem(last=False)
             self._next.startReading()
-
-    def _owe(self, row: str, took_s: float) -> None:
-        now_s = self._clock.seconds()
-        if len(self._debts) >= MOST_ROWS:
-            self._debts = {one: until for one, until in self._debts.items() if until > now_s}
-        self._debts[row] = max(self._debts.get(row, 0.0), now_s) + DEBT * took_s

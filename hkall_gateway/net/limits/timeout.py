@@ -98,19 +98,19 @@ class Timeout:
             going = Deferred.fromCoroutine(work)
         going.addBoth(self._ended, held)
         if not held.answer.called:
-            self._hold(held.deadline.until_s, held)
+            heapq.heappush(self._held, (held.deadline.until_s, next(self._numbers), held))
+            if self._held[0][2] is held:
+                self._set_timer()
         return held.answer
 
     def _ended(self, result: T | Failure, held: _Held) -> None:
         held.note()
         if not held.answer.called:
             held.answer.callback(result)
-            self._drop_answered()
-
-    def _hold(self, at_s: float, held: _Held) -> None:
-        heapq.heappush(self._held, (at_s, next(self._numbers), held))
-        if self._held[0][2] is held:
-            self._set_timer()
+            while self._held and self._held[0][2].answer.called:
+                heapq.heappop(self._held)
+            if not self._held:
+                self._set_timer()  # cancels it
 
     def _set_timer(self) -> None:
         wait_s = max(0.0, self._held[0][0] - self._clock.seconds()) if self._held else 0.0
@@ -120,13 +120,6 @@ class Timeout:
                 return
             self._timer.cancel()
         self._timer = self._clock.callLater(wait_s, self._ring) if self._held else None
-
-    def _drop_answered(self) -> None:
-        """Drops the messages at the front that have an answer; cancels the timer when none is left."""
-        while self._held and self._held[0][2].answer.called:
-            heapq.heappop(self._held)
-        if not self._held:
-            self._set_timer()
 
     def _ring(self) -> None:
         late, now_s = list[tuple[_Held, type[Exception]]](), self._clock.seconds()
