@@ -18,7 +18,7 @@ from hkall_gateway.db import schema
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads.loading import with_keys
 from hkall_gateway.db.tables import HOLDINGS, PATRONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 
 OWNERS: Final = ("CUHK", "HKUST", "LU")
@@ -105,7 +105,7 @@ class BenchWorld:
 def fill(engine: Engine, world: BenchWorld) -> None:
     """Upgrades an empty database to the present revision and fills it, except for the history."""
     schema.upgrade(engine)
-    store = Immediate(engine, lambda connection: Unit(connection, str))
+    store = Immediate(engine, lambda connection: UnitOfWork(connection, str))
     _fill(store, PATRONS, world.patrons())
     _fill(store, HOLDINGS, iter(with_keys(world.holdings())))
     for first in range(0, world.size.open, CHUNK):
@@ -115,9 +115,9 @@ def fill(engine: Engine, world: BenchWorld) -> None:
 
 def _fill(store: Immediate, table: Table, rows: Iterator[dict[str, Any]]) -> None:
     while some := list(islice(rows, CHUNK)):
-        store.now(Unit.execute, insert(table), some)
+        store.now(UnitOfWork.execute, insert(table), some)
 
 
-def _shelve(unit: Unit, world: BenchWorld, numbers: range) -> None:
+def _shelve(unit: UnitOfWork, world: BenchWorld, numbers: range) -> None:
     for number in numbers:
         unit.open(world.ready(number), world.now, Actor("bench", "world"))

@@ -23,7 +23,7 @@ from hkall_gateway.config import gateway as config
 from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.simulator import demo_setup
@@ -81,7 +81,7 @@ class Gateway:
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
 
-    def plant(self, work: Callable[[Unit], T]) -> T:
+    def plant(self, work: Callable[[UnitOfWork], T]) -> T:
         """Do something in its database, before it starts, or read there while it runs."""
         found = config.load(self.path, self.environ)
         engine = open_engine(found.database.url)

@@ -23,7 +23,7 @@ from sqlalchemy import Connection, Dialect, Engine
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import METADATA, create_all
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.simulator import databases as lab_databases
 from hkall_gateway.simulator.databases import Schemas, share_compiled
 from hkall_gateway.simulator.scenario.world import World
@@ -122,10 +122,10 @@ def bootable() -> None:
 
 
 @pytest.fixture
-def make_unit() -> Callable[[Connection], Unit]:
+def make_unit() -> Callable[[Connection], UnitOfWork]:
     """Units that number requests R1, R2 …"""
     numbers = count(1)
-    return lambda connection: Unit(connection, lambda: f"R{next(numbers)}")
+    return lambda connection: UnitOfWork(connection, lambda: f"R{next(numbers)}")
 
 
 @pytest.fixture(params=DATABASES)
@@ -141,7 +141,7 @@ def shared_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[En
 
 
 @pytest.fixture
-def store(engine: Engine, make_unit: Callable[[Connection], Unit]) -> Iterator[Immediate]:
+def store(engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> Iterator[Immediate]:
     """A store without a thread on each database."""
     opened = Immediate(engine, make_unit)
     yield opened

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, insert
 from hkall_gateway.db.loads.loading import with_keys
 from hkall_gateway.db.request_rows import facts_of
 from hkall_gateway.db.tables import HOLDINGS, REQUESTS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, STAGES
 from hkall_gateway.rules.vocabulary import Holding, Partner, Position, Request, Side
@@ -91,7 +91,7 @@ def fill(engine: Engine, count: int, now: datetime) -> None:
     held = with_keys(copies(count, now))
     partners = [Partner(agency, agency, courier_days=number % 4) for number, agency in enumerate(OTHERS)]
     with open_store(engine) as store:
-        store.now(Unit.write_partners, partners)
+        store.now(lambda unit: unit.partners.write(partners))
         for table, rows in ((REQUESTS, made), (HOLDINGS, held)):
             for first in range(0, len(rows), CHUNK):
-                store.now(Unit.execute, insert(table), rows[first : first + CHUNK])
+                store.now(UnitOfWork.execute, insert(table), rows[first : first + CHUNK])

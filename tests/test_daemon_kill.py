@@ -27,7 +27,7 @@ from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import JOURNAL, REQUESTS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils import exports
 from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.scenario.scripted_partner import MANNERS
@@ -83,10 +83,10 @@ def journal(gateway: Gateway) -> dict[str, Counter[str]]:
     return found
 
 
-def _happened(unit: Unit) -> dict[str, Counter[str]]:
+def _happened(unit: UnitOfWork) -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = {}
     for row in unit.execute(select(JOURNAL.c.request, JOURNAL.c.event).where(JOURNAL.c.outcome == "ok")).mappings():
-        request = unit.request(row["request"])
+        request = unit.requests.find(row["request"])
         assert request is not None
         found.setdefault(request.placed_id, Counter())[row["event"]] += 1
     return found

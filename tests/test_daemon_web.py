@@ -18,7 +18,7 @@ import pytest
 from hkall_gateway.clock import now
 from hkall_gateway.db import cards
 from hkall_gateway.db.loads import loading
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Holding
 from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.peers import SocketTerminal
@@ -152,7 +152,7 @@ def test_the_end_closes_an_idle_browsers_connection(reactor: Any, tmp_path: Path
 def test_a_title_with_a_slash_in_its_number_has_its_pages(gateway: Gateway, curl: Curl, address: str) -> None:
     copy = Holding("CUHK", "Z1", "b/9?x#y%", "Zymurgy for beginners")
 
-    def load(unit: Unit) -> None:
+    def load(unit: UnitOfWork) -> None:
         loading.write(unit, "holdings", [copy], loading.begin(unit, "holdings"))
 
     gateway.plant(load)

@@ -20,7 +20,6 @@ from hkall_gateway.cli.admin.status import lines as status_lines
 from hkall_gateway.cli.admin.status import records as partner_lines
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import LINKS
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.simulator import bulk
 from hkall_gateway.simulator.scenario.scripted_partner import MANNERS
@@ -37,7 +36,7 @@ Deed = Callable[[World], object]
 
 def start(world: World) -> None:
     world.restart()
-    world.store.now(Unit.write_partners, world.start.partners)
+    world.store.now(lambda unit: unit.partners.write(world.start.partners))
 
 
 def wish(world: World) -> None:
@@ -74,7 +73,7 @@ def silence(world: World) -> None:
 # fmt: off
 DEEDS: dict[str, Deed] = {
     "start":               start,
-    "readiness":           lambda world: world.store.now(Unit.request, ""),
+    "readiness":           lambda world: world.store.now(lambda unit: unit.requests.find("")),
     "patron information":  patron_information,
     "checkout":            checkout,
     "wish":                wish,

@@ -26,8 +26,6 @@ from hkall_gateway.config import gateway as configuration
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import Strict, table_of
 from hkall_gateway.config.reloading import TABLES, TakesEffect, every_key, keep_until_restart, takes_effect
-from hkall_gateway.db import bind
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.simulator import demo_setup
 from tests import databases
 from tests.company import COMMAND, PATIENCE_S, Gateway, gateway_ports, until
@@ -355,7 +353,7 @@ def test_the_directory_of_partners_follows_a_reload(reactor: Any, site: tuple[Pa
         await daemon.start()
         path.write_text(path.read_text("utf-8").replace("priority = 10", "priority = 77"), "utf-8")
         done = await daemon.reload(path)
-        known = await daemon.store.write(bind(Unit.partners, ["CUHK"]))
+        known = await daemon.store.write(lambda unit: unit.partners.among(["CUHK"]))
         await daemon.stop()
         return done, tuple(known.values())
 

@@ -96,7 +96,7 @@ def _about_requests(call: ast.Call) -> bool:
 
 @pytest.mark.parametrize("verb", ["update", "insert", "delete", "changing", "adding"])
 def test_law_1_only_the_unit_writes_requests(verb: str) -> None:
-    assert {path for path, call in _calls(verb) if _about_requests(call)} <= {"db/unit.py"}
+    assert {path for path, call in _calls(verb) if _about_requests(call)} <= {"db/unit_of_work.py"}
 
 
 def test_law_2_only_the_database_commits() -> None:

@@ -20,7 +20,7 @@ from bench.situations.terminals import running, waits_of_63
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.loads import loading
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 
 TERMINALS, A_SECOND = 16, 740.0
 FEWEST_S: Final = 4.0
@@ -78,7 +78,7 @@ def _catalogue(ground: Benchmark, kind: Engine, titles: int) -> str:
     """Make the world with a catalogue; return its URL."""
     url = ground.fresh_database(kind, ground.fresh(f"catalogue-{kind}"))
     engine, numbers = open_engine(url), count(1)
-    store = Immediate(engine, lambda connection: Unit(connection, lambda: f"R{next(numbers)}"))
+    store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: f"R{next(numbers)}"))
     for first in range(0, titles, TOLD):
         fill_catalogue(store, range(first, min(titles, first + TOLD)))
         ground.means.tell(f"{min(titles, first + TOLD):,} of {titles:,} titles on {kind}")

@@ -47,8 +47,9 @@ from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.connect import database_file, open_engine
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.instances import Instance
-from hkall_gateway.db.request_rows import JournalEntry
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.journal import JournalEntry
+from hkall_gateway.db.partners import write_partners
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.courier import Courier, Schedule
 from hkall_gateway.ils.tools import Guarded
 from hkall_gateway.ncip import handlers as ncip
@@ -200,8 +201,8 @@ class Daemon:
         written = self.store.write(bind(cards.lock, card, now + timedelta(seconds=seconds), now), repeatable=True)
         written.addErrback(_unless_away)
 
-    def _unit(self, connection: Connection) -> Unit:
-        return Unit(connection, new_request_id, self.library.silent, self._moved, self._has_room)
+    def _unit(self, connection: Connection) -> UnitOfWork:
+        return UnitOfWork(connection, new_request_id, self.library.silent, self._moved, self._has_room)
 
     def _has_room(self) -> bool:
         """Whether the disk of an SQLite file has more space left than the reserve."""
@@ -292,7 +293,7 @@ class Daemon:
 
         return [(endpoint, port(listener)) for endpoint, listener in config_mapping.listeners(services)]
 
-    def _report(self, now: datetime) -> Callable[[Unit], None]:
+    def _report(self, now: datetime) -> Callable[[UnitOfWork], None]:
         """Returns the rows about terminals that a heartbeat writes."""
         if not self._serving.protocols:
             return no_report(now)
@@ -365,7 +366,7 @@ class Daemon:
         self._hashing.start()
         self._hashing_logins.start()
         await self.heartbeat.start(patience_s)
-        await self.store.write(bind(Unit.write_partners, [p.plain() for p in self.config.partners]))
+        await self.store.write(bind(write_partners, [p.plain() for p in self.config.partners]))
         if self._serving.protocols:
             await self._start_protocols()
         elif self._web is not None and self.config.web is not None:
@@ -473,7 +474,7 @@ class Daemon:
         if waiting:
             LOG.warning("config.needs_restart", keys=waiting)
         with suppress(Unavailable):  # the store has logged it; the directory follows at the next reload or start
-            await self.store.write(bind(Unit.write_partners, [p.plain() for p in config.partners]))
+            await self.store.write(bind(write_partners, [p.plain() for p in config.partners]))
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
         return Reloaded(waiting=waiting)
 

@@ -18,11 +18,11 @@ from hkall_gateway.circulation.rounds import ROUNDS
 from hkall_gateway.db import instances, partners, rounds
 from hkall_gateway.db.database import Watch
 from hkall_gateway.db.instances import TerminalActivity
+from hkall_gateway.db.journal import JournalEntry
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.queries import cli_lists
-from hkall_gateway.db.request_rows import JournalEntry
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.observability.metrics import NAMESPACE, Metrics
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.circuit import UP, CircuitState, circuit
@@ -210,11 +210,11 @@ class Gauges(Collector):
         self.rows: Mapping[str, Rows] = {}
         """The series of each gauge at the next collection; none while the database cannot be read."""
 
-    def stalled(self, unit: Unit) -> frozenset[str]:
+    def stalled(self, unit: UnitOfWork) -> frozenset[str]:
         """Return the channels that do not move now."""
         return unit.outbox.stalled(self._now())
 
-    def read(self, unit: Unit) -> Mapping[str, Rows]:
+    def read(self, unit: UnitOfWork) -> Mapping[str, Rows]:
         """Return every gauge of GAUGES with all its series."""
         now = self._now()
         if self._counted_at is None or now - self._counted_at >= SELDOM:
@@ -240,11 +240,13 @@ def _family(name: str, series: Rows) -> Metric:
     return family
 
 
-def _work(unit: Unit) -> Mapping[str, Rows]:
-    return {"open_by_position": {(side, who, position): count for side, who, position, count in unit.open_by_partner()}}
+def _work(unit: UnitOfWork) -> Mapping[str, Rows]:
+    return {
+        "open_by_position": {(side, who, position): count for side, who, position, count in unit.requests.open_by_partner()}
+    }
 
 
-def _outbox(unit: Unit, now: datetime) -> Mapping[str, Rows]:
+def _outbox(unit: UnitOfWork, now: datetime) -> Mapping[str, Rows]:
     depths = unit.outbox.depths()
     living = {
         who: min(since for w, state, _, since in depths if w == who and state is not OutboxState.DEAD) for who in _alive(depths)
@@ -261,7 +263,7 @@ def _alive(depths: Iterable[tuple[str, OutboxState, int, datetime]]) -> set[str]
     return {who for who, state, _, _ in depths if state is not OutboxState.DEAD}
 
 
-def _lines(unit: Unit, agencies: Iterable[str], now: datetime) -> Mapping[str, Rows]:
+def _lines(unit: UnitOfWork, agencies: Iterable[str], now: datetime) -> Mapping[str, Rows]:
     links: list[CircuitState] = [unit.circuits.one(agency) for agency in sorted({*agencies, *unit.circuits.used()})]
     return {
         "partner_up": {(link.agency,): int(link.state == UP and not link.failures) for link in links},
@@ -270,7 +272,7 @@ def _lines(unit: Unit, agencies: Iterable[str], now: datetime) -> Mapping[str, R
     }
 
 
-def _age(unit: Unit, agency: str, now: datetime) -> Mapping[str, Rows]:
+def _age(unit: UnitOfWork, agency: str, now: datetime) -> Mapping[str, Rows]:
     loaded, last = loading.loaded_at(unit, "patrons"), cli_lists.last_closure(unit, agency)
     return {
         "ils_snapshot_age_seconds": {(): _seconds(now - loaded) if loaded else 0},
@@ -307,13 +309,13 @@ def _disks(free: Mapping[str, int | None]) -> Mapping[str, Rows]:
     return {"disk_free_bytes": {(folder,): size for folder, size in free.items() if size is not None}}
 
 
-def _night(unit: Unit) -> Mapping[str, Rows]:
+def _night(unit: UnitOfWork) -> Mapping[str, Rows]:
     done = instances.done(unit)
     ended: Rows = {(work,): when.timestamp() if when else 0 for work, (when, _) in done.items()}
     return {"nightly_last_success_timestamp_seconds": ended, "doctor_failed_checks": {(): done[instances.DOCTOR][1]}}
 
 
-def _of_the_month(unit: Unit, now: datetime) -> Mapping[str, Rows]:
+def _of_the_month(unit: UnitOfWork, now: datetime) -> Mapping[str, Rows]:
     """The fill rate of our requests, and the balance of lending and borrowing by partner."""
     lent, borrowed = partners.balance(unit, Side.LENDING, now), partners.balance(unit, Side.BORROWING, now)
     said = partners.answers(unit, now).values()

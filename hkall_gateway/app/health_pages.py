@@ -17,7 +17,7 @@ from twisted.web.server import NOT_DONE_YET
 from hkall_gateway.app.gauges import Gauges
 from hkall_gateway.circulation.ports import Clock
 from hkall_gateway.db.database import Store
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.net.bounded_http import BoundedSite, Bounds
 from hkall_gateway.net.limits.timeout import Timeout
 
@@ -122,7 +122,7 @@ class Ready(resource.Resource):
     def __init__(
         self,
         store: Store,
-        stalled: Callable[[Unit], frozenset[str]],
+        stalled: Callable[[UnitOfWork], frozenset[str]],
         listening: Callable[[], bool],
         writable: Callable[[], bool],
         clock: Clock,
@@ -163,7 +163,7 @@ class Ready(resource.Resource):
         return HttpPage(503 if missing else 200, b"text/plain; charset=utf-8", text.encode() + b"\n")
 
 
-def _nothing(_unit: Unit) -> None:
+def _nothing(_unit: UnitOfWork) -> None:
     """Checks that the writer's own connection works; an empty transaction costs no disk write."""
 
 

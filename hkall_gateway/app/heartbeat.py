@@ -18,7 +18,7 @@ from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.instances import GONE_S, STATES, Instance
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.observability.metrics import Metrics
 
 LOG = structlog.get_logger()
@@ -35,11 +35,11 @@ BEHIND: Final = timedelta(minutes=5)
 PAGES: Final = "-web"
 """Ends the name of a process that serves the pages alone."""
 
-Report = Callable[[datetime], Callable[[Unit], None]]
+Report = Callable[[datetime], Callable[[UnitOfWork], None]]
 """Returns what a heartbeat writes beside its own row; called in the reactor's thread, what it returns in the transaction."""
 
 
-def no_report(_now: datetime) -> Callable[[Unit], None]:
+def no_report(_now: datetime) -> Callable[[UnitOfWork], None]:
     """Return a function that writes no row."""
     return lambda _unit: None
 
@@ -193,7 +193,7 @@ class Heartbeat:
         self._beat_later()
 
 
-def _enter(unit: Unit, me: Instance, now: datetime, runs: Callable[[int], bool], alone: bool) -> Instance | None:
+def _enter(unit: UnitOfWork, me: Instance, now: datetime, runs: Callable[[int], bool], alone: bool) -> Instance | None:
     """Registers under our name; returns the gateway that has the name or, if we must be alone, the database already."""
     for other in instances.everyone(unit):
         rival = other.name == me.name or (alone and serves_protocols(other.name))
@@ -208,14 +208,19 @@ def _is_another(other: Instance, me: Instance, runs: Callable[[int], bool]) -> b
     return other.host != me.host or (other.pid != me.pid and runs(other.pid))
 
 
-def after_step_back(unit: Unit, now: datetime) -> None:
+def after_step_back(unit: UnitOfWork, now: datetime) -> None:
     """Make due what waits for a time that the clock showed before it was set back."""
     unit.outbox.bring_forward(now)
     unit.circuits.bring_forward(now)
 
 
 def _beat(
-    unit: Unit, me: Instance, now: datetime, report: Callable[[Unit], None], back: bool, silent: Collection[str] | None
+    unit: UnitOfWork,
+    me: Instance,
+    now: datetime,
+    report: Callable[[UnitOfWork], None],
+    back: bool,
+    silent: Collection[str] | None,
 ) -> tuple[int, tuple[Instance, ...]]:
     """Write a heartbeat. `back`: the clock was set back."""
     instances.here(unit, me)

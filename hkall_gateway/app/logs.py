@@ -18,7 +18,7 @@ from structlog.typing import EventDict, WrappedLogger
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
-from hkall_gateway.db.request_rows import JournalEntry
+from hkall_gateway.db.journal import JournalEntry
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.observability.log_console import Draw
 from hkall_gateway.observability.log_context import logged_context

@@ -15,7 +15,7 @@ from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import DeliveryResult, Refused
 from hkall_gateway.db.instances import copies_in_use
 from hkall_gateway.db.requests_by_partner_id import asked_by_barcode
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import lenders, policy
 from hkall_gateway.rules.dates import suspended
 from hkall_gateway.rules.lender_reasons import LENT_TO_ANOTHER, NOT_REACHED, SILENCE, decline_reason
@@ -114,18 +114,18 @@ NOBODY_ASKED: Final[RequestChange] = {
 
 def request_title(context: Context, ask: RequestTitle, facts: BorrowerFacts) -> Requested | Refused:
     """Place a request and ask the first lender, or refuse. The same RequestId again gets the same request."""
-    known = context.unit.request_placed(ask.placed_by, ask.placed_id) if ask.placed_id else None
+    known = context.unit.requests.placed(ask.placed_by, ask.placed_id) if ask.placed_id else None
     if known:
         return _known(context.unit, known, ask, context.now)
     if facts.borrower is None:
         return no(context.unit, facts.stranger, ask.by, context.now, patron=ask.patron)
     if ask.item and not ask.volume:
-        pointed_at = context.unit.holding(ask.item)
+        pointed_at = context.unit.holdings.find(ask.item)
         ask = replace(ask, volume=pointed_at.volume if pointed_at else "")
     return _decide(context, ask, facts, facts.borrower)
 
 
-def _known(unit: Unit, known: Request, ask: RequestTitle, now: datetime) -> Requested | Refused:
+def _known(unit: UnitOfWork, known: Request, ask: RequestTitle, now: datetime) -> Requested | Refused:
     """Answer a repeated RequestId; refused if the request was cancelled, or if its patron or title differs."""
     if known.patron != ask.patron:
         return no(unit, not_theirs(unit, ask.patron), ask.by, now)
@@ -139,7 +139,7 @@ def may_request(context: Context, ask: RequestTitle, facts: BorrowerFacts) -> Re
     """Return why a patron could not place this request now, None if they could. No row changes."""
     if facts.borrower is None:
         return Refused(facts.stranger, facts.stranger.rule)
-    copies = context.unit.copies(ask.bib_id)
+    copies = context.unit.holdings.of_title(ask.bib_id)
     answer, _ = _answer(context, ask, facts, facts.borrower, copies)
     return refused(answer, facts.borrower.language) if isinstance(answer, Refusal) else None
 
@@ -157,7 +157,7 @@ def _answer(
 
 
 def _decide(context: Context, ask: RequestTitle, facts: BorrowerFacts, borrower: Borrower) -> Requested | Refused:
-    copies = context.unit.copies(ask.bib_id)
+    copies = context.unit.holdings.of_title(ask.bib_id)
     answer, ranked = _answer(context, ask, facts, borrower, copies)
     if isinstance(answer, Refusal):
         context.unit.refuse(answer, context.now, ask.by, patron=ask.patron)
@@ -179,7 +179,7 @@ def _wanted(
         about_title(context.library, copies, ours, ask.volume, in_use),
         pickup_location=ask.pickup_location or context.library.pickup_locations[0],
         candidates=available,
-        duplicate=any(_same(r, ask) and not _given_back(context, r) for r in context.unit.open_requests(ask.patron)),
+        duplicate=any(_same(r, ask) and not _given_back(context, r) for r in context.unit.requests.open_of(ask.patron)),
         hold=ask.hold and not available,  # many systems call every request a hold; without a copy it would be one
         need_before=ask.need_before,
     )
@@ -261,7 +261,7 @@ def _place(
         context.now,
         ask.by,
     )
-    context.unit.save_candidates([replace(c, request=request.id) for c in ranked])
+    context.unit.candidates.add([replace(c, request=request.id) for c in ranked])
     lender = choosing.next_lender(context, request)
     return _ask(context, request, lender, Event.ASK, ask.by) if lender else request
 
@@ -277,7 +277,7 @@ def _ask(context: Context, request: Request, lender: Candidate, event: Event, by
     """Ask this library for its copy, by `event`."""
     attempt = request.attempt + 1
     wire_id = f"{request.id}-{attempt}"
-    context.unit.mark(lender, wire_id=wire_id)
+    context.unit.candidates.mark(lender, wire_id=wire_id)
     return context.unit.advance(
         request,
         event,
@@ -354,7 +354,9 @@ def release_rivals(context: Context, item: ItemKey, holder: str, by: Actor) -> N
 def _another(context: Context, rival: Request, lender: Candidate) -> bool:
     """Whether the lender has another copy for the rival, neither held nor asked for by a request of ours."""
     in_use = copies_in_use(context.unit, rival.bib_id)
-    copies = [c for c in context.unit.copies(rival.bib_id) if c.agency == lender.agency and c.key not in in_use.asked]
+    copies = [
+        c for c in context.unit.holdings.of_title(rival.bib_id) if c.agency == lender.agency and c.key not in in_use.asked
+    ]
     choice = choosing.choice_today(context, {lender.agency}, rival.volume, in_use)
     return any(not lenders.passed_over(copy, choice) for copy in copies)
 
@@ -364,7 +366,9 @@ def _another(context: Context, rival: Request, lender: Candidate) -> bool:
 
 def cancel(context: Context, ask: CancelRequest) -> Cancelled | Refused:
     """Cancel a patron's request, which is possible until the lender has sent the copy (R34)."""
-    request = context.unit.request(ask.request) if ask.request else context.unit.request_placed(ask.placed_by, ask.placed_id)
+    request = (
+        context.unit.requests.find(ask.request) if ask.request else context.unit.requests.placed(ask.placed_by, ask.placed_id)
+    )
     if request is None or request.side is not Side.BORROWING or (ask.patron and ask.patron != request.patron):
         return no(context.unit, not_theirs(context.unit, ask.patron), ask.by, context.now, patron=ask.patron)
     if request.position in {P.CANCELLING, P.CANCELLED}:
@@ -380,8 +384,8 @@ def _cancelled(request: Request) -> Cancelled:
     return Cancelled(request.id, request.patron, request.placed_by, request.placed_id)
 
 
-def _language(unit: Unit, request: Request) -> str:
-    patron = unit.patron(request.patron)
+def _language(unit: UnitOfWork, request: Request) -> str:
+    patron = unit.patrons.find(request.patron)
     return patron.language if patron else ""
 
 
@@ -397,7 +401,7 @@ def answered(
     by: Actor,
 ) -> None:
     """Apply a partner's answer to a delivered message; the request advances where the answer calls for it."""
-    request = context.unit.request(number)
+    request = context.unit.requests.find(number)
     if request is None:
         return
     if send is Notification.ASK_LENDER:
@@ -407,33 +411,33 @@ def answered(
 
 
 def _asked_lender_answered(context: Context, request: Request, wire_id: str, answer: DeliveryResult, by: Actor) -> None:
-    asked = context.unit.request_asked(wire_id)
+    asked = context.unit.requests.asked(wire_id)
     if asked is None:
         return
     if answer.looked:
         context.unit.note(request, "LOOKED", {"agency": asked[1].agency, "found": answer.looked}, context.now, by, "R7")
     if answer.kind != DeliveryKind.REFUSED:
-        context.unit.mark(
+        context.unit.candidates.mark(
             asked[1], outcome=CandidateOutcome.ACCEPTED, **({"their_number": answer.number} if answer.number else {})
         )
     elif answer.untold:  # it was not asked: it has no address
-        context.unit.mark(asked[1], outcome=f"{NOT_REACHED}: {answer.detail}")
+        context.unit.candidates.mark(asked[1], outcome=f"{NOT_REACHED}: {answer.detail}")
         _will_not_come(context, request, wire_id, NOT_REACHED, by)
     else:
-        context.unit.mark(asked[1], outcome=answer.looked or CandidateOutcome.REFUSED.because(answer.problem))
+        context.unit.candidates.mark(asked[1], outcome=answer.looked or CandidateOutcome.REFUSED.because(answer.problem))
         reason = decline_reason(answer.looked or answer.problem, answer.detail)
         _will_not_come(context, request, wire_id, reason, by)
 
 
 def not_reached(context: Context, number: str, wire_id: str, reason: str, error: str, by: Actor) -> Request | None:
     """Ask the next lender if a request certainly never reached this one, which is not counted as a decline."""
-    asked = context.unit.request_asked(wire_id)
-    request = context.unit.request(number)
+    asked = context.unit.requests.asked(wire_id)
+    request = context.unit.requests.find(number)
     if asked is None or request is None:
         return request
-    context.unit.mark(asked[1], outcome=f"{reason}: {error}")
+    context.unit.candidates.mark(asked[1], outcome=f"{reason}: {error}")
     _will_not_come(context, request, wire_id, reason, by)
-    return context.unit.request(number)
+    return context.unit.requests.find(number)
 
 
 def _will_not_come(context: Context, request: Request, wire_id: str, reason: str, by: Actor) -> None:
@@ -446,13 +450,13 @@ def _will_not_come(context: Context, request: Request, wire_id: str, reason: str
         context.unit.advance(request, Event.CANCEL_SETTLED, context.now, by, rule="R34")
 
 
-def _cancel_answered(unit: Unit, request: Request, answer: DeliveryResult, now: datetime, by: Actor) -> None:
+def _cancel_answered(unit: UnitOfWork, request: Request, answer: DeliveryResult, now: datetime, by: Actor) -> None:
     """Settle a cancellation that is confirmed, or unknown to the lender; "already processed" may mean shipped: wait."""
     if answer.kind in {DeliveryKind.ACCEPTED, DeliveryKind.ALREADY} or answer.problem == "Unknown Request":
         unit.advance(request, Event.CANCEL_SETTLED, now, by, rule="R34")
 
 
-def no(unit: Unit, why: Reason, by: Actor, now: datetime, *, request: Request | None = None, patron: str = "") -> Refused:
+def no(unit: UnitOfWork, why: Reason, by: Actor, now: datetime, *, request: Request | None = None, patron: str = "") -> Refused:
     """Refuse, with an entry in the journal."""
     unit.refuse(Refusal(why), now, by, request, patron)
     return Refused(why, why.rule)

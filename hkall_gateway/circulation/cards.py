@@ -15,7 +15,7 @@ from hkall_gateway.circulation.find_request import one_with
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db import cards, requests_by_partner_id
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import over
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Position, Refusal, Request, RequestChange, Sensitive, Side
@@ -160,12 +160,12 @@ def _place(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Re
     outcome = borrowing.request_title(context, RequestTitle(ask.by, ask.card, bib_id, volume, **told), facts)
     if not isinstance(outcome, Requested):
         return outcome if isinstance(outcome, Refused) else _no(context, Reason.WRONG_POSITION, ask)
-    placed = context.unit.request(outcome.request)
+    placed = context.unit.requests.find(outcome.request)
     assert placed is not None  # it was made a moment ago, in this very unit
     return _held(placed, facts)
 
 
-def _wanted(unit: Unit, ask: Hold, library: Library) -> tuple[str, str] | Reason:
+def _wanted(unit: UnitOfWork, ask: Hold, library: Library) -> tuple[str, str] | Reason:
     """The title's number and the volume. One specific copy cannot be held, nor a copy that is on a hold shelf (R22)."""
     if ask.this_copy:
         return Reason.HOLDS_NOT_ALLOWED
@@ -177,21 +177,21 @@ def _wanted(unit: Unit, ask: Hold, library: Library) -> tuple[str, str] | Reason
     return Reason.AMBIGUOUS_ITEM if found else Reason.UNKNOWN_TITLE
 
 
-def _of_copy(unit: Unit, barcode: str, library: Library) -> tuple[str, str] | Reason:
-    if any(request.side is Side.BORROWING for request in unit.requests_with(barcode)):
+def _of_copy(unit: UnitOfWork, barcode: str, library: Library) -> tuple[str, str] | Reason:
+    if any(request.side is Side.BORROWING for request in unit.requests.with_copy(barcode)):
         return Reason.HOLDS_NOT_ALLOWED
-    ours = unit.holding(ItemKey(library.agency, barcode))
+    ours = unit.holdings.find(ItemKey(library.agency, barcode))
     if ours:
         return ours.bib_id, ours.volume
     return Reason.HOLDS_NOT_ALLOWED if requests_by_partner_id.copies_with(unit, barcode) else Reason.UNKNOWN_ITEM
 
 
-def is_ours(unit: Unit, ask: Hold, library: Library) -> bool:
+def is_ours(unit: UnitOfWork, ask: Hold, library: Library) -> bool:
     """Whether a terminal's hold concerns an HKALL request or book, and not the library's own hold list."""
     if ask.mode is not HoldMode.PLACE:
         return _mine(unit, ask, library) not in {Reason.UNKNOWN_REQUEST, Reason.WRONG_POSITION}
     if ask.barcode:
-        return bool(unit.requests_with(ask.barcode))
+        return bool(unit.requests.with_copy(ask.barcode))
     return bool(cards.titles(unit, ask.title))
 
 
@@ -200,7 +200,7 @@ def _cancel(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | R
     if isinstance(request, Reason):
         return _no(context, request, ask, _language(facts))
     outcome = borrowing.cancel(context, CancelRequest(ask.by, ask.card, request=request.id))
-    return outcome if isinstance(outcome, Refused) else _held(context.unit.request(request.id) or request, facts)
+    return outcome if isinstance(outcome, Refused) else _held(context.unit.requests.find(request.id) or request, facts)
 
 
 def _change(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
@@ -220,14 +220,14 @@ def _change(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | R
     return _held(context.unit.amend(request, context.now, ask.by, "R4", **facts_now), facts)
 
 
-def _mine(unit: Unit, ask: Hold, library: Library) -> Request | Reason:
+def _mine(unit: UnitOfWork, ask: Hold, library: Library) -> Request | Reason:
     """The patron's one waiting request that the command names; a loan can be neither changed nor cancelled.
 
     A cancelled request that its lender has not confirmed yet is meant only where no other fits.
     """
-    ours = unit.holding(ItemKey(library.agency, ask.barcode)) if ask.barcode else None
+    ours = unit.holdings.find(ItemKey(library.agency, ask.barcode)) if ask.barcode else None
     names = {name for name in (ours.bib_id if ours else "", "" if ask.barcode else ask.title) if name}
-    meant = [r for r in unit.open_requests(ask.card) if r.side is Side.BORROWING and _means(ask, names, r)]
+    meant = [r for r in unit.requests.open_of(ask.card) if r.side is Side.BORROWING and _means(ask, names, r)]
     waiting = [r for r in meant if r.position in WAITING]
     waiting = [r for r in waiting if r.position is not P.CANCELLING] or waiting
     if len(waiting) == 1:
@@ -268,7 +268,7 @@ def note_properties(context: Context, ask: NoteProperties) -> PropertiesNoted | 
     found = one_with(context.unit, ask.barcode, "")
     if isinstance(found, Refused):
         return found
-    known = context.unit.holding(ItemKey(context.library.agency, ask.barcode)) if found is None else None
+    known = context.unit.holdings.find(ItemKey(context.library.agency, ask.barcode)) if found is None else None
     item, title = (found.item, found.title) if found else (known.key, known.title) if known else (None, "")
     if item is None:
         return Refused(Reason.UNKNOWN_ITEM)

@@ -17,7 +17,7 @@ from hkall_gateway.circulation.staff.changes import Changed, changes_since
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.deadline import current, without
 from hkall_gateway.db.engine.locks import NO_LOCKS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 
 Facts = TypeVar("Facts")
 Result = TypeVar("Result")
@@ -86,7 +86,7 @@ class Circulation:
         library, now = self.library, self.now()
         subject: Any = command
         if handler.resolve is not None and (find := handler.resolve(subject, library)) is not None:
-            subject = await self.store.read(find, is_long=True)
+            subject = await self.store.read(find)
         gathered: Any = None
         if handler.facts is not None:
             gathered = await handler.facts(self.ils, subject)
@@ -97,7 +97,7 @@ class Circulation:
         locks = handler.locks(subject) if handler.locks is not None else NO_LOCKS
         work = _Work(handler, subject, gathered, library, now, inbox, since)
         if handler.reads_only:
-            return cast("Result", await self.store.read(work, patron=locks.patron, is_long=True))
+            return cast("Result", await self.store.read(work, patron=locks.patron, is_long=handler.is_long))
         if inbox is not None:
             locks = replace(locks, document=(inbox.agency, inbox.digest))
         repeatable = handler.repeatable or inbox is not None
@@ -141,7 +141,7 @@ class _Work:
         self._handler, self._command, self._gathered = handler, command, gathered
         self._library, self._now, self._inbox, self._since = library, now, inbox, since
 
-    def __call__(self, unit: Unit) -> Any:
+    def __call__(self, unit: UnitOfWork) -> Any:
         context = Context(unit, self._library, self._now)
         if self._since is not None and (newer := changes_since(context, self._command.request, self._since)) is not None:
             return newer
@@ -163,5 +163,5 @@ class _Step:
     def __init__(self, step: Callable[..., Any], command: Any, cursor: str, library: Library, now: datetime) -> None:
         self._step, self._command, self._cursor, self._library, self._now = step, command, cursor, library, now
 
-    def __call__(self, unit: Unit) -> Any:
+    def __call__(self, unit: UnitOfWork) -> Any:
         return self._step(Context(unit, self._library, self._now), self._command, self._cursor, BATCH)

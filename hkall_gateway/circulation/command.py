@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hkall_gateway.circulation.ils.local_system import LocalSystem
     from hkall_gateway.db.engine.locks import LockSet
-    from hkall_gateway.db.unit import Unit
+    from hkall_gateway.db.unit_of_work import UnitOfWork
 
 
 # ---- The context of a command: the unit of work, the library and the instant, which always travel together.
@@ -82,14 +82,14 @@ T = TypeVar("T")
 class Context:
     """The unit of work of one command, the library that it concerns, and its aware UTC instant."""
 
-    unit: Unit
+    unit: UnitOfWork
     library: Library
     now: datetime
 
 
 def in_context(
     work: Callable[Concatenate[Context, P], T], library: Library, now: datetime, *args: P.args, **named: P.kwargs
-) -> Callable[[Unit], T]:
+) -> Callable[[UnitOfWork], T]:
     """Return `work` with its arguments as a function of the unit of work, which the database runs."""
     return lambda unit: work(Context(unit, library, now), *args, **named)
 
@@ -123,7 +123,7 @@ class Gathered(Generic[Read]):
         card: The present card of the patron where the local system knows another one than the command names; "" = the same.
     """
 
-    read: Callable[[Unit], Read]
+    read: Callable[[UnitOfWork], Read]
     card: str = ""
 
 
@@ -145,7 +145,7 @@ class Handler:
     run: Callable[..., Any]
     locks: Callable[[Any], LockSet] | None = None
     facts: Callable[[LocalSystem, Any], Awaitable[Any]] | None = None
-    resolve: Callable[[Any, Library], Callable[[Unit], Any] | None] | None = None
+    resolve: Callable[[Any, Library], Callable[[UnitOfWork], Any] | None] | None = None
     under_card: Callable[[Any, str], Any] | None = None
     repeatable: bool = False
     settles: bool = False
@@ -164,7 +164,7 @@ class Command(Generic[Facts, Result]):
         run: Callable[[Context, C], Result | Refused],
         locks: Callable[[C], LockSet] | None = None,
         *,
-        resolve: Callable[[C, Library], Callable[[Unit], C] | None] | None = None,
+        resolve: Callable[[C, Library], Callable[[UnitOfWork], C] | None] | None = None,
         repeatable: bool = False,
         settles: bool = False,
     ) -> tuple[type[C], Handler]:
@@ -178,7 +178,7 @@ class Command(Generic[Facts, Result]):
         facts: Callable[[LocalSystem, C], Awaitable[Gathered[Facts] | Refused]],
         locks: Callable[[C], LockSet],
         *,
-        resolve: Callable[[C, Library], Callable[[Unit], C] | None] | None = None,
+        resolve: Callable[[C, Library], Callable[[UnitOfWork], C] | None] | None = None,
         under_card: Callable[[C, str], C] | None = None,
     ) -> tuple[type[C], Handler]:
         """Return the row of a command that is decided by facts about a patron."""

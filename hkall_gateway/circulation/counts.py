@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from hkall_gateway.circulation.command import Context, Library
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import policy
 from hkall_gateway.rules.dates import Closures, civil
 from hkall_gateway.rules.eligibility import NO_BLOCKS, LocalBlocks
@@ -15,10 +15,10 @@ from hkall_gateway.rules.settings import Block
 from hkall_gateway.rules.vocabulary import Borrower, Position, Request, RequestEntry
 
 
-def counts(unit: Unit, borrower: Borrower, library: Library, without: str = "") -> Counts:
+def counts(unit: UnitOfWork, borrower: Borrower, library: Library, without: str = "") -> Counts:
     """The borrower's counts against quotas, the request `without` left out (R20, R21)."""
     return Counts(
-        hkall_used=unit.quota_used(borrower.barcode, quota_positions(library.policy), without),
+        hkall_used=unit.requests.quota_used(borrower.barcode, quota_positions(library.policy), without),
         local_loans=borrower.local_loans,
         total_quota=borrower.total_quota,
         ils_counts_hkall=library.policy.quota.ils_counts_hkall,
@@ -38,9 +38,9 @@ def waited_too_long(context: Context, request: Request | RequestEntry) -> bool:
     )
 
 
-def closed_days(unit: Unit, library: Library) -> Closures:
+def closed_days(unit: UnitOfWork, library: Library) -> Closures:
     """The days on which our own counter is closed."""
-    return unit.closed_days(library.agency)
+    return unit.partners.closed_days(library.agency)
 
 
 # ---- A borrower's debts and overdue books: the facts behind the library's own thresholds (R2).
@@ -53,7 +53,7 @@ def patron_blocks(context: Context, card: str) -> LocalBlocks:
     """
     if not _in_force(context.library.policy.block):
         return NO_BLOCKS
-    return blocks_of(context.unit.open_requests(card), context.unit.owed_cents(card), context.library, context.now)
+    return blocks_of(context.unit.requests.open_of(card), context.unit.patrons.owed_cents(card), context.library, context.now)
 
 
 def blocks_of(has: Sequence[Request | RequestEntry], owed_cents: int, library: Library, now: datetime) -> LocalBlocks:

@@ -10,7 +10,7 @@ from hkall_gateway.circulation.command import Library, refused
 from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.db import requests_by_partner_id as found
 from hkall_gateway.db.loads.former_cards import card_now
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import CandidateOutcome
@@ -45,9 +45,9 @@ class StaffCommand:
     position: Position | None = None
 
 
-def one_with(unit: Unit, barcode: str, agency: str, card: str = "") -> Request | Refused | None:
+def one_with(unit: UnitOfWork, barcode: str, agency: str, card: str = "") -> Request | Refused | None:
     """The one open request that holds this copy; None if none; a refusal if the barcode fits copies of two libraries."""
-    held = unit.requests_with(barcode, agency)
+    held = unit.requests.with_copy(barcode, agency)
     mine = [r for r in held if r.patron == card] if card else []
     held = tuple(mine) or held
     if len(held) > 1:
@@ -55,7 +55,7 @@ def one_with(unit: Unit, barcode: str, agency: str, card: str = "") -> Request |
     return held[0] if held else None
 
 
-def not_theirs(unit: Unit, card: str) -> Reason:
+def not_theirs(unit: UnitOfWork, card: str) -> Reason:
     """The refusal of a card that does not own the request: it was replaced, or it has no such request."""
     return Reason.CARD_REPLACED if card and card_now(unit, card) != card else Reason.UNKNOWN_REQUEST
 
@@ -77,7 +77,7 @@ class AwaitedCopy:
     item: ItemKey
 
 
-def awaited(unit: Unit, barcode: str, agency: str, library: Library) -> AwaitedCopy | Reason:
+def awaited(unit: UnitOfWork, barcode: str, agency: str, library: Library) -> AwaitedCopy | Reason:
     """The request for which a lender was asked for this copy, or for the title of which it is a copy of that lender.
 
     `agency` is "" where only the barcode is known. AMBIGUOUS_ITEM where two requests may wait for it, or where a book of
@@ -106,13 +106,13 @@ class OwnedElsewhere:
     request: Request | None
 
 
-def owned_elsewhere(unit: Unit, barcode: str, agency: str, library: Library) -> OwnedElsewhere | None:
+def owned_elsewhere(unit: UnitOfWork, barcode: str, agency: str, library: Library) -> OwnedElsewhere | None:
     """The partner's copy with this barcode, by its last request or the loaded copies; None if it may be a copy of our own.
 
     `agency` is "" where only the barcode is known.
     """
     copies = [copy for copy in found.copies_with(unit, barcode) if agency in {"", copy.agency}]
-    last = unit.last_with(ItemKey(agency, barcode))
+    last = unit.requests.last_with(ItemKey(agency, barcode))
     if library.agency in {copy.agency for copy in copies} or (last and last.side is Side.LENDING):
         return None
     if last:
@@ -121,27 +121,27 @@ def owned_elsewhere(unit: Unit, barcode: str, agency: str, library: Library) -> 
     return OwnedElsewhere(owners, copies[0].title, None) if copies else None
 
 
-def _for_titles(unit: Unit, copies: Sequence[Holding], library: Library) -> list[found.Asked]:
+def _for_titles(unit: UnitOfWork, copies: Sequence[Holding], library: Library) -> list[found.Asked]:
     return [one for copy in copies if copy.agency != library.agency for one in found.asked_for_title(unit, copy)]
 
 
-def named(unit: Unit, command: StaffCommand) -> Request | Refused:
+def named(unit: UnitOfWork, command: StaffCommand) -> Request | Refused:
     """The request with this number, also one that has ended; else the open one that holds this copy."""
     if command.request:
-        found = unit.request(command.request)
+        found = unit.requests.find(command.request)
         return found or no(unit, Refusal(Reason.UNKNOWN_REQUEST), command.by, None)
     held = one_with(unit, command.barcode, command.agency)
     return held or no(unit, Refusal(Reason.UNKNOWN_ITEM), command.by, None)
 
 
-def no(unit: Unit, refusal: Refusal, by: Actor, now: datetime | None, request: Request | None = None) -> Refused:
+def no(unit: UnitOfWork, refusal: Refusal, by: Actor, now: datetime | None, request: Request | None = None) -> Refused:
     """Refuse, with an entry in the journal where an instant is given."""
     if now is not None:
         unit.refuse(refusal, now, by, request)
     return refused(refusal, "", request.title if request else "")
 
 
-def elsewhere(unit: Unit, command: StaffCommand, request: Request, now: datetime) -> Refused:
+def elsewhere(unit: UnitOfWork, command: StaffCommand, request: Request, now: datetime) -> Refused:
     """Refuse a command that the request's position does not allow."""
     return no(unit, Refusal(Reason.WRONG_POSITION, {"position": request.position}), command.by, now, request)
 
@@ -151,7 +151,7 @@ def done(request: Request, *, again: bool = False, due: date | None = None, cent
     return Done(request.id, request.item, request.position, request.title, again, due, cents, note)
 
 
-def day_of(unit: Unit, command: StaffCommand, request: Request, now: datetime) -> date | Refused:
+def day_of(unit: UnitOfWork, command: StaffCommand, request: Request, now: datetime) -> date | Refused:
     """The day of the event: today, or an earlier day of this loan."""
     today = dates.civil(now)
     first = request.first_checkout or request.received_on or (dates.civil(request.placed_at) if request.placed_at else today)

@@ -17,7 +17,7 @@ from hkall_gateway.db import fines
 from hkall_gateway.db.fines import OVERDUE
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.patrons import Charged
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.messages.json_records import from_json, record, to_json
 from hkall_gateway.rules.overdue_fine import CURRENCY, fine_for
 from hkall_gateway.rules.reasons import Reason
@@ -94,7 +94,7 @@ REPLACEMENT, PROCESSING, DAMAGE, REFUND = "replacement", "processing", "damage",
 # ---- assessed
 
 
-def left_to_charge(unit: Unit, request: Request, day: date, library: Library) -> int:
+def left_to_charge(unit: UnitOfWork, request: Request, day: date, library: Library) -> int:
     """The fine of a loan up to `day` that is not charged yet, in cents."""
     if request.due is None or day <= request.due:
         return 0
@@ -110,12 +110,12 @@ def fix_fine(context: Context, request: Request, day: date, by: Actor) -> int:
     return cents
 
 
-def pay_back(unit: Unit, request: Request, day: date, now: datetime, by: Actor) -> int:
+def pay_back(unit: UnitOfWork, request: Request, day: date, now: datetime, by: Actor) -> int:
     """Remove the replacement charge of a lost book found on `day`, within the owner's days; returns the cents removed.
 
     Payments of the charge are owed back. The processing fee stays. Source: HKALL rules R45.
     """
-    partner = unit.partner(request.partner)
+    partner = unit.partners.find(request.partner)
     days = partner.charges.refund_if_found_days if partner else 0
     if request.lost_on is None or not days or day > request.lost_on + timedelta(days=days):
         return 0
@@ -124,7 +124,7 @@ def pay_back(unit: Unit, request: Request, day: date, now: datetime, by: Actor) 
     return sum(_take_back(unit, request, one, now, by) for one in fines.charges_for(unit, request.id, REPLACEMENT))
 
 
-def _take_back(unit: Unit, request: Request, charged: Charged, now: datetime, by: Actor) -> int:
+def _take_back(unit: UnitOfWork, request: Request, charged: Charged, now: datetime, by: Actor) -> int:
     if charged.left_cents:
         fines.let_off(unit, charged, charged.left_cents, "found again", now, by)
     if charged.paid_cents:
@@ -135,13 +135,13 @@ def _take_back(unit: Unit, request: Request, charged: Charged, now: datetime, by
 # ---- shown
 
 
-def charge_lines(unit: Unit, charged: Sequence[Charged]) -> tuple[ChargeEntry, ...]:
+def charge_lines(unit: UnitOfWork, charged: Sequence[Charged]) -> tuple[ChargeEntry, ...]:
     """The patron's open charges in the order given; settled ones are left out."""
     return tuple([_line(unit, one) for one in charged if one.left_cents > 0])
 
 
-def _line(unit: Unit, charged: Charged) -> ChargeEntry:
-    about = unit.request(charged.request)
+def _line(unit: UnitOfWork, charged: Charged) -> ChargeEntry:
+    about = unit.requests.find(charged.request)
     title, item, bib_id = (about.title, about.item, about.bib_id) if about else ("", None, "")
     return ChargeEntry(charged.id, charged.request, charged.kind, title, item, charged.left_cents, charged.at, bib_id)
 
@@ -157,8 +157,8 @@ def pay(context: Context, ask: Pay) -> Paid | Refused:
         return _paid_before(context.unit, ask, known, context.now)
     if card != ask.card:
         return _no(context.unit, ask, Refusal(Reason.CARD_REPLACED), context.now)
-    owed = max(0, context.unit.owed_cents(ask.card))
-    wanted = [one for one in context.unit.charges(ask.card) if one.left_cents > 0 and ask.fine in (None, one.id)]
+    owed = max(0, context.unit.patrons.owed_cents(ask.card))
+    wanted = [one for one in context.unit.patrons.charges(ask.card) if one.left_cents > 0 and ask.fine in (None, one.id)]
     most = min(owed, sum(one.left_cents for one in wanted))
     if ask.fine is not None and not wanted:
         return _no(context.unit, ask, Refusal(Reason.UNKNOWN_FINE), context.now)
@@ -172,7 +172,7 @@ def pay(context: Context, ask: Pay) -> Paid | Refused:
     return outcome
 
 
-def _paid_before(unit: Unit, ask: Pay, known: tuple[int, str], now: datetime) -> Paid | Refused:
+def _paid_before(unit: UnitOfWork, ask: Pay, known: tuple[int, str], now: datetime) -> Paid | Refused:
     """Answer a repeated transaction; another sum under its number is refused, or the patron's money would be lost."""
     cents, outcome = known
     if cents != ask.cents:
@@ -181,7 +181,7 @@ def _paid_before(unit: Unit, ask: Pay, known: tuple[int, str], now: datetime) ->
     return replace(before, again=True)
 
 
-def _spread(unit: Unit, wanted: Sequence[Charged], cents: int, now: datetime, by: Actor) -> None:
+def _spread(unit: UnitOfWork, wanted: Sequence[Charged], cents: int, now: datetime, by: Actor) -> None:
     """Spread a payment over the charges, oldest first, the last one in part."""
     for one in wanted:
         part = min(cents, one.left_cents)
@@ -202,10 +202,10 @@ def waive(context: Context, ask: Waive) -> Waived | Refused:
         return _no(context.unit, ask, Refusal(Reason.NOT_OWED, {"owed": dollars(max(0, charged.left_cents))}), context.now)
     if cents:
         fines.let_off(context.unit, charged, cents, ask.reason, context.now, ask.by)
-    return Waived(ask.fine, cents, max(0, context.unit.owed_cents(charged.patron)), again=not cents)
+    return Waived(ask.fine, cents, max(0, context.unit.patrons.owed_cents(charged.patron)), again=not cents)
 
 
-def _no(unit: Unit, ask: Pay | Waive, refusal: Refusal, now: datetime) -> Refused:
+def _no(unit: UnitOfWork, ask: Pay | Waive, refusal: Refusal, now: datetime) -> Refused:
     unit.refuse(refusal, now, ask.by, patron=ask.card if isinstance(ask, Pay) else "")
     return refused(refusal)
 

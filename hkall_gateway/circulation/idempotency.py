@@ -17,7 +17,7 @@ from hkall_gateway.circulation.recalls import Recalled
 from hkall_gateway.circulation.results import CheckedOut, Done, Noted, Refused, Renewed
 from hkall_gateway.circulation.returning import CheckedIn
 from hkall_gateway.db import inbox
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.rules.renewals import is_out, renewal_stands
@@ -146,22 +146,22 @@ def once(context: Context, key: InboxKey, work: Callable[[Context], Said]) -> Sa
     return outcome
 
 
-def _stands(unit: Unit, outcome: object) -> bool:
+def _stands(unit: UnitOfWork, outcome: object) -> bool:
     """Whether a kept outcome still holds."""
     return all(_part_stands(unit, part) for part in parts(outcome))
 
 
-def _part_stands(unit: Unit, outcome: Any) -> bool:
+def _part_stands(unit: UnitOfWork, outcome: Any) -> bool:
     """Judge one outcome. That of an archived request always holds: it can no longer be compared."""
     if type(outcome) in NEVER_UNDONE:
         return True
     if isinstance(outcome, StatusSet):
-        return status_stands(outcome, unit.holding(outcome.item))
-    request = unit.request(outcome.request)
+        return status_stands(outcome, unit.holdings.find(outcome.item))
+    request = unit.requests.find(outcome.request)
     if request is None:
         return True
     with_copy = type(outcome) in WITH_THE_COPY and request.item is not None
-    held = unit.requests_with(request.item_barcode, request.item_agency) if with_copy else ()
+    held = unit.requests.with_copy(request.item_barcode, request.item_agency) if with_copy else ()
     return OF_A_REQUEST[type(outcome)](outcome, request) and all(one.id == request.id for one in held)
 
 

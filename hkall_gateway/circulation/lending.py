@@ -11,7 +11,7 @@ from typing import Final
 from hkall_gateway.circulation.command import Command, Context, Library, refused
 from hkall_gateway.circulation.partner_notice import PartnerNotice, contradicted
 from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates, lenders
 from hkall_gateway.rules.dates import over
 from hkall_gateway.rules.evidence import News
@@ -74,10 +74,10 @@ NEWS: Final[Mapping[Event, News]] = MappingProxyType(
 
 def borrow_from_us(context: Context, ask: BorrowFromUs) -> Paged | Refused:
     """Page a copy of ours for a partner. The same RequestId again gets the same copy."""
-    known = context.unit.request_lent(ask.wire_agency, ask.wire_id)
+    known = context.unit.requests.lent(ask.wire_agency, ask.wire_id)
     if known and known.partner == ask.partner:
         return _known(context, known, ask)
-    partner = context.unit.partner(ask.partner)
+    partner = context.unit.partners.find(ask.partner)
     if known or partner is None:
         return _no(context.unit, Refusal(Reason.AGENCY_NOT_ALLOWED), ask.by, context.now)
     if late := over(ask.need_before, context.now):
@@ -100,28 +100,28 @@ def _known(context: Context, known: Request, ask: BorrowFromUs) -> Paged | Refus
     return _paged(context.unit, known)
 
 
-def _another_title(unit: Unit, known: Request, ask: BorrowFromUs, library: Library) -> bool:
+def _another_title(unit: UnitOfWork, known: Request, ask: BorrowFromUs, library: Library) -> bool:
     """Whether a repeated RequestId names another title, by a number of it or by a copy."""
     named = {copy.bib_id for copy in _our_copies(unit, ask, library)} | {ask.bib_id}
     return bool(ask.bib_id or ask.item) and known.bib_id not in named
 
 
-def _our_copies(unit: Unit, ask: BorrowFromUs, library: Library) -> tuple[Holding, ...]:
+def _our_copies(unit: UnitOfWork, ask: BorrowFromUs, library: Library) -> tuple[Holding, ...]:
     """Our copies of the title, or the named one if one is named."""
-    copies = unit.copies(ask.bib_id, library.agency) if ask.bib_id else ()
+    copies = unit.holdings.of_title(ask.bib_id, library.agency) if ask.bib_id else ()
     if ask.item:
-        named = unit.holding(ask.item) if ask.item.agency in {"", library.agency} else None
+        named = unit.holdings.find(ask.item) if ask.item.agency in {"", library.agency} else None
         copies = (named,) if named else copies
     return copies
 
 
-def _free_copies(unit: Unit, ask: BorrowFromUs, copies: tuple[Holding, ...]) -> tuple[Holding, ...]:
+def _free_copies(unit: UnitOfWork, ask: BorrowFromUs, copies: tuple[Holding, ...]) -> tuple[Holding, ...]:
     """The copies that no other request holds, of the volume if one is named."""
     fitting = [c for c in copies if not ask.volume or c.volume == ask.volume]
-    return tuple(c for c in fitting if not unit.requests_with(c.barcode, c.agency))
+    return tuple(c for c in fitting if not unit.requests.with_copy(c.barcode, c.agency))
 
 
-def _page(unit: Unit, ask: BorrowFromUs, copy: Holding, now: datetime) -> Request:
+def _page(unit: UnitOfWork, ask: BorrowFromUs, copy: Holding, now: datetime) -> Request:
     return unit.open(
         Request(
             id="",
@@ -143,14 +143,14 @@ def _page(unit: Unit, ask: BorrowFromUs, copy: Holding, now: datetime) -> Reques
     )
 
 
-def _paged(unit: Unit, request: Request) -> Paged:
+def _paged(unit: UnitOfWork, request: Request) -> Paged:
     item = request.item or ItemKey("", "")
-    copy = unit.holding(item)
+    copy = unit.holdings.find(item)
     described = (copy.author, copy.call_number) if copy else ()
     return Paged(request.id, request.wire_agency, request.wire_id, item, request.title, *described)
 
 
-def _no(unit: Unit, refusal: Refusal, by: Actor, now: datetime, request: Request | None = None) -> Refused:
+def _no(unit: UnitOfWork, refusal: Refusal, by: Actor, now: datetime, request: Request | None = None) -> Refused:
     unit.refuse(refusal, now, by, request)
     return refused(refusal)
 
@@ -162,7 +162,7 @@ def ship(context: Context, request: Request, by: Actor) -> Request:
     """Ship the copy; the lender date includes the days of transport (decisions on two due dates)."""
     due = dates.civil(context.now) + timedelta(days=context.library.policy.lending.institutional_days)
     after = context.unit.advance(request, Event.LEND, context.now, by, lender_due=due)
-    context.unit.set_status(after.item or ItemKey("", ""), "On Loan")
+    context.unit.holdings.set_status(after.item or ItemKey("", ""), "On Loan")
     return after
 
 
@@ -172,10 +172,10 @@ def ship_at_counter(context: Context, by: Actor, role: str, card: str, barcode: 
     Args:
         role: The role of the terminal where the copy is scanned.
     """
-    partner = context.unit.partner_with_card(card)
+    partner = context.unit.partners.with_card(card)
     if partner is None:
         return None
-    held = [r for r in context.unit.requests_with(barcode, context.library.agency) if r.partner == partner.agency]
+    held = [r for r in context.unit.requests.with_copy(barcode, context.library.agency) if r.partner == partner.agency]
     if not held:
         return _no(context.unit, Refusal(Reason.UNKNOWN_ITEM), by, context.now)
     if not lends(role, context.library.policy):
@@ -209,7 +209,7 @@ def heard(context: Context, ask: PartnerNotice, event: Event) -> Noted | Refused
     if not context.unit.can(request, event):
         return _past_it(context.unit, ask, request, event, context.now)
     if request.position is P.PAGED and event in LEFT:
-        context.unit.set_status(request.item or ItemKey("", ""), "On Loan")
+        context.unit.holdings.set_status(request.item or ItemKey("", ""), "On Loan")
     return _noted(
         context.unit.advance(request, event, context.now, ask.by, **_facts_of(event, request, context.library, context.now))
     )
@@ -220,7 +220,7 @@ def hears(event: Event) -> Callable[[Context, PartnerNotice], Noted | Refused]:
     return lambda context, ask: heard(context, ask, event)
 
 
-def _past_it(unit: Unit, ask: PartnerNotice, request: Request, event: Event, now: datetime) -> Noted | Refused:
+def _past_it(unit: UnitOfWork, ask: PartnerNotice, request: Request, event: Event, now: datetime) -> Noted | Refused:
     """Answer a step that is already past: a success, but a withdrawal after shipment is refused (R34)."""
     if event is Event.WITHDRAW:
         return _no(unit, Refusal(Reason.TOO_LATE_TO_CANCEL), ask.by, now, request)
@@ -268,18 +268,18 @@ def _kept_until(ask: PartnerNotice, request: Request, library: Library, now: dat
     return ask.due if ask.due_is == "decided" else Refusal(Reason.RENEWAL_DENIED, {"due": request.lender_due})
 
 
-def lent_to(unit: Unit, ask: PartnerNotice) -> Request | None:
+def lent_to(unit: UnitOfWork, ask: PartnerNotice) -> Request | None:
     """The request by which this partner borrows from us, found by RequestId or by copy."""
-    by_wire = unit.request_lent(ask.wire_agency or ask.partner, ask.wire_id) if ask.wire_id else None
+    by_wire = unit.requests.lent(ask.wire_agency or ask.partner, ask.wire_id) if ask.wire_id else None
     if by_wire:
         return by_wire if by_wire.partner == ask.partner else None
-    held = unit.requests_with(ask.item.barcode, ask.item.agency) if ask.item else ()
+    held = unit.requests.with_copy(ask.item.barcode, ask.item.agency) if ask.item else ()
     found = next((r for r in held if r.side is Side.LENDING and r.partner == ask.partner), None)
     return found or _lent_last(unit, ask)
 
 
-def _lent_last(unit: Unit, ask: PartnerNotice) -> Request | None:
-    last = unit.last_with(ask.item) if ask.item and not ask.wire_id else None
+def _lent_last(unit: UnitOfWork, ask: PartnerNotice) -> Request | None:
+    last = unit.requests.last_with(ask.item) if ask.item and not ask.wire_id else None
     return last if last and last.side is Side.LENDING and last.partner == ask.partner else None
 
 

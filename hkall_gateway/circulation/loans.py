@@ -12,7 +12,7 @@ from hkall_gateway.circulation.find_request import one_with
 from hkall_gateway.circulation.fines import dollars, fix_fine, left_to_charge
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import CheckedOut, Refused, Renewed
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates, eligibility, policy
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.json_records import record
@@ -199,13 +199,13 @@ def _record_loan(
     )
 
 
-def _without_recall(unit: Unit, request: Request, borrower: Borrower, library: Library, happened: datetime) -> date:
+def _without_recall(unit: UnitOfWork, request: Request, borrower: Borrower, library: Library, happened: datetime) -> date:
     """The due date without the recall that came before the loan; cancelling the recall restores it (R26)."""
     plain = replace(request, recalled_on=None)
     return policy.loan_due(borrower, plain, library.policy, happened, closed_days(unit, library))
 
 
-def _for_staff(unit: Unit, ask: CheckOut, request: Request, why: Reason, now: datetime) -> Request:
+def _for_staff(unit: UnitOfWork, ask: CheckOut, request: Request, why: Reason, now: datetime) -> Request:
     """Flag an offline checkout (no block) that cannot become a loan, for staff."""
     return unit.amend(request, now, ask.by, flags=flagged(request, StaffFlag.offline(why))) if ask.no_block else request
 
@@ -227,7 +227,9 @@ def _again(context: Context, ask: CheckOut, request: Request, facts: BorrowerFac
     return CheckedOut(request.id, request.item or ItemKey("", ""), ask.card, request.title, request.due, language, again=True)
 
 
-def _undo_checkout(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerFacts, now: datetime) -> CheckedOut | Refused:
+def _undo_checkout(
+    unit: UnitOfWork, ask: CheckOut, request: Request, facts: BorrowerFacts, now: datetime
+) -> CheckedOut | Refused:
     """Undo a checkout that the terminal could not finish: the copy is on the hold shelf again. Repeating it is a success."""
     if ask.card and request.patron != ask.card:
         return _refuse(unit, Refusal(Reason.NOT_REQUESTER), ask, request, facts, now)
@@ -247,7 +249,7 @@ def _undo_checkout(unit: Unit, ask: CheckOut, request: Request, facts: BorrowerF
 
 
 def _refuse(
-    unit: Unit, refusal: Refusal, ask: CheckOut | Renew, request: Request | None, facts: BorrowerFacts, now: datetime
+    unit: UnitOfWork, refusal: Refusal, ask: CheckOut | Renew, request: Request | None, facts: BorrowerFacts, now: datetime
 ) -> Refused:
     unit.refuse(refusal, now, ask.by, request, patron=ask.card)
     language = facts.borrower.language if facts.borrower else ""
@@ -294,21 +296,21 @@ def may_renew(context: Context, loan: Request, facts: BorrowerFacts, *, staff: b
         context.now,
         closed_days(context.unit, context.library),
         staff=staff,
-        borrower=facts.borrower or context.unit.patron(loan.patron),
+        borrower=facts.borrower or context.unit.patrons.find(loan.patron),
         blocks=patron_blocks(context, loan.patron),
     )
 
 
 def fixed_loans(context: Context, query: FindFixedLoans, facts: BorrowerFacts) -> frozenset[str]:
     """The numbers of the loans that this card could not renew now."""
-    loans = [request for request in context.unit.open_requests(query.card) if request.position is P.ON_LOAN]
+    loans = [request for request in context.unit.requests.open_of(query.card) if request.position is P.ON_LOAN]
     return frozenset(loan.id for loan in loans if isinstance(may_renew(context, loan, facts), Refusal))
 
 
-def _to_renew(unit: Unit, ask: Renew) -> Request | Refused | None:
+def _to_renew(unit: UnitOfWork, ask: Renew) -> Request | Refused | None:
     if ask.barcode:
         return one_with(unit, ask.barcode, ask.agency, ask.card)
-    titles = [r for r in unit.open_requests(ask.card) if r.title == ask.title and r.position is P.ON_LOAN]
+    titles = [r for r in unit.requests.open_of(ask.card) if r.title == ask.title and r.position is P.ON_LOAN]
     return titles[0] if len(titles) == 1 else Refused(Reason.AMBIGUOUS_ITEM) if titles else None
 
 
@@ -348,7 +350,7 @@ def renew_all(context: Context, ask: RenewAll, facts: BorrowerFacts) -> AllRenew
     if facts.borrower is None:
         context.unit.refuse(Refusal(facts.stranger), context.now, ask.by, patron=ask.card)
         return refused(Refusal(facts.stranger))
-    loans = [r for r in context.unit.open_requests(ask.card) if r.position is P.ON_LOAN and r.item]
+    loans = [r for r in context.unit.requests.open_of(ask.card) if r.position is P.ON_LOAN and r.item]
     answers = [
         renew(context, Renew(ask.by, ask.card, r.item_barcode, r.item_agency, fee_acknowledged=ask.fee_acknowledged), facts)
         for r in loans

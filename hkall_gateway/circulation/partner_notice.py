@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeVar
 from hkall_gateway.circulation.command import Command, Context, flagged, refused
 from hkall_gateway.circulation.results import Noted, Refused, Renewed
 from hkall_gateway.db.requests_by_partner_id import asked_by_barcode, asked_for, borrowed_under
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.evidence import News, Verdict, dated, judge
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.reasons import Reason
@@ -93,7 +93,7 @@ def contradicted(context: Context, ask: PartnerNotice, request: Request, news: N
         return hold(context, ask, request, of=other.id)
     if ask.judged or (news is News.HOME and (request.claimed_on or request.lost_on)):
         return None
-    scanned_at = context.unit.last_scan(request.id)
+    scanned_at = context.unit.journal.last_scan(request.id)
     if request.kind in {BROKERED, MIRRORED} and scanned_at is None:
         return None
     verdict = judge(request.side, request.position, news, dated(ask.at, scanned_at))
@@ -113,7 +113,7 @@ def hold(
 
     `of`: the other request that has the copy.
     """
-    scanned_at = context.unit.last_scan(request.id)
+    scanned_at = context.unit.journal.last_scan(request.id)
     flags = flagged(request, flag)
     if flags != request.flags and request.position not in FINAL:
         request = context.unit.amend(request, context.now, ask.by, "R37" if why is Reason.ALREADY_SHIPPED else "", flags=flags)
@@ -130,18 +130,18 @@ def hold(
     return refused(refusal)
 
 
-def _other_request(unit: Unit, ask: PartnerNotice, request: Request) -> Request | None:
+def _other_request(unit: UnitOfWork, ask: PartnerNotice, request: Request) -> Request | None:
     """The other open request that has the named copy, or for which it was asked of this partner, for another title.
 
     A lender may send another copy of the same title than the one it was asked for.
     """
     if ask.item is None or ask.item == request.item:
         return None
-    held = next((one for one in unit.requests_with(ask.item.barcode, ask.item.agency) if one.id != request.id), None)
+    held = next((one for one in unit.requests.with_copy(ask.item.barcode, ask.item.agency) if one.id != request.id), None)
     return held or _asked_for_another_title(unit, ask.item, request)
 
 
-def _asked_for_another_title(unit: Unit, item: ItemKey, request: Request) -> Request | None:
+def _asked_for_another_title(unit: UnitOfWork, item: ItemKey, request: Request) -> Request | None:
     asked = [one for one, lender in asked_by_barcode(unit, item.barcode) if lender.agency == item.agency]
     others = [one for one in asked if (one.bib_id, one.volume) != (request.bib_id, request.volume)]
     return None if len(others) < len(asked) else next(iter(others), None)
@@ -154,7 +154,7 @@ Notice = TypeVar("Notice", bound=PartnerNotice)
 Asked = tuple[Request, Candidate]
 
 
-def as_ours(unit: Unit, ask: Notice, agency: str) -> Notice:
+def as_ours(unit: UnitOfWork, ask: Notice, agency: str) -> Notice:
     """The notice under the RequestId that `agency`, ours, gave the request, where the lender uses its own number.
 
     A number that is also a request of the partner's own means that request, unless the notice names a copy of the partner's.
@@ -164,25 +164,25 @@ def as_ours(unit: Unit, ask: Notice, agency: str) -> Notice:
     theirs, lends = ask.wire_agency or ask.partner, ask.item is not None and ask.item.agency == ask.partner
     if not lends and _its_own(unit, ask):
         return ask
-    asked = unit.request_numbered(ask.partner, f"{theirs}:{ask.wire_id}", ask.item.barcode if ask.item else "")
+    asked = unit.requests.numbered(ask.partner, f"{theirs}:{ask.wire_id}", ask.item.barcode if ask.item else "")
     if asked is None and ask.wire_agency and not _its_own(unit, ask):
         asked = _under_our_value(unit, ask) or _told_before_its_answer(unit, ask)
     return _named(ask, agency, asked[1]) if asked else ask
 
 
-def _its_own(unit: Unit, ask: PartnerNotice) -> bool:
+def _its_own(unit: UnitOfWork, ask: PartnerNotice) -> bool:
     """Whether a request of the partner's own making has this number."""
-    lent = unit.request_lent(ask.wire_agency or ask.partner, ask.wire_id)
+    lent = unit.requests.lent(ask.wire_agency or ask.partner, ask.wire_id)
     return lent is not None or borrowed_under(unit, ask.partner, ask.wire_id) is not None
 
 
-def _under_our_value(unit: Unit, ask: PartnerNotice) -> Asked | None:
+def _under_our_value(unit: UnitOfWork, ask: PartnerNotice) -> Asked | None:
     """Return our request to the lender with the same value as this number, which the lender repeats under its own AgencyId."""
-    asked = unit.request_asked(ask.wire_id)
+    asked = unit.requests.asked(ask.wire_id)
     return asked if asked and asked[1].agency == ask.partner else None
 
 
-def _told_before_its_answer(unit: Unit, ask: PartnerNotice) -> Asked | None:
+def _told_before_its_answer(unit: UnitOfWork, ask: PartnerNotice) -> Asked | None:
     """The open request sent for a copy of the lender's own: its notice may arrive before its answer."""
     asked = asked_for(unit, ask.item) if ask.item and ask.item.agency == ask.partner else None
     return asked if asked and asked[0].position not in FINAL and asked[0].wire_id == asked[1].wire_id else None

@@ -69,15 +69,15 @@ class PatronRecord:
 def patron_record(context: Context, card: str, facts: BorrowerFacts) -> PatronRecord:
     """The record of a card, from the facts about its owner; what has ended or was given back is not part of it."""
     unit = context.unit
-    present = [one for one in unit.open_requests(card) if not one.unwanted]
-    charged = unit.charges(card)
+    present = [one for one in unit.requests.open_of(card) if not one.unwanted]
+    charged = unit.patrons.charges(card)
     agencies = {one.item_agency or one.partner for one in present}
     return PatronRecord(
         tuple(_waiting(context, one) for position in WAITING for one in present if one.position is position),
         tuple(_loan(context, one, facts) for one in sorted(present, key=_due) if one.position is P.ON_LOAN),
         charge_lines(unit, charged),
         max(0, sum(one.left_cents for one in charged)),
-        {agency: partner.name for agency, partner in unit.partners(agencies - {""}).items()},
+        {agency: partner.name for agency, partner in unit.partners.among(agencies - {""}).items()},
         _may_use(context, facts),
     )
 

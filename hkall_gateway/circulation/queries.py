@@ -1,4 +1,4 @@
-"""Queries for a patron's record and a copy's state. They change no data."""
+"""UnitOfWork for a patron's record and a copy's state. They change no data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hkall_gateway.circulation.fines import ChargeEntry, charge_lines, left_to_c
 from hkall_gateway.circulation.ports import Identified
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.cards import properties_of
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates, eligibility
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import (
@@ -167,7 +167,7 @@ def see_patron(context: Context, ask: SeePatron, who: Identified) -> PatronSeen:
     borrower = who.facts.borrower
     if borrower is None:
         return _nobody(ask, who)
-    has, charged = context.unit.open_lines(borrower.barcode), context.unit.charges(borrower.barcode)
+    has, charged = context.unit.patrons.open_lines(borrower.barcode), context.unit.patrons.charges(borrower.barcode)
     owed_cents = sum([one.left_cents for one in charged])
     category = eligibility.category_of(borrower, context.library.policy)
     answer = eligibility.may_use_as(
@@ -210,7 +210,7 @@ def loan_line(context: Context, request: RequestEntry) -> LoanEntry:
 
 
 def _fine_cents(context: Context, number: str) -> int:
-    request = context.unit.request(number)
+    request = context.unit.requests.find(number)
     return left_to_charge(context.unit, request, dates.civil(context.now), context.library) if request else 0
 
 
@@ -222,7 +222,7 @@ def see_item(context: Context, ask: SeeItem) -> ItemSeen | Refused:
         return found
     if found is not None:
         return _seen_in_request(unit, found, library)
-    holding = unit.holding(ItemKey(ask.agency or library.agency, ask.barcode))
+    holding = unit.holdings.find(ItemKey(ask.agency or library.agency, ask.barcode))
     if holding is None:
         return Refused(Reason.UNKNOWN_ITEM)
     return ItemSeen(
@@ -240,9 +240,9 @@ def see_item(context: Context, ask: SeeItem) -> ItemSeen | Refused:
     )
 
 
-def _seen_in_request(unit: Unit, request: Request, library: Library) -> ItemSeen:
+def _seen_in_request(unit: UnitOfWork, request: Request, library: Library) -> ItemSeen:
     item = request.item or ItemKey("", "")
-    holding = unit.holding(item)
+    holding = unit.holdings.find(item)
     first = request.first_checkout
     return ItemSeen(
         item=item,
@@ -275,7 +275,7 @@ def _destination(request: Request) -> str:
     return request.pickup_location
 
 
-# ---- Routes a terminal's message to HKALL, to the local system, or to both. Queries only.
+# ---- Routes a terminal's message to HKALL, to the local system, or to both. UnitOfWork only.
 
 
 def copy(context: Context, query: FindCopySystem) -> CopySystem:
@@ -286,7 +286,7 @@ def copy(context: Context, query: FindCopySystem) -> CopySystem:
     can have it in hand, and a book of our own may have the same barcode.
     """
     unit, library, barcode, card = context.unit, context.library, query.barcode, query.card
-    held = unit.requests_with(barcode)
+    held = unit.requests.with_copy(barcode)
     if any(request.side is Side.LENDING for request in held):
         return CopySystem.LENT
     coming = awaited(unit, barcode, "", library) if query.arriving and not held else Reason.UNKNOWN_ITEM
@@ -296,12 +296,12 @@ def copy(context: Context, query: FindCopySystem) -> CopySystem:
     if any(request.item_agency == query.institution for request in held):
         return CopySystem.OURS
     for_another = bool(card) and all(request.patron != card for request in held)
-    if unit.holding(ItemKey(library.agency, barcode)) is None:
+    if unit.holdings.find(ItemKey(library.agency, barcode)) is None:
         return CopySystem.NOT_FOR_CARD if for_another else CopySystem.OURS
     return CopySystem.THEIRS if for_another else CopySystem.EITHER
 
 
 def had(context: Context, query: SeeRecord) -> HkallRecord:
     """The loans, requests and charges of a card here; empty for an unknown card."""
-    lines = tuple(loan_line(context, line) for line in context.unit.open_lines(query.card))
-    return HkallRecord(lines, charge_lines(context.unit, context.unit.charges(query.card)))
+    lines = tuple(loan_line(context, line) for line in context.unit.patrons.open_lines(query.card))
+    return HkallRecord(lines, charge_lines(context.unit, context.unit.patrons.charges(query.card)))

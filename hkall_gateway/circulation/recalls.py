@@ -14,7 +14,7 @@ from hkall_gateway.circulation.fines import fix_fine
 from hkall_gateway.circulation.partner_notice import PartnerNotice, contradicted
 from hkall_gateway.circulation.results import DeliveryResult, Done, Refused, Renewed
 from hkall_gateway.db.requests_by_partner_id import asked_for
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.dates import past_lender
 from hkall_gateway.rules.evidence import News
@@ -74,9 +74,9 @@ RECALLED: Final = ("recall", "outstanding requests")
 """Words of a refusal whose reason is a recall. NISO's list has "Item Has Outstanding Requests" alone for it."""
 
 
-def lender_decides(unit: Unit, request: Request) -> bool:
+def lender_decides(unit: UnitOfWork, request: Request) -> bool:
     """Whether the lender is asked before the patron may keep it longer."""
-    partner = unit.partner(request.partner)
+    partner = unit.partners.find(request.partner)
     return partner is not None and partner.renewal_mode == ASK_FIRST
 
 
@@ -85,7 +85,7 @@ def uncapped(request: Request) -> Request:
     return replace(request, lender_due=None)
 
 
-def ask_for_later_date(unit: Unit, request: Request, now: datetime, by: Actor) -> Request:
+def ask_for_later_date(unit: UnitOfWork, request: Request, now: datetime, by: Actor) -> Request:
     """Ask a lender that answers RenewItem for the patron's date, where its own is earlier; the loan itself stays as it is.
 
     A lender that has recalled the book is not asked. Source: HKALL rules R19, R32.
@@ -95,14 +95,14 @@ def ask_for_later_date(unit: Unit, request: Request, now: datetime, by: Actor) -
     return unit.advance(request, Event.ASK_LATER_DATE, now, by, rule="R32")
 
 
-def ask(unit: Unit, request: Request, until: date, now: datetime, by: Actor) -> Request:
+def ask(unit: UnitOfWork, request: Request, until: date, now: datetime, by: Actor) -> Request:
     """Ask the lender whether the patron may keep it `until` then; the date in force stays until it answers."""
     return unit.advance(request, Event.RENEW_PENDING, now, by, rule="R28", renewal_sync=RenewalSync.PENDING, due_asked=until)
 
 
 def answered(context: Context, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Apply the lender's answer about a renewal, once; an answer for an earlier state of the loan is ignored."""
-    request, work = context.unit.request(message.request), _ANSWERED.get(Notification(message.send))
+    request, work = context.unit.requests.find(message.request), _ANSWERED.get(Notification(message.send))
     if work is not None and request is not None and request.position is Position.ON_LOAN:
         work(context, request, message, answer, by)
 
@@ -135,7 +135,7 @@ def _grant(
 
 
 def _deny(
-    unit: Unit, request: Request, answer: DeliveryResult, now: datetime, by: Actor, **facts: Unpack[RequestChange]
+    unit: UnitOfWork, request: Request, answer: DeliveryResult, now: datetime, by: Actor, **facts: Unpack[RequestChange]
 ) -> None:
     reason = answer.problem or answer.detail or "a shorter date"
     denied: RequestChange = {
@@ -184,7 +184,7 @@ def _refused(context: Context, request: Request, message: PartnerMessage, answer
     context.unit.amend(request, context.now, by, rule="R28", flags=flagged(request, StaffFlag.refused_there(message.send)))
 
 
-def _take_back(unit: Unit, request: Request, answer: DeliveryResult, now: datetime, by: Actor) -> None:
+def _take_back(unit: UnitOfWork, request: Request, answer: DeliveryResult, now: datetime, by: Actor) -> None:
     """Restore the earlier due date, but never a date that passed before the patron could know."""
     before, due = request.due_before_renewal, request.due
     if before is None or due is None:
@@ -253,7 +253,7 @@ def _recall_loan(context: Context, ask: PartnerNotice, request: Request) -> Reca
 
 def renewal_refused(context: Context, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Treat the owner's refusal of a granted renewal as a recall: another patron has requested the book (R28)."""
-    request = context.unit.request(message.request)
+    request = context.unit.requests.find(message.request)
     if request and request.position is P.ON_LOAN and took_back(request, message, answer):
         _shorten(context, request, None, by)
 
@@ -276,7 +276,7 @@ def _shorten(context: Context, request: Request, wanted: date | None, by: Actor)
     return context.unit.advance(request, Event.RECALL, context.now, by, rule="R25", **facts)
 
 
-def tell_late(unit: Unit, request: Request, now: datetime, by: Actor) -> None:
+def tell_late(unit: UnitOfWork, request: Request, now: datetime, by: Actor) -> None:
     """Write the delayed letter of a recall after the book was not in the drop; a letter already written stays (R24)."""
     known = replace(request, due=request.due_before_recall or request.due)
     unit.enqueue(Notification.LETTER_RECALLED, request, now, by, known)
@@ -353,7 +353,7 @@ def owner_renewed(context: Context, ask: PartnerNotice) -> Renewed | Refused:
 def _theirs(context: Context, ask: PartnerNotice, news: News) -> Request | Refused:
     """The request that an owner speaks of; only the library that lends the book may (R23)."""
     unit, now = context.unit, context.now
-    asked = unit.request_asked(ask.wire_id)
+    asked = unit.requests.asked(ask.wire_id)
     request = asked[0] if asked else _with_copy(unit, ask.item)
     if request is None and ask.item:  # the copy has not come, or never did
         asked = asked_for(unit, ask.item)
@@ -366,12 +366,12 @@ def _theirs(context: Context, ask: PartnerNotice, news: News) -> Request | Refus
     return contradicted(context, ask, request, news) or request
 
 
-def _with_copy(unit: Unit, item: ItemKey | None) -> Request | None:
+def _with_copy(unit: UnitOfWork, item: ItemKey | None) -> Request | None:
     """The open request that holds the copy, else the last that did; never one where we lend."""
     if item is None:
         return None
-    held = [r for r in unit.requests_with(item.barcode, item.agency) if r.side is Side.BORROWING]
-    last = held[0] if held else unit.last_with(item)
+    held = [r for r in unit.requests.with_copy(item.barcode, item.agency) if r.side is Side.BORROWING]
+    last = held[0] if held else unit.requests.last_with(item)
     return last if last and last.side is Side.BORROWING else None
 
 
@@ -380,7 +380,7 @@ def _former(request: Request, ask: PartnerNotice) -> bool:
     return request.partner != ask.partner or (bool(ask.wire_id) and request.wire_id != ask.wire_id)
 
 
-def _late(unit: Unit, ask: PartnerNotice, request: Request, now: datetime) -> Recalled:
+def _late(unit: UnitOfWork, ask: PartnerNotice, request: Request, now: datetime) -> Recalled:
     unit.note(request, "LATE", {"message": ask.by.message}, now, ask.by)
     return replace(_answer(request, ask), late=True)
 
@@ -390,7 +390,7 @@ def _answer(request: Request, ask: PartnerNotice, *, again: bool = False) -> Rec
     return Recalled(request.id, request.item, request.due, asked_due=ask.due, again=again, **state)
 
 
-def _no(unit: Unit, ask: PartnerNotice, why: Reason, now: datetime, request: Request | None = None) -> Refused:
+def _no(unit: UnitOfWork, ask: PartnerNotice, why: Reason, now: datetime, request: Request | None = None) -> Refused:
     unit.refuse(Refusal(why), now, ask.by, request)
     return refused(Refusal(why))
 

@@ -65,7 +65,7 @@ from hkall_gateway.circulation.titles import FindClosedVolumes
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.fines import charge_numbered
 from hkall_gateway.db.loads.former_cards import card_now
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import NOTHING
 
@@ -117,35 +117,35 @@ def _changed_request(command: ChangeRequest) -> LockSet:
 # ---- what a command does not know yet
 
 
-def _under_our_number(command: Notice, library: Library) -> Callable[[Unit], Notice] | None:
+def _under_our_number(command: Notice, library: Library) -> Callable[[UnitOfWork], Notice] | None:
     """A lender's notice under our RequestId, even if it names the lender's own number."""
     if not command.wire_id or command.wire_agency == library.agency:
         return None
     return lambda unit: as_ours(unit, command, library.agency)
 
 
-def _under_present_card(command: BrokerCommand, _library: Library) -> Callable[[Unit], BrokerCommand] | None:
+def _under_present_card(command: BrokerCommand, _library: Library) -> Callable[[UnitOfWork], BrokerCommand] | None:
     """Another system may still know a card that was replaced since."""
     return (lambda unit: replace(command, card=card_now(unit, command.card))) if command.card else None
 
 
-def _with_patron(command: Reopen, _library: Library) -> Callable[[Unit], Reopen]:
-    def find(unit: Unit) -> Reopen:
-        request = unit.request(command.request)
+def _with_patron(command: Reopen, _library: Library) -> Callable[[UnitOfWork], Reopen]:
+    def find(unit: UnitOfWork) -> Reopen:
+        request = unit.requests.find(command.request)
         return replace(command, card=request.patron if request else "")
 
     return find
 
 
-def _with_debtor(command: Waive, _library: Library) -> Callable[[Unit], Waive]:
-    def find(unit: Unit) -> Waive:
+def _with_debtor(command: Waive, _library: Library) -> Callable[[UnitOfWork], Waive]:
+    def find(unit: UnitOfWork) -> Waive:
         charged = charge_numbered(unit, command.fine)
         return replace(command, card=charged.patron if charged else "")
 
     return find
 
 
-def _with_message(command: Settle, _library: Library) -> Callable[[Unit], Settle] | None:
+def _with_message(command: Settle, _library: Library) -> Callable[[UnitOfWork], Settle] | None:
     return (lambda unit: unsent.with_message(unit, command)) if command.kind == "outbox" else None
 
 

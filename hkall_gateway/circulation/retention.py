@@ -12,14 +12,14 @@ from hkall_gateway.db import quarantine
 from hkall_gateway.db.privacy import archive
 from hkall_gateway.db.privacy import retention as kept
 from hkall_gateway.db.privacy.retention import Place
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import after, civil, start_of
 from hkall_gateway.rules.settings import Retention
 from hkall_gateway.rules.vocabulary import Request
 
 Done = tuple[str | None, int]
 """(cursor of the next batch in the stage, None = the stage is complete; count of this batch)."""
-Stage = Callable[[Unit, Retention, datetime, str, int], Done]
+Stage = Callable[[UnitOfWork, Retention, datetime, str, int], Done]
 """(unit, retention, now, place, limit): one batch of a stage from `place` on, "" = its beginning."""
 
 NOTHING: Final[Done] = (None, 0)
@@ -47,7 +47,7 @@ def _stage_after(name: str) -> str | None:
 # ---- the patron
 
 
-def _requests(unit: Unit, terms: Retention, now: datetime, place: str, limit: int) -> Done:
+def _requests(unit: UnitOfWork, terms: Retention, now: datetime, place: str, limit: int) -> Done:
     if not terms.anonymise_days:
         return NOTHING
     found = kept.personal(unit, last_instant(now, terms.anonymise_days), _read(place), limit)
@@ -56,10 +56,10 @@ def _requests(unit: Unit, terms: Retention, now: datetime, place: str, limit: in
     return _begin(found, limit), len(found)
 
 
-def _by_days(forget: Callable[[Unit, datetime, int], int]) -> Stage:
+def _by_days(forget: Callable[[UnitOfWork, datetime, int], int]) -> Stage:
     """A stage for rows that are deleted by their own age; it needs no cursor, since deleted rows are not found again."""
 
-    def stage(unit: Unit, terms: Retention, now: datetime, _place: str, limit: int) -> Done:
+    def stage(unit: UnitOfWork, terms: Retention, now: datetime, _place: str, limit: int) -> Done:
         if not terms.anonymise_days:
             return NOTHING
         count = forget(unit, last_instant(now, terms.anonymise_days), limit)
@@ -71,7 +71,7 @@ def _by_days(forget: Callable[[Unit, datetime, int], int]) -> Stage:
 # ---- the archive: on disk before the transaction that deletes is committed, so that a crash may repeat and never lose
 
 
-def _archive(unit: Unit, terms: Retention, now: datetime, place: str, limit: int) -> Done:
+def _archive(unit: UnitOfWork, terms: Retention, now: datetime, place: str, limit: int) -> Done:
     if not (terms.archive_days and terms.archive_file):
         return NOTHING
     unit.lock([kept.MOVING])
@@ -82,7 +82,7 @@ def _archive(unit: Unit, terms: Retention, now: datetime, place: str, limit: int
     return _begin(found, limit), len(found)
 
 
-def _archive_lines(unit: Unit, terms: Retention, now: datetime, _place: str, limit: int) -> Done:
+def _archive_lines(unit: UnitOfWork, terms: Retention, now: datetime, _place: str, limit: int) -> Done:
     if not (terms.archive_days and terms.archive_file):
         return NOTHING
     unit.lock([kept.MOVING])
@@ -93,7 +93,7 @@ def _archive_lines(unit: Unit, terms: Retention, now: datetime, _place: str, lim
     return (MORE if len(found) == limit else None), len(found)
 
 
-def _to_the_archive(unit: Unit, terms: Retention, now: datetime, found: Sequence[Mapping[str, Any]]) -> None:
+def _to_the_archive(unit: UnitOfWork, terms: Retention, now: datetime, found: Sequence[Mapping[str, Any]]) -> None:
     path = Path(terms.archive_file)
     archive.append(path, found)
     kept.note_archive(unit, str(path.absolute()), now)
@@ -102,14 +102,14 @@ def _to_the_archive(unit: Unit, terms: Retention, now: datetime, found: Sequence
 # ---- messages
 
 
-def _messages(unit: Unit, terms: Retention, now: datetime, place: str, limit: int) -> Done:
+def _messages(unit: UnitOfWork, terms: Retention, now: datetime, place: str, limit: int) -> Done:
     if not terms.messages_days:
         return NOTHING
     begin, count = kept.forget_messages(unit, last_instant(now, terms.messages_days), int(place or 0), limit)
     return (None if begin is None else str(begin)), count
 
 
-def _quarantine(unit: Unit, terms: Retention, now: datetime, _place: str, limit: int) -> Done:
+def _quarantine(unit: UnitOfWork, terms: Retention, now: datetime, _place: str, limit: int) -> Done:
     if not terms.messages_days:
         return NOTHING
     count = quarantine.forget(unit, last_instant(now, terms.messages_days), limit)

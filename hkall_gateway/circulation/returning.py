@@ -13,7 +13,7 @@ from hkall_gateway.circulation.counts import closed_days, waited_too_long
 from hkall_gateway.circulation.find_request import AwaitedCopy, awaited, one_with, owned_elsewhere
 from hkall_gateway.circulation.fines import fix_fine, pay_back
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates, policy
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.json_records import record
@@ -93,14 +93,14 @@ def check_in(context: Context, ask: CheckIn) -> CheckedIn | Refused:
     return _take_in(context, ask, _marked(context.unit, ask, found, answer, context.now))
 
 
-def _marked(unit: Unit, ask: CheckIn, request: Request, answer: Grant, now: datetime) -> Request:
+def _marked(unit: UnitOfWork, ask: CheckIn, request: Request, answer: Grant, now: datetime) -> Request:
     """Flag a book from the drop for staff until it is checked in at the counter (R17)."""
     flag = str(answer.facts.get("flag", ""))
     flags = flagged(request, flag) if flag else fetched(request)
     return request if flags == request.flags else unit.amend(request, now, ask.by, "R17", flags=flags)
 
 
-def _task(unit: Unit, ask: CheckIn, request: Request, why: Reason, now: datetime) -> Request:
+def _task(unit: UnitOfWork, ask: CheckIn, request: Request, why: Reason, now: datetime) -> Request:
     """Record a book in the drop with its day; staff have it in their list until the counter checks it in (R17)."""
     if why is not Reason.NOT_IN_BOOK_DROP or request.position is not P.ON_LOAN or request.dropped_on is not None:
         return request
@@ -127,10 +127,10 @@ def _home_already(context: Context, ask: CheckIn) -> CheckedIn | None:
     Its request is closed then, unlike that of a borrowed book. A terminal repeats its message if it got no answer. What was
     scanned off line counts by when it happened, not by when it arrives.
     """
-    last = context.unit.last_with(ItemKey(context.library.agency, ask.barcode))
+    last = context.unit.requests.last_with(ItemKey(context.library.agency, ask.barcode))
     if last is None or last.position is not P.CLOSED or ask.agency not in {"", context.library.agency}:
         return None
-    came_at = context.unit.last_noted(last.id, Event.CHECK_IN_HOME.name)
+    came_at = context.unit.journal.last_noted(last.id, Event.CHECK_IN_HOME.name)
     scanned_at = ask.happened_at or context.now
     return taken(last, "home") if came_at is not None and scanned_at - came_at <= REPEATED else None
 
@@ -171,13 +171,13 @@ def arrival_of(request: Request) -> Callable[[Context, Actor, Request], CheckedI
     return _ARRIVALS.get(request.position, _as_before)
 
 
-def _refuse(unit: Unit, refusal: Refusal, ask: CheckIn, request: Request | None, now: datetime) -> Refused:
+def _refuse(unit: UnitOfWork, refusal: Refusal, ask: CheckIn, request: Request | None, now: datetime) -> Refused:
     unit.refuse(refusal, now, ask.by, request)
     no = refused(refusal, "", request.title if request else "")
     return Refused(no.why, no.rule, no.detail, "", no.title, request.item if request else ItemKey("", ask.barcode))
 
 
-def _undo(unit: Unit, ask: CheckIn, request: Request, now: datetime) -> CheckedIn | Refused:
+def _undo(unit: UnitOfWork, ask: CheckIn, request: Request, now: datetime) -> CheckedIn | Refused:
     """Undo a return that the terminal could not finish: on loan as before. Repeating it is a success."""
     if ask.card and request.patron != ask.card:
         return _refuse(unit, Refusal(Reason.NOT_REQUESTER), ask, request, now)
@@ -248,7 +248,7 @@ def come_home(context: Context, by: Actor, request: Request, **facts: Unpack[Req
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
     facts |= {"skipped": skipped, "returned_on": dates.civil(context.now)}
     after = context.unit.advance(request, Event.CHECK_IN_HOME, context.now, by, **facts)
-    context.unit.set_status(after.item or ItemKey("", ""), "Available On Shelf")
+    context.unit.holdings.set_status(after.item or ItemKey("", ""), "Available On Shelf")
     return taken(after, "home", alert=bool(skipped))
 
 

@@ -27,9 +27,8 @@ from hkall_gateway.db import rounds as found
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.queries import cli_lists
-from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.db.rounds import FailedRequest, RoundState
-from hkall_gateway.db.unit import Unit, in_savepoint
+from hkall_gateway.db.unit_of_work import UnitOfWork, in_savepoint
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.dates import suspended
 from hkall_gateway.rules.lender_reasons import SILENCE
@@ -46,7 +45,7 @@ NOTED: Final = "STANDS_STILL"
 
 
 def may_stand_still(
-    unit: Queries, limits: Waits, now: datetime, after: str = "", most: int = cli_lists.MOST
+    unit: UnitOfWork, limits: Waits, now: datetime, after: str = "", most: int = cli_lists.MOST
 ) -> tuple[Request, ...]:
     """Up to `most` open requests with a number after `after` that may stand still, by number; `still` filters them."""
     since = {position: now - dates.limit(position, 0, limits) for position in dates.KEYS}
@@ -54,20 +53,20 @@ def may_stand_still(
     return cli_lists.stalled(unit, since, due_before, after, most)
 
 
-def still(unit: Queries, found: tuple[Request, ...], limits: Waits, now: datetime) -> tuple[Request, ...]:
+def still(unit: UnitOfWork, found: tuple[Request, ...], limits: Waits, now: datetime) -> tuple[Request, ...]:
     """The requests that stand still, with allowance for the days of each partner's courier."""
     travel = {agency: _courier_days(unit, agency) for agency in {request.partner for request in found}}
     return tuple(request for request in found if dates.stands_still(request, travel[request.partner], limits, now))
 
 
-def is_noted(unit: Queries, request: Request) -> bool:
+def is_noted(unit: UnitOfWork, request: Request) -> bool:
     """Whether the journal has this event already for the request's present position."""
-    noted = unit.last_noted(request.id, NOTED)
+    noted = unit.journal.last_noted(request.id, NOTED)
     return noted is not None and request.moved_at is not None and noted >= request.moved_at
 
 
-def _courier_days(unit: Queries, agency: str) -> int:
-    partner = unit.partner(agency) if agency else None
+def _courier_days(unit: UnitOfWork, agency: str) -> int:
+    partner = unit.partners.find(agency) if agency else None
     return partner.courier_days if partner else 0
 
 
@@ -117,7 +116,7 @@ def silence(context: Context, cursor: str, limit: int) -> Batch:
     cancellation without confirmation is taken as received.
     """
     waiting, by = found.asked_before(context.unit, context.now - timedelta(days=1), cursor, limit), _by("silence")
-    partners = context.unit.partners(r.partner for r in waiting)
+    partners = context.unit.partners.among(r.partner for r in waiting)
     rests = suspended("borrow_request", context.library.policy, context.now) is not None
     silent = [r for r in waiting if _silent(context, r, partners.get(r.partner)) and not _keeps(r, rests)]
 
@@ -139,14 +138,14 @@ def _silent(context: Context, request: Request, partner: Partner | None) -> bool
     if partner is None or request.moved_at is None or request.kind == MIRRORED:
         return False
     days = partner.silence_days + (context.library.policy.waits.paged_days if _accepted(context.unit, request) else 0)
-    closed = context.unit.closed_days(partner.agency)
+    closed = context.unit.partners.closed_days(partner.agency)
     last = dates.after_working_days(dates.civil(request.moved_at), days, partner.work_days, closed)
     return dates.civil(context.now) > last
 
 
-def _accepted(unit: Unit, request: Request) -> bool:
+def _accepted(unit: UnitOfWork, request: Request) -> bool:
     """Whether the lender accepted the request. False for a cancellation: the acceptance was of the request before it."""
-    asked = unit.request_asked(request.wire_id)
+    asked = unit.requests.asked(request.wire_id)
     return request.position is Position.REQUESTED and asked is not None and asked[1].outcome == CandidateOutcome.ACCEPTED
 
 
@@ -190,7 +189,7 @@ def inbox_cleanup(context: Context, _cursor: str, limit: int) -> Batch:
     return "more" if count == limit else None, count
 
 
-def _each(unit: Unit, requests: Sequence[Request], by: Actor, now: datetime, do: Callable[[Request], object]) -> int:
+def _each(unit: UnitOfWork, requests: Sequence[Request], by: Actor, now: datetime, do: Callable[[Request], object]) -> int:
     """Apply `do` to each request in a savepoint of its own; returns the count of successes.
 
     A request that raises is set aside for staff, logged by number, and tried again in the next round.
@@ -198,7 +197,7 @@ def _each(unit: Unit, requests: Sequence[Request], by: Actor, now: datetime, do:
     return sum(_one(unit, request, by, now, do) for request in requests)
 
 
-def _one(unit: Unit, request: Request, by: Actor, now: datetime, do: Callable[[Request], object]) -> bool:
+def _one(unit: UnitOfWork, request: Request, by: Actor, now: datetime, do: Callable[[Request], object]) -> bool:
     error = in_savepoint(unit, do, request)
     if error is None:
         return True
@@ -232,7 +231,7 @@ ROUNDS: Final[Mapping[str, Work]] = {
 # ---- one batch, inside one unit of work
 
 
-def begin(unit: Unit, name: str, who: str, now: datetime, due_only: bool) -> RoundState | None:
+def begin(unit: UnitOfWork, name: str, who: str, now: datetime, due_only: bool) -> RoundState | None:
     """Take a round that is due and free."""
     return found.claim(unit, name, who, now, LEASE_S, due_only)
 

@@ -87,7 +87,7 @@ class TitleSeen:
 
 def see_title(context: Context, bib_id: str) -> TitleSeen | None:
     """Return a title as a visitor may see it; None if no library has a copy."""
-    copies = context.unit.copies(bib_id)
+    copies = context.unit.holdings.of_title(bib_id)
     if not copies:
         return None
     in_use = copies_in_use(context.unit, bib_id)
@@ -95,7 +95,7 @@ def see_title(context: Context, bib_id: str) -> TitleSeen | None:
     sent = [copy for copy in copies if not lenders.passed_over(copy, choice)]
     seen = [CopySeen(copy, _state(copy, choice)) for copy in copies]
     volumes = sorted({copy.volume for copy in copies}, key=shelving_key)[:MOST_VOLUMES]
-    partners = context.unit.partners({copy.agency for copy in copies})
+    partners = context.unit.partners.among({copy.agency for copy in copies})
     return TitleSeen(
         searching.title(context.unit.connection, bib_id) or _described(copies[0]),
         tuple(sorted(seen, key=lambda one: _place(one, context.library.agency))),

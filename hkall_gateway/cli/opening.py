@@ -23,7 +23,7 @@ from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.db import schema
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.rules.vocabulary import Sensitive
 
@@ -66,11 +66,11 @@ def open_site(path: Path) -> Site:
     config, library = load_config(path)
     engine = _opened(config, path)
 
-    def transact(work: Callable[[Unit], T]) -> T:
+    def transact(work: Callable[[UnitOfWork], T]) -> T:
         with closing(Immediate(engine, make_unit(library))) as store:
             return store.now(work)
 
-    def looking(query: Callable[[Unit], T]) -> T:
+    def looking(query: Callable[[UnitOfWork], T]) -> T:
         with closing(Immediate(engine, make_unit(library))) as store:
             return store.read_now(query)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hkall_gateway.circulation.command import Library
     from hkall_gateway.circulation.ports import BorrowerFacts
     from hkall_gateway.cli.local_system import Known
-    from hkall_gateway.db.unit import Unit
+    from hkall_gateway.db.unit_of_work import UnitOfWork
     from hkall_gateway.ncip.http_post import Post
     from hkall_gateway.ncip.service_request import Caller
 
@@ -90,7 +90,7 @@ class NcipAgreements:
 class Transaction(Protocol):
     """Runs `work(unit)` in a transaction of its own, and returns its result."""
 
-    def __call__(self, work: Callable[[Unit], T], /) -> T: ...
+    def __call__(self, work: Callable[[UnitOfWork], T], /) -> T: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +126,11 @@ class Site:
 
         return self.local(card, bib_id) if self.local else self.write(bind(loaded_facts, card))
 
-    def write(self, work: Callable[[Unit], T]) -> T:
+    def write(self, work: Callable[[UnitOfWork], T]) -> T:
         """Run `work(unit)` in a transaction and return its result after the commit."""
         return self.transact(work)
 
-    def read(self, query: Callable[[Unit], T]) -> T:
+    def read(self, query: Callable[[UnitOfWork], T]) -> T:
         """Run `query(unit)`, which may take long, and return its result."""
         return (self.looking or self.transact)(query)
 
@@ -173,10 +173,9 @@ def with_site(command: Callable[..., object]) -> Callable[..., object]:
 
 def require_partner(site: Site, agency: str) -> None:
     """Exit 1 for an agency that is no partner here, neither configured nor loaded; "" is every partner."""
-    from hkall_gateway.db.unit import Unit
 
     known = {partner.agency for partner in site.partners}
-    if agency and agency not in known and agency not in site.write(bind(Unit.partners, [agency])):
+    if agency and agency not in known and agency not in site.write(lambda unit: unit.partners.among([agency])):
         raise CliError(f"--partner: {agency!r} is no partner; configured are {', '.join(sorted(known)) or 'none'}")
 
 

@@ -12,7 +12,7 @@ from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.config.loading import Fault, Table, dotted
 from hkall_gateway.config.values import TERMINALS_WAIT_S
 from hkall_gateway.config.web import missing_modules
-from hkall_gateway.db.queries.cli_lists import MAIL
+from hkall_gateway.db.outbox import MAIL
 from hkall_gateway.ils.adapter import BadAdapter, find_adapter
 from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT
 from hkall_gateway.rules.plain_text import listed, nearest

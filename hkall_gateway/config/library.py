@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from hkall_gateway.circulation.command import Library
 from hkall_gateway.config import policy
 from hkall_gateway.config.gateway import GatewayConfig
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 
 
 def new_request_id() -> str:
@@ -27,6 +27,6 @@ def library_of(config: GatewayConfig) -> Library:
     return Library(library.agency, library.name, policy.load(config.policy.file), library.pickup_locations)
 
 
-def make_unit(library: Library) -> Callable[[Connection], Unit]:
+def make_unit(library: Library) -> Callable[[Connection], UnitOfWork]:
     """Return a factory of units that make real request numbers and send only the letters that the policy sends."""
-    return lambda connection: Unit(connection, new_request_id, library.silent)
+    return lambda connection: UnitOfWork(connection, new_request_id, library.silent)

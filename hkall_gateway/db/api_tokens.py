@@ -10,9 +10,8 @@ from typing import Any, Final
 from sqlalchemy import bindparam, insert, or_, select, update
 
 from hkall_gateway.db.engine.compiled import CompiledStatement
-from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.db.tables import API_TOKENS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 
 T = API_TOKENS.c
 
@@ -49,18 +48,18 @@ def hash_of(token: str) -> str:
     return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def find(unit: Queries, token_hash: str) -> ApiToken | None:
+def find(unit: UnitOfWork, token_hash: str) -> ApiToken | None:
     """Return the token with this hash, in force or not."""
     return next((ApiToken(*cells) for cells in _ONE.cells(unit.connection, token=token_hash)), None)
 
 
-def listed(unit: Queries) -> tuple[ApiToken, ...]:
+def listed(unit: UnitOfWork) -> tuple[ApiToken, ...]:
     """Return all tokens by name."""
     rows: Any = unit.execute(select(*_COLUMNS).order_by(T.name))
     return tuple(ApiToken(*row) for row in rows)
 
 
-def make(unit: Unit, token: ApiToken) -> bool:
+def make(unit: UnitOfWork, token: ApiToken) -> bool:
     """Store a new token. False if the name was used before: the journal names programs by it."""
     if unit.execute(select(T.name).where(T.name == token.name)).first():
         return False
@@ -68,11 +67,11 @@ def make(unit: Unit, token: ApiToken) -> bool:
     return True
 
 
-def revoke(unit: Unit, name: str, now: datetime) -> bool:
+def revoke(unit: UnitOfWork, name: str, now: datetime) -> bool:
     """Revoke a token. False if there is none of this name in force."""
     return unit.execute(update(API_TOKENS).where(T.name == name, T.revoked_at.is_(None)).values(revoked_at=now)).rowcount == 1
 
 
-def used(unit: Unit, name: str, now: datetime) -> None:
+def used(unit: UnitOfWork, name: str, now: datetime) -> None:
     """Record that a token was used now."""
     unit.execute(update(API_TOKENS).where(T.name == name, or_(T.used_at.is_(None), T.used_at < now)).values(used_at=now))

@@ -8,16 +8,16 @@ from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over
 from hkall_gateway.db.tables import CARD_BLOCKS, CARD_LOCKS, HOLDINGS, PROPERTIES
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Side
 
 
-def is_blocked(unit: Unit, card: str) -> bool:
+def is_blocked(unit: UnitOfWork, card: str) -> bool:
     """Return whether a terminal blocked this card and the block has not been lifted."""
     return unit.execute(select(CARD_BLOCKS.c.card).where(CARD_BLOCKS.c.card == card)).first() is not None
 
 
-def block(unit: Unit, card: str, text: str, now: datetime, by: Actor, *, retained: bool) -> bool:
+def block(unit: UnitOfWork, card: str, text: str, now: datetime, by: Actor, *, retained: bool) -> bool:
     """Block a card; False if it was blocked already.
 
     `text` is the terminal's reason. `retained`: the terminal kept the card.
@@ -30,7 +30,7 @@ def block(unit: Unit, card: str, text: str, now: datetime, by: Actor, *, retaine
     return True
 
 
-def lift(unit: Unit, card: str, now: datetime, by: Actor) -> bool:
+def lift(unit: UnitOfWork, card: str, now: datetime, by: Actor) -> bool:
     """Lift a terminal's block; False if there was none."""
     lifted = unit.execute(delete(CARD_BLOCKS).where(CARD_BLOCKS.c.card == card)).rowcount > 0
     if lifted:
@@ -38,34 +38,34 @@ def lift(unit: Unit, card: str, now: datetime, by: Actor) -> bool:
     return lifted
 
 
-def lock(unit: Unit, card: str, ends_at: datetime, now: datetime) -> None:
+def lock(unit: UnitOfWork, card: str, ends_at: datetime, now: datetime) -> None:
     """Record that wrong PINs locked a card until `ends_at`, and delete the locks that have ended."""
     unit.execute(delete(CARD_LOCKS).where(CARD_LOCKS.c.ends_at <= now))
     unit.execute(insert_or_write_over(CARD_LOCKS, unit.dialect, ["ends_at"]).values(card=card, ends_at=ends_at))
 
 
-def is_locked(unit: Unit, card: str, now: datetime) -> bool:
+def is_locked(unit: UnitOfWork, card: str, now: datetime) -> bool:
     """Return whether wrong PINs have locked this card, in any process on this database."""
     found = select(CARD_LOCKS.c.card).where(CARD_LOCKS.c.card == card, CARD_LOCKS.c.ends_at > now)
     return unit.execute(found).first() is not None
 
 
-def properties_of(unit: Unit, item: ItemKey) -> str:
+def properties_of(unit: UnitOfWork, item: ItemKey) -> str:
     """Return the item properties that a terminal recorded for this copy, or ""."""
     row = _NOTED.first(unit.connection, agency=item.agency, barcode=item.barcode)
     return str(row["text"]) if row else ""
 
 
-def note_properties(unit: Unit, item: ItemKey, text: str, now: datetime, by: Actor) -> None:
+def note_properties(unit: UnitOfWork, item: ItemKey, text: str, now: datetime, by: Actor) -> None:
     """Record a terminal's item properties for this copy; replaces earlier ones."""
     row = {"text": text, "who": by.who, "at": now}
     if unit.execute(update(PROPERTIES).where(*_this(item)).values(**row)).rowcount == 0:
         unit.execute(insert(PROPERTIES).values(agency=item.agency, barcode=item.barcode, **row))
 
 
-def titles(unit: Unit, words: str) -> tuple[str, ...]:
+def titles(unit: UnitOfWork, words: str) -> tuple[str, ...]:
     """Return the union catalogue's numbers of the titles with exactly this number or title, at most two."""
-    if unit.copies(words):
+    if unit.holdings.of_title(words):
         return (words,)
     found = select(HOLDINGS.c.bib_id).where(HOLDINGS.c.title == words).distinct().order_by(HOLDINGS.c.bib_id).limit(2)
     return tuple(unit.execute(found).scalars())

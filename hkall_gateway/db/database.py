@@ -23,7 +23,7 @@ from hkall_gateway.db.engine.deadline import DatabaseClock, Deadline
 from hkall_gateway.db.engine.group import constant_pause, expired, no_hook, read_group, refuse, run_group
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.db.engine.worker import GroupResult, InlineReader, Job, JobRunner, Worker, give
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -51,14 +51,14 @@ class Store(Protocol):
 
     def write(
         self,
-        work: Callable[[Unit], T],
+        work: Callable[[UnitOfWork], T],
         locks: LockSet = NO_LOCKS,
         until: Deadline | None = None,
         *,
         repeatable: bool = False,
     ) -> Awaitable[T]: ...
 
-    def read(self, query: Callable[[Unit], T], *, patron: str = "", is_long: bool = False) -> Awaitable[T]: ...
+    def read(self, query: Callable[[UnitOfWork], T], *, patron: str = "", is_long: bool = False) -> Awaitable[T]: ...
 
 
 class Database:
@@ -73,7 +73,7 @@ class Database:
     def __init__(
         self,
         engine: Engine,
-        make_unit: Callable[[Connection], Unit],
+        make_unit: Callable[[Connection], UnitOfWork],
         in_reactor: Callable[[Callable[[], None]], Any],
         batch: int = BATCH_UNITS,
         draw: Callable[[], float] = constant_pause,
@@ -97,7 +97,7 @@ class Database:
 
     def write(
         self,
-        work: Callable[[Unit], T],
+        work: Callable[[UnitOfWork], T],
         locks: LockSet = NO_LOCKS,
         until: Deadline | None = None,
         *,
@@ -118,7 +118,7 @@ class Database:
         """
         return _put(self._writer, Job(work, locks, repeatable, until, self._clock))
 
-    def read(self, query: Callable[[Unit], T], *, patron: str = "", is_long: bool = False) -> Deferred[T]:
+    def read(self, query: Callable[[UnitOfWork], T], *, patron: str = "", is_long: bool = False) -> Deferred[T]:
         """Run `query(unit)` in a snapshot.
 
         A short one runs in the reactor's thread where the database is a file, which is faster than waking a thread.
@@ -143,7 +143,7 @@ class Immediate(Database):
     """
 
     def __init__(
-        self, engine: Engine, make_unit: Callable[[Connection], Unit], before_commit: Callable[[], None] = no_hook
+        self, engine: Engine, make_unit: Callable[[Connection], UnitOfWork], before_commit: Callable[[], None] = no_hook
     ) -> None:
         connection = engine.connect()
         write: DoGroup = lambda opened, jobs: run_group(opened, make_unit, jobs, before_commit)  # noqa: E731
@@ -155,7 +155,7 @@ class Immediate(Database):
         """Return the result of `work(unit, *args)` after the commit."""
         return _at_once(self._writer, Job(bind(work, *args), NO_LOCKS))
 
-    def read_now(self, query: Callable[Concatenate[Unit, P], T], *args: P.args, **named: P.kwargs) -> T:
+    def read_now(self, query: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **named: P.kwargs) -> T:
         """Return the result of `query(unit, *args)` in a snapshot."""
         return _at_once(self._reader, Job(bind(query, *args, **named), NO_LOCKS, repeatable=True))
 
@@ -195,7 +195,7 @@ def finished(awaitable: Awaitable[T]) -> T:
 class _Groups:
     """Runs the units of a group and commits them."""
 
-    def __init__(self, make_unit: Callable[[Connection], Unit], draw: Callable[[], float], watch: Watch) -> None:
+    def __init__(self, make_unit: Callable[[Connection], UnitOfWork], draw: Callable[[], float], watch: Watch) -> None:
         self._make_unit, self._draw, self._watch = make_unit, draw, watch
         self._silent_until_us = 0
 

@@ -11,14 +11,14 @@ from sqlalchemy import func, insert, select, update
 
 from hkall_gateway.db.patrons import Charged
 from hkall_gateway.db.tables import FINES, IS_UNPAID, PAYMENTS, Condition
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.overdue_fine import CURRENCY
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 
 OVERDUE = "overdue"
 
 
-def charge(unit: Unit, request: Request, kind: str, cents: int, rule: str, now: datetime, by: Actor) -> int:
+def charge(unit: UnitOfWork, request: Request, kind: str, cents: int, rule: str, now: datetime, by: Actor) -> int:
     """Charge the patron for the request, in cents of Hong Kong dollars; return the charge's number."""
     row = {
         "request": request.id,
@@ -35,67 +35,67 @@ def charge(unit: Unit, request: Request, kind: str, cents: int, rule: str, now: 
     return number
 
 
-def charged_cents(unit: Unit, request: Request) -> int:
+def charged_cents(unit: UnitOfWork, request: Request) -> int:
     """Return the overdue fines charged for the present due date; fines for earlier due dates are separate."""
     wanted = (FINES.c.request == request.id, FINES.c.kind == OVERDUE, FINES.c.due == request.due)
     return unit.execute(select(func.sum(FINES.c.cents)).where(*wanted)).scalar() or 0
 
 
-def charges_for(unit: Unit, request: str, kind: str) -> tuple[Charged, ...]:
+def charges_for(unit: UnitOfWork, request: str, kind: str) -> tuple[Charged, ...]:
     """Return the charges of one kind for one request, oldest first."""
     return _found(unit, FINES.c.request == request, FINES.c.kind == kind)
 
 
-def charges_of(unit: Unit, request: str) -> tuple[Charged, ...]:
+def charges_of(unit: UnitOfWork, request: str) -> tuple[Charged, ...]:
     """Return all charges for one request, oldest first."""
     return _found(unit, FINES.c.request == request)
 
 
-def charge_numbered(unit: Unit, number: int) -> Charged | None:
+def charge_numbered(unit: UnitOfWork, number: int) -> Charged | None:
     """Return one charge by its number."""
     return next(iter(_found(unit, FINES.c.id == number)), None)
 
 
-def unsettled(unit: Unit) -> tuple[Charged, ...]:
+def unsettled(unit: UnitOfWork) -> tuple[Charged, ...]:
     """Return every charge with an unpaid rest, oldest first, for the operators."""
     return _found(unit, IS_UNPAID)
 
 
-def take(unit: Unit, fine: Charged, cents: int, now: datetime, by: Actor) -> None:
+def take(unit: UnitOfWork, fine: Charged, cents: int, now: datetime, by: Actor) -> None:
     """Record a payment of `cents` towards a charge."""
     _change(unit, fine, paid_cents=fine.paid_cents + cents)
     unit.note(_about(unit, fine), "PAY", {"fine": fine.id, "cents": cents}, now, by, "R40")
 
 
-def let_off(unit: Unit, fine: Charged, cents: int, reason: str, now: datetime, by: Actor) -> None:
+def let_off(unit: UnitOfWork, fine: Charged, cents: int, reason: str, now: datetime, by: Actor) -> None:
     """Waive `cents` of a charge."""
     _change(unit, fine, waived_cents=fine.waived_cents + cents)
     unit.note(_about(unit, fine), "WAIVE", {"fine": fine.id, "cents": cents, "because": reason}, now, by, "R40")
 
 
-def payment_known(unit: Unit, card: str, who: str, transaction_id: str) -> tuple[int, str] | None:
+def payment_known(unit: UnitOfWork, card: str, who: str, transaction_id: str) -> tuple[int, str] | None:
     """Return (cents, outcome) of a payment that was taken before; None for a new one, or one without a number."""
     wanted = (PAYMENTS.c.patron == card, PAYMENTS.c.who == who, PAYMENTS.c.transaction_id == transaction_id)
     row = unit.execute(select(PAYMENTS).where(*wanted)).mappings().first() if transaction_id else None
     return (row["cents"], row["outcome"]) if row else None
 
 
-def keep_payment(unit: Unit, card: str, transaction_id: str, cents: int, outcome: str, now: datetime, by: Actor) -> None:
+def keep_payment(unit: UnitOfWork, card: str, transaction_id: str, cents: int, outcome: str, now: datetime, by: Actor) -> None:
     """Record a payment with its outcome."""
     row = {"patron": card, "who": by.who, "transaction_id": transaction_id, "cents": cents, "currency": CURRENCY}
     unit.execute(insert(PAYMENTS).values(**row, at=now, outcome=outcome))
 
 
-def _found(unit: Unit, *where: Condition) -> tuple[Charged, ...]:
+def _found(unit: UnitOfWork, *where: Condition) -> tuple[Charged, ...]:
     rows: Sequence[Any] = unit.execute(select(FINES).where(*where).order_by(FINES.c.id)).mappings().all()
     return tuple(Charged(**{f.name: row[f.name] for f in fields(Charged)}) for row in rows)
 
 
-def _change(unit: Unit, fine: Charged, **values: int) -> None:
+def _change(unit: UnitOfWork, fine: Charged, **values: int) -> None:
     unit.execute(update(FINES).where(FINES.c.id == fine.id).values(**values))
 
 
-def _about(unit: Unit, fine: Charged) -> Request:
+def _about(unit: UnitOfWork, fine: Charged) -> Request:
     """Return the request behind a charge; if it was deleted, a bare one with the patron's card."""
     bare = Request(fine.request, Side.BORROWING, Position.CLOSED, "", "", patron=fine.patron)
-    return unit.request(fine.request) or bare
+    return unit.requests.find(fine.request) or bare

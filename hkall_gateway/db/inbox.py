@@ -9,10 +9,10 @@ from sqlalchemy import bindparam, delete, select
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over, update_by_key
 from hkall_gateway.db.tables import INBOX
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 
 
-def claim(unit: Unit, agency: str, digest: str, keep_until: datetime, now: datetime) -> str | None:
+def claim(unit: UnitOfWork, agency: str, digest: str, keep_until: datetime, now: datetime) -> str | None:
     """Claim a document. Returns None if it is new or its window is over, else the outcome recorded before."""
     values = {"agency": agency, "digest": digest, "made_at": now, "keep_until": keep_until, "outcome": ""}
     if _claiming(unit.dialect).first(unit.connection, now=now, **values):
@@ -21,7 +21,7 @@ def claim(unit: Unit, agency: str, digest: str, keep_until: datetime, now: datet
     return str(row["outcome"]) if row else ""
 
 
-def keep(unit: Unit, agency: str, digest: str, outcome: str) -> None:
+def keep(unit: UnitOfWork, agency: str, digest: str, outcome: str) -> None:
     """Record the outcome of a claimed document; an empty outcome deletes the record."""
     new = {"new_outcome": outcome} if outcome else {}
     (_KEEP if outcome else _FORGET).write(unit.connection, was_agency=agency, was_digest=digest, **new)

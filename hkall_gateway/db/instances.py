@@ -11,9 +11,8 @@ from sqlalchemy import and_, bindparam, delete, insert, literal_column, or_, sel
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over
 from hkall_gateway.db.queries import cli_lists
-from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.db.tables import CANDIDATES, HOLDINGS, INSTANCES, IS_IN_HAND, JOBS, OUTBOX, REQUESTS, TERMINAL_ACTIVITY
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lenders import InUse
 from hkall_gateway.rules.vocabulary import ItemKey, Position
 
@@ -45,14 +44,14 @@ class TerminalActivity:
     seen_at: datetime
 
 
-def write_terminals(unit: Unit, instance: str, rows: Sequence[TerminalActivity], now: datetime) -> None:
+def write_terminals(unit: UnitOfWork, instance: str, rows: Sequence[TerminalActivity], now: datetime) -> None:
     """Replace the rows of a gateway."""
     unit.execute(delete(TERMINAL_ACTIVITY).where(or_(T.instance == instance, T.seen_at < now - FORGOTTEN)))
     if rows:
         unit.execute(insert(TERMINAL_ACTIVITY), [asdict(row) for row in rows])
 
 
-def terminals(unit: Queries) -> tuple[TerminalActivity, ...]:
+def terminals(unit: UnitOfWork) -> tuple[TerminalActivity, ...]:
     """Return the terminals of all gateways, by login."""
     found = unit.execute(select(TERMINAL_ACTIVITY).order_by(T.login, T.instance)).mappings()
     return tuple(TerminalActivity(**row) for row in found)
@@ -66,13 +65,13 @@ DOCTOR: Final = "doctor"
 WORK: Final = (BACKUP, DOCTOR, "load holdings", "load patrons")
 
 
-def record(unit: Unit, name: str, when: datetime | None, count: int = 0) -> None:
+def record(unit: UnitOfWork, name: str, when: datetime | None, count: int = 0) -> None:
     """Record that it was done; `count` is what the work counts, such as the failed checks of the doctor."""
     values = {"last_run": when, "count": count}
     unit.execute(insert_or_write_over(JOBS, unit.dialect, values), {"name": name, **values})
 
 
-def done(unit: Queries) -> Mapping[str, tuple[datetime | None, int]]:
+def done(unit: UnitOfWork) -> Mapping[str, tuple[datetime | None, int]]:
     """Return for each of WORK when it was last done, None if never, and its count."""
     rows = {row["name"]: (row["last_run"], row["count"]) for row in cli_lists.jobs(unit)}
     return {name: rows.get(name, (None, 0)) for name in WORK}
@@ -102,7 +101,7 @@ _ASKED = (
 _IN_USE = CompiledStatement(union_all(_HELD, _ASKED))
 
 
-def copies_in_use(unit: Unit, bib_id: str, request: str = "") -> InUse:
+def copies_in_use(unit: UnitOfWork, bib_id: str, request: str = "") -> InUse:
     """Return the copies of the title held by open requests (by us or by a borrower of ours), and those asked for by other
     requests.
 
@@ -143,24 +142,24 @@ class Instance:
         return "gone" if self.seen_at < _silent_since(now) else "up"
 
 
-def everyone(unit: Queries) -> tuple[Instance, ...]:
+def everyone(unit: UnitOfWork) -> tuple[Instance, ...]:
     """Return all gateways seen in the last month, by name."""
     return tuple(Instance(**row) for row in unit.execute(select(INSTANCES).order_by(I.name)).mappings())
 
 
-def named(unit: Queries, name: str) -> Instance | None:
+def named(unit: UnitOfWork, name: str) -> Instance | None:
     """Return the gateway of a name."""
     row = unit.execute(select(INSTANCES).where(I.name == name)).mappings().first()
     return Instance(**row) if row else None
 
 
-def here(unit: Unit, me: Instance) -> None:
+def here(unit: UnitOfWork, me: Instance) -> None:
     """Record that this gateway runs, seen at `me.seen_at`; overwrites an earlier row with its name."""
     values = asdict(me)
     unit.execute(insert_or_write_over(INSTANCES, unit.dialect, values), values)
 
 
-def hand_on(unit: Unit, now: datetime, silent: Collection[str] | None = None) -> int:
+def hand_on(unit: UnitOfWork, now: datetime, silent: Collection[str] | None = None) -> int:
     """Release the messages and rounds held by gateways that are gone; return the number of messages.
 
     Args:

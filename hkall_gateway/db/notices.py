@@ -1,15 +1,20 @@
-"""The register of patron letters: kinds that have left about a request, and the state of a single letter."""
+"""The register of patron letters: those that are queued, kinds that have left about a request, and the state of a letter."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select
 
-from hkall_gateway.db.engine.compiled import CompiledStatement
-from hkall_gateway.db.queries.queries import Queries
+from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over, update_by_key
 from hkall_gateway.db.tables import NOTICES
+from hkall_gateway.db.transaction import Transaction
+from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.messages.letters import REVOKED_BY, occasion
 from hkall_gateway.rules.stored_words import NoticeState
+from hkall_gateway.rules.vocabulary import Request
 
 N = NOTICES.c
 
@@ -24,17 +29,62 @@ class SentNotice:
     state: NoticeState
 
 
-def notice(unit: Queries, number: int) -> SentNotice | None:
-    """Return the letter with this number."""
-    for _, request, kind, state in _NOTICE.cells(unit.connection, number=number):
-        return SentNotice(number, request, kind, NoticeState(state))
-    return None
+class NoticeRepository:
+    """The register of letters."""
 
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction, self._connection = transaction, transaction.connection
 
-def left(unit: Queries, request: str) -> frozenset[str]:
-    """Return the kinds of letters about a request that were sent and have not bounced."""
-    return frozenset(kind for (kind,) in _LEFT.cells(unit.connection, of=request))
+    def find(self, number: int) -> SentNotice | None:
+        """Return the letter with this number."""
+        for _, request, kind, state in _NOTICE.cells(self._connection, number=number):
+            return SentNotice(number, request, kind, NoticeState(state))
+        return None
+
+    def left(self, request: str) -> frozenset[str]:
+        """Return the kinds of letters about a request that were sent and have not bounced."""
+        return frozenset(kind for (kind,) in _LEFT.cells(self._connection, of=request))
+
+    def queue(self, send: Notification, before: Request, after: Request, now: datetime) -> int | None:
+        """Queue one letter per occasion, even if its step is repeated; return the number of a letter to send."""
+        revoked = ""
+        if send in REVOKED_BY:  # tells an occasion from an equal one of the same day, between which another letter revoked it
+            others = _OF_A_KIND.cells(self._connection, of=after.id, kind=REVOKED_BY[send].value)[0][0]
+            revoked = f" {others}" if others > 1 else ""
+        fresh = _queueing(self._transaction.dialect).cells(
+            self._connection,
+            request=after.id,
+            kind=send.value,
+            about=occasion(send, after, before) + revoked,
+            patron=after.patron,
+            state=NoticeState.QUEUED.value,
+            made_at=now,
+        )
+        return fresh[0][0] if fresh else None
+
+    def set_state(self, notice: int, state: NoticeState, error: str, now: datetime) -> None:
+        """Store the result of a letter: sent, or undeliverable and why."""
+        sent = {"new_sent_at": now} if state is NoticeState.SENT else {}
+        went = _WENT if sent else _STAYED
+        went.write(self._connection, was_id=notice, new_state=state.value, new_error=error, **sent)
 
 
 _NOTICE = CompiledStatement(select(N.id, N.request, N.kind, N.state).where(N.id == bindparam("number")))
 _LEFT = CompiledStatement(select(N.kind).where(N.request == bindparam("of"), N.state == NoticeState.SENT))
+_OF_A_KIND = CompiledStatement(
+    select(func.count()).where(NOTICES.c.request == bindparam("of"), NOTICES.c.kind == bindparam("kind"))
+)
+_STAYED = update_by_key(NOTICES, ("id",), ("state", "error"))
+_WENT = update_by_key(NOTICES, ("id",), ("state", "error", "sent_at"))
+
+
+@cache
+def _queueing(dialect: str) -> CompiledStatement:
+    """Return a statement that queues a letter if it is new, or was not needed before; it returns the number of a letter to
+    send.
+    """
+    columns = ("request", "kind", "about", "patron", "state", "made_at")
+    values = {name: bindparam(name, type_=NOTICES.c[name].type) for name in columns}
+    never_sent = NOTICES.c.state == NoticeState.NOT_NEEDED
+    row = insert_or_write_over(NOTICES, dialect, ("state", "made_at"), never_sent, columns[:3])
+    return CompiledStatement(row.values(values).returning(NOTICES.c.id))

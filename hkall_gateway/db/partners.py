@@ -11,12 +11,12 @@ from sqlalchemy import and_, bindparam, case, func, or_, select
 
 from hkall_gateway.db.engine.compiled import AMONG, VALUES, CompiledStatement
 from hkall_gateway.db.tables import CANDIDATES, CLOSURES, IS_OPEN, REQUESTS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.circuit import DOWN, CircuitState
 from hkall_gateway.rules.dates import after, civil
 from hkall_gateway.rules.lenders import Record
 from hkall_gateway.rules.stored_words import CandidateOutcome
-from hkall_gateway.rules.vocabulary import Position, Side
+from hkall_gateway.rules.vocabulary import Partner, Position, Side
 
 BALANCE_DAYS, DECLINES_DAYS = 30, 7
 DOWN_TOO_LONG = timedelta(hours=4)
@@ -55,7 +55,12 @@ class RequestReplies:
         return self.filled / decided if decided else None
 
 
-def records(unit: Unit, now: datetime, agencies: Iterable[str], *, weighed: bool = True) -> dict[str, Record]:
+def write_partners(unit: UnitOfWork, partners: Sequence[Partner]) -> None:
+    """Write these rows into the directory."""
+    unit.partners.write(partners)
+
+
+def records(unit: UnitOfWork, now: datetime, agencies: Iterable[str], *, weighed: bool = True) -> dict[str, Record]:
     """Return the records of these agencies for the choice of a lender (lifecycle of the consortium, lender selection).
 
     Not `weighed`: without balance and refusals, which need a count over a month of requests.
@@ -76,7 +81,7 @@ def records(unit: Unit, now: datetime, agencies: Iterable[str], *, weighed: bool
     }
 
 
-def balance(unit: Unit, side: Side, now: datetime) -> Mapping[str, int]:
+def balance(unit: UnitOfWork, side: Side, now: datetime) -> Mapping[str, int]:
     """Count the books that each partner sent us (BORROWING) or we sent it (LENDING): asked in the last 30 days, or open."""
     since, found = now - timedelta(days=BALANCE_DAYS), dict[str, int]()
     for question in _BALANCE[side]:
@@ -85,13 +90,13 @@ def balance(unit: Unit, side: Side, now: datetime) -> Mapping[str, int]:
     return found
 
 
-def answers(unit: Unit, now: datetime) -> Mapping[str, RequestReplies]:
+def answers(unit: UnitOfWork, now: datetime) -> Mapping[str, RequestReplies]:
     """Return each partner's answers to the requests of the last 7 days."""
     rows = _ANSWERS.rows(unit.connection, since=now - timedelta(days=DECLINES_DAYS))
     return {row["agency"]: RequestReplies(row["asked"], row["declined"], row["filled"], row["open"]) for row in rows}
 
 
-def turnaround_days(unit: Unit, now: datetime) -> Mapping[str, float]:
+def turnaround_days(unit: UnitOfWork, now: datetime) -> Mapping[str, float]:
     """Return the mean number of days from request to our shelf, by partner, over the requests of the last 30 days.
 
     Orphan copies are left out: they may have been sent for another request.
@@ -102,7 +107,7 @@ def turnaround_days(unit: Unit, now: datetime) -> Mapping[str, float]:
     return {agency: fmean(days) for agency, days in took.items()}
 
 
-def _closed_soon(unit: Unit, agencies: Sequence[str], today: date) -> dict[str, list[date]]:
+def _closed_soon(unit: UnitOfWork, agencies: Sequence[str], today: date) -> dict[str, list[date]]:
     """Return those of today and tomorrow on which a library is closed; the choice of a lender looks no further."""
     found: dict[str, list[date]] = {}
     given = {"agencies": VALUES[unit.dialect](agencies), "today": today, "tomorrow": after(today, 1)}

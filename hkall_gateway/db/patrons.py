@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select
 
 from hkall_gateway.db.engine.compiled import AMONG, ONE, VALUES, CompiledStatement, Of
 from hkall_gateway.db.tables import CARD_BLOCKS, FINES, IS_OPEN, PATRONS, REQUESTS
+from hkall_gateway.db.transaction import Transaction
 from hkall_gateway.rules.vocabulary import Borrower, Position, RequestEntry, Sensitive
 
 
@@ -88,6 +89,41 @@ def known(connection: Connection, cards: Collection[str]) -> Mapping[str, CardRe
     return found
 
 
+class PatronRepository:
+    """The patrons, with what each has and owes."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction, self._connection = transaction, transaction.connection
+        self._known: Mapping[str, CardRecord] = {}
+
+    def look_ahead(self, cards: Collection[str]) -> None:
+        """Prefetch the data of these patrons in one go, for a transaction that queries each of them and does not write."""
+        if len(cards) > 1 or self._transaction.dialect != "sqlite":
+            self._known = known(self._connection, cards)
+
+    def find(self, card: str) -> Borrower | None:
+        """Return the patron with this card number, as last loaded; blocked also if a terminal blocked the card."""
+        if card in self._transaction.ahead.borrowers:
+            return self._transaction.ahead.borrowers[card]
+        card_record = self._known.get(card)
+        return card_record.borrower if card_record else borrower(self._connection, card)
+
+    def open_lines(self, card: str) -> tuple[RequestEntry, ...]:
+        """Return the same with the columns of a patron's record only, a quarter of all, for the most frequent query."""
+        card_record = self._known.get(card)
+        return tuple(card_record.lines) if card_record else lines(self._connection, card)
+
+    def charges(self, card: str) -> tuple[Charged, ...]:
+        """Return all charges of a patron, oldest first."""
+        card_record = self._known.get(card)
+        return tuple(card_record.charges) if card_record else charges(self._connection, card)
+
+    def owed_cents(self, card: str) -> int:
+        """Return a patron's debt in cents; negative if we owe the patron for a book that was found again."""
+        ((owed,),) = _OWED.cells(self._connection, card=card)
+        return owed or 0
+
+
 # ---- statements
 
 _BORROWER: Final = tuple(f.name for f in fields(Borrower))
@@ -148,3 +184,7 @@ def _line(cells: list[Any]) -> RequestEntry:
 
 def _charge(cells: Sequence[Any]) -> Charged:
     return Charged(*cells)
+
+
+_LEFT = FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents
+_OWED = CompiledStatement(select(func.sum(_LEFT)).where(FINES.c.patron == bindparam("card")))

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from hkall_gateway.db.engine.compiled import CompiledStatement
 from hkall_gateway.db.tables import QUARANTINE
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.stored_words import QuarantineState
 
 Q = QUARANTINE.c
@@ -40,7 +40,7 @@ class QuarantinedDocument:
 _COLUMNS = tuple(Q[field.name] for field in fields(QuarantinedDocument))
 
 
-def keep(unit: Unit, agency: str, digest: str, service: str, document: str, why: str, now: datetime) -> bool:
+def keep(unit: UnitOfWork, agency: str, digest: str, service: str, document: str, why: str, now: datetime) -> bool:
     """Store a document, or count one more arrival; False if this partner has too many unjudged ones."""
     again = update(QUARANTINE).where(Q.agency == agency, Q.digest == digest)
     if unit.execute(again.values(times=Q.times + 1, last_at=now, state=QuarantineState.KEPT, why=why)).rowcount:
@@ -54,7 +54,7 @@ def keep(unit: Unit, agency: str, digest: str, service: str, document: str, why:
 
 
 def listed(
-    unit: Unit, agency: str = "", *, settled: bool = False, after: int = 0, most: int | None = None
+    unit: UnitOfWork, agency: str = "", *, settled: bool = False, after: int = 0, most: int | None = None
 ) -> tuple[QuarantinedDocument, ...]:
     """Return the unjudged documents, oldest first; `agency` limits them to a partner, `settled` includes judged ones.
 
@@ -65,7 +65,7 @@ def listed(
     return tuple(map(_kept, found))
 
 
-def depths(unit: Unit) -> tuple[tuple[str, int, datetime], ...]:
+def depths(unit: UnitOfWork) -> tuple[tuple[str, int, datetime], ...]:
     """Return (partner, count, oldest) of the unjudged documents."""
     counted = (Q.agency, func.count().label("count"), func.min(Q.first_at).label("oldest"))
     found = unit.execute(
@@ -74,7 +74,7 @@ def depths(unit: Unit) -> tuple[tuple[str, int, datetime], ...]:
     return tuple((row["agency"], row["count"], row["oldest"]) for row in found)
 
 
-def one(unit: Unit, number: int) -> QuarantinedDocument | None:
+def one(unit: UnitOfWork, number: int) -> QuarantinedDocument | None:
     """Return the document with this number."""
     row = unit.execute(select(*_COLUMNS).where(Q.id == number)).mappings().first()
     return _kept(row) if row else None
@@ -84,13 +84,13 @@ def _kept(row: Mapping[Any, Any]) -> QuarantinedDocument:
     return QuarantinedDocument(**{**row, "state": QuarantineState(row["state"])})
 
 
-def settle(unit: Unit, number: int, state: QuarantineState, who: str, reason: str) -> bool:
+def settle(unit: UnitOfWork, number: int, state: QuarantineState, who: str, reason: str) -> bool:
     """Record the judgement of a document: replayed or dropped. False if it is not waiting for one."""
     waits = update(QUARANTINE).where(Q.id == number, Q.state == QuarantineState.KEPT)
     return unit.execute(waits.values(state=state, settled_by=who, reason=reason)).rowcount == 1
 
 
-def forget(unit: Unit, before: datetime, limit: int) -> int:
+def forget(unit: UnitOfWork, before: datetime, limit: int) -> int:
     """Delete up to `limit` documents that last came before that instant; return their number."""
     return _FORGET.change(unit.connection, before=before, most=limit)
 

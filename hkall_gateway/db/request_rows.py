@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from sqlalchemy import Select, select
 from hkall_gateway.db.patrons import POSITIONS
 from hkall_gateway.db.tables import REQUESTS, Condition
 from hkall_gateway.rules.stored_words import RenewalSync
-from hkall_gateway.rules.vocabulary import Actor, Position, Request, Sensitive, Side
+from hkall_gateway.rules.vocabulary import Position, Request, Sensitive, Side
 
 # ---- The fields of a request by name: finds changed fields, and makes a request with them.
 
@@ -46,30 +46,6 @@ def with_facts(request: Request, facts: Mapping[str, Any]) -> Request:
 def redacted(detail: Mapping[str, object]) -> dict[str, object]:
     """Return the detail for the journal, with each secret shown as a dot."""
     return {name: repr(value) if isinstance(value, Sensitive) else value for name, value in detail.items()}
-
-
-# ---- The journal lines of a unit of work, for listeners after the commit.
-
-
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """One line of the journal, for the log and the metrics after the commit; for a change, the request before and after it."""
-
-    request: str
-    event: str
-    source: str
-    target: str
-    rule: str
-    outcome: str
-    partner: str
-    patron: str
-    by: Actor
-    before: Request | None = None
-    after: Request | None = None
-
-
-def nobody_listens(_moves: Sequence[JournalEntry]) -> None:
-    """Ignore the journal lines of a unit: the default listener."""
 
 
 REQUESTED: Final = tuple(REQUESTS.c[f.name] for f in fields(Request))

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, select, text
 
 from hkall_gateway.db.engine.compiled import CompiledStatement
 from hkall_gateway.db.tables import CANDIDATES, HOLDINGS, IS_OPEN, REQUESTS, Condition
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Position, Request, Side
 
@@ -23,39 +23,39 @@ WAITING = (Position.NEW, Position.REQUESTED, Position.CANCELLING)
 Asked = tuple[Request, Candidate]
 
 
-def copies_with(unit: Unit, barcode: str) -> tuple[Holding, ...]:
+def copies_with(unit: UnitOfWork, barcode: str) -> tuple[Holding, ...]:
     """Return every library's copy with this barcode, as the catalogue knows it."""
     columns = [HOLDINGS.c[field.name] for field in fields(Holding)]
     rows = unit.execute(select(*columns).where(HOLDINGS.c.barcode == barcode)).mappings()
     return tuple(Holding(**row) for row in rows)
 
 
-def asked_by_barcode(unit: Unit, barcode: str) -> tuple[Asked, ...]:
+def asked_by_barcode(unit: UnitOfWork, barcode: str) -> tuple[Asked, ...]:
     """Return requests for which a lender was asked for the copy with this barcode, and that have no copy yet."""
     return tuple(_asked(unit, C.barcode == barcode))
 
 
-def asked_for(unit: Unit, item: ItemKey) -> Asked | None:
+def asked_for(unit: UnitOfWork, item: ItemKey) -> Asked | None:
     """Return the newest request for which this copy was asked of its library, in any position."""
     named = (C.barcode == item.barcode, C.agency == item.agency, WAS_ASKED, C.request == R.id)
     newest = select(C.wire_id).where(*named).order_by(R.placed_at.desc(), R.id.desc(), C.rank.desc()).limit(1)
     wire_id = unit.execute(newest).scalar()
-    return unit.request_asked(wire_id) if wire_id else None
+    return unit.requests.asked(wire_id) if wire_id else None
 
 
-def asked_for_title(unit: Unit, copy: Holding) -> tuple[Asked, ...]:
+def asked_for_title(unit: UnitOfWork, copy: Holding) -> tuple[Asked, ...]:
     """Return requests for which the library of this copy is being asked for the same title and volume."""
     here = (R.side == Side.BORROWING, R.partner == copy.agency, C.agency == copy.agency, C.wire_id == R.wire_id)
     return tuple(_asked(unit, *here, R.bib_id == copy.bib_id, R.volume.in_(["", copy.volume])))
 
 
-def _asked(unit: Unit, *where: Condition) -> Iterator[Asked]:
+def _asked(unit: UnitOfWork, *where: Condition) -> Iterator[Asked]:
     waits = (R.position.in_(WAITING), WAS_ASKED, C.request == R.id, IS_OPEN)
     question = select(C.request, C.rank).select_from(REQUESTS.join(CANDIDATES, C.request == R.id)).where(*waits, *where)
     for row in unit.execute(question.order_by(R.placed_at, R.id)).mappings().all():
         number, rank = row["request"], row["rank"]
-        request = unit.request(number)
-        lender = next(c for c in unit.candidates(number) if c.rank == rank)
+        request = unit.requests.find(number)
+        lender = next(c for c in unit.candidates.of(number) if c.rank == rank)
         if request is not None:
             yield request, lender
 
@@ -64,19 +64,19 @@ STRAY = "stray"
 """The kind of request that stands for an orphan copy."""
 
 
-def strays_under(unit: Unit, wire_agency: str, wire_id: str) -> list[Request]:
+def strays_under(unit: UnitOfWork, wire_agency: str, wire_id: str) -> list[Request]:
     """Return the orphan copies under this RequestId, which came after its request had ended, on their way or home, oldest
     first.
     """
     return _each(unit, _STRAYS, wire_agency=wire_agency, wire_id=wire_id)
 
 
-def borrowed_under(unit: Unit, partner: str, wire_id: str) -> Request | None:
+def borrowed_under(unit: UnitOfWork, partner: str, wire_id: str) -> Request | None:
     """Return the request that we borrow under a number of the partner's own: the open one, else the newest that has ended."""
     return _open_first(_each(unit, _BORROWED, partner=partner, wire_id=wire_id)) if wire_id else None
 
 
-def held_with(unit: Unit, partner: str, barcode: str, agency: str = "") -> Request | None:
+def held_with(unit: UnitOfWork, partner: str, barcode: str, agency: str = "") -> Request | None:
     """Return the request with this partner that holds the copy, or held it last; None if the barcode fits two open ones."""
     question, of = (_OURS_WITH, {"agency": agency}) if agency else (_WITH, {})
     found = _each(unit, question, barcode=barcode, partner=partner, **of) if barcode else []
@@ -84,8 +84,8 @@ def held_with(unit: Unit, partner: str, barcode: str, agency: str = "") -> Reque
     return None if len(held) > 1 else _open_first(found)
 
 
-def _each(unit: Unit, question: CompiledStatement, **named: str) -> list[Request]:
-    found = (unit.request(number) for (number,) in question.cells(unit.connection, **named))
+def _each(unit: UnitOfWork, question: CompiledStatement, **named: str) -> list[Request]:
+    found = (unit.requests.find(number) for (number,) in question.cells(unit.connection, **named))
     return [request for request in found if request is not None]
 
 

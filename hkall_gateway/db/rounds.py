@@ -1,4 +1,4 @@
-"""Queries of the periodic rounds: bounded batches by keyset, and the jobs table that assigns rounds to gateways.
+"""UnitOfWork of the periodic rounds: bounded batches by keyset, and the jobs table that assigns rounds to gateways.
 
 The positions in these queries are positions of books that we borrow; lending requests never have them.
 """
@@ -14,9 +14,9 @@ from typing import Any
 from sqlalchemy import and_, bindparam, delete, or_, select, text, tuple_, update
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_leave, insert_or_write_over, update_by_key
-from hkall_gateway.db.queries.queries import Batch, Queries
+from hkall_gateway.db.requests import Batch
 from hkall_gateway.db.tables import INBOX, IS_OPEN, JOBS, REQUESTS, SET_ASIDE, any_of
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.vocabulary import Position, Request
 
@@ -30,54 +30,54 @@ LONGEST_LEASE = timedelta(minutes=15)
 # ---- batches
 
 
-def pickups_over(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
+def pickups_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
     """Return unmarked books on the hold shelf after their last pickup day, by number, after `cursor`."""
-    return unit.asked(_PICKUPS_OVER, limit, today=today, after=cursor)
+    return unit.requests.of_batch(_PICKUPS_OVER, limit, today=today, after=cursor)
 
 
-def loans_over(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
+def loans_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
     """Return overdue loans without a letter for this due date, by due date, after `cursor` ("DATE NUMBER").
 
     A lost book, one that the patron claims to have returned and one in the book drop get no letter.
     """
     if not cursor:
-        return unit.asked(_LOANS_OVER, limit, today=today)
+        return unit.requests.of_batch(_LOANS_OVER, limit, today=today)
     day, _, number = cursor.partition(" ")
-    return unit.asked(_MORE_LOANS_OVER, limit, today=today, day=date.fromisoformat(day), after=number)
+    return unit.requests.of_batch(_MORE_LOANS_OVER, limit, today=today, day=date.fromisoformat(day), after=number)
 
 
-def falling_on(unit: Unit, days: Sequence[date], after: str, limit: int) -> tuple[Request, ...]:
+def falling_on(unit: UnitOfWork, days: Sequence[date], after: str, limit: int) -> tuple[Request, ...]:
     """Return loans due on one of these days, and books on the hold shelf with such a last day, by number, after `after`."""
     falls = or_(
         and_(R.position == P.ON_LOAN, R.due.in_(days), R.claimed_on.is_(None), R.lost_on.is_(None)),
         and_(R.position == P.RECEIVED, R.pickup_last.in_(days)),
     )
-    return unit.batch(IS_OPEN, falls, R.id > after, order=(R.id,), limit=limit)
+    return unit.requests.batch(IS_OPEN, falls, R.id > after, order=(R.id,), limit=limit)
 
 
-def due_from_to(unit: Unit, first: date, last: date, partner: str, after: str, limit: int) -> tuple[Request, ...]:
+def due_from_to(unit: UnitOfWork, first: date, last: date, partner: str, after: str, limit: int) -> tuple[Request, ...]:
     """Return our patrons' loans that are due on these days, of one partner or ("") of all, by number, after `after`."""
     theirs = [R.partner == partner] if partner else []
     falls = and_(R.position == P.ON_LOAN, R.due >= first, R.due <= last, R.claimed_on.is_(None), R.lost_on.is_(None), *theirs)
-    return unit.batch(IS_OPEN, falls, R.id > after, order=(R.id,), limit=limit)
+    return unit.requests.batch(IS_OPEN, falls, R.id > after, order=(R.id,), limit=limit)
 
 
-def asked_before(unit: Unit, since: datetime, cursor: str, limit: int) -> tuple[Request, ...]:
+def asked_before(unit: UnitOfWork, since: datetime, cursor: str, limit: int) -> tuple[Request, ...]:
     """Return requests without a lender's answer since before that instant, by number, after `cursor`."""
-    return unit.asked(_ASKED_BEFORE, limit, since=since, after=cursor)
+    return unit.requests.of_batch(_ASKED_BEFORE, limit, since=since, after=cursor)
 
 
-def postponed(unit: Unit, cursor: str, limit: int) -> tuple[Request, ...]:
+def postponed(unit: UnitOfWork, cursor: str, limit: int) -> tuple[Request, ...]:
     """Return requests that wait for the end of a suspension, with no lender asked, by number, after `cursor`."""
-    return unit.asked(_POSTPONED, limit, after=cursor)
+    return unit.requests.of_batch(_POSTPONED, limit, after=cursor)
 
 
-def needed_before(unit: Unit, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
+def needed_before(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
     """Return requests with a need-before date in the past, by number, after `cursor`."""
-    return unit.asked(_NEEDED_BEFORE, limit, today=today, after=cursor)
+    return unit.requests.of_batch(_NEEDED_BEFORE, limit, today=today, after=cursor)
 
 
-def forget_documents(unit: Unit, now: datetime, limit: int) -> int:
+def forget_documents(unit: UnitOfWork, now: datetime, limit: int) -> int:
     """Delete at most `limit` outcomes after the end of their window; return their number."""
     return _FORGET_DOCUMENTS.change(unit.connection, now=now, most=limit)
 
@@ -128,18 +128,18 @@ class FailedRequest:
     error: str
 
 
-def set_aside(unit: Unit, one: FailedRequest) -> None:
+def set_aside(unit: UnitOfWork, one: FailedRequest) -> None:
     """Record a failed request until the next run of the round."""
     values = asdict(one)
     unit.execute(insert_or_write_over(SET_ASIDE, unit.dialect, values), values)
 
 
-def forget_aside(unit: Unit, name: str) -> None:
+def forget_aside(unit: UnitOfWork, name: str) -> None:
     """Delete the failed requests of a round that starts anew, so that it tries them again."""
     _FORGET_ASIDE.change(unit.connection, name=name)
 
 
-def all_aside(unit: Queries) -> tuple[FailedRequest, ...]:
+def all_aside(unit: UnitOfWork) -> tuple[FailedRequest, ...]:
     """Return all failed requests, the oldest failure first."""
     rows = unit.execute(select(SET_ASIDE).order_by(SET_ASIDE.c.at, SET_ASIDE.c.request)).mappings()
     return tuple(FailedRequest(**row) for row in rows)
@@ -183,12 +183,12 @@ def never_run(name: str) -> RoundState:
     return RoundState(name, None, None, 0, "", "", None)
 
 
-def jobs(unit: Unit) -> tuple[RoundState, ...]:
+def jobs(unit: UnitOfWork) -> tuple[RoundState, ...]:
     """Return every round that ever ran, by name."""
     return tuple(_job(row) for row in _JOBS.rows(unit.connection))
 
 
-def claim(unit: Unit, name: str, who: str, now: datetime, lease_s: int, due_only: bool = True) -> RoundState | None:
+def claim(unit: UnitOfWork, name: str, who: str, now: datetime, lease_s: int, due_only: bool = True) -> RoundState | None:
     """Claim the round for the gateway named until the lease runs out; None if it is not due or another gateway is running it.
 
     Compare and set in one statement, so that only one of two gateways gets it. The round of a gateway that died is claimed with
@@ -219,18 +219,18 @@ def _taking(due_only: bool) -> CompiledStatement:
     return CompiledStatement(taken.returning(*JOBS.c))
 
 
-def keep_on(unit: Unit, job: RoundState, who: str, after: RoundState) -> bool:
+def keep_on(unit: UnitOfWork, job: RoundState, who: str, after: RoundState) -> bool:
     """Save the round's progress from `after`. False if another gateway took it: then this unit must be rolled back."""
     return _settle(unit, job, who, cursor=after.cursor, count=after.count, lease_until=after.lease_until)
 
 
-def done(unit: Unit, job: RoundState, who: str, count: int, now: datetime, next_run: datetime) -> bool:
+def done(unit: UnitOfWork, job: RoundState, who: str, count: int, now: datetime, next_run: datetime) -> bool:
     """Complete the round; False if another gateway took it."""
     free = {"cursor": "", "claimed_by": "", "lease_until": None}
     return _settle(unit, job, who, count=count, last_run=now, next_run=next_run, **free)
 
 
-def _settle(unit: Unit, job: RoundState, who: str, **values: Any) -> bool:
+def _settle(unit: UnitOfWork, job: RoundState, who: str, **values: Any) -> bool:
     mine = {"was_name": ROUND + job.name, "was_claimed_by": who, "was_lease_until": job.lease_until}
     new = {"new_" + name: value for name, value in values.items()}
     return _settling(tuple(values)).change(unit.connection, **mine, **new) == 1

@@ -14,9 +14,8 @@ from typing import Final
 from sqlalchemy import ColumnElement, bindparam, delete, func, insert, select, update
 
 from hkall_gateway.db.engine.compiled import CompiledStatement
-from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.db.tables import PATRON_NUMBERS, PATRONS, WEB_SCANS, WEB_SESSIONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 
 # ---- The latest scans of a session at the scan station: the answers that were shown, numbered from 1.
 
@@ -38,7 +37,7 @@ class WebScan:
 _OF = CompiledStatement(select(W.number, W.at, W.answer).where(W.token_hash == bindparam("token")).order_by(W.number.desc()))
 
 
-def add(unit: Unit, token_hash: str, answer: str, now: datetime) -> int:
+def add(unit: UnitOfWork, token_hash: str, answer: str, now: datetime) -> int:
     """Store a scan, delete those beyond MOST, and return its number."""
     last = unit.execute(select(func.max(W.number)).where(W.token_hash == token_hash)).scalar() or 0
     unit.execute(insert(WEB_SCANS).values(token_hash=token_hash, number=last + 1, at=now, answer=answer))
@@ -46,7 +45,7 @@ def add(unit: Unit, token_hash: str, answer: str, now: datetime) -> int:
     return int(last) + 1
 
 
-def of(unit: Queries, token_hash: str) -> tuple[WebScan, ...]:
+def of(unit: UnitOfWork, token_hash: str) -> tuple[WebScan, ...]:
     """Return the scans of a session, newest first."""
     return tuple(WebScan(*cells) for cells in _OF.cells(unit.connection, token=token_hash))
 
@@ -62,7 +61,7 @@ LETTERS: Final = "23456789abcdefghjkmnpqrstvwxyz"
 LENGTH: Final = 16
 
 
-def number_of(unit: Unit, card: str, now: datetime) -> str:
+def number_of(unit: UnitOfWork, card: str, now: datetime) -> str:
     """Return the number of a card, a new one if it has none; deletes numbers that nobody has searched for since KEPT."""
     unit.execute(delete(PATRON_NUMBERS).where(N.at < now - KEPT))
     if found := unit.execute(select(N.number).where(N.card == card)).scalar():
@@ -73,12 +72,12 @@ def number_of(unit: Unit, card: str, now: datetime) -> str:
     return made
 
 
-def number_known(unit: Queries, card: str) -> str:
+def number_known(unit: UnitOfWork, card: str) -> str:
     """Return the number that a card has already, "" for none."""
     return str(unit.execute(select(N.number).where(N.card == card)).scalar() or "") if card else ""
 
 
-def card_of(unit: Queries, number: str) -> str:
+def card_of(unit: UnitOfWork, number: str) -> str:
     """Return the card with this number, "" if there is none."""
     return str(unit.execute(select(N.card).where(N.number == number)).scalar() or "")
 
@@ -143,7 +142,7 @@ _ONE = CompiledStatement(
 )
 
 
-def find(unit: Queries, token_hash: str) -> WebSession | None:
+def find(unit: UnitOfWork, token_hash: str) -> WebSession | None:
     """Return the session of a token, ended or not; None also where the patron has another PIN than at the login."""
     for pin_hash, *cells in _ONE.cells(unit.connection, token=token_hash):
         found = WebSession(*cells)
@@ -156,7 +155,7 @@ def digest(secret_hash: str) -> str:
     return sha256(secret_hash.encode()).hexdigest() if secret_hash else ""
 
 
-def remember_browser(unit: Unit, browser: WebSession, before: str) -> None:
+def remember_browser(unit: UnitOfWork, browser: WebSession, before: str) -> None:
     """Store a browser in place of the one of the token `before`; forget the oldest ones of its owner beyond MOST_BROWSERS."""
     own = (S.kind == BROWSER) & (S.login == browser.login) & (S.patron == browser.patron)
     kept = select(S.token_hash).where(own).order_by(S.created_at.desc(), S.token_hash).limit(MOST_BROWSERS - 1)
@@ -165,28 +164,28 @@ def remember_browser(unit: Unit, browser: WebSession, before: str) -> None:
     unit.execute(insert(WEB_SESSIONS).values(**asdict(browser)))
 
 
-def begin(unit: Unit, session: WebSession, now: datetime, before: str = "") -> None:
+def begin(unit: UnitOfWork, session: WebSession, now: datetime, before: str = "") -> None:
     """Store a new session, delete the one of the token `before`, and those that have reached their absolute end."""
     _delete(unit, (S.token_hash == before) | (S.ends_at <= now))
     unit.execute(insert(WEB_SESSIONS).values(**asdict(session)))
 
 
-def seen(unit: Unit, token_hash: str, now: datetime) -> None:
+def seen(unit: UnitOfWork, token_hash: str, now: datetime) -> None:
     """Record that a session was used now."""
     unit.execute(update(WEB_SESSIONS).where(S.token_hash == token_hash, S.seen_at < now).values(seen_at=now))
 
 
-def end(unit: Unit, token_hash: str) -> None:
+def end(unit: UnitOfWork, token_hash: str) -> None:
     """Delete a session. Safe to call again."""
     _delete(unit, S.token_hash == token_hash)
 
 
-def end_of_patron(unit: Unit, card: str) -> None:
+def end_of_patron(unit: UnitOfWork, card: str) -> None:
     """Delete the sessions, tokens and browsers of a patron's card."""
     _delete(unit, S.patron == card)
 
 
-def _delete(unit: Unit, which: ColumnElement[bool]) -> None:
+def _delete(unit: UnitOfWork, which: ColumnElement[bool]) -> None:
     """Delete sessions with their scans."""
     of_these = WEB_SCANS.c.token_hash.in_(select(S.token_hash).where(which))
     unit.execute(delete(WEB_SCANS).where(of_these))

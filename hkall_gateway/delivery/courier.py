@@ -27,7 +27,7 @@ from hkall_gateway.db import bind
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.outbox import OutboxRow
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.observability.log_context import log_context, trace_id
 from hkall_gateway.rules import circuit
 from hkall_gateway.rules.circuit import DOWN, CircuitSettings, CircuitState
@@ -190,7 +190,7 @@ class Courier:
             LOG.error("courier.bug", trace=result.getTraceback())
         self._look_now()
 
-    def claim(self, unit: Unit) -> tuple[OutboxRow, ...]:
+    def claim(self, unit: UnitOfWork) -> tuple[OutboxRow, ...]:
         """Claims the rows that may be sent now, inside a unit of work. For a recipient that is down, one row an interval."""
         now, links = self._now(), dict[str, CircuitState]()
 
@@ -238,11 +238,11 @@ class Courier:
             await pause(self._clock, 1)
 
 
-def _give_back(unit: Unit, rows: Sequence[int]) -> None:
+def _give_back(unit: UnitOfWork, rows: Sequence[int]) -> None:
     unit.outbox.give_back(rows)
 
 
-def _release(unit: Unit, instance: str, now: datetime, in_hand: Sequence[int]) -> None:
+def _release(unit: UnitOfWork, instance: str, now: datetime, in_hand: Sequence[int]) -> None:
     unit.outbox.release(instance, now, in_hand)
 
 

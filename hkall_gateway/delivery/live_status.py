@@ -22,7 +22,7 @@ from hkall_gateway.circulation.ports import CopyStatus, LiveStatuses
 from hkall_gateway.db import bind
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.net.limits.rate_limiter import RateLimiter
 from hkall_gateway.rules.circuit import CircuitSettings, CircuitState, after_failure, after_reply, circuit, room
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner
@@ -159,6 +159,6 @@ class LiveStatus:
 _AGENCY: Final = attrgetter("agency")
 
 
-def _directory(unit: Unit, agency: str) -> tuple[Partner | None, CircuitState]:
+def _directory(unit: UnitOfWork, agency: str) -> tuple[Partner | None, CircuitState]:
     """The directory entry of a library, and the state of its channel."""
-    return unit.partner(agency), unit.circuits.one(agency)
+    return unit.partners.find(agency), unit.circuits.one(agency)

@@ -18,10 +18,10 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.results import DeliveryResult
-from hkall_gateway.db import bind, notices
+from hkall_gateway.db import bind
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.outbox import OutboxRow
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.letters import Facts, Sender, compose
 from hkall_gateway.rules import dates, overdue_fine, policy
 from hkall_gateway.rules.messages import letters
@@ -193,20 +193,20 @@ def is_address(text: str) -> bool:
     return _ADDRESS.fullmatch(text) is not None
 
 
-def _look_up(unit: Unit, letter: PatronNotice, agency: str) -> _Found:
-    request = unit.request(letter.request)
+def _look_up(unit: UnitOfWork, letter: PatronNotice, agency: str) -> _Found:
+    request = unit.requests.find(letter.request)
     card = request.patron if request and request.patron else letter.patron  # replaced since the letter was queued
     copy = None
     if request:  # the copy that it has, else any copy of the title: its author is the same
-        copy = unit.holding(request.item) if request.item else None
-        copy = copy or next(iter(unit.copies(request.bib_id)), None)
+        copy = unit.holdings.find(request.item) if request.item else None
+        copy = copy or next(iter(unit.holdings.of_title(request.bib_id)), None)
     return _Found(
-        unit.patron(card),
+        unit.patrons.find(card),
         request,
-        notices.left(unit, letter.request),
-        unit.closed_days(agency),
+        unit.notices.left(letter.request),
+        unit.partners.closed_days(agency),
         copy,
-        unit.partner(letter.lender or (request.partner if request else "")),
+        unit.partners.find(letter.lender or (request.partner if request else "")),
     )
 
 

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.db import bind
 from hkall_gateway.db.database import Store
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, Sensitive
 
 MOST_COPIES = 20
@@ -41,9 +41,7 @@ async def over_loaded(store: Store, card: str, told: LiveFacts, source: str, as_
     address) is the library's own choice, and wins.
     """
     present = told.card or card
-    loaded = await store.read(bind(_patron, card), is_long=True) or (
-        await store.read(bind(_patron, present), is_long=True) if present != card else None
-    )
+    loaded = await store.read(bind(_patron, card)) or (await store.read(bind(_patron, present)) if present != card else None)
     known = loaded or Borrower(present, told.name, told.category, language=told.language or "en", local_loans=None)
     borrower = replace(
         known,
@@ -64,9 +62,9 @@ async def copies_at_home(store: Store, bib_id: str, agency: str) -> tuple[Holdin
     return (await store.read(bind(_copies, bib_id, agency), is_long=True))[:MOST_COPIES]
 
 
-def _patron(unit: Unit, card: str) -> Borrower | None:
-    return unit.patron(card)
+def _patron(unit: UnitOfWork, card: str) -> Borrower | None:
+    return unit.patrons.find(card)
 
 
-def _copies(unit: Unit, bib_id: str, agency: str) -> tuple[Holding, ...]:
-    return unit.copies(bib_id, agency)
+def _copies(unit: UnitOfWork, bib_id: str, agency: str) -> tuple[Holding, ...]:
+    return unit.holdings.of_title(bib_id, agency)

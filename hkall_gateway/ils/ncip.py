@@ -40,7 +40,7 @@ ELEMENTS: Final = ("Block Or Trap", "Name Information", "User Address Informatio
 
 
 class Ncip:
-    """Queries one NCIP responder, like a partner's. Keys of [ils] describe its peculiarities."""
+    """UnitOfWork one NCIP responder, like a partner's. Keys of [ils] describe its peculiarities."""
 
     def __init__(self, tools: ConnectorTools) -> None:
         self._outside, self._store, self._agency = tools.abroad(), tools.store, tools.agency

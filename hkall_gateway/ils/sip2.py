@@ -28,7 +28,7 @@ from hkall_gateway.sip2.handlers.items import ON_SHELF
 from hkall_gateway.sip2.screen_messages import CHINESE, EN, ZH
 
 MOST_WAITING: Final = 64
-"""Queries that may wait for a free connection; further ones fail at once as Unreachable."""
+"""UnitOfWork that may wait for a free connection; further ones fail at once as Unreachable."""
 
 LONGEST_WAIT_S: Final = 60.0
 """Longest wait of a query for a free connection if it belongs to no terminal's message."""

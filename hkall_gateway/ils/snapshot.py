@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hkall_gateway.circulation.ports import BorrowerFacts, Verb
 from hkall_gateway.db import bind
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.rules.vocabulary import Borrower, Holding, Sensitive
 
@@ -18,10 +18,10 @@ class Snapshot:
         self._store, self._agency, self._verify = tools.store, tools.agency, tools.verify
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        return BorrowerFacts(await self._store.read(bind(_patron, card), is_long=True), "snapshot")
+        return BorrowerFacts(await self._store.read(bind(_patron, card)), "snapshot")
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
-        known = await self._store.read(bind(_patron, card), is_long=True)
+        known = await self._store.read(bind(_patron, card))
         return known is not None and bool(known.pin_hash) and await self._verify(card, known.pin_hash, pin)
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
@@ -40,9 +40,9 @@ class Manual(Snapshot):
         return None
 
 
-def _patron(unit: Unit, card: str) -> Borrower | None:
-    return unit.patron(card)
+def _patron(unit: UnitOfWork, card: str) -> Borrower | None:
+    return unit.patrons.find(card)
 
 
-def _copies(unit: Unit, bib_id: str, agency: str) -> tuple[Holding, ...]:
-    return unit.copies(bib_id, agency)
+def _copies(unit: UnitOfWork, bib_id: str, agency: str) -> tuple[Holding, ...]:
+    return unit.holdings.of_title(bib_id, agency)

@@ -21,7 +21,7 @@ from hkall_gateway.db import schema
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import CANDIDATES, FINES, JOURNAL, NOTICES, OUTBOX, REQUESTS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.lifecycle import STAGES, Event, Notification, step
 from hkall_gateway.rules.messages.json_records import to_json
@@ -194,7 +194,7 @@ def fill_directory(engine: Engine, partners: int, tell: Callable[[int], None] = 
     with open_store(engine) as store:
         for first in range(0, partners, CHUNK * 4):
             some = range(first, min(first + CHUNK * 4, partners))
-            store.now(Unit.write_partners, [partner(number) for number in some])
+            store.now(lambda unit, some=some: unit.partners.write([partner(number) for number in some]))
             tell(some.stop)
 
 
@@ -203,7 +203,7 @@ def partner(number: int) -> Partner:
     return Partner(f"L{number:07d}", f"Library {number}", institutional_card=f"L{number:07d}-INST")
 
 
-def _write(unit: Unit, some: Sequence[ClosedRequest], now: datetime) -> None:
+def _write(unit: UnitOfWork, some: Sequence[ClosedRequest], now: datetime) -> None:
     for kind in KINDS:
         rows = [tuple(row) for one in some for row in kind.rows(one, now)]
         if rows:
@@ -219,7 +219,7 @@ def _insert(kind: RowTemplate, dialect: str) -> str:
 @contextmanager
 def open_store(engine: Engine) -> Iterator[Immediate]:
     """A store with a page cache large enough for the upper levels of the large indexes."""
-    store = Immediate(engine, lambda connection: Unit(connection, str))
+    store = Immediate(engine, lambda connection: UnitOfWork(connection, str))
     store.now(_more_memory)
     try:
         yield store
@@ -227,7 +227,7 @@ def open_store(engine: Engine) -> Iterator[Immediate]:
         store.close()
 
 
-def _more_memory(unit: Unit) -> None:
+def _more_memory(unit: UnitOfWork) -> None:
     if unit.dialect == "sqlite":
         unit.connection.exec_driver_sql(f"PRAGMA cache_size=-{CACHE_KIB}")
 

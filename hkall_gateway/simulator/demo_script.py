@@ -16,8 +16,6 @@ from hkall_gateway.app import logs
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
-from hkall_gateway.db import bind
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.rules import dates
@@ -209,7 +207,7 @@ async def _way_home(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary, n
 
 async def _journal(demo: Demo, gateway: Daemon) -> None:
     demo.printer.chapter("What stands in the journal")
-    lines = await gateway.store.read(bind(Unit.history, COPY), is_long=True)
+    lines = await gateway.store.read(lambda unit: unit.journal.history(COPY), is_long=True)
     for line in lines:
         rule = f" ({line['rule']})" if line["rule"] else ""
         at = line["at"].astimezone(dates.HONG_KONG)

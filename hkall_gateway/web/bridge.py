@@ -21,7 +21,7 @@ from hkall_gateway.db.database import Immediate, Store, finished
 from hkall_gateway.db.engine.db_errors import Unavailable, unavailable
 from hkall_gateway.db.engine.deadline import Undecided
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.net.limits.timeout import BEGUN, Timeout, TooLate
 from hkall_gateway.rules.reasons import Reason
 
@@ -36,11 +36,11 @@ SPARE_S = 1.0
 class Bridge(Protocol):
     """The desk and the store for a page. Every method blocks the page's own thread, and no other."""
 
-    def read(self, query: Callable[[Unit], T]) -> T:
+    def read(self, query: Callable[[UnitOfWork], T]) -> T:
         """Return `query(unit)`. Raises Unavailable while the database is away."""
         ...
 
-    def write(self, work: Callable[[Unit], T], locks: LockSet = NO_LOCKS) -> T:
+    def write(self, work: Callable[[UnitOfWork], T], locks: LockSet = NO_LOCKS) -> T:
         """Return `work(unit)` after its commit: for rows of the pages' own, such as sessions. Raises Unavailable."""
         ...
 
@@ -55,7 +55,7 @@ class Bridge(Protocol):
 class DeskBridge:
     """Crosses from the threads of the pages to the reactor's thread.
 
-    Queries use connections of their own: a long one delays no terminal. `timeout` limits commands.
+    UnitOfWork use connections of their own: a long one delays no terminal. `timeout` limits commands.
     """
 
     def __init__(
@@ -63,14 +63,14 @@ class DeskBridge:
         reactor: Any,
         store: Store,
         engine: Engine,
-        make_unit: Callable[[Connection], Unit],
+        make_unit: Callable[[Connection], UnitOfWork],
         timeout: Timeout,
     ) -> None:
         self._reactor, self._store, self._engine, self._make_unit = reactor, store, engine, make_unit
         self._timeout, self._closed = timeout, False
         self._waiting: set[Future[Any]] = set()
 
-    def read(self, query: Callable[[Unit], T]) -> T:
+    def read(self, query: Callable[[UnitOfWork], T]) -> T:
         try:
             connected = Immediate(self._engine, self._make_unit)
         except (OperationalError, InterfaceError) as error:  # of connecting: no statement has run
@@ -78,7 +78,7 @@ class DeskBridge:
         with closing(connected) as own:
             return finished(own.read(query))
 
-    def write(self, work: Callable[[Unit], T], locks: LockSet = NO_LOCKS) -> T:
+    def write(self, work: Callable[[UnitOfWork], T], locks: LockSet = NO_LOCKS) -> T:
         try:
             return self._cross(lambda: self._store.write(work, locks), self._timeout.seconds)
         except TooSlow:
@@ -131,10 +131,10 @@ class DirectBridge:
     def __init__(self, store: Immediate) -> None:
         self._store = store
 
-    def read(self, query: Callable[[Unit], T]) -> T:
+    def read(self, query: Callable[[UnitOfWork], T]) -> T:
         return finished(self._store.read(query))
 
-    def write(self, work: Callable[[Unit], T], locks: LockSet = NO_LOCKS) -> T:
+    def write(self, work: Callable[[UnitOfWork], T], locks: LockSet = NO_LOCKS) -> T:
         return finished(self._store.write(work, locks))
 
     def ask(self, command: Coroutine[Any, Any, T]) -> T | Refused:

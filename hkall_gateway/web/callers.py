@@ -21,7 +21,7 @@ from hkall_gateway.db.api_tokens import hash_of
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.connect import ANSWER_S
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.db.queries.queries import Queries
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.net.limits.timeout import Timeout, TooLate
 from hkall_gateway.web.services import WebSettings
 from hkall_gateway.web.sessions import BROWSER, COOKIE, in_force
@@ -87,13 +87,13 @@ class Callers:
     async def _ask(self, tokens: list[str], bearer: str) -> WebCaller:
         """Ask who it is. The answer may come after the limit: nothing takes the question back."""
         try:
-            found = await self._store.read(bind(self._proven, tokens, bearer), is_long=True)
+            found = await self._store.read(bind(self._proven, tokens, bearer))
         except Unavailable:
             found = STRANGER
         self._silent, self._fresh_until_s = False, self._clock.seconds() + FRESH_S
         return found
 
-    def _proven(self, unit: Queries, tokens: list[str], bearer: str) -> WebCaller:
+    def _proven(self, unit: UnitOfWork, tokens: list[str], bearer: str) -> WebCaller:
         now, settings = self._now(), self._settings()
         for token in [*tokens, *([hash_of(bearer)] if bearer else ())]:
             if found := in_force(web_sessions.find(unit, token), settings, now):

@@ -22,7 +22,7 @@ from werkzeug.wrappers import Response as Redirect
 from hkall_gateway.db import bind, web_sessions
 from hkall_gateway.db.api_tokens import hash_of
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.db.web_sessions import BROWSER_LONGEST, LONGEST, PATRON, SEEN_EVERY, STAFF, WebSession, digest
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor
@@ -203,7 +203,7 @@ def _valid(token: str, *, used: bool) -> WebSession | None:
     return found
 
 
-def _begin(unit: Unit, made: WebSession, browser: WebSession, now: datetime, before: str, former: str) -> None:
+def _begin(unit: UnitOfWork, made: WebSession, browser: WebSession, now: datetime, before: str, former: str) -> None:
     web_sessions.begin(unit, made, now, before)
     web_sessions.remember_browser(unit, browser, former)
 

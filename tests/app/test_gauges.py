@@ -13,7 +13,7 @@ from hkall_gateway.app.gauges import GAUGES, SELDOM, Gauges, count, counted
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db import instances
 from hkall_gateway.db.database import finished
-from hkall_gateway.db.request_rows import JournalEntry
+from hkall_gateway.db.journal import JournalEntry
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.circuit import CircuitSettings, CircuitState, after_failure, after_rejection
 from hkall_gateway.rules.lifecycle import Notification

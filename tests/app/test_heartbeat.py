@@ -15,7 +15,7 @@ from hkall_gateway.app.heartbeat import BEAT_S, BEHIND, ClockBehind, Heartbeat, 
 from hkall_gateway.db import instances
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.instances import GONE_S, Instance
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -31,7 +31,7 @@ class Machine:
     def __init__(self) -> None:
         self.metrics = Metrics()
         self.engine, self.clock, self.running = databases.empty(), Clock(), {1, 2}
-        self.store = Immediate(self.engine, lambda connection: Unit(connection, str))
+        self.store = Immediate(self.engine, lambda connection: UnitOfWork(connection, str))
         self.set_by = timedelta()
 
     def now(self) -> datetime:
@@ -153,7 +153,7 @@ def test_a_report_is_made_anew_and_written_with_every_heartbeat(machine: Machine
     asked: list[datetime] = []
     wrote: list[datetime] = []
 
-    def report(now: datetime) -> Callable[[Unit], None]:
+    def report(now: datetime) -> Callable[[UnitOfWork], None]:
         asked.append(now)
         return lambda unit: wrote.append(now)
 

@@ -17,7 +17,7 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.queries import request_search, statistics, work_lists
 from hkall_gateway.db.queries.statistics import Period
 from hkall_gateway.db.queries.work_lists import ListName, Moment, PageOrder, SortKey
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.simulator import bulk
 from tests import open_work
@@ -41,7 +41,7 @@ def counter(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     if request.param == "postgresql":
         with engine.connect() as connection:
             connection.exec_driver_sql("ANALYZE")  # PostgreSQL itself does it within a minute
-    store = Immediate(engine, lambda connection: Unit(connection, str))
+    store = Immediate(engine, lambda connection: UnitOfWork(connection, str))
     yield store
     store.close()
     engine.dispose()

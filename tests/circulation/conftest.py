@@ -34,10 +34,10 @@ from hkall_gateway.circulation.rounds import ROUNDS, Rounds
 from hkall_gateway.circulation.staff.actions import Act
 from hkall_gateway.db import rounds
 from hkall_gateway.db.database import Immediate, finished
-from hkall_gateway.db.request_rows import JournalEntry
+from hkall_gateway.db.journal import JournalEntry
 from hkall_gateway.db.rounds import RoundState
 from hkall_gateway.db.tables import CLOSURES, FINES, HOLDINGS, JOURNAL, NOTICES, OUTBOX, PATRONS, REQUESTS, create_all
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.snapshot import Snapshot
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.rules.circuit import CircuitSettings
@@ -128,13 +128,13 @@ class DeskWorld:
         with self.engine.connect() as connection:
             connection.execute(insert(PATRONS), list(PATRONS_ROWS))
             connection.execute(insert(HOLDINGS), [_row(copy) for copy in COPIES])
-        self.store.now(Unit.write_partners, partners)
+        self.store.now(lambda unit: unit.partners.write(partners))
         ils = Snapshot(ConnectorTools(self.store, "HKU", _never))
         self.circulation = Circulation(self.store, ils, lambda: self.library, lambda: self.now)
         self.rounds = self.gateway("here")
 
-    def _unit(self, connection: Connection) -> Unit:
-        return Unit(connection, lambda: f"R{next(self._numbers)}", self.library.silent, lambda moves: self.listen(moves))
+    def _unit(self, connection: Connection) -> UnitOfWork:
+        return UnitOfWork(connection, lambda: f"R{next(self._numbers)}", self.library.silent, lambda moves: self.listen(moves))
 
     def close(self) -> None:
         self.store.close()
@@ -159,7 +159,7 @@ class DeskWorld:
 
     def accept(self, number: str) -> None:
         """The lender that is asked has said that it will send it."""
-        self.store.now(lambda unit: unit.mark(unit.candidates(number)[0], outcome="accepted"))
+        self.store.now(lambda unit: unit.candidates.mark(unit.candidates.of(number)[0], outcome="accepted"))
 
     def round(self, name: str) -> int:
         return finished(self.rounds.do(name))
@@ -254,12 +254,12 @@ class DeskWorld:
 
     def status(self, item: ItemKey) -> str:
         """The circulation status of a copy, as the catalogue knows it."""
-        found = self.store.now(Unit.holding, item)
+        found: Holding | None = self.store.now(lambda unit: unit.holdings.find(item))
         assert found is not None
         return found.status
 
     def request(self, number: str = "R1") -> Request:
-        found = self.store.now(Unit.request, number)
+        found: Request | None = self.store.now(lambda unit: unit.requests.find(number))
         assert found is not None
         return found
 
@@ -285,7 +285,8 @@ class DeskWorld:
         return found
 
     def owed(self, card: str = "UG1") -> int:
-        return self.store.now(Unit.owed_cents, card)
+        owed: int = self.store.now(lambda unit: unit.patrons.owed_cents(card))
+        return owed
 
     def fines(self) -> list[tuple[str, int]]:
         return [(row["kind"], row["cents"]) for row in self.rows(FINES)]
@@ -336,11 +337,11 @@ def _row(copy: Holding) -> dict[str, Any]:
     return {field.name: getattr(copy, field.name) for field in fields(copy)}
 
 
-def _open(unit: Unit, request: Request, now: datetime) -> Request:
+def _open(unit: UnitOfWork, request: Request, now: datetime) -> Request:
     born = unit.open(request, now, WORLD)
     if born.side is Side.BORROWING and born.wire_id:
         asked = Candidate(born.id, 1, born.partner, "C1" if born.partner == "CUHK" else "", wire_id=born.wire_id)
-        unit.save_candidates([asked, Candidate(born.id, 2, "HKUST", "S1")])
+        unit.candidates.add([asked, Candidate(born.id, 2, "HKUST", "S1")])
     return born
 
 

@@ -62,7 +62,7 @@ def test_a_refusal_and_a_delivered_letter_change_nothing(desk: DeskWorld) -> Non
 
 def test_an_ended_request_is_placed_again_once(desk: DeskWorld) -> None:
     desk.given(P.IN_TRANSIT)
-    desk.store.now(lambda unit: unit.force(unit.request("R1"), P.CLOSED, desk.now, CLERK, "test"))
+    desk.store.now(lambda unit: unit.force(unit.requests.find("R1"), P.CLOSED, desk.now, CLERK, "test"))
     command, before = Reopen(CLERK, "R1", reason="found again"), seen(desk)
     assert isinstance(desk.ask(desk.circulation.execute(command, since=before)), Requested)
     assert isinstance(desk.ask(desk.circulation.execute(command, since=before)), Changed)

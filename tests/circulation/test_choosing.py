@@ -19,7 +19,7 @@ from hkall_gateway.circulation.staff.actions import Acted
 from hkall_gateway.db import partners
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.tables import CLOSURES, HOLDINGS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.circuit import DOWN
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -66,7 +66,7 @@ def decline(world: World, agency: str = "CUHK") -> Request:
 
 
 def skips(world: World) -> dict[str, str]:
-    return {c.agency: c.skip for c in world.store.now(lambda unit: unit.candidates("R1"))}
+    return {c.agency: c.skip for c in world.store.now(lambda unit: unit.candidates.of("R1"))}
 
 
 # ---- the list
@@ -86,7 +86,7 @@ def test_on_a_public_holiday_the_wish_waits_at_the_first_library(world: World) -
 
 
 def test_a_library_whose_line_is_down_for_too_long_is_passed_over(world: World) -> None:
-    def fall(unit: Unit) -> None:
+    def fall(unit: UnitOfWork) -> None:
         since = world.now - partners.DOWN_TOO_LONG
         unit.circuits.keep(replace(unit.circuits.one("CUHK"), state=DOWN, down_since=since))
 
@@ -98,14 +98,14 @@ def test_a_library_whose_line_is_down_for_too_long_is_passed_over(world: World) 
 
 def equal(world: World) -> None:
     """All libraries have the same priority."""
-    world.store.now(lambda unit: unit.write_partners([replace(p, priority=10) for p in unit.partners(LENDERS).values()]))
+    world.store.now(lambda unit: unit.partners.write([replace(p, priority=10) for p in unit.partners.among(LENDERS).values()]))
 
 
 def lent(world: World, agency: str, count: int, side: Side = Side.BORROWING) -> None:
     position = Position.CLOSED
     for n in range(count):
         row = Request(f"X{side}{agency}{n}", side, position, "An older book", f"b{n}", partner=agency)
-        world.store.now(Unit.open, row, world.now, Actor("world", "world"))
+        world.store.now(UnitOfWork.open, row, world.now, Actor("world", "world"))
 
 
 def test_among_equals_who_lent_us_least_for_what_it_borrowed_is_asked_first(world: World) -> None:
@@ -143,7 +143,7 @@ def test_a_refusal_lowers_a_librarys_record(world: World) -> None:
 
 def test_a_copy_that_has_gone_meanwhile_is_passed_over_with_the_reason(world: World) -> None:
     wish(world)
-    world.store.now(Unit.set_status, ItemKey("HKUST", "S1"), "On Loan")
+    world.store.now(lambda unit: unit.holdings.set_status(ItemKey("HKUST", "S1"), "On Loan"))
 
     assert decline(world).partner == "LU"
     assert skips(world)["HKUST"] == "status On Loan"
@@ -152,11 +152,11 @@ def test_a_copy_that_has_gone_meanwhile_is_passed_over_with_the_reason(world: Wo
 def test_another_copy_of_the_same_library_takes_the_place_of_one_that_has_gone(world: World) -> None:
     put(world, "HKUST", "S2")
     wish(world)
-    world.store.now(Unit.set_status, ItemKey("HKUST", "S1"), "On Loan")
+    world.store.now(lambda unit: unit.holdings.set_status(ItemKey("HKUST", "S1"), "On Loan"))
 
     decline(world)
 
-    asked = world.store.now(lambda unit: unit.request_asked("R1-2"))
+    asked = world.store.now(lambda unit: unit.requests.asked("R1-2"))
     assert asked is not None
     assert (asked[1].agency, asked[1].barcode) == ("HKUST", "S2")
 
@@ -186,7 +186,9 @@ def look_for(world: World, agency: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize(("seconds", "looked"), [(900, False), (901, True)])
 def test_r7_holdings_that_were_loaded_a_moment_ago_are_as_good_as_a_look(world: World, seconds: int, looked: bool) -> None:
-    world.store.now(Unit.write_partners, [replace(partner, can_lookup_items=True) for partner in world.start.partners])
+    world.store.now(
+        lambda unit: unit.partners.write([replace(partner, can_lookup_items=True) for partner in world.start.partners])
+    )
     assert look_for(world, "CUHK")
 
     world.store.now(loading.finish, "holdings", 1, False, world.now - timedelta(seconds=seconds))
@@ -209,7 +211,7 @@ def choose(world: World, what: str, agency: str, barcode: str = "", reason: str 
 
 
 def journal(world: World) -> list[str]:
-    return [str(line["event"]) for line in world.store.now(lambda unit: unit.history("R1"))]
+    return [str(line["event"]) for line in world.store.now(lambda unit: unit.journal.history("R1"))]
 
 
 def test_a_pinned_wish_is_asked_of_nobody_else(world: World) -> None:
@@ -285,7 +287,7 @@ def test_every_place_in_the_list_has_its_reason(world: World) -> None:
     close(world, "LU", day=date(2017, 3, 2))
     wish(world)
 
-    reasons = {c.agency: c.reason for c in world.store.now(lambda unit: unit.candidates("R1"))}
+    reasons = {c.agency: c.reason for c in world.store.now(lambda unit: unit.candidates.of("R1"))}
 
     assert reasons["CUHK"] == "priority 10, balance 0.00, declines 0%"
     assert reasons["LU"] == "priority 40, closed tomorrow, balance 0.00, declines 0%"

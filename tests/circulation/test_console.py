@@ -23,7 +23,6 @@ from hkall_gateway.db.loads import former_cards
 from hkall_gateway.db.queries.request_search import FoundBy
 from hkall_gateway.db.queries.work_lists import ListName, PageOrder, SortKey
 from hkall_gateway.db.tables import OUTBOX
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import to_json
@@ -229,7 +228,7 @@ def searched(desk: DeskWorld) -> DeskWorld:
     desk.given(P.SHIPPED, side=Side.LENDING, wire_id="cu-5", title="Love in a Fallen City")
     desk.given(P.CLOSED, title="Dune Messiah", item_barcode="C8", wire_id="w-78")
     desk.given(P.REQUESTED, title="紅樓夢", patron="UG2", wire_id="w-79")
-    desk.store.now(lambda unit: unit.mark(unit.candidates("R4")[0], their_number="CUHK:4711"))
+    desk.store.now(lambda unit: unit.candidates.mark(unit.candidates.of("R4")[0], their_number="CUHK:4711"))
     desk.store.now(lambda unit: unit.circuits.keep(replace(unit.circuits.one("CUHK"), state="up")))
     return desk
 
@@ -267,7 +266,7 @@ def test_a_former_card_finds_its_owners_requests(searched: DeskWorld) -> None:
 
 
 def test_an_anonymised_request_is_found_by_no_card(searched: DeskWorld) -> None:
-    searched.store.now(Unit.forget_people, ["R3"])
+    searched.store.now(lambda unit: unit.requests.forget_people(["R3"]))
     assert found(searched, "UG1") == [("R1", FoundBy.CARD)]
 
 
@@ -313,7 +312,9 @@ def test_letters_that_did_not_arrive_come_in_pages(desk: DeskWorld) -> None:
         desk.check_in(copy)
     for notice in ask(desk, console.undelivered_letters):
         raise AssertionError(notice)
-    desk.store.now(lambda unit: [unit.notice_state(n, NoticeState.UNDELIVERABLE, "no such user", desk.now) for n in (1, 3)])
+    desk.store.now(
+        lambda unit: [unit.notices.set_state(n, NoticeState.UNDELIVERABLE, "no such user", desk.now) for n in (1, 3)]
+    )
     assert ask(desk, console.unsent_counts)["undelivered"] == 2
     first = ask(desk, console.undelivered_letters, 0, 1)
     assert [row["id"] for row in first] == [1]

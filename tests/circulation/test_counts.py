@@ -10,7 +10,7 @@ import pytest
 
 from hkall_gateway.circulation.command import Context, Library
 from hkall_gateway.circulation.counts import waited_too_long
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
@@ -23,6 +23,10 @@ class Calendar:
 
     def __init__(self, *closed: date) -> None:
         self.asked, self._closed = 0, frozenset(closed)
+
+    @property
+    def partners(self) -> Calendar:
+        return self
 
     def closed_days(self, _agency: str) -> frozenset[date]:
         self.asked += 1
@@ -46,5 +50,5 @@ def test_the_calendar_is_asked_only_where_it_matters(
     book = Request(id="R1", side=Side.BORROWING, position=Position.RECEIVED, title="Dune", bib_id="b1", received_on=ARRIVED)
     unit = Calendar(*closed)
     now = datetime(2017, 3, day, 4, tzinfo=UTC)
-    assert waited_too_long(Context(cast(Unit, unit), HOUSE, now), replace(book, **facts)) is late
+    assert waited_too_long(Context(cast(UnitOfWork, unit), HOUSE, now), replace(book, **facts)) is late
     assert unit.asked == asked

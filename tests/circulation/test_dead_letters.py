@@ -16,7 +16,7 @@ from hkall_gateway.circulation.results import Noted, Refused
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.tables import NOTICES
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice, is_letter
 from hkall_gateway.rules.reasons import Reason
@@ -61,7 +61,7 @@ def state_of(world: World, row: int) -> str:
 
 
 def journal(world: World) -> list[str]:
-    return [str(line["event"]) for line in world.store.now(lambda unit: unit.history("R1"))]
+    return [str(line["event"]) for line in world.store.now(lambda unit: unit.journal.history("R1"))]
 
 
 def test_a_wish_that_was_told_by_hand_waits_for_its_lender(world: World) -> None:
@@ -100,7 +100,7 @@ def test_the_reason_and_the_person_stand_in_the_journal(world: World) -> None:
 
     say(world, "drop", row.id, "the librarian of CUHK says no")
 
-    line = next(x for x in world.store.now(lambda unit: unit.history("R1")) if x["event"] == "OUTBOX_DROPPED")
+    line = next(x for x in world.store.now(lambda unit: unit.journal.history("R1")) if x["event"] == "OUTBOX_DROPPED")
     assert line["who"] == "wong"
     assert "the librarian of CUHK says no" in line["detail"]
 
@@ -160,7 +160,7 @@ def test_a_wish_that_certainly_did_not_arrive_goes_to_the_next_lender_by_itself(
 
 @pytest.mark.parametrize("send", [send for send in Notification if is_letter(send)])
 def test_a_letter_that_is_dropped_is_queued_no_more(world: World, send: Notification) -> None:
-    def queued(unit: Unit) -> None:
+    def queued(unit: UnitOfWork) -> None:
         notice = {"id": 1, "request": "R1", "kind": send.value, "patron": "UG1", "state": "queued", "made_at": world.now}
         unit.execute(insert(NOTICES).values(notice))
         unit.outbox.put(send, PatronNotice(send.value, "R1", "UG1", "Dune", world.now, notice=1), "", world.now)

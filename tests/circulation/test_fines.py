@@ -15,7 +15,6 @@ from hkall_gateway.circulation.fines import Paid, Pay, Waive, Waived
 from hkall_gateway.circulation.queries import SeePatron
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.loads.former_cards import replace_cards
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Block, Policy, Renewal
 from hkall_gateway.rules.vocabulary import Actor, Position
@@ -53,7 +52,7 @@ def see(library: DeskWorld, card: str = "UG1") -> Any:
 
 
 def left(library: DeskWorld) -> list[int]:
-    return [one.left_cents for one in library.store.now(Unit.charges, "UG1")]
+    return [one.left_cents for one in library.store.now(lambda unit: unit.patrons.charges("UG1"))]
 
 
 # ---- assessed

@@ -10,7 +10,6 @@ from hkall_gateway.circulation.partners import deliveries
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Delivered
 from hkall_gateway.circulation.recalls import ItemRecalled
 from hkall_gateway.circulation.results import DeliveryResult
-from hkall_gateway.db import notices
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState
 from hkall_gateway.rules.vocabulary import Actor, Position
@@ -46,14 +45,14 @@ def test_a_letter_that_is_not_needed_leaves_the_outbox_and_stays_in_the_register
 
     assert library.store.now(lambda unit: unit.outbox.rows()) == ()
     assert register(library) == [("not_needed", "it holds no more")]
-    assert library.store.now(lambda unit: notices.left(unit, "R1")) == frozenset()
+    assert library.store.now(lambda unit: unit.notices.left("R1")) == frozenset()
 
 
 def test_r42_a_letter_that_comes_back_is_marked_once_and_its_request_goes_on(library: DeskWorld) -> None:
     recalled(library)
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
     library.ask(library.circulation.execute(Delivered(row, DeliveryResult(DeliveryKind.ACCEPTED), None, CIRCUIT_SETTINGS)))
-    assert library.store.now(lambda unit: notices.left(unit, "R1")) == {"letter_recalled"}
+    assert library.store.now(lambda unit: unit.notices.left("R1")) == {"letter_recalled"}
     before = library.request()
 
     first, again = (library.store.now(deliveries.bounced, 1, "5.1.1", ALIAS, library.now) for _ in range(2))
@@ -62,7 +61,7 @@ def test_r42_a_letter_that_comes_back_is_marked_once_and_its_request_goes_on(lib
     assert register(library) == [("undeliverable", "bounced 5.1.1")]
     assert library.request() == before
     assert before.position is Position.ON_LOAN
-    history = library.store.now(lambda unit: unit.history("R1"))
+    history = library.store.now(lambda unit: unit.journal.history("R1"))
     assert [line["event"] for line in history].count("LETTER_BOUNCED") == 1
 
 

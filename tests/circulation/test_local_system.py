@@ -20,7 +20,7 @@ from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.loads import former_cards
 from hkall_gateway.db.tables import PATRONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import StaffFlag
@@ -72,7 +72,7 @@ def store() -> Iterator[Immediate]:
     engine = databases.MEMORY.fresh()
     with engine.connect() as connection:
         connection.execute(insert(PATRONS), {"barcode": "P1", "name": "Chan", "category": "loaded", "pin_hash": "5678"})
-    opened = Immediate(engine, lambda c: Unit(c, lambda: "R1"))
+    opened = Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1"))
     yield opened
     opened.close()
 
@@ -203,7 +203,7 @@ def test_shelves_that_cannot_be_seen_are_not_empty(store: Immediate, system: Sys
     assert finished(asked.at_home("b1")) is None
 
 
-def _block(unit: Unit) -> None:
+def _block(unit: UnitOfWork) -> None:
     cards.block(unit, "P1", "found in the street", BEGIN, Actor("counter-1", "sip2"), retained=True)
 
 
@@ -236,11 +236,11 @@ def asked(store: Immediate, system: System, card: str) -> BorrowerFacts:
 def wish_of(store: Immediate, card: str) -> str:
     """A request of this card; its number."""
     wish = Request("", Side.BORROWING, Position.RECEIVED, "Dune", "b1", patron=card)
-    return store.now(Unit.open, wish, BEGIN, Actor("test", "world")).id
+    return store.now(UnitOfWork.open, wish, BEGIN, Actor("test", "world")).id
 
 
 def patron_of(store: Immediate, number: str) -> str:
-    request = store.now(Unit.request, number)
+    request: Request | None = store.now(lambda unit: unit.requests.find(number))
     assert request is not None
     return request.patron
 
@@ -300,11 +300,11 @@ def test_a_card_that_the_system_had_replaced_and_issues_again_is_the_new_reader_
 def test_a_card_is_followed_only_when_no_other_gateway_decides_about_either(postgres_engine: Engine, held: str) -> None:
     """The other gateway decides about one of the cards until it commits; in this test it never does."""
     engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(lock_s=0.05))
-    store = Immediate(engine, lambda connection: Unit(connection, lambda: "R1"))
+    store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
     number = wish_of(store, "P1")
     with engine.connect() as other:
         other.exec_driver_sql("BEGIN")
-        Unit(other, str).lock([LockSet(held)])
+        UnitOfWork(other, str).lock([LockSet(held)])
         flush(other)
         if held == "P3":
             asked(store, Renumbering(present={"P1": "P2"}), "P1")

@@ -18,7 +18,7 @@ from hkall_gateway.circulation.staff.actions import STAFF_ACTIONS, act, reopen
 from hkall_gateway.circulation.staff.permitted import ACTIONS, REOPEN, DenialReason, actions, allowed_for_all
 from hkall_gateway.cli.staff import requests
 from hkall_gateway.db.database import Immediate
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
@@ -77,7 +77,7 @@ def test_a_form_asks_for_what_the_command_line_takes() -> None:
 def test_a_command_is_refused_for_its_position_where_the_table_says_so(store: Immediate, now: datetime) -> None:
     for number, (row, (side, position)) in enumerate(itertools.product(ACTIONS, PLACES)):
         request = a_request(side, position, item_barcode=f"C{number}", wire_id=f"w-{number}")
-        _check(store, now, row, store.now(Unit.open, request, now, Actor("test", "world")))
+        _check(store, now, row, store.now(UnitOfWork.open, request, now, Actor("test", "world")))
 
 
 def _check(store: Immediate, now: datetime, row: permitted.ActionRow, request: Request) -> None:
@@ -95,7 +95,7 @@ def _check(store: Immediate, now: datetime, row: permitted.ActionRow, request: R
         assert not (isinstance(said, Refused) and said.why in OF_POSITION), where
     else:
         assert action.hindrance is DenialReason.POSITION, where
-        assert isinstance(said, Refused) or store.now(Unit.request, request.id) == request, where
+        assert isinstance(said, Refused) or store.now(lambda unit: unit.requests.find(request.id)) == request, where
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.tables import create_all
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Partner, Position, Request, Sensitive, Side
 from tests.readers import CATEGORY, POLICY
@@ -70,14 +70,14 @@ def url(tmp_path: Path) -> str:
     engine = open_engine(url)
     create_all(engine)
     with closing(opened(url, "world")) as store:
-        store.now(Unit.write_partners, [Partner("CUHK", "Chinese University")])
+        store.now(lambda unit: unit.partners.write([Partner("CUHK", "Chinese University")]))
         store.now(loading.write, "holdings", [Holding("CUHK", title, title, title) for title in TITLES], 1)
         store.now(fill)
     engine.dispose()
     return url
 
 
-def fill(unit: Unit) -> None:
+def fill(unit: UnitOfWork) -> None:
     for number in range(ROUNDS):
         for book in range(14):
             unit.open(replace(LOAN, patron=card(number), item_agency="CUHK", item_barcode=f"C{number}-{book}"), NOW, WORLD)
@@ -87,8 +87,8 @@ def opened(url: str, name: str, before_commit: Callable[[], None] = lambda: None
     """A store with a connection of its own, as each gateway has; its requests are numbered by its name."""
     numbers = count(1)
 
-    def make_unit(connection: Connection) -> Unit:
-        return Unit(connection, lambda: f"{name}-{next(numbers)}")
+    def make_unit(connection: Connection) -> UnitOfWork:
+        return UnitOfWork(connection, lambda: f"{name}-{next(numbers)}")
 
     return Immediate(open_engine(url), make_unit, before_commit)
 
@@ -146,7 +146,9 @@ def assert_one_wins_every_round(url: str, turns: list[Turn]) -> None:
     assert by_round == [[("lost", Reason.QUOTA_HKALL.value), ("won", "")]] * ROUNDS
     assert overlapped(turns) == ROUNDS
     with closing(opened(url, "judge")) as store:
-        assert [len(store.now(Unit.open_requests, card(number))) for number in range(ROUNDS)] == [15] * ROUNDS
+        assert [
+            len(store.now(lambda unit, number=number: unit.requests.open_of(card(number)))) for number in range(ROUNDS)
+        ] == [15] * ROUNDS
 
 
 def test_r20_of_two_threads_one_gets_the_last_place_every_time(url: str) -> None:
@@ -165,7 +167,7 @@ def test_r20_of_two_processes_one_gets_the_last_place_every_time(url: str) -> No
 
 def test_the_race_would_notice_a_count_outside_the_transaction(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge is worth something: where the places are counted too early, both win and it says so."""
-    monkeypatch.setattr(Unit, "quota_used", lambda *_: 14)
+    monkeypatch.setattr(UnitOfWork, "quota_used", lambda *_: 14)
     answers = run(url, partial(threading.Thread, daemon=True), threading.Event, threading.Barrier, Queue())
 
     with pytest.raises(AssertionError):

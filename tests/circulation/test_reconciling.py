@@ -11,7 +11,7 @@ from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.partners import reconciling
 from hkall_gateway.circulation.partners.reconciling import _BORROWED, _LENT, AGREED, HOW, MENDS, PartnerState, PositionPair
 from hkall_gateway.circulation.results import Noted, Refused
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.vocabulary import Actor, Position, Side
 from hkall_gateway.simulator.scenario.world import World
@@ -51,10 +51,10 @@ def mend(world: World, position: str, reason: str = "their list of today") -> No
 def number_it(world: World, number: str) -> None:
     """The lender has given R1 a number of its own."""
 
-    def mark(unit: Unit) -> None:
-        asked = unit.request_asked("R1-1")
+    def mark(unit: UnitOfWork) -> None:
+        asked = unit.requests.asked("R1-1")
         assert asked is not None
-        unit.mark(asked[1], their_number=number)
+        unit.candidates.mark(asked[1], their_number=number)
 
     world.store.now(mark)
 
@@ -140,7 +140,7 @@ def test_a_wish_that_never_arrived_is_told_again(world: World) -> None:
 
 def test_the_reason_stands_in_the_journal(world: World) -> None:
     mend(world, "SHIPPED", "their list of 3 May")
-    lines = [line for line in world.store.now(lambda unit: unit.history("R1")) if line["event"] == "RECONCILED"]
+    lines = [line for line in world.store.now(lambda unit: unit.journal.history("R1")) if line["event"] == "RECONCILED"]
     assert len(lines) == 1
     assert "their list of 3 May" in lines[0]["detail"]
 

@@ -36,7 +36,7 @@ from hkall_gateway.db.tables import (
     PAYMENTS,
     REQUESTS,
 )
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Retention
@@ -151,7 +151,7 @@ def _charge(library: DeskWorld, request: Request, cents: int) -> None:
 
 def claim(library: DeskWorld, _request: Request) -> None:
     library.store.now(
-        lambda unit: unit.amend(unit.request("R1"), library.now, CLERK, claimed_on=library.today(), returned_on=None)
+        lambda unit: unit.amend(unit.requests.find("R1"), library.now, CLERK, claimed_on=library.today(), returned_on=None)
     )
 
 
@@ -221,7 +221,7 @@ def test_when_the_fine_is_paid_the_request_is_free(library: DeskWorld) -> None:
 
 def test_the_statistics_of_an_anonymous_request_stay(library: DeskWorld) -> None:
     before = ended(library)
-    library.store.now(Unit.note, before, "RENEWED", {"because": "asked by telephone"}, library.now, CLERK, "R29")
+    library.store.now(UnitOfWork.note, before, "RENEWED", {"because": "asked by telephone"}, library.now, CLERK, "R29")
     keeping(library, anonymise_days=1)
     library.go_to("2018-03-01 10:00")
     library.round("purge")
@@ -317,7 +317,9 @@ def _whole_life(library: DeskWorld) -> None:
     assert library.request().position is P.CLOSED
     for message_row in library.rows(OUTBOX):
         library.store.now(lambda unit, number=message_row["id"]: unit.outbox.sent(number, library.now))
-    library.store.now(lambda unit: unit.notice_state(1, NoticeState.UNDELIVERABLE, f"no such mailbox: {email}", library.now))
+    library.store.now(
+        lambda unit: unit.notices.set_state(1, NoticeState.UNDELIVERABLE, f"no such mailbox: {email}", library.now)
+    )
 
 
 def test_after_anonymising_the_file_knows_neither_card_nor_name_nor_address(on_disk: DeskWorld, tmp_path: Path) -> None:
@@ -395,7 +397,7 @@ def test_a_crash_between_the_archive_and_the_delete_repeats_and_loses_nothing(on
     on_disk.go_to("2018-03-01 10:00")
     job = on_disk.store.now(begin, "purge", "here", on_disk.now, True)
     assert job
-    dying = Immediate(on_disk.engine, lambda connection: Unit(connection, str), before_commit=_die)
+    dying = Immediate(on_disk.engine, lambda connection: UnitOfWork(connection, str), before_commit=_die)
     after = on_disk.store.now(in_context(one_batch, on_disk.library, on_disk.now, job, "here", 2))[0]
     while after is not None and not after.cursor.startswith("archive"):
         after = on_disk.store.now(in_context(one_batch, on_disk.library, on_disk.now, after, "here", 2))[0]

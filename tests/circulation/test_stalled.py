@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hkall_gateway.circulation.rounds import NOTED
-from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.rules.vocabulary import Position
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ P = Position
 
 
 def _notes(library: DeskWorld) -> int:
-    lines = library.store.now(Queries.history, library.request().id)
+    lines = library.store.now(lambda unit: unit.journal.history(library.request().id))
     return sum(line["event"] == NOTED for line in lines)
 
 

@@ -43,8 +43,8 @@ def test_r1_nothing_wakes_it_before_the_last_second_and_the_first_round_after_it
 def test_r1_what_waited_and_finds_no_lender_any_more_ends_with_the_letter(library: DeskWorld) -> None:
     declined(library)
     library.go_to("2017-07-18 00:00")
-    for lender in library.store.now(lambda unit: unit.candidates("R1")):
-        library.store.now(lambda unit, one=lender: unit.mark(one, skip="by staff: closed for good"))
+    for lender in library.store.now(lambda unit: unit.candidates.of("R1")):
+        library.store.now(lambda unit, one=lender: unit.candidates.mark(one, skip="by staff: closed for good"))
 
     assert library.round("postponed") == 1
     assert library.request().position is P.UNFILLED
@@ -80,8 +80,8 @@ def rivals(library: DeskWorld, *, accepted: bool) -> None:
     library.wish()
     library.wish("UG2", number="d-2")
     second = library.request("R2")
-    asked = next(c for c in library.store.now(lambda unit: unit.candidates("R2")) if c.agency == "CUHK")
-    library.store.now(lambda unit: unit.mark(asked, wire_id="R2-9", outcome="accepted" if accepted else ""))
+    asked = next(c for c in library.store.now(lambda unit: unit.candidates.of("R2")) if c.agency == "CUHK")
+    library.store.now(lambda unit: unit.candidates.mark(asked, wire_id="R2-9", outcome="accepted" if accepted else ""))
     library.store.now(lambda unit: unit.amend(second, library.now, library.heard().by, partner="CUHK", wire_id="R2-9"))
     library.ask(library.circulation.execute(sent_as(ItemShipped, library.heard(wire_agency="HKU", wire_id="R1-1"))))
 

@@ -12,7 +12,7 @@ from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Delivered
 from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled
 from hkall_gateway.db.outbox import OutboxRow
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.courier import LEASE_S
 from hkall_gateway.delivery.letters import Sender
 from hkall_gateway.delivery.smtp import Mailer
@@ -46,7 +46,7 @@ class Post:
                 if answer.kind in {"unknown", "later"}:
                     return
 
-    def _claim(self, unit: Unit) -> tuple[OutboxRow, ...]:
+    def _claim(self, unit: UnitOfWork) -> tuple[OutboxRow, ...]:
         return unit.outbox.claim(self.library.now, "here", LEASE_S, 1)
 
 

@@ -33,7 +33,7 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.instances import Instance
 from hkall_gateway.db.privacy import erased, forgetting
 from hkall_gateway.db.tables import CARD_BLOCKS, ERASED, JOBS, JOURNAL, PATRONS, REQUESTS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.simulator import demo_setup
 from tests import databases
@@ -68,7 +68,7 @@ class Site:
 
     def do(self, work: Callable[..., Any], *args: Any) -> Any:
         engine = self.engine()
-        store = Immediate(engine, lambda connection: Unit(connection, lambda: "R1"))
+        store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
         try:
             return store.now(work, *args)
         finally:
@@ -134,16 +134,16 @@ def _site(folder: Path, url: str) -> Site:
     return site
 
 
-def _nearly_empty(unit: Unit) -> None:
+def _nearly_empty(unit: UnitOfWork) -> None:
     """Keep two patrons: a restore compares every card with the marks of erased ones, at ten milliseconds each."""
     unit.execute(delete(PATRONS).where(PATRONS.c.barcode > "P0002"))
 
 
-def known(unit: Unit) -> None:
+def known(unit: UnitOfWork) -> None:
     unit.execute(insert(PATRONS), {"barcode": CARD, "name": NAME, "email": EMAIL})
 
 
-def placed(unit: Unit, position: Position = Position.CLOSED) -> Request:
+def placed(unit: UnitOfWork, position: Position = Position.CLOSED) -> Request:
     made = Request("", Side.BORROWING, position, "Dune", "b1", partner="CUHK", patron=CARD)
     return unit.open(made, now(), Actor("test", "world"))
 
@@ -152,7 +152,7 @@ def erase(site: Site) -> None:
     site.done("patron", "erase", CARD, "--reason", "asked by letter", "--yes")
 
 
-def rows_of(unit: Unit) -> dict[str, Any]:
+def rows_of(unit: UnitOfWork) -> dict[str, Any]:
     """Everything but what the commands write themselves."""
     return {name: count for name, count in counts(unit).items() if name not in {"jobs", "journal"}}
 
@@ -171,7 +171,7 @@ def test_all_comes_back(site: Site, tmp_path: Path) -> None:
     site.done("restore", str(tmp_path / "copy"), "--force")
 
     assert site.do(rows_of) == before
-    assert site.do(Unit.request, "R1").patron == CARD
+    assert site.do(lambda unit: unit.requests.find("R1")).patron == CARD
     assert said["bytes"] == (tmp_path / "copy").stat().st_size > 0
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
 
@@ -205,7 +205,7 @@ def test_into_an_empty_database_it_needs_no_force(site: Site, tmp_path: Path) ->
 
     site.done("restore", str(tmp_path / "copy"))
 
-    assert site.do(Unit.request, "R1").patron == CARD
+    assert site.do(lambda unit: unit.requests.find("R1")).patron == CARD
 
 
 def _emptied(site: Site) -> None:
@@ -222,11 +222,11 @@ def test_the_numbers_of_new_rows_go_on(site: Site, tmp_path: Path) -> None:
     site.do(placed)
     site.done("backup", str(tmp_path / "copy"))
     site.done("restore", str(tmp_path / "copy"), "--force")
-    site.do(lambda unit: unit.note(unit.request("R1"), "SEEN", {}, now(), Actor("test", "world")))
+    site.do(lambda unit: unit.note(unit.requests.find("R1"), "SEEN", {}, now(), Actor("test", "world")))
     assert [event for event in site.do(_events) if event in {"OPEN", "RESTORED", "SEEN"}] == ["OPEN", "RESTORED", "SEEN"]
 
 
-def _events(unit: Unit) -> list[str]:
+def _events(unit: UnitOfWork) -> list[str]:
     return list(unit.execute(select(JOURNAL.c.event).order_by(JOURNAL.c.id)).scalars())
 
 
@@ -244,12 +244,12 @@ def test_a_backup_brings_nobody_back(site: Site, tmp_path: Path) -> None:
 
     assert [row["count"] for row in found if row["what"] == "erased again"] == [1]
     assert not site.knows()
-    assert site.do(Unit.request, "R1").anonymised
+    assert site.do(lambda unit: unit.requests.find("R1")).anonymised
     if site.url.startswith("sqlite"):
         assert forgetting.count(site.file, PERSON) == 0
 
 
-def plant_all(unit: Unit) -> None:
+def plant_all(unit: UnitOfWork) -> None:
     unit.execute(delete(PATRONS).where(PATRONS.c.barcode == CARD))
     plant(unit)
     unit.execute(delete(CARD_BLOCKS))
@@ -319,7 +319,7 @@ def test_an_archive_that_was_put_back_loses_them_again(in_file: Site, tmp_path: 
     assert CARD not in gzip.decompress(archive.read_bytes()).decode()
 
 
-def _long_ago(unit: Unit) -> None:
+def _long_ago(unit: UnitOfWork) -> None:
     old = now() - timedelta(days=400)
     made = Request("", Side.BORROWING, Position.CLOSED, "Dune", "b1", partner="CUHK", patron=CARD, placed_at=old, moved_at=old)
     unit.open(made, old, Actor("test", "world"))
@@ -342,7 +342,7 @@ def test_a_database_with_work_in_it_is_not_replaced_by_accident(site: Site, tmp_
     site.done("backup", str(tmp_path / "copy"))
     site.do(placed)
     assert "it contains requests" in site.refused("restore", str(tmp_path / "copy"))
-    assert site.do(Unit.request, "R1") is not None
+    assert site.do(lambda unit: unit.requests.find("R1")) is not None
 
 
 def test_a_database_with_a_gateway_is_not_free(site: Site, tmp_path: Path) -> None:
@@ -359,7 +359,7 @@ def test_a_file_that_is_open_elsewhere_is_not_replaced_even_by_force(in_file: Si
         idle.exec_driver_sql("SELECT count(*) FROM patrons").all()
         assert "a gateway or a command uses it" in in_file.refused("restore", str(tmp_path / "copy"), "--force")
     engine.dispose()
-    assert in_file.do(Unit.request, "R1") is not None
+    assert in_file.do(lambda unit: unit.requests.find("R1")) is not None
 
 
 def test_a_backup_is_not_written_over_without_force(site: Site, tmp_path: Path) -> None:
@@ -377,7 +377,7 @@ def test_what_is_no_backup_changes_nothing(site: Site, tmp_path: Path, content: 
     site.done("backup", str(file))
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2] if content is None else content)
     assert str(file) in site.refused("restore", str(file), "--force")
-    assert site.do(Unit.request, "R1").patron == CARD
+    assert site.do(lambda unit: unit.requests.find("R1")).patron == CARD
 
 
 @pytest.mark.parametrize("content", [b"something else" * 100, None], ids=["other", "cut off"])
@@ -413,7 +413,7 @@ def test_a_backup_of_a_newer_version_changes_nothing(site: Site, tmp_path: Path)
     _at(site, schema.head())
     site.do(placed)
     assert "revision 9999" in site.refused("restore", str(tmp_path / "copy"), "--force")
-    assert site.do(Unit.request, "R1") is not None
+    assert site.do(lambda unit: unit.requests.find("R1")) is not None
 
 
 def kept_save(site: Site) -> Callable[[Engine, Path], None]:
@@ -439,7 +439,7 @@ def test_a_database_of_the_version_before_is_upgraded_on_the_way(in_file: Site, 
 
     engine = in_file.engine()
     assert (schema.revision(engine), schema.drift(engine)) == (schema.head(), [])
-    assert len(in_file.do(Unit.open_list)) > 10
+    assert len(in_file.do(lambda unit: unit.requests.open_list())) > 10
     engine.dispose()
 
 
@@ -529,7 +529,7 @@ def test_a_dump_of_the_version_before_is_upgraded_on_the_way(
     assert (schema.revision(engine), schema.drift(engine)) == (schema.head(), [])
     engine.dispose()
     assert found[0]["count"] > 100
-    assert len(site.do(Unit.open_list)) > 10
+    assert len(site.do(lambda unit: unit.requests.open_list())) > 10
 
 
 @pytest.mark.parametrize("site", ["postgresql"], indirect=True)
@@ -574,7 +574,7 @@ def test_without_pg_dump_the_message_says_what_to_install(site: Site, tmp_path: 
     assert [job for job in site.do(_jobs) if job == "backup"] == ["backup"]
 
 
-def _jobs(unit: Unit) -> list[str]:
+def _jobs(unit: UnitOfWork) -> list[str]:
     return list(unit.execute(select(JOBS.c.name)).scalars())
 
 
@@ -587,7 +587,7 @@ def test_a_damaged_file_is_replaced_by_force(in_file: Site, tmp_path: Path) -> N
     assert "--force replaces it" in in_file.refused("restore", str(tmp_path / "copy"))
     in_file.done("restore", str(tmp_path / "copy"), "--force")
 
-    assert in_file.do(Unit.request, "R1").patron == CARD
+    assert in_file.do(lambda unit: unit.requests.find("R1")).patron == CARD
 
 
 # ---- killed in the middle
@@ -609,7 +609,7 @@ def test_killed_in_the_middle_it_leaves_the_old_database_or_the_new_one(site: Si
     assert (found == {"R-old"}) or ("R1" in found and "R-old" not in found)
     assert not site.knows()
     site.done("restore", str(tmp_path / "copy"), "--force")
-    assert site.do(Unit.request, "R1") is not None
+    assert site.do(lambda unit: unit.requests.find("R1")) is not None
 
 
 @pytest.mark.parametrize("turn", range(int(os.environ.get("HKALL_KILLS", "2"))))
@@ -638,7 +638,7 @@ def test_a_backup_killed_in_the_middle_leaves_the_last_one(site: Site, tmp_path:
     site.done("restore", str(copy), "--force")
 
 
-def _numbered(unit: Unit, number: str) -> None:
+def _numbered(unit: UnitOfWork, number: str) -> None:
     unit.open(Request(number, Side.BORROWING, Position.CLOSED, "Dune", "b1", partner="CUHK"), now(), Actor("test", "world"))
 
 
@@ -671,7 +671,7 @@ def _has_pg_restore(pid: int) -> bool:
 
 def test_a_backup_is_whole_while_others_write(in_file: Site, tmp_path: Path) -> None:
     engine = in_file.engine()
-    writer = Immediate(engine, lambda connection: Unit(connection, lambda: ""))
+    writer = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: ""))
     for number in range(3):
         writer.now(_numbered, f"R{number}")
         in_file.done("backup", str(tmp_path / f"copy-{number}"))

@@ -18,7 +18,7 @@ from hkall_gateway.db import instances
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.instances import Instance
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.simulator import demo_setup
 from tests import databases
 
@@ -275,7 +275,7 @@ def test_a_gateway_that_fell_silent_is_gone_only_without_its_process(tmp_path: P
     path = demo_setup.write_config(tmp_path, PORTS)
     run("db", "upgrade", config=path)
     engine = open_engine(f"sqlite:///{tmp_path / 'hkall.db'}")
-    store, then = Immediate(engine, lambda connection: Unit(connection, str)), now() - timedelta(days=3)
+    store, then = Immediate(engine, lambda connection: UnitOfWork(connection, str)), now() - timedelta(days=3)
     store.now(instances.here, Instance("a", machine.host(), pid, "1.0", then, then))
     store.close()
     engine.dispose()

@@ -22,7 +22,7 @@ from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.loads.former_cards import replace_card
 from hkall_gateway.db.tables import JOURNAL, METADATA
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.published_rules import names_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
@@ -94,7 +94,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     demo_setup.fill_database(path, demo_setup.environment(PORTS), folder / "patrons.csv", folder / "holdings.csv")
     store = opened(path)
     for request in STANDING:
-        store.now(Unit.open, request, OPENED, Actor("world", "world"))
+        store.now(UnitOfWork.open, request, OPENED, Actor("world", "world"))
     store.now(replace_card, "UG-OLD", "UG", OPENED, Actor("world", "world"))
     store.close()
     return path

@@ -21,7 +21,7 @@ from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.outbox import Attempt
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.simulator import demo_setup
@@ -40,11 +40,11 @@ def config(tmp_path: Path) -> Path:
     library = library_of(site)
     engine = open_engine(site.database.url)
     store = Immediate(engine, make_unit(library))
-    store.now(Unit.write_partners, [p.plain() for p in site.partners])
+    store.now(lambda unit: unit.partners.write([p.plain() for p in site.partners]))
     wish = RequestTitle(Actor("test", "ncip"), "P0001", "b0001", placed_by="X", placed_id="d-1")
 
-    def place(unit: Unit) -> None:
-        borrowing.request_title(Context(unit, library, now()), wish, BorrowerFacts(unit.patron("P0001"), "snapshot"))
+    def place(unit: UnitOfWork) -> None:
+        borrowing.request_title(Context(unit, library, now()), wish, BorrowerFacts(unit.patrons.find("P0001"), "snapshot"))
         unit.outbox.tried(1, Attempt(now() - timedelta(hours=1), DeliveryKind.UNKNOWN, "", "cut"))
         unit.outbox.dead(1, "unknown: cut")
 

@@ -26,7 +26,7 @@ from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.privacy import erased, forgetting
 from hkall_gateway.db.tables import CARD_BLOCKS, OUTBOX, PATRONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Refusal, Request, Side
 from hkall_gateway.simulator import demo_setup
@@ -52,7 +52,7 @@ def _environment() -> dict[str, str]:
 
 def do(config: Path, work: Callable[..., Any], *args: Any) -> Any:
     engine = open_engine(f"sqlite:///{file_of(config)}")
-    store = Immediate(engine, lambda connection: Unit(connection, lambda: "R1"))
+    store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
     try:
         return store.now(work, *args)
     finally:
@@ -84,13 +84,13 @@ def stays(rows: list[dict[str, Any]]) -> dict[str, str]:
     return {row["what"]: row["why"] for row in rows if row["state"] == "stays"}
 
 
-def known(unit: Unit) -> None:
+def known(unit: UnitOfWork) -> None:
     unit.execute(
         insert(PATRONS), {"barcode": CARD, "name": NAME, "name_zh": NAME_ZH, "email": EMAIL, "pin_hash": "$argon2id$x"}
     )
 
 
-def placed(unit: Unit, position: Position, **facts: Any) -> Request:
+def placed(unit: UnitOfWork, position: Position, **facts: Any) -> Request:
     old = now() - timedelta(days=400)
     made = Request(
         "", Side.BORROWING, position, "Dune", "b1", partner="CUHK", patron=CARD, placed_at=old, moved_at=old, **facts
@@ -140,7 +140,7 @@ def test_a_card_that_nothing_knows_is_refused(config: Path, words: tuple[str, ..
 
     for done in (wrong, also_wrong):
         assert (done.exit_code, done.stderr) == (1, "2017: no table and no archive knows this card; nothing was done\n")
-    assert do(config, Unit.request, "R1").reason == "the edition of 2017"
+    assert do(config, lambda unit: unit.requests.find("R1")).reason == "the edition of 2017"
     assert erased.read(config.with_name("hkall.db.erased")) == ()
 
 
@@ -193,7 +193,7 @@ def _archive(file: Path) -> str:
 
 
 # fmt: off
-OPEN: dict[str, Callable[[Unit], object]] = {
+OPEN: dict[str, Callable[[UnitOfWork], object]] = {
     "request":    lambda unit: placed(unit, Position.ON_LOAN),
     "fine":       lambda unit: fines.charge(unit, placed(unit, Position.CLOSED), "overdue", 200, "R40", now(), STAFF),
     "claim":      lambda unit: placed(unit, Position.CLOSED, claimed_on=now().date()),
@@ -336,7 +336,7 @@ def test_nobody_can_be_asked_without_yes(config: Path) -> None:
 
 
 def test_a_card_that_stands_for_a_partner_is_no_person(config: Path) -> None:
-    do(config, Unit.write_partners, [Partner("CUHK", "Chinese University", institutional_card="CUHK-INST")])
+    do(config, lambda unit: unit.partners.write([Partner("CUHK", "Chinese University", institutional_card="CUHK-INST")]))
     done = run(config, "erase", "CUHK-INST", "--reason", "x", "--yes")
     assert done.exit_code == 1
     assert "stands for CUHK" in done.stderr
@@ -366,4 +366,4 @@ def test_an_empty_card_is_nobodys(config: Path, words: tuple[str, ...]) -> None:
     showing = run(config, "export", *words)
 
     assert [(done.exit_code, "empty" in done.output) for done in (erasing, showing)] == [(2, True)] * 2
-    assert do(config, lambda unit: unit.patron(CARD)) is not None
+    assert do(config, lambda unit: unit.patrons.find(CARD)) is not None

@@ -19,7 +19,7 @@ from hkall_gateway.db import fines
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import REQUESTS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.simulator import bulk, demo_setup
 from tests import databases
@@ -41,15 +41,15 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def _charge_the_oldest(unit: Unit) -> None:
-    request = unit.request(OWED)
+def _charge_the_oldest(unit: UnitOfWork) -> None:
+    request = unit.requests.find(OWED)
     assert request is not None
     fines.charge(unit, request, "lost", 300, "R45", now(), STAFF)
 
 
 def _run(config: Path, work: Any, *args: Any) -> Any:
     engine = open_engine(f"sqlite:///{next(config.parent.glob('*.db'))}")
-    store = Immediate(engine, lambda connection: Unit(connection, str))
+    store = Immediate(engine, lambda connection: UnitOfWork(connection, str))
     try:
         return store.now(work, *args)
     finally:

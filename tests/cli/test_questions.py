@@ -19,13 +19,13 @@ from hkall_gateway.db import fines, partners
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.tables import METADATA, REQUESTS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import NoticeState, OutboxState
 from hkall_gateway.simulator import bulk
 
 LENDERS = ("CUHK", "HKUST")
-Ask = Callable[[Unit, datetime], object]
+Ask = Callable[[UnitOfWork, datetime], object]
 
 # fmt: off
 ASKED: dict[str, Ask] = {
@@ -39,11 +39,11 @@ ASKED: dict[str, Ask] = {
     "fines list":                lambda unit, now: cli_lists.charges(unit),
     "fines list --patron":       lambda unit, now: cli_lists.charges(unit, "P1"),
     "unpaid fines":              lambda unit, now: fines.unsettled(unit),
-    "requests list":             lambda unit, now: unit.open_list(),
-    "requests list --position":  lambda unit, now: unit.open_list("RECEIVED"),
-    "requests list --partner":   lambda unit, now: unit.open_list("", "CUHK"),
-    "requests show":             lambda unit, now: unit.request("R1"),
-    "requests trace":            lambda unit, now: unit.history("C00001"),
+    "requests list":             lambda unit, now: unit.requests.open_list(),
+    "requests list --position":  lambda unit, now: unit.requests.open_list("RECEIVED"),
+    "requests list --partner":   lambda unit, now: unit.requests.open_list("", "CUHK"),
+    "requests show":             lambda unit, now: unit.requests.find("R1"),
+    "requests trace":            lambda unit, now: unit.journal.history("C00001"),
     "notices":                   lambda unit, now: cli_lists.notices(unit, (NoticeState.QUEUED, NoticeState.SENT)),
     "choice of a lender":        lambda unit, now: partners.records(unit, now, LENDERS),
     "metrics":                   lambda unit, now: Gauges("HKU", lambda: now).read(unit),
@@ -65,7 +65,7 @@ def plans(engine: Engine, store: Immediate, ask: Ask, now: datetime) -> list[str
     return [line for statement, parameters in asked for line in store.now(_explained, statement, parameters)]
 
 
-def _explained(unit: Unit, statement: str, parameters: Any) -> list[str]:
+def _explained(unit: UnitOfWork, statement: str, parameters: Any) -> list[str]:
     if unit.dialect == "postgresql":
         unit.connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # the tables of a test are too small to bother
     word = "EXPLAIN" if unit.dialect == "postgresql" else "EXPLAIN QUERY PLAN"

@@ -38,7 +38,7 @@ def config(tmp_path: Path) -> Path:
     databases.fill(path, demo_setup.environment(PORTS))
     config = gateway.load(path, demo_setup.environment(PORTS))
     store = Immediate(open_engine(config.database.url), make_unit(library_of(config)))
-    store.now(lambda unit: unit.write_partners([Partner("CUHK", "CUHK"), Partner("LU", "LU")]))
+    store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK"), Partner("LU", "LU")]))
     for request in _requests():
         store.now(lambda unit, r=request: unit.open(r, now(), WORLD))
     store.close()

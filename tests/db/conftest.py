@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, Table, event, select
 
 from hkall_gateway.db.database import Immediate
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 
 COPIES = "CUHK"
@@ -40,7 +40,7 @@ def standing(store: Immediate, now: datetime) -> Callable[..., Request]:
             **facts,
         }
         wanted = replace(Request("", side, position, "Dune", "b1"), **known)
-        return store.now(Unit.open, wanted, now, Actor("test", "world"))
+        return store.now(UnitOfWork.open, wanted, now, Actor("test", "world"))
 
     return put
 
@@ -49,7 +49,7 @@ def standing(store: Immediate, now: datetime) -> Callable[..., Request]:
 def rows(store: Immediate) -> Callable[[Table], list[dict[str, Any]]]:
     """Every row of a table, in the order of its key."""
 
-    def ask(unit: Unit, table: Table) -> list[dict[str, Any]]:
+    def ask(unit: UnitOfWork, table: Table) -> list[dict[str, Any]]:
         return [dict(row) for row in unit.execute(select(table).order_by(*table.primary_key)).mappings()]
 
     return lambda table: store.now(ask, table)
@@ -78,7 +78,7 @@ def plan(engine: Engine, store: Immediate) -> Callable[..., str]:
     return explain
 
 
-def _explained(unit: Unit, statement: str, parameters: Any) -> str:
+def _explained(unit: UnitOfWork, statement: str, parameters: Any) -> str:
     connection = unit.execute(select(1)).connection
     if unit.dialect == "postgresql":
         connection.exec_driver_sql("SET LOCAL enable_seqscan = off")

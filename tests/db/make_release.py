@@ -25,7 +25,7 @@ from twisted.internet.task import deferLater, react
 from hkall_gateway.app import logs
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.clock import now
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules import dates
 from hkall_gateway.simulator import databases, demo_setup
@@ -136,7 +136,7 @@ class Story:
         await deferLater(self._reactor, PAUSE_S, lambda: None)
 
 
-def _depths(unit: Unit) -> tuple[object, ...]:
+def _depths(unit: UnitOfWork) -> tuple[object, ...]:
     return unit.outbox.depths()
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Boolean, Column, Integer, Table, insert
 
 from hkall_gateway.db.privacy.persons import card_columns, personal
 from hkall_gateway.db.tables import METADATA, UtcDateTime
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import Stage
 from hkall_gateway.rules.vocabulary import Position, Side
 
@@ -27,7 +27,7 @@ TEXTS = (
 )
 
 
-def plant(unit: Unit, marks: Sequence[str] = PERSON) -> int:
+def plant(unit: UnitOfWork, marks: Sequence[str] = PERSON) -> int:
     """A row for each column that may name a person, each of the marks and each kind of text; how many.
 
     A column of card numbers has nothing else around them.

@@ -15,7 +15,7 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.loads import catalogue, loading
 from hkall_gateway.db.search.searching import PAGE, FoundTitles, search
 from hkall_gateway.db.tables import TITLES
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Holding, Title
 
 DUNE = Holding("CUHK", "C1", "b1", "Dune", "Herbert, Frank", "0-441-01359-7", call_number="PS3558 .E63")
@@ -118,7 +118,7 @@ def test_titles_of_an_earlier_release_are_filled_in(store: Immediate) -> None:
 def test_an_upgrade_fills_in_titles(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 'old.db'}")
     schema.upgrade(engine)
-    store = Immediate(engine, lambda connection: Unit(connection, lambda: "R1"))
+    store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
     _load(store, [DUNE])
     store.now(_empty)
     schema.upgrade(engine)
@@ -134,14 +134,14 @@ def test_other_rules_of_words_make_every_title_again(store: Immediate) -> None:
     assert not store.now(lambda unit: catalogue.is_filled(unit.connection))
 
 
-def _empty(unit: Unit) -> None:
+def _empty(unit: UnitOfWork) -> None:
     unit.execute(delete(TITLES))
     if unit.dialect == "sqlite":
         unit.execute(text("DELETE FROM title_words"))
 
 
 def test_after_a_load_postgresql_knows_at_once_which_words_are_common(postgres_engine: Engine) -> None:
-    store = Immediate(postgres_engine, lambda connection: Unit(connection, lambda: "R1"))
+    store = Immediate(postgres_engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
     _load(store, [replace(DUNE, bib_id=f"b{n}", barcode=f"C{n}", title=f"Common {n}") for n in range(200)])
     query = "EXPLAIN SELECT id FROM titles WHERE words @@ CAST('common' AS tsquery)"
 

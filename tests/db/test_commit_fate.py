@@ -20,13 +20,13 @@ from hkall_gateway.db.engine.commit_fate import INCARNATION, Fate, Incarnation, 
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.deadline import Undecided
 from hkall_gateway.db.tables import INBOX
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from tests import turns
 from tests.postgres_proxy import Proxy, proxy
 
 PATIENCE_S = 30.0
 DAY = datetime(2017, 3, 1, tzinfo=UTC)
-MakeUnit = Callable[[Connection], Unit]
+MakeUnit = Callable[[Connection], UnitOfWork]
 NUMBERS = count()
 
 
@@ -46,7 +46,7 @@ class Site:
             return list(other.execute(select(INBOX.c.digest).order_by(INBOX.c.digest)).scalars())
 
 
-def write(unit: Unit, name: str) -> str:
+def write(unit: UnitOfWork, name: str) -> str:
     """A row that may be there once only in each try."""
     unit.execute(insert(INBOX).values(agency="CUHK", digest=f"{name}-{next(NUMBERS)}", made_at=DAY, keep_until=DAY))
     return name

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, Engine, create_engine
 
-from hkall_gateway.db import bind
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.connect import Limits, open_engine
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Partner
 
 
@@ -81,15 +80,15 @@ def test_with_ours_nobody_sees_a_savepoint_and_the_rollback_undoes_it(file: str)
 
 
 def test_a_group_that_ends_before_its_commit_leaves_nothing(
-    shared_engine: Engine, make_unit: Callable[[Connection], Unit]
+    shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork]
 ) -> None:
     def crash() -> None:
         raise OSError("no space left on device")
 
     store = Immediate(shared_engine, make_unit, before_commit=crash)
     with pytest.raises(OSError, match="no space"):
-        store.now(Unit.write_partners, [Partner("CUHK", "CUHK")])
-    assert finished(store.read(bind(Unit.partner, "CUHK"), is_long=True)) is None
+        store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK")]))
+    assert finished(store.read(lambda unit: unit.partners.find("CUHK"), is_long=True)) is None
     store.close()
 
 

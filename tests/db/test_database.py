@@ -21,7 +21,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from hkall_gateway.db import bind
 from hkall_gateway.db.database import Database
 from hkall_gateway.db.tables import INBOX
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from tests import turns
 
 PATIENCE_S = 20.0
@@ -55,7 +55,7 @@ class Gate:
         self.waiter = database.write(self._hold)
         assert self._inside.wait(PATIENCE_S)
 
-    def _hold(self, _unit: Unit) -> None:
+    def _hold(self, _unit: UnitOfWork) -> None:
         self._inside.set()
         assert self._open.wait(PATIENCE_S)
 
@@ -69,7 +69,7 @@ def reactor() -> Reactor:
 
 
 @pytest.fixture
-def database(shared_engine: Engine, make_unit: Callable[[Connection], Unit], reactor: Reactor) -> Iterator[Database]:
+def database(shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], reactor: Reactor) -> Iterator[Database]:
     database = Database(shared_engine, make_unit, reactor.call)
     yield database
     database.close()
@@ -99,17 +99,17 @@ def promises(shared_engine: Engine) -> Iterator[None]:
         connection.exec_driver_sql("DROP TABLE kept")
 
 
-def _write(unit: Unit, name: str) -> str:
+def _write(unit: UnitOfWork, name: str) -> str:
     unit.execute(insert(INBOX).values(agency="CUHK", digest=name, made_at=DAY, keep_until=DAY))
     return name
 
 
-def _write_badly(unit: Unit, name: str) -> str:
+def _write_badly(unit: UnitOfWork, name: str) -> str:
     _write(unit, name)
     raise ZeroDivisionError(name)
 
 
-def _promise(unit: Unit, name: str) -> str:
+def _promise(unit: UnitOfWork, name: str) -> str:
     unit.execute(_PROMISE)
     return _write(unit, name)
 
@@ -137,7 +137,7 @@ def test_what_waits_is_one_commit(database: Database, reactor: Reactor, commits:
 
 
 def test_a_batch_of_one_is_one_commit_each(
-    shared_engine: Engine, make_unit: Callable[[Connection], Unit], reactor: Reactor, commits: list[str]
+    shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], reactor: Reactor, commits: list[str]
 ) -> None:
     database = Database(shared_engine, make_unit, reactor.call, batch=1)
     waiters = [database.write(bind(_write, name)) for name in NAMES]
@@ -163,7 +163,7 @@ def test_a_unit_that_raises_is_rolled_back_alone(database: Database, reactor: Re
 def test_a_unit_that_swallows_an_error_of_the_database_never_harms_the_others(
     database: Database, reactor: Reactor, shared_engine: Engine
 ) -> None:
-    def swallow(unit: Unit) -> None:
+    def swallow(unit: UnitOfWork) -> None:
         with pytest.raises(IntegrityError):
             unit.execute(insert(INBOX).values(agency="CUHK", digest="a", made_at=DAY, keep_until=None))
 
@@ -218,7 +218,7 @@ def test_a_database_that_cannot_begin_fails_every_waiter(database: Database, rea
 def test_nobody_is_answered_before_the_durable_commit(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
     seen_inside: list[list[str]] = []
 
-    def write_and_look(unit: Unit, name: str) -> None:
+    def write_and_look(unit: UnitOfWork, name: str) -> None:
         _write(unit, name)
         seen_inside.append(_kept(shared_engine))
 
@@ -233,7 +233,7 @@ def test_work_and_answers_keep_the_order_of_the_questions(database: Database, re
     done: list[str] = []
     answered: list[str] = []
 
-    def write_down(_unit: Unit, name: str) -> str:
+    def write_down(_unit: UnitOfWork, name: str) -> str:
         done.append(name)
         return name
 
@@ -259,7 +259,7 @@ def test_a_waiter_that_gave_up_is_not_answered_and_its_work_is_kept(
 
 
 def test_a_listener_with_a_bug_costs_nobody_an_answer(shared_engine: Engine, reactor: Reactor) -> None:
-    class Loud(Unit):
+    class Loud(UnitOfWork):
         def committed(self) -> None:
             raise ZeroDivisionError("the listener")
 

@@ -21,7 +21,7 @@ from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.schema import upgrade
 from hkall_gateway.db.tables import INBOX
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 
 PATIENCE_S = 20.0
 Answered = Callable[[Deferred[Any]], Any]
@@ -34,7 +34,7 @@ def turns() -> Queue[Callable[[], None]]:
 
 @pytest.fixture
 def database(
-    shared_engine: Engine, make_unit: Callable[[Connection], Unit], turns: Queue[Callable[[], None]]
+    shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], turns: Queue[Callable[[], None]]
 ) -> Iterator[Database]:
     database = Database(shared_engine, make_unit, turns.put)
     yield database
@@ -55,11 +55,11 @@ def answered(turns: Queue[Callable[[], None]]) -> Answered:
     return wait
 
 
-def _digests(unit: Unit) -> list[str]:
+def _digests(unit: UnitOfWork) -> list[str]:
     return list(unit.execute(select(INBOX.c.digest).order_by(INBOX.c.digest)).scalars())
 
 
-def _write(unit: Unit, digest: str, now: datetime) -> None:
+def _write(unit: UnitOfWork, digest: str, now: datetime) -> None:
     unit.execute(insert(INBOX).values(agency="CUHK", digest=digest, made_at=now, keep_until=now))
 
 
@@ -89,7 +89,7 @@ def test_a_question_does_not_wait_for_the_writer(
 ) -> None:
     inside, go_on = Event(), Event()
 
-    def hold(_unit: Unit) -> None:
+    def hold(_unit: UnitOfWork) -> None:
         inside.set()
         assert go_on.wait(PATIENCE_S)
 
@@ -101,7 +101,11 @@ def test_a_question_does_not_wait_for_the_writer(
 
 
 def test_a_lookup_is_answered_while_the_writer_waits_for_another_process(
-    tmp_path: Path, make_unit: Callable[[Connection], Unit], answered: Answered, turns: Queue[Callable[[], None]], now: datetime
+    tmp_path: Path,
+    make_unit: Callable[[Connection], UnitOfWork],
+    answered: Answered,
+    turns: Queue[Callable[[], None]],
+    now: datetime,
 ) -> None:
     file, writer_begins = tmp_path / "two_processes.db", Event()
     engine = open_engine(f"sqlite:///{file}")
@@ -111,10 +115,10 @@ def test_a_lookup_is_answered_while_the_writer_waits_for_another_process(
         other.execute("BEGIN IMMEDIATE")
         writing = database.write(bind(_write, "a", now))
         assert writer_begins.wait(PATIENCE_S)
-        assert (answered(database.read(_digests, is_long=True)), writing.called) == ([], False)
+        assert (answered(database.read(_digests)), writing.called) == ([], False)
         other.execute("COMMIT")
     answered(writing)
-    assert answered(database.read(_digests, is_long=True)) == ["a"]
+    assert answered(database.read(_digests)) == ["a"]
     database.close()
     engine.dispose()
 

@@ -24,12 +24,12 @@ from hkall_gateway.db.engine.connect import Limits, open_engine
 from hkall_gateway.db.engine.db_errors import STATES, DbErrorClass, Unavailable, classify
 from hkall_gateway.db.engine.group import TRIES
 from hkall_gateway.db.tables import INBOX, PATRONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from tests import turns
 
 PATIENCE_S = 20.0
 DAY = datetime(2017, 3, 1, tzinfo=UTC)
-MakeUnit = Callable[[Connection], Unit]
+MakeUnit = Callable[[Connection], UnitOfWork]
 SHORT = Limits(lock_s=0.05)
 
 
@@ -74,7 +74,7 @@ def site(postgres_engine: Engine, make_unit: MakeUnit) -> Iterator[Site]:
     engine.dispose()
 
 
-def write(unit: Unit, name: str) -> str:
+def write(unit: UnitOfWork, name: str) -> str:
     unit.execute(insert(INBOX).values(agency="CUHK", digest=name, made_at=DAY, keep_until=DAY))
     return name
 
@@ -109,7 +109,7 @@ def test_a_group_whose_connection_broke_while_nothing_was_committed_is_done_on_a
 def test_a_connection_that_breaks_between_two_units_of_a_group_costs_neither_its_answer(site: Site) -> None:
     backend, tries = site.backend(), iter((True, False))
 
-    def break_and_write(unit: Unit) -> str:
+    def break_and_write(unit: UnitOfWork) -> str:
         if next(tries):
             site.end_session(backend)
         return write(unit, "b")
@@ -127,7 +127,7 @@ def test_after_a_commit_of_unknown_outcome_what_may_be_done_twice_is_done_again(
 def test_a_question_whose_connection_broke_is_asked_on_a_new_one(site: Site) -> None:
     (backend,) = site.all(site.database.read(lambda unit: unit.execute(text("SELECT pg_backend_pid()")).scalar(), is_long=True))
     site.end_session(backend)
-    assert site.all(site.database.read(bind(Unit.partners, ("CUHK",)), is_long=True)) == [{}]
+    assert site.all(site.database.read(lambda unit: unit.partners.among(("CUHK",)), is_long=True)) == [{}]
 
 
 def away(*_: object) -> None:
@@ -183,7 +183,7 @@ class Holder:
         self._connection.close()
 
 
-def touch(unit: Unit, tried: Callable[[], object]) -> str:
+def touch(unit: UnitOfWork, tried: Callable[[], object]) -> str:
     tried()
     unit.execute(update(PATRONS).values(name="x"))
     return "touched"
@@ -228,7 +228,7 @@ def test_a_gateway_that_stands_still_keeps_its_rows_locked_for_no_longer_than_it
     Holder(postgres_engine).let_go()
     has_it, go_on, tries = Event(), Event(), iter((True, False))
 
-    def stand_still(unit: Unit) -> str:
+    def stand_still(unit: UnitOfWork) -> str:
         touched = touch(unit, lambda: None)
         if next(tries):
             has_it.set()
@@ -246,7 +246,7 @@ def test_a_gateway_that_stands_still_keeps_its_rows_locked_for_no_longer_than_it
 
 
 def test_a_row_that_another_gateway_made_first_is_seen_by_the_second_try(site: Site, postgres_engine: Engine) -> None:
-    def write_or_find(unit: Unit) -> str:
+    def write_or_find(unit: UnitOfWork) -> str:
         if unit.execute(select(INBOX.c.digest)).first():
             return "found"
         with postgres_engine.connect() as other:  # just now, at another gateway

@@ -23,7 +23,7 @@ from hkall_gateway.db.engine.compiled import flush
 from hkall_gateway.db.engine.deadline import Deadline, Expired, current, until, without
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.tables import INBOX
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import LostRace
 from tests import turns
 
@@ -32,7 +32,7 @@ DAY: Final = datetime(2017, 3, 1, tzinfo=UTC)
 ITEM: Final = LockSet(item=("", "C1"))
 
 
-def write(unit: Unit, name: str) -> str:
+def write(unit: UnitOfWork, name: str) -> str:
     unit.execute(insert(INBOX).values(agency="CUHK", digest=name, made_at=DAY, keep_until=DAY))
     return name
 
@@ -40,7 +40,7 @@ def write(unit: Unit, name: str) -> str:
 class Site:
     """A gateway's database. `now_s` is the time of its deadlines."""
 
-    def __init__(self, engine: Engine, make_unit: Callable[[Connection], Unit]) -> None:
+    def __init__(self, engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> None:
         self.engine, self.now_s = engine, 1000.0
         self._pending: Queue[Callable[[], None]] = Queue()
         self.database = Database(engine, make_unit, self._pending.put, draw=lambda: 0.0, seconds=lambda: self.now_s)
@@ -55,7 +55,7 @@ class Site:
         """Keep the writer busy until the event is set."""
         inside, let_go = Event(), Event()
 
-        def held(_unit: Unit) -> None:
+        def held(_unit: UnitOfWork) -> None:
             inside.set()
             assert let_go.wait(PATIENCE_S)
 
@@ -70,14 +70,14 @@ class Site:
 
 
 @pytest.fixture
-def site(shared_engine: Engine, make_unit: Callable[[Connection], Unit]) -> Iterator[Site]:
+def site(shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> Iterator[Site]:
     made = Site(shared_engine, make_unit)
     yield made
     made.database.close()
 
 
 @pytest.fixture
-def postgres_site(postgres_engine: Engine, make_unit: Callable[[Connection], Unit]) -> Iterator[Site]:
+def postgres_site(postgres_engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> Iterator[Site]:
     made = Site(postgres_engine, make_unit)
     yield made
     made.database.close()
@@ -110,7 +110,7 @@ def test_unit_never_runs_when_its_caller_has_gone(site: Site) -> None:
 def test_timer_cannot_take_a_unit_that_has_begun(site: Site) -> None:
     deadline, taken = site.deadline(), list[bool]()
 
-    def work(unit: Unit) -> str:
+    def work(unit: UnitOfWork) -> str:
         site.now_s += 60
         taken.append(deadline.drop("late"))
         return write(unit, "begun")
@@ -136,7 +136,7 @@ def test_unit_is_taken_by_the_writer_or_by_the_timer_and_never_by_both(site: Sit
 def test_unit_is_not_run_again_after_its_deadline(site: Site) -> None:
     runs: list[int] = []
 
-    def conflict(unit: Unit) -> str:
+    def conflict(unit: UnitOfWork) -> str:
         runs.append(1)
         write(unit, "again")
         site.now_s += 9
@@ -152,7 +152,7 @@ def test_timer_takes_a_unit_that_was_rolled_back_and_waits_to_run_again(site: Si
     """It runs twice at once and would run a third time; the second run tells the timer to ring."""
     deadline, taken = site.deadline(), list[bool]()
 
-    def conflict(unit: Unit) -> str:
+    def conflict(unit: UnitOfWork) -> str:
         write(unit, "again")
         taken.append(deadline.drop("late"))
         raise LostRace("another gateway was first")
@@ -163,7 +163,7 @@ def test_timer_takes_a_unit_that_was_rolled_back_and_waits_to_run_again(site: Si
 
 
 def test_neighbour_of_a_bad_unit_keeps_its_deadline(site: Site) -> None:
-    def raise_late(_unit: Unit) -> None:
+    def raise_late(_unit: UnitOfWork) -> None:
         site.now_s += 9
         raise ZeroDivisionError
 
@@ -181,7 +181,7 @@ def test_unit_never_runs_when_its_deadline_passes_while_it_waits_for_a_lock(post
     site = postgres_site
     with site.engine.connect() as other:
         other.exec_driver_sql("BEGIN")
-        Unit(other, str).lock([ITEM])
+        UnitOfWork(other, str).lock([ITEM])
         flush(other)
         waiter = site.database.write(bind(write, "waits"), ITEM, site.deadline(8))
         _until_it_waits_for_a_lock(site)
@@ -198,7 +198,7 @@ def test_unit_never_runs_when_only_the_databases_clock_has_passed_its_deadline(p
     assert site.told(site.database.write(bind(write, "measures"), until=site.deadline())) == ["measures"]
     with site.engine.connect() as other:
         other.exec_driver_sql("BEGIN")
-        Unit(other, str).lock([ITEM])
+        UnitOfWork(other, str).lock([ITEM])
         flush(other)
         paused = site.database.write(bind(write, "paused"), ITEM, site.deadline(0.5))
         other.exec_driver_sql("SELECT pg_sleep(0.6)")

@@ -18,7 +18,7 @@ from hkall_gateway.db.privacy import archive, forgetting, persons
 from hkall_gateway.db.privacy.forgetting import ErasureResult
 from hkall_gateway.db.privacy.persons import EVERY, NOT_A_PERSON, Person, person, personal
 from hkall_gateway.db.tables import CARD_BLOCKS, JOURNAL, METADATA, PATRONS, REQUESTS, create_all
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.db.web_sessions import LONGEST, PATRON, WebSession
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from tests.db.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant
@@ -28,7 +28,7 @@ TABLES = METADATA.sorted_tables
 
 
 @pytest.fixture
-def store(shared_engine: Engine, make_unit: Callable[[Connection], Unit]) -> Iterator[Immediate]:
+def store(shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> Iterator[Immediate]:
     opened = Immediate(shared_engine, make_unit)
     yield opened
     opened.close()
@@ -43,7 +43,7 @@ def erase(store: Immediate, now: datetime, card: str = CARD) -> ErasureResult:
 def naming(store: Immediate) -> list[tuple[str, Any]]:
     """Every row of every table, things included, in which one of the marks stands."""
 
-    def look(unit: Unit) -> list[tuple[str, Any]]:
+    def look(unit: UnitOfWork) -> list[tuple[str, Any]]:
         rows = ((table.name, dict(row)) for table in TABLES for row in unit.execute(select(table)).mappings())
         return [(name, row) for name, row in rows if any(mark in str(row) for mark in PERSON)]
 
@@ -69,7 +69,7 @@ def test_a_person_who_stands_in_every_column_is_gone_from_all_of_them(store: Imm
 
 
 def test_an_erased_patron_is_logged_out(store: Immediate, now: datetime) -> None:
-    def log_in(unit: Unit, token: str, card: str) -> None:
+    def log_in(unit: UnitOfWork, token: str, card: str) -> None:
         web_sessions.begin(unit, WebSession(token, PATRON, "", card, "", "", "pin", "x", now, now, now + LONGEST), now)
 
     store.now(plant)
@@ -81,7 +81,7 @@ def test_an_erased_patron_is_logged_out(store: Immediate, now: datetime) -> None
 
 
 def test_the_file_and_its_log_have_none_of_it_after_a_vacuum(
-    tmp_path: Path, make_unit: Callable[[Connection], Unit], now: datetime
+    tmp_path: Path, make_unit: Callable[[Connection], UnitOfWork], now: datetime
 ) -> None:
     engine = _file(tmp_path)
     file = forgetting.file_of(engine)
@@ -209,7 +209,7 @@ def test_a_card_is_compared_whole_and_a_text_word_by_word(store: Immediate, now:
     another = f"{CARD}-5"
     store.now(lambda unit: unit.execute(insert(PATRONS), [{"barcode": CARD}, {"barcode": another}]))
     loan = Request("", Side.BORROWING, Position.CLOSED, "Dune", "b1", patron=another, reason=f"lost by {CARD}, found")
-    store.now(Unit.open, loan, now, Actor("test", "world"))
+    store.now(UnitOfWork.open, loan, now, Actor("test", "world"))
     store.now(lambda unit: unit.execute(insert(CARD_BLOCKS), {"card": another, "at": now}))
     store.now(replace_card, "older", another, now, CLERK)
     journal = store.now(lambda unit: [dict(row) for row in unit.execute(select(JOURNAL)).mappings()])
@@ -294,7 +294,9 @@ def _ended(number: str, card: str, day: int, reason: str = "") -> dict[str, Any]
 def test_open_requests_of_the_person_stay_with_all_that_belongs_to_them(store: Immediate, now: datetime) -> None:
     store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": CARD, "name": NAME}))
     for position in (Position.ON_LOAN, Position.CLOSED):
-        store.now(Unit.open, Request("", Side.BORROWING, position, "Dune", "b1", patron=CARD), now, Actor("test", "world"))
+        store.now(
+            UnitOfWork.open, Request("", Side.BORROWING, position, "Dune", "b1", patron=CARD), now, Actor("test", "world")
+        )
 
     done = erase(store, now)
 

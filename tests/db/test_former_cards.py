@@ -15,7 +15,7 @@ from hkall_gateway.db.database import Database, Immediate
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.loads import former_cards, loading
 from hkall_gateway.db.tables import CARD_BLOCKS, FORMER_CARDS, NOTICES, OUTBOX, PATRONS, PAYMENTS, REQUESTS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.letters import letter
 from hkall_gateway.rules.messages.outbox_messages import partner_message
@@ -61,10 +61,10 @@ def patrons_of(rows: list[dict[str, Any]]) -> list[str]:
 def test_requests_follow_wherever_they_stand(store: Immediate, standing: Standing, replaced: Any, position: Position) -> None:
     kept, others = standing(position, "C1"), standing(position, "C2", patron="P9")
     replaced("P1", "P2")
-    after = store.now(Unit.request, kept.id)
+    after = store.now(lambda unit: unit.requests.find(kept.id))
     assert after is not None
     assert after == replace(kept, patron="P2")
-    assert store.now(Unit.request, others.id) == others
+    assert store.now(lambda unit: unit.requests.find(others.id)) == others
 
 
 def test_money_follows(store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime, by: Actor) -> None:
@@ -72,7 +72,7 @@ def test_money_follows(store: Immediate, standing: Standing, replaced: Any, rows
     store.now(fines.charge, request, "overdue", 400, "R40", now, by)
     store.now(fines.keep_payment, "P1", "t-1", 200, "paid", now, by)
     replaced("P1", "P2")
-    assert store.now(Unit.owed_cents, "P2") == 400
+    assert store.now(lambda unit: unit.patrons.owed_cents("P2")) == 400
     assert store.now(fines.payment_known, "P2", by.who, "t-1") == (200, "paid")
     assert store.now(fines.payment_known, "P1", by.who, "t-1") is None
 
@@ -150,9 +150,9 @@ def test_a_patron_whom_a_living_system_renumbers_keeps_what_was_loaded(
 ) -> None:
     store.now(loading.write, "patrons", [replace(P1, barcode=card, category=card) for card in loaded], 1)
     store.now(former_cards.follow_card, "P1", "P2", now, by)
-    found = store.now(Unit.patron, "P2")
+    found = store.now(lambda unit: unit.patrons.find("P2"))
     assert found is not None
-    assert (found.category, store.now(Unit.patron, "P1") is None) == (loaded[-1], loaded == ("P1",))
+    assert (found.category, store.now(lambda unit: unit.patrons.find("P1")) is None) == (loaded[-1], loaded == ("P1",))
 
 
 def test_the_history_is_found_by_every_card(
@@ -168,20 +168,20 @@ def test_the_history_is_found_by_every_card(
 
 
 def test_it_is_one_unit_among_others_of_a_running_gateway(
-    shared_engine: Engine, make_unit: Callable[[Connection], Unit], now: datetime, by: Actor
+    shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], now: datetime, by: Actor
 ) -> None:
     reactor, world = Reactor(), Actor("test", "world")
     database = Database(shared_engine, make_unit, reactor.call)
     requests_a_day = [Request("", Side.BORROWING, P.RECEIVED, "Dune", "b1", patron=f"P{n}") for n in range(6)]
-    opened = reactor.until([database.write(bind(Unit.open, wish, now, world)) for wish in requests_a_day])
+    opened = reactor.until([database.write(bind(UnitOfWork.open, wish, now, world)) for wish in requests_a_day])
     work: list[Any] = []
     for number, request in enumerate(opened):
         former = request.patron
         locks = LockSet(former, whole=True)
         work += [database.write(bind(former_cards.replace_card, former, f"Q{number}", now, by), locks)]
-        work += [database.write(bind(Unit.open, replace(requests_a_day[number], patron=f"Q{number}"), now, world))]
+        work += [database.write(bind(UnitOfWork.open, replace(requests_a_day[number], patron=f"Q{number}"), now, world))]
     assert not [one for one in reactor.until(work) if isinstance(one, Exception)]
-    kept = reactor.until([database.read(bind(Unit.open_requests, f"Q{number}"), is_long=True) for number in range(6)])
+    kept = reactor.until([database.read(bind(_open_of, f"Q{number}"), is_long=True) for number in range(6)])
     database.close()
     assert [len(requests) for requests in kept] == [2] * 6
 
@@ -261,6 +261,10 @@ def test_requests_of_the_day_of_going_live_name_the_present_card(store: Immediat
     load(store, now, by, row("P2", "P1"))
     old = Request("OLD-1", Side.BORROWING, P.RECEIVED, "Dune", "b1", patron="P1", placed_at=now - timedelta(days=3))
     store.now(loading.write_opening, [old], "HKU", now, Actor("load", "import"))
-    found = store.now(Unit.request, "OLD-1")
+    found = store.now(lambda unit: unit.requests.find("OLD-1"))
     assert found is not None
     assert found.patron == "P2"
+
+
+def _open_of(unit: UnitOfWork, card: str) -> tuple[Request, ...]:
+    return unit.requests.open_of(card)

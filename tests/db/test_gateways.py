@@ -23,7 +23,7 @@ from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.privacy import forgetting
 from hkall_gateway.db.privacy.persons import Person
 from hkall_gateway.db.tables import LINKS, PATRONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.settings import Retention
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
@@ -54,7 +54,7 @@ def pair(postgres_engine: Engine, turns: Turns) -> Iterator[Pair]:
 
 def _gateway(engine: Engine, name: str, turns: Turns) -> Database:
     numbers = iter(range(1000))
-    return Database(engine, lambda connection: Unit(connection, lambda: f"{name}{next(numbers)}"), turns.put)
+    return Database(engine, lambda connection: UnitOfWork(connection, lambda: f"{name}{next(numbers)}"), turns.put)
 
 
 def _outcomes(turns: Turns, waiters: list[Deferred[Any]]) -> list[Any]:
@@ -78,7 +78,7 @@ def _at_the_same_time(pair: Pair) -> Iterator[None]:
     go.wait()
 
 
-def _lend_one_more(unit: Unit, card: str) -> str:
+def _lend_one_more(unit: UnitOfWork, card: str) -> str:
     unit.execute(update(PATRONS).where(PATRONS.c.barcode == card).values(local_loans=PATRONS.c.local_loans + 1))
     return card
 
@@ -97,9 +97,9 @@ def test_groups_that_want_the_same_patrons_in_another_order_do_not_block_each_ot
         assert set(connection.execute(select(PATRONS.c.local_loans)).scalars()) == {2}
 
 
-def _request_if_first(unit: Unit, card: str, now: datetime, by: Actor) -> str:
+def _request_if_first(unit: UnitOfWork, card: str, now: datetime, by: Actor) -> str:
     """A quota of one: the decision counts, and then writes."""
-    if unit.quota_used(card, TAKES_QUOTA):
+    if unit.requests.quota_used(card, TAKES_QUOTA):
         return "quota"
     return unit.open(Request("", Side.BORROWING, Position.NEW, "Dune", "b1", patron=card), now, by).id
 
@@ -119,7 +119,7 @@ def test_a_quota_holds_when_two_gateways_decide_at_once(
 
 
 def test_the_same_document_at_two_gateways_has_one_outcome(pair: Pair, turns: Turns, now: datetime) -> None:
-    def answer(unit: Unit, gateway: str) -> str:
+    def answer(unit: UnitOfWork, gateway: str) -> str:
         kept = inbox.claim(unit, "CUHK", "same", now + timedelta(days=30), now)
         if kept is None:
             inbox.keep(unit, "CUHK", "same", gateway)
@@ -134,8 +134,8 @@ def test_the_same_document_at_two_gateways_has_one_outcome(pair: Pair, turns: Tu
 def test_the_directory_of_a_gateway_that_starts_is_written_over_that_of_the_other(pair: Pair, turns: Turns) -> None:
     names = ("The library", "The library, renamed")
     for database, name in zip(pair, names, strict=True):
-        _outcomes(turns, [database.write(bind(Unit.write_partners, [Partner("CUHK", name)]))])
-    (directory,) = _outcomes(turns, [pair[0].read(bind(Unit.partner, "CUHK"), is_long=True)])
+        _outcomes(turns, [database.write(bind(_rename, name))])
+    (directory,) = _outcomes(turns, [pair[0].read(lambda unit: unit.partners.find("CUHK"), is_long=True)])
     assert directory.name == "The library, renamed"
 
 
@@ -144,16 +144,16 @@ def test_a_gateway_that_starts_with_the_directory_as_it_is_waits_for_nobody(
 ) -> None:
     """The others hold the rows of its partners at any moment; in its order and theirs they would meet half-way."""
     directory = [Partner("CUHK", "The library"), Partner("LU", "Another")]
-    _outcomes(turns, [pair[0].write(bind(Unit.write_partners, directory))])
+    _outcomes(turns, [pair[0].write(lambda unit: unit.partners.write(directory))])
     with postgres_engine.connect() as busy:
         busy.exec_driver_sql("BEGIN")
         busy.execute(select(LINKS.c.agency).with_for_update())
-        assert _outcomes(turns, [pair[1].write(bind(Unit.write_partners, directory))]) == [None]
+        assert _outcomes(turns, [pair[1].write(lambda unit: unit.partners.write(directory))]) == [None]
         busy.exec_driver_sql("ROLLBACK")
 
 
-def _request_if_known(unit: Unit, card: str, now: datetime, by: Actor) -> str:
-    if unit.patron(card) is None:
+def _request_if_known(unit: UnitOfWork, card: str, now: datetime, by: Actor) -> str:
+    if unit.patrons.find(card) is None:
         return "unknown"
     return unit.open(Request("", Side.BORROWING, Position.NEW, "Dune", "b1", patron=card), now, by).id
 
@@ -173,7 +173,7 @@ def test_a_request_that_is_placed_beside_an_erasure_keeps_its_patron_or_finds_no
         placed = [pair[1].write(bind(_request_if_known, card, now, by), LockSet(card)) for card in CARDS]
     done, numbers = _outcomes(turns, erased), _outcomes(turns, placed)
 
-    left = _outcomes(turns, [pair[0].read(bind(Unit.patron, card), is_long=True) for card in CARDS])
+    left = _outcomes(turns, [pair[0].read(bind(_patron, card), is_long=True) for card in CARDS])
     for one, number, patron in zip(done, numbers, left, strict=True):
         assert (number == "unknown") == (patron is None), (number, one)
         assert [stay.which for stay in one.stays] == ([] if number == "unknown" else [number, ""])
@@ -184,7 +184,7 @@ def test_an_erasure_holds_the_card_and_the_archives(postgres_engine: Engine, now
     engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(lock_s=0.05))
     with engine.connect() as erasing, engine.connect() as other:
         erasing.exec_driver_sql("BEGIN")
-        forgetting.forget(Unit(erasing, str), Person(("P1", "P2")), [], (), "asked", now, by)
+        forgetting.forget(UnitOfWork(erasing, str), Person(("P1", "P2")), [], (), "asked", now, by)
         for work in (
             lambda unit: unit.lock([LockSet("P1")]),
             lambda unit: unit.lock([LockSet("P2", whole=True)]),
@@ -196,14 +196,14 @@ def test_an_erasure_holds_the_card_and_the_archives(postgres_engine: Engine, now
     engine.dispose()
 
 
-def _purge(unit: Unit, stage: str, now: datetime) -> None:
+def _purge(unit: UnitOfWork, stage: str, now: datetime) -> None:
     STAGES[stage](unit, Retention(archive_days=1, archive_file="/nowhere"), now, "", 1)
 
 
-def _waits(connection: Connection, work: Callable[[Unit], object]) -> bool:
+def _waits(connection: Connection, work: Callable[[UnitOfWork], object]) -> bool:
     connection.exec_driver_sql("BEGIN")
     try:
-        work(Unit(connection, str))
+        work(UnitOfWork(connection, str))
         flush(connection)
     except OperationalError as error:
         if "lock timeout" not in str(error):
@@ -213,3 +213,11 @@ def _waits(connection: Connection, work: Callable[[Unit], object]) -> bool:
         discard(connection)
         connection.exec_driver_sql("ROLLBACK")
     return False
+
+
+def _patron(unit: UnitOfWork, card: str) -> Any:
+    return unit.patrons.find(card)
+
+
+def _rename(unit: UnitOfWork, name: str) -> None:
+    unit.partners.write([Partner("CUHK", name)])

@@ -20,7 +20,7 @@ from hkall_gateway.db.engine.group import read_group, run_group
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.db.engine.worker import Job
 from hkall_gateway.db.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS
-from hkall_gateway.db.unit import Unit, in_savepoint
+from hkall_gateway.db.unit_of_work import UnitOfWork, in_savepoint
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 
@@ -45,7 +45,7 @@ class Desk:
         ]
         self.statements.clear()
         while waiting:
-            turn = do(self.connection, lambda connection: Unit(connection, str), waiting)
+            turn = do(self.connection, lambda connection: UnitOfWork(connection, str), waiting)
             waiting = list(turn.again)
             for answer in turn.answers:
                 answer()
@@ -68,16 +68,16 @@ def shelf(desk: Desk, now: datetime, by: Actor) -> Desk:
     for card in CARDS:
         n = card[1:]
         ready = Request(f"R{n}", Side.BORROWING, Position.RECEIVED, "Dune", "b1", patron=card, item_barcode=f"C{n}", **known)  # type: ignore[arg-type]
-        desk.group((Unit.open, NO_LOCKS, ready, now, replace(by, channel="world")))
+        desk.group((UnitOfWork.open, NO_LOCKS, ready, now, replace(by, channel="world")))
     return desk
 
 
-def _lend(unit: Unit, card: str, barcode: str, now: datetime, by: Actor) -> tuple[str, int]:
+def _lend(unit: UnitOfWork, card: str, barcode: str, now: datetime, by: Actor) -> tuple[str, int]:
     """What a checkout does: the patron, the copy, what they have; then the step."""
-    patron, (held,) = unit.patron(card), unit.requests_with(barcode)
+    patron, (held,) = unit.patrons.find(card), unit.requests.with_copy(barcode)
     assert patron is not None
     unit.advance(held, Event.CHECK_OUT, now, by, due=now.date(), used=True)
-    return patron.barcode, unit.quota_used(card, TAKES_QUOTA)
+    return patron.barcode, unit.requests.quota_used(card, TAKES_QUOTA)
 
 
 def _checkout(card: str, now: datetime, by: Actor) -> tuple[Any, ...]:
@@ -109,20 +109,22 @@ def test_what_they_write_is_what_each_would_have_written_alone(shelf: Desk, now:
 
 def test_a_question_that_decides_nothing_is_asked_once_too(desk: Desk) -> None:
     asked = [*CARDS, "P99", CARDS[0]]
-    answers = desk.group(*((Unit.patron, LockSet(card), card) for card in asked), do=read_group)
+    answers = desk.group(*((lambda unit, card: unit.patrons.find(card), LockSet(card), card) for card in asked), do=read_group)
     assert [patron and patron.barcode for patron in answers] == [*CARDS, None, CARDS[0]]
     assert [text.split()[0] for text in desk.statements] == ["BEGIN", *["SELECT"] * 3, "COMMIT"]
 
 
 def test_several_rows_and_none_come_to_whom_they_belong(shelf: Desk, now: datetime, by: Actor) -> None:
     more = [Request(f"S{n}", Side.BORROWING, Position.NEW, "Emma", "b2", patron="Px01x", placed_at=now) for n in range(3)]
-    shelf.group(*((Unit.open, NO_LOCKS, request, now, by) for request in more))
-    found = shelf.group(*((Unit.open_requests, NO_LOCKS, card) for card in ("Px00x", "Px01x", "P77")), do=read_group)
+    shelf.group(*((UnitOfWork.open, NO_LOCKS, request, now, by) for request in more))
+    found = shelf.group(
+        *((lambda unit, card: unit.requests.open_of(card), NO_LOCKS, card) for card in ("Px00x", "Px01x", "P77")), do=read_group
+    )
     assert [[request.id for request in one] for one in found] == [["Rx00x"], ["Rx01x", "S0", "S1", "S2"], []]
 
 
 def test_one_that_raises_is_undone_alone(shelf: Desk, now: datetime, by: Actor) -> None:
-    def fall(unit: Unit, card: str) -> None:
+    def fall(unit: UnitOfWork, card: str) -> None:
         ADD.change(unit.connection, barcode="P77", name="never")
         raise LookupError(card)
 
@@ -136,7 +138,7 @@ def test_one_that_raises_is_undone_alone(shelf: Desk, now: datetime, by: Actor) 
 
 
 def test_a_statement_that_fails_for_several_fails_for_the_one_whose_fault_it_is(desk: Desk) -> None:
-    def add(unit: Unit, card: str) -> int:
+    def add(unit: UnitOfWork, card: str) -> int:
         return ADD.change(unit.connection, barcode=card, name=card)
 
     new, there, other = desk.group(*((add, LockSet(card), card) for card in ("P70", "Px00x", "P71")))
@@ -145,7 +147,7 @@ def test_a_statement_that_fails_for_several_fails_for_the_one_whose_fault_it_is(
 
 
 def test_what_cannot_be_written_fails_for_the_one_who_wrote_it(desk: Desk) -> None:
-    def add(unit: Unit, card: str, name: str) -> int:
+    def add(unit: UnitOfWork, card: str, name: str) -> int:
         return ADD.change(unit.connection, barcode=card, name=name)
 
     good, bad = desk.group((add, LockSet("P70"), "P70", "'\\\"%沙丘"), (add, LockSet("P71"), "P71", "\x00"))
@@ -156,8 +158,8 @@ def test_what_cannot_be_written_fails_for_the_one_who_wrote_it(desk: Desk) -> No
 
 
 def test_two_about_one_patron_go_one_after_the_other(desk: Desk, now: datetime, by: Actor) -> None:
-    def request_if_first(unit: Unit, card: str, number: str) -> str:
-        if unit.quota_used(card, TAKES_QUOTA):
+    def request_if_first(unit: UnitOfWork, card: str, number: str) -> str:
+        if unit.requests.quota_used(card, TAKES_QUOTA):
             return "quota"
         return unit.open(Request(number, Side.BORROWING, Position.NEW, "Dune", "b1", patron=card), now, by).id
 
@@ -166,8 +168,8 @@ def test_two_about_one_patron_go_one_after_the_other(desk: Desk, now: datetime, 
 
 
 def test_two_about_one_request_go_one_after_the_other_whatever_each_calls_it(shelf: Desk, now: datetime, by: Actor) -> None:
-    def flag(unit: Unit, more: str) -> str:
-        (held,) = unit.requests_with("Cx03x")
+    def flag(unit: UnitOfWork, more: str) -> str:
+        (held,) = unit.requests.with_copy("Cx03x")
         return unit.amend(held, now, by, flags=f"{held.flags} {more}".strip()).flags
 
     ways = {"a": LockSet(request="Rx03x"), "b": LockSet(item=("", "Cx03x")), "c": LockSet("Px03x", whole=True)}
@@ -184,11 +186,11 @@ def test_one_who_moved_what_another_decided_about_unannounced_is_noticed(shelf: 
 
 
 def test_who_does_not_say_what_it_decides_about_sees_all_that_was_before_it(desk: Desk, now: datetime, by: Actor) -> None:
-    def place(unit: Unit, card: str) -> None:
+    def place(unit: UnitOfWork, card: str) -> None:
         unit.open(Request(f"R-{card}", Side.BORROWING, Position.NEW, "Dune", "b1", patron=card), now, by)
 
-    def count(unit: Unit) -> int:
-        return sum(count for _, _, count, _ in unit.open_by_position())
+    def count(unit: UnitOfWork) -> int:
+        return sum(count for _, _, count, _ in unit.requests.open_by_position())
 
     asked = [
         (place, LockSet("Px00x"), "Px00x"),
@@ -200,11 +202,11 @@ def test_who_does_not_say_what_it_decides_about_sees_all_that_was_before_it(desk
 
 
 def test_what_is_done_apart_is_undone_without_what_others_did_meanwhile(shelf: Desk, now: datetime, by: Actor) -> None:
-    def poison(unit: Unit, card: str) -> str:
+    def poison(unit: UnitOfWork, card: str) -> str:
         _lend(unit, card, card.replace("P", "C"), now, by)
         raise LookupError("poison")
 
-    def carefully(unit: Unit, card: str) -> str:
+    def carefully(unit: UnitOfWork, card: str) -> str:
         return repr(in_savepoint(unit, lambda about: poison(unit, about), card))
 
     careful, *usual = shelf.group(
@@ -216,9 +218,9 @@ def test_what_is_done_apart_is_undone_without_what_others_did_meanwhile(shelf: D
 
 
 def test_each_runs_in_the_context_in_which_it_was_asked(desk: Desk) -> None:
-    def say(unit: Unit, card: str) -> tuple[str, str]:
+    def say(unit: UnitOfWork, card: str) -> tuple[str, str]:
         before = SAID.get()
-        unit.patron(card)
+        unit.patrons.find(card)
         return before, SAID.get()
 
     def asked_by(who: str, card: str) -> Any:
@@ -233,12 +235,12 @@ def test_each_runs_in_the_context_in_which_it_was_asked(desk: Desk) -> None:
 # ---- what breaks off
 
 
-def _name(unit: Unit, card: str) -> str | None:
-    found = unit.patron(card)
+def _name(unit: UnitOfWork, card: str) -> str | None:
+    found = unit.patrons.find(card)
     return found.barcode if found else None
 
 
-def _swallow(unit: Unit, card: str) -> str:
+def _swallow(unit: UnitOfWork, card: str) -> str:
     with suppress(DBAPIError):
         unit.execute(text("SELECT 1 / 0"))
     return card
@@ -258,7 +260,7 @@ def test_a_question_that_is_in_somebody_s_way_is_asked_again_and_answered(desk: 
 def test_who_waited_while_another_lost_the_connection_is_asked_again(desk: Desk, do: Callable[..., Any]) -> None:
     lost: list[str] = []
 
-    def lose(unit: Unit, card: str) -> str:
+    def lose(unit: UnitOfWork, card: str) -> str:
         if not lost:
             lost.append(card)
             unit.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))

@@ -14,11 +14,11 @@ from twisted.internet.defer import Deferred
 
 from hkall_gateway.db import inbox
 from hkall_gateway.db.database import Database
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 
 PATIENCE_S = 20.0
 Turns = Queue[Callable[[], None]]
-MakeUnit = Callable[[Connection], Unit]
+MakeUnit = Callable[[Connection], UnitOfWork]
 
 
 class Answers:
@@ -28,7 +28,7 @@ class Answers:
         self._now, self._numbers = now, count(1)
         self.claimed, self.go_on = Event(), Event()
 
-    def answer(self, unit: Unit) -> str:
+    def answer(self, unit: UnitOfWork) -> str:
         kept = inbox.claim(unit, "CUHK", "same", self._now + timedelta(days=30), self._now)
         if kept is not None:
             return kept

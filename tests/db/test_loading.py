@@ -14,7 +14,7 @@ from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.loads.loading import CHUNK, LoadReport, Loss, StagedCopies, Withdrawals
 from hkall_gateway.db.tables import HOLDINGS, JOBS, PATRONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Sensitive
 
@@ -67,31 +67,31 @@ def _current(store: Immediate, kind: str = "patrons") -> tuple[str, int] | None:
 
 def test_a_patron_comes_back_with_every_field(store: Immediate) -> None:
     _load(store, [CHAN])
-    assert store.now(Unit.patron, "P1") == CHAN
+    assert store.now(lambda unit: unit.patrons.find("P1")) == CHAN
 
 
 def test_a_copy_comes_back_with_every_field(store: Immediate) -> None:
     _load(store, [DUNE], kind="holdings")
-    assert store.now(Unit.holding, ItemKey("CUHK", "C1")) == DUNE
+    assert store.now(lambda unit: unit.holdings.find(ItemKey("CUHK", "C1"))) == DUNE
 
 
 def test_a_known_patron_is_written_over_as_a_whole(store: Immediate) -> None:
     _load(store, [CHAN])
     bare = Borrower("P1", Sensitive("Chan"), "staff")
     _load(store, [bare])
-    assert store.now(Unit.patron, "P1") == bare
+    assert store.now(lambda unit: unit.patrons.find("P1")) == bare
 
 
 def test_the_same_barcode_of_two_libraries_is_two_copies(store: Immediate) -> None:
     other = replace(DUNE, agency="PolyU", title="Emma")
     _load(store, [DUNE, other], kind="holdings")
-    assert store.now(Unit.holding, ItemKey("CUHK", "C1")) == DUNE
-    assert store.now(Unit.holding, ItemKey("PolyU", "C1")) == other
+    assert store.now(lambda unit: unit.holdings.find(ItemKey("CUHK", "C1"))) == DUNE
+    assert store.now(lambda unit: unit.holdings.find(ItemKey("PolyU", "C1"))) == other
 
 
 def test_of_a_patron_named_twice_the_last_line_counts(store: Immediate) -> None:
     _load(store, [CHAN, replace(CHAN, category="staff")])
-    loaded = store.now(Unit.patron, "P1")
+    loaded = store.now(lambda unit: unit.patrons.find("P1"))
     assert loaded is not None
     assert loaded.category == "staff"
 
@@ -128,7 +128,7 @@ def test_a_full_file_lets_vanish_what_deltas_brought_before_it(store: Immediate)
 def test_a_full_file_of_patrons_leaves_the_copies_alone(store: Immediate) -> None:
     _load(store, [DUNE], kind="holdings")
     _load(store, _patrons("P1"), full=True)
-    assert store.now(Unit.holding, ItemKey("CUHK", "C1")) == DUNE
+    assert store.now(lambda unit: unit.holdings.find(ItemKey("CUHK", "C1"))) == DUNE
 
 
 def test_until_the_end_of_a_full_load_the_old_patrons_are_there(store: Immediate) -> None:
@@ -161,7 +161,7 @@ def _dying_at(engine: Engine, commit: int) -> Immediate:
         if next(left, None) is None:
             raise _Death
 
-    return Immediate(engine, lambda connection: Unit(connection, str), before_commit)
+    return Immediate(engine, lambda connection: UnitOfWork(connection, str), before_commit)
 
 
 def test_a_load_that_dies_has_written_whole_chunks_and_is_not_current(engine: Engine, store: Immediate) -> None:
@@ -277,7 +277,7 @@ def test_a_file_without_call_numbers_leaves_number_and_key(store: Immediate) -> 
     assert _keys(store) == {"C1": shelving_key("QA76 .B3")}
 
 
-def _fill(unit: Unit, place: loading.Place) -> loading.Place | None:
+def _fill(unit: UnitOfWork, place: loading.Place) -> loading.Place | None:
     return loading.fill_keys(unit.connection, place, 2)
 
 

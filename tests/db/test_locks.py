@@ -16,7 +16,7 @@ from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.compiled import flush
 from hkall_gateway.db.engine.connect import Limits, open_engine
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor, Candidate, Position, Request, Side
 from tests.db.conftest import COPIES
 
@@ -26,11 +26,11 @@ CANDIDATE = Candidate("R1", 1, "LU", "L1", "", "", "R1-1", "")
 @pytest.fixture
 def request_r1(postgres_engine: Engine, now: datetime) -> None:
     """One loan of P1: R1, the copy C1, asked first of LU under R1-1 and then of CUHK under R1-2, placed by D as d-1."""
-    store = Immediate(postgres_engine, lambda connection: Unit(connection, str))
+    store = Immediate(postgres_engine, lambda connection: UnitOfWork(connection, str))
     loan = Request("R1", Side.BORROWING, Position.ON_LOAN, "Dune", "b1", patron="P1", item_agency=COPIES, item_barcode="C1")
     named = replace(loan, wire_agency="HKU", wire_id="R1-2", placed_by="D", placed_id="d-1")
-    store.now(Unit.open, named, now, Actor("test", "world"))
-    store.now(Unit.save_candidates, [CANDIDATE])
+    store.now(UnitOfWork.open, named, now, Actor("test", "world"))
+    store.now(lambda unit: unit.candidates.add([CANDIDATE]))
     store.close()
 
 
@@ -58,7 +58,7 @@ def waits(two: tuple[Connection, Connection], first: LockSet, second: LockSet) -
 
 
 def _lock(connection: Connection, wanted: LockSet) -> None:
-    Unit(connection, str).lock([wanted])
+    UnitOfWork(connection, str).lock([wanted])
     flush(connection)
 
 

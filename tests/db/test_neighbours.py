@@ -26,7 +26,7 @@ from hkall_gateway.db.engine.compiled import insert_row
 from hkall_gateway.db.engine.connect import Limits, open_engine
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.db.tables import INBOX, PATRONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import LostRace
 from tests import turns
 
@@ -38,69 +38,69 @@ PROMISE = text("INSERT INTO promised (id) VALUES (1)")
 NUMBERS = count()
 
 
-def write(unit: Unit, name: str) -> str:
+def write(unit: UnitOfWork, name: str) -> str:
     """The effect of every unit: a row of its own."""
     unit.execute(insert(INBOX).values(agency="CUHK", digest=name, made_at=DAY, keep_until=DAY))
     return name
 
 
-def write_later(unit: Unit, name: str) -> str:
+def write_later(unit: UnitOfWork, name: str) -> str:
     """The same by statements that PostgreSQL receives with the next query or with COMMIT."""
     ADD.write(unit.connection, barcode=name, name="buffered")
     return write(unit, name)
 
 
-def raise_at_once(_unit: Unit, name: str) -> str:
+def raise_at_once(_unit: UnitOfWork, name: str) -> str:
     raise ZeroDivisionError(name)
 
 
-def raise_after_its_write(unit: Unit, name: str) -> str:
+def raise_after_its_write(unit: UnitOfWork, name: str) -> str:
     write(unit, name)
     raise ZeroDivisionError(name)
 
 
-def lose_a_race(unit: Unit, name: str) -> str:
+def lose_a_race(unit: UnitOfWork, name: str) -> str:
     write_later(unit, name)
     raise LostRace(name)
 
 
-def fail_at_its_flush(unit: Unit, name: str) -> str:
+def fail_at_its_flush(unit: UnitOfWork, name: str) -> str:
     write(unit, name)
     ADD.write(unit.connection, barcode="twice", name="a barcode that is there already")
     return name
 
 
-def fail_at_commit(unit: Unit, name: str) -> str:
+def fail_at_commit(unit: UnitOfWork, name: str) -> str:
     unit.execute(PROMISE)
     return write(unit, name)
 
 
-def write_a_nul(unit: Unit, name: str) -> str:
+def write_a_nul(unit: UnitOfWork, name: str) -> str:
     ADD.write(unit.connection, barcode=name, name="a\0b")
     return write(unit, name)
 
 
-def write_a_surrogate(unit: Unit, name: str) -> str:
+def write_a_surrogate(unit: UnitOfWork, name: str) -> str:
     ADD.write(unit.connection, barcode=name, name="\udcff")
     return write(unit, name)
 
 
-def write_a_number_beyond_64_bits(unit: Unit, name: str) -> str:
+def write_a_number_beyond_64_bits(unit: UnitOfWork, name: str) -> str:
     write(unit, name)
     unit.execute(text("INSERT INTO kept (id) VALUES (:id)"), {"id": 2**70})
     return name
 
 
-def swallow_an_error(unit: Unit, name: str) -> str:
+def swallow_an_error(unit: UnitOfWork, name: str) -> str:
     with suppress(DBAPIError):
         unit.execute(text("INSERT INTO kept (id) VALUES (0)"))
     return write(unit, name) if unit.dialect == "sqlite" else name
 
 
-def end_as(state: str) -> Callable[[Unit, str], str]:
+def end_as(state: str) -> Callable[[UnitOfWork, str], str]:
     """Work that PostgreSQL ends with this SQLSTATE, and SQLite with a lost race."""
 
-    def end(unit: Unit, name: str) -> str:
+    def end(unit: UnitOfWork, name: str) -> str:
         write_later(unit, name)
         if unit.dialect == "sqlite":
             raise LostRace(name)
@@ -110,7 +110,7 @@ def end_as(state: str) -> Callable[[Unit, str], str]:
     return end
 
 
-def lose_the_connection(unit: Unit, name: str) -> str:
+def lose_the_connection(unit: UnitOfWork, name: str) -> str:
     if unit.dialect == "sqlite":
         raise LostRace(name)
     unit.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
@@ -118,7 +118,7 @@ def lose_the_connection(unit: Unit, name: str) -> str:
 
 
 # fmt: off
-BAD: Final[dict[str, tuple[Callable[[Unit, str], str], LockSet]]] = {
+BAD: Final[dict[str, tuple[Callable[[UnitOfWork, str], str], LockSet]]] = {
     "a NUL in its lock":       (write, LockSet("a\0b")),
     "a surrogate in its lock": (write, LockSet("\udcff", item=("HKU", "\udcff"))),
     "a NUL in a request":      (write, LockSet(request="a\0b")),
@@ -145,7 +145,7 @@ GOOD: Final = {"good": (write, NO_LOCKS), "good and buffered": (write_later, Loc
 class Site:
     """A gateway's database, and the turns of its reactor, which the test takes."""
 
-    def __init__(self, engine: Engine, make_unit: Callable[[Connection], Unit]) -> None:
+    def __init__(self, engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> None:
         self.engine = engine
         self._pending: Queue[Callable[[], None]] = Queue()
         self.database = Database(engine, make_unit, self._pending.put, draw=lambda: 0.0)
@@ -153,11 +153,11 @@ class Site:
     def told(self, waiters: list[Deferred[Any]]) -> list[Any]:
         return turns.told(waiters, lambda: self._pending.get(timeout=PATIENCE_S)())
 
-    def group(self, *asked: tuple[Callable[[Unit, str], str], LockSet]) -> list[tuple[str, Any]]:
+    def group(self, *asked: tuple[Callable[[UnitOfWork, str], str], LockSet]) -> list[tuple[str, Any]]:
         """Queue units while the writer is held; return (name, what its waiter heard) of each, in order."""
         inside, let_go = Event(), Event()
 
-        def hold(_unit: Unit) -> None:
+        def hold(_unit: UnitOfWork) -> None:
             inside.set()
             assert let_go.wait(PATIENCE_S)
 
@@ -175,7 +175,7 @@ class Site:
 
 
 @pytest.fixture
-def site(shared_engine: Engine, make_unit: Callable[[Connection], Unit]) -> Iterator[Site]:
+def site(shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> Iterator[Site]:
     """A database with a row that a flush finds, a constraint that COMMIT checks, and a lock of another gateway."""
     engine = open_engine(shared_engine.url.render_as_string(hide_password=False), Limits(lock_s=0.05))
     with shared_engine.connect() as other:

@@ -15,7 +15,7 @@ from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.compiled import flush
 from hkall_gateway.db.outbox import SET_ASIDE_S, OutboxRow
 from hkall_gateway.db.tables import LINKS, OUTBOX
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.circuit import DOWN, CircuitState, after_reply
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice, is_letter
@@ -31,7 +31,7 @@ def _telling(request: str, partner: str, at: datetime) -> PartnerMessage:
     return PartnerMessage(Notification.ASK_LENDER.value, request, partner, "HKU", "w-1", at)
 
 
-def _put(unit: Unit, request: str, partner: str, now: datetime) -> None:
+def _put(unit: UnitOfWork, request: str, partner: str, now: datetime) -> None:
     unit.outbox.put(Notification.ASK_LENDER, _telling(request, partner, now), "c-1", now)
 
 
@@ -39,7 +39,7 @@ def _claim(store: Immediate, now: datetime, who: str = "gw1", limit: int = 100) 
     return [row.id for row in store.now(_taken, now, who, limit)]
 
 
-def _taken(unit: Unit, now: datetime, who: str, limit: int) -> tuple[OutboxRow, ...]:
+def _taken(unit: UnitOfWork, now: datetime, who: str, limit: int) -> tuple[OutboxRow, ...]:
     return unit.outbox.claim(now, who, LEASE_S, limit)
 
 
@@ -97,7 +97,7 @@ def test_spoilt_rows_are_set_aside_and_the_others_of_their_channel_leave(store: 
     assert logs
 
 
-def _four_of_each(unit: Unit, now: datetime) -> tuple[OutboxRow, ...]:
+def _four_of_each(unit: UnitOfWork, now: datetime) -> tuple[OutboxRow, ...]:
     return unit.outbox.claim(now, "gw1", LEASE_S, 100, lambda _link, under_way: 4 - under_way)
 
 
@@ -107,7 +107,7 @@ def _four_of_each(unit: Unit, now: datetime) -> tuple[OutboxRow, ...]:
 def test_a_channel_is_stalled_when_a_due_message_does_not_leave_and_nobody_answers(
     store: Immediate, now: datetime, due_s: int, heard_s: int | None, is_stalled: bool
 ) -> None:
-    store.now(Unit.write_partners, [Partner("CUHK", "CUHK")])
+    store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK")]))
     if heard_s is not None:
         store.now(lambda unit: unit.circuits.keep(after_reply(CircuitState("CUHK"), now - timedelta(seconds=heard_s))))
     _filled(store, now - timedelta(seconds=due_s), ("R1", "CUHK"))
@@ -116,7 +116,7 @@ def test_a_channel_is_stalled_when_a_due_message_does_not_leave_and_nobody_answe
 
 
 def test_a_channel_that_is_down_or_rests_is_not_stalled(store: Immediate, now: datetime) -> None:
-    store.now(Unit.write_partners, [Partner("CUHK", "CUHK"), Partner("PolyU", "PolyU")])
+    store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK"), Partner("PolyU", "PolyU")]))
     _filled(store, now - timedelta(hours=1), ("R1", "CUHK"), ("R1", "PolyU"))
     store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN)))
     store.now(lambda unit: unit.circuits.keep(CircuitState("PolyU", rests_until=now)))
@@ -139,7 +139,7 @@ def test_lanes_do_not_wait_for_each_other(store: Immediate, now: datetime) -> No
 
 @pytest.mark.parametrize("counted", [5_000, 20_000])
 def test_lines_that_are_due_at_once_leave_by_their_names(
-    postgres_engine: Engine, make_unit: Callable[[Connection], Unit], now: datetime, counted: int
+    postgres_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], now: datetime, counted: int
 ) -> None:
     store = Immediate(postgres_engine, make_unit)
     store.now(_listed_and_counted, counted)
@@ -149,12 +149,12 @@ def test_lines_that_are_due_at_once_leave_by_their_names(
     assert claimed == [4, 6, 2, 8, 7, 1, 5, 3]
 
 
-def _listed_and_counted(unit: Unit, partners: int) -> None:
+def _listed_and_counted(unit: UnitOfWork, partners: int) -> None:
     unit.execute(LINKS.insert(), [{"agency": f"A{n:05}"} for n in reversed(range(partners))])
     unit.connection.exec_driver_sql("ANALYZE links")
 
 
-def _taken_by_hashing(unit: Unit, now: datetime) -> list[int]:
+def _taken_by_hashing(unit: UnitOfWork, now: datetime) -> list[int]:
     # As PostgreSQL does of itself for a directory of some size: then the lines come in the order of their hashes.
     unit.connection.exec_driver_sql("SET LOCAL enable_nestloop = off")
     return [row.id for row in _taken(unit, now, "gw1", 100)]
@@ -297,7 +297,7 @@ def test_a_claim_reads_no_whole_table(plan: Plan, store: Immediate, now: datetim
 
 
 def test_two_gateways_at_once_never_claim_the_same_row(
-    postgres_engine: Engine, make_unit: Callable[[Connection], Unit], now: datetime
+    postgres_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], now: datetime
 ) -> None:
     store = Immediate(postgres_engine, make_unit)
     _filled(store, now, *[(f"R{n}", partner) for n, partner in enumerate(("CUHK", "CUHK", "PolyU", "PolyU"))])
@@ -313,7 +313,7 @@ def test_two_gateways_at_once_never_claim_the_same_row(
     assert (first, second, third) == ([1, 2], [], [3, 4])
 
 
-def _claim_within(unit: Unit, now: datetime, who: str, in_flight: int) -> list[int]:
+def _claim_within(unit: UnitOfWork, now: datetime, who: str, in_flight: int) -> list[int]:
     return [row.id for row in unit.outbox.claim(now, who, LEASE_S, 100, lambda _link, under_way: in_flight - under_way)]
 
 
@@ -333,7 +333,7 @@ def test_a_line_with_no_room_does_not_crowd_out_the_others(store: Immediate, now
 
 
 def test_two_gateways_that_claim_at_once_keep_a_partner_s_limit_together(
-    postgres_engine: Engine, make_unit: Callable[[Connection], Unit], now: datetime
+    postgres_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], now: datetime
 ) -> None:
     store = Immediate(postgres_engine, make_unit)
     _filled(store, now, *[(f"R{n}", "CUHK") for n in range(8)], ("R1", "PolyU"))
@@ -366,7 +366,7 @@ def test_whatever_happens_no_row_leaves_before_an_earlier_one_of_its_lane(
     now: datetime, lanes: list[str], steps: list[str], choice: object
 ) -> None:
     engine = databases.MEMORY.fresh()
-    store = Immediate(engine, lambda connection: Unit(connection, str))
+    store = Immediate(engine, lambda connection: UnitOfWork(connection, str))
     _filled(store, now, *[(request, "CUHK") for request in lanes])
     settled = _played(store, now, steps, choice)
     store.close()
@@ -392,7 +392,7 @@ def _played(store: Immediate, now: datetime, steps: list[str], choice: object) -
     return sent
 
 
-def _settled(unit: Unit, step: str, row: int, now: datetime) -> None:
+def _settled(unit: UnitOfWork, step: str, row: int, now: datetime) -> None:
     match step:
         case "sent":
             unit.outbox.sent(row, now)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, event, update
 
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import OUTBOX
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import circuit
 from hkall_gateway.rules.circuit import DOWN, CircuitState
 from hkall_gateway.rules.lifecycle import Notification
@@ -24,10 +24,10 @@ from tests import databases
 IN_FLIGHT = 4
 LEASE_S = 60
 HOUR = timedelta(hours=1)
-Look = Callable[[Unit, datetime], object]
+Look = Callable[[UnitOfWork, datetime], object]
 
 
-def _put(unit: Unit, now: datetime, partner: str, requests: range, each: int = 1) -> None:
+def _put(unit: UnitOfWork, now: datetime, partner: str, requests: range, each: int = 1) -> None:
     """So many messages about each of these requests."""
     for number in requests:
         for _ in range(each):
@@ -35,24 +35,24 @@ def _put(unit: Unit, now: datetime, partner: str, requests: range, each: int = 1
             unit.outbox.put(Notification.ASK_LENDER, message, "c-1", now)
 
 
-def _put_letters(unit: Unit, now: datetime, patrons: range) -> None:
+def _put_letters(unit: UnitOfWork, now: datetime, patrons: range) -> None:
     for number in patrons:
         letter = PatronNotice(Notification.LETTER_PICKUP.value, f"R{number}", f"P{number}", "Dune", now)
         unit.outbox.put(Notification.LETTER_PICKUP, letter, "c-1", now)
 
 
-def _claim(unit: Unit, now: datetime, limit: int = 100) -> list[int]:
+def _claim(unit: UnitOfWork, now: datetime, limit: int = 100) -> list[int]:
     def room(link: CircuitState, under_way: int) -> int:
         return circuit.room(link, IN_FLIGHT, under_way, now)
 
     return [row.id for row in unit.outbox.claim(now, "gw1", LEASE_S, limit, room)]
 
 
-def _rest(unit: Unit, now: datetime, agency: str = "CUHK") -> None:
+def _rest(unit: UnitOfWork, now: datetime, agency: str = "CUHK") -> None:
     unit.circuits.keep(CircuitState(agency, DOWN, 5, now, now, now + HOUR))
 
 
-def _hold_lanes(unit: Unit, now: datetime, state: str = "waiting") -> None:
+def _hold_lanes(unit: UnitOfWork, now: datetime, state: str = "waiting") -> None:
     """Of each lane, which has two, the first is dead or must wait."""
     unit.execute(update(OUTBOX).where(OUTBOX.c.id % 2 == 1).values(state=state, next_at=now + HOUR))
 
@@ -64,8 +64,8 @@ def _hold_lanes(unit: Unit, now: datetime, state: str = "waiting") -> None:
 def memory() -> Iterator[Immediate]:
     """A store on SQLite, which counts the steps that it takes."""
     engine = databases.MEMORY.fresh()
-    opened = Immediate(engine, lambda connection: Unit(connection, str))
-    opened.now(Unit.write_partners, [Partner(agency, agency) for agency in ("CUHK", "PolyU")])
+    opened = Immediate(engine, lambda connection: UnitOfWork(connection, str))
+    opened.now(lambda unit: unit.partners.write([Partner(agency, agency) for agency in ("CUHK", "PolyU")]))
     yield opened
     opened.close()
     engine.dispose()
@@ -78,7 +78,7 @@ def _steps(store: Immediate, look: Look, now: datetime) -> int:
     def count() -> None:
         counted[0] += 1
 
-    def watched(unit: Unit) -> None:
+    def watched(unit: UnitOfWork) -> None:
         driver: Any = unit.connection.connection.driver_connection
         driver.set_progress_handler(count, 1)
         look(unit, now)
@@ -88,42 +88,42 @@ def _steps(store: Immediate, look: Look, now: datetime) -> int:
     return counted[0]
 
 
-def _resting(unit: Unit, now: datetime, count: int) -> None:
+def _resting(unit: UnitOfWork, now: datetime, count: int) -> None:
     _put(unit, now, "CUHK", range(count))
     _rest(unit, now)
 
 
-def _full(unit: Unit, now: datetime, count: int) -> None:
+def _full(unit: UnitOfWork, now: datetime, count: int) -> None:
     _put(unit, now, "CUHK", range(count))
     _claim(unit, now)
 
 
-def _not_due(unit: Unit, now: datetime, count: int) -> None:
+def _not_due(unit: UnitOfWork, now: datetime, count: int) -> None:
     _put(unit, now + HOUR, "CUHK", range(count))
 
 
-def _many_letters(unit: Unit, now: datetime, count: int) -> None:
+def _many_letters(unit: UnitOfWork, now: datetime, count: int) -> None:
     _put_letters(unit, now, range(count))
     _claim(unit, now)
 
 
-def _dead(unit: Unit, now: datetime, count: int) -> None:
+def _dead(unit: UnitOfWork, now: datetime, count: int) -> None:
     _put(unit, now, "CUHK", range(count))
     unit.execute(update(OUTBOX).values(state="dead"))
 
 
-def _open(unit: Unit, now: datetime, count: int) -> None:
+def _open(unit: UnitOfWork, now: datetime, count: int) -> None:
     _put(unit, now, "CUHK", range(count))
 
 
-def _next_due(unit: Unit, _now: datetime) -> object:
+def _next_due(unit: UnitOfWork, _now: datetime) -> object:
     return unit.outbox.next_due()
 
 
 @pytest.mark.parametrize("look", [_claim, _next_due])
 @pytest.mark.parametrize("waiting", [_resting, _full, _not_due, _many_letters, _dead, _open])
 def test_a_look_costs_the_same_however_much_waits(
-    memory: Immediate, now: datetime, waiting: Callable[[Unit, datetime, int], None], look: Look
+    memory: Immediate, now: datetime, waiting: Callable[[UnitOfWork, datetime, int], None], look: Look
 ) -> None:
     memory.now(waiting, now, 50)
     few = _steps(memory, look, now)
@@ -142,7 +142,7 @@ def test_what_is_held_in_its_lane_is_looked_at_once_and_not_for_each_of_the_othe
 
 
 # fmt: off
-COUNTED: Mapping[str, Callable[[Unit, datetime], object]] = {
+COUNTED: Mapping[str, Callable[[UnitOfWork, datetime], object]] = {
     "never":                         lambda unit, now: None,
     "when it was empty":             lambda unit, now: unit.connection.exec_driver_sql("ANALYZE outbox"),
     "when it was about one request": lambda unit, now: _counted(unit, now, 1),
@@ -151,7 +151,7 @@ COUNTED: Mapping[str, Callable[[Unit, datetime], object]] = {
 # fmt: on
 
 
-def _counted(unit: Unit, now: datetime, requests: int) -> None:
+def _counted(unit: UnitOfWork, now: datetime, requests: int) -> None:
     _put(unit, now, "CUHK", range(requests), 200 // requests)
     unit.connection.exec_driver_sql("ANALYZE outbox")
     unit.execute(OUTBOX.delete())
@@ -159,7 +159,7 @@ def _counted(unit: Unit, now: datetime, requests: int) -> None:
 
 @pytest.mark.parametrize("counted", COUNTED)
 def test_postgresql_finds_what_may_leave_by_the_indexes_whatever_it_has_counted(
-    postgres_engine: Engine, make_unit: Callable[[Connection], Unit], now: datetime, counted: str
+    postgres_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], now: datetime, counted: str
 ) -> None:
     store = Immediate(postgres_engine, make_unit)
     store.now(COUNTED[counted], now)
@@ -222,7 +222,7 @@ def test_letters_to_many_patrons_are_one_line(store: Immediate, now: datetime) -
 
 
 def test_nothing_leaves_to_a_partner_that_rests_until_it_has_rested(store: Immediate, now: datetime) -> None:
-    store.now(Unit.write_partners, [Partner("CUHK", "CUHK")])
+    store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK")]))
     store.now(_put, now, "CUHK", range(3))
     store.now(_rest, now)
     assert store.now(_claim, now + HOUR - timedelta(seconds=1)) == []
@@ -233,7 +233,7 @@ def test_nothing_leaves_to_a_partner_that_rests_until_it_has_rested(store: Immed
 
 
 def test_the_next_is_due_when_the_first_of_a_lane_is_and_its_line_does_not_rest(store: Immediate, now: datetime) -> None:
-    store.now(Unit.write_partners, [Partner("PolyU", "PolyU")])
+    store.now(lambda unit: unit.partners.write([Partner("PolyU", "PolyU")]))
     assert store.now(_next_due, now) is None
     store.now(_put, now, "PolyU", range(1))
     store.now(_rest, now, "PolyU")
@@ -262,7 +262,7 @@ Rows = list[dict[str, Any]]
 @given(st.lists(st.fixed_dictionaries(ROW), max_size=40), st.sets(st.sampled_from(["CUHK", "PolyU"]), max_size=1))
 def test_a_claim_takes_what_a_search_through_everything_would_find(now: datetime, rows: Rows, resting: set[str]) -> None:
     engine = databases.MEMORY.fresh()
-    store = Immediate(engine, lambda connection: Unit(connection, str))
+    store = Immediate(engine, lambda connection: UnitOfWork(connection, str))
     store.now(_furnish, now, rows, resting)
     taken = store.now(_claim, now)
     store.close()
@@ -270,8 +270,8 @@ def test_a_claim_takes_what_a_search_through_everything_would_find(now: datetime
     assert sorted(taken) == sorted(_searched(rows, resting))
 
 
-def _furnish(unit: Unit, now: datetime, rows: Rows, resting: set[str]) -> None:
-    unit.write_partners([Partner(agency, agency) for agency in ("CUHK", "PolyU")])
+def _furnish(unit: UnitOfWork, now: datetime, rows: Rows, resting: set[str]) -> None:
+    unit.partners.write([Partner(agency, agency) for agency in ("CUHK", "PolyU")])
     for agency in resting:
         _rest(unit, now, agency)
     for number, row in enumerate(rows, start=1):

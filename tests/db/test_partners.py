@@ -10,7 +10,6 @@ import pytest
 from hkall_gateway.db import partners
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.partners import CAME, WENT, RequestReplies
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Candidate, Position, Request, Side
 
@@ -27,7 +26,7 @@ def asked(store: Immediate, standing: Standing, now: datetime) -> Callable[..., 
     def put(position: Position, outcome: str = "", *, last: bool = True, placed_at: datetime = now) -> Request:
         name = f"w-{next(numbers)}"
         request = standing(position, wire_id=name if last else "w-other", placed_at=placed_at, received_on=None)
-        store.now(Unit.save_candidates, (Candidate(request.id, 1, "CUHK", "C1", wire_id=name, outcome=outcome),))
+        store.now(lambda unit: unit.candidates.add((Candidate(request.id, 1, "CUHK", "C1", wire_id=name, outcome=outcome),)))
         return request
 
     return put

@@ -15,7 +15,7 @@ from hkall_gateway.db.database import Database, Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.patrons import CardRecord
 from hkall_gateway.db.tables import PATRONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Request, Sensitive
 from tests.db.test_database import Reactor
 
@@ -49,12 +49,15 @@ def asked(engine: Engine) -> Iterator[list[str]]:
     event.remove(engine, "before_cursor_execute", listen)
 
 
-def _each(unit: Unit) -> dict[str, CardRecord]:
-    return {card: CardRecord(unit.patron(card), list(unit.open_lines(card)), list(unit.charges(card))) for card in CARDS}
+def _each(unit: UnitOfWork) -> dict[str, CardRecord]:
+    return {
+        card: CardRecord(unit.patrons.find(card), list(unit.patrons.open_lines(card)), list(unit.patrons.charges(card)))
+        for card in CARDS
+    }
 
 
-def _ahead(unit: Unit) -> dict[str, CardRecord]:
-    unit.look_ahead(CARDS)
+def _ahead(unit: UnitOfWork) -> dict[str, CardRecord]:
+    unit.patrons.look_ahead(CARDS)
     return _each(unit)
 
 
@@ -68,7 +71,7 @@ def test_what_was_read_at_once_is_what_is_read_one_by_one(library: Immediate, as
 
 
 def test_glances_of_one_turn_are_one_group_and_see_what_was_answered_before(
-    shared_engine: Engine, make_unit: Callable[[Connection], Unit], now: datetime
+    shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], now: datetime
 ) -> None:
     reactor, groups = Reactor(), list[int]()
 
@@ -81,9 +84,7 @@ def test_glances_of_one_turn_are_one_group_and_see_what_was_answered_before(
         written = database.write(bind(loading.write, "patrons", [Borrower("P1", Sensitive(name), "staff")], 1))
         reactor.until([written])
         groups.clear()
-        seen: list[Deferred[Borrower | None]] = [
-            database.read(bind(Unit.patron, card), patron=card, is_long=True) for card in ("P1", "P2", "P1")
-        ]
+        seen: list[Deferred[Borrower | None]] = [database.read(bind(_patron, card), patron=card) for card in ("P1", "P2", "P1")]
         first, second, third = reactor.until(seen)
         assert first.name.reveal() == name
         assert (second, third) == (None, first)
@@ -92,19 +93,23 @@ def test_glances_of_one_turn_are_one_group_and_see_what_was_answered_before(
     database.close()
 
 
-def test_a_glance_that_raises_fails_alone(shared_engine: Engine, make_unit: Callable[[Connection], Unit]) -> None:
+def test_a_glance_that_raises_fails_alone(shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> None:
     reactor = Reactor()
     database = Database(shared_engine, make_unit, reactor.call)
 
-    def breaks(_unit: Unit) -> None:
+    def breaks(_unit: UnitOfWork) -> None:
         raise KeyError("a bug")
 
     outcomes = reactor.until(
         [
-            database.read(bind(Unit.patron, "P1"), is_long=True),
-            database.read(breaks, is_long=True),
-            database.read(bind(Unit.patron, "P1"), is_long=True),
+            database.read(lambda unit: unit.patrons.find("P1")),
+            database.read(breaks),
+            database.read(lambda unit: unit.patrons.find("P1")),
         ]
     )
     database.close()
     assert [type(outcome) for outcome in outcomes] == [type(None), KeyError, type(None)]
+
+
+def _patron(unit: UnitOfWork, card: str) -> Borrower | None:
+    return unit.patrons.find(card)

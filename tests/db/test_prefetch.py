@@ -19,7 +19,7 @@ from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.db.engine.worker import Job
 from hkall_gateway.db.loads.loading import add_closure
 from hkall_gateway.db.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS
-from hkall_gateway.db.unit import Unit, in_savepoint
+from hkall_gateway.db.unit_of_work import UnitOfWork, in_savepoint
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
 from tests import databases
@@ -47,7 +47,7 @@ class Gateway:
             for n, (work, locks, *args) in enumerate(asked)
         ]
         self.statements.clear()
-        for answer in run_group(self.connection, lambda connection: Unit(connection, str), jobs).answers:
+        for answer in run_group(self.connection, lambda connection: UnitOfWork(connection, str), jobs).answers:
             answer()
         return [heard[n] for n in range(len(jobs))]
 
@@ -74,8 +74,8 @@ def _gateway() -> Gateway:
         facts: dict[str, Any] = {"patron": card, "partner": "CUHK", "wire_agency": "HKU", "placed_at": NOW}
         ready = Request(f"R{n}", Side.BORROWING, Position.RECEIVED, "Dune", "b1", item_agency="CUHK", **facts)
         gateway.group(
-            (Unit.open, NO_LOCKS, replace(ready, item_barcode=COPIES[n], received_on=date(2017, 3, 1)), NOW, WORLD),
-            (Unit.open, NO_LOCKS, replace(ready, id=f"S{n}", position=Position.IN_TRANSIT), NOW, WORLD),
+            (UnitOfWork.open, NO_LOCKS, replace(ready, item_barcode=COPIES[n], received_on=date(2017, 3, 1)), NOW, WORLD),
+            (UnitOfWork.open, NO_LOCKS, replace(ready, id=f"S{n}", position=Position.IN_TRANSIT), NOW, WORLD),
         )
     event.listen(engine, "before_cursor_execute", lambda _c, _cursor, text, *_rest: statements.append(text))
     return gateway
@@ -88,13 +88,19 @@ def gateway() -> Iterator[Gateway]:
     found.close()
 
 
-def _seen(unit: Unit, card: str, copy: str) -> tuple[Any, ...]:
+def _seen(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
     """All that may have been read ahead."""
-    owner, partner = unit.patron(card), unit.partner_with_card(card)
-    return owner, partner, unit.requests_with(copy), unit.quota_used(card, TAKES_QUOTA), unit.closed_days("HKU")
+    owner, partner = unit.patrons.find(card), unit.partners.with_card(card)
+    return (
+        owner,
+        partner,
+        unit.requests.with_copy(copy),
+        unit.requests.quota_used(card, TAKES_QUOTA),
+        unit.partners.closed_days("HKU"),
+    )
 
 
-def _lend(unit: Unit, card: str, copy: str) -> tuple[Any, ...]:
+def _lend(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
     seen = _seen(unit, card, copy)
     for held in seen[2]:
         if unit.can(held, Event.CHECK_OUT):
@@ -102,36 +108,36 @@ def _lend(unit: Unit, card: str, copy: str) -> tuple[Any, ...]:
     return seen
 
 
-def _end(unit: Unit, card: str, copy: str) -> tuple[Any, ...]:
+def _end(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
     seen = _seen(unit, card, copy)
     for held in seen[2]:
         unit.force(held, Position.CLOSED, NOW, BY, "lost")
     return seen
 
 
-def _arrive(unit: Unit, card: str, copy: str) -> tuple[Any, ...]:
+def _arrive(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
     """Another request of the patron gets this copy."""
     seen = _seen(unit, card, copy)
-    for awaited in unit.open_requests(card):
+    for awaited in unit.requests.open_of(card):
         if not awaited.item_barcode and not seen[2]:
             unit.amend(awaited, NOW, BY, item_agency="CUHK", item_barcode=copy)
     return seen
 
 
-def _place(unit: Unit, card: str, copy: str) -> tuple[Any, ...]:
-    number = f"N{len(unit.history(card))}"
+def _place(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
+    number = f"N{len(unit.journal.history(card))}"
     unit.open(Request(number, Side.BORROWING, Position.NEW, "Emma", "b2", patron=card, placed_at=NOW), NOW, BY)
     return _seen(unit, card, copy)
 
 
-def _hand_on(unit: Unit, card: str, copy: str) -> tuple[Any, ...]:
+def _hand_on(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
     """The request of this copy is another patron's from now on."""
-    for held in unit.requests_with(copy):
+    for held in unit.requests.with_copy(copy):
         unit.amend(held, NOW, BY, patron=card)
     return _seen(unit, card, copy)
 
 
-def _fail(unit: Unit, card: str, copy: str) -> tuple[Any, ...]:
+def _fail(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
     """It fails apart, after it lent the copy."""
 
     def poison(about: str) -> None:
@@ -142,7 +148,7 @@ def _fail(unit: Unit, card: str, copy: str) -> tuple[Any, ...]:
     return repr(error), *_seen(unit, card, copy)
 
 
-def _raise(unit: Unit, card: str, copy: str) -> None:
+def _raise(unit: UnitOfWork, card: str, copy: str) -> None:
     _lend(unit, card, copy)
     raise LookupError(card)
 
@@ -181,16 +187,16 @@ def test_of_each_further_checkout_only_the_change_is_a_statement(gateway: Gatewa
 
 
 def test_rows_read_ahead_are_read_again_after_a_change_of_their_table(gateway: Gateway) -> None:
-    def block(unit: Unit, card: str) -> bool:
+    def block(unit: UnitOfWork, card: str) -> bool:
         return cards.block(unit, card, "lost", NOW, BY, retained=False)
 
-    def close(unit: Unit) -> frozenset[date]:
-        before = unit.closed_days("HKU")
+    def close(unit: UnitOfWork) -> frozenset[date]:
+        before = unit.partners.closed_days("HKU")
         add_closure(unit, "HKU", date(2017, 3, 4), "holiday")
         return before
 
-    def direct(unit: Unit) -> None:
-        unit.write_partners([Partner("CUHK", "Chinese University", institutional_card="P1")])
+    def direct(unit: UnitOfWork) -> None:
+        unit.partners.write([Partner("CUHK", "Chinese University", institutional_card="P1")])
 
     see = ((_seen, LockSet(card, item=("", copy)), card, copy) for card, copy in zip(CARDS, COPIES, strict=True))
     _, _, _, _, first, second, *_ = gateway.group(
@@ -202,8 +208,8 @@ def test_rows_read_ahead_are_read_again_after_a_change_of_their_table(gateway: G
 
 
 def test_a_row_of_the_journal_is_there_for_whom_asks(gateway: Gateway) -> None:
-    def count(unit: Unit) -> int:
-        return len(unit.history("R0"))
+    def count(unit: UnitOfWork) -> int:
+        return len(unit.journal.history("R0"))
 
     before, _, after = gateway.group((count, NO_LOCKS), *_checkouts(1), (count, NO_LOCKS))
     assert after == before + 1
@@ -211,8 +217,8 @@ def test_a_row_of_the_journal_is_there_for_whom_asks(gateway: Gateway) -> None:
 
 def test_of_partners_with_one_card_the_first_by_name_counts(gateway: Gateway) -> None:
     two = [Partner(agency, agency, institutional_card="P2") for agency in ("HKUST", "CUHK")]
-    gateway.group((Unit.write_partners, NO_LOCKS, two))
-    alone = gateway.group((Unit.partner_with_card, LockSet("P2"), "P2"))
-    ahead = gateway.group(*((Unit.partner_with_card, LockSet(card), card) for card in CARDS))
+    gateway.group((lambda unit, rows: unit.partners.write(rows), NO_LOCKS, two))
+    alone = gateway.group((lambda unit, card: unit.partners.with_card(card), LockSet("P2"), "P2"))
+    ahead = gateway.group(*((lambda unit, card: unit.partners.with_card(card), LockSet(card), card) for card in CARDS))
     assert alone[0].agency == ahead[2].agency == "CUHK"
     assert ahead[0] is None

@@ -17,7 +17,7 @@ from hkall_gateway.db import schema
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import METADATA, create_all
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 
@@ -151,11 +151,11 @@ def test_a_gateway_of_the_version_before_works_on_in_a_database_that_is_ahead(ba
     with bare.connect() as connection:
         connection.exec_driver_sql("ALTER TABLE requests ADD COLUMN wing TEXT NOT NULL DEFAULT ''")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    store = Immediate(bare, lambda connection: Unit(connection, lambda: "R1"))
+    store = Immediate(bare, lambda connection: UnitOfWork(connection, lambda: "R1"))
     by = Actor("test", "world")
-    asked = store.now(Unit.open, Request("", Side.BORROWING, Position.NEW, "Dune", "b1", partner="CUHK"), now, by)
-    store.now(Unit.advance, asked, Event.ASK, now, by)
-    assert [request.position for request in store.now(Unit.open_list)] == [Position.REQUESTED]
+    asked = store.now(UnitOfWork.open, Request("", Side.BORROWING, Position.NEW, "Dune", "b1", partner="CUHK"), now, by)
+    store.now(UnitOfWork.advance, asked, Event.ASK, now, by)
+    assert [request.position for request in store.now(lambda unit: unit.requests.open_list())] == [Position.REQUESTED]
     store.close()
     assert not schema.knows(schema.revision(bare))
     assert schema.knows(schema.head())

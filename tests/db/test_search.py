@@ -22,7 +22,7 @@ from hkall_gateway.db.search.folding import words
 from hkall_gateway.db.search.index import IndexedWords, as_vector, field_words, in_pairs
 from hkall_gateway.db.search.searching import MOST, PAGE, BadQuery, FoundTitles, SearchField, TitleQuery, parse, search
 from hkall_gateway.db.tables import create_all
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Holding, Title
 from tests import databases
 
@@ -130,14 +130,14 @@ MADE: Final = [_title(random.Random(number), number) for number in range(600)]
 
 @pytest.fixture
 def both(engine: Engine) -> Iterator[Immediate]:
-    store = Immediate(engine, lambda connection: Unit(connection, lambda: "R1"))
+    store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
     _load(store, MADE)
     yield store
     store.close()
 
 
 def _search(store: Immediate, typed: str, field: SearchField = SearchField.ANY, **more: object) -> FoundTitles | BadQuery:
-    def ask(unit: Unit) -> FoundTitles | BadQuery:
+    def ask(unit: UnitOfWork) -> FoundTitles | BadQuery:
         return search(unit.connection, typed, lambda _agency, status, *_facts: status == ON_SHELF, field, **more)  # type: ignore[arg-type]
 
     return store.now(ask)
@@ -192,7 +192,7 @@ def _disagreements(titles: list[tuple[str, str]], typed: list[str]) -> list[str]
         for number, (title, author) in enumerate(titles)
     ]
     engine = databases.MEMORY.fresh()
-    store = Immediate(engine, lambda connection: Unit(connection, lambda: "R1"))
+    store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
     _load(store, made)
     queries = [(text, query) for text in typed if isinstance(query := parse(text), TitleQuery)]
     found = [text for text, query in queries if set(_all(store, text)) != _reference(made, query)]

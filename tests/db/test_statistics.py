@@ -15,7 +15,7 @@ from hkall_gateway.db.loads import loading
 from hkall_gateway.db.privacy import retention
 from hkall_gateway.db.queries import statistics as stats
 from hkall_gateway.db.queries.statistics import Count, DeclineCount, PairCount, Period, RefusalCount, Statistics, Turnaround
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Candidate, Position, Refusal, Request, Sensitive, Side
 from hkall_gateway.simulator import bulk
@@ -131,7 +131,7 @@ def test_refusals_are_counted_by_rule_and_reason(store: Immediate, patron: None,
         (now, soon, request, ""),
         (now - timedelta(days=2), quota, None, "P1"),
     ):
-        store.now(Unit.refuse, refusal, when, by, about, card)
+        store.now(UnitOfWork.refuse, refusal, when, by, about, card)
     assert asked(store).refusals == (
         RefusalCount("2017-03", "R20", "quota_hkall", "", "", 1),
         RefusalCount("2017-03", "R20", "quota_hkall", "", "staff", 2),
@@ -150,7 +150,7 @@ def test_declines_are_counted_by_library_and_reason(store: Immediate, placed: St
     }
     request = placed(P.UNFILLED)
     rows = [Candidate(request.id, rank, agency, "C", outcome=said) for rank, (agency, said) in enumerate(outcomes.items())]
-    store.now(Unit.save_candidates, rows)
+    store.now(lambda unit: unit.candidates.add(rows))
     placed(P.DECLINED, side=LEND, reason="checked_out_locally")
     placed(P.DECLINED, side=LEND, reason="torn by a dog")
     assert asked(store).declines == (

@@ -8,11 +8,10 @@ from datetime import datetime
 import pytest
 from sqlalchemy import Table, update
 
-from hkall_gateway.db import notices, quarantine
+from hkall_gateway.db import quarantine
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.outbox import Attempt
 from hkall_gateway.db.tables import ATTEMPTS, JOURNAL, NOTICES, OUTBOX, QUARANTINE, REQUESTS
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -69,13 +68,13 @@ def loan(standing: Callable[..., Request]) -> Request:
 
 
 def _sync(store: Immediate, request: Request) -> RenewalSync:
-    found = store.now(Unit.request, request.id)
+    found: Request | None = store.now(lambda unit: unit.requests.find(request.id))
     assert found is not None
     return found.renewal_sync
 
 
 def _states(store: Immediate) -> tuple[NoticeState, QuarantineState]:
-    letter, document = store.now(notices.notice, 1), store.now(quarantine.one, 1)
+    letter, document = store.now(lambda unit: unit.notices.find(1)), store.now(quarantine.one, 1)
     assert letter is not None
     assert document is not None
     return letter.state, document.state

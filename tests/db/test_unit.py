@@ -17,7 +17,7 @@ import hkall_gateway
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.tables import JOURNAL, OUTBOX
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import FIRST, TABLE, Event, Notification, Step, side_of
 from hkall_gateway.rules.messages.json_records import from_json
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice, is_letter
@@ -52,9 +52,9 @@ def _row_id(step: Step) -> str:
 def test_a_request_is_born_with_the_next_number_and_a_line_in_the_journal(
     store: Immediate, now: datetime, by: Actor, rows: Rows
 ) -> None:
-    born = store.now(Unit.open, _wish(), now, by)
+    born = store.now(UnitOfWork.open, _wish(), now, by)
     assert (born.id, born.placed_at, born.moved_at) == ("R1", now, now)
-    assert store.now(Unit.request, "R1") == born
+    assert store.now(lambda unit: unit.requests.find("R1")) == born
     line = rows(JOURNAL)[-1]
     assert (line["event"], line["request"], line["target"], line["who"], line["corr"]) == (
         "OPEN",
@@ -72,10 +72,10 @@ def test_a_request_is_born_at_a_first_position_of_its_side_only(
 ) -> None:
     wish = _wish(side=side, position=position)
     if position in FIRST[side]:
-        assert store.now(Unit.open, wish, now, by).position is position
+        assert store.now(UnitOfWork.open, wish, now, by).position is position
         return
     with pytest.raises(BadStep, match=position.value):
-        store.now(Unit.open, wish, now, by)
+        store.now(UnitOfWork.open, wish, now, by)
 
 
 def test_a_second_active_request_for_one_copy_is_refused_by_the_database(standing: Standing) -> None:
@@ -93,8 +93,8 @@ def test_a_step_moves_the_request_and_tells_what_its_row_says(
 ) -> None:
     before = standing(step.source, copy="C1", side=side_of(step.event))
     lines = len(rows(JOURNAL))
-    after = store.now(Unit.advance, before, step.event, now, by, "R13")
-    assert store.now(Unit.request, before.id) == after
+    after = store.now(UnitOfWork.advance, before, step.event, now, by, "R13")
+    assert store.now(lambda unit: unit.requests.find(before.id)) == after
     assert after.position is step.target
     new = rows(JOURNAL)[lines:]
     assert [(n["event"], n["source"], n["target"], n["rule"]) for n in new] == [
@@ -108,7 +108,7 @@ def test_what_is_told_is_addressed_to_the_partner_or_the_patron(
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, step: Step
 ) -> None:
     before = standing(step.source, copy="C1", side=side_of(step.event))
-    store.now(Unit.advance, before, step.event, now, by)
+    store.now(UnitOfWork.advance, before, step.event, now, by)
     for row in rows(OUTBOX):
         letter = is_letter(Notification(row["send"]))
         assert (row["kind"], row["recipient"]) == (("mail", "P1") if letter else ("ncip", "CUHK"))
@@ -124,7 +124,7 @@ def test_a_step_that_the_table_does_not_have_changes_nothing(
     lines = len(rows(JOURNAL))
     with pytest.raises(BadStep):
         store.now(lambda unit: unit.advance(before, event, now, by, due=date(2017, 4, 1)))
-    assert store.now(Unit.request, before.id) == before
+    assert store.now(lambda unit: unit.requests.find(before.id)) == before
     assert (len(rows(JOURNAL)), rows(OUTBOX)) == (lines, [])
 
 
@@ -132,11 +132,11 @@ def test_whoever_moves_a_request_second_loses(
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     seen_by_both = standing(Position.RECEIVED, copy="C1")
-    first = store.now(Unit.advance, seen_by_both, Event.CHECK_OUT, now, by)
+    first = store.now(UnitOfWork.advance, seen_by_both, Event.CHECK_OUT, now, by)
     told = len(rows(OUTBOX))
     with pytest.raises(BadStep, match="R1: somebody moved it from RECEIVED first"):
-        store.now(Unit.advance, seen_by_both, Event.RETURN_UNUSED, now, by)
-    assert store.now(Unit.request, "R1") == first
+        store.now(UnitOfWork.advance, seen_by_both, Event.RETURN_UNUSED, now, by)
+    assert store.now(lambda unit: unit.requests.find("R1")) == first
     assert len(rows(OUTBOX)) == told
 
 
@@ -146,7 +146,7 @@ def test_a_request_that_stays_keeps_the_instant_at_which_it_came(
     later = now + timedelta(days=1)
     loan = standing(Position.ON_LOAN, copy="C1")
     renewed = store.now(lambda unit: unit.advance(loan, Event.RENEW, later, by, due=date(2017, 3, 30), renewals=1))
-    returned = store.now(Unit.advance, renewed, Event.RETURN, later, by)
+    returned = store.now(UnitOfWork.advance, renewed, Event.RETURN, later, by)
     assert (renewed.moved_at, renewed.due, renewed.renewals) == (now, date(2017, 3, 30), 1)
     assert returned.moved_at == later
 
@@ -155,9 +155,9 @@ def test_force_goes_anywhere_says_why_and_tells_nobody(
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     closed = standing(Position.CLOSED)
-    forced = store.now(Unit.force, closed, Position.TO_RETURN, now, by, "closed by mistake")
+    forced = store.now(UnitOfWork.force, closed, Position.TO_RETURN, now, by, "closed by mistake")
     assert forced.position is Position.TO_RETURN
-    assert store.now(Unit.request, closed.id) == forced
+    assert store.now(lambda unit: unit.requests.find(closed.id)) == forced
     line = rows(JOURNAL)[-1]
     assert (line["event"], line["source"], line["target"]) == ("FORCE", "CLOSED", "TO_RETURN")
     assert "closed by mistake" in line["detail"]
@@ -168,8 +168,8 @@ def test_the_lender_that_is_asked_hears_of_its_own_copy(
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     request = standing(Position.NEW)
-    store.now(Unit.save_candidates, (Candidate(request.id, 1, "CUHK", "C7", local_bib_id="99", wire_id="w-1"),))
-    store.now(Unit.advance, request, Event.ASK, now, by)
+    store.now(lambda unit: unit.candidates.add((Candidate(request.id, 1, "CUHK", "C7", local_bib_id="99", wire_id="w-1"),)))
+    store.now(UnitOfWork.advance, request, Event.ASK, now, by)
     told = from_json(rows(OUTBOX)[0]["payload"])
     assert (told.item, told.local_bib_id, told.wire_id) == (ItemKey("CUHK", "C7"), "99", "w-1")
 
@@ -189,15 +189,15 @@ def test_the_lender_that_was_silent_hears_the_cancellation_and_the_next_one_the_
 
 def test_a_candidate_remembers_what_became_of_it(store: Immediate) -> None:
     first, second = Candidate("R1", 1, "CUHK", "C1"), Candidate("R1", 2, "PolyU", "C2")
-    store.now(Unit.save_candidates, (second, first))
+    store.now(lambda unit: unit.candidates.add((second, first)))
     store.now(_marked, first)
-    assert store.now(Unit.candidates, "R1") == (replace(first, wire_id="w-1", outcome="declined"), second)
+    assert store.now(lambda unit: unit.candidates.of("R1")) == (replace(first, wire_id="w-1", outcome="declined"), second)
 
 
 def test_the_directory_is_written_over_and_what_is_not_named_stays(store: Immediate) -> None:
-    store.now(Unit.write_partners, [Partner("CUHK", "old"), Partner("PolyU", "PolyU")])
-    store.now(Unit.write_partners, [Partner("CUHK", "new", work_days=("Mon",))])
-    assert store.now(Unit.partners, ["CUHK", "PolyU", "NOBODY"]) == {
+    store.now(lambda unit: unit.partners.write([Partner("CUHK", "old"), Partner("PolyU", "PolyU")]))
+    store.now(lambda unit: unit.partners.write([Partner("CUHK", "new", work_days=("Mon",))]))
+    assert store.now(lambda unit: unit.partners.among(["CUHK", "PolyU", "NOBODY"])) == {
         "CUHK": Partner("CUHK", "new", work_days=("Mon",)),
         "PolyU": Partner("PolyU", "PolyU"),
     }
@@ -205,22 +205,22 @@ def test_the_directory_is_written_over_and_what_is_not_named_stays(store: Immedi
 
 def test_a_card_stands_for_the_partner_whose_row_names_it(store: Immediate) -> None:
     cuhk, polyu = Partner("CUHK", "CUHK", institutional_card="CU-1"), Partner("PolyU", "PolyU")
-    store.now(Unit.write_partners, [polyu, cuhk])
-    assert store.now(Unit.partner_with_card, "CU-1") == cuhk
-    assert store.now(Unit.partner_with_card, "CU-2") is None
-    assert store.now(Unit.partner_with_card, "") is None
+    store.now(lambda unit: unit.partners.write([polyu, cuhk]))
+    assert store.now(lambda unit: unit.partners.with_card("CU-1")) == cuhk
+    assert store.now(lambda unit: unit.partners.with_card("CU-2")) is None
+    assert store.now(lambda unit: unit.partners.with_card("")) is None
 
 
 def test_a_partner_whose_row_has_another_card_now_is_not_found_by_the_old_one(store: Immediate) -> None:
-    store.now(Unit.write_partners, [Partner("CUHK", "CUHK", institutional_card="CU-1")])
-    store.now(Unit.write_partners, [Partner("CUHK", "CUHK", institutional_card="CU-2")])
-    assert store.now(Unit.partner_with_card, "CU-1") is None
+    store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK", institutional_card="CU-1")]))
+    store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK", institutional_card="CU-2")]))
+    assert store.now(lambda unit: unit.partners.with_card("CU-1")) is None
 
 
 def test_a_copys_status_is_what_was_heard_last(store: Immediate) -> None:
     store.now(loading.write, "holdings", [Holding("CUHK", "C1", "b1", "Dune")], 1)
-    store.now(Unit.set_status, ItemKey("CUHK", "C1"), "On Loan")
-    found = store.now(Unit.holding, ItemKey("CUHK", "C1"))
+    store.now(lambda unit: unit.holdings.set_status(ItemKey("CUHK", "C1"), "On Loan"))
+    found = store.now(lambda unit: unit.holdings.find(ItemKey("CUHK", "C1")))
     assert found == Holding("CUHK", "C1", "b1", "Dune", status="On Loan")
 
 
@@ -239,7 +239,7 @@ def _keywords(names: set[str]) -> Iterator[tuple[str, str]]:
 
 def test_law_1_a_position_is_changed_in_the_unit_only() -> None:
     changing = {file for file, _ in _keywords({"replace", "values", "update"}) if not file.startswith("rules/")}
-    assert changing == {"db/unit.py"}
+    assert changing == {"db/unit_of_work.py"}
 
 
 @pytest.mark.parametrize("facts", [{"position": Position.CLOSED}, {"source": Position.NEW}])
@@ -251,8 +251,8 @@ def test_law_1_a_step_takes_no_position_among_its_facts(
         store.now(lambda unit: unit.advance(loan, Event.RETURN, now, by, **facts))
     with pytest.raises((TypeError, AttributeError)):
         store.now(lambda unit: unit.amend(loan, now, by, **facts))
-    assert store.now(Unit.request, loan.id) == loan
+    assert store.now(lambda unit: unit.requests.find(loan.id)) == loan
 
 
-def _marked(unit: Unit, candidate: Candidate) -> None:
-    unit.mark(candidate, wire_id="w-1", outcome="declined")
+def _marked(unit: UnitOfWork, candidate: Candidate) -> None:
+    unit.candidates.mark(candidate, wire_id="w-1", outcome="declined")

@@ -13,10 +13,10 @@ from sqlalchemy import Engine, Table
 
 from hkall_gateway.db import inbox, rounds
 from hkall_gateway.db.database import Immediate
+from hkall_gateway.db.journal import JournalEntry
 from hkall_gateway.db.loads import loading
-from hkall_gateway.db.request_rows import JournalEntry
 from hkall_gateway.db.tables import INBOX, JOURNAL, NOTICES, OUTBOX
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.json_records import from_json
 from hkall_gateway.rules.messages.letters import LETTERS, silent
@@ -33,7 +33,7 @@ def _wish(**facts: Any) -> Request:
     return replace(Request("", Side.BORROWING, Position.NEW, "Dune", "b1", patron="P1"), **facts)
 
 
-def _fallen_due(unit: Unit, loan: Request, due: date, now: datetime, by: Actor) -> Request:
+def _fallen_due(unit: UnitOfWork, loan: Request, due: date, now: datetime, by: Actor) -> Request:
     return unit.advance(loan, Event.FALL_DUE, now, by, due=due, overdue_notice_for=due)
 
 
@@ -60,8 +60,8 @@ def test_each_letter_is_written_where_its_policy_key_is_on_and_never_twice(
     loan = standing(Position.ON_LOAN, copy="C1")
     for allowed, written in ((False, []), (True, [send]), (True, [send])):
         key: dict[str, Any] = {LETTERS[send].notice: allowed}
-        site = Immediate(engine, partial(Unit, new_id=str, silent=silent(Notices(**key))))
-        site.now(Unit.enqueue, send, loan, now, by)
+        site = Immediate(engine, partial(UnitOfWork, new_id=str, silent=silent(Notices(**key))))
+        site.now(UnitOfWork.enqueue, send, loan, now, by)
         site.close()
         assert [row["send"] for row in rows(OUTBOX)] == [row["kind"] for row in rows(NOTICES)] == written
 
@@ -70,14 +70,14 @@ def test_nobody_gets_a_letter_about_a_book_that_nobody_here_asked_for(
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     stray = standing(Position.IN_TRANSIT, copy="C1", patron="", kind="stray", unwanted=True)
-    store.now(Unit.advance, stray, Event.ARRIVE, now, by)
+    store.now(UnitOfWork.advance, stray, Event.ARRIVE, now, by)
     assert [row["send"] for row in rows(OUTBOX)] == ["tell_lender_received"]
 
 
 def test_how_a_letter_went_is_written_down(store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
     loan = standing(Position.ON_LOAN, copy="C1")
-    store.now(Unit.advance, loan, Event.FALL_DUE, now, by)
-    store.now(Unit.notice_state, rows(NOTICES)[0]["id"], NoticeState.SENT, "", now)
+    store.now(UnitOfWork.advance, loan, Event.FALL_DUE, now, by)
+    store.now(lambda unit: unit.notices.set_state(rows(NOTICES)[0]["id"], NoticeState.SENT, "", now))
     assert [(n["state"], n["sent_at"]) for n in rows(NOTICES)] == [("sent", now)]
 
 
@@ -86,9 +86,9 @@ def test_an_occasion_whose_letter_was_not_needed_may_come_again(
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, state: str, letters: int
 ) -> None:
     loan = standing(Position.ON_LOAN, copy="C1", due=date(2017, 3, 16))
-    store.now(Unit.advance, loan, Event.FALL_DUE, now, by)
-    store.now(Unit.notice_state, rows(NOTICES)[0]["id"], NoticeState(state), "", now)
-    store.now(Unit.advance, loan, Event.FALL_DUE, now + timedelta(days=1), by)
+    store.now(UnitOfWork.advance, loan, Event.FALL_DUE, now, by)
+    store.now(lambda unit: unit.notices.set_state(rows(NOTICES)[0]["id"], NoticeState(state), "", now))
+    store.now(UnitOfWork.advance, loan, Event.FALL_DUE, now + timedelta(days=1), by)
     assert len(rows(OUTBOX)) == letters
     assert [n["state"] for n in rows(NOTICES)] == ["queued" if letters == 2 else state]
 
@@ -97,7 +97,7 @@ def test_an_occasion_whose_letter_was_not_needed_may_come_again(
 
 
 def test_a_no_is_written_down_with_its_rule(store: Immediate, now: datetime, by: Actor, rows: Rows) -> None:
-    store.now(Unit.refuse, Refusal(Reason.QUOTA_HKALL, {"limit": 15}), now, by, None, "P1")
+    store.now(UnitOfWork.refuse, Refusal(Reason.QUOTA_HKALL, {"limit": 15}), now, by, None, "P1")
     line = rows(JOURNAL)[0]
     assert (line["event"], line["patron"], line["rule"], line["outcome"]) == ("REFUSED", "P1", "R20", "quota_hkall")
     assert from_json(line["detail"]) == {"limit": 15}
@@ -110,10 +110,10 @@ def test_the_journal_the_letters_and_the_outbox_hold_no_name_and_no_address(
     name, name_zh, email, pin_hash = map(Sensitive, secrets)
     patron = Borrower("P1", name, "staff", name_zh=name_zh, email=email, pin_hash=pin_hash)
     store.now(loading.write, "patrons", [patron], 1)
-    request = store.now(Unit.open, _wish(item_agency="CUHK", item_barcode="C1"), now, by)
+    request = store.now(UnitOfWork.open, _wish(item_agency="CUHK", item_barcode="C1"), now, by)
     for event in (Event.ASK, Event.SHIP, Event.ARRIVE, Event.CHECK_OUT, Event.FALL_DUE, Event.RETURN):
-        request = store.now(Unit.advance, request, event, now, by)
-    store.now(Unit.refuse, Refusal(Reason.PATRON_BLOCKED, {"who": name, "mail": email}), now, by, request)
+        request = store.now(UnitOfWork.advance, request, event, now, by)
+    store.now(UnitOfWork.refuse, Refusal(Reason.PATRON_BLOCKED, {"who": name, "mail": email}), now, by, request)
     written = repr([rows(table) for table in (JOURNAL, OUTBOX, NOTICES)])
     assert "P1" in written
     assert [secret for secret in secrets if secret in written] == []
@@ -121,15 +121,15 @@ def test_the_journal_the_letters_and_the_outbox_hold_no_name_and_no_address(
 
 def test_those_who_listen_hear_what_was_committed_and_nothing_else(engine: Engine, now: datetime, by: Actor) -> None:
     heard: list[JournalEntry] = []
-    told = Immediate(engine, lambda c: Unit(c, lambda: "R1", listen=heard.extend))
+    told = Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1", listen=heard.extend))
 
-    def thrown_away(unit: Unit) -> None:
+    def thrown_away(unit: UnitOfWork) -> None:
         unit.open(_wish(), now, by)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         told.now(thrown_away)
-    told.now(Unit.open, _wish(), now, by)
+    told.now(UnitOfWork.open, _wish(), now, by)
     told.close()
     assert [(m.request, m.event, m.target, m.patron, m.by) for m in heard] == [("R1", "OPEN", "NEW", "P1", by)]
 

@@ -22,11 +22,11 @@ from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.tables import HOLDINGS, METADATA
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.shelving import shelving_key
-from hkall_gateway.rules.vocabulary import Actor, Position
+from hkall_gateway.rules.vocabulary import Actor, Position, Request
 from tests.db.releases import RELEASES, VERSIONS, on_postgresql
 
 CLERK = Actor("mei", "cli", "request")
@@ -61,7 +61,7 @@ def released(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]
 def upgraded(released: Engine) -> Iterator[Immediate]:
     """The same, brought to the present revision and opened."""
     schema.upgrade(released)
-    store = Immediate(released, lambda connection: Unit(connection, lambda: "R-NEW"))
+    store = Immediate(released, lambda connection: UnitOfWork(connection, lambda: "R-NEW"))
     yield store
     store.close()
 
@@ -89,7 +89,7 @@ def test_every_row_is_kept_and_the_tables_are_todays(released: Engine) -> None:
 
 
 def test_every_open_request_and_its_history_can_be_read(upgraded: Immediate) -> None:
-    found = upgraded.now(Unit.open_list)
+    found = upgraded.now(lambda unit: unit.requests.open_list())
 
     assert {request.position for request in found} >= {
         Position.REQUESTED,
@@ -99,7 +99,7 @@ def test_every_open_request_and_its_history_can_be_read(upgraded: Immediate) -> 
         Position.PAGED,
         Position.AT_BORROWER,
     }
-    assert all(upgraded.now(Unit.history, request.id) for request in found)
+    assert all(upgraded.now(lambda unit, request=request: unit.journal.history(request.id)) for request in found)
     assert not {request.position for request in found} & FINAL
 
 
@@ -111,7 +111,7 @@ def test_what_had_not_been_told_is_handed_out_again(upgraded: Immediate) -> None
 def _told(store: Immediate) -> tuple[OutboxRow, ...]:
     """What leaves next: the first message of each request to each recipient, and what waited behind it."""
 
-    def leave(unit: Unit) -> tuple[OutboxRow, ...]:
+    def leave(unit: UnitOfWork) -> tuple[OutboxRow, ...]:
         rows = unit.outbox.claim(NEXT_DAY, "gw-2", 60, 100)
         for row in rows:
             unit.outbox.sent(row.id, NEXT_DAY)
@@ -127,7 +127,8 @@ def test_a_book_from_the_hold_shelf_is_lent_and_comes_back(upgraded: Immediate) 
 
 def _position_after(store: Immediate, deed: str) -> Position:
     store.now(in_context(actions.act, HKU, NEXT_DAY, StaffCommand(CLERK, barcode=ON_THE_HOLD_SHELF), deed))
-    return next(request.position for request in store.now(Unit.open_list) if request.item_barcode == ON_THE_HOLD_SHELF)
+    found: tuple[Request, ...] = store.now(lambda unit: unit.requests.open_list())
+    return next(request.position for request in found if request.item_barcode == ON_THE_HOLD_SHELF)
 
 
 def test_copies_of_an_earlier_release_get_their_sort_keys(upgraded: Immediate) -> None:

@@ -16,7 +16,7 @@ from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.queries import cli_lists, work_lists
 from hkall_gateway.db.queries.work_lists import ListName, ListPage, Moment, Only, PageOrder, SortKey
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.circuit import CircuitState
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import partner_message
@@ -125,7 +125,7 @@ def _belongs(r: Request, name: ListName, now: datetime) -> bool:
     }[name]
 
 
-COMMANDS: dict[ListName, Callable[[Unit, Moment], tuple[Request, ...]]] = {
+COMMANDS: dict[ListName, Callable[[UnitOfWork, Moment], tuple[Request, ...]]] = {
     ListName.PULL: lambda unit, at: cli_lists.pull_list(unit),
     ListName.EXPECTED: lambda unit, at: cli_lists.expected(unit),
     ListName.EXPIRED: lambda unit, at: cli_lists.expired_pickups(unit),
@@ -150,7 +150,7 @@ def test_what_stands_still_is_what_the_rules_say(counter: Immediate, now: dateti
 
 
 def test_a_slow_courier_is_allowed_its_days(store: Immediate, standing: Standing, now: datetime, at: Moment) -> None:
-    store.now(Unit.write_partners, [Partner("CUHK", "CUHK", courier_days=10), Partner("LU", "LU", courier_days=0)])
+    store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK", courier_days=10), Partner("LU", "LU", courier_days=0)]))
     for number, agency in enumerate(("CUHK", "LU", "ELSEWHERE")):
         standing(P.IN_TRANSIT, copy=f"C{number}", partner=agency, moved_at=now - timedelta(days=8))
     found = [row.request.partner for row in store.now(work_lists.page, ListName.STUCK, at).rows]
@@ -160,7 +160,7 @@ def test_a_slow_courier_is_allowed_its_days(store: Immediate, standing: Standing
 def test_what_a_round_could_not_do_and_what_a_partner_refuses_are_stuck_too(
     store: Immediate, standing: Standing, now: datetime, at: Moment
 ) -> None:
-    store.now(Unit.write_partners, [Partner("LU", "Lingnan University")])
+    store.now(lambda unit: unit.partners.write([Partner("LU", "Lingnan University")]))
     aside, untold = standing(P.ON_LOAN, copy="C1"), standing(P.ON_LOAN, copy="C2", partner="LU")
     standing(P.ON_LOAN, copy="C3")
     store.now(rounds.set_aside, rounds.FailedRequest("overdue", aside.id, now, "no price"))
@@ -293,7 +293,7 @@ def test_a_page_has_at_most_so_many_rows(counter: Immediate, at: Moment) -> None
 
 
 def _amend(store: Immediate, request: Request, now: datetime, **facts: Any) -> None:
-    store.now(lambda unit: unit.amend(unit.request(request.id) or request, now, Actor("test", "world"), **facts))
+    store.now(lambda unit: unit.amend(unit.requests.find(request.id) or request, now, Actor("test", "world"), **facts))
 
 
 # ---- how the database finds it

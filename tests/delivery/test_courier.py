@@ -21,7 +21,7 @@ from hkall_gateway.config.policy import load
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.courier import APART_S, LEASE_S, ChannelTerms, Courier, Schedule
 from hkall_gateway.ils.snapshot import Snapshot
 from hkall_gateway.ils.tools import ConnectorTools
@@ -47,9 +47,9 @@ class Post:
         circuit_settings: CircuitSettings = CIRCUIT_SETTINGS,
     ) -> None:
         engine = databases.empty()
-        self.store = Immediate(engine, lambda connection: Unit(connection, lambda: "R1"))
+        self.store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
         self.clock = Clock()
-        self.store.now(Unit.write_partners, [Partner(agency, agency) for agency in ("CUHK", "LU")])
+        self.store.now(lambda unit: unit.partners.write([Partner(agency, agency) for agency in ("CUHK", "LU")]))
         library = Library("HKU", "HKU", load(None), ("HKU-MAIN-LENDING",))
         verify: Any = None  # a delivery asks nothing of the local system
         self.circulation = Circulation(

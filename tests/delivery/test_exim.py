@@ -26,7 +26,7 @@ from hkall_gateway.config import gateway as configuration
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import HOLDINGS, NOTICES, PATRONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.bounces import read_bounce
 from hkall_gateway.delivery.letters import LANGUAGES, in_words
 from hkall_gateway.rules import dates
@@ -183,7 +183,7 @@ def _prepare(made: Gateway, now: datetime) -> None:
                 "kind": Notification.LETTER_RECALLED.value,
             }
             connection.execute(insert(NOTICES), heard | {"patron": language, "about": "", "state": "sent", "made_at": now})
-    store = Immediate(engine, lambda connection: Unit(connection, lambda: "unused"))
+    store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "unused"))
     for send in KINDS:
         for language in LANGUAGES:
             store.now(_write, send, f"{send.value}-{language}", language, now)
@@ -198,7 +198,7 @@ def _patrons() -> list[tuple[str, str, str]]:
     return [*readers, ("GONE", "en", f"reader@{GONE}"), ("BUSY", "en", f"reader@{BUSY}")]
 
 
-def _write(unit: Unit, send: Notification, number: str, card: str, now: datetime) -> None:
+def _write(unit: UnitOfWork, send: Notification, number: str, card: str, now: datetime) -> None:
     by, told = Actor("test", "world"), facts(send, dates.civil(now))
     of_copy: dict[str, Any] = {} if told["position"] in WITHOUT_COPY else {"item_agency": "CUHK", "item_barcode": f"C-{number}"}
     request = Request(number, Side.BORROWING, title=TITLE, bib_id="b-dream", patron=card, partner="CUHK", **told)

@@ -18,12 +18,11 @@ from twisted.internet.threads import blockingCallFromThread
 
 from hkall_gateway.circulation.ports import CopyStatus, LiveStatuses
 from hkall_gateway.clock import now
-from hkall_gateway.db import bind
 from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.tables import create_all
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery import live_status
 from hkall_gateway.delivery.live_status import MOST_A_MINUTE, MOST_WAITING, LiveStatus
 from hkall_gateway.ncip.http_post import AgentPost
@@ -83,7 +82,7 @@ class Asked:
 def asked() -> Iterator[Asked]:
     world = World.open(Path(__file__).parents[2] / "fixtures/worlds/looks.toml")
     directory = [row("EDUHK"), row("HKBU"), row("CUHK", can_lookup_items=False), row("LU", url="")]
-    world.store.now(Unit.write_partners, directory)
+    world.store.now(lambda unit: unit.partners.write(directory))
     yield Asked(world)
     world.close()
 
@@ -269,7 +268,7 @@ class Company:
     live: LiveStatus
 
     def write(self, *rows: Partner) -> None:
-        self.do(lambda: self.store.write(bind(Unit.write_partners, rows)))
+        self.do(lambda: self.store.write(lambda unit: unit.partners.write(rows)))
 
     def do(self, work: Callable[[], Any]) -> Any:
         return blockingCallFromThread(self.reactor, lambda: _deferred(work()))
@@ -294,7 +293,7 @@ def _deferred(awaitable: Any) -> Deferred[Any]:
 
 
 @pytest.fixture
-def company(reactor: Any, tmp_path: Path, make_unit: Callable[[Connection], Unit]) -> Iterator[Company]:
+def company(reactor: Any, tmp_path: Path, make_unit: Callable[[Connection], UnitOfWork]) -> Iterator[Company]:
     engine = open_engine(f"sqlite:///{tmp_path / 'live.db'}")
     create_all(engine)
     store = Database(engine, make_unit, reactor.callFromThread)
@@ -382,7 +381,7 @@ def test_a_partner_that_does_not_listen_is_no_error(company: Company) -> None:
 
 @pytest.mark.parametrize("more", [{"lookup_by_copy": True}, {"dialect": "innreach"}], ids=["its row", "NCIP 1"])
 def test_a_partner_that_is_asked_by_copy_gets_one_question_after_the_other(company: Company, more: dict[str, Any]) -> None:
-    url = company.do(lambda: company.store.read(lambda unit: unit.partner("EDUHK"), is_long=True)).url
+    url = company.do(lambda: company.store.read(lambda unit: unit.partners.find("EDUHK"), is_long=True)).url
     company.write(row("EDUHK", url=url, **more))
     assert company.until([E1, E2]) == {"E1": ON, "E2": OUT}
     assert company.services("EDUHK") == ["LookupItem", "LookupItem"]

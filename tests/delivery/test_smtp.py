@@ -19,7 +19,7 @@ from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.db.tables import PATRONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.letters import LANGUAGES, Sender
 from hkall_gateway.delivery.smtp import Mailer, MailServer, smtp_post
 from hkall_gateway.rules.lifecycle import Notification
@@ -55,9 +55,9 @@ def answer(
             raise fail
         sent.append(message)
 
-    store = Immediate(engine, lambda c: Unit(c, lambda: "R1"))
+    store = Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1"))
     held = Request("R1", Side.BORROWING, position, "Dune", "b-dune", patron="P1", pickup_last=given)
-    store.now(Unit.open, held, now, Actor("test", "world"))
+    store.now(UnitOfWork.open, held, now, Actor("test", "world"))
     library = Library("HKU", "HKU Libraries", Policy(), ("MAIN",))
     sender = Sender("lending@lib.hk", "HKU Libraries", languages=languages)
     mailer = Mailer(store, post, sender, lambda: library, lambda: now, "mail.test:25")

@@ -26,7 +26,7 @@ from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.config.notes import notes
 from hkall_gateway.config.policy import load as load_policy
 from hkall_gateway.config.reloading import keep_until_restart
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.rules.dates import civil
@@ -256,7 +256,7 @@ def test_a_book_is_lent_to_a_reader_whom_only_an_installed_adapter_knows(
     assert TOKEN not in gateway.log()
 
 
-def _arrived(unit: Unit) -> None:
+def _arrived(unit: UnitOfWork) -> None:
     """A book of another library that waits for a reader who stands in no file."""
     at, today = now(), civil(now())
     held = Request("R-1", Side.BORROWING, Position.RECEIVED, "Dune", "b1", partner="CUHK", patron=CARD, item_agency="CUHK",

@@ -14,7 +14,7 @@ from hkall_gateway.circulation.ports import LocalIls, LocalLoan, TellsLoans, Unr
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import HOLDINGS, PATRONS, create_all
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.ils.ncip import Ncip, borrower_facts
 from hkall_gateway.ils.packaged import NcipSettings, Sip2Settings
@@ -49,7 +49,7 @@ def store() -> Iterator[Immediate]:
         connection.execute(insert(PATRONS), {"barcode": "P1", "name": "Chan", "category": "undergraduates", "local_loans": 7})
         for barcode in ("B0", "B1", "B2", "B3"):
             connection.execute(insert(HOLDINGS), {"agency": "HKU", "barcode": barcode, "bib_id": "b1", "title": "Dune"})
-    opened = Immediate(engine, lambda c: Unit(c, lambda: "R1"))
+    opened = Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1"))
     yield opened
     opened.close()
 

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from hkall_gateway.circulation.ports import LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.tables import HOLDINGS, PATRONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.ils.packaged import Sip2Settings
 from hkall_gateway.ils.sip2 import MOST_WAITING, STATUS, ConnectionPool, Sip2, borrower_facts
@@ -66,7 +66,7 @@ def ils(system: SimulatedIls, settings: dict[str, str]) -> Iterator[LocalIls]:
         for barcode in ("B1", "B2", "B3"):
             connection.execute(insert(HOLDINGS), {"agency": "HKU", "barcode": barcode, "bib_id": "b1", "title": "Dune"})
         connection.execute(insert(HOLDINGS), {"agency": "CUHK", "barcode": "C1", "bib_id": "b1", "title": "Dune"})
-    store, health = Immediate(engine, lambda c: Unit(c, lambda: "R1")), CircuitBreaker("connector", lambda: NOW)
+    store, health = Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1")), CircuitBreaker("connector", lambda: NOW)
     outside = ConnectorServices(lambda: NOW, health, lambda: DirectConnection(system, health), nowhere)
     yield Sip2(
         ConnectorTools(

@@ -8,7 +8,7 @@ from sqlalchemy import insert
 from hkall_gateway.circulation.ports import LocalIls, Verb
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.tables import HOLDINGS, PATRONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.snapshot import Manual, Snapshot
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.rules.vocabulary import Sensitive
@@ -27,7 +27,7 @@ def tools() -> ConnectorTools:
         connection.execute(insert(PATRONS), {"barcode": "P2", "name": "Lee", "category": "undergraduates"})
         for agency in ("HKU", "CUHK"):
             connection.execute(insert(HOLDINGS), {"agency": agency, "barcode": "B1", "bib_id": "b1", "title": "Dune"})
-    return ConnectorTools(Immediate(engine, lambda c: Unit(c, lambda: "R1")), "HKU", plain)
+    return ConnectorTools(Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1")), "HKU", plain)
 
 
 def test_a_loaded_patron_is_known_and_the_source_is_said(tools: ConnectorTools) -> None:

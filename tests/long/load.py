@@ -18,7 +18,7 @@ from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import deferLater
 
 from hkall_gateway.db.tables import JOURNAL, REQUESTS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.exports import read_holdings
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.tables.problems import TRY_LATER
@@ -33,11 +33,11 @@ TITLES = sorted({copy.bib_id for copy in COPIES if copy.lendable and copy.status
 READERS = [f"P{number:04}" for number in range(10, 100)]
 
 
-def _placed(unit: Unit) -> list[str]:
+def _placed(unit: UnitOfWork) -> list[str]:
     return list(unit.execute(select(REQUESTS.c.placed_id).where(REQUESTS.c.side == Side.BORROWING)).scalars())
 
 
-def _taken_in(unit: Unit) -> list[str]:
+def _taken_in(unit: UnitOfWork) -> list[str]:
     arrivals = select(REQUESTS.c.item_barcode).join(JOURNAL, JOURNAL.c.request == REQUESTS.c.id)
     return list(unit.execute(arrivals.where(JOURNAL.c.event == "ARRIVE")).scalars())
 

@@ -17,11 +17,10 @@ from sqlalchemy import insert, select
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.ports import BorrowerFacts, Verb
-from hkall_gateway.db import bind
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.tables import HOLDINGS, LINKS, PATRONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor
 from hkall_gateway.ncip.codec.documents import NISO, decode, encode
 from hkall_gateway.ncip.codec.messages import Coded, Fields, NcipMessage
@@ -118,7 +117,7 @@ class FakeIls:
             raise RuntimeError("a bug behind the desk")
         if card == "AWAY":
             raise Unavailable("OperationalError")
-        return BorrowerFacts(await self._store.read(bind(Unit.patron, card), is_long=True), "snapshot")
+        return BorrowerFacts(await self._store.read(lambda unit: unit.patrons.find(card), is_long=True), "snapshot")
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         return pin == Sensitive("1234")
@@ -154,7 +153,7 @@ class World:
                 partner = Partner(agency, agency, dialect=dialect)
                 connection.execute(insert(LINKS), {"agency": agency, "partner": to_json(partner)})
         numbers = count(1)
-        self.store = Immediate(engine, lambda connection: Unit(connection, lambda: f"R{next(numbers)}"))
+        self.store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: f"R{next(numbers)}"))
         library = Library("HKU", "HKU Libraries", POLICY, ("HKU-MAIN-LENDING",))
         self.ils = FakeIls(self.store)
         self.circulation = desk = Circulation(self.store, self.ils, lambda: library, lambda: self.now)
@@ -191,15 +190,15 @@ class World:
         """A request as it stands; unless said, UG1 borrows C1 of CUHK."""
         given: dict[str, Any] = {"side": Side.BORROWING, "title": "Dune", "bib_id": "b1", "patron": "UG1", "partner": CUHK}
         given |= {"item_agency": "CUHK", "item_barcode": "C1", "placed_by": DISCOVERY, "placed_id": "d-1", **facts}
-        return self.store.now(Unit.open, Request(id="", position=position, **given), self.now, Actor("test", "world"))
+        return self.store.now(UnitOfWork.open, Request(id="", position=position, **given), self.now, Actor("test", "world"))
 
     def request(self, value: str) -> Request:
-        found = self.store.now(Unit.request, value)
+        found: Request | None = self.store.now(lambda unit: unit.requests.find(value))
         assert found is not None
         return found
 
     def rows(self, table: Any) -> list[Any]:
-        return list(self.store.now(lambda unit: unit._connection.execute(select(table)).mappings().all()))
+        return list(self.store.now(lambda unit: unit.connection.execute(select(table)).mappings().all()))
 
 
 def read(reply: bytes) -> NcipMessage:

@@ -12,7 +12,6 @@ from lxml import etree
 
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import FINES
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.broker_flow import central_number, without_library
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
@@ -48,7 +47,7 @@ def problem(reply: NcipMessage) -> str:
 @pytest.mark.parametrize("status", CIRCULATION_STATUS)
 def test_a_librarys_word_about_its_copy_is_taken_in_any_case(world: World, status: str) -> None:
     world.ask(CUHK, "CirculationStatusUpdated", ItemId=copy(CUHK, "C1"), CirculationStatus=status.upper())
-    holding = world.store.now(Unit.holding, ItemKey(CUHK, "C1"))
+    holding = world.store.now(lambda unit: unit.holdings.find(ItemKey(CUHK, "C1")))
     assert holding is not None
     assert holding.status == status
 

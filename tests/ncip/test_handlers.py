@@ -115,7 +115,7 @@ def test_a_patron_shows_loans_requests_debts_and_name_when_asked_for_them(world:
 
 def _charge(unit: Any, cents: int) -> None:
     row = {"request": "R1", "patron": "UG1", "kind": "overdue", "cents": cents, "currency": "HKD", "at": NOW, "reason": "R40"}
-    unit._connection.execute(insert(FINES), row)
+    unit.connection.execute(insert(FINES), row)
 
 
 def test_an_unknown_patron_is_unknown(world: World) -> None:

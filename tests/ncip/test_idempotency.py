@@ -15,7 +15,6 @@ from twisted.internet.testing import StringTransport
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import JOURNAL, NOTICES, OUTBOX, REQUESTS
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.rules.vocabulary import Position, Side
@@ -215,4 +214,4 @@ def test_a_copy_in_hand_cannot_come_for_another_patron(world: World) -> None:
     world.ask("RESHARE", "AcceptItem", UserId=UG1, **HOLD)
     other = {**UG1, "UserIdentifierValue": "LATE"}
     assert world.ask("RESHARE", "AcceptItem", UserId=other, **HOLD).text("Problem/ProblemType") == "Cannot Accept Item"
-    assert world.store.now(Unit.request, "R2") is None
+    assert world.store.now(lambda unit: unit.requests.find("R2")) is None

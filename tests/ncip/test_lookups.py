@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hkall_gateway.db.database import finished
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import Peer, respond
@@ -172,7 +171,7 @@ def test_anybody_may_ask_which_versions_are_spoken_here(world: World, body: byte
 
 def test_a_partners_institutional_card_is_a_user_with_nothing_against_it(world: World) -> None:
     partner = Partner("CUHK", "The Chinese University", institutional_card="ILL-CUHK")
-    world.store.now(Unit.write_partners, (partner,))
+    world.store.now(lambda unit: unit.partners.write((partner,)))
     user = {"AgencyId": "HKU", "UserIdentifierValue": "ILL-CUHK"}
     desired = ["Name Information", "User Privilege", "Block Or Trap"]
     seen = world.ask(BROKER, "LookupUser", UserId=user, UserElementType=desired, LoanedItemsDesired=True)
@@ -182,6 +181,8 @@ def test_a_partners_institutional_card_is_a_user_with_nothing_against_it(world: 
 
 
 def test_our_own_client_asks_of_our_patrons_only(world: World) -> None:
-    world.store.now(Unit.write_partners, (Partner("CUHK", "The Chinese University", institutional_card="ILL-CUHK"),))
+    world.store.now(
+        lambda unit: unit.partners.write((Partner("CUHK", "The Chinese University", institutional_card="ILL-CUHK"),))
+    )
     user = {"AgencyId": "HKU", "UserIdentifierValue": "ILL-CUHK"}
     assert world.ask(DISCOVERY, "LookupUser", UserId=user).text("Problem/ProblemType") == "Unknown User"

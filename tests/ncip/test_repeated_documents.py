@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 from sqlalchemy import delete, select
 
 from hkall_gateway.db.tables import FINES, HOLDINGS, INBOX, NOTICES, OUTBOX, REQUESTS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.service_request import digest
@@ -167,7 +167,7 @@ def record(world: World) -> dict[str, list[tuple[Any, ...]]]:
     return {table.name: world.store.now(_rows, table) for table in KEPT}
 
 
-def _rows(unit: Unit, table: Any) -> list[tuple[Any, ...]]:
+def _rows(unit: UnitOfWork, table: Any) -> list[tuple[Any, ...]]:
     keys = list(table.primary_key.columns)
     return [tuple(row) for row in unit.execute(select(table).order_by(*keys))]
 

@@ -31,7 +31,7 @@ from hkall_gateway.config.mapping import agreed_secrets
 from hkall_gateway.db import bind
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.exports import read_patrons
 from hkall_gateway.ncip.http_post import HttpReply, post
 from hkall_gateway.rules import dates
@@ -245,7 +245,7 @@ def _staff(daemon: Daemon, premises: Premises, now: Callable[[], datetime]) -> t
     """The library as commands see it, beside the running gateway, at the time of the test."""
     engine = open_engine(daemon.config.database.url)
 
-    def transact(work: Callable[[Unit], T]) -> T:
+    def transact(work: Callable[[UnitOfWork], T]) -> T:
         store = Immediate(engine, make_unit(daemon.library))
         try:
             return store.now(work)
@@ -272,7 +272,7 @@ def _midnights(since: datetime, until: datetime) -> Iterator[datetime]:
         midnight += timedelta(days=1)
 
 
-def _something_is_due(unit: Unit, now: datetime) -> bool:
+def _something_is_due(unit: UnitOfWork, now: datetime) -> bool:
     due = unit.outbox.next_due()
     return (due is not None and due <= now) or bool(unit.outbox.under_way(now))
 

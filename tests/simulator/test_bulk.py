@@ -13,7 +13,7 @@ from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.tables import JOURNAL, LINKS, REQUESTS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import FINAL, Event, step
 from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.simulator import bulk
@@ -42,13 +42,13 @@ def test_every_table_of_a_request_has_rows(filled: Immediate, kind: bulk.RowTemp
 
 
 def test_every_request_is_read_as_one_that_ended(filled: Immediate, now: datetime) -> None:
-    found = [filled.now(Unit.request, bulk.at(MANY, number, now).id) for number in range(60)]
+    found = [filled.now(lambda unit, number=number: unit.requests.find(bulk.at(MANY, number, now).id)) for number in range(60)]
     assert {r.position in FINAL for r in found if r} == {True}
     assert {r.side for r in found if r} == set(Side)
 
 
 def test_none_of_them_is_open_work_and_all_were_told(filled: Immediate) -> None:
-    assert filled.now(Unit.open_list) == ()
+    assert filled.now(lambda unit: unit.requests.open_list()) == ()
     assert filled.now(lambda unit: unit.outbox.depths()) == ()
     assert filled.now(cli_lists.charges) == ()
 
@@ -56,7 +56,7 @@ def test_none_of_them_is_open_work_and_all_were_told(filled: Immediate) -> None:
 def test_every_line_of_the_journal_is_a_step_of_the_life_cycle(filled: Immediate, now: datetime) -> None:
     for number in (0, 1):
         request = bulk.at(MANY, number, now)
-        first, *lines = filled.now(Unit.history, request.id)
+        first, *lines = filled.now(lambda unit, request=request: unit.journal.history(request.id))
         assert (first["event"], len(lines)) == ("OPEN", 9)
         for line in lines:
             target = step(request.side, Position(line["source"]), Event[line["event"]]).target
@@ -72,7 +72,7 @@ def test_they_are_spread_over_the_days_up_to_now(filled: Immediate, now: datetim
 def test_a_long_directory_is_as_long_as_was_asked_for(engine: Engine, store: Immediate) -> None:
     bulk.fill_directory(engine, 30)
     assert count(store, LINKS) == 30
-    assert store.now(Unit.partner, "L0000029") == bulk.partner(29)
+    assert store.now(lambda unit: unit.partners.find("L0000029")) == bulk.partner(29)
 
 
 def test_the_command_fills_a_database_that_the_gateway_can_open(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_the_command_fills_a_database_that_the_gateway_can_open(tmp_path: Path) 
     assert done.exit_code == 0, done.output
     assert "20 of 20 requests" in done.output
     engine = open_engine(url)
-    store = Immediate(engine, lambda connection: Unit(connection, str))
+    store = Immediate(engine, lambda connection: UnitOfWork(connection, str))
     assert (count(store, JOURNAL), count(store, LINKS)) == (60, 5)
     store.close()
     engine.dispose()

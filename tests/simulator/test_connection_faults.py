@@ -178,7 +178,7 @@ class Lender:
     def lent(self) -> list[str]:
         """CUHK's numbers of what HKU is to send."""
         lending = self.world.store.now(
-            lambda unit: unit.batch(REQUESTS.c.side == Side.LENDING, order=(REQUESTS.c.id,), limit=999)
+            lambda unit: unit.requests.batch(REQUESTS.c.side == Side.LENDING, order=(REQUESTS.c.id,), limit=999)
         )
         assert {request.position for request in lending} <= {Position.PAGED}
         return sorted(request.wire_id for request in lending)

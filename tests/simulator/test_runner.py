@@ -9,7 +9,6 @@ import pytest
 
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import create_all
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.simulator.scenario.runner import Difference, Played, play, replay
 from hkall_gateway.simulator.scenario.steps import BadLine, ScenarioTarget
@@ -37,7 +36,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def position_of_r1(world: World) -> Position | None:
-    request = world.store.now(Unit.request, "R1")
+    request = world.store.now(lambda unit: unit.requests.find("R1"))
     return request.position if request else None
 
 

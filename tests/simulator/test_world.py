@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.simulator.scenario.scripted_partner import manner
 from hkall_gateway.simulator.scenario.world import Died, World
@@ -54,7 +53,7 @@ def test_a_world_may_change_a_reader_and_a_copy_of_the_one_it_is_based_on(tmp_pa
     world.tell("HKU-DISCOVERY", WISH)
 
     assert world.request("R1").partner == "HKUST"
-    assert world.store.now(Unit.patron, "UG1").language == "zh-Hant"  # type: ignore[union-attr]
+    assert world.store.now(lambda unit: unit.patrons.find("UG1")).language == "zh-Hant"
     world.close()
 
 

@@ -23,10 +23,9 @@ from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.ports import BorrowerFacts, Verb
 from hkall_gateway.circulation.queries import ItemSeen, SeeItem
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.db import bind
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.tables import PATRONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.connection_limit import ConnectionLimit
 from hkall_gateway.net.proxy_protocol import ProxyProtocolFactory
@@ -113,7 +112,7 @@ class LocalIls:
         self._store = store
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        return BorrowerFacts(await self._store.read(bind(Unit.patron, card), is_long=True), "snapshot")
+        return BorrowerFacts(await self._store.read(lambda unit: unit.patrons.find(card), is_long=True), "snapshot")
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         return pin == Sensitive("1234")
@@ -177,8 +176,8 @@ def store() -> Iterator[Immediate]:
         for person in PEOPLE:
             connection.execute(insert(PATRONS), person)
     numbers = count(1)
-    kept = Immediate(engine, lambda connection: Unit(connection, lambda: f"R{next(numbers)}"))
-    kept.now(Unit.write_partners, [Partner("CUHK", "CUHK Library", institutional_card="CUHK-INST")])
+    kept = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: f"R{next(numbers)}"))
+    kept.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK Library", institutional_card="CUHK-INST")]))
     yield kept
     kept.close()
     engine.dispose()
@@ -212,7 +211,7 @@ def place(store: Immediate, clock: list[datetime]) -> Callable[..., Request]:
     def put(position: Position, **facts: Any) -> Request:
         given: dict[str, Any] = {"side": Side.BORROWING, "title": "Dune", "bib_id": "b1", "patron": "P1", "partner": "CUHK"}
         given |= {"item_agency": "CUHK", "item_barcode": "C1", "pickup_location": "HKU-MAIN-LENDING", **facts}
-        return store.now(Unit.open, Request(id="", position=position, **given), clock[0], Actor("test", "world"))
+        return store.now(UnitOfWork.open, Request(id="", position=position, **given), clock[0], Actor("test", "world"))
 
     return put
 

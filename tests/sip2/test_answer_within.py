@@ -22,7 +22,7 @@ from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.db.tables import JOURNAL
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.dialects import DIALECTS
@@ -90,7 +90,7 @@ def on_its_way(place: Callable[..., Request]) -> None:
 
 
 def steps(store: Immediate) -> list[str]:
-    def ask(unit: Unit) -> list[str]:
+    def ask(unit: UnitOfWork) -> list[str]:
         return list(unit.execute(select(JOURNAL.c.event).where(JOURNAL.c.event != "OPEN").order_by(JOURNAL.c.id)).scalars())
 
     return store.now(ask)
@@ -205,7 +205,7 @@ def test_a_terminals_own_date_counts_only_for_what_it_did_off_line(port: Port, h
     assert caller.hears()[:3] == b"121"
     caller.hears(CHECK_IN.replace(b"20170301", b"20170222"))
     held.let_go()
-    days = store.now(lambda unit: [(r.first_checkout, r.returned_on) for r in unit.open_list()])
+    days = store.now(lambda unit: [(r.first_checkout, r.returned_on) for r in unit.requests.open_list()])
     assert [f"{lent_on} {returned}" for lent_on, returned in days] == ["2017-03-01 2017-03-01"]
     caller.goes()
 

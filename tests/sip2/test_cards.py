@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import CARD_BLOCKS, JOURNAL, PATRONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.dispatch import Sip2Services
@@ -36,16 +36,16 @@ def _11(card: str = "P1") -> str:
     return f"11YN{DATE}{'':18}AOHKU|AA{card}|ABC1|AC|"
 
 
-def _rows(unit: Unit) -> list[tuple[object, ...]]:
+def _rows(unit: UnitOfWork) -> list[tuple[object, ...]]:
     wanted = select(CARD_BLOCKS.c.card, CARD_BLOCKS.c.who, CARD_BLOCKS.c.reason, CARD_BLOCKS.c.retained)
     return [tuple(row) for row in unit.execute(wanted)]
 
 
-def _events(unit: Unit) -> list[str]:
+def _events(unit: UnitOfWork) -> list[str]:
     return list(unit.execute(select(JOURNAL.c.event).where(JOURNAL.c.patron == "P1")).scalars())
 
 
-def _block_in_the_library(unit: Unit) -> None:
+def _block_in_the_library(unit: UnitOfWork) -> None:
     unit.execute(update(PATRONS).where(PATRONS.c.barcode == "P1").values(blocked=True))
 
 

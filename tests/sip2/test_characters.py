@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import PATRONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import checksum, decode
@@ -93,5 +93,5 @@ def test_nothing_in_a_name_can_break_a_line(port: Port, store: Immediate, nasty:
     assert _sum_is_right(reply)
 
 
-def _rename(unit: Unit, name: str) -> None:
+def _rename(unit: UnitOfWork, name: str) -> None:
     unit.execute(update(PATRONS).where(PATRONS.c.barcode == "P1").values(name=name))

@@ -9,7 +9,6 @@ from datetime import date, datetime, timedelta
 import pytest
 
 from hkall_gateway.db.database import Immediate
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.settings import Policy, Renewal
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.lines import Sip2Message
@@ -46,14 +45,14 @@ def test_a_fee_that_nobody_agreed_to_is_named_and_nothing_is_done(store: Immedia
     reply = fields("counter-1", asked)
     assert [reply.get(name) for name in ("ok", "BT", "BH", "BV")] == ["0", "04", "HKD", "10.00"]
     assert reply.all("AF") == ("A fee of HKD 10.00 is due",)
-    assert store.now(Unit.owed_cents, "P1") == 0
+    assert store.now(lambda unit: unit.patrons.owed_cents("P1")) == 0
 
 
 @pytest.mark.parametrize("asked", [_29("BOY|"), _11("BOY|")])
 def test_once_it_is_agreed_to_the_loan_is_renewed_and_the_fee_owed(store: Immediate, fields: Fields, asked: str) -> None:
     reply = fields("counter-1", asked)
     assert [reply.get(name) for name in ("ok", "renewal_ok", "AH")] == ["1", "Y", "20170316    235959"]
-    assert store.now(Unit.owed_cents, "P1") == 1000
+    assert store.now(lambda unit: unit.patrons.owed_cents("P1")) == 1000
 
 
 def test_a_renewal_says_what_it_cost(fields: Fields) -> None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.fines import charge
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Actor, Position, Request
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.exchange import dollars
@@ -42,7 +41,8 @@ def _37(amount: str, more: str = "", card: str = "P1", currency: str = "HKD") ->
 
 
 def _owed(store: Immediate) -> int:
-    return store.now(Unit.owed_cents, "P1")
+    owed: int = store.now(lambda unit: unit.patrons.owed_cents("P1"))
+    return owed
 
 
 def test_a_payment_is_taken_and_what_is_left_is_said(owe: Owe, store: Immediate, fields: Fields) -> None:

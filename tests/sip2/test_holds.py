@@ -11,7 +11,7 @@ from sqlalchemy import insert
 
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import HOLDINGS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
 from hkall_gateway.sip2.codec.lines import Sip2Message
 
@@ -32,7 +32,7 @@ COPIES: tuple[dict[str, Any], ...] = (
 
 @pytest.fixture(autouse=True)
 def shelves(store: Immediate) -> None:
-    def add(unit: Unit) -> None:
+    def add(unit: UnitOfWork) -> None:
         for copy in COPIES:
             unit.execute(insert(HOLDINGS).values(material="book", **copy))
 
@@ -44,7 +44,7 @@ def _15(mode: str = "+", what: str = "ABH1|", more: str = "", card: str = "P1") 
 
 
 def _requests(store: Immediate) -> list[Request]:
-    return list(store.now(Unit.open_requests, "P1"))
+    return list(store.now(lambda unit: unit.requests.open_of("P1")))
 
 
 # ---- placed
@@ -212,7 +212,7 @@ def test_what_a_terminal_noted_of_a_copy_is_shown_again(place: Place, store: Imm
     assert (reply.get("item_properties_ok"), reply.get("CH"), reply.get("AJ")) == ("1", "blue, small", "Dune")
     fields("counter-1", f"19{DATE}AOHKU|ABC1|CHred|")
     assert fields("counter-1", f"17{DATE}AOHKU|ABC1|").get("CH") == "red"
-    assert store.now(Unit.requests_with, "C1")[0].item == ItemKey("CUHK", "C1")
+    assert store.now(lambda unit: unit.requests.with_copy("C1"))[0].item == ItemKey("CUHK", "C1")
 
 
 @pytest.mark.parametrize("said", [f"19{DATE}AOHKU|ABX9|CHred|", f"19{DATE}AOHKU|AB|CHred|"])

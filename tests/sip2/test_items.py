@@ -11,7 +11,7 @@ from sqlalchemy import insert
 
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import HOLDINGS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.sip2.codec.lines import Sip2Message
@@ -107,6 +107,6 @@ def test_every_open_position_has_a_status_and_no_other() -> None:
     assert set(AT_POSITION) == set(Position) - FINAL
 
 
-def _add_holding(unit: Unit, status: str) -> None:
+def _add_holding(unit: UnitOfWork, status: str) -> None:
     row = {"agency": "HKU", "barcode": "C1", "bib_id": "b2", "title": "Emma", "call_number": "PR4034", "status": status}
-    unit._connection.execute(insert(HOLDINGS), row)
+    unit.connection.execute(insert(HOLDINGS), row)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from hkall_gateway.db.database import Immediate
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.handlers.loans import SORT_BINS
@@ -77,7 +76,7 @@ def test_a_refused_checkout_is_not_ok_and_says_why(
     reply = fields(login, _11(card))
     assert [reply.get(name) for name in ("ok", "renewal_ok", "desensitize", "AH")] == ["0", "N", "N", ""]
     assert reply.all("AF") == (text,)
-    assert store.now(Unit.request, request.id) == request
+    assert store.now(lambda unit: unit.requests.find(request.id)) == request
 
 
 def test_a_wrong_pin_is_refused_at_any_terminal_and_the_right_one_is_not(place: Place, fields: Fields) -> None:
@@ -107,7 +106,7 @@ def test_a_clock_that_runs_ahead_does_not_lengthen_an_off_line_loan(place: Place
 def test_a_checkout_to_a_partner_s_card_ships_our_copy(place: Place, store: Immediate, fields: Fields) -> None:
     request = place(P.PAGED, side=Side.LENDING, item_agency="HKU", patron="")
     assert fields("counter-1", _11("CUHK-INST")).get("ok") == "1"
-    shipped = store.now(Unit.request, request.id)
+    shipped = store.now(lambda unit: unit.requests.find(request.id))
     assert shipped is not None
     assert shipped.position is P.SHIPPED
 
@@ -117,7 +116,7 @@ def test_a_checkout_that_cancels_a_check_in_puts_the_loan_back(place: Place, sto
     reply = fields("counter-1", _11(more="BIY|"))
     assert (reply.get("ok"), reply.get("AH")) == ("1", "20170316    235959")
     assert reply.all("AF") == ("Return undone: on loan as before",)
-    after = store.now(Unit.request, request.id)
+    after = store.now(lambda unit: unit.requests.find(request.id))
     assert after is not None
     assert after.position is P.ON_LOAN
 
@@ -179,7 +178,7 @@ def test_where_a_return_is_not_taken_the_book_goes_to_the_exception_bin(
     assert [reply.get(name) for name in ("ok", "resensitize", "alert", "CL", "CV")] == ["0", "N", "Y", "exception", "99"]
     assert [reply.get(tag) for tag in ("AQ", "AJ")] == ["CUHK", "Dune"]
     assert reply.all("AF") == (text,)
-    assert store.now(Unit.request, request.id) == replace(request, **left_there)
+    assert store.now(lambda unit: unit.requests.find(request.id)) == replace(request, **left_there)
 
 
 def test_a_check_in_without_a_barcode_cannot_be_read(fields: Fields) -> None:

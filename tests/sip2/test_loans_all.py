@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.tables import HOLDINGS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.lines import Sip2Message
 
@@ -85,7 +85,7 @@ def test_a_return_where_none_is_taken_is_taken_offline_and_shown_to_staff(
     reply = fields("offline-1", _09("Y"))
     assert (reply.get("ok"), reply.get("alert")) == ("1", "Y")
     assert reply.all("AF")[-1] == "Taken, but staff must look at it"
-    after = store.now(Unit.request, request.id)
+    after = store.now(lambda unit: unit.requests.find(request.id))
     assert after is not None
     assert (after.position, after.returned_on) == (P.RETURN_TRANSIT, date(2017, 2, 28))
     assert after.flags == "offline:counter_only"
@@ -98,7 +98,7 @@ def test_a_return_at_the_book_drop_is_refused_with_the_line_up_or_down(
     request = place(P.ON_LOAN, due=date(2017, 3, 16), used=True)
     assert fields("bookdrop-1", _09(no_block)).get("ok") == "0"
     left_there = replace(request, flags="HKALL_IN_BOOKDROP", dropped_on=date(2017, 3, 1))
-    assert store.now(Unit.request, request.id) == left_there
+    assert store.now(lambda unit: unit.requests.find(request.id)) == left_there
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_an_offline_loan_that_conflicts_is_due_as_told_but_never_later_than_the_
     reply = fields("offline-1", _11("P1", "Y", told=told))
     assert [reply.get(name) for name in ("ok", "AH")] == ["1", due]
     assert reply.all("AF") == ("Taken, but staff must look at it",)
-    after = store.now(Unit.request, request.id)
+    after = store.now(lambda unit: unit.requests.find(request.id))
     assert after is not None
     assert (after.position, after.flags) == (P.ON_LOAN, "offline:counter_only")
 
@@ -137,7 +137,7 @@ def test_no_block_lends_to_the_requester_alone_and_only_where_the_terminal_may_b
     with capture_logs() as logs:
         assert fields(login, _11(card, "Y", told="20190101    235959")).get("ok") == "0"
     assert [line["refused"] for line in logs if "refused" in line] == [why]
-    assert store.now(Unit.request, request.id) == replace(request, flags=flags)
+    assert store.now(lambda unit: unit.requests.find(request.id)) == replace(request, flags=flags)
 
 
 def test_an_offline_loan_with_a_wrong_pin_is_taken(place: Place, fields: Fields) -> None:
@@ -149,7 +149,7 @@ def test_an_offline_loan_that_cannot_be_is_refused_and_shown_to_staff(place: Pla
     request = place(P.IN_TRANSIT)
     assert fields("offline-2", _11(no_block="Y")).get("ok") == "0"
     assert fields("offline-2", _11(no_block="Y")).get("ok") == "0"
-    after = store.now(Unit.request, request.id)
+    after = store.now(lambda unit: unit.requests.find(request.id))
     assert after is not None
     assert (after.position, after.flags) == (P.IN_TRANSIT, "offline:not_yet_arrived")
 
@@ -164,7 +164,7 @@ def test_a_checkout_is_undone_once_even_where_the_card_is_not_known_any_more(
     request = place(P.ON_LOAN, patron="P9", due=date(2017, 3, 16), used=True, first_checkout=date(2017, 3, 1))
     replies = [fields("counter-1", _09(more=f"AA{card}|BIY|")) for _ in range(2)]
     assert [reply.get("ok") for reply in replies] == ["1", "1"]
-    after = store.now(Unit.request, request.id)
+    after = store.now(lambda unit: unit.requests.find(request.id))
     assert after is not None
     assert (after.position, after.due) == (P.RECEIVED, None)
 
@@ -172,14 +172,14 @@ def test_a_checkout_is_undone_once_even_where_the_card_is_not_known_any_more(
 def test_a_checkout_to_one_is_not_undone_for_another(place: Place, store: Immediate, fields: Fields) -> None:
     request = place(P.ON_LOAN, due=date(2017, 3, 16), used=True)
     assert fields("counter-1", _09(more="AAP2|BIY|")).get("ok") == "0"
-    assert store.now(Unit.request, request.id) == request
+    assert store.now(lambda unit: unit.requests.find(request.id)) == request
 
 
 def test_a_check_in_is_undone_once(place: Place, store: Immediate, fields: Fields) -> None:
     request = place(P.RETURN_TRANSIT, used=True, due=date(2017, 3, 16), returned_on=date(2017, 3, 1))
     replies = [fields("counter-1", _11(more="BIY|")) for _ in range(2)]
     assert [(reply.get("ok"), reply.get("AH")) for reply in replies] == [("1", "20170316    235959")] * 2
-    after = store.now(Unit.request, request.id)
+    after = store.now(lambda unit: unit.requests.find(request.id))
     assert after is not None
     assert (after.position, after.returned_on) == (P.ON_LOAN, None)
 
@@ -225,6 +225,6 @@ def test_the_alert_type_comes_always_or_only_with_the_alert(
     assert fields(login, _09()).get("CV") == alert_type
 
 
-def _catalogued(unit: Unit) -> None:
+def _catalogued(unit: UnitOfWork) -> None:
     row = {"agency": "CUHK", "barcode": "C1", "bib_id": "b1", "title": "Dune", "call_number": "PZ7"}
     unit.execute(insert(HOLDINGS).values(**row))

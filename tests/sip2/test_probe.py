@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hkall_gateway.db.database import Immediate
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.lines import checksum
 
@@ -125,16 +124,16 @@ def test_it_is_answered_the_same_byte_by_byte(real: Port, book: Request, probe: 
 
 def test_after_a_wrong_checksum_nothing_was_executed(real: Port, book: Request, store: Immediate) -> None:
     real.call().hears(f"{CHECKOUT}AY1AZ0000\r".encode())
-    assert store.now(Unit.request, book.id) == book
+    assert store.now(lambda unit: unit.requests.find(book.id)) == book
 
 
 def test_a_retransmission_is_answered_by_the_same_bytes_and_executed_once(real: Port, book: Request, store: Immediate) -> None:
     caller = real.call()
     first = caller.hears(sealed(CHECKOUT, 4))
     assert first.startswith(LENT)
-    taken = store.now(Unit.history, book.id)
+    taken = store.now(lambda unit: unit.journal.history(book.id))
     assert caller.hears(sealed(CHECKOUT, 4)) == first
-    assert store.now(Unit.history, book.id) == taken
+    assert store.now(lambda unit: unit.journal.history(book.id)) == taken
     assert caller.hears(b"97AZFEF5\r") == first
 
 
@@ -146,7 +145,7 @@ def test_a_retransmitted_payment_is_taken_once(real: Port, place: Callable[..., 
     first = caller.hears(payment)
     assert first.startswith(b"38Y")
     assert caller.hears(payment) == first
-    assert store.now(Unit.owed_cents, "P1") == 2000 - 500
+    assert store.now(lambda unit: unit.patrons.owed_cents("P1")) == 2000 - 500
     assert book.patron == "P1"
 
 

@@ -25,7 +25,7 @@ from Sip2.sip2 import Sip2
 
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.db import bind
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.ils import listening
@@ -56,7 +56,7 @@ def lend_soon(site: Site) -> None:
     daemon: Daemon = site.daemon
 
     async def put() -> None:
-        await daemon.store.write(bind(Unit.open, book, NOW, Actor("test", "world")))
+        await daemon.store.write(bind(UnitOfWork.open, book, NOW, Actor("test", "world")))
 
     site.coroutine(put)
 

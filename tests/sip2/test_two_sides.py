@@ -17,7 +17,7 @@ from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import Library
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.courier import ChannelTerms, Courier, Schedule
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.observability.metrics import Metrics
@@ -97,7 +97,9 @@ class TwoSides(RuleBasedStateMachine):
 
     def start(self) -> None:
         self.commits_left, self.reactor = 0, Clock()
-        self.store = Immediate(self.engine, lambda connection: Unit(connection, lambda: next(self.names)), self.before_commit)
+        self.store = Immediate(
+            self.engine, lambda connection: UnitOfWork(connection, lambda: next(self.names)), self.before_commit
+        )
         library = Library("HKU", "HKU Libraries", POLICY, ("HKU-MAIN-LENDING",))
         self.health = CircuitBreaker("relay", self.now, Metrics(), timer=self.reactor)
         circulation = Circulation(self.store, LocalIls(self.store), lambda: library, self.now)

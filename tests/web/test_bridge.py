@@ -24,7 +24,7 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import current
 from hkall_gateway.db.tables import INBOX, create_all
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.log_context import log_context, logged_context
 from hkall_gateway.web.bridge import TRY_AGAIN, DeskBridge
@@ -42,7 +42,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def bridge(reactor: Any, engine: Engine, make_unit: Callable[[Connection], Unit]) -> Iterator[DeskBridge]:
+def bridge(reactor: Any, engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> Iterator[DeskBridge]:
     store = blockingCallFromThread(reactor, Database, engine, make_unit, reactor.callFromThread)
     yield DeskBridge(reactor, store, engine, make_unit, Timeout(reactor, LIMIT_S))
     blockingCallFromThread(reactor, store.close)
@@ -147,7 +147,7 @@ def held(reactor: Any, bridge: DeskBridge) -> Iterator[Event]:
     """The writer is busy until the event is set."""
     inside, let_go = Event(), Event()
 
-    def hold(_unit: Unit) -> None:
+    def hold(_unit: UnitOfWork) -> None:
         inside.set()
         assert let_go.wait(10)
 
@@ -157,14 +157,14 @@ def held(reactor: Any, bridge: DeskBridge) -> Iterator[Event]:
     let_go.set()
 
 
-def marked(unit: Unit) -> str:
+def marked(unit: UnitOfWork) -> str:
     """The effect of a command."""
     unit.execute(insert(INBOX).values(agency="HKU", digest="done", made_at=DAY, keep_until=DAY))
     return "done"
 
 
 def _is_done(bridge: DeskBridge) -> bool:
-    def ask(unit: Unit) -> bool:
+    def ask(unit: UnitOfWork) -> bool:
         return unit.execute(select(INBOX.c.digest)).scalar() == "done"
 
     return bridge.read(ask)
@@ -183,7 +183,7 @@ def test_a_command_that_was_answered_try_again_never_has_an_effect(bridge: DeskB
 def test_a_page_ends_with_504_when_its_command_has_begun_and_is_not_done_in_time(bridge: DeskBridge) -> None:
     inside, let_go = Event(), Event()
 
-    def slow(unit: Unit) -> str:
+    def slow(unit: UnitOfWork) -> str:
         inside.set()
         assert let_go.wait(10)
         return marked(unit)
@@ -200,7 +200,7 @@ def test_a_page_ends_with_504_when_its_command_has_begun_and_is_not_done_in_time
 
 
 def test_a_command_that_has_begun_in_time_is_answered_late(bridge: DeskBridge) -> None:
-    def slow(unit: Unit) -> str:
+    def slow(unit: UnitOfWork) -> str:
         time.sleep(LIMIT_S * 1.1)
         return marked(unit)
 

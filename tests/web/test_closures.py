@@ -9,7 +9,6 @@ import pytest
 
 from hkall_gateway.circulation.staff.actions import Act
 from hkall_gateway.db.database import finished
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.vocabulary import Position, Request
 from tests.web.conftest import Site
@@ -26,7 +25,7 @@ def on_loan(site: Site, bib_id: str = "b-dream", card: str = "UG1") -> Request:
 
 
 def look(site: Site, number: str) -> Request:
-    found = site.world.store.now(Unit.request, number)
+    found: Request | None = site.world.store.now(lambda unit: unit.requests.find(number))
     assert found is not None
     return found
 
@@ -56,7 +55,7 @@ def test_the_effect_of_a_late_closure_is_shown_and_nothing_is_changed(site: Site
     assert answer.status_code == 200
     assert f'data-request="{loan.id}"' in answer.text
     assert due_of(site, loan.id) == day
-    assert day not in site.world.store.now(lambda unit: unit.closed_days(site.world.circulation.library.agency))
+    assert day not in site.world.store.now(lambda unit: unit.partners.closed_days(site.world.circulation.library.agency))
 
 
 def test_a_late_closure_is_applied_as_it_was_shown(site: Site) -> None:
@@ -66,7 +65,7 @@ def test_a_late_closure_is_applied_as_it_was_shown(site: Site) -> None:
     answer = browser.post("/staff/closures/close", at="/staff/closures", day=str(day), reason="typhoon", apply="1")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/staff/closures?moved=1")
     assert due_of(site, loan.id) > day
-    lines = site.world.store.now(lambda unit: unit.history(loan.id))
+    lines = site.world.store.now(lambda unit: unit.journal.history(loan.id))
     assert any(line["who"] == "supervisor" and "typhoon" in line["detail"] for line in lines)
     assert "typhoon" in browser.get("/staff/closures").text
 

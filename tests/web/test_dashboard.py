@@ -32,7 +32,7 @@ def test_a_request_is_counted_where_it_stands(site: Site) -> None:
     world = site.world
     world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
     world.pump()
-    (request,) = world.store.now(lambda unit: unit.open_requests("UG1"))
+    (request,) = world.store.now(lambda unit: unit.requests.open_of("UG1"))
     assert counts(site)["expected"] == (1 if request.position == "IN_TRANSIT" else 0)
     page = html.fromstring(site.staff("viewer").get("/staff/").text)
     assert [row.xpath("string(.)").split() for row in page.xpath("//section[h2='Moved today']//li")] == [

@@ -74,7 +74,7 @@ def test_the_request_page_says_in_chinese_why_a_copy_was_passed_over(site: Site)
     made = given(site, Position.REQUESTED, "R-1")
     listed = [Candidate(made.id, 1, "CUHK", "C1", reason="priority 10, balance 0.50, declines 5%", outcome="declined: silence")]
     listed += [Candidate(made.id, 2, "LU", "C2", skip="not lendable")]
-    site.world.store.now(lambda unit: unit.relist(made.id, listed))
+    site.world.store.now(lambda unit: unit.candidates.replace(made.id, listed))
     page = site.staff().get("/staff/requests/R-1", headers=CHINESE).text
     for words in ("優先次序 10", "已拒絕：沒有回覆", "不可外借"):
         assert words in page

@@ -14,7 +14,7 @@ from hkall_gateway.db.api_tokens import ApiToken, hash_of
 from hkall_gateway.db.loads.former_cards import replace_card
 from hkall_gateway.db.queries.work_lists import ListName
 from hkall_gateway.db.tables import ATTEMPTS, NOTICES, OUTBOX, SET_ASIDE
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.web.api.access import ROLES
@@ -43,20 +43,20 @@ def telling(site: Site) -> Site:
     return site
 
 
-def tell_everywhere(unit: Unit, now: Any, wire_id: str) -> None:
+def tell_everywhere(unit: UnitOfWork, now: Any, wire_id: str) -> None:
     document = f"<UserIdentifierValue>UG1</UserIdentifierValue><Surname>Chan Siu Ming</Surname>{wire_id}"
     quarantine.keep(unit, "CUHK", "digest", "ItemShipped", document, "unknown_request", now)
     unit.execute(update(OUTBOX).values(last_error=NOTE))
     unit.execute(update(ATTEMPTS).values(detail=NOTE, problem=NOTE))
     unit.execute(update(NOTICES).values(error=NOTE))
     unit.execute(insert(SET_ASIDE).values(round="fall_due", request="R-LATE", error=NOTE, at=now))
-    late = unit.request("R-LATE")
+    late = unit.requests.find("R-LATE")
     assert late is not None
     unit.note(late, "REFUSED_THERE", {"patron": "UG1", "reason": NOTE, "detail": "Chan Siu Ming 陳小明"}, now, WORLD)
 
 
 def numbers(site: Site) -> list[str]:
-    found = {row.id for row in site.world.store.now(lambda unit: unit.open_requests("UG1"))}
+    found = {row.id for row in site.world.store.now(lambda unit: unit.requests.open_of("UG1"))}
     return sorted(found | {f"R-{position}" for position in Position})
 
 

@@ -15,7 +15,7 @@ from selenium.webdriver.support.ui import Select
 
 from hkall_gateway.clock import now
 from hkall_gateway.db import fines
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.simulator import demo_setup
@@ -39,7 +39,7 @@ WORDS: Final = {
 ELSEWHERE: Final = "https://hkall.cuhk.example.hk/"
 
 
-def plant(unit: Unit) -> None:
+def plant(unit: UnitOfWork) -> None:
     """Requests and loans of BUSY in each state, and two charges."""
     at, today = now(), civil(now())
     bare = Request(

@@ -11,7 +11,7 @@ from lxml import html
 from werkzeug.test import TestResponse
 
 from hkall_gateway.db import fines
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.web.staff.patrons import _cents as cents_of
 from tests.web.conftest import Browser, Site
 from tests.web.test_closures import on_loan
@@ -34,7 +34,7 @@ def owing(site: Site, cents: int = 1250) -> str:
     """The number of a request for which the patron UG1 owes money."""
     loan = on_loan(site)
 
-    def charge(unit: Unit) -> None:
+    def charge(unit: UnitOfWork) -> None:
         fines.charge(unit, loan, "overdue", cents, "R40", site.world.now, BY)
 
     site.world.store.now(charge)
@@ -42,7 +42,7 @@ def owing(site: Site, cents: int = 1250) -> str:
 
 
 def owed(site: Site) -> int:
-    return int(site.world.store.now(lambda unit: unit.owed_cents("UG1")))
+    return int(site.world.store.now(lambda unit: unit.patrons.owed_cents("UG1")))
 
 
 # ---- found
@@ -56,7 +56,7 @@ def test_a_card_leads_to_a_page_whose_address_does_not_have_it(site: Site) -> No
 
 
 def test_a_name_finds_patrons_and_links_them_by_number(site: Site) -> None:
-    browser, mine = site.staff(), site.world.store.now(lambda unit: unit.patron("UG1"))
+    browser, mine = site.staff(), site.world.store.now(lambda unit: unit.patrons.find("UG1"))
     assert mine is not None
     name = mine.name.reveal()
     answer = find(browser, name.split()[0].lower())
@@ -101,7 +101,7 @@ def test_each_form_needs_its_role(site: Site, name: str, role: str) -> None:
     lower = {"clerk": "viewer", "supervisor": "clerk"}[role]
     answer = site.staff(lower).post(f"{address}/{name}", at="/staff/", reason="x", amount="1", bib_id="b-dream", apply="1")
     assert answer.status_code == 403
-    assert site.world.store.now(lambda unit: unit.patron("UG1")) is not None
+    assert site.world.store.now(lambda unit: unit.patrons.find("UG1")) is not None
 
 
 @pytest.mark.parametrize("name", ROLES)
@@ -143,8 +143,8 @@ def test_requests_and_loans_are_listed(site: Site) -> None:
 def test_a_title_with_markup_is_shown_as_text(site: Site) -> None:
     number = requested(site)
 
-    def rename(unit: Unit) -> None:
-        request = unit.request(number)
+    def rename(unit: UnitOfWork) -> None:
+        request = unit.requests.find(number)
         assert request is not None
         unit.amend(request, site.world.now, BY, title="<script>alert(1)</script>")
 
@@ -165,7 +165,7 @@ def test_a_request_is_placed_for_the_patron_with_the_clerk_as_actor(site: Site) 
     assert answer.status_code == 303
     page = browser.get(answer.headers["Location"]).text
     assert "The request is placed" in page
-    (line, *_) = site.world.store.now(lambda unit: unit.history("UG1"))
+    (line, *_) = site.world.store.now(lambda unit: unit.journal.history("UG1"))
     assert (line["who"], line["channel"]) == ("clerk", "web")
 
 
@@ -217,7 +217,7 @@ def test_an_amount_that_cannot_be_is_refused(site: Site, amount: str, code: int)
 
 def test_another_patrons_charge_is_not_paid_here(site: Site) -> None:
     owing(site)
-    fine = site.world.store.now(lambda unit: unit.charges("UG1"))[0].id
+    fine = site.world.store.now(lambda unit: unit.patrons.charges("UG1"))[0].id
     browser = site.staff()
     other = page_of(browser, "UG2")
     assert browser.post(f"{other}/pay", at="/staff/patrons", amount="1", fine=str(fine)).status_code == 409
@@ -247,7 +247,7 @@ def test_an_erasure_is_asked_about_first(site: Site, tmp_path: Path) -> None:
     answer = browser.post(f"{address}/erase", at=address, reason="asked on 3 March")
     assert answer.status_code == 200
     assert "cannot be brought back" in answer.text
-    assert site.world.store.now(lambda unit: unit.patron("UG1")) is not None
+    assert site.world.store.now(lambda unit: unit.patrons.find("UG1")) is not None
 
 
 def test_an_erased_person_is_gone_with_the_number_of_the_page(site: Site, tmp_path: Path) -> None:
@@ -257,10 +257,10 @@ def test_an_erased_person_is_gone_with_the_number_of_the_page(site: Site, tmp_pa
     answer = browser.post(f"{address}/erase", at=address, reason="asked on 3 March", apply="1")
     assert answer.status_code == 200
     assert "Forgotten" in answer.text
-    assert site.world.store.now(lambda unit: unit.patron("UG1")) is None
+    assert site.world.store.now(lambda unit: unit.patrons.find("UG1")) is None
     assert browser.get(address).status_code == 404
     assert site.erased.exists()
-    lines = site.world.store.now(lambda unit: unit.history("supervisor"))
+    lines = site.world.store.now(lambda unit: unit.journal.history("supervisor"))
     assert "UG1" not in str(lines)
 
 
@@ -274,7 +274,7 @@ def test_what_is_open_stays_and_is_listed(site: Site, tmp_path: Path) -> None:
     cells = [[" ".join(cell.xpath("string(.)").split()) for cell in row.xpath("td")] for row in page.xpath("//tbody/tr")]
     assert ["Request", number, "Requested from a lender: it has not ended", "Its end, and what is owed for it."] in cells
     assert f"/staff/requests/{number}" in page.xpath("//tbody//a/@href")
-    assert site.world.store.now(lambda unit: unit.patron("UG1")) is not None
+    assert site.world.store.now(lambda unit: unit.patrons.find("UG1")) is not None
 
 
 def test_the_requests_of_a_patron_lead_to_their_pages(site: Site) -> None:
@@ -291,7 +291,7 @@ def test_an_erasure_needs_a_reason_and_a_place_for_its_mark(site: Site, tmp_path
     answer = browser.post(f"{address}/erase", at=address, reason="asked", apply="1")
     assert answer.status_code == 409
     assert "erased_file" in answer.text
-    assert site.world.store.now(lambda unit: unit.patron("UG1")) is not None
+    assert site.world.store.now(lambda unit: unit.patrons.find("UG1")) is not None
 
 
 @pytest.mark.parametrize(

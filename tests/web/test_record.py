@@ -296,7 +296,7 @@ def test_the_session_of_a_card_that_is_replaced_ends(site: Site) -> None:
 
 
 def renumber(unit: Any, card: str, present: str, now: datetime) -> None:
-    known = unit.patron(card)
+    known = unit.patrons.find(card)
     number = loading.begin(unit, "patrons")
     loading.write(unit, "patrons", [replace(known, barcode=present)], number)
     unit.execute(delete(PATRONS).where(PATRONS.c.barcode == card))

@@ -11,7 +11,6 @@ from lxml import html
 
 from hkall_gateway.circulation.staff.permitted import ACTIONS, DenialReason
 from hkall_gateway.db import fines, quarantine
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import LocalSend
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
@@ -115,11 +114,11 @@ def test_a_refusal_stands_there_with_its_reason_and_rule(site: Site) -> None:
 
 def test_documents_candidates_letters_and_money_are_shown(site: Site) -> None:
     site.world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
-    (request,) = site.world.store.now(lambda unit: unit.open_requests("UG1"))
+    (request,) = site.world.store.now(lambda unit: unit.requests.open_of("UG1"))
     site.world.pump()
-    site.world.store.now(lambda unit: unit.force(unit.request(request.id), P.IN_TRANSIT, site.world.now, WORLD, ""))
+    site.world.store.now(lambda unit: unit.force(unit.requests.find(request.id), P.IN_TRANSIT, site.world.now, WORLD, ""))
     site.world.store.now(
-        lambda unit: fines.charge(unit, unit.request(request.id), "damage", 5_000, "R45", site.world.now, WORLD)
+        lambda unit: fines.charge(unit, unit.requests.find(request.id), "damage", 5_000, "R45", site.world.now, WORLD)
     )
     shown = page(site.staff(), request.id)
 
@@ -156,7 +155,7 @@ def test_a_document_in_the_quarantine_is_shown_as_text(site: Site) -> None:
 
 def test_no_secret_stands_on_the_page(site: Site) -> None:
     site.world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
-    (request,) = site.world.store.now(lambda unit: unit.open_requests("UG1"))
+    (request,) = site.world.store.now(lambda unit: unit.requests.open_of("UG1"))
     text = site.staff("supervisor").get(f"{FIND}/{request.id}").text
     assert "secret" not in text.lower()
     assert "@" not in html.fromstring(text).xpath("string(//main)")
@@ -200,7 +199,7 @@ def test_a_command_is_run_as_the_person_with_the_reason(site: Site) -> None:
     request, clerk = given(site, P.RECEIVED), site.staff()
     answer = act(clerk, request.id, "return_unused", reason="not wanted any more")
     assert (answer.status_code, answer.location) == (303, f"{FIND}/{request.id}?done=return_unused")
-    line = site.world.store.now(Unit.history, request.id)[-2]
+    line = site.world.store.now(lambda unit: unit.journal.history(request.id))[-2]
     assert (line["event"], line["who"], line["channel"], line["message"]) == ("RETURN_UNUSED", "clerk", "web", "return_unused")
     assert "not wanted any more" in line["detail"]
     assert "Done: return-unused" in clerk.get(answer.location).text
@@ -243,9 +242,11 @@ def test_a_refusal_says_why_and_keeps_what_was_typed(site: Site) -> None:
 def test_a_refusal_by_rule_links_to_it(site: Site) -> None:
     request, clerk = given(site, P.REQUESTED), site.staff()
     before = page(clerk, request.id)
-    site.world.store.now(lambda unit: unit.note(unit.request(request.id), "LOOKED", {}, site.world.now, Actor("x", "courier")))
-    site.world.store.now(lambda unit: unit.force(unit.request(request.id), P.IN_TRANSIT, site.world.now, WORLD, ""))
-    newest = site.world.store.now(Unit.history, request.id)[-1]["id"]
+    site.world.store.now(
+        lambda unit: unit.note(unit.requests.find(request.id), "LOOKED", {}, site.world.now, Actor("x", "courier"))
+    )
+    site.world.store.now(lambda unit: unit.force(unit.requests.find(request.id), P.IN_TRANSIT, site.world.now, WORLD, ""))
+    newest = site.world.store.now(lambda unit: unit.journal.history(request.id))[-1]["id"]
     answer = act(clerk, request.id, "cancel", at=before, seen=str(newest))
     assert html.fromstring(answer.text).xpath("//*[@role='alert']//a/@href") == ["/help#R34"]
 

@@ -13,7 +13,6 @@ from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from hkall_gateway.db.tables import WEB_SCANS
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from tests.web.conftest import Browser, Site
@@ -337,10 +336,10 @@ def test_a_page_that_is_loaded_again_shows_its_answer_and_sends_nothing(site: Si
     given(site, P.IN_TRANSIT)
     clerk = site.staff()
     first = scan(clerk, "C1")
-    history = len(site.world.store.now(Unit.history, ""))
+    history = len(site.world.store.now(lambda unit: unit.journal.history("")))
     again = Shown(html.fromstring(clerk.get(first.address).text))
     assert (again.outcome, again.what, again.text) == (first.outcome, first.what, first.text)
-    assert len(site.world.store.now(Unit.history, "")) == history
+    assert len(site.world.store.now(lambda unit: unit.journal.history(""))) == history
     second = scan(clerk, "NOBODY-1", first)
     assert Shown(html.fromstring(clerk.get(first.address).text)).what == first.what
     assert second.lines == [("C1", "ok")]
@@ -488,7 +487,7 @@ def test_a_scan_without_the_forms_secret_does_nothing(site: Site) -> None:
 def test_the_journal_names_the_clerk_and_the_channel(site: Site) -> None:
     request = given(site, P.IN_TRANSIT)
     scan(site.staff(), "C1")
-    lines = site.world.store.now(Unit.history, request.id)
+    lines = site.world.store.now(lambda unit: unit.journal.history(request.id))
     arrived = next(line for line in lines if line["event"] == "ARRIVE")
     assert (arrived["who"], arrived["channel"], arrived["message"]) == ("clerk", "web", "scan")
 

@@ -21,7 +21,7 @@ from hkall_gateway.config import gateway as config
 from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
@@ -75,7 +75,7 @@ def counter(reactor: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     engine = open_engine(found.database.url)
     store = Immediate(engine, make_unit(library_of(found)))
     for request in standing():
-        store.now(Unit.open, request, now() - 3 * DAY, WORLD)
+        store.now(UnitOfWork.open, request, now() - 3 * DAY, WORLD)
     store.close()
     engine.dispose()
     made.start()

@@ -42,7 +42,7 @@ def test_pull_slips_come_in_the_order_of_the_shelves(site: Site) -> None:
 
 def test_a_slip_of_the_hold_shelf_says_who_and_until_when(site: Site) -> None:
     given(site, P.RECEIVED, "R-1", pickup_last=date(2017, 3, 6))
-    patron = site.world.store.now(lambda unit: unit.patron("UG1"))
+    patron = site.world.store.now(lambda unit: unit.patrons.find("UG1"))
     assert patron
     words = slips(site.staff().get("/staff/slips?list=shelf").text)["R-1"]
     for text in (patron.name.reveal(), "UG1", "6 March 2017 (Monday)", "Title of R-1", "CUHK"):

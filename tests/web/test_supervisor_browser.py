@@ -18,7 +18,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from hkall_gateway.clock import now
 from hkall_gateway.db import fines, quarantine
 from hkall_gateway.db.loads import loading
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
@@ -36,7 +36,7 @@ DAY = timedelta(days=1)
 LOAN, WANTED = "R-7K2M4Q9XW3TD", "R-8K2M4Q9XW3TE"
 
 
-def plant(unit: Unit) -> None:
+def plant(unit: UnitOfWork) -> None:
     """A morning after a bad night: dead messages, a letter that came back, a stray document, a loan with a fine."""
     at, today = now(), civil(now())
     loan = Request(LOAN, Side.BORROWING, P.ON_LOAN, "聊齋志異", "b9001", partner="CUHK", patron="P0002", item_agency="CUHK")

@@ -10,7 +10,6 @@ from typing import Any
 from lxml import html
 
 from hkall_gateway.circulation.ports import CopyStatus, LiveStatuses
-from hkall_gateway.db.unit import Unit
 from hkall_gateway.rules.vocabulary import Holding, ItemKey
 from hkall_gateway.web.app import make_app
 from hkall_gateway.web.services import EXTENSION, WebServices
@@ -28,7 +27,9 @@ def visit(site: Site, path: str, said: dict[ItemKey, str], *, asking: bool = Fal
         assert said.keys() <= {one.key for one in copies}
         return found
 
-    site.world.store.now(Unit.write_partners, [replace(one, can_lookup_items=True) for one in site.world.start.partners])
+    site.world.store.now(
+        lambda unit: unit.partners.write([replace(one, can_lookup_items=True) for one in site.world.start.partners])
+    )
     own: WebServices = site.app.extensions[EXTENSION]
     return Browser(make_app(replace(own, live_status=live)).test_client()).get(path)
 
@@ -92,7 +93,7 @@ def test_only_libraries_that_answer_look_ups_are_asked(site: Site) -> None:
         return LiveStatuses()
 
     (cuhk,) = (one for one in site.world.start.partners if one.agency == "CUHK")
-    site.world.store.now(Unit.write_partners, [replace(cuhk, can_lookup_items=True)])
+    site.world.store.now(lambda unit: unit.partners.write([replace(cuhk, can_lookup_items=True)]))
     own: WebServices = site.app.extensions[EXTENSION]
     client = make_app(replace(own, live_status=live)).test_client()
     for path in ("/title/b-dune", "/api/v1/titles/b-dune"):

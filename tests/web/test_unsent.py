@@ -11,10 +11,10 @@ from hkall_gateway.circulation.borrowing import Requested, RequestTitle
 from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff.actions import Act
-from hkall_gateway.db import notices, quarantine
+from hkall_gateway.db import quarantine
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.quarantine import QuarantinedDocument
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import NoticeState, OutboxState, QuarantineState
 from hkall_gateway.rules.vocabulary import Actor, Position
@@ -35,7 +35,7 @@ def given_up(site: Site, bib_id: str = "b-dream") -> int:
     """The number of a message to a lender that the courier has given up."""
     number = requested(site, bib_id)
 
-    def kill(unit: Unit) -> int:
+    def kill(unit: UnitOfWork) -> int:
         (row,) = unit.outbox.rows(request=number)
         unit.outbox.dead(row.id, "refused: Unknown Item")
         return row.id
@@ -49,7 +49,7 @@ def state(site: Site, row: int) -> str:
 
 
 def kept(site: Site) -> int:
-    def keep(unit: Unit) -> int:
+    def keep(unit: UnitOfWork) -> int:
         quarantine.keep(unit, "CUHK", "digest", "ItemShipped", DOCUMENT, Reason.UNKNOWN_REQUEST.value, site.world.now)
         return quarantine.listed(unit)[0].id
 
@@ -65,11 +65,11 @@ def came_back(site: Site) -> int:
     finished(site.world.circulation.execute(force))
     finished(site.world.circulation.execute(Act(BY, number, action="receive")))
 
-    def bounce(unit: Unit) -> int:
+    def bounce(unit: UnitOfWork) -> int:
         letters = [r for r in unit.outbox.rows(request=number) if r.kind == "mail"]
         letter: Any = letters[-1].payload
         unit.outbox.sent(letters[-1].id, site.world.now)
-        unit.notice_state(letter.notice, NoticeState.SENT, "", site.world.now)
+        unit.notices.set_state(letter.notice, NoticeState.SENT, "", site.world.now)
         assert deliveries.bounced(unit, letter.notice, "5.1.1", BY, site.world.now)
         return int(letter.notice)
 
@@ -147,7 +147,7 @@ def test_done_and_drop_need_a_reason_and_are_journalled_with_the_person(site: Si
     assert state(site, row) == after
     found = site.world.store.now(lambda unit: unit.outbox.row(row))
     assert found is not None
-    lines = site.world.store.now(lambda unit: unit.history(found.request))
+    lines = site.world.store.now(lambda unit: unit.journal.history(found.request))
     assert any(line["who"] == "supervisor" and line["channel"] == "web" for line in lines)
 
 
@@ -199,7 +199,7 @@ def test_a_letter_that_came_back_is_written_again(site: Site) -> None:
     assert "5.1.1" in browser.get("/staff/unsent?kind=letters").text
     at = "/staff/unsent?kind=letters"
     assert browser.post("/staff/unsent/letters", at=at, row=str(number), how="retry").status_code == 303
-    found = site.world.store.now(notices.notice, number)
+    found = site.world.store.now(lambda unit: unit.notices.find(number))
     assert found is not None
     assert found.state == "queued"
     rows = site.world.store.now(lambda unit: unit.outbox.rows(request=found.request))
@@ -212,10 +212,10 @@ def test_a_letter_told_by_hand_gives_the_days_to_collect_from_today(site: Site) 
     at = "/staff/unsent?kind=letters"
     answer = site.staff("supervisor").post("/staff/unsent/letters", at=at, row=str(number), how="done", reason="by phone")
     assert answer.status_code == 303
-    found = site.world.store.now(notices.notice, number)
+    found = site.world.store.now(lambda unit: unit.notices.find(number))
     assert found is not None
     assert found.state == "sent"
-    request = site.world.store.now(Unit.request, found.request)
+    request = site.world.store.now(lambda unit: unit.requests.find(found.request))
     assert request is not None
     assert request.notified_on == site.world.now.date()
 

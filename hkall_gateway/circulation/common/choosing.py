@@ -10,7 +10,7 @@ from hkall_gateway.circulation.command import Context
 from hkall_gateway.db.instances import copies_in_use
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.partners import records
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates, lenders
 from hkall_gateway.rules.dates import ALWAYS_OPEN
 from hkall_gateway.rules.lenders import NOT_IN_USE, SPARE, UNKNOWN_RECORD, InUse, LenderChoice, Record
@@ -41,13 +41,13 @@ def ranked(
 
 def _choice(context: Context, agencies: Collection[str], volume: str) -> LenderChoice:
     """The choice among copies of these libraries, without their records and the copies in use."""
-    partners, library = context.unit.partners(agencies), context.library
+    partners, library = context.unit.partners.among(agencies), context.library
     return LenderChoice(partners, library.policy, context.now, library.agency, volume)
 
 
-def _rivals(unit: Unit, agencies: Collection[str]) -> bool:
+def _rivals(unit: UnitOfWork, agencies: Collection[str]) -> bool:
     """Whether two of these have the same priority, so that the balance of lending decides between them."""
-    priorities = [partner.priority for partner in unit.partners(agencies).values()]
+    priorities = [partner.priority for partner in unit.partners.among(agencies).values()]
     return len(set(priorities)) < len(priorities)
 
 
@@ -62,7 +62,7 @@ def next_lender(context: Context, request: Request) -> Candidate | None:
     another copy of its library takes its place. Copies for which another request was sent come late, libraries closed today
     last.
     """
-    listed = context.unit.candidates(request.id)
+    listed = context.unit.candidates.of(request.id)
     tried = {c.agency for c in listed if c.wire_id}
     known = records(
         context.unit, context.now, {c.agency for c in listed}, weighed=False
@@ -73,7 +73,7 @@ def next_lender(context: Context, request: Request) -> Candidate | None:
             continue
         why = _gone(context, candidate, request, _open(known), in_use)
         if why or candidate.skip:
-            context.unit.mark(candidate, skip=why)
+            context.unit.candidates.mark(candidate, skip=why)
         if not why:
             return candidate
     return None
@@ -85,16 +85,16 @@ def addressed(context: Context, message: PartnerMessage) -> tuple[PartnerMessage
     The lender's own request number, if it has given one since, is added. The statuses are empty where the lender answers no
     look-ups, or where the holdings were loaded recently enough to stand for a look-up.
     """
-    partner, loaded = context.unit.partner(message.partner), loading.loaded_at(context.unit, "holdings")
+    partner, loaded = context.unit.partners.find(message.partner), loading.loaded_at(context.unit, "holdings")
     fresh = loaded is not None and context.now - loaded <= timedelta(seconds=context.library.policy.availability.fresh_s)
     looked_at = partner is not None and partner.can_lookup_items and not fresh
     return _as_known_now(context.unit, message), partner, context.library.policy.lendable_statuses if looked_at else ()
 
 
-def _as_known_now(unit: Unit, message: PartnerMessage) -> PartnerMessage:
+def _as_known_now(unit: UnitOfWork, message: PartnerMessage) -> PartnerMessage:
     """The message with the facts looked up now: the lender's own number, and the description of the copy."""
-    asked = unit.request_asked(message.wire_id) if message.send in ABOUT_THE_CHOSEN and message.wire_id else None
-    copy = unit.holding(message.item) if message.send in DESCRIBED and message.item else None
+    asked = unit.requests.asked(message.wire_id) if message.send in ABOUT_THE_CHOSEN and message.wire_id else None
+    copy = unit.holdings.find(message.item) if message.send in DESCRIBED and message.item else None
     if asked and asked[1].their_number:
         message = replace(message, their_number=asked[1].their_number)
     return replace(message, author=copy.author, call_number=copy.call_number) if copy else message
@@ -133,7 +133,7 @@ def _gone(
     in_use: InUse,
 ) -> str:
     """The reason against asking for a copy now; "" for an available one, or one that the catalogue never knew."""
-    copy = context.unit.holding(ItemKey(candidate.agency, candidate.barcode))
+    copy = context.unit.holdings.find(ItemKey(candidate.agency, candidate.barcode))
     if copy is None:
         return ""
     choice = replace(_choice(context, [candidate.agency], request.volume), records=known, in_use=in_use)

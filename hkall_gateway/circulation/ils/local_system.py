@@ -23,7 +23,7 @@ from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.deadline import current
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.loads.former_cards import follow_card, has_anything, present_card, reinstate, who_replaced
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Borrower, Holding, Sensitive
@@ -116,7 +116,7 @@ class LocalSystem:
 
     async def for_checkout(self, card: str, pin: Sensitive) -> Gathered[BorrowerFacts] | Refused:
         """Gather the facts about the patron who borrows; a partner's card has none."""
-        if not self.loaded and await self._store.read(bind(Unit.partner_with_card, card), is_long=True) is not None:
+        if not self.loaded and await self._store.read(lambda unit: unit.partners.with_card(card)) is not None:
             return Gathered(lambda _unit: PARTNER)
         return await self.owner(card, pin)
 
@@ -137,7 +137,7 @@ class LocalSystem:
         return Gathered(lambda _unit: Identified(AWAY if unsure else facts, pin_ok, unsure))
 
     async def _identify_loaded(self, card: str, pin: Sensitive, pin_given: bool) -> Gathered[Identified]:
-        found = await self._store.read(bind(loaded_facts, card), is_long=True) if pin_given else None
+        found = await self._store.read(bind(loaded_facts, card)) if pin_given else None
         if found is None or found.borrower is None:
             return Gathered(lambda unit: Identified(loaded_facts(unit, card)))
         fits, without_hash = await self.hash_fits(found, pin), not found.borrower.pin_hash
@@ -220,18 +220,16 @@ class LocalSystem:
         """
         present = facts.borrower.barcode if facts.borrower else ""
         for one in sorted({card, *facts.former} - {present} if present else ()):
-            if await self._store.read(bind(has_anything, one), is_long=True) and (
-                one == card or not await self._is_of_another(one, present)
-            ):
+            if await self._store.read(bind(has_anything, one)) and (one == card or not await self._is_of_another(one, present)):
                 locks = LockSet(present, former=one, whole=True)
                 await self._store.write(bind(follow_card, one, present, self._now(), BY_ILS), locks, current())
-        if present == card and await self._store.read(bind(who_replaced, card), is_long=True) == BY_ILS.who:
+        if present == card and await self._store.read(bind(who_replaced, card)) == BY_ILS.who:
             await self._store.write(bind(reinstate, [card]), until=current())  # it was issued to another borrower
 
     async def _unless_replaced(self, card: str, facts: BorrowerFacts) -> BorrowerFacts:
         if facts.source == LOADED and facts.borrower:
             return facts
-        who = await self._store.read(bind(who_replaced, card), is_long=True)
+        who = await self._store.read(bind(who_replaced, card))
         if facts.borrower is None:
             return replace(facts, replaced=bool(who))
         kept = facts.borrower.barcode != card or who in {"", BY_ILS.who}
@@ -287,7 +285,7 @@ class LocalSystem:
         """
         if not self.checks_web_pins:
             return False
-        locked = await self._store.read(bind(is_locked, card, self._now()), is_long=True)
+        locked = await self._store.read(bind(is_locked, card, self._now()))
         if self.compares_web_pins:
             return await self._web_hash_fits(card, pin) and not locked
         if locked:
@@ -300,7 +298,7 @@ class LocalSystem:
             return await self._web_hash_fits(card, pin) if known else None
 
     async def _web_hash_fits(self, card: str, pin: Sensitive) -> bool:
-        known = (await self._store.read(bind(loaded_facts, card), is_long=True)).borrower
+        known = (await self._store.read(bind(loaded_facts, card))).borrower
         fits = await self._web_pins.fits(card, known.pin_hash if known else NOTHING, pin)
         return fits and known is not None and bool(known.pin_hash)
 
@@ -333,12 +331,12 @@ class LocalSystem:
             return AWAY
         if kept and kept.as_of and self._now() - kept.as_of < timedelta(seconds=terms.keep_s):
             return replace(kept, flag=StaffFlag.ILS_AWAY)
-        facts = await self._store.read(bind(loaded_facts, card), is_long=True)
+        facts = await self._store.read(bind(loaded_facts, card))
         return replace(facts, flag=StaffFlag.ILS_AWAY) if facts.borrower else AWAY
 
     async def _with_blocks(self, facts: BorrowerFacts) -> BorrowerFacts:
         borrower = facts.borrower
-        if borrower is None or not await self._store.read(bind(is_blocked, borrower.barcode), is_long=True):
+        if borrower is None or not await self._store.read(bind(is_blocked, borrower.barcode)):
             return facts
         return replace(facts, borrower=replace(borrower, blocked=True))
 
@@ -346,7 +344,7 @@ class LocalSystem:
         return self._terms().pin == "loaded" and await self._loaded_pin_fits(card, pin)
 
     async def _loaded_pin_fits(self, card: str, pin: Sensitive) -> bool:
-        return await self.hash_fits(await self._store.read(bind(loaded_facts, card), is_long=True), pin)
+        return await self.hash_fits(await self._store.read(bind(loaded_facts, card)), pin)
 
     def _keep(self, card: str, facts: BorrowerFacts) -> None:
         if facts.as_of is None:  # a row of our database, or an answer without an instant
@@ -357,7 +355,7 @@ class LocalSystem:
             self._kept.popitem(last=False)
 
 
-def loaded_facts(unit: Unit, card: str) -> BorrowerFacts:
+def loaded_facts(unit: UnitOfWork, card: str) -> BorrowerFacts:
     """The borrower as loaded from the patron file."""
-    borrower = unit.patron(card)
+    borrower = unit.patrons.find(card)
     return BorrowerFacts(borrower, LOADED, replaced=borrower is None and bool(present_card(unit, card)))

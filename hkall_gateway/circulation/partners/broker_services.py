@@ -24,7 +24,7 @@ from hkall_gateway.circulation.recalls import Recalled
 from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed
 from hkall_gateway.circulation.returning import CheckedIn, arrival_of, taken
 from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import eligibility, policy
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
 from hkall_gateway.rules.policy import Place
@@ -86,10 +86,10 @@ def accept(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted 
         context.unit.enqueue(Notification.LETTER_PICKUP, waiting, context.now, ask.by)
     else:
         arrival_of(waiting)(context, ask.by, waiting)
-    return noted(context.unit.request(waiting.id) or waiting)
+    return noted(context.unit.requests.find(waiting.id) or waiting)
 
 
-def _same_or_open(unit: Unit, ask: BrokerCommand) -> Request | None:
+def _same_or_open(unit: UnitOfWork, ask: BrokerCommand) -> Request | None:
     """The request that holds the copy, or held it under this RequestId; a broker may reuse a barcode."""
     known = _ours(unit, ask)
     return None if known and known.position in FINAL and known.wire_id != ask.wire_id else known
@@ -187,7 +187,7 @@ def delete(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted
     return lender_notices.home(context, heard(ask, known))
 
 
-def _ours(unit: Unit, ask: BrokerCommand) -> Request | None:
+def _ours(unit: UnitOfWork, ask: BrokerCommand) -> Request | None:
     """The request for a broker's own barcode, found without the RequestId, which may cover several volumes."""
     found = held_with(unit, ask.partner, ask.barcode, ask.partner)
     return found if found and found.side is Side.BORROWING else None
@@ -270,12 +270,12 @@ BROKER_COMMANDS: Final[Mapping[str, Work]] = MappingProxyType(
 # ---- parts, also of mirrored
 
 
-def named(unit: Unit, ask: BrokerCommand) -> Request | None:
+def named(unit: UnitOfWork, ask: BrokerCommand) -> Request | None:
     """The request of a command: by its copy, else by its RequestId, on either side."""
     found = held_with(unit, ask.partner, ask.barcode, ask.agency) or held_with(unit, ask.partner, ask.barcode)
     if found or not ask.wire_id:
         return found
-    lent = unit.request_lent(ask.wire_agency or ask.partner, ask.wire_id)
+    lent = unit.requests.lent(ask.wire_agency or ask.partner, ask.wire_id)
     return lent if lent and lent.partner == ask.partner else borrowed_under(unit, ask.partner, ask.wire_id)
 
 
@@ -294,7 +294,7 @@ def heard(ask: BrokerCommand, request: Request | None = None) -> PartnerNotice:
     return PartnerNotice(ask.by, ask.partner, *wire, item=item, judged=ask.judged, **dates)
 
 
-def no(unit: Unit, why: Reason, ask: BrokerCommand, now: datetime, request: Request | None = None) -> Refused:
+def no(unit: UnitOfWork, why: Reason, ask: BrokerCommand, now: datetime, request: Request | None = None) -> Refused:
     """Refuse, with an entry in the journal."""
     refusal = Refusal(why)
     unit.refuse(refusal, now, ask.by, request, patron=ask.card)
@@ -306,9 +306,9 @@ def noted(request: Request) -> Noted:
     return Noted(request.id, request.wire_agency, request.wire_id, request.item, position=request.position)
 
 
-def noted_due(unit: Unit, request: Request) -> CheckedOut:
+def noted_due(unit: UnitOfWork, request: Request) -> CheckedOut:
     """The result of a copy that has left, with the lender date."""
     item = request.item or ItemKey("", "")
-    copy = unit.holding(item)
+    copy = unit.holdings.find(item)
     told = CheckedOut(request.id, item, "", request.title, request.lender_due)
     return replace(told, author=copy.author, call_number=copy.call_number) if copy else told

@@ -9,10 +9,8 @@ from hkall_gateway.circulation import borrowing, recalls
 from hkall_gateway.circulation.command import Command, Context, flagged
 from hkall_gateway.circulation.partners import local_messages
 from hkall_gateway.circulation.results import DeliveryResult
-from hkall_gateway.db import notices
-from hkall_gateway.db.outbox import SETTLED, UNSETTLED, Attempt, OutboxRow
-from hkall_gateway.db.queries.cli_lists import MAIL
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.outbox import MAIL, SETTLED, UNSETTLED, Attempt, OutboxRow
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import circuit
 from hkall_gateway.rules.circuit import CircuitSettings, CircuitState
 from hkall_gateway.rules.lender_reasons import NOT_REACHED
@@ -65,7 +63,7 @@ def delivered(context: Context, command: Delivered) -> None:
         _again_or_dead(context, row, answer, command.retry_at, link, circuit_settings, by)
 
 
-def _settle(unit: Unit, row: OutboxRow, answer: DeliveryResult, now: datetime) -> None:
+def _settle(unit: UnitOfWork, row: OutboxRow, answer: DeliveryResult, now: datetime) -> None:
     if answer.kind is D.NOT_NEEDED:
         unit.outbox.dropped(row.id, answer.detail)
     elif answer.kind == D.REFUSED and row.kind is OutboxKind.ILS:  # the two sides differ, and a person must find out why
@@ -74,7 +72,9 @@ def _settle(unit: Unit, row: OutboxRow, answer: DeliveryResult, now: datetime) -
         unit.outbox.sent(row.id, now)
 
 
-def _line(unit: Unit, row: OutboxRow, answer: DeliveryResult, circuit_settings: CircuitSettings, now: datetime) -> CircuitState:
+def _line(
+    unit: UnitOfWork, row: OutboxRow, answer: DeliveryResult, circuit_settings: CircuitSettings, now: datetime
+) -> CircuitState:
     """The channel's state after this answer. A Problem of any kind is an answer; a busy server's bare status is none."""
     link = unit.circuits.one(row.line)
     if row.line == MAIL or answer.untold:
@@ -103,9 +103,9 @@ def apply_answer(context: Context, row: OutboxRow, answer: DeliveryResult, by: A
         _not_believed(context.unit, row, answer, context.now, by)
 
 
-def _not_believed(unit: Unit, row: OutboxRow, answer: DeliveryResult, now: datetime, by: Actor) -> None:
+def _not_believed(unit: UnitOfWork, row: OutboxRow, answer: DeliveryResult, now: datetime, by: Actor) -> None:
     """Flag a request for staff if the partner finally refuses a notice: the two sides differ."""
-    request = unit.request(row.request)
+    request = unit.requests.find(row.request)
     if answer.kind != D.REFUSED or row.send in ANSWERED or request is None:
         return
     unit.note(request, "REFUSED_THERE", {"send": row.send.value, "problem": answer.problem, "detail": answer.detail}, now, by)
@@ -158,12 +158,12 @@ def letter_left(context: Context, row: OutboxRow, answer: DeliveryResult, by: Ac
 
 
 def _letter_left(
-    unit: Unit, send: Notification, letter: PatronNotice, answer: DeliveryResult, now: datetime, by: Actor
+    unit: UnitOfWork, send: Notification, letter: PatronNotice, answer: DeliveryResult, now: datetime, by: Actor
 ) -> None:
     """Record a letter's result: its day starts the days to collect; a failed one is on the operators' list (R12, R14, R42)."""
     state = _LETTERS.get(answer.kind, NoticeState.SENT)
-    unit.notice_state(letter.notice, state, answer.detail, now)
-    request = unit.request(letter.request)
+    unit.notices.set_state(letter.notice, state, answer.detail, now)
+    request = unit.requests.find(letter.request)
     if (
         send is not Notification.LETTER_PICKUP
         or state is not NoticeState.SENT
@@ -176,16 +176,16 @@ def _letter_left(
     unit.advance(request, Event.NOTIFY, now, by, rule="R14", notified_on=answer.sent_on, pickup_last=last, expired_pickup=False)
 
 
-def bounced(unit: Unit, number: int, status: str, by: Actor, now: datetime) -> bool:
+def bounced(unit: UnitOfWork, number: int, status: str, by: Actor, now: datetime) -> bool:
     """Record a letter's final bounce: it is on the operators' list, and its request goes on (R42).
 
     Returns False if the bounce is known already. `status` is the mail server's code of RFC 3463.
     """
-    found = notices.notice(unit, number)
+    found = unit.notices.find(number)
     if found is None or found.state is NoticeState.UNDELIVERABLE:
         return False
-    unit.notice_state(number, NoticeState.UNDELIVERABLE, f"bounced {status}".strip(), now)
-    request = unit.request(found.request)
+    unit.notices.set_state(number, NoticeState.UNDELIVERABLE, f"bounced {status}".strip(), now)
+    request = unit.requests.find(found.request)
     if request is not None:
         unit.note(request, "LETTER_BOUNCED", {"letter": found.kind, "status": status}, now, by, rule="R42")
     return True

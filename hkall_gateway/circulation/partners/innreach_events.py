@@ -35,7 +35,7 @@ from hkall_gateway.circulation.recalls import Recalled
 from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed
 from hkall_gateway.circulation.returning import CheckedIn
 from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import FINAL, Event
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
@@ -114,8 +114,8 @@ def shipped(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Note
     return noted(found)
 
 
-def _on_its_way(unit: Unit, ask: BrokerCommand, found: Request, now: datetime) -> Noted | Refused:
-    if not ask.barcode or unit.requests_with(ask.barcode, ask.partner):
+def _on_its_way(unit: UnitOfWork, ask: BrokerCommand, found: Request, now: datetime) -> Noted | Refused:
+    if not ask.barcode or unit.requests.with_copy(ask.barcode, ask.partner):
         return no(unit, Reason.UNKNOWN_ITEM, ask, now, found)
     event = Event.SHIP if unit.can(found, Event.SHIP) else Event.SHIP_UNWANTED
     copy, due = ask.barcode, ask.due
@@ -144,17 +144,17 @@ def received(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Not
         return _unannounced(context, ask, found)
     if found.position is P.IN_TRANSIT:
         returning.arrive(context, ask.by, found)
-    return noted(context.unit.request(found.id) or found)
+    return noted(context.unit.requests.find(found.id) or found)
 
 
 def _unannounced(context: Context, ask: BrokerCommand, found: Request) -> Noted | Refused:
-    if not ask.barcode or context.unit.requests_with(ask.barcode, ask.partner):
+    if not ask.barcode or context.unit.requests.with_copy(ask.barcode, ask.partner):
         return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now, found)
     copy = ask.barcode
     returning.arrive(
         context, ask.by, found, Event.ARRIVE_UNANNOUNCED, item_agency=ask.partner, item_barcode=copy, unannounced=True
     )
-    return noted(context.unit.request(found.id) or found)
+    return noted(context.unit.requests.find(found.id) or found)
 
 
 def lent(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> CheckedOut | Noted | Refused:
@@ -185,7 +185,7 @@ def home(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted |
     return lender_notices.home(context, heard(ask, found))
 
 
-def _never_sent(unit: Unit, ask: BrokerCommand, found: Request, now: datetime) -> Noted | Refused:
+def _never_sent(unit: UnitOfWork, ask: BrokerCommand, found: Request, now: datetime) -> Noted | Refused:
     """The copy never left its library. The request stays open: the central decides whether another library is asked."""
     unit.note(found, "NEVER_SENT", {"message": ask.by.message}, now, ask.by)
     if found.position is P.IN_TRANSIT:
@@ -218,7 +218,7 @@ def recall_cancelled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts
     )
 
 
-def named(unit: Unit, ask: BrokerCommand) -> Request | None:
+def named(unit: UnitOfWork, ask: BrokerCommand) -> Request | None:
     """The request under the central's item number, else by the copy's own barcode or the RequestId."""
     found = borrowed_under(unit, ask.partner, ask.number)
     return found if found and found.position not in FINAL else named_by_copy(unit, ask) or found

@@ -14,7 +14,7 @@ from hkall_gateway.circulation.partner_notice import PartnerNotice, contradicted
 from hkall_gateway.circulation.results import Noted, Refused
 from hkall_gateway.db import requests_by_partner_id
 from hkall_gateway.db.requests_by_partner_id import STRAY, Asked, asked_for
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lender_reasons import NEVER_SENT, OTHER, decline_reason
@@ -38,7 +38,7 @@ def shipped(context: Context, ask: PartnerNotice) -> Noted | Refused:
     """Record that the lender has sent a copy, also if its notice comes late, early or twice."""
     asked = (
         _stray_under(context.unit, ask)
-        or context.unit.request_asked(ask.wire_id)
+        or context.unit.requests.asked(ask.wire_id)
         or _by_item(context.unit, ask)
         or _asked_for(context.unit, ask)
     )
@@ -62,34 +62,36 @@ def shipped(context: Context, ask: PartnerNotice) -> Noted | Refused:
     return _take_shipment(context, ask, request, item)
 
 
-def _asked_for(unit: Unit, ask: PartnerNotice) -> Asked | None:
+def _asked_for(unit: UnitOfWork, ask: PartnerNotice) -> Asked | None:
     """Return the request for which the copy was asked last, for a notice without a number."""
     return asked_for(unit, ask.item) if ask.item and not ask.wire_id else None
 
 
-def _by_item(unit: Unit, ask: PartnerNotice) -> tuple[Request, None] | None:
-    held = unit.requests_with(ask.item.barcode, ask.item.agency) if ask.item else ()
+def _by_item(unit: UnitOfWork, ask: PartnerNotice) -> tuple[Request, None] | None:
+    held = unit.requests.with_copy(ask.item.barcode, ask.item.agency) if ask.item else ()
     mine = [r for r in held if r.side is Side.BORROWING and r.partner == ask.partner]
     return (mine[0], None) if mine else None
 
 
-def _stray_under(unit: Unit, ask: PartnerNotice) -> tuple[Request, None] | None:
+def _stray_under(unit: UnitOfWork, ask: PartnerNotice) -> tuple[Request, None] | None:
     """The request of an orphan copy, which came after its request had ended and is filed under the same number."""
     strays = requests_by_partner_id.strays_under(unit, ask.wire_agency, ask.wire_id) if ask.wire_id else ()
     mine = [r for r in strays if r.partner == ask.partner and ask.item in {None, r.item}]
     return (mine[-1], None) if mine else None
 
 
-def _other_holder(unit: Unit, item: ItemKey, request: Request) -> Request | None:
+def _other_holder(unit: UnitOfWork, item: ItemKey, request: Request) -> Request | None:
     """Another request that holds the copy."""
-    return next((r for r in unit.requests_with(item.barcode, item.agency) if r.id != request.id), None)
+    return next((r for r in unit.requests.with_copy(item.barcode, item.agency) if r.id != request.id), None)
 
 
 def _came_without_a_word(holder: Request, ask: PartnerNotice) -> bool:
     return holder.unannounced and holder.side is Side.BORROWING and holder.partner == ask.partner
 
 
-def _came_for_another(unit: Unit, ask: PartnerNotice, request: Request, holder: Request, now: datetime) -> Noted | Refused:
+def _came_for_another(
+    unit: UnitOfWork, ask: PartnerNotice, request: Request, holder: Request, now: datetime
+) -> Noted | Refused:
     """The copy was received for another request than the one it was sent for: take only the date from this late message."""
     _filled(unit, ask, holder, {"lender_due": ask.due}, now)
     unit.note(request, "LATE", {"message": ask.by.message, "held_by": holder.id}, now, ask.by)
@@ -114,13 +116,15 @@ def _take_shipment(context: Context, ask: PartnerNotice, request: Request, item:
     return _stray(context.unit, ask, request, item, context.now)
 
 
-def _filled(unit: Unit, ask: PartnerNotice, request: Request, came: RequestChange, now: datetime) -> Request:
+def _filled(unit: UnitOfWork, ask: PartnerNotice, request: Request, came: RequestChange, now: datetime) -> Request:
     """Fill in the facts of a shipment reported after the copy came: only missing ones, the copy and the lender's date."""
     missing = cast("RequestChange", {name: value for name, value in came.items() if value and not getattr(request, name)})
     return recalls.ask_for_later_date(unit, unit.amend(request, now, ask.by, **missing), now, ask.by) if missing else request
 
 
-def _ship(unit: Unit, ask: PartnerNotice, request: Request, came: RequestChange, *, active: bool, now: datetime) -> Request:
+def _ship(
+    unit: UnitOfWork, ask: PartnerNotice, request: Request, came: RequestChange, *, active: bool, now: datetime
+) -> Request:
     """Accept a shipment, also of a former lender while no other has shipped: the present one gets a cancellation."""
     if active:
         return unit.advance(request, Event.SHIP, now, ask.by, **came)
@@ -135,7 +139,7 @@ def _ship(unit: Unit, ask: PartnerNotice, request: Request, came: RequestChange,
     return unit.advance(request, Event.SHIP, now, ask.by, **lender)
 
 
-def _stray(unit: Unit, ask: PartnerNotice, request: Request, item: ItemKey, now: datetime) -> Noted | Refused:
+def _stray(unit: UnitOfWork, ask: PartnerNotice, request: Request, item: ItemKey, now: datetime) -> Noted | Refused:
     """Open a request for an orphan copy, which no request waits for, so that it is received and sent home."""
     stray = unit.open(
         Request(
@@ -162,7 +166,7 @@ def _stray(unit: Unit, ask: PartnerNotice, request: Request, item: ItemKey, now:
 
 def declined(context: Context, ask: PartnerNotice) -> Noted | Refused:
     """The lender will not supply. Before shipment only; the next lender is asked (R37)."""
-    asked = context.unit.request_asked(ask.wire_id) or _asked_for(context.unit, ask)
+    asked = context.unit.requests.asked(ask.wire_id) or _asked_for(context.unit, ask)
     if asked is None:
         return no(context.unit, Reason.UNKNOWN_REQUEST, ask.by, context.now)
     request, candidate = asked
@@ -180,7 +184,7 @@ def _declined_by_active(context: Context, ask: PartnerNotice, request: Request, 
         return hold(context, ask, request, Reason.ALREADY_SHIPPED, StaffFlag.DECLINED_AFTER_SHIPMENT)
     if held := contradicted(context, ask, request, News.DECLINED):
         return held
-    context.unit.mark(candidate, outcome=CandidateOutcome.DECLINED.because(ask.reason or OTHER))
+    context.unit.candidates.mark(candidate, outcome=CandidateOutcome.DECLINED.because(ask.reason or OTHER))
     return _noted(move_on(context, request, decline_reason(ask.reason, ask.detail), ask.by))
 
 
@@ -215,7 +219,7 @@ def _closed(context: Context, ask: PartnerNotice, request: Request) -> Noted | R
     )
 
 
-def _borrowed(unit: Unit, ask: PartnerNotice) -> Request | None:
+def _borrowed(unit: UnitOfWork, ask: PartnerNotice) -> Request | None:
     """The request for the copy that is back home; None for a request that this lender is no longer asked for.
 
     A copy that came without a shipped message may have been received for another request than the one it was sent for: the copy
@@ -223,7 +227,7 @@ def _borrowed(unit: Unit, ask: PartnerNotice) -> Request | None:
     """
     if stray := _stray_under(unit, ask):
         return stray[0]
-    asked, held = unit.request_asked(ask.wire_id), _by_item(unit, ask)
+    asked, held = unit.requests.asked(ask.wire_id), _by_item(unit, ask)
     named = asked[0] if asked and asked[0].wire_id == ask.wire_id else None
     if held and (named is None or _came_before(held[0], ask)):
         return held[0]
@@ -235,10 +239,10 @@ def _came_before(held: Request, ask: PartnerNotice) -> bool:
     return held.received_on is not None and ask.at is not None and held.received_on <= dates.civil(ask.at)
 
 
-def _past(unit: Unit, ask: PartnerNotice, now: datetime) -> Noted | Refused:
+def _past(unit: UnitOfWork, ask: PartnerNotice, now: datetime) -> Noted | Refused:
     """A lender that was asked once, or held the copy last: it is late, and a success. A copy alone may mean an older loan."""
-    asked = unit.request_asked(ask.wire_id) or _asked_for(unit, ask)
-    last = None if asked else unit.last_with(ask.item) if ask.item else None
+    asked = unit.requests.asked(ask.wire_id) or _asked_for(unit, ask)
+    last = None if asked else unit.requests.last_with(ask.item) if ask.item else None
     request = asked[0] if asked else last if last and last.side is Side.BORROWING else None
     if request is None:
         return no(unit, Reason.UNKNOWN_REQUEST, ask.by, now)
@@ -247,7 +251,7 @@ def _past(unit: Unit, ask: PartnerNotice, now: datetime) -> Noted | Refused:
     return _late(unit, ask, request, now)
 
 
-def _late(unit: Unit, ask: PartnerNotice, request: Request, now: datetime) -> Noted:
+def _late(unit: UnitOfWork, ask: PartnerNotice, request: Request, now: datetime) -> Noted:
     """Accept a late message: a success that only the journal records."""
     unit.note(request, "LATE", {"message": ask.by.message}, now, ask.by)
     return _noted(request, late=True)

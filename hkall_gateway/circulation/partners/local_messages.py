@@ -10,7 +10,7 @@ from typing import Final
 from hkall_gateway.circulation.command import Command, flagged, unflagged
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.outbox import WAITING, OutboxRow
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.messages.outbox_messages import CHECKS, ILS_RECIPIENT, LocalMessage, LocalSend
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState, StaffFlag
@@ -21,7 +21,7 @@ INLINE_TIME: Final = timedelta(seconds=60)
 SUPERSEDED: Final = "overtaken: it was told of what came later"
 
 
-def enqueue(unit: Unit, message: LocalMessage, now: datetime, by: Actor) -> int | None:
+def enqueue(unit: UnitOfWork, message: LocalMessage, now: datetime, by: Actor) -> int | None:
     """Put a message to the local system into the outbox; return its row if it may be sent at once.
 
     None: an earlier message about the same copy or card is still unsent, so the courier sends this one later; its request is
@@ -38,7 +38,7 @@ def enqueue(unit: Unit, message: LocalMessage, now: datetime, by: Actor) -> int 
     return _put_inline(unit, message, now, by)
 
 
-def _put_inline(unit: Unit, message: LocalMessage, now: datetime, by: Actor) -> int:
+def _put_inline(unit: UnitOfWork, message: LocalMessage, now: datetime, by: Actor) -> int:
     """Put a message into the outbox that its caller sends now; return its row."""
     unit.outbox.put(LocalSend(message.send), message, by.corr, now)
     number = _rows(unit, message.ordering_key)[-1].id
@@ -46,7 +46,7 @@ def _put_inline(unit: Unit, message: LocalMessage, now: datetime, by: Actor) -> 
     return number
 
 
-def begin_transaction(unit: Unit, check: LocalMessage, now: datetime, by: Actor) -> int | None:
+def begin_transaction(unit: UnitOfWork, check: LocalMessage, now: datetime, by: Actor) -> int | None:
     """Record a transaction of the local system's own before it is sent; return the row of its `check`.
 
     If the gateway ends before the answer, the courier looks it up. Unsent messages about the same copy are deferred meanwhile.
@@ -62,7 +62,7 @@ def begin_transaction(unit: Unit, check: LocalMessage, now: datetime, by: Actor)
     return _put_inline(unit, check, now, by)
 
 
-def end_transaction(unit: Unit, number: int, check: LocalMessage, done: bool, now: datetime, by: Actor) -> None:
+def end_transaction(unit: UnitOfWork, number: int, check: LocalMessage, done: bool, now: datetime, by: Actor) -> None:
     """Forget the check of a transaction that was answered, or never sent: readers' local loans are not kept here.
 
     `done`: the local system did it, which supersedes the unsent messages about the same copy.
@@ -72,13 +72,13 @@ def end_transaction(unit: Unit, number: int, check: LocalMessage, done: bool, no
         _supersede(unit, _rows(unit, check.ordering_key), now, by)
 
 
-def mark_delivered(unit: Unit, number: int, message: LocalMessage, now: datetime, by: Actor) -> None:
+def mark_delivered(unit: UnitOfWork, number: int, message: LocalMessage, now: datetime, by: Actor) -> None:
     """Mark an immediate delivery as sent, and supersede earlier unsent messages about the same copy or card."""
     unit.outbox.sent(number, now)
     _supersede(unit, [row for row in _rows(unit, message.ordering_key) if row.id < number], now, by)
 
 
-def mark_undelivered(unit: Unit, number: int, message: LocalMessage, unsure: bool, now: datetime, by: Actor) -> None:
+def mark_undelivered(unit: UnitOfWork, number: int, message: LocalMessage, unsure: bool, now: datetime, by: Actor) -> None:
     """Leave a message to the courier after an immediate delivery failed, and flag its request until it is delivered.
 
     `unsure`: it was sent and not answered. A check that a later transaction superseded meanwhile is made all the same: which of
@@ -89,31 +89,31 @@ def mark_undelivered(unit: Unit, number: int, message: LocalMessage, unsure: boo
     _flag(unit, message, now, by, delivered=False)
 
 
-def mark_refused(unit: Unit, number: int | None, message: LocalMessage, now: datetime, by: Actor) -> None:
+def mark_refused(unit: UnitOfWork, number: int | None, message: LocalMessage, now: datetime, by: Actor) -> None:
     """Close a message that the local system refused, and flag its request for staff. It is not retried."""
     if number is not None:
         unit.outbox.close(number, OutboxState.DROPPED, "refused there", now)
     _flag(unit, message, now, by, delivered=False)
 
 
-def _supersede(unit: Unit, rows: Iterable[OutboxRow], now: datetime, by: Actor) -> None:
+def _supersede(unit: UnitOfWork, rows: Iterable[OutboxRow], now: datetime, by: Actor) -> None:
     for row in rows:
         if unit.outbox.close(row.id, OutboxState.DONE, SUPERSEDED, now) and isinstance(row.payload, LocalMessage):
             _flag(unit, row.payload, now, by, delivered=True)
 
 
-def _rows(unit: Unit, key: str) -> tuple[OutboxRow, ...]:
+def _rows(unit: UnitOfWork, key: str) -> tuple[OutboxRow, ...]:
     return unit.outbox.rows(partner=ILS_RECIPIENT, request=key)
 
 
-def apply_answer(unit: Unit, message: LocalMessage, answer: DeliveryResult, now: datetime, by: Actor) -> None:
+def apply_answer(unit: UnitOfWork, message: LocalMessage, answer: DeliveryResult, now: datetime, by: Actor) -> None:
     """Clear the flag of the request after a delivery; it stays after a refusal, or while more about the request is unsent."""
     more = any(row.request == message.request for row in _rows(unit, message.ordering_key))
     _flag(unit, message, now, by, delivered=answer.kind != DeliveryKind.REFUSED and not more)
 
 
-def _flag(unit: Unit, message: LocalMessage, now: datetime, by: Actor, *, delivered: bool) -> None:
-    request = unit.request(message.request) if message.request else None
+def _flag(unit: UnitOfWork, message: LocalMessage, now: datetime, by: Actor, *, delivered: bool) -> None:
+    request = unit.requests.find(message.request) if message.request else None
     if request is None or request.position in FINAL:
         return
     flags = unflagged(request, StaffFlag.ILS_NOT_TOLD) if delivered else flagged(request, StaffFlag.ILS_NOT_TOLD)

@@ -1,4 +1,4 @@
-"""Queries and reports of other systems beside borrowing: request state, shelves, item status, claims, bills."""
+"""UnitOfWork and reports of other systems beside borrowing: request state, shelves, item status, claims, bills."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hkall_gateway.circulation.staff import losses
 from hkall_gateway.db import fines, quarantine
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import over
 from hkall_gateway.rules.messages.json_records import record
 from hkall_gateway.rules.plain_text import whole_number
@@ -261,29 +261,29 @@ def copy_of(context: Context, query: SeeCopyOf) -> ItemSeen | Refused:
     return seen.copy or Refused(Reason.UNKNOWN_ITEM)
 
 
-def _of(unit: Unit, ask: SeeRequest | ChangeRequest, library: Library) -> Request | None:
+def _of(unit: UnitOfWork, ask: SeeRequest | ChangeRequest, library: Library) -> Request | None:
     found = _by_number(unit, ask, library)
     if found or ask.value or ask.item is None:
         return found
-    held = unit.requests_with(ask.item.barcode, ask.item.agency)
+    held = unit.requests.with_copy(ask.item.barcode, ask.item.agency)
     mine = [r for r in held if (r.patron == ask.card if ask.client else r.partner == ask.caller)]
     return mine[0] if len(mine) == 1 else None
 
 
-def _by_number(unit: Unit, ask: SeeRequest | ChangeRequest, library: Library) -> Request | None:
+def _by_number(unit: UnitOfWork, ask: SeeRequest | ChangeRequest, library: Library) -> Request | None:
     agency, value = ask.agency or ask.caller, ask.value
     if not value:
         return None
     if ask.client:
-        ours = unit.request(value) if agency == library.agency else unit.request_placed(agency, value)
+        ours = unit.requests.find(value) if agency == library.agency else unit.requests.placed(agency, value)
         return ours if ours and ours.side is Side.BORROWING and ours.placed_by in {"", ask.caller} else None
-    asked = unit.request_asked(value) if agency == library.agency else None
+    asked = unit.requests.asked(value) if agency == library.agency else None
     if asked:
         return asked[0] if asked[1].agency == ask.caller else None
-    lent = unit.request_lent(agency, value)
+    lent = unit.requests.lent(agency, value)
     if lent and lent.partner == ask.caller:
         return lent
-    numbered = unit.request_numbered(ask.caller, f"{agency}:{value}")
+    numbered = unit.requests.numbered(ask.caller, f"{agency}:{value}")
     return borrowed_under(unit, ask.caller, value) or (numbered[0] if numbered else None)
 
 
@@ -321,12 +321,12 @@ def _changed(request: Request) -> Changed:
 
 def serves_patron(context: Context, query: ServesPatron) -> bool:
     """Return whether a partner has an open request for one of our patrons."""
-    return any(request.partner == query.partner for request in context.unit.open_requests(query.card))
+    return any(request.partner == query.partner for request in context.unit.requests.open_of(query.card))
 
 
 def institution(context: Context, query: FindInstitution) -> Partner | None:
     """Return the partner that borrows from us on this card."""
-    return context.unit.partner_with_card(query.card)
+    return context.unit.partners.with_card(query.card)
 
 
 def keep_unplaced(context: Context, command: KeepUnplaced) -> bool:
@@ -359,20 +359,20 @@ _Row = tuple[str, str, ItemKey | None, ItemKey | None]
 """(title, library, the copy that was asked for by name, a copy); no copy where there is none."""
 
 
-def _rows(unit: Unit, ask: SeeShelves, library: Library) -> Iterator[_Row]:
+def _rows(unit: UnitOfWork, ask: SeeShelves, library: Library) -> Iterator[_Row]:
     for title in dict.fromkeys(ask.titles):
-        copies = unit.copies(title, library.agency) if ask.ours_only else _everywhere(unit, title, library)
+        copies = unit.holdings.of_title(title, library.agency) if ask.ours_only else _everywhere(unit, title, library)
         yield from ((title, copy.agency, None, copy.key) for copy in copies)
         if not copies:
             yield title, "", None, None
     for item in dict.fromkeys(ask.items):
-        holding = unit.holding(item)
+        holding = unit.holdings.find(item)
         shown = holding is not None and (not ask.ours_only or item.agency == library.agency)
         yield holding.bib_id if holding and shown else "", item.agency, item, item if shown else None
 
 
-def _everywhere(unit: Unit, title: str, library: Library) -> tuple[Holding, ...]:
-    return unit.copies(title) or unit.copies(title, library.agency)
+def _everywhere(unit: UnitOfWork, title: str, library: Library) -> tuple[Holding, ...]:
+    return unit.holdings.of_title(title) or unit.holdings.of_title(title, library.agency)
 
 
 def _shelf(context: Context, rows: list[_Row], by: Actor) -> TitleCopies:
@@ -384,12 +384,12 @@ def _shelf(context: Context, rows: list[_Row], by: Actor) -> TitleCopies:
 
 def set_status(context: Context, ask: SetStatus) -> StatusSet | Refused:
     """Set the status of a library's own copy, in place of the loaded one."""
-    holding = context.unit.holding(ask.item)
+    holding = context.unit.holdings.find(ask.item)
     if holding is None:
         return _no(context.unit, Refusal(Reason.UNKNOWN_ITEM), ask.by, context.now)
     if holding.status == ask.status:
         return StatusSet(ask.item, again=True, status=ask.status)
-    context.unit.set_status(ask.item, ask.status)
+    context.unit.holdings.set_status(ask.item, ask.status)
     return StatusSet(ask.item, status=ask.status)
 
 
@@ -398,9 +398,9 @@ def set_status(context: Context, ask: SetStatus) -> StatusSet | Refused:
 
 def report(context: Context, ask: CopyReport) -> Done | Refused:
     """Record the holder's report that a book is returned, lost or missing: a claim or a loss, as staff would declare it."""
-    held = context.unit.requests_with(ask.item.barcode, ask.item.agency)
+    held = context.unit.requests.with_copy(ask.item.barcode, ask.item.agency)
     mine = [r for r in held if _has_it(r, ask)]
-    if not held and (last := context.unit.last_with(ask.item)) and _has_it(last, ask):
+    if not held and (last := context.unit.requests.last_with(ask.item)) and _has_it(last, ask):
         context.unit.note(last, "LATE", {"message": ask.by.message}, context.now, ask.by)
         return done(last, again=True)
     if len(mine) != 1:
@@ -422,12 +422,12 @@ def _has_it(request: Request, ask: CopyReport) -> bool:
 def bill(context: Context, ask: Bill) -> Billed | Refused:
     """Charge a patron for another system's bill, once for each of its references; it may name a former card."""
     ask = replace(ask, card=card_now(context.unit, ask.card))
-    if context.unit.patron(ask.card) is None:
+    if context.unit.patrons.find(ask.card) is None:
         return _no(context.unit, Refusal(Reason.UNKNOWN_BORROWER), ask.by, context.now, patron=ask.card)
     if ask.cents <= 0:
         return _no(context.unit, Refusal(Reason.NOT_OWED, {"owed": "more than nothing"}), ask.by, context.now, patron=ask.card)
     mark = f"{ask.by.who}:{ask.reference}"
-    known = [one for one in context.unit.charges(ask.card) if one.reason == mark] if ask.reference else []
+    known = [one for one in context.unit.patrons.charges(ask.card) if one.reason == mark] if ask.reference else []
     if known:
         same = known[0].cents == ask.cents
         return _billed(ask, known[0].id) if same else _no(context.unit, Refusal(Reason.TRANSACTION_REUSED), ask.by, context.now)
@@ -435,7 +435,7 @@ def bill(context: Context, ask: Bill) -> Billed | Refused:
     return _billed(ask, fines.charge(context.unit, about, ask.kind or FEE, ask.cents, mark, context.now, ask.by))
 
 
-def _billed_for(unit: Unit, ask: Bill) -> Request | None:
+def _billed_for(unit: UnitOfWork, ask: Bill) -> Request | None:
     found = borrowed_under(unit, ask.by.who, ask.wire_id)
     if found is None and ask.item:
         found = held_with(unit, ask.by.who, ask.item.barcode)
@@ -449,6 +449,8 @@ def _billed(ask: Bill, number: int) -> Billed:
 # ---- no
 
 
-def _no(unit: Unit, refusal: Refusal, by: Actor, now: datetime, request: Request | None = None, patron: str = "") -> Refused:
+def _no(
+    unit: UnitOfWork, refusal: Refusal, by: Actor, now: datetime, request: Request | None = None, patron: str = ""
+) -> Refused:
     unit.refuse(refusal, now, by, request, patron)
     return replace(refused(refusal), title=request.title if request else "")

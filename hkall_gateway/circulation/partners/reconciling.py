@@ -15,7 +15,7 @@ from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.partner_notice import PartnerNotice
 from hkall_gateway.circulation.partners import lender_notices
 from hkall_gateway.circulation.results import Noted, Refused
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Side
@@ -49,30 +49,32 @@ class PositionPair:
     mend: str
 
 
-def compare(unit: Unit, partner: str, theirs: Mapping[str, PartnerState]) -> tuple[PositionPair, ...]:
+def compare(unit: UnitOfWork, partner: str, theirs: Mapping[str, PartnerState]) -> tuple[PositionPair, ...]:
     """The pairs that differ, of all requests open with a partner here or in its list."""
-    ours = {named(request): request for request in unit.open_list("", partner)}
+    ours = {named(request): request for request in unit.requests.open_list("", partner)}
     pairs = [_pair(request, theirs.get(number, PartnerState(number, ()))) for number, request in ours.items()]
     known = [pair for pair in pairs if pair.mend != AGREED]
     only = [line for number, line in theirs.items() if number not in ours and _open_there(line)]
     return (*known, *(_ended(unit, partner, line) for line in only))
 
 
-def their_number(unit: Unit, request: Request) -> str:
+def their_number(unit: UnitOfWork, request: Request) -> str:
     """The number, AGENCY:VALUE, that the lender of a request has given it; "" where it goes by ours."""
-    asked = unit.request_asked(request.wire_id) if request.side is Side.BORROWING else None
+    asked = unit.requests.asked(request.wire_id) if request.side is Side.BORROWING else None
     return asked[1].their_number if asked else ""
 
 
-def under_our_numbers(unit: Unit, partner: str, theirs: Mapping[str, PartnerState], agency: str) -> dict[str, PartnerState]:
+def under_our_numbers(
+    unit: UnitOfWork, partner: str, theirs: Mapping[str, PartnerState], agency: str
+) -> dict[str, PartnerState]:
     """Return the partner's list with its own numbers replaced by ours (`agency` is our AgencyId), by number."""
     lines = [_under_our_number(unit, partner, line, agency) for line in theirs.values()]
     return {line.wire_id: line for line in lines}
 
 
-def _under_our_number(unit: Unit, partner: str, line: PartnerState, agency: str) -> PartnerState:
-    asked = unit.request_numbered(partner, line.wire_id)
-    borrows = unit.request_lent(*line.wire_id.split(":", 1))  # a number of its own making, for what it borrows
+def _under_our_number(unit: UnitOfWork, partner: str, line: PartnerState, agency: str) -> PartnerState:
+    asked = unit.requests.numbered(partner, line.wire_id)
+    borrows = unit.requests.lent(*line.wire_id.split(":", 1))  # a number of its own making, for what it borrows
     return replace(line, wire_id=f"{agency}:{asked[1].wire_id}") if asked and borrows is None else line
 
 
@@ -100,11 +102,11 @@ def _shown(theirs: PartnerState) -> str:
     return "/".join(theirs.positions) or "unknown"
 
 
-def _ended(unit: Unit, partner: str, line: PartnerState) -> PositionPair:
+def _ended(unit: UnitOfWork, partner: str, line: PartnerState) -> PositionPair:
     """The pair of a request that only the partner has open: it ended here, under this number, or was never here."""
     agency, _, value = line.wire_id.partition(":")
-    asked = unit.request_asked(value) if agency != partner else None
-    found = asked[0] if asked else unit.request_lent(agency, value)
+    asked = unit.requests.asked(value) if agency != partner else None
+    found = asked[0] if asked else unit.requests.lent(agency, value)
     if found and (found.partner, found.wire_id) == (partner, value):
         return _pair(found, line)
     where = (found.id, line.wire_id, found.side.value, found.position.value) if found else ("", line.wire_id, "", "unknown")
@@ -116,7 +118,7 @@ def apply(context: Context, pair: PositionPair, theirs: PartnerState, reason: st
 
     The journal keeps the pair, the action and the reason, which is required.
     """
-    request = context.unit.request(pair.request)
+    request = context.unit.requests.find(pair.request)
     if not reason.strip():
         return Refused(Reason.REASON_NEEDED)
     if request is None or request.position != pair.ours or pair.mend not in HOW:

@@ -20,9 +20,9 @@ from hkall_gateway.circulation.command import Command, Context
 from hkall_gateway.circulation.counts import closed_days
 from hkall_gateway.circulation.partners import deliveries
 from hkall_gateway.circulation.results import DeliveryResult, Noted, Refused
-from hkall_gateway.db import notices, quarantine
+from hkall_gateway.db import quarantine
 from hkall_gateway.db.outbox import Attempt, NewerRow, OutboxRow
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates, policy
 from hkall_gateway.rules.lender_reasons import DROPPED
 from hkall_gateway.rules.lifecycle import Notification
@@ -72,7 +72,7 @@ class MarkReplayed(Command[None, Noted]):
 P = Position
 
 
-def retry(unit: Unit, number: int, by: Actor, now: datetime) -> Noted | Refused:
+def retry(unit: UnitOfWork, number: int, by: Actor, now: datetime) -> Noted | Refused:
     """Send the message again at once, with a fresh count of attempts, even if its channel is paused."""
     row = unit.outbox.row(number)
     if row is None or not unit.outbox.retry(number, now):
@@ -111,13 +111,13 @@ def _drop_unreadable(context: Context, number: int, reason: str, by: Actor) -> N
         return Refused(Reason.REASON_NEEDED)
     if not unit.outbox.close(number, OutboxState.DROPPED, reason, context.now):
         return Refused(Reason.UNKNOWN_REQUEST)
-    request = unit.request(unit.outbox.request_of(number))
+    request = unit.requests.find(unit.outbox.request_of(number))
     if request is not None:
         unit.note(request, "OUTBOX_DROPPED", {"outbox": number, "reason": reason}, context.now, by)
     return Noted(request.id if request else "", note="outbox_dropped")
 
 
-def _closed(unit: Unit, number: int, state: OutboxState, reason: str, now: datetime) -> OutboxRow | Refused:
+def _closed(unit: UnitOfWork, number: int, state: OutboxState, reason: str, now: datetime) -> OutboxRow | Refused:
     row = unit.outbox.row(number)
     if not reason.strip():
         return Refused(Reason.REASON_NEEDED)
@@ -126,8 +126,8 @@ def _closed(unit: Unit, number: int, state: OutboxState, reason: str, now: datet
     return row
 
 
-def _journalled(unit: Unit, row: OutboxRow, event: str, reason: str, by: Actor, now: datetime) -> Noted:
-    request = unit.request(row.request)
+def _journalled(unit: UnitOfWork, row: OutboxRow, event: str, reason: str, by: Actor, now: datetime) -> Noted:
+    request = unit.requests.find(row.request)
     if request is not None:
         facts = {"outbox": row.id, "send": row.send.value, "recipient": row.line, "state": row.state, "reason": reason}
         unit.note(request, event, facts, now, by)
@@ -148,7 +148,7 @@ def _taken(context: Context, row: OutboxRow) -> DeliveryResult:
 
 def _no_request(context: Context, row: OutboxRow, by: Actor) -> None:
     """Ask the next lender. One that may have the request gets a cancellation, or two might ship."""
-    request = context.unit.request(row.request)
+    request = context.unit.requests.find(row.request)
     if request is None or not isinstance(row.payload, PartnerMessage) or request.wire_id != row.payload.wire_id:
         return
     if request.position is P.REQUESTED and may_have_arrived(context.unit, row):
@@ -169,14 +169,14 @@ def _no_letter(context: Context, row: OutboxRow, _by: Actor) -> None:
     """A letter that may have arrived counts as sent, so that its correction is sent too."""
     if isinstance(row.payload, PatronNotice):
         state = NoticeState.SENT if may_have_arrived(context.unit, row) else NoticeState.DROPPED
-        context.unit.notice_state(row.payload.notice, state, row.last_error, context.now)
+        context.unit.notices.set_state(row.payload.notice, state, row.last_error, context.now)
 
 
 def _nothing(_context: Context, _row: OutboxRow, _by: Actor) -> None:
     """Leaves the request as it is."""
 
 
-def may_have_arrived(unit: Unit, row: OutboxRow) -> bool:
+def may_have_arrived(unit: UnitOfWork, row: OutboxRow) -> bool:
     """Whether any attempt to deliver it ended with an unknown outcome."""
     return row.state == OutboxState.UNSURE or any(one.kind == DeliveryKind.UNKNOWN for one in unit.outbox.attempts(row.id))
 
@@ -204,7 +204,7 @@ _LOCAL = ("its flag is taken away", "nothing more; the local system does not kno
 _ELSE = ("nothing more", "nothing more; the partner does not know")
 
 
-def effects(unit: Unit, row: OutboxRow) -> dict[str, object]:
+def effects(unit: UnitOfWork, row: OutboxRow) -> dict[str, object]:
     """The effects of `done` and `drop` on the request, in words, and whether the recipient may have the message already."""
     if_done, if_dropped = _LOCAL if isinstance(row.payload, LocalMessage) else _WORDS.get(Notification(row.send), _ELSE)
     return {"if_done": if_done, "if_dropped": if_dropped, "may_have_arrived": may_have_arrived(unit, row)}
@@ -239,13 +239,13 @@ def unsent(context: Context, states: tuple[OutboxState, ...], after: int = 0, mo
     return tuple(_unsent(context.unit, row) for row in rows)
 
 
-def _unsent(unit: Unit, row: OutboxRow) -> UnsentMessage:
+def _unsent(unit: UnitOfWork, row: OutboxRow) -> UnsentMessage:
     would = effects(unit, row)
     told = str(would["if_done"]), str(would["if_dropped"]), bool(would["may_have_arrived"])
-    return UnsentMessage(row, unit.outbox.attempts(row.id), *told, unit.partner(row.recipient))
+    return UnsentMessage(row, unit.outbox.attempts(row.id), *told, unit.partners.find(row.recipient))
 
 
-def with_message(unit: Unit, command: Settle) -> Settle:
+def with_message(unit: UnitOfWork, command: Settle) -> Settle:
     """Return the command with the request and the channel of its message, which it locks."""
     row = unit.outbox.row(command.number)
     return replace(command, request=row.request, line=row.line) if row else command
@@ -274,7 +274,7 @@ def _write_again(context: Context, command: Settle) -> Noted | Refused:
     if row is None:
         return GONE
     context.unit.outbox.put(row.send, row.payload, command.by.corr, context.now)
-    context.unit.notice_state(command.number, NoticeState.QUEUED, "", context.now)
+    context.unit.notices.set_state(command.number, NoticeState.QUEUED, "", context.now)
     return _journal_letter(context, command, row, "LETTER_RETRIED")
 
 
@@ -294,13 +294,13 @@ def _drop_letter(context: Context, command: Settle) -> Noted | Refused:
     row = _letter_of(context.unit, command.number)
     if row is None or not command.reason.strip():
         return GONE if row is None else NO_REASON
-    context.unit.notice_state(command.number, NoticeState.DROPPED, command.reason, context.now)
+    context.unit.notices.set_state(command.number, NoticeState.DROPPED, command.reason, context.now)
     return _journal_letter(context, command, row, "LETTER_DROPPED")
 
 
-def _letter_of(unit: Unit, number: int) -> OutboxRow | None:
+def _letter_of(unit: UnitOfWork, number: int) -> OutboxRow | None:
     """Return the last message of a letter that came back; None if it is settled, or its message is kept no more."""
-    found = notices.notice(unit, number)
+    found = unit.notices.find(number)
     if found is None or found.state != NoticeState.UNDELIVERABLE:
         return None
     rows = unit.outbox.rows(request=found.request, states=EVERY_STATE)
@@ -309,7 +309,7 @@ def _letter_of(unit: Unit, number: int) -> OutboxRow | None:
 
 
 def _journal_letter(context: Context, command: Settle, row: OutboxRow, event: str) -> Noted:
-    request = context.unit.request(row.request)
+    request = context.unit.requests.find(row.request)
     if request is not None:
         facts = {"letter": command.number, "send": row.send.value, "reason": command.reason}
         context.unit.note(request, event, facts, context.now, command.by, rule="R42")

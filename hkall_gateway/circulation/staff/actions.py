@@ -18,7 +18,7 @@ from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import CheckedOut, Done, Refused, Renewed
 from hkall_gateway.circulation.returning import CheckedIn, arrival_of, arrive_unannounced, come_back, come_home, fetched
 from hkall_gateway.circulation.staff import lender_list, losses
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.lender_reasons import status_after_decline
 from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, LENDING, Event
@@ -85,11 +85,11 @@ def receive(context: Context, command: StaffCommand, request: Request) -> Checke
 def _unannounced(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Refused:
     """Receive a copy without a shipped message; staff confirm the owner, one of the lenders asked."""
     agency = command.agency or request.partner
-    lender = next((c for c in context.unit.candidates(request.id) if c.agency == agency and c.wire_id), None)
+    lender = next((c for c in context.unit.candidates.of(request.id) if c.agency == agency and c.wire_id), None)
     item = ItemKey(agency, command.barcode or (lender.barcode if lender else ""))
     if lender is None or not item.barcode:
         return no(context.unit, Refusal(Reason.AGENCY_NOT_OWNER), command.by, context.now, request)
-    if context.unit.requests_with(item.barcode, item.agency):
+    if context.unit.requests.with_copy(item.barcode, item.agency):
         return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
     return arrive_unannounced(context, command.by, AwaitedCopy(request, lender, item), reason=command.reason)
 
@@ -123,7 +123,7 @@ def lend(context: Context, command: StaffCommand, request: Request) -> CheckedOu
         return elsewhere(context.unit, command, request, context.now)
     item, place = request.item or ItemKey("", ""), Place("counter", request.pickup_location)
     ask = CheckOut(command.by, place, request.patron, item.barcode, item.agency, staff=True)
-    return loans.check_out(context, ask, BorrowerFacts(context.unit.patron(request.patron), "staff"))
+    return loans.check_out(context, ask, BorrowerFacts(context.unit.patrons.find(request.patron), "staff"))
 
 
 def renew(context: Context, command: StaffCommand, request: Request) -> Renewed | Refused:
@@ -175,7 +175,7 @@ def decline(context: Context, command: StaffCommand, request: Request) -> Done |
     if not context.unit.can(request, event):
         return elsewhere(context.unit, command, request, context.now)
     after = context.unit.advance(request, event, context.now, command.by, rule="R37", reason=command.reason)
-    context.unit.set_status(after.item or ItemKey("", ""), status_after_decline(command.reason))
+    context.unit.holdings.set_status(after.item or ItemKey("", ""), status_after_decline(command.reason))
     return done(after)
 
 
@@ -191,7 +191,7 @@ def ship(context: Context, command: StaffCommand, request: Request) -> Done | Re
 
 def reopen(context: Context, command: Reopen, facts: BorrowerFacts) -> Requested | Refused:
     """Place an ended request again, as a new request that names the old one; the rules decide anew."""
-    old = context.unit.request(command.request)
+    old = context.unit.requests.find(command.request)
     if old is None:
         return no(context.unit, Refusal(Reason.UNKNOWN_REQUEST), command.by, context.now)
     if old.position not in FINAL or old.side is not Side.BORROWING or not old.patron:
@@ -255,12 +255,12 @@ def force(context: Context, command: StaffCommand, request: Request) -> Done | R
     return done(context.unit.force(request, command.position, context.now, command.by, command.reason))
 
 
-def _fits(unit: Unit, request: Request, position: Position) -> bool:
+def _fits(unit: UnitOfWork, request: Request, position: Position) -> bool:
     """Whether the position is of the request's own side, and no other request holds the copy."""
     shared = {P.RETURN_TRANSIT, P.CLOSED}
     if (position in LENDING) is not (request.side is Side.LENDING) and position not in shared:
         return False
-    others = [r for r in unit.requests_with(request.item_barcode, request.item_agency) if r.id != request.id]
+    others = [r for r in unit.requests.with_copy(request.item_barcode, request.item_agency) if r.id != request.id]
     return not (position in HOLDS_ITEM and request.item and others)
 
 

@@ -15,7 +15,7 @@ from hkall_gateway.circulation.results import Done, Noted, Refused
 from hkall_gateway.circulation.staff import actions
 from hkall_gateway.db.loads.loading import add_closure
 from hkall_gateway.db.rounds import due_from_to, falling_on
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, RequestChange
@@ -134,7 +134,7 @@ def _wrong(context: Context, command: MoveDueDates) -> Refused | None:
     return None
 
 
-def _moved(unit: Unit, command: StaffCommand, request: Request, closed: dates.Closures, now: datetime) -> Done | None:
+def _moved(unit: UnitOfWork, command: StaffCommand, request: Request, closed: dates.Closures, now: datetime) -> Done | None:
     until = dates.next_open(request, closed)
     if until is None:
         return None

@@ -29,7 +29,7 @@ from hkall_gateway.db.queries.request_history import JournalRow, NoticeRow, Try,
 from hkall_gateway.db.queries.request_search import Match
 from hkall_gateway.db.queries.statistics import Period, Statistics
 from hkall_gateway.db.queries.work_lists import ListName, ListPage, Moment, Only, PageOrder
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import NoticeState, OutboxState, StaffRole
 from hkall_gateway.rules.vocabulary import Borrower, Candidate, Holding, Partner, Request
@@ -175,11 +175,11 @@ class RequestPage:
 def request_page(context: Context, number: str, role: StaffRole) -> RequestPage | Refused:
     """Everything about one request that this role may see, and what it may do with it now."""
     unit = context.unit
-    request = unit.request(number)
+    request = unit.requests.find(number)
     if request is None:
         return Refused(Reason.UNKNOWN_REQUEST, Reason.UNKNOWN_REQUEST.rule)
-    lines, candidates = request_history.journal(unit, number), unit.candidates(number)
-    patron = unit.patron(request.patron) if request.patron else None
+    lines, candidates = request_history.journal(unit, number), unit.candidates.of(number)
+    patron = unit.patrons.find(request.patron) if request.patron else None
     page = RequestPage(
         request=request,
         days=work_lists.days_there(request, context.now),
@@ -191,7 +191,7 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
         candidates=candidates,
         notices=request_history.notices(unit, number),
         charges=charges_of(unit, number),
-        copy=unit.holding(request.item) if request.item else None,
+        copy=unit.holdings.find(request.item) if request.item else None,
         patron=patron,
         former_cards=former_cards.cards_of(unit, request.patron)[1:] if request.patron else (),
         printed_at=printed_at(unit, request),
@@ -202,7 +202,7 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
     return page if sees_names(role) else _without_names(unit, page, role)
 
 
-def _without_names(unit: Unit, page: RequestPage, role: StaffRole) -> RequestPage:
+def _without_names(unit: UnitOfWork, page: RequestPage, role: StaffRole) -> RequestPage:
     """Return the page as a viewer sees it: no name, no card, no document and no free text."""
     quiet = (replace(one, row=replace(one.row, last_error=""), facts={}, tries=_quiet(one.tries)) for one in page.told)
     return replace(
@@ -226,16 +226,18 @@ def _quiet(tries: tuple[Try, ...]) -> tuple[Try, ...]:
     return tuple(replace(one, problem="", detail="") for one in tries)
 
 
-def _sent_messages(unit: Unit, number: str) -> tuple[SentMessage, ...]:
+def _sent_messages(unit: UnitOfWork, number: str) -> tuple[SentMessage, ...]:
     rows = unit.outbox.rows(request=number, states=ALL_STATES)
     tries, sent = request_history.tries(unit, [row.id for row in rows]), request_history.sent_at(unit, number)
     return tuple(
-        SentMessage(row, unit.partner(row.recipient), _facts(asdict(row.payload)), tries.get(row.id, ()), sent.get(row.id))
+        SentMessage(
+            row, unit.partners.find(row.recipient), _facts(asdict(row.payload)), tries.get(row.id, ()), sent.get(row.id)
+        )
         for row in rows
     )
 
 
-def _heard(unit: Unit, number: str, lines: tuple[JournalRow, ...]) -> tuple[IncomingDocument, ...]:
+def _heard(unit: UnitOfWork, number: str, lines: tuple[JournalRow, ...]) -> tuple[IncomingDocument, ...]:
     """The documents behind the lines, each once: all lines of one document have its sender, service and instant."""
     kept = request_history.answered(unit, number, lines)
     found: dict[tuple[str, str, datetime], IncomingDocument] = {}

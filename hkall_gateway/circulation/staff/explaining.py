@@ -20,7 +20,7 @@ from hkall_gateway.circulation.results import CheckedOut, Refused, Renewed
 from hkall_gateway.db.instances import copies_in_use
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.loads.loading import loaded_at
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.eligibility import category_of
 from hkall_gateway.rules.overdue_fine import fine_for
@@ -66,7 +66,7 @@ class Fact:
     as_of: datetime | None
 
 
-def of_patron(unit: Unit, card: str, facts: BorrowerFacts, library: Library, now: datetime) -> Iterator[Fact]:
+def of_patron(unit: UnitOfWork, card: str, facts: BorrowerFacts, library: Library, now: datetime) -> Iterator[Fact]:
     """Yield the local system's facts about a patron with their age, and our own counts."""
     borrower, source = facts.borrower, facts.source
     since = loaded_at(unit, "patrons") if source == LOADED else facts.as_of
@@ -81,20 +81,20 @@ def of_patron(unit: Unit, card: str, facts: BorrowerFacts, library: Library, now
     for name in PATRON:
         yield Fact(name, getattr(borrower, name), source, since)
     yield Fact("hkall_used", counts.counts(unit, borrower, library).hkall_used, OURS, now)
-    yield Fact("owed_cents", max(0, unit.owed_cents(borrower.barcode)), OURS, now)
+    yield Fact("owed_cents", max(0, unit.patrons.owed_cents(borrower.barcode)), OURS, now)
 
 
-def _of_the_owner_now(unit: Unit, card: str, library: Library, now: datetime) -> Iterator[Fact]:
+def _of_the_owner_now(unit: UnitOfWork, card: str, library: Library, now: datetime) -> Iterator[Fact]:
     """Yield the card that replaced this one, and the loaded facts of its owner."""
     present = card_now(unit, card)
     yield Fact(f"card {card}", f"replaced by {present}", OURS, now)
-    if unit.patron(present):
+    if unit.patrons.find(present):
         yield from of_patron(unit, present, loaded_facts(unit, present), library, now)
 
 
-def of_copy(unit: Unit, barcode: str, agency: str, now: datetime) -> Iterator[Fact]:
+def of_copy(unit: UnitOfWork, barcode: str, agency: str, now: datetime) -> Iterator[Fact]:
     """Yield the facts of every open request that holds a copy with this barcode."""
-    held = unit.requests_with(barcode, agency)
+    held = unit.requests.with_copy(barcode, agency)
     if not held:
         yield Fact(f"copy {barcode}", "in no open request", OURS, now)
     for request in held:
@@ -104,9 +104,9 @@ def of_copy(unit: Unit, barcode: str, agency: str, now: datetime) -> Iterator[Fa
                 yield Fact(name, value, f"{OURS} {request.id}", now)
 
 
-def of_title(unit: Unit, bib: str, volume: str, now: datetime) -> Iterator[Fact]:
+def of_title(unit: UnitOfWork, bib: str, volume: str, now: datetime) -> Iterator[Fact]:
     """Where the copies of a title are, ours and the others', and which of them our own requests have."""
-    copies, loaded = unit.copies(bib), loaded_at(unit, "holdings")
+    copies, loaded = unit.holdings.of_title(bib), loaded_at(unit, "holdings")
     if not copies:
         yield Fact(f"title {bib}", "not known", LOADED, loaded)
     held = copies_in_use(unit, bib).held
@@ -118,16 +118,16 @@ def of_title(unit: Unit, bib: str, volume: str, now: datetime) -> Iterator[Fact]
                 yield Fact(name, f"in use: {held[copy.key]}", OURS, now)
 
 
-def of_lenders(unit: Unit, request: str, now: datetime) -> Iterator[Fact]:
+def of_lenders(unit: UnitOfWork, request: str, now: datetime) -> Iterator[Fact]:
     """Yield the candidates of a request in the order of asking, and those passed over, each with its reason."""
-    for one in unit.candidates(request):
+    for one in unit.candidates.of(request):
         place = "passed over" if one.skip else f"lender {one.rank}"
         yield Fact(place, f"{one.agency}/{one.barcode}: {one.skip or one.reason}", OURS, now)
 
 
-def named_rows(unit: Unit, card: str, library: Library) -> tuple[str, ...]:
+def named_rows(unit: UnitOfWork, card: str, library: Library) -> tuple[str, ...]:
     """The rows of the policy that are about this patron: the category's key."""
-    borrower = unit.patron(card) if card else None
+    borrower = unit.patrons.find(card) if card else None
     category = category_of(borrower, library.policy) if borrower else None
     return (category.key,) if category else ()
 
@@ -218,7 +218,7 @@ def recall(by: Actor, item: str, sender: str = "", owner_says: date | None = Non
     agency, barcode = named(item)
 
     def decide(context: Context, _known: BorrowerFacts) -> Any:
-        held = context.unit.requests_with(barcode, agency)
+        held = context.unit.requests.with_copy(barcode, agency)
         owner = held[0].item_agency if len(held) == 1 else agency
         return recalls.recalled(context, PartnerNotice(by, sender or owner, item=ItemKey(owner, barcode), due=owner_says))
 
@@ -230,7 +230,7 @@ def fine(item: str) -> ExplainQuestion:
     agency, barcode = named(item)
 
     def decide(context: Context, _known: BorrowerFacts) -> FineNow | Refused:
-        loans = [loan for loan in context.unit.requests_with(barcode, agency) if loan.due is not None]
+        loans = [loan for loan in context.unit.requests.with_copy(barcode, agency) if loan.due is not None]
         if len(loans) != 1:
             return Refused(Reason.NOT_ON_LOAN, Reason.NOT_ON_LOAN.rule)
         day, closures = dates.civil(context.now), closed_days(context.unit, context.library)

@@ -14,8 +14,7 @@ from hkall_gateway.circulation.borrowing import give_up_on
 from hkall_gateway.circulation.command import Context, Library
 from hkall_gateway.circulation.find_request import StaffCommand, done, elsewhere, no
 from hkall_gateway.circulation.results import Done, Refused
-from hkall_gateway.db.queries.queries import Queries
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import lenders
 from hkall_gateway.rules.lender_reasons import status_after_decline
 from hkall_gateway.rules.lifecycle import Event
@@ -34,9 +33,9 @@ def has_slip(request: Request) -> bool:
     return request.position in NOTED if request.side is Side.BORROWING else request.position is Position.PAGED
 
 
-def printed_at(unit: Queries, request: Request) -> datetime | None:
+def printed_at(unit: UnitOfWork, request: Request) -> datetime | None:
     """The instant at which the slip of this copy was printed, for a borrowed one that of its position; None if it was not."""
-    printed, changed = (unit.last_noted(request.id, event.name) for event in (Event.PRINT, Event.SUBSTITUTE))
+    printed, changed = (unit.journal.last_noted(request.id, event.name) for event in (Event.PRINT, Event.SUBSTITUTE))
     since = request.moved_at if request.side is Side.BORROWING else changed
     return printed if printed and not (since and since > printed) else None
 
@@ -59,13 +58,13 @@ def substitute(context: Context, command: StaffCommand, request: Request) -> Don
         return elsewhere(context.unit, command, request, context.now)
     if command.barcode == request.item_barcode:
         return done(request, again=True)
-    copy = context.unit.holding(ItemKey(context.library.agency, command.barcode))
-    if copy is None or not _is_like(copy, request) or context.unit.requests_with(copy.barcode, copy.agency):
+    copy = context.unit.holdings.find(ItemKey(context.library.agency, command.barcode))
+    if copy is None or not _is_like(copy, request) or context.unit.requests.with_copy(copy.barcode, copy.agency):
         return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
     answer = lenders.may_leave(copy, context.library.policy)
     if isinstance(answer, Refusal):
         return no(context.unit, answer, command.by, context.now, request)
-    context.unit.set_status(ItemKey(request.item_agency, request.item_barcode), status_after_decline(command.reason))
+    context.unit.holdings.set_status(ItemKey(request.item_agency, request.item_barcode), status_after_decline(command.reason))
     return done(
         context.unit.advance(
             request, Event.SUBSTITUTE, context.now, command.by, item_barcode=copy.barcode, reason=command.reason
@@ -86,7 +85,7 @@ def pin(context: Context, command: StaffCommand, request: Request) -> Done | Ref
     """Ask only this library: no other lender is asked any more, even if this one declines."""
     if request.position not in OPEN:
         return elsewhere(context.unit, command, request, context.now)
-    listed = context.unit.candidates(request.id)
+    listed = context.unit.candidates.of(request.id)
     if not any(c.agency == command.agency and _possible(c, request) for c in listed):
         return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
     _pass_over(context.unit, [c for c in listed if c.agency != command.agency], f"pinned to {command.agency}: {command.reason}")
@@ -97,7 +96,7 @@ def skip(context: Context, command: StaffCommand, request: Request) -> Done | Re
     """Skip this library. If it is being asked now, it gets a cancellation and the next one is asked."""
     if request.position not in OPEN:
         return elsewhere(context.unit, command, request, context.now)
-    theirs = [c for c in context.unit.candidates(request.id) if c.agency == command.agency]
+    theirs = [c for c in context.unit.candidates.of(request.id) if c.agency == command.agency]
     if not theirs:
         return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
     _pass_over(context.unit, theirs, f"by staff: {command.reason}")
@@ -110,21 +109,21 @@ def insert(context: Context, command: StaffCommand, request: Request) -> Done | 
     """Ask for this copy next, regardless of its rank or the reason for which it was skipped."""
     if request.position not in OPEN:
         return elsewhere(context.unit, command, request, context.now)
-    listed = context.unit.candidates(request.id)
-    copy = context.unit.holding(ItemKey(command.agency, command.barcode))
+    listed = context.unit.candidates.of(request.id)
+    copy = context.unit.holdings.find(ItemKey(command.agency, command.barcode))
     if copy is None or not _may_be_asked(context.unit, copy, request, context.library):
         return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
     if any(c.agency == command.agency and c.wire_id for c in listed):  # a library is asked once
         return no(context.unit, Refusal(Reason.DUPLICATE_REQUEST), command.by, context.now, request)
     fresh = Candidate(request.id, 0, copy.agency, copy.barcode, copy.local_bib_id, reason=f"by staff: {command.reason}")
-    context.unit.relist(request.id, _with(listed, fresh))
+    context.unit.candidates.replace(request.id, _with(listed, fresh))
     return _noted(context.unit, command, request, "INSERTED", context.now)
 
 
-def _may_be_asked(unit: Unit, copy: Holding, request: Request, library: Library) -> bool:
+def _may_be_asked(unit: UnitOfWork, copy: Holding, request: Request, library: Library) -> bool:
     """Whether it is a partner's copy of this title, and of this volume where one is requested (R8)."""
     fits = copy.bib_id == request.bib_id and request.volume in {"", copy.volume}
-    return fits and copy.agency != library.agency and unit.partner(copy.agency) is not None
+    return fits and copy.agency != library.agency and unit.partners.find(copy.agency) is not None
 
 
 def _with(listed: Sequence[Candidate], fresh: Candidate) -> list[Candidate]:
@@ -139,13 +138,13 @@ def _possible(candidate: Candidate, request: Request) -> bool:
     return candidate.wire_id == request.wire_id if candidate.wire_id else not candidate.skip
 
 
-def _pass_over(unit: Unit, candidates: Sequence[Candidate], why: str) -> None:
+def _pass_over(unit: UnitOfWork, candidates: Sequence[Candidate], why: str) -> None:
     for candidate in candidates:
         if not candidate.wire_id:
-            unit.mark(candidate, skip=why)
+            unit.candidates.mark(candidate, skip=why)
 
 
-def _noted(unit: Unit, command: StaffCommand, request: Request, event: str, now: datetime) -> Done:
+def _noted(unit: UnitOfWork, command: StaffCommand, request: Request, event: str, now: datetime) -> Done:
     facts = {"agency": command.agency, "barcode": command.barcode, "reason": command.reason}
     unit.note(request, event, facts, now, command.by)
     return done(request)

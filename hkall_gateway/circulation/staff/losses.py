@@ -11,7 +11,7 @@ from hkall_gateway.circulation.find_request import StaffCommand, day_of, done, e
 from hkall_gateway.circulation.fines import DAMAGE, PROCESSING, REPLACEMENT, fix_fine
 from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.db import fines
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import Charges, ItemKey, Position, Request, Side
@@ -44,7 +44,7 @@ def lose(context: Context, command: StaffCommand, request: Request) -> Done | Re
         request, event, context.now, command.by, rule="R45", lost_on=day, reason=command.reason, flags=flags
     )
     if after.side is Side.LENDING:
-        context.unit.set_status(after.item or ItemKey("", ""), "Lost")
+        context.unit.holdings.set_status(after.item or ItemKey("", ""), "Lost")
     return _bill(context, command, after, day) if _is_theirs(after, REPLACEMENT) else _not_theirs(command, after)
 
 
@@ -79,7 +79,7 @@ def _not_theirs(command: StaffCommand, request: Request) -> Done:
     return done(request, note=NOT_THEIRS if command.cents else "")
 
 
-def _price(unit: Unit, command: StaffCommand, request: Request, kind: str, listed_cents: int, now: datetime) -> Done:
+def _price(unit: UnitOfWork, command: StaffCommand, request: Request, kind: str, listed_cents: int, now: datetime) -> Done:
     """Charge the price that the owner named, else its list price; without either, say so and flag the request (R45)."""
     cents = listed_cents if command.cents is None else command.cents
     if command.cents is None and not listed_cents:
@@ -90,7 +90,7 @@ def _price(unit: Unit, command: StaffCommand, request: Request, kind: str, liste
     return done(request, cents=cents)
 
 
-def _priced_later(unit: Unit, command: StaffCommand, request: Request, kind: str, now: datetime) -> Done:
+def _priced_later(unit: UnitOfWork, command: StaffCommand, request: Request, kind: str, now: datetime) -> Done:
     """Answer a repeated declaration: charge a price that was missing then; a price already charged is not charged again."""
     missing = NO_PRICE[kind] in request.flags.split()
     if command.cents is None:
@@ -149,11 +149,11 @@ def allow_overseas(context: Context, command: StaffCommand, request: Request) ->
     return done(request, due=command.on)
 
 
-def _charges(unit: Unit, request: Request) -> Charges:
-    owner = unit.partner(request.partner)
+def _charges(unit: UnitOfWork, request: Request) -> Charges:
+    owner = unit.partners.find(request.partner)
     return owner.charges if owner else NO_CHARGES
 
 
-def _flags(unit: Unit, request: Request) -> str:
+def _flags(unit: UnitOfWork, request: Request) -> str:
     """Flag an owner that is not in the directory and so has no prices: staff must find out (R45)."""
-    return request.flags if unit.partner(request.partner) else flagged(request, StaffFlag.OWNER_UNKNOWN)
+    return request.flags if unit.partners.find(request.partner) else flagged(request, StaffFlag.OWNER_UNKNOWN)

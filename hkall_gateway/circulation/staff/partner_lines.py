@@ -8,7 +8,7 @@ from datetime import datetime
 
 from hkall_gateway.db import partners
 from hkall_gateway.db.partners import RequestReplies
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.circuit import STALLED, CircuitState, circuit
 from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.rules.vocabulary import Side
@@ -42,7 +42,7 @@ class PartnerLine:
     fault: str
 
 
-def partner_lines(unit: Unit, now: datetime, agencies: Sequence[str]) -> tuple[PartnerLine, ...]:
+def partner_lines(unit: UnitOfWork, now: datetime, agencies: Sequence[str]) -> tuple[PartnerLine, ...]:
     """Return a row for each of these agencies, in their order."""
     lent, borrowed = partners.balance(unit, Side.BORROWING, now), partners.balance(unit, Side.LENDING, now)
     said, took = partners.answers(unit, now), partners.turnaround_days(unit, now)
@@ -70,7 +70,7 @@ class Unsent:
     oldest: datetime | None = None
 
 
-def _waiting(unit: Unit) -> Mapping[str, Unsent]:
+def _waiting(unit: UnitOfWork) -> Mapping[str, Unsent]:
     found: dict[str, Unsent] = {}
     for agency, state, count, oldest in unit.outbox.depths():
         before = found.get(agency, Unsent())

@@ -70,7 +70,7 @@ def patron_page(context: Context, query: SeePatronPage, facts: BorrowerFacts) ->
 def found(context: Context, words: str) -> Sequence[Borrower]:
     """Loaded patrons with this card, a former card, or these words in the name; at most MOST."""
     words = words.strip()
-    present = context.unit.patron(former_cards.card_now(context.unit, words)) if words else None
+    present = context.unit.patrons.find(former_cards.card_now(context.unit, words)) if words else None
     return (present,) if present else named(context.unit.connection, words, MOST)
 
 

@@ -190,14 +190,14 @@ def find_scanned(context: Context, query: FindScanned) -> _Found:
     """Return the rows that a scanned text names."""
     ask = query.scan
     unit = context.unit
-    numbered = unit.request(ask.text.upper()) if ask.text.upper().startswith(NUMBER) else None
+    numbered = unit.requests.find(ask.text.upper()) if ask.text.upper().startswith(NUMBER) else None
     agency, barcode = _named(numbered, ask)
-    held = unit.requests_with(barcode, agency)
+    held = unit.requests.with_copy(barcode, agency)
     copies = tuple(copy for copy in copies_with(unit, barcode) if agency in ("", copy.agency))
     awaited = [lender.agency for _request, lender in asked_by_barcode(unit, barcode) if agency in ("", lender.agency)]
     owners = [*(request.item_agency for request in held), *awaited, *(copy.agency for copy in copies)]
-    partner = unit.partner_with_card(ask.text)
-    borrower = unit.patron(card_now(unit, ask.text))
+    partner = unit.partners.with_card(ask.text)
+    borrower = unit.patrons.find(card_now(unit, ask.text))
     return _Found(barcode, agency, held, copies, tuple(dict.fromkeys(owners)), partner, borrower)
 
 
@@ -214,9 +214,9 @@ def find_after_scan(context: Context, query: FindAfterScan) -> Request | None:
     found, outcome = query.found, query.outcome
     number = getattr(outcome, "request", "") or (found.request.id if found.request else "")
     if number:
-        return context.unit.request(number)
+        return context.unit.requests.find(number)
     ours = any(copy.agency == context.library.agency for copy in found.copies)
-    return context.unit.last_with(ItemKey(context.library.agency, found.barcode)) if ours else None
+    return context.unit.requests.last_with(ItemKey(context.library.agency, found.barcode)) if ours else None
 
 
 def _either(text: str, found: _Found) -> CardOrCopy:

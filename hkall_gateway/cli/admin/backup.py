@@ -30,7 +30,7 @@ from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.privacy import erased, forgetting, retention
 from hkall_gateway.db.privacy.archive import NotAnArchive
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import HONG_KONG
 
 BESIDE: Final = "hkall.erased"
@@ -131,7 +131,7 @@ class _Target:
         """Settle the restored rows in the connection's open transaction, and return the result."""
         return restoring.brought_back(self.unit(connection), rows, self.marks, now(), by_staff("restore"))
 
-    def unit(self, connection: Connection) -> Unit:
+    def unit(self, connection: Connection) -> UnitOfWork:
         return make_unit(self.library)(connection)
 
 
@@ -194,7 +194,7 @@ def _is_new(engine: Engine) -> bool:
         engine.dispose()
 
 
-def _in_use(unit: Unit, when: datetime) -> str:
+def _in_use(unit: UnitOfWork, when: datetime) -> str:
     up = [one.name for one in instances.everyone(unit) if one.state(when) == "up"]
     return f"gateway {', '.join(up)} works with it" if up else ""
 

@@ -191,12 +191,12 @@ def partners(site: Site, file: Path, dry_run: bool) -> None:
     Example: hkall-gateway load partners partners.csv
     """
     from hkall_gateway.db.loads import loading
-    from hkall_gateway.db.unit import Unit
+    from hkall_gateway.db.partners import write_partners
     from hkall_gateway.ils import exports
 
     rows = _checked(exports.read_partners, file)
     for start in range(0, 0 if dry_run else len(rows), loading.CHUNK):
-        site.write(bind(Unit.write_partners, rows[start : start + loading.CHUNK]))
+        site.write(bind(write_partners, rows[start : start + loading.CHUNK]))
     echo(f"partners: {len(rows)} rows")
 
 
@@ -280,9 +280,12 @@ def _joined(found: Iterable[tuple[T, Places]]) -> dict[T, Places]:
 
 def _warn_of_agencies(found: Mapping[str, Places], site: Site) -> None:
     """Name each agency that is neither ours nor a partner's, with its lines: it may join later, so its copies are kept (R3)."""
-    from hkall_gateway.db.unit import Unit
 
-    known = {site.library.agency, *(partner.agency for partner in site.partners), *site.write(bind(Unit.partners, found))}
+    known = {
+        site.library.agency,
+        *(partner.agency for partner in site.partners),
+        *site.write(lambda unit: unit.partners.among(found)),
+    }
     for agency in sorted(found.keys() - known):
         copies = len(found[agency])
         _warn(found[agency], f"agency {agency!r} is no partner: {copies} copies are kept and cannot be requested (R3)")

@@ -19,7 +19,7 @@ from hkall_gateway.rules.stored_words import QuarantineState
 
 if TYPE_CHECKING:
     from hkall_gateway.db import instances, rounds
-    from hkall_gateway.db.unit import Unit
+    from hkall_gateway.db.unit_of_work import UnitOfWork
 
 
 NOBODY = "HKALL-STATUS"
@@ -47,20 +47,23 @@ def _local(site: Site) -> list[dict[str, object]]:
     return [_line("ils", facts.source, "away" if away else "answers", 1, None)]
 
 
-def lines(unit: Unit, when: datetime, configured: Sequence[str]) -> list[dict[str, object]]:
+def lines(unit: UnitOfWork, when: datetime, configured: Sequence[str]) -> list[dict[str, object]]:
     """Return the rows of the command; `configured` are the agencies of the configuration file."""
     from hkall_gateway.db import instances
 
     there = [_gateway(one, one.state(when), unit) for one in instances.everyone(unit)]
-    open_now = [_line("requests", side, position, count, oldest) for side, position, count, oldest in unit.open_by_position()]
+    open_now = [
+        _line("requests", side, position, count, oldest) for side, position, count, oldest in unit.requests.open_by_position()
+    ]
     waiting = [_line("outbox", who, state, count, oldest) for who, state, count, oldest in unit.outbox.depths()]
     known = [
-        _line("partner", p.agency, p.dialect, 1, None) for p in unit.partners([*configured, *unit.circuits.used()]).values()
+        _line("partner", p.agency, p.dialect, 1, None)
+        for p in unit.partners.among([*configured, *unit.circuits.used()]).values()
     ]
     return there + open_now + waiting + _faults(unit) + _quarantined(unit) + known + _jobs(unit, when) + _aside(unit)
 
 
-def _gateway(one: instances.Instance, state: str, unit: Unit) -> dict[str, object]:
+def _gateway(one: instances.Instance, state: str, unit: UnitOfWork) -> dict[str, object]:
     """Return the row of one gateway: the messages that it has claimed, its start, its version, process and host."""
     if state == "gone" and one.host == machine.host() and machine.runs(one.pid):
         state = "silent"  # its process is there: it hangs, or its clock or its database is another one
@@ -70,13 +73,13 @@ def _gateway(one: instances.Instance, state: str, unit: Unit) -> dict[str, objec
     return _line("gateway", one.name, state, unit.outbox.held_by(one.name), one.since) | {"detail": detail} | held
 
 
-def _faults(unit: Unit) -> list[dict[str, object]]:
+def _faults(unit: UnitOfWork) -> list[dict[str, object]]:
     """Return a row for each partner that refuses our agency, version or service: its configuration or ours is wrong."""
     links = [link for agency in unit.circuits.used() if (link := unit.circuits.one(agency)).fault]
     return [_line("fault", link.agency, link.state, link.failures, link.down_since) | {"detail": link.fault} for link in links]
 
 
-def _quarantined(unit: Unit) -> list[dict[str, object]]:
+def _quarantined(unit: UnitOfWork) -> list[dict[str, object]]:
     """Return for each partner the number of its documents in the quarantine."""
     from hkall_gateway.db import quarantine
 
@@ -85,7 +88,7 @@ def _quarantined(unit: Unit) -> list[dict[str, object]]:
     ]
 
 
-def _jobs(unit: Unit, when: datetime) -> list[dict[str, object]]:
+def _jobs(unit: UnitOfWork, when: datetime) -> list[dict[str, object]]:
     """Return a row for each import and each periodic round: its last run, its result, when it is due next, and its delay."""
     from hkall_gateway.db import rounds
     from hkall_gateway.db.queries import cli_lists
@@ -108,7 +111,7 @@ def _round(job: rounds.RoundState, when: datetime) -> dict[str, object]:
     return _line("job", rounds.ROUND + job.name, state, job.count, job.last_run) | told
 
 
-def _aside(unit: Unit) -> list[dict[str, object]]:
+def _aside(unit: UnitOfWork) -> list[dict[str, object]]:
     """How many requests each round could not do; `stuck` names them."""
     from hkall_gateway.db import rounds
 
@@ -138,15 +141,14 @@ def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
 
     Example: hkall-gateway partners CUHK --json
     """
-    from hkall_gateway.db.unit import Unit
 
-    if unknown := set(agencies) - site.write(bind(Unit.partners, agencies)).keys():
+    if unknown := set(agencies) - site.write(lambda unit: unit.partners.among(agencies)).keys():
         raise CliError(f"{', '.join(sorted(unknown))}: not in the directory")
     configured = [p.agency for p in site.partners]
     show(site.write(bind(records, site.now(), agencies, configured)), as_json, COLUMNS + RATES)
 
 
-def records(unit: Unit, when: datetime, named: Sequence[str], configured: Sequence[str]) -> list[dict[str, object]]:
+def records(unit: UnitOfWork, when: datetime, named: Sequence[str], configured: Sequence[str]) -> list[dict[str, object]]:
     """Return one row for each agency of `named`; by default of all that are configured or were sent a message."""
     from hkall_gateway.circulation.staff.partner_lines import partner_lines
 

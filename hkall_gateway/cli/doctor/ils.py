@@ -20,7 +20,7 @@ from hkall_gateway.config.ils import IlsConfig
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import create_all
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.adapter import Adapter, Probe, find_adapter
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.ils.ncip import responder
@@ -249,7 +249,7 @@ async def examined(sheet: Sheet, tools: ExaminationTools) -> None:
     engine = open_engine(EMPTY)  # data that was loaded from files is not used
     try:
         create_all(engine)
-        with closing(Immediate(engine, lambda connection: Unit(connection, lambda: "unused"))) as store:
+        with closing(Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "unused"))) as store:
             await _by_adapter(sheet, tools, adapter, _connector_tools(tools, store))
     finally:
         engine.dispose()

@@ -17,7 +17,7 @@ from hkall_gateway.db import bind
 from hkall_gateway.rules import dates
 
 if TYPE_CHECKING:
-    from hkall_gateway.db.unit import Unit
+    from hkall_gateway.db.unit_of_work import UnitOfWork
 
 BATCH = 200
 
@@ -80,7 +80,7 @@ def _batch(site: Site, command: StaffCommand, after: str, dry_run: bool) -> tupl
 
 
 def _moving(
-    unit: Unit, command: StaffCommand, site: Site, now: datetime, after: str, dry_run: bool
+    unit: UnitOfWork, command: StaffCommand, site: Site, now: datetime, after: str, dry_run: bool
 ) -> tuple[tuple[Done, ...], str | None]:
     from hkall_gateway.circulation.staff import closure_changes
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation, FineNow
-    from hkall_gateway.db.unit import Unit
+    from hkall_gateway.db.unit_of_work import UnitOfWork
 
     Outcome: TypeAlias = Refused | FineNow | DataclassInstance
 
@@ -155,8 +155,8 @@ def _tell(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_jso
         raise click.BadParameter(f"{at!r} is not an instant: {error}", param_hint="--at") from None
     facts = site.borrower_facts(question.patron, question.title[0]) if question.patron else BorrowerFacts(None, LOADED)
 
-    def work(unit: Unit) -> None:
-        unit.write_partners(site.partners)  # as `serve` will find them
+    def work(unit: UnitOfWork) -> None:
+        unit.partners.write(site.partners)  # as `serve` will find them
         raise _Undo(explaining.explained(Context(unit, site.library, when), question, facts, site.now()))
 
     try:

@@ -43,7 +43,6 @@ def bounce(site: Site) -> None:
     Example: hkall-gateway bounce < MESSAGE
     """
     from hkall_gateway.circulation.partners import deliveries
-    from hkall_gateway.db import notices
     from hkall_gateway.delivery.bounces import NotABounce, read_bounce
     from hkall_gateway.delivery.headers import is_ours
 
@@ -53,7 +52,7 @@ def bounce(site: Site) -> None:
         back = read_bounce(sys.stdin.buffer.read(MOST_BYTES))
     except NotABounce as why:
         raise CliError(f"nothing was marked: {why}") from None
-    found = site.write(bind(notices.notice, back.letter.notice))
+    found = site.write(lambda unit: unit.notices.find(back.letter.notice))
     if found is None or found.kind != back.letter.kind or not is_ours(back.letter, found.request, site.bounce_key):
         raise CliError("nothing was marked: it is about a letter that this library has not signed, or has forgotten")
     what = f"letter {found.id}, {found.kind} of {found.request}"

@@ -19,10 +19,10 @@ from hkall_gateway.rules.stored_words import OutboxState
 
 if TYPE_CHECKING:
     from hkall_gateway.db.outbox import OutboxRow
-    from hkall_gateway.db.unit import Unit
+    from hkall_gateway.db.unit_of_work import UnitOfWork
 
 LISTED = ("id", "state", "recipient", "send", "request", "attempts", "made_at", "next_at", "last_error")
-Ended: TypeAlias = "Callable[[Unit, int], object]"
+Ended: TypeAlias = "Callable[[UnitOfWork, int], object]"
 
 
 @click.group()
@@ -56,11 +56,11 @@ def list_(site: Site, partner: str, error: str, dead: bool, as_json: bool) -> No
         echo(f"this version of the program cannot read {len(unreadable)} more: {numbers}", err=True)
 
 
-def _unreadable(unit: Unit) -> tuple[tuple[int, str], ...]:
+def _unreadable(unit: UnitOfWork) -> tuple[tuple[int, str], ...]:
     return unit.outbox.unreadable()
 
 
-def _rows(unit: Unit, partner: str, error: str, states: Sequence[OutboxState]) -> tuple[OutboxRow, ...]:
+def _rows(unit: UnitOfWork, partner: str, error: str, states: Sequence[OutboxState]) -> tuple[OutboxRow, ...]:
     return unit.outbox.rows(partner=partner, error=error, states=states)
 
 
@@ -92,25 +92,25 @@ def show_(site: Site, row: int, as_json: bool) -> None:
     echo(text)
 
 
-def _in_full(unit: Unit, number: int, agency: str) -> tuple[dict[str, object], list[dict[str, object]], str] | None:
+def _in_full(unit: UnitOfWork, number: int, agency: str) -> tuple[dict[str, object], list[dict[str, object]], str] | None:
     """Return the facts of a row, its attempts, and its document."""
     from hkall_gateway.circulation.partners import unsent
 
     row = unit.outbox.row(number)
     if row is None:
         return None
-    request = unit.request(row.request)
+    request = unit.requests.find(row.request)
     would = unsent.effects(unit, row)
     stands = {"position": request.position.value, "title": request.title} if request else {}
     tries = [asdict(one) for one in unit.outbox.attempts(number)]
     return {**_line(row), **stands, **would}, tries, _document(unit, row, agency)
 
 
-def _document(unit: Unit, row: OutboxRow, agency: str) -> str:
+def _document(unit: UnitOfWork, row: OutboxRow, agency: str) -> str:
     """The document as it would leave now, its secret a dot; of a letter the facts, since its words are made when it leaves."""
     from hkall_gateway.ncip.transport.client import as_shown
 
-    partner = unit.partner(row.recipient)
+    partner = unit.partners.find(row.recipient)
     if not isinstance(row.payload, PartnerMessage):
         return "\n".join(f"{name}: {value}" for name, value in asdict(row.payload).items() if value)
     if partner is None:

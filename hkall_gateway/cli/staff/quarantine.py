@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hkall_gateway.db.engine.deadline import Deadline
     from hkall_gateway.db.engine.locks import LockSet
     from hkall_gateway.db.quarantine import QuarantinedDocument
-    from hkall_gateway.db.unit import Unit
+    from hkall_gateway.db.unit_of_work import UnitOfWork
     from hkall_gateway.ncip.service_request import NcipServices
     from hkall_gateway.rules.vocabulary import Sensitive
 
@@ -132,7 +132,7 @@ class _Store:
 
     async def write(
         self,
-        work: Callable[[Unit], T],
+        work: Callable[[UnitOfWork], T],
         locks: LockSet | None = None,  # noqa: ARG002
         until: Deadline | None = None,  # noqa: ARG002
         *,
@@ -140,7 +140,7 @@ class _Store:
     ) -> T:
         return self._site.write(work)
 
-    async def read(self, query: Callable[[Unit], T], *, patron: str = "", is_long: bool = False) -> T:  # noqa: ARG002
+    async def read(self, query: Callable[[UnitOfWork], T], *, patron: str = "", is_long: bool = False) -> T:  # noqa: ARG002
         return self._site.write(query)
 
 

@@ -51,9 +51,8 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
     """
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.circulation.partners.reconciling import PartnerState
-    from hkall_gateway.db.unit import Unit
 
-    row = site.write(bind(Unit.partner, partner))
+    row = site.write(lambda unit: unit.partners.find(partner))
     if row is None:
         raise CliError(f"{partner}: not in the directory")
     if applied and not reason.strip():
@@ -107,14 +106,13 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
     """Return the partner's state of each request, by number, from one look-up after another; an unusable answer agrees."""
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.db.queries import cli_lists
-    from hkall_gateway.db.unit import Unit
     from hkall_gateway.ncip.transport.client import NcipClient
 
     if not (partner.can_lookup_request or partner.can_lookup_items):
         raise CliError(f"{partner.agency} does not answer look-ups: give its list with --file", WRONG)
     agreed = site.agreed()
     client = NcipClient(site.post, site.library.agency, agreed.secrets, posts=agreed.posts)
-    still = site.write(bind(Unit.open_list, "", partner.agency))
+    still = site.write(lambda unit: unit.requests.open_list("", partner.agency))
     ended = site.write(bind(cli_lists.ended_with, partner.agency, site.now() - timedelta(days=days)))
     said = [
         _look_up(client, request, partner, site.write(bind(reconciling.their_number, request))) for request in (*still, *ended)

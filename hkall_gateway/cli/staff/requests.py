@@ -26,7 +26,7 @@ from hkall_gateway.sip2.screen_messages import say
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-    from hkall_gateway.db.unit import Unit
+    from hkall_gateway.db.unit_of_work import UnitOfWork
 
 
 LISTED = ("id", "side", "position", "partner", "patron", "item_agency", "item_barcode", "title", "due", "moved_at")
@@ -52,11 +52,10 @@ def list_(site: Site, position: str, partner: str, as_json: bool) -> None:
 
     Example: hkall-gateway requests list --position RECEIVED
     """
-    from hkall_gateway.db.unit import Unit
 
     if position and position.upper() not in tuple(Position):
         raise CliError(f"--position: {position!r} is no position; one of {', '.join(Position)}", WRONG)
-    found = site.write(bind(Unit.open_list, position.upper(), partner))
+    found = site.write(lambda unit: unit.requests.open_list(position.upper(), partner))
     if not found:
         require_partner(site, partner)
     show((asdict(r) for r in found), as_json, LISTED)
@@ -72,14 +71,13 @@ def show_(site: Site, request: str, as_json: bool) -> None:
     Example: hkall-gateway requests show R-7K2M4Q9XW3TD
     """
     from hkall_gateway.db.loads import former_cards
-    from hkall_gateway.db.unit import Unit
 
-    found = site.write(bind(Unit.request, request))
+    found = site.write(lambda unit: unit.requests.find(request))
     if found is None:
         raise CliError(f"{request}: no such request")
     cards = site.write(bind(former_cards.cards_of, found.patron)) if found.patron else ()
     facts = {**asdict(found), "former_cards": ", ".join(cards[1:])}
-    listed = [asdict(c) for c in site.write(bind(Unit.candidates, request))]
+    listed = [asdict(c) for c in site.write(lambda unit: unit.candidates.of(request))]
     if as_json:
         show([{**facts, "candidates": listed}], as_json)
         return
@@ -195,10 +193,9 @@ def _add(row: Command) -> None:
         item: str = "",
     ) -> None:
         from hkall_gateway.circulation.staff import actions
-        from hkall_gateway.db.unit import Unit
 
         said = StaffCommand(by_staff(row.command), reason=reason, on=on, cents=cents, position=_position(to))
-        known = site.write(bind(Unit.request, what)) is not None
+        known = site.write(lambda unit: unit.requests.find(what)) is not None
         agency, _, barcode = (item if known else what).rpartition("/")
         command = replace(said, request=what if known else "", barcode=barcode, agency=agency)
         outcome = site.write(in_context(actions.act, site.library, site.now(), command, row.command))
@@ -277,7 +274,7 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
     _tell(site.write(bind(_place, command, facts, site)) if facts.reachable else TRY_AGAIN, as_json)
 
 
-def _place(unit: Unit, ask: RequestTitle, facts: BorrowerFacts, site: Site) -> Refused | DataclassInstance:
+def _place(unit: UnitOfWork, ask: RequestTitle, facts: BorrowerFacts, site: Site) -> Refused | DataclassInstance:
     from hkall_gateway.circulation import borrowing
 
     return borrowing.request_title(Context(unit, site.library, site.now()), ask, facts)
@@ -301,11 +298,11 @@ def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
     _tell(site.write(bind(_reopen, command, facts, site)) if facts.reachable else TRY_AGAIN, as_json)
 
 
-def _old(unit: Unit, number: str) -> Request | None:
-    return unit.request(number)
+def _old(unit: UnitOfWork, number: str) -> Request | None:
+    return unit.requests.find(number)
 
 
-def _reopen(unit: Unit, command: Reopen, facts: BorrowerFacts, site: Site) -> Refused | DataclassInstance:
+def _reopen(unit: UnitOfWork, command: Reopen, facts: BorrowerFacts, site: Site) -> Refused | DataclassInstance:
     from hkall_gateway.circulation.staff import actions
 
     return actions.reopen(Context(unit, site.library, site.now()), command, facts)

@@ -20,10 +20,10 @@ from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import ItemKey, Request
 
 if TYPE_CHECKING:
-    from hkall_gateway.db.unit import Unit
+    from hkall_gateway.db.unit_of_work import UnitOfWork
 
 
-Ask: TypeAlias = "Callable[[Unit, Policy, datetime], tuple[Request, ...]]"
+Ask: TypeAlias = "Callable[[UnitOfWork, Policy, datetime], tuple[Request, ...]]"
 
 STALLED = ("position", "moved_at", "set_aside", "fault")
 FLAGGED = ("position", "flags", "dropped_on")
@@ -41,7 +41,7 @@ class WorkList:
     help: str
 
 
-def _stuck(unit: Unit, policy: Policy, when: datetime) -> tuple[Request, ...]:
+def _stuck(unit: UnitOfWork, policy: Policy, when: datetime) -> tuple[Request, ...]:
     """Return the requests that need a clerk, the longest waiting first.
 
     They make no progress, a round failed on them, or the partner refuses our messages.
@@ -51,7 +51,7 @@ def _stuck(unit: Unit, policy: Policy, when: datetime) -> tuple[Request, ...]:
     return cli_lists.stuck(unit, work_lists.Moment(when, policy.waits))
 
 
-def _overdues(unit: Unit, _policy: Policy, when: datetime) -> tuple[Request, ...]:
+def _overdues(unit: UnitOfWork, _policy: Policy, when: datetime) -> tuple[Request, ...]:
     from hkall_gateway.db.queries import cli_lists
 
     return cli_lists.overdues(unit, dates.civil(when))
@@ -60,7 +60,7 @@ def _overdues(unit: Unit, _policy: Policy, when: datetime) -> tuple[Request, ...
 def _now(name: str) -> Ask:
     """Return a query that calls the function of `store.queries.cli_lists` with this name."""
 
-    def ask(unit: Unit, _policy: Policy, _when: datetime) -> tuple[Request, ...]:
+    def ask(unit: UnitOfWork, _policy: Policy, _when: datetime) -> tuple[Request, ...]:
         from hkall_gateway.db.queries import cli_lists
 
         found: tuple[Request, ...] = getattr(cli_lists, name)(unit)
@@ -87,7 +87,7 @@ QUESTIONS: tuple[WorkList, ...] = (
 )
 
 
-def _rows(unit: Unit, question: WorkList, policy: Policy, when: datetime) -> list[dict[str, object]]:
+def _rows(unit: UnitOfWork, question: WorkList, policy: Policy, when: datetime) -> list[dict[str, object]]:
     """The requests with the round that could not do them, and the error."""
     from hkall_gateway.db.queries import work_lists
 
@@ -128,12 +128,12 @@ def slips(site: Site) -> None:
         site.write(in_context(actions.act, site.library, site.now(), StaffCommand(by, request.id), "print"))
 
 
-def _slip(unit: Unit, request: Request) -> tuple[str, ...]:
+def _slip(unit: UnitOfWork, request: Request) -> tuple[str, ...]:
     """Return the lines of a pull slip: the borrowing library, the book, its call number and barcode; no reader is known."""
     from hkall_gateway.circulation.staff import lender_list
 
-    copy = unit.holding(ItemKey(request.item_agency, request.item_barcode))
-    partner, printed = unit.partner(request.partner), lender_list.printed_at(unit, request)
+    copy = unit.holdings.find(ItemKey(request.item_agency, request.item_barcode))
+    partner, printed = unit.partners.find(request.partner), lender_list.printed_at(unit, request)
     lines = (
         f"{request.id} for {request.partner}, {partner.name if partner else ''}",
         " / ".join(filter(None, [request.title, request.volume, copy.author if copy else ""])),

@@ -18,7 +18,6 @@ import click
 from hkall_gateway.cli.options import REFUSED, WRONG, CliError, NcipAgreements, Site, config_option
 from hkall_gateway.cli.show import echo
 from hkall_gateway.cli.tools.clients import connected, password_of
-from hkall_gateway.db import bind
 from hkall_gateway.simulator import AGENCIES
 
 if TYPE_CHECKING:
@@ -219,7 +218,6 @@ def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at
     """
     from hkall_gateway.cli.opening import load_config
     from hkall_gateway.config import mapping as config_mapping
-    from hkall_gateway.db.unit import Unit
     from hkall_gateway.ncip.http_post import NoReply, post
     from hkall_gateway.simulator.scenario.live_gateway import GatewayAddress
 
@@ -239,7 +237,7 @@ def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at
         encodings={login: row.dialect.encoding for login, row in config_mapping.terminals(config, library.policy).items()},
         secrets=config_mapping.agreed_secrets(config, os.environ),
         dialects=config_mapping.dialects(config),
-        request=lambda number: site.write(bind(Unit.request, number)),
+        request=lambda number: site.write(lambda unit: unit.requests.find(number)),
         outbox=lambda: site.write(lambda unit: unit.outbox.rows()),
         now=site.now,
         pause=lambda: time.sleep(PAUSE_S),

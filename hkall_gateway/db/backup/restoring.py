@@ -19,10 +19,9 @@ from hkall_gateway.db import instances, schema
 from hkall_gateway.db.privacy import erased, forgetting, persons
 from hkall_gateway.db.privacy.erased import Mark, Watch, unwatched
 from hkall_gateway.db.privacy.forgetting import ErasureResult, file_of
-from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.db.request_rows import BLANK
 from hkall_gateway.db.tables import JOBS, JOURNAL, METADATA, PATRONS, REQUESTS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor
 
 REASON: Final = "erased after this backup was made"
@@ -57,35 +56,35 @@ class Restored:
     again: tuple[ErasureResult, ...]
 
 
-def begun(unit: Unit, now: datetime) -> datetime | None:
+def begun(unit: UnitOfWork, now: datetime) -> datetime | None:
     """Record the start of a backup, so that it carries its age; return the time of the last one."""
     last = made_at(unit)
     made(unit, now)
     return last
 
 
-def made(unit: Unit, when: datetime | None) -> None:
+def made(unit: UnitOfWork, when: datetime | None) -> None:
     """Record when the last backup was made."""
     instances.record(unit, instances.BACKUP, when)
 
 
-def made_at(unit: Queries) -> datetime | None:
+def made_at(unit: UnitOfWork) -> datetime | None:
     """Return when the backup that this database comes from was made, or the last one of this database."""
     found: datetime | None = unit.execute(select(JOBS.c.last_run).where(JOBS.c.name == instances.BACKUP)).scalar()
     return found
 
 
-def holds_something(unit: Queries) -> bool:
+def holds_something(unit: UnitOfWork) -> bool:
     """Return whether this database has data that a restore would delete."""
     return any(unit.execute(select(table).limit(1)).first() for table in (REQUESTS, PATRONS, JOURNAL))
 
 
-def counts(unit: Queries) -> Counts:
+def counts(unit: UnitOfWork) -> Counts:
     """Return the number of rows of each table."""
     return {t.name: int(unit.execute(select(func.count()).select_from(t)).scalar_one()) for t in METADATA.sorted_tables}
 
 
-def brought_back(unit: Unit, rows: Counts, marks: Marks, now: datetime, by: Actor) -> Restored:
+def brought_back(unit: UnitOfWork, rows: Counts, marks: Marks, now: datetime, by: Actor) -> Restored:
     """Finish a restore: check the number of rows, and repeat the erasures that the backup did not know.
 
     Raises NotRestored, erased.OtherKey.
@@ -102,7 +101,7 @@ def brought_back(unit: Unit, rows: Counts, marks: Marks, now: datetime, by: Acto
     return Restored(when, sum(rows.values()), again)
 
 
-def _again(unit: Unit, newer: Sequence[Mark], marks: Marks, now: datetime, by: Actor) -> Iterator[ErasureResult]:
+def _again(unit: UnitOfWork, newer: Sequence[Mark], marks: Marks, now: datetime, by: Actor) -> Iterator[ErasureResult]:
     """Erase every patron with one of these marks; a patron with several cards once."""
     gone: set[str] = set()
     for card, _mark in list(erased.matching(persons.cards(unit) if newer else (), newer, marks.key, marks.watch)):
@@ -122,7 +121,7 @@ def require_known(revision: str, source: Path) -> None:
         )
 
 
-def readable_marks(engine: Engine, make_unit: Callable[[Any], Unit]) -> tuple[Mark, ...]:
+def readable_marks(engine: Engine, make_unit: Callable[[Any], UnitOfWork]) -> tuple[Mark, ...]:
     """Return the marks of a database that may be missing, empty, old or damaged; does not create the file."""
     file = file_of(engine)
     if file is not None and not file.exists():

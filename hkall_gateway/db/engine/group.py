@@ -148,7 +148,7 @@ class _Transaction:
         return answers
 
     def _open(self, jobs: Sequence[Job[Any]], *, briefly: bool) -> tuple[Sequence[Any], float | None]:
-        """Begin the transaction, take the locks and read ahead; return the units. Queries share one unit.
+        """Begin the transaction, take the locks and read ahead; return the units. UnitOfWork share one unit.
 
         Return also the time by the database's clock once the locks are held, if a deadline depends on it.
         """
@@ -158,7 +158,7 @@ class _Transaction:
             _BRIEFLY.write(self.connection)
         first = self.make_unit(self.connection)
         if self.begin is _ASK:
-            first.look_ahead({one.patron for one in wanted if one.patron})
+            first.patrons.look_ahead({one.patron for one in wanted if one.patron})
             return [first] * len(wanted), None
         units = [first, *(self.make_unit(self.connection) for _ in wanted[1:])]
         first.lock(wanted)

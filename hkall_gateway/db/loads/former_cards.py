@@ -13,7 +13,7 @@ from hkall_gateway.db.cards import about_card, is_blocked
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.tables import CARD_BLOCKS, FINES, FORMER_CARDS, NOTICES, PATRONS, PAYMENTS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.replaced_cards import KnownCards, PatronRow, Replacements, replacements
 from hkall_gateway.rules.vocabulary import Actor
 
@@ -22,43 +22,43 @@ MOST_ASKED: Final = 500
 """Number of cards in one query."""
 
 
-def present_card(unit: Unit, card: str) -> str:
+def present_card(unit: UnitOfWork, card: str) -> str:
     """Return the card that replaced this one, or ""."""
     return next((present for present, _who in _PRESENT.cells(unit.connection, card=card)), "")
 
 
-def who_replaced(unit: Unit, card: str) -> str:
+def who_replaced(unit: UnitOfWork, card: str) -> str:
     """Return the source of the replacement of this card; "" if it was not replaced, or is a loaded patron's card again."""
     who = next((who for _present, who in _PRESENT.cells(unit.connection, card=card)), "")
-    return "" if who and unit.patron(card) else who
+    return "" if who and unit.patrons.find(card) else who
 
 
-def card_now(unit: Unit, card: str) -> str:
+def card_now(unit: UnitOfWork, card: str) -> str:
     """Return the present card of the owner of this card: itself, unless it was replaced and not given to another patron."""
-    return card if unit.patron(card) else present_card(unit, card) or card
+    return card if unit.patrons.find(card) else present_card(unit, card) or card
 
 
-def has_anything(unit: Unit, card: str) -> bool:
+def has_anything(unit: UnitOfWork, card: str) -> bool:
     """Return whether there are records under this number: open requests, charges, a block."""
-    return bool(unit.open_lines(card) or unit.charges(card)) or is_blocked(unit, card)
+    return bool(unit.patrons.open_lines(card) or unit.patrons.charges(card)) or is_blocked(unit, card)
 
 
-def cards_of(unit: Unit, card: str) -> tuple[str, ...]:
+def cards_of(unit: UnitOfWork, card: str) -> tuple[str, ...]:
     """Return all present and former cards of this card's owner: the present card first."""
     present = card_now(unit, card)
     return (present, *(former for (former,) in _FORMER.cells(unit.connection, present=present)))
 
 
-def history(unit: Unit, what: str) -> tuple[dict[str, Any], ...]:
+def history(unit: UnitOfWork, what: str) -> tuple[dict[str, Any], ...]:
     """Return `unit.history`; for a card, that of all cards of its owner."""
-    lines = {line["id"]: line for one in cards_of(unit, what) for line in unit.history(one)}
+    lines = {line["id"]: line for one in cards_of(unit, what) for line in unit.journal.history(one)}
     return tuple(lines[number] for number in sorted(lines))
 
 
 # ---- a patron file
 
 
-def judge(unit: Unit, rows: Sequence[PatronRow]) -> Replacements:
+def judge(unit: UnitOfWork, rows: Sequence[PatronRow]) -> Replacements:
     """Sort the replacements in these rows into new ones and refused ones."""
     replaced = {row["card"]: row["present"] for row in unit.execute(select(F.card, F.present)).mappings()}
     former = {card for row in rows for card in row.former}
@@ -73,12 +73,12 @@ def judge(unit: Unit, rows: Sequence[PatronRow]) -> Replacements:
     return Replacements(to_do, judged.refused)
 
 
-def reinstate(unit: Unit, cards: Collection[str]) -> None:
+def reinstate(unit: UnitOfWork, cards: Collection[str]) -> None:
     """Remove the replacement records of cards that are in use again, by a new owner."""
     unit.execute(delete(FORMER_CARDS).where(F.card.in_(cards)))
 
 
-def forget_former_cards_of(unit: Unit, load_before: int) -> None:
+def forget_former_cards_of(unit: UnitOfWork, load_before: int) -> None:
     """Delete the former cards of patrons last named by an import before this number."""
     gone = select(PATRONS.c.barcode).where(PATRONS.c.load < load_before)
     unit.execute(delete(FORMER_CARDS).where(F.present.in_(gone)))
@@ -87,7 +87,7 @@ def forget_former_cards_of(unit: Unit, load_before: int) -> None:
 # ---- one person
 
 
-def replace_cards(unit: Unit, present: Mapping[str, str], now: datetime, by: Actor) -> None:
+def replace_cards(unit: UnitOfWork, present: Mapping[str, str], now: datetime, by: Actor) -> None:
     """Replace cards (former -> present, a person's latest last) together with all records of their owners.
 
     The patron row loaded under the latest card is kept under the present one.
@@ -98,24 +98,24 @@ def replace_cards(unit: Unit, present: Mapping[str, str], now: datetime, by: Act
     unit.execute(delete(PATRONS).where(PATRONS.c.barcode.in_(list(present))))
 
 
-def follow_card(unit: Unit, former: str, present: str, now: datetime, by: Actor) -> None:
+def follow_card(unit: UnitOfWork, former: str, present: str, now: datetime, by: Actor) -> None:
     """Replace a card that the local system reports as replaced; the loaded patron row is kept under the new number until the
     next load names it.
     """
     replace_card(unit, former, present, now, by)
-    if unit.patron(present) is None:
+    if unit.patrons.find(present) is None:
         unit.execute(update(PATRONS).where(PATRONS.c.barcode == former).values(barcode=present))
 
 
-def replace_card(unit: Unit, former: str, present: str, now: datetime, by: Actor) -> None:
+def replace_card(unit: UnitOfWork, former: str, present: str, now: datetime, by: Actor) -> None:
     """Move a person's requests, money, letters and blocks from the former card to the present one, and end its sessions.
 
     The journal keeps its lines; they are found by both numbers. A block moves too, because only staff can judge its reason.
     """
-    requests = unit.open_requests(former)
+    requests = unit.requests.open_of(former)
     for request in requests:
         unit.amend(request, now, by, patron=present)
-    unit.hand_over(former, present)
+    unit.requests.hand_over(former, present)
     unit.outbox.readdress(former, present, [request.id for request in requests])
     for table in (FINES, NOTICES):
         unit.execute(update(table).where(table.c.patron == former).values(patron=present))
@@ -126,7 +126,7 @@ def replace_card(unit: Unit, former: str, present: str, now: datetime, by: Actor
     unit.note(about_card(present), "REPLACE_CARD", {"former": former}, now, by)
 
 
-def _move_payments(unit: Unit, former: str, present: str) -> None:
+def _move_payments(unit: UnitOfWork, former: str, present: str) -> None:
     """Move the payments, except those with the same device and number as one of the new card: a transaction counts once per
     card.
     """
@@ -136,14 +136,14 @@ def _move_payments(unit: Unit, former: str, present: str) -> None:
     unit.execute(update(PAYMENTS).where(PAYMENTS.c.patron == former, ~taken).values(patron=present))
 
 
-def _move_block(unit: Unit, former: str, present: str) -> None:
+def _move_block(unit: UnitOfWork, former: str, present: str) -> None:
     """Move the block of the former card, or delete it if the new card is blocked already."""
     of_former = CARD_BLOCKS.c.card == former
     there = is_blocked(unit, present)
     unit.execute(delete(CARD_BLOCKS).where(of_former) if there else update(CARD_BLOCKS).where(of_former).values(card=present))
 
 
-def _remember(unit: Unit, former: str, present: str, now: datetime, by: Actor) -> None:
+def _remember(unit: UnitOfWork, former: str, present: str, now: datetime, by: Actor) -> None:
     """Point every former card directly at the present one, however many replacements lie between."""
     unit.execute(delete(FORMER_CARDS).where(F.card == present))
     unit.execute(update(FORMER_CARDS).where(F.present == former).values(present=present))

@@ -20,14 +20,14 @@ from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_
 from hkall_gateway.db.loads import catalogue, former_cards
 from hkall_gateway.db.loads.catalogue import NO_TITLES
 from hkall_gateway.db.tables import CLOSURES, HOLDINGS, JOBS, PATRONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Request, Sensitive, Side, Title
 
 # ---- Closed days of libraries: one more, beside those that `load closures` replaces.
 
 
-def add_closure(unit: Unit, agency: str, day: date, reason: str) -> None:
+def add_closure(unit: UnitOfWork, agency: str, day: date, reason: str) -> None:
     """Store a closed day; one that is there gets the new reason."""
     unit.execute(insert_or_write_over(CLOSURES, unit.dialect, ["reason"]).values(agency=agency, day=day, reason=reason))
 
@@ -235,7 +235,7 @@ class LoadReport:
 
 
 def compare(
-    unit: Unit,
+    unit: UnitOfWork,
     kind: str,
     rows: Sequence[Any],
     present: Mapping[str, str] = NONE,
@@ -262,7 +262,7 @@ def compare(
 
 
 def compare_copies(
-    unit: Unit,
+    unit: UnitOfWork,
     staged: StagedCopies,
     columns: Collection[str] | None = None,
     withdrawals: Withdrawals = NOTHING,
@@ -291,7 +291,7 @@ def compare_copies(
     return LoadReport(before.total(), *counts, losses)
 
 
-def begin(unit: Unit, kind: str) -> int:
+def begin(unit: UnitOfWork, kind: str) -> int:
     """Return the number of a new import; it is not current before `finish`.
 
     It is above every number ever written, also by an import that failed half way: rows named only by that one must not count as
@@ -302,7 +302,7 @@ def begin(unit: Unit, kind: str) -> int:
     return max(int(current or 0), written or 0) + 1
 
 
-def write(unit: Unit, kind: str, rows: Sequence[Any], number: int, columns: Collection[str] | None = None) -> None:
+def write(unit: UnitOfWork, kind: str, rows: Sequence[Any], number: int, columns: Collection[str] | None = None) -> None:
     """Write at most CHUNK rows: inserts new ones, and overwrites in known ones the columns that the file has (None: all)."""
     what = KINDS[kind]
     if not rows:
@@ -315,7 +315,7 @@ def write(unit: Unit, kind: str, rows: Sequence[Any], number: int, columns: Coll
 
 
 def write_copies(
-    unit: Unit,
+    unit: UnitOfWork,
     rows: Sequence[Holding],
     number: int,
     columns: Collection[str] | None = None,
@@ -335,12 +335,12 @@ def write_copies(
     catalogue.refresh(unit.connection, {row.bib_id for row in rows} | before, titles)
 
 
-def settle_copies(unit: Unit) -> None:
+def settle_copies(unit: UnitOfWork) -> None:
     """Bring the search index and the planner's statistics up to date after the last chunk of a load of copies."""
     catalogue.settle(unit.connection)
 
 
-def _titles_of(unit: Unit, copies: Sequence[tuple[str, str]]) -> set[str]:
+def _titles_of(unit: UnitOfWork, copies: Sequence[tuple[str, str]]) -> set[str]:
     """Return the titles that these copies have in the database: a file may give a copy to another title."""
     found = unit.execute(
         select(HOLDINGS.c.agency, HOLDINGS.c.barcode, HOLDINGS.c.bib_id).where(
@@ -352,7 +352,7 @@ def _titles_of(unit: Unit, copies: Sequence[tuple[str, str]]) -> set[str]:
 
 
 def write_patrons(
-    unit: Unit,
+    unit: UnitOfWork,
     rows: Sequence[Borrower],
     number: int,
     present: Mapping[str, str],
@@ -370,12 +370,12 @@ def write_patrons(
     write(unit, "patrons", rows, number, columns)
 
 
-def spare(unit: Unit, cards: Collection[str], number: int) -> None:
+def spare(unit: UnitOfWork, cards: Collection[str], number: int) -> None:
     """Keep these patrons as loaded before, although the file has no usable row for them."""
     unit.execute(update(PATRONS).where(PATRONS.c.barcode.in_(cards)).values(load=number))
 
 
-def finish(unit: Unit, kind: str, number: int, full: bool, now: datetime | None = None) -> int:
+def finish(unit: UnitOfWork, kind: str, number: int, full: bool, now: datetime | None = None) -> int:
     """Make the import current, as of `now`. After a full one, delete the rows that it did not name; return their number."""
     what, name = KINDS[kind], f"load {kind}"
     if full and what.table is PATRONS:
@@ -387,7 +387,7 @@ def finish(unit: Unit, kind: str, number: int, full: bool, now: datetime | None 
     return gone
 
 
-def _delete_unnamed(unit: Unit, table: Table, number: int) -> int:
+def _delete_unnamed(unit: UnitOfWork, table: Table, number: int) -> int:
     if table is not HOLDINGS:
         return unit.execute(delete(table).where(table.c.load < number)).rowcount
     gone = 0
@@ -396,7 +396,7 @@ def _delete_unnamed(unit: Unit, table: Table, number: int) -> int:
     return gone
 
 
-def remove_unnamed(unit: Unit, number: int, agency: str = "") -> int:
+def remove_unnamed(unit: UnitOfWork, number: int, agency: str = "") -> int:
     """Delete copies last named by an import before this number, of at most CHUNK titles and this library; return how many."""
     unnamed = and_(HOLDINGS.c.load < number, *([HOLDINGS.c.agency == agency] if agency else []))
     bibs = unit.execute(select(HOLDINGS.c.bib_id).where(unnamed).distinct().limit(CHUNK)).scalars().all()
@@ -405,7 +405,7 @@ def remove_unnamed(unit: Unit, number: int, agency: str = "") -> int:
     return gone
 
 
-def withdraw(unit: Unit, what: Withdrawals, number: int) -> int:
+def withdraw(unit: UnitOfWork, what: Withdrawals, number: int) -> int:
     """Delete the copies that a file says are gone, unless this import has named them; return how many."""
     named = unit.execute(
         select(HOLDINGS.c.agency, HOLDINGS.c.barcode, HOLDINGS.c.bib_id).where(
@@ -423,7 +423,7 @@ def withdraw(unit: Unit, what: Withdrawals, number: int) -> int:
     return len(gone)
 
 
-def loaded_at(unit: Unit, kind: str) -> datetime | None:
+def loaded_at(unit: UnitOfWork, kind: str) -> datetime | None:
     """Return the time at which the current import of this kind was finished; None if there is none."""
     found = _LOADED_AT.first(unit.connection, name=f"load {kind}")
     return found["last_run"] if found else None
@@ -444,7 +444,7 @@ def _values(row: Borrower | Holding, names: Sequence[str]) -> dict[str, Any]:
     return {name: value.reveal() if isinstance(value, Sensitive) else value for name, value in values.items()}
 
 
-def write_closures(unit: Unit, days: Sequence[tuple[str, date, str]]) -> None:
+def write_closures(unit: UnitOfWork, days: Sequence[tuple[str, date, str]]) -> None:
     """Replace the closed days of the libraries that occur in `days`."""
     agencies = sorted({agency for agency, _, _ in days})
     unit.execute(delete(CLOSURES).where(CLOSURES.c.agency.in_(agencies)))
@@ -452,9 +452,9 @@ def write_closures(unit: Unit, days: Sequence[tuple[str, date, str]]) -> None:
         unit.execute(CLOSURES.insert(), [{"agency": a, "day": day, "reason": why} for a, day, why in days])
 
 
-def write_opening(unit: Unit, requests: Sequence[Request], agency: str, now: datetime, by: Actor) -> int:
+def write_opening(unit: UnitOfWork, requests: Sequence[Request], agency: str, now: datetime, by: Actor) -> int:
     """Insert requests that were open when the gateway was introduced, except existing ones; return the number of new ones."""
-    fresh = [r for r in requests if unit.request(r.id) is None]
+    fresh = [r for r in requests if unit.requests.find(r.id) is None]
     for request in fresh:
         lending = request.side is Side.LENDING
         unit.open(

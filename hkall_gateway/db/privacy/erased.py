@@ -27,9 +27,8 @@ from sqlalchemy import select
 
 from hkall_gateway.db.engine.compiled import insert_or_write_over
 from hkall_gateway.db.privacy.archive import sync_folder
-from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.db.tables import ERASED
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 
 COST: Final = 2**12
 
@@ -142,13 +141,13 @@ def merged(*lists: Iterable[Mark]) -> tuple[Mark, ...]:
 # ---- in the database
 
 
-def kept(unit: Queries) -> tuple[Mark, ...]:
+def kept(unit: UnitOfWork) -> tuple[Mark, ...]:
     """Return the marks in the database, oldest first."""
     asked = select(*(ERASED.c[field.name] for field in fields(Mark))).order_by(ERASED.c.at, ERASED.c.mark)
     return tuple(Mark(**row) for row in unit.execute(asked).mappings())
 
 
-def keep(unit: Unit, marks: Iterable[Mark]) -> None:
+def keep(unit: UnitOfWork, marks: Iterable[Mark]) -> None:
     """Write these marks into the database."""
     rows = [asdict(mark) for mark in merged(kept(unit), marks)]
     if rows:

@@ -43,7 +43,7 @@ from hkall_gateway.db.tables import (
     WEB_SCANS,
     WEB_SESSIONS,
 )
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.stored_words import QuarantineState
 from hkall_gateway.rules.vocabulary import Actor, Request
 
@@ -141,7 +141,7 @@ Found = tuple[str, Row]
 # ---- in the tables
 
 
-def find(unit: Unit, who: Person, but: Sequence[Found] = ()) -> list[Found]:
+def find(unit: UnitOfWork, who: Person, but: Sequence[Found] = ()) -> list[Found]:
     """Return every row that names the person, except the rows in `but`. Reads whole tables and does not write."""
     known = {(name, persons.key_of(_TABLES[name], row)) for name, row in but}
     mentioned = persons.mentioning(unit, who)
@@ -149,7 +149,7 @@ def find(unit: Unit, who: Person, but: Sequence[Found] = ()) -> list[Found]:
 
 
 def forget(
-    unit: Unit, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str, now: datetime, by: Actor
+    unit: UnitOfWork, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str, now: datetime, by: Actor
 ) -> ErasureResult:
     """Erase the person from the `found` rows, store the marks, and write a line about it into the journal.
 
@@ -158,7 +158,7 @@ def forget(
     there.
     """
     unit.lock([retention.MOVING, *(LockSet(card, whole=True) for card in sorted(who.cards))])
-    theirs = unit.batch(REQUESTS.c.patron.in_(who.cards), order=(REQUESTS.c.id,), limit=_ALL)
+    theirs = unit.requests.batch(REQUESTS.c.patron.in_(who.cards), order=(REQUESTS.c.id,), limit=_ALL)
     held = retention.held(unit, theirs)
     ended = [request for request in theirs if request.id not in held]
     if ended:
@@ -182,7 +182,7 @@ _ALL: Final = 1_000_000
 class Erasure:
     """One erasure under way: the person, and the reasons found so far why rows stay."""
 
-    unit: Unit
+    unit: UnitOfWork
     who: Person
     stays: list[RemainingRow]
 
@@ -197,7 +197,7 @@ def _requests(theirs: Sequence[Request], held: Mapping[str, str]) -> Iterator[Re
             yield RemainingRow("request", request.id, f"{request.position}: {held[request.id]}", f"requests show {request.id}")
 
 
-def _as_they_are(unit: Unit, found: Sequence[Found]) -> Iterator[tuple[Table, Row]]:
+def _as_they_are(unit: UnitOfWork, found: Sequence[Found]) -> Iterator[tuple[Table, Row]]:
     for name, row in found:
         table = _TABLES[name]
         now = unit.execute(select(table).where(*persons.this(table, row))).mappings().first()
@@ -213,7 +213,7 @@ def _in_order(rows: Iterator[tuple[Table, Row]]) -> list[tuple[Table, Row]]:
     return sorted(rows, key=lambda one: one[0] in (PATRONS, FORMER_CARDS))
 
 
-def _is_part(unit: Unit, table: Table, row: Row, held: Mapping[str, str]) -> bool:
+def _is_part(unit: UnitOfWork, table: Table, row: Row, held: Mapping[str, str]) -> bool:
     """Return whether a row belongs to a request that stays, and therefore stays too."""
     if table is REQUESTS:
         return row["id"] in held
@@ -314,7 +314,7 @@ _WAYS: Final[Mapping[str, Erase]] = {
 """The function for the rows of a table; `_scrub` for all other tables."""
 
 
-def _note(unit: Unit, facts: Mapping[str, Any], now: datetime, by: Actor) -> None:
+def _note(unit: UnitOfWork, facts: Mapping[str, Any], now: datetime, by: Actor) -> None:
     """Write the actor and the reason of an erasure into the journal, but not the person."""
     unit.note(BLANK, ERASE, facts, now, by)
 

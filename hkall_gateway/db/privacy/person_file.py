@@ -19,7 +19,7 @@ from hkall_gateway.db.privacy.archive import NotAnArchive
 from hkall_gateway.db.privacy.erased import Mark
 from hkall_gateway.db.privacy.forgetting import ErasureResult, Found, RemainingRow
 from hkall_gateway.db.privacy.persons import DOT, Person, Row
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor
 
 
@@ -92,7 +92,7 @@ def export(site: Records, card: str, now: datetime, former: Sequence[str] = (), 
     }
 
 
-def _rows(unit: Unit, who: Person) -> dict[str, list[Row]]:
+def _rows(unit: UnitOfWork, who: Person) -> dict[str, list[Row]]:
     """Return rows by table; a hash of a PIN is a secret, not a fact."""
     found: dict[str, list[Row]] = {}
     for table, row in persons.about(unit, who):
@@ -105,7 +105,7 @@ def find(site: Records, card: str, former: Sequence[str] = (), further: Sequence
     """Return the person with this card, and the rows to be forgotten. Raises NotDone."""
     who = named(site, card, former)
     for one in who.cards:
-        partner = site.read(bind(Unit.partner_with_card, one))
+        partner = site.read(lambda unit, one=one: unit.partners.with_card(one))
         if partner is not None:
             raise NotDone(f"{one} stands for {partner.agency} at our counter and for no person")
     _require_known(site, (card, *former), site.archives(further))

@@ -17,9 +17,8 @@ from typing import Any, Final
 from sqlalchemy import Column, ColumnElement, String, Table, Text, func, or_, select, text
 
 from hkall_gateway.db.loads.former_cards import cards_of
-from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.db.tables import METADATA, OUTBOX, PATRONS, REQUESTS, UtcDateTime
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.stored_words import OutboxKind
 
 Row = dict[str, Any]
@@ -131,7 +130,7 @@ def _parsed(text: str) -> Any:
 # ---- the person
 
 
-def person(unit: Unit, card: str, former: Sequence[str] = ()) -> Person:
+def person(unit: UnitOfWork, card: str, former: Sequence[str] = ()) -> Person:
     """Return the person with this card, with all cards that it replaced or was replaced by, and with these `former` ones."""
     cards = tuple(dict.fromkeys(each for one in (card, *former) for each in (one, *cards_of(unit, one))))
     p = PATRONS.c
@@ -141,7 +140,7 @@ def person(unit: Unit, card: str, former: Sequence[str] = ()) -> Person:
     return Person(cards, tuple(word for word in words if word not in shared), shared)
 
 
-def _others(unit: Queries, word: str, cards: Sequence[str]) -> bool:
+def _others(unit: UnitOfWork, word: str, cards: Sequence[str]) -> bool:
     """Return whether a word occurs in the name or the address of another patron: "李明" is in "李明德"."""
     p, one = PATRONS.c, Person((word,))
     columns = (p.name, p.name_zh, p.email)
@@ -150,14 +149,14 @@ def _others(unit: Queries, word: str, cards: Sequence[str]) -> bool:
     return any(one.is_in(value) for row in rows for value in row)
 
 
-def cards(unit: Queries) -> Iterator[str]:
+def cards(unit: UnitOfWork) -> Iterator[str]:
     """Yield every card number in any table."""
     patiently(unit)
     for column in _card_columns():
         yield from unit.execute(select(column).where(column != "").distinct()).scalars()
 
 
-def is_known(unit: Queries, card: str) -> bool:
+def is_known(unit: UnitOfWork, card: str) -> bool:
     """Return whether a column of card numbers has this one; the recipient of a message to a partner is no card."""
     patiently(unit)
     for column in _card_columns():
@@ -189,7 +188,7 @@ def _is_text(column: Column[Any]) -> bool:
     return isinstance(column.type, String | Text) and not isinstance(column.type, UtcDateTime)
 
 
-def mentioning(unit: Queries, who: Person) -> Iterator[tuple[Table, Row]]:
+def mentioning(unit: UnitOfWork, who: Person) -> Iterator[tuple[Table, Row]]:
     """Yield every row of every table that names this person."""
     patiently(unit)
     for table in METADATA.sorted_tables:
@@ -200,7 +199,7 @@ def mentioning(unit: Queries, who: Person) -> Iterator[tuple[Table, Row]]:
             yield from ((table, row) for row in rows if names(table, row, who))
 
 
-def about(unit: Queries, who: Person) -> Iterator[tuple[Table, Row]]:
+def about(unit: UnitOfWork, who: Person) -> Iterator[tuple[Table, Row]]:
     """Yield the same, and every row that belongs to a request of this person."""
     theirs = select(REQUESTS.c.id).where(REQUESTS.c.patron.in_(who.cards))
     seen = set()
@@ -231,7 +230,7 @@ def this(table: Table, row: Mapping[str, Any]) -> list[ColumnElement[bool]]:
     return [column == row[column.name] for column in table.primary_key]
 
 
-def patiently(unit: Queries) -> None:
+def patiently(unit: UnitOfWork) -> None:
     """Lift PostgreSQL's statement timeout in this transaction, because the search reads whole tables."""
     if unit.dialect == "postgresql":
         unit.execute(text("SET LOCAL statement_timeout = 0"))

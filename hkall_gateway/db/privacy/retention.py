@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Table, and_, bindparam, delete, exists, fu
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.outbox import UNSETTLED
-from hkall_gateway.db.queries.queries import Queries
+from hkall_gateway.db.requests import NO_PERSON
 from hkall_gateway.db.tables import (
     ARCHIVES,
     ATTEMPTS,
@@ -34,7 +34,7 @@ from hkall_gateway.db.tables import (
     STANDS_ALONE,
     Condition,
 )
-from hkall_gateway.db.unit import NO_PERSON, Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Request
 
 R = REQUESTS.c
@@ -71,17 +71,17 @@ _HOLDS: Final[Mapping[str, Any]] = {
 }
 
 
-def closed(unit: Unit, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
+def closed(unit: UnitOfWork, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
     """Return requests that ended before that instant and are not held, oldest first, after `after`."""
-    return unit.batch(IS_CLOSED, *_over(before, after), order=(R.moved_at, R.id), limit=limit)
+    return unit.requests.batch(IS_CLOSED, *_over(before, after), order=(R.moved_at, R.id), limit=limit)
 
 
-def personal(unit: Unit, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
+def personal(unit: UnitOfWork, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
     """Return those of them that still have their patron."""
-    return unit.batch(IS_PERSONAL, *_over(before, after), order=(R.moved_at, R.id), limit=limit)
+    return unit.requests.batch(IS_PERSONAL, *_over(before, after), order=(R.moved_at, R.id), limit=limit)
 
 
-def counts(unit: Unit, before: datetime) -> dict[str, int]:
+def counts(unit: UnitOfWork, before: datetime) -> dict[str, int]:
     """Count the requests that ended before that instant: `personal`, `closed`, and `held` by money, a claim or a message."""
 
     def count(*where: Condition) -> int:
@@ -95,10 +95,10 @@ def counts(unit: Unit, before: datetime) -> dict[str, int]:
     }
 
 
-def anonymise(unit: Unit, requests: Sequence[Request]) -> None:
+def anonymise(unit: UnitOfWork, requests: Sequence[Request]) -> None:
     """Remove the borrower. Library, dates, title, positions and rule numbers stay; the messages are deleted."""
     ids = [request.id for request in requests]
-    unit.forget_people(ids)
+    unit.requests.forget_people(ids)
     for part, blank in NO_PERSON_IN.items():
         unit.execute(update(part).where(part.c.request.in_(ids)).values(**blank))
     delete_messages(unit, OUTBOX.c.request.in_(ids))
@@ -112,7 +112,7 @@ def anonymous(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, **NO_PERSON, **parts, OUTBOX.name: []}
 
 
-def held(unit: Unit, requests: Sequence[Request]) -> dict[str, str]:
+def held(unit: UnitOfWork, requests: Sequence[Request]) -> dict[str, str]:
     """Return those of these requests that have to keep their patron, with the reason as text for staff."""
     ids = [request.id for request in requests]
     found: dict[str, str] = {}
@@ -122,18 +122,18 @@ def held(unit: Unit, requests: Sequence[Request]) -> dict[str, str]:
     return found
 
 
-def note_archive(unit: Unit, path: str, now: datetime) -> None:
+def note_archive(unit: UnitOfWork, path: str, now: datetime) -> None:
     """Record that this file contains requests, so that an erasure searches it too."""
     values = {"path": path, "written_at": now}
     unit.execute(insert_or_write_over(ARCHIVES, unit.dialect, values), values)
 
 
-def archives(unit: Queries) -> tuple[str, ...]:
+def archives(unit: UnitOfWork) -> tuple[str, ...]:
     """Return every file into which requests were moved."""
     return tuple(unit.execute(select(ARCHIVES.c.path).order_by(ARCHIVES.c.path)).scalars())
 
 
-def records(unit: Unit, requests: Sequence[Request]) -> list[dict[str, Any]]:
+def records(unit: UnitOfWork, requests: Sequence[Request]) -> list[dict[str, Any]]:
     """Return each request with all its rows, for the archive: its own columns, and a list of rows for each of PARTS."""
     ids = [request.id for request in requests]
     found = {row["id"]: dict(row) for row in unit.execute(select(REQUESTS).where(R.id.in_(ids))).mappings()}
@@ -145,45 +145,45 @@ def records(unit: Unit, requests: Sequence[Request]) -> list[dict[str, Any]]:
     return [found[number] for number in ids]
 
 
-def remove(unit: Unit, requests: Sequence[Request]) -> None:
+def remove(unit: UnitOfWork, requests: Sequence[Request]) -> None:
     """Delete requests with all rows that belong to them."""
     ids = [request.id for request in requests]
     delete_messages(unit, OUTBOX.c.request.in_(ids))
     for part in PARTS:
         unit.execute(delete(part).where(part.c.request.in_(ids)))
-    unit.erase(ids)
+    unit.requests.erase(ids)
 
 
-def anonymise_lines(unit: Unit, before: datetime, limit: int) -> int:
+def anonymise_lines(unit: UnitOfWork, before: datetime, limit: int) -> int:
     """Remove the patron from refusals without a request; the rule stays. Returns their number."""
     old = select(JOURNAL.c.id).where(NAMES_ALONE, JOURNAL.c.at < before).order_by(JOURNAL.c.at).limit(limit)
     return unit.execute(update(JOURNAL).where(JOURNAL.c.id.in_(_numbers(unit, old))).values(patron="", detail="")).rowcount
 
 
-def lines(unit: Unit, before: datetime, limit: int) -> list[dict[str, Any]]:
+def lines(unit: UnitOfWork, before: datetime, limit: int) -> list[dict[str, Any]]:
     """Return the oldest lines of the journal that belong to no request."""
     old = select(JOURNAL).where(STANDS_ALONE, JOURNAL.c.at < before).order_by(JOURNAL.c.at).limit(limit)
     return [dict(row) for row in unit.execute(old).mappings()]
 
 
-def remove_lines(unit: Unit, found: Sequence[dict[str, Any]]) -> None:
+def remove_lines(unit: UnitOfWork, found: Sequence[dict[str, Any]]) -> None:
     """Delete these lines."""
     unit.execute(delete(JOURNAL).where(JOURNAL.c.id.in_([line["id"] for line in found])))
 
 
-def anonymise_payments(unit: Unit, before: datetime, limit: int) -> int:
+def anonymise_payments(unit: UnitOfWork, before: datetime, limit: int) -> int:
     """Remove patron, transaction number and outcome from payments before that instant. Returns their number."""
     old = select(PAYMENTS.c.id).where(HAS_PATRON, PAYMENTS.c.at < before).order_by(PAYMENTS.c.at).limit(limit)
     return unit.execute(update(PAYMENTS).where(PAYMENTS.c.id.in_(_numbers(unit, old))).values(**NO_PAYER)).rowcount
 
 
-def forget_outcomes(unit: Unit, before: datetime, limit: int) -> int:
+def forget_outcomes(unit: UnitOfWork, before: datetime, limit: int) -> int:
     """Delete outcomes of documents that came before that instant, even within their window. Returns their number."""
     old = select(INBOX.c.agency, INBOX.c.digest).where(INBOX.c.made_at < before).order_by(INBOX.c.made_at).limit(limit)
     return unit.execute(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(old))).rowcount
 
 
-def forget_messages(unit: Unit, before: datetime, after: int, limit: int) -> tuple[int | None, int]:
+def forget_messages(unit: UnitOfWork, before: datetime, after: int, limit: int) -> tuple[int | None, int]:
     """Delete settled messages made before that instant, among the next `limit` after row `after`.
 
     Returns (the row after which the next batch begins, None at the end; the number deleted). Rows are as old as their numbers
@@ -209,11 +209,11 @@ def _over(before: datetime, after: Place | None) -> list[Any]:
     return [R.moved_at < before, *begun, ~_HELD]
 
 
-def _numbers(unit: Unit, question: Any) -> list[int]:
+def _numbers(unit: UnitOfWork, question: Any) -> list[int]:
     return list(unit.execute(question).scalars())
 
 
-def delete_messages(unit: Unit, which: ColumnElement[bool]) -> None:
+def delete_messages(unit: UnitOfWork, which: ColumnElement[bool]) -> None:
     """Delete messages, with the results of their tries."""
     unit.execute(delete(ATTEMPTS).where(ATTEMPTS.c.row.in_(select(OUTBOX.c.id).where(which))))
     unit.execute(delete(OUTBOX).where(which))

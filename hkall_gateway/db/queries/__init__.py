@@ -1,1 +1,1 @@
-"""Queries of a unit of work: sets of requests, work lists, messages that may leave."""
+"""UnitOfWork of a unit of work: sets of requests, work lists, messages that may leave."""

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from sqlalchemy import or_, select
 
-from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.db.tables import ATTEMPTS, INBOX, JOURNAL, NOTICES, OUTBOX, QUARANTINE
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Candidate, Request
 
 MOST: Final = 1_000
@@ -90,26 +90,26 @@ class NoticeRow:
     error: str
 
 
-def journal(unit: Queries, request: str) -> tuple[JournalRow, ...]:
+def journal(unit: UnitOfWork, request: str) -> tuple[JournalRow, ...]:
     """Return the newest MOST lines about a request, oldest first."""
     newest = select(*_columns(JOURNAL, JournalRow)).where(J.request == request).order_by(J.id.desc()).limit(MOST)
     return tuple(JournalRow(*cells) for cells in reversed(_found(unit, newest).all()))
 
 
-def changes_since(unit: Queries, request: str, seen: int) -> tuple[JournalRow, ...]:
+def changes_since(unit: UnitOfWork, request: str, seen: int) -> tuple[JournalRow, ...]:
     """Return what changed a request after the line `seen`, oldest first; without refusals, and without notes of the courier."""
     moved = or_(J.channel != COURIER, J.source != J.target)
     newer = select(*_columns(JOURNAL, JournalRow)).where(J.request == request, J.id > seen, J.outcome == "ok", moved)
     return tuple(JournalRow(*cells) for cells in _found(unit, newer.order_by(J.id)))
 
 
-def sent_at(unit: Queries, request: str) -> Mapping[int, datetime]:
+def sent_at(unit: UnitOfWork, request: str) -> Mapping[int, datetime]:
     """Return when each message about a request was sent, by its number in the outbox; unsent ones are left out."""
     asked = select(OUTBOX.c.id, OUTBOX.c.sent_at).where(OUTBOX.c.request == request, OUTBOX.c.sent_at.is_not(None))
     return dict(_found(unit, asked).all())
 
 
-def tries(unit: Queries, messages: Collection[int]) -> Mapping[int, tuple[Try, ...]]:
+def tries(unit: UnitOfWork, messages: Collection[int]) -> Mapping[int, tuple[Try, ...]]:
     """Return how every try to send these messages went, by their numbers in the outbox, oldest first."""
     asked = select(ATTEMPTS.c.row, *_columns(ATTEMPTS, Try)).where(ATTEMPTS.c.row.in_(messages)).order_by(ATTEMPTS.c.id)
     found: dict[int, tuple[Try, ...]] = {}
@@ -118,7 +118,7 @@ def tries(unit: Queries, messages: Collection[int]) -> Mapping[int, tuple[Try, .
     return found
 
 
-def answered(unit: Queries, request: str, lines: Sequence[JournalRow]) -> Mapping[tuple[str, datetime], KeptAnswer]:
+def answered(unit: UnitOfWork, request: str, lines: Sequence[JournalRow]) -> Mapping[tuple[str, datetime], KeptAnswer]:
     """Return the answers that are still kept for documents of these lines, by (agency, instant).
 
     A document and its lines in the journal are written by one unit of work, at one instant.
@@ -130,7 +130,7 @@ def answered(unit: Queries, request: str, lines: Sequence[JournalRow]) -> Mappin
     return {(kept.agency, kept.made_at): kept for kept in (KeptAnswer(*cells) for cells in _found(unit, asked))}
 
 
-def unplaced(unit: Queries, request: Request, candidates: Sequence[Candidate]) -> tuple[UnmatchedDocument, ...]:
+def unplaced(unit: UnitOfWork, request: Request, candidates: Sequence[Candidate]) -> tuple[UnmatchedDocument, ...]:
     """Return documents in the quarantine that come from a library of this request and name it, or its copy."""
     agencies = {request.partner, *(one.agency for one in candidates if one.wire_id)}
     words = {request.id, request.wire_id, request.item_barcode, *(one.wire_id for one in candidates)}
@@ -141,7 +141,7 @@ def unplaced(unit: Queries, request: Request, candidates: Sequence[Candidate]) -
     return tuple(UnmatchedDocument(*cells) for cells in _found(unit, asked))
 
 
-def notices(unit: Queries, request: str) -> tuple[NoticeRow, ...]:
+def notices(unit: UnitOfWork, request: str) -> tuple[NoticeRow, ...]:
     """Return the letters about a request, oldest first; never an address."""
     asked = select(*_columns(NOTICES, NoticeRow)).where(NOTICES.c.request == request).order_by(NOTICES.c.id)
     return tuple(NoticeRow(*cells) for cells in _found(unit, asked))
@@ -151,6 +151,6 @@ def _columns(table: Any, record: Any) -> Any:
     return [table.c[field.name] for field in fields(record)]
 
 
-def _found(unit: Queries, question: Any) -> Any:
+def _found(unit: UnitOfWork, question: Any) -> Any:
     """Return the rows; the number of their columns is known to the caller only."""
     return unit.execute(question)

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from sqlalchemy import and_, func, select
 
-from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.db.request_rows import request_of, requests
 from hkall_gateway.db.tables import (
     CANDIDATES,
@@ -22,6 +21,7 @@ from hkall_gateway.db.tables import (
     REQUESTS,
     Condition,
 )
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Request
 
 R, C = REQUESTS.c, CANDIDATES.c
@@ -51,7 +51,7 @@ class Match:
     by: FoundBy
 
 
-def search(unit: Queries, words: str, cards: Collection[str], agency: str, most: int = MOST) -> tuple[Match, ...]:
+def search(unit: UnitOfWork, words: str, cards: Collection[str], agency: str, most: int = MOST) -> tuple[Match, ...]:
     """Search requests by number, barcode, card and title, in this order, and return up to `most` of them.
 
     A request is in the result once. The matches of each kind are sorted, newest first.

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from sqlalchemy import Select, and_, func, literal, literal_column, or_, select
 
-from hkall_gateway.db.queries.queries import Queries
 from hkall_gateway.db.tables import CANDIDATES, IS_REFUSED, JOURNAL, PATRONS, REQUESTS
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS, OTHER
 from hkall_gateway.rules.vocabulary import Position, Side
@@ -126,7 +126,7 @@ class Statistics:
     since: date | None
 
 
-def statistics(unit: Queries, period: Period, agency: str) -> Statistics:
+def statistics(unit: UnitOfWork, period: Period, agency: str) -> Statistics:
     """Return all figures of a period for the library `agency`, by seven statements that group rows in the database."""
     first: Any = unit.execute(select(func.min(R.placed_at))).scalar()
     return Statistics(
@@ -232,7 +232,7 @@ def _refusals(dialect: str, period: Period) -> Select[Any]:
     return select(*by, func.count()).select_from(joined).where(*refused).group_by(*by).order_by(*by)
 
 
-def _declines(unit: Queries, period: Period, agency: str) -> tuple[DeclineCount, ...]:
+def _declines(unit: UnitOfWork, period: Period, agency: str) -> tuple[DeclineCount, ...]:
     """Return the declines of lenders, and our own; reasons in other words count as "other"."""
     month = _month(unit.dialect, "requests.placed_at")
     asked = REQUESTS.join(CANDIDATES, C.request == R.id)
@@ -274,5 +274,5 @@ def _pairs(period: Period, agency: str) -> Select[Any]:
     return select(*columns).select_from(found).order_by(found.c.side, found.c.partner, found.c.pickup_location)
 
 
-def _rows(unit: Queries, record: Callable[..., Any], question: Select[Any]) -> tuple[Any, ...]:
+def _rows(unit: UnitOfWork, record: Callable[..., Any], question: Select[Any]) -> tuple[Any, ...]:
     return tuple(record(*cells) for cells in unit.execute(question))

@@ -29,8 +29,8 @@ from sqlalchemy import (
     union_all,
 )
 
+from hkall_gateway.db.directory import partner_of
 from hkall_gateway.db.engine.compiled import CompiledStatement
-from hkall_gateway.db.queries.queries import Queries, partner_of
 from hkall_gateway.db.request_rows import REQUESTED, request_of
 from hkall_gateway.db.tables import (
     HOLDINGS,
@@ -44,6 +44,7 @@ from hkall_gateway.db.tables import (
     REQUESTS,
     SET_ASIDE,
 )
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.vocabulary import Position, Request, Side
@@ -54,7 +55,7 @@ from hkall_gateway.rules.vocabulary import Position, Request, Side
 R, H = REQUESTS.c, HOLDINGS.c
 
 
-def moved(unit: Queries, since: datetime) -> dict[str, int]:
+def moved(unit: UnitOfWork, since: datetime) -> dict[str, int]:
     """Return how many requests moved since that instant, by the position in which they stand now."""
     return {str(position): int(number) for position, number in _MOVED.cells(unit.connection, since=since)}
 
@@ -192,7 +193,7 @@ def overdue(today: date) -> tuple[Condition, ...]:
 _REFUSES_US: Final = and_(text("links.state <> ''"), LINKS.c.fault != "")  # the condition of ix_links_used
 
 
-def stuck(unit: Queries, at: Moment) -> Condition:
+def stuck(unit: UnitOfWork, at: Moment) -> Condition:
     """Return the condition of requests that do not move on by themselves.
 
     They stand still for too long, a round could not process them, or their partner refuses what it should be told of them.
@@ -225,14 +226,14 @@ def _on_a_way(position: Position, at: Moment, days: int, courier_days: Mapping[s
     return and_(R.position == position, theirs, R.moved_at < at.now - dates.limit(position, days, at.waits))
 
 
-def _courier_days(unit: Queries) -> Mapping[str, int]:
+def _courier_days(unit: UnitOfWork) -> Mapping[str, int]:
     """Return the days of courier of each partner with something on its way."""
     of = select(R.partner).where(IS_OPEN, R.position.in_(sorted(dates.ON_A_WAY)))
     entries = unit.execute(select(LINKS.c.partner).where(LINKS.c.agency.in_(of), LINKS.c.partner != "")).scalars()
     return {partner.agency: partner.courier_days for partner in map(partner_of, entries) if partner}
 
 
-def conditions(unit: Queries, name: ListName, at: Moment) -> tuple[Any, ...]:
+def conditions(unit: UnitOfWork, name: ListName, at: Moment) -> tuple[Any, ...]:
     """Return the conditions of a list, all of which its requests fulfil."""
     if name is ListName.STUCK:
         return (stuck(unit, at),)
@@ -242,7 +243,7 @@ def conditions(unit: Queries, name: ListName, at: Moment) -> tuple[Any, ...]:
 # ---- pages
 
 
-def page(unit: Queries, name: ListName, at: Moment, order: PageOrder = FIRST, only: Only = ALL) -> ListPage:
+def page(unit: UnitOfWork, name: ListName, at: Moment, order: PageOrder = FIRST, only: Only = ALL) -> ListPage:
     """Return a page of a list: at most `order.most` rows and MOST."""
     most = max(1, min(order.most, MOST))
     wanted = _page(unit, (*conditions(unit, name, at), *_only(only)), order, most + 1)
@@ -253,7 +254,7 @@ def page(unit: Queries, name: ListName, at: Moment, order: PageOrder = FIRST, on
     return ListPage(rows, _place(order.key, found[most - 1]) if len(found) > most else "")
 
 
-def counts(unit: Queries, at: Moment) -> Mapping[ListName, int]:
+def counts(unit: UnitOfWork, at: Moment) -> Mapping[ListName, int]:
     """Return the number of requests in each list, by one statement."""
     open_lists = [name for name in ListName if name is not ListName.STUCK]
     columns = [func.count().filter(and_(*conditions(unit, name, at)[1:])).label(name.name) for name in open_lists]
@@ -270,7 +271,7 @@ _LAST: Final = "\U0010ffff"
 _NEVER: Final = date.max
 
 
-def _page(unit: Queries, where: tuple[Any, ...], order: PageOrder, most: int) -> Select[Any]:
+def _page(unit: UnitOfWork, where: tuple[Any, ...], order: PageOrder, most: int) -> Select[Any]:
     """Return the query of a page: the numbers first, by the index of the list, and the columns of these alone."""
     key = _key(order.key, unit.dialect)
     place = _after(unit, order, key)
@@ -315,7 +316,7 @@ def _place(key: SortKey, row: Any) -> str:
     return f"{shown}~{row.id}"
 
 
-def _after(unit: Queries, order: PageOrder, key: ColumnElement[Any]) -> tuple[Any, str] | None:
+def _after(unit: UnitOfWork, order: PageOrder, key: ColumnElement[Any]) -> tuple[Any, str] | None:
     """Return the value of the sort key and the number after which a page begins; None at the beginning, or if unreadable."""
     shown, _, number = order.after.partition("~")
     if not number:
@@ -345,19 +346,19 @@ def days_there(request: Request, now: datetime) -> int:
     return (dates.civil(now) - dates.civil(request.moved_at)).days if request.moved_at else 0
 
 
-def _with_causes(unit: Queries, rows: tuple[ListRow, ...]) -> tuple[ListRow, ...]:
+def _with_causes(unit: UnitOfWork, rows: tuple[ListRow, ...]) -> tuple[ListRow, ...]:
     numbers = [row.request.id for row in rows]
     aside, faults = set_aside(unit, numbers), untold(unit, numbers)
     return tuple(replace(row, set_aside=aside.get(row.request.id, ""), fault=faults.get(row.request.id, "")) for row in rows)
 
 
-def set_aside(unit: Queries, requests: Collection[str]) -> Mapping[str, str]:
+def set_aside(unit: UnitOfWork, requests: Collection[str]) -> Mapping[str, str]:
     """Return which round could not process these requests, and the error, by request."""
     asked = select(SET_ASIDE).where(SET_ASIDE.c.request.in_(requests)).order_by(SET_ASIDE.c.at)
     return {row["request"]: f"{row['round']}: {row['error']}" for row in unit.execute(asked).mappings()}
 
 
-def untold(unit: Queries, requests: Collection[str]) -> Mapping[str, str]:
+def untold(unit: UnitOfWork, requests: Collection[str]) -> Mapping[str, str]:
     """Return why partners refuse what they should be told of these requests, by request."""
     joined = select(OUTBOX.c.request, LINKS.c.fault).join(LINKS, LINKS.c.agency == OUTBOX.c.line)
     asked = joined.where(OUTBOX.c.request.in_(requests), _REFUSES_US, or_(IS_WAITING, IS_DEAD))

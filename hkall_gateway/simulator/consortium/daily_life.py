@@ -9,7 +9,7 @@ from itertools import count
 from typing import Final
 
 from hkall_gateway.db.database import finished
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ncip.tables.problems import TRY_LATER
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request
@@ -100,7 +100,7 @@ class People(Staff):
         """Plays the chance events of readers and staff on the open requests."""
         if not self.all.up(agency):
             return
-        for request in self.ask(agency, lambda unit: unit.open_list()):
+        for request in self.ask(agency, lambda unit: unit.requests.open_list()):
             for behaviour in BEHAVIOURS:
                 if (
                     request.position in behaviour.where
@@ -159,9 +159,9 @@ class People(Staff):
             self.take_in(agency, book)
 
 
-def _set(unit: Unit, statuses: list[tuple[ItemKey, str]]) -> bool:
+def _set(unit: UnitOfWork, statuses: list[tuple[ItemKey, str]]) -> bool:
     for item, status in statuses:
-        unit.set_status(item, status)
+        unit.holdings.set_status(item, status)
     return True
 
 

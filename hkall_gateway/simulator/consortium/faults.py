@@ -28,7 +28,7 @@ from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline, Expired, Undecided
 from hkall_gateway.db.engine.group import no_hook
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent, Post
 from hkall_gateway.simulator.consortium.in_memory_transport import HERE, End
 
@@ -354,14 +354,19 @@ class TwoWayStore(Immediate):
     """
 
     def __init__(
-        self, engine: Engine, make_unit: Callable[[Connection], Unit], before_commit: Callable[[], None] = no_hook
+        self, engine: Engine, make_unit: Callable[[Connection], UnitOfWork], before_commit: Callable[[], None] = no_hook
     ) -> None:
         super().__init__(engine, make_unit, before_commit)
         self.waits: Callable[[], bool] = never
         self._waiting: list[Callable[[], object]] = []
 
     def write(
-        self, work: Callable[[Unit], T], locks: LockSet = NO_LOCKS, until: Deadline | None = None, *, repeatable: bool = False
+        self,
+        work: Callable[[UnitOfWork], T],
+        locks: LockSet = NO_LOCKS,
+        until: Deadline | None = None,
+        *,
+        repeatable: bool = False,
     ) -> Deferred[T]:
         run = partial(super().write, work, locks, until, repeatable=repeatable)
         if until is None or not self.waits():

@@ -23,10 +23,10 @@ from hkall_gateway.app.heartbeat import after_step_back
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.group import no_hook
+from hkall_gateway.db.journal import JournalEntry
 from hkall_gateway.db.outbox import OutboxRow
-from hkall_gateway.db.request_rows import JournalEntry
 from hkall_gateway.db.tables import JOURNAL
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent, Post
 from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.simulator.consortium.faults import (
@@ -323,11 +323,11 @@ def _let_go(world: World) -> None:
     cast(TwoWayStore, world.store).let_go()
 
 
-def _events(unit: Unit) -> dict[str, int]:
+def _events(unit: UnitOfWork) -> dict[str, int]:
     ok = JOURNAL.c.outcome == "ok"
     happened = select(JOURNAL.c.event, func.count().label("times")).where(ok).group_by(JOURNAL.c.event)
     return {row["event"]: row["times"] for row in unit.execute(happened).mappings()}
 
 
-def _journal(unit: Unit) -> list[tuple[object, ...]]:
+def _journal(unit: UnitOfWork) -> list[tuple[object, ...]]:
     return [tuple(row) for row in unit.execute(select(JOURNAL).order_by(JOURNAL.c.id))]

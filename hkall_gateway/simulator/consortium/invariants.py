@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from hkall_gateway.db import notices
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.request_rows import request_of, requests
 from hkall_gateway.db.tables import REQUESTS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.headers import read_message_id
 from hkall_gateway.rules import eligibility
 from hkall_gateway.rules.dates import after, civil
@@ -39,13 +38,13 @@ class Observations:
     people: People
     mail: Mapping[str, Counter[str]]
 
-    def ask(self, agency: str, question: Callable[[Unit], T]) -> T:
+    def ask(self, agency: str, question: Callable[[UnitOfWork], T]) -> T:
         """Returns the result of a query on a library's database."""
         return finished(self.all.worlds[agency].store.read(question, is_long=True))
 
     def request(self, agency: str, number: str) -> Request | None:
         """Returns one request of a library."""
-        return self.ask(agency, lambda unit: unit.request(number))
+        return self.ask(agency, lambda unit: unit.requests.find(number))
 
     def requests(self, agency: str, side: Side) -> Sequence[Request]:
         """Returns all requests of a library, also those that have ended."""
@@ -54,11 +53,11 @@ class Observations:
 
     def lent(self, agency: str, borrower: str, wire_id: str) -> Request | None:
         """Returns the request that a library lends to another under the other's number; None if there is none."""
-        return self.ask(agency, lambda unit: unit.request_lent(borrower, wire_id))
+        return self.ask(agency, lambda unit: unit.requests.lent(borrower, wire_id))
 
     def events(self, agency: str, number: str) -> Sequence[tuple[str, str]]:
         """Returns (position before, event) of each journal entry of a request."""
-        lines: Sequence[Mapping[str, Any]] = self.ask(agency, lambda unit: unit.history(number))
+        lines: Sequence[Mapping[str, Any]] = self.ask(agency, lambda unit: unit.journal.history(number))
         return [(line["source"], line["event"]) for line in lines if line["request"] == number and line["outcome"] == "ok"]
 
 
@@ -90,7 +89,7 @@ def in_one_place(look: Observations, moved: Moved) -> Iterator[str]:
     if book.holder != moved.agency or book.place not in {"desk", "reader"}:
         yield f"{request.id} says {request.position} of {book.item}, which is {book.place} {book.holder}"
     for other in look.all.worlds.keys() - {moved.agency}:
-        held = look.ask(other, lambda unit: unit.requests_with(book.item.barcode, book.item.agency))
+        held = look.ask(other, lambda unit: unit.requests.with_copy(book.item.barcode, book.item.agency))
         has = any(r.side is Side.BORROWING and r.position in HERE for r in held)
         if has and not _is_yet_to_hear(look, other, book):
             yield f"{request.id} and {other} both say that they have {book.item}"
@@ -109,12 +108,12 @@ def _is_yet_to_hear(look: Observations, library: str, book: SimulatedCopy) -> bo
 def one_lender_ships(look: Observations, moved: Moved) -> Iterator[str]:
     """A second library ships for a request only after the first one was given up for its long silence."""
     request = look.request(moved.agency, moved.move.request)
-    asked = look.ask(request.partner, lambda unit: unit.request_asked(request.wire_id)) if request else None
+    asked = look.ask(request.partner, lambda unit: unit.requests.asked(request.wire_id)) if request else None
     if request is None or asked is None:
         yield f"{moved.move.request} ships what nobody asked for"
         return
     wanted, borrower = asked[0], request.partner
-    for one in look.ask(borrower, lambda unit: unit.candidates(wanted.id)):
+    for one in look.ask(borrower, lambda unit: unit.candidates.of(wanted.id)):
         other = look.lent(one.agency, borrower, one.wire_id) if one.wire_id and one.agency != moved.agency else None
         if other and other.position in {P.SHIPPED, P.AT_BORROWER} and not _was_silent(look, borrower, wanted):
             yield f"{request.id} ships for {borrower} {wanted.id}, and so does {one.agency}"
@@ -127,7 +126,7 @@ def _was_silent(look: Observations, borrower: str, wanted: Request) -> bool:
 def went_on_with_reason(look: Observations, moved: Moved) -> Iterator[str]:
     """The next lender is asked only after the one before has refused, or cannot have received the request."""
     number = moved.move.request
-    listed = look.ask(moved.agency, lambda unit: unit.candidates(number))
+    listed = look.ask(moved.agency, lambda unit: unit.candidates.of(number))
     asked = sorted((c for c in listed if c.wire_id), key=lambda c: int(c.wire_id.rpartition("-")[2]))
     if len(asked) > 1 and asked[-2].outcome in {"", CandidateOutcome.ACCEPTED}:
         yield f"{number} went on from {asked[-2].agency}, whose answer is {asked[-2].outcome!r}"
@@ -138,8 +137,8 @@ def quota_holds(look: Observations, moved: Moved) -> Iterator[str]:
     policy, card = look.all.worlds[moved.agency].start.policy, moved.move.patron
     if not card:
         return
-    borrower = look.ask(moved.agency, lambda unit: unit.patron(card))
-    used = look.ask(moved.agency, lambda unit: unit.quota_used(card, quota_positions(policy)))
+    borrower = look.ask(moved.agency, lambda unit: unit.patrons.find(card))
+    used = look.ask(moved.agency, lambda unit: unit.requests.quota_used(card, quota_positions(policy)))
     category = eligibility.category_of(borrower, policy) if borrower else None
     if borrower is None or category is None or used > min(category.quota, _total(borrower)):
         yield f"{card} has {used} books"
@@ -211,7 +210,7 @@ def books_are_home(look: Observations) -> Iterator[str]:
 def requests_have_ended(look: Observations) -> Iterator[str]:
     """Reports open requests and loans; all must have ended."""
     for agency in look.all.worlds:
-        for request in look.ask(agency, lambda unit: unit.open_list()):
+        for request in look.ask(agency, lambda unit: unit.requests.open_list()):
             yield f"{agency} {request.id} is still {request.position} ({request.partner} {request.item})"
 
 
@@ -219,7 +218,7 @@ def lenders_agree(look: Observations) -> Iterator[str]:
     """Each request that a lender has closed must be closed at the borrowing library too."""
     for agency in look.all.worlds:
         for lent in look.requests(agency, Side.LENDING):
-            asked = look.ask(lent.partner, lambda unit, r=lent: unit.request_asked(r.wire_id))  # type: ignore[misc]  # bound now
+            asked = look.ask(lent.partner, lambda unit, r=lent: unit.requests.asked(r.wire_id))  # type: ignore[misc]  # bound now
             if asked is None:
                 yield f"{agency} {lent.id}: {lent.partner} never asked for it"
             elif lent.position is P.CLOSED and not _had_it(look, asked[0], lent):
@@ -336,7 +335,7 @@ class Invariants:
     def _number(self, agency: str, message_id: str) -> str:
         """REQUEST.NUMBER.KIND of a notice, by the register of notices."""
         named = read_message_id(message_id)
-        found = self.look.ask(agency, lambda unit: notices.notice(unit, named.notice)) if named else None
+        found = self.look.ask(agency, lambda unit: unit.notices.find(named.notice)) if named else None
         return f"{found.request}.{found.id}.{found.kind}" if found else f"?.{message_id}.?"
 
     # ---- the end

@@ -84,7 +84,7 @@ def _find(staff: Staff, agency: str, _request: Request, book: SimulatedCopy) -> 
 def _settle(staff: Staff, agency: str, request: Request, _book: SimulatedCopy) -> None:
     """Staff of the two libraries agree by telephone, and each records the result."""
     owner = request.partner
-    lent = staff.ask(owner, lambda unit: unit.request_lent(agency, request.wire_id))
+    lent = staff.ask(owner, lambda unit: unit.requests.lent(agency, request.wire_id))
     assert lent is not None
     staff.again(lambda: staff.command(agency, "settle", request, "paid for"))
     staff.again(lambda: staff.command(owner, "lost", lent, "the borrower says so"))

@@ -18,7 +18,7 @@ from hkall_gateway.db import quarantine
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.db.requests_by_partner_id import STRAY
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.handlers import heard_again
 from hkall_gateway.rules import dates
@@ -101,18 +101,18 @@ class Actors:
 
     def holding(self, agency: str, book: SimulatedCopy) -> Request | None:
         """The open request that holds a copy."""
-        found = self.ask(agency, lambda unit: unit.requests_with(book.item.barcode, book.item.agency))
+        found = self.ask(agency, lambda unit: unit.requests.with_copy(book.item.barcode, book.item.agency))
         return found[0] if found else None
 
     def listed(self, agency: str, position: Position) -> tuple[Request, ...]:
         """The requests in a position."""
-        return self.ask(agency, lambda unit: unit.open_list(position.value))
+        return self.ask(agency, lambda unit: unit.requests.open_list(position.value))
 
     def request(self, agency: str, number: str) -> Request | None:
         """Returns one request."""
-        return self.ask(agency, lambda unit: unit.request(number))
+        return self.ask(agency, lambda unit: unit.requests.find(number))
 
-    def ask(self, agency: str, question: Callable[[Unit], T]) -> T:
+    def ask(self, agency: str, question: Callable[[UnitOfWork], T]) -> T:
         """Returns the result of a read-only query on a library's database; a query never kills a gateway."""
         return finished(self.all.worlds[agency].store.read(question, is_long=True))
 
@@ -241,5 +241,5 @@ class Staff(Actors):
             self._send_home(agency, book, self.holding(agency, book))
 
     def _is_for(self, agency: str, request: Request, book: SimulatedCopy) -> bool:
-        listed = self.ask(agency, lambda unit: unit.candidates(request.id))
+        listed = self.ask(agency, lambda unit: unit.candidates.of(request.id))
         return any((c.agency, c.barcode) == tuple(book.item) and c.wire_id for c in listed)

@@ -32,13 +32,12 @@ from hkall_gateway.circulation.ils.local_system import OfflineRules
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS
 from hkall_gateway.circulation.ports import LocalIls
 from hkall_gateway.circulation.rounds import Rounds
-from hkall_gateway.db import bind
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.group import no_hook
+from hkall_gateway.db.journal import JournalEntry
 from hkall_gateway.db.outbox import OutboxRow
-from hkall_gateway.db.request_rows import JournalEntry
 from hkall_gateway.db.tables import create_all
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery import courier
 from hkall_gateway.delivery.courier import Carrier, Courier, Schedule
 from hkall_gateway.delivery.letters import Sender
@@ -224,7 +223,7 @@ class World:
 
     def request(self, number: str) -> Request:
         """Returns a request as it is now; KeyError if there is none of this number."""
-        found = finished(self.store.read(bind(Unit.request, number), is_long=True))
+        found = finished(self.store.read(lambda unit: unit.requests.find(number), is_long=True))
         if found is None:
             raise KeyError(number)
         return found
@@ -285,8 +284,8 @@ class World:
     def _upstream(self, health: CircuitBreaker) -> Callable[[], DirectConnection] | None:
         return (lambda: DirectConnection(self.ils, health)) if self.start.ils.relay else None
 
-    def _unit(self, connection: Connection) -> Unit:
-        return Unit(connection, lambda: f"R{next(self._numbers)}", self.circulation.library.silent, self._listen)
+    def _unit(self, connection: Connection) -> UnitOfWork:
+        return UnitOfWork(connection, lambda: f"R{next(self._numbers)}", self.circulation.library.silent, self._listen)
 
     def release(self) -> None:
         """Release the rows that the courier had claimed when the database refused to record their results."""
@@ -315,13 +314,13 @@ async def _right_pin(_card: str, stored: Sensitive, pin: Sensitive) -> bool:
     return stored.reveal() == cheap_hash(pin.reveal())
 
 
-def _next_due(unit: Unit) -> datetime | None:
+def _next_due(unit: UnitOfWork) -> datetime | None:
     return unit.outbox.next_due()
 
 
-def _release(unit: Unit, now: datetime) -> None:
+def _release(unit: UnitOfWork, now: datetime) -> None:
     unit.outbox.release(INSTANCE, now)
 
 
-def _unsettled(unit: Unit) -> tuple[OutboxRow, ...]:
+def _unsettled(unit: UnitOfWork) -> tuple[OutboxRow, ...]:
     return unit.outbox.rows()

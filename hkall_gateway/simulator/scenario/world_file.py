@@ -19,7 +19,7 @@ from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.config.systems import with_defaults
 from hkall_gateway.db.loads.loading import with_keys
 from hkall_gateway.db.tables import CANDIDATES, CLOSURES, HOLDINGS, PATRONS
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import (
@@ -345,9 +345,9 @@ def load(connection: Connection, start: Start) -> None:
             connection.execute(insert(table), rows)
 
 
-def begin(unit: Unit, start: Start) -> None:
+def begin(unit: UnitOfWork, start: Start) -> None:
     """Writes the partners and the open requests."""
-    unit.write_partners(start.partners)
+    unit.partners.write(start.partners)
     for request in start.requests:
         unit.open(request, start.time, Actor("world", "world"))
 

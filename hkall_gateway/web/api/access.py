@@ -22,7 +22,7 @@ from hkall_gateway.db import api_tokens, bind, inbox
 from hkall_gateway.db.api_tokens import CLIENT, USED_EVERY, ApiToken, hash_of
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.loads.former_cards import card_now
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.db.web_sessions import PATRON_API, WebSession
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor
@@ -194,7 +194,7 @@ def execute_once(
     return refused(outcome, to_patron=to_patron) if isinstance(outcome, Refused) else (record.json_of(outcome), status)
 
 
-def _first_use(unit: Unit, agency: str, digest: str, fingerprint: str, now: datetime) -> str:
+def _first_use(unit: UnitOfWork, agency: str, digest: str, fingerprint: str, now: datetime) -> str:
     """Return the fingerprint of the request for which the key was used first: this one's, if it is new."""
     before = inbox.claim(unit, agency, digest, now + timedelta(seconds=KEPT_S), now)
     if before:

@@ -167,7 +167,7 @@ def renew_all(header: IdempotencyHeader, body: models.OnBehalf) -> Reply:
 
 def _lent(context: Context, owner: str, number: str) -> ItemKey | Refused:
     """The copy of a request of this patron; another patron's request is as unknown as one that there never was."""
-    found = context.unit.request(number)
+    found = context.unit.requests.find(number)
     if found is None or found.patron != owner:
         return Refused(Reason.UNKNOWN_REQUEST)
     return found.item or Refused(Reason.NOT_ON_LOAN)

@@ -66,7 +66,7 @@ def citation(said: MultiDict[str, str], site: str) -> Citation:
 
 def _address(context: Context, cited: Citation) -> str:
     """Return the path of the only title that fits, or of the search. ISBNs come before words."""
-    if cited.own and context.unit.copies(cited.own):
+    if cited.own and context.unit.holdings.of_title(cited.own):
         return _title(cited.own)
     by_isbn = {number: _hits(context, number, SearchField.ISBN) for number in cited.isbns}
     bibs = {hit.bib_id for hits in by_isbn.values() for hit in hits}
@@ -193,5 +193,5 @@ def _answer(context: Context, asked: Asked) -> tuple[FoundTitles | BadQuery | No
         return None, titles.suspension(context), {}
     found = titles.search_titles(context, asked.words, asked.field, available=asked.available, page=asked.page)
     agencies = set() if isinstance(found, BadQuery) else {agency for one in found.titles for agency in one.agencies}
-    names = {agency: partner.name for agency, partner in context.unit.partners(agencies).items()}
+    names = {agency: partner.name for agency, partner in context.unit.partners.among(agencies).items()}
     return found, titles.suspension(context), names

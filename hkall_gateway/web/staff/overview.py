@@ -75,7 +75,7 @@ def _partners(context: Context) -> tuple[tuple[PartnerLine, ...], dict[str, str]
     """Return the partners that were ever sent a message and the first of the directory, by agency, and their names."""
     unit = context.unit
     agencies = sorted({*unit.circuits.used(), *unit.circuits.listed(MOST)})
-    names = {agency: library_name(agency, partner.name) for agency, partner in unit.partners(agencies).items()}
+    names = {agency: library_name(agency, partner.name) for agency, partner in unit.partners.among(agencies).items()}
     return partner_lines(unit, context.now, agencies), names
 
 

@@ -21,7 +21,7 @@ from hkall_gateway.db import bind, web_sessions
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.privacy import person_file
 from hkall_gateway.db.privacy.person_file import NotDone, Records
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
@@ -158,7 +158,7 @@ def _card(number: str) -> str:
     return services().bridge.read(bind(_card_of, number)) or abort(404)
 
 
-def _card_of(unit: Unit, number: str) -> str:
+def _card_of(unit: UnitOfWork, number: str) -> str:
     card = web_sessions.card_of(unit, number)
     return card_now(unit, card) if card else ""
 

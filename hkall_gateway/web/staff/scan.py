@@ -21,7 +21,7 @@ from hkall_gateway.circulation.staff.scan_station import CardOrCopy, CardScanned
 from hkall_gateway.db import bind, web_sessions
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.locks import LockSet
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.db.web_sessions import WebScan
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
@@ -155,11 +155,11 @@ def _place() -> str:
     return kept if kept in services().library().pickup_locations else ""
 
 
-def _institutional_card(unit: Unit, agency: str) -> str:
-    partner = unit.partner(agency)
+def _institutional_card(unit: UnitOfWork, agency: str) -> str:
+    partner = unit.partners.find(agency)
     return partner.institutional_card if partner else ""
 
 
-def _partner_of(unit: Unit, card: str) -> str:
-    partner = unit.partner_with_card(card)
+def _partner_of(unit: UnitOfWork, card: str) -> str:
+    partner = unit.partners.with_card(card)
     return partner.agency if partner else ""

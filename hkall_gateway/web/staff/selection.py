@@ -13,7 +13,7 @@ from hkall_gateway.circulation.staff.actions import Act, Acted
 from hkall_gateway.circulation.staff.permitted import Action
 from hkall_gateway.db import bind
 from hkall_gateway.db.queries.work_lists import MOST
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import parse_day
 from hkall_gateway.rules.lender_reasons import PUBLISHED
 from hkall_gateway.rules.reasons import Reason
@@ -120,8 +120,8 @@ def _chosen() -> tuple[Request, ...]:
     return services().bridge.read(bind(_requests, numbers))
 
 
-def _requests(unit: Unit, numbers: list[str]) -> tuple[Request, ...]:
-    return tuple(found for number in numbers if (found := unit.request(number)))
+def _requests(unit: UnitOfWork, numbers: list[str]) -> tuple[Request, ...]:
+    return tuple(found for number in numbers if (found := unit.requests.find(number)))
 
 
 def outcome_of(one: Request, answer: Acted | Refused) -> Outcome:

@@ -22,7 +22,7 @@ from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.actions import Act
 from hkall_gateway.circulation.staff.lender_list import has_slip, printed_at
 from hkall_gateway.db.queries.work_lists import MOST, ListName, PageOrder, SortKey
-from hkall_gateway.db.unit import Unit
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Holding, Position, Request
 from hkall_gateway.web.i18n import A_YEAR_S, N_, library_name
@@ -200,7 +200,7 @@ def slips_of(context: Context, wanted: Wanted) -> tuple[tuple[Slip, ...], str]:
     """
     following = ""
     if wanted.numbers:
-        found = [one for number in wanted.numbers if (one := context.unit.request(number))]
+        found = [one for number in wanted.numbers if (one := context.unit.requests.find(number))]
     else:
         key = SortKey.CALL_NUMBER if wanted.kind is SlipKind.PULL else SortKey.DAYS
         page = console.work_list(context, wanted.name, StaffRole.CLERK, PageOrder(key, after=wanted.after, most=MOST))
@@ -210,11 +210,13 @@ def slips_of(context: Context, wanted: Wanted) -> tuple[tuple[Slip, ...], str]:
     return tuple(slip for slip in made if not (wanted.unprinted and slip.printed_at)), following
 
 
-def _slip(unit: Unit, one: Request, kind: SlipKind) -> Slip:
-    copy = (unit.holding(one.item) if one.item else None) or Holding(one.item_agency, one.item_barcode, one.bib_id, one.title)
+def _slip(unit: UnitOfWork, one: Request, kind: SlipKind) -> Slip:
+    copy = (unit.holdings.find(one.item) if one.item else None) or Holding(
+        one.item_agency, one.item_barcode, one.bib_id, one.title
+    )
     agency = one.partner if kind is SlipKind.PULL else one.item_agency or one.partner
-    partner = unit.partner(agency)
-    patron = unit.patron(one.patron) if one.patron and kind is SlipKind.HOLD else None
+    partner = unit.partners.find(agency)
+    patron = unit.patrons.find(one.patron) if one.patron and kind is SlipKind.HOLD else None
     names = [patron.name.reveal(), patron.name_zh.reveal()] if patron else []
     return Slip(
         number=one.id,

@@ -1,63 +1,45 @@
-"""The unit of work: every read and write of the core, plain records in and out. It never commits."""
+"""The unit of work: the repositories of one transaction, and the only way to move a request. It never commits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from typing import Any, Final, TypeVar, Unpack
 
-from sqlalchemy import Connection, bindparam, delete, func, select, text, update
+from sqlalchemy import Connection, CursorResult, Executable, select, text
 from sqlalchemy.exc import OperationalError
 
-from hkall_gateway.db.engine.compiled import CompiledStatement, discard, flush, insert_or_write_over, insert_row, update_by_key
+from hkall_gateway.db import patrons
+from hkall_gateway.db.directory import CircuitRepository, PartnerRepository
+from hkall_gateway.db.engine.compiled import (
+    AMONG,
+    ONE,
+    VALUES,
+    CompiledStatement,
+    Of,
+    discard,
+    flush,
+    insert_row,
+    update_by_key,
+)
 from hkall_gateway.db.engine.db_errors import NearlyFull
 from hkall_gateway.db.engine.locks import LockSet, take
+from hkall_gateway.db.holdings import HoldingRepository
+from hkall_gateway.db.journal import JournalEntry, JournalRepository, nobody_listens
+from hkall_gateway.db.notices import NoticeRepository
 from hkall_gateway.db.outbox import Outbox
-from hkall_gateway.db.partner_circuit import CircuitRepository
-from hkall_gateway.db.prefetch import read_ahead
-from hkall_gateway.db.queries.queries import Queries
-from hkall_gateway.db.request_rows import (
-    BLANK,
-    NAMES,
-    JournalEntry,
-    changed_fields,
-    facts_of,
-    nobody_listens,
-    redacted,
-    with_facts,
-)
-from hkall_gateway.db.tables import CANDIDATES, HOLDINGS, IS_CLOSED_OF, JOURNAL, LINKS, NOTICES, REQUESTS
+from hkall_gateway.db.request_rows import BLANK, NAMES, changed_fields, facts_of, redacted, request_of, with_facts
+from hkall_gateway.db.requests import HELD, CandidateRepository, RequestRepository
+from hkall_gateway.db.tables import HAS_CARD, IS_OPEN, LINKS, REQUESTS
+from hkall_gateway.db.transaction import Prefetched, Transaction
 from hkall_gateway.rules import lifecycle
 from hkall_gateway.rules.lifecycle import FIRST, STAGES, Event, Notification
 from hkall_gateway.rules.messages.json_records import to_json
-from hkall_gateway.rules.messages.letters import REVOKED_BY, letter, occasion, rests
+from hkall_gateway.rules.messages.letters import letter, rests
 from hkall_gateway.rules.messages.outbox_messages import ABOUT_THE_CHOSEN, is_letter, partner_message
-from hkall_gateway.rules.stored_words import NoticeState
-from hkall_gateway.rules.vocabulary import (
-    Actor,
-    BadStep,
-    Candidate,
-    ItemKey,
-    LostRace,
-    Partner,
-    Position,
-    Refusal,
-    Request,
-    RequestChange,
-)
-
-NO_PERSON: Final[Mapping[str, Any]] = {
-    "patron": "",
-    "placed_by": "",
-    "placed_id": "",
-    "reason": "",
-    "flags": "",
-    "anonymised": True,
-}
-"""The columns of a request that identify the borrower, with their values after anonymisation."""
-
+from hkall_gateway.rules.vocabulary import Actor, BadStep, LostRace, Position, Refusal, Request, RequestChange
 
 ASKED_FOR: Final = frozenset({Position.NEW, Position.PAGED})
 """The first positions of what patrons and partners ask for."""
@@ -68,8 +50,8 @@ def always() -> bool:
     return True
 
 
-class Unit(Queries):
-    """The reads and writes of one transaction; `moves` are its journal lines so far.
+class UnitOfWork:
+    """The repositories of one transaction; `moves` are its journal lines so far.
 
     `new_id` makes request numbers; `silent` are letters that the site's policy does not send; `listen` is called with the
     journal lines after the commit; `has_room` says whether the disk has room for new requests.
@@ -83,11 +65,23 @@ class Unit(Queries):
         listen: Callable[[Sequence[JournalEntry]], None] = nobody_listens,
         has_room: Callable[[], bool] = always,
     ) -> None:
-        super().__init__(connection)
         self._new_id, self._silent, self._listen, self._has_room = new_id, silent, listen, has_room
         self.moves: list[JournalEntry] = []
-        self.outbox = Outbox(connection)
-        self.circuits = CircuitRepository(connection)
+        self.connection, self.transaction = connection, (transaction := Transaction(connection))
+        self.requests, self.candidates = RequestRepository(transaction), CandidateRepository(transaction)
+        self.patrons, self.holdings = patrons.PatronRepository(transaction), HoldingRepository(transaction)
+        self.partners, self.circuits = PartnerRepository(transaction), CircuitRepository(transaction)
+        self.journal, self.notices = JournalRepository(transaction), NoticeRepository(transaction)
+        self.outbox = Outbox(transaction)
+
+    @property
+    def dialect(self) -> str:
+        """The database's name, sqlite or postgresql."""
+        return self.transaction.dialect
+
+    def execute(self, statement: Executable, values: Any = None) -> CursorResult[Any]:
+        """Run a statement of a module of this package inside the transaction."""
+        return self.transaction.execute(statement, values)
 
     # ---- changes
 
@@ -106,8 +100,8 @@ class Unit(Queries):
             placed_at=request.placed_at or now,
             moved_at=request.moved_at or now,
         )
-        _OPEN.write(self._connection, **facts_of(born), stage=STAGES[born.position])
-        self.ahead.changed(born, born)
+        _OPEN.write(self.connection, **facts_of(born), stage=STAGES[born.position])
+        self.transaction.ahead.changed(born, born)
         self._note(born, "OPEN", "", "", "ok", to_json(changed_fields(BLANK, facts_of(born))), now, by)
         return born
 
@@ -163,65 +157,14 @@ class Unit(Queries):
             by,
         )
 
-    def save_candidates(self, candidates: Sequence[Candidate]) -> None:
-        """Store the list of copies that could fill a request."""
-        if candidates:
-            rows = [{name: getattr(candidate, name) for name in _CHOICE} for candidate in candidates]
-            _LISTED.write_all(self._connection, rows)
-
-    def relist(self, request: str, candidates: Sequence[Candidate]) -> None:
-        """Replace the list of a request after a change by staff."""
-        self.execute(delete(CANDIDATES).where(CANDIDATES.c.request == request))
-        self.save_candidates(candidates)
-
-    def mark(self, candidate: Candidate, **values: str) -> None:
-        """Update one candidate: asked under `wire_id`, or its `outcome`."""
-        new = {"new_" + name: value for name, value in values.items()}
-        _marking(tuple(values)).write(self._connection, was_request=candidate.request, was_rank=candidate.rank, **new)
-
-    def set_status(self, item: ItemKey, status: str) -> None:
-        """Store a copy's circulation status."""
-        _STATUS.write(self._connection, was_agency=item.agency, was_barcode=item.barcode, new_status=status)
-
-    def write_partners(self, partners: Sequence[Partner]) -> None:
-        """Write these rows into the directory; other partners stay, and unchanged rows are not written.
-
-        So a gateway that starts does not wait for locks on its partners' channels.
-        """
-        rows = [{"agency": p.agency, "partner": to_json(p), "card": p.institutional_card} for p in _in_order(partners)]
-        asked = select(LINKS.c.agency, LINKS.c.partner, LINKS.c.card).where(LINKS.c.agency.in_([p.agency for p in partners]))
-        known = [dict(row) for row in self._connection.execute(asked).mappings()]
-        rows = [row for row in rows if row not in known]
-        if rows:
-            self.execute(insert_or_write_over(LINKS, self.dialect, rows[0]), rows)
-
-    def forget_people(self, requests: Sequence[str]) -> None:
-        """Remove borrower, placing system and reasons from these ended requests."""
-        self.execute(update(REQUESTS).where(REQUESTS.c.id.in_(requests)).values(**NO_PERSON))
-
-    def hand_over(self, former: str, present: str) -> None:
-        """Move the ended requests of a former card to the card that replaced it; open ones are amended one by one."""
-        ended = update(REQUESTS).where(IS_CLOSED_OF, REQUESTS.c.patron == former)
-        self.execute(ended.values(patron=present))
-
-    def erase(self, requests: Sequence[str]) -> None:
-        """Delete these requests."""
-        self.execute(delete(REQUESTS).where(REQUESTS.c.id.in_(requests)))
-
-    def notice_state(self, notice: int, state: NoticeState, error: str, now: datetime) -> None:
-        """Store the result of a letter: sent, or undeliverable and why."""
-        sent = {"new_sent_at": now} if state is NoticeState.SENT else {}
-        went = _LETTER_LEFT if sent else _LETTER_KEPT
-        went.write(self._connection, was_id=notice, new_state=state.value, new_error=error, **sent)
-
     # ---- for the database
 
     def lock(self, wanted: Sequence[LockSet]) -> None:
         """Lock the objects that a group's units decide about, in one order. SQLite has a single writer and needs no locks."""
         if self.dialect == "postgresql":
-            take(self._connection, wanted)
+            take(self.connection, wanted)
 
-    def read_ahead(self, wanted: Sequence[LockSet], group: Sequence[Unit]) -> None:
+    def read_ahead(self, wanted: Sequence[LockSet], group: Sequence[UnitOfWork]) -> None:
         """Prefetch for all units of a group the rows of the cards and copies that their locks name.
 
         A unit alone asks for itself where that costs no round trip.
@@ -230,9 +173,9 @@ class Unit(Queries):
             return
         cards, barcodes = {one.patron for one in wanted} - {""}, {one.item[1] for one in wanted} - {""}
         if cards or barcodes:
-            self.ahead = read_ahead(self._connection, cards, barcodes)
+            ahead = _read_ahead(self.connection, cards, barcodes)
             for unit in group:
-                unit.ahead = self.ahead
+                unit.transaction.ahead = ahead
 
     def committed(self) -> None:
         """Call the listener after the commit."""
@@ -250,9 +193,9 @@ class Unit(Queries):
         changed = changed_fields(before, {"position": position, **facts})
         values = {"new_" + name: value for name, value in _written(before, changed).items()}
         lost = LostRace(f"{before.id}: somebody moved it from {before.position} first")
-        _moving(tuple(values)).write_one(self._connection, lost, was_id=before.id, was_position=before.position, **values)
+        _moving(tuple(values)).write_one(self.connection, lost, was_id=before.id, was_position=before.position, **values)
         after = with_facts(before, changed)
-        self.ahead.changed(before, after)
+        self.transaction.ahead.changed(before, after)
         self._note(after, event, before.position, rule, "ok", to_json(changed), now, by, before)
         return after
 
@@ -269,85 +212,23 @@ class Unit(Queries):
         before: Request | None = None,
     ) -> None:
         target = about.position if about.id else ""
-        _JOURNAL.append(
-            self._connection,
-            at=now,
-            request=about.id,
-            patron=about.patron,
-            event=event,
-            source=source,
-            target=target,
-            rule=rule,
-            outcome=outcome,
-            detail=detail,
-            **{name: getattr(by, name) for name in _BY},
-        )
         both = (before, about if before else None)
-        self.moves.append(JournalEntry(about.id, event, source, target, rule, outcome, about.partner, about.patron, by, *both))
+        entry = JournalEntry(about.id, event, source, target, rule, outcome, about.partner, about.patron, by, *both)
+        self.journal.add(entry, now, detail)
+        self.moves.append(entry)
 
     def _enqueue(self, send: Notification, before: Request, after: Request, now: datetime, by: Actor) -> None:
-        if is_letter(send):
-            self._write_letter(send, before, after, now, by)
-            return
-        about = before if send is Notification.CANCEL_AT_LENDER else after
-        chosen = self.chosen(about) if send in ABOUT_THE_CHOSEN else None
-        self.outbox.put(send, partner_message(send, about, now, chosen), by.corr, now)
-
-    def _write_letter(self, send: Notification, before: Request, after: Request, now: datetime, by: Actor) -> None:
-        """Write one letter per occasion, even if the step is repeated."""
-        if send in self._silent or not after.patron or rests(send, after):
-            return
-        fresh = _queueing(self.dialect).cells(
-            self._connection,
-            request=after.id,
-            kind=send.value,
-            about=occasion(send, after, before) + self._times_revoked(send, after),
-            patron=after.patron,
-            state=NoticeState.QUEUED.value,
-            made_at=now,
-        )
-        for (notice,) in fresh:
-            self.outbox.put(send, letter(send, after, before, now, notice), by.corr, now)
-
-    def _times_revoked(self, send: Notification, about: Request) -> str:
-        """Return what tells an occasion from an equal one of the same day, between which another letter revoked the first."""
-        if send not in REVOKED_BY:
-            return ""
-        others = _LETTERS_OF_A_KIND.cells(self._connection, of=about.id, kind=REVOKED_BY[send].value)[0][0]
-        return f" {others}" if others > 1 else ""
+        if not is_letter(send):
+            about = before if send is Notification.CANCEL_AT_LENDER else after
+            chosen = self.candidates.chosen(about) if send in ABOUT_THE_CHOSEN else None
+            self.outbox.put(send, partner_message(send, about, now, chosen), by.corr, now)
+        elif send not in self._silent and after.patron and not rests(send, after):
+            notice = self.notices.queue(send, before, after, now)
+            if notice is not None:
+                self.outbox.put(send, letter(send, after, before, now, notice), by.corr, now)
 
 
-_BY = tuple(f.name for f in fields(Actor))
 _OPEN = insert_row(REQUESTS, *NAMES, "stage")
-_JOURNAL = insert_row(JOURNAL, *(column.name for column in JOURNAL.c if column.name != "id"))
-
-
-_CHOICE = tuple(f.name for f in fields(Candidate))
-_LISTED = insert_row(CANDIDATES, *_CHOICE)
-_LETTERS_OF_A_KIND = CompiledStatement(
-    select(func.count()).where(NOTICES.c.request == bindparam("of"), NOTICES.c.kind == bindparam("kind"))
-)
-_LETTER_KEPT = update_by_key(NOTICES, ("id",), ("state", "error"))
-_LETTER_LEFT = update_by_key(NOTICES, ("id",), ("state", "error", "sent_at"))
-_STATUS = update_by_key(HOLDINGS, ("agency", "barcode"), ("status",))
-
-
-@cache
-def _queueing(dialect: str) -> CompiledStatement:
-    """Return a statement that queues a letter if it is new, or was not needed before; it returns the number of a letter to
-    send.
-    """
-    columns = ("request", "kind", "about", "patron", "state", "made_at")
-    values = {name: bindparam(name, type_=NOTICES.c[name].type) for name in columns}
-    never_sent = NOTICES.c.state == NoticeState.NOT_NEEDED
-    row = insert_or_write_over(NOTICES, dialect, ("state", "made_at"), never_sent, columns[:3])
-    return CompiledStatement(row.values(values).returning(NOTICES.c.id))
-
-
-@cache
-def _marking(columns: tuple[str, ...]) -> CompiledStatement:
-    """Return a statement that updates these columns of one candidate."""
-    return update_by_key(CANDIDATES, ("request", "rank"), columns)
 
 
 @cache
@@ -365,18 +246,49 @@ def _written(before: Request, changed: Mapping[str, Any]) -> Mapping[str, Any]:
     return changed if stage is STAGES[before.position] else {**changed, "stage": stage}
 
 
-def _in_order(partners: Sequence[Partner]) -> list[Partner]:
-    """Sort the partners, so that two gateways that write at once do not deadlock."""
-    return sorted(partners, key=lambda partner: partner.agency)
+def _read_ahead(connection: Connection, cards: Collection[str], barcodes: Collection[str]) -> Prefetched:
+    """Read the owners and open requests of these cards, and the open requests that hold copies with these barcodes."""
+    found = Prefetched(dict.fromkeys(cards), dict.fromkeys(cards), {one: {} for one in barcodes}, {one: {} for one in cards})
+    if cards:
+        how = ONE if len(cards) == 1 else connection.dialect.name
+        asked, given = _ASKED[how], VALUES[how](cards)
+        for cells in asked.borrowers.cells(connection, cards=given):
+            found.borrowers[cells[0]] = patrons.borrower_of(cells)
+        for card, partner in asked.partners.cells(connection, cards=given):
+            found.card_partners[card] = partner
+        for card, number, position, unwanted in asked.counted.cells(connection, cards=given):
+            found.counted[card][number] = (patrons.POSITIONS[position], unwanted)
+    if barcodes:
+        how = ONE if len(barcodes) == 1 else connection.dialect.name
+        for request in map(request_of, HELD[how].cells(connection, barcodes=VALUES[how](barcodes))):
+            found.held[request.item_barcode][request.id] = request
+    return found
 
 
-# ---- Runs a part of a unit of work that may fail alone: a row that raises does not stop the others of a round.
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    borrowers: CompiledStatement
+    partners: CompiledStatement
+    counted: CompiledStatement
+
+
+def _asked(of_cards: Of) -> _Asked:
+    r = REQUESTS.c
+    partners = select(LINKS.c.card, LINKS.c.partner).where(of_cards(LINKS.c.card), HAS_CARD).order_by(LINKS.c.agency.desc())
+    return _Asked(
+        borrowers=patrons.patrons_of(of_cards),
+        partners=CompiledStatement(partners),  # of several with one card the first by name is read last, and counts
+        counted=CompiledStatement(select(r.patron, r.id, r.position, r.unwanted).where(of_cards(r.patron), IS_OPEN)),
+    )
+
+
+_ASKED: Final[Mapping[str, _Asked]] = {how: _asked(among("cards")) for how, among in AMONG.items()}
 
 
 T = TypeVar("T")
 
 
-def in_savepoint(unit: Unit, work: Callable[[T], object], about: T) -> Exception | None:
+def in_savepoint(unit: UnitOfWork, work: Callable[[T], object], about: T) -> Exception | None:
     """Run `work(about)` in a savepoint of its own; return None, or the exception after rolling back the savepoint.
 
     A failure of the database itself, such as a full disk or a deadlock, is raised.
@@ -391,7 +303,7 @@ def in_savepoint(unit: Unit, work: Callable[[T], object], about: T) -> Exception
     except Exception as error:  # noqa: BLE001  # any error: the other rows go on
         discard(connection)
         _BACK.change(connection)
-        unit.ahead.forget()
+        unit.transaction.ahead.forget()
         del unit.moves[heard:]
         return error
     _RELEASE.change(connection)

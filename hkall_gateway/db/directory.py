@@ -1,0 +1,161 @@
+"""The directory of partners, and the circuit state of the channel to each: one row of LINKS.
+
+No query reads the whole table: the directory may name every library on earth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import date, datetime
+from functools import lru_cache
+
+from sqlalchemy import bindparam, or_, select, update
+
+from hkall_gateway.db.engine.compiled import AMONG, ONE, VALUES, CompiledStatement, insert_or_write_over, update_by_key
+from hkall_gateway.db.tables import CLOSURES, HAS_CARD, IS_USED, LINKS
+from hkall_gateway.db.transaction import Transaction
+from hkall_gateway.rules.circuit import UP, CircuitState
+from hkall_gateway.rules.messages.json_records import from_json, record, to_json
+from hkall_gateway.rules.vocabulary import Charges, Partner
+
+HOW = (LINKS.c.state, LINKS.c.failures, LINKS.c.down_since, LINKS.c.heard_at, LINKS.c.rests_until, LINKS.c.fault)
+"""The columns of a channel's state."""
+
+MOST = 1_000
+
+_KEPT = tuple(column.name for column in HOW)
+_KEEP = update_by_key(LINKS, ("agency",), _KEPT)
+_USED = CompiledStatement(select(LINKS.c.agency).where(IS_USED).order_by(LINKS.c.agency).limit(MOST))
+_LISTED = CompiledStatement(
+    select(LINKS.c.agency).where(LINKS.c.partner != "").order_by(LINKS.c.agency).limit(bindparam("most"))
+)
+_ONE = CompiledStatement(select(LINKS.c.agency, *HOW).where(LINKS.c.agency == bindparam("of")))
+_SEVERAL = {
+    how: CompiledStatement(select(LINKS.c.agency, *HOW).where(among("agencies")(LINKS.c.agency)))
+    for how, among in AMONG.items()
+}
+_FREE = or_(LINKS.c.rests_until.is_(None), LINKS.c.rests_until <= bindparam("now"))
+_UNTIL = bindparam("until", type_=LINKS.c.rests_until.type)
+_TRY = CompiledStatement(update(LINKS).where(LINKS.c.agency == bindparam("of"), _FREE).values(rests_until=_UNTIL))
+
+
+class CircuitRepository:
+    """Reads and writes the channels' state. A recipient missing from the directory has no row, and counts as up."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction, self._connection = transaction, transaction.connection
+
+    def used(self) -> tuple[str, ...]:
+        """Return the agencies to which messages were ever sent, at most MOST, by name."""
+        return tuple(row["agency"] for row in _USED.rows(self._connection))
+
+    def listed(self, most: int) -> tuple[str, ...]:
+        """Return the first agencies of the directory, at most `most`, by name."""
+        return tuple(row["agency"] for row in _LISTED.rows(self._connection, most=most))
+
+    def one(self, agency: str) -> CircuitState:
+        """Return the channel to one partner."""
+        return next((circuit_of(*cells) for cells in _ONE.cells(self._connection, of=agency)), CircuitState(agency))
+
+    def several(self, agencies: Collection[str]) -> dict[str, CircuitState]:
+        """Return the channels to these partners, by agency."""
+        how = self._transaction.dialect
+        found = {agency: CircuitState(agency) for agency in agencies}
+        for cells in _SEVERAL[how].cells(self._connection, agencies=VALUES[how](agencies)):
+            found[cells[0]] = circuit_of(*cells)
+        return found
+
+    def keep(self, link: CircuitState) -> None:
+        """Store the state of a channel."""
+        _KEEP.write(self._connection, was_agency=link.agency, **{f"new_{name}": getattr(link, name) for name in _KEPT})
+
+    def bring_forward(self, now: datetime) -> None:
+        """Let every channel that is down be tried now: the clock was set back."""
+        self._connection.execute(update(LINKS).where(LINKS.c.rests_until > now).values(rests_until=now))
+
+    def take_trial(self, agency: str, now: datetime, until: datetime) -> bool:
+        """Claim the trial of a channel that is down; False if another gateway has it. No other may try before `until`."""
+        return _TRY.change(self._connection, of=agency, now=now, until=until) == 1
+
+
+def circuit_of(
+    agency: str,
+    state: str | None,
+    failures: int | None,
+    down_since: datetime | None,
+    heard_at: datetime | None,
+    rests_until: datetime | None,
+    fault: str | None,
+) -> CircuitState:
+    """Make a channel of its columns, in the order of HOW; all are None for a recipient missing from the directory."""
+    return CircuitState(agency, state or UP, failures or 0, down_since, heard_at, rests_until, fault or "")
+
+
+class PartnerRepository:
+    """The directory of partners, with the days on which libraries are closed."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction, self._connection = transaction, transaction.connection
+
+    def find(self, agency: str) -> Partner | None:
+        """Return the partner's row in the directory."""
+        return self.among([agency]).get(agency)
+
+    def among(self, agencies: Iterable[str]) -> dict[str, Partner]:
+        """Return the directory's rows of these agencies, by agency; unknown ones are left out."""
+        known, wanted = self._transaction.ahead.partners, sorted(set(agencies))
+        if new := [agency for agency in wanted if agency not in known]:
+            known.update(dict.fromkeys(new))
+            how = ONE if len(new) == 1 else self._transaction.dialect
+            for agency, text in _PARTNERS[how].cells(self._connection, agencies=VALUES[how](new)):
+                known[agency] = partner_of(text) if text else None
+        return {agency: partner for agency in wanted if (partner := known[agency]) is not None}
+
+    def with_card(self, card: str) -> Partner | None:
+        """Return the partner that uses this card at our counter; of several the first by name."""
+        if card in self._transaction.ahead.card_partners:
+            text = self._transaction.ahead.card_partners[card]
+        else:
+            row = _PARTNER_CARD.first(self._connection, card=card) if card else None
+            text = row["partner"] if row else None
+        return partner_of(text) if text else None
+
+    def write(self, partners: Sequence[Partner]) -> None:
+        """Write these rows into the directory; other partners stay, and unchanged rows are not written.
+
+        So a gateway that starts does not wait for locks on its partners' channels.
+        """
+        in_order = sorted(partners, key=lambda partner: partner.agency)  # two gateways that write at once do not deadlock
+        rows = [{"agency": p.agency, "partner": to_json(p), "card": p.institutional_card} for p in in_order]
+        asked = select(LINKS.c.agency, LINKS.c.partner, LINKS.c.card).where(LINKS.c.agency.in_([p.agency for p in partners]))
+        known = [dict(row) for row in self._connection.execute(asked).mappings()]
+        rows = [row for row in rows if row not in known]
+        if rows:
+            self._transaction.execute(insert_or_write_over(LINKS, self._transaction.dialect, rows[0]), rows)
+
+    def closed_days(self, agency: str) -> frozenset[date]:
+        """Return the days on which a library is closed."""
+        if agency not in self._transaction.ahead.closed:
+            self._transaction.ahead.closed[agency] = frozenset(day for (day,) in _CLOSED.cells(self._connection, agency=agency))
+        return self._transaction.ahead.closed[agency]
+
+
+_PARTNERS = {
+    how: CompiledStatement(select(LINKS.c.agency, LINKS.c.partner).where(among("agencies")(LINKS.c.agency)))
+    for how, among in AMONG.items()
+}
+_PARTNER_CARD = CompiledStatement(
+    select(LINKS.c.partner).where(LINKS.c.card == bindparam("card"), HAS_CARD).order_by(LINKS.c.agency).limit(1)
+)
+_CLOSED = CompiledStatement(select(CLOSURES.c.day).where(CLOSURES.c.agency == bindparam("agency")))
+
+
+@lru_cache(maxsize=1024)
+def partner_of(text: str) -> Partner:
+    """Make a partner of its row in the directory. Cached: every request reads eight partners, and they hardly ever change."""
+    found: Partner = from_json(text)
+    return found
+
+
+record(Partner)
+record(Charges)

@@ -1,0 +1,94 @@
+"""The journal: one line for every change of a request and every refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, bindparam, func, or_, select, union
+
+from hkall_gateway.db.engine.compiled import CompiledStatement, insert_row
+from hkall_gateway.db.tables import IS_CLOSED_OF, IS_OPEN, JOURNAL, NAMES_ALONE, REQUESTS
+from hkall_gateway.db.transaction import Transaction
+from hkall_gateway.rules.evidence import OUR_CHANNELS, SCANS
+from hkall_gateway.rules.vocabulary import Actor, Request
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One line of the journal, for the log and the metrics after the commit; for a change, the request before and after it."""
+
+    request: str
+    event: str
+    source: str
+    target: str
+    rule: str
+    outcome: str
+    partner: str
+    patron: str
+    by: Actor
+    before: Request | None = None
+    after: Request | None = None
+
+
+def nobody_listens(_moves: Sequence[JournalEntry]) -> None:
+    """Ignore the journal lines of a unit: the default listener."""
+
+
+class JournalRepository:
+    """The lines of the journal."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction, self._connection = transaction, transaction.connection
+
+    def add(self, entry: JournalEntry, now: datetime, detail: str) -> None:
+        """Write a line, together with the others of the transaction."""
+        _ADD.append(
+            self._connection,
+            at=now,
+            detail=detail,
+            **{name: getattr(entry, name) for name in _SAME},
+            **{name: getattr(entry.by, name) for name in _BY},
+        )
+
+    def last_noted(self, request: str, event: str) -> datetime | None:
+        """Return the time of the last journal line with this event of a request."""
+        found: list[list[datetime | None]] = _LAST_NOTED.cells(self._connection, of=request, event=event)
+        return found[0][0]
+
+    def last_scan(self, request: str) -> datetime | None:
+        """Return the time at which somebody of ours last had the request's copy in hand, or looked for it; None if never."""
+        found: list[list[datetime | None]] = _LAST_SCAN.cells(self._connection, of=request)
+        return found[0][0]
+
+    def history(self, what: str) -> tuple[dict[str, Any], ...]:
+        """Return every line of the journal about a request number, a copy's barcode or a patron's card, oldest first."""
+        return tuple(_HISTORY.rows(self._connection, what=what))
+
+
+def _lines_about() -> CompiledStatement:
+    what: Any = bindparam("what")
+    r, line = REQUESTS.c, JOURNAL.c
+    named = ((r.item_barcode == what,), (r.patron == what, IS_OPEN), (r.patron == what, IS_CLOSED_OF))
+    theirs = (line.request.in_(select(r.id).where(*names)) for names in named)
+    of = (*theirs, line.request == what, and_(line.patron == what, NAMES_ALONE))
+    lines = union(*(select(JOURNAL).where(about) for about in of)).subquery()
+    return CompiledStatement(select(lines).order_by(lines.c.id))
+
+
+_SAME = ("request", "patron", "event", "source", "target", "rule", "outcome")
+_BY = tuple(f.name for f in fields(Actor))
+_ADD = insert_row(JOURNAL, *(column.name for column in JOURNAL.c if column.name != "id"))
+_HISTORY = _lines_about()
+_LAST_NOTED = CompiledStatement(
+    select(func.max(JOURNAL.c.at)).where(JOURNAL.c.request == bindparam("of"), JOURNAL.c.event == bindparam("event"))
+)
+_LAST_SCAN = CompiledStatement(
+    select(func.max(JOURNAL.c.at)).where(
+        JOURNAL.c.request == bindparam("of"),
+        or_(*(JOURNAL.c.event == step.name for step in sorted(SCANS))),
+        or_(*(JOURNAL.c.channel == channel for channel in sorted(OUR_CHANNELS))),
+    )
+)

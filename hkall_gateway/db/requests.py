@@ -1,0 +1,245 @@
+"""Requests and the candidates of each: the copies that could fill it. The unit of work moves them by the life cycle."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from functools import cache
+from typing import Any, Final
+
+from sqlalchemy import Executable, bindparam, delete, func, literal_column, select, text, update
+
+from hkall_gateway.db.engine.compiled import AMONG, ONE, CompiledStatement, insert_row, update_by_key
+from hkall_gateway.db.request_rows import oldest_first, request_of, requests
+from hkall_gateway.db.tables import CANDIDATES, IS_CLOSED_OF, IS_OPEN, REQUESTS, Condition
+from hkall_gateway.db.transaction import Transaction
+from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, Side
+
+NO_PERSON: Final[Mapping[str, Any]] = {
+    "patron": "",
+    "placed_by": "",
+    "placed_id": "",
+    "reason": "",
+    "flags": "",
+    "anonymised": True,
+}
+"""The columns of a request that identify the borrower, with their values after anonymisation."""
+
+
+class Batch:
+    """A query for some requests, with named `bindparam`s, in the order of `order`; compiled once and reused."""
+
+    def __init__(self, *where: Condition, order: Sequence[Any]) -> None:
+        asked = requests(*where).order_by(*order).limit(bindparam("most"))
+        self.bare, self.locking = CompiledStatement(asked), CompiledStatement(asked.with_for_update(key_share=True))
+
+
+class RequestRepository:
+    """The requests."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction, self._connection = transaction, transaction.connection
+
+    def find(self, number: str) -> Request | None:
+        """Return the request with our number."""
+        return self._one(_REQUEST, number=number)
+
+    def placed(self, placed_by: str, placed_id: str) -> Request | None:
+        """Return the request that this system placed under its own RequestId."""
+        return self._one(_PLACED, placed_by=placed_by, placed_id=placed_id)
+
+    def lent(self, wire_agency: str, wire_id: str) -> Request | None:
+        """Return the request that a partner borrows from us under this RequestId."""
+        return self._one(_LENT, wire_agency=wire_agency, wire_id=wire_id)
+
+    def asked(self, wire_id: str) -> tuple[Request, Candidate] | None:
+        """Return the request sent to a lender under our RequestId, with that (or a former) lender's row; None for ""."""
+        row = _ASKED.first(self._connection, wire_id=wire_id) if wire_id else None  # who was not asked yet has no number
+        found = self.find(row["request"]) if row else None
+        return (found, Candidate(**row)) if found and row else None
+
+    def numbered(self, lender: str, number: str, barcode: str = "") -> tuple[Request, Candidate] | None:
+        """The same, by the number (AGENCY:VALUE) that the lender gave it.
+
+        Of several that of the copy with this barcode, of an open one, the newest.
+        """
+        rows = _NUMBERED.cells(self._connection, lender=lender, number=number)
+        found = [asked for (wire_id,) in rows if (asked := self.asked(wire_id))]
+        found = [asked for asked in found if asked[1].barcode == barcode] or found
+        still = [asked for asked in found if asked[0].position not in FINAL]
+        return next(reversed(still or found), None)
+
+    def with_copy(self, barcode: str, agency: str = "") -> tuple[Request, ...]:
+        """Return open requests that hold the copy with this barcode, of any agency unless one is given."""
+        if (ahead := self._transaction.ahead.held.get(barcode)) is not None:
+            held = sorted(ahead.values(), key=lambda request: (request.placed_at, request.id))
+        else:
+            held = list(self._prepared(HELD[ONE], barcodes=barcode))
+        return tuple(request for request in held if not agency or request.item_agency == agency)
+
+    def last_with(self, item: ItemKey) -> Request | None:
+        """Return the newest request that ever held this copy, open or not; with the agency "", a copy of any library."""
+        of = [REQUESTS.c.item_agency == item.agency] if item.agency else []
+        rows = self._made(oldest_first(REQUESTS.c.item_barcode == item.barcode, *of))
+        return max(rows, key=lambda r: str(r.moved_at), default=None)
+
+    def open_of(self, card: str) -> tuple[Request, ...]:
+        """Return a patron's requests and loans that have not ended, oldest first."""
+        return self._prepared(_OPEN_OF, card=card)
+
+    def quota_used(self, card: str, positions: Collection[Position], without: str = "") -> int:
+        """Return how many of a patron's requests are in these positions, not counting the request `without` (R20, R21)."""
+        if (ahead := self._transaction.ahead.counted.get(card)) is not None:
+            counting = (number for number, (position, unwanted) in ahead.items() if position in positions and not unwanted)
+            return sum(number != without for number in counting)
+        ((used,),) = _quota(frozenset(positions)).cells(self._connection, card=card, without=without)
+        return int(used)
+
+    def open_by_position(self) -> tuple[tuple[str, str, int, datetime], ...]:
+        """Return (side, position, count, longest there since) of all open requests."""
+        r = REQUESTS.c
+        question = select(r.side, r.position, func.count(), func.min(r.moved_at)).where(IS_OPEN)
+        found = self._connection.execute(question.group_by(r.side, r.position).order_by(r.side, r.position))
+        return tuple((side, position, count, since) for side, position, count, since in map(tuple, found))
+
+    def open_by_partner(self) -> tuple[tuple[str, str, str, int], ...]:
+        """Return (side, partner, position, count) of all open requests."""
+        r = REQUESTS.c
+        question = select(r.side, r.partner, r.position, func.count()).where(IS_OPEN).group_by(r.side, r.partner, r.position)
+        found = self._connection.execute(question)
+        return tuple((side, partner, position, count) for side, partner, position, count in map(tuple, found))
+
+    def open_list(self, position: str = "", partner: str = "") -> tuple[Request, ...]:
+        """Return open requests, oldest first, of one position or one partner if given."""
+        named = {name: value for name, value in (("position", position), ("partner", partner)) if value}
+        return self._prepared(_open_of(tuple(named)), **named)
+
+    def batch(self, *where: Condition, order: Sequence[Any], limit: int) -> tuple[Request, ...]:
+        """Return at most `limit` requests, sorted by `order`, locked until the unit ends if the database has row locks."""
+        question = requests(*where).order_by(*order).limit(limit)
+        return self._made(question if self._transaction.dialect == "sqlite" else question.with_for_update(key_share=True))
+
+    def of_batch(self, question: Batch, limit: int, **values: Any) -> tuple[Request, ...]:
+        """Return at most `limit` requests, locked until the unit ends if the database has row locks."""
+        prepared = question.bare if self._transaction.dialect == "sqlite" else question.locking
+        return self._prepared(prepared, most=limit, **values)
+
+    # ---- changes beside those of the life cycle, which are the unit's
+
+    def forget_people(self, requests: Sequence[str]) -> None:
+        """Remove borrower, placing system and reasons from these ended requests."""
+        self._transaction.execute(update(REQUESTS).where(REQUESTS.c.id.in_(requests)).values(**NO_PERSON))
+
+    def hand_over(self, former: str, present: str) -> None:
+        """Move the ended requests of a former card to the card that replaced it; open ones are amended one by one."""
+        ended = update(REQUESTS).where(IS_CLOSED_OF, REQUESTS.c.patron == former)
+        self._transaction.execute(ended.values(patron=present))
+
+    def erase(self, requests: Sequence[str]) -> None:
+        """Delete these requests."""
+        self._transaction.execute(delete(REQUESTS).where(REQUESTS.c.id.in_(requests)))
+
+    # ---- private
+
+    def _one(self, question: CompiledStatement, **named: str) -> Request | None:
+        return next(map(request_of, question.cells(self._connection, **named)), None)
+
+    def _prepared(self, question: CompiledStatement, **named: Any) -> tuple[Request, ...]:
+        return tuple(map(request_of, question.cells(self._connection, **named)))
+
+    def _made(self, question: Executable) -> tuple[Request, ...]:
+        return tuple(map(request_of, self._connection.execute(question)))
+
+
+class CandidateRepository:
+    """The lists of copies that could fill a request."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction, self._connection = transaction, transaction.connection
+
+    def of(self, request: str) -> tuple[Candidate, ...]:
+        """Return the stored list of copies that could fill a request, best first."""
+        return tuple(Candidate(*cells) for cells in _CANDIDATES.cells(self._connection, number=request))
+
+    def chosen(self, request: Request) -> Candidate | None:
+        """Return the copy that the lender is asked for, with the lender's own number of its title."""
+        named = {"number": request.id, "wire_id": request.wire_id}
+        rows = _CHOSEN.cells(self._connection, **named) if request.wire_id else ()
+        return Candidate(*rows[0]) if rows else None
+
+    def add(self, candidates: Sequence[Candidate]) -> None:
+        """Store the list of copies that could fill a request."""
+        if candidates:
+            rows = [{name: getattr(candidate, name) for name in _CHOICE} for candidate in candidates]
+            _ADD.write_all(self._connection, rows)
+
+    def replace(self, request: str, candidates: Sequence[Candidate]) -> None:
+        """Replace the list of a request after a change by staff."""
+        self._transaction.execute(delete(CANDIDATES).where(CANDIDATES.c.request == request))
+        self.add(candidates)
+
+    def mark(self, candidate: Candidate, **values: str) -> None:
+        """Update one candidate: asked under `wire_id`, or its `outcome`."""
+        new = {"new_" + name: value for name, value in values.items()}
+        _marking(tuple(values)).write(self._connection, was_request=candidate.request, was_rank=candidate.rank, **new)
+
+
+@cache
+def _open_of(columns: tuple[str, ...]) -> CompiledStatement:
+    """Return a statement for open requests with a value of these columns, oldest first."""
+    # Not plain `placed_at`: SQLite would scan all requests in that order, to avoid sorting.
+    oldest_first: tuple[Any, ...] = literal_column("placed_at || ''"), REQUESTS.c.id
+    return CompiledStatement(
+        requests(IS_OPEN, *(REQUESTS.c[name] == bindparam(name) for name in columns)).order_by(*oldest_first)
+    )
+
+
+_LISTED = tuple(CANDIDATES.c[f.name] for f in fields(Candidate))
+_REQUEST = CompiledStatement(requests(REQUESTS.c.id == bindparam("number")))
+_PLACED = CompiledStatement(
+    requests(REQUESTS.c.placed_by == bindparam("placed_by"), REQUESTS.c.placed_id == bindparam("placed_id"))
+)
+_LENT = CompiledStatement(
+    requests(
+        REQUESTS.c.wire_agency == bindparam("wire_agency"),
+        REQUESTS.c.wire_id == bindparam("wire_id"),
+        REQUESTS.c.side == Side.LENDING,
+    )
+)
+_ASKED = CompiledStatement(select(CANDIDATES).where(CANDIDATES.c.wire_id == bindparam("wire_id")))
+_NUMBERED = CompiledStatement(
+    select(CANDIDATES.c.wire_id)
+    .join(REQUESTS, REQUESTS.c.id == CANDIDATES.c.request)
+    .where(CANDIDATES.c.their_number == bindparam("number"), CANDIDATES.c.agency == bindparam("lender"))
+    .order_by(REQUESTS.c.placed_at, CANDIDATES.c.request, CANDIDATES.c.rank)
+)
+_OPEN_OF = CompiledStatement(oldest_first(REQUESTS.c.patron == bindparam("card"), IS_OPEN))
+_CANDIDATES = CompiledStatement(select(*_LISTED).where(CANDIDATES.c.request == bindparam("number")).order_by(CANDIDATES.c.rank))
+_CHOSEN = CompiledStatement(
+    select(*_LISTED)
+    .where(CANDIDATES.c.wire_id == bindparam("wire_id"), CANDIDATES.c.request == bindparam("number"))
+    .order_by(CANDIDATES.c.rank)
+)
+HELD: Final = {
+    how: CompiledStatement(oldest_first(among("barcodes")(REQUESTS.c.item_barcode), IS_OPEN)) for how, among in AMONG.items()
+}
+"""The open requests that hold copies with these barcodes, oldest first."""
+_CHOICE = tuple(f.name for f in fields(Candidate))
+_ADD = insert_row(CANDIDATES, *_CHOICE)
+
+
+@cache
+def _quota(positions: frozenset[Position]) -> CompiledStatement:
+    r = REQUESTS.c
+    # Not a list of positions: SQLite would build a temporary table of it each time.
+    in_positions = text("(" + " OR ".join(f"position = '{position}'" for position in sorted(positions)) + ")")
+    counted = (r.patron == bindparam("card"), in_positions, r.unwanted.is_(False), r.id != bindparam("without"))
+    return CompiledStatement(select(func.count().label("used")).select_from(REQUESTS).where(*counted, IS_OPEN))
+
+
+@cache
+def _marking(columns: tuple[str, ...]) -> CompiledStatement:
+    """Return a statement that updates these columns of one candidate."""
+    return update_by_key(CANDIDATES, ("request", "rank"), columns)

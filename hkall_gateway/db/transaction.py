@@ -1,0 +1,70 @@
+"""What the repositories of a unit of work share: the transaction, and rows that it has read already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from datetime import date
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, CursorResult, Executable
+
+from hkall_gateway.rules.lifecycle import FINAL
+from hkall_gateway.rules.vocabulary import Borrower, Partner, Position, Request
+
+Row = TypeVar("Row")
+Counted = tuple[Position, bool]
+"""What a quota asks of an open request: its position, and whether it is `unwanted`."""
+
+
+@dataclass(slots=True)
+class Prefetched:
+    """Rows as the transaction of a group sees them, for names that were read already; about other names it says nothing.
+
+    `borrowers` and `card_partners` (rows of the directory, as text) by card, None for an unknown card. `held`: open requests by
+    the barcode of their copy, then by number. `counted`: open requests of a card, by number. `closed` days and `partners` by
+    agency.
+    """
+
+    borrowers: dict[str, Borrower | None] = field(default_factory=dict)
+    card_partners: dict[str, str | None] = field(default_factory=dict)
+    held: dict[str, dict[str, Request]] = field(default_factory=dict)
+    counted: dict[str, dict[str, Counted]] = field(default_factory=dict)
+    closed: dict[str, frozenset[date]] = field(default_factory=dict)
+    partners: dict[str, Partner | None] = field(default_factory=dict)
+
+    def forget(self) -> None:
+        """Forget everything, after a change that `changed` is not told of."""
+        for each in fields(self):
+            getattr(self, each.name).clear()
+
+    def changed(self, before: Request, after: Request) -> None:
+        """Take note of a changed request; of a new one with `before` the same."""
+        _move(self.held, before.item_barcode, after.item_barcode, after, after)
+        _move(self.counted, before.patron, after.patron, after, (after.position, after.unwanted))
+
+
+def _move(rows: dict[str, dict[str, Row]], source: str, target: str, after: Request, row: Row) -> None:
+    """Move a request's row from one name to another, if they were read ahead; a closed request has none."""
+    if source in rows:
+        rows[source].pop(after.id, None)
+    if target in rows and after.position not in FINAL:
+        rows[target][after.id] = row
+
+
+@dataclass(slots=True)
+class Transaction:
+    """An open transaction; the units of a group share `ahead`."""
+
+    connection: Connection
+    ahead: Prefetched = field(default_factory=Prefetched)
+
+    @property
+    def dialect(self) -> str:
+        """The database's name, sqlite or postgresql."""
+        return self.connection.dialect.name
+
+    def execute(self, statement: Executable, values: Any = None) -> CursorResult[Any]:
+        """Run a statement. What was read ahead is forgotten if it is a change."""
+        if statement.is_dml:
+            self.ahead.forget()
+        return self.connection.execute(statement, values)
