@@ -384,24 +384,19 @@ class Daemon:
 
     async def _start_protocols(self) -> None:
         for text, terminals in self._terminals:
-            await self._listen_to_terminals(text, terminals)
-        for text, factory in self._ncip_ports():
-            await self._listen_to_partners(text, factory)
+            balancers = terminals.listener.proxy_from
+            judge = _judge(lambda address: self._sip2_services.admits(address), terminals.limit, balancers)
+            admission = Admission(judge, terminals.refusals, balancers)
+            await self._listen(text, terminals, admission, shared=self.config.sip2.share_ports)
+        for text in self.config.ncip.listen:
+            await self._listen_to_partners(text, self._partners)
+        for text in self.config.ncip.listen_v1_tcp:
+            await self._listen_to_partners(text, self._bare_ncip)
         for text in self.config.ops.listen:
             await self._listen(text, self._ops)
         await self.courier.start()
         self.rounds.start()
         self._pulse.start()
-
-    def _ncip_ports(self) -> list[tuple[str, Any]]:
-        listens = self.config.ncip
-        over_http = ((text, self._partners) for text in listens.listen)
-        return [*over_http, *((text, self._bare_ncip) for text in listens.listen_v1_tcp)]
-
-    async def _listen_to_terminals(self, text: str, terminals: TerminalFactory) -> None:
-        listens, balancers = self.config.sip2, terminals.listener.proxy_from
-        judge = _judge(lambda address: self._sip2_services.admits(address), terminals.limit, balancers)
-        await self._listen(text, terminals, Admission(judge, terminals.refusals, balancers), shared=listens.share_ports)
 
     async def _listen_to_partners(self, text: str, factory: NcipSite | NcipConnectionFactory) -> None:
         listens, bounds, balancers = self.config.ncip, factory.bounds, AllowList(self.config.ncip.proxy_from)

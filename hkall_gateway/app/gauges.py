@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
@@ -220,8 +220,16 @@ class Gauges(Collector):
         if self._counted_at is None or now - self._counted_at >= SELDOM:
             self._counted, self._counted_at = _of_the_month(unit, now), now
         agencies = tuple(self._partners())
-        found = {**_work(unit), **_outbox(unit, now), **_lines(unit, agencies, now), **_age(unit, self._agency, now)}
-        found = {**found, **_disks(self._free()), **_night(unit)}
+        found: Mapping[str, Rows] = {
+            "open_by_position": {
+                (side, who, position): count for side, who, position, count in unit.requests.open_by_partner()
+            },
+            **_outbox(unit, now),
+            **_lines(unit, agencies, now),
+            **_age(unit, self._agency, now),
+            "disk_free_bytes": {(folder,): size for folder, size in self._free().items() if size is not None},
+            **_night(unit),
+        }
         return {name: {**_zeros(name, agencies), **series} for name, series in {**found, **self._counted}.items()}
 
     def describe(self) -> Iterable[Metric]:
@@ -240,27 +248,16 @@ def _family(name: str, series: Rows) -> Metric:
     return family
 
 
-def _work(unit: UnitOfWork) -> Mapping[str, Rows]:
-    return {
-        "open_by_position": {(side, who, position): count for side, who, position, count in unit.requests.open_by_partner()}
-    }
-
-
 def _outbox(unit: UnitOfWork, now: datetime) -> Mapping[str, Rows]:
     depths = unit.outbox.depths()
-    living = {
-        who: min(since for w, state, _, since in depths if w == who and state is not OutboxState.DEAD) for who in _alive(depths)
-    }
+    living = [(who, since) for who, state, _, since in depths if state is not OutboxState.DEAD]
+    oldest = {who: min(since for other, since in living if other == who) for who, _ in living}
     return {
         "outbox_depth": {(who,): count for who, state, count, _ in depths if state is OutboxState.WAITING},
         "dead_letters": {(who,): count for who, state, count, _ in depths if state is OutboxState.DEAD},
-        "outbox_oldest_seconds": {(who,): _seconds(now - since) for who, since in living.items()},
+        "outbox_oldest_seconds": {(who,): _seconds(now - since) for who, since in oldest.items()},
         "outbox_unreadable": {(who,): count for who, count in unit.outbox.set_aside().items()},
     }
-
-
-def _alive(depths: Iterable[tuple[str, OutboxState, int, datetime]]) -> set[str]:
-    return {who for who, state, _, _ in depths if state is not OutboxState.DEAD}
 
 
 def _lines(unit: UnitOfWork, agencies: Iterable[str], now: datetime) -> Mapping[str, Rows]:
@@ -274,15 +271,12 @@ def _lines(unit: UnitOfWork, agencies: Iterable[str], now: datetime) -> Mapping[
 
 def _age(unit: UnitOfWork, agency: str, now: datetime) -> Mapping[str, Rows]:
     loaded, last = loading.loaded_at(unit, "patrons"), cli_lists.last_closure(unit, agency)
+    days_left = (last - dates.civil(now)).days if last else 0
     return {
         "ils_snapshot_age_seconds": {(): _seconds(now - loaded) if loaded else 0},
         "timer_lag_seconds": {(job.name,): job.lag_s(now) for job in rounds.jobs(unit)},
-        "closure_calendar_left_seconds": {(): _seconds_left(last, now) if last else 0},
+        "closure_calendar_left_seconds": {(): max(0, days_left) * 86_400},
     }
-
-
-def _seconds_left(last: date, now: datetime) -> int:
-    return max(0, (last - dates.civil(now)).days) * 86_400
 
 
 _OPEN: Final = tuple(
@@ -303,10 +297,6 @@ def _zeros(name: str, agencies: Iterable[str]) -> Rows:
     if labels in {"folder", "work"}:
         return {}
     return {(side, who, position): 0 for who in agencies for side, position in _OPEN} if labels else {(): 0}
-
-
-def _disks(free: Mapping[str, int | None]) -> Mapping[str, Rows]:
-    return {"disk_free_bytes": {(folder,): size for folder, size in free.items() if size is not None}}
 
 
 def _night(unit: UnitOfWork) -> Mapping[str, Rows]:

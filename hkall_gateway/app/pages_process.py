@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,7 @@ END_S: Final = 15.0
 FIRST_PASSED: Final = 3
 """Descriptor of the first socket that systemd passes. Source: sd_listen_fds(3)."""
 
-Question = Callable[[], Awaitable[Any]]
+Question = Callable[[], Coroutine[Any, Any, Any]]
 Series = tuple[str, tuple[tuple[str, str], ...]]
 """A sample's name and labels."""
 
@@ -92,7 +92,8 @@ class Channel(Int32StringReceiver):
     def stringReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's own name
         number, content = orjson.loads(data)
         if number > 0:
-            Deferred.fromCoroutine(self._reply(number, content)).addErrback(_log_bug)
+            answer = Deferred.fromCoroutine(self._answers[content]())
+            answer.addCallback(partial(self._send, -number)).addErrback(_log_bug)
         elif waiting := self._waiting.get(-number):
             waiting.callback(content)
 
@@ -100,9 +101,6 @@ class Channel(Int32StringReceiver):
         for waiting in tuple(self._waiting.values()):
             waiting.errback(NoAnswer())
         self._ended()
-
-    async def _reply(self, number: int, question: str) -> None:
-        self._send(-number, await self._answers[question]())
 
     def _send(self, number: int, content: object) -> None:
         if self.connected:

@@ -44,6 +44,9 @@ reference counting frees all of them. With long-lived objects frozen, collection
 REFUSED, WRONG = 1, 2
 """Exit codes: it could not start; its configuration does not fit the way in which it was started."""
 
+RUN_KEY: Final = "HKALL_RUN_KEY"
+"""The variable by which the pages' process has the key of this run for card numbers in the log, where the site has set none."""
+
 TO_END: Final = (signal.SIGTERM, signal.SIGINT)
 
 PREDECESSOR_S: Final = 15.0
@@ -71,7 +74,9 @@ def serve(
     reactor = the_reactor()
     early = _early_signals()
     config = gateway.load(path, os.environ)
-    _allow_files()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the usual 1,024 are fewer than the connections of both protocols
+    os.environ.setdefault(RUN_KEY, secrets.token_hex(32))
     pages = None
     if serving is Serving.ALL and config.web is not None:
         endpoints = (numbered(text, machine.number()) for text in config.web.listen)
@@ -106,17 +111,8 @@ def _early_signals() -> list[int]:
     return early
 
 
-def _allow_files() -> None:
-    """Raises the limit of open files as far as the system allows.
-
-    The usual 1,024 are fewer than the connections of both protocols.
-    """
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
 def _begin_log(config: GatewayConfig, log_format: LogFormat | None, *, shared: bool) -> BackgroundWriter:
-    key = os.environ.get(config.logs.patron_key_env or "", "").encode() or secrets.token_bytes(32)
+    key = (os.environ.get(config.logs.patron_key_env or "") or os.environ[RUN_KEY]).encode()
     stream = _open_log(config.logs.file) if config.logs.file else os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     log = BackgroundWriter(stream, shared=shared)
     logs.configure(
@@ -202,12 +198,22 @@ class Process:
         def leave() -> None:
             if not leaving:
                 self.service.notify(STOPPING)
-                leaving.append(ensureDeferred(_leave(daemon, self.reactor)))
+                leaving.append(ensureDeferred(end()))
+
+        async def end() -> None:
+            try:
+                await daemon.stop()
+            except Exception:
+                LOG.exception("daemon.stop_failed")
+            self.reactor.stop()
 
         async def reload() -> tuple[tuple[str, ...], tuple[str, ...]]:
             self.service.reloading()
-            if log_file:
-                _reopen(self.log, log_file)
+            try:
+                if log_file:  # a rotation has renamed the one before
+                    self.log.continue_on(_open_log(log_file))
+            except OSError as error:
+                LOG.error("log.not_reopened", why=str(error))
             done = Reloaded(("the reload failed: see the log",))
             try:
                 done = await daemon.reload(self.path)
@@ -232,19 +238,3 @@ class Process:
         signal.signal(signal.SIGHUP, in_reactor(lambda: ensureDeferred(reload())))
         if self.parent is not None:
             connect(self.reactor, self.parent, {"ports": ports, "metrics": metrics, "reload": reload}, leave)
-
-
-def _reopen(log: BackgroundWriter, path: Path) -> None:
-    """Continues the log on the file that has this name now, after a rotation renamed the one before."""
-    try:
-        log.continue_on(_open_log(path))
-    except OSError as error:
-        LOG.error("log.not_reopened", why=str(error))
-
-
-async def _leave(daemon: Daemon, reactor: Any) -> None:
-    try:
-        await daemon.stop()
-    except Exception:
-        LOG.exception("daemon.stop_failed")
-    reactor.stop()

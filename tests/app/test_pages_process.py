@@ -24,7 +24,7 @@ from cryptography import x509
 
 from hkall_gateway.simulator import demo_setup
 from tests.attacks.certificates import Authority
-from tests.company import COMMAND, PATIENCE_S, Gateway, gateway_ports, stamp, until
+from tests.company import CARD, COMMAND, PATIENCE_S, Gateway, gateway_ports, stamp, until
 from tests.ports import free_ports
 from tests.programs import program
 from tests.test_daemon_web import Curl, lines
@@ -423,6 +423,26 @@ def test_a_silent_child_is_named_and_holds_up_no_monitoring(gateway: Gateway) ->
 
 
 # ---- the log
+
+
+def test_a_patron_has_one_hash_in_the_log_of_both(own: Gateway, tmp_path: Path) -> None:
+    own.do(own.party.start)
+    own.start()
+    curl, path = Curl(own.ports.web, tmp_path), "/title/b0001/request"
+    assert curl.post("/login", "/login", f"barcode={CARD}", "pin=1234")[0] == 303
+    assert curl.post(path, path, "home_library=HKU", f"pickup={demo_setup.LOCATION}")[0] == 303
+    own.request("d-1")
+    moves = until(lambda: {line["channel"]: line["patron_ref"] for line in of_both(own)}, "the steps of both")
+    assert len({*moves.values()}) == 1
+    assert own.stop() == 0
+
+
+def of_both(gateway: Gateway) -> list[dict[str, Any]]:
+    """The first steps of requests by way of a page and of a document, once there are both."""
+    found = [
+        line for line in lines(gateway.log(), "transition") if line.get("channel") in {"web", "ncip"} and "patron_ref" in line
+    ]
+    return found if len({line["channel"] for line in found}) == 2 else []
 
 
 WRITER = """
