@@ -234,8 +234,7 @@ class Worker(Generic[J]):
         """Open a new connection, at once or as soon as the database is back, and settle the units `in_doubt`."""
         import structlog  # here: commands import this module and seldom log
 
-        log = structlog.get_logger()
-        log.warning("database.lost", lane=self._loop_thread.name, why=name_of(error))
+        structlog.get_logger().warning("database.lost", lane=self._loop_thread.name, why=name_of(error))
         self._connection.close()
         while not (self._connected() and (in_doubt is None or self._settled(in_doubt))):
             with self._wake:
@@ -247,7 +246,7 @@ class Worker(Generic[J]):
         if in_doubt is not None:  # it ends before the database is back
             self._in_reactor(partial(give, in_doubt(None).answers))
             return
-        log.info("database.back", lane=self._loop_thread.name)
+        structlog.get_logger().info("database.back", lane=self._loop_thread.name)
 
     def _settled(self, in_doubt: InDoubt[J]) -> bool:
         """Settle units on the new connection; False if that breaks, too."""
