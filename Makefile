@@ -88,7 +88,7 @@ deb:
 	packaging/build-deb dist
 
 # The pages, followed literally on machines of Debian 12 and 13 that systemd booted: as root, apt install mmdebstrap systemd-container.
-# About half an hour on an idle machine. CI walks ONE_WAY on each: about four minutes.
+# On an idle machine about half an hour. CI walks ONE_WAY on each, in about five minutes.
 ONE_WAY := lent_book[bookworm-wheel-postgresql] or loses_nothing[trixie-package-sqlite]
 docs-test: .venv/.test
 	$(BIN)/pytest tests/walk -m chroot -p no:randomly -rs -s
