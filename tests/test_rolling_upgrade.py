@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import tarfile
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,12 +37,28 @@ SETTINGS = ("listen_addresses=", "max_connections=40")
 def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program of the release."""
     folder = tmp_path_factory.mktemp("released")
-    packed = subprocess.run(["git", "archive", COMMIT, "hkall_gateway"], cwd=ROOT, capture_output=True, check=False)
+    packed = subprocess.run(
+        ["git", "archive", COMMIT, "hkall_gateway", "pyproject.toml"], cwd=ROOT, capture_output=True, check=False
+    )
     if packed.returncode:
         pytest.skip(f"this checkout has no commit {COMMIT}, which is {RELEASED}: a shallow clone, or not a clone")
     with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
         archive.extractall(folder, filter="data")
+    _describe(folder)
     return folder
+
+
+def _describe(folder: Path) -> None:
+    """Write the metadata of an installation, by which the release finds its own connectors."""
+    described = folder / f"hkall_gateway-{RELEASED}.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text(f"Metadata-Version: 2.1\nName: hkall_gateway\nVersion: {RELEASED}\n", encoding="utf-8")
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = (
+        "\n".join([f"[{group}]", *(f"{name} = {place}" for name, place in rows.items())])
+        for group, rows in project["entry-points"].items()
+    )
+    (described / "entry_points.txt").write_text("\n\n".join(groups) + "\n", encoding="utf-8")
 
 
 class Pair:
