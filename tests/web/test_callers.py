@@ -109,7 +109,7 @@ def test_a_proof_that_has_ended_is_none(site: Site) -> None:
 
 def test_while_the_database_is_away_everybody_is_a_stranger(site: Site) -> None:
     class Away:
-        def read(self, *_: Any) -> Any:
+        def read(self, *_: Any, is_long: bool = False) -> Any:
             raise Unavailable("away")
 
     made: Any = Callers(Away(), lambda: site.settings, lambda: site.world.now, Clock())  # type: ignore[arg-type]  # that part of a store
@@ -122,7 +122,7 @@ class Paused:
     def __init__(self) -> None:
         self.asked: list[Deferred[WebCaller]] = []
 
-    def read(self, *_: Any) -> Deferred[WebCaller]:
+    def read(self, *_: Any, is_long: bool = False) -> Deferred[WebCaller]:
         self.asked.append(Deferred())
         return self.asked[-1]
 
