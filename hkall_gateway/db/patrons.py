@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
+from itertools import starmap
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select
+from sqlalchemy import Connection, and_, bindparam, func, or_, select
 
-from hkall_gateway.db.engine.compiled import AMONG, ONE, VALUES, CompiledStatement, Of
+from hkall_gateway.db.engine.compiled import AMONG, ONE, VALUES, CompiledStatement
 from hkall_gateway.db.tables import CARD_BLOCKS, FINES, IS_OPEN, PATRONS, REQUESTS
 from hkall_gateway.db.transaction import Transaction
 from hkall_gateway.rules.vocabulary import Borrower, Position, RequestEntry, Sensitive
@@ -45,11 +46,6 @@ class CardRecord:
     charges: list[Charged] = field(default_factory=list)
 
 
-def borrower(connection: Connection, card: str) -> Borrower | None:
-    """Return the patron with this card number."""
-    return next(map(borrower_of, _PATRON.cells(connection, card=card)), None)
-
-
 def named(connection: Connection, words: str, most: int) -> tuple[Borrower, ...]:
     """Return patrons with all these words in one of their names, in the order of the names; at most `most`.
 
@@ -60,32 +56,20 @@ def named(connection: Connection, words: str, most: int) -> tuple[Borrower, ...]
         return ()
     names = (PATRONS.c.name, PATRONS.c.name_zh)
     like = or_(*(and_(*(name.icontains(part, autoescape=True) for part in parts)) for name in names))
-    columns = (_BLOCKED if name == "blocked" else PATRONS.c[name] for name in _BORROWER)
-    rows = connection.execute(select(*columns).where(like).order_by(PATRONS.c.name, PATRONS.c.barcode).limit(most))
+    rows = connection.execute(select(*_BY_NAME).where(like).order_by(PATRONS.c.name, PATRONS.c.barcode).limit(most))
     return tuple(map(borrower_of, map(list, rows)))
-
-
-def lines(connection: Connection, card: str) -> tuple[RequestEntry, ...]:
-    """Return a patron's requests and loans that have not ended, oldest first."""
-    return tuple(map(_line, _LINES.cells(connection, card=card)))
-
-
-def charges(connection: Connection, card: str) -> tuple[Charged, ...]:
-    """Return all charges of a patron, oldest first."""
-    return tuple(map(_charge, _CHARGES.cells(connection, card=card)))
 
 
 def known(connection: Connection, cards: Collection[str]) -> Mapping[str, CardRecord]:
     """Return all data of these cards, by three queries."""
     how = ONE if len(cards) == 1 else connection.dialect.name
-    many, given = _MANY[how], VALUES[how](cards)
-    found = {card: CardRecord(None, [], []) for card in cards}
-    for cells in many.patrons.cells(connection, cards=given):
+    given, found = VALUES[how](cards), {card: CardRecord() for card in cards}
+    for cells in BORROWERS[how].cells(connection, cards=given):
         found[cells[0]].borrower = borrower_of(cells)
-    for cells in many.lines.cells(connection, cards=given):
-        found[cells.pop()].lines.append(_line(cells))
-    for cells in many.charges.cells(connection, cards=given):
-        found[cells[_CARD]].charges.append(_charge(cells))
+    for card, *cells in _LINES[how].cells(connection, cards=given):
+        found[card].lines.append(_line(cells))
+    for charge in starmap(Charged, _CHARGES[how].cells(connection, cards=given)):
+        found[charge.patron].charges.append(charge)
     return found
 
 
@@ -106,17 +90,26 @@ class PatronRepository:
         if card in self._transaction.ahead.borrowers:
             return self._transaction.ahead.borrowers[card]
         card_record = self._known.get(card)
-        return card_record.borrower if card_record else borrower(self._connection, card)
+        if card_record:
+            return card_record.borrower
+        return next(map(borrower_of, BORROWERS[ONE].cells(self._connection, cards=card)), None)
 
     def open_lines(self, card: str) -> tuple[RequestEntry, ...]:
-        """Return the same with the columns of a patron's record only, a quarter of all, for the most frequent query."""
+        """Return a patron's requests and loans that have not ended, oldest first, with the columns of a patron's record only.
+
+        These are a quarter of all columns, for the most frequent query.
+        """
         card_record = self._known.get(card)
-        return tuple(card_record.lines) if card_record else lines(self._connection, card)
+        if card_record:
+            return tuple(card_record.lines)
+        return tuple(_line(cells) for _, *cells in _LINES[ONE].cells(self._connection, cards=card))
 
     def charges(self, card: str) -> tuple[Charged, ...]:
         """Return all charges of a patron, oldest first."""
         card_record = self._known.get(card)
-        return tuple(card_record.charges) if card_record else charges(self._connection, card)
+        return tuple(
+            card_record.charges if card_record else starmap(Charged, _CHARGES[ONE].cells(self._connection, cards=card))
+        )
 
     def owed_cents(self, card: str) -> int:
         """Return a patron's debt in cents; negative if we owe the patron for a book that was found again."""
@@ -131,43 +124,25 @@ _HUSHED: Final = tuple(_BORROWER.index(name) for name in ("name", "name_zh", "em
 POSITIONS: Final = {position.value: position for position in Position}
 """Positions by the text in the column."""
 _POSITION: Final = [f.name for f in fields(RequestEntry)].index("position")
-_CARD: Final = [f.name for f in fields(Charged)].index("patron")
 
 # A card is blocked by its library, as last loaded, or by a terminal here.
 _BLOCKED_HERE: Final = select(CARD_BLOCKS.c.card).where(CARD_BLOCKS.c.card == PATRONS.c.barcode).exists()
 _BLOCKED: Final = or_(PATRONS.c.blocked, _BLOCKED_HERE).label("blocked")
 
 
-def patrons_of(of: Of) -> CompiledStatement:
-    """Return a query for patrons by a condition on their card. Its columns are those that `borrower_of` reads."""
-    columns = (_BLOCKED if name == "blocked" else PATRONS.c[name] for name in _BORROWER)
-    return CompiledStatement(select(*columns).where(of(PATRONS.c.barcode)))
+_BY_NAME: Final = tuple(_BLOCKED if name == "blocked" else PATRONS.c[name] for name in _BORROWER)
+_OPEN: Final = select(REQUESTS.c.patron, *(REQUESTS.c[f.name] for f in fields(RequestEntry))).where(IS_OPEN)
+_CHARGED: Final = select(*(FINES.c[f.name] for f in fields(Charged))).order_by(FINES.c.id)
 
-
-def _lines_of(of: Of, *also: ColumnElement[Any]) -> CompiledStatement:
-    columns = (REQUESTS.c[f.name] for f in fields(RequestEntry))
-    asked = select(*columns, *also).where(of(REQUESTS.c.patron), IS_OPEN)
-    return CompiledStatement(asked.order_by(REQUESTS.c.placed_at, REQUESTS.c.id))
-
-
-def _charges_of(of: Of) -> CompiledStatement:
-    return CompiledStatement(select(*(FINES.c[f.name] for f in fields(Charged))).where(of(FINES.c.patron)).order_by(FINES.c.id))
-
-
-@dataclass(frozen=True, slots=True)
-class _Many:
-    patrons: CompiledStatement
-    lines: CompiledStatement
-    charges: CompiledStatement
-
-
-def _many(of: Of) -> _Many:
-    return _Many(patrons_of(of), _lines_of(of, REQUESTS.c.patron), _charges_of(of))
-
-
-_CARD_IS: Final = AMONG[ONE]("card")
-_PATRON, _LINES, _CHARGES = patrons_of(_CARD_IS), _lines_of(_CARD_IS), _charges_of(_CARD_IS)
-_MANY: Final = {how: _many(among("cards")) for how, among in AMONG.items()}
+BORROWERS: Final = {
+    how: CompiledStatement(select(*_BY_NAME).where(among("cards")(PATRONS.c.barcode))) for how, among in AMONG.items()
+}
+"""Patrons by their cards, with the columns that `borrower_of` reads."""
+_LINES: Final = {
+    how: CompiledStatement(_OPEN.where(among("cards")(REQUESTS.c.patron)).order_by(REQUESTS.c.placed_at, REQUESTS.c.id))
+    for how, among in AMONG.items()
+}
+_CHARGES: Final = {how: CompiledStatement(_CHARGED.where(among("cards")(FINES.c.patron))) for how, among in AMONG.items()}
 
 
 def borrower_of(cells: list[Any]) -> Borrower:
@@ -180,10 +155,6 @@ def borrower_of(cells: list[Any]) -> Borrower:
 def _line(cells: list[Any]) -> RequestEntry:
     cells[_POSITION] = POSITIONS[cells[_POSITION]]
     return RequestEntry(*cells)
-
-
-def _charge(cells: Sequence[Any]) -> Charged:
-    return Charged(*cells)
 
 
 _LEFT = FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents

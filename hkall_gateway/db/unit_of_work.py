@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import Any, Final, TypeVar, Unpack
@@ -18,7 +18,6 @@ from hkall_gateway.db.engine.compiled import (
     ONE,
     VALUES,
     CompiledStatement,
-    Of,
     discard,
     flush,
     insert_row,
@@ -172,10 +171,26 @@ class UnitOfWork:
         if len(group) == 1 and self.dialect == "sqlite":
             return
         cards, barcodes = {one.patron for one in wanted} - {""}, {one.item[1] for one in wanted} - {""}
-        if cards or barcodes:
-            ahead = _read_ahead(self.connection, cards, barcodes)
-            for unit in group:
-                unit.transaction.ahead = ahead
+        if not cards and not barcodes:
+            return
+        found = Prefetched(
+            dict.fromkeys(cards), dict.fromkeys(cards), {one: {} for one in barcodes}, {one: {} for one in cards}
+        )
+        if cards:
+            how = ONE if len(cards) == 1 else self.dialect
+            given = VALUES[how](cards)
+            for cells in patrons.BORROWERS[how].cells(self.connection, cards=given):
+                found.borrowers[cells[0]] = patrons.borrower_of(cells)
+            for card, partner in _PARTNERS_WITH[how].cells(self.connection, cards=given):
+                found.card_partners[card] = partner
+            for card, number, position, unwanted in _COUNTED_OF[how].cells(self.connection, cards=given):
+                found.counted[card][number] = (patrons.POSITIONS[position], unwanted)
+        if barcodes:
+            how = ONE if len(barcodes) == 1 else self.dialect
+            for request in map(request_of, HELD[how].cells(self.connection, barcodes=VALUES[how](barcodes))):
+                found.held[request.item_barcode][request.id] = request
+        for unit in group:
+            unit.transaction.ahead = found
 
     def committed(self) -> None:
         """Call the listener after the commit."""
@@ -191,7 +206,13 @@ class UnitOfWork:
         if "position" in facts:
             raise TypeError("the life cycle moves a request, not the facts of a step (law 1)")
         changed = changed_fields(before, {"position": position, **facts})
-        values = {"new_" + name: value for name, value in _written(before, changed).items()}
+        # Without unchanged columns, to save index updates; an unchanged position is written if it is alone.
+        written = changed
+        if position == before.position:
+            written = {name: value for name, value in changed.items() if name != "position"} or changed
+        elif STAGES[position] is not STAGES[before.position]:
+            written = {**changed, "stage": STAGES[position]}
+        values = {"new_" + name: value for name, value in written.items()}
         lost = LostRace(f"{before.id}: somebody moved it from {before.position} first")
         _moving(tuple(values)).write_one(self.connection, lost, was_id=before.id, was_position=before.position, **values)
         after = with_facts(before, changed)
@@ -237,52 +258,11 @@ def _moving(values: tuple[str, ...]) -> CompiledStatement:
     return update_by_key(REQUESTS, ("id", "position"), [name.removeprefix("new_") for name in values])
 
 
-def _written(before: Request, changed: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the columns to write, without unchanged ones, to save index updates. An unchanged position is written if alone."""
-    position = changed["position"]
-    if position == before.position:
-        return {name: value for name, value in changed.items() if name != "position"} or changed
-    stage = STAGES[position]
-    return changed if stage is STAGES[before.position] else {**changed, "stage": stage}
-
-
-def _read_ahead(connection: Connection, cards: Collection[str], barcodes: Collection[str]) -> Prefetched:
-    """Read the owners and open requests of these cards, and the open requests that hold copies with these barcodes."""
-    found = Prefetched(dict.fromkeys(cards), dict.fromkeys(cards), {one: {} for one in barcodes}, {one: {} for one in cards})
-    if cards:
-        how = ONE if len(cards) == 1 else connection.dialect.name
-        asked, given = _ASKED[how], VALUES[how](cards)
-        for cells in asked.borrowers.cells(connection, cards=given):
-            found.borrowers[cells[0]] = patrons.borrower_of(cells)
-        for card, partner in asked.partners.cells(connection, cards=given):
-            found.card_partners[card] = partner
-        for card, number, position, unwanted in asked.counted.cells(connection, cards=given):
-            found.counted[card][number] = (patrons.POSITIONS[position], unwanted)
-    if barcodes:
-        how = ONE if len(barcodes) == 1 else connection.dialect.name
-        for request in map(request_of, HELD[how].cells(connection, barcodes=VALUES[how](barcodes))):
-            found.held[request.item_barcode][request.id] = request
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    borrowers: CompiledStatement
-    partners: CompiledStatement
-    counted: CompiledStatement
-
-
-def _asked(of_cards: Of) -> _Asked:
-    r = REQUESTS.c
-    partners = select(LINKS.c.card, LINKS.c.partner).where(of_cards(LINKS.c.card), HAS_CARD).order_by(LINKS.c.agency.desc())
-    return _Asked(
-        borrowers=patrons.patrons_of(of_cards),
-        partners=CompiledStatement(partners),  # of several with one card the first by name is read last, and counts
-        counted=CompiledStatement(select(r.patron, r.id, r.position, r.unwanted).where(of_cards(r.patron), IS_OPEN)),
-    )
-
-
-_ASKED: Final[Mapping[str, _Asked]] = {how: _asked(among("cards")) for how, among in AMONG.items()}
+_PARTNERS: Final = select(LINKS.c.card, LINKS.c.partner).where(HAS_CARD).order_by(LINKS.c.agency.desc())
+_COUNTED: Final = select(REQUESTS.c.patron, REQUESTS.c.id, REQUESTS.c.position, REQUESTS.c.unwanted).where(IS_OPEN)
+# Of several partners with one card the first by name is read last, and counts.
+_PARTNERS_WITH: Final = {how: CompiledStatement(_PARTNERS.where(among("cards")(LINKS.c.card))) for how, among in AMONG.items()}
+_COUNTED_OF: Final = {how: CompiledStatement(_COUNTED.where(among("cards")(REQUESTS.c.patron))) for how, among in AMONG.items()}
 
 
 T = TypeVar("T")

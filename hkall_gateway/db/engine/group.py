@@ -140,11 +140,12 @@ class _Transaction:
                 answers.append(expired(job))
                 continue
             try:
-                answers.append(self._answer(job, unit, job.context.run(job.work, unit)))
+                result = job.context.run(job.work, unit)
             except Exception as error:
                 raise _UnitFailed(place, error) from error
             if not in_transaction(self.connection):
                 raise _UnitFailed(place, BrokenOff())
+            answers.append(partial(_settle, job, None if self.begin is _ASK else unit, result))
         return answers
 
     def _open(self, jobs: Sequence[Job[Any]], *, briefly: bool) -> tuple[Sequence[Any], float | None]:
@@ -171,9 +172,6 @@ class _Transaction:
                 clock.measured(there_s)
         first.read_ahead(wanted, units)
         return units, there_s
-
-    def _answer(self, job: Job[Any], unit: Any, result: Any) -> ReplyCallback:
-        return partial(_settle_read if self.begin is _ASK else _settle, job, unit, result)
 
 
 def _in_parts(transaction: _Transaction, jobs: Sequence[Job[Any]], draw: Callable[[], float]) -> GroupResult[Job[Any]]:
@@ -223,26 +221,18 @@ def _commit(connection: Connection, before: Callable[[], None]) -> None:
     try:
         _COMMIT.change(connection)
     except Exception as error:
-        if _refused_before(error):
-            raise
+        if isinstance(error, LostRace) or (isinstance(error, DBAPIError) and error.statement != "COMMIT"):
+            raise  # a row that was sent before COMMIT was refused: COMMIT did not run
         raise _Uncommitted(error, sent=not certainly_undone(error), transaction=transaction) from error
 
 
-def _refused_before(error: Exception) -> bool:
-    """Return whether the database refused a write sent together with COMMIT, and therefore did not run COMMIT."""
-    return isinstance(error, LostRace) or (isinstance(error, DBAPIError) and error.statement != "COMMIT")
-
-
 def _settle(job: Job[Any], unit: Any, result: Any) -> None:
-    """After the commit: notify the listeners, then give the caller its result."""
+    """After the end: notify the listeners, if it was a commit, then give the caller its result."""
     try:
-        job.context.run(unit.committed)
+        if unit is not None:
+            job.context.run(unit.committed)
     finally:  # a listener's bug goes to the log; the caller still gets the committed result
         job.settle(result, None)
-
-
-def _settle_read(job: Job[Any], _unit: Any, result: Any) -> None:
-    job.settle(result, None)
 
 
 # ---- failures
