@@ -32,7 +32,7 @@ def test_serve_imports_nothing_of_the_simulator(tmp_path: Path) -> None:
         "PYTHONPATH": str(tmp_path),
         "MODULES": str(tmp_path / "modules."),
     }
-    command = [COMMAND, "serve", "--config", config]
+    command = [str(COMMAND), "serve", "--config", str(config)]
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as gateway:
         assert gateway.stdout is not None
         started = []

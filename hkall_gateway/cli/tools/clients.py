@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -28,9 +28,7 @@ from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decod
 from hkall_gateway.sip2.codec.messages import SHAPES
 
 if TYPE_CHECKING:
-    from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
-    from hkall_gateway.ncip.codec.messages import Value as NcipValue
-    from hkall_gateway.ncip.http_post import HttpReply
+    from hkall_gateway.ncip.codec.messages import Fields
 
 
 _SHORT: Final = re.compile(r"[0-9]{2}(\s+[A-Za-z_0-9]{2,}=.*)?")
@@ -76,7 +74,16 @@ class TerminalSession:
 @click.option("--timeout", "timeout_s", type=float, default=10.0, show_default=True, help="Seconds to wait for a reply.")
 @json_option
 def sip2(
-    address: str, lines: tuple[str, ...], as_json: bool, plain: bool, dialect: str, timeout_s: float, **options: Any
+    address: str,
+    lines: tuple[str, ...],
+    login: str | None,
+    password_env: str | None,
+    tls: bool,
+    ca: Path | None,
+    dialect: str,
+    plain: bool,
+    timeout_s: float,
+    as_json: bool,
 ) -> None:
     """Log in as a terminal, send LINES (or those of standard input), and print each reply field by field.
 
@@ -86,12 +93,17 @@ def sip2(
     \b
     Example: hkall-gateway sip2 localhost:6001 --login counter-1 '63 AA=UG1 "summary=  Y"' '17 AB=C1'
     """
-    said = [read_line(text, now(), DIALECTS[dialect]) for text in lines]
-    with connected(address, timeout_s, tls=options["tls"], authority=options["ca"]) as line:
-        caller = TerminalSession(SocketLines(line), DIALECTS[dialect], sealed=not plain)
-        if options["login"]:
-            _log_in(caller, options["login"], password_of(options["password_env"]))
-        for message in said or _typed(DIALECTS[dialect]):
+    spoken = DIALECTS[dialect]
+    said = [read_line(text, now(), spoken) for text in lines]
+    typed = (read_line(text.rstrip("\r\n"), now(), spoken) for text in sys.stdin if text.strip())
+    with connected(address, timeout_s, tls=tls, authority=ca) as line:
+        caller = TerminalSession(SocketLines(line), spoken, sealed=not plain)
+        if login:
+            plain_text = {"uid_algorithm": "0", "pwd_algorithm": "0"}
+            message = Sip2Message("93", {**plain_text, "CN": login, "CO": password_of(password_env)})
+            if caller.ask(message).get("ok") != "1":
+                raise CliError(f"{login}: the login was refused; the gateway's log says why")
+        for message in said or typed:
             reply = caller.ask(message)
             if as_json:
                 echo_json(as_object(reply), indent=None)
@@ -101,8 +113,8 @@ def sip2(
 
 def read_line(text: str, moment: datetime, dialect: Sip2Dialect) -> Sip2Message:
     """The message that a line means, raw or short. Raises CliError (exit 2) for one that means none."""
-    words = _words(text) if _SHORT.fullmatch(text) else []
     try:
+        words = shlex.split(text) if _SHORT.fullmatch(text) else []
         if words[:1] and words[0] in SHAPES:
             code = words[0]
             said = dict(word.split("=", 1) for word in words[1:])
@@ -122,7 +134,10 @@ def read_line(text: str, moment: datetime, dialect: Sip2Dialect) -> Sip2Message:
 def shown(message: Sip2Message) -> str:
     """Return a message for people: its name, then one line a field; a secret value is a dot."""
     lines = [f"{message.code} {SHAPES[message.code].name}"]
-    lines += [f"  {name:<24} {value}" for name, value in _named(message)]
+    for name in message.fields:
+        tag = TAGS.get(name)
+        title = f"{name} {tag.name}" if tag else name
+        lines += [f"  {title:<24} {'•' if tag and tag.secret else value}" for value in message.all(name)]
     return "\n".join(lines)
 
 
@@ -130,34 +145,6 @@ def as_object(message: Sip2Message) -> dict[str, object]:
     """A message for programs: code and fields."""
     hidden = {name: "•" if name in TAGS and TAGS[name].secret else value for name, value in message.fields.items()}
     return {"code": message.code, "name": SHAPES[message.code].name, "fields": hidden}
-
-
-def _named(message: Sip2Message) -> Iterator[tuple[str, str]]:
-    for name in message.fields:
-        tag = TAGS.get(name)
-        for value in message.all(name):
-            yield f"{name} {tag.name}" if tag else name, "•" if tag and tag.secret else value
-
-
-def _words(text: str) -> list[str]:
-    try:
-        return shlex.split(text)
-    except ValueError as bad:
-        raise CliError(f"{text!r}: {bad}", WRONG) from None
-
-
-def _typed(dialect: Sip2Dialect) -> Iterator[Sip2Message]:
-    for text in sys.stdin:
-        if text.strip():
-            yield read_line(text.rstrip("\r\n"), now(), dialect)
-
-
-def _log_in(caller: TerminalSession, login: str, password: str) -> None:
-    if (
-        caller.ask(Sip2Message("93", {"uid_algorithm": "0", "pwd_algorithm": "0", "CN": login, "CO": password})).get("ok")
-        != "1"
-    ):
-        raise CliError(f"{login}: the login was refused; the gateway's log says why")
 
 
 def password_of(variable: str | None) -> str:
@@ -218,99 +205,82 @@ More:
 @click.option("--timeout", "timeout_s", default=20.0, show_default=True, help="Seconds to wait for the reply.")
 @click.option("--show", "shown", is_flag=True, help="Print the sent document, too.")
 @json_option
-def ncip(url: str, what: str, words: tuple[str, ...], **options: Any) -> None:
+def ncip(
+    url: str,
+    what: str,
+    words: tuple[str, ...],
+    speaker: str,
+    listener: str,
+    secret_env: str,
+    proof: str,
+    login: str,
+    dialect: str,
+    timeout_s: float,
+    shown: bool,
+    as_json: bool,
+) -> None:
     """Send the document in a file, or one built from SERVICE key=value …, to URL and print the reply.
 
     Keys: user, item, request, bib, pickup, due, title, or a path of the content model; identities are AGENCY:VALUE.
     Exit code 1: the reply was a Problem, or unreadable.
     """
-    from hkall_gateway.ncip.codec.documents import BadDocument, decode
-    from hkall_gateway.ncip.http_post import charset
+    from hkall_gateway.ncip.authentication import basic, bearer
+    from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
+    from hkall_gateway.ncip.http_post import NoReply, charset, post
+    from hkall_gateway.ncip.shorthand import written
 
-    body = _body(what, words, options)
-    if options["shown"]:
-        echo(body.decode("utf-8", "replace"))
-    posted = _posted(url, body, options["timeout_s"], _authorization(options))
+    try:
+        if os.path.isfile(what):  # a folder that this user may not read holds no such file, and is no error
+            body = Path(what).read_bytes()
+        elif not speaker or not listener:
+            raise CliError(f"{what}: no such file; and to build a {what}, give --from and --to", WRONG)
+        else:
+            secret = _secret(secret_env) if proof == "document" else ""
+            body = encode(written(what, words, speaker, listener, secret, now()), NCIP_DIALECTS[dialect])
+        if shown:
+            echo(body.decode("utf-8", "replace"))
+        header = ""
+        if proof != "document":
+            secret = _secret(secret_env)
+            header = (basic(login or speaker, secret) if proof == "basic" else bearer(secret))(now())
+        posted = post(url, body, timeout_s, header)
+    except ValueError as bad:
+        raise CliError(str(bad), WRONG) from None
+    except NoReply as failed:
+        raise CliError(str(failed)) from None
     try:
         message = decode(posted.body, charset(posted.content_type))
     except BadDocument as bad:
         echo(posted.body[:4000].decode("utf-8", "replace"))
         raise CliError(f"HTTP {posted.status}: {bad.problem}: {bad.detail}") from None
-    _print(posted.status, message, options["as_json"])
+    if as_json:
+        facts = {"status": posted.status, "service": message.service, "version": message.version, "fields": message.fields}
+        echo_json(facts)
+    else:
+        echo(f"{message.service}  (HTTP {posted.status}, {message.version or 'no version'})")
+        for line in [*lines(message.fields), *(f"note: {note}" for note in message.notes)]:
+            echo(line)
     if message.has("Problem"):
         raise SystemExit(REFUSED)
 
 
-def _body(what: str, words: tuple[str, ...], options: dict[str, Any]) -> bytes:
-    from hkall_gateway.ncip.codec.documents import encode
-    from hkall_gateway.ncip.shorthand import written
-
-    if os.path.isfile(what):  # a folder that this user may not read holds no such file, and is no error
-        return Path(what).read_bytes()
-    if not options["speaker"] or not options["listener"]:
-        raise CliError(f"{what}: no such file; and to build a {what}, give --from and --to", WRONG)
-    secret = _secret(options) if options["proof"] == "document" else ""
-    try:
-        message = written(what, words, options["speaker"], options["listener"], secret, now())
-        return encode(message, NCIP_DIALECTS[options["dialect"]])
-    except ValueError as bad:
-        raise CliError(str(bad), WRONG) from None
-
-
-def _secret(options: dict[str, Any]) -> str:
-    secret = os.environ.get(options["secret_env"], "") if options["secret_env"] else ""
-    if options["secret_env"] and not secret:
-        raise CliError(f"--secret-env: the environment has no variable {options['secret_env']!r}", WRONG)
+def _secret(variable: str) -> str:
+    """Return the secret in an environment variable, "" where none is named. CliError (exit 2) if there is no such one."""
+    secret = os.environ.get(variable, "") if variable else ""
+    if variable and not secret:
+        raise CliError(f"--secret-env: the environment has no variable {variable!r}", WRONG)
     return secret
 
 
-def _authorization(options: dict[str, Any]) -> str:
-    """Return the Authorization header of a request; "" if the document has the credentials, or if there are none."""
-    from hkall_gateway.ncip.authentication import basic, bearer
-
-    if options["proof"] == "document":
-        return ""
-    secret = _secret(options)
-    made = basic(options["login"] or options["speaker"], secret) if options["proof"] == "basic" else bearer(secret)
-    return made(now())
-
-
-def _posted(url: str, body: bytes, timeout_s: float, authorization: str) -> HttpReply:
-    from hkall_gateway.ncip.http_post import NoReply, post
-
-    try:
-        return post(url, body, timeout_s, authorization)
-    except ValueError as bad:
-        raise CliError(str(bad), WRONG) from None
-    except NoReply as failed:
-        raise CliError(str(failed)) from None
-
-
-def _print(status: int, message: NcipMessage, as_json: bool) -> None:
-    if as_json:
-        said = {"status": status, "service": message.service, "version": message.version, "fields": message.fields}
-        echo_json(said)
-        return
-    echo(f"{message.service}  (HTTP {status}, {message.version or 'no version'})")
-    for line in lines(message.fields):
-        echo(line)
-    for note in message.notes:
-        echo(f"note: {note}")
-
-
 def lines(fields: Fields, depth: int = 1) -> Iterator[str]:
-    """The fields for people: one line an element, its content indented below it."""
+    """Yield the fields for people: one line an element, its content indented below it."""
     from hkall_gateway.ncip.codec.messages import many
 
+    indent = "  " * depth
     for name, value in fields.items():
         for one in many(value):
-            yield from _lines(name, one, depth)
-
-
-def _lines(name: str, value: NcipValue, depth: int) -> Iterator[str]:
-    indent = "  " * depth
-    if isinstance(value, str | bool):
-        yield f"{indent}{name}" + (f": {value}" if isinstance(value, str) else "")
-    elif isinstance(value, dict):
-        yield f"{indent}{name}"
-        yield from lines(value, depth + 1)
+            if isinstance(one, dict):
+                yield f"{indent}{name}"
+                yield from lines(one, depth + 1)
+            elif isinstance(one, str | bool):
+                yield f"{indent}{name}" + (f": {one}" if isinstance(one, str) else "")
