@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 import click
 
@@ -25,13 +25,14 @@ from hkall_gateway.rules.vocabulary import NOTHING, Actor, Partner, Sensitive
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from hkall_gateway.circulation.command import Library
+    from hkall_gateway.circulation.command import Context, Library
     from hkall_gateway.circulation.ports import BorrowerFacts
     from hkall_gateway.cli.local_system import Known
     from hkall_gateway.db.unit_of_work import UnitOfWork
     from hkall_gateway.ncip.http_post import Post
     from hkall_gateway.ncip.service_request import Caller
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 REFUSED, WRONG = 1, 2
@@ -130,9 +131,33 @@ class Site:
         """Run `work(unit)` in a transaction and return its result after the commit."""
         return self.transact(work)
 
+    def act(self, work: Callable[Concatenate[Context, P], T], *args: P.args, **named: P.kwargs) -> T:
+        """Run a function of the desk, whose first argument is its context, as `write` does."""
+        from hkall_gateway.circulation.command import in_context
+
+        return self.write(in_context(work, self.library, self.now(), *args, **named))
+
+    def trial(self, work: Callable[[UnitOfWork], T]) -> T:
+        """Return the result of `work(unit)` in a transaction that is rolled back."""
+        results: list[T] = []
+
+        def undone(unit: UnitOfWork) -> None:
+            results.append(work(unit))
+            raise _Undone
+
+        try:
+            self.write(undone)
+        except _Undone:
+            return results[-1]
+        raise AssertionError("the transaction was not rolled back")
+
     def read(self, query: Callable[[UnitOfWork], T]) -> T:
         """Run `query(unit)`, which may take long, and return its result."""
         return (self.looking or self.transact)(query)
+
+
+class _Undone(Exception):
+    """Ends a transaction that must leave no trace."""
 
 
 def by_staff(message: str) -> Actor:

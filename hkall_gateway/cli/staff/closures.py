@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from hkall_gateway.circulation.command import Context
-from hkall_gateway.circulation.find_request import StaffCommand
+from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.results import Done
 from hkall_gateway.cli.options import CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
@@ -17,7 +15,7 @@ from hkall_gateway.db import bind
 from hkall_gateway.rules import dates
 
 if TYPE_CHECKING:
-    from hkall_gateway.db.unit_of_work import UnitOfWork
+    pass
 
 BATCH = 200
 
@@ -53,38 +51,16 @@ def move(site: Site, reason: str, dry_run: bool, as_json: bool) -> None:
 
     Example: hkall-gateway closures move --reason "typhoon"
     """
+    from hkall_gateway.circulation.find_request import StaffCommand
+    from hkall_gateway.circulation.staff import closure_changes
+
     if not reason.strip():
         raise CliError("a reason is needed: --reason")
+    command = StaffCommand(by_staff("closures move"), reason=reason)
     moved: list[Done] = []
     after: str | None = ""
     while after is not None:
-        done, after = _batch(site, StaffCommand(by_staff("closures move"), reason=reason), after, dry_run)
+        work = in_context(closure_changes.move, site.library, site.now(), command, after, BATCH)
+        done, after = site.trial(work) if dry_run else site.write(work)
         moved += done
     show([asdict(one) for one in moved], as_json, ("request", "position", "title", "due"))
-
-
-class _Undo(Exception):
-    """Carries the answer out of a transaction that must leave no trace."""
-
-    def __init__(self, answer: Any) -> None:
-        self.answer = answer
-
-
-def _batch(site: Site, command: StaffCommand, after: str, dry_run: bool) -> tuple[tuple[Done, ...], str | None]:
-    """One transaction; undone where it is only asked what would move."""
-    try:
-        return site.write(bind(_moving, command, site, site.now(), after, dry_run))
-    except _Undo as undone:
-        answer: tuple[tuple[Done, ...], str | None] = undone.answer
-        return answer
-
-
-def _moving(
-    unit: UnitOfWork, command: StaffCommand, site: Site, now: datetime, after: str, dry_run: bool
-) -> tuple[tuple[Done, ...], str | None]:
-    from hkall_gateway.circulation.staff import closure_changes
-
-    answer = closure_changes.move(Context(unit, site.library, now), command, after, BATCH)
-    if dry_run:
-        raise _Undo(answer)
-    return answer

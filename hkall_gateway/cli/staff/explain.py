@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
-from hkall_gateway.circulation.borrowing import Requested
 from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
@@ -25,13 +24,6 @@ if TYPE_CHECKING:
     from hkall_gateway.db.unit_of_work import UnitOfWork
 
     Outcome: TypeAlias = Refused | FineNow | DataclassInstance
-
-
-class _Undo(Exception):
-    """Carries the answer out of a transaction that must leave no trace."""
-
-    def __init__(self, said: Explanation) -> None:
-        self.said = said
 
 
 @click.group()
@@ -155,19 +147,18 @@ def _tell(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_jso
         raise click.BadParameter(f"{at!r} is not an instant: {error}", param_hint="--at") from None
     facts = site.borrower_facts(question.patron, question.title[0]) if question.patron else BorrowerFacts(None, LOADED)
 
-    def work(unit: UnitOfWork) -> None:
+    def work(unit: UnitOfWork) -> Explanation:
         unit.partners.write(site.partners)  # as `serve` will find them
-        raise _Undo(explaining.explained(Context(unit, site.library, when), question, facts, site.now()))
+        return explaining.explained(Context(unit, site.library, when), question, facts, site.now())
 
-    try:
-        site.write(work)
-    except _Undo as undone:
-        _show(undone.said, question, whole=whole, as_json=as_json)
-        if undone.said.refused:
-            click.get_current_context().exit(REFUSED)
+    said = site.trial(work)
+    _show(said, question, whole=whole, as_json=as_json)
+    if said.refused:
+        click.get_current_context().exit(REFUSED)
 
 
 def _answer(outcome: Outcome, question: ExplainQuestion) -> dict[str, object]:
+    from hkall_gateway.circulation.borrowing import Requested
     from hkall_gateway.circulation.staff.explaining import FINE, FineNow
 
     if isinstance(outcome, Refused):

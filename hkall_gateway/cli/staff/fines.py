@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hkall_gateway.circulation.command import in_context
-from hkall_gateway.circulation.fines import Pay, Waive
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import CENTS, ROW, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import show
@@ -59,8 +57,8 @@ def pay(site: Site, patron: str, cents: int, fine: int | None, transaction: str,
     from hkall_gateway.circulation import fines as desk
     from hkall_gateway.db.loads.former_cards import card_now
 
-    ask = Pay(by_staff("pay"), site.write(bind(card_now, patron)), cents, transaction, fine)
-    _tell(site.write(in_context(desk.pay, site.library, site.now(), ask)), as_json)
+    ask = desk.Pay(by_staff("pay"), site.write(bind(card_now, patron)), cents, transaction, fine)
+    _tell(site.act(desk.pay, ask), as_json)
 
 
 @fines.command()
@@ -76,7 +74,7 @@ def waive(site: Site, fine: int, reason: str, cents: int | None, as_json: bool) 
     """
     from hkall_gateway.circulation import fines as desk
 
-    _tell(site.write(in_context(desk.waive, site.library, site.now(), Waive(by_staff("waive"), fine, reason, cents))), as_json)
+    _tell(site.act(desk.waive, desk.Waive(by_staff("waive"), fine, reason, cents)), as_json)
 
 
 def _tell(outcome: Refused | DataclassInstance, as_json: bool) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import echo, show
@@ -69,7 +68,7 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
         noes = []
         for pair in mended:
             line = theirs.get(pair.wire_id, PartnerState(pair.wire_id, ()))
-            if isinstance(site.write(in_context(reconciling.apply, site.library, site.now(), pair, line, reason, by)), Refused):
+            if isinstance(site.act(reconciling.apply, pair, line, reason, by), Refused):
                 noes.append(pair.request)
         echo(f"{len(mended) - len(noes)} of {len(pairs)} mended", err=True)
         if noes:

@@ -1,4 +1,4 @@
-"""requests list|show|trace: where a book is, and why a patron was refused, with rule numbers."""
+"""requests list|show|trace: where a book is, and why a patron was refused. request: staff commands by hand, from a table."""
 
 from __future__ import annotations
 
@@ -10,23 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hkall_gateway.circulation.borrowing import RequestTitle
-from hkall_gateway.circulation.command import Context, in_context
-from hkall_gateway.circulation.find_request import StaffCommand
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.circulation.staff.actions import Reopen
 from hkall_gateway.cli.options import DAY, MOST_CENTS, WRONG, CliError, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.db import bind
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Position, Request
+from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.sip2.screen_messages import say
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-
-    from hkall_gateway.db.unit_of_work import UnitOfWork
 
 
 LISTED = ("id", "side", "position", "partner", "patron", "item_agency", "item_barcode", "title", "due", "moved_at")
@@ -192,13 +186,18 @@ def _add(row: Command) -> None:
         to: str = "",
         item: str = "",
     ) -> None:
+        from hkall_gateway.circulation.find_request import StaffCommand
         from hkall_gateway.circulation.staff import actions
 
-        said = StaffCommand(by_staff(row.command), reason=reason, on=on, cents=cents, position=_position(to))
+        if to and to.upper() not in tuple(Position):
+            raise CliError(f"--to: {to!r} is no position; one of {', '.join(Position)}", WRONG)
+        said = StaffCommand(
+            by_staff(row.command), reason=reason, on=on, cents=cents, position=Position(to.upper()) if to else None
+        )
         known = site.write(lambda unit: unit.requests.find(what)) is not None
         agency, _, barcode = (item if known else what).rpartition("/")
         command = replace(said, request=what if known else "", barcode=barcode, agency=agency)
-        outcome = site.write(in_context(actions.act, site.library, site.now(), command, row.command))
+        outcome = site.act(actions.act, command, row.command)
         if (
             isinstance(outcome, Refused)
             and outcome.why is Reason.UNKNOWN_ITEM
@@ -222,11 +221,12 @@ def _add_choice(row: Command) -> None:
     @with_site
     @json_option
     def run(site: Site, what: str, lender: str, reason: str, as_json: bool) -> None:
+        from hkall_gateway.circulation.find_request import StaffCommand
         from hkall_gateway.circulation.staff import actions
 
         agency, _, barcode = lender.partition("/")
         command = StaffCommand(by_staff(row.command), what, barcode, agency, reason)
-        _tell(site.write(in_context(actions.act, site.library, site.now(), command, row.command)), as_json)
+        _tell(site.act(actions.act, command, row.command), as_json)
 
     run.__doc__ = f'{row.help}\n\nExample: hkall-gateway request {row.command} R-7K2M4Q9XW3TD LU/L1 --reason "they telephoned"'
     command: Callable[..., object] = run
@@ -235,13 +235,6 @@ def _add_choice(row: Command) -> None:
 
 def _name(row: Command) -> str:
     return row.command.replace("_", "-")
-
-
-def _position(text: str) -> Position | None:
-    try:
-        return Position(text.upper()) if text else None
-    except ValueError:
-        raise CliError(f"--to: {text!r} is no position; one of {', '.join(Position)}", WRONG) from None
 
 
 def _tell(outcome: Refused | DataclassInstance, as_json: bool, what: str = "") -> None:
@@ -264,20 +257,15 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
 
     Example: hkall-gateway request place --patron P1 --bib b1
     """
+    from hkall_gateway.circulation import borrowing
     from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
     from hkall_gateway.db.loads.former_cards import card_now
 
     patron = site.write(bind(card_now, patron))
     facts = site.borrower_facts(patron, bib)
     present = facts.borrower.barcode if facts.borrower else patron
-    command = RequestTitle(by_staff("place"), present, bib, volume, pickup, staff=True)
-    _tell(site.write(bind(_place, command, facts, site)) if facts.reachable else TRY_AGAIN, as_json)
-
-
-def _place(unit: UnitOfWork, ask: RequestTitle, facts: BorrowerFacts, site: Site) -> Refused | DataclassInstance:
-    from hkall_gateway.circulation import borrowing
-
-    return borrowing.request_title(Context(unit, site.library, site.now()), ask, facts)
+    command = borrowing.RequestTitle(by_staff("place"), present, bib, volume, pickup, staff=True)
+    _tell(site.act(borrowing.request_title, command, facts) if facts.reachable else TRY_AGAIN, as_json)
 
 
 @request.command()
@@ -291,21 +279,12 @@ def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
     Example: hkall-gateway request reopen R-7K2M4Q9XW3TD --reason "the lender found it"
     """
     from hkall_gateway.circulation.ils.local_system import LOADED, TRY_AGAIN
-
-    old = site.write(bind(_old, what))
-    facts = site.borrower_facts(old.patron, old.bib_id) if old else BorrowerFacts(None, LOADED)
-    command = Reopen(by_staff("reopen"), what, reason=reason)
-    _tell(site.write(bind(_reopen, command, facts, site)) if facts.reachable else TRY_AGAIN, as_json)
-
-
-def _old(unit: UnitOfWork, number: str) -> Request | None:
-    return unit.requests.find(number)
-
-
-def _reopen(unit: UnitOfWork, command: Reopen, facts: BorrowerFacts, site: Site) -> Refused | DataclassInstance:
     from hkall_gateway.circulation.staff import actions
 
-    return actions.reopen(Context(unit, site.library, site.now()), command, facts)
+    old = site.write(lambda unit: unit.requests.find(what))
+    facts = site.borrower_facts(old.patron, old.bib_id) if old else BorrowerFacts(None, LOADED)
+    command = actions.Reopen(by_staff("reopen"), what, reason=reason)
+    _tell(site.act(actions.reopen, command, facts) if facts.reachable else TRY_AGAIN, as_json)
 
 
 for _row in COMMANDS:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
-from hkall_gateway.circulation.command import in_context
-from hkall_gateway.circulation.find_request import StaffCommand
 from hkall_gateway.cli.options import Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.db import bind
@@ -119,13 +117,14 @@ def slips(site: Site) -> None:
 
     Example: hkall-gateway slips | lp
     """
+    from hkall_gateway.circulation.find_request import StaffCommand
     from hkall_gateway.circulation.staff import actions
     from hkall_gateway.db.queries import cli_lists
 
     by = by_staff("slips")
     for request in site.write(cli_lists.pull_list):
         echo("\n".join([*site.write(bind(_slip, request)), ""]))
-        site.write(in_context(actions.act, site.library, site.now(), StaffCommand(by, request.id), "print"))
+        site.act(actions.act, StaffCommand(by, request.id), "print")
 
 
 def _slip(unit: UnitOfWork, request: Request) -> tuple[str, ...]:
