@@ -121,7 +121,7 @@ def issuer(token: str) -> str:
     if token.count(".") != 2:
         return ""
     try:
-        claims: Any = json.loads(extract_compact(token.encode()).payload)
+        claims: object = json.loads(extract_compact(token.encode()).payload)
     except NO_TOKEN:
         return ""
     return str(claims.get("iss", "")) if isinstance(claims, dict) else ""

@@ -99,7 +99,7 @@ class AgentPost:
     a lost reply), at most `most_bytes` of reply. `agent` is there for tests.
     """
 
-    def __init__(self, reactor: Any, agent: Any = None, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, reactor: Any, agent: object = None, most_bytes: int = MOST_BYTES) -> None:
         self._reactor, self._most_bytes = reactor, most_bytes
         self._agent: Any = agent or _agent(reactor, most_bytes)
 
@@ -136,13 +136,13 @@ class AgentPost:
             cause = _cause(failed)
             raise NotSent(_said(cause, timeout_s), _kind(cause) or "connect") from failed
 
-    def _asked(self, method: bytes, url: str, headers: Headers, body: Any, timeout_s: float) -> Deferred[HttpReply]:
+    def _asked(self, method: bytes, url: str, headers: Headers, body: object, timeout_s: float) -> Deferred[HttpReply]:
         asked = maybeDeferred(self._agent.request, method, url.encode("ascii", "replace"), headers, body)
         done: Deferred[HttpReply] = asked.addCallback(_whole, self._most_bytes)
         return done.addTimeout(timeout_s, self._reactor)
 
 
-def _agent(reactor: Any, most_bytes: int) -> Any:
+def _agent(reactor: object, most_bytes: int) -> object:
     pool = HTTPConnectionPool(reactor, persistent=False)  # type: ignore[no-untyped-call]  # twisted.web has no types here
     endpoints = BoundedEndpoints(reactor, CONNECT_S, 2 * most_bytes + MOST_HEAD)
     return Agent.usingEndpointFactory(reactor, endpoints, pool)  # type: ignore[no-untyped-call]  # nor here
@@ -210,7 +210,7 @@ def _one(response: Any, name: str) -> str:
     return values[0].decode("utf-8", "replace") if values else ""
 
 
-def _wait(response: Any) -> int:
+def _wait(response: object) -> int:
     """Retry-After in seconds; an HTTP date is relative to the peer's own Date, so that no clock of ours is needed."""
     said = _one(response, "Retry-After").strip()
     seconds = whole_number(said)

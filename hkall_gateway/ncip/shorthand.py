@@ -100,10 +100,10 @@ def written(service: str, words: Iterable[str], speaker: str, listener: str, sec
     return NcipMessage(service, fields)
 
 
-def said(service: str, words: Iterable[str], speaker: str, listener: str) -> dict[str, Any]:
+def said(service: str, words: Iterable[str], speaker: str, listener: str) -> dict[str, object]:
     """The fields that the words of a line name. Raises ValueError for a key that the service does not have."""
     agencies = {"speaker": speaker, "listener": listener, "catalogue": CATALOGUE}
-    fields: dict[str, Any] = {}
+    fields: dict[str, object] = {}
     for name, value in map(pair, words):
         key = KEYS.get(name, Key(name, (name,)))
         path = next((path for path in key.paths if _knows(service, path)), None)

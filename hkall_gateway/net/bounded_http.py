@@ -40,11 +40,11 @@ class TooMuch(Exception):
 class BoundedEndpoints:
     """Makes the endpoints of an Agent. A reply of more than `most` bytes, in any framing, is cut off."""
 
-    def __init__(self, reactor: Any, connect_s: float, most: int) -> None:
+    def __init__(self, reactor: object, connect_s: float, most: int) -> None:
         self._reactor, self._connect_s, self._most = reactor, connect_s, most
         self._policy = BrowserLikePolicyForHTTPS()  # type: ignore[no-untyped-call]  # twisted.web has no types
 
-    def endpointForURI(self, uri: Any) -> Any:  # noqa: N802  # Twisted's own name
+    def endpointForURI(self, uri: Any) -> object:  # noqa: N802  # Twisted's own name
         endpoint: Any = HostnameEndpoint(self._reactor, uri.host, uri.port, timeout=self._connect_s)
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
@@ -57,7 +57,7 @@ class _Endpoint:
     def __init__(self, endpoint: Any, most: int) -> None:
         self._endpoint, self._most = endpoint, most
 
-    def connect(self, factory: Any) -> Deferred[Any]:
+    def connect(self, factory: object) -> Deferred[object]:
         made: Deferred[Any] = self._endpoint.connect(_Counting(factory, self._most))
         return made.addCallback(lambda wrapper: wrapper.wrappedProtocol)
 
@@ -65,7 +65,7 @@ class _Endpoint:
 class _Counting(WrappingFactory):
     noisy = False
 
-    def __init__(self, factory: Any, most: int) -> None:
+    def __init__(self, factory: object, most: int) -> None:
         super().__init__(factory)  # type: ignore[no-untyped-call]  # twisted's policies have no types
         self.most = most
         self.protocol: Any = _Reply
@@ -266,7 +266,7 @@ class BoundedChannel(http.HTTPChannel):
             self.site.leave(self)
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
-    def loseConnection(self) -> Any:  # noqa: N802
+    def loseConnection(self) -> object:  # noqa: N802
         """Closes; aborts the connection after `abortTimeout` seconds if the client does not read the data already written."""
         if self._closing is None and self.abortTimeout is not None:
             self._closing = self.site.reactor.callLater(self.abortTimeout, self.transport.abortConnection)
@@ -296,7 +296,7 @@ class BoundedChannel(http.HTTPChannel):
         finally:
             self._reading = not outermost
 
-    def requestDone(self, request: Any) -> None:  # noqa: N802
+    def requestDone(self, request: object) -> None:  # noqa: N802
         self._finished += self._reading
         if self._finished > MOST_PIPELINED:
             self.persistent = False
@@ -319,7 +319,7 @@ class BoundedSite(Site):
     noisy = False
     protocol: Any = BoundedChannel
 
-    def __init__(self, root: Any, bounds: Bounds, reactor: Any, request: type[BoundedRequest] = BoundedRequest) -> None:
+    def __init__(self, root: object, bounds: Bounds, reactor: Any, request: type[BoundedRequest] = BoundedRequest) -> None:
         self.bounds, self.reactor = bounds, reactor
         super().__init__(  # type: ignore[no-untyped-call]  # twisted.web has no types
             root, requestFactory=request, timeout=bounds.idle_s, reactor=reactor, parsePOSTFormSubmission=False
@@ -334,12 +334,12 @@ class BoundedSite(Site):
         """Frees the seat of this connection."""
         channel.seat.leave()
 
-    def too_long(self, request: Any) -> None:
+    def too_long(self, request: object) -> None:
         """Called when the body of a request exceeds the limit."""
 
     # ---- Twisted's access log is not kept
 
-    def log(self, request: Any) -> None:
+    def log(self, request: object) -> None:
         """Writes no access log."""
 
     def startFactory(self) -> None:  # noqa: N802

@@ -32,7 +32,7 @@ _INFO: Final = Struct("=B51xI")
 _ESTABLISHED: Final = 1
 
 
-def arrived(timeout: Timeout | None, transport: Any, at_most_s: float | None = None) -> Deadline | None:
+def arrived(timeout: Timeout | None, transport: object, at_most_s: float | None = None) -> Deadline | None:
     """Returns the deadline of a message that was just read; it has passed if the caller has hung up. None without a limit.
 
     `at_most_s`: the caller's own patience.
@@ -46,7 +46,7 @@ def arrived(timeout: Timeout | None, transport: Any, at_most_s: float | None = N
     return deadline
 
 
-def waited_s(transport: Any) -> float | None:
+def waited_s(transport: object) -> float | None:
     """Returns how long the newest received bytes of a connection waited to be read; None if the peer has hung up since.
 
     Linux tells both of TCP connections; of all others 0 is returned.
@@ -78,7 +78,7 @@ class NotPassed(CannotOpen):
     """A socket that the configuration expects of systemd, and that systemd has not passed to this process."""
 
 
-def server_endpoint(reactor: Any, text: str, *, shared: bool = False) -> Any:
+def server_endpoint(reactor: object, text: str, *, shared: bool = False) -> Any:
     """The server endpoint of a description. `shared`: other processes may listen on its port too (SO_REUSEPORT).
 
     Twisted's endpoint strings have no option for SO_REUSEPORT, so the port of their endpoint is made to set it.
@@ -100,7 +100,7 @@ def server_endpoint(reactor: Any, text: str, *, shared: bool = False) -> Any:
     return made
 
 
-def use_fair_reads(port: Any, fair: FairReads) -> Any:
+def use_fair_reads(port: object, fair: FairReads) -> object:
     """Return the same port; its connections are unauthenticated: they read little at a time and take turns.
 
     `mark_authenticated` ends that for a connection. A UNIX socket is left alone.
@@ -110,7 +110,7 @@ def use_fair_reads(port: Any, fair: FairReads) -> Any:
     return port
 
 
-def mark_authenticated(transport: Any, row: str) -> None:
+def mark_authenticated(transport: object, row: str) -> None:
     """Marks the connection below a transport as authenticated as `row`. Others are left alone."""
     while transport is not None and not isinstance(transport, FairTransport):
         transport = getattr(transport, "transport", None)  # of TLS, or of a balancer's header

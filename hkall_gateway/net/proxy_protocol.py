@@ -139,7 +139,7 @@ class ProxyProtocolFactory(WrappingFactory):
 
     noisy = False
 
-    def __init__(self, factory: Any, balancers: AllowList, refusals: Refusals, clock: Any) -> None:
+    def __init__(self, factory: object, balancers: AllowList, refusals: Refusals, clock: object) -> None:
         super().__init__(factory)  # type: ignore[no-untyped-call]  # twisted's policies have no types
         self.balancers, self.refusals, self.clock = balancers, refusals, clock
         self.limit = ConnectionLimit(10 * WITHOUT_HEADER, WITHOUT_HEADER, WITHOUT_HEADER)
@@ -203,7 +203,7 @@ class _Connection(ProtocolWrapper):
         else:
             self._stop_waiting()
 
-    def getPeer(self) -> Any:  # noqa: N802
+    def getPeer(self) -> object:  # noqa: N802
         return self._caller or self.transport.getPeer()
 
     def close(self) -> None:

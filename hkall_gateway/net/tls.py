@@ -51,7 +51,7 @@ class Certificates:
         """
         self._context = self._read()
 
-    def serverConnectionForTLS(self, _protocol: Any) -> SSL.Connection:  # noqa: N802  # Twisted's own name
+    def serverConnectionForTLS(self, _protocol: object) -> SSL.Connection:  # noqa: N802  # Twisted's own name
         """The TLS of one new connection."""
         return SSL.Connection(self._context, None)
 
@@ -62,7 +62,7 @@ class _Handshake(BufferingTLSTransport):
     factory: Any
     _timeout: ScheduledCall | None = None
 
-    def makeConnection(self, transport: Any) -> None:  # noqa: N802  # Twisted's own names
+    def makeConnection(self, transport: object) -> None:  # noqa: N802  # Twisted's own names
         self._timeout = self.factory.reactor.callLater(HANDSHAKE_S, self._look)
         super().makeConnection(transport)  # type: ignore[no-untyped-call]  # it has no types
 
@@ -79,11 +79,11 @@ class TlsEndpoint:
     """An `ssl:` port. `around` wraps the factory below TLS: a balancer's header is sent in the clear, before the handshake."""
 
     def __init__(
-        self, plain: Any, certificates: Certificates, reactor: Any, around: Callable[[Any], Any] = lambda factory: factory
+        self, plain: Any, certificates: Certificates, reactor: Any, around: Callable[[object], object] = lambda factory: factory
     ) -> None:
         self._plain, self.certificates, self._reactor, self._around = plain, certificates, reactor, around
 
-    def listen(self, factory: Any) -> Any:
+    def listen(self, factory: Any) -> object:
         """Returns a Deferred of the listening port."""
         shown: Any = self.certificates  # to mypy a zope interface is a class
         made: Any = TLSMemoryBIOFactory(shown, False, factory, self._reactor)
@@ -92,12 +92,12 @@ class TlsEndpoint:
 
 
 def tls_entrance(
-    reactor: Any,
+    reactor: object,
     text: str,
     *,
     shared: bool = False,
     authorities: Path | None = None,
-    around: Callable[[Any], Any] = lambda factory: factory,
+    around: Callable[[object], object] = lambda factory: factory,
 ) -> TlsEndpoint:
     """The server endpoint of an `ssl:` description. Raises OSError, ValueError and OpenSSL's errors for unusable files.
 

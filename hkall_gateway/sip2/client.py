@@ -423,7 +423,7 @@ class LastKnown:
             self._cards.popitem(last=False)
 
     def of(self, card: str, pin: Sensitive, now: datetime) -> KnownFlags:
-        """Returns the answer for this card and PIN, if it is recent enough. Any PIN but the accepted one is unknown."""
+        """Returns the answer for this card and PIN, if it is recent enough. A PIN other than the accepted one is unknown."""
         kept = self._cards.get(card)
         if kept is None or now - kept.at >= timedelta(seconds=self._keep_s()):
             return UNKNOWN_FLAGS

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 import structlog
 from twisted.internet.defer import Deferred
@@ -50,7 +50,7 @@ CLOSE_S: Final = 10.0
 class Socket(Protocol):
     """The part of a Twisted transport that is used here, plain TCP or TLS; to mypy zope's interfaces are no protocols."""
 
-    def getPeer(self) -> Any: ...  # noqa: N802
+    def getPeer(self) -> object: ...  # noqa: N802
 
     def write(self, data: bytes) -> object: ...
 
@@ -62,7 +62,7 @@ class Socket(Protocol):
 
     def resumeProducing(self) -> object: ...  # noqa: N802
 
-    def registerProducer(self, producer: Any, streaming: bool) -> object: ...  # noqa: N802
+    def registerProducer(self, producer: object, streaming: bool) -> object: ...  # noqa: N802
 
     def unregisterProducer(self) -> object: ...  # noqa: N802
 

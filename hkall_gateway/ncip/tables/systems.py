@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
-Keys = Mapping[str, Any]
+Keys = Mapping[str, object]
 """Keys of one table of gateway.toml, and their defaults for a system."""
 
 

@@ -42,7 +42,6 @@ class NcipConnection(Protocol):
     """One connection: splits the bytes into documents, and answers them one after the other."""
 
     transport: Any
-    factory: Any
 
     def __init__(self, factory: NcipConnectionFactory) -> None:
         self._factory, self._buffer, self._seen = factory, bytearray(), 0

@@ -88,7 +88,7 @@ class AdmissionFactory:
     def __init__(self, inner: Any, judge: Judge, refusals: Refusals) -> None:
         self._inner, self._judge, self._refusals = inner, judge, refusals
 
-    def buildProtocol(self, addr: Any) -> Any:  # noqa: N802  # Twisted's own name
+    def buildProtocol(self, addr: object) -> object:  # noqa: N802  # Twisted's own name
         """The inner factory's protocol, or None."""
         address = str(getattr(addr, "host", ""))  # a UNIX socket's peer has none
         if why := self._judge(address):
@@ -96,11 +96,11 @@ class AdmissionFactory:
             return None
         return self._inner.buildProtocol(addr)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._inner, name)
 
 
-def guarded(port: Any, judge: Judge, refusals: Refusals) -> Any:
+def guarded(port: Any, judge: Judge, refusals: Refusals) -> object:
     """Returns the same listening port; `judge` is called with the address of each new connection before it is accepted."""
     port.factory = AdmissionFactory(port.factory, judge, refusals)
     return port

@@ -88,7 +88,7 @@ class Timeout:
         limit_s = self.seconds if at_most_s is None else min(self.seconds, at_most_s)
         return Deadline(self._clock.seconds, self._clock.seconds() - waited_s + limit_s)
 
-    def run(self, work: Coroutine[Any, Any, T], deadline: Deadline | None = None) -> Deferred[T]:
+    def run(self, work: Coroutine[Any, object, T], deadline: Deadline | None = None) -> Deferred[T]:
         """Returns the result of `work` under its deadline; by default its message arrives now.
 
         Fails with TooLate or Undecided. Late work is not cancelled: it may be about to commit.
