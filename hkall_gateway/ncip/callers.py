@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -18,13 +18,14 @@ from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer, ServiceRequest, admitted, refused
 from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, PROBLEMS, Problem
+from hkall_gateway.net.endpoints import Peered
 from hkall_gateway.net.limits.allow_list import network_of
 from hkall_gateway.net.secrets import DECOY, same
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Sensitive
 
 
-def peer_of(transport: Any, address: str = "") -> Peer:
+def peer_of(transport: Peered, address: str = "") -> Peer:
     """The peer of a transport; `address` replaces the transport's own if a proxy in between reports it."""
     host = address or str(getattr(transport.getPeer(), "host", ""))
     shown = getattr(transport, "getPeerCertificate", None)

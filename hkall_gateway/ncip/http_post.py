@@ -9,13 +9,14 @@ from email.message import Message as MimeHeaders
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from OpenSSL import SSL
 from twisted.internet import defer, error
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import Protocol as TwistedProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
 from twisted.web.http import PotentialDataLoss
@@ -198,19 +199,28 @@ class _Document:
         """All of it was written at once."""
 
 
-def _whole(response: Any, most_bytes: int) -> Deferred[HttpReply]:
+class _Response(Protocol):
+    """The part of twisted.web's response that is used here."""
+
+    code: int
+    headers: Headers
+
+    def deliverBody(self, protocol: TwistedProtocol) -> object: ...  # noqa: N802  # Twisted's own name
+
+
+def _whole(response: _Response, most_bytes: int) -> Deferred[HttpReply]:
     reader = _Reader(most_bytes)
     response.deliverBody(reader)
     kind, date = _one(response, "Content-Type"), _instant(_one(response, "Date"))
     return reader.done.addCallback(lambda body: HttpReply(response.code, kind, body, _wait(response), date))
 
 
-def _one(response: Any, name: str) -> str:
-    values: list[bytes] = response.headers.getRawHeaders(name.encode(), [])
+def _one(response: _Response, name: str) -> str:
+    values = response.headers.getRawHeaders(name.encode(), [])
     return values[0].decode("utf-8", "replace") if values else ""
 
 
-def _wait(response: object) -> int:
+def _wait(response: _Response) -> int:
     """Retry-After in seconds; an HTTP date is relative to the peer's own Date, so that no clock of ours is needed."""
     said = _one(response, "Retry-After").strip()
     seconds = whole_number(said)
@@ -229,14 +239,14 @@ def _instant(text: str) -> datetime | None:
     return said if said.tzinfo else said.replace(tzinfo=UTC)
 
 
-class _Reader(Protocol):
+class _Reader(TwistedProtocol):
     """Collects a response's body up to a limit; a body that was cut is an error."""
 
     transport: Any
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes, self._chunks, self._size, self._pieces = most_bytes, list[bytes](), 0, 0
-        self.done: Deferred[Any] = Deferred(lambda _: self._hang_up())
+        self.done: Deferred[bytes] = Deferred(lambda _: self._hang_up())
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         self._size, self._pieces = self._size + len(data), self._pieces + 1

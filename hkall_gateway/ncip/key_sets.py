@@ -6,7 +6,7 @@ import json
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from joserfc.errors import JoseError
@@ -37,8 +37,7 @@ async def no_get(_url: str, _timeout_s: float) -> HttpReply:
 def key_set(text: str | bytes) -> KeySet:
     """The public keys in a JSON Web Key Set. Raises ValueError with the reason where it is none, or holds a private key."""
     try:
-        found: Any = json.loads(text)
-        keys = KeySet.import_key_set(found)
+        keys = KeySet.import_key_set(json.loads(text))
     except (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as bad:
         raise ValueError(f"no JSON Web Key Set: {type(bad).__name__}") from bad
     if not 1 <= len(keys.keys) <= MOST_KEYS:
@@ -73,7 +72,7 @@ class UrlKeys:
         self._url, self._get = url, get
         self._keys: KeySet | None = None
         self._asked_at: datetime | None = None
-        self._lock: Any = DeferredLock()  # it has no types
+        self._lock = DeferredLock()
 
     async def having(self, kid: str, now: datetime) -> KeySet | None:
         """The keys; the previous ones if the address does not answer.

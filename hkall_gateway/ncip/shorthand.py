@@ -17,10 +17,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from hkall_gateway.ncip.codec.elements import ELEMENTS, place
-from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage, instant
+from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage, Value, instant
 from hkall_gateway.rules import dates
 
 Whose = Literal["speaker", "listener", "catalogue", ""]
@@ -90,7 +90,7 @@ def written(service: str, words: Iterable[str], speaker: str, listener: str, sec
         return NcipMessage(ABOUT_VERSIONS, {HEADER: agencies})
     if service not in SHAPES:
         raise ValueError(f"{service} is no NCIP service; {_nearest(service, (*SHAPES, ABOUT_VERSIONS))}")
-    fields: dict[str, Any] = {HEADER: {"FromAgencyAuthentication": secret, **agencies}}
+    fields: dict[str, Value] = {HEADER: {"FromAgencyAuthentication": secret, **agencies}}
     for path, text in FILLED.get(service, ()):
         _put(fields, path, text)
     fields |= said(service, words, speaker, listener)
@@ -100,10 +100,10 @@ def written(service: str, words: Iterable[str], speaker: str, listener: str, sec
     return NcipMessage(service, fields)
 
 
-def said(service: str, words: Iterable[str], speaker: str, listener: str) -> dict[str, object]:
+def said(service: str, words: Iterable[str], speaker: str, listener: str) -> dict[str, Value]:
     """The fields that the words of a line name. Raises ValueError for a key that the service does not have."""
     agencies = {"speaker": speaker, "listener": listener, "catalogue": CATALOGUE}
-    fields: dict[str, object] = {}
+    fields: dict[str, Value] = {}
     for name, value in map(pair, words):
         key = KEYS.get(name, Key(name, (name,)))
         path = next((path for path in key.paths if _knows(service, path)), None)
@@ -175,10 +175,12 @@ def _instant_of(value: str) -> str:
         return value
 
 
-def _put(fields: dict[str, Any], path: str, text: str) -> None:
+def _put(fields: dict[str, Value], path: str, text: str) -> None:
     *outer, last = path.split("/")
     for name in outer:
-        fields = fields.setdefault(name, {})
+        inner = fields.setdefault(name, {})
+        assert isinstance(inner, dict), f"{name} holds elements"
+        fields = inner
     fields[last] = True if ELEMENTS[last].kind == "empty" and text == "yes" else text
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 from struct import Struct
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.tcp import Port, Server, makeBinding
@@ -20,6 +20,30 @@ from hkall_gateway.rules.values import NUMBER
 def numbered(text: str, number: str) -> str:
     """Return the endpoint of the gateway with this number: `tcp:808{instance}` is `tcp:8082` for the second."""
     return text.replace(NUMBER, number)
+
+
+class Peered(Protocol):
+    """What tells the address of its peer: a transport of any kind."""
+
+    def getPeer(self) -> object: ...  # noqa: N802
+
+
+class Transport(Peered, Protocol):
+    """The part of a Twisted transport that protocols use, plain TCP or TLS: to mypy zope's interfaces are no protocols."""
+
+    def write(self, data: bytes) -> object: ...
+
+    def loseConnection(self) -> object: ...  # noqa: N802
+
+    def abortConnection(self) -> object: ...  # noqa: N802
+
+    def pauseProducing(self) -> object: ...  # noqa: N802
+
+    def resumeProducing(self) -> object: ...  # noqa: N802
+
+    def registerProducer(self, producer: object, streaming: bool) -> object: ...  # noqa: N802
+
+    def unregisterProducer(self) -> object: ...  # noqa: N802
 
 
 # ---- When a message arrived, and whether its caller still waits, as the kernel tells it of a TCP connection.

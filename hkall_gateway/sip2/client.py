@@ -21,6 +21,7 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 
 from hkall_gateway.circulation.ports import Clock, Unreachable
+from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.net.limits.timeout import left_s
 from hkall_gateway.rules.vocabulary import NOTHING, Sensitive
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
@@ -125,7 +126,7 @@ class LineConnection(TwistedProtocol):
 
     def say(self, line: bytes) -> None:
         """Send a line."""
-        cast(Any, self.transport).write(line)
+        cast(Transport, self.transport).write(line)
 
     def line(self) -> Deferred[bytes]:
         """The next line that comes, without its end. Fails with Unusable when the connection is closed first."""
@@ -140,7 +141,7 @@ class LineConnection(TwistedProtocol):
         """Abort the connection at once: data that still arrives answers an abandoned request."""
         self.closed = self.closed or "dropped"
         if self.transport is not None:
-            cast(Any, self.transport).abortConnection()
+            cast(Transport, self.transport).abortConnection()
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         first, *others = data.replace(b"\n", b"\r").split(b"\r")
@@ -361,7 +362,7 @@ def written(message: Sip2Message, dialect: Sip2Dialect) -> bytes:
     return encode(message, dialect).removesuffix(dialect.terminator)
 
 
-def dialled(reactor: Any, host: str, port: int, timeout_s: float, *, tls: bool = False) -> Dial:
+def dialled(reactor: object, host: str, port: int, timeout_s: float, *, tls: bool = False) -> Dial:
     """Opens connections to a port; over TLS only where a known authority vouches for `host`."""
     endpoint: Any = HostnameEndpoint(reactor, host, port, timeout=timeout_s)
     if tls:

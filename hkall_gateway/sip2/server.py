@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 import structlog
 from twisted.internet.defer import Deferred
@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from hkall_gateway.circulation.command import pause
 from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
-from hkall_gateway.net.endpoints import arrived, mark_authenticated
+from hkall_gateway.net.endpoints import Transport, arrived, mark_authenticated
 from hkall_gateway.net.limits.connection_limit import ConnectionLimit, ConnectionSlot, Refusals
 from hkall_gateway.sip2.client import UpstreamInterface
 from hkall_gateway.sip2.codec.dialects import DIALECTS
@@ -47,26 +47,6 @@ CLOSE_S: Final = 10.0
 """Seconds that a peer has to read written data before the connection is aborted."""
 
 
-class Socket(Protocol):
-    """The part of a Twisted transport that is used here, plain TCP or TLS; to mypy zope's interfaces are no protocols."""
-
-    def getPeer(self) -> object: ...  # noqa: N802
-
-    def write(self, data: bytes) -> object: ...
-
-    def loseConnection(self) -> object: ...  # noqa: N802
-
-    def abortConnection(self) -> object: ...  # noqa: N802
-
-    def pauseProducing(self) -> object: ...  # noqa: N802
-
-    def resumeProducing(self) -> object: ...  # noqa: N802
-
-    def registerProducer(self, producer: object, streaming: bool) -> object: ...  # noqa: N802
-
-    def unregisterProducer(self) -> object: ...  # noqa: N802
-
-
 class TerminalConnection(TwistedProtocol):
     """One terminal's connection. Its messages are answered one after the other, in the order in which they came."""
 
@@ -85,8 +65,8 @@ class TerminalConnection(TwistedProtocol):
         self._timer: ScheduledCall | None = None
 
     @property
-    def _socket(self) -> Socket:
-        return cast(Socket, self.transport)  # makeConnection was called: there is one
+    def _socket(self) -> Transport:
+        return cast(Transport, self.transport)  # makeConnection was called: there is one
 
     @property
     def terminal(self) -> str:

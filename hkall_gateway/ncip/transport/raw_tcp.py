@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import structlog
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
@@ -15,12 +16,12 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from hkall_gateway.circulation.command import pause
-from hkall_gateway.circulation.ports import ScheduledCall, cancel
+from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.ncip.callers import peer_of
 from hkall_gateway.ncip.handlers import Caller, NcipServices, respond
 from hkall_gateway.net.bounded_http import Bounds
-from hkall_gateway.net.endpoints import arrived, mark_authenticated
+from hkall_gateway.net.endpoints import Transport, arrived, mark_authenticated
 from hkall_gateway.net.limits.connection_limit import ConnectionSlot
 
 LOG = structlog.get_logger()
@@ -41,7 +42,7 @@ BLANK: Final = b" \t\r\n\0\x04"
 class NcipConnection(Protocol):
     """One connection: splits the bytes into documents, and answers them one after the other."""
 
-    transport: Any
+    transport: Transport  # type: ignore[assignment]  # to mypy zope's interfaces are no protocols
 
     def __init__(self, factory: NcipConnectionFactory) -> None:
         self._factory, self._buffer, self._seen = factory, bytearray(), 0
@@ -185,7 +186,7 @@ class NcipConnection(Protocol):
     def _rest(self) -> None:
         self._wait(self._factory.bounds.idle_s, self._silent)
 
-    def _wait(self, seconds: float, then: Any) -> None:
+    def _wait(self, seconds: float, then: Callable[[], object]) -> None:
         self._wake()
         self._timer = self._factory.reactor.callLater(seconds, then)
 
@@ -229,11 +230,11 @@ class NcipConnectionFactory(Factory):
 
     noisy = False
 
-    def __init__(self, services: NcipServices, bounds: Bounds, reactor: Any) -> None:
+    def __init__(self, services: NcipServices, bounds: Bounds, reactor: Clock) -> None:
         self.services, self.bounds, self.reactor = services, bounds, reactor
         self._connections, self._drained = set[NcipConnection](), list[Deferred[None]]()
 
-    def buildProtocol(self, addr: Any) -> NcipConnection:  # noqa: ARG002, N802
+    def buildProtocol(self, addr: object) -> NcipConnection:  # noqa: ARG002, N802
         return NcipConnection(self)
 
     def enter(self, connection: NcipConnection) -> ConnectionSlot | None:

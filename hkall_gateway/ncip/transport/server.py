@@ -84,9 +84,9 @@ class NcipSite(BoundedSite):
     Addresses in `balancers` may connect for health checks too; they are no callers.
     """
 
-    protocol: Any = NcipChannel
+    protocol: object = NcipChannel
 
-    def __init__(self, services: NcipServices, bounds: Bounds, reactor: Any, balancers: AllowList = NO_ADDRESS) -> None:
+    def __init__(self, services: NcipServices, bounds: Bounds, reactor: object, balancers: AllowList = NO_ADDRESS) -> None:
         self.services, self._balancers = services, balancers
         self._channels: set[NcipChannel] = set()
         self.in_hand, self.draining, self._drained = 0, False, list[Deferred[None]]()
@@ -168,7 +168,7 @@ class _Root(Resource):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types here
 
-    def getChild(self, path: bytes, request: Any) -> Any:  # noqa: ARG002, N802
+    def getChild(self, path: bytes, request: object) -> object:  # noqa: ARG002, N802
         return notFound(message="Documents are posted to /ncip.")
 
 
@@ -198,7 +198,7 @@ class Responder(Resource):
         super().__init__()  # type: ignore[no-untyped-call]
         self._site = site
 
-    def render(self, request: Any) -> Any:
+    def render(self, request: Any) -> object:
         if request.method in (b"GET", b"HEAD"):
             return _plain(request, http.OK, ABOUT.format(agency=self._site.services.agency))
         if request.method != b"POST":
