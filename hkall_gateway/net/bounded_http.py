@@ -14,7 +14,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
 from twisted.web import http
-from twisted.web.client import BrowserLikePolicyForHTTPS
+from twisted.web.client import URI, BrowserLikePolicyForHTTPS
 from twisted.web.iweb import IAgentEndpointFactory
 from twisted.web.server import Request, Site
 from zope.interface import implementer
@@ -44,7 +44,7 @@ class BoundedEndpoints:
         self._reactor, self._connect_s, self._most = reactor, connect_s, most
         self._policy = BrowserLikePolicyForHTTPS()  # type: ignore[no-untyped-call]  # twisted.web has no types
 
-    def endpointForURI(self, uri: Any) -> object:  # noqa: N802  # Twisted's own name
+    def endpointForURI(self, uri: URI) -> object:  # noqa: N802  # Twisted's own name
         endpoint: Any = HostnameEndpoint(self._reactor, uri.host, uri.port, timeout=self._connect_s)
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
@@ -159,7 +159,7 @@ class BoundedRequest(Request):
     """A request that counts its body while it arrives, and keeps it only up to the limit."""
 
     channel: Any
-    content: Any
+    content: BytesIO
     received, hung_up, gone = 0, False, False
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's own name
@@ -246,7 +246,7 @@ class BoundedChannel(http.HTTPChannel):
 
     transport: Any
     site: Any
-    persistent: Any
+    persistent: bool
     seat: ConnectionSlot | None = None
     _begun = _choked = _reading = False
     _finished = 0
