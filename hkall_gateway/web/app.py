@@ -36,7 +36,9 @@ from hkall_gateway.web.staff import (
 BLUEPRINTS: Final = (
     home.PAGES,
     home.HELP,
+    home.FILES,
     search.PAGES,
+    search.OPENURL,
     title.PAGES,
     login.PAGES,
     login.SSO,
@@ -48,6 +50,7 @@ BLUEPRINTS: Final = (
     requests.PAGES,
     selection.PAGES,
     slips.PAGES,
+    slips.BARCODES,
     unsent.PAGES,
     closures.PAGES,
     patrons.PAGES,

@@ -16,7 +16,8 @@ from hkall_gateway.web.sessions import current
 
 PAGES = Blueprint("home", __name__)
 HELP = Blueprint("help", __name__)
-"""The Blueprint of an own entry in the menu."""
+FILES = Blueprint("public", __name__)
+"""A Blueprint for each entry of the menu, and one for what has none."""
 
 A_DAY: Final = "public, max-age=86400"
 A_MINUTE: Final = "public, max-age=60"
@@ -38,14 +39,14 @@ def kept(response: Response, how: str) -> Response:
     return response
 
 
-@PAGES.get("/robots.txt")
+@FILES.get("/robots.txt")
 def robots() -> Response:
     """What crawlers leave alone. Source: RFC 9309."""
     lines = ["User-agent: *", *(f"Disallow: {path}" for path in CLOSED_TO_ROBOTS)]
     return Response("\n".join(lines) + "\n", mimetype="text/plain", headers={"Cache-Control": A_DAY})
 
 
-@PAGES.get("/opensearch.xml")
+@FILES.get("/opensearch.xml")
 def description() -> Response:
     """The description of the search for programs. Source: OpenSearch 1.1, draft 6."""
     settings = services().settings()

@@ -26,6 +26,8 @@ from hkall_gateway.web.patron.title import language_of
 from hkall_gateway.web.services import consult, services
 
 PAGES = Blueprint("search", __name__)
+OPENURL = Blueprint("openurl", __name__)
+"""Its error pages are no part of the search in the menu."""
 
 MOST_ISBNS: Final = 3
 """ISBNs of one citation that are looked for: those of a hardback, a paperback and an e-book."""
@@ -45,7 +47,7 @@ class Citation:
     own: str = ""
 
 
-@PAGES.get("/openurl")
+@OPENURL.get("/openurl")
 def resolve() -> Redirect:
     """Lead to the title if exactly one fits, else to the search of its words."""
     return redirect(consult(_address, citation(request.args, services().settings().public_url)), 303)

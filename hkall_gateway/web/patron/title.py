@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
-from flask import Blueprint, Response, abort, render_template, url_for
+from flask import Blueprint, Response, abort, render_template
 
 from hkall_gateway.circulation import titles
 from hkall_gateway.circulation.titles import CopySeen, CopyState, TitleSeen
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.availability import circulation_status
 from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS
-from hkall_gateway.web.i18n import N_, gettext, library_name
+from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.labels import notice, rule_of, sentence
 from hkall_gateway.web.patron.home import A_MINUTE, kept
 from hkall_gateway.web.services import consult, services
@@ -72,33 +70,6 @@ MOST_COPIES: Final = 200
 LONGEST_NUMBER: Final = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One volume that may be requested at `address`, or why it may not be, with the rule's number."""
-
-    volume: str
-    address: str
-    no: str = ""
-    rule: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ShownCopy:
-    """One row of the copies. `tone` is that of its badge; our own library has the name of the site.
-
-    `said_at`: when its library said so, None for a loaded status.
-    """
-
-    library: str
-    agency: str
-    ours: bool
-    call_number: str
-    volume: str
-    state: str
-    tone: str
-    said_at: datetime | None
-
-
 @PAGES.get("/title/<title:bib_id>")
 def page(bib_id: str) -> Response:
     """The page. 404 for a title of which no library has a copy."""
@@ -108,40 +79,27 @@ def page(bib_id: str) -> Response:
     live = services().live_status(bib_id, seen.to_ask(MOST_COPIES))
     loaded, seen = seen, titles.as_said(seen, live, services().library().policy)
     refusals = [one.refusal for one in seen.volumes if one.refusal]
-    choices = [
-        Choice(
-            one.volume,
-            url_for("request_title.form", bib_id=bib_id, volume=one.volume or None),
-            sentence(one.refusal) if one.refusal else "",
-            rule_of(one.refusal) if one.refusal else "",
-        )
-        for one in seen.volumes
-    ]
+    copies = seen.copies[:MOST_COPIES]
     words = render_template(
         "patron/title.html",
         title=seen.title,
         authors=seen.title.author.split(BETWEEN_AUTHORS),
         linked_authors=list(filter(None, seen.title.linked_author.split(BETWEEN_AUTHORS))),
-        choices=choices,
+        bib_id=bib_id,
+        volumes=seen.volumes,
+        sentence=sentence,
+        rule_of=rule_of,
         suspended=notice(next((no for no in refusals if no.why is Reason.SERVICE_SUSPENDED), None)),
-        copies=[
-            ShownCopy(
-                library_name(one.copy.agency, seen.names.get(one.copy.agency, one.copy.agency)),
-                one.copy.agency,
-                _is_ours(one),
-                one.copy.call_number,
-                one.copy.volume,
-                state_of(one),
-                "done" if one.state is CopyState.AVAILABLE else "",
-                said.at if (said := live.statuses.get(one.copy.key)) else None,
-            )
-            for one in seen.copies[:MOST_COPIES]
-        ],
+        copies=copies,
+        names=seen.names,
+        statuses=live.statuses,
+        state_of=state_of,
+        own=services().library().agency,
         asking=live.asking,
         taken=_may_be_sent(loaded) and not _may_be_sent(seen),
         more=max(0, len(seen.copies) - MOST_COPIES),
         on_shelf=next((one.copy for one in seen.copies if _is_ours(one) and one.state is CopyState.AVAILABLE), None),
-        as_of=seen.as_of,
+        as_of=seen.as_of if any(one.copy.key not in live.statuses for one in copies) else None,
         language_of=language_of,
     )
     answer = Response(words)

@@ -33,6 +33,8 @@ from hkall_gateway.web.services import consult, execute, services
 from hkall_gateway.web.sessions import actor, needs
 
 PAGES = Blueprint("slips", __name__)
+BARCODES = Blueprint("barcodes", __name__)
+"""Its error pages are no part of the slips in the menu."""
 
 
 class SlipKind(StrEnum):
@@ -60,7 +62,7 @@ OPTIONS: Final = {"module_width": 0.25, "module_height": 11.0, "quiet_zone": 2.5
 A_DAY: Final = "private, max-age=86400"
 
 
-@PAGES.get("/staff/barcode/<path:text>")
+@BARCODES.get("/staff/barcode/<path:text>")
 @needs(StaffRole.CLERK)
 def picture(text: str) -> Response:
     """The barcode of a copy or of a request, as SVG: it has inline style, thus a policy of its own, and is shown as `<img>`."""
