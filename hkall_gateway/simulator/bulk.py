@@ -207,13 +207,10 @@ def _write(unit: UnitOfWork, some: Sequence[ClosedRequest], now: datetime) -> No
     for kind in KINDS:
         rows = [tuple(row) for one in some for row in kind.rows(one, now)]
         if rows:
-            unit.connection.exec_driver_sql(_insert(kind, unit.dialect), rows)
-
-
-def _insert(kind: RowTemplate, dialect: str) -> str:
-    columns = kind.columns.split()
-    marks = ", ".join(["?" if dialect == "sqlite" else "%s"] * len(columns))
-    return f"INSERT INTO {kind.table.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  # our own names
+            columns = kind.columns.split()
+            marks = ", ".join(["?" if unit.dialect == "sqlite" else "%s"] * len(columns))
+            insert = f"INSERT INTO {kind.table.name} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608  # our own names
+            unit.connection.exec_driver_sql(insert, rows)
 
 
 @contextmanager

@@ -211,7 +211,9 @@ def write_config(
         kept = "".join(f"{line}\n" for line in own.splitlines() if line.partition(" =")[0] not in values)
         text = f"{head}{_table(f'[{name}]', **values)}{kept}\n{others}"
     tables = [text]
-    tables += [_terminal(login, role, callers or {}) for login, role in TERMINALS.items()]
+    for login, role in TERMINALS.items():
+        row = {"login": login, "role": role, "location": LOCATION, "secret_hash": _password_hash(), **DECISIONS[role]}
+        tables.append(_table("[[sip2.terminals]]", **{**row, **(callers or {})}))
     tables += [
         _table(
             "[[partners]]",
@@ -226,7 +228,11 @@ def write_config(
         for rank, (agency, port) in enumerate(ports.partners.items(), 1)
     ]
     tables += [_table("[[clients]]", agency=DISCOVERY, secret_env=secret_variable(DISCOVERY), **(callers or {}))]
-    tables += [_web(ports, web)] if pages else []
+    if pages:
+        listen, url = [f"tcp:{ports.web}:interface=127.0.0.1"], f"http://127.0.0.1:{ports.web}"
+        names = {"name": "HKU Libraries", "name_zh": "香港大學圖書館"}
+        tables.append(_table("[web]", listen=listen, public_url=url, **names, **web))
+        tables += [_table("[[web.staff]]", secret_hash=hash_secret(PASSWORD), **row) for row in STAFF]
     tables += ["[courier]\n" + "".join(f"{key} = {value}\n" for key, value in (courier or {}).items())]
     path.touch(0o640)  # hashes of passwords are in it
     path.write_text("\n".join(tables), encoding="utf-8")
@@ -317,22 +323,9 @@ def decided_policy() -> str:
     return "\n".join([*roles, _table("[retention]", anonymise_days=Retention().anonymise_days)])
 
 
-def _terminal(login: str, role: str, more: Mapping[str, object]) -> str:
-    own = {"login": login, "role": role, "location": LOCATION, "secret_hash": _password_hash(), **DECISIONS[role]}
-    return _table("[[sip2.terminals]]", **{**own, **more})
-
-
 @cache
 def _password_hash() -> str:
     return hash_secret(PASSWORD)
-
-
-def _web(ports: Ports, more: Mapping[str, object]) -> str:
-    accounts = [_table("[[web.staff]]", secret_hash=hash_secret(PASSWORD), **row) for row in STAFF]
-    address = f"127.0.0.1:{ports.web}"
-    listen = [f"tcp:{ports.web}:interface=127.0.0.1"]
-    names = {"name": "HKU Libraries", "name_zh": "香港大學圖書館"}
-    return "\n".join([_table("[web]", listen=listen, public_url=f"http://{address}", **names, **more), *accounts])
 
 
 def _table(head: str, **values: object) -> str:

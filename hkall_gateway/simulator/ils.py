@@ -276,14 +276,14 @@ class IlsServer(TwistedProtocol):
         for event in self._session.receive(data):
             if isinstance(event, Close | Refuse) or self._system.state == "silent":
                 continue
-            said = event.data if isinstance(event, SendBytes) else self._reply(event)
+            if isinstance(event, SendBytes):
+                said = event.data
+            else:
+                answer = self._system.answer(event, self._session.dialect)
+                said = self._session.reply(event, answer.code, answer.fields)
             if self._system.state != "mute" or said.startswith(b"94"):
                 transport: Any = self.transport
                 transport.write(said)
-
-    def _reply(self, asked: Sip2Message) -> bytes:
-        said = self._system.answer(asked, self._session.dialect)
-        return self._session.reply(asked, said.code, said.fields)
 
 
 def listening(system: SimulatedIls) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -99,18 +99,16 @@ class PartnerLibrary:
         if act is not None:
             self.later(self.ships_after_s, lambda: ensureDeferred(self._try(act, request, item)))
 
-    async def _try(self, act: Any, request: str, item: str) -> None:
-        if act == self.ship and self._withdrawn(request):
+    async def _try(self, act: Callable[[str, str], Awaitable[NcipMessage]], request: str, item: str) -> None:
+        """Ships or receives a copy, unless the borrower has cancelled the request before it was shipped."""
+        cancelled = [message for message in self.seen if message.service == "CancelRequestItem"]
+        withdrawn = any(message.text("RequestId/RequestIdentifierValue") == request for message in cancelled)
+        if act == self.ship and withdrawn:
             return
         try:
             await act(request, item)
         except Exception:
             LOG.exception("lab.partner_failed", agency=self.agency)
-
-    def _withdrawn(self, request: str) -> bool:
-        """Whether the borrower has cancelled a request."""
-        told = [message for message in self.seen if message.service == "CancelRequestItem"]
-        return any(message.text("RequestId/RequestIdentifierValue") == request for message in told)
 
 
 def short(message: NcipMessage) -> str:

@@ -126,15 +126,15 @@ class Rehearsal:
 
     async def start(self) -> None:
         """Starts listening. Raises CannotListenError, and what `tls_entrance` raises for files that cannot be used."""
-        await self._entrance().listen(self._partner.site())
+        if self._shown is None:
+            entrance = _server(self._reactor, self.port, interface=LOOPBACK)
+        else:
+            certificate, key = (str(file).replace(":", r"\:") for file in self._shown)
+            where = f"ssl:{self.port}:interface={LOOPBACK}:certKey={certificate}:privateKey={key}"
+            entrance = tls_entrance(self._reactor, where)
+        await entrance.listen(self._partner.site())
         if self.mail_port is not None:
             await _server(self._reactor, self.mail_port, interface=LOOPBACK).listen(Mailbox(self._letter))
-
-    def _entrance(self) -> Any:
-        if self._shown is None:
-            return _server(self._reactor, self.port, interface=LOOPBACK)
-        certificate, key = (str(file).replace(":", r"\:") for file in self._shown)
-        return tls_entrance(self._reactor, f"ssl:{self.port}:interface={LOOPBACK}:certKey={certificate}:privateKey={key}")
 
     def _document(self, direction: str, message: NcipMessage) -> None:
         self._say(f"{self._agency} {direction} {short(message)}")

@@ -51,9 +51,9 @@ class People(Staff):
         for agency in self.all.worlds:
             self._night(agency, day)
             if self.all.trouble.loss and self.happens(OUTAGES):
-                self._at(day, self.draw.uniform(0, 24), lambda agency=agency: self._dig(agency))  # type: ignore[misc]
+                self._breaks(day, self.draw.uniform(0, 24), self.all.cut_off, agency, (1, 150))
             if self.all.trouble.loss and self.happens(ISOLATIONS):
-                self._at(day, self.draw.uniform(8, 20), lambda agency=agency: self._isolate(agency))  # type: ignore[misc]
+                self._breaks(day, self.draw.uniform(8, 20), self.all.isolate, agency, (0.1, 8))
             if self.all.trouble.loss and self.happens(CLOCK_STEPS):
                 self._at(day, self.draw.uniform(0, 24), lambda agency=agency: self._set_clock(agency))  # type: ignore[misc]
             for hour in (10, 15):
@@ -62,31 +62,31 @@ class People(Staff):
             for _ in range(self._requests_a_day if self.busy else 0):
                 self._at(day, self.draw.uniform(0, 24), lambda agency=agency: self.wanted(agency))  # type: ignore[misc]
 
+    def _breaks(
+        self, day: datetime, hour: float, what: Callable[[str, timedelta], None], agency: str, hours: tuple[float, float]
+    ) -> None:
+        """Schedules an outage, whose length is drawn when it begins."""
+        self._at(day, hour, lambda: what(agency, timedelta(hours=self.draw.uniform(*hours))))
+
     def _at(self, day: datetime, hour: float, what: Callable[[], None]) -> None:
         self.all.at(day + timedelta(hours=hour), what)
 
     def _night(self, agency: str, day: datetime) -> None:
+        def rounds() -> bool:
+            return self.all.do(agency, lambda world: finished(world.rounds.run_due()) or True) is not None
+
+        def silence() -> None:
+            self.all.do(agency, lambda world: world.round("silence"))
+
         for hour in ROUNDS_AT:
-            self._at(day, hour, lambda: self.again(lambda: self._rounds(agency)))
-        self._at(day, 13, lambda: self._silence(agency))
+            self._at(day, hour, lambda: self.again(rounds))
+        self._at(day, 13, silence)
         self._at(day, 3, lambda: self._refresh(agency))
-
-    def _dig(self, agency: str) -> None:
-        self.all.cut_off(agency, timedelta(hours=self.draw.uniform(1, 150)))
-
-    def _isolate(self, agency: str) -> None:
-        self.all.isolate(agency, timedelta(hours=self.draw.uniform(0.1, 8)))
 
     def _set_clock(self, agency: str) -> None:
         """Sets a gateway's clock wrong for some hours."""
         self.all.set_clock(agency, timedelta(minutes=self.draw.choice((-50, -5, 5, 50))))
         self.all.after(timedelta(hours=self.draw.uniform(1, 20)), lambda: self.all.set_clock(agency, timedelta()))
-
-    def _silence(self, agency: str) -> None:
-        self.all.do(agency, lambda world: world.round("silence"))
-
-    def _rounds(self, agency: str) -> bool:
-        return self.all.do(agency, lambda world: finished(world.rounds.run_due()) or True) is not None
 
     def _refresh(self, agency: str) -> None:
         """Loads the availability of the other libraries' books, as each night."""

@@ -90,7 +90,10 @@ def cast(setting: Setting, channel: ChannelMaker = LossyChannel) -> PreparedSimu
     owners = [(title, agency) for title in range(titles) for agency in draw.sample(agencies, min(COPIES, len(agencies) - 1))]
     books = [SimulatedCopy(ItemKey(a, f"{a}{title:04}"), f"b{title:04}", holder=a) for title, a in owners]
     stands_on = ground(setting.database)
-    consortium = Consortium(_starts(setting, books), draw, setting.loss, crash=setting.crash, channel=channel, ground=stands_on)
+    agencies = AGENCIES[: setting.libraries]
+    holdings = tuple(Holding(b.item.agency, b.item.barcode, b.bib_id, f"Book {b.bib_id}") for b in books)
+    starts = [_start(agency, agencies, holdings) for agency in agencies]
+    consortium = Consortium(starts, draw, setting.loss, crash=setting.crash, channel=channel, ground=stands_on)
     people = People(consortium, books, setting.requests_a_day)
     watcher = Invariants(consortium, people)
     consortium.watch = watcher.watch
@@ -147,12 +150,6 @@ def be_quiet() -> None:
 
 
 # ---- the libraries, their readers and their books
-
-
-def _starts(setting: Setting, books: list[SimulatedCopy]) -> list[Start]:
-    agencies = AGENCIES[: setting.libraries]
-    holdings = tuple(Holding(b.item.agency, b.item.barcode, b.bib_id, f"Book {b.bib_id}") for b in books)
-    return [_start(agency, agencies, holdings) for agency in agencies]
 
 
 def _start(agency: str, agencies: tuple[str, ...], holdings: tuple[Holding, ...]) -> Start:

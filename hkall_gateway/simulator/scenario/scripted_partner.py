@@ -131,18 +131,11 @@ class Peers:
                 raise NoReply(how.kind)
             case "away":
                 raise NotSent(how.kind)
-        problem = how.problem or self._stranger(agency, message)
-        return HttpReply(
-            200, 'application/xml; charset="utf-8"', reply(message, agency, problem, how.words, self._shelf(agency)), 0
-        )
-
-    def _shelf(self, agency: str) -> tuple[Holding, ...]:
+        secret = message.text("InitiationHeader/FromAgencyAuthentication")
+        problem = how.problem or ("" if secret == self._secret(agency) else "Agency Authentication Failed")
         theirs = (copy for copy in self._holdings if copy.agency == agency)
-        return tuple(replace(copy, status=self.shelves.get(copy.key, copy.status)) for copy in theirs)
-
-    def _stranger(self, agency: str, message: NcipMessage) -> str:
-        shown = message.text("InitiationHeader/FromAgencyAuthentication")
-        return "" if shown == self._secret(agency) else "Agency Authentication Failed"
+        shelf = tuple(replace(copy, status=self.shelves.get(copy.key, copy.status)) for copy in theirs)
+        return HttpReply(200, 'application/xml; charset="utf-8"', reply(message, agency, problem, how.words, shelf), 0)
 
 
 ABOUT_VERSIONS: Final = "LookupVersion"

@@ -168,10 +168,8 @@ class World:
         service, *words = shlex.split(said)
         secret = secret_of(agency)
         message = written(service, words, agency, self.start.agency, secret, self.now)
-        return documents.decode(self.ncip(agency, documents.encode(message, DIALECTS[self._dialect(agency)])))
-
-    def _dialect(self, agency: str) -> str:
-        return next((partner.dialect for partner in self.start.partners if partner.agency == agency), "direct")
+        dialect = next((partner.dialect for partner in self.start.partners if partner.agency == agency), "direct")
+        return documents.decode(self.ncip(agency, documents.encode(message, DIALECTS[dialect])))
 
     # ---- time and crashes
 
@@ -246,7 +244,8 @@ class World:
         terms = OfflineRules(told.fallback, told.keep_s, told.pin, _right_pin, known.is_right)
         self.circulation = Circulation(self.store, self._connector(), lambda: library, lambda: self.now, lambda: terms)
         relay = CircuitBreaker("relay", lambda: self.now)
-        upstream, timeout = self._upstream(relay), Timeout(Clock(), ANSWER_S)
+        upstream = (lambda: DirectConnection(self.ils, relay)) if self.start.ils.relay else None
+        timeout = Timeout(Clock(), ANSWER_S)
         last = known if told.is_living else None
         self.terminals = InMemoryTerminals(self.start, self.circulation, lambda: self.now, upstream, last, timeout)
         self._documents = Documents(self.start, self.circulation, self.store, self.post, lambda: self.now, self.secret, timeout)
@@ -280,9 +279,6 @@ class World:
         adapter = find_adapter(told.connector)
         settings = adapter.settings.model_validate({"url": URL, "institution": told.institution, **told.more})
         return adapter.build(ConnectorTools(self.store, self.start.agency, _right_pin, settings, out))
-
-    def _upstream(self, health: CircuitBreaker) -> Callable[[], DirectConnection] | None:
-        return (lambda: DirectConnection(self.ils, health)) if self.start.ils.relay else None
 
     def _unit(self, connection: Connection) -> UnitOfWork:
         return UnitOfWork(connection, lambda: f"R{next(self._numbers)}", self.circulation.library.silent, self._listen)
