@@ -208,7 +208,11 @@ class _Groups:
         if over:
             jobs = [job for job in jobs if not job.over]
         with self._watch("writer", len(jobs)):
-            result = _rested(run_group(connection, self._make_unit, jobs, draw=self._draw)) if jobs else GroupResult(())
+            result: GroupResult[Job[Any]] = GroupResult(())
+            if jobs:
+                result = run_group(connection, self._make_unit, jobs, draw=self._draw)
+        for job in result.again:  # the timers of their deadlines may take them again
+            job.undo()
         return self._log(replace(result, answers=[*map(expired, over), *result.answers]) if over else result)
 
     def _log(self, result: GroupResult[Job[Any]]) -> GroupResult[Job[Any]]:
@@ -220,13 +224,6 @@ class _Groups:
 
             structlog.get_logger().warning("database.refused", why=name_of(result.refused))
         return result
-
-
-def _rested(result: GroupResult[Job[Any]]) -> GroupResult[Job[Any]]:
-    """Return the result, after giving the jobs to retry back to the timers of their deadlines."""
-    for job in result.again:
-        job.undo()
-    return result
 
 
 def _put(runner: JobRunner, job: Job[T]) -> Deferred[T]:

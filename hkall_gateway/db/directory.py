@@ -29,7 +29,6 @@ _USED = CompiledStatement(select(LINKS.c.agency).where(IS_USED).order_by(LINKS.c
 _LISTED = CompiledStatement(
     select(LINKS.c.agency).where(LINKS.c.partner != "").order_by(LINKS.c.agency).limit(bindparam("most"))
 )
-_ONE = CompiledStatement(select(LINKS.c.agency, *HOW).where(LINKS.c.agency == bindparam("of")))
 _SEVERAL = {
     how: CompiledStatement(select(LINKS.c.agency, *HOW).where(among("agencies")(LINKS.c.agency)))
     for how, among in AMONG.items()
@@ -55,11 +54,11 @@ class CircuitRepository:
 
     def one(self, agency: str) -> CircuitState:
         """Return the channel to one partner."""
-        return next((circuit_of(*cells) for cells in _ONE.cells(self._connection, of=agency)), CircuitState(agency))
+        return self.several([agency])[agency]
 
     def several(self, agencies: Collection[str]) -> dict[str, CircuitState]:
         """Return the channels to these partners, by agency."""
-        how = self._transaction.dialect
+        how = ONE if len(agencies) == 1 else self._transaction.dialect
         found = {agency: CircuitState(agency) for agency in agencies}
         for cells in _SEVERAL[how].cells(self._connection, agencies=VALUES[how](agencies)):
             found[cells[0]] = circuit_of(*cells)

@@ -184,14 +184,14 @@ def _ping(libpq: Any, within_s: float) -> None:
 
 
 def _forget_what_was_written(_connection: Any, record: Any, _state: object) -> None:
-    """Discard buffered writes when a connection is returned without COMMIT: they are part of the transaction that is rolled
+    """Discard appended rows when a connection is returned without COMMIT: they are part of the transaction that is rolled
     back.
     """
     record.info.pop(APPENDED, None)
 
 
 def _after_what_was_written(connection: Connection, _c: object, _s: str, _p: object, context: object, _many: bool) -> None:
-    """Send buffered writes before a statement that SQLAlchemy executes itself, which is not a CompiledStatement."""
+    """Send appended rows before a statement that SQLAlchemy executes itself, which is not a CompiledStatement."""
     if context is not None:
         flush(connection)
 

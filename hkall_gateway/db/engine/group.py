@@ -212,7 +212,7 @@ def _divided(jobs: Sequence[Job[Any]], place: int | None) -> list[Sequence[Job[A
 
 
 def _commit(connection: Connection, before: Callable[[], None]) -> None:
-    """Commit durably, together with the buffered writes. Raises the error of such a write, else _Uncommitted."""
+    """Commit durably, together with the appended rows. Raises the error of such a row, else _Uncommitted."""
     try:
         before()
     except Exception as error:
