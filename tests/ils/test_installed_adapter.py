@@ -49,7 +49,7 @@ def make(tools):
 class Library:
     """A library system with a REST interface."""
 
-    version: int = 2
+    version: object = 2
     patrons: dict[str, dict[str, object]] = field(
         default_factory=lambda: {CARD: {"name": "Lam", "category": "undergraduates", "loans": 1, "blocked": False}}
     )
@@ -265,10 +265,12 @@ def _arrived(unit: UnitOfWork) -> None:
     unit.open(held, at, Actor("test", "world"))
 
 
-def test_doctor_gives_the_advice_of_an_installed_adapter(tmp_path: Path, site: Path, library: Library) -> None:
-    library.version = 1
+@pytest.mark.parametrize(("version", "told"), [(1, "version 1"), ("new", "TypeError")])
+def test_doctor_gives_the_advice_of_an_installed_adapter(site: Path, library: Library, version: object, told: str) -> None:
+    library.version = version
     configured(site, rest(library))
     environ = {**os.environ, **demo_setup.environment(demo_setup.Ports()), "REST_TOKEN": TOKEN}
     code, said = command(site, environ, "doctor", "ils")
     assert code != 0
+    assert told in said
     assert "Ask the vendor for version 2 of the interface." in said

@@ -267,13 +267,14 @@ async def _by_adapter(sheet: Sheet, tools: ExaminationTools, adapter: Adapter, o
             else:
                 sheet.fail(check, "an unknown card is answered as a reader's")
         await within(tools.reactor, sheet.left_s(), adapter.examine(sheet, own))
-    except (Unreachable, TooLong) as failed:
+    except Exception as failed:  # noqa: BLE001  # code of another distribution, which may raise anything
+        why = str(failed) if isinstance(failed, Unreachable | TooLong) else f"{type(failed).__name__}: {failed}"
         found = {one.check for one in sheet.found}
         rows = [row.name for row in adapter.rows if row.name not in found]
         if check and check not in found:
-            sheet.fail(check, f"an unknown card: {failed}")
+            sheet.fail(check, f"an unknown card: {why}")
         elif rows:
-            sheet.fail(rows[0], str(failed))
+            sheet.fail(rows[0], why)
 
 
 def _connector_tools(tools: ExaminationTools, store: Immediate) -> ConnectorTools:
