@@ -182,6 +182,29 @@ class InPlace:
             return in_doubt(None)
 
 
+class _Undone(Exception):
+    """Ends a transaction that must leave no trace."""
+
+
+def in_trial(transact: Callable[[Callable[[UnitOfWork], None]], object], work: Callable[[UnitOfWork], T]) -> T:
+    """Return the result of `work(unit)` in a transaction that is rolled back.
+
+    Args:
+        transact: Runs a unit in a transaction of its own, and raises what the unit raises.
+    """
+    results: list[T] = []
+
+    def undone(unit: UnitOfWork) -> None:
+        results.append(work(unit))
+        raise _Undone
+
+    try:
+        transact(undone)
+    except _Undone:
+        return results[-1]
+    raise AssertionError("the transaction was not rolled back")
+
+
 def finished(awaitable: Awaitable[T]) -> T:
     """Return the value of something that never has to wait; RuntimeError if it would."""
     steps = awaitable.__await__()

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from werkzeug.exceptions import GatewayTimeout
 
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.db.database import Immediate, Store, finished
+from hkall_gateway.db.database import Immediate, Store, finished, in_trial
 from hkall_gateway.db.engine.db_errors import Unavailable, unavailable
 from hkall_gateway.db.engine.deadline import Undecided
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
@@ -38,6 +38,10 @@ class Bridge(Protocol):
 
     def read(self, query: Callable[[UnitOfWork], T]) -> T:
         """Return `query(unit)`. Raises Unavailable while the database is away."""
+        ...
+
+    def trial(self, work: Callable[[UnitOfWork], T]) -> T:
+        """Return `work(unit)` from a transaction that is rolled back. Raises Unavailable while the database is away."""
         ...
 
     def write(self, work: Callable[[UnitOfWork], T], locks: LockSet = NO_LOCKS) -> T:
@@ -71,12 +75,12 @@ class DeskBridge:
         self._waiting: set[Future[Any]] = set()
 
     def read(self, query: Callable[[UnitOfWork], T]) -> T:
-        try:
-            connected = Immediate(self._engine, self._make_unit)
-        except (OperationalError, InterfaceError) as error:  # of connecting: no statement has run
-            raise unavailable(error) from error
-        with closing(connected) as own:
+        with closing(self._own()) as own:
             return finished(own.read(query))
+
+    def trial(self, work: Callable[[UnitOfWork], T]) -> T:
+        with closing(self._own()) as own:
+            return in_trial(own.now, work)
 
     def write(self, work: Callable[[UnitOfWork], T], locks: LockSet = NO_LOCKS) -> T:
         try:
@@ -111,6 +115,12 @@ class DeskBridge:
         for waiting in tuple(self._waiting):
             _settle(waiting, TooSlow())
 
+    def _own(self) -> Immediate:
+        try:
+            return Immediate(self._engine, self._make_unit)
+        except (OperationalError, InterfaceError) as error:  # of connecting: no statement has run
+            raise unavailable(error) from error
+
     def _cross(self, begin: Callable[[], Awaitable[T]], wait_s: float) -> T:
         """Begin in the reactor's thread, wait here. `blockingCallFromThread` of Twisted has no time limit."""
         answer: Future[T] = Future()
@@ -133,6 +143,9 @@ class DirectBridge:
 
     def read(self, query: Callable[[UnitOfWork], T]) -> T:
         return finished(self._store.read(query))
+
+    def trial(self, work: Callable[[UnitOfWork], T]) -> T:
+        return in_trial(self._store.now, work)
 
     def write(self, work: Callable[[UnitOfWork], T], locks: LockSet = NO_LOCKS) -> T:
         return finished(self._store.write(work, locks))

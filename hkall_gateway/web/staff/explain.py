@@ -119,8 +119,7 @@ def answer() -> str | tuple[str, int]:
     if put.patron:
         known = services().bridge.ask(services().circulation.ils.known(put.patron, put.title[0]))
     borrower = AWAY if isinstance(known, Refused) else known
-    # Read on a connection of the pages, which rolls back what the desk's function writes.
-    found = services().bridge.read(in_context(explaining.explained, services().library(), at, put, borrower, services().now()))
+    found = services().bridge.trial(in_context(explaining.explained, services().library(), at, put, borrower, services().now()))
     return _page(question, said, found=found)
 
 
