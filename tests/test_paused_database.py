@@ -58,7 +58,8 @@ def _children(pid: int) -> list[int]:
 
 
 def _threads(gateway: Gateway) -> int:
-    return len(list(Path(f"/proc/{gateway.pid}/task").iterdir()))
+    """The threads of its pages."""
+    return len(list(Path(f"/proc/{gateway.children()[0]}/task").iterdir()))
 
 
 def _timed(curl: Curl, path: str) -> tuple[int, float]:
