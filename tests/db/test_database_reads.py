@@ -22,6 +22,8 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.schema import upgrade
 from hkall_gateway.db.tables import INBOX
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, Refusal
 
 PATIENCE_S = 20.0
 Answered = Callable[[Deferred[Any]], Any]
@@ -71,6 +73,17 @@ def test_a_question_sees_what_is_committed(database: Database, answered: Answere
 def test_a_question_leaves_nothing(database: Database, answered: Answered, now: datetime) -> None:
     answered(database.read(bind(_write, "b", now), is_long=True))
     assert answered(database.write(_digests)) == []
+
+
+def test_a_question_that_notes_a_refusal_is_answered_and_leaves_no_line(
+    database: Database, answered: Answered, now: datetime
+) -> None:
+    def refuse(unit: UnitOfWork) -> str:
+        unit.refuse(Refusal(Reason.UNKNOWN_ITEM), now, Actor("counter-1", "sip2", "11"), patron="P1")
+        return "refused"
+
+    assert answered(database.read(refuse, is_long=True)) == "refused"
+    assert answered(database.write(lambda unit: unit.journal.history("P1"))) == ()
 
 
 def test_a_question_that_raises_fails_alone(database: Database, answered: Answered) -> None:

@@ -97,10 +97,14 @@ def run_group(
 
 
 def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]]) -> GroupResult[Job[Any]]:
-    """Run queries in one snapshot for all; writes are refused or rolled back."""
-    # The driver forgets its prepared statements at a ROLLBACK.
-    end = _ROLLBACK if connection.dialect.name == "sqlite" else _COMMIT
-    return _in_parts(_Transaction(connection, make_unit, _ASK, partial(end.change, connection)), jobs, constant_pause)
+    """Run queries in one snapshot for all. Lines of the journal are discarded; other writes are refused or rolled back."""
+
+    def end() -> None:
+        discard(connection)
+        # PostgreSQL's driver forgets its prepared statements at a ROLLBACK; its transaction is read-only.
+        (_ROLLBACK if connection.dialect.name == "sqlite" else _COMMIT).change(connection)
+
+    return _in_parts(_Transaction(connection, make_unit, _ASK, end), jobs, constant_pause)
 
 
 def refuse(job: Job[Any], error: BaseException) -> ReplyCallback:
