@@ -33,7 +33,6 @@ from hkall_gateway.app.pages_process import PagesProcess
 from hkall_gateway.app.resources import Reloaded, Resources, Serving
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import Library
-from hkall_gateway.circulation.ils.local_system import WebPins
 from hkall_gateway.circulation.rounds import Rounds
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
@@ -51,6 +50,7 @@ from hkall_gateway.db.journal import JournalEntry
 from hkall_gateway.db.partners import write_partners
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.courier import Courier, Schedule
+from hkall_gateway.ils.local_system import ConnectedSystem, WebPins
 from hkall_gateway.ils.tools import Guarded
 from hkall_gateway.ncip import handlers as ncip
 from hkall_gateway.ncip.http_post import AgentPost
@@ -170,7 +170,8 @@ class Daemon:
         self._engine = engine
         ils = self._local.connector(self.store, self._wrong_pins(self._card_locked))
         web_pins = WebPins(self._check_pin, ils.check_pin if isinstance(ils, Guarded) else ils.verify_pin)
-        self.circulation = Circulation(self.store, ils, lambda: self.library, clock, self._local.terms, web_pins)
+        local = ConnectedSystem(self.store, ils, lambda: self.library, clock, self._local.terms, web_pins)
+        self.circulation = Circulation(self.store, local, lambda: self.library, clock)
         self.courier = self._make_courier()
         self.rounds = Rounds(self.store, lambda: self.library, clock, reactor, instance())
         me = Instance(self._name, os.uname().nodename, os.getpid(), __version__, clock(), clock())

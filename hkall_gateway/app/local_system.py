@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hkall_gateway.app.resources import Resources
-from hkall_gateway.circulation.ils.local_system import OfflineRules
 from hkall_gateway.circulation.ports import LocalIls, Verb
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.ils import IlsConfig
@@ -13,6 +12,7 @@ from hkall_gateway.db.database import Store
 from hkall_gateway.delivery.courier import Carrier
 from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
+from hkall_gateway.ils.local_system import OfflineRules
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools, Guarded, VerifyPin
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.net.secrets import WrongPins

@@ -7,10 +7,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar, cast, overload
 
-from hkall_gateway.circulation.command import Command, Context, Gathered, Handler, InboxKey, Library, Query
+from hkall_gateway.circulation.command import Command, Context, Handler, InboxKey, Library, Query
 from hkall_gateway.circulation.idempotency import once
-from hkall_gateway.circulation.ils.local_system import USUAL, LocalSystem, OfflineRules, WebPins
-from hkall_gateway.circulation.ports import LocalIls
+from hkall_gateway.circulation.ports import Gathered, LocalSystem
 from hkall_gateway.circulation.registry import HANDLERS
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff.changes import Changed, changes_since
@@ -34,25 +33,14 @@ class Circulation:
     `ils` answers questions to the library's own system that need no transaction.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        ils: LocalIls,
-        library: Callable[[], Library],
-        now: Callable[[], datetime],
-        terms: Callable[[], OfflineRules] = lambda: USUAL,
-        web_pins: WebPins | None = None,
-    ) -> None:
+    def __init__(self, store: Store, ils: LocalSystem, library: Callable[[], Library], now: Callable[[], datetime]) -> None:
         """Compose the service.
 
         Args:
             library: Returns the library of this gateway, which a reload may change.
             now: Returns the aware UTC instant.
-            terms: Returns the rules for deciding without the local system.
-            web_pins: Check PINs from the web; by default as all others.
         """
-        self.store, self._library, self.now = store, library, now
-        self.ils = LocalSystem(store, ils, library, now, terms, web_pins)
+        self.store, self.ils, self._library, self.now = store, ils, library, now
 
     @property
     def library(self) -> Library:

@@ -18,7 +18,7 @@ from hkall_gateway.rules.vocabulary import Refusal, Request
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-    from hkall_gateway.circulation.ils.local_system import LocalSystem
+    from hkall_gateway.circulation.ports import Gathered, LocalSystem
     from hkall_gateway.db.engine.locks import LockSet
     from hkall_gateway.db.unit_of_work import UnitOfWork
 
@@ -96,7 +96,6 @@ def in_context(
 
 Facts = TypeVar("Facts")
 Result = TypeVar("Result", covariant=True)
-Read = TypeVar("Read", covariant=True)
 C = TypeVar("C", bound="Command[Any, Any]")
 Q = TypeVar("Q", bound="Query[Any, Any]")
 
@@ -111,20 +110,6 @@ class InboxKey:
     agency: str
     digest: str
     keep_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class Gathered(Generic[Read]):
-    """The facts of a command, gathered before its transaction.
-
-    Attributes:
-        read: Returns the facts inside the transaction: the answer that the local system gave before, or the loaded rows as they
-            are under the locks.
-        card: The present card of the patron where the local system knows another one than the command names; "" = the same.
-    """
-
-    read: Callable[[UnitOfWork], Read]
-    card: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
+from hkall_gateway.circulation.borrowers import closed_days
 from hkall_gateway.circulation.command import Command, Context, Library, refused
-from hkall_gateway.circulation.counts import closed_days
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db import fines
 from hkall_gateway.db.fines import OVERDUE

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from hkall_gateway.circulation import lending, recalls
+from hkall_gateway.circulation.borrowers import closed_days, counts, patron_blocks
 from hkall_gateway.circulation.command import Command, Context, Library, Query, flagged, refused
-from hkall_gateway.circulation.counts import closed_days, counts, patron_blocks
 from hkall_gateway.circulation.find_request import one_with
 from hkall_gateway.circulation.fines import dollars, fix_fine, left_to_charge
 from hkall_gateway.circulation.ports import BorrowerFacts

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 
 from hkall_gateway.circulation import loans
+from hkall_gateway.circulation.borrowers import patron_blocks, waited_too_long
 from hkall_gateway.circulation.command import Context, refused
-from hkall_gateway.circulation.counts import patron_blocks, waited_too_long
 from hkall_gateway.circulation.fines import ChargeEntry, charge_lines, left_to_charge
 from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan
 from hkall_gateway.circulation.results import Refused

@@ -6,10 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum, auto
-from typing import Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Sensitive
+from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, ItemKey, Sensitive
+
+if TYPE_CHECKING:
+    from hkall_gateway.circulation.results import Refused
+    from hkall_gateway.db.unit_of_work import UnitOfWork
+
+Read = TypeVar("Read", covariant=True)
 
 
 class ScheduledCall(Protocol):
@@ -134,3 +140,52 @@ class Identified:
     facts: BorrowerFacts
     pin_ok: bool | None = None
     unsure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered(Generic[Read]):
+    """The facts of a command, gathered before its transaction.
+
+    Attributes:
+        read: Returns the facts inside the transaction: the answer that the local system gave before, or the loaded rows as they
+            are under the locks.
+        card: The present card of the patron where the local system knows another one than the command names; "" = the same.
+    """
+
+    read: Callable[[UnitOfWork], Read]
+    card: str = ""
+
+
+class LocalSystem(Protocol):
+    """The library's own system for decisions, whatever stands behind it, and whether or not it can be reached.
+
+    The first methods gather the facts of a command. All others are questions without a transaction.
+    """
+
+    async def owner(self, card: str, pin: Sensitive = NOTHING) -> Gathered[BorrowerFacts] | Refused: ...
+
+    async def for_checkout(self, card: str, pin: Sensitive) -> Gathered[BorrowerFacts] | Refused: ...
+
+    async def for_request(self, card: str, bib_id: str) -> Gathered[BorrowerFacts] | Refused: ...
+
+    async def identify(self, card: str, pin: Sensitive, pin_given: bool) -> Gathered[Identified]: ...
+
+    async def pin_refused(self, card: str, pin: Sensitive) -> Refused | None: ...
+
+    async def facts(self, card: str) -> BorrowerFacts: ...
+
+    async def known(self, card: str, bib_id: str = "") -> BorrowerFacts: ...
+
+    async def authenticate(self, card: str, pin: Sensitive) -> Borrower | Refused: ...
+
+    async def patron(self, card: str) -> Borrower | Refused: ...
+
+    @property
+    def checks_web_pins(self) -> bool: ...
+
+    @property
+    def compares_web_pins(self) -> bool: ...
+
+    async def own_loans(self, card: str) -> tuple[LocalLoan, ...] | None: ...
+
+    def forget_loans(self, card: str) -> None: ...

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 
+from hkall_gateway.circulation.borrowers import blocks_of, waited_too_long
 from hkall_gateway.circulation.command import Context, Library, Query, refused
-from hkall_gateway.circulation.counts import blocks_of, waited_too_long
 from hkall_gateway.circulation.find_request import AwaitedCopy, awaited, one_with, owned_elsewhere
 from hkall_gateway.circulation.fines import ChargeEntry, charge_lines, left_to_charge
 from hkall_gateway.circulation.ports import Identified

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, Final, Unpack
 
+from hkall_gateway.circulation.borrowers import closed_days
 from hkall_gateway.circulation.command import Command, Context, flagged, refused
-from hkall_gateway.circulation.counts import closed_days
 from hkall_gateway.circulation.find_request import StaffCommand, done, elsewhere
 from hkall_gateway.circulation.fines import fix_fine
 from hkall_gateway.circulation.partner_notice import PartnerNotice, contradicted

@@ -10,10 +10,9 @@ from typing import Any, Final, TypeVar
 from hkall_gateway.circulation import borrowing, cards, fines, lending, loans, queries, recalls, returning, titles
 from hkall_gateway.circulation.borrowing import CancelRequest, RequestTitle
 from hkall_gateway.circulation.cards import BlockCard, ConcernsHkall, EnableCard, Hold, NoteProperties
-from hkall_gateway.circulation.command import Context, Gathered, Handler, Library
+from hkall_gateway.circulation.command import Context, Handler, Library
 from hkall_gateway.circulation.find_request import StaffCommand
 from hkall_gateway.circulation.fines import Paid, Pay, Waive
-from hkall_gateway.circulation.ils.local_system import LocalSystem
 from hkall_gateway.circulation.lending import BorrowFromUs
 from hkall_gateway.circulation.loans import CheckOut, FindFixedLoans, Renew, RenewAll
 from hkall_gateway.circulation.partner_notice import (
@@ -51,7 +50,7 @@ from hkall_gateway.circulation.partners.partner_queries import (
     SetStatus,
 )
 from hkall_gateway.circulation.partners.unsent import MarkReplayed, Settle
-from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.circulation.ports import BorrowerFacts, Gathered, LocalSystem
 from hkall_gateway.circulation.queries import FindCopySystem, SeeItem, SeePatron, SeeRecord
 from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled
 from hkall_gateway.circulation.results import Noted, Refused, Renewed

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Final
 
 from hkall_gateway.rules.messages.json_records import record, record_as
 from hkall_gateway.rules.reasons import Reason
@@ -29,6 +30,9 @@ class Refused:
     title: str = ""
     item: ItemKey | None = None
     due: date | None = None
+
+
+TRY_AGAIN: Final = Refused(Reason.TRY_AGAIN)
 
 
 @record

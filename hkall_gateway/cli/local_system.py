@@ -10,7 +10,6 @@ from collections.abc import Callable
 from sqlalchemy import Engine
 
 from hkall_gateway.circulation.command import Library
-from hkall_gateway.circulation.ils.local_system import LocalSystem, OfflineRules
 from hkall_gateway.circulation.ports import BorrowerFacts, Unreachable
 from hkall_gateway.clock import now
 from hkall_gateway.config import mapping as config_mapping
@@ -20,6 +19,7 @@ from hkall_gateway.config.library import make_unit
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
+from hkall_gateway.ils.local_system import ConnectedSystem, OfflineRules
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.ncip.http_post import Post, blocking_get
 from hkall_gateway.net.socket_lines import SocketLines
@@ -74,7 +74,7 @@ def fact_source(config: GatewayConfig, library: Library, engine: Engine, post: P
             )
             tools = ConnectorTools(store, config.library.agency, _no_pin, ils, outside)
             terms = OfflineRules(ils.fallback, ils.keep_s)
-            system = LocalSystem(store, find_adapter(ils.connector).build(tools), lambda: library, now, lambda: terms)
+            system = ConnectedSystem(store, find_adapter(ils.connector).build(tools), lambda: library, now, lambda: terms)
             return finished(system.with_copies(card, bib_id))
         finally:
             store.close()

@@ -123,7 +123,7 @@ class Site:
 
     def borrower_facts(self, card: str, bib_id: str = "") -> BorrowerFacts:
         """Return the current facts about a borrower; call it before the unit of work that decides."""
-        from hkall_gateway.circulation.ils.local_system import loaded_facts
+        from hkall_gateway.circulation.borrowers import loaded_facts
 
         return self.local(card, bib_id) if self.local else self.write(bind(loaded_facts, card))
 

@@ -38,6 +38,7 @@ from hkall_gateway.db.journal import JournalEntry
 from hkall_gateway.db.rounds import RoundState
 from hkall_gateway.db.tables import CLOSURES, FINES, HOLDINGS, JOURNAL, NOTICES, OUTBOX, PATRONS, REQUESTS, create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.ils.local_system import ConnectedSystem
 from hkall_gateway.ils.snapshot import Snapshot
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.rules.circuit import CircuitSettings
@@ -130,7 +131,12 @@ class DeskWorld:
             connection.execute(insert(HOLDINGS), [_row(copy) for copy in COPIES])
         self.store.now(lambda unit: unit.partners.write(partners))
         ils = Snapshot(ConnectorTools(self.store, "HKU", _never))
-        self.circulation = Circulation(self.store, ils, lambda: self.library, lambda: self.now)
+        self.circulation = Circulation(
+            self.store,
+            ConnectedSystem(self.store, ils, lambda: self.library, lambda: self.now),
+            lambda: self.library,
+            lambda: self.now,
+        )
         self.rounds = self.gateway("here")
 
     def _unit(self, connection: Connection) -> UnitOfWork:

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
+from hkall_gateway.circulation.borrowers import waited_too_long
 from hkall_gateway.circulation.command import Context, Library
-from hkall_gateway.circulation.counts import waited_too_long
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Position, Request, Side

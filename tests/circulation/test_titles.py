@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from hkall_gateway.circulation import titles
+from hkall_gateway.circulation.borrowers import loaded_facts
 from hkall_gateway.circulation.command import Context, in_context
-from hkall_gateway.circulation.ils.local_system import loaded_facts
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.circulation.titles import CopyState, TitleSeen

@@ -23,6 +23,7 @@ from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.courier import APART_S, LEASE_S, ChannelTerms, Courier, Schedule
+from hkall_gateway.ils.local_system import ConnectedSystem
 from hkall_gateway.ils.snapshot import Snapshot
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.rules.circuit import CircuitSettings, circuit
@@ -53,7 +54,10 @@ class Post:
         library = Library("HKU", "HKU", load(None), ("HKU-MAIN-LENDING",))
         verify: Any = None  # a delivery asks nothing of the local system
         self.circulation = Circulation(
-            self.store, Snapshot(ConnectorTools(self.store, "HKU", verify)), lambda: library, self.now
+            self.store,
+            ConnectedSystem(self.store, Snapshot(ConnectorTools(self.store, "HKU", verify)), lambda: library, self.now),
+            lambda: library,
+            self.now,
         )
         self.answers = list(answers)
         self.carried: list[str] = []

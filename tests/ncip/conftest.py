@@ -21,6 +21,7 @@ from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.tables import HOLDINGS, LINKS, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.ils.local_system import ConnectedSystem
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor
 from hkall_gateway.ncip.codec.documents import NISO, decode, encode
 from hkall_gateway.ncip.codec.messages import Coded, Fields, NcipMessage
@@ -156,7 +157,12 @@ class World:
         self.store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: f"R{next(numbers)}"))
         library = Library("HKU", "HKU Libraries", POLICY, ("HKU-MAIN-LENDING",))
         self.ils = FakeIls(self.store)
-        self.circulation = desk = Circulation(self.store, self.ils, lambda: library, lambda: self.now)
+        self.circulation = desk = Circulation(
+            self.store,
+            ConnectedSystem(self.store, self.ils, lambda: library, lambda: self.now),
+            lambda: library,
+            lambda: self.now,
+        )
         net = ("10.0.0.0/8",)
         rows = (
             Caller(DISCOVERY, "d-key", "client", net),

@@ -26,6 +26,7 @@ from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.ils.local_system import ConnectedSystem
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.connection_limit import ConnectionLimit
 from hkall_gateway.net.proxy_protocol import ProxyProtocolFactory
@@ -193,7 +194,9 @@ def policy() -> Policy:
 def services(store: Immediate, clock: list[datetime], policy: Policy) -> Sip2Services:
     library = Library("HKU", "The University of Hong Kong Libraries", policy, ("HKU-MAIN-LENDING",))
     return Sip2Services(
-        circulation=Circulation(store, LocalIls(store), lambda: library, lambda: clock[0]),
+        circulation=Circulation(
+            store, ConnectedSystem(store, LocalIls(store), lambda: library, lambda: clock[0]), lambda: library, lambda: clock[0]
+        ),
         terminals={row.login: row for row in TERMINALS},
         secrets=PlainSecrets(),
         agency="HKU",

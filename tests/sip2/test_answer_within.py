@@ -23,6 +23,7 @@ from hkall_gateway.db.engine.deadline import Deadline
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.db.tables import JOURNAL
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.ils.local_system import ConnectedSystem
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.rules.vocabulary import Position, Request
 from hkall_gateway.sip2.codec.dialects import DIALECTS
@@ -75,7 +76,12 @@ def held(store: Immediate) -> HeldStore:
 def port(services: Sip2Services, store: Immediate, held: HeldStore) -> Iterator[Port]:
     """A port that answers within eight seconds. A book of CUHK is on its way here."""
     waiting: Any = held
-    circulation = Circulation(waiting, LocalIls(store), lambda: services.circulation.library, services.now)
+    circulation = Circulation(
+        waiting,
+        ConnectedSystem(waiting, LocalIls(store), lambda: services.circulation.library, services.now),
+        lambda: services.circulation.library,
+        services.now,
+    )
     made = Port(replace(services, circulation=circulation), slow=False)
     limit = Timeout(made.clock, 8, gauges.expired(services.metrics, "sip2"))
     made.services = replace(made.services, timeout=limit)

@@ -16,6 +16,7 @@ from hkall_gateway.circulation.queries import PatronSeen, SeePatron
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.tables import PATRONS
+from hkall_gateway.ils.local_system import ConnectedSystem
 from hkall_gateway.ils.snapshot import Snapshot
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.net.limits.timeout import left_s
@@ -470,7 +471,12 @@ def test_while_it_is_away_a_pin_that_our_file_cannot_confirm_is_unknown(
     library = services.circulation.library
     services = replace(
         services,
-        circulation=Circulation(store, Snapshot(ConnectorTools(store, "HKU", wrong)), lambda: library, lambda: clock[0]),
+        circulation=Circulation(
+            store,
+            ConnectedSystem(store, Snapshot(ConnectorTools(store, "HKU", wrong)), lambda: library, lambda: clock[0]),
+            lambda: library,
+            lambda: clock[0],
+        ),
     )
     heard = ask(services, f"23001{DATE}AOHKU|AAP1|AC|AD1234|".encode(), FakeUpstream(), "counter-1")
     assert (

@@ -20,6 +20,7 @@ from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.courier import ChannelTerms, Courier, Schedule
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
+from hkall_gateway.ils.local_system import ConnectedSystem
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.messages.outbox_messages import LocalMessage, LocalSend, key_of_copy
@@ -102,7 +103,9 @@ class TwoSides(RuleBasedStateMachine):
         )
         library = Library("HKU", "HKU Libraries", POLICY, ("HKU-MAIN-LENDING",))
         self.health = CircuitBreaker("relay", self.now, Metrics(), timer=self.reactor)
-        circulation = Circulation(self.store, LocalIls(self.store), lambda: library, self.now)
+        circulation = Circulation(
+            self.store, ConnectedSystem(self.store, LocalIls(self.store), lambda: library, self.now), lambda: library, self.now
+        )
         self.services = Sip2Services(
             circulation, {row.login: row for row in TERMINALS}, PlainSecrets(), "HKU", "HKU", HONG_KONG, Metrics(), self.now,
             budget_until=lambda: self.reactor.seconds() + 2, undoes_checkouts=self.undoes,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import update
 from structlog.testing import capture_logs
 
-from hkall_gateway.circulation.ils.local_system import WebPins
 from hkall_gateway.db import cards, web_sessions
 from hkall_gateway.db.tables import PATRONS
+from hkall_gateway.ils.local_system import WebPins
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.simulator.scenario.world_file import cheap_hash
 from tests.metrics import value
@@ -71,7 +72,7 @@ def test_an_unknown_card_is_compared_with_a_hash_as_well(site: Site) -> None:
         asked.append((card, bool(stored)))
         return False
 
-    local = site.world.circulation.ils
+    local: Any = site.world.circulation.ils
     local._web_pins = WebPins(fits, local._web_pins.asked)
     log_in(site.browser(), "UG1", "0000")
     log_in(site.browser(), "NOBODY", "0000")
@@ -82,7 +83,7 @@ def test_a_pin_of_nobody_admits_nobody(site: Site) -> None:
     async def fits(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
         return True
 
-    local = site.world.circulation.ils
+    local: Any = site.world.circulation.ils
     local._web_pins = WebPins(fits, local._web_pins.asked)
     assert log_in(site.browser(), "NOBODY", "0000")[0] == 401
 

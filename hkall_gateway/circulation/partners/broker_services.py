@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from hkall_gateway.circulation import lending, loans
+from hkall_gateway.circulation.borrowers import counts, patron_blocks
 from hkall_gateway.circulation.command import Command, Context, Library, refused
-from hkall_gateway.circulation.counts import counts, patron_blocks
 from hkall_gateway.circulation.lending import Paged
 from hkall_gateway.circulation.loans import CheckOut, Renew
 from hkall_gateway.circulation.partner_notice import BROKERED, PartnerNotice

@@ -8,8 +8,8 @@ from datetime import date, datetime
 from itertools import groupby
 from typing import Final
 
+from hkall_gateway.circulation.borrowers import waited_too_long
 from hkall_gateway.circulation.command import Command, Context, Library, Query, refused
-from hkall_gateway.circulation.counts import waited_too_long
 from hkall_gateway.circulation.find_request import StaffCommand, done, not_theirs
 from hkall_gateway.circulation.queries import ItemSeen, SeeItem, see_item
 from hkall_gateway.circulation.results import Done, Refused

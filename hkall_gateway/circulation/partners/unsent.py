@@ -15,9 +15,9 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
+from hkall_gateway.circulation.borrowers import closed_days
 from hkall_gateway.circulation.borrowing import give_up_on
 from hkall_gateway.circulation.command import Command, Context
-from hkall_gateway.circulation.counts import closed_days
 from hkall_gateway.circulation.partners import deliveries
 from hkall_gateway.circulation.results import DeliveryResult, Noted, Refused
 from hkall_gateway.db import quarantine

@@ -8,8 +8,8 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 from hkall_gateway.circulation import recalls
+from hkall_gateway.circulation.borrowers import closed_days
 from hkall_gateway.circulation.command import Command, Context
-from hkall_gateway.circulation.counts import closed_days
 from hkall_gateway.circulation.find_request import StaffCommand, done
 from hkall_gateway.circulation.results import Done, Noted, Refused
 from hkall_gateway.circulation.staff import actions

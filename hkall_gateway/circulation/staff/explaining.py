@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final, TypeVar
 
-from hkall_gateway.circulation import borrowing, counts, loans, recalls
+from hkall_gateway.circulation import borrowing, loans, recalls
+from hkall_gateway.circulation.borrowers import LOADED, closed_days, counts, known_since, loaded_facts
 from hkall_gateway.circulation.borrowing import Requested, RequestTitle
 from hkall_gateway.circulation.command import Context, Library
-from hkall_gateway.circulation.counts import closed_days
-from hkall_gateway.circulation.ils.local_system import LOADED, TRY_AGAIN, loaded_facts
 from hkall_gateway.circulation.loans import CheckOut, Renew
 from hkall_gateway.circulation.partner_notice import PartnerNotice
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.recalls import Recalled
-from hkall_gateway.circulation.results import CheckedOut, Refused, Renewed
+from hkall_gateway.circulation.results import TRY_AGAIN, CheckedOut, Refused, Renewed
 from hkall_gateway.db.instances import copies_in_use
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.loads.loading import loaded_at
@@ -69,7 +68,7 @@ class Fact:
 def of_patron(unit: UnitOfWork, card: str, facts: BorrowerFacts, library: Library, now: datetime) -> Iterator[Fact]:
     """Yield the local system's facts about a patron with their age, and our own counts."""
     borrower, source = facts.borrower, facts.source
-    since = loaded_at(unit, "patrons") if source == LOADED else facts.as_of
+    since = known_since(unit, facts)
     if facts.flag or not facts.reachable:
         yield Fact("local system", "away", OURS, now)
     if facts.replaced:
@@ -80,7 +79,7 @@ def of_patron(unit: UnitOfWork, card: str, facts: BorrowerFacts, library: Librar
         return
     for name in PATRON:
         yield Fact(name, getattr(borrower, name), source, since)
-    yield Fact("hkall_used", counts.counts(unit, borrower, library).hkall_used, OURS, now)
+    yield Fact("hkall_used", counts(unit, borrower, library).hkall_used, OURS, now)
     yield Fact("owed_cents", max(0, unit.patrons.owed_cents(borrower.barcode)), OURS, now)
 
 

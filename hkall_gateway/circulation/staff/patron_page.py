@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from hkall_gateway.circulation import counts, queries
+from hkall_gateway.circulation import queries
+from hkall_gateway.circulation.borrowers import counts, known_since
 from hkall_gateway.circulation.command import Context, Query
-from hkall_gateway.circulation.ils.local_system import LOADED
 from hkall_gateway.circulation.ports import BorrowerFacts, Identified
 from hkall_gateway.circulation.queries import PatronSeen, SeePatron
 from hkall_gateway.db.cards import is_blocked
 from hkall_gateway.db.loads import former_cards
-from hkall_gateway.db.loads.loading import loaded_at
 from hkall_gateway.db.patrons import named
 from hkall_gateway.rules.vocabulary import Actor, Borrower
 
@@ -53,15 +52,14 @@ class SeePatronPage(Query[BorrowerFacts, PatronPage]):
 def patron_page(context: Context, query: SeePatronPage, facts: BorrowerFacts) -> PatronPage:
     """The page of one patron, from the facts that the library's own system told just now."""
     unit, card, borrower = context.unit, query.card, facts.borrower
-    as_of = loaded_at(unit, "patrons") if facts.source == LOADED else facts.as_of
     return PatronPage(
         card=borrower.barcode if borrower else card,
         borrower=borrower,
         source=facts.source,
-        as_of=as_of,
+        as_of=known_since(unit, facts),
         reachable=facts.reachable,
         seen=queries.see_patron(context, SeePatron(BY, card), Identified(facts)),
-        hkall_used=counts.counts(unit, borrower, context.library).hkall_used if borrower else 0,
+        hkall_used=counts(unit, borrower, context.library).hkall_used if borrower else 0,
         blocked_here=is_blocked(unit, card),
         former=former_cards.cards_of(unit, card)[1:],
     )

@@ -7,10 +7,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from hkall_gateway.circulation.command import Context, Library, Query
-from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
 from hkall_gateway.circulation.loans import CheckOut
 from hkall_gateway.circulation.queries import PatronSeen, SeePatron
-from hkall_gateway.circulation.results import CheckedOut, Refused
+from hkall_gateway.circulation.results import TRY_AGAIN, CheckedOut, Refused
 from hkall_gateway.circulation.returning import CheckedIn, CheckIn
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.requests_by_partner_id import asked_by_barcode, copies_with

@@ -138,7 +138,7 @@ def fine(site: Site, item: str, at: str, whole: bool, as_json: bool) -> None:
 
 
 def _tell(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_json: bool) -> None:
-    from hkall_gateway.circulation.ils.local_system import LOADED
+    from hkall_gateway.circulation.borrowers import LOADED
     from hkall_gateway.circulation.staff import explaining
 
     try:

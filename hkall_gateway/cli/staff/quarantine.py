@@ -12,6 +12,7 @@ from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import ROW, CliError, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.db import bind
+from hkall_gateway.ils.local_system import ConnectedSystem
 from hkall_gateway.rules.stored_words import QuarantineState
 
 if TYPE_CHECKING:
@@ -154,7 +155,9 @@ def own_services(site: Site) -> NcipServices:
     from hkall_gateway.rules.dates import HONG_KONG
 
     store, agency = _Store(site), site.library.agency
-    circulation = Circulation(store, Snapshot(ConnectorTools(store, agency, _nobody)), lambda: site.library, site.now)
+    snapshot = Snapshot(ConnectorTools(store, agency, _nobody))
+    local = ConnectedSystem(store, snapshot, lambda: site.library, site.now)
+    circulation = Circulation(store, local, lambda: site.library, site.now)
     dialects = {partner.agency: partner.dialect for partner in site.partners}
     return NcipServices(circulation, site.agreed().callers, agency, HONG_KONG, dialects, Metrics(), site.now)
 

@@ -258,7 +258,7 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
     Example: hkall-gateway request place --patron P1 --bib b1
     """
     from hkall_gateway.circulation import borrowing
-    from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
+    from hkall_gateway.circulation.results import TRY_AGAIN
     from hkall_gateway.db.loads.former_cards import card_now
 
     patron = site.write(bind(card_now, patron))
@@ -278,7 +278,8 @@ def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
 
     Example: hkall-gateway request reopen R-7K2M4Q9XW3TD --reason "the lender found it"
     """
-    from hkall_gateway.circulation.ils.local_system import LOADED, TRY_AGAIN
+    from hkall_gateway.circulation.borrowers import LOADED
+    from hkall_gateway.circulation.results import TRY_AGAIN
     from hkall_gateway.circulation.staff import actions
 
     old = site.write(lambda unit: unit.requests.find(what))

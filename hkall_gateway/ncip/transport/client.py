@@ -7,7 +7,6 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.circulation.ils.unknown_words import UnknownWords
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.ncip import shelves
 from hkall_gateway.ncip.codec.dialects import DIALECTS
@@ -29,6 +28,7 @@ from hkall_gateway.ncip.tables.problems import (
     own_meaning,
     spelled,
 )
+from hkall_gateway.observability.unknown_words import UnknownWords
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage

@@ -28,7 +28,6 @@ from twisted.mail.smtp import SMTPDeliveryError
 
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import Library
-from hkall_gateway.circulation.ils.local_system import OfflineRules
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS
 from hkall_gateway.circulation.ports import LocalIls
 from hkall_gateway.circulation.rounds import Rounds
@@ -44,6 +43,7 @@ from hkall_gateway.delivery.letters import Sender
 from hkall_gateway.delivery.smtp import Mailer
 from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
+from hkall_gateway.ils.local_system import ConnectedSystem, OfflineRules
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
@@ -242,7 +242,8 @@ class World:
         told = self.start.ils
         known = LastKnown(lambda: told.keep_s if told.fallback == "allow" else 0)
         terms = OfflineRules(told.fallback, told.keep_s, told.pin, _right_pin, known.is_right)
-        self.circulation = Circulation(self.store, self._connector(), lambda: library, lambda: self.now, lambda: terms)
+        local = ConnectedSystem(self.store, self._connector(), lambda: library, lambda: self.now, lambda: terms)
+        self.circulation = Circulation(self.store, local, lambda: library, lambda: self.now)
         relay = CircuitBreaker("relay", lambda: self.now)
         upstream = (lambda: DirectConnection(self.ils, relay)) if self.start.ils.relay else None
         timeout = Timeout(Clock(), ANSWER_S)

@@ -12,9 +12,8 @@ from flask_openapi3.blueprint import APIBlueprint
 from hkall_gateway.circulation import patron_record, titles
 from hkall_gateway.circulation.borrowing import CancelRequest, RequestTitle
 from hkall_gateway.circulation.command import Context, in_context
-from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
 from hkall_gateway.circulation.loans import Renew, RenewAll
-from hkall_gateway.circulation.results import Refused
+from hkall_gateway.circulation.results import TRY_AGAIN, Refused
 from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.db import bind, web_sessions
 from hkall_gateway.db.api_tokens import hash_of
@@ -74,7 +73,7 @@ def end() -> Reply:
     if own is None:
         raise Trouble(403, "this needs a patron's own token")
     services().bridge.write(bind(web_sessions.end, own.token_hash))
-    services().circulation.ils.own_loans.forget(own.patron)
+    services().circulation.ils.forget_loans(own.patron)
     return "", 204
 
 

@@ -160,7 +160,7 @@ def logout() -> Response:
     found = patron()
     log_out()
     if found:
-        services().circulation.ils.own_loans.forget(found.patron)
+        services().circulation.ils.forget_loans(found.patron)
     return redirect(url_for("patron_login.form", left=found.source if found else None), 303)
 
 

@@ -89,7 +89,7 @@ def _no(card: str, refused: Refused, title: str = "") -> tuple[str, int]:
 
 def own_loans(card: str, record: PatronRecord) -> list[LocalLoan] | None:
     """Return the library's own books that the patron has, the first due one first; None where its system does not tell them."""
-    found = services().bridge.ask(services().circulation.ils.own_loans.of(card))
+    found = services().bridge.ask(services().circulation.ils.own_loans(card))
     if found is None or isinstance(found, Refused):
         return None
     return patron_record.beside(record, found)

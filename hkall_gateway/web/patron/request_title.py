@@ -15,8 +15,7 @@ from werkzeug.wrappers import Response
 from hkall_gateway.circulation import borrowing, titles
 from hkall_gateway.circulation.borrowing import RequestTitle
 from hkall_gateway.circulation.command import InboxKey
-from hkall_gateway.circulation.ils.local_system import TRY_AGAIN
-from hkall_gateway.circulation.results import Refused
+from hkall_gateway.circulation.results import TRY_AGAIN, Refused
 from hkall_gateway.circulation.titles import TitleSeen
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.web.i18n import gettext, language

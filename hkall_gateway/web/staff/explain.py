@@ -10,9 +10,9 @@ from typing import Final
 
 from flask import Blueprint, abort, render_template, request
 
+from hkall_gateway.circulation.borrowers import LOADED
 from hkall_gateway.circulation.borrowing import Requested
 from hkall_gateway.circulation.command import in_context
-from hkall_gateway.circulation.ils.local_system import LOADED
 from hkall_gateway.circulation.ports import AWAY, BorrowerFacts
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import explaining

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, insert
 
 from hkall_gateway.circulation.command import Library
-from hkall_gateway.circulation.ils.local_system import MOST_KEPT, LocalSystem, OfflineRules
-from hkall_gateway.circulation.ports import BorrowerFacts, Unreachable, Verb
+from hkall_gateway.circulation.ports import BorrowerFacts, Gathered, Unreachable, Verb
 from hkall_gateway.db import cards
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.compiled import flush
@@ -21,6 +21,7 @@ from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.loads import former_cards
 from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.ils.local_system import MOST_KEPT, WRONG_PIN, ConnectedSystem, OfflineRules
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import StaffFlag
@@ -80,8 +81,8 @@ def store() -> Iterator[Immediate]:
 HKU = Library("HKU", "HKU Libraries", Policy(), ("HKU-MAIN-LENDING",))
 
 
-def local(store: Immediate, system: System, **terms: object) -> LocalSystem:
-    return LocalSystem(store, system, lambda: HKU, lambda: system.now, lambda: OfflineRules(**terms, verify=plain))  # type: ignore[arg-type]
+def local(store: Immediate, system: System, **terms: object) -> ConnectedSystem:
+    return ConnectedSystem(store, system, lambda: HKU, lambda: system.now, lambda: OfflineRules(**terms, verify=plain))  # type: ignore[arg-type]
 
 
 def test_its_own_answer_is_told_without_a_flag(store: Immediate, system: System) -> None:
@@ -227,10 +228,7 @@ class Renumbering(System):
 
 def asked(store: Immediate, system: System, card: str) -> BorrowerFacts:
     """What the desk hears of a card, once everything is followed."""
-    one = local(store, system)
-    facts = finished(one.borrower(card))
-    finished(one.follow(card, facts))
-    return facts
+    return finished(local(store, system).facts(card))
 
 
 def wish_of(store: Immediate, card: str) -> str:
@@ -316,3 +314,51 @@ def test_a_card_is_followed_only_when_no_other_gateway_decides_about_either(post
     assert patron_of(store, number) == ("P2" if held == "P3" else "P1")
     store.close()
     engine.dispose()
+
+
+class Counting:
+    """A store that counts its read transactions, and when each was."""
+
+    def __init__(self, store: Immediate, told: list[str]) -> None:
+        self._store, self._told = store, told
+
+    def read(self, *args: Any, **named: Any) -> Any:
+        self._told.append("read")
+        return self._store.read(*args, **named)
+
+    def write(self, *args: Any, **named: Any) -> Any:
+        self._told.append("write")
+        return self._store.write(*args, **named)
+
+
+@dataclass
+class Listed(System):
+    """A system that notes its questions among the transactions."""
+
+    told: list[str] = field(default_factory=list)
+
+    async def borrower(self, card: str) -> BorrowerFacts:
+        self.told.append("question")
+        return await super().borrower(card)
+
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
+        self.told.append("PIN")
+        return await super().verify_pin(card, pin)
+
+
+def test_a_checkout_with_a_pin_reads_once_before_and_once_after_the_question_to_a_live_system(store: Immediate) -> None:
+    system = Listed()
+    counting: Any = Counting(store, system.told)
+    assert isinstance(finished(local(counting, system).for_checkout("P1", Sensitive("1234"))), Gathered)
+    assert system.told == ["read", "question", "read", "PIN"]
+
+
+def test_a_checkout_with_a_pin_reads_once_where_patrons_are_loaded(store: Immediate) -> None:
+    @dataclass
+    class Loaded(Listed):
+        supports: frozenset[Verb] = ALL | {Verb.LOADED}
+
+    system = Loaded()
+    counting: Any = Counting(store, system.told)
+    assert finished(local(counting, system).for_checkout("P1", Sensitive("0000"))) == WRONG_PIN
+    assert system.told == ["read"]

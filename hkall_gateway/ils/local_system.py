@@ -12,30 +12,37 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, Literal, cast
 
-from hkall_gateway.circulation.command import Gathered, Library
-from hkall_gateway.circulation.ils.own_loans import OwnLoans
-from hkall_gateway.circulation.ils.unknown_words import UnknownWords
-from hkall_gateway.circulation.ports import AWAY, BorrowerFacts, Identified, LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
-from hkall_gateway.circulation.results import Refused
+from hkall_gateway.circulation.borrowers import LOADED, loaded_facts
+from hkall_gateway.circulation.command import Library
+from hkall_gateway.circulation.ports import (
+    AWAY,
+    BorrowerFacts,
+    Gathered,
+    Identified,
+    LocalIls,
+    LocalLoan,
+    TellsLoans,
+    Unreachable,
+    Verb,
+)
+from hkall_gateway.circulation.results import TRY_AGAIN, Refused
 from hkall_gateway.db import bind
 from hkall_gateway.db.cards import is_blocked, is_locked
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.deadline import current
 from hkall_gateway.db.engine.locks import LockSet
-from hkall_gateway.db.loads.former_cards import follow_card, has_anything, present_card, reinstate, who_replaced
+from hkall_gateway.db.loads.former_cards import follow_card, has_anything, reinstate, who_replaced
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.observability.unknown_words import UnknownWords
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, Borrower, Holding, Sensitive
 
-LOADED: Final = "snapshot"
-"""The source of facts that are rows of ours."""
 BY_ILS: Final = Actor("ils", "ils")
 """The actor of a card replacement that the local system reports."""
 PARTNER: Final = BorrowerFacts(None, "partner")
 """The facts about a partner's card, which no patron owns."""
 WRONG_PIN: Final = Refused(Reason.WRONG_PIN, Reason.WRONG_PIN.rule)
-TRY_AGAIN: Final = Refused(Reason.TRY_AGAIN)
 PIN_UNKNOWN: Final = Refused(Reason.TRY_AGAIN, detail={"unknown": "pin"})
 """The answer while the PIN cannot be checked."""
 
@@ -86,7 +93,44 @@ class WebPins:
     asked: Callable[[str, Sensitive], Awaitable[bool]]
 
 
-class LocalSystem:
+LOANS_KEPT: Final = timedelta(minutes=1)
+"""The local system is asked again after this time; by SIP2 one answer takes a question for each book."""
+LOANS_ROOM: Final = 1_000
+"""Borrowers whose loans are kept."""
+
+Loans = tuple[LocalLoan, ...]
+
+
+class OwnLoans:
+    """Keeps the answers of `ask` for a minute, until the borrower logs out; "not told" and "away" (None) are not kept."""
+
+    def __init__(self, ask: Callable[[str], Awaitable[Loans | None]], now: Callable[[], datetime]) -> None:
+        self._ask, self._now = ask, now
+        self._kept: OrderedDict[str, tuple[datetime, Loans]] = OrderedDict()
+
+    async def of(self, card: str) -> Loans | None:
+        """The loans of a borrower; None where the local system does not tell them, or is away."""
+        self._forget_old()
+        if card in self._kept:
+            return self._kept[card][1]
+        loans = await self._ask(card)
+        if loans is not None:
+            self._kept.pop(card, None)
+            self._kept[card] = self._now(), loans
+            if len(self._kept) > LOANS_ROOM:
+                self._kept.popitem(last=False)
+        return loans
+
+    def forget(self, card: str) -> None:
+        """Forget the loans of a borrower."""
+        self._kept.pop(card, None)
+
+    def _forget_old(self) -> None:
+        while self._kept and next(iter(self._kept.values()))[0] <= self._now() - LOANS_KEPT:
+            self._kept.popitem(last=False)
+
+
+class ConnectedSystem:
     """Asks the connector."""
 
     def __init__(
@@ -102,7 +146,7 @@ class LocalSystem:
         self._web_pins = web_pins or WebPins(terms().verify, ils.verify_pin)
         self._kept: OrderedDict[str, BorrowerFacts] = OrderedDict()
         self._words = UnknownWords()
-        self.own_loans = OwnLoans(self.loans, now)
+        self._own_loans = OwnLoans(self.loans, now)
 
     # ---- facts of commands
 
@@ -158,14 +202,15 @@ class LocalSystem:
 
     async def facts(self, card: str) -> BorrowerFacts:
         """Return the facts about a borrower, after moving the borrower's records to the present card."""
-        facts = await self.borrower(card)
-        await self.follow(card, facts)
+        facts, ours = await self._ask(card)
+        await self._follow(card, facts, ours)
         return facts
 
     async def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
         """Return the facts that decide a request: about a borrower, and the statuses of our own copies of a title."""
-        facts = await self.with_copies(card, bib_id)
-        await self.follow(card, facts)
+        asked, ours = await self._ask(card)
+        facts = await self._with_copies(asked, bib_id)
+        await self._follow(card, facts, ours)
         listed = self._library().policy.local_available_statuses
         self._words.check(facts.source, [copy.status for copy in facts.at_home or ()], listed)
         return facts
@@ -203,37 +248,42 @@ class LocalSystem:
         A card that the system does not know may have been replaced; a card that a file says was replaced has no owner, even if
         the system still knows it.
         """
+        return (await self._ask(card))[0]
+
+    async def _ask(self, card: str) -> tuple[BorrowerFacts, _Records]:
+        """Ask the system about a card, then read our own records about the answer, in one transaction."""
         try:
             facts = await self._ils.borrower(card)
         except Unreachable:
             facts = await self._without_it(card)
         else:
             self._keep(card, facts)
-        if facts.reachable:
-            facts = await self._unless_replaced(card, facts)
-        return facts if facts.source == LOADED else await self._with_blocks(facts)
+        if not facts.reachable:
+            return facts, _Records()
+        ours = await self._store.read(bind(_records, card, facts))
+        borrower = facts.borrower
+        if borrower is None:
+            return replace(facts, replaced=bool(ours.replaced_by)), ours
+        if facts.source == LOADED:
+            return facts, ours
+        if borrower.barcode == card and ours.replaced_by not in {"", BY_ILS.who}:
+            return replace(facts, borrower=None, replaced=True), ours
+        return (replace(facts, borrower=replace(borrower, blocked=True)) if ours.blocked else facts), ours
 
-    async def follow(self, card: str, facts: BorrowerFacts) -> None:
+    async def _follow(self, card: str, facts: BorrowerFacts, ours: _Records) -> None:
         """Move the records of a borrower's former cards to the present one, where the system names another card.
 
         `facts` are its answer to a question about `card`: the card that it names is the present one.
         """
-        present = facts.borrower.barcode if facts.borrower else ""
-        for one in sorted({card, *facts.former} - {present} if present else ()):
-            if await self._store.read(bind(has_anything, one)) and (one == card or not await self._is_of_another(one, present)):
+        if facts.borrower is None:
+            return
+        present = facts.borrower.barcode
+        for one in ours.former:
+            if one == card or not await self._is_of_another(one, present):
                 locks = LockSet(present, former=one, whole=True)
                 await self._store.write(bind(follow_card, one, present, self._now(), BY_ILS), locks, current())
-        if present == card and await self._store.read(bind(who_replaced, card)) == BY_ILS.who:
+        if present == card and ours.replaced_by == BY_ILS.who:
             await self._store.write(bind(reinstate, [card]), until=current())  # it was issued to another borrower
-
-    async def _unless_replaced(self, card: str, facts: BorrowerFacts) -> BorrowerFacts:
-        if facts.source == LOADED and facts.borrower:
-            return facts
-        who = await self._store.read(bind(who_replaced, card))
-        if facts.borrower is None:
-            return replace(facts, replaced=bool(who))
-        kept = facts.borrower.barcode != card or who in {"", BY_ILS.who}
-        return facts if kept else replace(facts, borrower=None, replaced=True)
 
     async def _is_of_another(self, former: str, present: str) -> bool:
         """Whether a former card now belongs to another borrower; True also where the local system cannot be asked."""
@@ -245,7 +295,9 @@ class LocalSystem:
 
     async def with_copies(self, card: str, bib_id: str) -> BorrowerFacts:
         """The same, with the status of our own copies of the title (R6); "" is no title."""
-        facts = await self.borrower(card)
+        return await self._with_copies(await self.borrower(card), bib_id)
+
+    async def _with_copies(self, facts: BorrowerFacts, bib_id: str) -> BorrowerFacts:
         if not bib_id or not self.sees_shelves or not facts.reachable:
             return facts
         return replace(facts, looked=True, at_home=await self.at_home(bib_id))
@@ -325,6 +377,14 @@ class LocalSystem:
         except Unreachable:
             return None
 
+    async def own_loans(self, card: str) -> tuple[LocalLoan, ...] | None:
+        """The same, asked at most once a minute for a borrower."""
+        return await self._own_loans.of(card)
+
+    def forget_loans(self, card: str) -> None:
+        """Forget the loans of a borrower who logs out."""
+        self._own_loans.forget(card)
+
     async def _without_it(self, card: str) -> BorrowerFacts:
         terms, kept = self._terms(), self._kept.get(card)
         if terms.fallback == "refuse":
@@ -333,12 +393,6 @@ class LocalSystem:
             return replace(kept, flag=StaffFlag.ILS_AWAY)
         facts = await self._store.read(bind(loaded_facts, card))
         return replace(facts, flag=StaffFlag.ILS_AWAY) if facts.borrower else AWAY
-
-    async def _with_blocks(self, facts: BorrowerFacts) -> BorrowerFacts:
-        borrower = facts.borrower
-        if borrower is None or not await self._store.read(bind(is_blocked, borrower.barcode)):
-            return facts
-        return replace(facts, borrower=replace(borrower, blocked=True))
 
     async def _by_loaded_hash(self, card: str, pin: Sensitive) -> bool:
         return self._terms().pin == "loaded" and await self._loaded_pin_fits(card, pin)
@@ -355,7 +409,19 @@ class LocalSystem:
             self._kept.popitem(last=False)
 
 
-def loaded_facts(unit: UnitOfWork, card: str) -> BorrowerFacts:
-    """The borrower as loaded from the patron file."""
-    borrower = unit.patrons.find(card)
-    return BorrowerFacts(borrower, LOADED, replaced=borrower is None and bool(present_card(unit, card)))
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """Our own records about an answer: who replaced the card, whether it is blocked here, and former cards with records."""
+
+    replaced_by: str = ""
+    blocked: bool = False
+    former: tuple[str, ...] = ()
+
+
+def _records(unit: UnitOfWork, card: str, facts: BorrowerFacts) -> _Records:
+    who = who_replaced(unit, card)
+    if facts.borrower is None:
+        return _Records(who)
+    present = facts.borrower.barcode
+    former = sorted({card, *facts.former} - {present})
+    return _Records(who, is_blocked(unit, present), tuple(one for one in former if has_anything(unit, one)))

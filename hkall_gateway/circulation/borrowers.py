@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from hkall_gateway.circulation.command import Context, Library
+from hkall_gateway.circulation.ports import BorrowerFacts
+from hkall_gateway.db.loads.former_cards import present_card
+from hkall_gateway.db.loads.loading import loaded_at
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import policy
 from hkall_gateway.rules.dates import Closures, civil
@@ -76,3 +80,21 @@ def _in_force(block: Block) -> bool:
 def _days_late(request: Request | RequestEntry, now: datetime) -> int:
     kept = request.position is Position.ON_LOAN and request.lost_on is None and request.claimed_on is None
     return (civil(now) - request.due).days if kept and request.due else 0
+
+
+# ---- facts about a borrower
+
+
+LOADED: Final = "snapshot"
+"""The source of facts that are rows of ours."""
+
+
+def loaded_facts(unit: UnitOfWork, card: str) -> BorrowerFacts:
+    """The borrower as loaded from the patron file."""
+    borrower = unit.patrons.find(card)
+    return BorrowerFacts(borrower, LOADED, replaced=borrower is None and bool(present_card(unit, card)))
+
+
+def known_since(unit: UnitOfWork, facts: BorrowerFacts) -> datetime | None:
+    """Return the instant of facts: that of the local system's answer, or that of the last load of patrons."""
+    return loaded_at(unit, "patrons") if facts.source == LOADED else facts.as_of

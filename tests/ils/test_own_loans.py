@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from hkall_gateway.circulation.ils.own_loans import ROOM, OwnLoans
 from hkall_gateway.circulation.ports import LocalLoan
 from hkall_gateway.db.database import finished
+from hkall_gateway.ils.local_system import LOANS_ROOM as ROOM
+from hkall_gateway.ils.local_system import OwnLoans
 
 BEGIN = datetime(2017, 3, 1, 2, tzinfo=UTC)
 

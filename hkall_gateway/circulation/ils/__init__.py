@@ -1,1 +1,0 @@
-"""The library's own system (ILS), as the desk uses it."""
