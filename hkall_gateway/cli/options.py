@@ -165,16 +165,20 @@ def config_option(command: Callable[..., object]) -> Callable[..., object]:
     )(command)
 
 
+def _opened(config: Path) -> Site:
+    from hkall_gateway.cli.opening import open_site
+
+    return open_site(config)
+
+
 def with_site(command: Callable[..., object]) -> Callable[..., object]:
     """Give a command its `Site` as its first argument: the one of the context, as in a scenario, else the configured one."""
 
     @config_option
     @functools.wraps(command)
     def opened(*args: object, config: Path, **options: object) -> object:
-        from hkall_gateway.cli.opening import open_site
-
         given = click.get_current_context().find_object(Site)
-        site = given or open_site(config)
+        site = given or _opened(config)
         try:
             return command(site, *args, **options)
         finally:
