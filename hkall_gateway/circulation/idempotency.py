@@ -15,7 +15,7 @@ from hkall_gateway.circulation.loans import AllRenewed
 from hkall_gateway.circulation.partners.partner_queries import Billed, Changed, StatusSet
 from hkall_gateway.circulation.recalls import Recalled
 from hkall_gateway.circulation.results import CheckedOut, Done, Noted, Refused, Renewed
-from hkall_gateway.circulation.returning import CheckedIn
+from hkall_gateway.circulation.returning import Arrival, CheckedIn
 from hkall_gateway.db import inbox
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
@@ -30,14 +30,14 @@ from hkall_gateway.rules.vocabulary import Holding, Position, Request, Side
 P = Position
 
 # fmt: off
-TAKEN_IN: Final[Mapping[str, frozenset[Position]]] = MappingProxyType({
-    "received":    frozenset({P.RECEIVED}),
-    "returned":    frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
-    "unwanted":    frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
-    "uncollected": frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
-    "paged":       frozenset({P.PAGED}),
-    "home":        frozenset({P.CLOSED}),
-    "undone":      frozenset({P.ON_LOAN}),
+TAKEN_IN: Final[Mapping[Arrival, frozenset[Position]]] = MappingProxyType({
+    Arrival.RECEIVED:    frozenset({P.RECEIVED}),
+    Arrival.RETURNED:    frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
+    Arrival.UNWANTED:    frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
+    Arrival.UNCOLLECTED: frozenset({P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED}),
+    Arrival.PAGED:       frozenset({P.PAGED}),
+    Arrival.HOME:        frozenset({P.CLOSED}),
+    Arrival.UNDONE:      frozenset({P.ON_LOAN}),
 })
 """Positions after a check-in, by its `what`; `again` is missing: its document is decided anew."""
 # fmt: on

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from enum import StrEnum
 from typing import Unpack
 
 from hkall_gateway.circulation.borrowers import closed_days, waited_too_long
@@ -32,10 +33,23 @@ from hkall_gateway.rules.vocabulary import (
 )
 
 
+class Arrival(StrEnum):
+    """What a check-in was for: HOME is our own copy that is back, AGAIN a copy that was here already."""
+
+    RECEIVED = "received"
+    AGAIN = "again"
+    RETURNED = "returned"
+    UNWANTED = "unwanted"
+    UNCOLLECTED = "uncollected"
+    PAGED = "paged"
+    HOME = "home"
+    UNDONE = "undone"
+
+
 @record
 @dataclass(frozen=True, slots=True)
 class CheckedIn:
-    """The copy is in our hands. `what`: received, again, returned, unwanted, uncollected, paged, home.
+    """The copy is in our hands.
 
     `destination` is where it goes next; `recalled`: its owner has recalled it; `fine_cents` is the fine that this return adds.
     """
@@ -43,7 +57,7 @@ class CheckedIn:
     request: str
     item: ItemKey
     title: str
-    what: str
+    what: Arrival
     card: str = ""
     destination: str = ""
     held_for: str = ""
@@ -132,7 +146,7 @@ def _home_already(context: Context, ask: CheckIn) -> CheckedIn | None:
         return None
     came_at = context.unit.journal.last_noted(last.id, Event.CHECK_IN_HOME.name)
     scanned_at = ask.happened_at or context.now
-    return taken(last, "home") if came_at is not None and scanned_at - came_at <= REPEATED else None
+    return taken(last, Arrival.HOME) if came_at is not None and scanned_at - came_at <= REPEATED else None
 
 
 def _nobodys(context: Context, ask: CheckIn) -> Refused:
@@ -183,9 +197,9 @@ def _undo(unit: UnitOfWork, ask: CheckIn, request: Request, now: datetime) -> Ch
         return _refuse(unit, Refusal(Reason.NOT_REQUESTER), ask, request, now)
     if unit.can(request, Event.UNDO_RETURN) and request.used:
         after = unit.advance(request, Event.UNDO_RETURN, now, ask.by, returned_on=None)
-        return taken(after, "undone")
+        return taken(after, Arrival.UNDONE)
     if request.position is P.ON_LOAN:
-        return taken(request, "undone")
+        return taken(request, Arrival.UNDONE)
     return _refuse(unit, Refusal(Reason.WRONG_POSITION), ask, request, now)
 
 
@@ -202,10 +216,12 @@ def arrive(
     came["received_on"] = today
     if context.unit.can(request, Event.ARRIVE_UNWANTED) and (request.unwanted or recalled or request.position is P.CANCELLING):
         came["unwanted"] = True
-        return taken(context.unit.advance(request, Event.ARRIVE_UNWANTED, context.now, by, **came), "unwanted", alert=True)
+        return taken(
+            context.unit.advance(request, Event.ARRIVE_UNWANTED, context.now, by, **came), Arrival.UNWANTED, alert=True
+        )
     came["pickup_last"] = policy.pickup_last(today, context.library.policy, closed_days(context.unit, context.library))
     after = context.unit.advance(request, event, context.now, by, rule="R12", **came)
-    return taken(after, "received", alert=True)
+    return taken(after, Arrival.RECEIVED, alert=True)
 
 
 def arrive_unannounced(context: Context, by: Actor, coming: AwaitedCopy, **facts: Unpack[RequestChange]) -> CheckedIn:
@@ -230,7 +246,7 @@ def come_back(context: Context, by: Actor, request: Request, day: date, **facts:
     found: RequestChange = {"returned_on": day, "claimed_on": None, "lost_on": None, "dropped_on": None}
     found |= {"flags": unflagged(request, StaffFlag.NO_PRICE_LOST), **facts}
     after = context.unit.advance(request, Event.RETURN, context.now, by, rule="R16", **found)
-    return taken(go_home(context, by, after), "returned", cents=cents, alert=True)
+    return taken(go_home(context, by, after), Arrival.RETURNED, cents=cents, alert=True)
 
 
 def go_home(context: Context, by: Actor, request: Request) -> Request:
@@ -249,7 +265,7 @@ def come_home(context: Context, by: Actor, request: Request, **facts: Unpack[Req
     facts |= {"skipped": skipped, "returned_on": dates.civil(context.now)}
     after = context.unit.advance(request, Event.CHECK_IN_HOME, context.now, by, **facts)
     context.unit.holdings.set_status(after.item or ItemKey("", ""), "Available On Shelf")
-    return taken(after, "home", alert=bool(skipped))
+    return taken(after, Arrival.HOME, alert=bool(skipped))
 
 
 def return_unused(context: Context, by: Actor, request: Request, reason: str) -> Request:
@@ -261,17 +277,17 @@ def _on_hold_shelf(context: Context, by: Actor, request: Request) -> CheckedIn:
     """Keep the book on the hold shelf until its last day; after that a check-in without a card sends it home (R14, R15)."""
     if not waited_too_long(context, request):
         return _as_before(context, by, request)
-    return taken(return_unused(context, by, request, NOT_COLLECTED), "uncollected", alert=True)
+    return taken(return_unused(context, by, request, NOT_COLLECTED), Arrival.UNCOLLECTED, alert=True)
 
 
 def _wanted_elsewhere(_context: Context, _by: Actor, request: Request) -> CheckedIn:
     """Check in our paged copy before shipment: it leaves with the checkout to its borrower's card."""
-    return taken(request, "paged", alert=True)
+    return taken(request, Arrival.PAGED, alert=True)
 
 
 def _as_before(_context: Context, _by: Actor, request: Request) -> CheckedIn:
     """Answer a repeated scan: the same success, with no second notification."""
-    return taken(request, "again", alert=request.position is P.RECEIVED)
+    return taken(request, Arrival.AGAIN, alert=request.position is P.RECEIVED)
 
 
 _ARRIVALS: dict[Position, Callable[[Context, Actor, Request], CheckedIn]] = {
@@ -284,7 +300,7 @@ _ARRIVALS: dict[Position, Callable[[Context, Actor, Request], CheckedIn]] = {
 }
 
 
-def taken(request: Request, what: str, *, cents: int = 0, alert: bool = False) -> CheckedIn:
+def taken(request: Request, what: Arrival, *, cents: int = 0, alert: bool = False) -> CheckedIn:
     """The result for a checked-in copy."""
     going_on = request.position in {P.TO_RETURN, P.RETURN_TRANSIT, P.PAGED}
     return CheckedIn(

@@ -19,7 +19,7 @@ from hkall_gateway.circulation.loans import AllRenewed
 from hkall_gateway.circulation.partners.partner_queries import Changed, StatusSet
 from hkall_gateway.circulation.recalls import Recalled
 from hkall_gateway.circulation.results import CheckedOut, Done, Noted, Refused, Renewed
-from hkall_gateway.circulation.returning import CheckedIn
+from hkall_gateway.circulation.returning import Arrival, CheckedIn
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.messages.json_records import _NAMES
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, Request, Side
@@ -48,7 +48,7 @@ def at(position: Position, **facts: Any) -> Request:
 
 
 def came(what: str) -> CheckedIn:
-    return CheckedIn("R1", C1, "Dune", what)
+    return CheckedIn("R1", C1, "Dune", Arrival(what))
 
 
 # fmt: off

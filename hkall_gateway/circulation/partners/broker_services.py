@@ -22,7 +22,7 @@ from hkall_gateway.circulation.partners import lender_notices
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.recalls import Recalled
 from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed
-from hkall_gateway.circulation.returning import CheckedIn, arrival_of, taken
+from hkall_gateway.circulation.returning import Arrival, CheckedIn, arrival_of, taken
 from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import eligibility, policy
@@ -202,7 +202,7 @@ def check_in(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Che
     if request is None:
         return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
     if request.position in FINAL:
-        return taken(request, "again")
+        return taken(request, Arrival.AGAIN)
     return arrival_of(request)(context, ask.by, request)
 
 

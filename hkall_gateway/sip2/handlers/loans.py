@@ -10,7 +10,7 @@ from typing import Final
 from hkall_gateway.circulation.loans import CheckOut, Renew, RenewAll
 from hkall_gateway.circulation.queries import ItemSeen, SeeItem, SeePatron
 from hkall_gateway.circulation.results import CheckedOut, Refused, Renewed
-from hkall_gateway.circulation.returning import CheckedIn, CheckIn
+from hkall_gateway.circulation.returning import Arrival, CheckedIn, CheckIn
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.sip2.codec.lines import Value
@@ -162,7 +162,7 @@ async def _for_the_sorter(exchange: Exchange, taken: CheckedIn) -> dict[str, Val
 
 
 def _taken(exchange: Exchange, taken: CheckedIn) -> Reply:
-    held, late = taken.what == "again" and taken.held_for, taken.what == "returned" and taken.fine_cents
+    held, late = taken.what == Arrival.AGAIN and taken.held_for, taken.what == Arrival.RETURNED and taken.fine_cents
     route = SORT_BINS["held" if held else "late" if late else taken.what]
     goes_to = "" if route.bin == "shelf" else taken.destination
     fine = {"fine": dollars(taken.fine_cents), "currency": exchange.session.dialect.currency}

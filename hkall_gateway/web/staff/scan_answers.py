@@ -9,7 +9,7 @@ from typing import Final
 
 from hkall_gateway.circulation.queries import PatronSeen
 from hkall_gateway.circulation.results import CheckedOut, Refused
-from hkall_gateway.circulation.returning import CheckedIn
+from hkall_gateway.circulation.returning import Arrival, CheckedIn
 from hkall_gateway.circulation.staff.scan_station import CardOrCopy, CardScanned, CopyScanned
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.reasons import Reason
@@ -88,7 +88,7 @@ def of_copy(scanned: CopyScanned, card_of_partner: Callable[[str], str], here: s
     outcome, request = scanned.outcome, scanned.request
     if isinstance(outcome, CheckedIn):
         answer = _at(here, _IN.get(outcome.what, _as_before)(scanned, outcome), request)
-        if outcome.what == "paged" and request:
+        if outcome.what == Arrival.PAGED and request:
             answer = replace(answer, ship_card=card_of_partner(request.partner))
     elif isinstance(outcome, CheckedOut):
         answer = _lent(scanned, outcome)
