@@ -12,7 +12,6 @@ from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import ROW, CliError, Site, by_staff, json_option, require_partner, with_site
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.db import bind
-from hkall_gateway.ils.local_system import ConnectedSystem
 from hkall_gateway.rules.stored_words import QuarantineState
 
 if TYPE_CHECKING:
@@ -148,6 +147,7 @@ class _Store:
 def own_services(site: Site) -> NcipServices:
     """Return NCIP services like the daemon's over the site's own transactions."""
     from hkall_gateway.circulation.circulation import Circulation
+    from hkall_gateway.ils.local_system import ConnectedSystem
     from hkall_gateway.ils.snapshot import Snapshot
     from hkall_gateway.ils.tools import ConnectorTools
     from hkall_gateway.ncip.service_request import NcipServices
