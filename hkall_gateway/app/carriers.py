@@ -8,8 +8,8 @@ from typing import Final
 
 from hkall_gateway.app import gauges
 from hkall_gateway.app.resources import PerConfiguration, Resources
+from hkall_gateway.circulation import choosing
 from hkall_gateway.circulation.command import Library, in_context
-from hkall_gateway.circulation.common import choosing
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.db.database import Store

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final
 
+from hkall_gateway.circulation import choosing
 from hkall_gateway.circulation.borrowers import counts, patron_blocks, waited_too_long
 from hkall_gateway.circulation.command import Command, Context, Library, refused
-from hkall_gateway.circulation.common import choosing
 from hkall_gateway.circulation.find_request import not_theirs
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import DeliveryResult, Refused

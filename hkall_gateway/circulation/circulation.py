@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar, cast, overload
 
@@ -12,11 +12,26 @@ from hkall_gateway.circulation.idempotency import once
 from hkall_gateway.circulation.ports import Gathered, LocalSystem
 from hkall_gateway.circulation.registry import HANDLERS
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.circulation.staff.changes import Changed, changes_since
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.deadline import current, without
 from hkall_gateway.db.engine.locks import NO_LOCKS
+from hkall_gateway.db.queries import request_history
+from hkall_gateway.db.queries.request_history import JournalRow
 from hkall_gateway.db.unit_of_work import UnitOfWork
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The command was not run: these lines of the journal are newer than the page that it was given on."""
+
+    lines: tuple[JournalRow, ...]
+
+
+def changes_since(context: Context, request: str, seen: int) -> Changed | None:
+    """Return what has happened to a request after the line `seen` of the journal; None for nothing."""
+    newer = request_history.changes_since(context.unit, request, seen)
+    return Changed(newer) if newer else None
+
 
 Facts = TypeVar("Facts")
 Result = TypeVar("Result")

@@ -9,9 +9,8 @@ from enum import StrEnum
 from functools import cache
 from typing import Final
 
-from hkall_gateway.circulation import borrowing
+from hkall_gateway.circulation import borrowing, choosing
 from hkall_gateway.circulation.command import Context, Query, refused
-from hkall_gateway.circulation.common import choosing
 from hkall_gateway.circulation.ports import CopyStatus, LiveStatuses
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.instances import copies_in_use

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from hkall_gateway.circulation.borrowing import Requested
+from hkall_gateway.circulation.circulation import Changed
 from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.results import DeliveryResult, Done
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.actions import Act, Reopen
-from hkall_gateway.circulation.staff.changes import Changed
 from hkall_gateway.db.database import finished
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.stored_words import DeliveryKind, StaffRole

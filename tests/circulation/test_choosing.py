@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
+from hkall_gateway.circulation import choosing
 from hkall_gateway.circulation.command import in_context
-from hkall_gateway.circulation.common import choosing
 from hkall_gateway.circulation.find_request import StaffCommand
 from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.circulation.staff import actions

@@ -16,8 +16,7 @@ from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import permitted
 from hkall_gateway.circulation.staff.lender_list import printed_at
-from hkall_gateway.circulation.staff.names import impersonal, request_for, sees_names
-from hkall_gateway.circulation.staff.permitted import Action
+from hkall_gateway.circulation.staff.permitted import Action, impersonal, request_for, sees_names
 from hkall_gateway.db import quarantine, web_sessions
 from hkall_gateway.db.fines import charges_of
 from hkall_gateway.db.loads import former_cards

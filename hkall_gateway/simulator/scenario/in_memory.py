@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from hkall_gateway.circulation import choosing
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import in_context
-from hkall_gateway.circulation.common import choosing
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.outbox import OutboxRow

@@ -17,7 +17,7 @@ from hkall_gateway.circulation.ports import AWAY, BorrowerFacts
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import explaining
 from hkall_gateway.circulation.staff.explaining import ExplainQuestion, Explanation, FineNow
-from hkall_gateway.circulation.staff.names import PERSONAL, sees_names
+from hkall_gateway.circulation.staff.permitted import PERSONAL, sees_names
 from hkall_gateway.rules.dates import HONG_KONG, parse_day, parse_instant
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response as Answer
 
 from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.staff import console
-from hkall_gateway.circulation.staff.names import sees_names
+from hkall_gateway.circulation.staff.permitted import sees_names
 from hkall_gateway.db.queries.work_lists import ListName, ListPage, ListRow, Only, PageOrder, SortKey
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.stored_words import StaffRole
@@ -159,7 +159,7 @@ SORTS: Final[Mapping[SortKey, str]] = MappingProxyType({
 # fmt: on
 
 OF_CLERKS: Final = frozenset({"card", "why"})
-"""Columns with cards, or with text that may name a patron (`circulation/staff/names.py`)."""
+"""Columns with cards, or with text that may name a patron (`circulation/staff/permitted.py`)."""
 
 
 def for_role(names: tuple[str, ...], role: StaffRole) -> tuple[str, ...]:

@@ -10,10 +10,10 @@ from typing import Final
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from hkall_gateway.circulation.circulation import Changed
 from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.circulation.staff import console, losses
 from hkall_gateway.circulation.staff.actions import Act, Reopen
-from hkall_gateway.circulation.staff.changes import Changed
 from hkall_gateway.circulation.staff.permitted import ACTIONS, REOPEN, ActionRow
 from hkall_gateway.db.queries.request_search import FoundBy
 from hkall_gateway.rules.dates import parse_day

@@ -1,1 +1,0 @@
-"""Functions that several modules of the desk share."""
