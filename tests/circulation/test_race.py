@@ -32,6 +32,7 @@ from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.loads import loading
+from hkall_gateway.db.requests import RequestRepository
 from hkall_gateway.db.tables import create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.reasons import Reason
@@ -167,7 +168,7 @@ def test_r20_of_two_processes_one_gets_the_last_place_every_time(url: str) -> No
 
 def test_the_race_would_notice_a_count_outside_the_transaction(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge is worth something: where the places are counted too early, both win and it says so."""
-    monkeypatch.setattr(UnitOfWork, "quota_used", lambda *_: 14)
+    monkeypatch.setattr(RequestRepository, "quota_used", lambda *_: 14)
     answers = run(url, partial(threading.Thread, daemon=True), threading.Event, threading.Barrier, Queue())
 
     with pytest.raises(AssertionError):

@@ -17,7 +17,8 @@ P = Position
 
 
 def _notes(library: DeskWorld) -> int:
-    lines = library.store.now(lambda unit: unit.journal.history(library.request().id))
+    number = library.request().id
+    lines = library.store.now(lambda unit: unit.journal.history(number))
     return sum(line["event"] == NOTED for line in lines)
 
 
