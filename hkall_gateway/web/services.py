@@ -140,6 +140,12 @@ def consult(query: Callable[Concatenate[Context, P], T], *args: P.args, **named:
     return own.bridge.read(in_context(query, own.library(), own.now(), *args, **named))
 
 
+def consult_trial(work: Callable[Concatenate[Context, P], T], *args: P.args, **named: P.kwargs) -> T:
+    """Return `work(context, *args)` as `consult` does, from a transaction that is rolled back: what it would change."""
+    own = services()
+    return own.bridge.trial(in_context(work, own.library(), own.now(), *args, **named))
+
+
 def execute(command: Command[Facts, Result], *, inbox: InboxKey | None = None) -> Result | Refused:
     """Return the result of a command, or its refusal; TRY_AGAIN if it did not begin in time, and never will.
 

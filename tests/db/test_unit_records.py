@@ -77,7 +77,8 @@ def test_nobody_gets_a_letter_about_a_book_that_nobody_here_asked_for(
 def test_how_a_letter_went_is_written_down(store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
     loan = standing(Position.ON_LOAN, copy="C1")
     store.now(UnitOfWork.advance, loan, Event.FALL_DUE, now, by)
-    store.now(lambda unit: unit.notices.set_state(rows(NOTICES)[0]["id"], NoticeState.SENT, "", now))
+    number = rows(NOTICES)[0]["id"]
+    store.now(lambda unit: unit.notices.set_state(number, NoticeState.SENT, "", now))
     assert [(n["state"], n["sent_at"]) for n in rows(NOTICES)] == [("sent", now)]
 
 
@@ -87,7 +88,8 @@ def test_an_occasion_whose_letter_was_not_needed_may_come_again(
 ) -> None:
     loan = standing(Position.ON_LOAN, copy="C1", due=date(2017, 3, 16))
     store.now(UnitOfWork.advance, loan, Event.FALL_DUE, now, by)
-    store.now(lambda unit: unit.notices.set_state(rows(NOTICES)[0]["id"], NoticeState(state), "", now))
+    number = rows(NOTICES)[0]["id"]
+    store.now(lambda unit: unit.notices.set_state(number, NoticeState(state), "", now))
     store.now(UnitOfWork.advance, loan, Event.FALL_DUE, now + timedelta(days=1), by)
     assert len(rows(OUTBOX)) == letters
     assert [n["state"] for n in rows(NOTICES)] == ["queued" if letters == 2 else state]

@@ -35,7 +35,12 @@ LOOK_S: Final = 0.05
 @click.command()
 @click.option("--only", type=WEB, help="Serve the pages for browsers alone, beside a gateway on the same database.")
 @click.option("--without", type=WEB, help="Serve all but the pages, where a process of its own has them.")
-@click.option("--channel", type=int, hidden=True, help="Descriptor of the socket to the parent of the pages' process.")
+@click.option(
+    "--channel",
+    type=click.IntRange(0, 2**31 - 1),
+    hidden=True,
+    help="Descriptor of the socket to the parent of the pages' process.",
+)
 @click.option(
     "--log-format",
     type=click.Choice(["json", "console"]),

@@ -11,7 +11,7 @@ from flask_openapi3.blueprint import APIBlueprint
 
 from hkall_gateway.circulation import patron_record, titles
 from hkall_gateway.circulation.borrowing import CancelRequest, RequestTitle
-from hkall_gateway.circulation.command import Context, in_context
+from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.loans import Renew, RenewAll
 from hkall_gateway.circulation.results import TRY_AGAIN, Refused
 from hkall_gateway.circulation.staff import explaining
@@ -39,7 +39,7 @@ from hkall_gateway.web.i18n import language
 from hkall_gateway.web.patron import login
 from hkall_gateway.web.patron.login import PinRefused, facts_about
 from hkall_gateway.web.patron.record import own_loans
-from hkall_gateway.web.services import consult, services
+from hkall_gateway.web.services import consult, consult_trial, services
 from hkall_gateway.web.sessions import PIN, count_login
 
 TITLES = APIBlueprint("titles", __name__, abp_responses=described())
@@ -114,8 +114,7 @@ def one(path: models.TitlePath) -> Reply:
 def may_request(body: models.RequestBody) -> Reply:
     """Whether a request would be placed now. It changes no data, and needs no Idempotency-Key."""
     asked = explaining.request(actor("may-request"), card(body.card), body.bib_id, body.volume, body.pickup)
-    now, facts = services().now(), facts_about(asked.patron, body.bib_id)
-    found = services().bridge.trial(in_context(explaining.explained, services().library(), now, asked, facts, now))
+    found = consult_trial(explaining.explained, asked, facts_about(asked.patron, body.bib_id), services().now())
     no = found.outcome if isinstance(found.outcome, Refused) else None
     if no and no.why is Reason.TRY_AGAIN:
         return refused(no, to_patron=True)
