@@ -36,7 +36,9 @@ class System:
         line, _ = self._listener.accept()
         with line, line.makefile("rb") as lines:
             while self.says:
-                asked = b"".join(iter(lambda: lines.read(1), b"\r"))
+                asked = b""
+                while (byte := lines.read(1)) not in (b"", b"\r"):
+                    asked += byte
                 if not asked:
                     return
                 self.heard.append(asked)
