@@ -117,13 +117,13 @@ class RequestRepository:
         return self._prepared(_open_of(tuple(named)), **named)
 
     def batch(self, *where: Condition, order: Sequence[Any], limit: int) -> tuple[Request, ...]:
-        """Return at most `limit` requests, sorted by `order`, locked until the unit ends if the database has row locks."""
+        """Return at most `limit` requests, sorted by `order`, locked until the unit ends where rows can be locked."""
         question = requests(*where).order_by(*order).limit(limit)
-        return self._made(question if self._transaction.dialect == "sqlite" else question.with_for_update(key_share=True))
+        return self._made(question.with_for_update(key_share=True) if self._transaction.locks_rows else question)
 
     def of_batch(self, question: Batch, limit: int, **values: Any) -> tuple[Request, ...]:
-        """Return at most `limit` requests, locked until the unit ends if the database has row locks."""
-        prepared = question.bare if self._transaction.dialect == "sqlite" else question.locking
+        """Return at most `limit` requests, locked until the unit ends where rows can be locked."""
+        prepared = question.locking if self._transaction.locks_rows else question.bare
         return self._prepared(prepared, most=limit, **values)
 
     # ---- changes beside those of the life cycle, which are the unit's

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Executable
 
+from hkall_gateway.db.engine.locks import SNAPSHOT
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Borrower, Partner, Position, Request
 
@@ -62,6 +63,11 @@ class Transaction:
     def dialect(self) -> str:
         """The database's name, sqlite or postgresql."""
         return self.connection.dialect.name
+
+    @property
+    def locks_rows(self) -> bool:
+        """Whether a query may lock its rows: not on SQLite, which has no such locks, nor in a snapshot, which refuses them."""
+        return self.dialect == "postgresql" and not self.connection.info.get(SNAPSHOT)
 
     def execute(self, statement: Executable, values: Any = None) -> CursorResult[Any]:
         """Run a statement. What was read ahead is forgotten if it is a change."""

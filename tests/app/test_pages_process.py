@@ -94,6 +94,7 @@ def test_serve_starts_the_pages_as_its_child_and_names_the_ports_of_both(gateway
     child = pages_of(gateway)
     command = Path(f"/proc/{child}/cmdline").read_text().split("\0")
     assert command[command.index("serve") :][:3] == ["serve", "--only", "web"]
+    until(lambda: len(lines(gateway.log(), "daemon.started")) >= 2, "the lines of both")
     started = lines(gateway.log(), "daemon.started")
     mine = next(line for line in started if not line["instance"].endswith("-web"))
     assert mine["listening"] == 4  # terminals, partners, monitoring, and pages

@@ -34,6 +34,7 @@ from hkall_gateway.db.engine.db_errors import (
     unavailable,
 )
 from hkall_gateway.db.engine.deadline import Expired, Undecided
+from hkall_gateway.db.engine.locks import SNAPSHOT
 from hkall_gateway.db.engine.worker import GroupResult, Job, ReplyCallback
 from hkall_gateway.rules.vocabulary import LostRace
 
@@ -161,6 +162,7 @@ class _Transaction:
         self.begin[self.connection.dialect.name].write(self.connection)
         if briefly and self.connection.dialect.name == "postgresql":
             _BRIEFLY.write(self.connection)
+        self.connection.info[SNAPSHOT] = self.begin is _ASK
         first = self.make_unit(self.connection)
         if self.begin is _ASK:
             first.patrons.look_ahead({one.patron for one in wanted if one.patron})

@@ -19,6 +19,9 @@ from sqlalchemy.types import BigInteger
 from hkall_gateway.db.engine.compiled import CompiledStatement
 from hkall_gateway.db.tables import CANDIDATES, IS_OPEN, REQUESTS
 
+SNAPSHOT: Final = "snapshot"
+"""The key of a connection's `info` that is true while it reads in a snapshot, where PostgreSQL locks no rows."""
+
 Pair = tuple[str, str]
 Named = tuple[str, tuple[str, ...]]
 Fits = Callable[[ColumnElement[str], str], ColumnElement[bool]]

@@ -21,7 +21,7 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.web.i18n import N_
 from hkall_gateway.web.labels import rule_of, sentence
-from hkall_gateway.web.services import consult, consult_trial, execute, services
+from hkall_gateway.web.services import consult, execute, services
 from hkall_gateway.web.sessions import actor, needs
 
 PAGES = Blueprint("closures", __name__)
@@ -56,7 +56,7 @@ def close() -> str | Response | tuple[str, int]:
         why = Reason.WRONG_DATE if reason else Reason.REASON_NEEDED
         return _no(Refused(why, detail={"on": request.form.get("day", "")}), 400)
     if "apply" not in request.form:
-        moves, more = consult_trial(closure_changes.would_move, [day] if day else [])
+        moves, more = consult(closure_changes.would_move, [day] if day else [])
         return _page(closing={"day": day, "reason": reason, "moves": moves, "more": more})
     if day and isinstance(closed := execute(CloseDay(actor("closures close"), day, reason)), Refused):
         return _no(closed, 409)
@@ -75,7 +75,7 @@ def due_dates() -> str | Response | tuple[str, int]:
     reason, partner = request.form.get("reason", "").strip(), request.form.get("partner", "").strip()
     command = MoveDueDates(actor("due dates"), first, last, to, reason, partner)
     if "apply" not in request.form:
-        found = consult_trial(closure_changes.due_between, command)
+        found = consult(closure_changes.due_between, command)
         if isinstance(found, Refused):
             return _no(found, 409)
         return _page(moving={"command": command, "loans": found[0], "more": found[1]})
