@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from hkall_gateway.simulator.databases import NoServer
+from tests.postgres_server import NoServer
 
 COMMAND: Final = Path(sys.executable).parent / "hkall-gateway"
 HOST: Final = "127.0.0.1"

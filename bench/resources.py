@@ -22,8 +22,8 @@ from bench.processes import Broken, family_cpu_s, ports
 from bench.questions import WORKS, questions
 from bench.world import BenchWorld, copy_file, fill
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.simulator import databases
-from hkall_gateway.simulator.databases import PostgresServer
+from tests import postgres_server
+from tests.postgres_server import PostgresServer
 
 SOURCES: Final = Path(__file__).parents[1] / "fixtures" / "bench"
 RUN_S: Final = 60.0
@@ -98,7 +98,7 @@ class Benchmark:
             copy_file(self.template, folder / "hkall.db")
             return f"sqlite:///{folder / 'hkall.db'}"
         server, name = self.server, f"copy{next(self._numbers)}"
-        databases.ask(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        postgres_server.ask(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
         return server.url(name)
 
     @property
@@ -115,13 +115,13 @@ class Benchmark:
         return self.once("server", self._start_server)
 
     def _start_server(self) -> PostgresServer:
-        programs = databases.programs()
+        programs = postgres_server.programs()
         if programs is None:
             raise Broken("there is no initdb here")
-        server = self._closing.enter_context(databases.server(programs, SERVER_SETTINGS))
-        databases.ask(server, f"CREATE DATABASE {TEMPLATE}")
+        server = self._closing.enter_context(postgres_server.server(programs, SERVER_SETTINGS))
+        postgres_server.ask(server, f"CREATE DATABASE {TEMPLATE}")
         self._fill(server.url(TEMPLATE))
-        databases.ask(server, "VACUUM ANALYZE", TEMPLATE)
+        postgres_server.ask(server, "VACUUM ANALYZE", TEMPLATE)
         return server
 
     def _fill(self, url: str) -> None:

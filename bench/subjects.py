@@ -12,7 +12,7 @@ from bench.gateways import GatewaySubject
 from bench.peers import PeerServer
 from bench.resources import Benchmark
 from bench.tasks import Subject
-from hkall_gateway.simulator import databases
+from tests import postgres_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Kind:
 
 
 NEEDS: Final[Mapping[str, Callable[[], bool]]] = {
-    "PostgreSQL": lambda: databases.programs() is not None,
+    "PostgreSQL": lambda: postgres_server.programs() is not None,
     "pysip2": lambda: find_spec("pysip2") is not None,
 }
 """The checks of requirements, by their name for people."""

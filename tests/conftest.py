@@ -24,10 +24,9 @@ from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import METADATA, create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.simulator import databases as lab_databases
 from hkall_gateway.simulator.databases import Schemas, share_compiled
 from hkall_gateway.simulator.scenario.world import World
-from tests import databases, debian, side_by_side, temporary
+from tests import databases, debian, postgres_server, side_by_side, temporary
 from tests.leaks import leaks
 from tests.programs import skip_or_fail
 
@@ -174,7 +173,7 @@ def postgres_engine(postgres_url: str, postgres_dialect: Dialect) -> Iterator[En
 @pytest.fixture(scope="session")
 def postgres_programs() -> Path:
     """Where initdb and postgres are."""
-    programs = lab_databases.programs()
+    programs = postgres_server.programs()
     if programs is None:
         skip_or_fail("initdb was not found on the PATH or under /usr/lib/postgresql: no PostgreSQL to test with")
     assert programs is not None
@@ -184,7 +183,7 @@ def postgres_programs() -> Path:
 @pytest.fixture(scope="session")
 def postgres_url(postgres_programs: Path) -> Iterator[str]:
     """The throw-away server's database, with all tables."""
-    with lab_databases.server(postgres_programs, SETTINGS) as server:
+    with postgres_server.server(postgres_programs, SETTINGS) as server:
         engine = open_engine(server.url())
         create_all(engine)
         engine.dispose()

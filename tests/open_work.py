@@ -19,7 +19,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, STAGES
 from hkall_gateway.rules.vocabulary import Holding, Partner, Position, Request, Side
-from hkall_gateway.simulator.bulk import CHUNK, OTHERS, open_store
+from tests.bulk import CHUNK, OTHERS, open_store
 
 P = Position
 AGENCY: Final = "HKU"

@@ -19,11 +19,12 @@ from twisted.web import server
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.config import gateway
 from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.ils import IlsBook, IlsPatron, IlsServer, SimulatedIls, listening
-from hkall_gateway.simulator.ils_ncip import IlsResponder, ResponderPage
+from hkall_gateway.simulator.ils import IlsBook, IlsPatron, SimulatedIls
+from hkall_gateway.simulator.ils_ncip import IlsResponder
 from hkall_gateway.simulator.peers import SocketTerminal, call
 from tests import databases
 from tests.company import SOON, gateway_ports, until
+from tests.ils.servers import IlsServer, ResponderPage, listening
 from tests.ports import free_ports
 
 CARD = "P0001"

@@ -21,10 +21,10 @@ from hkall_gateway.cli.admin.status import records as partner_lines
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import LINKS
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.simulator import bulk
 from hkall_gateway.simulator.scenario.scripted_partner import MANNERS
 from hkall_gateway.simulator.scenario.world import World
 from hkall_gateway.simulator.scenario.world_file import read_world
+from tests import bulk
 
 WORLD = Path(__file__).parents[1] / "fixtures" / "worlds" / "consortium.toml"
 CONFIGURED = ("CUHK", "HKUST", "LU", "POLYU")

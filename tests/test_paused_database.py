@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from hkall_gateway.db.engine.connect import ANSWER_S, open_engine
-from hkall_gateway.simulator import databases
+from tests import postgres_server
 from tests.company import Gateway, until
 from tests.test_daemon_web import Curl
 
@@ -27,13 +27,13 @@ PATHS: Final = ("/staff/", "/search?q=history", "/api/v1/requests")
 
 
 @pytest.fixture(scope="module")
-def server(postgres_programs: Path) -> Iterator[databases.PostgresServer]:
-    with databases.server(postgres_programs, SETTINGS) as running:
+def server(postgres_programs: Path) -> Iterator[postgres_server.PostgresServer]:
+    with postgres_server.server(postgres_programs, SETTINGS) as running:
         yield running
 
 
 @pytest.fixture
-def gateway(reactor: Any, tmp_path: Path, server: databases.PostgresServer) -> Iterator[Gateway]:
+def gateway(reactor: Any, tmp_path: Path, server: postgres_server.PostgresServer) -> Iterator[Gateway]:
     made = Gateway(reactor, tmp_path, database=server.url(), pages=True)
     made.start()
     yield made
@@ -41,7 +41,7 @@ def gateway(reactor: Any, tmp_path: Path, server: databases.PostgresServer) -> I
 
 
 @contextmanager
-def paused(server: databases.PostgresServer) -> Iterator[None]:
+def paused(server: postgres_server.PostgresServer) -> Iterator[None]:
     """Stop every process of the server, and continue them at the end."""
     every = [server.pid, *_children(server.pid)]
     for pid in every:
@@ -73,7 +73,7 @@ def _all_at_once(curl: Curl, paths: Sequence[str]) -> list[tuple[int, float]]:
 
 
 def test_every_page_answers_503_within_two_seconds_while_the_database_is_paused(
-    gateway: Gateway, server: databases.PostgresServer, tmp_path: Path
+    gateway: Gateway, server: postgres_server.PostgresServer, tmp_path: Path
 ) -> None:
     staff, stranger = Curl(gateway.ports.web, tmp_path), Curl(gateway.ports.web, tmp_path / "none")
     assert staff.log_in()[0] == 303
@@ -91,7 +91,7 @@ def test_every_page_answers_503_within_two_seconds_while_the_database_is_paused(
     assert stranger("/search?q=history")[0] == 200
 
 
-def test_a_pooled_connection_that_does_not_answer_is_given_up(server: databases.PostgresServer) -> None:
+def test_a_pooled_connection_that_does_not_answer_is_given_up(server: postgres_server.PostgresServer) -> None:
     engine = open_engine(server.url())
     engine.connect().close()
     with paused(server):
@@ -104,10 +104,12 @@ def test_a_pooled_connection_that_does_not_answer_is_given_up(server: databases.
     engine.dispose()
 
 
-def test_a_pooled_connection_that_has_ended_is_replaced(server: databases.PostgresServer) -> None:
+def test_a_pooled_connection_that_has_ended_is_replaced(server: postgres_server.PostgresServer) -> None:
     engine = open_engine(server.url())
     engine.connect().close()
-    databases.ask(server, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hkall-gateway'")
+    postgres_server.ask(
+        server, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hkall-gateway'"
+    )
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT 1").scalar() == 1
     engine.dispose()

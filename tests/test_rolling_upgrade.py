@@ -20,7 +20,8 @@ import pytest
 
 from hkall_gateway.db import schema
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.simulator import databases, demo_setup
+from hkall_gateway.simulator import demo_setup
+from tests import postgres_server
 from tests.company import Gateway, stamp, until
 from tests.db.releases import on_postgresql
 
@@ -90,7 +91,7 @@ class Pair:
 @pytest.fixture
 def pair(reactor: Any, tmp_path: Path, postgres_programs: Path, released: Path) -> Iterator[Pair]:
     with (
-        databases.server(postgres_programs, SETTINGS) as server,
+        postgres_server.server(postgres_programs, SETTINGS) as server,
         on_postgresql(server.url(), postgres_programs, RELEASED) as engine,
     ):
         made = Pair(reactor, tmp_path, server.url(), engine.url.render_as_string(hide_password=False), released)

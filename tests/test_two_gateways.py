@@ -26,8 +26,9 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.shorthand import written
 from hkall_gateway.ncip.tables.problems import TRY_LATER
-from hkall_gateway.simulator import databases, demo_setup
+from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.scenario.scripted_partner import MANNERS
+from tests import postgres_server
 from tests.company import CARD, COPY, PIN, Gateway, gateway_ports, stamp, until
 
 FIGHTS = int(os.environ.get("HKALL_FIGHTS", "1"))
@@ -47,7 +48,7 @@ class Pair:
     """Two gateways with one database, one set of partners and one discovery system that speaks to either."""
 
     def __init__(
-        self, reactor: Any, folder: Path, server: databases.PostgresServer, sip2: Mapping[str, object] | None = None
+        self, reactor: Any, folder: Path, server: postgres_server.PostgresServer, sip2: Mapping[str, object] | None = None
     ) -> None:
         self.server, self.shared = server, gateway_ports().ncip
         common: dict[str, Any] = {"courier": PATIENT, "shared": self.shared, "sip2": sip2}
@@ -87,10 +88,10 @@ class Pair:
 
     def _sessions(self) -> set[int]:
         asked = "SELECT pid FROM pg_stat_activity WHERE application_name = 'hkall-gateway'"
-        return set(map(int, databases.ask(self.server, asked).split()))
+        return set(map(int, postgres_server.ask(self.server, asked).split()))
 
     def count(self, statement: str) -> int:
-        return int(databases.ask(self.server, statement))
+        return int(postgres_server.ask(self.server, statement))
 
     def asked_of_partners(self) -> Counter[str]:
         """How often each of our RequestIds reached a partner, whatever was resent of it counted once a partner."""
@@ -114,15 +115,15 @@ async def _told(question: Callable[[], Awaitable[Any]]) -> Any:
 
 
 @pytest.fixture(scope="module")
-def server(postgres_programs: Path) -> Iterator[databases.PostgresServer]:
+def server(postgres_programs: Path) -> Iterator[postgres_server.PostgresServer]:
     """A server that keeps what it has committed, also when it is killed."""
-    with databases.server(postgres_programs, SETTINGS) as running:
+    with postgres_server.server(postgres_programs, SETTINGS) as running:
         yield running
 
 
 @pytest.fixture
-def pair(reactor: Any, tmp_path: Path, server: databases.PostgresServer) -> Iterator[Pair]:
-    databases.ask(server, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+def pair(reactor: Any, tmp_path: Path, server: postgres_server.PostgresServer) -> Iterator[Pair]:
+    postgres_server.ask(server, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     made = Pair(reactor, tmp_path, server)
     yield made
     made.end()
@@ -220,9 +221,9 @@ WITHIN_S = 3.0
 
 
 @pytest.fixture
-def hasty(reactor: Any, tmp_path: Path, server: databases.PostgresServer) -> Iterator[Pair]:
+def hasty(reactor: Any, tmp_path: Path, server: postgres_server.PostgresServer) -> Iterator[Pair]:
     """Two gateways that answer a terminal within WITHIN_S seconds; a book is on its way to CARD."""
-    databases.ask(server, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    postgres_server.ask(server, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     made = Pair(reactor, tmp_path, server, {"answer_within_s": WITHIN_S})
     assert said_yes(made.first.do(lambda: made.first.party.discovery.say("RequestItem", *_wish())))
     cuhk = made.first.party.partners["CUHK"]
@@ -246,7 +247,7 @@ def _lend_at(gateway: Gateway) -> None:
 def _steps(pair: Pair) -> list[str]:
     """What happened to the book here: a person has seen an answer to each."""
     arrived = "outcome = 'ok' AND source <> target AND target IN ('RECEIVED', 'ON_LOAN', 'TO_RETURN')"
-    return databases.ask(pair.server, f"SELECT event FROM journal WHERE {arrived} ORDER BY id").split()  # noqa: S608  # no input
+    return postgres_server.ask(pair.server, f"SELECT event FROM journal WHERE {arrived} ORDER BY id").split()  # noqa: S608  # no input
 
 
 def _expired(gateway: Gateway, why: str) -> list[dict[str, Any]]:
@@ -343,10 +344,10 @@ def _ask_while(pair: Pair, draw: random.Random, numbers: Iterator[int], kill: Ca
     return promised
 
 
-def _kill_server(server: databases.PostgresServer) -> None:
+def _kill_server(server: postgres_server.PostgresServer) -> None:
     """kill -9 of a session's process: PostgreSQL ends all others, and begins anew from what is on disk."""
     asked = "SELECT pid FROM pg_stat_activity WHERE application_name = 'hkall-gateway' LIMIT 1"
-    os.kill(int(databases.ask(server, asked)), signal.SIGKILL)
+    os.kill(int(postgres_server.ask(server, asked)), signal.SIGKILL)
 
 
 def _is_back(pair: Pair) -> bool:

@@ -17,7 +17,7 @@ from bench.resources import Benchmark
 from bench.situations.soaking import lag
 from bench.situations.terminals import running, waits_of_63
 
-EXPENSIVE: Final = (sys.executable, "-m", "hkall_gateway.simulator.expensive_documents")
+EXPENSIVE: Final = (sys.executable, "-m", "tests.attacks.expensive_documents")
 POSTERS, TERMINALS, A_SECOND = 4, 4, 400.0
 FEWEST_S: Final = 2.0
 """Shortest run in seconds, so that its 99th percentile is meaningful."""

@@ -20,7 +20,7 @@ from bench.world import sync
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.rounds import ROUND
 from hkall_gateway.db.tables import JOBS
-from hkall_gateway.simulator import bulk
+from tests import bulk
 
 FEW: Final = 10_000
 LINES: Final = 10

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
-
-from twisted.internet.protocol import Factory
-from twisted.internet.protocol import Protocol as TwistedProtocol
+from typing import Final
 
 from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
@@ -19,7 +16,6 @@ from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.fields import date18
 from hkall_gateway.sip2.codec.lines import Sip2Message, Value, body_of, decode
 from hkall_gateway.sip2.codec.messages import SHAPES
-from hkall_gateway.sip2.codec.session import Close, Refuse, SendBytes, Session
 from hkall_gateway.sip2.relay import FLAGS
 
 LOAN_DAYS: Final = 30
@@ -264,29 +260,3 @@ class DirectConnection:
 
     def close(self) -> None:
         """Does no work: there is no connection to close."""
-
-
-class IlsServer(TwistedProtocol):
-    """The same system on a real socket."""
-
-    def __init__(self, system: SimulatedIls) -> None:
-        self._system, self._session = system, Session(DIALECTS["standard"])
-
-    def dataReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's own name
-        for event in self._session.receive(data):
-            if isinstance(event, Close | Refuse) or self._system.state == "silent":
-                continue
-            if isinstance(event, SendBytes):
-                said = event.data
-            else:
-                answer = self._system.answer(event, self._session.dialect)
-                said = self._session.reply(event, answer.code, answer.fields)
-            if self._system.state != "mute" or said.startswith(b"94"):
-                transport: Any = self.transport
-                transport.write(said)
-
-
-def listening(system: SimulatedIls) -> object:
-    """Returns the factory of its SIP2 server."""
-    factory: object = Factory.forProtocol(lambda: IlsServer(system))
-    return factory

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from twisted.web import resource
-
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage
@@ -39,20 +37,6 @@ class IlsResponder:
         else:
             said = SERVICES.get(asked.service, _unsupported)(self._system, asked)
         return documents.encode(NcipMessage(SHAPES[asked.service].reply, said), DIALECTS["direct"])
-
-
-class ResponderPage(resource.Resource):
-    """The same responder on a real socket: `server.Site(ResponderPage(responder))`."""
-
-    isLeaf = True  # noqa: N815  # Twisted's own name
-
-    def __init__(self, responder: IlsResponder) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
-        self._responder = responder
-
-    def render_POST(self, request: Any) -> bytes:  # noqa: N802
-        request.setHeader(b"content-type", b'application/xml; charset="utf-8"')
-        return self._responder.answer(documents.decode(request.content.read()))
 
 
 def _user(system: SimulatedIls, asked: NcipMessage) -> Fields:

@@ -19,8 +19,7 @@ from hkall_gateway.db.queries.statistics import Period
 from hkall_gateway.db.queries.work_lists import ListName, Moment, PageOrder, SortKey
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.settings import Waits
-from hkall_gateway.simulator import bulk
-from tests import open_work
+from tests import bulk, open_work
 
 pytestmark = pytest.mark.attack
 

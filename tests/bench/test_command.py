@@ -40,7 +40,7 @@ def test_one_row_is_measured_at_a_real_gateway_beside_a_real_echo() -> None:
 
 
 def test_a_row_is_measured_at_another_checkout_in_the_same_rounds_and_each_has_its_own_package(tmp_path: Path) -> None:
-    for name in ("bench", "fixtures", "hkall_gateway"):
+    for name in ("bench", "fixtures", "hkall_gateway", "tests"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv").symlink_to(sys.prefix)
     done = bench("--only", "sip2_63_vs_echo", "--build", f"old={tmp_path}", "--json", *TINY)

@@ -21,8 +21,8 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor
-from hkall_gateway.simulator import bulk, demo_setup
-from tests import databases
+from hkall_gateway.simulator import demo_setup
+from tests import bulk, databases
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
 STAFF = Actor("mei", "cli", "test")

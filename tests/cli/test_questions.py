@@ -22,7 +22,7 @@ from hkall_gateway.db.tables import METADATA, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import NoticeState, OutboxState
-from hkall_gateway.simulator import bulk
+from tests import bulk
 
 LENDERS = ("CUHK", "HKUST")
 Ask = Callable[[UnitOfWork, datetime], object]

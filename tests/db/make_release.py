@@ -28,9 +28,10 @@ from hkall_gateway.clock import now
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules import dates
-from hkall_gateway.simulator import databases, demo_setup
+from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.demo_script import DemoPeers, start_gateway
 from hkall_gateway.simulator.peers import SocketTerminal, call
+from tests import postgres_server
 from tests.company import COMMAND, gateway_ports
 from tests.db.releases import RELEASES
 
@@ -218,9 +219,9 @@ def _prepare(story: Story, folder: Path) -> None:
 
 
 async def both(reactor: Any, version: str) -> None:
-    found = databases.programs()
+    found = postgres_server.programs()
     assert found, "PostgreSQL's programs are needed"
-    with tempfile.TemporaryDirectory() as name, databases.server(found, ["listen_addresses="]) as server:
+    with tempfile.TemporaryDirectory() as name, postgres_server.server(found, ["listen_addresses="]) as server:
         for kind, url in (("sqlite", f"sqlite:///{name}/hkall.db"), ("postgresql", server.url())):
             folder = Path(name) / kind
             folder.mkdir()

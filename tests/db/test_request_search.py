@@ -10,8 +10,7 @@ from sqlalchemy import Engine
 
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.queries import request_search
-from hkall_gateway.simulator import bulk
-from tests import open_work
+from tests import bulk, open_work
 
 
 @pytest.mark.parametrize("question", range(4))

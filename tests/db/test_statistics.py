@@ -18,8 +18,7 @@ from hkall_gateway.db.queries.statistics import Count, DeclineCount, PairCount, 
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Candidate, Position, Refusal, Request, Sensitive, Side
-from hkall_gateway.simulator import bulk
-from tests import open_work
+from tests import bulk, open_work
 
 P = Position
 LEND = Side.LENDING

@@ -23,8 +23,7 @@ from hkall_gateway.rules.messages.outbox_messages import partner_message
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Request, Side
-from hkall_gateway.simulator import bulk
-from tests import open_work
+from tests import bulk, open_work
 
 P = Position
 Standing = Callable[..., Request]

@@ -17,9 +17,10 @@ from hkall_gateway.cli.doctor.findings import Sheet
 from hkall_gateway.cli.doctor.ils import judge_patron, judge_status
 from hkall_gateway.clock import now
 from hkall_gateway.simulator.ils import SimulatedIls
-from hkall_gateway.simulator.ils_ncip import IlsResponder, ResponderPage
+from hkall_gateway.simulator.ils_ncip import IlsResponder
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from tests.doctor.conftest import PATIENCE_S, Authority, Site, TlsServers, finding, status
+from tests.ils.servers import ResponderPage
 from tests.ports import free_ports
 
 Start = Callable[..., int]

@@ -15,7 +15,7 @@ import pytest
 
 from hkall_gateway.app.heartbeat import BEAT_S
 from hkall_gateway.db.instances import GONE_S
-from hkall_gateway.simulator import databases
+from tests import postgres_server
 from tests.company import Gateway, until
 from tests.long.load import Load
 from tests.postgres_proxy import Proxy, proxy
@@ -23,7 +23,7 @@ from tests.postgres_proxy import Proxy, proxy
 pytestmark = pytest.mark.long
 
 PATIENT = {"attempts": 400, "first_wait_s": 1, "longest_wait_s": 1, "breaker_failures": 50, "probe_s": 1}
-PRIMARY = ("listen_addresses=", "max_connections=60", f"synchronous_standby_names={databases.STANDBY}")
+PRIMARY = ("listen_addresses=", "max_connections=60", f"synchronous_standby_names={postgres_server.STANDBY}")
 STANDBY = ("listen_addresses=", "max_connections=60")
 ASKERS = 8
 BEFORE_S, AFTER_S = 4.0, 8.0
@@ -34,7 +34,7 @@ LONGEST_S = GONE_S + BEAT_S + 5.0
 """A gateway counts as gone when its last heartbeat is GONE_S old, and the others look every BEAT_S seconds."""
 
 
-def processes(server: databases.PostgresServer) -> list[int]:
+def processes(server: postgres_server.PostgresServer) -> list[int]:
     """The server's main process, then all that it has started."""
     found = [server.pid]
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -47,24 +47,24 @@ def processes(server: databases.PostgresServer) -> list[int]:
 
 
 @pytest.fixture
-def servers(postgres_programs: Path) -> Iterator[tuple[databases.PostgresServer, databases.PostgresServer]]:
+def servers(postgres_programs: Path) -> Iterator[tuple[postgres_server.PostgresServer, postgres_server.PostgresServer]]:
     """A primary and its synchronous standby, which follows it."""
     with (
-        databases.server(postgres_programs, PRIMARY) as primary,
-        databases.server(postgres_programs, STANDBY, primary) as standby,
+        postgres_server.server(postgres_programs, PRIMARY) as primary,
+        postgres_server.server(postgres_programs, STANDBY, primary) as standby,
     ):
         asked = "SELECT sync_state FROM pg_stat_replication"
-        until(lambda: databases.ask(primary, asked) == "sync", "the standby follows")
+        until(lambda: postgres_server.ask(primary, asked) == "sync", "the standby follows")
         yield primary, standby
 
 
 @pytest.fixture
 def pair(
-    reactor: Any, tmp_path: Path, servers: tuple[databases.PostgresServer, databases.PostgresServer]
+    reactor: Any, tmp_path: Path, servers: tuple[postgres_server.PostgresServer, postgres_server.PostgresServer]
 ) -> Iterator[tuple[Gateway, Gateway]]:
     """Two gateways that know both servers, and use the one that takes writes."""
     hosts = "&".join(f"host={server.folder}" for server in servers)
-    url = f"postgresql+psycopg://{databases.RUNNER}@/postgres?{hosts}&target_session_attrs=read-write"
+    url = f"postgresql+psycopg://{postgres_server.RUNNER}@/postgres?{hosts}&target_session_attrs=read-write"
     first = Gateway(reactor, tmp_path / "one", database=url, courier=PATIENT)
     second = Gateway(reactor, tmp_path / "two", beside=first, number=2, courier=PATIENT)
     first.do(first.party.start)
@@ -87,7 +87,7 @@ def asked_of_partners(gateway: Gateway) -> list[str]:
 
 
 def test_nothing_acknowledged_is_lost_when_the_primary_dies_and_its_standby_is_promoted(
-    pair: tuple[Gateway, Gateway], servers: tuple[databases.PostgresServer, databases.PostgresServer], reactor: Any
+    pair: tuple[Gateway, Gateway], servers: tuple[postgres_server.PostgresServer, postgres_server.PostgresServer], reactor: Any
 ) -> None:
     primary, standby = servers
     load, began = Load(pair), time.monotonic()
@@ -98,7 +98,7 @@ def test_nothing_acknowledged_is_lost_when_the_primary_dies_and_its_standby_is_p
         for process in processes(primary):
             os.kill(process, signal.SIGKILL)
         died.append(time.monotonic())
-        databases.ask(standby, "SELECT pg_promote()")
+        postgres_server.ask(standby, "SELECT pg_promote()")
 
     failing = threading.Thread(target=fail_over)
     failing.start()
@@ -118,8 +118,8 @@ def test_nothing_acknowledged_is_lost_when_the_primary_dies_and_its_standby_is_p
 @pytest.fixture
 def lossy(reactor: Any, tmp_path: Path, postgres_programs: Path) -> Iterator[tuple[Gateway, Proxy]]:
     """A gateway whose database is behind a proxy."""
-    with databases.server(postgres_programs, STANDBY) as server, proxy(server.folder) as between:
-        url = f"postgresql+psycopg://{databases.RUNNER}@/postgres?host={between.folder}"
+    with postgres_server.server(postgres_programs, STANDBY) as server, proxy(server.folder) as between:
+        url = f"postgresql+psycopg://{postgres_server.RUNNER}@/postgres?host={between.folder}"
         gateway = Gateway(reactor, tmp_path, database=url, courier=PATIENT)
         gateway.do(gateway.party.start)
         gateway.start()
@@ -151,7 +151,7 @@ def test_a_lost_answer_to_commit_repeats_nothing_and_misleads_nobody(lossy: tupl
 def test_the_rows_of_a_dead_gateway_are_taken_over_when_its_heartbeat_is_a_minute_old(
     reactor: Any, tmp_path: Path, postgres_programs: Path
 ) -> None:
-    with databases.server(postgres_programs, STANDBY) as server, ExitStack() as ends:
+    with postgres_server.server(postgres_programs, STANDBY) as server, ExitStack() as ends:
         first = Gateway(reactor, tmp_path / "one", database=server.url(), courier=PATIENT)
         second = Gateway(reactor, tmp_path / "two", beside=first, number=2, courier=PATIENT)
         for gateway in (first, second):
@@ -163,7 +163,7 @@ def test_the_rows_of_a_dead_gateway_are_taken_over_when_its_heartbeat_is_a_minut
             gateway.start()
         first.request("d-1")
         claimed = until(
-            lambda: databases.ask(server, "SELECT claimed_by FROM outbox WHERE claimed_by <> ''"), "a row is claimed"
+            lambda: postgres_server.ask(server, "SELECT claimed_by FROM outbox WHERE claimed_by <> ''"), "a row is claimed"
         )
         dead, living = (first, second) if claimed.endswith("-1") else (second, first)
         dead.kill()

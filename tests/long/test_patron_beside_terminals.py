@@ -15,8 +15,9 @@ import pytest
 from twisted.internet.defer import ensureDeferred, gatherResults
 
 from bench.browsers import Browser
-from hkall_gateway.simulator import databases, demo_setup
+from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.peers import SocketTerminal
+from tests import postgres_server
 from tests.company import CARD, PIN, Gateway, stamp, until
 
 pytestmark = pytest.mark.long
@@ -42,7 +43,7 @@ def gateway(request: pytest.FixtureRequest, reactor: Any, tmp_path: Path, postgr
     if request.param == "sqlite":
         yield from made("sqlite:///hkall.db")
         return
-    with databases.server(postgres_programs, ("listen_addresses=", "max_connections=60")) as server:
+    with postgres_server.server(postgres_programs, ("listen_addresses=", "max_connections=60")) as server:
         yield from made(server.url())
 
 

@@ -16,8 +16,8 @@ from hkall_gateway.db.tables import JOURNAL, LINKS, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import FINAL, Event, step
 from hkall_gateway.rules.vocabulary import Position, Side
-from hkall_gateway.simulator import bulk
-from hkall_gateway.simulator.bulk import KINDS, Amounts
+from tests import bulk
+from tests.bulk import KINDS, Amounts
 
 MANY = Amounts(requests=60, lines=10, patrons=7, days=600)
 

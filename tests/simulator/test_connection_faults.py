@@ -23,11 +23,11 @@ from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner, Position, Side
-from hkall_gateway.simulator.consortium.faults import FAULTS, LATEST_S, TIMEOUT_S, FaultSource, LossyEndpoint, damaged
-from hkall_gateway.simulator.consortium.in_memory_transport import MemoryEndpoint
+from hkall_gateway.simulator.consortium.faults import FAULTS, LATEST_S, FaultSource, damaged
 from hkall_gateway.simulator.scenario.world import World
 from hkall_gateway.simulator.scenario.world_file import read_world, secret_of
 from tests.bounds import bounds
+from tests.simulator.lossy_endpoint import TIMEOUT_S, LossyEndpoint, MemoryEndpoint
 
 BY_NAME = {fault.name: fault for fault in FAULTS}
 WORLDS = Path(__file__).parents[2] / "fixtures" / "worlds"

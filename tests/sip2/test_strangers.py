@@ -28,8 +28,8 @@ from hkall_gateway.db import bind
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.ils import listening
 from hkall_gateway.sip2.codec.lines import checksum
+from tests.ils.servers import listening
 from tests.ports import free_ports
 from tests.test_daemon_ils import CARD, Site, opened
 from tests.test_daemon_ils import site as relayed  # noqa: F401  # a fixture: the gateway before a simulated system

@@ -17,10 +17,9 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway as config
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.simulator import bulk
 from hkall_gateway.simulator.peers import call
 from hkall_gateway.web.staff.slips import PAPERS
-from tests import open_work
+from tests import bulk, open_work
 from tests.company import Gateway, until
 from tests.web.test_browser import SHOTS, SIZES, chromium, log_in, messages, wait_for
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import Final
 
-from hkall_gateway.simulator.expensive_documents import BARE, DOCUMENTS, END, posted
+from tests.attacks.expensive_documents import BARE, DOCUMENTS, END, posted
 
 HOST: Final = "127.0.0.1"
 ADDRESSES: Final = ("127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5")

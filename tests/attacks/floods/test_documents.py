@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from hkall_gateway.simulator.expensive_documents import DOCUMENTS, END
+from tests.attacks.expensive_documents import DOCUMENTS, END
 from tests.attacks.floods.arena import Arena, closing, connected, said
 
 NOTICED_S = 0.75

@@ -3,7 +3,7 @@
 The benchmarks and the tests of growth fill a database with it. Every value follows from a row's number, so that the same plan
 always gives the same rows. They go through the store in plain `executemany`, one transaction per chunk, in key order.
 
-    python -m hkall_gateway.simulator.bulk sqlite:////tmp/big.db --requests 1000000 --partners 1000000
+    python -m tests.bulk sqlite:////tmp/big.db --requests 1000000 --partners 1000000
 """
 
 from __future__ import annotations
@@ -260,7 +260,7 @@ _STEPS: Final = dict(_steps())
 def main(url: str, requests: int, lines: int, days: int, partners: int, until: datetime) -> None:
     """Fills the database at URL with closed requests and a long directory; missing tables are created.
 
-    Example: python -m hkall_gateway.simulator.bulk sqlite:////tmp/big.db --requests 100000
+    Example: python -m tests.bulk sqlite:////tmp/big.db --requests 100000
     """
     engine = open_engine(url)
     schema.upgrade(engine)
