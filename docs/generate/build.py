@@ -27,7 +27,7 @@ from hkall_gateway.ncip.tables.notifications import DOCUMENTS
 from hkall_gateway.ncip.tables.systems import SYSTEMS, System, SystemRole
 from hkall_gateway.rules.evidence import TABLE as EVIDENCE
 from hkall_gateway.rules.evidence import Dated, News
-from hkall_gateway.rules.lifecycle import TABLE, Notification, diagram, side_of
+from hkall_gateway.rules.lifecycle import FINAL, FIRST, TABLE, Notification, side_of
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.policy import PAYMENT
 from hkall_gateway.rules.settings import LABELS, ROLES, Role
@@ -100,6 +100,19 @@ def lifecycle() -> str:
     ]
     news = ["## What a partner says, against our own record", ABOUT_NEWS, *(_news(side) for side in Side)]
     return "\n\n".join(["# The life cycle of a request", WRITTEN, diagram().strip(), *tables, *news]) + "\n"
+
+
+def diagram() -> str:
+    """Return the table as two Mermaid state diagrams, for docs/lifecycle.md."""
+    return "\n".join(_diagram(side) for side in Side)
+
+
+def _diagram(side: Side) -> str:
+    rows = [s for s in TABLE if side_of(s.event) is side]
+    moves = [f"    {s.source} --> {s.target}: {s.event.lower()}" for s in rows]
+    starts = [f"    [*] --> {p}" for p in sorted(FIRST[side])]
+    ends = [f"    {p} --> [*]" for p in sorted({s.target for s in rows} & FINAL)]
+    return "\n".join([f"## {side.name.title()}", "", "```mermaid", "stateDiagram-v2", *starts, *moves, *ends, "```", ""])
 
 
 def _news(side: Side) -> str:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from hkall_gateway.rules.published_rules import PUBLISHED, choices, names_of
+from docs.generate.policy_keys import choices, names_of
+from hkall_gateway.rules.published_rules import PUBLISHED
 
 PACKAGE = Path(__file__).parents[2] / "hkall_gateway"
 TESTS = PACKAGE.parent / "tests"

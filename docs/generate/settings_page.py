@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic_core import PydanticUndefined
 
+from docs.generate.policy_keys import record_of
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.key_tables import Row, inner_path, is_list, key_tables, section, shown_value, table_lines, type_words
-from hkall_gateway.rules.published_rules import record_of
 from hkall_gateway.rules.settings import Policy
 
 POLICY_HEAD = ("key", "rule", "type", "default", "meaning")

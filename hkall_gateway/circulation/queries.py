@@ -170,9 +170,8 @@ def see_patron(context: Context, ask: SeePatron, who: Identified) -> PatronSeen:
     has, charged = context.unit.patrons.open_lines(borrower.barcode), context.unit.patrons.charges(borrower.barcode)
     owed_cents = sum([one.left_cents for one in charged])
     category = eligibility.category_of(borrower, context.library.policy)
-    answer = eligibility.may_use_as(
-        category, borrower, context.library.policy, context.now, blocks_of(has, owed_cents, context.library, context.now)
-    )
+    blocks = blocks_of(has, owed_cents, context.library, context.now)
+    answer = eligibility.may_use(borrower, context.library.policy, context.now, blocks)
     return PatronSeen(
         card=borrower.barcode,
         name=borrower.name,

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.settings import Policy, Scope, Waits, Window
+from hkall_gateway.rules.settings import OnClosure, Policy, Scope, Waits, Window
 from hkall_gateway.rules.vocabulary import Position, Refusal, Request, Side
 
 Date = TypeVar("Date", date, datetime)
@@ -32,8 +32,6 @@ Closures = frozenset[date]
 """The days on which one library is closed."""
 
 ALWAYS_OPEN: Closures = frozenset()
-
-How = Literal["roll_forward", "keep", "roll_back"]
 
 
 def within_years(when: Date) -> Date:
@@ -90,14 +88,17 @@ def days_after(first: date, last: date) -> Iterator[date]:
     return (after(first, n) for n in range(1, (last - first).days + 1))
 
 
-def roll(day: date, closures: Closures, how: How, latest: date | None = None) -> date:
+def roll(day: date, closures: Closures, how: OnClosure, latest: date | None = None) -> date:
     """Return the day itself if it is open, else the next or the previous open one, but never later than `latest`.
 
     If the next open day is too late, the result is `latest`, although it may be closed: a borrower keeps every day that was
     given. Source: HKALL rules, due date on a closure.
     """
-    rolled = _rolled(day, closures, how)
-    return rolled if latest is None else min(rolled, latest)
+    if how != "keep":
+        pace = DAY if how == "roll_forward" else -DAY
+        while day in closures:
+            day += pace
+    return day if latest is None else min(day, latest)
 
 
 def is_working_day(day: date, work_days: Iterable[str], closures: Closures = ALWAYS_OPEN) -> bool:
@@ -114,18 +115,6 @@ def after_working_days(day: date, count: int, work_days: Iterable[str], closures
         day += DAY
         count -= is_working_day(day, worked, closures)
     return day
-
-
-def _rolled(day: date, closures: Closures, how: How) -> date:
-    if how == "keep":
-        return day
-    pace = DAY if how == "roll_forward" else -DAY
-    while day in closures:
-        day += pace
-    return day
-
-
-# ---- When the rounds are due: what time alone does, once a day or every hour.
 
 
 LOOK_S: Final = 60
@@ -153,9 +142,6 @@ def next_after(name: str, now: datetime) -> datetime:
     """Return when the round is due again after it ran at `now`."""
     every = EVERY[name]
     return now + every if every else start_of(after(civil(now), 1))
-
-
-# ---- Service windows: days on which a service is suspended, and days in the past.
 
 
 def suspended(scope: Scope, policy: Policy, now: datetime, partner: str = "") -> Refusal | None:
@@ -189,9 +175,6 @@ def window(scope: Scope, policy: Policy, day: date, partners: tuple[str, ...]) -
 def over(last: date | None, now: datetime) -> Refusal | None:
     """Return a refusal if the last day on which a book is wanted is in the past; None if not, or if no day is named."""
     return Refusal(Reason.WRONG_DATE, {"on": last}) if last and last < civil(now) else None
-
-
-# ---- Date arithmetic of loans: the due dates that a checkout, a renewal and a recall give. Permission is checked elsewhere.
 
 
 def lent_until(
@@ -292,10 +275,6 @@ def _earliest(*days: date | None) -> date | None:
     return min((day for day in days if day is not None), default=None)
 
 
-# ---- Limits of the time that a request may stay in one position before staff look at it.
-# Source: the limits of BONUS+, OhioLINK and MOBIUS.
-
-
 P = Position
 
 KEYS: Final[Mapping[Position, str]] = MappingProxyType(
@@ -311,7 +290,10 @@ KEYS: Final[Mapping[Position, str]] = MappingProxyType(
         P.SHIPPED: "shipped_days",
     }
 )
-"""The key of `[waits]` for each position with a limit. A loan has its due date instead."""
+"""The key of `[waits]` for each position with a limit, after which staff look at a request. A loan has its due date instead.
+
+Source: the limits of BONUS+, OhioLINK and MOBIUS.
+"""
 
 ON_A_WAY: Final = frozenset({P.IN_TRANSIT, P.RETURN_TRANSIT, P.SHIPPED})
 

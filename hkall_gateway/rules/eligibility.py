@@ -44,13 +44,7 @@ def may_use(borrower: Borrower, policy: Policy, now: datetime, blocks: LocalBloc
 
     Source: HKALL rules R2.
     """
-    return may_use_as(category_of(borrower, policy), borrower, policy, now, blocks)
-
-
-def may_use_as(
-    category: Category | None, borrower: Borrower, policy: Policy, now: datetime, blocks: LocalBlocks = NO_BLOCKS
-) -> Grant | Refusal:
-    """Return the same for a caller that has found the borrower's category already."""
+    category = category_of(borrower, policy)
     if category is None:
         return Refusal(Reason.NOT_ELIGIBLE, facts={"category": borrower.category})
     if no := _study_mode(borrower, category, policy):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.rules.vendor_words.availability import ON_SHELF, circulation_status, folded
+from hkall_gateway.rules.vendor_words.availability import ON_SHELF, VendorRows, circulation_status, folded, vendor_words
 from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled
 
 NOT_ON_SHELF: Final = "not_on_shelf"
@@ -156,29 +156,15 @@ def _in(texts: tuple[str, str], language: str) -> str:
     return texts[language == CHINESE]
 
 
-# ---- words of other systems
-
 PATRON_OR_REQUEST: Final = "patron or request"
-"""A reason about the patron or the request, not about the copy; its details are not searched."""
+"""The meaning of a word about the patron or the request. Its details are not searched, so that patrons see no technical word.
 
+A word that means "" is none of the page's three reasons either, but its details may name one.
+"""
 MOST_LETTERS: Final = 200
 
-
-@dataclass(frozen=True, slots=True)
-class DeclineWord:
-    """One reason of another system, as it spells it, and the page's reason that it means.
-
-    "" is none of the three: the details may name one. PATRON_OR_REQUEST is none of them either, and no details are searched.
-    Both prevent that patrons see a technical word.
-    """
-
-    system: str
-    said: str
-    reason: str
-
-
 # fmt: off
-_ROWS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
+_ROWS: Final[VendorRows] = (
     ("page",     NOT_ON_SHELF,        ("not_on_shelf", "Not found on shelf")),
     ("page",     CHECKED_OUT_LOCALLY, ("checked_out_locally", "Being checked out by the local users")),
     ("page",     NOT_SUITABLE,        ("not_suitable", "Found not suitable for loan", "Not suitable for loan")),
@@ -251,8 +237,8 @@ _COPY: Final = re.compile(r"\b(?:item|copy|copies|book|volume|title|shelf|shelve
 _ASKED: Final = re.compile(rf"\b(?:{_PERSON}|requests?\b|holds?\b|element|field|data\b|value)")
 _PLACE: Final = re.compile(r"\b(?:agency|library|location|branch|pickup)\b")
 
-ROWS: Final = tuple(DeclineWord(system, said, reason) for system, reason, all_said in _ROWS for said in all_said)
-_BY_WORD: Final[Mapping[str, str]] = MappingProxyType({folded(row.said): row.reason for row in ROWS})
+WORDS: Final = vendor_words(_ROWS)
+_BY_WORD: Final[Mapping[str, str]] = MappingProxyType({folded(row.word): row.meaning for row in WORDS})
 
 
 def decline_reason(kind: str, detail: str = "") -> str:

@@ -272,16 +272,3 @@ def step(side: Side, position: Position, event: Event) -> Step:
     if not can(side, position, event):
         raise BadStep(f"{side}: no step {event} from {position}")
     return _STEPS[position, event]
-
-
-def diagram() -> str:
-    """Return the table as two Mermaid state diagrams, for docs/lifecycle.md."""
-    return "\n".join(_diagram(side) for side in Side)
-
-
-def _diagram(side: Side) -> str:
-    rows = [s for s in TABLE if side_of(s.event) is side]
-    moves = [f"    {s.source} --> {s.target}: {s.event.lower()}" for s in rows]
-    starts = [f"    [*] --> {p}" for p in sorted(FIRST[side])]
-    ends = [f"    {p} --> [*]" for p in sorted({s.target for s in rows} & FINAL)]
-    return "\n".join([f"## {side.name.title()}", "", "```mermaid", "stateDiagram-v2", *starts, *moves, *ends, "```", ""])

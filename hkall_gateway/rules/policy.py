@@ -10,7 +10,7 @@ from hkall_gateway.rules.eligibility import NO_BLOCKS, LocalBlocks, category_of,
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.renewals import renewal_refused
-from hkall_gateway.rules.settings import Category, Policy
+from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vendor_words.availability import Availability, availability
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, RequestEntry
@@ -63,9 +63,6 @@ class Place:
 BEFORE_ARRIVAL = frozenset({P.NEW, P.REQUESTED, P.CANCELLING, P.IN_TRANSIT})
 
 
-# ---- requesting
-
-
 def may_request(
     borrower: Borrower,
     wanted: RequestFacts,
@@ -110,7 +107,19 @@ def quota(borrower: Borrower, counts: Counts, policy: Policy) -> Grant | Refusal
         return Refusal(Reason.NOT_ELIGIBLE, facts={"category": borrower.category})
     if counts.hkall_used >= category.quota:
         return Refusal(Reason.QUOTA_HKALL, {"limit": category.quota}, {"hkall_used": counts.hkall_used})
-    return _total(category, counts, policy)
+    total = counts.total_quota if category.total_quota == "from_ils" else category.total_quota
+    left = category.quota - counts.hkall_used
+    facts: dict[str, object] = {"left": left, "quota": category.quota, "hkall_used": counts.hkall_used}
+    if category.total_quota is None:
+        return Grant(facts=facts)
+    if total is None or counts.local_loans is None:
+        unknown = facts | {"quota_check": "unknown"}
+        return Refusal(Reason.QUOTA_UNKNOWN, facts=facts) if policy.quota.unknown == "deny" else Grant(facts=unknown)
+    # The local count lacks requests that have not arrived yet, so the larger of the two counts is the better estimate.
+    both = counts.ils_counts_hkall or policy.quota.ils_counts_hkall
+    used = max(counts.local_loans, counts.hkall_used) if both else counts.local_loans + counts.hkall_used
+    facts |= {"left": min(left, total - used), "total": total, "used": used}
+    return Grant(facts=facts) if used < total else Refusal(Reason.QUOTA_TOTAL, {"limit": total}, facts)
 
 
 def quota_positions(policy: Policy) -> frozenset[Position]:
@@ -128,9 +137,6 @@ def may_cancel(request: Request, policy: Policy) -> Grant | Refusal:
     return Refusal(Reason.TOO_LATE_TO_CANCEL, {"position": policy.labels.get(request.position, request.position)})
 
 
-# ---- terminals
-
-
 PAYMENT = "37"
 
 
@@ -143,9 +149,6 @@ def messages_of(role: str, policy: Policy, *, takes_money: bool = False) -> froz
 def lends(role: str, policy: Policy) -> bool:
     """Return whether terminals of this role lend books of other libraries. Source: HKALL rules R16."""
     return any(row.checkout for row in policy.roles if row.role == role)
-
-
-# ---- the hold shelf and the counter
 
 
 def pickup_last(notified_on: date, policy: Policy, closures: Closures = ALWAYS_OPEN) -> date:
@@ -187,11 +190,26 @@ def may_borrow(
     `staff` may lend a book that waited too long or was recalled since, unless the policy denies it to all.
     Source: HKALL rules R13 to R21.
     """
-    no = suspended("checkout", policy, now) or _no_counter(request, terminal, policy) or not_theirs(borrower, request)
-    no = no or _not_here(request) or _no(may_use(borrower, policy, now, blocks))
-    no = no or _too_late(request, terminal, policy, now, closures, staff) or _sent_back(request, policy, staff)
+    if no := suspended("checkout", policy, now):
+        return no
+    here = not request.pickup_location or terminal.location in ("", request.pickup_location)
+    if not here or not lends(terminal.role, policy):
+        return Refusal(Reason.COUNTER_ONLY, {"place": request.pickup_location})
+    if no := not_theirs(borrower, request):
+        return no
+    if request.position is not P.RECEIVED:
+        why = Reason.NOT_YET_ARRIVED if request.position in BEFORE_ARRIVAL else Reason.WRONG_POSITION
+        return Refusal(why, facts={"position": request.position})
+    if no := _no(may_use(borrower, policy, now, blocks)):
+        return no
+    late = policy.pickup.late_pickup
+    lenient = late == "allow" or (late == "staff_only" and (staff or terminal.role == "counter"))
+    if not lenient and waited_too_long(request, policy, now, closures):
+        return Refusal(Reason.PICKUP_EXPIRED, {"pickup_last": request.pickup_last})
+    if request.recalled_on is not None and policy.recall.before_pickup == "return" and not staff:
+        return Refusal(Reason.RECALLED)
     room = quota(borrower, counts, policy)
-    return no or _no(room) or Grant(loan_due(borrower, request, policy, now, closures), room.facts)
+    return _no(room) or Grant(loan_due(borrower, request, policy, now, closures), room.facts)
 
 
 def not_theirs(borrower: Borrower, request: Request) -> Refusal | None:
@@ -224,9 +242,6 @@ def may_return(terminal: Place, policy: Policy, places: tuple[str, ...] = ()) ->
     taking = any(row.checkin for row in policy.roles if row.role == terminal.role)
     here = not places or terminal.location in places
     return Grant() if taking and here else Refusal(Reason.COUNTER_ONLY, {"place": places[0] if places else ""})
-
-
-# ---- on loan
 
 
 def may_renew(
@@ -295,47 +310,3 @@ def _nowhere(wanted: RequestFacts) -> Refusal | None:
 
 def _unchecked(wanted: RequestFacts, policy: Policy) -> dict[str, object]:
     return {"local_check": "unknown"} if at_home(wanted.statuses_at_home, policy) is Availability.UNKNOWN else {}
-
-
-def _total(category: Category, counts: Counts, policy: Policy) -> Grant | Refusal:
-    total = counts.total_quota if category.total_quota == "from_ils" else category.total_quota
-    left = category.quota - counts.hkall_used
-    facts: dict[str, object] = {"left": left, "quota": category.quota, "hkall_used": counts.hkall_used}
-    if category.total_quota is None:
-        return Grant(facts=facts)
-    if total is None or counts.local_loans is None:
-        unknown = facts | {"quota_check": "unknown"}
-        return Refusal(Reason.QUOTA_UNKNOWN, facts=facts) if policy.quota.unknown == "deny" else Grant(facts=unknown)
-    # The local count lacks requests that have not arrived yet, so the larger of the two counts is the better estimate.
-    both = counts.ils_counts_hkall or policy.quota.ils_counts_hkall
-    used = max(counts.local_loans, counts.hkall_used) if both else counts.local_loans + counts.hkall_used
-    facts |= {"left": min(left, total - used), "total": total, "used": used}
-    return Grant(facts=facts) if used < total else Refusal(Reason.QUOTA_TOTAL, {"limit": total}, facts)
-
-
-def _no_counter(request: Request, terminal: Place, policy: Policy) -> Refusal | None:
-    here = not request.pickup_location or terminal.location in ("", request.pickup_location)
-    return None if lends(terminal.role, policy) and here else Refusal(Reason.COUNTER_ONLY, {"place": request.pickup_location})
-
-
-def _not_here(request: Request) -> Refusal | None:
-    if request.position is P.RECEIVED:
-        return None
-    why = Reason.NOT_YET_ARRIVED if request.position in BEFORE_ARRIVAL else Reason.WRONG_POSITION
-    return Refusal(why, facts={"position": request.position})
-
-
-def _too_late(
-    request: Request, terminal: Place, policy: Policy, now: datetime, closures: Closures, staff: bool
-) -> Refusal | None:
-    rule = policy.pickup.late_pickup
-    staffed = staff or terminal.role == "counter"
-    if rule == "allow" or (rule == "staff_only" and staffed):
-        return None
-    late = waited_too_long(request, policy, now, closures)
-    return Refusal(Reason.PICKUP_EXPIRED, {"pickup_last": request.pickup_last}) if late else None
-
-
-def _sent_back(request: Request, policy: Policy, staff: bool) -> Refusal | None:
-    returning = request.recalled_on is not None and policy.recall.before_pickup == "return" and not staff
-    return Refusal(Reason.RECALLED) if returning else None

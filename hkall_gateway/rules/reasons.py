@@ -17,8 +17,9 @@ NO_TEXTS: Final[Texts] = ("", "")
 class Reason(StrEnum):
     """A reason: its stored word, the number of the published rule ("" for none), and its words.
 
-    `staff` is a sentence for the counter. `terminal` is a screen message of a terminal, which adds the rule's number. `patron`
-    is a sentence that speaks to the patron, the one for staff where no other is given.
+    `staff` is a sentence for the counter. `terminal` is a screen message of a terminal, which adds the rule's number: the
+    sentence for staff without its full stop where no other is given. `patron` is a sentence that speaks to the patron: the one
+    for staff where no other is given.
     """
 
     rule: str
@@ -32,7 +33,8 @@ class Reason(StrEnum):
         """Make a member whose value is its stored word. The defaults let `Reason(word)` look up a member."""
         made = str.__new__(cls, word)
         made._value_ = word
-        made.rule, made.staff, made.terminal, made.patron = rule, staff, terminal, patron if any(patron) else staff
+        made.rule, made.staff, made.patron = rule, staff, patron if any(patron) else staff
+        made.terminal = terminal if any(terminal) else (staff[0].removesuffix("."), staff[1].removesuffix("。"))
         return made
 
     # The patron.
@@ -92,17 +94,14 @@ class Reason(StrEnum):
     PICKUP_LOCATION = (
         "pickup_location", "R4",
         ("Books can be collected at {place} only.", "只可在 {place} 領取。"),
-        ("Books can be collected at {place} only", "只可在 {place} 領取"),
     )
     MATERIAL_NOT_REQUESTABLE = (
         "material_not_requestable", "R5",
         ("Only books can be requested.", "只可申請借閱圖書。"),
-        ("Only books can be requested", "只可申請借閱圖書"),
     )
     UNKNOWN_TITLE = (
         "unknown_title", "R7",
         ("This title is not known.", "沒有此書目的紀錄。"),
-        ("This title is not known", "沒有此書目的紀錄"),
     )
     AVAILABLE_LOCALLY = (
         "available_locally", "R6",
@@ -120,7 +119,6 @@ class Reason(StrEnum):
     NO_AVAILABLE_COPY = (
         "no_available_copy", "R7",
         ("No library has a copy to lend now.", "現時沒有圖書館可借出此書。"),
-        ("No library has a copy to lend now", "現時沒有圖書館可借出此書"),
     )
     DUPLICATE_REQUEST = (
         "duplicate_request", "R11a",
@@ -150,7 +148,6 @@ class Reason(StrEnum):
     HOLDS_NOT_ALLOWED = (
         "holds_not_allowed", "R22",
         ("HKALL books cannot be put on hold.", "HKALL 圖書不設預約。"),
-        ("HKALL books cannot be put on hold", "HKALL 圖書不設預約"),
     )
     # The hold shelf and the counter.
     NOT_REQUESTER = (
@@ -161,7 +158,6 @@ class Reason(StrEnum):
     NOT_YET_ARRIVED = (
         "not_yet_arrived", "R13",
         ("This book has not arrived yet.", "此書尚未送達。"),
-        ("This book has not arrived yet", "此書尚未送達"),
     )
     PICKUP_EXPIRED = (
         "pickup_expired", "R14",
@@ -199,13 +195,11 @@ class Reason(StrEnum):
     UNKNOWN_REQUEST = (
         "unknown_request", "",
         ("There is no such request.", "沒有此申請。"),
-        ("There is no such request", "沒有此申請"),
     )
     # On loan.
     NOT_ON_LOAN = (
         "not_on_loan", "",
         ("This book is not on loan.", "此書並未借出。"),
-        ("This book is not on loan", "此書並未借出"),
     )
     ON_LOAN_TO_ANOTHER = (
         "on_loan_to_another", "",
@@ -262,17 +256,14 @@ class Reason(StrEnum):
     NOT_THEIR_COPY = (
         "not_their_copy", "",
         ("This copy belongs to another library.", "此館藏屬於其他圖書館。"),
-        ("This copy belongs to another library", "此館藏屬於其他圖書館"),
     )
     CONTRADICTS_US = (
         "contradicts_us", "",
         ("Our own record says otherwise.", "與本館記錄不符。"),
-        ("Our own record says otherwise", "與本館記錄不符"),
     )
     AGENCY_NOT_ALLOWED = (
         "agency_not_allowed", "",
         ("This library may not do this.", "此圖書館不可進行此項操作。"),
-        ("This library may not do this", "此圖書館不可進行此項操作"),
     )
     ITEM_NOT_LENDABLE = (
         "item_not_lendable", "",
@@ -282,7 +273,6 @@ class Reason(StrEnum):
     LENDING_SUSPENDED = (
         "lending_suspended", "R1",
         ("Lending is suspended until {end}.", "外借服務暫停至 {end}。"),
-        ("Lending is suspended until {end}", "外借服務暫停至 {end}"),
     )
     WRONG_POSITION = (
         "wrong_position", "",
@@ -309,17 +299,14 @@ class Reason(StrEnum):
     UNKNOWN_FINE = (
         "unknown_fine", "R40",
         ("There is no such fee.", "沒有此項費用。"),
-        ("There is no such fee", "沒有此項費用"),
     )
     REASON_NEEDED = (
         "reason_needed", "",
         ("A reason is needed.", "須註明原因。"),
-        ("A reason is needed", "須註明原因"),
     )
     WRONG_DATE = (
         "wrong_date", "",
         ("The date {on} is not possible.", "日期 {on} 不適用。"),
-        ("The date {on} is not possible", "日期 {on} 不適用"),
     )
     NOT_SUPPORTED = (
         "not_supported", "",
@@ -340,7 +327,6 @@ class Reason(StrEnum):
     LOG_IN_FIRST = (
         "log_in_first", "",
         ("The terminal must log in first.", "終端機須先登入。"),
-        ("The terminal must log in first", "終端機須先登入"),
     )
     UNUSABLE_MESSAGE = (
         "unusable_message", "",

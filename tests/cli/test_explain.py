@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from docs.generate.policy_keys import names_of
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
 from hkall_gateway.config.library import library_of, make_unit
@@ -23,7 +24,6 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.loads.former_cards import replace_card
 from hkall_gateway.db.tables import JOURNAL, METADATA
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.published_rules import names_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.simulator import demo_setup

@@ -6,8 +6,9 @@ from functools import cache
 
 import pytest
 
+from docs.generate.policy_keys import choices
 from docs.generate.rules_page import rules_page
-from hkall_gateway.rules.published_rules import PUBLISHED, choices
+from hkall_gateway.rules.published_rules import PUBLISHED
 from hkall_gateway.rules.reasons import Reason
 
 

@@ -11,7 +11,7 @@ from hkall_gateway.rules.vendor_words.availability import (
     ON_SHELF,
     WORDS,
     Availability,
-    StatusWord,
+    VendorWord,
     availability,
     circulation_status,
     folded,
@@ -27,11 +27,11 @@ def test_no_word_stands_there_twice() -> None:
 
 
 @pytest.mark.parametrize("row", WORDS, ids=lambda row: f"{row.system}: {row.word}")
-def test_every_word_means_the_niso_status_of_its_row_however_it_is_written(row: StatusWord) -> None:
+def test_every_word_means_the_niso_status_of_its_row_however_it_is_written(row: VendorWord) -> None:
     said = row.word.replace("*", "03-16-17")
 
-    assert row.status in CIRCULATION_STATUS
-    assert {circulation_status(way) for way in (said, said.upper(), said.lower(), f"  {said} ")} == {row.status}
+    assert row.meaning in CIRCULATION_STATUS
+    assert {circulation_status(way) for way in (said, said.upper(), said.lower(), f"  {said} ")} == {row.meaning}
 
 
 LISTS = {

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from hkall_gateway.rules.dates import (
     WEEKDAYS,
-    How,
     after,
     after_working_days,
     civil,
@@ -20,6 +19,7 @@ from hkall_gateway.rules.dates import (
     roll,
     start_of,
 )
+from hkall_gateway.rules.settings import OnClosure
 
 DAYS = st.dates(date(2000, 1, 1), date(2049, 12, 31))
 CLOSURES = st.frozensets(st.dates(date(2017, 6, 20), date(2017, 7, 10)))
@@ -87,7 +87,7 @@ SATURDAY, SUNDAY, MONDAY = date(2017, 7, 1), date(2017, 7, 2), date(2017, 7, 3)
     ],
 )
 def test_a_closed_day_becomes_an_open_one_but_never_later_than_the_latest(
-    closed: set[date], how: How, latest: date | None, rolled: date
+    closed: set[date], how: OnClosure, latest: date | None, rolled: date
 ) -> None:
     assert roll(SATURDAY, frozenset(closed), how, latest) == rolled
 

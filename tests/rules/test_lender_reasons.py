@@ -20,21 +20,20 @@ from hkall_gateway.rules.lender_reasons import (
     PATRON_OR_REQUEST,
     PHRASES,
     PUBLISHED,
-    ROWS,
     SILENCE,
-    DeclineWord,
+    WORDS,
     LenderReason,
     decline_reason,
 )
-from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS, folded
+from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS, VendorWord, folded
 
 
 def test_no_word_stands_there_twice() -> None:
-    assert [word for word, times in Counter(folded(row.said) for row in ROWS).items() if times > 1] == []
+    assert [word for word, times in Counter(folded(row.word) for row in WORDS).items() if times > 1] == []
 
 
 def test_every_reason_is_one_of_the_pages_or_none() -> None:
-    assert {row.reason for row in ROWS} == {*PUBLISHED, PATRON_OR_REQUEST, ""}
+    assert {row.meaning for row in WORDS} == {*PUBLISHED, PATRON_OR_REQUEST, ""}
     assert {reason for _, reason in PHRASES} == set(PUBLISHED)
 
 
@@ -51,11 +50,11 @@ def test_a_systems_word_for_a_copys_status_says_why_it_is_not_lent(status: str, 
     assert {decline_reason(status), decline_reason("Item Not Available", status)} == {reason}
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.reason in PUBLISHED], ids=lambda row: f"{row.system}: {row.said}")
-def test_a_systems_word_means_its_reason_in_any_case_as_type_or_as_detail(row: DeclineWord) -> None:
-    said = {decline_reason(row.said), decline_reason(row.said.upper()), decline_reason("Problem", row.said)}
+@pytest.mark.parametrize("row", [row for row in WORDS if row.meaning in PUBLISHED], ids=lambda row: f"{row.system}: {row.word}")
+def test_a_systems_word_means_its_reason_in_any_case_as_type_or_as_detail(row: VendorWord) -> None:
+    said = {decline_reason(row.word), decline_reason(row.word.upper()), decline_reason("Problem", row.word)}
 
-    assert said == {row.reason}
+    assert said == {row.meaning}
 
 
 @pytest.mark.parametrize("phrase", [phrase for phrase, _ in PHRASES])
@@ -101,9 +100,9 @@ def test_what_is_said_of_the_patron_or_the_request_is_no_reason_of_the_pages(kin
     assert decline_reason(kind, detail) == detail
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.reason == PATRON_OR_REQUEST], ids=lambda row: row.said)
-def test_a_technical_word_about_the_patron_or_the_request_is_not_told(row: DeclineWord) -> None:
-    assert decline_reason(row.said) == OTHER
+@pytest.mark.parametrize("row", [row for row in WORDS if row.meaning == PATRON_OR_REQUEST], ids=lambda row: row.word)
+def test_a_technical_word_about_the_patron_or_the_request_is_not_told(row: VendorWord) -> None:
+    assert decline_reason(row.word) == OTHER
 
 
 OF_THE_COPY = (

@@ -6,6 +6,7 @@ from itertools import product
 
 import pytest
 
+from docs.generate.build import diagram
 from hkall_gateway.rules.lifecycle import (
     FINAL,
     FIRST,
@@ -18,7 +19,6 @@ from hkall_gateway.rules.lifecycle import (
     Notification,
     Step,
     can,
-    diagram,
     side_of,
     step,
 )

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hkall_gateway.rules.dates import civil
-from hkall_gateway.rules.overdue_fine import fine, fine_for, rate_for
+from hkall_gateway.rules.dates import ALWAYS_OPEN, Closures, civil
+from hkall_gateway.rules.overdue_fine import fine_for, rate_for
 from hkall_gateway.rules.settings import Fine, FineFree, Policy
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
@@ -20,6 +20,34 @@ DUE = date(2017, 3, 16)
 
 def march(number: int) -> date:
     return date(2017, 3, number)
+
+
+def fine(
+    due: date,
+    returned_on: date,
+    recalled_on: date | None,
+    recall_shortened: bool,
+    policy: Policy,
+    closures: Closures = ALWAYS_OPEN,
+    *,
+    recall_cancelled_on: date | None = None,
+    stopped_on: date | None = None,
+) -> int:
+    """The fine of a loan with these dates."""
+    loan = Request(
+        "R1",
+        Side.BORROWING,
+        Position.ON_LOAN,
+        "Dune",
+        "b1",
+        due=due,
+        due_before_recall=due + timedelta(days=1) if recall_shortened else None,
+        recalled_on=None if recall_cancelled_on else recalled_on,
+        recall_was_on=recalled_on if recall_cancelled_on else None,
+        recall_cancelled_on=recall_cancelled_on,
+        lost_on=stopped_on,
+    )
+    return fine_for(loan, returned_on, policy, closures)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hkall_gateway.rules.published_rules import Choice, choices, keys_of, names_of
+from docs.generate.policy_keys import Choice, choices, names_of
+from hkall_gateway.rules.published_rules import keys_of
 from hkall_gateway.rules.settings import Policy, Renewal
 
 

@@ -18,26 +18,26 @@ from hkall_gateway.rules.vocabulary import ItemKey, Sensitive
 
 T = TypeVar("T")
 
-_KNOWN: dict[str, Callable[..., Any]] = {"date": date.fromisoformat, "instant": datetime.fromisoformat, "item": ItemKey}
+_KNOWN: dict[str, Callable[..., object]] = {"date": date.fromisoformat, "instant": datetime.fromisoformat, "item": ItemKey}
 _NAMES: dict[type, str] = {}
 
 
-def record(cls: type[T]) -> type[T]:
+def record(cls: type[T], name: str = "") -> type[T]:
     """Register a dataclass or a StrEnum for `to_json` and `from_json`; used as a decorator.
 
     A StrEnum that is not registered is written as plain text.
+
+    Args:
+        name: The name by which stored rows know the class, where that differs from its own.
     """
-    return record_as(cls.__name__)(cls)
+    stored = name or cls.__name__
+    _KNOWN[stored], _NAMES[cls] = cls, stored
+    return cls
 
 
 def record_as(name: str) -> Callable[[type[T]], type[T]]:
     """Register a class under the name by which stored rows know it, where that differs from the name of the class."""
-
-    def register(cls: type[T]) -> type[T]:
-        _KNOWN[name], _NAMES[cls] = cls, name
-        return cls
-
-    return register
+    return lambda cls: record(cls, name)
 
 
 def to_json(value: object) -> str:
@@ -49,7 +49,7 @@ def to_json(value: object) -> str:
     return write(value)
 
 
-def from_json(text: str) -> Any:
+def from_json(text: str) -> Any:  # the text names its class
     """Return the value given to `to_json`. Raises KeyError for a class that is not registered."""
     return _rich(json.loads(text))
 
@@ -57,9 +57,6 @@ def from_json(text: str) -> Any:
 def _name(kind: type) -> str:
     """The stored name of a class; that of a class that is not registered is never read back."""
     return _NAMES.get(kind, kind.__name__)
-
-
-# ---- written
 
 
 Write = Callable[[Any], str]
@@ -128,15 +125,12 @@ def _of_record(kind: type) -> Write:
 
 
 @cache
-def _fields(cls: Any) -> tuple[tuple[str, object], ...]:
+def _fields(cls: type) -> tuple[tuple[str, object], ...]:
     """Return each field's name and default; MISSING if it has none."""
     return tuple((f.name, f.default) for f in dataclasses.fields(cls))
 
 
-# ---- read
-
-
-def _rich(value: object) -> Any:
+def _rich(value: object) -> object:
     if isinstance(value, list):
         return tuple(_rich(v) for v in value)
     if not isinstance(value, dict):

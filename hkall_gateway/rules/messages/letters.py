@@ -53,53 +53,27 @@ class LetterKind:
         return self.send.value.removeprefix("letter_")
 
 
-# ---- occasions
-
-
 def _of(fact: str) -> Occasion:
     """Return an occasion: one letter for each value of a field of the request."""
     read = attrgetter(fact)
     return lambda after, _before: read(after)
 
 
-def _for_the_request(_after: Request, _before: Request) -> object:
-    return None
-
-
-def _for_the_recall(after: Request, before: Request) -> object:
+def _recalled_again(after: Request, before: Request) -> object:
     """Return the occasion of a recall letter: a second recall counts if it names an earlier date, or follows a cancellation."""
     again = f" after {before.recall_cancelled_on}" if before.recall_cancelled_on else ""
     return f"{after.recalled_on} {after.due}{again}"
 
 
-def _for_the_cancelled_recall(after: Request, _before: Request) -> object:
-    return f"{after.recall_was_on} {after.recall_cancelled_on} {after.due}"
+def _while_at(position: Position) -> Stands:
+    return lambda _letter, request, _sent: request.position is position
 
 
-# ---- conditions
-
-
-def _waits_here(_letter: PatronNotice, request: Request, _left: Collection[str]) -> bool:
-    return request.position is P.RECEIVED
-
-
-def _not_collected(_letter: PatronNotice, request: Request, _left: Collection[str]) -> bool:
-    return request.expired_pickup and not request.used
-
-
-def _next_is_asked(_letter: PatronNotice, request: Request, _left: Collection[str]) -> bool:
-    return request.position is P.REQUESTED
-
-
-def _is_unfilled(_letter: PatronNotice, request: Request, _left: Collection[str]) -> bool:
-    return request.position is P.UNFILLED
-
-
-def _same_due(letter: PatronNotice, request: Request, _left: Collection[str]) -> bool:
+def _while_due(letter: PatronNotice, request: Request, _sent: Collection[str]) -> bool:
     return request.position is P.ON_LOAN and request.due == letter.due
 
 
-def _recalled(letter: PatronNotice, request: Request, _left: Collection[str]) -> bool:
+def _while_recalled(letter: PatronNotice, request: Request, _sent: Collection[str]) -> bool:
     """Return whether a recall letter holds.
 
     A second recall with an earlier date has its own letter; one with a later date has none, and this letter states the later
@@ -109,41 +83,40 @@ def _recalled(letter: PatronNotice, request: Request, _left: Collection[str]) ->
     return request.position is P.ON_LOAN and request.recalled_on is not None and known
 
 
-def _overdue(letter: PatronNotice, request: Request, left: Collection[str]) -> bool:
+def _while_overdue(letter: PatronNotice, request: Request, sent: Collection[str]) -> bool:
     """Return whether an overdue letter holds: the book was not renewed, lost, or claimed to be returned."""
-    return _same_due(letter, request, left) and request.claimed_on is None and request.lost_on is None
+    return _while_due(letter, request, sent) and request.claimed_on is None and request.lost_on is None
 
 
-def _recall_cancelled(_letter: PatronNotice, request: Request, left: Collection[str]) -> bool:
+def _while_recall_is_off(_letter: PatronNotice, request: Request, sent: Collection[str]) -> bool:
     """Return whether a letter about a cancelled recall holds: only if the patron received the recall letter."""
-    return request.position is P.ON_LOAN and request.recalled_on is None and S.LETTER_RECALLED.value in left
+    return request.position is P.ON_LOAN and request.recalled_on is None and S.LETTER_RECALLED.value in sent
 
 
 # fmt: off
 _ROWS: Final = (
     LetterKind(S.LETTER_PICKUP,           "The book has arrived (R12).",
-               "pickup",          _of("received_on"),         _waits_here),
+               "pickup",          _of("received_on"),         _while_at(P.RECEIVED)),
     LetterKind(S.LETTER_RECALLED,         "The lender wants the book back from a patron who has it (R24).",
-               "recall",          _for_the_recall,            _recalled,         asks_back=True),
+               "recall",          _recalled_again,            _while_recalled,  asks_back=True),
     LetterKind(S.LETTER_RECALL_CANCELLED, "The lender takes a recall back of which the patron has had a letter (R26).",
-               "recall",          _for_the_cancelled_recall,  _recall_cancelled),
+               "recall",          lambda after, _: f"{after.recall_was_on} {after.recall_cancelled_on} {after.due}",
+               _while_recall_is_off),
     LetterKind(S.LETTER_OVERDUE,          "The loan period is over (R39).",
-               "overdue",         _of("overdue_notice_for"),  _overdue,          asks_back=True),
+               "overdue",         _of("overdue_notice_for"),  _while_overdue,   asks_back=True),
     LetterKind(S.LETTER_RENEWAL_DENIED,   "The lender was asked for a renewal and says no, or takes one back (R28).",
-               "renewal_denied",  _of("due"),                 _same_due),
+               "renewal_denied",  _of("due"),                 _while_due),
     LetterKind(S.LETTER_UNFILLED,         "No library can lend it (R38).",
-               "cancelled_final", _for_the_request,           _is_unfilled,      of_the_former_lender=True),
+               "cancelled_final", lambda *_: None,            _while_at(P.UNFILLED),  of_the_former_lender=True),
     LetterKind(S.LETTER_DECLINED,         "One library of several said no, and the next is asked (R38).",
-               "each_decline",    _of("attempt"),             _next_is_asked,    of_the_former_lender=True),
+               "each_decline",    _of("attempt"),             _while_at(P.REQUESTED), of_the_former_lender=True),
     LetterKind(S.LETTER_EXPIRED,          "The days to collect are over (R15).",
-               "pickup_expired",  _of("pickup_last"),         _not_collected),
+               "pickup_expired",  _of("pickup_last"),
+               lambda _letter, request, _sent: request.expired_pickup and not request.used),
 )
 # fmt: on
 
 LETTERS: Final[Mapping[Notification, LetterKind]] = {row.send: row for row in _ROWS}
-
-
-# ---- functions over the rows
 
 
 @cache
@@ -157,10 +130,10 @@ def rests(send: Notification, about: Request) -> bool:
     return about.dropped_on is not None and LETTERS[send].asks_back
 
 
-def reason_stands(letter: PatronNotice, request: Request, left: Collection[str]) -> bool:
-    """Return whether a letter is still true and may be sent. `left` are the kinds of letters sent about the request."""
+def reason_stands(letter: PatronNotice, request: Request, sent: Collection[str]) -> bool:
+    """Return whether a letter is still true and may be sent. `sent` are the kinds of letters sent about the request."""
     send = Notification(letter.send)
-    return not rests(send, request) and LETTERS[send].true_while(letter, request, left)
+    return not rests(send, request) and LETTERS[send].true_while(letter, request, sent)
 
 
 REVOKED_BY: Final[Mapping[Notification, Notification]] = MappingProxyType(

@@ -14,6 +14,9 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
+VendorRows = tuple[tuple[str, str, tuple[str, ...]], ...]
+"""Each system, a meaning, and the words of that system for it."""
+
 # fmt: off
 CIRCULATION_STATUS: Final = (
     "Available For Pickup", "Available On Shelf", "Circulation Status Undefined", "Claimed Returned Or Never Borrowed",
@@ -28,7 +31,7 @@ _WAITS, _CLAIMED, _PROCESS = "Available For Pickup", "Claimed Returned Or Never 
 _WAY, _SHELVING, _RECALLED = "In Transit Between Library Locations", "Waiting To Be Reshelved", "Recalled"
 _LOST, _MISSING, _NOT, _LOAN, _ORDER = "Lost", "Missing", "Not Available", "On Loan", "On Order"
 
-_ROWS: Final[tuple[tuple[str, str, tuple[str, ...]], ...]] = (
+_ROWS: Final[VendorRows] = (
     # The status AVAILABLE of the published page, and texts that OPACs commonly show.
     ("page",       ON_SHELF,  ("AVAILABLE", "Available on the shelf", "On shelf")),
     ("page",       _NOT,      ("Unavailable",)),
@@ -124,24 +127,26 @@ def folded(word: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class StatusWord:
-    """One row: the system, its word in its own spelling, and the CirculationStatus that the word means.
+class VendorWord:
+    """One row: the system, its word in its own spelling, and what the word means here.
 
-    A word that ends with " *" matches every text that begins so and continues with a digit: "DUE 03-16-17".
+    A status that ends with " *" matches every text that begins so and continues with a digit: "DUE 03-16-17".
     """
 
     system: str
     word: str
-    status: str
+    meaning: str
 
 
-WORDS: Final = (
-    *(StatusWord("niso", status, status) for status in CIRCULATION_STATUS),
-    *(StatusWord(system, word, status) for system, status, words in _ROWS for word in words),
-)
-_BEGINNINGS: Final = {folded(row.word.removesuffix("*")): row.status for row in WORDS if row.word.endswith(" *")}
+def vendor_words(rows: VendorRows) -> tuple[VendorWord, ...]:
+    """Return a row for each word."""
+    return tuple(VendorWord(system, word, meaning) for system, meaning, words in rows for word in words)
+
+
+WORDS: Final = (*(VendorWord("niso", status, status) for status in CIRCULATION_STATUS), *vendor_words(_ROWS))
+_BEGINNINGS: Final = {folded(row.word.removesuffix("*")): row.meaning for row in WORDS if row.word.endswith(" *")}
 _MEANT: Final[Mapping[str, str]] = MappingProxyType(
-    {folded(row.word): row.status for row in WORDS if not row.word.endswith(" *")}
+    {folded(row.word): row.meaning for row in WORDS if not row.word.endswith(" *")}
 )
 
 

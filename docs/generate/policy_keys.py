@@ -1,0 +1,67 @@
+"""Finds the keys of the policy file by the metadata that each carries, for the pages on the rules and on the policy."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hkall_gateway.rules.settings import Policy
+
+
+def names_of(rules: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of all keys of these rules, including those of rows: `categories.quota`."""
+    wanted = set(rules)
+    return tuple(name for name, rule in _named(Policy, "") if rule in wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A key with a fixed set of values: its default is the published page's reading, `others` are a site's alternatives."""
+
+    key: str
+    rule: str
+    default: str
+    others: tuple[str, ...]
+    doc: str
+
+
+def choices() -> tuple[Choice, ...]:
+    """Return every key of the policy that chooses between readings of the page, in the order of the file."""
+    return tuple(_choices(Policy, Policy(), ""))
+
+
+def record_of(hint: object) -> Any:
+    """Return the record class of a field or of its list; None for a plain value."""
+    return next(
+        (one for one in (hint, *typing.get_args(hint)) if isinstance(one, type) and dataclasses.is_dataclass(one)), None
+    )
+
+
+def _choices(record: Any, packaged: Any, prefix: str) -> Iterator[Choice]:
+    hints = typing.get_type_hints(record)
+    for field in dataclasses.fields(record):
+        value, name, hint = getattr(packaged, field.name), prefix + field.name.rstrip("_"), hints[field.name]
+        values = (True, False) if hint is bool else typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+        if dataclasses.is_dataclass(value):
+            yield from _choices(type(value), value, f"{name}.")
+        elif len(values) > 1:
+            others = tuple(_written(one) for one in values if one != value)
+            yield Choice(name, field.metadata["rule"], _written(value), others, field.metadata["doc"])
+
+
+def _written(value: object) -> str:
+    """Return a value as the file has it, without quotes."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _named(record: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    hints = typing.get_type_hints(record)
+    for field in dataclasses.fields(record):
+        inner, name = record_of(hints[field.name]), prefix + field.name.rstrip("_")
+        if inner:
+            yield from _named(inner, f"{name}.")
+        else:
+            yield name, str(field.metadata.get("rule", ""))
