@@ -92,6 +92,12 @@ def test_every_block_for_the_shell_is_one(page: Path) -> None:
         assert checked.returncode == 0, f"{page.name}: {checked.stderr}\n{block}"
 
 
+@pytest.mark.parametrize("page", [page.name for page in PAGES if page.name not in {*WALKED, "README.md", "point-in-time.md"}])
+def test_commands_that_no_test_types_are_marked_as_examples(page: str) -> None:
+    """The walk types those of its pages, `test_readme.py` and `test_point_in_time.py` those of theirs."""
+    assert {block.mark for block in walked(page) if block.language == "sh"} <= {"example"}
+
+
 @pytest.mark.parametrize("page", WALKED)
 def test_a_walked_page_uses_programs_that_the_first_site_installs(page: str) -> None:
     for block in walked(page):

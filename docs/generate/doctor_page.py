@@ -33,6 +33,7 @@ CUHK  https://ncip.lib.cuhk.example/ncip
 
 Run it as the user of the gateway and with its environment, so that it reads the same files and secrets:
 
+<!-- walk: example -->
 ```sh
 hkall-gateway doctor                                        # everything
 hkall-gateway doctor CUHK                                   # one partner or client

@@ -54,6 +54,7 @@ Let the mail server pipe mail to the address in `smtp.from` into `hkall-gateway 
 environment: put a key into `/etc/hkall/environment` (`openssl rand -hex 32`), name its variable in `smtp.bounce_key_env`, and
 write a script
 
+<!-- walk: example -->
 ```sh
 #!/bin/sh
 set -a

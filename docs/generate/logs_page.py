@@ -26,6 +26,7 @@ their `patron_ref` has another key in each run.
 On a terminal each event is drawn as one line for people; in a pipe, a file or a journal it is JSON
 (`serve --log-format` chooses). `hkall-gateway tail` draws JSON lines, times in Hong Kong's:
 
+<!-- walk: example -->
 ```sh
 hkall-gateway tail                                                   # the file of [logs]
 hkall-gateway tail var/gateway.log --level warning --since 09:00

@@ -18,27 +18,39 @@ sys.path.insert(0, str(ROOT))
 from hkall_gateway import __version__  # noqa: E402  # after the path
 
 CHAPTERS = {
-    "Start": ["docs/first-site", "docs/files", "docs/callers", "docs/ils", "docs/systems", "docs/doctor"],
-    "Run": [
+    "Tutorial": ["docs/first-site"],
+    "Tasks": [
         "docs/packages",
         "docs/containers",
+        "docs/upgrade",
+        "docs/callers",
+        "docs/ils",
+        "docs/terminals",
+        "docs/web",
         "docs/loading",
         "docs/operations",
-        "docs/terminals",
         "docs/monitoring",
-        "docs/logs",
         "docs/runbook",
-        "docs/upgrade",
         "docs/backup",
         "docs/point-in-time",
         "docs/gateways",
         "docs/privacy",
         "ops/README",
-        "docs/web",
-        "docs/performance",
     ],
-    "Look up": ["docs/config", "docs/policy", "docs/rules", "docs/lifecycle", "docs/profile", "docs/letters"],
-    "Take part": ["ARCHITECTURE", "docs/decisions", "CONTRIBUTING", "CODE_OF_CONDUCT", "SECURITY", "CHANGELOG"],
+    "Reference": [
+        "docs/config",
+        "docs/policy",
+        "docs/files",
+        "docs/systems",
+        "docs/rules",
+        "docs/lifecycle",
+        "docs/profile",
+        "docs/letters",
+        "docs/logs",
+        "docs/doctor",
+        "CHANGELOG",
+    ],
+    "Explanation": ["ARCHITECTURE", "docs/decisions", "docs/performance", "SECURITY", "CONTRIBUTING", "CODE_OF_CONDUCT"],
 }
 
 project, release = "hkall_gateway", __version__

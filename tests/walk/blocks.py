@@ -33,6 +33,7 @@ MARKS: Final = {
     "package": "only where the Debian package is installed",
     "wheel": "only where the wheel is installed",
     "postgresql": "only on the machine whose database is PostgreSQL",
+    "example": "shows what a command looks like; nothing of it is typed",
     "elsewhere": "concerns other machines, which the walk does not have: its syntax is checked",
 }
 
