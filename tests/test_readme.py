@@ -21,7 +21,16 @@ ROOT = Path(__file__).parents[1]
 def demo(tmp_path: Path) -> Iterator[Ports]:
     """`make run` in a folder of its own, with its ports shifted so that a demo of the developer may run beside it."""
     shift = next(free - Ports().sip2 for free in free_ports(50) if not why_not(Ports().shifted(free - Ports().sip2)))
-    command = [sys.executable, "-m", "hkall_gateway.simulator", "run", "--shift", str(shift), "--folder", str(tmp_path / "var/demo")]
+    command = [
+        sys.executable,
+        "-m",
+        "hkall_gateway.simulator",
+        "run",
+        "--shift",
+        str(shift),
+        "--folder",
+        str(tmp_path / "var/demo"),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         for line in process.stdout:
