@@ -154,6 +154,8 @@ class Daemon:
     ) -> None:
         self._reactor, self._clock, self._environ, self._serving, self._pages = reactor, clock, environ, serving, pages
         self.config, self.library = config, library_of(config)
+        file = database_file(config.database.url)
+        self._database_folder = file.absolute().parent if file is not None else None
         self.metrics = Metrics()
         self._hashing, self._hashing_logins = (ThreadPool(0, HASHING_THREADS, name) for name in ("hashing", "logins"))
         self._means = Resources(reactor, clock, environ, self.metrics, lambda: self.config)
@@ -208,8 +210,7 @@ class Daemon:
     def _has_room(self) -> bool:
         """Whether the disk of an SQLite file has more space left than the reserve."""
         database = self.config.database
-        file = database_file(database.url)
-        free = free_bytes(file.absolute().parent) if file is not None and database.reserve_mb else None
+        free = free_bytes(self._database_folder) if self._database_folder is not None and database.reserve_mb else None
         return free is None or free >= database.reserve_mb * 1_000_000
 
     async def _verify_pin(self, card: str, stored: Sensitive, pin: Sensitive) -> bool:

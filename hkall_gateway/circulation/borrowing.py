@@ -179,7 +179,9 @@ def _wanted(
         about_title(context.library, copies, ours, ask.volume, in_use),
         pickup_location=ask.pickup_location or context.library.pickup_locations[0],
         candidates=available,
-        duplicate=any(_same(r, ask) and not _given_back(context, r) for r in context.unit.requests.open_of(ask.patron)),
+        duplicate=any(
+            _same(r, ask) and not _given_back(context, r) for r in context.unit.requests.open_of(ask.patron, ask.bib_id)
+        ),
         hold=ask.hold and not available,  # many systems call every request a hold; without a copy it would be one
         need_before=ask.need_before,
     )
@@ -212,9 +214,8 @@ def _at_home(volume: str, copies: tuple[Holding, ...] | None, in_use: InUse, lib
 
 
 def _same(request: Request, ask: RequestTitle) -> bool:
-    """Whether a request is open and for the same title and volume; returned and cancelled requests do not count (R11a)."""
-    alive = request.position in TAKES_QUOTA and not request.unwanted
-    return alive and request.bib_id == ask.bib_id and request.volume == ask.volume
+    """Whether a request for the title counts against one for this volume; returned and cancelled ones do not (R11a)."""
+    return request.position in TAKES_QUOTA and not request.unwanted and request.volume == ask.volume
 
 
 UNCHECKED: Final[Mapping[str, StaffFlag]] = {
@@ -261,9 +262,13 @@ def _place(
         context.now,
         ask.by,
     )
-    context.unit.candidates.add([replace(c, request=request.id) for c in ranked])
-    lender = choosing.next_lender(context, request)
-    return _ask(context, request, lender, Event.ASK, ask.by) if lender else request
+    listed = [replace(c, request=request.id) for c in ranked]
+    if not listed or listed[0].skip:
+        context.unit.candidates.add(listed)
+        return request
+    asked = replace(listed[0], wire_id=_next_wire_id(request))  # chosen a moment ago, in this transaction
+    context.unit.candidates.add([asked, *listed[1:]])
+    return _send_to(context, request, asked, Event.ASK, ask.by)
 
 
 def _placed(request: Request) -> Requested:
@@ -275,18 +280,27 @@ def _placed(request: Request) -> Requested:
 
 def _ask(context: Context, request: Request, lender: Candidate, event: Event, by: Actor, reason: str = "") -> Request:
     """Ask this library for its copy, by `event`."""
-    attempt = request.attempt + 1
-    wire_id = f"{request.id}-{attempt}"
+    wire_id = _next_wire_id(request)
     context.unit.candidates.mark(lender, wire_id=wire_id)
+    return _send_to(context, request, replace(lender, wire_id=wire_id), event, by, reason)
+
+
+def _next_wire_id(request: Request) -> str:
+    return f"{request.id}-{request.attempt + 1}"
+
+
+def _send_to(context: Context, request: Request, lender: Candidate, event: Event, by: Actor, reason: str = "") -> Request:
+    """Send the request to this library, whose row says so already."""
     return context.unit.advance(
         request,
         event,
         context.now,
         by,
+        chosen=lender,
         partner=lender.agency,
         wire_agency=context.library.agency,
-        wire_id=wire_id,
-        attempt=attempt,
+        wire_id=lender.wire_id,
+        attempt=request.attempt + 1,
         moved_at=context.now,
         reason=reason,
         item_agency="",

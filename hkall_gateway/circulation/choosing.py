@@ -30,25 +30,25 @@ def ranked(
     A library that is closed today is passed over while another can be asked. Where all are closed, as on a public holiday, the
     request waits at the first of them. `seed` decides between equals.
     """
-    agencies = {c.agency for c in copies}
-    known = records(context.unit, context.now, agencies, weighed=_rivals(context.unit, agencies))
-    choice = replace(_choice(context, agencies, volume), records=known, in_use=in_use)
+    partners = context.unit.partners.among({c.agency for c in copies})
+    choice = _choice(context, partners, volume, in_use, weighed=_rivals(partners.values()))
     asked = lenders.choose_lender(copies, choice, seed)
-    if any(not c.skip for c in asked):
+    if not asked or not asked[0].skip:
         return asked
-    return lenders.choose_lender(copies, replace(choice, records=_open(known)), seed)
+    return lenders.choose_lender(copies, replace(choice, records=_open(choice.records)), seed)
 
 
-def _choice(context: Context, agencies: Collection[str], volume: str) -> LenderChoice:
-    """The choice among copies of these libraries, without their records and the copies in use."""
-    partners, library = context.unit.partners.among(agencies), context.library
-    return LenderChoice(partners, library.policy, context.now, library.agency, volume)
+def _choice(
+    context: Context, partners: Mapping[str, Partner], volume: str, in_use: InUse, *, weighed: bool = False
+) -> LenderChoice:
+    """The choice among copies of these libraries."""
+    library, known = context.library, records(context.unit, context.now, partners, weighed=weighed)
+    return LenderChoice(partners, library.policy, context.now, library.agency, volume, records=known, in_use=in_use)
 
 
-def _rivals(unit: UnitOfWork, agencies: Collection[str]) -> bool:
+def _rivals(partners: Collection[Partner]) -> bool:
     """Whether two of these have the same priority, so that the balance of lending decides between them."""
-    priorities = [partner.priority for partner in unit.partners.among(agencies).values()]
-    return len(set(priorities)) < len(priorities)
+    return len({partner.priority for partner in partners}) < len(partners)
 
 
 def _open(known: Mapping[str, Record]) -> dict[str, Record]:
@@ -64,14 +64,14 @@ def next_lender(context: Context, request: Request) -> Candidate | None:
     """
     listed = context.unit.candidates.of(request.id)
     tried = {c.agency for c in listed if c.wire_id}
-    known = records(
-        context.unit, context.now, {c.agency for c in listed}, weighed=False
-    )  # their order was fixed when the list was made
     in_use = copies_in_use(context.unit, request.bib_id, request.id)
-    for candidate in _in_turn(listed, known, in_use, context.now):
+    # Not weighed: their order was fixed when the list was made.
+    today = _choice(context, context.unit.partners.among({c.agency for c in listed}), request.volume, in_use)
+    choice = replace(today, records=_open(today.records))
+    for candidate in _in_turn(listed, today.records, in_use, context.now):
         if candidate.agency in tried:
             continue
-        why = _gone(context, candidate, request, _open(known), in_use)
+        why = _gone(context.unit, candidate, choice)
         if why or candidate.skip:
             context.unit.candidates.mark(candidate, skip=why)
         if not why:
@@ -121,20 +121,11 @@ def choice_today(context: Context, agencies: Collection[str], volume: str = "", 
 
     `lenders.passed_over` decides with it whether a copy is available. `volume` is the wanted volume; "" fits each copy.
     """
-    known = _open(records(context.unit, context.now, agencies, weighed=False))
-    return replace(_choice(context, agencies, volume), records=known, in_use=in_use)
+    choice = _choice(context, context.unit.partners.among(agencies), volume, in_use)
+    return replace(choice, records=_open(choice.records))
 
 
-def _gone(
-    context: Context,
-    candidate: Candidate,
-    request: Request,
-    known: Mapping[str, Record],
-    in_use: InUse,
-) -> str:
+def _gone(unit: UnitOfWork, candidate: Candidate, choice: LenderChoice) -> str:
     """The reason against asking for a copy now; "" for an available one, or one that the catalogue never knew."""
-    copy = context.unit.holdings.find(ItemKey(candidate.agency, candidate.barcode))
-    if copy is None:
-        return ""
-    choice = replace(_choice(context, [candidate.agency], request.volume), records=known, in_use=in_use)
-    return lenders.passed_over(copy, choice)
+    copy = unit.holdings.find(ItemKey(candidate.agency, candidate.barcode))
+    return lenders.passed_over(copy, choice) if copy else ""

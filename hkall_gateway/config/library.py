@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -18,7 +19,14 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 
 def new_request_id() -> str:
     """Return a number that no other gateway makes: twelve characters that cannot be misread."""
-    return "R-" + "".join(secrets.choice("23456789ABCDEFGHJKMNPQRSTVWXYZ") for _ in range(12))
+    number, characters = secrets.randbelow(len(_CHARACTERS) ** 12), ""
+    for _ in range(12):
+        number, place = divmod(number, len(_CHARACTERS))
+        characters += _CHARACTERS[place]
+    return "R-" + characters
+
+
+_CHARACTERS: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def library_of(config: GatewayConfig) -> Library:

@@ -5,7 +5,7 @@ No query reads the whole table: the directory may name every library on earth.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 
@@ -29,13 +29,24 @@ _USED = CompiledStatement(select(LINKS.c.agency).where(IS_USED).order_by(LINKS.c
 _LISTED = CompiledStatement(
     select(LINKS.c.agency).where(LINKS.c.partner != "").order_by(LINKS.c.agency).limit(bindparam("most"))
 )
-_SEVERAL = {
-    how: CompiledStatement(select(LINKS.c.agency, *HOW).where(among("agencies")(LINKS.c.agency)))
+_LINKS = {
+    how: CompiledStatement(select(LINKS.c.partner, LINKS.c.agency, *HOW).where(among("agencies")(LINKS.c.agency)))
     for how, among in AMONG.items()
 }
 _FREE = or_(LINKS.c.rests_until.is_(None), LINKS.c.rests_until <= bindparam("now"))
 _UNTIL = bindparam("until", type_=LINKS.c.rests_until.type)
 _TRY = CompiledStatement(update(LINKS).where(LINKS.c.agency == bindparam("of"), _FREE).values(rests_until=_UNTIL))
+
+
+def _links(transaction: Transaction, agencies: Collection[str]) -> Mapping[str, tuple[Partner | None, CircuitState]]:
+    """Return at least these partners and the channels to them, by agency; each row is read once in a transaction."""
+    known = transaction.ahead.links
+    if new := [agency for agency in agencies if agency not in known]:
+        known.update({agency: (None, CircuitState(agency)) for agency in new})
+        how = ONE if len(new) == 1 else transaction.dialect
+        for text, *cells in _LINKS[how].cells(transaction.connection, agencies=VALUES[how](new)):
+            known[cells[0]] = partner_of(text) if text else None, circuit_of(*cells)
+    return known
 
 
 class CircuitRepository:
@@ -54,26 +65,25 @@ class CircuitRepository:
 
     def one(self, agency: str) -> CircuitState:
         """Return the channel to one partner."""
-        return self.several([agency])[agency]
+        return _links(self._transaction, [agency])[agency][1]
 
     def several(self, agencies: Collection[str]) -> dict[str, CircuitState]:
         """Return the channels to these partners, by agency."""
-        how = ONE if len(agencies) == 1 else self._transaction.dialect
-        found = {agency: CircuitState(agency) for agency in agencies}
-        for cells in _SEVERAL[how].cells(self._connection, agencies=VALUES[how](agencies)):
-            found[cells[0]] = circuit_of(*cells)
-        return found
+        found = _links(self._transaction, agencies)
+        return {agency: found[agency][1] for agency in agencies}
 
     def keep(self, link: CircuitState) -> None:
         """Store the state of a channel."""
+        self._transaction.ahead.links.pop(link.agency, None)
         _KEEP.write(self._connection, was_agency=link.agency, **{f"new_{name}": getattr(link, name) for name in _KEPT})
 
     def bring_forward(self, now: datetime) -> None:
         """Let every channel that is down be tried now: the clock was set back."""
-        self._connection.execute(update(LINKS).where(LINKS.c.rests_until > now).values(rests_until=now))
+        self._transaction.execute(update(LINKS).where(LINKS.c.rests_until > now).values(rests_until=now))
 
     def take_trial(self, agency: str, now: datetime, until: datetime) -> bool:
         """Claim the trial of a channel that is down; False if another gateway has it. No other may try before `until`."""
+        self._transaction.ahead.links.pop(agency, None)
         return _TRY.change(self._connection, of=agency, now=now, until=until) == 1
 
 
@@ -102,13 +112,9 @@ class PartnerRepository:
 
     def among(self, agencies: Iterable[str]) -> dict[str, Partner]:
         """Return the directory's rows of these agencies, by agency; unknown ones are left out."""
-        known, wanted = self._transaction.ahead.partners, sorted(set(agencies))
-        if new := [agency for agency in wanted if agency not in known]:
-            known.update(dict.fromkeys(new))
-            how = ONE if len(new) == 1 else self._transaction.dialect
-            for agency, text in _PARTNERS[how].cells(self._connection, agencies=VALUES[how](new)):
-                known[agency] = partner_of(text) if text else None
-        return {agency: partner for agency in wanted if (partner := known[agency]) is not None}
+        wanted = sorted(set(agencies))
+        found = _links(self._transaction, wanted)
+        return {agency: partner for agency in wanted if (partner := found[agency][0]) is not None}
 
     def with_card(self, card: str) -> Partner | None:
         """Return the partner that uses this card at our counter; of several the first by name."""
@@ -139,10 +145,6 @@ class PartnerRepository:
         return self._transaction.ahead.closed[agency]
 
 
-_PARTNERS = {
-    how: CompiledStatement(select(LINKS.c.agency, LINKS.c.partner).where(among("agencies")(LINKS.c.agency)))
-    for how, among in AMONG.items()
-}
 _PARTNER_CARD = CompiledStatement(
     select(LINKS.c.partner).where(LINKS.c.card == bindparam("card"), HAS_CARD).order_by(LINKS.c.agency).limit(1)
 )

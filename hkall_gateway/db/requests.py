@@ -85,9 +85,11 @@ class RequestRepository:
         rows = self._made(oldest_first(REQUESTS.c.item_barcode == item.barcode, *of))
         return max(rows, key=lambda r: str(r.moved_at), default=None)
 
-    def open_of(self, card: str) -> tuple[Request, ...]:
-        """Return a patron's requests and loans that have not ended, oldest first."""
-        return self._prepared(_OPEN_OF, card=card)
+    def open_of(self, card: str, bib_id: str | None = None) -> tuple[Request, ...]:
+        """Return a patron's requests and loans that have not ended, oldest first; those for one title if it is given."""
+        if bib_id is None:
+            return self._prepared(_OPEN_OF, card=card)
+        return self._prepared(_OPEN_OF_TITLE, card=card, bib=bib_id)
 
     def quota_used(self, card: str, positions: Collection[Position], without: str = "") -> int:
         """Return how many of a patron's requests are in these positions, not counting the request `without` (R20, R21)."""
@@ -216,6 +218,9 @@ _NUMBERED = CompiledStatement(
     .order_by(REQUESTS.c.placed_at, CANDIDATES.c.request, CANDIDATES.c.rank)
 )
 _OPEN_OF = CompiledStatement(oldest_first(REQUESTS.c.patron == bindparam("card"), IS_OPEN))
+_OPEN_OF_TITLE = CompiledStatement(
+    oldest_first(REQUESTS.c.patron == bindparam("card"), REQUESTS.c.bib_id == bindparam("bib"), IS_OPEN)
+)
 _CANDIDATES = CompiledStatement(select(*_LISTED).where(CANDIDATES.c.request == bindparam("number")).order_by(CANDIDATES.c.rank))
 _CHOSEN = CompiledStatement(
     select(*_LISTED)

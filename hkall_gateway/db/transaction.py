@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, CursorResult, Executable
 
 from hkall_gateway.db.engine.locks import SNAPSHOT
+from hkall_gateway.rules.circuit import CircuitState
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Borrower, Partner, Position, Request
 
@@ -22,8 +23,8 @@ class Prefetched:
     """Rows as the transaction of a group sees them, for names that were read already; about other names it says nothing.
 
     `borrowers` and `card_partners` (rows of the directory, as text) by card, None for an unknown card. `held`: open requests by
-    the barcode of their copy, then by number. `counted`: open requests of a card, by number. `closed` days and `partners` by
-    agency.
+    the barcode of their copy, then by number. `counted`: open requests of a card, by number. `closed` days and `links` (a
+    partner and the channel to it) by agency.
     """
 
     borrowers: dict[str, Borrower | None] = field(default_factory=dict)
@@ -31,7 +32,7 @@ class Prefetched:
     held: dict[str, dict[str, Request]] = field(default_factory=dict)
     counted: dict[str, dict[str, Counted]] = field(default_factory=dict)
     closed: dict[str, frozenset[date]] = field(default_factory=dict)
-    partners: dict[str, Partner | None] = field(default_factory=dict)
+    links: dict[str, tuple[Partner | None, CircuitState]] = field(default_factory=dict)
 
     def forget(self) -> None:
         """Forget everything, after a change that `changed` is not told of."""

@@ -38,7 +38,7 @@ from hkall_gateway.rules.lifecycle import FIRST, STAGES, Event, Notification
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.messages.letters import letter, rests
 from hkall_gateway.rules.messages.outbox_messages import ABOUT_THE_CHOSEN, is_letter, partner_message
-from hkall_gateway.rules.vocabulary import Actor, BadStep, LostRace, Position, Refusal, Request, RequestChange
+from hkall_gateway.rules.vocabulary import Actor, BadStep, Candidate, LostRace, Position, Refusal, Request, RequestChange
 
 ASKED_FOR: Final = frozenset({Position.NEW, Position.PAGED})
 """The first positions of what patrons and partners ask for."""
@@ -93,12 +93,8 @@ class UnitOfWork:
             raise NearlyFull("the disk of the database is nearly full")
         if request.position not in FIRST[request.side] and by.channel not in {"import", "world"}:
             raise BadStep(f"{request.side}: a request is not born {request.position}")
-        born = replace(
-            request,
-            id=request.id or self._new_id(),
-            placed_at=request.placed_at or now,
-            moved_at=request.moved_at or now,
-        )
+        named = {"id": request.id or self._new_id()}
+        born = with_facts(request, {**named, "placed_at": request.placed_at or now, "moved_at": request.moved_at or now})
         _OPEN.write(self.connection, **facts_of(born), stage=STAGES[born.position])
         self.transaction.ahead.changed(born, born)
         self._note(born, "OPEN", "", "", "ok", to_json(changed_fields(BLANK, facts_of(born))), now, by)
@@ -109,9 +105,18 @@ class UnitOfWork:
         return lifecycle.can(request.side, request.position, event)
 
     def advance(
-        self, request: Request, event: Event, now: datetime, by: Actor, rule: str = "", **facts: Unpack[RequestChange]
+        self,
+        request: Request,
+        event: Event,
+        now: datetime,
+        by: Actor,
+        rule: str = "",
+        chosen: Candidate | None = None,
+        **facts: Unpack[RequestChange],
     ) -> Request:
         """Take a step of the life cycle: changes position and `facts`, writes the journal, and queues the step's messages.
+
+        `chosen` is the copy that a lender is asked for by this step; it is read where it is not given.
 
         Raises BadStep if the table has no such step, LostRace if another unit moved the request first.
         """
@@ -120,7 +125,7 @@ class UnitOfWork:
             facts.setdefault("moved_at", now)
         after = self._change_to(request, event.name, step.target, now, by, facts, rule)
         for send in step.sends:
-            self._enqueue(send, request, after, now, by)
+            self._enqueue(send, request, after, now, by, chosen)
         return after
 
     def force(self, request: Request, position: Position, now: datetime, by: Actor, reason: str) -> Request:
@@ -238,10 +243,21 @@ class UnitOfWork:
         self.journal.add(entry, now, detail)
         self.moves.append(entry)
 
-    def _enqueue(self, send: Notification, before: Request, after: Request, now: datetime, by: Actor) -> None:
+    def _enqueue(
+        self,
+        send: Notification,
+        before: Request,
+        after: Request,
+        now: datetime,
+        by: Actor,
+        chosen: Candidate | None = None,
+    ) -> None:
         if not is_letter(send):
             about = before if send is Notification.CANCEL_AT_LENDER else after
-            chosen = self.candidates.chosen(about) if send in ABOUT_THE_CHOSEN else None
+            if send not in ABOUT_THE_CHOSEN:
+                chosen = None
+            elif chosen is None or chosen.wire_id != about.wire_id:
+                chosen = self.candidates.chosen(about)
             self.outbox.put(send, partner_message(send, about, now, chosen), by.corr, now)
         elif send not in self._silent and after.patron and not rests(send, after):
             notice = self.notices.queue(send, before, after, now)

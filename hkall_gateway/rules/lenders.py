@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
+from operator import itemgetter
 
 from hkall_gateway.rules.dates import ALWAYS_OPEN, Closures, after, civil, stopped_with, suspended
 from hkall_gateway.rules.reasons import Reason
@@ -77,22 +78,26 @@ def choose_lender(copies: Sequence[Holding], choice: LenderChoice, request_id: s
     same request always gets the same list and many requests spread evenly. Source: HKALL rules R3, R5, R7, R8, R11.
     """
 
+    tomorrow = after(civil(choice.now), 1)
+
     def rank(copy: Holding) -> Rank:
-        record, tomorrow = choice.record(copy.agency), after(civil(choice.now), 1)
+        record = choice.record(copy.agency)
         balance = record.lent / (record.borrowed + 1)
         chance = sha256(f"{request_id}|{copy.agency}".encode()).hexdigest()
         priority, asked = choice.partners[copy.agency].priority, copy.key in choice.in_use.asked
         return asked, priority, tomorrow in record.closures, balance, record.declines, chance, copy.barcode
 
-    reasons = {c: passed_over(c, choice) for c in copies}
-    fit = sorted((c for c in reasons if not reasons[c]), key=rank)
-    asked = list({c.agency: c for c in reversed(fit)}.values())[::-1]
-    spare = [c for c in fit if c not in asked]
-    skipped = sorted((c for c in reasons if reasons[c]), key=lambda c: c.key)
-    rows = [*((c, "") for c in asked), *((c, SPARE) for c in spare), *((c, reasons[c]) for c in skipped)]
+    judged = [(c, passed_over(c, choice)) for c in copies]
+    fit = sorted([(rank(c), c) for c, reason in judged if not reason], key=itemgetter(0))
+    first = {c.agency: c for _, c in reversed(fit)}
+    rows = [
+        *((c, "", _words(place)) for place, c in fit if first[c.agency] is c),
+        *((c, SPARE, _words(place)) for place, c in fit if first[c.agency] is not c),
+        *((c, reason, "") for c, reason in sorted(judged, key=lambda one: one[0].key) if reason),
+    ]
     return tuple(
-        Candidate(request_id, number, c.agency, c.barcode, c.local_bib_id, skip, reason="" if reasons[c] else _words(rank(c)))
-        for number, (c, skip) in enumerate(rows, start=1)
+        Candidate(request_id, number, c.agency, c.barcode, c.local_bib_id, skip, reason=words)
+        for number, (c, skip, words) in enumerate(rows, start=1)
     )
 
 
@@ -144,17 +149,23 @@ def passed_over(copy: Holding, choice: LenderChoice) -> str:
         return "not a partner"
     if copy.key in choice.in_use.held:
         return f"with us: {choice.in_use.held[copy.key]}"
-    stop, record = stopped_with(partner.agency, "borrow_request", choice.policy, choice.now), choice.record(partner.agency)
-    today = civil(choice.now)
-    reasons = {
-        "already asked": partner.agency in choice.tried,
-        "does not lend": not partner.lending,
-        f"suspended until {stop.end}" if stop else "": stop is not None,
-        f"closed {today}": today in record.closures,
-        "cannot be reached": record.down,
-    }
-    if reason := next((reason for reason, holds in reasons.items() if holds), ""):
-        return reason
+    return _library_passed_over(partner, choice) or _copy_passed_over(copy, choice)
+
+
+def _library_passed_over(partner: Partner, choice: LenderChoice) -> str:
+    if partner.agency in choice.tried:
+        return "already asked"
+    if not partner.lending:
+        return "does not lend"
+    if stop := stopped_with(partner.agency, "borrow_request", choice.policy, choice.now):
+        return f"suspended until {stop.end}"
+    record, today = choice.record(partner.agency), civil(choice.now)
+    if today in record.closures:
+        return f"closed {today}"
+    return "cannot be reached" if record.down else ""
+
+
+def _copy_passed_over(copy: Holding, choice: LenderChoice) -> str:
     if choice.volume and copy.volume != choice.volume:
         return f"another volume: {copy.volume or 'none'}"
     match may_leave(copy, choice.policy):

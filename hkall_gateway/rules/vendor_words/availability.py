@@ -183,5 +183,6 @@ def is_known(word: str, listed: Collection[str] = ()) -> bool:
     return bool(circulation_status(word)) or folded(word) in {folded(one) for one in listed}
 
 
+@lru_cache(maxsize=1024)
 def _meaning(word: str) -> str:
     return circulation_status(word) or folded(word)
