@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from hkall_gateway.circulation.command import Context, Library
+from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.db.loads.former_cards import present_card
 from hkall_gateway.db.loads.loading import loaded_at
@@ -19,13 +19,13 @@ from hkall_gateway.rules.settings import Block
 from hkall_gateway.rules.vocabulary import Borrower, Position, Request, RequestEntry
 
 
-def counts(unit: UnitOfWork, borrower: Borrower, library: Library, without: str = "") -> Counts:
+def counts(context: Context, borrower: Borrower, without: str = "") -> Counts:
     """The borrower's counts against quotas, the request `without` left out (R20, R21)."""
     return Counts(
-        hkall_used=unit.requests.quota_used(borrower.barcode, quota_positions(library.policy), without),
+        hkall_used=context.unit.requests.quota_used(borrower.barcode, quota_positions(context.library.policy), without),
         local_loans=borrower.local_loans,
         total_quota=borrower.total_quota,
-        ils_counts_hkall=library.policy.quota.ils_counts_hkall,
+        ils_counts_hkall=context.library.policy.quota.ils_counts_hkall,
     )
 
 
@@ -37,14 +37,12 @@ def waited_too_long(context: Context, request: Request | RequestEntry) -> bool:
     if request.position is not Position.RECEIVED or not policy.waited_too_long(request, context.library.policy, context.now):
         return False
     settled = request.expired_pickup or request.pickup_last is not None
-    return settled or policy.waited_too_long(
-        request, context.library.policy, context.now, closed_days(context.unit, context.library)
-    )
+    return settled or policy.waited_too_long(request, context.library.policy, context.now, closed_days(context))
 
 
-def closed_days(unit: UnitOfWork, library: Library) -> Closures:
+def closed_days(context: Context) -> Closures:
     """The days on which our own counter is closed."""
-    return unit.partners.closed_days(library.agency)
+    return context.unit.partners.closed_days(context.library.agency)
 
 
 # ---- A borrower's debts and overdue books: the facts behind the library's own thresholds (R2).
@@ -57,15 +55,15 @@ def patron_blocks(context: Context, card: str) -> LocalBlocks:
     """
     if not _in_force(context.library.policy.block):
         return NO_BLOCKS
-    return blocks_of(context.unit.requests.open_of(card), context.unit.patrons.owed_cents(card), context.library, context.now)
+    return blocks_of(context, context.unit.requests.open_of(card), context.unit.patrons.owed_cents(card))
 
 
-def blocks_of(has: Sequence[Request | RequestEntry], owed_cents: int, library: Library, now: datetime) -> LocalBlocks:
+def blocks_of(context: Context, has: Sequence[Request | RequestEntry], owed_cents: int) -> LocalBlocks:
     """The same, from open requests and a sum of charges that are already read."""
-    block = library.policy.block
+    block = context.library.policy.block
     if not _in_force(block):
         return NO_BLOCKS
-    days = [(r, _days_late(r, now)) for r in has]
+    days = [(r, _days_late(r, context.now)) for r in has]
     return LocalBlocks(
         owed_cents=max(0, owed_cents),
         overdue_recalls=sum(late > 0 and r.recalled_on is not None for r, late in days),

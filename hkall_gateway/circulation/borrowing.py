@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date
 from typing import Final
 
 from hkall_gateway.circulation import choosing
@@ -116,22 +116,22 @@ def request_title(context: Context, ask: RequestTitle, facts: BorrowerFacts) -> 
     """Place a request and ask the first lender, or refuse. The same RequestId again gets the same request."""
     known = context.unit.requests.placed(ask.placed_by, ask.placed_id) if ask.placed_id else None
     if known:
-        return _known(context.unit, known, ask, context.now)
+        return _known(context, known, ask)
     if facts.borrower is None:
-        return no(context.unit, facts.stranger, ask.by, context.now, patron=ask.patron)
+        return context.refuse(facts.stranger, ask.by, patron=ask.patron)
     if ask.item and not ask.volume:
         pointed_at = context.unit.holdings.find(ask.item)
         ask = replace(ask, volume=pointed_at.volume if pointed_at else "")
     return _decide(context, ask, facts, facts.borrower)
 
 
-def _known(unit: UnitOfWork, known: Request, ask: RequestTitle, now: datetime) -> Requested | Refused:
+def _known(context: Context, known: Request, ask: RequestTitle) -> Requested | Refused:
     """Answer a repeated RequestId; refused if the request was cancelled, or if its patron or title differs."""
     if known.patron != ask.patron:
-        return no(unit, not_theirs(unit, ask.patron), ask.by, now)
+        return context.refuse(not_theirs(context.unit, ask.patron), ask.by)
     another = (known.bib_id, known.volume) != (ask.bib_id, ask.volume)
     if another or known.position in {P.CANCELLING, P.CANCELLED}:
-        return no(unit, Reason.DUPLICATE_REQUEST, ask.by, now, request=known)
+        return context.refuse(Reason.DUPLICATE_REQUEST, ask.by, known)
     return _placed(known)
 
 
@@ -151,7 +151,7 @@ def _answer(
     in_use = copies_in_use(context.unit, ask.bib_id)
     ranked = choosing.ranked(context, copies, ask.placed_id, ask.volume, in_use)
     wanted = _wanted(context, ask, facts, copies, ranked, in_use)
-    took, known = counts(context.unit, borrower, context.library), patron_blocks(context, borrower.barcode)
+    took, known = counts(context, borrower), patron_blocks(context, borrower.barcode)
     answer = policy.may_request(borrower, wanted, took, context.library.policy, context.now, staff=ask.staff, blocks=known)
     return answer, ranked
 
@@ -384,7 +384,7 @@ def cancel(context: Context, ask: CancelRequest) -> Cancelled | Refused:
         context.unit.requests.find(ask.request) if ask.request else context.unit.requests.placed(ask.placed_by, ask.placed_id)
     )
     if request is None or request.side is not Side.BORROWING or (ask.patron and ask.patron != request.patron):
-        return no(context.unit, not_theirs(context.unit, ask.patron), ask.by, context.now, patron=ask.patron)
+        return context.refuse(not_theirs(context.unit, ask.patron), ask.by, patron=ask.patron)
     if request.position in {P.CANCELLING, P.CANCELLED}:
         return _cancelled(request)
     answer = policy.may_cancel(request, context.library.policy)
@@ -421,7 +421,7 @@ def answered(
     if send is Notification.ASK_LENDER:
         _asked_lender_answered(context, request, wire_id, answer, by)
     if send is Notification.CANCEL_AT_LENDER and request.position is P.CANCELLING and request.wire_id == wire_id:
-        _cancel_answered(context.unit, request, answer, context.now, by)
+        _cancel_answered(context, request, answer, by)
 
 
 def _asked_lender_answered(context: Context, request: Request, wire_id: str, answer: DeliveryResult, by: Actor) -> None:
@@ -464,13 +464,7 @@ def _will_not_come(context: Context, request: Request, wire_id: str, reason: str
         context.unit.advance(request, Event.CANCEL_SETTLED, context.now, by, rule="R34")
 
 
-def _cancel_answered(unit: UnitOfWork, request: Request, answer: DeliveryResult, now: datetime, by: Actor) -> None:
+def _cancel_answered(context: Context, request: Request, answer: DeliveryResult, by: Actor) -> None:
     """Settle a cancellation that is confirmed, or unknown to the lender; "already processed" may mean shipped: wait."""
     if answer.kind in {DeliveryKind.ACCEPTED, DeliveryKind.ALREADY} or answer.problem == "Unknown Request":
-        unit.advance(request, Event.CANCEL_SETTLED, now, by, rule="R34")
-
-
-def no(unit: UnitOfWork, why: Reason, by: Actor, now: datetime, *, request: Request | None = None, patron: str = "") -> Refused:
-    """Refuse, with an entry in the journal."""
-    unit.refuse(Refusal(why), now, by, request, patron)
-    return Refused(why, why.rule)
+        context.unit.advance(request, Event.CANCEL_SETTLED, context.now, by, rule="R34")

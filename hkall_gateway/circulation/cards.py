@@ -10,12 +10,11 @@ from typing import Any
 
 from hkall_gateway.circulation import borrowing
 from hkall_gateway.circulation.borrowing import CancelRequest, Requested, RequestTitle
-from hkall_gateway.circulation.command import Command, Context, Library, Query, refused
+from hkall_gateway.circulation.command import Command, Context, Query
 from hkall_gateway.circulation.find_request import one_with
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db import cards, requests_by_partner_id
-from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import over
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Position, Refusal, Request, RequestChange, Sensitive, Side
@@ -128,7 +127,7 @@ NOT_HERE_YET = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT})
 def block_card(context: Context, ask: BlockCard, facts: BorrowerFacts) -> CardSet | Refused:
     """Block a card for a terminal, once; an unknown card is refused."""
     if facts.borrower is None:
-        return _no(context, facts.stranger, ask)
+        return context.refuse(facts.stranger, ask.by, patron=ask.card)
     return CardSet(
         ask.card, again=not cards.block(context.unit, ask.card, ask.text, context.now, ask.by, retained=ask.retained)
     )
@@ -137,7 +136,7 @@ def block_card(context: Context, ask: BlockCard, facts: BorrowerFacts) -> CardSe
 def enable_card(context: Context, ask: EnableCard, facts: BorrowerFacts) -> CardSet | Refused:
     """Lift a block that a terminal set here."""
     if facts.borrower is None:
-        return _no(context, facts.stranger, ask)
+        return context.refuse(facts.stranger, ask.by, patron=ask.card)
     return CardSet(ask.card, again=not cards.lift(context.unit, ask.card, context.now, ask.by))
 
 
@@ -147,87 +146,86 @@ def enable_card(context: Context, ask: EnableCard, facts: BorrowerFacts) -> Card
 def hold(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
     """Place, cancel or change a patron's request from a terminal (R4 to R7, R22, R34)."""
     if facts.replaced:
-        return _no(context, facts.stranger, ask)
+        return context.refuse(facts.stranger, ask.by, patron=ask.card)
     return _HOLDS[ask.mode](context, ask, facts)
 
 
 def _place(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
-    wanted = _wanted(context.unit, ask, context.library)
+    wanted = _wanted(context, ask)
     if isinstance(wanted, Reason):
-        return _no(context, wanted, ask, _language(facts))
+        return context.refuse(wanted, ask.by, patron=ask.card, language=_language(facts))
     bib_id, volume = wanted
     told: dict[str, Any] = {"pickup_location": ask.pickup_location, "need_before": ask.need_before}
     outcome = borrowing.request_title(context, RequestTitle(ask.by, ask.card, bib_id, volume, **told), facts)
     if not isinstance(outcome, Requested):
-        return outcome if isinstance(outcome, Refused) else _no(context, Reason.WRONG_POSITION, ask)
+        return outcome if isinstance(outcome, Refused) else context.refuse(Reason.WRONG_POSITION, ask.by, patron=ask.card)
     placed = context.unit.requests.find(outcome.request)
     assert placed is not None  # it was made a moment ago, in this very unit
     return _held(placed, facts)
 
 
-def _wanted(unit: UnitOfWork, ask: Hold, library: Library) -> tuple[str, str] | Reason:
+def _wanted(context: Context, ask: Hold) -> tuple[str, str] | Reason:
     """The title's number and the volume. One specific copy cannot be held, nor a copy that is on a hold shelf (R22)."""
     if ask.this_copy:
         return Reason.HOLDS_NOT_ALLOWED
     if ask.barcode:
-        return _of_copy(unit, ask.barcode, library)
-    found = cards.titles(unit, ask.title) if ask.title else ()
+        if any(request.side is Side.BORROWING for request in context.unit.requests.with_copy(ask.barcode)):
+            return Reason.HOLDS_NOT_ALLOWED
+        ours = context.unit.holdings.find(ItemKey(context.library.agency, ask.barcode))
+        if ours:
+            return ours.bib_id, ours.volume
+        return (
+            Reason.HOLDS_NOT_ALLOWED if requests_by_partner_id.copies_with(context.unit, ask.barcode) else Reason.UNKNOWN_ITEM
+        )
+    found = cards.titles(context.unit, ask.title) if ask.title else ()
     if len(found) == 1:
         return found[0], ""
     return Reason.AMBIGUOUS_ITEM if found else Reason.UNKNOWN_TITLE
 
 
-def _of_copy(unit: UnitOfWork, barcode: str, library: Library) -> tuple[str, str] | Reason:
-    if any(request.side is Side.BORROWING for request in unit.requests.with_copy(barcode)):
-        return Reason.HOLDS_NOT_ALLOWED
-    ours = unit.holdings.find(ItemKey(library.agency, barcode))
-    if ours:
-        return ours.bib_id, ours.volume
-    return Reason.HOLDS_NOT_ALLOWED if requests_by_partner_id.copies_with(unit, barcode) else Reason.UNKNOWN_ITEM
-
-
-def is_ours(unit: UnitOfWork, ask: Hold, library: Library) -> bool:
+def concerns_hkall(context: Context, query: ConcernsHkall) -> bool:
     """Whether a terminal's hold concerns an HKALL request or book, and not the library's own hold list."""
+    ask = query.hold
     if ask.mode is not HoldMode.PLACE:
-        return _mine(unit, ask, library) not in {Reason.UNKNOWN_REQUEST, Reason.WRONG_POSITION}
+        return _mine(context, ask) not in {Reason.UNKNOWN_REQUEST, Reason.WRONG_POSITION}
     if ask.barcode:
-        return bool(unit.requests.with_copy(ask.barcode))
-    return bool(cards.titles(unit, ask.title))
+        return bool(context.unit.requests.with_copy(ask.barcode))
+    return bool(cards.titles(context.unit, ask.title))
 
 
 def _cancel(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
-    request = _mine(context.unit, ask, context.library)
+    request = _mine(context, ask)
     if isinstance(request, Reason):
-        return _no(context, request, ask, _language(facts))
+        return context.refuse(request, ask.by, patron=ask.card, language=_language(facts))
     outcome = borrowing.cancel(context, CancelRequest(ask.by, ask.card, request=request.id))
     return outcome if isinstance(outcome, Refused) else _held(context.unit.requests.find(request.id) or request, facts)
 
 
 def _change(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
     """Change a request's pickup location, before the book is here, or its last day."""
-    request = _mine(context.unit, ask, context.library)
+    request = _mine(context, ask)
     if isinstance(request, Reason):
-        return _no(context, request, ask, _language(facts))
+        return context.refuse(request, ask.by, patron=ask.card, language=_language(facts))
     place = ask.pickup_location or request.pickup_location
     if place not in context.library.pickup_locations:
         detail = {"place": ", ".join(context.library.pickup_locations)}
-        return _refuse(context, Refusal(Reason.PICKUP_LOCATION, detail), ask, _language(facts))
+        return context.refuse(Refusal(Reason.PICKUP_LOCATION, detail), ask.by, patron=ask.card, language=_language(facts))
     if place != request.pickup_location and request.position not in NOT_HERE_YET:
-        return _no(context, Reason.WRONG_POSITION, ask, _language(facts))
+        return context.refuse(Reason.WRONG_POSITION, ask.by, patron=ask.card, language=_language(facts))
     if late := over(ask.need_before, context.now):
-        return _refuse(context, late, ask, _language(facts))
+        return context.refuse(late, ask.by, patron=ask.card, language=_language(facts))
     facts_now: RequestChange = {"pickup_location": place, "need_before": ask.need_before or request.need_before}
     return _held(context.unit.amend(request, context.now, ask.by, "R4", **facts_now), facts)
 
 
-def _mine(unit: UnitOfWork, ask: Hold, library: Library) -> Request | Reason:
+def _mine(context: Context, ask: Hold) -> Request | Reason:
     """The patron's one waiting request that the command names; a loan can be neither changed nor cancelled.
 
     A cancelled request that its lender has not confirmed yet is meant only where no other fits.
     """
-    ours = unit.holdings.find(ItemKey(library.agency, ask.barcode)) if ask.barcode else None
+    ours = context.unit.holdings.find(ItemKey(context.library.agency, ask.barcode)) if ask.barcode else None
     names = {name for name in (ours.bib_id if ours else "", "" if ask.barcode else ask.title) if name}
-    meant = [r for r in unit.requests.open_of(ask.card) if r.side is Side.BORROWING and _means(ask, names, r)]
+    meant = [r for r in context.unit.requests.open_of(ask.card) if r.side is Side.BORROWING and _means(ask, names, r)]
     waiting = [r for r in meant if r.position in WAITING]
     waiting = [r for r in waiting if r.position is not P.CANCELLING] or waiting
     if len(waiting) == 1:
@@ -274,21 +272,6 @@ def note_properties(context: Context, ask: NoteProperties) -> PropertiesNoted | 
         return Refused(Reason.UNKNOWN_ITEM)
     cards.note_properties(context.unit, item, ask.text, context.now, ask.by)
     return PropertiesNoted(item, title, ask.text)
-
-
-# ---- no
-
-
-CardCommand = BlockCard | EnableCard | Hold
-
-
-def _no(context: Context, why: Reason, ask: CardCommand, language: str = "") -> Refused:
-    return _refuse(context, Refusal(why), ask, language)
-
-
-def _refuse(context: Context, refusal: Refusal, ask: CardCommand, language: str) -> Refused:
-    context.unit.refuse(refusal, context.now, ask.by, patron=ask.card)
-    return refused(refusal, language)
 
 
 def _language(facts: BorrowerFacts) -> str:

@@ -12,8 +12,9 @@ from hkall_gateway.circulation.ports import Clock
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages import letters
+from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import Refusal, Request
+from hkall_gateway.rules.vocabulary import Actor, Refusal, Request
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
     from hkall_gateway.circulation.ports import Gathered, LocalSystem
     from hkall_gateway.db.engine.locks import LockSet
     from hkall_gateway.db.unit_of_work import UnitOfWork
-
-
-# ---- The context of a command: the unit of work, the library and the instant, which always travel together.
-
-
-# ---- The library that this gateway serves: agency, pickup locations and policy, passed to every function of the desk.
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +44,6 @@ def refused(refusal: Refusal, language: str = "", title: str = "") -> Refused:
     return Refused(refusal.why, refusal.rule, refusal.detail, language, title)
 
 
-# ---- A pause by a clock.
-
-
 def pause(clock: Clock, seconds: float) -> Deferred[None]:
     """Return a Deferred that fires after so many seconds."""
     from twisted.internet.defer import Deferred  # commands that only need a context do without
@@ -61,11 +53,11 @@ def pause(clock: Clock, seconds: float) -> Deferred[None]:
     return over
 
 
-# ---- Flags for staff, as words in a request's `flags`: each once, listed by the command `flagged` until it is settled.
-
-
 def flagged(request: Request, *flags: str) -> str:
-    """The flags of a request with these; "" is none."""
+    """Return the flags of a request with these added, each once.
+
+    Flags are words for staff, listed by the command `flagged` until they are settled.
+    """
     return " ".join(dict.fromkeys([*request.flags.split(), *filter(None, flags)]))
 
 
@@ -85,6 +77,14 @@ class Context:
     unit: UnitOfWork
     library: Library
     now: datetime
+
+    def refuse(
+        self, why: Refusal | Reason, by: Actor, request: Request | None = None, *, patron: str = "", language: str = ""
+    ) -> Refused:
+        """Refuse a command, with an entry in the journal. The result names the title of the request."""
+        refusal = Refusal(why) if isinstance(why, Reason) else why
+        self.unit.refuse(refusal, self.now, by, request, patron)
+        return refused(refusal, language, request.title if request else "")
 
 
 def in_context(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 
-from hkall_gateway.circulation.command import Library, refused
+from hkall_gateway.circulation.command import Context, Library, refused
 from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.db import requests_by_partner_id as found
 from hkall_gateway.db.loads.former_cards import card_now
@@ -17,7 +16,6 @@ from hkall_gateway.rules.stored_words import CandidateOutcome
 from hkall_gateway.rules.vocabulary import (
     Actor,
     Candidate,
-    Holding,
     ItemKey,
     Position,
     Refusal,
@@ -88,7 +86,8 @@ def awaited(unit: UnitOfWork, barcode: str, agency: str, library: Library) -> Aw
     ours = any(copy.agency == library.agency for copy in copies)
     waiting = [
         AwaitedCopy(request, lender, ItemKey(lender.agency, barcode))
-        for request, lender in found.asked_by_barcode(unit, barcode) or _for_titles(unit, copies, library)
+        for request, lender in found.asked_by_barcode(unit, barcode)
+        or [one for copy in copies if copy.agency != library.agency for one in found.asked_for_title(unit, copy)]
         if agency in {"", lender.agency}
     ]
     likely = [one for one in waiting if not one.lender.outcome.startswith(NO)] or waiting
@@ -121,29 +120,18 @@ def owned_elsewhere(unit: UnitOfWork, barcode: str, agency: str, library: Librar
     return OwnedElsewhere(owners, copies[0].title, None) if copies else None
 
 
-def _for_titles(unit: UnitOfWork, copies: Sequence[Holding], library: Library) -> list[found.Asked]:
-    return [one for copy in copies if copy.agency != library.agency for one in found.asked_for_title(unit, copy)]
-
-
 def named(unit: UnitOfWork, command: StaffCommand) -> Request | Refused:
     """The request with this number, also one that has ended; else the open one that holds this copy."""
     if command.request:
         found = unit.requests.find(command.request)
-        return found or no(unit, Refusal(Reason.UNKNOWN_REQUEST), command.by, None)
+        return found or refused(Refusal(Reason.UNKNOWN_REQUEST))
     held = one_with(unit, command.barcode, command.agency)
-    return held or no(unit, Refusal(Reason.UNKNOWN_ITEM), command.by, None)
+    return held or refused(Refusal(Reason.UNKNOWN_ITEM))
 
 
-def no(unit: UnitOfWork, refusal: Refusal, by: Actor, now: datetime | None, request: Request | None = None) -> Refused:
-    """Refuse, with an entry in the journal where an instant is given."""
-    if now is not None:
-        unit.refuse(refusal, now, by, request)
-    return refused(refusal, "", request.title if request else "")
-
-
-def elsewhere(unit: UnitOfWork, command: StaffCommand, request: Request, now: datetime) -> Refused:
+def elsewhere(context: Context, command: StaffCommand, request: Request) -> Refused:
     """Refuse a command that the request's position does not allow."""
-    return no(unit, Refusal(Reason.WRONG_POSITION, {"position": request.position}), command.by, now, request)
+    return context.refuse(Refusal(Reason.WRONG_POSITION, {"position": request.position}), command.by, request)
 
 
 def done(request: Request, *, again: bool = False, due: date | None = None, cents: int = 0, note: str = "") -> Done:
@@ -151,11 +139,11 @@ def done(request: Request, *, again: bool = False, due: date | None = None, cent
     return Done(request.id, request.item, request.position, request.title, again, due, cents, note)
 
 
-def day_of(unit: UnitOfWork, command: StaffCommand, request: Request, now: datetime) -> date | Refused:
+def day_of(context: Context, command: StaffCommand, request: Request) -> date | Refused:
     """The day of the event: today, or an earlier day of this loan."""
-    today = dates.civil(now)
+    today = dates.civil(context.now)
     first = request.first_checkout or request.received_on or (dates.civil(request.placed_at) if request.placed_at else today)
     day = command.on or today
     if first <= day <= today:
         return day
-    return no(unit, Refusal(Reason.WRONG_DATE, {"on": day}), command.by, now, request)
+    return context.refuse(Refusal(Reason.WRONG_DATE, {"on": day}), command.by, request)

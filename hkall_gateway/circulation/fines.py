@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
 from hkall_gateway.circulation.borrowers import closed_days
-from hkall_gateway.circulation.command import Command, Context, Library, refused
+from hkall_gateway.circulation.command import Command, Context
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db import fines
 from hkall_gateway.db.fines import OVERDUE
@@ -94,41 +94,41 @@ REPLACEMENT, PROCESSING, DAMAGE, REFUND = "replacement", "processing", "damage",
 # ---- assessed
 
 
-def left_to_charge(unit: UnitOfWork, request: Request, day: date, library: Library) -> int:
+def left_to_charge(context: Context, request: Request, day: date) -> int:
     """The fine of a loan up to `day` that is not charged yet, in cents."""
     if request.due is None or day <= request.due:
         return 0
-    cents = fine_for(request, day, library.policy, closed_days(unit, library))
-    return max(0, cents - fines.charged_cents(unit, request)) if cents else 0
+    cents = fine_for(request, day, context.library.policy, closed_days(context))
+    return max(0, cents - fines.charged_cents(context.unit, request)) if cents else 0
 
 
 def fix_fine(context: Context, request: Request, day: date, by: Actor) -> int:
     """Charge the fine of a loan up to `day`; returns the cents added, 0 if these days are charged already."""
-    cents = left_to_charge(context.unit, request, day, context.library)
+    cents = left_to_charge(context, request, day)
     if cents:
         fines.charge(context.unit, request, OVERDUE, cents, "R41" if request.recalled_on else "R40", context.now, by)
     return cents
 
 
-def pay_back(unit: UnitOfWork, request: Request, day: date, now: datetime, by: Actor) -> int:
+def pay_back(context: Context, request: Request, day: date, by: Actor) -> int:
     """Remove the replacement charge of a lost book found on `day`, within the owner's days; returns the cents removed.
 
     Payments of the charge are owed back. The processing fee stays. Source: HKALL rules R45.
     """
-    partner = unit.partners.find(request.partner)
+    partner = context.unit.partners.find(request.partner)
     days = partner.charges.refund_if_found_days if partner else 0
     if request.lost_on is None or not days or day > request.lost_on + timedelta(days=days):
         return 0
-    if fines.charges_for(unit, request.id, REFUND):
+    if fines.charges_for(context.unit, request.id, REFUND):
         return 0
-    return sum(_take_back(unit, request, one, now, by) for one in fines.charges_for(unit, request.id, REPLACEMENT))
+    return sum(_take_back(context, request, one, by) for one in fines.charges_for(context.unit, request.id, REPLACEMENT))
 
 
-def _take_back(unit: UnitOfWork, request: Request, charged: Charged, now: datetime, by: Actor) -> int:
+def _take_back(context: Context, request: Request, charged: Charged, by: Actor) -> int:
     if charged.left_cents:
-        fines.let_off(unit, charged, charged.left_cents, "found again", now, by)
+        fines.let_off(context.unit, charged, charged.left_cents, "found again", context.now, by)
     if charged.paid_cents:
-        fines.charge(unit, request, REFUND, -charged.paid_cents, "R45", now, by)
+        fines.charge(context.unit, request, REFUND, -charged.paid_cents, "R45", context.now, by)
     return charged.left_cents + charged.paid_cents
 
 
@@ -154,39 +154,39 @@ def pay(context: Context, ask: Pay) -> Paid | Refused:
     card = card_now(context.unit, ask.card)
     known = fines.payment_known(context.unit, card, ask.by.who, ask.transaction_id)
     if known:
-        return _paid_before(context.unit, ask, known, context.now)
+        return _paid_before(context, ask, known)
     if card != ask.card:
-        return _no(context.unit, ask, Refusal(Reason.CARD_REPLACED), context.now)
+        return context.refuse(Reason.CARD_REPLACED, ask.by, patron=ask.card)
     owed = max(0, context.unit.patrons.owed_cents(ask.card))
     wanted = [one for one in context.unit.patrons.charges(ask.card) if one.left_cents > 0 and ask.fine in (None, one.id)]
     most = min(owed, sum(one.left_cents for one in wanted))
     if ask.fine is not None and not wanted:
-        return _no(context.unit, ask, Refusal(Reason.UNKNOWN_FINE), context.now)
+        return context.refuse(Reason.UNKNOWN_FINE, ask.by, patron=ask.card)
     if ask.currency != CURRENCY:
-        return _no(context.unit, ask, Refusal(Reason.NOT_SUPPORTED), context.now)
+        return context.refuse(Reason.NOT_SUPPORTED, ask.by, patron=ask.card)
     if not 0 < ask.cents <= most:
-        return _no(context.unit, ask, Refusal(Reason.NOT_OWED, {"owed": dollars(most)}), context.now)
-    _spread(context.unit, wanted, ask.cents, context.now, ask.by)
+        return context.refuse(Refusal(Reason.NOT_OWED, {"owed": dollars(most)}), ask.by, patron=ask.card)
+    _spread(context, wanted, ask.cents, ask.by)
     outcome = Paid(ask.card, ask.cents, owed - ask.cents, ask.transaction_id)
     fines.keep_payment(context.unit, ask.card, ask.transaction_id, ask.cents, to_json(outcome), context.now, ask.by)
     return outcome
 
 
-def _paid_before(unit: UnitOfWork, ask: Pay, known: tuple[int, str], now: datetime) -> Paid | Refused:
+def _paid_before(context: Context, ask: Pay, known: tuple[int, str]) -> Paid | Refused:
     """Answer a repeated transaction; another sum under its number is refused, or the patron's money would be lost."""
     cents, outcome = known
     if cents != ask.cents:
-        return _no(unit, ask, Refusal(Reason.TRANSACTION_REUSED), now)
+        return context.refuse(Reason.TRANSACTION_REUSED, ask.by, patron=ask.card)
     before: Paid = from_json(outcome)
     return replace(before, again=True)
 
 
-def _spread(unit: UnitOfWork, wanted: Sequence[Charged], cents: int, now: datetime, by: Actor) -> None:
+def _spread(context: Context, wanted: Sequence[Charged], cents: int, by: Actor) -> None:
     """Spread a payment over the charges, oldest first, the last one in part."""
     for one in wanted:
         part = min(cents, one.left_cents)
         if part:
-            fines.take(unit, one, part, now, by)
+            fines.take(context.unit, one, part, context.now, by)
         cents -= part
 
 
@@ -194,20 +194,15 @@ def waive(context: Context, ask: Waive) -> Waived | Refused:
     """Waive a charge, or a part of it; the journal keeps the reason."""
     charged = fines.charge_numbered(context.unit, ask.fine)
     if charged is None:
-        return _no(context.unit, ask, Refusal(Reason.UNKNOWN_FINE), context.now)
+        return context.refuse(Reason.UNKNOWN_FINE, ask.by, patron=ask.card)
     if not ask.reason.strip():
-        return _no(context.unit, ask, Refusal(Reason.REASON_NEEDED), context.now)
+        return context.refuse(Reason.REASON_NEEDED, ask.by, patron=ask.card)
     cents = charged.left_cents if ask.cents is None else ask.cents
     if cents < 0 or cents > max(0, charged.left_cents):
-        return _no(context.unit, ask, Refusal(Reason.NOT_OWED, {"owed": dollars(max(0, charged.left_cents))}), context.now)
+        return context.refuse(Refusal(Reason.NOT_OWED, {"owed": dollars(max(0, charged.left_cents))}), ask.by, patron=ask.card)
     if cents:
         fines.let_off(context.unit, charged, cents, ask.reason, context.now, ask.by)
     return Waived(ask.fine, cents, max(0, context.unit.patrons.owed_cents(charged.patron)), again=not cents)
-
-
-def _no(unit: UnitOfWork, ask: Pay | Waive, refusal: Refusal, now: datetime) -> Refused:
-    unit.refuse(refusal, now, ask.by, patron=ask.card if isinstance(ask, Pay) else "")
-    return refused(refusal)
 
 
 def dollars(cents: int) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from types import MappingProxyType
 from typing import Final
 
-from hkall_gateway.circulation.command import Command, Context, Library, refused
+from hkall_gateway.circulation.command import Command, Context, Library
 from hkall_gateway.circulation.partner_notice import PartnerNotice, contradicted
 from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -79,31 +79,26 @@ def borrow_from_us(context: Context, ask: BorrowFromUs) -> Paged | Refused:
         return _known(context, known, ask)
     partner = context.unit.partners.find(ask.partner)
     if known or partner is None:
-        return _no(context.unit, Refusal(Reason.AGENCY_NOT_ALLOWED), ask.by, context.now)
+        return context.refuse(Reason.AGENCY_NOT_ALLOWED, ask.by)
     if late := over(ask.need_before, context.now):
-        return _no(context.unit, late, ask.by, context.now)
+        return context.refuse(late, ask.by)
     ours = _our_copies(context.unit, ask, context.library)
     answer = lenders.may_lend(
         partner, _free_copies(context.unit, ask, ours), context.library.policy, context.now, known=bool(ours)
     )
     if isinstance(answer, Refusal):
-        return _no(context.unit, answer, ask.by, context.now)
-    return _paged(context.unit, _page(context.unit, ask, answer, context.now))
+        return context.refuse(answer, ask.by)
+    return _paged(context.unit, _page(context, ask, answer))
 
 
 def _known(context: Context, known: Request, ask: BorrowFromUs) -> Paged | Refused:
     """Answer a repeated RequestId. A declined or withdrawn request is refused: the borrower asks another library."""
-    if _another_title(context.unit, known, ask, context.library):
-        return _no(context.unit, Refusal(Reason.DUPLICATE_REQUEST), ask.by, context.now, known)
+    named = {copy.bib_id for copy in _our_copies(context.unit, ask, context.library)} | {ask.bib_id}
+    if (ask.bib_id or ask.item) and known.bib_id not in named:
+        return context.refuse(Reason.DUPLICATE_REQUEST, ask.by, known)
     if known.position in {P.DECLINED, P.WITHDRAWN}:
-        return _no(context.unit, Refusal(Reason.NO_AVAILABLE_COPY), ask.by, context.now, known)
+        return context.refuse(Reason.NO_AVAILABLE_COPY, ask.by, known)
     return _paged(context.unit, known)
-
-
-def _another_title(unit: UnitOfWork, known: Request, ask: BorrowFromUs, library: Library) -> bool:
-    """Whether a repeated RequestId names another title, by a number of it or by a copy."""
-    named = {copy.bib_id for copy in _our_copies(unit, ask, library)} | {ask.bib_id}
-    return bool(ask.bib_id or ask.item) and known.bib_id not in named
 
 
 def _our_copies(unit: UnitOfWork, ask: BorrowFromUs, library: Library) -> tuple[Holding, ...]:
@@ -121,8 +116,8 @@ def _free_copies(unit: UnitOfWork, ask: BorrowFromUs, copies: tuple[Holding, ...
     return tuple(c for c in fitting if not unit.requests.with_copy(c.barcode, c.agency))
 
 
-def _page(unit: UnitOfWork, ask: BorrowFromUs, copy: Holding, now: datetime) -> Request:
-    return unit.open(
+def _page(context: Context, ask: BorrowFromUs, copy: Holding) -> Request:
+    return context.unit.open(
         Request(
             id="",
             side=Side.LENDING,
@@ -138,7 +133,7 @@ def _page(unit: UnitOfWork, ask: BorrowFromUs, copy: Holding, now: datetime) -> 
             pickup_location=ask.pickup_location,
             need_before=ask.need_before,
         ),
-        now,
+        context.now,
         ask.by,
     )
 
@@ -148,11 +143,6 @@ def _paged(unit: UnitOfWork, request: Request) -> Paged:
     copy = unit.holdings.find(item)
     described = (copy.author, copy.call_number) if copy else ()
     return Paged(request.id, request.wire_agency, request.wire_id, item, request.title, *described)
-
-
-def _no(unit: UnitOfWork, refusal: Refusal, by: Actor, now: datetime, request: Request | None = None) -> Refused:
-    unit.refuse(refusal, now, by, request)
-    return refused(refusal)
 
 
 # ---- shipping
@@ -177,14 +167,14 @@ def ship_at_counter(context: Context, by: Actor, role: str, card: str, barcode: 
         return None
     held = [r for r in context.unit.requests.with_copy(barcode, context.library.agency) if r.partner == partner.agency]
     if not held:
-        return _no(context.unit, Refusal(Reason.UNKNOWN_ITEM), by, context.now)
+        return context.refuse(Reason.UNKNOWN_ITEM, by)
     if not lends(role, context.library.policy):
         only = Refusal(Reason.COUNTER_ONLY, {"place": context.library.pickup_locations[0]})
-        return _no(context.unit, only, by, context.now, held[0])
+        return context.refuse(only, by, held[0])
     if held[0].position is P.SHIPPED:
         return _shipped(held[0], card, again=True)
     if not context.unit.can(held[0], Event.LEND):
-        return _no(context.unit, Refusal(Reason.WRONG_POSITION), by, context.now, held[0])
+        return context.refuse(Reason.WRONG_POSITION, by, held[0])
     return _shipped(ship(context, held[0], by), card)
 
 
@@ -200,19 +190,19 @@ def heard(context: Context, ask: PartnerNotice, event: Event) -> Noted | Refused
     """Apply a borrower's notice: the transition of the table, or a success where the request is past it already."""
     request = lent_to(context.unit, ask)
     if request is None:
-        return _no(context.unit, Refusal(Reason.UNKNOWN_REQUEST), ask.by, context.now)
+        return context.refuse(Reason.UNKNOWN_REQUEST, ask.by)
     if held := contradicted(context, ask, request, NEWS[event]):
         return held
     if request.position in FINAL:
         context.unit.note(request, "LATE", {"message": ask.by.message}, context.now, ask.by)
         return _noted(request, late=True)
     if not context.unit.can(request, event):
-        return _past_it(context.unit, ask, request, event, context.now)
+        if event is Event.WITHDRAW:
+            return context.refuse(Reason.TOO_LATE_TO_CANCEL, ask.by, request)
+        return _noted(request, note="known already")
     if request.position is P.PAGED and event in LEFT:
         context.unit.holdings.set_status(request.item or ItemKey("", ""), "On Loan")
-    return _noted(
-        context.unit.advance(request, event, context.now, ask.by, **_facts_of(event, request, context.library, context.now))
-    )
+    return _noted(context.unit.advance(request, event, context.now, ask.by, **_facts_of(context, event, request)))
 
 
 def hears(event: Event) -> Callable[[Context, PartnerNotice], Noted | Refused]:
@@ -220,17 +210,10 @@ def hears(event: Event) -> Callable[[Context, PartnerNotice], Noted | Refused]:
     return lambda context, ask: heard(context, ask, event)
 
 
-def _past_it(unit: UnitOfWork, ask: PartnerNotice, request: Request, event: Event, now: datetime) -> Noted | Refused:
-    """Answer a step that is already past: a success, but a withdrawal after shipment is refused (R34)."""
-    if event is Event.WITHDRAW:
-        return _no(unit, Refusal(Reason.TOO_LATE_TO_CANCEL), ask.by, now, request)
-    return _noted(request, note="known already")
-
-
-def _facts_of(event: Event, request: Request, library: Library, now: datetime) -> RequestChange:
+def _facts_of(context: Context, event: Event, request: Request) -> RequestChange:
     if event is Event.BORROWER_HAS_IT and request.position is P.PAGED:
-        days = library.policy.lending.institutional_days
-        return {"unannounced": True, "lender_due": dates.civil(now) + timedelta(days=days)}
+        days = context.library.policy.lending.institutional_days
+        return {"unannounced": True, "lender_due": dates.civil(context.now) + timedelta(days=days)}
     if event is Event.COMING_HOME and request.position is P.SHIPPED:
         return {"skipped": "received"}
     if event is Event.COMING_HOME and request.position is P.PAGED:
@@ -242,26 +225,26 @@ def renewed_by_borrower(context: Context, ask: PartnerNotice) -> Renewed | Refus
     """Renew the borrowing library's loan, unless we have recalled the copy or its date is beyond ours (R28)."""
     request = lent_to(context.unit, ask)
     if request is None or not context.unit.can(request, Event.BORROWER_RENEWED):
-        return _no(context.unit, Refusal(Reason.NOT_ON_LOAN if request else Reason.UNKNOWN_ITEM), ask.by, context.now, request)
+        return context.refuse(Refusal(Reason.NOT_ON_LOAN if request else Reason.UNKNOWN_ITEM), ask.by, request)
     if held := contradicted(context, ask, request, News.KEPT_LONGER):
         return held
     if request.recalled_on is not None:
-        return _no(context.unit, Refusal(Reason.RECALLED), ask.by, context.now, request)
-    due = _kept_until(ask, request, context.library, context.now)
+        return context.refuse(Reason.RECALLED, ask.by, request)
+    due = _kept_until(context, ask, request)
     if isinstance(due, Refusal):
-        return _no(context.unit, due, ask.by, context.now, request)
+        return context.refuse(due, ask.by, request)
     after = context.unit.advance(
         request, Event.BORROWER_RENEWED, context.now, ask.by, lender_due=due, renewals=request.renewals + 1
     )
     return Renewed(after.id, after.item or ItemKey("", ""), "", after.title, due, after.renewals)
 
 
-def _kept_until(ask: PartnerNotice, request: Request, library: Library, now: datetime) -> date | Refusal:
+def _kept_until(context: Context, ask: PartnerNotice, request: Request) -> date | Refusal:
     """The new lender date: at least the agreed one, at most our days from today.
 
     A partner that asks for more gets that; one that has granted its patron more is refused; a central's decision holds.
     """
-    longer = dates.civil(now) + timedelta(days=library.policy.lending.institutional_days)
+    longer = dates.civil(context.now) + timedelta(days=context.library.policy.lending.institutional_days)
     ours = max(day for day in (longer, request.lender_due) if day)
     if ask.due is None or ask.due <= ours or ask.due_is == "asked":
         return ours
@@ -275,11 +258,9 @@ def lent_to(unit: UnitOfWork, ask: PartnerNotice) -> Request | None:
         return by_wire if by_wire.partner == ask.partner else None
     held = unit.requests.with_copy(ask.item.barcode, ask.item.agency) if ask.item else ()
     found = next((r for r in held if r.side is Side.LENDING and r.partner == ask.partner), None)
-    return found or _lent_last(unit, ask)
-
-
-def _lent_last(unit: UnitOfWork, ask: PartnerNotice) -> Request | None:
-    last = unit.requests.last_with(ask.item) if ask.item and not ask.wire_id else None
+    if found or ask.item is None or ask.wire_id:
+        return found
+    last = unit.requests.last_with(ask.item)
     return last if last and last.side is Side.LENDING and last.partner == ask.partner else None
 
 

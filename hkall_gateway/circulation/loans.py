@@ -139,8 +139,8 @@ def check_out(context: Context, ask: CheckOut, facts: BorrowerFacts) -> CheckedO
 
 def _lend(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts, borrower: Borrower) -> CheckedOut | Refused:
     terminal = ask.place
-    took = counts(context.unit, borrower, context.library, without=request.id)
-    closures, known = closed_days(context.unit, context.library), patron_blocks(context, borrower.barcode)
+    took = counts(context, borrower, without=request.id)
+    closures, known = closed_days(context), patron_blocks(context, borrower.barcode)
     answer = policy.may_borrow(
         borrower, request, took, terminal, context.library.policy, context.now, closures, staff=ask.staff, blocks=known
     )
@@ -164,7 +164,7 @@ def _lend(context: Context, ask: CheckOut, request: Request, facts: BorrowerFact
     due = min(ask.due_told, allowed) if conflict and ask.due_told else allowed
     flags = flagged(request, StaffFlag.offline(conflict) if conflict else "", facts.flag)
     lent = _record_loan(context, ask, request, borrower, due, happened, flags)
-    recalls.ask_for_later_date(context.unit, lent, context.now, ask.by)
+    recalls.ask_for_later_date(context, lent, ask.by)
     item, recalled = lent.item or ItemKey("", ""), lent.recalled_on is not None
     if recalled:
         context.unit.enqueue(Notification.LETTER_RECALLED, lent, context.now, ask.by)  # no letter before the loan (R24)
@@ -188,9 +188,7 @@ def _record_loan(
         ask.by,
         rule="R19",
         due=due,
-        due_before_recall=_without_recall(context.unit, request, borrower, context.library, happened)
-        if request.recalled_on
-        else None,
+        due_before_recall=_without_recall(context, request, borrower, happened) if request.recalled_on else None,
         first_checkout=request.first_checkout or dates.civil(happened),
         loan_days=category.loan_days if category else request.loan_days,
         used=True,
@@ -199,10 +197,10 @@ def _record_loan(
     )
 
 
-def _without_recall(unit: UnitOfWork, request: Request, borrower: Borrower, library: Library, happened: datetime) -> date:
+def _without_recall(context: Context, request: Request, borrower: Borrower, happened: datetime) -> date:
     """The due date without the recall that came before the loan; cancelling the recall restores it (R26)."""
     plain = replace(request, recalled_on=None)
-    return policy.loan_due(borrower, plain, library.policy, happened, closed_days(unit, library))
+    return policy.loan_due(borrower, plain, context.library.policy, happened, closed_days(context))
 
 
 def _for_staff(unit: UnitOfWork, ask: CheckOut, request: Request, why: Reason, now: datetime) -> Request:
@@ -277,13 +275,13 @@ def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Renewed | Refus
     answer = may_renew(context, found, facts, staff=ask.staff)
     if isinstance(answer, Refusal):
         return _refuse(context.unit, answer, ask, found, facts, context.now)
-    cents = 0 if ask.fee_acknowledged else left_to_charge(context.unit, found, dates.civil(context.now), context.library)
+    cents = 0 if ask.fee_acknowledged else left_to_charge(context, found, dates.civil(context.now))
     if cents:
         return _refuse(
             context.unit, Refusal(Reason.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), ask, found, facts, context.now
         )
     if first and answer.due:
-        return _renewed(recalls.ask(context.unit, found, answer.due, context.now, ask.by), facts)
+        return _renewed(recalls.ask(context, found, answer.due, ask.by), facts)
     return _prolong(context, ask, found, answer, facts)
 
 
@@ -294,7 +292,7 @@ def may_renew(context: Context, loan: Request, facts: BorrowerFacts, *, staff: b
         asked,
         context.library.policy,
         context.now,
-        closed_days(context.unit, context.library),
+        closed_days(context),
         staff=staff,
         borrower=facts.borrower or context.unit.patrons.find(loan.patron),
         blocks=patron_blocks(context, loan.patron),

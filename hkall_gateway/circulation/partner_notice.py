@@ -138,11 +138,9 @@ def _other_request(unit: UnitOfWork, ask: PartnerNotice, request: Request) -> Re
     if ask.item is None or ask.item == request.item:
         return None
     held = next((one for one in unit.requests.with_copy(ask.item.barcode, ask.item.agency) if one.id != request.id), None)
-    return held or _asked_for_another_title(unit, ask.item, request)
-
-
-def _asked_for_another_title(unit: UnitOfWork, item: ItemKey, request: Request) -> Request | None:
-    asked = [one for one, lender in asked_by_barcode(unit, item.barcode) if lender.agency == item.agency]
+    if held:
+        return held
+    asked = [one for one, lender in asked_by_barcode(unit, ask.item.barcode) if lender.agency == ask.item.agency]
     others = [one for one in asked if (one.bib_id, one.volume) != (request.bib_id, request.volume)]
     return None if len(others) < len(asked) else next(iter(others), None)
 
@@ -167,7 +165,11 @@ def as_ours(unit: UnitOfWork, ask: Notice, agency: str) -> Notice:
     asked = unit.requests.numbered(ask.partner, f"{theirs}:{ask.wire_id}", ask.item.barcode if ask.item else "")
     if asked is None and ask.wire_agency and not _its_own(unit, ask):
         asked = _under_our_value(unit, ask) or _told_before_its_answer(unit, ask)
-    return _named(ask, agency, asked[1]) if asked else ask
+    if asked is None:
+        return ask
+    # A copy without an agency was assumed to be ours, since the number is not.
+    copy = ItemKey(ask.partner, ask.item.barcode) if ask.item and ask.item.agency == agency else ask.item
+    return replace(ask, wire_agency=agency, wire_id=asked[1].wire_id, item=copy)
 
 
 def _its_own(unit: UnitOfWork, ask: PartnerNotice) -> bool:
@@ -186,9 +188,3 @@ def _told_before_its_answer(unit: UnitOfWork, ask: PartnerNotice) -> Asked | Non
     """The open request sent for a copy of the lender's own: its notice may arrive before its answer."""
     asked = asked_for(unit, ask.item) if ask.item and ask.item.agency == ask.partner else None
     return asked if asked and asked[0].position not in FINAL and asked[0].wire_id == asked[1].wire_id else None
-
-
-def _named(ask: Notice, agency: str, lender: Candidate) -> Notice:
-    # A copy without an agency was assumed to be ours, since the number is not.
-    copy = ItemKey(ask.partner, ask.item.barcode) if ask.item and ask.item.agency == agency else ask.item
-    return replace(ask, wire_agency=agency, wire_id=lender.wire_id, item=copy)

@@ -98,7 +98,7 @@ def _waiting(context: Context, request: Request) -> WaitingRequest:
 def _loan(context: Context, request: Request, facts: BorrowerFacts) -> PatronLoan:
     today = dates.civil(context.now)
     overdue = request.due is not None and today > request.due
-    fine_cents = left_to_charge(context.unit, request, today, context.library) if overdue else 0
+    fine_cents = left_to_charge(context, request, today) if overdue else 0
     pending = request.renewal_sync is RenewalSync.PENDING
     left = max(0, context.library.policy.renewal.max_count - request.renewals)
     answer = Grant() if pending else loans.may_renew(context, request, facts)

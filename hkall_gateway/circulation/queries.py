@@ -166,11 +166,13 @@ def see_patron(context: Context, ask: SeePatron, who: Identified) -> PatronSeen:
     """A patron's record: whether they may borrow, their loans and requests, and their charges."""
     borrower = who.facts.borrower
     if borrower is None:
-        return _nobody(ask, who)
+        why = who.facts.stranger if who.facts.reachable else Reason.TRY_AGAIN
+        no = Refused(why, why.rule)
+        return PatronSeen(ask.card, NOTHING, NOTHING, NOTHING, "", "", False, no, None, (), 0, 0, None, known=who.unsure)
     has, charged = context.unit.patrons.open_lines(borrower.barcode), context.unit.patrons.charges(borrower.barcode)
     owed_cents = sum([one.left_cents for one in charged])
     category = eligibility.category_of(borrower, context.library.policy)
-    blocks = blocks_of(has, owed_cents, context.library, context.now)
+    blocks = blocks_of(context, has, owed_cents)
     answer = eligibility.may_use(borrower, context.library.policy, context.now, blocks)
     return PatronSeen(
         card=borrower.barcode,
@@ -192,13 +194,6 @@ def see_patron(context: Context, ask: SeePatron, who: Identified) -> PatronSeen:
     )
 
 
-def _nobody(ask: SeePatron, who: Identified) -> PatronSeen:
-    """The record for a card without a borrower: unknown, replaced, or not to be checked at the moment."""
-    why = who.facts.stranger if who.facts.reachable else Reason.TRY_AGAIN
-    no = Refused(why, why.rule)
-    return PatronSeen(ask.card, NOTHING, NOTHING, NOTHING, "", "", False, no, None, (), 0, 0, None, known=who.unsure)
-
-
 def loan_line(context: Context, request: RequestEntry) -> LoanEntry:
     """One entry of a patron's record, with the label that patrons see (R35) and the fine of a loan that is not charged yet."""
     position, today = request.position, dates.civil(context.now)
@@ -210,7 +205,7 @@ def loan_line(context: Context, request: RequestEntry) -> LoanEntry:
 
 def _fine_cents(context: Context, number: str) -> int:
     request = context.unit.requests.find(number)
-    return left_to_charge(context.unit, request, dates.civil(context.now), context.library) if request else 0
+    return left_to_charge(context, request, dates.civil(context.now)) if request else 0
 
 
 def see_item(context: Context, ask: SeeItem) -> ItemSeen | Refused:

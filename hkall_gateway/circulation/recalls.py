@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, Final, Unpack
 
 from hkall_gateway.circulation.borrowers import closed_days
-from hkall_gateway.circulation.command import Command, Context, flagged, refused
+from hkall_gateway.circulation.command import Command, Context, flagged
 from hkall_gateway.circulation.find_request import StaffCommand, done, elsewhere
 from hkall_gateway.circulation.fines import fix_fine
 from hkall_gateway.circulation.partner_notice import PartnerNotice, contradicted
@@ -27,7 +27,6 @@ from hkall_gateway.rules.vocabulary import (
     Actor,
     ItemKey,
     Position,
-    Refusal,
     Request,
     RequestChange,
     Side,
@@ -85,19 +84,21 @@ def uncapped(request: Request) -> Request:
     return replace(request, lender_due=None)
 
 
-def ask_for_later_date(unit: UnitOfWork, request: Request, now: datetime, by: Actor) -> Request:
+def ask_for_later_date(context: Context, request: Request, by: Actor) -> Request:
     """Ask a lender that answers RenewItem for the patron's date, where its own is earlier; the loan itself stays as it is.
 
     A lender that has recalled the book is not asked. Source: HKALL rules R19, R32.
     """
-    if not past_lender(request) or request.recalled_on is not None or not lender_decides(unit, request):
+    if not past_lender(request) or request.recalled_on is not None or not lender_decides(context.unit, request):
         return request
-    return unit.advance(request, Event.ASK_LATER_DATE, now, by, rule="R32")
+    return context.unit.advance(request, Event.ASK_LATER_DATE, context.now, by, rule="R32")
 
 
-def ask(unit: UnitOfWork, request: Request, until: date, now: datetime, by: Actor) -> Request:
+def ask(context: Context, request: Request, until: date, by: Actor) -> Request:
     """Ask the lender whether the patron may keep it `until` then; the date in force stays until it answers."""
-    return unit.advance(request, Event.RENEW_PENDING, now, by, rule="R28", renewal_sync=RenewalSync.PENDING, due_asked=until)
+    return context.unit.advance(
+        request, Event.RENEW_PENDING, context.now, by, rule="R28", renewal_sync=RenewalSync.PENDING, due_asked=until
+    )
 
 
 def answered(context: Context, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
@@ -113,30 +114,16 @@ def _asked(context: Context, request: Request, message: PartnerMessage, answer: 
         return
     until = min((day for day in (message.due, answer.due) if day), default=None)
     if answer.kind == DeliveryKind.REFUSED or not until or not request.due or until <= request.due:
-        _deny(context.unit, request, answer, context.now, by)
+        _deny(context, request, answer, by)
     else:
-        _grant(context, request, until, answer.due, dates.civil(message.at), by)
+        fix_fine(context, request, dates.civil(message.at), by)
+        expected = answer.due or (request.lender_due and max(request.lender_due, until))
+        facts: RequestChange = {"due": until, "lender_due": expected, "renewals": request.renewals + 1, **NOT_ASKED}
+        facts["renewed_at"] = context.now
+        context.unit.advance(request, Event.RENEWAL_GRANTED, context.now, by, rule="R32", **facts)
 
 
-def _grant(
-    context: Context,
-    request: Request,
-    until: date,
-    lender_due: date | None,
-    asked_on: date,
-    by: Actor,
-) -> None:
-    """Renew the loan. The fine runs until the patron asked; the days of the lender's decision cost no fine (R40)."""
-    fix_fine(context, request, asked_on, by)
-    expected = lender_due or (request.lender_due and max(request.lender_due, until))
-    facts: RequestChange = {"due": until, "lender_due": expected, "renewals": request.renewals + 1, **NOT_ASKED}
-    facts["renewed_at"] = context.now
-    context.unit.advance(request, Event.RENEWAL_GRANTED, context.now, by, rule="R32", **facts)
-
-
-def _deny(
-    unit: UnitOfWork, request: Request, answer: DeliveryResult, now: datetime, by: Actor, **facts: Unpack[RequestChange]
-) -> None:
+def _deny(context: Context, request: Request, answer: DeliveryResult, by: Actor, **facts: Unpack[RequestChange]) -> None:
     reason = answer.problem or answer.detail or "a shorter date"
     denied: RequestChange = {
         "renewal_sync": RenewalSync.DENIED,
@@ -145,7 +132,7 @@ def _deny(
         "reason": reason,
         **facts,
     }
-    unit.advance(request, Event.RENEWAL_DENIED, now, by, rule="R28", **denied)
+    context.unit.advance(request, Event.RENEWAL_DENIED, context.now, by, rule="R28", **denied)
 
 
 def because_of_a_recall(answer: DeliveryResult) -> bool:
@@ -176,7 +163,7 @@ def _told(context: Context, request: Request, message: PartnerMessage, answer: D
 def _refused(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Flag a renewal that its lender refuses, or restore the earlier date, as the policy says."""
     if context.library.policy.renewal.on_lender_refusal == "revert":
-        _take_back(context.unit, request, answer, context.now, by)
+        _take_back(context, request, answer, by)
         return
     context.unit.note(
         request, "RENEWAL_REFUSED", {"problem": answer.problem, "detail": answer.detail}, context.now, by, rule="R28"
@@ -184,18 +171,17 @@ def _refused(context: Context, request: Request, message: PartnerMessage, answer
     context.unit.amend(request, context.now, by, rule="R28", flags=flagged(request, StaffFlag.refused_there(message.send)))
 
 
-def _take_back(unit: UnitOfWork, request: Request, answer: DeliveryResult, now: datetime, by: Actor) -> None:
+def _take_back(context: Context, request: Request, answer: DeliveryResult, by: Actor) -> None:
     """Restore the earlier due date, but never a date that passed before the patron could know."""
     before, due = request.due_before_renewal, request.due
     if before is None or due is None:
         return
-    until = max(before, dates.civil(now))
+    until = max(before, dates.civil(context.now))
     later = request.due_before_recall
     _deny(
-        unit,
+        context,
         request,
         answer,
-        now,
         by,
         due=min(due, until),
         due_before_recall=min(later, until) if later else None,
@@ -238,17 +224,16 @@ def recalled(context: Context, ask: PartnerNotice) -> Recalled | Refused:
     if isinstance(request, Refused):
         return request
     if request.position is P.ON_LOAN:
-        return _recall_loan(context, ask, request)
-    if not context.unit.can(request, Event.RECALL_NOTED) or _former(request, ask):
-        return _late(context.unit, ask, request, context.now)
+        after = _shorten(context, request, ask.due, ask.by)
+        return replace(_answer(after, ask), old_due=request.due) if after else _answer(request, ask, again=True)
+    # a former lender, or a former attempt, cannot recall the book
+    if not context.unit.can(request, Event.RECALL_NOTED) or (
+        request.partner != ask.partner or (bool(ask.wire_id) and request.wire_id != ask.wire_id)
+    ):
+        return _late(context, ask, request)
     if request.recalled_on is not None:
         return _answer(request, ask, again=True)
     return _note(context, ask, request)
-
-
-def _recall_loan(context: Context, ask: PartnerNotice, request: Request) -> Recalled:
-    after = _shorten(context, request, ask.due, ask.by)
-    return replace(_answer(after, ask), old_due=request.due) if after else _answer(request, ask, again=True)
 
 
 def renewal_refused(context: Context, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
@@ -262,7 +247,7 @@ def _shorten(context: Context, request: Request, wanted: date | None, by: Actor)
     """The loan with the recall; None where it was recalled already and `wanted`, the owner's date, makes it no shorter."""
     today, again = dates.civil(context.now), request.recalled_on is not None
     loan = replace(request, first_checkout=request.first_checkout or today)
-    until = dates.recall_due(loan, context.library.policy, context.now, wanted, closed_days(context.unit, context.library))
+    until = dates.recall_due(loan, context.library.policy, context.now, wanted, closed_days(context))
     if again and until == request.due:
         return None
     facts: RequestChange = {
@@ -271,20 +256,15 @@ def _shorten(context: Context, request: Request, wanted: date | None, by: Actor)
         "recalled_on": request.recalled_on or today,
         "recall_was_on": None,
         "recall_cancelled_on": None,
-        **_not_asked(request),
+        **(NOT_ASKED if request.renewal_sync == RenewalSync.PENDING else {}),
     }
     return context.unit.advance(request, Event.RECALL, context.now, by, rule="R25", **facts)
 
 
-def tell_late(unit: UnitOfWork, request: Request, now: datetime, by: Actor) -> None:
+def tell_late(context: Context, request: Request, by: Actor) -> None:
     """Write the delayed letter of a recall after the book was not in the drop; a letter already written stays (R24)."""
     known = replace(request, due=request.due_before_recall or request.due)
-    unit.enqueue(Notification.LETTER_RECALLED, request, now, by, known)
-
-
-def _not_asked(request: Request) -> RequestChange:
-    """Changes that end a pending renewal request: the owner's message is its answer."""
-    return NOT_ASKED if request.renewal_sync == RenewalSync.PENDING else {}
+    context.unit.enqueue(Notification.LETTER_RECALLED, request, context.now, by, known)
 
 
 def _note(context: Context, ask: PartnerNotice, request: Request) -> Recalled:
@@ -303,19 +283,19 @@ def recall_cancelled(context: Context, ask: PartnerNotice) -> Recalled | Refused
     if isinstance(request, Refused):
         return request
     if not context.unit.can(request, Event.CANCEL_RECALL):
-        return _late(context.unit, ask, request, context.now)
+        return _late(context, ask, request)
     if request.recalled_on is None:
         return _answer(request, ask, again=True)
-    facts = _without_recall(request, dates.restored_due(request, context.library.policy), context.now)
+    facts = _without_recall(context, request, dates.restored_due(request, context.library.policy))
     after = context.unit.advance(request, Event.CANCEL_RECALL, context.now, ask.by, rule="R26", **facts)
     return replace(_answer(after, ask), old_due=request.due)
 
 
-def _without_recall(request: Request, until: date | None, now: datetime) -> RequestChange:
+def _without_recall(context: Context, request: Request, until: date | None) -> RequestChange:
     """The fields of a request after its recall ended; the recall's days are kept for the fine (R41)."""
     ended: RequestChange = {"due": until, "recalled_on": None, "due_before_recall": None}
     if request.due:
-        ended |= {"recall_was_on": request.recalled_on, "recall_cancelled_on": dates.civil(now)}
+        ended |= {"recall_was_on": request.recalled_on, "recall_cancelled_on": dates.civil(context.now)}
     return ended
 
 
@@ -329,11 +309,11 @@ def owner_renewed(context: Context, ask: PartnerNotice) -> Renewed | Refused:
     if isinstance(request, Refused):
         return request
     if ask.due is None:
-        return _no(context.unit, ask, Reason.UNUSABLE_MESSAGE, context.now, request)
+        return context.refuse(Reason.UNUSABLE_MESSAGE, ask.by, request)
     longer = max(d for d in (request.lender_due, ask.due) if d)
     if context.unit.can(request, Event.OWNER_RENEW) and request.due:
         until = max(request.due, min(ask.due, request.due_asked or ask.due))
-        facts: RequestChange = _without_recall(request, until, context.now) if request.recalled_on else {"due": until}
+        facts: RequestChange = _without_recall(context, request, until) if request.recalled_on else {"due": until}
         facts |= NOT_ASKED
         facts["lender_due"] = longer
         if request.renewal_sync == RenewalSync.PENDING:
@@ -345,24 +325,24 @@ def owner_renewed(context: Context, ask: PartnerNotice) -> Renewed | Refused:
     elif context.unit.can(request, Event.RECALL_NOTED):
         request = context.unit.amend(request, context.now, ask.by, lender_due=longer)
     else:
-        return _no(context.unit, ask, Reason.NOT_ON_LOAN, context.now, request)
+        return context.refuse(Reason.NOT_ON_LOAN, ask.by, request)
     item = request.item or ItemKey("", "")
     return Renewed(request.id, item, request.patron, request.title, request.due, request.renewals)
 
 
 def _theirs(context: Context, ask: PartnerNotice, news: News) -> Request | Refused:
     """The request that an owner speaks of; only the library that lends the book may (R23)."""
-    unit, now = context.unit, context.now
+    unit = context.unit
     asked = unit.requests.asked(ask.wire_id)
     request = asked[0] if asked else _with_copy(unit, ask.item)
     if request is None and ask.item:  # the copy has not come, or never did
         asked = asked_for(unit, ask.item)
         request = asked[0] if asked else None
     if request is None:
-        return _no(unit, ask, Reason.UNKNOWN_REQUEST if ask.wire_id else Reason.UNKNOWN_ITEM, now)
+        return context.refuse(Reason.UNKNOWN_REQUEST if ask.wire_id else Reason.UNKNOWN_ITEM, ask.by)
     owner = asked[1].agency if asked else request.item_agency or request.partner
     if owner != ask.partner or (ask.item and ask.item.agency != ask.partner):
-        return _no(unit, ask, Reason.AGENCY_NOT_OWNER, now, request)
+        return context.refuse(Reason.AGENCY_NOT_OWNER, ask.by, request)
     return contradicted(context, ask, request, news) or request
 
 
@@ -375,24 +355,14 @@ def _with_copy(unit: UnitOfWork, item: ItemKey | None) -> Request | None:
     return last if last and last.side is Side.BORROWING else None
 
 
-def _former(request: Request, ask: PartnerNotice) -> bool:
-    """Whether the message is of a former lender or a former attempt, which cannot recall the book."""
-    return request.partner != ask.partner or (bool(ask.wire_id) and request.wire_id != ask.wire_id)
-
-
-def _late(unit: UnitOfWork, ask: PartnerNotice, request: Request, now: datetime) -> Recalled:
-    unit.note(request, "LATE", {"message": ask.by.message}, now, ask.by)
+def _late(context: Context, ask: PartnerNotice, request: Request) -> Recalled:
+    context.unit.note(request, "LATE", {"message": ask.by.message}, context.now, ask.by)
     return replace(_answer(request, ask), late=True)
 
 
 def _answer(request: Request, ask: PartnerNotice, *, again: bool = False) -> Recalled:
     state: dict[str, Any] = {"position": request.position, "recalled": request.recalled_on is not None}
     return Recalled(request.id, request.item, request.due, asked_due=ask.due, again=again, **state)
-
-
-def _no(unit: UnitOfWork, ask: PartnerNotice, why: Reason, now: datetime, request: Request | None = None) -> Refused:
-    unit.refuse(Refusal(why), now, ask.by, request)
-    return refused(Refusal(why))
 
 
 # ---- we, the owner of a book that is lent
@@ -404,7 +374,7 @@ def recall_lent(context: Context, command: StaffCommand, request: Request) -> Do
     `command.on` is the day by which we want it; else the policy's days to bring it back count from today.
     """
     if not context.unit.can(request, Event.RECALL_LENT):
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     today, again = dates.civil(context.now), request.recalled_on is not None
     wanted = max(today, command.on or today + timedelta(days=context.library.policy.recall.return_days))
     until = min(d for d in (wanted, request.lender_due) if d)
@@ -422,7 +392,7 @@ def recall_lent(context: Context, command: StaffCommand, request: Request) -> Do
 def cancel_recall_lent(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Cancel the recall of our lent copy: the borrower may keep it until the date agreed before."""
     if not context.unit.can(request, Event.CANCEL_RECALL_LENT):
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     if request.recalled_on is None:
         return done(request, again=True, due=request.lender_due)
     until = max((d for d in (request.due_before_recall, request.lender_due) if d), default=None)

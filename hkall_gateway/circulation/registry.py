@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from hkall_gateway.circulation import borrowing, cards, fines, lending, loans, queries, recalls, returning, titles
-from hkall_gateway.circulation.borrowing import CancelRequest, RequestTitle
-from hkall_gateway.circulation.cards import BlockCard, ConcernsHkall, EnableCard, Hold, NoteProperties
+from hkall_gateway.circulation import (
+    borrowing,
+    cards,
+    fines,
+    lending,
+    loans,
+    queries,
+    recalls,
+    returning,
+    titles,
+)
 from hkall_gateway.circulation.command import Context, Handler, Library
 from hkall_gateway.circulation.find_request import StaffCommand
-from hkall_gateway.circulation.fines import Paid, Pay, Waive
-from hkall_gateway.circulation.lending import BorrowFromUs
-from hkall_gateway.circulation.loans import CheckOut, FindFixedLoans, Renew, RenewAll
 from hkall_gateway.circulation.partner_notice import (
     ItemCheckedIn,
     ItemCheckedOut,
@@ -25,42 +30,18 @@ from hkall_gateway.circulation.partner_notice import (
     RequestCancelled,
     as_ours,
 )
-from hkall_gateway.circulation.partners import deliveries, lender_notices, local_messages, partner_queries, unsent
-from hkall_gateway.circulation.partners.broker_services import BROKER_COMMANDS, BrokerCommand, Brokered, Work
-from hkall_gateway.circulation.partners.deliveries import Delivered
-from hkall_gateway.circulation.partners.innreach_events import EVENTS
-from hkall_gateway.circulation.partners.local_messages import (
-    BeginTransaction,
-    EndTransaction,
-    EnqueueLocal,
-    MarkDelivered,
-    MarkRefused,
-    MarkUndelivered,
+from hkall_gateway.circulation.partners import (
+    broker_services,
+    deliveries,
+    innreach_events,
+    lender_notices,
+    local_messages,
+    partner_queries,
+    unsent,
 )
-from hkall_gateway.circulation.partners.partner_queries import (
-    Bill,
-    ChangeRequest,
-    CopyReport,
-    FindInstitution,
-    KeepUnplaced,
-    SeeCopyOf,
-    SeeRequest,
-    SeeShelves,
-    ServesPatron,
-    SetStatus,
-)
-from hkall_gateway.circulation.partners.unsent import MarkReplayed, Settle
 from hkall_gateway.circulation.ports import BorrowerFacts, Gathered, LocalSystem
-from hkall_gateway.circulation.queries import FindCopySystem, SeeItem, SeePatron, SeeRecord
-from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled
 from hkall_gateway.circulation.results import Noted, Refused, Renewed
-from hkall_gateway.circulation.returning import CheckIn
 from hkall_gateway.circulation.staff import actions, closure_changes, patron_page, scan_station
-from hkall_gateway.circulation.staff.actions import Act, Acted, Reopen
-from hkall_gateway.circulation.staff.closure_changes import CloseDay
-from hkall_gateway.circulation.staff.patron_page import SeePatronPage
-from hkall_gateway.circulation.staff.scan_station import FindAfterScan, FindScanned
-from hkall_gateway.circulation.titles import FindClosedVolumes
 from hkall_gateway.db.engine.locks import LockSet
 from hkall_gateway.db.fines import charge_numbered
 from hkall_gateway.db.loads.former_cards import card_now
@@ -68,24 +49,32 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.vocabulary import NOTHING
 
-BROKER_HANDLERS: Final[Mapping[str, Work]] = MappingProxyType({**BROKER_COMMANDS, **EVENTS})
+BROKER_HANDLERS: Final[Mapping[str, broker_services.Work]] = MappingProxyType(
+    {**broker_services.BROKER_COMMANDS, **innreach_events.EVENTS}
+)
 """All broker commands and mirrored events by their service."""
 NO_BORROWER: Final = BorrowerFacts(None, "nobody")
 STAFF: Final = BorrowerFacts(None, "staff")
 
 Notice = TypeVar("Notice", bound=PartnerNotice)
-Carded = TypeVar("Carded", CheckOut, Renew, RenewAll, Hold, BlockCard, EnableCard, BrokerCommand)
+Carded = TypeVar(
+    "Carded",
+    loans.CheckOut,
+    loans.Renew,
+    loans.RenewAll,
+    cards.Hold,
+    cards.BlockCard,
+    cards.EnableCard,
+    broker_services.BrokerCommand,
+)
 Heard = TypeVar("Heard", Noted, Renewed)
-
-
-# ---- locks
 
 
 def _item(barcode: str) -> LockSet:
     return LockSet(item=("", barcode))
 
 
-def _copy_and_number(command: PartnerNotice | BorrowFromUs) -> LockSet:
+def _copy_and_number(command: PartnerNotice | lending.BorrowFromUs) -> LockSet:
     return LockSet(
         item=("", command.item.barcode if command.item else ""), partner_ids=((command.wire_agency, command.wire_id),)
     )
@@ -95,25 +84,20 @@ def _request_or_item(command: StaffCommand) -> LockSet:
     return LockSet(request=command.request, item=("", "" if command.request else command.barcode))
 
 
-def _about(
-    command: EnqueueLocal | BeginTransaction | EndTransaction | MarkDelivered | MarkUndelivered | MarkRefused,
-) -> LockSet:
+def _about(command: local_messages.LocalCommand) -> LockSet:
     message = command.message
     return LockSet("" if message.barcode else message.patron, message.request, ("", message.barcode))
 
 
-def _broker(command: BrokerCommand) -> LockSet:
+def _broker(command: broker_services.BrokerCommand) -> LockSet:
     numbers = ((command.wire_agency or command.partner, command.wire_id), (command.partner, command.number))
     return LockSet(command.card, item=("", command.barcode), partner_ids=numbers)
 
 
-def _changed_request(command: ChangeRequest) -> LockSet:
+def _changed_request(command: partner_queries.ChangeRequest) -> LockSet:
     named = (command.agency, command.value)
     barcode = command.item.barcode if command.item else ""
     return LockSet(command.card, item=("", barcode), partner_ids=(named,), placed=named)
-
-
-# ---- what a command does not know yet
 
 
 def _under_our_number(command: Notice, library: Library) -> Callable[[UnitOfWork], Notice] | None:
@@ -123,28 +107,30 @@ def _under_our_number(command: Notice, library: Library) -> Callable[[UnitOfWork
     return lambda unit: as_ours(unit, command, library.agency)
 
 
-def _under_present_card(command: BrokerCommand, _library: Library) -> Callable[[UnitOfWork], BrokerCommand] | None:
+def _under_present_card(
+    command: broker_services.BrokerCommand, _library: Library
+) -> Callable[[UnitOfWork], broker_services.BrokerCommand] | None:
     """Another system may still know a card that was replaced since."""
     return (lambda unit: replace(command, card=card_now(unit, command.card))) if command.card else None
 
 
-def _with_patron(command: Reopen, _library: Library) -> Callable[[UnitOfWork], Reopen]:
-    def find(unit: UnitOfWork) -> Reopen:
+def _with_patron(command: actions.Reopen, _library: Library) -> Callable[[UnitOfWork], actions.Reopen]:
+    def find(unit: UnitOfWork) -> actions.Reopen:
         request = unit.requests.find(command.request)
         return replace(command, card=request.patron if request else "")
 
     return find
 
 
-def _with_debtor(command: Waive, _library: Library) -> Callable[[UnitOfWork], Waive]:
-    def find(unit: UnitOfWork) -> Waive:
+def _with_debtor(command: fines.Waive, _library: Library) -> Callable[[UnitOfWork], fines.Waive]:
+    def find(unit: UnitOfWork) -> fines.Waive:
         charged = charge_numbered(unit, command.fine)
         return replace(command, card=charged.patron if charged else "")
 
     return find
 
 
-def _with_message(command: Settle, _library: Library) -> Callable[[UnitOfWork], Settle] | None:
+def _with_message(command: unsent.Settle, _library: Library) -> Callable[[UnitOfWork], unsent.Settle] | None:
     return (lambda unit: unsent.with_message(unit, command)) if command.kind == "outbox" else None
 
 
@@ -152,32 +138,28 @@ def _under_card(command: Carded, card: str) -> Carded:
     return replace(command, card=card)
 
 
-# ---- facts
-
-
-async def _checkout_facts(local: LocalSystem, command: CheckOut) -> Gathered[BorrowerFacts] | Refused:
+async def _checkout_facts(local: LocalSystem, command: loans.CheckOut) -> Gathered[BorrowerFacts] | Refused:
     """What was done off line needs no PIN."""
     return await local.for_checkout(command.card, NOTHING if command.no_block else command.pin)
 
 
-async def _renewal_facts(local: LocalSystem, command: Renew) -> Gathered[BorrowerFacts] | Refused:
+async def _renewal_facts(local: LocalSystem, command: loans.Renew) -> Gathered[BorrowerFacts] | Refused:
     return await local.owner(command.card, command.pin) if command.card else Gathered(lambda _unit: STAFF)
 
 
-async def _broker_facts(local: LocalSystem, command: BrokerCommand) -> Gathered[BorrowerFacts] | Refused:
+async def _broker_facts(local: LocalSystem, command: broker_services.BrokerCommand) -> Gathered[BorrowerFacts] | Refused:
     return await local.owner(command.card) if command.card else Gathered(lambda _unit: NO_BORROWER)
 
 
-async def _present_facts(local: LocalSystem, query: SeePatronPage | FindFixedLoans) -> Gathered[BorrowerFacts]:
+async def _present_facts(
+    local: LocalSystem, query: patron_page.SeePatronPage | loans.FindFixedLoans
+) -> Gathered[BorrowerFacts]:
     facts = await local.facts(query.card)
     return Gathered(lambda _unit: facts)
 
 
-async def _right_pin(local: LocalSystem, command: Pay) -> Gathered[None] | Refused:
+async def _right_pin(local: LocalSystem, command: fines.Pay) -> Gathered[None] | Refused:
     return await local.pin_refused(command.card, command.pin) or Gathered(lambda _unit: None)
-
-
-# ---- handlers of both sides of a loan, and of commands that name their function
 
 
 def _by_side(
@@ -193,67 +175,54 @@ def _by_side(
     return handle
 
 
-def _pay(context: Context, command: Pay, _pin_is_right: None) -> Paid | Refused:
-    return fines.pay(context, command)
-
-
-def _act(context: Context, command: Act) -> Acted | Refused:
-    return actions.act(context, command, command.action)
-
-
-def _broker_command(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Brokered | Refused:
+def _broker_command(
+    context: Context, command: broker_services.BrokerCommand, facts: BorrowerFacts
+) -> broker_services.Brokered | Refused:
     return BROKER_HANDLERS[command.service](context, command, facts)
 
 
-def _concerns_hkall(context: Context, query: ConcernsHkall) -> bool:
-    return cards.is_ours(context.unit, query.hold, context.library)
-
-
 # fmt: off
-HANDLERS: Final[Mapping[type[Any], Handler]] = MappingProxyType(dict((
+HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     # Terminals and discovery systems.
-    CheckOut.decided_by(loans.check_out, _checkout_facts, lambda c: LockSet(c.card, item=("", c.barcode)),
+    loans.CheckOut.decided_by(loans.check_out, _checkout_facts, lambda c: LockSet(c.card, item=("", c.barcode)),
                         under_card=_under_card),
-    CheckIn.handled_by(returning.check_in, lambda c: _item(c.barcode)),
-    Renew.decided_by(loans.renew, _renewal_facts, lambda c: LockSet(c.card, item=("", c.barcode), whole=not c.barcode),
+    returning.CheckIn.handled_by(returning.check_in, lambda c: _item(c.barcode)),
+    loans.Renew.decided_by(loans.renew, _renewal_facts, lambda c: LockSet(c.card, item=("", c.barcode), whole=not c.barcode),
                      under_card=_under_card),
-    RenewAll.decided_by(loans.renew_all, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card, whole=True),
+    loans.RenewAll.decided_by(loans.renew_all, lambda local, c: local.owner(c.card, c.pin),
+                              lambda c: LockSet(c.card, whole=True),
                         under_card=_under_card),
-    RequestTitle.decided_by(borrowing.request_title, lambda local, c: local.for_request(c.patron, c.bib_id),
+    borrowing.RequestTitle.decided_by(borrowing.request_title, lambda local, c: local.for_request(c.patron, c.bib_id),
                             lambda c: LockSet(c.patron),
                             under_card=lambda c, card: replace(c, patron=card)),
-    CancelRequest.handled_by(borrowing.cancel, lambda c: LockSet(c.patron, c.request, placed=(c.placed_by, c.placed_id))),
-    Hold.decided_by(cards.hold, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card, whole=True),
+    borrowing.CancelRequest.handled_by(borrowing.cancel,
+                                       lambda c: LockSet(c.patron, c.request, placed=(c.placed_by, c.placed_id))),
+    cards.Hold.decided_by(cards.hold, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card, whole=True),
                     under_card=_under_card),
-    BlockCard.decided_by(cards.block_card, lambda local, c: local.owner(c.card), lambda c: LockSet(c.card),
+    cards.BlockCard.decided_by(cards.block_card, lambda local, c: local.owner(c.card), lambda c: LockSet(c.card),
                          under_card=_under_card),
-    EnableCard.decided_by(cards.enable_card, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card),
+    cards.EnableCard.decided_by(cards.enable_card, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card),
                           under_card=_under_card),
-    NoteProperties.handled_by(cards.note_properties),
-    Pay.decided_by(_pay, _right_pin, lambda c: LockSet(c.card)),
-    SeePatron.answered_with(queries.see_patron, lambda local, q: local.identify(q.card, q.pin, q.pin_given),
+    cards.NoteProperties.handled_by(cards.note_properties),
+    fines.Pay.decided_by(lambda x, c, _pin_is_right: fines.pay(x, c), _right_pin, lambda c: LockSet(c.card)),
+    queries.SeePatron.answered_with(queries.see_patron, lambda local, q: local.identify(q.card, q.pin, q.pin_given),
                             lambda q: LockSet(q.card)),
-    SeeItem.answered_by(queries.see_item),
-    SeeRecord.answered_by(queries.had),
-    FindFixedLoans.answered_with(loans.fixed_loans, _present_facts),
-    FindCopySystem.answered_by(queries.copy),
-    ConcernsHkall.answered_by(_concerns_hkall),
-    FindScanned.answered_by(scan_station.find_scanned),
-    FindAfterScan.answered_by(scan_station.find_after_scan),
+    queries.SeeItem.answered_by(queries.see_item),
+    queries.SeeRecord.answered_by(queries.had),
+    loans.FindFixedLoans.answered_with(loans.fixed_loans, _present_facts),
+    queries.FindCopySystem.answered_by(queries.copy),
+    cards.ConcernsHkall.answered_by(cards.concerns_hkall),
+    scan_station.FindScanned.answered_by(scan_station.find_scanned),
+    scan_station.FindAfterScan.answered_by(scan_station.find_after_scan),
     # Messages to the local system.
-    EnqueueLocal.handled_by(lambda x, c: local_messages.enqueue(x.unit, c.message, x.now, c.by), _about, settles=True),
-    BeginTransaction.handled_by(lambda x, c: local_messages.begin_transaction(x.unit, c.message, x.now, c.by), _about,
-                                settles=True),
-    EndTransaction.handled_by(
-        lambda x, c: local_messages.end_transaction(x.unit, c.number, c.message, c.done, x.now, c.by), _about, settles=True),
-    MarkDelivered.handled_by(
-        lambda x, c: local_messages.mark_delivered(x.unit, c.number, c.message, x.now, c.by), _about, settles=True),
-    MarkUndelivered.handled_by(
-        lambda x, c: local_messages.mark_undelivered(x.unit, c.number, c.message, c.unsure, x.now, c.by), _about, settles=True),
-    MarkRefused.handled_by(
-        lambda x, c: local_messages.mark_refused(x.unit, c.number, c.message, x.now, c.by), _about, settles=True),
+    local_messages.EnqueueLocal.handled_by(local_messages.enqueue, _about, settles=True),
+    local_messages.BeginTransaction.handled_by(local_messages.begin_transaction, _about, settles=True),
+    local_messages.EndTransaction.handled_by(local_messages.end_transaction, _about, settles=True),
+    local_messages.MarkDelivered.handled_by(local_messages.mark_delivered, _about, settles=True),
+    local_messages.MarkUndelivered.handled_by(local_messages.mark_undelivered, _about, settles=True),
+    local_messages.MarkRefused.handled_by(local_messages.mark_refused, _about, settles=True),
     # Partners, brokers, and the courier.
-    BorrowFromUs.handled_by(lending.borrow_from_us, _copy_and_number),
+    lending.BorrowFromUs.handled_by(lending.borrow_from_us, _copy_and_number),
     ItemShipped.handled_by(_by_side(lender_notices.shipped, lending.hears(Event.COMING_HOME)), _copy_and_number,
                            resolve=_under_our_number),
     ItemReceived.handled_by(_by_side(lender_notices.home, lending.hears(Event.BORROWER_HAS_IT)), _copy_and_number,
@@ -266,32 +235,32 @@ HANDLERS: Final[Mapping[type[Any], Handler]] = MappingProxyType(dict((
                              resolve=_under_our_number),
     ItemRenewed.handled_by(_by_side(recalls.owner_renewed, lending.renewed_by_borrower), _copy_and_number,
                            resolve=_under_our_number),
-    ItemRecalled.handled_by(recalls.recalled, _copy_and_number, resolve=_under_our_number),
-    RecallCancelled.handled_by(recalls.recall_cancelled, _copy_and_number, resolve=_under_our_number),
-    BrokerCommand.decided_by(_broker_command, _broker_facts, _broker, resolve=_under_present_card,
+    recalls.ItemRecalled.handled_by(recalls.recalled, _copy_and_number, resolve=_under_our_number),
+    recalls.RecallCancelled.handled_by(recalls.recall_cancelled, _copy_and_number, resolve=_under_our_number),
+    broker_services.BrokerCommand.decided_by(_broker_command, _broker_facts, _broker, resolve=_under_present_card,
                              under_card=_under_card),
-    Delivered.handled_by(deliveries.delivered, lambda c: LockSet(request=c.row.request, channel=c.row.line),
+    deliveries.Delivered.handled_by(deliveries.delivered, lambda c: LockSet(request=c.row.request, channel=c.row.line),
                          repeatable=True, settles=True),
-    CopyReport.handled_by(partner_queries.report, lambda c: _item(c.item.barcode)),
-    KeepUnplaced.handled_by(partner_queries.keep_unplaced),
-    ChangeRequest.handled_by(partner_queries.change_request, _changed_request),
-    SetStatus.handled_by(partner_queries.set_status),
-    Bill.handled_by(partner_queries.bill, lambda c: LockSet(c.card)),
-    SeeRequest.answered_by(partner_queries.see_request, is_long=True),
-    SeeCopyOf.answered_by(partner_queries.copy_of, is_long=True),
-    FindInstitution.answered_by(partner_queries.institution, is_long=True),
-    FindClosedVolumes.answered_by(titles.closed_volumes, is_long=True),
-    ServesPatron.answered_by(partner_queries.serves_patron, is_long=True),
-    SeeShelves.answered_by(partner_queries.see_shelves, is_long=True),
+    partner_queries.CopyReport.handled_by(partner_queries.report, lambda c: _item(c.item.barcode)),
+    partner_queries.KeepUnplaced.handled_by(partner_queries.keep_unplaced),
+    partner_queries.ChangeRequest.handled_by(partner_queries.change_request, _changed_request),
+    partner_queries.SetStatus.handled_by(partner_queries.set_status),
+    partner_queries.Bill.handled_by(partner_queries.bill, lambda c: LockSet(c.card)),
+    partner_queries.SeeRequest.answered_by(partner_queries.see_request, is_long=True),
+    partner_queries.SeeCopyOf.answered_by(partner_queries.copy_of, is_long=True),
+    partner_queries.FindInstitution.answered_by(partner_queries.institution, is_long=True),
+    titles.FindClosedVolumes.answered_by(titles.closed_volumes, is_long=True),
+    partner_queries.ServesPatron.answered_by(partner_queries.serves_patron, is_long=True),
+    partner_queries.SeeShelves.answered_by(partner_queries.see_shelves, is_long=True),
     # Staff.
-    SeePatronPage.answered_with(patron_page.patron_page, _present_facts),
-    Act.handled_by(_act, _request_or_item),
-    Reopen.decided_by(actions.reopen, lambda local, c: local.owner(c.card), lambda c: LockSet(c.card, c.request),
+    patron_page.SeePatronPage.answered_with(patron_page.patron_page, _present_facts),
+    actions.Act.handled_by(lambda x, c: actions.act(x, c, c.action), _request_or_item),
+    actions.Reopen.decided_by(actions.reopen, lambda local, c: local.owner(c.card), lambda c: LockSet(c.card, c.request),
                       resolve=_with_patron),
-    Waive.handled_by(fines.waive, lambda c: LockSet(c.card), resolve=_with_debtor),
-    Settle.handled_by(unsent.settle, lambda c: LockSet(request=c.request, channel=c.line), resolve=_with_message),
-    MarkReplayed.handled_by(unsent.mark_replayed),
-    CloseDay.handled_by(closure_changes.close_day),
+    fines.Waive.handled_by(fines.waive, lambda c: LockSet(c.card), resolve=_with_debtor),
+    unsent.Settle.handled_by(unsent.settle, lambda c: LockSet(request=c.request, channel=c.line), resolve=_with_message),
+    unsent.MarkReplayed.handled_by(unsent.mark_replayed),
+    closure_changes.CloseDay.handled_by(closure_changes.close_day),
 )))
 """Every command and query by its class."""
 # fmt: on

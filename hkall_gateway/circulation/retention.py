@@ -36,12 +36,8 @@ def purge(context: Context, cursor: str, limit: int) -> Done:
     name, _, place = cursor.partition(" ")
     name = name or next(iter(STAGES))
     begin, count = STAGES[name](context.unit, context.library.policy.retention, context.now, place, limit)
-    return (f"{name} {begin}" if begin else _stage_after(name)), count
-
-
-def _stage_after(name: str) -> str | None:
     names = list(STAGES)
-    return next(iter(names[names.index(name) + 1 :]), None)
+    return (f"{name} {begin}" if begin else next(iter(names[names.index(name) + 1 :]), None)), count
 
 
 # ---- the patron

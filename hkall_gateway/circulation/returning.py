@@ -14,7 +14,6 @@ from hkall_gateway.circulation.command import Command, Context, flagged, refused
 from hkall_gateway.circulation.find_request import AwaitedCopy, awaited, one_with, owned_elsewhere
 from hkall_gateway.circulation.fines import fix_fine, pay_back
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates, policy
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.json_records import record
@@ -23,7 +22,6 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import (
     Actor,
-    Grant,
     ItemKey,
     Position,
     Refusal,
@@ -99,27 +97,25 @@ def check_in(context: Context, ask: CheckIn) -> CheckedIn | Refused:
         return _unannounced(context, ask)
     answer = policy.may_return(ask.place, context.library.policy, context.library.pickup_locations)
     if isinstance(answer, Refusal) and (ask.undo or not ask.no_block):
-        return _refuse(context.unit, answer, ask, _task(context.unit, ask, found, answer.why, context.now), context.now)
+        return _refuse(context, answer, ask, _task(context, ask, found, answer.why))
     if ask.undo:
-        return _undo(context.unit, ask, found, context.now)
+        return _undo(context, ask, found)
     if isinstance(answer, Refusal):  # it happened offline: accepted, and shown to staff
-        return _against_the_rule(context, ask, found, answer.why)
-    return _take_in(context, ask, _marked(context.unit, ask, found, answer, context.now))
-
-
-def _marked(unit: UnitOfWork, ask: CheckIn, request: Request, answer: Grant, now: datetime) -> Request:
-    """Flag a book from the drop for staff until it is checked in at the counter (R17)."""
+        seen = context.unit.amend(found, context.now, ask.by, flags=flagged(found, StaffFlag.offline(answer.why)))
+        return replace(_take_in(context, ask, seen), conflict=answer.why.value, alert=True)
     flag = str(answer.facts.get("flag", ""))
-    flags = flagged(request, flag) if flag else fetched(request)
-    return request if flags == request.flags else unit.amend(request, now, ask.by, "R17", flags=flags)
+    flags = flagged(found, flag) if flag else fetched(found)
+    return _take_in(
+        context, ask, (found if flags == found.flags else context.unit.amend(found, context.now, ask.by, "R17", flags=flags))
+    )
 
 
-def _task(unit: UnitOfWork, ask: CheckIn, request: Request, why: Reason, now: datetime) -> Request:
+def _task(context: Context, ask: CheckIn, request: Request, why: Reason) -> Request:
     """Record a book in the drop with its day; staff have it in their list until the counter checks it in (R17)."""
     if why is not Reason.NOT_IN_BOOK_DROP or request.position is not P.ON_LOAN or request.dropped_on is not None:
         return request
     flags = flagged(request, StaffFlag.IN_BOOK_DROP)
-    return unit.amend(request, now, ask.by, "R17", flags=flags, dropped_on=dates.civil(now))
+    return context.unit.amend(request, context.now, ask.by, "R17", flags=flags, dropped_on=dates.civil(context.now))
 
 
 def _unannounced(context: Context, ask: CheckIn) -> CheckedIn | Refused:
@@ -128,10 +124,10 @@ def _unannounced(context: Context, ask: CheckIn) -> CheckedIn | Refused:
     if coming is Reason.UNKNOWN_ITEM and not ask.undo:
         return _home_already(context, ask) or _nobodys(context, ask)
     if isinstance(coming, Reason):
-        return _refuse(context.unit, Refusal(coming), ask, None, context.now)
+        return _refuse(context, Refusal(coming), ask, None)
     answer = policy.may_return(ask.place, context.library.policy, context.library.pickup_locations)
     if isinstance(answer, Refusal):
-        return _refuse(context.unit, answer, ask, coming.request, context.now)
+        return _refuse(context, answer, ask, coming.request)
     return arrive_unannounced(context, ask.by, coming)
 
 
@@ -153,9 +149,9 @@ def _nobodys(context: Context, ask: CheckIn) -> Refused:
     """Refuse a copy for which nobody waits. The refusal of a partner's copy says whose it is, so that it is sent there."""
     theirs = owned_elsewhere(context.unit, ask.barcode, ask.agency, context.library)
     if theirs is None:
-        return _refuse(context.unit, Refusal(Reason.UNKNOWN_ITEM), ask, None, context.now)
+        return _refuse(context, Refusal(Reason.UNKNOWN_ITEM), ask, None)
     refusal = Refusal(Reason.BELONGS_ELSEWHERE, {"owner": " / ".join(theirs.owners)})
-    no = _refuse(context.unit, refusal, ask, theirs.request, context.now)
+    no = _refuse(context, refusal, ask, theirs.request)
     owner = theirs.owners[0] if len(theirs.owners) == 1 else ""
     return replace(no, title=theirs.title, item=ItemKey(owner, ask.barcode))
 
@@ -166,11 +162,6 @@ def _take_in(context: Context, ask: CheckIn, found: Request) -> CheckedIn:
     if found.position is P.RECEIVED and ask.no_block:  # scanned offline: the terminal could not show that it goes home
         return _as_before(context, ask.by, found)
     return arrival_of(found)(context, ask.by, found)
-
-
-def _against_the_rule(context: Context, ask: CheckIn, found: Request, why: Reason) -> CheckedIn:
-    seen = context.unit.amend(found, context.now, ask.by, flags=flagged(found, StaffFlag.offline(why)))
-    return replace(_take_in(context, ask, seen), conflict=why.value, alert=True)
 
 
 def fetched(request: Request) -> str:
@@ -185,22 +176,22 @@ def arrival_of(request: Request) -> Callable[[Context, Actor, Request], CheckedI
     return _ARRIVALS.get(request.position, _as_before)
 
 
-def _refuse(unit: UnitOfWork, refusal: Refusal, ask: CheckIn, request: Request | None, now: datetime) -> Refused:
-    unit.refuse(refusal, now, ask.by, request)
+def _refuse(context: Context, refusal: Refusal, ask: CheckIn, request: Request | None) -> Refused:
+    context.unit.refuse(refusal, context.now, ask.by, request)
     no = refused(refusal, "", request.title if request else "")
     return Refused(no.why, no.rule, no.detail, "", no.title, request.item if request else ItemKey("", ask.barcode))
 
 
-def _undo(unit: UnitOfWork, ask: CheckIn, request: Request, now: datetime) -> CheckedIn | Refused:
+def _undo(context: Context, ask: CheckIn, request: Request) -> CheckedIn | Refused:
     """Undo a return that the terminal could not finish: on loan as before. Repeating it is a success."""
     if ask.card and request.patron != ask.card:
-        return _refuse(unit, Refusal(Reason.NOT_REQUESTER), ask, request, now)
-    if unit.can(request, Event.UNDO_RETURN) and request.used:
-        after = unit.advance(request, Event.UNDO_RETURN, now, ask.by, returned_on=None)
+        return _refuse(context, Refusal(Reason.NOT_REQUESTER), ask, request)
+    if context.unit.can(request, Event.UNDO_RETURN) and request.used:
+        after = context.unit.advance(request, Event.UNDO_RETURN, context.now, ask.by, returned_on=None)
         return taken(after, Arrival.UNDONE)
     if request.position is P.ON_LOAN:
         return taken(request, Arrival.UNDONE)
-    return _refuse(unit, Refusal(Reason.WRONG_POSITION), ask, request, now)
+    return _refuse(context, Refusal(Reason.WRONG_POSITION), ask, request)
 
 
 def arrive(
@@ -219,7 +210,7 @@ def arrive(
         return taken(
             context.unit.advance(request, Event.ARRIVE_UNWANTED, context.now, by, **came), Arrival.UNWANTED, alert=True
         )
-    came["pickup_last"] = policy.pickup_last(today, context.library.policy, closed_days(context.unit, context.library))
+    came["pickup_last"] = policy.pickup_last(today, context.library.policy, closed_days(context))
     after = context.unit.advance(request, event, context.now, by, rule="R12", **came)
     return taken(after, Arrival.RECEIVED, alert=True)
 
@@ -242,7 +233,7 @@ def come_back(context: Context, by: Actor, request: Request, day: date, **facts:
     It is dispatched at once, unless the policy wants a staff command for that.
     """
     cents = fix_fine(context, request, day, by)
-    pay_back(context.unit, request, day, context.now, by)
+    pay_back(context, request, day, by)
     found: RequestChange = {"returned_on": day, "claimed_on": None, "lost_on": None, "dropped_on": None}
     found |= {"flags": unflagged(request, StaffFlag.NO_PRICE_LOST), **facts}
     after = context.unit.advance(request, Event.RETURN, context.now, by, rule="R16", **found)

@@ -55,19 +55,15 @@ def may_stand_still(
 
 def still(unit: UnitOfWork, found: tuple[Request, ...], limits: Waits, now: datetime) -> tuple[Request, ...]:
     """The requests that stand still, with allowance for the days of each partner's courier."""
-    travel = {agency: _courier_days(unit, agency) for agency in {request.partner for request in found}}
-    return tuple(request for request in found if dates.stands_still(request, travel[request.partner], limits, now))
+    partners = unit.partners.among({request.partner for request in found} - {""})
+    days = {agency: partner.courier_days for agency, partner in partners.items()}
+    return tuple(request for request in found if dates.stands_still(request, days.get(request.partner, 0), limits, now))
 
 
 def is_noted(unit: UnitOfWork, request: Request) -> bool:
     """Whether the journal has this event already for the request's present position."""
     noted = unit.journal.last_noted(request.id, NOTED)
     return noted is not None and request.moved_at is not None and noted >= request.moved_at
-
-
-def _courier_days(unit: UnitOfWork, agency: str) -> int:
-    partner = unit.partners.find(agency) if agency else None
-    return partner.courier_days if partner else 0
 
 
 LOG = structlog.get_logger()
@@ -118,7 +114,9 @@ def silence(context: Context, cursor: str, limit: int) -> Batch:
     waiting, by = found.asked_before(context.unit, context.now - timedelta(days=1), cursor, limit), _by("silence")
     partners = context.unit.partners.among(r.partner for r in waiting)
     rests = suspended("borrow_request", context.library.policy, context.now) is not None
-    silent = [r for r in waiting if _silent(context, r, partners.get(r.partner)) and not _keeps(r, rests)]
+    silent = [
+        r for r in waiting if _silent(context, r, partners.get(r.partner)) and not (rests and r.position is Position.REQUESTED)
+    ]
 
     def give_up(request: Request) -> None:
         if request.position is Position.CANCELLING:
@@ -127,11 +125,6 @@ def silence(context: Context, cursor: str, limit: int) -> Batch:
             borrowing.give_up_on(context, request, by)
 
     return _batch(waiting, limit), _each(context.unit, silent, by, context.now, give_up)
-
-
-def _keeps(request: Request, rests: bool) -> bool:
-    """Whether a silent lender keeps the request: while requests are suspended no other lender could be asked (R1)."""
-    return rests and request.position is Position.REQUESTED
 
 
 def _silent(context: Context, request: Request, partner: Partner | None) -> bool:

@@ -95,8 +95,10 @@ def see_title(context: Context, bib_id: str) -> TitleSeen | None:
     seen = [CopySeen(copy, _state(copy, choice)) for copy in copies]
     volumes = sorted({copy.volume for copy in copies}, key=shelving_key)[:MOST_VOLUMES]
     partners = context.unit.partners.among({copy.agency for copy in copies})
+    copy = copies[0]
     return TitleSeen(
-        searching.title(context.unit.connection, bib_id) or _described(copies[0]),
+        searching.title(context.unit.connection, bib_id)
+        or Title(copy.bib_id, copy.title, copy.author, (copy.isbn,) if copy.isbn else ()),
         tuple(sorted(seen, key=lambda one: _place(one, context.library.agency))),
         tuple(VolumeSeen(volume, _refusal(context, copies, sent, volume, in_use)) for volume in volumes),
         {agency: partner.name for agency, partner in partners.items()},
@@ -144,10 +146,6 @@ def suspension(context: Context) -> Refused | None:
 def libraries(context: Context) -> int:
     """Return the number of libraries that can be searched, with ours."""
     return len({*context.unit.circuits.listed(MOST_LIBRARIES), context.library.agency})
-
-
-def _described(copy: Holding) -> Title:
-    return Title(copy.bib_id, copy.title, copy.author, (copy.isbn,) if copy.isbn else ())
 
 
 def _refusal(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
-from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.circulation.results import Noted, Refused
 from hkall_gateway.db.outbox import OutboxRow
@@ -47,12 +47,14 @@ def give_up(world: World, how: str, said: str = WISH) -> OutboxRow:
 
 
 def say(world: World, what: str, row: int, reason: str = "by telephone") -> Noted | Refused:
-    work = getattr(unsent, what)
-    done: Noted | Refused = world.store.now(
-        lambda unit: work(Context(unit, world.circulation.library, world.now), row, reason, STAFF)
-    )
+    done = settle(world, what, row, reason)
     world.pump()
     return done
+
+
+def settle(world: World, what: str, row: int, reason: str = "") -> Noted | Refused:
+    command = unsent.Settle(STAFF, row, reason, kind="outbox", how=what)
+    return world.store.now(in_context(unsent.settle, world.circulation.library, world.now, command))
 
 
 def state_of(world: World, row: int) -> str:
@@ -140,7 +142,7 @@ def test_a_withdrawal_that_could_not_be_told_is_settled_by_hand(world: World, wh
 def test_a_dead_letter_that_is_tried_again_leaves_at_once(world: World) -> None:
     row = give_up(world, "silence")
 
-    world.store.now(lambda unit: unsent.retry(unit, row.id, STAFF, world.now))
+    settle(world, "retry", row.id)
     world.pump()
 
     assert world.peers.unasked() == ["CUHK RequestItem"]
@@ -155,7 +157,7 @@ def test_a_wish_that_certainly_did_not_arrive_goes_to_the_next_lender_by_itself(
 
     assert world.request("R1").partner == "HKUST"
     assert state_of(world, 1) == "dropped"
-    assert isinstance(world.store.now(lambda unit: unsent.retry(unit, 1, STAFF, world.now)), Refused)
+    assert isinstance(settle(world, "retry", 1), Refused)
 
 
 @pytest.mark.parametrize("send", [send for send in Notification if is_letter(send)])
@@ -184,7 +186,7 @@ def test_every_try_of_a_dead_letter_can_be_looked_at(world: World) -> None:
 def test_what_it_would_do_is_said_before_it_is_done(world: World) -> None:
     row = give_up(world, "silence")
 
-    would = world.store.now(lambda unit: unsent.effects(unit, row))
+    _if_done, if_dropped = unsent.effects(row)
 
-    assert would["may_have_arrived"] is True
-    assert would["if_dropped"] == "the next lender is asked"
+    assert world.store.now(lambda unit: unsent.may_have_arrived(unit, row)) is True
+    assert if_dropped == "the next lender is asked"

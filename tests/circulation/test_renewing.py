@@ -178,7 +178,7 @@ def test_a_question_that_never_got_through_is_settled_by_staff(asking: DeskWorld
     renewed(asking)
     asking.store.now(lambda unit: unit.outbox.dead(1, "unknown: cut"))
 
-    asking.store.now(in_context(getattr(unsent, what), asking.library, asking.now, 1, "by telephone", CLERK))
+    asking.store.now(in_context(getattr(unsent, what), asking.library, asking.now, unsent.Settle(CLERK, 1, "by telephone")))
 
     found = asking.request()
     assert found.due is not None

@@ -64,7 +64,7 @@ def take_back(library: DeskWorld) -> None:
 
 
 def drop(library: DeskWorld) -> None:
-    library.store.now(in_context(unsent.drop, library.library, library.now, 1, "the server was replaced", CLERK))
+    library.store.now(in_context(unsent.drop, library.library, library.now, unsent.Settle(CLERK, 1, "the server was replaced")))
 
 
 def test_r26_a_recall_whose_letter_may_have_arrived_is_taken_back_by_a_letter(library: DeskWorld, post: Post) -> None:

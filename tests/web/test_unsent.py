@@ -8,6 +8,7 @@ import pytest
 from lxml import html
 
 from hkall_gateway.circulation.borrowing import Requested, RequestTitle
+from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff.actions import Act
@@ -155,7 +156,7 @@ def test_what_was_settled_meanwhile_is_said_and_the_others_are_settled(site: Sit
     first, second = given_up(site), given_up(site, "b-dune")
     browser = site.staff("supervisor")
     page = browser.get("/staff/unsent").text
-    site.world.store.now(lambda unit: unsent.retry(unit, first, BY, site.world.now))
+    site.world.store.now(in_context(unsent.retry, site.world.circulation.library, site.world.now, unsent.Settle(BY, first)))
     token = page.split('name="csrf_token" value="')[1].split('"')[0]
     fields = {"csrf_token": token, "row": [str(first), str(second)], "how": "drop", "reason": "gone"}
     site.world.store.now(lambda unit: unit.outbox.close(first, OutboxState.DONE, "x", site.world.now))

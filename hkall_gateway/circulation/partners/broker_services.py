@@ -77,7 +77,7 @@ def accept(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted 
     known = _same_or_open(context.unit, ask)
     if known is not None and known.patron:
         same = (known.patron, known.wire_id) == (ask.card, ask.wire_id)
-        return noted(known) if same else no(context.unit, Reason.WRONG_POSITION, ask, context.now, known)
+        return noted(known) if same else no(context, Reason.WRONG_POSITION, ask, known)
     answer = may_have_one_more(context, ask, facts)
     if answer is not None:
         return answer
@@ -99,13 +99,9 @@ def may_have_one_more(context: Context, ask: BrokerCommand, facts: BorrowerFacts
     """The refusal of a book for this patron; None where the patron may have one more."""
     borrower = facts.borrower
     if borrower is None:
-        return no(context.unit, facts.stranger, ask, context.now)
+        return no(context, facts.stranger, ask)
     answer = eligibility.may_use(borrower, context.library.policy, context.now, patron_blocks(context, borrower.barcode))
-    room = (
-        answer
-        if isinstance(answer, Refusal)
-        else policy.quota(borrower, counts(context.unit, borrower, context.library), context.library.policy)
-    )
+    room = answer if isinstance(answer, Refusal) else policy.quota(borrower, counts(context, borrower), context.library.policy)
     if not isinstance(room, Refusal):
         return None
     context.unit.refuse(room, context.now, ask.by, patron=ask.card)
@@ -155,7 +151,7 @@ def expect(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted 
     known = _same_or_open(context.unit, ask)
     if known is not None:
         same = (known.patron, known.wire_id) == (ask.card, ask.wire_id)
-        return noted(known) if same else no(context.unit, Reason.WRONG_POSITION, ask, context.now, known)
+        return noted(known) if same else no(context, Reason.WRONG_POSITION, ask, known)
     return may_have_one_more(context, ask, facts) or noted(born(context, ask))
 
 
@@ -165,14 +161,14 @@ def announce(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Not
     if known is None:
         return noted(born(context, ask))
     same = known.wire_id == ask.wire_id and known.title == (ask.title or ask.barcode)
-    return noted(known) if same else no(context.unit, Reason.WRONG_POSITION, ask, context.now, known)
+    return noted(known) if same else no(context, Reason.WRONG_POSITION, ask, known)
 
 
 def describe(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
     """Update the broker's record of its book."""
     known = _ours(context.unit, ask)
     if known is None:
-        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+        return no(context, Reason.UNKNOWN_ITEM, ask)
     changed = ask.title and known.title != ask.title and known.position not in FINAL
     return noted(context.unit.amend(known, context.now, ask.by, title=ask.title) if changed else known)
 
@@ -181,7 +177,7 @@ def delete(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted
     """Close the request: the book is back where it came from, even if messages on the way were missed."""
     known = _ours(context.unit, ask)
     if known is None:
-        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+        return no(context, Reason.UNKNOWN_ITEM, ask)
     if known.position is P.IN_TRANSIT:  # announced, and it never came
         return noted(context.unit.advance(known, Event.HOME, context.now, ask.by, reason="deleted"))
     return lender_notices.home(context, heard(ask, known))
@@ -200,7 +196,7 @@ def check_in(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Che
     """Check in a copy, from the patron or from the borrower, as at our own counter."""
     request = named(context.unit, ask)
     if request is None:
-        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+        return no(context, Reason.UNKNOWN_ITEM, ask)
     if request.position in FINAL:
         return taken(request, Arrival.AGAIN)
     return arrival_of(request)(context, ask.by, request)
@@ -210,7 +206,7 @@ def check_out(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Che
     """Check out the book to our patron, or, with any other card, ship our copy to the borrower."""
     request = named(context.unit, ask)
     if request is None:
-        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+        return no(context, Reason.UNKNOWN_ITEM, ask)
     if request.side is Side.LENDING:
         return ship(context, ask, request)
     return loans.check_out(context, at_counter(ask, request, context.library), facts)
@@ -222,16 +218,16 @@ def ship(context: Context, ask: BrokerCommand, request: Request) -> CheckedOut |
         return noted_due(context.unit, lending.ship(context, request, ask.by))
     if request.position in {P.SHIPPED, P.AT_BORROWER}:
         return noted_due(context.unit, request)
-    return no(context.unit, Reason.WRONG_POSITION, ask, context.now, request)
+    return no(context, Reason.WRONG_POSITION, ask, request)
 
 
 def undo_check_out(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> CheckedOut | Refused:
     """Undo a loan to our patron; a copy that was sent stays sent."""
     request = named(context.unit, ask)
     if request is None:
-        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+        return no(context, Reason.UNKNOWN_ITEM, ask)
     if request.side is Side.LENDING:
-        return no(context.unit, Reason.ALREADY_SHIPPED, ask, context.now, request)
+        return no(context, Reason.ALREADY_SHIPPED, ask, request)
     return loans.check_out(context, at_counter(ask, request, context.library, undo=True), facts)
 
 
@@ -244,7 +240,7 @@ def renew(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Renewed
     """Renew for our patron, or for the borrower of our copy."""
     request = named(context.unit, ask)
     if request is None:
-        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+        return no(context, Reason.UNKNOWN_ITEM, ask)
     if request.side is Side.LENDING:
         return lending.renewed_by_borrower(context, heard(ask, request))
     wanted = Renew(ask.by, ask.card or request.patron, request.item_barcode, request.item_agency)
@@ -294,10 +290,10 @@ def heard(ask: BrokerCommand, request: Request | None = None) -> PartnerNotice:
     return PartnerNotice(ask.by, ask.partner, *wire, item=item, judged=ask.judged, **dates)
 
 
-def no(unit: UnitOfWork, why: Reason, ask: BrokerCommand, now: datetime, request: Request | None = None) -> Refused:
+def no(context: Context, why: Reason, ask: BrokerCommand, request: Request | None = None) -> Refused:
     """Refuse, with an entry in the journal."""
     refusal = Refusal(why)
-    unit.refuse(refusal, now, ask.by, request, patron=ask.card)
+    context.unit.refuse(refusal, context.now, ask.by, request, patron=ask.card)
     return refused(refusal, "", request.title if request else "")
 
 

@@ -52,65 +52,65 @@ def delivered(context: Context, command: Delivered) -> None:
     if answer.kind not in SETTLING and state in UNSETTLED and attempts >= row.attempts:
         return
     context.unit.outbox.tried(row.id, Attempt(context.now, answer.kind, answer.problem, answer.detail))
-    link = _line(context.unit, row, answer, circuit_settings, context.now)
+    link = _line(context, row, answer, circuit_settings)
     if kept is None or state in SETTLED:
         return
     by = Actor(MAIL if row.kind is OutboxKind.MAIL else row.recipient, "courier", row.send.name, row.corr)
     if answer.kind in SETTLING:
-        _settle(context.unit, row, answer, context.now)
+        if answer.kind is D.NOT_NEEDED:
+            context.unit.outbox.dropped(row.id, answer.detail)
+        elif answer.kind == D.REFUSED and row.kind is OutboxKind.ILS:  # the two sides differ, and a person must find out why
+            context.unit.outbox.dead(row.id, f"refused: {_said(answer)}")
+        else:
+            context.unit.outbox.sent(row.id, context.now)
         apply_answer(context, row, answer, by)
     else:
         _again_or_dead(context, row, answer, command.retry_at, link, circuit_settings, by)
 
 
-def _settle(unit: UnitOfWork, row: OutboxRow, answer: DeliveryResult, now: datetime) -> None:
-    if answer.kind is D.NOT_NEEDED:
-        unit.outbox.dropped(row.id, answer.detail)
-    elif answer.kind == D.REFUSED and row.kind is OutboxKind.ILS:  # the two sides differ, and a person must find out why
-        unit.outbox.dead(row.id, f"refused: {_said(answer)}")
-    else:
-        unit.outbox.sent(row.id, now)
-
-
-def _line(
-    unit: UnitOfWork, row: OutboxRow, answer: DeliveryResult, circuit_settings: CircuitSettings, now: datetime
-) -> CircuitState:
+def _line(context: Context, row: OutboxRow, answer: DeliveryResult, circuit_settings: CircuitSettings) -> CircuitState:
     """The channel's state after this answer. A Problem of any kind is an answer; a busy server's bare status is none."""
-    link = unit.circuits.one(row.line)
+    link = context.unit.circuits.one(row.line)
     if row.line == MAIL or answer.untold:
         return link
     if answer.kind == D.FAULT:
-        unit.circuits.keep(after := circuit.after_rejection(link, circuit_settings, now, _said(answer)[:200]))
+        context.unit.circuits.keep(after := circuit.after_rejection(link, circuit_settings, context.now, _said(answer)[:200]))
         return after
     lost = answer.kind in {D.UNREACHABLE, D.UNKNOWN} or (answer.kind is D.LATER and not answer.problem)
-    after = circuit.after_failure(link, circuit_settings, now, answer.retry_after_s) if lost else circuit.after_reply(link, now)
-    unit.circuits.keep(after)
+    after = (
+        circuit.after_failure(link, circuit_settings, context.now, answer.retry_after_s)
+        if lost
+        else circuit.after_reply(link, context.now)
+    )
+    context.unit.circuits.keep(after)
     return after
 
 
 def apply_answer(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
     """Apply the recipient's answer to the request, the patron letter or the local message."""
     if isinstance(row.payload, LocalMessage):
-        local_messages.apply_answer(context.unit, row.payload, answer, context.now, by)
+        local_messages.apply_answer(context, row.payload, answer, by)
     elif isinstance(row.payload, PatronNotice):
-        _letter_left(context.unit, Notification(row.send), row.payload, answer, context.now, by)
+        _letter_left(context, Notification(row.send), row.payload, answer, by)
     else:
         borrowing.answered(context, Notification(row.send), row.request, row.payload.wire_id, answer, by)
         if row.send is Notification.TELL_LENDER_RENEWED and recalls.because_of_a_recall(answer):
             recalls.renewal_refused(context, row.payload, answer, by)
         else:
             recalls.answered(context, row.payload, answer, by)
-        _not_believed(context.unit, row, answer, context.now, by)
+        _not_believed(context, row, answer, by)
 
 
-def _not_believed(unit: UnitOfWork, row: OutboxRow, answer: DeliveryResult, now: datetime, by: Actor) -> None:
+def _not_believed(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
     """Flag a request for staff if the partner finally refuses a notice: the two sides differ."""
-    request = unit.requests.find(row.request)
+    request = context.unit.requests.find(row.request)
     if answer.kind != D.REFUSED or row.send in ANSWERED or request is None:
         return
-    unit.note(request, "REFUSED_THERE", {"send": row.send.value, "problem": answer.problem, "detail": answer.detail}, now, by)
+    context.unit.note(
+        request, "REFUSED_THERE", {"send": row.send.value, "problem": answer.problem, "detail": answer.detail}, context.now, by
+    )
     if request.position not in FINAL:
-        unit.amend(request, now, by, flags=flagged(request, StaffFlag.refused_there(row.send)))
+        context.unit.amend(request, context.now, by, flags=flagged(request, StaffFlag.refused_there(row.send)))
 
 
 def _again_or_dead(
@@ -154,26 +154,26 @@ def never_arrived(context: Context, row: OutboxRow, by: Actor, error: str, reaso
 def letter_left(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
     """Record the result of a letter that a person has settled."""
     assert isinstance(row.payload, PatronNotice), "only letters are settled so"
-    _letter_left(context.unit, Notification(row.send), row.payload, answer, context.now, by)
+    _letter_left(context, Notification(row.send), row.payload, answer, by)
 
 
-def _letter_left(
-    unit: UnitOfWork, send: Notification, letter: PatronNotice, answer: DeliveryResult, now: datetime, by: Actor
-) -> None:
+def _letter_left(context: Context, send: Notification, letter: PatronNotice, answer: DeliveryResult, by: Actor) -> None:
     """Record a letter's result: its day starts the days to collect; a failed one is on the operators' list (R12, R14, R42)."""
     state = _LETTERS.get(answer.kind, NoticeState.SENT)
-    unit.notices.set_state(letter.notice, state, answer.detail, now)
-    request = unit.requests.find(letter.request)
+    context.unit.notices.set_state(letter.notice, state, answer.detail, context.now)
+    request = context.unit.requests.find(letter.request)
     if (
         send is not Notification.LETTER_PICKUP
         or state is not NoticeState.SENT
         or request is None
-        or not unit.can(request, Event.NOTIFY)
+        or not context.unit.can(request, Event.NOTIFY)
     ):
         return
     # A late letter starts the days to collect again, also after they had expired. Days granted beyond that stay.
     last = max(filter(None, (answer.last_day, request.pickup_last)), default=None)
-    unit.advance(request, Event.NOTIFY, now, by, rule="R14", notified_on=answer.sent_on, pickup_last=last, expired_pickup=False)
+    context.unit.advance(
+        request, Event.NOTIFY, context.now, by, rule="R14", notified_on=answer.sent_on, pickup_last=last, expired_pickup=False
+    )
 
 
 def bounced(unit: UnitOfWork, number: int, status: str, by: Actor, now: datetime) -> bool:

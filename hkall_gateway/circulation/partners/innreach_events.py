@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
 from hkall_gateway.circulation import lending, loans, recalls, returning
-from hkall_gateway.circulation.command import Context, Library
+from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.lending import BorrowFromUs, Paged
 from hkall_gateway.circulation.partner_notice import MIRRORED
 from hkall_gateway.circulation.partners import lender_notices
@@ -51,30 +50,30 @@ def request(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted
 def _borrow(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
     known = borrowed_under(context.unit, ask.partner, ask.number)
     if known is not None and known.position not in FINAL:
-        return noted(known) if known.patron == ask.card else no(context.unit, Reason.DUPLICATE_REQUEST, ask, context.now, known)
+        return noted(known) if known.patron == ask.card else no(context, Reason.DUPLICATE_REQUEST, ask, known)
     answer = may_have_one_more(context, ask, facts)
     if answer is not None:
         return answer
-    wanted = context.unit.open(_wanted(ask, context.library), context.now, ask.by)
-    return noted(context.unit.advance(wanted, Event.ASK, context.now, ask.by, attempt=1))
-
-
-def _wanted(ask: BrokerCommand, library: Library) -> Request:
-    return Request(
-        id="",
-        side=Side.BORROWING,
-        position=P.NEW,
-        kind=MIRRORED,
-        title=ask.title or ask.number,
-        bib_id=ask.bib_id,
-        patron=ask.card,
-        partner=ask.partner,
-        wire_agency=ask.partner,
-        wire_id=ask.number,
-        placed_by=ask.partner if ask.wire_id else "",
-        placed_id=ask.wire_id,
-        pickup_location=place_of(ask, library),
+    wanted = context.unit.open(
+        Request(
+            id="",
+            side=Side.BORROWING,
+            position=P.NEW,
+            kind=MIRRORED,
+            title=ask.title or ask.number,
+            bib_id=ask.bib_id,
+            patron=ask.card,
+            partner=ask.partner,
+            wire_agency=ask.partner,
+            wire_id=ask.number,
+            placed_by=ask.partner if ask.wire_id else "",
+            placed_id=ask.wire_id,
+            pickup_location=place_of(ask, context.library),
+        ),
+        context.now,
+        ask.by,
     )
+    return noted(context.unit.advance(wanted, Event.ASK, context.now, ask.by, attempt=1))
 
 
 def _page(context: Context, ask: BrokerCommand) -> Paged | Refused:
@@ -91,13 +90,13 @@ def cancel(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted
     """Cancel a request that the central took back, for the patron or because no library will send it."""
     found = named(context.unit, ask)
     if found is None:
-        return no(context.unit, Reason.UNKNOWN_REQUEST, ask, context.now)
+        return no(context, Reason.UNKNOWN_REQUEST, ask)
     if found.side is Side.LENDING:
         return lending.heard(context, heard(ask, found), Event.WITHDRAW)
     if found.position in FINAL:
         return noted(found)
     if not context.unit.can(found, Event.CANCEL):
-        return no(context.unit, Reason.TOO_LATE_TO_CANCEL, ask, context.now, found)
+        return no(context, Reason.TOO_LATE_TO_CANCEL, ask, found)
     cancelling = context.unit.advance(found, Event.CANCEL, context.now, ask.by, rule="R34")
     return noted(context.unit.advance(cancelling, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
 
@@ -106,54 +105,46 @@ def shipped(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Note
     """Record that a copy is on the way to us, with its barcode, or our own copy on the way home."""
     found = named(context.unit, ask)
     if found is None:
-        return no(context.unit, Reason.UNKNOWN_REQUEST, ask, context.now)
+        return no(context, Reason.UNKNOWN_REQUEST, ask)
     if found.side is Side.LENDING:
         return lending.heard(context, heard(ask, found), Event.COMING_HOME)
     if context.unit.can(found, Event.SHIP) or context.unit.can(found, Event.SHIP_UNWANTED):
-        return _on_its_way(context.unit, ask, found, context.now)
-    return noted(found)
-
-
-def _on_its_way(unit: UnitOfWork, ask: BrokerCommand, found: Request, now: datetime) -> Noted | Refused:
-    if not ask.barcode or unit.requests.with_copy(ask.barcode, ask.partner):
-        return no(unit, Reason.UNKNOWN_ITEM, ask, now, found)
-    event = Event.SHIP if unit.can(found, Event.SHIP) else Event.SHIP_UNWANTED
-    copy, due = ask.barcode, ask.due
-    return noted(
-        unit.advance(
-            found,
-            event,
-            now,
-            ask.by,
-            unwanted=event is Event.SHIP_UNWANTED,
-            item_agency=ask.partner,
-            item_barcode=copy,
-            lender_due=due,
+        if not ask.barcode or context.unit.requests.with_copy(ask.barcode, ask.partner):
+            return no(context, Reason.UNKNOWN_ITEM, ask, found)
+        event = Event.SHIP if context.unit.can(found, Event.SHIP) else Event.SHIP_UNWANTED
+        copy, due = ask.barcode, ask.due
+        return noted(
+            context.unit.advance(
+                found,
+                event,
+                context.now,
+                ask.by,
+                unwanted=event is Event.SHIP_UNWANTED,
+                item_agency=ask.partner,
+                item_barcode=copy,
+                lender_due=due,
+            )
         )
-    )
+    return noted(found)
 
 
 def received(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
     """Put an arrived copy on the hold shelf with one letter, even without a shipped message."""
     found = named(context.unit, ask)
     if found is None:
-        return no(context.unit, Reason.UNKNOWN_REQUEST, ask, context.now)
+        return no(context, Reason.UNKNOWN_REQUEST, ask)
     if found.side is Side.LENDING:
         return lending.heard(context, heard(ask, found), Event.BORROWER_HAS_IT)
     if context.unit.can(found, Event.ARRIVE_UNANNOUNCED):
-        return _unannounced(context, ask, found)
+        if not ask.barcode or context.unit.requests.with_copy(ask.barcode, ask.partner):
+            return no(context, Reason.UNKNOWN_ITEM, ask, found)
+        copy = ask.barcode
+        returning.arrive(
+            context, ask.by, found, Event.ARRIVE_UNANNOUNCED, item_agency=ask.partner, item_barcode=copy, unannounced=True
+        )
+        return noted(context.unit.requests.find(found.id) or found)
     if found.position is P.IN_TRANSIT:
         returning.arrive(context, ask.by, found)
-    return noted(context.unit.requests.find(found.id) or found)
-
-
-def _unannounced(context: Context, ask: BrokerCommand, found: Request) -> Noted | Refused:
-    if not ask.barcode or context.unit.requests.with_copy(ask.barcode, ask.partner):
-        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now, found)
-    copy = ask.barcode
-    returning.arrive(
-        context, ask.by, found, Event.ARRIVE_UNANNOUNCED, item_agency=ask.partner, item_barcode=copy, unannounced=True
-    )
     return noted(context.unit.requests.find(found.id) or found)
 
 
@@ -164,7 +155,7 @@ def lent(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> CheckedO
     """
     found = named(context.unit, ask)
     if found is None:
-        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+        return no(context, Reason.UNKNOWN_ITEM, ask)
     if found.side is Side.LENDING:
         return ship(context, ask, found)
     told = at_counter(
@@ -177,27 +168,25 @@ def home(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted |
     """Record that the lender has its copy back, or the borrower has ours."""
     found = named(context.unit, ask)
     if found is None:
-        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+        return no(context, Reason.UNKNOWN_ITEM, ask)
     if found.side is Side.LENDING:
         return lending.heard(context, heard(ask, found), Event.BORROWER_HAS_IT)
     if found.position in {P.REQUESTED, P.IN_TRANSIT} and not found.unwanted:
-        return _never_sent(context.unit, ask, found, context.now)
+        # it never left its library, and the central decides whether another one is asked
+        context.unit.note(found, "NEVER_SENT", {"message": ask.by.message}, context.now, ask.by)
+        if found.position is P.IN_TRANSIT:
+            found = context.unit.advance(
+                found, Event.NOT_SENT, context.now, ask.by, item_agency="", item_barcode="", lender_due=None
+            )
+        return noted(found)
     return lender_notices.home(context, heard(ask, found))
-
-
-def _never_sent(unit: UnitOfWork, ask: BrokerCommand, found: Request, now: datetime) -> Noted | Refused:
-    """The copy never left its library. The request stays open: the central decides whether another library is asked."""
-    unit.note(found, "NEVER_SENT", {"message": ask.by.message}, now, ask.by)
-    if found.position is P.IN_TRANSIT:
-        found = unit.advance(found, Event.NOT_SENT, now, ask.by, item_agency="", item_barcode="", lender_due=None)
-    return noted(found)
 
 
 def renewed(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Renewed | Refused:
     """Apply the owner's later date, or the borrower's renewal of our copy."""
     found = named(context.unit, ask)
     if found is None:
-        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+        return no(context, Reason.UNKNOWN_ITEM, ask)
     work = lending.renewed_by_borrower if found.side is Side.LENDING else recalls.owner_renewed
     return work(context, heard(ask, found))
 
@@ -205,17 +194,13 @@ def renewed(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Rene
 def recalled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Recalled | Refused:
     """Apply the owner's recall."""
     found = named(context.unit, ask)
-    return recalls.recalled(context, heard(ask, found)) if found else no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+    return recalls.recalled(context, heard(ask, found)) if found else no(context, Reason.UNKNOWN_ITEM, ask)
 
 
 def recall_cancelled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Recalled | Refused:
     """Cancel the owner's recall."""
     found = named(context.unit, ask)
-    return (
-        recalls.recall_cancelled(context, heard(ask, found))
-        if found
-        else no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
-    )
+    return recalls.recall_cancelled(context, heard(ask, found)) if found else no(context, Reason.UNKNOWN_ITEM, ask)
 
 
 def named(unit: UnitOfWork, ask: BrokerCommand) -> Request | None:
@@ -228,7 +213,7 @@ def taken_in(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Chec
     """Record the patron's return, or our own copy's arrival at home."""
     found = named(context.unit, ask)
     if found is None:
-        return no(context.unit, Reason.UNKNOWN_ITEM, ask, context.now)
+        return no(context, Reason.UNKNOWN_ITEM, ask)
     return check_in(context, replace(ask, barcode=found.item_barcode, agency=found.item_agency), facts)
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 from typing import cast
 
 from hkall_gateway.circulation import recalls
-from hkall_gateway.circulation.borrowing import move_on, no, release_rivals
+from hkall_gateway.circulation.borrowing import move_on, release_rivals
 from hkall_gateway.circulation.command import Context, Library
 from hkall_gateway.circulation.fines import fix_fine, pay_back
 from hkall_gateway.circulation.partner_notice import PartnerNotice, contradicted, hold
@@ -21,7 +20,7 @@ from hkall_gateway.rules.lender_reasons import NEVER_SENT, OTHER, decline_reason
 from hkall_gateway.rules.lifecycle import FINAL, Event, Notification
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import CandidateOutcome, StaffFlag
-from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, RequestChange, Side
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, RequestChange, Side
 
 P = Position
 HERE = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT})
@@ -43,22 +42,26 @@ def shipped(context: Context, ask: PartnerNotice) -> Noted | Refused:
         or _asked_for(context.unit, ask)
     )
     if asked is None:
-        return no(context.unit, Reason.UNKNOWN_REQUEST, ask.by, context.now)
+        return context.refuse(Reason.UNKNOWN_REQUEST, ask.by)
     request, candidate = asked
     if candidate is not None and candidate.agency != ask.partner:
-        return no(context.unit, Reason.AGENCY_NOT_OWNER, ask.by, context.now, request=request)
+        return context.refuse(Reason.AGENCY_NOT_OWNER, ask.by, request)
     if ask.item is not None and ask.item.agency != ask.partner:  # a lender sends its own copies, never ours nor another's
-        return no(context.unit, Reason.NOT_THEIR_COPY, ask.by, context.now, request=request)
+        return context.refuse(Reason.NOT_THEIR_COPY, ask.by, request)
     if candidate is not None and not ask.wire_id:
         ask = replace(ask, wire_agency=context.library.agency, wire_id=candidate.wire_id)
     item = ask.item or (ItemKey(candidate.agency, candidate.barcode) if candidate else request.item)
-    holder = _other_holder(context.unit, item, request) if item else None
-    if holder is not None and _came_without_a_word(holder, ask):
-        return _came_for_another(context.unit, ask, request, holder, context.now)
+    held = context.unit.requests.with_copy(item.barcode, item.agency) if item else ()
+    holder = next((other for other in held if other.id != request.id), None)
+    if holder and holder.unannounced and holder.side is Side.BORROWING and holder.partner == ask.partner:
+        # It was received for another request than the one it was sent for: only the date of this late message is taken.
+        _filled(context, ask, holder, {"lender_due": ask.due})
+        context.unit.note(request, "LATE", {"message": ask.by.message, "held_by": holder.id}, context.now, ask.by)
+        return _noted(request, note=f"here for {holder.id}")
     if item is None:
-        return no(context.unit, Reason.UNKNOWN_ITEM, ask.by, context.now, request=request)
-    if held := contradicted(context, replace(ask, item=item), request, News.SHIPPED):
-        return held
+        return context.refuse(Reason.UNKNOWN_ITEM, ask.by, request)
+    if refusal := contradicted(context, replace(ask, item=item), request, News.SHIPPED):
+        return refusal
     return _take_shipment(context, ask, request, item)
 
 
@@ -80,24 +83,6 @@ def _stray_under(unit: UnitOfWork, ask: PartnerNotice) -> tuple[Request, None] |
     return (mine[-1], None) if mine else None
 
 
-def _other_holder(unit: UnitOfWork, item: ItemKey, request: Request) -> Request | None:
-    """Another request that holds the copy."""
-    return next((r for r in unit.requests.with_copy(item.barcode, item.agency) if r.id != request.id), None)
-
-
-def _came_without_a_word(holder: Request, ask: PartnerNotice) -> bool:
-    return holder.unannounced and holder.side is Side.BORROWING and holder.partner == ask.partner
-
-
-def _came_for_another(
-    unit: UnitOfWork, ask: PartnerNotice, request: Request, holder: Request, now: datetime
-) -> Noted | Refused:
-    """The copy was received for another request than the one it was sent for: take only the date from this late message."""
-    _filled(unit, ask, holder, {"lender_due": ask.due}, now)
-    unit.note(request, "LATE", {"message": ask.by.message, "held_by": holder.id}, now, ask.by)
-    return _noted(request, note=f"here for {holder.id}")
-
-
 def _take_shipment(context: Context, ask: PartnerNotice, request: Request, item: ItemKey) -> Noted | Refused:
     active = not ask.wire_id or request.wire_id == ask.wire_id
     came: RequestChange = {"item_agency": item.agency, "item_barcode": item.barcode, "lender_due": ask.due}
@@ -105,43 +90,45 @@ def _take_shipment(context: Context, ask: PartnerNotice, request: Request, item:
         came["unwanted"] = True
         return _noted(context.unit.advance(request, Event.SHIP_UNWANTED, context.now, ask.by, rule="R34", **came))
     if request.position in {P.NEW, P.REQUESTED}:
-        sent = _ship(context.unit, ask, request, came, active=active, now=context.now)
+        sent = _ship(context, ask, request, came, active=active)
         release_rivals(context, item, sent.id, ask.by)
         return _noted(sent)
     if request.position in HERE | {P.IN_TRANSIT} and request.item in {None, item}:
-        filled = _filled(context.unit, ask, request, came, context.now)
+        filled = _filled(context, ask, request, came)
         return _noted(filled, note="already under way" if request.position is P.IN_TRANSIT else "already here")
     if request.position is P.CLOSED and request.item == item:
-        return _late(context.unit, ask, request, context.now)
-    return _stray(context.unit, ask, request, item, context.now)
+        return _late(context, ask, request)
+    return _stray(context, ask, request, item)
 
 
-def _filled(unit: UnitOfWork, ask: PartnerNotice, request: Request, came: RequestChange, now: datetime) -> Request:
+def _filled(context: Context, ask: PartnerNotice, request: Request, came: RequestChange) -> Request:
     """Fill in the facts of a shipment reported after the copy came: only missing ones, the copy and the lender's date."""
     missing = cast("RequestChange", {name: value for name, value in came.items() if value and not getattr(request, name)})
-    return recalls.ask_for_later_date(unit, unit.amend(request, now, ask.by, **missing), now, ask.by) if missing else request
+    return (
+        recalls.ask_for_later_date(context, context.unit.amend(request, context.now, ask.by, **missing), ask.by)
+        if missing
+        else request
+    )
 
 
-def _ship(
-    unit: UnitOfWork, ask: PartnerNotice, request: Request, came: RequestChange, *, active: bool, now: datetime
-) -> Request:
+def _ship(context: Context, ask: PartnerNotice, request: Request, came: RequestChange, *, active: bool) -> Request:
     """Accept a shipment, also of a former lender while no other has shipped: the present one gets a cancellation."""
     if active:
-        return unit.advance(request, Event.SHIP, now, ask.by, **came)
+        return context.unit.advance(request, Event.SHIP, context.now, ask.by, **came)
     if request.position is P.REQUESTED:
-        unit.enqueue(Notification.CANCEL_AT_LENDER, request, now, ask.by)
+        context.unit.enqueue(Notification.CANCEL_AT_LENDER, request, context.now, ask.by)
     lender: RequestChange = {
         "partner": ask.partner,
         "wire_agency": ask.wire_agency or request.wire_agency,
         "wire_id": ask.wire_id,
         **came,
     }
-    return unit.advance(request, Event.SHIP, now, ask.by, **lender)
+    return context.unit.advance(request, Event.SHIP, context.now, ask.by, **lender)
 
 
-def _stray(unit: UnitOfWork, ask: PartnerNotice, request: Request, item: ItemKey, now: datetime) -> Noted | Refused:
+def _stray(context: Context, ask: PartnerNotice, request: Request, item: ItemKey) -> Noted | Refused:
     """Open a request for an orphan copy, which no request waits for, so that it is received and sent home."""
-    stray = unit.open(
+    stray = context.unit.open(
         Request(
             id="",
             side=Side.BORROWING,
@@ -158,7 +145,7 @@ def _stray(unit: UnitOfWork, ask: PartnerNotice, request: Request, item: ItemKey
             unwanted=True,
             reopened_from=request.id,
         ),
-        now,
+        context.now,
         ask.by,
     )
     return _noted(stray, note="nobody waits for it any more")
@@ -168,16 +155,12 @@ def declined(context: Context, ask: PartnerNotice) -> Noted | Refused:
     """The lender will not supply. Before shipment only; the next lender is asked (R37)."""
     asked = context.unit.requests.asked(ask.wire_id) or _asked_for(context.unit, ask)
     if asked is None:
-        return no(context.unit, Reason.UNKNOWN_REQUEST, ask.by, context.now)
+        return context.refuse(Reason.UNKNOWN_REQUEST, ask.by)
     request, candidate = asked
     if candidate.agency != ask.partner:
-        return no(context.unit, Reason.AGENCY_NOT_OWNER, ask.by, context.now, request=request)
+        return context.refuse(Reason.AGENCY_NOT_OWNER, ask.by, request)
     if request.wire_id != candidate.wire_id or request.position in FINAL:
-        return _late(context.unit, ask, request, context.now)
-    return _declined_by_active(context, ask, request, candidate)
-
-
-def _declined_by_active(context: Context, ask: PartnerNotice, request: Request, candidate: Candidate) -> Noted | Refused:
+        return _late(context, ask, request)
     if request.position is P.CANCELLING:
         return _noted(context.unit.advance(request, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
     if request.position is not P.REQUESTED:
@@ -192,9 +175,9 @@ def home(context: Context, ask: PartnerNotice) -> Noted | Refused:
     """Accept the lender's check-in of its copy, even if messages were missed, unless we have the copy by our own scan."""
     request = _borrowed(context.unit, ask)
     if request is None:
-        return _past(context.unit, ask, context.now)
+        return _past(context, ask)
     if request.partner != ask.partner:
-        return no(context.unit, Reason.AGENCY_NOT_OWNER, ask.by, context.now, request=request)
+        return context.refuse(Reason.AGENCY_NOT_OWNER, ask.by, request)
     if held := contradicted(context, replace(ask, item=request.item), request, News.HOME):
         return held
     if request.position in {P.REQUESTED, P.IN_TRANSIT} and not request.unwanted:  # it never left the lender
@@ -202,17 +185,12 @@ def home(context: Context, ask: PartnerNotice) -> Noted | Refused:
     if request.position is P.CANCELLING:
         return _noted(context.unit.advance(request, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"), note="never sent")
     if not context.unit.can(request, Event.HOME):
-        return _late(context.unit, ask, request, context.now)
-    return _closed(context, ask, request)
-
-
-def _closed(context: Context, ask: PartnerNotice, request: Request) -> Noted | Refused:
-    """Close the request. A loan that skipped our counter ends on the day that the owner names, with its fine."""
+        return _late(context, ask, request)
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
     day = dates.civil(min(ask.at or context.now, context.now))
     if request.position is P.ON_LOAN:
         fix_fine(context, request, day, ask.by)
-        pay_back(context.unit, request, day, context.now, ask.by)
+        pay_back(context, request, day, ask.by)
     return _noted(
         context.unit.advance(request, Event.HOME, context.now, ask.by, skipped=skipped, returned_on=request.returned_on or day),
         note=f"home while {skipped}" if skipped else "",
@@ -229,31 +207,29 @@ def _borrowed(unit: UnitOfWork, ask: PartnerNotice) -> Request | None:
         return stray[0]
     asked, held = unit.requests.asked(ask.wire_id), _by_item(unit, ask)
     named = asked[0] if asked and asked[0].wire_id == ask.wire_id else None
-    if held and (named is None or _came_before(held[0], ask)):
-        return held[0]
-    return named
+    if held is None:
+        return named
+    came_on = held[0].received_on
+    # A check-in that is older than the copy's arrival is about an earlier loan.
+    came_before = came_on is not None and ask.at is not None and came_on <= dates.civil(ask.at)
+    return held[0] if named is None or came_before else named
 
 
-def _came_before(held: Request, ask: PartnerNotice) -> bool:
-    """Whether a copy arrived before its owner's check-in, so that the message is not about an older loan."""
-    return held.received_on is not None and ask.at is not None and held.received_on <= dates.civil(ask.at)
-
-
-def _past(unit: UnitOfWork, ask: PartnerNotice, now: datetime) -> Noted | Refused:
+def _past(context: Context, ask: PartnerNotice) -> Noted | Refused:
     """A lender that was asked once, or held the copy last: it is late, and a success. A copy alone may mean an older loan."""
-    asked = unit.requests.asked(ask.wire_id) or _asked_for(unit, ask)
-    last = None if asked else unit.requests.last_with(ask.item) if ask.item else None
+    asked = context.unit.requests.asked(ask.wire_id) or _asked_for(context.unit, ask)
+    last = None if asked else context.unit.requests.last_with(ask.item) if ask.item else None
     request = asked[0] if asked else last if last and last.side is Side.BORROWING else None
     if request is None:
-        return no(unit, Reason.UNKNOWN_REQUEST, ask.by, now)
+        return context.refuse(Reason.UNKNOWN_REQUEST, ask.by)
     if (asked[1].agency if asked else request.partner) != ask.partner:
-        return no(unit, Reason.AGENCY_NOT_OWNER, ask.by, now, request=request)
-    return _late(unit, ask, request, now)
+        return context.refuse(Reason.AGENCY_NOT_OWNER, ask.by, request)
+    return _late(context, ask, request)
 
 
-def _late(unit: UnitOfWork, ask: PartnerNotice, request: Request, now: datetime) -> Noted:
+def _late(context: Context, ask: PartnerNotice, request: Request) -> Noted:
     """Accept a late message: a success that only the journal records."""
-    unit.note(request, "LATE", {"message": ask.by.message}, now, ask.by)
+    context.unit.note(request, "LATE", {"message": ask.by.message}, context.now, ask.by)
     return _noted(request, late=True)
 
 

@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Final
 
 from hkall_gateway.circulation.borrowers import waited_too_long
-from hkall_gateway.circulation.command import Command, Context, Library, Query, refused
+from hkall_gateway.circulation.command import Command, Context, Query
 from hkall_gateway.circulation.find_request import StaffCommand, done, not_theirs
 from hkall_gateway.circulation.queries import ItemSeen, SeeItem, see_item
 from hkall_gateway.circulation.results import Done, Refused
@@ -22,7 +22,7 @@ from hkall_gateway.rules.dates import over
 from hkall_gateway.rules.messages.json_records import record
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Partner, Position, Refusal, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Partner, Position, Refusal, Request, Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +232,7 @@ FEE: Final = "fee"
 
 def see_request(context: Context, ask: SeeRequest) -> RequestSeen | Refused:
     """The state of a request, for the systems it belongs to; UNKNOWN_REQUEST for all others."""
-    found = _of(context.unit, ask, context.library)
+    found = _of(context, ask)
     if found is None:
         return Refused(Reason.UNKNOWN_REQUEST)
     copy = see_item(context, SeeItem(ask.by, found.item_barcode, found.item_agency)) if found.item else None
@@ -261,52 +261,52 @@ def copy_of(context: Context, query: SeeCopyOf) -> ItemSeen | Refused:
     return seen.copy or Refused(Reason.UNKNOWN_ITEM)
 
 
-def _of(unit: UnitOfWork, ask: SeeRequest | ChangeRequest, library: Library) -> Request | None:
-    found = _by_number(unit, ask, library)
+def _of(context: Context, ask: SeeRequest | ChangeRequest) -> Request | None:
+    found = _by_number(context, ask)
     if found or ask.value or ask.item is None:
         return found
-    held = unit.requests.with_copy(ask.item.barcode, ask.item.agency)
+    held = context.unit.requests.with_copy(ask.item.barcode, ask.item.agency)
     mine = [r for r in held if (r.patron == ask.card if ask.client else r.partner == ask.caller)]
     return mine[0] if len(mine) == 1 else None
 
 
-def _by_number(unit: UnitOfWork, ask: SeeRequest | ChangeRequest, library: Library) -> Request | None:
+def _by_number(context: Context, ask: SeeRequest | ChangeRequest) -> Request | None:
     agency, value = ask.agency or ask.caller, ask.value
     if not value:
         return None
     if ask.client:
-        ours = unit.requests.find(value) if agency == library.agency else unit.requests.placed(agency, value)
+        ours = (
+            context.unit.requests.find(value)
+            if agency == context.library.agency
+            else context.unit.requests.placed(agency, value)
+        )
         return ours if ours and ours.side is Side.BORROWING and ours.placed_by in {"", ask.caller} else None
-    asked = unit.requests.asked(value) if agency == library.agency else None
+    asked = context.unit.requests.asked(value) if agency == context.library.agency else None
     if asked:
         return asked[0] if asked[1].agency == ask.caller else None
-    lent = unit.requests.lent(agency, value)
+    lent = context.unit.requests.lent(agency, value)
     if lent and lent.partner == ask.caller:
         return lent
-    numbered = unit.requests.numbered(ask.caller, f"{agency}:{value}")
-    return borrowed_under(unit, ask.caller, value) or (numbered[0] if numbered else None)
+    numbered = context.unit.requests.numbered(ask.caller, f"{agency}:{value}")
+    return borrowed_under(context.unit, ask.caller, value) or (numbered[0] if numbered else None)
 
 
 def change_request(context: Context, ask: ChangeRequest) -> Changed | Refused:
     """Change the pickup location of a request that is not here yet, or its last day; repeating it is a success (R4)."""
-    found = _of(context.unit, ask, context.library)
+    found = _of(context, ask)
     if found is None or (ask.client and ask.card and ask.card != found.patron):
-        return _no(context.unit, Refusal(not_theirs(context.unit, ask.card)), ask.by, context.now)
+        return context.refuse(Refusal(not_theirs(context.unit, ask.card)), ask.by)
     place, need = ask.pickup_location or found.pickup_location, ask.need_before or found.need_before
     if (place, need) == (found.pickup_location, found.need_before):
         return _changed(found)
     if found.side is Side.BORROWING and place not in context.library.pickup_locations:
-        return _no(
-            context.unit,
-            Refusal(Reason.PICKUP_LOCATION, {"place": ", ".join(context.library.pickup_locations)}),
-            ask.by,
-            context.now,
-            found,
+        return context.refuse(
+            Refusal(Reason.PICKUP_LOCATION, {"place": ", ".join(context.library.pickup_locations)}), ask.by, found
         )
     if found.position not in (MOVABLE if place != found.pickup_location else WAITING):
-        return _no(context.unit, Refusal(Reason.WRONG_POSITION), ask.by, context.now, found)
+        return context.refuse(Reason.WRONG_POSITION, ask.by, found)
     if late := over(ask.need_before, context.now):
-        return _no(context.unit, late, ask.by, context.now, found)
+        return context.refuse(late, ask.by, found)
     return _changed(context.unit.amend(found, context.now, ask.by, "R4", pickup_location=place, need_before=need))
 
 
@@ -340,8 +340,7 @@ def see_shelves(context: Context, ask: SeeShelves) -> ShelvesSeen | Refused:
     start = _start(ask.token)
     if start is None:
         return Refused(Reason.UNUSABLE_MESSAGE)
-    unit, library = context.unit, context.library
-    rows = list(_rows(unit, ask, library))
+    rows = list(_rows(context, ask))
     page = rows[start : start + ask.limit]
     shelves = tuple(_shelf(context, list(group), ask.by) for _, group in groupby(page, key=lambda row: row[:3]))
     rest = start + ask.limit
@@ -359,20 +358,20 @@ _Row = tuple[str, str, ItemKey | None, ItemKey | None]
 """(title, library, the copy that was asked for by name, a copy); no copy where there is none."""
 
 
-def _rows(unit: UnitOfWork, ask: SeeShelves, library: Library) -> Iterator[_Row]:
+def _rows(context: Context, ask: SeeShelves) -> Iterator[_Row]:
     for title in dict.fromkeys(ask.titles):
-        copies = unit.holdings.of_title(title, library.agency) if ask.ours_only else _everywhere(unit, title, library)
+        copies = (
+            context.unit.holdings.of_title(title, context.library.agency)
+            if ask.ours_only
+            else (context.unit.holdings.of_title(title) or context.unit.holdings.of_title(title, context.library.agency))
+        )
         yield from ((title, copy.agency, None, copy.key) for copy in copies)
         if not copies:
             yield title, "", None, None
     for item in dict.fromkeys(ask.items):
-        holding = unit.holdings.find(item)
-        shown = holding is not None and (not ask.ours_only or item.agency == library.agency)
+        holding = context.unit.holdings.find(item)
+        shown = holding is not None and (not ask.ours_only or item.agency == context.library.agency)
         yield holding.bib_id if holding and shown else "", item.agency, item, item if shown else None
-
-
-def _everywhere(unit: UnitOfWork, title: str, library: Library) -> tuple[Holding, ...]:
-    return unit.holdings.of_title(title) or unit.holdings.of_title(title, library.agency)
 
 
 def _shelf(context: Context, rows: list[_Row], by: Actor) -> TitleCopies:
@@ -386,7 +385,7 @@ def set_status(context: Context, ask: SetStatus) -> StatusSet | Refused:
     """Set the status of a library's own copy, in place of the loaded one."""
     holding = context.unit.holdings.find(ask.item)
     if holding is None:
-        return _no(context.unit, Refusal(Reason.UNKNOWN_ITEM), ask.by, context.now)
+        return context.refuse(Reason.UNKNOWN_ITEM, ask.by)
     if holding.status == ask.status:
         return StatusSet(ask.item, again=True, status=ask.status)
     context.unit.holdings.set_status(ask.item, ask.status)
@@ -404,7 +403,7 @@ def report(context: Context, ask: CopyReport) -> Done | Refused:
         context.unit.note(last, "LATE", {"message": ask.by.message}, context.now, ask.by)
         return done(last, again=True)
     if len(mine) != 1:
-        return _no(context.unit, Refusal(Reason.NOT_ON_LOAN if held else Reason.UNKNOWN_ITEM), ask.by, context.now)
+        return context.refuse(Refusal(Reason.NOT_ON_LOAN if held else Reason.UNKNOWN_ITEM), ask.by)
     work = losses.claim if ask.command == "claim" else losses.lose
     said = work(context, StaffCommand(ask.by, mine[0].id, reason=ask.reason, on=ask.on), mine[0])
     return replace(said, mark="claimed_on" if ask.command == "claim" else "lost_on") if isinstance(said, Done) else said
@@ -423,14 +422,14 @@ def bill(context: Context, ask: Bill) -> Billed | Refused:
     """Charge a patron for another system's bill, once for each of its references; it may name a former card."""
     ask = replace(ask, card=card_now(context.unit, ask.card))
     if context.unit.patrons.find(ask.card) is None:
-        return _no(context.unit, Refusal(Reason.UNKNOWN_BORROWER), ask.by, context.now, patron=ask.card)
+        return context.refuse(Reason.UNKNOWN_BORROWER, ask.by, patron=ask.card)
     if ask.cents <= 0:
-        return _no(context.unit, Refusal(Reason.NOT_OWED, {"owed": "more than nothing"}), ask.by, context.now, patron=ask.card)
+        return context.refuse(Refusal(Reason.NOT_OWED, {"owed": "more than nothing"}), ask.by, patron=ask.card)
     mark = f"{ask.by.who}:{ask.reference}"
     known = [one for one in context.unit.patrons.charges(ask.card) if one.reason == mark] if ask.reference else []
     if known:
         same = known[0].cents == ask.cents
-        return _billed(ask, known[0].id) if same else _no(context.unit, Refusal(Reason.TRANSACTION_REUSED), ask.by, context.now)
+        return _billed(ask, known[0].id) if same else context.refuse(Reason.TRANSACTION_REUSED, ask.by)
     about = _billed_for(context.unit, ask) or Request("", Side.BORROWING, P.NEW, "", "", patron=ask.card)
     return _billed(ask, fines.charge(context.unit, about, ask.kind or FEE, ask.cents, mark, context.now, ask.by))
 
@@ -447,10 +446,3 @@ def _billed(ask: Bill, number: int) -> Billed:
 
 
 # ---- no
-
-
-def _no(
-    unit: UnitOfWork, refusal: Refusal, by: Actor, now: datetime, request: Request | None = None, patron: str = ""
-) -> Refused:
-    unit.refuse(refusal, now, by, request, patron)
-    return replace(refused(refusal), title=request.title if request else "")

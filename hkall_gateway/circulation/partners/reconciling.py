@@ -54,7 +54,11 @@ def compare(unit: UnitOfWork, partner: str, theirs: Mapping[str, PartnerState]) 
     ours = {named(request): request for request in unit.requests.open_list("", partner)}
     pairs = [_pair(request, theirs.get(number, PartnerState(number, ()))) for number, request in ours.items()]
     known = [pair for pair in pairs if pair.mend != AGREED]
-    only = [line for number, line in theirs.items() if number not in ours and _open_there(line)]
+    only = [
+        line
+        for number, line in theirs.items()
+        if number not in ours and (bool(line.positions) and FINAL.isdisjoint(line.positions))
+    ]
     return (*known, *(_ended(unit, partner, line) for line in only))
 
 
@@ -83,19 +87,12 @@ def named(request: Request) -> str:
     return f"{request.wire_agency}:{request.wire_id}"
 
 
-def _open_there(line: PartnerState) -> bool:
-    return bool(line.positions) and FINAL.isdisjoint(line.positions)
-
-
 def _pair(request: Request, theirs: PartnerState) -> PositionPair:
     """A pair agrees if one of the partner's possible positions does; else `mend` is the only action they allow."""
     mends = {MENDS.get((request.side, request.position, position), NOTHING) for position in theirs.positions or ("",)}
-    mend = AGREED if AGREED in mends else _only(mends - {NOTHING})
+    mends = mends - {NOTHING}
+    mend = AGREED if AGREED in mends else (mends.pop() if len(mends) == 1 else NOTHING)
     return PositionPair(request.id, named(request), request.side, request.position, _shown(theirs), mend)
-
-
-def _only(mends: set[str]) -> str:
-    return mends.pop() if len(mends) == 1 else NOTHING
 
 
 def _shown(theirs: PartnerState) -> str:

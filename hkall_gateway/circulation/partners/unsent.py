@@ -5,13 +5,21 @@ The same functions serve the command line and the console. A letter that came ba
     retry   the letter is written again, to the address that the patron has now
     done    the patron was told by other means; days to collect count from today (R14)
     drop    the patron is not to be told; its request goes on as before (R42)
+
+A message that could not be delivered affects its request as follows. The reference leaves these effects open:
+
+    undelivered message    done by other means                     dropped
+    request to a lender    the request waits for that lender       the next lender; CANCEL to this one if it may have it
+    cancellation           the lender knows: cancelled             cancelled; a copy that still comes is an orphan copy
+    renewal request        the lender agreed to the date asked     the loan is not renewed
+    pickup letter          days to collect count from today        days to collect count from the arrival
+    all others             no effect                               no effect: `reconcile` shows the difference
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
@@ -30,6 +38,10 @@ from hkall_gateway.rules.messages.outbox_messages import LocalMessage, PartnerMe
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, OutboxState, QuarantineState
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position
+
+RETRY, DONE, DROP = "retry", "done", "drop"
+GONE: Final = Refused(Reason.UNKNOWN_REQUEST)
+NO_REASON: Final = Refused(Reason.REASON_NEEDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,92 +70,77 @@ class MarkReplayed(Command[None, Noted]):
     reason: str = ""
 
 
-# ---- Messages that could not be delivered: retry, done by other means, or drop, and the effect on the request.
-# The effects are decided here, since the reference leaves them open:
-#
-#     undelivered message    done by other means                     dropped
-#     request to a lender    the request waits for that lender       the next lender; CANCEL to this one if it may have it
-#     cancellation           the lender knows: cancelled             cancelled; a copy that still comes is an orphan copy
-#     renewal request        the lender agreed to the date asked     the loan is not renewed
-#     pickup letter          days to collect count from today        days to collect count from the arrival
-#     all others             no effect                               no effect: `reconcile` shows the difference
-
-
-P = Position
-
-
-def retry(unit: UnitOfWork, number: int, by: Actor, now: datetime) -> Noted | Refused:
+def retry(context: Context, command: Settle) -> Noted | Refused:
     """Send the message again at once, with a fresh count of attempts, even if its channel is paused."""
-    row = unit.outbox.row(number)
-    if row is None or not unit.outbox.retry(number, now):
-        return Refused(Reason.UNKNOWN_REQUEST)
+    unit = context.unit
+    row = unit.outbox.row(command.number)
+    if row is None or not unit.outbox.retry(command.number, context.now):
+        return GONE
     unit.circuits.keep(replace(unit.circuits.one(row.line), rests_until=None))
-    return _journalled(unit, row, "OUTBOX_RETRIED", "", by, now)
+    return _journalled(context, row, "OUTBOX_RETRIED", "", command.by)
 
 
-def done(context: Context, number: int, reason: str, by: Actor) -> Noted | Refused:
+def done(context: Context, command: Settle) -> Noted | Refused:
     """Settle the message as done by telephone or mail: the request goes on as if the partner had accepted it."""
-    row = _closed(context.unit, number, OutboxState.DONE, reason, context.now)
+    row = _closed(context, command, OutboxState.DONE)
     if isinstance(row, Refused):
         return row
-    outcome = _journalled(context.unit, row, "OUTBOX_DONE", reason, by, context.now)
-    deliveries.apply_answer(context, row, _taken(context, row), by)
+    outcome = _journalled(context, row, "OUTBOX_DONE", command.reason, command.by)
+    is_letter = isinstance(row.payload, PatronNotice)
+    accepted = _by_hand(context) if is_letter else DeliveryResult(DeliveryKind.ACCEPTED, detail="by hand")
+    deliveries.apply_answer(context, row, accepted, command.by)
     return outcome
 
 
-def drop(context: Context, number: int, reason: str, by: Actor) -> Noted | Refused:
+def drop(context: Context, command: Settle) -> Noted | Refused:
     """Settle the message as dropped: the request goes on without it."""
     try:
-        row = _closed(context.unit, number, OutboxState.DROPPED, reason, context.now)
+        row = _closed(context, command, OutboxState.DROPPED)
     except NewerRow:
-        return _drop_unreadable(context, number, reason, by)
+        return _drop_unreadable(context, command)
     if isinstance(row, Refused):
         return row
-    outcome = _journalled(context.unit, row, "OUTBOX_DROPPED", reason, by, context.now)
-    _DROPPED.get(row.send.value, _nothing)(context, row, by)
+    outcome = _journalled(context, row, "OUTBOX_DROPPED", command.reason, command.by)
+    if effect := _DROPPED.get(row.send.value):
+        effect(context, row, command.by)
     return outcome
 
 
-def _drop_unreadable(context: Context, number: int, reason: str, by: Actor) -> Noted | Refused:
+def _drop_unreadable(context: Context, command: Settle) -> Noted | Refused:
     """Settle a row that cannot be read. It has no effect on the request: `reconcile` shows the difference."""
-    unit = context.unit
+    unit, number, reason = context.unit, command.number, command.reason
     if not reason.strip():
-        return Refused(Reason.REASON_NEEDED)
+        return NO_REASON
     if not unit.outbox.close(number, OutboxState.DROPPED, reason, context.now):
-        return Refused(Reason.UNKNOWN_REQUEST)
+        return GONE
     request = unit.requests.find(unit.outbox.request_of(number))
     if request is not None:
-        unit.note(request, "OUTBOX_DROPPED", {"outbox": number, "reason": reason}, context.now, by)
+        unit.note(request, "OUTBOX_DROPPED", {"outbox": number, "reason": reason}, context.now, command.by)
     return Noted(request.id if request else "", note="outbox_dropped")
 
 
-def _closed(unit: UnitOfWork, number: int, state: OutboxState, reason: str, now: datetime) -> OutboxRow | Refused:
-    row = unit.outbox.row(number)
-    if not reason.strip():
-        return Refused(Reason.REASON_NEEDED)
-    if row is None or not unit.outbox.close(number, state, reason, now):
-        return Refused(Reason.UNKNOWN_REQUEST)
+def _closed(context: Context, command: Settle, state: OutboxState) -> OutboxRow | Refused:
+    row = context.unit.outbox.row(command.number)
+    if not command.reason.strip():
+        return NO_REASON
+    if row is None or not context.unit.outbox.close(command.number, state, command.reason, context.now):
+        return GONE
     return row
 
 
-def _journalled(unit: UnitOfWork, row: OutboxRow, event: str, reason: str, by: Actor, now: datetime) -> Noted:
-    request = unit.requests.find(row.request)
+def _journalled(context: Context, row: OutboxRow, event: str, reason: str, by: Actor) -> Noted:
+    request = context.unit.requests.find(row.request)
     if request is not None:
         facts = {"outbox": row.id, "send": row.send.value, "recipient": row.line, "state": row.state, "reason": reason}
-        unit.note(request, event, facts, now, by)
+        context.unit.note(request, event, facts, context.now, by)
     return Noted(row.request, note=event.lower())
 
 
-def _taken(context: Context, row: OutboxRow) -> DeliveryResult:
-    """The answer that the recipient would have given; a letter delivered by hand counts its days from today (R14)."""
-    if not isinstance(row.payload, PatronNotice):
-        return DeliveryResult(DeliveryKind.ACCEPTED, detail="by hand")
+def _by_hand(context: Context) -> DeliveryResult:
+    """Return the result of a letter delivered by hand: its days to collect count from today (R14)."""
     today = dates.civil(context.now)
-    last = policy.pickup_last(today, context.library.policy, closed_days(context.unit, context.library))
-    return DeliveryResult(DeliveryKind.ACCEPTED, sent_on=today, last_day=last)
-
-
-# ---- effects of dropping
+    last = policy.pickup_last(today, context.library.policy, closed_days(context))
+    return DeliveryResult(DeliveryKind.ACCEPTED, detail="by hand", sent_on=today, last_day=last)
 
 
 def _no_request(context: Context, row: OutboxRow, by: Actor) -> None:
@@ -151,7 +148,7 @@ def _no_request(context: Context, row: OutboxRow, by: Actor) -> None:
     request = context.unit.requests.find(row.request)
     if request is None or not isinstance(row.payload, PartnerMessage) or request.wire_id != row.payload.wire_id:
         return
-    if request.position is P.REQUESTED and may_have_arrived(context.unit, row):
+    if request.position is Position.REQUESTED and may_have_arrived(context.unit, row):
         give_up_on(context, request, by)
     else:
         deliveries.never_arrived(context, row, by, row.last_error, DROPPED)
@@ -172,10 +169,6 @@ def _no_letter(context: Context, row: OutboxRow, _by: Actor) -> None:
         context.unit.notices.set_state(row.payload.notice, state, row.last_error, context.now)
 
 
-def _nothing(_context: Context, _row: OutboxRow, _by: Actor) -> None:
-    """Leaves the request as it is."""
-
-
 def may_have_arrived(unit: UnitOfWork, row: OutboxRow) -> bool:
     """Whether any attempt to deliver it ended with an unknown outcome."""
     return row.state == OutboxState.UNSURE or any(one.kind == DeliveryKind.UNKNOWN for one in unit.outbox.attempts(row.id))
@@ -191,8 +184,6 @@ _DROPPED: Mapping[str, Callable[[Context, OutboxRow, Actor], None]] = {
 # fmt: on
 
 
-# ---- for people
-
 _WORDS: Mapping[Notification, tuple[str, str]] = {
     Notification.ASK_LENDER: ("the request waits for this lender's copy", "the next lender is asked"),
     Notification.CANCEL_AT_LENDER: ("the request is cancelled", "the request is cancelled; a copy that comes is sent home"),
@@ -204,16 +195,10 @@ _LOCAL = ("its flag is taken away", "nothing more; the local system does not kno
 _ELSE = ("nothing more", "nothing more; the partner does not know")
 
 
-def effects(unit: UnitOfWork, row: OutboxRow) -> dict[str, object]:
-    """The effects of `done` and `drop` on the request, in words, and whether the recipient may have the message already."""
-    if_done, if_dropped = _LOCAL if isinstance(row.payload, LocalMessage) else _WORDS.get(Notification(row.send), _ELSE)
-    return {"if_done": if_done, "if_dropped": if_dropped, "may_have_arrived": may_have_arrived(unit, row)}
+def effects(row: OutboxRow) -> tuple[str, str]:
+    """Return in words what `done` and `drop` would do to the request."""
+    return _LOCAL if isinstance(row.payload, LocalMessage) else _WORDS.get(Notification(row.send), _ELSE)
 
-
-RETRY, DONE, DROP = "retry", "done", "drop"
-GONE: Final = Refused(Reason.UNKNOWN_REQUEST)
-NO_REASON: Final = Refused(Reason.REASON_NEEDED)
-EVERY_STATE: Final = tuple(OutboxState)
 
 Judgement = Callable[[Context, Settle], Noted | Refused]
 
@@ -235,38 +220,19 @@ class UnsentMessage:
 
 def unsent(context: Context, states: tuple[OutboxState, ...], after: int = 0, most: int = 50) -> tuple[UnsentMessage, ...]:
     """Return messages in these states by number, after `after`."""
-    rows = context.unit.outbox.rows(states=states, after=after, most=most)
-    return tuple(_unsent(context.unit, row) for row in rows)
-
-
-def _unsent(unit: UnitOfWork, row: OutboxRow) -> UnsentMessage:
-    would = effects(unit, row)
-    told = str(would["if_done"]), str(would["if_dropped"]), bool(would["may_have_arrived"])
-    return UnsentMessage(row, unit.outbox.attempts(row.id), *told, unit.partners.find(row.recipient))
+    unit = context.unit
+    return tuple(
+        UnsentMessage(
+            row, unit.outbox.attempts(row.id), *effects(row), may_have_arrived(unit, row), unit.partners.find(row.recipient)
+        )
+        for row in unit.outbox.rows(states=states, after=after, most=most)
+    )
 
 
 def with_message(unit: UnitOfWork, command: Settle) -> Settle:
     """Return the command with the request and the channel of its message, which it locks."""
     row = unit.outbox.row(command.number)
     return replace(command, request=row.request, line=row.line) if row else command
-
-
-# ---- a message of the outbox
-
-
-def _retry(context: Context, command: Settle) -> Noted | Refused:
-    return retry(context.unit, command.number, command.by, context.now)
-
-
-def _done(context: Context, command: Settle) -> Noted | Refused:
-    return done(context, command.number, command.reason, command.by)
-
-
-def _drop(context: Context, command: Settle) -> Noted | Refused:
-    return drop(context, command.number, command.reason, command.by)
-
-
-# ---- a letter that came back
 
 
 def _write_again(context: Context, command: Settle) -> Noted | Refused:
@@ -282,11 +248,8 @@ def _told_by_hand(context: Context, command: Settle) -> Noted | Refused:
     row = _letter_of(context.unit, command.number)
     if row is None or not command.reason.strip():
         return GONE if row is None else NO_REASON
-    today = dates.civil(context.now)
-    last = policy.pickup_last(today, context.library.policy, closed_days(context.unit, context.library))
     outcome = _journal_letter(context, command, row, "LETTER_DONE")
-    by_hand = DeliveryResult(DeliveryKind.ACCEPTED, detail="by hand", sent_on=today, last_day=last)
-    deliveries.letter_left(context, row, by_hand, command.by)
+    deliveries.letter_left(context, row, _by_hand(context), command.by)
     return outcome
 
 
@@ -303,7 +266,7 @@ def _letter_of(unit: UnitOfWork, number: int) -> OutboxRow | None:
     found = unit.notices.find(number)
     if found is None or found.state != NoticeState.UNDELIVERABLE:
         return None
-    rows = unit.outbox.rows(request=found.request, states=EVERY_STATE)
+    rows = unit.outbox.rows(request=found.request, states=tuple(OutboxState))
     mine = [row for row in rows if isinstance(row.payload, PatronNotice) and row.payload.notice == number]
     return mine[-1] if mine else None
 
@@ -314,9 +277,6 @@ def _journal_letter(context: Context, command: Settle, row: OutboxRow, event: st
         facts = {"letter": command.number, "send": row.send.value, "reason": command.reason}
         context.unit.note(request, event, facts, context.now, command.by, rule="R42")
     return Noted(row.request, note=event.lower())
-
-
-# ---- a document in the quarantine
 
 
 def mark_replayed(context: Context, command: MarkReplayed) -> Noted | Refused:
@@ -338,9 +298,9 @@ def _drop_document(context: Context, command: Settle) -> Noted | Refused:
 
 # fmt: off
 JUDGEMENTS: Final[Mapping[tuple[str, str], Judgement]] = MappingProxyType({
-    ("outbox",     RETRY): _retry,
-    ("outbox",     DONE):  _done,
-    ("outbox",     DROP):  _drop,
+    ("outbox",     RETRY): retry,
+    ("outbox",     DONE):  done,
+    ("outbox",     DROP):  drop,
     ("letters",    RETRY): _write_again,
     ("letters",    DONE):  _told_by_hand,
     ("letters",    DROP):  _drop_letter,

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 
 from hkall_gateway.circulation import borrowing, lending, loans, recalls, returning
 from hkall_gateway.circulation.borrowing import Requested, RequestTitle
 from hkall_gateway.circulation.command import Command, Context
-from hkall_gateway.circulation.find_request import AwaitedCopy, StaffCommand, day_of, done, elsewhere, named, no
+from hkall_gateway.circulation.find_request import AwaitedCopy, StaffCommand, day_of, done, elsewhere, named
 from hkall_gateway.circulation.loans import CheckOut, Renew
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import CheckedOut, Done, Refused, Renewed
@@ -64,7 +64,7 @@ def act(context: Context, command: StaffCommand, name: str) -> Acted | Refused:
         context.unit.refuse(Refusal(request.why), context.now, command.by)
         return request
     if row.needs_reason and not command.reason.strip():
-        return no(context.unit, Refusal(Reason.REASON_NEEDED), command.by, context.now, request)
+        return context.refuse(Reason.REASON_NEEDED, command.by, request)
     return row.work(context, command, request)
 
 
@@ -76,9 +76,12 @@ def receive(context: Context, command: StaffCommand, request: Request) -> Checke
     if request.position in {P.REQUESTED, P.CANCELLING}:
         return _unannounced(context, command, request)
     if request.position is P.PAGED:
-        return _without_a_word(context, command, request)
+        # needs a reason, since most paged copies have never left
+        if not command.reason.strip():
+            return context.refuse(Reason.REASON_NEEDED, command.by, request)
+        return come_home(context, command.by, request, reason=command.reason)
     if request.position in FINAL | {P.NEW, P.ON_LOAN}:
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     return arrival_of(request)(context, command.by, request)
 
 
@@ -88,17 +91,10 @@ def _unannounced(context: Context, command: StaffCommand, request: Request) -> C
     lender = next((c for c in context.unit.candidates.of(request.id) if c.agency == agency and c.wire_id), None)
     item = ItemKey(agency, command.barcode or (lender.barcode if lender else ""))
     if lender is None or not item.barcode:
-        return no(context.unit, Refusal(Reason.AGENCY_NOT_OWNER), command.by, context.now, request)
+        return context.refuse(Reason.AGENCY_NOT_OWNER, command.by, request)
     if context.unit.requests.with_copy(item.barcode, item.agency):
-        return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
+        return context.refuse(Reason.UNKNOWN_ITEM, command.by, request)
     return arrive_unannounced(context, command.by, AwaitedCopy(request, lender, item), reason=command.reason)
-
-
-def _without_a_word(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Refused:
-    """Take in our copy that left and came back without a message; needs a reason, since most paged copies have never left."""
-    if not command.reason.strip():
-        return no(context.unit, Refusal(Reason.REASON_NEEDED), command.by, context.now, request)
-    return come_home(context, command.by, request, reason=command.reason)
 
 
 def take_back(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Done | Refused:
@@ -106,12 +102,12 @@ def take_back(context: Context, command: StaffCommand, request: Request) -> Chec
     if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and request.used:
         return done(request, again=True)
     if not context.unit.can(request, Event.RETURN):
-        return elsewhere(context.unit, command, request, context.now)
-    day = day_of(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
+    day = day_of(context, command, request)
     if isinstance(day, Refused):
         return day
     if day < dates.civil(context.now) and not command.reason.strip():
-        return no(context.unit, Refusal(Reason.REASON_NEEDED), command.by, context.now, request)
+        return context.refuse(Reason.REASON_NEEDED, command.by, request)
     return come_back(context, command.by, request, day, reason=command.reason, flags=fetched(request))
 
 
@@ -120,7 +116,7 @@ def lend(context: Context, command: StaffCommand, request: Request) -> CheckedOu
     if request.position is P.ON_LOAN:
         return done(request, again=True, due=request.due)
     if request.side is Side.LENDING or not context.unit.can(request, Event.CHECK_OUT):
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     item, place = request.item or ItemKey("", ""), Place("counter", request.pickup_location)
     ask = CheckOut(command.by, place, request.patron, item.barcode, item.agency, staff=True)
     return loans.check_out(context, ask, BorrowerFacts(context.unit.patrons.find(request.patron), "staff"))
@@ -129,7 +125,7 @@ def lend(context: Context, command: StaffCommand, request: Request) -> CheckedOu
 def renew(context: Context, command: StaffCommand, request: Request) -> Renewed | Refused:
     """Renew for the patron, also an overdue loan; the fine up to today is charged (R29, R40)."""
     if not context.unit.can(request, Event.RENEW):
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     ask = Renew(command.by, "", request.item_barcode, request.item_agency, fee_acknowledged=True, staff=True)
     return loans.renew(context, ask, BorrowerFacts(None, "staff"))
 
@@ -139,7 +135,7 @@ def return_unused(context: Context, command: StaffCommand, request: Request) -> 
     if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and not request.used:
         return done(request, again=True)
     if not context.unit.can(request, Event.RETURN_UNUSED):
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     reason = command.reason or (returning.NOT_COLLECTED if request.expired_pickup else "not wanted")
     return done(returning.return_unused(context, command.by, request, reason))
 
@@ -149,7 +145,7 @@ def dispatch(context: Context, command: StaffCommand, request: Request) -> Done 
     if request.position is P.RETURN_TRANSIT:
         return done(request, again=True)
     if not context.unit.can(request, Event.DISPATCH):
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     return done(context.unit.advance(request, Event.DISPATCH, context.now, command.by))
 
 
@@ -161,9 +157,7 @@ def cancel(context: Context, command: StaffCommand, request: Request) -> Done | 
     if request.position in {P.CANCELLING, P.CANCELLED}:
         return done(request, again=True)
     if not context.unit.can(request, Event.CANCEL):
-        return no(
-            context.unit, Refusal(Reason.TOO_LATE_TO_CANCEL, {"position": request.position}), command.by, context.now, request
-        )
+        return context.refuse(Refusal(Reason.TOO_LATE_TO_CANCEL, {"position": request.position}), command.by, request)
     return done(context.unit.advance(request, Event.CANCEL, context.now, command.by, rule="R34", reason=command.reason))
 
 
@@ -173,7 +167,7 @@ def decline(context: Context, command: StaffCommand, request: Request) -> Done |
     if request.position is P.DECLINED:
         return done(request, again=True)
     if not context.unit.can(request, event):
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     after = context.unit.advance(request, event, context.now, command.by, rule="R37", reason=command.reason)
     context.unit.holdings.set_status(after.item or ItemKey("", ""), status_after_decline(command.reason))
     return done(after)
@@ -184,7 +178,7 @@ def ship(context: Context, command: StaffCommand, request: Request) -> Done | Re
     if request.position is P.SHIPPED:
         return done(request, again=True, due=request.lender_due)
     if not context.unit.can(request, Event.LEND):
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     after = lending.ship(context, request, command.by)
     return done(after, due=after.lender_due)
 
@@ -193,11 +187,11 @@ def reopen(context: Context, command: Reopen, facts: BorrowerFacts) -> Requested
     """Place an ended request again, as a new request that names the old one; the rules decide anew."""
     old = context.unit.requests.find(command.request)
     if old is None:
-        return no(context.unit, Refusal(Reason.UNKNOWN_REQUEST), command.by, context.now)
+        return context.refuse(Reason.UNKNOWN_REQUEST, command.by)
     if old.position not in FINAL or old.side is not Side.BORROWING or not old.patron:
-        return elsewhere(context.unit, command, old, context.now)
+        return elsewhere(context, command, old)
     if not command.reason.strip():
-        return no(context.unit, Refusal(Reason.REASON_NEEDED), command.by, context.now, old)
+        return context.refuse(Reason.REASON_NEEDED, command.by, old)
     context.unit.note(old, "REOPEN", {"because": command.reason}, context.now, command.by)
     place = old.pickup_location
     wanted = RequestTitle(command.by, old.patron, old.bib_id, old.volume, place, staff=True, reopened_from=old.id)
@@ -214,7 +208,7 @@ def seen(context: Context, command: StaffCommand, request: Request) -> Done | Re
     context.unit.note(request, "SEEN", {"flags": request.flags, "reason": command.reason}, context.now, command.by)
     after = context.unit.amend(request, context.now, command.by, flags="", dropped_on=None)
     if request.dropped_on is not None and after.position is P.ON_LOAN and after.recalled_on is not None:
-        recalls.tell_late(context.unit, after, context.now, command.by)
+        recalls.tell_late(context, after, command.by)
     return done(after)
 
 
@@ -229,27 +223,23 @@ def extend(context: Context, command: StaffCommand, request: Request) -> Done | 
     if request.position in {P.REQUESTED, P.CANCELLING}:
         return done(context.unit.amend(request, context.now, command.by, moved_at=context.now, reason=command.reason))
     if request.position not in {P.RECEIVED, P.ON_LOAN}:
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     until = command.on
-    if until is None or until < _latest(request, context.now):
-        return no(context.unit, Refusal(Reason.WRONG_DATE, {"on": until}), command.by, context.now, request)
+    # neither before today nor before the date promised
+    promised = request.pickup_last if request.position is P.RECEIVED else request.due
+    if until is None or until < max(dates.civil(context.now), promised or date.min):
+        return context.refuse(Refusal(Reason.WRONG_DATE, {"on": until}), command.by, request)
     held = request.position is P.RECEIVED
     facts: RequestChange = {"pickup_last": until, "expired_pickup": False} if held else {"due": until}
     facts["reason"] = command.reason
     after = context.unit.amend(request, context.now, command.by, "R14" if held else "", **facts)
-    return done(recalls.ask_for_later_date(context.unit, after, context.now, command.by), due=until)
-
-
-def _latest(request: Request, now: datetime) -> date:
-    """The earliest date that an extension may set: neither before today nor before the date promised."""
-    promised = request.pickup_last if request.position is P.RECEIVED else request.due
-    return max(dates.civil(now), promised or date.min)
+    return done(recalls.ask_for_later_date(context, after, command.by), due=until)
 
 
 def force(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Put a request into any position of its side, without a row of the transition table. No notification is sent."""
     if command.position is None or not _fits(context.unit, request, command.position):
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     if command.position is request.position:
         return done(request, again=True)
     return done(context.unit.force(request, command.position, context.now, command.by, command.reason))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Final
 
 from hkall_gateway.circulation import recalls
@@ -15,7 +15,6 @@ from hkall_gateway.circulation.results import Done, Noted, Refused
 from hkall_gateway.circulation.staff import actions
 from hkall_gateway.db.loads.loading import add_closure
 from hkall_gateway.db.rounds import due_from_to, falling_on
-from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, RequestChange
@@ -56,7 +55,7 @@ def move(context: Context, command: StaffCommand, after: str, limit: int) -> tup
     """
     closed = _ahead(context)
     found = falling_on(context.unit, sorted(closed), after, limit)
-    moved = tuple(_moved(context.unit, command, request, closed, context.now) for request in found)
+    moved = tuple(_moved(context, command, request, closed) for request in found)
     return tuple(one for one in moved if one), found[-1].id if len(found) == limit else None
 
 
@@ -89,7 +88,7 @@ def _move(request: Request, closed: dates.Closures) -> Move | None:
 
 def _ahead(context: Context) -> dates.Closures:
     """Our closed days from today on."""
-    return frozenset(day for day in closed_days(context.unit, context.library) if day >= dates.civil(context.now))
+    return frozenset(day for day in closed_days(context) if day >= dates.civil(context.now))
 
 
 def close_day(context: Context, command: CloseDay) -> Noted | Refused:
@@ -134,7 +133,7 @@ def _wrong(context: Context, command: MoveDueDates) -> Refused | None:
     return None
 
 
-def _moved(unit: UnitOfWork, command: StaffCommand, request: Request, closed: dates.Closures, now: datetime) -> Done | None:
+def _moved(context: Context, command: StaffCommand, request: Request, closed: dates.Closures) -> Done | None:
     until = dates.next_open(request, closed)
     if until is None:
         return None
@@ -142,5 +141,5 @@ def _moved(unit: UnitOfWork, command: StaffCommand, request: Request, closed: da
     changed: RequestChange = {"pickup_last": until} if held else {"due": until}
     changed["reason"] = command.reason
     rule = "R14" if held else "R19"
-    after = unit.amend(request, now, command.by, rule, **changed)
-    return done(recalls.ask_for_later_date(unit, after, now, command.by), due=until)
+    after = context.unit.amend(request, context.now, command.by, rule, **changed)
+    return done(recalls.ask_for_later_date(context, after, command.by), due=until)

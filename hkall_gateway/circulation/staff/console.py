@@ -203,7 +203,10 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
 
 def _without_names(unit: UnitOfWork, page: RequestPage, role: StaffRole) -> RequestPage:
     """Return the page as a viewer sees it: no name, no card, no document and no free text."""
-    quiet = (replace(one, row=replace(one.row, last_error=""), facts={}, tries=_quiet(one.tries)) for one in page.told)
+    quiet = []
+    for message in page.told:
+        tries = tuple(replace(one, problem="", detail="") for one in message.tries)
+        quiet.append(replace(message, row=replace(message.row, last_error=""), facts={}, tries=tries))
     return replace(
         page,
         request=request_for(page.request, role),
@@ -219,10 +222,6 @@ def _without_names(unit: UnitOfWork, page: RequestPage, role: StaffRole) -> Requ
         patron_number=web_sessions.number_known(unit, page.request.patron),
         named=False,
     )
-
-
-def _quiet(tries: tuple[Try, ...]) -> tuple[Try, ...]:
-    return tuple(replace(one, problem="", detail="") for one in tries)
 
 
 def _sent_messages(unit: UnitOfWork, number: str) -> tuple[SentMessage, ...]:

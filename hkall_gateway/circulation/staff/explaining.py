@@ -65,30 +65,25 @@ class Fact:
     as_of: datetime | None
 
 
-def of_patron(unit: UnitOfWork, card: str, facts: BorrowerFacts, library: Library, now: datetime) -> Iterator[Fact]:
-    """Yield the local system's facts about a patron with their age, and our own counts."""
-    borrower, source = facts.borrower, facts.source
+def of_patron(context: Context, card: str, facts: BorrowerFacts, now: datetime) -> Iterator[Fact]:
+    """Yield the local system's facts about a patron with their age, and our own counts, as of `now`."""
+    unit, borrower, source = context.unit, facts.borrower, facts.source
     since = known_since(unit, facts)
     if facts.flag or not facts.reachable:
         yield Fact("local system", "away", OURS, now)
     if facts.replaced:
-        yield from _of_the_owner_now(unit, card, library, now)
+        present = card_now(unit, card)
+        yield Fact(f"card {card}", f"replaced by {present}", OURS, now)
+        if unit.patrons.find(present):
+            yield from of_patron(context, present, loaded_facts(unit, present), now)
         return
     if borrower is None:
         yield Fact(f"card {card}", "not known" if facts.reachable else "nobody can tell", source or OURS, since)
         return
     for name in PATRON:
         yield Fact(name, getattr(borrower, name), source, since)
-    yield Fact("hkall_used", counts(unit, borrower, library).hkall_used, OURS, now)
+    yield Fact("hkall_used", counts(context, borrower).hkall_used, OURS, now)
     yield Fact("owed_cents", max(0, unit.patrons.owed_cents(borrower.barcode)), OURS, now)
-
-
-def _of_the_owner_now(unit: UnitOfWork, card: str, library: Library, now: datetime) -> Iterator[Fact]:
-    """Yield the card that replaced this one, and the loaded facts of its owner."""
-    present = card_now(unit, card)
-    yield Fact(f"card {card}", f"replaced by {present}", OURS, now)
-    if unit.patrons.find(present):
-        yield from of_patron(unit, present, loaded_facts(unit, present), library, now)
 
 
 def of_copy(unit: UnitOfWork, barcode: str, agency: str, now: datetime) -> Iterator[Fact]:
@@ -232,7 +227,7 @@ def fine(item: str) -> ExplainQuestion:
         loans = [loan for loan in context.unit.requests.with_copy(barcode, agency) if loan.due is not None]
         if len(loans) != 1:
             return Refused(Reason.NOT_ON_LOAN, Reason.NOT_ON_LOAN.rule)
-        day, closures = dates.civil(context.now), closed_days(context.unit, context.library)
+        day, closures = dates.civil(context.now), closed_days(context)
         return FineNow(loans[0].id, fine_for(loans[0], day, context.library.policy, closures), day)
 
     return ExplainQuestion(decide, FINE, item=(agency, barcode))
@@ -266,7 +261,7 @@ def explained(context: Context, question: ExplainQuestion, borrower: BorrowerFac
 def _facts(context: Context, question: ExplainQuestion, borrower: BorrowerFacts, asked_at: datetime) -> Iterator[Fact]:
     unit = context.unit
     if question.patron:
-        yield from of_patron(unit, question.patron, borrower, context.library, asked_at)
+        yield from of_patron(context, question.patron, borrower, asked_at)
     if question.item[1]:
         agency, barcode = question.item
         yield from of_copy(unit, barcode, agency, asked_at)

@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Final
 
 from hkall_gateway.circulation.borrowing import give_up_on
-from hkall_gateway.circulation.command import Context, Library
-from hkall_gateway.circulation.find_request import StaffCommand, done, elsewhere, no
+from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation.find_request import StaffCommand, done, elsewhere
 from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import lenders
@@ -43,7 +43,7 @@ def printed_at(unit: UnitOfWork, request: Request) -> datetime | None:
 def print_slip(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Print the slip, for the first time or again; a repetition is marked in the answer."""
     if not has_slip(request):
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     if printed_at(context.unit, request):
         return done(request, again=True)
     if request.side is Side.BORROWING:
@@ -55,25 +55,25 @@ def print_slip(context: Context, command: StaffCommand, request: Request) -> Don
 def substitute(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Send another copy of ours, `command.barcode`: same title and volume, lendable, not promised to another request."""
     if not context.unit.can(request, Event.SUBSTITUTE):
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     if command.barcode == request.item_barcode:
         return done(request, again=True)
     copy = context.unit.holdings.find(ItemKey(context.library.agency, command.barcode))
-    if copy is None or not _is_like(copy, request) or context.unit.requests.with_copy(copy.barcode, copy.agency):
-        return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
+    if (
+        copy is None
+        or (copy.bib_id, copy.volume) != (request.bib_id, request.volume)
+        or context.unit.requests.with_copy(copy.barcode, copy.agency)
+    ):
+        return context.refuse(Reason.UNKNOWN_ITEM, command.by, request)
     answer = lenders.may_leave(copy, context.library.policy)
     if isinstance(answer, Refusal):
-        return no(context.unit, answer, command.by, context.now, request)
+        return context.refuse(answer, command.by, request)
     context.unit.holdings.set_status(ItemKey(request.item_agency, request.item_barcode), status_after_decline(command.reason))
     return done(
         context.unit.advance(
             request, Event.SUBSTITUTE, context.now, command.by, item_barcode=copy.barcode, reason=command.reason
         )
     )
-
-
-def _is_like(copy: Holding, request: Request) -> bool:
-    return (copy.bib_id, copy.volume) == (request.bib_id, request.volume)
 
 
 P = Position
@@ -84,23 +84,25 @@ OPEN = frozenset({P.NEW, P.REQUESTED})
 def pin(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Ask only this library: no other lender is asked any more, even if this one declines."""
     if request.position not in OPEN:
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     listed = context.unit.candidates.of(request.id)
-    if not any(c.agency == command.agency and _possible(c, request) for c in listed):
-        return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
+    here = [c for c in listed if c.agency == command.agency]
+    # It is being asked now, or may still be asked.
+    if not any(c.wire_id == request.wire_id if c.wire_id else not c.skip for c in here):
+        return context.refuse(Reason.UNKNOWN_ITEM, command.by, request)
     _pass_over(context.unit, [c for c in listed if c.agency != command.agency], f"pinned to {command.agency}: {command.reason}")
-    return _noted(context.unit, command, request, "PINNED", context.now)
+    return _noted(context, command, request, "PINNED")
 
 
 def skip(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Skip this library. If it is being asked now, it gets a cancellation and the next one is asked."""
     if request.position not in OPEN:
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     theirs = [c for c in context.unit.candidates.of(request.id) if c.agency == command.agency]
     if not theirs:
-        return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
+        return context.refuse(Reason.UNKNOWN_ITEM, command.by, request)
     _pass_over(context.unit, theirs, f"by staff: {command.reason}")
-    skipped = _noted(context.unit, command, request, "SKIPPED", context.now)
+    skipped = _noted(context, command, request, "SKIPPED")
     asked_now = request.partner == command.agency and request.position is P.REQUESTED
     return done(give_up_on(context, request, command.by)) if asked_now else skipped
 
@@ -108,22 +110,22 @@ def skip(context: Context, command: StaffCommand, request: Request) -> Done | Re
 def insert(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Ask for this copy next, regardless of its rank or the reason for which it was skipped."""
     if request.position not in OPEN:
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     listed = context.unit.candidates.of(request.id)
     copy = context.unit.holdings.find(ItemKey(command.agency, command.barcode))
-    if copy is None or not _may_be_asked(context.unit, copy, request, context.library):
-        return no(context.unit, Refusal(Reason.UNKNOWN_ITEM), command.by, context.now, request)
+    if copy is None or not _may_be_asked(context, copy, request):
+        return context.refuse(Reason.UNKNOWN_ITEM, command.by, request)
     if any(c.agency == command.agency and c.wire_id for c in listed):  # a library is asked once
-        return no(context.unit, Refusal(Reason.DUPLICATE_REQUEST), command.by, context.now, request)
+        return context.refuse(Reason.DUPLICATE_REQUEST, command.by, request)
     fresh = Candidate(request.id, 0, copy.agency, copy.barcode, copy.local_bib_id, reason=f"by staff: {command.reason}")
     context.unit.candidates.replace(request.id, _with(listed, fresh))
-    return _noted(context.unit, command, request, "INSERTED", context.now)
+    return _noted(context, command, request, "INSERTED")
 
 
-def _may_be_asked(unit: UnitOfWork, copy: Holding, request: Request, library: Library) -> bool:
+def _may_be_asked(context: Context, copy: Holding, request: Request) -> bool:
     """Whether it is a partner's copy of this title, and of this volume where one is requested (R8)."""
     fits = copy.bib_id == request.bib_id and request.volume in {"", copy.volume}
-    return fits and copy.agency != library.agency and unit.partners.find(copy.agency) is not None
+    return fits and copy.agency != context.library.agency and context.unit.partners.find(copy.agency) is not None
 
 
 def _with(listed: Sequence[Candidate], fresh: Candidate) -> list[Candidate]:
@@ -133,18 +135,13 @@ def _with(listed: Sequence[Candidate], fresh: Candidate) -> list[Candidate]:
     return [replace(c, rank=rank) for rank, c in enumerate([*asked, fresh, *rest], start=1)]
 
 
-def _possible(candidate: Candidate, request: Request) -> bool:
-    """Whether the candidate is being asked now, or may still be asked."""
-    return candidate.wire_id == request.wire_id if candidate.wire_id else not candidate.skip
-
-
 def _pass_over(unit: UnitOfWork, candidates: Sequence[Candidate], why: str) -> None:
     for candidate in candidates:
         if not candidate.wire_id:
             unit.candidates.mark(candidate, skip=why)
 
 
-def _noted(unit: UnitOfWork, command: StaffCommand, request: Request, event: str, now: datetime) -> Done:
+def _noted(context: Context, command: StaffCommand, request: Request, event: str) -> Done:
     facts = {"agency": command.agency, "barcode": command.barcode, "reason": command.reason}
-    unit.note(request, event, facts, now, command.by)
+    context.unit.note(request, event, facts, context.now, command.by)
     return done(request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date
 
 from hkall_gateway.circulation.command import Context, flagged, unflagged
 from hkall_gateway.circulation.find_request import StaffCommand, day_of, done, elsewhere
@@ -33,10 +33,10 @@ def lose(context: Context, command: StaffCommand, request: Request) -> Done | Re
     """
     event = Event.LOSE if request.side is Side.BORROWING else Event.BORROWER_LOST
     if not context.unit.can(request, event):
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     if request.lost_on is not None:
-        return _priced_later(context.unit, command, request, REPLACEMENT, context.now)
-    day = day_of(context.unit, command, request, context.now)
+        return _priced_later(context, command, request, REPLACEMENT)
+    day = day_of(context, command, request)
     if isinstance(day, Refused):
         return day
     flags = _flags(context.unit, request)
@@ -51,7 +51,7 @@ def lose(context: Context, command: StaffCommand, request: Request) -> Done | Re
 def _bill(context: Context, command: StaffCommand, request: Request, day: date) -> Done:
     charges = _charges(context.unit, request)
     overdue_cents = fix_fine(context, request, day, command.by)
-    priced = _price(context.unit, command, request, REPLACEMENT, charges.replacement_cents, context.now)
+    priced = _price(context, command, request, REPLACEMENT, charges.replacement_cents)
     if charges.processing_cents:
         fines.charge(context.unit, request, PROCESSING, charges.processing_cents, "R45", context.now, command.by)
     return replace(priced, cents=overdue_cents + priced.cents + charges.processing_cents)
@@ -63,44 +63,44 @@ def damage(context: Context, command: StaffCommand, request: Request) -> Done | 
     Damage may be declared until the book is back at its owner. A book that was never lent is not charged to the patron.
     """
     if not context.unit.can(request, Event.DAMAGE):
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     if request.damaged:
-        return _priced_later(context.unit, command, request, DAMAGE, context.now)
+        return _priced_later(context, command, request, DAMAGE)
     flags = _flags(context.unit, request)
     after = context.unit.advance(
         request, Event.DAMAGE, context.now, command.by, rule="R45", damaged=True, reason=command.reason, flags=flags
     )
     if not _is_theirs(after, DAMAGE):
         return _not_theirs(command, after)
-    return _price(context.unit, command, after, DAMAGE, _charges(context.unit, request).damage_cents, context.now)
+    return _price(context, command, after, DAMAGE, _charges(context.unit, request).damage_cents)
 
 
 def _not_theirs(command: StaffCommand, request: Request) -> Done:
     return done(request, note=NOT_THEIRS if command.cents else "")
 
 
-def _price(unit: UnitOfWork, command: StaffCommand, request: Request, kind: str, listed_cents: int, now: datetime) -> Done:
+def _price(context: Context, command: StaffCommand, request: Request, kind: str, listed_cents: int) -> Done:
     """Charge the price that the owner named, else its list price; without either, say so and flag the request (R45)."""
     cents = listed_cents if command.cents is None else command.cents
     if command.cents is None and not listed_cents:
-        unpriced = unit.amend(request, now, command.by, "R45", flags=flagged(request, NO_PRICE[kind]))
+        unpriced = context.unit.amend(request, context.now, command.by, "R45", flags=flagged(request, NO_PRICE[kind]))
         return done(unpriced, note=NO_PRICE_KNOWN)
     if cents:
-        fines.charge(unit, request, kind, cents, "R45", now, command.by)
+        fines.charge(context.unit, request, kind, cents, "R45", context.now, command.by)
     return done(request, cents=cents)
 
 
-def _priced_later(unit: UnitOfWork, command: StaffCommand, request: Request, kind: str, now: datetime) -> Done:
+def _priced_later(context: Context, command: StaffCommand, request: Request, kind: str) -> Done:
     """Answer a repeated declaration: charge a price that was missing then; a price already charged is not charged again."""
     missing = NO_PRICE[kind] in request.flags.split()
     if command.cents is None:
         return done(request, again=True, note=NO_PRICE_KNOWN if missing else "")
     if not _is_theirs(request, kind):
         return done(request, again=True, note=NOT_THEIRS)
-    if not missing and fines.charges_for(unit, request.id, kind):
+    if not missing and fines.charges_for(context.unit, request.id, kind):
         return done(request, again=True, note=PRICED_BEFORE)
-    priced = unit.amend(request, now, command.by, "R45", flags=unflagged(request, NO_PRICE[kind]))
-    return _price(unit, command, priced, kind, 0, now)
+    priced = context.unit.amend(request, context.now, command.by, "R45", flags=unflagged(request, NO_PRICE[kind]))
+    return _price(context, command, priced, kind, 0)
 
 
 def _is_theirs(request: Request, kind: str) -> bool:
@@ -113,10 +113,10 @@ def claim(context: Context, command: StaffCommand, request: Request) -> Done | R
     """Record the patron's claim that the book was returned, on `command.on` or an unknown day: no further day costs a fine."""
     event = Event.CLAIM_RETURNED if request.side is Side.BORROWING else Event.BORROWER_CLAIMS
     if not context.unit.can(request, event):
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     if request.claimed_on is not None:
         return done(request, again=True)
-    day = day_of(context.unit, command, request, context.now)
+    day = day_of(context, command, request)
     if isinstance(day, Refused):
         return day
     flags = flagged(request, StaffFlag.LOOK_ON_OUR_SHELF) if request.side is Side.LENDING else request.flags
@@ -134,7 +134,7 @@ def settle(context: Context, command: StaffCommand, request: Request) -> Done | 
         return done(request, again=True)
     day = request.lost_on or request.claimed_on
     if day is None or not context.unit.can(request, event):
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     cents = fix_fine(context, request, day, command.by) if request.position is P.ON_LOAN else 0
     return done(context.unit.advance(request, event, context.now, command.by, rule="R45", reason=command.reason), cents=cents)
 
@@ -142,7 +142,7 @@ def settle(context: Context, command: StaffCommand, request: Request) -> Done | 
 def allow_overseas(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Record the owner's permission to take the book overseas until `command.on`, with actor and reason (R43)."""
     if request.side is Side.LENDING or request.position not in {P.RECEIVED, P.ON_LOAN}:
-        return elsewhere(context.unit, command, request, context.now)
+        return elsewhere(context, command, request)
     context.unit.note(
         request, "OVERSEAS_ALLOWED", {"until": command.on, "because": command.reason}, context.now, command.by, rule="R43"
     )

@@ -59,7 +59,7 @@ def patron_page(context: Context, query: SeePatronPage, facts: BorrowerFacts) ->
         as_of=known_since(unit, facts),
         reachable=facts.reachable,
         seen=queries.see_patron(context, SeePatron(BY, card), Identified(facts)),
-        hkall_used=counts(unit, borrower, context.library).hkall_used if borrower else 0,
+        hkall_used=counts(context, borrower).hkall_used if borrower else 0,
         blocked_here=is_blocked(unit, card),
         former=former_cards.cards_of(unit, card)[1:],
     )

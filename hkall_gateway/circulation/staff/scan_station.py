@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from hkall_gateway.circulation.command import Context, Library, Query
+from hkall_gateway.circulation.command import Context, Query
 from hkall_gateway.circulation.loans import CheckOut
 from hkall_gateway.circulation.queries import PatronSeen, SeePatron
 from hkall_gateway.circulation.results import TRY_AGAIN, CheckedOut, Refused
@@ -146,20 +146,30 @@ async def scan(circulation: Circulation, ask: Scan) -> CardScanned | CopyScanned
     if ask.agency or ask.kind is ScanKind.COPY or (found.is_copy and ask.kind is None and not found.is_card):
         return await _copy(circulation, ask, found)
     if found.is_copy and ask.kind is None:
-        return _either(ask.text, found)
+        known = found.request or (found.copies[0] if len(found.copies) == 1 else None)
+        owner = found.owners[0] if len(found.owners) == 1 else ""
+        library = found.partner.agency if found.partner else ""
+        return CardOrCopy(ask.text, known.title if known else "", owner, found.borrower, library)
     if found.partner:
         return CardScanned(ask.text, partner=found.partner)
     seen = await circulation.execute(SeePatron(ask.by, ask.text))
     if ask.kind is ScanKind.CARD or seen.refusal is None or seen.refusal.why not in NO_CARD:
         return CardScanned(seen.card, seen)
     scanned = await _copy(circulation, ask, found)
-    return _undecided(scanned) if seen.refusal.why is Reason.TRY_AGAIN and isinstance(scanned.outcome, Refused) else scanned
+    if seen.refusal.why is Reason.TRY_AGAIN and isinstance(scanned.outcome, Refused):
+        return CopyScanned(scanned.barcode, TRY_AGAIN)  # while the local system is away, it may be a card
+    return scanned
 
 
 async def _copy(circulation: Circulation, ask: Scan, found: _Found) -> CopyScanned:
-    outcome = await circulation.execute(
-        _lending(circulation.library, ask, found) if ask.card else _arrival(circulation.library, ask, found)
-    )
+    library = circulation.library
+    mine = next((request for request in found.held if request.patron == ask.card), found.request) if ask.card else None
+    usual = (mine.pickup_location if mine else "") or library.pickup_locations[0]
+    place = Place("counter", ask.place if ask.place in library.pickup_locations else usual)
+    command: CheckIn | CheckOut = CheckIn(ask.by, place, found.barcode, found.agency)
+    if ask.card:
+        command = CheckOut(ask.by, place, ask.card, found.barcode, found.agency, staff=True)
+    outcome = await circulation.execute(command)
     request = await circulation.execute(FindAfterScan(found, outcome))
     card = ask.card or (request.patron if request else "")
     patron: PatronSeen | None = None
@@ -167,22 +177,6 @@ async def _copy(circulation: Circulation, ask: Scan, found: _Found) -> CopyScann
         patron = await circulation.execute(SeePatron(ask.by, card))
     owners = found.owners if isinstance(outcome, Refused) and outcome.why is Reason.AMBIGUOUS_ITEM else ()
     return CopyScanned(found.barcode, outcome, found.request, request, patron, found.copies, owners)
-
-
-def _arrival(library: Library, ask: Scan, found: _Found) -> CheckIn:
-    place = Place("counter", _place(library, ask) or library.pickup_locations[0])
-    return CheckIn(ask.by, place, found.barcode, found.agency)
-
-
-def _lending(library: Library, ask: Scan, found: _Found) -> CheckOut:
-    mine = next((request for request in found.held if request.patron == ask.card), found.request)
-    usual = (mine.pickup_location if mine else "") or library.pickup_locations[0]
-    place = Place("counter", _place(library, ask) or usual)
-    return CheckOut(ask.by, place, ask.card, found.barcode, found.agency, staff=True)
-
-
-def _place(library: Library, ask: Scan) -> str:
-    return ask.place if ask.place in library.pickup_locations else ""
 
 
 def find_scanned(context: Context, query: FindScanned) -> _Found:
@@ -216,15 +210,3 @@ def find_after_scan(context: Context, query: FindAfterScan) -> Request | None:
         return context.unit.requests.find(number)
     ours = any(copy.agency == context.library.agency for copy in found.copies)
     return context.unit.requests.last_with(ItemKey(context.library.agency, found.barcode)) if ours else None
-
-
-def _either(text: str, found: _Found) -> CardOrCopy:
-    known = found.request or (found.copies[0] if len(found.copies) == 1 else None)
-    owner = found.owners[0] if len(found.owners) == 1 else ""
-    library = found.partner.agency if found.partner else ""
-    return CardOrCopy(text, known.title if known else "", owner, found.borrower, library)
-
-
-def _undecided(scanned: CopyScanned) -> CopyScanned:
-    """Return TRY_AGAIN while the local system is away: a text that is no copy may be a card."""
-    return CopyScanned(scanned.barcode, TRY_AGAIN)

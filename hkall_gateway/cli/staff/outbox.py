@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hkall_gateway.db.unit_of_work import UnitOfWork
 
 LISTED = ("id", "state", "recipient", "send", "request", "attempts", "made_at", "next_at", "last_error")
-Ended: TypeAlias = "Callable[[UnitOfWork, int], object]"
+Ended: TypeAlias = "Callable[[Context, int], object]"
 
 
 @click.group()
@@ -100,7 +100,8 @@ def _in_full(unit: UnitOfWork, number: int, agency: str) -> tuple[dict[str, obje
     if row is None:
         return None
     request = unit.requests.find(row.request)
-    would = unsent.effects(unit, row)
+    if_done, if_dropped = unsent.effects(row)
+    would = {"if_done": if_done, "if_dropped": if_dropped, "may_have_arrived": unsent.may_have_arrived(unit, row)}
     stands = {"position": request.position.value, "title": request.title} if request else {}
     tries = [asdict(one) for one in unit.outbox.attempts(number)]
     return {**_line(row), **stands, **would}, tries, _document(unit, row, agency)
@@ -140,7 +141,7 @@ def retry(site: Site, rows: tuple[int, ...], partner: str, error: str) -> None:
     from hkall_gateway.db.outbox import UNSETTLED
 
     by = by_staff("outbox retry")
-    _each(site, rows, partner, error, UNSETTLED, lambda unit, row: unsent.retry(unit, row, by, site.now()))
+    _each(site, rows, partner, error, UNSETTLED, lambda context, row: unsent.retry(context, unsent.Settle(by, row)))
 
 
 @outbox.command()
@@ -157,14 +158,8 @@ def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
     from hkall_gateway.circulation.partners import unsent
 
     by = by_staff("outbox done")
-    _each(
-        site,
-        rows,
-        partner,
-        error,
-        (OutboxState.DEAD,),
-        lambda u, row: unsent.done(Context(u, site.library, site.now()), row, reason, by),
-    )
+    dead = (OutboxState.DEAD,)
+    _each(site, rows, partner, error, dead, lambda context, row: unsent.done(context, unsent.Settle(by, row, reason)))
 
 
 @outbox.command()
@@ -181,14 +176,8 @@ def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
     from hkall_gateway.circulation.partners import unsent
 
     by = by_staff("outbox drop")
-    _each(
-        site,
-        rows,
-        partner,
-        error,
-        (OutboxState.DEAD,),
-        lambda u, row: unsent.drop(Context(u, site.library, site.now()), row, reason, by),
-    )
+    dead = (OutboxState.DEAD,)
+    _each(site, rows, partner, error, dead, lambda context, row: unsent.drop(context, unsent.Settle(by, row, reason)))
 
 
 def _each(site: Site, rows: tuple[int, ...], partner: str, error: str, states: Sequence[OutboxState], work: Ended) -> None:
@@ -196,7 +185,7 @@ def _each(site: Site, rows: tuple[int, ...], partner: str, error: str, states: S
     if not rows and not partner and not error:
         raise CliError("name rows, a partner with --partner, or an error with --error", WRONG)
     wanted = rows or tuple(r.id for r in site.write(bind(_rows, partner, error, states)))
-    refusals = [(row, no) for row in wanted if isinstance(no := site.write(bind(work, row)), Refused)]
+    refusals = [(row, no) for row in wanted if isinstance(no := site.act(work, row), Refused)]
     if not wanted:
         raise CliError(f"{' '.join(filter(None, [partner, error]))}: nothing undelivered there")
     if len(refusals) < len(wanted):

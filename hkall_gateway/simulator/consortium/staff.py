@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
+from hkall_gateway.circulation.command import in_context
 from hkall_gateway.circulation.partners import unsent
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff.actions import Act
@@ -182,7 +183,8 @@ class Staff(Actors):
         for book in [b for b in self.books.values() if b.place == "desk" and b.holder == agency]:
             self._look_at(agency, book)
         for row in self.ask(agency, lambda unit: unit.outbox.rows(states=(OutboxState.DEAD,))):
-            self.all.do(agency, lambda w, r=row.id: w.store.now(unsent.retry, r, STAFF, w.now))  # type: ignore[misc]
+            again = unsent.Settle(STAFF, row.id)
+            self.all.do(agency, lambda w, c=again: w.store.now(in_context(unsent.retry, w.library, w.now, c)))  # type: ignore[misc]
         for kept in self.ask(agency, quarantine.listed):
             if kept.why == Reason.CONTRADICTS_US:
                 self._judge(agency, kept)
