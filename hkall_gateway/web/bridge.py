@@ -7,12 +7,14 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as TooSlow
 from contextlib import closing
 from contextvars import copy_context
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import InterfaceError, OperationalError
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 from werkzeug.exceptions import GatewayTimeout
 
@@ -48,7 +50,7 @@ class Bridge(Protocol):
         """Return `work(unit)` after its commit: for rows of the pages' own, such as sessions. Raises Unavailable."""
         ...
 
-    def ask(self, command: Coroutine[Any, Any, T]) -> T | Refused:
+    def ask(self, command: Coroutine[Any, object, T]) -> T | Refused:
         """Return the desk's result of a command. TRY_AGAIN: it did not begin in time, and never will.
 
         Raises GatewayTimeout, which ends the page with 504: it has begun, and nobody knows in time what became of it.
@@ -64,7 +66,7 @@ class DeskBridge:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: IReactorFromThreads,
         store: Store,
         engine: Engine,
         make_unit: Callable[[Connection], UnitOfWork],
@@ -72,7 +74,7 @@ class DeskBridge:
     ) -> None:
         self._reactor, self._store, self._engine, self._make_unit = reactor, store, engine, make_unit
         self._timeout, self._closed = timeout, False
-        self._waiting: set[Future[Any]] = set()
+        self._waiting: set[Callable[[], None]] = set()
 
     def read(self, query: Callable[[UnitOfWork], T]) -> T:
         with closing(self._own()) as own:
@@ -90,7 +92,7 @@ class DeskBridge:
         except Undecided:
             raise GatewayTimeout from None
 
-    def ask(self, command: Coroutine[Any, Any, T]) -> T | Refused:
+    def ask(self, command: Coroutine[Any, object, T]) -> T | Refused:
         if self._closed:
             command.close()
             return TRY_AGAIN
@@ -112,8 +114,8 @@ class DeskBridge:
     def close(self) -> None:
         """Answer all calls that wait, and every later one, as too slow. Called in the reactor's thread at the end."""
         self._closed = True
-        for waiting in tuple(self._waiting):
-            _settle(waiting, TooSlow())
+        for give_up in tuple(self._waiting):
+            give_up()
 
     def _own(self) -> Immediate:
         try:
@@ -124,54 +126,31 @@ class DeskBridge:
     def _cross(self, begin: Callable[[], Awaitable[T]], wait_s: float) -> T:
         """Begin in the reactor's thread, wait here. `blockingCallFromThread` of Twisted has no time limit."""
         answer: Future[T] = Future()
-        around = copy_context()
-        self._waiting.add(answer)
+        give_up, around = partial(_settle, answer, TooSlow()), copy_context()
+        self._waiting.add(give_up)
         try:
             if self._closed:
                 raise TooSlow
             self._reactor.callFromThread(around.run, _begin, begin, answer)
             return answer.result(wait_s)
         finally:
-            self._waiting.discard(answer)
-
-
-class DirectBridge:
-    """The same on a store without threads, for tests and the simulation."""
-
-    def __init__(self, store: Immediate) -> None:
-        self._store = store
-
-    def read(self, query: Callable[[UnitOfWork], T]) -> T:
-        return finished(self._store.read(query))
-
-    def trial(self, work: Callable[[UnitOfWork], T]) -> T:
-        return in_trial(self._store.now, work)
-
-    def write(self, work: Callable[[UnitOfWork], T], locks: LockSet = NO_LOCKS) -> T:
-        return finished(self._store.write(work, locks))
-
-    def ask(self, command: Coroutine[Any, Any, T]) -> T | Refused:
-        try:
-            return finished(command)
-        except Unavailable:
-            return TRY_AGAIN
+            self._waiting.discard(give_up)
 
 
 def _begin(begin: Callable[[], Awaitable[T]], answer: Future[T]) -> None:
     async def work() -> T:
         return await begin()
 
-    going = Deferred.fromCoroutine(work())
-    going.addCallbacks(lambda result: _settle(answer, result), lambda failed: _settle(answer, failed))
+    Deferred.fromCoroutine(work()).addBoth(partial(_settle, answer))
 
 
-def _settle(answer: Future[Any], result: Any) -> None:
+def _settle(answer: Future[T], result: T | Failure | TooSlow) -> None:
     """Give the answer, unless `close` has given one. Both run in the reactor's thread."""
     if answer.done():
         return
     if isinstance(result, Failure):
         answer.set_exception(result.value)
-    elif isinstance(result, BaseException):
+    elif isinstance(result, TooSlow):
         answer.set_exception(result)
     else:
         answer.set_result(result)

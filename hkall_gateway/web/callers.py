@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -22,6 +22,7 @@ from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.connect import ANSWER_S
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.net.bounded_http import BoundedRequest
 from hkall_gateway.net.limits.timeout import Timeout, TooLate
 from hkall_gateway.web.services import WebSettings
 from hkall_gateway.web.sessions import BROWSER, COOKIE, in_force
@@ -64,14 +65,14 @@ class Callers:
         self._clock, self._within = clock, Timeout(clock, ANSWER_S)
         self._silent, self._fresh_until_s = False, 0.0
 
-    async def find(self, request: Any) -> WebCaller:
+    async def find(self, request: BoundedRequest) -> WebCaller:
         """Return the caller of a request of twisted.web; a stranger also while the database is away.
 
         Raises Unavailable while it is silent.
         """
         if self._silent:
             raise Unavailable("the database is silent")
-        cookies = [request.getCookie(name.encode()) for name in (COOKIE, BROWSER)]
+        cookies = [request.received_cookies.get(name.encode()) for name in (COOKIE, BROWSER)]
         tokens = [hash_of(cookie.decode("utf-8", "surrogateescape")) for cookie in cookies if cookie]
         bearer = bearer_token((request.getHeader(b"authorization") or b"").decode("latin-1"))
         if not tokens and not bearer and self._clock.seconds() < self._fresh_until_s:

@@ -17,52 +17,8 @@ from werkzeug.exceptions import HTTPException, InternalServerError, ServiceUnava
 from werkzeug.wrappers import Response
 
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.web.i18n import N_
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{en}</title>
-<main>
-<h1>{en}</h1>
-<p>{text}</p>
-<h2 lang="zh-Hant">{zh}</h2>
-<p lang="zh-Hant">{text_zh}</p>
-</main>
-</html>
-"""
-
-
-def _page(en: str, text: str, zh: str, text_zh: str) -> bytes:
-    return _PAGE.format(en=en, text=text, zh=zh, text_zh=text_zh).encode()
-
-
-BUSY: Final = _page(
-    "Not available just now",
-    "Many people use these pages at this moment. Nothing is lost; try again in a few seconds.",
-    "暫時未能提供服務",
-    "目前使用人數眾多，資料並無遺失，請稍候數秒再試。",
-)
-AWAY: Final = _page(
-    "Not available just now",
-    "Nothing is lost. Try again in a minute.",
-    "暫時未能提供服務",
-    "資料並無遺失，請一分鐘後再試。",
-)
-TOO_LONG: Final = _page(
-    "That was too much",
-    "The form was longer than allowed. Send less at a time.",
-    "資料過長",
-    "表格內容超出上限，請分次提交。",
-)
-BROKEN: Final = _page(
-    "Something went wrong here",
-    "It stands in our log. Try again in a minute.",
-    "系統發生錯誤",
-    "系統已作紀錄，請一分鐘後再試。",
-)
-
+from hkall_gateway.rules.vendor_words.languages import CHINESE
+from hkall_gateway.web.i18n import N_, catalogue
 
 LOG = structlog.get_logger()
 
@@ -91,6 +47,32 @@ PAGES: Final[Mapping[int, ErrorPage]] = MappingProxyType({
 FORM_IS_OLD: Final = ErrorPage(
     N_("This form is out of date"),
     N_("It was opened in another session or without cookies, so nothing was done. Open the page again, and repeat it there."),
+)
+
+
+def plain_page(page: ErrorPage) -> bytes:
+    """Return a page in both languages, made without a template."""
+    chinese = catalogue(CHINESE)
+    return _PLAIN.format(en=page, title=chinese.gettext(page.title), text=chinese.gettext(page.text)).encode()
+
+
+_PLAIN: Final = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{en.title}</title>
+<main>
+<h1>{en.title}</h1>
+<p>{en.text}</p>
+<h2 lang="zh-Hant">{title}</h2>
+<p lang="zh-Hant">{text}</p>
+</main>
+</html>
+"""
+AWAY, TOO_LONG = plain_page(PAGES[503]), plain_page(PAGES[413])
+BROKEN: Final = plain_page(ErrorPage(PAGES[500].title, N_("It stands in our log. Try again in a minute.")))
+BUSY: Final = plain_page(
+    ErrorPage(PAGES[503].title, N_("Many people use these pages at this moment. Nothing is lost; try again in a few seconds."))
 )
 
 

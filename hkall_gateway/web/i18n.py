@@ -68,13 +68,13 @@ def library_name(agency: str, name: str = "") -> str:
 
 def gettext(text: str, /, **values: object) -> str:
     """Return a text in the language of this request. With values, its places such as `%(library)s` are filled."""
-    words = str(_catalogue(language()).gettext(text))
+    words = str(catalogue(language()).gettext(text))
     return filled(words, **values) if values else words
 
 
 def ngettext(one: str, many: str, number: int) -> str:
     """Return the form of a text for this number, in the language of this request."""
-    return str(_catalogue(language()).ngettext(one, many, number))
+    return str(catalogue(language()).ngettext(one, many, number))
 
 
 def day(when: date | None) -> str:
@@ -130,7 +130,7 @@ def _in_template(context: EvalContext, text: str, /, **values: object) -> str:
 
 
 @cache
-def _catalogue(tongue: str) -> NullTranslations:
+def catalogue(tongue: str) -> NullTranslations:
     """Return the words of a language; English texts are their own keys."""
     if tongue not in _FOLDERS:
         return NullTranslations()

@@ -115,6 +115,14 @@ CHARGES: Final[Mapping[str, str]] = MappingProxyType({
 })
 """Kinds of charges."""
 
+ROLES: Final[Mapping[str, str]] = MappingProxyType({
+    "counter":   N_("Counter"),
+    "selfcheck": N_("Self-check"),
+    "bookdrop":  N_("Book drop"),
+    "lookup":    N_("Look-up"),
+})
+"""The roles of the published policy; a site may have others, which are shown as they are."""
+
 FLAGS: Final[Mapping[str, str]] = MappingProxyType({
     "HKALL_IN_BOOKDROP":     N_("In the book drop"),
     "look_on_our_shelf":     N_("Look on our shelf"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from flask import Flask, Response, request
@@ -14,7 +14,9 @@ from hkall_gateway.observability.log_context import log_context
 from hkall_gateway.web.errors import BROKEN
 from hkall_gateway.web.services import WebServices
 
-# ---- Headers of every response.
+if TYPE_CHECKING:
+    from _typeshed import OptExcInfo
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
 POLICY: Final = (
@@ -60,20 +62,20 @@ PAGE: Final = "hkall.page"
 PLAIN: Final = (("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store"))
 LETTERS: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
-
 
 class Middleware:
     """A WSGI application around that of the pages."""
 
-    def __init__(self, app: Wsgi, services: WebServices) -> None:
+    def __init__(self, app: WSGIApplication, services: WebServices) -> None:
         self._app, self._services = app, services
 
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         number = environ[NUMBER] = "".join(secrets.choice(LETTERS) for _ in range(8))
         began, answered = self._services.seconds(), list[str]()
 
-        def start(status: str, headers: Any, exc_info: Any = None) -> Any:
+        def start(
+            status: str, headers: list[tuple[str, str]], exc_info: OptExcInfo | None = None, /
+        ) -> Callable[[bytes], object]:
             answered.append(status[:3])
             return start_response(status, headers, exc_info)
 
@@ -86,12 +88,14 @@ class Middleware:
                 start_response("500 Internal Server Error", list(PLAIN))
                 return [BROKEN]
             finally:
-                self._note(environ, answered[-1], self._services.seconds() - began)
-
-    def _note(self, environ: dict[str, Any], code: str, seconds: float) -> None:
-        """The rule instead of the path, and no query: neither a stranger's words nor a number of a person is logged."""
-        page = environ.get(PAGE, "")
-        self._services.metrics.web_latency.labels(page, code).observe(seconds)
-        if page != "/static/<path:filename>":
-            told = {"verb": environ["REQUEST_METHOD"], "page": page, "code": code, "peer": environ.get("REMOTE_ADDR", "")}
-            LOG.info("web.answered", **told, ms=round(seconds * 1000, 1))
+                # The rule instead of the path, and no query: neither a stranger's words nor a number of a person is logged.
+                took_s, page, code = self._services.seconds() - began, environ.get(PAGE, ""), answered[-1]
+                self._services.metrics.web_latency.labels(page, code).observe(took_s)
+                if page != "/static/<path:filename>":
+                    facts = {
+                        "verb": environ["REQUEST_METHOD"],
+                        "page": page,
+                        "code": code,
+                        "peer": environ.get("REMOTE_ADDR", ""),
+                    }
+                    LOG.info("web.answered", **facts, ms=round(took_s * 1000, 1))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from ipaddress import ip_address
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from flask import Flask
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -21,13 +22,14 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.wsgi import WSGIResource
 
+from hkall_gateway.circulation.ports import Clock
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.net.bounded_http import BoundedRequest, BoundedSite, Bounds
+from hkall_gateway.net.bounded_http import BoundedChannel, BoundedRequest, BoundedSite, Bounds
 from hkall_gateway.net.endpoints import mark_authenticated
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.connection_limit import ConnectionSlot
 from hkall_gateway.web.bridge import DeskBridge
-from hkall_gateway.web.callers import Share, WebCaller
+from hkall_gateway.web.callers import Callers, Share, WebCaller
 from hkall_gateway.web.errors import AWAY, BUSY, TOO_LONG
 
 WAITING_PER_THREAD: Final = 16
@@ -38,17 +40,17 @@ IPV6: Final = 6
 GRACE_S: Final = 5.0
 """At the end, for pages that are being made; then the desk answers them "try again"."""
 
+PLAIN: Final[Mapping[bytes, bytes]] = {b"content-type": b"text/html; charset=utf-8", b"cache-control": b"no-store"}
+RETRY: Final[Mapping[bytes, bytes]] = {b"retry-after": b"5"}
 FORWARDED: Final = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port",
                     b"x-forwarded-prefix")  # fmt: skip
 """Headers of reverse proxies, which no page sees."""
 
 
-class CallerFinder(Protocol):
-    """Finds who asks; `callers.Callers` implements it."""
+class PagesReactor(Clock, Protocol):
+    """The reactor, as far as the pages use it."""
 
-    async def find(self, request: Any) -> WebCaller:
-        """Return who asks. Raises Unavailable while no page can be made."""
-        ...
+    def callFromThread(self, call: Callable[..., object], *args: object) -> object: ...  # noqa: N802  # Twisted's own name
 
 
 class ThreadShare:
@@ -57,17 +59,16 @@ class ThreadShare:
     A page counts until its thread has ended, also where its caller has gone. Used in the reactor's thread.
     """
 
-    def __init__(self, reactor: Any, pool: ThreadPool, app: Flask, at_once: int) -> None:
-        made: Any = WSGIResource  # it has no types
+    def __init__(self, reactor: PagesReactor, pool: ThreadPool, app: Flask, at_once: int) -> None:
         self._reactor, self._pool, self._at_once = reactor, pool, at_once
-        self._wsgi = made(reactor, self, app)
-        self._making, self._waiting = 0, deque[Any]()
+        self._wsgi = WSGIResource(reactor, self, app)  # type: ignore[no-untyped-call]  # twisted.web has no types
+        self._making, self._waiting = 0, deque[BoundedRequest]()
 
     @property
     def full(self) -> bool:
         return self._making + len(self._waiting) >= self._at_once * (1 + WAITING_PER_THREAD)
 
-    def render(self, request: Any) -> None:
+    def render(self, request: BoundedRequest) -> None:
         """Queue the page for a free thread. It is dropped if the caller disconnects first."""
         self._waiting.append(request)
         request.notifyFinish().addBoth(self._forget, request)
@@ -81,7 +82,7 @@ class ThreadShare:
         while self._waiting and self._making < self._at_once:
             self._making += 1
             try:
-                self._wsgi.render(self._waiting.popleft())
+                self._wsgi.render(self._waiting.popleft())  # type: ignore[no-untyped-call]
             except BaseException:
                 self._making -= 1
                 raise
@@ -90,7 +91,7 @@ class ThreadShare:
         self._making -= 1
         self._next()
 
-    def _forget(self, _reason: object, request: Any) -> None:
+    def _forget(self, _reason: object, request: BoundedRequest) -> None:
         if request in self._waiting:
             self._waiting.remove(request)
 
@@ -100,13 +101,15 @@ class PagesResource(Resource):
 
     isLeaf = True  # noqa: N815  # Twisted's own name
 
-    def __init__(self, reactor: Any, pool: ThreadPool, app: Flask, threads: Mapping[Share, int], callers: CallerFinder) -> None:
+    def __init__(
+        self, reactor: PagesReactor, pool: ThreadPool, app: Flask, threads: Mapping[Share, int], callers: Callers
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
         self._callers = callers
         self._shares = {share: ThreadShare(reactor, pool, app, number) for share, number in threads.items()}
         self._in_hand, self._idle = 0, list[Deferred[None]]()
 
-    def render(self, request: Any) -> Any:
+    def render(self, request: BoundedRequest) -> int:
         if request.too_long:
             return _plainly(request, 413, TOO_LONG)
         self._in_hand += 1
@@ -114,21 +117,19 @@ class PagesResource(Resource):
         Deferred.fromCoroutine(self._queue(request)).addErrback(request.processingFailed)
         return NOT_DONE_YET
 
-    async def _queue(self, request: Any) -> None:
+    async def _queue(self, request: BoundedRequest) -> None:
         try:
             caller = await self._callers.find(request)
         except Unavailable:
             if not request.gone:
-                request.setHeader(b"retry-after", b"5")
-                _plainly(request, 503, AWAY)
+                _plainly(request, 503, AWAY, RETRY)
             return
         if request.gone:
             return
         request.channel.site.prove(request.channel, caller)
         share = self._shares[caller.share]
         if share.full:
-            request.setHeader(b"retry-after", b"5")
-            _plainly(request, 503, BUSY)
+            _plainly(request, 503, BUSY, RETRY)
         else:
             share.render(request)
 
@@ -153,7 +154,7 @@ class WebRequest(BoundedRequest):
     reverse proxy of ours is the one that it names last; from others the headers of proxies are dropped.
     """
 
-    client: Any
+    client: IPv4Address | IPv6Address
     _https_at_proxy = False
 
     def process(self) -> None:
@@ -175,13 +176,19 @@ class WebSite(BoundedSite):
     """The site of the pages. Connections of `proxies` do not count as one address."""
 
     def __init__(
-        self, root: PagesResource, bounds: Bounds, reactor: Any, proxies: Callable[[], AllowList], most: int, most_of_one: int
+        self,
+        root: PagesResource,
+        bounds: Bounds,
+        reactor: PagesReactor,
+        proxies: Callable[[], AllowList],
+        most: int,
+        most_of_one: int,
     ) -> None:
         super().__init__(root, bounds, reactor, WebRequest)
         self.proxies, self._most_of_proxies, self._most_of_one = proxies, most, most_of_one
-        self._channels: set[Any] = set()
+        self._channels: set[BoundedChannel] = set()
 
-    def enter(self, channel: Any) -> ConnectionSlot | None:
+    def enter(self, channel: BoundedChannel) -> ConnectionSlot | None:
         seat = super().enter(channel)
         if seat is None:
             return None
@@ -190,13 +197,13 @@ class WebSite(BoundedSite):
             seat.prove(PROXY, self._most_of_proxies)
         return seat
 
-    def prove(self, channel: Any, caller: WebCaller) -> None:
+    def prove(self, channel: BoundedChannel, caller: WebCaller) -> None:
         """Count the connection as its caller's, so that it gives way to no stranger's and is read before those."""
         seat = channel.seat
-        if caller.row and seat.row != PROXY and seat.prove(caller.row, self._most_of_one):
+        if seat and caller.row and seat.row != PROXY and seat.prove(caller.row, self._most_of_one):
             mark_authenticated(channel.transport, f"web {caller.row}")
 
-    def leave(self, channel: Any) -> None:
+    def leave(self, channel: BoundedChannel) -> None:
         super().leave(channel)
         self._channels.discard(channel)
 
@@ -206,7 +213,7 @@ class WebSite(BoundedSite):
             channel.loseConnection()
 
 
-def _forwarded(proxy: Any, values: Sequence[bytes]) -> Any:
+def _forwarded(proxy: IPv4Address | IPv6Address, values: Sequence[bytes]) -> IPv4Address | IPv6Address:
     """Return the address that a proxy names as its caller's, that is, the last one; the proxy's own if it is none."""
     named = _last(values)
     try:
@@ -222,10 +229,6 @@ def _last(values: Sequence[bytes]) -> str:
     return values[-1].decode("latin-1").rpartition(",")[2].strip() if values else ""
 
 
-def no_work() -> None:
-    """The default of `at_end`."""
-
-
 class WebServer:
     """The pages of one gateway: started with it, drained and stopped with it. `at_end` is called at the end."""
 
@@ -234,13 +237,13 @@ class WebServer:
         app: Flask,
         bridge: DeskBridge,
         bounds: Bounds,
-        reactor: Any,
+        reactor: PagesReactor,
         threads: Mapping[Share, int],
         proxies: Callable[[], AllowList],
         most: int,
         most_of_one: int,
-        callers: CallerFinder,
-        at_end: Callable[[], None] = no_work,
+        callers: Callers,
+        at_end: Callable[[], None],
     ) -> None:
         self._bridge, self._reactor, self._at_end = bridge, reactor, at_end
         self._pool = ThreadPool(0, sum(threads.values()), "web")
@@ -255,7 +258,7 @@ class WebServer:
         """Finish the pages in hand, then end the threads. The ports must be closed already."""
         idle = self._pages.idle()
         late: Deferred[None] = Deferred()
-        timer = self._reactor.callLater(GRACE_S, late.callback, None)
+        timer = self._reactor.callLater(GRACE_S, partial(late.callback, None))
         await DeferredList([idle, late], fireOnOneCallback=True)
         if timer.active():
             timer.cancel()
@@ -266,12 +269,11 @@ class WebServer:
         await deferToThread(self._pool.stop)
 
 
-def _plainly(request: Any, code: int, page: bytes) -> int:
+def _plainly(request: BoundedRequest, code: int, page: bytes, headers: Mapping[bytes, bytes] = PLAIN) -> int:
     """Answer without a thread."""
     request.setResponseCode(code)
-    request.setHeader(b"content-type", b"text/html; charset=utf-8")
-    request.setHeader(b"cache-control", b"no-store")
-    request.setHeader(b"content-length", b"%d" % len(page))
-    request.write(page)
-    request.finish()
+    for name, value in {**PLAIN, **headers, b"content-length": b"%d" % len(page)}.items():
+        request.setHeader(name, value)  # type: ignore[no-untyped-call]  # twisted.web has no types
+    request.write(page)  # type: ignore[no-untyped-call]
+    request.finish()  # type: ignore[no-untyped-call]
     return NOT_DONE_YET

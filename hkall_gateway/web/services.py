@@ -90,25 +90,15 @@ class ErasedMarks:
     key: bytes = field(default=b"", repr=False)
 
 
-Replay = Callable[[QuarantinedDocument], Coroutine[Any, Any, str | Refused]]
+Replay = Callable[[QuarantinedDocument], Coroutine[Any, object, str | Refused]]
 """Hears a document of the quarantine again, as NCIP would; returns the partner's problem in words, "" where there is none."""
-
-
-def no_document(_message: PartnerMessage, _partner: Partner, _agency: str) -> str:
-    """Return "", since nothing here knows how documents are written."""
-    return ""
-
-
-def nothing_live(_bib_id: str, _copies: Sequence[Holding]) -> LiveStatuses:
-    """Return no status, since no partner can be asked here."""
-    return LiveStatuses()
 
 
 @dataclass(frozen=True, slots=True)
 class WebServices:
     """Everything that a page may use. `settings` and `library` follow a reload; `seconds` is a monotonic clock.
 
-    `replay` and `erased` (where the marks of erased persons are) are there where a whole gateway is.
+    `erased` returns where the marks of erased persons are.
     `document` writes a message as it would leave for a partner, without its secret; the last argument is our agency.
     `live_status` returns the known statuses of these copies of a title, at once, and begins to ask their libraries for more.
     """
@@ -120,10 +110,10 @@ class WebServices:
     now: Callable[[], datetime]
     seconds: Callable[[], float]
     metrics: Metrics
-    replay: Replay | None = None
-    erased: Callable[[], ErasedMarks] | None = None
-    document: Callable[[PartnerMessage, Partner, str], str] = no_document
-    live_status: Callable[[str, Sequence[Holding]], LiveStatuses] = nothing_live
+    replay: Replay
+    erased: Callable[[], ErasedMarks]
+    document: Callable[[PartnerMessage, Partner, str], str]
+    live_status: Callable[[str, Sequence[Holding]], LiveStatuses]
 
 
 def services() -> WebServices:

@@ -18,13 +18,16 @@ from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
 from werkzeug.test import TestResponse
 
+from hkall_gateway.circulation.ports import LiveStatuses
+from hkall_gateway.circulation.results import Refused
+from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.ncip.transport.client import as_shown
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.simulator.scenario.world import World
 from hkall_gateway.web.app import make_app
-from hkall_gateway.web.bridge import DirectBridge
 from hkall_gateway.web.services import ErasedMarks, Replay, StaffAccount, WebServices, WebSettings
+from tests.web.direct_bridge import DirectBridge
 
 WORLD = Path(__file__).parents[2] / "fixtures" / "worlds" / "consortium.toml"
 PASSWORD = "open sesame"
@@ -82,6 +85,11 @@ class Browser:
         return self.post("/staff/login", login=login, password=password, **fields)
 
 
+async def no_replay(_document: QuarantinedDocument) -> str | Refused:
+    """Where no test says otherwise, nothing is heard again."""
+    raise NotImplementedError
+
+
 @dataclass
 class Site:
     """The pages of one world."""
@@ -90,7 +98,7 @@ class Site:
     settings: WebSettings = field(default_factory=settings)
     metrics: Metrics = field(default_factory=Metrics)
     seconds: float = 0.0
-    replay: Replay | None = None
+    replay: Replay = no_replay
     erased: Path | None = None
 
     @cached_property
@@ -99,7 +107,14 @@ class Site:
         named = (lambda: self.world.circulation.library, lambda: self.settings, lambda: self.world.now, lambda: self.seconds)
         app = make_app(
             WebServices(
-                self.world.circulation, bridge, *named, self.metrics, self.replay, lambda: ErasedMarks(self.erased), as_shown
+                self.world.circulation,
+                bridge,
+                *named,
+                self.metrics,
+                self.replay,
+                lambda: ErasedMarks(self.erased),
+                as_shown,
+                lambda _bib_id, _copies: LiveStatuses(),
             )
         )
         app.testing = False

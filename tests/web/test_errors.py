@@ -11,10 +11,10 @@ from structlog.testing import capture_logs
 
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.web.app import MOST_BYTES
-from hkall_gateway.web.bridge import DirectBridge
 from hkall_gateway.web.errors import PAGES
-from hkall_gateway.web.i18n import _catalogue
+from hkall_gateway.web.i18n import catalogue
 from tests.web.conftest import Site
+from tests.web.direct_bridge import DirectBridge
 
 QUOTED = re.compile(r'class="number">([^<]+)<')
 
@@ -34,7 +34,7 @@ def failing(site: Site, raised: Any) -> str:
 def test_each_error_has_a_page_in_both_languages(site: Site, code: int, language: str) -> None:
     path = failing(site, code)
     answer = site.browser().get(path, headers={"Accept-Language": language})
-    words = PAGES[code].title if language == "en" else _catalogue("zh-Hant").gettext(PAGES[code].title)
+    words = PAGES[code].title if language == "en" else catalogue("zh-Hant").gettext(PAGES[code].title)
     assert answer.status_code == code
     assert f"<h1>{words}</h1>" in answer.text
     assert f'<html lang="{language}">' in answer.text

@@ -230,7 +230,8 @@ def test_the_number_of_a_request_on_a_slip_stands_for_its_book(site: Site) -> No
 
 
 def test_while_the_database_is_away_the_scan_is_to_be_repeated(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hkall_gateway.web.bridge import TRY_AGAIN, DirectBridge
+    from hkall_gateway.web.bridge import TRY_AGAIN
+    from tests.web.direct_bridge import DirectBridge
 
     def away(_self: DirectBridge, command: Any) -> Any:
         command.close()

@@ -126,7 +126,9 @@ def pages(reactor: Any) -> Iterator[Pages]:
     bounds = Bounds(limit, BodyBudget(1 << 20), refusals, 1000)  # type: ignore[arg-type]
     proxies = [AllowList(())]
     threads = {Share.STAFF: THREADS, Share.PATRONS: THREADS // 2, Share.STRANGERS: THREADS // 2}
-    made = WebServer(app, bridge, bounds, reactor, threads, lambda: proxies[0], MOST_CONNECTIONS, MOST_CONNECTIONS, ByHeader())
+    callers: Any = ByHeader()
+    most = (MOST_CONNECTIONS, MOST_CONNECTIONS)
+    made = WebServer(app, bridge, bounds, reactor, threads, lambda: proxies[0], *most, callers, lambda: None)
 
     async def listen() -> Any:
         made.start()
@@ -160,7 +162,8 @@ def test_a_page_that_could_not_begin_is_answered_and_leaves_its_thread_free(page
             raise ZeroDivisionError
 
     shares = pages.server._pages._shares
-    working, shares[Share.STAFF]._wsgi = shares[Share.STAFF]._wsgi, Broken()
+    broken: Any = Broken()
+    working, shares[Share.STAFF]._wsgi = shares[Share.STAFF]._wsgi, broken
     assert [pages.get("/quick")[0] for _ in range(THREADS + 1)] == [500] * (THREADS + 1)
     shares[Share.STAFF]._wsgi = working
     assert pages.get("/quick")[0] == 200

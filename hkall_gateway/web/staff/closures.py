@@ -19,6 +19,7 @@ from hkall_gateway.rules.dates import civil, parse_day
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
+from hkall_gateway.web.forms import typed, typed_day
 from hkall_gateway.web.i18n import N_
 from hkall_gateway.web.labels import rule_of, sentence
 from hkall_gateway.web.services import consult, execute, services
@@ -50,56 +51,51 @@ def page() -> str:
 @needs(StaffRole.SUPERVISOR)
 def close() -> str | Response | tuple[str, int]:
     """Show what moves if a day is closed; with `apply`, close it and move."""
-    reason = request.form.get("reason", "").strip()
-    day = _day("day") if request.form.get("day") else None
-    if not reason or (request.form.get("day") and day is None):
-        why = Reason.WRONG_DATE if reason else Reason.REASON_NEEDED
-        return _no(Refused(why, detail={"on": request.form.get("day", "")}), 400)
+    reason = typed("reason")
+    if not reason:
+        return _refuse(Refused(Reason.REASON_NEEDED), 400)
+    try:
+        day = typed_day("day")
+    except ValueError:
+        return _refuse(Refused(Reason.WRONG_DATE, detail={"on": typed("day")}), 400)
     if "apply" not in request.form:
         moves, more = consult(closure_changes.would_move, [day] if day else [])
         return _page(closing={"day": day, "reason": reason, "moves": moves, "more": more})
     if day and isinstance(closed := execute(CloseDay(actor("closures close"), day, reason)), Refused):
-        return _no(closed, 409)
+        return _refuse(closed, 409)
     command = StaffCommand(actor("closures move"), reason=reason)
     moved = services().bridge.ask(services().circulation.run_job(closure_changes.move, command))
-    return _no(moved, 409) if isinstance(moved, Refused) else _to(len(moved))
+    return _refuse(moved, 409) if isinstance(moved, Refused) else _to(len(moved))
 
 
 @PAGES.post("/staff/closures/due-dates")
 @needs(StaffRole.SUPERVISOR)
 def due_dates() -> str | Response | tuple[str, int]:
     """Show which due dates would move; with `apply`, move them."""
-    first, last, to = _day("first"), _day("last"), _day("to")
-    if first is None or last is None or to is None:
-        return _no(Refused(Reason.WRONG_DATE, detail={"on": ""}), 400)
-    reason, partner = request.form.get("reason", "").strip(), request.form.get("partner", "").strip()
-    command = MoveDueDates(actor("due dates"), first, last, to, reason, partner)
+    try:
+        first, last, to = (parse_day(typed(name)) for name in ("first", "last", "to"))
+    except ValueError:
+        return _refuse(Refused(Reason.WRONG_DATE, detail={"on": ""}), 400)
+    command = MoveDueDates(actor("due dates"), first, last, to, typed("reason"), typed("partner"))
     if "apply" not in request.form:
         found = consult(closure_changes.due_between, command)
         if isinstance(found, Refused):
-            return _no(found, 409)
+            return _refuse(found, 409)
         return _page(moving={"command": command, "loans": found[0], "more": found[1]})
     answer = services().bridge.ask(services().circulation.run_job(closure_changes.move_due_dates, command))
     if isinstance(answer, Refused):
-        return _no(answer, 409)
+        return _refuse(answer, 409)
     refused = [one for one in answer if isinstance(one, Refused)]
     moved = sum(isinstance(one, Done) for one in answer)
-    return _no(refused[0], 409, moved=moved, left=len(refused)) if refused else _to(moved)
+    return _refuse(refused[0], 409, moved=moved, left=len(refused)) if refused else _to(moved)
 
 
 def _to(moved: int) -> Response:
     return redirect(url_for("closures.page", moved=moved), 303)
 
 
-def _no(refused: Refused, code: int, **more: object) -> tuple[str, int]:
+def _refuse(refused: Refused, code: int, **more: object) -> tuple[str, int]:
     return _page(error=sentence(refused), rule=rule_of(refused), **more), code
-
-
-def _day(name: str) -> date | None:
-    try:
-        return parse_day(request.form.get(name, "").strip())
-    except ValueError:
-        return None
 
 
 def _page(error: str = "", rule: str = "", **more: object) -> str:

@@ -21,6 +21,8 @@ from hkall_gateway.circulation.staff.permitted import PERSONAL, sees_names
 from hkall_gateway.rules.dates import HONG_KONG, parse_day, parse_instant
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor
+from hkall_gateway.web import labels
+from hkall_gateway.web.forms import typed
 from hkall_gateway.web.i18n import N_, gettext, money
 from hkall_gateway.web.labels import rule_of, sentence
 from hkall_gateway.web.services import services
@@ -44,34 +46,20 @@ class Question:
     put: Callable[[Actor, Fields], ExplainQuestion]
 
 
-def _request(by: Actor, said: Fields) -> ExplainQuestion:
-    return explaining.request(by, said["patron"], said["bib"], said["volume"], said["pickup"], hold=bool(said["hold"]))
-
-
-def _borrow(by: Actor, said: Fields) -> ExplainQuestion:
-    return explaining.borrow(by, said["patron"], said["item"], said["role"] or "counter")
-
-
-def _renew(by: Actor, said: Fields) -> ExplainQuestion:
-    return explaining.renew(by, said["item"], said["patron"], staff=bool(said["staff"]))
-
-
-def _recall(by: Actor, said: Fields) -> ExplainQuestion:
-    day = parse_day(said["owner_says"]) if said["owner_says"] else None
-    return explaining.recall(by, said["item"], said["by"], day)
-
-
-def _fine(_by: Actor, said: Fields) -> ExplainQuestion:
-    return explaining.fine(said["item"])
-
-
 # fmt: off
 QUESTIONS: Final = (
-    Question("request", N_("May they request it?"), ("patron", "bib", "volume", "pickup", "hold"), ("patron", "bib"), _request),
-    Question("borrow",  N_("May they borrow it?"),  ("patron", "item", "role"),                    ("patron", "item"), _borrow),
-    Question("renew",   N_("May it be renewed?"),   ("item", "patron", "staff"),                   ("item",), _renew),
-    Question("recall",  N_("What if it is recalled?"), ("item", "by", "owner_says"),               ("item",), _recall),
-    Question("fine",    N_("What is the fine?"),    ("item",),                                     ("item",), _fine),
+    Question("request", N_("May they request it?"), ("patron", "bib", "volume", "pickup", "hold"), ("patron", "bib"),
+             lambda by, said: explaining.request(by, said["patron"], said["bib"], said["volume"], said["pickup"],
+                                                 hold=bool(said["hold"]))),
+    Question("borrow", N_("May they borrow it?"), ("patron", "item", "role"), ("patron", "item"),
+             lambda by, said: explaining.borrow(by, said["patron"], said["item"], said["role"] or "counter")),
+    Question("renew", N_("May it be renewed?"), ("item", "patron", "staff"), ("item",),
+             lambda by, said: explaining.renew(by, said["item"], said["patron"], staff=bool(said["staff"]))),
+    Question("recall", N_("What if it is recalled?"), ("item", "by", "owner_says"), ("item",),
+             lambda by, said: explaining.recall(by, said["item"], said["by"],
+                                                parse_day(said["owner_says"]) if said["owner_says"] else None)),
+    Question("fine", N_("What is the fine?"), ("item",), ("item",),
+             lambda _by, said: explaining.fine(said["item"])),
 )
 """As the command line's `explain` asks them."""
 FIELDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
@@ -87,11 +75,7 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "owner_says": (N_("Date that the owner names"),          "date"),
 })
 """Each field's words and its kind."""
-ROLES: Final[Mapping[str, str]] = MappingProxyType({
-    "counter":   N_("Counter"),
-    "selfcheck": N_("Self-check"),
-    "bookdrop":  N_("Book drop"),
-})
+ROLES: Final = {role: labels.ROLES[role] for role in ("counter", "selfcheck", "bookdrop")}
 # fmt: on
 
 
@@ -106,8 +90,8 @@ def form() -> str:
 @needs(StaffRole.VIEWER)
 def answer() -> str | tuple[str, int]:
     """The answer, as the desk would give it now or at the instant that is filled in."""
-    question = _question(request.form.get("question", ""))
-    said = {name: request.form.get(name, "").strip()[:LONGEST] for name in (*question.fields, "at")}
+    question = _question(typed("question"))
+    said = {name: typed(name, LONGEST) for name in (*question.fields, "at")}
     if not all(said[name] for name in question.needed):
         return _page(question, said, gettext("Something is not filled in.")), 422
     try:

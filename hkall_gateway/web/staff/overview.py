@@ -21,7 +21,7 @@ from hkall_gateway.rules.circuit import UP
 from hkall_gateway.rules.dates import EVERY, LOOK_S, civil, start_of
 from hkall_gateway.rules.stored_words import OutboxState, StaffRole
 from hkall_gateway.web.i18n import N_, library_name
-from hkall_gateway.web.labels import LISTS, POSITIONS, ROUNDS
+from hkall_gateway.web.labels import LISTS, POSITIONS, ROLES, ROUNDS
 from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import may, needs
 
@@ -107,14 +107,6 @@ REFUSALS: Final[Mapping[str, str]] = MappingProxyType({
     "algorithm": N_("encrypted password, which is not supported"),
 })
 """Why a login was refused."""
-
-ROLES: Final[Mapping[str, str]] = MappingProxyType({
-    "counter":   N_("Counter"),
-    "selfcheck": N_("Self-check"),
-    "bookdrop":  N_("Book drop"),
-    "lookup":    N_("Look-up"),
-})
-"""The roles of the published policy; a site may have others, which are shown as they are."""
 # fmt: on
 
 

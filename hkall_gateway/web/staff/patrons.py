@@ -6,7 +6,6 @@ import json
 import secrets
 from collections.abc import Mapping
 from datetime import date
-from decimal import Decimal, InvalidOperation
 from typing import Final
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
@@ -27,15 +26,15 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Borrower
 from hkall_gateway.web import labels
+from hkall_gateway.web.forms import cents_of, typed
 from hkall_gateway.web.i18n import LANGUAGES, N_, gettext
 from hkall_gateway.web.labels import POSITIONS, rule_of, sentence
-from hkall_gateway.web.services import ErasedMarks, consult, execute, services
+from hkall_gateway.web.services import consult, execute, services
 from hkall_gateway.web.sessions import actor, may, needs
 from hkall_gateway.web.staff.words import ENDS, in_words
 
 PAGES = Blueprint("patrons", __name__)
 
-MOST_CENTS: Final = 10_000_000
 # fmt: off
 CHARGES: Final[Mapping[str, str]] = {**labels.CHARGES, "refund": N_("Refund that we owe")}
 SOURCES: Final[Mapping[str, str]] = {
@@ -61,7 +60,7 @@ def search() -> str:
 @needs(StaffRole.CLERK)
 def find() -> str | Response | tuple[str, int]:
     """Find a patron: one leads to its page, several are a list. What was typed is in no address."""
-    words = request.form.get("q", "").strip()[:100]
+    words = typed("q", 100)
     if not words:
         return _search(gettext("Type a card or a name.")), 400
     known = consult(patron_page.found, words)
@@ -90,7 +89,7 @@ def page(number: str) -> str:
 def place(number: str) -> Response | tuple[str, int]:
     """Place a request for the patron; the rules decide, a second request for a title is allowed (R11a)."""
     card, form = _card(number), request.form
-    ask = RequestTitle(actor("place"), card, _typed("bib_id"), _typed("volume"), _typed("pickup"), staff=True)
+    ask = RequestTitle(actor("place"), card, typed("bib_id"), typed("volume"), typed("pickup"), staff=True)
     if not ask.bib_id:
         return _page(number, card, error=gettext("Type the number of the title.")), 400
     outcome = execute(ask)
@@ -104,10 +103,10 @@ def place(number: str) -> Response | tuple[str, int]:
 @needs(StaffRole.CLERK)
 def pay(number: str) -> Response | tuple[str, int]:
     """Take a payment, for one charge or for the oldest first. The same form is taken once."""
-    card, cents, fine = _card(number), _cents(_typed("amount")), _typed("fine")
-    if cents is None:
+    card, cents, fine = _card(number), cents_of(typed("amount")), typed("fine")
+    if not cents:
         return _page(number, card, error=gettext("Type an amount, like 12.50."), form=request.form), 400
-    ask = Pay(actor("pay"), card, cents, _typed("transaction")[:40], whole_number(fine))
+    ask = Pay(actor("pay"), card, cents, typed("transaction", 40), whole_number(fine))
     outcome = execute(ask)
     if isinstance(outcome, Refused):
         return _page(number, card, refused=outcome, form=request.form), 409
@@ -135,7 +134,7 @@ def export(number: str) -> Response | tuple[str, int]:
 @needs(StaffRole.SUPERVISOR)
 def erase(number: str) -> str | Response | tuple[str, int]:
     """Say how much would be forgotten; with `apply`, forget it. What is open stays, and is listed with what ends it."""
-    card, reason, own = _card(number), _typed("reason"), services()
+    card, reason, own = _card(number), typed("reason"), services()
     if not reason:
         return _page(number, card, refused=Refused(Reason.REASON_NEEDED)), 400
     records = _records()
@@ -181,29 +180,8 @@ def _name(one: Borrower) -> str:
 def _records() -> Records:
     """Return where this site keeps records of persons, read and changed by way of the bridge."""
     own = services()
-    marks = own.erased() if own.erased else ErasedMarks(None)
-    archive = own.library().policy.retention.archive_file
+    marks, archive = own.erased(), own.library().policy.retention.archive_file
     return Records(own.bridge.read, own.bridge.write, archive, marks.file, marks.key)
-
-
-def _typed(name: str) -> str:
-    return request.form.get(name, "").strip()[:500]
-
-
-def _plain(value: object) -> str:
-    return value.isoformat() if isinstance(value, date) else str(value)
-
-
-def _cents(text: str) -> int | None:
-    """Return an amount like "12.50" in cents; None if it is none."""
-    try:
-        dollars = Decimal(text.removeprefix("HK$").replace(",", ""))
-    except InvalidOperation:
-        return None
-    # Compared before anything is computed: a number like 1e999999999 is written in a few characters.
-    if not (dollars.is_finite() and 0 < dollars <= MOST_CENTS // 100 and dollars == round(dollars, 2)):
-        return None
-    return int(dollars * 100)
 
 
 def _to(number: str, **told: str) -> Response:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask import Blueprint, abort, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
 from hkall_gateway.circulation.circulation import Changed
@@ -20,6 +19,7 @@ from hkall_gateway.rules.dates import parse_day
 from hkall_gateway.rules.plain_text import LONG, whole_number
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Position
+from hkall_gateway.web.forms import cents_of, typed
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.labels import ACTIONS as MEANINGS
 from hkall_gateway.web.labels import COMMANDS, POSITIONS, reason_in_words, rule_of, sentence
@@ -33,10 +33,8 @@ PAGES = Blueprint("requests", __name__)
 
 LONGEST: Final = 200
 """Characters of a search and of each field of an action, except the reason."""
-LONGEST_REASON: Final = 500
 ASKED_FIRST: Final = frozenset({"force", "settle", "lost"})
 """Commands that the script asks about once more."""
-_AMOUNT: Final = re.compile(r"(?P<whole>[0-9]{1,7})(?:\.(?P<part>[0-9]{1,2}))?")
 _ROWS: Final = {row.name: row for row in ACTIONS}
 
 # fmt: off
@@ -77,11 +75,11 @@ def find() -> str:
 @needs(StaffRole.VIEWER)
 def found() -> str | Response:
     """The matches; a number leads to its request. What was typed stays out of the address, since it may be a card."""
-    typed = request.form.get("q", "").strip()[:LONGEST]
-    matches = consult(console.search_requests, typed, staff_role())
+    words = typed("q", LONGEST)
+    matches = consult(console.search_requests, words, staff_role())
     if len(matches) == 1 and matches[0].by is FoundBy.NUMBER:
         return redirect(url_for("requests.one", number=matches[0].request.id), 303)
-    return render_template("staff/requests.html", q=typed, matches=matches, positions=POSITIONS, found_by=FOUND_BY)
+    return render_template("staff/requests.html", q=words, matches=matches, positions=POSITIONS, found_by=FOUND_BY)
 
 
 @PAGES.get("/staff/requests/<number>")
@@ -98,12 +96,11 @@ def act(number: str, name: str) -> Response | tuple[str, int]:
     row = _ROWS.get(name) or abort(404)
     if not may(row.role):
         abort(403)
-    given = {one: request.form.get(one, "").strip()[:LONGEST] for one in (*row.takes, "dollars")}
-    given["reason"] = request.form.get("reason", "").strip()[:LONGEST_REASON]
+    given = {one: typed(one, LONGEST) for one in (*row.takes, "dollars")} | {"reason": typed("reason")}
     command = _command(number, row, given)
     if isinstance(command, str):
         return _page(number, Given(given, command)), 422
-    newest = whole_number(request.form.get("seen", ""), LONG) or 0
+    newest = whole_number(typed("seen"), LONG) or 0
     answer = services().bridge.ask(services().circulation.execute(command, since=newest))
     if isinstance(answer, Changed):
         return _page(number, Given(given, changed=answer)), 409
@@ -123,26 +120,16 @@ def _command(number: str, row: ActionRow, given: dict[str, str]) -> Act | Reopen
         day = parse_day(on) if on else None
     except ValueError:
         return gettext("This is no date.")
-    cents = _cents(given) if "cents" in row.takes else None
-    if cents is not None and cents < 0:
-        return gettext("This is no amount.")
+    cents, price = None, (given["dollars"] or given["cents"]) if "cents" in row.takes else ""
+    if price:
+        cents = cents_of(price) if given["dollars"] else whole_number(price)
+        if cents is None:
+            return gettext("This is no amount.")
     position = Position(to) if to in tuple(Position) else None
     by, reason = actor(row.name), given["reason"]
     if row.name == REOPEN:
         return Reopen(by, number, named[1], named[0], reason, on=day, cents=cents, position=position)
     return Act(by, number, named[1], named[0], reason, on=day, cents=cents, position=position, action=row.name)
-
-
-def _cents(given: dict[str, str]) -> int | None:
-    """Return the price, which is filled in as dollars ("120", "120.50") or as cents; None for no price, -1 for no amount."""
-    text = given["dollars"] or given["cents"]
-    found = _AMOUNT.fullmatch(text)
-    if not found:
-        return -1 if text else None
-    if not given["dollars"]:
-        cents = whole_number(text)
-        return -1 if cents is None else cents
-    return int(found["whole"]) * 100 + int((found["part"] or "0").ljust(2, "0"))
 
 
 def _page(number: str, given: Given) -> str:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from flask import Blueprint, redirect, render_template, request, url_for
+from pydantic import TypeAdapter
 from werkzeug.wrappers import Response
 
 from hkall_gateway.circulation.results import Refused
@@ -25,6 +26,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.db.web_sessions import WebScan
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
+from hkall_gateway.web.forms import typed
 from hkall_gateway.web.i18n import A_YEAR_S, library_name
 from hkall_gateway.web.paths import set_own_cookie
 from hkall_gateway.web.services import services
@@ -32,6 +34,7 @@ from hkall_gateway.web.sessions import actor, needs, staff
 from hkall_gateway.web.staff.scan_answers import Answer, name_of, of_card, of_copy, of_either
 
 PAGES = Blueprint("scan", __name__)
+ANSWER: Final = TypeAdapter(Answer)
 
 LONGEST: Final = 100
 """Characters of a scan."""
@@ -73,7 +76,7 @@ def scan() -> str:
 @needs(StaffRole.CLERK)
 def scanned() -> Response | str:
     """Takes one scan. The card of the last scan stays in use, until it is scanned again or put aside."""
-    text, card, word = _typed("barcode"), _typed("card"), _typed("kind")
+    text, card, word = (typed(name, LONGEST) for name in ("barcode", "card", "kind"))
     kind = ScanKind(word) if word in set(ScanKind) else None
     if not text:  # what is scanned into the field of the card is a card
         text, card, kind = card, "", ScanKind.CARD
@@ -95,14 +98,14 @@ def scanned() -> Response | str:
 @needs(StaffRole.CLERK)
 def place() -> Response:
     """Keep the pickup location at which this browser stands in a cookie."""
-    answer, chosen = redirect(url_for("scan.scan"), 303), _typed("pickup")
+    answer, chosen = redirect(url_for("scan.scan"), 303), typed("pickup")
     if chosen in services().library().pickup_locations:
         set_own_cookie(answer, PLACE, chosen, max_age=A_YEAR_S)
     return answer
 
 
 def _ask(text: str, card: str, kind: ScanKind | None) -> tuple[Answer, Borrowing]:
-    asked = Scan(actor("scan"), text, card, _typed("agency"), kind, _place())
+    asked = Scan(actor("scan"), text, card, typed("agency"), kind, _place())
     found = services().bridge.ask(scan_station.scan(services().circulation, asked))
     if isinstance(found, CardScanned):
         over, barred = found.card == card, found.patron is not None and found.patron.refusal is not None
@@ -138,15 +141,8 @@ def _session() -> str:
 
 def _stored(row: WebScan) -> Answered:
     parts = json.loads(row.answer)
-    cells = (
-        (name, cell) for name, cell in parts["answer"].items() if name in Answer.__slots__
-    )  # another release may have written it
-    answer: dict[str, Any] = {name: tuple(cell) if isinstance(cell, list) else cell for name, cell in cells}
-    return Answered(parts["text"], Answer(**answer), Borrowing(parts["card"], parts["name"]), row.number, row.at)
-
-
-def _typed(name: str) -> str:
-    return request.form.get(name, "").strip()[:LONGEST]
+    answer = ANSWER.validate_python(parts["answer"])  # ignores what another release may have written
+    return Answered(parts["text"], answer, Borrowing(parts["card"], parts["name"]), row.number, row.at)
 
 
 def _place() -> str:

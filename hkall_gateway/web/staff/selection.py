@@ -14,11 +14,11 @@ from hkall_gateway.circulation.staff.permitted import Action
 from hkall_gateway.db import bind
 from hkall_gateway.db.queries.work_lists import MOST
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.dates import parse_day
 from hkall_gateway.rules.lender_reasons import PUBLISHED
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Request
+from hkall_gateway.web.forms import typed, typed_day
 from hkall_gateway.web.i18n import day, gettext
 from hkall_gateway.web.labels import ACTIONS, COMMANDS, LIST_NAMES, POSITIONS, rule_of, sentence
 from hkall_gateway.web.services import execute, services
@@ -64,18 +64,16 @@ def selected(name: str) -> str:
 @needs(StaffRole.CLERK)
 def act(name: str) -> str | tuple[str, int]:
     """Gives one command to each of the selected requests, one after the other."""
-    view, chosen, command = view_of(name), _chosen(), request.form.get("action", "")
+    view, chosen, command = view_of(name), _chosen(), typed("action")
     if command not in ACTIONS or command in ELSEWHERE or permitted.row_of(command).role > staff_role():
         abort(403)
-    typed = request.form.get("on", "").strip()
     try:
-        on = parse_day(typed) if typed else None
+        on = typed_day("on")
     except ValueError:
         return _page(view, chosen, error=gettext("This is not a date: write it as 2017-03-16.")), 400
     takes = permitted.row_of(command).takes
-    lender = request.form.get("lender", "").strip() if "lender" in takes else ""
-    reason, until = request.form.get("reason", "").strip(), on if "on" in takes else None
-    asked = Act(actor(command), agency=lender, reason=reason, on=until, action=command)
+    lender, until = typed("lender") if "lender" in takes else "", on if "on" in takes else None
+    asked = Act(actor(command), agency=lender, reason=typed("reason"), on=until, action=command)
     outcomes = [outcome_of(one, execute(replace(asked, request=one.id))) for one in chosen]
     return render_template(
         "staff/outcomes.html", view=view, title=LIST_NAMES[view.name], command=COMMANDS[command], outcomes=outcomes

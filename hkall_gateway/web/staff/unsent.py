@@ -22,6 +22,7 @@ from hkall_gateway.rules.messages.outbox_messages import LocalSend, PartnerMessa
 from hkall_gateway.rules.plain_text import LONG, whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import OutboxState, QuarantineState, StaffRole
+from hkall_gateway.web.forms import typed
 from hkall_gateway.web.i18n import N_, gettext
 from hkall_gateway.web.labels import reason_in_words, sentence
 from hkall_gateway.web.services import consult, execute, services
@@ -128,14 +129,7 @@ EFFECTS: Final = (
 """The desk's words for the effects of `done` and `drop` on one request."""
 # fmt: on
 NEEDS_REASON: Final = frozenset({DONE, DROP, REPLAY})
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A row that was not judged as wanted, and why."""
-
-    number: int
-    why: str
+NO_FAILURES: Final[Mapping[int, str]] = MappingProxyType({})
 
 
 @PAGES.get("/staff/unsent")
@@ -149,19 +143,19 @@ def page() -> str:
 @needs(StaffRole.SUPERVISOR)
 def judge(kind: str) -> str | Response | tuple[str, int]:
     """Judge the rows that were chosen, each by a command of its own."""
-    named, how = _kind(kind), request.form.get("how", "")
+    named, how = _kind(kind), typed("how")
     if how not in KINDS[named].how:
         abort(400)
-    reason = request.form.get("reason", "").strip()
-    typed = (whole_number(text, LONG) for text in request.form.getlist("row")[:MOST])
-    numbers = [number for number in typed if number is not None]
+    reason = typed("reason")
+    rows = (whole_number(text, LONG) for text in request.form.getlist("row")[:MOST])
+    numbers = [number for number in rows if number is not None]
     if not numbers:
         return _page(named, gettext("Choose at least one row.")), 400
     if how in NEEDS_REASON and not reason:
         return _page(named, gettext("A reason is needed."), chosen=numbers), 400
     what = KINDS[named].desk
     commands = (Settle(actor(f"{what} {how}"), number, reason, what, how) for number in numbers)
-    failures = [Failure(one.number, why) for one in commands if (why := _replay(one) if how == REPLAY else _why(execute(one)))]
+    failures = {one.number: why for one in commands if (why := _replay(one) if how == REPLAY else _why(execute(one)))}
     done = len(numbers) - len(failures)
     if failures:
         return _page(named, failures=failures, done=done), 409
@@ -172,7 +166,7 @@ def _replay(command: Settle) -> str:
     """Hear a document again by the gateway's own NCIP, and record that it was. Return why not, "" if it was."""
     own = services()
     kept = own.bridge.read(bind(quarantine.one, command.number))
-    if own.replay is None or kept is None or kept.state != QuarantineState.KEPT:
+    if kept is None or kept.state != QuarantineState.KEPT:
         return _why(unsent.GONE)
     problem = own.bridge.ask(own.replay(kept))
     if problem:
@@ -196,7 +190,12 @@ def _kind(word: str) -> str:
 
 
 def _page(
-    kind: str, error: str = "", *, chosen: Sequence[int] = (), failures: Sequence[Failure] = (), done: int | None = None
+    kind: str,
+    error: str = "",
+    *,
+    chosen: Sequence[int] = (),
+    failures: Mapping[int, str] = NO_FAILURES,
+    done: int | None = None,
 ) -> str:
     found = _rows(kind, whole_number(request.args.get("after", ""), LONG) or 0)
     rows = [row for _, row in found[:MOST]]
@@ -218,7 +217,7 @@ def _page(
         kinds=KINDS,
         needs_reason=NEEDS_REASON,
         error=error,
-        reason=request.form.get("reason", ""),
+        reason=typed("reason"),
     )
 
 
