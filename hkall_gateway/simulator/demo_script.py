@@ -80,17 +80,12 @@ TIMEOUT_S = 10
 LAST_DAY = ("The last day to collect it", "最後領取日期")
 
 
-class DemoPrinter:
-    """Prints the demo's steps."""
+def _chapter(text: str) -> None:
+    click.echo(f"\n{click.style('●', fg='green')} {text}")
 
-    def chapter(self, text: str) -> None:
-        click.echo(f"\n{click.style('●', fg='green')} {text}")
 
-    def wire(self, direction: str, line: str) -> None:
-        click.echo(f"    {direction} {line}")
-
-    def fact(self, text: str) -> None:
-        click.echo(f"    {text}")
+def _wire(direction: str, line: str) -> None:
+    click.echo(f"    {direction} {line}")
 
 
 class Demo:
@@ -98,7 +93,6 @@ class Demo:
 
     def __init__(self, reactor: Any, folder: Path) -> None:
         self._reactor, self._ahead = reactor, timedelta()
-        self.printer = DemoPrinter()
         self.path = demo_setup.write_config(folder, PORTS)
         self.peers = DemoPeers(reactor, PORTS, self.now)
 
@@ -107,7 +101,7 @@ class Demo:
 
     def days_pass(self, days: int) -> None:
         self._ahead += timedelta(days=days)
-        self.printer.chapter(f"{days} days later: {dates.civil(self.now()):%A %d %B %Y}")
+        _chapter(f"{days} days later: {dates.civil(self.now()):%A %d %B %Y}")
 
     async def until(self, happened: Any, what: str) -> Any:
         """Waits until `happened()` is true, and returns its value."""
@@ -120,9 +114,9 @@ class Demo:
     # ---- actions of people
 
     async def discovery(self, service: str, *words: str) -> NcipMessage:
-        self.printer.wire("NCIP >", f"{service} {' '.join(words)}")
+        _wire("NCIP >", f"{service} {' '.join(words)}")
         reply = await self.peers.discovery.say(service, *words)
-        self.printer.wire("NCIP <", short(reply))
+        _wire("NCIP <", short(reply))
         return reply
 
     async def heard(self, partner: PartnerLibrary, service: str, already: int) -> NcipMessage:
@@ -130,7 +124,7 @@ class Demo:
         found: NcipMessage = await self.until(
             lambda: next((m for m in partner.seen[already:] if m.service == service), None), f"{service} to {partner.agency}"
         )
-        self.printer.wire(f"NCIP > {partner.agency}", short(found))
+        _wire(f"NCIP > {partner.agency}", short(found))
         return found
 
 
@@ -143,7 +137,7 @@ async def play(reactor: Any) -> None:
         await demo.peers.start()
         gateway = await start_gateway(demo.path, PORTS, reactor, demo.now)
         try:
-            await _live(demo, gateway, await call(reactor, PORTS.sip2, demo.printer.wire))
+            await _live(demo, gateway, await call(reactor, PORTS.sip2, _wire))
         finally:
             await gateway.stop()
             await demo.peers.stop()
@@ -157,11 +151,11 @@ async def _live(demo: Demo, gateway: Daemon, counter: SocketTerminal) -> None:
     await _arrival(demo, counter, cuhk, number)
     await _loan(demo, counter, cuhk)
     await _way_home(demo, counter, cuhk, number)
-    await _journal(demo, gateway)
+    await _journal(gateway)
 
 
 async def _request(demo: Demo, counter: SocketTerminal) -> None:
-    demo.printer.chapter("The counter logs in, and the patron asks for a book that only CUHK has")
+    _chapter("The counter logs in, and the patron asks for a book that only CUHK has")
     _expect(await counter.ask(f"9300CNcounter-1|CO{demo_setup.PASSWORD}|"), "941")
     _expect(await counter.ask("9900802.00"), "98Y")
     reply = await demo.discovery(
@@ -171,25 +165,25 @@ async def _request(demo: Demo, counter: SocketTerminal) -> None:
 
 
 async def _arrival(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary, number: str) -> None:
-    demo.printer.chapter("CUHK ships its copy; our counter receives it, and the patron gets a letter")
+    _chapter("CUHK ships its copy; our counter receives it, and the patron gets a letter")
     seen = len(cuhk.seen)
-    demo.printer.wire("NCIP < CUHK", short(await cuhk.ship(number, COPY)))
+    _wire("NCIP < CUHK", short(await cuhk.ship(number, COPY)))
     _expect(await counter.ask(_line("09N{t}{t}AP{place}|AOHKU|AB{copy}|AC|", demo)), "101")
     await demo.heard(cuhk, "ItemReceived", seen)
     letter = (await demo.until(lambda: demo.peers.mailbox.messages, "the letter"))[-1]
-    demo.printer.fact(f"letter: {letter['Subject']}")
+    click.echo(f"    letter: {letter['Subject']}")
     lines = letter.get_body(("plain",)).get_content().splitlines()
-    demo.printer.fact(f"        {next(line for line in lines if any(words in line for words in LAST_DAY))}")
+    click.echo(f"            {next(line for line in lines if any(words in line for words in LAST_DAY))}")
 
 
 async def _loan(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary) -> None:
-    demo.printer.chapter("The patron borrows it at the counter")
+    _chapter("The patron borrows it at the counter")
     seen = len(cuhk.seen)
     _expect(await counter.ask(_line("11NN{t}{blank}AOHKU|AA{card}|AB{copy}|AC|", demo)), "121")
     await demo.heard(cuhk, "ItemCheckedOut", seen)
     _expect(await counter.ask(_line("63001{t}  Y       AOHKU|AA{card}|AC|", demo)), "64")
     demo.days_pass(9)
-    demo.printer.chapter("It may be renewed now: the discovery system asks, and CUHK is told")
+    _chapter("It may be renewed now: the discovery system asks, and CUHK is told")
     seen = len(cuhk.seen)
     await demo.discovery("RenewItem", f"user={CARD}", f"item=CUHK:{COPY}")
     await demo.heard(cuhk, "ItemRenewed", seen)
@@ -197,22 +191,22 @@ async def _loan(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary) -> No
 
 async def _way_home(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary, number: str) -> None:
     demo.days_pass(5)
-    demo.printer.chapter("The patron returns it at the counter; it goes home, and CUHK has it again")
+    _chapter("The patron returns it at the counter; it goes home, and CUHK has it again")
     seen = len(cuhk.seen)
     _expect(await counter.ask(_line("09N{t}{t}AP{place}|AOHKU|AB{copy}|AC|", demo)), "101")
     await demo.heard(cuhk, "ItemShipped", seen)
-    demo.printer.wire("NCIP < CUHK", short(await cuhk.receive(number, COPY)))
+    _wire("NCIP < CUHK", short(await cuhk.receive(number, COPY)))
     counter.hang_up()
 
 
-async def _journal(demo: Demo, gateway: Daemon) -> None:
-    demo.printer.chapter("What stands in the journal")
+async def _journal(gateway: Daemon) -> None:
+    _chapter("What stands in the journal")
     lines = await gateway.store.read(lambda unit: unit.journal.history(COPY), is_long=True)
     for line in lines:
         rule = f" ({line['rule']})" if line["rule"] else ""
         at = line["at"].astimezone(dates.HONG_KONG)
-        demo.printer.fact(
-            f"{at:%Y-%m-%d %H:%M} {line['event']:<10} {line['source']:>14} -> {line['target']:<14} {line['who']}{rule}"
+        click.echo(
+            f"    {at:%Y-%m-%d %H:%M} {line['event']:<10} {line['source']:>14} -> {line['target']:<14} {line['who']}{rule}"
         )
     if lines[-1]["target"] != "CLOSED":
         raise AssertionError(f"the demo ends {lines[-1]['target']}")

@@ -19,17 +19,16 @@ from twisted.web.server import NOT_DONE_YET
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.ncip.http_post import NoReply, NotSent, Post
 from hkall_gateway.ncip.shorthand import written
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.vocabulary import Holding
-from hkall_gateway.simulator.scenario.scripted_partner import MANNERS, PartnerBehaviour, reply
-from hkall_gateway.sip2.codec.lines import checksum
+from hkall_gateway.simulator.scenario.in_memory import Seal
+from hkall_gateway.simulator.scenario.scripted_partner import OK, PartnerBehaviour, reply
 
 LOG = structlog.get_logger()
 
 WAY_HOME_DAYS = 50
-ACCEPT = MANNERS["ok"]
-XML = b'application/xml; charset="utf-8"'
 
 
 @dataclass(slots=True)
@@ -46,7 +45,7 @@ class PartnerLibrary:
     us: str
     gateway_url: str
     secret: str
-    post: Callable[[str, bytes, float], Any]
+    post: Post
     later: Callable[..., Any]
     now: Callable[[], datetime]
     ships_after_s: float | None = None
@@ -64,13 +63,16 @@ class PartnerLibrary:
 
     def treat(self, body: bytes) -> tuple[PartnerBehaviour, bytes]:
         """Handles a document by the next scripted manner, or accepts it; returns that manner and the reply's document."""
-        how = self.script.popleft() if self.script else ACCEPT
+        how = self.script.popleft() if self.script else OK
         message = documents.decode(body)
         self.watch("<", message)
         if how.taken:
             self.seen.append(message)
             self.bodies.append(body)
-            self._act_on(message)
+            act = {"RequestItem": self.ship, "ItemShipped": self.receive}.get(message.service)
+            if act is not None and self.ships_after_s is not None:
+                request, item = message.text("RequestId/RequestIdentifierValue"), message.text("ItemId/ItemIdentifierValue")
+                self.later(self.ships_after_s, lambda: ensureDeferred(self._try(act, request, item)))
         return how, reply(message, self.agency, how.problem, how.words, self.shelf)
 
     async def say(self, service: str, *words: str) -> NcipMessage:
@@ -90,14 +92,6 @@ class PartnerLibrary:
     async def receive(self, request: str, item: str) -> NcipMessage:
         """Sends ItemReceived: the copy is back at its owner."""
         return await self.say("ItemReceived", f"request={self.us}:{request}", f"item={self.agency}:{item}")
-
-    def _act_on(self, message: NcipMessage) -> None:
-        if self.ships_after_s is None:
-            return
-        request, item = message.text("RequestId/RequestIdentifierValue"), message.text("ItemId/ItemIdentifierValue")
-        act = {"RequestItem": self.ship, "ItemShipped": self.receive}.get(message.service)
-        if act is not None:
-            self.later(self.ships_after_s, lambda: ensureDeferred(self._try(act, request, item)))
 
     async def _try(self, act: Callable[[str, str], Awaitable[NcipMessage]], request: str, item: str) -> None:
         """Ships or receives a copy, unless the borrower has cancelled the request before it was shipped."""
@@ -135,24 +129,23 @@ class _Responder(resource.Resource):
 
     def render_POST(self, request: Any) -> Any:  # noqa: N802
         how, answer = self._library.treat(request.content.read())
-        if how.kind in {"cut", "silence"}:
+        try:
+            posted = how.http_reply(answer)
+        except (NoReply, NotSent):
             request.transport.loseConnection()
             return NOT_DONE_YET
-        failed = how.kind in {"503", "504"}
-        request.setResponseCode(int(how.kind) if failed else 200)
-        request.setHeader(b"content-type", b"text/plain" if failed else XML)
-        body = b"come back later" if failed else how.document or answer
+        request.setResponseCode(posted.status)
+        request.setHeader(b"content-type", posted.content_type.encode())
         if not self._library.waits_s:
-            return body
-        self._library.later(self._library.waits_s, _finish, request, body)
+            return posted.body
+
+        def finish() -> None:
+            if request.channel is not None:  # the initiator still waits
+                request.write(posted.body)
+                request.finish()
+
+        self._library.later(self._library.waits_s, finish)
         return NOT_DONE_YET
-
-
-def _finish(request: Any, body: bytes) -> None:
-    """Ends a reply, unless the asker has gone."""
-    if request.channel is not None:
-        request.write(body)
-        request.finish()
 
 
 # ---- A simulated terminal on a real socket: sends lines and reads replies, with sequence numbers and checksums.
@@ -165,16 +158,14 @@ class SocketTerminal(Protocol):
         self._overhear = overhear
         self._buffer = b""
         self._waiting: deque[Deferred[str]] = deque()
-        self._number = 0
+        self._seal = Seal("utf-8")
         self.closed: Deferred[None] = Deferred()
 
     def ask(self, line: str) -> Deferred[str]:
         """Sends a line without its end; fires with the reply without its end."""
-        number, self._number = self._number, (self._number + 1) % 10
-        whole = f"{line}AY{number}AZ".encode()
         self._overhear(">", line)
         transport: Any = self.transport
-        transport.write(whole + checksum(whole) + b"\r")
+        transport.write(self._seal.sealed(line))
         waiter: Deferred[str] = Deferred()
         self._waiting.append(waiter)
         return waiter
@@ -183,7 +174,11 @@ class SocketTerminal(Protocol):
         self._buffer += data
         while b"\r" in self._buffer:
             line, _, self._buffer = self._buffer.partition(b"\r")
-            self._answered(line.strip(b"\n").decode())
+            text = line.strip(b"\n").decode()
+            body = text[: text.rindex("AY")] if "AY" in text[-9:] else text
+            self._overhear("<", body)
+            if self._waiting:
+                self._waiting.popleft().callback(body)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         for waiter in self._waiting:
@@ -195,18 +190,10 @@ class SocketTerminal(Protocol):
         transport: Any = self.transport
         transport.loseConnection()
 
-    def _answered(self, line: str) -> None:
-        body = line[: line.rindex("AY")] if "AY" in line[-9:] else line
-        self._overhear("<", body)
-        if self._waiting:
-            self._waiting.popleft().callback(body)
 
-
-def _in_silence(_direction: str, _line: str) -> None:
-    """Ignores the line."""
-
-
-async def call(reactor: Any, port: int, overhear: Callable[[str, str], None] = _in_silence) -> SocketTerminal:
+async def call(
+    reactor: Any, port: int, overhear: Callable[[str, str], None] = lambda _direction, _line: None
+) -> SocketTerminal:
     """Connects to a gateway on this machine."""
     factory: Any = Factory.forProtocol(lambda: SocketTerminal(overhear))  # any callable makes a protocol
     connected: Any = await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(factory)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 from typing import Any, Final, Literal, TypeVar
@@ -18,7 +18,6 @@ from twisted.internet.defer import Deferred, fail
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline, Expired, Undecided
-from hkall_gateway.db.engine.group import no_hook
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent, Post
@@ -136,54 +135,25 @@ class LossyChannel:
         return await self.suffer(fault, url, body, timeout_s)
 
     async def suffer(self, fault: NetworkFault, url: str, body: bytes, timeout_s: float) -> HttpReply:
-        """Sends one document with one fault."""
+        """Sends one document with one fault, as often as the fault demands; the reply is the last one that comes at once."""
+        lost = f"lossy: {fault.name}"
         if fault.reply == "unconnected":
-            raise NotSent(f"lossy: {fault.name}")
-        posted = await self._arrive(fault, url, damaged(body) if fault.damaged else body, timeout_s)
-        return _REPLIES[fault.reply](self, fault, posted)
+            raise NotSent(lost)
+        sent, posted = damaged(body) if fault.damaged else body, NOTHING
 
-    async def _arrive(self, fault: NetworkFault, url: str, body: bytes, timeout_s: float) -> HttpReply:
-        """Delivers the document as often as the fault demands; returns the last reply to an immediate delivery."""
-        posted = NOTHING
+        async def arrive() -> None:
+            await self._post(url, sent, timeout_s)
+
         for when in fault.arrives:
             if when == "later":
-
-                async def arrive() -> None:
-                    await self._post(url, body, timeout_s)
-
                 self._later(self.trouble.latest_s(), arrive)
             elif when == "now" or self.trouble.even():
-                posted = await self._post(url, body, timeout_s)
-        return posted
-
-    # ---- replies
-
-    def _whole(self, _fault: NetworkFault, posted: HttpReply) -> HttpReply:
-        return posted
-
-    def _damaged(self, _fault: NetworkFault, posted: HttpReply) -> HttpReply:
-        return HttpReply(posted.status, posted.content_type, damaged(posted.body))
-
-    def _late(self, fault: NetworkFault, posted: HttpReply) -> HttpReply:
-        if self.trouble.even():
-            raise NoReply(f"lossy: {fault.name}")
-        return posted
-
-    def _none(self, fault: NetworkFault, _posted: HttpReply) -> HttpReply:
-        raise NoReply(f"lossy: {fault.name}")
-
-    def _page(self, fault: NetworkFault, _posted: HttpReply) -> HttpReply:
-        assert fault.page is not None
-        return HttpReply(fault.page.status, "text/html", fault.page.body, self.trouble.busy_s(fault.page))
-
-
-_REPLIES: Final[Mapping[Reply, Callable[[LossyChannel, NetworkFault, HttpReply], HttpReply]]] = {
-    "whole": LossyChannel._whole,
-    "damaged": LossyChannel._damaged,
-    "late": LossyChannel._late,
-    "none": LossyChannel._none,
-    "page": LossyChannel._page,
-}
+                posted = await self._post(url, sent, timeout_s)
+        if fault.reply == "none" or (fault.reply == "late" and self.trouble.even()):
+            raise NoReply(lost)
+        if fault.page is not None:
+            return HttpReply(fault.page.status, "text/html", fault.page.body, self.trouble.busy_s(fault.page))
+        return replace(posted, body=damaged(posted.body)) if fault.reply == "damaged" else posted
 
 
 # ---- Faults of the machines of a simulated library: a second gateway that is paused or cut off, a disk that refuses a commit.
@@ -199,11 +169,6 @@ DISK_ERRORS: Final = 0.002
 """The chance that the disk refuses a commit."""
 
 
-def never() -> bool:
-    """Let no fault happen."""
-    return False
-
-
 class TwoWayStore(Immediate):
     """The store of a library with two gateways: commands that reach the second one may wait there for hours.
 
@@ -211,11 +176,15 @@ class TwoWayStore(Immediate):
     """
 
     def __init__(
-        self, engine: Engine, make_unit: Callable[[Connection], UnitOfWork], before_commit: Callable[[], None] = no_hook
+        self,
+        engine: Engine,
+        make_unit: Callable[[Connection], UnitOfWork],
+        before_commit: Callable[[], None],
+        waits: Callable[[], bool],
     ) -> None:
         super().__init__(engine, make_unit, before_commit)
-        self.waits: Callable[[], bool] = never
-        self._waiting: list[Callable[[], object]] = []
+        self.waits = waits
+        self._waiting: list[Callable[[], Deferred[Any]]] = []
 
     def write(
         self,
@@ -235,9 +204,8 @@ class TwoWayStore(Immediate):
     def let_go(self) -> None:
         """Run what waits at the second gateway, which is on its feet again. The answers reach nobody."""
         while self._waiting:
-            run: Any = self._waiting.pop(0)
             try:
-                finished(run())
+                finished(self._waiting.pop(0)())
             except (Unavailable, Undecided):
                 continue
 

@@ -15,7 +15,7 @@ from functools import partial
 from hashlib import sha256
 from itertools import count
 from random import Random
-from typing import Any, Final, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 from sqlalchemy import func, select
 
@@ -65,10 +65,6 @@ class Moved:
     refused: bool = False
 
 
-def _nobody(_moved: Sequence[Moved]) -> None:
-    """Ignores the steps."""
-
-
 class Consortium:
     """The gateways of `starts`, by agency.
 
@@ -89,7 +85,7 @@ class Consortium:
     ) -> None:
         self.draw, self._crash = draw, crash
         self._ground = ground or Memory()
-        self.watch: Callable[[Sequence[Moved]], None] = _nobody
+        self.watch: Callable[[Sequence[Moved]], None] = lambda _moved: None
         self.now = starts[0].time
         self._events: list[tuple[datetime, int, Callable[[], None]]] = []
         self._numbers = count()
@@ -127,7 +123,7 @@ class Consortium:
             secret=secret,
             listen=listen,
             circuit_settings=CircuitSettings(probe_s=PROBE_S),
-            make_store=partial(self._store, start.agency),
+            make_store=partial(TwoWayStore, waits=lambda: self._waits(start.agency)),
         )
         world.on_commit = lambda: self._commit(world)
         self._live_on(world)
@@ -150,11 +146,6 @@ class Consortium:
             self.do(agency, lambda world: world.store.now(after_step_back, world.now))
         self._stirred.add(agency)
 
-    def _store(self, agency: str, *parts: Any) -> TwoWayStore:
-        store = TwoWayStore(*parts)
-        store.waits = lambda: self._waits(agency)
-        return store
-
     def _waits(self, agency: str) -> bool:
         """Draws whether a command waits at the gateway that is paused or cut off, until some time later."""
         isolated = self._isolated_until.get(agency, self.now) > self.now
@@ -167,7 +158,7 @@ class Consortium:
     def let_go(self, agency: str) -> None:
         """Lets the commands run that waited. All were answered "try again"."""
         known = len(self._moved)
-        self.do(agency, _let_go)
+        self.do(agency, lambda world: cast(TwoWayStore, world.store).let_go())
         self._moved[known:] = [replace(one, refused=True) for one in self._moved[known:]]
 
     def _commit(self, world: World) -> None:
@@ -317,10 +308,6 @@ class Consortium:
         for world in self.worlds.values():
             world.close()
         self._ground.close()
-
-
-def _let_go(world: World) -> None:
-    cast(TwoWayStore, world.store).let_go()
 
 
 def _events(unit: UnitOfWork) -> dict[str, int]:

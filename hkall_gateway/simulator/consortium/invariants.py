@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final
 
-from hkall_gateway.db.database import finished
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.request_rows import request_of, requests
 from hkall_gateway.db.tables import REQUESTS
-from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.headers import read_message_id
 from hkall_gateway.rules import eligibility
 from hkall_gateway.rules.dates import after, civil
@@ -19,15 +17,10 @@ from hkall_gateway.rules.lifecycle import TABLE, Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, is_letter
 from hkall_gateway.rules.policy import quota_positions
 from hkall_gateway.rules.stored_words import CandidateOutcome, NoticeState
-from hkall_gateway.rules.vocabulary import Borrower, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Position, Request, Side
 from hkall_gateway.simulator.consortium.daily_life import People
 from hkall_gateway.simulator.consortium.gateways import Consortium, Moved
 from hkall_gateway.simulator.consortium.staff import SimulatedCopy
-
-# ---- Observations of a simulated consortium: the books themselves, and the records of each gateway.
-
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +31,18 @@ class Observations:
     people: People
     mail: Mapping[str, Counter[str]]
 
-    def ask(self, agency: str, question: Callable[[UnitOfWork], T]) -> T:
-        """Returns the result of a query on a library's database."""
-        return finished(self.all.worlds[agency].store.read(question, is_long=True))
-
-    def request(self, agency: str, number: str) -> Request | None:
-        """Returns one request of a library."""
-        return self.ask(agency, lambda unit: unit.requests.find(number))
-
     def requests(self, agency: str, side: Side) -> Sequence[Request]:
         """Returns all requests of a library, also those that have ended."""
         question = requests(REQUESTS.c.side == side).order_by(REQUESTS.c.id)
-        return self.ask(agency, lambda unit: tuple(map(request_of, unit.execute(question))))
+        return self.people.ask(agency, lambda unit: tuple(map(request_of, unit.execute(question))))
 
     def lent(self, agency: str, borrower: str, wire_id: str) -> Request | None:
         """Returns the request that a library lends to another under the other's number; None if there is none."""
-        return self.ask(agency, lambda unit: unit.requests.lent(borrower, wire_id))
+        return self.people.ask(agency, lambda unit: unit.requests.lent(borrower, wire_id))
 
     def events(self, agency: str, number: str) -> Sequence[tuple[str, str]]:
         """Returns (position before, event) of each journal entry of a request."""
-        lines: Sequence[Mapping[str, Any]] = self.ask(agency, lambda unit: unit.journal.history(number))
+        lines = self.people.ask(agency, lambda unit: unit.journal.history(number))
         return [(line["source"], line["event"]) for line in lines if line["request"] == number and line["outcome"] == "ok"]
 
 
@@ -82,14 +67,14 @@ HERE: Final = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN})
 
 def in_one_place(look: Observations, moved: Moved) -> Iterator[str]:
     """A library that has just handled a copy states where it really is, and no other library claims to have it."""
-    request = look.request(moved.agency, moved.move.request)
+    request = look.people.request(moved.agency, moved.move.request)
     if request is None or request.item is None or request.position not in HERE:
         return
     book = look.people.books[request.item]
     if book.holder != moved.agency or book.place not in {"desk", "reader"}:
         yield f"{request.id} says {request.position} of {book.item}, which is {book.place} {book.holder}"
     for other in look.all.worlds.keys() - {moved.agency}:
-        held = look.ask(other, lambda unit: unit.requests.with_copy(book.item.barcode, book.item.agency))
+        held = look.people.ask(other, lambda unit: unit.requests.with_copy(book.item.barcode, book.item.agency))
         has = any(r.side is Side.BORROWING and r.position in HERE for r in held)
         if has and not _is_yet_to_hear(look, other, book):
             yield f"{request.id} and {other} both say that they have {book.item}"
@@ -100,33 +85,31 @@ def _is_yet_to_hear(look: Observations, library: str, book: SimulatedCopy) -> bo
 
     The reader took the book straight to its owner, and the owner has lent it on.
     """
-    waiting = look.ask(book.item.agency, lambda unit: unit.outbox.rows(partner=library))
+    waiting = look.people.ask(book.item.agency, lambda unit: unit.outbox.rows(partner=library))
     home = (row.payload for row in waiting if row.send is Notification.TELL_BORROWER_HOME)
     return any(isinstance(said, PartnerMessage) and said.item == book.item for said in home)
 
 
 def one_lender_ships(look: Observations, moved: Moved) -> Iterator[str]:
     """A second library ships for a request only after the first one was given up for its long silence."""
-    request = look.request(moved.agency, moved.move.request)
-    asked = look.ask(request.partner, lambda unit: unit.requests.asked(request.wire_id)) if request else None
+    request = look.people.request(moved.agency, moved.move.request)
+    asked = look.people.ask(request.partner, lambda unit: unit.requests.asked(request.wire_id)) if request else None
     if request is None or asked is None:
         yield f"{moved.move.request} ships what nobody asked for"
         return
     wanted, borrower = asked[0], request.partner
-    for one in look.ask(borrower, lambda unit: unit.candidates.of(wanted.id)):
+    for one in look.people.ask(borrower, lambda unit: unit.candidates.of(wanted.id)):
         other = look.lent(one.agency, borrower, one.wire_id) if one.wire_id and one.agency != moved.agency else None
-        if other and other.position in {P.SHIPPED, P.AT_BORROWER} and not _was_silent(look, borrower, wanted):
+        if other is None or other.position not in {P.SHIPPED, P.AT_BORROWER}:
+            continue
+        if not any(event == "ASK_NEXT_AFTER_SILENCE" for _, event in look.events(borrower, wanted.id)):
             yield f"{request.id} ships for {borrower} {wanted.id}, and so does {one.agency}"
-
-
-def _was_silent(look: Observations, borrower: str, wanted: Request) -> bool:
-    return any(event == "ASK_NEXT_AFTER_SILENCE" for _, event in look.events(borrower, wanted.id))
 
 
 def went_on_with_reason(look: Observations, moved: Moved) -> Iterator[str]:
     """The next lender is asked only after the one before has refused, or cannot have received the request."""
     number = moved.move.request
-    listed = look.ask(moved.agency, lambda unit: unit.candidates.of(number))
+    listed = look.people.ask(moved.agency, lambda unit: unit.candidates.of(number))
     asked = sorted((c for c in listed if c.wire_id), key=lambda c: int(c.wire_id.rpartition("-")[2]))
     if len(asked) > 1 and asked[-2].outcome in {"", CandidateOutcome.ACCEPTED}:
         yield f"{number} went on from {asked[-2].agency}, whose answer is {asked[-2].outcome!r}"
@@ -137,10 +120,11 @@ def quota_holds(look: Observations, moved: Moved) -> Iterator[str]:
     policy, card = look.all.worlds[moved.agency].start.policy, moved.move.patron
     if not card:
         return
-    borrower = look.ask(moved.agency, lambda unit: unit.patrons.find(card))
-    used = look.ask(moved.agency, lambda unit: unit.requests.quota_used(card, quota_positions(policy)))
+    borrower = look.people.ask(moved.agency, lambda unit: unit.patrons.find(card))
+    used = look.people.ask(moved.agency, lambda unit: unit.requests.quota_used(card, quota_positions(policy)))
     category = eligibility.category_of(borrower, policy) if borrower else None
-    if borrower is None or category is None or used > min(category.quota, _total(borrower)):
+    quotas = (category.quota, borrower.total_quota) if borrower and category else (-1,)
+    if used > min(quota for quota in quotas if quota is not None):
         yield f"{card} has {used} books"
 
 
@@ -150,17 +134,13 @@ def whole_period(look: Observations, moved: Moved) -> Iterator[str]:
 
     Only a recall shortens it.
     """
-    request = look.request(moved.agency, moved.move.request)
+    request = look.people.request(moved.agency, moved.move.request)
     if request is None or request.due is None or request.recalled_on is not None:
         return
     renewed_on = civil(request.renewed_at) if request.renewed_at else None
     began = renewed_on if moved.move.event == "RENEW" else request.first_checkout
     if began and request.due < after(began, request.loan_days):
         yield f"{request.id} is lent for {request.loan_days} days from {began}, and is due on {request.due}"
-
-
-def _total(borrower: Borrower) -> int:
-    return borrower.total_quota if borrower.total_quota is not None else 1_000_000
 
 
 def after_refusal(_look: Observations, moved: Moved) -> Iterator[str]:
@@ -210,7 +190,7 @@ def books_are_home(look: Observations) -> Iterator[str]:
 def requests_have_ended(look: Observations) -> Iterator[str]:
     """Reports open requests and loans; all must have ended."""
     for agency in look.all.worlds:
-        for request in look.ask(agency, lambda unit: unit.requests.open_list()):
+        for request in look.people.ask(agency, lambda unit: unit.requests.open_list()):
             yield f"{agency} {request.id} is still {request.position} ({request.partner} {request.item})"
 
 
@@ -218,7 +198,7 @@ def lenders_agree(look: Observations) -> Iterator[str]:
     """Each request that a lender has closed must be closed at the borrowing library too."""
     for agency in look.all.worlds:
         for lent in look.requests(agency, Side.LENDING):
-            asked = look.ask(lent.partner, lambda unit, r=lent: unit.requests.asked(r.wire_id))  # type: ignore[misc]  # bound now
+            asked = look.people.ask(lent.partner, lambda unit, r=lent: unit.requests.asked(r.wire_id))  # type: ignore[misc]  # bound now
             if asked is None:
                 yield f"{agency} {lent.id}: {lent.partner} never asked for it"
             elif lent.position is P.CLOSED and not _had_it(look, asked[0], lent):
@@ -268,7 +248,7 @@ def letters_came(look: Observations) -> Iterator[str]:
         came = {(number.split(".")[0], number.rpartition(".")[2]) for number in look.mail.get(agency, ())}
         came |= {
             (row["request"], row["kind"])
-            for row in look.ask(agency, lambda unit: cli_lists.notices(unit, (NoticeState.NOT_NEEDED,)))
+            for row in look.people.ask(agency, lambda unit: cli_lists.notices(unit, (NoticeState.NOT_NEEDED,)))
         }
         for request in look.requests(agency, Side.BORROWING):
             due = _due(look, agency, request) - world.circulation.library.silent
@@ -335,7 +315,7 @@ class Invariants:
     def _number(self, agency: str, message_id: str) -> str:
         """REQUEST.NUMBER.KIND of a notice, by the register of notices."""
         named = read_message_id(message_id)
-        found = self.look.ask(agency, lambda unit: unit.notices.find(named.notice)) if named else None
+        found = self.look.people.ask(agency, lambda unit: unit.notices.find(named.notice)) if named else None
         return f"{found.request}.{found.id}.{found.kind}" if found else f"?.{message_id}.?"
 
     # ---- the end

@@ -28,9 +28,7 @@ from hkall_gateway.rules.stored_words import OutboxState, QuarantineState
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request
 from hkall_gateway.simulator.consortium.gateways import Consortium
 
-# ---- Actions of people at the gateways of a simulated consortium: request, scan, decide by hand, and try again.
-
-
+P = Position
 T = TypeVar("T")
 STAFF: Final = Actor("staff", "cli", "simulate")
 COUNTER: Final = "counter-1"
@@ -50,13 +48,22 @@ class SimulatedCopy:
     since: datetime | None = None
 
 
-class Actors:
-    """The readers and staff at the gateways of a consortium. `busy` tells that new requests still come."""
+PATIENT_DAYS: Final = 6
+STRAYS_WAIT: Final = timedelta(days=20)
+REASONS: Final = ("not_on_shelf", "checked_out_locally", "damaged")
+NOT_FOUND, FORGOTTEN, UNFIT, FUMBLED = 0.12, 0.08, 0.03, 0.03
+"""Chances that a paged copy is not sent, that its pull slip is lost for days, that it is found unfit after it was lent, and
+that a terminal cannot finish its operation."""
+
+
+class Staff:
+    """The staff of all libraries: they scan, pull, pack and send books home. `busy` tells that new requests still come."""
 
     def __init__(self, consortium: Consortium, books: list[SimulatedCopy]) -> None:
         self.all, self.draw = consortium, consortium.draw
         self.books = {book.item: book for book in books}
         self.busy = True
+        self._forgotten: dict[tuple[str, str], datetime] = {}
 
     # ---- time
 
@@ -116,23 +123,6 @@ class Actors:
     def ask(self, agency: str, question: Callable[[UnitOfWork], T]) -> T:
         """Returns the result of a read-only query on a library's database; a query never kills a gateway."""
         return finished(self.all.worlds[agency].store.read(question, is_long=True))
-
-
-P = Position
-PATIENT_DAYS: Final = 6
-STRAYS_WAIT: Final = timedelta(days=20)
-REASONS: Final = ("not_on_shelf", "checked_out_locally", "damaged")
-NOT_FOUND, FORGOTTEN, UNFIT, FUMBLED = 0.12, 0.08, 0.03, 0.03
-"""Chances that a paged copy is not sent, that its pull slip is lost for days, that it is found unfit after it was lent, and
-that a terminal cannot finish its operation."""
-
-
-class Staff(Actors):
-    """Staff members: they scan, pull, pack and send books home."""
-
-    def __init__(self, consortium: Consortium, books: list[SimulatedCopy]) -> None:
-        super().__init__(consortium, books)
-        self._forgotten: dict[tuple[str, str], datetime] = {}
 
     def waits(self, agency: str, request: Request) -> None:
         """Called when a book is on the hold shelf for its reader; a subclass lets the reader collect it."""

@@ -110,7 +110,7 @@ class Live:
 def play_live(path: Path, way: GatewayAddress, command_line: CommandLine) -> Played:
     """Plays one file against the gateway at the end of `way`; returns the result."""
     live = Live(way)
-    stage = ScenarioRun(path.parent, None, {}, command_line, made=live)
+    stage = ScenarioRun(path.parent, None, command_line, made=live)
     try:
         lines = read_scenario(path)
         _refuse_what_needs_a_world(path, lines)

@@ -13,25 +13,11 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from hkall_gateway.circulation import rounds
 from hkall_gateway.simulator.scenario import assertions, steps
 from hkall_gateway.simulator.scenario.assertions import Difference
-from hkall_gateway.simulator.scenario.steps import BadLine, CommandLine, Round, ScenarioLine, ScenarioRun, read_scenario
+from hkall_gateway.simulator.scenario.steps import BadLine, CommandLine, ScenarioLine, ScenarioRun, read_scenario
 from hkall_gateway.simulator.scenario.world import Died, World
 from hkall_gateway.simulator.scenario.world_file import WorldError
-
-__all__ = ["ROUNDS", "BadLine", "CommandLine", "Difference", "Played", "Round", "play", "replay"]
-
-
-def _round(name: str) -> Round:
-    def do(world: World) -> None:
-        world.round(name)
-
-    return do
-
-
-ROUNDS: Final[dict[str, Round]] = {name: _round(name) for name in rounds.ROUNDS}
-"""The rounds that depend on time alone, by name; each is run as the nightly job would run it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +28,12 @@ class Played:
     failure: str
 
 
-def play(
-    path: Path,
-    engine: Engine | None = None,
-    rounds: Mapping[str, Round] = ROUNDS,
-    command_line: CommandLine | None = None,
-) -> World:
+def play(path: Path, engine: Engine | None = None, command_line: CommandLine | None = None) -> World:
     """Plays one file in memory, or in the empty database of `engine`; returns the world as it is at the end.
 
     `command_line(world, words)` runs one command and returns its output. Raises Difference or BadLine.
     """
-    stage = ScenarioRun(path.parent, engine, rounds, command_line)
+    stage = ScenarioRun(path.parent, engine, command_line)
     try:
         lines = read_scenario(path)
         for line in lines:
@@ -79,16 +60,11 @@ def play(
         raise
 
 
-def replay(
-    paths: Iterable[Path],
-    open_engine: Callable[[], Engine | None] = lambda: None,
-    rounds: Mapping[str, Round] = ROUNDS,
-    command_line: CommandLine | None = None,
-) -> Iterator[Played]:
+def replay(paths: Iterable[Path], command_line: CommandLine | None = None) -> Iterator[Played]:
     """Plays files one after another, each in a world and a database of its own; yields the results."""
     for path in paths:
         try:
-            play(path, open_engine(), rounds, command_line).close()
+            play(path, command_line=command_line).close()
         except (Difference, BadLine) as failure:
             yield Played(path, str(failure))
         else:

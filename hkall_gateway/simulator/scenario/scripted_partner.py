@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS, SUPPORTED
 from hkall_gateway.ncip.codec.elements import ELEMENTS
-from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage
+from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value
 from hkall_gateway.ncip.shorthand import said
 from hkall_gateway.ncip.tables.notifications import item_id
 from hkall_gateway.ncip.transport.client import HttpReply, NoReply, NotSent
@@ -40,6 +40,19 @@ class PartnerBehaviour:
     words: tuple[str, ...] = ()
     wait_s: int = 0
     document: bytes = b""
+
+    def http_reply(self, accepting: bytes) -> HttpReply:
+        """Return the HTTP reply of a partner that behaves so; `accepting` is its document. Raises NoReply or NotSent."""
+        match self.kind:
+            case "503" | "504":
+                return HttpReply(int(self.kind), "text/plain", b"come back later", self.wait_s)
+            case "nonsense":
+                return HttpReply(200, "text/html", b"<p>Welcome to the library's new portal</p>", 0)
+            case "cut" | "silence":
+                raise NoReply(self.kind)
+            case "away":
+                raise NotSent(self.kind)
+        return HttpReply(200, 'application/xml; charset="utf-8"', self.document or accepting, 0)
 
 
 OK: Final = PartnerBehaviour("ok", taken=True)
@@ -120,22 +133,11 @@ class Peers:
         if how.taken:
             self.bodies.append(body)
             self._arrived[agency].append(message)
-        match how.kind:
-            case "503" | "504":
-                return HttpReply(int(how.kind), "text/plain", b"come back later", how.wait_s)
-            case "document":
-                return HttpReply(200, 'application/xml; charset="utf-8"', how.document, 0)
-            case "nonsense":
-                return HttpReply(200, "text/html", b"<p>Welcome to the library's new portal</p>", 0)
-            case "cut" | "silence":
-                raise NoReply(how.kind)
-            case "away":
-                raise NotSent(how.kind)
         secret = message.text("InitiationHeader/FromAgencyAuthentication")
         problem = how.problem or ("" if secret == self._secret(agency) else "Agency Authentication Failed")
         theirs = (copy for copy in self._holdings if copy.agency == agency)
         shelf = tuple(replace(copy, status=self.shelves.get(copy.key, copy.status)) for copy in theirs)
-        return HttpReply(200, 'application/xml; charset="utf-8"', reply(message, agency, problem, how.words, shelf), 0)
+        return how.http_reply(reply(message, agency, problem, how.words, shelf))
 
 
 ABOUT_VERSIONS: Final = "LookupVersion"
@@ -153,7 +155,7 @@ def reply(
             NcipMessage(f"{ABOUT_VERSIONS}Response", {"VersionSupported": list(SUPPORTED)}), DIALECTS["direct"]
         )
     service = SHAPES[message.service].reply
-    fields: dict[str, Any] = {
+    fields: dict[str, Value] = {
         "ResponseHeader": {
             "FromAgencyId": {"AgencyId": agency},
             "ToAgencyId": {"AgencyId": message.text("InitiationHeader/FromAgencyId/AgencyId")},
@@ -165,7 +167,8 @@ def reply(
         fields["Pending"] = {}
     else:
         fields |= {name: message.fields[name] for name in message.fields.keys() & ELEMENTS[service].children.keys()}
-        fields |= _LOOKS.get(message.service, _nothing)(message, shelf)
+        if message.service in _LOOKS:
+            fields |= _LOOKS[message.service](message, shelf)
         fields |= said(service, words, agency, message.text("InitiationHeader/FromAgencyId/AgencyId"))
     return documents.encode(NcipMessage(service, fields), DIALECTS["direct"])
 
@@ -185,10 +188,6 @@ def _one_copy(message: NcipMessage, shelf: Sequence[Holding]) -> Fields:
 
 def _copy(copy: Holding) -> Fields:
     return {"ItemId": item_id(copy.key), "ItemOptionalFields": {"CirculationStatus": copy.status}}
-
-
-def _nothing(_message: NcipMessage, _shelf: Sequence[Holding]) -> Fields:
-    return {}
 
 
 _LOOKS: Final[Mapping[str, Callable[[NcipMessage, Sequence[Holding]], Fields]]] = {

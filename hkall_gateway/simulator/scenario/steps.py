@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from sqlalchemy import Engine
 
+from hkall_gateway.circulation.rounds import ROUNDS
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.messages import NcipMessage
@@ -128,7 +129,6 @@ class ScenarioTarget(Protocol):
 FILES = (".csv", ".xml")
 """Endings of the words of a `cli` line that name a file beside the scenario, or in the folder files/."""
 
-Round = Callable[[World], None]
 CommandLine = Callable[[ScenarioTarget, list[str]], str]
 
 
@@ -138,7 +138,6 @@ class ScenarioRun:
 
     folder: Path
     engine: Engine | None
-    rounds: Mapping[str, Round]
     command_line: CommandLine | None
     made: ScenarioTarget | None = None
     replies: dict[str, str | NcipMessage] = field(default_factory=dict)
@@ -181,9 +180,9 @@ def wait(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 def do_round(stage: ScenarioRun, line: ScenarioLine) -> None:
     name = line.get("name")
-    if name not in stage.rounds:
-        raise BadLine(line.where, f"there is no round {name!r}; there are: {', '.join(sorted(stage.rounds))}")
-    stage.rounds[name](stage.world(line))
+    if name not in ROUNDS:
+        raise BadLine(line.where, f"there is no round {name!r}; there are: {', '.join(sorted(ROUNDS))}")
+    stage.world(line).round(name)
 
 
 def crash(stage: ScenarioRun, line: ScenarioLine) -> None:

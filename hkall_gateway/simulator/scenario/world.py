@@ -87,10 +87,6 @@ class ReceivedLetter:
     number: str = ""
 
 
-def _nobody(_moves: Sequence[JournalEntry]) -> None:
-    """Ignores the moves."""
-
-
 class World:
     """A gateway, its patrons, partners and terminals, and the time of day.
 
@@ -107,7 +103,7 @@ class World:
         engine: Engine | None = None,
         post: Post | None = None,
         secret: Callable[[str], str] = secret_of,
-        listen: Callable[[Sequence[JournalEntry]], None] = _nobody,
+        listen: Callable[[Sequence[JournalEntry]], None] = lambda _moves: None,
         circuit_settings: CircuitSettings = CIRCUIT_SETTINGS,
         make_store: Callable[..., Immediate] = Immediate,
     ) -> None:
@@ -205,7 +201,7 @@ class World:
         self.store.close()
         self._commits_left = 0
         self._boot()
-        self.store.now(_release, self.now)
+        self.release()
 
     def close(self) -> None:
         """Releases the database; one that was made for this world is gone then."""
@@ -228,13 +224,11 @@ class World:
 
     def outbox(self) -> Sequence[OutboxRow]:
         """Unsent messages, waiting or dead, oldest first."""
-        return finished(self.store.read(_unsettled, is_long=True))
+        return finished(self.store.read(lambda unit: unit.outbox.rows(), is_long=True))
 
     def next_due(self) -> datetime | None:
         """The instant of the courier's next work; None when no message waits."""
-        return finished(self.store.read(_next_due, is_long=True))
-
-    # ---- private
+        return finished(self.store.read(lambda unit: unit.outbox.next_due(), is_long=True))
 
     def _boot(self) -> None:
         self.store = self._make_store(self.engine, self._unit, self._before_commit)
@@ -260,13 +254,14 @@ class World:
         }
         schedule = Schedule(attempts=12, first_wait_s=30, longest_wait_s=21_600, draw=lambda: 0.0)
         self.rounds = Rounds(self.store, lambda: library, lambda: self.now, Clock(), INSTANCE)
-        here = (Clock(), lambda: self.now, INSTANCE)
         self.courier = Courier(
             self.store,
             self.circulation,
             carriers,
             schedule,
-            *here,
+            Clock(),
+            lambda: self.now,
+            INSTANCE,
             lambda _line: courier.ChannelTerms(1),
             self._circuit_settings,
         )
@@ -286,7 +281,7 @@ class World:
 
     def release(self) -> None:
         """Release the rows that the courier had claimed when the database refused to record their results."""
-        self.store.now(_release, self.now)
+        self.store.now(lambda unit: unit.outbox.release(INSTANCE, self.now))
 
     def _before_commit(self) -> None:
         self.on_commit()
@@ -309,15 +304,3 @@ class World:
 
 async def _right_pin(_card: str, stored: Sensitive, pin: Sensitive) -> bool:
     return stored.reveal() == cheap_hash(pin.reveal())
-
-
-def _next_due(unit: UnitOfWork) -> datetime | None:
-    return unit.outbox.next_due()
-
-
-def _release(unit: UnitOfWork, now: datetime) -> None:
-    unit.outbox.release(INSTANCE, now)
-
-
-def _unsettled(unit: UnitOfWork) -> tuple[OutboxRow, ...]:
-    return unit.outbox.rows()

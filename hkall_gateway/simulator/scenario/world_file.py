@@ -146,9 +146,12 @@ def read_world(path: Path) -> Start:
     """Returns the world in a file, on top of the one that its `based_on` names. Raises WorldError for every error in it."""
     world = _tables(path)
     try:
-        world, library = _with_systems(world), world["library"]
+        whole, library = with_defaults(world), world["library"]
+        for kind in LISTS.keys() & world.keys():  # a row of a list keeps its place
+            whole[kind] = [WorldRow(cells, row.at) for cells, row in zip(whole[kind], world[kind], strict=True)]
+        world = whole
         agency = library["agency"]
-        holdings = _rows(world, "holdings", _holding)
+        holdings = _rows(world, "holdings", lambda row: Holding(**row))
         titles = {h.key: h for h in holdings}
         requests = _rows(world, "requests", lambda row: _request(row, agency, library["pickup_locations"][0], titles))
         return Start(
@@ -215,26 +218,14 @@ def _merged(base: Table, world: Table) -> Table:
     joined = dict(base)
     for key, value in world.items():
         if key in LISTS:
-            joined[key] = _merged_rows(key, base.get(key, []), value)
+            rows = {_identity(key, row): row for row in base.get(key, [])}
+            for row in value:
+                name = _identity(key, row)
+                rows[name] = WorldRow({**rows.get(name, {}), **row}, row.at)
+            joined[key] = list(rows.values())
         else:
             joined[key] = {**base.get(key, {}), **value} if key in TABLES else value
     return joined
-
-
-def _merged_rows(kind: str, base: list[WorldRow], rows: list[WorldRow]) -> list[WorldRow]:
-    joined = {_identity(kind, row): row for row in base}
-    for row in rows:
-        name = _identity(kind, row)
-        joined[name] = WorldRow({**joined.get(name, {}), **row}, row.at)
-    return list(joined.values())
-
-
-def _with_systems(world: Table) -> Table:
-    """Adds to each row that names a system the system's keys, beneath its own; a row of a list keeps its place."""
-    whole = with_defaults(world)
-    for kind in LISTS.keys() & world.keys():
-        whole[kind] = [WorldRow(cells, row.at) for cells, row in zip(whole[kind], world[kind], strict=True)]
-    return whole
 
 
 def _client_keys(row: Table) -> Table:
@@ -277,10 +268,6 @@ def _patron(row: Table) -> Borrower:
     row["pin_hash"] = cheap_hash(row.pop("pin", "1234"))
     values: Table = {key: Sensitive(value) if key in SECRET_FIELDS else value for key, value in row.items()}
     return Borrower(**values)
-
-
-def _holding(row: Table) -> Holding:
-    return Holding(**row)
 
 
 def _closed(row: Table) -> list[tuple[str, date, str]]:
