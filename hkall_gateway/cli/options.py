@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Concatenate, Final, ParamSpec, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, Concatenate, Final, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import click
 
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Option: TypeAlias = Callable[[Callable[..., object]], Callable[..., object]]
+"""A decorator of a command, such as `click.option` makes."""
 
 REFUSED, WRONG = 1, 2
 
@@ -151,6 +154,11 @@ class Site:
 def by_staff(message: str) -> Actor:
     """Return the actor for the journal: the login name of the person at the command line."""
     return Actor(os.environ.get("SUDO_USER") or os.environ.get("USER") or "staff", "cli", message)
+
+
+def together(*options: Option) -> Option:
+    """Return one decorator for several options, in the order of `--help`."""
+    return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
 
 
 def config_option(command: Callable[..., object]) -> Callable[..., object]:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
-from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, with_site
+from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, together, with_site
 from hkall_gateway.cli.show import echo, progress, working
 from hkall_gateway.db import bind
 from hkall_gateway.rules.eligibility import category_of
@@ -23,7 +23,6 @@ from hkall_gateway.rules.vocabulary import Actor, Borrower, Title
 if TYPE_CHECKING:
     from hkall_gateway.db.loads.loading import LoadReport, StagedCopies, Withdrawals
     from hkall_gateway.ils.columns import Places
-    from hkall_gateway.ils.exports import Export
 
 T = TypeVar("T")
 
@@ -41,15 +40,16 @@ def load() -> None:
     """
 
 
-def _options(command: Callable[..., object]) -> Callable[..., object]:
-    for option in (
-        click.option("--force", is_flag=True, help="Load the file although more than 20 % would vanish."),
-        click.option("--full", is_flag=True, help="Treat the file as complete: rows that it does not name vanish."),
-        click.option("--dry-run", is_flag=True, help="Show what would change, without changing it."),
-        FILE,
-    ):
-        command = option(command)
-    return with_site(command)
+_options = together(
+    with_site,
+    FILE,
+    click.option("--dry-run", is_flag=True, help="Show what would change, without changing it."),
+    click.option("--full", is_flag=True, help="Treat the file as complete: rows that it does not name vanish."),
+    click.option("--force", is_flag=True, help="Load the file although more than 20 % would vanish."),
+)
+_checked_options = together(
+    FILE, click.option("--dry-run", is_flag=True, help="Check the file, without loading it."), with_site
+)
 
 
 @load.command()
@@ -61,9 +61,8 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     Example: hkall-gateway load patrons patrons.csv --full
     Example: hkall-gateway load patrons users_20261125.zip --full --dry-run
     """
-    from hkall_gateway.db.loads import former_cards
+    from hkall_gateway.db.loads import former_cards, loading
     from hkall_gateway.ils import exports
-    from hkall_gateway.ils.exports import Export
 
     export = _checked(exports.read_patron_rows, file)
     rows = export.rows
@@ -77,7 +76,21 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     _warn_of_refused(cards)
     taken = tuple(row.borrower for row in rows if row.where not in cards.refused)
     spared = [row.card for row in rows if row.where in cards.refused]
-    _load_patrons(site, Export(taken, export.columns), cards, spared, dry_run=dry_run, full=full, force=force)
+    report = site.write(bind(loading.compare, "patrons", taken, cards.present, spared, export.columns))
+    told = _judged("patrons", report, full=full, force=force)
+    if dry_run:
+        echo(told)
+    else:
+        number = site.write(bind(loading.begin, "patrons"))
+        # In short transactions; a card is replaced together with the row that says so.
+        step = REPLACING if cards.present else loading.CHUNK
+        for start in progress(range(0, len(taken), step), "patrons"):
+            chunk = taken[start : start + step]
+            by = by_staff("load")
+            site.write(bind(loading.write_patrons, chunk, number, cards.present, site.now(), by, export.columns))
+        if spared:
+            site.write(bind(loading.spare, spared, number))
+        _finish(site, "patrons", number, told, full=full)
     if spared:
         raise CliError(f"{len(spared)} of {len(rows)} rows were left out")
 
@@ -164,9 +177,7 @@ def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, 
 
 
 @load.command()
-@FILE
-@click.option("--dry-run", is_flag=True, help="Check the file, without loading it.")
-@with_site
+@_checked_options
 def closures(site: Site, file: Path, dry_run: bool) -> None:
     """Read closures.csv: it replaces the closed days of the libraries that it names.
 
@@ -182,9 +193,7 @@ def closures(site: Site, file: Path, dry_run: bool) -> None:
 
 
 @load.command()
-@FILE
-@click.option("--dry-run", is_flag=True, help="Check the file, without loading it.")
-@with_site
+@_checked_options
 def partners(site: Site, file: Path, dry_run: bool) -> None:
     """Read partners.csv into the directory; rows of the configuration file win at the next start.
 
@@ -201,9 +210,7 @@ def partners(site: Site, file: Path, dry_run: bool) -> None:
 
 
 @load.command("requests")
-@FILE
-@click.option("--dry-run", is_flag=True, help="Check the file, without loading it.")
-@with_site
+@_checked_options
 def requests_(site: Site, file: Path, dry_run: bool) -> None:
     """Read requests.csv: the requests open when the gateway took over. Existing requests stay as they are.
 
@@ -218,7 +225,7 @@ def requests_(site: Site, file: Path, dry_run: bool) -> None:
     echo(f"requests: {len(rows)} rows, {new} new")
 
 
-def _checked(read: Callable[[Path], Any], file: Path) -> Any:
+def _checked(read: Callable[[Path], T], file: Path) -> T:
     from hkall_gateway.ils import exports
 
     try:
@@ -263,11 +270,24 @@ def _by_word(placed: Iterable[tuple[T, str]]) -> dict[T, Places]:
 
 
 def _warn_of_copies(staged: StagedCopies, site: Site) -> None:
-    """Name the agencies and the states of copies that are not known, with their lines."""
+    """Name the agencies and the states of copies that are not known, with their lines.
+
+    An agency may join later, so its copies are kept (R3). A state is looked up in the table of availability and in the policy
+    (R6, R7).
+    """
     found = _by_word(((copy.agency, copy.status), where) for where, copy in staged)
-    _warn_of_agencies(_joined((agency, places) for (agency, _), places in found.items()), site)
-    ours = site.library.agency
-    _warn_of_states(_joined(((agency == ours, word), places) for (agency, word), places in found.items()), site)
+    agencies = _joined((agency, places) for (agency, _), places in found.items())
+    ours, policy = site.library.agency, site.library.policy
+    partners = {partner.agency for partner in site.partners} | site.write(lambda unit: unit.partners.among(agencies)).keys()
+    for agency in sorted(agencies.keys() - partners - {ours}):
+        copies = len(agencies[agency])
+        _warn(agencies[agency], f"agency {agency!r} is no partner: {copies} copies are kept and cannot be requested (R3)")
+    states = _joined(((agency == ours, word), places) for (agency, word), places in found.items())
+    for (own, word), places in sorted(states.items(), key=itemgetter(0)):
+        if is_known(word, (*policy.lendable_statuses, *(policy.local_available_statuses if own else ()))):
+            continue
+        means = "of ours, not known to be available or not (R6)" if own else "count as not available (R7)"
+        _warn(places, f"status {word!r} is not known: {len(places)} copies {means}")
 
 
 def _joined(found: Iterable[tuple[T, Places]]) -> dict[T, Places]:
@@ -278,61 +298,8 @@ def _joined(found: Iterable[tuple[T, Places]]) -> dict[T, Places]:
     return joined
 
 
-def _warn_of_agencies(found: Mapping[str, Places], site: Site) -> None:
-    """Name each agency that is neither ours nor a partner's, with its lines: it may join later, so its copies are kept (R3)."""
-
-    known = {
-        site.library.agency,
-        *(partner.agency for partner in site.partners),
-        *site.write(lambda unit: unit.partners.among(found)),
-    }
-    for agency in sorted(found.keys() - known):
-        copies = len(found[agency])
-        _warn(found[agency], f"agency {agency!r} is no partner: {copies} copies are kept and cannot be requested (R3)")
-
-
-def _warn_of_states(found: Mapping[tuple[bool, str], Places], site: Site) -> None:
-    """Name each state that neither the table of availability nor the policy knows, with its lines (R6, R7)."""
-    policy = site.library.policy
-    for (ours, word), places in sorted(found.items(), key=itemgetter(0)):
-        listed = (*policy.lendable_statuses, *(policy.local_available_statuses if ours else ()))
-        if is_known(word, listed):
-            continue
-        means = "of ours, not known to be available or not (R6)" if ours else "count as not available (R7)"
-        _warn(places, f"status {word!r} is not known: {len(places)} copies {means}")
-
-
 def _warn(places: Places, what: str) -> None:
     echo(f"{places}: {what}", err=True)
-
-
-def _load_patrons(
-    site: Site,
-    export: Export[Borrower],
-    cards: Replacements,
-    spared: Sequence[str],
-    *,
-    dry_run: bool,
-    full: bool,
-    force: bool,
-) -> None:
-    from hkall_gateway.db.loads import loading
-
-    report = site.write(bind(loading.compare, "patrons", export.rows, cards.present, spared, export.columns))
-    told = _judged("patrons", report, full=full, force=force)
-    if dry_run:
-        echo(told)
-        return
-    number = site.write(bind(loading.begin, "patrons"))
-    # In short transactions; a card is replaced together with the row that says so.
-    rows, columns = export.rows, export.columns
-    step = REPLACING if cards.present else loading.CHUNK
-    for start in progress(range(0, len(rows), step), "patrons"):
-        chunk = rows[start : start + step]
-        site.write(bind(loading.write_patrons, chunk, number, cards.present, site.now(), by_staff("load"), columns))
-    if spared:
-        site.write(bind(loading.spare, spared, number))
-    _finish(site, "patrons", number, told, full=full)
 
 
 def _judged(kind: str, report: LoadReport, *, full: bool, force: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import date
 from typing import TYPE_CHECKING, TypeAlias
@@ -11,7 +12,7 @@ import click
 from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.cli.options import DAY, REFUSED, CliError, Site, by_staff, json_option, with_site
+from hkall_gateway.cli.options import DAY, REFUSED, CliError, Option, Site, by_staff, json_option, together, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.reasons import Reason
@@ -40,104 +41,93 @@ PATRON = click.option("--patron", required=True, help="The card's barcode.")
 ITEM = click.option("--item", required=True, help="The copy's barcode, or AGENCY/BARCODE.")
 
 
-@explain.command()
-@PATRON
-@click.option("--bib", required=True, help="The title's number in the union catalogue.")
-@click.option("--volume", default="", help="The volume wanted.")
-@click.option("--pickup", default="", help="The code of the pickup location.")
-@click.option("--hold", is_flag=True, help="Decide as a hold: also if no copy can be sent now.")
-@AT
-@ALL
-@with_site
-@json_option
-def request(
-    site: Site, patron: str, bib: str, volume: str, pickup: str, hold: bool, at: str, whole: bool, as_json: bool
-) -> None:
+def _question(*options: Option) -> Callable[[Callable[..., ExplainQuestion]], None]:
+    """Make a command of `explain` from a function that makes its question of these options."""
+
+    def register(ask: Callable[..., ExplainQuestion]) -> None:
+        def run(site: Site, at: str, whole: bool, as_json: bool, **words: object) -> None:
+            _tell(site, ask(**words), at, whole=whole, as_json=as_json)
+
+        run.__doc__ = ask.__doc__
+        explain.command(ask.__name__)(together(*options, AT, ALL, with_site, json_option)(run))
+
+    return register
+
+
+@_question(
+    PATRON,
+    click.option("--bib", required=True, help="The title's number in the union catalogue."),
+    click.option("--volume", default="", help="The volume wanted."),
+    click.option("--pickup", default="", help="The code of the pickup location."),
+    click.option("--hold", is_flag=True, help="Decide as a hold: also if no copy can be sent now."),
+)
+def request(patron: str, bib: str, volume: str, pickup: str, hold: bool) -> ExplainQuestion:
     """Show whether this patron may request this title, and which lenders would be asked.
 
     Example: hkall-gateway explain request --patron P1 --bib b1
     """
     from hkall_gateway.circulation.staff import explaining
 
-    _tell(
-        site, explaining.request(by_staff("explain"), patron, bib, volume, pickup, hold=hold), at, whole=whole, as_json=as_json
-    )
+    return explaining.request(by_staff("explain"), patron, bib, volume, pickup, hold=hold)
 
 
-@explain.command()
-@PATRON
-@ITEM
-@click.option("--role", default="counter", help="counter, selfcheck or bookdrop.")
-@AT
-@ALL
-@with_site
-@json_option
-def borrow(site: Site, patron: str, item: str, role: str, at: str, whole: bool, as_json: bool) -> None:
+@_question(PATRON, ITEM, click.option("--role", default="counter", help="counter, selfcheck or bookdrop."))
+def borrow(patron: str, item: str, role: str) -> ExplainQuestion:
     """Show whether this patron may borrow this copy, and until when.
 
     Example: hkall-gateway explain borrow --patron P1 --item C00001
     """
     from hkall_gateway.circulation.staff import explaining
 
-    _tell(site, explaining.borrow(by_staff("explain"), patron, item, role), at, whole=whole, as_json=as_json)
+    return explaining.borrow(by_staff("explain"), patron, item, role)
 
 
-@explain.command()
-@ITEM
-@click.option("--patron", default="", help="The card that asks; the default is the borrower of the copy.")
-@click.option("--staff", is_flag=True, help="Decide as for staff at the counter.")
-@AT
-@ALL
-@with_site
-@json_option
-def renew(site: Site, item: str, patron: str, staff: bool, at: str, whole: bool, as_json: bool) -> None:
+@_question(
+    ITEM,
+    click.option("--patron", default="", help="The card that asks; the default is the borrower of the copy."),
+    click.option("--staff", is_flag=True, help="Decide as for staff at the counter."),
+)
+def renew(item: str, patron: str, staff: bool) -> ExplainQuestion:
     """Show whether this loan may be renewed, and until when.
 
     Example: hkall-gateway explain renew --item C00001 --at 2017-03-09T00:00:00+08:00
     """
     from hkall_gateway.circulation.staff import explaining
 
-    _tell(site, explaining.renew(by_staff("explain"), item, patron, staff=staff), at, whole=whole, as_json=as_json)
+    return explaining.renew(by_staff("explain"), item, patron, staff=staff)
 
 
-@explain.command()
-@ITEM
-@click.option("--by", "sender", default="", help="The library that recalls; the default is the copy's owner.")
-@click.option("--owner-says", default=None, type=DAY, help="The date that the owner names, YYYY-MM-DD.")
-@AT
-@ALL
-@with_site
-@json_option
-def recall(site: Site, item: str, sender: str, owner_says: date | None, at: str, whole: bool, as_json: bool) -> None:
+@_question(
+    ITEM,
+    click.option("--by", "sender", default="", help="The library that recalls; the default is the copy's owner."),
+    click.option("--owner-says", default=None, type=DAY, help="The date that the owner names, YYYY-MM-DD."),
+)
+def recall(item: str, sender: str, owner_says: date | None) -> ExplainQuestion:
     """Show until when the patron could keep this copy if its owner recalled it now.
 
     Example: hkall-gateway explain recall --item CUHK/C00001
     """
     from hkall_gateway.circulation.staff import explaining
 
-    _tell(site, explaining.recall(by_staff("explain"), item, sender, owner_says), at, whole=whole, as_json=as_json)
+    return explaining.recall(by_staff("explain"), item, sender, owner_says)
 
 
-@explain.command()
-@ITEM
-@AT
-@ALL
-@with_site
-@json_option
-def fine(site: Site, item: str, at: str, whole: bool, as_json: bool) -> None:
+@_question(ITEM)
+def fine(item: str) -> ExplainQuestion:
     """Show the fine if this copy came back now.
 
     Example: hkall-gateway explain fine --item C00001 --at 2017-03-23T12:00:00+08:00
     """
     from hkall_gateway.circulation.staff import explaining
 
-    _tell(site, explaining.fine(item), at, whole=whole, as_json=as_json)
+    return explaining.fine(item)
 
 
 # ---- deciding, and undoing it
 
 
 def _tell(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_json: bool) -> None:
+    """Print an explanation; `whole`: also facts without a value, and the keys of the policy where they allowed the action."""
     from hkall_gateway.circulation.borrowers import LOADED
     from hkall_gateway.circulation.staff import explaining
 
@@ -145,14 +135,25 @@ def _tell(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_jso
         when = dates.parse_instant(at) if at else site.now()
     except ValueError as error:
         raise click.BadParameter(f"{at!r} is not an instant: {error}", param_hint="--at") from None
-    facts = site.borrower_facts(question.patron, question.title[0]) if question.patron else BorrowerFacts(None, LOADED)
+    known = site.borrower_facts(question.patron, question.title[0]) if question.patron else BorrowerFacts(None, LOADED)
 
     def work(unit: UnitOfWork) -> Explanation:
         unit.partners.write(site.partners)  # as `serve` will find them
-        return explaining.explained(Context(unit, site.library, when), question, facts, site.now())
+        return explaining.explained(Context(unit, site.library, when), question, known, site.now())
 
     said = site.trial(work)
-    _show(said, question, whole=whole, as_json=as_json)
+    answer = {**_answer(said.outcome, question), "at": said.at.astimezone(dates.HONG_KONG)}
+    if as_json:
+        facts = [asdict(fact) for fact in said.facts]
+        show([{**answer, "rules": list(said.rules), "facts": facts, "policy": said.policy}], as_json)
+    else:
+        rows: list[dict[str, object]] = [{"what": name, "value": value} for name, value in answer.items()]
+        rows.append({"what": "rules", "value": ", ".join(said.rules)})
+        told = [f for f in said.facts if whole or (f.value is not None and f.value is not False and f.value != "")]
+        rows += [{"what": f.fact, "value": f.value, "source": f.source, "as_of": f.as_of} for f in told]
+        if whole or said.refused:
+            rows += [{"what": name, "value": value, "source": "policy"} for name, value in said.policy.items()]
+        show(rows, as_json, ("what", "value", "source", "as_of"))
     if said.refused:
         click.get_current_context().exit(REFUSED)
 
@@ -171,19 +172,3 @@ def _answer(outcome: Outcome, question: ExplainQuestion) -> dict[str, object]:
     # A request that would be made has no number yet.
     hidden = {"request"} if isinstance(outcome, Requested) else set()
     return {"answer": "yes", **{k: v for k, v in asdict(outcome).items() if v not in ("", None, False) and k not in hidden}}
-
-
-def _show(said: Explanation, question: ExplainQuestion, *, whole: bool, as_json: bool) -> None:
-    """Print an explanation; `whole`: also facts without a value, and the keys of the policy where they allowed the action."""
-    answer = {**_answer(said.outcome, question), "at": said.at.astimezone(dates.HONG_KONG)}
-    if as_json:
-        facts = [asdict(fact) for fact in said.facts]
-        show([{**answer, "rules": list(said.rules), "facts": facts, "policy": said.policy}], as_json)
-        return
-    rows: list[dict[str, object]] = [{"what": name, "value": value} for name, value in answer.items()]
-    rows.append({"what": "rules", "value": ", ".join(said.rules)})
-    told = [f for f in said.facts if whole or (f.value is not None and f.value is not False and f.value != "")]
-    rows += [{"what": f.fact, "value": f.value, "source": f.source, "as_of": f.as_of} for f in told]
-    if whole or said.refused:
-        rows += [{"what": name, "value": value, "source": "policy"} for name, value in said.policy.items()]
-    show(rows, as_json, ("what", "value", "source", "as_of"))

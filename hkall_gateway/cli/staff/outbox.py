@@ -10,7 +10,7 @@ import click
 
 from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.cli.options import ROW, WRONG, CliError, Site, by_staff, json_option, require_partner, with_site
+from hkall_gateway.cli.options import ROW, WRONG, CliError, Site, by_staff, json_option, require_partner, together, with_site
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.db import bind
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -50,14 +50,10 @@ def list_(site: Site, partner: str, error: str, dead: bool, as_json: bool) -> No
     if not rows:
         require_partner(site, partner)
     show((_line(r) for r in rows), as_json, LISTED)
-    unreadable = [number for number, line in site.write(_unreadable) if partner in ("", line)]
+    unreadable = [number for number, line in site.write(lambda unit: unit.outbox.unreadable()) if partner in ("", line)]
     if unreadable:
         numbers = " ".join(map(str, unreadable))
         echo(f"this version of the program cannot read {len(unreadable)} more: {numbers}", err=True)
-
-
-def _unreadable(unit: UnitOfWork) -> tuple[tuple[int, str], ...]:
-    return unit.outbox.unreadable()
 
 
 def _rows(unit: UnitOfWork, partner: str, error: str, states: Sequence[OutboxState]) -> tuple[OutboxRow, ...]:
@@ -121,16 +117,17 @@ def _document(unit: UnitOfWork, row: OutboxRow, agency: str) -> str:
 
 # ---- what a person says
 
-_ROWS = click.argument("rows", nargs=-1, type=ROW)
-_PARTNER = click.option("--partner", default="", help="Every undelivered row of this partner.")
-_ERROR = click.option("--error", default="", help="Every undelivered row whose last error contains this text.")
+
+_ROWS = together(
+    click.argument("rows", nargs=-1, type=ROW),
+    click.option("--partner", default="", help="Every undelivered row of this partner."),
+    click.option("--error", default="", help="Every undelivered row whose last error contains this text."),
+)
 _REASON = click.option("--reason", required=True, help="Why, for the journal.")
 
 
 @outbox.command()
 @_ROWS
-@_PARTNER
-@_ERROR
 @with_site
 def retry(site: Site, rows: tuple[int, ...], partner: str, error: str) -> None:
     """Try again at once, with a fresh count of attempts.
@@ -146,8 +143,6 @@ def retry(site: Site, rows: tuple[int, ...], partner: str, error: str) -> None:
 
 @outbox.command()
 @_ROWS
-@_PARTNER
-@_ERROR
 @_REASON
 @with_site
 def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: str) -> None:
@@ -164,8 +159,6 @@ def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
 
 @outbox.command()
 @_ROWS
-@_PARTNER
-@_ERROR
 @_REASON
 @with_site
 def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: str) -> None:
@@ -191,8 +184,6 @@ def _each(site: Site, rows: tuple[int, ...], partner: str, error: str, states: S
     if len(refusals) < len(wanted):
         echo(f"{len(wanted) - len(refusals)} of {len(wanted)}")
     if refusals:
-        raise CliError("; ".join(f"{row}: {_words(no)}" for row, no in refusals))
-
-
-def _words(no: Refused) -> str:
-    return "a reason is needed" if no.why is Reason.REASON_NEEDED else "not in the outbox, settled already, or under way now"
+        words = {Reason.REASON_NEEDED: "a reason is needed"}
+        others = "not in the outbox, settled already, or under way now"
+        raise CliError("; ".join(f"{row}: {words.get(no.why, others)}" for row, no in refusals))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING
@@ -12,7 +12,19 @@ import click
 
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.cli.options import DAY, MOST_CENTS, WRONG, CliError, Site, by_staff, json_option, require_partner, with_site
+from hkall_gateway.cli.options import (
+    DAY,
+    MOST_CENTS,
+    WRONG,
+    CliError,
+    Option,
+    Site,
+    by_staff,
+    json_option,
+    require_partner,
+    together,
+    with_site,
+)
 from hkall_gateway.cli.show import show
 from hkall_gateway.db import bind
 from hkall_gateway.rules.reasons import Reason
@@ -140,14 +152,14 @@ COMMANDS: tuple[Command, ...] = (
     Command("force",         "Set the position --to one that no step leads to; no message or letter is sent.", ("to",)),
 )
 
-Decorator = Callable[[Callable[..., object]], Callable[..., object]]
-
-OPTIONS: Mapping[str, Decorator] = {
+OPTIONS: Mapping[str, Option] = {
     "cents": click.option("--cents", type=click.IntRange(0, MOST_CENTS), default=None, help="The owner's price, in cents."),
     "on":    click.option("--on", type=DAY, default=None, help="The day of the event, YYYY-MM-DD."),
     "to":    click.option("--to", default="", help="The position."),
     "item":  click.option("--item", default="", help="The copy, AGENCY/BARCODE."),
 }
+
+REASON = click.option("--reason", default="", help="Why, for the journal.")
 
 CHOICES: tuple[Command, ...] = (
     Command("pin",           "Ask this lender only: no other one is asked, even if it declines."),
@@ -168,14 +180,6 @@ def request() -> None:
 
 
 def _add(row: Command) -> None:
-    options: list[Decorator] = [
-        click.argument("what"),
-        click.option("--reason", default="", help="Why, for the journal."),
-        *(OPTIONS[name] for name in row.takes),
-        json_option,
-        with_site,
-    ]
-
     def run(
         site: Site,
         what: str,
@@ -208,18 +212,11 @@ def _add(row: Command) -> None:
         _tell(outcome, as_json, what)
 
     run.__doc__ = f"{row.help}\n\nExample: hkall-gateway request {_name(row)} C00001"
-    command: Callable[..., object] = run
-    for option in options:
-        command = option(command)
-    request.command(_name(row))(command)
+    own = (OPTIONS[name] for name in reversed(row.takes))
+    request.command(_name(row))(together(with_site, json_option, *own, REASON, click.argument("what"))(run))
 
 
 def _add_choice(row: Command) -> None:
-    @click.argument("what")
-    @click.argument("lender")
-    @click.option("--reason", default="", help="Why, for the journal.")
-    @with_site
-    @json_option
     def run(site: Site, what: str, lender: str, reason: str, as_json: bool) -> None:
         from hkall_gateway.circulation.find_request import StaffCommand
         from hkall_gateway.circulation.staff import actions
@@ -229,8 +226,8 @@ def _add_choice(row: Command) -> None:
         _tell(site.act(actions.act, command, row.command), as_json)
 
     run.__doc__ = f'{row.help}\n\nExample: hkall-gateway request {row.command} R-7K2M4Q9XW3TD LU/L1 --reason "they telephoned"'
-    command: Callable[..., object] = run
-    request.command(row.command)(command)
+    options = together(click.argument("what"), click.argument("lender"), REASON, with_site, json_option)
+    request.command(row.command)(options(run))
 
 
 def _name(row: Command) -> str:
@@ -270,7 +267,7 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
 
 @request.command()
 @click.argument("what")
-@click.option("--reason", default="", help="Why, for the journal.")
+@REASON
 @with_site
 @json_option
 def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
