@@ -151,17 +151,30 @@ def write_config(
     (folder / "policy.toml").write_text(decided_policy() if policy is None else policy, encoding="utf-8")
     path = folder / "gateway.toml"
     private(path)
-    fixed = _FIXED.format(sip2=ports.sip2, ncip=ports.ncip, ops=ports.ops, smtp=ports.smtp, location=LOCATION)
-    more = dict(keys or {})
-    web = more.pop("web", {})
-    # Adds keys at the head of their tables; an existing key is replaced, a missing table added.
-    text = fixed
-    for name, values in more.items():
-        head, _, rest = text.partition(f"[{name}]\n")
-        own, _, others = rest.partition("\n\n")
-        kept = "".join(f"{line}\n" for line in own.splitlines() if line.partition(" =")[0] not in values)
-        text = f"{head}{_table(f'[{name}]', **values)}{kept}\n{others}"
-    tables = [text]
+    fixed: dict[str, dict[str, object]] = {
+        "library": {
+            "agency": "HKU",
+            "name": "The University of Hong Kong Libraries",
+            "name_zh": "香港大學圖書館",
+            "name_order": "surname_first",
+            "pickup_locations": [LOCATION],
+            "place_names": {LOCATION: "the Lending Services counter of the Main Library"},
+            "place_names_zh": {LOCATION: "總館借還服務櫃檯"},
+        },
+        "database": {"url": "sqlite:///hkall.db"},
+        "policy": {"file": "policy.toml"},
+        "ncip": {"listen": [f"tcp:{ports.ncip}:interface=127.0.0.1"]},
+        "ops": {"listen": [f"tcp:{ports.ops}:interface=127.0.0.1"]},
+        "smtp": {"host": "127.0.0.1", "port": ports.smtp, "from": "lending@lib.example.hk"},
+        "ils": {"connector": "snapshot"},
+        "sip2": {"listen": [f"tcp:{ports.sip2}:interface=127.0.0.1"]},
+        "courier": dict(courier or {}),
+    }
+    further = dict(keys or {})
+    web = further.pop("web", {})
+    tables = [
+        _table(f"[{name}]", **{**fixed.get(name, {}), **further.get(name, {})}) for name in dict.fromkeys((*fixed, *further))
+    ]
     for login, role in TERMINALS.items():
         row = {"login": login, "role": role, "location": LOCATION, "secret_hash": _password_hash(), **DECISIONS[role]}
         tables.append(_table("[[sip2.terminals]]", **{**row, **(callers or {})}))
@@ -184,7 +197,6 @@ def write_config(
         names = {"name": "HKU Libraries", "name_zh": "香港大學圖書館"}
         tables.append(_table("[web]", listen=listen, public_url=url, **names, **web))
         tables += [_table("[[web.staff]]", secret_hash=hash_secret(PASSWORD), **row) for row in STAFF]
-    tables += ["[courier]\n" + "".join(f"{key} = {value}\n" for key, value in (courier or {}).items())]
     path.touch(0o640)  # hashes of passwords are in it
     path.write_text("\n".join(tables), encoding="utf-8")
     return path
@@ -232,41 +244,6 @@ def _load(store: Immediate, kind: str, rows: Sequence[object]) -> None:
     store.now(loading.finish, kind, number, False, now())
 
 
-_FIXED = """\
-[library]
-agency = "HKU"
-name = "The University of Hong Kong Libraries"
-name_zh = "香港大學圖書館"
-name_order = "surname_first"
-pickup_locations = ["{location}"]
-place_names = {{ {location} = "the Lending Services counter of the Main Library" }}
-place_names_zh = {{ {location} = "總館借還服務櫃檯" }}
-
-[database]
-url = "sqlite:///hkall.db"
-
-[policy]
-file = "policy.toml"
-
-[ncip]
-listen = ["tcp:{ncip}:interface=127.0.0.1"]
-
-[ops]
-listen = ["tcp:{ops}:interface=127.0.0.1"]
-
-[smtp]
-host = "127.0.0.1"
-port = {smtp}
-from = "lending@lib.example.hk"
-
-[ils]
-connector = "snapshot"
-
-[sip2]
-listen = ["tcp:{sip2}:interface=127.0.0.1"]
-"""
-
-
 def decided_policy() -> str:
     """Returns a policy file with every decision that a site has to make, as published."""
     decided = [row for row in ROLES if row.role in TERMINALS.values()]
@@ -280,4 +257,10 @@ def _password_hash() -> str:
 
 
 def _table(head: str, **values: object) -> str:
-    return "\n".join([head, *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items())]) + "\n"
+    return "\n".join([head, *(f"{key} = {_toml(value)}" for key, value in values.items())]) + "\n"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+    return json.dumps(value, ensure_ascii=False)
