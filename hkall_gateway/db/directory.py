@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, or_, select, update
 
 from hkall_gateway.db.engine.compiled import AMONG, ONE, VALUES, CompiledStatement, insert_or_write_over, update_by_key
 from hkall_gateway.db.tables import CLOSURES, HAS_CARD, IS_USED, LINKS
-from hkall_gateway.db.transaction import Transaction
+from hkall_gateway.db.transaction import Repository, Transaction
 from hkall_gateway.rules.circuit import UP, CircuitState
 from hkall_gateway.rules.messages.json_records import from_json, record, to_json
 from hkall_gateway.rules.vocabulary import Charges, Partner
@@ -49,11 +49,8 @@ def _links(transaction: Transaction, agencies: Collection[str]) -> Mapping[str, 
     return known
 
 
-class CircuitRepository:
+class CircuitRepository(Repository):
     """Reads and writes the channels' state. A recipient missing from the directory has no row, and counts as up."""
-
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction, self._connection = transaction, transaction.connection
 
     def used(self) -> tuple[str, ...]:
         """Return the agencies to which messages were ever sent, at most MOST, by name."""
@@ -100,11 +97,8 @@ def circuit_of(
     return CircuitState(agency, state or UP, failures or 0, down_since, heard_at, rests_until, fault or "")
 
 
-class PartnerRepository:
+class PartnerRepository(Repository):
     """The directory of partners, with the days on which libraries are closed."""
-
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction, self._connection = transaction, transaction.connection
 
     def find(self, agency: str) -> Partner | None:
         """Return the partner's row in the directory."""

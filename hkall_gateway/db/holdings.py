@@ -8,15 +8,12 @@ from sqlalchemy import bindparam, or_, select
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, update_by_key
 from hkall_gateway.db.tables import HOLDINGS
-from hkall_gateway.db.transaction import Transaction
+from hkall_gateway.db.transaction import Repository
 from hkall_gateway.rules.vocabulary import Holding, ItemKey
 
 
-class HoldingRepository:
+class HoldingRepository(Repository):
     """The copies."""
-
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction, self._connection = transaction, transaction.connection
 
     def find(self, item: ItemKey) -> Holding | None:
         """Return the copy with this identity."""

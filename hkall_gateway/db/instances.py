@@ -16,9 +16,6 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lenders import InUse
 from hkall_gateway.rules.vocabulary import ItemKey, Position
 
-# ---- The terminals of each gateway: open connections, last message, refused logins. Written with the heartbeat.
-
-
 T = TERMINAL_ACTIVITY.c
 FORGOTTEN: Final = timedelta(days=30)
 """Rows of a gateway that was not seen for so long are deleted by any other one."""
@@ -57,9 +54,6 @@ def terminals(unit: UnitOfWork) -> tuple[TerminalActivity, ...]:
     return tuple(TerminalActivity(**row) for row in found)
 
 
-# ---- The work of the night: when it was last done, for `status` and the metrics.
-
-
 BACKUP: Final = "backup"
 DOCTOR: Final = "doctor"
 WORK: Final = (BACKUP, DOCTOR, "load holdings", "load patrons")
@@ -75,9 +69,6 @@ def done(unit: UnitOfWork) -> Mapping[str, tuple[datetime | None, int]]:
     """Return for each of WORK when it was last done, None if never, and its count."""
     rows = {row["name"]: (row["last_run"], row["count"]) for row in cli_lists.jobs(unit)}
     return {name: rows.get(name, (None, 0)) for name in WORK}
-
-
-# ---- The copies of a title that are in use: held by an open request of ours, or being asked for by one.
 
 
 H, R, C = HOLDINGS.c, REQUESTS.c, CANDIDATES.c

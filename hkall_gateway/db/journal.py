@@ -11,7 +11,7 @@ from sqlalchemy import and_, bindparam, func, or_, select, union
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_row
 from hkall_gateway.db.tables import IS_CLOSED_OF, IS_OPEN, JOURNAL, NAMES_ALONE, REQUESTS
-from hkall_gateway.db.transaction import Transaction
+from hkall_gateway.db.transaction import Repository
 from hkall_gateway.rules.evidence import OUR_CHANNELS, SCANS
 from hkall_gateway.rules.vocabulary import Actor, Request
 
@@ -37,11 +37,8 @@ def nobody_listens(_moves: Sequence[JournalEntry]) -> None:
     """Ignore the journal lines of a unit: the default listener."""
 
 
-class JournalRepository:
+class JournalRepository(Repository):
     """The lines of the journal."""
-
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction, self._connection = transaction, transaction.connection
 
     def add(self, entry: JournalEntry, now: datetime, detail: str) -> None:
         """Write a line, together with the others of the transaction."""

@@ -10,7 +10,7 @@ from sqlalchemy import bindparam, func, select
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over, update_by_key
 from hkall_gateway.db.tables import NOTICES
-from hkall_gateway.db.transaction import Transaction
+from hkall_gateway.db.transaction import Repository
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.letters import REVOKED_BY, occasion
 from hkall_gateway.rules.stored_words import NoticeState
@@ -29,11 +29,8 @@ class SentNotice:
     state: NoticeState
 
 
-class NoticeRepository:
+class NoticeRepository(Repository):
     """The register of letters."""
-
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction, self._connection = transaction, transaction.connection
 
     def find(self, number: int) -> SentNotice | None:
         """Return the letter with this number."""

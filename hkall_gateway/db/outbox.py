@@ -14,17 +14,16 @@ from hkall_gateway.db.directory import HOW, circuit_of
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_row
 from hkall_gateway.db.engine.locks import try_channels
 from hkall_gateway.db.tables import ATTEMPTS, EARLIER_UNSETTLED, IS_DEAD, IS_WAITING, LINKS, OUTBOX
-from hkall_gateway.db.transaction import Transaction
+from hkall_gateway.db.transaction import Repository
 from hkall_gateway.rules.circuit import DOWN, CircuitState
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT, LocalMessage, LocalSend, PartnerMessage, PatronNotice
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
 
-# ---- Queries for messages that may leave: channel by channel, the first unsettled one of each key (request and recipient).
-# The channels with waiting messages are found by a skip scan of the index that begins with the channel, and rows are read
-# only of
-# channels that have room: messages for a partner that rests cost no time.
+# Messages may leave channel by channel, the first unsettled one of each key (request and recipient). The channels with waiting
+# messages are found by a skip scan of the index that begins with the channel, and rows are read only of channels with room:
+# messages for a partner that rests cost no time.
 
 
 MAIL: Final = "mail"
@@ -136,11 +135,8 @@ def _always(_link: CircuitState, _under_way: int) -> int:
     return 1_000_000
 
 
-class Outbox:
+class Outbox(Repository):
     """Reads and writes the outbox inside a unit of work."""
-
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction, self._connection = transaction, transaction.connection
 
     def put(self, send: Notification | LocalSend, payload: Payload, corr: str, now: datetime) -> None:
         """Queue a message; it leaves after the commit of this unit, when the courier next looks."""
@@ -270,8 +266,6 @@ class Outbox:
         found = map(tuple, self._connection.execute(question))
         return tuple(Attempt(at, DeliveryKind(kind), *said) for at, kind, *said in found)
 
-    # ---- immediate delivery to the local system
-
     def claim_inline(self, row: int, until: datetime) -> None:
         """Claim the row for an immediate delivery by the caller.
 
@@ -298,8 +292,6 @@ class Outbox:
     def defer(self, row: int, until: datetime, now: datetime) -> bool:
         """Retry the row no earlier than `until`. False if it is settled, or being delivered now."""
         return self._by_hand(row, now, next_at=until)
-
-    # ---- what a person says
 
     def retry(self, row: int, now: datetime) -> bool:
         """Retry at once on behalf of staff, with a fresh count.
@@ -361,8 +353,6 @@ class Outbox:
                     values = {"payload": to_json(replace(row.payload, patron=present))}
                     values |= {"recipient": present} if row.kind is OutboxKind.MAIL else {}
                     self._connection.execute(update(OUTBOX).where(OUTBOX.c.id == row.id).values(values))
-
-    # ---- queries
 
     def row(self, number: int) -> OutboxRow | None:
         """Return one row in any state. Raises NewerRow if it cannot be read."""

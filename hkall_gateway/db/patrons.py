@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from itertools import starmap
+from types import MappingProxyType
 from typing import Any, Final
 
 from sqlalchemy import Connection, and_, bindparam, func, or_, select
 
 from hkall_gateway.db.engine.compiled import AMONG, ONE, VALUES, CompiledStatement
 from hkall_gateway.db.tables import CARD_BLOCKS, FINES, IS_OPEN, PATRONS, REQUESTS
-from hkall_gateway.db.transaction import Transaction
+from hkall_gateway.db.transaction import Repository
 from hkall_gateway.rules.vocabulary import Borrower, Position, RequestEntry, Sensitive
 
 
@@ -73,12 +74,10 @@ def known(connection: Connection, cards: Collection[str]) -> Mapping[str, CardRe
     return found
 
 
-class PatronRepository:
+class PatronRepository(Repository):
     """The patrons, with what each has and owes."""
 
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction, self._connection = transaction, transaction.connection
-        self._known: Mapping[str, CardRecord] = {}
+    _known: Mapping[str, CardRecord] = MappingProxyType({})
 
     def look_ahead(self, cards: Collection[str]) -> None:
         """Prefetch the data of these patrons in one go, for a transaction that queries each of them and does not write."""
@@ -116,8 +115,6 @@ class PatronRepository:
         ((owed,),) = _OWED.cells(self._connection, card=card)
         return owed or 0
 
-
-# ---- statements
 
 _BORROWER: Final = tuple(f.name for f in fields(Borrower))
 _HUSHED: Final = tuple(_BORROWER.index(name) for name in ("name", "name_zh", "email", "pin_hash"))

@@ -14,9 +14,6 @@ from hkall_gateway.db.tables import REQUESTS, Condition
 from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Position, Request, Sensitive, Side
 
-# ---- The fields of a request by name: finds changed fields, and makes a request with them.
-
-
 NAMES = tuple(field.name for field in fields(Request))
 """The fields of a request, in the order in which its row is read."""
 BLANK = Request(id="", side=Side.BORROWING, position=Position.NEW, title="", bib_id="")

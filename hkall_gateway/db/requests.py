@@ -13,7 +13,7 @@ from sqlalchemy import Executable, bindparam, delete, func, literal_column, sele
 from hkall_gateway.db.engine.compiled import AMONG, ONE, CompiledStatement, insert_row, update_by_key
 from hkall_gateway.db.request_rows import oldest_first, request_of, requests
 from hkall_gateway.db.tables import CANDIDATES, IS_CLOSED_OF, IS_OPEN, REQUESTS, Condition
-from hkall_gateway.db.transaction import Transaction
+from hkall_gateway.db.transaction import Repository
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, Side
 
@@ -36,11 +36,8 @@ class Batch:
         self.bare, self.locking = CompiledStatement(asked), CompiledStatement(asked.with_for_update(key_share=True))
 
 
-class RequestRepository:
+class RequestRepository(Repository):
     """The requests."""
-
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction, self._connection = transaction, transaction.connection
 
     def find(self, number: str) -> Request | None:
         """Return the request with our number."""
@@ -128,8 +125,6 @@ class RequestRepository:
         prepared = question.locking if self._transaction.locks_rows else question.bare
         return self._prepared(prepared, most=limit, **values)
 
-    # ---- changes beside those of the life cycle, which are the unit's
-
     def forget_people(self, requests: Sequence[str]) -> None:
         """Remove borrower, placing system and reasons from these ended requests."""
         self._transaction.execute(update(REQUESTS).where(REQUESTS.c.id.in_(requests)).values(**NO_PERSON))
@@ -143,8 +138,6 @@ class RequestRepository:
         """Delete these requests."""
         self._transaction.execute(delete(REQUESTS).where(REQUESTS.c.id.in_(requests)))
 
-    # ---- private
-
     def _one(self, question: CompiledStatement, **named: str) -> Request | None:
         return next(map(request_of, question.cells(self._connection, **named)), None)
 
@@ -155,11 +148,8 @@ class RequestRepository:
         return tuple(map(request_of, self._connection.execute(question)))
 
 
-class CandidateRepository:
+class CandidateRepository(Repository):
     """The lists of copies that could fill a request."""
-
-    def __init__(self, transaction: Transaction) -> None:
-        self._transaction, self._connection = transaction, transaction.connection
 
     def of(self, request: str) -> tuple[Candidate, ...]:
         """Return the stored list of copies that could fill a request, best first."""

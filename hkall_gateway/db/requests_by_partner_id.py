@@ -13,9 +13,6 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Position, Request, Side
 
-# ---- Finds, by the copy alone, the requests that an unannounced copy may be for, and the one it was asked for.
-
-
 R, C = REQUESTS.c, CANDIDATES.c
 WAS_ASKED = text("candidates.wire_id <> ''")  # the literal condition of the partial index, which a bound value would not match
 WAITING = (Position.NEW, Position.REQUESTED, Position.CANCELLING)

@@ -27,9 +27,6 @@ LONGEST_LEASE = timedelta(minutes=15)
 """A lease that ends later was written by a clock that was ahead."""
 
 
-# ---- batches
-
-
 def pickups_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
     """Return unmarked books on the hold shelf after their last pickup day, by number, after `cursor`."""
     return unit.requests.of_batch(_PICKUPS_OVER, limit, today=today, after=cursor)
@@ -115,9 +112,6 @@ _OLD_DOCUMENTS = select(INBOX.c.agency, INBOX.c.digest).where(INBOX.c.keep_until
 _FORGET_DOCUMENTS = CompiledStatement(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(_OLD_DOCUMENTS)))
 
 
-# ---- failed requests
-
-
 @dataclass(frozen=True, slots=True)
 class FailedRequest:
     """A request that failed in a round's last run, and a short text of the error."""
@@ -143,9 +137,6 @@ def all_aside(unit: UnitOfWork) -> tuple[FailedRequest, ...]:
     """Return all failed requests, the oldest failure first."""
     rows = unit.execute(select(SET_ASIDE).order_by(SET_ASIDE.c.at, SET_ASIDE.c.request)).mappings()
     return tuple(FailedRequest(**row) for row in rows)
-
-
-# ---- claiming rounds
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from sqlalchemy import (
     DDL,
@@ -35,6 +36,7 @@ from hkall_gateway.rules.lifecycle import STAGES, Stage
 from hkall_gateway.rules.stored_words import NoticeState, OutboxState
 from hkall_gateway.rules.vocabulary import Position
 
+T = TypeVar("T")
 Condition = ColumnElement[bool] | TextClause
 """A condition of a WHERE clause."""
 
@@ -58,31 +60,29 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     # Not process_…: SQLAlchemy would wrap each in a function of its own, and these run for every instant.
-    def bind_processor(self, dialect: Dialect) -> Any:  # noqa: ARG002
-        return _bound
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], str | None]:  # noqa: ARG002
+        return _instant_text
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Any:  # noqa: ARG002
-        return _found
-
-
-def _bound(value: datetime | None) -> str | None:
-    return None if value is None else _written(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], datetime | None]:  # noqa: ARG002
+        return _stored_instant
 
 
-def _found(value: str | None) -> datetime | None:
+def _stored_instant(value: str | None) -> datetime | None:
     return None if value is None else datetime.fromisoformat(value)
 
 
 @lru_cache(maxsize=256)
-def _written(value: datetime) -> str:
+def _instant_text(value: datetime | None) -> str | None:
     # One unit of work writes the same instant into several rows.
+    if value is None:
+        return None
     if value.tzinfo is None:
         raise ValueError(f"naive datetime {value!r}: instants are aware UTC")
     return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _text(name: str, **extra: Any) -> Column[str]:
-    return Column(name, Text, nullable=False, server_default="", **extra)
+def _text(name: str, *, index: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=False, server_default="", index=index or None)
 
 
 class SearchVector(UserDefinedType[str]):
@@ -90,7 +90,7 @@ class SearchVector(UserDefinedType[str]):
 
     cache_ok = True
 
-    def get_col_spec(self, **_: Any) -> str:
+    def get_col_spec(self, **_: object) -> str:
         return "TSVECTOR"
 
 
@@ -111,8 +111,21 @@ def _date(name: str) -> Column[date]:
     return Column(name, Date)
 
 
-def _instant(name: str, *, required: bool = False) -> Column[datetime]:
-    return Column(name, UtcDateTime, nullable=not required)
+def _instant(name: str) -> Column[datetime]:
+    return Column(name, UtcDateTime, nullable=False)
+
+
+def _maybe_instant(name: str) -> Column[datetime]:
+    return Column(name, UtcDateTime)
+
+
+def _each(make: Callable[[str], Column[T]], *names: str) -> list[Column[T]]:
+    """Make columns of one kind, in this order."""
+    return [make(name) for name in names]
+
+
+def _partial_index(name: str, *columns: str, where: TextClause, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
 
 
 def any_of(positions: frozenset[Position]) -> str:
@@ -158,13 +171,9 @@ PATRONS = Table(
     "patrons",
     METADATA,
     Column("barcode", Text, primary_key=True),
-    _text("name"),
-    _text("name_zh"),
-    _text("category"),
-    _text("study_mode"),
+    *_each(_text, "name", "name_zh", "category", "study_mode"),
     _date("expires"),
-    _text("email"),
-    _text("language"),
+    *_each(_text, "email", "language"),
     _flag("blocked"),
     Column("local_loans", Integer),
     Column("total_quota", Integer),
@@ -181,13 +190,7 @@ HOLDINGS = Table(
     Column("agency", Text, primary_key=True),
     Column("barcode", Text, primary_key=True),
     _text("bib_id", index=True),
-    _text("local_bib_id"),
-    _text("isbn"),
-    _text("title"),
-    _text("author"),
-    _text("volume"),
-    _text("call_number"),
-    _text("status"),
+    *_each(_text, "local_bib_id", "isbn", "title", "author", "volume", "call_number", "status"),
     Column("lendable", Boolean, nullable=False, server_default=text("true")),
     _text("material"),
     _number("load"),
@@ -203,8 +206,7 @@ TITLES = Table(
     METADATA,
     Column("id", Integer, primary_key=True),
     Column("bib_id", Text, nullable=False, unique=True),
-    _text("title"),
-    _text("author"),
+    *_each(_text, "title", "author"),
     _text("linked_title"),  # in the original script, field 880 of MARC
     _text("linked_author"),
     _text("isbns"),  # ISBN-13s with blanks between them
@@ -216,7 +218,7 @@ TITLES = Table(
     _text("digest"),  # of all facts that the keys and words are made of
     Column("words", Text().with_variant(SearchVector(), "postgresql")),  # PostgreSQL's index; SQLite has `title_words`
     Index("ix_titles_title_key", "title_key", "author_key", "bib_id"),
-    Index("ix_titles_linked_key", "linked_key", "author_key", "bib_id", sqlite_where=_LINKED, postgresql_where=_LINKED),
+    _partial_index("ix_titles_linked_key", "linked_key", "author_key", "bib_id", where=_LINKED),
     comment="Titles of the union catalogue with their search words: one row for each `bib_id` of the holdings.",
 )
 SEARCH_INDEX: Final = {
@@ -242,75 +244,35 @@ REQUESTS = Table(
     "requests",
     METADATA,
     Column("id", Text, primary_key=True),
-    _text("side"),
-    _text("position"),
-    _text("stage"),
-    _text("kind"),
-    _text("patron"),
-    _text("partner"),
-    _text("wire_agency"),
-    _text("wire_id"),
+    *_each(_text, "side", "position", "stage", "kind", "patron", "partner", "wire_agency", "wire_id"),
     _number("attempt"),
-    _text("item_agency"),
-    _text("item_barcode"),
-    _text("title"),
-    _text("bib_id"),
-    _text("volume"),
-    _text("pickup_location"),
-    _text("placed_by"),
-    _text("placed_id"),
-    _instant("placed_at", required=True),
-    _instant("moved_at", required=True),
-    _date("received_on"),
-    _date("notified_on"),
-    _date("pickup_last"),
-    _date("first_checkout"),
+    *_each(_text, "item_agency", "item_barcode", "title", "bib_id", "volume", "pickup_location", "placed_by", "placed_id"),
+    *_each(_instant, "placed_at", "moved_at"),
+    *_each(_date, "received_on", "notified_on", "pickup_last", "first_checkout"),
     _number("loan_days"),
-    _date("due"),
-    _date("due_before_recall"),
-    _date("due_before_renewal"),
-    _date("due_asked"),
-    _date("lender_due"),
-    _date("returned_on"),
+    *_each(_date, "due", "due_before_recall", "due_before_renewal", "due_asked", "lender_due", "returned_on"),
     _number("renewals"),
-    _instant("renewed_at"),
+    _maybe_instant("renewed_at"),
     _text("renewal_sync"),
-    _date("recalled_on"),
-    _date("recall_was_on"),
-    _date("recall_cancelled_on"),
-    _flag("unwanted"),
-    _flag("used"),
-    _flag("expired_pickup"),
-    _flag("unannounced"),
+    *_each(_date, "recalled_on", "recall_was_on", "recall_cancelled_on"),
+    *_each(_flag, "unwanted", "used", "expired_pickup", "unannounced"),
     _text("skipped"),
-    _date("claimed_on"),
-    _date("lost_on"),
+    *_each(_date, "claimed_on", "lost_on"),
     _flag("damaged"),
-    _date("dropped_on"),
-    _date("overdue_notice_for"),
-    _date("need_before"),
-    _text("reopened_from"),
-    _text("reason"),
-    _text("flags"),
+    *_each(_date, "dropped_on", "overdue_notice_for", "need_before"),
+    *_each(_text, "reopened_from", "reason", "flags"),
     _flag("anonymised"),
     CheckConstraint(_at_its_stage(), "stage"),
-    Index(
-        "uq_requests_item_in_hand",
-        "item_agency",
-        "item_barcode",
-        unique=True,
-        sqlite_where=IS_IN_HAND,
-        postgresql_where=IS_IN_HAND,
-    ),
+    _partial_index("uq_requests_item_in_hand", "item_agency", "item_barcode", unique=True, where=IS_IN_HAND),
     # With the columns of the sort order, so that SQLite prefers it to ix_requests_item, which has the closed ones too.
-    Index("ix_requests_open_barcode", "item_barcode", "placed_at", "id", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
-    Index("ix_requests_open_patron", "patron", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
-    Index("ix_requests_open_position", "position", "moved_at", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
-    Index("ix_requests_open_due", "due", sqlite_where=_OPEN_DUE, postgresql_where=_OPEN_DUE),
-    Index("ix_requests_open_flagged", "id", sqlite_where=_OPEN_FLAGGED, postgresql_where=_OPEN_FLAGGED),
-    Index("ix_requests_closed_patron", "patron", sqlite_where=IS_CLOSED_OF, postgresql_where=IS_CLOSED_OF),
-    Index("ix_requests_closed", "moved_at", "id", sqlite_where=IS_CLOSED, postgresql_where=IS_CLOSED),
-    Index("ix_requests_personal", "moved_at", "id", sqlite_where=IS_PERSONAL, postgresql_where=IS_PERSONAL),
+    _partial_index("ix_requests_open_barcode", "item_barcode", "placed_at", "id", where=IS_OPEN),
+    _partial_index("ix_requests_open_patron", "patron", where=IS_OPEN),
+    _partial_index("ix_requests_open_position", "position", "moved_at", where=IS_OPEN),
+    _partial_index("ix_requests_open_due", "due", where=_OPEN_DUE),
+    _partial_index("ix_requests_open_flagged", "id", where=_OPEN_FLAGGED),
+    _partial_index("ix_requests_closed_patron", "patron", where=IS_CLOSED_OF),
+    _partial_index("ix_requests_closed", "moved_at", "id", where=IS_CLOSED),
+    _partial_index("ix_requests_personal", "moved_at", "id", where=IS_PERSONAL),
     Index("ix_requests_placed_at", "placed_at", "side", "partner", "position"),
     Index("ix_requests_item", "item_barcode", "item_agency"),
     Index("ix_requests_placed", "placed_by", "placed_id"),
@@ -324,15 +286,11 @@ CANDIDATES = Table(
     METADATA,
     Column("request", Text, primary_key=True),
     Column("rank", Integer, primary_key=True, autoincrement=False),
-    _text("agency"),
-    _text("barcode"),
-    _text("local_bib_id"),
-    _text("skip"),
+    *_each(_text, "agency", "barcode", "local_bib_id", "skip"),
     _text("wire_id", index=True),
-    _text("outcome"),
-    _text("reason"),
+    *_each(_text, "outcome", "reason"),
     _text("their_number", index=True),
-    Index("ix_candidates_asked_barcode", "barcode", sqlite_where=_WAS_ASKED, postgresql_where=_WAS_ASKED),
+    _partial_index("ix_candidates_asked_barcode", "barcode", where=_WAS_ASKED),
     comment="The copies that could fill a request, ranked when it was placed; the one asked last is the active lender.",
 )
 
@@ -340,25 +298,15 @@ JOURNAL = Table(
     "journal",
     METADATA,
     Column("id", Integer, primary_key=True),
-    _instant("at", required=True),
+    _instant("at"),
     _text("request", index=True),
-    _text("patron"),
-    _text("who"),
-    _text("channel"),
-    _text("message"),
-    _text("corr"),
-    _text("event"),
-    _text("source"),
-    _text("target"),
-    _text("rule"),
-    _text("outcome"),
-    _text("detail"),
-    Index("ix_journal_refused", "at", sqlite_where=IS_REFUSED, postgresql_where=IS_REFUSED),
-    Index("ix_journal_forced", "id", sqlite_where=IS_FORCED, postgresql_where=IS_FORCED),
-    Index("ix_journal_alone", "at", sqlite_where=STANDS_ALONE, postgresql_where=STANDS_ALONE),
-    Index("ix_journal_alone_patron", "at", sqlite_where=NAMES_ALONE, postgresql_where=NAMES_ALONE),
+    *_each(_text, "patron", "who", "channel", "message", "corr", "event", "source", "target", "rule", "outcome", "detail"),
+    _partial_index("ix_journal_refused", "at", where=IS_REFUSED),
+    _partial_index("ix_journal_forced", "id", where=IS_FORCED),
+    _partial_index("ix_journal_alone", "at", where=STANDS_ALONE),
+    _partial_index("ix_journal_alone_patron", "at", where=NAMES_ALONE),
     # Lines about a request are found by the request's patron, which is stored once and not in every line.
-    Index("ix_journal_alone_of", "patron", "request", sqlite_where=NAMES_ALONE, postgresql_where=NAMES_ALONE),
+    _partial_index("ix_journal_alone_of", "patron", "request", where=NAMES_ALONE),
     comment="Every transition and every refusal: who, by which channel and message, from where to where, by which rule.",
 )
 
@@ -366,24 +314,18 @@ OUTBOX = Table(
     "outbox",
     METADATA,
     Column("id", Integer, primary_key=True),
-    _text("kind"),
-    _text("send"),
-    _text("recipient"),
+    *_each(_text, "kind", "send", "recipient"),
     Column("line", Text, Computed("CASE kind WHEN 'mail' THEN kind ELSE recipient END", persisted=True), nullable=False),
     _text("request", index=True),
-    _text("payload"),
-    _text("corr"),
-    _text("state"),
-    _instant("made_at", required=True),
-    _instant("next_at", required=True),
-    _instant("sent_at"),
+    *_each(_text, "payload", "corr", "state"),
+    *_each(_instant, "made_at", "next_at"),
+    _maybe_instant("sent_at"),
     _number("attempts"),
-    _text("last_error"),
-    _text("claimed_by"),
-    _instant("lease_until"),
-    Index("ix_outbox_waiting", "line", "next_at", "id", sqlite_where=text(_WAITING), postgresql_where=text(_WAITING)),
-    Index("ix_outbox_dead", "line", sqlite_where=text(_DEAD), postgresql_where=text(_DEAD)),
-    Index("ix_outbox_leased", "lease_until", sqlite_where=_IS_LEASED, postgresql_where=_IS_LEASED),
+    *_each(_text, "last_error", "claimed_by"),
+    _maybe_instant("lease_until"),
+    _partial_index("ix_outbox_waiting", "line", "next_at", "id", where=text(_WAITING)),
+    _partial_index("ix_outbox_dead", "line", where=text(_DEAD)),
+    _partial_index("ix_outbox_leased", "lease_until", where=_IS_LEASED),
     comment="What must be told to others, in our words; a lane (one request, one recipient) leaves in order. "
     "`line` is what it travels on, one to each partner and one for all letters.",
 )
@@ -393,10 +335,8 @@ ATTEMPTS = Table(
     METADATA,
     Column("id", Integer, primary_key=True),
     Column("row", Integer, nullable=False, index=True),
-    _instant("at", required=True),
-    _text("kind"),
-    _text("problem"),
-    _text("detail"),
+    _instant("at"),
+    *_each(_text, "kind", "problem", "detail"),
     comment="Every try to tell a row of the outbox and how it went, so that a person can judge a dead letter.",
 )
 
@@ -406,8 +346,7 @@ INBOX = Table(
     Column("agency", Text, primary_key=True),
     Column("digest", Text, primary_key=True),
     _text("outcome"),
-    _instant("made_at", required=True),
-    _instant("keep_until", required=True),
+    *_each(_instant, "made_at", "keep_until"),
     Index("ix_inbox_made_at", "made_at"),
     Index("ix_inbox_keep_until", "keep_until"),
     comment="Outcomes of documents that changed something, by (agency, digest): the same document gets the same reply.",
@@ -417,17 +356,10 @@ QUARANTINE = Table(
     "quarantine",
     METADATA,
     Column("id", Integer, primary_key=True),
-    _text("agency"),
-    _text("digest"),
-    _text("service"),
-    _text("document"),
-    _text("why"),
-    _text("state"),
+    *_each(_text, "agency", "digest", "service", "document", "why", "state"),
     _number("times"),
-    _instant("first_at", required=True),
-    _instant("last_at", required=True),
-    _text("settled_by"),
-    _text("reason"),
+    *_each(_instant, "first_at", "last_at"),
+    *_each(_text, "settled_by", "reason"),
     Index("ix_quarantine_document", "agency", "digest", unique=True),
     Index("ix_quarantine_last_at", "last_at"),
     comment="News of partners about requests and copies that we did not know, without its secrets, until somebody judges it.",
@@ -437,16 +369,14 @@ NOTICES = Table(
     "notices",
     METADATA,
     Column("id", Integer, primary_key=True),
-    _text("request"),
-    _text("kind"),
-    _text("about"),
+    *_each(_text, "request", "kind", "about"),
     _text("patron", index=True),
     _text("state"),
-    _instant("made_at", required=True),
-    _instant("sent_at"),
+    _instant("made_at"),
+    _maybe_instant("sent_at"),
     _text("error"),
     UniqueConstraint("request", "kind", "about"),
-    Index("ix_notices_undeliverable", "id", sqlite_where=IS_UNDELIVERABLE, postgresql_where=IS_UNDELIVERABLE),
+    _partial_index("ix_notices_undeliverable", "id", where=IS_UNDELIVERABLE),
     comment="One row a letter; (request, kind, about) is unique, so that one event never sends two.",
 )
 
@@ -457,14 +387,12 @@ FINES = Table(
     _text("request", index=True),
     _text("patron", index=True),
     _text("kind"),
-    _number("cents"),
-    _number("paid_cents"),
-    _number("waived_cents"),
+    *_each(_number, "cents", "paid_cents", "waived_cents"),
     _text("currency"),
-    _instant("at", required=True),
+    _instant("at"),
     _text("reason"),
     _date("due"),
-    Index("ix_fines_unpaid", "id", sqlite_where=IS_UNPAID, postgresql_where=IS_UNPAID),
+    _partial_index("ix_fines_unpaid", "id", where=IS_UNPAID),
     comment="What a patron owes for a request, in integer cents; `due` is the date that an overdue fine counts from.",
 )
 
@@ -473,21 +401,14 @@ PAYMENTS = Table(
     METADATA,
     Column("id", Integer, primary_key=True),
     _text("patron", index=True),
-    _text("who"),
-    _text("transaction_id"),
+    *_each(_text, "who", "transaction_id"),
     _number("cents"),
     _text("currency"),
-    _instant("at", required=True),
+    _instant("at"),
     _text("outcome"),
-    Index("ix_payments_named", "at", sqlite_where=HAS_PATRON, postgresql_where=HAS_PATRON),
-    Index(
-        "uq_payments_transaction",
-        "patron",
-        "who",
-        "transaction_id",
-        unique=True,
-        sqlite_where=text("transaction_id <> ''"),
-        postgresql_where=text("transaction_id <> ''"),
+    _partial_index("ix_payments_named", "at", where=HAS_PATRON),
+    _partial_index(
+        "uq_payments_transaction", "patron", "who", "transaction_id", unique=True, where=text("transaction_id <> ''")
     ),
     comment="Money taken, with its outcome: the same transaction of the same device for the same patron is taken once.",
 )
@@ -497,7 +418,7 @@ CARD_BLOCKS = Table(
     METADATA,
     Column("card", Text, primary_key=True),
     _text("who"),
-    _instant("at", required=True),
+    _instant("at"),
     _text("reason"),
     _flag("retained"),
     comment="Cards that a terminal blocked here; the local library system knows nothing of it, and a terminal lifts it again.",
@@ -507,7 +428,7 @@ CARD_LOCKS = Table(
     "card_locks",
     METADATA,
     Column("card", Text, primary_key=True),
-    _instant("ends_at", required=True),
+    _instant("ends_at"),
     comment="Cards that wrong PINs locked at a terminal or over NCIP, until `ends_at`, so that the pages refuse them in any "
     "process.",
 )
@@ -517,7 +438,7 @@ FORMER_CARDS = Table(
     METADATA,
     Column("card", Text, primary_key=True),
     _text("present", index=True),
-    _instant("at", required=True),
+    _instant("at"),
     _text("who"),
     comment="Cards that were replaced; `present` is the card that their owner has now, the same for all former ones.",
 )
@@ -527,9 +448,8 @@ PROPERTIES = Table(
     METADATA,
     Column("agency", Text, primary_key=True),
     Column("barcode", Text, primary_key=True),
-    _text("text"),
-    _text("who"),
-    _instant("at", required=True),
+    *_each(_text, "text", "who"),
+    _instant("at"),
     comment="What a terminal noted of a copy's make: size, colour, a tag's number.",
 )
 
@@ -537,16 +457,12 @@ LINKS = Table(
     "links",
     METADATA,
     Column("agency", Text, primary_key=True),
-    _text("partner"),
-    _text("card"),
-    _text("state"),
-    _instant("down_since"),
-    _instant("heard_at"),
-    _instant("rests_until"),
+    *_each(_text, "partner", "card", "state"),
+    *_each(_maybe_instant, "down_since", "heard_at", "rests_until"),
     _number("failures"),
     _text("fault"),
-    Index("ix_links_card", "card", sqlite_where=HAS_CARD, postgresql_where=HAS_CARD),
-    Index("ix_links_used", "agency", sqlite_where=IS_USED, postgresql_where=IS_USED),
+    _partial_index("ix_links_card", "card", where=HAS_CARD),
+    _partial_index("ix_links_used", "agency", where=IS_USED),
     comment="One row a partner: its directory entry as a record, the card that stands for it here, and how the line to it is; "
     "there may be millions, of which few are ever used.",
 )
@@ -555,12 +471,10 @@ JOBS = Table(
     "jobs",
     METADATA,
     Column("name", Text, primary_key=True),
-    _instant("last_run"),
-    _instant("next_run"),
+    *_each(_maybe_instant, "last_run", "next_run"),
     _number("count"),
-    _text("cursor"),
-    _text("claimed_by"),
-    _instant("lease_until"),
+    *_each(_text, "cursor", "claimed_by"),
+    _maybe_instant("lease_until"),
     comment="What time alone does: when each round ran last and how far it came; also the number of the current imports.",
 )
 
@@ -569,7 +483,7 @@ SET_ASIDE = Table(
     METADATA,
     Column("round", Text, primary_key=True),
     Column("request", Text, primary_key=True),
-    _instant("at", required=True),
+    _instant("at"),
     _text("error"),
     comment="What a round could not do when it was there last: it is tried again when the round comes next.",
 )
@@ -582,9 +496,8 @@ INSTANCES = Table(
     _text("host"),
     _number("pid"),
     _text("version"),
-    _instant("since", required=True),
-    _instant("seen_at", required=True),
-    _instant("left_at"),
+    *_each(_instant, "since", "seen_at"),
+    _maybe_instant("left_at"),
     comment="The gateways that work on this database, and when each was heard of last.",
 )
 
@@ -593,15 +506,14 @@ TERMINAL_ACTIVITY = Table(
     METADATA,
     Column("instance", Text, primary_key=True),
     Column("login", Text, primary_key=True),
-    _text("role"),
-    _text("location"),
+    *_each(_text, "role", "location"),
     _number("connections"),
     _text("last_code"),
-    _instant("last_at"),
+    _maybe_instant("last_at"),
     _number("refused"),
     _text("refused_why"),
-    _instant("refused_at"),
-    _instant("seen_at", required=True),
+    _maybe_instant("refused_at"),
+    _instant("seen_at"),
     comment="Each terminal at each gateway, written with the gateway's heartbeat: its open connections, its last message, and "
     "its refused logins since the gateway's start.",
 )
@@ -610,7 +522,7 @@ ARCHIVES = Table(
     "archives",
     METADATA,
     Column("path", Text, primary_key=True),
-    _instant("written_at", required=True),
+    _instant("written_at"),
     comment="The archive files that `purge` wrote, with the time of the last write, so that an erasure reads all of them.",
 )
 
@@ -618,9 +530,8 @@ ERASED = Table(
     "erased",
     METADATA,
     Column("mark", Text, primary_key=True),
-    _text("salt"),
-    _text("key"),
-    _instant("at", required=True),
+    *_each(_text, "salt", "key"),
+    _instant("at"),
     comment="One mark for each erased card: a slow hash of the card under `salt` and the key with the fingerprint `key`. "
     "A restore compares its cards with the marks and erases those that match again.",
 )
@@ -629,16 +540,8 @@ WEB_SESSIONS = Table(
     "web_sessions",
     METADATA,
     Column("token_hash", Text, primary_key=True),
-    _text("kind"),
-    _text("login"),
-    _text("patron"),
-    _text("name"),
-    _text("role"),
-    _text("source"),
-    _text("csrf"),
-    _instant("created_at", required=True),
-    _instant("seen_at", required=True),
-    _instant("ends_at", required=True),
+    *_each(_text, "kind", "login", "patron", "name", "role", "source", "csrf"),
+    *_each(_instant, "created_at", "seen_at", "ends_at"),
     _text("credential"),
     Index("ix_web_sessions_patron", "patron"),
     Index("ix_web_sessions_ends_at", "ends_at"),
@@ -652,7 +555,7 @@ WEB_SCANS = Table(
     METADATA,
     Column("token_hash", Text, primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
-    _instant("at", required=True),
+    _instant("at"),
     _text("answer"),
     comment="The latest scans of a session at the scan station, numbered from 1, so that a page that is loaded again shows its "
     "answer and sends nothing. `answer` is JSON in the words that were shown.",
@@ -664,12 +567,9 @@ API_TOKENS = Table(
     METADATA,
     Column("name", Text, primary_key=True),
     Column("token_hash", Text, nullable=False),
-    _text("role"),
-    _text("made_by"),
-    _instant("made_at", required=True),
-    _instant("ends_at"),
-    _instant("revoked_at"),
-    _instant("used_at"),
+    *_each(_text, "role", "made_by"),
+    _instant("made_at"),
+    *_each(_maybe_instant, "ends_at", "revoked_at", "used_at"),
     Index("ix_api_tokens_token_hash", "token_hash", unique=True),
     comment="Programs that may use the API. `token_hash` is the SHA-256 of the token, so that a copy of the database opens "
     "nothing; a revoked token keeps its row, since the journal names it.",
@@ -680,7 +580,7 @@ PATRON_NUMBERS = Table(
     METADATA,
     Column("number", Text, primary_key=True),
     _text("card"),
-    _instant("at", required=True),
+    _instant("at"),
     Index("ix_patron_numbers_card", "card", unique=True),
     comment="The random number by which a page about a patron is addressed, so that no card is in an address or a log.",
 )

@@ -75,3 +75,10 @@ class Transaction:
         if statement.is_dml:
             self.ahead.forget()
         return self.connection.execute(statement, values)
+
+
+class Repository:
+    """The statements of one subject, inside a transaction."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction, self._connection = transaction, transaction.connection

@@ -82,8 +82,6 @@ class UnitOfWork:
         """Run a statement of a module of this package inside the transaction."""
         return self.transaction.execute(statement, values)
 
-    # ---- changes
-
     def open(self, request: Request, now: datetime, by: Actor) -> Request:
         """Create a request, with its first position, and a number if it has none. The only place that inserts a request.
 
@@ -161,8 +159,6 @@ class UnitOfWork:
             by,
         )
 
-    # ---- for the database
-
     def lock(self, wanted: Sequence[LockSet]) -> None:
         """Lock the objects that a group's units decide about, in one order. SQLite has a single writer and needs no locks."""
         if self.dialect == "postgresql":
@@ -201,8 +197,6 @@ class UnitOfWork:
         """Call the listener after the commit."""
         if self.moves:
             self._listen(tuple(self.moves))
-
-    # ---- private
 
     def _change_to(
         self, before: Request, event: str, position: Position, now: datetime, by: Actor, facts: RequestChange, rule: str = ""

@@ -17,9 +17,6 @@ from hkall_gateway.db.engine.compiled import CompiledStatement
 from hkall_gateway.db.tables import PATRON_NUMBERS, PATRONS, WEB_SCANS, WEB_SESSIONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 
-# ---- The latest scans of a session at the scan station: the answers that were shown, numbered from 1.
-
-
 W = WEB_SCANS.c
 MOST: Final = 20
 """Scans that are kept of a session."""
@@ -50,9 +47,6 @@ def of(unit: UnitOfWork, token_hash: str) -> tuple[WebScan, ...]:
     return tuple(WebScan(*cells) for cells in _OF.cells(unit.connection, token=token_hash))
 
 
-# ---- The random numbers in the addresses of pages about patrons: a card is in no address, thus in no log and no history.
-
-
 N = PATRON_NUMBERS.c
 
 KEPT: Final = timedelta(days=30)
@@ -62,7 +56,10 @@ LENGTH: Final = 16
 
 
 def number_of(unit: UnitOfWork, card: str, now: datetime) -> str:
-    """Return the number of a card, a new one if it has none; deletes numbers that nobody has searched for since KEPT."""
+    """Return the random number of a card for the addresses of pages, so that no card gets into logs and histories.
+
+    A card without one gets a new one. Numbers that nobody has searched for since KEPT are deleted.
+    """
     unit.execute(delete(PATRON_NUMBERS).where(N.at < now - KEPT))
     if found := unit.execute(select(N.number).where(N.card == card)).scalar():
         unit.execute(update(PATRON_NUMBERS).where(N.number == found).values(at=now))

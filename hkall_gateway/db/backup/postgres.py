@@ -70,9 +70,6 @@ def restore(engine: Engine, source: Path, work: Callable[[Connection, Counts], T
         return work(connection, rows)
 
 
-# ---- the tables
-
-
 def _drop_all(connection: Connection) -> None:
     there = set(inspect(connection).get_table_names())
     names = [name for name in (*(table.name for table in METADATA.sorted_tables), REVISIONS) if name in there]
@@ -142,9 +139,6 @@ def _revision_of(source: Path) -> str:
     revision = found.decode().strip()
     require_known(revision, source)
     return revision
-
-
-# ---- PostgreSQL's own programs
 
 
 @contextmanager

@@ -37,9 +37,6 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import visitors
 
-# ---- Statements for both databases: INSERT with ON CONFLICT, and a condition on any number of values as one parameter.
-
-
 Of = Callable[[ColumnElement[str]], ColumnElement[bool]]
 """Makes the condition that a column has one of the values asked for."""
 
@@ -70,9 +67,6 @@ AMONG: Final[Mapping[str, Callable[[str], Of]]] = {"sqlite": _in_json, "postgres
 """Makes the condition of the name of its parameter; ONE is for one value, which PostgreSQL plans once."""
 VALUES: Final[Mapping[str, Callable[[Collection[str]], Any]]] = {"sqlite": _as_json, "postgresql": list, ONE: _only}
 """Makes the parameter's value."""
-
-
-# ---- INSERT with ON CONFLICT, for both databases.
 
 
 def _insert(table: Table, dialect: str) -> Any:

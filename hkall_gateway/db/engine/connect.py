@@ -20,9 +20,6 @@ from sqlalchemy.pool import StaticPool
 from hkall_gateway.db.engine.commit_fate import INCARNATION, incarnation
 from hkall_gateway.db.engine.compiled import APPENDED, flush
 
-# ---- Makes files with borrowing data readable only by the gateway's user and at most its group, independent of the umask.
-
-
 OWNER: Final = 0o600
 GROUP_READS: Final = 0o640
 

@@ -118,9 +118,6 @@ def expired(job: Job[Any]) -> ReplyCallback:
     return partial(job.settle, None, Expired("the command did not begin before its deadline"))
 
 
-# ---- the units
-
-
 @dataclass(frozen=True, slots=True)
 class _Transaction:
     """How a group runs: `begin` opens its transaction and `end` closes it."""
@@ -239,9 +236,6 @@ def _settle(job: Job[Any], unit: Any, result: Any) -> None:
             job.context.run(unit.committed)
     finally:  # a listener's bug goes to the log; the caller still gets the committed result
         job.settle(result, None)
-
-
-# ---- failures
 
 
 def _cause(raised: Exception) -> Exception:

@@ -20,9 +20,6 @@ from hkall_gateway.db.engine.db_errors import name_of
 from hkall_gateway.db.engine.deadline import DatabaseClock, Deadline, Undecided
 from hkall_gateway.db.engine.locks import LockSet
 
-# ---- A unit of work that waits to be done, and what became of a group of them.
-
-
 J = TypeVar("J")
 T = TypeVar("T")
 ReplyCallback = Callable[[], object]
@@ -227,8 +224,6 @@ class Worker(Generic[J]):
             while not self._waiting and not self._stopping:
                 self._wake.wait()
             return self._waiting.take(self._batch)
-
-    # ---- while the database is away
 
     def _connect_again(self, error: BaseException, in_doubt: InDoubt[J] | None) -> None:
         """Open a new connection, at once or as soon as the database is back, and settle the units `in_doubt`."""

@@ -55,9 +55,6 @@ def history(unit: UnitOfWork, what: str) -> tuple[dict[str, Any], ...]:
     return tuple(lines[number] for number in sorted(lines))
 
 
-# ---- a patron file
-
-
 def judge(unit: UnitOfWork, rows: Sequence[PatronRow]) -> Replacements:
     """Sort the replacements in these rows into new ones and refused ones."""
     replaced = {row["card"]: row["present"] for row in unit.execute(select(F.card, F.present)).mappings()}
@@ -82,9 +79,6 @@ def forget_former_cards_of(unit: UnitOfWork, load_before: int) -> None:
     """Delete the former cards of patrons last named by an import before this number."""
     gone = select(PATRONS.c.barcode).where(PATRONS.c.load < load_before)
     unit.execute(delete(FORMER_CARDS).where(F.present.in_(gone)))
-
-
-# ---- one person
 
 
 def replace_cards(unit: UnitOfWork, present: Mapping[str, str], now: datetime, by: Actor) -> None:

@@ -24,15 +24,10 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Request, Sensitive, Side, Title
 
-# ---- Closed days of libraries: one more, beside those that `load closures` replaces.
-
 
 def add_closure(unit: UnitOfWork, agency: str, day: date, reason: str) -> None:
     """Store a closed day; one that is there gets the new reason."""
     unit.execute(insert_or_write_over(CLOSURES, unit.dialect, ["reason"]).values(agency=agency, day=day, reason=reason))
-
-
-# ---- The stored sort keys of call numbers: computed for each copy that is written, and filled in where they are missing.
 
 
 H = HOLDINGS.c
@@ -71,9 +66,6 @@ _FILL = (
     .where(H.agency == bindparam("of"), H.barcode == bindparam("numbered"))
     .values(shelving_key=bindparam("key"))
 )
-
-
-# ---- The checked copies of a file, on disk and not in memory, until the load has compared and written them.
 
 
 Placed = tuple[str, Holding]

@@ -138,9 +138,6 @@ def merged(*lists: Iterable[Mark]) -> tuple[Mark, ...]:
     return tuple(sorted(found.values(), key=lambda mark: (mark.at, mark.mark)))
 
 
-# ---- in the database
-
-
 def kept(unit: UnitOfWork) -> tuple[Mark, ...]:
     """Return the marks in the database, oldest first."""
     asked = select(*(ERASED.c[field.name] for field in fields(Mark))).order_by(ERASED.c.at, ERASED.c.mark)
@@ -152,9 +149,6 @@ def keep(unit: UnitOfWork, marks: Iterable[Mark]) -> None:
     rows = [asdict(mark) for mark in merged(kept(unit), marks)]
     if rows:
         unit.execute(insert_or_write_over(ERASED, unit.dialect, rows[0]), rows)
-
-
-# ---- in a file
 
 
 def read(path: Path) -> tuple[Mark, ...]:

@@ -47,12 +47,9 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.stored_words import QuarantineState
 from hkall_gateway.rules.vocabulary import Actor, Request
 
-# ---- Removes the remains of deleted rows that SQLite leaves in its file and in its log.
-# `secure_delete` overwrites a deleted row where it lies. Copies that SQLite made earlier, when it moved rows between pages,
-# stay
-# in the free space of those pages (seen 2026-11-27 with SQLite 3.46.1: in 26 of 60 random histories), and older pages stay
-# in the
-# log until it is emptied. VACUUM writes the file anew; other processes cannot write meanwhile.
+# `secure_delete` overwrites a deleted row where it lies. Copies that SQLite made when it moved rows between pages stay
+# in the free space of those pages (seen 2026-11-27 with SQLite 3.46.1: in 26 of 60 random histories), and older pages stay in
+# the log until it is emptied. VACUUM writes the file anew; other processes cannot write meanwhile.
 
 
 CHUNK: Final = 1 << 20
@@ -136,9 +133,6 @@ class ErasureResult:
 
 Found = tuple[str, Row]
 """The name of a table, and a row of it."""
-
-
-# ---- in the tables
 
 
 def find(unit: UnitOfWork, who: Person, but: Sequence[Found] = ()) -> list[Found]:
@@ -317,9 +311,6 @@ _WAYS: Final[Mapping[str, Erase]] = {
 def _note(unit: UnitOfWork, facts: Mapping[str, Any], now: datetime, by: Actor) -> None:
     """Write the actor and the reason of an erasure into the journal, but not the person."""
     unit.note(BLANK, ERASE, facts, now, by)
-
-
-# ---- in an archive
 
 
 def forget_in_archive(path: Path, who: Person) -> int:

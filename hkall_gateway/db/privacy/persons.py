@@ -127,9 +127,6 @@ def _parsed(text: str) -> Any:
         return None
 
 
-# ---- the person
-
-
 def person(unit: UnitOfWork, card: str, former: Sequence[str] = ()) -> Person:
     """Return the person with this card, with all cards that it replaced or was replaced by, and with these `former` ones."""
     cards = tuple(dict.fromkeys(each for one in (card, *former) for each in (one, *cards_of(unit, one))))
@@ -168,9 +165,6 @@ def is_known(unit: UnitOfWork, card: str) -> bool:
 
 def _card_columns() -> list[Column[Any]]:
     return [column for table in METADATA.sorted_tables for column in card_columns(table)]
-
-
-# ---- the search
 
 
 def personal(table: Table) -> list[Column[Any]]:

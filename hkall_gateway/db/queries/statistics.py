@@ -141,9 +141,6 @@ def statistics(unit: UnitOfWork, period: Period, agency: str) -> Statistics:
     )
 
 
-# ---- figures of figures
-
-
 def total(counts: Iterable[Count], *by: str) -> tuple[Count, ...]:
     """Return the sums of counts by these fields of `month`, `side`, `partner` and `category`; the others are "" then."""
     sums: dict[tuple[str, ...], Count] = {}
@@ -169,8 +166,6 @@ def days_within(turnarounds: Iterable[Turnaround], share: float) -> int | None:
 
 _ZERO: Final = {"requests": 0, "filled": 0, "unfilled": 0, "cancelled": 0}
 
-
-# ---- queries
 
 # Hong Kong has had no summer time since 1979, and SQLite knows no zones. Constants, not parameters: PostgreSQL would not see
 # that a parameter in GROUP BY has the value of the one in SELECT.

@@ -49,9 +49,6 @@ from hkall_gateway.rules import dates
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
-# ---- How many requests moved today, for the first page of the staff console.
-
-
 R, H = REQUESTS.c, HOLDINGS.c
 
 
@@ -160,8 +157,6 @@ class ListPage:
     next: str = ""
 
 
-# ---- conditions
-
 PULL: Final = (R.position == P.PAGED, R.side == Side.LENDING)
 EXPECTED: Final = ((R.position == P.IN_TRANSIT) | ((R.position == P.RETURN_TRANSIT) & (R.side == Side.LENDING)),)
 SHELF: Final = (R.position == P.RECEIVED,)
@@ -240,9 +235,6 @@ def conditions(unit: UnitOfWork, name: ListName, at: Moment) -> tuple[Any, ...]:
     return (IS_OPEN, *(overdue(at.today) if name is ListName.OVERDUE else _FIXED[name]))
 
 
-# ---- pages
-
-
 def page(unit: UnitOfWork, name: ListName, at: Moment, order: PageOrder = FIRST, only: Only = ALL) -> ListPage:
     """Return a page of a list: at most `order.most` rows and MOST."""
     most = max(1, min(order.most, MOST))
@@ -308,7 +300,7 @@ def _only(only: Only) -> tuple[Condition, ...]:
     return tuple(column == value for column, value in wanted if value)
 
 
-# ---- places: an instant or a date and the number; no title or call number, since a place becomes part of an address
+# A place is an instant or a date, and the number; no title or call number, since it becomes part of an address.
 
 
 def _place(key: SortKey, row: Any) -> str:
@@ -331,9 +323,6 @@ def _after(unit: UnitOfWork, order: PageOrder, key: ColumnElement[Any]) -> tuple
         return None
     found = unit.execute(select(key).select_from(_COPIES).where(R.id == number)).first()
     return (found[0], number) if found else None
-
-
-# ---- rows
 
 
 def _row(cells: Any, at: Moment) -> ListRow:

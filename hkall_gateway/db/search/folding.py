@@ -13,9 +13,6 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, Final
 
-# ---- ISBNs in one form: thirteen digits, however they were written.
-
-
 _SEPARATORS: Final = re.compile(r"[;,|\s]+")
 _GAPS: Final = re.compile(r"[ \-\u2010-\u2015]+")
 _PREFIXES: Final = ("978", "979")

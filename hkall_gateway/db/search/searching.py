@@ -22,9 +22,6 @@ from hkall_gateway.db.search.index import WEIGHTS, in_pairs
 from hkall_gateway.db.tables import HOLDINGS, IS_IN_HAND, REQUESTS, TITLES
 from hkall_gateway.rules.vocabulary import Title
 
-# ---- A typed search as phrases of words in one field, or the reason why it is no query.
-
-
 LONGEST: Final = 300
 """Characters of a query."""
 MOST_WORDS: Final = 64
@@ -93,9 +90,6 @@ def _phrases(text: str, *, with_isbns: bool) -> Iterator[tuple[str, ...]]:
         number = isbn_13(word) if word and with_isbns else ""
         if found := [number] if number else words(quoted or word):
             yield tuple(found)
-
-
-# ---- One title of the union catalogue by its number.
 
 
 def title(connection: Connection, bib_id: str) -> Title | None:
@@ -254,9 +248,6 @@ def _libraries(copies: Iterable[Cells], is_available: IsAvailable) -> dict[str, 
 def _ask(statements: Mapping[str, CompiledStatement], connection: Connection, bibs: Collection[str]) -> list[Cells]:
     how = connection.dialect.name
     return statements[how].cells(connection, bibs=VALUES[how](bibs))
-
-
-# ---- the two databases
 
 
 def _matching(connection: Connection, query: TitleQuery) -> list[Keys]:
