@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from sqlalchemy import bindparam, or_, select, update
 
-from hkall_gateway.db.engine.compiled import AMONG, ONE, VALUES, CompiledStatement, insert_or_write_over, update_by_key
+from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, insert_or_write_over, update_by_key
 from hkall_gateway.db.tables import CLOSURES, HAS_CARD, IS_USED, LINKS
 from hkall_gateway.db.transaction import Repository, Transaction
 from hkall_gateway.rules.circuit import UP, CircuitState
@@ -29,10 +29,7 @@ _USED = CompiledStatement(select(LINKS.c.agency).where(IS_USED).order_by(LINKS.c
 _LISTED = CompiledStatement(
     select(LINKS.c.agency).where(LINKS.c.partner != "").order_by(LINKS.c.agency).limit(bindparam("most"))
 )
-_LINKS = {
-    how: CompiledStatement(select(LINKS.c.partner, LINKS.c.agency, *HOW).where(among("agencies")(LINKS.c.agency)))
-    for how, among in AMONG.items()
-}
+_LINKS = StatementAmong(select(LINKS.c.partner, LINKS.c.agency, *HOW), LINKS.c.agency)
 _FREE = or_(LINKS.c.rests_until.is_(None), LINKS.c.rests_until <= bindparam("now"))
 _UNTIL = bindparam("until", type_=LINKS.c.rests_until.type)
 _TRY = CompiledStatement(update(LINKS).where(LINKS.c.agency == bindparam("of"), _FREE).values(rests_until=_UNTIL))
@@ -43,8 +40,7 @@ def _links(transaction: Transaction, agencies: Collection[str]) -> Mapping[str, 
     known = transaction.ahead.links
     if new := [agency for agency in agencies if agency not in known]:
         known.update({agency: (None, CircuitState(agency)) for agency in new})
-        how = ONE if len(new) == 1 else transaction.dialect
-        for text, *cells in _LINKS[how].cells(transaction.connection, agencies=VALUES[how](new)):
+        for text, *cells in _LINKS.cells(transaction.connection, new):
             known[cells[0]] = partner_of(text) if text else None, circuit_of(*cells)
     return known
 

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from sqlalchemy import and_, bindparam, case, func, or_, select
 
-from hkall_gateway.db.engine.compiled import AMONG, VALUES, CompiledStatement
+from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong
 from hkall_gateway.db.tables import CANDIDATES, CLOSURES, IS_OPEN, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.circuit import DOWN, CircuitState
@@ -110,8 +110,7 @@ def turnaround_days(unit: UnitOfWork, now: datetime) -> Mapping[str, float]:
 def _closed_soon(unit: UnitOfWork, agencies: Sequence[str], today: date) -> dict[str, list[date]]:
     """Return those of today and tomorrow on which a library is closed; the choice of a lender looks no further."""
     found: dict[str, list[date]] = {}
-    given = {"agencies": VALUES[unit.dialect](agencies), "today": today, "tomorrow": after(today, 1)}
-    for agency, day in _CLOSED[unit.dialect].cells(unit.connection, **given):
+    for agency, day in _CLOSED.cells(unit.connection, agencies, today=today, tomorrow=after(today, 1)):
         found.setdefault(agency, []).append(day)
     return found
 
@@ -156,7 +155,4 @@ _ANSWERS = CompiledStatement(
     .group_by(C.agency)
 )
 _SOON = or_(CLOSURES.c.day == bindparam("today"), CLOSURES.c.day == bindparam("tomorrow"))
-_CLOSED = {
-    how: CompiledStatement(select(CLOSURES.c.agency, CLOSURES.c.day).where(among("agencies")(CLOSURES.c.agency), _SOON))
-    for how, among in AMONG.items()
-}
+_CLOSED = StatementAmong(select(CLOSURES.c.agency, CLOSURES.c.day).where(_SOON), CLOSURES.c.agency)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, and_, bindparam, func, or_, select
 
-from hkall_gateway.db.engine.compiled import AMONG, ONE, VALUES, CompiledStatement
+from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong
 from hkall_gateway.db.tables import CARD_BLOCKS, FINES, IS_OPEN, PATRONS, REQUESTS
 from hkall_gateway.db.transaction import Repository
 from hkall_gateway.rules.vocabulary import Borrower, Position, RequestEntry, Sensitive
@@ -63,13 +63,12 @@ def named(connection: Connection, words: str, most: int) -> tuple[Borrower, ...]
 
 def known(connection: Connection, cards: Collection[str]) -> Mapping[str, CardRecord]:
     """Return all data of these cards, by three queries."""
-    how = ONE if len(cards) == 1 else connection.dialect.name
-    given, found = VALUES[how](cards), {card: CardRecord() for card in cards}
-    for cells in BORROWERS[how].cells(connection, cards=given):
+    found = {card: CardRecord() for card in cards}
+    for cells in BORROWERS.cells(connection, cards):
         found[cells[0]].borrower = borrower_of(cells)
-    for card, *cells in _LINES[how].cells(connection, cards=given):
+    for card, *cells in _LINES.cells(connection, cards):
         found[card].lines.append(_line(cells))
-    for charge in starmap(Charged, _CHARGES[how].cells(connection, cards=given)):
+    for charge in starmap(Charged, _CHARGES.cells(connection, cards)):
         found[charge.patron].charges.append(charge)
     return found
 
@@ -91,7 +90,7 @@ class PatronRepository(Repository):
         card_record = self._known.get(card)
         if card_record:
             return card_record.borrower
-        return next(map(borrower_of, BORROWERS[ONE].cells(self._connection, cards=card)), None)
+        return next(map(borrower_of, BORROWERS.cells(self._connection, [card])), None)
 
     def open_lines(self, card: str) -> tuple[RequestEntry, ...]:
         """Return a patron's requests and loans that have not ended, oldest first, with the columns of a patron's record only.
@@ -101,14 +100,12 @@ class PatronRepository(Repository):
         card_record = self._known.get(card)
         if card_record:
             return tuple(card_record.lines)
-        return tuple(_line(cells) for _, *cells in _LINES[ONE].cells(self._connection, cards=card))
+        return tuple(_line(cells) for _, *cells in _LINES.cells(self._connection, [card]))
 
     def charges(self, card: str) -> tuple[Charged, ...]:
         """Return all charges of a patron, oldest first."""
         card_record = self._known.get(card)
-        return tuple(
-            card_record.charges if card_record else starmap(Charged, _CHARGES[ONE].cells(self._connection, cards=card))
-        )
+        return tuple(card_record.charges if card_record else starmap(Charged, _CHARGES.cells(self._connection, [card])))
 
     def owed_cents(self, card: str) -> int:
         """Return a patron's debt in cents; negative if we owe the patron for a book that was found again."""
@@ -131,15 +128,10 @@ _BY_NAME: Final = tuple(_BLOCKED if name == "blocked" else PATRONS.c[name] for n
 _OPEN: Final = select(REQUESTS.c.patron, *(REQUESTS.c[f.name] for f in fields(RequestEntry))).where(IS_OPEN)
 _CHARGED: Final = select(*(FINES.c[f.name] for f in fields(Charged))).order_by(FINES.c.id)
 
-BORROWERS: Final = {
-    how: CompiledStatement(select(*_BY_NAME).where(among("cards")(PATRONS.c.barcode))) for how, among in AMONG.items()
-}
+BORROWERS: Final = StatementAmong(select(*_BY_NAME), PATRONS.c.barcode)
 """Patrons by their cards, with the columns that `borrower_of` reads."""
-_LINES: Final = {
-    how: CompiledStatement(_OPEN.where(among("cards")(REQUESTS.c.patron)).order_by(REQUESTS.c.placed_at, REQUESTS.c.id))
-    for how, among in AMONG.items()
-}
-_CHARGES: Final = {how: CompiledStatement(_CHARGED.where(among("cards")(FINES.c.patron))) for how, among in AMONG.items()}
+_LINES: Final = StatementAmong(_OPEN.order_by(REQUESTS.c.placed_at, REQUESTS.c.id), REQUESTS.c.patron)
+_CHARGES: Final = StatementAmong(_CHARGED, FINES.c.patron)
 
 
 def borrower_of(cells: list[Any]) -> Borrower:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Executable, bindparam, delete, func, literal_column, select, text, update
 
-from hkall_gateway.db.engine.compiled import AMONG, ONE, CompiledStatement, insert_row, update_by_key
+from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, insert_row, update_by_key
 from hkall_gateway.db.request_rows import oldest_first, request_of, requests
 from hkall_gateway.db.tables import CANDIDATES, IS_CLOSED_OF, IS_OPEN, REQUESTS, Condition
 from hkall_gateway.db.transaction import Repository
@@ -73,7 +73,7 @@ class RequestRepository(Repository):
         if (ahead := self._transaction.ahead.held.get(barcode)) is not None:
             held = sorted(ahead.values(), key=lambda request: (request.placed_at, request.id))
         else:
-            held = list(self._prepared(HELD[ONE], barcodes=barcode))
+            held = list(map(request_of, HELD.cells(self._connection, [barcode])))
         return tuple(request for request in held if not agency or request.item_agency == agency)
 
     def last_with(self, item: ItemKey) -> Request | None:
@@ -217,9 +217,7 @@ _CHOSEN = CompiledStatement(
     .where(CANDIDATES.c.wire_id == bindparam("wire_id"), CANDIDATES.c.request == bindparam("number"))
     .order_by(CANDIDATES.c.rank)
 )
-HELD: Final = {
-    how: CompiledStatement(oldest_first(among("barcodes")(REQUESTS.c.item_barcode), IS_OPEN)) for how, among in AMONG.items()
-}
+HELD: Final = StatementAmong(oldest_first(IS_OPEN), REQUESTS.c.item_barcode)
 """The open requests that hold copies with these barcodes, oldest first."""
 _CHOICE = tuple(f.name for f in fields(Candidate))
 _ADD = insert_row(CANDIDATES, *_CHOICE)

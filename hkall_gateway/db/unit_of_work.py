@@ -13,16 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from hkall_gateway.db import patrons
 from hkall_gateway.db.directory import CircuitRepository, PartnerRepository
-from hkall_gateway.db.engine.compiled import (
-    AMONG,
-    ONE,
-    VALUES,
-    CompiledStatement,
-    discard,
-    flush,
-    insert_row,
-    update_by_key,
-)
+from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, discard, flush, insert_row, update_by_key
 from hkall_gateway.db.engine.db_errors import NearlyFull
 from hkall_gateway.db.engine.locks import LockSet, take
 from hkall_gateway.db.holdings import HoldingRepository
@@ -178,17 +169,14 @@ class UnitOfWork:
             dict.fromkeys(cards), dict.fromkeys(cards), {one: {} for one in barcodes}, {one: {} for one in cards}
         )
         if cards:
-            how = ONE if len(cards) == 1 else self.dialect
-            given = VALUES[how](cards)
-            for cells in patrons.BORROWERS[how].cells(self.connection, cards=given):
+            for cells in patrons.BORROWERS.cells(self.connection, cards):
                 found.borrowers[cells[0]] = patrons.borrower_of(cells)
-            for card, partner in _PARTNERS_WITH[how].cells(self.connection, cards=given):
+            for card, partner in _PARTNERS_WITH.cells(self.connection, cards):
                 found.card_partners[card] = partner
-            for card, number, position, unwanted in _COUNTED_OF[how].cells(self.connection, cards=given):
+            for card, number, position, unwanted in _COUNTED_OF.cells(self.connection, cards):
                 found.counted[card][number] = (patrons.POSITIONS[position], unwanted)
         if barcodes:
-            how = ONE if len(barcodes) == 1 else self.dialect
-            for request in map(request_of, HELD[how].cells(self.connection, barcodes=VALUES[how](barcodes))):
+            for request in map(request_of, HELD.cells(self.connection, barcodes)):
                 found.held[request.item_barcode][request.id] = request
         for unit in group:
             unit.transaction.ahead = found
@@ -212,8 +200,9 @@ class UnitOfWork:
         elif STAGES[position] is not STAGES[before.position]:
             written = {**changed, "stage": STAGES[position]}
         values = {"new_" + name: value for name, value in written.items()}
-        lost = LostRace(f"{before.id}: somebody moved it from {before.position} first")
-        _moving(tuple(values)).write_one(self.connection, lost, was_id=before.id, was_position=before.position, **values)
+        where = {"was_id": before.id, "was_position": before.position}
+        if _moving(tuple(values)).write(self.connection, **where, **values) != 1:
+            raise LostRace(f"{before.id}: somebody moved it from {before.position} first")
         after = with_facts(before, changed)
         self.transaction.ahead.changed(before, after)
         self._note(after, event, before.position, rule, "ok", to_json(changed), now, by, before)
@@ -271,8 +260,8 @@ def _moving(values: tuple[str, ...]) -> CompiledStatement:
 _PARTNERS: Final = select(LINKS.c.card, LINKS.c.partner).where(HAS_CARD).order_by(LINKS.c.agency.desc())
 _COUNTED: Final = select(REQUESTS.c.patron, REQUESTS.c.id, REQUESTS.c.position, REQUESTS.c.unwanted).where(IS_OPEN)
 # Of several partners with one card the first by name is read last, and counts.
-_PARTNERS_WITH: Final = {how: CompiledStatement(_PARTNERS.where(among("cards")(LINKS.c.card))) for how, among in AMONG.items()}
-_COUNTED_OF: Final = {how: CompiledStatement(_COUNTED.where(among("cards")(REQUESTS.c.patron))) for how, among in AMONG.items()}
+_PARTNERS_WITH: Final = StatementAmong(_PARTNERS, LINKS.c.card)
+_COUNTED_OF: Final = StatementAmong(_COUNTED, REQUESTS.c.patron)
 
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import orjson
 from sqlalchemy import (
@@ -24,6 +24,7 @@ from sqlalchemy import (
     Select,
     SelectBase,
     Table,
+    TableValuedAlias,
     Text,
     UpdateBase,
     any_,
@@ -36,67 +37,52 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import visitors
+from sqlalchemy.sql.compiler import SQLCompiler
 
-Of = Callable[[ColumnElement[str]], ColumnElement[bool]]
-"""Makes the condition that a column has one of the values asked for."""
+if TYPE_CHECKING:
+    from sqlalchemy.dialects.postgresql import Insert as Upsert  # SQLite's has the same methods
 
-
-def _in_json(name: str) -> Of:
-    values = func.json_each(bindparam(name, type_=Text)).table_valued("value")
-    return lambda column: column.in_(select(values.c.value))
-
-
-def _in_array(name: str) -> Of:
-    return lambda column: column == any_(bindparam(name, type_=ARRAY(Text)))
+Values = Mapping[str, object]
+Convert = Callable[[Any], object]  # SQLAlchemy's types are not generic in what the driver takes and gives
+APPENDED: Final = "appended"
+"""Key in `Connection.info` of the appended rows not sent yet, by their statement."""
 
 
-def _one(name: str) -> Of:
-    return lambda column: column == bindparam(name)
+class Cursor(Protocol):
+    """What is used of a driver's cursor."""
+
+    @property
+    def rowcount(self) -> int: ...
+    def fetchall(self) -> Sequence[Sequence[object]]: ...
 
 
-def _as_json(values: Collection[str]) -> str:
-    return json.dumps(list(values))
-
-
-def _only(values: Collection[str]) -> str:
-    return next(iter(values), "")
-
-
-ONE: Final = "one"
-AMONG: Final[Mapping[str, Callable[[str], Of]]] = {"sqlite": _in_json, "postgresql": _in_array, ONE: _one}
-"""Makes the condition of the name of its parameter; ONE is for one value, which PostgreSQL plans once."""
-VALUES: Final[Mapping[str, Callable[[Collection[str]], Any]]] = {"sqlite": _as_json, "postgresql": list, ONE: _only}
-"""Makes the parameter's value."""
-
-
-def _insert(table: Table, dialect: str) -> Any:
+def _new_insert(table: Table, dialect: str) -> Upsert:
     """Return the INSERT of a dialect, which is imported now: each takes long to load, and only one is needed."""
-    return import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
+    new: Upsert = import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
+    return new
 
 
-def insert_or_leave(table: Table, dialect: str) -> Any:
+def insert_or_leave(table: Table, dialect: str) -> Upsert:
     """Return an INSERT that leaves existing rows as they are. `dialect` is the database's name."""
-    return _insert(table, dialect).on_conflict_do_nothing()
+    return _new_insert(table, dialect).on_conflict_do_nothing()
 
 
-def insert_or_write_over(table: Table, dialect: str, columns: Iterable[str], where: Any = None, key: Sequence[str] = ()) -> Any:
+def insert_or_write_over(
+    table: Table, dialect: str, columns: Iterable[str], where: ColumnElement[bool] | None = None, key: Sequence[str] = ()
+) -> Upsert:
     """Return an INSERT that updates these columns of an existing row with the same `key` (default: primary key), if `where`
     holds.
 
     The rows are given at execution.
     """
-    adding = _insert(table, dialect)
+    adding = _new_insert(table, dialect)
     key = key or [column.name for column in table.primary_key]
     changed = {name: adding.excluded[name] for name in columns if name not in key}
     return adding.on_conflict_do_update(index_elements=key, set_=changed, where=where)
 
 
 def write_over(
-    connection: Connection,
-    table: Table,
-    rows: Sequence[Mapping[str, Any]],
-    changed: Collection[str],
-    key: Sequence[str] = (),
+    connection: Connection, table: Table, rows: Sequence[Values], changed: Collection[str], key: Sequence[str] = ()
 ) -> None:
     """Write many rows, which have the same columns and differ in their `key`, in one statement.
 
@@ -106,21 +92,20 @@ def write_over(
     names, adding = [*rows[0]], insert_or_write_over(table, connection.dialect.name, changed, key=key)
     if connection.dialect.name == "sqlite":
         made = adding.values({name: bindparam(name) for name in names}).compile(dialect=connection.dialect)
-        connection.exec_driver_sql(str(made), [tuple([row[name] for name in made.positiontup]) for row in rows])
+        order = made.positiontup or ()
+        connection.exec_driver_sql(str(made), [tuple([row[name] for name in order]) for row in rows])
         return
-    columns = [column(name, table.c[name].type) for name in names]
-    asked = func.json_to_recordset(bindparam("rows", type_=JSON)).table_valued(*columns).render_derived(with_types=True)
+    asked = _rows_in_json([column(name, table.c[name].type) for name in names])
     connection.execute(adding.from_select(names, select(asked)), {"rows": [*map(dict, rows)]})
 
 
-Convert = Callable[[Any], Any]
-Values = Mapping[str, Any]
-APPENDED: Final = "appended"
-"""Key in `Connection.info` of the appended rows not sent yet, by their statement."""
+def _rows_in_json(columns: Sequence[ColumnElement[object]]) -> TableValuedAlias:
+    """Return PostgreSQL's table of the rows in the parameter `rows`: a statement has one text for any number of them."""
+    return func.json_to_recordset(bindparam("rows", type_=JSON)).table_valued(*columns).render_derived(with_types=True)
 
 
 @dataclass(frozen=True, slots=True)
-class _Compiled:
+class _DriverStatement:
     """The text for one driver; `names` in the order of the placeholders, `given` the values that the statement itself contains.
 
     `here`: the database is in this process (SQLite) and runs each statement immediately. `rows_text`: the text of an INSERT of
@@ -130,31 +115,23 @@ class _Compiled:
     text: str
     names: tuple[str, ...]
     positional: bool
-    given: Mapping[str, Any]
+    given: Values
     binds: Mapping[str, Convert]
     keys: tuple[str, ...]
     results: tuple[tuple[int, Convert], ...]
     here: bool
     rows_text: str
 
-    def parameters(self, values: Mapping[str, Any]) -> Any:
-        asked: Mapping[str, Any] = values
-        if self.given or self.binds:
-            asked = made = {**self.given, **values}
-            for name, convert in self.binds.items():
-                made[name] = convert(made[name])
-        return tuple([asked[name] for name in self.names]) if self.positional else asked
-
-    def all_cells(self, cursor: Any) -> list[list[Any]]:
-        found: list[Any] = cursor.fetchall()
-        return [self.cells(row) for row in found] if found else found
-
-    def cells(self, found: Any) -> list[Any]:
-        cells = list(found)
-        for place, convert in self.results:
-            if (cell := cells[place]) is not None:
-                cells[place] = convert(cell)
-        return cells
+    def parameters(self, connection: Connection, values: Values) -> Sequence[object] | Values:
+        """Return the values as the driver takes them. Raises SQLAlchemy's errors."""
+        try:
+            if self.given or self.binds:
+                values = made = {**self.given, **values}
+                for name, convert in self.binds.items():
+                    made[name] = convert(made[name])
+            return tuple([values[name] for name in self.names]) if self.positional else values
+        except Exception as error:
+            raise _sqlalchemy_error(connection.dialect, self.text, values, error) from error
 
 
 class CompiledStatement:
@@ -162,45 +139,61 @@ class CompiledStatement:
 
     def __init__(self, statement: ClauseElement) -> None:
         self._statement = statement
-        self._compiled: dict[str, _Compiled] = {}
-        self.table = statement.table if isinstance(statement, UpdateBase) else None
-        """The table that the statement changes."""
+        self._compiled: dict[str, _DriverStatement] = {}
+        changed = statement.table if isinstance(statement, UpdateBase) else None
+        self.table = changed.name if isinstance(changed, Table) else ""
+        """The table that the statement changes, "" for a query."""
         # A change may depend on any row, and so may COMMIT: only for queries it is known.
         is_query = isinstance(statement, SelectBase)
         self._reads = {found.name for found in visitors.iterate(statement) if is_query and isinstance(found, Table)}
 
-    def rows(self, connection: Connection, **values: Any) -> list[dict[str, Any]]:
+    def rows(self, connection: Connection, **values: object) -> list[dict[str, Any]]:
         """Return the rows as dicts by column name."""
+        cells = self.cells(connection, **values)
         keys = self._for(connection.dialect).keys
-        return [dict(zip(keys, cells, strict=True)) for cells in self.cells(connection, **values)]
+        return [dict(zip(keys, row, strict=True)) for row in cells]
 
-    def cells(self, connection: Connection, **values: Any) -> list[list[Any]]:
+    def cells(self, connection: Connection, **values: object) -> list[list[Any]]:
         """Return the rows as lists of cells, in the order of the statement's columns."""
-        compiled = self._for(connection.dialect)
-        return compiled.all_cells(self._run(connection, compiled, values))
+        results = self._for(connection.dialect).results
+        found = [list(row) for row in self._run(connection, values, self._reads).fetchall()]
+        for cells in found if results else ():
+            for place, convert in results:
+                if (cell := cells[place]) is not None:
+                    cells[place] = convert(cell)
+        return found
 
-    def first(self, connection: Connection, **values: Any) -> dict[str, Any] | None:
+    def first(self, connection: Connection, **values: object) -> dict[str, Any] | None:
         """Return the first row as a dict, or None."""
         return next(iter(self.rows(connection, **values)), None)
 
-    def change(self, connection: Connection, **values: Any) -> int:
+    def change(self, connection: Connection, **values: object) -> int:
         """Execute, and return the number of rows written."""
-        return int(self._run(connection, self._for(connection.dialect), values).rowcount)
+        return self._run(connection, values, ()).rowcount
 
-    def write(self, connection: Connection, **values: Any) -> None:
-        """Change a row, after the rows that were appended to its table."""
-        self._write(connection, self._for(connection.dialect), values)
+    def write(self, connection: Connection, **values: object) -> int:
+        """Change a row, after the rows that were appended to its table; return the number of rows written."""
+        return self._run(connection, values, (self.table,)).rowcount
 
-    def append(self, connection: Connection, **values: Any) -> None:
+    def write_all(self, connection: Connection, rows: Sequence[Values]) -> None:
+        """Write as `write`, several rows."""
+        compiled = self._for(connection.dialect)
+        if compiled.here or compiled.rows_text:
+            _flush_before(connection, (self.table,))
+            self.send_rows(connection, [compiled.parameters(connection, row) for row in rows])
+        else:
+            for row in rows:
+                self.write(connection, **row)
+
+    def append(self, connection: Connection, **values: object) -> None:
         """Insert a row, such as a line of the journal.
 
         The rows of a group are sent together: before its next query, before a change of their table, or with COMMIT.
         """
-        compiled = self._for(connection.dialect)
         appended = connection.info.setdefault(APPENDED, {})
-        appended.setdefault(self, []).append(_parameters(connection, compiled, values))
+        appended.setdefault(self, []).append(self._for(connection.dialect).parameters(connection, values))
 
-    def send_rows(self, connection: Connection, rows: Sequence[Any]) -> None:
+    def send_rows(self, connection: Connection, rows: Sequence[object]) -> None:
         """Send the rows that were appended."""
         compiled = self._for(connection.dialect)
         if compiled.here:
@@ -208,47 +201,41 @@ class CompiledStatement:
         else:
             _execute(connection, compiled.rows_text, {"rows": orjson.dumps(rows).decode()})
 
-    def write_one(self, connection: Connection, missing: Exception, **values: Any) -> None:
-        """Update as `write`, exactly one row; raises `missing` if it does not exist."""
-        if self._write(connection, self._for(connection.dialect), values).rowcount != 1:
-            raise missing
-
-    def write_all(self, connection: Connection, rows: Sequence[Values]) -> None:
-        """Write as `write`, several rows."""
+    def _run(self, connection: Connection, values: Values, tables: Collection[str]) -> Cursor:
+        """Execute, after the rows that were appended to these tables; to all tables if there are none."""
+        _flush_before(connection, tables)
         compiled = self._for(connection.dialect)
-        if compiled.here or compiled.rows_text:
-            self._after_appended(connection)
-            self.send_rows(connection, [_parameters(connection, compiled, row) for row in rows])
-        else:
-            for row in rows:
-                self._write(connection, compiled, row)
+        return _execute(connection, compiled.text, compiled.parameters(connection, values))
 
-    def _after_appended(self, connection: Connection) -> None:
-        """Send the rows appended to the table that this statement changes."""
-        appended: Mapping[CompiledStatement, Any] | None = connection.info.get(APPENDED)
-        if appended and any(one.table is self.table for one in appended):
-            flush(connection)
-
-    def _write(self, connection: Connection, compiled: _Compiled, values: Values) -> Any:
-        self._after_appended(connection)
-        return _execute(connection, compiled.text, _parameters(connection, compiled, values))
-
-    def _run(self, connection: Connection, compiled: _Compiled, values: Values) -> Any:
-        appended: Mapping[CompiledStatement, Any] = connection.info.get(APPENDED, {})
-        if not self._reads or any(isinstance(one.table, Table) and one.table.name in self._reads for one in appended):
-            flush(connection)
-        return _execute(connection, compiled.text, _parameters(connection, compiled, values))
-
-    def _for(self, dialect: Dialect) -> _Compiled:
+    def _for(self, dialect: Dialect) -> _DriverStatement:
         found = self._compiled.get(dialect.name)
         if found is None:
             found = self._compiled[dialect.name] = _compile(self._statement, dialect)
         return found
 
 
+class StatementAmong:
+    """A query for the rows that have one of several values in a column. PostgreSQL plans that for a single value only once."""
+
+    def __init__(self, query: Select[*tuple[Any, ...]], column: ColumnElement[str]) -> None:
+        in_json = func.json_each(bindparam("among", type_=Text)).table_valued("value")
+        self._one = CompiledStatement(query.where(column == bindparam("among")))
+        self._several = {
+            "sqlite": CompiledStatement(query.where(column.in_(select(in_json.c.value)))),
+            "postgresql": CompiledStatement(query.where(column == any_(bindparam("among", type_=ARRAY(Text))))),
+        }
+
+    def cells(self, connection: Connection, values: Collection[str], **others: object) -> list[list[Any]]:
+        """Return the rows as lists of cells; `others` are further parameters."""
+        if len(values) == 1:
+            return self._one.cells(connection, among=next(iter(values)), **others)
+        given = json.dumps([*values]) if connection.dialect.name == "sqlite" else [*values]
+        return self._several[connection.dialect.name].cells(connection, among=given, **others)
+
+
 def in_transaction(connection: Connection) -> bool:
     """Return whether a transaction is open and takes statements. Makes no round trip."""
-    driver: Any = connection.connection.dbapi_connection
+    driver: Any = connection.connection.dbapi_connection  # either driver's
     if connection.dialect.name == "sqlite":
         return bool(driver.in_transaction)
     return str(driver.info.transaction_status.name) == "INTRANS"
@@ -259,6 +246,13 @@ def flush(connection: Connection) -> None:
     if appended := connection.info.pop(APPENDED, None):
         for statement, rows in appended.items():
             statement.send_rows(connection, rows)
+
+
+def _flush_before(connection: Connection, tables: Collection[str]) -> None:
+    """Send the appended rows, if a row was appended to one of these tables, or if there are none."""
+    appended: Mapping[CompiledStatement, object] = connection.info.get(APPENDED, {})
+    if appended and (not tables or any(one.table in tables for one in appended)):
+        flush(connection)
 
 
 def discard(connection: Connection) -> None:
@@ -279,61 +273,47 @@ def update_by_key(table: Table, key: Sequence[str], columns: Sequence[str]) -> C
     return CompiledStatement(update(table).where(*where).values(values))
 
 
-def _parameters(connection: Connection, compiled: _Compiled, values: Mapping[str, Any]) -> Any:
-    try:
-        return compiled.parameters(values)
-    except Exception as error:
-        raise _as_usual(connection.dialect, compiled.text, values, error) from error
-
-
-def _execute(connection: Connection, text: str, parameters: Any, *, many: bool = False) -> Any:
-    driver: Any = connection.connection.dbapi_connection
+def _execute(connection: Connection, text: str, parameters: object, *, many: bool = False) -> Cursor:
+    driver: Any = connection.connection.dbapi_connection  # either driver's
     for hear in connection.engine.dispatch.before_cursor_execute:  # event listeners receive these statements too
         hear(connection, driver, text, parameters, None, many)
+    cursor: Cursor
     try:
         if connection.dialect.name == "postgresql":
-            return driver.execute(text, parameters, prepare=True)
-        return driver.executemany(text, parameters) if many else driver.execute(text, parameters)
+            cursor = driver.execute(text, parameters, prepare=True)
+        else:
+            cursor = driver.executemany(text, parameters) if many else driver.execute(text, parameters)
     except Exception as error:
-        raise _as_usual(connection.dialect, text, parameters, error) from error
+        raise _sqlalchemy_error(connection.dialect, text, parameters, error) from error
+    return cursor
 
 
-def _as_usual(dialect: Dialect, text: str, values: Any, error: Exception) -> BaseException:
+def _sqlalchemy_error(dialect: Dialect, text: str, values: object, error: Exception) -> BaseException:
     """Return the error as SQLAlchemy would have raised it, so that callers see no difference."""
-    drivers: Any = dialect.loaded_dbapi.Error
-    return DBAPIError.instance(text, values, error, drivers, hide_parameters=True, dialect=dialect)
+    given: Any = values  # declared as the parameters of SQLAlchemy's own statements
+    return DBAPIError.instance(text, given, error, dialect.loaded_dbapi.Error, hide_parameters=True, dialect=dialect)
 
 
-def _compile(statement: ClauseElement, dialect: Dialect) -> _Compiled:
-    made: Any = statement.compile(dialect=dialect)
+def _compile(statement: ClauseElement, dialect: Dialect) -> _DriverStatement:
+    made = statement.compile(dialect=dialect)
+    assert isinstance(made, SQLCompiler)
     columns = tuple(statement.exported_columns) if isinstance(statement, Select | UpdateBase) else ()
-    binds = {name: _process(bind.type, dialect, "bind") for name, bind in made.binds.items()}
-    results = ((place, _process(column.type, dialect, "result")) for place, column in enumerate(columns))
-    given = {name: bind.value for name, bind in made.binds.items() if not bind.required}
-    return _Compiled(
+    binds = {name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in made.binds.items()}
+    results = (
+        (place, column.type.dialect_impl(dialect).result_processor(dialect, None)) for place, column in enumerate(columns)
+    )
+    rows_text = ""
+    if isinstance(statement, Insert) and set(made.binds) <= set(statement.table.c.keys()):
+        rows = _rows_in_json([column(name, bind.type) for name, bind in made.binds.items()])
+        rows_text = str(insert(statement.table).from_select(list(made.binds), select(rows)).compile(dialect=dialect))
+    return _DriverStatement(
         text=str(made),
         names=tuple(made.positiontup or ()),
         positional=made.positional,
-        given=given,
+        given={name: bind.value for name, bind in made.binds.items() if not bind.required},
         binds={name: convert for name, convert in binds.items() if convert},
         keys=tuple(str(column.key) for column in columns),
         results=tuple((place, convert) for place, convert in results if convert),
         here=dialect.name == "sqlite",
-        rows_text=_rows_text(statement, made, dialect)
-        if isinstance(statement, Insert) and set(made.binds) <= set(statement.table.c.keys())
-        else "",
+        rows_text=rows_text,
     )
-
-
-def _rows_text(statement: Insert, made: Any, dialect: Dialect) -> str:
-    """Return the text of an INSERT of rows that are one JSON text, so that it is the same for any number of rows."""
-    names = list(made.binds)
-    columns = [column(name, bind.type) for name, bind in made.binds.items()]
-    rows = func.json_to_recordset(bindparam("rows", type_=JSON)).table_valued(*columns).render_derived(with_types=True)
-    return str(insert(statement.table).from_select(names, select(rows)).compile(dialect=dialect))
-
-
-def _process(kind: Any, dialect: Dialect, way: str) -> Convert | None:
-    here = kind.dialect_impl(dialect)
-    found: Convert | None = here.bind_processor(dialect) if way == "bind" else here.result_processor(dialect, None)
-    return found

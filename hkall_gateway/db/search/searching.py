@@ -6,16 +6,16 @@ A page's own connection runs this, never the reactor's: a word that many titles 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, Final
 
 import orjson
-from sqlalchemy import Connection, Integer, Select, bindparam, exists, select, text
+from sqlalchemy import Connection, Integer, bindparam, exists, select, text
 from sqlalchemy.sql.elements import ColumnElement
 
-from hkall_gateway.db.engine.compiled import AMONG, VALUES, CompiledStatement
+from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong
 from hkall_gateway.db.engine.connect import read_as_memory
 from hkall_gateway.db.search.folding import isbn_13, words
 from hkall_gateway.db.search.index import WEIGHTS, in_pairs
@@ -222,7 +222,7 @@ def _in_order(hits: Iterable[Keys], query: TitleQuery) -> list[Keys]:
 
 
 def _available(connection: Connection, rows: Sequence[Keys], is_available: IsAvailable) -> list[Keys]:
-    copies = _ask(_COPIES, connection, [bib for _, _, bib, _ in rows])
+    copies = _COPIES.cells(connection, [bib for _, _, bib, _ in rows])
     libraries = _libraries(copies, is_available)
     return [keys for keys in rows if keys[2] in libraries]
 
@@ -230,7 +230,7 @@ def _available(connection: Connection, rows: Sequence[Keys], is_available: IsAva
 def _titles(connection: Connection, bibs: Sequence[str], is_available: IsAvailable) -> tuple[FoundTitle, ...]:
     if not bibs:
         return ()
-    shown, copies = _ask(_SHOWN, connection, bibs), _ask(_COPIES, connection, bibs)
+    shown, copies = _SHOWN.cells(connection, bibs), _COPIES.cells(connection, bibs)
     libraries = _libraries(copies, is_available)
     found = {cells[0]: cells for cells in shown}
     return tuple(FoundTitle(*[*found[bib], tuple(sorted(libraries.get(bib, ())))]) for bib in bibs)
@@ -243,11 +243,6 @@ def _libraries(copies: Iterable[Cells], is_available: IsAvailable) -> dict[str, 
         if is_available(agency, *facts):
             found.setdefault(bib, set()).add(agency)
     return found
-
-
-def _ask(statements: Mapping[str, CompiledStatement], connection: Connection, bibs: Collection[str]) -> list[Cells]:
-    how = connection.dialect.name
-    return statements[how].cells(connection, bibs=VALUES[how](bibs))
 
 
 def _matching(connection: Connection, query: TitleQuery) -> list[Keys]:
@@ -293,11 +288,6 @@ def _begins(key: ColumnElement[str], *where: ColumnElement[bool]) -> CompiledSta
 _BEGINNING: Final = (_begins(T.title_key), _begins(T.linked_key, T.linked_key != ""))
 
 
-def _of_titles(statement: Select[Any], bib_id: ColumnElement[str]) -> Mapping[str, CompiledStatement]:
-    """Return the query for some titles, by kind of database."""
-    return {how: CompiledStatement(statement.where(among("bibs")(bib_id))) for how, among in AMONG.items()}
-
-
-_SHOWN: Final = _of_titles(select(*(T[field.name] for field in fields(FoundTitle) if field.name != "agencies")), T.bib_id)
+_SHOWN: Final = StatementAmong(select(*(T[field.name] for field in fields(FoundTitle) if field.name != "agencies")), T.bib_id)
 _HELD: Final = exists().where(R.item_barcode == H.barcode, R.item_agency == H.agency, IS_IN_HAND)
-_COPIES: Final = _of_titles(select(H.bib_id, H.agency, H.status, H.material, H.lendable).where(~_HELD), H.bib_id)
+_COPIES: Final = StatementAmong(select(H.bib_id, H.agency, H.status, H.material, H.lendable).where(~_HELD), H.bib_id)
