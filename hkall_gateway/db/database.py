@@ -10,19 +10,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Protocol, TypeVar, cast, overload
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from hkall_gateway.clock import monotonic_us
 from hkall_gateway.db import bind
 from hkall_gateway.db.engine.db_errors import name_of
 from hkall_gateway.db.engine.deadline import DatabaseClock, Deadline
-from hkall_gateway.db.engine.group import constant_pause, expired, no_hook, read_group, refuse, run_group
+from hkall_gateway.db.engine.group import MakeUnit, constant_pause, no_hook, read_group, run_group
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
-from hkall_gateway.db.engine.worker import GroupResult, InlineReader, Job, JobRunner, Worker, give
+from hkall_gateway.db.engine.worker import DoGroup, GroupResult, InlineRunner, InReactor, Job, JobRunner, Worker, at_once
 from hkall_gateway.db.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
-DoGroup = Callable[[Connection, Sequence[Job[Any]]], GroupResult[Job[Any]]]
 
 BATCH_UNITS = 256
 Watch = Callable[[str, int], AbstractContextManager[None]]
@@ -70,30 +68,32 @@ class Database:
     the monotonic clock of deadlines.
     """
 
+    _writer: JobRunner
+    _reader: JobRunner
+    _inline: JobRunner
+    _clock: DatabaseClock | None = None
+    _silent_until_us = 0
+
     def __init__(
         self,
         engine: Engine,
-        make_unit: Callable[[Connection], UnitOfWork],
-        in_reactor: Callable[[Callable[[], None]], Any],
+        make_unit: MakeUnit,
+        in_reactor: InReactor,
         batch: int = BATCH_UNITS,
         draw: Callable[[], float] = constant_pause,
         watch: Watch = no_watch,
         seconds: Callable[[], float] = monotonic,
     ) -> None:
-        clock = DatabaseClock(seconds) if engine.dialect.name == "postgresql" else None
-        groups = _Groups(make_unit, draw, watch)
+        self._make_unit, self._draw, self._watch = make_unit, draw, watch
+        self._clock = DatabaseClock(seconds) if engine.dialect.name == "postgresql" else None
         in_memory = isinstance(engine.pool, StaticPool)
-        writer: JobRunner = Worker(engine, groups.write, refuse, in_reactor, "writer", batch)
-        reader = writer if in_memory else Worker(engine, groups.read, refuse, in_reactor, "reader", batch)
-        inline = reader
+        self._writer = Worker(engine, self._write_group, in_reactor, "writer", batch)
+        self._reader = self._writer if in_memory else Worker(engine, self._read_group, in_reactor, "reader", batch)
+        self._inline = self._reader
         if engine.dialect.name == "sqlite" and not in_memory:
             connection = engine.connect()
             connection.exec_driver_sql(f"PRAGMA busy_timeout={INLINE_WAIT_MS}")
-            inline = InlineReader(connection, groups.read, in_reactor, batch)
-        self._run_by(writer, reader, inline, clock)
-
-    def _run_by(self, writer: JobRunner, reader: JobRunner, inline: JobRunner, clock: DatabaseClock | None = None) -> None:
-        self._writer, self._reader, self._inline, self._clock = writer, reader, inline, clock
+            self._inline = InlineRunner(connection, self._read_group, in_reactor, batch)
 
     def write(
         self,
@@ -116,7 +116,8 @@ class Database:
             A Deferred that fires in the reactor's thread after the durable commit; with Unavailable if the database is away or
             another gateway blocked the unit for too long.
         """
-        return _put(self._writer, Job(work, locks, repeatable, until, self._clock))
+        until_there_s = self._clock.there(until.until_s) if self._clock and until else None
+        return _put(self._writer, work, locks, repeatable, until, until_there_s)
 
     def read(self, query: Callable[[UnitOfWork], T], *, patron: str = "", is_long: bool = False) -> Deferred[T]:
         """Run `query(unit)` in a snapshot.
@@ -127,12 +128,39 @@ class Database:
             patron: The card concerned; the data of all patrons in the group are read together.
             is_long: It takes longer than a lookup by key, and runs on the reader's thread.
         """
-        return _put(self._reader if is_long else self._inline, Job(query, LockSet(patron), repeatable=True))
+        return _put(self._reader if is_long else self._inline, query, LockSet(patron), repeatable=True)
 
     def close(self) -> None:
         """Finish the queued jobs and end both threads; callers get their results in the reactor's next iteration."""
         for runner in {id(x): x for x in (self._inline, self._writer, self._reader)}.values():
             runner.stop()
+
+    def _read_group(self, connection: Connection, jobs: Sequence[Job]) -> GroupResult:
+        with self._watch("reader", len(jobs)):
+            result = read_group(connection, self._make_unit, jobs)
+        self._log_refusal(result)
+        return result
+
+    def _write_group(self, connection: Connection, jobs: Sequence[Job]) -> GroupResult:
+        over = [job.expiry() for job in jobs if job.deadline is not None and job.deadline.over]  # these take no locks
+        if over:
+            jobs = [job for job in jobs if job.deadline is None or not job.deadline.over]
+        with self._watch("writer", len(jobs)):
+            result = GroupResult(())
+            if jobs:
+                result = run_group(connection, self._make_unit, jobs, draw=self._draw, clock=self._clock)
+        for job in result.again:  # the timers of their deadlines may take them again
+            job.undo()
+        self._log_refusal(result)
+        return replace(result, answers=[*over, *result.answers]) if over else result
+
+    def _log_refusal(self, result: GroupResult) -> None:
+        """Log that units were refused, at most once in REFUSALS_S seconds: a full disk refuses each of them."""
+        if result.refused is not None and monotonic_us() >= self._silent_until_us:
+            self._silent_until_us = monotonic_us() + REFUSALS_S * 1_000_000
+            import structlog  # here: commands import this module and seldom log
+
+            structlog.get_logger().warning("database.refused", why=name_of(result.refused))
 
 
 class Immediate(Database):
@@ -142,44 +170,26 @@ class Immediate(Database):
     failed commit, any other BaseException the end of the process.
     """
 
-    def __init__(
-        self, engine: Engine, make_unit: Callable[[Connection], UnitOfWork], before_commit: Callable[[], None] = no_hook
-    ) -> None:
+    def __init__(self, engine: Engine, make_unit: MakeUnit, before_commit: Callable[[], None] = no_hook) -> None:
         connection = engine.connect()
         write: DoGroup = lambda opened, jobs: run_group(opened, make_unit, jobs, before_commit)  # noqa: E731
         read: DoGroup = lambda opened, jobs: read_group(opened, make_unit, jobs)  # noqa: E731
-        writer, reader = InPlace(connection, write), InPlace(connection, read)
-        self._run_by(writer, reader, reader)
+        self._writer, self._reader = InlineRunner(connection, write, at_once), InlineRunner(connection, read, at_once)
+        self._inline = self._reader
 
-    def now(self, work: Callable[..., T], *args: Any) -> T:
+    @overload
+    def now(self, work: Callable[[UnitOfWork], T]) -> T: ...
+
+    @overload
+    def now(self, work: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **named: P.kwargs) -> T: ...
+
+    def now(self, work: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **named: P.kwargs) -> T:
         """Return the result of `work(unit, *args)` after the commit."""
-        return _at_once(self._writer, Job(bind(work, *args), NO_LOCKS))
+        return _run_now(self._writer, bind(work, *args, **named))
 
     def read_now(self, query: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **named: P.kwargs) -> T:
         """Return the result of `query(unit, *args)` in a snapshot."""
-        return _at_once(self._reader, Job(bind(query, *args, **named), NO_LOCKS, repeatable=True))
-
-
-class InPlace:
-    """Runs each job where it is put."""
-
-    def __init__(self, connection: Connection, do_group: DoGroup) -> None:
-        self._connection, self._do_group = connection, do_group
-
-    def put(self, job: Job[Any]) -> None:
-        result = self._do_group(self._connection, [job])
-        while result.again or result.in_doubt:
-            result = self._decided(result.in_doubt) if result.in_doubt else self._do_group(self._connection, [job])
-        give(result.answers)
-
-    def stop(self) -> None:
-        self._connection.close()
-
-    def _decided(self, in_doubt: Callable[[Connection | None], GroupResult[Job[Any]]]) -> GroupResult[Job[Any]]:
-        try:
-            return in_doubt(self._connection)
-        except DBAPIError:
-            return in_doubt(None)
+        return _run_now(self._reader, bind(query, *args, **named), repeatable=True)
 
 
 class _Undone(Exception):
@@ -215,65 +225,36 @@ def finished(awaitable: Awaitable[T]) -> T:
     raise RuntimeError("this would have to wait")
 
 
-class _Groups:
-    """Runs the units of a group and commits them."""
-
-    def __init__(self, make_unit: Callable[[Connection], UnitOfWork], draw: Callable[[], float], watch: Watch) -> None:
-        self._make_unit, self._draw, self._watch = make_unit, draw, watch
-        self._silent_until_us = 0
-
-    def read(self, connection: Connection, jobs: Sequence[Job[Any]]) -> GroupResult[Job[Any]]:
-        with self._watch("reader", len(jobs)):
-            return self._log(read_group(connection, self._make_unit, jobs))
-
-    def write(self, connection: Connection, jobs: Sequence[Job[Any]]) -> GroupResult[Job[Any]]:
-        over = [job for job in jobs if job.over]  # these take no locks
-        if over:
-            jobs = [job for job in jobs if not job.over]
-        with self._watch("writer", len(jobs)):
-            result: GroupResult[Job[Any]] = GroupResult(())
-            if jobs:
-                result = run_group(connection, self._make_unit, jobs, draw=self._draw)
-        for job in result.again:  # the timers of their deadlines may take them again
-            job.undo()
-        return self._log(replace(result, answers=[*map(expired, over), *result.answers]) if over else result)
-
-    def _log(self, result: GroupResult[Job[Any]]) -> GroupResult[Job[Any]]:
-        """Log that units were refused, at most once in REFUSALS_S seconds: a full disk refuses each of them."""
-        now_us = monotonic_us()
-        if result.refused is not None and now_us >= self._silent_until_us:
-            self._silent_until_us = now_us + REFUSALS_S * 1_000_000
-            import structlog  # here: commands import this module and seldom log
-
-            structlog.get_logger().warning("database.refused", why=name_of(result.refused))
-        return result
-
-
-def _put(runner: JobRunner, job: Job[T]) -> Deferred[T]:
+def _put(
+    runner: JobRunner,
+    work: Callable[[UnitOfWork], T],
+    locks: LockSet,
+    repeatable: bool,
+    until: Deadline | None = None,
+    until_there_s: float | None = None,
+) -> Deferred[T]:
     """Queue a job. A cancelled Deferred does not fire; the unit is committed all the same."""
     from twisted.internet.defer import Deferred  # here: a command does not wait, and needs no Twisted
 
     answer: Deferred[T] = Deferred()
 
-    def settle(result: T, error: BaseException | None) -> None:
+    def reply(result: object, error: BaseException | None) -> None:
         if answer.called:
             return
         if error is None:
-            answer.callback(result)
+            answer.callback(cast("T", result))
         else:
             answer.errback(error)
 
-    job.reply = settle
-    runner.put(job)
+    runner.put(Job(work, locks, reply, repeatable, until, until_there_s))
     return answer
 
 
-def _at_once(runner: JobRunner, job: Job[T]) -> T:
+def _run_now(runner: JobRunner, work: Callable[[UnitOfWork], T], *, repeatable: bool = False) -> T:
     """Run a job where it is put, and return its result."""
-    answers: list[tuple[T, BaseException | None]] = []
-    job.reply = lambda result, error: answers.append((result, error))
-    runner.put(job)
+    answers: list[tuple[object, BaseException | None]] = []
+    runner.put(Job(work, NO_LOCKS, lambda result, error: answers.append((result, error)), repeatable))
     result, error = answers[0]
     if error is not None:
         raise error
-    return result
+    return cast("T", result)

@@ -40,7 +40,7 @@ class Desk:
         """What the waiters of (work, locks, *args) hear, in their order, after all that is tried again."""
         heard: dict[int, Any] = {}
         waiting = [
-            Job(bind(work, *args), locks, reply=lambda said, error, n=n: heard.setdefault(n, error or said))  # type: ignore[misc]
+            Job(bind(work, *args), locks, lambda said, error, n=n: heard.setdefault(n, error or said))  # type: ignore[misc]
             for n, (work, locks, *args) in enumerate(jobs)
         ]
         self.statements.clear()

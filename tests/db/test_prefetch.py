@@ -42,8 +42,8 @@ class Gateway:
     def group(self, *asked: Asked) -> list[Any]:
         """The answers to (work, locks, *args), which are one group."""
         heard: dict[int, Any] = {}
-        jobs: list[Job[Any]] = [
-            Job(bind(work, *args), locks, reply=lambda said, error, n=n: heard.setdefault(n, error or said))  # type: ignore[misc]
+        jobs: list[Job] = [
+            Job(bind(work, *args), locks, lambda said, error, n=n: heard.setdefault(n, error or said))  # type: ignore[misc]
             for n, (work, locks, *args) in enumerate(asked)
         ]
         self.statements.clear()

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from queue import Queue
 from threading import Event
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.engine.worker import GroupResult, ReplyCallback, Worker, give
+from hkall_gateway.db.engine.locks import NO_LOCKS
+from hkall_gateway.db.engine.worker import GroupResult, Job, Worker, give
 
 PATIENCE_S = 20.0
+NO_UNIT: Any = None
 
 
 class Desk:
@@ -26,14 +30,16 @@ class Desk:
         self.answered: list[str] = []
         self.turns: Queue[Callable[[], None]] = Queue()
 
-    def do(self, _connection: Connection, names: Sequence[str]) -> GroupResult[str]:
+    def job(self, name: str) -> Job:
+        """A job that answers with its name."""
+        return Job(lambda _unit: name, NO_LOCKS, lambda result, _error: self.answered.append(str(result)))
+
+    def do(self, _connection: Connection, jobs: Sequence[Job]) -> GroupResult:
         self.inside.set()
         assert self.go_on.wait(PATIENCE_S)
-        self.groups.append(list(names))
-        return GroupResult([lambda name=name: self.answered.append(name) for name in names])  # type: ignore[misc]
-
-    def refuse(self, name: str, _error: BaseException) -> ReplyCallback:
-        return lambda: self.answered.append(f"not {name}")
+        names = [str(job.work(NO_UNIT)) for job in jobs]
+        self.groups.append(names)
+        return GroupResult([partial(job.reply, name, None) for job, name in zip(jobs, names, strict=True)])
 
     def drain(self, count: int) -> None:
         while len(self.answered) < count:
@@ -45,10 +51,10 @@ def engine(tmp_path: Path) -> Engine:
     return open_engine(f"sqlite:///{tmp_path / 'lane.db'}")
 
 
-def _lane(engine: Engine, desk: Desk, batch: int) -> Worker[str]:
+def _lane(engine: Engine, desk: Desk, batch: int) -> Worker:
     """A lane whose thread holds the first name; whatever is put now waits."""
-    lane = Worker(engine, desk.do, desk.refuse, desk.turns.put, "writer", batch)
-    lane.put("first")
+    lane = Worker(engine, desk.do, desk.turns.put, "writer", batch)
+    lane.put(desk.job("first"))
     assert desk.inside.wait(PATIENCE_S)
     return lane
 
@@ -57,7 +63,7 @@ def test_what_came_in_while_the_last_group_was_done_is_the_next_one(engine: Engi
     desk = Desk()
     lane = _lane(engine, desk, batch=256)
     for name in "abc":
-        lane.put(name)
+        lane.put(desk.job(name))
     desk.go_on.set()
     lane.stop()
     assert desk.groups == [["first"], ["a", "b", "c"]]
@@ -68,7 +74,7 @@ def test_a_group_is_no_bigger_than_the_batch_and_the_order_stays(engine: Engine)
     desk = Desk()
     lane = _lane(engine, desk, batch=2)
     for name in "abcde":
-        lane.put(name)
+        lane.put(desk.job(name))
     desk.go_on.set()
     lane.stop()
     assert desk.groups == [["first"], ["a", "b"], ["c", "d"], ["e"]]
@@ -78,7 +84,7 @@ def test_nothing_that_waits_is_lost_when_the_lane_stops(engine: Engine) -> None:
     desk = Desk()
     lane = _lane(engine, desk, batch=2)
     for name in "abc":
-        lane.put(name)
+        lane.put(desk.job(name))
     desk.go_on.set()
     lane.stop()
     desk.drain(4)
@@ -98,17 +104,17 @@ def test_answers_are_given_in_the_reactors_turn_and_not_in_the_thread(engine: En
 def test_a_stopped_lane_takes_nothing_more(engine: Engine) -> None:
     desk = Desk()
     desk.go_on.set()
-    lane = Worker(engine, desk.do, desk.refuse, desk.turns.put, "writer", 2)
+    lane = Worker(engine, desk.do, desk.turns.put, "writer", 2)
     lane.stop()
     with pytest.raises(RuntimeError, match="closed"):
-        lane.put("late")
+        lane.put(desk.job("late"))
     assert desk.groups == []
 
 
 def test_who_starts_a_lane_hears_of_a_database_that_is_not_there(tmp_path: Path) -> None:
     nowhere = open_engine(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}")
     with pytest.raises(OperationalError, match="unable to open"):
-        Worker(nowhere, Desk().do, Desk().refuse, Desk().turns.put, "writer", 2)
+        Worker(nowhere, Desk().do, Desk().turns.put, "writer", 2)
 
 
 def test_every_answer_is_given_also_when_one_of_them_raises() -> None:

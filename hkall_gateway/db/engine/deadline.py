@@ -27,12 +27,14 @@ class Undecided(Exception):
 class Deadline:
     """The second of `seconds`, a monotonic clock, until which the units of one command may begin. Safe from any thread."""
 
-    __slots__ = ("_begun", "_lock", "_over", "_seconds", "until_s", "why")
+    __slots__ = ("_begun", "_lock", "_seconds", "over", "until_s", "why")
 
     def __init__(self, seconds: Callable[[], float], until_s: float) -> None:
         self._seconds, self.until_s = seconds, until_s
         self._lock = Lock()
-        self._begun, self._over = 0, False
+        self._begun = 0
+        self.over = False
+        """Whether no unit may begin any more."""
         self.why = ""
         """Why the command expired: "late" or "gone"; "" if it did not."""
 
@@ -40,11 +42,6 @@ class Deadline:
     def left_s(self) -> float:
         """The seconds until the deadline, 0 after it."""
         return max(0.0, self.until_s - self._seconds())
-
-    @property
-    def over(self) -> bool:
-        """Whether no unit may begin any more."""
-        return self._over
 
     def begin(self, *, again: bool, late: bool) -> bool:
         """Take a unit for the writer; False if it may not begin any more.
@@ -55,7 +52,7 @@ class Deadline:
         """
         with self._lock:
             self._begun -= again
-            if self._over or late or self._seconds() >= self.until_s:
+            if self.over or late or self._seconds() >= self.until_s:
                 self._expire("late")
                 return False
             self._begun += 1
@@ -70,13 +67,13 @@ class Deadline:
         """Let no further unit begin; False if one has begun already, so that "try again" would not be true."""
         with self._lock:
             if self._begun:
-                self._over = True
+                self.over = True
                 return False
             self._expire(why)
             return True
 
     def _expire(self, why: str) -> None:
-        self._over, self.why = True, self.why or why
+        self.over, self.why = True, self.why or why
 
 
 _CURRENT: Final[ContextVar[Deadline | None]] = ContextVar("deadline", default=None)

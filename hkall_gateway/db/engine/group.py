@@ -14,34 +14,30 @@ are retried, and the callers of the others get no answer: neither "done" nor "tr
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from hkall_gateway.db.engine.commit_fate import NUMBER, XACT, Fate, Transaction, fate_of, this_transaction
 from hkall_gateway.db.engine.compiled import CompiledStatement, discard, in_transaction
-from hkall_gateway.db.engine.db_errors import (
-    DbErrorClass,
-    certainly_undone,
-    classify,
-    error_for_caller,
-    is_file_locked,
-    unavailable,
-)
-from hkall_gateway.db.engine.deadline import Expired, Undecided
+from hkall_gateway.db.engine.db_errors import DbErrorClass, certainly_undone, classify, error_for_caller, is_file_locked
+from hkall_gateway.db.engine.deadline import DatabaseClock, Undecided
 from hkall_gateway.db.engine.locks import SNAPSHOT
 from hkall_gateway.db.engine.worker import GroupResult, Job, ReplyCallback
 from hkall_gateway.rules.vocabulary import LostRace
 
-MakeUnit = Callable[[Connection], Any]
+if TYPE_CHECKING:
+    from hkall_gateway.db.unit_of_work import UnitOfWork
+
+MakeUnit = Callable[[Connection], "UnitOfWork"]
 
 _BEGIN = {"sqlite": CompiledStatement(text("BEGIN IMMEDIATE")), "postgresql": CompiledStatement(text("BEGIN"))}
-_ASK = {
+_BEGIN_READ = {
     "sqlite": CompiledStatement(text("BEGIN")),
     "postgresql": CompiledStatement(text("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")),
 }
@@ -84,115 +80,142 @@ def constant_pause() -> float:
 def run_group(
     connection: Connection,
     make_unit: MakeUnit,
-    jobs: Sequence[Job[Any]],
+    jobs: Sequence[Job],
     before_commit: Callable[[], None] = no_hook,
     draw: Callable[[], float] = constant_pause,
-) -> GroupResult[Job[Any]]:
+    clock: DatabaseClock | None = None,
+) -> GroupResult:
     """Run all `jobs` in one durable commit, or in several if one of them fails the others.
 
     Args:
         before_commit: Called before each COMMIT; an exception of it is a failed commit.
         draw: Returns a random number in [0, 1), for the pause before jobs in conflict are retried.
+        clock: Notes the time of a database on another machine.
     """
-    return _in_parts(_Transaction(connection, make_unit, _BEGIN, partial(_commit, connection, before_commit)), jobs, draw)
+    result = _in_parts(_Transaction(connection, make_unit, before_commit, clock), jobs)
+    if tries := max((job.tries for job in result.again), default=0):
+        # Longer with every try, and random so that two gateways do not collide again.
+        return replace(result, pause_s=FIRST_PAUSE_S * float(2**tries) * draw())
+    return result
 
 
-def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job[Any]]) -> GroupResult[Job[Any]]:
+def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job]) -> GroupResult:
     """Run queries in one snapshot for all. Lines of the journal are discarded; other writes are refused or rolled back."""
+    return _in_parts(_Snapshot(connection, make_unit), jobs)
 
-    def end() -> None:
-        discard(connection)
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """How queries run: they share one unit, in a transaction that only reads."""
+
+    connection: Connection
+    make_unit: MakeUnit
+
+    def open(self, jobs: Sequence[Job], *, briefly: bool) -> tuple[Sequence[UnitOfWork], float | None]:  # noqa: ARG002
+        _BEGIN_READ[self.connection.dialect.name].write(self.connection)
+        self.connection.info[SNAPSHOT] = True
+        unit = self.make_unit(self.connection)
+        unit.patrons.look_ahead({job.locks.patron for job in jobs if job.locks.patron})
+        return [unit] * len(jobs), None
+
+    def close(self) -> None:
+        discard(self.connection)
         # PostgreSQL's driver forgets its prepared statements at a ROLLBACK; its transaction is read-only.
-        (_ROLLBACK if connection.dialect.name == "sqlite" else _COMMIT).change(connection)
+        (_ROLLBACK if self.connection.dialect.name == "sqlite" else _COMMIT).change(self.connection)
 
-    return _in_parts(_Transaction(connection, make_unit, _ASK, end), jobs, constant_pause)
-
-
-def refuse(job: Job[Any], error: BaseException) -> ReplyCallback:
-    """Return the answer "try again" for a job; every caller gets its own exception object."""
-    return partial(job.settle, None, unavailable(error))
-
-
-def expired(job: Job[Any]) -> ReplyCallback:
-    """Return the answer for a job whose deadline has passed, or whose caller is gone."""
-    return partial(job.settle, None, Expired("the command did not begin before its deadline"))
+    def answer(self, job: Job, _unit: UnitOfWork, result: object) -> None:
+        job.reply(result, None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Transaction:
-    """How a group runs: `begin` opens its transaction and `end` closes it."""
+    """How units of work run: each in a unit of its own, with its locks held, in a transaction that is committed durably."""
 
     connection: Connection
     make_unit: MakeUnit
-    begin: Mapping[str, CompiledStatement]
-    end: Callable[[], object]
+    before_commit: Callable[[], None]
+    clock: DatabaseClock | None
 
-    def run(self, jobs: Sequence[Job[Any]], *, briefly: bool = False) -> list[ReplyCallback]:
-        """Run units without savepoints: any exception undoes all. Return their answers for after the end.
-
-        A unit whose deadline has passed does not run.
+    def open(self, jobs: Sequence[Job], *, briefly: bool) -> tuple[Sequence[UnitOfWork], float | None]:
+        """Begin, take the locks and read ahead; return a unit for each job, and the database's time with the locks held.
 
         Args:
             briefly: Whether to wait only briefly for what another gateway has locked.
         """
-        units, there_s = self._open(jobs, briefly=briefly)
-        answers: list[ReplyCallback] = []
-        for place, (job, unit) in enumerate(zip(jobs, units, strict=True)):
-            if not job.begin(there_s):
-                answers.append(expired(job))
-                continue
-            try:
-                result = job.context.run(job.work, unit)
-            except Exception as error:
-                raise _UnitFailed(place, error) from error
-            if not in_transaction(self.connection):
-                raise _UnitFailed(place, BrokenOff())
-            answers.append(partial(_settle, job, None if self.begin is _ASK else unit, result))
-        return answers
-
-    def _open(self, jobs: Sequence[Job[Any]], *, briefly: bool) -> tuple[Sequence[Any], float | None]:
-        """Begin the transaction, take the locks and read ahead; return the units. UnitOfWork share one unit.
-
-        Return also the time by the database's clock once the locks are held, if a deadline depends on it.
-        """
-        wanted = [job.locks for job in jobs]
-        self.begin[self.connection.dialect.name].write(self.connection)
-        if briefly and self.connection.dialect.name == "postgresql":
-            _BRIEFLY.write(self.connection)
-        self.connection.info[SNAPSHOT] = self.begin is _ASK
-        first = self.make_unit(self.connection)
-        if self.begin is _ASK:
-            first.patrons.look_ahead({one.patron for one in wanted if one.patron})
-            return [first] * len(wanted), None
-        units = [first, *(self.make_unit(self.connection) for _ in wanted[1:])]
-        first.lock(wanted)
-        clock = next((job.clock for job in jobs if job.deadline is not None), None)
-        there_s = None
-        if self.connection.dialect.name == "postgresql":
-            (self.connection.info[XACT],) = NUMBER.cells(self.connection)
-            if clock is not None:
-                there_s = self.connection.info[XACT][0]
-                clock.measured(there_s)
-        first.read_ahead(wanted, units)
+        connection, locks, there_s = self.connection, [job.locks for job in jobs], None
+        _BEGIN[connection.dialect.name].write(connection)
+        connection.info[SNAPSHOT] = False
+        units = [self.make_unit(connection) for _ in jobs]
+        if connection.dialect.name == "postgresql":
+            if briefly:
+                _BRIEFLY.write(connection)
+            units[0].lock(locks)
+            (connection.info[XACT],) = NUMBER.cells(connection)
+            if self.clock is not None and any(job.deadline is not None for job in jobs):
+                there_s = connection.info[XACT][0]
+                self.clock.measured(there_s)
+        units[0].read_ahead(locks, units)
         return units, there_s
 
+    def close(self) -> None:
+        """Commit, together with the appended rows. Raises the error of such a row, else _Uncommitted."""
+        try:
+            self.before_commit()
+        except Exception as error:
+            raise _Uncommitted(error, sent=False) from error
+        transaction = this_transaction(self.connection)
+        try:
+            _COMMIT.change(self.connection)
+        except Exception as error:
+            if isinstance(error, LostRace) or (isinstance(error, DBAPIError) and error.statement != "COMMIT"):
+                raise  # a row that was sent before COMMIT was refused: COMMIT did not run
+            raise _Uncommitted(error, sent=not certainly_undone(error), transaction=transaction) from error
 
-def _in_parts(transaction: _Transaction, jobs: Sequence[Job[Any]], draw: Callable[[], float]) -> GroupResult[Job[Any]]:
+    def answer(self, job: Job, unit: UnitOfWork, result: object) -> None:
+        """Notify the listeners, then give the caller its result."""
+        try:
+            job.context.run(unit.committed)
+        finally:  # a listener's bug goes to the log; the caller still gets the committed result
+            job.reply(result, None)
+
+
+def _run_units(transaction: _Transaction | _Snapshot, jobs: Sequence[Job], *, briefly: bool) -> list[ReplyCallback]:
+    """Run units without savepoints: any exception undoes all. Return their answers for after the end.
+
+    A unit whose deadline has passed does not run.
+    """
+    units, there_s = transaction.open(jobs, briefly=briefly)
+    answers: list[ReplyCallback] = []
+    for place, (job, unit) in enumerate(zip(jobs, units, strict=True)):
+        if not job.begin(there_s):
+            answers.append(job.expiry())
+            continue
+        try:
+            result = job.context.run(job.work, unit)
+        except Exception as error:
+            raise _UnitFailed(place, error) from error
+        if not in_transaction(transaction.connection):
+            raise _UnitFailed(place, BrokenOff())
+        answers.append(partial(transaction.answer, job, unit, result))
+    return answers
+
+
+def _in_parts(transaction: _Transaction | _Snapshot, jobs: Sequence[Job]) -> GroupResult:
     """Run a group. If it fails, run its parts one after the other, each in a transaction of its own."""
     connection = transaction.connection
     answers: list[ReplyCallback] = []
-    again: list[Job[Any]] = []
+    again: list[Job] = []
     refused: Exception | None = None
     parts = deque([jobs])
     while parts:
         part, answered = parts.popleft(), list[ReplyCallback]()
         try:
-            answered = transaction.run(part, briefly=len(part) < len(jobs))
-            transaction.end()
+            answered = _run_units(transaction, part, briefly=len(part) < len(jobs))
+            transaction.close()
         except Exception as raised:  # noqa: BLE001  # any error goes to the callers
             error = _cause(raised)
             fault = classify(connection, error)
-            if not _left(connection) or fault is DbErrorClass.LOST:
+            if not _rolled_back(connection) or fault is DbErrorClass.LOST:
                 lost = _lost(connection, part, raised, answered)
                 return replace(lost, answers=[*answers, *lost.answers], again=[*again, *lost.again, *chain(*parts)])
             if len(part) > 1 and not is_file_locked(error):
@@ -203,10 +226,10 @@ def _in_parts(transaction: _Transaction, jobs: Sequence[Job[Any]], draw: Callabl
                     _fail(job, error, fault, answers, again)
         else:
             answers += answered
-    return GroupResult(answers, again, _pause_s(again, draw), refused=refused)
+    return GroupResult(answers, again, refused=refused)
 
 
-def _divided(jobs: Sequence[Job[Any]], place: int | None) -> list[Sequence[Job[Any]]]:
+def _divided(jobs: Sequence[Job], place: int | None) -> list[Sequence[Job]]:
     """Return the parts of a group that failed: the unit at `place` alone, or two halves if nobody knows which unit it was."""
     if place is None:
         half = len(jobs) // 2
@@ -214,37 +237,11 @@ def _divided(jobs: Sequence[Job[Any]], place: int | None) -> list[Sequence[Job[A
     return [part for part in (jobs[:place], jobs[place : place + 1], jobs[place + 1 :]) if part]
 
 
-def _commit(connection: Connection, before: Callable[[], None]) -> None:
-    """Commit durably, together with the appended rows. Raises the error of such a row, else _Uncommitted."""
-    try:
-        before()
-    except Exception as error:
-        raise _Uncommitted(error, sent=False) from error
-    transaction = this_transaction(connection)
-    try:
-        _COMMIT.change(connection)
-    except Exception as error:
-        if isinstance(error, LostRace) or (isinstance(error, DBAPIError) and error.statement != "COMMIT"):
-            raise  # a row that was sent before COMMIT was refused: COMMIT did not run
-        raise _Uncommitted(error, sent=not certainly_undone(error), transaction=transaction) from error
-
-
-def _settle(job: Job[Any], unit: Any, result: Any) -> None:
-    """After the end: notify the listeners, if it was a commit, then give the caller its result."""
-    try:
-        if unit is not None:
-            job.context.run(unit.committed)
-    finally:  # a listener's bug goes to the log; the caller still gets the committed result
-        job.settle(result, None)
-
-
 def _cause(raised: Exception) -> Exception:
     return raised.error if isinstance(raised, _UnitFailed | _Uncommitted) else raised
 
 
-def _fail(
-    job: Job[Any], error: BaseException, fault: DbErrorClass, answers: list[ReplyCallback], again: list[Job[Any]]
-) -> None:
+def _fail(job: Job, error: BaseException, fault: DbErrorClass, answers: list[ReplyCallback], again: list[Job]) -> None:
     """Add a unit that failed alone to those that run again, or its answer to the answers."""
     if fault is DbErrorClass.CONFLICT:
         job.tries += 1
@@ -252,12 +249,10 @@ def _fail(
             again.append(job)
             return
         error = error_for_caller(error)
-    answers.append(refuse(job, error) if fault is DbErrorClass.BUSY else partial(job.settle, None, error))
+    answers.append(job.refusal(error) if fault is DbErrorClass.BUSY else partial(job.fail, error))
 
 
-def _lost(
-    connection: Connection, jobs: Sequence[Job[Any]], raised: Exception, answers: Sequence[ReplyCallback]
-) -> GroupResult[Job[Any]]:
+def _lost(connection: Connection, jobs: Sequence[Job], raised: Exception, answers: Sequence[ReplyCallback]) -> GroupResult:
     """Return the outcome for units whose connection broke; `answers` are theirs if the COMMIT succeeded."""
     if not connection.invalidated:
         connection.invalidate()
@@ -267,10 +262,10 @@ def _lost(
     return replace(_once_more(jobs, _cause(raised)), lost=_cause(raised))
 
 
-def _once_more(jobs: Sequence[Job[Any]], error: Exception) -> GroupResult[Job[Any]]:
+def _once_more(jobs: Sequence[Job], error: Exception) -> GroupResult:
     """Return the outcome for units that had no effect: each is retried once."""
     again = [job for job in jobs if not job.tries]
-    refused = [refuse(job, error) for job in jobs if job.tries]
+    refused = [job.refusal(error) for job in jobs if job.tries]
     for job in again:
         job.tries += 1
         job.undo()
@@ -278,8 +273,8 @@ def _once_more(jobs: Sequence[Job[Any]], error: Exception) -> GroupResult[Job[An
 
 
 def _decided(
-    jobs: Sequence[Job[Any]], failed: _Uncommitted, answers: Sequence[ReplyCallback], connection: Connection | None
-) -> GroupResult[Job[Any]]:
+    jobs: Sequence[Job], failed: _Uncommitted, answers: Sequence[ReplyCallback], connection: Connection | None
+) -> GroupResult:
     """Ask what became of a COMMIT, on a new connection; return the outcome for its units."""
     fate = fate_of(connection, failed.transaction) if connection is not None and failed.transaction else Fate.UNKNOWN
     import structlog  # here: commands import this module and seldom log
@@ -290,13 +285,12 @@ def _decided(
     if fate is Fate.ABORTED:
         return _once_more(jobs, failed.error)
     repeated = _once_more([job for job in jobs if job.repeatable], failed.error)
-    unanswered = [
-        partial(job.settle, None, Undecided("nobody knows whether it was committed")) for job in jobs if not job.repeatable
-    ]
+    unknown = "nobody knows whether it was committed"
+    unanswered = [partial(job.fail, Undecided(unknown)) for job in jobs if not job.repeatable]
     return replace(repeated, answers=[*repeated.answers, *unanswered])
 
 
-def _left(connection: Connection) -> bool:
+def _rolled_back(connection: Connection) -> bool:
     """Roll back the open transaction, if any; False if the connection is no longer usable."""
     try:
         discard(connection)
@@ -304,9 +298,3 @@ def _left(connection: Connection) -> bool:
     except Exception:  # noqa: BLE001  # any error means that the connection is unusable
         return connection.dialect.name == "sqlite"  # no open transaction: BEGIN failed, or SQLite has rolled back by itself
     return True
-
-
-def _pause_s(again: Sequence[Job[Any]], draw: Callable[[], float]) -> float:
-    """Return the pause before a retry: longer with every try, and random so that two gateways do not collide again."""
-    most = max((job.tries for job in again), default=0)
-    return FIRST_PAUSE_S * float(2**most) * draw() if most else 0.0

@@ -8,54 +8,42 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from hkall_gateway.db.engine.db_errors import name_of
-from hkall_gateway.db.engine.deadline import DatabaseClock, Deadline, Undecided
+from hkall_gateway.db.engine.db_errors import name_of, unavailable
+from hkall_gateway.db.engine.deadline import Deadline, Expired, Undecided
 from hkall_gateway.db.engine.locks import LockSet
 
-J = TypeVar("J")
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from hkall_gateway.db.unit_of_work import UnitOfWork
+
 ReplyCallback = Callable[[], object]
 
 
-def _no_one(_result: object, _error: BaseException | None) -> None:
-    """Drop the result: nobody waits for it."""
-
-
 @dataclass(slots=True, eq=False)
-class Job(Generic[T]):
+class Job:
     """One queued unit of work; `reply` passes the result or the error to its caller, in the reactor's thread.
 
     `repeatable`: executed twice it has one effect and one result, so that it may be retried after an unknown outcome.
-    With a `deadline` it begins before it or never; `clock` translates the deadline for a database on another machine.
+    With a `deadline` it begins before it or never; `until_there_s` is the same instant by the clock of a database on another
+    machine, if it is known.
     """
 
-    work: Callable[[Any], T]
+    work: Callable[[UnitOfWork], object]
     locks: LockSet
+    reply: Callable[[object, BaseException | None], object]
     repeatable: bool = False
     deadline: Deadline | None = None
-    clock: DatabaseClock | None = None
-    reply: Callable[[Any, BaseException | None], object] = _no_one
+    until_there_s: float | None = None
     tries: int = 0
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     _begun: bool = False
-    _until_there_s: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.clock is not None and self.deadline is not None:
-            self._until_there_s = self.clock.there(self.deadline.until_s)
-
-    @property
-    def over(self) -> bool:
-        """Whether it may not begin any more: it waits for its refusal only."""
-        return self.deadline is not None and self.deadline.over
 
     def begin(self, there_s: float | None) -> bool:
         """Take it for the writer in this run, with its locks held; False if its deadline has passed.
@@ -65,7 +53,7 @@ class Job(Generic[T]):
         """
         if self.deadline is None:
             return True
-        late = there_s is not None and self._until_there_s is not None and there_s >= self._until_there_s
+        late = there_s is not None and self.until_there_s is not None and there_s >= self.until_there_s
         self._begun = self.deadline.begin(again=self._begun, late=late)
         return self._begun
 
@@ -75,15 +63,23 @@ class Job(Generic[T]):
             self._begun = False
             self.deadline.undo()
 
-    def settle(self, result: Any, error: BaseException | None) -> None:
-        """Pass the outcome to the caller."""
-        if error is not None and not isinstance(error, Undecided):
+    def fail(self, error: BaseException) -> None:
+        """Pass an error to the caller."""
+        if not isinstance(error, Undecided):
             self.undo()
-        self.reply(result, error)
+        self.reply(None, error)
+
+    def refusal(self, error: BaseException) -> ReplyCallback:
+        """Return the answer "try again"; every caller gets its own exception object."""
+        return partial(self.fail, unavailable(error))
+
+    def expiry(self) -> ReplyCallback:
+        """Return the answer for a job whose deadline has passed, or whose caller is gone."""
+        return partial(self.fail, Expired("the command did not begin before its deadline"))
 
 
 @dataclass(frozen=True, slots=True)
-class GroupResult(Generic[J]):
+class GroupResult:
     """Outcome of a group: replies to send, jobs to retry alone, and the error that broke the connection.
 
     `in_doubt` takes a new connection after the COMMIT of some of its units was lost on the old one, and returns their outcome.
@@ -92,18 +88,18 @@ class GroupResult(Generic[J]):
     """
 
     answers: Sequence[ReplyCallback]
-    again: Sequence[J] = field(default=())
+    again: Sequence[Job] = ()
     pause_s: float = 0.0
     lost: BaseException | None = None
-    in_doubt: Callable[[Connection | None], GroupResult[J]] | None = None
+    in_doubt: Callable[[Connection | None], GroupResult] | None = None
     refused: BaseException | None = None
 
 
 class JobRunner(Protocol):
     """Runs the queued units of work of a database: on a thread of its own, or in the reactor's."""
 
-    def put(self, job: Job[Any]) -> None:
-        """Queue a job. Its `settle` is called in the reactor's thread."""
+    def put(self, job: Job) -> None:
+        """Queue a job. It gets its reply in the reactor's thread."""
 
     def stop(self) -> None:
         """Finish the queued jobs and accept no more."""
@@ -122,63 +118,23 @@ def give(answers: Sequence[ReplyCallback]) -> None:
 
 
 AWAY_S = 0.5
-InDoubt: TypeAlias = "Callable[[Connection | None], GroupResult[J]]"
+DoGroup = Callable[[Connection, Sequence[Job]], GroupResult]
+InReactor = Callable[[Callable[[], None]], object]
+InDoubt: TypeAlias = Callable[[Connection | None], GroupResult]
 
 
-class JobQueue(Generic[J]):
-    """A queue of jobs in order.
-
-    Groups of new jobs alternate with single retried jobs, so that retries do not delay the others.
-    """
-
-    def __init__(self) -> None:
-        self._new: deque[J] = deque()
-        self._again: deque[J] = deque()
-        self._taken = 0
-
-    def __bool__(self) -> bool:
-        return bool(self._new or self._again)
-
-    def put(self, job: J) -> None:
-        """Append a new job."""
-        self._new.append(job)
-
-    def put_again(self, jobs: Iterable[J]) -> None:
-        """Queue jobs for a retry."""
-        self._again.extend(jobs)
-
-    def all(self) -> list[J]:
-        """Return all queued jobs."""
-        return [*self._again, *self._new]
-
-    def take(self, most: int) -> list[J]:
-        """Return the next group, of at most `most` jobs; empty if the queue is empty."""
-        self._taken += 1
-        if self._again and (self._taken % 2 == 0 or not self._new):
-            return [self._again.popleft()]
-        return [self._new.popleft() for _ in range(min(most, len(self._new)))]
-
-
-class Worker(Generic[J]):
+class Worker:
     """Takes jobs and returns answers in order. There is no timer: a group is all jobs queued while the last one ran.
 
-    `do_group` runs at most `batch` jobs on the thread; `refuse` makes the answer to a job that cannot run because of an error;
-    `in_reactor` is the reactor's callFromThread. `groups` and `units` count the work done.
+    `do_group` runs at most `batch` jobs on the thread; `in_reactor` is the reactor's callFromThread. `groups` and `units` count
+    the work done.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        do_group: Callable[[Connection, Sequence[J]], GroupResult[J]],
-        refuse: Callable[[J, BaseException], ReplyCallback],
-        in_reactor: Callable[[Callable[[], None]], object],
-        name: str,
-        batch: int,
-    ) -> None:
+    def __init__(self, engine: Engine, do_group: DoGroup, in_reactor: InReactor, name: str, batch: int) -> None:
         self._engine = engine
         self._connection = engine.connect()  # here, so that starting a worker raises if the database is away
-        self._do_group, self._refuse, self._in_reactor, self._batch = do_group, refuse, in_reactor, batch
-        self._waiting: JobQueue[J] = JobQueue()
+        self._do_group, self._in_reactor, self._batch = do_group, in_reactor, batch
+        self._waiting, self._again = deque[Job](), deque[Job]()
         self._wake = threading.Condition()
         self._stopping = False
         self._away: BaseException | None = None
@@ -187,17 +143,17 @@ class Worker(Generic[J]):
         self._loop_thread = threading.Thread(target=self._loop, name=name, daemon=True)
         self._loop_thread.start()
 
-    def put(self, job: J) -> None:
+    def put(self, job: Job) -> None:
         """Queue a job; while the database is away, refuse it immediately. RuntimeError after `stop`."""
         with self._wake:
             if self._stopping:
                 raise RuntimeError("the database is closed")
             away = self._away
             if away is None:
-                self._waiting.put(job)
+                self._waiting.append(job)
                 self._wake.notify()
         if away is not None:
-            self._refuse(job, away)()
+            job.refusal(away)()
 
     def stop(self) -> None:
         """Finish the queued jobs, then end the thread. Called once, from the reactor's thread."""
@@ -210,22 +166,27 @@ class Worker(Generic[J]):
         while jobs := self._take():
             result = self._do_group(self._connection, jobs)
             self.groups, self.units = self.groups + 1, self.units + len(jobs)
-            self._in_reactor(lambda answers=result.answers: give(answers))  # type: ignore[misc]
-            self._waiting.put_again(result.again)
+            self._in_reactor(partial(give, result.answers))
+            self._again.extend(result.again)
             if result.lost is not None:
                 self._connect_again(result.lost, result.in_doubt)
             elif result.pause_s:
                 threading.Event().wait(result.pause_s)
         self._connection.close()
 
-    def _take(self) -> list[J]:
-        """Return the next group; empty once the worker was stopped and the queue is empty."""
-        with self._wake:
-            while not self._waiting and not self._stopping:
-                self._wake.wait()
-            return self._waiting.take(self._batch)
+    def _take(self) -> list[Job]:
+        """Return the next group; empty once the worker was stopped and the queue is empty.
 
-    def _connect_again(self, error: BaseException, in_doubt: InDoubt[J] | None) -> None:
+        Groups of new jobs alternate with single retried jobs, so that retries do not delay the others.
+        """
+        with self._wake:
+            while not self._waiting and not self._again and not self._stopping:
+                self._wake.wait()
+            if self._again and (self.groups % 2 == 1 or not self._waiting):
+                return [self._again.popleft()]
+            return [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
+
+    def _connect_again(self, error: BaseException, in_doubt: InDoubt | None) -> None:
         """Open a new connection, at once or as soon as the database is back, and settle the units `in_doubt`."""
         import structlog  # here: commands import this module and seldom log
 
@@ -243,7 +204,7 @@ class Worker(Generic[J]):
             return
         structlog.get_logger().info("database.back", lane=self._loop_thread.name)
 
-    def _settled(self, in_doubt: InDoubt[J]) -> bool:
+    def _settled(self, in_doubt: InDoubt) -> bool:
         """Settle units on the new connection; False if that breaks, too."""
         try:
             result = in_doubt(self._connection)
@@ -251,47 +212,38 @@ class Worker(Generic[J]):
             self._connection.close()
             return False
         self._in_reactor(partial(give, result.answers))
-        self._waiting.put_again(result.again)
+        self._again.extend(result.again)
         return True
 
     def _connected(self) -> bool:
         try:
             self._connection = self._engine.connect()
         except DBAPIError as error:
-            refused = self._refuse_all(error)
-            self._in_reactor(lambda: give(refused))
+            with self._wake:
+                self._away = error
+                waiting = [*self._again, *self._waiting]
+                self._again.clear()
+                self._waiting.clear()
+            self._in_reactor(partial(give, [job.refusal(error) for job in waiting]))
             return False
         with self._wake:
             self._away = None
         return True
 
-    def _refuse_all(self, error: BaseException) -> list[ReplyCallback]:
-        with self._wake:
-            self._away = error
-            waiting, self._waiting = self._waiting, JobQueue()
-        return [self._refuse(job, error) for job in waiting.all()]
 
-
-class InlineReader(Generic[J]):
+class InlineRunner:
     """A worker without a thread: jobs of one reactor iteration run, and are answered, at the start of the next.
 
     For queries that take less time than waking a thread. `do_group`, `in_reactor` and `batch` as for `Worker`; jobs to retry
-    join the next group.
+    join the next group. With `at_once` in place of the reactor each job has run when `put` returns.
     """
 
-    def __init__(
-        self,
-        connection: Connection,
-        do_group: Callable[[Connection, Sequence[J]], GroupResult[J]],
-        in_reactor: Callable[[Callable[[], None]], object],
-        batch: int,
-    ) -> None:
-        self._connection, self._do_group, self._in_reactor = connection, do_group, in_reactor
-        self._batch = batch
-        self._waiting: list[J] = []
+    def __init__(self, connection: Connection, do_group: DoGroup, in_reactor: InReactor, batch: int = 1) -> None:
+        self._connection, self._do_group, self._in_reactor, self._batch = connection, do_group, in_reactor, batch
+        self._waiting: list[Job] = []
         self._stopped = False
 
-    def put(self, job: J) -> None:
+    def put(self, job: Job) -> None:
         """Queue a job for the next iteration. RuntimeError after `stop`."""
         if self._stopped:
             raise RuntimeError("the database is closed")
@@ -311,7 +263,17 @@ class InlineReader(Generic[J]):
         if not jobs:
             return
         result = self._do_group(self._connection, jobs)
+        if in_doubt := result.in_doubt:
+            try:
+                result = in_doubt(self._connection)
+            except DBAPIError:
+                result = in_doubt(None)
         self._waiting += result.again
         if self._waiting:
             self._in_reactor(self._do)
         give(result.answers)
+
+
+def at_once(work: Callable[[], None]) -> None:
+    """Do the work now, in place of the reactor's next iteration."""
+    work()
