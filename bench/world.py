@@ -115,7 +115,7 @@ def fill(engine: Engine, world: BenchWorld) -> None:
 
 def _fill(store: Immediate, table: Table, rows: Iterator[dict[str, Any]]) -> None:
     while some := list(islice(rows, CHUNK)):
-        store.now(UnitOfWork.execute, insert(table), some)
+        store.now(lambda unit: unit.execute(insert(table), some))  # it runs at once
 
 
 def _shelve(unit: UnitOfWork, world: BenchWorld, numbers: range) -> None:

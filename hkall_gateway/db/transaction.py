@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple, overload
 
 from sqlalchemy import Connection, CursorResult, Executable
+from sqlalchemy.sql.selectable import TypedReturnsRows
 
 from hkall_gateway.db.engine.locks import SNAPSHOT
 from hkall_gateway.rules.circuit import CircuitState
@@ -14,6 +16,9 @@ from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.vocabulary import Borrower, Partner, Position, Request
 
 Row = TypeVar("Row")
+Ts = TypeVarTuple("Ts")
+Rows = Mapping[str, object] | Sequence[Mapping[str, object]] | None
+"""The parameters of a statement, of one row or of several."""
 Counted = tuple[Position, bool]
 """What a quota asks of an open request: its position, and whether it is `unwanted`."""
 
@@ -53,24 +58,25 @@ def _move(rows: dict[str, dict[str, Row]], source: str, target: str, after: Requ
         rows[target][after.id] = row
 
 
-@dataclass(slots=True)
 class Transaction:
-    """An open transaction; the units of a group share `ahead`."""
+    """An open transaction; `dialect` is the database's name. The units of a group share `ahead`."""
 
-    connection: Connection
-    ahead: Prefetched = field(default_factory=Prefetched)
-
-    @property
-    def dialect(self) -> str:
-        """The database's name, sqlite or postgresql."""
-        return self.connection.dialect.name
+    def __init__(self, connection: Connection) -> None:
+        self.connection, self.dialect = connection, connection.dialect.name
+        self.ahead = Prefetched()
 
     @property
     def locks_rows(self) -> bool:
         """Whether a query may lock its rows: not on SQLite, which has no such locks, nor in a snapshot, which refuses them."""
         return self.dialect == "postgresql" and not self.connection.info.get(SNAPSHOT)
 
-    def execute(self, statement: Executable, values: Any = None) -> CursorResult[Any]:
+    @overload
+    def execute(self, statement: TypedReturnsRows[*Ts], values: Rows = None) -> CursorResult[*Ts]: ...
+
+    @overload
+    def execute(self, statement: Executable, values: Rows = None) -> CursorResult[*tuple[Any, ...]]: ...
+
+    def execute(self, statement: Executable, values: Rows = None) -> CursorResult[*tuple[Any, ...]]:
         """Run a statement. What was read ahead is forgotten if it is a change."""
         if statement.is_dml:
             self.ahead.forget()

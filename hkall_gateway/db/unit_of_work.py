@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final, TypeVar, Unpack
 
-from sqlalchemy import Connection, CursorResult, Executable, select, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.exc import OperationalError
 
 from hkall_gateway.db import patrons
@@ -58,20 +58,12 @@ class UnitOfWork:
         self._new_id, self._silent, self._listen, self._has_room = new_id, silent, listen, has_room
         self.moves: list[JournalEntry] = []
         self.connection, self.transaction = connection, (transaction := Transaction(connection))
+        self.dialect, self.execute = transaction.dialect, transaction.execute
         self.requests, self.candidates = RequestRepository(transaction), CandidateRepository(transaction)
         self.patrons, self.holdings = patrons.PatronRepository(transaction), HoldingRepository(transaction)
         self.partners, self.circuits = PartnerRepository(transaction), CircuitRepository(transaction)
         self.journal, self.notices = JournalRepository(transaction), NoticeRepository(transaction)
         self.outbox = Outbox(transaction)
-
-    @property
-    def dialect(self) -> str:
-        """The database's name, sqlite or postgresql."""
-        return self.transaction.dialect
-
-    def execute(self, statement: Executable, values: Any = None) -> CursorResult[Any]:
-        """Run a statement of a module of this package inside the transaction."""
-        return self.transaction.execute(statement, values)
 
     def open(self, request: Request, now: datetime, by: Actor) -> Request:
         """Create a request, with its first position, and a number if it has none. The only place that inserts a request.

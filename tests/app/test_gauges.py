@@ -152,7 +152,7 @@ def test_a_partner_that_refuses_us_is_told_apart_from_one_that_is_away(library: 
     away = after_failure(CircuitState("HKUST"), CircuitSettings(failures=1), library.now)
     refusing = after_rejection(CircuitState("CUHK"), CircuitSettings(), library.now, "Agency Authentication Failed")
     for link in (away, refusing):
-        library.store.now(lambda unit, link=link: unit.circuits.keep(link))
+        library.store.now(lambda unit: unit.circuits.keep(link))  # noqa: B023  # it runs at once
 
     told = look(library, gauges)
     assert told["partner_fault"] == {("CUHK",): 1, ("HKUST",): 0}

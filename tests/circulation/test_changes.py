@@ -11,6 +11,7 @@ from hkall_gateway.circulation.results import DeliveryResult, Done
 from hkall_gateway.circulation.staff import console
 from hkall_gateway.circulation.staff.actions import Act, Reopen
 from hkall_gateway.db.database import finished
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.stored_words import DeliveryKind, StaffRole
 from hkall_gateway.rules.vocabulary import Position
@@ -61,8 +62,8 @@ def test_a_refusal_and_a_delivered_letter_change_nothing(desk: DeskWorld) -> Non
 
 
 def test_an_ended_request_is_placed_again_once(desk: DeskWorld) -> None:
-    desk.given(P.IN_TRANSIT)
-    desk.store.now(lambda unit: unit.force(unit.requests.find("R1"), P.CLOSED, desk.now, CLERK, "test"))
+    given = desk.given(P.IN_TRANSIT)
+    desk.store.now(UnitOfWork.force, given, P.CLOSED, desk.now, CLERK, "test")
     command, before = Reopen(CLERK, "R1", reason="found again"), seen(desk)
     assert isinstance(desk.ask(desk.circulation.execute(command, since=before)), Requested)
     assert isinstance(desk.ask(desk.circulation.execute(command, since=before)), Changed)

@@ -26,6 +26,7 @@ from hkall_gateway.db.tables import OUTBOX
 from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import to_json
+from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, StaffRole
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Sensitive, Side
@@ -85,6 +86,7 @@ def test_what_was_told_comes_with_its_facts_its_tries_and_its_partner(desk: Desk
     (told,) = page(desk).told
     assert (told.row.send, told.partner and told.partner.agency, told.sent_at) == (Notification.ASK_LENDER, "CUHK", None)
     assert [(one.kind, one.detail) for one in told.tries] == [("unreachable", "refused")]
+    assert isinstance(row.payload, PartnerMessage)
     assert (told.facts["title"], told.facts["item"], told.facts["wire_id"]) == ("Dune", "CUHK, C1", row.payload.wire_id)
     desk.delivered(Notification.ASK_LENDER, DeliveryResult(DeliveryKind.ACCEPTED))
     (told,) = page(desk).told
@@ -312,9 +314,9 @@ def test_letters_that_did_not_arrive_come_in_pages(desk: DeskWorld) -> None:
         desk.check_in(copy)
     for notice in ask(desk, console.undelivered_letters):
         raise AssertionError(notice)
-    desk.store.now(
-        lambda unit: [unit.notices.set_state(n, NoticeState.UNDELIVERABLE, "no such user", desk.now) for n in (1, 3)]
-    )
+    for number in (1, 3):
+        undelivered = (number, NoticeState.UNDELIVERABLE, "no such user", desk.now)
+        desk.store.now(lambda unit: unit.notices.set_state(*undelivered))  # noqa: B023  # it runs at once
     assert ask(desk, console.unsent_counts)["undelivered"] == 2
     first = ask(desk, console.undelivered_letters, 0, 1)
     assert [row["id"] for row in first] == [1]

@@ -20,6 +20,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice, is_letter
 from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.stored_words import NoticeState
 from hkall_gateway.rules.vocabulary import Actor, Position
 from hkall_gateway.simulator.scenario.scripted_partner import manner
 from hkall_gateway.simulator.scenario.world import World
@@ -170,7 +171,9 @@ def test_a_letter_that_is_dropped_is_queued_no_more(world: World, send: Notifica
     world.store.now(queued)
     say(world, "drop", 1)
 
-    assert [row["state"] for row in world.store.now(cli_lists.notices, ("queued", "dropped"))] == ["dropped"]
+    assert [row["state"] for row in world.store.now(cli_lists.notices, (NoticeState.QUEUED, NoticeState.DROPPED))] == [
+        "dropped"
+    ]
     assert not world.letters
 
 

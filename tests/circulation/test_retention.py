@@ -150,9 +150,12 @@ def _charge(library: DeskWorld, request: Request, cents: int) -> None:
 
 
 def claim(library: DeskWorld, _request: Request) -> None:
-    library.store.now(
-        lambda unit: unit.amend(unit.requests.find("R1"), library.now, CLERK, claimed_on=library.today(), returned_on=None)
-    )
+    def without_return(unit: UnitOfWork) -> None:
+        request = unit.requests.find("R1")
+        assert request is not None
+        unit.amend(request, library.now, CLERK, claimed_on=library.today(), returned_on=None)
+
+    library.store.now(without_return)
 
 
 def message(state: str) -> Callable[[DeskWorld, Request], None]:
@@ -316,7 +319,7 @@ def _whole_life(library: DeskWorld) -> None:
     library.ask(library.circulation.execute(sent_as(ItemReceived, library.heard(wire_agency="HKU", wire_id="R1-1"))))
     assert library.request().position is P.CLOSED
     for message_row in library.rows(OUTBOX):
-        library.store.now(lambda unit, number=message_row["id"]: unit.outbox.sent(number, library.now))
+        library.store.now(lambda unit: unit.outbox.sent(message_row["id"], library.now))  # noqa: B023  # it runs at once
     library.store.now(
         lambda unit: unit.notices.set_state(1, NoticeState.UNDELIVERABLE, f"no such mailbox: {email}", library.now)
     )

@@ -40,7 +40,7 @@ def config(tmp_path: Path) -> Path:
     store = Immediate(open_engine(config.database.url), make_unit(library_of(config)))
     store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK"), Partner("LU", "LU")]))
     for request in _requests():
-        store.now(lambda unit, r=request: unit.open(r, now(), WORLD))
+        store.now(lambda unit: unit.open(request, now(), WORLD))  # noqa: B023  # it runs at once
     store.close()
     return path
 
@@ -129,6 +129,7 @@ def test_status_says_of_each_round_when_it_ran_what_it_did_and_how_late_it_is(co
     store = Immediate(open_engine(site.database.url), make_unit(library_of(site)))
     before, due = now() - timedelta(days=2), now() - timedelta(days=1)
     mine = store.now(rounds.claim, "overdue", "gateway-1", before, 300)
+    assert mine is not None
     store.now(rounds.done, mine, "gateway-1", 7, before, due)
     store.now(rounds.claim, "silence", "gateway-2", now(), 300)
     store.close()

@@ -161,7 +161,7 @@ def test_a_gateway_that_stops_while_the_server_is_away_does_not_wait_for_it(site
 
 def test_a_command_beside_the_daemon_gets_over_a_broken_connection_too(site: Site, make_unit: MakeUnit) -> None:
     store = Immediate(site.engine, make_unit)
-    site.end_session(store.now(lambda unit: unit.execute(text("SELECT pg_backend_pid()")).scalar()))
+    site.end_session(store.now(lambda unit: int(unit.execute(text("SELECT pg_backend_pid()")).scalar_one())))
     assert store.now(write, "a") == "a"
     store.close()
 

@@ -105,6 +105,7 @@ def test_rows_of_the_outbox_are_read_with_their_words(store: Immediate, loan: Re
     store.now(lambda unit: unit.outbox.tried(1, Attempt(now, DeliveryKind.LATER, "", "")))
     store.now(lambda unit: unit.outbox.later(1, now, "busy", unsure=True))
     row = store.now(lambda unit: unit.outbox.row(1))
+    assert row is not None
     assert (row.kind, row.state) == (OutboxKind.NCIP, OutboxState.UNSURE)
     assert isinstance(row.state, OutboxState)
     assert store.now(lambda unit: unit.outbox.row_state(1)) == (OutboxState.UNSURE, 1)
@@ -116,6 +117,7 @@ def test_rows_of_the_outbox_are_read_with_their_words(store: Immediate, loan: Re
     assert [one.kind for one in store.now(lambda unit: unit.outbox.attempts(1))] == [NEWER]
     _over(store, OUTBOX, state=NEWER, kind=NEWER)
     row = store.now(lambda unit: unit.outbox.row(1))
+    assert row is not None
     assert (row.kind, row.state) == (NEWER, NEWER)
 
 

@@ -178,8 +178,8 @@ def test_the_lender_that_was_silent_hears_the_cancellation_and_the_next_one_the_
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     asked = standing(Position.REQUESTED)
-    next_one = {"partner": "PolyU", "wire_id": "w-2"}
-    store.now(lambda unit: unit.advance(asked, Event.ASK_NEXT_AFTER_SILENCE, now, by, **next_one))
+    event = Event.ASK_NEXT_AFTER_SILENCE
+    store.now(lambda unit: unit.advance(asked, event, now, by, partner="PolyU", wire_id="w-2"))
     heard = [(row["send"], row["recipient"], from_json(row["payload"]).wire_id) for row in rows(OUTBOX)]
     assert heard == [("cancel_at_lender", "CUHK", "w-1"), ("ask_lender", "PolyU", "w-2")]
 

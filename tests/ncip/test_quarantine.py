@@ -11,6 +11,7 @@ from hkall_gateway.db.database import finished
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import heard_again
+from hkall_gateway.rules.stored_words import QuarantineState
 from hkall_gateway.rules.vocabulary import Position, Side
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def test_what_was_judged_waits_no_more_and_comes_back_when_it_is_told_again(worl
         world.ask(CUHK, "ItemReceived", RequestId=number(CUHK), DateReceived=WHEN)
 
     tell()
-    judged = [world.store.now(quarantine.settle, 1, "dropped", "mei", "not ours") for _ in range(2)]
+    judged = [world.store.now(quarantine.settle, 1, QuarantineState.DROPPED, "mei", "not ours") for _ in range(2)]
     assert (judged, kept(world)) == ([True, False], ())
     tell()
     assert [one.times for one in kept(world)] == [2]

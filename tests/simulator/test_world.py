@@ -53,7 +53,9 @@ def test_a_world_may_change_a_reader_and_a_copy_of_the_one_it_is_based_on(tmp_pa
     world.tell("HKU-DISCOVERY", WISH)
 
     assert world.request("R1").partner == "HKUST"
-    assert world.store.now(lambda unit: unit.patrons.find("UG1")).language == "zh-Hant"
+    patron = world.store.now(lambda unit: unit.patrons.find("UG1"))
+    assert patron is not None
+    assert patron.language == "zh-Hant"
     world.close()
 
 

@@ -88,11 +88,11 @@ class World:
         self.asks(line)
         self.upstream.fails = Unanswered("TimeoutError")
 
-    def waits(self, *states: str) -> list[str]:
+    def waits(self, *states: OutboxState) -> list[str]:
         """What is not settled, in order."""
         return [row.send.value for row in self.rows(*states)]
 
-    def rows(self, *states: str) -> tuple[OutboxRow, ...]:
+    def rows(self, *states: OutboxState) -> tuple[OutboxRow, ...]:
         return self.store.now(lambda unit: unit.outbox.rows(partner=ILS_RECIPIENT, states=states or UNSETTLED))
 
     def claims(self) -> tuple[OutboxRow, ...]:

@@ -258,7 +258,7 @@ class TwoSides(RuleBasedStateMachine):
                 self.accepted |= {key} if self.lossy.payments[key] else set()
             else:
                 self.shown[row.payload.barcode] = self.lossy.system.books[row.payload.barcode].reader or None
-            self.store.now(lambda unit, number=row.id: unit.outbox.close(number, OutboxState.DONE, "looked up", self.now()))
+            self.store.now(lambda unit: unit.outbox.close(row.id, OutboxState.DONE, "looked up", self.now()))  # noqa: B023  # it runs at once
 
     def rows(self) -> tuple[OutboxRow, ...]:
         return finished(self.store.read(lambda unit: unit.outbox.rows(), is_long=True))

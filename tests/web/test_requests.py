@@ -11,6 +11,7 @@ from lxml import html
 
 from hkall_gateway.circulation.staff.permitted import ACTIONS, DenialReason
 from hkall_gateway.db import fines, quarantine
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import LocalSend
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
@@ -112,13 +113,19 @@ def test_a_refusal_stands_there_with_its_reason_and_rule(site: Site) -> None:
     assert refused.xpath(".//a/@href") == ["/help#R13"]
 
 
+def _found(unit: UnitOfWork, number: str) -> Request:
+    request = unit.requests.find(number)
+    assert request is not None
+    return request
+
+
 def test_documents_candidates_letters_and_money_are_shown(site: Site) -> None:
     site.world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
     (request,) = site.world.store.now(lambda unit: unit.requests.open_of("UG1"))
     site.world.pump()
-    site.world.store.now(lambda unit: unit.force(unit.requests.find(request.id), P.IN_TRANSIT, site.world.now, WORLD, ""))
+    site.world.store.now(lambda unit: unit.force(_found(unit, request.id), P.IN_TRANSIT, site.world.now, WORLD, ""))
     site.world.store.now(
-        lambda unit: fines.charge(unit, unit.requests.find(request.id), "damage", 5_000, "R45", site.world.now, WORLD)
+        lambda unit: fines.charge(unit, _found(unit, request.id), "damage", 5_000, "R45", site.world.now, WORLD)
     )
     shown = page(site.staff(), request.id)
 
@@ -242,10 +249,8 @@ def test_a_refusal_says_why_and_keeps_what_was_typed(site: Site) -> None:
 def test_a_refusal_by_rule_links_to_it(site: Site) -> None:
     request, clerk = given(site, P.REQUESTED), site.staff()
     before = page(clerk, request.id)
-    site.world.store.now(
-        lambda unit: unit.note(unit.requests.find(request.id), "LOOKED", {}, site.world.now, Actor("x", "courier"))
-    )
-    site.world.store.now(lambda unit: unit.force(unit.requests.find(request.id), P.IN_TRANSIT, site.world.now, WORLD, ""))
+    site.world.store.now(lambda unit: unit.note(_found(unit, request.id), "LOOKED", {}, site.world.now, Actor("x", "courier")))
+    site.world.store.now(lambda unit: unit.force(_found(unit, request.id), P.IN_TRANSIT, site.world.now, WORLD, ""))
     newest = site.world.store.now(lambda unit: unit.journal.history(request.id))[-1]["id"]
     answer = act(clerk, request.id, "cancel", at=before, seen=str(newest))
     assert html.fromstring(answer.text).xpath("//*[@role='alert']//a/@href") == ["/help#R34"]
