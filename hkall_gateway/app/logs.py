@@ -142,6 +142,8 @@ class Scrubber:
 
     def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         """Returns `event` without confidential values, and with patrons as `patron_ref`."""
+        if not PATRON_KEYS.isdisjoint(event):
+            event = dict(self._patron(value) if name in PATRON_KEYS else (name, value) for name, value in event.items())
         # Nearly every line has only field names known to be public, and values that cannot contain a secret.
         if event.keys() <= self._open and _harmless(event.values()):
             return event
@@ -156,14 +158,14 @@ class Scrubber:
 
     def _entry(self, name: str, value: object) -> tuple[str, object]:
         if name in PATRON_KEYS:  # never among those that `_known` calls open
-            return "patron_ref", self._reference(value)
+            return self._patron(value)
         if self._hides(name) and value:
             return name, DOT
         return name, self._shown(value)
 
-    def _reference(self, value: object) -> str:
+    def _patron(self, value: object) -> tuple[str, str]:
         text = value.reveal() if isinstance(value, Sensitive) else str(value or "")
-        return patron_ref(text, self._key) if text else ""
+        return "patron_ref", patron_ref(text, self._key) if text else ""
 
     def _hides(self, name: str) -> bool:
         # Keys are few constants of the program; NCIP elements and SIP2 tags are few too. Other keys are not cached.

@@ -19,7 +19,7 @@ from hkall_gateway.circulation.partner_notice import PartnerNotice
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.ncip.authentication import NO_HTTP_PROOF, HttpProof
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NcipDialect
-from hkall_gateway.ncip.codec.elements import ELEMENTS
+from hkall_gateway.ncip.codec.elements import SECRET
 from hkall_gateway.ncip.codec.messages import STRUCTURE, Coded, NcipMessage, Value, instant, many
 from hkall_gateway.ncip.tables.notifications import BARCODE, LOAN, NameOrder
 from hkall_gateway.ncip.tables.problems import UNAUTHORIZED_VALUES, Problem
@@ -268,9 +268,13 @@ def spelled(services: NcipServices, message: NcipMessage) -> NcipMessage:
 
 def _spelled(services: NcipServices, name: str, value: Value) -> Value:
     if isinstance(value, str):
-        return Coded(services.known(value), getattr(value, "scheme", None)) if name == "AgencyId" else value
+        known = services.known(value) if name == "AgencyId" else value
+        return value if known == value else Coded(known, getattr(value, "scheme", None))
     if isinstance(value, STRUCTURE):
-        return {inner: _spelled(services, inner, part) for inner, part in value.items()}
+        return {
+            inner: part if type(part) is str and inner != "AgencyId" else _spelled(services, inner, part)
+            for inner, part in value.items()
+        }
     return value if isinstance(value, bool) else [_spelled(services, name, one) for one in value]
 
 
@@ -278,7 +282,7 @@ def _open(value: Value) -> object:
     if isinstance(value, str | bool):
         return value
     if isinstance(value, STRUCTURE):
-        return {name: _open(inner) for name, inner in value.items() if not ELEMENTS[name].secret}
+        return {name: inner if isinstance(inner, str) else _open(inner) for name, inner in value.items() if name not in SECRET}
     return [_open(one) for one in many(value)]
 
 

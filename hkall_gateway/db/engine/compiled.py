@@ -275,8 +275,9 @@ def update_by_key(table: Table, key: Sequence[str], columns: Sequence[str]) -> C
 
 def _execute(connection: Connection, text: str, parameters: object, *, many: bool = False) -> Cursor:
     driver: Any = connection.connection.dbapi_connection  # either driver's
-    for hear in connection.engine.dispatch.before_cursor_execute:  # event listeners receive these statements too
-        hear(connection, driver, text, parameters, None, many)
+    if listeners := connection.engine.dispatch.before_cursor_execute:  # they receive these statements too
+        for hear in listeners:
+            hear(connection, driver, text, parameters, None, many)
     cursor: Cursor
     try:
         if connection.dialect.name == "postgresql":

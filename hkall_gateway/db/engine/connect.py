@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, Final
 
-from sqlalchemy import Connection, Dialect, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Dialect, Engine, ExecutionContext, create_engine, event, make_url
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import StaticPool
 
@@ -108,7 +108,9 @@ def open_engine(url: str, limits: Limits = Limits(), readers: int = 0) -> Engine
     most = OWN_CONNECTIONS + readers
     engine = _sqlite(url, most) if url.startswith("sqlite") else _postgresql(url, limits, most)
     event.listen(engine, "reset", _forget_what_was_written)
-    event.listen(engine, "before_cursor_execute", _after_what_was_written)
+    # Events of what SQLAlchemy executes itself, which a CompiledStatement does not raise.
+    for name in ("do_execute", "do_executemany", "do_execute_no_params"):
+        event.listen(engine, name, _after_what_was_written, named=True)
     return engine
 
 
@@ -187,10 +189,14 @@ def _forget_what_was_written(_connection: Any, record: Any, _state: object) -> N
     record.info.pop(APPENDED, None)
 
 
-def _after_what_was_written(connection: Connection, _c: object, _s: str, _p: object, context: object, _many: bool) -> None:
-    """Send appended rows before a statement that SQLAlchemy executes itself, which is not a CompiledStatement."""
-    if context is not None:
-        flush(connection)
+def _after_what_was_written(context: ExecutionContext, **_statement: object) -> None:
+    """Send appended rows before a statement that SQLAlchemy executes itself."""
+    try:
+        appended = APPENDED in context.root_connection.info
+    except NotImplementedError:  # SQLAlchemy asks the server for its version before the pool has the first connection
+        return
+    if appended:
+        flush(context.root_connection)
 
 
 def _postgresql_limits(limits: Limits, connection: Any, record: Any) -> None:

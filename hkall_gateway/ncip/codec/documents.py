@@ -104,7 +104,7 @@ def decode(body: bytes, charset: str | None = None, limits: DocumentLimits = REP
     root = _tree(text, notes, limits)
     dtd = ncip1.dtd(root)
     try:
-        xml.measure(root, limits)
+        xml.measure(root, text, limits)
         if is_lookup_version(root):
             return read_lookup_version(root, notes)
         if dtd is not None:

@@ -55,15 +55,11 @@ def exceeded(document: bytes, limits: DocumentLimits) -> str:
         (document.count(b"&"), limits.references, "references"),
     )
     found = next((f"more than {most} {what}" for count, most, what in counted if count > most), "")
-    return found or _tag_by_tag(document, limits)
-
-
-def _tag_by_tag(document: bytes, limits: DocumentLimits) -> str:
+    if found or (opened <= limits.depth and _attributes(document) <= limits.attributes_each):
+        return found
     tags = document.split(b"<")[1:]
-    if len(tags) > limits.depth and max(accumulate(map(_step, tags))) > limits.depth:
+    if max(accumulate(map(_step, tags)), default=0) > limits.depth:
         return f"deeper than {limits.depth} levels"
-    if _attributes(document) <= limits.attributes_each:
-        return ""
     each = list(map(_attributes, tags))
     if max(each, default=0) > limits.attributes_each:
         return f"more than {limits.attributes_each} attributes in one element"
@@ -159,8 +155,11 @@ def place_of(error: etree.XMLSyntaxError) -> str:
     return f"not well-formed: {last.type_name if last else 'error'} ({error.code}) in line {line}, column {column}"
 
 
-def measure(root: etree._Element, limits: DocumentLimits = REPLY) -> None:
-    """Refuse a tree that is too deep or too large, or holds an entity or a text that may not enter."""
+def measure(root: etree._Element, text: str, limits: DocumentLimits = REPLY) -> None:
+    """Refuse a tree that is too deep or too large, or holds an entity or a text that may not enter. `text` is its document."""
+    # The document was counted before it was parsed. Without references its texts have no other characters than it has.
+    if "&" not in text and not fault_of_text(text, lines=True):
+        return
     # The parser leaves entities unresolved; without this check their text would be lost silently.
     if next(root.iter(etree.Entity), None) is not None:
         raise BadDocument(SYNTAX, "entities are refused", header=header(root))
