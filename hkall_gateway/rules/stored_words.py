@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 
-# ---- The roles of staff at the console.
-
 
 class StaffRole(IntEnum):
     """The role of a member of staff; each role includes the rights of those before it."""

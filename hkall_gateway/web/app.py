@@ -2,66 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Final
 
-from flask import Flask, g, render_template, request
+from flask import Blueprint, Flask, g, render_template, request
 from flask_wtf.csrf import CSRFProtect
 from jinja2 import StrictUndefined
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.web import errors, i18n, incoming, layout, limits, middleware, paths
+from hkall_gateway.web import errors, i18n, incoming, layout, limits, middleware, paths, patron, staff
 from hkall_gateway.web.api.app import ROOT, make_api
 from hkall_gateway.web.limits import patron_caller, stranger_caller
 from hkall_gateway.web.middleware import NUMBER, PAGE, Middleware
-from hkall_gateway.web.patron import home, record, request_title, search, title
-from hkall_gateway.web.patron import login as patron_login
+from hkall_gateway.web.patron.login import shared as patron_throttle
 from hkall_gateway.web.services import EXTENSION, WebServices
 from hkall_gateway.web.sessions import NO_SESSION, Sessions, current
-from hkall_gateway.web.staff import (
-    closures,
-    explain,
-    lists,
-    login,
-    overview,
-    patrons,
-    requests,
-    scan,
-    selection,
-    slips,
-    statistics,
-    unsent,
-)
-
-BLUEPRINTS: Final = (
-    home.PAGES,
-    home.HELP,
-    home.FILES,
-    search.PAGES,
-    search.OPENURL,
-    title.PAGES,
-    login.PAGES,
-    login.SSO,
-    overview.DASHBOARD,
-    overview.PARTNERS,
-    overview.TERMINALS,
-    scan.PAGES,
-    lists.PAGES,
-    requests.PAGES,
-    selection.PAGES,
-    slips.PAGES,
-    slips.BARCODES,
-    unsent.PAGES,
-    closures.PAGES,
-    patrons.PAGES,
-    statistics.PAGES,
-    explain.PAGES,
-    patron_login.PAGES,
-    patron_login.SSO,
-    request_title.PAGES,
-    record.PAGES,
-)
-"""Every group of pages."""
 
 MOST_BYTES: Final = 65_536
 """Length of a form; a longer one is answered with 413."""
@@ -98,15 +56,22 @@ def make_app(services: WebServices) -> Flask:
     CSRFProtect(app)
     for part in (i18n, layout, middleware, errors):
         part.install(app)
-    for pages in BLUEPRINTS:
-        app.register_blueprint(pages)
+    for blueprint in dict.fromkeys(_blueprints()):
+        app.register_blueprint(blueprint)
     api = make_api(services)
-    shared = {**limits.shared(services), **patron_login.shared(services)}
+    shared = {**limits.shared(services), **patron_throttle(services)}
     for one in (app, api):
         one.extensions |= shared
     both = DispatcherMiddleware(app.wsgi_app, {ROOT: api.wsgi_app})
     app.wsgi_app = Middleware(both, services)  # type: ignore[method-assign]  # as Flask's own documentation does
     return app
+
+
+def _blueprints() -> Iterator[Blueprint]:
+    """Yield the Blueprints of every module in `patron` and `staff`."""
+    for package in (patron, staff):
+        for module in iter_modules(package.__path__, f"{package.__name__}."):
+            yield from (value for value in vars(import_module(module.name)).values() if isinstance(value, Blueprint))
 
 
 def _begin() -> tuple[str, int, dict[str, str]] | None:
@@ -115,15 +80,9 @@ def _begin() -> tuple[str, int, dict[str, str]] | None:
     request.environ[PAGE] = paths.rule_of_page()
     if current().away:
         raise Unavailable("the database is away")
-    if request.endpoint in NO_SESSION or not (caller := _caller()):
-        return None
-    seconds = limits.wait_s(caller)
-    return (render_template("patron/too_many.html"), 429, {"Retry-After": str(seconds)}) if seconds else None
-
-
-def _caller() -> str:
-    """Return the name under which this page is counted; "" for staff, whose pages are not."""
     own = current()
-    if own.row:
-        return patron_caller(own.row.patron) if own.row.patron else ""
-    return f"browser {own.browser.token_hash}" if own.browser else stranger_caller()
+    if request.endpoint in NO_SESSION or (own.row and not own.row.patron):  # the pages of staff are not counted
+        return None
+    known = patron_caller(own.row.patron) if own.row else f"browser {own.browser.token_hash}" if own.browser else ""
+    seconds = limits.wait_s(known or stranger_caller())
+    return (render_template("patron/too_many.html"), 429, {"Retry-After": str(seconds)}) if seconds else None

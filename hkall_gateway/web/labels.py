@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.db.queries.work_lists import ListName
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.languages import CHINESE
 from hkall_gateway.rules.vocabulary import Position
@@ -48,32 +47,6 @@ ROUNDS: Final[Mapping[str, str]] = MappingProxyType({
     "purge":            N_("Retention of records"),
 })
 """What time alone does, by the name of its round."""
-
-L = ListName
-LISTS: Final[Mapping[str, Mapping[ListName, str]]] = MappingProxyType({
-    N_("At the counter"): {
-        L.PULL:      N_("To fetch from our shelves"),
-        L.EXPECTED:  N_("On the way to us"),
-        L.SHELF:     N_("Waiting for collection"),
-        L.EXPIRED:   N_("Not collected in time"),
-        L.TO_RETURN: N_("To send home"),
-    },
-    N_("Lent"): {
-        L.ON_LOAN:   N_("On loan to our patrons"),
-        L.OVERDUE:   N_("Overdue"),
-        L.RECALLS:   N_("Recalled"),
-        L.LENDING:   N_("Our books elsewhere"),
-    },
-    N_("To look at"): {
-        L.STUCK:     N_("Standing still"),
-        L.FLAGGED:   N_("Flagged"),
-    },
-})
-"""The names of the work lists, by their groups, in the order of a morning's work."""
-
-LIST_NAMES: Final[Mapping[ListName, str]] = MappingProxyType({
-    name: word for group in LISTS.values() for name, word in group.items()
-})
 
 _STAFF_COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "receive":       (N_("receive"),       N_("The copy is here.")),

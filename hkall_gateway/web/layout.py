@@ -28,23 +28,21 @@ PAGES = Blueprint("layout", __name__)
 
 @dataclass(frozen=True, slots=True)
 class MenuEntry:
-    """One entry of the menu: its page, its word, and the role that it needs; None = everybody's.
+    """One entry of a menu: its page, its word, and the role that it needs; None = everybody's.
 
-    It is marked on every page of its Blueprint.
+    It is marked on every page of its Blueprint, and on those of the other ones that it names.
     """
 
     endpoint: str
     word: str
     role: StaffRole | None = None
+    others: tuple[str, ...] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class PublicEntry:
-    """An entry in the menu of the public pages, with its path, its label and the Blueprints of its pages."""
-
-    path: str
-    word: str
-    blueprints: tuple[str, ...]
+    @property
+    def shown(self) -> tuple[str, str, bool]:
+        """Its address, its word, and whether it is marked on this page."""
+        blueprints = (self.endpoint.partition(".")[0], *self.others)
+        return url_for(self.endpoint), self.word, request.blueprint in blueprints
 
 
 # fmt: off
@@ -64,9 +62,9 @@ MENU: Final = (
     MenuEntry("help.rules",            N_("Rules")),
 )
 PUBLIC_MENU: Final = (
-    PublicEntry("/",       N_("Search"),    ("home", "search", "title")),
-    PublicEntry("/record", N_("My record"), ("record",)),
-    PublicEntry("/help",   N_("Rules"),     ("help",)),
+    MenuEntry("home.page",   N_("Search"), others=("search", "title")),
+    MenuEntry("record.page", N_("My record")),
+    MenuEntry("help.rules",  N_("Rules")),
 )
 # fmt: on
 """In the order of the header. Staff see all that their role may, everybody else the public menu."""
@@ -116,13 +114,7 @@ def _shared() -> dict[str, object]:
         "languages": [(code, name, url_for("language.choose", chosen=code, next=back)) for code, name in LANGUAGES.items()],
         "site_name": settings.names.get(tongue) or settings.names[ENGLISH],
         "has_logo": settings.logo is not None,
-        "menu": [
-            (url_for(e.endpoint), e.word, request.blueprint == e.endpoint.partition(".")[0])
-            for e in MENU
-            if e.role is None or may(e.role)
-        ]
-        if found
-        else [(e.path, e.word, request.blueprint in e.blueprints) for e in PUBLIC_MENU],
+        "menu": [entry.shown for entry in (MENU if found else PUBLIC_MENU) if entry.role is None or may(entry.role)],
         "person": found,
         "reader": patron(),
         "login": "" if request.path.startswith(STAFF_PAGES) else "/login?" + urlencode({"next": back}),

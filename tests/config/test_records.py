@@ -21,6 +21,7 @@ from hkall_gateway.rules.vocabulary import Charges, Partner, Position
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.dispatch import TerminalRow
 from hkall_gateway.web import labels
+from hkall_gateway.web.staff.lists import WORK_LISTS
 
 # fmt: off
 ROWS: tuple[tuple[type, tuple[type[BaseModel], ...], frozenset[str], frozenset[str]], ...] = (
@@ -117,7 +118,7 @@ class Labels:
 TABLES = {
     "rounds": Labels(labels.ROUNDS, rounds.ROUNDS),
     "positions": Labels(labels.POSITIONS, tuple(Position)),
-    "lists": Labels(labels.LIST_NAMES, tuple(ListName)),
+    "lists": Labels(WORK_LISTS, tuple(ListName)),
 }
 
 

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 import hkall_gateway
+from hkall_gateway.circulation.staff import losses
 from hkall_gateway.db.privacy import forgetting, person_file, retention
+from hkall_gateway.rules.lenders import SPARE
+from hkall_gateway.rules.stored_words import CandidateOutcome
 from hkall_gateway.rules.vocabulary import Candidate, Position
 from hkall_gateway.web.staff.words import ENDS, MEASURES, PHRASES, in_words
 from tests.web.conftest import Site
@@ -66,8 +69,13 @@ def test_every_reason_to_pass_over_a_copy_and_to_decline_has_its_words() -> None
         and isinstance(node.value, str)
         and not node.value.startswith(("Return", "borrow_request"))
     }
-    known = PHRASES.keys() | MEASURES.keys() | {""}
+    known = {*PHRASES, *MEASURES, ""}
     assert {text.strip(": ") for text in said} <= known
+
+
+def test_what_the_rules_say_of_spare_copies_answers_and_losses_has_its_words() -> None:
+    answers = (CandidateOutcome.ACCEPTED, CandidateOutcome.DECLINED, CandidateOutcome.REFUSED)
+    assert {SPARE, *answers, losses.NO_PRICE_KNOWN, losses.PRICED_BEFORE, losses.NOT_THEIRS} <= PHRASES.keys()
 
 
 def test_the_request_page_says_in_chinese_why_a_copy_was_passed_over(site: Site) -> None:

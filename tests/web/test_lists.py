@@ -9,11 +9,10 @@ from io import StringIO
 import pytest
 from lxml import html
 
-from hkall_gateway.db.queries.work_lists import ListName
+from hkall_gateway.db.queries.work_lists import ListName, SortKey
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.web.labels import LIST_NAMES
 from hkall_gateway.web.staff import lists
-from hkall_gateway.web.staff.lists import BOM, COLUMNS, IN_FILE, SHOWN, SORTS, defused, flag
+from hkall_gateway.web.staff.lists import BOM, COLUMNS, GROUPS, SORTS, WORK_LISTS, defused, flag
 from tests.web.conftest import Browser, Site
 from tests.web.given import given, with_copy
 
@@ -31,14 +30,14 @@ def numbers(browser: Browser, path: str) -> list[str]:
 @pytest.mark.parametrize("name", ListName)
 def test_every_list_has_a_name_columns_and_an_empty_page(site: Site, name: ListName) -> None:
     page = html.fromstring(site.staff("viewer").get(f"/staff/lists/{name}").text)
-    assert page.xpath("string(//h1)") == LIST_NAMES[name]
+    assert page.xpath("string(//h1)") == WORK_LISTS[name].words
     assert "Nothing is in this list." in page.xpath("string(//main)")
-    assert set(SHOWN[name]) <= COLUMNS.keys()
+    assert set(WORK_LISTS[name].columns) <= COLUMNS.keys()
 
 
-def test_every_column_is_shown_somewhere_and_is_in_the_file() -> None:
-    assert COLUMNS.keys() == set(IN_FILE)
-    assert len(SORTS) == 4
+def test_every_list_stands_in_a_group_and_every_order_is_offered() -> None:
+    assert [name for rows in GROUPS.values() for name, _ in rows] == list(WORK_LISTS)
+    assert SORTS.keys() == set(SortKey)
 
 
 def test_the_list_of_lists_leads_to_the_first(site: Site) -> None:

@@ -12,12 +12,6 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import record, record_as
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Request
 
-# ---- Messages to the library's own system about actions at terminals, as records in the outbox.
-# An action that concerns both sides is done here, and the local system is notified: later if it was away. If it was asked
-# and did
-# not answer, it is asked whether it has done the action.
-
-
 ILS_RECIPIENT: Final = "local-system"
 """The outbox channel to the library's own system; no agency may have this name."""
 
@@ -41,7 +35,10 @@ CHECKS: Final = frozenset({LocalSend.CHECK_ILS_LOAN, LocalSend.CHECK_ILS_RETURN,
 @record
 @dataclass(frozen=True, slots=True)
 class LocalMessage:
-    """One action. No PIN and no password is kept. `request` is our request, if any; `amount` as the terminal sent it.
+    """One action at a terminal that the library's own system is told of, or asked about. No PIN and no password is kept.
+
+    An action that concerns both sides is done here, and the local system is told: later if it was away. If it was asked and did
+    not answer, it is asked whether it has done the action. `request` is our request, if any; `amount` as the terminal sent it.
 
     `transaction` is a payment's own number (BK), and `text` the fee that it names, or the text of a block. `was_in`: the local
     system said just before a checkout that the item was not on loan, so a loan that is found later can only be this one.

@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from io import StringIO
 from types import MappingProxyType
 from typing import Final
@@ -21,10 +22,9 @@ from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Side
 from hkall_gateway.web.i18n import N_, gettext
-from hkall_gateway.web.labels import FLAGS, LIST_NAMES, LISTS, POSITIONS
+from hkall_gateway.web.labels import FLAGS, POSITIONS
 from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import may, needs, staff_role
-from hkall_gateway.web.staff.slips import KINDS
 
 BOM: Final = "\ufeff"
 """Without it, Excel reads UTF-8 as the code page of its machine."""
@@ -71,22 +71,39 @@ L = ListName
 
 @dataclass(frozen=True, slots=True)
 class ListColumn:
-    """One column: its heading, its value for a row, and the sort key that a click on the heading asks for."""
+    """One column: its heading, its value for a row, and the sort key that a click on the heading asks for.
+
+    A `personal` one has cards, or text that may name a patron, and is not for viewers (`circulation/staff/permitted.py`).
+    """
 
     head: str
     value: Callable[[ListRow], object]
     sort: SortKey | None = None
     figure: bool = False
+    personal: bool = False
 
 
-def position(row: ListRow) -> str:
-    """Return where the request stands, in words."""
-    return gettext(POSITIONS[row.request.position])
+class SlipKind(StrEnum):
+    """Slips: for fetching our copy, for the hold shelf, for the way to the lender."""
+
+    PULL = "pull"
+    HOLD = "hold"
+    TRANSIT = "transit"
 
 
-def flags(row: ListRow) -> str:
-    """Return the flags of a request, in words."""
-    return "; ".join(map(flag, row.request.flags.split()))
+@dataclass(frozen=True, slots=True)
+class WorkList:
+    """One work list: its name, its group, and the columns of its page.
+
+    Somebody should look at an `urgent` one as soon as it has a row. Only books that are `collected` here have a pickup place.
+    """
+
+    words: str
+    group: str
+    columns: tuple[str, ...]
+    slip: SlipKind | None = None
+    urgent: bool = False
+    collected: bool = True
 
 
 def flag(word: str) -> str:
@@ -109,45 +126,46 @@ def owner(row: ListRow) -> str:
 
 # fmt: off
 COLUMNS: Final[Mapping[str, ListColumn]] = MappingProxyType({
+    "number":      ListColumn(N_("Request"),          lambda row: row.request.id),
     "title":       ListColumn(N_("Title"),            lambda row: row.request.title,          SortKey.TITLE),
+    "author":      ListColumn(N_("Author"),           lambda row: row.author),
+    "volume":      ListColumn(N_("Volume"),           lambda row: row.request.volume),
     "call_number": ListColumn(N_("Call number"),      lambda row: row.call_number,            SortKey.CALL_NUMBER),
+    "material":    ListColumn(N_("Material"),         lambda row: row.material),
     "barcode":     ListColumn(N_("Barcode"),          lambda row: row.request.item_barcode),
-    "partner":     ListColumn(N_("Library"),          lambda row: row.request.partner),
     "owner":       ListColumn(N_("Owner"),            owner),
+    "partner":     ListColumn(N_("Library"),          lambda row: row.request.partner),
     "pickup":      ListColumn(N_("Pickup place"),     lambda row: row.request.pickup_location),
-    "card":        ListColumn(N_("Card"),             lambda row: row.request.patron),
+    "card":        ListColumn(N_("Card"),             lambda row: row.request.patron,         personal=True),
+    "position":    ListColumn(N_("Position"),         lambda row: gettext(POSITIONS[row.request.position])),
+    "days":        ListColumn(N_("Days there"),       lambda row: row.days,                   SortKey.DAYS, figure=True),
     "collect":     ListColumn(N_("Collect until"),    lambda row: row.request.pickup_last,    SortKey.DUE),
     "due":         ListColumn(N_("Due"),              lambda row: row.request.due,            SortKey.DUE),
     "lender_due":  ListColumn(N_("Due home"),         lambda row: row.request.lender_due,     SortKey.DUE),
     "recalled":    ListColumn(N_("Recalled on"),      lambda row: row.request.recalled_on),
-    "position":    ListColumn(N_("Position"),         position),
-    "why":         ListColumn(N_("Cause"),            why),
-    "flags":       ListColumn(N_("Flags"),            flags),
-    "days":        ListColumn(N_("Days there"),       lambda row: row.days,                   SortKey.DAYS, figure=True),
-    "number":      ListColumn(N_("Request"),          lambda row: row.request.id),
-    "author":      ListColumn(N_("Author"),           lambda row: row.author),
-    "volume":      ListColumn(N_("Volume"),           lambda row: row.request.volume),
-    "material":    ListColumn(N_("Material"),         lambda row: row.material),
+    "flags":       ListColumn(N_("Flags"),            lambda row: "; ".join(map(flag, row.request.flags.split()))),
+    "why":         ListColumn(N_("Cause"),            why,                                    personal=True),
 })
+"""Every column, in the order of the CSV files, each of which has them all."""
 
-SHOWN: Final[Mapping[ListName, tuple[str, ...]]] = MappingProxyType({
-    L.PULL:      ("call_number", "title", "barcode", "partner", "days"),
-    L.EXPECTED:  ("title", "barcode", "partner", "pickup", "days"),
-    L.SHELF:     ("title", "barcode", "card", "collect", "days"),
-    L.EXPIRED:   ("title", "barcode", "card", "collect", "days"),
-    L.TO_RETURN: ("title", "barcode", "owner", "days"),
-    L.ON_LOAN:   ("title", "barcode", "card", "due", "days"),
-    L.OVERDUE:   ("title", "barcode", "card", "due", "days"),
-    L.RECALLS:   ("title", "barcode", "card", "recalled", "due"),
-    L.LENDING:   ("title", "barcode", "partner", "position", "lender_due", "days"),
-    L.STUCK:     ("title", "partner", "position", "why", "days"),
-    L.FLAGGED:   ("title", "partner", "position", "flags", "days"),
+_COUNTER, _LENT, _LOOK = N_("At the counter"), N_("Lent"), N_("To look at")
+WORK_LISTS: Final[Mapping[ListName, WorkList]] = MappingProxyType({
+    L.PULL:      WorkList(N_("To fetch from our shelves"), _COUNTER, ("call_number", "title", "barcode", "partner", "days"),
+                          slip=SlipKind.PULL, collected=False),
+    L.EXPECTED:  WorkList(N_("On the way to us"), _COUNTER, ("title", "barcode", "partner", "pickup", "days")),
+    L.SHELF:     WorkList(N_("Waiting for collection"), _COUNTER, ("title", "barcode", "card", "collect", "days"),
+                          slip=SlipKind.HOLD),
+    L.EXPIRED:   WorkList(N_("Not collected in time"), _COUNTER, ("title", "barcode", "card", "collect", "days"), urgent=True),
+    L.TO_RETURN: WorkList(N_("To send home"), _COUNTER, ("title", "barcode", "owner", "days"), slip=SlipKind.TRANSIT),
+    L.ON_LOAN:   WorkList(N_("On loan to our patrons"), _LENT, ("title", "barcode", "card", "due", "days")),
+    L.OVERDUE:   WorkList(N_("Overdue"), _LENT, ("title", "barcode", "card", "due", "days"), urgent=True),
+    L.RECALLS:   WorkList(N_("Recalled"), _LENT, ("title", "barcode", "card", "recalled", "due")),
+    L.LENDING:   WorkList(N_("Our books elsewhere"), _LENT,
+                          ("title", "barcode", "partner", "position", "lender_due", "days"), collected=False),
+    L.STUCK:     WorkList(N_("Standing still"), _LOOK, ("title", "partner", "position", "why", "days"), urgent=True),
+    L.FLAGGED:   WorkList(N_("Flagged"), _LOOK, ("title", "partner", "position", "flags", "days"), urgent=True),
 })
-"""The columns of each list on its page."""
-
-IN_FILE: Final = ("number", "title", "author", "volume", "call_number", "material", "barcode", "owner", "partner", "pickup",
-                  "card", "position", "days", "collect", "due", "lender_due", "recalled", "flags", "why")
-"""The columns of every list in its CSV file."""
+"""The lists by their groups, in the order of a morning's work."""
 
 SORTS: Final[Mapping[SortKey, str]] = MappingProxyType({
     SortKey.DAYS:        N_("Days there"),
@@ -158,19 +176,15 @@ SORTS: Final[Mapping[SortKey, str]] = MappingProxyType({
 """The orders that the page offers."""
 # fmt: on
 
-OF_CLERKS: Final = frozenset({"card", "why"})
-"""Columns with cards, or with text that may name a patron (`circulation/staff/permitted.py`)."""
+GROUPS: Final = {group: [row for row in WORK_LISTS.items() if row[1].group == group] for group in (_COUNTER, _LENT, _LOOK)}
 
 
-def for_role(names: tuple[str, ...], role: StaffRole) -> tuple[str, ...]:
-    """Return those of these columns that this role sees."""
-    return names if sees_names(role) else tuple(name for name in names if name not in OF_CLERKS)
+def columns_for(names: Iterable[str], role: StaffRole) -> list[tuple[str, ListColumn]]:
+    """Return the named columns that this role sees."""
+    return [(name, COLUMNS[name]) for name in names if sees_names(role) or not COLUMNS[name].personal]
 
 
 PAGES = Blueprint("lists", __name__)
-
-LENT: Final = frozenset({ListName.PULL, ListName.LENDING})
-"""Lists of our own copies, which are not collected at a place of ours."""
 
 ROWS: Final = 50
 """Rows of a page."""
@@ -223,13 +237,10 @@ def work_list(name: str) -> str:
         "staff/list.html",
         view=view,
         page=found,
-        title=LIST_NAMES[view.name],
-        groups=LISTS,
-        shown=SHOWN[view.name],
-        columns=[(key, COLUMNS[key]) for key in for_role(SHOWN[view.name], staff_role())],
+        work_list=WORK_LISTS[view.name],
+        groups=GROUPS,
+        columns=columns_for(WORK_LISTS[view.name].columns, staff_role()),
         choices={**filters, "sort": [(key.value, gettext(word)) for key, word in SORTS.items()]},
-        slips=view.name in KINDS,
-        collects=view.name not in LENT,
         may_act=may(StaffRole.CLERK),
         today=civil(services().now()),
     )
@@ -240,14 +251,14 @@ def work_list(name: str) -> str:
 def as_file(name: str) -> Response:
     """The whole list with its filter and in its order."""
     view = view_of(name)
-    columns = [COLUMNS[key] for key in for_role(IN_FILE, staff_role())]
+    columns = [column for _, column in columns_for(COLUMNS, staff_role())]
     rows = ([column.value(row) for column in columns] for row in _all_rows(view))
     return csv_file(f"hkall-{view.name}-{civil(services().now())}.csv", [gettext(column.head) for column in columns], rows)
 
 
 def view_of(name: str) -> View:
     """Return what the address says. An unknown list is no page; an unknown order is the usual one."""
-    if name not in LIST_NAMES:
+    if name not in WORK_LISTS:
         abort(404)
     said: Mapping[str, str] = request.args
     only = Only(said.get("partner", ""), said.get("pickup", ""), said.get("material", ""))

@@ -16,14 +16,15 @@ from hkall_gateway.circulation.staff.partner_lines import PartnerLine, partner_l
 from hkall_gateway.db import instances, rounds
 from hkall_gateway.db.instances import TerminalActivity
 from hkall_gateway.db.queries import work_lists
-from hkall_gateway.db.queries.work_lists import ListName, Moment
+from hkall_gateway.db.queries.work_lists import Moment
 from hkall_gateway.rules.circuit import UP
 from hkall_gateway.rules.dates import EVERY, LOOK_S, civil, start_of
 from hkall_gateway.rules.stored_words import OutboxState, StaffRole
 from hkall_gateway.web.i18n import N_, library_name
-from hkall_gateway.web.labels import LISTS, POSITIONS, ROLES, ROUNDS
+from hkall_gateway.web.labels import POSITIONS, ROLES, ROUNDS
 from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import may, needs
+from hkall_gateway.web.staff.lists import GROUPS
 
 DASHBOARD = Blueprint("dashboard", __name__)
 PARTNERS = Blueprint("partners", __name__)
@@ -31,15 +32,11 @@ TERMINALS = Blueprint("terminals", __name__)
 """A Blueprint for each, since each has an entry in the menu."""
 
 
-LOOK: Final = frozenset({ListName.EXPIRED, ListName.OVERDUE, ListName.STUCK, ListName.FLAGGED})
-"""Lists that ask for somebody's attention as soon as they are not empty."""
-
-
 @DASHBOARD.get("/staff/")
 @needs(StaffRole.VIEWER)
 def dashboard() -> str:
     """The page; the script reads it again every quarter of a minute."""
-    words = {"groups": LISTS, "positions": POSITIONS, "rounds": ROUNDS, "look": LOOK}
+    words = {"groups": GROUPS, "positions": POSITIONS, "rounds": ROUNDS}
     settles, found = may(StaffRole.SUPERVISOR), consult(_overview)
     return render_template("staff/dashboard.html", found=found, now=services().now(), settles=settles, **words)
 

@@ -110,9 +110,6 @@ def name_of(patron: PatronSeen | Borrower | None) -> str:
     return (chinese or english) if language() == CHINESE else (english or chinese)
 
 
-# ---- it comes
-
-
 def _received(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
     tone, notes = OK, [gettext("The letter is on its way.")]
     notes += _collect_by(scanned.request)
@@ -179,9 +176,6 @@ _IN: Final[Mapping[str, Callable[[CopyScanned, CheckedIn], Answer]]] = MappingPr
 """By what a check-in did."""
 
 
-# ---- it goes
-
-
 def _lent(scanned: CopyScanned, outcome: CheckedOut) -> Answer:
     again = (gettext("Scanned before: nothing has changed."),) if outcome.again else ()
     if scanned.request and scanned.request.side is Side.LENDING:
@@ -190,9 +184,6 @@ def _lent(scanned: CopyScanned, outcome: CheckedOut) -> Answer:
     recalled = (gettext("Its owner has recalled it: tell the patron."),) if outcome.recalled else ()
     until = gettext("Lent until %(day)s", day=day(outcome.due))
     return Answer(LOOK if again or recalled else OK, until, whom=name_of(scanned.patron), notes=(*again, *recalled))
-
-
-# ---- it is refused
 
 
 def _unknown(scanned: CopyScanned, outcome: Refused) -> Answer:
@@ -240,9 +231,6 @@ _REFUSALS: Final[Mapping[Reason, Callable[[CopyScanned, Refused], Answer]]] = Ma
     }
 )
 """Refusals with words of the station's own; the others have a sentence in `reasons`."""
-
-
-# ---- parts of a sentence
 
 
 def _shelf(scanned: CopyScanned) -> str:

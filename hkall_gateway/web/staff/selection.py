@@ -20,11 +20,10 @@ from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.web.forms import typed, typed_day
 from hkall_gateway.web.i18n import day, gettext
-from hkall_gateway.web.labels import ACTIONS, COMMANDS, LIST_NAMES, POSITIONS, rule_of, sentence
+from hkall_gateway.web.labels import ACTIONS, COMMANDS, POSITIONS, rule_of, sentence
 from hkall_gateway.web.services import execute, services
 from hkall_gateway.web.sessions import actor, needs, staff_role
-from hkall_gateway.web.staff.lists import View, view_of
-from hkall_gateway.web.staff.slips import KINDS
+from hkall_gateway.web.staff.lists import WORK_LISTS, View, view_of
 from hkall_gateway.web.staff.words import in_words
 
 PAGES = Blueprint("selection", __name__)
@@ -76,21 +75,21 @@ def act(name: str) -> str | tuple[str, int]:
     asked = Act(actor(command), agency=lender, reason=typed("reason"), on=until, action=command)
     outcomes = [outcome_of(one, execute(replace(asked, request=one.id))) for one in chosen]
     return render_template(
-        "staff/outcomes.html", view=view, title=LIST_NAMES[view.name], command=COMMANDS[command], outcomes=outcomes
+        "staff/outcomes.html", view=view, title=WORK_LISTS[view.name].words, command=COMMANDS[command], outcomes=outcomes
     )
 
 
 def _page(view: View, chosen: tuple[Request, ...], error: str = "") -> str:
-    bulk = bulk_actions(chosen, staff_role())
+    bulk, work_list = bulk_actions(chosen, staff_role()), WORK_LISTS[view.name]
     allowed = [one.action for one in bulk if one.allowed == len(chosen)]
     return render_template(
         "staff/selected.html",
         view=view,
-        title=LIST_NAMES[view.name],
+        title=work_list.words,
         chosen=chosen,
         allowed=allowed,
         fields={field for action in allowed for field in action.takes},
-        prints=view.name in KINDS and all(permitted.permitted(one, staff_role(), "print") for one in chosen),
+        prints=bool(work_list.slip) and all(permitted.permitted(one, staff_role(), "print") for one in chosen),
         declines=any(action.name == "decline" for action in allowed),
         partly=[one for one in bulk if 0 < one.allowed < len(chosen)],
         actions=ACTIONS,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
 from functools import lru_cache
 from io import BytesIO
 from types import MappingProxyType
@@ -26,33 +25,15 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Holding, Position, Request
 from hkall_gateway.web.i18n import A_YEAR_S, N_, library_name
-from hkall_gateway.web.labels import LIST_NAMES
 from hkall_gateway.web.middleware import PICTURE
 from hkall_gateway.web.paths import set_own_cookie
 from hkall_gateway.web.services import consult, execute, services
 from hkall_gateway.web.sessions import actor, needs
+from hkall_gateway.web.staff.lists import WORK_LISTS, SlipKind
 
 PAGES = Blueprint("slips", __name__)
 BARCODES = Blueprint("barcodes", __name__)
 """Its error pages are no part of the slips in the menu."""
-
-
-class SlipKind(StrEnum):
-    """Slips: for fetching our copy, for the hold shelf, for the way to the lender."""
-
-    PULL = "pull"
-    HOLD = "hold"
-    TRANSIT = "transit"
-
-
-KINDS: Final[Mapping[ListName, SlipKind]] = MappingProxyType(
-    {
-        ListName.PULL: SlipKind.PULL,
-        ListName.SHELF: SlipKind.HOLD,
-        ListName.TO_RETURN: SlipKind.TRANSIT,
-    }
-)
-"""The slip of each list that has one."""
 
 
 LONGEST: Final = 40
@@ -91,6 +72,9 @@ def code128(text: str) -> bytes:
 
 PAPER: Final = "__Host-hkall-paper"
 """The cookie with the paper of this browser's printer."""
+
+KINDS: Final[Mapping[ListName, SlipKind]] = {name: one.slip for name, one in WORK_LISTS.items() if one.slip}
+"""The slip of each list that has one."""
 
 # fmt: off
 PAPERS: Final[Mapping[str, str]] = MappingProxyType({
@@ -180,7 +164,7 @@ def _page(wanted: Wanted, *, printing: bool = False) -> str:
         missing=len(wanted.numbers) - len(found) if wanted.numbers else 0,
         following=following,
         printing=printing,
-        lists=[(name.value, LIST_NAMES[name]) for name in KINDS],
+        lists=[(name.value, WORK_LISTS[name].words) for name in KINDS],
         papers=PAPERS,
         now=services().now(),
     )

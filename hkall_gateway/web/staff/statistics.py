@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 import pygal
 from flask import Blueprint, Response, abort, current_app, render_template, request
 from lxml import etree
+from pygal.graph.graph import Graph
 from pygal.style import Style
 
 from hkall_gateway.circulation.results import Refused
@@ -50,7 +52,7 @@ class Chart:
     """One chart: its title, which is its text alternative too, and the function that fills it."""
 
     title: str
-    draw: Callable[[Statistics], Any]
+    draw: Callable[[Statistics], Graph]
 
 
 def svg(chart: Chart, found: Statistics) -> bytes:
@@ -61,7 +63,7 @@ def svg(chart: Chart, found: Statistics) -> bytes:
     return etree.tostring(tree, xml_declaration=True, encoding="utf-8")
 
 
-def _months(found: Statistics) -> Any:
+def _months(found: Statistics) -> Graph:
     counts = total([one for one in found.counts if one.side == Side.BORROWING], "month")
     chart = _bars(pygal.StackedBar, legend_at_bottom=True, legend_at_bottom_columns=4)
     chart.x_labels = [one.month for one in counts]
@@ -72,7 +74,7 @@ def _months(found: Statistics) -> Any:
     return chart
 
 
-def _turnaround(found: Statistics) -> Any:
+def _turnaround(found: Statistics) -> Graph:
     books = [0] * (MOST_DAYS + 1)
     for one in found.turnarounds:
         books[min(max(one.days, 0), MOST_DAYS)] += one.requests
@@ -82,10 +84,10 @@ def _turnaround(found: Statistics) -> Any:
     return chart
 
 
-def _declines(found: Statistics) -> Any:
-    sums: dict[str, int] = {}
+def _declines(found: Statistics) -> Graph:
+    sums = Counter[str]()
     for one in found.declines:
-        sums[one.reason] = sums.get(one.reason, 0) + one.times
+        sums[one.reason] += one.times
     rows = sorted(sums.items(), key=lambda one: (one[1], one[0]))
     chart = _bars(pygal.HorizontalBar, show_legend=False)
     chart.x_labels = [reason_label(reason, language()) for reason, _ in rows]
@@ -93,7 +95,7 @@ def _declines(found: Statistics) -> Any:
     return chart
 
 
-def _bars(kind: Any, **options: Any) -> Any:
+def _bars(kind: type[Graph], **options: object) -> Graph:
     style = Style(
         background="transparent",
         plot_background="transparent",
@@ -179,17 +181,17 @@ def turnaround_rows(found: Statistics) -> list[Row]:
 
 def refusal_rows(found: Statistics) -> list[Row]:
     """Return each reason of a refusal with its rule and how often, the most frequent first."""
-    sums: dict[tuple[str, str], int] = {}
+    sums = Counter[tuple[str, str]]()
     for one in found.refusals:
-        sums[one.rule, one.reason] = sums.get((one.rule, one.reason), 0) + one.times
+        sums[one.rule, one.reason] += one.times
     return [(rule or "–", reason_in_words(reason), times) for (rule, reason), times in _most_first(sums)]
 
 
 def decline_rows(found: Statistics) -> list[Row]:
     """Return each lender's reasons and how often, the most frequent first."""
-    sums: dict[tuple[str, str], int] = {}
+    sums = Counter[tuple[str, str]]()
     for one in found.declines:
-        sums[one.lender, one.reason] = sums.get((one.lender, one.reason), 0) + one.times
+        sums[one.lender, one.reason] += one.times
     return [(lender, reason_label(reason, language()), times) for (lender, reason), times in _most_first(sums)]
 
 
@@ -230,10 +232,9 @@ class Matrix:
 
 def matrix(found: Statistics) -> Matrix:
     """Return the matrix of lenders and sites; a site is a pickup place of ours, or another library."""
-    cells: dict[tuple[str, str], int] = {}
+    cells = Counter[tuple[str, str]]()
     for one in found.pairs:
-        key = (one.lender, one.place or one.borrower)
-        cells[key] = cells.get(key, 0) + one.requests
+        cells[one.lender, one.place or one.borrower] += one.requests
     lenders, sites = sorted({lender for lender, _ in cells}), sorted({site for _, site in cells})
     return Matrix(tuple(lenders), tuple(sites), cells)
 

@@ -18,11 +18,9 @@ from hkall_gateway.circulation.staff.losses import NO_PRICE_KNOWN, NOT_THEIRS, P
 from hkall_gateway.circulation.staff.permitted import DenialReason
 from hkall_gateway.db.queries.request_history import JournalRow
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS, reason_label
-from hkall_gateway.rules.lenders import SPARE
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.published_rules import PUBLISHED
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.stored_words import CandidateOutcome
 from hkall_gateway.rules.vendor_words.languages import CHINESE
 from hkall_gateway.web import labels
 from hkall_gateway.web.i18n import N_, day, gettext, language, moment, money
@@ -275,30 +273,27 @@ def word(table: Mapping[str, str], name: str) -> str:
 
 
 # fmt: off
-PHRASES: Final[Mapping[str, str]] = MappingProxyType({
+_PLAIN: Final = (
     # Copies that are not asked for: `passed_over` of rules/lenders.py.
-    "our own copy":      N_("our own copy"),
-    "not a partner":     N_("not a partner"),
-    "with us":           N_("with us"),
-    "already asked":     N_("already asked"),
-    "does not lend":     N_("does not lend"),
-    "cannot be reached": N_("cannot be reached"),
-    "another volume":    N_("another volume"),
-    "not lendable":      N_("not lendable"),
-    "none":              N_("none"),
-    SPARE:               N_("another copy of this library is asked for"),
-    # Ranks.
-    "closed tomorrow":              N_("closed tomorrow"),
-    "asked for by another request": N_("asked for by another request"),
+    N_("our own copy"), N_("not a partner"), N_("with us"), N_("already asked"), N_("does not lend"), N_("cannot be reached"),
+    N_("another volume"), N_("not lendable"), N_("none"), N_("another copy of this library is asked for"),
+    # Ranks of copies.
+    N_("closed tomorrow"), N_("asked for by another request"),
     # Answers of lenders.
-    CandidateOutcome.ACCEPTED: N_("accepted"),
-    CandidateOutcome.DECLINED: N_("declined"),
-    CandidateOutcome.REFUSED:  N_("refused"),
+    N_("accepted"), N_("declined"), N_("refused"),
+    # Rows that an erasure leaves.
+    N_("it has not ended"), N_("money is open"), N_("a message about it is not sent yet"), N_("it is not sent yet"),
+    N_("open matters need name and address"), N_("open matters are found by it too"), N_("it waits to be judged"),
+    N_("a terminal blocked the card"), N_("it is not here"),
+)
+PHRASES: Final[Mapping[str, str]] = MappingProxyType({
+    **{text: text for text in _PLAIN},
+    "the patron claims to have returned it": N_("the patron says that it was returned"),
     # Losses.
     NO_PRICE_KNOWN: N_("Nothing is charged for the book, since no price is known. Say it later by the same command."),
     PRICED_BEFORE:  N_("Nothing more is charged: a price was charged before."),
     NOT_THEIRS:     N_("Nothing is charged: the patron does not answer for it."),
-    # Rows that an erasure leaves.
+    # Kinds of rows that an erasure leaves.
     "request":     N_("Request"),
     "patron":      N_("Patron"),
     "former_card": N_("Former card"),
@@ -307,26 +302,10 @@ PHRASES: Final[Mapping[str, str]] = MappingProxyType({
     "card_block":  N_("Card blocked"),
     "fine":        N_("Money"),
     "archive":     N_("Archive"),
-    "it has not ended":                      N_("it has not ended"),
-    "money is open":                         N_("money is open"),
-    "the patron claims to have returned it": N_("the patron says that it was returned"),
-    "a message about it is not sent yet":    N_("a message about it is not sent yet"),
-    "open matters need name and address":    N_("open matters need name and address"),
-    "open matters are found by it too":      N_("open matters are found by it too"),
-    "it is not sent yet":                    N_("it is not sent yet"),
-    "it waits to be judged":                 N_("it waits to be judged"),
-    "a terminal blocked the card":           N_("a terminal blocked the card"),
-    "it is not here":                        N_("it is not here"),
 })
-MEASURES: Final[Mapping[str, str]] = MappingProxyType({
-    "priority":        N_("priority"),
-    "balance":         N_("balance"),
-    "declines":        N_("declines"),
-    "suspended until": N_("suspended until"),
-    "closed":          N_("closed"),
-    "material":        N_("material"),
-    "status":          N_("status"),
-})
+MEASURES: Final = (
+    N_("priority"), N_("balance"), N_("declines"), N_("suspended until"), N_("closed"), N_("material"), N_("status"),
+)
 """Phrases in front of a value, with a space between."""
 ENDS: Final[Mapping[str, str]] = MappingProxyType({
     "request":     N_("Its end, and what is owed for it."),
