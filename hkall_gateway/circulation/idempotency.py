@@ -20,7 +20,7 @@ from hkall_gateway.db import inbox
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
 from hkall_gateway.rules.messages.json_records import from_json, to_json
-from hkall_gateway.rules.renewals import is_out, renewal_stands
+from hkall_gateway.rules.policy import is_out, renewal_stands
 from hkall_gateway.rules.vocabulary import Holding, Position, Request, Side
 
 # ---- Decides whether the effect of a kept outcome still holds; if not, the same document is a new request. Pure.

@@ -16,9 +16,8 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates, eligibility, policy
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.json_records import record
-from hkall_gateway.rules.policy import Place
+from hkall_gateway.rules.policy import Place, is_repetition
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.renewals import is_repetition
 from hkall_gateway.rules.stored_words import RenewalSync, StaffFlag
 from hkall_gateway.rules.vocabulary import (
     NOTHING,

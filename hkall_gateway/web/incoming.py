@@ -1,19 +1,25 @@
-"""The check of every text of a request, before a page or an operation reads any."""
+"""The texts of a request: checked before a page or an operation reads any, and the fields of a form."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import date
 from typing import Final
 
 from flask import Flask, abort, request
 
+from hkall_gateway.rules.dates import parse_day
 from hkall_gateway.rules.plain_text import fault_of_text
 
 DEEPEST: Final = 32
 """Levels of a JSON document. The bodies of the API have two."""
 _SURROGATE: Final = re.compile(rb"(?i)(?:%ED|\xed)(?:%[AB][0-9A-F]|[\xa0-\xbf])")
 """A surrogate in UTF-8, percent-encoded or not. Werkzeug decodes it to U+FFFD, so that it has to be found in the bytes."""
+
+LONGEST: Final = 500
+MOST_CENTS: Final = 10_000_000
+_DOLLARS: Final = re.compile(r"(?:HK\$)?([0-9]{1,7})(?:\.([0-9]{1,2}))?")
 
 
 def install(app: Flask) -> None:
@@ -47,3 +53,21 @@ def _texts() -> Iterator[str]:
         if not level:
             return
     abort(400)
+
+
+def typed(name: str, longest: int = LONGEST) -> str:
+    """Return a field without the blanks around it, cut to `longest` characters; "" if the form lacks it."""
+    return request.form.get(name, "").strip()[:longest]
+
+
+def typed_day(name: str) -> date | None:
+    """Return the date in a field, None for an empty one. Raises ValueError for any other text."""
+    text = typed(name)
+    return parse_day(text) if text else None
+
+
+def cents_of(text: str) -> int | None:
+    """Return an amount of dollars, such as "12.50" or "HK$1,200", in cents; None for any other text and beyond MOST_CENTS."""
+    found = _DOLLARS.fullmatch(text.replace(",", ""))
+    cents = int(found[1]) * 100 + int((found[2] or "").ljust(2, "0")) if found else None
+    return None if cents is None or cents > MOST_CENTS else cents

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from hkall_gateway.rules.dates import renewed_until, start_of
 from hkall_gateway.rules.eligibility import NO_BLOCKS, LocalBlocks
-from hkall_gateway.rules.policy import may_renew
+from hkall_gateway.rules.policy import is_repetition, may_renew
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.renewals import is_repetition
 from hkall_gateway.rules.settings import Block, Due, Policy, Renewal, Window
 from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from hkall_gateway.db import fines
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.web.forms import cents_of
+from hkall_gateway.web.incoming import cents_of
 from tests.web.conftest import Browser, Site
 from tests.web.test_closures import on_loan
 from tests.web.test_unsent import BY, requested

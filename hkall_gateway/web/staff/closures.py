@@ -19,8 +19,8 @@ from hkall_gateway.rules.dates import civil, parse_day
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
-from hkall_gateway.web.forms import typed, typed_day
 from hkall_gateway.web.i18n import N_
+from hkall_gateway.web.incoming import typed, typed_day
 from hkall_gateway.web.labels import rule_of, sentence
 from hkall_gateway.web.services import consult, execute, services
 from hkall_gateway.web.sessions import actor, needs

@@ -22,8 +22,8 @@ from hkall_gateway.rules.dates import HONG_KONG, parse_day, parse_instant
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Actor
 from hkall_gateway.web import labels
-from hkall_gateway.web.forms import typed
 from hkall_gateway.web.i18n import N_, gettext, money
+from hkall_gateway.web.incoming import typed
 from hkall_gateway.web.labels import rule_of, sentence
 from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import actor, needs, staff_role

@@ -26,8 +26,8 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Borrower
 from hkall_gateway.web import labels
-from hkall_gateway.web.forms import cents_of, typed
 from hkall_gateway.web.i18n import LANGUAGES, N_, gettext
+from hkall_gateway.web.incoming import cents_of, typed
 from hkall_gateway.web.labels import POSITIONS, rule_of, sentence
 from hkall_gateway.web.services import consult, execute, services
 from hkall_gateway.web.sessions import actor, may, needs

@@ -19,8 +19,8 @@ from hkall_gateway.rules.dates import parse_day
 from hkall_gateway.rules.plain_text import LONG, whole_number
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.web.forms import cents_of, typed
 from hkall_gateway.web.i18n import N_, gettext
+from hkall_gateway.web.incoming import cents_of, typed
 from hkall_gateway.web.labels import ACTIONS as MEANINGS
 from hkall_gateway.web.labels import COMMANDS, POSITIONS, reason_in_words, rule_of, sentence
 from hkall_gateway.web.services import consult, services

@@ -26,8 +26,8 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.db.web_sessions import WebScan
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
-from hkall_gateway.web.forms import typed
 from hkall_gateway.web.i18n import A_YEAR_S, library_name
+from hkall_gateway.web.incoming import typed
 from hkall_gateway.web.paths import set_own_cookie
 from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import actor, needs, staff

@@ -18,8 +18,8 @@ from hkall_gateway.rules.lender_reasons import PUBLISHED
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Request
-from hkall_gateway.web.forms import typed, typed_day
 from hkall_gateway.web.i18n import day, gettext
+from hkall_gateway.web.incoming import typed, typed_day
 from hkall_gateway.web.labels import ACTIONS, COMMANDS, POSITIONS, rule_of, sentence
 from hkall_gateway.web.services import execute, services
 from hkall_gateway.web.sessions import actor, needs, staff_role

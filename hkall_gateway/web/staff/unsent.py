@@ -22,8 +22,8 @@ from hkall_gateway.rules.messages.outbox_messages import LocalSend, PartnerMessa
 from hkall_gateway.rules.plain_text import LONG, whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import OutboxState, QuarantineState, StaffRole
-from hkall_gateway.web.forms import typed
 from hkall_gateway.web.i18n import N_, gettext
+from hkall_gateway.web.incoming import typed
 from hkall_gateway.web.labels import reason_in_words, sentence
 from hkall_gateway.web.services import consult, execute, services
 from hkall_gateway.web.sessions import actor, needs
