@@ -144,6 +144,11 @@ class Holding:
 BETWEEN_AUTHORS = " ; "
 
 
+def authors_of(text: str) -> list[str]:
+    """Return the authors of a title, the main one first."""
+    return [author for author in text.split(BETWEEN_AUTHORS) if author]
+
+
 @dataclass(frozen=True, slots=True)
 class Title:
     """One title of the union catalogue, as its MARC record or its copies describe it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from hkall_gateway.ils.exports import (
     read_patrons,
     read_requests,
 )
+from hkall_gateway.rules.vocabulary import Holding
 
 DEMO = Path(__file__).parents[2] / "fixtures/demo"
 
@@ -33,6 +35,10 @@ def mistakes(folder: Path, text: str) -> list[str]:
     with pytest.raises(BadFile) as caught:
         read_patrons(path)
     return [m.replace(str(path), "some.csv") for m in caught.value.mistakes]
+
+
+def test_every_fact_of_a_copy_is_a_column_of_the_holdings_file() -> None:
+    assert {column.name for column in HOLDINGS} == {field.name for field in fields(Holding)}
 
 
 def test_a_patron_is_read_with_what_the_columns_say(tmp_path: Path) -> None:

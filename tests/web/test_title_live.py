@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +11,9 @@ from lxml import html
 
 from hkall_gateway.circulation.ports import CopyStatus, LiveStatuses
 from hkall_gateway.rules.vocabulary import Holding, ItemKey
+from hkall_gateway.web.api.patron_models import CopyRecord
 from hkall_gateway.web.app import make_app
+from hkall_gateway.web.patron.title import COLUMNS
 from hkall_gateway.web.services import EXTENSION, WebServices
 from tests.web.conftest import Browser, Site
 
@@ -99,3 +101,15 @@ def test_only_libraries_that_answer_look_ups_are_asked(site: Site) -> None:
     for path in ("/title/b-dune", "/api/v1/titles/b-dune"):
         assert client.get(path).status_code == 200
     assert asked == ["CUHK", "CUHK"]
+
+
+NOT_SHOWN = {"agency", "barcode", "bib_id", "title", "author", "isbn", "status", "lendable", "material", "local_bib_id"}
+"""Facts of a copy that are no columns of the title page: what the page says elsewhere, and what concerns staff alone."""
+
+
+def test_every_fact_of_a_copy_is_a_column_of_the_title_page_or_kept_off_it() -> None:
+    assert {field.name for field in fields(Holding)} == COLUMNS.keys() | NOT_SHOWN
+
+
+def test_every_column_of_the_title_page_is_a_fact_of_a_copy_in_the_api() -> None:
+    assert COLUMNS.keys() <= CopyRecord.model_fields.keys()

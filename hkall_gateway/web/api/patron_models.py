@@ -17,7 +17,7 @@ from hkall_gateway.circulation.ports import LiveStatuses, LocalLoan
 from hkall_gateway.circulation.results import Refused, Renewed
 from hkall_gateway.circulation.titles import CopyState, TitleSeen, VolumeSeen
 from hkall_gateway.db.search.searching import LONGEST, MOST, PAGE, FoundTitle, FoundTitles, SearchField
-from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS, Holding, Request, Title
+from hkall_gateway.rules.vocabulary import Holding, Request, Title, authors_of
 from hkall_gateway.web.api.models import RECORDS, Body, Plain, Record, made_of
 from hkall_gateway.web.i18n import library_name
 from hkall_gateway.web.labels import patron_words, rule_of
@@ -95,7 +95,7 @@ def titles_found(found: FoundTitles) -> dict[str, object]:
 
 
 def _described(one: Title | FoundTitle) -> dict[str, object]:
-    return {**_facts(one), "authors": [each for each in one.author.split(BETWEEN_AUTHORS) if each]}
+    return {**_facts(one), "authors": authors_of(one.author)}
 
 
 def _facts(

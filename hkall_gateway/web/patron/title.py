@@ -21,7 +21,7 @@ from hkall_gateway.circulation.results import TRY_AGAIN, Refused
 from hkall_gateway.circulation.titles import CopySeen, CopyState, TitleSeen
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.availability import circulation_status
-from hkall_gateway.rules.vocabulary import BETWEEN_AUTHORS
+from hkall_gateway.rules.vocabulary import authors_of
 from hkall_gateway.web.i18n import N_, gettext, language
 from hkall_gateway.web.labels import notice, rule_of, sentence, told
 from hkall_gateway.web.patron.home import A_MINUTE, kept
@@ -56,6 +56,11 @@ STATUSES: Final[Mapping[str, str]] = MappingProxyType({
     "Waiting To Be Reshelved":             N_("Returned, not yet on the shelf"),
 })
 """What a copy's library says of it, for a CirculationStatus of NISO."""
+COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
+    "call_number": N_("Call number"),
+    "volume":      N_("Volume"),
+})
+"""The facts of a copy between its library and its status, by the names of `Holding`."""
 # fmt: on
 
 
@@ -95,10 +100,10 @@ def page(bib_id: str) -> Response:
     words = render_template(
         "patron/title.html",
         title=seen.title,
-        authors=seen.title.author.split(BETWEEN_AUTHORS),
-        linked_authors=list(filter(None, seen.title.linked_author.split(BETWEEN_AUTHORS))),
+        authors=authors_of(seen.title.linked_author) + authors_of(seen.title.author),
         bib_id=bib_id,
         volumes=seen.volumes,
+        columns={field: head for field, head in COLUMNS.items() if field != "volume" or len(seen.volumes) > 1},
         sentence=sentence,
         rule_of=rule_of,
         suspended=notice(next((no for no in refusals if no.why is Reason.SERVICE_SUSPENDED), None)),
