@@ -59,10 +59,10 @@ from hkall_gateway.ncip.transport.raw_tcp import NcipConnectionFactory
 from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.net import tls
 from hkall_gateway.net.bounded_http import BoundedSite, Bounds
-from hkall_gateway.net.endpoints import CannotOpen, numbered, server_endpoint, use_fair_reads
+from hkall_gateway.net.endpoints import CannotOpen, numbered, server_endpoint
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.connection_limit import AddressQueue, ConnectionLimit, Judge, Refusals, guarded
-from hkall_gateway.net.limits.fair_reads import BodyBudget, FairReads
+from hkall_gateway.net.limits.fair_reads import BodyBudget, FairReads, use_fair_reads
 from hkall_gateway.net.limits.rate_limiter import Guesses
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.net.proxy_protocol import ProxyProtocolFactory
@@ -153,7 +153,8 @@ class Daemon:
         pages: PagesProcess | None = None,
     ) -> None:
         self._reactor, self._clock, self._environ, self._serving, self._pages = reactor, clock, environ, serving, pages
-        self.config, self.library = config, library_of(config)
+        self._sends = serving.protocols
+        self._configure(config, library_of(config))
         file = database_file(config.database.url)
         self._database_folder = file.absolute().parent if file is not None else None
         self.metrics = Metrics()
@@ -167,7 +168,7 @@ class Daemon:
         self._fair = FairReads(reactor, time.thread_time)
         threads = config.web.most_threads if config.web and not serving.protocols else 0
         engine = open_engine(config.database.url, config.database.limits(), threads)
-        here = (random.random, gauges.timed(self.metrics, reactor.seconds), reactor.seconds)
+        here = (random.random, gauges.timed(self.metrics, reactor.seconds), reactor.seconds, partial(reactor.callLater, 0))
         self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, *here)
         self._engine = engine
         ils = self._local.connector(self.store, self._wrong_pins(self._card_locked))
@@ -191,6 +192,9 @@ class Daemon:
 
     # ---- parts
 
+    def _configure(self, config: GatewayConfig, library: Library) -> None:
+        self.config, self.library, self._silent = config, library, library.silent
+
     def _make_secrets(self, pool: ThreadPool, wrong: WrongPins) -> Secrets:
         in_thread: Any = partial(deferToThreadPool, self._reactor, pool)
         return Secrets(in_thread, self._reactor.seconds, secrets.token_bytes(32), wrong)
@@ -205,7 +209,7 @@ class Daemon:
         written.addErrback(_unless_away)
 
     def _unit(self, connection: Connection) -> UnitOfWork:
-        return UnitOfWork(connection, new_request_id, self.library.silent, self._moved, self._has_room)
+        return UnitOfWork(connection, new_request_id, self._silent, self._moved, self._has_room)
 
     def _has_room(self) -> bool:
         """Whether the disk of an SQLite file has more space left than the reserve."""
@@ -478,12 +482,12 @@ class Daemon:
     def _take(self, config: GatewayConfig, library: Library) -> None:
         """Puts a configuration in force. Raises ConfigErrors, without a change, if a key that must stay contradicts it."""
         before = self.config, self.library
-        self.config, self.library = config, library
+        self._configure(config, library)
         try:
             listeners = list(config_mapping.listeners(config.sip2))
             sip2_services, ncip_services = self._protocol_services()
         except KeyError as missing:
-            self.config, self.library = before
+            self._configure(*before)
             what = "a key that needs a restart still names it: restart the gateway"
             raise ConfigErrors(Path(), [(str(missing), what)]) from missing
         for (_, terminals), (_, listener) in zip(self._terminals, listeners, strict=True):
@@ -533,7 +537,7 @@ class Daemon:
     # ---- listeners to every committed unit of work
 
     def _moved(self, moves: Sequence[JournalEntry]) -> None:
-        if self._serving.protocols:
+        if self._sends:
             self.courier.nudge()
         for move in moves:
             logs.moved(move)

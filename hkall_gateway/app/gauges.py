@@ -29,9 +29,9 @@ from hkall_gateway.rules.circuit import UP, CircuitState, circuit
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS, OTHER
 from hkall_gateway.rules.lifecycle import FINAL, LENDING, Event, side_of
 from hkall_gateway.rules.stored_words import OutboxState
-from hkall_gateway.rules.vocabulary import Position, Request, Side
+from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.sip2.dispatch import Sip2Services
-from hkall_gateway.sip2.exchange import NOTHING_YET, UNKNOWN_NAMES
+from hkall_gateway.sip2.exchange import UNKNOWN_NAMES, LastHeard
 
 # ---- Counts committed journal entries, letters by the result of each attempt, and groups of units.
 
@@ -53,14 +53,11 @@ def count(metrics: Metrics, moves: Sequence[JournalEntry]) -> None:
         if move.event in EVENTS and move.target in FINAL and move.source != move.target:
             metrics.requests.labels(side_of(Event[move.event]), move.partner, move.target).inc()
         if move.before is not None and move.after is not None:
-            _compare(metrics, move.event, move.before, move.after)
-
-
-def _compare(metrics: Metrics, event: str, before: Request, after: Request) -> None:
-    if before.position is not after.position and before.moved_at and after.moved_at:
-        metrics.ages.labels(before.position).observe((after.moved_at - before.moved_at).total_seconds())
-    if event in DECLINES:
-        metrics.declines.labels(before.partner, after.reason if after.reason in LENDER_REASONS else OTHER).inc()
+            before, after = move.before, move.after
+            if before.position is not after.position and before.moved_at and after.moved_at:
+                metrics.ages.labels(before.position).observe((after.moved_at - before.moved_at).total_seconds())
+            if move.event in DECLINES:
+                metrics.declines.labels(before.partner, after.reason if after.reason in LENDER_REASONS else OTHER).inc()
 
 
 def counted(
@@ -143,7 +140,7 @@ def terminals_seen(instance: str, services: Sip2Services, logins: Iterable[str],
 
 
 def _row(instance: str, services: Sip2Services, name: str, connections: int, now: datetime) -> TerminalActivity:
-    row, heard = services.terminals.get(name), services.activity.rows.get(name, NOTHING_YET)
+    row, heard = services.terminals.get(name), services.activity.rows.get(name, LastHeard())
     return TerminalActivity(
         instance=instance,
         login=name,

@@ -86,7 +86,7 @@ class Circulation:
             Unavailable: The database is away, or the deadline has passed; the command has no effect.
         """
         handler: Handler = HANDLERS[type(command)]
-        library, now = self.library, self.now()
+        library, now = self._library(), self.now()
         subject: Any = command
         if handler.resolve is not None and (find := handler.resolve(subject, library)) is not None:
             subject = await self.store.read(find)

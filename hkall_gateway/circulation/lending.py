@@ -23,6 +23,7 @@ from hkall_gateway.rules.vocabulary import (
     Actor,
     Holding,
     ItemKey,
+    Partner,
     Position,
     Refusal,
     Request,
@@ -156,15 +157,12 @@ def ship(context: Context, request: Request, by: Actor) -> Request:
     return after
 
 
-def ship_at_counter(context: Context, by: Actor, role: str, card: str, barcode: str) -> CheckedOut | Refused | None:
-    """A checkout to a partner's institutional card ships our paged copy; None if the card is no partner's.
+def ship_at_counter(context: Context, by: Actor, role: str, card: str, barcode: str, partner: Partner) -> CheckedOut | Refused:
+    """A checkout to a partner's institutional card ships our paged copy.
 
     Args:
         role: The role of the terminal where the copy is scanned.
     """
-    partner = context.unit.partners.with_card(card)
-    if partner is None:
-        return None
     held = [r for r in context.unit.requests.with_copy(barcode, context.library.agency) if r.partner == partner.agency]
     if not held:
         return context.refuse(Reason.UNKNOWN_ITEM, by)

@@ -111,9 +111,9 @@ P = Position
 
 def check_out(context: Context, ask: CheckOut, facts: BorrowerFacts) -> CheckedOut | Refused:
     """Lend a copy that waits on our hold shelf to the patron it was fetched for (R13 to R21). A partner's card ships it."""
-    shipped = lending.ship_at_counter(context, ask.by, ask.place.role, ask.card, ask.barcode)
-    if shipped is not None:
-        return shipped
+    partner = context.unit.partners.with_card(ask.card)
+    if partner is not None:
+        return lending.ship_at_counter(context, ask.by, ask.place.role, ask.card, ask.barcode, partner)
     found = one_with(context.unit, ask.barcode, ask.agency, ask.card)
     if isinstance(found, Refused):
         return found
@@ -161,9 +161,12 @@ def _lend(context: Context, ask: CheckOut, request: Request, facts: BorrowerFact
     granted = answer.due if isinstance(answer, Grant) and happened == context.now else None
     allowed = granted or policy.loan_due(borrower, request, context.library.policy, happened, closures)
     due = min(ask.due_told, allowed) if conflict and ask.due_told else allowed
-    flags = flagged(request, StaffFlag.offline(conflict) if conflict else "", facts.flag)
+    flags = request.flags
+    if conflict or facts.flag:
+        flags = flagged(request, StaffFlag.offline(conflict) if conflict else "", facts.flag)
     lent = _record_loan(context, ask, request, borrower, due, happened, flags)
-    recalls.ask_for_later_date(context, lent, ask.by)
+    if dates.past_lender(lent):
+        recalls.ask_for_later_date(context, lent, ask.by)
     item, recalled = lent.item or ItemKey("", ""), lent.recalled_on is not None
     if recalled:
         context.unit.enqueue(Notification.LETTER_RECALLED, lent, context.now, ask.by)  # no letter before the loan (R24)

@@ -138,11 +138,6 @@ def _under_card(command: Carded, card: str) -> Carded:
     return replace(command, card=card)
 
 
-async def _checkout_facts(local: LocalSystem, command: loans.CheckOut) -> Gathered[BorrowerFacts] | Refused:
-    """What was done off line needs no PIN."""
-    return await local.for_checkout(command.card, NOTHING if command.no_block else command.pin)
-
-
 async def _renewal_facts(local: LocalSystem, command: loans.Renew) -> Gathered[BorrowerFacts] | Refused:
     return await local.owner(command.card, command.pin) if command.card else Gathered(lambda _unit: STAFF)
 
@@ -184,7 +179,9 @@ def _broker_command(
 # fmt: off
 HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     # Terminals and discovery systems.
-    loans.CheckOut.decided_by(loans.check_out, _checkout_facts, lambda c: LockSet(c.card, item=("", c.barcode)),
+    loans.CheckOut.decided_by(loans.check_out,  # what was done off line needs no PIN
+                        lambda local, c: local.for_checkout(c.card, NOTHING if c.no_block else c.pin),
+                        lambda c: LockSet(c.card, item=("", c.barcode)),
                         under_card=_under_card),
     returning.CheckIn.handled_by(returning.check_in, lambda c: _item(c.barcode)),
     loans.Renew.decided_by(loans.renew, _renewal_facts, lambda c: LockSet(c.card, item=("", c.barcode), whole=not c.barcode),

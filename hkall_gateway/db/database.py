@@ -62,7 +62,8 @@ class Store(Protocol):
 class Database:
     """The daemon's database: one writer thread with group commit, a reader thread, and short queries of a file without one.
 
-    `make_unit` wraps a connection; `in_reactor` is the reactor's callFromThread. `batch=1` commits each unit separately, for
+    `make_unit` wraps a connection; `in_reactor` is the reactor's callFromThread, and `soon` its callLater(0), which wakes no
+    sleeping reactor and is for calls in its own thread. `batch=1` commits each unit separately, for
     the benchmark. `draw` returns a random number in [0, 1), for pauses. `watch` returns a context manager that is entered
     around each group, in the thread that runs it; its arguments are "writer" or "reader" and the number of units. `seconds` is
     the monotonic clock of deadlines.
@@ -83,6 +84,7 @@ class Database:
         draw: Callable[[], float] = constant_pause,
         watch: Watch = no_watch,
         seconds: Callable[[], float] = monotonic,
+        soon: Callable[[Callable[[], None]], Any] | None = None,
     ) -> None:
         self._make_unit, self._draw, self._watch = make_unit, draw, watch
         self._clock = DatabaseClock(seconds) if engine.dialect.name == "postgresql" else None
@@ -93,7 +95,7 @@ class Database:
         if engine.dialect.name == "sqlite" and not in_memory:
             connection = engine.connect()
             connection.exec_driver_sql(f"PRAGMA busy_timeout={INLINE_WAIT_MS}")
-            self._inline = InlineRunner(connection, self._read_group, in_reactor, batch)
+            self._inline = InlineRunner(connection, self._read_group, soon or in_reactor, batch)
 
     def write(
         self,

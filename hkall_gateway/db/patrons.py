@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from itertools import starmap
@@ -78,10 +78,10 @@ class PatronRepository(Repository):
 
     _known: Mapping[str, CardRecord] = MappingProxyType({})
 
-    def look_ahead(self, cards: Collection[str]) -> None:
-        """Prefetch the data of these patrons in one go, for a transaction that queries each of them and does not write."""
-        if len(cards) > 1 or self._transaction.dialect != "sqlite":
-            self._known = known(self._connection, cards)
+    def look_ahead(self, cards: Sequence[str]) -> None:
+        """Prefetch the data of patrons, for a transaction that queries each of these cards and does not write."""
+        if len(cards) > 1 or (cards and self._transaction.dialect != "sqlite"):
+            self._known = known(self._connection, {*cards})
 
     def find(self, card: str) -> Borrower | None:
         """Return the patron with this card number, as last loaded; blocked also if a terminal blocked the card."""

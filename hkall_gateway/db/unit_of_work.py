@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, Final, TypeVar, Unpack
 
 from sqlalchemy import Connection, select, text
@@ -59,11 +59,29 @@ class UnitOfWork:
         self.moves: list[JournalEntry] = []
         self.connection, self.transaction = connection, (transaction := Transaction(connection))
         self.dialect, self.execute = transaction.dialect, transaction.execute
-        self.requests, self.candidates = RequestRepository(transaction), CandidateRepository(transaction)
-        self.patrons, self.holdings = patrons.PatronRepository(transaction), HoldingRepository(transaction)
-        self.partners, self.circuits = PartnerRepository(transaction), CircuitRepository(transaction)
-        self.journal, self.notices = JournalRepository(transaction), NoticeRepository(transaction)
-        self.outbox = Outbox(transaction)
+        self.requests, self.patrons = RequestRepository(transaction), patrons.PatronRepository(transaction)
+        self.partners, self.outbox = PartnerRepository(transaction), Outbox(transaction)
+        self.journal = JournalRepository(transaction)
+
+    @cached_property
+    def candidates(self) -> CandidateRepository:
+        """The copies that could fill a request."""
+        return CandidateRepository(self.transaction)
+
+    @cached_property
+    def holdings(self) -> HoldingRepository:
+        """The copies of all libraries."""
+        return HoldingRepository(self.transaction)
+
+    @cached_property
+    def circuits(self) -> CircuitRepository:
+        """The circuit breakers of recipients."""
+        return CircuitRepository(self.transaction)
+
+    @cached_property
+    def notices(self) -> NoticeRepository:
+        """The letters to patrons."""
+        return NoticeRepository(self.transaction)
 
     def open(self, request: Request, now: datetime, by: Actor) -> Request:
         """Create a request, with its first position, and a number if it has none. The only place that inserts a request.

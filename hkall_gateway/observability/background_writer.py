@@ -81,7 +81,10 @@ class BackgroundWriter:
         self._write()  # lines that `dropped` has logged
 
     def _write(self) -> None:
-        self._change_stream()
+        while self._successors:
+            with suppress(OSError):  # what a full disk did not take was reported already
+                self._stream.close()
+            self._stream = self._successors.popleft()
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
         data = memoryview(b"".join(lines))
         try:
@@ -94,7 +97,10 @@ class BackgroundWriter:
         except (OSError, ValueError):  # the disk is full, or the reader has gone: reported when it accepts a line again
             self._lose(len(lines))
         else:
-            self._tell()
+            with self._counting:
+                lost, self._lost = self._lost, 0
+            if lost:
+                self.dropped(lost)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -107,18 +113,6 @@ class BackgroundWriter:
             yield
         finally:
             fcntl.lockf(self._stream, fcntl.LOCK_UN)
-
-    def _change_stream(self) -> None:
-        while self._successors:
-            with suppress(OSError):  # what a full disk did not take was reported already
-                self._stream.close()
-            self._stream = self._successors.popleft()
-
-    def _tell(self) -> None:
-        with self._counting:
-            lost, self._lost = self._lost, 0
-        if lost:
-            self.dropped(lost)
 
     def _lose(self, count: int) -> None:
         with self._counting:

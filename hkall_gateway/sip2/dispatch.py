@@ -14,7 +14,7 @@ import structlog
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.net.limits.allow_list import NO_ADDRESS, AllowList, network_of
-from hkall_gateway.net.limits.timeout import TooLate, budget
+from hkall_gateway.net.limits.timeout import TooLate, begin_budget
 from hkall_gateway.net.secrets import DECOY
 from hkall_gateway.observability.log_context import log_context
 from hkall_gateway.rules.reasons import Reason
@@ -75,7 +75,6 @@ __all__ = [
     "TerminalRow",
     "Verifier",
     "respond",
-    "too_many_logins",
     "welcome",
 ]
 
@@ -121,7 +120,9 @@ async def respond(
     terminal, now = services.terminals.get(session.terminal or "", NOBODY), services.now()
     corr = f"{terminal.login or peer}/{_second(floor(now.timestamp()))}.{now.microsecond:06}"
     exchange = Exchange(services, session, message, terminal, peer, now, corr, upstream)
-    with log_context(**_log_fields(exchange)), budget(services.budget_until()):
+    if services.budget_until is not None:
+        begin_budget(services.budget_until())
+    with log_context(channel="sip2", terminal=terminal.login, corr_id=corr):
         try:
             work = _answer(exchange, piece)
             answer = await (services.timeout.run(work, deadline) if services.timeout else work)
@@ -154,11 +155,6 @@ def welcome(services: Sip2Services, session: Session, listener: Listener, peer: 
         session.log_in(admitted[0].login, admitted[0].dialect)
 
 
-def too_many_logins(session: Session) -> bool:
-    """Whether this connection gave too many wrong logins and is to be closed after the reply."""
-    return session.counters[STRUCK_OUT] > 0
-
-
 @lru_cache(maxsize=4)
 def _second(second: int) -> str:
     return f"{datetime.fromtimestamp(second, UTC):%Y%m%dT%H%M%S}"
@@ -176,7 +172,7 @@ async def _answer(exchange: Exchange, piece: Sip2Message | Refuse) -> Reply:
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     if exchange.message.get("AD") and code not in ASKS_NO_PIN:
         return await _with_pin(exchange)
-    return await relay.answer(exchange, HANDLERS[code])
+    return await (HANDLERS[code](exchange) if exchange.upstream is None else relay.answer(exchange, HANDLERS[code]))
 
 
 async def _with_pin(exchange: Exchange) -> Reply:
@@ -204,7 +200,9 @@ def _note(exchange: Exchange, answer: Reply, took: timedelta) -> None:
     about_no = {"refused": no.why.value, "rule": no.rule} if no else {}
     LOG.info(
         "sip2.answered",
-        **_log_fields(exchange),
+        channel="sip2",
+        terminal=exchange.terminal.login,
+        corr_id=exchange.corr,
         code=exchange.reply_code,
         ok=no is None,
         ms=took // _MS,
@@ -212,11 +210,6 @@ def _note(exchange: Exchange, answer: Reply, took: timedelta) -> None:
         request_id=answer.request,
         **about_no,
     )
-
-
-def _log_fields(exchange: Exchange) -> Mapping[str, str]:
-    """Returns the fields that every log line about a message carries."""
-    return {"channel": "sip2", "terminal": exchange.terminal.login, "corr_id": exchange.corr}
 
 
 _MS: Final = timedelta(milliseconds=1)

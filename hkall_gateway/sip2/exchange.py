@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, tzinfo
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Final, Protocol, TypeVar
 
 from hkall_gateway.circulation.circulation import Circulation
@@ -32,7 +32,7 @@ UNKNOWN_NAMES = ""
 """Stands for all names that no terminal has."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LastHeard:
     """`last_code` is the code of the last message; `refused` counts logins, with the reason and the instant of the last one."""
 
@@ -43,9 +43,6 @@ class LastHeard:
     refused_at: datetime | None = None
 
 
-NOTHING_YET = LastHeard()
-
-
 class TerminalLog:
     """Keeps one record a login of the configuration, and one for unknown names: no peer can make it grow."""
 
@@ -54,13 +51,15 @@ class TerminalLog:
 
     def heard(self, login: str, code: str, now: datetime) -> None:
         """Record a message of a terminal that is logged in."""
-        before = self._heard.get(login, NOTHING_YET)
-        self._heard[login] = LastHeard(code, now, before.refused, before.refused_why, before.refused_at)
+        if login not in self._heard:
+            self._heard[login] = LastHeard()
+        last = self._heard[login]
+        last.last_code, last.last_at = code, now
 
     def refused(self, login: str, why: str, now: datetime) -> None:
         """Record a refused login; `login` is UNKNOWN_NAMES for a name that no terminal has."""
-        before = self._heard.get(login, NOTHING_YET)
-        self._heard[login] = replace(before, refused=before.refused + 1, refused_why=why, refused_at=now)
+        last = self._heard.setdefault(login, LastHeard())
+        last.refused, last.refused_why, last.refused_at = last.refused + 1, why, now
 
     @property
     def rows(self) -> Mapping[str, LastHeard]:
@@ -111,10 +110,6 @@ class Verifier(Protocol):
     def verify(self, subject: str, stored: str, secret: str) -> Awaitable[bool]: ...
 
 
-def _without_limit() -> None:
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class Sip2Services:
     """The services that handlers need. `terminals` is keyed by login; `now` returns the aware UTC instant.
@@ -124,7 +119,8 @@ class Sip2Services:
     there. `secrets` checks logins; checks for one address run one after another in
     `logins`. `guesses` counts recent wrong PINs, at most `wrong_pins` per address.
     `institution` is the AO in our replies to relayed terminals, "" for our agency. `budget_until()` returns the second until
-    which a message that begins now may query other systems. `known` caches the local system's answers about cards.
+    which a message that begins now may query other systems, None for no limit. `known` caches the local system's answers
+    about cards.
     `activity` keeps what each terminal did last. `timeout` limits the time to an answer; by default nothing does.
     """
 
@@ -142,7 +138,7 @@ class Sip2Services:
     guesses: Guesses = field(default_factory=Guesses)
     wrong_pins: int = OF_AN_ADDRESS
     institution: str = ""
-    budget_until: Callable[[], float | None] = _without_limit
+    budget_until: Callable[[], float | None] | None = None
     known: LastKnown | None = None
     activity: TerminalLog = field(default_factory=TerminalLog)
     undoes_checkouts: bool = False
@@ -239,21 +235,16 @@ class Exchange:
 
     def language(self, patron: str = "") -> str:
         """The language to write in; English where the terminal cannot show another."""
-        chosen = language_of(self._code, patron, self.terminal.language)
-        return chosen if chosen == EN or _shows_chinese(self.session.dialect.encoding) else EN
+        return _language(self.message.get("language"), patron, self.terminal.language, self.session.dialect.encoding)
 
     def code_of(self, language: str) -> str:
         """SIP2's number of the language that is written in; or the one that was asked for, where one was."""
-        code = self._code
+        code = self.message.get("language").strip()
         return CODES[language] if code in UNSAID else code
-
-    @property
-    def _code(self) -> str:
-        return self.message.get("language").strip()
 
     def due(self, day: date | None) -> str:
         """A due date as this terminal shows it, the last second of the day; "" where there is none."""
-        return self.session.dialect.due_text(end_of(day), self.services.timezone) if day else ""
+        return _due_text(day, self.session.dialect, self.services.timezone) if day else ""
 
     def date18(self, instant: datetime | None) -> str:
         """An instant in local time, "" where there is none."""
@@ -376,9 +367,16 @@ def _places(code: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[s
     return tuple(name for name in names if name in optional), tuple(strange)
 
 
-@cache
-def _shows_chinese(encoding: str) -> bool:
+@lru_cache(maxsize=1024)
+def _due_text(day: date, dialect: Sip2Dialect, zone: tzinfo) -> str:
+    # Due dates are few.
+    return dialect.due_text(end_of(day), zone)
+
+
+@lru_cache(maxsize=1024)
+def _language(code: str, patron: str, terminal: str, encoding: str) -> str:
     try:
-        return bool("還書".encode(encoding))
+        "還書".encode(encoding)
     except UnicodeEncodeError:
-        return False
+        return EN
+    return language_of(code.strip(), patron, terminal)

@@ -20,12 +20,14 @@ from twisted.python.failure import Failure
 from hkall_gateway.circulation.command import pause
 from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
-from hkall_gateway.net.endpoints import Transport, arrived, mark_authenticated
+from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.net.limits.connection_limit import ConnectionLimit, ConnectionSlot, Refusals
+from hkall_gateway.net.limits.fair_reads import mark_authenticated
+from hkall_gateway.net.limits.timeout import arrived
 from hkall_gateway.sip2.client import UpstreamInterface
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.session import LOGIN, Close, Event, Prompts, SendBytes, Session
-from hkall_gateway.sip2.dispatch import PLAIN, Listener, Sip2Services, respond, too_many_logins, welcome
+from hkall_gateway.sip2.dispatch import PLAIN, STRUCK_OUT, Listener, Sip2Services, respond, welcome
 
 LOG = structlog.get_logger()
 
@@ -65,10 +67,6 @@ class TerminalConnection(TwistedProtocol):
         self._timer: ScheduledCall | None = None
 
     @property
-    def _socket(self) -> Transport:
-        return cast(Transport, self.transport)  # makeConnection was called: there is one
-
-    @property
     def terminal(self) -> str:
         """The login of this connection; "" before the login."""
         return self._session.terminal or ""
@@ -76,6 +74,7 @@ class TerminalConnection(TwistedProtocol):
     # ---- called by Twisted
 
     def connectionMade(self) -> None:  # noqa: N802
+        self._socket = cast(Transport, self.transport)
         self._peer = str(getattr(self._socket.getPeer(), "host", ""))  # a UNIX socket's peer has none
         self._port.opened(self)
         self._socket.registerProducer(self, True)
@@ -99,7 +98,8 @@ class TerminalConnection(TwistedProtocol):
             return
         if self._session.terminal is not None:
             self._wait_for(self._port.idle_s)
-        self._waiting.extend((event, self._arrived()) for event in self._events(data))
+        events = self._session.receive(data) if self._prompts is None else self._prompted(data, self._prompts)
+        self._waiting.extend((event, self._arrived()) for event in events)
         if self._session.terminal is None and len(self._waiting) > MOST_BEFORE_LOGIN:
             self.hang("flood", at_once=True)
             return
@@ -227,10 +227,8 @@ class TerminalConnection(TwistedProtocol):
 
     # ---- message queue
 
-    def _events(self, data: bytes) -> Iterable[Event]:
-        if self._prompts is None:
-            return self._session.receive(data)
-        return [SendBytes(piece) if isinstance(piece, bytes) else piece for piece in self._prompts.receive(data)]
+    def _prompted(self, data: bytes, prompts: Prompts) -> Iterable[Event]:
+        return [SendBytes(piece) if isinstance(piece, bytes) else piece for piece in prompts.receive(data)]
 
     def _arrived(self) -> Deadline | None:
         """Returns the deadline of a message that was just read."""
@@ -268,23 +266,21 @@ class TerminalConnection(TwistedProtocol):
         came_in = self._session.terminal not in (None, known)
         if self._closing or (came_in and not self._prove()):
             return
-        self._socket.write(self._in_words(answer))
-        if too_many_logins(self._session):
+        self._socket.write(answer if self._prompts is None else self._in_words(self._prompts))
+        if self._session.counters[STRUCK_OUT]:
             self.hang("three strikes")
         elif came_in:
             self._wait_for(self._port.idle_s)
 
-    def _in_words(self, answer: bytes) -> bytes:
-        """Returns the answer, or, during telnet prompts, the prompts' text for its login result."""
-        if self._prompts is None:
-            return answer
-        prompts, right = self._prompts, self._session.terminal is not None
+    def _in_words(self, prompts: Prompts) -> bytes:
+        """Returns the text that tells, during telnet prompts, whether the login was right."""
+        right = self._session.terminal is not None
         said = prompts.judged(right)
         if right:
             self._prompts = None
             self._session.begin()
-        rest = [(event, self._arrived()) for event in self._events(prompts.rest() if right else b"")]
-        self._waiting.extendleft(reversed(rest))
+        rest = self._session.receive(prompts.rest()) if right else self._prompted(b"", prompts)
+        self._waiting.extendleft(reversed([(event, self._arrived()) for event in rest]))
         return said
 
     def _hold_back(self) -> None:

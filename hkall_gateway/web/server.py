@@ -25,9 +25,9 @@ from twisted.web.wsgi import WSGIResource
 from hkall_gateway.circulation.ports import Clock
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.net.bounded_http import BoundedChannel, BoundedRequest, BoundedSite, Bounds
-from hkall_gateway.net.endpoints import mark_authenticated
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.connection_limit import ConnectionSlot
+from hkall_gateway.net.limits.fair_reads import mark_authenticated
 from hkall_gateway.web.bridge import DeskBridge
 from hkall_gateway.web.callers import Callers, Share, WebCaller
 from hkall_gateway.web.errors import AWAY, BUSY, TOO_LONG

@@ -311,6 +311,7 @@ def test_the_command_of_a_peer_that_hangs_up_is_dropped(library: House) -> None:
     assert deadline.why == "gone"
     assert not deadline.begin(again=False, late=False)
     library.circulation.go_on()
+    library.clock.advance(60)  # the timer of an answered message rings, for nobody
     assert library.clock.getDelayedCalls() == []
 
 
@@ -333,6 +334,7 @@ def test_an_answer_in_time_leaves_no_timer_behind(library: House) -> None:
     library.circulation.go_on()
     line.protocol.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
     assert b"LookupUserResponse" in line.value()
+    library.clock.advance(60)
     assert library.clock.getDelayedCalls() == []
 
 

@@ -13,8 +13,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from hkall_gateway.net.endpoints import TCP_INFO, arrived, waited_s
-from hkall_gateway.net.limits.timeout import Timeout
+from hkall_gateway.net.limits.timeout import TCP_INFO, Timeout, arrived, waited_s
 
 TRANSPORT: Any = StringTransport  # Twisted's test transport has no types
 Pair = tuple[socket.socket, SimpleNamespace]

@@ -13,8 +13,8 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import blockingCallFromThread
 
-from hkall_gateway.net.endpoints import numbered, server_endpoint, use_fair_reads
-from hkall_gateway.net.limits.fair_reads import FairReads
+from hkall_gateway.net.endpoints import numbered, server_endpoint
+from hkall_gateway.net.limits.fair_reads import FairReads, use_fair_reads
 
 
 class Counting(Factory):

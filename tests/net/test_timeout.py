@@ -35,6 +35,7 @@ def test_work_that_ends_in_time_is_answered_with_what_it_says() -> None:
     said = _held(clock, work)
     clock.advance(19)
     work.turn.callback("yes")
+    clock.advance(20)
     assert (said, clock.getDelayedCalls()) == (["yes"], [])
 
 
@@ -42,6 +43,7 @@ def test_work_that_fails_in_time_is_answered_with_its_failure() -> None:
     clock, work = Clock(), Work()
     said = _held(clock, work)
     work.turn.errback(KeyError("x"))
+    clock.advance(20)
     assert (said, clock.getDelayedCalls()) == ([KeyError], [])
 
 
@@ -73,6 +75,7 @@ def test_each_of_many_has_its_own_time_whichever_ends_first() -> None:
     clock.advance(1)
     assert said[2:] == [(2, TooLate)]
     works[3].turn.callback("yes")
+    clock.advance(20)
     assert (said[3:], clock.getDelayedCalls()) == ([(3, "yes")], [])
 
 

@@ -1,7 +1,8 @@
 """Records which functions of the package a process calls, for `tests/test_walks.py`, which puts this folder into PYTHONPATH.
 
 SIGRTMIN+1 begins, SIGRTMIN+2 ends a recording and writes it to the file that HKALL_PROFILE names: a JSON object with the
-`functions` (`module.py:qualified name`) in the order of their first call and the number of SQL `statements`.
+`functions` (`module.py:qualified name`) in the order of their first call and the number of SQL `statements`. SIGRTMIN+3 makes
+the courier pause for PAUSE_S after its next poll of the outbox, which comes within a second.
 """
 
 import json
@@ -15,6 +16,7 @@ from typing import Any
 
 PACKAGE = f"{os.sep}hkall_gateway{os.sep}"
 STATEMENTS = {"execute", "executemany"}
+PAUSE_S = 600.0
 
 
 class Recording:
@@ -47,9 +49,18 @@ class Recording:
         draft.replace(self._target)
 
 
+def pause_courier(*_signal: object) -> None:
+    """Lengthen the pauses between two polls of the outbox."""
+    courier = sys.modules["hkall_gateway.delivery.courier"]
+    for name in ("LOOK_S", "APART_S"):
+        assert hasattr(courier, name), name
+        setattr(courier, name, PAUSE_S)
+
+
 if "HKALL_PROFILE" in os.environ:
     RECORDING = Recording(Path(os.environ["HKALL_PROFILE"]))
     signal.signal(signal.SIGRTMIN + 1, RECORDING.begin)
     signal.signal(signal.SIGRTMIN + 2, RECORDING.end)
+    signal.signal(signal.SIGRTMIN + 3, pause_courier)
     threading.setprofile(RECORDING.note)
     sys.setprofile(RECORDING.note)

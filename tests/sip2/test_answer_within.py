@@ -87,6 +87,7 @@ def port(services: Sip2Services, store: Immediate, held: HeldStore) -> Iterator[
     made.services = replace(made.services, timeout=limit)
     made.terminals.services = lambda: made.services
     yield made
+    made.clock.advance(2 * 8)  # the timer of an answered message rings, for nobody
     assert made.clock.getDelayedCalls() == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
-from hkall_gateway.net.limits.timeout import budget
+from hkall_gateway.net.limits.timeout import begin_budget
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.client import ARE_YOU_THERE, MOST_BYTES, NOBODY, HungUp, LineConnection, Login, Unanswered, Upstream
@@ -393,13 +394,14 @@ def test_a_system_is_back_where_it_takes_the_terminals_logins_alone() -> None:
 
 
 def test_what_is_left_of_the_budget_is_all_that_a_question_may_take(abroad: Abroad) -> None:
-    with budget(2.0):
-        first = abroad.asks(LOOK)
-        abroad.clock.advance(1.5)
-        abroad.says(sealed(SEEN, 0))
-        second = abroad.asks(LOOK)
-        abroad.clock.advance(0.5)
-        third = abroad.asks(LOOK)
+    in_budget = copy_context()
+    in_budget.run(begin_budget, 2.0)
+    first = in_budget.run(abroad.asks, LOOK)
+    abroad.clock.advance(1.5)
+    abroad.says(sealed(SEEN, 0))
+    second = in_budget.run(abroad.asks, LOOK)
+    abroad.clock.advance(0.5)
+    third = in_budget.run(abroad.asks, LOOK)
     assert first == [SEEN]
     assert unreachable(second)
     assert unreachable(third)
@@ -408,9 +410,10 @@ def test_what_is_left_of_the_budget_is_all_that_a_question_may_take(abroad: Abro
 
 def test_a_question_that_had_hardly_any_time_says_nothing_of_the_system(abroad: Abroad) -> None:
     for _ in range(4):
-        with budget(abroad.clock.seconds() + 0.2):
-            assert not abroad.asks(LOOK)
-            abroad.clock.advance(0.2)
+        in_budget = copy_context()
+        in_budget.run(begin_budget, abroad.clock.seconds() + 0.2)
+        assert not in_budget.run(abroad.asks, LOOK)
+        abroad.clock.advance(0.2)
     assert abroad.line.up
 
 

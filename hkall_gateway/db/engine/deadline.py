@@ -79,6 +79,11 @@ class Deadline:
 _CURRENT: Final[ContextVar[Deadline | None]] = ContextVar("deadline", default=None)
 
 
+def bind_deadline(deadline: Deadline) -> None:
+    """Bind the deadline of the commands that the running context gives from now on."""
+    _CURRENT.set(deadline)
+
+
 class until:  # noqa: N801  # it is used as a word: with until(deadline):
     """`with until(deadline):` binds the deadline of the commands that are given inside; None for work without a deadline."""
 

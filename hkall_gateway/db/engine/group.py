@@ -115,7 +115,7 @@ class _Snapshot:
         _BEGIN_READ[self.connection.dialect.name].write(self.connection)
         self.connection.info[SNAPSHOT] = True
         unit = self.make_unit(self.connection)
-        unit.patrons.look_ahead({job.locks.patron for job in jobs if job.locks.patron})
+        unit.patrons.look_ahead([job.locks.patron for job in jobs if job.locks.patron])
         return [unit] * len(jobs), None
 
     def close(self) -> None:
@@ -163,7 +163,7 @@ class _Transaction:
             self.before_commit()
         except Exception as error:
             raise _Uncommitted(error, sent=False) from error
-        transaction = this_transaction(self.connection)
+        transaction = this_transaction(self.connection) if XACT in self.connection.info else None
         try:
             _COMMIT.change(self.connection)
         except Exception as error:

@@ -21,8 +21,10 @@ from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.ncip.callers import peer_of
 from hkall_gateway.ncip.handlers import Caller, NcipServices, respond
 from hkall_gateway.net.bounded_http import Bounds
-from hkall_gateway.net.endpoints import Transport, arrived, mark_authenticated
+from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.net.limits.connection_limit import ConnectionSlot
+from hkall_gateway.net.limits.fair_reads import mark_authenticated
+from hkall_gateway.net.limits.timeout import arrived
 
 LOG = structlog.get_logger()
 

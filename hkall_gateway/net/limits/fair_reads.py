@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, cast
+
+from twisted.internet.tcp import Port, Server
+from twisted.python.failure import Failure
 
 from hkall_gateway.circulation.ports import Clock, ScheduledCall
 
@@ -129,3 +132,65 @@ class FairReads:
         if self._waiting and self._next is None:
             self._next, _ = self._waiting.popitem(last=False)
             self._next.startReading()
+
+
+def use_fair_reads(port: object, fair: FairReads) -> object:
+    """Return the same port; its connections are unauthenticated: they read little at a time and take turns.
+
+    `mark_authenticated` ends that for a connection. A UNIX socket is left alone.
+    """
+    if isinstance(port, Port):
+        port.transport = cast(Any, type)("Fair", (FairTransport,), {"fair": fair})  # Twisted's own hook
+    return port
+
+
+def mark_authenticated(transport: object, row: str) -> None:
+    """Marks the connection below a transport as authenticated as `row`. Others are left alone."""
+    while transport is not None and not isinstance(transport, FairTransport):
+        transport = getattr(transport, "transport", None)  # of TLS, or of a balancer's header
+    if transport is not None:
+        transport.mark_authenticated(row)
+
+
+STRANGER_READ: Final = 4_096
+KNOWN_READ: Final = 16_384
+"""Bytes read at a time, from an unauthenticated and from an authenticated connection."""
+
+
+class FairTransport(Server):
+    """A connection that reads when its turn comes."""
+
+    fair: FairReads
+    row = ""
+    _parked = False
+
+    def doRead(self) -> Any:  # noqa: N802
+        """Reads some of the received bytes, if `fair` admits this connection now."""
+        fair = self.fair
+        trusted = fair.trusts(self.row)
+        if (self._parked or not trusted) and not fair.admits(self, trusted=trusted):
+            super().stopReading()  # type: ignore[no-untyped-call]  # it has no types
+            self._parked = True
+            return None
+        self._parked = False
+        self.bufferSize = KNOWN_READ if trusted else STRANGER_READ
+        before_s = fair.spent()
+        try:
+            return super().doRead()
+        finally:
+            fair.used(self.row, fair.spent() - before_s, trusted=trusted)
+
+    def stopReading(self) -> None:  # noqa: N802
+        self.fair.forget(self)
+        self._parked = False
+        super().stopReading()  # type: ignore[no-untyped-call]  # it has no types
+
+    def mark_authenticated(self, row: str) -> None:
+        """Marks the connection as `row`'s from now on. If it waits for its turn to read, it resumes at once."""
+        self.row = row
+        if self._parked:
+            self.startReading()  # type: ignore[no-untyped-call]  # it has no types
+
+    def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        self.fair.forget(self)
+        super().connectionLost(reason)

@@ -7,42 +7,31 @@ has begun, only its outcome is an answer; without it the caller gets none.
 from __future__ import annotations
 
 import heapq
+import socket
+import struct
 from collections.abc import Callable, Coroutine
-from contextvars import Context, ContextVar, Token, copy_context
+from contextvars import Context, ContextVar, copy_context
 from itertools import count
+from struct import Struct
 from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from hkall_gateway.circulation.ports import Clock, ScheduledCall
-from hkall_gateway.db.engine.deadline import Deadline, Undecided, current, until
+from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
+from hkall_gateway.db.engine.deadline import Deadline, Undecided, bind_deadline, current
 
 # ---- One time budget in seconds for all calls to other systems that one message causes.
-# A terminal gives up after its own time-out, however many calls its message needs. The handler of a message begins a
-# budget;
+# A terminal gives up after its own time-out, however many calls its message needs. The handler of a message begins a budget;
 # each call to another system waits at most for the seconds that are left of it.
 
 
 _UNTIL: ContextVar[float | None] = ContextVar("until", default=None)
 
 
-class budget:  # noqa: N801  # it is used as a word: with budget(until_s):
-    """`with budget(clock.seconds() + 2.0):` – calls made inside must end at that second of the clock; None is no limit."""
-
-    __slots__ = ("_token", "_until_s")
-
-    def __init__(self, until_s: float | None) -> None:
-        self._until_s = until_s
-        self._token: Token[float | None] | None = None
-
-    def __enter__(self) -> None:
-        self._token = _UNTIL.set(self._until_s)
-
-    def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
-        # A discarded coroutine is closed in another context, where the token is invalid; its own context is gone with it.
-        if self._token is not None and raised is not GeneratorExit:
-            _UNTIL.reset(self._token)
+def begin_budget(until_s: float | None) -> None:
+    """Have the calls of the running coroutine end at that second of the clock; None is no limit."""
+    _UNTIL.set(until_s)
 
 
 def left_s(now_s: float, at_most_s: float) -> float:
@@ -75,13 +64,14 @@ class Timeout:
     `expired` is called once for each command that expired, in the log context of its message, with "late" or "gone".
     """
 
-    __slots__ = ("_clock", "_expired", "_held", "_numbers", "_timer", "seconds")
+    __slots__ = ("_clock", "_expired", "_held", "_numbers", "_rings_s", "_timer", "seconds")
 
     def __init__(self, clock: Clock, seconds: float, expired: Callable[[str], object] = _ignore) -> None:
         self._clock, self.seconds, self._expired = clock, seconds, expired
         self._held: list[tuple[float, int, _Held]] = []
         self._numbers = count()
         self._timer: ScheduledCall | None = None
+        self._rings_s = 0.0
 
     def deadline(self, waited_s: float = 0.0, at_most_s: float | None = None) -> Deadline:
         """Returns the deadline of a message that arrived `waited_s` seconds ago; `at_most_s`: its caller's own patience."""
@@ -94,35 +84,31 @@ class Timeout:
         Fails with TooLate or Undecided. Late work is not cancelled: it may be about to commit.
         """
         held = _Held(deadline or self.deadline(), Deferred(), copy_context(), self._expired)
-        with until(held.deadline):
-            going = Deferred.fromCoroutine(work)
-        going.addBoth(self._ended, held)
+        copy_context().run(_begin, work, held.deadline).addBoth(self._ended, held)
         if not held.answer.called:
             heapq.heappush(self._held, (held.deadline.until_s, next(self._numbers), held))
-            if self._held[0][2] is held:
-                self._set_timer()
+            self._set_timer()
         return held.answer
 
     def _ended(self, result: T | Failure, held: _Held) -> None:
-        held.note()
+        if held.deadline.why:
+            held.note()
         if not held.answer.called:
             held.answer.callback(result)
             while self._held and self._held[0][2].answer.called:
                 heapq.heappop(self._held)
-            if not self._held:
-                self._set_timer()  # cancels it
 
     def _set_timer(self) -> None:
-        wait_s = max(0.0, self._held[0][0] - self._clock.seconds()) if self._held else 0.0
-        if self._timer is not None and self._timer.active():
-            if self._held:
-                self._timer.reset(wait_s)
-                return
-            self._timer.cancel()
-        self._timer = self._clock.callLater(wait_s, self._ring) if self._held else None
+        """Have `_ring` called by the first deadline. A timer for an answered message stays: most need none of their own."""
+        first_s = self._held[0][0]
+        if self._timer is not None and self._rings_s <= first_s:
+            return
+        cancel(self._timer)
+        self._rings_s = first_s
+        self._timer = self._clock.callLater(max(0.0, first_s - self._clock.seconds()), self._ring)
 
     def _ring(self) -> None:
-        late, now_s = list[tuple[_Held, type[Exception]]](), self._clock.seconds()
+        late, now_s, self._timer = list[tuple[_Held, type[Exception]]](), self._clock.seconds(), None
         while self._held and (self._held[0][2].answer.called or self._held[0][0] <= now_s):
             at_s, _, held = heapq.heappop(self._held)
             given_up_s = held.deadline.until_s + (BEGUN - 1) * self.seconds
@@ -135,11 +121,17 @@ class Timeout:
             else:
                 late.append((held, Undecided))
         # A callback may start new work at once, so the timer for the remaining messages must be set before.
-        self._set_timer()
+        if self._held:
+            self._set_timer()
         for held, why in late:
             held.note()
             if not held.answer.called:
                 held.answer.errback(why())
+
+
+def _begin(work: Coroutine[Any, object, T], deadline: Deadline) -> Deferred[T]:
+    bind_deadline(deadline)
+    return Deferred.fromCoroutine(work)
 
 
 class _Held:
@@ -156,3 +148,43 @@ class _Held:
         if self.deadline.why and self._expired is not None:
             expired, self._expired = self._expired, None
             self._context.run(expired, self.deadline.why)
+
+
+# ---- When a message arrived, and whether its caller still waits, as the kernel tells it of a TCP connection.
+# A process that was stopped, or was busy for long, reads messages whose callers have given up meanwhile.
+
+
+TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None)
+_INFO: Final = Struct("=B51xI")
+"""The fields tcpi_state and tcpi_last_data_recv of struct tcp_info (linux/tcp.h)."""
+_ESTABLISHED: Final = 1
+
+
+def arrived(timeout: Timeout | None, transport: object, at_most_s: float | None = None) -> Deadline | None:
+    """Returns the deadline of a message that was just read; it has passed if the caller has hung up. None without a limit.
+
+    `at_most_s`: the caller's own patience.
+    """
+    if timeout is None:
+        return None
+    waited = waited_s(transport)
+    deadline = timeout.deadline(waited or 0.0, at_most_s)
+    if waited is None:
+        deadline.drop()
+    return deadline
+
+
+def waited_s(transport: object) -> float | None:
+    """Returns how long the newest received bytes of a connection waited to be read; None if the peer has hung up since.
+
+    Linux tells both of TCP connections; of all others 0 is returned.
+    """
+    while transport is not None and not hasattr(transport, "socket"):
+        transport = getattr(transport, "transport", None)  # of TLS, or of a balancer's header
+    if transport is None or TCP_INFO is None:
+        return 0.0
+    try:
+        state, waited_ms = _INFO.unpack(transport.socket.getsockopt(socket.IPPROTO_TCP, TCP_INFO, _INFO.size))
+    except (OSError, struct.error):  # a UNIX socket, or another system
+        return 0.0
+    return waited_ms / 1000 if state == _ESTABLISHED else None

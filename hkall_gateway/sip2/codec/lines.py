@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final, NamedTuple
 from zlib import adler32
 
@@ -110,8 +109,11 @@ def decode(line: bytes, dialect: Sip2Dialect) -> Sip2Message:
     text = raw.decode(dialect.encoding, "replace")
     shape = SHAPES.get(text[:2])
     start = 2 + shape.width if shape else 2
-    end = _usual_end(raw, text, start, dialect.delimiter)
-    if end is None:
+    end: _End
+    digit, before = _ENDS.get(text[-9:-4]), text[-10:-9]
+    if digit is not None and before == dialect.delimiter and len(text) >= start + 10 and raw.endswith(checksum(raw[:-4])):
+        end = text[:-10], digit, True, False  # as nearly every line ends: delimiter, AY and a digit, AZ and the right checksum
+    else:
         seal = _unseal(text, start, dialect.delimiter)
         points = _verify(raw, text, seal)
         end = seal.body, seal.sequence, seal.sum is not None, points
@@ -158,14 +160,6 @@ def _bare(line: bytes) -> bytes:
     """Returns a line without its terminator and without junk bytes before its first letter or digit."""
     begun = line if line[:1].isalnum() else _LEADING_JUNK.sub(b"", line, count=1)
     return begun.rstrip(b"\r\n")
-
-
-def _usual_end(raw: bytes, text: str, start: int, delimiter: str) -> _End | None:
-    """Parses the usual end of a line: delimiter, AY and a digit, AZ and the right checksum. None for any other end."""
-    digit = _ENDS.get(text[-9:-4])
-    if digit is None or text[-10:-9] != delimiter or len(text) < start + 10 or not raw.endswith(checksum(raw[:-4])):
-        return None
-    return text[:-10], digit, True, False
 
 
 def _unseal(text: str, start: int, delimiter: str) -> _Seal:
@@ -218,18 +212,11 @@ def _parse(shape: MessageShape, end: _End, delimiter: str, raw: bytes) -> Sip2Me
 
 
 def _seal(line: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
-    marks = _marks(message.code, message.sequence, message.checked, dialect.error_detection)
-    if not marks:
-        return line
-    line += marks
-    return line + checksum(line)
-
-
-@lru_cache(maxsize=256)
-def _marks(code: str, sequence: str | None, checked: bool, detected: bool) -> bytes:
-    """AY with its digit, and the letters AZ, as far as they are wanted."""
-    if code in (RESEND, GARBLED):
-        return b"AZ" if checked or detected else b""
-    if not sequence:
-        return b"AZ" if checked else b""
-    return b"AY" + sequence[:1].encode("ascii", "replace") + b"AZ"
+    """Add AY with its digit, AZ and the checksum, as far as they are wanted."""
+    if message.code in (RESEND, GARBLED):
+        marks = b"AZ" if message.checked or dialect.error_detection else b""
+    elif message.sequence:
+        marks = b"AY" + message.sequence[:1].encode("ascii", "replace") + b"AZ"
+    else:
+        marks = b"AZ" if message.checked else b""
+    return line + marks + checksum(line + marks) if marks else line

@@ -282,7 +282,8 @@ class Session:
             message = decode(line, self.dialect)
         except BadMessage as bad:
             return self._bad(bad, line)
-        self._count(message)
+        if message.unknown or message.code_point_sum:
+            self._count(message)
         if message.code == RESEND:
             if self.waiting:
                 self.counters["in_progress"] += 1

@@ -67,7 +67,7 @@ async def check_out(exchange: Exchange) -> Reply:
 
 
 def _checkout(exchange: Exchange, *, undo: bool = False) -> CheckOut:
-    told = exchange.instant("nb_due_date")
+    told = exchange.instant("nb_due_date") if exchange.no_block else None  # it counts only off line
     return CheckOut(
         by=exchange.by,
         place=exchange.place,

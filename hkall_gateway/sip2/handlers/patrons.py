@@ -221,12 +221,11 @@ def patron_status_fields(exchange: Exchange, seen: PatronSeen, lists: Lists) -> 
     if exchange.upstream is None:  # else the relay has the answer of the local system itself
         exchange.remember(valid=_known(seen), pin_ok=bool(seen.pin_ok))
     name = seen.name_zh if language == ZH and seen.name_zh else seen.name
-    true = [fact for fact, holds in FACTS.items() if holds(seen)]
     texts = [say(seen.refusal.why, language, seen.refusal.detail)] if seen.refusal else []
     texts += [say(Reason.WRONG_PIN, language, {})] if seen.pin_ok is False else []
     texts += texts_of(exchange, lists, language) if trusted else []
     return {
-        "patron_status": "".join(["Y" if any(fact in true for fact in MARKS.get(at, ())) else " " for at in range(POSITIONS)]),
+        "patron_status": _patron_status(tuple([fact for fact, holds in FACTS.items() if holds(seen)])),
         "language": exchange.code_of(language),
         "AE": name.reveal() if trusted else "",
         "BL": "Y" if _known(seen) else "N",
@@ -235,6 +234,11 @@ def patron_status_fields(exchange: Exchange, seen: PatronSeen, lists: Lists) -> 
         "BV": dollars(seen.owed_cents) if trusted else "",
         "AF": tuple(texts),
     }
+
+
+@lru_cache(maxsize=256)
+def _patron_status(facts: tuple[str, ...]) -> str:
+    return "".join(["Y" if any(fact in facts for fact in MARKS.get(at, ())) else " " for at in range(POSITIONS)])
 
 
 def _unknown(exchange: Exchange, seen: PatronSeen, language: str) -> dict[str, Value]:
