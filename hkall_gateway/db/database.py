@@ -84,7 +84,7 @@ class Database:
         draw: Callable[[], float] = constant_pause,
         watch: Watch = no_watch,
         seconds: Callable[[], float] = monotonic,
-        soon: Callable[[Callable[[], None]], Any] | None = None,
+        soon: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._make_unit, self._draw, self._watch = make_unit, draw, watch
         self._clock = DatabaseClock(seconds) if engine.dialect.name == "postgresql" else None
