@@ -47,7 +47,6 @@ from hkall_gateway.db.engine.connect import database_file, open_engine
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.instances import Instance
 from hkall_gateway.db.journal import JournalEntry
-from hkall_gateway.db.partners import write_partners
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.courier import Courier, Schedule
 from hkall_gateway.ils.local_system import ConnectedSystem, WebPins
@@ -372,7 +371,8 @@ class Daemon:
         self._hashing.start()
         self._hashing_logins.start()
         await self.heartbeat.start(patience_s)
-        await self.store.write(bind(write_partners, [p.plain() for p in self.config.partners]))
+        partners = [partner.plain() for partner in self.config.partners]
+        await self.store.write(lambda unit: unit.partners.write(partners))
         if self._serving.protocols:
             await self._start_protocols()
         elif self._web is not None and self.config.web is not None:
@@ -475,7 +475,8 @@ class Daemon:
         if waiting:
             LOG.warning("config.needs_restart", keys=waiting)
         with suppress(Unavailable):  # the store has logged it; the directory follows at the next reload or start
-            await self.store.write(bind(write_partners, [p.plain() for p in config.partners]))
+            partners = [partner.plain() for partner in config.partners]
+            await self.store.write(lambda unit: unit.partners.write(partners))
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
         return Reloaded(waiting=waiting)
 

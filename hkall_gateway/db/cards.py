@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over
 from hkall_gateway.db.tables import CARD_BLOCKS, CARD_LOCKS, HOLDINGS, PROPERTIES
@@ -52,15 +52,13 @@ def is_locked(unit: UnitOfWork, card: str, now: datetime) -> bool:
 
 def properties_of(unit: UnitOfWork, item: ItemKey) -> str:
     """Return the item properties that a terminal recorded for this copy, or ""."""
-    row = _NOTED.first(unit.connection, agency=item.agency, barcode=item.barcode)
-    return str(row["text"]) if row else ""
+    return next((str(text) for (text,) in _NOTED.cells(unit.connection, agency=item.agency, barcode=item.barcode)), "")
 
 
 def note_properties(unit: UnitOfWork, item: ItemKey, text: str, now: datetime, by: Actor) -> None:
     """Record a terminal's item properties for this copy; replaces earlier ones."""
-    row = {"text": text, "who": by.who, "at": now}
-    if unit.execute(update(PROPERTIES).where(*_this(item)).values(**row)).rowcount == 0:
-        unit.execute(insert(PROPERTIES).values(agency=item.agency, barcode=item.barcode, **row))
+    row = {"agency": item.agency, "barcode": item.barcode, "text": text, "who": by.who, "at": now}
+    unit.execute(insert_or_write_over(PROPERTIES, unit.dialect, row), row)
 
 
 def titles(unit: UnitOfWork, words: str) -> tuple[str, ...]:
@@ -74,10 +72,6 @@ def titles(unit: UnitOfWork, words: str) -> tuple[str, ...]:
 _NOTED = CompiledStatement(
     select(PROPERTIES.c.text).where(PROPERTIES.c.agency == bindparam("agency"), PROPERTIES.c.barcode == bindparam("barcode"))
 )
-
-
-def _this(item: ItemKey) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return PROPERTIES.c.agency == item.agency, PROPERTIES.c.barcode == item.barcode
 
 
 def about_card(card: str) -> Request:

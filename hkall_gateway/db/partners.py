@@ -12,11 +12,11 @@ from sqlalchemy import and_, bindparam, case, func, or_, select
 from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong
 from hkall_gateway.db.tables import CANDIDATES, CLOSURES, IS_OPEN, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.circuit import DOWN, CircuitState
+from hkall_gateway.rules.circuit import DOWN
 from hkall_gateway.rules.dates import after, civil
 from hkall_gateway.rules.lenders import Record
 from hkall_gateway.rules.stored_words import CandidateOutcome
-from hkall_gateway.rules.vocabulary import Partner, Position, Side
+from hkall_gateway.rules.vocabulary import Position, Side
 
 BALANCE_DAYS, DECLINES_DAYS = 30, 7
 DOWN_TOO_LONG = timedelta(hours=4)
@@ -55,11 +55,6 @@ class RequestReplies:
         return self.filled / decided if decided else None
 
 
-def write_partners(unit: UnitOfWork, partners: Sequence[Partner]) -> None:
-    """Write these rows into the directory."""
-    unit.partners.write(partners)
-
-
 def records(unit: UnitOfWork, now: datetime, agencies: Iterable[str], *, weighed: bool = True) -> dict[str, Record]:
     """Return the records of these agencies for the choice of a lender (lifecycle of the consortium, lender selection).
 
@@ -69,13 +64,15 @@ def records(unit: UnitOfWork, now: datetime, agencies: Iterable[str], *, weighed
     closed, circuits = _closed_soon(unit, named, today), unit.circuits.several(named)
     lent, borrowed = (balance(unit, side, now) if weighed else {} for side in (Side.BORROWING, Side.LENDING))
     said = answers(unit, now) if weighed else {}
+    since = now - DOWN_TOO_LONG
+    down = {link.agency for link in circuits.values() if link.state == DOWN and link.down_since and link.down_since <= since}
     return {
         agency: Record(
             closures=frozenset(closed.get(agency, ())),
             lent=lent.get(agency, 0),
             borrowed=borrowed.get(agency, 0),
             declines=said.get(agency, RequestReplies()).decline_rate,
-            down=_down_too_long(circuits[agency], now),
+            down=agency in down,
         )
         for agency in named
     }
@@ -113,10 +110,6 @@ def _closed_soon(unit: UnitOfWork, agencies: Sequence[str], today: date) -> dict
     for agency, day in _CLOSED.cells(unit.connection, agencies, today=today, tomorrow=after(today, 1)):
         found.setdefault(agency, []).append(day)
     return found
-
-
-def _down_too_long(link: CircuitState, now: datetime) -> bool:
-    return link.state == DOWN and link.down_since is not None and now - link.down_since >= DOWN_TOO_LONG
 
 
 _SINCE = bindparam("since", type_=R.placed_at.type)

@@ -133,11 +133,9 @@ def any_of(positions: frozenset[Position]) -> str:
     return "position IN (" + ", ".join(f"'{p}'" for p in sorted(positions)) + ")"
 
 
-def _at_its_stage() -> str:
-    """Return the condition that the stage is that of the position, by the table of the life cycle."""
-    # Not lists of positions: SQLite would make a table of each, with every step.
-    return "stage = CASE position " + " ".join(f"WHEN '{p}' THEN '{STAGES[p]}'" for p in sorted(Position)) + " ELSE '?' END"
-
+# The stage is that of the position. Not lists of positions: SQLite would make a table of each, with every step.
+_STAGES = " ".join(f"WHEN '{p}' THEN '{STAGES[p]}'" for p in sorted(Position))
+_AT_ITS_STAGE = f"stage = CASE position {_STAGES} ELSE '?' END"
 
 # The database uses a partial index only for a query with the same condition text, so queries use these clauses.
 # They name the stage and not the position, so that a step of the life cycle within a stage does not update them.
@@ -262,7 +260,7 @@ REQUESTS = Table(
     *_each(_date, "dropped_on", "overdue_notice_for", "need_before"),
     *_each(_text, "reopened_from", "reason", "flags"),
     _flag("anonymised"),
-    CheckConstraint(_at_its_stage(), "stage"),
+    CheckConstraint(_AT_ITS_STAGE, "stage"),
     _partial_index("uq_requests_item_in_hand", "item_agency", "item_barcode", unique=True, where=IS_IN_HAND),
     # With the columns of the sort order, so that SQLite prefers it to ix_requests_item, which has the closed ones too.
     _partial_index("ix_requests_open_barcode", "item_barcode", "placed_at", "id", where=IS_OPEN),

@@ -200,12 +200,11 @@ def partners(site: Site, file: Path, dry_run: bool) -> None:
     Example: hkall-gateway load partners partners.csv
     """
     from hkall_gateway.db.loads import loading
-    from hkall_gateway.db.partners import write_partners
     from hkall_gateway.ils import exports
 
     rows = _checked(exports.read_partners, file)
     for start in range(0, 0 if dry_run else len(rows), loading.CHUNK):
-        site.write(bind(write_partners, rows[start : start + loading.CHUNK]))
+        site.write(lambda unit: unit.partners.write(rows[start : start + loading.CHUNK]))  # noqa: B023  # it runs at once
     echo(f"partners: {len(rows)} rows")
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, TypeVar
@@ -45,7 +45,10 @@ def save(engine: Engine, target: Path) -> None:
     where, environ = _connection_of(engine)
     ours = [f'--table="{place}"."{name}"' for name in (*METADATA.tables, REVISIONS)]
     try:
-        _run(_program("pg_dump"), "--format=custom", *ours, f"--file={new}", f"--dbname={where}", environ=environ)
+        command = [_program("pg_dump"), "--format=custom", *ours, f"--file={new}", f"--dbname={where}"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+        if done.returncode:
+            raise NoProgram(done.stderr.strip() or f"{command[0]} failed")
         with new.open("rb") as file:
             os.fsync(file.fileno())
         new.replace(target)
@@ -61,7 +64,7 @@ def restore(engine: Engine, source: Path, work: Callable[[Connection, Counts], T
     """
     revision = _revision_of(source)
     with schema.remaking(engine) as connection:
-        grants = _grants(connection)
+        grants = [(str(name), str(grant)) for name, grant in connection.execute(_GRANTS)]
         _drop_all(connection)
         schema.bring_to(connection, revision)
         rows = _filled(connection, source)
@@ -77,11 +80,6 @@ def _drop_all(connection: Connection) -> None:
         connection.exec_driver_sql(f"DROP TABLE {', '.join(names)}")  # fails if a site's views depend on them
 
 
-def _grants(connection: Connection) -> list[tuple[str, str]]:
-    """Return (table or sequence, SQL) of each privilege granted to another role, except those on single columns."""
-    return [(str(name), str(grant)) for name, grant in connection.execute(_GRANTS)]
-
-
 _GRANTS: Final = text("""
     SELECT relname, format(
         'GRANT %s ON %s %I TO %s%s', privilege_type, CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, relname,
@@ -92,6 +90,7 @@ _GRANTS: Final = text("""
         AND pg_has_role(relowner, 'USAGE')
     ORDER BY relname, grantee, privilege_type
 """)
+"""(Table or sequence, SQL) of each privilege granted to another role, except those on single columns."""
 
 
 def _grant_again(connection: Connection, grants: Sequence[tuple[str, str]]) -> None:
@@ -159,12 +158,6 @@ def _program(name: str) -> str:
     if found is None:
         raise NoProgram(f"{name} is not on the PATH: install PostgreSQL's client programs, of the server's version or newer")
     return found
-
-
-def _run(*command: str, environ: Mapping[str, str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
-    if done.returncode:
-        raise NoProgram(done.stderr.strip() or f"{command[0]} failed")
 
 
 def _connection_of(engine: Engine) -> tuple[str, dict[str, str]]:

@@ -10,7 +10,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,21 +47,16 @@ def restore(source: Path, target: Path, work: Callable[[Engine, Counts], T], *, 
         rows = _copy(source, new)
         engine = open_engine(f"sqlite:///{new}")
         try:
-            done = _made_ready(engine, source, partial(work, engine, rows))
+            require_known(schema.revision(engine), source)
+            schema.upgrade(engine)
+            done = work(engine, rows)
+            vacuum(engine)
         finally:
             engine.dispose()
         with closing(sqlite3.connect(new)) as connection:
             _in_one_file(connection)
         with _alone(target, damaged=damaged):
             _put(new, target)
-    return done
-
-
-def _made_ready(engine: Engine, source: Path, work: Callable[[], T]) -> T:
-    require_known(schema.revision(engine), source)
-    schema.upgrade(engine)
-    done = work()
-    vacuum(engine)
     return done
 
 
@@ -79,7 +73,9 @@ def _copy(source: Path, new: Path) -> Counts:
         with closing(_opened(source)) as old, closing(sqlite3.connect(new)) as copy:
             old.backup(copy)
             _check(copy, source)
-            return _rows(old)
+            there = {str(name) for (name,) in old.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            names = [table.name for table in METADATA.sorted_tables if table.name in there]
+            return {name: int(old.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]) for name in names}  # noqa: S608  # ours
     except sqlite3.Error as error:
         raise NotRestored(f"{source}: {error}") from None
 
@@ -93,12 +89,6 @@ def _opened(source: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError:
         return sqlite3.connect(f"{uri}?mode=ro&immutable=1", uri=True)
     return found
-
-
-def _rows(old: sqlite3.Connection) -> Counts:
-    there = {str(name) for (name,) in old.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    names = [table.name for table in METADATA.sorted_tables if table.name in there]
-    return {name: int(old.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]) for name in names}  # noqa: S608  # our names
 
 
 def _check(copy: sqlite3.Connection, named: Path) -> None:

@@ -33,27 +33,19 @@ def private(path: Path, fresh: int = OWNER) -> None:
     try:
         created = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, fresh)
     except FileExistsError:
-        _closed_to_others(path)
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & ~GROUP_READS and path.is_file():
+            with suppress(PermissionError):
+                path.chmod(mode & GROUP_READS)
         return
     except OSError:
         return
     try:
-        _give_to_owner_of_folder(created, path)
+        if os.geteuid() == 0:
+            folder = path.absolute().parent.stat()
+            os.fchown(created, folder.st_uid, folder.st_gid)
     finally:
         os.close(created)
-
-
-def _give_to_owner_of_folder(created: int, path: Path) -> None:
-    if os.geteuid() == 0:
-        folder = path.absolute().parent.stat()
-        os.fchown(created, folder.st_uid, folder.st_gid)
-
-
-def _closed_to_others(path: Path) -> None:
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & ~GROUP_READS and path.is_file():
-        with suppress(PermissionError):
-            path.chmod(mode & GROUP_READS)
 
 
 # Errors reach the log: they must not contain row values, which may be names or addresses.

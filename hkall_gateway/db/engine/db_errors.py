@@ -74,7 +74,8 @@ def classify(connection: Connection, error: BaseException) -> DbErrorClass:
     """Classify `error`, which was raised while `connection` was used."""
     if isinstance(error, LostRace):
         return DbErrorClass.CONFLICT
-    if _is_gone(connection):
+    gone = connection.closed or connection.invalidated
+    if gone or getattr(connection.connection.dbapi_connection, "closed", False):
         return DbErrorClass.LOST
     if (code := _sqlite_code(error)) in SQLITE:
         return SQLITE[code]
@@ -126,9 +127,3 @@ def unavailable(error: BaseException) -> Unavailable:
 def name_of(error: BaseException) -> str:
     """Return the kind of an error for the log, without row values."""
     return f"{type(_cause(error)).__name__} {_state(error) or getattr(_cause(error), 'sqlite_errorname', '')}".strip()
-
-
-def _is_gone(connection: Connection) -> bool:
-    if connection.closed or connection.invalidated:
-        return True
-    return bool(getattr(connection.connection.dbapi_connection, "closed", False))

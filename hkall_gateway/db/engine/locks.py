@@ -102,7 +102,9 @@ def take(connection: Connection, wanted: Sequence[LockSet]) -> None:
     if numbers:
         _BY_NAME.write(connection, numbers=numbers)
     meant = {named for one in wanted for named in one.requests()}
-    meant |= _former(connection, [value for way, value in meant if way == "wire"])
+    if ids := sorted({value[1] for way, value in meant if way == "wire"}):
+        # The requests for which a lender was asked under one of these RequestIds, now or formerly.
+        meant |= {("number", (number,)) for (number,) in _FORMER.cells(connection, ids=ids)}
     if meant:
         lock, values = _locking(meant)
         lock.write(connection, **values)
@@ -115,12 +117,6 @@ def try_channels(connection: Connection, channels: Sequence[str]) -> set[str]:
     """
     tried = _TRY.cells(connection, numbers=[_number(_name(CHANNEL, "", channel)) for channel in channels])
     return {channel for channel, (ours,) in zip(channels, tried, strict=True) if ours}
-
-
-def _former(connection: Connection, partner_ids: Sequence[tuple[str, ...]]) -> set[Named]:
-    """Return the requests for which a lender was asked under one of these RequestIds, now or formerly, by their numbers."""
-    ids = sorted({wire_id for _, wire_id in partner_ids})
-    return {("number", (number,)) for (number,) in _FORMER.cells(connection, ids=ids)} if ids else set()
 
 
 def _locking(meant: Set[Named]) -> tuple[CompiledStatement, Mapping[str, Any]]:

@@ -6,7 +6,7 @@ so that a nightly load of a whole catalogue writes few of them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from hashlib import blake2b
@@ -39,11 +39,13 @@ def refresh(connection: Connection, bibs: Collection[str], records: Mapping[str,
     """
     if not bibs or not installed():
         return
-    copies = _copies(connection, bibs)
+    found = sorted(connection.execute(_COPIES, {"bibs": list(bibs)}), key=lambda row: (row.bib_id, row.agency, row.barcode))
+    copies = {bib: list(rows) for bib, rows in groupby(found, key=lambda row: row.bib_id)}
     stored = {row.bib_id: row for row in connection.execute(_STORED, {"bibs": list(bibs)})}
     wanted = {bib: _title(records.get(bib), stored.get(bib), rows) for bib, rows in copies.items()}
     made = {bib: _indexed(title, copies[bib]) for bib, title in wanted.items()}
-    digests = {bib: _digest(wanted[bib], indexed) for bib, indexed in made.items()}
+    texts = {bib: "\x1f".join((*_facts(wanted[bib]).values(), indexed.call)) for bib, indexed in made.items()}
+    digests = {bib: _rules() + _hash(text, 12) for bib, text in texts.items()}
     changed = [bib for bib in wanted if bib not in stored or stored[bib].digest != digests[bib]]
     _delete(connection, [row.id for bib, row in stored.items() if bib not in wanted])
     _write(connection, [(wanted[bib], made[bib], digests[bib]) for bib in changed])
@@ -77,16 +79,6 @@ def is_filled(connection: Connection) -> bool:
     return not (connection.execute(_UNWRITTEN).first() or connection.execute(old).first())
 
 
-def _copies(connection: Connection, bibs: Collection[str]) -> dict[str, list[AnyRow]]:
-    """Return the copies of each title, the first of each library first."""
-    found = connection.execute(_COPIES, {"bibs": list(bibs)}).all()
-    return {bib: list(rows) for bib, rows in groupby(sorted(found, key=_place), key=lambda row: row.bib_id)}
-
-
-def _place(row: AnyRow) -> tuple[str, str, str]:
-    return row.bib_id, row.agency, row.barcode
-
-
 def _title(record: Title | None, stored: AnyRow | None, copies: Sequence[AnyRow]) -> Title:
     """Return the facts of a title: its MARC record's; else its copies', with the additions of an earlier MARC record."""
     if record is not None:
@@ -117,10 +109,6 @@ def _indexed(title: Title, copies: Sequence[AnyRow]) -> IndexedWords:
     )
 
 
-def _digest(title: Title, indexed: IndexedWords) -> str:
-    return _rules() + _hash("\x1f".join((*_facts(title).values(), indexed.call)), 12)
-
-
 @cache
 def _rules() -> str:
     """Return the beginning of a digest: the rules by which words are made."""
@@ -140,24 +128,21 @@ def sort_key(text: str) -> str:
     return joined_words(text)[:LONGEST_KEY]
 
 
-def _row(title: Title, digest: str) -> dict[str, Any]:
-    keys = {
-        "title_key": sort_key(title.title),
-        "linked_key": sort_key(title.linked_title),
-        "author_key": sort_key(title.author),
-    }
-    return {**_facts(title), **keys, "digest": digest, "words": None}
-
-
-def _write(connection: Connection, titles: Iterable[tuple[Title, IndexedWords, str]]) -> None:
-    made = [(_row(title, digest), indexed) for title, indexed, digest in titles]
-    if not made:
-        return
-    if connection.dialect.name == "postgresql":
-        for row, indexed in made:
-            row["words"] = as_vector(indexed)
-    write_over(connection, TITLES, [row for row, _ in made], [*made[0][0]], key=["bib_id"])
-    write_words(connection, [(row["bib_id"], indexed) for row, indexed in made])
+def _write(connection: Connection, titles: Collection[tuple[Title, IndexedWords, str]]) -> None:
+    made = [
+        {
+            **_facts(title),
+            "title_key": sort_key(title.title),
+            "linked_key": sort_key(title.linked_title),
+            "author_key": sort_key(title.author),
+            "digest": digest,
+            "words": as_vector(indexed) if connection.dialect.name == "postgresql" else None,
+        }
+        for title, indexed, digest in titles
+    ]
+    if made:
+        write_over(connection, TITLES, made, [*made[0]], key=["bib_id"])
+        write_words(connection, [(title.bib_id, indexed) for title, indexed, _digest in titles])
 
 
 def _delete(connection: Connection, numbers: Sequence[int]) -> None:

@@ -115,8 +115,14 @@ def replace_card(unit: UnitOfWork, former: str, present: str, now: datetime, by:
         unit.execute(update(table).where(table.c.patron == former).values(patron=present))
     web_sessions.end_of_patron(unit, former)
     _move_payments(unit, former, present)
-    _move_block(unit, former, present)
-    _remember(unit, former, present, now, by)
+    of_former = CARD_BLOCKS.c.card == former
+    there = is_blocked(unit, present)
+    unit.execute(delete(CARD_BLOCKS).where(of_former) if there else update(CARD_BLOCKS).where(of_former).values(card=present))
+    # Every former card points at the present one, however many replacements lie between.
+    unit.execute(delete(FORMER_CARDS).where(F.card == present))
+    unit.execute(update(FORMER_CARDS).where(F.present == former).values(present=present))
+    row = {"card": former, "present": present, "at": now, "who": by.who}
+    unit.execute(insert_or_write_over(FORMER_CARDS, unit.dialect, row), row)
     unit.note(about_card(present), "REPLACE_CARD", {"former": former}, now, by)
 
 
@@ -128,21 +134,6 @@ def _move_payments(unit: UnitOfWork, former: str, present: str) -> None:
     same = (other.c.patron == present, other.c.who == PAYMENTS.c.who, other.c.transaction_id == PAYMENTS.c.transaction_id)
     taken = exists().where(*same, PAYMENTS.c.transaction_id != "")
     unit.execute(update(PAYMENTS).where(PAYMENTS.c.patron == former, ~taken).values(patron=present))
-
-
-def _move_block(unit: UnitOfWork, former: str, present: str) -> None:
-    """Move the block of the former card, or delete it if the new card is blocked already."""
-    of_former = CARD_BLOCKS.c.card == former
-    there = is_blocked(unit, present)
-    unit.execute(delete(CARD_BLOCKS).where(of_former) if there else update(CARD_BLOCKS).where(of_former).values(card=present))
-
-
-def _remember(unit: UnitOfWork, former: str, present: str, now: datetime, by: Actor) -> None:
-    """Point every former card directly at the present one, however many replacements lie between."""
-    unit.execute(delete(FORMER_CARDS).where(F.card == present))
-    unit.execute(update(FORMER_CARDS).where(F.present == former).values(present=present))
-    row = {"card": former, "present": present, "at": now, "who": by.who}
-    unit.execute(insert_or_write_over(FORMER_CARDS, unit.dialect, row), row)
 
 
 _PRESENT = CompiledStatement(select(F.present, F.who).where(F.card == bindparam("card")))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, Engine, Table, delete, select, update
 from sqlalchemy.pool import StaticPool
@@ -45,7 +45,7 @@ from hkall_gateway.db.tables import (
 )
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.stored_words import QuarantineState
-from hkall_gateway.rules.vocabulary import Actor, Request
+from hkall_gateway.rules.vocabulary import Actor
 
 # `secure_delete` overwrites a deleted row where it lies. Copies that SQLite made when it moved rows between pages stay
 # in the free space of those pages (seen 2026-11-27 with SQLite 3.46.1: in 26 of 60 random histories), and older pages stay in
@@ -78,18 +78,11 @@ def empty_the_log(connection: Connection) -> bool:
 def count(file: Path, texts: Sequence[str]) -> int:
     """Count the occurrences of these texts in the bytes of the file and of its log."""
     wanted = [text.encode() for text in texts]
+    overlap = max(map(len, wanted), default=1) - 1
     files = (file, file.with_name(file.name + "-wal"), file.with_name(file.name + "-journal"))
-    return sum(_count(path, wanted) for path in files if path.exists())
-
-
-def _count(path: Path, wanted: Sequence[bytes]) -> int:
-    longest = max(map(len, wanted), default=1)
-    return sum(_in_window(window, fresh, text) for window, fresh in _windows(path, longest - 1) for text in wanted)
-
-
-def _in_window(window: bytes, fresh: int, text: bytes) -> int:
-    """Count the occurrences of a text that end in the new part of a window."""
-    return window[max(0, fresh - len(text) + 1) :].count(text)
+    windows = (found for path in files if path.exists() for found in _windows(path, overlap))
+    # Of the end of the chunk before only as much as a text needs that ends in the new part.
+    return sum(window[max(0, fresh - len(text) + 1) :].count(text) for window, fresh in windows for text in wanted)
 
 
 def _windows(path: Path, overlap: int) -> Iterator[tuple[bytes, int]]:
@@ -157,15 +150,20 @@ def forget(
     ended = [request for request in theirs if request.id not in held]
     if ended:
         retention.anonymise(unit, ended)
-    erasure = Erasure(unit, who, [*_requests(theirs, held)])
+    kept = [request for request in theirs if request.id in held]
+    erasure = Erasure(
+        unit, who, [RemainingRow("request", r.id, f"{r.position}: {held[r.id]}", f"requests show {r.id}") for r in kept]
+    )
     count = 0
-    for table, row in _in_order(_as_they_are(unit, found)):
+    # The patron's row and the former cards last: whether they can go depends on the rows that stay.
+    for table, row in sorted(_as_they_are(unit, found), key=lambda one: one[0] in (PATRONS, FORMER_CARDS)):
         if persons.names(table, row, who) and not _is_part(unit, table, row, held):
-            why = _WAYS.get(table.name, _scrub)(erasure, table, row)
-            erasure.stays.extend([why] if why else [])
-            count += not why
+            stays = _WAYS.get(table.name, _scrub)(erasure, table, row)
+            erasure.stays.extend([stays] if stays else [])
+            count += not stays
     erased.keep(unit, marks)
-    _note(unit, {"because": who.without(reason), "requests": len(ended), "rows": count, "stays": len(erasure.stays)}, now, by)
+    facts = {"because": who.without(reason), "requests": len(ended), "rows": count, "stays": len(erasure.stays)}
+    unit.note(BLANK, ERASE, facts, now, by)  # not the person
     return ErasureResult(len(ended), count, tuple(erasure.stays))
 
 
@@ -185,12 +183,6 @@ Erase = Callable[[Erasure, Table, Row], RemainingRow | None]
 """Removes the person from one row, or returns why the row stays."""
 
 
-def _requests(theirs: Sequence[Request], held: Mapping[str, str]) -> Iterator[RemainingRow]:
-    for request in theirs:
-        if request.id in held:
-            yield RemainingRow("request", request.id, f"{request.position}: {held[request.id]}", f"requests show {request.id}")
-
-
 def _as_they_are(unit: UnitOfWork, found: Sequence[Found]) -> Iterator[tuple[Table, Row]]:
     for name, row in found:
         table = _TABLES[name]
@@ -200,11 +192,6 @@ def _as_they_are(unit: UnitOfWork, found: Sequence[Found]) -> Iterator[tuple[Tab
 
 
 _TABLES: Final = {table.name: table for table in METADATA.sorted_tables}
-
-
-def _in_order(rows: Iterator[tuple[Table, Row]]) -> list[tuple[Table, Row]]:
-    """Sort the patron's row and the former cards last: whether they can go depends on the rows that stay."""
-    return sorted(rows, key=lambda one: one[0] in (PATRONS, FORMER_CARDS))
 
 
 def _is_part(unit: UnitOfWork, table: Table, row: Row, held: Mapping[str, str]) -> bool:
@@ -308,11 +295,6 @@ _WAYS: Final[Mapping[str, Erase]] = {
 """The function for the rows of a table; `_scrub` for all other tables."""
 
 
-def _note(unit: UnitOfWork, facts: Mapping[str, Any], now: datetime, by: Actor) -> None:
-    """Write the actor and the reason of an erasure into the journal, but not the person."""
-    unit.note(BLANK, ERASE, facts, now, by)
-
-
 def forget_in_archive(path: Path, who: Person) -> int:
     """Anonymise the person's records in an archive; return their number. Raises NotAnArchive, OSError."""
     return archive.rewrite(path, lambda record: _forgotten(record, who))
@@ -331,7 +313,7 @@ def forget_again_in_archive(path: Path, erasures: Sequence[tuple[str, datetime]]
         return Person(tuple(card for card, _at in in_time[place:]))
 
     def change(record: Row) -> Row:
-        later = bisect_right(times, _ended(record))
+        later = bisect_right(times, datetime.fromisoformat(record.get("moved_at") or record["at"]))
         return _forgotten(record, erased_from(later)) if later < len(times) else record
 
     return archive.rewrite(path, change) if times else 0
@@ -374,7 +356,3 @@ def _without(record: Row, who: Person) -> Row:
 def _row_without(table: Table, row: Row, who: Person) -> Row:
     named = [c.name for c in persons.personal(table) if who.is_in(row.get(c.name), c.name)]
     return {**row, **{name: who.out_of(row[name], name) for name in named}}
-
-
-def _ended(record: Row) -> datetime:
-    return datetime.fromisoformat(record.get("moved_at") or record["at"])

@@ -101,7 +101,7 @@ class Person:
             return text
         whole = _parsed(text)
         if whole is None:
-            return self._plain(text)
+            return "" if self._spot.fullmatch(text) else self._spot.sub(DOT, text)
         rest = self.inside(whole)
         return text if rest == whole else json.dumps(rest, ensure_ascii=False, separators=(",", ":"))
 
@@ -112,9 +112,6 @@ class Person:
         if isinstance(value, list):
             return [self.inside(one, name) for one in value]
         return self.out_of(value, name) if isinstance(value, str) else value
-
-    def _plain(self, text: str) -> str:
-        return "" if self._spot.fullmatch(text) else self._spot.sub(DOT, text)
 
 
 def _parsed(text: str) -> Any:
@@ -170,16 +167,13 @@ def _card_columns() -> list[Column[Any]]:
 def personal(table: Table) -> list[Column[Any]]:
     """Return the columns of a table that may name a person."""
     things = NOT_A_PERSON.get(table.name, ())
-    return [] if EVERY in things else [c for c in table.c if _is_text(c) and c.name not in things]
+    texts = [c for c in table.c if isinstance(c.type, String | Text) and not isinstance(c.type, UtcDateTime)]
+    return [] if EVERY in things else [c for c in texts if c.name not in things]
 
 
 def card_columns(table: Table) -> list[Column[Any]]:
     """Return those of the personal columns that contain card numbers."""
     return [column for column in personal(table) if _CARDS.search(column.name)]
-
-
-def _is_text(column: Column[Any]) -> bool:
-    return isinstance(column.type, String | Text) and not isinstance(column.type, UtcDateTime)
 
 
 def mentioning(unit: UnitOfWork, who: Person) -> Iterator[tuple[Table, Row]]:

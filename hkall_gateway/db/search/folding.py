@@ -81,7 +81,8 @@ def words(text: str) -> list[str]:
     if text.isascii():
         plain, wanted = text.lower().replace("'", ""), _ASCII_WORDS
     else:
-        plain, wanted = _folded(text), _WORDS
+        apart = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+        plain, wanted = unicodedata.normalize("NFC", apart.translate(_characters())), _WORDS
     found = wanted.findall(plain)
     return found if len(plain) <= LONGEST_WORD else [word[:LONGEST_WORD] for word in found[:MOST_WORDS]]
 
@@ -90,11 +91,6 @@ def words(text: str) -> list[str]:
 def joined_words(text: str) -> str:
     """Return the words of a text with one blank between two; texts of a title are asked for again by its keys."""
     return " ".join(words(text))
-
-
-def _folded(text: str) -> str:
-    apart = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    return unicodedata.normalize("NFC", apart.translate(_characters()))
 
 
 @cache
@@ -115,13 +111,11 @@ class _Characters(dict[int, str]):
         self._simplified: Any = OpenCC("t2s")
 
     def __missing__(self, code: int) -> str:
-        found = self._plain(chr(code))
-        if chr(code).isprintable():  # not those that no language has
+        character = found = chr(code)
+        if _IDEOGRAPH.match(character):
+            found = str(self._simplified.convert(character))
+        elif unicodedata.category(character) == "Mn" and character not in _VOICED:  # an accent
+            found = ""
+        if character.isprintable():  # not those that no language has
             self[code] = found
         return found
-
-    def _plain(self, character: str) -> str:
-        if _IDEOGRAPH.match(character):
-            return str(self._simplified.convert(character))
-        is_accent = unicodedata.category(character) == "Mn" and character not in _VOICED
-        return "" if is_accent else character
