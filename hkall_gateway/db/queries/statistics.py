@@ -7,14 +7,14 @@ many requests are anonymised, and from which day on there are any.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Select, and_, func, literal, literal_column, or_, select
+from sqlalchemy import ColumnElement, CursorResult, Join, Select, and_, func, literal, literal_column, or_, select
 
-from hkall_gateway.db.tables import CANDIDATES, IS_REFUSED, JOURNAL, PATRONS, REQUESTS
+from hkall_gateway.db.tables import CANDIDATES, IS_REFUSED, JOURNAL, PATRONS, REQUESTS, Condition
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS, OTHER
@@ -128,15 +128,23 @@ class Statistics:
 
 def statistics(unit: UnitOfWork, period: Period, agency: str) -> Statistics:
     """Return all figures of a period for the library `agency`, by seven statements that group rows in the database."""
-    first: Any = unit.execute(select(func.min(R.placed_at))).scalar()
+    first = unit.execute(select(func.min(R.placed_at))).scalar()
+    month, placed = _month(unit.dialect, "requests.placed_at"), _within(R.placed_at, period)
+    sums = (_number(_FILLED), _number(_UNFILLED), _number(_CANCELLED))
+    counts = _grouped(unit, _WITH_PATRON, [placed], (month, R.side, R.partner, _CATEGORY), *sums)
+    days: ColumnElement[int] = literal_column(_DAYS[unit.dialect])
+    came = [_BORROWED, R.received_on.is_not(None), placed]
+    turnarounds = _grouped(unit, _WITH_PATRON, came, (month, R.partner, _CATEGORY, days))
+    named = (J.rule, J.outcome, func.coalesce(R.partner, literal_column("''")), _CATEGORY)
+    refused = _grouped(unit, _REFUSED, [IS_REFUSED, _within(J.at, period)], (_month(unit.dialect, "journal.at"), *named))
     return Statistics(
         period=period,
-        counts=_rows(unit, Count, _counts(unit.dialect, period)),
-        turnarounds=_rows(unit, Turnaround, _turnarounds(unit.dialect, period)),
-        refusals=_rows(unit, RefusalCount, _refusals(unit.dialect, period)),
+        counts=tuple(Count(*cells) for cells in counts),
+        turnarounds=tuple(Turnaround(*cells) for cells in turnarounds),
+        refusals=tuple(RefusalCount(*cells) for cells in refused),
         declines=_declines(unit, period, agency),
-        pairs=_rows(unit, PairCount, _pairs(period, agency)),
-        anonymised=unit.execute(select(func.count()).where(_placed(period), R.anonymised)).scalar_one(),
+        pairs=tuple(PairCount(*cells) for cells in unit.execute(_pairs(period, agency))),
+        anonymised=unit.execute(select(func.count()).where(placed, R.anonymised)).scalar_one(),
         since=dates.civil(first) if first else None,
     )
 
@@ -179,20 +187,19 @@ _DAYS: Final[Mapping[str, str]] = {
 }
 
 
-def _month(dialect: str, instant: str) -> Any:
+def _month(dialect: str, instant: str) -> ColumnElement[str]:
     return literal_column(_MONTHS[dialect].format(instant=instant))
 
 
-def _placed(period: Period) -> Any:
-    return _within(R.placed_at, period)
-
-
-def _within(instant: Any, period: Period) -> Any:
+def _within(instant: ColumnElement[datetime], period: Period) -> ColumnElement[bool]:
     return and_(instant >= dates.start_of(period.first), instant < dates.start_of(dates.after(period.last, 1)))
 
 
 _CATEGORY: Final = func.coalesce(PATRONS.c.category, literal_column("''"))
 _WITH_PATRON: Final = REQUESTS.outerjoin(PATRONS, and_(PATRONS.c.barcode == R.patron, R.patron != ""))
+_REFUSED: Final = JOURNAL.outerjoin(REQUESTS, and_(R.id == J.request, J.request != "")).outerjoin(
+    PATRONS, and_(PATRONS.c.barcode == J.patron, J.patron != "")
+)
 _BORROWED = R.side == Side.BORROWING
 _CANCELLED: Final = or_(R.position.in_((P.CANCELLED, P.WITHDRAWN)), R.unwanted)
 _FILLED: Final = and_(
@@ -202,29 +209,15 @@ _ENDED_WITHOUT: Final = and_(_BORROWED, R.position == P.CLOSED, R.received_on.is
 _UNFILLED: Final = and_(~_CANCELLED, or_(R.position.in_((P.UNFILLED, P.DECLINED)), _ENDED_WITHOUT))
 
 
-def _number(condition: Any) -> Any:
+def _number(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.count().filter(condition)
 
 
-def _counts(dialect: str, period: Period) -> Select[Any]:
-    by = (_month(dialect, "requests.placed_at"), R.side, R.partner, _CATEGORY)
-    sums = (func.count(), _number(_FILLED), _number(_UNFILLED), _number(_CANCELLED))
-    return select(*by, *sums).select_from(_WITH_PATRON).where(_placed(period)).group_by(*by).order_by(*by)
-
-
-def _turnarounds(dialect: str, period: Period) -> Select[Any]:
-    by: Any = (_month(dialect, "requests.placed_at"), R.partner, _CATEGORY, literal_column(_DAYS[dialect]))
-    came = (_BORROWED, R.received_on.is_not(None), _placed(period))
-    return select(*by, func.count()).select_from(_WITH_PATRON).where(*came).group_by(*by).order_by(*by)
-
-
-def _refusals(dialect: str, period: Period) -> Select[Any]:
-    partner = func.coalesce(R.partner, literal_column("''"))
-    by: Any = (_month(dialect, "journal.at"), J.rule, J.outcome, partner, _CATEGORY)
-    joined = JOURNAL.outerjoin(REQUESTS, and_(R.id == J.request, J.request != ""))
-    joined = joined.outerjoin(PATRONS, and_(PATRONS.c.barcode == J.patron, J.patron != ""))
-    refused = (IS_REFUSED, _within(J.at, period))
-    return select(*by, func.count()).select_from(joined).where(*refused).group_by(*by).order_by(*by)
+def _grouped(
+    unit: UnitOfWork, source: Join, where: Sequence[Condition], by: Sequence[ColumnElement[Any]], *sums: ColumnElement[int]
+) -> CursorResult[*tuple[Any, ...]]:
+    """Return the values of the columns `by` in order, the number of rows with these values, and the `sums` over them."""
+    return unit.execute(select(*by, func.count(), *sums).select_from(source).where(*where).group_by(*by).order_by(*by))
 
 
 def _declines(unit: UnitOfWork, period: Period, agency: str) -> tuple[DeclineCount, ...]:
@@ -232,15 +225,14 @@ def _declines(unit: UnitOfWork, period: Period, agency: str) -> tuple[DeclineCou
     month = _month(unit.dialect, "requests.placed_at")
     asked = REQUESTS.join(CANDIDATES, C.request == R.id)
     theirs = select(month, C.agency, literal(agency), C.outcome, func.count()).select_from(asked)
-    theirs = theirs.where(_placed(period), C.outcome != "").group_by(month, C.agency, C.outcome)
-    ours = select(month, literal(agency), R.partner, R.reason, func.count()).where(_placed(period), R.position == P.DECLINED)
+    placed = _within(R.placed_at, period)
+    theirs = theirs.where(placed, C.outcome != "").group_by(month, C.agency, C.outcome)
+    ours = select(month, literal(agency), R.partner, R.reason, func.count()).where(placed, R.position == P.DECLINED)
     ours = ours.group_by(month, R.partner, R.reason)
     sums: dict[tuple[str, str, str, str], int] = {}
-    questions: Any = ((theirs, _their_reason), (ours, _our_reason))
-    for question, reason_of in questions:
-        found: Any = unit.execute(question)
-        for when, lender, borrower, said, times in found:
-            if reason := reason_of(said):
+    for question, reason_of in ((theirs, _their_reason), (ours, _our_reason)):
+        for when, lender, borrower, outcome, times in unit.execute(question):
+            if reason := reason_of(outcome):
                 key = (when, lender, borrower, reason)
                 sums[key] = sums.get(key, 0) + times
     return tuple(DeclineCount(*key, sums[key]) for key in sorted(sums))
@@ -258,16 +250,16 @@ def _our_reason(reason: str) -> str:
     return reason if reason in LENDER_REASONS else OTHER
 
 
-def _pairs(period: Period, agency: str) -> Select[Any]:
+def _pairs(period: Period, agency: str) -> Select[str, str, str, int, int]:
     by = (R.side, R.partner, R.pickup_location)
-    sums = select(*by, func.count().label("number"), _number(_FILLED).label("filled")).where(_placed(period)).group_by(*by)
+    sums = (
+        select(*by, func.count().label("number"), _number(_FILLED).label("filled"))
+        .where(_within(R.placed_at, period))
+        .group_by(*by)
+    )
     found = sums.subquery()
-    lender: Any = literal_column(f"CASE side WHEN '{Side.BORROWING}' THEN partner ELSE NULL END")
-    borrower: Any = literal_column(f"CASE side WHEN '{Side.BORROWING}' THEN NULL ELSE partner END")
+    lender: ColumnElement[str] = literal_column(f"CASE side WHEN '{Side.BORROWING}' THEN partner ELSE NULL END")
+    borrower: ColumnElement[str] = literal_column(f"CASE side WHEN '{Side.BORROWING}' THEN NULL ELSE partner END")
     us = literal(agency)
     columns = (func.coalesce(lender, us), func.coalesce(borrower, us), found.c.pickup_location, found.c.number, found.c.filled)
     return select(*columns).select_from(found).order_by(found.c.side, found.c.partner, found.c.pickup_location)
-
-
-def _rows(unit: UnitOfWork, record: Callable[..., Any], question: Select[Any]) -> tuple[Any, ...]:
-    return tuple(record(*cells) for cells in unit.execute(question))

@@ -43,6 +43,7 @@ from hkall_gateway.db.tables import (
     OUTBOX,
     REQUESTS,
     SET_ASIDE,
+    Condition,
 )
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
@@ -57,17 +58,12 @@ def moved(unit: UnitOfWork, since: datetime) -> dict[str, int]:
     return {str(position): int(number) for position, number in _MOVED.cells(unit.connection, since=since)}
 
 
-def _moved(stage: object) -> Select[tuple[str]]:
-    return select(R.position).where(stage, R.moved_at >= bindparam("since", type_=R.moved_at.type))  # type: ignore[arg-type]
-
-
-_EITHER = union_all(_moved(IS_OPEN), _moved(IS_CLOSED)).subquery()  # each by the index of its stage
+_LATELY = select(R.position).where(R.moved_at >= bindparam("since", type_=R.moved_at.type))
+_EITHER = union_all(_LATELY.where(IS_OPEN), _LATELY.where(IS_CLOSED)).subquery()  # each by the index of its stage
 _MOVED: Final = CompiledStatement(select(_EITHER.c.position, func.count()).group_by(_EITHER.c.position))
 
 
 P = Position
-Condition = ColumnElement[bool]
-
 MOST: Final = 200
 """The longest page."""
 
@@ -167,7 +163,7 @@ RECALLS: Final = (R.recalled_on.is_not(None),)
 LENDING: Final = (R.position.in_(sorted({P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT})), R.side == Side.LENDING)
 FLAGGED: Final = (IS_FLAGGED, R.id > "")  # SQLite takes the index of flagged requests for a condition on its column
 
-_FIXED: Final[Mapping[ListName, tuple[Any, ...]]] = {
+_FIXED: Final[Mapping[ListName, tuple[Condition, ...]]] = {
     ListName.PULL: PULL,
     ListName.EXPECTED: EXPECTED,
     ListName.SHELF: SHELF,
@@ -180,7 +176,7 @@ _FIXED: Final[Mapping[ListName, tuple[Any, ...]]] = {
 }
 
 
-def overdue(today: date) -> tuple[Condition, ...]:
+def overdue(today: date) -> tuple[ColumnElement[bool], ...]:
     """Return the condition of loans past their due date."""
     return (R.position == P.ON_LOAN, R.due < today)
 
@@ -188,12 +184,16 @@ def overdue(today: date) -> tuple[Condition, ...]:
 _REFUSES_US: Final = and_(text("links.state <> ''"), LINKS.c.fault != "")  # the condition of ix_links_used
 
 
-def stuck(unit: UnitOfWork, at: Moment) -> Condition:
+def stuck(unit: UnitOfWork, at: Moment) -> ColumnElement[bool]:
     """Return the condition of requests that do not move on by themselves.
 
     They stand still for too long, a round could not process them, or their partner refuses what it should be told of them.
     """
-    still = (select(R.id).where(IS_OPEN, there) for there in _stand_still(at, _courier_days(unit)))
+    # The days of courier of each partner with something on its way.
+    of = select(R.partner).where(IS_OPEN, R.position.in_(sorted(dates.ON_A_WAY)))
+    entries = unit.execute(select(LINKS.c.partner).where(LINKS.c.agency.in_(of), LINKS.c.partner != "")).scalars()
+    courier_days = {partner.agency: partner.courier_days for partner in map(partner_of, entries)}
+    still = (select(R.id).where(IS_OPEN, there) for there in _stand_still(at, courier_days))
     untold = (
         select(OUTBOX.c.request).join(LINKS, LINKS.c.agency == OUTBOX.c.line).where(_REFUSES_US, unsettled)
         for unsettled in (IS_WAITING, IS_DEAD)
@@ -201,34 +201,22 @@ def stuck(unit: UnitOfWork, at: Moment) -> Condition:
     return R.id.in_(union(select(SET_ASIDE.c.request), *still, *untold))
 
 
-def _stand_still(at: Moment, courier_days: Mapping[str, int]) -> Iterator[Condition]:
+def _stand_still(at: Moment, courier_days: Mapping[str, int]) -> Iterator[ColumnElement[bool]]:
     """Yield the conditions of `stall_limits.stands_still`, each of which the index of positions and instants answers."""
     for position in dates.KEYS:
         if position in dates.ON_A_WAY:
-            for days in sorted({0, *courier_days.values()}):
-                yield _on_a_way(position, at, days, courier_days)
+            for days in sorted({0, *courier_days.values()}):  # a partner without a row has none
+                named = sorted(agency for agency, own in courier_days.items() if own == days)
+                others = sorted(agency for agency, own in courier_days.items() if own != days)
+                theirs = R.partner.in_(named) if days else R.partner.not_in(others)
+                yield and_(R.position == position, theirs, R.moved_at < at.now - dates.limit(position, days, at.waits))
         else:
             yield and_(R.position == position, R.moved_at < at.now - dates.limit(position, 0, at.waits))
     due_before = at.today - dates.DAY * at.waits.lender_overdue_days
     yield and_(R.side == Side.LENDING, R.position == P.AT_BORROWER, R.lender_due < due_before)
 
 
-def _on_a_way(position: Position, at: Moment, days: int, courier_days: Mapping[str, int]) -> Condition:
-    """Return the condition for partners with so many days of courier; a partner without a row has none."""
-    named = sorted(agency for agency, own in courier_days.items() if own == days)
-    others = sorted(agency for agency, own in courier_days.items() if own != days)
-    theirs = R.partner.in_(named) if days else R.partner.not_in(others)
-    return and_(R.position == position, theirs, R.moved_at < at.now - dates.limit(position, days, at.waits))
-
-
-def _courier_days(unit: UnitOfWork) -> Mapping[str, int]:
-    """Return the days of courier of each partner with something on its way."""
-    of = select(R.partner).where(IS_OPEN, R.position.in_(sorted(dates.ON_A_WAY)))
-    entries = unit.execute(select(LINKS.c.partner).where(LINKS.c.agency.in_(of), LINKS.c.partner != "")).scalars()
-    return {partner.agency: partner.courier_days for partner in map(partner_of, entries) if partner}
-
-
-def conditions(unit: UnitOfWork, name: ListName, at: Moment) -> tuple[Any, ...]:
+def conditions(unit: UnitOfWork, name: ListName, at: Moment) -> tuple[Condition, ...]:
     """Return the conditions of a list, all of which its requests fulfil."""
     if name is ListName.STUCK:
         return (stuck(unit, at),)
@@ -238,12 +226,23 @@ def conditions(unit: UnitOfWork, name: ListName, at: Moment) -> tuple[Any, ...]:
 def page(unit: UnitOfWork, name: ListName, at: Moment, order: PageOrder = FIRST, only: Only = ALL) -> ListPage:
     """Return a page of a list: at most `order.most` rows and MOST."""
     most = max(1, min(order.most, MOST))
-    wanted = _page(unit, (*conditions(unit, name, at), *_only(only)), order, most + 1)
-    found = unit.execute(wanted).all()
-    rows = tuple(_row(cells, at) for cells in found[:most])
+    limited = ((R.partner, only.partner), (R.pickup_location, only.pickup), (H.material, only.material))
+    where = (*conditions(unit, name, at), *(column == value for column, value in limited if value))
+    found = unit.execute(_page(unit, where, order, most + 1)).all()
+    rows = []
+    for *request_cells, _key, call_number, author, material in found[:most]:
+        request = request_of(request_cells)
+        rows.append(ListRow(request, days_there(request, at.now), call_number or "", author or "", material or ""))
     if name is ListName.STUCK:
-        rows = _with_causes(unit, rows)
-    return ListPage(rows, _place(order.key, found[most - 1]) if len(found) > most else "")
+        numbers = [row.request.id for row in rows]
+        aside, faults = set_aside(unit, numbers), untold(unit, numbers)
+        rows = [replace(r, set_aside=aside.get(r.request.id, ""), fault=faults.get(r.request.id, "")) for r in rows]
+    following = ""
+    if len(found) > most:
+        last = found[most - 1]
+        shown = last.key.isoformat() if order.key in {SortKey.DAYS, SortKey.DUE} else ""
+        following = f"{shown}~{last.id}"
+    return ListPage(tuple(rows), following)
 
 
 def counts(unit: UnitOfWork, at: Moment) -> Mapping[ListName, int]:
@@ -263,11 +262,14 @@ _LAST: Final = "\U0010ffff"
 _NEVER: Final = date.max
 
 
-def _page(unit: UnitOfWork, where: tuple[Any, ...], order: PageOrder, most: int) -> Select[Any]:
+def _page(unit: UnitOfWork, where: tuple[Condition, ...], order: PageOrder, most: int) -> Select[*tuple[Any, ...]]:
     """Return the query of a page: the numbers first, by the index of the list, and the columns of these alone."""
     key = _key(order.key, unit.dialect)
     place = _after(unit, order, key)
-    after_place = () if place is None else (_after_place(key, place, order.reverse),)
+    after_place: tuple[Condition, ...] = ()
+    if place is not None:
+        mine, theirs = tuple_(key, R.id), tuple_(literal(place[0], key.type), literal(place[1], R.id.type))
+        after_place = (mine < theirs if order.reverse else mine > theirs,)
     numbers = select(R.id.label("number"), key.label("key")).select_from(_COPIES).where(*where, *after_place)
     found = numbers.order_by(*_directed(key, R.id, reverse=order.reverse)).limit(most).subquery()
     columns = (*REQUESTED, found.c.key, H.call_number, H.author, H.material)
@@ -275,7 +277,7 @@ def _page(unit: UnitOfWork, where: tuple[Any, ...], order: PageOrder, most: int)
     return select(*columns).select_from(joined).order_by(*_directed(found.c.key, found.c.number, reverse=order.reverse))
 
 
-def _key(key: SortKey, dialect: str) -> ColumnElement[Any]:
+def _key(key: SortKey, dialect: str) -> ColumnElement[Any]:  # a text, a date or an instant
     if key is SortKey.CALL_NUMBER:
         return func.coalesce(func.nullif(H.shelving_key, ""), _LAST)
     if key is SortKey.TITLE:
@@ -286,29 +288,14 @@ def _key(key: SortKey, dialect: str) -> ColumnElement[Any]:
     return R.moved_at
 
 
-def _directed(*columns: ColumnElement[Any], reverse: bool) -> list[ColumnElement[Any]]:
+def _directed(*columns: ColumnElement[object], reverse: bool) -> list[ColumnElement[object]]:
     return [column.desc() if reverse else column for column in columns]
-
-
-def _after_place(key: ColumnElement[Any], place: tuple[Any, str], reverse: bool) -> Condition:
-    mine, theirs = tuple_(key, R.id), tuple_(literal(place[0], key.type), literal(place[1], R.id.type))
-    return mine < theirs if reverse else mine > theirs
-
-
-def _only(only: Only) -> tuple[Condition, ...]:
-    wanted = ((R.partner, only.partner), (R.pickup_location, only.pickup), (H.material, only.material))
-    return tuple(column == value for column, value in wanted if value)
 
 
 # A place is an instant or a date, and the number; no title or call number, since it becomes part of an address.
 
 
-def _place(key: SortKey, row: Any) -> str:
-    shown = row.key.isoformat() if key in {SortKey.DAYS, SortKey.DUE} else ""
-    return f"{shown}~{row.id}"
-
-
-def _after(unit: UnitOfWork, order: PageOrder, key: ColumnElement[Any]) -> tuple[Any, str] | None:
+def _after(unit: UnitOfWork, order: PageOrder, key: ColumnElement[object]) -> tuple[object, str] | None:
     """Return the value of the sort key and the number after which a page begins; None at the beginning, or if unreadable."""
     shown, _, number = order.after.partition("~")
     if not number:
@@ -325,20 +312,9 @@ def _after(unit: UnitOfWork, order: PageOrder, key: ColumnElement[Any]) -> tuple
     return (found[0], number) if found else None
 
 
-def _row(cells: Any, at: Moment) -> ListRow:
-    request = request_of(cells[: len(REQUESTED)])
-    return ListRow(request, days_there(request, at.now), cells.call_number or "", cells.author or "", cells.material or "")
-
-
 def days_there(request: Request, now: datetime) -> int:
     """Return the days of the library since a request came to its position."""
     return (dates.civil(now) - dates.civil(request.moved_at)).days if request.moved_at else 0
-
-
-def _with_causes(unit: UnitOfWork, rows: tuple[ListRow, ...]) -> tuple[ListRow, ...]:
-    numbers = [row.request.id for row in rows]
-    aside, faults = set_aside(unit, numbers), untold(unit, numbers)
-    return tuple(replace(row, set_aside=aside.get(row.request.id, ""), fault=faults.get(row.request.id, "")) for row in rows)
 
 
 def set_aside(unit: UnitOfWork, requests: Collection[str]) -> Mapping[str, str]:
