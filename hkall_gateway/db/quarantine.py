@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, or_, select, update
 
 from hkall_gateway.db.engine.compiled import CompiledStatement
 from hkall_gateway.db.tables import QUARANTINE
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.stored_words import QuarantineState
+from hkall_gateway.rules.vocabulary import Candidate, Request
 
 Q = QUARANTINE.c
 MOST: Final = 1_000
@@ -72,6 +73,16 @@ def depths(unit: UnitOfWork) -> tuple[tuple[str, int, datetime], ...]:
         select(*counted).where(Q.state == QuarantineState.KEPT).group_by(Q.agency).order_by(Q.agency)
     ).mappings()
     return tuple((row["agency"], row["count"], row["oldest"]) for row in found)
+
+
+def unplaced(unit: UnitOfWork, request: Request, candidates: Sequence[Candidate]) -> tuple[QuarantinedDocument, ...]:
+    """Return documents in the quarantine that come from a library of this request and name it, or its copy."""
+    agencies = {request.partner, *(one.agency for one in candidates if one.wire_id)}
+    words = {request.id, request.wire_id, request.item_barcode, *(one.wire_id for one in candidates)}
+    words |= {one.their_number.partition(":")[2] for one in candidates}
+    names = [Q.document.contains(f">{word}<", autoescape=True) for word in sorted(words) if word]
+    found = unit.execute(select(*_COLUMNS).where(Q.agency.in_(sorted(agencies)), or_(*names)).order_by(Q.id)).mappings()
+    return tuple(map(_kept, found))
 
 
 def one(unit: UnitOfWork, number: int) -> QuarantinedDocument | None:

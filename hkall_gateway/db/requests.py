@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Executable, bindparam, delete, func, literal_column, select, text, update
+from sqlalchemy import ColumnElement, Executable, bindparam, delete, func, literal_column, select, text, update
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, insert_row, update_by_key
 from hkall_gateway.db.request_rows import oldest_first, request_of, requests
@@ -26,14 +26,6 @@ NO_PERSON: Final[Mapping[str, Any]] = {
     "anonymised": True,
 }
 """The columns of a request that identify the borrower, with their values after anonymisation."""
-
-
-class Batch:
-    """A query for some requests, with named `bindparam`s, in the order of `order`; compiled once and reused."""
-
-    def __init__(self, *where: Condition, order: Sequence[Any]) -> None:
-        asked = requests(*where).order_by(*order).limit(bindparam("most"))
-        self.bare, self.locking = CompiledStatement(asked), CompiledStatement(asked.with_for_update(key_share=True))
 
 
 class RequestRepository(Repository):
@@ -100,30 +92,25 @@ class RequestRepository(Repository):
         """Return (side, position, count, longest there since) of all open requests."""
         r = REQUESTS.c
         question = select(r.side, r.position, func.count(), func.min(r.moved_at)).where(IS_OPEN)
-        found = self._connection.execute(question.group_by(r.side, r.position).order_by(r.side, r.position))
-        return tuple((side, position, count, since) for side, position, count, since in map(tuple, found))
+        found = self._transaction.execute(question.group_by(r.side, r.position).order_by(r.side, r.position))
+        return tuple((side, position, count, since) for side, position, count, since in found)
 
     def open_by_partner(self) -> tuple[tuple[str, str, str, int], ...]:
         """Return (side, partner, position, count) of all open requests."""
         r = REQUESTS.c
         question = select(r.side, r.partner, r.position, func.count()).where(IS_OPEN).group_by(r.side, r.partner, r.position)
-        found = self._connection.execute(question)
-        return tuple((side, partner, position, count) for side, partner, position, count in map(tuple, found))
+        return tuple((side, partner, position, count) for side, partner, position, count in self._transaction.execute(question))
 
     def open_list(self, position: str = "", partner: str = "") -> tuple[Request, ...]:
         """Return open requests, oldest first, of one position or one partner if given."""
-        named = {name: value for name, value in (("position", position), ("partner", partner)) if value}
-        return self._prepared(_open_of(tuple(named)), **named)
+        where = [REQUESTS.c[name] == value for name, value in (("position", position), ("partner", partner)) if value]
+        # Not plain `placed_at`: SQLite would scan all requests in that order, to avoid sorting.
+        return self._made(requests(IS_OPEN, *where).order_by(literal_column("placed_at || ''"), REQUESTS.c.id))
 
-    def batch(self, *where: Condition, order: Sequence[Any], limit: int) -> tuple[Request, ...]:
+    def batch(self, *where: Condition, order: Sequence[ColumnElement[Any]], limit: int) -> tuple[Request, ...]:
         """Return at most `limit` requests, sorted by `order`, locked until the unit ends where rows can be locked."""
         question = requests(*where).order_by(*order).limit(limit)
         return self._made(question.with_for_update(key_share=True) if self._transaction.locks_rows else question)
-
-    def of_batch(self, question: Batch, limit: int, **values: Any) -> tuple[Request, ...]:
-        """Return at most `limit` requests, locked until the unit ends where rows can be locked."""
-        prepared = question.locking if self._transaction.locks_rows else question.bare
-        return self._prepared(prepared, most=limit, **values)
 
     def forget_people(self, requests: Sequence[str]) -> None:
         """Remove borrower, placing system and reasons from these ended requests."""
@@ -141,11 +128,11 @@ class RequestRepository(Repository):
     def _one(self, question: CompiledStatement, **named: str) -> Request | None:
         return next(map(request_of, question.cells(self._connection, **named)), None)
 
-    def _prepared(self, question: CompiledStatement, **named: Any) -> tuple[Request, ...]:
+    def _prepared(self, question: CompiledStatement, **named: object) -> tuple[Request, ...]:
         return tuple(map(request_of, question.cells(self._connection, **named)))
 
     def _made(self, question: Executable) -> tuple[Request, ...]:
-        return tuple(map(request_of, self._connection.execute(question)))
+        return tuple(map(request_of, self._transaction.execute(question)))
 
 
 class CandidateRepository(Repository):
@@ -176,16 +163,6 @@ class CandidateRepository(Repository):
         """Update one candidate: asked under `wire_id`, or its `outcome`."""
         new = {"new_" + name: value for name, value in values.items()}
         _marking(tuple(values)).write(self._connection, was_request=candidate.request, was_rank=candidate.rank, **new)
-
-
-@cache
-def _open_of(columns: tuple[str, ...]) -> CompiledStatement:
-    """Return a statement for open requests with a value of these columns, oldest first."""
-    # Not plain `placed_at`: SQLite would scan all requests in that order, to avoid sorting.
-    oldest_first: tuple[Any, ...] = literal_column("placed_at || ''"), REQUESTS.c.id
-    return CompiledStatement(
-        requests(IS_OPEN, *(REQUESTS.c[name] == bindparam(name) for name in columns)).order_by(*oldest_first)
-    )
 
 
 _LISTED = tuple(CANDIDATES.c[f.name] for f in fields(Candidate))

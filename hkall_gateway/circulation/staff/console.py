@@ -20,11 +20,11 @@ from hkall_gateway.circulation.staff.permitted import Action, impersonal, reques
 from hkall_gateway.db import quarantine, web_sessions
 from hkall_gateway.db.fines import charges_of
 from hkall_gateway.db.loads import former_cards
-from hkall_gateway.db.outbox import UNSETTLED, OutboxRow
+from hkall_gateway.db.outbox import UNSETTLED, Attempt, OutboxRow
 from hkall_gateway.db.patrons import Charged
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.db.queries import cli_lists, request_history, request_search, statistics, work_lists
-from hkall_gateway.db.queries.request_history import JournalRow, NoticeRow, Try, UnmatchedDocument
+from hkall_gateway.db.queries.request_history import JournalRow, NoticeRow
 from hkall_gateway.db.queries.request_search import Match
 from hkall_gateway.db.queries.statistics import Period, Statistics
 from hkall_gateway.db.queries.work_lists import ListName, ListPage, Moment, Only, PageOrder
@@ -119,7 +119,7 @@ class SentMessage:
     row: OutboxRow
     partner: Partner | None
     facts: Facts
-    tries: tuple[Try, ...]
+    tries: tuple[Attempt, ...]
     sent_at: datetime | None
 
 
@@ -156,7 +156,7 @@ class RequestPage:
     events: tuple[TimelineEvent, ...]
     told: tuple[SentMessage, ...]
     heard: tuple[IncomingDocument, ...]
-    unplaced: tuple[UnmatchedDocument, ...]
+    unplaced: tuple[QuarantinedDocument, ...]
     candidates: tuple[Candidate, ...]
     notices: tuple[NoticeRow, ...]
     charges: tuple[Charged, ...]
@@ -186,7 +186,7 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
         events=tuple(TimelineEvent(line, facts_in(line.detail)) for line in lines),
         told=_sent_messages(unit, number),
         heard=_heard(unit, number, lines),
-        unplaced=request_history.unplaced(unit, request, candidates),
+        unplaced=quarantine.unplaced(unit, request, candidates),
         candidates=candidates,
         notices=request_history.notices(unit, number),
         charges=charges_of(unit, number),

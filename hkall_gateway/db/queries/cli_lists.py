@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, func, or_, select
+from sqlalchemy import Select, and_, func, or_, select
 
 from hkall_gateway.db.queries import work_lists
-from hkall_gateway.db.requests import Batch
 from hkall_gateway.db.tables import (
     CLOSURES,
     FINES,
@@ -79,16 +77,10 @@ def stalled(
     """Return stalled requests by number, after `after`: in a position since before the instant given for it, or lent by us and
     due before `due_before`.
     """
-    instants = {f"since_{position.value}": instant for position, instant in since.items()}
-    return unit.requests.of_batch(_stalled(tuple(since)), most, due_before=due_before, after=after, **instants)
-
-
-@cache
-def _stalled(positions: tuple[Position, ...]) -> Batch:
-    still = [and_(R.position == p, R.moved_at < bindparam(f"since_{p.value}")) for p in positions]
-    kept = and_(R.position == P.AT_BORROWER, R.lender_due < bindparam("due_before"))
+    still = [and_(R.position == position, R.moved_at < instant) for position, instant in since.items()]
+    kept = and_(R.position == P.AT_BORROWER, R.lender_due < due_before)
     # Not plain `id > …`: the database would scan all requests, instead of those that are open.
-    return Batch(IS_OPEN, or_(*still, kept), R.id + "" > bindparam("after"), order=(R.id + "",))
+    return unit.requests.batch(IS_OPEN, or_(*still, kept), R.id + "" > after, order=(R.id + "",), limit=most)
 
 
 def flagged(unit: UnitOfWork) -> tuple[Request, ...]:
@@ -107,7 +99,7 @@ def notices(
     unit: UnitOfWork, states: Sequence[NoticeState], after: int = 0, most: int | None = None
 ) -> tuple[dict[str, Any], ...]:
     """Return letters in these states, oldest first; never an address. At most `most`, with a number above `after`."""
-    wanted: list[Any] = [NOTICES.c.state.in_(states), NOTICES.c.id > after]
+    wanted: list[Condition] = [NOTICES.c.state.in_(states), NOTICES.c.id > after]
     wanted += [IS_UNDELIVERABLE] if set(states) == {NoticeState.UNDELIVERABLE} else []
     return _rows(unit, select(NOTICES).where(*wanted).order_by(NOTICES.c.id).limit(most))
 
@@ -144,5 +136,5 @@ def _open(unit: UnitOfWork, *where: Condition) -> tuple[Request, ...]:
     return unit.requests.batch(IS_OPEN, *where, order=(R.moved_at, R.id), limit=MOST)
 
 
-def _rows(unit: UnitOfWork, question: Select[Any]) -> tuple[dict[str, Any], ...]:
+def _rows(unit: UnitOfWork, question: Select[*tuple[Any, ...]]) -> tuple[dict[str, Any], ...]:
     return tuple(dict(row) for row in unit.execute(question).mappings())

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import or_, select
+from sqlalchemy import Column, Table, or_, select
 
-from hkall_gateway.db.tables import ATTEMPTS, INBOX, JOURNAL, NOTICES, OUTBOX, QUARANTINE
+from hkall_gateway.db.outbox import Attempt
+from hkall_gateway.db.tables import ATTEMPTS, INBOX, JOURNAL, NOTICES, OUTBOX
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.vocabulary import Candidate, Request
+from hkall_gateway.rules.stored_words import DeliveryKind
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 MOST: Final = 1_000
 """The longest journal of one request that is shown; the newest lines."""
@@ -42,16 +46,6 @@ class JournalRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
-    """One try to send a message: its result, the partner's problem, and its words."""
-
-    at: datetime
-    kind: str
-    problem: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
 class KeptAnswer:
     """An answered document as long as a repetition gets the same answer; `outcome` is the answer as a JSON record."""
 
@@ -59,22 +53,6 @@ class KeptAnswer:
     outcome: str
     made_at: datetime
     keep_until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class UnmatchedDocument:
-    """A document in the quarantine, which is stored without secrets."""
-
-    id: int
-    agency: str
-    service: str
-    document: str
-    why: str
-    state: str
-    times: int
-    last_at: datetime
-    settled_by: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,28 +71,29 @@ class NoticeRow:
 def journal(unit: UnitOfWork, request: str) -> tuple[JournalRow, ...]:
     """Return the newest MOST lines about a request, oldest first."""
     newest = select(*_columns(JOURNAL, JournalRow)).where(J.request == request).order_by(J.id.desc()).limit(MOST)
-    return tuple(JournalRow(*cells) for cells in reversed(_found(unit, newest).all()))
+    return tuple(JournalRow(*cells) for cells in reversed(unit.execute(newest).all()))
 
 
 def changes_since(unit: UnitOfWork, request: str, seen: int) -> tuple[JournalRow, ...]:
     """Return what changed a request after the line `seen`, oldest first; without refusals, and without notes of the courier."""
     moved = or_(J.channel != COURIER, J.source != J.target)
     newer = select(*_columns(JOURNAL, JournalRow)).where(J.request == request, J.id > seen, J.outcome == "ok", moved)
-    return tuple(JournalRow(*cells) for cells in _found(unit, newer.order_by(J.id)))
+    return tuple(JournalRow(*cells) for cells in unit.execute(newer.order_by(J.id)))
 
 
 def sent_at(unit: UnitOfWork, request: str) -> Mapping[int, datetime]:
     """Return when each message about a request was sent, by its number in the outbox; unsent ones are left out."""
     asked = select(OUTBOX.c.id, OUTBOX.c.sent_at).where(OUTBOX.c.request == request, OUTBOX.c.sent_at.is_not(None))
-    return dict(_found(unit, asked).all())
+    return {number: at for number, at in unit.execute(asked)}  # noqa: C416  # a Row is no pair
 
 
-def tries(unit: UnitOfWork, messages: Collection[int]) -> Mapping[int, tuple[Try, ...]]:
+def tries(unit: UnitOfWork, messages: Collection[int]) -> Mapping[int, tuple[Attempt, ...]]:
     """Return how every try to send these messages went, by their numbers in the outbox, oldest first."""
-    asked = select(ATTEMPTS.c.row, *_columns(ATTEMPTS, Try)).where(ATTEMPTS.c.row.in_(messages)).order_by(ATTEMPTS.c.id)
-    found: dict[int, tuple[Try, ...]] = {}
-    for number, *cells in _found(unit, asked):
-        found[number] = (*found.get(number, ()), Try(*cells))
+    a = ATTEMPTS.c
+    asked = select(a.row, a.at, a.kind, a.problem, a.detail).where(a.row.in_(messages)).order_by(a.id)
+    found: dict[int, tuple[Attempt, ...]] = {}
+    for number, at, kind, problem, detail in unit.execute(asked):
+        found[number] = (*found.get(number, ()), Attempt(at, DeliveryKind(kind), problem, detail))
     return found
 
 
@@ -127,30 +106,14 @@ def answered(unit: UnitOfWork, request: str, lines: Sequence[JournalRow]) -> Map
     if not instants:
         return {}
     asked = select(*_columns(INBOX, KeptAnswer)).where(INBOX.c.made_at.in_(instants), INBOX.c.outcome.contains(f'"{request}"'))
-    return {(kept.agency, kept.made_at): kept for kept in (KeptAnswer(*cells) for cells in _found(unit, asked))}
-
-
-def unplaced(unit: UnitOfWork, request: Request, candidates: Sequence[Candidate]) -> tuple[UnmatchedDocument, ...]:
-    """Return documents in the quarantine that come from a library of this request and name it, or its copy."""
-    agencies = {request.partner, *(one.agency for one in candidates if one.wire_id)}
-    words = {request.id, request.wire_id, request.item_barcode, *(one.wire_id for one in candidates)}
-    words |= {one.their_number.partition(":")[2] for one in candidates}
-    q = QUARANTINE.c
-    names = [q.document.contains(f">{word}<", autoescape=True) for word in sorted(words) if word]
-    asked = select(*_columns(QUARANTINE, UnmatchedDocument)).where(q.agency.in_(sorted(agencies)), or_(*names)).order_by(q.id)
-    return tuple(UnmatchedDocument(*cells) for cells in _found(unit, asked))
+    return {(kept.agency, kept.made_at): kept for kept in (KeptAnswer(*cells) for cells in unit.execute(asked))}
 
 
 def notices(unit: UnitOfWork, request: str) -> tuple[NoticeRow, ...]:
     """Return the letters about a request, oldest first; never an address."""
     asked = select(*_columns(NOTICES, NoticeRow)).where(NOTICES.c.request == request).order_by(NOTICES.c.id)
-    return tuple(NoticeRow(*cells) for cells in _found(unit, asked))
+    return tuple(NoticeRow(*cells) for cells in unit.execute(asked))
 
 
-def _columns(table: Any, record: Any) -> Any:
+def _columns(table: Table, record: type[DataclassInstance]) -> list[Column[Any]]:
     return [table.c[field.name] for field in fields(record)]
-
-
-def _found(unit: UnitOfWork, question: Any) -> Any:
-    """Return the rows; the number of their columns is known to the caller only."""
-    return unit.execute(question)
