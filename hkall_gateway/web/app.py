@@ -17,7 +17,6 @@ from hkall_gateway.web import errors, i18n, incoming, layout, limits, middleware
 from hkall_gateway.web.api.app import ROOT, make_api
 from hkall_gateway.web.limits import patron_caller, stranger_caller
 from hkall_gateway.web.middleware import NUMBER, PAGE, Middleware
-from hkall_gateway.web.patron.login import shared as patron_throttle
 from hkall_gateway.web.services import EXTENSION, WebServices
 from hkall_gateway.web.sessions import NO_SESSION, Sessions, current
 
@@ -59,7 +58,7 @@ def make_app(services: WebServices) -> Flask:
     for blueprint in dict.fromkeys(_blueprints()):
         app.register_blueprint(blueprint)
     api = make_api(services)
-    shared = {**limits.shared(services), **patron_throttle(services)}
+    shared = limits.shared(services)
     for one in (app, api):
         one.extensions |= shared
     both = DispatcherMiddleware(app.wsgi_app, {ROOT: api.wsgi_app})

@@ -13,6 +13,7 @@ from typing import Final
 
 from flask import current_app, request
 
+from hkall_gateway.db.web_sessions import PATRON, STAFF
 from hkall_gateway.net.limits.allow_list import network_of
 from hkall_gateway.web.i18n import ngettext
 from hkall_gateway.web.services import WebServices, services
@@ -78,7 +79,7 @@ def _keys(address: str, name: str, browser: str) -> tuple[tuple[tuple[str, str],
     return ((network, name), FREE), ((network, ""), OF_A_NETWORK), (("", name), OF_A_NAME)
 
 
-LIMIT: Final = "hkall_page_limit"
+LIMIT, THROTTLES = "hkall_page_limit", "hkall_login_throttles"
 CALLERS_KEPT: Final = 20_000
 """Callers that are remembered; beyond that, the one that was silent for longest is forgotten."""
 BURST_S: Final = 30.0
@@ -121,8 +122,14 @@ class PageLimit:
 
 
 def shared(own: WebServices) -> dict[str, object]:
-    """Return the limit, for the extensions of the pages and of the API: both count together."""
-    return {LIMIT: PageLimit(own.seconds)}
+    """Return the limits, for the extensions of the pages and of the API: both count together."""
+    return {LIMIT: PageLimit(own.seconds), THROTTLES: {kind: LoginThrottle(own.seconds) for kind in (STAFF, PATRON)}}
+
+
+def login_throttle(kind: str) -> LoginThrottle:
+    """Return the throttle of logins of one kind of sessions: of staff, or of patrons."""
+    found: LoginThrottle = current_app.extensions[THROTTLES][kind]
+    return found
 
 
 def patron_caller(card: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Final, ParamSpec, TypeVar
 
-from flask import Blueprint, abort, current_app, g, redirect, render_template, request, url_for
+from flask import Blueprint, abort, g, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from hkall_gateway.circulation.ports import AWAY, BorrowerFacts
@@ -22,10 +22,10 @@ from hkall_gateway.rules.vocabulary import Actor, Borrower, Sensitive
 from hkall_gateway.web import oidc
 from hkall_gateway.web.i18n import gettext
 from hkall_gateway.web.labels import patron_words
-from hkall_gateway.web.limits import LoginThrottle, too_many_tries
+from hkall_gateway.web.limits import login_throttle, too_many_tries
 from hkall_gateway.web.oidc import Identified, OidcRefused
 from hkall_gateway.web.paths import local_path, way_back
-from hkall_gateway.web.services import WebServices, services
+from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import OIDC, PIN, count_login, known_browser, log_in, log_out, patron
 
 P = ParamSpec("P")
@@ -68,7 +68,6 @@ def actor(message: str) -> Actor:
     return Actor(WHO, "web", message, g.get("number", ""))
 
 
-THROTTLE: Final = "hkall_patron_throttle"
 LONGEST: Final = 100
 
 
@@ -98,19 +97,13 @@ class PinRefused:
 TOO_MANY: Final = Refused(Reason.TOO_MANY_WRONG_PINS)
 
 
-def shared(own: WebServices) -> dict[str, object]:
-    """Return the throttle, for the extensions of the pages and of the API."""
-    return {THROTTLE: LoginThrottle(own.seconds)}
-
-
 def check(card: str, pin: str, browser: str = "") -> Borrower | PinRefused:
     """Return the patron of this card and PIN, or why not. An unknown card is refused as a wrong PIN, after the same time.
 
     Args:
         browser: The browser by which this card's owner has logged in before, "" for another one.
     """
-    card, address = card.strip()[:LONGEST], request.remote_addr or ""
-    wrong: LoginThrottle = current_app.extensions[THROTTLE]
+    card, address, wrong = card.strip()[:LONGEST], request.remote_addr or "", login_throttle(PATRON)
     if (wait_s := math.ceil(wrong.wait_s(address, card, browser))) > 0:
         count_login("patron", "throttled")
         return PinRefused(TOO_MANY, wait_s)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from io import StringIO
+from itertools import chain, islice
 from types import MappingProxyType
 from typing import Final
 
@@ -48,22 +49,12 @@ def defused(value: object) -> object:
 
 
 def _blocks(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
-    text = StringIO()
-    text.write(BOM)
-    writer = csv.writer(text)
-    writer.writerow([defused(head) for head in heads])
-    for number, row in enumerate(rows, 1):
-        writer.writerow([defused(cell) for cell in row])
-        if number % BLOCK == 0:
-            yield _taken(text)
-    yield _taken(text)
-
-
-def _taken(text: StringIO) -> str:
-    block = text.getvalue()
-    text.seek(0)
-    text.truncate()
-    return block
+    yield BOM
+    lines = chain([heads], rows)
+    while block := [[defused(cell) for cell in line] for line in islice(lines, BLOCK)]:
+        text = StringIO()
+        csv.writer(text).writerows(block)
+        yield text.getvalue()
 
 
 L = ListName

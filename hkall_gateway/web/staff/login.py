@@ -5,32 +5,21 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from flask import Blueprint, current_app, redirect, render_template, request, url_for
-from flask_wtf import FlaskForm
+from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
-from wtforms import HiddenField, PasswordField, StringField
 
 from hkall_gateway.db.web_sessions import STAFF
 from hkall_gateway.net.secrets import DECOY, matches
 from hkall_gateway.web import oidc
 from hkall_gateway.web.i18n import gettext
-from hkall_gateway.web.limits import LoginThrottle, too_many_tries
+from hkall_gateway.web.incoming import typed
+from hkall_gateway.web.limits import login_throttle, too_many_tries
 from hkall_gateway.web.oidc import Identified, OidcRefused, role_of
 from hkall_gateway.web.paths import local_path
 from hkall_gateway.web.services import services
 from hkall_gateway.web.sessions import LOCAL, OIDC, count_login, known_browser, log_in, log_out, staff
 
-THROTTLE: Final = "hkall_staff_throttle"
-
 PAGES = Blueprint("staff_login", __name__)
-
-
-class LoginForm(FlaskForm):  # type: ignore[misc]  # Flask-WTF has no types
-    """The fields of the page."""
-
-    login = StringField()
-    password = PasswordField()
-    next = HiddenField()
 
 
 @PAGES.get("/staff/login")
@@ -44,24 +33,22 @@ def form() -> str | Response:
 @PAGES.post("/staff/login")
 def submit() -> Response | tuple[str, int] | tuple[str, int, dict[str, str]]:
     """Compares the password; a wrong one says nothing about the login's existence."""
-    filled = LoginForm()
-    login, password = (filled.login.data or "").strip(), filled.password.data or ""
-    source = (request.remote_addr or "", login, known_browser(login))
-    throttle: LoginThrottle = current_app.extensions.setdefault(THROTTLE, LoginThrottle(services().seconds))
+    login, password = typed("login"), request.form.get("password", "")
+    source, throttle = (request.remote_addr or "", login, known_browser(login)), login_throttle(STAFF)
     if (wait_s := math.ceil(throttle.wait_s(*source))) > 0:
         count_login("staff", "throttled")
-        return _page(filled, too_many_tries(wait_s)), 429, {"Retry-After": str(wait_s)}
+        return page(too_many_tries(wait_s)), 429, {"Retry-After": str(wait_s)}
     account = services().settings().staff.get(login)
     # An unknown name takes as long as a known one.
     right = matches(account.secret_hash if account else DECOY, password)
     if account is None or not right:
         throttle.wrong(*source)
         count_login("staff", "wrong")
-        return _page(filled, gettext("Login or password is wrong.")), 401
+        return page(gettext("Login or password is wrong.")), 401
     throttle.right(*source)
     log_in(STAFF, name=account.name, source=LOCAL, login=account.login, role=account.role, secret_hash=account.secret_hash)
     count_login("staff", "admitted")
-    return redirect(_goal(filled.next.data or ""), 303)
+    return redirect(_goal(request.form.get("next", "")), 303)
 
 
 @PAGES.post("/staff/logout")
@@ -74,14 +61,11 @@ def logout() -> Response:
 
 
 def page(error: str = "") -> str:
-    """Return the page with an empty form, and with what has gone wrong before."""
-    return _page(LoginForm(next=request.args.get("next", "")), error)
-
-
-def _page(filled: LoginForm, error: str = "") -> str:
-    settings = services().settings()
+    """Return the page, with what has gone wrong before. A password is never filled in."""
+    settings, goal = services().settings(), request.values.get("next", "")
     offered = {"sso": settings.oidc is not None, "local": bool(settings.staff) or settings.oidc is None}
-    return render_template("staff/login.html", form=filled, error=error, left=request.args.get("left") == OIDC, **offered)
+    left = request.args.get("left") == OIDC
+    return render_template("staff/login.html", login=typed("login"), goal=goal, error=error, left=left, **offered)
 
 
 def _goal(text: str) -> str:

@@ -22,8 +22,6 @@ from hkall_gateway.circulation.staff.scan_station import CardOrCopy, CardScanned
 from hkall_gateway.db import bind, web_sessions
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.locks import LockSet
-from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.db.web_sessions import WebScan
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.web.i18n import A_YEAR_S, library_name
@@ -113,11 +111,12 @@ def _ask(text: str, card: str, kind: ScanKind | None) -> tuple[Answer, Borrowing
         return of_card(found, over=over), Borrowing() if over or barred else Borrowing(found.card, name)
     if isinstance(found, Refused):
         found = CopyScanned(text, Refused(Reason.TRY_AGAIN))
-    partner = library_name(services().bridge.read(bind(_partner_of, card))) if card else ""
+    library = services().bridge.read(lambda unit: unit.partners.with_card(card)) if card else None
+    partner = library_name(library.agency) if library else ""
     if isinstance(found, CardOrCopy):
         known = (row.borrowing.name for row in _answers() if card and row.borrowing.card == card)
         return of_either(found), Borrowing(card, partner or next(known, ""))
-    answer = of_copy(found, lambda agency: services().bridge.read(bind(_institutional_card, agency)), _place())
+    answer = of_copy(found, _institutional_card, _place())
     return answer, Borrowing(card, partner or (name_of(found.patron) if card else ""))
 
 
@@ -130,7 +129,12 @@ def _page(newest: Answered | None, earlier: list[Answered]) -> str:
 
 def _answers() -> list[Answered]:
     """Return the session's scans, newest first."""
-    return [_stored(row) for row in services().bridge.read(bind(web_sessions.of, _session()))]
+    rows, found = services().bridge.read(bind(web_sessions.of, _session())), []
+    for row in rows:
+        parts = json.loads(row.answer)
+        answer = ANSWER.validate_python(parts["answer"])  # ignores what another release may have written
+        found.append(Answered(parts["text"], answer, Borrowing(parts["card"], parts["name"]), row.number, row.at))
+    return found
 
 
 def _session() -> str:
@@ -139,23 +143,12 @@ def _session() -> str:
     return found.token_hash
 
 
-def _stored(row: WebScan) -> Answered:
-    parts = json.loads(row.answer)
-    answer = ANSWER.validate_python(parts["answer"])  # ignores what another release may have written
-    return Answered(parts["text"], answer, Borrowing(parts["card"], parts["name"]), row.number, row.at)
+def _institutional_card(agency: str) -> str:
+    partner = services().bridge.read(lambda unit: unit.partners.find(agency))
+    return partner.institutional_card if partner else ""
 
 
 def _place() -> str:
     """Return where this station stands, "" if that was not chosen, or has been given up since."""
     kept = request.cookies.get(PLACE, "")
     return kept if kept in services().library().pickup_locations else ""
-
-
-def _institutional_card(unit: UnitOfWork, agency: str) -> str:
-    partner = unit.partners.find(agency)
-    return partner.institutional_card if partner else ""
-
-
-def _partner_of(unit: UnitOfWork, card: str) -> str:
-    partner = unit.partners.with_card(card)
-    return partner.agency if partner else ""

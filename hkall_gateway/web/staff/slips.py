@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from functools import lru_cache
 from io import BytesIO
 from types import MappingProxyType
@@ -95,23 +95,16 @@ POSITIONS: Final[Mapping[SlipKind, frozenset[Position]]] = MappingProxyType({
 
 @dataclass(frozen=True, slots=True)
 class Slip:
-    """The texts of one slip. `library` is its destination or its owner.
+    """One slip. `agency` and `library` are its destination or its owner.
 
-    `person` and `card` are of a hold shelf's slip only: that shelf is in the order of names. The name is never logged.
+    `person` is on a hold shelf's slip only: that shelf is in the order of names. The name is never logged.
     """
 
-    number: str
-    title: str
-    author: str
-    volume: str
-    call_number: str
-    barcode: str
+    request: Request
+    copy: Holding | None
     agency: str
     library: str
-    place: str
     person: str
-    card: str
-    until: date | None
     printed_at: datetime | None
 
 
@@ -153,13 +146,13 @@ def printed() -> str:
 
 def _page(wanted: Wanted, *, printing: bool = False) -> str:
     found, following = consult(slips_of, wanted)
-    asked = {slip.number: execute(Act(actor("print"), slip.number, action="print")) for slip in found if printing}
+    asked = {slip.request.id: execute(Act(actor("print"), slip.request.id, action="print")) for slip in found if printing}
     failed = tuple(number for number, answer in asked.items() if isinstance(answer, Refused))  # not printed
     return render_template(
         "staff/slips.html",
         wanted=wanted,
         kind=wanted.kind.value,
-        slips=[slip for slip in found if slip.number not in failed],
+        slips=[slip for slip in found if slip.request.id not in failed],
         failed=failed,
         missing=len(wanted.numbers) - len(found) if wanted.numbers else 0,
         following=following,
@@ -197,25 +190,15 @@ def slips_of(context: Context, wanted: Wanted) -> tuple[tuple[Slip, ...], str]:
 
 
 def _slip(unit: UnitOfWork, one: Request, kind: SlipKind) -> Slip:
-    copy = (unit.holdings.find(one.item) if one.item else None) or Holding(
-        one.item_agency, one.item_barcode, one.bib_id, one.title
-    )
     agency = one.partner if kind is SlipKind.PULL else one.item_agency or one.partner
     partner = unit.partners.find(agency)
     patron = unit.patrons.find(one.patron) if one.patron and kind is SlipKind.HOLD else None
     names = [patron.name.reveal(), patron.name_zh.reveal()] if patron else []
     return Slip(
-        number=one.id,
-        title=one.title,
-        author=copy.author,
-        volume=one.volume,
-        call_number=copy.call_number,
-        barcode=one.item_barcode,
+        request=one,
+        copy=unit.holdings.find(one.item) if one.item else None,
         agency=agency,
         library=library_name(agency, partner.name) if partner and partner.name != agency else "",
-        place=one.pickup_location,
         person="  ".join(filter(None, names)),
-        card=one.patron if kind is SlipKind.HOLD else "",
-        until=one.pickup_last if kind is SlipKind.HOLD else None,
         printed_at=printed_at(unit, one),
     )
