@@ -45,9 +45,6 @@ def closed_days(context: Context) -> Closures:
     return context.unit.partners.closed_days(context.library.agency)
 
 
-# ---- A borrower's debts and overdue books: the facts behind the library's own thresholds (R2).
-
-
 def patron_blocks(context: Context, card: str) -> LocalBlocks:
     """The borrower's unpaid charges, overdue recalls and long-overdue books; all zero where no threshold is set.
 
@@ -78,9 +75,6 @@ def _in_force(block: Block) -> bool:
 def _days_late(request: Request | RequestEntry, now: datetime) -> int:
     kept = request.position is Position.ON_LOAN and request.lost_on is None and request.claimed_on is None
     return (civil(now) - request.due).days if kept and request.due else 0
-
-
-# ---- facts about a borrower
 
 
 LOADED: Final = "snapshot"

@@ -109,9 +109,6 @@ NOBODY_ASKED: Final[RequestChange] = {
 """The lender's fields of a request without a lender, all empty."""
 
 
-# ---- the request
-
-
 def request_title(context: Context, ask: RequestTitle, facts: BorrowerFacts) -> Requested | Refused:
     """Place a request and ask the first lender, or refuse. The same RequestId again gets the same request."""
     known = context.unit.requests.placed(ask.placed_by, ask.placed_id) if ask.placed_id else None
@@ -275,9 +272,6 @@ def _placed(request: Request) -> Requested:
     return Requested(request.id, request.patron, request.placed_by, request.placed_id, request.bib_id)
 
 
-# ---- lenders, one after another
-
-
 def _ask(context: Context, request: Request, lender: Candidate, event: Event, by: Actor, reason: str = "") -> Request:
     """Ask this library for its copy, by `event`."""
     wire_id = _next_wire_id(request)
@@ -344,9 +338,6 @@ def resume(context: Context, request: Request, by: Actor) -> Request:
     return context.unit.advance(request, Event.NO_LENDER, context.now, by, rule="R38")
 
 
-# ---- one copy, two requests
-
-
 def release_rivals(context: Context, item: ItemKey, holder: str, by: Actor) -> None:
     """Move other requests on when their accepted copy has arrived for the request `holder` (R7, R11).
 
@@ -375,9 +366,6 @@ def _another(context: Context, rival: Request, lender: Candidate) -> bool:
     return any(not lenders.passed_over(copy, choice) for copy in copies)
 
 
-# ---- the patron cancels
-
-
 def cancel(context: Context, ask: CancelRequest) -> Cancelled | Refused:
     """Cancel a patron's request, which is possible until the lender has sent the copy (R34)."""
     request = (
@@ -401,9 +389,6 @@ def _cancelled(request: Request) -> Cancelled:
 def _language(unit: UnitOfWork, request: Request) -> str:
     patron = unit.patrons.find(request.patron)
     return patron.language if patron else ""
-
-
-# ---- what a lender answered to the courier
 
 
 def answered(

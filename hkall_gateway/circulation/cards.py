@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Any
 
 from hkall_gateway.circulation import borrowing
 from hkall_gateway.circulation.borrowing import CancelRequest, Requested, RequestTitle
@@ -121,9 +120,6 @@ NOT_HERE_YET = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT})
 """Positions in which the pickup location can still be changed."""
 
 
-# ---- cards
-
-
 def block_card(context: Context, ask: BlockCard, facts: BorrowerFacts) -> CardSet | Refused:
     """Block a card for a terminal, once; an unknown card is refused."""
     if facts.borrower is None:
@@ -140,9 +136,6 @@ def enable_card(context: Context, ask: EnableCard, facts: BorrowerFacts) -> Card
     return CardSet(ask.card, again=not cards.lift(context.unit, ask.card, context.now, ask.by))
 
 
-# ---- holds
-
-
 def hold(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
     """Place, cancel or change a patron's request from a terminal (R4 to R7, R22, R34)."""
     if facts.replaced:
@@ -155,8 +148,8 @@ def _place(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Re
     if isinstance(wanted, Reason):
         return context.refuse(wanted, ask.by, patron=ask.card, language=_language(facts))
     bib_id, volume = wanted
-    told: dict[str, Any] = {"pickup_location": ask.pickup_location, "need_before": ask.need_before}
-    outcome = borrowing.request_title(context, RequestTitle(ask.by, ask.card, bib_id, volume, **told), facts)
+    command = RequestTitle(ask.by, ask.card, bib_id, volume, ask.pickup_location, need_before=ask.need_before)
+    outcome = borrowing.request_title(context, command, facts)
     if not isinstance(outcome, Requested):
         return outcome if isinstance(outcome, Refused) else context.refuse(Reason.WRONG_POSITION, ask.by, patron=ask.card)
     placed = context.unit.requests.find(outcome.request)
@@ -256,9 +249,6 @@ def _held(request: Request, facts: BorrowerFacts) -> HoldResult:
         request.need_before,
         _language(facts),
     )
-
-
-# ---- copies
 
 
 def note_properties(context: Context, ask: NoteProperties) -> PropertiesNoted | Refused:

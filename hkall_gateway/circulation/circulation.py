@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar, cast, overload
 
-from hkall_gateway.circulation.command import Command, Context, Handler, InboxKey, Library, Query
+from hkall_gateway.circulation.command import Command, Context, InboxKey, Library, Query, in_context
 from hkall_gateway.circulation.idempotency import once
-from hkall_gateway.circulation.ports import Gathered, LocalSystem
+from hkall_gateway.circulation.ports import LocalSystem
 from hkall_gateway.circulation.registry import HANDLERS
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.database import Store
@@ -85,29 +85,34 @@ class Circulation:
         Raises:
             Unavailable: The database is away, or the deadline has passed; the command has no effect.
         """
-        handler: Handler = HANDLERS[type(command)]
+        # The rows of the registry are checked against their commands where they are made, so that here any type does.
+        handler, subject = HANDLERS[type(command)], cast("Any", command)
         library, now = self._library(), self.now()
-        subject: Any = command
         if handler.resolve is not None and (find := handler.resolve(subject, library)) is not None:
             subject = await self.store.read(find)
-        gathered: Any = None
-        if handler.facts is not None:
-            gathered = await handler.facts(self.ils, subject)
-            if isinstance(gathered, Refused):
-                return gathered
-            if gathered.card and handler.under_card is not None:
-                subject = handler.under_card(subject, gathered.card)
+        gathered = await handler.facts(self.ils, subject) if handler.facts is not None else None
+        if isinstance(gathered, Refused):
+            return gathered
+        if gathered is not None and gathered.card and handler.under_card is not None:
+            subject = handler.under_card(subject, gathered.card)
+
+        def decide(context: Context) -> Result | Refused:
+            facts = () if gathered is None else (gathered.read(context.unit),)
+            return cast("Result | Refused", handler.run(context, subject, *facts))
+
+        def work(unit: UnitOfWork) -> Result | Refused | Changed:
+            context = Context(unit, library, now)
+            if since is not None and (newer := changes_since(context, subject.request, since)) is not None:
+                return newer
+            return decide(context) if inbox is None else once(context, inbox, decide)
+
         locks = handler.locks(subject) if handler.locks is not None else NO_LOCKS
-        work = _Work(handler, subject, gathered, library, now, inbox, since)
         if handler.reads_only:
-            return cast("Result", await self.store.read(work, patron=locks.patron, is_long=handler.is_long))
+            return await self.store.read(work, patron=locks.patron, is_long=handler.is_long)
         if inbox is not None:
             locks = replace(locks, document=(inbox.agency, inbox.digest))
         repeatable = handler.repeatable or inbox is not None
-        return cast(
-            "Result",
-            await self.store.write(work, locks, None if handler.settles else current(), repeatable=repeatable),
-        )
+        return await self.store.write(work, locks, None if handler.settles else current(), repeatable=repeatable)
 
     async def run_job(
         self, step: Callable[[Context, C, str, int], tuple[Sequence[T], str | None]], command: C, cursor: str = ""
@@ -121,50 +126,6 @@ class Circulation:
         following: str | None = cursor
         with without():
             while following is not None:
-                done, following = await self.store.write(_Step(step, command, following, self.library, self.now()))
+                done, following = await self.store.write(in_context(step, self.library, self.now(), command, following, BATCH))
                 results += done
         return results
-
-
-class _Work:
-    """One execution of a command: what the store runs in the transaction, possibly more than once."""
-
-    __slots__ = ("_command", "_gathered", "_handler", "_inbox", "_library", "_now", "_since")
-
-    def __init__(
-        self,
-        handler: Handler,
-        command: Any,
-        gathered: Gathered[Any] | None,
-        library: Library,
-        now: datetime,
-        inbox: InboxKey | None,
-        since: int | None,
-    ) -> None:
-        self._handler, self._command, self._gathered = handler, command, gathered
-        self._library, self._now, self._inbox, self._since = library, now, inbox, since
-
-    def __call__(self, unit: UnitOfWork) -> Any:
-        context = Context(unit, self._library, self._now)
-        if self._since is not None and (newer := changes_since(context, self._command.request, self._since)) is not None:
-            return newer
-        if self._inbox is not None:
-            return once(context, self._inbox, self._decide)
-        return self._decide(context)
-
-    def _decide(self, context: Context) -> Any:
-        if self._gathered is None:
-            return self._handler.run(context, self._command)
-        return self._handler.run(context, self._command, self._gathered.read(context.unit))
-
-
-class _Step:
-    """One batch of a job."""
-
-    __slots__ = ("_command", "_cursor", "_library", "_now", "_step")
-
-    def __init__(self, step: Callable[..., Any], command: Any, cursor: str, library: Library, now: datetime) -> None:
-        self._step, self._command, self._cursor, self._library, self._now = step, command, cursor, library, now
-
-    def __call__(self, unit: UnitOfWork) -> Any:
-        return self._step(Context(unit, self._library, self._now), self._command, self._cursor, BATCH)

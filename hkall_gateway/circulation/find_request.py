@@ -58,10 +58,6 @@ def not_theirs(unit: UnitOfWork, card: str) -> Reason:
     return Reason.CARD_REPLACED if card and card_now(unit, card) != card else Reason.UNKNOWN_REQUEST
 
 
-# ---- Finds the request for a copy that arrived without a shipped message, or the library that a copy belongs to.
-# Two possible requests are never guessed between.
-
-
 NO = (CandidateOutcome.DECLINED, CandidateOutcome.REFUSED)
 """Prefixes of the outcomes of lenders that refused."""
 

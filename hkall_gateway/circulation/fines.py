@@ -91,9 +91,6 @@ class Waive(Command[None, Waived]):
 REPLACEMENT, PROCESSING, DAMAGE, REFUND = "replacement", "processing", "damage", "refund"
 
 
-# ---- assessed
-
-
 def left_to_charge(context: Context, request: Request, day: date) -> int:
     """The fine of a loan up to `day` that is not charged yet, in cents."""
     if request.due is None or day <= request.due:
@@ -132,9 +129,6 @@ def _take_back(context: Context, request: Request, charged: Charged, by: Actor) 
     return charged.left_cents + charged.paid_cents
 
 
-# ---- shown
-
-
 def charge_lines(unit: UnitOfWork, charged: Sequence[Charged]) -> tuple[ChargeEntry, ...]:
     """The patron's open charges in the order given; settled ones are left out."""
     return tuple([_line(unit, one) for one in charged if one.left_cents > 0])
@@ -144,9 +138,6 @@ def _line(unit: UnitOfWork, charged: Charged) -> ChargeEntry:
     about = unit.requests.find(charged.request)
     title, item, bib_id = (about.title, about.item, about.bib_id) if about else ("", None, "")
     return ChargeEntry(charged.id, charged.request, charged.kind, title, item, charged.left_cents, charged.at, bib_id)
-
-
-# ---- paid and waived
 
 
 def pay(context: Context, ask: Pay) -> Paid | Refused:

@@ -23,10 +23,6 @@ from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.rules.policy import is_out, renewal_stands
 from hkall_gateway.rules.vocabulary import Holding, Position, Request, Side
 
-# ---- Decides whether the effect of a kept outcome still holds; if not, the same document is a new request. Pure.
-# Every outcome that the inbox keeps has its judgement here.
-
-
 P = Position
 
 # fmt: off
@@ -137,18 +133,14 @@ def once(context: Context, key: InboxKey, work: Callable[[Context], Said]) -> Sa
     kept = inbox.claim(unit, key.agency, key.digest, until, now)
     if kept:
         before: Said = from_json(kept)  # only outcomes are kept there
-        if _stands(unit, before):
+        if all(_part_stands(unit, part) for part in parts(before)):
             return before
         inbox.keep(unit, key.agency, key.digest, "")
         inbox.claim(unit, key.agency, key.digest, until, now)
     outcome = work(context)
-    inbox.keep(unit, key.agency, key.digest, to_json(outcome) if _settled(outcome) else "")
+    is_decided = not isinstance(outcome, Refused) and not (isinstance(outcome, Renewed) and outcome.pending)
+    inbox.keep(unit, key.agency, key.digest, to_json(outcome) if is_decided else "")
     return outcome
-
-
-def _stands(unit: UnitOfWork, outcome: object) -> bool:
-    """Whether a kept outcome still holds."""
-    return all(_part_stands(unit, part) for part in parts(outcome))
 
 
 def _part_stands(unit: UnitOfWork, outcome: Any) -> bool:
@@ -163,7 +155,3 @@ def _part_stands(unit: UnitOfWork, outcome: Any) -> bool:
     with_copy = type(outcome) in WITH_THE_COPY and request.item is not None
     held = unit.requests.with_copy(request.item_barcode, request.item_agency) if with_copy else ()
     return OF_A_REQUEST[type(outcome)](outcome, request) and all(one.id == request.id for one in held)
-
-
-def _settled(outcome: object) -> bool:
-    return not isinstance(outcome, Refused) and not (isinstance(outcome, Renewed) and outcome.pending)

@@ -10,7 +10,7 @@ from typing import Final
 
 from hkall_gateway.circulation.command import Command, Context, Library
 from hkall_gateway.circulation.partner_notice import PartnerNotice, contradicted
-from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed
+from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed, noted
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates, lenders
 from hkall_gateway.rules.dates import over
@@ -146,9 +146,6 @@ def _paged(unit: UnitOfWork, request: Request) -> Paged:
     return Paged(request.id, request.wire_agency, request.wire_id, item, request.title, *described)
 
 
-# ---- shipping
-
-
 def ship(context: Context, request: Request, by: Actor) -> Request:
     """Ship the copy; the lender date includes the days of transport (decisions on two due dates)."""
     due = dates.civil(context.now) + timedelta(days=context.library.policy.lending.institutional_days)
@@ -181,9 +178,6 @@ def _shipped(request: Request, card: str, *, again: bool = False) -> CheckedOut:
     return CheckedOut(request.id, item, card, request.title, request.lender_due, again=again)
 
 
-# ---- notices of the borrowing library
-
-
 def heard(context: Context, ask: PartnerNotice, event: Event) -> Noted | Refused:
     """Apply a borrower's notice: the transition of the table, or a success where the request is past it already."""
     request = lent_to(context.unit, ask)
@@ -193,14 +187,14 @@ def heard(context: Context, ask: PartnerNotice, event: Event) -> Noted | Refused
         return held
     if request.position in FINAL:
         context.unit.note(request, "LATE", {"message": ask.by.message}, context.now, ask.by)
-        return _noted(request, late=True)
+        return noted(request, late=True)
     if not context.unit.can(request, event):
         if event is Event.WITHDRAW:
             return context.refuse(Reason.TOO_LATE_TO_CANCEL, ask.by, request)
-        return _noted(request, note="known already")
+        return noted(request, note="known already")
     if request.position is P.PAGED and event in LEFT:
         context.unit.holdings.set_status(request.item or ItemKey("", ""), "On Loan")
-    return _noted(context.unit.advance(request, event, context.now, ask.by, **_facts_of(context, event, request)))
+    return noted(context.unit.advance(request, event, context.now, ask.by, **_facts_of(context, event, request)))
 
 
 def hears(event: Event) -> Callable[[Context, PartnerNotice], Noted | Refused]:
@@ -260,7 +254,3 @@ def lent_to(unit: UnitOfWork, ask: PartnerNotice) -> Request | None:
         return found
     last = unit.requests.last_with(ask.item)
     return last if last and last.side is Side.LENDING and last.partner == ask.partner else None
-
-
-def _noted(request: Request, *, late: bool = False, note: str = "") -> Noted:
-    return Noted(request.id, request.wire_agency, request.wire_id, request.item, late, note, request.position)

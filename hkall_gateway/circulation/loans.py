@@ -106,9 +106,6 @@ class FindFixedLoans(Query[BorrowerFacts, frozenset[str]]):
 P = Position
 
 
-# ---- checkout
-
-
 def check_out(context: Context, ask: CheckOut, facts: BorrowerFacts) -> CheckedOut | Refused:
     """Lend a copy that waits on our hold shelf to the patron it was fetched for (R13 to R21). A partner's card ships it."""
     partner = context.unit.partners.with_card(ask.card)
@@ -255,9 +252,6 @@ def _refuse(
     language = facts.borrower.language if facts.borrower else ""
     no = refused(refusal, language, request.title if request else "")
     return replace(no, item=request.item if request else None, due=request.due if request else None)
-
-
-# ---- renewal
 
 
 def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Renewed | Refused:

@@ -145,9 +145,6 @@ def _other_request(unit: UnitOfWork, ask: PartnerNotice, request: Request) -> Re
     return None if len(others) < len(asked) else next(iter(others), None)
 
 
-# ---- Lenders that number our requests themselves: finds our request by the lender's number.
-
-
 Notice = TypeVar("Notice", bound=PartnerNotice)
 Asked = tuple[Request, Candidate]
 

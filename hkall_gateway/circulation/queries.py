@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
 
 from hkall_gateway.circulation.borrowers import blocks_of, waited_too_long
-from hkall_gateway.circulation.command import Context, Library, Query, refused
+from hkall_gateway.circulation.command import Context, Query, refused
 from hkall_gateway.circulation.find_request import AwaitedCopy, awaited, one_with, owned_elsewhere
 from hkall_gateway.circulation.fines import ChargeEntry, charge_lines, left_to_charge
 from hkall_gateway.circulation.ports import Identified
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.cards import properties_of
-from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates, eligibility
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import (
     NOTHING,
     Actor,
     Grant,
+    Holding,
     ItemKey,
     Position,
     Refusal,
@@ -214,51 +214,43 @@ def see_item(context: Context, ask: SeeItem) -> ItemSeen | Refused:
     found = one_with(unit, ask.barcode, ask.agency)
     if isinstance(found, Refused):
         return found
-    if found is not None:
-        return _seen_in_request(unit, found, library)
-    holding = unit.holdings.find(ItemKey(ask.agency or library.agency, ask.barcode))
-    if holding is None:
+    item = (found.item or ItemKey("", "")) if found else ItemKey(ask.agency or library.agency, ask.barcode)
+    copy = unit.holdings.find(item)
+    if found is None and copy is None:
         return Refused(Reason.UNKNOWN_ITEM)
-    return ItemSeen(
-        holding.key,
-        holding.title,
+    copy = copy or Holding(item.agency, item.barcode, "", "", status="")
+    seen = ItemSeen(
+        item,
+        copy.title,
         None,
         None,
-        holding.agency,
-        status=holding.status,
-        call_number=holding.call_number,
-        author=holding.author,
-        bib_id=holding.bib_id,
-        volume=holding.volume,
-        properties=properties_of(unit, holding.key),
-    )
-
-
-def _seen_in_request(unit: UnitOfWork, request: Request, library: Library) -> ItemSeen:
-    item = request.item or ItemKey("", "")
-    holding = unit.holdings.find(item)
-    first = request.first_checkout
-    return ItemSeen(
-        item=item,
-        title=request.title,
-        position=request.position,
-        side=request.side,
         owner=item.agency,
-        request=request.id,
-        status=holding.status if holding else "",
-        call_number=holding.call_number if holding else "",
-        author=holding.author if holding else "",
-        bib_id=request.bib_id,
-        volume=request.volume or (holding.volume if holding else ""),
-        due=request.due if request.side is Side.BORROWING else request.lender_due,
-        recalled_on=request.recalled_on,
-        earliest_recall=first + timedelta(days=library.policy.recall.min_use_days) if first else None,
-        pickup_last=request.pickup_last,
-        claimed=request.claimed_on is not None,
-        lost=request.lost_on is not None,
-        held_for=request.patron if request.position is P.RECEIVED else "",
-        destination=_destination(request),
+        status=copy.status,
+        call_number=copy.call_number,
+        author=copy.author,
+        bib_id=copy.bib_id,
+        volume=copy.volume,
         properties=properties_of(unit, item),
+    )
+    if found is None:
+        return seen
+    first = found.first_checkout
+    return replace(
+        seen,
+        title=found.title,
+        position=found.position,
+        side=found.side,
+        request=found.id,
+        bib_id=found.bib_id,
+        volume=found.volume or seen.volume,
+        due=found.due if found.side is Side.BORROWING else found.lender_due,
+        recalled_on=found.recalled_on,
+        earliest_recall=first + timedelta(days=library.policy.recall.min_use_days) if first else None,
+        pickup_last=found.pickup_last,
+        claimed=found.claimed_on is not None,
+        lost=found.lost_on is not None,
+        held_for=found.patron if found.position is P.RECEIVED else "",
+        destination=_destination(found),
     )
 
 
@@ -267,9 +259,6 @@ def _destination(request: Request) -> str:
     if request.side is Side.LENDING or going_home:
         return request.partner
     return request.pickup_location
-
-
-# ---- Routes a terminal's message to HKALL, to the local system, or to both. UnitOfWork only.
 
 
 def copy(context: Context, query: FindCopySystem) -> CopySystem:

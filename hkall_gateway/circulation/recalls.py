@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any, Final, Unpack
+from typing import Final, Unpack
 
 from hkall_gateway.circulation.borrowers import closed_days
 from hkall_gateway.circulation.command import Command, Context, flagged
@@ -61,9 +61,6 @@ class ItemRecalled(PartnerNotice, Command[None, Recalled]):
 @dataclass(frozen=True, slots=True)
 class RecallCancelled(PartnerNotice, Command[None, Recalled]):
     """The owner cancels its recall."""
-
-
-# ---- Renewals that the lender decides: it is asked first, or it refuses a renewal that we granted (R28).
 
 
 ASK_FIRST: Final = "ask_first"
@@ -209,9 +206,6 @@ _ANSWERED: Mapping[Notification, Answered] = {
 
 
 P = Position
-
-
-# ---- the owner of a book that we borrow
 
 
 def recalled(context: Context, ask: PartnerNotice) -> Recalled | Refused:
@@ -361,11 +355,15 @@ def _late(context: Context, ask: PartnerNotice, request: Request) -> Recalled:
 
 
 def _answer(request: Request, ask: PartnerNotice, *, again: bool = False) -> Recalled:
-    state: dict[str, Any] = {"position": request.position, "recalled": request.recalled_on is not None}
-    return Recalled(request.id, request.item, request.due, asked_due=ask.due, again=again, **state)
-
-
-# ---- we, the owner of a book that is lent
+    return Recalled(
+        request.id,
+        request.item,
+        request.due,
+        asked_due=ask.due,
+        again=again,
+        position=request.position,
+        recalled=request.recalled_on is not None,
+    )
 
 
 def recall_lent(context: Context, command: StaffCommand, request: Request) -> Done | Refused:

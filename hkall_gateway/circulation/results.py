@@ -10,7 +10,7 @@ from typing import Final
 from hkall_gateway.rules.messages.json_records import record, record_as
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
 
 # Every enum and record that the inbox or the outbox may keep is registered with @record.
 record_as("Why")(Reason)
@@ -94,7 +94,9 @@ class Noted:
     position: Position | None = None
 
 
-# ---- results of staff, owners and cashiers
+def noted(request: Request, *, late: bool = False, note: str = "") -> Noted:
+    """Return the result of a partner's message that was accepted, with the request after it."""
+    return Noted(request.id, request.wire_agency, request.wire_id, request.item, late, note, request.position)
 
 
 @record
@@ -115,9 +117,6 @@ class Done:
     cents: int = 0
     note: str = ""
     mark: str = ""
-
-
-# ---- the courier's result
 
 
 @dataclass(frozen=True, slots=True)

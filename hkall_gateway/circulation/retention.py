@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from hkall_gateway.circulation.command import Context
 from hkall_gateway.db import quarantine
@@ -40,9 +40,6 @@ def purge(context: Context, cursor: str, limit: int) -> Done:
     return (f"{name} {begin}" if begin else next(iter(names[names.index(name) + 1 :]), None)), count
 
 
-# ---- the patron
-
-
 def _requests(unit: UnitOfWork, terms: Retention, now: datetime, place: str, limit: int) -> Done:
     if not terms.anonymise_days:
         return NOTHING
@@ -62,9 +59,6 @@ def _by_days(forget: Callable[[UnitOfWork, datetime, int], int]) -> Stage:
         return (MORE if count == limit else None), count
 
     return stage
-
-
-# ---- the archive: on disk before the transaction that deletes is committed, so that a crash may repeat and never lose
 
 
 def _archive(unit: UnitOfWork, terms: Retention, now: datetime, place: str, limit: int) -> Done:
@@ -89,13 +83,10 @@ def _archive_lines(unit: UnitOfWork, terms: Retention, now: datetime, _place: st
     return (MORE if len(found) == limit else None), len(found)
 
 
-def _to_the_archive(unit: UnitOfWork, terms: Retention, now: datetime, found: Sequence[Mapping[str, Any]]) -> None:
+def _to_the_archive(unit: UnitOfWork, terms: Retention, now: datetime, found: Sequence[Mapping[str, object]]) -> None:
     path = Path(terms.archive_file)
     archive.append(path, found)
     kept.note_archive(unit, str(path.absolute()), now)
-
-
-# ---- messages
 
 
 def _messages(unit: UnitOfWork, terms: Retention, now: datetime, place: str, limit: int) -> Done:

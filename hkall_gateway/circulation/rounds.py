@@ -12,10 +12,11 @@ import contextvars
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.python.failure import Failure
 
 from hkall_gateway.circulation import borrowing
 from hkall_gateway.circulation.command import Context, Library, in_context, pause
@@ -36,9 +37,6 @@ from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.stored_words import CandidateOutcome
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request
-
-# ---- Finds requests that stand still, for the daily list at nine o'clock and for the round that notes them.
-
 
 NOTED: Final = "STANDS_STILL"
 """The journal event, written once for each time that a request stands still."""
@@ -81,35 +79,39 @@ class RoundTakenOver(Exception):
     """Another gateway took the round over while this one was slow: the batch is rolled back."""
 
 
-# ---- the rounds
-
-
 def pickup_expiry(context: Context, cursor: str, limit: int) -> Batch:
     """Expire pickups at 00:00 of the day after the last; the book is to be pulled. No letter is sent (R14, R15)."""
     late, by = found.pickups_over(context.unit, dates.civil(context.now), cursor, limit), _by("pickup_expiry")
-
-    def expire(request: Request) -> None:
-        context.unit.advance(request, Event.EXPIRE_PICKUP, context.now, by, rule="R14", expired_pickup=True)
-
-    return _batch(late, limit), _each(context.unit, late, by, context.now, expire)
+    done = _each(
+        context,
+        late,
+        by,
+        lambda request: context.unit.advance(request, Event.EXPIRE_PICKUP, context.now, by, rule="R14", expired_pickup=True),
+    )
+    return _batch(late, limit), done
 
 
 def overdue(context: Context, cursor: str, limit: int) -> Batch:
     """Send overdue letters at 00:00 of the day after: one for each due date, for recalled loans too (R39)."""
     late, by = found.loans_over(context.unit, dates.civil(context.now), cursor, limit), _by("overdue")
-
-    def fall_due(request: Request) -> None:
-        context.unit.advance(request, Event.FALL_DUE, context.now, by, rule="R39", overdue_notice_for=request.due)
-
+    done = _each(
+        context,
+        late,
+        by,
+        lambda request: context.unit.advance(
+            request, Event.FALL_DUE, context.now, by, rule="R39", overdue_notice_for=request.due
+        ),
+    )
     last = late[-1] if len(late) == limit else None
-    return f"{last.due} {last.id}" if last else None, _each(context.unit, late, by, context.now, fall_due)
+    return f"{last.due} {last.id}" if last else None, done
 
 
 def silence(context: Context, cursor: str, limit: int) -> Batch:
     """Cancel at lenders that were silent for too many of their own working days, and ask the next one (R11).
 
     An unacknowledged request waits `silence_days`; one that the lender has accepted waits the policy's paged days longer. A
-    cancellation without confirmation is taken as received.
+    cancellation without confirmation is taken as received. While requests are suspended, a request keeps its lender, since no
+    other one could be asked (R1).
     """
     waiting, by = found.asked_before(context.unit, context.now - timedelta(days=1), cursor, limit), _by("silence")
     partners = context.unit.partners.among(r.partner for r in waiting)
@@ -124,7 +126,7 @@ def silence(context: Context, cursor: str, limit: int) -> Batch:
         else:
             borrowing.give_up_on(context, request, by)
 
-    return _batch(waiting, limit), _each(context.unit, silent, by, context.now, give_up)
+    return _batch(waiting, limit), _each(context, silent, by, give_up)
 
 
 def _silent(context: Context, request: Request, partner: Partner | None) -> bool:
@@ -147,21 +149,19 @@ def postponed(context: Context, cursor: str, limit: int) -> Batch:
     if suspended("borrow_request", context.library.policy, context.now):
         return None, 0
     waiting, by = found.postponed(context.unit, cursor, limit), _by("postponed")
-
-    def ask(request: Request) -> None:
-        borrowing.resume(context, request, by)
-
-    return _batch(waiting, limit), _each(context.unit, waiting, by, context.now, ask)
+    return _batch(waiting, limit), _each(context, waiting, by, lambda request: borrowing.resume(context, request, by))
 
 
 def not_needed_after(context: Context, cursor: str, limit: int) -> Batch:
     """Cancel requests that were not shipped by the day until which they were wanted (R34)."""
     late, by = found.needed_before(context.unit, dates.civil(context.now), cursor, limit), _by("not_needed_after")
-
-    def cancel(request: Request) -> None:
-        context.unit.advance(request, Event.CANCEL, context.now, by, rule="R34", reason="not needed any more")
-
-    return _batch(late, limit), _each(context.unit, late, by, context.now, cancel)
+    done = _each(
+        context,
+        late,
+        by,
+        lambda request: context.unit.advance(request, Event.CANCEL, context.now, by, rule="R34", reason="not needed any more"),
+    )
+    return _batch(late, limit), done
 
 
 def stuck(context: Context, cursor: str, limit: int) -> Batch:
@@ -173,7 +173,7 @@ def stuck(context: Context, cursor: str, limit: int) -> Batch:
         context.unit.note(request, NOTED, {"position": request.position, "since": str(request.moved_at)}, context.now, by)
         LOG.warning("request.stands_still", request_id=request.id, position=request.position.value, partner=request.partner)
 
-    return _batch(found, limit), _each(context.unit, idle, by, context.now, note)
+    return _batch(found, limit), _each(context, idle, by, note)
 
 
 def inbox_cleanup(context: Context, _cursor: str, limit: int) -> Batch:
@@ -182,21 +182,21 @@ def inbox_cleanup(context: Context, _cursor: str, limit: int) -> Batch:
     return "more" if count == limit else None, count
 
 
-def _each(unit: UnitOfWork, requests: Sequence[Request], by: Actor, now: datetime, do: Callable[[Request], object]) -> int:
+def _each(context: Context, requests: Sequence[Request], by: Actor, do: Callable[[Request], object]) -> int:
     """Apply `do` to each request in a savepoint of its own; returns the count of successes.
 
     A request that raises is set aside for staff, logged by number, and tried again in the next round.
     """
-    return sum(_one(unit, request, by, now, do) for request in requests)
-
-
-def _one(unit: UnitOfWork, request: Request, by: Actor, now: datetime, do: Callable[[Request], object]) -> bool:
-    error = in_savepoint(unit, do, request)
-    if error is None:
-        return True
-    found.set_aside(unit, FailedRequest(by.message, request.id, now, f"{type(error).__name__}: {error}"))
-    LOG.error("timer.set_aside", job=by.message, request_id=request.id, exc_info=error)
-    return False
+    done = 0
+    for request in requests:
+        error = in_savepoint(context.unit, do, request)
+        if error is None:
+            done += 1
+            continue
+        text = f"{type(error).__name__}: {error}"
+        found.set_aside(context.unit, FailedRequest(by.message, request.id, context.now, text))
+        LOG.error("timer.set_aside", job=by.message, request_id=request.id, exc_info=error)
+    return done
 
 
 def _batch(done: tuple[Request, ...], limit: int) -> str | None:
@@ -221,9 +221,6 @@ ROUNDS: Final[Mapping[str, Work]] = {
 # fmt: on
 
 
-# ---- one batch, inside one unit of work
-
-
 def begin(unit: UnitOfWork, name: str, who: str, now: datetime, due_only: bool) -> RoundState | None:
     """Take a round that is due and free."""
     return found.claim(unit, name, who, now, LEASE_S, due_only)
@@ -246,9 +243,6 @@ def one_batch(context: Context, job: RoundState, who: str, limit: int) -> tuple[
     if not kept:
         raise RoundTakenOver(job.name)
     return after, total
-
-
-# ---- by the clock
 
 
 class Rounds:
@@ -329,9 +323,9 @@ class Rounds:
         self._looking = ensureDeferred(self.run_due())
         self._looking.addBoth(self._looked)
 
-    def _looked(self, result: Any) -> None:
+    def _looked(self, result: Failure | None) -> None:
         self._looking = None
-        if result is not None and not result.check(Unavailable):
+        if result is not None and not isinstance(result.value, Unavailable):
             LOG.error("timer.bug", trace=result.getTraceback())
         if self._running:
             self._timer = self._clock.callLater(dates.LOOK_S, self._look)

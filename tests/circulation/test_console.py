@@ -28,7 +28,7 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, StaffRole
+from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, OutboxState, StaffRole
 from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Sensitive, Side
 from tests.circulation.conftest import DeskWorld, sent_as
 
@@ -298,8 +298,9 @@ def test_unsent_work_comes_in_pages(desk: DeskWorld) -> None:
     desk.store.now(lambda unit: unit.execute(insert(OUTBOX), rows))
     for n in range(5):
         desk.store.now(quarantine.keep, "CUHK", f"d{n}", "ItemShipped", "<x/>", "unknown_request", desk.now)
-    first = ask(desk, console.unsent_messages, "", console.DEAD, 0, 3)
-    rest = ask(desk, console.unsent_messages, "CUHK", console.DEAD, first[-1].id, 3)
+    dead = (OutboxState.DEAD,)
+    first = desk.store.now(lambda unit: unit.outbox.rows(states=dead, most=3))
+    rest = desk.store.now(lambda unit: unit.outbox.rows(partner="CUHK", states=dead, after=first[-1].id, most=3))
     assert [one.request for one in (*first, *rest)] == ["X1", "X3", "X5", "X7", "X9"]
     kept = ask(desk, console.quarantined, "", 0, 3)
     assert len(kept) == 3

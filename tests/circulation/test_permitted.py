@@ -15,7 +15,7 @@ from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.staff import permitted
 from hkall_gateway.circulation.staff.actions import STAFF_ACTIONS, act, reopen
-from hkall_gateway.circulation.staff.permitted import ACTIONS, REOPEN, DenialReason, actions, allowed_for_all
+from hkall_gateway.circulation.staff.permitted import ACTIONS, REOPEN, DenialReason, actions
 from hkall_gateway.cli.staff import requests
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -129,13 +129,6 @@ def test_each_role_may_do_what_the_one_before_may_and_more() -> None:
 def test_a_role_is_the_first_hindrance() -> None:
     ended = a_request(Side.BORROWING, P.CLOSED)
     assert {action.hindrance for action in actions(ended, StaffRole.VIEWER)} == {DenialReason.ROLE}
-
-
-def test_the_actions_of_a_list_are_those_of_all_its_rows() -> None:
-    shelf, loan = a_request(Side.BORROWING, P.RECEIVED), a_request(Side.BORROWING, P.ON_LOAN)
-    assert names(allowed_for_all((shelf, loan), StaffRole.CLERK)) == {"seen"}
-    assert {"lend", "return_unused"} <= names(allowed_for_all((shelf, shelf), StaffRole.CLERK))
-    assert allowed_for_all((), StaffRole.SYSADMIN) == ()
 
 
 def test_a_refused_command_names_whether_it_needs_a_reason() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from hkall_gateway.circulation import lending, loans
 from hkall_gateway.circulation.borrowers import counts, patron_blocks
@@ -21,7 +21,7 @@ from hkall_gateway.circulation.partner_notice import BROKERED, PartnerNotice
 from hkall_gateway.circulation.partners import lender_notices
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.recalls import Recalled
-from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed
+from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed, noted
 from hkall_gateway.circulation.returning import Arrival, CheckedIn, arrival_of, taken
 from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -63,9 +63,36 @@ class BrokerCommand(Command[BorrowerFacts, Brokered]):
 
 P = Position
 Work = Callable[[Context, BrokerCommand, BorrowerFacts], Brokered | Refused]
+FindRequest = Callable[[UnitOfWork, BrokerCommand], Request | None]
 
 
-# ---- for the borrower: another library's book comes to one of our patrons
+def about_request(
+    work: Callable[[Context, BrokerCommand, BorrowerFacts, Request], Brokered | Refused],
+    find: FindRequest,
+    missing: Reason = Reason.UNKNOWN_ITEM,
+) -> Work:
+    """Return the handler of a command about a request that `find` finds; `missing` is the refusal where there is none."""
+
+    def handle(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Brokered | Refused:
+        found = find(context.unit, ask)
+        return no(context, missing, ask) if found is None else work(context, ask, facts, found)
+
+    return handle
+
+
+def named(unit: UnitOfWork, ask: BrokerCommand) -> Request | None:
+    """The request of a command: by its copy, else by its RequestId, on either side."""
+    found = held_with(unit, ask.partner, ask.barcode, ask.agency) or held_with(unit, ask.partner, ask.barcode)
+    if found or not ask.wire_id:
+        return found
+    lent = unit.requests.lent(ask.wire_agency or ask.partner, ask.wire_id)
+    return lent if lent and lent.partner == ask.partner else borrowed_under(unit, ask.partner, ask.wire_id)
+
+
+def _ours(unit: UnitOfWork, ask: BrokerCommand) -> Request | None:
+    """The request for a broker's own barcode, found without the RequestId, which may cover several volumes."""
+    found = held_with(unit, ask.partner, ask.barcode, ask.partner)
+    return found if found and found.side is Side.BORROWING else None
 
 
 def accept(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
@@ -164,49 +191,28 @@ def announce(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Not
     return noted(known) if same else no(context, Reason.WRONG_POSITION, ask, known)
 
 
-def describe(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
+def describe(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, known: Request) -> Noted | Refused:
     """Update the broker's record of its book."""
-    known = _ours(context.unit, ask)
-    if known is None:
-        return no(context, Reason.UNKNOWN_ITEM, ask)
     changed = ask.title and known.title != ask.title and known.position not in FINAL
     return noted(context.unit.amend(known, context.now, ask.by, title=ask.title) if changed else known)
 
 
-def delete(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
+def delete(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, known: Request) -> Noted | Refused:
     """Close the request: the book is back where it came from, even if messages on the way were missed."""
-    known = _ours(context.unit, ask)
-    if known is None:
-        return no(context, Reason.UNKNOWN_ITEM, ask)
     if known.position is P.IN_TRANSIT:  # announced, and it never came
         return noted(context.unit.advance(known, Event.HOME, context.now, ask.by, reason="deleted"))
     return lender_notices.home(context, heard(ask, known))
 
 
-def _ours(unit: UnitOfWork, ask: BrokerCommand) -> Request | None:
-    """The request for a broker's own barcode, found without the RequestId, which may cover several volumes."""
-    found = held_with(unit, ask.partner, ask.barcode, ask.partner)
-    return found if found and found.side is Side.BORROWING else None
-
-
-# ---- either side
-
-
-def check_in(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> CheckedIn | Refused:
+def check_in(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, request: Request) -> CheckedIn | Refused:
     """Check in a copy, from the patron or from the borrower, as at our own counter."""
-    request = named(context.unit, ask)
-    if request is None:
-        return no(context, Reason.UNKNOWN_ITEM, ask)
     if request.position in FINAL:
         return taken(request, Arrival.AGAIN)
     return arrival_of(request)(context, ask.by, request)
 
 
-def check_out(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> CheckedOut | Refused:
+def check_out(context: Context, ask: BrokerCommand, facts: BorrowerFacts, request: Request) -> CheckedOut | Refused:
     """Check out the book to our patron, or, with any other card, ship our copy to the borrower."""
-    request = named(context.unit, ask)
-    if request is None:
-        return no(context, Reason.UNKNOWN_ITEM, ask)
     if request.side is Side.LENDING:
         return ship(context, ask, request)
     return loans.check_out(context, at_counter(ask, request, context.library), facts)
@@ -221,14 +227,11 @@ def ship(context: Context, ask: BrokerCommand, request: Request) -> CheckedOut |
     return no(context, Reason.WRONG_POSITION, ask, request)
 
 
-def undo_check_out(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> CheckedOut | Refused:
+def undo_check_out(context: Context, ask: BrokerCommand, facts: BorrowerFacts, request: Request) -> CheckedOut | Refused:
     """Undo a loan to our patron; a copy that was sent stays sent."""
-    request = named(context.unit, ask)
-    if request is None:
-        return no(context, Reason.UNKNOWN_ITEM, ask)
     if request.side is Side.LENDING:
         return no(context, Reason.ALREADY_SHIPPED, ask, request)
-    return loans.check_out(context, at_counter(ask, request, context.library, undo=True), facts)
+    return loans.check_out(context, replace(at_counter(ask, request, context.library), undo=True), facts)
 
 
 def withdraw(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
@@ -236,49 +239,18 @@ def withdraw(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Not
     return lending.heard(context, heard(ask), Event.WITHDRAW)
 
 
-def renew(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Renewed | Refused:
+def renew(context: Context, ask: BrokerCommand, facts: BorrowerFacts, request: Request) -> Renewed | Refused:
     """Renew for our patron, or for the borrower of our copy."""
-    request = named(context.unit, ask)
-    if request is None:
-        return no(context, Reason.UNKNOWN_ITEM, ask)
     if request.side is Side.LENDING:
         return lending.renewed_by_borrower(context, heard(ask, request))
     wanted = Renew(ask.by, ask.card or request.patron, request.item_barcode, request.item_agency)
     return loans.renew(context, wanted, facts)
 
 
-BROKER_COMMANDS: Final[Mapping[str, Work]] = MappingProxyType(
-    {
-        "accept": accept,
-        "expect": expect,
-        "announce": announce,
-        "describe": describe,
-        "delete": delete,
-        "check_in": check_in,
-        "check_out": check_out,
-        "undo_check_out": undo_check_out,
-        "withdraw": withdraw,
-        "renew": renew,
-    }
-)
-
-
-# ---- parts, also of mirrored
-
-
-def named(unit: UnitOfWork, ask: BrokerCommand) -> Request | None:
-    """The request of a command: by its copy, else by its RequestId, on either side."""
-    found = held_with(unit, ask.partner, ask.barcode, ask.agency) or held_with(unit, ask.partner, ask.barcode)
-    if found or not ask.wire_id:
-        return found
-    lent = unit.requests.lent(ask.wire_agency or ask.partner, ask.wire_id)
-    return lent if lent and lent.partner == ask.partner else borrowed_under(unit, ask.partner, ask.wire_id)
-
-
-def at_counter(ask: BrokerCommand, request: Request, library: Library, **more: Any) -> CheckOut:
+def at_counter(ask: BrokerCommand, request: Request, library: Library) -> CheckOut:
     """The checkout as if it had been made at our first counter."""
     place = Place("counter", library.pickup_locations[0])
-    return CheckOut(ask.by, place, ask.card or request.patron, request.item_barcode, request.item_agency, **more)
+    return CheckOut(ask.by, place, ask.card or request.patron, request.item_barcode, request.item_agency)
 
 
 def heard(ask: BrokerCommand, request: Request | None = None) -> PartnerNotice:
@@ -286,8 +258,7 @@ def heard(ask: BrokerCommand, request: Request | None = None) -> PartnerNotice:
     item = (request.item if request else None) or (ItemKey(ask.agency, ask.barcode) if ask.barcode else None)
     wire_agency = ask.wire_agency or ask.partner
     wire = ("", "") if request else (wire_agency, ask.wire_id)
-    dates: dict[str, Any] = {"at": ask.at, "due": ask.due, "due_is": "decided"}
-    return PartnerNotice(ask.by, ask.partner, *wire, item=item, judged=ask.judged, **dates)
+    return PartnerNotice(ask.by, ask.partner, *wire, item=item, at=ask.at, due=ask.due, due_is="decided", judged=ask.judged)
 
 
 def no(context: Context, why: Reason, ask: BrokerCommand, request: Request | None = None) -> Refused:
@@ -297,14 +268,25 @@ def no(context: Context, why: Reason, ask: BrokerCommand, request: Request | Non
     return refused(refusal, "", request.title if request else "")
 
 
-def noted(request: Request) -> Noted:
-    """The result of a command that is done, now or before."""
-    return Noted(request.id, request.wire_agency, request.wire_id, request.item, position=request.position)
-
-
 def noted_due(unit: UnitOfWork, request: Request) -> CheckedOut:
     """The result of a copy that has left, with the lender date."""
     item = request.item or ItemKey("", "")
     copy = unit.holdings.find(item)
     told = CheckedOut(request.id, item, "", request.title, request.lender_due)
     return replace(told, author=copy.author, call_number=copy.call_number) if copy else told
+
+
+BROKER_COMMANDS: Final[Mapping[str, Work]] = MappingProxyType(
+    {
+        "accept": accept,
+        "expect": expect,
+        "announce": announce,
+        "describe": about_request(describe, _ours),
+        "delete": about_request(delete, _ours),
+        "check_in": about_request(check_in, named),
+        "check_out": about_request(check_out, named),
+        "undo_check_out": about_request(undo_check_out, named),
+        "withdraw": withdraw,
+        "renew": about_request(renew, named),
+    }
+)

@@ -18,26 +18,26 @@ from hkall_gateway.circulation.partner_notice import MIRRORED
 from hkall_gateway.circulation.partners import lender_notices
 from hkall_gateway.circulation.partners.broker_services import (
     BrokerCommand,
+    Brokered,
     Work,
+    about_request,
     at_counter,
     check_in,
     heard,
     may_have_one_more,
     no,
-    noted,
     place_of,
     ship,
 )
 from hkall_gateway.circulation.partners.broker_services import named as named_by_copy
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.recalls import Recalled
-from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed
-from hkall_gateway.circulation.returning import CheckedIn
+from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed, noted
 from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import FINAL, Event
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, RequestChange, Side
 
 P = Position
 
@@ -86,11 +86,8 @@ def _page(context: Context, ask: BrokerCommand) -> Paged | Refused:
     return lending.borrow_from_us(context, replace(wanted, pickup_location=ask.pickup_location))
 
 
-def cancel(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
+def cancel(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
     """Cancel a request that the central took back, for the patron or because no library will send it."""
-    found = named(context.unit, ask)
-    if found is None:
-        return no(context, Reason.UNKNOWN_REQUEST, ask)
     if found.side is Side.LENDING:
         return lending.heard(context, heard(ask, found), Event.WITHDRAW)
     if found.position in FINAL:
@@ -101,18 +98,14 @@ def cancel(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted
     return noted(context.unit.advance(cancelling, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
 
 
-def shipped(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
+def shipped(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
     """Record that a copy is on the way to us, with its barcode, or our own copy on the way home."""
-    found = named(context.unit, ask)
-    if found is None:
-        return no(context, Reason.UNKNOWN_REQUEST, ask)
     if found.side is Side.LENDING:
         return lending.heard(context, heard(ask, found), Event.COMING_HOME)
     if context.unit.can(found, Event.SHIP) or context.unit.can(found, Event.SHIP_UNWANTED):
         if not ask.barcode or context.unit.requests.with_copy(ask.barcode, ask.partner):
             return no(context, Reason.UNKNOWN_ITEM, ask, found)
         event = Event.SHIP if context.unit.can(found, Event.SHIP) else Event.SHIP_UNWANTED
-        copy, due = ask.barcode, ask.due
         return noted(
             context.unit.advance(
                 found,
@@ -121,54 +114,41 @@ def shipped(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Note
                 ask.by,
                 unwanted=event is Event.SHIP_UNWANTED,
                 item_agency=ask.partner,
-                item_barcode=copy,
-                lender_due=due,
+                item_barcode=ask.barcode,
+                lender_due=ask.due,
             )
         )
     return noted(found)
 
 
-def received(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
+def received(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
     """Put an arrived copy on the hold shelf with one letter, even without a shipped message."""
-    found = named(context.unit, ask)
-    if found is None:
-        return no(context, Reason.UNKNOWN_REQUEST, ask)
     if found.side is Side.LENDING:
         return lending.heard(context, heard(ask, found), Event.BORROWER_HAS_IT)
     if context.unit.can(found, Event.ARRIVE_UNANNOUNCED):
         if not ask.barcode or context.unit.requests.with_copy(ask.barcode, ask.partner):
             return no(context, Reason.UNKNOWN_ITEM, ask, found)
-        copy = ask.barcode
-        returning.arrive(
-            context, ask.by, found, Event.ARRIVE_UNANNOUNCED, item_agency=ask.partner, item_barcode=copy, unannounced=True
-        )
-        return noted(context.unit.requests.find(found.id) or found)
-    if found.position is P.IN_TRANSIT:
+        copy: RequestChange = {"item_agency": ask.partner, "item_barcode": ask.barcode, "unannounced": True}
+        returning.arrive(context, ask.by, found, Event.ARRIVE_UNANNOUNCED, **copy)
+    elif found.position is P.IN_TRANSIT:
         returning.arrive(context, ask.by, found)
     return noted(context.unit.requests.find(found.id) or found)
 
 
-def lent(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> CheckedOut | Noted | Refused:
+def lent(context: Context, ask: BrokerCommand, facts: BorrowerFacts, found: Request) -> CheckedOut | Noted | Refused:
     """Record that our patron has the book, or that our copy left.
 
     It has happened: an event against our rules is accepted, with the central's date, and flagged for staff.
     """
-    found = named(context.unit, ask)
-    if found is None:
-        return no(context, Reason.UNKNOWN_ITEM, ask)
     if found.side is Side.LENDING:
         return ship(context, ask, found)
-    told = at_counter(
-        ask, found, context.library, no_block=True, happened_at=min(ask.at or context.now, context.now), due_told=ask.due
-    )
+    happened_at = min(ask.at or context.now, context.now)
+    told = replace(at_counter(ask, found, context.library), no_block=True, happened_at=happened_at, due_told=ask.due)
     return loans.check_out(context, told, facts)
 
 
-def home(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
+def home(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
     """Record that the lender has its copy back, or the borrower has ours."""
-    found = named(context.unit, ask)
-    if found is None:
-        return no(context, Reason.UNKNOWN_ITEM, ask)
     if found.side is Side.LENDING:
         return lending.heard(context, heard(ask, found), Event.BORROWER_HAS_IT)
     if found.position in {P.REQUESTED, P.IN_TRANSIT} and not found.unwanted:
@@ -182,25 +162,20 @@ def home(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted |
     return lender_notices.home(context, heard(ask, found))
 
 
-def renewed(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Renewed | Refused:
+def renewed(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Renewed | Refused:
     """Apply the owner's later date, or the borrower's renewal of our copy."""
-    found = named(context.unit, ask)
-    if found is None:
-        return no(context, Reason.UNKNOWN_ITEM, ask)
     work = lending.renewed_by_borrower if found.side is Side.LENDING else recalls.owner_renewed
     return work(context, heard(ask, found))
 
 
-def recalled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Recalled | Refused:
+def recalled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Recalled | Refused:
     """Apply the owner's recall."""
-    found = named(context.unit, ask)
-    return recalls.recalled(context, heard(ask, found)) if found else no(context, Reason.UNKNOWN_ITEM, ask)
+    return recalls.recalled(context, heard(ask, found))
 
 
-def recall_cancelled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Recalled | Refused:
+def recall_cancelled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Recalled | Refused:
     """Cancel the owner's recall."""
-    found = named(context.unit, ask)
-    return recalls.recall_cancelled(context, heard(ask, found)) if found else no(context, Reason.UNKNOWN_ITEM, ask)
+    return recalls.recall_cancelled(context, heard(ask, found))
 
 
 def named(unit: UnitOfWork, ask: BrokerCommand) -> Request | None:
@@ -209,25 +184,23 @@ def named(unit: UnitOfWork, ask: BrokerCommand) -> Request | None:
     return found if found and found.position not in FINAL else named_by_copy(unit, ask) or found
 
 
-def taken_in(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> CheckedIn | Refused:
+def taken_in(context: Context, ask: BrokerCommand, facts: BorrowerFacts, found: Request) -> Brokered | Refused:
     """Record the patron's return, or our own copy's arrival at home."""
-    found = named(context.unit, ask)
-    if found is None:
-        return no(context, Reason.UNKNOWN_ITEM, ask)
-    return check_in(context, replace(ask, barcode=found.item_barcode, agency=found.item_agency), facts)
+    by_copy = replace(ask, barcode=found.item_barcode, agency=found.item_agency)
+    return about_request(check_in, named_by_copy)(context, by_copy, facts)
 
 
 EVENTS: Final[Mapping[str, Work]] = MappingProxyType(
     {
         "mirror_request": request,
-        "mirror_cancel": cancel,
-        "mirror_shipped": shipped,
-        "mirror_received": received,
-        "mirror_lent": lent,
-        "mirror_home": home,
-        "mirror_taken_in": taken_in,
-        "mirror_renewed": renewed,
-        "mirror_recalled": recalled,
-        "mirror_recall_cancelled": recall_cancelled,
+        "mirror_cancel": about_request(cancel, named, Reason.UNKNOWN_REQUEST),
+        "mirror_shipped": about_request(shipped, named, Reason.UNKNOWN_REQUEST),
+        "mirror_received": about_request(received, named, Reason.UNKNOWN_REQUEST),
+        "mirror_lent": about_request(lent, named),
+        "mirror_home": about_request(home, named),
+        "mirror_taken_in": about_request(taken_in, named),
+        "mirror_renewed": about_request(renewed, named),
+        "mirror_recalled": about_request(recalled, named),
+        "mirror_recall_cancelled": about_request(recall_cancelled, named),
     }
 )

@@ -10,7 +10,7 @@ from hkall_gateway.circulation.borrowing import move_on, release_rivals
 from hkall_gateway.circulation.command import Context, Library
 from hkall_gateway.circulation.fines import fix_fine, pay_back
 from hkall_gateway.circulation.partner_notice import PartnerNotice, contradicted, hold
-from hkall_gateway.circulation.results import Noted, Refused
+from hkall_gateway.circulation.results import Noted, Refused, noted
 from hkall_gateway.db import requests_by_partner_id
 from hkall_gateway.db.requests_by_partner_id import STRAY, Asked, asked_for
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -57,7 +57,7 @@ def shipped(context: Context, ask: PartnerNotice) -> Noted | Refused:
         # It was received for another request than the one it was sent for: only the date of this late message is taken.
         _filled(context, ask, holder, {"lender_due": ask.due})
         context.unit.note(request, "LATE", {"message": ask.by.message, "held_by": holder.id}, context.now, ask.by)
-        return _noted(request, note=f"here for {holder.id}")
+        return noted(request, note=f"here for {holder.id}")
     if item is None:
         return context.refuse(Reason.UNKNOWN_ITEM, ask.by, request)
     if refusal := contradicted(context, replace(ask, item=item), request, News.SHIPPED):
@@ -88,14 +88,14 @@ def _take_shipment(context: Context, ask: PartnerNotice, request: Request, item:
     came: RequestChange = {"item_agency": item.agency, "item_barcode": item.barcode, "lender_due": ask.due}
     if request.position is P.CANCELLING and active:
         came["unwanted"] = True
-        return _noted(context.unit.advance(request, Event.SHIP_UNWANTED, context.now, ask.by, rule="R34", **came))
+        return noted(context.unit.advance(request, Event.SHIP_UNWANTED, context.now, ask.by, rule="R34", **came))
     if request.position in {P.NEW, P.REQUESTED}:
         sent = _ship(context, ask, request, came, active=active)
         release_rivals(context, item, sent.id, ask.by)
-        return _noted(sent)
+        return noted(sent)
     if request.position in HERE | {P.IN_TRANSIT} and request.item in {None, item}:
         filled = _filled(context, ask, request, came)
-        return _noted(filled, note="already under way" if request.position is P.IN_TRANSIT else "already here")
+        return noted(filled, note="already under way" if request.position is P.IN_TRANSIT else "already here")
     if request.position is P.CLOSED and request.item == item:
         return _late(context, ask, request)
     return _stray(context, ask, request, item)
@@ -148,7 +148,7 @@ def _stray(context: Context, ask: PartnerNotice, request: Request, item: ItemKey
         context.now,
         ask.by,
     )
-    return _noted(stray, note="nobody waits for it any more")
+    return noted(stray, note="nobody waits for it any more")
 
 
 def declined(context: Context, ask: PartnerNotice) -> Noted | Refused:
@@ -162,13 +162,13 @@ def declined(context: Context, ask: PartnerNotice) -> Noted | Refused:
     if request.wire_id != candidate.wire_id or request.position in FINAL:
         return _late(context, ask, request)
     if request.position is P.CANCELLING:
-        return _noted(context.unit.advance(request, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
+        return noted(context.unit.advance(request, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
     if request.position is not P.REQUESTED:
         return hold(context, ask, request, Reason.ALREADY_SHIPPED, StaffFlag.DECLINED_AFTER_SHIPMENT)
     if held := contradicted(context, ask, request, News.DECLINED):
         return held
     context.unit.candidates.mark(candidate, outcome=CandidateOutcome.DECLINED.because(ask.reason or OTHER))
-    return _noted(move_on(context, request, decline_reason(ask.reason, ask.detail), ask.by))
+    return noted(move_on(context, request, decline_reason(ask.reason, ask.detail), ask.by))
 
 
 def home(context: Context, ask: PartnerNotice) -> Noted | Refused:
@@ -181,9 +181,9 @@ def home(context: Context, ask: PartnerNotice) -> Noted | Refused:
     if held := contradicted(context, replace(ask, item=request.item), request, News.HOME):
         return held
     if request.position in {P.REQUESTED, P.IN_TRANSIT} and not request.unwanted:  # it never left the lender
-        return _noted(move_on(context, request, NEVER_SENT, ask.by), note="never sent")
+        return noted(move_on(context, request, NEVER_SENT, ask.by), note="never sent")
     if request.position is P.CANCELLING:
-        return _noted(context.unit.advance(request, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"), note="never sent")
+        return noted(context.unit.advance(request, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"), note="never sent")
     if not context.unit.can(request, Event.HOME):
         return _late(context, ask, request)
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
@@ -191,7 +191,7 @@ def home(context: Context, ask: PartnerNotice) -> Noted | Refused:
     if request.position is P.ON_LOAN:
         fix_fine(context, request, day, ask.by)
         pay_back(context, request, day, ask.by)
-    return _noted(
+    return noted(
         context.unit.advance(request, Event.HOME, context.now, ask.by, skipped=skipped, returned_on=request.returned_on or day),
         note=f"home while {skipped}" if skipped else "",
     )
@@ -230,8 +230,4 @@ def _past(context: Context, ask: PartnerNotice) -> Noted | Refused:
 def _late(context: Context, ask: PartnerNotice, request: Request) -> Noted:
     """Accept a late message: a success that only the journal records."""
     context.unit.note(request, "LATE", {"message": ask.by.message}, context.now, ask.by)
-    return _noted(request, late=True)
-
-
-def _noted(request: Request, *, late: bool = False, note: str = "") -> Noted:
-    return Noted(request.id, request.wire_agency, request.wire_id, request.item, late, note, request.position)
+    return noted(request, late=True)

@@ -227,9 +227,6 @@ WAITING: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.RECEIVED, P.PAGE
 FEE: Final = "fee"
 
 
-# ---- a request
-
-
 def see_request(context: Context, ask: SeeRequest) -> RequestSeen | Refused:
     """The state of a request, for the systems it belongs to; UNKNOWN_REQUEST for all others."""
     found = _of(context, ask)
@@ -316,9 +313,6 @@ def _changed(request: Request) -> Changed:
     return Changed(request.id, *named, request.patron, request.item, request.pickup_location, request.need_before)
 
 
-# ---- shelves
-
-
 def serves_patron(context: Context, query: ServesPatron) -> bool:
     """Return whether a partner has an open request for one of our patrons."""
     return any(request.partner == query.partner for request in context.unit.requests.open_of(query.card))
@@ -392,9 +386,6 @@ def set_status(context: Context, ask: SetStatus) -> StatusSet | Refused:
     return StatusSet(ask.item, status=ask.status)
 
 
-# ---- trouble
-
-
 def report(context: Context, ask: CopyReport) -> Done | Refused:
     """Record the holder's report that a book is returned, lost or missing: a claim or a loss, as staff would declare it."""
     held = context.unit.requests.with_copy(ask.item.barcode, ask.item.agency)
@@ -413,9 +404,6 @@ def _has_it(request: Request, ask: CopyReport) -> bool:
     if ask.partner:
         return request.side is Side.LENDING and request.partner == ask.partner
     return request.side is Side.BORROWING and request.patron == ask.card and bool(ask.card)
-
-
-# ---- money
 
 
 def bill(context: Context, ask: Bill) -> Billed | Refused:

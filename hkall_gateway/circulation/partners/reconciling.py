@@ -54,12 +54,8 @@ def compare(unit: UnitOfWork, partner: str, theirs: Mapping[str, PartnerState]) 
     ours = {named(request): request for request in unit.requests.open_list("", partner)}
     pairs = [_pair(request, theirs.get(number, PartnerState(number, ()))) for number, request in ours.items()]
     known = [pair for pair in pairs if pair.mend != AGREED]
-    only = [
-        line
-        for number, line in theirs.items()
-        if number not in ours and (bool(line.positions) and FINAL.isdisjoint(line.positions))
-    ]
-    return (*known, *(_ended(unit, partner, line) for line in only))
+    only = [line for number, line in theirs.items() if number not in ours and line.positions]
+    return (*known, *(_ended(unit, partner, line) for line in only if FINAL.isdisjoint(line.positions)))
 
 
 def their_number(unit: UnitOfWork, request: Request) -> str:
@@ -90,8 +86,8 @@ def named(request: Request) -> str:
 def _pair(request: Request, theirs: PartnerState) -> PositionPair:
     """A pair agrees if one of the partner's possible positions does; else `mend` is the only action they allow."""
     mends = {MENDS.get((request.side, request.position, position), NOTHING) for position in theirs.positions or ("",)}
-    mends = mends - {NOTHING}
-    mend = AGREED if AGREED in mends else (mends.pop() if len(mends) == 1 else NOTHING)
+    mends.discard(NOTHING)
+    mend = AGREED if AGREED in mends else mends.pop() if len(mends) == 1 else NOTHING
     return PositionPair(request.id, named(request), request.side, request.position, _shown(theirs), mend)
 
 
@@ -130,18 +126,7 @@ def apply(context: Context, pair: PositionPair, theirs: PartnerState, reason: st
 
 def _hear(work: Callable[[Context, PartnerNotice], Noted | Refused]) -> Mend:
     """Apply the partner's notice that did not arrive."""
-
-    def do(context: Context, ask: PartnerNotice, _request: Request) -> Noted | Refused:
-        return work(context, ask)
-
-    return do
-
-
-def _heard(event: Event) -> Mend:
-    def do(context: Context, ask: PartnerNotice, _request: Request) -> Noted | Refused:
-        return lending.heard(context, ask, event)
-
-    return do
+    return lambda context, ask, _request: work(context, ask)
 
 
 def _tell(send: Notification) -> Mend:
@@ -161,9 +146,9 @@ HOW: Mapping[str, Mend] = {
     "take it as shipped":         _hear(lender_notices.shipped),
     "take it as declined":        _hear(lender_notices.declined),
     "take it as home again":      _hear(lender_notices.home),
-    "take it as withdrawn":       _heard(Event.WITHDRAW),
-    "take it as received there":  _heard(Event.BORROWER_HAS_IT),
-    "take it as coming home":     _heard(Event.COMING_HOME),
+    "take it as withdrawn":       _hear(lending.hears(Event.WITHDRAW)),
+    "take it as received there":  _hear(lending.hears(Event.BORROWER_HAS_IT)),
+    "take it as coming home":     _hear(lending.hears(Event.COMING_HOME)),
     "ask again":                  _tell(Notification.ASK_LENDER),
     "withdraw it again":          _tell(Notification.CANCEL_AT_LENDER),
     "tell it again: received":    _tell(Notification.TELL_LENDER_RECEIVED),

@@ -68,9 +68,6 @@ def act(context: Context, command: StaffCommand, name: str) -> Acted | Refused:
     return row.work(context, command, request)
 
 
-# ---- it comes
-
-
 def receive(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Refused:
     """Receive a copy, with or without its lender's shipped message; for our own copy, close the request."""
     if request.position in {P.REQUESTED, P.CANCELLING}:
@@ -149,9 +146,6 @@ def dispatch(context: Context, command: StaffCommand, request: Request) -> Done 
     return done(context.unit.advance(request, Event.DISPATCH, context.now, command.by))
 
 
-# ---- it is asked for
-
-
 def cancel(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Cancel the patron's request; like the patron, staff cannot cancel one that is on its way (R34)."""
     if request.position in {P.CANCELLING, P.CANCELLED}:
@@ -210,9 +204,6 @@ def seen(context: Context, command: StaffCommand, request: Request) -> Done | Re
     if request.dropped_on is not None and after.position is P.ON_LOAN and after.recalled_on is not None:
         recalls.tell_late(context, after, command.by)
     return done(after)
-
-
-# ---- dates, and the way out of everything
 
 
 def extend(context: Context, command: StaffCommand, request: Request) -> Done | Refused:

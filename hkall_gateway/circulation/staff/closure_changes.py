@@ -101,9 +101,6 @@ def close_day(context: Context, command: CloseDay) -> Noted | Refused:
     return Noted("", note=command.day.isoformat())
 
 
-# ---- due dates in bulk
-
-
 def due_between(context: Context, command: MoveDueDates, most: int = MOST_SHOWN) -> tuple[tuple[Request, ...], bool] | Refused:
     """Return the loans whose due dates `command` would move, and whether there are more than `most`."""
     if no := _wrong(context, command):

@@ -42,9 +42,6 @@ HIDDEN: Final = "•"
 Facts = Mapping[str, str]
 
 
-# ---- lists
-
-
 def work_list(
     context: Context,
     name: ListName,
@@ -69,16 +66,6 @@ def _moment(context: Context) -> Moment:
     return Moment(context.now, context.library.policy.waits)
 
 
-# ---- unsent messages
-
-
-def unsent_messages(
-    context: Context, partner: str = "", states: tuple[OutboxState, ...] = DEAD, after: int = 0, most: int = 50
-) -> tuple[OutboxRow, ...]:
-    """Messages that did not leave, by number, after `after`: dead ones, or those in these states."""
-    return context.unit.outbox.rows(partner=partner, states=states, after=after, most=most)
-
-
 def quarantined(context: Context, partner: str = "", after: int = 0, most: int = 50) -> tuple[QuarantinedDocument, ...]:
     """Documents that match no request and wait for a person, by number, after `after`; without their secrets."""
     return quarantine.listed(context.unit, partner, after=after, most=most)
@@ -96,9 +83,6 @@ def unsent_counts(context: Context) -> Mapping[str, int]:
         found[state] += count
     kept = sum(count for _agency, count, _oldest in quarantine.depths(context.unit))
     return {**found, "quarantine": kept, "undelivered": cli_lists.undelivered(context.unit)}
-
-
-# ---- one request
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +233,6 @@ def _heard(unit: UnitOfWork, number: str, lines: tuple[JournalRow, ...]) -> tupl
     return tuple(found.values())
 
 
-# ---- search and statistics
-
-
 def search_requests(context: Context, words: str, role: StaffRole, most: int = request_search.MOST) -> tuple[Match, ...]:
     """Requests with this number, barcode or these words in the title, and, for a role that sees cards, with this card."""
     cards = former_cards.cards_of(context.unit, words.strip()) if words.strip() and sees_names(role) else ()
@@ -267,9 +248,6 @@ def statistics_of(context: Context, first: date, last: date) -> Statistics | Ref
     return statistics.statistics(context.unit, period, context.library.agency)
 
 
-# ---- facts in words
-
-
 def facts_in(text: str) -> Facts:
     """The facts of a JSON record as text, without empty ones; a secret is a dot."""
     try:
@@ -279,22 +257,21 @@ def facts_in(text: str) -> Facts:
     return _facts(found) if isinstance(found, dict) else {}
 
 
-def _facts(found: Mapping[str, Any]) -> Facts:
+def _facts(found: Mapping[str, object]) -> Facts:
     shown = {name: _shown(value) for name, value in found.items() if name != "_"}
     return {name: value for name, value in shown.items() if value}
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if value is None or value is False:
         return ""
     if isinstance(value, dict):
-        return HIDDEN if value.get("_") == "secret" else _in_one(value)
+        kind, inner = value.get("_"), value.get("v")
+        if kind == "secret":
+            return HIDDEN
+        if "v" not in value:
+            return ", ".join(f"{name}: {text}" for name, text in _facts(value).items())
+        return "/".join(map(str, inner)) if kind == "item" and isinstance(inner, list) else _shown(inner)
     if isinstance(value, (list, tuple)):
-        return ", ".join(filter(None, map(_shown, value)))
+        return ", ".join(filter(None, [_shown(one) for one in value]))
     return value.isoformat() if isinstance(value, date) else str(value)
-
-
-def _in_one(value: Mapping[str, Any]) -> str:
-    if "v" not in value:
-        return ", ".join(f"{name}: {said}" for name, said in _facts(value).items())
-    return "/".join(map(str, value["v"])) if value.get("_") == "item" else _shown(value["v"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from hkall_gateway.circulation import borrowing, loans, recalls
 from hkall_gateway.circulation.borrowers import LOADED, closed_days, counts, known_since, loaded_facts
@@ -27,9 +27,6 @@ from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.published_rules import keys_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey
-
-# ---- The facts behind a decision, each with its source and its time.
-
 
 C = TypeVar("C", RequestTitle, CheckOut, Renew)
 OURS = "our record"
@@ -173,14 +170,11 @@ class Explanation:
     at: datetime
     rules: tuple[str, ...]
     facts: tuple[Fact, ...]
-    policy: Mapping[str, Any]
+    policy: Mapping[str, object]
 
     @property
     def refused(self) -> bool:
         return isinstance(self.outcome, Refused)
-
-
-# ---- the questions
 
 
 def request(by: Actor, patron: str, bib: str, volume: str = "", pickup: str = "", *, hold: bool = False) -> ExplainQuestion:
@@ -193,7 +187,7 @@ def borrow(by: Actor, patron: str, item: str, role: str = "counter") -> ExplainQ
     """May this patron borrow this copy at a terminal of this role, and until when?"""
     agency, barcode = named(item)
 
-    def decide(context: Context, known: BorrowerFacts) -> Any:
+    def decide(context: Context, known: BorrowerFacts) -> CheckedOut | Refused:
         place = Place(role, context.library.pickup_locations[0])
         return loans.check_out(context, CheckOut(by, place, patron, barcode, agency), known)
 
@@ -211,7 +205,7 @@ def recall(by: Actor, item: str, sender: str = "", owner_says: date | None = Non
     """If the owner recalled this copy: until when could the patron keep it?"""
     agency, barcode = named(item)
 
-    def decide(context: Context, _known: BorrowerFacts) -> Any:
+    def decide(context: Context, _known: BorrowerFacts) -> Recalled | Refused:
         held = context.unit.requests.with_copy(barcode, agency)
         owner = held[0].item_agency if len(held) == 1 else agency
         return recalls.recalled(context, PartnerNotice(by, sender or owner, item=ItemKey(owner, barcode), due=owner_says))
@@ -241,9 +235,6 @@ def named(item: str) -> tuple[str, str]:
 
 def _deciding(work: Callable[[Context, C, BorrowerFacts], Decided | Refused], ask: C) -> Decide:
     return lambda context, known: work(context, ask, known)
-
-
-# ---- the answer
 
 
 def explained(context: Context, question: ExplainQuestion, borrower: BorrowerFacts, asked_at: datetime) -> Explanation:

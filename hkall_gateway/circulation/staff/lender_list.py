@@ -21,9 +21,6 @@ from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Position, Refusal, Request, Side
 
-# ---- Slips: of our paged copies, of the hold shelf, and of the way home; and the substitution of another copy.
-
-
 NOTED: Final = frozenset({Position.RECEIVED, Position.TO_RETURN, Position.RETURN_TRANSIT})
 """Positions of a borrowed copy that have a slip. Its printing is no step of the life cycle: the journal notes it."""
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from hkall_gateway.db import partners
 from hkall_gateway.db.partners import RequestReplies
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.circuit import STALLED, CircuitState, circuit
+from hkall_gateway.rules.circuit import STALLED, circuit
 from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.rules.vocabulary import Side
 
@@ -42,25 +42,6 @@ class PartnerLine:
     fault: str
 
 
-def partner_lines(unit: UnitOfWork, now: datetime, agencies: Sequence[str]) -> tuple[PartnerLine, ...]:
-    """Return a row for each of these agencies, in their order."""
-    lent, borrowed = partners.balance(unit, Side.BORROWING, now), partners.balance(unit, Side.LENDING, now)
-    said, took = partners.answers(unit, now), partners.turnaround_days(unit, now)
-    waiting, stalled = _waiting(unit), unit.outbox.stalled(now)
-    return tuple(
-        _row(
-            unit.circuits.one(agency),
-            agency in stalled,
-            now,
-            waiting.get(agency, Unsent()),
-            (lent.get(agency, 0), borrowed.get(agency, 0)),
-            said.get(agency, RequestReplies()),
-            took.get(agency),
-        )
-        for agency in agencies
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Unsent:
     """Unsent messages of one partner."""
@@ -70,41 +51,46 @@ class Unsent:
     oldest: datetime | None = None
 
 
-def _waiting(unit: UnitOfWork) -> Mapping[str, Unsent]:
+def partner_lines(unit: UnitOfWork, now: datetime, agencies: Sequence[str]) -> tuple[PartnerLine, ...]:
+    """Return a row for each of these agencies, in their order."""
+    lent, borrowed = partners.balance(unit, Side.BORROWING, now), partners.balance(unit, Side.LENDING, now)
+    replies, took = partners.answers(unit, now), partners.turnaround_days(unit, now)
+    messages, stalled = _unsent(unit), unit.outbox.stalled(now)
+    lines = []
+    for agency in agencies:
+        link, unsent, answered = (
+            unit.circuits.one(agency),
+            messages.get(agency, Unsent()),
+            replies.get(agency, RequestReplies()),
+        )
+        lent_us, we_lent, days = lent.get(agency, 0), borrowed.get(agency, 0), took.get(agency)
+        lines.append(
+            PartnerLine(
+                partner=agency,
+                line=STALLED if agency in stalled else link.state,
+                breaker=circuit(link, now),
+                down_since=link.down_since,
+                heard_at=link.heard_at,
+                waiting=unsent.waiting,
+                oldest=unsent.oldest,
+                dead=unsent.dead,
+                lent_us=lent_us,
+                we_lent=we_lent,
+                balance=we_lent - lent_us,
+                asked=answered.asked,
+                fill_percent=None if answered.fill_rate is None else round(100 * answered.fill_rate),
+                decline_percent=round(100 * answered.decline_rate) if answered.asked else None,
+                turnaround_days=None if days is None else round(days, 1),
+                fault=link.fault,
+            )
+        )
+    return tuple(lines)
+
+
+def _unsent(unit: UnitOfWork) -> Mapping[str, Unsent]:
     found: dict[str, Unsent] = {}
     for agency, state, count, oldest in unit.outbox.depths():
         before = found.get(agency, Unsent())
         dead = count if state is OutboxState.DEAD else 0
-        first = min(oldest, before.oldest or oldest)
-        found[agency] = Unsent(before.waiting + count - dead, before.dead + dead, first)
+        found[agency] = Unsent(before.waiting + count - dead, before.dead + dead, min(oldest, before.oldest or oldest))
     return found
-
-
-def _row(
-    link: CircuitState,
-    is_stalled: bool,
-    now: datetime,
-    unsent: Unsent,
-    books: tuple[int, int],
-    said: RequestReplies,
-    days: float | None,
-) -> PartnerLine:
-    lent_us, we_lent = books
-    return PartnerLine(
-        partner=link.agency,
-        line=STALLED if is_stalled else link.state,
-        breaker=circuit(link, now),
-        down_since=link.down_since,
-        heard_at=link.heard_at,
-        waiting=unsent.waiting,
-        oldest=unsent.oldest,
-        dead=unsent.dead,
-        lent_us=lent_us,
-        we_lent=we_lent,
-        balance=we_lent - lent_us,
-        asked=said.asked,
-        fill_percent=None if said.fill_rate is None else round(100 * said.fill_rate),
-        decline_percent=round(100 * said.decline_rate) if said.asked else None,
-        turnaround_days=None if days is None else round(days, 1),
-        fault=link.fault,
-    )

@@ -174,15 +174,6 @@ def row_of(name: str) -> ActionRow:
     return _ROWS[name]
 
 
-def allowed_for_all(requests: tuple[Request, ...], role: StaffRole) -> tuple[Action, ...]:
-    """Return the commands that all these requests and the role allow: the bulk actions of a list."""
-    return tuple(
-        action
-        for action in (actions(requests[0], role) if requests else ())
-        if all(permitted(request, role, action.name) for request in requests)
-    )
-
-
 def _action(row: ActionRow, request: Request, role: StaffRole) -> Action:
     needs_reason = row.name == REOPEN or STAFF_ACTIONS[row.name].needs_reason
     return Action(row.name, row.role, needs_reason, row.takes, _hindrance(row, request, role))

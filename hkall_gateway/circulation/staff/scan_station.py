@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from hkall_gateway.circulation.circulation import Circulation
 
 
-# ---- A scan at the station of staff, and its results: frozen records, independent of the pages.
-
-
 class ScanKind(StrEnum):
     """The clerk's own word for a text that may be either."""
 
