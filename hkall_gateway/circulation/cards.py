@@ -218,18 +218,17 @@ def _mine(context: Context, ask: Hold) -> Request | Reason:
     """
     ours = context.unit.holdings.find(ItemKey(context.library.agency, ask.barcode)) if ask.barcode else None
     names = {name for name in (ours.bib_id if ours else "", "" if ask.barcode else ask.title) if name}
-    meant = [r for r in context.unit.requests.open_of(ask.card) if r.side is Side.BORROWING and _means(ask, names, r)]
+
+    def is_named(request: Request) -> bool:
+        copy = bool(ask.barcode) and request.item_barcode == ask.barcode
+        return copy or bool(names & {request.bib_id, request.title, request.id}) or request.id in ask.told
+
+    meant = [r for r in context.unit.requests.open_of(ask.card) if r.side is Side.BORROWING and is_named(r)]
     waiting = [r for r in meant if r.position in WAITING]
     waiting = [r for r in waiting if r.position is not P.CANCELLING] or waiting
     if len(waiting) == 1:
         return waiting[0]
     return Reason.AMBIGUOUS_ITEM if waiting else Reason.WRONG_POSITION if meant else Reason.UNKNOWN_REQUEST
-
-
-def _means(ask: Hold, names: set[str], request: Request) -> bool:
-    """Whether a request is named by its copy, by one of these names, or by the words that the terminal was sent for it."""
-    copy = bool(ask.barcode) and request.item_barcode == ask.barcode
-    return copy or bool(names & {request.bib_id, request.title, request.id}) or request.id in ask.told
 
 
 _HOLDS: dict[HoldMode, Callable[[Context, Hold, BorrowerFacts], HoldResult | Refused]] = {

@@ -118,15 +118,14 @@ def pay_back(context: Context, request: Request, day: date, by: Actor) -> int:
         return 0
     if fines.charges_for(context.unit, request.id, REFUND):
         return 0
-    return sum(_take_back(context, request, one, by) for one in fines.charges_for(context.unit, request.id, REPLACEMENT))
-
-
-def _take_back(context: Context, request: Request, charged: Charged, by: Actor) -> int:
-    if charged.left_cents:
-        fines.let_off(context.unit, charged, charged.left_cents, "found again", context.now, by)
-    if charged.paid_cents:
-        fines.charge(context.unit, request, REFUND, -charged.paid_cents, "R45", context.now, by)
-    return charged.left_cents + charged.paid_cents
+    removed_cents = 0
+    for charged in fines.charges_for(context.unit, request.id, REPLACEMENT):
+        if charged.left_cents:
+            fines.let_off(context.unit, charged, charged.left_cents, "found again", context.now, by)
+        if charged.paid_cents:
+            fines.charge(context.unit, request, REFUND, -charged.paid_cents, "R45", context.now, by)
+        removed_cents += charged.left_cents + charged.paid_cents
+    return removed_cents
 
 
 def charge_lines(unit: UnitOfWork, charged: Sequence[Charged]) -> tuple[ChargeEntry, ...]:
@@ -145,7 +144,11 @@ def pay(context: Context, ask: Pay) -> Paid | Refused:
     card = card_now(context.unit, ask.card)
     known = fines.payment_known(context.unit, card, ask.by.who, ask.transaction_id)
     if known:
-        return _paid_before(context, ask, known)
+        cents, outcome = known
+        if cents != ask.cents:  # else the patron's money would be lost
+            return context.refuse(Reason.TRANSACTION_REUSED, ask.by, patron=ask.card)
+        before: Paid = from_json(outcome)
+        return replace(before, again=True)
     if card != ask.card:
         return context.refuse(Reason.CARD_REPLACED, ask.by, patron=ask.card)
     owed = max(0, context.unit.patrons.owed_cents(ask.card))
@@ -157,40 +160,27 @@ def pay(context: Context, ask: Pay) -> Paid | Refused:
         return context.refuse(Reason.NOT_SUPPORTED, ask.by, patron=ask.card)
     if not 0 < ask.cents <= most:
         return context.refuse(Refusal(Reason.NOT_OWED, {"owed": dollars(most)}), ask.by, patron=ask.card)
-    _spread(context, wanted, ask.cents, ask.by)
-    outcome = Paid(ask.card, ask.cents, owed - ask.cents, ask.transaction_id)
-    fines.keep_payment(context.unit, ask.card, ask.transaction_id, ask.cents, to_json(outcome), context.now, ask.by)
-    return outcome
-
-
-def _paid_before(context: Context, ask: Pay, known: tuple[int, str]) -> Paid | Refused:
-    """Answer a repeated transaction; another sum under its number is refused, or the patron's money would be lost."""
-    cents, outcome = known
-    if cents != ask.cents:
-        return context.refuse(Reason.TRANSACTION_REUSED, ask.by, patron=ask.card)
-    before: Paid = from_json(outcome)
-    return replace(before, again=True)
-
-
-def _spread(context: Context, wanted: Sequence[Charged], cents: int, by: Actor) -> None:
-    """Spread a payment over the charges, oldest first, the last one in part."""
-    for one in wanted:
-        part = min(cents, one.left_cents)
+    left_cents = ask.cents
+    for charged in wanted:  # oldest first, the last one in part
+        part = min(left_cents, charged.left_cents)
         if part:
-            fines.take(context.unit, one, part, context.now, by)
-        cents -= part
+            fines.take(context.unit, charged, part, context.now, ask.by)
+        left_cents -= part
+    paid = Paid(ask.card, ask.cents, owed - ask.cents, ask.transaction_id)
+    fines.keep_payment(context.unit, ask.card, ask.transaction_id, ask.cents, to_json(paid), context.now, ask.by)
+    return paid
 
 
 def waive(context: Context, ask: Waive) -> Waived | Refused:
     """Waive a charge, or a part of it; the journal keeps the reason."""
     charged = fines.charge_numbered(context.unit, ask.fine)
     if charged is None:
-        return context.refuse(Reason.UNKNOWN_FINE, ask.by, patron=ask.card)
+        return context.refuse(Reason.UNKNOWN_FINE, ask.by)
     if not ask.reason.strip():
-        return context.refuse(Reason.REASON_NEEDED, ask.by, patron=ask.card)
+        return context.refuse(Reason.REASON_NEEDED, ask.by)
     cents = charged.left_cents if ask.cents is None else ask.cents
     if cents < 0 or cents > max(0, charged.left_cents):
-        return context.refuse(Refusal(Reason.NOT_OWED, {"owed": dollars(max(0, charged.left_cents))}), ask.by, patron=ask.card)
+        return context.refuse(Refusal(Reason.NOT_OWED, {"owed": dollars(max(0, charged.left_cents))}), ask.by)
     if cents:
         fines.let_off(context.unit, charged, cents, ask.reason, context.now, ask.by)
     return Waived(ask.fine, cents, max(0, context.unit.patrons.owed_cents(charged.patron)), again=not cents)

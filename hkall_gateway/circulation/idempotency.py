@@ -39,18 +39,6 @@ TAKEN_IN: Final[Mapping[Arrival, frozenset[Position]]] = MappingProxyType({
 # fmt: on
 
 
-def _requested(_outcome: Requested, request: Request) -> bool:
-    return request.position in TAKES_QUOTA and not request.unwanted
-
-
-def _cancelled(_outcome: Cancelled, request: Request) -> bool:
-    return request.position in {P.CANCELLING, P.CANCELLED} or request.unwanted
-
-
-def _paged(_outcome: Paged, request: Request) -> bool:
-    return request.position not in {P.DECLINED, P.WITHDRAWN}
-
-
 def _renewed(outcome: Renewed, request: Request) -> bool:
     return renewal_stands(request) and (outcome.due, outcome.renewals) == (_due(request), request.renewals)
 
@@ -60,10 +48,6 @@ def _checked_out(outcome: CheckedOut, request: Request) -> bool:
         return request.position is P.RECEIVED
     recalled = request.recalled_on is not None
     return is_out(request) and outcome.due == _due(request) and outcome.recalled is recalled
-
-
-def _checked_in(outcome: CheckedIn, request: Request) -> bool:
-    return request.position in TAKEN_IN.get(outcome.what, ())
 
 
 def _noted(outcome: Noted, request: Request) -> bool:
@@ -79,19 +63,23 @@ def _recalled(outcome: Recalled, request: Request) -> bool:
     return (outcome.position, outcome.due, outcome.recalled) == (request.position, request.due, recalled)
 
 
-def _done(outcome: Done, request: Request) -> bool:
-    """A staff command has a key of its own, and so a repetition is the same one; a partner's report counts while it stands."""
-    return not outcome.mark or getattr(request, outcome.mark) is not None
-
-
 def _changed(outcome: Changed, request: Request) -> bool:
     now = (request.pickup_location, request.need_before)
     return not outcome.pickup_location or now == (outcome.pickup_location, outcome.need_before)
 
 
 OF_A_REQUEST: Final[Mapping[type, Callable[[Any, Request], bool]]] = MappingProxyType({
-    Requested: _requested, Cancelled: _cancelled, Paged: _paged, Renewed: _renewed, CheckedOut: _checked_out,
-    CheckedIn: _checked_in, Noted: _noted, Recalled: _recalled, Done: _done, Changed: _changed,
+    Requested: lambda _, request: request.position in TAKES_QUOTA and not request.unwanted,
+    Cancelled: lambda _, request: request.position in {P.CANCELLING, P.CANCELLED} or request.unwanted,
+    Paged: lambda _, request: request.position not in {P.DECLINED, P.WITHDRAWN},
+    Renewed: _renewed,
+    CheckedOut: _checked_out,
+    CheckedIn: lambda outcome, request: request.position in TAKEN_IN.get(outcome.what, ()),
+    Noted: _noted,
+    Recalled: _recalled,
+    # A staff command has a key of its own, so that its repetition is the same one. A partner's report counts while it stands.
+    Done: lambda outcome, request: not outcome.mark or getattr(request, outcome.mark) is not None,
+    Changed: _changed,
 })  # fmt: skip
 """Whether the effect of an outcome on its request still holds, with no later change to it."""
 

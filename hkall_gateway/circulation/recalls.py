@@ -150,38 +150,30 @@ def took_back(request: Request, message: PartnerMessage, answer: DeliveryResult)
 
 
 def _told(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
-    """Apply the lender's answer to a renewal that we granted: it accepts the later date, or refuses the renewal."""
+    """Apply the lender's answer to a renewal that we granted: it accepts the later date, or refuses the renewal.
+
+    A refused renewal is flagged for staff, or the earlier date is restored, as the policy says.
+    """
     if answer.kind != DeliveryKind.REFUSED:
         _later_date(context, request, message, answer, by)
-    elif took_back(request, message, answer):
-        _refused(context, request, message, answer, by)
-
-
-def _refused(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
-    """Flag a renewal that its lender refuses, or restore the earlier date, as the policy says."""
-    if context.library.policy.renewal.on_lender_refusal == "revert":
-        _take_back(context, request, answer, by)
         return
-    context.unit.note(
-        request, "RENEWAL_REFUSED", {"problem": answer.problem, "detail": answer.detail}, context.now, by, rule="R28"
-    )
-    context.unit.amend(request, context.now, by, rule="R28", flags=flagged(request, StaffFlag.refused_there(message.send)))
-
-
-def _take_back(context: Context, request: Request, answer: DeliveryResult, by: Actor) -> None:
-    """Restore the earlier due date, but never a date that passed before the patron could know."""
     before, due = request.due_before_renewal, request.due
-    if before is None or due is None:
+    if not took_back(request, message, answer) or before is None or due is None:
         return
-    until = max(before, dates.civil(context.now))
-    later = request.due_before_recall
+    if context.library.policy.renewal.on_lender_refusal != "revert":
+        told = {"problem": answer.problem, "detail": answer.detail}
+        context.unit.note(request, "RENEWAL_REFUSED", told, context.now, by, rule="R28")
+        flags = flagged(request, StaffFlag.refused_there(message.send))
+        context.unit.amend(request, context.now, by, rule="R28", flags=flags)
+        return
+    until = max(before, dates.civil(context.now))  # never a date that passed before the patron could know
     _deny(
         context,
         request,
         answer,
         by,
         due=min(due, until),
-        due_before_recall=min(later, until) if later else None,
+        due_before_recall=min(request.due_before_recall, until) if request.due_before_recall else None,
         renewals=request.renewals - 1,
         renewed_at=None,
     )
@@ -218,16 +210,19 @@ def recalled(context: Context, ask: PartnerNotice) -> Recalled | Refused:
     if isinstance(request, Refused):
         return request
     if request.position is P.ON_LOAN:
-        after = _shorten(context, request, ask.due, ask.by)
-        return replace(_answer(after, ask), old_due=request.due) if after else _answer(request, ask, again=True)
-    # a former lender, or a former attempt, cannot recall the book
-    if not context.unit.can(request, Event.RECALL_NOTED) or (
-        request.partner != ask.partner or (bool(ask.wire_id) and request.wire_id != ask.wire_id)
-    ):
+        shortened = _shorten(context, request, ask.due, ask.by)
+        return replace(_answer(shortened, ask), old_due=request.due) if shortened else _answer(request, ask, again=True)
+    is_former = request.partner != ask.partner or (ask.wire_id and request.wire_id != ask.wire_id)
+    if is_former or not context.unit.can(request, Event.RECALL_NOTED):
         return _late(context, ask, request)
     if request.recalled_on is not None:
         return _answer(request, ask, again=True)
-    return _note(context, ask, request)
+    after = context.unit.advance(
+        request, Event.RECALL_NOTED, context.now, ask.by, rule="R24", recalled_on=dates.civil(context.now)
+    )
+    if context.library.policy.recall.before_pickup == "return" and context.unit.can(after, Event.RETURN_UNUSED):
+        after = context.unit.advance(after, Event.RETURN_UNUSED, context.now, ask.by, rule="R24", reason="recalled")
+    return _answer(after, ask)
 
 
 def renewal_refused(context: Context, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
@@ -259,16 +254,6 @@ def tell_late(context: Context, request: Request, by: Actor) -> None:
     """Write the delayed letter of a recall after the book was not in the drop; a letter already written stays (R24)."""
     known = replace(request, due=request.due_before_recall or request.due)
     context.unit.enqueue(Notification.LETTER_RECALLED, request, context.now, by, known)
-
-
-def _note(context: Context, ask: PartnerNotice, request: Request) -> Recalled:
-    """Note a recall before the loan: staff see it at the scan, or the book goes back at once, as the policy says."""
-    after = context.unit.advance(
-        request, Event.RECALL_NOTED, context.now, ask.by, rule="R24", recalled_on=dates.civil(context.now)
-    )
-    if context.library.policy.recall.before_pickup == "return" and context.unit.can(after, Event.RETURN_UNUSED):
-        after = context.unit.advance(after, Event.RETURN_UNUSED, context.now, ask.by, rule="R24", reason="recalled")
-    return _answer(after, ask)
 
 
 def recall_cancelled(context: Context, ask: PartnerNotice) -> Recalled | Refused:

@@ -19,10 +19,9 @@ from hkall_gateway.rules.vocabulary import Request
 
 Done = tuple[str | None, int]
 """(cursor of the next batch in the stage, None = the stage is complete; count of this batch)."""
-Stage = Callable[[UnitOfWork, Retention, datetime, str, int], Done]
-"""(unit, retention, now, place, limit): one batch of a stage from `place` on, "" = its beginning."""
+Work = Callable[[Context, datetime, str, int], Done]
+"""(context, before, place, limit): one batch of what is older than `before`, from `place` on, "" = its beginning."""
 
-NOTHING: Final[Done] = (None, 0)
 MORE: Final = "more"
 
 
@@ -35,72 +34,59 @@ def purge(context: Context, cursor: str, limit: int) -> Done:
     """One batch of one stage; `cursor` names both, "" = the first."""
     name, _, place = cursor.partition(" ")
     name = name or next(iter(STAGES))
-    begin, count = STAGES[name](context.unit, context.library.policy.retention, context.now, place, limit)
+    days_of, work = STAGES[name]
+    days, begin, count = days_of(context.library.policy.retention), None, 0
+    if days:
+        begin, count = work(context, last_instant(context.now, days), place, limit)
     names = list(STAGES)
     return (f"{name} {begin}" if begin else next(iter(names[names.index(name) + 1 :]), None)), count
 
 
-def _requests(unit: UnitOfWork, terms: Retention, now: datetime, place: str, limit: int) -> Done:
-    if not terms.anonymise_days:
-        return NOTHING
-    found = kept.personal(unit, last_instant(now, terms.anonymise_days), _read(place), limit)
+def _requests(context: Context, before: datetime, place: str, limit: int) -> Done:
+    found = kept.personal(context.unit, before, _read(place), limit)
     if found:
-        kept.anonymise(unit, found)
+        kept.anonymise(context.unit, found)
     return _begin(found, limit), len(found)
 
 
-def _by_days(forget: Callable[[UnitOfWork, datetime, int], int]) -> Stage:
-    """A stage for rows that are deleted by their own age; it needs no cursor, since deleted rows are not found again."""
+def _by_age(forget: Callable[[UnitOfWork, datetime, int], int]) -> Work:
+    """Delete rows by their own age. No cursor is needed, since deleted rows are not found again."""
 
-    def stage(unit: UnitOfWork, terms: Retention, now: datetime, _place: str, limit: int) -> Done:
-        if not terms.anonymise_days:
-            return NOTHING
-        count = forget(unit, last_instant(now, terms.anonymise_days), limit)
+    def work(context: Context, before: datetime, _place: str, limit: int) -> Done:
+        count = forget(context.unit, before, limit)
         return (MORE if count == limit else None), count
 
-    return stage
+    return work
 
 
-def _archive(unit: UnitOfWork, terms: Retention, now: datetime, place: str, limit: int) -> Done:
-    if not (terms.archive_days and terms.archive_file):
-        return NOTHING
-    unit.lock([kept.MOVING])
-    found = kept.closed(unit, last_instant(now, terms.archive_days), _read(place), limit)
+def _archive(context: Context, before: datetime, place: str, limit: int) -> Done:
+    context.unit.lock([kept.MOVING])
+    found = kept.closed(context.unit, before, _read(place), limit)
     if found:
-        _to_the_archive(unit, terms, now, kept.records(unit, found))
-        kept.remove(unit, found)
+        _to_the_archive(context, kept.records(context.unit, found))
+        kept.remove(context.unit, found)
     return _begin(found, limit), len(found)
 
 
-def _archive_lines(unit: UnitOfWork, terms: Retention, now: datetime, _place: str, limit: int) -> Done:
-    if not (terms.archive_days and terms.archive_file):
-        return NOTHING
-    unit.lock([kept.MOVING])
-    found = kept.lines(unit, last_instant(now, terms.archive_days), limit)
+def _archive_lines(context: Context, before: datetime, _place: str, limit: int) -> Done:
+    context.unit.lock([kept.MOVING])
+    found = kept.lines(context.unit, before, limit)
     if found:
-        _to_the_archive(unit, terms, now, found)
-        kept.remove_lines(unit, found)
+        _to_the_archive(context, found)
+        kept.remove_lines(context.unit, found)
     return (MORE if len(found) == limit else None), len(found)
 
 
-def _to_the_archive(unit: UnitOfWork, terms: Retention, now: datetime, found: Sequence[Mapping[str, object]]) -> None:
-    path = Path(terms.archive_file)
+def _to_the_archive(context: Context, found: Sequence[Mapping[str, object]]) -> None:
+    """Write to disk before the transaction that deletes is committed, so that a crash may repeat rows and never lose one."""
+    path = Path(context.library.policy.retention.archive_file)
     archive.append(path, found)
-    kept.note_archive(unit, str(path.absolute()), now)
+    kept.note_archive(context.unit, str(path.absolute()), context.now)
 
 
-def _messages(unit: UnitOfWork, terms: Retention, now: datetime, place: str, limit: int) -> Done:
-    if not terms.messages_days:
-        return NOTHING
-    begin, count = kept.forget_messages(unit, last_instant(now, terms.messages_days), int(place or 0), limit)
+def _messages(context: Context, before: datetime, place: str, limit: int) -> Done:
+    begin, count = kept.forget_messages(context.unit, before, int(place or 0), limit)
     return (None if begin is None else str(begin)), count
-
-
-def _quarantine(unit: UnitOfWork, terms: Retention, now: datetime, _place: str, limit: int) -> Done:
-    if not terms.messages_days:
-        return NOTHING
-    count = quarantine.forget(unit, last_instant(now, terms.messages_days), limit)
-    return (MORE if count == limit else None), count
 
 
 def _begin(found: tuple[Request, ...], limit: int) -> str | None:
@@ -114,15 +100,27 @@ def _read(place: str) -> Place | None:
     return (datetime.fromisoformat(moved_at), number) if number else None
 
 
+def _anonymise_days(terms: Retention) -> int:
+    return terms.anonymise_days
+
+
+def _archive_days(terms: Retention) -> int:
+    return terms.archive_days if terms.archive_file else 0
+
+
+def _messages_days(terms: Retention) -> int:
+    return terms.messages_days
+
+
 # fmt: off
-STAGES: Final[Mapping[str, Stage]] = {
-    "requests":      _requests,
-    "refusals":      _by_days(kept.anonymise_lines),
-    "payments":      _by_days(kept.anonymise_payments),
-    "outcomes":      _by_days(kept.forget_outcomes),
-    "archive":       _archive,
-    "archive_lines": _archive_lines,
-    "messages":      _messages,
-    "quarantine":    _quarantine,
+STAGES: Final[Mapping[str, tuple[Callable[[Retention], int], Work]]] = {
+    "requests":      (_anonymise_days, _requests),
+    "refusals":      (_anonymise_days, _by_age(kept.anonymise_lines)),
+    "payments":      (_anonymise_days, _by_age(kept.anonymise_payments)),
+    "outcomes":      (_anonymise_days, _by_age(kept.forget_outcomes)),
+    "archive":       (_archive_days,   _archive),
+    "archive_lines": (_archive_days,   _archive_lines),
+    "messages":      (_messages_days,  _messages),
+    "quarantine":    (_messages_days,  _by_age(quarantine.forget)),
 }
 # fmt: on

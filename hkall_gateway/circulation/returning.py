@@ -246,10 +246,6 @@ def go_home(context: Context, by: Actor, request: Request) -> Request:
     return context.unit.advance(request, Event.DISPATCH, context.now, by) if at_once else request
 
 
-def _come_back_today(context: Context, by: Actor, request: Request) -> CheckedIn:
-    return come_back(context, by, request, dates.civil(context.now))
-
-
 def come_home(context: Context, by: Actor, request: Request, **facts: Unpack[RequestChange]) -> CheckedIn:
     """Take in our own copy, even if messages on the way were missed."""
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
@@ -271,11 +267,6 @@ def _on_hold_shelf(context: Context, by: Actor, request: Request) -> CheckedIn:
     return taken(return_unused(context, by, request, NOT_COLLECTED), Arrival.UNCOLLECTED, alert=True)
 
 
-def _wanted_elsewhere(_context: Context, _by: Actor, request: Request) -> CheckedIn:
-    """Check in our paged copy before shipment: it leaves with the checkout to its borrower's card."""
-    return taken(request, Arrival.PAGED, alert=True)
-
-
 def _as_before(_context: Context, _by: Actor, request: Request) -> CheckedIn:
     """Answer a repeated scan: the same success, with no second notification."""
     return taken(request, Arrival.AGAIN, alert=request.position is P.RECEIVED)
@@ -284,8 +275,9 @@ def _as_before(_context: Context, _by: Actor, request: Request) -> CheckedIn:
 _ARRIVALS: dict[Position, Callable[[Context, Actor, Request], CheckedIn]] = {
     P.IN_TRANSIT: arrive,
     P.RECEIVED: _on_hold_shelf,
-    P.ON_LOAN: _come_back_today,
-    P.PAGED: _wanted_elsewhere,
+    P.ON_LOAN: lambda context, by, request: come_back(context, by, request, dates.civil(context.now)),
+    # It leaves with the checkout to its borrower's card.
+    P.PAGED: lambda _context, _by, request: taken(request, Arrival.PAGED, alert=True),
     P.SHIPPED: come_home,
     P.AT_BORROWER: come_home,
 }

@@ -116,9 +116,14 @@ class Courier:
 
     async def start(self) -> None:
         """Releases the rows that this gateway had claimed when it died, then starts polling."""
-        await self._store.write(bind(_release, self._instance, self._now(), ()))
+        await self._release()
         self._running = True
         self._look_now()
+
+    async def _release(self) -> None:
+        """Releases the rows claimed in our name, except those under way."""
+        now, under_way = self._now(), tuple(self._under_way.values())
+        await self._store.write(lambda unit: unit.outbox.release(self._instance, now, under_way))
 
     async def stop(self) -> None:
         """Claims no more rows; waits for the deliveries under way."""
@@ -178,7 +183,7 @@ class Courier:
         """
         self._again = False
         if self._unsure:
-            await self._store.write(bind(_release, self._instance, self._now(), tuple(self._under_way.values())))
+            await self._release()
             self._unsure = False
         return await self._store.write(self.claim) if self._running else ()
 
@@ -240,10 +245,6 @@ class Courier:
 
 def _give_back(unit: UnitOfWork, rows: Sequence[int]) -> None:
     unit.outbox.give_back(rows)
-
-
-def _release(unit: UnitOfWork, instance: str, now: datetime, in_hand: Sequence[int]) -> None:
-    unit.outbox.release(instance, now, in_hand)
 
 
 def _log(row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None) -> None:

@@ -24,14 +24,6 @@ LANGUAGES = (ENGLISH, CHINESE)
 NO_TITLE: Mapping[str, str] = {"en": "(without a title)", "zh-Hant": "（沒有書名）"}
 
 _WEEKDAYS_ZH = "一二三四五六日"
-_TEXT = Environment(
-    loader=PackageLoader("hkall_gateway.delivery"),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    autoescape=False,  # noqa: S701  # plain text; the HTML part escapes
-)
-_TEXT.globals["filled"] = filled
 _HTML = Environment(
     loader=PackageLoader("hkall_gateway.delivery"),
     undefined=StrictUndefined,
@@ -39,6 +31,8 @@ _HTML = Environment(
     lstrip_blocks=True,
     autoescape=True,
 )
+_TEXT = _HTML.overlay(autoescape=False)
+_TEXT.globals["filled"] = filled
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,10 +144,8 @@ class Mailer:
                 due = f", due on {found.request.due}" if found.request.due else ""
                 why = f"it holds no more: the request is {found.request.position}{due}"
             # A letter that may have arrived counts as sent, so that its correction is sent too.
-            return DeliveryResult(
-                DeliveryKind.ACCEPTED if row.state is OutboxState.UNSURE else DeliveryKind.NOT_NEEDED,
-                detail=why,
-            )
+            kind = DeliveryKind.ACCEPTED if row.state is OutboxState.UNSURE else DeliveryKind.NOT_NEEDED
+            return DeliveryResult(kind, detail=why)
         if found.borrower is None or not is_address(found.borrower.email.reveal()):
             return DeliveryResult(DeliveryKind.UNDELIVERABLE, detail="no address")
         now = self._now()
@@ -157,9 +155,8 @@ class Mailer:
             message = compose(letter, found.borrower, self._sender, _facts(found, found.request, last, self._library(), now))
         except Exception as error:
             LOG.exception("mail.letter_not_composed", notice=letter.notice, letter=letter.send)
-            return DeliveryResult(
-                DeliveryKind.UNDELIVERABLE, detail=f"it cannot be composed: {type(error).__name__}; see the log"
-            )
+            why = f"it cannot be composed: {type(error).__name__}; see the log"
+            return DeliveryResult(DeliveryKind.UNDELIVERABLE, detail=why)
         return await self._send(message, dates.civil(now), last)
 
     async def _send(self, message: EmailMessage, today: date, last: date) -> DeliveryResult:
@@ -168,16 +165,15 @@ class Mailer:
         except SMTPDeliveryError as error:
             # 5xx is final for this address; 4xx may be retried.
             kind = DeliveryKind.UNDELIVERABLE if error.code >= 500 else DeliveryKind.LATER
-            return DeliveryResult(kind, detail=self._told(f"smtp {error.code}", error.resp, message))
+            detail = self._told(f"smtp {error.code}", error.resp, message)
         except SMTPClientError as error:
-            return DeliveryResult(
-                DeliveryKind.UNKNOWN, detail=self._told(f"smtp {error.code} {type(error).__name__}", error.resp, message)
-            )
+            kind, name = DeliveryKind.UNKNOWN, type(error).__name__
+            detail = self._told(f"smtp {error.code} {name}", error.resp, message)
         except (OSError, ConnectError) as error:
-            return DeliveryResult(
-                DeliveryKind.UNREACHABLE, detail=self._told(f"smtp {type(error).__name__}", str(error), message)
-            )
-        return DeliveryResult(DeliveryKind.ACCEPTED, sent_on=today, last_day=last)
+            kind, detail = DeliveryKind.UNREACHABLE, self._told(f"smtp {type(error).__name__}", str(error), message)
+        else:
+            return DeliveryResult(DeliveryKind.ACCEPTED, sent_on=today, last_day=last)
+        return DeliveryResult(kind, detail=detail)
 
     def _told(self, what: str, text: bytes | str, message: EmailMessage) -> str:
         """The error, its server and the server's words, without the patron's address, which must not reach the log."""

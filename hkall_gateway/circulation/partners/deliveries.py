@@ -91,7 +91,7 @@ def apply_answer(context: Context, row: OutboxRow, answer: DeliveryResult, by: A
     if isinstance(row.payload, LocalMessage):
         local_messages.apply_answer(context, row.payload, answer, by)
     elif isinstance(row.payload, PatronNotice):
-        _letter_left(context, Notification(row.send), row.payload, answer, by)
+        letter_left(context, row, answer, by)
     else:
         borrowing.answered(context, Notification(row.send), row.request, row.payload.wire_id, answer, by)
         if row.send is Notification.TELL_LENDER_RENEWED and recalls.because_of_a_recall(answer):
@@ -152,26 +152,22 @@ def never_arrived(context: Context, row: OutboxRow, by: Actor, error: str, reaso
 
 
 def letter_left(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
-    """Record the result of a letter that a person has settled."""
-    assert isinstance(row.payload, PatronNotice), "only letters are settled so"
-    _letter_left(context, Notification(row.send), row.payload, answer, by)
-
-
-def _letter_left(context: Context, send: Notification, letter: PatronNotice, answer: DeliveryResult, by: Actor) -> None:
     """Record a letter's result: its day starts the days to collect; a failed one is on the operators' list (R12, R14, R42)."""
+    unit, letter = context.unit, row.payload
+    assert isinstance(letter, PatronNotice)
     state = _LETTERS.get(answer.kind, NoticeState.SENT)
-    context.unit.notices.set_state(letter.notice, state, answer.detail, context.now)
-    request = context.unit.requests.find(letter.request)
+    unit.notices.set_state(letter.notice, state, answer.detail, context.now)
+    request = unit.requests.find(letter.request)
     if (
-        send is not Notification.LETTER_PICKUP
+        row.send is not Notification.LETTER_PICKUP
         or state is not NoticeState.SENT
         or request is None
-        or not context.unit.can(request, Event.NOTIFY)
+        or not unit.can(request, Event.NOTIFY)
     ):
         return
     # A late letter starts the days to collect again, also after they had expired. Days granted beyond that stay.
     last = max(filter(None, (answer.last_day, request.pickup_last)), default=None)
-    context.unit.advance(
+    unit.advance(
         request, Event.NOTIFY, context.now, by, rule="R14", notified_on=answer.sent_on, pickup_last=last, expired_pickup=False
     )
 

@@ -154,12 +154,10 @@ def _no_request(context: Context, row: OutboxRow, by: Actor) -> None:
         deliveries.never_arrived(context, row, by, row.last_error, DROPPED)
 
 
-def _no_withdrawal(context: Context, row: OutboxRow, by: Actor) -> None:
-    deliveries.apply_answer(context, row, DeliveryResult(DeliveryKind.ACCEPTED, detail="dropped by staff"), by)
-
-
-def _no_renewal(context: Context, row: OutboxRow, by: Actor) -> None:
-    deliveries.apply_answer(context, row, DeliveryResult(DeliveryKind.REFUSED, detail="dropped by staff"), by)
+def _as_if(kind: DeliveryKind) -> Callable[[Context, OutboxRow, Actor], None]:
+    """Go on as if the partner had answered so."""
+    answer = DeliveryResult(kind, detail="dropped by staff")
+    return lambda context, row, by: deliveries.apply_answer(context, row, answer, by)
 
 
 def _no_letter(context: Context, row: OutboxRow, _by: Actor) -> None:
@@ -177,8 +175,8 @@ def may_have_arrived(unit: UnitOfWork, row: OutboxRow) -> bool:
 # fmt: off
 _DROPPED: Mapping[str, Callable[[Context, OutboxRow, Actor], None]] = {
     Notification.ASK_LENDER:            _no_request,
-    Notification.CANCEL_AT_LENDER:      _no_withdrawal,
-    Notification.ASK_LENDER_TO_RENEW:   _no_renewal,
+    Notification.CANCEL_AT_LENDER:      _as_if(DeliveryKind.ACCEPTED),
+    Notification.ASK_LENDER_TO_RENEW:   _as_if(DeliveryKind.REFUSED),
     **{send: _no_letter for send in Notification if is_letter(send)},
 }
 # fmt: on

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Final, TypeVar
+from typing import Final
 
 from hkall_gateway.circulation import borrowing, loans, recalls
 from hkall_gateway.circulation.borrowers import LOADED, closed_days, counts, known_since, loaded_facts
 from hkall_gateway.circulation.borrowing import Requested, RequestTitle
-from hkall_gateway.circulation.command import Context, Library
+from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.loans import CheckOut, Renew
 from hkall_gateway.circulation.partner_notice import PartnerNotice
 from hkall_gateway.circulation.ports import BorrowerFacts
@@ -28,7 +28,6 @@ from hkall_gateway.rules.published_rules import keys_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, ItemKey
 
-C = TypeVar("C", RequestTitle, CheckOut, Renew)
 OURS = "our record"
 
 PATRON = ("category", "study_mode", "expires", "blocked", "local_loans", "total_quota")
@@ -109,20 +108,6 @@ def of_title(unit: UnitOfWork, bib: str, volume: str, now: datetime) -> Iterator
                 yield Fact(name, f"in use: {held[copy.key]}", OURS, now)
 
 
-def of_lenders(unit: UnitOfWork, request: str, now: datetime) -> Iterator[Fact]:
-    """Yield the candidates of a request in the order of asking, and those passed over, each with its reason."""
-    for one in unit.candidates.of(request):
-        place = "passed over" if one.skip else f"lender {one.rank}"
-        yield Fact(place, f"{one.agency}/{one.barcode}: {one.skip or one.reason}", OURS, now)
-
-
-def named_rows(unit: UnitOfWork, card: str, library: Library) -> tuple[str, ...]:
-    """The rows of the policy that are about this patron: the category's key."""
-    borrower = unit.patrons.find(card) if card else None
-    category = category_of(borrower, library.policy) if borrower else None
-    return (category.key,) if category else ()
-
-
 REQUEST: Final = ("R1", "R2", "R4", "R5", "R6", "R7", "R11a", "R18", "R20", "R21", "R22")
 BORROW: Final = ("R13", "R14", "R16", "R18", "R19", "R20", "R21")
 RENEW: Final = ("R2", "R27", "R28", "R29", "R32")
@@ -180,7 +165,9 @@ class Explanation:
 def request(by: Actor, patron: str, bib: str, volume: str = "", pickup: str = "", *, hold: bool = False) -> ExplainQuestion:
     """Return the question whether this patron may request this title, and which lenders would be asked."""
     ask = RequestTitle(by, patron, bib, volume, pickup, hold=hold)
-    return ExplainQuestion(_deciding(borrowing.request_title, ask), REQUEST, patron, title=(bib, volume))
+    return ExplainQuestion(
+        lambda context, known: borrowing.request_title(context, ask, known), REQUEST, patron, title=(bib, volume)
+    )
 
 
 def borrow(by: Actor, patron: str, item: str, role: str = "counter") -> ExplainQuestion:
@@ -198,7 +185,7 @@ def renew(by: Actor, item: str, patron: str = "", *, staff: bool = False) -> Exp
     """Return the question whether this loan may be renewed, and until when; without `patron`, for the copy's borrower."""
     agency, barcode = named(item)
     ask = Renew(by, patron, barcode, agency, staff=staff)
-    return ExplainQuestion(_deciding(loans.renew, ask), RENEW, patron, (agency, barcode))
+    return ExplainQuestion(lambda context, known: loans.renew(context, ask, known), RENEW, patron, (agency, barcode))
 
 
 def recall(by: Actor, item: str, sender: str = "", owner_says: date | None = None) -> ExplainQuestion:
@@ -233,19 +220,19 @@ def named(item: str) -> tuple[str, str]:
     return (agency, barcode) if slash else ("", item)
 
 
-def _deciding(work: Callable[[Context, C, BorrowerFacts], Decided | Refused], ask: C) -> Decide:
-    return lambda context, known: work(context, ask, known)
-
-
 def explained(context: Context, question: ExplainQuestion, borrower: BorrowerFacts, asked_at: datetime) -> Explanation:
     """Return the answer as if it were `context.now`, from the facts of `asked_at`. It writes: run it where that is undone."""
     before = tuple(_facts(context, question, borrower, asked_at))
     outcome = question.decide(context, borrower) if borrower.reachable else TRY_AGAIN
     if isinstance(outcome, Requested):
-        before += tuple(of_lenders(context.unit, outcome.request, asked_at))
+        for one in context.unit.candidates.of(outcome.request):
+            place = "passed over" if one.skip else f"lender {one.rank}"
+            before += (Fact(place, f"{one.agency}/{one.barcode}: {one.skip or one.reason}", OURS, asked_at),)
     rule = outcome.rule if isinstance(outcome, Refused) else ""
     rules = (rule,) if rule else question.rules
-    about = (question.role, *named_rows(context.unit, question.patron, context.library))
+    patron = context.unit.patrons.find(question.patron) if question.patron else None
+    category = category_of(patron, context.library.policy) if patron else None
+    about = (question.role, category.key) if category else (question.role,)
     return Explanation(outcome, context.now, rules, before, keys_of(context.library.policy, rules, about))
 
 

@@ -75,8 +75,8 @@ class DenialReason(StrEnum):
 class ActionRow:
     """One command: the least role, its events in the life cycle, or the positions that it needs where it has no event.
 
-    `unless` returns a hindrance that follows from the request's other fields. `takes` names the fields of its form beside the
-    reason: lender, item (AGENCY/BARCODE), on (a date), cents, to (a position).
+    `needs` is a condition on the request's other fields, and the reason where it does not hold. `takes` names the fields of its
+    form beside the reason: lender, item (AGENCY/BARCODE), on (a date), cents, to (a position).
     """
 
     name: str
@@ -84,7 +84,7 @@ class ActionRow:
     events: tuple[Event, ...] = ()
     positions: frozenset[Position] = frozenset()
     takes: tuple[str, ...] = ()
-    unless: Callable[[Request], DenialReason | None] = lambda request: None  # noqa: ARG005
+    needs: tuple[Callable[[Request], object], DenialReason] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,26 +100,6 @@ class Action:
     @property
     def allowed(self) -> bool:
         return self.hindrance is None
-
-
-def _without_flag(request: Request) -> DenialReason | None:
-    return None if request.flags else DenialReason.NO_FLAG
-
-
-def _without_recall(request: Request) -> DenialReason | None:
-    return None if request.recalled_on else DenialReason.NO_RECALL
-
-
-def _not_missing(request: Request) -> DenialReason | None:
-    return None if request.lost_on or request.claimed_on else DenialReason.NOT_MISSING
-
-
-def _without_patron(request: Request) -> DenialReason | None:
-    return None if request.patron else DenialReason.NO_PATRON
-
-
-def _without_slip(request: Request) -> DenialReason | None:
-    return None if lender_list.has_slip(request) else DenialReason.POSITION
 
 
 _ANYWHERE: Final = frozenset(Position)
@@ -138,17 +118,19 @@ ACTIONS: Final[tuple[ActionRow, ...]] = (
     ActionRow("dispatch",      CLERK, (E.DISPATCH,)),
     ActionRow("cancel",        CLERK, (E.CANCEL,)),
     ActionRow("ship",          CLERK, (E.LEND,)),
-    ActionRow("print",         CLERK, positions=lender_list.NOTED | {P.PAGED}, unless=_without_slip),
+    ActionRow("print",         CLERK, positions=lender_list.NOTED | {P.PAGED},
+                               needs=(lender_list.has_slip, DenialReason.POSITION)),
     ActionRow("decline",       CLERK, (E.DECLINE, E.DECLINE_SHIPPED)),
     ActionRow("substitute",    CLERK, (E.SUBSTITUTE,), takes=("item",)),
     ActionRow("recall",        CLERK, (E.RECALL_LENT,), takes=("on",)),
-    ActionRow("cancel_recall", CLERK, (E.CANCEL_RECALL_LENT,), unless=_without_recall),
+    ActionRow("cancel_recall", CLERK, (E.CANCEL_RECALL_LENT,), needs=(lambda r: r.recalled_on, DenialReason.NO_RECALL)),
     ActionRow("lost",          CLERK, (E.LOSE, E.BORROWER_LOST), takes=("cents", "on")),
     ActionRow("damaged",       CLERK, (E.DAMAGE,), takes=("cents",)),
     ActionRow("claim",         CLERK, (E.CLAIM_RETURNED, E.BORROWER_CLAIMS), takes=("on",)),
-    ActionRow("seen",          CLERK, positions=_ANYWHERE, unless=_without_flag),
-    ActionRow(REOPEN,          CLERK, positions=FINAL, unless=_without_patron),
-    ActionRow("settle",        SUPERVISOR, (E.SETTLE, E.SETTLE_LENT), unless=_not_missing),
+    ActionRow("seen",          CLERK, positions=_ANYWHERE, needs=(lambda r: r.flags, DenialReason.NO_FLAG)),
+    ActionRow(REOPEN,          CLERK, positions=FINAL, needs=(lambda r: r.patron, DenialReason.NO_PATRON)),
+    ActionRow("settle",        SUPERVISOR, (E.SETTLE, E.SETTLE_LENT),
+                               needs=(lambda r: r.lost_on or r.claimed_on, DenialReason.NOT_MISSING)),
     ActionRow("overseas",      SUPERVISOR, positions=_HERE, takes=("on",)),
     ActionRow("extend",        SUPERVISOR, positions=_LASTS, takes=("on",)),
     ActionRow("pin",           SUPERVISOR, positions=_NOT_SENT, takes=("lender",)),
@@ -161,7 +143,16 @@ ACTIONS: Final[tuple[ActionRow, ...]] = (
 
 def actions(request: Request, role: StaffRole) -> tuple[Action, ...]:
     """Return every staff command with the hindrance that this request and role meet, in the order of the table."""
-    return tuple(_action(row, request, role) for row in ACTIONS)
+    return tuple(
+        Action(
+            row.name,
+            row.role,
+            row.name == REOPEN or STAFF_ACTIONS[row.name].needs_reason,
+            row.takes,
+            _hindrance(row, request, role),
+        )
+        for row in ACTIONS
+    )
 
 
 def permitted(request: Request, role: StaffRole, name: str) -> bool:
@@ -174,25 +165,14 @@ def row_of(name: str) -> ActionRow:
     return _ROWS[name]
 
 
-def _action(row: ActionRow, request: Request, role: StaffRole) -> Action:
-    needs_reason = row.name == REOPEN or STAFF_ACTIONS[row.name].needs_reason
-    return Action(row.name, row.role, needs_reason, row.takes, _hindrance(row, request, role))
-
-
 def _hindrance(row: ActionRow, request: Request, role: StaffRole) -> DenialReason | None:
     if role < row.role:
         return DenialReason.ROLE
-    if not _fits(row, request):
-        return DenialReason.POSITION
-    return row.unless(request)
-
-
-def _fits(row: ActionRow, request: Request) -> bool:
-    if row.name == REOPEN and request.side is Side.LENDING:
-        return False
     here = not row.positions or request.position in row.positions
     steps = not row.events or any(lifecycle.can(request.side, request.position, event) for event in row.events)
-    return here and steps
+    if not here or not steps or (row.name == REOPEN and request.side is Side.LENDING):
+        return DenialReason.POSITION
+    return None if row.needs is None or row.needs[0](request) else row.needs[1]
 
 
 _ROWS: Final = {row.name: row for row in ACTIONS}
