@@ -33,7 +33,7 @@ from hkall_gateway.app.pages_process import PagesProcess
 from hkall_gateway.app.resources import Reloaded, Resources, Serving
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import Library
-from hkall_gateway.circulation.rounds import Rounds
+from hkall_gateway.circulation.jobs.rounds import Rounds
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config import mapping as config_mapping

@@ -1,21 +1,29 @@
-"""Chooses lenders: the ranked list of a new request, and the next lender to ask, with availability checked afresh each time."""
+"""Chooses lenders and asks them, one after another: the list of a new request, the next lender, and what each answered."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.instances import copies_in_use
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.partners import records
+from hkall_gateway.db.requests_by_partner_id import asked_by_barcode
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates, lenders
-from hkall_gateway.rules.dates import ALWAYS_OPEN
+from hkall_gateway.rules.dates import ALWAYS_OPEN, suspended
+from hkall_gateway.rules.lender_reasons import LENT_TO_ANOTHER, NOT_REACHED, SILENCE, decline_reason
 from hkall_gateway.rules.lenders import NOT_IN_USE, SPARE, UNKNOWN_RECORD, InUse, LenderChoice, Record
+from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import ABOUT_THE_CHOSEN, DESCRIBED, PartnerMessage
-from hkall_gateway.rules.vocabulary import Candidate, Holding, ItemKey, Partner, Request
+from hkall_gateway.rules.stored_words import CandidateOutcome, DeliveryKind
+from hkall_gateway.rules.vocabulary import Actor, Candidate, Holding, ItemKey, Partner, Position, Request, RequestChange
+
+P = Position
 
 
 def ranked(
@@ -129,3 +137,172 @@ def _gone(unit: UnitOfWork, candidate: Candidate, choice: LenderChoice) -> str:
     """The reason against asking for a copy now; "" for an available one, or one that the catalogue never knew."""
     copy = unit.holdings.find(ItemKey(candidate.agency, candidate.barcode))
     return lenders.passed_over(copy, choice) if copy else ""
+
+
+NOBODY_ASKED: Final[RequestChange] = {
+    "partner": "",
+    "wire_agency": "",
+    "wire_id": "",
+    "item_agency": "",
+    "item_barcode": "",
+    "lender_due": None,
+}
+"""The lender's fields of a request without a lender, all empty."""
+
+
+def _ask(context: Context, request: Request, lender: Candidate, event: Event, by: Actor, reason: str = "") -> Request:
+    """Ask this library for its copy, by `event`."""
+    wire_id = next_wire_id(request)
+    context.unit.candidates.mark(lender, wire_id=wire_id)
+    return send_to(context, request, replace(lender, wire_id=wire_id), event, by, reason)
+
+
+def next_wire_id(request: Request) -> str:
+    return f"{request.id}-{request.attempt + 1}"
+
+
+def send_to(context: Context, request: Request, lender: Candidate, event: Event, by: Actor, reason: str = "") -> Request:
+    """Send the request to this library, whose row says so already."""
+    return context.unit.advance(
+        request,
+        event,
+        context.now,
+        by,
+        chosen=lender,
+        partner=lender.agency,
+        wire_agency=context.library.agency,
+        wire_id=lender.wire_id,
+        attempt=request.attempt + 1,
+        moved_at=context.now,
+        reason=reason,
+        item_agency="",
+        item_barcode="",
+        lender_due=None,
+    )
+
+
+def move_on(context: Context, request: Request, reason: str, by: Actor) -> Request:
+    """Ask the next lender after one that will not supply, or end the list with one letter (R37, R38)."""
+    event = Event.NOT_SENT if request.position is P.IN_TRANSIT else Event.ASK_NEXT
+    return _ask_next(context, request, event, reason, by)
+
+
+def give_up_on(context: Context, request: Request, by: Actor, reason: str = SILENCE) -> Request:
+    """Send a cancellation to the lender asked, and ask the next one (R11). Its copy may still come."""
+    return _ask_next(context, request, Event.ASK_NEXT_AFTER_SILENCE, reason, by)
+
+
+def _ask_next(context: Context, request: Request, event: Event, reason: str, by: Actor) -> Request:
+    """Ask the next lender by `event`. While requests are suspended no lender is asked, and the request waits or ends (R1)."""
+    left = next_lender(context, request)
+    rests = suspended("borrow_request", context.library.policy, context.now) is not None
+    if left and not rests:
+        return _ask(context, request, left, event, by, reason)
+    if event is Event.ASK_NEXT_AFTER_SILENCE:
+        context.unit.enqueue(Notification.CANCEL_AT_LENDER, request, context.now, by)
+    if left and context.library.policy.declined_while_suspended == "wait":
+        nobody: RequestChange = {**NOBODY_ASKED, "reason": reason}
+        return context.unit.advance(request, Event.POSTPONE, context.now, by, rule="R1", **nobody)
+    return context.unit.advance(
+        request, Event.END_OF_LIST, context.now, by, rule="R38", reason=reason, item_agency="", item_barcode=""
+    )
+
+
+def resume(context: Context, request: Request, by: Actor) -> Request:
+    """Ask the next lender after a suspension has ended, or end the list with one letter (R1, R38)."""
+    left = next_lender(context, request)
+    if left:
+        return _ask(context, request, left, Event.ASK, by)
+    return context.unit.advance(request, Event.NO_LENDER, context.now, by, rule="R38")
+
+
+def release_rivals(context: Context, item: ItemKey, holder: str, by: Actor) -> None:
+    """Move other requests on when their accepted copy has arrived for the request `holder` (R7, R11).
+
+    A request keeps its lender if that library has another copy to send. A lender that has not answered yet is not given up: its
+    answer decides.
+    """
+    for rival, lender in asked_by_barcode(context.unit, item.barcode):
+        promised = rival.wire_id == lender.wire_id and lender.outcome == CandidateOutcome.ACCEPTED
+        if (
+            rival.position is P.REQUESTED
+            and promised
+            and lender.agency == item.agency
+            and rival.id != holder
+            and not _another(context, rival, lender)
+        ):
+            give_up_on(context, rival, by, LENT_TO_ANOTHER)
+
+
+def _another(context: Context, rival: Request, lender: Candidate) -> bool:
+    """Whether the lender has another copy for the rival, neither held nor asked for by a request of ours."""
+    in_use = copies_in_use(context.unit, rival.bib_id)
+    copies = [
+        c for c in context.unit.holdings.of_title(rival.bib_id) if c.agency == lender.agency and c.key not in in_use.asked
+    ]
+    choice = choice_today(context, {lender.agency}, rival.volume, in_use)
+    return any(not lenders.passed_over(copy, choice) for copy in copies)
+
+
+def answered(
+    context: Context,
+    send: Notification,
+    number: str,
+    wire_id: str,
+    answer: DeliveryResult,
+    by: Actor,
+) -> None:
+    """Apply a partner's answer to a delivered message; the request advances where the answer calls for it."""
+    request = context.unit.requests.find(number)
+    if request is None:
+        return
+    if send is Notification.ASK_LENDER:
+        _asked_lender_answered(context, request, wire_id, answer, by)
+    if send is Notification.CANCEL_AT_LENDER and request.position is P.CANCELLING and request.wire_id == wire_id:
+        _cancel_answered(context, request, answer, by)
+
+
+def _asked_lender_answered(context: Context, request: Request, wire_id: str, answer: DeliveryResult, by: Actor) -> None:
+    asked = context.unit.requests.asked(wire_id)
+    if asked is None:
+        return
+    if answer.looked:
+        context.unit.note(request, "LOOKED", {"agency": asked[1].agency, "found": answer.looked}, context.now, by, "R7")
+    if answer.kind != DeliveryKind.REFUSED:
+        context.unit.candidates.mark(
+            asked[1], outcome=CandidateOutcome.ACCEPTED, **({"their_number": answer.number} if answer.number else {})
+        )
+    elif answer.untold:  # it was not asked: it has no address
+        context.unit.candidates.mark(asked[1], outcome=f"{NOT_REACHED}: {answer.detail}")
+        _will_not_come(context, request, wire_id, NOT_REACHED, by)
+    else:
+        context.unit.candidates.mark(asked[1], outcome=answer.looked or CandidateOutcome.REFUSED.because(answer.problem))
+        reason = decline_reason(answer.looked or answer.problem, answer.detail)
+        _will_not_come(context, request, wire_id, reason, by)
+
+
+def not_reached(context: Context, number: str, wire_id: str, reason: str, error: str, by: Actor) -> Request | None:
+    """Ask the next lender if a request certainly never reached this one, which is not counted as a decline."""
+    asked = context.unit.requests.asked(wire_id)
+    request = context.unit.requests.find(number)
+    if asked is None or request is None:
+        return request
+    context.unit.candidates.mark(asked[1], outcome=f"{reason}: {error}")
+    _will_not_come(context, request, wire_id, reason, by)
+    return context.unit.requests.find(number)
+
+
+def _will_not_come(context: Context, request: Request, wire_id: str, reason: str, by: Actor) -> None:
+    """Record that the lender asked under `wire_id` will not supply; the answer of a former lender is ignored."""
+    if request.wire_id != wire_id:
+        return
+    if request.position is P.REQUESTED:
+        move_on(context, request, reason, by)
+    elif request.position is P.CANCELLING:
+        context.unit.advance(request, Event.CANCEL_SETTLED, context.now, by, rule="R34")
+
+
+def _cancel_answered(context: Context, request: Request, answer: DeliveryResult, by: Actor) -> None:
+    """Settle a cancellation that is confirmed, or unknown to the lender; "already processed" may mean shipped: wait."""
+    if answer.kind in {DeliveryKind.ACCEPTED, DeliveryKind.ALREADY} or answer.problem == "Unknown Request":
+        context.unit.advance(request, Event.CANCEL_SETTLED, context.now, by, rule="R34")

@@ -12,7 +12,7 @@ from hkall_gateway.circulation.command import Context, InboxKey
 from hkall_gateway.circulation.fines import Paid, Waived
 from hkall_gateway.circulation.lending import Paged
 from hkall_gateway.circulation.loans import AllRenewed
-from hkall_gateway.circulation.partners.partner_queries import Billed, Changed, StatusSet
+from hkall_gateway.circulation.partners.partner_reports import Billed, Changed, StatusSet
 from hkall_gateway.circulation.recalls import Recalled
 from hkall_gateway.circulation.results import CheckedOut, Done, Noted, Refused, Renewed
 from hkall_gateway.circulation.returning import Arrival, CheckedIn

@@ -37,6 +37,7 @@ from hkall_gateway.circulation.partners import (
     lender_notices,
     local_messages,
     partner_queries,
+    partner_reports,
     unsent,
 )
 from hkall_gateway.circulation.ports import BorrowerFacts, Gathered, LocalSystem
@@ -94,7 +95,7 @@ def _broker(command: broker_services.BrokerCommand) -> LockSet:
     return LockSet(command.card, item=("", command.barcode), partner_ids=numbers)
 
 
-def _changed_request(command: partner_queries.ChangeRequest) -> LockSet:
+def _changed_request(command: partner_reports.ChangeRequest) -> LockSet:
     named = (command.agency, command.value)
     barcode = command.item.barcode if command.item else ""
     return LockSet(command.card, item=("", barcode), partner_ids=(named,), placed=named)
@@ -238,11 +239,11 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
                              under_card=_under_card),
     deliveries.Delivered.handled_by(deliveries.delivered, lambda c: LockSet(request=c.row.request, channel=c.row.line),
                          repeatable=True, settles=True),
-    partner_queries.CopyReport.handled_by(partner_queries.report, lambda c: _item(c.item.barcode)),
-    partner_queries.KeepUnplaced.handled_by(partner_queries.keep_unplaced),
-    partner_queries.ChangeRequest.handled_by(partner_queries.change_request, _changed_request),
-    partner_queries.SetStatus.handled_by(partner_queries.set_status),
-    partner_queries.Bill.handled_by(partner_queries.bill, lambda c: LockSet(c.card)),
+    partner_reports.CopyReport.handled_by(partner_reports.report, lambda c: _item(c.item.barcode)),
+    partner_reports.KeepUnplaced.handled_by(partner_reports.keep_unplaced),
+    partner_reports.ChangeRequest.handled_by(partner_reports.change_request, _changed_request),
+    partner_reports.SetStatus.handled_by(partner_reports.set_status),
+    partner_reports.Bill.handled_by(partner_reports.bill, lambda c: LockSet(c.card)),
     partner_queries.SeeRequest.answered_by(partner_queries.see_request, is_long=True),
     partner_queries.SeeCopyOf.answered_by(partner_queries.copy_of, is_long=True),
     partner_queries.FindInstitution.answered_by(partner_queries.institution, is_long=True),

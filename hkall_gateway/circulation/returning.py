@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Unpack
 
 from hkall_gateway.circulation.borrowers import closed_days, waited_too_long
-from hkall_gateway.circulation.borrowing import release_rivals
+from hkall_gateway.circulation.choosing import release_rivals
 from hkall_gateway.circulation.command import Command, Context, flagged, refused, unflagged
 from hkall_gateway.circulation.find_request import AwaitedCopy, awaited, one_with, owned_elsewhere
 from hkall_gateway.circulation.fines import fix_fine, pay_back

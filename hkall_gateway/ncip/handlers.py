@@ -18,7 +18,7 @@ import structlog
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from hkall_gateway.circulation.partners.partner_queries import KeepUnplaced
+from hkall_gateway.circulation.partners.partner_reports import KeepUnplaced
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline, Undecided

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from hkall_gateway.circulation.command import Command
 from hkall_gateway.circulation.fines import Paid, Waived
-from hkall_gateway.circulation.partners.partner_queries import Billed, Changed, StatusSet
+from hkall_gateway.circulation.partners.partner_reports import Billed, Changed, StatusSet
 from hkall_gateway.circulation.recalls import Recalled
 from hkall_gateway.circulation.results import CheckedOut, Done, Refused
 from hkall_gateway.circulation.returning import CheckedIn

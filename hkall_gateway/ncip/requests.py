@@ -23,7 +23,7 @@ from hkall_gateway.circulation.partner_notice import (
     ItemShipped,
     RequestCancelled,
 )
-from hkall_gateway.circulation.partners.partner_queries import Bill, ChangeRequest, CopyReport, SetStatus
+from hkall_gateway.circulation.partners.partner_reports import Bill, ChangeRequest, CopyReport, SetStatus
 from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.ncip.callers import patron

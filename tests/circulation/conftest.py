@@ -15,6 +15,7 @@ from hkall_gateway.circulation.borrowing import RequestTitle
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import InboxKey, Library
 from hkall_gateway.circulation.fines import Pay
+from hkall_gateway.circulation.jobs.rounds import ROUNDS, Rounds
 from hkall_gateway.circulation.lending import BorrowFromUs
 from hkall_gateway.circulation.loans import CheckOut, Renew
 from hkall_gateway.circulation.partner_notice import (
@@ -30,7 +31,6 @@ from hkall_gateway.circulation.partners.deliveries import Delivered
 from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.circulation.returning import CheckIn
-from hkall_gateway.circulation.rounds import ROUNDS, Rounds
 from hkall_gateway.circulation.staff.actions import Act
 from hkall_gateway.db import rounds
 from hkall_gateway.db.database import Immediate, finished

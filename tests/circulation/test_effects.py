@@ -16,7 +16,7 @@ from hkall_gateway.circulation.borrowing import Cancelled, Requested
 from hkall_gateway.circulation.idempotency import NEVER_UNDONE, OF_A_REQUEST, TAKEN_IN, WITH_THE_COPY, status_stands
 from hkall_gateway.circulation.lending import Paged
 from hkall_gateway.circulation.loans import AllRenewed
-from hkall_gateway.circulation.partners.partner_queries import Changed, StatusSet
+from hkall_gateway.circulation.partners.partner_reports import Changed, StatusSet
 from hkall_gateway.circulation.recalls import Recalled
 from hkall_gateway.circulation.results import CheckedOut, Done, Noted, Refused, Renewed
 from hkall_gateway.circulation.returning import Arrival, CheckedIn

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hkall_gateway.circulation.borrowing import NOBODY_ASKED
+from hkall_gateway.circulation.choosing import NOBODY_ASKED
 from hkall_gateway.circulation.partner_notice import ItemReceived, ItemShipped, PartnerNotice
-from hkall_gateway.circulation.partners.partner_queries import CopyReport
+from hkall_gateway.circulation.partners.partner_reports import CopyReport
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.rules.evidence import TABLE, Dated, News, Verdict
 from hkall_gateway.rules.lifecycle import FINAL, LENDING

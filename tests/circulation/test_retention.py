@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert
 
 from hkall_gateway.circulation.command import in_context
+from hkall_gateway.circulation.jobs.rounds import LEASE_S, RoundTakenOver, begin, one_batch
 from hkall_gateway.circulation.partner_notice import ItemReceived, ItemShipped
-from hkall_gateway.circulation.rounds import LEASE_S, RoundTakenOver, begin, one_batch
 from hkall_gateway.db import fines, inbox
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine

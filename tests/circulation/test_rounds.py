@@ -10,8 +10,8 @@ import pytest
 from twisted.internet.defer import ensureDeferred
 
 from hkall_gateway.circulation.command import in_context
+from hkall_gateway.circulation.jobs.rounds import LEASE_S, ROUNDS, Rounds, RoundTakenOver, begin, one_batch
 from hkall_gateway.circulation.partner_notice import ItemShipped
-from hkall_gateway.circulation.rounds import LEASE_S, ROUNDS, Rounds, RoundTakenOver, begin, one_batch
 from hkall_gateway.db import inbox
 from hkall_gateway.db import rounds as store_rounds
 from hkall_gateway.db.database import finished

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hkall_gateway.circulation.rounds import NOTED
+from hkall_gateway.circulation.jobs.rounds import NOTED
 from hkall_gateway.rules.vocabulary import Position
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import func, select
 
-from hkall_gateway.circulation.rounds import begin
+from hkall_gateway.circulation.jobs.rounds import begin
 from hkall_gateway.cli import main
 from hkall_gateway.clock import now
 from hkall_gateway.db import fines

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from hkall_gateway.circulation import rounds
+from hkall_gateway.circulation.jobs import rounds
 from hkall_gateway.config import gateway
 from hkall_gateway.config.dialects import DialectConfig
 from hkall_gateway.db.queries.work_lists import ListName

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import OperationalError
 from twisted.internet.defer import Deferred
 
-from hkall_gateway.circulation.retention import STAGES
+from hkall_gateway.circulation.command import Context, Library
+from hkall_gateway.circulation.jobs.retention import purge
 from hkall_gateway.db import bind, inbox
 from hkall_gateway.db.database import Database
 from hkall_gateway.db.engine.compiled import discard, flush
@@ -25,7 +26,7 @@ from hkall_gateway.db.privacy.persons import Person
 from hkall_gateway.db.tables import LINKS, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
-from hkall_gateway.rules.settings import Retention
+from hkall_gateway.rules.settings import Policy, Retention
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
 
 PATIENCE_S = 20.0
@@ -197,7 +198,8 @@ def test_an_erasure_holds_the_card_and_the_archives(postgres_engine: Engine, now
 
 
 def _purge(unit: UnitOfWork, stage: str, now: datetime) -> None:
-    STAGES[stage](unit, Retention(archive_days=1, archive_file="/nowhere"), now, "", 1)
+    terms = Policy(retention=Retention(archive_days=1, archive_file="/nowhere"))
+    purge(Context(unit, Library("HKU", "HKU Libraries", terms, ("HKU-MAIN-LENDING",)), now), stage, 1)
 
 
 def _waits(connection: Connection, work: Callable[[UnitOfWork], object]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from hkall_gateway.circulation.rounds import may_stand_still, still
+from hkall_gateway.circulation.jobs.rounds import may_stand_still, still
 from hkall_gateway.db import rounds
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading

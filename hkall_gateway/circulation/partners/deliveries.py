@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from hkall_gateway.circulation import borrowing, recalls
+from hkall_gateway.circulation import choosing, recalls
 from hkall_gateway.circulation.command import Command, Context, flagged
 from hkall_gateway.circulation.partners import local_messages
 from hkall_gateway.circulation.results import DeliveryResult
@@ -93,7 +93,7 @@ def apply_answer(context: Context, row: OutboxRow, answer: DeliveryResult, by: A
     elif isinstance(row.payload, PatronNotice):
         letter_left(context, row, answer, by)
     else:
-        borrowing.answered(context, Notification(row.send), row.request, row.payload.wire_id, answer, by)
+        choosing.answered(context, Notification(row.send), row.request, row.payload.wire_id, answer, by)
         if row.send is Notification.TELL_LENDER_RENEWED and recalls.because_of_a_recall(answer):
             recalls.renewal_refused(context, row.payload, answer, by)
         else:
@@ -148,7 +148,7 @@ def never_arrived(context: Context, row: OutboxRow, by: Actor, error: str, reaso
     """
     if row.send is not Notification.ASK_LENDER or not isinstance(row.payload, PartnerMessage):
         return None
-    return borrowing.not_reached(context, row.request, row.payload.wire_id, reason, error, by)
+    return choosing.not_reached(context, row.request, row.payload.wire_id, reason, error, by)
 
 
 def letter_left(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import cast
 
 from hkall_gateway.circulation import recalls
-from hkall_gateway.circulation.borrowing import move_on, release_rivals
+from hkall_gateway.circulation.choosing import move_on, release_rivals
 from hkall_gateway.circulation.command import Context, Library
 from hkall_gateway.circulation.fines import fix_fine, pay_back
 from hkall_gateway.circulation.partner_notice import PartnerNotice, contradicted, hold

@@ -24,7 +24,7 @@ from types import MappingProxyType
 from typing import Final
 
 from hkall_gateway.circulation.borrowers import closed_days
-from hkall_gateway.circulation.borrowing import give_up_on
+from hkall_gateway.circulation.choosing import give_up_on
 from hkall_gateway.circulation.command import Command, Context
 from hkall_gateway.circulation.partners import deliveries
 from hkall_gateway.circulation.results import DeliveryResult, Noted, Refused

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from hkall_gateway.circulation.borrowing import give_up_on
+from hkall_gateway.circulation.choosing import give_up_on
 from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.find_request import StaffCommand, done, elsewhere
 from hkall_gateway.circulation.results import Done, Refused

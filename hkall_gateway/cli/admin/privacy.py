@@ -67,7 +67,7 @@ def _terms(policy: Retention, older_than: int | None, archive: Path | None) -> R
 
 def _would(site: Site, terms: Retention) -> list[dict[str, object]]:
     """How many requests each of the two would take now, and how many it would leave for their money or messages."""
-    from hkall_gateway.circulation.retention import last_instant
+    from hkall_gateway.circulation.jobs.retention import last_instant
     from hkall_gateway.db.privacy import retention as kept
 
     wanted = (("anonymise", terms.anonymise_days, "personal"), ("archive", terms.archive_days, "closed"))
@@ -81,7 +81,7 @@ def _would(site: Site, terms: Retention) -> list[dict[str, object]]:
 
 def _do(site: Site, library: Library) -> int:
     """The round, batch by batch, each a short transaction beside a running daemon; how many it did."""
-    from hkall_gateway.circulation.rounds import BATCH, begin, one_batch
+    from hkall_gateway.circulation.jobs.rounds import BATCH, begin, one_batch
     from hkall_gateway.db.privacy.archive import NotAnArchive
 
     who = f"cli {by_staff(ROUND).who}"

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from sqlalchemy import Engine
 
-from hkall_gateway.circulation.rounds import ROUNDS
+from hkall_gateway.circulation.jobs.rounds import ROUNDS
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.messages import NcipMessage

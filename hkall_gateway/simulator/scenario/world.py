@@ -28,9 +28,9 @@ from twisted.mail.smtp import SMTPDeliveryError
 
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import Library
+from hkall_gateway.circulation.jobs.rounds import Rounds
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS
 from hkall_gateway.circulation.ports import LocalIls
-from hkall_gateway.circulation.rounds import Rounds
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.group import no_hook
 from hkall_gateway.db.journal import JournalEntry

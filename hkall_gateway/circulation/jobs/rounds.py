@@ -18,11 +18,11 @@ import structlog
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
-from hkall_gateway.circulation import borrowing
+from hkall_gateway.circulation import choosing
 from hkall_gateway.circulation.command import Context, Library, in_context, pause
+from hkall_gateway.circulation.jobs.retention import purge
 from hkall_gateway.circulation.partner_notice import MIRRORED
 from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
-from hkall_gateway.circulation.retention import purge
 from hkall_gateway.db import bind
 from hkall_gateway.db import rounds as found
 from hkall_gateway.db.database import Store
@@ -124,7 +124,7 @@ def silence(context: Context, cursor: str, limit: int) -> Batch:
         if request.position is Position.CANCELLING:
             context.unit.advance(request, Event.CANCEL_SETTLED, context.now, by, rule="R34", reason=SILENCE)
         else:
-            borrowing.give_up_on(context, request, by)
+            choosing.give_up_on(context, request, by)
 
     return _batch(waiting, limit), _each(context, silent, by, give_up)
 
@@ -149,7 +149,7 @@ def postponed(context: Context, cursor: str, limit: int) -> Batch:
     if suspended("borrow_request", context.library.policy, context.now):
         return None, 0
     waiting, by = found.postponed(context.unit, cursor, limit), _by("postponed")
-    return _batch(waiting, limit), _each(context, waiting, by, lambda request: borrowing.resume(context, request, by))
+    return _batch(waiting, limit), _each(context, waiting, by, lambda request: choosing.resume(context, request, by))
 
 
 def not_needed_after(context: Context, cursor: str, limit: int) -> Batch:

@@ -1,0 +1,1 @@
+"""Jobs: named steps that repeat with a cursor, one transaction each."""

@@ -1,0 +1,213 @@
+"""Commands of other systems beside borrowing: a changed request, the status of a copy, claims, and bills."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Final
+
+from hkall_gateway.circulation.command import Command, Context
+from hkall_gateway.circulation.find_request import StaffCommand, done, not_theirs
+from hkall_gateway.circulation.partners.partner_queries import RequestReference, find_by_reference
+from hkall_gateway.circulation.results import Done, Refused
+from hkall_gateway.circulation.staff import losses
+from hkall_gateway.db import fines, quarantine
+from hkall_gateway.db.loads.former_cards import card_now
+from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
+from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.rules.dates import over
+from hkall_gateway.rules.messages.json_records import record
+from hkall_gateway.rules.reasons import Reason
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Refusal, Request, Side
+
+P = Position
+
+
+@dataclass(frozen=True, slots=True)
+class KeepUnplaced(Command[None, bool]):
+    """Keeps a partner's notice that fits no request in the quarantine; the result is False where it has too many there."""
+
+    by: Actor
+    digest: str
+    document: str
+    why: Reason
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The changed request, with its values after the change. `patron` is empty where we lend."""
+
+    request: str
+    placed_by: str
+    placed_id: str
+    patron: str
+    item: ItemKey | None
+    pickup_location: str = ""
+    need_before: date | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRequest(RequestReference, Command[None, Changed]):
+    """Changes the pickup location or the `need_before` date of a request."""
+
+    pickup_location: str = ""
+    need_before: date | None = None
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class StatusSet:
+    """The copy's status is recorded. `again`: it was the same before."""
+
+    item: ItemKey
+    again: bool = False
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SetStatus(Command[None, "StatusSet"]):
+    """A library sets the status of its own copy (`status`: NCIP CirculationStatus)."""
+
+    by: Actor
+    item: ItemKey
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class CopyReport(Command[None, Done]):
+    """A borrower's report that a copy was returned, never borrowed, lost or is missing. `partner` or `card` names the holder.
+
+    `command` is the matching staff command: claim or lost.
+    """
+
+    by: Actor
+    command: str
+    item: ItemKey
+    partner: str = ""
+    card: str = ""
+    reason: str = ""
+    on: date | None = None
+
+
+@record
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """The bill is charged to the patron. `fine` is our number of the charge."""
+
+    card: str
+    reference: str
+    fine: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bill(Command[None, "Billed"]):
+    """Another system charges one of our patrons, in cents, under its own `reference`, perhaps for one request or copy."""
+
+    by: Actor
+    card: str
+    cents: int
+    kind: str
+    reference: str
+    wire_agency: str = ""
+    wire_id: str = ""
+    item: ItemKey | None = None
+
+
+MOVABLE: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.PAGED})
+"""Positions in which the pickup location can still change."""
+
+
+WAITING: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.RECEIVED, P.PAGED})
+
+
+FEE: Final = "fee"
+
+
+def change_request(context: Context, ask: ChangeRequest) -> Changed | Refused:
+    """Change the pickup location of a request that is not here yet, or its last day; repeating it is a success (R4)."""
+    found = find_by_reference(context, ask)
+    if found is None or (ask.client and ask.card and ask.card != found.patron):
+        return context.refuse(Refusal(not_theirs(context.unit, ask.card)), ask.by)
+    place, need = ask.pickup_location or found.pickup_location, ask.need_before or found.need_before
+    if (place, need) == (found.pickup_location, found.need_before):
+        return _changed(found)
+    if found.side is Side.BORROWING and place not in context.library.pickup_locations:
+        return context.refuse(
+            Refusal(Reason.PICKUP_LOCATION, {"place": ", ".join(context.library.pickup_locations)}), ask.by, found
+        )
+    if found.position not in (MOVABLE if place != found.pickup_location else WAITING):
+        return context.refuse(Reason.WRONG_POSITION, ask.by, found)
+    if late := over(ask.need_before, context.now):
+        return context.refuse(late, ask.by, found)
+    return _changed(context.unit.amend(found, context.now, ask.by, "R4", pickup_location=place, need_before=need))
+
+
+def _changed(request: Request) -> Changed:
+    placed = (request.placed_by, request.placed_id)
+    named = placed if request.side is Side.BORROWING else (request.wire_agency, request.wire_id)
+    return Changed(request.id, *named, request.patron, request.item, request.pickup_location, request.need_before)
+
+
+def keep_unplaced(context: Context, command: KeepUnplaced) -> bool:
+    """Keep a notice that fits no request; False where too many of the partner's documents are quarantined already."""
+    what = (command.by.who, command.digest, command.by.message, command.document, command.why.value)
+    return quarantine.keep(context.unit, *what, context.now)
+
+
+def set_status(context: Context, ask: SetStatus) -> StatusSet | Refused:
+    """Set the status of a library's own copy, in place of the loaded one."""
+    holding = context.unit.holdings.find(ask.item)
+    if holding is None:
+        return context.refuse(Reason.UNKNOWN_ITEM, ask.by)
+    if holding.status == ask.status:
+        return StatusSet(ask.item, again=True, status=ask.status)
+    context.unit.holdings.set_status(ask.item, ask.status)
+    return StatusSet(ask.item, status=ask.status)
+
+
+def report(context: Context, ask: CopyReport) -> Done | Refused:
+    """Record the holder's report that a book is returned, lost or missing: a claim or a loss, as staff would declare it."""
+    held = context.unit.requests.with_copy(ask.item.barcode, ask.item.agency)
+    mine = [r for r in held if _has_it(r, ask)]
+    if not held and (last := context.unit.requests.last_with(ask.item)) and _has_it(last, ask):
+        context.unit.note(last, "LATE", {"message": ask.by.message}, context.now, ask.by)
+        return done(last, again=True)
+    if len(mine) != 1:
+        return context.refuse(Refusal(Reason.NOT_ON_LOAN if held else Reason.UNKNOWN_ITEM), ask.by)
+    work = losses.claim if ask.command == "claim" else losses.lose
+    said = work(context, StaffCommand(ask.by, mine[0].id, reason=ask.reason, on=ask.on), mine[0])
+    return replace(said, mark="claimed_on" if ask.command == "claim" else "lost_on") if isinstance(said, Done) else said
+
+
+def _has_it(request: Request, ask: CopyReport) -> bool:
+    if ask.partner:
+        return request.side is Side.LENDING and request.partner == ask.partner
+    return request.side is Side.BORROWING and request.patron == ask.card and bool(ask.card)
+
+
+def bill(context: Context, ask: Bill) -> Billed | Refused:
+    """Charge a patron for another system's bill, once for each of its references; it may name a former card."""
+    ask = replace(ask, card=card_now(context.unit, ask.card))
+    if context.unit.patrons.find(ask.card) is None:
+        return context.refuse(Reason.UNKNOWN_BORROWER, ask.by, patron=ask.card)
+    if ask.cents <= 0:
+        return context.refuse(Refusal(Reason.NOT_OWED, {"owed": "more than nothing"}), ask.by, patron=ask.card)
+    mark = f"{ask.by.who}:{ask.reference}"
+    known = [one for one in context.unit.patrons.charges(ask.card) if one.reason == mark] if ask.reference else []
+    if known:
+        same = known[0].cents == ask.cents
+        return _billed(ask, known[0].id) if same else context.refuse(Reason.TRANSACTION_REUSED, ask.by)
+    about = _billed_for(context.unit, ask) or Request("", Side.BORROWING, P.NEW, "", "", patron=ask.card)
+    return _billed(ask, fines.charge(context.unit, about, ask.kind or FEE, ask.cents, mark, context.now, ask.by))
+
+
+def _billed_for(unit: UnitOfWork, ask: Bill) -> Request | None:
+    found = borrowed_under(unit, ask.by.who, ask.wire_id)
+    if found is None and ask.item:
+        found = held_with(unit, ask.by.who, ask.item.barcode)
+    return found if found and found.patron == ask.card else None
+
+
+def _billed(ask: Bill, number: int) -> Billed:
+    return Billed(ask.card, ask.reference or str(number), number)
