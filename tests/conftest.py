@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import settings
 from sqlalchemy import Connection, Dialect, Engine
 
 from hkall_gateway.db.database import Immediate
@@ -27,6 +26,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.simulator.databases import Schemas, share_compiled
 from hkall_gateway.simulator.scenario.world import World
 from tests import databases, debian, postgres_server, side_by_side, temporary
+from tests.examples import register_profiles
 from tests.leaks import leaks
 from tests.programs import skip_or_fail
 
@@ -55,9 +55,7 @@ WHERE schemaname = 'public' AND last_value IS NOT NULL"""
 gc.set_threshold(*YOUNG)
 temporary.use_memory()
 
-# A machine that is busy is no failure: an example may take as long as it takes.
-settings.register_profile("patient", settings(), deadline=None)
-settings.load_profile("patient")
+register_profiles()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -65,8 +63,18 @@ def pytest_xdist_auto_num_workers() -> int:
     return side_by_side.workers()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    repeated = {*filter(_is_repetition, items)}
+    config.hook.pytest_deselected(items=repeated)
+    items[:] = [item for item in items if item not in repeated]
     side_by_side.longest_first(items)
+
+
+def _is_repetition(item: pytest.Item) -> bool:
+    """Whether a test only repeats on PostgreSQL what it does on SQLite; `make test-postgres` does that for the whole suite."""
+    chosen = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    second = "postgresql" in (chosen.get("engine"), chosen.get("shared_engine"))
+    return second and not databases.ON_POSTGRESQL and item.get_closest_marker("sql_differs") is None
 
 
 def pytest_collection_finish() -> None:

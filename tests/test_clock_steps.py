@@ -19,7 +19,7 @@ from hkall_gateway.simulator import demo_setup
 from tests.company import COPY, Gateway, stamp, until
 
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-pytestmark = pytest.mark.skipif(not LIBRARIES, reason="needs libfaketime")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(not LIBRARIES, reason="needs libfaketime")]
 ANSWER_S = 5.0
 """A gateway whose timers follow the time of day would wait for as long as the clock was set back."""
 

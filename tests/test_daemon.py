@@ -109,6 +109,7 @@ def _check_log(log: str) -> None:
     assert f">{demo_setup.PASSWORD}<" not in log
 
 
+@pytest.mark.long
 def test_what_was_promised_before_a_kill_is_done_after_the_restart_once(gateway: Gateway) -> None:
     gateway.start()
     assert not gateway.request("d-1").has("Problem")  # answered, and no lender can be reached
@@ -122,6 +123,7 @@ def test_what_was_promised_before_a_kill_is_done_after_the_restart_once(gateway:
     assert gateway.stop() == 0
 
 
+@pytest.mark.long
 def test_a_lender_that_is_busy_three_times_is_asked_until_one_request_takes_effect(gateway: Gateway) -> None:
     gateway.do(gateway.party.start)
     gateway.party.partners["CUHK"].script.extend([MANNERS["503"]] * 3)
@@ -133,6 +135,7 @@ def test_a_lender_that_is_busy_three_times_is_asked_until_one_request_takes_effe
     assert gateway.log().count("courier.failed") == 3
 
 
+@pytest.mark.long
 def test_a_reply_that_was_cut_off_is_asked_for_again_under_the_same_request_id(gateway: Gateway) -> None:
     gateway.do(gateway.party.start)
     gateway.party.partners["CUHK"].script.append(MANNERS["cut"])
@@ -143,6 +146,7 @@ def test_a_reply_that_was_cut_off_is_asked_for_again_under_the_same_request_id(g
     assert first == second
 
 
+@pytest.mark.long
 def test_sigterm_answers_what_is_in_hand_and_exits_with_nought(gateway: Gateway) -> None:
     gateway.start()
     counter = gateway.counter()

@@ -16,6 +16,8 @@ from hkall_gateway.simulator import demo_setup
 from tests.company import BIB, COMMAND, COPY, PATIENCE_S, Gateway, stamp, until
 from tests.test_daemon_web import Curl, lines
 
+pytestmark = pytest.mark.long
+
 EXAMPLE = Path(__file__).parents[1] / "docs" / "patron_client.py"
 
 

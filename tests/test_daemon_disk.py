@@ -19,6 +19,8 @@ from hkall_gateway.simulator.scenario.scripted_partner import OK, PartnerBehavio
 from tests.company import COPY, Gateway, stamp, until
 from tests.small_disk import SmallDisk, mounted
 
+pytestmark = pytest.mark.long
+
 RESERVE_MB = 3
 
 

@@ -27,6 +27,8 @@ from tests.company import SOON, gateway_ports, until
 from tests.ils.servers import IlsServer, ResponderPage, listening
 from tests.ports import free_ports
 
+pytestmark = pytest.mark.long
+
 CARD = "P0001"
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 DATE = "20170301    100000"

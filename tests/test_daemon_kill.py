@@ -35,6 +35,8 @@ from tests.company import PATIENCE_S, Gateway, until
 from tests.crowd import STEPS, Crowd
 from tests.test_daemon_web import TOKEN, Curl
 
+pytestmark = pytest.mark.long
+
 KILLS = int(os.environ.get("HKALL_KILLS", "4"))
 SEED = int(os.environ.get("HKALL_KILLS_SEED", "20170301"))
 PATIENT = {"attempts": 400, "first_wait_s": 1, "longest_wait_s": 1, "breaker_failures": 50, "probe_s": 1}

@@ -12,6 +12,8 @@ import pytest
 from hkall_gateway.simulator import demo_setup
 from tests.company import COMMAND, PATIENCE_S, Gateway
 
+pytestmark = pytest.mark.long
+
 DEMO = Path(__file__).parents[1] / "fixtures/live/the-demo-answers.txt"
 
 Replay = Callable[[Path], subprocess.CompletedProcess[str]]

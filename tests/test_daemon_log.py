@@ -13,6 +13,8 @@ from hkall_gateway.observability.log_context import trace_id
 from hkall_gateway.observability.log_events import CONTEXTS, EVENTS, EVERY_LINE, VERSION
 from tests.company import CARD, PATIENCE_S, Gateway, stamp, until
 
+pytestmark = pytest.mark.long
+
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 CONTEXT = {name for fields in CONTEXTS.values() for name in fields.split()}
 ROWS = {row.name: row for row in EVENTS}

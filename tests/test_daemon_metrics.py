@@ -14,6 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.company import CARD, PATIENCE_S, PIN, Gateway, stamp, until
 from tests.programs import program
 
+pytestmark = pytest.mark.long
+
 
 def promtool() -> str:
     return program("promtool", "promtool, before Debian 13 prometheus")

@@ -29,6 +29,8 @@ from hkall_gateway.simulator import demo_setup
 from tests import databases
 from tests.ports import free_ports
 
+pytestmark = pytest.mark.long
+
 COMMAND = Path(sys.executable).parent / "hkall-gateway"
 PATIENCE_S = 20
 BALANCER = "127.0.0.9"

@@ -28,7 +28,7 @@ CURL = shutil.which("curl")
 VUFIND = Path(__file__).parents[1] / "fixtures" / "ncip" / "vufind" / "lookup-agency.xml"
 PASSWORD, BEARER = "the-basic-secret", "the-bearer-secret"
 
-pytestmark = pytest.mark.skipif(CURL is None, reason="curl is not installed")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(CURL is None, reason="curl is not installed")]
 
 
 class Keys(BaseHTTPRequestHandler):

@@ -34,9 +34,10 @@ def traceable() -> bool:
     return strace is not None and subprocess.run([strace, "-o", os.devnull, "true"], check=False).returncode == 0
 
 
-pytestmark = pytest.mark.skipif(
-    not traceable(), reason="no strace, or it may not trace: the order of system calls was not looked at"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not traceable(), reason="no strace, or it may not trace: the order of system calls was not looked at"),
+]
 
 
 @pytest.fixture

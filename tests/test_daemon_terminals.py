@@ -27,6 +27,8 @@ from hkall_gateway.simulator import demo_setup
 from tests import databases
 from tests.ports import free_ports
 
+pytestmark = pytest.mark.long
+
 COMMAND = Path(sys.executable).parent / "hkall-gateway"
 PATIENCE_S = 20
 CARD, OTHER_CARD, PIN = "P0001", "P0002", "1234"

@@ -24,6 +24,8 @@ from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.peers import SocketTerminal
 from tests.company import COMMAND, PATIENCE_S, Gateway, stamp, until
 
+pytestmark = pytest.mark.long
+
 TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
 LOGIN = demo_setup.STAFF[0]["login"]
 

@@ -71,12 +71,14 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "dist"
 
 
+@pytest.mark.long
 def test_twine_finds_no_fault_in_the_wheel_and_the_source_archive(dist: Path) -> None:
     check = [sys.executable, "-m", "twine", "check", "--strict", *sorted(map(str, dist.iterdir()))]
     done = subprocess.run(check, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout.count("PASSED")) == (0, 2), done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_the_wheel_brings_the_units_and_what_the_shells_and_man_read(dist: Path) -> None:
     (wheel,) = dist.glob("*.whl")
     names = {name.partition(".data/data/")[2] for name in zipfile.ZipFile(wheel).namelist()}
@@ -102,6 +104,7 @@ def test_the_configurations_that_come_along_are_right_and_write_only_where_the_s
     assert config.logs.file is None
 
 
+@pytest.mark.long
 def test_the_source_archive_has_the_changelog_the_licence_and_what_a_debian_package_needs(dist: Path) -> None:
     (archive,) = dist.glob("*.tar.gz")
     with tarfile.open(archive) as opened:

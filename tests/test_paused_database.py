@@ -20,6 +20,8 @@ from tests import postgres_server
 from tests.company import Gateway, until
 from tests.test_daemon_web import Curl
 
+pytestmark = pytest.mark.long
+
 SETTINGS: Final = ("listen_addresses=", "max_connections=60")
 SPARE_S: Final = 1.5
 """For curl's own start and a busy machine."""

@@ -17,6 +17,8 @@ from hkall_gateway.simulator import demo_setup
 from tests.company import COMMAND
 from tests.walk.blocks import blocks
 
+pytestmark = pytest.mark.long
+
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
 PATIENCE_S = 180
 MACHINE = """

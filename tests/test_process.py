@@ -21,6 +21,8 @@ from hkall_gateway.simulator import demo_setup
 from tests import databases
 from tests.company import COMMAND, gateway_ports, until
 
+pytestmark = pytest.mark.long
+
 PATIENCE_S = 30
 BESIDE = """
 import sys

@@ -239,6 +239,7 @@ def lines(gateway: Gateway) -> list[dict[str, Any]]:
     return [line for line in found if line["event"].startswith("config.")]
 
 
+@pytest.mark.long
 def test_the_new_address_of_a_partner_is_where_it_is_asked_from_the_reload_on(gateway: Gateway) -> None:
     wrong, right = gateway_ports().ops, gateway.ports.partners["CUHK"]
     text = gateway.path.read_text(encoding="utf-8")
@@ -253,6 +254,7 @@ def test_the_new_address_of_a_partner_is_where_it_is_asked_from_the_reload_on(ga
     until(lambda: gateway.party.partners["CUHK"].seen, "the partner is asked at its new address")
 
 
+@pytest.mark.long
 def test_a_reload_names_the_keys_that_need_a_restart_and_takes_the_others(gateway: Gateway) -> None:
     gateway.start()
     free = gateway_ports().sip2
@@ -268,6 +270,7 @@ def test_a_reload_names_the_keys_that_need_a_restart_and_takes_the_others(gatewa
     assert terminal
 
 
+@pytest.mark.long
 def test_a_reload_with_an_error_leaves_the_old_configuration(gateway: Gateway) -> None:
     gateway.start()
     told = reloaded(gateway, ('login = "counter-1"', "login = 7"))
@@ -301,6 +304,7 @@ def edit(gateway: Gateway, old: str, new: str) -> None:
     gateway.path.write_text(text.replace(old, new, 1), encoding="utf-8")
 
 
+@pytest.mark.long
 def test_systemctl_reload_says_what_was_taken_and_names_keys_that_need_a_restart(service: Gateway) -> None:
     done = reload_service(service)
     assert (done.returncode, done.stdout) == (0, "reloaded\n")
@@ -309,6 +313,7 @@ def test_systemctl_reload_says_what_was_taken_and_names_keys_that_need_a_restart
     assert (done.returncode, done.stdout) == (0, "reloaded; a restart is needed for courier.attempts\n")
 
 
+@pytest.mark.long
 def test_systemctl_reload_fails_for_a_configuration_with_errors_and_asks_nobody(service: Gateway) -> None:
     edit(service, 'login = "counter-1"', "login = 7")
     done = reload_service(service)
@@ -317,6 +322,7 @@ def test_systemctl_reload_fails_for_a_configuration_with_errors_and_asks_nobody(
     assert lines(service) == []
 
 
+@pytest.mark.long
 def test_systemctl_reload_fails_for_a_variable_that_the_running_gateway_does_not_have(service: Gateway) -> None:
     """systemd gives the command the environment file as it is now, and the gateway has that of its start."""
     edit(service, '"HKALL_SECRET_LU"', '"HKALL_NEW"')
@@ -326,6 +332,7 @@ def test_systemctl_reload_fails_for_a_variable_that_the_running_gateway_does_not
     assert service.counter()
 
 
+@pytest.mark.long
 def test_systemctl_reload_needs_no_secret_itself(service: Gateway, tmp_path: Path) -> None:
     """systemd 252 shows the credentials of a service to its main process, not to the command that reloads it."""
     service.environ = {name: value for name, value in service.environ.items() if not name.startswith("HKALL_SECRET")}
@@ -333,12 +340,14 @@ def test_systemctl_reload_needs_no_secret_itself(service: Gateway, tmp_path: Pat
     assert (done.returncode, done.stdout, done.stderr) == (0, "reloaded\n", "")
 
 
+@pytest.mark.long
 def test_a_reload_without_a_folder_for_its_outcome_points_to_the_log(gateway: Gateway) -> None:
     gateway.start()
     done = reload_service(gateway)
     assert (done.returncode, "its log says" in done.stdout) == (0, True)
 
 
+@pytest.mark.long
 def test_a_reload_of_no_process_fails(service: Gateway) -> None:
     service.kill()
     done = reload_service(service)

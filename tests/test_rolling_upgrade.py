@@ -25,6 +25,8 @@ from tests import postgres_server
 from tests.company import Gateway, stamp, until
 from tests.db.releases import on_postgresql
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[1]
 RELEASED, COMMIT = "0.1.0", "0ff17ca"
 LATER_KEYS = re.compile(r"^(name_order|name_zh|offline|takes_money) = .*\n", re.MULTILINE)

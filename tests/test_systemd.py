@@ -44,6 +44,7 @@ def analyze() -> str:
 # ---- the units
 
 
+@pytest.mark.long
 def test_systemd_finds_no_fault_in_the_units(tmp_path: Path) -> None:
     found = shutil.copytree(UNITS, tmp_path / "units")
     for unit in found.glob("*.service"):  # the program may not be installed where systemd looks for it
@@ -65,6 +66,7 @@ def test_the_work_of_the_night_has_the_rights_of_the_gateway_and_is_off_until_en
         assert "[Install]" not in timer.with_suffix(".service").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("unit", [UNIT, TEMPLATE], ids=lambda unit: unit.name)
 def test_systemd_calls_the_service_hardly_exposed(unit: Path) -> None:
     done = run(analyze(), "security", "--offline=true", f"--threshold={MOST_EXPOSED * 10:.0f}", unit)
@@ -126,6 +128,7 @@ def states(manager: socket.socket) -> list[str]:
     return manager.recv(1000).decode().splitlines()
 
 
+@pytest.mark.long
 def test_systemd_hears_when_the_gateway_is_ready_reloads_and_stops(gateway: Gateway, manager: socket.socket) -> None:
     gateway.start()
     assert states(manager) == ["READY=1", "STATUS=serving"]
@@ -145,6 +148,7 @@ def test_systemd_hears_when_the_gateway_is_ready_reloads_and_stops(gateway: Gate
     assert states(manager) == ["STOPPING=1"]
 
 
+@pytest.mark.long
 def test_the_watchdog_gets_signs_of_life_only_while_the_main_loop_runs(gateway: Gateway, manager: socket.socket) -> None:
     gateway.environ |= {"WATCHDOG_USEC": "400000"}
     gateway.start()
@@ -164,6 +168,7 @@ def whole(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:
     made.end()
 
 
+@pytest.mark.long
 def test_a_gateway_with_pages_keeps_within_the_system_calls_of_the_units(whole: Gateway, tmp_path: Path) -> None:
     strace = program("strace", "strace")
     if run(strace, "-o", os.devnull, "true").returncode:
@@ -187,6 +192,7 @@ def test_a_gateway_with_pages_keeps_within_the_system_calls_of_the_units(whole: 
 # ---- its sockets
 
 
+@pytest.mark.long
 def test_systemd_may_hold_the_ports_and_start_the_gateway_at_the_first_call(tmp_path: Path) -> None:
     activate = program("systemd-socket-activate", "systemd")
     ports, (held,) = gateway_ports(), free_ports(1)
@@ -218,6 +224,7 @@ def logging_to(gateway: Gateway, file: Path) -> None:
     gateway.path.write_text(f'{text}\n[logs]\nfile = "{file}"\n', encoding="utf-8")
 
 
+@pytest.mark.long
 def test_logrotate_rotates_the_log_of_a_running_gateway(gateway: Gateway, tmp_path: Path) -> None:
     logrotate = program("logrotate", "logrotate")
     if os.geteuid() != 0:

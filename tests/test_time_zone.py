@@ -80,6 +80,7 @@ def test_every_midnight_is_a_boundary() -> None:
     assert set(MIDNIGHT) <= {row.name for row in ROWS}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("zone", ELSEWHERE)
 def test_terminals_and_partners_of_a_machine_elsewhere_hear_the_same_dates(zone: str) -> None:
     files = [ROOT / "fixtures" / "scenarios" / f"{name}.txt" for name in SCENARIOS]

@@ -31,6 +31,8 @@ from hkall_gateway.simulator.scenario.scripted_partner import MANNERS
 from tests import postgres_server
 from tests.company import CARD, COPY, PIN, Gateway, gateway_ports, stamp, until
 
+pytestmark = pytest.mark.long
+
 FIGHTS = int(os.environ.get("HKALL_FIGHTS", "1"))
 KILLS = int(os.environ.get("HKALL_KILLS", "1"))
 SEED = 20170301

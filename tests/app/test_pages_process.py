@@ -30,6 +30,8 @@ from tests.programs import program
 from tests.test_daemon_web import Curl, lines
 from tests.test_process import UNCHECKED, not_started
 
+pytestmark = pytest.mark.long
+
 ANSWER_S = 3.0
 """An answer about a silent child comes within this time: the parent waits one second for it, and the machine may be busy."""
 

@@ -17,6 +17,8 @@ from bench.__main__ import bench as command
 from bench.plan import Plan
 from bench.report import Records, machine, records_of
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 TINY = ("--rounds", "1", "--seconds", "0.1", "--patrons", "20", "--holdings", "40", "--open", "20")
 

@@ -18,6 +18,7 @@ from hkall_gateway.db.loads.former_cards import replace_cards
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Block, Policy, Renewal
 from hkall_gateway.rules.vocabulary import Actor, Position
+from tests.examples import example_count
 
 if TYPE_CHECKING:
     from tests.circulation.conftest import DeskWorld
@@ -256,7 +257,7 @@ def test_nobody_pays_another_patrons_charge(library: DeskWorld) -> None:
 
 
 @given(sums=st.lists(st.integers(-100, 900), max_size=6))
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=example_count(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_paid_nothing_is_paid_twice_and_nobody_owes_less_than_nothing(make_library: Make, sums: list[int]) -> None:
     library = make_library()
     late(library, 1, 3)

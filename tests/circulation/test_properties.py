@@ -17,6 +17,7 @@ from hkall_gateway.rules.lifecycle import FINAL, TAKES_QUOTA, Event
 from hkall_gateway.rules.messages.json_records import from_json
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, Request, Side
+from tests.examples import example_count
 from tests.readers import POLICY
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ USUAL = {
 """What usually happens next: without it, chance would hardly ever bring a book to its reader."""
 LENT = [("wish", "UG1", "t0"), ("wish", "UG1", "t1"), *[("onward", n) for n in (0, 1) for _ in range(3)]]
 """Two books that their reader has already: most of what happens to a loan begins here."""
-QUICK = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=example_count(30), suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState
 from hkall_gateway.rules.vocabulary import Actor, Position, Refusal, Request, Side
 from tests.circulation import conftest
 from tests.circulation.conftest import sent_as
+from tests.examples import example_count
 
 if TYPE_CHECKING:
     from tests.circulation.conftest import DeskWorld
@@ -439,7 +440,7 @@ AGES = st.integers(28, 32)
 WISHES = st.lists(st.tuples(AGES, st.booleans(), st.sampled_from(list(Side))), max_size=8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=example_count(40))
 @given(requests_a_day=WISHES, batch=st.integers(1, 4))
 def test_whatever_there_is_exactly_what_is_over_and_free_goes(
     tmp_path_factory: pytest.TempPathFactory, requests_a_day: list[tuple[int, bool, Side]], batch: int

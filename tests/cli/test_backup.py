@@ -101,7 +101,7 @@ class Site:
         return self.run("patron", "export", CARD).exit_code == 0
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     folder = tmp_path / "site"
     if request.param == "sqlite":
@@ -443,6 +443,7 @@ def test_a_database_of_the_version_before_is_upgraded_on_the_way(in_file: Site, 
     engine.dispose()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("revision", sorted(schema.known()))
 def test_a_database_of_any_revision_can_be_backed_up_and_restored(in_file: Site, tmp_path: Path, revision: str) -> None:
     in_file.file.unlink()
@@ -456,6 +457,7 @@ def test_a_database_of_any_revision_can_be_backed_up_and_restored(in_file: Site,
     assert in_file.at() == schema.head()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("version", VERSIONS)
 def test_an_upgrade_backs_up_first_and_the_backup_holds_what_was_there(in_file: Site, tmp_path: Path, version: str) -> None:
     in_file.file.write_bytes(gzip.decompress((RELEASES / f"{version}.db.gz").read_bytes()))
@@ -497,6 +499,7 @@ def test_without_a_database_there_is_nothing_to_back_up(in_file: Site, tmp_path:
     assert not in_file.file.exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("site", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_database_of_an_older_version_on_postgresql_can_be_backed_up(
@@ -513,6 +516,7 @@ def test_a_database_of_an_older_version_on_postgresql_can_be_backed_up(
     assert site.done("restore", str(tmp_path / "copy"), "--force")[0]["count"] > 100
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("site", ["postgresql"], indirect=True)
 def test_a_dump_of_the_version_before_is_upgraded_on_the_way(
     site: Site, tmp_path: Path, postgres_url: str, postgres_programs: Path
@@ -532,6 +536,7 @@ def test_a_dump_of_the_version_before_is_upgraded_on_the_way(
     assert len(site.do(lambda unit: unit.requests.open_list())) > 10
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("site", ["postgresql"], indirect=True)
 def test_what_others_may_do_with_the_tables_stays(site: Site, tmp_path: Path) -> None:
     site.do(placed)
@@ -593,6 +598,7 @@ def test_a_damaged_file_is_replaced_by_force(in_file: Site, tmp_path: Path) -> N
 # ---- killed in the middle
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("turn", range(int(os.environ.get("HKALL_KILLS", "2"))))
 def test_killed_in_the_middle_it_leaves_the_old_database_or_the_new_one(site: Site, tmp_path: Path, turn: int) -> None:
     site.do(known)
@@ -612,6 +618,7 @@ def test_killed_in_the_middle_it_leaves_the_old_database_or_the_new_one(site: Si
     assert site.do(lambda unit: unit.requests.find("R1")) is not None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("turn", range(int(os.environ.get("HKALL_KILLS", "2"))))
 def test_a_backup_killed_in_the_middle_leaves_the_last_one(site: Site, tmp_path: Path, turn: int) -> None:
     site.do(placed)
@@ -669,6 +676,7 @@ def _has_pg_restore(pid: int) -> bool:
 # ---- beside a running gateway
 
 
+@pytest.mark.long
 def test_a_backup_is_whole_while_others_write(in_file: Site, tmp_path: Path) -> None:
     engine = in_file.engine()
     writer = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: ""))

@@ -58,6 +58,7 @@ def doctor(path: Path, *words: str, environ: dict[str, str] | None = None) -> su
 # ---- well
 
 
+@pytest.mark.long
 def test_beside_a_running_gateway_everything_is_well(running: Gateway) -> None:
     done = doctor(running.path, environ=running.environ)
     assert (done.returncode, done.stderr) == (0, "")
@@ -70,6 +71,7 @@ def test_beside_a_running_gateway_everything_is_well(running: Gateway) -> None:
     assert demo_setup.PASSWORD not in done.stdout
 
 
+@pytest.mark.long
 def test_the_partners_hear_look_ups_alone_and_no_letter_is_sent(running: Gateway) -> None:
     partner = running.party.partners["CUHK"]
     partner.seen.clear()
@@ -79,6 +81,7 @@ def test_the_partners_hear_look_ups_alone_and_no_letter_is_sent(running: Gateway
     assert running.party.mailbox.messages == []
 
 
+@pytest.mark.long
 def test_one_gateway_examines_another(running: Gateway, tmp_path: Path) -> None:
     """What a partner's sysadmin sees of us."""
     text = (
@@ -202,6 +205,7 @@ def silent(tmp_path: Path) -> Iterator[Path]:
         one.close()
 
 
+@pytest.mark.long
 def test_silent_peers_are_waited_for_side_by_side_ten_seconds_in_all(silent: Path) -> None:
     began = time.monotonic()
     done = doctor(silent)
@@ -211,6 +215,7 @@ def test_silent_peers_are_waited_for_side_by_side_ten_seconds_in_all(silent: Pat
     assert 9 < took_s < 20
 
 
+@pytest.mark.long
 def test_an_interrupted_examination_ends_at_once_and_shows_what_was_found(silent: Path, tmp_path: Path) -> None:
     output = tmp_path / "output"
     with output.open("wb") as file:
@@ -235,6 +240,7 @@ main(sys.argv[1:])
 """The command on a machine whose name servers never answer."""
 
 
+@pytest.mark.long
 def test_a_name_server_that_never_answers_does_not_keep_the_command_from_ending(idle: Path, tmp_path: Path) -> None:
     text = idle.read_text(encoding="utf-8")
     idle.write_text(text.replace("http://127.0.0.1:", "http://ncip.cuhk.example:"), encoding="utf-8")

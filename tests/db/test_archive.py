@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.db.privacy.archive import NotAnArchive, append, records, rewrite
+from tests.examples import example_count
 
 ONE, TWO, THREE = ({"id": f"R{n}", "title": "紅樓夢" * n} for n in (1, 2, 3))
 
@@ -43,7 +44,7 @@ def test_nobody_else_may_read_it(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=example_count(60))
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_a_block_that_was_cut_off_anywhere_is_replaced_by_the_next(
     tmp_path_factory: pytest.TempPathFactory, share: float

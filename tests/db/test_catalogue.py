@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy import Engine, delete, select, text, update
 
 from hkall_gateway.db import schema
@@ -17,6 +18,8 @@ from hkall_gateway.db.search.searching import PAGE, FoundTitles, search
 from hkall_gateway.db.tables import TITLES
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Holding, Title
+
+pytestmark = pytest.mark.sql_differs
 
 DUNE = Holding("CUHK", "C1", "b1", "Dune", "Herbert, Frank", "0-441-01359-7", call_number="PS3558 .E63")
 MARC = Title("b9", "Hong lou meng", "Cao, Xueqin", ("9787020002207",), "chi", "Beijing : Ren min, 1982", "紅樓夢", "曹雪芹")

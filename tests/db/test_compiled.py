@@ -15,6 +15,8 @@ from hkall_gateway.db.tables import INBOX, PATRONS, REQUESTS
 from hkall_gateway.rules.lifecycle import Stage
 from hkall_gateway.rules.vocabulary import Position, Side
 
+pytestmark = pytest.mark.sql_differs
+
 HONG_KONG = timezone(timedelta(hours=8))
 BY_SIDE = select(REQUESTS).where(REQUESTS.c.side == Side.BORROWING, REQUESTS.c.due > bindparam("after"))
 BY_SIDE_COUNT = CompiledStatement(select(func.count()).select_from(REQUESTS))

@@ -24,6 +24,8 @@ from hkall_gateway.db.tables import INBOX
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from tests import turns
 
+pytestmark = pytest.mark.sql_differs
+
 PATIENCE_S = 20.0
 TERMINAL: ContextVar[str] = ContextVar("terminal", default="nobody")
 DAY = datetime(2017, 3, 1, tzinfo=UTC)

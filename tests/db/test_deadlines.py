@@ -27,6 +27,8 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import LostRace
 from tests import turns
 
+pytestmark = pytest.mark.sql_differs
+
 PATIENCE_S: Final = 20.0
 DAY: Final = datetime(2017, 3, 1, tzinfo=UTC)
 ITEM: Final = LockSet(item=("", "C1"))

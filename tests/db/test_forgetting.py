@@ -23,6 +23,8 @@ from hkall_gateway.db.web_sessions import LONGEST, PATRON, WebSession
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from tests.db.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant
 
+pytestmark = pytest.mark.sql_differs
+
 CLERK = Actor("mei", "cli", "erase")
 TABLES = METADATA.sorted_tables
 

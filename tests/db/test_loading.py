@@ -18,6 +18,8 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Sensitive
 
+pytestmark = pytest.mark.sql_differs
+
 CHAN = Borrower(
     barcode="P1",
     name=Sensitive("Chan Tai Man"),

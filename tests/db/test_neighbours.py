@@ -29,6 +29,7 @@ from hkall_gateway.db.tables import INBOX, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import LostRace
 from tests import turns
+from tests.examples import example_count
 
 PATIENCE_S = 30.0
 DAY = datetime(2017, 3, 1, tzinfo=UTC)
@@ -200,7 +201,7 @@ def site(shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -
 GROUPS = st.lists(st.one_of(st.sampled_from(sorted(GOOD)), st.sampled_from(sorted(BAD))), min_size=2, max_size=12)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=example_count(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kinds=GROUPS)
 @example(kinds=[kind for bad in BAD for kind in ("good", bad)] + ["good and buffered"])
 def test_every_good_unit_of_a_group_has_its_effect_and_its_answer(site: Site, kinds: list[str]) -> None:

@@ -22,6 +22,9 @@ from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronN
 from hkall_gateway.rules.stored_words import OutboxState
 from hkall_gateway.rules.vocabulary import Partner
 from tests import databases
+from tests.examples import example_count
+
+pytestmark = pytest.mark.sql_differs
 
 LEASE_S = 60
 Plan = Callable[..., str]
@@ -362,7 +365,7 @@ STEPS = st.lists(st.sampled_from(["claim", "sent", "later", "dead", "retry", "wa
 LANES = st.lists(st.sampled_from(["R1", "R2", "R3"]), min_size=1, max_size=8)
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=example_count(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(LANES, STEPS, st.randoms(use_true_random=False))
 def test_whatever_happens_no_row_leaves_before_an_earlier_one_of_its_lane(
     now: datetime, lanes: list[str], steps: list[str], choice: object

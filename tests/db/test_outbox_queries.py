@@ -20,6 +20,9 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
 from hkall_gateway.rules.vocabulary import Partner
 from tests import databases
+from tests.examples import example_count
+
+pytestmark = pytest.mark.sql_differs
 
 IN_FLIGHT = 4
 LEASE_S = 60
@@ -258,7 +261,7 @@ ROW = {
 Rows = list[dict[str, Any]]
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=example_count(200), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.fixed_dictionaries(ROW), max_size=40), st.sets(st.sampled_from(["CUHK", "PolyU"]), max_size=1))
 def test_a_claim_takes_what_a_search_through_everything_would_find(now: datetime, rows: Rows, resting: set[str]) -> None:
     engine = databases.MEMORY.fresh()

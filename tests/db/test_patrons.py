@@ -19,6 +19,8 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Position, Request, Sensitive
 from tests.db.test_database import Reactor
 
+pytestmark = pytest.mark.sql_differs
+
 Standing = Callable[..., Request]
 CARDS = ("P1", "P2", "P3", "of nobody", 'P"1, P2\\')
 

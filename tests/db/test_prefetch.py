@@ -23,6 +23,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork, in_savepoint
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
 from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
 from tests import databases
+from tests.examples import example_count
 
 NOW: Final = datetime.fromisoformat("2017-03-01T10:00:00Z")
 BY: Final = Actor("counter-1", "sip2", "11", "c-1")
@@ -161,7 +162,7 @@ def _asked(steps: Sequence[tuple[Any, str, str]]) -> list[Asked]:
     return [(work, LockSet(card, item=("", copy)), card, copy) for work, card, copy in steps]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=example_count(60))
 @given(STEPS)
 def test_a_group_gives_the_answers_and_the_rows_of_one_unit_after_another(steps: list[tuple[Any, str, str]]) -> None:
     with closing(_gateway()) as together, closing(_gateway()) as apart:

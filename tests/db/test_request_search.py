@@ -12,6 +12,8 @@ from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.queries import request_search
 from tests import bulk, open_work
 
+pytestmark = pytest.mark.sql_differs
+
 
 @pytest.mark.parametrize("question", range(4))
 def test_a_search_reads_no_table_from_end_to_end(

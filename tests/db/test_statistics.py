@@ -20,6 +20,8 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Candidate, Position, Refusal, Request, Sensitive, Side
 from tests import bulk, open_work
 
+pytestmark = pytest.mark.sql_differs
+
 P = Position
 LEND = Side.LENDING
 MARCH = Period(date(2017, 3, 1), date(2017, 3, 31))

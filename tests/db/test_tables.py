@@ -18,6 +18,8 @@ from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, STAGES, Stage
 from hkall_gateway.rules.vocabulary import Position
 from tests import databases
 
+pytestmark = pytest.mark.sql_differs
+
 NOON = datetime(2017, 3, 1, 12, 0, tzinfo=UTC)
 HONG_KONG = timezone(timedelta(hours=8))
 ZONES = st.sampled_from([UTC, HONG_KONG, timezone(timedelta(hours=-11)), timezone(timedelta(minutes=345))])

@@ -25,6 +25,8 @@ from hkall_gateway.rules.shelving import shelving_key
 from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Request, Side
 from tests import bulk, open_work
 
+pytestmark = pytest.mark.sql_differs
+
 P = Position
 Standing = Callable[..., Request]
 OPEN = 300

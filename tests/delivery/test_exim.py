@@ -40,6 +40,8 @@ from tests.company import COMMAND, PATIENCE_S, Gateway, until
 from tests.exim import BUSY, GONE, Exim
 from tests.ports import free_ports
 
+pytestmark = pytest.mark.long
+
 P = Position
 KINDS: Final = tuple(send for send in Notification if is_letter(send))
 TITLE: Final = "紅樓夢 & <Dream> =?utf-8?q?=0D=0ABcc=3A_all=40evil.test?= \u202eabc"

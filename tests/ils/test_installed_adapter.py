@@ -229,6 +229,7 @@ def command(path: Path, environ: dict[str, str], *words: str) -> tuple[int, str]
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_a_book_is_lent_to_a_reader_whom_only_an_installed_adapter_knows(
     reactor: Any, tmp_path: Path, installed: Path, library: Library
 ) -> None:
@@ -265,6 +266,7 @@ def _arrived(unit: UnitOfWork) -> None:
     unit.open(held, at, Actor("test", "world"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("version", "told"), [(1, "version 1"), ("new", "TypeError")])
 def test_doctor_gives_the_advice_of_an_installed_adapter(site: Path, library: Library, version: object, told: str) -> None:
     library.version = version

@@ -17,6 +17,7 @@ from hkall_gateway.ncip.codec.documents import Coded, Fields, NcipMessage, decod
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.elements_v1 import CONTENT, KINDS, RENAMED, SERVICES, VISIBLE, ContentPart
 from hkall_gateway.ncip.codec.messages import SHAPES, Value
+from tests.examples import example_count
 
 DIRECT = DIALECTS["direct"]
 MESSAGING = "http://www.niso.org/ncip/v1_0/schemes/messagingerrortype/messagingerrortype.scm"
@@ -107,7 +108,7 @@ def put(made: dict[str, Value], name: str, child: str, value: Value) -> None:
 
 
 def assert_it_comes_back(service: str, version: str, spelled: Spelled) -> None:
-    @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=example_count(15), suppress_health_check=list(HealthCheck), database=None)
     @given(fields(service, version == NCIP_1_01))
     def comes_back(said: Fields) -> None:
         message = NcipMessage(RENAMED.get(service, service), said, spoken(version, service))
@@ -118,11 +119,13 @@ def assert_it_comes_back(service: str, version: str, spelled: Spelled) -> None:
     comes_back()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("service", sorted(SERVICES - LATE))
 def test_a_message_of_1_0_comes_back_as_it_went(service: str, spelled: Spelled) -> None:
     assert_it_comes_back(service, NCIP_1_0, spelled)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("service", sorted(SERVICES))
 def test_a_message_of_1_01_comes_back_as_it_went(service: str, spelled: Spelled) -> None:
     assert_it_comes_back(service, NCIP_1_01, spelled)

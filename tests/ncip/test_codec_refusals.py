@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.ncip.codec.documents import NISO, BadDocument, decode
+from tests.examples import example_count
 
 OURS = Path(__file__).parents[2] / "fixtures" / "ncip"
 SYNTAX = "Invalid Message Syntax Error"
@@ -146,7 +147,7 @@ def test_no_bytes_do_worse_than_a_refusal(body: bytes) -> None:
 
 
 @given(at=st.integers(min_value=0), byte=st.integers(0, 255))
-@settings(max_examples=200)
+@settings(max_examples=example_count(200))
 def test_a_flipped_byte_does_no_worse_than_a_refusal(at: int, byte: int) -> None:
     body = bytearray(fixture("item-shipped.xml"))
     body[at % len(body)] = byte

@@ -18,6 +18,7 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS, minor
 from hkall_gateway.ncip.codec.documents import NISO, Coded, Fields, NcipMessage, decode, encode
 from hkall_gateway.ncip.codec.elements import ELEMENTS, Element
 from hkall_gateway.ncip.codec.messages import SHAPES, Value, redacted
+from tests.examples import example_count
 
 OURS = Path(__file__).parents[2] / "fixtures" / "ncip"
 FIXTURES = sorted(path.name for path in OURS.glob("*.xml"))
@@ -67,9 +68,10 @@ def needs(service: str) -> tuple[str, ...]:
     return tuple(names[0] for names in SHAPES[service].needs) if service in SHAPES else ()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_message_comes_back_as_it_went(service: str, spelled: Spelled) -> None:
-    @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=example_count(15), suppress_health_check=list(HealthCheck), database=None)
     @given(fields(model(service), needs(service)))
     def comes_back(said: Fields) -> None:
         again = decode(encode(NcipMessage(service, said), DIRECT))

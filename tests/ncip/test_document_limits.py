@@ -19,6 +19,7 @@ from lxml import etree
 from hkall_gateway.ncip.codec import xml
 from hkall_gateway.ncip.codec.documents import BadDocument, decode
 from hkall_gateway.ncip.codec.xml import QUESTION, REPLY, DocumentLimits, TooLarge, exceeded
+from tests.examples import example_count
 
 LIMITS = DocumentLimits(elements=300, attributes=200, namespaces=40, references=400, attributes_each=16, depth=16)
 V1 = "http://www.niso.org/ncip/v1_0/imp1/dtd/ncip_v1_0.dtd"
@@ -102,7 +103,7 @@ class Counted:
         self.others += 1
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=example_count(150))
 @given(document=monsters())
 def test_what_passes_is_within_every_limit_by_another_parser(document: bytes) -> None:
     if exceeded(document, LIMITS):
@@ -117,7 +118,7 @@ def test_what_passes_is_within_every_limit_by_another_parser(document: bytes) ->
     assert found.namespaces <= LIMITS.namespaces
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=example_count(150))
 @given(document=monsters())
 def test_what_is_far_within_every_limit_passes(document: bytes) -> None:
     try:
@@ -191,7 +192,7 @@ def read(document: bytes, limits: DocumentLimits) -> None:
         decode(document, None, limits)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=example_count(100))
 @given(document=monsters())
 def test_reading_makes_a_bounded_number_of_steps_for_each_node(document: bytes) -> None:
     WALKS.nodes = 0

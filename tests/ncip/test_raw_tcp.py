@@ -19,6 +19,7 @@ from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.transport.raw_tcp import FLOOD, MOST_WAITING, NcipConnectionFactory
 from hkall_gateway.net.bounded_http import IDLE_S, Bounds
 from tests.bounds import bounds
+from tests.examples import example_count
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
@@ -79,7 +80,7 @@ def test_several_documents_with_anything_blank_between_are_answered_in_order(raw
     ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=example_count(25))
 @given(cuts=st.lists(st.integers(1, 2 * len(LOOKUP)), max_size=8))
 def test_however_the_bytes_are_cut_the_answers_are_the_same(raw: Raw, cuts: list[int]) -> None:
     data, edges = LOOKUP * 2, sorted({0, *cuts, 2 * len(LOOKUP)})

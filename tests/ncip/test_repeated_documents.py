@@ -13,6 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
@@ -26,6 +27,7 @@ from hkall_gateway.ncip.service_request import digest
 from hkall_gateway.ncip.shorthand import written
 from hkall_gateway.simulator.scenario.world import World
 from hkall_gateway.simulator.scenario.world_file import secret_of
+from tests.examples import example_count
 
 WORLD = Path(__file__).parents[2] / "fixtures" / "worlds" / "asked.toml"
 MORE = int(os.environ.get("HKALL_SEEDS", "0"))
@@ -173,13 +175,13 @@ def _rows(unit: UnitOfWork, table: Any) -> list[tuple[Any, ...]]:
 
 
 STORIES = settings(
-    max_examples=12 + 4 * MORE,
+    max_examples=example_count(40) + 4 * MORE,
     stateful_step_count=LONGEST,
-    deadline=None,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # a story is shrunk for minutes, and hardly shorter
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 
 
+@pytest.mark.thorough
 def test_repeated_documents_change_nothing_at_once_and_count_anew_after_their_effect_was_undone() -> None:
     run_state_machine_as_test(RepeatedDocuments, settings=STORIES)

@@ -13,6 +13,7 @@ from lxml import etree
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_1_0, Dtd
 from hkall_gateway.ncip.codec.documents import BadDocument, NcipMessage, decode, encode
 from hkall_gateway.ncip.codec.elements_v1 import CONTENT, KINDS, RENAMED, SERVICES
+from tests.examples import example_count
 
 OURS = Path(__file__).parents[2] / "fixtures" / "ncip" / "v1"
 DIRECT = DIALECTS["direct"]
@@ -67,7 +68,7 @@ def test_a_hostile_document_is_refused_quickly_and_can_be_answered_in_ncip_1(nam
 
 
 @given(at=st.integers(min_value=0), byte=st.integers(0, 255))
-@settings(max_examples=200)
+@settings(max_examples=example_count(200))
 def test_a_flipped_byte_does_no_worse_than_a_refusal(at: int, byte: int) -> None:
     body = bytearray((OURS / "lookup-user-refused.xml").read_bytes())
     body[at % len(body)] = byte
@@ -82,7 +83,7 @@ TREES = st.recursive(
 
 
 @given(st.sampled_from(sorted(SERVICES)), st.lists(TREES, max_size=5))
-@settings(max_examples=300, suppress_health_check=list(HealthCheck))
+@settings(max_examples=example_count(300), suppress_health_check=list(HealthCheck))
 def test_names_of_ncip_1_in_any_disorder_do_no_worse_than_a_refusal(service: str, inside: list[str]) -> None:
     body = first(service, "".join(inside))
     assert outcome(body) in {RENAMED.get(service, service), SYNTAX, "Needed Data Missing"}

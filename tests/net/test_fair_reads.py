@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from hkall_gateway.net.limits.fair_reads import HEAVY_S, SHARE, FairReads
+from tests.examples import example_count
 
 READ_S = 0.001
 PAUSE_S = READ_S * (1 / SHARE - 1)
@@ -149,7 +150,7 @@ KINDS = st.sampled_from(["data", "data", "pause", "resume", "trust", "distrust",
 STEPS = st.lists(st.tuples(KINDS, st.integers(0, 3)), min_size=10, max_size=60)
 
 
-@settings(max_examples=300)
+@settings(max_examples=example_count(300))
 @given(steps=STEPS)
 def test_whatever_happens_everything_that_came_is_read_in_the_end(steps: list[tuple[str, int]]) -> None:
     room = Room()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.dates import (
@@ -20,6 +20,7 @@ from hkall_gateway.rules.dates import (
     start_of,
 )
 from hkall_gateway.rules.settings import OnClosure
+from tests.examples import THOROUGH
 
 DAYS = st.dates(date(2000, 1, 1), date(2049, 12, 31))
 CLOSURES = st.frozensets(st.dates(date(2017, 6, 20), date(2017, 7, 10)))
@@ -59,6 +60,7 @@ def test_d02_a_day_begins_at_four_in_the_afternoon_utc_of_the_day_before() -> No
     assert start_of(date(2017, 3, 16)) == datetime(2017, 3, 15, 16, tzinfo=UTC)
 
 
+@settings(max_examples=THOROUGH)
 @given(DAYS)
 def test_a_day_runs_from_its_start_to_its_end_and_no_further(day: date) -> None:
     edges = (start_of(day), end_of(day), end_of(day) + timedelta(seconds=1), start_of(day) - timedelta(microseconds=1))
@@ -92,6 +94,7 @@ def test_a_closed_day_becomes_an_open_one_but_never_later_than_the_latest(
     assert roll(SATURDAY, frozenset(closed), how, latest) == rolled
 
 
+@settings(max_examples=THOROUGH)
 @given(SUMMER, CLOSURES)
 def test_rolling_forward_finds_the_nearest_open_day(day: date, closures: frozenset[date]) -> None:
     rolled = roll(day, closures, "roll_forward")
@@ -99,6 +102,7 @@ def test_rolling_forward_finds_the_nearest_open_day(day: date, closures: frozens
     assert all(d in closures for d in days_after(after(day, -1), after(rolled, -1)))
 
 
+@settings(max_examples=THOROUGH)
 @given(SUMMER, CLOSURES)
 def test_rolling_back_finds_the_nearest_open_day(day: date, closures: frozenset[date]) -> None:
     rolled = roll(day, closures, "roll_back")
@@ -125,6 +129,7 @@ def test_a_library_without_working_days_is_refused() -> None:
         after_working_days(date(2017, 3, 1), 1, ())
 
 
+@settings(max_examples=THOROUGH)
 @given(SUMMER, st.integers(1, 30), st.sets(st.sampled_from(WEEKDAYS), min_size=1), CLOSURES)
 def test_working_days_counted_are_the_working_days_added(
     day: date, count: int, work_days: set[str], closures: frozenset[date]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.circuit import (
@@ -21,6 +21,7 @@ from hkall_gateway.rules.circuit import (
     counts,
     room,
 )
+from tests.examples import THOROUGH
 
 NOON = datetime(2017, 3, 1, 4, tzinfo=UTC)
 PATIENCE = CircuitSettings(failures=3, probe_s=60, give_up_s=600)
@@ -76,6 +77,7 @@ def test_a_message_pays_for_a_failure_only_while_the_line_is_thought_up_or_is_gi
     assert counts(after(failures), PATIENCE, seconds(at_s)) is counted
 
 
+@settings(max_examples=THOROUGH)
 @given(st.lists(st.booleans(), max_size=30))
 def test_whatever_happened_the_line_is_down_exactly_after_the_third_failure_in_a_row(answers: list[bool]) -> None:
     link, row = CircuitState("CUHK"), 0

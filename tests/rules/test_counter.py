@@ -6,13 +6,14 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.policy import Counts, Place, loan_due, may_borrow, may_return
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import CATEGORIES, Bookdrop, Due, Policy, Recall, Window
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side
+from tests.examples import THOROUGH
 from tests.readers import CATEGORY, POLICY
 
 STUDENT = Borrower("P1", Sensitive("Chan"), CATEGORY.key)
@@ -229,6 +230,7 @@ def test_a_loan_taken_offline_by_a_stranger_has_the_shortest_period() -> None:
     assert loan_due(replace(STUDENT, category="alumni"), REQUEST, POLICY, NOW) == date(2017, 3, 22)
 
 
+@settings(max_examples=THOROUGH)
 @given(
     st.none() | st.dates(date(2017, 1, 1), date(2017, 6, 1)),
     st.frozensets(st.dates(date(2017, 3, 15), date(2017, 4, 10))),

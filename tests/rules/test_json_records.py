@@ -8,12 +8,13 @@ from enum import StrEnum
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.messages.json_records import from_json, record, to_json
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Borrower, Grant, ItemKey, Refusal, Sensitive
+from tests.examples import THOROUGH
 
 
 @record
@@ -74,11 +75,13 @@ def notes(inner: st.SearchStrategy[Note | None]) -> st.SearchStrategy[Note]:
 NOTES = notes(st.none() | notes(st.none()))
 
 
+@settings(max_examples=THOROUGH)
 @given(NOTES)
 def test_a_record_comes_back_the_same(note: Note) -> None:
     assert from_json(to_json(note)) == note
 
 
+@settings(max_examples=THOROUGH)
 @given(PLAIN)
 def test_a_value_keeps_its_type(value: object) -> None:
     back: Any = from_json(to_json(value))
@@ -112,6 +115,7 @@ def test_what_is_no_record_is_refused(value: object) -> None:
 # ---- secrets and reasons
 
 
+@settings(max_examples=THOROUGH)
 @given(st.text())
 def test_a_secret_never_prints(text: str) -> None:
     secret = Sensitive(f"pin-{text}")

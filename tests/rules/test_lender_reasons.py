@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.lender_reasons import (
@@ -26,6 +26,7 @@ from hkall_gateway.rules.lender_reasons import (
     decline_reason,
 )
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS, VendorWord, folded
+from tests.examples import THOROUGH
 
 
 def test_no_word_stands_there_twice() -> None:
@@ -125,6 +126,7 @@ def test_what_is_said_of_the_copy_is_a_reason_of_the_pages(said: str, reason: st
     assert decline_reason("", said) == reason
 
 
+@settings(max_examples=THOROUGH)
 @given(st.text(), st.text())
 def test_own_words_are_one_short_line(kind: str, detail: str) -> None:
     said = decline_reason(kind, detail)

@@ -7,13 +7,14 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.lenders import InUse, LenderChoice, Record, choose_lender, may_lend, passed_over
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Lending, Policy, Window
 from hkall_gateway.rules.vocabulary import Candidate, Holding, Partner, Refusal
+from tests.examples import THOROUGH
 
 POLICY = Policy()
 NOW = datetime(2017, 7, 1, 2, tzinfo=UTC)
@@ -139,6 +140,7 @@ SHELVES = st.lists(
 )
 
 
+@settings(max_examples=THOROUGH)
 @given(SHELVES, st.randoms(use_true_random=False), st.text(max_size=5))
 def test_the_order_of_the_catalogue_does_not_matter(copies: list[Holding], chance: object, request_id: str) -> None:
     shuffled = copies[:]
@@ -147,6 +149,7 @@ def test_the_order_of_the_catalogue_does_not_matter(copies: list[Holding], chanc
     assert answers[0] == answers[1]
 
 
+@settings(max_examples=THOROUGH)
 @given(SHELVES)
 def test_every_copy_is_ranked_once_and_every_library_asked_at_most_once(copies: list[Holding]) -> None:
     found = choose_lender(copies, LenderChoice(PARTNERS, POLICY, NOW, own="HKU"), "R1")

@@ -6,13 +6,14 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.dates import ALWAYS_OPEN, Closures, civil
 from hkall_gateway.rules.overdue_fine import fine_for, rate_for
 from hkall_gateway.rules.settings import Fine, FineFree, Policy
 from hkall_gateway.rules.vocabulary import Position, Request, Side
+from tests.examples import THOROUGH
 
 POLICY = Policy()
 DUE = date(2017, 3, 16)
@@ -185,6 +186,7 @@ CLOSED = st.frozensets(DAYS.map(lambda n: DUE + timedelta(days=n)), max_size=20)
 RECALLS = st.none() | DAYS.map(lambda n: DUE + timedelta(days=n))
 
 
+@settings(max_examples=THOROUGH)
 @given(DAYS, POLICIES, CLOSED, RECALLS, st.booleans(), st.sampled_from(["per_day", "whole_period"]))
 def test_a_fine_is_never_negative_and_never_above_four_dollars_a_day(
     late: int, policy: Policy, closed: frozenset[date], recall: date | None, shortened: bool, scope: str
@@ -194,6 +196,7 @@ def test_a_fine_is_never_negative_and_never_above_four_dollars_a_day(
     assert 0 <= cents <= max(0, late) * 400
 
 
+@settings(max_examples=THOROUGH)
 @given(st.integers(0, 40), st.integers(0, 40), POLICIES, CLOSED, RECALLS, st.booleans())
 def test_fines_add_up_over_days(
     first: int, second: int, policy: Policy, closed: frozenset[date], recall: date | None, shortened: bool
@@ -232,6 +235,7 @@ def test_r41_the_next_day_of_a_loan_costs_what_its_recall_says(facts: dict[str, 
 DAYS = st.one_of(st.none(), st.integers(1, 31).map(march))
 
 
+@settings(max_examples=THOROUGH)
 @given(recalled=DAYS, was=DAYS, cancelled=DAYS, before=DAYS, strict=st.booleans())
 def test_r41_what_a_day_costs_is_what_it_adds_to_the_fine(
     recalled: date | None, was: date | None, cancelled: date | None, before: date | None, strict: bool

@@ -7,12 +7,13 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.dates import next_open, past_lender, recall_due, restored_due, start_of
 from hkall_gateway.rules.settings import Due, Policy, Recall
 from hkall_gateway.rules.vocabulary import Position, Request, Side
+from tests.examples import THOROUGH
 
 POLICY = Policy()
 LITERAL = replace(POLICY, recall=Recall(return_days=0))
@@ -57,6 +58,7 @@ def test_r25_r26_a_recall_shortens_to_minimum_use_or_time_to_return(due: int, on
     assert (recalled(due, on), recalled(due, on, LITERAL)) == (seven_days, literal)
 
 
+@settings(max_examples=THOROUGH)
 @given(st.integers(0, 15))
 def test_r25_a_fifteen_day_loan_in_its_first_period_is_never_shortened(on: int) -> None:
     assert recalled(15, on) == 15
@@ -108,6 +110,7 @@ def test_a_recall_of_what_is_not_on_loan_is_a_bug() -> None:
         recall_due(loan(30, first_checkout=None), POLICY, start_of(day(3)))
 
 
+@settings(max_examples=THOROUGH)
 @given(
     due=st.integers(0, 75),
     on=st.integers(0, 90),

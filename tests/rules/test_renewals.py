@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.dates import renewed_until, start_of
@@ -17,6 +17,7 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Block, Due, Policy, Renewal, Window
 from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side
+from tests.examples import THOROUGH
 
 POLICY = Policy()
 P = Position
@@ -191,6 +192,7 @@ def test_a_renewed_due_date_on_a_closed_day_rolls_forward() -> None:
 DAYS = st.dates(date(2017, 3, 1), date(2017, 5, 30))
 
 
+@settings(max_examples=THOROUGH)
 @given(
     loan_due=DAYS,
     today=DAYS,

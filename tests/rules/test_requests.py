@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.policy import (
@@ -21,6 +21,7 @@ from hkall_gateway.rules.policy import (
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import CATEGORIES, Cancel, Doubt, Policy, Quota
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side
+from tests.examples import THOROUGH
 from tests.readers import CATEGORY, POLICY
 
 STUDENT = Borrower("P1", Sensitive("Chan"), CATEGORY.key)
@@ -76,6 +77,7 @@ def test_r1_a_wish_is_refused_while_the_service_is_suspended() -> None:
     assert why(answer) == Reason.SERVICE_SUSPENDED
 
 
+@settings(max_examples=THOROUGH)
 @given(
     known=st.booleans(),
     materials=st.sampled_from([(), ("dvd",), ("book",), ("book", "dvd")]),
@@ -190,6 +192,7 @@ def test_r20_a_full_quota_refuses_the_wish() -> None:
     assert why(ask(counts=Counts(15, 0, 20))) == Reason.QUOTA_HKALL
 
 
+@settings(max_examples=THOROUGH)
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
 def test_r21_room_is_the_smaller_of_what_both_quotas_leave(used: int, local: int, total: int) -> None:
     left = min(15 - used, total - (local + used))

@@ -12,10 +12,11 @@ import string
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.shelving import MOST, shelving_key
+from tests.examples import THOROUGH
 
 # fmt: off
 SHELVES = {
@@ -82,6 +83,7 @@ def test_a_call_number_without_letters_and_digits_has_no_key(nothing: str) -> No
     assert shelving_key(nothing) == ""
 
 
+@settings(max_examples=THOROUGH)
 @given(st.text(max_size=1_000))
 def test_every_text_has_a_key_that_a_database_can_keep_and_order(text: str) -> None:
     key = shelving_key(text)
@@ -92,12 +94,14 @@ def test_every_text_has_a_key_that_a_database_can_keep_and_order(text: str) -> N
     assert all(c in " ." or c.isalnum() for c in key)
 
 
+@settings(max_examples=THOROUGH)
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_keys_have_the_same_order_as_texts_and_as_bytes(one: str, other: str) -> None:
     keys = shelving_key(one), shelving_key(other)
     assert (keys[0] < keys[1]) == (keys[0].encode() < keys[1].encode())
 
 
+@settings(max_examples=THOROUGH)
 @given(st.text(max_size=100))
 def test_the_way_of_writing_characters_makes_no_difference(text: str) -> None:
     assert shelving_key(text) == shelving_key(unicodedata.normalize("NFKC", text))
@@ -109,29 +113,34 @@ cutter = st.builds(lambda letter, digits: f".{letter}{digits}", st.sampled_from(
 lc = st.builds(lambda number, book: f"QA{number} {book}", whole, cutter)
 
 
+@settings(max_examples=THOROUGH)
 @given(whole, whole, cutter, cutter)
 def test_a_smaller_class_number_is_shelved_first(one: int, other: int, here: str, there: str) -> None:
     keys = shelving_key(f"QA{one} {here}"), shelving_key(f"QA{other} {there}")
     assert one == other or (keys[0] < keys[1]) == (one < other)
 
 
+@settings(max_examples=THOROUGH)
 @given(st.text("0123456789", min_size=1, max_size=8), st.text("0123456789", min_size=1, max_size=8))
 def test_digits_of_a_book_number_are_decimals(one: str, other: str) -> None:
     keys = shelving_key(f"QA76 .B{one} 1990"), shelving_key(f"QA76 .B{other} 1990")
     assert (keys[0] < keys[1]) == (one < other)
 
 
+@settings(max_examples=THOROUGH)
 @given(lc, st.integers(0, 10**30), st.integers(0, 10**30))
 def test_volumes_count_as_whole_numbers_of_any_length(number: str, one: int, other: int) -> None:
     keys = shelving_key(f"{number} 1990 v.{one}"), shelving_key(f"{number} 1990 v.{other}")
     assert (keys[0] < keys[1], keys[0] == keys[1]) == (one < other, one == other)
 
 
+@settings(max_examples=THOROUGH)
 @given(lc, st.sampled_from([" 1984", " c.2", " v.3", " .D4", "3"]))
 def test_nothing_comes_before_something(number: str, more: str) -> None:
     assert shelving_key(number) < shelving_key(number + more)
 
 
+@settings(max_examples=THOROUGH)
 @given(st.lists(lc, max_size=20))
 def test_sorting_by_key_is_stable(numbers: list[str]) -> None:
     shelf = sorted(numbers, key=shelving_key)

@@ -1,6 +1,6 @@
 """Libraries that borrow from each other over lossy lines, while they die, lose nothing; and the simulation would notice.
 
-The ordinary suite plays a few short stories. HKALL_SEEDS=50 (set by .ci/run) plays that many of ten days, two at a time.
+`make test` plays two short stories, `make test-long` more; with HKALL_SEEDS=50 (set by .ci/run) also that many of ten days.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _quiet() -> Iterator[None]:
     structlog.configure(**before)
 
 
-@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.parametrize("seed", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_nothing_is_lost_although_lines_lose_and_gateways_die(seed: int) -> None:
     report = simulate(Setting(libraries=3, days=3, seed=seed, loss=0.2, crash=True))
     assert report.broken == ()
@@ -43,6 +43,7 @@ def test_nothing_is_lost_although_lines_lose_and_gateways_die(seed: int) -> None
     assert report.ends["borrow CLOSED"] > 10
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_journals_in_another_process_whatever_its_hashes_and_its_time_zone() -> None:
     words = ["simulate", "--libraries", "3", "--days", "3", "--seed", "1", "--loss", "0.2", "--crash"]
     elsewhere = {**os.environ, "PYTHONHASHSEED": "4711", "TZ": "America/St_Johns"}
@@ -52,6 +53,7 @@ def test_the_same_seed_gives_the_same_journals_in_another_process_whatever_its_h
     assert there.stdout == here.output
 
 
+@pytest.mark.long
 def test_another_seed_gives_another_story() -> None:
     calm = Setting(libraries=2, days=2, seed=1, loss=0, crash=False)
     assert simulate(calm).fingerprint != simulate(Setting(libraries=2, days=2, seed=2, loss=0, crash=False)).fingerprint
@@ -79,6 +81,7 @@ def test_the_simulation_notices_a_message_that_was_lost_for_good() -> None:
     assert any("is still" in line for line in report.broken)
 
 
+@pytest.mark.long
 def test_the_simulation_notices_a_command_that_runs_after_its_caller_was_told_to_try_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -91,12 +94,14 @@ def test_the_simulation_notices_a_command_that_runs_after_its_caller_was_told_to
     assert any("after its caller was told to try again" in line for line in broken)
 
 
+@pytest.mark.long
 def test_clocks_are_set_disks_refuse_and_gateways_are_cut_off_and_nothing_is_lost() -> None:
     report = simulate(Setting(libraries=3, days=6, seed=3, loss=0.1, crash=True))
     assert report.broken == ()
     assert {"clock_step", "cut_off_from_database", "disk_error", "late_command"} <= report.faults.keys()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not SEEDS, reason="HKALL_SEEDS is not set: only the short stories were played")
 def test_nothing_is_lost_in_any_of_many_stories() -> None:
     settings = [Setting(libraries=3, days=10, seed=seed, loss=0.1, crash=True) for seed in range(1, SEEDS + 1)]

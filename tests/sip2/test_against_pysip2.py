@@ -18,6 +18,7 @@ from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.fields import TAGS
 from hkall_gateway.sip2.codec.lines import Sip2Message, checksum, decode, encode
 from hkall_gateway.sip2.codec.messages import GARBLED, RESEND, SHAPES, FixedField
+from tests.examples import example_count
 
 STANDARD = DIALECTS["standard"]
 CODES = sorted(SHAPES)
@@ -105,7 +106,7 @@ def test_both_know_the_same_messages_with_the_same_parts_in_the_same_order() -> 
 
 
 @pytest.mark.parametrize("code", CODES)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=example_count(25), suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_what_they_encode_we_decode_and_write_again_to_the_byte(code: str, data: st.DataObject) -> None:
     fixed, tags = data.draw(_values(code))
@@ -119,7 +120,7 @@ def test_what_they_encode_we_decode_and_write_again_to_the_byte(code: str, data:
 
 
 @pytest.mark.parametrize("code", CODES)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=example_count(25), suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_what_we_encode_they_decode(code: str, data: st.DataObject) -> None:
     fixed, tags = data.draw(_values(code))

@@ -16,6 +16,7 @@ from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import decode
 from hkall_gateway.sip2.codec.messages import SHAPES
 from hkall_gateway.sip2.dispatch import Listener
+from tests.examples import example_count
 
 from .conftest import fixtures
 
@@ -28,7 +29,7 @@ DATE = "20170301    100000"
 END = f"35{DATE}AOHKU|AAP1|\r".encode()
 ENDED = f"36Y{DATE}AOHKU|AAP1|\r".encode()
 GOOD = sorted(one.line for one in fixtures().values())
-ALL = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+ALL = settings(max_examples=example_count(150), suppress_health_check=list(HealthCheck))
 
 
 @st.composite

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hkall_gateway.sip2.codec.lines import checksum
 from hkall_gateway.sip2.server import AT_ONCE, MOST_WAITING
+from tests.examples import example_count
 
 if TYPE_CHECKING:
     from tests.sip2.conftest import Port
@@ -138,7 +139,7 @@ def test_malformed_never_closes(port: Port, data: bytes) -> None:
     assert caller.hears(END) == ENDED
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=example_count(60))
 @given(st.lists(st.binary(max_size=80).filter(lambda piece: b"93" not in piece), max_size=6))
 def test_any_bytes_in_any_pieces_leave_a_line_that_answers_the_next_message(port: Port, pieces: list[bytes]) -> None:
     caller = replace(port).call()

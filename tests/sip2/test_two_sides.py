@@ -33,6 +33,7 @@ from hkall_gateway.sip2.codec.session import SendBytes, Session
 from hkall_gateway.sip2.dispatch import Sip2Services, respond
 from hkall_gateway.sip2.queued_messages import QueuedMessages
 from tests import databases
+from tests.examples import example_count
 from tests.readers import POLICY
 from tests.sip2.conftest import TERMINALS, LocalIls, PlainSecrets
 from tests.sip2.lossy_system import FAULTS, LossySystem
@@ -308,4 +309,4 @@ class TwoSidesUndone(TwoSides):
 
 TestTwoSides = TwoSides.TestCase
 TestTwoSidesUndone = TwoSidesUndone.TestCase
-TestTwoSides.settings = TestTwoSidesUndone.settings = settings(max_examples=40, stateful_step_count=30)
+TestTwoSides.settings = TestTwoSidesUndone.settings = settings(max_examples=example_count(40), stateful_step_count=30)

@@ -17,9 +17,9 @@ from hkall_gateway.db import api_tokens, web_sessions
 from hkall_gateway.db.api_tokens import ApiToken, hash_of
 from hkall_gateway.db.web_sessions import API_LONGEST, PATRON_API, WebSession
 from hkall_gateway.simulator.scenario.world import World
+from tests.examples import example_count
 from tests.web.conftest import WORLD, Site
 
-EXAMPLES = 25
 SECRETS = {"sysadmin": "hkall_described", "client": "hkall_described_client"}
 PATRON_SECRET = "hkallp_described"
 KEYS = count()
@@ -93,12 +93,13 @@ OWN = [(method, path, True) for method, path in OPERATIONS if path.startswith("/
 """The operations that a patron uses with a token of their own, as well as a client."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mode", list(GenerationMode))
 @pytest.mark.parametrize(("method", "path", "own"), [*((*one, False) for one in OPERATIONS), *OWN])
 def test_every_answer_fits_the_description(
     described: Described, method: str, path: str, own: bool, mode: GenerationMode
 ) -> None:
-    usual = settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None)
+    usual = settings(max_examples=example_count(25), derandomize=True, database=None)
     without = settings(usual, suppress_health_check=list(HealthCheck), phases=(Phase.generate,))
 
     cases = 0

@@ -26,6 +26,7 @@ print(*{name.partition(".")[0] for name in sys.modules})
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("serving", ["all", "web alone"])
 def test_the_daemon_imports_them_where_it_serves_pages(tmp_path: Path, serving: str) -> None:
     path = demo_setup.write_config(tmp_path, PORTS, pages=True)

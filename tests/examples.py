@@ -1,0 +1,24 @@
+"""How many examples a property gets: a fifth of the thorough number in `make test`, all of them in `make test-long`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hypothesis import settings
+
+THOROUGH: Final = 100
+"""Hypothesis's own default, which `make test-long` takes for each property."""
+FAST: Final = 20
+FEWEST: Final = 3
+
+
+def register_profiles() -> None:
+    """Load the profile `fast`, in whose place `--hypothesis-profile=thorough` puts the other one."""
+    for name, most in (("fast", FAST), ("thorough", THOROUGH)):
+        settings.register_profile(name, deadline=None, max_examples=most)  # on a busy machine an example may take long
+    settings.load_profile("fast")
+
+
+def example_count(thorough: int) -> int:
+    """Return the number of examples in the present profile for a property that has `thorough` of them in `make test-long`."""
+    return max(FEWEST, thorough * settings().max_examples // THOROUGH)
