@@ -61,7 +61,7 @@ def test_lines_stay_whole_and_in_order_and_the_end_writes_what_waits() -> None:
     assert stream.getvalue() == b"".join(b"%d\n" % number for number in range(1000))
 
 
-def test_whoever_logs_does_not_wait_for_a_slow_reader_and_what_waited_is_one_write(slow: Slow) -> None:
+def test_caller_does_not_wait_for_a_slow_reader_and_queued_lines_are_one_write(slow: Slow) -> None:
     behind = BackgroundWriter(slow)
     behind.write(b"first\n")
     assert slow.reached.wait(PATIENCE_S)
@@ -72,7 +72,7 @@ def test_whoever_logs_does_not_wait_for_a_slow_reader_and_what_waited_is_one_wri
     assert slow.taken[:2] == [b"first\n", b"later\nlater\nlater\n"]
 
 
-def test_what_does_not_fit_is_dropped_and_told_once_there_is_room(slow: Slow) -> None:
+def test_overflowing_lines_are_dropped_and_counted_once_there_is_room(slow: Slow) -> None:
     behind, told = BackgroundWriter(slow, room=2), list[int]()
     behind.dropped = told.append
     behind.write(b"first\n")
@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_dropped_and_told_once_there_is_room(slow: Slow) ->
     assert sum(told) == 3
 
 
-def test_a_full_disk_breaks_nothing_and_what_it_cost_is_told_when_it_has_room() -> None:
+def test_full_disk_drops_lines_and_counts_them_afterwards() -> None:
     stream, told = Full(), list[int]()
     behind = BackgroundWriter(stream, pause_s=0.0)
     behind.dropped = told.append
@@ -97,7 +97,7 @@ def test_a_full_disk_breaks_nothing_and_what_it_cost_is_told_when_it_has_room() 
     assert (stream.getvalue(), sum(told)) == (b"second\n", 1)
 
 
-def test_who_hears_of_a_loss_may_log_it_also_at_the_end(slow: Slow) -> None:
+def test_loss_handler_may_log_even_during_the_stop(slow: Slow) -> None:
     behind = BackgroundWriter(slow, room=1)
     behind.dropped = lambda count: behind.write(b"dropped %d\n" % count)
     behind.write(b"first\n")
@@ -109,7 +109,7 @@ def test_who_hears_of_a_loss_may_log_it_also_at_the_end(slow: Slow) -> None:
     assert b"".join(slow.taken) in {b"first\nsecond\ndropped 1\n", b"first\ndropped 1\nsecond\n"}
 
 
-def test_the_log_continues_on_the_new_file_and_no_line_is_lost(tmp_path: Path) -> None:
+def test_log_continues_in_the_new_file_without_losing_a_line(tmp_path: Path) -> None:
     first, second = (tmp_path / "first").open("ab"), (tmp_path / "second").open("ab")
     behind = BackgroundWriter(first, pause_s=0.0)
     for number in range(100):
@@ -129,7 +129,7 @@ class Stuck(io.BytesIO):
         raise OSError(28, "No space left on device")
 
 
-def test_a_file_that_cannot_be_closed_does_not_end_the_log() -> None:
+def test_file_that_cannot_be_closed_does_not_stop_the_log() -> None:
     after = io.BytesIO()
     behind = BackgroundWriter(Stuck(), pause_s=0.0)
     behind.continue_on(after)

@@ -76,11 +76,11 @@ def test_published_rule_about_lenders_does_not_say_that_our_library_never_lends(
     assert "從不" not in chinese
 
 
-def test_a_hold_has_a_word_of_its_own() -> None:
+def test_holds_have_their_own_chinese_word() -> None:
     assert [(english, chinese) for english, chinese in pairs() if bool(HOLD.search(english)) != (HELD in chinese)] == []
 
 
-def test_the_letters_know_requests_only() -> None:
+def test_letters_use_the_word_for_requests_only() -> None:
     letters = "".join(path.read_text("utf-8") for path in sorted(LETTERS.glob("*.zh-Hant.txt")))
     assert REQUEST in letters
     assert HELD not in letters

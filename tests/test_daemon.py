@@ -66,7 +66,7 @@ async def _hung_up(terminal: SocketTerminal) -> None:
     await terminal.closed
 
 
-def test_a_book_is_requested_lent_renewed_returned_and_home_again(gateway: Gateway) -> None:
+def test_request_is_placed_lent_renewed_returned_and_completed(gateway: Gateway) -> None:
     gateway.do(gateway.party.start)
     gateway.start()
     live_the_story(gateway)
@@ -110,7 +110,7 @@ def _check_log(log: str) -> None:
 
 
 @pytest.mark.long
-def test_what_was_promised_before_a_kill_is_done_after_the_restart_once(gateway: Gateway) -> None:
+def test_acknowledged_work_is_done_once_after_a_kill_and_restart(gateway: Gateway) -> None:
     gateway.start()
     assert not gateway.request("d-1").has("Problem")  # answered, and no lender can be reached
     gateway.kill()
@@ -124,7 +124,7 @@ def test_what_was_promised_before_a_kill_is_done_after_the_restart_once(gateway:
 
 
 @pytest.mark.long
-def test_a_lender_that_is_busy_three_times_is_asked_until_one_request_takes_effect(gateway: Gateway) -> None:
+def test_lender_that_is_busy_three_times_is_retried_until_one_request_takes_effect(gateway: Gateway) -> None:
     gateway.do(gateway.party.start)
     gateway.party.partners["CUHK"].script.extend([MANNERS["503"]] * 3)
     gateway.start()
@@ -136,7 +136,7 @@ def test_a_lender_that_is_busy_three_times_is_asked_until_one_request_takes_effe
 
 
 @pytest.mark.long
-def test_a_reply_that_was_cut_off_is_asked_for_again_under_the_same_request_id(gateway: Gateway) -> None:
+def test_lost_reply_is_requested_again_under_the_same_request_id(gateway: Gateway) -> None:
     gateway.do(gateway.party.start)
     gateway.party.partners["CUHK"].script.append(MANNERS["cut"])
     gateway.start()
@@ -147,7 +147,7 @@ def test_a_reply_that_was_cut_off_is_asked_for_again_under_the_same_request_id(g
 
 
 @pytest.mark.long
-def test_sigterm_answers_what_is_in_hand_and_exits_with_nought(gateway: Gateway) -> None:
+def test_sigterm_answers_pending_requests_and_exits_with_0(gateway: Gateway) -> None:
     gateway.start()
     counter = gateway.counter()
     answers: list[str] = []
@@ -163,7 +163,7 @@ def test_sigterm_answers_what_is_in_hand_and_exits_with_nought(gateway: Gateway)
     assert "daemon.stopped" in gateway.log()
 
 
-def test_a_database_of_another_revision_is_named_with_the_command_that_mends_it(reactor: Any, tmp_path: Path) -> None:
+def test_database_of_another_revision_stops_the_start_and_names_the_command(reactor: Any, tmp_path: Path) -> None:
     ports = gateway_ports()
     path = demo_setup.write_config(tmp_path, ports)
     done = subprocess.run(

@@ -117,7 +117,7 @@ def ncip_site(reactor: Any, tmp_path: Path) -> Iterator[Site]:
     yield from opened(reactor, tmp_path, ils, lambda system: web(ResponderPage(IlsResponder(system, "s3cret"))))
 
 
-def test_a_borrower_and_a_pin_are_asked_about_by_ncip(ncip_site: Site) -> None:
+def test_borrower_and_pin_are_looked_up_by_ncip(ncip_site: Site) -> None:
     terminal = ncip_site.terminal()
     right, wrong = (f"63001{DATE}{' ' * 10}AOHKU|AA{CARD}|AC|AD{pin}|" for pin in ("1234", "4321"))
     assert "BLY|CQY|" in ncip_site.asks(terminal, right)
@@ -142,7 +142,7 @@ def test_a_local_book_is_lent_through_us_and_the_terminal_hears_when_its_own_sys
     site.do(terminal.hang_up)
 
 
-def test_the_systems_health_is_a_figure_for_operators(site: Site) -> None:
+def test_metrics_show_the_state_of_the_local_system(site: Site) -> None:
     terminal = site.terminal()
     site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
     assert site.metric('ils_up{channel="relay"}') == "1.0"
@@ -156,7 +156,7 @@ def test_the_systems_health_is_a_figure_for_operators(site: Site) -> None:
     site.do(terminal.hang_up)
 
 
-def test_a_reader_waits_once_while_the_system_hangs(site: Site) -> None:
+def test_patron_waits_once_when_the_local_system_hangs(site: Site) -> None:
     """Their card, their record, a book: only the first of these messages waits for an answer."""
     terminal = site.terminal()
     site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
@@ -174,7 +174,7 @@ def test_a_reader_waits_once_while_the_system_hangs(site: Site) -> None:
     site.do(terminal.hang_up)
 
 
-def test_however_many_questions_a_message_becomes_its_terminal_waits_two_seconds(site: Site) -> None:
+def test_terminal_waits_two_seconds_however_many_requests_its_message_causes(site: Site) -> None:
     """With the relay, a borrower and a PIN it is three; each alone may take a second here."""
     terminal = site.terminal()
     site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
@@ -186,7 +186,7 @@ def test_however_many_questions_a_message_becomes_its_terminal_waits_two_seconds
     site.do(terminal.hang_up)
 
 
-def test_a_system_that_is_back_is_found_without_a_question_and_nobody_pays_for_the_trial(site: Site) -> None:
+def test_recovered_local_system_is_found_by_a_background_probe(site: Site) -> None:
     terminal = site.terminal()
     site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
     site.system.become("silent")
@@ -219,7 +219,7 @@ def touchy_site(reactor: Any, tmp_path: Path) -> Iterator[Site]:
     yield from opened(reactor, tmp_path, ils, lambda system: factory(lambda: Touchy(system)))
 
 
-def test_one_terminals_bad_line_does_not_take_the_system_from_the_others(touchy_site: Site) -> None:
+def test_broken_connection_of_one_terminal_keeps_the_local_system_for_the_others(touchy_site: Site) -> None:
     site = touchy_site
     one, other = site.terminal("counter-1"), site.terminal()
     for number in range(5):
@@ -232,7 +232,7 @@ def test_one_terminals_bad_line_does_not_take_the_system_from_the_others(touchy_
     site.do(other.hang_up)
 
 
-def test_a_refused_login_is_told_to_the_terminal_and_to_operators(site: Site) -> None:
+def test_refused_login_is_reported_to_the_terminal_and_to_operators(site: Site) -> None:
     site.system.logins = {"gateway": "s3cret"}
     terminal = site.terminal()
     assert site.asks(terminal, "9900802.00").startswith("98N")
@@ -241,7 +241,7 @@ def test_a_refused_login_is_told_to_the_terminal_and_to_operators(site: Site) ->
     site.do(terminal.hang_up)
 
 
-def test_a_card_that_was_blocked_while_it_was_away_is_blocked_there_in_the_end(site: Site) -> None:
+def test_card_blocked_during_an_outage_is_blocked_in_the_local_system_afterwards(site: Site) -> None:
     terminal = site.terminal("counter-1")
     site.asks(terminal, f"17{DATE}AOHKU|ABL1|AC|")
     site.system.become("silent")

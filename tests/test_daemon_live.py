@@ -48,12 +48,12 @@ def written(folder: Path, *lines: str) -> Path:
     return path
 
 
-def test_a_running_gateway_answers_as_the_file_says(replay: Replay) -> None:
+def test_running_gateway_replies_as_the_file_says(replay: Replay) -> None:
     done = replay(DEMO)
     assert (done.stderr, done.stdout) == ("", "1 of 1 scenarios hold\n")
 
 
-def test_what_was_asked_is_seen_in_its_database_a_moment_later(replay: Replay, tmp_path: Path) -> None:
+def test_recorded_message_appears_in_the_database_shortly_afterwards(replay: Replay, tmp_path: Path) -> None:
     done = replay(
         written(
             tmp_path,
@@ -84,7 +84,7 @@ def test_the_first_difference_is_shown_and_the_command_fails(replay: Replay, tmp
         (("state R1 REQUESTED",), "expected  REQUESTED\n  got       no such request"),
     ],
 )
-def test_what_cannot_be_played_is_refused_by_line(replay: Replay, tmp_path: Path, lines: tuple[str, ...], said: str) -> None:
+def test_unplayable_line_is_refused_with_its_number(replay: Replay, tmp_path: Path, lines: tuple[str, ...], said: str) -> None:
     done = replay(written(tmp_path, *lines))
     assert done.returncode == 1
     assert said in done.stderr

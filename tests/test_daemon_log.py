@@ -63,7 +63,7 @@ def test_the_start_names_the_version_of_the_contract(gateway: Gateway) -> None:
     assert [line["log_version"] for line in _lines(gateway) if line["event"] == "daemon.started"] == [VERSION]
 
 
-def test_a_peer_s_trace_is_in_the_line_about_its_document(gateway: Gateway) -> None:
+def test_trace_of_a_peer_is_logged_with_its_document(gateway: Gateway) -> None:
     assert [line["event"] for line in _lines(gateway) if line.get("traceparent") == TRACE] == ["ncip.answered"]
 
 

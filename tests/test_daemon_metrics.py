@@ -53,19 +53,19 @@ def _families(page: str) -> dict[str, Metric]:
     return {family.name: family for family in text_string_to_metric_families(page)}
 
 
-def test_promtool_finds_no_fault_in_the_metrics(page: str) -> None:
+def test_promtool_accepts_the_metrics(page: str) -> None:
     done = subprocess.run([promtool(), "check", "metrics"], input=page, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_every_series_is_of_a_family_with_a_help_text_and_a_type_and_ours(page: str) -> None:
+def test_every_series_belongs_to_one_of_our_families_with_help_and_type(page: str) -> None:
     families = _families(page)
     assert all(name.startswith("hkall_") for name in families)
     assert all(family.documentation.endswith(".") for family in families.values())
     assert {family.type for family in families.values()} == {"counter", "gauge", "histogram"}
 
 
-def test_what_the_traffic_did_is_there(page: str) -> None:
+def test_metrics_count_the_traffic(page: str) -> None:
     said = {(one.name, *one.labels.values()): one.value for family in _families(page).values() for one in family.samples}
     assert said["hkall_sip2_sessions",] == 1
     assert said["hkall_wrong_pins_total", "sip2", "counter-1"] == 1

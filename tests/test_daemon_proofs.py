@@ -118,7 +118,7 @@ def test_curl_with_a_name_and_a_password_is_answered(site: Site) -> None:
     assert (status, decode(body.encode()).text("AgencyId")) == (200, "HKU")
 
 
-def test_curl_that_waits_for_the_challenge_is_answered(site: Site) -> None:
+def test_curl_that_waits_for_the_challenge_is_accepted(site: Site) -> None:
     assert site.curl("--anyauth", "--user", f"vufind:{PASSWORD}")[0] == 200
 
 
@@ -149,7 +149,7 @@ def test_a_wrong_proof_is_401_with_a_challenge_and_a_problem(site: Site, proof: 
     assert decode(body.encode()).text("Problem/ProblemType") == "Agency Authentication Failed"
 
 
-def test_nobodys_document_is_401_where_somebody_may_prove_it_by_http(site: Site) -> None:
+def test_document_without_a_sender_is_401_when_http_authentication_is_possible(site: Site) -> None:
     assert site.curl()[0] == 401
 
 
@@ -169,7 +169,7 @@ def trace(digit: str) -> str:
     return f"00-{digit * 32}-{digit * 16}-01"
 
 
-def test_our_public_key_is_there_for_partners_that_fetch_it(site: Site) -> None:
+def test_our_public_key_is_published(site: Site) -> None:
     status, head, body = site.curl(path="/.well-known/jwks.json", data=False)
     (row,) = json.loads(body)["keys"]
     assert (status, "application/json" in head, row["kty"], "d" in row) == (200, True, "RSA", False)

@@ -120,7 +120,7 @@ dialect = "crlf"
         process.wait(PATIENCE_S)
 
 
-def test_a_terminal_on_the_command_line_logs_in_and_shows_the_replies(site: Site) -> None:
+def test_terminal_command_logs_in_and_shows_replies(site: Site) -> None:
     done = site.counter("99 protocol_version=2.00", f"63 AA={CARD} AD={PIN}")
     assert done.returncode == 0, done.stderr
     assert "98 ACS Status" in done.stdout
@@ -136,24 +136,24 @@ def test_a_wrong_password_ends_the_command_with_one_line(site: Site) -> None:
     assert done.stderr == "counter-1: the login was refused; the gateway's log says why\n"
 
 
-def test_over_tls_it_is_the_same(site: Site) -> None:
+def test_terminal_command_works_over_tls(site: Site) -> None:
     words = ("--login", "counter-1", "--password-env", "PASSWORD", "99")
     done = site.terminal(f"localhost:{site.tls}", "--tls", "--ca", str(site.certificate), *words)
     assert done.returncode == 0, done.stderr
     assert "98 ACS Status" in done.stdout
 
 
-def test_a_certificate_that_nobody_vouches_for_is_not_believed(site: Site) -> None:
+def test_untrusted_certificate_is_refused(site: Site) -> None:
     done = site.terminal(f"localhost:{site.tls}", "--tls", "99")
     assert (done.returncode, done.stdout) == (1, "")
     assert "certificate" in done.stderr
 
 
-def test_the_tls_port_does_not_speak_in_the_clear(site: Site) -> None:
+def test_tls_port_refuses_plain_text(site: Site) -> None:
     assert site.terminal(f"127.0.0.1:{site.tls}", "--timeout", "5", "99").returncode == 1
 
 
-def test_where_no_login_is_asked_for_the_port_s_terminal_is_served_in_the_port_s_framing(site: Site) -> None:
+def test_port_without_a_required_login_serves_its_terminal_and_framing(site: Site) -> None:
     with socket.create_connection(("127.0.0.1", site.open), PATIENCE_S) as line:
         line.sendall(f"3520170301    100000AOHKU|AA{CARD}|\r".encode())
         heard = line.recv(4096)
@@ -161,7 +161,7 @@ def test_where_no_login_is_asked_for_the_port_s_terminal_is_served_in_the_port_s
     assert heard.endswith(b"\r\n")
 
 
-def test_after_five_wrong_pins_not_even_the_right_one_is_looked_at_but_all_else_goes_on(site: Site) -> None:
+def test_pin_is_refused_after_five_wrong_ones_and_other_messages_work(site: Site) -> None:
     wrong = [f"23 AA={OTHER_CARD} AD=999{number}" for number in range(5)]
     without = [f"63 AA={OTHER_CARD}"] * 6
     done = site.counter(*without, *wrong, f"23 AA={OTHER_CARD} AD={PIN}", *without)
@@ -177,7 +177,7 @@ def test_messages_are_counted_by_terminal_command_and_outcome(site: Site) -> Non
     assert 'hkall_sip2_messages_total{msg="17",outcome="unknown_item",terminal="counter-1"}' in site.metrics()
 
 
-def test_how_long_the_database_takes_is_told_for_what_is_read_and_for_what_is_written(site: Site) -> None:
+def test_database_times_are_measured_for_reads_and_writes(site: Site) -> None:
     site.counter(f"63 AA={CARD}", f"01N AA={CARD} AL=left behind")
     took = re.findall(r'hkall_db_latency_seconds_(sum|count)\{lane="(reader|writer)"\} (\S+)', site.metrics())
     assert {(kind, lane) for kind, lane, _ in took} == set(product(("sum", "count"), ("reader", "writer")))
@@ -191,7 +191,7 @@ def _marks(site: Site) -> list[str]:
     return [mark for mark in marks if mark.startswith("counter-1/")]
 
 
-def test_each_message_has_a_mark_of_its_own_by_which_the_log_and_the_journal_find_it(site: Site) -> None:
+def test_message_identifier_is_in_the_log_and_the_journal(site: Site) -> None:
     site.counter("17 AB=NOSUCH", "17 AB=NOSUCH")
     end = time.monotonic() + PATIENCE_S
     while len(marks := _marks(site)) < 2 and time.monotonic() < end:

@@ -105,13 +105,13 @@ def steps(further: int, deed: Deed) -> int:
 
 
 @pytest.mark.parametrize("deed", DEEDS.values(), ids=DEEDS.keys())
-def test_a_long_directory_makes_nothing_longer(deed: Deed) -> None:
+def test_directory_size_does_not_slow_down_messages(deed: Deed) -> None:
     alone = steps(0, deed)
     assert alone > 0
     assert steps(MANY, deed) <= alone + SPARE_STEPS
 
 
-def test_what_reads_the_directory_would_be_noticed() -> None:
+def test_check_detects_a_query_that_reads_the_directory() -> None:
     def read_it_all(world: World) -> None:
         world.store.now(lambda unit: unit.execute(select(LINKS.c.agency)).all())
 

@@ -93,7 +93,7 @@ def test_every_page_answers_503_within_two_seconds_while_the_database_is_paused(
     assert stranger("/search?q=history")[0] == 200
 
 
-def test_a_pooled_connection_that_does_not_answer_is_given_up(server: postgres_server.PostgresServer) -> None:
+def test_pooled_connection_that_does_not_respond_is_dropped(server: postgres_server.PostgresServer) -> None:
     engine = open_engine(server.url())
     engine.connect().close()
     with paused(server):

@@ -106,7 +106,7 @@ def site(tmp_path: Path) -> Site:
 
 
 @pytest.mark.parametrize("services", ["sip2", "ncip", "ops"])
-def test_a_door_whose_port_is_taken(site: Site, services: str) -> None:
+def test_listener_whose_port_is_taken_ends_the_start(site: Site, services: str) -> None:
     with socket.create_server(("127.0.0.1", getattr(site.ports, services))):
         code, log = site.ends(sys.executable, "-c", UNCHECKED, site.path)
     line = not_started(log)
@@ -115,7 +115,7 @@ def test_a_door_whose_port_is_taken(site: Site, services: str) -> None:
     assert "already in use: choose another port" in line["why"]
 
 
-def test_a_gateway_that_cannot_begin_does_not_count_as_gone(site: Site) -> None:
+def test_failed_start_does_not_count_as_an_outage(site: Site) -> None:
     with socket.create_server(("127.0.0.1", site.ports.ops)):
         site.ends(sys.executable, "-c", UNCHECKED, site.path)
     _, shown = site.ends(COMMAND, "status", "--json", "--config", site.path)
@@ -144,7 +144,7 @@ def test_a_port_that_another_program_has_is_one_line(site: Site, command: str) -
     assert said.stderr == f"{told}, or end the program that has it\n"
 
 
-def test_what_runs_beside_it_cannot_begin(site: Site) -> None:
+def test_failing_companion_ends_the_start(site: Site) -> None:
     code, log = site.ends(sys.executable, "-c", BESIDE, site.path)
     assert (code, log.count(b"daemon.not_started")) == (1, 1), log
 
@@ -159,7 +159,7 @@ def test_a_socket_that_systemd_has_not_passed_is_named_in_one_line(site: Site, s
     assert ".socket unit" in line["why"]
 
 
-def test_a_reload_that_is_asked_for_at_the_start_follows_it(site: Site) -> None:
+def test_reload_requested_during_the_start_follows_it(site: Site) -> None:
     code, log = site.ends(sys.executable, "-c", EARLY, site.path)
     events = [json.loads(line)["event"] for line in log.splitlines()]
     assert code == 0, log
@@ -167,7 +167,7 @@ def test_a_reload_that_is_asked_for_at_the_start_follows_it(site: Site) -> None:
 
 
 @pytest.mark.parametrize("number", TO_END)
-def test_a_signal_to_end_that_comes_during_the_start_is_obeyed_after_it(site: Site, number: signal.Signals) -> None:
+def test_signal_to_stop_during_the_start_is_obeyed_after_it(site: Site, number: signal.Signals) -> None:
     code, log = site.ends(sys.executable, "-c", LEAVING, site.path, str(int(number)))
     events = [json.loads(line)["event"] for line in log.splitlines()]
     assert code == 0, log
@@ -177,17 +177,17 @@ def test_a_signal_to_end_that_comes_during_the_start_is_obeyed_after_it(site: Si
 
 
 @pytest.mark.parametrize("number", TO_END)
-def test_a_second_signal_to_end_ends_a_start_that_hangs(site: Site, number: signal.Signals) -> None:
+def test_second_signal_to_stop_ends_a_hanging_start(site: Site, number: signal.Signals) -> None:
     assert site.ends(sys.executable, "-c", LEAVING, site.path, *[str(int(number))] * 2)[0] == -number
 
 
-def test_a_reload_before_the_configuration_is_read_ends_nothing(tmp_path: Path) -> None:
+def test_reload_before_the_configuration_is_read_is_ignored(tmp_path: Path) -> None:
     code, said = reading_its_configuration(tmp_path, signal.SIGHUP, b"nonsense = 1\n")
     assert (code, b"nonsense" in said) == (2, True)
 
 
 @pytest.mark.parametrize("number", TO_END)
-def test_a_signal_to_end_before_the_configuration_is_read_ends_it_in_order(tmp_path: Path, number: signal.Signals) -> None:
+def test_signal_to_stop_before_the_configuration_is_read_exits_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     assert reading_its_configuration(tmp_path, number) == (0, f"{number.name} before the start: nothing was begun\n".encode())
 
 
@@ -231,12 +231,12 @@ def written_by(site: Site, *options: str) -> bytes:
     return seen
 
 
-def test_on_a_terminal_the_log_is_drawn_for_people_and_in_json_if_told(site: Site) -> None:
+def test_log_on_a_terminal_is_for_people_unless_json_is_requested(site: Site) -> None:
     assert re.search(rb"\[.*error.*\].*daemon.not_started.*already in use", written_by(site))
     assert b'"event":"daemon.not_started"' in written_by(site, "json")
 
 
-def test_in_a_pipe_the_log_is_json_and_drawn_without_colours_if_told(site: Site) -> None:
+def test_log_in_a_pipe_is_json_unless_text_is_requested(site: Site) -> None:
     with socket.create_server(("127.0.0.1", site.ports.sip2)):
         _, log = site.ends(sys.executable, "-c", UNCHECKED, site.path)
         _, drawn = site.ends(sys.executable, "-c", UNCHECKED, site.path, "console")
@@ -246,7 +246,7 @@ def test_in_a_pipe_the_log_is_json_and_drawn_without_colours_if_told(site: Site)
 
 
 @pytest.mark.parametrize("number", TO_END)
-def test_a_log_that_nobody_reads_does_not_keep_a_gateway_that_is_told_to_end(site: Site, number: signal.Signals) -> None:
+def test_unread_log_pipe_does_not_prevent_the_stop(site: Site, number: signal.Signals) -> None:
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
     with subprocess.Popen(

@@ -12,7 +12,7 @@ OUTCOMES = {"": pytest.skip.Exception, "true": pytest.fail.Exception}
 
 
 @pytest.mark.parametrize("ci", OUTCOMES)
-def test_machines_of_debian_are_missed_under_ci_alone(
+def test_machines_of_debian_are_required_under_ci_only(
     ci: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)

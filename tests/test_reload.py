@@ -118,7 +118,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> GatewayConfig:
 
 
 @pytest.mark.parametrize(("table", "key"), KEYS, ids=BY_NAME)
-def test_a_reload_takes_a_changed_key_or_names_it_and_keeps_the_old_value(config: GatewayConfig, table: str, key: str) -> None:
+def test_reload_applies_a_changed_key_or_reports_it_unchanged(config: GatewayConfig, table: str, key: str) -> None:
     new = with_change(config, table, key)
     assert new != config
     kept, waiting = keep_until_restart(config, new)
@@ -161,7 +161,7 @@ def site(tmp_path: Path) -> tuple[Path, dict[str, str]]:
     return path, environ
 
 
-def test_a_key_that_is_read_at_the_start_alone_needs_a_restart(
+def test_key_read_only_at_the_start_needs_a_restart(
     reactor: Any, site: tuple[Path, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key by reload is read again at a reload, or by a part that is made anew when it is next used."""
@@ -240,7 +240,7 @@ def lines(gateway: Gateway) -> list[dict[str, Any]]:
 
 
 @pytest.mark.long
-def test_the_new_address_of_a_partner_is_where_it_is_asked_from_the_reload_on(gateway: Gateway) -> None:
+def test_reload_applies_the_new_address_of_a_partner(gateway: Gateway) -> None:
     wrong, right = gateway_ports().ops, gateway.ports.partners["CUHK"]
     text = gateway.path.read_text(encoding="utf-8")
     gateway.path.write_text(text.replace(f"127.0.0.1:{right}/", f"127.0.0.1:{wrong}/"), encoding="utf-8")
@@ -255,7 +255,7 @@ def test_the_new_address_of_a_partner_is_where_it_is_asked_from_the_reload_on(ga
 
 
 @pytest.mark.long
-def test_a_reload_names_the_keys_that_need_a_restart_and_takes_the_others(gateway: Gateway) -> None:
+def test_reload_reports_keys_that_need_a_restart_and_applies_the_others(gateway: Gateway) -> None:
     gateway.start()
     free = gateway_ports().sip2
     told = reloaded(
@@ -271,7 +271,7 @@ def test_a_reload_names_the_keys_that_need_a_restart_and_takes_the_others(gatewa
 
 
 @pytest.mark.long
-def test_a_reload_with_an_error_leaves_the_old_configuration(gateway: Gateway) -> None:
+def test_reload_with_an_error_keeps_the_old_configuration(gateway: Gateway) -> None:
     gateway.start()
     told = reloaded(gateway, ('login = "counter-1"', "login = 7"))
     assert [one["event"] for one in told] == ["config.not_changed"]
@@ -305,7 +305,7 @@ def edit(gateway: Gateway, old: str, new: str) -> None:
 
 
 @pytest.mark.long
-def test_systemctl_reload_says_what_was_taken_and_names_keys_that_need_a_restart(service: Gateway) -> None:
+def test_systemctl_reload_reports_applied_keys_and_those_that_need_a_restart(service: Gateway) -> None:
     done = reload_service(service)
     assert (done.returncode, done.stdout) == (0, "reloaded\n")
     edit(service, "attempts = 9", "attempts = 8")
@@ -314,7 +314,7 @@ def test_systemctl_reload_says_what_was_taken_and_names_keys_that_need_a_restart
 
 
 @pytest.mark.long
-def test_systemctl_reload_fails_for_a_configuration_with_errors_and_asks_nobody(service: Gateway) -> None:
+def test_systemctl_reload_fails_for_an_invalid_configuration_without_contacting_the_gateway(service: Gateway) -> None:
     edit(service, 'login = "counter-1"', "login = 7")
     done = reload_service(service)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -341,7 +341,7 @@ def test_systemctl_reload_needs_no_secret_itself(service: Gateway, tmp_path: Pat
 
 
 @pytest.mark.long
-def test_a_reload_without_a_folder_for_its_outcome_points_to_the_log(gateway: Gateway) -> None:
+def test_reload_without_an_outcome_folder_refers_to_the_log(gateway: Gateway) -> None:
     gateway.start()
     done = reload_service(gateway)
     assert (done.returncode, "its log says" in done.stdout) == (0, True)

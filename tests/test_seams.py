@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 PLANTED = HERE / "planted" / "seams.txt"
 
 
-def test_the_type_checker_finds_each_planted_mistake(tmp_path: Path) -> None:
+def test_type_checker_detects_each_planted_error(tmp_path: Path) -> None:
     module = tmp_path / "seams.py"
     module.write_text(PLANTED.read_text())
     lines = PLANTED.read_text().splitlines()

@@ -68,7 +68,7 @@ def test_the_work_of_the_night_has_the_rights_of_the_gateway_and_is_off_until_en
 
 @pytest.mark.long
 @pytest.mark.parametrize("unit", [UNIT, TEMPLATE], ids=lambda unit: unit.name)
-def test_systemd_calls_the_service_hardly_exposed(unit: Path) -> None:
+def test_systemd_analyze_rates_the_exposure_as_low(unit: Path) -> None:
     done = run(analyze(), "security", "--offline=true", f"--threshold={MOST_EXPOSED * 10:.0f}", unit)
     assert done.returncode == 0, done.stdout
     (level,) = re.findall(r"Overall exposure level for .*: ([0-9.]+)", done.stdout)
@@ -129,7 +129,7 @@ def states(manager: socket.socket) -> list[str]:
 
 
 @pytest.mark.long
-def test_systemd_hears_when_the_gateway_is_ready_reloads_and_stops(gateway: Gateway, manager: socket.socket) -> None:
+def test_gateway_notifies_systemd_when_it_is_ready_reloads_and_stops(gateway: Gateway, manager: socket.socket) -> None:
     gateway.start()
     assert states(manager) == ["READY=1", "STATUS=serving"]
     gateway.counter()  # the ports are open by then
@@ -149,7 +149,7 @@ def test_systemd_hears_when_the_gateway_is_ready_reloads_and_stops(gateway: Gate
 
 
 @pytest.mark.long
-def test_the_watchdog_gets_signs_of_life_only_while_the_main_loop_runs(gateway: Gateway, manager: socket.socket) -> None:
+def test_watchdog_is_notified_only_while_the_main_loop_runs(gateway: Gateway, manager: socket.socket) -> None:
     gateway.environ |= {"WATCHDOG_USEC": "400000"}
     gateway.start()
     assert [states(manager) for _ in range(4)][1:] == [["WATCHDOG=1"]] * 3
@@ -193,7 +193,7 @@ def test_a_gateway_with_pages_keeps_within_the_system_calls_of_the_units(whole: 
 
 
 @pytest.mark.long
-def test_systemd_may_hold_the_ports_and_start_the_gateway_at_the_first_call(tmp_path: Path) -> None:
+def test_systemd_can_hold_the_sockets_and_start_the_gateway_on_the_first_connection(tmp_path: Path) -> None:
     activate = program("systemd-socket-activate", "systemd")
     ports, (held,) = gateway_ports(), free_ports(1)
     environ = {**os.environ, **demo_setup.environment(ports)}

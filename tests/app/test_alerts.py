@@ -27,13 +27,13 @@ def _run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([promtool(), *words], capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_promtool_reads_every_rule() -> None:
+def test_promtool_accepts_the_rules() -> None:
     done = _run("check", "rules", "--lint=all", "--lint-fatal", RULES)
     assert (done.returncode, f"{len(ALERTS)} rules found" in done.stdout) == (0, True), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("file", TESTS, ids=lambda file: file.name)
-def test_promtool_plays_the_tests_of_the_rules(file: Path) -> None:
+def test_promtool_passes_the_tests_of_the_rules(file: Path) -> None:
     done = _run("test", "rules", file)
     assert (done.returncode, "SUCCESS" in done.stdout) == (0, True), done.stdout + done.stderr
 
@@ -83,5 +83,5 @@ def test_every_section_says_what_it_means_what_to_look_at_and_what_to_do() -> No
         ("sum by (le) (hkall_sip2_latency_seconds_bucket)", []),
     ],
 )
-def test_an_expression_about_nothing_is_found(expression: str, found: list[str]) -> None:
+def test_empty_expression_is_detected(expression: str, found: list[str]) -> None:
     assert list(faults(expression, series())) == found

@@ -72,7 +72,7 @@ def test_gauges_are_zero_where_nothing_was_counted(library: DeskWorld) -> None:
     assert {job for (job,) in told["timer_lag_seconds"]} >= {"overdue"}
 
 
-def test_what_waits_is_told_with_its_age_and_what_is_given_up_apart(library: DeskWorld, gauges: Gauges) -> None:
+def test_queued_messages_are_counted_with_their_age_and_dead_ones_separately(library: DeskWorld, gauges: Gauges) -> None:
     library.wish()
     library.now += timedelta(minutes=20)
 
@@ -81,7 +81,7 @@ def test_what_waits_is_told_with_its_age_and_what_is_given_up_apart(library: Des
     assert told["dead_letters"] == {}
 
 
-def test_a_line_is_up_trying_or_resting(library: DeskWorld, gauges: Gauges) -> None:
+def test_channel_state_is_up_probing_or_down(library: DeskWorld, gauges: Gauges) -> None:
     library.wish()
     assert (look(library, gauges)["partner_up"], look(library, gauges)["circuit_state"]) == ({}, {})
     link = CircuitState("CUHK")
@@ -93,7 +93,7 @@ def test_a_line_is_up_trying_or_resting(library: DeskWorld, gauges: Gauges) -> N
     assert look(library, gauges)["circuit_state"] == {("CUHK",): 1}
 
 
-def test_a_round_that_nobody_does_is_late_and_a_calendar_that_ends_is_seen_coming(library: DeskWorld, gauges: Gauges) -> None:
+def test_overdue_rounds_and_ending_calendar_are_reported(library: DeskWorld, gauges: Gauges) -> None:
     library.round("overdue")
     library.close_on("HKU", "2017-03-11")
     library.go_to("2017-03-02 00:10")
@@ -104,7 +104,7 @@ def test_a_round_that_nobody_does_is_late_and_a_calendar_that_ends_is_seen_comin
     assert told["ils_snapshot_age_seconds"] == {(): 0}
 
 
-def test_the_month_is_counted_once_in_some_minutes(library: DeskWorld, gauges: Gauges) -> None:
+def test_monthly_counts_are_cached_for_minutes(library: DeskWorld, gauges: Gauges) -> None:
     library.given(P.CLOSED, used=True, placed_at=library.now, returned_on=date(2017, 3, 1))
     first = look(library, gauges)["lend_borrow_balance"]
     library.given(P.CLOSED, used=True, placed_at=library.now, wire_id="w2", item_barcode="C2")
@@ -115,7 +115,7 @@ def test_the_month_is_counted_once_in_some_minutes(library: DeskWorld, gauges: G
     assert (first, soon, later) == ({("CUHK",): -1}, {("CUHK",): -1}, {("CUHK",): -2})
 
 
-def test_what_was_read_of_the_database_is_on_the_page(library: DeskWorld, gauges: Gauges) -> None:
+def test_values_read_from_the_database_are_on_the_page(library: DeskWorld, gauges: Gauges) -> None:
     metrics = Metrics()
     metrics.registry.register(gauges)
     library.wish()
@@ -148,7 +148,7 @@ def test_a_request_is_counted_once_when_it_ends() -> None:
     assert value(metrics, "transitions_total", "REQUESTED", "IN_TRANSIT") == 1
 
 
-def test_a_partner_that_refuses_us_is_told_apart_from_one_that_is_away(library: DeskWorld, gauges: Gauges) -> None:
+def test_partner_that_refuses_us_is_distinguished_from_an_unavailable_one(library: DeskWorld, gauges: Gauges) -> None:
     away = after_failure(CircuitState("HKUST"), CircuitSettings(failures=1), library.now)
     refusing = after_rejection(CircuitState("CUHK"), CircuitSettings(), library.now, "Agency Authentication Failed")
     for link in (away, refusing):
@@ -159,7 +159,7 @@ def test_a_partner_that_refuses_us_is_told_apart_from_one_that_is_away(library: 
     assert told["partner_up"] == {("CUHK",): 0, ("HKUST",): 0}
 
 
-def test_how_long_it_stood_and_who_declined_is_counted(library: DeskWorld) -> None:
+def test_durations_and_decliners_are_counted(library: DeskWorld) -> None:
     metrics = Metrics()
     heard: list[JournalEntry] = []
     library.listen = heard.extend
@@ -175,7 +175,7 @@ def test_how_long_it_stood_and_who_declined_is_counted(library: DeskWorld) -> No
     assert value(metrics, "requests_total", "borrow", "HKUST", "UNFILLED") == 1
 
 
-def test_a_letter_is_counted_by_what_became_of_it() -> None:
+def test_letters_are_counted_by_outcome() -> None:
     metrics = Metrics()
 
     async def bounce(_row: Any) -> DeliveryResult:
@@ -190,7 +190,7 @@ def test_a_letter_is_counted_by_what_became_of_it() -> None:
     assert value(metrics, "notices_total", "letter_pickup", "undeliverable") == 1
 
 
-def test_the_last_nights_are_told_and_zero_where_there_was_none(library: DeskWorld, gauges: Gauges) -> None:
+def test_last_nightly_runs_are_reported_with_zero_when_missing(library: DeskWorld, gauges: Gauges) -> None:
     never = {("backup",): 0, ("doctor",): 0, ("load holdings",): 0, ("load patrons",): 0}
     shown = look(library, gauges)
     assert (shown["nightly_last_success_timestamp_seconds"], shown["doctor_failed_checks"]) == (never, {(): 0})

@@ -69,11 +69,11 @@ def get(
     return status, page
 
 
-def test_health_says_that_the_process_answers_whatever_the_database_does() -> None:
+def test_health_is_ok_whatever_the_database_does() -> None:
     assert get("/healthz", Store(broken=True)) == (200, "ok\n")
 
 
-def test_ready_when_the_database_and_the_doors_are() -> None:
+def test_ready_with_database_and_listeners() -> None:
     assert get("/readyz", Store()) == (200, "ready\n")
 
 
@@ -90,7 +90,7 @@ class SlowStore(Store):
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/metrics"])
-def test_a_balancer_that_hangs_up_before_it_is_answered_does_no_harm(path: str) -> None:
+def test_balancer_that_disconnects_early_causes_no_error(path: str) -> None:
     store = SlowStore()
     protocol = made(store).buildProtocol(None)  # type: ignore[no-untyped-call]  # twisted.web has no types
     transport: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted has no types here
@@ -128,7 +128,7 @@ def test_not_ready_without_the_database() -> None:
     assert get("/readyz", Store(broken=True)) == (503, "not ready: database\n")
 
 
-def test_what_was_counted_is_told_also_while_the_database_is_away() -> None:
+def test_metrics_are_served_during_a_database_outage() -> None:
     metrics = Metrics()
     metrics.transitions.labels("NEW", "REQUESTED").inc()
     status, page = get("/metrics", Store(broken=True), metrics=metrics)
@@ -140,7 +140,7 @@ def test_not_ready_while_the_database_answers_and_takes_no_writes() -> None:
     assert get("/readyz", Store(), writable=False) == (503, "not ready: database\n")
 
 
-def test_not_ready_while_the_doors_are_closed() -> None:
+def test_not_ready_while_the_listeners_are_closed() -> None:
     assert get("/readyz", Store(), listening=False) == (503, "not ready: listeners\n")
 
 
@@ -155,7 +155,7 @@ def test_metrics_show_what_was_counted_and_what_waits() -> None:
     assert 'hkall_dead_letters{partner="mail"} 1.0\n' in text
 
 
-def test_a_gauge_whose_rows_are_gone_is_gone_from_the_next_page() -> None:
+def test_gauge_without_rows_disappears_from_the_next_page() -> None:
     clock, store = Clock(), Store(gauges={"outbox_depth": {("CUHK",): 4}})
     site = made(store, clock=clock)
     assert 'hkall_outbox_depth{partner="CUHK"} 4.0\n' in ask(site, "/metrics")[2]
@@ -174,7 +174,7 @@ READERS = {
 
 
 @pytest.mark.parametrize("accept", READERS)
-def test_a_reader_that_accepts_openmetrics_gets_it_and_others_get_prometheus_text(accept: str) -> None:
+def test_openmetrics_is_served_only_when_accepted(accept: str) -> None:
     metrics = Metrics()
     metrics.transitions.labels("NEW", "REQUESTED").inc()
     metrics.sip2_latency.labels("63").observe(0.002)
@@ -193,7 +193,7 @@ def test_another_page_is_not_found() -> None:
     assert status == 404
 
 
-def test_a_head_that_drips_is_hung_up_on() -> None:
+def test_slow_request_head_is_disconnected() -> None:
     clock = Clock()
     site = made(Store(), clock=clock)
     line: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted has no types here
@@ -207,7 +207,7 @@ def test_a_head_that_drips_is_hung_up_on() -> None:
     assert line.disconnecting
 
 
-def test_all_who_ask_at_the_same_time_get_one_page_and_who_asks_soon_again_waits_for_a_fresh_one() -> None:
+def test_concurrent_scrapes_share_a_page_and_a_later_one_gets_a_new_page() -> None:
     made, clock = list[Deferred[HttpPage]](), Clock()
 
     async def make() -> HttpPage:

@@ -64,7 +64,7 @@ def start(gateway: Heartbeat) -> BaseException | None:
     return told[0].value if told[0] else None
 
 
-def test_a_gateway_is_seen_as_long_as_it_runs_and_has_left_when_it_stops(machine: Machine) -> None:
+def test_gateway_is_up_while_it_runs_and_left_after_a_stop(machine: Machine) -> None:
     gateway = machine.gateway("a", 1)
     assert start(gateway) is None
     machine.pass_time(10 * GONE_S)
@@ -74,7 +74,7 @@ def test_a_gateway_is_seen_as_long_as_it_runs_and_has_left_when_it_stops(machine
     assert machine.clock.getDelayedCalls() == []
 
 
-def test_a_name_that_a_living_gateway_has_is_not_taken(machine: Machine) -> None:
+def test_name_of_a_living_gateway_is_refused(machine: Machine) -> None:
     start(machine.gateway("a", 1))
     refused = start(machine.gateway("a", 2))
     assert isinstance(refused, NameTaken)
@@ -82,25 +82,25 @@ def test_a_name_that_a_living_gateway_has_is_not_taken(machine: Machine) -> None
     assert "HKALL_INSTANCE" in str(refused)
 
 
-def test_a_name_on_another_machine_is_free_when_that_one_has_fallen_silent(machine: Machine) -> None:
+def test_name_on_another_machine_is_free_after_its_silence(machine: Machine) -> None:
     machine.store.now(instances.here, Instance("a", "there", 1, "1.0", NOON, NOON))
     assert isinstance(start(machine.gateway("a", 2)), NameTaken)
     machine.pass_time(GONE_S + 1)
     assert start(machine.gateway("a", 2)) is None
 
 
-def test_who_crashed_may_come_back_under_its_name_at_once(machine: Machine) -> None:
+def test_crashed_gateway_can_reuse_its_name_at_once(machine: Machine) -> None:
     machine.store.now(instances.here, Instance("a", "here", 1, "1.0", NOON, NOON))
     machine.running.discard(1)
     assert start(machine.gateway("a", 2)) is None
 
 
-def test_a_container_that_is_started_again_has_the_number_that_it_had(machine: Machine) -> None:
+def test_restarted_container_keeps_its_number(machine: Machine) -> None:
     machine.store.now(instances.here, Instance("a", "here", 1, "1.0", NOON, NOON))
     assert start(machine.gateway("a", 1)) is None
 
 
-def test_what_a_silent_gateway_had_in_hand_is_handed_on_by_another_within_its_minute(machine: Machine) -> None:
+def test_messages_of_a_silent_gateway_are_released_by_another_within_a_minute(machine: Machine) -> None:
     machine.store.now(instances.here, Instance("dead", "there", 9, "1.0", NOON, NOON))
     message = PartnerMessage(Notification.ASK_LENDER.value, "R1", "CUHK", "HKU", "w-1", NOON)
     machine.store.now(lambda unit: unit.outbox.put(Notification.ASK_LENDER, message, "", NOON))
@@ -115,7 +115,7 @@ def test_what_a_silent_gateway_had_in_hand_is_handed_on_by_another_within_its_mi
 
 
 @pytest.mark.parametrize("left", [False, True])
-def test_a_gateway_whose_clock_is_days_behind_does_not_begin(machine: Machine, left: bool) -> None:
+def test_gateway_with_a_clock_days_behind_refuses_to_start(machine: Machine, left: bool) -> None:
     ahead = NOON + timedelta(days=3)
     other = Instance("b", "there", 9, "1.0", ahead, ahead, ahead if left else None)
     machine.store.now(instances.here, other)
@@ -126,18 +126,18 @@ def test_a_gateway_whose_clock_is_days_behind_does_not_begin(machine: Machine, l
     assert "a" not in machine.states()
 
 
-def test_clocks_that_are_minutes_apart_begin(machine: Machine) -> None:
+def test_gateway_with_a_clock_minutes_apart_starts(machine: Machine) -> None:
     machine.store.now(instances.here, Instance("b", "there", 9, "1.0", NOON, NOON + BEHIND))
     assert start(machine.gateway("a", 1)) is None
 
 
-def test_a_clock_that_is_trusted_begins(machine: Machine) -> None:
+def test_trusted_clock_starts_the_gateway(machine: Machine) -> None:
     machine.store.now(instances.here, Instance("b", "there", 9, "1.0", NOON, NOON + timedelta(days=3)))
     me = Instance("a", "here", 1, "1.0", NOON, NOON)
     assert start(Heartbeat(machine.store, me, machine.clock, machine.now, bool, machine.metrics, trust_clock=True)) is None
 
 
-def test_a_database_that_takes_no_writes_is_known_at_the_next_beat(machine: Machine) -> None:
+def test_read_only_database_is_detected_at_the_next_beat(machine: Machine) -> None:
     gateway = machine.gateway("a", 1)
     assert start(gateway) is None
     assert gateway.written
@@ -149,7 +149,7 @@ def test_a_database_that_takes_no_writes_is_known_at_the_next_beat(machine: Mach
     assert gateway.written
 
 
-def test_a_report_is_made_anew_and_written_with_every_heartbeat(machine: Machine) -> None:
+def test_report_is_renewed_with_every_heartbeat(machine: Machine) -> None:
     asked: list[datetime] = []
     wrote: list[datetime] = []
 
@@ -171,7 +171,7 @@ def _steps(lines: Sequence[Mapping[str, Any]]) -> list[float]:
 
 
 @pytest.mark.parametrize("seconds", [-3600, -2, 2, 10_800])
-def test_a_step_of_the_clock_is_logged_once(machine: Machine, seconds: int) -> None:
+def test_clock_step_is_logged_once(machine: Machine, seconds: int) -> None:
     start(machine.gateway("a", 1))
     with capture_logs() as lines:
         machine.pass_time(BEAT_S)
@@ -180,7 +180,7 @@ def test_a_step_of_the_clock_is_logged_once(machine: Machine, seconds: int) -> N
     assert _steps(lines) == [seconds]
 
 
-def test_a_clock_that_is_slewed_has_not_stepped(machine: Machine) -> None:
+def test_slewed_clock_is_not_a_step(machine: Machine) -> None:
     start(machine.gateway("a", 1))
     with capture_logs() as lines:
         for _ in range(10 * BEAT_S):
@@ -194,7 +194,7 @@ def _tell(machine: Machine, at: datetime) -> None:
     machine.store.now(lambda unit: unit.outbox.put(Notification.ASK_LENDER, message, "", at))
 
 
-def test_what_waits_for_a_time_that_the_clock_showed_before_is_due_when_it_is_set_back(machine: Machine) -> None:
+def test_message_scheduled_by_a_fast_clock_is_due_when_the_clock_is_corrected(machine: Machine) -> None:
     start(machine.gateway("a", 1))
     _tell(machine, machine.now())
     machine.set_by = timedelta(hours=-1)
@@ -203,7 +203,7 @@ def test_what_waits_for_a_time_that_the_clock_showed_before_is_due_when_it_is_se
     assert machine.store.now(lambda unit: unit.outbox.claim(machine.now(), "a", 600, 1))
 
 
-def test_what_waits_for_its_next_try_goes_on_waiting_when_the_clock_is_set_forward(machine: Machine) -> None:
+def test_retry_keeps_waiting_when_the_clock_jumps_forward(machine: Machine) -> None:
     start(machine.gateway("a", 1))
     _tell(machine, machine.now() + timedelta(hours=5))
     machine.set_by = timedelta(hours=1)
@@ -212,7 +212,7 @@ def test_what_waits_for_its_next_try_goes_on_waiting_when_the_clock_is_set_forwa
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_a_gateway_whose_clock_is_set_takes_nothing_over_from_one_that_lives(machine: Machine, hours: int) -> None:
+def test_clock_step_takes_no_messages_from_a_living_gateway(machine: Machine, hours: int) -> None:
     """The other's heartbeats keep the old time: they look an hour old, or an hour early."""
     start(machine.gateway("a", 1))
     _tell(machine, NOON)

@@ -54,7 +54,7 @@ def logged(**fields: object) -> dict[str, Any]:
     return lines(stream)[0]
 
 
-def test_a_line_begins_with_when_how_grave_and_what() -> None:
+def test_line_starts_with_time_level_and_event() -> None:
     stream = listening()
     structlog.get_logger().info("sip2.answered", code="12", ok=True, ms=14)
     assert stream.getvalue() == (
@@ -63,7 +63,7 @@ def test_a_line_begins_with_when_how_grave_and_what() -> None:
     )
 
 
-def test_what_is_bound_to_the_context_is_in_every_line() -> None:
+def test_bound_context_is_in_every_line() -> None:
     stream = listening()
     log = structlog.get_logger()
     with log_context(corr_id="c1", channel="sip2"):
@@ -76,7 +76,7 @@ def test_what_is_bound_to_the_context_is_in_every_line() -> None:
     assert told == [("c1", "sip2"), ("c2", "sip2"), ("c1", "cli"), (None, None)]
 
 
-def test_what_is_below_the_level_is_not_logged() -> None:
+def test_events_below_the_level_are_not_logged() -> None:
     stream = listening("warning")
     log = structlog.get_logger()
     log.info("a")
@@ -85,7 +85,7 @@ def test_what_is_below_the_level_is_not_logged() -> None:
     assert [line["level"] for line in lines(stream)] == ["warning", "error"]
 
 
-def test_configuring_twice_writes_once_and_the_later_one_wins() -> None:
+def test_last_configuration_replaces_the_first() -> None:
     log = structlog.get_logger()
     first = listening("error")
     log.error("a")
@@ -102,7 +102,7 @@ HIDDEN = """
 
 
 @pytest.mark.parametrize("key", HIDDEN.split())
-def test_a_key_that_names_a_secret_or_a_person_shows_a_dot(key: str) -> None:
+def test_value_of_a_secret_or_personal_key_is_masked(key: str) -> None:
     assert logged(**{key: "4711"})[key] == "•"
 
 
@@ -111,7 +111,7 @@ def test_other_keys_show_their_value(key: str) -> None:
     assert logged(**{key: "4711"})[key] == "4711"
 
 
-def test_secrets_inside_tables_and_lists_show_a_dot() -> None:
+def test_secrets_inside_nested_values_are_masked() -> None:
     line = logged(fields={"AA": "P1", "AD": "4711", "deep": [{"pin": "4711"}, ("4711", Sensitive("4711"))]})
     assert "4711" not in json.dumps(line["fields"]["deep"][0])
     assert line["fields"]["deep"][1][1] == "•"
@@ -119,13 +119,13 @@ def test_secrets_inside_tables_and_lists_show_a_dot() -> None:
     assert line["fields"]["patron_ref"] == patron_ref("P1", KEY)
 
 
-def test_sensitive_text_shows_a_dot_under_any_key() -> None:
+def test_sensitive_text_is_masked_under_any_key() -> None:
     assert logged(thing=Sensitive("Chan Tai Man"))["thing"] == "•"
 
 
 @pytest.mark.parametrize("value", ["P1", Sensitive("P1")])
 @pytest.mark.parametrize("key", ["patron", "borrower", "AA"])
-def test_a_patron_appears_only_as_a_reference(key: str, value: object) -> None:
+def test_patron_is_logged_as_a_reference(key: str, value: object) -> None:
     line = logged(**{key: value})
     assert key not in line
     assert line["patron_ref"] == patron_ref("P1", KEY)
@@ -156,13 +156,13 @@ def test_titles_are_shown_where_the_library_wants_them() -> None:
         "$argon2id$v=19$m=19456,t=2,p=1$4711$4711",
     ],
 )
-def test_secrets_in_running_text_are_taken_out(text: str) -> None:
+def test_secrets_in_free_text_are_masked(text: str) -> None:
     assert "4711" not in scrubbed(text)
     assert "4711" not in json.dumps(logged(why=text))
 
 
 @pytest.mark.parametrize("text", ["in: 4 = 2+2", "127.0.0.1:6001", "shipping: yes", "a < b", "AOHKU|AB1|", "2017-03-01T10:00"])
-def test_harmless_text_stays_as_it_is(text: str) -> None:
+def test_harmless_text_is_unchanged(text: str) -> None:
     assert scrubbed(text) == text
 
 
@@ -174,12 +174,12 @@ def test_harmless_text_stays_as_it_is(text: str) -> None:
         "sip2.terminals[0].secret_hash: must be an Argon2id hash, as `hkall-gateway hash-secret` prints it",
     ],
 )
-def test_an_error_about_the_key_of_a_secret_is_readable(text: str) -> None:
+def test_error_about_the_key_of_a_secret_is_readable(text: str) -> None:
     assert scrubbed(text) == text
 
 
 @pytest.mark.parametrize("text", ["secret_envelope: 4711", "secret_hash: 4711", "password_environment=4711"])
-def test_a_name_that_only_looks_like_such_a_key_hides_its_value(text: str) -> None:
+def test_similar_key_is_not_masked(text: str) -> None:
     assert "4711" not in scrubbed(text)
 
 
@@ -197,7 +197,7 @@ def test_an_exception_is_logged_with_its_traceback_and_without_its_secrets() -> 
     assert "Chan" not in line["exception"]
 
 
-def test_dates_and_odd_characters_can_be_logged() -> None:
+def test_dates_and_unusual_characters_can_be_logged() -> None:
     line = logged(due=date(2017, 3, 16), at=NOON, odd="a\udc80\x00\n", zh="沙丘", many={1}, none=None, path=Path("x"))
     assert line["due"] == "2017-03-16"
     assert line["odd"] == "a\udc80\x00\n"
@@ -223,14 +223,14 @@ def test_a_failure_inside_twisted_is_an_error_with_its_traceback() -> None:
     assert "4711" not in line["exception"]
 
 
-def test_what_twisted_says_without_need_is_not_logged_at_info() -> None:
+def test_routine_twisted_messages_are_not_logged_at_info() -> None:
     stream = listening("info")
     heard({"log_format": "Starting factory", "log_level": LogLevel.info, "log_namespace": "x"})
     heard({"log_format": "hm", "log_level": LogLevel.warn, "log_namespace": "x"})
     assert [(line["level"], line["said"]) for line in lines(stream)] == [("warning", "hm")]
 
 
-def test_a_reference_needs_a_key_and_depends_on_it() -> None:
+def test_reference_depends_on_its_key() -> None:
     assert patron_ref("P1", b"a") != patron_ref("P1", b"b")
     assert patron_ref("P1", b"k" * 100) != patron_ref("P1", b"k" * 99)
     with pytest.raises(ValueError, match="key"):
@@ -238,7 +238,7 @@ def test_a_reference_needs_a_key_and_depends_on_it() -> None:
 
 
 @given(st.text(), st.binary(min_size=1, max_size=200))
-def test_a_reference_is_short_and_always_the_same(barcode: str, key: bytes) -> None:
+def test_reference_is_short_and_stable(barcode: str, key: bytes) -> None:
     assert patron_ref(barcode, key) == patron_ref(barcode, key)
     assert len(patron_ref(barcode, key)) == 12
 
@@ -249,7 +249,7 @@ def test_every_secret_and_personal_field_of_sip2_is_hidden() -> None:
     assert "AA" in PATRON_TAGS
 
 
-def test_no_example_document_brings_a_secret_into_the_log() -> None:
+def test_logging_an_example_document_shows_no_secret() -> None:
     folder = SHARED / "ncip" / "examples"
     if not folder.is_dir():
         pytest.skip("the shared NCIP examples are not here")

@@ -103,7 +103,7 @@ def test_serve_starts_the_pages_as_its_child_and_names_the_ports_of_both(gateway
     assert any(line["instance"] == f"{mine['instance']}-web" for line in started)
 
 
-def test_nothing_is_shared_but_the_database_and_files(gateway: Gateway) -> None:
+def test_pages_share_only_database_and_files_with_the_gateway(gateway: Gateway) -> None:
     def open_files(pid: int) -> set[str]:
         links = {entry.name: os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")}
         return {target for number, target in links.items() if int(number) > 2}
@@ -124,7 +124,7 @@ def test_a_gateway_that_serves_no_pages_has_no_child(reactor: Any, tmp_path: Pat
         made.end()
 
 
-def test_ready_is_told_once_the_ports_of_both_are_open(own: Gateway, tmp_path: Path) -> None:
+def test_ready_requires_the_ports_of_both_processes(own: Gateway, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(PATIENCE_S)
@@ -174,7 +174,7 @@ def listens_on(gateway: Gateway, table: str, endpoint: str) -> None:
     )
 
 
-def test_sockets_that_systemd_holds_are_passed_on_and_outlive_the_child(own: Gateway, tmp_path: Path) -> None:
+def test_sockets_of_systemd_are_passed_on_and_outlive_the_child(own: Gateway, tmp_path: Path) -> None:
     activate = program("systemd-socket-activate", "systemd")
     ops, web = free_ports(2)
     listens_on(own, "web", "systemd:domain=INET:name=pages")
@@ -199,7 +199,7 @@ def test_sockets_that_systemd_holds_are_passed_on_and_outlive_the_child(own: Gat
 # ---- the end of either process
 
 
-def test_the_pages_killed_alone_leave_the_terminals_undisturbed_and_come_back(gateway: Gateway) -> None:
+def test_killed_pages_restart_without_disturbing_terminals(gateway: Gateway) -> None:
     terminal, first = gateway.counter(), pages_of(gateway)
     ended = len(lines(gateway.log(), "pages.ended"))
     os.kill(first, signal.SIGKILL)
@@ -213,7 +213,7 @@ def test_the_pages_killed_alone_leave_the_terminals_undisturbed_and_come_back(ga
     assert lines(gateway.log(), "pages.ended")[-1]["why"] == "SIGKILL"
 
 
-def test_pages_that_end_again_and_again_are_started_after_growing_pauses(own: Gateway) -> None:
+def test_pages_that_keep_ending_are_restarted_with_backoff(own: Gateway) -> None:
     own.start()
     text = own.path.read_text(encoding="utf-8")
     own.path.write_text("nonsense = 1\n", encoding="utf-8")  # no child can start with it
@@ -227,7 +227,7 @@ def test_pages_that_end_again_and_again_are_started_after_growing_pauses(own: Ga
     assert own.stop() == 0
 
 
-def test_both_end_in_order_at_sigterm(own: Gateway) -> None:
+def test_both_processes_stop_in_order_at_sigterm(own: Gateway) -> None:
     own.start()
     child = pages_of(own)
     assert own.stop() == 0
@@ -238,9 +238,7 @@ def test_both_end_in_order_at_sigterm(own: Gateway) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_page_that_is_being_made_is_finished_when_the_parent_ends(
-    own: Gateway, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_running_page_is_finished_when_the_parent_ends(own: Gateway, tmp_path: Path, number: signal.Signals) -> None:
     if not own.database.startswith("sqlite"):
         pytest.skip("the page waits for the lock of SQLite")
     own.start()
@@ -263,7 +261,7 @@ def test_a_page_that_is_being_made_is_finished_when_the_parent_ends(
     assert lines(own.log(), "daemon.stopped")
 
 
-def test_a_gateway_that_is_started_at_once_after_it_was_killed_waits_for_the_former_pages(own: Gateway) -> None:
+def test_restarted_gateway_waits_for_pages_of_the_killed_one(own: Gateway) -> None:
     own.start()
     child = pages_of(own)
     os.kill(child, signal.SIGSTOP)  # the former pages still have their port and their name
@@ -288,7 +286,7 @@ def go_on_soon(pid: int) -> None:
 # ---- reload
 
 
-def test_a_reload_reaches_both_and_its_outcome_is_that_of_both(own: Gateway, tmp_path: Path) -> None:
+def test_reload_reports_the_outcome_of_both_processes(own: Gateway, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     own.environ["RUNTIME_DIRECTORY"] = str(tmp_path / "run")
     own.start()
@@ -338,7 +336,7 @@ def _read(file: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 
-def test_both_continue_in_a_new_log_file_after_a_rotation(own: Gateway, tmp_path: Path) -> None:
+def test_both_processes_reopen_a_rotated_log(own: Gateway, tmp_path: Path) -> None:
     file = tmp_path / "gateway.log"
     own.path.write_text(f'{own.path.read_text("utf-8")}\n[logs]\nfile = "{file}"\n', encoding="utf-8")
     own._process = subprocess.Popen([COMMAND, "serve", "--config", own.path], env=own.environ)
@@ -356,7 +354,7 @@ def test_both_continue_in_a_new_log_file_after_a_rotation(own: Gateway, tmp_path
     assert own.stop() == 0
 
 
-def test_new_certificates_reach_both(own: Gateway, tmp_path: Path) -> None:
+def test_new_certificates_are_loaded_by_both_processes(own: Gateway, tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     authority.issue("site")
     files = f"privateKey={tmp_path / 'site.key'}:certKey={tmp_path / 'site.pem'}:interface=127.0.0.1"
@@ -388,7 +386,7 @@ def counted(gateway: Gateway, series: str) -> float:
 HELP = 'hkall_web_latency_seconds_count{code="200",page="/help"}'
 
 
-def test_the_metrics_of_both_are_added_and_do_not_fall_when_the_pages_die(gateway: Gateway) -> None:
+def test_metrics_of_both_processes_are_added_and_do_not_fall_when_the_pages_die(gateway: Gateway) -> None:
     answers(gateway)
     before, groups = counted(gateway, HELP), counted(gateway, 'hkall_group_units_count{lane="writer"}')
     assert before >= 1
@@ -403,7 +401,7 @@ def test_the_metrics_of_both_are_added_and_do_not_fall_when_the_pages_die(gatewa
     assert len(series) == len({*series})
 
 
-def test_a_silent_child_is_named_and_holds_up_no_monitoring(gateway: Gateway) -> None:
+def test_silent_child_is_named_and_does_not_block_monitoring(gateway: Gateway) -> None:
     assert fetched(gateway.ports.ops, "/readyz") == (200, "ready\n")
     assert fetched(gateway.ports.ops, "/readyz/pages") == (200, "ready\n")
     before = counted(gateway, HELP)
@@ -428,7 +426,7 @@ def test_a_silent_child_is_named_and_holds_up_no_monitoring(gateway: Gateway) ->
 # ---- the log
 
 
-def test_a_patron_has_one_hash_in_the_log_of_both(own: Gateway, tmp_path: Path) -> None:
+def test_patron_reference_is_the_same_in_both_logs(own: Gateway, tmp_path: Path) -> None:
     own.do(own.party.start)
     own.start()
     curl, path = Curl(own.ports.web, tmp_path), "/title/b0001/request"
@@ -458,7 +456,7 @@ out.close(60)
 """
 
 
-def test_lines_of_two_processes_on_one_pipe_are_whole() -> None:
+def test_concurrent_writers_keep_lines_whole() -> None:
     assert written_by_two("shared") == {("a", 9_999): 300, ("b", 9_999): 300}
 
 
@@ -474,7 +472,7 @@ def written_by_two(shared: str) -> dict[tuple[str, int], int]:
     return {kind: kinds.count(kind) for kind in kinds}
 
 
-def test_the_log_of_both_on_a_pipe_is_of_whole_lines(own: Gateway, tmp_path: Path) -> None:
+def test_log_on_a_pipe_has_whole_lines(own: Gateway, tmp_path: Path) -> None:
     own._process = subprocess.Popen([COMMAND, "serve", "--config", own.path], env=own.environ, stdout=subprocess.PIPE)
     assert own._process.stdout is not None
     with (tmp_path / "log1.jsonl").open("wb") as file, ThreadPoolExecutor(1) as reader:

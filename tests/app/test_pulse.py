@@ -9,7 +9,7 @@ from hkall_gateway.observability.metrics import Metrics
 from tests.metrics import page, value
 
 
-def test_each_beat_is_observed_with_how_late_it_rang() -> None:
+def test_each_beat_is_measured_with_its_delay() -> None:
     clock, metrics = Clock(), Metrics()
     Pulse(clock, metrics).start()
     clock.advance(BEAT_S)
@@ -19,7 +19,7 @@ def test_each_beat_is_observed_with_how_late_it_rang() -> None:
     assert 'hkall_reactor_lag_seconds_bucket{le="0.05"} 2.0\n' in page(metrics)
 
 
-def test_a_pulse_that_was_stopped_leaves_no_timer() -> None:
+def test_stopped_pulse_leaves_no_timer() -> None:
     clock, metrics = Clock(), Metrics()
     pulse = Pulse(clock, metrics)
     pulse.stop()

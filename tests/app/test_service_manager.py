@@ -32,7 +32,7 @@ def environ(heard: socket.socket, **more: str) -> dict[str, str]:
     return {"NOTIFY_SOCKET": heard.getsockname(), **more}
 
 
-def test_states_are_one_datagram(heard: socket.socket) -> None:
+def test_state_is_sent_as_one_datagram(heard: socket.socket) -> None:
     ServiceManager(environ(heard), PID).notify(READY, "STATUS=serving")
     assert heard.recv(1000) == b"READY=1\nSTATUS=serving"
 
@@ -43,7 +43,7 @@ def test_an_abstract_socket_is_named_with_an_at_sign(listening: socket.socket) -
     assert listening.recv(1000) == b"READY=1"
 
 
-def test_a_reload_names_its_time_by_the_clock_of_systemd(heard: socket.socket) -> None:
+def test_reload_notification_has_the_monotonic_time_of_systemd(heard: socket.socket) -> None:
     before = monotonic_us()
     ServiceManager(environ(heard), PID).reloading()
     state, time = heard.recv(1000).decode().splitlines()
@@ -59,7 +59,7 @@ def test_without_systemd_no_state_is_sent_and_no_timer_runs() -> None:
 
 
 @pytest.mark.parametrize("kind", ["gone", "full"])
-def test_a_socket_that_takes_nothing_disturbs_no_caller(kind: str, heard: socket.socket) -> None:
+def test_full_socket_raises_nothing(kind: str, heard: socket.socket) -> None:
     service = ServiceManager(environ(heard), PID)
     if kind == "gone":
         heard.close()
@@ -67,7 +67,7 @@ def test_a_socket_that_takes_nothing_disturbs_no_caller(kind: str, heard: socket
         service.notify(READY)
 
 
-def test_a_sign_of_life_comes_twice_in_each_period(heard: socket.socket) -> None:
+def test_watchdog_is_notified_twice_per_period(heard: socket.socket) -> None:
     clock = Clock()
     ServiceManager(environ(heard, WATCHDOG_USEC="60000000", WATCHDOG_PID=str(PID)), PID).watch(clock)
     clock.pump([29.9, 0.2, 29.9])

@@ -35,13 +35,13 @@ ON_LOAN = {"first_checkout": date(2017, 2, 20), "due": date(2017, 3, 7), "used":
 
 
 @pytest.mark.parametrize("name", STAFF_ACTIONS)
-def test_a_deed_about_nothing_is_refused(library: DeskWorld, name: str) -> None:
+def test_command_on_an_unknown_request_is_refused(library: DeskWorld, name: str) -> None:
     assert library.act(name, "R404", reason="x").why is Reason.UNKNOWN_REQUEST
     assert library.act(name, "", barcode="C404", reason="x").why is Reason.UNKNOWN_ITEM
 
 
 @pytest.mark.parametrize("name", [name for name, row in STAFF_ACTIONS.items() if row.needs_reason])
-def test_a_deed_that_needs_a_reason_is_refused_without_one(library: DeskWorld, name: str) -> None:
+def test_command_without_its_required_reason_is_refused(library: DeskWorld, name: str) -> None:
     before = library.lent_out()
 
     assert library.act(name, reason=" ", on=date(2017, 4, 1), position=P.CLOSED).why is Reason.REASON_NEEDED
@@ -51,7 +51,7 @@ def test_a_deed_that_needs_a_reason_is_refused_without_one(library: DeskWorld, n
 @pytest.mark.parametrize("side", Side)
 @pytest.mark.parametrize("position", sorted(FINAL))
 @pytest.mark.parametrize("name", [name for name in STAFF_ACTIONS if name != "force"])
-def test_no_deed_but_force_leaves_a_final_position(library: DeskWorld, name: str, position: Position, side: Side) -> None:
+def test_only_force_leaves_a_final_position(library: DeskWorld, name: str, position: Position, side: Side) -> None:
     before = library.given(position, side=side)
 
     library.act(name, reason="x", on=date(2017, 4, 1))
@@ -80,7 +80,7 @@ DONE: list[tuple[str, Position, dict[str, Any], dict[str, Any], Position]] = [
 
 
 @pytest.mark.parametrize(("name", "position", "facts", "said", "after"), DONE)
-def test_a_deed_moves_a_request(
+def test_command_moves_a_request(
     library: DeskWorld, name: str, position: Position, facts: dict[str, Any], said: dict[str, Any], after: Position
 ) -> None:
     library.given(position, **facts)
@@ -110,7 +110,7 @@ def test_a_deed_moves_a_request(
         ("force", P.ON_LOAN, ON_LOAN, {"reason": "stuck", "position": P.CLOSED}),
     ],
 )
-def test_a_deed_done_again_is_a_success_that_changes_nothing(
+def test_repeated_command_succeeds_without_a_change(
     library: DeskWorld, name: str, position: Position, facts: dict[str, Any], said: dict[str, Any]
 ) -> None:
     library.given(position, **facts)
@@ -144,7 +144,7 @@ ELSEWHERE = [
 
 
 @pytest.mark.parametrize(("name", "position", "facts"), ELSEWHERE)
-def test_a_deed_that_is_not_possible_here_is_refused(
+def test_command_impossible_in_the_position_is_refused(
     library: DeskWorld, name: str, position: Position, facts: dict[str, Any]
 ) -> None:
     before = library.given(position, **facts)
@@ -155,7 +155,7 @@ def test_a_deed_that_is_not_possible_here_is_refused(
     assert library.request() == before
 
 
-def test_the_reason_of_a_deed_stands_in_the_journal(library: DeskWorld) -> None:
+def test_reason_of_a_command_is_in_the_journal(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
 
     library.act("cancel", reason="asked by telephone")
@@ -457,7 +457,7 @@ def test_r11a_staff_may_ask_for_a_title_twice(library: DeskWorld) -> None:
     assert answer == Requested("R2", "UG1", "", "", "dune")
 
 
-def test_an_ended_wish_is_reopened_as_a_request_of_its_own(library: DeskWorld) -> None:
+def test_ended_request_is_reopened_as_a_new_one(library: DeskWorld) -> None:
     before = library.given(P.UNFILLED)
 
     library.ask(library.circulation.execute(Reopen(CLERK, "R1", reason="a copy came back")))
@@ -475,7 +475,7 @@ def test_an_ended_wish_is_reopened_as_a_request_of_its_own(library: DeskWorld) -
         (P.UNFILLED, {"patron": "NOBODY"}, "x", Reason.UNKNOWN_BORROWER),
     ],
 )
-def test_what_cannot_be_reopened(
+def test_request_that_cannot_be_reopened_is_refused(
     library: DeskWorld, position: Position, facts: dict[str, Any], reason: str, why: Reason
 ) -> None:
     library.given(position, **facts)
@@ -501,7 +501,7 @@ def test_staff_may_move_a_due_date_without_a_renewal_and_without_a_fine(library:
 
 
 @pytest.mark.parametrize("on", [None, date(2017, 3, 15), date(2017, 2, 1)])
-def test_more_time_is_never_less(library: DeskWorld, on: date | None) -> None:
+def test_extension_never_shortens(library: DeskWorld, on: date | None) -> None:
     library.lent_out()
 
     assert library.act("extend", on=on, reason="x").why is Reason.WRONG_DATE
@@ -516,7 +516,7 @@ def test_r11_a_lender_may_be_given_more_time(library: DeskWorld) -> None:
     assert library.round("silence") == 0
 
 
-def test_force_tells_nobody_and_is_marked_in_the_journal(library: DeskWorld) -> None:
+def test_force_sends_no_message_and_is_marked_in_the_journal(library: DeskWorld) -> None:
     library.given(P.CLOSED, **ON_LOAN)
 
     library.act("force", position=P.ON_LOAN, reason="closed by mistake")
@@ -552,7 +552,7 @@ def test_a_barcode_of_two_libraries_needs_the_library(library: DeskWorld) -> Non
     assert library.act("lost", "", barcode="C1", agency="POLYU").request == "R2"
 
 
-def test_a_deed_is_about_the_copy_that_is_named(library: DeskWorld) -> None:
+def test_command_applies_to_the_named_item(library: DeskWorld) -> None:
     loan = library.lent_out()
 
     answer = library.act("damaged", "", barcode="C1")

@@ -34,14 +34,14 @@ def seen(desk: DeskWorld) -> int:
     return int(page.events[-1].line.id)
 
 
-def test_a_command_on_what_was_seen_is_run(desk: DeskWorld) -> None:
+def test_command_on_the_displayed_state_runs(desk: DeskWorld) -> None:
     desk.wish()
     done = desk.ask(desk.circulation.execute(Act(CLERK, "R1", reason="no longer wanted", action="cancel"), since=seen(desk)))
     assert isinstance(done, Done)
     assert desk.request().position is P.CANCELLING
 
 
-def test_the_second_of_two_hears_what_the_first_did(desk: DeskWorld) -> None:
+def test_second_command_on_one_displayed_state_reports_what_the_first_did(desk: DeskWorld) -> None:
     desk.given(P.RECEIVED)
     both = seen(desk)
     desk.ask(desk.circulation.execute(Act(CLERK, "R1", action="lend"), since=both))
@@ -51,7 +51,7 @@ def test_the_second_of_two_hears_what_the_first_did(desk: DeskWorld) -> None:
     assert desk.request().position is P.ON_LOAN
 
 
-def test_a_refusal_and_a_delivered_letter_change_nothing(desk: DeskWorld) -> None:
+def test_refusal_and_delivered_letter_are_no_changes(desk: DeskWorld) -> None:
     desk.given(P.IN_TRANSIT)
     desk.check_in()
     before = seen(desk)
@@ -61,7 +61,7 @@ def test_a_refusal_and_a_delivered_letter_change_nothing(desk: DeskWorld) -> Non
     assert isinstance(desk.ask(desk.circulation.execute(Act(CLERK, "R1", action="return_unused"), since=before)), Done)
 
 
-def test_an_ended_request_is_placed_again_once(desk: DeskWorld) -> None:
+def test_ended_request_is_reopened_once(desk: DeskWorld) -> None:
     given = desk.given(P.IN_TRANSIT)
     desk.store.now(UnitOfWork.force, given, P.CLOSED, desk.now, CLERK, "test")
     command, before = Reopen(CLERK, "R1", reason="found again"), seen(desk)

@@ -72,20 +72,20 @@ def skips(world: World) -> dict[str, str]:
 # ---- the list
 
 
-def test_a_library_that_is_closed_today_is_passed_over_with_the_reason(world: World) -> None:
+def test_library_closed_today_is_skipped_with_the_reason(world: World) -> None:
     close(world, "CUHK")
 
     assert wish(world).partner == "HKUST"
     assert skips(world)["CUHK"] == "closed 2017-03-01"
 
 
-def test_on_a_public_holiday_the_wish_waits_at_the_first_library(world: World) -> None:
+def test_request_on_a_public_holiday_waits_at_the_first_library(world: World) -> None:
     close(world, "CUHK", "HKUST", "POLYU", "LU")
 
     assert wish(world).partner == "CUHK"
 
 
-def test_a_library_whose_line_is_down_for_too_long_is_passed_over(world: World) -> None:
+def test_library_with_a_channel_down_for_too_long_is_skipped(world: World) -> None:
     def fall(unit: UnitOfWork) -> None:
         since = world.now - partners.DOWN_TOO_LONG
         unit.circuits.keep(replace(unit.circuits.one("CUHK"), state=DOWN, down_since=since))
@@ -108,7 +108,7 @@ def lent(world: World, agency: str, count: int, side: Side = Side.BORROWING) -> 
         world.store.now(UnitOfWork.open, row, world.now, Actor("world", "world"))
 
 
-def test_among_equals_who_lent_us_least_for_what_it_borrowed_is_asked_first(world: World) -> None:
+def test_library_with_the_lowest_lending_ratio_is_asked_first(world: World) -> None:
     equal(world)
     lent(world, "CUHK", 5)
     lent(world, "HKUST", 4)
@@ -117,7 +117,7 @@ def test_among_equals_who_lent_us_least_for_what_it_borrowed_is_asked_first(worl
     assert wish(world).partner == "LU"
 
 
-def test_what_a_library_borrowed_from_us_weighs_against_what_it_lent(world: World) -> None:
+def test_loans_in_both_directions_are_balanced(world: World) -> None:
     equal(world)
     lent(world, "CUHK", 5)
     lent(world, "CUHK", 4, Side.LENDING)
@@ -129,7 +129,7 @@ def test_what_a_library_borrowed_from_us_weighs_against_what_it_lent(world: Worl
     assert (records["CUHK"].lent, records["CUHK"].borrowed) == (5, 4)
 
 
-def test_a_refusal_lowers_a_librarys_record(world: World) -> None:
+def test_refusal_lowers_the_record_of_a_library(world: World) -> None:
     wish(world)
     decline(world)
 
@@ -141,7 +141,7 @@ def test_a_refusal_lowers_a_librarys_record(world: World) -> None:
 # ---- the next attempt
 
 
-def test_a_copy_that_has_gone_meanwhile_is_passed_over_with_the_reason(world: World) -> None:
+def test_item_gone_meanwhile_is_skipped_with_the_reason(world: World) -> None:
     wish(world)
     world.store.now(lambda unit: unit.holdings.set_status(ItemKey("HKUST", "S1"), "On Loan"))
 
@@ -149,7 +149,7 @@ def test_a_copy_that_has_gone_meanwhile_is_passed_over_with_the_reason(world: Wo
     assert skips(world)["HKUST"] == "status On Loan"
 
 
-def test_another_copy_of_the_same_library_takes_the_place_of_one_that_has_gone(world: World) -> None:
+def test_missing_item_is_replaced_by_another_of_the_same_library(world: World) -> None:
     put(world, "HKUST", "S2")
     wish(world)
     world.store.now(lambda unit: unit.holdings.set_status(ItemKey("HKUST", "S1"), "On Loan"))
@@ -161,7 +161,7 @@ def test_another_copy_of_the_same_library_takes_the_place_of_one_that_has_gone(w
     assert (asked[1].agency, asked[1].barcode) == ("HKUST", "S2")
 
 
-def test_a_library_closed_today_is_asked_last_and_not_never(world: World) -> None:
+def test_library_closed_today_is_asked_last(world: World) -> None:
     wish(world)
     close(world, "HKUST")
 
@@ -214,7 +214,7 @@ def journal(world: World) -> list[str]:
     return [str(line["event"]) for line in world.store.now(lambda unit: unit.journal.history("R1"))]
 
 
-def test_a_pinned_wish_is_asked_of_nobody_else(world: World) -> None:
+def test_pinned_request_is_sent_to_no_other_library(world: World) -> None:
     wish(world)
 
     assert isinstance(choose(world, "pin", "CUHK"), Done)
@@ -223,14 +223,14 @@ def test_a_pinned_wish_is_asked_of_nobody_else(world: World) -> None:
     assert "PINNED" in journal(world)
 
 
-def test_a_skipped_library_is_not_asked(world: World) -> None:
+def test_skipped_library_is_not_asked(world: World) -> None:
     wish(world)
     choose(world, "skip", "HKUST")
 
     assert decline(world).partner == "LU"
 
 
-def test_skipping_the_lender_asked_withdraws_the_wish_there_and_asks_the_next(world: World) -> None:
+def test_skipping_the_present_lender_withdraws_the_request_and_asks_the_next(world: World) -> None:
     wish(world)
     world.peers.arrived("CUHK")
 
@@ -259,7 +259,7 @@ def test_an_inserted_copy_is_asked_for_next(world: World) -> None:
         ("skip", "POLYU", "", Reason.UNKNOWN_ITEM),
     ],
 )
-def test_what_cannot_be_chosen_is_refused_and_changes_nothing(
+def test_impossible_choice_is_refused_and_changes_nothing(
     world: World, what: str, agency: str, barcode: str, why: Reason
 ) -> None:
     put(world, "POLYU", "P7", "b-other")
@@ -273,7 +273,7 @@ def test_what_cannot_be_chosen_is_refused_and_changes_nothing(
 
 
 @pytest.mark.parametrize("what", ["pin", "skip", "insert"])
-def test_once_a_lender_has_shipped_nothing_is_chosen_any_more(world: World, what: str) -> None:
+def test_lender_cannot_be_changed_after_the_shipment(world: World, what: str) -> None:
     wish(world)
     world.tell("CUHK", "ItemShipped request=HKU:R1-1 item=C1")
 

@@ -63,7 +63,7 @@ def test_r14_a_book_on_the_hold_shelf_waits_a_day_longer(library: DeskWorld) -> 
     assert library.request().pickup_last == OPEN
 
 
-def test_what_was_late_before_today_stays_late(library: DeskWorld) -> None:
+def test_loan_overdue_before_today_stays_overdue(library: DeskWorld) -> None:
     library.close_on("HKU", *DAYS)
     library.lent_out()
     library.go_to("2017-03-17 10:00")
@@ -71,7 +71,7 @@ def test_what_was_late_before_today_stays_late(library: DeskWorld) -> None:
     assert moved(library) == {}
 
 
-def test_another_library_s_holiday_moves_nothing_here(library: DeskWorld) -> None:
+def test_holiday_of_another_library_changes_nothing_here(library: DeskWorld) -> None:
     library.close_on("CUHK", *DAYS)
     library.lent_out()
 
@@ -79,7 +79,7 @@ def test_another_library_s_holiday_moves_nothing_here(library: DeskWorld) -> Non
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4])
-def test_every_loan_moves_once_in_batches_of_any_size_with_who_said_so(library_on_each: DeskWorld, limit: int) -> None:
+def test_loans_move_once_in_batches_of_any_size_with_the_user_recorded(library_on_each: DeskWorld, limit: int) -> None:
     library = library_on_each
     library.close_on("HKU", *DAYS)
     for number in range(3):

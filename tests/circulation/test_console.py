@@ -74,7 +74,7 @@ def test_a_request_is_told_from_its_placing_on_with_the_rule_of_each_step(desk: 
     assert page(desk).events[-1].facts["position"] == "CANCELLING"
 
 
-def test_what_was_told_comes_with_its_facts_its_tries_and_its_partner(desk: DeskWorld) -> None:
+def test_sent_message_is_shown_with_its_facts_attempts_and_partner(desk: DeskWorld) -> None:
     desk.wish()
     row = replace(desk.store.now(lambda unit: unit.outbox.rows())[0], attempts=1)  # as one that the courier claimed
     later = desk.now + timedelta(minutes=10)
@@ -93,7 +93,7 @@ def test_what_was_told_comes_with_its_facts_its_tries_and_its_partner(desk: Desk
     assert told.sent_at == desk.now
 
 
-def test_a_letter_is_told_and_registered_without_an_address(desk: DeskWorld) -> None:
+def test_letter_is_listed_without_an_address(desk: DeskWorld) -> None:
     desk.given(P.IN_TRANSIT)
     desk.check_in()
     found = page(desk)
@@ -104,7 +104,7 @@ def test_a_letter_is_told_and_registered_without_an_address(desk: DeskWorld) -> 
     assert "@" not in str(letter.facts)
 
 
-def test_what_was_heard_comes_with_the_answer_that_is_kept(desk: DeskWorld) -> None:
+def test_received_document_is_shown_with_its_stored_reply(desk: DeskWorld) -> None:
     desk.wish()
     notice = desk.heard(by=Actor("CUHK", "ncip", "ItemShipped", "abc123"))
     desk.ask(desk.circulation.execute(sent_as(ItemShipped, notice), inbox=InboxKey("CUHK", "abc123def", 60)))
@@ -117,7 +117,7 @@ def test_what_was_heard_comes_with_the_answer_that_is_kept(desk: DeskWorld) -> N
     assert heard.kept_until == desk.clock("2017-03-01 10:01")
 
 
-def test_a_refused_document_is_heard_with_its_reason_and_rule(desk: DeskWorld) -> None:
+def test_refused_document_is_shown_with_reason_and_rule(desk: DeskWorld) -> None:
     desk.wish()
     desk.ask(
         desk.circulation.execute(
@@ -130,7 +130,7 @@ def test_a_refused_document_is_heard_with_its_reason_and_rule(desk: DeskWorld) -
     ]
 
 
-def test_a_document_that_fits_nothing_is_shown_where_it_names_the_request(desk: DeskWorld) -> None:
+def test_unassignable_document_is_shown_at_the_request_it_names(desk: DeskWorld) -> None:
     desk.wish()
     wire = desk.request().wire_id
     for agency, said in (("CUHK", wire), ("CUHK", wire + "9"), ("HKUST", wire)):
@@ -159,7 +159,7 @@ def test_the_actions_are_those_of_the_role(desk: DeskWorld) -> None:
     assert "return" in allowed[1]
 
 
-def test_a_printed_slip_is_known(desk: DeskWorld) -> None:
+def test_printed_slip_is_recorded(desk: DeskWorld) -> None:
     desk.borrow_from_us("lend", "x-1")
     assert page(desk).printed_at is None
     desk.act("print")
@@ -203,7 +203,7 @@ def test_a_viewer_sees_the_category_and_neither_card_nor_document(desk: DeskWorl
     assert seen.told[0].facts
 
 
-def test_a_secret_in_a_record_is_a_dot() -> None:
+def test_secret_in_a_record_is_masked() -> None:
     secret = to_json(
         {"pin": Sensitive("1234"), "item": ItemKey("CUHK", "C1"), "day": date(2017, 3, 1), "none": None, "no": False}
     )
@@ -211,7 +211,7 @@ def test_a_secret_in_a_record_is_a_dot() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", '"x"'])
-def test_what_is_no_record_has_no_facts(text: str) -> None:
+def test_undecodable_record_has_no_facts(text: str) -> None:
     assert facts_in(text) == {}
 
 
@@ -272,7 +272,7 @@ def test_an_anonymised_request_is_found_by_no_card(searched: DeskWorld) -> None:
     assert found(searched, "UG1") == [("R1", FoundBy.CARD)]
 
 
-def test_a_search_returns_at_most_so_many(searched: DeskWorld) -> None:
+def test_number_of_search_results_is_bounded(searched: DeskWorld) -> None:
     assert found(searched, "dune", most=1) == [("R3", FoundBy.TITLE)]
 
 

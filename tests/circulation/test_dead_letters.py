@@ -67,7 +67,7 @@ def journal(world: World) -> list[str]:
     return [str(line["event"]) for line in world.store.now(lambda unit: unit.journal.history("R1"))]
 
 
-def test_a_wish_that_was_told_by_hand_waits_for_its_lender(world: World) -> None:
+def test_request_delivered_by_hand_waits_for_its_lender(world: World) -> None:
     row = give_up(world, "silence")
 
     assert isinstance(say(world, "done", row.id), Noted)
@@ -78,7 +78,7 @@ def test_a_wish_that_was_told_by_hand_waits_for_its_lender(world: World) -> None
     assert "OUTBOX_DONE" in journal(world)
 
 
-def test_a_wish_that_a_gateway_had_in_hand_when_it_died_may_have_arrived_when_it_is_dropped(world: World) -> None:
+def test_request_in_flight_at_a_crash_has_an_unknown_outcome_when_dropped(world: World) -> None:
     world.tell("HKU-DISCOVERY", WISH)
     (row,) = world.store.now(lambda unit: unit.outbox.claim(world.now, "gone", 600, 10))
 
@@ -89,7 +89,7 @@ def test_a_wish_that_a_gateway_had_in_hand_when_it_died_may_have_arrived_when_it
     assert world.peers.unasked() == ["CUHK CancelRequestItem", "HKUST RequestItem"]
 
 
-def test_a_dropped_wish_that_may_have_arrived_is_withdrawn_before_the_next_lender_is_asked(world: World) -> None:
+def test_dropped_request_of_unknown_outcome_is_withdrawn_before_the_next_lender_is_asked(world: World) -> None:
     row = give_up(world, "silence")
 
     say(world, "drop", row.id)
@@ -120,7 +120,7 @@ def test_without_a_reason_nothing_is_settled(world: World, what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["done", "drop"])
-def test_what_is_settled_is_not_settled_twice(world: World, what: str) -> None:
+def test_dead_letter_is_settled_once(world: World, what: str) -> None:
     row = give_up(world, "silence")
     say(world, "done", row.id)
 
@@ -129,7 +129,7 @@ def test_what_is_settled_is_not_settled_twice(world: World, what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["done", "drop"])
-def test_a_withdrawal_that_could_not_be_told_is_settled_by_hand(world: World, what: str) -> None:
+def test_undeliverable_withdrawal_is_settled_by_hand(world: World, what: str) -> None:
     world.tell("HKU-DISCOVERY", WISH)
     world.pump()
     row = give_up(world, "silence", CANCEL)
@@ -151,7 +151,7 @@ def test_a_dead_letter_that_is_tried_again_leaves_at_once(world: World) -> None:
     assert "OUTBOX_RETRIED" in journal(world)
 
 
-def test_a_wish_that_certainly_did_not_arrive_goes_to_the_next_lender_by_itself(world: World) -> None:
+def test_undelivered_request_goes_to_the_next_lender_automatically(world: World) -> None:
     world.peers.script("CUHK", *manner("Problem Temporary Processing Failure x12"))
     world.tell("HKU-DISCOVERY", WISH)
     world.wait(timedelta(days=3))
@@ -162,7 +162,7 @@ def test_a_wish_that_certainly_did_not_arrive_goes_to_the_next_lender_by_itself(
 
 
 @pytest.mark.parametrize("send", [send for send in Notification if is_letter(send)])
-def test_a_letter_that_is_dropped_is_queued_no_more(world: World, send: Notification) -> None:
+def test_dropped_letter_is_removed_from_the_queue(world: World, send: Notification) -> None:
     def queued(unit: UnitOfWork) -> None:
         notice = {"id": 1, "request": "R1", "kind": send.value, "patron": "UG1", "state": "queued", "made_at": world.now}
         unit.execute(insert(NOTICES).values(notice))
@@ -177,7 +177,7 @@ def test_a_letter_that_is_dropped_is_queued_no_more(world: World, send: Notifica
     assert not world.letters
 
 
-def test_every_try_of_a_dead_letter_can_be_looked_at(world: World) -> None:
+def test_every_attempt_of_a_dead_letter_is_listed(world: World) -> None:
     row = give_up(world, "silence")
 
     tries = world.store.now(lambda unit: unit.outbox.attempts(row.id))
@@ -186,7 +186,7 @@ def test_every_try_of_a_dead_letter_can_be_looked_at(world: World) -> None:
     assert all(earlier.at < later.at for earlier, later in pairwise(tries))
 
 
-def test_what_it_would_do_is_said_before_it_is_done(world: World) -> None:
+def test_effect_of_settling_is_previewed(world: World) -> None:
     row = give_up(world, "silence")
 
     _if_done, if_dropped = unsent.effects(row)

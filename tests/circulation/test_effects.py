@@ -117,17 +117,17 @@ ROWS: tuple[tuple[object, Request, bool], ...] = (
 
 
 @pytest.mark.parametrize(("outcome", "request_now", "still"), ROWS, ids=lambda value: type(value).__name__)
-def test_an_outcome_stands_while_nothing_else_has_happened(outcome: object, request_now: Request, still: bool) -> None:
+def test_outcome_holds_while_nothing_else_happened(outcome: object, request_now: Request, still: bool) -> None:
     assert OF_A_REQUEST[type(outcome)](outcome, request_now) is still
 
 
-def test_a_status_stands_until_another_is_set() -> None:
+def test_status_holds_until_another_is_set() -> None:
     copy = Holding("CUHK", "C1", "b1", "Dune", status="Available On Shelf")
     assert status_stands(StatusSet(C1, status="Available On Shelf"), copy)
     assert not status_stands(StatusSet(C1, status="Lost"), copy)
 
 
-def test_of_renewing_all_each_renewal_is_judged_but_those_that_the_lender_has_not_granted() -> None:
+def test_renew_all_is_judged_per_loan_apart_from_pending_ones() -> None:
     asked = replace(RENEWED, pending=True)
     assert idempotency.parts(AllRenewed((RENEWED, asked), ())) == (RENEWED,)
 
@@ -139,12 +139,12 @@ def outcome_types() -> set[type]:
     return {kind for kind in kinds if kind in _NAMES and kind.__module__.startswith(circulation.__name__)} - {Refused}
 
 
-def test_every_outcome_that_may_be_kept_has_one_judgement() -> None:
+def test_every_stored_outcome_has_one_judgement() -> None:
     judged = [*OF_A_REQUEST, *NEVER_UNDONE, StatusSet, AllRenewed]
     assert sorted(kind.__name__ for kind in judged) == sorted(kind.__name__ for kind in outcome_types())
 
 
-def test_every_judgement_of_a_request_has_a_row_that_stands_and_one_that_does_not() -> None:
+def test_every_judgement_of_a_request_is_tested_both_ways() -> None:
     assert {(type(outcome), still) for outcome, _, still in ROWS} == {
         (kind, still) for kind in OF_A_REQUEST for still in (True, False)
     }

@@ -95,7 +95,9 @@ ROWS = [pytest.param(*row, id="-".join(row)) for row in TABLE]
 
 
 @pytest.mark.parametrize(("side", "position", "news", "when"), ROWS)
-def test_news_is_treated_as_its_row_says(library: DeskWorld, side: Side, position: Position, news: News, when: Dated) -> None:
+def test_notification_is_treated_as_its_row_says(
+    library: DeskWorld, side: Side, position: Position, news: News, when: Dated
+) -> None:
     library.go_to("2017-03-10 10:00")
     before = given(library, side, position, news)
 
@@ -104,7 +106,7 @@ def test_news_is_treated_as_its_row_says(library: DeskWorld, side: Side, positio
     assert verdict(library, before, answer) is TABLE[side, position, news, when]
 
 
-def test_the_table_has_every_position_of_both_sides_with_all_their_news() -> None:
+def test_table_covers_every_notification_in_every_position() -> None:
     lent = [news for news in News if news in {*list(News)[6:]}]
     borrowed = [news for news in News if news not in lent]
     expected = {(Side.BORROWING, p, n) for p in set(P) - LENDING | {P.RETURN_TRANSIT, P.CLOSED} for n in borrowed}
@@ -117,7 +119,7 @@ HELD = [row for row, said in TABLE.items() if said is Verdict.HELD]
 
 
 @pytest.mark.parametrize(("side", "position", "news", "when"), HELD, ids=["-".join(row) for row in HELD])
-def test_held_news_is_in_the_journal_with_what_each_side_says(
+def test_held_notification_is_in_the_journal_with_both_accounts(
     library: DeskWorld, side: Side, position: Position, news: News, when: Dated
 ) -> None:
     library.go_to("2017-03-10 10:00")
@@ -133,7 +135,7 @@ def test_held_news_is_in_the_journal_with_what_each_side_says(
 
 
 @pytest.mark.parametrize("position", [P.RECEIVED, P.ON_LOAN])
-def test_home_that_a_person_believes_closes_the_request(library: DeskWorld, position: Position) -> None:
+def test_returned_notification_confirmed_by_staff_closes_the_request(library: DeskWorld, position: Position) -> None:
     before = given(library, Side.BORROWING, position, News.HOME)
     ask = replace(library.heard(), at=hkt("2017-03-09 10:00"), judged=True)
 
@@ -155,7 +157,7 @@ def two_requests(library: DeskWorld) -> tuple[Request, Request]:
     return first, second
 
 
-def test_shipped_under_one_request_with_the_copy_of_another_is_held(library: DeskWorld) -> None:
+def test_shipment_naming_the_item_of_another_request_is_held(library: DeskWorld) -> None:
     first, second = two_requests(library)
 
     answer = library.ask(
@@ -173,7 +175,7 @@ def ours(request: Request) -> dict[str, str]:
     return {"wire_agency": request.wire_agency, "wire_id": request.wire_id}
 
 
-def test_shipped_with_another_copy_of_the_same_title_is_applied(library: DeskWorld) -> None:
+def test_shipment_of_another_item_of_the_title_is_applied(library: DeskWorld) -> None:
     library.add_copies([Holding("CUHK", "C2", "dune", "Dune")])
     first = library.given(P.REQUESTED)
 
@@ -183,7 +185,7 @@ def test_shipped_with_another_copy_of_the_same_title_is_applied(library: DeskWor
 
 
 @pytest.mark.parametrize("method", ["recalled", "recall_cancelled", "renewed", "request_cancelled"])
-def test_news_under_one_request_with_the_copy_of_another_is_held(library: DeskWorld, method: str) -> None:
+def test_notification_naming_the_item_of_another_request_is_held(library: DeskWorld, method: str) -> None:
     first, _second = two_requests(library)
     ask = library.heard(item=ItemKey("CUHK", "C2"), due=date(2017, 4, 1), **ours(first))
 
@@ -195,7 +197,9 @@ def test_news_under_one_request_with_the_copy_of_another_is_held(library: DeskWo
 
 @pytest.mark.parametrize("method", ["shipped", "received", "request_cancelled", "renewed"])
 @pytest.mark.parametrize("item", [ItemKey("HKU", "K8"), C1])
-def test_borrowers_news_with_the_copy_of_another_request_is_held(library: DeskWorld, method: str, item: ItemKey) -> None:
+def test_notification_of_a_borrower_naming_the_item_of_another_request_is_held(
+    library: DeskWorld, method: str, item: ItemKey
+) -> None:
     lent = library.given(P.PAGED, side=Side.LENDING)
     library.given(P.SHIPPED, side=Side.LENDING, item_barcode="K8", wire_id="c-2")
     library.given(P.IN_TRANSIT)
@@ -207,7 +211,7 @@ def test_borrowers_news_with_the_copy_of_another_request_is_held(library: DeskWo
     assert library.request(lent.id).position is P.PAGED
 
 
-def test_news_that_was_held_is_applied_to_nothing_by_a_repetition(library: DeskWorld) -> None:
+def test_repetition_of_a_held_notification_is_not_applied(library: DeskWorld) -> None:
     before = given(library, Side.BORROWING, P.RECEIVED, News.HOME)
     for _ in range(3):
         tell(library, before, News.HOME, hkt(NEWS_AT[Dated.LATER]))

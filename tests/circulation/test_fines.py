@@ -146,14 +146,14 @@ def test_a_patrons_record_shows_what_is_owed_and_for_which_book(library: DeskWor
     assert [(one.request, one.kind, one.title, one.left_cents) for one in seen.charges] == [("R1", "overdue", "Dune", 400)]
 
 
-def test_what_is_paid_is_not_shown_any_more(library: DeskWorld) -> None:
+def test_paid_charges_are_no_longer_shown(library: DeskWorld) -> None:
     late(library, 1, 2)
     pay(library, 400)
 
     assert (see(library).owed_cents, see(library).charges) == (0, ())
 
 
-def test_a_loan_shows_what_it_costs_up_to_today_and_not_what_was_charged(library: DeskWorld) -> None:
+def test_loan_shows_its_cost_until_today_without_charges_already_made(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-18 10:00")
     assert see(library).lines[0].fine_cents == 400
@@ -231,7 +231,7 @@ def test_a_payment_that_is_repeated_after_the_card_was_replaced_is_the_same_one(
 
 
 @pytest.mark.parametrize("cents", [0, -1, 601, 1_000_000])
-def test_more_than_is_owed_is_not_taken_nor_is_nothing(library: DeskWorld, cents: int) -> None:
+def test_payment_above_the_balance_or_of_zero_is_refused(library: DeskWorld, cents: int) -> None:
     late(library, 1, 3)
 
     answer = pay(library, cents, "BK1")
@@ -250,7 +250,7 @@ def test_a_payment_that_does_not_fit_is_refused(library: DeskWorld, more: dict[s
     assert pay(library, 200, **more).why is why
 
 
-def test_nobody_pays_another_patrons_charge(library: DeskWorld) -> None:
+def test_charge_of_another_patron_cannot_be_paid(library: DeskWorld) -> None:
     late(library, 1, 3)
 
     assert pay(library, 200, card="UG2", fine=1).why is Reason.UNKNOWN_FINE
@@ -258,7 +258,7 @@ def test_nobody_pays_another_patrons_charge(library: DeskWorld) -> None:
 
 @given(sums=st.lists(st.integers(-100, 900), max_size=6))
 @settings(max_examples=example_count(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_whatever_is_paid_nothing_is_paid_twice_and_nobody_owes_less_than_nothing(make_library: Make, sums: list[int]) -> None:
+def test_payments_never_exceed_the_charges_and_are_counted_once(make_library: Make, sums: list[int]) -> None:
     library = make_library()
     late(library, 1, 3)
     late(library, 2, 1)
@@ -286,7 +286,7 @@ def test_a_part_of_a_charge_may_be_waived(library: DeskWorld) -> None:
     assert waive(library, 1, cents=250) == Waived(1, 250, 350)
 
 
-def test_what_was_waived_is_a_success_again(library: DeskWorld) -> None:
+def test_repeated_waiver_succeeds(library: DeskWorld) -> None:
     late(library, 1, 3)
     waive(library, 1)
 
@@ -297,7 +297,7 @@ def test_what_was_waived_is_a_success_again(library: DeskWorld) -> None:
     ("fine", "reason", "cents", "why"),
     [(99, "ill", None, Reason.UNKNOWN_FINE), (1, " ", None, Reason.REASON_NEEDED), (1, "ill", 601, Reason.NOT_OWED)],
 )
-def test_what_cannot_be_waived(library: DeskWorld, fine: int, reason: str, cents: int | None, why: Reason) -> None:
+def test_unwaivable_charge_is_refused(library: DeskWorld, fine: int, reason: str, cents: int | None, why: Reason) -> None:
     late(library, 1, 3)
 
     assert waive(library, fine, reason, cents).why is why
@@ -381,7 +381,7 @@ def test_r2_a_lost_book_is_not_kept_for_long(make_library: Make) -> None:
     assert see(library).valid
 
 
-def test_r29_who_renews_an_overdue_loan_where_the_policy_lets_them_pays_for_the_days(make_library: Make) -> None:
+def test_r29_overdue_renewal_charges_the_days_where_the_policy_permits_it(make_library: Make) -> None:
     library = make_library(Policy(renewal=Renewal(overdue="allow")))
     library.lent_out()
     library.go_to("2017-03-18 10:00")
@@ -389,7 +389,7 @@ def test_r29_who_renews_an_overdue_loan_where_the_policy_lets_them_pays_for_the_
     assert library.renew().fine_cents == 400
 
 
-def test_an_overdue_renewal_that_is_refused_costs_nothing(library: DeskWorld) -> None:
+def test_refused_overdue_renewal_costs_nothing(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-18 10:00")
 

@@ -33,7 +33,7 @@ def recalled(library: DeskWorld) -> None:
     library.ask(library.circulation.execute(sent_as(ItemRecalled, library.heard())))
 
 
-def test_a_letter_that_is_not_needed_leaves_the_outbox_and_stays_in_the_register(library: DeskWorld) -> None:
+def test_letter_no_longer_needed_leaves_the_outbox_and_stays_registered(library: DeskWorld) -> None:
     recalled(library)
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
 
@@ -48,7 +48,7 @@ def test_a_letter_that_is_not_needed_leaves_the_outbox_and_stays_in_the_register
     assert library.store.now(lambda unit: unit.notices.left("R1")) == frozenset()
 
 
-def test_r42_a_letter_that_comes_back_is_marked_once_and_its_request_goes_on(library: DeskWorld) -> None:
+def test_r42_bounced_letter_is_marked_once_and_its_request_continues(library: DeskWorld) -> None:
     recalled(library)
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
     library.ask(library.circulation.execute(Delivered(row, DeliveryResult(DeliveryKind.ACCEPTED), None, CIRCUIT_SETTINGS)))
@@ -66,6 +66,6 @@ def test_r42_a_letter_that_comes_back_is_marked_once_and_its_request_goes_on(lib
 
 
 @pytest.mark.parametrize("number", [0, 2, 10**9 - 1])
-def test_a_letter_that_nobody_knows_cannot_come_back(library: DeskWorld, number: int) -> None:
+def test_unknown_letter_cannot_bounce(library: DeskWorld, number: int) -> None:
     recalled(library)
     assert not library.store.now(deliveries.bounced, number, "5.1.1", ALIAS, library.now)

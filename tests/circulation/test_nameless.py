@@ -50,7 +50,9 @@ def standing(world: World) -> tuple[Position, str, str, str]:
 
 @pytest.mark.parametrize("tell", [shipped, declined])
 @pytest.mark.parametrize("item", [None, S1, ItemKey("HKUST", "other")], ids=["no copy", "next copy", "another copy"])
-def test_a_library_that_was_not_asked_yet_tells_of_no_request(world: World, tell: object, item: ItemKey | None) -> None:
+def test_library_that_was_not_asked_cannot_notify_without_a_request_number(
+    world: World, tell: object, item: ItemKey | None
+) -> None:
     before = standing(world)
 
     answer = tell(world, "HKUST", item)  # type: ignore[operator]
@@ -60,17 +62,17 @@ def test_a_library_that_was_not_asked_yet_tells_of_no_request(world: World, tell
     assert standing(world) == before
 
 
-def test_the_copy_that_was_asked_for_is_shipped(world: World) -> None:
+def test_shipment_is_identified_by_its_item(world: World) -> None:
     assert isinstance(shipped(world, "CUHK", C1), Noted)
     assert standing(world)[:3] == (P.IN_TRANSIT, "CUHK", "C1")
 
 
-def test_the_copy_that_was_asked_for_is_declined_and_the_next_lender_asked(world: World) -> None:
+def test_refusal_is_identified_by_its_item_and_the_next_lender_asked(world: World) -> None:
     assert isinstance(declined(world, "CUHK", C1), Noted)
     assert standing(world)[:2] == (P.REQUESTED, "HKUST")
 
 
-def test_a_former_lender_ships_and_the_present_one_is_told_to_stop(world: World) -> None:
+def test_shipment_of_a_former_lender_cancels_the_present_one(world: World) -> None:
     declined(world, "CUHK", C1)
 
     assert isinstance(shipped(world, "CUHK", C1), Noted)

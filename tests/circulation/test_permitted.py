@@ -67,7 +67,7 @@ def test_every_command_of_staff_has_a_row() -> None:
     assert {row.name for row in ACTIONS} == {*STAFF_ACTIONS, REOPEN}
 
 
-def test_a_form_asks_for_what_the_command_line_takes() -> None:
+def test_form_asks_for_the_options_of_the_command_line() -> None:
     takes = {row.command: row.takes for row in requests.COMMANDS}
     for row in ACTIONS:
         assert takes.get(row.name, row.takes) == row.takes
@@ -107,7 +107,7 @@ def _check(store: Immediate, now: datetime, row: permitted.ActionRow, request: R
         (REOPEN, Side.BORROWING, P.UNFILLED, {"patron": ""}, DenialReason.NO_PATRON),
     ],
 )
-def test_a_command_says_which_fact_it_lacks(
+def test_command_names_the_missing_fact(
     name: str, side: Side, position: Position, without: dict[str, Any], hindrance: DenialReason
 ) -> None:
     def of(request: Request) -> DenialReason | None:
@@ -117,7 +117,7 @@ def test_a_command_says_which_fact_it_lacks(
     assert of(a_request(side, position, **without)) is hindrance
 
 
-def test_each_role_may_do_what_the_one_before_may_and_more() -> None:
+def test_role_may_do_everything_of_lower_roles() -> None:
     loan = a_request(Side.BORROWING, P.ON_LOAN)
     allowed = [names(actions(loan, role)) for role in StaffRole]
     assert allowed[0] == set()
@@ -126,7 +126,7 @@ def test_each_role_may_do_what_the_one_before_may_and_more() -> None:
     assert allowed[2] - allowed[1] == {"settle", "overseas", "extend", "force"}
 
 
-def test_a_role_is_the_first_hindrance() -> None:
+def test_insufficient_role_is_the_first_obstacle() -> None:
     ended = a_request(Side.BORROWING, P.CLOSED)
     assert {action.hindrance for action in actions(ended, StaffRole.VIEWER)} == {DenialReason.ROLE}
 
@@ -136,6 +136,6 @@ def test_a_refused_command_names_whether_it_needs_a_reason() -> None:
     assert found == {**{name: row.needs_reason for name, row in STAFF_ACTIONS.items()}, REOPEN: True}
 
 
-def test_an_ended_request_allows_only_what_looks_back() -> None:
+def test_ended_request_allows_only_retrospective_commands() -> None:
     for position in FINAL - LENDING:
         assert names(actions(a_request(Side.BORROWING, position), StaffRole.SYSADMIN)) == {"seen", REOPEN, "force"}

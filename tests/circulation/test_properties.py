@@ -125,7 +125,7 @@ def places(library: DeskWorld) -> dict[str, int]:
 
 @QUICK
 @given(begun=st.sampled_from([(), LENT]), events=EVENTS)
-def test_whatever_happens_r20_r21_both_quotas_hold_an_end_is_an_end_and_the_journal_tells_it_all(
+def test_r20_r21_quotas_hold_ends_are_final_and_the_journal_is_complete_after_any_sequence(
     make_small: Callable[[], DeskWorld], begun: Sequence[tuple[Any, ...]], events: list[tuple[Any, ...]]
 ) -> None:
     library = make_small()
@@ -179,7 +179,7 @@ def too_dear(charges: list[Mapping[str, Any]], days: int) -> list[Mapping[str, A
     return [row for row in overdue if row["cents"] <= 0 or sums[row["request"]] > days * SMALL.fine.recalled_cents]
 
 
-def test_a_recall_that_lengthens_and_a_renewal_that_shortens_would_be_seen(make_small: Callable[[], DeskWorld]) -> None:
+def test_planted_defects_of_recalls_and_renewals_are_detected(make_small: Callable[[], DeskWorld]) -> None:
     """The judges are worth something."""
     library = make_small()
     for event in (*LENT, ("recalled", 1), ("wait", 9), ("renewed", 0)):
@@ -211,7 +211,7 @@ def test_the_journal_names_every_column_of_a_request_but_what_follows_from_other
     assert {column.name for column in REQUESTS.columns} - {"stage"} == {field.name for field in fields(Request)}
 
 
-def test_the_events_reach_every_kind_of_end(make_small: Callable[[], DeskWorld]) -> None:
+def test_generated_events_reach_every_kind_of_end(make_small: Callable[[], DeskWorld]) -> None:
     """The sequences above are worth something: a plain story of theirs goes through the whole life of a book."""
     library = make_small()
     for event in [("wish", "UG1", "t0"), ("shipped", 0), ("check_in", 0), ("check_out", 0), ("check_in", 0), ("received", 0)]:

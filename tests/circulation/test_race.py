@@ -167,7 +167,7 @@ def test_r20_of_two_processes_one_gets_the_last_place_every_time(url: str) -> No
     assert_one_wins_every_round(url, answers)
 
 
-def test_the_race_would_notice_a_count_outside_the_transaction(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_race_test_detects_a_count_outside_the_transaction(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge is worth something: where the places are counted too early, both win and it says so."""
     monkeypatch.setattr(RequestRepository, "quota_used", lambda *_: 14)
     answers = run(url, partial(threading.Thread, daemon=True), threading.Event, threading.Barrier, Queue())

@@ -59,7 +59,7 @@ def number_it(world: World, number: str) -> None:
     world.store.now(mark)
 
 
-def test_a_list_may_name_a_request_by_the_lenders_own_number(world: World) -> None:
+def test_list_may_name_a_request_by_the_number_of_the_lender(world: World) -> None:
     number_it(world, "CUHK:77")
     own = {name: PartnerState(name, ("SHIPPED",), "C1") for name in ("CUHK:77", "CUHK:78")}
     said = world.store.now(reconciling.under_our_numbers, "CUHK", own, "HKU")
@@ -68,7 +68,7 @@ def test_a_list_may_name_a_request_by_the_lenders_own_number(world: World) -> No
     assert [(pair.request, pair.mend) for pair in compared(world, said)] == [("R1", "take it as shipped"), ("", "")]
 
 
-def test_a_lender_is_asked_by_its_own_number_where_it_has_one(world: World) -> None:
+def test_lender_is_queried_by_its_own_number_where_it_has_one(world: World) -> None:
     assert world.store.now(reconciling.their_number, world.request("R1")) == ""
     number_it(world, "CUHK:77")
     assert world.store.now(reconciling.their_number, world.request("R1")) == "CUHK:77"
@@ -77,22 +77,22 @@ def test_a_lender_is_asked_by_its_own_number_where_it_has_one(world: World) -> N
 # ---- the table
 
 
-def test_no_pair_stands_twice() -> None:
+def test_pairs_are_unique() -> None:
     assert len(MENDS) == len(_BORROWED) + len(_LENT)
 
 
-def test_every_mend_is_one_that_can_be_done_and_each_is_used() -> None:
+def test_every_correction_is_possible_and_used() -> None:
     assert set(MENDS.values()) - {AGREED} == HOW.keys()
 
 
 @pytest.mark.parametrize("side", Side)
-def test_every_open_position_that_a_partner_knows_of_has_a_row(side: Side) -> None:
+def test_every_open_position_known_to_a_partner_has_a_row(side: Side) -> None:
     ours = {position for s, position, _ in MENDS if s is side}
     mine = LENDING if side is Side.LENDING else set(P) - LENDING | {P.RETURN_TRANSIT}
     assert ours - FINAL == mine - FINAL - {P.NEW}
 
 
-def test_the_other_part_has_positions_of_the_other_side() -> None:
+def test_opposite_side_has_positions_of_that_side() -> None:
     for side, _, said in MENDS:
         there = LENDING if side is Side.BORROWING else set(P) - LENDING | {P.RETURN_TRANSIT}
         assert said == "" or P(said) in there
@@ -101,39 +101,39 @@ def test_the_other_part_has_positions_of_the_other_side() -> None:
 # ---- what differs
 
 
-def test_who_agrees_is_not_listed(world: World) -> None:
+def test_agreeing_requests_are_not_listed(world: World) -> None:
     assert compared(world, theirs("PAGED")) == ()
 
 
-def test_what_the_partner_does_not_know_is_listed(world: World) -> None:
+def test_request_unknown_to_the_partner_is_listed(world: World) -> None:
     (pair,) = compared(world, {})
     assert (pair.request, pair.ours, pair.theirs, pair.mend) == ("R1", "REQUESTED", "unknown", "ask again")
 
 
-def test_what_only_the_partner_has_open_is_listed_and_mends_nothing_by_itself(world: World) -> None:
+def test_request_open_only_at_the_partner_is_listed_and_not_corrected(world: World) -> None:
     found = compared(world, theirs("PAGED") | {"HKU:R9-1": PartnerState("HKU:R9-1", ("SHIPPED",))})
     assert [(pair.wire_id, pair.ours, pair.mend) for pair in found] == [("HKU:R9-1", "unknown", "")]
 
 
-def test_what_has_ended_there_and_is_unknown_here_is_no_difference(world: World) -> None:
+def test_request_ended_there_and_unknown_here_is_no_difference(world: World) -> None:
     assert compared(world, theirs("PAGED") | {"HKU:R9-1": PartnerState("HKU:R9-1", ("CLOSED",))}) == ()
 
 
 # ---- what mends it
 
 
-def test_a_shipment_that_we_missed_is_taken_from_the_list(world: World) -> None:
+def test_missed_shipment_is_applied_from_the_list(world: World) -> None:
     assert isinstance(mend(world, "SHIPPED"), Noted)
     request = world.request("R1")
     assert (request.position, request.item_barcode) == (P.IN_TRANSIT, "C1")
 
 
-def test_a_refusal_that_we_missed_sends_the_wish_to_the_next_lender(world: World) -> None:
+def test_missed_refusal_moves_the_request_to_the_next_lender(world: World) -> None:
     mend(world, "DECLINED")
     assert world.request("R1").partner == "HKUST"
 
 
-def test_a_wish_that_never_arrived_is_told_again(world: World) -> None:
+def test_request_that_never_arrived_is_sent_again(world: World) -> None:
     mend(world, "")
     assert world.peers.unasked() == ["CUHK RequestItem"]
 
@@ -145,12 +145,12 @@ def test_the_reason_stands_in_the_journal(world: World) -> None:
     assert "their list of 3 May" in lines[0]["detail"]
 
 
-def test_nothing_is_mended_without_a_reason(world: World) -> None:
+def test_correction_requires_a_reason(world: World) -> None:
     assert isinstance(mend(world, "SHIPPED", " "), Refused)
     assert world.request("R1").position is P.REQUESTED
 
 
-def test_what_moved_meanwhile_is_left_alone(world: World) -> None:
+def test_request_that_moved_meanwhile_is_unchanged(world: World) -> None:
     (pair,) = compared(world, theirs("DECLINED"))
     world.tell("CUHK", "ItemShipped request=HKU:R1-1 item=C1")
     line = theirs("DECLINED")["HKU:R1-1"]

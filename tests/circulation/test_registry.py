@@ -29,7 +29,7 @@ def test_each_command_and_query_has_a_row() -> None:
     assert {one.__name__ for one in executed} == {one.__name__ for one in HANDLERS}
 
 
-def test_a_query_only_reads() -> None:
+def test_query_only_reads() -> None:
     assert {one.__name__ for one, row in HANDLERS.items() if row.reads_only} == {one.__name__ for one in leaves(Query)}
 
 

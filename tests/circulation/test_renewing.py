@@ -66,14 +66,14 @@ def renewed(library: DeskWorld, **more: Any) -> Renewed:
 # ---- asked first
 
 
-def test_the_patron_hears_at_once_that_the_lender_is_asked(asking: DeskWorld) -> None:
+def test_patron_is_told_that_the_lender_was_asked(asking: DeskWorld) -> None:
     done = renewed(asking)
 
     assert (done.pending, done.due, done.renewals) == (True, date(2017, 3, 16), 0)
     assert asking.told() == ["CUHK ask_lender_to_renew"]
 
 
-def test_the_lender_is_asked_for_the_whole_period_whenever_it_expected_the_book(asking: DeskWorld) -> None:
+def test_lender_is_asked_for_the_full_period_whatever_date_it_expected(asking: DeskWorld) -> None:
     renewed(asking)
 
     assert asking.message().due == date(2017, 3, 29)
@@ -93,7 +93,7 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("answer", "stands"), ANSWERS)
-def test_the_lenders_answer_counts(asking: DeskWorld, answer: DeliveryResult, stands: tuple[int, int, int, str]) -> None:
+def test_reply_of_the_lender_decides(asking: DeskWorld, answer: DeliveryResult, stands: tuple[int, int, int, str]) -> None:
     renewed(asking)
 
     after = told(asking, answer)
@@ -104,14 +104,14 @@ def test_the_lenders_answer_counts(asking: DeskWorld, answer: DeliveryResult, st
     assert (due.day, lender_due.day, after.renewals, after.renewal_sync) == stands
 
 
-def test_asked_again_meanwhile_the_lender_is_not_asked_twice(asking: DeskWorld) -> None:
+def test_repeated_renewal_while_pending_sends_no_second_request(asking: DeskWorld) -> None:
     first = renewed(asking)
 
     assert renewed(asking) == first
     assert asking.told() == ["CUHK ask_lender_to_renew"]
 
 
-def test_the_same_document_is_answered_anew_when_the_lender_has_answered(asking: DeskWorld) -> None:
+def test_repeated_document_gets_a_new_reply_after_the_lender_replied(asking: DeskWorld) -> None:
     key = InboxKey("D", "digest", 900)
     assert renewed(asking, inbox=key).pending
 
@@ -120,14 +120,14 @@ def test_the_same_document_is_answered_anew_when_the_lender_has_answered(asking:
     assert renewed(asking, inbox=key).due == date(2017, 3, 29)
 
 
-def test_a_checkout_that_means_a_renewal_is_none_until_the_lender_has_answered(asking: DeskWorld) -> None:
+def test_checkout_meaning_a_renewal_is_pending_until_the_lender_replies(asking: DeskWorld) -> None:
     done = asking.check_out(renewal_allowed=True)
 
     assert isinstance(done, CheckedOut)
     assert (done.renewed, done.due) == (False, date(2017, 3, 16))
 
 
-def test_who_was_denied_is_refused_the_next_time_and_staff_may_ask_again(asking: DeskWorld) -> None:
+def test_denied_renewal_is_refused_again_and_staff_may_retry(asking: DeskWorld) -> None:
     renewed(asking)
     told(asking, NO)
 
@@ -139,7 +139,7 @@ def test_who_was_denied_is_refused_the_next_time_and_staff_may_ask_again(asking:
     assert again.pending
 
 
-def test_a_recall_is_an_answer_and_what_comes_after_it_is_late(asking: DeskWorld) -> None:
+def test_recall_counts_as_the_reply_and_later_replies_are_ignored(asking: DeskWorld) -> None:
     renewed(asking)
     asking.ask(asking.circulation.execute(sent_as(ItemRecalled, asking.heard())))
 
@@ -148,7 +148,7 @@ def test_a_recall_is_an_answer_and_what_comes_after_it_is_late(asking: DeskWorld
     assert (after.due, after.renewals, after.renewal_sync) == (date(2017, 3, 16), 0, "none")
 
 
-def test_an_answer_after_the_return_changes_nothing(asking: DeskWorld) -> None:
+def test_reply_after_the_return_changes_nothing(asking: DeskWorld) -> None:
     renewed(asking)
     asking.check_in()
     before = asking.request()
@@ -174,7 +174,7 @@ def test_r40_the_days_in_which_the_lender_thinks_cost_nothing(asking: DeskWorld)
 
 
 @pytest.mark.parametrize(("what", "stands"), [("done", (29, "none")), ("drop", (16, "denied"))])
-def test_a_question_that_never_got_through_is_settled_by_staff(asking: DeskWorld, what: str, stands: tuple[int, str]) -> None:
+def test_undeliverable_renewal_is_settled_by_staff(asking: DeskWorld, what: str, stands: tuple[int, str]) -> None:
     renewed(asking)
     asking.store.now(lambda unit: unit.outbox.dead(1, "unknown: cut"))
 
@@ -188,7 +188,7 @@ def test_a_question_that_never_got_through_is_settled_by_staff(asking: DeskWorld
 # ---- told, and refusing
 
 
-def test_a_lender_that_refuses_gets_the_earlier_date_again(taking_back: DeskWorld) -> None:
+def test_lender_that_refuses_gets_the_earlier_date_again(taking_back: DeskWorld) -> None:
     taking_back.lent_out()
     taking_back.go_to("2017-03-14 10:00")
     renewed(taking_back)
@@ -199,7 +199,7 @@ def test_a_lender_that_refuses_gets_the_earlier_date_again(taking_back: DeskWorl
     assert after.reason == NO_MORE.problem
 
 
-def test_no_patron_is_late_because_a_lender_answered_late(taking_back: DeskWorld) -> None:
+def test_late_reply_of_a_lender_makes_no_loan_overdue(taking_back: DeskWorld) -> None:
     taking_back.lent_out()
     taking_back.go_to("2017-03-14 10:00")
     renewed(taking_back)

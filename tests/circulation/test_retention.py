@@ -130,7 +130,7 @@ def test_with_0_days_nothing_is_ever_forgotten(library: DeskWorld) -> None:
 
 
 @pytest.mark.parametrize("position", sorted(set(Position) - FINAL))
-def test_what_is_not_over_is_never_touched(library: DeskWorld, position: Position, file: Path) -> None:
+def test_open_request_is_never_anonymised(library: DeskWorld, position: Position, file: Path) -> None:
     request = library.given(position, moved_at=library.clock("2010-01-01 10:00"))
     keeping(library, anonymise_days=1, archive_days=1, archive_file=str(file))
     library.go_to("2017-06-01 10:00")
@@ -187,7 +187,7 @@ FREES: dict[str, Callable[[DeskWorld, Request], None]] = {
 
 
 @pytest.mark.parametrize("hold", HOLDS.values(), ids=HOLDS.keys())
-def test_it_is_kept_by(library_on_each: DeskWorld, hold: Callable[[DeskWorld, Request], None], file: Path) -> None:
+def test_request_is_kept_while(library_on_each: DeskWorld, hold: Callable[[DeskWorld, Request], None], file: Path) -> None:
     library = library_on_each
     hold(library, ended(library))
     keeping(library, anonymise_days=1, archive_days=1, archive_file=str(file))
@@ -199,7 +199,7 @@ def test_it_is_kept_by(library_on_each: DeskWorld, hold: Callable[[DeskWorld, Re
 
 
 @pytest.mark.parametrize("free", FREES.values(), ids=FREES.keys())
-def test_it_is_not_kept_by(library: DeskWorld, free: Callable[[DeskWorld, Request], None], file: Path) -> None:
+def test_request_is_not_kept_for(library: DeskWorld, free: Callable[[DeskWorld, Request], None], file: Path) -> None:
     free(library, ended(library))
     keeping(library, archive_days=1, archive_file=str(file))
     library.go_to("2018-03-01 10:00")
@@ -208,7 +208,7 @@ def test_it_is_not_kept_by(library: DeskWorld, free: Callable[[DeskWorld, Reques
     assert library.count() == 0
 
 
-def test_when_the_fine_is_paid_the_request_is_free(library: DeskWorld) -> None:
+def test_paying_the_fine_releases_the_request(library: DeskWorld) -> None:
     _charge(library, ended(library), 200)
     keeping(library, anonymise_days=1)
     library.pay(200)
@@ -239,7 +239,7 @@ def test_the_statistics_of_an_anonymous_request_stay(library: DeskWorld) -> None
     ]
 
 
-def test_a_refusal_without_a_request_forgets_who_was_refused(library: DeskWorld) -> None:
+def test_refusal_without_a_request_loses_its_patron(library: DeskWorld) -> None:
     no = Refusal(Reason.QUOTA_HKALL, {"limit": 15})
     for _ in range(3):
         library.store.now(lambda unit: unit.refuse(no, library.now, CLERK, patron="UG1"))
@@ -261,7 +261,7 @@ def test_two_payments_with_one_number_are_both_forgotten(library: DeskWorld) -> 
     assert [(row["patron"], row["transaction_id"], row["cents"]) for row in library.rows(PAYMENTS)] == [("", "", 200)] * 2
 
 
-def test_outcomes_of_documents_go_with_the_people_in_them_also_within_their_window(library: DeskWorld) -> None:
+def test_outcomes_of_documents_are_deleted_with_the_patrons_in_them(library: DeskWorld) -> None:
     until = library.now + timedelta(days=60)
     library.store.now(inbox.claim, "D", "old", until, library.now)
     keeping(library, anonymise_days=30)
@@ -273,7 +273,7 @@ def test_outcomes_of_documents_go_with_the_people_in_them_also_within_their_wind
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 200])
-def test_messages_that_were_told_go_after_their_days_and_those_not_told_stay(library: DeskWorld, batch: int) -> None:
+def test_delivered_messages_are_deleted_after_their_days_and_others_kept(library: DeskWorld, batch: int) -> None:
     request = library.given(P.ON_LOAN)
     states = ("sent", "dead", "sent", "waiting", "done", "dropped")
     for state in states:
@@ -326,7 +326,7 @@ def _whole_life(library: DeskWorld) -> None:
     )
 
 
-def test_after_anonymising_the_file_knows_neither_card_nor_name_nor_address(on_disk: DeskWorld, tmp_path: Path) -> None:
+def test_anonymised_database_file_contains_no_card_name_or_address(on_disk: DeskWorld, tmp_path: Path) -> None:
     _whole_life(on_disk)
     assert all(text.encode() in _bytes(on_disk, tmp_path) for text in PERSONAL)
     keeping(on_disk, anonymise_days=1)
@@ -349,7 +349,7 @@ def _bytes(library: DeskWorld, folder: Path) -> bytes:
 
 
 @pytest.mark.parametrize("table", METADATA.sorted_tables, ids=lambda table: table.name)
-def test_no_table_names_the_patron_any_more(on_disk: DeskWorld, table: Any) -> None:
+def test_anonymised_patron_is_in_no_table(on_disk: DeskWorld, table: Any) -> None:
     _whole_life(on_disk)
     keeping(on_disk, anonymise_days=1)
     on_disk.go_to("2017-03-22 10:00")
@@ -394,7 +394,7 @@ def _die() -> None:
     raise Died
 
 
-def test_a_crash_between_the_archive_and_the_delete_repeats_and_loses_nothing(on_disk: DeskWorld, file: Path) -> None:
+def test_crash_between_archive_and_delete_repeats_without_loss(on_disk: DeskWorld, file: Path) -> None:
     for number in range(3):
         ended(on_disk, item_barcode=f"C{number}")
     keeping(on_disk, archive_days=1, archive_file=str(file))
@@ -442,7 +442,7 @@ WISHES = st.lists(st.tuples(AGES, st.booleans(), st.sampled_from(list(Side))), m
 
 @settings(max_examples=example_count(40))
 @given(requests_a_day=WISHES, batch=st.integers(1, 4))
-def test_whatever_there_is_exactly_what_is_over_and_free_goes(
+def test_exactly_expired_unprotected_requests_are_anonymised(
     tmp_path_factory: pytest.TempPathFactory, requests_a_day: list[tuple[int, bool, Side]], batch: int
 ) -> None:
     library, path = conftest.DeskWorld(), tmp_path_factory.mktemp("purge") / "old.jsonl.gz"

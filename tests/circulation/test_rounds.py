@@ -101,14 +101,14 @@ def test_r39_a_renewal_makes_another_letter_possible(library: DeskWorld) -> None
 
 
 @pytest.mark.parametrize("facts", [{"lost_on": date(2017, 3, 10)}, {"claimed_on": date(2017, 3, 10)}])
-def test_a_lost_book_and_a_claimed_one_get_no_letter(library: DeskWorld, facts: dict[str, Any]) -> None:
+def test_lost_and_claimed_items_cause_no_overdue_letter(library: DeskWorld, facts: dict[str, Any]) -> None:
     library.lent_out(**facts)
     library.go_to(f"2017-03-17 {MIDNIGHT}")
 
     assert library.round("overdue") == 0
 
 
-def test_the_policy_may_send_no_overdue_letters(make_library: Callable[..., DeskWorld]) -> None:
+def test_overdue_letters_can_be_switched_off(make_library: Callable[..., DeskWorld]) -> None:
     library = make_library(Policy(notices=Notices(overdue=False)))
     library.lent_out()
     library.go_to(f"2017-03-17 {MIDNIGHT}")
@@ -136,7 +136,7 @@ def test_r11_a_lender_that_is_silent_for_two_working_days_is_passed_over(library
     assert library.told() == ["CUHK cancel_at_lender", "HKUST ask_lender"]
 
 
-def test_r11_its_weekend_and_its_holidays_do_not_count(library: DeskWorld) -> None:
+def test_r11_weekends_and_holidays_of_the_lender_do_not_count(library: DeskWorld) -> None:
     asked_on(library, "2017-03-03 10:00")  # Friday
     library.close_on("CUHK", "2017-03-07")
     library.go_to("2017-03-08 10:00")
@@ -166,7 +166,7 @@ def test_r38_at_the_end_of_the_list_the_silent_lender_is_told_and_the_patron_get
     assert library.told()[2:] == ["HKUST cancel_at_lender", "UG1 letter_unfilled"]
 
 
-def test_a_copy_that_comes_late_from_a_silent_lender_is_received_and_sent_home(library: DeskWorld) -> None:
+def test_item_arriving_late_from_a_skipped_lender_is_received_and_sent_home(library: DeskWorld) -> None:
     asked_on(library, "2017-03-01 10:00")
     library.go_to("2017-03-04 10:00")
     library.round("silence")
@@ -178,7 +178,7 @@ def test_a_copy_that_comes_late_from_a_silent_lender_is_received_and_sent_home(l
     assert (library.request("R2").kind, library.request("R2").position) == ("stray", P.IN_TRANSIT)
 
 
-def test_r34_a_cancellation_that_nobody_confirms_is_settled(library: DeskWorld) -> None:
+def test_r34_unconfirmed_cancellation_is_settled(library: DeskWorld) -> None:
     library.given(P.CANCELLING)
     library.go_to("2017-03-04 10:00")
 
@@ -190,7 +190,7 @@ def test_r34_a_cancellation_that_nobody_confirms_is_settled(library: DeskWorld) 
 
 
 @pytest.mark.parametrize(("position", "after"), [(P.NEW, P.CANCELLED), (P.REQUESTED, P.CANCELLING)])
-def test_a_wish_is_cancelled_on_the_day_after_it_was_needed(library: DeskWorld, position: Position, after: Position) -> None:
+def test_request_is_cancelled_on_the_day_after_it_was_needed(library: DeskWorld, position: Position, after: Position) -> None:
     library.given(position, need_before=date(2017, 3, 10))
     library.go_to(f"2017-03-10 {BEFORE_MIDNIGHT}")
     assert library.round("not_needed_after") == 0
@@ -206,7 +206,7 @@ def test_the_day_until_which_a_wish_is_needed_comes_with_it(library: DeskWorld) 
     assert library.request().need_before == date(2017, 3, 10)
 
 
-def test_what_is_on_its_way_comes_also_when_it_is_not_needed_any_more(library: DeskWorld) -> None:
+def test_item_in_transit_arrives_even_when_no_longer_needed(library: DeskWorld) -> None:
     library.given(P.IN_TRANSIT, need_before=date(2017, 3, 10))
     library.go_to("2017-03-11 10:00")
 
@@ -216,7 +216,7 @@ def test_what_is_on_its_way_comes_also_when_it_is_not_needed_any_more(library: D
 # ---- the inbox
 
 
-def test_documents_whose_window_is_over_are_forgotten(library: DeskWorld) -> None:
+def test_documents_expire_with_their_window(library: DeskWorld) -> None:
     for number, hours in enumerate([1, 1, 2, 3]):
         until = library.now + timedelta(hours=hours)
         library.store.now(inbox.claim, "D", f"{number}", until, library.now)
@@ -237,7 +237,7 @@ def many_loans(library: DeskWorld, count: int) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7, 8])
-def test_a_round_goes_through_all_in_batches_of_any_size(library_on_each: DeskWorld, batch: int) -> None:
+def test_round_processes_all_rows_in_batches_of_any_size(library_on_each: DeskWorld, batch: int) -> None:
     library = library_on_each
     many_loans(library, 7)
     library.go_to("2017-03-17 00:00")
@@ -247,7 +247,7 @@ def test_a_round_goes_through_all_in_batches_of_any_size(library_on_each: DeskWo
     assert library.letters(Notification.LETTER_OVERDUE) == 7
 
 
-def test_a_round_that_died_is_done_to_its_end_by_another_gateway_when_the_lease_is_over(library: DeskWorld) -> None:
+def test_interrupted_round_is_completed_by_another_gateway_after_the_lease(library: DeskWorld) -> None:
     many_loans(library, 5)
     library.go_to("2017-03-17 00:00")
     job = library.store.now(begin, "overdue", "gateway-1", library.now, True)
@@ -263,7 +263,7 @@ def test_a_round_that_died_is_done_to_its_end_by_another_gateway_when_the_lease_
     assert library.job("overdue").count == 5
 
 
-def test_of_two_gateways_one_does_a_round(library_on_each: DeskWorld) -> None:
+def test_round_is_run_by_one_of_two_gateways(library_on_each: DeskWorld) -> None:
     library = library_on_each
     many_loans(library, 3)
     library.go_to("2017-03-17 00:00")
@@ -274,7 +274,7 @@ def test_of_two_gateways_one_does_a_round(library_on_each: DeskWorld) -> None:
     assert (first is not None, second) == (True, None)
 
 
-def test_a_gateway_that_was_too_slow_leaves_no_trace_of_its_batch(library: DeskWorld) -> None:
+def test_gateway_that_lost_its_lease_leaves_no_trace_of_its_batch(library: DeskWorld) -> None:
     many_loans(library, 3)
     library.go_to("2017-03-17 00:00")
     slow = library.store.now(begin, "overdue", "gateway-1", library.now, True)
@@ -302,7 +302,7 @@ class HalfSeconds:
         self.waiting.append((delay, call))
 
 
-def test_a_round_rests_after_each_batch_for_as_long_as_it_took(library: DeskWorld) -> None:
+def test_round_pauses_after_each_batch_for_as_long_as_it_took(library: DeskWorld) -> None:
     many_loans(library, 3)
     library.go_to("2017-03-17 00:00")
     clock = HalfSeconds()
@@ -331,7 +331,7 @@ def test_a_round_is_due_again_at_the_next_midnight_in_hong_kong(library: DeskWor
     assert library.job("overdue").lag_s(library.now) == 60
 
 
-def test_after_three_days_without_a_gateway_every_letter_is_written_once(library: DeskWorld) -> None:
+def test_letters_are_written_once_after_three_days_without_a_gateway(library: DeskWorld) -> None:
     library.lent_out()
     finished(library.rounds.run_due())
     library.go_to("2017-03-20 08:00")
@@ -342,7 +342,7 @@ def test_after_three_days_without_a_gateway_every_letter_is_written_once(library
     assert library.told() == ["UG1 letter_overdue"]
 
 
-def test_a_gateway_looks_when_it_starts_and_every_minute_after(library: DeskWorld, timer: NoTimer) -> None:
+def test_rounds_are_checked_at_the_start_and_every_minute(library: DeskWorld, timer: NoTimer) -> None:
     library.lent_out()
     library.go_to("2017-03-16 23:59:30")
     rounds = Rounds(library.store, lambda: library.library, lambda: library.now, timer, "here")
@@ -392,7 +392,7 @@ def test_stop_leaves_the_remaining_rounds_unclaimed(library: DeskWorld) -> None:
     assert all(library.job(name).last_run == library.now for name in later)
 
 
-def test_a_round_that_fails_does_not_stop_the_others(library: DeskWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_round_does_not_stop_the_others(library: DeskWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     library.lent_out()
     library.go_to("2017-03-17 00:00")
 
@@ -421,7 +421,7 @@ def test_the_rounds_are_named_like_their_functions() -> None:
 # ---- the clock is set
 
 
-def test_a_clock_that_was_ahead_costs_no_letter_and_sends_none_twice(library_on_each: DeskWorld) -> None:
+def test_fast_clock_neither_skips_nor_repeats_a_letter(library_on_each: DeskWorld) -> None:
     """Ahead by two days, the rounds of those days ran; set right, they run again on their days."""
     library = library_on_each
     library.lent_out()  # due on 16 March
@@ -437,7 +437,7 @@ def test_a_clock_that_was_ahead_costs_no_letter_and_sends_none_twice(library_on_
     assert library.letters(Notification.LETTER_OVERDUE) == 2
 
 
-def test_a_round_that_a_dead_gateway_holds_by_a_clock_that_was_ahead_is_taken_over(library_on_each: DeskWorld) -> None:
+def test_round_held_by_a_dead_gateway_with_a_fast_clock_is_taken_over(library_on_each: DeskWorld) -> None:
     library = library_on_each
     library.lent_out()
     library.go_to("2017-03-18 00:00")
@@ -447,7 +447,7 @@ def test_a_round_that_a_dead_gateway_holds_by_a_clock_that_was_ahead_is_taken_ov
     assert library.letters(Notification.LETTER_OVERDUE) == 1
 
 
-def test_two_gateways_whose_clocks_differ_by_minutes_run_a_round_once_a_day(library_on_each: DeskWorld) -> None:
+def test_gateways_with_clocks_minutes_apart_run_a_round_once_a_day(library_on_each: DeskWorld) -> None:
     library = library_on_each
     library.go_to("2017-03-17 00:02")
     finished(library.gateway("fast").run_due())

@@ -44,7 +44,7 @@ def three_late(library: DeskWorld) -> None:
     library.go_to("2017-03-17 00:00")
 
 
-def test_a_poison_row_does_not_keep_the_others_from_their_letters(library_on_each: DeskWorld) -> None:
+def test_failing_row_does_not_stop_the_letters_of_others(library_on_each: DeskWorld) -> None:
     library = library_on_each
     three_late(library)
 
@@ -55,7 +55,7 @@ def test_a_poison_row_does_not_keep_the_others_from_their_letters(library_on_eac
     say(library, HEALED)
 
 
-def test_a_poison_row_is_set_aside_and_named_in_the_log(library: DeskWorld) -> None:
+def test_failing_row_is_set_aside_and_logged(library: DeskWorld) -> None:
     three_late(library)
     with capture_logs() as logs:
         library.round("overdue")
@@ -65,7 +65,7 @@ def test_a_poison_row_is_set_aside_and_named_in_the_log(library: DeskWorld) -> N
     assert [(line["job"], line["request_id"]) for line in logs if line["event"] == "timer.set_aside"] == [("overdue", "R2")]
 
 
-def test_nothing_of_a_poison_row_is_kept_nor_told(library: DeskWorld) -> None:
+def test_failing_row_leaves_no_change_and_no_message(library: DeskWorld) -> None:
     three_late(library)
     library.round("overdue")
 
@@ -73,7 +73,7 @@ def test_nothing_of_a_poison_row_is_kept_nor_told(library: DeskWorld) -> None:
     assert not any(line["request"] == "R2" for line in library.rows(OUTBOX))
 
 
-def test_what_was_set_aside_is_tried_again_when_the_round_comes_next(library_on_each: DeskWorld) -> None:
+def test_row_set_aside_is_retried_in_the_next_round(library_on_each: DeskWorld) -> None:
     library = library_on_each
     three_late(library)
     library.round("overdue")
@@ -89,7 +89,7 @@ def test_what_was_set_aside_is_tried_again_when_the_round_comes_next(library_on_
     assert library.letters(Notification.LETTER_OVERDUE) == 3
 
 
-def test_a_batch_of_poison_rows_alone_does_not_end_the_round(library: DeskWorld) -> None:
+def test_batch_of_failing_rows_does_not_end_the_round(library: DeskWorld) -> None:
     three_late(library)
     small = library.gateway("small", batch=1)
 
@@ -105,9 +105,7 @@ def test_a_batch_of_poison_rows_alone_does_not_end_the_round(library: DeskWorld)
         ("overdue", P.ON_LOAN, {"due": "2017-03-06"}),
     ],
 )
-def test_every_round_sets_its_poison_rows_aside(
-    library: DeskWorld, name: str, position: Position, facts: dict[str, str]
-) -> None:
+def test_every_round_sets_failing_rows_aside(library: DeskWorld, name: str, position: Position, facts: dict[str, str]) -> None:
     dates = {fact: library.clock(f"{day} 12:00").date() for fact, day in facts.items()}
     for barcode in ("C1", "C2", "C3"):
         held = {} if position is P.REQUESTED else {"item_barcode": barcode}

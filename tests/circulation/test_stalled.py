@@ -26,7 +26,7 @@ def _later(library: DeskWorld, days: int) -> None:
     library.now += timedelta(days=days)
 
 
-def test_a_request_that_stands_for_long_is_noted_once(library_on_each: DeskWorld) -> None:
+def test_stalled_request_is_flagged_once(library_on_each: DeskWorld) -> None:
     library = library_on_each
     library.given(P.RECEIVED)
     _later(library, 12)
@@ -35,7 +35,7 @@ def test_a_request_that_stands_for_long_is_noted_once(library_on_each: DeskWorld
     assert _notes(library) == 1
 
 
-def test_one_that_moved_on_and_stands_again_is_noted_again(library: DeskWorld) -> None:
+def test_request_that_stalls_again_is_flagged_again(library: DeskWorld) -> None:
     library.given(P.IN_TRANSIT)
     _later(library, 6)
     library.round("stuck")
@@ -48,7 +48,7 @@ def test_one_that_moved_on_and_stands_again_is_noted_again(library: DeskWorld) -
 
 
 @pytest.mark.parametrize("position", [P.RECEIVED, P.TO_RETURN])
-def test_one_that_has_not_stood_long_is_left_alone(library: DeskWorld, position: Position) -> None:
+def test_recent_request_is_not_flagged(library: DeskWorld, position: Position) -> None:
     library.given(position)
     _later(library, 2)
 

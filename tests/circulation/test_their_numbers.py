@@ -48,7 +48,9 @@ def shipped(world: World, agency: str, value: str, item: ItemKey | None = C1) ->
 
 @pytest.mark.parametrize("agency", ["CUHK", ""])
 @pytest.mark.parametrize("item", [C1, ItemKey("HKU", "C1"), None], ids=["its copy", "a copy without an agency", "no copy"])
-def test_a_shipment_under_the_lenders_number_is_that_of_our_request(world: World, agency: str, item: ItemKey | None) -> None:
+def test_shipment_under_the_number_of_the_lender_is_applied_to_our_request(
+    world: World, agency: str, item: ItemKey | None
+) -> None:
     place(world)
 
     answer = shipped(world, agency, "77", item)
@@ -58,14 +60,14 @@ def test_a_shipment_under_the_lenders_number_is_that_of_our_request(world: World
 
 
 @pytest.mark.parametrize("item", [C1, None], ids=["its copy", "no copy"])
-def test_our_number_under_the_lenders_agency_is_ours(world: World, item: ItemKey | None) -> None:
+def test_our_number_with_the_agency_of_the_lender_is_accepted(world: World, item: ItemKey | None) -> None:
     place(world, "ok request=CUHK:R1-1")
 
     assert isinstance(shipped(world, "CUHK", "R1-1", item), Noted)
     assert world.request("R1").position is P.IN_TRANSIT
 
 
-def test_our_number_for_another_lender_is_not_taken_for_this_ones(world: World) -> None:
+def test_our_number_for_another_lender_is_refused(world: World) -> None:
     place(world)
     told = PartnerNotice(Actor("LU", "ncip", "ItemShipped"), "LU", "LU", "R1-1")
     assert world.store.now(as_ours, told, "HKU") == told
@@ -78,7 +80,7 @@ def test_the_agency_of_its_number_is_written_in_any_case(world: World, agency: s
     assert isinstance(shipped(world, "CUHK", "77", None), Noted)
 
 
-def test_of_two_requests_with_one_number_the_copy_says_which(world: World) -> None:
+def test_item_decides_between_two_requests_with_one_number(world: World) -> None:
     world.peers.script("CUHK", *manner("ok request=CUHK:77 x2"))
     for bib in ("b-dune", "b-dream"):
         world.tell("HKU-DISCOVERY", f"RequestItem user=UG1 bib={bib} request={bib}")
@@ -89,7 +91,7 @@ def test_of_two_requests_with_one_number_the_copy_says_which(world: World) -> No
     assert [world.request(name).position for name in ("R1", "R2")] == [P.IN_TRANSIT, P.REQUESTED]
 
 
-def test_of_two_requests_with_one_number_the_open_one_is_meant(world: World) -> None:
+def test_open_request_is_chosen_among_two_with_one_number(world: World) -> None:
     world.peers.script("CUHK", *manner("ok request=CUHK:77 x2"))
     for bib in ("b-dune", "b-dream"):
         world.tell("HKU-DISCOVERY", f"RequestItem user=UG1 bib={bib} request={bib}")
@@ -102,7 +104,7 @@ def test_of_two_requests_with_one_number_the_open_one_is_meant(world: World) -> 
     assert [world.request(name).position for name in ("R1", "R2")] == [P.IN_TRANSIT, P.CANCELLED]
 
 
-def test_news_may_overtake_the_answer_that_has_the_number(world: World) -> None:
+def test_notification_may_arrive_before_the_reply_with_its_number(world: World) -> None:
     place(world, answer="")
 
     assert isinstance(shipped(world, "CUHK", "77"), Noted)
@@ -114,13 +116,13 @@ def test_an_unknown_number_without_a_copy_is_unknown(world: World) -> None:
     assert isinstance(shipped(world, "CUHK", "78", None), Refused)
 
 
-def test_another_librarys_number_of_the_same_value_is_another(world: World) -> None:
+def test_equal_number_of_another_library_is_a_different_request(world: World) -> None:
     place(world)
     told = PartnerNotice(Actor("LU", "ncip", "ItemShipped"), "LU", "LU", "77")
     assert world.store.now(as_ours, told, "HKU") == told
 
 
-def test_a_request_of_the_partners_own_stays_its_own(world: World) -> None:
+def test_request_of_the_partner_itself_is_kept_apart(world: World) -> None:
     place(world)
     ask = BorrowFromUs(CUHK, "CUHK", "CUHK", "77", bib_id="b-lend")
     assert isinstance(finished(world.circulation.execute(ask)), Paged)

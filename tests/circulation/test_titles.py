@@ -89,11 +89,11 @@ def lent_through_us(world: World, agency: str, barcode: str) -> None:
     ("bib", "why"),
     [("b-dune", None), ("b-dream", None), ("b-home", Reason.AVAILABLE_LOCALLY), ("b-out", Reason.NO_AVAILABLE_COPY)],
 )
-def test_a_visitor_hears_what_explain_says_to_a_patron(world: World, bib: str, why: Reason | None) -> None:
+def test_visitor_and_explain_get_the_same_answer(world: World, bib: str, why: Reason | None) -> None:
     assert reason(world, bib) == explained(world, bib) == why
 
 
-def test_a_title_without_copies_is_none(world: World) -> None:
+def test_title_without_items_is_not_found(world: World) -> None:
     assert ask(world, titles.see_title, "b-nowhere") is None
 
 
@@ -106,7 +106,7 @@ def test_a_suspension_refuses_every_title(world: World) -> None:
     assert [one.refusal.why for one in found.volumes if one.refusal] == [Reason.SERVICE_SUSPENDED]
 
 
-def test_what_is_no_book_is_refused_before_its_copies_are_looked_at(world: World) -> None:
+def test_non_book_is_refused_before_its_items_are_considered(world: World) -> None:
     put(world, Holding("CUHK", "C8", "b-map", "A Map", material="map"))
     assert reason(world, "b-map") == explained(world, "b-map") == Reason.MATERIAL_NOT_REQUESTABLE
 
@@ -123,7 +123,7 @@ def test_our_own_copies_come_first_then_available_ones(world: World) -> None:
     ]
 
 
-def test_a_copy_that_cannot_come_says_so(world: World) -> None:
+def test_unavailable_item_says_so(world: World) -> None:
     put(world, Holding("LU", "L1", "b-dune", "Dune", lendable=False), Holding("NOBODY", "N1", "b-dune", "Dune"))
     lent_through_us(world, "CUHK", "C1")
     states = {one.copy.agency: one.state for one in seen(world, "b-dune").copies}
@@ -178,5 +178,5 @@ def test_search_and_title_page_agree_about_every_copy(world: World) -> None:
     assert set(found.values()) == {("HKU",), ("CUHK",), ("LU",)}
 
 
-def test_the_number_of_libraries_counts_ours(world: World) -> None:
+def test_number_of_libraries_includes_ours(world: World) -> None:
     assert ask(world, titles.libraries) == 5

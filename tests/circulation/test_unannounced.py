@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 P = Position
 
 
-def test_the_copy_that_was_asked_for_is_received_and_its_lender_and_the_reader_are_told(library_on_each: DeskWorld) -> None:
+def test_unannounced_item_of_the_asked_lender_is_received_and_reported(library_on_each: DeskWorld) -> None:
     library = library_on_each
     library.given(P.REQUESTED)
 
@@ -32,7 +32,7 @@ def test_the_copy_that_was_asked_for_is_received_and_its_lender_and_the_reader_a
     assert library.told() == ["CUHK tell_lender_received", "UG1 letter_pickup"]
 
 
-def test_scanned_again_nobody_is_told_twice(library: DeskWorld) -> None:
+def test_repeated_scan_sends_no_second_message(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
     library.check_in("C1")
 
@@ -40,7 +40,7 @@ def test_scanned_again_nobody_is_told_twice(library: DeskWorld) -> None:
     assert library.told() == ["CUHK tell_lender_received", "UG1 letter_pickup"]
 
 
-def test_a_copy_of_a_former_lender_is_received_and_the_present_one_told_to_stop(library: DeskWorld) -> None:
+def test_unannounced_item_of_a_former_lender_is_received_and_the_present_one_cancelled(library: DeskWorld) -> None:
     library.wish()
     asked = library.request()
     library.say("request_cancelled", asked)
@@ -75,7 +75,7 @@ def test_r8_another_volume_than_the_wanted_one_is_not_received(
 
 
 @pytest.mark.parametrize(("barcode", "owner"), [("S1", "HKUST"), ("P1", "POLYU"), ("NOBODYS", "")])
-def test_a_copy_of_a_library_that_was_not_asked_is_put_aside(library: DeskWorld, barcode: str, owner: str) -> None:
+def test_item_of_a_library_that_was_not_asked_is_set_aside(library: DeskWorld, barcode: str, owner: str) -> None:
     library.given(P.REQUESTED)
 
     answer = library.check_in(barcode)
@@ -87,7 +87,7 @@ def test_a_copy_of_a_library_that_was_not_asked_is_put_aside(library: DeskWorld,
 
 
 @pytest.mark.parametrize("position", sorted(FINAL - LENDING | {P.CLOSED}))
-def test_a_copy_whose_request_has_ended_says_whose_it_is(library: DeskWorld, position: Position) -> None:
+def test_item_of_an_ended_request_names_its_owner(library: DeskWorld, position: Position) -> None:
     library.given(position, item_agency="CUHK", item_barcode="X9")
 
     answer = library.check_in("X9")
@@ -96,7 +96,7 @@ def test_a_copy_whose_request_has_ended_says_whose_it_is(library: DeskWorld, pos
     assert library.journal()[-1]["request"] == "R1"
 
 
-def test_a_copy_that_two_partners_may_own_names_both(library: DeskWorld) -> None:
+def test_item_of_two_possible_owners_names_both(library: DeskWorld) -> None:
     library.add_copies([Holding("HKUST", "P1", "emma", "Emma")])
 
     answer = library.check_in("P1")
@@ -104,13 +104,13 @@ def test_a_copy_that_two_partners_may_own_names_both(library: DeskWorld) -> None
     assert (answer.detail, answer.item) == ({"owner": "HKUST / POLYU"}, ItemKey("", "P1"))
 
 
-def test_our_own_copy_is_never_said_to_belong_elsewhere(library: DeskWorld) -> None:
+def test_own_item_is_never_attributed_to_another_library(library: DeskWorld) -> None:
     library.add_copies([Holding("CUHK", "K9", "emma", "Emma")])
 
     assert library.check_in("K9").why is Reason.UNKNOWN_ITEM
 
 
-def test_between_two_requests_for_one_copy_nobody_guesses(library: DeskWorld) -> None:
+def test_item_matching_two_requests_is_not_assigned(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
     library.given(P.REQUESTED, patron="UG2", wire_id="other-1")
 
@@ -122,7 +122,7 @@ def test_between_two_requests_for_one_copy_nobody_guesses(library: DeskWorld) ->
     assert library.journal()[-1]["outcome"] == Reason.AMBIGUOUS_ITEM
 
 
-def test_staff_who_name_the_request_receive_what_nobody_guesses(library: DeskWorld) -> None:
+def test_staff_can_assign_an_ambiguous_item(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
     library.given(P.REQUESTED, patron="UG2", wire_id="other-1")
 
@@ -131,7 +131,7 @@ def test_staff_who_name_the_request_receive_what_nobody_guesses(library: DeskWor
     assert [r.position for r in library.requests()] == [P.REQUESTED, P.RECEIVED]
 
 
-def test_a_book_of_our_own_with_the_same_barcode_is_not_taken_for_it(library: DeskWorld) -> None:
+def test_own_book_with_the_same_barcode_is_not_confused_with_it(library: DeskWorld) -> None:
     library.add_copies([Holding("HKU", "C1", "ours", "A book of our own")])
     library.given(P.REQUESTED)
 
@@ -141,7 +141,7 @@ def test_a_book_of_our_own_with_the_same_barcode_is_not_taken_for_it(library: De
     assert answer.why is Reason.AMBIGUOUS_ITEM
 
 
-def test_a_book_of_our_own_that_nobody_confuses_is_none_of_ours(library: DeskWorld) -> None:
+def test_unrelated_own_book_is_left_to_the_local_system(library: DeskWorld) -> None:
     answer = library.check_in("K9")
 
     assert isinstance(answer, Refused)
@@ -158,7 +158,7 @@ def test_r16_r17_only_the_counter_takes_it_in(library: DeskWorld, role: str) -> 
     assert library.request().position is P.REQUESTED
 
 
-def test_what_was_cancelled_and_comes_without_a_word_goes_home_without_a_letter(library: DeskWorld) -> None:
+def test_unannounced_item_of_a_cancelled_request_is_sent_home_without_a_letter(library: DeskWorld) -> None:
     library.given(P.CANCELLING)
 
     assert library.check_in("C1").what == "unwanted"
@@ -175,7 +175,7 @@ def test_what_was_cancelled_and_comes_without_a_word_goes_home_without_a_letter(
         ("NOBODYS", True, CopySystem.THEIRS),
     ],
 )
-def test_a_scan_of_a_partners_copy_is_ours_unless_the_local_system_has_the_barcode(
+def test_scanned_partner_item_is_ours_unless_the_local_system_knows_the_barcode(
     library: DeskWorld, barcode: str, arriving: bool, system: CopySystem
 ) -> None:
     assert library.ask(library.circulation.execute(FindCopySystem(barcode, arriving=arriving))) is system

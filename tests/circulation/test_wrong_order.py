@@ -127,7 +127,7 @@ def said(answer: Any) -> str:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-def test_a_message_out_of_order_is_taken_as_what_it_is(library: DeskWorld, row: Row) -> None:
+def test_message_out_of_order_is_applied(library: DeskWorld, row: Row) -> None:
     library.given(row.position, **row.given)
 
     answer = arrive(library, row)
@@ -140,7 +140,7 @@ def test_a_message_out_of_order_is_taken_as_what_it_is(library: DeskWorld, row: 
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.position in FINAL or row.says == "late"], ids=str)
-def test_what_comes_after_the_end_changes_nothing(library: DeskWorld, row: Row) -> None:
+def test_message_after_the_end_changes_nothing(library: DeskWorld, row: Row) -> None:
     before = library.given(row.position, **row.given)
 
     arrive(library, row)
@@ -149,7 +149,7 @@ def test_what_comes_after_the_end_changes_nothing(library: DeskWorld, row: Row) 
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.says == "late"], ids=str)
-def test_what_comes_too_late_stands_in_the_journal(library: DeskWorld, row: Row) -> None:
+def test_late_message_is_in_the_journal(library: DeskWorld, row: Row) -> None:
     library.given(row.position, **row.given)
 
     arrive(library, row)
@@ -161,7 +161,7 @@ REFUSALS = frozenset(Reason)
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.says in REFUSALS], ids=str)
-def test_a_no_changes_nothing_and_stands_in_the_journal(library: DeskWorld, row: Row) -> None:
+def test_refusal_changes_nothing_and_is_in_the_journal(library: DeskWorld, row: Row) -> None:
     before = library.given(row.position, **row.given)
 
     arrive(library, row)
@@ -185,7 +185,7 @@ def test_the_same_document_again_is_answered_the_same_without_an_effect(library:
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.position not in FINAL], ids=str)
-def test_no_other_library_may_say_it(library: DeskWorld, row: Row) -> None:
+def test_message_from_another_library_is_refused(library: DeskWorld, row: Row) -> None:
     before = library.given(row.position, **row.given)
 
     answer = arrive(library, row, partner="POLYU")
@@ -204,7 +204,7 @@ def test_an_unknown_request_is_a_problem(library: DeskWorld, arrives: str, wire_
     assert answer.why in {Reason.UNKNOWN_REQUEST, Reason.UNKNOWN_ITEM, Reason.AGENCY_NOT_OWNER}
 
 
-def test_a_copy_that_comes_after_the_end_gets_a_row_of_its_own(library: DeskWorld) -> None:
+def test_item_arriving_after_the_end_gets_its_own_request(library: DeskWorld) -> None:
     before = library.given(P.UNFILLED)
 
     library.ask(library.circulation.execute(sent_as(ItemShipped, library.heard(**ASKED))))
@@ -231,7 +231,7 @@ SCANNED = [
 
 
 @pytest.mark.parametrize(("position", "what", "skipped"), SCANNED)
-def test_our_copy_on_our_counter_is_home_whatever_was_not_said(
+def test_own_item_at_our_counter_completes_its_request_whatever_was_missed(
     library: DeskWorld, position: Position, what: str, skipped: str
 ) -> None:
     library.given(position, **LENT)
@@ -242,7 +242,7 @@ def test_our_copy_on_our_counter_is_home_whatever_was_not_said(
     assert library.told() == ["CUHK tell_borrower_home"]
 
 
-def test_every_position_of_both_sides_stands_in_the_table() -> None:
+def test_every_position_of_both_sides_is_in_the_table() -> None:
     borrowing = {row.position for row in ROWS if row.given.get("side") is not Side.LENDING}
     lending = {row.position for row in ROWS if row.given.get("side") is Side.LENDING}
     assert borrowing >= set(P) - LENDING - {P.NEW, P.UNFILLED}

@@ -22,11 +22,11 @@ TWISTED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", TWISTED)
-def test_a_file_of_the_wrong_shape_breaks_no_check(name: str) -> None:
+def test_malformed_file_breaks_no_cross_check(name: str) -> None:
     assert list(crossed(TWISTED[name], {})) == []
 
 
-def test_names_that_are_taken_or_unknown_are_told_beside_rows_of_the_wrong_shape() -> None:
+def test_duplicate_and_unknown_names_are_reported_beside_malformed_rows() -> None:
     sip2 = {
         "terminals": [5, {"login": "a", "dialect": "ours"}, {"login": "a", "dialect": "theirs"}],
         "dialects": [{"name": "ours"}, "nonsense", {"name": "ours"}, {"name": "standard"}],
@@ -42,25 +42,25 @@ def test_names_that_are_taken_or_unknown_are_told_beside_rows_of_the_wrong_shape
     assert told["sip2.dialects[2].name"] == "'ours' is taken"
 
 
-def test_two_agencies_that_differ_only_in_case_are_one() -> None:
+def test_agencies_differing_in_case_are_duplicates() -> None:
     told = dict(crossed({"library": {"agency": "HKU"}, "partners": [{"agency": "hku"}]}, {}))
     assert told == {"partners[0].agency": "'hku' already stands at library.agency"}
 
 
-def test_no_partner_is_called_as_the_line_of_all_letters_is() -> None:
+def test_reserved_channel_of_letters_is_refused_as_partner_name() -> None:
     told = dict(crossed({"library": {"agency": "HKU"}, "partners": [{"agency": "Mail"}]}, {}))
     assert told == {"partners[0].agency": "'Mail' already stands at the line of all letters"}
 
 
 @pytest.mark.parametrize("key", ["offline", "takes_money"])
 @pytest.mark.parametrize("role", ["bookdrop", "lookup"])
-def test_a_book_drop_and_a_look_up_have_no_use_for_a_till_or_for_working_off_line(role: str, key: str) -> None:
+def test_book_drop_and_look_up_terminals_cannot_take_payments_or_work_offline(role: str, key: str) -> None:
     told = dict(crossed({"sip2": {"terminals": [{"login": "a", "role": role, key: True}]}}, {}))
     assert told == {f"sip2.terminals[0].{key}": f"is for counter or selfcheck, not for '{role}'"}
     assert not list(crossed({"sip2": {"terminals": [{"login": "a", "role": role, key: False}]}}, {}))
 
 
-def test_more_strangers_than_connections_and_bodies_that_do_not_fit_are_told() -> None:
+def test_impossible_limits_of_connections_and_bodies_are_reported() -> None:
     tables = {
         "sip2": {"max_connections": 10, "max_unproven_per_address": 11},
         "ncip": {"max_body_bytes": 20_000_000},
@@ -71,7 +71,7 @@ def test_more_strangers_than_connections_and_bodies_that_do_not_fit_are_told() -
     }
 
 
-def test_a_terminal_waits_longer_than_a_message_may_take() -> None:
+def test_terminal_timeout_must_exceed_the_answer_limit() -> None:
     makes = [{"name": "a", "timeout_tenths": 20}, {"name": "b", "timeout_tenths": 21}, {"name": "c", "timeout_tenths": 0}]
     told = dict(crossed({"sip2": {"dialects": makes}}, {}))
     assert told == {"sip2.dialects[0].timeout_tenths": "must be more than 20, which ils.message_timeout_s may take"}
@@ -79,14 +79,14 @@ def test_a_terminal_waits_longer_than_a_message_may_take() -> None:
     assert len(told) == 2
 
 
-def test_the_local_systems_time_is_less_than_that_of_our_own_answer() -> None:
+def test_timeout_of_the_local_system_must_be_below_our_own() -> None:
     wrong = {"sip2.answer_within_s": "must be more than 9, which ils.message_timeout_s may take"}
     assert dict(crossed({"ils": {"message_timeout_s": 9}}, {})) == wrong
     assert dict(crossed({"ils": {"message_timeout_s": 9}, "sip2": {"answer_within_s": 9.5}}, {})) == {}
     assert "sip2.answer_within_s" in dict(crossed({"sip2": {"answer_within_s": 1.5}}, {}))
 
 
-def test_limits_that_can_be_reached_are_taken() -> None:
+def test_reachable_limits_are_accepted() -> None:
     tables = {
         "sip2": {"max_connections": 10, "max_unproven_per_address": 10},
         "ncip": {"max_body_bytes": 16_777_216, "max_connections": True},
@@ -94,6 +94,6 @@ def test_limits_that_can_be_reached_are_taken() -> None:
     assert dict(crossed(tables, {})) == {}
 
 
-def test_no_partner_is_called_as_the_line_to_our_own_system_is() -> None:
+def test_reserved_channel_of_the_local_system_is_refused_as_partner_name() -> None:
     told = dict(crossed({"library": {"agency": "HKU"}, "partners": [{"agency": "Local-System"}]}, {}))
     assert told == {"partners[0].agency": "'Local-System' already stands at the line to our own system"}

@@ -47,27 +47,27 @@ def _read(folder: Path, text: str) -> GatewayConfig:
     return load(path, {})
 
 
-def test_every_column_of_a_dialect_may_be_said_and_nothing_else() -> None:
+def test_exactly_the_columns_of_a_dialect_are_accepted() -> None:
     assert own.DialectConfig.model_fields.keys() == {"like"} | {field.name for field in fields(Sip2Dialect)}
 
 
-def test_a_site_says_only_what_differs_from_a_packaged_row(tmp_path: Path) -> None:
+def test_site_dialect_needs_only_its_differences_from_a_packaged_one(tmp_path: Path) -> None:
     lobby = terminals(_read(tmp_path, LOBBY), Policy())["counter-1"].dialect
     changed = {"name": "lobby", "terminator": b"\r\n", "pin_required": True, "hidden": frozenset({"BE"})}
     assert lobby == replace(DIALECTS["big5"], **changed)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("row", "language"), [('language = "zh-Hant"', "zh-Hant"), ("", "en")])
-def test_a_terminal_speaks_the_usual_language_unless_its_row_names_another(tmp_path: Path, row: str, language: str) -> None:
+def test_terminal_uses_the_default_dialect_unless_its_row_names_another(tmp_path: Path, row: str, language: str) -> None:
     assert terminals(_read(tmp_path, row), Policy())["counter-1"].language == language
 
 
-def test_a_row_that_says_nothing_is_the_standard_one_by_another_name(tmp_path: Path) -> None:
+def test_empty_dialect_row_equals_the_standard_one(tmp_path: Path) -> None:
     makes = makes_of_terminals(_read(tmp_path, '[[sip2.dialects]]\nname = "ours"\n').sip2)
     assert makes["ours"] == replace(DIALECTS["standard"], name="ours")
 
 
-def test_listeners_and_framings_may_name_it_too(tmp_path: Path) -> None:
+def test_listeners_and_framings_can_name_a_site_dialect(tmp_path: Path) -> None:
     text = LOBBY + '[[sip2.listeners]]\nendpoint = "tcp:6002"\ndialect = "lobby"\n'
     text += '[[sip2.framings]]\nfrom = ["10.2.0.0/16"]\ndialect = "lobby"\n'
     ((_, listener),) = listeners(_read(tmp_path, text).sip2)
@@ -76,7 +76,7 @@ def test_listeners_and_framings_may_name_it_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_what_a_packaged_row_says_a_site_may_say(name: str) -> None:
+def test_every_value_of_a_packaged_dialect_is_accepted(name: str) -> None:
     row = DIALECTS[name]
     said = {field.name: getattr(row, field.name) for field in fields(row)}
     said |= {key: tuple(said[key]) for key in ("extensions", "hidden", "withheld")}
@@ -105,7 +105,7 @@ def test_what_a_packaged_row_says_a_site_may_say(name: str) -> None:
         ("pin_required = 1", "pin_required", "true or false"),
     ],
 )
-def test_a_value_that_no_terminal_could_live_with_is_refused(tmp_path: Path, line: str, key: str, words: str) -> None:
+def test_unusable_value_is_refused(tmp_path: Path, line: str, key: str, words: str) -> None:
     with pytest.raises(ConfigErrors) as bad:
         _read(tmp_path, f'[[sip2.dialects]]\nname = "ours"\n{line}\n')
     ((path, message),) = bad.value.errors
@@ -114,12 +114,12 @@ def test_a_value_that_no_terminal_could_live_with_is_refused(tmp_path: Path, lin
 
 
 @pytest.mark.parametrize("name", ["standard", "ours"])
-def test_a_name_is_taken_once(tmp_path: Path, name: str) -> None:
+def test_duplicate_dialect_name_is_refused(tmp_path: Path, name: str) -> None:
     text = '[[sip2.dialects]]\nname = "ours"\n' + f'[[sip2.dialects]]\nname = "{name}"\n'
     with pytest.raises(ConfigErrors, match=rf"sip2\.dialects\[1\]\.name: '{name}' is taken"):
         _read(tmp_path, text)
 
 
-def test_a_terminal_of_a_make_that_nobody_knows_is_told_the_site_s_own_too(tmp_path: Path) -> None:
+def test_unknown_dialect_error_lists_the_sites_own_dialects(tmp_path: Path) -> None:
     with pytest.raises(ConfigErrors, match=r"sip2\.terminals\[0\]\.dialect: .*ours.*did you mean `ours`"):
         _read(tmp_path, 'dialect = "our"\n[[sip2.dialects]]\nname = "ours"\n')

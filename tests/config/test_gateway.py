@@ -108,7 +108,7 @@ def faults(folder: Path, text: str) -> dict[str, str]:
     return dict(caught.value.errors)
 
 
-def test_the_example_of_the_page_is_read_whole(tmp_path: Path) -> None:
+def test_example_of_the_documentation_is_read_completely(tmp_path: Path) -> None:
     gateway = read(tmp_path, PAGE)
     assert gateway.library.pickup_locations == ("HKU-MAIN-LENDING",)
     assert gateway.sip2.terminals[0].role == "counter"
@@ -119,7 +119,7 @@ def test_the_example_of_the_page_is_read_whole(tmp_path: Path) -> None:
     assert gateway.courier.longest_wait_s == 21600
 
 
-def test_what_the_page_gives_a_default_may_be_absent(tmp_path: Path) -> None:
+def test_defaults_of_the_documentation_may_be_omitted(tmp_path: Path) -> None:
     gateway = read(tmp_path, ONE_PARTNER)
     partner = gateway.partners[0]
     shown = (partner.institutional_card, partner.user_sent, partner.renewal_mode, partner.can_lookup_request)
@@ -149,7 +149,7 @@ processing_cents = 10000
     assert partner.renewal_mode == "ask_first"
 
 
-def test_a_partner_becomes_the_record_of_the_rules(tmp_path: Path) -> None:
+def test_partner_row_becomes_a_record_of_the_rules(tmp_path: Path) -> None:
     partner = read(tmp_path, PAGE).partners[0].plain()
     assert partner == vocabulary.Partner(
         "CUHK", "The Chinese University of Hong Kong Library", url="http://127.0.0.1:9101/ncip", priority=10
@@ -165,13 +165,13 @@ def test_files_are_relative_to_the_folder_of_the_configuration(tmp_path: Path) -
     assert gateway.sip2.listen == (f"ssl:6443:privateKey={tmp_path}/tls/key.pem:certKey=/etc/tls/cert.pem",)
 
 
-def test_how_long_the_database_may_take_is_said_in_seconds(tmp_path: Path) -> None:
+def test_database_timeouts_are_in_seconds(tmp_path: Path) -> None:
     keys = "statement_timeout_s = 7.5\nlock_timeout_s = 1.0\nidle_timeout_s = 4.0\nconnect_timeout_s = 9\n"
     database = read(tmp_path, PAGE.replace("[database]\n", f"[database]\n{keys}")).database
     assert database.limits() == Limits(statement_s=7.5, lock_s=1.0, idle_s=4.0, connect_s=9)
 
 
-def test_gateways_of_one_machine_share_their_ports_or_have_one_each(tmp_path: Path) -> None:
+def test_gateways_on_one_machine_share_ports_or_have_their_own(tmp_path: Path) -> None:
     assert not read(tmp_path, PAGE).sip2.share_ports
     shared = PAGE.replace("[sip2]\n", "[sip2]\nshare_ports = true\n").replace("tcp:8080:", "tcp:808{instance}:")
     gateway = read(tmp_path, shared)
@@ -179,7 +179,7 @@ def test_gateways_of_one_machine_share_their_ports_or_have_one_each(tmp_path: Pa
     assert gateway.ncip.listen == ("tcp:808{instance}:interface=127.0.0.1",)
 
 
-def test_the_configuration_cannot_be_changed(tmp_path: Path) -> None:
+def test_configuration_is_immutable(tmp_path: Path) -> None:
     gateway = read(tmp_path, LEAST)
     with pytest.raises(ValueError, match="frozen"):
         gateway.courier.attempts = 1
@@ -258,7 +258,7 @@ SAID = {
 }
 
 
-def test_all_errors_of_a_file_are_told_at_once_with_their_paths(tmp_path: Path) -> None:
+def test_all_errors_are_reported_with_their_paths(tmp_path: Path) -> None:
     told = faults(tmp_path, WRONG)
     dialect = told.pop("sip2.terminals[0].dialect")
     assert dialect.startswith("must be standard, ")
@@ -276,15 +276,15 @@ def test_each_error_is_one_line_that_names_the_file(tmp_path: Path) -> None:
     assert str(caught.value) == f"{tmp_path}/gateway.toml: sip2.idle_timeout_s: must be at least 1"
 
 
-def test_an_empty_file_says_what_is_missing(tmp_path: Path) -> None:
+def test_empty_file_reports_what_is_missing(tmp_path: Path) -> None:
     assert faults(tmp_path, "") == dict.fromkeys(("library", "database"), "is missing")
 
 
-def test_a_table_where_rows_belong_is_told(tmp_path: Path) -> None:
+def test_table_in_place_of_rows_is_reported(tmp_path: Path) -> None:
     assert faults(tmp_path, LEAST + '[partners]\nagency = "CUHK"\n') == {"partners": "must be a list, in square brackets"}
 
 
-def test_an_empty_secret_is_no_secret(tmp_path: Path) -> None:
+def test_empty_secret_counts_as_missing(tmp_path: Path) -> None:
     (tmp_path / "gateway.toml").write_text(LEAST + '[logs]\npatron_key_env = "KEY"\n', encoding="utf-8")
     with pytest.raises(ConfigErrors, match=r"logs\.patron_key_env: the environment has no variable 'KEY'"):
         load(tmp_path / "gateway.toml", {"KEY": ""})
@@ -302,16 +302,16 @@ def test_a_certificate_is_named_by_its_fingerprint_or_its_common_name(tmp_path: 
     assert gateway.partners[0].certificate == kept
 
 
-def test_the_authorities_of_callers_stand_beside_the_file(tmp_path: Path) -> None:
+def test_path_of_the_certificate_authorities_is_relative_to_the_file(tmp_path: Path) -> None:
     gateway = read(tmp_path, LEAST + '[ncip]\nclient_ca = "partners.pem"\n')
     assert gateway.ncip.client_ca == tmp_path / "partners.pem"
 
 
 @pytest.mark.parametrize("proof", ['certificate = "discovery.test"', "by_address = true"])
-def test_a_client_may_prove_who_it_is_without_a_secret(tmp_path: Path, proof: str) -> None:
+def test_client_may_authenticate_without_a_secret(tmp_path: Path, proof: str) -> None:
     gateway = read(tmp_path, LEAST + f'[[clients]]\nagency = "D"\n{proof}\n')
     assert gateway.clients[0].secret_env is None
 
 
-def test_a_client_without_any_proof_is_a_fault(tmp_path: Path) -> None:
+def test_client_without_any_credential_is_an_error(tmp_path: Path) -> None:
     assert "clients[0].secret_env" in faults(tmp_path, LEAST + '[[clients]]\nagency = "D"\n')

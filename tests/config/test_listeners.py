@@ -54,7 +54,7 @@ dialect = "crlf"
     assert (framing.callers, framing.dialect) == (("10.2.0.0/16",), "crlf")
 
 
-def test_a_port_without_settings_is_as_strict_as_a_plain_one(tmp_path: Path) -> None:
+def test_port_without_settings_equals_a_plain_one(tmp_path: Path) -> None:
     (listener,) = _read(tmp_path, '[[sip2.listeners]]\nendpoint = "tcp:6002"\n').sip2.listeners
     assert (listener.login, listener.terminal, listener.dialect, listener.proxy_from) == ("required", "", None, ())
 
@@ -71,7 +71,7 @@ def test_a_port_without_settings_is_as_strict_as_a_plain_one(tmp_path: Path) -> 
         ('proxy_from = ["10.0.0.300"]', "proxy_from[0]", "is not a network"),
     ],
 )
-def test_a_port_that_makes_no_sense_is_told_with_its_path(tmp_path: Path, row: str, key: str, said: str) -> None:
+def test_contradictory_port_is_reported_with_its_path(tmp_path: Path, row: str, key: str, said: str) -> None:
     with pytest.raises(ConfigErrors) as refused:
         _read(tmp_path, f'[[sip2.listeners]]\nendpoint = "tcp:6002"\n{row}\n')
     told = dict(refused.value.errors)

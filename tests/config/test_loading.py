@@ -27,15 +27,15 @@ def faults(folder: Path, data: bytes) -> list[tuple[str, str]]:
         ("a = [1,\n\n", "line 1"),
     ],
 )
-def test_what_is_not_toml_is_told_with_its_line(tmp_path: Path, text: str, line: str) -> None:
+def test_invalid_toml_is_reported_with_its_line(tmp_path: Path, text: str, line: str) -> None:
     assert [where for where, _ in faults(tmp_path, text.encode())] == [line]
 
 
-def test_the_column_is_told_where_it_is_known(tmp_path: Path) -> None:
+def test_invalid_toml_is_reported_with_its_column_where_known(tmp_path: Path) -> None:
     assert faults(tmp_path, b"[library]\nagency = HKU\n") == [("line 2", "invalid value (column 10)")]
 
 
-def test_what_is_not_utf_8_is_told_with_its_line(tmp_path: Path) -> None:
+def test_invalid_utf_8_is_reported_with_its_line(tmp_path: Path) -> None:
     assert faults(tmp_path, '[library]\nname = "香港"\n'.encode("big5")) == [("line 2", "is not UTF-8 text")]
 
 
@@ -44,26 +44,26 @@ def test_a_file_with_a_byte_order_mark_and_windows_lines_is_read(tmp_path: Path)
     assert read(tmp_path / "gateway.toml") == {"library": {"agency": "HKU"}}
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigErrors) as caught:
         read(tmp_path / "nowhere.toml")
     assert caught.value.errors == [("file", "no such file or directory")]
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_folder_is_not_read_as_a_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigErrors, match="is a directory"):
         read(tmp_path)
 
 
 @pytest.mark.parametrize(("words", "text"), [(["a"], "a"), (["a", "b"], "a or b"), (["a", "b", "c"], "a, b or c")])
-def test_words_are_listed_as_people_list_them(words: list[str], text: str) -> None:
+def test_alternatives_are_listed_in_a_sentence(words: list[str], text: str) -> None:
     assert listed(words) == text
 
 
-def test_a_path_looks_like_the_file() -> None:
+def test_path_is_written_as_in_the_file() -> None:
     assert dotted(("sip2", "terminals", 0, "role")) == "sip2.terminals[0].role"
 
 
-def test_only_a_near_word_is_proposed() -> None:
+def test_only_a_similar_key_is_suggested() -> None:
     assert nearest("lisen", ["listen", "url"]) == " (did you mean `listen`?)"
     assert nearest("zebra", ["listen", "url"]) == ""

@@ -27,7 +27,7 @@ def noted(folder: Path, policy: str | None = "", *changes: tuple[str, str]) -> l
     return [f"{where}: {what}" for where, what in notes(config, library_of(config).policy)]
 
 
-def test_a_site_that_says_nothing_is_told_what_each_kind_of_terminal_may_not_do(tmp_path: Path) -> None:
+def test_default_restrictions_of_terminal_roles_are_noted(tmp_path: Path) -> None:
     told = noted(tmp_path, DAYS, *UNSAID)
     heads = [line.partition(" ")[2].split("; ")[0] for line in told]
     assert heads == [
@@ -39,17 +39,17 @@ def test_a_site_that_says_nothing_is_told_what_each_kind_of_terminal_may_not_do(
     ]
 
 
-def test_a_site_that_has_decided_is_told_nothing(tmp_path: Path) -> None:
+def test_explicit_terminal_roles_cause_no_note(tmp_path: Path) -> None:
     roles = '[[roles]]\nrole = "selfcheck"\nmessages = ["09", "11", "17", "63"]\n\n'
     roles += '[[roles]]\nrole = "bookdrop"\nmessages = ["09"]\n\n'
     assert noted(tmp_path, roles + DAYS, ("offline = false", "offline = true")) == []
 
 
-def test_the_demo_has_decided(tmp_path: Path) -> None:
+def test_demo_configuration_causes_no_note(tmp_path: Path) -> None:
     assert noted(tmp_path, None) == []
 
 
-def test_a_broker_s_row_that_does_not_say_what_it_is_told_of_patrons_has_a_note(tmp_path: Path) -> None:
+def test_broker_row_without_a_privacy_choice_is_noted(tmp_path: Path) -> None:
     broker = ('agency = "LU"', 'agency = "LU"\ndialect = "broker"')
     assert [line.partition(":")[0] for line in noted(tmp_path, "", broker) if "partners" in line] == ["partners LU"]
     decided = ('agency = "LU"', 'agency = "LU"\ndialect = "broker"\nsees_patrons = false')
@@ -64,19 +64,19 @@ def retention(folder: Path, policy: str) -> dict[str, str]:
     return {where: what for where, _, what in told if where.startswith("retention.")}
 
 
-def test_a_site_that_says_nothing_hears_of_180_days(tmp_path: Path) -> None:
+def test_default_retention_of_180_days_is_noted(tmp_path: Path) -> None:
     found = retention(tmp_path, "")
     assert list(found) == ["retention.anonymise_days"]
     assert found["retention.anonymise_days"].startswith("is not set: 180 days")
 
 
 @pytest.mark.parametrize("days", [1, 180, 3650])
-def test_a_site_that_has_decided_hears_nothing(tmp_path: Path, days: int) -> None:
+def test_explicit_retention_causes_no_note(tmp_path: Path, days: int) -> None:
     assert retention(tmp_path, f"[retention]\nanonymise_days = {days}\n") == {}
 
 
 @pytest.mark.parametrize("key", ["anonymise_days", "messages_days"])
-def test_for_ever_is_noted(tmp_path: Path, key: str) -> None:
+def test_unlimited_retention_is_noted(tmp_path: Path, key: str) -> None:
     others = "" if key == "anonymise_days" else "anonymise_days = 180\n"
     told = retention(tmp_path, f"[retention]\n{others}{key} = 0\n")
     assert told[f"retention.{key}"].startswith("is 0: patron data are kept for ever")

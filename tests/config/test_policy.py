@@ -27,7 +27,7 @@ def faults(folder: Path, text: str) -> dict[str, str]:
     return dict(caught.value.errors)
 
 
-def test_without_a_file_the_published_rules_hold() -> None:
+def test_published_rules_apply_without_a_file() -> None:
     assert load(None) == Policy()
 
 
@@ -35,13 +35,13 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
     assert read(tmp_path, "") == Policy()
 
 
-def test_only_the_keys_that_a_file_names_change(tmp_path: Path) -> None:
+def test_only_keys_in_the_file_change(tmp_path: Path) -> None:
     policy = read(tmp_path, 'duplicates = "allow"\n[fine]\noverdue_cents = 500\nmax_per_item_cents = 9000\n')
     changed = dataclasses.replace(Fine(), overdue_cents=500, max_per_item_cents=9000)
     assert policy == dataclasses.replace(Policy(), duplicates="allow", fine=changed)
 
 
-def test_a_table_named_like_a_word_of_python_is_read(tmp_path: Path) -> None:
+def test_policy_table_named_like_a_python_keyword_is_read(tmp_path: Path) -> None:
     assert read(tmp_path, '[return]\nannounce = "on_dispatch"\n').return_.announce == "on_dispatch"
 
 
@@ -152,11 +152,11 @@ SAID = {
 }
 
 
-def test_all_errors_of_a_policy_are_told_at_once_with_their_paths(tmp_path: Path) -> None:
+def test_all_errors_are_reported_with_their_paths(tmp_path: Path) -> None:
     assert faults(tmp_path, WRONG) == SAID
 
 
-def test_a_policy_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_missing_policy_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigErrors, match="no such file"):
         load(tmp_path / "policy.toml")
 
@@ -171,14 +171,14 @@ INTEGERS = [
 
 
 @pytest.mark.parametrize(("table", "key"), INTEGERS)
-def test_every_number_can_be_changed_and_none_may_be_negative(tmp_path: Path, table: str, key: str) -> None:
+def test_every_number_can_be_changed_to_a_non_negative_one(tmp_path: Path, table: str, key: str) -> None:
     name = table.rstrip("_")
     assert getattr(getattr(read(tmp_path, f"[{name}]\n{key} = 77\n"), table), key) == 77
     assert faults(tmp_path, f"[{name}]\n{key} = -1\n") == {f"{name}.{key}": "must be at least 0"}
 
 
 @given(st.integers(0, 10_000), st.integers(0, 10_000))
-def test_changes_of_two_tables_do_not_touch_each_other(tmp_path_factory: pytest.TempPathFactory, days: int, cents: int) -> None:
+def test_changes_to_two_tables_are_independent(tmp_path_factory: pytest.TempPathFactory, days: int, cents: int) -> None:
     text = f"[pickup]\ndays = {days}\n[fine]\noverdue_cents = {cents}\n"
     policy = read(tmp_path_factory.getbasetemp(), text)
     assert (policy.pickup.days, policy.fine.overdue_cents) == (days, cents)

@@ -39,12 +39,12 @@ def faults(folder: Path, text: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("key", ["basic_hash", "bearer_hash"])
-def test_a_hash_is_a_clients_proof(tmp_path: Path, key: str) -> None:
+def test_hash_is_accepted_as_a_clients_secret(tmp_path: Path, key: str) -> None:
     caller = config_mapping.callers(read(tmp_path, f'{CLIENT}{key} = "{DECOY}"\n'), {})["VUFIND"]
     assert caller.http.schemes == ("basic",) if key == "basic_hash" else ("bearer",)
 
 
-def test_a_password_itself_is_no_hash(tmp_path: Path) -> None:
+def test_plain_password_is_refused_as_a_hash(tmp_path: Path) -> None:
     assert "hash-secret" in faults(tmp_path, CLIENT + 'basic_hash = "s3cret"\n')["clients[0].basic_hash"]
 
 
@@ -63,14 +63,14 @@ def test_a_peers_keys_are_read_from_a_file_beside_the_configuration(tmp_path: Pa
 @pytest.mark.parametrize(
     ("text", "said"), [(None, "No such file"), ("{", "no JSON Web Key Set"), ('{"keys":[]}', "no JSON Web Key Set")]
 )
-def test_a_file_without_keys_is_named(tmp_path: Path, text: str | None, said: str) -> None:
+def test_file_without_keys_is_reported(tmp_path: Path, text: str | None, said: str) -> None:
     if text is not None:
         (tmp_path / "peer.json").write_text(text)
     told = faults(tmp_path, ONE_PARTNER + JWT.format("partners") + 'jwks_file = "peer.json"\n')
     assert said in told["partners[0].jwt.jwks_file"]
 
 
-def test_an_algorithm_without_a_private_key_is_none_of_those_that_can_be_pinned(tmp_path: Path) -> None:
+def test_symmetric_algorithm_cannot_be_pinned(tmp_path: Path) -> None:
     for name in ("HS256", "none"):
         text = ONE_PARTNER + JWT.format("partners") + f'jwks_url = "https://dcb.test/keys"\nalgorithms = ["{name}"]\n'
         assert "partners[0].jwt.algorithms[0]" in faults(tmp_path, text)
@@ -98,16 +98,16 @@ def test_an_algorithm_without_a_private_key_is_none_of_those_that_can_be_pinned(
         ({"partners": [{"agency": "A", "our_proof": {"basic_login": "x"}}]}, "partners[0].our_proof.basic_password_env"),
     ],
 )
-def test_a_proof_is_whole_and_names_one_row(tables: dict[str, Any], path: str) -> None:
+def test_credential_is_complete_and_identifies_one_row(tables: dict[str, Any], path: str) -> None:
     assert list(dict(crossed(tables, {"T": "x"}))) == [path]
 
 
-def test_two_clients_that_name_no_sender_are_told_apart_by_their_logins() -> None:
+def test_clients_without_a_sender_are_distinguished_by_login() -> None:
     silent = [{"agency": name, "basic_hash": "x", "without_header": True} for name in "AB"]
     assert not list(crossed({"clients": silent}, {}))
 
 
-def test_vufind_reads_holds_and_names_no_sender_where_its_row_says_nothing_else(tmp_path: Path) -> None:
+def test_vufind_reads_holds_and_needs_no_sender_by_default(tmp_path: Path) -> None:
     told = CLIENT + f'system = "vufind"\nbasic_hash = "{DECOY}"\n'
     caller = config_mapping.callers(read(tmp_path, told), {})["VUFIND"]
     assert (caller.request_type, caller.without_header, caller.pin) == ("Hold", True, "blocks")
@@ -122,7 +122,7 @@ def test_a_pickup_location_has_the_name_that_letters_use(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("scheme", "warned"), [("http", 1), ("https", 0)])
-def test_keys_that_come_without_tls_are_warned_of(tmp_path: Path, scheme: str, warned: int) -> None:
+def test_keys_fetched_without_tls_warn(tmp_path: Path, scheme: str, warned: int) -> None:
     config = read(tmp_path, ONE_PARTNER + JWT.format("partners") + f'jwks_url = "{scheme}://dcb.test/keys"\n')
     assert [path for path, _ in notes(config, Policy())].count("partners[0].jwt.jwks_url") == warned
 
@@ -135,17 +135,17 @@ def ours(folder: Path, text: str) -> str:
     return config_mapping.our_proofs(read(folder, ONE_PARTNER + text), SECRETS)["CUHK"](NOW)
 
 
-def test_a_partner_that_wants_basic_gets_our_agency_or_the_login_that_it_gave_us(tmp_path: Path) -> None:
+def test_basic_authentication_uses_our_agency_or_the_given_login(tmp_path: Path) -> None:
     for login, name in (("", "HKU"), ('basic_login = "hku"\n', "hku")):
         sent = ours(tmp_path, f'[partners.our_proof]\nbasic_password_env = "P"\n{login}')
         assert base64.b64decode(sent.removeprefix("Basic ")).decode() == f"{name}:pass word"
 
 
-def test_a_partner_that_wants_a_secret_gets_it_as_bearer(tmp_path: Path) -> None:
+def test_bearer_authentication_sends_the_secret(tmp_path: Path) -> None:
     assert ours(tmp_path, '[partners.our_proof]\nbearer_env = "T"\n') == "Bearer t0ken"
 
 
-def test_a_partner_that_wants_signed_tokens_gets_one_as_openrs_reads_it(tmp_path: Path) -> None:
+def test_signed_token_has_the_claims_that_openrs_reads(tmp_path: Path) -> None:
     (tmp_path / "ours.pem").write_bytes(pem("ours"))
     told = 'key_file = "ours.pem"\nissuer = "https://hku.test"\nsubject = "HKU-1"\naudience = "dcb"\n'
     text = f'[partners.our_proof.jwt]\n{told}claims = {{ protocol = "NCIP2" }}\n'
@@ -164,13 +164,13 @@ def test_a_partner_that_wants_signed_tokens_gets_one_as_openrs_reads_it(tmp_path
     assert jwt.get_unverified_header(token) == {"alg": "RS256", "typ": "JWT", "kid": row["kid"]}
 
 
-def test_a_key_that_cannot_sign_is_named(tmp_path: Path) -> None:
+def test_key_that_cannot_sign_is_reported(tmp_path: Path) -> None:
     (tmp_path / "ours.pem").write_text(json.dumps(public("rsa", "k1")))
     told = 'key_file = "ours.pem"\nissuer = "i"\nsubject = "s"\naudience = "a"\n'
     text = ONE_PARTNER + f"[partners.our_proof.jwt]\n{told}"
     assert "no private key" in faults(tmp_path, text)["partners[0].our_proof.jwt.key_file"]
 
 
-def test_nothing_is_sent_or_published_where_nothing_is_said(tmp_path: Path) -> None:
+def test_no_credential_is_sent_or_published_by_default(tmp_path: Path) -> None:
     config = read(tmp_path, ONE_PARTNER)
     assert (config_mapping.our_proofs(config, {}), config_mapping.public_keys(config)) == ({}, b"")

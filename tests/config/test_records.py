@@ -65,7 +65,7 @@ def unused(table: type[BaseModel]) -> set[str]:
 
 
 @pytest.mark.parametrize(("record", "tables", "otherwise", "other"), ROWS, ids=lambda row: getattr(row, "__name__", ""))
-def test_every_field_of_a_record_has_its_key_with_the_same_default(
+def test_every_field_of_a_record_has_a_key_with_the_same_default(
     record: Any, tables: tuple[type[BaseModel], ...], otherwise: frozenset[str], other: frozenset[str]
 ) -> None:
     assert unfilled(record, tables, otherwise) == set()
@@ -86,13 +86,13 @@ def test_every_key_fills_a_record_or_is_used_by_the_configuration(table: type[Ba
     assert unused(table) == set()
 
 
-def test_a_new_field_of_a_partner_is_missed_by_name() -> None:
+def test_new_field_of_a_partner_without_a_key_is_reported() -> None:
     planted = dataclasses.make_dataclass("Planted", [("fax", str, "")], bases=(Partner,), frozen=True)
     _, tables, otherwise, _ = ROWS[0]
     assert unfilled(planted, tables, otherwise) == {"fax"}
 
 
-def test_a_new_key_of_a_dialect_is_missed_by_name() -> None:
+def test_new_key_of_a_dialect_without_a_field_is_reported() -> None:
     planted = dataclasses.make_dataclass("Planted", [("beeps", int, 0)], bases=(Sip2Dialect,), frozen=True)
     assert unfilled(planted, (DialectConfig,), ()) == {"beeps"}
 
@@ -128,11 +128,11 @@ def test_every_row_has_a_label_on_the_pages(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_new_row_without_a_label_is_missed_by_name(name: str) -> None:
+def test_new_row_without_a_label_is_reported(name: str) -> None:
     assert unlabelled(TABLES[name].table, [*TABLES[name].known, "planted"]) == {"planted"}
 
 
-def test_a_reason_to_decline_cannot_be_written_without_the_status_of_the_copy_afterwards() -> None:
+def test_decline_reason_requires_the_status_of_the_item_afterwards() -> None:
     incomplete: Any = Decline
     with pytest.raises(TypeError, match="status_after"):
         LenderReason("water_damaged", ("Wet", "濕"), decline=incomplete("Not Available"))

@@ -94,7 +94,7 @@ URLS = (
 
 
 @pytest.mark.parametrize(("url", "good"), URLS)
-def test_a_partner_is_reached_by_http(url: str, good: bool) -> None:
+def test_partner_url_is_http(url: str, good: bool) -> None:
     assert sound(WebUrl, url) is good
 
 
@@ -110,7 +110,7 @@ DATABASES = (
 
 
 @pytest.mark.parametrize(("written", "meant"), DATABASES)
-def test_a_database_lies_beside_the_configuration_or_on_a_server(written: str, meant: str) -> None:
+def test_database_is_a_file_beside_the_configuration_or_a_server(written: str, meant: str) -> None:
     assert read(values.DatabaseUrl, written) == meant
 
 
@@ -128,7 +128,7 @@ def test_other_databases_are_refused(url: str) -> None:
 @pytest.mark.parametrize(
     ("zone", "good"), [("Asia/Hong_Kong", True), ("UTC", True), ("Asia/Kowloon", False), ("../etc", False), ("", False)]
 )
-def test_a_zone_is_one_that_the_zone_database_knows(zone: str, good: bool) -> None:
+def test_time_zone_must_be_in_the_zone_database(zone: str, good: bool) -> None:
     assert sound(values.Zone, zone) is good
 
 
@@ -137,11 +137,11 @@ def test_a_network_has_no_bits_beyond_its_mask() -> None:
     assert not sound(values.Network, "10.0.0.1/8")
 
 
-def test_a_secret_hash_is_argon2id() -> None:
+def test_secret_hash_is_argon2id() -> None:
     assert sound(values.Argon2Hash, hash_secret("x"))
     assert not sound(values.Argon2Hash, "x")
 
 
-def test_every_dialect_of_the_tables_may_be_named_and_no_other() -> None:
+def test_only_dialects_of_the_tables_are_accepted() -> None:
     assert all(sound(DialectName, name) for name in NCIP_DIALECTS)
     assert not sound(DialectName, "standard")

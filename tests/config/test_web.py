@@ -32,7 +32,7 @@ def errors(folder: Path, text: str) -> Mapping[str, str]:
     return dict(caught.value.errors)
 
 
-def test_without_the_table_there_are_no_pages(tmp_path: Path) -> None:
+def test_pages_are_off_without_the_table(tmp_path: Path) -> None:
     assert gateway.load(demo_setup.write_config(tmp_path, PORTS), ENVIRON).web is None
 
 
@@ -73,7 +73,7 @@ def test_a_public_url_is_https_or_loopback(tmp_path: Path, url: str) -> None:
         ("ftp://lib.example.hk", "must be a URL"),
     ],
 )
-def test_another_public_url_is_refused(tmp_path: Path, url: str, said: str) -> None:
+def test_public_url_with_plain_http_is_refused(tmp_path: Path, url: str, said: str) -> None:
     assert said in errors(tmp_path, f'public_url = "{url}"\n')["web.public_url"]
 
 
@@ -81,7 +81,7 @@ def test_another_public_url_is_refused(tmp_path: Path, url: str, said: str) -> N
     ("colour", "said"),
     [("#7fb3a5", "contrast of 2."), ("#ffffff", "contrast of 1.1"), ("green", "a colour like"), ("#0f5", "a colour like")],
 )
-def test_a_colour_that_cannot_be_read_is_refused(tmp_path: Path, colour: str, said: str) -> None:
+def test_unreadable_colour_is_refused(tmp_path: Path, colour: str, said: str) -> None:
     assert said in errors(tmp_path, f'{LOCAL}brand = "{colour}"\n')["web.brand"]
 
 
@@ -89,24 +89,26 @@ def test_a_unix_socket_is_refused(tmp_path: Path) -> None:
     assert "UNIX socket" in errors(tmp_path, f'{LOCAL}listen = ["unix:web.sock"]\n')["web.listen[0]"]
 
 
-def test_two_accounts_of_one_login_are_named(tmp_path: Path) -> None:
+def test_duplicate_login_is_reported(tmp_path: Path) -> None:
     row = f'[[web.staff]]\nlogin = "{{}}"\nname = "A"\nrole = "clerk"\nsecret_hash = "{HASH}"\n'
     found = errors(tmp_path, LOCAL + row.format("desk") + row.format("Desk"))
     assert "already stands at web.staff[0].login" in found["web.staff[1].login"]
 
 
-def test_an_unknown_role_and_a_plain_password_are_named_without_the_password(tmp_path: Path) -> None:
+def test_unknown_role_and_plain_password_are_reported_without_the_password(tmp_path: Path) -> None:
     found = errors(tmp_path, LOCAL + '[[web.staff]]\nlogin = "a"\nname = "A"\nrole = "boss"\nsecret_hash = "hunter2"\n')
     assert "viewer" in found["web.staff[0].role"]
     assert "hash-secret" in found["web.staff[0].secret_hash"]
     assert "hunter2" not in str(found)
 
 
-def test_a_missing_secret_of_the_identity_provider_is_named(tmp_path: Path) -> None:
+def test_missing_secret_of_the_identity_provider_is_reported(tmp_path: Path) -> None:
     table = '[web.oidc]\nissuer = "https://x.test"\nclient_id = "h"\nclient_secret_env = "NOT_SET"\n'
     assert "NOT_SET" in errors(tmp_path, LOCAL + table)["web.oidc.client_secret_env"]
 
 
-def test_libraries_that_are_not_installed_are_named_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_libraries_are_reported_with_the_command_to_install_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("hkall_gateway.config.web.find_spec", lambda name: None if name == "flask" else name)
     assert errors(tmp_path, LOCAL)["web"] == "needs flask: pip install 'hkall-gateway[web]'"

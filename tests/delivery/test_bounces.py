@@ -63,7 +63,7 @@ def report(
         ("message/global-headers", "message/global-delivery-status"),
     ],
 )
-def test_a_notification_with_the_letter_or_its_head_names_the_letter(original_type: str, status_type: str) -> None:
+def test_bounce_with_the_letter_or_its_headers_identifies_the_letter(original_type: str, status_type: str) -> None:
     told = read_bounce(report(original_type=original_type, status_type=status_type))
     assert told == Bounce(LetterId(7, "letter_pickup", OURS.split(".")[2].split("@")[0]), "failed", "5.1.1")
     assert told.final
@@ -80,7 +80,7 @@ def test_a_notification_with_the_letter_or_its_head_names_the_letter(original_ty
         ("Action: delayed\nStatus: 4.2.2\n\nAction: failed\nStatus: 5.2.2\n", "failed", "5.2.2", True),
     ],
 )
-def test_only_what_has_failed_is_final(recipients: str, action: str, status: str, final: bool) -> None:
+def test_only_a_permanent_failure_is_final(recipients: str, action: str, status: str, final: bool) -> None:
     told = read_bounce(report(recipients=recipients))
     assert (told.action, told.status, told.final) == (action, status, final)
 
@@ -100,13 +100,13 @@ def test_only_what_has_failed_is_final(recipients: str, action: str, status: str
         (report(status_type="text/plain"), "does not say what became of the message"),
     ],
 )
-def test_what_is_no_bounce_of_a_letter_says_why(data: bytes, why: str) -> None:
+def test_mail_that_is_no_bounce_is_refused_with_a_reason(data: bytes, why: str) -> None:
     with pytest.raises(NotABounce, match=why):
         read_bounce(data)
 
 
 @given(st.binary(max_size=300), st.integers(0, len(report())))
-def test_no_bytes_do_more_than_be_refused(noise: bytes, at: int) -> None:
+def test_any_bytes_are_at_worst_refused(noise: bytes, at: int) -> None:
     whole = report()
     for data in (noise, whole[:at] + noise + whole[at:], whole[:at]):
         with suppress(NotABounce):
@@ -116,11 +116,11 @@ def test_no_bytes_do_more_than_be_refused(noise: bytes, at: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", "<7.letter_pickup@lib.hk>", "<R1.7.letter_pickup@lib.hk>", f"x{OURS}", "<7.pickup.0@x>", f"<{7:010}{OURS[2:]}"]
 )
-def test_a_message_id_of_another_make_is_not_ours(text: str) -> None:
+def test_message_id_of_another_sender_is_ignored(text: str) -> None:
     assert read_message_id(text) is None
 
 
-def test_a_check_holds_for_one_letter_one_request_and_one_key() -> None:
+def test_check_code_is_valid_for_one_letter_request_and_key() -> None:
     assert LETTER is not None
     assert is_ours(LETTER, "R1", KEY)
     assert not is_ours(LETTER, "R2", KEY)
@@ -130,7 +130,7 @@ def test_a_check_holds_for_one_letter_one_request_and_one_key() -> None:
 
 
 @given(st.text(max_size=40))
-def test_whatever_number_a_request_has_the_message_id_is_one_word(request: str) -> None:
+def test_message_id_is_one_word_for_any_request_number(request: str) -> None:
     made = message_id(7, "letter_pickup", request, KEY, "lib.hk")
     assert made.isascii()
     assert " " not in made
@@ -138,7 +138,7 @@ def test_whatever_number_a_request_has_the_message_id_is_one_word(request: str) 
 
 
 @pytest.mark.parametrize("depth", [3_000, 100_000])
-def test_parts_that_are_nested_deeply_are_no_bounce(depth: int) -> None:
+def test_deeply_nested_parts_are_no_bounce(depth: int) -> None:
     boundaries = [f"b{number}" for number in range(depth)]
     nested = "".join(f'Content-Type: multipart/mixed; boundary="{one}"\n\n--{one}\n' for one in boundaries)
     with pytest.raises(NotABounce, match="nested too deeply"):

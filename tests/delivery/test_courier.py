@@ -121,7 +121,7 @@ class Two:
             ensureDeferred(courier.start())
 
 
-def test_a_partner_s_limit_holds_over_all_gateways_and_what_is_answered_makes_room_at_either() -> None:
+def test_limit_of_a_partner_holds_across_gateways() -> None:
     two = Two(in_flight=3)
     two.one.slow = []
     for n in range(8):
@@ -136,7 +136,7 @@ def test_a_partner_s_limit_holds_over_all_gateways_and_what_is_answered_makes_ro
     assert len(set(two.one.carried)) == 8  # none twice
 
 
-def test_a_line_that_one_gateway_found_down_is_not_tried_by_the_other() -> None:
+def test_channel_found_down_by_one_gateway_is_not_tried_by_the_other() -> None:
     two = Two(circuit_settings=CircuitSettings(failures=2, probe_s=60))
     two.one.down.add("CUHK")
     for n in range(6):
@@ -152,7 +152,7 @@ def test_a_line_that_one_gateway_found_down_is_not_tried_by_the_other() -> None:
     assert {state for _, state in two.one.states()} == {"sent"}
 
 
-def test_what_is_due_leaves_at_once() -> None:
+def test_due_message_is_sent_at_once() -> None:
     post = Post()
     post.put("R1", "CUHK")
     post.start()
@@ -160,7 +160,7 @@ def test_what_is_due_leaves_at_once() -> None:
     assert post.states() == [("R1", "sent")]
 
 
-def test_a_nudge_is_enough_and_without_one_a_second_is() -> None:
+def test_courier_looks_at_a_nudge_or_after_a_second() -> None:
     post = Post()
     post.start()
     post.put("R1", "CUHK")
@@ -172,7 +172,7 @@ def test_a_nudge_is_enough_and_without_one_a_second_is() -> None:
     assert post.carried[-1] == "R2/CUHK/ask_lender"
 
 
-def test_nudged_often_it_looks_a_moment_after_the_last_time_and_takes_what_came_meanwhile() -> None:
+def test_frequent_nudges_are_combined_into_one_look() -> None:
     post = Post(in_flight=20)
     post.start()
     for n in range(20):
@@ -195,7 +195,7 @@ class Restless(Clock):
         return self.rightNow
 
 
-def test_its_timer_is_set_once_for_all_who_nudge_it_meanwhile() -> None:
+def test_timer_is_set_once_for_several_nudges() -> None:
     post = Post()
     post.clock = Restless()
     post.courier = post.beside("test")
@@ -212,7 +212,7 @@ def test_its_timer_is_set_once_for_all_who_nudge_it_meanwhile() -> None:
     assert post.carried == ["R1/CUHK/ask_lender"]
 
 
-def test_a_lane_leaves_in_order_and_waits_for_its_first() -> None:
+def test_lane_is_delivered_in_order_and_waits_for_its_first_message() -> None:
     post = Post(DeliveryResult(DeliveryKind.UNREACHABLE))
     post.put("R1", "CUHK")
     post.put("R1", "CUHK", Notification.CANCEL_AT_LENDER)
@@ -223,7 +223,7 @@ def test_a_lane_leaves_in_order_and_waits_for_its_first() -> None:
     assert post.carried[2:] == ["R1/CUHK/ask_lender", "R1/CUHK/cancel_at_lender"]
 
 
-def test_a_failure_waits_longer_each_time_and_ends_as_a_dead_letter() -> None:
+def test_failed_message_backs_off_and_becomes_a_dead_letter() -> None:
     post = Post(*[DeliveryResult(DeliveryKind.UNREACHABLE)] * 3)
     post.put("R1", "CUHK", Notification.TELL_LENDER_RECEIVED)
     post.start()
@@ -240,7 +240,7 @@ def test_a_failure_waits_longer_each_time_and_ends_as_a_dead_letter() -> None:
     assert len(post.carried) == 3
 
 
-def test_a_partner_that_names_a_time_is_not_asked_before_it() -> None:
+def test_partner_is_not_contacted_before_the_time_it_named() -> None:
     post = Post(DeliveryResult(DeliveryKind.LATER, retry_after_s=120))
     post.put("R1", "CUHK")
     post.start()
@@ -250,7 +250,7 @@ def test_a_partner_that_names_a_time_is_not_asked_before_it() -> None:
     assert len(post.carried) == 2
 
 
-def test_no_more_than_the_limit_are_under_way_to_one_partner() -> None:
+def test_concurrent_deliveries_to_a_partner_are_limited() -> None:
     post = Post(in_flight=2)
     post.slow = []
     for n in range(5):
@@ -262,7 +262,7 @@ def test_no_more_than_the_limit_are_under_way_to_one_partner() -> None:
     assert len(post.carried) == 4
 
 
-def test_a_bug_in_a_carrier_loses_nothing() -> None:
+def test_exception_in_a_carrier_loses_no_message() -> None:
     post = Post()
     post.put("R1", "CUHK")
 
@@ -292,7 +292,7 @@ def test_a_bug_in_a_carrier_loses_nothing() -> None:
         (DeliveryResult(DeliveryKind.ACCEPTED), {"event": "courier.sent", "log_level": "info"}),
     ],
 )
-def test_the_log_says_why_something_was_not_sent(answer: DeliveryResult, line: dict[str, str]) -> None:
+def test_reason_of_a_failed_delivery_is_logged(answer: DeliveryResult, line: dict[str, str]) -> None:
     post = Post()
     post.put("R1", "CUHK")
     post.answers = [answer]
@@ -302,7 +302,7 @@ def test_the_log_says_why_something_was_not_sent(answer: DeliveryResult, line: d
     assert {name: found[name] for name in line} == line
 
 
-def test_what_a_dead_gateway_had_in_hand_is_taken_up_at_the_next_start() -> None:
+def test_messages_of_a_dead_gateway_are_claimed_at_the_next_start() -> None:
     post = Post()
     post.put("R1", "CUHK")
     post.store.now(lambda unit: unit.outbox.claim(post.now(), "test", 600, 10))
@@ -326,7 +326,7 @@ class Flaky:
         return await self._store.read(query, **how)
 
 
-def test_an_answer_that_comes_while_the_database_is_away_is_written_down_when_it_is_back() -> None:
+def test_outcome_during_a_database_outage_is_recorded_afterwards() -> None:
     post = Post()
     post.slow = []
     post.put("R1", "CUHK")
@@ -341,7 +341,7 @@ def test_an_answer_that_comes_while_the_database_is_away_is_written_down_when_it
     assert (post.states(), len(post.carried)) == ([("R1", "sent")], 1)
 
 
-def test_a_claim_whose_answer_was_lost_is_made_again_and_what_is_in_hand_stays() -> None:
+def test_claim_with_a_lost_reply_is_repeated_without_the_messages_in_flight() -> None:
     post = Post()
     post.slow = []
     post.put("R1", "CUHK")
@@ -354,7 +354,7 @@ def test_a_claim_whose_answer_was_lost_is_made_again_and_what_is_in_hand_stays()
     assert post.carried == ["R1/CUHK/ask_lender", "R2/CUHK/ask_lender"]
 
 
-def test_what_is_still_in_hand_after_its_lease_is_not_sent_once_more_by_the_same_gateway() -> None:
+def test_message_in_flight_after_its_lease_is_not_sent_again_by_the_same_gateway() -> None:
     post = Post()
     post.slow = []
     post.put("R1", "CUHK")
@@ -365,7 +365,7 @@ def test_what_is_still_in_hand_after_its_lease_is_not_sent_once_more_by_the_same
     assert post.states() == [("R1", "sent")]
 
 
-def test_what_is_said_twice_of_one_try_counts_once() -> None:
+def test_duplicate_outcome_of_one_attempt_counts_once() -> None:
     post = Post()
     post.put("R1", "CUHK")
     (row,) = post.store.now(lambda unit: unit.outbox.claim(post.now(), "test", 600, 10))
@@ -383,7 +383,7 @@ def test_what_is_said_twice_of_one_try_counts_once() -> None:
     assert (kept.state, kept.attempts) == ("unsure", 1)
 
 
-def test_stopping_waits_for_what_is_under_way() -> None:
+def test_stop_waits_for_messages_in_flight() -> None:
     post = Post()
     post.slow = []
     post.put("R1", "CUHK")
@@ -396,7 +396,7 @@ def test_stopping_waits_for_what_is_under_way() -> None:
     assert post.states() == [("R1", "sent")]
 
 
-def test_what_is_claimed_while_it_stops_is_given_back_and_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_claimed_during_stop_are_released_unsent(monkeypatch: pytest.MonkeyPatch) -> None:
     post, claims = Post(), list[tuple[Deferred[Any], Any]]()
     write = post.store.write
 
@@ -436,7 +436,7 @@ def test_the_wait_is_between_half_and_all_of_the_exponential_one(made: int, draw
 # ---- the line to a partner
 
 
-def test_a_line_that_failed_five_times_in_a_row_is_tried_once_an_interval() -> None:
+def test_channel_is_probed_at_intervals_after_five_failures() -> None:
     post = Post(attempts=12)
     post.down = {"CUHK"}
     for n in range(20):
@@ -448,7 +448,7 @@ def test_a_line_that_failed_five_times_in_a_row_is_tried_once_an_interval() -> N
     assert 9 <= len(post.carried) - before <= 11
 
 
-def test_the_first_answer_lets_everything_leave_again() -> None:
+def test_first_success_reopens_the_channel() -> None:
     post = Post(attempts=12)
     post.down = {"CUHK"}
     for n in range(20):
@@ -461,7 +461,7 @@ def test_the_first_answer_lets_everything_leave_again() -> None:
     assert {state for _, state in post.states()} == {"sent"}
 
 
-def test_a_refusal_is_an_answer_too() -> None:
+def test_refusal_counts_as_a_success_of_the_channel() -> None:
     post = Post(
         *[DeliveryResult(DeliveryKind.UNREACHABLE)] * 5, DeliveryResult(DeliveryKind.REFUSED, "Unknown Request"), attempts=12
     )
@@ -472,7 +472,7 @@ def test_a_refusal_is_an_answer_too() -> None:
     assert post.circuit() == "closed"
 
 
-def test_a_line_that_is_down_uses_up_no_attempts() -> None:
+def test_closed_channel_uses_no_attempts() -> None:
     post = Post(attempts=6)
     post.down = {"CUHK"}
     post.put("R1", "CUHK")
@@ -481,7 +481,7 @@ def test_a_line_that_is_down_uses_up_no_attempts() -> None:
     assert post.states() == [("R1", "waiting")]
 
 
-def test_a_line_that_stays_down_too_long_costs_its_messages_their_attempts() -> None:
+def test_channel_down_for_too_long_uses_attempts() -> None:
     post = Post(attempts=6, circuit_settings=CircuitSettings(failures=2, probe_s=60, give_up_s=600))
     post.down = {"CUHK"}
     post.put("R1", "CUHK", Notification.TELL_LENDER_RECEIVED)
@@ -490,7 +490,7 @@ def test_a_line_that_stays_down_too_long_costs_its_messages_their_attempts() -> 
     assert post.states() == [("R1", "dead")]
 
 
-def test_one_partner_that_is_down_delays_nobody_else() -> None:
+def test_unavailable_partner_delays_no_other() -> None:
     post = Post(attempts=12)
     post.down = {"CUHK"}
     for n in range(200):
@@ -502,7 +502,7 @@ def test_one_partner_that_is_down_delays_nobody_else() -> None:
     assert post.carried[-1] == "R999/LU/ask_lender"
 
 
-def test_a_busy_server_rests_for_the_time_that_it_names_and_no_other_message_goes_there() -> None:
+def test_busy_partner_pauses_its_whole_channel_for_the_named_time() -> None:
     post = Post(DeliveryResult(DeliveryKind.LATER, retry_after_s=120), in_flight=1)
     post.put("R1", "CUHK")
     post.put("R2", "CUHK")
@@ -513,7 +513,7 @@ def test_a_busy_server_rests_for_the_time_that_it_names_and_no_other_message_goe
     assert sorted(post.carried[1:]) == ["R1/CUHK/ask_lender", "R2/CUHK/ask_lender"]
 
 
-def test_what_must_wait_for_its_turn_is_left_in_the_database_for_any_gateway() -> None:
+def test_message_waiting_for_its_turn_stays_available_to_every_gateway() -> None:
     post = Post(in_flight=2)
     post.slow = []
     for n in range(5):
@@ -523,7 +523,7 @@ def test_what_must_wait_for_its_turn_is_left_in_the_database_for_any_gateway() -
     assert [row.request for row in other] == ["R2", "R3", "R4"]
 
 
-def test_a_partner_may_have_a_number_of_attempts_of_its_own() -> None:
+def test_number_of_attempts_can_be_set_per_partner() -> None:
     post = Post(*[DeliveryResult(DeliveryKind.UNREACHABLE)] * 2, attempts=12, terms=ChannelTerms(attempts=2))
     post.put("R1", "CUHK", Notification.TELL_LENDER_RECEIVED)
     post.start()
@@ -531,7 +531,7 @@ def test_a_partner_may_have_a_number_of_attempts_of_its_own() -> None:
     assert post.states() == [("R1", "dead")]
 
 
-def test_what_may_have_arrived_is_unsure_until_somebody_answers() -> None:
+def test_message_of_unknown_outcome_stays_unsure_until_a_reply() -> None:
     post = Post(DeliveryResult(DeliveryKind.UNKNOWN, detail="cut"), DeliveryResult(DeliveryKind.UNREACHABLE), attempts=5)
     post.put("R1", "CUHK")
     post.start()
@@ -542,7 +542,7 @@ def test_what_may_have_arrived_is_unsure_until_somebody_answers() -> None:
     assert post.states() == [("R1", "sent")]
 
 
-def test_every_attempt_is_remembered_with_how_it_went() -> None:
+def test_every_attempt_is_recorded_with_its_outcome() -> None:
     post = Post(
         DeliveryResult(DeliveryKind.UNKNOWN, detail="cut"), DeliveryResult(DeliveryKind.REFUSED, "Unknown Item", "no copy")
     )
@@ -553,7 +553,7 @@ def test_every_attempt_is_remembered_with_how_it_went() -> None:
     assert [(a.kind, a.problem, a.detail) for a in kept] == [("unknown", "", "cut"), ("refused", "Unknown Item", "no copy")]
 
 
-def test_a_day_without_one_partner_and_a_thousand_messages_for_it() -> None:
+def test_outage_of_one_partner_for_a_day_with_a_thousand_messages_loses_none() -> None:
     post = Post(attempts=12, in_flight=4)
     post.down = {"CUHK"}
     for n in range(1000):

@@ -221,7 +221,7 @@ def test_every_letter_is_delivered_once(sent: Sent) -> None:
 
 
 @every_letter
-def test_a_letter_comes_back_without_a_defect(sent: Sent, send: Notification, language: str) -> None:
+def test_received_letter_has_no_defect(sent: Sent, send: Notification, language: str) -> None:
     found = sent.letter(send, language)
     assert [part.defects for part in found.walk()] == [[]] * 3
     assert [header for part in found.walk() for header in part.values() if header.defects] == []
@@ -244,7 +244,7 @@ def test_a_letter_has_the_headers_of_the_standards_each_once(sent: Sent, send: N
 
 
 @every_letter
-def test_a_letter_says_what_was_written(sent: Sent, send: Notification, language: str) -> None:
+def test_received_letter_has_the_written_text(sent: Sent, send: Notification, language: str) -> None:
     found, told = sent.letter(send, language), facts(send, sent.today)
     text, html = (found.get_body((kind,)).get_content() for kind in ("plain", "html"))  # type: ignore[union-attr]
     assert str(found["Subject"]).endswith(TITLE)
@@ -290,7 +290,7 @@ def states(sent: Sent) -> dict[str, str]:
     return {row["request"]: f"{row['state']} {row['error']}".strip() for row in rows if row["kind"] == "letter_pickup"}
 
 
-def test_the_alias_of_a_mail_server_may_call_the_command(sent: Sent) -> None:
+def test_mail_alias_can_call_the_command(sent: Sent) -> None:
     command: list[str | Path] = [COMMAND, "bounce", "--config", sent.gateway.path]
     message = b"Subject: out of office\n\nI am away.\n"
     done = subprocess.run(
@@ -313,7 +313,7 @@ def test_r42_a_bounce_that_exim_wrote_marks_its_letter_once(sent: Sent) -> None:
     assert "LETTER_BOUNCED" in run(sent, "requests", "trace", "GONE")[1]
 
 
-def test_r42_word_of_a_delay_that_exim_wrote_marks_nothing(sent: Sent) -> None:
+def test_r42_delay_notification_of_exim_marks_nothing(sent: Sent) -> None:
     def delayed() -> list[bytes]:
         sent.server.run_queue()
         return [raw for raw in sent.bounces() if BUSY.encode() in raw]

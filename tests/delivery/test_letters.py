@@ -61,7 +61,7 @@ def test_r43_the_pickup_letter_says_what_where_until_when_and_not_overseas() -> 
     assert "overseas" in text  # R43
 
 
-def test_the_pickup_letter_speaks_chinese_to_who_asked_for_it() -> None:
+def test_pickup_letter_is_in_chinese_for_patrons_who_chose_it() -> None:
     message = compose(letter(), reader("zh-Hant"), SENDER, FACTS)
     text, _ = parts(message)
     assert "陳小芳：" in text
@@ -69,7 +69,7 @@ def test_the_pickup_letter_speaks_chinese_to_who_asked_for_it() -> None:
     assert message["Subject"] == "可供領取：紅樓夢 & <Dream>"
 
 
-def test_a_language_that_the_library_does_not_write_becomes_its_usual_one() -> None:
+def test_unsupported_language_falls_back_to_the_librarys_own() -> None:
     text, _ = parts(compose(letter(), reader("fr"), SENDER, FACTS))
     assert text.startswith("Dear Chan Siu Fong")
     chinese = replace(SENDER, languages=("zh-Hant",))
@@ -77,7 +77,7 @@ def test_a_language_that_the_library_does_not_write_becomes_its_usual_one() -> N
     assert text.startswith("陳小芳：")
 
 
-def test_a_place_and_a_library_are_called_what_people_call_them() -> None:
+def test_letter_uses_display_names_of_places_and_libraries() -> None:
     text, _ = parts(compose(letter(), reader("zh-Hant"), SENDER, FACTS))
     assert "到總館借還服務櫃檯領取" in text
     assert text.rstrip().endswith("香港大學圖書館")
@@ -147,12 +147,12 @@ def test_a_chinese_letter_names_the_lender_in_chinese_where_its_chinese_name_is_
     assert "Lent by CUHK Library\n" in parts(compose(letter(), reader("en"), sender, replace(facts, barcode="C1")))[0]
 
 
-def test_the_title_stands_out_in_the_html_part() -> None:
+def test_title_is_emphasised_in_the_html_part() -> None:
     _, html = parts(compose(letter(title="Dune"), reader("en"), SENDER, FACTS))
     assert "<strong>Dune</strong>" in html
 
 
-def test_a_title_cannot_bring_markup_into_the_html_part() -> None:
+def test_html_in_a_title_is_escaped() -> None:
     _, html = parts(compose(letter(title="<script>alert(1)</script>"), reader("en"), SENDER, FACTS))
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
@@ -182,7 +182,7 @@ TITLES = st.lists(st.sampled_from(EVIL) | st.text(max_size=20), max_size=20).map
 @example("x" * 2000, "陳", "zh-Hant")
 @example("紅" * 2000, "陳", "zh-Hant")
 @example("\r\n.\r\nQUIT", "=?utf-8?q?=0D=0A?=", "en")
-def test_whatever_a_title_and_a_name_hold_the_letter_comes_back_as_it_was_written(title: str, name: str, language: str) -> None:
+def test_any_title_and_name_survive_encoding(title: str, name: str, language: str) -> None:
     borrower = replace(reader(language), name=Sensitive(name), name_zh=Sensitive(name))
     message = compose(letter(title=title), borrower, replace(SENDER, library=f"Library {name}", library_zh=f"館 {name}"), FACTS)
     raw = message.as_bytes()
@@ -203,18 +203,18 @@ def test_whatever_a_title_and_a_name_hold_the_letter_comes_back_as_it_was_writte
 
 
 @given(TITLES)
-def test_one_line_is_one_line_and_done_twice_the_same(text: str) -> None:
+def test_header_text_is_one_line_and_normalisation_is_idempotent(text: str) -> None:
     line = one_line(text)
     assert len(line.splitlines()) <= 1
     assert one_line(line) == line
     assert line.encode().decode() == line
 
 
-def test_marks_of_direction_stay_in_a_title() -> None:
+def test_bidirectional_marks_in_a_title_are_kept() -> None:
     assert one_line("\u200fאבג\u200e 1") == "\u200fאבג\u200e 1"
 
 
-def test_a_book_without_a_title_and_a_reader_without_a_name_are_addressed_all_the_same() -> None:
+def test_letter_without_title_or_name_has_a_salutation() -> None:
     nameless = replace(reader("en"), name=Sensitive(""))
     message = compose(letter(title="\r\n"), nameless, SENDER, FACTS)
     text, _ = parts(message)
@@ -240,11 +240,11 @@ def test_every_letter_exists_in_every_language(send: Notification, language: str
         (None, "en", ""),
     ],
 )
-def test_dates_are_said_in_words(day: date | None, language: str, words: str) -> None:
+def test_dates_are_written_out(day: date | None, language: str, words: str) -> None:
     assert in_words(day, language) == words
 
 
-def test_r38_a_lenders_own_words_are_told_as_plain_text() -> None:
+def test_r38_own_words_of_the_lender_are_plain_text() -> None:
     words = replace(letter(Notification.LETTER_UNFILLED), reason='Rebound <b>until</b> May & "checked".')
     text, html = parts(compose(words, reader("en"), SENDER, FACTS))
     assert 'says: Rebound <b>until</b> May & "checked".' in text
@@ -259,9 +259,7 @@ def test_r38_a_lenders_own_words_are_told_as_plain_text() -> None:
         (None, "\n其中一所圖書館未能借出"),
     ],
 )
-def test_r38_a_blank_parts_the_lenders_name_from_chinese_words_only_if_it_is_in_latin(
-    lender: Partner | None, said: str
-) -> None:
+def test_r38_blank_between_lender_name_and_chinese_text_only_for_latin_names(lender: Partner | None, said: str) -> None:
     declined = compose(letter(Notification.LETTER_DECLINED), reader("zh-Hant"), SENDER, replace(FACTS, lender=lender))
     assert said in parts(declined)[0]
 

@@ -91,14 +91,14 @@ def shown(found: LiveStatuses) -> dict[str, str]:
     return {item.barcode: one.status for item, one in found.statuses.items()}
 
 
-def test_the_first_page_does_not_wait_and_the_next_one_knows(asked: Asked) -> None:
+def test_first_page_does_not_wait_and_the_next_has_the_status(asked: Asked) -> None:
     assert asked.live(DUNE, [E1, E2]) == LiveStatuses({}, asking=True)
     asked.answer(0, E1=OUT, E2=ON)
     at = asked.world.now
     assert asked.live(DUNE, [E1, E2]) == LiveStatuses({E1.key: CopyStatus(OUT, at), E2.key: CopyStatus(ON, at)})
 
 
-def test_a_page_that_misses_an_answer_by_a_moment_asks_again(asked: Asked) -> None:
+def test_page_reloads_when_the_status_arrives_too_late(asked: Asked) -> None:
     class Copies(list[Holding]):
         """The answer comes once their statuses were looked for."""
 
@@ -114,20 +114,20 @@ def test_a_page_that_misses_an_answer_by_a_moment_asks_again(asked: Asked) -> No
     assert shown(asked.live(DUNE, [E1])) == {"E1": OUT}
 
 
-def test_each_library_is_asked_once_about_all_its_copies(asked: Asked) -> None:
+def test_library_is_queried_once_about_all_its_items(asked: Asked) -> None:
     asked.live(DUNE, [E1, B1, E2])
     asked.live(DUNE, [E1, B1, E2])
     assert asked.questions == [("EDUHK", DUNE, ("E1", "E2")), ("HKBU", DUNE, ("B1",))]
 
 
-def test_a_slow_partner_delays_no_other_one(asked: Asked) -> None:
+def test_slow_partner_delays_no_other(asked: Asked) -> None:
     asked.live(DUNE, [E1, B1])
     asked.answer(1, B1=OUT)
     found = asked.live(DUNE, [E1, B1])
     assert (shown(found), found.asking) == ({"B1": OUT}, True)
 
 
-def test_a_partner_gets_one_question_at_a_time(asked: Asked) -> None:
+def test_partner_gets_one_query_at_a_time(asked: Asked) -> None:
     asked.live(DUNE, [E1])
     asked.live(OTHER, [copy("EDUHK", "E9", OTHER)])
     assert len(asked.questions) == 1
@@ -135,19 +135,19 @@ def test_a_partner_gets_one_question_at_a_time(asked: Asked) -> None:
     assert asked.questions[1:] == [("EDUHK", OTHER, ("E9",))]
 
 
-def test_a_copy_of_which_the_partner_says_nothing_has_no_live_status(asked: Asked) -> None:
+def test_item_missing_from_the_reply_has_no_live_status(asked: Asked) -> None:
     asked.live(DUNE, [E1, E2])
     asked.answer(0, E1=ON)
     assert asked.live(DUNE, [E1, E2]) == LiveStatuses({E1.key: CopyStatus(ON, asked.world.now)}, asking=False)
 
 
-def test_a_barcode_of_another_library_is_not_meant(asked: Asked) -> None:
+def test_barcode_of_another_library_is_ignored(asked: Asked) -> None:
     asked.live(DUNE, [E1, copy("HKBU", "E1")])
     asked.answer(0, E1=OUT)
     assert asked.live(DUNE, [E1, copy("HKBU", "E1")]).statuses.keys() == {E1.key}
 
 
-def test_it_is_kept_for_a_minute(asked: Asked) -> None:
+def test_status_is_cached_for_a_minute(asked: Asked) -> None:
     asked.live(DUNE, [E1])
     asked.answer(0, E1=OUT)
     asked.wait(seconds=59)
@@ -158,14 +158,14 @@ def test_it_is_kept_for_a_minute(asked: Asked) -> None:
     assert shown(asked.live(DUNE, [E1])) == {"E1": ON}
 
 
-def test_an_old_status_is_not_shown(asked: Asked) -> None:
+def test_expired_status_is_not_shown(asked: Asked) -> None:
     asked.live(DUNE, [E1])
     asked.answer(0, E1=OUT)
     asked.wait(minutes=10)
     assert shown(asked.live(DUNE, [E1])) == {}
 
 
-def test_a_failed_question_keeps_what_was_said_before(asked: Asked) -> None:
+def test_failed_query_keeps_the_previous_status(asked: Asked) -> None:
     asked.live(DUNE, [E1])
     asked.answer(0, E1=OUT)
     asked.wait(minutes=1)
@@ -175,18 +175,18 @@ def test_a_failed_question_keeps_what_was_said_before(asked: Asked) -> None:
 
 
 @pytest.mark.parametrize("agency", ["CUHK", "LU", "NOBODY", "HKU"])
-def test_a_library_that_answers_no_look_ups_is_not_asked(asked: Asked, agency: str) -> None:
+def test_library_without_look_ups_is_not_queried(asked: Asked, agency: str) -> None:
     found = asked.live(DUNE, [copy(agency, "X1")])
     assert (found, asked.questions) == (LiveStatuses({}, asking=False), [])
 
 
-def test_a_partner_whose_channel_is_down_is_not_asked(asked: Asked) -> None:
+def test_partner_with_a_closed_channel_is_not_queried(asked: Asked) -> None:
     down = CircuitState("EDUHK", DOWN, 5, asked.world.now, rests_until=asked.world.now + timedelta(hours=1))
     asked.world.store.now(lambda unit: unit.circuits.keep(down))
     assert (asked.live(DUNE, [E1]), asked.questions) == (LiveStatuses({}, asking=False), [])
 
 
-def test_a_partner_that_does_not_answer_is_left_alone_for_a_while(asked: Asked) -> None:
+def test_partner_without_a_reply_is_left_alone_for_a_while(asked: Asked) -> None:
     for number in range(SETTINGS.failures):
         asked.live(f"b{number}", [copy("EDUHK", "E1", f"b{number}")])
         asked.fail(number)
@@ -197,7 +197,7 @@ def test_a_partner_that_does_not_answer_is_left_alone_for_a_while(asked: Asked) 
     assert len(asked.questions) == SETTINGS.failures + 1
 
 
-def test_failed_questions_of_visitors_do_not_stop_the_courier(asked: Asked) -> None:
+def test_failed_queries_do_not_close_the_channel_of_the_courier(asked: Asked) -> None:
     for number in range(SETTINGS.failures):
         asked.live(f"b{number}", [copy("EDUHK", "E1", f"b{number}")])
         asked.fail(number)
@@ -205,7 +205,7 @@ def test_failed_questions_of_visitors_do_not_stop_the_courier(asked: Asked) -> N
     assert (channel.state, channel.failures) == ("up", 0)
 
 
-def test_whoever_opens_many_titles_cannot_flood_a_partner(asked: Asked) -> None:
+def test_number_of_queued_queries_is_bounded(asked: Asked) -> None:
     for number in range(MOST_WAITING + 5):
         asked.live(f"b{number}", [copy("EDUHK", "E1", f"b{number}")])
     for number in range(MOST_WAITING + 1):
@@ -213,7 +213,7 @@ def test_whoever_opens_many_titles_cannot_flood_a_partner(asked: Asked) -> None:
     assert len(asked.questions) == MOST_WAITING + 1
 
 
-def test_a_partner_is_asked_about_so_many_titles_a_minute(asked: Asked) -> None:
+def test_queries_to_a_partner_are_limited_per_minute(asked: Asked) -> None:
     for number in range(MOST_A_MINUTE + 5):
         asked.live(f"b{number}", [copy("EDUHK", "E1", f"b{number}")])
         if number < MOST_A_MINUTE:
@@ -221,7 +221,7 @@ def test_a_partner_is_asked_about_so_many_titles_a_minute(asked: Asked) -> None:
     assert len(asked.questions) == MOST_A_MINUTE
 
 
-def test_answers_do_not_fill_the_memory(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_is_bounded(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_status, "ROOM", 2)
     for number in range(4):
         asked.live(f"b{number}", [copy("EDUHK", "E1", f"b{number}")])
@@ -230,7 +230,7 @@ def test_answers_do_not_fill_the_memory(asked: Asked, monkeypatch: pytest.Monkey
     assert known == [{}, {}, {"E1": ON}, {"E1": ON}]
 
 
-def test_a_bug_in_a_question_is_logged_and_the_next_one_is_asked(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_exception_in_a_query_is_logged_and_the_next_one_runs(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
     asked.live(DUNE, [E1])
     asked.live(OTHER, [copy("EDUHK", "E9", OTHER)])
     asked.answers[0].errback(ZeroDivisionError())
@@ -239,14 +239,14 @@ def test_a_bug_in_a_question_is_logged_and_the_next_one_is_asked(asked: Asked, c
     assert shown(asked.live(OTHER, [copy("EDUHK", "E9", OTHER)])) == {"E9": ON}
 
 
-def test_a_database_that_is_away_is_no_bug(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+def test_database_outage_is_not_logged_as_a_bug(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
     asked.live(DUNE, [E1])
     asked.answers[0].errback(Unavailable("away"))
     assert asked.live(DUNE, [E1]) == LiveStatuses()
     assert "live_status.failed" not in capsys.readouterr().out
 
 
-def test_nothing_is_asked_after_the_end(asked: Asked) -> None:
+def test_no_query_is_sent_after_the_stop(asked: Asked) -> None:
     asked.live(DUNE, [E1])
     asked.live(OTHER, [copy("EDUHK", "E9", OTHER)])
     asked.live.stop()
@@ -331,12 +331,12 @@ async def _nothing() -> None:
     """Lets the reactor go once around."""
 
 
-def test_a_partner_says_what_stands_on_its_shelf(company: Company) -> None:
+def test_status_of_the_partner_is_shown(company: Company) -> None:
     assert company.until([E1, E2, B1]) == {"E1": ON, "E2": OUT, "B1": ON}
     assert company.services("EDUHK") == ["LookupItemSet"]
 
 
-def test_a_page_waits_for_no_slow_partner(company: Company) -> None:
+def test_page_does_not_wait_for_a_slow_partner(company: Company) -> None:
     company.libraries["EDUHK"].waits_s = 1.5
     began = time.monotonic()
     while "B1" not in shown(found := company.live(DUNE, [E1, B1])):
@@ -346,7 +346,7 @@ def test_a_page_waits_for_no_slow_partner(company: Company) -> None:
     assert company.until([E1, B1]) == {"E1": ON, "B1": ON}
 
 
-def test_two_pages_at_once_ask_once(company: Company) -> None:
+def test_concurrent_pages_share_one_query(company: Company) -> None:
     company.libraries["EDUHK"].waits_s = 0.2
     for _ in range(5):
         company.live(DUNE, [E1, E2])
@@ -365,22 +365,22 @@ def test_two_pages_at_once_ask_once(company: Company) -> None:
     ],
     ids=lambda manner: manner.problem or manner.kind,
 )
-def test_a_partner_that_cannot_say_leaves_what_was_loaded(company: Company, manner: PartnerBehaviour) -> None:
+def test_partner_without_a_status_keeps_the_loaded_one(company: Company, manner: PartnerBehaviour) -> None:
     company.libraries["EDUHK"].script.append(manner)
     assert company.until([E1, B1]) == {"B1": ON}
 
 
-def test_a_partner_that_does_not_know_the_title_says_nothing(company: Company) -> None:
+def test_unknown_title_gives_no_status(company: Company) -> None:
     assert company.until([copy("EDUHK", "E9", OTHER)], OTHER) == {}
 
 
-def test_a_partner_that_does_not_listen_is_no_error(company: Company) -> None:
+def test_unreachable_partner_causes_no_error(company: Company) -> None:
     company.write(row("EDUHK", url=f"http://127.0.0.1:{free_ports(1)[0]}/ncip"))
     assert company.until([E1, B1]) == {"B1": ON}
 
 
 @pytest.mark.parametrize("more", [{"lookup_by_copy": True}, {"dialect": "innreach"}], ids=["its row", "NCIP 1"])
-def test_a_partner_that_is_asked_by_copy_gets_one_question_after_the_other(company: Company, more: dict[str, Any]) -> None:
+def test_partner_queried_by_item_gets_one_query_after_another(company: Company, more: dict[str, Any]) -> None:
     url = company.do(lambda: company.store.read(lambda unit: unit.partners.find("EDUHK"), is_long=True)).url
     company.write(row("EDUHK", url=url, **more))
     assert company.until([E1, E2]) == {"E1": ON, "E2": OUT}

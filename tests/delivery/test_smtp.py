@@ -68,18 +68,18 @@ def answer(
     return finished(mailer.deliver(row)), sent
 
 
-def test_a_letter_that_left_starts_the_pickup_clock_on_its_own_day() -> None:
+def test_sent_letter_starts_the_pickup_period_on_its_day() -> None:
     left, (message,) = answer(now=NIGHT)
     assert (left.kind, left.sent_on, left.last_day) == ("accepted", date(2017, 3, 6), date(2017, 3, 11))
     assert "Saturday 11 March 2017" in message.as_string()
 
 
-def test_a_letter_in_hand_finds_the_reader_whose_card_was_replaced_meanwhile() -> None:
+def test_letter_in_flight_follows_a_replaced_card() -> None:
     left, (message,) = answer(letter_to="P1-OLD")
     assert (left.kind, message["To"]) == ("accepted", "p1@example.hk")
 
 
-def test_a_second_later_it_is_another_day() -> None:
+def test_letter_sent_after_midnight_counts_for_the_next_day() -> None:
     left, _ = answer(now=MORNING)
     assert (left.sent_on, left.last_day) == (date(2017, 3, 7), date(2017, 3, 12))
 
@@ -97,7 +97,7 @@ def test_r14_a_letter_that_leaves_late_names_the_days_that_staff_have_given(give
     assert told in message.as_string()
 
 
-def test_r42_a_patron_without_an_address_is_an_answer_and_no_error() -> None:
+def test_r42_patron_without_an_address_is_an_outcome_without_an_error() -> None:
     left, sent = answer(email="")
     assert (left.kind, left.detail, sent) == ("undeliverable", "no address", [])
 
@@ -112,7 +112,7 @@ def test_r42_a_patron_without_an_address_is_an_answer_and_no_error() -> None:
         (TimeoutError(), "unreachable"),
     ],
 )
-def test_what_the_mail_server_said_decides_about_another_try(error: Exception, kind: str) -> None:
+def test_smtp_reply_decides_about_a_retry(error: Exception, kind: str) -> None:
     left, _ = answer(error)
     assert left.kind == kind
 
@@ -130,12 +130,12 @@ def test_what_the_mail_server_said_decides_about_another_try(error: Exception, k
         " ",
     ],
 )
-def test_r42_what_is_no_address_is_an_answer_and_is_not_sent(email: str) -> None:
+def test_r42_invalid_address_is_an_outcome_and_is_not_contacted(email: str) -> None:
     left, sent = answer(email=email)
     assert (left.kind, left.detail, sent) == ("undeliverable", "no address", [])
 
 
-def test_an_address_in_letters_of_its_own_country_is_left_to_the_mail_server() -> None:
+def test_international_address_is_left_to_the_mail_server() -> None:
     left, (message,) = answer(email="陳@example.hk")
     assert (left.kind, message["To"]) == ("accepted", "陳@example.hk")
     assert message.as_bytes().isascii()
@@ -157,7 +157,7 @@ def test_an_address_in_letters_of_its_own_country_is_left_to_the_mail_server() -
         (SMTPDeliveryError(550, b"\xff\xfe" * 400), "smtp 550 from mail.test:25: "),
     ],
 )
-def test_a_failure_names_the_server_the_code_and_its_words_and_no_address(error: Exception, told: str) -> None:
+def test_failure_names_server_code_and_text_without_the_address(error: Exception, told: str) -> None:
     left, _ = answer(error)
     assert left.detail.startswith(told)
     assert "@" not in left.detail
@@ -165,7 +165,7 @@ def test_a_failure_names_the_server_the_code_and_its_words_and_no_address(error:
 
 
 @pytest.mark.parametrize("position", [p for p in Position if p is not Position.RECEIVED])
-def test_r12_a_book_that_waits_no_more_is_not_announced(position: Position) -> None:
+def test_r12_letter_is_withheld_when_the_book_no_longer_waits(position: Position) -> None:
     left, sent = answer(position=position)
     assert (left.kind, sent) == (DeliveryKind.NOT_NEEDED, [])
     assert position.value in left.detail
@@ -176,13 +176,13 @@ def test_a_letter_that_may_have_arrived_counts_as_sent_when_its_reason_is_gone()
     assert (left.kind, sent) == ("accepted", [])
 
 
-def test_a_letter_that_cannot_be_composed_is_named_and_holds_up_nothing() -> None:
+def test_failing_template_is_named_and_delays_no_other_letter() -> None:
     left, sent = answer(languages=("tlh",))
     assert (left.kind, sent) == ("undeliverable", [])
     assert left.detail.startswith("it cannot be composed: ")
 
 
-def test_dots_at_the_head_of_a_line_reach_the_client_in_one_piece() -> None:
+def test_dots_at_line_starts_arrive_intact() -> None:
     body = b"." + b"x" * 20_000 + b"\n.\n"
     factory = factory_for(MailServer("mail", 25))
     assert factory.file.read(16) == factory.file.getvalue()
@@ -200,11 +200,11 @@ def factory_for(server: MailServer) -> Any:
     return factory
 
 
-def test_a_plain_server_is_spoken_to_plainly() -> None:
+def test_plain_server_is_used_without_encryption() -> None:
     assert type(factory_for(MailServer("mail", 25))).__name__ == "SMTPSenderFactory"
 
 
-def test_a_server_that_wants_a_login_gets_it_over_an_encrypted_line_only() -> None:
+def test_login_is_sent_over_an_encrypted_connection_only() -> None:
     factory = factory_for(MailServer("mail", 587, "gateway", Sensitive("opensesame"), starttls=True))
     protocol = factory.buildProtocol(None)
     assert (factory.username, factory.password) == (b"gateway", b"opensesame")
@@ -227,13 +227,13 @@ def broken(after: Callable[[Any], object], reason: Exception) -> Any:
     return failures[0].value
 
 
-def test_a_connection_that_is_refused_has_sent_nothing() -> None:
+def test_refused_connection_counts_as_not_sent() -> None:
     error = broken(lambda _: None, connection.ConnectionRefusedError())  # type: ignore[no-untyped-call]
     assert isinstance(error, ConnectionError)
     assert "refused" in str(error)
     assert answer(error)[0].kind == "unreachable"
 
 
-def test_a_connection_that_breaks_after_the_letters_first_byte_may_have_sent_it() -> None:
+def test_connection_broken_during_the_message_has_an_unknown_outcome() -> None:
     error = broken(lambda factory: factory.file.read(), connection.ConnectionLost())
     assert answer(error)[0].kind == "unknown"

@@ -65,7 +65,7 @@ def library(problem: str = "", off_s: float = 0, versions: tuple[str, ...] = SUP
 # ---- reach
 
 
-def test_a_name_that_nobody_has_fails_by_dns(site: Site) -> None:
+def test_unresolvable_name_fails_dns(site: Site) -> None:
     site.partner("http://ncip.cuhk.invalid/ncip")
     sheet = site.examine("CUHK")
     assert status(sheet)["dns"] == "fail"
@@ -73,14 +73,14 @@ def test_a_name_that_nobody_has_fails_by_dns(site: Site) -> None:
     assert finding(sheet, "tcp").detail == "dns failed"
 
 
-def test_a_closed_port_fails_by_tcp(site: Site) -> None:
+def test_closed_port_fails_tcp(site: Site) -> None:
     site.partner(f"http://127.0.0.1:{free_ports(1)[0]}/ncip")
     sheet = site.examine("CUHK")
     assert (status(sheet)["dns"], status(sheet)["tcp"], status(sheet)["http"]) == ("ok", "fail", "skip")
     assert finding(sheet, "tcp").detail.endswith(": Connection refused")
 
 
-def test_a_server_that_accepts_and_says_nothing_fails_within_the_time_of_a_peer(site: Site) -> None:
+def test_silent_server_fails_within_the_time_limit_of_a_peer(site: Site) -> None:
     with socket.create_server(("127.0.0.1", free_ports(1)[0])) as silent:
         site.partner(f"http://127.0.0.1:{silent.getsockname()[1]}/ncip")
         began = time.monotonic()
@@ -90,7 +90,7 @@ def test_a_server_that_accepts_and_says_nothing_fails_within_the_time_of_a_peer(
     assert finding(sheet, "http").detail.startswith("no answer within")
 
 
-def test_every_check_of_the_plan_has_a_finding_whatever_failed(site: Site) -> None:
+def test_every_planned_check_has_a_finding_after_any_failure(site: Site) -> None:
     site.partner("https://ncip.cuhk.invalid/ncip", "can_lookup_request = true")
     sheet = site.examine("CUHK")
     assert [one.check for one in sheet.found] == [*sheet.plan]
@@ -111,9 +111,7 @@ def test_every_check_of_the_plan_has_a_finding_whatever_failed(site: Site) -> No
         (500, "out of order"),
     ],
 )
-def test_a_web_page_instead_of_a_document_fails_by_http_with_its_own_advice(
-    site: Site, web: Web, code: int, advice: str
-) -> None:
+def test_web_page_instead_of_a_document_fails_http_with_specific_advice(site: Site, web: Web, code: int, advice: str) -> None:
     elsewhere = "http://127.0.0.1/elsewhere" if code == 302 else ""
     site.partner(web(answering(code, "text/html", b"<p>Welcome to the library's new portal</p>", location=elsewhere)))
     sheet = site.examine("CUHK")
@@ -122,7 +120,7 @@ def test_a_web_page_instead_of_a_document_fails_by_http_with_its_own_advice(
     assert advice in finding(sheet, "http").advice
 
 
-def test_python_s_own_file_server_takes_no_post_and_fails_by_http(site: Site, web: Web) -> None:
+def test_server_without_post_fails_http(site: Site, web: Web) -> None:
     def unsupported(request: BaseHTTPRequestHandler, _body: bytes) -> None:
         request.send_error(501, "Unsupported method ('POST')")
 
@@ -140,7 +138,7 @@ def test_python_s_own_file_server_takes_no_post_and_fails_by_http(site: Site, we
         (700, "fail", "12 min ahead of ours"),
     ],
 )
-def test_a_clock_is_compared_even_where_the_rest_is_rubbish(site: Site, web: Web, off_s: int, word: str, detail: str) -> None:
+def test_clock_is_compared_even_with_a_malformed_reply(site: Site, web: Web, off_s: int, word: str, detail: str) -> None:
     site.partner(web(answering(500, "text/plain", b"rubbish", off_s)))
     clock = finding(site.examine("CUHK"), "clock")
     assert (clock.status.value, clock.detail.replace("89 s", "90 s").replace("91 s", "90 s")) == (word, detail)
@@ -149,7 +147,7 @@ def test_a_clock_is_compared_even_where_the_rest_is_rubbish(site: Site, web: Web
 # ---- a responder
 
 
-def test_a_responder_that_knows_nothing_passes_all_checks(site: Site, web: Web) -> None:
+def test_responder_without_data_passes_all_checks(site: Site, web: Web) -> None:
     site.partner(web(library("Unknown Item")))
     sheet = site.examine("CUHK")
     assert set(status(sheet).values()) == {"ok"}
@@ -158,7 +156,7 @@ def test_a_responder_that_knows_nothing_passes_all_checks(site: Site, web: Web) 
     assert finding(sheet, "lookup.item").detail == "LookupItem: Unknown Item"
 
 
-def test_a_responder_behind_tls_passes_all_checks_too(site: Site, web: Web, trusted: Authority) -> None:
+def test_responder_behind_tls_passes_all_checks(site: Site, web: Web, trusted: Authority) -> None:
     site.partner(web(library("Unknown Item"), trusted.issue("ncip")))
     sheet = site.examine("CUHK")
     assert set(status(sheet).values()) == {"ok"}
@@ -166,14 +164,14 @@ def test_a_responder_behind_tls_passes_all_checks_too(site: Site, web: Web, trus
 
 
 @pytest.mark.parametrize("problem", ["Agency Authentication Failed", "Unknown Agency", "unknown partner"])
-def test_a_refused_proof_fails_and_ends_the_questions(site: Site, web: Web, problem: str) -> None:
+def test_refused_credential_fails_and_stops_the_examination(site: Site, web: Web, problem: str) -> None:
     site.partner(web(library(problem)))
     sheet = site.examine("CUHK")
     assert (status(sheet)["http"], status(sheet)["proof.ours"], status(sheet)["lookup.item"]) == ("ok", "fail", "skip")
     assert finding(sheet, "proof.ours").detail == f"CUHK says {problem} to us as HKU"
 
 
-def test_our_proof_in_the_authorization_header_is_shown_as_the_gateway_shows_it(site: Site, web: Web) -> None:
+def test_our_authorization_header_equals_that_of_the_gateway(site: Site, web: Web) -> None:
     shown: list[str | None] = []
 
     def guarded(request: BaseHTTPRequestHandler, body: bytes) -> None:
@@ -194,7 +192,7 @@ def test_our_proof_in_the_authorization_header_is_shown_as_the_gateway_shows_it(
     assert (shown[0], shown[-1]) == ("Bearer k3y", None)
 
 
-def test_the_keys_of_a_peers_tokens_are_fetched(site: Site, web: Web) -> None:
+def test_keys_of_a_peers_tokens_are_fetched(site: Site, web: Web) -> None:
     keys = b'{"keys": [{"kty": "EC", "crv": "P-256", "x": "%s", "y": "%s"}]}' % POINT
     for code, body, word in ((200, keys, "ok"), (200, b"<html>", "fail"), (404, keys, "fail")):
         publishes = web(answering(code, "application/json", body))
@@ -208,7 +206,7 @@ POINT = (b"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", b"x_FEzRu9m36HLN_tue659
 """A point of the curve P-256. Source: RFC 7515, A.3."""
 
 
-def test_only_look_ups_are_sent_and_nobody_real_is_named(site: Site, web: Web) -> None:
+def test_only_look_ups_are_sent_and_with_made_up_identifiers(site: Site, web: Web) -> None:
     heard: list[NcipMessage] = []
 
     def listening(request: BaseHTTPRequestHandler, body: bytes) -> None:
@@ -222,7 +220,7 @@ def test_only_look_ups_are_sent_and_nobody_real_is_named(site: Site, web: Web) -
     assert heard[0].text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier") == "HKALL-DOCTOR-0"
 
 
-def test_a_peer_that_answers_no_look_up_of_requests_fails_where_its_row_says_that_it_does(site: Site, web: Web) -> None:
+def test_peer_without_request_look_ups_fails_when_its_row_promises_them(site: Site, web: Web) -> None:
     url = web(library("Unknown Item", LookupRequest="Unsupported Service"))
     site.partner(url)
     assert "lookup.request" not in status(site.examine("CUHK"))
@@ -232,7 +230,7 @@ def test_a_peer_that_answers_no_look_up_of_requests_fails_where_its_row_says_tha
     assert "can_lookup_request = false" in finding(sheet, "lookup.request").advice
 
 
-def test_a_peer_without_look_ups_of_items_fails_only_where_its_row_says_otherwise(site: Site, web: Web) -> None:
+def test_peer_without_item_look_ups_fails_unless_its_row_says_so(site: Site, web: Web) -> None:
     url = web(library("Unsupported Service"))
     by_copy = "can_lookup_items = true\nlookup_by_copy = true"
     for more, word in (("", "ok"), ("can_lookup_items = true", "fail"), (by_copy, "fail")):
@@ -241,13 +239,13 @@ def test_a_peer_without_look_ups_of_items_fails_only_where_its_row_says_otherwis
         assert (status(sheet)["proof.ours"], status(sheet)["lookup.item"]) == ("ok", word)
 
 
-def test_a_version_that_the_peer_does_not_list_is_warned_of(site: Site, web: Web) -> None:
+def test_version_unlisted_by_the_peer_warns(site: Site, web: Web) -> None:
     site.partner(web(library("Unknown Item", versions=(NCIP_1_0,))))
     version = finding(site.examine("CUHK"), "version")
     assert (version.status.value, version.detail) == ("warn", "2.02 is not among 1.0")
 
 
-def test_a_partner_of_ncip_1_is_asked_in_its_own_version(site: Site, web: Web) -> None:
+def test_partner_with_ncip_1_is_examined_in_its_own_version(site: Site, web: Web) -> None:
     site.partner(web(library("Unknown Item")), 'dialect = "innreach"')
     sheet = site.examine("CUHK")
     assert set(status(sheet).values()) == {"ok"}
@@ -272,27 +270,27 @@ def sheet(*plan: str) -> Sheet:
         ({"ItemId": {"ItemIdentifierValue": "X"}, "ItemOptionalFields": {"CirculationStatus": "On Loan"}}, "warn"),
     ],
 )
-def test_an_answer_about_an_unknown_item(fields: dict[str, Any], word: str) -> None:
+def test_answer_about_an_unknown_item_is_judged(fields: dict[str, Any], word: str) -> None:
     found = sheet("lookup.item")
     there = NcipPeer(Partner("CUHK", "CUHK"), "HKU", Sensitive("agreed"), OF_PARTNER, used=False)
     judge_item(found, "LookupItem", NcipMessage("LookupItemResponse", fields), there)
     assert finding(found, "lookup.item").status.value == word
 
 
-def test_an_answer_about_an_unknown_request_must_be_a_problem() -> None:
+def test_unknown_request_must_be_answered_with_a_problem() -> None:
     for answer, word in ((None, "fail"), (NcipMessage("LookupRequestResponse", {}), "warn")):
         found = sheet("lookup.request")
         judge_request(found, answer)
         assert finding(found, "lookup.request").status.value == word
 
 
-def test_a_peer_without_look_up_of_versions_is_not_held_against_it() -> None:
+def test_missing_version_look_up_is_no_failure() -> None:
     found = sheet("version")
     judge_versions(found, None, NCIP_2_02)
     assert finding(found, "version").status.value == "ok"
 
 
-def test_versions_are_called_by_their_numbers() -> None:
+def test_versions_are_shown_by_their_numbers() -> None:
     assert [called(one) for one in SUPPORTED] == ["1.0", "1.01", "2.0", "2.01", "2.02"]
     assert called("http://example.test/else") == "http://example.test/else"
 

@@ -39,14 +39,14 @@ def about(sheet: Sheet, check: str) -> list[Finding]:
     return [one for one in sheet.found if one.check == check]
 
 
-def test_a_site_that_is_ready_passes(site: Site) -> None:
+def test_ready_site_passes(site: Site) -> None:
     ready(site)
     sheet = site.examine("gateway")
     assert set(status(sheet).values()) == {"ok"}
     assert {*status(sheet)} == {*own_gateway.PLAN}
 
 
-def test_nothing_is_changed_by_looking(site: Site) -> None:
+def test_examination_changes_nothing(site: Site) -> None:
     file = ready(site)
     file.chmod(0o644)
     before = {path: (path.stat().st_mtime_ns, path.stat().st_mode, path.read_bytes()) for path in site.folder.iterdir()}
@@ -58,16 +58,14 @@ def test_nothing_is_changed_by_looking(site: Site) -> None:
 # ---- configuration and files
 
 
-def test_what_is_missing_in_the_configuration_is_warned_of(site: Site) -> None:
+def test_incomplete_configuration_warns(site: Site) -> None:
     site.write(base=SITE.replace('place_names = { MAIN = "the counter" }\n', ""))
     told = [one.about for one in about(site.examine("gateway"), "config")]
     assert told == ["library.place_names.MAIN", "smtp", "ncip.listen"]
 
 
 @pytest.mark.parametrize(("mode", "word"), [(0o600, "ok"), (0o640, "ok"), (0o644, "warn"), (0o646, "fail")])
-def test_a_configuration_that_others_can_read_is_warned_of_and_one_that_they_can_write_fails(
-    site: Site, mode: int, word: str
-) -> None:
+def test_readable_configuration_warns_and_writable_one_fails(site: Site, mode: int, word: str) -> None:
     ready(site)
     site.path.chmod(mode)
     found = finding(site.examine("gateway"), "files")
@@ -75,7 +73,7 @@ def test_a_configuration_that_others_can_read_is_warned_of_and_one_that_they_can
     assert word == "ok" or found.advice == f"chmod o= {site.path}"
 
 
-def test_a_private_key_that_others_can_read_is_warned_of(site: Site, authority: Authority) -> None:
+def test_readable_private_key_warns(site: Site, authority: Authority) -> None:
     key = authority.issue("gateway")
     key.chmod(0o644)
     ready(site, f"ssl:{free_ports(1)[0]}:privateKey={key}:interface=127.0.0.1")
@@ -85,20 +83,20 @@ def test_a_private_key_that_others_can_read_is_warned_of(site: Site, authority: 
 # ---- database
 
 
-def test_a_database_that_is_not_there_fails_and_is_not_made(site: Site) -> None:
+def test_missing_database_fails_and_is_not_created(site: Site) -> None:
     sheet = site.examine("gateway")
     assert (status(sheet)["database"], status(sheet)["revision"]) == ("fail", "skip")
     assert "db upgrade" in finding(sheet, "database").advice
     assert not (site.folder / "hkall.db").exists()
 
 
-def test_a_file_that_is_no_database_fails(site: Site) -> None:
+def test_file_that_is_no_database_fails(site: Site) -> None:
     (site.folder / "hkall.db").write_text("nothing of the kind, but long enough to be read as a page " * 20)
     assert "not a database" in finding(site.examine("gateway"), "database").detail
 
 
 @pytest.mark.parametrize(("revision", "advice"), [("0001", "db upgrade"), ("9999", "Install the newer version")])
-def test_another_revision_fails_with_its_own_advice(site: Site, revision: str, advice: str) -> None:
+def test_other_revision_fails_with_specific_advice(site: Site, revision: str, advice: str) -> None:
     with sqlite3.connect(ready(site)) as connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
     connection.close()
@@ -107,20 +105,20 @@ def test_another_revision_fails_with_its_own_advice(site: Site, revision: str, a
     assert advice in finding(sheet, "revision").advice
 
 
-def test_postgresql_is_opened_by_its_url(site: Site, postgres_url: str) -> None:
+def test_postgresql_is_opened_by_url(site: Site, postgres_url: str) -> None:
     site.write(base=SITE.replace("sqlite:///hkall.db", postgres_url))
     found = finding(site.examine("gateway"), "database")
     assert (found.status.value, found.detail.partition(" ")[0]) == ("ok", "PostgreSQL")
 
 
-def test_a_server_that_is_not_there_fails(site: Site) -> None:
+def test_unavailable_server_fails(site: Site) -> None:
     url = f"postgresql+psycopg://nobody@127.0.0.1:{free_ports(1)[0]}/hkall"
     site.write(base=SITE.replace("sqlite:///hkall.db", url))
     found = finding(site.examine("gateway"), "database")
     assert (found.status.value, "refused" in found.detail) == ("fail", True)
 
 
-def test_loaded_patrons_are_counted_and_none_are_warned_of(site: Site) -> None:
+def test_patrons_are_counted_and_an_empty_table_warns(site: Site) -> None:
     file = ready(site)
     assert status(site.examine("ils")) == {"loaded": "warn"}
     engine = open_engine(f"sqlite:///{file}")
@@ -134,13 +132,13 @@ def test_loaded_patrons_are_counted_and_none_are_warned_of(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("free", "word"), [(50_000_000, "fail"), (500_000_000, "warn"), (5_000_000_000, "ok")])
-def test_a_disk_that_is_nearly_full(tmp_path: Path, free: int, word: str) -> None:
+def test_nearly_full_disk_is_reported(tmp_path: Path, free: int, word: str) -> None:
     sheet = Sheet("gateway", own_gateway.PLAN, lambda: 0.0, 10)
     own_gateway.disks(sheet, [tmp_path], lambda _place: (10**12, 10**12 - free, free))
     assert finding(sheet, "disk").status.value == word
 
 
-def test_a_disk_that_fails_is_not_taken_for_a_full_one_or_a_missing_database(site: Site, tmp_path: Path) -> None:
+def test_failing_disk_is_distinguished_from_a_full_one_and_a_missing_database(site: Site, tmp_path: Path) -> None:
     with mounted(tmp_path, 16) as disk:
         site.write(base=SITE.replace("sqlite:///hkall.db", f"sqlite:///{disk.folder}/hkall.db"))
         engine = open_engine(f"sqlite:///{disk.folder}/hkall.db")
@@ -153,7 +151,7 @@ def test_a_disk_that_fails_is_not_taken_for_a_full_one_or_a_missing_database(sit
         assert "dmesg" in finding(sheet, check).advice
 
 
-def test_a_spoilt_page_of_the_database_is_found(site: Site) -> None:
+def test_corrupt_page_of_the_database_is_found(site: Site) -> None:
     file = ready(site)
     connection = sqlite3.connect(file)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -169,7 +167,7 @@ def test_a_spoilt_page_of_the_database_is_found(site: Site) -> None:
     assert "restore" in found.advice
 
 
-def test_a_database_too_large_to_be_read_in_time_is_warned_of(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_too_large_to_read_in_time_warns(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     ready(site)
 
     async def late(*_: object) -> None:
@@ -181,14 +179,14 @@ def test_a_database_too_large_to_be_read_in_time_is_warned_of(site: Site, monkey
     assert "PRAGMA integrity_check" in found.advice
 
 
-def test_a_folder_that_is_not_there_fails(site: Site) -> None:
+def test_missing_folder_fails(site: Site) -> None:
     site.write('\n[logs]\nfile = "nowhere/hkall.log"\n')
     sheet = site.examine("gateway")
     assert (status(sheet)["files"], status(sheet)["disk"]) == ("fail", "ok")
     assert finding(sheet, "files").detail == f"logs.file: {site.folder / 'nowhere'}: there is no such folder"
 
 
-def test_a_time_zone_without_data_fails() -> None:
+def test_missing_time_zone_data_fails() -> None:
     def load(name: str) -> ZoneInfo:
         raise ZoneInfoNotFoundError(name)
 
@@ -209,7 +207,7 @@ def running(file: Path, pid: int, seen_at: datetime | None = None, host: str = "
     engine.dispose()
 
 
-def test_a_port_of_another_program_fails_and_one_of_the_running_gateway_is_well(site: Site) -> None:
+def test_port_of_another_program_fails_and_of_the_running_gateway_passes(site: Site) -> None:
     with socket.create_server(("127.0.0.1", free_ports(1)[0])) as taken:
         file = ready(site, f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1")
         found = finding(site.examine("gateway"), "ports")
@@ -219,7 +217,7 @@ def test_a_port_of_another_program_fails_and_one_of_the_running_gateway_is_well(
         assert (found.status.value, found.detail.endswith(f"the gateway answers (process {os.getpid()})")) == ("ok", True)
 
 
-def test_where_the_database_cannot_say_whose_a_port_is_it_is_warned_of(site: Site) -> None:
+def test_port_of_unknown_owner_warns_when_the_database_is_unavailable(site: Site) -> None:
     """No database yet, or a gateway of another machine's name: a container's, perhaps."""
     with socket.create_server(("127.0.0.1", free_ports(1)[0])) as taken:
         file = ready(site, f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1")
@@ -229,26 +227,26 @@ def test_where_the_database_cannot_say_whose_a_port_is_it_is_warned_of(site: Sit
         assert status(site.examine("gateway"))["ports"] == "warn"
 
 
-def test_a_gateway_that_runs_and_does_not_listen_fails(site: Site) -> None:
+def test_running_gateway_that_does_not_listen_fails(site: Site) -> None:
     running(ready(site), os.getpid())
     found = finding(site.examine("gateway"), "ports")
     assert (found.status.value, found.advice.startswith("Restart the gateway")) == ("fail", True)
 
 
 @pytest.mark.parametrize("row", [{"seen_at": datetime(2017, 3, 1, tzinfo=UTC)}, {"host": "another"}, {"pid": 2**22 + 1}])
-def test_a_gateway_that_is_gone_or_elsewhere_does_not_run_here(site: Site, row: dict[str, object]) -> None:
+def test_gateway_on_another_machine_does_not_count_as_running_here(site: Site, row: dict[str, object]) -> None:
     named: dict[str, object] = {"pid": os.getpid(), **row}
     running(ready(site), **named)  # type: ignore[arg-type]  # one of three
     assert finding(site.examine("gateway"), "ports").detail.endswith(": free")
 
 
-def test_an_address_that_this_machine_has_not_fails(site: Site) -> None:
+def test_address_absent_from_this_machine_fails(site: Site) -> None:
     ready(site, "tcp:6001:interface=192.0.2.7")
     found = finding(site.examine("gateway"), "ports")
     assert (found.status.value, found.detail) == ("fail", "tcp:6001: Cannot assign requested address")
 
 
-def test_a_socket_of_a_file_is_no_port(site: Site) -> None:
+def test_unix_socket_is_not_examined_as_a_port(site: Site) -> None:
     ready(site, "unix:door.sock")
     assert finding(site.examine("gateway"), "ports").status.value == "ok"
 
@@ -259,7 +257,7 @@ def test_a_socket_of_a_file_is_no_port(site: Site) -> None:
 @pytest.mark.parametrize(
     ("days", "word", "words"), [(60, "ok", "59 days"), (5, "warn", "ends in 4 days"), (-1, "fail", "ended 1 day ago")]
 )
-def test_the_days_of_our_own_certificate_are_counted(
+def test_remaining_days_of_our_certificate_are_reported(
     site: Site, authority: Authority, days: int, word: str, words: str
 ) -> None:
     port = free_ports(1)[0]
@@ -269,7 +267,7 @@ def test_the_days_of_our_own_certificate_are_counted(
     assert found.detail.startswith(words)
 
 
-def test_a_key_that_is_not_the_certificate_s_and_a_file_that_is_not_there_fail(site: Site, authority: Authority) -> None:
+def test_mismatched_key_and_missing_file_fail(site: Site, authority: Authority) -> None:
     key, other = authority.issue("key"), authority.issue("other")
     first, second = free_ports(2)
     ready(site, f"ssl:{first}:privateKey={key}:certKey={other}", f"ssl:{second}:privateKey=nowhere.pem")
@@ -279,7 +277,7 @@ def test_a_key_that_is_not_the_certificate_s_and_a_file_that_is_not_there_fail(s
     assert found[1].detail == f"ncip.listen[1]: port {second}: {site.folder / 'nowhere.pem'}: no such file or directory"
 
 
-def test_what_would_stop_a_start_fails_at_the_check_of_its_table(site: Site) -> None:
+def test_configuration_error_fails_the_check_of_its_table(site: Site) -> None:
     port = free_ports(1)[0]
     file = ready(site, *[f"tcp:{port}:interface=127.0.0.1"] * 2)
     running(file, os.getpid(), host="another")

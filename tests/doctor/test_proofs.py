@@ -36,31 +36,31 @@ def caller(
     return Caller("CUHK", secret, "partner", allow_from, certificate=certificate, by_address=by_address)
 
 
-def test_a_row_without_any_proof_fails() -> None:
+def test_row_without_any_credential_fails() -> None:
     assert judged(caller()).status == "fail"
     assert "no proof" in judged(caller()).detail
 
 
 @pytest.mark.parametrize(("endpoints", "word"), [(PLAIN, "fail"), (TLS, "fail"), (MUTUAL, "ok")])
-def test_a_certificate_counts_only_where_one_is_asked_for(endpoints: NcipEndpoints, word: str) -> None:
+def test_certificate_counts_only_when_client_certificates_are_requested(endpoints: NcipEndpoints, word: str) -> None:
     found = judged(caller(certificate="ncip.cuhk.example"), endpoints)
     assert found.status == word
     assert word == "ok" or "client_ca" in found.advice
     assert judged(caller("agreed", certificate="ncip.cuhk.example"), endpoints).status == "ok"
 
 
-def test_a_row_that_admits_none_of_the_peer_s_own_addresses_is_warned_of() -> None:
+def test_row_that_admits_no_address_of_its_peer_warns() -> None:
     found = judged(caller("agreed", LOOPBACK), PLAIN, "192.0.2.7", "192.0.2.8")
     assert (found.status, found.detail) == ("warn", "allow_from admits 127.0.0.0/8, and not 192.0.2.7, 192.0.2.8")
     assert judged(caller("agreed", CAMPUS), PLAIN, "198.51.100.1", "192.0.2.8").status == "ok"
 
 
-def test_a_peer_whose_address_is_not_known_or_is_here_is_taken_by_its_proof() -> None:
+def test_peer_with_an_unknown_or_local_address_is_accepted_by_its_credential() -> None:
     assert judged(caller("agreed", LOOPBACK)).status == "ok"
     assert judged(caller("agreed", CAMPUS), PLAIN, "127.0.0.1").status == "ok"
 
 
-def test_the_proofs_of_a_row_are_named_and_the_secret_is_not_shown() -> None:
+def test_credentials_are_named_without_the_secret() -> None:
     found = judged(caller("opensesame", by_address=True))
     assert found.detail == "by secret or address alone, from 192.0.2.0/24"
     assert "opensesame" not in str(found)
@@ -85,7 +85,7 @@ NOON = datetime(2017, 3, 1, 4, 0, tzinfo=UTC)
         (86400, "fail", "24.0 h ahead of ours"),
     ],
 )
-def test_a_clock_is_compared_with_the_middle_of_the_question(theirs_s: int | None, word: str, detail: str) -> None:
+def test_clock_is_compared_with_the_middle_of_the_request(theirs_s: int | None, word: str, detail: str) -> None:
     sheet = Sheet("CUHK", ("clock",), lambda: 0.0, 10)
     theirs = None if theirs_s is None else NOON + timedelta(seconds=theirs_s)
     connection.compared(sheet, theirs, NOON - timedelta(seconds=2), NOON + timedelta(seconds=2))
@@ -100,6 +100,6 @@ def test_a_clock_is_compared_with_the_middle_of_the_question(theirs_s: int | Non
         (HttpProof(token=TokenRule("https://dcb.example", "HKU", ("RS256",), FileKeys(Path("keys.json")))), "signed token"),
     ],
 )
-def test_what_a_request_says_in_its_authorization_header_is_a_proof(proof: HttpProof, name: str) -> None:
+def test_authorization_header_counts_as_a_credential(proof: HttpProof, name: str) -> None:
     found = judged(replace(caller(), http=proof))
     assert (found.status, found.detail) == ("ok", f"by {name}, from 192.0.2.0/24")

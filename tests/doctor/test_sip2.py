@@ -54,7 +54,7 @@ def configure(site: Site, port: int, more: str = "", password: str = "opensesame
     site.write(f"\n[ils]\n{told}{more}\n")
 
 
-def test_a_right_server_passes_all_checks(site: Site, pysip2: Start) -> None:
+def test_valid_server_passes_all_checks(site: Site, pysip2: Start) -> None:
     configure(site, pysip2())
     sheet = site.examine("ils")
     assert status(sheet) == WELL
@@ -63,14 +63,14 @@ def test_a_right_server_passes_all_checks(site: Site, pysip2: Start) -> None:
     assert finding(sheet, "lookup.item").detail == "17: an unknown item has the status 01"
 
 
-def test_with_the_relay_alone_it_is_asked_as_a_terminal_asks(site: Site, pysip2: Start) -> None:
+def test_relay_without_look_ups_is_examined_as_a_terminal(site: Site, pysip2: Start) -> None:
     configure(site, pysip2("no-63"), "relay = true", connector="snapshot")
     sheet = site.examine("ils")
     assert {name: word for name, word in status(sheet).items() if name != "loaded"} == WELL
     assert finding(sheet, "lookup.patron").detail == "23: an unknown card is unknown (BL N)"
 
 
-def test_a_wrong_password_fails_by_login_and_ends_the_questions(site: Site, pysip2: Start) -> None:
+def test_wrong_password_fails_login_and_stops_the_examination(site: Site, pysip2: Start) -> None:
     configure(site, pysip2(), password="wrong")
     sheet = site.examine("ils")
     assert status(sheet) == NO_TLS | {"login": "fail"} | dict.fromkeys(list(WELL)[4:], "skip")
@@ -78,40 +78,40 @@ def test_a_wrong_password_fails_by_login_and_ends_the_questions(site: Site, pysi
     assert "wrong" not in str(sheet.found)
 
 
-def test_terminals_that_log_in_by_themselves_leave_nothing_to_ask_without_a_login(site: Site, pysip2: Start) -> None:
+def test_terminals_with_their_own_logins_skip_the_checks_that_need_a_login(site: Site, pysip2: Start) -> None:
     site.write(f'\n[ils]\nconnector = "snapshot"\nrelay = true\nhost = "127.0.0.1"\nport = {pysip2()}\n')
     sheet = site.examine("ils")
     assert (status(sheet)["login"], status(sheet)["status"], status(sheet)["lookup.patron"]) == ("skip", "warn", "skip")
     assert "each terminal logs in by itself" in finding(sheet, "login").detail
 
 
-def test_a_clock_in_another_zone_fails(site: Site, pysip2: Start) -> None:
+def test_clock_in_another_zone_fails(site: Site, pysip2: Start) -> None:
     configure(site, pysip2(zone="UTC"))
     sheet = site.examine("ils")
     assert status(sheet) == WELL | {"clock": "fail"}
     assert finding(sheet, "clock").detail == "8.0 h behind ours, as with a wrong time zone"
 
 
-def test_an_unknown_card_that_is_answered_as_a_reader_s_fails(site: Site, pysip2: Start) -> None:
+def test_unknown_card_reported_as_a_patron_fails(site: Site, pysip2: Start) -> None:
     configure(site, pysip2("known"))
     assert status(site.examine("ils")) == WELL | {"lookup.patron": "fail", "lookup.item": "fail"}
     configure(site, pysip2("no-bl"))
     assert status(site.examine("ils")) == WELL | {"lookup.patron": "fail"}
 
 
-def test_a_message_that_is_not_supported_fails_by_status(site: Site, pysip2: Start) -> None:
+def test_unsupported_message_fails_status(site: Site, pysip2: Start) -> None:
     configure(site, pysip2("no-63"))
     sheet = site.examine("ils")
     assert (status(sheet)["status"], status(sheet)["lookup.patron"]) == ("fail", "skip")
     assert finding(sheet, "status").detail == "BX says that 63 are not supported for our login"
 
 
-def test_a_server_that_is_off_line_fails_by_status(site: Site, pysip2: Start) -> None:
+def test_offline_server_fails_status(site: Site, pysip2: Start) -> None:
     configure(site, pysip2("off-line"))
     assert finding(site.examine("ils"), "status").detail == "it says that it is off line: INCOMPATIBLE PROTOCOL VERSION"
 
 
-def test_a_port_that_accepts_and_says_nothing_fails_by_login_within_its_time(site: Site) -> None:
+def test_silent_port_fails_login_within_its_time_limit(site: Site) -> None:
     with socket.create_server(("127.0.0.1", free_ports(1)[0])) as silent:
         configure(site, silent.getsockname()[1], "timeout_s = 0.5")
         sheet = site.examine("ils")
@@ -119,12 +119,12 @@ def test_a_port_that_accepts_and_says_nothing_fails_by_login_within_its_time(sit
     assert "dialect" in finding(sheet, "login").advice
 
 
-def test_a_closed_port_fails_by_tcp(site: Site) -> None:
+def test_closed_port_fails_tcp(site: Site) -> None:
     configure(site, free_ports(1)[0])
     assert status(site.examine("ils"))["tcp"] == "fail"
 
 
-def test_a_wrong_certificate_keeps_the_password_here(site: Site, authority: Authority, tls_server: TlsServers) -> None:
+def test_password_is_not_sent_when_the_certificate_is_wrong(site: Site, authority: Authority, tls_server: TlsServers) -> None:
     configure(site, tls_server(authority.issue("ils")), "tls = true")
     sheet = site.examine("ils")
     assert (status(sheet)["tls.chain"], status(sheet)["login"]) == ("fail", "skip")
@@ -144,7 +144,7 @@ def responder(reactor: Any) -> Iterator[str]:
     blockingCallFromThread(reactor, port.stopListening)
 
 
-def test_a_right_responder_passes_and_says_that_the_card_is_unknown(
+def test_valid_responder_passes_and_reports_the_unknown_card(
     site: Site, responder: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.environ["ILS"] = "agreed"
@@ -155,7 +155,7 @@ def test_a_right_responder_passes_and_says_that_the_card_is_unknown(
     assert [one for one in sheet.found if one.status.value == "fail"] == []
 
 
-def test_a_system_that_looks_up_no_items_is_asked_about_a_reader_alone(site: Site, responder: str) -> None:
+def test_responder_without_item_look_ups_is_examined_with_a_patron_only(site: Site, responder: str) -> None:
     site.environ["ILS"] = "agreed"
     site.write(f'\n[ils]\nconnector = "ncip"\nurl = "{responder}"\npassword_env = "ILS"\nlooks_up_items = false\n')
     sheet = site.examine("ils")
@@ -163,14 +163,14 @@ def test_a_system_that_looks_up_no_items_is_asked_about_a_reader_alone(site: Sit
     assert (status(sheet)["proof.ours"], status(sheet)["lookup.item"], status(sheet)["lookup.patron"]) == ("ok", "skip", "ok")
 
 
-def test_a_responder_that_refuses_our_secret_fails_by_our_proof(site: Site, responder: str) -> None:
+def test_responder_that_refuses_our_secret_fails_our_credential(site: Site, responder: str) -> None:
     site.environ["ILS"] = "wrong"
     site.write(f'\n[ils]\nconnector = "ncip"\nurl = "{responder}"\npassword_env = "ILS"\n')
     sheet = site.examine("ils")
     assert (status(sheet)["proof.ours"], status(sheet)["lookup.patron"]) == ("fail", "skip")
 
 
-def test_a_relay_beside_a_responder_is_examined_too_and_told_apart(site: Site, responder: str, pysip2: Start) -> None:
+def test_relay_beside_a_responder_is_examined_separately(site: Site, responder: str, pysip2: Start) -> None:
     configure(site, pysip2(), f'relay = true\nurl = "{responder}"', connector="ncip")
     sheet = site.examine("ils")
     told = {(one.about, one.check): one.status.value for one in sheet.found}
@@ -195,20 +195,20 @@ def said(**fields: str) -> Sip2Message:
         (said(on_line_status="N"), "fail"),
     ],
 )
-def test_a_status_is_well_where_it_is_on_line_and_supports_what_is_asked(answer: Sip2Message, word: str) -> None:
+def test_status_passes_when_online_with_the_needed_messages(answer: Sip2Message, word: str) -> None:
     sheet = Sheet("ils", ("status", "version"), lambda: 0.0, 10)
     judge_status(sheet, answer, "63")
     assert finding(sheet, "status").status.value == word
 
 
-def test_another_version_is_warned_of() -> None:
+def test_other_protocol_version_warns() -> None:
     sheet = Sheet("ils", ("status", "version"), lambda: 0.0, 10)
     judge_status(sheet, said(protocol_version="1.00"), "63")
     assert finding(sheet, "version").status.value == "warn"
 
 
 @pytest.mark.parametrize(("bl", "word"), [("N", "ok"), ("Y", "fail"), ("", "fail")])
-def test_only_bl_n_says_that_a_card_is_unknown(bl: str, word: str) -> None:
+def test_only_bl_n_means_an_unknown_card(bl: str, word: str) -> None:
     sheet = Sheet("ils", ("lookup.patron",), lambda: 0.0, 10)
     judge_patron(sheet, "63", Sip2Message("64", {"BL": bl} if bl else {}))
     assert finding(sheet, "lookup.patron").status.value == word

@@ -31,7 +31,7 @@ starttls = true
 """
 
 
-def test_names_are_unique_and_every_row_says_what_it_does_and_what_to_do() -> None:
+def test_names_are_unique_and_every_row_has_description_and_advice() -> None:
     assert len(CHECKS) == len(ROWS)
     for row in ROWS:
         assert row.of
@@ -58,7 +58,7 @@ def plans(site: Site, table: str) -> dict[str, set[str]]:
     }
 
 
-def test_every_row_is_planned_for_every_kind_that_it_names_and_for_no_other(site: Site) -> None:
+def test_row_is_planned_for_exactly_its_kinds(site: Site) -> None:
     by_kind: dict[str, set[str]] = {kind: set() for kind in KINDS}
     tables = (
         '\n[ils]\nconnector = "snapshot"\n',
@@ -71,7 +71,7 @@ def test_every_row_is_planned_for_every_kind_that_it_names_and_for_no_other(site
     assert by_kind == {kind: {row.name for row in ROWS if kind in row.of} for kind in KINDS}
 
 
-def test_a_plan_names_no_check_twice(site: Site) -> None:
+def test_plan_names_no_check_twice(site: Site) -> None:
     plans(site, '\n[ils]\nconnector = "ncip"\nurl = "https://ils.invalid/ncip"\nrelay = true\nhost = "ils.invalid"\n')
     sheet = site.examine("ils", seconds=0.5)
     assert len(set(sheet.plan)) == len(sheet.plan)
@@ -92,12 +92,12 @@ def test_every_peer_of_a_configuration_is_examined_under_its_own_name(site: Site
 # ---- the sheet
 
 
-def test_a_finding_that_is_not_planned_is_a_bug() -> None:
+def test_unplanned_finding_raises() -> None:
     with pytest.raises(AssertionError, match="auth is not planned for CUHK"):
         Sheet("CUHK", ("dns",), lambda: 0.0, 10).ok("auth", "")
 
 
-def test_a_closed_sheet_is_in_the_order_of_the_plan_and_says_why_the_rest_was_not_tried() -> None:
+def test_closed_sheet_follows_the_plan_with_reasons_for_skipped_checks() -> None:
     sheet = Sheet("CUHK", ("dns", "tcp", "http", "clock", "proof.theirs"), lambda: 0.0, 10)
     sheet.fail("clock", "60 min behind ours")
     sheet.ok("proof.theirs", "by secret")
@@ -113,7 +113,7 @@ def test_a_closed_sheet_is_in_the_order_of_the_plan_and_says_why_the_rest_was_no
     ]
 
 
-def test_a_finding_without_advice_of_its_own_has_the_table_s_and_one_that_is_well_has_none() -> None:
+def test_finding_without_advice_takes_that_of_the_table_unless_it_passed() -> None:
     sheet = Sheet("CUHK", ("dns", "tcp", "http"), lambda: 0.0, 10)
     sheet.ok("dns", "")
     sheet.fail("tcp", "")
@@ -121,7 +121,7 @@ def test_a_finding_without_advice_of_its_own_has_the_table_s_and_one_that_is_wel
     assert [one.advice for one in sheet.found] == ["", CHECKS["tcp"].advice, "Ask."]
 
 
-def test_time_runs_out_and_is_never_quite_nothing() -> None:
+def test_remaining_time_decreases_and_stays_above_zero() -> None:
     seconds = [0.0]
     sheet = Sheet("CUHK", ("dns",), lambda: seconds[0], 10)
     assert sheet.left_s() == 10

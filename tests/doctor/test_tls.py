@@ -20,7 +20,7 @@ def found(site: Site, port: int, host: str = "localhost", seconds: float = 3.0) 
     return {name: word for name, word in status(sheet).items() if name in WELL}
 
 
-def test_a_right_certificate_passes_all_four(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
+def test_valid_certificate_passes_all_four_checks(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
     port = tls_server(trusted.issue("good"), "-www")
     assert found(site, port) == WELL
     sheet = site.examine("CUHK", seconds=3.0)
@@ -29,11 +29,11 @@ def test_a_right_certificate_passes_all_four(site: Site, trusted: Authority, tls
     assert finding(sheet, "tls.expiry").detail.startswith("89 days, until ")
 
 
-def test_an_address_of_the_certificate_is_a_name_too(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
+def test_subject_alternative_address_matches(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
     assert found(site, tls_server(trusted.issue("addressed")), host="127.0.0.1") == WELL
 
 
-def test_an_ended_certificate_fails_by_its_expiry_alone(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
+def test_expired_certificate_fails_its_expiry_alone(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
     port = tls_server(trusted.issue("ended", days=-3))
     assert found(site, port) == WELL | {"tls.expiry": "fail"}
     sheet = site.examine("CUHK")
@@ -42,17 +42,17 @@ def test_an_ended_certificate_fails_by_its_expiry_alone(site: Site, trusted: Aut
     assert finding(sheet, "http").status.value == "skip"
 
 
-def test_a_certificate_that_ends_soon_is_warned_of_and_used(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
+def test_certificate_that_expires_soon_warns(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
     assert found(site, tls_server(trusted.issue("soon", days=5))) == WELL | {"tls.expiry": "warn"}
 
 
-def test_an_ended_certificate_that_no_path_needs_is_no_matter(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
+def test_expired_certificate_outside_the_chain_is_ignored(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
     """Some servers go on sending an authority's old root."""
     old = trusted.issue("old-root", days=-30)
     assert found(site, tls_server(trusted.issue("modern"), "-cert_chain", str(old), "-www")) == WELL
 
 
-def test_a_certificate_of_tomorrow_fails_and_names_our_clock(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
+def test_certificate_not_valid_yet_fails_and_mentions_our_clock(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
     folder, name = trusted.folder, "tomorrow"
     trusted.issue(name)
     sign = ["x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-copy_extensions", "copy"]
@@ -62,14 +62,16 @@ def test_a_certificate_of_tomorrow_fails_and_names_our_clock(site: Site, trusted
     assert "our clock says" in finding(site.examine("CUHK"), "tls.expiry").detail
 
 
-def test_another_name_fails_and_the_names_are_told(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
+def test_wrong_host_name_fails_with_the_names_of_the_certificate(
+    site: Site, trusted: Authority, tls_server: TlsServers
+) -> None:
     port = tls_server(trusted.issue("other", names="DNS:ncip.lib.example,DNS:www.lib.example"))
     assert found(site, port) == WELL | {"tls.name": "fail"}
     told = finding(site.examine("CUHK"), "tls.name").detail
     assert told == "it is for ncip.lib.example, www.lib.example, and not for localhost"
 
 
-def test_a_certificate_signed_by_itself_fails_by_its_chain(site: Site, authority: Authority, tls_server: TlsServers) -> None:
+def test_self_signed_certificate_fails_its_chain(site: Site, authority: Authority, tls_server: TlsServers) -> None:
     new = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "90"]
     named = ["-subj", "/CN=self", "-addext", "subjectAltName=DNS:localhost"]
     openssl(*new, *named, "-keyout", "self.pem", "-out", "self.crt", folder=authority.folder)
@@ -79,18 +81,18 @@ def test_a_certificate_signed_by_itself_fails_by_its_chain(site: Site, authority
     assert "signed by itself" in finding(site.examine("CUHK"), "tls.chain").detail
 
 
-def test_an_authority_that_is_not_trusted_fails_by_its_chain(site: Site, authority: Authority, tls_server: TlsServers) -> None:
+def test_untrusted_authority_fails_its_chain(site: Site, authority: Authority, tls_server: TlsServers) -> None:
     port = tls_server(authority.issue("stranger"))
     assert found(site, port) == WELL | {"tls.chain": "fail"}
     assert "not known here" in finding(site.examine("CUHK"), "tls.chain").detail
 
 
-def test_all_faults_of_one_certificate_are_told_at_once(site: Site, authority: Authority, tls_server: TlsServers) -> None:
+def test_all_faults_of_a_certificate_are_reported(site: Site, authority: Authority, tls_server: TlsServers) -> None:
     port = tls_server(authority.issue("worst", days=-1, names="DNS:elsewhere.example"))
     assert found(site, port) == {"tls.version": "ok", "tls.chain": "fail", "tls.name": "fail", "tls.expiry": "fail"}
 
 
-def test_a_server_of_old_versions_only_fails_by_its_version(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
+def test_server_with_old_versions_only_fails_its_version(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
     port = tls_server(trusted.issue("old"), "-tls1_1", "-cipher", "ALL:@SECLEVEL=0")
     sheet_words = found(site, port)
     assert sheet_words == {"tls.version": "fail", "tls.chain": "skip", "tls.name": "skip", "tls.expiry": "skip"}
@@ -103,18 +105,18 @@ def plain() -> Iterator[int]:
         yield listening.getsockname()[1]
 
 
-def test_a_port_that_says_nothing_fails_within_its_time(site: Site, plain: int) -> None:
+def test_silent_port_fails_within_its_time_limit(site: Site, plain: int) -> None:
     assert found(site, plain, seconds=1.0)["tls.version"] == "fail"
     assert "no answer within" in finding(site.examine("CUHK", seconds=1.0), "tls.version").detail
 
 
-def test_plain_http_on_an_https_port_is_told(site: Site, web: Web) -> None:
+def test_plain_http_on_an_https_port_is_reported(site: Site, web: Web) -> None:
     port = int(web(lambda request, body: None).rpartition(":")[2].removesuffix("/ncip"))
     assert found(site, port)["tls.version"] == "fail"
     assert "no handshake" in finding(site.examine("CUHK"), "tls.version").detail
 
 
-def test_nothing_is_said_to_a_peer_whose_certificate_is_wrong(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
+def test_no_request_is_sent_when_the_certificate_is_wrong(site: Site, trusted: Authority, tls_server: TlsServers) -> None:
     """A secret must not go to whoever answers at the address."""
     assert found(site, tls_server(trusted.issue("thief", names="DNS:thief.example")))["tls.name"] == "fail"
     assert b"POST" not in tls_server.said()

@@ -65,20 +65,20 @@ def mistakes(folder: Path, text: str) -> list[str]:
     return [m.replace(f"{folder}/", "") for m in caught.value.mistakes]
 
 
-def test_a_user_is_read_as_a_patron(tmp_path: Path) -> None:
+def test_user_record_becomes_a_patron(tmp_path: Path) -> None:
     assert read(tmp_path, users(CHAN)) == (PATRON,)
 
 
-def test_the_name_of_the_file_and_a_namespace_do_not_matter(tmp_path: Path) -> None:
+def test_file_name_and_namespace_are_irrelevant(tmp_path: Path) -> None:
     text = users(CHAN, head='<users xmlns="http://com/exlibris/urm/user_record/xmlbeans">')
     assert read(tmp_path, text, "tonight.csv") == (PATRON,)
 
 
-def test_one_user_alone_is_a_file_too(tmp_path: Path) -> None:
+def test_single_user_is_accepted_as_a_file(tmp_path: Path) -> None:
     assert read(tmp_path, CHAN.strip()) == (PATRON,)
 
 
-def test_several_files_come_in_one_zip(tmp_path: Path) -> None:
+def test_zip_file_may_contain_several_files(tmp_path: Path) -> None:
     with ZipFile(tmp_path / "users.zip", "w") as archive:
         archive.writestr("users_1.xml", users(CHAN))
         archive.writestr("users_2.xml", users(CHAN.replace("P0001", "P0002")))
@@ -103,7 +103,7 @@ def test_several_files_come_in_one_zip(tmp_path: Path) -> None:
         ("<expiry_date>2036-08-31Z</expiry_date>", "", {"expires": None}),
     ],
 )
-def test_what_a_user_may_say_otherwise(tmp_path: Path, before: str, after: str, facts: dict[str, object]) -> None:
+def test_user_data_may_vary(tmp_path: Path, before: str, after: str, facts: dict[str, object]) -> None:
     assert before in CHAN
     assert read(tmp_path, users(CHAN.replace(before, after))) == (replace(PATRON, **facts),)  # type: ignore[arg-type]
 
@@ -116,7 +116,7 @@ def test_inactive_barcodes_are_former_cards(tmp_path: Path) -> None:
     assert (row.card, row.former, row.where) == ("P0001", ("P0000",), f"{path}:2")
 
 
-def test_mistakes_are_named_by_file_line_and_column(tmp_path: Path) -> None:
+def test_errors_are_reported_with_file_line_and_column(tmp_path: Path) -> None:
     bad = CHAN.replace("2036-08-31Z", "31/08/2036").replace('<user_group desc="SPACE CDP">space_cdp</user_group>', "")
     assert mistakes(tmp_path, users(bad, CHAN)) == [
         "users.xml:2: category: is empty",
@@ -136,7 +136,7 @@ def test_mistakes_are_named_by_file_line_and_column(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_no_user_xml_is_refused_and_nothing_is_fetched(tmp_path: Path, text: str, said: str) -> None:
+def test_malformed_user_xml_is_refused_without_fetching_anything(tmp_path: Path, text: str, said: str) -> None:
     assert mistakes(tmp_path, text)[0].startswith(said)
 
 

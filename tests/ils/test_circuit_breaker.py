@@ -29,20 +29,20 @@ def watched() -> Watched:
     return Watched()
 
 
-def test_two_misses_are_bad_luck_and_three_are_an_absence(watched: Watched) -> None:
+def test_breaker_opens_after_three_consecutive_failures(watched: Watched) -> None:
     watched.misses(2)
     assert (watched.health.up, watched.health.may_ask()) == (True, True)
     watched.misses(1)
     assert (watched.health.up, watched.health.may_ask()) == (False, False)
 
 
-def test_while_it_is_away_one_question_in_five_seconds_tries_it(watched: Watched) -> None:
+def test_open_breaker_probes_every_five_seconds(watched: Watched) -> None:
     watched.misses(3)
     watched.now += timedelta(seconds=5)
     assert [watched.health.may_ask() for _ in range(3)] == [True, False, False]
 
 
-def test_one_answer_and_everybody_may_ask_again(watched: Watched) -> None:
+def test_first_success_closes_the_breaker(watched: Watched) -> None:
     watched.misses(3)
     watched.now += timedelta(seconds=5)
     assert watched.health.may_ask()
@@ -51,14 +51,14 @@ def test_one_answer_and_everybody_may_ask_again(watched: Watched) -> None:
     assert watched.health.down_since is None
 
 
-def test_it_is_known_since_when_it_is_away(watched: Watched) -> None:
+def test_breaker_records_since_when_it_is_open(watched: Watched) -> None:
     watched.misses(3)
     watched.now += timedelta(minutes=5)
     watched.misses(1)
     assert watched.health.down_since == BEGIN
 
 
-def test_questions_are_counted_by_what_came_of_them(watched: Watched) -> None:
+def test_requests_are_counted_by_outcome(watched: Watched) -> None:
     watched.health.record_reply("63", 0.02)
     watched.misses(3)
     watched.health.record_skipped("17")
@@ -71,14 +71,14 @@ def test_questions_are_counted_by_what_came_of_them(watched: Watched) -> None:
     assert value(watched.metrics, "ils_latency_seconds", "relay") == 1
 
 
-def test_its_going_and_its_return_are_said_once(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:
+def test_opening_and_closing_are_logged_once(watched: Watched, capsys: pytest.CaptureFixture[str]) -> None:
     watched.misses(5)
     watched.health.record_reply("63", 0.02)
     said = capsys.readouterr().out
     assert (said.count("ils.down"), said.count("ils.up ")) == (1, 1)
 
 
-def test_two_ways_to_one_system_have_one_state(watched: Watched) -> None:
+def test_two_connectors_to_one_system_share_a_breaker(watched: Watched) -> None:
     other = CircuitBreaker("connector", lambda: watched.now, watched.metrics, same_as=watched.health)
     watched.misses(3)
     assert (other.up, other.may_ask(), other.down_since) == (False, False, BEGIN)
@@ -88,7 +88,7 @@ def test_two_ways_to_one_system_have_one_state(watched: Watched) -> None:
     assert [value(watched.metrics, "ils_up", channel) for channel in ("relay", "connector")] == [1, 1]
 
 
-def test_after_one_miss_nobody_waits_until_a_trial_is_answered() -> None:
+def test_after_one_timeout_nobody_waits_until_a_probe_succeeds() -> None:
     clock, tried = Clock(), list[str]()
 
     async def trial() -> None:

@@ -41,7 +41,7 @@ def test_every_fact_of_a_copy_is_a_column_of_the_holdings_file() -> None:
     assert {column.name for column in HOLDINGS} == {field.name for field in fields(Holding)}
 
 
-def test_a_patron_is_read_with_what_the_columns_say(tmp_path: Path) -> None:
+def test_patron_is_read_from_its_columns(tmp_path: Path) -> None:
     text = (
         "barcode,name,name_zh,category,expires,blocked,local_loans,total_quota\nP1,Chan,陳,undergraduates,2036-08-31,yes,3,60\n"
     )
@@ -69,12 +69,12 @@ def test_former_cards_stand_in_a_column_of_their_own(tmp_path: Path, text: str, 
     assert (row.card, row.former) == ("P1", former)
 
 
-def test_a_byte_order_mark_and_blanks_do_no_harm(tmp_path: Path) -> None:
+def test_byte_order_mark_and_blanks_are_ignored(tmp_path: Path) -> None:
     (patron,) = read_patrons(file(tmp_path, "barcode,category\n P1 , undergraduates \n", "utf-8-sig"))
     assert (patron.barcode, patron.category) == ("P1", "undergraduates")
 
 
-def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+def test_all_errors_are_reported(tmp_path: Path) -> None:
     text = (
         "barcode,category,expires,blocked,local_loans\nP1,undergraduates,2036-13-01,perhaps,many\n,x,,,\nP1,undergraduates,,,\n"
     )
@@ -95,7 +95,7 @@ def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
         ("barcode,category\nP1,x,y\n", "some.csv:2: more fields than columns"),
     ],
 )
-def test_columns_that_do_not_fit_are_named(tmp_path: Path, text: str, said: str) -> None:
+def test_unknown_and_missing_columns_are_reported(tmp_path: Path, text: str, said: str) -> None:
     assert said in mistakes(tmp_path, text)
 
 
@@ -105,7 +105,7 @@ def test_a_title_may_hold_a_line_of_its_own_and_any_space(tmp_path: Path) -> Non
     assert [(row.title, row.barcode) for row in found] == [("Dune:\na novel", "C1"), ("A\u2028B\u0098The\u009cC", "C2")]
 
 
-def test_a_nul_is_told_with_its_line_and_its_column_and_a_name_is_not_shown(tmp_path: Path) -> None:
+def test_nul_character_is_reported_with_line_and_column_and_no_name(tmp_path: Path) -> None:
     assert mistakes(tmp_path, "barcode,name,category\nP\0,Ch\0n,undergraduates\n") == [
         "some.csv:2: barcode: the character U+0000 is not allowed",
         "some.csv:2: name: the character U+0000 is not allowed",
@@ -113,11 +113,11 @@ def test_a_nul_is_told_with_its_line_and_its_column_and_a_name_is_not_shown(tmp_
 
 
 @pytest.mark.parametrize("row", ['P1,"undergraduates', 'P1,"under"graduates'])
-def test_quotation_marks_that_do_not_close_are_told_with_their_line(tmp_path: Path, row: str) -> None:
+def test_unclosed_quotation_mark_is_reported_with_its_line(tmp_path: Path, row: str) -> None:
     assert mistakes(tmp_path, f"barcode,category\n{row}\n")[0].startswith("some.csv:2: ")
 
 
-def test_a_closure_that_ends_before_it_begins_is_told_with_its_line(tmp_path: Path) -> None:
+def test_closure_that_ends_before_it_begins_is_reported_with_its_line(tmp_path: Path) -> None:
     path = file(tmp_path, "agency,from,to\nHKU,2017-07-01,2017-07-02\nHKU,2017-08-03,2017-08-01\nCUHK,2017-01-01,2019-01-01\n")
     with pytest.raises(BadFile) as caught:
         read_closures(path)
@@ -164,22 +164,22 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
         read_patrons(file(tmp_path, "barcode,name,category\nP1,é,x\n", "latin-1"))
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadFile, match="No such file"):
         read_patrons(tmp_path / "none.csv")
 
 
-def test_no_mistake_shows_a_name_or_an_address(tmp_path: Path) -> None:
+def test_error_messages_show_no_name_or_address(tmp_path: Path) -> None:
     text = "barcode,name,email,category,expires\nP1,Chan Siu Fong,chan@example.hk,x,never\n"
     assert "Chan" not in str(mistakes(tmp_path, text))
 
 
-def test_the_demo_files_are_right() -> None:
+def test_demo_files_are_valid() -> None:
     assert len(read_patrons(DEMO / "patrons.csv")) > 100
     assert len(read_holdings(DEMO / "holdings.csv")) > 200
 
 
 @pytest.mark.parametrize("columns", [PATRONS, HOLDINGS])
-def test_a_column_stands_once(columns: tuple[object, ...]) -> None:
+def test_duplicate_column_is_refused(columns: tuple[object, ...]) -> None:
     names = [getattr(c, "name", "") for c in columns]
     assert len(names) == len(set(names))

@@ -53,33 +53,33 @@ def site() -> Site:
     return Site()
 
 
-def test_other_questions_are_passed_on(site: Site) -> None:
+def test_other_queries_are_passed_on(site: Site) -> None:
     assert site.ils.supports == System.supports
     assert finished(site.ils.borrower("P1")).source == "sip2"
     assert [copy.barcode for copy in finished(site.ils.copies("b1")) or ()] == ["B1"]
 
 
-def test_after_five_wrong_pins_nobody_is_asked_and_the_right_one_is_wrong(site: Site) -> None:
+def test_pin_is_not_queried_and_wrong_after_five_wrong_ones(site: Site) -> None:
     assert not any(site.tries(WRONG) for _ in range(5))
     assert not site.tries(RIGHT)
     assert site.system.asked == 5
     assert site.tries(RIGHT, "P2")
 
 
-def test_a_quarter_of_an_hour_later_it_is_asked_again(site: Site) -> None:
+def test_pin_is_queried_again_after_fifteen_minutes(site: Site) -> None:
     for _ in range(5):
         site.tries(WRONG)
     site.seconds = 900
     assert site.tries(RIGHT)
 
 
-def test_the_right_pin_forgives(site: Site) -> None:
+def test_right_pin_resets_the_count_of_wrong_ones(site: Site) -> None:
     for pin in (WRONG,) * 4 + (RIGHT,) + (WRONG,) * 4:
         site.tries(pin)
     assert site.tries(RIGHT)
 
 
-def test_a_system_that_is_away_makes_no_pin_wrong(site: Site) -> None:
+def test_outage_counts_no_pin_as_wrong(site: Site) -> None:
     site.system.away = True
     for _ in range(6):
         with pytest.raises(Unreachable):
@@ -88,7 +88,7 @@ def test_a_system_that_is_away_makes_no_pin_wrong(site: Site) -> None:
     assert site.tries(RIGHT)
 
 
-def test_many_guesses_at_once_are_no_way_round(site: Site) -> None:
+def test_concurrent_guesses_are_limited(site: Site) -> None:
     site.system.waits = True
     answers: list[object] = []
     for _ in range(9):
@@ -99,7 +99,7 @@ def test_many_guesses_at_once_are_no_way_round(site: Site) -> None:
     assert answers == [False] * 9
 
 
-def test_guesses_from_elsewhere_lock_no_card(site: Site) -> None:
+def test_guesses_from_elsewhere_do_not_lock_the_card(site: Site) -> None:
     assert not any(finished(site.ils.check_pin("P1", WRONG)) for _ in range(9))
     assert finished(site.ils.check_pin("P1", RIGHT))
     assert site.tries(RIGHT)

@@ -141,7 +141,7 @@ def faults(path: Path) -> dict[str, str]:
     return dict(found.value.errors)
 
 
-def test_keys_of_an_installed_adapter_are_read_as_strictly_as_our_own(site: Path, library: Library) -> None:
+def test_keys_of_an_installed_adapter_are_validated_strictly(site: Path, library: Library) -> None:
     configured(site, rest(library))
     ils = read(site).ils
     assert isinstance(ils, IlsConfig)
@@ -154,12 +154,12 @@ def test_keys_of_an_installed_adapter_are_read_as_strictly_as_our_own(site: Path
     assert faults(site) == {"ils.token_scheme": "must be text, in quotation marks"}
 
 
-def test_a_needed_key_of_an_installed_adapter_is_missed_by_name(site: Path) -> None:
+def test_missing_key_of_an_installed_adapter_is_reported(site: Path) -> None:
     configured(site, 'connector = "rest"\n')
     assert faults(site) == {"ils.base_url": "is missing"}
 
 
-def test_keys_of_an_installed_adapter_are_unknown_beside_another_one(site: Path) -> None:
+def test_keys_of_an_installed_adapter_are_refused_with_another_adapter(site: Path) -> None:
     configured(site, 'connector = "snapshot"\nbase_url = "http://127.0.0.1"\n')
     assert faults(site) == {"ils.base_url": "is not a known key"}
 
@@ -180,7 +180,7 @@ def test_an_adapter_that_cannot_be_used_is_an_error_of_the_configuration(site: P
     assert faults(site)["ils.connector"].startswith(told)
 
 
-def test_a_key_of_an_installed_adapter_changes_at_the_next_start(site: Path, library: Library) -> None:
+def test_key_of_an_installed_adapter_needs_a_restart(site: Path, library: Library) -> None:
     configured(site, rest(library))
     before = read(site)
     text = site.read_text(encoding="utf-8")
@@ -196,7 +196,7 @@ def test_a_key_of_an_installed_adapter_changes_at_the_next_start(site: Path, lib
     assert after.ils == before.ils
 
 
-def test_an_adapter_of_the_former_group_still_serves_and_is_noted(site: Path) -> None:
+def test_adapter_in_the_former_entry_point_group_works_with_a_note(site: Path) -> None:
     configured(site, 'connector = "old"\n')
     found = read(site)
     told = dict(notes(found, load_policy(found.policy.file)))
@@ -230,7 +230,7 @@ def command(path: Path, environ: dict[str, str], *words: str) -> tuple[int, str]
 
 
 @pytest.mark.long
-def test_a_book_is_lent_to_a_reader_whom_only_an_installed_adapter_knows(
+def test_item_is_lent_to_a_patron_known_only_to_an_installed_adapter(
     reactor: Any, tmp_path: Path, installed: Path, library: Library
 ) -> None:
     gateway = Gateway(reactor, tmp_path, demo_setup.decided_policy())

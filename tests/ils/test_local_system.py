@@ -85,13 +85,13 @@ def local(store: Immediate, system: System, **terms: object) -> ConnectedSystem:
     return ConnectedSystem(store, system, lambda: HKU, lambda: system.now, lambda: OfflineRules(**terms, verify=plain))  # type: ignore[arg-type]
 
 
-def test_its_own_answer_is_told_without_a_flag(store: Immediate, system: System) -> None:
+def test_answer_of_the_local_system_is_returned_without_a_flag(store: Immediate, system: System) -> None:
     facts = finished(local(store, system).borrower("P1"))
     assert facts.borrower is not None
     assert (facts.borrower.category, facts.flag, facts.reachable) == ("living", "", True)
 
 
-def test_a_card_that_a_terminal_blocked_is_blocked_whoever_says_otherwise(store: Immediate, system: System) -> None:
+def test_card_blocked_at_a_terminal_is_blocked_whatever_the_local_system_says(store: Immediate, system: System) -> None:
     store.now(_block)
     facts = finished(local(store, system).borrower("P1"))
     assert facts.borrower is not None
@@ -102,7 +102,7 @@ def test_a_card_that_a_terminal_blocked_is_blocked_whoever_says_otherwise(store:
     ("minutes", "category"),
     [(14, "living"), (15, "loaded")],
 )
-def test_away_its_own_word_holds_for_a_quarter_of_an_hour(
+def test_answer_is_cached_for_fifteen_minutes_during_an_outage(
     store: Immediate, system: System, minutes: int, category: str
 ) -> None:
     asked = local(store, system)
@@ -113,7 +113,7 @@ def test_away_its_own_word_holds_for_a_quarter_of_an_hour(
     assert (facts.borrower.category, facts.flag, facts.reachable) == (category, StaffFlag.ILS_AWAY, True)
 
 
-def test_a_card_that_it_did_not_know_a_moment_ago_is_not_taken_from_the_file(store: Immediate, system: System) -> None:
+def test_recently_unknown_card_is_not_taken_from_the_loaded_file(store: Immediate, system: System) -> None:
     class Strict(System):
         async def borrower(self, card: str) -> BorrowerFacts:
             self._answer(card)
@@ -126,20 +126,20 @@ def test_a_card_that_it_did_not_know_a_moment_ago_is_not_taken_from_the_file(sto
     assert finished(asked.borrower("P1")).borrower is None
 
 
-def test_who_is_in_no_file_is_not_unknown_but_cannot_be_told(store: Immediate, system: System) -> None:
+def test_card_without_a_loaded_record_is_undecided_during_an_outage(store: Immediate, system: System) -> None:
     system.away = True
     facts = finished(local(store, system).borrower("P9"))
     assert (facts.borrower, facts.reachable) == (None, False)
 
 
-def test_a_library_that_wants_it_so_decides_nothing_while_it_is_away(store: Immediate, system: System) -> None:
+def test_strict_library_decides_nothing_during_an_outage(store: Immediate, system: System) -> None:
     asked = local(store, system, fallback="refuse")
     finished(asked.borrower("P1"))
     system.away = True
     assert not finished(asked.borrower("P1")).reachable
 
 
-def test_the_oldest_answer_is_forgotten_first(store: Immediate, system: System) -> None:
+def test_cache_drops_the_oldest_answer_first(store: Immediate, system: System) -> None:
     asked = local(store, system)
     for number in range(MOST_KEPT + 1):
         finished(asked.borrower(f"X{number}"))
@@ -152,7 +152,7 @@ def test_the_oldest_answer_is_forgotten_first(store: Immediate, system: System) 
 
 
 @pytest.mark.parametrize(("pin", "right"), [("1234", True), ("9999", False)])
-def test_a_pin_is_checked_by_the_living_system(store: Immediate, system: System, pin: str, right: bool) -> None:
+def test_pin_is_verified_by_the_connected_local_system(store: Immediate, system: System, pin: str, right: bool) -> None:
     assert finished(local(store, system).pin_ok("P1", Sensitive(pin))) is right
 
 
@@ -166,7 +166,7 @@ def test_a_pin_is_checked_by_the_living_system(store: Immediate, system: System,
         ({"pin": "loaded", "fallback": "refuse"}, "5678", None),
     ],
 )
-def test_away_a_pin_is_right_wrong_or_nobody_can_tell(
+def test_pin_is_right_wrong_or_undecided_during_an_outage(
     store: Immediate, system: System, terms: dict[str, str], pin: str, right: bool | None
 ) -> None:
     system.away = True
@@ -182,14 +182,14 @@ def test_away_a_pin_is_right_wrong_or_nobody_can_tell(
         ({"pin": "loaded"}, "1", False),
     ],
 )
-def test_where_it_cannot_check_a_pin_the_configuration_says_what_counts(
+def test_configuration_decides_when_the_local_system_cannot_verify_pins(
     store: Immediate, terms: dict[str, str], pin: str, right: bool
 ) -> None:
     asked = local(store, System(supports=frozenset({Verb.BORROWER})), **terms)
     assert finished(asked.pin_ok("P1", Sensitive(pin))) is right
 
 
-def test_nobody_without_a_loaded_hash_has_the_right_pin(store: Immediate) -> None:
+def test_pin_without_a_loaded_hash_is_wrong(store: Immediate) -> None:
     asked = local(store, System(supports=frozenset({Verb.BORROWER})), pin="loaded")
     assert finished(asked.pin_ok("P9", Sensitive(""))) is False
 
@@ -197,7 +197,7 @@ def test_nobody_without_a_loaded_hash_has_the_right_pin(store: Immediate) -> Non
 # ---- the shelves
 
 
-def test_shelves_that_cannot_be_seen_are_not_empty(store: Immediate, system: System) -> None:
+def test_shelf_that_cannot_be_queried_is_not_empty(store: Immediate, system: System) -> None:
     asked = local(store, system)
     assert [copy.barcode for copy in finished(asked.at_home("b1")) or ()] == ["B1"]
     system.away = True
@@ -243,7 +243,7 @@ def patron_of(store: Immediate, number: str) -> str:
     return request.patron
 
 
-def test_what_is_kept_under_the_card_asked_about_follows_to_the_one_answered(store: Immediate) -> None:
+def test_stored_data_follows_the_card_returned_by_the_local_system(store: Immediate) -> None:
     number = wish_of(store, "P1")
     facts = asked(store, Renumbering(present={"P1": "P2"}), "P1")
     assert facts.borrower is not None
@@ -251,7 +251,7 @@ def test_what_is_kept_under_the_card_asked_about_follows_to_the_one_answered(sto
     assert store.now(former_cards.card_now, "P1") == "P2"
 
 
-def test_a_number_under_which_nothing_is_kept_is_no_former_card(store: Immediate) -> None:
+def test_former_card_without_stored_data_is_ignored(store: Immediate) -> None:
     asked(store, Renumbering(present={"student-77": "P1"}), "student-77")
     assert store.now(former_cards.cards_of, "P1") == ("P1",)
 
@@ -265,7 +265,7 @@ def test_a_number_under_which_nothing_is_kept_is_no_former_card(store: Immediate
     ],
     ids=["nobody has it any more", "it is answered by the new one", "it was issued to somebody else"],
 )
-def test_a_former_card_that_the_system_tells_of_is_followed_unless_it_is_in_use_again(
+def test_former_card_named_by_the_local_system_is_followed_unless_reissued(
     store: Immediate, system: System, follows: bool
 ) -> None:
     number = wish_of(store, "P1")
@@ -273,20 +273,20 @@ def test_a_former_card_that_the_system_tells_of_is_followed_unless_it_is_in_use_
     assert patron_of(store, number) == ("P2" if follows else "P1")
 
 
-def test_a_replaced_card_that_the_system_does_not_know_is_said_to_be_replaced(store: Immediate) -> None:
+def test_replaced_card_unknown_to_the_local_system_is_reported_as_replaced(store: Immediate) -> None:
     store.now(former_cards.replace_cards, {"P1": "P2"}, BEGIN, Actor("mei", "cli"))
     facts = asked(store, Renumbering(strangers=frozenset({"P1", "P9"})), "P1")
     assert (facts.replaced, facts.stranger) == (True, Reason.CARD_REPLACED)
     assert asked(store, Renumbering(strangers=frozenset({"P9"})), "P9").stranger is Reason.UNKNOWN_BORROWER
 
 
-def test_a_card_that_a_file_says_was_replaced_is_nobody_s_though_the_system_still_knows_it(store: Immediate) -> None:
+def test_card_replaced_by_a_loaded_file_is_unknown_even_if_the_local_system_knows_it(store: Immediate) -> None:
     store.now(former_cards.replace_cards, {"P1": "P2"}, BEGIN, Actor("mei", "cli", "load"))
     assert asked(store, Renumbering(), "P1").stranger is Reason.CARD_REPLACED
     assert asked(store, Renumbering(present={"P1": "P2"}), "P1").borrower is not None
 
 
-def test_a_card_that_the_system_had_replaced_and_issues_again_is_the_new_reader_s(store: Immediate) -> None:
+def test_reissued_card_belongs_to_its_new_patron(store: Immediate) -> None:
     wish_of(store, "P7")
     asked(store, Renumbering(present={"P7": "P8"}), "P7")
     assert store.now(former_cards.card_now, "P7") == "P8"
@@ -295,7 +295,7 @@ def test_a_card_that_the_system_had_replaced_and_issues_again_is_the_new_reader_
 
 
 @pytest.mark.parametrize("held", ["P1", "P2", "P3"])
-def test_a_card_is_followed_only_when_no_other_gateway_decides_about_either(postgres_engine: Engine, held: str) -> None:
+def test_card_is_followed_only_while_no_other_gateway_decides_about_either(postgres_engine: Engine, held: str) -> None:
     """The other gateway decides about one of the cards until it commits; in this test it never does."""
     engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(lock_s=0.05))
     store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "R1"))
@@ -346,7 +346,7 @@ class Listed(System):
         return await super().verify_pin(card, pin)
 
 
-def test_a_checkout_with_a_pin_reads_once_before_and_once_after_the_question_to_a_live_system(store: Immediate) -> None:
+def test_checkout_with_a_pin_reads_once_before_and_after_a_live_query(store: Immediate) -> None:
     system = Listed()
     counting: Any = Counting(store, system.told)
     assert isinstance(finished(local(counting, system).for_checkout("P1", Sensitive("1234"))), Gathered)

@@ -115,7 +115,7 @@ def test_each_field_with_a_barcode_is_a_copy(write: Write) -> None:
     assert [where.rpartition(":")[2] for where, _ in rows] == ["record 1", "record 1"]
 
 
-def test_the_library_of_a_file_counts_before_codes_in_it(write: Write) -> None:
+def test_library_of_the_file_precedes_codes_in_it(write: Write) -> None:
     rows = read(write(hong_lou_meng()), PLAIN, "CUHK").rows
     assert {copy.agency for _, copy in rows} == {"CUHK"}
 
@@ -139,31 +139,31 @@ def test_the_fields_of_copies_that_systems_export(write: Write, fields: list[Fie
     assert found == replace(Holding("CUHK", "7", "b1", "Dune"), **copy)
 
 
-def test_a_site_s_own_field_counts_before_the_usual_ones(write: Write) -> None:
+def test_field_of_the_site_precedes_the_default_ones(write: Write) -> None:
     own = MarcMapping(items=overlaid((ItemField("999", barcode="i", agency="m"),)))
     both = record("b1", data("999", "i7", "mCUHK"), data("952", "p8"))
     assert [copy.barcode for _, copy in read(write(both), own).rows] == ["7"]
 
 
-def test_an_own_row_replaces_the_usual_one_of_its_tag() -> None:
+def test_row_of_the_site_replaces_the_default_of_its_tag() -> None:
     own = ItemField("952", barcode="x")
     assert overlaid((own,)) == (own, *(row for row in ITEM_FIELDS if row.tag != "952"))
 
 
 @pytest.mark.parametrize(("leader", "material"), [("nam", "book"), ("nas", "journal"), ("ngm", "dvd")])
-def test_the_leader_says_the_material(write: Write, leader: str, material: str) -> None:
+def test_material_type_is_read_from_the_leader(write: Write, leader: str, material: str) -> None:
     ((_, copy),) = read(write(record("b1", data("952", "p7"), leader=leader)), PLAIN, "CUHK").rows
     assert copy.material == material
 
 
-def test_a_deleted_record_has_no_copies_any_more(write: Write) -> None:
+def test_deleted_record_loses_its_items(write: Write) -> None:
     found = read(write(record("b1", data("952", "p7"), leader="dam")), PLAIN, "CUHK")
     assert not found.rows
     assert not found.titles
     assert found.complete == {("CUHK", "b1")}
 
 
-def test_a_record_names_all_copies_of_its_libraries(write: Write) -> None:
+def test_record_lists_all_items_of_its_libraries(write: Write) -> None:
     bare = record("b1")
     assert {("HK-CU", "b9"), ("HK-LU", "b9")} <= read(write(hong_lou_meng()), PLAIN).complete
     assert read(write(bare), PLAIN, "CUHK").complete == {("CUHK", "b1")}
@@ -186,7 +186,7 @@ def test_every_bad_record_is_named_by_its_number(write: Write) -> None:
     )
 
 
-def test_bad_records_are_left_out_where_that_is_wanted(write: Write) -> None:
+def test_bad_records_are_skipped_on_request(write: Write) -> None:
     path = write(record("", data("952", "p2")), record("b3", data("952", "p3")))
     found = read(path, PLAIN, "CUHK", skip=True)
     assert ([copy.barcode for _, copy in found.rows], len(found.mistakes)) == (["3"], 1)
@@ -219,13 +219,13 @@ def test_a_broken_record_does_not_hide_those_after_it(tmp_path: Path, broken: by
         ("text.mrc", b"a,b\n1,2\n"),  # no MARC at all
     ],
 )
-def test_a_file_that_ends_too_early_is_refused_whatever_the_option(tmp_path: Path, name: str, content: bytes) -> None:
+def test_truncated_file_is_refused_with_every_option(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BadFile, match=name):
         read(tmp_path / name, PLAIN, "CUHK", skip=True)
 
 
-def test_entities_of_an_xml_file_open_no_other_file(tmp_path: Path) -> None:
+def test_entities_in_an_xml_file_open_no_other_file(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
     path = tmp_path / "some.xml"
     entity = f'<!DOCTYPE c [<!ENTITY x SYSTEM "{(tmp_path / "secret").as_uri()}">]>'
@@ -270,7 +270,7 @@ def titles_of(tmp_path: Path, content: bytes, name: str = "some.mrc") -> list[st
         (b"\xef" + bytes_of(b"Dune"), "its leader is not that of MARC21"),
     ],
 )
-def test_what_a_file_says_or_what_is_wrong_with_it(tmp_path: Path, content: bytes, said: str) -> None:
+def test_errors_of_a_file_are_reported(tmp_path: Path, content: bytes, said: str) -> None:
     assert titles_of(tmp_path, content) == [said]
 
 
@@ -290,14 +290,14 @@ def test_a_compressed_file_is_read(tmp_path: Path, name: str) -> None:
         ("none.mrc", None, "No such file"),
     ],
 )
-def test_a_file_that_is_none_is_refused(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
+def test_malformed_file_is_refused(tmp_path: Path, name: str, content: bytes | None, said: str) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(BadFile, match=said):
         read(tmp_path / name, PLAIN, "CUHK", skip=True)
 
 
-def test_a_field_that_is_not_read_does_no_harm(tmp_path: Path) -> None:
+def test_unknown_field_is_ignored(tmp_path: Path) -> None:
     noted = record("b1", data("520", "aNOTE"), data("952", "p1")).as_marc().replace(b"NOTE", b"\xff\xfe\xfd\xfc")
     assert titles_of(tmp_path, noted) == ["Dune"]
 
@@ -329,7 +329,7 @@ def harvest(tmp_path: Path, *parts: str) -> Path:
     return path
 
 
-def test_a_record_that_a_harvest_calls_deleted_has_no_copies_any_more(tmp_path: Path) -> None:
+def test_record_deleted_by_a_harvest_loses_its_items(tmp_path: Path) -> None:
     path = harvest(tmp_path, "oai:cuhk.example.hk:b1 b1", "oai:cuhk.example.hk:b2", "oai:cuhk.example.hk:b3/4 b3/4")
     found = read(path, HARVEST, "CUHK")
     assert [copy.barcode for _, copy in found.rows] == ["b1", "b3/4"]
@@ -346,7 +346,7 @@ def test_a_record_that_a_harvest_calls_deleted_has_no_copies_any_more(tmp_path: 
         (HARVEST, "oai:cuhk.example.hk:77 b1", "by its OAI-PMH identifier its number is '77', by its fields 'b1'"),
     ],
 )
-def test_an_identifier_that_does_not_hold_the_number_makes_its_record_bad(
+def test_identifier_without_the_record_number_makes_its_record_bad(
     tmp_path: Path, mapping: MarcMapping, part: str, said: str
 ) -> None:
     path = harvest(tmp_path, part)
@@ -356,7 +356,7 @@ def test_an_identifier_that_does_not_hold_the_number_makes_its_record_bad(
     assert read(path, mapping, "CUHK", skip=True).complete == frozenset()
 
 
-def test_an_identifier_is_not_looked_at_while_no_record_is_deleted(tmp_path: Path) -> None:
+def test_identifier_is_ignored_while_no_record_is_deleted(tmp_path: Path) -> None:
     assert [copy.barcode for _, copy in read(harvest(tmp_path, "oai:x:77 b1"), PLAIN, "CUHK").rows] == ["b1"]
 
 
@@ -392,7 +392,7 @@ def test_a_record_is_read_as_pymarc_reads_it(fields: list[tuple[str, list[tuple[
 
 
 @pytest.mark.parametrize("text", ["245", "245/1", "001a", "24", "245A", "008/", "", "245 a"])
-def test_what_is_no_source_is_refused(text: str) -> None:
+def test_invalid_source_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="no MARC field"):
         source(text)
 

@@ -73,11 +73,11 @@ def ils(store: Immediate, system: SimulatedIls) -> LocalIls:
     return made(store, system)
 
 
-def test_it_says_what_it_can(ils: LocalIls) -> None:
+def test_capabilities_are_reported(ils: LocalIls) -> None:
     assert ils.supports == {Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES, Verb.LOANS}
 
 
-def test_the_loans_of_a_borrower_have_their_titles(ils: LocalIls, system: SimulatedIls) -> None:
+def test_loans_of_a_patron_have_titles(ils: LocalIls, system: SimulatedIls) -> None:
     system.readers["P1"] = IlsPatron("P1")
     system.books["B7"] = IlsBook("B7", "Emma", reader="P1")
     system.books["B8"] = IlsBook("B8", "Dune", reader="P2")
@@ -86,7 +86,7 @@ def test_the_loans_of_a_borrower_have_their_titles(ils: LocalIls, system: Simula
     assert finished(listed.loans("NOBODY")) == ()
 
 
-def test_blocks_and_counts_are_of_now_and_the_rest_as_it_was_loaded(ils: LocalIls, system: SimulatedIls) -> None:
+def test_blocks_and_counts_are_live_and_other_data_as_loaded(ils: LocalIls, system: SimulatedIls) -> None:
     system.readers["P1"] = IlsPatron("P1", "CHAN, TAI MAN", blocked=True, loans=3)
     facts = finished(ils.borrower("P1"))
     assert facts.borrower is not None
@@ -95,26 +95,24 @@ def test_blocks_and_counts_are_of_now_and_the_rest_as_it_was_loaded(ils: LocalIl
     assert (facts.borrower.category, facts.borrower.name.reveal()) == ("undergraduates", "Chan")
 
 
-def test_another_card_in_the_answer_is_the_one_that_the_reader_has_now(ils: LocalIls, system: SimulatedIls) -> None:
+def test_other_card_in_the_reply_is_the_present_card(ils: LocalIls, system: SimulatedIls) -> None:
     system.readers["P1-NEW"] = IlsPatron("P1-NEW", "CHAN", former="P1")
     facts = finished(ils.borrower("P1"))
     assert facts.borrower is not None
     assert (facts.borrower.barcode, facts.borrower.category) == ("P1-NEW", "undergraduates")
 
 
-def test_an_unknown_user_is_unknown_whatever_was_loaded(ils: LocalIls) -> None:
+def test_unknown_user_is_unknown_despite_a_loaded_record(ils: LocalIls) -> None:
     assert finished(ils.borrower("P1")).borrower is None
 
 
 @pytest.mark.parametrize(("card", "pin", "right"), [("P1", "1234", True), ("P1", "4321", False), ("P9", "1234", False)])
-def test_a_pin_is_what_it_says(ils: LocalIls, system: SimulatedIls, card: str, pin: str, right: bool) -> None:
+def test_pin_is_judged_by_the_local_system(ils: LocalIls, system: SimulatedIls, card: str, pin: str, right: bool) -> None:
     system.readers["P1"] = IlsPatron("P1")
     assert finished(ils.verify_pin(card, Sensitive(pin))) is right
 
 
-def test_copies_are_looked_at_until_one_is_on_the_shelf_and_unknown_ones_are_not_there(
-    ils: LocalIls, system: SimulatedIls
-) -> None:
+def test_items_are_looked_up_until_one_is_on_the_shelf(ils: LocalIls, system: SimulatedIls) -> None:
     system.books = {"B1": IlsBook("B1", reader="P1"), "B2": IlsBook("B2"), "B3": IlsBook("B3")}
     copies = finished(ils.copies("b1"))
     assert copies is not None
@@ -137,15 +135,13 @@ def test_a_system_that_is_away_is_unreachable(ils: LocalIls, system: SimulatedIl
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_a_secret_that_is_not_agreed_is_no_verdict_on_the_borrower(
-    store: Immediate, system: SimulatedIls, question: str
-) -> None:
+def test_refused_secret_is_no_verdict_on_the_patron(store: Immediate, system: SimulatedIls, question: str) -> None:
     system.readers["P1"] = IlsPatron("P1")
     with pytest.raises(Unreachable):
         finished(QUESTIONS[question](made(store, system, password="wrong")))
 
 
-def test_after_three_misses_it_is_asked_no_more_for_a_while(ils: LocalIls, system: SimulatedIls) -> None:
+def test_queries_pause_after_three_failures(ils: LocalIls, system: SimulatedIls) -> None:
     system.become("away")
     for _ in range(3):
         with pytest.raises(Unreachable):
@@ -156,7 +152,7 @@ def test_after_three_misses_it_is_asked_no_more_for_a_while(ils: LocalIls, syste
     assert system.heard == []
 
 
-def test_both_connectors_tell_the_same_of_the_same_system(store: Immediate, system: SimulatedIls) -> None:
+def test_both_connectors_return_the_same_for_the_same_system(store: Immediate, system: SimulatedIls) -> None:
     system.readers["P1"] = IlsPatron("P1", "CHAN", loans=3)
     told_by = [finished(made(store, system, connector).borrower("P1")).borrower for connector in (Ncip, Sip2)]
     assert [(b.blocked, b.local_loans, b.category, b.name) for b in told_by if b] == [
@@ -170,12 +166,12 @@ def test_both_connectors_tell_the_same_of_the_same_system(store: Immediate, syst
 @pytest.mark.parametrize(
     ("kind", "card"), [("", "P2"), ("Barcode", "P2"), ("Barcode Id", "P2"), ("Institution Id Number", ""), ("User Id", "")]
 )
-def test_the_user_that_is_told_is_a_card_where_it_is_a_barcode(kind: str, card: str) -> None:
+def test_user_identifier_is_a_card_only_when_it_is_a_barcode(kind: str, card: str) -> None:
     user = {"UserIdentifierType": kind, "UserIdentifierValue": "P2"}
     assert borrower_facts(reply(UserId=user), NOW).card == card
 
 
-def test_former_cards_are_told_where_the_responder_knows_them() -> None:
+def test_former_cards_are_returned_when_the_responder_knows_them() -> None:
     before = [{"AgencyId": "HKU", "UserIdentifierValue": card} for card in ("A", "B")]
     assert borrower_facts(reply(UserOptionalFields={"PreviousUserId": before}), NOW).former == ("A", "B")
 
@@ -217,12 +213,12 @@ def test_only_blocks_in_force_that_are_about_borrowing_count(block: dict[str, st
         ([], "", False),
     ],
 )
-def test_privileges_are_read_in_three_habits(rows: list[dict[str, Any]], category: str, blocked: bool) -> None:
+def test_privileges_are_read_in_three_forms(rows: list[dict[str, Any]], category: str, blocked: bool) -> None:
     said = borrower_facts(reply(UserOptionalFields={"UserPrivilege": rows}), NOW)
     assert (said.category, said.blocked) == (category, blocked)
 
 
-def test_the_last_day_of_the_card_is_that_of_its_latest_privilege_in_hong_kong() -> None:
+def test_expiry_is_that_of_the_latest_privilege_in_hong_kong() -> None:
     rows = [privilege("A", until="2017-06-30T15:59:59Z"), privilege("B", until="2017-09-29T16:00:00Z")]
     assert borrower_facts(reply(UserOptionalFields={"UserPrivilege": rows}), NOW).expires == date(2017, 9, 30)
 
@@ -240,7 +236,7 @@ def test_loans_are_counted_or_listed(fields: dict[str, Any], loans: int) -> None
     assert borrower_facts(reply(**fields), NOW).local_loans == loans
 
 
-def test_names_and_addresses_are_found_where_systems_put_them() -> None:
+def test_names_and_addresses_are_read_from_all_known_places() -> None:
     name = {"PersonalNameInformation": {"StructuredPersonalUserName": {"GivenName": "Tai Man", "Surname": "Chan"}}}
     posts = [
         {"PhysicalAddress": {}},
@@ -287,25 +283,25 @@ def test_folio_is_asked_for_the_user_id_and_compares_a_pin_with_the_users_own(st
 
 
 @pytest.mark.parametrize("reply", ["folio-lookup-user-wrong-pin.xml", "folio-lookup-user-unknown.xml"])
-def test_what_folio_says_in_detail_is_its_answer_to_a_pin(store: Immediate, reply: str) -> None:
+def test_pin_verdict_of_folio_is_read_from_its_details(store: Immediate, reply: str) -> None:
     ils, _ = folio(store, reply)
     assert [finished(ils.verify_pin("UG1", Sensitive("1"))) for _ in range(4)] == [False] * 4
 
 
-def test_a_failure_of_folio_itself_is_no_answer(store: Immediate) -> None:
+def test_failure_of_folio_is_no_verdict(store: Immediate) -> None:
     ils, _ = folio(store, "folio-lookup-user-failed.xml")
     with pytest.raises(Unreachable):
         finished(ils.borrower("UG1"))
 
 
-def test_folio_tells_no_loans_and_the_loaded_count_stands(store: Immediate) -> None:
+def test_folio_returns_no_loans_and_the_loaded_count_is_kept(store: Immediate) -> None:
     ils, _ = folio(store, "folio-lookup-user.xml")
     borrower = finished(ils.borrower("P1")).borrower  # whom it answers as UG1, a card that nobody has loaded
     assert borrower is not None
     assert (borrower.barcode, borrower.local_loans, borrower.email.reveal()) == ("UG1", 7, "ug1@connect.test")
 
 
-def test_folio_is_not_asked_about_copies(store: Immediate) -> None:
+def test_folio_is_not_queried_about_items(store: Immediate) -> None:
     assert Verb.COPIES not in folio(store, "folio-lookup-user.xml")[0].supports
 
 
@@ -313,7 +309,7 @@ def test_folio_is_not_asked_about_copies(store: Immediate) -> None:
     ("kind", "read"),
     [("mailto", True), ("mailserver", True), ("Electronic Mail Address", True), ("TEL", False), ("http", False)],
 )
-def test_an_address_of_any_kind_that_reads_like_mail_is_taken(kind: str, read: bool) -> None:
+def test_any_electronic_address_that_looks_like_mail_is_used(kind: str, read: bool) -> None:
     where: Fields = {"ElectronicAddressType": kind, "ElectronicAddressData": "a@b.test"}
     person: Fields = {"UserAddressInformation": [{"UserAddressRoleType": "OTH", "ElectronicAddress": where}]}
     assert bool(borrower_facts(NcipMessage("LookupUserResponse", {"UserOptionalFields": person}), NOW).email) is read

@@ -29,7 +29,7 @@ class System:
         return OwnLoans(self.loans, lambda: self.now)
 
 
-def test_a_borrowers_loans_are_asked_once_a_minute() -> None:
+def test_loans_of_a_patron_are_cached_for_a_minute() -> None:
     system = System()
     own = system.open()
     assert finished(own.of("P1")) == finished(own.of("P1")) == (LocalLoan("B1"),)
@@ -41,7 +41,7 @@ def test_a_borrowers_loans_are_asked_once_a_minute() -> None:
     assert system.asked == ["P1", "P2", "P1"]
 
 
-def test_they_are_asked_anew_after_they_were_forgotten() -> None:
+def test_forgotten_loans_are_queried_again() -> None:
     system = System()
     own = system.open()
     finished(own.of("P1"))
@@ -50,7 +50,7 @@ def test_they_are_asked_anew_after_they_were_forgotten() -> None:
     assert finished(own.of("P1")) == (LocalLoan("B2"),)
 
 
-def test_a_system_that_is_away_is_asked_each_time() -> None:
+def test_outage_is_not_cached() -> None:
     system = System(away=True)
     own = system.open()
     assert finished(own.of("P1")) is None
@@ -58,7 +58,7 @@ def test_a_system_that_is_away_is_asked_each_time() -> None:
     assert finished(own.of("P1")) == (LocalLoan("B2"),)
 
 
-def test_no_more_borrowers_are_kept_than_there_is_room_for() -> None:
+def test_cache_is_bounded() -> None:
     system = System()
     own = system.open()
     for number in range(ROOM + 1):

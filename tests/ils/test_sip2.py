@@ -76,11 +76,11 @@ def ils(system: SimulatedIls, settings: dict[str, str]) -> Iterator[LocalIls]:
     store.close()
 
 
-def test_it_says_what_it_can(ils: LocalIls) -> None:
+def test_capabilities_are_reported(ils: LocalIls) -> None:
     assert ils.supports == {Verb.BORROWER, Verb.VERIFY_PIN, Verb.COPIES, Verb.LOANS}
 
 
-def test_the_loans_of_a_borrower_have_their_titles(ils: LocalIls, system: SimulatedIls) -> None:
+def test_loans_of_a_patron_have_titles(ils: LocalIls, system: SimulatedIls) -> None:
     system.readers["P1"] = IlsPatron("P1")
     system.books["B7"] = IlsBook("B7", "Emma", reader="P1")
     system.books["B8"] = IlsBook("B8", "Dune", reader="P2")
@@ -89,7 +89,7 @@ def test_the_loans_of_a_borrower_have_their_titles(ils: LocalIls, system: Simula
     assert finished(listed.loans("NOBODY")) == ()
 
 
-def test_blocks_and_counts_are_of_now_and_the_rest_as_it_was_loaded(ils: LocalIls, system: SimulatedIls) -> None:
+def test_blocks_and_counts_are_live_and_other_data_as_loaded(ils: LocalIls, system: SimulatedIls) -> None:
     system.readers["P1"] = IlsPatron("P1", "CHAN, TAI MAN", loans=3, limit=60)
     facts = finished(ils.borrower("P1"))
     assert facts.borrower is not None
@@ -98,14 +98,14 @@ def test_blocks_and_counts_are_of_now_and_the_rest_as_it_was_loaded(ils: LocalIl
     assert (facts.borrower.category, facts.borrower.name.reveal()) == ("undergraduates", "Chan")
 
 
-def test_a_reader_whom_nobody_loaded_is_known_without_a_category(ils: LocalIls, system: SimulatedIls) -> None:
+def test_patron_without_a_loaded_record_has_no_category(ils: LocalIls, system: SimulatedIls) -> None:
     system.readers["P2"] = IlsPatron("P2", "Lee")
     facts = finished(ils.borrower("P2"))
     assert facts.borrower is not None
     assert (facts.borrower.name.reveal(), facts.borrower.category) == ("Lee", "")
 
 
-def test_another_card_in_the_answer_is_the_one_that_the_reader_has_now(ils: LocalIls, system: SimulatedIls) -> None:
+def test_other_card_in_the_reply_is_the_present_card(ils: LocalIls, system: SimulatedIls) -> None:
     system.readers["P1-NEW"] = IlsPatron("P1-NEW", "CHAN, TAI MAN", former="P1")
     facts = finished(ils.borrower("P1"))
     assert facts.borrower is not None
@@ -117,24 +117,24 @@ def test_another_card_in_the_answer_is_the_one_that_the_reader_has_now(ils: Loca
 
 
 @pytest.mark.parametrize("settings", [{"answered_card": "ignore"}])
-def test_where_the_answer_is_another_kind_of_number_the_card_stays(ils: LocalIls, system: SimulatedIls) -> None:
+def test_card_is_kept_when_the_reply_has_another_kind_of_number(ils: LocalIls, system: SimulatedIls) -> None:
     system.readers["77123"] = IlsPatron("77123", "CHAN, TAI MAN", former="P1")
     facts = finished(ils.borrower("P1"))
     assert facts.borrower is not None
     assert facts.borrower.barcode == "P1"
 
 
-def test_a_card_that_it_calls_invalid_is_unknown_whatever_was_loaded(ils: LocalIls) -> None:
+def test_card_reported_invalid_is_unknown_despite_a_loaded_record(ils: LocalIls) -> None:
     assert finished(ils.borrower("P1")).borrower is None
 
 
-def test_it_is_asked_as_its_own_institution_knows_it(ils: LocalIls, system: SimulatedIls) -> None:
+def test_requests_use_the_institution_of_the_local_system(ils: LocalIls, system: SimulatedIls) -> None:
     finished(ils.borrower("P1"))
     assert "AOMAIN|" in system.heard[0]
 
 
 @pytest.mark.parametrize(("pin", "right"), [("1234", True), ("4321", False)])
-def test_a_pin_is_what_it_says(ils: LocalIls, system: SimulatedIls, pin: str, right: bool) -> None:
+def test_pin_is_judged_by_the_local_system(ils: LocalIls, system: SimulatedIls, pin: str, right: bool) -> None:
     system.readers["P1"] = IlsPatron("P1")
     assert finished(ils.verify_pin("P1", Sensitive(pin))) is right
 
@@ -143,14 +143,14 @@ def test_a_pin_of_an_unknown_card_is_wrong(ils: LocalIls) -> None:
     assert finished(ils.verify_pin("P9", Sensitive("1234"))) is False
 
 
-def test_copies_are_looked_at_until_one_is_on_the_shelf(ils: LocalIls, system: SimulatedIls) -> None:
+def test_items_are_looked_up_until_one_is_on_the_shelf(ils: LocalIls, system: SimulatedIls) -> None:
     system.books = {"B1": IlsBook("B1", reader="P1"), "B2": IlsBook("B2"), "B3": IlsBook("B3")}
     copies = finished(ils.copies("b1"))
     assert copies is not None
     assert [(c.barcode, c.status) for c in copies] == [("B1", "On Loan"), ("B2", "Available On Shelf")]
 
 
-def test_a_copy_of_which_it_says_nothing_is_not_what_was_loaded(ils: LocalIls, system: SimulatedIls) -> None:
+def test_item_without_a_status_is_not_taken_from_the_loaded_file(ils: LocalIls, system: SimulatedIls) -> None:
     system.books = {"B2": IlsBook("B2", reader="P1"), "B3": IlsBook("B3", reader="P1")}  # it answers 01, other, for B1
     copies = finished(ils.copies("b1"))
     assert copies is not None
@@ -162,7 +162,7 @@ def test_every_circulation_status_of_the_standard_means_one_of_nisos() -> None:
     assert set(STATUS.values()) <= set(CIRCULATION_STATUS)
 
 
-def test_a_title_that_is_not_ours_needs_no_question(ils: LocalIls, system: SimulatedIls) -> None:
+def test_title_of_another_library_needs_no_query(ils: LocalIls, system: SimulatedIls) -> None:
     assert finished(ils.copies("b9")) == ()
     assert system.heard == []
 
@@ -209,7 +209,7 @@ def test_what_koha_and_evergreen_say_beyond_the_standard_is_read() -> None:
 
 
 @pytest.mark.parametrize("text", ["never", "30/09/2017", "2017", ""])
-def test_an_expiry_that_is_no_date_says_nothing(text: str) -> None:
+def test_invalid_expiry_date_is_ignored(text: str) -> None:
     assert borrower_facts(decode(heard("", "", f"PA{text}|"), DIALECTS["standard"])).expires is None
 
 
@@ -228,7 +228,7 @@ class Waiting:
         return await answer
 
 
-def test_questions_share_lines_and_a_line_has_one_at_a_time() -> None:
+def test_requests_share_connections_with_one_at_a_time_each() -> None:
     made = [Waiting(), Waiting()]
     lines = ConnectionPool(iter(made).__next__, 2)
     outcomes: list[object] = []
@@ -241,7 +241,7 @@ def test_questions_share_lines_and_a_line_has_one_at_a_time() -> None:
     assert outcomes == [b"one"]
 
 
-def test_where_too_many_wait_nobody_else_is_told_to() -> None:
+def test_request_fails_when_the_queue_is_full() -> None:
     line = Waiting()
     lines = ConnectionPool(lambda: line, 1)
     asked = [Deferred.fromCoroutine(lines(b"63")) for _ in range(MOST_WAITING + 1)]

@@ -30,13 +30,13 @@ def tools() -> ConnectorTools:
     return ConnectorTools(Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1")), "HKU", plain)
 
 
-def test_a_loaded_patron_is_known_and_the_source_is_said(tools: ConnectorTools) -> None:
+def test_loaded_patron_is_found_with_its_source(tools: ConnectorTools) -> None:
     facts = finished(Snapshot(tools).borrower("P1"))
     assert facts.borrower is not None
     assert (facts.borrower.barcode, facts.source, facts.reachable) == ("P1", "snapshot", True)
 
 
-def test_a_stranger_is_no_borrower(tools: ConnectorTools) -> None:
+def test_unloaded_card_is_unknown(tools: ConnectorTools) -> None:
     assert finished(Snapshot(tools).borrower("P9")).borrower is None
 
 
@@ -47,13 +47,13 @@ def test_a_pin_is_right_only_where_one_is_loaded_and_fits(tools: ConnectorTools,
     assert finished(Snapshot(tools).verify_pin(card, Sensitive(pin))) is right
 
 
-def test_copies_at_home_are_our_own(tools: ConnectorTools) -> None:
+def test_items_at_home_are_our_own(tools: ConnectorTools) -> None:
     copies = finished(Snapshot(tools).copies("b1"))
     assert copies is not None
     assert [c.agency for c in copies] == ["HKU"]
 
 
-def test_a_library_without_an_interface_knows_its_patrons_and_checks_nothing(tools: ConnectorTools) -> None:
+def test_library_without_an_interface_knows_patrons_and_verifies_no_pin(tools: ConnectorTools) -> None:
     manual: LocalIls = Manual(tools)
     assert manual.supports == {Verb.BORROWER}
     assert finished(manual.borrower("P1")).borrower is not None

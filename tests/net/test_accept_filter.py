@@ -21,7 +21,7 @@ def door(metrics: Metrics) -> Any:
     return AdmissionFactory(inner, lambda address: "" if address == HOME.host else "address", refusals("ncip", metrics))
 
 
-def test_no_protocol_is_made_for_who_is_turned_away() -> None:
+def test_refused_connection_creates_no_protocol() -> None:
     metrics = Metrics()
     with capture_logs() as logs:
         assert door(metrics).buildProtocol(AWAY) is None
@@ -29,11 +29,11 @@ def test_no_protocol_is_made_for_who_is_turned_away() -> None:
     assert [(line["event"], line["peer"], line["why"]) for line in logs] == [("ncip.not_admitted", AWAY.host, "address")]
 
 
-def test_who_is_admitted_gets_the_inner_protocol() -> None:
+def test_admitted_connection_gets_the_inner_protocol() -> None:
     assert isinstance(door(Metrics()).buildProtocol(HOME), Protocol)
 
 
-def test_a_flood_of_callers_does_not_flood_the_log() -> None:
+def test_flood_of_connections_does_not_flood_the_log() -> None:
     metrics = Metrics()
     made = door(metrics)
     with capture_logs() as logs:

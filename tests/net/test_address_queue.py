@@ -30,7 +30,7 @@ class Bench:
         self.under_way.pop(0)[1].callback(answer)
 
 
-def test_one_address_has_one_piece_of_work_under_way_and_another_does_not_wait_for_it() -> None:
+def test_address_runs_one_task_at_a_time_without_delaying_others() -> None:
     bench = Bench()
     for address in ("a", "a", "a", "b"):
         bench.ask(address)
@@ -39,14 +39,14 @@ def test_one_address_has_one_piece_of_work_under_way_and_another_does_not_wait_f
     assert [address for address, _ in bench.under_way] == ["b", "a"]
 
 
-def test_one_ipv6_network_has_one_piece_of_work_under_way() -> None:
+def test_ipv6_network_runs_one_task_at_a_time() -> None:
     bench = Bench()
     for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"):
         bench.ask(address)
     assert [address for address, _ in bench.under_way] == ["2001:db8::1", "2001:db8:0:1::1"]
 
 
-def test_every_piece_is_done_in_the_order_in_which_it_came() -> None:
+def test_tasks_run_in_order_of_arrival() -> None:
     bench = Bench()
     for _ in range(3):
         bench.ask("a")
@@ -55,14 +55,14 @@ def test_every_piece_is_done_in_the_order_in_which_it_came() -> None:
     assert bench.answers == [("a", "0"), ("a", "1"), ("a", "2")]
 
 
-def test_what_is_too_much_of_one_address_is_not_done_at_all() -> None:
+def test_excess_tasks_of_an_address_are_dropped() -> None:
     bench = Bench(most=2)
     for _ in range(3):
         bench.ask("a")
     assert bench.answers == [("a", None)]
 
 
-def test_work_that_fails_lets_the_next_one_go_on_and_nothing_is_remembered() -> None:
+def test_failed_task_lets_the_next_one_run_and_leaves_no_state() -> None:
     bench = Bench()
     failed, _ = bench.ask("a"), bench.ask("a")
     failed.addErrback(lambda failure: bench.answers.append(("failed", failure.getErrorMessage())))

@@ -34,7 +34,7 @@ def _until_ready(transport: SimpleNamespace) -> None:
     transport.transport.socket.recv(1, socket.MSG_PEEK)
 
 
-def test_a_message_has_waited_since_its_last_byte_came(pair: Pair) -> None:
+def test_message_waits_from_the_arrival_of_its_last_byte(pair: Pair) -> None:
     caller, ours = pair
     caller.sendall(b"09")
     _until_ready(ours)
@@ -44,7 +44,7 @@ def test_a_message_has_waited_since_its_last_byte_came(pair: Pair) -> None:
     assert 0.2 < waited < 5
 
 
-def test_a_caller_that_has_hung_up_waits_no_more(pair: Pair) -> None:
+def test_closed_connection_stops_waiting(pair: Pair) -> None:
     caller, ours = pair
     caller.sendall(b"09")
     caller.shutdown(socket.SHUT_WR)
@@ -68,7 +68,7 @@ def test_the_deadline_counts_from_the_arrival(pair: Pair) -> None:
     assert 3 < found.left_s < 7.8
 
 
-def test_a_connection_that_tells_nothing_has_not_waited(tmp_path: Path) -> None:
+def test_connection_without_arrival_time_has_not_waited(tmp_path: Path) -> None:
     assert waited_s(TRANSPORT()) == 0.0
     with socket.socket(socket.AF_UNIX) as local:
         local.bind(str(tmp_path / "s"))

@@ -95,9 +95,9 @@ def test_a_request_without_a_host_is_answered_in_version_1_0() -> None:
         (b"Host: a", b"Transfer-Encoding: chunked", b"Content-Length: 5"),
     ],
 )
-def test_a_head_that_two_servers_could_read_differently_is_refused(lines: tuple[bytes, ...]) -> None:
+def test_ambiguous_request_head_is_refused(lines: tuple[bytes, ...]) -> None:
     assert answer(head(*lines) + b"0\r\n\r\n") == b"HTTP/1.1 400 Bad Request"
 
 
-def test_nothing_behind_a_refused_head_is_read() -> None:
+def test_bytes_after_a_refused_head_are_not_read() -> None:
     assert answer(head(b"Content-Length: 0") + head(b"Host: a", b"Content-Length: 0")) == b"HTTP/1.1 400 Bad Request"

@@ -18,20 +18,20 @@ def seats(limit: ConnectionLimit, address: str, number: int) -> list[ConnectionS
     return [seat for seat in (limit.enter(address, nothing) for _ in range(number)) if seat]
 
 
-def test_strangers_of_one_address_are_few() -> None:
+def test_unauthenticated_connections_are_limited_by_address() -> None:
     limit = ConnectionLimit(total=500, per_address=500)
     assert len(seats(limit, "10.0.0.1", 30)) == 20
     assert not limit.has_room("10.0.0.1")
     assert limit.has_room("10.0.0.2")
 
 
-def test_strangers_of_one_ipv6_network_are_few_whatever_their_addresses() -> None:
+def test_unauthenticated_connections_are_limited_by_ipv6_network() -> None:
     limit = ConnectionLimit(total=500, per_address=500)
     assert sum(len(seats(limit, f"2001:db8:1:2::{number:x}", 1)) for number in range(30)) == 20
     assert limit.has_room("2001:db8:1:3::1")
 
 
-def test_a_campus_behind_one_address_comes_in_as_it_logs_in() -> None:
+def test_connections_of_one_address_are_admitted_as_they_authenticate() -> None:
     limit = ConnectionLimit(total=500, per_address=500)
     for number in range(200):
         (seat,) = seats(limit, "10.0.0.1", 1)
@@ -39,7 +39,7 @@ def test_a_campus_behind_one_address_comes_in_as_it_logs_in() -> None:
     assert limit.inside == 200
 
 
-def test_a_row_has_no_more_than_its_own_number() -> None:
+def test_client_is_limited_to_its_own_number_of_connections() -> None:
     limit = ConnectionLimit(total=10, per_address=10)
     first, second, third = seats(limit, "10.0.0.1", 3)
     assert (first.prove("CUHK", 2), second.prove("CUHK", 2), third.prove("CUHK", 2)) == (True, True, False)
@@ -47,14 +47,14 @@ def test_a_row_has_no_more_than_its_own_number() -> None:
     assert third.prove("CUHK", 2)
 
 
-def test_the_same_proof_again_counts_once_and_another_one_moves_the_connection() -> None:
+def test_repeated_authentication_counts_once_and_another_moves_the_connection() -> None:
     limit = ConnectionLimit(total=10, per_address=10)
     first, second = seats(limit, "10.0.0.1", 2)
     assert (first.prove("CUHK", 1), first.prove("CUHK", 1), first.prove("LU", 1)) == (True, True, True)
     assert second.prove("CUHK", 1)
 
 
-def test_the_oldest_stranger_gives_way_when_all_places_are_taken() -> None:
+def test_oldest_unauthenticated_connection_closes_at_the_limit() -> None:
     limit, closed = ConnectionLimit(total=2, per_address=9), list[str]()
     limit.enter("10.0.0.1", lambda: closed.append("first"))
     limit.enter("10.0.0.2", lambda: closed.append("second"))
@@ -62,7 +62,7 @@ def test_the_oldest_stranger_gives_way_when_all_places_are_taken() -> None:
     assert (closed, limit.inside) == (["first"], 2)
 
 
-def test_those_who_have_proven_who_they_are_give_way_to_nobody() -> None:
+def test_authenticated_connections_are_never_displaced() -> None:
     limit = ConnectionLimit(total=2, per_address=9)
     for seat in seats(limit, "10.0.0.1", 2):
         seat.prove("counter-1", 9)
@@ -70,7 +70,7 @@ def test_those_who_have_proven_who_they_are_give_way_to_nobody() -> None:
     assert limit.enter("10.0.0.2", nothing) is None
 
 
-def test_leaving_twice_counts_once() -> None:
+def test_second_release_changes_nothing() -> None:
     limit = ConnectionLimit(total=2, per_address=2)
     first, _ = seats(limit, "10.0.0.1", 2)
     first.leave()
@@ -78,7 +78,7 @@ def test_leaving_twice_counts_once() -> None:
     assert (limit.inside, first.prove("counter-1", 9)) == (1, False)
 
 
-def test_a_queued_connection_is_admitted_when_one_of_its_address_leaves_or_proves_itself() -> None:
+def test_queued_connection_is_admitted_when_another_closes_or_authenticates() -> None:
     limit, admitted = ConnectionLimit(total=9, per_address=9, unproven=1, queues=True), list[int]()
     slots = [limit.enter("10.0.0.1", nothing, partial(admitted.append, number)) for number in range(4)]
     first, second, third, _fourth = (slot for slot in slots if slot is not None)
@@ -94,7 +94,7 @@ def test_a_queued_connection_is_admitted_when_one_of_its_address_leaves_or_prove
 
 
 @given(steps=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.booleans()), max_size=60))
-def test_whatever_comes_and_goes_the_counts_are_those_of_the_open_connections(steps: list[tuple[int, int, bool]]) -> None:
+def test_counts_equal_the_open_connections_after_any_sequence(steps: list[tuple[int, int, bool]]) -> None:
     limit, inside = ConnectionLimit(total=6, per_address=4, unproven=2), dict[ConnectionSlot, None]()
     for address, row, goes in steps:
         if goes and inside:

@@ -108,7 +108,7 @@ def test_each_gateway_of_a_machine_has_ports_of_its_own_number(text: str, number
     assert numbered(text, number) == wanted
 
 
-def test_what_a_caller_does_not_take_at_once_arrives_later_whole_and_in_order(doors: Doors) -> None:
+def test_slow_reader_gets_the_whole_reply_in_order(doors: Doors) -> None:
     factory: Any = Factory.forProtocol(Talking)
     port = doors.listen("tcp:0:interface=127.0.0.1", factory, shared=False)
     with socket.create_connection(("127.0.0.1", port), 20) as caller, caller.makefile("rb") as said:

@@ -45,7 +45,7 @@ def room() -> Room:
     return Room()
 
 
-def test_a_stranger_alone_reads_at_once_and_then_pauses(room: Room) -> None:
+def test_unauthenticated_connection_reads_at_once_and_then_pauses(room: Room) -> None:
     first, second, _ = room.strangers
     assert room.read(first)
     assert not room.read(second)
@@ -53,7 +53,7 @@ def test_a_stranger_alone_reads_at_once_and_then_pauses(room: Room) -> None:
     assert (second.started, room.read(second)) == (1, True)
 
 
-def test_strangers_take_turns_in_the_order_in_which_they_came(room: Room) -> None:
+def test_unauthenticated_connections_take_turns_in_order(room: Room) -> None:
     assert room.read(room.strangers[0])
     assert [room.read(stranger) for stranger in room.strangers] == [False] * 3
     for turn in range(3):
@@ -62,7 +62,7 @@ def test_strangers_take_turns_in_the_order_in_which_they_came(room: Room) -> Non
         assert [room.read(stranger) for stranger in room.strangers][turn]
 
 
-def test_strangers_together_get_no_more_than_their_share(room: Room) -> None:
+def test_unauthenticated_connections_share_one_quota(room: Room) -> None:
     count = 0
     for _ in range(1000):
         room.clock.advance(READ_S)
@@ -71,7 +71,7 @@ def test_strangers_together_get_no_more_than_their_share(room: Room) -> None:
     assert 0.9 * SHARE <= share <= 1.02 * SHARE
 
 
-def test_who_stops_reading_holds_up_nobody(room: Room) -> None:
+def test_closed_connection_does_not_hold_up_the_queue(room: Room) -> None:
     first, gone, following = room.strangers
     assert room.read(first)
     assert not room.read(gone)
@@ -83,12 +83,12 @@ def test_who_stops_reading_holds_up_nobody(room: Room) -> None:
     assert (following.started, room.read(following)) == (1, True)
 
 
-def test_the_proven_are_trusted_and_strangers_never(room: Room) -> None:
+def test_only_authenticated_connections_are_trusted(room: Room) -> None:
     assert room.reads.trusts("sip2 counter-1")
     assert not room.reads.trusts("")
 
 
-def test_a_row_whose_reads_cost_much_waits_like_a_stranger_for_a_while(room: Room) -> None:
+def test_trusted_client_with_costly_reads_is_queued_for_a_while(room: Room) -> None:
     room.reads.used("ncip CUHK", 10 * HEAVY_S, trusted=True)
     assert not room.reads.trusts("ncip CUHK")
     assert room.reads.trusts("ncip LU")
@@ -96,14 +96,14 @@ def test_a_row_whose_reads_cost_much_waits_like_a_stranger_for_a_while(room: Roo
     assert room.reads.trusts("ncip CUHK")
 
 
-def test_ordinary_reads_cost_no_trust_and_no_share(room: Room) -> None:
+def test_ordinary_reads_of_a_trusted_client_use_no_quota(room: Room) -> None:
     for _ in range(1000):
         room.reads.used("sip2 counter-1", HEAVY_S, trusted=True)
     assert room.reads.trusts("sip2 counter-1")
     assert room.read(room.strangers[0])
 
 
-def test_who_was_trusted_while_it_waited_holds_up_nobody(room: Room) -> None:
+def test_connection_trusted_while_queued_leaves_the_queue(room: Room) -> None:
     first, known, following = room.strangers
     assert room.read(first)
     assert not room.read(known)
@@ -152,7 +152,7 @@ STEPS = st.lists(st.tuples(KINDS, st.integers(0, 3)), min_size=10, max_size=60)
 
 @settings(max_examples=example_count(300))
 @given(steps=STEPS)
-def test_whatever_happens_everything_that_came_is_read_in_the_end(steps: list[tuple[str, int]]) -> None:
+def test_every_arrived_byte_is_read_eventually(steps: list[tuple[str, int]]) -> None:
     room = Room()
     lines = [Line(room) for _ in range(4)]
     for step, number in steps:

@@ -18,22 +18,22 @@ def guessed(times: int, ways: dict[str, int] | None = None, room: int = 100) -> 
     return made
 
 
-def test_a_way_is_shut_at_its_own_number_and_no_sooner() -> None:
+def test_login_is_locked_at_its_own_limit() -> None:
     assert [guessed(times).shut(WAYS, NOW) for times in (0, 1, 2, 3, 4)] == [False, False, False, True, True]
 
 
-def test_another_terminal_of_the_same_address_is_shut_at_the_number_of_the_address() -> None:
+def test_address_is_locked_at_its_own_limit() -> None:
     other = {"terminal b": 3, "address 10.0.0.7": 5}
     assert [guessed(times).shut(other, NOW) for times in (3, 4, 5)] == [False, False, True]
 
 
-def test_it_opens_when_the_oldest_guess_is_a_quarter_of_an_hour_old() -> None:
+def test_lock_ends_when_the_oldest_guess_is_fifteen_minutes_old() -> None:
     made = guessed(3)
     assert made.shut(WAYS, NOW + GUESSES_COUNT_FOR - TICK)
     assert not made.shut(WAYS, NOW + GUESSES_COUNT_FOR)
 
 
-def test_no_more_ways_are_remembered_than_there_is_room_for() -> None:
+def test_number_of_tracked_logins_is_bounded() -> None:
     made = guessed(1, {"a": 1}, room=2)
     for way in ("b", "c"):
         made.count({way: 1}, NOW)

@@ -61,31 +61,31 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_a_header_says_who_calls_and_leaves_the_rest(name: str) -> None:
+def test_header_gives_the_caller_and_the_remaining_bytes(name: str) -> None:
     data, (source, port) = GOOD[name]
     assert strip(data + SIP2) == ProxyHeader(source, port, SIP2)
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_one_byte_at_a_time_nothing_is_known_before_the_last(name: str) -> None:
+def test_incomplete_header_is_undecided_until_its_last_byte(name: str) -> None:
     data, (source, port) = GOOD[name]
     answers = [strip(data[:end]) for end in range(len(data) + 1)]
     assert answers == [None] * len(data) + [ProxyHeader(source, port, b"")]
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_what_is_no_header_is_refused(name: str) -> None:
+def test_invalid_header_is_refused(name: str) -> None:
     with pytest.raises(BadHeader):
         strip(BAD[name])
 
 
-def test_rubbish_is_refused_at_its_first_wrong_byte() -> None:
+def test_invalid_header_is_refused_at_its_first_wrong_byte() -> None:
     with pytest.raises(BadHeader):
         strip(b"9")
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_a_header_or_unfinished_or_bad(data: bytes) -> None:
+def test_any_bytes_are_a_header_incomplete_or_invalid(data: bytes) -> None:
     for start in (b"", b"PROXY ", SIGNATURE):
         try:
             header = strip(start + data)
@@ -95,7 +95,7 @@ def test_any_bytes_are_a_header_or_unfinished_or_bad(data: bytes) -> None:
 
 
 @given(st.ip_addresses(v=4), st.integers(0, 65535), st.binary(max_size=20))
-def test_both_versions_say_the_same(address: object, port: int, rest: bytes) -> None:
+def test_both_versions_give_the_same_caller(address: object, port: int, rest: bytes) -> None:
     one = f"PROXY TCP4 {address} 10.0.0.1 {port} 6001\r\n".encode()
     packed = bytes(int(part) for part in str(address).split("."))
     two = version_2(0x21, 0x11, packed + V4[4:8] + port.to_bytes(2, "big") + V4[10:])

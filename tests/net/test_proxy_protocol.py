@@ -76,13 +76,13 @@ def site() -> Site:
 @pytest.mark.parametrize(
     ("header", "caller"), [(V1, "192.0.2.5"), (V1_6, "2001:db8::5"), (V2, "192.0.2.5"), (ITSELF, BALANCER)]
 )
-def test_the_caller_is_whom_the_balancer_names(site: Site, header: bytes, caller: str) -> None:
+def test_caller_is_the_one_named_by_the_balancer(site: Site, header: bytes, caller: str) -> None:
     line = site.call(BALANCER, header + b"hello")
     assert [(one.seen, one.heard) for one in made] == [(caller, b"hello")]
     assert line.value() == b"HELLO"
 
 
-def test_nothing_is_handed_on_before_the_header_is_whole(site: Site) -> None:
+def test_no_data_is_delivered_before_the_header_is_complete(site: Site) -> None:
     line = site.call(BALANCER, *(V1[at : at + 1] for at in range(len(V1) - 1)))
     assert made == []
     line.protocol.dataReceived(b"\nhello")
@@ -93,19 +93,19 @@ def test_nothing_is_handed_on_before_the_header_is_whole(site: Site) -> None:
     assert made[0].lost
 
 
-def test_a_caller_that_is_no_balancer_is_itself_whatever_it_says(site: Site) -> None:
+def test_header_from_other_addresses_is_ordinary_data(site: Site) -> None:
     site.call(STRANGER, V1)
     assert [(one.seen, one.heard) for one in made] == [(STRANGER, V1)]
 
 
 @pytest.mark.parametrize("said", [b"POST /ncip HTTP/1.1\r\n", b"PROXY TCP4 nobody 10.0.0.1 1 2\r\n"])
-def test_a_balancer_without_a_right_header_is_cut_off_and_counted(site: Site, said: bytes) -> None:
+def test_balancer_with_an_invalid_header_is_disconnected_and_counted(site: Site, said: bytes) -> None:
     line = site.call(BALANCER, said)
     line.protocol.connectionLost(None)
     assert (line.disconnected, site.refused, made, site.clock.getDelayedCalls()) == (True, 1, [], [])
 
 
-def test_a_balancer_that_says_nothing_is_cut_off_in_time(site: Site) -> None:
+def test_silent_balancer_connection_times_out(site: Site) -> None:
     line = site.call(BALANCER)
     site.clock.advance(HEADER_S - 0.1)
     assert not line.disconnected
@@ -113,12 +113,12 @@ def test_a_balancer_that_says_nothing_is_cut_off_in_time(site: Site) -> None:
     assert (line.disconnected, site.refused, made) == (True, 1, [])
 
 
-def test_a_balancer_that_goes_away_leaves_nothing_behind(site: Site) -> None:
+def test_disconnected_balancer_leaves_no_timer(site: Site) -> None:
     site.call(BALANCER).protocol.connectionLost(None)
     assert (made, site.clock.getDelayedCalls()) == ([], [])
 
 
-def test_at_the_end_connections_without_a_header_are_closed_and_the_others_are_left(site: Site) -> None:
+def test_shutdown_closes_connections_without_a_header_only(site: Site) -> None:
     inside, waiting, gone = site.call(BALANCER, V1), site.call(BALANCER, V1[:4]), site.call(BALANCER)
     gone.protocol.connectionLost(None)
     site.factory.close_waiting()
@@ -126,7 +126,7 @@ def test_at_the_end_connections_without_a_header_are_closed_and_the_others_are_l
     assert (site.refused, site.clock.getDelayedCalls()) == (0, [])
 
 
-def test_what_was_wrong_with_a_header_is_logged(site: Site) -> None:
+def test_error_in_a_header_is_logged(site: Site) -> None:
     with capture_logs() as logged:
         site.call(BALANCER, b"GET / HTTP/1.1\r\n")
         site.call(BALANCER)
@@ -137,7 +137,7 @@ def test_what_was_wrong_with_a_header_is_logged(site: Site) -> None:
     ]
 
 
-def test_a_balancer_may_have_so_many_without_a_header_and_any_number_with_one(site: Site) -> None:
+def test_connections_of_a_balancer_are_limited_only_before_their_header(site: Site) -> None:
     for _ in range(WITHOUT_HEADER + 5):
         site.call(BALANCER, V1)
     waiting = [site.call(BALANCER, V1[:4]) for _ in range(WITHOUT_HEADER)]
@@ -150,7 +150,7 @@ def test_a_balancer_may_have_so_many_without_a_header_and_any_number_with_one(si
     assert [site.call(BALANCER).disconnected for _ in range(3)] == [False, False, True]
 
 
-def test_each_balancer_is_counted_by_itself() -> None:
+def test_balancers_are_limited_separately() -> None:
     site = Site()
     site.factory.balancers = AllowList(["10.0.0.0/24"])
     for _ in range(WITHOUT_HEADER):

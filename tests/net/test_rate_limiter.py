@@ -12,13 +12,13 @@ from hkall_gateway.net.limits.rate_limiter import WINDOW, LineLimit, RateLimiter
 START = datetime(2017, 3, 1, tzinfo=UTC)
 
 
-def test_who_has_no_limit_is_always_admitted() -> None:
+def test_caller_without_a_limit_is_always_admitted() -> None:
     rate = RateLimiter()
     assert all(rate.admits("A", 0, START) for _ in range(1000))
 
 
 @given(st.integers(1, 5), st.lists(st.floats(0, 40), max_size=40))
-def test_no_minute_holds_more_than_was_agreed(most: int, pauses: list[float]) -> None:
+def test_limit_holds_in_every_minute(most: int, pauses: list[float]) -> None:
     rate, now, let_in = RateLimiter(), START, list[datetime]()
     for pause in pauses:
         now += timedelta(seconds=pause)
@@ -27,12 +27,12 @@ def test_no_minute_holds_more_than_was_agreed(most: int, pauses: list[float]) ->
     assert all(sum(start <= when < start + WINDOW for when in let_in) <= most for start in let_in)
 
 
-def test_one_askers_haste_is_not_anothers() -> None:
+def test_limits_of_callers_are_independent() -> None:
     rate = RateLimiter()
     assert [rate.admits(name, 1, START) for name in ("A", "A", "B")] == [True, False, True]
 
 
-def test_lines_that_were_left_out_are_counted_in_the_next_one() -> None:
+def test_suppressed_log_lines_are_counted_in_the_next_one() -> None:
     limit = LineLimit(2)
     assert [limit.left_out("A", START) for _ in range(5)] == [0, 0, None, None, None]
     assert limit.left_out("B", START) == 0

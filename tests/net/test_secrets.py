@@ -58,7 +58,7 @@ def asked(store: Secrets, secret: str, subject: str = "patron P1", stored: str =
     return answers
 
 
-def test_the_right_secret_is_right_and_a_wrong_one_wrong() -> None:
+def test_right_secret_matches_and_a_wrong_one_does_not() -> None:
     store = secrets(Bench())
     assert asked(store, "1234") == [True]
     assert asked(store, "1235") == [False]
@@ -100,7 +100,7 @@ def test_a_changed_hash_is_hashed_again() -> None:
     assert asked(store, "1234", stored=hash_secret("4321")) == [False]
 
 
-def test_one_borrowers_pin_says_nothing_about_anothers() -> None:
+def test_cached_pin_of_one_patron_does_not_match_another() -> None:
     bench = Bench()
     store = secrets(bench)
     asked(store, "1234", "patron P1")
@@ -108,7 +108,7 @@ def test_one_borrowers_pin_says_nothing_about_anothers() -> None:
     assert bench.ran == 2
 
 
-def test_no_more_secrets_are_remembered_than_there_is_room_for() -> None:
+def test_cache_of_secrets_is_bounded() -> None:
     bench = Bench()
     store = secrets(bench, room=1)
     asked(store, "1234", "patron P1")
@@ -117,7 +117,7 @@ def test_no_more_secrets_are_remembered_than_there_is_room_for() -> None:
     assert bench.ran == 3
 
 
-def test_the_decoy_is_compared_at_the_cost_of_a_hash_of_ours_and_fits_nothing() -> None:
+def test_decoy_comparison_costs_as_much_as_a_real_one_and_never_matches() -> None:
     assert is_hash(DECOY)
     assert extract_parameters(DECOY) == extract_parameters(hash_secret("1234"))
     assert asked(secrets(Bench()), "1234", stored=DECOY) == [False]
@@ -132,14 +132,14 @@ def test_after_too_many_wrong_pins_the_right_one_is_refused_too() -> None:
     assert bench.ran == 3
 
 
-def test_a_remembered_pin_is_refused_too_while_the_borrower_is_shut_out() -> None:
+def test_cached_pin_is_refused_during_the_lockout() -> None:
     store = secrets(Bench())
     for pin in ("1234", "1", "2", "3"):
         asked(store, pin)
     assert asked(store, "1234") == [False]
 
 
-def test_after_the_window_the_right_pin_is_right_again() -> None:
+def test_pin_is_accepted_again_after_the_lockout() -> None:
     bench = Bench()
     store = secrets(bench)
     for guess in ("1", "2", "3"):
@@ -148,14 +148,14 @@ def test_after_the_window_the_right_pin_is_right_again() -> None:
     assert asked(store, "1234") == [True]
 
 
-def test_the_right_pin_clears_the_wrong_ones() -> None:
+def test_right_pin_resets_the_count_of_wrong_ones() -> None:
     store = secrets(Bench())
     for pin in ("1", "2", "1234", "3", "4"):
         asked(store, pin)
     assert asked(store, "1234") == [True]
 
 
-def test_an_empty_pin_is_wrong_but_no_wrong_guess() -> None:
+def test_empty_pin_is_wrong_but_not_counted() -> None:
     bench = Bench()
     store = secrets(bench)
     assert [asked(store, "") for _ in range(5)] == [[False]] * 5
@@ -163,14 +163,14 @@ def test_an_empty_pin_is_wrong_but_no_wrong_guess() -> None:
     assert bench.ran == 1
 
 
-def test_one_borrowers_wrong_pins_do_not_shut_out_another() -> None:
+def test_wrong_pins_of_one_patron_do_not_lock_another_out() -> None:
     store = secrets(Bench())
     for guess in ("1", "2", "3"):
         asked(store, guess, "patron P1")
     assert asked(store, "1234", "patron P2") == [True]
 
 
-def test_guesses_side_by_side_are_not_more_than_guesses_in_a_row() -> None:
+def test_concurrent_guesses_count_like_consecutive_ones() -> None:
     bench = Bench(held=True)
     store = secrets(bench)
     answers = [asked(store, guess) for guess in ("1", "2", "3", "4", "1234")]
@@ -179,7 +179,7 @@ def test_guesses_side_by_side_are_not_more_than_guesses_in_a_row() -> None:
     assert bench.ran == 3
 
 
-def test_many_lines_of_one_login_wait_for_one_hash() -> None:
+def test_concurrent_logins_with_one_secret_share_one_hash() -> None:
     bench = Bench(held=True)
     store = secrets(bench)
     answers = [asked(store, "1234") for _ in range(64)]
@@ -189,7 +189,7 @@ def test_many_lines_of_one_login_wait_for_one_hash() -> None:
     assert bench.ran == 1
 
 
-def test_one_wrong_pin_given_many_times_at_once_is_one_wrong_pin() -> None:
+def test_same_wrong_pin_given_concurrently_counts_once() -> None:
     bench = Bench(held=True)
     store = secrets(bench)
     answers = [asked(store, "9") for _ in range(64)]
@@ -199,7 +199,7 @@ def test_one_wrong_pin_given_many_times_at_once_is_one_wrong_pin() -> None:
     assert asked(store, "1234") == [True]
 
 
-def test_those_who_wait_are_answered_when_the_pool_fails() -> None:
+def test_waiting_callers_get_an_error_when_the_pool_fails() -> None:
     bench = Bench(held=True)
     failing: Deferred[bool] = Deferred()
     store = Secrets(lambda work, *args: failing, bench.seconds, b"key", WrongPins(3, 600, bench.seconds))  # type: ignore[arg-type]  # a pool that only fails
@@ -213,18 +213,18 @@ def test_those_who_wait_are_answered_when_the_pool_fails() -> None:
 
 
 @pytest.mark.parametrize("stored", ["", "1234", "$argon2id$", "$2b$12$abcdefghijklmnopqrstuv", "$argon2id$v=19$m=1é"])
-def test_nothing_matches_what_is_no_hash(stored: str) -> None:
+def test_malformed_hash_matches_nothing(stored: str) -> None:
     assert not is_hash(stored)
     assert asked(secrets(Bench()), "1234", stored=stored) == [False]
 
 
-def test_the_memory_has_a_key() -> None:
+def test_cache_is_keyed() -> None:
     bench = Bench()
     with pytest.raises(ValueError, match="key"):
         Secrets(bench.in_thread, bench.seconds, b"", WrongPins(3, 600, bench.seconds))
 
 
-def test_no_more_subjects_are_remembered_than_there_is_room_for() -> None:
+def test_number_of_tracked_subjects_is_bounded() -> None:
     wrong = WrongPins(attempts=1, window_s=600, seconds=lambda: 0.0, room=2)
     for subject in ("P1", "P2", "P3"):
         wrong.count(subject)
@@ -232,18 +232,18 @@ def test_no_more_subjects_are_remembered_than_there_is_room_for() -> None:
 
 
 @given(st.text(), st.text())
-def test_same_is_equality(a: str, b: str) -> None:
+def test_same_secret_comparison_is_equality(a: str, b: str) -> None:
     assert same(a, b) is (a == b)
     assert same(a, a)
 
 
 @given(st.text(max_size=200))
-def test_no_text_makes_is_hash_fail(text: str) -> None:
+def test_is_hash_never_raises(text: str) -> None:
     assert is_hash(text) is False
     assert is_hash("$argon2id$" + text) in (True, False)
 
 
-def test_a_lock_is_told_with_the_seconds_to_its_end_again_when_it_is_renewed() -> None:
+def test_lockout_is_reported_with_its_remaining_seconds_again_when_renewed() -> None:
     bench, told = Bench(), list[tuple[str, float]]()
     wrong = WrongPins(3, 600, bench.seconds, lambda subject, seconds: told.append((subject, seconds)))
     for at in (0.0, 100.0, 200.0, 600.0):
@@ -256,7 +256,7 @@ def test_a_lock_is_told_with_the_seconds_to_its_end_again_when_it_is_renewed() -
     assert len(told) == 2
 
 
-def test_a_comparison_counts_no_wrong_secret() -> None:
+def test_comparison_without_counting_locks_nobody_out() -> None:
     bench = Bench()
     store = secrets(bench, attempts=3)
 

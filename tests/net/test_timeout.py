@@ -30,7 +30,7 @@ def _held(clock: Clock, work: Work) -> list[object]:
     return said
 
 
-def test_work_that_ends_in_time_is_answered_with_what_it_says() -> None:
+def test_work_in_time_returns_its_result() -> None:
     clock, work = Clock(), Work()
     said = _held(clock, work)
     clock.advance(19)
@@ -39,7 +39,7 @@ def test_work_that_ends_in_time_is_answered_with_what_it_says() -> None:
     assert (said, clock.getDelayedCalls()) == (["yes"], [])
 
 
-def test_work_that_fails_in_time_is_answered_with_its_failure() -> None:
+def test_work_that_fails_in_time_raises_its_error() -> None:
     clock, work = Clock(), Work()
     said = _held(clock, work)
     work.turn.errback(KeyError("x"))
@@ -47,7 +47,7 @@ def test_work_that_fails_in_time_is_answered_with_its_failure() -> None:
     assert (said, clock.getDelayedCalls()) == ([KeyError], [])
 
 
-def test_late_work_is_told_to_be_late_once_and_goes_on_all_the_same() -> None:
+def test_late_work_times_out_once_and_continues() -> None:
     clock, work = Clock(), Work()
     said = _held(clock, work)
     clock.advance(20)
@@ -55,13 +55,13 @@ def test_late_work_is_told_to_be_late_once_and_goes_on_all_the_same() -> None:
     assert (said, work.done) == ([TooLate], ["yes"])
 
 
-def test_work_that_needs_no_time_starts_no_timer() -> None:
+def test_synchronous_work_starts_no_timer() -> None:
     clock, work = Clock(), Work()
     work.turn.callback("at once")
     assert (_held(clock, work), clock.getDelayedCalls()) == (["at once"], [])
 
 
-def test_each_of_many_has_its_own_time_whichever_ends_first() -> None:
+def test_concurrent_tasks_time_out_independently() -> None:
     clock, said, works = Clock(), list[tuple[int, object]](), [Work() for _ in range(4)]
     deadline = Timeout(clock, 20)
     for number, work in enumerate(works):
@@ -79,7 +79,7 @@ def test_each_of_many_has_its_own_time_whichever_ends_first() -> None:
     assert (said[3:], clock.getDelayedCalls()) == ([(3, "yes")], [])
 
 
-def test_what_begins_as_another_is_told_to_be_late_makes_nobody_wait_longer() -> None:
+def test_task_started_by_a_timeout_delays_no_other() -> None:
     clock, said, works = Clock(), list[tuple[int, object]](), [Work() for _ in range(3)]
     deadline = Timeout(clock, 20)
     for number in (0, 1):

@@ -60,7 +60,7 @@ def test_a_handshake_that_does_not_end_in_time_is_cut_off(tmp_path: Path) -> Non
     assert line.disconnected
 
 
-def test_whoever_has_shaken_hands_may_be_silent(tmp_path: Path) -> None:
+def test_silent_connection_is_kept_after_its_handshake(tmp_path: Path) -> None:
     clock = Clock()
     line = _connected(tmp_path, clock)
     near = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
@@ -77,7 +77,7 @@ def test_whoever_has_shaken_hands_may_be_silent(tmp_path: Path) -> None:
     assert (near.get_peer_finished() is not None, line.disconnected) == (True, False)
 
 
-def test_a_caller_who_leaves_in_the_handshake_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_caller_that_disconnects_during_the_handshake_leaves_nothing(tmp_path: Path) -> None:
     clock = Clock()
     _connected(tmp_path, clock).protocol.connectionLost(connectionDone)
     assert clock.getDelayedCalls() == []
@@ -127,13 +127,13 @@ def test_old_versions_are_refused(own: SSL.Context, version: int) -> None:
 
 
 @pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
-def test_versions_of_today_are_spoken_with_an_aead_cipher(own: SSL.Context, version: int) -> None:
+def test_current_versions_use_an_aead_cipher(own: SSL.Context, version: int) -> None:
     name = shaken(own, set_max_proto_version=version).get_cipher_name()
     assert name is not None
     assert "GCM" in name or "CHACHA20" in name
 
 
-def test_a_client_that_offers_protocols_which_nobody_speaks_is_served_all_the_same(own: SSL.Context) -> None:
+def test_client_offering_unknown_protocols_is_served(own: SSL.Context) -> None:
     assert shaken(own, set_alpn_protos=[b"h2", b"sip2"]).get_alpn_proto_negotiated() == b""
 
 
@@ -146,7 +146,7 @@ def test_a_chain_in_the_file_of_the_certificate_is_sent(tmp_path: Path) -> None:
     assert [name_in(one) for one in shown] == ["own", "other"]
 
 
-def test_files_that_are_wrong_leave_the_certificate_as_it_was(tmp_path: Path) -> None:
+def test_wrong_files_leave_the_certificate_unchanged(tmp_path: Path) -> None:
     file = identity(tmp_path, "own")
     port = Certificates(lambda: server_context({"privateKey": str(file)}))
     file.write_text("no certificate")
@@ -168,7 +168,7 @@ def _name(port: Certificates) -> str:
     return name_in(shown)
 
 
-def test_a_key_that_is_not_the_certificate_s_is_refused(tmp_path: Path) -> None:
+def test_mismatched_key_is_refused(tmp_path: Path) -> None:
     own, other = identity(tmp_path, "own"), identity(tmp_path, "other")
     with pytest.raises(ERRORS):
         server_context({"privateKey": str(own), "certKey": str(other)})

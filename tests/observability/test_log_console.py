@@ -46,7 +46,7 @@ def test_on_a_terminal_levels_have_colours() -> None:
     assert "\x1b[31m" in error
 
 
-def test_of_a_traceback_the_exception_and_its_place_are_drawn() -> None:
+def test_traceback_shows_the_exception_and_its_place() -> None:
     try:
         ANSWERED["none"]
     except KeyError:
@@ -56,15 +56,15 @@ def test_of_a_traceback_the_exception_and_its_place_are_drawn() -> None:
 
 
 @pytest.mark.parametrize("value", ["a\nb", "\x1b[2J", "\x9b2J", "a\rb", "\u2028", "\u202eabc"])
-def test_a_peer_s_value_neither_begins_a_line_nor_moves_the_cursor(value: str) -> None:
+def test_value_from_a_peer_cannot_start_a_line_or_move_the_cursor(value: str) -> None:
     drawn = plain({**ANSWERED, "claimed": value, value: 1, "level": value, "event": value})
     assert drawn.isprintable()
 
 
-def test_chinese_stays_readable() -> None:
+def test_chinese_text_is_not_escaped() -> None:
     assert "香港大學" in plain({"event": "ncip.answered", "claimed": "香港大學"})
 
 
 @given(st.dictionaries(NAMES, JSON, max_size=4))
-def test_any_json_object_is_one_printable_line(event: dict[str, Any]) -> None:
+def test_any_json_object_is_drawn_as_one_printable_line(event: dict[str, Any]) -> None:
     assert plain(event).isprintable()

@@ -23,21 +23,21 @@ def logged() -> dict[str, Event]:
     return {**found, **dict.fromkeys(BY_PROTOCOL, refusals)}
 
 
-def test_every_event_of_the_source_is_a_row_and_every_row_is_logged(logged: dict[str, Event]) -> None:
+def test_every_logged_event_has_a_row_and_every_row_is_logged(logged: dict[str, Event]) -> None:
     assert sorted(logged) == sorted(row.name for row in EVENTS)
 
 
-def test_levels_are_those_of_the_source(logged: dict[str, Event]) -> None:
+def test_levels_equal_those_of_the_source(logged: dict[str, Event]) -> None:
     assert {name: sorted(one.levels) for name, one in logged.items()} == {row.name: row.levels.split() for row in EVENTS}
 
 
-def test_fields_are_those_of_the_source(logged: dict[str, Event]) -> None:
+def test_fields_equal_those_of_the_source(logged: dict[str, Event]) -> None:
     assert {name: sorted(one.fields) for name, one in logged.items()} == {
         row.name: sorted(row.fields.split()) for row in EVENTS
     }
 
 
-def test_contexts_are_those_of_the_source() -> None:
+def test_contexts_equal_those_of_the_source() -> None:
     told = {name for fields in CONTEXTS.values() for name in fields.split()}
     by_kind = {"partner", "patron_ref", "line"}  # the courier names its recipient by the kind of the row
     assert context_fields() | by_kind == told
@@ -54,7 +54,7 @@ def test_every_row_ends_its_sentence_and_no_event_is_listed_twice() -> None:
     assert len({row.name for row in EVENTS}) == len(EVENTS)
 
 
-def test_the_contract_s_events_and_fields_are_all_still_there() -> None:
+def test_contract_keeps_its_events_and_fields() -> None:
     """A missing one needs a new version: raise VERSION, and write the tables into a new file."""
     promised = json.loads(CONTRACT.read_text(encoding="utf-8"))
     now = {row.name: set(row.fields.split()) for row in EVENTS}
@@ -62,7 +62,7 @@ def test_the_contract_s_events_and_fields_are_all_still_there() -> None:
     assert promised.keys() <= now.keys()
 
 
-def test_the_source_with_a_new_event_or_field_differs(tmp_path: Path) -> None:
+def test_comparison_detects_a_new_event_or_field(tmp_path: Path) -> None:
     (tmp_path / "room.py").write_text(
         "def f(no, exc):\n"
         "    facts = {'a': 1}\n"

@@ -82,7 +82,7 @@ def families(metrics: Metrics) -> dict[str, Metric]:
     return {family.name: family for family in text_string_to_metric_families(page(metrics))}
 
 
-def test_a_counter_adds_up_for_each_set_of_labels() -> None:
+def test_counter_adds_up_by_labels() -> None:
     metrics = Metrics()
     metrics.transitions.labels("NEW", "REQUESTED").inc()
     metrics.transitions.labels("NEW", "REQUESTED").inc(2)
@@ -95,7 +95,7 @@ def test_a_counter_adds_up_for_each_set_of_labels() -> None:
     ) in page(metrics)
 
 
-def test_a_histogram_counts_what_is_not_above_each_bound() -> None:
+def test_histogram_buckets_are_cumulative_and_include_their_bound() -> None:
     metrics = Metrics()
     for seconds in (0.001, 0.02, 99.0):
         metrics.sip2_latency.labels("63").observe(seconds)
@@ -108,31 +108,31 @@ def test_a_histogram_counts_what_is_not_above_each_bound() -> None:
     assert 'hkall_sip2_latency_seconds_count{msg="63"} 3.0\n' in shown
 
 
-def test_two_gateways_in_one_process_count_apart() -> None:
+def test_registries_of_two_gateways_are_separate() -> None:
     one, other = Metrics(), Metrics()
     one.log_dropped.inc(5)
     assert (value(one, "log_dropped_total"), value(other, "log_dropped_total")) == (5, 0)
 
 
-def test_names_and_labels_on_the_wire_stay() -> None:
+def test_names_and_labels_in_the_exposition_are_stable() -> None:
     counters = {f"{one._name}_total" if isinstance(one, Counter) else one._name: one for one in own(Metrics()).values()}
     labels = {name.removeprefix(f"{NAMESPACE}_"): set(one._labelnames) for name, one in counters.items()}
     assert labels | {name: set(row[0].split()) for name, row in GAUGES.items()} == WIRE
 
 
-def test_no_series_tells_when_another_was_created() -> None:
+def test_created_timestamps_are_not_exposed() -> None:
     metrics = Metrics()
     metrics.sip2_latency.labels("63").observe(1)
     assert "_created" not in page(metrics)
 
 
 @pytest.mark.parametrize("labels", [(), ("NEW",), ("a", "b", "c")])
-def test_a_wrong_number_of_labels_is_a_bug(labels: tuple[str, ...]) -> None:
+def test_wrong_number_of_labels_raises(labels: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="label"):
         Metrics().transitions.labels(*labels)
 
 
-def test_a_peer_that_invents_labels_does_not_fill_the_memory() -> None:
+def test_number_of_label_values_from_peers_is_bounded() -> None:
     metrics = Metrics()
     for n in range(MAX_SERIES + 50):
         metrics.sip2_events.labels(f"invented-{n}").inc()
@@ -142,13 +142,13 @@ def test_a_peer_that_invents_labels_does_not_fill_the_memory() -> None:
     assert len(families(metrics)["hkall_sip2_events"].samples) == MAX_SERIES + 1
 
 
-def test_a_source_adds_what_it_counted_before_each_collection() -> None:
+def test_source_updates_its_metrics_before_each_collection() -> None:
     metrics = Metrics()
     metrics.before_collection(metrics.sip2_events.labels("received").inc)
     assert [value(metrics, "sip2_events_total", "received") for _ in range(3)] == [1, 2, 3]
 
 
-def test_the_texts_are_sound_and_every_metric_is_counted_somewhere() -> None:
+def test_every_metric_has_a_help_text_and_is_counted_somewhere() -> None:
     code = "".join(path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py"))
     for name, metric in own(Metrics()).items():
         assert re.search(rf"metrics\.{name}\b", code), name
@@ -157,7 +157,7 @@ def test_the_texts_are_sound_and_every_metric_is_counted_somewhere() -> None:
 
 
 @given(st.data())
-def test_labels_are_read_back_as_they_were_given(data: st.DataObject) -> None:
+def test_labels_round_trip(data: st.DataObject) -> None:
     metrics, given_labels = Metrics(), {}
     for name, metric in own(metrics).items():
         labels = tuple(data.draw(st.text(max_size=5)) for _ in metric._labelnames)
@@ -174,7 +174,7 @@ def test_labels_are_read_back_as_they_were_given(data: st.DataObject) -> None:
 
 
 @given(st.lists(st.floats(0, 1e7), max_size=30))
-def test_the_buckets_of_a_histogram_only_grow_and_end_with_all(seconds: list[float]) -> None:
+def test_histogram_buckets_increase_and_end_with_all(seconds: list[float]) -> None:
     metrics = Metrics()
     for each in seconds:
         metrics.ages.labels("ON_LOAN").observe(each)

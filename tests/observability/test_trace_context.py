@@ -13,12 +13,12 @@ W3C = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.mark.parametrize("text", [W3C, W3C[:-1] + "0", W3C[:-2] + "ff"])
-def test_a_valid_header_is_taken(text: str) -> None:
+def test_valid_header_is_accepted(text: str) -> None:
     assert valid_traceparent(text) == text
 
 
 @pytest.mark.parametrize("rest", ["", "-", "-what-the-future-holds"])
-def test_of_a_later_version_only_the_known_part_is_taken(rest: str) -> None:
+def test_only_the_known_part_of_a_later_version_is_used(rest: str) -> None:
     assert valid_traceparent("cc" + W3C[2:] + rest) == "cc" + W3C[2:]
 
 
@@ -45,11 +45,11 @@ def test_an_invalid_header_is_ignored(text: str) -> None:
 
 
 @given(st.text())
-def test_any_text_is_either_ignored_or_a_header_of_55_characters(text: str) -> None:
+def test_any_text_is_ignored_or_a_header_of_55_characters(text: str) -> None:
     assert len(valid_traceparent(text)) in (0, 55)
 
 
-def test_deliveries_of_one_conversation_have_one_trace_and_each_its_own_parent() -> None:
+def test_deliveries_of_one_conversation_share_a_trace_with_separate_parents() -> None:
     with log_context(corr_id="counter-1/20170301.1"):
         first, second = own_traceparent(), own_traceparent()
     assert valid_traceparent(first) == first
@@ -57,10 +57,10 @@ def test_deliveries_of_one_conversation_have_one_trace_and_each_its_own_parent()
     assert first.split("-")[2] != second.split("-")[2]
 
 
-def test_without_a_conversation_each_document_is_a_trace_of_its_own() -> None:
+def test_document_without_a_conversation_starts_its_own_trace() -> None:
     assert own_traceparent().split("-")[1] != own_traceparent().split("-")[1]
 
 
-def test_the_trace_of_the_log_line_is_the_one_that_is_sent() -> None:
+def test_logged_trace_equals_the_one_sent() -> None:
     with log_context(corr_id="c", trace_id="ab" * 16):
         assert own_traceparent().startswith("00-" + "ab" * 16)

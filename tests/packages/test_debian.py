@@ -61,7 +61,7 @@ def debian(request: pytest.FixtureRequest) -> Iterator[Debian]:
         yield Debian(request.param, made)
 
 
-def test_its_whole_life(debian: Debian) -> None:
+def test_debian_package_is_installed_upgraded_and_removed(debian: Debian) -> None:
     said, root = debian.machine.said, debian.machine.root
 
     # Installed: user, folders, modes, and a command that finds its configuration. Nothing starts by itself.

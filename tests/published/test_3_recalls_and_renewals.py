@@ -109,7 +109,7 @@ def test_the_due_date_may_be_shortened_and_fifteen_calendar_days_of_use_remain(
     assert page.catalogue.record(reader).due == {book.barcode: due}
 
 
-def test_a_lenders_early_date_takes_nothing_of_the_fifteen_days(page: Page) -> None:
+def test_early_date_of_the_lender_does_not_shorten_the_fifteen_days(page: Page) -> None:
     """R25. It wrote 8 March when it sent the book, and recalls it on the 6th."""
     reader = page.reader("postgraduates")
     book = page.lent(reader, due="2017-03-08")
@@ -118,7 +118,7 @@ def test_a_lenders_early_date_takes_nothing_of_the_fifteen_days(page: Page) -> N
     assert page.catalogue.record(reader).due == {book.barcode: date(2017, 3, 16)}
 
 
-def test_a_recall_that_is_taken_back_gives_the_due_date_back(page: Page) -> None:
+def test_cancelled_recall_restores_the_due_date(page: Page) -> None:
     """R26, R28. The loan may be renewed again."""
     reader = page.reader("postgraduates")
     book = page.lent(reader)
@@ -129,7 +129,7 @@ def test_a_recall_that_is_taken_back_gives_the_due_date_back(page: Page) -> None
     assert page.catalogue.renew(reader, book).ok
 
 
-def test_who_was_told_of_a_recall_is_told_when_it_is_taken_back(page: Page) -> None:
+def test_patron_notified_of_a_recall_is_notified_of_its_cancellation(page: Page) -> None:
     """R24, R26. With the date that holds again."""
     reader = page.reader("postgraduates")
     book = page.lent(reader)

@@ -228,12 +228,12 @@ YESES = (
 
 
 @pytest.mark.parametrize("no", NOES, ids=lambda no: f"{no.wanted.why}: {no.told}")
-def test_a_no_says_why_with_what_its_sentence_needs_and_the_facts_that_decided(no: No) -> None:
+def test_refusal_has_the_details_of_its_sentence_and_the_deciding_facts(no: No) -> None:
     assert no.answer() == no.wanted
 
 
 @pytest.mark.parametrize(("answer", "wanted"), [row[1:] for row in YESES], ids=[row[0] for row in YESES])
-def test_a_yes_names_its_date_and_the_facts_that_decided(answer: Callable[[], object], wanted: Grant) -> None:
+def test_grant_has_its_date_and_the_deciding_facts(answer: Callable[[], object], wanted: Grant) -> None:
     assert answer() == wanted
 
 
@@ -243,7 +243,7 @@ NOTHING_TO_NAME = ("recalled on the shelf", "returns at a self-check")
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("no", [no for no in NOES if no.told not in NOTHING_TO_NAME], ids=lambda no: no.told)
-def test_a_no_fills_every_blank_of_the_sentence_on_the_screen(no: No, language: str) -> None:
+def test_refusal_fills_every_placeholder_of_its_screen_message(no: No, language: str) -> None:
     answer = no.answer()
     assert isinstance(answer, Refusal)
     assert UNKNOWN not in say(answer.why, language, answer.detail)

@@ -22,12 +22,12 @@ SHELF = (ON_SHELF,)
 A, OUT, UNKNOWN = Availability.AVAILABLE, Availability.OUT, Availability.UNKNOWN
 
 
-def test_no_word_stands_there_twice() -> None:
+def test_words_are_unique() -> None:
     assert [word for word, times in Counter(folded(row.word) for row in WORDS).items() if times > 1] == []
 
 
 @pytest.mark.parametrize("row", WORDS, ids=lambda row: f"{row.system}: {row.word}")
-def test_every_word_means_the_niso_status_of_its_row_however_it_is_written(row: VendorWord) -> None:
+def test_word_means_the_niso_status_of_its_row_in_any_spelling(row: VendorWord) -> None:
     said = row.word.replace("*", "03-16-17")
 
     assert row.meaning in CIRCULATION_STATUS
@@ -66,7 +66,7 @@ TO_BE_HAD = {"1", "-", "Available", "AVAILABLE", "Item in place", "Available in 
 
 
 @pytest.mark.parametrize("system", LISTS)
-def test_every_word_of_a_systems_own_list_is_known_and_only_those_on_the_shelf_can_be_had(system: str) -> None:
+def test_status_words_of_other_systems_are_known(system: str) -> None:
     words = LISTS[system].split("; ")
 
     assert [word for word in words if not is_known(word)] == []
@@ -98,7 +98,7 @@ def test_every_word_of_a_systems_own_list_is_known_and_only_those_on_the_shelf_c
         ("", UNKNOWN),
     ],
 )
-def test_a_word_says_whether_the_copy_can_be_had(word: str, means: Availability) -> None:
+def test_word_decides_whether_an_item_is_available(word: str, means: Availability) -> None:
     assert availability(word, SHELF) is means
 
 
@@ -108,7 +108,7 @@ def test_a_site_may_count_a_word_of_its_own_as_available_and_no_other() -> None:
     assert [availability(word, listed) for word in ("green  DOT", ON_SHELF, "Red dot")] == [A, OUT, UNKNOWN]
 
 
-def test_a_listed_word_stands_for_its_synonyms() -> None:
+def test_word_in_the_policy_stands_for_its_synonyms() -> None:
     assert [availability(word, ("In Process",)) for word in ("in process", "Cataloging", "AVAILABLE")] == [A, A, OUT]
 
 

@@ -39,7 +39,7 @@ def seconds(n: int) -> datetime:
 
 
 @pytest.mark.parametrize(("failures", "state"), [(0, UP), (2, UP), (3, DOWN), (9, DOWN)])
-def test_the_third_failure_in_a_row_brings_the_line_down(failures: int, state: str) -> None:
+def test_third_consecutive_failure_closes_the_channel(failures: int, state: str) -> None:
     assert after(failures).state == state
 
 
@@ -47,7 +47,7 @@ def test_the_third_failure_in_a_row_brings_the_line_down(failures: int, state: s
     ("failures", "under_way", "at_s", "free"),
     [(0, 0, 0, 4), (0, 3, 0, 1), (0, 4, 0, 0), (2, 0, 0, 4), (3, 0, 0, 0), (3, 0, 59, 0), (3, 0, 60, 1), (3, 1, 60, 0)],
 )
-def test_so_many_messages_may_leave(failures: int, under_way: int, at_s: int, free: int) -> None:
+def test_number_of_messages_allowed_follows_the_state(failures: int, under_way: int, at_s: int, free: int) -> None:
     assert room(after(failures), 4, under_way, seconds(at_s)) == free
 
 
@@ -56,30 +56,28 @@ def test_the_breaker_has_its_usual_names(failures: int, at_s: int, word: str) ->
     assert circuit(after(failures), seconds(at_s)) == word
 
 
-def test_an_answer_brings_it_up_and_forgets_the_failures() -> None:
+def test_success_reopens_the_channel_and_resets_its_failures() -> None:
     link = after_reply(after(5), seconds(10))
     assert (link.state, link.failures, link.down_since, link.heard_at) == (UP, 0, None, seconds(10))
 
 
-def test_it_is_down_since_it_fell_however_often_it_was_tried_since() -> None:
+def test_down_since_is_kept_through_later_attempts() -> None:
     assert after_failure(after(3), PATIENCE, seconds(400)).down_since == NOON
 
 
-def test_a_server_that_names_a_time_rests_for_it_although_the_line_is_up() -> None:
+def test_pause_named_by_a_busy_server_is_kept_while_the_channel_is_up() -> None:
     link = after_failure(CircuitState("CUHK"), PATIENCE, NOON, retry_after_s=120)
     assert (link.state, room(link, 4, 0, seconds(119)), room(link, 4, 0, seconds(120))) == (UP, 0, 4)
 
 
 @pytest.mark.parametrize(("failures", "at_s", "counted"), [(1, 0, True), (3, 0, False), (3, 599, False), (3, 600, True)])
-def test_a_message_pays_for_a_failure_only_while_the_line_is_thought_up_or_is_given_up(
-    failures: int, at_s: int, counted: bool
-) -> None:
+def test_failure_uses_an_attempt_only_while_the_channel_is_up_or_given_up(failures: int, at_s: int, counted: bool) -> None:
     assert counts(after(failures), PATIENCE, seconds(at_s)) is counted
 
 
 @settings(max_examples=THOROUGH)
 @given(st.lists(st.booleans(), max_size=30))
-def test_whatever_happened_the_line_is_down_exactly_after_the_third_failure_in_a_row(answers: list[bool]) -> None:
+def test_channel_is_down_exactly_after_the_third_consecutive_failure(answers: list[bool]) -> None:
     link, row = CircuitState("CUHK"), 0
     for answered in answers:
         link = after_reply(link, NOON) if answered else after_failure(link, PATIENCE, NOON)
@@ -97,16 +95,16 @@ def refused(times: int) -> CircuitState:
     return link
 
 
-def test_a_partner_that_does_not_take_us_is_down_at_once_with_its_words() -> None:
+def test_partner_that_refuses_us_is_down_at_once_with_its_reason() -> None:
     assert (refused(1).state, refused(1).fault, refused(1).down_since) == (DOWN, "Agency Authentication Failed", NOON)
 
 
 @pytest.mark.parametrize(("times", "wait_s"), [(1, 60), (2, 120), (3, 240), (5, LONGEST_REST_S), (99, LONGEST_REST_S)])
-def test_it_is_tried_ever_more_seldom(times: int, wait_s: int) -> None:
+def test_probes_become_less_frequent(times: int, wait_s: int) -> None:
     assert [room(refused(times), 4, 0, seconds(at_s)) for at_s in (wait_s - 1, wait_s)] == [0, 1]
 
 
-def test_its_messages_keep_their_attempts_and_the_first_answer_mends_it() -> None:
+def test_messages_keep_their_attempts_and_the_first_success_reopens() -> None:
     assert counts(refused(1), PATIENCE, seconds(599)) is False
     assert (after_reply(refused(3), NOON).state, after_reply(refused(3), NOON).fault) == (UP, "")
 
@@ -115,16 +113,16 @@ def test_an_answer_ends_every_rest_and_every_fault() -> None:
     assert after_reply(refused(3), NOON) == CircuitState("CUHK", heard_at=NOON)
 
 
-def test_a_shorter_time_that_a_busy_server_names_later_does_not_end_its_rest() -> None:
+def test_shorter_pause_does_not_replace_a_longer_one() -> None:
     busy = after_failure(CircuitState("CUHK"), PATIENCE, NOON, retry_after_s=120)
     assert after_failure(busy, PATIENCE, NOON, retry_after_s=10).rests_until == seconds(120)
     assert after_failure(CircuitState("CUHK"), PATIENCE, NOON).rests_until is None
 
 
-def test_a_line_that_is_down_goes_on_counting_its_failures() -> None:
+def test_closed_channel_keeps_counting_failures() -> None:
     assert [after(n).failures for n in (2, 3, 4, 9)] == [2, 3, 4, 9]
 
 
-def test_a_line_that_is_up_or_whose_fall_has_no_time_spares_no_message() -> None:
+def test_open_channel_spares_no_message() -> None:
     assert counts(CircuitState("CUHK", down_since=NOON), PATIENCE, NOON)
     assert counts(CircuitState("CUHK", state=DOWN), PATIENCE, NOON)

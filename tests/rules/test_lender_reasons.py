@@ -29,11 +29,11 @@ from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS, Ve
 from tests.examples import THOROUGH
 
 
-def test_no_word_stands_there_twice() -> None:
+def test_words_are_unique() -> None:
     assert [word for word, times in Counter(folded(row.word) for row in WORDS).items() if times > 1] == []
 
 
-def test_every_reason_is_one_of_the_pages_or_none() -> None:
+def test_every_reason_is_published_or_none() -> None:
     assert {row.meaning for row in WORDS} == {*PUBLISHED, PATRON_OR_REQUEST, ""}
     assert {reason for _, reason in PHRASES} == set(PUBLISHED)
 
@@ -97,7 +97,7 @@ OF_THE_PATRON_OR_THE_REQUEST = (
 
 
 @pytest.mark.parametrize(("kind", "detail"), OF_THE_PATRON_OR_THE_REQUEST)
-def test_what_is_said_of_the_patron_or_the_request_is_no_reason_of_the_pages(kind: str, detail: str) -> None:
+def test_reason_about_the_patron_or_the_request_is_not_a_published_one(kind: str, detail: str) -> None:
     assert decline_reason(kind, detail) == detail
 
 
@@ -122,13 +122,13 @@ OF_THE_COPY = (
 
 
 @pytest.mark.parametrize(("said", "reason"), OF_THE_COPY)
-def test_what_is_said_of_the_copy_is_a_reason_of_the_pages(said: str, reason: str) -> None:
+def test_reason_about_the_item_is_a_published_one(said: str, reason: str) -> None:
     assert decline_reason("", said) == reason
 
 
 @settings(max_examples=THOROUGH)
 @given(st.text(), st.text())
-def test_own_words_are_one_short_line(kind: str, detail: str) -> None:
+def test_own_words_are_shortened_to_one_line(kind: str, detail: str) -> None:
     said = decline_reason(kind, detail)
 
     assert said

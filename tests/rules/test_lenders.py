@@ -158,7 +158,7 @@ def test_every_copy_is_ranked_once_and_every_library_asked_at_most_once(copies: 
     assert len(asked(found)) == len(set(asked(found)))
 
 
-def test_equals_share_many_requests_evenly() -> None:
+def test_equal_lenders_share_many_requests_evenly() -> None:
     copies = [copy(a) for a in PARTNERS]
     firsts = Counter(asked(choose_lender(copies, LenderChoice(PARTNERS, POLICY, NOW), f"R{n}"))[0] for n in range(700))
     assert all(60 <= firsts[a] <= 140 for a in PARTNERS)
@@ -225,7 +225,7 @@ LENDS_NOT = replace(POLICY, service_windows=(Window("lend_request", date(2017, 7
         (CUHK, LENDS_NOT, Reason.LENDING_SUSPENDED),
     ],
 )
-def test_r1_nothing_goes_to_a_stranger_nor_while_lending_is_suspended(
+def test_r1_nothing_is_lent_to_unknown_libraries_or_during_a_suspension(
     partner: Partner | None, policy: Policy, reason: Reason
 ) -> None:
     answer = may_lend(partner, [copy("HKU")], policy, NOW)
@@ -233,7 +233,7 @@ def test_r1_nothing_goes_to_a_stranger_nor_while_lending_is_suspended(
     assert answer.why == reason
 
 
-def test_r1_a_suspension_of_wishes_does_not_suspend_lending() -> None:
+def test_r1_suspension_of_requests_does_not_suspend_lending() -> None:
     assert may_lend(CUHK, [copy("HKU")], POLICY, datetime(2017, 6, 10, 4, tzinfo=UTC)) == copy("HKU")
 
 

@@ -71,11 +71,11 @@ def test_a_letter_is_sent_only_while_its_reason_stands(send: Notification, facts
     assert reason_stands(queued(send), replace(REQUEST, **facts), HEARD) is stands
 
 
-def test_only_a_patron_who_heard_of_a_recall_hears_of_its_end() -> None:
+def test_cancellation_of_a_recall_is_announced_only_if_the_recall_was() -> None:
     assert not reason_stands(queued(S.LETTER_RECALL_CANCELLED), REQUEST, frozenset())
 
 
-def test_a_letter_about_a_recall_that_names_no_date_is_still_true() -> None:
+def test_recall_letter_without_a_date_stays_valid() -> None:
     recalled = replace(REQUEST, recalled_on=ON)
     undated = replace(queued(S.LETTER_RECALLED), due=None)
     assert reason_stands(undated, recalled, HEARD)
@@ -85,7 +85,7 @@ def test_a_letter_about_a_recall_that_names_no_date_is_still_true() -> None:
 # ---- the table as a table
 
 
-def test_every_kind_of_letter_has_one_row_and_each_row_a_yes_and_a_no() -> None:
+def test_every_letter_has_one_row_with_a_case_for_and_against() -> None:
     assert LETTERS.keys() == {send for send in Notification if is_letter(send)}
     assert {(send, stands) for send, _, stands in CASES} == {(send, stands) for send in LETTERS for stands in (True, False)}
 
@@ -174,11 +174,11 @@ def test_a_letter_has_the_dates_before_and_after_what_happened() -> None:
     assert letter(S.LETTER_RECALLED, AFTER, BEFORE, NOW, 7) == WRITTEN
 
 
-def test_a_letter_about_no_recall_does_not_speak_of_one() -> None:
+def test_recall_text_is_absent_without_a_recall() -> None:
     assert not letter(S.LETTER_OVERDUE, replace(AFTER, recalled_on=None), BEFORE, NOW, 7).recalled
 
 
 @pytest.mark.parametrize("send", LETTERS)
-def test_r38_a_letter_about_a_no_names_the_library_that_said_it(send: Notification) -> None:
+def test_r38_refusal_letter_names_the_refusing_library(send: Notification) -> None:
     about_a_no = send in {S.LETTER_DECLINED, S.LETTER_UNFILLED}
     assert letter(send, AFTER, BEFORE, NOW, 7).lender == ("LU" if about_a_no else "CUHK")

@@ -52,7 +52,7 @@ def test_each_side_stays_among_its_own_positions() -> None:
     assert reached(Side.BORROWING) & LENDING == shared
 
 
-def test_there_is_no_way_out_of_a_final_position() -> None:
+def test_final_positions_have_no_way_out() -> None:
     assert {s.source for s in TABLE} & FINAL == set()
 
 
@@ -88,11 +88,11 @@ def test_every_event_has_a_row_but_the_one_that_may_go_anywhere() -> None:
     assert {s.event for s in TABLE} == set(Event) - {Event.FORCE}
 
 
-def test_everything_that_can_be_told_is_told_somewhere() -> None:
+def test_every_message_is_sent_by_some_step() -> None:
     assert {send for s in TABLE for send in s.sends} == set(Notification)
 
 
-def test_no_row_tells_the_same_twice() -> None:
+def test_no_step_sends_the_same_message_twice() -> None:
     assert all(len(set(s.sends)) == len(s.sends) for s in TABLE)
 
 

@@ -113,7 +113,7 @@ def test_r27_two_renewals_and_no_third(renewals: int, reason: Reason | None, sta
         ({"due": None}, False, Reason.NOT_ON_LOAN),
     ],
 )
-def test_r28_what_is_recalled_denied_lost_or_not_lent_is_not_renewed(
+def test_r28_recalled_denied_lost_or_unlent_item_is_not_renewed(
     changes: dict[str, object], staff: bool, reason: Reason | None
 ) -> None:
     assert why(may_renew(replace(LOAN, **changes), POLICY, NOW, staff=staff)) == reason  # type: ignore[arg-type]
@@ -230,7 +230,7 @@ def test_r27_the_same_renewal_within_the_window_is_a_repetition(seconds: int, ag
     assert is_repetition(RENEWED, POLICY, NOW + timedelta(seconds=seconds)) is again
 
 
-def test_r27_what_was_never_renewed_is_not_repeated() -> None:
+def test_r27_loan_without_a_renewal_has_no_repetition() -> None:
     assert not is_repetition(LOAN, POLICY, NOW)
 
 
@@ -248,7 +248,7 @@ def test_r27_what_was_never_renewed_is_not_repeated() -> None:
         ({"recall_was_on": date(2017, 3, 9), "recall_cancelled_on": date(2017, 3, 9)}, True),
     ],
 )
-def test_r28_what_happened_to_the_loan_since_closes_the_window(since: dict[str, Any], again: bool) -> None:
+def test_r28_later_events_of_the_loan_end_the_repetition_window(since: dict[str, Any], again: bool) -> None:
     assert is_repetition(replace(RENEWED, **since), POLICY, NOW + timedelta(minutes=1)) is again
 
 
@@ -292,10 +292,10 @@ def test_r2_a_card_that_may_not_borrow_may_not_renew_unless_the_policy_says_so(
     assert why(answer) == (reason if refused else None)
 
 
-def test_r2_a_card_that_nobody_knows_is_not_judged() -> None:
+def test_r2_unknown_card_is_not_judged() -> None:
     assert why(may_renew(LOAN, POLICY, NOW, borrower=None)) is None
 
 
-def test_r2_who_may_not_renew_hears_that_before_what_the_loan_says() -> None:
+def test_r2_refusal_of_the_card_precedes_that_of_the_loan() -> None:
     recalled = replace(LOAN, recalled_on=date(2017, 3, 5))
     assert why(may_renew(recalled, POLICY, NOW, borrower=replace(STUDENT, blocked=True))) is Reason.PATRON_BLOCKED

@@ -41,13 +41,13 @@ def test_several_former_cards_are_all_replaced() -> None:
     assert replacements([row(2, "C", "A", "B")], NOTHING).present == {"A": "C", "B": "C"}
 
 
-def test_the_card_itself_is_no_former_one() -> None:
+def test_present_card_is_not_a_former_one() -> None:
     found = replacements([row(2, "A", "A")], NOTHING)
     assert (found.present, found.refused) == ({}, {})
 
 
 @pytest.mark.parametrize(("facts", "why"), AGREEING, ids=[why for _, why in AGREEING])
-def test_a_record_that_agrees_is_the_same_person_s(facts: dict[str, str], why: str) -> None:
+def test_record_with_agreeing_data_is_the_same_patron(facts: dict[str, str], why: str) -> None:
     found = replacements([row(2, "B", "A", **facts)], known(person("A", **CHAN)))
     assert (found.present, found.refused) == ({"A": "B"}, {}), why
 
@@ -59,13 +59,13 @@ def test_a_card_of_another_person_is_refused_by_line() -> None:
 
 
 @pytest.mark.parametrize("facts", [{}, {"name_zh": "陳大文"}], ids=["says nothing", "says nothing that was known before"])
-def test_a_row_that_may_be_of_anybody_takes_over_no_named_person_s_card(facts: dict[str, str]) -> None:
+def test_row_without_identifying_data_takes_over_no_named_patrons_card(facts: dict[str, str]) -> None:
     found = replacements([row(2, "B", "A", **facts)], known(person("A", **CHAN)))
     assert (found.present, found.refused) == ({}, {"p.csv:2": UNNAMED})
 
 
 @pytest.mark.parametrize("facts", [{}, LEE], ids=["nameless", "named"])
-def test_where_nothing_is_known_of_a_card_s_owner_the_row_is_believed(facts: dict[str, str]) -> None:
+def test_row_is_accepted_when_the_owner_of_the_card_is_unknown(facts: dict[str, str]) -> None:
     found = replacements([row(2, "B", "A", **facts)], known(person("A")))
     assert (found.present, found.refused) == ({"A": "B"}, {})
 
@@ -76,12 +76,12 @@ def test_a_former_card_that_another_row_has_now_is_refused() -> None:
     assert found.refused == {"p.csv:2": "former_barcode: 'A' is the present card of p.csv:3"}
 
 
-def test_two_people_who_would_have_swapped_their_cards_are_both_refused() -> None:
+def test_patrons_swapping_cards_are_both_refused() -> None:
     found = replacements([row(2, "B", "A"), row(3, "A", "B")], NOTHING)
     assert (found.present, list(found.refused)) == ({}, ["p.csv:2", "p.csv:3"])
 
 
-def test_a_card_that_two_rows_name_is_nobody_s() -> None:
+def test_card_claimed_by_two_rows_is_refused() -> None:
     found = replacements([row(2, "B", "A"), row(3, "C", "A")], NOTHING)
     assert (found.present, list(found.refused)) == ({}, ["p.csv:2", "p.csv:3"])
     assert found.refused["p.csv:2"].endswith("is named by p.csv:3 too")
@@ -113,5 +113,5 @@ def test_a_card_that_comes_back_replaces_the_one_between() -> None:
     assert replacements([row(2, "A", "B")], known(A="B")).present == {"B": "A"}
 
 
-def test_the_same_file_again_says_the_same() -> None:
+def test_repeated_file_gives_the_same_result() -> None:
     assert replacements([row(2, "B", "A")], known(A="B")).present == {"A": "B"}

@@ -39,7 +39,7 @@ def ask(wish: RequestFacts = WISH, counts: Counts = COUNTS, policy: Policy = POL
     return may_request(STUDENT, wish, counts, policy, NOW, staff=staff)
 
 
-def test_an_ordinary_wish_is_granted() -> None:
+def test_ordinary_request_is_granted() -> None:
     assert why(ask()) is None
 
 
@@ -68,7 +68,7 @@ AVAILABLE, LENT = "Available On Shelf", "On Loan"
         pytest.param(replace(WISH, duplicate=True), Reason.DUPLICATE_REQUEST, id="R11a twice the same"),
     ],
 )
-def test_a_wish_is_judged_by_its_rule(wish: RequestFacts, reason: Reason | None) -> None:
+def test_request_is_judged_by_its_rule(wish: RequestFacts, reason: Reason | None) -> None:
     assert why(ask(wish)) == reason
 
 
@@ -99,7 +99,7 @@ def test_a_title_is_refused_before_the_login_if_it_is_refused_to_every_patron(
         assert for_all == Grant(facts={name: fact for name, fact in for_one.facts.items() if name == "local_check"})
 
 
-def test_r2_a_wish_of_a_stranger_is_refused() -> None:
+def test_r2_request_of_an_unknown_patron_is_refused() -> None:
     assert why(may_request(replace(STUDENT, category="alumni"), WISH, COUNTS, POLICY, NOW)) == Reason.NOT_ELIGIBLE
 
 

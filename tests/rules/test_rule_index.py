@@ -9,11 +9,11 @@ from hkall_gateway.rules.published_rules import keys_of
 from hkall_gateway.rules.settings import Policy, Renewal
 
 
-def test_a_rule_names_its_keys_as_the_file_does() -> None:
+def test_rule_lists_its_keys_as_in_the_file() -> None:
     assert keys_of(Policy(), ["R29"]) == {"renewal.window_days": 7, "renewal.overdue": "staff_only"}
 
 
-def test_the_value_is_the_one_in_force() -> None:
+def test_present_value_is_shown() -> None:
     site = replace(Policy(), renewal=replace(Renewal(), window_days=3))
     assert keys_of(site, ["R29"])["renewal.window_days"] == 3
 
@@ -69,6 +69,6 @@ def test_a_role_s_keys_are_shown_by_its_name() -> None:
     assert not any("counter" in name for name in shown)
 
 
-def test_labels_are_named_and_not_shown() -> None:
+def test_labels_are_listed_without_values() -> None:
     assert keys_of(Policy(), ["R35"]) == {}
     assert "return.announce" in names_of(["R16"])

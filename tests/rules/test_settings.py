@@ -106,7 +106,7 @@ RECOMMENDED: list[tuple[str, object]] = [
 
 
 @pytest.mark.parametrize(("key", "value"), RECOMMENDED, ids=[key for key, _ in RECOMMENDED])
-def test_where_the_rules_are_silent_the_recommended_default_stands(key: str, value: object) -> None:
+def test_unpublished_settings_have_the_recommended_default(key: str, value: object) -> None:
     found: object = Policy()
     for name in key.split("."):
         found = getattr(found, name)

@@ -21,7 +21,7 @@ def _request(position: Position, side: Side = Side.BORROWING) -> Request:
     return Request("R1", side, position, "Dune", "b1", partner="CUHK", moved_at=MOVED)
 
 
-def test_only_a_loan_and_an_ended_request_may_stand_for_ever() -> None:
+def test_only_loans_and_ended_requests_have_no_stall_limit() -> None:
     assert dates.KEYS.keys() == set(Position) - FINAL - {P.ON_LOAN, P.AT_BORROWER}
 
 
@@ -45,13 +45,13 @@ DAYS = {
 
 
 @pytest.mark.parametrize(("position", "days"), DAYS.items())
-def test_with_a_courier_of_two_days_it_may_stand_so_long_and_no_longer(position: Position, days: int) -> None:
+def test_limit_includes_the_two_days_of_the_courier(position: Position, days: int) -> None:
     last = MOVED + timedelta(days=days)
     assert not dates.stands_still(_request(position), 2, LIMITS, last)
     assert dates.stands_still(_request(position), 2, LIMITS, last + timedelta(seconds=1))
 
 
-def test_a_slower_courier_has_longer() -> None:
+def test_longer_delivery_period_extends_the_limit() -> None:
     assert not dates.stands_still(_request(P.IN_TRANSIT), 6, LIMITS, MOVED + timedelta(days=9))
     assert dates.stands_still(_request(P.IN_TRANSIT), 6, LIMITS, MOVED + timedelta(days=9, seconds=1))
 
@@ -63,12 +63,12 @@ def test_a_book_of_ours_is_long_overdue_from_the_midnight_in_hong_kong_after_a_f
     assert dates.stands_still(lent, 2, LIMITS, midnight)
 
 
-def test_a_loan_of_ours_is_a_matter_of_its_due_date() -> None:
+def test_loan_of_ours_follows_its_due_date() -> None:
     lent = replace(_request(P.ON_LOAN), due=date(2017, 3, 1), lender_due=date(2017, 3, 1))
     assert not dates.stands_still(lent, 2, LIMITS, MOVED + timedelta(days=365))
 
 
-def test_a_book_that_we_borrow_is_never_long_overdue_as_one_of_ours() -> None:
+def test_borrowed_item_never_counts_as_an_overdue_one_of_ours() -> None:
     later = MOVED + timedelta(days=365)
     borrowed = replace(_request(P.AT_BORROWER), lender_due=date(2017, 3, 1))
     on_its_way = replace(_request(P.SHIPPED, Side.LENDING), lender_due=date(2017, 3, 1))

@@ -47,7 +47,7 @@ def test_every_request_is_read_as_one_that_ended(filled: Immediate, now: datetim
     assert {r.side for r in found if r} == set(Side)
 
 
-def test_none_of_them_is_open_work_and_all_were_told(filled: Immediate) -> None:
+def test_bulk_requests_are_completed_and_delivered(filled: Immediate) -> None:
     assert filled.now(lambda unit: unit.requests.open_list()) == ()
     assert filled.now(lambda unit: unit.outbox.depths()) == ()
     assert filled.now(cli_lists.charges) == ()
@@ -63,7 +63,7 @@ def test_every_line_of_the_journal_is_a_step_of_the_life_cycle(filled: Immediate
             assert line["target"] == target
 
 
-def test_they_are_spread_over_the_days_up_to_now(filled: Immediate, now: datetime) -> None:
+def test_bulk_requests_are_spread_over_the_days_until_now(filled: Immediate, now: datetime) -> None:
     first, last = bulk.at(MANY, 0, now), bulk.at(MANY, 59, now)
     assert first.placed == now - timedelta(days=600)
     assert last.placed == now - timedelta(days=10)

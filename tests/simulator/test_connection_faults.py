@@ -117,12 +117,12 @@ def test_where_nobody_listens_there_is_no_connection() -> None:
     assert meet("not_sent")[:2] == ([], None)
 
 
-def test_what_is_garbled_arrives_damaged_behind_its_head() -> None:
+def test_garbled_message_is_damaged_after_its_header() -> None:
     assert meet("garbled")[0] == [b"head;", damaged(b"body.")]
 
 
 @pytest.mark.parametrize("fault", ["delayed", "echoed"])
-def test_what_is_late_arrives_as_a_whole_within_hours(fault: str) -> None:
+def test_delayed_message_arrives_complete_within_hours(fault: str) -> None:
     took, _, clock = meet(fault)
     before = len(took)
     clock.advance(LATEST_S)
@@ -220,7 +220,7 @@ def played(seed: int, loss: float = 0.5) -> tuple[list[list[str]], list[str], di
     return heard, found, dict(lender.trouble.met)
 
 
-def test_a_wish_takes_effect_once_however_often_the_line_breaks() -> None:
+def test_request_takes_effect_once_however_often_the_connection_breaks() -> None:
     heard, lent, met = played(seed=1)
     assert lent == sorted(f"R{number}-1" for number in range(WISHES))
     assert {answers[-1] for answers in heard} == {"accepted", "already"}
@@ -232,5 +232,5 @@ def test_the_same_seed_breaks_the_line_in_the_same_way() -> None:
     assert played(seed=2) == played(seed=2)
 
 
-def test_over_a_line_that_is_whole_everything_is_said_once() -> None:
+def test_reliable_connection_delivers_everything_once() -> None:
     assert played(seed=1, loss=0)[0] == [["accepted"]] * WISHES

@@ -25,13 +25,13 @@ def occupied() -> Iterator[int]:
         yield other.getsockname()[1]
 
 
-def test_a_taken_port_is_named_with_how_to_choose_another(occupied: int) -> None:
+def test_port_in_use_is_named_with_how_to_choose_another(occupied: int) -> None:
     free = free_ports(5)
     told = demo_ports.why_not(Ports(free[0], free[1], free[2], free[3], {"CUHK": occupied, "HKUST": free[4]}))
     assert told == f"taken on this machine: port {occupied} (CUHK); choose others: make run SHIFT=100 adds 100 to each"
 
 
-def test_free_ports_say_nothing() -> None:
+def test_free_ports_cause_no_output() -> None:
     free = free_ports(5)
     assert demo_ports.why_not(Ports(free[0], free[1], free[2], free[3], {"CUHK": free[4]})) == ""
 
@@ -42,13 +42,13 @@ def test_a_shift_moves_every_port() -> None:
 
 
 @pytest.mark.parametrize(("shift", "told"), [("60000", "the ports must stay between"), ("x", "must be a whole number")])
-def test_a_shift_that_is_none_is_one_line(shift: str, told: str) -> None:
+def test_invalid_shift_is_reported_in_one_line(shift: str, told: str) -> None:
     done = subprocess.run([sys.executable, "-P", FILE, shift], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith(f"SHIFT={shift}: {told}")
     assert done.stderr.count("\n") == 1
 
 
-def test_it_needs_nothing_but_the_standard_library() -> None:
+def test_script_needs_only_the_standard_library() -> None:
     done = subprocess.run([sys.executable, "-I", "-S", FILE, "12345"], capture_output=True, text=True, check=False)
     assert "Error" not in done.stderr

@@ -62,7 +62,7 @@ def seen(came: HttpReply | Exception) -> object:
     return came.status if isinstance(came, HttpReply) else type(came)
 
 
-def test_a_fault_has_one_row_and_every_row_is_tried_here() -> None:
+def test_every_fault_has_one_row_and_is_tested() -> None:
     assert len(BY_NAME) == len(FAULTS)
     assert {name for name, *_ in EFFECTS} | EITHER.keys() == BY_NAME.keys()
 
@@ -74,7 +74,7 @@ def test_each_fault_does_what_its_name_says(fault: str, taken_now: int, taken_la
 
 
 @pytest.mark.parametrize("fault", EITHER)
-def test_some_faults_go_one_way_or_the_other(fault: str) -> None:
+def test_some_faults_affect_either_direction(fault: str) -> None:
     met = [meet(fault, seed) for seed in range(20)]
     assert {(len(peer.took), seen(came)) for peer, came in met} == EITHER[fault]
 
@@ -91,7 +91,7 @@ def test_a_garbled_reply_comes_back_damaged() -> None:
     assert came.body == damaged(REPLY.body)
 
 
-def test_what_is_damaged_is_as_long_as_it_was_and_no_text() -> None:
+def test_damaged_document_keeps_its_length_and_is_no_text() -> None:
     assert damaged(b"<Reply/>") == b"<Rep\0y/>"
     assert damaged(b"") == b""
 
@@ -113,14 +113,14 @@ def what_happens(seed: int, loss: float) -> tuple[list[str], dict[str, int]]:
     return seen, dict(trouble.met)
 
 
-def test_the_same_seed_loses_the_same() -> None:
+def test_same_seed_loses_the_same_documents() -> None:
     assert what_happens(7, 0.5) == what_happens(7, 0.5)
 
 
-def test_every_fault_is_met_sooner_or_later() -> None:
+def test_every_fault_occurs_eventually() -> None:
     assert what_happens(1, 1.0)[1].keys() == BY_NAME.keys()
 
 
-def test_a_whole_line_loses_nothing() -> None:
+def test_lossless_channel_loses_nothing() -> None:
     seen, met = what_happens(1, 0.0)
     assert (set(seen), met) == ({"200"}, {})

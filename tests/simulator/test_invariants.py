@@ -233,7 +233,7 @@ DEFECTS: tuple[tuple[str, Callable[[PreparedSimulation], None], str], ...] = (
 
 
 @pytest.mark.parametrize(("truth", "plant", "words"), DEFECTS)
-def test_a_planted_defect_is_noticed(
+def test_planted_defect_is_detected(
     story: PreparedSimulation, truth: str, plant: Callable[[PreparedSimulation], None], words: str
 ) -> None:
     plant(story)
@@ -251,11 +251,11 @@ def test_a_command_that_waited_until_its_caller_was_told_to_try_again_has_no_eff
     assert story.watcher.broken == []
 
 
-def test_every_truth_has_a_defect() -> None:
+def test_every_invariant_has_a_planted_defect() -> None:
     assert {truth for truth, _, _ in DEFECTS} == {truth.name for truth in EACH_STEP} | AT_THE_END.keys() | {"each letter once"}
 
 
-def test_a_wish_that_went_well_breaks_nothing(story: PreparedSimulation) -> None:
+def test_successful_request_violates_no_invariant(story: PreparedSimulation) -> None:
     assert at_home(story).position is P.CLOSED
     assert story.watcher.settled()
     story.watcher.end()
@@ -279,7 +279,7 @@ def test_a_copy_that_was_sent_for_one_wish_and_received_for_another_is_one_loan(
     assert [*AT_THE_END["the borrower agrees"](story.watcher.look), *AT_THE_END["the lender agrees"](story.watcher.look)] == []
 
 
-def test_a_library_that_is_cut_off_may_be_the_last_to_hear_that_its_book_went_on(story: PreparedSimulation) -> None:
+def test_disconnected_library_may_learn_last_that_its_item_moved_on(story: PreparedSimulation) -> None:
     wish, book = shipped(story)
     step(story, lambda: story.people.check_in(HKU, book))
     step(story, lambda: story.people.check_out(HKU, wish.patron, book))
@@ -296,5 +296,5 @@ def test_a_library_that_is_cut_off_may_be_the_last_to_hear_that_its_book_went_on
     assert story.watcher.broken == []
 
 
-def test_every_event_that_is_asked_about_is_one() -> None:
+def test_every_event_in_an_invariant_exists() -> None:
     assert {name for truth in EACH_STEP for name in truth.events} <= {event.name for event in Event} | {"OPEN"}

@@ -35,17 +35,17 @@ SAYINGS = [
 
 
 @pytest.mark.parametrize("saying", SAYINGS, ids=lambda saying: saying[0])
-def test_what_a_line_says_stands_in_the_document(saying: tuple[str, ...]) -> None:
+def test_line_sets_the_fields_of_the_document(saying: tuple[str, ...]) -> None:
     assert differences(message(*saying), saying[1:]) == []
 
 
-def test_an_identity_without_an_agency_belongs_to_whom_the_key_names() -> None:
+def test_identity_without_an_agency_belongs_to_the_agency_of_its_key() -> None:
     shipped = message("RequestItem", "user=U1", "item=C1", "bib=b1", "request=c-1")
 
     assert differences(shipped, ["user=HKU:U1", "item=CUHK:C1", "bib=HKALL:b1", "request=CUHK:c-1"]) == []
 
 
-def test_a_day_is_its_last_second_in_hong_kong() -> None:
+def test_date_means_its_last_second_in_hong_kong() -> None:
     assert message("ItemRenewed", "item=C1", "due=2017-04-20").text("DateDue") == "2017-04-20T15:59:59Z"
 
 
@@ -53,7 +53,7 @@ def test_a_document_is_dated_where_its_service_wants_a_date() -> None:
     assert message("ItemReceived", "item=C1").text("DateReceived") == "2017-03-01T02:00:00Z"
 
 
-def test_who_speaks_is_said_with_its_secret() -> None:
+def test_sender_is_given_with_its_secret() -> None:
     header = message("ItemReceived", "item=C1").each("InitiationHeader")[0]
 
     assert header.text("FromAgencyId/AgencyId") == "CUHK"
@@ -72,15 +72,15 @@ def test_who_speaks_is_said_with_its_secret() -> None:
         ("LoanedItem/Title=Dune", "LoanedItem/Title=none"),
     ],
 )
-def test_what_differs_is_told_the_way_a_line_says_it(expected: str, found: str) -> None:
+def test_difference_is_shown_in_the_syntax_of_a_line(expected: str, found: str) -> None:
     assert differences(message("ItemRenewed", "item=C1", "due=2017-04-20"), [expected]) == [found]
 
 
-def test_what_should_not_be_there_and_is_not_is_no_difference() -> None:
+def test_absent_field_that_must_be_absent_is_no_difference() -> None:
     assert differences(message("ItemRenewed", "item=C1", "due=2017-04-20"), ["renewals=none", "user=none"]) == []
 
 
-def test_one_of_several_is_enough() -> None:
+def test_any_of_several_repetitions_may_match() -> None:
     reply = NcipMessage("LookupUserResponse", {"LoanedItem": [{"Title": "Emma"}, {"Title": "Dune"}]})
 
     assert differences(reply, ["title=Dune"]) == []
@@ -107,7 +107,7 @@ def test_every_short_key_names_places_of_the_content_model() -> None:
         assert not key.value or key.value in ELEMENTS[key.paths[0].split("/")[-1]].children
 
 
-def test_what_is_filled_in_has_its_place() -> None:
+def test_default_fields_have_a_place_in_the_content_model() -> None:
     assert all(path in ELEMENTS[service].children for service, filled in FILLED.items() for path, _ in filled)
     assert FILLED.keys() <= SHAPES.keys()
 
@@ -123,5 +123,5 @@ def test_a_star_stands_for_any_text(before: str, after: str, middle: str) -> Non
     assert fits(f"{before}{middle}{after}", f"*{middle}*")
 
 
-def test_a_pair_keeps_further_equal_signs() -> None:
+def test_value_may_contain_equal_signs() -> None:
     assert pair("title=a=b") == ("title", "a=b")

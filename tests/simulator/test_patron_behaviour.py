@@ -11,22 +11,22 @@ from hkall_gateway.simulator.consortium.simulate import PreparedSimulation
 from hkall_gateway.simulator.consortium.staff import SimulatedCopy
 
 
-def test_a_whim_has_one_row() -> None:
+def test_every_behaviour_has_one_row() -> None:
     assert len({whim.name for whim in BEHAVIOURS}) == len(BEHAVIOURS)
     assert len({whim.act for whim in BEHAVIOURS}) == len(BEHAVIOURS)
 
 
-def test_a_whim_is_neither_certain_nor_impossible() -> None:
+def test_behaviour_has_a_probability_between_zero_and_one() -> None:
     assert all(0 < whim.chance < 1 for whim in BEHAVIOURS)
 
 
-def test_a_whim_is_about_something_that_is_open() -> None:
+def test_behaviour_concerns_an_open_request() -> None:
     there = {step.source for step in TABLE}
     assert all(whim.where and whim.where <= there - FINAL for whim in BEHAVIOURS)
 
 
 @pytest.mark.parametrize("act", [bring_to_its_owner, claim, damage, lose])
-def test_nobody_loses_a_book_that_is_home_already_and_lent_to_another_library(
+def test_item_lent_to_another_library_cannot_be_lost_by_its_former_patron(
     act: Act, story: PreparedSimulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HKU has not heard yet that its owner has the book back, which lends it to CUHK meanwhile (seed 335)."""

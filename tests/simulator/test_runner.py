@@ -47,7 +47,7 @@ def difference(file: Path) -> Difference:
     return caught.value
 
 
-def test_what_agrees_passes(write: Write) -> None:
+def test_matching_scenario_passes(write: Write) -> None:
     file = write(CHECK_OUT, CHECKED_OUT, "expect ncip CUHK ItemCheckedOut due=2017-03-21", "state R1 ON_LOAN", "mail nothing")
 
     world = play(file)
@@ -143,11 +143,11 @@ def test_a_reply_that_is_no_problem_is_a_difference_where_one_is_expected(write:
     assert difference(write(renewal, "< Problem Unknown Item")).where.endswith("x.txt:3")
 
 
-def test_a_script_that_no_document_met_is_a_difference(write: Write) -> None:
+def test_unused_script_is_a_difference(write: Write) -> None:
     assert difference(write("partner CUHK answers 503 x2")).got == "CUHK answers 503; CUHK answers 503"
 
 
-def test_a_gateway_that_stays_down_is_a_difference(write: Write) -> None:
+def test_gateway_left_down_is_a_difference(write: Write) -> None:
     assert difference(write("crash", CHECK_OUT)).got == "the gateway is down"
 
 
@@ -210,7 +210,7 @@ def test_a_world_that_is_not_there_is_named(tmp_path: Path) -> None:
         play(file)
 
 
-def test_comments_say_nothing(write: Write) -> None:
+def test_comments_are_ignored(write: Write) -> None:
     world = play(write("# crash", "", "state R1 RECEIVED   # state R1 ON_LOAN"))
 
     assert position_of_r1(world) is Position.RECEIVED
@@ -226,7 +226,7 @@ def test_a_round_is_run_by_its_name(write: Write, monkeypatch: pytest.MonkeyPatc
     assert seen == ["overdue"]
 
 
-def test_the_command_line_is_asked_and_heard(write: Write) -> None:
+def test_command_line_and_its_output_are_compared(write: Write) -> None:
     asked: list[list[str]] = []
 
     def command_line(told: ScenarioTarget, words: list[str]) -> str:
@@ -240,7 +240,7 @@ def test_the_command_line_is_asked_and_heard(write: Write) -> None:
         play(write("cli requests show R1", "< ON_LOAN and 3"), command_line=command_line)
 
 
-def test_nothing_of_a_crashed_commit_remains(write: Write) -> None:
+def test_crashed_commit_leaves_nothing(write: Write) -> None:
     world = play(write("crash", CHECK_OUT, "restart", "state R1 RECEIVED due=none", "outbox nothing"))
 
     assert position_of_r1(world) is Position.RECEIVED
@@ -248,7 +248,7 @@ def test_nothing_of_a_crashed_commit_remains(write: Write) -> None:
     world.close()
 
 
-def test_a_gateway_that_died_in_a_failed_scenario_holds_nothing_any_more(write: Write, tmp_path: Path) -> None:
+def test_stopped_gateway_of_a_failed_scenario_releases_its_resources(write: Write, tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path}/hkall.db")
     create_all(engine)
     with pytest.raises(Difference) as caught:

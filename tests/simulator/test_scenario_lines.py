@@ -36,23 +36,23 @@ def lines_of(path: Path, *rows: str) -> list[tuple[str, dict[str, str]]]:
     return [(line.verb, dict(line.said)) for line in read_scenario(path)[1:]]
 
 
-def test_every_verb_of_the_grammar_is_played_and_tried_here() -> None:
+def test_every_verb_of_the_grammar_is_parsed() -> None:
     assert GRAMMAR.keys() == VERBS.keys() == LINES.keys()
     assert GRAMMAR.keys() >= RAW
 
 
 @pytest.mark.parametrize("verb", GRAMMAR)
-def test_a_line_is_known_by_its_first_word(tmp_path: Path, verb: str) -> None:
+def test_line_is_identified_by_its_first_word(tmp_path: Path, verb: str) -> None:
     assert [found for found, _ in lines_of(tmp_path / "x.txt", LINES[verb])] == [verb]
 
 
 @pytest.mark.parametrize("verb", sorted(GRAMMAR.keys() - {"<", "cli"}))
-def test_words_too_many_or_too_few_are_refused(tmp_path: Path, verb: str) -> None:
+def test_wrong_number_of_words_is_refused(tmp_path: Path, verb: str) -> None:
     with pytest.raises(BadLine, match=r"x.txt:2: cannot read"):
         lines_of(tmp_path / "x.txt", f"{verb} is not said like this")
 
 
-def test_what_a_line_names_is_taken_apart(tmp_path: Path) -> None:
+def test_line_is_split_into_its_parts(tmp_path: Path) -> None:
     said = lines_of(tmp_path / "x.txt", "expect  ncip CUHK  ItemCheckedOut item=C1 due=2017-03-16")[0][1]
 
     assert said == {"agency": "CUHK", "service": "ItemCheckedOut", "words": " item=C1 due=2017-03-16"}
@@ -64,7 +64,7 @@ def test_the_blanks_of_a_terminals_line_are_kept(tmp_path: Path) -> None:
     assert said["said"] == "120NNN20170301    100000AO #1|"
 
 
-def test_a_comment_may_stand_behind_a_line(tmp_path: Path) -> None:
+def test_comment_may_follow_a_line(tmp_path: Path) -> None:
     assert lines_of(tmp_path / "x.txt", "crash 2   # the courier's", "", "# nothing") == [("crash", {"commits": "2"})]
 
 

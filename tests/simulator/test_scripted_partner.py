@@ -31,7 +31,7 @@ def post(partners: Peers, body: bytes) -> HttpReply:
     return finished(partners.post(URL, body, 20))
 
 
-def test_a_partner_accepts_what_it_was_not_told_to_refuse() -> None:
+def test_partner_accepts_by_default() -> None:
     answer = documents.decode(post(peers(), document()).body)
 
     assert answer.service == "RequestItemResponse"
@@ -39,7 +39,7 @@ def test_a_partner_accepts_what_it_was_not_told_to_refuse() -> None:
     assert not answer.has("Problem")
 
 
-def test_a_partner_knows_its_secret() -> None:
+def test_partner_requires_its_secret() -> None:
     answer = documents.decode(post(peers(), document("wrong")).body)
 
     assert answer.text("Problem/ProblemType") == "Agency Authentication Failed"
@@ -59,7 +59,7 @@ def test_a_busy_partner_says_when_to_come_back_and_nothing_takes_effect() -> Non
     assert (found.status, found.retry_after_s, partners.arrived("CUHK")) == (503, 4800, None)
 
 
-def test_nonsense_is_an_answer_that_nobody_can_read() -> None:
+def test_unreadable_reply_can_be_scripted() -> None:
     partners = peers()
     partners.script("CUHK", *manner("nonsense"))
     with pytest.raises(documents.BadDocument):
@@ -67,7 +67,7 @@ def test_nonsense_is_an_answer_that_nobody_can_read() -> None:
     assert partners.arrived("CUHK") is not None
 
 
-def test_503_is_answered_as_often_as_said_and_nothing_takes_effect() -> None:
+def test_scripted_503_is_repeated_as_often_as_given_without_effect() -> None:
     partners = peers()
     partners.script("CUHK", *manner("503 x2"))
 
@@ -75,7 +75,7 @@ def test_503_is_answered_as_often_as_said_and_nothing_takes_effect() -> None:
     assert partners.unasked() == ["CUHK RequestItem"]
 
 
-def test_a_cut_line_takes_the_document_and_gives_no_reply() -> None:
+def test_dropped_connection_takes_the_document_and_gives_no_reply() -> None:
     partners = peers()
     partners.script("CUHK", *manner("cut"))
 
@@ -94,7 +94,7 @@ def test_a_lost_document_never_arrives(words: str, error: type[Exception]) -> No
     assert partners.unasked() == []
 
 
-def test_what_arrived_is_asked_for_once() -> None:
+def test_expectation_of_a_received_document_is_consumed_once() -> None:
     partners = peers()
     post(partners, document())
 
@@ -105,7 +105,7 @@ def test_what_arrived_is_asked_for_once() -> None:
     assert second is None
 
 
-def test_a_script_that_was_not_played_is_known() -> None:
+def test_unplayed_script_is_reported() -> None:
     partners = peers()
     partners.script("CUHK", *manner("ok x2"))
     post(partners, document())
@@ -114,7 +114,7 @@ def test_a_script_that_was_not_played_is_known() -> None:
 
 
 @pytest.mark.parametrize("name", MANNERS)
-def test_a_manner_is_named_by_its_row(name: str) -> None:
+def test_manner_is_identified_by_its_row(name: str) -> None:
     assert manner(name) == (MANNERS[name], 1)
     assert manner(f"{name} x3") == (MANNERS[name], 3)
 
@@ -123,7 +123,7 @@ def test_a_problem_of_several_words_may_come_several_times() -> None:
     assert manner("Problem Unknown Item x2") == (PartnerBehaviour("Problem", taken=True, problem="Unknown Item"), 2)
 
 
-def test_other_manners_are_refused() -> None:
+def test_unknown_manners_are_refused() -> None:
     with pytest.raises(ValueError, match="not 'maybe'"):
         manner("maybe")
 

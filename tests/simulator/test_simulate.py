@@ -35,7 +35,7 @@ def _quiet() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("seed", [2, pytest.param(3, marks=pytest.mark.long)])
-def test_nothing_is_lost_although_lines_lose_and_gateways_die(seed: int) -> None:
+def test_nothing_is_lost_when_connections_drop_and_gateways_die(seed: int) -> None:
     report = simulate(Setting(libraries=3, days=3, seed=seed, loss=0.2, crash=True))
     assert report.broken == ()
     assert report.deaths > 0
@@ -44,7 +44,7 @@ def test_nothing_is_lost_although_lines_lose_and_gateways_die(seed: int) -> None
 
 
 @pytest.mark.long
-def test_the_same_seed_gives_the_same_journals_in_another_process_whatever_its_hashes_and_its_time_zone() -> None:
+def test_same_seed_gives_the_same_journals_in_another_process() -> None:
     words = ["simulate", "--libraries", "3", "--days", "3", "--seed", "1", "--loss", "0.2", "--crash"]
     elsewhere = {**os.environ, "PYTHONHASHSEED": "4711", "TZ": "America/St_Johns"}
     there = subprocess.run([COMMAND, *words], env=elsewhere, capture_output=True, text=True, check=False)
@@ -54,7 +54,7 @@ def test_the_same_seed_gives_the_same_journals_in_another_process_whatever_its_h
 
 
 @pytest.mark.long
-def test_another_seed_gives_another_story() -> None:
+def test_other_seed_gives_another_story() -> None:
     calm = Setting(libraries=2, days=2, seed=1, loss=0, crash=False)
     assert simulate(calm).fingerprint != simulate(Setting(libraries=2, days=2, seed=2, loss=0, crash=False)).fingerprint
 
@@ -75,14 +75,14 @@ ACCEPTED = (
 )
 
 
-def test_the_simulation_notices_a_message_that_was_lost_for_good() -> None:
+def test_simulation_detects_a_lost_message() -> None:
     report = simulate(Setting(libraries=2, days=2, seed=1, loss=0, crash=False), channel=Deaf)
     assert report.faults["swallowed"] > 0
     assert any("is still" in line for line in report.broken)
 
 
 @pytest.mark.long
-def test_the_simulation_notices_a_command_that_runs_after_its_caller_was_told_to_try_again(
+def test_simulation_detects_a_command_run_after_its_caller_got_try_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without the check of the deadline, commands that waited at a gateway cut off from its database run once it is back."""
@@ -95,7 +95,7 @@ def test_the_simulation_notices_a_command_that_runs_after_its_caller_was_told_to
 
 
 @pytest.mark.long
-def test_clocks_are_set_disks_refuse_and_gateways_are_cut_off_and_nothing_is_lost() -> None:
+def test_nothing_is_lost_when_clocks_step_disks_fail_and_gateways_are_partitioned() -> None:
     report = simulate(Setting(libraries=3, days=6, seed=3, loss=0.1, crash=True))
     assert report.broken == ()
     assert {"clock_step", "cut_off_from_database", "disk_error", "late_command"} <= report.faults.keys()

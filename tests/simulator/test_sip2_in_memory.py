@@ -17,13 +17,13 @@ def sealed(body: bytes) -> bytes:
     return body + checksum(body) + b"\r"
 
 
-def test_lines_are_numbered_from_0_to_9_and_round_again(seal: Seal) -> None:
+def test_lines_are_numbered_from_0_to_9_cyclically(seal: Seal) -> None:
     numbers = [seal.sealed("9900802.00").split(b"AY")[1][:1] for _ in range(11)]
 
     assert b"".join(numbers) == b"01234567890"
 
 
-def test_a_number_that_the_line_names_is_taken(seal: Seal) -> None:
+def test_sequence_number_in_a_line_is_used(seal: Seal) -> None:
     assert seal.sealed("9900802.00AY7") == sealed(b"9900802.00AY7AZ")
 
 
@@ -45,7 +45,7 @@ def test_a_reply_without_a_number_is_opened(seal: Seal) -> None:
         (sealed(b"98YYYAO|AY6AZ"), "another sequence number"),
     ],
 )
-def test_a_reply_with_a_wrong_seal_is_refused(seal: Seal, reply: bytes, error: str) -> None:
+def test_reply_with_a_wrong_checksum_is_refused(seal: Seal, reply: bytes, error: str) -> None:
     seal.sealed("9900802.00AY7")
 
     with pytest.raises(ValueError, match=error):

@@ -24,7 +24,7 @@ def world() -> Iterator[World]:
     made.close()
 
 
-def test_a_wish_is_answered_and_the_lender_asked_when_the_courier_goes(world: World) -> None:
+def test_request_is_answered_and_the_lender_contacted_by_the_courier(world: World) -> None:
     reply = world.tell("HKU-DISCOVERY", WISH)
 
     assert reply.service == "RequestItemResponse"
@@ -59,7 +59,7 @@ def test_a_world_may_change_a_reader_and_a_copy_of_the_one_it_is_based_on(tmp_pa
     world.close()
 
 
-def test_what_falls_due_while_time_passes_is_delivered_at_its_own_instant(world: World) -> None:
+def test_work_due_while_time_passes_is_done_at_its_own_time(world: World) -> None:
     world.peers.script("CUHK", *manner("503 x2"))
     world.tell("HKU-DISCOVERY", WISH)
     world.pump()
@@ -75,7 +75,7 @@ def test_time_does_not_run_backwards(world: World) -> None:
         world.go_to(datetime.fromisoformat("2017-02-28T10:00+08:00"))
 
 
-def test_a_world_that_died_comes_back_as_it_was(world: World) -> None:
+def test_restarted_world_has_its_former_state(world: World) -> None:
     world.crash()
     with pytest.raises(Died):
         world.tell("HKU-DISCOVERY", WISH)
@@ -86,7 +86,7 @@ def test_a_world_that_died_comes_back_as_it_was(world: World) -> None:
         world.request("R1")
 
 
-def test_what_was_claimed_before_the_death_is_delivered_after_it(world: World) -> None:
+def test_messages_claimed_before_a_crash_are_delivered_afterwards(world: World) -> None:
     world.tell("HKU-DISCOVERY", WISH)
     world.crash(2)  # the claim is on disk, the answer is not
     with pytest.raises(Died):
@@ -103,7 +103,7 @@ def test_a_terminal_logs_in_before_its_first_line(world: World) -> None:
     assert world.sip2("counter-1", "9900802.00").startswith("98YYY")
 
 
-def test_a_restart_hangs_up_on_terminals(world: World) -> None:
+def test_restart_disconnects_terminals(world: World) -> None:
     world.sip2("counter-1", "9900802.00")
 
     world.restart()

@@ -95,7 +95,7 @@ def _sequence(code: str) -> str | None:
     return None if code in (RESEND, GARBLED) else "3"
 
 
-def test_both_know_the_same_messages_with_the_same_parts_in_the_same_order() -> None:
+def test_pysip2_has_the_same_messages_and_parts() -> None:
     assert set(MESSAGE_SPECS_BY_ID) == set(SHAPES)
     for code, spec in MESSAGE_SPECS_BY_ID.items():
         theirs = [(f.width, f.field_id, f.required, f.repeatable) for f in spec.fields]
@@ -108,7 +108,7 @@ def test_both_know_the_same_messages_with_the_same_parts_in_the_same_order() -> 
 @pytest.mark.parametrize("code", CODES)
 @settings(max_examples=example_count(25), suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_what_they_encode_we_decode_and_write_again_to_the_byte(code: str, data: st.DataObject) -> None:
+def test_message_encoded_by_pysip2_is_decoded_and_encoded_identically(code: str, data: st.DataObject) -> None:
     fixed, tags = data.draw(_values(code))
     spec = MESSAGE_SPECS_BY_ID[code]
     theirs = spec.struct_type(**_theirs(spec, fixed, tags))
@@ -122,7 +122,7 @@ def test_what_they_encode_we_decode_and_write_again_to_the_byte(code: str, data:
 @pytest.mark.parametrize("code", CODES)
 @settings(max_examples=example_count(25), suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
-def test_what_we_encode_they_decode(code: str, data: st.DataObject) -> None:
+def test_our_message_is_decoded_by_pysip2(code: str, data: st.DataObject) -> None:
     fixed, tags = data.draw(_values(code))
     line = encode(Sip2Message(code, {**fixed, **tags}, _sequence(code), checked=True), STANDARD)
     theirs: DecodedMessage[Any] = decode_message(line, encoding="utf-8")
@@ -132,7 +132,7 @@ def test_what_we_encode_they_decode(code: str, data: st.DataObject) -> None:
 
 
 @given(st.binary(max_size=600))
-def test_both_sum_alike(data: bytes) -> None:
+def test_checksum_equals_that_of_pysip2(data: bytes) -> None:
     assert calculate_checksum(data).encode() == checksum(data)
 
 
@@ -160,27 +160,27 @@ def _refused(frame: bytes) -> bool:
         (f"35{DATE}AOHKU|AAP1|\r\n", "CR LF ends a line as well as CR"),
     ],
 )
-def test_what_real_terminals_send_we_read_though_they_do_not(frame: str, why: str) -> None:
+def test_messages_of_real_terminals_are_read_though_pysip2_refuses_them(frame: str, why: str) -> None:
     ours = decode(frame.encode(), STANDARD)
     assert ours.get("AA").startswith("P"), why
     assert _refused(frame.encode()), why
 
 
-def test_a_byte_outside_the_character_set_is_replaced_and_not_refused() -> None:
+def test_byte_outside_the_character_set_is_replaced_where_pysip2_refuses() -> None:
     frame = f"35{DATE}AOHKU|AAP".encode() + b"\xff|\r"
     assert decode(frame, STANDARD).get("AA") == "P\ufffd"
     with pytest.raises(UnicodeDecodeError):
         decode_message(frame, encoding="utf-8")
 
 
-def test_a_sum_of_code_points_is_accepted_by_us_alone() -> None:
+def test_checksum_over_code_points_is_accepted_though_pysip2_refuses_it() -> None:
     body = f"35{DATE}AOHKU|AA書|AY1AZ"
     frame = f"{body}{-sum(map(ord, body)) & 0xFFFF:04X}\r".encode()
     assert decode(frame, STANDARD).code_point_sum
     assert _refused(frame)
 
 
-def test_a_value_with_a_delimiter_is_cleaned_by_us_and_refused_by_them() -> None:
+def test_value_with_a_delimiter_is_cleaned_where_pysip2_refuses() -> None:
     spec = MESSAGE_SPECS_BY_ID["36"]
     values = {"end_session": "Y", "transaction_date": DATE, "institution_id": "HKU", "patron_identifier": "P|1"}
     with pytest.raises(SIP2CodecError):
@@ -189,13 +189,13 @@ def test_a_value_with_a_delimiter_is_cleaned_by_us_and_refused_by_them() -> None
     assert line == f"36Y{DATE}AOHKU|AAP 1|\r".encode()
 
 
-def test_we_count_255_characters_where_they_count_bytes() -> None:
+def test_field_limit_counts_characters_where_pysip2_counts_bytes() -> None:
     line = encode(Sip2Message("36", {"end_session": "Y", "transaction_date": DATE, "AO": "書" * 300, "AA": ""}), STANDARD)
     assert decode(line, STANDARD).get("AO") == "書" * 255
     assert not _refused(line)  # they check what they write, not what they read
 
 
-def test_a_barcode_loses_the_blanks_around_it() -> None:
+def test_barcode_loses_the_blanks_around_it() -> None:
     frame = f"35{DATE}AOHKU|AA P1 |\r".encode()
     theirs: Any = decode_message(frame, encoding="utf-8").message
     assert (decode(frame, STANDARD).get("AA"), theirs.patron_identifier) == ("P1", " P1 ")

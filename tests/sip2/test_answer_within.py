@@ -103,9 +103,7 @@ def steps(store: Immediate) -> list[str]:
     return store.now(ask)
 
 
-def test_a_terminal_is_told_to_try_again_and_its_check_in_never_has_an_effect(
-    port: Port, held: HeldStore, store: Immediate
-) -> None:
+def test_late_check_in_is_answered_with_try_again_and_never_takes_effect(port: Port, held: HeldStore, store: Immediate) -> None:
     caller = port.call()
     assert caller.hears(CHECK_IN) == b""
     port.clock.advance(7.9)
@@ -120,7 +118,7 @@ def test_a_terminal_is_told_to_try_again_and_its_check_in_never_has_an_effect(
     caller.goes()
 
 
-def test_the_line_goes_on_after_a_message_that_was_too_late(port: Port, held: HeldStore, store: Immediate) -> None:
+def test_connection_continues_after_a_late_message(port: Port, held: HeldStore, store: Immediate) -> None:
     caller = port.call()
     caller.hears(CHECK_IN)
     port.clock.advance(8)
@@ -132,7 +130,7 @@ def test_the_line_goes_on_after_a_message_that_was_too_late(port: Port, held: He
     caller.goes()
 
 
-def test_a_message_in_the_queue_waits_from_its_arrival(port: Port, held: HeldStore) -> None:
+def test_queued_message_waits_from_its_arrival(port: Port, held: HeldStore) -> None:
     caller = port.call()
     caller.hears(CHECK_IN)
     port.clock.advance(5)
@@ -147,7 +145,7 @@ def test_a_message_in_the_queue_waits_from_its_arrival(port: Port, held: HeldSto
     caller.goes()
 
 
-def test_a_make_that_waits_for_less_is_answered_earlier(port: Port, held: HeldStore) -> None:
+def test_dialect_with_a_shorter_wait_is_answered_earlier(port: Port, held: HeldStore) -> None:
     hasty = replace(DIALECTS["standard"], timeout_tenths=50)
     rows = {**port.services.terminals, "counter-2": replace(port.services.terminals["counter-2"], dialect=hasty)}
     port.services = replace(port.services, terminals=rows)
@@ -160,7 +158,7 @@ def test_a_make_that_waits_for_less_is_answered_earlier(port: Port, held: HeldSt
     caller.goes()
 
 
-def test_the_check_in_of_a_terminal_that_hangs_up_never_has_an_effect(port: Port, held: HeldStore, store: Immediate) -> None:
+def test_check_in_never_takes_effect_after_its_terminal_disconnects(port: Port, held: HeldStore, store: Immediate) -> None:
     caller = port.call()
     caller.hears(CHECK_IN)
     caller.goes()
@@ -171,7 +169,7 @@ def test_the_check_in_of_a_terminal_that_hangs_up_never_has_an_effect(port: Port
     assert value(port.services.metrics, "commands_expired_total", "sip2", "gone") == 1
 
 
-def test_a_command_that_has_begun_is_answered_by_its_outcome_only(port: Port, held: HeldStore, store: Immediate) -> None:
+def test_command_that_has_begun_is_answered_by_its_outcome(port: Port, held: HeldStore, store: Immediate) -> None:
     caller = port.call()
     caller.hears(CHECK_IN)
     (deadline,) = held.deadlines
@@ -186,7 +184,7 @@ def test_a_command_that_has_begun_is_answered_by_its_outcome_only(port: Port, he
     caller.goes()
 
 
-def test_the_connection_closes_without_an_answer_when_the_outcome_is_not_known(port: Port, held: HeldStore) -> None:
+def test_connection_closes_without_a_reply_when_the_outcome_is_unknown(port: Port, held: HeldStore) -> None:
     caller = port.call()
     caller.hears(CHECK_IN)
     (deadline,) = held.deadlines
@@ -200,7 +198,7 @@ def test_the_connection_closes_without_an_answer_when_the_outcome_is_not_known(p
     caller.goes()
 
 
-def test_a_terminals_own_date_counts_only_for_what_it_did_off_line(port: Port, held: HeldStore, store: Immediate) -> None:
+def test_date_of_a_terminal_counts_only_for_offline_transactions(port: Port, held: HeldStore, store: Immediate) -> None:
     """The clock of this terminal is a week slow."""
     caller = port.call()
     caller.hears(CHECK_IN)
@@ -217,7 +215,7 @@ def test_a_terminals_own_date_counts_only_for_what_it_did_off_line(port: Port, h
     caller.goes()
 
 
-def test_a_check_in_that_is_done_is_not_refused_when_the_database_then_goes_away(
+def test_committed_check_in_is_confirmed_although_the_database_fails_afterwards(
     port: Port, held: HeldStore, store: Immediate
 ) -> None:
     """The fields for a sorter are read after the commit."""

@@ -62,7 +62,7 @@ def test_a_blocked_card_borrows_nothing_at_any_terminal(place: Place, fields: Fi
     assert fields("counter-1", _11()).get("ok") == "0"
 
 
-def test_what_a_terminal_blocked_is_lifted_by_any_other(place: Place, fields: Fields) -> None:
+def test_block_by_a_terminal_can_be_lifted_by_another(place: Place, fields: Fields) -> None:
     place(P.RECEIVED)
     fields("counter-2", _01())
     lifted = fields("counter-1", _25())
@@ -70,21 +70,21 @@ def test_what_a_terminal_blocked_is_lifted_by_any_other(place: Place, fields: Fi
     assert fields("counter-1", _11()).get("ok") == "1"
 
 
-def test_what_the_library_blocked_is_not_lifted_by_a_terminal(store: Immediate, fields: Fields) -> None:
+def test_block_by_the_library_is_not_lifted_by_a_terminal(store: Immediate, fields: Fields) -> None:
     store.now(_block_in_the_library)
     reply = fields("counter-1", _25())
     assert reply.get("patron_status") == DENIED
     assert reply.all("AF") == ("Your card is blocked. Please ask at the counter (R2)",)
 
 
-def test_blocking_twice_is_one_block_with_the_first_reason(store: Immediate, fields: Fields) -> None:
+def test_second_block_keeps_the_first_reason(store: Immediate, fields: Fields) -> None:
     fields("counter-1", _01())
     assert fields("counter-1", _01(text="again", retained="N")).get("patron_status") == DENIED
     assert store.now(_rows) == [("P1", "counter-1", "left in the machine", True)]
     assert store.now(_events) == ["BLOCK_CARD"]
 
 
-def test_enabling_a_card_that_is_not_blocked_changes_nothing(store: Immediate, fields: Fields) -> None:
+def test_enabling_an_unblocked_card_changes_nothing(store: Immediate, fields: Fields) -> None:
     assert fields("counter-1", _25()).get("patron_status") == FINE
     assert store.now(_events) == []
 
@@ -103,14 +103,14 @@ def test_a_card_is_not_enabled_with_a_pin_that_is_wrong_or_missing(fields: Field
     assert fields("counter-1", _25()).get("patron_status") == FINE
 
 
-def test_a_known_card_stays_known_when_it_is_enabled_with_a_wrong_pin(fields: Fields) -> None:
+def test_known_card_stays_valid_when_enabled_with_a_wrong_pin(fields: Fields) -> None:
     fields("counter-1", _01())
     reply = fields("counter-1", _25(more="AD9999|"))
     assert (reply.code, reply.get("BL"), reply.get("CQ"), reply.get("patron_status")) == ("26", "Y", "N", DENIED)
     assert fields("counter-1", _25("NOBODY", "AD9999|")).get("BL") == "N"
 
 
-def test_a_wrong_pin_that_comes_with_25_is_counted(services: Sip2Services, fields: Fields) -> None:
+def test_wrong_pin_in_25_is_counted(services: Sip2Services, fields: Fields) -> None:
     fields("counter-1", _25(more="AD9999|"))
     fields("counter-1", _25(more="AD1234|"))
     assert value(services.metrics, "wrong_pins_total", "sip2", "counter-1") == 1

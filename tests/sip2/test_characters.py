@@ -47,7 +47,7 @@ def _sum_is_right(line: bytes) -> bool:
         ("ascii-1", "???,??? - Lodz"),
     ],
 )
-def test_a_chinese_title_reaches_the_terminal_as_far_as_it_can_show_it(
+def test_chinese_title_is_sent_in_the_characters_that_the_terminal_can_show(
     port: Port, place: Place, login: str, title: str
 ) -> None:
     place(P.RECEIVED, title=TITLE)
@@ -67,14 +67,14 @@ def test_a_chinese_name_is_shown_in_chinese_or_in_its_romanised_form(port: Port,
     ("login", "words"),
     [("utf8-1", "此書尚未送達 (R13)"), ("big5-1", "此書尚未送達 (R13)"), ("ascii-1", "This book has not arrived yet (R13)")],
 )
-def test_a_reason_is_given_in_chinese_only_where_it_can_be_read(port: Port, place: Place, login: str, words: str) -> None:
+def test_reason_is_in_chinese_only_when_the_terminal_can_show_it(port: Port, place: Place, login: str, words: str) -> None:
     place(P.IN_TRANSIT, patron="P2")
     reply = _heard(port, login, f"11NN{DATE}{'':18}AOHKU|AAP2|ABC1|AC|")
     assert _sum_is_right(reply)
     assert decode(reply, port.services.terminals[login].dialect).all("AF") == (words,)
 
 
-def test_what_a_big5_terminal_sends_is_read_as_chinese(port: Port, place: Place) -> None:
+def test_input_of_a_big5_terminal_is_read_as_chinese(port: Port, place: Place) -> None:
     place(P.ON_LOAN, title="紅樓夢")
     reply = _heard(port, "big5-1", f"29NN{DATE}{'':18}AOHKU|AAP1|AJ紅樓夢|")
     assert decode(reply, DIALECTS["big5"]).get("AJ") == "紅樓夢"
@@ -85,7 +85,7 @@ NUL = pytest.param("a\0b", marks=pytest.mark.skipif(ON_POSTGRESQL, reason="Postg
 
 
 @pytest.mark.parametrize("nasty", ["a\rb", "a\nb", "a|b", NUL, "a\x85b", "a\u2028b"])
-def test_nothing_in_a_name_can_break_a_line(port: Port, store: Immediate, nasty: str) -> None:
+def test_characters_of_a_name_never_break_the_message_frame(port: Port, store: Immediate, nasty: str) -> None:
     store.now(lambda unit: _rename(unit, nasty))
     reply = _heard(port, "counter-1", f"63001{DATE}          AOHKU|AAP1|")
     assert decode(reply, DIALECTS["standard"]).get("AE") == "a b"

@@ -118,14 +118,14 @@ def unreachable(outcome: list[Any]) -> bool:
 # ---- asking
 
 
-def test_a_question_goes_with_a_number_and_a_sum_of_its_own_and_its_answer_comes_without(abroad: Abroad) -> None:
+def test_request_has_its_own_sequence_number_and_checksum(abroad: Abroad) -> None:
     outcome = abroad.asks(LOOK)
     assert abroad.heard() == sealed(LOOK, 0)
     abroad.says(sealed(SEEN, 0))
     assert outcome == [SEEN]
 
 
-def test_numbers_go_from_nine_to_zero_on_one_line(abroad: Abroad) -> None:
+def test_sequence_numbers_wrap_from_nine_to_zero(abroad: Abroad) -> None:
     numbers = []
     for number in (*range(10), 0):
         abroad.asks(LOOK)
@@ -135,7 +135,7 @@ def test_numbers_go_from_nine_to_zero_on_one_line(abroad: Abroad) -> None:
     assert len(abroad.wires) == 1
 
 
-def test_a_system_without_error_detection_is_asked_and_heard_without_it() -> None:
+def test_local_system_without_error_detection_is_supported() -> None:
     abroad = Abroad(dialect=replace(DIALECTS["standard"], error_detection=False))
     outcome = abroad.asks(LOOK)
     assert abroad.heard() == LOOK + b"\r"
@@ -143,14 +143,14 @@ def test_a_system_without_error_detection_is_asked_and_heard_without_it() -> Non
     assert outcome == [SEEN]
 
 
-def test_an_answer_may_come_one_byte_at_a_time(abroad: Abroad) -> None:
+def test_reply_may_arrive_byte_by_byte(abroad: Abroad) -> None:
     outcome = abroad.asks(LOOK)
     for at in range(len(sealed(SEEN, 0))):
         abroad.says(sealed(SEEN, 0)[at : at + 1])
     assert outcome == [SEEN]
 
 
-def test_we_log_in_before_the_first_question() -> None:
+def test_client_logs_in_before_its_first_request() -> None:
     abroad = Abroad(LOGIN)
     outcome = abroad.asks(LOOK)
     assert abroad.heard() == sealed(b"9300CNgateway|COs3cret|CPMAIN|", 0)
@@ -160,7 +160,7 @@ def test_we_log_in_before_the_first_question() -> None:
     assert outcome == [SEEN]
 
 
-def test_a_refused_login_is_an_absence_and_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused_login_counts_as_an_outage_and_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
     abroad = Abroad(LOGIN)
     outcome = abroad.asks(LOOK)
     abroad.says(sealed(b"940", 0))
@@ -173,7 +173,7 @@ def test_a_refused_login_is_an_absence_and_is_said(capsys: pytest.CaptureFixture
 # ---- what is no answer
 
 
-def test_a_line_that_they_could_not_read_is_sent_again(abroad: Abroad) -> None:
+def test_unreadable_request_is_sent_again(abroad: Abroad) -> None:
     outcome = abroad.asks(LOAN)
     abroad.heard()
     abroad.says(b"96AZFEF6\r")
@@ -182,7 +182,7 @@ def test_a_line_that_they_could_not_read_is_sent_again(abroad: Abroad) -> None:
     assert outcome == [LENT]
 
 
-def test_an_answer_that_came_garbled_is_asked_for_again_and_the_loan_is_not(abroad: Abroad) -> None:
+def test_garbled_reply_is_requested_again_without_repeating_the_loan(abroad: Abroad) -> None:
     outcome = abroad.asks(LOAN)
     abroad.heard()
     abroad.says(sealed(LENT, 0).replace(b"Emma", b"Ewwa"))
@@ -192,7 +192,7 @@ def test_an_answer_that_came_garbled_is_asked_for_again_and_the_loan_is_not(abro
 
 
 @pytest.mark.parametrize("number", ["0", ""])
-def test_an_answer_that_is_repeated_may_have_another_number(abroad: Abroad, number: str) -> None:
+def test_repeated_reply_may_have_another_sequence_number(abroad: Abroad, number: str) -> None:
     """SIPServer repeats it with AY0 whatever it was, and the 2.00 document without AY."""
     for _ in range(3):
         abroad.asks(LOOK)
@@ -204,7 +204,7 @@ def test_an_answer_that_is_repeated_may_have_another_number(abroad: Abroad, numb
 
 
 @pytest.mark.parametrize("cut", [LENT[:40], LENT[:-1], LENT[:10], sealed(LENT, 0)[:-6]])
-def test_an_answer_that_was_cut_is_asked_for_again(abroad: Abroad, cut: bytes) -> None:
+def test_truncated_reply_is_requested_again(abroad: Abroad, cut: bytes) -> None:
     outcome = abroad.asks(LOAN)
     abroad.heard()
     abroad.says(cut + b"\r")
@@ -213,7 +213,7 @@ def test_an_answer_that_was_cut_is_asked_for_again(abroad: Abroad, cut: bytes) -
     assert outcome == [LENT]
 
 
-def test_a_system_that_answers_twice_without_number_and_sum_is_heard_without_them(abroad: Abroad) -> None:
+def test_replies_without_error_detection_are_accepted_after_the_second(abroad: Abroad) -> None:
     outcome = abroad.asks(LOAN)
     abroad.says(LENT + b"\r")
     assert outcome == []
@@ -223,7 +223,7 @@ def test_a_system_that_answers_twice_without_number_and_sum_is_heard_without_the
     assert (outcome, again) == ([LENT], [SEEN])
 
 
-def test_a_system_that_takes_the_login_without_number_and_sum_is_heard_without_them() -> None:
+def test_login_without_error_detection_turns_it_off() -> None:
     abroad = Abroad(LOGIN)
     outcome = abroad.asks(LOOK)
     abroad.says(b"941\r")
@@ -231,7 +231,7 @@ def test_a_system_that_takes_the_login_without_number_and_sum_is_heard_without_t
     assert outcome == [SEEN]
 
 
-def test_a_loan_is_not_sent_again_where_the_request_to_repeat_its_answer_was_not_read(abroad: Abroad) -> None:
+def test_loan_is_not_repeated_when_the_resend_request_was_not_read(abroad: Abroad) -> None:
     abroad.asks(LOAN)
     abroad.says(LENT[:40] + b"\r")
     abroad.heard()
@@ -239,7 +239,7 @@ def test_a_loan_is_not_sent_again_where_the_request_to_repeat_its_answer_was_not
     assert abroad.heard() == b"97AZFEF5\r"
 
 
-def test_an_answer_that_came_twice_is_not_taken_for_the_next_one() -> None:
+def test_duplicate_reply_is_not_taken_for_the_next_one() -> None:
     abroad = Abroad(dialect=replace(DIALECTS["standard"], error_detection=False))
     abroad.asks(LOAN)
     abroad.says(LENT + b"\r" + LENT + b"\r")
@@ -247,19 +247,19 @@ def test_an_answer_that_came_twice_is_not_taken_for_the_next_one() -> None:
 
 
 @pytest.mark.parametrize("before", [sealed(SEEN, 7), sealed(LENT, 0), b"zz\r", b"\r\n\r"])
-def test_what_answers_another_question_is_passed_over(abroad: Abroad, before: bytes) -> None:
+def test_unrelated_reply_is_skipped(abroad: Abroad, before: bytes) -> None:
     outcome = abroad.asks(LOOK)
     abroad.says(before + sealed(SEEN, 0))
     assert outcome == [SEEN]
 
 
-def test_it_is_not_listened_to_for_ever(abroad: Abroad) -> None:
+def test_unrelated_replies_do_not_extend_the_time_limit(abroad: Abroad) -> None:
     outcome = abroad.asks(LOOK)
     abroad.says(b"96AZFEF6\r" * 4)
     assert unreachable(outcome)
 
 
-def test_a_system_that_says_that_it_goes_off_line_is_away(abroad: Abroad) -> None:
+def test_local_system_that_announces_offline_is_away(abroad: Abroad) -> None:
     outcome = abroad.asks(LOOK)
     abroad.says(sealed(b"98NNNNNN100003201703010000001000002.00AOHKU|BXNNNNNNNNNNNNNNNN|", 0))
     assert unreachable(outcome)
@@ -268,7 +268,7 @@ def test_a_system_that_says_that_it_goes_off_line_is_away(abroad: Abroad) -> Non
 # ---- no answer
 
 
-def test_nobody_waits_longer_than_configured_and_a_late_answer_is_nobodys(abroad: Abroad) -> None:
+def test_request_times_out_as_configured_and_its_late_reply_is_dropped(abroad: Abroad) -> None:
     outcome = abroad.asks(LOOK)
     abroad.clock.advance(2.9)
     assert outcome == []
@@ -282,12 +282,12 @@ def test_nobody_waits_longer_than_configured_and_a_late_answer_is_nobodys(abroad
     assert len(abroad.wires) == 3
 
 
-def test_where_nobody_listens_that_is_known_at_once(abroad: Abroad) -> None:
+def test_refused_connection_is_reported_at_once(abroad: Abroad) -> None:
     abroad.refuses = True
     assert unreachable(abroad.asks(LOOK))
 
 
-def test_after_one_miss_nobody_is_kept_waiting_and_it_is_tried_in_the_background(abroad: Abroad) -> None:
+def test_after_one_timeout_requests_fail_at_once_and_probing_goes_on_in_the_background(abroad: Abroad) -> None:
     abroad.refuses = True
     abroad.asks(LOOK)
     abroad.refuses = False
@@ -303,7 +303,7 @@ def test_after_one_miss_nobody_is_kept_waiting_and_it_is_tried_in_the_background
     assert outcome == [SEEN]
 
 
-def test_a_system_that_stays_away_is_tried_every_five_seconds(abroad: Abroad) -> None:
+def test_unavailable_local_system_is_probed_every_five_seconds(abroad: Abroad) -> None:
     abroad.refuses = True
     abroad.asks(LOOK)
     abroad.is_tried()
@@ -317,7 +317,7 @@ def test_a_system_that_stays_away_is_tried_every_five_seconds(abroad: Abroad) ->
 # ---- one message that it does not like
 
 
-def test_a_hang_up_over_one_message_is_no_absence_of_the_system(abroad: Abroad) -> None:
+def test_disconnection_over_one_message_is_no_outage(abroad: Abroad) -> None:
     for _ in range(5):
         outcome = abroad.asks(LOAN)
         abroad.hangs_up()
@@ -332,7 +332,7 @@ def test_a_hang_up_over_one_message_is_no_absence_of_the_system(abroad: Abroad) 
     assert outcome == [SEEN]
 
 
-def test_a_system_that_hangs_up_on_every_question_is_away(abroad: Abroad) -> None:
+def test_local_system_that_disconnects_on_every_request_is_away(abroad: Abroad) -> None:
     """As a tunnel does that has nothing behind it."""
     abroad.asks(LOAN)
     abroad.hangs_up()
@@ -342,7 +342,7 @@ def test_a_system_that_hangs_up_on_every_question_is_away(abroad: Abroad) -> Non
     assert not abroad.line.up
 
 
-def test_a_system_that_hangs_up_on_the_login_is_away() -> None:
+def test_local_system_that_disconnects_on_the_login_is_away() -> None:
     abroad = Abroad(LOGIN)
     assert unreachable(hung_up_on(abroad, abroad.line))
     for _ in range(3):
@@ -357,7 +357,7 @@ def hung_up_on(abroad: Abroad, line: Upstream) -> list[Any]:
     return outcome
 
 
-def test_a_system_that_hangs_up_on_one_terminals_login_stays_with_the_others() -> None:
+def test_disconnection_on_one_terminals_login_does_not_affect_others() -> None:
     abroad = Abroad(LOGIN)
     bad = abroad.another(LOGIN)
     bad.login = Login("selfcheck-9", Sensitive("old"))
@@ -374,7 +374,7 @@ def test_a_system_that_hangs_up_on_one_terminals_login_stays_with_the_others() -
     assert outcome == [SEEN]
 
 
-def test_a_system_is_back_where_it_takes_the_terminals_logins_alone() -> None:
+def test_local_system_is_back_when_it_accepts_a_terminals_login() -> None:
     abroad = Abroad(LOGIN)
     line = abroad.another(LOGIN)
     line.login = Login("selfcheck-1", Sensitive("right"))
@@ -393,7 +393,7 @@ def test_a_system_is_back_where_it_takes_the_terminals_logins_alone() -> None:
 # ---- one budget
 
 
-def test_what_is_left_of_the_budget_is_all_that_a_question_may_take(abroad: Abroad) -> None:
+def test_request_is_limited_to_the_remaining_time_budget(abroad: Abroad) -> None:
     in_budget = copy_context()
     in_budget.run(begin_budget, 2.0)
     first = in_budget.run(abroad.asks, LOOK)
@@ -408,7 +408,7 @@ def test_what_is_left_of_the_budget_is_all_that_a_question_may_take(abroad: Abro
     assert value(abroad.metrics, "ils_calls_total", "relay", "17", "unreachable") == 1
 
 
-def test_a_question_that_had_hardly_any_time_says_nothing_of_the_system(abroad: Abroad) -> None:
+def test_request_with_almost_no_time_left_does_not_count_as_an_outage(abroad: Abroad) -> None:
     for _ in range(4):
         in_budget = copy_context()
         in_budget.run(begin_budget, abroad.clock.seconds() + 0.2)
@@ -421,7 +421,7 @@ def test_a_question_that_had_hardly_any_time_says_nothing_of_the_system(abroad: 
 
 
 @pytest.mark.parametrize("ends", ["late", "hang-up"])
-def test_a_question_that_was_sent_may_have_been_done(abroad: Abroad, ends: str) -> None:
+def test_request_that_was_sent_has_an_unknown_outcome(abroad: Abroad, ends: str) -> None:
     outcome = abroad.asks(LOAN)
     if ends == "late":
         abroad.clock.advance(3)
@@ -430,13 +430,13 @@ def test_a_question_that_was_sent_may_have_been_done(abroad: Abroad, ends: str) 
     assert isinstance(outcome[0].value, Unanswered if ends == "late" else HungUp)
 
 
-def test_a_question_that_never_left_has_not_been_done(abroad: Abroad) -> None:
+def test_request_that_was_never_sent_had_no_effect(abroad: Abroad) -> None:
     abroad.refuses = True
     outcome = abroad.asks(LOAN)
     assert not isinstance(outcome[0].value, Unanswered | HungUp)
 
 
-def test_wrong_checksums_are_said_to_be_what_they_are(abroad: Abroad, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_checksums_are_reported_as_such(abroad: Abroad, capsys: pytest.CaptureFixture[str]) -> None:
     outcome = abroad.asks(LOOK)
     for _ in range(4):
         abroad.says(SEEN + b"AY0AZ0000\r")
@@ -444,7 +444,7 @@ def test_wrong_checksums_are_said_to_be_what_they_are(abroad: Abroad, capsys: py
     assert "checksums of its replies are wrong" in capsys.readouterr().out
 
 
-def test_a_line_that_was_closed_meanwhile_is_opened_again(abroad: Abroad) -> None:
+def test_closed_connection_is_opened_again(abroad: Abroad) -> None:
     abroad.asks(LOOK)
     abroad.says(sealed(SEEN, 0))
     abroad.hangs_up()
@@ -455,7 +455,7 @@ def test_a_line_that_was_closed_meanwhile_is_opened_again(abroad: Abroad) -> Non
 
 
 @pytest.mark.parametrize(("question", "again"), [(LOOK, True), (LOAN, False)])
-def test_a_look_is_repeated_where_a_kept_line_breaks_and_a_loan_is_not(abroad: Abroad, question: bytes, again: bool) -> None:
+def test_look_up_is_repeated_on_a_broken_connection_and_a_loan_is_not(abroad: Abroad, question: bytes, again: bool) -> None:
     abroad.asks(LOOK)
     abroad.says(sealed(SEEN, 0))
     outcome = abroad.asks(question)
@@ -464,13 +464,13 @@ def test_a_look_is_repeated_where_a_kept_line_breaks_and_a_loan_is_not(abroad: A
     assert unreachable(outcome) is not again
 
 
-def test_an_answer_without_an_end_is_cut_off(abroad: Abroad) -> None:
+def test_endless_reply_is_cut_off(abroad: Abroad) -> None:
     outcome = abroad.asks(LOOK)
     abroad.says(b"x" * (MOST_BYTES + 1))
     assert unreachable(outcome)
 
 
-def test_a_line_that_is_closed_by_us_is_gone(abroad: Abroad) -> None:
+def test_connection_closed_by_us_stays_closed(abroad: Abroad) -> None:
     abroad.asks(LOOK)
     abroad.says(sealed(SEEN, 0))
     abroad.line.close()
@@ -479,7 +479,7 @@ def test_a_line_that_is_closed_by_us_is_gone(abroad: Abroad) -> None:
     abroad.line.close()
 
 
-def test_a_terminal_that_leaves_in_the_middle_of_a_question_is_no_absence_of_the_system(abroad: Abroad) -> None:
+def test_terminal_that_disconnects_during_a_request_is_no_outage(abroad: Abroad) -> None:
     for _ in range(4):
         outcome = abroad.asks(LOOK)
         abroad.line.close()
@@ -488,7 +488,7 @@ def test_a_terminal_that_leaves_in_the_middle_of_a_question_is_no_absence_of_the
 
 
 @pytest.mark.parametrize(("question", "still_up"), [(b"1920170301    100000AOHKU|AB1|AC|CHred|", True), (LOOK, False)])
-def test_silence_on_what_some_servers_never_answer_is_no_absence(abroad: Abroad, question: bytes, still_up: bool) -> None:
+def test_missing_reply_to_an_optional_message_is_no_outage(abroad: Abroad, question: bytes, still_up: bool) -> None:
     for _ in range(3):
         outcome = abroad.asks(question)
         abroad.clock.advance(3)
@@ -498,14 +498,14 @@ def test_silence_on_what_some_servers_never_answer_is_no_absence(abroad: Abroad,
     assert abroad.line.up is still_up
 
 
-def test_where_nobody_listens_it_does_not_matter_what_was_asked(abroad: Abroad) -> None:
+def test_refused_connection_is_an_outage_for_every_message(abroad: Abroad) -> None:
     abroad.refuses = True
     abroad.asks(b"1920170301    100000AOHKU|AB1|AC|CHred|")
     abroad.is_tried()
     assert not abroad.line.up
 
 
-def test_one_terminals_wrong_login_is_no_absence_of_the_system() -> None:
+def test_wrong_login_of_one_terminal_is_no_outage() -> None:
     abroad = Abroad(LOGIN)
     outcome = abroad.asks(LOOK)
     abroad.says(sealed(b"940", 0))
@@ -514,7 +514,7 @@ def test_one_terminals_wrong_login_is_no_absence_of_the_system() -> None:
     assert not abroad.another(Login("another", Sensitive("right"))).refused
 
 
-def test_a_refused_login_is_an_error_a_figure_and_is_tried_ever_more_seldom(capsys: pytest.CaptureFixture[str]) -> None:
+def test_refused_login_is_logged_and_counted_and_retried_with_backoff(capsys: pytest.CaptureFixture[str]) -> None:
     abroad = Abroad(LOGIN)
     for logins, wait_s in enumerate((5, 10, 20, 40), start=1):
         abroad.asks(LOOK)
@@ -534,7 +534,7 @@ def test_a_refused_login_is_an_error_a_figure_and_is_tried_ever_more_seldom(caps
     assert value(abroad.metrics, "ils_login_refused", "relay", "gateway") == 0
 
 
-def test_a_terminal_that_calls_again_with_the_same_wrong_login_waits_as_before() -> None:
+def test_reconnecting_terminal_keeps_the_backoff_of_its_refused_login() -> None:
     abroad = Abroad(LOGIN)
     wrong = Login("selfcheck-9", Sensitive("wrong"))
     for _ in range(3):
@@ -548,7 +548,7 @@ def test_a_terminal_that_calls_again_with_the_same_wrong_login_waits_as_before()
     assert len(abroad.wires) == 1
 
 
-def test_another_password_is_tried_at_once() -> None:
+def test_changed_password_is_tried_at_once() -> None:
     abroad = Abroad(LOGIN)
     abroad.asks(LOOK)
     abroad.says(sealed(b"940", 0))

@@ -17,7 +17,7 @@ def test_required_fields_are_sent_empty_when_absent(standard: Sip2Dialect) -> No
     assert encode(Sip2Message("12", CHECKOUT), standard) == f"121NNY{DATE}AO|AA|AB|AJ|AH|\r".encode()
 
 
-def test_absent_fixed_parts_are_written_as_a_no(standard: Sip2Dialect) -> None:
+def test_absent_flags_are_written_as_n(standard: Sip2Dialect) -> None:
     assert encode(Sip2Message("12"), standard).startswith(b"120NNN" + b" " * 18 + b"AO")
 
 
@@ -31,7 +31,7 @@ def test_a_long_title_is_cut_at_255_characters(standard: Sip2Dialect) -> None:
     assert decode(line, standard).get("AJ") == "紅" * 255
 
 
-def test_a_long_screen_message_goes_on_in_a_further_field(standard: Sip2Dialect) -> None:
+def test_long_screen_message_continues_in_another_field(standard: Sip2Dialect) -> None:
     line = encode(Sip2Message("12", {**CHECKOUT, "AF": "x" * 300}), standard)
     assert decode(line, standard).all("AF") == ("x" * 255, "x" * 45)
 
@@ -41,7 +41,7 @@ def test_a_scalar_is_sent_once(standard: Sip2Dialect) -> None:
     assert b"Emma" not in encode(Sip2Message("12", {**CHECKOUT, "AJ": ("Dune", "Emma")}), standard)
 
 
-def test_a_scalar_of_a_certain_width_is_written_at_it_whatever_it_was_given(standard: Sip2Dialect) -> None:
+def test_scalar_of_fixed_width_is_padded_or_cut(standard: Sip2Dialect) -> None:
     assert encode(Sip2Message("64", {"BL": ("Y", "N"), "CQ": (), "CB": ("5",)}), standard).endswith(
         b"BLY|CQN|CB0005|AO|AA|AE|\r"
     )
@@ -57,7 +57,7 @@ def test_a_per_cent_sign_is_a_character_like_others(standard: Sip2Dialect) -> No
     assert encode(Sip2Message("36", {"AA": "P1"}), replace(standard, delimiter="%")).endswith(b"AAP1%AO%\r")
 
 
-def test_letters_of_any_script_are_sent_as_they_are_where_the_make_shows_them(standard: Sip2Dialect) -> None:
+def test_characters_of_any_script_are_sent_when_the_dialect_shows_them(standard: Sip2Dialect) -> None:
     message = Sip2Message("36", {"AO": "HKU", "AA": "P1", "AF": ("請還書", "Ça va")})
     assert encode(message, standard).endswith("AAP1|AF請還書|AFÇa va|\r".encode())
     assert encode(message, DIALECTS["latin-1"]).endswith("AF???|AFÇa va|\r".encode("latin-1"))
@@ -82,14 +82,14 @@ def test_a_valid_password_flag_is_never_blank(standard: Sip2Dialect) -> None:
     assert b"BLN|CQN|" in encode(Sip2Message("24", {"BL": "", "CQ": " "}), standard)
 
 
-def test_another_delimiter_is_spoken_both_ways(standard: Sip2Dialect) -> None:
+def test_other_delimiter_is_used_in_both_directions(standard: Sip2Dialect) -> None:
     dialect = replace(standard, delimiter="^")
     line = encode(Sip2Message("36", {"AO": "H^U", "AA": "P|1"}), dialect)
     assert line.endswith(b"AOH U^AAP|1^\r")
     assert decode(line, dialect).get("AA") == "P|1"
 
 
-def test_a_resend_request_carries_a_checksum_and_no_sequence(standard: Sip2Dialect) -> None:
+def test_resend_request_has_a_checksum_and_no_sequence_number(standard: Sip2Dialect) -> None:
     assert encode(Sip2Message("97", sequence="4"), standard) == b"97AZFEF5\r"
     assert encode(Sip2Message("96"), DIALECTS["crlf"]) == b"96AZFEF6\r\n"
     assert encode(Sip2Message("96"), replace(standard, error_detection=False)) == b"96\r"
@@ -98,12 +98,12 @@ def test_a_resend_request_carries_a_checksum_and_no_sequence(standard: Sip2Diale
 @pytest.mark.parametrize(
     "message", [Sip2Message("88"), Sip2Message("12", {"renewl_ok": "Y"}), Sip2Message("12", {"AZ": "FFFF"})]
 )
-def test_a_name_that_sip2_lacks_is_our_bug(message: Sip2Message, standard: Sip2Dialect) -> None:
+def test_unknown_field_name_raises(message: Sip2Message, standard: Sip2Dialect) -> None:
     with pytest.raises(ValueError, match=r"88|renewl_ok|AZ"):
         encode(message, standard)
 
 
-def test_a_message_shows_neither_secrets_nor_persons() -> None:
+def test_repr_of_a_message_shows_no_secret_or_personal_data() -> None:
     shown = repr(Sip2Message("63", {"AO": "HKU", "AA": "P123", "AD": "1234", "AE": "Chan", "CO": "open sesame"}))
     assert "HKU" in shown
     assert not any(secret in shown for secret in ("P123", "1234", "Chan", "sesame"))

@@ -64,12 +64,12 @@ def _no_in(reply: Sip2Message) -> bool:
 # ---- logging in
 
 
-def test_a_right_login_is_accepted_and_makes_the_connection_that_terminal(services: Sip2Services, session: Session) -> None:
+def test_valid_login_identifies_the_terminal_of_the_connection(services: Sip2Services, session: Session) -> None:
     assert _said(services, session, "9300CNpin-1|COpin-1-pw|") == "941"
     assert (session.terminal, session.dialect.name) == ("pin-1", "pin")
 
 
-def test_a_wrong_login_may_be_tried_again(services: Sip2Services, session: Session) -> None:
+def test_wrong_login_can_be_repeated(services: Sip2Services, session: Session) -> None:
     assert _said(services, session, "9300CNcounter-1|COwrong|") == "940"
     assert _said(services, session, LOGIN) == "941"
     assert session.counters[STRUCK_OUT] == 0
@@ -89,7 +89,7 @@ def test_a_wrong_login_may_be_tried_again(services: Sip2Services, session: Sessi
         ("9310CNcounter-1|COcounter-1-pw|", HOME, "algorithm"),
     ],
 )
-def test_a_wrong_login_is_refused_and_its_reason_goes_to_the_log_alone(
+def test_wrong_login_is_refused_with_its_reason_in_the_log_only(
     services: Sip2Services, session: Session, said: str, peer: str, reason: str
 ) -> None:
     with capture_logs() as logs:
@@ -118,7 +118,7 @@ class Watched:
         ("", HOME, DECOY),
     ],
 )
-def test_each_login_costs_one_comparison_by_name_and_address_whether_the_name_is_known_or_not(
+def test_login_costs_the_same_comparisons_for_known_and_unknown_names(
     services: Sip2Services, session: Session, name: str, peer: str, stored: str
 ) -> None:
     watched = Watched()
@@ -126,31 +126,31 @@ def test_each_login_costs_one_comparison_by_name_and_address_whether_the_name_is
     assert watched.asked == [(f"terminal {name} at {peer}", stored)]
 
 
-def test_wrong_logins_of_one_ipv6_network_count_together(services: Sip2Services, session: Session) -> None:
+def test_wrong_logins_from_one_ipv6_network_are_counted_together(services: Sip2Services, session: Session) -> None:
     watched = Watched()
     for peer in ("2001:db8::1", "2001:db8::2"):
         _said(replace(services, secrets=watched), session, "9300CNcounter-1|COguess|", peer)
     assert len(set(watched.asked)) == 1
 
 
-def test_a_long_name_that_nobody_has_is_not_remembered_whole(services: Sip2Services, session: Session) -> None:
+def test_unknown_long_login_name_is_not_stored_whole(services: Sip2Services, session: Session) -> None:
     watched = Watched()
     _said(replace(services, secrets=watched), session, f"9300CN{'x' * 5000}|COguess|")
     assert len(watched.asked[0][0]) < 200
 
 
-def test_the_third_wrong_login_strikes_the_terminal_out(services: Sip2Services, session: Session) -> None:
+def test_third_wrong_login_closes_the_connection(services: Sip2Services, session: Session) -> None:
     wrong = "9300CNcounter-1|COwrong|"
     states = [(_said(services, session, wrong), session.counters[STRUCK_OUT] > 0) for _ in range(3)]
     assert states == [("940", False), ("940", False), ("940", True)]
 
 
-def test_a_blank_algorithm_is_plain_text(services: Sip2Services, session: Session) -> None:
+def test_blank_algorithm_means_plain_text(services: Sip2Services, session: Session) -> None:
     assert _said(services, session, "93  CNcounter-1|COcounter-1-pw|") == "941"
 
 
 @pytest.mark.parametrize("code", sorted(set(ASKED) - {"93", "99"}))
-def test_before_the_login_a_message_gets_its_own_no(
+def test_request_before_the_login_gets_the_refusal_of_its_own_message(
     services: Sip2Services, session: Session, samples: dict[str, str], code: str
 ) -> None:
     reply = decode(_said(services, session, samples[code]).encode(), STANDARD)
@@ -159,7 +159,7 @@ def test_before_the_login_a_message_gets_its_own_no(
     assert reply.all("AF") == ("The terminal must log in first",)
 
 
-def test_a_terminal_that_was_taken_out_of_the_configuration_must_log_in_again(services: Sip2Services, session: Session) -> None:
+def test_terminal_removed_by_a_reload_must_log_in_again(services: Sip2Services, session: Session) -> None:
     _said(services, session, LOGIN)
     reply = _said(replace(services, terminals={}), session, f"35{DATE}AOHKU|AAP1|")
     assert reply == f"36N{DATE}AOHKU|AAP1|AFThe terminal must log in first|"
@@ -168,12 +168,12 @@ def test_a_terminal_that_was_taken_out_of_the_configuration_must_log_in_again(se
 # ---- the status
 
 
-def test_the_status_is_answered_before_the_login(services: Sip2Services, session: Session) -> None:
+def test_status_is_answered_before_the_login(services: Sip2Services, session: Session) -> None:
     reply = _said(services, session, "9900302.00")
     assert reply == (f"98YYYYYN100003{DATE}2.00AOHKU|AMThe University of Hong Kong Libraries|BXYYYYYYYYYYYYYYYY|")
 
 
-def test_the_status_names_where_the_terminal_stands(fields: Fields) -> None:
+def test_status_names_the_location_of_the_terminal(fields: Fields) -> None:
     assert fields("counter-1", "9900302.00").get("AN") == "HKU-MAIN-LENDING"
 
 
@@ -183,7 +183,7 @@ ROLES_OF = {"counter-1": "counter", "selfcheck-1": "selfcheck", "bookdrop-1": "b
 
 @pytest.mark.parametrize("login", [*ROLES_OF, "public-1"])
 @pytest.mark.parametrize("position", [at for at, code in enumerate(BX) if code != "97"])
-def test_bx_promises_exactly_what_is_answered_at_this_terminal(
+def test_bx_lists_exactly_the_messages_that_this_terminal_may_send(
     fields: Fields, samples: dict[str, str], login: str, position: int
 ) -> None:
     promised = fields(login, "9900302.00").get("BX")[position]
@@ -193,7 +193,7 @@ def test_bx_promises_exactly_what_is_answered_at_this_terminal(
 
 @pytest.mark.parametrize("code", sorted(set(ASKED) - {"93", "99"}))
 @pytest.mark.parametrize(("login", "role"), ROLES_OF.items())
-def test_what_a_role_may_not_send_gets_the_message_s_own_no(
+def test_message_outside_the_role_gets_the_refusal_of_its_own_message(
     fields: Fields, samples: dict[str, str], login: str, role: str, code: str
 ) -> None:
     reply = fields(login, samples[code])
@@ -204,16 +204,16 @@ def test_what_a_role_may_not_send_gets_the_message_s_own_no(
 
 
 @pytest.mark.parametrize(("login", "flag"), [("counter-1", "N"), ("offline-1", "Y"), ("offline-2", "Y")])
-def test_a_terminal_is_told_that_it_may_work_off_line_where_its_row_says_so(fields: Fields, login: str, flag: str) -> None:
+def test_status_allows_offline_work_when_the_row_does(fields: Fields, login: str, flag: str) -> None:
     assert fields(login, "9900302.00").get("off_line_ok") == flag
 
 
-def test_bx_has_a_position_for_every_message_that_a_terminal_may_send() -> None:
+def test_bx_has_a_position_for_every_request() -> None:
     assert sorted(BX) == sorted([*ASKED, "97"])
     assert set(HANDLERS) == set(ASKED)
 
 
-def test_a_terminal_that_is_offered_less_is_told_so_in_every_flag(fields: Fields) -> None:
+def test_restricted_terminal_sees_its_limits_in_every_status_flag(fields: Fields) -> None:
     status = fields("public-1", "9900302.00")
     assert [at for at, code in enumerate(BX) if status.get("BX")[at] == "N"] == [BX.index("01"), BX.index("25")]
     flags = ("checkin_ok", "checkout_ok", "acs_renewal_policy", "status_update_ok", "off_line_ok")
@@ -221,14 +221,14 @@ def test_a_terminal_that_is_offered_less_is_told_so_in_every_flag(fields: Fields
 
 
 @pytest.mark.parametrize("code", WITHHELD)
-def test_what_is_withheld_gets_its_own_well_formed_no(fields: Fields, samples: dict[str, str], code: str) -> None:
+def test_withheld_message_gets_a_well_formed_refusal(fields: Fields, samples: dict[str, str], code: str) -> None:
     reply = fields("public-1", samples[code])
     assert reply.code == SHAPES[code].reply
     assert _no_in(reply)
     assert reply.all("AF") == ("Not supported here",)
 
 
-def test_every_negative_row_is_of_a_reply_and_fits_it() -> None:
+def test_every_refusal_row_belongs_to_a_reply_and_fits_it() -> None:
     for code, row in NEGATIVE.items():
         shape = SHAPES[code]
         known = {part.name for part in shape.fixed} | {*shape.required, *shape.optional, "CV"}
@@ -240,18 +240,18 @@ def test_every_negative_row_is_of_a_reply_and_fits_it() -> None:
 
 
 @pytest.mark.parametrize("code", sorted(set(ASKED) - {"93", "99"}))
-def test_a_message_that_is_cut_short_gets_its_own_no(ask: Ask, code: str) -> None:
+def test_truncated_message_gets_the_refusal_of_its_own_message(ask: Ask, code: str) -> None:
     reply = decode(ask("counter-1", f"{code}N|AAP1|").encode(), STANDARD)
     assert reply.code == SHAPES[code].reply
     assert _no_in(reply)
     assert reply.all("AF") == ("The terminal's message could not be read",)
 
 
-def test_a_status_that_is_cut_short_is_answered_all_the_same(ask: Ask) -> None:
+def test_truncated_status_request_is_answered(ask: Ask) -> None:
     assert ask("counter-1", "990").startswith("98YYYY")
 
 
-def test_a_login_that_is_cut_short_is_refused(services: Sip2Services, session: Session) -> None:
+def test_truncated_login_is_refused(services: Sip2Services, session: Session) -> None:
     assert _said(services, session, "93") == "940"
 
 
@@ -264,7 +264,7 @@ class Broken:
         raise RuntimeError("the roof is leaking")
 
 
-def test_a_bug_of_ours_is_answered_politely_and_logged_once(services: Sip2Services, session: Session) -> None:
+def test_exception_in_a_handler_is_answered_and_logged_once(services: Sip2Services, session: Session) -> None:
     session.log_in("counter-1")
     with capture_logs() as logs:
         reply = _said(replace(services, circulation=cast(Any, Broken())), session, f"23000{DATE}AOHKU|AAP1|ACx|AD1234|")
@@ -280,9 +280,7 @@ class Away(Broken):
         raise Unavailable("OperationalError")
 
 
-def test_while_the_database_is_away_a_terminal_is_told_to_try_again_and_no_bug_is_logged(
-    services: Sip2Services, session: Session
-) -> None:
+def test_database_outage_is_answered_with_try_again_and_logs_no_bug(services: Sip2Services, session: Session) -> None:
     session.log_in("counter-1")
     with capture_logs() as logs:
         reply = _said(replace(services, circulation=cast(Any, Away())), session, f"23000{DATE}AOHKU|AAP1|ACx|AD1234|")
@@ -293,7 +291,7 @@ def test_while_the_database_is_away_a_terminal_is_told_to_try_again_and_no_bug_i
 # ---- what is kept of it
 
 
-def test_the_reply_has_the_sequence_of_its_question_and_a_checksum(ask: Ask) -> None:
+def test_reply_has_the_sequence_number_of_its_request_and_a_checksum(ask: Ask) -> None:
     reply = decode(ask("counter-1", "9900302.00AY1AZFCA5").encode(), STANDARD)
     assert (reply.sequence, reply.checked) == ("1", True)
 
@@ -307,7 +305,7 @@ def _answered(services: Sip2Services, line: str) -> dict[str, Any]:
     return answered
 
 
-def test_one_log_line_says_how_a_message_was_answered(
+def test_each_message_is_logged_with_its_outcome_in_one_line(
     services: Sip2Services, clock: list[datetime], place: Callable[..., Request]
 ) -> None:
     place(Position.RECEIVED)
@@ -325,7 +323,7 @@ def test_one_log_line_says_how_a_message_was_answered(
 
 
 @pytest.mark.parametrize("code", ["11", "23", "63"])
-def test_no_pin_name_or_card_is_in_the_log(services: Sip2Services, samples: dict[str, str], code: str) -> None:
+def test_log_contains_no_pin_name_or_card(services: Sip2Services, samples: dict[str, str], code: str) -> None:
     session = Session(STANDARD)
     session.log_in("counter-1")
     pieces = samples[code].split("|")
@@ -340,7 +338,7 @@ def test_no_pin_name_or_card_is_in_the_log(services: Sip2Services, samples: dict
 # ---- what is kept of each terminal
 
 
-def test_the_last_message_of_a_terminal_is_kept(services: Sip2Services, session: Session) -> None:
+def test_last_message_of_a_terminal_is_recorded(services: Sip2Services, session: Session) -> None:
     assert services.activity.rows == {}
     _said(services, session, "9900302.00")
     assert services.activity.rows == {}
@@ -350,7 +348,7 @@ def test_the_last_message_of_a_terminal_is_kept(services: Sip2Services, session:
     assert (heard.last_code, heard.last_at, heard.refused) == ("99", services.now(), 0)
 
 
-def test_refused_logins_are_counted_and_unknown_names_together(services: Sip2Services, session: Session) -> None:
+def test_refused_logins_are_counted_with_unknown_names_together(services: Sip2Services, session: Session) -> None:
     for line in ("9300CNcounter-1|COwrong|", "9300CNcounter-1|COwrong|", "9300CNmallory|COx|", "9300CNeve|COx|"):
         _said(services, Session(STANDARD), line)
     found = {name: (one.refused, one.refused_why, one.refused_at) for name, one in services.activity.rows.items()}

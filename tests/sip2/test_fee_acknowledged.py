@@ -41,7 +41,7 @@ def _11(more: str = "") -> str:
 
 
 @pytest.mark.parametrize("asked", [_29(), _29("BON|"), _11(), _11("BON|")])
-def test_a_fee_that_nobody_agreed_to_is_named_and_nothing_is_done(store: Immediate, fields: Fields, asked: str) -> None:
+def test_unacknowledged_fee_is_returned_and_nothing_renewed(store: Immediate, fields: Fields, asked: str) -> None:
     reply = fields("counter-1", asked)
     assert [reply.get(name) for name in ("ok", "BT", "BH", "BV")] == ["0", "04", "HKD", "10.00"]
     assert reply.all("AF") == ("A fee of HKD 10.00 is due",)
@@ -49,18 +49,18 @@ def test_a_fee_that_nobody_agreed_to_is_named_and_nothing_is_done(store: Immedia
 
 
 @pytest.mark.parametrize("asked", [_29("BOY|"), _11("BOY|")])
-def test_once_it_is_agreed_to_the_loan_is_renewed_and_the_fee_owed(store: Immediate, fields: Fields, asked: str) -> None:
+def test_acknowledged_fee_renews_the_loan_and_is_charged(store: Immediate, fields: Fields, asked: str) -> None:
     reply = fields("counter-1", asked)
     assert [reply.get(name) for name in ("ok", "renewal_ok", "AH")] == ["1", "Y", "20170316    235959"]
     assert store.now(lambda unit: unit.patrons.owed_cents("P1")) == 1000
 
 
-def test_a_renewal_says_what_it_cost(fields: Fields) -> None:
+def test_renewal_returns_its_fee(fields: Fields) -> None:
     reply = fields("counter-1", _29("BOY|"))
     assert [reply.get(name) for name in ("BT", "BH", "BV")] == ["04", "HKD", "10.00"]
 
 
-def test_renewing_all_leaves_out_what_costs_money_until_it_is_agreed_to(place: Place, fields: Fields) -> None:
+def test_renew_all_skips_loans_with_a_fee_until_it_is_acknowledged(place: Place, fields: Fields) -> None:
     place(P.ON_LOAN, item_barcode="C2", due=date(2017, 3, 3), first_checkout=date(2017, 2, 16), loan_days=15)
     first = fields("counter-1", f"65{DATE}AOHKU|AAP1|")
     assert (first.get("ok"), first.all("BM"), first.all("BN")) == ("1", ("C2",), ("C1",))

@@ -45,7 +45,7 @@ def _owed(store: Immediate) -> int:
     return owed
 
 
-def test_a_payment_is_taken_and_what_is_left_is_said(owe: Owe, store: Immediate, fields: Fields) -> None:
+def test_payment_is_accepted_and_the_balance_returned(owe: Owe, store: Immediate, fields: Fields) -> None:
     owe(600, 400)
     reply = fields("counter-1", _37("7.50", "BKt-1|"))
     assert (reply.code, reply.get("payment_accepted"), reply.get("BK")) == ("38", "Y", "t-1")
@@ -53,35 +53,35 @@ def test_a_payment_is_taken_and_what_is_left_is_said(owe: Owe, store: Immediate,
     assert _owed(store) == 250
 
 
-def test_the_same_transaction_again_is_the_same_yes_and_taken_once(owe: Owe, store: Immediate, fields: Fields) -> None:
+def test_repeated_transaction_is_confirmed_and_charged_once(owe: Owe, store: Immediate, fields: Fields) -> None:
     owe(1000)
     first = fields("counter-1", _37("2.00", "BKt-1|"))
     assert fields("counter-1", _37("2.00", "BKt-1|")).fields == first.fields
     assert _owed(store) == 800
 
 
-def test_another_sum_under_the_same_number_is_refused(owe: Owe, store: Immediate, fields: Fields) -> None:
+def test_same_transaction_number_with_another_amount_is_refused(owe: Owe, store: Immediate, fields: Fields) -> None:
     owe(1000)
     fields("counter-1", _37("2.00", "BKt-1|"))
     assert fields("counter-1", _37("3.00", "BKt-1|")).get("payment_accepted") == "N"
     assert _owed(store) == 800
 
 
-def test_the_same_number_at_another_terminal_is_another_payment(owe: Owe, store: Immediate, fields: Fields) -> None:
+def test_same_transaction_number_at_another_terminal_is_another_payment(owe: Owe, store: Immediate, fields: Fields) -> None:
     owe(1000)
     fields("counter-1", _37("2.00", "BKt-1|"))
     assert fields("counter-2", _37("2.00", "BKt-1|")).get("payment_accepted") == "Y"
     assert _owed(store) == 600
 
 
-def test_without_a_number_the_same_words_are_a_second_payment(owe: Owe, store: Immediate, fields: Fields) -> None:
+def test_repeated_payment_without_a_transaction_number_is_a_second_payment(owe: Owe, store: Immediate, fields: Fields) -> None:
     owe(1000)
     fields("counter-1", _37("2.00"))
     fields("counter-1", _37("2.00"))
     assert _owed(store) == 600
 
 
-def test_more_than_is_owed_is_not_taken(owe: Owe, store: Immediate, fields: Fields) -> None:
+def test_payment_above_the_balance_is_refused(owe: Owe, store: Immediate, fields: Fields) -> None:
     owe(1000)
     reply = fields("counter-1", _37("10.01", "BKt-1|"))
     assert (reply.get("payment_accepted"), reply.get("BK")) == ("N", "t-1")
@@ -89,7 +89,7 @@ def test_more_than_is_owed_is_not_taken(owe: Owe, store: Immediate, fields: Fiel
     assert _owed(store) == 1000
 
 
-def test_a_charge_is_chosen_by_the_number_that_the_list_shows(owe: Owe, store: Immediate, fields: Fields) -> None:
+def test_charge_is_selected_by_its_number_in_the_list(owe: Owe, store: Immediate, fields: Fields) -> None:
     owe(600, 400)
     (first, second) = fields("counter-1", f"63000{DATE}   Y      AOHKU|AAP1|").all("AV")
     assert (first, second) == ("#1 C7 HKD 6.00 overdue", "#2 C8 HKD 4.00 overdue")
@@ -111,7 +111,7 @@ def test_a_charge_is_chosen_by_the_number_that_the_list_shows(owe: Owe, store: I
         (_37("1.00", "AD9999|"), "The PIN is missing or wrong (R10)"),
     ],
 )
-def test_a_payment_that_cannot_be_takes_nothing_and_says_why(
+def test_impossible_payment_is_refused_with_its_reason(
     owe: Owe, store: Immediate, fields: Fields, said: str, text: str
 ) -> None:
     owe(1000)
@@ -120,13 +120,13 @@ def test_a_payment_that_cannot_be_takes_nothing_and_says_why(
     assert _owed(store) == 1000
 
 
-def test_a_terminal_that_asks_for_pins_takes_no_money_without_one(owe: Owe, fields: Fields) -> None:
+def test_payment_without_a_required_pin_is_refused(owe: Owe, fields: Fields) -> None:
     owe(1000)
     assert fields("pin-1", _37("1.00")).get("payment_accepted") == "N"
     assert fields("pin-1", _37("1.00", "AD1234|")).get("payment_accepted") == "Y"
 
 
-def test_status_and_information_name_the_same_sum(owe: Owe, fields: Fields) -> None:
+def test_status_and_information_return_the_same_balance(owe: Owe, fields: Fields) -> None:
     owe(600, 450)
     status = fields("counter-1", f"23000{DATE}AOHKU|AAP1|AC|AD|")
     information = fields("counter-1", f"63000{DATE}          AOHKU|AAP1|")
@@ -134,7 +134,7 @@ def test_status_and_information_name_the_same_sum(owe: Owe, fields: Fields) -> N
     assert information.get("fine_items_count") == "0002"
 
 
-def test_a_terminal_that_shows_titles_shows_them_with_the_charges(owe: Owe, fields: Fields) -> None:
+def test_charges_are_listed_with_titles_at_terminals_that_show_titles(owe: Owe, fields: Fields) -> None:
     owe(600)
     assert fields("staff-1", f"63000{DATE}   Y      AOHKU|AAP1|").all("AV") == ("#1 C7 Book 7 HKD 6.00 overdue",)
 
@@ -154,10 +154,10 @@ def test_a_terminal_that_shows_titles_shows_them_with_the_charges(owe: Owe, fiel
         ("9" * 40, None),
     ],
 )
-def test_a_sum_is_read_to_the_cent_or_not_at_all(text: str, cents: int | None) -> None:
+def test_amount_is_parsed_to_the_cent_or_refused(text: str, cents: int | None) -> None:
     assert cents_of(text) == cents
 
 
 @given(st.integers(0, 10**9))
-def test_what_we_write_as_a_sum_we_read_as_the_same(cents: int) -> None:
+def test_amount_round_trips(cents: int) -> None:
     assert cents_of(dollars(cents)) == cents

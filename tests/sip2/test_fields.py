@@ -16,17 +16,17 @@ from hkall_gateway.sip2.codec.messages import PARTS, SHAPES
 HONG_KONG = ZoneInfo("Asia/Hong_Kong")
 
 
-def test_every_tag_is_listed_under_its_own_two_letters() -> None:
+def test_every_tag_is_keyed_by_its_code() -> None:
     assert all(key == row.tag and len(key) == 2 and key.isupper() for key, row in TAGS.items())
 
 
-def test_no_tag_stands_in_two_rows() -> None:
+def test_tags_are_unique() -> None:
     from hkall_gateway.sip2.codec import fields
 
     assert len(fields._ROWS) == len(TAGS)
 
 
-def test_the_standard_part_of_the_table_has_59_fields() -> None:
+def test_table_has_the_59_standard_fields() -> None:
     assert sum(not row.extension for row in TAGS.values()) == 59
 
 
@@ -48,11 +48,11 @@ def test_every_kind_is_used() -> None:
     assert {row.kind for row in TAGS.values()} | {part.kind for part in PARTS.values()} == KINDS.keys()
 
 
-def test_a_tag_has_a_width_where_its_kind_asks_for_one() -> None:
+def test_tag_has_a_width_when_its_kind_requires_one() -> None:
     assert all(bool(row.width) == (row.kind not in ("text", "barcode")) for row in TAGS.values())
 
 
-def test_a_tag_that_repeats_is_a_text() -> None:
+def test_repeatable_tags_are_text() -> None:
     assert {row.kind for row in TAGS.values() if row.repeats} == {"text"}
 
 
@@ -62,7 +62,7 @@ def test_every_password_is_secret() -> None:
     assert named == {"AC", "AD", "CO"} == {row.tag for row in TAGS.values() if row.secret}
 
 
-def test_what_tells_who_somebody_is_is_personal() -> None:
+def test_identifying_fields_are_personal() -> None:
     assert {row.tag for row in TAGS.values() if row.personal} == {"AA", "AE", "BD", "BE", "BF", "CY", "DA", "PB"}
 
 
@@ -92,7 +92,7 @@ def test_what_tells_who_somebody_is_is_personal() -> None:
         ("date18", 18, "", " " * 18),
     ],
 )
-def test_a_value_is_written_as_its_kind_asks(kind: str, width: int, value: str, written: str) -> None:
+def test_value_is_written_by_its_kind(kind: str, width: int, value: str, written: str) -> None:
     assert KINDS[kind].emit(value, width) == written
 
 
@@ -104,7 +104,7 @@ def test_a_kind_of_fixed_width_is_always_written_at_that_width(kind: str, value:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp850", "latin-1", "ascii", "big5hkscs"])
 @given(value=st.text())
-def test_a_cleaned_value_can_be_sent_and_breaks_no_frame(encoding: str, value: str) -> None:
+def test_cleaned_value_breaks_no_frame(encoding: str, value: str) -> None:
     sent = clean(value, encoding, "|")
     assert sent.encode(encoding).decode(encoding) == sent
     assert not set(sent) & set("|\r\n\0\x85\u2028")
@@ -124,11 +124,11 @@ def test_a_cleaned_value_can_be_sent_and_breaks_no_frame(encoding: str, value: s
         ("\ud800", "utf-8", "?"),
     ],
 )
-def test_letters_that_a_terminal_lacks_become_their_nearest(value: str, encoding: str, sent: str) -> None:
+def test_missing_characters_become_their_nearest(value: str, encoding: str, sent: str) -> None:
     assert clean(value, encoding, "|") == sent
 
 
-def test_every_nearest_spelling_is_plain_ascii() -> None:
+def test_nearest_spelling_is_ascii() -> None:
     assert all(plain.isascii() and plain.isprintable() for plain in NEAREST.values())
 
 
@@ -136,22 +136,22 @@ def test_text_is_cut_at_255_characters() -> None:
     assert [len(piece) for piece in lengths("x" * 600)] == [255, 255, 90]
 
 
-def test_a_cut_leaves_an_accent_with_its_letter() -> None:
+def test_cut_keeps_an_accent_with_its_letter() -> None:
     assert lengths("x" * 254 + "e\u0301") == ["x" * 254, "e\u0301"]
 
 
 @given(st.text(max_size=900))
-def test_pieces_put_together_are_the_text(text: str) -> None:
+def test_pieces_add_up_to_the_text(text: str) -> None:
     pieces = lengths(text)
     assert "".join(pieces) == text
     assert all(len(piece) <= LONGEST for piece in pieces)
 
 
-def test_a_moment_is_written_in_local_time_with_four_blanks() -> None:
+def test_timestamp_is_written_in_local_time_with_four_blanks() -> None:
     assert date18(datetime(2026, 3, 29, 2, 15, 7, tzinfo=UTC), HONG_KONG) == "20260329    101507"
 
 
-def test_a_moment_without_a_zone_is_refused() -> None:
+def test_naive_timestamp_is_refused() -> None:
     with pytest.raises(ValueError, match="no time zone"):
         date18(datetime(2026, 3, 29), HONG_KONG)  # noqa: DTZ001 - the point of the test
 
@@ -171,17 +171,17 @@ def test_a_moment_without_a_zone_is_refused() -> None:
         ("202603299999101500", 2),
     ],
 )
-def test_a_date_is_read_whatever_its_zone(text: str, hour_utc: int) -> None:
+def test_date_is_read_in_any_zone(text: str, hour_utc: int) -> None:
     assert parse_date18(text, HONG_KONG) == datetime(2026, 3, 29, hour_utc, 15, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", ["", " " * 18, "0" * 18, "20260230    101500", "20260329", "20260329    250000", "x" * 18])
-def test_what_is_no_date_is_none(text: str) -> None:
+def test_invalid_date_is_none(text: str) -> None:
     assert parse_date18(text, HONG_KONG) is None
 
 
 @given(st.datetimes(min_value=datetime(1980, 1, 1), max_value=datetime(2199, 12, 30), timezones=st.just(UTC)))  # noqa: DTZ001
-def test_a_written_date_is_read_back_to_the_second(when: datetime) -> None:
+def test_written_date_round_trips_to_the_second(when: datetime) -> None:
     assert parse_date18(date18(when, HONG_KONG), HONG_KONG) == when.replace(microsecond=0)
 
 
@@ -190,11 +190,11 @@ def test_a_date_so_late_that_a_float_of_seconds_rounds_up_is_written_to_the_seco
 
 
 @pytest.mark.parametrize("year", ["0001", "1899", "2200", "9999"])
-def test_a_date_in_no_year_that_is_taken_is_none(year: str) -> None:
+def test_unrepresentable_year_is_none(year: str) -> None:
     assert parse_date18(f"{year}0601    120000", HONG_KONG) is None
 
 
 @given(st.text(alphabet="0123456789+- ZQ", max_size=20), st.integers(-14, 14))
-def test_no_text_breaks_the_reading_of_dates(text: str, hours: int) -> None:
+def test_date_parsing_never_raises(text: str, hours: int) -> None:
     found = parse_date18(text, timezone(timedelta(hours=hours)))
     assert found is None or found.tzinfo is UTC

@@ -65,9 +65,7 @@ def busy(port: Port, place: Callable[..., object]) -> Port:
 
 @ALL
 @given(lines=LINES, end=ENDS, size=SIZES, login=st.sampled_from(["counter-1", "big5-1", "ascii-1", "staff-1"]))
-def test_whatever_comes_the_next_good_message_is_answered(
-    busy: Port, lines: list[bytes], end: bytes, size: int, login: str
-) -> None:
+def test_valid_message_is_answered_after_any_input(busy: Port, lines: list[bytes], end: bytes, size: int, login: str) -> None:
     caller = replace(busy).call(log_in=False)
     caller.hears(f"9300CN{login}|CO{login}-pw|\r".encode())
     data = end.join(line for line in lines if b"93" not in line) + end
@@ -83,7 +81,7 @@ def test_whatever_comes_the_next_good_message_is_answered(
 
 @ALL
 @given(data=st.binary(max_size=400).filter(lambda data: b"93" not in data), size=SIZES)
-def test_whatever_comes_before_the_login_is_refused_and_breaks_nothing(busy: Port, data: bytes, size: int) -> None:
+def test_any_input_before_the_login_is_refused(busy: Port, data: bytes, size: int) -> None:
     caller = replace(busy).call(log_in=False)
     for at in range(0, len(data), size):
         caller.hears(data[at : at + size])
@@ -94,7 +92,7 @@ def test_whatever_comes_before_the_login_is_refused_and_breaks_nothing(busy: Por
 
 @ALL
 @given(data=st.binary(max_size=400), size=SIZES)
-def test_whatever_telnet_sends_is_a_wrong_login_at_worst(busy: Port, data: bytes, size: int) -> None:
+def test_any_telnet_input_is_at_worst_a_wrong_login(busy: Port, data: bytes, size: int) -> None:
     caller = replace(busy, listener=Listener("telnet")).call(log_in=False)
     heard = caller.hears() + b"".join(caller.hears(data[at : at + size]) for at in range(0, len(data), size))
     words = heard.replace(b"login: ", b"").replace(b"password: ", b"").replace(b"Login incorrect\r\n", b"")
@@ -103,6 +101,6 @@ def test_whatever_telnet_sends_is_a_wrong_login_at_worst(busy: Port, data: bytes
 
 @ALL
 @given(data=st.binary(max_size=400))
-def test_whatever_a_balancer_sends_is_a_header_or_the_end(busy: Port, data: bytes) -> None:
+def test_any_balancer_input_is_a_header_or_closes_the_connection(busy: Port, data: bytes) -> None:
     caller = replace(busy, listener=Listener(proxy_from=AllowList(["10.0.0.0/8"]))).call(log_in=False)
     assert caller.hears(data) == b""

@@ -51,7 +51,7 @@ def _requests(store: Immediate) -> list[Request]:
 
 
 @pytest.mark.parametrize("what", ["ABH1|", "AJEmma|", "AJb2|", "ABH1|AJPoems|"])
-def test_a_hold_on_a_title_that_is_out_asks_another_library(store: Immediate, fields: Fields, what: str) -> None:
+def test_hold_on_a_checked_out_title_creates_a_request(store: Immediate, fields: Fields, what: str) -> None:
     reply = fields("selfcheck-1", _15(what=what))
     assert [reply.get(name) for name in ("ok", "available", "AJ", "BS")] == ["1", "N", "Emma", "HKU-MAIN-LENDING"]
     assert reply.all("AF") == ("Requested. You will be told when it is here",)
@@ -59,7 +59,7 @@ def test_a_hold_on_a_title_that_is_out_asks_another_library(store: Immediate, fi
     assert (request.position, request.partner, request.bib_id) == (P.REQUESTED, "CUHK", "b2")
 
 
-def test_the_last_day_on_which_it_is_wanted_is_kept_and_said(store: Immediate, fields: Fields) -> None:
+def test_expiry_date_of_a_hold_is_stored_and_returned(store: Immediate, fields: Fields) -> None:
     reply = fields("counter-1", _15(more="BW20170331    000000|"))
     assert reply.get("BW") == "20170331    235959"
     assert _requests(store)[0].need_before == date(2017, 3, 31)
@@ -83,7 +83,7 @@ def test_the_last_day_on_which_it_is_wanted_is_kept_and_said(store: Immediate, f
         (_15(what="ABH1|AD9999|"), "The PIN is missing or wrong (R10)"),
     ],
 )
-def test_a_hold_that_cannot_be_is_not_ok_and_says_why(
+def test_impossible_hold_is_refused_with_its_reason(
     place: Place, store: Immediate, fields: Fields, said: str, text: str
 ) -> None:
     place(P.RECEIVED, patron="P2", item_barcode="C1")
@@ -98,7 +98,7 @@ def test_the_same_hold_again_is_a_duplicate_and_no_second_request(store: Immedia
     assert len(_requests(store)) == 1
 
 
-def test_a_copy_of_ours_that_a_partner_has_may_be_asked_for_elsewhere(place: Place, fields: Fields) -> None:
+def test_hold_is_possible_when_our_copy_is_lent_to_a_partner(place: Place, fields: Fields) -> None:
     place(P.AT_BORROWER, side=Side.LENDING, patron="", item_agency="HKU", item_barcode="H1")
     assert fields("counter-1", _15()).get("ok") == "1"
 
@@ -111,7 +111,7 @@ def test_a_terminal_that_asks_for_pins_places_no_hold_without_one(fields: Fields
 # ---- cancelled
 
 
-def test_a_hold_is_taken_back_while_nothing_was_sent(store: Immediate, fields: Fields) -> None:
+def test_hold_is_cancelled_before_a_partner_has_shipped(store: Immediate, fields: Fields) -> None:
     fields("counter-1", _15())
     reply = fields("counter-1", _15("-"))
     assert (reply.get("ok"), reply.all("AF")) == ("1", ("The request is cancelled",))
@@ -119,14 +119,14 @@ def test_a_hold_is_taken_back_while_nothing_was_sent(store: Immediate, fields: F
     assert fields("counter-1", _15("-")).get("ok") == "1"
 
 
-def test_a_hold_is_not_taken_back_once_the_book_is_on_its_way(place: Place, fields: Fields) -> None:
+def test_hold_is_not_cancelled_once_the_item_is_in_transit(place: Place, fields: Fields) -> None:
     place(P.IN_TRANSIT, title="Emma", bib_id="b2")
     reply = fields("counter-1", _15("-", "AJEmma|"))
     assert (reply.get("ok"), reply.all("AF")) == ("0", ("Too late to cancel: the book is on its way (R34)",))
 
 
 @pytest.mark.parametrize("mode", ["-", "*"])
-def test_a_hold_that_is_not_there_is_neither_changed_nor_cancelled(place: Place, fields: Fields, mode: str) -> None:
+def test_missing_hold_is_neither_changed_nor_cancelled(place: Place, fields: Fields, mode: str) -> None:
     place(P.REQUESTED, patron="P2", title="Emma", bib_id="b2", item_agency="", item_barcode="")
     assert fields("counter-1", _15(mode)).all("AF") == ("There is no such request",)
 
@@ -152,7 +152,7 @@ LISTS = [
 @pytest.mark.parametrize("login", ["counter-1", "staff-1", "ascii-1", "big5-1"])
 @pytest.mark.parametrize(("tag", "summary", "position", "facts", "text"), LISTS)
 @pytest.mark.parametrize("sent_in", ["AB", "AJ"])
-def test_r34_what_a_list_told_is_understood_when_it_is_sent_back(
+def test_r34_identifier_from_a_list_is_accepted_when_it_is_sent_back(
     place: Place,
     fields: Fields,
     sent_in: str,
@@ -173,7 +173,7 @@ def test_r34_what_a_list_told_is_understood_when_it_is_sent_back(
 
 
 @pytest.mark.parametrize("sent_in", ["AB", "AJ"])
-def test_what_was_told_of_two_requests_alike_is_a_clear_no(place: Place, fields: Fields, sent_in: str) -> None:
+def test_ambiguous_identifier_of_two_requests_is_refused(place: Place, fields: Fields, sent_in: str) -> None:
     place(P.REQUESTED, title="詩", bib_id="b4", **NO_COPY)
     place(P.REQUESTED, title="集", bib_id="b5", **NO_COPY)
     told = fields("ascii-1", f"63001{DATE}     Y    AOHKU|AAP1|").all("CD")
@@ -186,7 +186,7 @@ def test_what_was_told_of_two_requests_alike_is_a_clear_no(place: Place, fields:
 # ---- changed
 
 
-def test_the_last_day_of_a_hold_is_changed(store: Immediate, fields: Fields) -> None:
+def test_expiry_date_of_a_hold_is_changed(store: Immediate, fields: Fields) -> None:
     fields("counter-1", _15())
     reply = fields("counter-1", _15("*", more="BW20170401    000000|"))
     assert (reply.get("ok"), reply.get("BW")) == ("1", "20170401    235959")
@@ -195,18 +195,18 @@ def test_the_last_day_of_a_hold_is_changed(store: Immediate, fields: Fields) -> 
 
 
 @pytest.mark.parametrize("position", [P.REQUESTED, P.RECEIVED])
-def test_a_hold_is_not_sent_where_nobody_delivers(place: Place, fields: Fields, position: Position) -> None:
+def test_hold_is_refused_for_a_location_without_delivery(place: Place, fields: Fields, position: Position) -> None:
     place(position, title="Emma", bib_id="b2")
     reply = fields("counter-1", _15("*", "AJEmma|", "BSKOWLOON|"))
     assert (reply.get("ok"), reply.all("AF")) == ("0", ("Books can be collected at HKU-MAIN-LENDING only (R4)",))
 
 
-def test_a_book_that_waits_is_available(place: Place, fields: Fields) -> None:
+def test_item_on_the_hold_shelf_is_listed_as_available(place: Place, fields: Fields) -> None:
     place(P.RECEIVED, title="Emma", bib_id="b2")
     assert fields("counter-1", _15("*", "ABC1|")).get("available") == "Y"
 
 
-def test_what_a_terminal_noted_of_a_copy_is_shown_again(place: Place, store: Immediate, fields: Fields) -> None:
+def test_noted_item_properties_are_shown_again(place: Place, store: Immediate, fields: Fields) -> None:
     place(P.RECEIVED)
     reply = fields("counter-1", f"19{DATE}AOHKU|ABC1|AC|CHblue, small|")
     assert (reply.get("item_properties_ok"), reply.get("CH"), reply.get("AJ")) == ("1", "blue, small", "Dune")
@@ -216,12 +216,12 @@ def test_what_a_terminal_noted_of_a_copy_is_shown_again(place: Place, store: Imm
 
 
 @pytest.mark.parametrize("said", [f"19{DATE}AOHKU|ABX9|CHred|", f"19{DATE}AOHKU|AB|CHred|"])
-def test_of_a_copy_that_nobody_knows_nothing_is_noted(fields: Fields, said: str) -> None:
+def test_unknown_item_accepts_no_item_properties(fields: Fields, said: str) -> None:
     reply = fields("counter-1", said)
     assert reply.get("item_properties_ok") == "0"
     assert reply.all("AF") != ()
 
 
-def test_of_our_own_copy_on_the_shelf_something_can_be_noted(fields: Fields) -> None:
+def test_own_item_on_the_shelf_accepts_item_properties(fields: Fields) -> None:
     fields("counter-1", f"19{DATE}AOHKU|ABH3|CHtwo volumes in one|")
     assert fields("counter-1", f"17{DATE}AOHKU|ABH3|").get("CH") == "two volumes in one"

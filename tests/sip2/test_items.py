@@ -49,14 +49,12 @@ def test_a_borrowed_copy_has_the_status_of_its_request(
 @pytest.mark.parametrize(
     ("position", "status"), [(P.PAGED, "06"), (P.SHIPPED, "10"), (P.AT_BORROWER, "04"), (P.RETURN_TRANSIT, "10")]
 )
-def test_a_copy_that_we_lend_has_the_status_of_its_request(
-    place: Place, fields: Fields, position: Position, status: str
-) -> None:
+def test_lent_copy_has_the_status_of_its_request(place: Place, fields: Fields, position: Position, status: str) -> None:
     place(position, side=Side.LENDING, item_agency="HKU", patron="")
     assert fields("counter-1", ASKED).get("circulation_status") == status
 
 
-def test_a_loan_tells_title_owner_and_dates(place: Place, fields: Fields) -> None:
+def test_item_on_loan_has_title_owner_and_dates(place: Place, fields: Fields) -> None:
     place(P.ON_LOAN, due=date(2017, 3, 16), recalled_on=date(2017, 3, 1))
     seen = fields("counter-1", ASKED)
     assert {tag: seen.get(tag) for tag in ("AB", "AJ", "AH", "CJ", "BG", "AQ")} == {
@@ -69,7 +67,7 @@ def test_a_loan_tells_title_owner_and_dates(place: Place, fields: Fields) -> Non
     }
 
 
-def test_a_copy_on_the_hold_shelf_tells_until_when_but_not_for_whom(place: Place, fields: Fields) -> None:
+def test_item_on_the_hold_shelf_shows_its_last_day_but_no_patron(place: Place, fields: Fields) -> None:
     place(P.RECEIVED, pickup_last=date(2017, 3, 6))
     seen = fields("staff-1", ASKED)
     assert seen.get("CM") == "20170306    235959"
@@ -79,7 +77,7 @@ def test_a_copy_on_the_hold_shelf_tells_until_when_but_not_for_whom(place: Place
 @pytest.mark.parametrize(
     ("position", "destination"), [(P.IN_TRANSIT, "HKU-MAIN-LENDING"), (P.TO_RETURN, "CUHK"), (P.ON_LOAN, "")]
 )
-def test_a_copy_under_way_tells_its_destination(place: Place, fields: Fields, position: Position, destination: str) -> None:
+def test_item_in_transit_shows_its_destination(place: Place, fields: Fields, position: Position, destination: str) -> None:
     place(position)
     assert fields("counter-1", ASKED).get("CT") == destination
 
@@ -90,20 +88,20 @@ def test_an_unknown_copy_is_status_other_with_the_reason(fields: Fields) -> None
     assert seen.all("AF") == ("This is not an HKALL book",)
 
 
-def test_a_barcode_of_two_libraries_is_ambiguous(place: Place, fields: Fields) -> None:
+def test_barcode_of_two_libraries_is_ambiguous(place: Place, fields: Fields) -> None:
     place(P.ON_LOAN)
     place(P.ON_LOAN, item_agency="HKUST")
     assert fields("counter-1", ASKED).all("AF") == ("More than one book fits. Please ask at the counter",)
 
 
 @pytest.mark.parametrize(("status", "code"), [*ON_SHELF.items(), ("Not Available", "01"), ("", "01")])
-def test_a_copy_in_no_request_has_the_status_of_its_holding(store: Immediate, fields: Fields, status: str, code: str) -> None:
+def test_item_without_a_request_has_the_status_of_its_holding(store: Immediate, fields: Fields, status: str, code: str) -> None:
     store.now(_add_holding, status.title())
     seen = fields("counter-1", ASKED)
     assert (seen.get("circulation_status"), seen.get("AJ"), seen.get("CS")) == (code, "Emma", "PR4034")
 
 
-def test_every_open_position_has_a_status_and_no_other() -> None:
+def test_every_open_position_has_a_status() -> None:
     assert set(AT_POSITION) == set(Position) - FINAL
 
 

@@ -75,19 +75,19 @@ def messages(draw: st.DrawFn, code: str) -> Sip2Message:
 
 @pytest.mark.parametrize("code", SHAPES)
 @given(data=st.data())
-def test_a_written_message_is_read_back_the_same(code: str, data: st.DataObject) -> None:
+def test_message_round_trips(code: str, data: st.DataObject) -> None:
     message = data.draw(messages(code))
     line = encode(message, STANDARD)
     assert decode(line, STANDARD) == message
     assert list(decode(line, STANDARD).fields) == list(message.fields)
 
 
-def test_a_canonical_line_is_written_back_the_same(line: bytes, spoken: Sip2Dialect) -> None:
+def test_canonical_line_round_trips(line: bytes, spoken: Sip2Dialect) -> None:
     # 96 and 97 without AZ are legal too, but are not in the fixtures: the standard dialect detects errors.
     assert encode(decode(line, spoken), spoken) == line + b"\r"
 
 
-def test_a_fixture_has_all_of_its_fixed_parts_and_nothing_unknown(line: bytes, spoken: Sip2Dialect) -> None:
+def test_fixture_has_all_fixed_parts_and_no_unknown_field(line: bytes, spoken: Sip2Dialect) -> None:
     message = decode(line, spoken)
     shape = SHAPES[message.code]
     assert [*message.fields][: len(shape.fixed)] == [part.name for part in shape.fixed]
@@ -95,27 +95,27 @@ def test_a_fixture_has_all_of_its_fixed_parts_and_nothing_unknown(line: bytes, s
     assert set(shape.required) <= message.fields.keys()
 
 
-def test_bars_after_the_last_field_change_nothing(line: bytes, spoken: Sip2Dialect) -> None:
+def test_trailing_delimiters_change_nothing(line: bytes, spoken: Sip2Dialect) -> None:
     assert decode(line + b"|||", spoken) == decode(line, spoken)
 
 
-def test_rubbish_before_a_line_changes_nothing(line: bytes, spoken: Sip2Dialect) -> None:
+def test_leading_garbage_changes_nothing(line: bytes, spoken: Sip2Dialect) -> None:
     assert decode(b"\0 \xff\xfb" + line, spoken) == decode(line, spoken)
 
 
-def test_a_cut_anywhere_leaves_a_message_or_a_bad_one(line: bytes, spoken: Sip2Dialect) -> None:
+def test_truncation_anywhere_gives_a_message_or_bad_message(line: bytes, spoken: Sip2Dialect) -> None:
     for end in range(len(line)):
         assert _understood(line[:end], spoken) in (line[:2].decode(), "checksum", "unknown_command", "truncated")
 
 
-def test_a_flipped_bit_in_the_command_is_noticed_by_the_checksum(line: bytes, spoken: Sip2Dialect) -> None:
+def test_checksum_detects_a_flipped_bit_in_the_command(line: bytes, spoken: Sip2Dialect) -> None:
     sealed = line if decode(line, spoken).checked else _sealed(f"{line.decode()}AY1")
     garbled = sealed[:1] + bytes([sealed[1] ^ 1]) + sealed[2:]
     assert _refused(garbled, spoken).why == "checksum"
 
 
 @given(line=st.binary(max_size=200), name=st.sampled_from(sorted(DIALECTS)))
-def test_no_bytes_raise_anything_but_bad_message(line: bytes, name: str) -> None:
+def test_decoding_raises_only_bad_message(line: bytes, name: str) -> None:
     dialect = DIALECTS[name]
     try:
         message = decode(line, dialect)
@@ -126,7 +126,7 @@ def test_no_bytes_raise_anything_but_bad_message(line: bytes, name: str) -> None
 
 
 @given(code=st.sampled_from(sorted(SHAPES)), text=st.text(), name=st.sampled_from(sorted(DIALECTS)))
-def test_no_value_breaks_the_line_that_carries_it(code: str, text: str, name: str) -> None:
+def test_field_value_cannot_break_its_line(code: str, text: str, name: str) -> None:
     dialect, shape = DIALECTS[name], SHAPES[code]
     names = [part.name for part in shape.fixed] + list(shape.required + shape.optional)
     line = encode(Sip2Message(code, dict.fromkeys(names, text), "1"), dialect)
@@ -135,12 +135,12 @@ def test_no_value_breaks_the_line_that_carries_it(code: str, text: str, name: st
     assert set(decode(line, dialect).fields) == set(names) - set(dialect.hidden)
 
 
-def test_missing_passwords_are_normal(standard: Sip2Dialect) -> None:
+def test_passwords_may_be_missing(standard: Sip2Dialect) -> None:
     message = decode(f"23001{DATE}AOHKU|AAP1|".encode(), standard)
     assert (message.get("AC"), message.all("AD")) == ("", ())
 
 
-def test_the_first_of_two_scalars_wins(standard: Sip2Dialect) -> None:
+def test_first_of_two_scalars_is_used(standard: Sip2Dialect) -> None:
     assert decode(f"35{DATE}AOHKU|AAP1|AAP2|".encode(), standard).fields["AA"] == "P1"
 
 
@@ -157,12 +157,12 @@ def test_unknown_fields_are_ignored_and_named(standard: Sip2Dialect) -> None:
 
 
 @pytest.mark.parametrize("date", [" " * 18, "202603290000101500", "0" * 18, "20260329 -03101500"])
-def test_odd_dates_are_kept_as_they_are(date: str, standard: Sip2Dialect) -> None:
+def test_invalid_dates_are_kept_as_text(date: str, standard: Sip2Dialect) -> None:
     message = decode(f"11YN{date}{' ' * 18}AOHKU|AAP1|ABI1|AC|".encode(), standard)
     assert (message.get("transaction_date"), message.get("nb_due_date")) == (date, " " * 18)
 
 
-def test_scanned_blanks_around_a_barcode_are_dropped(standard: Sip2Dialect) -> None:
+def test_blanks_around_a_barcode_are_stripped(standard: Sip2Dialect) -> None:
     assert decode(f"17{DATE}AOHKU|AB I1  |".encode(), standard).get("AB") == "I1"
 
 
@@ -170,41 +170,41 @@ def test_bytes_outside_the_character_set_are_replaced(standard: Sip2Dialect) -> 
     assert decode(f"17{DATE}AOHKU|ABI".encode() + b"\xff1|", standard).get("AB") == "I\ufffd1"
 
 
-def test_controls_inside_a_value_become_blanks(standard: Sip2Dialect) -> None:
+def test_control_characters_in_a_value_become_blanks(standard: Sip2Dialect) -> None:
     assert decode(f"17{DATE}AOHKU|ABI\x001\x02|".encode(), standard).get("AB") == "I 1"
 
 
-def test_a_seventh_summary_position_is_kept(standard: Sip2Dialect) -> None:
+def test_seventh_summary_position_is_kept(standard: Sip2Dialect) -> None:
     assert decode(f"63001{DATE}{'      Y   '}AOHKU|AAP1|".encode(), standard).get("summary") == "      Y   "
 
 
 @pytest.mark.parametrize("short", [f"11YN{DATE}", f"11YN{DATE}|AOHKU|AAP1|ABI1|AC|"], ids=["at its end", "by a field"])
-def test_a_fixed_part_cut_short_is_truncated(short: str, standard: Sip2Dialect) -> None:
+def test_short_fixed_part_is_truncated(short: str, standard: Sip2Dialect) -> None:
     bad = _refused(short.encode(), standard)
     assert (bad.why, bad.code) == ("truncated", "11")
 
 
-def test_what_can_be_saved_of_a_truncated_message_is_saved(standard: Sip2Dialect) -> None:
+def test_truncated_message_keeps_its_readable_fields(standard: Sip2Dialect) -> None:
     saved = _refused(_sealed("11YN2026|AOHKU|AAP1|ABI1|AC|AY7"), standard).message
     assert saved == Sip2Message("11", {"AO": "HKU", "AA": "P1", "AB": "I1", "AC": ""}, "7", checked=True)
 
 
 @pytest.mark.parametrize(("strange", "code"), [(b"88whatever|", "88"), (b"GET / HTTP/1.1", "GE"), (b"", None), (b"|||", None)])
-def test_a_command_that_sip2_lacks_is_unknown(strange: bytes, code: str | None, standard: Sip2Dialect) -> None:
+def test_command_outside_sip2_is_unknown(strange: bytes, code: str | None, standard: Sip2Dialect) -> None:
     bad = _refused(strange, standard)
     assert (bad.why, bad.code) == ("unknown_command", code)
 
 
-def test_a_line_over_the_cap_is_too_long(standard: Sip2Dialect) -> None:
+def test_line_over_the_limit_is_too_long(standard: Sip2Dialect) -> None:
     assert _refused(b"17" + b"x" * 65535, standard).why == "too_long"
 
 
-def test_a_line_at_the_cap_is_read(standard: Sip2Dialect) -> None:
+def test_line_at_the_limit_is_read(standard: Sip2Dialect) -> None:
     line = f"17{DATE}AOHKU|AB".encode().ljust(65536, b"x")
     assert len(decode(line, standard).get("AB")) == 65536 - 28
 
 
-def test_a_two_byte_character_may_contain_the_delimiter() -> None:
+def test_two_byte_character_may_contain_the_delimiter() -> None:
     big5 = DIALECTS["big5"]
     line = f"17{DATE}AOHKU|AJ教育學|ABI1|".encode(big5.encoding)
     assert line.count(b"|") > 3

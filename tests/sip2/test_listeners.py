@@ -36,19 +36,19 @@ def _call(port: Port, listener: Listener, address: IPv4Address = BALANCER) -> Ca
 # ---- who must log in
 
 
-def test_where_a_login_is_required_nothing_is_done_before_it(port: Port) -> None:
+def test_nothing_is_executed_before_a_required_login(port: Port) -> None:
     caller = _call(port, Listener())
     assert caller.hears(END) == LOG_IN_FIRST
     assert caller.hears(LOGIN + END) == b"941\r" + ENDED
 
 
-def test_where_a_login_is_optional_who_sends_none_is_the_terminal_of_that_port(port: Port) -> None:
+def test_connection_is_the_terminal_of_the_port_when_an_optional_login_is_omitted(port: Port) -> None:
     caller = _call(port, Listener("optional", "selfcheck-1"))
     assert caller.hears(END) == ENDED
     assert b"|ANHKU-MAIN-LENDING|" in caller.hears(b"9900302.00\r")
 
 
-def test_where_a_login_is_optional_who_sends_one_is_that_terminal(port: Port) -> None:
+def test_optional_login_identifies_its_terminal(port: Port) -> None:
     listener = Listener("optional", "selfcheck-1")
     with_name = replace(port, listener=listener, slow=False)
     line = f"11YN{DATE}{'':18}AOHKU|AAP1|ABX|AC|\r".encode()
@@ -57,20 +57,20 @@ def test_where_a_login_is_optional_who_sends_one_is_that_terminal(port: Port) ->
     assert b"PIN is missing" in caller.hears(line)
 
 
-def test_by_address_the_one_terminal_that_may_come_from_there_is_meant(port: Port) -> None:
+def test_address_identifies_its_only_terminal(port: Port) -> None:
     row = replace(port.services.terminals["counter-1"], allow_from=AllowList(["10.1.1.5"]))
     known = replace(port, services=replace(port.services, terminals={**port.services.terminals, "counter-1": row}))
     alone = replace(known, services=replace(known.services, terminals={"counter-1": row}))
     assert _call(alone, Listener("by-address"), IPv4Address("TCP", "10.1.1.5", 1)).hears(END) == ENDED
 
 
-def test_by_address_who_could_be_several_terminals_must_log_in(port: Port) -> None:
+def test_address_of_several_terminals_requires_a_login(port: Port) -> None:
     caller = _call(port, Listener("by-address"))
     assert caller.hears(END) == LOG_IN_FIRST
     assert caller.hears(LOGIN) == b"941\r"
 
 
-def test_by_address_the_named_terminal_comes_only_from_where_it_may(port: Port) -> None:
+def test_named_terminal_connects_only_from_its_address(port: Port) -> None:
     row = replace(port.services.terminals["counter-1"], allow_from=AllowList(["10.1.1.5"]))
     services = replace(port.services, terminals={**port.services.terminals, "counter-1": row})
     there = replace(port, services=services)
@@ -78,7 +78,7 @@ def test_by_address_the_named_terminal_comes_only_from_where_it_may(port: Port) 
     assert _call(there, Listener("by-address", "counter-1"), IPv4Address("TCP", "10.1.1.6", 1)).hears(END) == LOG_IN_FIRST
 
 
-def test_who_is_known_without_a_login_is_not_hung_up_on_for_sending_none(port: Port) -> None:
+def test_connection_identified_without_a_login_does_not_time_out_for_lack_of_one(port: Port) -> None:
     listener = Listener("optional", "selfcheck-1")
     caller = _call(port, listener)
     caller.line._port.clock.advance(LOGIN_S + 1)
@@ -97,20 +97,20 @@ def test_telnet_asks_for_name_and_password_and_then_speaks_sip2(port: Port) -> N
 
 
 @pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n", b"\r\0"])
-def test_telnet_lines_end_in_any_way_and_may_all_come_at_once(port: Port, end: bytes) -> None:
+def test_telnet_lines_accept_any_line_ending_and_arrive_in_one_segment(port: Port, end: bytes) -> None:
     caller = _call(port, Listener("telnet"))
     caller.hears()
     said = caller.hears(b"counter-1" + end + b"counter-1-pw" + end + END)
     assert said == b"password: Login OK.  Initiating SIP\r\n" + ENDED
 
 
-def test_telnet_s_own_negotiation_is_no_part_of_a_name(port: Port) -> None:
+def test_telnet_negotiation_is_removed_from_the_name(port: Port) -> None:
     caller = _call(port, Listener("telnet"))
     caller.hears()
     assert caller.hears(b"\xff\xfd\x03\xff\xfb\x18counter-1\r\n\xff\xf1counter-1-pw\r\n").endswith(b"Initiating SIP\r\n")
 
 
-def test_a_wrong_telnet_login_may_be_tried_again_and_the_third_is_the_last(port: Port) -> None:
+def test_third_wrong_telnet_login_closes_the_connection(port: Port) -> None:
     caller = _call(port, Listener("telnet"))
     caller.hears()
     wrong = b"counter-1\r\nwrong\r\n"
@@ -121,13 +121,13 @@ def test_a_wrong_telnet_login_may_be_tried_again_and_the_third_is_the_last(port:
     assert caller.hung_up
 
 
-def test_what_telnet_said_is_not_repeated_in_sip2(port: Port) -> None:
+def test_telnet_login_is_not_repeated_in_sip2(port: Port) -> None:
     caller = _call(port, Listener("telnet"))
     caller.hears(b"counter-1\r\ncounter-1-pw\r\n")
     assert caller.hears(b"97AZFEF5\r") == b"96AZFEF6\r"
 
 
-def test_a_telnet_line_without_an_end_keeps_no_memory(port: Port) -> None:
+def test_telnet_line_without_an_end_is_bounded_in_memory(port: Port) -> None:
     caller = _call(port, Listener("telnet"))
     for _ in range(50):
         caller.hears(b"x" * 65_536)
@@ -137,19 +137,19 @@ def test_a_telnet_line_without_an_end_keeps_no_memory(port: Port) -> None:
 # ---- framing
 
 
-def test_the_framing_of_the_port_outlasts_the_login(port: Port) -> None:
+def test_framing_of_the_port_survives_the_login(port: Port) -> None:
     caller = _call(port, Listener(framing=replace(DIALECTS["crlf"], delimiter="^")))
     assert caller.hears(b"9300CNplain-1^COplain-1-pw^\r") == b"941\r\n"
     assert caller.hears(f"35{DATE}AOHKU^AAP1^\r".encode()) == f"36Y{DATE}AOHKU^AAP1^\r\n".encode()
 
 
-def test_without_a_framing_of_the_port_the_login_brings_its_own(port: Port) -> None:
+def test_login_sets_the_framing_when_the_port_has_none(port: Port) -> None:
     row = replace(port.services.terminals["counter-1"], dialect=DIALECTS["crlf"])
     there = replace(port, services=replace(port.services, terminals={"counter-1": row}))
     assert _call(there, Listener()).hears(LOGIN + END) == b"941\r\n" + ENDED + b"\n"
 
 
-def test_an_address_may_have_a_framing_of_its_own(port: Port) -> None:
+def test_address_may_have_its_own_framing(port: Port) -> None:
     framings = (FramingRule(AllowList(["10.2.0.0/16"]), DIALECTS["crlf"]),)
     assert _call(port, Listener(framings=framings), IPv4Address("TCP", "10.2.0.1", 1)).hears(LOGIN) == b"941\r\n"
     assert _call(port, Listener(framings=framings), IPv4Address("TCP", "10.3.0.1", 1)).hears(LOGIN) == b"941\r"
@@ -159,35 +159,35 @@ def test_an_address_may_have_a_framing_of_its_own(port: Port) -> None:
 
 
 @pytest.mark.parametrize("header", [V1, V2])
-def test_a_balancer_s_header_says_who_calls(port: Port, header: bytes) -> None:
+def test_proxy_header_names_the_caller(port: Port, header: bytes) -> None:
     caller = _call(port, Listener(proxy_from=PROXY_FROM))
     assert caller.hears(header + LOGIN + END) == b"941\r" + ENDED
     assert caller.line._peer == "10.0.0.7"
 
 
 @pytest.mark.parametrize("header", [V1, V2])
-def test_the_header_may_come_in_pieces(port: Port, header: bytes) -> None:
+def test_proxy_header_may_arrive_in_pieces(port: Port, header: bytes) -> None:
     caller = _call(port, Listener(proxy_from=PROXY_FROM))
     heard = [caller.hears(header[at : at + 1]) for at in range(len(header))]
     assert b"".join(heard) == b""
     assert caller.hears(LOGIN) == b"941\r"
 
 
-def test_a_caller_behind_the_balancer_must_be_allowed_itself(port: Port) -> None:
+def test_caller_behind_a_balancer_must_be_allowed_itself(port: Port) -> None:
     caller = _call(port, Listener(proxy_from=PROXY_FROM))
     assert caller.hears(V1.replace(b"10.0.0.7", b"192.0.2.1") + LOGIN) == b""
     assert caller.hung_up
     assert value(port.services.metrics, "connections_refused_total", "sip2", "address") == 1
 
 
-def test_a_balancer_that_sends_no_header_is_hung_up_on(port: Port) -> None:
+def test_balancer_connection_without_a_header_closes(port: Port) -> None:
     caller = _call(port, Listener(proxy_from=PROXY_FROM))
     assert caller.hears(LOGIN) == b""
     assert caller.hung_up
     assert value(port.services.metrics, "connections_refused_total", "sip2", "proxy") == 1
 
 
-def test_a_balancer_that_says_nothing_is_hung_up_on_after_a_while(port: Port) -> None:
+def test_silent_balancer_connection_times_out(port: Port) -> None:
     caller = _call(port, Listener(proxy_from=PROXY_FROM))
     port.clock.advance(HEADER_S)
     assert caller.hung_up
@@ -195,19 +195,19 @@ def test_a_balancer_that_says_nothing_is_hung_up_on_after_a_while(port: Port) ->
     assert port.clock.getDelayedCalls() == []
 
 
-def test_a_header_from_anybody_else_is_a_line_like_any_other(port: Port) -> None:
+def test_header_from_another_address_is_an_ordinary_line(port: Port) -> None:
     caller = _call(port, Listener(proxy_from=PROXY_FROM), IPv4Address("TCP", "10.0.0.8", 1))
     assert caller.hears(V1 + LOGIN) == b"941\r"
     assert caller.line._peer == "10.0.0.8"
 
 
-def test_a_balancer_that_looks_whether_we_live_is_itself(port: Port) -> None:
+def test_health_check_of_a_balancer_counts_as_the_balancer(port: Port) -> None:
     caller = _call(port, Listener(proxy_from=PROXY_FROM))
     assert caller.hears(b"PROXY UNKNOWN\r\n" + LOGIN) == b"941\r"
     assert caller.line._peer == "10.9.9.9"
 
 
-def test_the_limit_per_address_counts_callers_and_not_the_balancer(port: Port) -> None:
+def test_connection_limit_counts_callers_behind_a_balancer(port: Port) -> None:
     small = replace(port, listener=Listener(proxy_from=PROXY_FROM), per_address=1)
     first, other, again = (small.call(BALANCER, log_in=False) for _ in range(3))
     assert first.hears(V1 + LOGIN) == b"941\r"
@@ -216,7 +216,7 @@ def test_the_limit_per_address_counts_callers_and_not_the_balancer(port: Port) -
     assert again.hung_up
 
 
-def test_a_balancer_may_have_so_many_connections_without_a_header(port: Port) -> None:
+def test_balancer_connections_without_a_header_are_limited(port: Port) -> None:
     there = replace(port, listener=Listener(proxy_from=PROXY_FROM))
     waiting = [there.call(BALANCER, log_in=False) for _ in range(WITHOUT_HEADER)]
     assert there.call(BALANCER, log_in=False).hung_up
@@ -227,7 +227,7 @@ def test_a_balancer_may_have_so_many_connections_without_a_header(port: Port) ->
     assert [there.call(BALANCER, log_in=False).hung_up for _ in range(3)] == [False, False, True]
 
 
-def test_drain_ends_a_balancer_s_connection_that_has_said_nothing_yet(port: Port) -> None:
+def test_drain_closes_balancer_connections_that_have_sent_nothing(port: Port) -> None:
     there = replace(port, listener=Listener(proxy_from=PROXY_FROM))
     silent, late = (there.call(BALANCER, log_in=False) for _ in range(2))
     assert there.terminals.drain().called

@@ -39,7 +39,7 @@ def _09(no_block: str = "N", more: str = "") -> str:
 # ---- all loans at once
 
 
-def test_every_loan_is_either_renewed_or_not_and_why(place: Place, fields: Fields) -> None:
+def test_renew_all_lists_each_loan_as_renewed_or_not_with_its_reason(place: Place, fields: Fields) -> None:
     place(P.ON_LOAN, item_barcode="C1", due=date(2017, 3, 3), loan_days=15)
     place(P.ON_LOAN, item_barcode="C2", due=date(2017, 3, 28), loan_days=15)
     place(P.ON_LOAN, item_barcode="C3", due=date(2017, 3, 3), renewals=2)
@@ -54,7 +54,7 @@ def test_every_loan_is_either_renewed_or_not_and_why(place: Place, fields: Field
     )
 
 
-def test_who_has_nothing_has_nothing_renewed(fields: Fields) -> None:
+def test_renew_all_without_loans_renews_nothing(fields: Fields) -> None:
     reply = fields("counter-1", _65())
     assert [reply.get(name) for name in ("ok", "renewed_count", "unrenewed_count")] == ["1", "0000", "0000"]
 
@@ -68,7 +68,7 @@ def test_who_has_nothing_has_nothing_renewed(fields: Fields) -> None:
         ("pin-1", _65(), "The PIN is missing or wrong (R10)"),
     ],
 )
-def test_a_stranger_s_loans_are_not_renewed(place: Place, fields: Fields, login: str, asked: str, text: str) -> None:
+def test_renew_all_with_an_unknown_card_renews_nothing(place: Place, fields: Fields, login: str, asked: str, text: str) -> None:
     place(P.ON_LOAN, due=date(2017, 3, 3), loan_days=15)
     reply = fields(login, asked)
     assert [reply.get(name) for name in ("ok", "renewed_count", "unrenewed_count")] == ["0", "0000", "0000"]
@@ -78,7 +78,7 @@ def test_a_stranger_s_loans_are_not_renewed(place: Place, fields: Fields, login:
 # ---- while the line was down
 
 
-def test_a_return_where_none_is_taken_is_taken_offline_and_shown_to_staff(
+def test_offline_return_is_accepted_at_a_terminal_without_returns_and_flagged_for_staff(
     place: Place, store: Immediate, fields: Fields
 ) -> None:
     request = place(P.ON_LOAN, due=date(2017, 3, 16), used=True)
@@ -92,7 +92,7 @@ def test_a_return_where_none_is_taken_is_taken_offline_and_shown_to_staff(
 
 
 @pytest.mark.parametrize("no_block", ["N", "Y"])
-def test_a_return_at_the_book_drop_is_refused_with_the_line_up_or_down(
+def test_return_at_a_book_drop_is_refused_online_and_offline(
     place: Place, store: Immediate, fields: Fields, no_block: str
 ) -> None:
     request = place(P.ON_LOAN, due=date(2017, 3, 16), used=True)
@@ -110,7 +110,7 @@ def test_a_return_at_the_book_drop_is_refused_with_the_line_up_or_down(
         ("20190101    235959", "20170315    235959"),
     ],
 )
-def test_an_offline_loan_that_conflicts_is_due_as_told_but_never_later_than_the_policy_says(
+def test_offline_loan_keeps_the_due_date_given_but_not_beyond_the_policy(
     place: Place, store: Immediate, fields: Fields, told: str, due: str
 ) -> None:
     request = place(P.RECEIVED)
@@ -130,7 +130,7 @@ def test_an_offline_loan_that_conflicts_is_due_as_told_but_never_later_than_the_
         ("selfcheck-1", "P2", "counter_only", ""),
     ],
 )
-def test_no_block_lends_to_the_requester_alone_and_only_where_the_terminal_may_be_off_line(
+def test_no_block_lends_only_to_the_requesting_patron_at_offline_terminals(
     place: Place, store: Immediate, fields: Fields, login: str, card: str, why: str, flags: str
 ) -> None:
     request = place(P.RECEIVED)
@@ -140,12 +140,12 @@ def test_no_block_lends_to_the_requester_alone_and_only_where_the_terminal_may_b
     assert store.now(lambda unit: unit.requests.find(request.id)) == replace(request, flags=flags)
 
 
-def test_an_offline_loan_with_a_wrong_pin_is_taken(place: Place, fields: Fields) -> None:
+def test_offline_loan_with_a_wrong_pin_is_accepted(place: Place, fields: Fields) -> None:
     place(P.RECEIVED)
     assert fields("offline-2", _11(no_block="Y", more="AD9999|")).get("ok") == "1"
 
 
-def test_an_offline_loan_that_cannot_be_is_refused_and_shown_to_staff(place: Place, store: Immediate, fields: Fields) -> None:
+def test_impossible_offline_loan_is_refused_and_flagged_for_staff(place: Place, store: Immediate, fields: Fields) -> None:
     request = place(P.IN_TRANSIT)
     assert fields("offline-2", _11(no_block="Y")).get("ok") == "0"
     assert fields("offline-2", _11(no_block="Y")).get("ok") == "0"
@@ -158,7 +158,7 @@ def test_an_offline_loan_that_cannot_be_is_refused_and_shown_to_staff(place: Pla
 
 
 @pytest.mark.parametrize("card", ["P9", ""])
-def test_a_checkout_is_undone_once_even_where_the_card_is_not_known_any_more(
+def test_checkout_is_undone_once_even_when_the_card_is_unknown_by_then(
     place: Place, store: Immediate, fields: Fields, card: str
 ) -> None:
     request = place(P.ON_LOAN, patron="P9", due=date(2017, 3, 16), used=True, first_checkout=date(2017, 3, 1))
@@ -169,7 +169,7 @@ def test_a_checkout_is_undone_once_even_where_the_card_is_not_known_any_more(
     assert (after.position, after.due) == (P.RECEIVED, None)
 
 
-def test_a_checkout_to_one_is_not_undone_for_another(place: Place, store: Immediate, fields: Fields) -> None:
+def test_checkout_to_another_patron_is_not_undone(place: Place, store: Immediate, fields: Fields) -> None:
     request = place(P.ON_LOAN, due=date(2017, 3, 16), used=True)
     assert fields("counter-1", _09(more="AAP2|BIY|")).get("ok") == "0"
     assert store.now(lambda unit: unit.requests.find(request.id)) == request
@@ -187,7 +187,7 @@ def test_a_check_in_is_undone_once(place: Place, store: Immediate, fields: Field
 # ---- what a sorter routes by
 
 
-def test_a_sorter_is_told_bin_alert_call_number_properties_and_for_whom(place: Place, store: Immediate, fields: Fields) -> None:
+def test_sorter_gets_bin_alert_call_number_properties_and_destination(place: Place, store: Immediate, fields: Fields) -> None:
     store.now(_catalogued)
     place(P.IN_TRANSIT)
     fields("counter-1", f"19{DATE}AOHKU|ABC1|CHtall|")
@@ -206,7 +206,7 @@ def test_a_sorter_is_told_bin_alert_call_number_properties_and_for_whom(place: P
     }
 
 
-def test_a_terminal_without_extensions_is_told_none_of_it(place: Place, store: Immediate, fields: Fields) -> None:
+def test_terminal_without_extensions_gets_no_sorter_fields(place: Place, store: Immediate, fields: Fields) -> None:
     store.now(_catalogued)
     place(P.IN_TRANSIT)
     reply = fields("plain-1", _09())
@@ -218,7 +218,7 @@ def test_a_terminal_without_extensions_is_told_none_of_it(place: Place, store: I
     ("login", "position", "alert_type"),
     [("counter-1", P.RETURN_TRANSIT, "04"), ("alert-1", P.RETURN_TRANSIT, ""), ("alert-1", P.IN_TRANSIT, "01")],
 )
-def test_the_alert_type_comes_always_or_only_with_the_alert(
+def test_alert_type_is_sent_always_or_only_with_an_alert(
     place: Place, fields: Fields, login: str, position: Position, alert_type: str
 ) -> None:
     place(position)

@@ -40,13 +40,13 @@ def _one_of_each(place: Place) -> None:
     place(P.TO_RETURN, item_barcode="C4")
 
 
-def test_the_status_of_a_patron_in_good_standing(ask: Ask) -> None:
+def test_status_of_a_patron_in_good_standing_has_no_marks(ask: Ask) -> None:
     reply = ask("counter-1", _23("P1"))
     assert reply == f"24{' ' * 14}001{DATE}AOHKU|AAP1|AEChan Tai Man|BLY|CQN|BHHKD|BV0.00|"
 
 
 @pytest.mark.parametrize(("pin", "cq"), [("", "N"), ("1234", "Y"), ("9999", "N")])
-def test_a_pin_is_valid_only_when_it_came_and_was_right(fields: Fields, pin: str, cq: str) -> None:
+def test_pin_is_valid_only_when_given_and_right(fields: Fields, pin: str, cq: str) -> None:
     status = fields("counter-1", _23("P1", pin))
     assert (status.get("BL"), status.get("CQ")) == ("Y", cq)
 
@@ -54,7 +54,7 @@ def test_a_pin_is_valid_only_when_it_came_and_was_right(fields: Fields, pin: str
 COUNTS = ("hold_items_count", "overdue_items_count", "charged_items_count", "recall_items_count", "unavailable_holds_count")
 
 
-def test_after_a_wrong_pin_nothing_personal_is_shown(place: Place, fields: Fields) -> None:
+def test_personal_data_is_withheld_after_a_wrong_pin(place: Place, fields: Fields) -> None:
     _one_of_each(place)
     assert [fields("staff-1", _63("P1", "  Y")).get(name) for name in COUNTS] == ["0001", "0001", "0002", "0001", "0001"]
     seen = fields("staff-1", _63("P1", "  Y", more="AD9999|"))
@@ -63,28 +63,28 @@ def test_after_a_wrong_pin_nothing_personal_is_shown(place: Place, fields: Field
     assert seen.all("AF") == ("The PIN is missing or wrong (R10)",)
 
 
-def test_a_terminal_that_asks_for_pins_shows_names_and_lists_only_with_one(place: Place, fields: Fields) -> None:
+def test_names_and_lists_require_a_pin_at_terminals_that_demand_one(place: Place, fields: Fields) -> None:
     _one_of_each(place)
     without, given = fields("pin-1", _63("P1", "  Y")), fields("pin-1", _63("P1", "  Y", more="AD1234|"))
     assert (without.get("AE"), without.all("AU"), without.get("CQ")) == ("", (), "N")
     assert (given.get("AE"), given.all("AU"), given.get("CQ")) == ("Chan Tai Man", ("C2", "C3"), "Y")
 
 
-def test_the_address_is_shown_with_a_pin_or_to_staff(fields: Fields) -> None:
+def test_address_is_shown_with_a_pin_or_to_staff(fields: Fields) -> None:
     assert fields("counter-1", _63("P1")).get("BE") == ""
     assert fields("counter-1", _63("P1", more="AD1234|")).get("BE") == "p1@connect.test"
     assert fields("staff-1", _63("P1")).get("BE") == "p1@connect.test"
 
 
 @pytest.mark.parametrize("asked", [_23("P404"), _63("P404", "Y"), _63("")])
-def test_an_unknown_card_is_neither_valid_nor_has_a_valid_pin(fields: Fields, asked: str) -> None:
+def test_unknown_card_has_neither_valid_card_nor_valid_pin(fields: Fields, asked: str) -> None:
     seen = fields("counter-1", asked)
     assert (seen.get("BL"), seen.get("CQ"), seen.get("AE")) == ("N", "N", "")
     assert seen.get("patron_status") == "YYYY          "
     assert seen.all("AF") == ("This card is not known. Please ask at the counter (R2)",)
 
 
-def test_an_expired_card_is_known_and_may_not_charge(fields: Fields) -> None:
+def test_expired_card_is_known_and_may_not_borrow(fields: Fields) -> None:
     seen = fields("counter-1", _63("P3"))
     assert seen.get("BL") == "Y"
     assert seen.get("patron_status") == "YYYY          "
@@ -102,7 +102,7 @@ def test_an_expired_card_is_denied_renewals_as_the_policy_says(fields: Fields, m
     assert fields("counter-1", _63("P3")).get("patron_status") == f"{marks:14}"
 
 
-def test_the_counts_are_digits_by_where_the_books_are(place: Place, fields: Fields) -> None:
+def test_counts_are_grouped_by_the_state_of_the_items(place: Place, fields: Fields) -> None:
     _one_of_each(place)
     seen = fields("counter-1", _63("P1"))
     assert {row.count: seen.get(row.count) for row in LISTINGS} == {
@@ -128,14 +128,14 @@ def test_the_counts_are_digits_by_where_the_books_are(place: Place, fields: Fiel
         (7, "AV", ("C3 HKD 20.00",)),
     ],
 )
-def test_the_summary_asks_for_one_list(place: Place, fields: Fields, position: int, tag: str, lines: tuple[str, ...]) -> None:
+def test_summary_flag_selects_one_list(place: Place, fields: Fields, position: int, tag: str, lines: tuple[str, ...]) -> None:
     _one_of_each(place)
     seen = fields("counter-1", _63("P1", " " * position + "Y"))
     assert {row.tag: seen.all(row.tag) for row in LISTINGS if seen.all(row.tag)} == {tag: lines}
 
 
 @pytest.mark.parametrize("summary", ["", "        Y", "         Y"])
-def test_without_a_summary_that_we_know_no_list_is_sent(place: Place, fields: Fields, summary: str) -> None:
+def test_unknown_summary_flag_returns_no_list(place: Place, fields: Fields, summary: str) -> None:
     _one_of_each(place)
     seen = fields("counter-1", _63("P1", summary))
     assert [row.tag for row in LISTINGS if seen.all(row.tag)] == []
@@ -155,13 +155,15 @@ def test_without_a_summary_that_we_know_no_list_is_sent(place: Place, fields: Fi
         (f"BQ{'9' * 200}|", ("C1", "C2", "C3", "C4")),
     ],
 )
-def test_a_list_is_paged_from_one_both_ends_included(place: Place, fields: Fields, more: str, lines: tuple[str, ...]) -> None:
+def test_list_is_paged_from_one_with_both_ends_included(
+    place: Place, fields: Fields, more: str, lines: tuple[str, ...]
+) -> None:
     for number in range(1, 5):
         place(P.ON_LOAN, item_barcode=f"C{number}", due=date(2017, 3, 16))
     assert fields("counter-1", _63("P1", "  Y", more=more)).all("AU") == lines
 
 
-def test_the_limit_is_the_category_s_and_reaching_it_forbids_more(place: Place, fields: Fields) -> None:
+def test_limit_of_the_category_is_shown_and_reaching_it_denies_requests(place: Place, fields: Fields) -> None:
     for number in range(15):
         place(P.ON_LOAN, item_barcode=f"C{number}", due=date(2017, 3, 16))
     seen = fields("counter-1", _63("P1"))
@@ -174,7 +176,7 @@ def test_a_recalled_book_that_is_overdue_is_marked(place: Place, fields: Fields)
     assert fields("counter-1", _23("P1")).get("patron_status") == " " * 12 + "Y "
 
 
-def test_books_that_wait_are_told_of(place: Place, fields: Fields) -> None:
+def test_items_on_the_hold_shelf_are_announced(place: Place, fields: Fields) -> None:
     place(P.RECEIVED)
     assert fields("counter-1", _23("P1")).all("AF") == ("HKALL books ready to collect: 1",)
 
@@ -190,7 +192,7 @@ def test_books_that_wait_are_told_of(place: Place, fields: Fields) -> None:
         ("ascii-1", "P2", "019", "019", "Wong Mei"),
     ],
 )
-def test_name_and_language_are_those_that_were_asked_for_and_can_be_shown(
+def test_name_and_language_are_those_requested_and_displayable(
     fields: Fields, login: str, card: str, asked: str, answered: str, name: str
 ) -> None:
     seen = fields(login, _63(card, language=asked))
@@ -206,7 +208,7 @@ def test_a_session_can_always_be_ended(ask: Ask) -> None:
     assert ask("counter-1", f"35{DATE}AOHKU|AAP1|") == f"36Y{DATE}AOHKU|AAP1|"
 
 
-def test_the_listings_stand_in_the_order_of_the_summary_and_of_the_reply() -> None:
+def test_lists_follow_the_order_of_summary_and_reply() -> None:
     parts = [part.name for part in SHAPES["64"].fixed if part.name.endswith("_count")]
     assert [row.count for row in LISTINGS] == parts
     assert all(row.tag in SHAPES["64"].optional for row in LISTINGS)
@@ -222,7 +224,7 @@ def test_the_listings_stand_in_the_order_of_the_summary_and_of_the_reply() -> No
         ("overdue", True, "YYYY  Y   Y"),
     ],
 )
-def test_the_marks_of_a_blocked_card_say_what_is_owed_and_late(
+def test_blocked_patron_has_the_marks_for_fees_and_overdue_items(
     place: Place, fields: Fields, store: Immediate, clock: list[datetime], kind: str, late: bool, marks: str
 ) -> None:
     due = date(2017, 2, 1) if late else date(2017, 3, 16)

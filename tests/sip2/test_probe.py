@@ -99,7 +99,7 @@ def real(port: Port) -> Port:
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
-def test_it_is_answered_as_it_must_be_and_the_line_stays(real: Port, book: Request, probe: Probe) -> None:
+def test_probe_message_is_answered_and_the_connection_stays_open(real: Port, book: Request, probe: Probe) -> None:
     caller = real.call(log_in=not probe.cold)
     heard = caller.hears(probe.sent)
     told = b"|AFHKALL books ready to collect: 1"
@@ -110,7 +110,7 @@ def test_it_is_answered_as_it_must_be_and_the_line_stays(real: Port, book: Reque
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
-def test_it_is_answered_the_same_byte_by_byte(real: Port, book: Request, probe: Probe) -> None:
+def test_probe_message_is_answered_alike_byte_by_byte(real: Port, book: Request, probe: Probe) -> None:
     if len(probe.sent) > 1000:
         probe = replace(probe, sent=probe.sent[-1000:], heard=b"")  # the rest of a long line: rubbish, and then what follows
     caller = real.call(log_in=not probe.cold)
@@ -122,12 +122,12 @@ def test_it_is_answered_the_same_byte_by_byte(real: Port, book: Request, probe: 
     assert not caller.hung_up
 
 
-def test_after_a_wrong_checksum_nothing_was_executed(real: Port, book: Request, store: Immediate) -> None:
+def test_message_with_a_wrong_checksum_is_not_executed(real: Port, book: Request, store: Immediate) -> None:
     real.call().hears(f"{CHECKOUT}AY1AZ0000\r".encode())
     assert store.now(lambda unit: unit.requests.find(book.id)) == book
 
 
-def test_a_retransmission_is_answered_by_the_same_bytes_and_executed_once(real: Port, book: Request, store: Immediate) -> None:
+def test_retransmission_is_answered_identically_and_executed_once(real: Port, book: Request, store: Immediate) -> None:
     caller = real.call()
     first = caller.hears(sealed(CHECKOUT, 4))
     assert first.startswith(LENT)
@@ -137,7 +137,7 @@ def test_a_retransmission_is_answered_by_the_same_bytes_and_executed_once(real: 
     assert caller.hears(b"97AZFEF5\r") == first
 
 
-def test_a_retransmitted_payment_is_taken_once(real: Port, place: Callable[..., Request], store: Immediate) -> None:
+def test_retransmitted_payment_is_accepted_once(real: Port, place: Callable[..., Request], store: Immediate) -> None:
     book = place(P.ON_LOAN, item_barcode="C9", due=date(2017, 2, 19), used=True)
     caller = real.call()
     caller.hears(f"09N{DATE}{DATE}AP|AOHKU|ABC9|AC|\r".encode())
@@ -150,7 +150,7 @@ def test_a_retransmitted_payment_is_taken_once(real: Port, place: Callable[..., 
 
 
 @pytest.mark.parametrize("version", ["3.00", "1.00", "2.00", "    "])
-def test_whatever_version_a_terminal_claims_it_is_told_ours_and_served(real: Port, version: str) -> None:
+def test_any_claimed_protocol_version_is_answered_with_ours(real: Port, version: str) -> None:
     caller = real.call()
     status = caller.hears(f"990030{version}\r".encode())
     assert status[32:36] == b"2.00"

@@ -29,13 +29,13 @@ def _named(tag: str) -> bool:
     return re.search(rf'"{tag}"|\b{tag}=', SPOKEN) is not None
 
 
-def test_every_message_and_every_field_has_its_sentence() -> None:
+def test_every_message_and_field_is_described() -> None:
     assert set(MESSAGES) == set(SHAPES)
     assert set(FIELDS) == set(TAGS), "every row of sip2/codec/fields.py has its sentence in docs/generate/sip2_profile.py"
     assert all(row.why.endswith(".") for row in (*MESSAGES.values(), *FIELDS.values()))
 
 
-def test_every_message_is_supported_and_every_request_has_its_handler() -> None:
+def test_every_message_is_supported_and_every_request_has_a_handler() -> None:
     assert {row.use for row in MESSAGES.values()} == {Support.YES}
     assert set(HANDLERS) | {RESEND, GARBLED} == {code for code, s in SHAPES.items() if s.reply} | {RESEND, GARBLED}
 
@@ -43,22 +43,22 @@ def test_every_message_is_supported_and_every_request_has_its_handler() -> None:
 @pytest.mark.parametrize(
     "tag", sorted(tag for tag, row in FIELDS.items() if row.use is not Support.YES and row.use is not Support.READ)
 )
-def test_what_is_ignored_or_never_sent_is_named_nowhere(tag: str) -> None:
+def test_ignored_fields_are_used_in_no_message(tag: str) -> None:
     assert not _named(tag)
 
 
 @pytest.mark.parametrize("tag", sorted(tag for tag, row in FIELDS.items() if row.use in (Support.YES, Support.READ)))
-def test_what_is_supported_is_named_somewhere(tag: str) -> None:
+def test_supported_fields_are_used_in_a_message(tag: str) -> None:
     assert _named(tag) or tag in ("AY", "AZ")
 
 
 @pytest.mark.parametrize("tag", sorted(tag for tag, row in FIELDS.items() if row.use is not Support.UNSENT))
-def test_what_is_supported_has_a_fixture_in_a_dialect_that_has_it(tag: str) -> None:
+def test_supported_fields_have_a_fixture_in_a_dialect_that_has_them(tag: str) -> None:
     """A fixture of an extension names its dialect (`# dialect: counter`); test_codec.py reads it and writes it back."""
     said = [decode(one.line, one.dialect) for one in fixtures().values()]
     assert tag in ("AY", "AZ") or any(tag in message.fields for message in said)
 
 
 @pytest.mark.parametrize("tag", sorted(tag for tag, row in FIELDS.items() if row.use is Support.READ))
-def test_what_is_only_read_has_no_place_in_a_reply(tag: str) -> None:
+def test_read_only_fields_are_in_no_reply(tag: str) -> None:
     assert not [s.code for s in SHAPES.values() if not s.reply and tag in (*s.required, *s.optional)]

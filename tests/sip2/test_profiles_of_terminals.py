@@ -37,7 +37,7 @@ def told(services: Sip2Services) -> Callable[..., Sip2Message]:
     return ask
 
 
-def test_after_a_wrong_pin_a_name_is_shown_only_to_a_make_that_asks_for_the_card_alone(
+def test_name_is_shown_after_a_wrong_pin_only_in_dialects_that_need_the_card_alone(
     told: Callable[..., Sip2Message],
 ) -> None:
     wrong = f"63001{DATE}{' ' * 10}AOHKU|AAP1|AC|AD9999|"
@@ -45,14 +45,14 @@ def test_after_a_wrong_pin_a_name_is_shown_only_to_a_make_that_asks_for_the_card
     assert [told(wrong, disclose=how).get("CQ") for how in ("after_pin", "card")] == ["N", "N"]
 
 
-def test_a_copy_that_is_not_out_is_refused_as_the_make_wants_it(told: Callable[..., Sip2Message]) -> None:
+def test_refusal_of_a_returned_copy_follows_the_dialect(told: Callable[..., Sip2Message]) -> None:
     line = f"09N{DATE}{DATE}AP|AOHKU|ABNOTHING|AC|"
     flags = ("ok", "resensitize", "alert")
     assert [told(line).get(flag) for flag in flags] == ["0", "N", "Y"]
     assert [told(line, no_checkin="resensitize").get(flag) for flag in flags] == ["0", "Y", "N"]
 
 
-def test_money_is_called_what_the_terminal_calls_it(told: Callable[..., Sip2Message], place: Place) -> None:
+def test_currency_follows_the_terminal(told: Callable[..., Sip2Message], place: Place) -> None:
     place(P.ON_LOAN, due=date(2017, 2, 19), used=True)
     back = told(f"09N{DATE}{DATE}AP|AOHKU|ABC1|AC|", currency="CAD")
     assert back.all("AF")[0].endswith("Fine CAD 20.00")
@@ -61,7 +61,7 @@ def test_money_is_called_what_the_terminal_calls_it(told: Callable[..., Sip2Mess
     assert told(f"37{DATE}0400USDBV5.00|AOHKU|AAP1|", currency="CAD").get("payment_accepted") == "N"
 
 
-def test_a_book_that_came_back_has_no_due_date_any_more(told: Callable[..., Sip2Message], place: Place) -> None:
+def test_checked_in_item_has_no_due_date(told: Callable[..., Sip2Message], place: Place) -> None:
     place(P.ON_LOAN, due=date(2017, 3, 2), used=True)
     told(f"09N{DATE}{DATE}AP|AOHKU|ABC1|AC|")
     reply = told(f"29NN{DATE}{' ' * 18}AOHKU|AAP1|ABC1|AC|")

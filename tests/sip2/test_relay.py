@@ -74,44 +74,44 @@ def sealed(body: bytes, number: int) -> bytes:
 # ---- byte by byte
 
 
-def test_every_byte_goes_there_and_back_and_only_the_seal_is_made_anew(services: Sip2Services) -> None:
+def test_messages_are_relayed_unchanged_apart_from_checksum_and_sequence(services: Sip2Services) -> None:
     upstream = FakeUpstream(LENT.encode())
     heard = ask(services, sealed(LOAN.encode(), 7), upstream)
     assert upstream.asked == [LOAN.encode()]
     assert heard == sealed(LENT.encode(), 7) + b"\r"
 
 
-def test_who_sends_no_seal_hears_none(services: Sip2Services) -> None:
+def test_terminal_without_error_detection_gets_replies_without_it(services: Sip2Services) -> None:
     assert ask(services, LOAN.encode(), FakeUpstream(LENT.encode())) == LENT.encode() + b"\r"
 
 
-def test_a_last_field_without_its_delimiter_gets_one_before_the_seal(services: Sip2Services) -> None:
+def test_last_field_gets_a_delimiter_before_the_sequence_number(services: Sip2Services) -> None:
     upstream = FakeUpstream(LENT.removesuffix("|").encode())
     assert ask(services, sealed(LOAN.encode(), 7), upstream) == sealed(LENT.encode(), 7) + b"\r"
     assert ask(services, LOAN.encode(), upstream) == LENT.removesuffix("|").encode() + b"\r"
 
 
-def test_bytes_that_are_no_letters_pass_where_both_sides_have_one_alphabet(services: Sip2Services) -> None:
+def test_undecodable_bytes_are_relayed_when_both_sides_have_one_character_set(services: Sip2Services) -> None:
     upstream = FakeUpstream(LENT.replace("Emma", "X").encode() + b"AF\xff\xfe|")
     heard = ask(services, LOAN.replace("LOCAL1", "L\xe9").encode("latin-1"), upstream)
     assert b"ABL\xe9|" in upstream.asked[0]
     assert heard.endswith(b"AF\xff\xfe|\r")
 
 
-def test_a_terminal_and_a_system_of_two_alphabets_understand_each_other(services: Sip2Services) -> None:
+def test_messages_are_transcoded_between_two_character_sets(services: Sip2Services) -> None:
     upstream = FakeUpstream(LENT.replace("Emma", "邊城").encode())
     heard = ask(services, sealed(LOAN.replace("LOCAL1", "書1").encode("big5hkscs"), 3), upstream, "big5-1")
     assert "AB書1|".encode() in upstream.asked[0]
     assert heard == sealed(LENT.replace("Emma", "邊城").encode("big5hkscs"), 3) + b"\r"
 
 
-def test_a_system_with_another_delimiter_is_asked_with_it(services: Sip2Services) -> None:
+def test_delimiter_of_the_local_system_is_used_for_its_requests(services: Sip2Services) -> None:
     upstream = FakeUpstream(LENT.replace("|", "^").encode(), replace(DIALECTS["standard"], delimiter="^"))
     assert ask(services, LOAN.encode(), upstream) == LENT.encode() + b"\r"
     assert upstream.asked == [LOAN.replace("|", "^").encode()]
 
 
-def test_a_line_that_is_repeated_is_answered_from_memory(port: Port) -> None:
+def test_repeated_message_is_answered_from_memory(port: Port) -> None:
     upstream = FakeUpstream(LENT.encode())
     port.slow, port.services = False, replace(port.services, upstream=lambda: upstream)
     port.__post_init__()
@@ -125,7 +125,7 @@ def test_a_line_that_is_repeated_is_answered_from_memory(port: Port) -> None:
 
 
 @pytest.mark.parametrize("code", ["09", "11", "17", "29"])
-def test_an_hkall_book_is_never_passed_on(services: Sip2Services, place: Callable[..., Request], code: str) -> None:
+def test_message_about_an_hkall_item_is_not_relayed(services: Sip2Services, place: Callable[..., Request], code: str) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
     upstream = FakeUpstream(LENT.encode())
     lines = {
@@ -139,7 +139,7 @@ def test_an_hkall_book_is_never_passed_on(services: Sip2Services, place: Callabl
 
 
 @pytest.mark.parametrize(("title", "asked"), [("Dune", 0), ("Emma", 1)])
-def test_a_renewal_by_title_is_ours_where_the_patron_has_such_a_book_of_ours(
+def test_renewal_by_title_is_handled_here_when_the_patron_has_the_title_through_hkall(
     services: Sip2Services, place: Callable[..., Request], title: str, asked: int
 ) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
@@ -148,13 +148,13 @@ def test_a_renewal_by_title_is_ours_where_the_patron_has_such_a_book_of_ours(
     assert len(upstream.asked) == asked
 
 
-def test_a_line_that_nobody_can_read_is_not_passed_on(services: Sip2Services) -> None:
+def test_unreadable_message_is_not_relayed(services: Sip2Services) -> None:
     upstream = FakeUpstream(LENT.encode())
     assert ask(services, b"11NN2017", upstream).startswith(b"120")
     assert upstream.asked == []
 
 
-def test_a_message_that_this_make_is_not_offered_is_not_passed_on(services: Sip2Services) -> None:
+def test_message_withheld_from_the_dialect_is_not_relayed(services: Sip2Services) -> None:
     upstream = FakeUpstream(b"24" + b" " * 14 + b"001")
     assert b"Not supported here" in ask(services, f"01N{DATE}AOHKU|ALx|AAP1|AC|".encode(), upstream, "public-1")
     assert upstream.asked == []
@@ -183,25 +183,25 @@ OURS_TOO = {
 
 
 @pytest.mark.parametrize("code", BARE)
-def test_what_is_theirs_alone_is_refused_in_its_own_message_while_they_are_away(services: Sip2Services, code: str) -> None:
+def test_message_for_the_local_system_alone_is_refused_during_its_outage(services: Sip2Services, code: str) -> None:
     heard = ask(services, BARE[code].encode(), FakeUpstream(), "counter-1").decode()
     assert heard.startswith(SHAPES[code].reply)
     assert "AFNot possible at the moment. Please try again|" in heard
 
 
 @pytest.mark.parametrize("code", OURS_TOO)
-def test_what_is_ours_too_is_answered_without_them(services: Sip2Services, code: str) -> None:
+def test_message_about_both_systems_is_answered_here_during_an_outage(services: Sip2Services, code: str) -> None:
     assert ask(services, OURS_TOO[code].encode(), FakeUpstream(), "counter-1").decode().startswith(SHAPES[code].reply)
 
 
-def test_every_message_but_the_login_has_its_way() -> None:
+def test_every_message_except_the_login_has_a_route() -> None:
     assert RELAY_RULES.keys() == {*BARE, *OURS_TOO} == HANDLERS.keys() - {"93"}
 
 
 # ---- the terminal's own login
 
 
-def test_a_terminal_logs_in_there_as_it_did_here_and_its_line_ends_with_it(port: Port) -> None:
+def test_relayed_terminal_logs_in_with_its_own_login_and_disconnects_with_its_connection(port: Port) -> None:
     upstream = FakeUpstream()
     port.services = replace(port.services, upstream=lambda: upstream)
     port.slow = False
@@ -213,7 +213,7 @@ def test_a_terminal_logs_in_there_as_it_did_here_and_its_line_ends_with_it(port:
     assert upstream.closed == before + 1
 
 
-def test_a_site_may_log_in_there_as_one(port: Port) -> None:
+def test_relay_may_use_one_login_for_all_terminals(port: Port) -> None:
     upstream = FakeUpstream()
     upstream.login = Login("gateway")
     port.services = replace(port.services, upstream=lambda: upstream, own_logins=False)
@@ -222,7 +222,7 @@ def test_a_site_may_log_in_there_as_one(port: Port) -> None:
     assert upstream.login.name == "gateway"
 
 
-def test_a_login_that_was_refused_here_is_not_told_there(services: Sip2Services) -> None:
+def test_refused_login_is_not_relayed(services: Sip2Services) -> None:
     upstream = FakeUpstream()
     session = Session(DIALECTS["standard"])
     (piece,) = session.receive(b"9300CNcounter-1|COwrong|\r")
@@ -234,19 +234,19 @@ def test_a_login_that_was_refused_here_is_not_told_there(services: Sip2Services)
 # ---- what is joined
 
 
-def test_a_record_that_we_have_nothing_to_add_to_is_not_touched(services: Sip2Services) -> None:
+def test_relayed_reply_is_unchanged_when_nothing_is_added(services: Sip2Services) -> None:
     theirs = b"64" + b" " * 14 + b"001" + DATE.encode() + b"    " * 6 + b"AOX|AAP1|AEChan|BLY|BDtheir own way|ZQ1|"
     assert ask(services, OURS_TOO["63"].encode(), FakeUpstream(theirs)) == theirs + b"\r"
 
 
-def test_counts_that_they_left_blank_are_ours(services: Sip2Services, place: Callable[..., Request]) -> None:
+def test_blank_counts_of_the_local_system_are_filled_with_ours(services: Sip2Services, place: Callable[..., Request]) -> None:
     place(Position.RECEIVED)
     theirs = b"64" + b" " * 14 + b"001" + DATE.encode() + b"    " * 6 + b"AOX|AAP1|AEChan|BLY"
     heard = ask(services, OURS_TOO["63"].encode(), FakeUpstream(theirs))
     assert heard == theirs[:37] + b"0001" + b"    " * 5 + b"AOX|AAP1|AEChan|BLY|AFHKALL books ready to collect: 1|\r"
 
 
-def test_a_terminal_that_must_send_a_pin_and_sends_none_sees_nothing_of_ours(
+def test_relayed_reply_has_no_hkall_data_when_a_required_pin_is_missing(
     services: Sip2Services, place: Callable[..., Request]
 ) -> None:
     place(Position.RECEIVED)
@@ -254,38 +254,36 @@ def test_a_terminal_that_must_send_a_pin_and_sends_none_sees_nothing_of_ours(
     assert ask(services, OURS_TOO["63"].encode(), FakeUpstream(theirs), "pin-1") == theirs + b"\r"
 
 
-def test_a_body_is_changed_where_it_is_told_and_nowhere_else() -> None:
+def test_merged_reply_changes_only_the_given_fields() -> None:
     body = b"66100010000" + DATE.encode() + b"AOX|BMa|ZZ?|"
     changed = patched(body, {"renewed_count": "2", "unrenewed_count": "x"}, [("BM", "b|c")], DIALECTS["standard"])
     assert changed == b"66100020000" + DATE.encode() + b"AOX|BMa|BMb c|ZZ?|"
 
 
 @pytest.mark.parametrize("end", [b"AY1AZ0000\r", b"AY1|AZ0000", b"\r\n", b"AZ0000"])
-def test_a_body_is_a_line_without_what_one_hop_adds(end: bytes) -> None:
+def test_message_body_excludes_sequence_number_and_checksum(end: bytes) -> None:
     assert body_of(b"  17" + DATE.encode() + b"AOX|ABAZ1|" + end) == b"17" + DATE.encode() + b"AOX|ABAZ1|"
 
 
-def test_what_came_is_kept_as_it_came() -> None:
+def test_received_fields_are_kept_as_received() -> None:
     line = sealed(LOAN.encode(), 1)
     assert decode(line + b"\r\n", DIALECTS["standard"]).line == line
 
 
 @pytest.mark.parametrize("code", ["23", "63", "65"])
-def test_an_answer_that_is_cut_short_is_passed_on_as_it_is(
-    services: Sip2Services, place: Callable[..., Request], code: str
-) -> None:
+def test_truncated_reply_is_relayed_unchanged(services: Sip2Services, place: Callable[..., Request], code: str) -> None:
     place(Position.RECEIVED)
     theirs = SHAPES[code].reply.encode() + b"  "
     assert ask(services, OURS_TOO[code].encode(), FakeUpstream(theirs)) == theirs + b"\r"
 
 
-def test_a_make_that_hides_lists_is_not_given_ours() -> None:
+def test_dialect_that_hides_lists_gets_none_of_ours() -> None:
     body = b"66100010000" + DATE.encode() + b"AOX|"
     assert patched(body, {}, [("AU", "C1"), ("AF", "x")], DIALECTS["private"]) == body + b"AFx|"
     assert patched(body, {}, [("AU", "C1")], DIALECTS["private"]) == body
 
 
-def test_what_a_make_hides_is_taken_out_of_a_relayed_reply_too(services: Sip2Services) -> None:
+def test_field_hidden_by_the_dialect_is_removed_from_a_relayed_reply(services: Sip2Services) -> None:
     row = replace(services.terminals["counter-1"], dialect=DIALECTS["private"])
     services = replace(services, terminals={"counter-1": row})
     theirs = f"64{' ' * 14}001{DATE}{'0000' * 6}AOUWOLS|AAP1|AEChan|BEa@b.test|AUL1|AUL2|BLY|CQN|ZZ\xff|"
@@ -299,7 +297,7 @@ def test_what_a_make_hides_is_taken_out_of_a_relayed_reply_too(services: Sip2Ser
 STATUS = "98{}10000320170301    1000002.00AO{}|BX{}|"
 
 
-def test_98_says_what_both_sides_offer(services: Sip2Services) -> None:
+def test_status_lists_the_messages_that_both_systems_support(services: Sip2Services) -> None:
     """The local system withholds 37 and 19, takes no check-in, and says nothing of 65; 93, 97 and 99 are ours."""
     theirs = STATUS.format("YNYYYY", "UWOLS", "YYYYNNNYYNYNYYY")
     said = decode(ask(services, b"9900802.00", FakeUpstream(theirs.encode()), "counter-1"), DIALECTS["standard"])
@@ -307,21 +305,21 @@ def test_98_says_what_both_sides_offer(services: Sip2Services) -> None:
     assert said.get("BX") == "YYYYYYYYYNYNYYYY"
 
 
-def test_98_says_so_where_the_local_system_says_that_it_is_off_line(services: Sip2Services) -> None:
+def test_status_is_offline_when_the_local_system_says_so(services: Sip2Services) -> None:
     theirs = STATUS.format("NNNNNN", "UWOLS", "N" * 16)
     said = ask(services, b"9900802.00", FakeUpstream(theirs.encode()), "counter-1")
     assert said.startswith(b"98YYYY")
     assert b"AFThe library's own system is away" in said
 
 
-def test_before_its_login_a_terminal_hears_of_us_alone(services: Sip2Services) -> None:
+def test_status_before_the_login_describes_the_gateway_alone(services: Sip2Services) -> None:
     upstream, session = FakeUpstream(STATUS.format("NNNNNN", "UWOLS", "N" * 16).encode()), Session(DIALECTS["standard"])
     (piece,) = session.receive(b"9900802.00\r")
     assert finished(respond(services, session, piece, "10.0.0.7", upstream)).startswith(b"98Y")  # type: ignore[arg-type]  # a message
     assert upstream.asked == []
 
 
-def test_a_login_that_is_refused_there_keeps_the_terminal_off_line_and_says_why(services: Sip2Services) -> None:
+def test_status_is_offline_with_the_reason_when_the_local_system_refuses_the_login(services: Sip2Services) -> None:
     upstream = FakeUpstream()
     upstream.refused = True
     said = ask(services, b"9900802.00", upstream, "counter-1")
@@ -329,14 +327,14 @@ def test_a_login_that_is_refused_there_keeps_the_terminal_off_line_and_says_why(
     assert b"AFThe library's own system refuses this terminal's login" in said
 
 
-def test_ours_say_the_institution_that_theirs_say(services: Sip2Services, place: Callable[..., Request]) -> None:
+def test_our_replies_use_the_institution_of_the_local_system(services: Sip2Services, place: Callable[..., Request]) -> None:
     place(Position.RECEIVED)
     services = replace(services, institution="UWOLS")
     loan = f"11NN{DATE}{' ' * 18}AOUWOLS|AAP1|ABC1|AC|".encode()
     assert b"AOUWOLS|" in ask(services, loan, FakeUpstream(b"24"), "counter-1")
 
 
-def test_our_books_stand_behind_the_last_of_theirs(services: Sip2Services, place: Callable[..., Request]) -> None:
+def test_our_loans_are_listed_after_those_of_the_local_system(services: Sip2Services, place: Callable[..., Request]) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
     theirs = f"64{' ' * 14}001{DATE}{'0000' * 6}AOUWOLS|AAP1|AEChan|BLY|CQN|AU660|AU661|BV0.00|AFHello|ZZ1|"
     said = ask(services, f"63001{DATE}  Y       AOUWOLS|AAP1|AC|".encode(), FakeUpstream(theirs.encode()))
@@ -352,11 +350,11 @@ def test_our_books_stand_behind_the_last_of_theirs(services: Sip2Services, place
         (b"36Y" + DATE.encode() + b"AOAFx|BX|", "AF", b"AOAFx|BX|AFnew|"),
     ],
 )
-def test_a_tag_goes_behind_the_last_of_its_kind(body: bytes, tag: str, changed: bytes) -> None:
+def test_added_field_follows_the_last_one_of_its_tag(body: bytes, tag: str, changed: bytes) -> None:
     assert patched(body, {}, [(tag, "new")], DIALECTS["standard"]) == b"36Y" + DATE.encode() + changed
 
 
-def test_all_loans_renewed_are_counted_together_in_words_too(services: Sip2Services, place: Callable[..., Request]) -> None:
+def test_renew_all_adds_up_both_systems_in_the_screen_message(services: Sip2Services, place: Callable[..., Request]) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
     theirs = f"66100020000{DATE}AOUWOLS|BM1|BM2|"
     said = ask(services, f"65{DATE}AOUWOLS|AAP1|AC|".encode(), FakeUpstream(theirs.encode()), "counter-1")
@@ -374,7 +372,7 @@ class HangsUp(FakeUpstream):
         raise HungUp("ConnectionDone")
 
 
-def test_a_hang_up_is_counted_by_terminal_and_message(services: Sip2Services) -> None:
+def test_disconnections_are_counted_by_terminal_and_message(services: Sip2Services) -> None:
     for _ in range(2):
         ask(services, LOAN.encode(), HangsUp())
     assert value(services.metrics, "ils_hang_ups_total", "selfcheck-1", "11") == 2
@@ -396,7 +394,7 @@ SEEN = f"18030101{DATE}AB{{}}|AJ{{}}|"
         ("P2", "CUHK", SEEN.format("C1", "Emma"), "ours"),  # the terminal says whose it is
     ],
 )
-def test_while_an_hkall_copy_waits_others_borrow_our_own_book_of_its_barcode(
+def test_own_book_with_the_barcode_of_a_waiting_hkall_item_can_be_borrowed_by_others(
     services: Sip2Services, place: Callable[..., Request], card: str, institution: str, theirs: str, whose: str
 ) -> None:
     place(Position.RECEIVED)
@@ -412,7 +410,7 @@ def test_while_an_hkall_copy_waits_others_borrow_our_own_book_of_its_barcode(
     ("make", "role", "said"),
     [("standard", "counter", b"AE|AF"), ("standard", "lookup", b"AE|BLN|CQN|AF"), ("needs-both", "counter", b"AE|BLN|CQN|AF")],
 )
-def test_a_card_that_nobody_knows_is_not_invalid(services: Sip2Services, make: str, role: str, said: bytes) -> None:
+def test_unknown_card_is_not_reported_invalid(services: Sip2Services, make: str, role: str, said: bytes) -> None:
     """But for who might read a missing field as a yes."""
     dialect = replace(DIALECTS["standard"], name=make, unknown="no" if make == "needs-both" else "leave_out")
     row = replace(services.terminals["counter-1"], dialect=dialect, role=role)
@@ -437,7 +435,7 @@ class Away:
 # ---- what a message may take
 
 
-def test_a_message_has_one_budget(services: Sip2Services) -> None:
+def test_message_has_one_time_budget_across_both_systems(services: Sip2Services) -> None:
     left: list[float] = []
 
     class Slow(FakeUpstream):
@@ -450,7 +448,7 @@ def test_a_message_has_one_budget(services: Sip2Services) -> None:
 
 
 @pytest.mark.parametrize("pin", ["", "1234", "9999"])
-def test_a_card_in_no_file_of_ours_may_be_a_reader_of_a_system_that_is_away(services: Sip2Services, pin: str) -> None:
+def test_unknown_card_may_belong_to_the_local_system_during_its_outage(services: Sip2Services, pin: str) -> None:
     heard = ask(services, f"23001{DATE}AOHKU|AASTRANGER|AC|AD{pin}|".encode(), FakeUpstream(), "counter-1")
     assert b"BLN" not in heard
     assert b"BV" not in heard
@@ -463,7 +461,7 @@ async def wrong(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
 
 
 @pytest.mark.parametrize(("loaded", "guesses"), [("", 0), ("a hash", 1)])
-def test_while_it_is_away_a_pin_that_our_file_cannot_confirm_is_unknown(
+def test_pin_without_a_loaded_hash_is_undecided_during_an_outage(
     services: Sip2Services, store: Immediate, clock: list[datetime], loaded: str, guesses: int
 ) -> None:
     """It counts as a guess where there is a hash that it could find out."""

@@ -23,32 +23,32 @@ def _blanks(text: str) -> set[str]:
     return {name.removesuffix("_zh") for _, name, _, _ in string.Formatter().parse(text) if name is not None}
 
 
-def test_every_reason_and_every_piece_of_news_has_a_row() -> None:
+def test_every_reason_and_notice_has_a_row() -> None:
     assert all(any(why.terminal) for why in Reason)
     assert len({*Notice.__members__}) == len(Notice), "two notices with the same words are one"
 
 
 @pytest.mark.parametrize("name", list(ROWS))
-def test_a_row_says_the_same_in_every_language_with_the_same_blanks(name: str) -> None:
+def test_row_has_every_language_with_the_same_placeholders(name: str) -> None:
     row = ROWS[name]
     assert set(row) == set(LANGUAGES)
     assert len({frozenset(_blanks(text)) for text in row.values()}) == 1
 
 
 @pytest.mark.parametrize("name", list(ROWS))
-def test_a_sentence_fits_a_small_screen(name: str) -> None:
+def test_sentence_fits_a_small_screen(name: str) -> None:
     assert 0 < len(ROWS[name]["en"]) <= 80
     assert 0 < len(ROWS[name]["zh-Hant"]) <= 60
 
 
 @pytest.mark.parametrize("name", list(ROWS))
-def test_the_chinese_can_be_shown_by_a_big5_terminal(name: str) -> None:
+def test_chinese_text_is_in_big5(name: str) -> None:
     text = ROWS[name]["zh-Hant"]
     assert text.encode("big5hkscs").decode("big5hkscs") == text
     assert not text.isascii()
 
 
-def test_no_two_reasons_read_alike() -> None:
+def test_no_two_reasons_have_the_same_text() -> None:
     for language in LANGUAGES:
         assert len({ROWS[why.value][language] for why in Reason}) == len(Reason)
 
@@ -78,29 +78,29 @@ def test_a_suspended_service_points_to_interlibrary_loans_services(language: str
     assert "Interlibrary Loans Services" in say(Reason.SERVICE_SUSPENDED, language, detail)
 
 
-def test_dates_fill_their_blanks_as_days() -> None:
+def test_dates_fill_their_placeholders_as_days() -> None:
     detail = {"from": date(2017, 3, 8), "due": datetime(2017, 3, 15, 23, 59, 59)}  # noqa: DTZ001
     assert say(Reason.RENEWAL_TOO_SOON, "en", detail) == "Can be renewed from 2017-03-08 on. Due on 2017-03-15 (R29)"
 
 
-def test_a_missing_blank_is_shown_and_breaks_nothing() -> None:
+def test_missing_placeholder_value_is_shown_without_an_error() -> None:
     assert say(Reason.PATRON_EXPIRED, "en", {}) == "Your card expired on … (R2)"
     assert notice_text(Notice.RENEWED, "en", due=None) == "Renewed until …"
 
 
-def test_an_unknown_language_is_english() -> None:
+def test_unknown_language_falls_back_to_english() -> None:
     assert say(Reason.NOT_ON_LOAN, "fr", {}) == "This book is not on loan"
 
 
 @given(
     st.sampled_from(Reason), st.text(), st.dictionaries(st.text(), st.one_of(st.none(), st.text(), st.integers(), st.dates()))
 )
-def test_no_detail_and_no_language_raises(why: Reason, language: str, detail: dict[str, object]) -> None:
+def test_no_detail_or_language_raises(why: Reason, language: str, detail: dict[str, object]) -> None:
     assert say(why, language, detail)
 
 
 @given(st.text())
-def test_a_detail_is_text_and_no_template(value: str) -> None:
+def test_detail_is_not_used_as_a_template(value: str) -> None:
     said = say(Reason.PICKUP_LOCATION, "en", {"place": "{" + value + "}"})
     assert said == f"Books can be collected at {{{value}}} only (R4)"
 
@@ -122,7 +122,5 @@ def test_a_detail_is_text_and_no_template(value: str) -> None:
         ("xyz", "zh-Hant", "zh-Hant", "en"),
     ],
 )
-def test_the_message_chooses_the_language_then_the_patron_then_the_terminal(
-    code: str, patron: str, terminal: str, language: str
-) -> None:
+def test_message_language_precedes_that_of_patron_and_terminal(code: str, patron: str, terminal: str, language: str) -> None:
     assert language_of(code, patron, terminal) == language

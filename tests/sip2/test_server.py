@@ -37,22 +37,22 @@ def _barcodes(heard: bytes) -> list[str]:
 # ---- framing and order
 
 
-def test_one_byte_at_a_time_is_a_message_all_the_same(port: Port) -> None:
+def test_message_is_answered_byte_by_byte(port: Port) -> None:
     caller = port.call()
     heard = [caller.hears(END[at : at + 1]) for at in range(len(END))]
     assert b"".join(heard[:-1]) == b""
     assert heard[-1] == ENDED
 
 
-def test_two_messages_in_one_packet_are_both_answered(port: Port) -> None:
+def test_messages_in_one_packet_are_both_answered(port: Port) -> None:
     assert port.call().hears(END + b"\n" + END) == ENDED + ENDED
 
 
-def test_a_login_and_the_first_message_may_come_in_one_packet(port: Port) -> None:
+def test_login_and_first_message_may_share_a_packet(port: Port) -> None:
     assert port.call(log_in=False).hears(LOGIN + END) == b"941\r" + ENDED
 
 
-def test_answers_leave_in_the_order_of_the_questions(port: Port) -> None:
+def test_replies_are_sent_in_the_order_of_requests(port: Port) -> None:
     caller = port.call()
     assert caller.hears(_item("I1") + END) == b""
     port.circulation.found("I1")
@@ -61,13 +61,13 @@ def test_answers_leave_in_the_order_of_the_questions(port: Port) -> None:
     assert heard.endswith(b"\r" + ENDED)
 
 
-def test_two_terminals_do_not_wait_for_each_other(port: Port) -> None:
+def test_terminals_do_not_wait_for_each_other(port: Port) -> None:
     slow, quick = port.call(), port.call()
     slow.hears(_item("I1"))
     assert quick.hears(END) == ENDED
 
 
-def test_an_answer_is_one_write(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reply_is_sent_in_one_write(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
     caller = port.call()
     writes: list[bytes] = []
     monkeypatch.setattr(caller.socket, "write", writes.append)
@@ -75,7 +75,7 @@ def test_an_answer_is_one_write(port: Port, monkeypatch: pytest.MonkeyPatch) -> 
     assert writes == [ENDED]
 
 
-def test_a_resend_of_what_is_being_answered_is_answered_once(port: Port) -> None:
+def test_resend_of_a_pending_request_is_answered_once(port: Port) -> None:
     caller = port.call()
     caller.hears(_item("I1", 3))
     caller.hears(_item("I1", 3))
@@ -84,7 +84,7 @@ def test_a_resend_of_what_is_being_answered_is_answered_once(port: Port) -> None
     assert port.circulation.looking == {"I1": []}
 
 
-def test_a_resend_of_what_was_answered_gets_the_same_bytes(port: Port) -> None:
+def test_resend_of_an_answered_request_gets_the_same_bytes(port: Port) -> None:
     caller = port.call()
     caller.hears(_item("I1", 3))
     port.circulation.found("I1")
@@ -93,7 +93,7 @@ def test_a_resend_of_what_was_answered_gets_the_same_bytes(port: Port) -> None:
     assert port.circulation.looking == {"I1": []}
 
 
-def test_a_wrong_checksum_is_asked_for_again_in_its_turn(port: Port) -> None:
+def test_wrong_checksum_requests_a_resend_in_order(port: Port) -> None:
     caller = port.call()
     caller.hears(_item("I1") + b"9900302.00AY1AZ0000\r")
     assert caller.hears() == b""
@@ -101,7 +101,7 @@ def test_a_wrong_checksum_is_asked_for_again_in_its_turn(port: Port) -> None:
     assert caller.hears().endswith(b"|\r96AZFEF6\r")
 
 
-def test_a_terminal_that_asks_without_listening_is_read_no_further(port: Port) -> None:
+def test_terminal_that_does_not_read_replies_is_not_read(port: Port) -> None:
     caller = port.call()
     caller.hears(_item("I1") + END * (MOST_WAITING + 1))
     assert caller.socket.producerState == "paused"
@@ -114,14 +114,14 @@ def test_a_terminal_that_asks_without_listening_is_read_no_further(port: Port) -
 # ---- bad input
 
 
-def test_a_line_of_200_kb_is_dropped_and_the_next_one_answered(port: Port) -> None:
+def test_line_of_200_kb_is_dropped_and_the_next_one_answered(port: Port) -> None:
     caller = port.call()
     assert caller.hears(b"63" + b"x" * 200_000 + b"\r") == b""
     assert not caller.hung_up
     assert caller.hears(END) == ENDED
 
 
-def test_a_line_without_an_end_is_hung_up_on(port: Port) -> None:
+def test_line_without_an_end_closes_the_connection(port: Port) -> None:
     caller = port.call()
     for _ in range(5):
         caller.hears(b"x" * 65_536)
@@ -132,7 +132,7 @@ def test_a_line_without_an_end_is_hung_up_on(port: Port) -> None:
     "data",
     [b"\r\n\r\n", b"88what\r", b"GET / HTTP/1.1\r\n", b"\xff\xfe\x00\r", b"63\r", b"11N\r", b"18\r", b"9900302.00AY1AZ\r"],
 )
-def test_malformed_never_closes(port: Port, data: bytes) -> None:
+def test_malformed_messages_never_close_the_connection(port: Port, data: bytes) -> None:
     caller = port.call()
     caller.hears(data)
     assert not caller.hung_up
@@ -141,7 +141,7 @@ def test_malformed_never_closes(port: Port, data: bytes) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=example_count(60))
 @given(st.lists(st.binary(max_size=80).filter(lambda piece: b"93" not in piece), max_size=6))
-def test_any_bytes_in_any_pieces_leave_a_line_that_answers_the_next_message(port: Port, pieces: list[bytes]) -> None:
+def test_next_message_is_answered_after_any_bytes(port: Port, pieces: list[bytes]) -> None:
     caller = replace(port).call()
     for piece in pieces:
         caller.hears(piece)

@@ -26,17 +26,17 @@ ITEM = f"17{DATE}AOHKU|ABI1|\r".encode()
 # ---- who may come, and how long
 
 
-def test_an_address_that_no_terminal_comes_from_is_not_let_in(port: Port) -> None:
+def test_connection_from_an_unlisted_address_is_refused(port: Port) -> None:
     caller = port.call(IPv4Address("TCP", "192.0.2.1", 50000), log_in=False)
     assert (caller.hung_up, caller.hears(LOGIN)) == (True, b"")
     assert value(port.services.metrics, "connections_refused_total", "sip2", "address") == 1
 
 
-def test_a_peer_without_an_address_is_not_let_in(port: Port) -> None:
+def test_connection_without_an_address_is_refused(port: Port) -> None:
     assert port.call(UNIXAddress(None), log_in=False).hung_up
 
 
-def test_a_full_door_lets_nobody_in_until_somebody_leaves(port: Port) -> None:
+def test_full_listener_refuses_connections_until_one_closes(port: Port) -> None:
     small = replace(port, in_all=1)
     first = small.call()
     assert small.call(log_in=False).hung_up
@@ -44,14 +44,14 @@ def test_a_full_door_lets_nobody_in_until_somebody_leaves(port: Port) -> None:
     assert small.call().hears(END) == ENDED
 
 
-def test_who_was_not_let_in_does_not_leave(port: Port) -> None:
+def test_refused_connection_does_not_count_when_it_closes(port: Port) -> None:
     small = replace(port, per_address=1)
     small.call()
     small.call(log_in=False).goes()
     assert small.limit.inside == 1
 
 
-def test_three_wrong_logins_are_answered_and_then_hung_up_on(port: Port) -> None:
+def test_third_wrong_login_is_answered_and_closes_the_connection(port: Port) -> None:
     caller = port.call(log_in=False)
     assert caller.hears(WRONG + WRONG) == b"940\r940\r"
     assert not caller.hung_up
@@ -59,7 +59,7 @@ def test_three_wrong_logins_are_answered_and_then_hung_up_on(port: Port) -> None
     assert caller.hung_up
 
 
-def test_a_terminal_that_does_not_log_in_within_a_minute_is_hung_up_on(port: Port) -> None:
+def test_connection_closes_when_no_login_comes_within_a_minute(port: Port) -> None:
     caller = port.call(log_in=False)
     port.clock.advance(59)
     assert caller.hears(STATUS).startswith(b"98YYYY")
@@ -68,7 +68,7 @@ def test_a_terminal_that_does_not_log_in_within_a_minute_is_hung_up_on(port: Por
     assert caller.hung_up
 
 
-def test_a_silent_terminal_is_hung_up_on_after_the_idle_time(port: Port) -> None:
+def test_connection_closes_after_the_idle_time(port: Port) -> None:
     caller = port.call()
     port.clock.advance(899)
     caller.hears(END)
@@ -78,7 +78,7 @@ def test_a_silent_terminal_is_hung_up_on_after_the_idle_time(port: Port) -> None
     assert caller.hung_up
 
 
-def test_waiting_for_us_is_not_silence(port: Port) -> None:
+def test_idle_time_does_not_run_while_a_reply_is_pending(port: Port) -> None:
     caller = port.call()
     caller.hears(ITEM)
     port.clock.advance(900)
@@ -87,7 +87,7 @@ def test_waiting_for_us_is_not_silence(port: Port) -> None:
     assert caller.hears().startswith(b"18")
 
 
-def test_a_terminal_that_left_is_not_written_to_and_its_rest_is_not_done(port: Port) -> None:
+def test_requests_of_a_closed_connection_are_neither_answered_nor_run(port: Port) -> None:
     caller = port.call()
     caller.hears(ITEM + ITEM.replace(b"I1", b"I2"))
     caller.goes()
@@ -100,7 +100,7 @@ def test_a_terminal_that_left_is_not_written_to_and_its_rest_is_not_done(port: P
 # ---- the end
 
 
-def test_drain_waits_for_what_is_in_hand_then_closes(port: Port) -> None:
+def test_drain_closes_connections_after_their_pending_replies(port: Port) -> None:
     busy, idle = port.call(), port.call()
     busy.hears(ITEM + END)
     done: list[None] = []
@@ -114,17 +114,17 @@ def test_drain_waits_for_what_is_in_hand_then_closes(port: Port) -> None:
     assert done == [None]
 
 
-def test_drain_of_a_quiet_door_is_done_at_once_and_leaves_no_timer(port: Port) -> None:
+def test_drain_of_an_idle_listener_ends_at_once_without_a_timer(port: Port) -> None:
     assert port.terminals.drain().called
     assert port.clock.getDelayedCalls() == []
 
 
-def test_while_draining_nobody_comes_in(port: Port) -> None:
+def test_drain_refuses_new_connections(port: Port) -> None:
     port.terminals.drain()
     assert port.call(log_in=False).hung_up
 
 
-def test_drain_cuts_off_what_does_not_end(port: Port) -> None:
+def test_drain_closes_connections_whose_requests_do_not_end(port: Port) -> None:
     caller = port.call()
     caller.hears(ITEM)
     port.terminals.drain()
@@ -146,7 +146,7 @@ def test_the_end_of_a_connection_is_logged_with_its_counts(port: Port) -> None:
     assert (counts["received"], counts["answered"], counts["unknown_command"]) == (3, 2, 1)
 
 
-def test_the_counters_of_the_process_follow_every_message(port: Port) -> None:
+def test_metrics_count_every_message(port: Port) -> None:
     caller = port.call()
     caller.hears(END)
     metrics = port.services.metrics
@@ -159,7 +159,7 @@ def test_the_counters_of_the_process_follow_every_message(port: Port) -> None:
 # ---- strangers, and those who do not take their answers
 
 
-def test_strangers_of_one_address_are_heard_in_turn_and_terminals_at_once(port: Port) -> None:
+def test_unauthenticated_connections_of_one_address_share_reads_and_authenticated_ones_do_not_wait(port: Port) -> None:
     """As when all terminals behind one tunnel connect again together."""
     small = replace(port, unproven=2)
     for _ in range(5):
@@ -174,7 +174,7 @@ def test_strangers_of_one_address_are_heard_in_turn_and_terminals_at_once(port: 
     assert not any(caller.hung_up for caller in (first, third, fourth))
 
 
-def test_a_connection_that_waits_for_its_turn_is_closed_like_any_stranger(port: Port) -> None:
+def test_queued_connection_closes_like_any_unauthenticated_one(port: Port) -> None:
     small = replace(port, unproven=1)
     silent, waiting, flooding = (small.call(log_in=False) for _ in range(3))
     flooding.hears(b"x" * (MOST_EARLY + 1))
@@ -183,14 +183,14 @@ def test_a_connection_that_waits_for_its_turn_is_closed_like_any_stranger(port: 
     assert (silent.hung_up, waiting.hung_up) == (True, True)
 
 
-def test_the_oldest_stranger_gives_way_to_a_terminal_that_comes_when_all_is_taken(port: Port) -> None:
+def test_oldest_unauthenticated_connection_closes_when_a_terminal_logs_in_at_the_limit(port: Port) -> None:
     small = replace(port, in_all=2)
     known, stranger = small.call(), small.call(log_in=False)
     assert small.call().hears(END) == ENDED
     assert (known.hung_up, stranger.hung_up) == (False, True)
 
 
-def test_one_login_has_no_more_connections_than_its_row_says(port: Port) -> None:
+def test_login_is_limited_to_the_connections_of_its_row(port: Port) -> None:
     row = replace(port.services.terminals["counter-1"], max_connections=1)
     services = replace(port.services, terminals={**port.services.terminals, "counter-1": row})
     small = replace(port, services=services)
@@ -207,7 +207,7 @@ def test_many_messages_in_one_piece_before_a_login_are_a_flood(port: Port) -> No
     assert caller.hung_up
 
 
-def test_who_does_not_take_its_answers_is_read_no_further_until_it_does(port: Port) -> None:
+def test_connection_is_not_read_while_its_client_does_not_read_replies(port: Port) -> None:
     caller = port.call()
     caller.socket.producer.pauseProducing()  # what a transport does whose buffer is full
     assert caller.socket.producerState == "paused"
@@ -215,7 +215,7 @@ def test_who_does_not_take_its_answers_is_read_no_further_until_it_does(port: Po
     assert caller.socket.producerState == "producing"
 
 
-def test_who_never_takes_its_last_answer_is_cut_off(port: Port) -> None:
+def test_connection_closes_when_its_client_never_reads_the_last_reply(port: Port) -> None:
     caller = port.call()
     port.clock.advance(900)
     assert (caller.hung_up, caller.socket.disconnected) == (True, False)

@@ -58,17 +58,17 @@ def session() -> Session:
     return Session(STANDARD)
 
 
-def test_two_messages_in_one_segment_are_both_handed_out_in_order(session: Session) -> None:
+def test_messages_in_one_segment_are_delivered_in_order(session: Session) -> None:
     assert _barcodes(_heard(session, _item(1) + _item(2))) == ["I1", "I2"]
 
 
-def test_a_message_may_come_in_segments(session: Session) -> None:
+def test_message_may_arrive_in_several_segments(session: Session) -> None:
     line = _item(1)
     assert _heard(session, line[:7]) == []
     assert _barcodes(_heard(session, line[7:])) == ["I1"]
 
 
-def test_a_wrong_checksum_is_asked_for_again(session: Session) -> None:
+def test_wrong_checksum_requests_a_resend(session: Session) -> None:
     assert _heard(session, STATUS + b"AY1AZFCA6\r") == [SendBytes(GARBLED)]
     assert session.counters["bad_checksum"] == 1
 
@@ -77,20 +77,20 @@ def test_a_lower_case_checksum_is_accepted(session: Session) -> None:
     assert _codes(_heard(session, STATUS + b"AY1AZfca5\r")) == ["99"]
 
 
-def test_a_resend_of_an_answered_request_gets_the_same_bytes_and_is_not_executed(session: Session) -> None:
+def test_resend_of_an_answered_request_gets_the_same_bytes_without_execution(session: Session) -> None:
     answer = _answered(session, _item(1, sequence=3))
     assert _heard(session, _item(1, sequence=3)) == [SendBytes(answer)]
     assert session.counters["replayed"] == 1
 
 
-def test_a_resend_of_a_request_in_progress_is_not_executed_again(session: Session) -> None:
+def test_resend_of_a_pending_request_is_not_executed_again(session: Session) -> None:
     request = _one(session, _item(1, sequence=3))
     assert _heard(session, _item(1, sequence=3)) == []
     answer = session.reply(request, "18", FIELDS)
     assert _heard(session, _item(1, sequence=3)) == [SendBytes(answer)]
 
 
-def test_a_resend_is_known_while_a_later_request_is_in_progress(session: Session) -> None:
+def test_resend_is_recognised_while_a_later_request_is_pending(session: Session) -> None:
     first, second = _heard(session, _item(1, sequence=3) + _item(2, sequence=4))
     assert isinstance(first, Sip2Message)
     assert isinstance(second, Sip2Message)
@@ -99,7 +99,7 @@ def test_a_resend_is_known_while_a_later_request_is_in_progress(session: Session
     assert _heard(session, _item(2, sequence=4)) == []
 
 
-def test_a_request_overtaken_by_a_later_answer_is_still_in_progress(session: Session) -> None:
+def test_request_stays_pending_when_a_later_one_is_answered_first(session: Session) -> None:
     first, second = _heard(session, _item(1, sequence=3) + _item(2, sequence=4))
     assert isinstance(first, Sip2Message)
     assert isinstance(second, Sip2Message)
@@ -107,56 +107,56 @@ def test_a_request_overtaken_by_a_later_answer_is_still_in_progress(session: Ses
     assert (_heard(session, _item(1, sequence=3)), session.waiting) == ([], 1)
 
 
-def test_a_resend_garbled_on_its_way_and_then_right_is_still_not_executed(session: Session) -> None:
+def test_resend_that_was_garbled_first_is_not_executed(session: Session) -> None:
     answer = _answered(session, _item(1, sequence=3))
     garbled = _item(1, sequence=3).replace(b"I1", b"I7")
     assert _heard(session, garbled + _item(1, sequence=3)) == [SendBytes(GARBLED), SendBytes(answer)]
 
 
-def test_the_same_text_with_the_next_sequence_is_a_new_request(session: Session) -> None:
+def test_same_text_with_the_next_sequence_number_is_a_new_request(session: Session) -> None:
     _answered(session, _item(1, sequence=9))
     assert _barcodes(_heard(session, _item(1, sequence=0))) == ["I1"]
 
 
-def test_a_request_is_new_again_after_another_was_answered(session: Session) -> None:
+def test_request_is_new_after_another_was_answered(session: Session) -> None:
     _answered(session, _item(1, sequence=3))
     _answered(session, _item(2, sequence=4))
     assert _barcodes(_heard(session, _item(1, sequence=3))) == ["I1"]
 
 
-def test_two_barcodes_with_one_sum_are_two_requests(session: Session) -> None:
+def test_barcodes_with_one_checksum_are_two_requests(session: Session) -> None:
     one, other = _item(12, sequence=3), _item(21, sequence=3)
     assert one[-6:] == other[-6:]
     _answered(session, one)
     assert _barcodes(_heard(session, other)) == ["I21"]
 
 
-def test_the_same_text_without_error_detection_is_executed_again(session: Session) -> None:
+def test_repeated_text_is_executed_again_without_error_detection(session: Session) -> None:
     _answered(session, _item(1))
     assert _barcodes(_heard(session, _item(1))) == ["I1"]
 
 
-def test_97_first_thing_is_answered_by_96(session: Session) -> None:
+def test_resend_request_is_answered_by_96_when_nothing_was_sent(session: Session) -> None:
     assert _heard(session, RESEND) == [SendBytes(GARBLED)]
 
 
-def test_97_gets_the_last_answer_byte_for_byte(session: Session) -> None:
+def test_resend_request_gets_the_last_reply_byte_for_byte(session: Session) -> None:
     answer = _answered(session, _item(1, sequence=3))
     assert _heard(session, RESEND + RESEND) == [SendBytes(answer), SendBytes(answer)]
 
 
-def test_97_gets_the_last_answer_even_when_that_was_a_96(session: Session) -> None:
+def test_resend_request_gets_the_last_reply_even_when_it_was_96(session: Session) -> None:
     _answered(session, _item(1, sequence=3))
     assert _heard(session, STATUS + b"AY1AZ0000\r" + RESEND) == [SendBytes(GARBLED), SendBytes(GARBLED)]
 
 
-def test_97_gets_what_was_said_last_even_when_that_was_a_resend(session: Session) -> None:
+def test_resend_request_gets_the_last_reply_even_when_it_was_a_resend(session: Session) -> None:
     answer = _answered(session, _item(1, sequence=3))
     _heard(session, STATUS + b"AY1AZ0000\r" + _item(1, sequence=3))
     assert _heard(session, RESEND) == [SendBytes(answer)]
 
 
-def test_97_while_a_request_is_in_progress_gets_no_older_answer(session: Session) -> None:
+def test_resend_request_gets_no_older_reply_while_a_request_is_pending(session: Session) -> None:
     _answered(session, _item(1, sequence=3))
     request = _one(session, _item(2, sequence=4))
     assert _heard(session, RESEND) == []
@@ -164,12 +164,12 @@ def test_97_while_a_request_is_in_progress_gets_no_older_answer(session: Session
     assert _heard(session, RESEND) == [SendBytes(answer)]
 
 
-def test_97_without_a_checksum_is_understood() -> None:
+def test_resend_request_needs_no_checksum() -> None:
     quiet = Session(replace(STANDARD, error_detection=False))
     assert _heard(quiet, b"97\r") == [SendBytes(b"96\r")]
 
 
-def test_96_has_a_checksum_after_a_wrong_one_whatever_the_dialect() -> None:
+def test_96_has_a_checksum_after_a_wrong_one_in_every_dialect() -> None:
     quiet = Session(replace(STANDARD, error_detection=False))
     assert _heard(quiet, STATUS + b"AZ0000\r") == [SendBytes(GARBLED)]
 
@@ -179,7 +179,7 @@ def test_an_unknown_command_is_ignored_and_counted(session: Session) -> None:
     assert session.counters["unknown_command"] == 1
 
 
-def test_the_code_of_a_reply_is_no_command(session: Session) -> None:
+def test_reply_code_is_not_accepted_as_a_command(session: Session) -> None:
     assert _heard(session, b"941\r96AZFEF6\r12\r") == []
     assert session.counters["unknown_command"] == 3
 
@@ -189,7 +189,7 @@ def test_an_unknown_field_is_ignored_and_counted(session: Session) -> None:
     assert session.counters["unknown_field"] == 1
 
 
-def test_a_sum_of_code_points_is_counted(session: Session) -> None:
+def test_checksum_over_code_points_is_counted(session: Session) -> None:
     text = f"17{DATE}AOHKU|ABé|AY1AZ"
     digits = b"%04X" % (-sum(map(ord, text)) & 0xFFFF)
     assert _barcodes(_heard(session, text.encode() + digits + b"\r")) == ["é"]
@@ -222,19 +222,19 @@ CUSTOMS = [
     ],
     ids=CUSTOMS,
 )
-def test_what_arrives_in_practice_is_read(text: str, tag: str, value: str, session: Session) -> None:
+def test_messages_seen_in_practice_are_read(text: str, tag: str, value: str, session: Session) -> None:
     assert _one(session, text.encode() + b"\r").get(tag) == value
 
 
-def test_bytes_that_are_not_utf_8_are_read_as_replacements(session: Session) -> None:
+def test_invalid_utf_8_is_replaced(session: Session) -> None:
     assert _one(session, f"17{DATE}AOHKU|AB".encode() + b"\xe9|\r").get("AB") == "\ufffd"
 
 
-def test_a_status_of_version_one_does_not_spoil_what_follows(session: Session) -> None:
+def test_status_of_version_one_does_not_corrupt_the_next_message(session: Session) -> None:
     assert _codes(_heard(session, f"9900301.00\r63001{DATE}{' ' * 10}AOHKU|AAP1|\r".encode())) == ["99", "63"]
 
 
-def test_a_truncated_command_is_refused_with_its_own_reply(session: Session) -> None:
+def test_truncated_command_is_refused_with_its_own_reply(session: Session) -> None:
     (event,) = _heard(session, _sealed("11YN2026|AOHKU|AAP1|AY5"))
     assert isinstance(event, Refuse)
     assert (event.code, event.why, event.message.get("AA")) == ("11", "truncated", "P1")
@@ -253,7 +253,7 @@ def test_a_truncated_reply_is_ignored(session: Session) -> None:
     [("AY7AZ", b"AY7AZ"), ("AZ", b"AZ"), ("AY7", b"AY7AZ"), ("", b"")],
     ids=["both", "checksum only", "sequence only", "neither"],
 )
-def test_a_reply_is_sealed_as_its_request_was(request_end: str, reply_end: bytes, session: Session) -> None:
+def test_reply_has_error_detection_when_its_request_had(request_end: str, reply_end: bytes, session: Session) -> None:
     text = f"35{DATE}AOHKU|AAP1|{request_end}"
     digits = checksum(text.encode()) if request_end.endswith("AZ") else b""
     request = _one(session, text.encode() + digits + b"\r")
@@ -263,7 +263,7 @@ def test_a_reply_is_sealed_as_its_request_was(request_end: str, reply_end: bytes
     assert answer == expected
 
 
-def test_error_detection_is_decided_by_message(session: Session) -> None:
+def test_error_detection_is_decided_per_message(session: Session) -> None:
     assert b"AY1AZ" in _answered(session, _item(1, sequence=1))
     assert b"AZ" not in _answered(session, _item(2))
 
@@ -273,12 +273,12 @@ def test_requests_and_answers_are_counted(session: Session) -> None:
     assert (session.counters["received"], session.counters["answered"], session.waiting) == (1, 1, 0)
 
 
-def test_requests_in_progress_are_waiting(session: Session) -> None:
+def test_requests_in_progress_are_counted_as_pending(session: Session) -> None:
     _heard(session, _item(1) + _item(2))
     assert session.waiting == 2
 
 
-def test_a_bug_in_a_reply_leaves_the_request_waiting(session: Session) -> None:
+def test_failed_reply_leaves_the_request_pending(session: Session) -> None:
     request = _one(session, _item(1))
     with pytest.raises(ValueError, match="nonsense"):
         session.reply(request, "18", {"nonsense": "1"})

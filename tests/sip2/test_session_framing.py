@@ -72,7 +72,7 @@ def test_blank_lines_and_leading_blanks_are_dropped(session: Session) -> None:
     assert session.counters["received"] == 1
 
 
-def test_nothing_is_read_before_the_line_ends(session: Session) -> None:
+def test_no_message_is_delivered_before_its_line_ends(session: Session) -> None:
     assert _heard(session, STATUS) == []
 
 
@@ -87,13 +87,13 @@ def test_a_line_at_the_cap_is_read() -> None:
     assert _codes(_heard(Session(SMALL), line + b"\r")) == ["17"]
 
 
-def test_a_line_without_end_takes_no_more_than_the_cap() -> None:
+def test_line_without_an_end_is_limited_to_the_maximum_size() -> None:
     session = Session(SMALL)
     assert _heard(session, b"x" * 200) == []
     assert session.held == 64
 
 
-def test_a_line_four_caps_long_hangs_up_once_and_nothing_is_read_after_it() -> None:
+def test_line_of_four_times_the_limit_disconnects_once() -> None:
     session = Session(SMALL)
     assert _heard(session, b"x" * 257 + b"\r" + STATUS + b"\r") == [Close("flood")]
     assert _heard(session, STATUS + b"\r") == []
@@ -114,7 +114,7 @@ NOISE = st.lists(
 
 
 @given(noise=NOISE, cuts=st.lists(st.integers(0, 999), max_size=6))
-def test_after_any_bytes_in_any_pieces_the_next_good_message_is_handed_out(noise: bytes, cuts: list[int]) -> None:
+def test_valid_message_is_delivered_after_any_bytes(noise: bytes, cuts: list[int]) -> None:
     session = Session(replace(SMALL, max_line=1000))
     for piece in _pieces(noise + b"\r", cuts):
         for event in session.receive(piece):
@@ -127,19 +127,19 @@ def test_after_any_bytes_in_any_pieces_the_next_good_message_is_handed_out(noise
 
 
 @given(noise=NOISE, cuts=st.lists(st.integers(0, 999), max_size=6))
-def test_how_bytes_are_cut_into_segments_changes_nothing(noise: bytes, cuts: list[int]) -> None:
+def test_segmentation_changes_no_message(noise: bytes, cuts: list[int]) -> None:
     whole, pieces = Session(SMALL), Session(SMALL)
     at_once = _heard(whole, noise)
     assert [event for piece in _pieces(noise, cuts) for event in _heard(pieces, piece)] == at_once
     assert pieces.counters == whole.counters
 
 
-def test_what_is_said_does_not_show_in_a_log() -> None:
+def test_message_content_is_not_in_the_log() -> None:
     assert "Chan" not in repr(SendBytes(b"64AEChan|"))
 
 
 @pytest.mark.parametrize("useless", [b"97\r", b"zz\r", b"97AZ0000\r"])
-def test_lines_in_one_piece_that_ask_for_nothing_new_are_a_flood(useless: bytes, session: Session) -> None:
+def test_many_repeated_lines_in_one_segment_are_a_flood(useless: bytes, session: Session) -> None:
     assert Close("flood") not in _heard(session, useless * MOST_IDLE)
     events = _heard(session, useless * 10 * MOST_IDLE)
     assert events[-1] == Close("flood")
@@ -147,6 +147,6 @@ def test_lines_in_one_piece_that_ask_for_nothing_new_are_a_flood(useless: bytes,
     assert _heard(session, STATUS + b"\r") == []
 
 
-def test_blank_lines_and_questions_among_them_are_no_flood(session: Session) -> None:
+def test_blank_lines_and_requests_in_one_segment_are_no_flood(session: Session) -> None:
     events = _heard(session, (b"\r\n" * MOST_IDLE + b"97\r" * (MOST_IDLE - 1) + STATUS + b"\r") * 3)
     assert _codes(events) == ["99"] * 3

@@ -23,22 +23,22 @@ def session() -> Session:
     return Session(STANDARD)
 
 
-def test_nobody_is_logged_in_at_first(session: Session) -> None:
+def test_session_starts_without_a_login(session: Session) -> None:
     assert session.terminal is None
 
 
-def test_a_login_names_the_terminal_and_brings_its_dialect(session: Session) -> None:
+def test_login_identifies_the_terminal_and_its_dialect(session: Session) -> None:
     request = _one(session, b"9300CNcounter-1|COx|\r")
     session.log_in("counter-1", DIALECTS["crlf"])
     assert session.terminal == "counter-1"
     assert session.reply(request, "94", {"ok": "1"}) == b"941\r\n"
 
 
-def test_the_third_wrong_login_is_out(session: Session) -> None:
+def test_third_wrong_login_ends_the_session(session: Session) -> None:
     assert [session.strike() for _ in range(3)] == [False, False, True]
 
 
-def test_a_login_clears_the_strikes(session: Session) -> None:
+def test_login_resets_the_count_of_wrong_logins(session: Session) -> None:
     session.strike()
     session.strike()
     session.log_in("counter-1")
@@ -46,5 +46,5 @@ def test_a_login_clears_the_strikes(session: Session) -> None:
     assert session.strike() is False
 
 
-def test_a_session_speaks_the_dialect_it_was_made_with() -> None:
+def test_session_uses_the_dialect_it_was_created_with() -> None:
     assert _one(Session(DIALECTS["cp850"]), f"17{DATE}AOHKU|ABé|\r".encode("cp850")).get("AB") == "é"

@@ -138,7 +138,7 @@ def test_sip2_borrows_renews_pays_and_returns_behind_the_relay(relayed: Site, ca
     assert counter.ask("patron_enable")["variable"]["BL"] == ["Y"]
 
 
-def test_sip2_hears_its_last_answer_again(caller: Callable[[str], Caller]) -> None:
+def test_sip2_client_gets_the_last_reply_again(caller: Callable[[str], Caller]) -> None:
     line = caller("counter-1").line
     first = line.get_response(line.sip_item_information_request("L1"))
     assert line.get_response(line.sip_sc_resend_request()) == first
@@ -262,7 +262,7 @@ def before_pysip2(reactor: Any, tmp_path: Path) -> Iterator[tuple[Site, Theirs]]
     thread.join(20)
 
 
-def test_pysip2_is_asked_for_its_books_and_its_hang_up_takes_nothing_from_the_others(
+def test_pysip2_server_lists_loans_and_its_hang_up_affects_no_other_terminal(
     before_pysip2: tuple[Site, Theirs],
 ) -> None:
     """It ends a connection over a 23 without AD, which many terminals send."""

@@ -14,7 +14,7 @@ def test_every_terminal_of_the_configuration_has_a_row_with_its_connections(serv
     assert (found.role, found.location) == (services.terminals["counter-1"].role, services.terminals["counter-1"].location)
 
 
-def test_what_was_heard_is_in_the_rows_and_unknown_names_have_one(services: Sip2Services) -> None:
+def test_activity_is_recorded_with_one_row_for_unknown_names(services: Sip2Services) -> None:
     services.activity.heard("counter-1", "11", services.now())
     services.activity.refused("", "unknown", services.now())
     services.activity.refused("removed", "secret", services.now())

@@ -124,14 +124,14 @@ def lent(place: Callable[..., Request], number: int = 0) -> Request:
     return place(Position.RETURN_TRANSIT, due=date(2017, 3, 16), wire_id=f"CUHK:{number}", **facts)
 
 
-def test_an_enabled_card_does_not_overtake_its_block_that_waits(world: World) -> None:
+def test_enabling_a_card_does_not_overtake_its_queued_block(world: World) -> None:
     assert "is told later" in world.asks(BLOCK, AWAY)
     assert "is told later" in world.asks(ENABLE)
     assert world.upstream.heard == []
     assert world.delivers() == ["tell_ils_blocked", "tell_ils_enabled"]
 
 
-def test_what_is_told_at_once_waits_in_the_outbox_until_it_is_answered(world: World) -> None:
+def test_message_sent_immediately_stays_in_the_outbox_until_it_is_answered(world: World) -> None:
     """Where the gateway ends meanwhile the courier tells it, as one that may have arrived."""
     seen: list[list[OutboxRow]] = []
     world.upstream.during = lambda: seen.append(list(world.rows()))
@@ -141,14 +141,14 @@ def test_what_is_told_at_once_waits_in_the_outbox_until_it_is_answered(world: Wo
     assert world.waits() == []
 
 
-def test_a_card_that_is_told_at_once_is_not_taken_by_the_courier_meanwhile(world: World) -> None:
+def test_courier_does_not_take_a_message_that_is_being_sent_immediately(world: World) -> None:
     taken: list[OutboxRow] = []
     world.upstream.during = lambda: taken.extend(world.claims())
     world.asks(BLOCK)
     assert taken == []
 
 
-def test_after_a_minute_the_courier_tells_what_nobody_answered_for(world: World) -> None:
+def test_courier_sends_an_unanswered_message_after_a_minute(world: World) -> None:
     def ends() -> None:
         raise KeyboardInterrupt
 
@@ -162,12 +162,12 @@ def test_after_a_minute_the_courier_tells_what_nobody_answered_for(world: World)
 @pytest.mark.parametrize(
     ("lost", "state"), [(AWAY, "waiting"), (Unanswered("TimeoutError"), "unsure"), (HungUp("ConnectionDone"), "unsure")]
 )
-def test_what_may_have_been_heard_is_told_as_such(world: World, lost: Exception, state: str) -> None:
+def test_message_of_unknown_outcome_is_marked_when_it_is_sent_again(world: World, lost: Exception, state: str) -> None:
     world.asks(BLOCK, lost)
     assert [row.state for row in world.claims()] == [state]
 
 
-def test_a_block_that_was_refused_does_not_hold_the_card_for_ever(world: World) -> None:
+def test_refused_block_does_not_hold_back_later_messages_of_its_card(world: World) -> None:
     world.asks(BLOCK, AWAY)
     world.delivers("refused")
     assert world.waits() == ["tell_ils_blocked"]
@@ -175,7 +175,7 @@ def test_a_block_that_was_refused_does_not_hold_the_card_for_ever(world: World) 
     assert (world.upstream.heard, world.waits()) == (["25"], [])
 
 
-def test_what_a_dead_letter_holds_holds_nothing_that_comes_later(world: World) -> None:
+def test_dead_letter_holds_back_no_later_message(world: World) -> None:
     world.asks(BLOCK, AWAY)
     world.asks(ENABLE, AWAY)
     (row,) = world.claims()
@@ -185,9 +185,7 @@ def test_what_a_dead_letter_holds_holds_nothing_that_comes_later(world: World) -
     assert (world.upstream.heard, world.waits()) == (["01"], [])
 
 
-def test_a_copy_that_came_home_and_is_lent_here_is_not_taken_back_from_its_reader(
-    world: World, place: Callable[..., Request]
-) -> None:
+def test_copy_returned_and_lent_again_is_not_checked_in_by_the_late_return(world: World, place: Callable[..., Request]) -> None:
     request = lent(place)
     assert "is told later" in world.asks(BACK, AWAY)
     assert [row.request for row in world.rows()] == [request.id]
@@ -196,7 +194,7 @@ def test_a_copy_that_came_home_and_is_lent_here_is_not_taken_back_from_its_reade
     assert world.delivers() == []
 
 
-def test_a_copy_that_is_told_of_right_now_is_lent_a_moment_later(world: World, place: Callable[..., Request]) -> None:
+def test_checkout_waits_for_the_message_in_flight_about_its_copy(world: World, place: Callable[..., Request]) -> None:
     lent(place)
     world.asks(BACK, AWAY)
     (row,) = world.claims()
@@ -206,7 +204,7 @@ def test_a_copy_that_is_told_of_right_now_is_lent_a_moment_later(world: World, p
     assert world.asks(LOAN).startswith("121")
 
 
-def test_what_a_reader_asks_again_is_not_undone_meanwhile(world: World) -> None:
+def test_queued_message_does_not_undo_a_later_request_of_the_patron(world: World) -> None:
     world.asks(LOAN, Unanswered("TimeoutError"))
     taken: list[OutboxRow] = []
     world.upstream.during = lambda: taken.extend(world.claims())
@@ -217,7 +215,7 @@ def test_what_a_reader_asks_again_is_not_undone_meanwhile(world: World) -> None:
 @pytest.mark.parametrize(
     ("said", "kept"), [(LOAN, "check_ils_loan"), (BACK, "check_ils_return"), (PAYMENT, "check_ils_payment")]
 )
-def test_a_local_transaction_is_in_the_outbox_until_it_is_answered(world: World, said: str, kept: str) -> None:
+def test_transaction_at_the_local_system_stays_in_the_outbox_until_it_is_answered(world: World, said: str, kept: str) -> None:
     """If the gateway is killed meanwhile, the courier looks it up after a minute; no trace of an answered one is kept."""
     seen: list[list[OutboxRow]] = []
     world.upstream.during = lambda: seen.append(list(world.rows()))
@@ -226,18 +224,18 @@ def test_a_local_transaction_is_in_the_outbox_until_it_is_answered(world: World,
     assert world.rows(*OutboxState) == ()
 
 
-def test_a_local_transaction_that_was_never_sent_leaves_nothing_to_look_up(world: World) -> None:
+def test_transaction_that_was_never_sent_needs_no_look_up(world: World) -> None:
     world.asks(LOAN, AWAY)
     assert world.rows(*OutboxState) == ()
 
 
 @pytest.mark.parametrize(("said", "kept"), [(LOAN, "tell_ils_lent"), (BACK, "tell_ils_back")])
-def test_an_unanswered_transaction_that_was_done_off_line_is_told_again(world: World, said: str, kept: str) -> None:
+def test_unanswered_offline_transaction_is_sent_again(world: World, said: str, kept: str) -> None:
     world.asks(said.replace("N2017", "Y2017", 1), Unanswered("TimeoutError"), "offline-2")
     assert [(row.send.value, row.state) for row in world.rows()] == [(kept, "unsure")]
 
 
-def test_a_checkout_is_looked_up_although_a_return_overtook_it(world: World) -> None:
+def test_checkout_is_looked_up_although_a_return_overtook_it(world: World) -> None:
     """The return was answered first, but the checkout may be executed after it."""
     world.upstream.during = lambda: world.during_the_first(BACK)
     world.asks(LOAN)
@@ -245,7 +243,7 @@ def test_a_checkout_is_looked_up_although_a_return_overtook_it(world: World) -> 
 
 
 @pytest.mark.parametrize("reply", [f"121NUY{DATE}AOHKU|AAP9|ABL1|AJEmma|AH|", f"121NUY{DATE}AOHKU|AAP1|ABL9|AJEmma|AH|"])
-def test_a_success_that_names_another_patron_or_item_is_not_passed_on(world: World, reply: str) -> None:
+def test_reply_naming_another_patron_or_item_is_not_relayed(world: World, reply: str) -> None:
     world.upstream.says["11"] = reply
     said = world.asks(LOAN)
     assert said.startswith("120")
@@ -253,7 +251,7 @@ def test_a_success_that_names_another_patron_or_item_is_not_passed_on(world: Wor
     assert (world.waits(), world.upstream.closed) == (["check_ils_loan"], 1)
 
 
-def test_a_success_may_name_a_patron_and_an_item_by_the_names_that_the_system_has_for_them(world: World) -> None:
+def test_reply_may_use_the_local_system_s_own_identifiers(world: World) -> None:
     reply = f"121NUY{DATE}AOHKU|AAU77|ABi9|AJEmma|AH|"
     world.upstream.says |= {
         "11": reply,
@@ -265,9 +263,7 @@ def test_a_success_may_name_a_patron_and_an_item_by_the_names_that_the_system_ha
 
 
 @pytest.mark.parametrize(("seen", "was_in"), [("03", True), ("04", False), ("01", False)])
-def test_where_unanswered_checkouts_are_undone_the_item_is_looked_at_before_it_is_lent(
-    world: World, seen: str, was_in: bool
-) -> None:
+def test_item_is_looked_up_before_checkout_when_unanswered_checkouts_are_undone(world: World, seen: str, was_in: bool) -> None:
     world.services = replace(world.services, undoes_checkouts=True)
     world.upstream.says["17"] = f"18{seen}0101{DATE}ABL1|AJEmma|"
     world.upstream.during = lambda: setattr(world.upstream, "fails", Unanswered("x") if world.upstream.heard else None)
@@ -278,15 +274,13 @@ def test_where_unanswered_checkouts_are_undone_the_item_is_looked_at_before_it_i
 
 
 @pytest.mark.parametrize("lost", [AWAY, Unanswered("TimeoutError")])
-def test_a_checkout_whose_item_cannot_be_looked_at_is_not_sent(world: World, lost: Exception) -> None:
+def test_checkout_is_not_sent_when_its_item_cannot_be_looked_up(world: World, lost: Exception) -> None:
     world.services = replace(world.services, undoes_checkouts=True)
     said = world.asks(LOAN, lost)
     assert (said.startswith("120"), "may have been done" in said, world.waits()) == (True, False, [])
 
 
-def test_what_waits_about_a_copy_waits_in_order_whichever_requests_it_is_about(
-    world: World, place: Callable[..., Request]
-) -> None:
+def test_messages_about_one_copy_are_delivered_in_order_across_requests(world: World, place: Callable[..., Request]) -> None:
     first = lent(place, 1)
     world.asks(BACK, AWAY)
     second = lent(place, 2)
@@ -296,7 +290,7 @@ def test_what_waits_about_a_copy_waits_in_order_whichever_requests_it_is_about(
     assert [row.request for row in world.rows()] == [first.id, second.id]
 
 
-def test_nothing_that_waits_shows_a_pin(world: World) -> None:
+def test_queued_messages_show_no_pin(world: World) -> None:
     world.asks(ENABLE + "AD1234|", AWAY)
     world.asks(BLOCK.replace("AC|", "ACterminal-secret|"), AWAY)
     told = "".join(f"{row}" for row in world.rows())

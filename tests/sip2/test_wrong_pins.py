@@ -45,9 +45,7 @@ def guess(fields: Fields, times: int, login: str = "counter-1") -> None:
         f"25{DATE}AOHKU|AAP1|AC|AD9999|",
     ],
 )
-def test_a_wrong_pin_is_an_event_and_a_number_whichever_message_brings_it(
-    services: Sip2Services, fields: Fields, said: str
-) -> None:
+def test_wrong_pin_is_logged_and_counted_for_every_message(services: Sip2Services, fields: Fields, said: str) -> None:
     with capture_logs() as logs:
         fields("counter-1", said)
     (wrong,) = [log for log in logs if log["event"] == "sip2.pin_wrong"]
@@ -56,18 +54,18 @@ def test_a_wrong_pin_is_an_event_and_a_number_whichever_message_brings_it(
 
 
 @pytest.mark.parametrize("said", [_63("1234"), _63(""), _63("9999", "NOBODY"), f"35{DATE}AOHKU|AAP1|AC|AD9999|"])
-def test_a_right_pin_and_none_and_that_of_an_unknown_card_are_no_wrong_ones(fields: Fields, said: str) -> None:
+def test_right_missing_and_unknown_cards_pins_are_not_counted_as_wrong(fields: Fields, said: str) -> None:
     with capture_logs() as logs:
         fields("counter-1", said)
     assert [log for log in logs if log["event"] == "sip2.pin_wrong"] == []
 
 
-def test_a_busy_counter_with_a_few_mistyped_pins_goes_on_working(fields: Fields) -> None:
+def test_terminal_with_a_few_mistyped_pins_keeps_working(fields: Fields) -> None:
     guess(fields, OF_A_TERMINAL - 1)
     assert fields("counter-1", _63("1234")).get("CQ") == "Y"
 
 
-def test_after_too_many_wrong_pins_a_terminal_s_pins_are_not_looked_at_and_all_else_goes_on(fields: Fields) -> None:
+def test_pins_of_a_terminal_are_refused_after_too_many_wrong_ones_and_other_messages_work(fields: Fields) -> None:
     guess(fields, OF_A_TERMINAL)
     for pin in ("1234", "9999"):
         reply = fields("counter-1", _63(pin))
@@ -79,20 +77,20 @@ def test_after_too_many_wrong_pins_a_terminal_s_pins_are_not_looked_at_and_all_e
 
 
 @pytest.mark.parametrize(("card", "valid"), [("P1", "Y"), ("NOBODY", "N")])
-def test_a_card_that_is_known_stays_valid_while_its_pin_is_not_looked_at(fields: Fields, card: str, valid: str) -> None:
+def test_known_card_stays_valid_while_pins_are_refused(fields: Fields, card: str, valid: str) -> None:
     guess(fields, OF_A_TERMINAL)
     for line in (_63("1234", card), f"23001{DATE}AOHKU|AA{card}|AC|AD1234|", f"25{DATE}AOHKU|AA{card}|AC|AD1234|"):
         reply = fields("counter-1", line)
         assert (reply.get("BL"), reply.get("CQ"), reply.all("AF")) == (valid, "N", TOO_MANY)
 
 
-def test_after_a_quarter_of_an_hour_they_are_looked_at_again(fields: Fields, clock: list[datetime]) -> None:
+def test_pins_are_checked_again_after_fifteen_minutes(fields: Fields, clock: list[datetime]) -> None:
     guess(fields, OF_A_TERMINAL)
     clock[0] += timedelta(minutes=15)
     assert fields("counter-1", _63("1234")).get("CQ") == "Y"
 
 
-def test_the_terminals_of_one_ipv6_network_share_its_limit(services: Sip2Services) -> None:
+def test_terminals_of_one_ipv6_network_share_a_limit(services: Sip2Services) -> None:
     def ways(peer: str) -> Ways:
         message, row = decode(_63("9999").encode(), DIALECTS["standard"]), services.terminals["counter-1"]
         return Exchange(services, Session(DIALECTS["standard"]), message, row, peer, services.now(), "corr").ways
@@ -100,7 +98,7 @@ def test_the_terminals_of_one_ipv6_network_share_its_limit(services: Sip2Service
     assert ways("2001:db8::1") == ways("2001:db8::2") != ways("2001:db8:0:1::1")
 
 
-def test_an_address_that_guesses_by_many_terminals_is_limited_too(fields: Fields) -> None:
+def test_address_that_guesses_through_many_terminals_is_limited(fields: Fields) -> None:
     logins = ("counter-1", "selfcheck-1", "zh-1", "iso-1")
     for login in logins:
         guess(fields, OF_AN_ADDRESS // len(logins), login)

@@ -64,7 +64,7 @@ def test_every_operation_has_a_row_with_its_role(site: Site) -> None:
 @pytest.mark.parametrize(
     "header", [None, "", "Bearer", "Bearer wrong", "Basic aGthbGw=", "Bearer hkall_clerk x", "Bearer \xff"]
 )
-def test_without_a_token_in_force_nothing_is_told(site: Site, header: str | None) -> None:
+def test_requests_without_a_valid_token_get_no_data(site: Site, header: str | None) -> None:
     program(site)
     headers = {} if header is None else {"Authorization": header}
     answer = site.app.test_client().get("/api/v1/lists", headers=headers)
@@ -72,14 +72,14 @@ def test_without_a_token_in_force_nothing_is_told(site: Site, header: str | None
     assert answer.headers["WWW-Authenticate"] == 'Bearer realm="hkall"'
 
 
-def test_a_revoked_token_opens_nothing(site: Site) -> None:
+def test_revoked_token_is_refused(site: Site) -> None:
     found = program(site)
     assert found.get("/lists").status_code == 200
     site.world.store.now(api_tokens.revoke, "clerk", site.world.now)
     assert found.get("/lists").status_code == 401
 
 
-def test_a_token_ends_at_its_end(site: Site) -> None:
+def test_token_expires_at_its_end(site: Site) -> None:
     found = program(site, ends_at=site.world.now + timedelta(days=1))
     assert found.get("/lists").status_code == 200
     site.wait(days=1)
@@ -90,13 +90,13 @@ def test_a_token_ends_at_its_end(site: Site) -> None:
     ("path", "body"),
     [("/requests", {"card": "UG1", "bib_id": "b-dream"}), ("/requests/R-X/cancel", {})],
 )
-def test_a_viewer_changes_nothing(site: Site, path: str, body: dict[str, str]) -> None:
+def test_viewer_cannot_change_anything(site: Site, path: str, body: dict[str, str]) -> None:
     answer = program(site, "viewer").post(path, **body)
     assert (answer.status_code, answer.content_type) == (403, PROBLEM)
     assert "clerk" in answer.json["detail"]
 
 
-def test_a_supervisors_command_needs_a_supervisors_token(site: Site) -> None:
+def test_supervisor_command_requires_a_supervisor_token(site: Site) -> None:
     number = requested(site)
     answer = program(site).post(f"/requests/{number}/force", reason="x", to="CLOSED")
     assert answer.status_code == 403
@@ -109,7 +109,7 @@ def test_a_viewer_sees_no_card(site: Site) -> None:
     assert program(site).get(f"/requests/{number}").json["request"]["patron"] == "UG1"
 
 
-def test_a_browsers_cookie_opens_nothing_here(site: Site) -> None:
+def test_browser_cookie_is_refused(site: Site) -> None:
     browser = site.staff("sysadmin")
     assert browser.get("/api/v1/lists").status_code == 401
 
@@ -133,7 +133,7 @@ def test_the_counts_of_the_lists_are_those_of_the_console(site: Site) -> None:
     assert set(counts) >= {"pull", "expected", "shelf", "on-loan", "stuck"}
 
 
-def test_a_list_comes_page_by_page(site: Site) -> None:
+def test_list_is_paged(site: Site) -> None:
     for bib_id in ("b-dream", "b-dune"):
         number = requested_by(site, bib_id)
         force(site, number, Position.ON_LOAN)
@@ -144,13 +144,13 @@ def test_a_list_comes_page_by_page(site: Site) -> None:
     assert second["next"] == ""
 
 
-def test_a_request_is_found_without_its_words_in_an_address(site: Site) -> None:
+def test_request_is_searched_without_words_in_the_url(site: Site) -> None:
     number = requested(site)
     found = program(site).post("/requests/search", key=None, q="UG1").json["requests"]
     assert [(one["request"]["id"], one["by"]) for one in found] == [(number, "card")]
 
 
-def test_a_request_shows_its_journal_and_what_may_be_done(site: Site) -> None:
+def test_request_shows_its_journal_and_permitted_commands(site: Site) -> None:
     number = requested(site)
     found = program(site).get(f"/requests/{number}").json
     assert found["events"][0]["who"] == "token:supervisor"
@@ -173,14 +173,14 @@ def test_a_refusal_names_its_rule_and_links_to_it(site: Site) -> None:
     assert answer.json["type"] == "https://hkall.test/help#R6"
 
 
-def test_a_refusal_is_told_in_the_language_that_is_asked_for(site: Site) -> None:
+def test_refusal_is_in_the_requested_language(site: Site) -> None:
     found = program(site)
     headers = found.headers() | {"Accept-Language": "zh-HK", "Idempotency-Key": "zh"}
     answer: Any = site.app.test_client().post("/api/v1/requests", json={"card": "UG1", "bib_id": "b-home"}, headers=headers)
     assert not answer.json["detail"].isascii()
 
 
-def test_a_command_is_done_by_the_desk_and_journalled_with_the_program(site: Site) -> None:
+def test_command_runs_through_the_desk_with_the_client_in_the_journal(site: Site) -> None:
     number = requested(site)
     answer = program(site).post(f"/requests/{number}/cancel", reason="no longer wanted")
     assert answer.status_code == 200, answer.text
@@ -201,7 +201,7 @@ def test_an_unknown_command_is_a_problem(site: Site) -> None:
     assert (answer.status_code, answer.content_type) == (404, PROBLEM)
 
 
-def test_statistics_have_figures_and_no_person(site: Site) -> None:
+def test_statistics_contain_figures_without_patrons(site: Site) -> None:
     requested(site)
     day = site.world.now.date()
     answer = program(site).get(f"/statistics?from={day - timedelta(days=30)}&to={day + timedelta(days=1)}")
@@ -210,7 +210,7 @@ def test_statistics_have_figures_and_no_person(site: Site) -> None:
 
 
 @pytest.mark.parametrize("query", ["", "?from=2017-03-01", "?from=x&to=2017-03-01", "?from=2017-03-02&to=2017-03-01"])
-def test_a_period_that_is_none_is_a_problem(site: Site, query: str) -> None:
+def test_invalid_period_is_a_problem(site: Site, query: str) -> None:
     answer = program(site).get(f"/statistics{query}")
     assert (answer.status_code, answer.content_type) == (422, PROBLEM)
 
@@ -224,7 +224,7 @@ def test_a_change_without_a_key_is_refused(site: Site) -> None:
     assert "Idempotency-Key" in answer.json["detail"]
 
 
-def test_the_same_key_again_gets_the_same_answer(site: Site) -> None:
+def test_repeated_key_returns_the_same_reply(site: Site) -> None:
     found = program(site)
     first = found.post("/requests", key="once", card="UG1", bib_id="b-dream")
     second = found.post("/requests", key="once", card="UG1", bib_id="b-dream")
@@ -240,13 +240,13 @@ def test_the_same_key_for_another_request_is_refused(site: Site) -> None:
     assert "used for another request" in answer.json["detail"]
 
 
-def test_two_programs_may_use_the_same_key(site: Site) -> None:
+def test_idempotency_keys_of_two_clients_are_independent(site: Site) -> None:
     assert program(site).post("/requests", key="1", card="UG1", bib_id="b-dream").status_code == 201
     answer = program(site, "sysadmin").post("/requests", key="1", card="UG1", bib_id="b-dune")
     assert answer.json.get("detail") != "this Idempotency-Key was used for another request"
 
 
-def test_a_key_is_forgotten_after_a_day(site: Site) -> None:
+def test_idempotency_key_expires_after_a_day(site: Site) -> None:
     found = program(site)
     found.post("/requests", key="once", card="UG1", bib_id="b-dream")
     site.wait(days=2)
@@ -257,19 +257,19 @@ def test_a_key_is_forgotten_after_a_day(site: Site) -> None:
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/", "", "/lists/nothing"])
-def test_what_is_not_there_is_a_problem(site: Site, path: str) -> None:
+def test_unknown_path_is_a_problem(site: Site, path: str) -> None:
     answer = program(site).get(path)
     assert (answer.status_code in {404, 422}, answer.content_type) == (True, PROBLEM)
 
 
-def test_another_method_is_told_which_are_allowed(site: Site) -> None:
+def test_wrong_method_lists_the_allowed_ones(site: Site) -> None:
     answer = site.app.test_client().delete("/api/v1/lists")
     assert (answer.status_code, answer.content_type) == (405, PROBLEM)
     assert "GET" in answer.headers["Allow"]
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_a_body_that_is_none_is_a_problem(site: Site, body: bytes) -> None:
+def test_invalid_body_is_a_problem(site: Site, body: bytes) -> None:
     headers = program(site).headers() | {"Content-Type": "application/json"}
     answer = site.app.test_client().post("/api/v1/requests/search", data=body, headers=headers)
     assert (answer.status_code in {400, 415, 422}, answer.content_type) == (True, PROBLEM), answer.text

@@ -97,7 +97,7 @@ def test_card_and_pin_give_a_token_for_an_hour(site: Site) -> None:
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_a_token_is_over_after_its_hour(site: Site) -> None:
+def test_token_expires_after_an_hour(site: Site) -> None:
     made = phone(site)
     site.wait(minutes=59, seconds=59)
     assert made.post("/patron/record").status_code == 200
@@ -106,21 +106,21 @@ def test_a_token_is_over_after_its_hour(site: Site) -> None:
     assert (answer.status_code, answer.content_type) == (401, PROBLEM)
 
 
-def test_a_patron_ends_a_token(site: Site) -> None:
+def test_patron_revokes_a_token(site: Site) -> None:
     made = phone(site)
     assert made.log_out().status_code == 204
     assert made.post("/patron/record").status_code == 401
     assert made.log_out().status_code == 401
 
 
-def test_the_database_has_no_token(site: Site) -> None:
+def test_database_does_not_contain_the_token(site: Site) -> None:
     made = phone(site)
     rows: Any = site.world.store.now(lambda unit: unit.connection.exec_driver_sql("SELECT * FROM web_sessions").all())
     assert made.secret not in str(rows)
     assert hash_of(made.secret) in str(rows)
 
 
-def test_an_erased_patrons_token_opens_nothing(site: Site, tmp_path: Path) -> None:
+def test_token_of_an_erased_patron_is_refused(site: Site, tmp_path: Path) -> None:
     made, browser = phone(site, "PG1"), site.staff("supervisor")
     site.erased = tmp_path / "erased"
     address = page_of(browser, "PG1")
@@ -128,7 +128,7 @@ def test_an_erased_patrons_token_opens_nothing(site: Site, tmp_path: Path) -> No
     assert made.post("/patron/record").status_code == 401
 
 
-def test_a_patron_who_is_no_longer_loaded_is_unknown(site: Site) -> None:
+def test_patron_absent_from_the_last_load_is_unknown(site: Site) -> None:
     made = phone(site)
     site.world.store.now(lambda unit: unit.connection.exec_driver_sql("DELETE FROM patrons WHERE barcode = 'UG1'"))
     answer = made.post("/patron/record")
@@ -136,7 +136,7 @@ def test_a_patron_who_is_no_longer_loaded_is_unknown(site: Site) -> None:
     assert made.post("/patron/requests", bib_id="b-dune").json["reason"] == "unknown_borrower"
 
 
-def test_a_patrons_token_is_no_cookie_and_no_cookie_is_a_token(site: Site) -> None:
+def test_token_and_cookie_are_not_interchangeable(site: Site) -> None:
     made = phone(site)
     client = site.app.test_client()
     client.set_cookie("__Host-hkall", made.secret, domain="localhost")
@@ -151,12 +151,12 @@ def test_a_patrons_token_is_no_cookie_and_no_cookie_is_a_token(site: Site) -> No
 
 
 @pytest.mark.parametrize(("card", "pin"), [(CARD, "0000"), ("NOBODY", "1234")])
-def test_a_wrong_pin_and_an_unknown_card_get_the_same_answer(site: Site, card: str, pin: str) -> None:
+def test_wrong_pin_and_unknown_card_get_the_same_reply(site: Site, card: str, pin: str) -> None:
     answer = Phone(site).log_in(card, pin)
     assert (answer.status_code, answer.content_type, answer.json["detail"]) == (401, PROBLEM, "card or PIN is wrong")
 
 
-def test_after_some_wrong_pins_each_further_try_waits(site: Site) -> None:
+def test_further_attempts_wait_after_wrong_pins(site: Site) -> None:
     made = Phone(site)
     assert [made.log_in(pin="0").status_code for _ in range(4)] == [401, 401, 401, 429]
     answer = made.log_in()
@@ -165,12 +165,12 @@ def test_after_some_wrong_pins_each_further_try_waits(site: Site) -> None:
     assert made.log_in().status_code == 201
 
 
-def test_guesses_from_many_addresses_at_one_card_wait_too(site: Site) -> None:
+def test_attempts_on_one_card_from_many_addresses_wait(site: Site) -> None:
     codes = [Phone(site, address=f"192.0.2.{number}").log_in(pin="0").status_code for number in range(11)]
     assert codes == [401] * 10 + [429]
 
 
-def test_a_pin_and_a_card_are_in_no_log_line(site: Site) -> None:
+def test_log_contains_no_pin_or_card(site: Site) -> None:
     with capture_logs() as lines:
         Phone(site).log_in(pin="9876")
         phone(site).post("/patron/record")
@@ -183,38 +183,38 @@ def test_a_pin_and_a_card_are_in_no_log_line(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("path", "body"), PATRONS)
-def test_without_a_token_nothing_is_a_patrons(site: Site, path: str, body: dict[str, str]) -> None:
+def test_every_patron_operation_requires_a_token(site: Site, path: str, body: dict[str, str]) -> None:
     assert Phone(site).post(path, **body).status_code == 401
     assert Phone(site, "hkallp_wrong").post(path, **body).status_code == 401
 
 
 @pytest.mark.parametrize(("path", "body"), PATRONS)
-def test_a_token_of_staff_is_no_patrons(site: Site, path: str, body: dict[str, str]) -> None:
+def test_staff_token_is_refused_for_patron_operations(site: Site, path: str, body: dict[str, str]) -> None:
     answer = program(site, "sysadmin").post(path, card=CARD, **body)
     assert (answer.status_code, answer.content_type) == (403, PROBLEM)
 
 
 @pytest.mark.parametrize("path", ["/lists", "/lists/pull", "/requests/R1", "/statistics?from=2017-03-01&to=2017-03-02"])
-def test_a_patron_and_a_client_see_nothing_of_staff(site: Site, path: str) -> None:
+def test_patrons_and_clients_cannot_read_staff_data(site: Site, path: str) -> None:
     assert phone(site).get(path).status_code == 403
     assert program(site, "client").get(path).status_code == 403
 
 
 @pytest.mark.parametrize(("path", "body"), [("/requests", {"card": CARD, "bib_id": "b-dune"}), ("/requests/R1/cancel", {})])
-def test_a_patron_and_a_client_give_no_command_of_staff(site: Site, path: str, body: dict[str, str]) -> None:
+def test_patrons_and_clients_cannot_run_staff_commands(site: Site, path: str, body: dict[str, str]) -> None:
     assert phone(site).post(path, **body).status_code == 403
     assert program(site, "client").post(path, **body).status_code == 403
 
 
 @pytest.mark.parametrize(("path", "body"), PATRONS)
-def test_a_patron_names_no_card_and_a_client_names_one(site: Site, path: str, body: dict[str, str]) -> None:
+def test_patron_gives_no_card_and_a_client_must(site: Site, path: str, body: dict[str, str]) -> None:
     assert "leave it out" in phone(site).post(path, card="UG1", **body).json["detail"]
     answer = program(site, "client").post(path, **body)
     assert (answer.status_code, "names the patron's card" in answer.json["detail"]) == (422, True)
 
 
 @pytest.mark.parametrize("action", ["cancel", "renew"])
-def test_another_patrons_request_is_as_unknown_as_none(site: Site, action: str) -> None:
+def test_request_of_another_patron_is_not_found(site: Site, action: str) -> None:
     given(site, P.ON_LOAN if action == "renew" else P.REQUESTED, "R1")
     other = phone(site, "PG1")
     answer, nothing = other.post(f"/patron/requests/R1/{action}"), other.post(f"/patron/requests/R9/{action}")
@@ -224,13 +224,13 @@ def test_another_patrons_request_is_as_unknown_as_none(site: Site, action: str) 
     assert (client.status_code, client.json["reason"]) == (404, "unknown_request")
 
 
-def test_a_record_has_nothing_of_another_patron(site: Site) -> None:
+def test_record_contains_no_data_of_another_patron(site: Site) -> None:
     given(site, P.ON_LOAN, "R1")
     answer = phone(site, "PG1").post("/patron/record")
     assert (answer.json["requests"], answer.json["loans"], "R1" in answer.text) == ([], [], False)
 
 
-def test_a_patron_with_a_new_card_keeps_the_record_and_the_token_of_the_former_card_ends(site: Site) -> None:
+def test_replaced_card_keeps_the_record_and_revokes_its_tokens(site: Site) -> None:
     made, client = phone(site), program(site, "client")
     given(site, P.REQUESTED, "R1")
     site.world.store.now(follow_card, CARD, "NEW1", site.world.now, Actor("ils", "ils"))
@@ -239,7 +239,7 @@ def test_a_patron_with_a_new_card_keeps_the_record_and_the_token_of_the_former_c
         assert [one["request"] for one in answer.json["requests"]] == ["R1"]
 
 
-def test_the_changes_of_a_patrons_token_have_the_limit_of_pages_whatever_the_address(site: Site) -> None:
+def test_changes_by_a_token_are_rate_limited_from_any_address(site: Site) -> None:
     site.settings = replace(site.settings, pages_per_minute=12)
     made, other = phone(site), phone(site, "PG1")
     made.address = other.address = "198.51.100.1"
@@ -269,7 +269,7 @@ def test_a_request_is_placed_for_the_patron(site: Site, own: bool) -> None:
     assert (told["who"], told["channel"]) == ("patron" if own else "token:client", "api")
 
 
-def test_a_question_places_nothing(site: Site) -> None:
+def test_dry_run_places_no_request(site: Site) -> None:
     made = phone(site)
     for _ in range(2):
         assert made.post("/patron/may-request", bib_id="b-dune").json["allowed"]
@@ -288,7 +288,7 @@ REFUSED = (
 
 
 @pytest.mark.parametrize(("card", "bib_id", "status", "reason", "rule"), REFUSED)
-def test_every_no_has_its_reason_and_its_rule(site: Site, card: str, bib_id: str, status: int, reason: str, rule: str) -> None:
+def test_every_refusal_has_a_reason_and_a_rule(site: Site, card: str, bib_id: str, status: int, reason: str, rule: str) -> None:
     made = phone(site, card)
     told = made.post("/patron/may-request", bib_id=bib_id).json
     answer = made.post("/patron/requests", bib_id=bib_id)
@@ -298,7 +298,7 @@ def test_every_no_has_its_reason_and_its_rule(site: Site, card: str, bib_id: str
     assert not rule or answer.json["type"] == f"https://hkall.test/help#{rule}"
 
 
-def test_the_same_wish_again_is_one_request(site: Site) -> None:
+def test_repeated_request_is_placed_once(site: Site) -> None:
     made = phone(site)
     first = made.post("/patron/requests", key="once", bib_id="b-dune")
     assert made.post("/patron/requests", key="once", bib_id="b-dune").json == first.json
@@ -308,7 +308,7 @@ def test_the_same_wish_again_is_one_request(site: Site) -> None:
     assert (other.status_code, "another request" in other.json["detail"]) == (422, True)
 
 
-def test_two_patrons_may_use_the_same_key(site: Site) -> None:
+def test_idempotency_keys_of_two_patrons_are_independent(site: Site) -> None:
     first = phone(site).post("/patron/requests", key="1", bib_id="b-dune")
     second = phone(site, "PG1").post("/patron/requests", key="1", bib_id="b-dune")
     assert (first.status_code, second.status_code) == (201, 201)
@@ -316,7 +316,7 @@ def test_two_patrons_may_use_the_same_key(site: Site) -> None:
 
 
 @pytest.mark.parametrize("path", [path for path, _ in PATRONS if path not in {"/patron/may-request", "/patron/record"}])
-def test_every_change_needs_a_key(site: Site, path: str) -> None:
+def test_every_change_requires_an_idempotency_key(site: Site, path: str) -> None:
     made = phone(site)
     headers = {"Authorization": f"Bearer {made.secret}"}
     answer: Any = site.app.test_client().post(f"/api/v1{path}", json={"bib_id": "b-dune"}, headers=headers)
@@ -326,7 +326,7 @@ def test_every_change_needs_a_key(site: Site, path: str) -> None:
 # ---- the record, cancel, renew
 
 
-def test_the_record_has_requests_loans_and_fines_as_they_are_now(site: Site) -> None:
+def test_record_has_current_requests_loans_and_fines(site: Site) -> None:
     today = site.world.now.date()
     given(site, P.REQUESTED, "R1")
     given(site, P.RECEIVED, "R2", pickup_last=today + timedelta(days=3))
@@ -354,7 +354,7 @@ def test_a_request_is_cancelled_once(site: Site) -> None:
     assert site.world.request(number).position in {P.CANCELLING, P.CANCELLED}
 
 
-def test_a_book_that_was_sent_is_not_cancelled(site: Site) -> None:
+def test_shipped_item_cannot_be_cancelled(site: Site) -> None:
     given(site, P.IN_TRANSIT, "R1")
     answer = phone(site).post("/patron/requests/R1/cancel")
     assert (answer.status_code, answer.json["reason"], answer.json["rule"]) == (409, "too_late_to_cancel", "R34")
@@ -369,14 +369,14 @@ def test_a_loan_is_renewed(site: Site) -> None:
     assert (answer.json["request"], answer.json["renewals"], answer.json["pending"]) == ("R1", 1, False)
 
 
-def test_a_loan_that_may_not_be_renewed_says_why(site: Site) -> None:
+def test_refused_renewal_gives_its_reason(site: Site) -> None:
     today = site.world.now.date()
     given(site, P.ON_LOAN, "R1", due=today - timedelta(days=1), first_checkout=today - timedelta(days=16), loan_days=15)
     answer = phone(site).post("/patron/requests/R1/renew")
     assert (answer.status_code, answer.json["reason"]) == (409, "renewal_overdue")
 
 
-def test_all_loans_are_renewed_or_say_why_not_and_once_for_one_key(site: Site) -> None:
+def test_renew_all_lists_every_loan_and_runs_once_per_key(site: Site) -> None:
     today = site.world.now.date()
     lent = {"first_checkout": today - timedelta(days=14), "loan_days": 15}
     given(site, P.ON_LOAN, "R1", due=today + timedelta(days=1), **lent)
@@ -395,7 +395,7 @@ def test_all_loans_are_renewed_or_say_why_not_and_once_for_one_key(site: Site) -
 
 
 @pytest.mark.parametrize("own", [True, False])
-def test_the_record_has_the_librarys_own_loans_where_its_system_tells_them(own: bool) -> None:
+def test_record_has_own_loans_when_the_local_system_provides_them(own: bool) -> None:
     world = World.open(WORLD.with_name("living-system.toml"))
     site = Site(world)
     try:
@@ -410,11 +410,11 @@ def test_the_record_has_the_librarys_own_loans_where_its_system_tells_them(own: 
         world.close()
 
 
-def test_a_loaded_system_tells_no_loans_of_its_own(site: Site) -> None:
+def test_record_has_no_own_loans_with_a_loaded_local_system(site: Site) -> None:
     assert phone(site).post("/patron/record").json["own_loans"] is None
 
 
-def test_a_request_without_a_copy_is_no_loan(site: Site) -> None:
+def test_request_without_an_item_is_not_a_loan(site: Site) -> None:
     made = phone(site)
     number = made.post("/patron/requests", bib_id="b-dune").json["request"]
     answer = made.post(f"/patron/requests/{number}/renew")
@@ -427,7 +427,7 @@ def test_a_request_without_a_copy_is_no_loan(site: Site) -> None:
 DUNE = Holding("CUHK", "C90", "b-90", "Dune messiah", "Herbert, Frank", "9780593098233", call_number="PS3558 .E63")
 
 
-def test_everybody_may_search(site: Site) -> None:
+def test_search_needs_no_login(site: Site) -> None:
     put(site, DUNE)
     answer = Phone(site).get("/search?q=dune+messiah")
     assert answer.status_code == 200, answer.text
@@ -441,12 +441,12 @@ def test_everybody_may_search(site: Site) -> None:
 @pytest.mark.parametrize(
     "query", ["", "?q=", "?q=%2B", "?q=x&field=shoe", "?q=x&page=0", "?q=x&page=9", "?q=1&field=isbn", "?p=1"]
 )
-def test_a_query_that_is_none_is_a_problem(site: Site, query: str) -> None:
+def test_invalid_query_is_a_problem(site: Site, query: str) -> None:
     answer = Phone(site).get(f"/search{query}")
     assert (answer.status_code, answer.content_type) == (422, PROBLEM)
 
 
-def test_a_title_shows_its_copies_and_whether_it_may_be_requested(site: Site) -> None:
+def test_title_has_its_items_and_whether_it_can_be_requested(site: Site) -> None:
     answer = Phone(site).get("/titles/b-dune").json
     assert answer["title"]["title"] == "Dune"
     assert {(one["agency"], one["state"], one["said_at"]) for one in answer["copies"]} == {
@@ -459,12 +459,12 @@ def test_a_title_shows_its_copies_and_whether_it_may_be_requested(site: Site) ->
     assert home["volumes"][0]["refusal"]["rule"] == "R6"
 
 
-def test_a_title_that_nobody_has_is_a_problem(site: Site) -> None:
+def test_unknown_title_is_a_problem(site: Site) -> None:
     answer = Phone(site).get("/titles/b-none")
     assert (answer.status_code, answer.content_type) == (404, PROBLEM)
 
 
-def test_a_title_shows_what_its_libraries_say_now(site: Site) -> None:
+def test_title_has_the_live_status_of_its_items(site: Site) -> None:
     at = site.world.now
     said = LiveStatuses({ItemKey("CUHK", "C1"): CopyStatus("On Loan", at)}, asking=True)
     own: WebServices = site.app.extensions[EXTENSION]
@@ -475,7 +475,7 @@ def test_a_title_shows_what_its_libraries_say_now(site: Site) -> None:
     assert (copies["HKUST"]["state"], answer.json["asking"]) == ("available", True)
 
 
-def test_an_address_that_asks_for_too_much_waits(site: Site) -> None:
+def test_address_with_too_many_requests_waits(site: Site) -> None:
     site.settings = replace(site.settings, pages_per_minute=4)
     codes = [Phone(site).get("/titles/b-dune").status_code for _ in range(3)]
     answer = Phone(site).get("/search?q=dune")

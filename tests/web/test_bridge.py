@@ -64,7 +64,7 @@ def test_a_query_runs_in_the_pages_own_thread(bridge: DeskBridge) -> None:
     assert bridge.read(lambda _unit: threading.get_ident()) == threading.get_ident()
 
 
-def test_a_query_is_unavailable_while_nobody_can_connect(bridge: DeskBridge, engine: Engine) -> None:
+def test_query_is_unavailable_while_no_connection_can_be_made(bridge: DeskBridge, engine: Engine) -> None:
     engine.dispose()
 
     @event.listens_for(engine, "do_connect")
@@ -76,7 +76,7 @@ def test_a_query_is_unavailable_while_nobody_can_connect(bridge: DeskBridge, eng
     event.remove(engine, "do_connect", refuse)
 
 
-def test_a_write_is_committed_when_it_returns(bridge: DeskBridge) -> None:
+def test_write_is_committed_when_it_returns(bridge: DeskBridge) -> None:
     from hkall_gateway.db import web_sessions
     from tests.db.test_web_sessions import session
 
@@ -84,7 +84,7 @@ def test_a_write_is_committed_when_it_returns(bridge: DeskBridge) -> None:
     assert bridge.read(bind(web_sessions.find, "one")) == session("one")
 
 
-def test_a_command_without_an_answer_in_time_says_try_again(bridge: DeskBridge) -> None:
+def test_command_without_a_timely_reply_returns_try_again(bridge: DeskBridge) -> None:
     async def never() -> None:
         await Deferred()
 
@@ -93,14 +93,14 @@ def test_a_command_without_an_answer_in_time_says_try_again(bridge: DeskBridge) 
     assert time.monotonic() - began < LIMIT_S * 10
 
 
-def test_a_command_while_the_database_is_away_says_try_again(bridge: DeskBridge) -> None:
+def test_command_during_a_database_outage_returns_try_again(bridge: DeskBridge) -> None:
     async def away() -> None:
         raise Unavailable("away")
 
     assert bridge.ask(away()) is TRY_AGAIN
 
 
-def test_a_bug_of_a_command_reaches_the_page(bridge: DeskBridge) -> None:
+def test_exception_in_a_command_reaches_the_page(bridge: DeskBridge) -> None:
     async def bug() -> None:
         raise ZeroDivisionError
 
@@ -114,7 +114,7 @@ def test_a_write_without_an_answer_in_time_is_unavailable(bridge: DeskBridge, mo
         bridge.write(lambda _unit: None)
 
 
-def test_the_log_fields_of_the_page_go_with_the_command(bridge: DeskBridge) -> None:
+def test_log_context_of_the_page_is_passed_to_the_command(bridge: DeskBridge) -> None:
     async def fields() -> str:
         return logged_context()["corr_id"]
 
@@ -122,9 +122,7 @@ def test_the_log_fields_of_the_page_go_with_the_command(bridge: DeskBridge) -> N
         assert bridge.ask(fields()) == "ABCD2345"
 
 
-def test_the_end_answers_all_who_wait_and_all_who_come_later(
-    bridge: DeskBridge, reactor: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stop_answers_waiting_and_later_callers(bridge: DeskBridge, reactor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge, "_timeout", Timeout(reactor, 60.0))
 
     async def never() -> None:
@@ -170,7 +168,7 @@ def _is_done(bridge: DeskBridge) -> bool:
     return bridge.read(ask)
 
 
-def test_a_command_that_was_answered_try_again_never_has_an_effect(bridge: DeskBridge, held: Event) -> None:
+def test_command_answered_with_try_again_never_takes_effect(bridge: DeskBridge, held: Event) -> None:
     async def command() -> str:
         return await bridge._store.write(marked, until=current())
 
@@ -180,7 +178,7 @@ def test_a_command_that_was_answered_try_again_never_has_an_effect(bridge: DeskB
     assert not _is_done(bridge)
 
 
-def test_a_page_ends_with_504_when_its_command_has_begun_and_is_not_done_in_time(bridge: DeskBridge) -> None:
+def test_page_returns_504_when_its_command_has_begun_and_exceeds_the_limit(bridge: DeskBridge) -> None:
     inside, let_go = Event(), Event()
 
     def slow(unit: UnitOfWork) -> str:
@@ -199,7 +197,7 @@ def test_a_page_ends_with_504_when_its_command_has_begun_and_is_not_done_in_time
     assert _is_done(bridge)
 
 
-def test_a_command_that_has_begun_in_time_is_answered_late(bridge: DeskBridge) -> None:
+def test_command_that_has_begun_in_time_is_answered_late(bridge: DeskBridge) -> None:
     def slow(unit: UnitOfWork) -> str:
         time.sleep(LIMIT_S * 1.1)
         return marked(unit)

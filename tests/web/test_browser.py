@@ -97,7 +97,7 @@ def test_a_clerk_logs_in_and_sees_the_first_page(gateway: Gateway, size: str, la
         driver.quit()
 
 
-def test_all_of_it_works_without_scripts(gateway: Gateway) -> None:
+def test_pages_work_without_scripts(gateway: Gateway) -> None:
     driver = chromium(1180, script=False)
     try:
         log_in(driver, gateway)
@@ -111,7 +111,7 @@ def test_all_of_it_works_without_scripts(gateway: Gateway) -> None:
         driver.quit()
 
 
-def test_the_counts_refresh_by_themselves(gateway: Gateway) -> None:
+def test_counts_refresh_automatically(gateway: Gateway) -> None:
     driver = chromium(1180)
     try:
         log_in(driver, gateway)
@@ -124,7 +124,7 @@ def test_the_counts_refresh_by_themselves(gateway: Gateway) -> None:
         driver.quit()
 
 
-def test_the_first_tab_leads_past_the_menu(gateway: Gateway) -> None:
+def test_first_tab_skips_the_menu(gateway: Gateway) -> None:
     driver = chromium(1180)
     try:
         driver.get(f"http://127.0.0.1:{gateway.ports.web}/help")

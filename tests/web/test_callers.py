@@ -55,18 +55,18 @@ def token(site: Site) -> Request:
     return Request(authorization=f"Bearer {answer.get_json()['token']}")
 
 
-def test_a_session_is_one_of_staff_or_of_patrons(site: Site) -> None:
+def test_session_belongs_to_staff_or_to_patrons(site: Site) -> None:
     assert caller(site, cookies(site.staff(), COOKIE)) == WebCaller(Share.STAFF, "staff clerk")
     assert caller(site, cookies(site.patron(), COOKIE)) == WebCaller(Share.PATRONS, "patron UG1")
 
 
 @pytest.mark.parametrize("role", ["viewer", "client"])
-def test_a_program_waits_with_staff_and_a_patrons_token_with_patrons(site: Site, role: str) -> None:
+def test_api_client_waits_with_its_own_group(site: Site, role: str) -> None:
     assert caller(site, program(site, role)) == WebCaller(Share.STAFF, "token reports")
     assert caller(site, token(site)) == WebCaller(Share.PATRONS, "patron UG1")
 
 
-def test_a_browser_that_has_logged_in_before_is_no_stranger_after_the_logout(site: Site) -> None:
+def test_browser_that_has_logged_in_before_stays_known_after_the_logout(site: Site) -> None:
     browser = site.staff()
     browser.post("/staff/logout", at="/staff/")
     assert browser.client.get_cookie(COOKIE) is None
@@ -85,12 +85,12 @@ def test_a_browser_that_has_logged_in_before_is_no_stranger_after_the_logout(sit
         Request(authorization="Basic eDp5"),
     ],
 )
-def test_a_forged_proof_is_none(site: Site, request_: Request) -> None:
+def test_forged_cookie_is_ignored(site: Site, request_: Request) -> None:
     site.staff()
     assert caller(site, request_) == STRANGER
 
 
-def test_a_proof_that_has_ended_is_none(site: Site) -> None:
+def test_expired_cookie_is_ignored(site: Site) -> None:
     session, made = cookies(site.staff(), COOKIE), token(site)
     account = site.settings.staff["clerk"]
     usual = site.settings
@@ -107,7 +107,7 @@ def test_a_proof_that_has_ended_is_none(site: Site) -> None:
     assert caller(site, revoked) == STRANGER
 
 
-def test_while_the_database_is_away_everybody_is_a_stranger(site: Site) -> None:
+def test_every_caller_is_unknown_during_a_database_outage(site: Site) -> None:
     class Away:
         def read(self, *_: Any, is_long: bool = False) -> Any:
             raise Unavailable("away")
@@ -127,7 +127,7 @@ class Paused:
         return self.asked[-1]
 
 
-def test_a_request_is_refused_when_the_database_is_silent_until_it_answers(site: Site) -> None:
+def test_request_is_refused_while_the_database_does_not_respond(site: Site) -> None:
     store, clock = Paused(), Clock()
     made: Any = Callers(store, lambda: site.settings, lambda: site.world.now, clock)  # type: ignore[arg-type]  # that part of a store
     waiting = [Deferred.fromCoroutine(made.find(request)) for request in (Request(), cookies(site.staff(), COOKIE))]

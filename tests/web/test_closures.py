@@ -38,7 +38,7 @@ def due_of(site: Site, number: str) -> date:
 
 @pytest.mark.parametrize("role", ["viewer", "clerk"])
 @pytest.mark.parametrize("path", ["/staff/closures/close", "/staff/closures/due-dates"])
-def test_a_supervisor_alone_sees_and_changes(site: Site, role: str, path: str) -> None:
+def test_page_is_restricted_to_supervisors(site: Site, role: str, path: str) -> None:
     browser = site.staff(role)
     assert browser.get("/staff/closures").status_code == 403
     assert browser.post(path, at="/staff/", reason="x", apply="1").status_code == 403
@@ -48,7 +48,7 @@ def test_a_form_of_another_site_is_refused(site: Site) -> None:
     assert site.staff("supervisor").send("/staff/closures/close", reason="x", apply="1").status_code == 400
 
 
-def test_the_effect_of_a_late_closure_is_shown_and_nothing_is_changed(site: Site) -> None:
+def test_effect_of_a_late_closure_is_previewed_without_a_change(site: Site) -> None:
     loan = on_loan(site)
     day = due_of(site, loan.id)
     answer = site.staff("supervisor").post("/staff/closures/close", at="/staff/closures", day=str(day), reason="typhoon")
@@ -58,7 +58,7 @@ def test_the_effect_of_a_late_closure_is_shown_and_nothing_is_changed(site: Site
     assert day not in site.world.store.now(lambda unit: unit.partners.closed_days(site.world.circulation.library.agency))
 
 
-def test_a_late_closure_is_applied_as_it_was_shown(site: Site) -> None:
+def test_late_closure_is_applied_as_previewed(site: Site) -> None:
     loan = on_loan(site)
     day = due_of(site, loan.id)
     browser = site.staff("supervisor")
@@ -91,13 +91,13 @@ def test_closing_the_same_day_twice_moves_nothing_more(site: Site) -> None:
         ({"day": "2990-01-01", "reason": "typhoon", "apply": "1"}, 400),
     ],
 )
-def test_a_closure_that_cannot_be_is_refused_with_words(site: Site, fields: dict[str, str], code: int) -> None:
+def test_impossible_closure_is_refused_with_a_reason(site: Site, fields: dict[str, str], code: int) -> None:
     answer = site.staff("supervisor").post("/staff/closures/close", at="/staff/closures", **fields)
     assert answer.status_code == code
     assert 'role="alert"' in answer.text
 
 
-def test_due_dates_move_in_bulk_after_they_were_shown(site: Site) -> None:
+def test_due_dates_are_changed_in_bulk_after_a_preview(site: Site) -> None:
     first, second = on_loan(site), on_loan(site, "b-dune", "UG2")
     day = due_of(site, first.id)
     browser = site.staff("supervisor")
@@ -112,7 +112,7 @@ def test_due_dates_move_in_bulk_after_they_were_shown(site: Site) -> None:
     assert {due_of(site, first.id), due_of(site, second.id)} == {to}
 
 
-def test_due_dates_of_one_partner_move_alone(site: Site) -> None:
+def test_due_dates_of_one_partner_are_changed_alone(site: Site) -> None:
     first, second = on_loan(site), on_loan(site, "b-dune", "UG2")
     day, to = due_of(site, first.id), due_of(site, first.id) + timedelta(days=10)
     fields = {"first": str(day), "last": str(to), "to": str(to), "partner": first.partner, "reason": "strike", "apply": "1"}
@@ -133,7 +133,7 @@ def test_due_dates_of_one_partner_move_alone(site: Site) -> None:
     ],
 )
 @pytest.mark.parametrize("apply", [{}, {"apply": "1"}])
-def test_a_change_in_bulk_that_cannot_be_is_refused(site: Site, fields: dict[str, str], apply: dict[str, str]) -> None:
+def test_impossible_bulk_change_is_refused(site: Site, fields: dict[str, str], apply: dict[str, str]) -> None:
     loan = on_loan(site)
     answer = site.staff("supervisor").post("/staff/closures/due-dates", at="/staff/closures", **fields, **apply)
     assert answer.status_code in {400, 409}
@@ -141,7 +141,7 @@ def test_a_change_in_bulk_that_cannot_be_is_refused(site: Site, fields: dict[str
     assert due_of(site, loan.id) == loan.due
 
 
-def test_a_calendar_that_ends_soon_is_said(site: Site) -> None:
+def test_calendar_that_ends_soon_is_reported(site: Site) -> None:
     day = civil(site.world.now) + timedelta(days=10)
     browser = site.staff("supervisor")
     browser.post("/staff/closures/close", at="/staff/closures", day=str(day), reason="works", apply="1")

@@ -28,7 +28,7 @@ def test_every_list_is_counted(site: Site) -> None:
     assert counts(site) == dict.fromkeys(WORK_LISTS, 0)
 
 
-def test_a_request_is_counted_where_it_stands(site: Site) -> None:
+def test_request_is_counted_in_its_position(site: Site) -> None:
     world = site.world
     world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
     world.pump()
@@ -48,7 +48,7 @@ def test_a_channel_that_is_down_is_shown_with_its_time(site: Site) -> None:
     assert "no answer since 1 March 2017 (Wednesday)" in page
 
 
-def test_a_fault_of_a_partner_is_shown_in_its_words(site: Site) -> None:
+def test_fault_of_a_partner_is_shown_in_its_own_words(site: Site) -> None:
     site.world.store.now(
         lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 1, site.world.now, fault="unknown agency <HKU>"))
     )
@@ -56,14 +56,14 @@ def test_a_fault_of_a_partner_is_shown_in_its_words(site: Site) -> None:
     assert "unknown agency &lt;HKU&gt;" in page
 
 
-def test_a_round_that_is_late_is_named(site: Site) -> None:
+def test_overdue_round_is_named(site: Site) -> None:
     site.world.round("overdue")
     site.world.wait(2 * DAY)
     page = site.staff("viewer").get("/staff/").text
     assert "Overdue letters" in page
 
 
-def test_nothing_that_needs_somebody_is_not_shown(site: Site) -> None:
+def test_empty_counts_are_hidden(site: Site) -> None:
     assert "Needs someone" not in site.staff("viewer").get("/staff/").text
 
 
@@ -73,7 +73,7 @@ def test_the_part_that_refreshes_is_marked_for_the_script(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("role", "leads"), [("viewer", []), ("clerk", []), ("supervisor", ["/staff/unsent?kind=dead"])])
-def test_what_was_given_up_leads_those_who_may_settle_it_to_its_page(site: Site, role: str, leads: list[str]) -> None:
+def test_dead_messages_link_to_their_page_for_supervisors(site: Site, role: str, leads: list[str]) -> None:
     given_up(site)
     page = html.fromstring(site.staff(role).get("/staff/").text)
     (row,) = page.xpath("//ul[@class='alerts']/li")
@@ -81,7 +81,7 @@ def test_what_was_given_up_leads_those_who_may_settle_it_to_its_page(site: Site,
     assert row.xpath(".//a/@href") == leads
 
 
-def test_a_channel_that_is_down_leads_to_the_partners(site: Site) -> None:
+def test_closed_channel_links_to_the_partners(site: Site) -> None:
     site.world.store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 5, site.world.now)))
     page = html.fromstring(site.staff("viewer").get("/staff/").text)
     assert page.xpath("//ul[@class='alerts']//a/@href") == ["/staff/partners"]

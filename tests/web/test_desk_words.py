@@ -39,14 +39,14 @@ CHINESE = {"Accept-Language": "zh-Hant"}
         ("",) * 3,
     ],
 )
-def test_a_text_is_translated_part_by_part(site: Site, said: str, english: str, chinese: str) -> None:
+def test_text_is_translated_in_parts(site: Site, said: str, english: str, chinese: str) -> None:
     with site.app.test_request_context("/help"):
         assert in_words(said) == english
     with site.app.test_request_context("/help", headers=CHINESE):
         assert in_words(said) == chinese
 
 
-def test_every_reason_of_an_erasure_has_its_words() -> None:
+def test_erasure_reasons_are_translated() -> None:
     held = set(retention._HOLDS)
     made = [node for module in (forgetting, person_file) for node in ast.walk(ast.parse(inspect.getsource(module)))]
     rows = [n for n in made if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "RemainingRow"]
@@ -58,7 +58,7 @@ def test_every_reason_of_an_erasure_has_its_words() -> None:
     assert held | plain | kinds <= PHRASES.keys()
 
 
-def test_every_reason_to_pass_over_a_copy_and_to_decline_has_its_words() -> None:
+def test_reasons_to_skip_and_to_decline_are_translated() -> None:
     tree = ast.parse(LENDERS.read_text(encoding="utf-8"))
     functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
     said = {

@@ -40,7 +40,7 @@ def test_each_error_has_a_page_in_both_languages(site: Site, code: int, language
     assert f'<html lang="{language}">' in answer.text
 
 
-def test_the_number_of_the_page_is_that_of_the_log(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_error_page_and_log_have_the_same_number(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     path = failing(site, ZeroDivisionError("a secret detail"))
     seen: list[str] = []
 
@@ -60,13 +60,13 @@ def test_the_number_of_the_page_is_that_of_the_log(site: Site, caplog: pytest.Lo
     assert f"web.answered {number}" in seen
 
 
-def test_a_database_that_is_away_is_said_so(site: Site) -> None:
+def test_database_outage_is_reported(site: Site) -> None:
     answer = site.browser().get(failing(site, Unavailable("away")))
     assert answer.status_code == 503
     assert answer.headers["Retry-After"]
 
 
-def test_a_session_that_cannot_be_read_ends_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_session_is_kept(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     browser = site.staff()
 
     def away(*_: object) -> NoReturn:
@@ -85,13 +85,13 @@ def test_a_form_that_is_too_long_is_refused(site: Site) -> None:
     assert "That was too much" in answer.text
 
 
-def test_a_wrong_method_names_the_right_ones(site: Site) -> None:
+def test_wrong_method_lists_the_allowed_ones(site: Site) -> None:
     answer = site.browser().client.put("/help")
     assert answer.status_code == 405
     assert "GET" in answer.headers["Allow"]
 
 
-def test_a_broken_error_page_is_still_an_answer(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_error_page_still_gets_a_reply(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     path = failing(site, ZeroDivisionError())
     monkeypatch.setattr("hkall_gateway.web.errors.render_template", lambda *_, **__: 1 / 0)
     answer = site.browser().get(path)

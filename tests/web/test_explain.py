@@ -42,7 +42,7 @@ def facts(shown: Any) -> dict[str, str]:
     }
 
 
-def test_a_yes_names_the_rules_the_lenders_and_the_policy(site: Site) -> None:
+def test_grant_names_rules_lenders_and_policy(site: Site) -> None:
     shown = ask(site.staff("clerk"), "request", patron="UG1", bib="b-dune")
     kind, words, rules = outcome(shown)
     assert (kind, words, "R7" in rules) == ("ok", "Yes.", True)
@@ -51,7 +51,7 @@ def test_a_yes_names_the_rules_the_lenders_and_the_policy(site: Site) -> None:
     assert shown.xpath("//section[h2='What the policy says']//code")
 
 
-def test_a_no_names_its_rule(site: Site) -> None:
+def test_refusal_names_its_rule(site: Site) -> None:
     shown = ask(site.staff("clerk"), "request", patron="EXPIRED", bib="b-dune")
     assert outcome(shown) == ("no", "The card expired on 28 February 2017 (Tuesday).", ["R2"])
 
@@ -77,7 +77,7 @@ def test_borrowing_a_recall_and_a_fine_are_explained(site: Site) -> None:
     assert outcome(ask(site.staff(), "fine", item="C1"))[0] == "no"
 
 
-def test_nothing_is_left_behind(site: Site) -> None:
+def test_explain_changes_nothing(site: Site) -> None:
     lent(site)
 
     def rows() -> dict[str, int]:
@@ -100,14 +100,14 @@ def test_each_question_has_its_form(site: Site, question: str) -> None:
     assert all(shown.xpath(f"//label[@for='{name}']") for name in (*one.fields, "at"))
 
 
-def test_what_is_missing_or_no_date_is_said(site: Site) -> None:
+def test_missing_and_invalid_input_is_reported(site: Site) -> None:
     viewer = site.staff("viewer")
     assert "Something is not filled in." in send(viewer, question="renew").text
     assert "This is no date." in send(viewer, question="fine", item="C1", at="tomorrow").text
     assert "This is no date." in send(viewer, question="recall", item="C1", owner_says="9.3.").text
 
 
-def test_a_question_without_the_forms_secret_is_not_answered(site: Site) -> None:
+def test_question_without_a_csrf_token_is_not_answered(site: Site) -> None:
     assert site.staff().send(EXPLAIN, question="fine", item="C1").status_code == 400
 
 
@@ -115,13 +115,13 @@ def test_an_unknown_question_is_no_page(site: Site) -> None:
     assert site.staff().get(f"{EXPLAIN}?question=why").status_code == 404
 
 
-def test_the_tables_fit_each_other() -> None:
+def test_tables_are_consistent() -> None:
     assert {name for one in QUESTIONS for name in one.fields} == set(FIELDS)
     assert all(set(one.needed) <= set(one.fields) for one in QUESTIONS)
 
 
 @pytest.mark.parametrize("at", ["0001-01-01", "9999-12-31", "0001-01-01T00:00+14:00", "9999-12-31T23:59:59-12:00"])
 @pytest.mark.parametrize(("question", "more"), [("renew", {}), ("fine", {}), ("borrow", {"patron": "UG1"})])
-def test_an_instant_beyond_the_calendar_is_no_date(site: Site, at: str, question: str, more: dict[str, str]) -> None:
+def test_time_beyond_the_calendar_is_refused(site: Site, at: str, question: str, more: dict[str, str]) -> None:
     lent(site)
     assert send(site.staff("clerk"), question=question, item="C1", at=at, **more).status_code == 422

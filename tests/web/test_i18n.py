@@ -24,7 +24,7 @@ def test_every_text_is_in_the_catalogue_and_translated() -> None:
     assert [text for text, words in there.items() if not all(words if isinstance(words, tuple) else (words,))] == []
 
 
-def test_translations_have_the_places_of_their_texts() -> None:
+def test_translations_have_the_placeholders_of_their_texts() -> None:
     for message in catalogue.chinese():
         assert set(NAMED.findall(str(message.id))) == set(NAMED.findall(str(message.string))), message.id
 
@@ -56,7 +56,7 @@ def test_a_chosen_language_is_kept_and_leads_back_to_the_page(site: Site) -> Non
     assert "<h1>職員登入</h1>" in browser.get("/staff/login").text
 
 
-def test_templates_and_python_fill_a_chinese_text_without_blanks_between_its_characters(site: Site) -> None:
+def test_chinese_text_is_filled_without_blanks_between_characters(site: Site) -> None:
     app = site.app
     with app.test_request_context("/", headers={"Accept-Language": "zh"}):
         for name, filled in (("<b>圖書館", "前往 &lt;b&gt;圖書館"), ("圖書館", "前往圖書館"), ("LU", "前往 LU")):

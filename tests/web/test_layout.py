@@ -60,7 +60,7 @@ def test_every_field_has_a_label(site: Site, path: str) -> None:
     assert [field.get("name") for field in fields if not page.xpath(f"//label[@for='{field.get('id')}']")] == []
 
 
-def test_the_menu_shows_what_the_role_may(site: Site) -> None:
+def test_menu_shows_the_entries_of_the_role(site: Site) -> None:
     def words(path: str) -> list[str]:
         page = html.fromstring((site.staff("viewer") if path == "/staff/" else site.browser()).get(path).text)
         return [a.text for a in page.xpath("//nav//a")]
@@ -72,7 +72,7 @@ def test_the_menu_shows_what_the_role_may(site: Site) -> None:
 @pytest.mark.parametrize(
     ("path", "offered"), [("/help", True), ("/nowhere", True), ("/staff/login", False), ("/staff/no", False)]
 )
-def test_the_patrons_login_is_offered_to_visitors_but_not_on_a_page_of_staff(site: Site, path: str, offered: bool) -> None:
+def test_patron_login_is_offered_to_visitors_except_on_staff_pages(site: Site, path: str, offered: bool) -> None:
     page = html.fromstring(site.browser().get(path).text)
     assert bool(page.xpath("//header//a[starts-with(@href, '/login')]")) is offered
 
@@ -97,7 +97,7 @@ def test_the_sites_name_and_logo_stand_at_the_top(site: Site, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("colour", ["#0f5c4a", "#000000", "#6b1f5e", "#003d7a"])
-def test_the_sites_colour_can_be_read_in_both_schemes(site: Site, colour: str) -> None:
+def test_colour_of_the_site_is_readable_in_both_schemes(site: Site, colour: str) -> None:
     site.settings = replace(site.settings, brand=colour)
     light, dark = (line.split("--brand:")[1].split(";")[0] for line in site.browser().get("/brand.css").text.splitlines()[:2])
     assert light == colour
@@ -116,7 +116,7 @@ def tokens(scheme: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_colour_can_be_read_on_its_ground(scheme: str) -> None:
+def test_every_text_colour_is_readable_on_its_background(scheme: str) -> None:
     found = tokens(scheme)
     grounds = ("--paper", "--ground", "--head")
     pairs = [(text, ground) for text in ("--ink", "--soft", "--brand") for ground in grounds]
@@ -127,13 +127,13 @@ def test_every_text_colour_can_be_read_on_its_ground(scheme: str) -> None:
     assert contrast(found["--field"], found["--paper"]) >= 3  # the edge of a field. Source: WCAG 2.2, 1.4.11
 
 
-def test_the_style_sheet_has_the_papers_that_the_brand_is_checked_on() -> None:
+def test_style_sheet_uses_the_backgrounds_that_the_brand_is_checked_against() -> None:
     assert (tokens("light")["--paper"], tokens("light")["--ground"]) == (PAPER, GROUND)
     assert tokens("dark")["--paper"] == DARK_PAPER
 
 
 @pytest.mark.parametrize("sheet", sorted(STATIC.glob("*.css")), ids=lambda sheet: sheet.stem)
-def test_every_part_of_a_style_sheet_begins_outside_of_all_blocks(sheet: Path) -> None:
+def test_style_sheet_parts_start_outside_of_blocks(sheet: Path) -> None:
     open_blocks = 0
     for line in sheet.read_text(encoding="utf-8").splitlines():
         assert open_blocks == 0 or not line.startswith(("/*", "@")), line
@@ -141,5 +141,5 @@ def test_every_part_of_a_style_sheet_begins_outside_of_all_blocks(sheet: Path) -
     assert open_blocks == 0
 
 
-def test_the_script_is_short_enough_to_be_read_at_once() -> None:
+def test_script_is_short() -> None:
     assert len((STATIC / "script.js").read_text(encoding="utf-8").splitlines()) < 200

@@ -28,7 +28,7 @@ print(*{name.partition(".")[0] for name in sys.modules})
 
 @pytest.mark.long
 @pytest.mark.parametrize("serving", ["all", "web alone"])
-def test_the_daemon_imports_them_where_it_serves_pages(tmp_path: Path, serving: str) -> None:
+def test_web_libraries_are_imported_only_when_pages_are_served(tmp_path: Path, serving: str) -> None:
     path = demo_setup.write_config(tmp_path, PORTS, pages=True)
     demo_setup.fill_database(path, demo_setup.environment(PORTS))
     environ = {**os.environ, **demo_setup.environment(PORTS)}

@@ -49,7 +49,7 @@ def test_an_unknown_list_is_no_page(site: Site, name: str) -> None:
     assert site.staff("viewer").get(f"/staff/lists/{name}").status_code == 404
 
 
-def test_a_row_links_to_its_request_and_says_what_the_list_is_for(site: Site) -> None:
+def test_row_links_to_its_request_with_the_purpose_of_the_list(site: Site) -> None:
     held = given(site, P.RECEIVED, "R-SHELF", pickup_last=date(2017, 3, 6))
     with_copy(site, held, "PL2878 .X4", "Chang")
     site.wait(days=3)
@@ -80,12 +80,12 @@ def test_a_pull_list_can_be_in_the_order_of_the_shelves(site: Site) -> None:
     assert page.xpath("//th[a='Call number']/a/@href") == ["/staff/lists/pull?sort=call-number&reverse=1"]
 
 
-def test_an_order_that_does_not_exist_is_the_usual_one(site: Site) -> None:
+def test_unknown_order_falls_back_to_the_default(site: Site) -> None:
     given(site, P.PAGED, "R-1")
     assert numbers(site.staff("viewer"), "/staff/lists/pull?sort=colour&after=nonsense") == ["R-1"]
 
 
-def test_the_filter_stands_in_the_address(site: Site) -> None:
+def test_filter_is_in_the_url(site: Site) -> None:
     given(site, P.PAGED, "R-1")
     given(site, P.PAGED, "R-2", partner="LU", wire_agency="LU")
     viewer = site.staff("viewer")
@@ -96,7 +96,7 @@ def test_the_filter_stands_in_the_address(site: Site) -> None:
     assert "Nothing fits this filter." in viewer.get("/staff/lists/pull?partner=HKUST").text
 
 
-def test_a_long_list_comes_in_pages_and_each_request_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_list_is_paged_with_each_request_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lists, "ROWS", 2)
     wanted = [f"R-{n}" for n in range(5)]
     for number in wanted:
@@ -110,7 +110,7 @@ def test_a_long_list_comes_in_pages_and_each_request_once(site: Site, monkeypatc
     assert seen == wanted
 
 
-def test_a_late_loan_says_how_late_it_is(site: Site) -> None:
+def test_overdue_loan_shows_its_days(site: Site) -> None:
     given(site, P.ON_LOAN, "R-1", due=date(2017, 2, 26))
     assert "3 days late" in site.staff("viewer").get("/staff/lists/overdue").text
 
@@ -126,7 +126,7 @@ def test_flags_are_told_in_words(site: Site) -> None:
     assert "In the book drop; Done while offline: not_requester; mystery" in page
 
 
-def test_a_viewer_selects_nothing(site: Site) -> None:
+def test_viewer_has_no_selection_boxes(site: Site) -> None:
     given(site, P.PAGED, "R-1")
     page = html.fromstring(site.staff("viewer").get("/staff/lists/pull").text)
     assert (
@@ -162,7 +162,7 @@ def test_the_file_has_the_whole_list_in_its_order(site: Site, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("title", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1+1"])
-def test_no_cell_of_the_file_is_a_formula(site: Site, title: str) -> None:
+def test_file_contains_no_formula(site: Site, title: str) -> None:
     given(site, P.PAGED, "R-1", title=title)
     (_, row) = rows_of(site.staff("viewer").get("/staff/lists/pull.csv").text)
     assert (row[1][0], row[1].replace("'", "")) == ("'", title)
@@ -186,7 +186,7 @@ def test_a_number_stays_a_number() -> None:
         ("Herbert, Frank, 1920-1986; a novel - Dune", "Herbert, Frank, 1920-1986; a novel - Dune"),
     ],
 )
-def test_a_formula_behind_blanks_or_a_separator_of_another_language_is_none(cell: str, written: str) -> None:
+def test_formula_after_blanks_or_a_foreign_separator_is_neutralised(cell: str, written: str) -> None:
     assert defused(cell) == written
 
 

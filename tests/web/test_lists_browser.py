@@ -186,7 +186,7 @@ SHEETS = {  # millimetres, slips a sheet
 @pytest.mark.skipif(not shutil.which("zbarimg") or not shutil.which("pdftoppm"), reason="apt install zbar-tools poppler-utils")
 @pytest.mark.parametrize("paper", PAPERS)
 @pytest.mark.parametrize("name", ["pull", "shelf", "to-return"])
-def test_the_barcodes_of_printed_slips_are_read_back(counter: Gateway, paper: str, name: str) -> None:
+def test_printed_barcodes_are_readable(counter: Gateway, paper: str, name: str) -> None:
     SHOTS.mkdir(parents=True, exist_ok=True)
     driver, file = chromium(1180), SHOTS / f"slips-{name}-{paper}.pdf"
     try:
@@ -210,7 +210,7 @@ def test_the_barcodes_of_printed_slips_are_read_back(counter: Gateway, paper: st
         assert barcodes(file, page) == wanted, f"page {page} of {file.name}"
 
 
-def test_a_slip_that_was_printed_says_so_the_next_time(counter: Gateway) -> None:
+def test_printed_slip_is_marked_the_next_time(counter: Gateway) -> None:
     driver = chromium(1180)
     try:
         log_in(driver, counter)

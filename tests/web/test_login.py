@@ -12,14 +12,14 @@ from tests.metrics import value
 from tests.web.conftest import PASSWORD, Site
 
 
-def test_the_right_password_leads_to_the_first_page(site: Site) -> None:
+def test_right_password_opens_the_first_page(site: Site) -> None:
     answer = site.browser().log_in("clerk")
     assert (answer.status_code, answer.location) == (303, "/staff/")
     assert value(site.metrics, "web_logins_total", "staff", "admitted") == 1
 
 
 @pytest.mark.parametrize(("login", "password"), [("clerk", "wrong"), ("nobody", PASSWORD), ("clerk", ""), ("", PASSWORD)])
-def test_a_wrong_login_or_password_gets_the_same_words(site: Site, login: str, password: str) -> None:
+def test_wrong_login_and_wrong_password_get_the_same_reply(site: Site, login: str, password: str) -> None:
     answer = site.browser().log_in(login, password)
     assert answer.status_code == 401
     assert "Login or password is wrong." in answer.text
@@ -53,13 +53,13 @@ def test_a_page_that_needs_a_login_comes_after_it(site: Site) -> None:
         "javascript:alert(1)",
     ],
 )
-def test_no_login_leads_to_another_host(site: Site, elsewhere: str) -> None:
+def test_login_does_not_redirect_to_another_host(site: Site, elsewhere: str) -> None:
     assert site.browser().log_in("clerk", next=elsewhere).location == "/staff/"
     assert site.staff().get("/staff/login", query_string={"next": elsewhere}).location == "/staff/"
     assert site.browser().get("/language/en", query_string={"next": elsewhere}).location == "/"
 
 
-def test_after_three_wrong_passwords_each_further_one_waits_twice_as_long(site: Site) -> None:
+def test_wait_doubles_after_three_wrong_passwords(site: Site) -> None:
     browser = site.browser()
     for _ in range(3):
         assert browser.log_in("clerk", "wrong").status_code == 401
@@ -81,19 +81,19 @@ def test_the_page_says_how_long_to_wait(site: Site) -> None:
     assert "Too many tries. Wait 2 seconds." in browser.log_in("clerk").text
 
 
-def test_guesses_from_one_address_do_not_lock_the_account_for_others(site: Site) -> None:
+def test_guesses_from_one_address_do_not_lock_the_account_elsewhere(site: Site) -> None:
     for _ in range(5):
         site.browser("192.0.2.66").log_in("clerk", "wrong")
     assert site.browser("192.0.2.66").log_in("clerk").status_code == 429
     assert site.browser("192.0.2.7").log_in("clerk").status_code == 303
 
 
-def test_one_address_cannot_try_one_password_with_many_names(site: Site) -> None:
+def test_address_trying_one_password_with_many_names_is_throttled(site: Site) -> None:
     codes = [site.browser("192.0.2.66").log_in(f"name-{n}", "wrong").status_code for n in range(31)]
     assert codes == [401] * 30 + [429]
 
 
-def test_a_right_password_forgets_the_wrong_ones(site: Site) -> None:
+def test_right_password_resets_the_count_of_wrong_ones(site: Site) -> None:
     browser = site.browser()
     for _ in range(2):
         browser.log_in("clerk", "wrong")
@@ -114,20 +114,20 @@ def test_a_logged_in_browser_is_not_asked_again(site: Site) -> None:
     assert site.staff().get("/staff/login").location == "/staff/"
 
 
-def test_guesses_at_one_name_from_many_networks_wait_too(site: Site) -> None:
+def test_guesses_at_one_name_from_many_networks_are_throttled(site: Site) -> None:
     codes = [site.browser(f"192.0.2.{n}").log_in("clerk", "wrong").status_code for n in range(11)]
     assert codes == [401] * 10 + [429]
     assert site.browser("198.51.100.1").log_in("Clerk").status_code == 429
     assert site.browser("198.51.100.1").log_in("viewer").status_code == 303
 
 
-def test_guesses_from_one_ipv6_network_are_those_of_one_address(site: Site) -> None:
+def test_guesses_from_one_ipv6_network_are_counted_together(site: Site) -> None:
     codes = [site.browser(f"2001:db8::{n:x}").log_in(f"name-{n}", "wrong").status_code for n in range(31)]
     assert codes == [401] * 30 + [429]
     assert site.browser("2001:db8:0:1::1").log_in("clerk").status_code == 303
 
 
-def test_guesses_of_others_keep_nobody_out_of_a_browser_by_which_the_owner_has_logged_in_before(site: Site) -> None:
+def test_guesses_of_others_do_not_lock_out_a_browser_that_has_logged_in_before(site: Site) -> None:
     own = site.staff("clerk")
     own.post("/staff/logout", at="/staff/")
     for n in range(40):
@@ -139,13 +139,13 @@ def test_guesses_of_others_keep_nobody_out_of_a_browser_by_which_the_owner_has_l
     assert own.log_in("clerk").status_code == 303
 
 
-def test_a_browser_by_which_the_owner_has_logged_in_before_cannot_guess_for_ever(site: Site) -> None:
+def test_browser_that_has_logged_in_before_is_throttled_eventually(site: Site) -> None:
     own = site.staff("clerk")
     own.post("/staff/logout", at="/staff/")
     assert [own.log_in("clerk", "wrong").status_code for _ in range(4)] == [401, 401, 401, 429]
 
 
-def test_a_new_password_ends_the_exemption_of_a_browser(site: Site) -> None:
+def test_changed_password_revokes_the_exemption_of_a_browser(site: Site) -> None:
     own = site.staff("clerk")
     own.post("/staff/logout", at="/staff/")
     changed = replace(site.settings.staff["clerk"], secret_hash=PasswordHasher(1, 8, 1).hash("another"))

@@ -17,14 +17,14 @@ def answered(browser: Browser, path: str, **named: Any) -> dict[str, Any]:
     return dict(line)
 
 
-def test_the_log_has_the_rule_of_a_page_and_nothing_that_was_typed(site: Site) -> None:
+def test_log_has_the_route_of_a_page_and_nothing_that_was_typed(site: Site) -> None:
     line = answered(site.browser(), "/staff/login?next=/staff/patrons/77&q=secret+words")
     assert (line["page"], line["code"], line["verb"]) == ("/staff/login", "200", "GET")
     assert "secret" not in str(line)
     assert "77" not in str({key: text for key, text in line.items() if key != "ms"})
 
 
-def test_a_path_that_does_not_exist_is_not_logged_in_its_own_words(site: Site) -> None:
+def test_unknown_path_is_logged_without_its_text(site: Site) -> None:
     assert answered(site.browser(), "/Chan%20Tai%20Man")["page"] == ""
 
 

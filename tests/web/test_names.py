@@ -110,7 +110,7 @@ def calls(site: Site, role: str) -> Iterator[tuple[str, TestResponse]]:
             yield endpoint, client.open(f"/api/v1{path}", method=verb, json=body, headers=head)
 
 
-def test_no_page_list_or_file_names_a_patron_to_a_viewer_and_to_a_clerk_they_do(telling: Site) -> None:
+def test_patron_names_are_hidden_from_viewers_on_every_page_and_in_every_file(telling: Site) -> None:
     shown = dict.fromkeys(PERSONAL, 0)
     for rule, answer in pages(telling, telling.staff("viewer")):
         assert answer.status_code in {200, 303, 404, 422}, rule
@@ -120,7 +120,7 @@ def test_no_page_list_or_file_names_a_patron_to_a_viewer_and_to_a_clerk_they_do(
     assert all(shown.values()), shown
 
 
-def test_no_call_of_the_api_names_a_patron_to_a_viewer_and_to_a_clerk_it_does(telling: Site) -> None:
+def test_patron_names_are_hidden_from_viewers_in_every_api_operation(telling: Site) -> None:
     for endpoint, answer in calls(telling, "viewer"):
         assert answer.status_code == 200, endpoint
         assert [word for word in PERSONAL if word in answer.text] == [], (endpoint, answer.request.path)
@@ -130,12 +130,12 @@ def test_no_call_of_the_api_names_a_patron_to_a_viewer_and_to_a_clerk_it_does(te
 
 
 @pytest.mark.parametrize("card", ["UG1", "OLD1"])
-def test_a_viewer_finds_no_request_by_a_card(telling: Site, card: str) -> None:
+def test_viewer_cannot_search_requests_by_card(telling: Site, card: str) -> None:
     assert "data-request" not in telling.staff("viewer").post("/staff/requests", q=card).text
     assert "data-request" in telling.staff("clerk").post("/staff/requests", q="UG1").text
 
 
-def test_a_viewer_asks_no_question_about_a_card(telling: Site) -> None:
+def test_viewer_cannot_use_explain_with_a_card(telling: Site) -> None:
     viewer, clerk = telling.staff("viewer"), telling.staff("clerk")
     for question in ("request", "borrow"):
         assert viewer.get(f"/staff/explain?question={question}").status_code == 404
@@ -146,7 +146,7 @@ def test_a_viewer_asks_no_question_about_a_card(telling: Site) -> None:
     assert 'name="patron"' not in viewer.get("/staff/explain?question=renew").text
 
 
-def test_a_viewer_sees_the_category_and_the_number_of_the_patrons_page(telling: Site) -> None:
+def test_viewer_sees_category_and_page_number_of_a_patron(telling: Site) -> None:
     number = telling.staff("clerk").post("/staff/patrons", q="UG1").location.rpartition("/")[2]
     page = telling.staff("viewer").get("/staff/requests/R-LATE").text
     assert "undergraduates" in page

@@ -88,7 +88,7 @@ def test_a_group_of_the_provider_gives_the_role_that_is_configured(sso: Site, pr
     assert "Amy Chan" in browser.get("/staff/").text
 
 
-def test_the_highest_of_several_roles_counts(sso: Site, provider: Mock) -> None:
+def test_highest_of_several_roles_applies(sso: Site, provider: Mock) -> None:
     browser = sso.browser()
     log_in(browser, provider, "both", groups=["lending", "library-it", "chess"])
     assert role_in_force(sso) == "sysadmin"
@@ -99,7 +99,7 @@ def test_one_group_may_be_a_plain_text(sso: Site, provider: Mock) -> None:
     assert role_in_force(sso) == "clerk"
 
 
-def test_a_person_without_a_role_is_told_so_and_has_no_session(sso: Site, provider: Mock) -> None:
+def test_person_without_a_role_gets_a_message_and_no_session(sso: Site, provider: Mock) -> None:
     browser = sso.browser()
     answer = log_in(browser, provider, "student", groups=["students"])
     assert answer.status_code == 403
@@ -107,12 +107,12 @@ def test_a_person_without_a_role_is_told_so_and_has_no_session(sso: Site, provid
     assert browser.get("/staff/").status_code == 303
 
 
-def test_the_login_begins_apart_from_local_accounts(sso: Site, provider: Mock) -> None:
+def test_provider_login_is_separate_from_local_accounts(sso: Site, provider: Mock) -> None:
     log_in(sso.browser(), provider, "x1", preferred_username="supervisor")
     assert sessions(sso)[0]["login"] == "sso:supervisor"
 
 
-def test_the_person_comes_back_to_the_page_that_was_asked_for(sso: Site, provider: Mock) -> None:
+def test_login_returns_to_the_requested_page(sso: Site, provider: Mock) -> None:
     browser = sso.browser()
     provider.person("amy", groups=["lending"])
     answer = browser.get(provider.consent(begin(browser, "/staff/login/sso?next=/staff/?x=1"), "amy"))
@@ -121,7 +121,7 @@ def test_the_person_comes_back_to_the_page_that_was_asked_for(sso: Site, provide
     assert elsewhere.headers["Location"] == "/staff/"
 
 
-def test_a_token_for_another_client_admits_nobody(sso: Site, provider: Mock) -> None:
+def test_token_for_another_client_is_refused(sso: Site, provider: Mock) -> None:
     for audience in ("other", ["other"], ["other", "third"]):
         browser = sso.browser()
         answer = log_in(browser, provider, "wrong", aud=audience, azp="hkall")
@@ -129,11 +129,11 @@ def test_a_token_for_another_client_admits_nobody(sso: Site, provider: Mock) -> 
         assert browser.get("/staff/").status_code == 303
 
 
-def test_a_token_of_another_issuer_admits_nobody(sso: Site, provider: Mock) -> None:
+def test_token_of_another_issuer_is_refused(sso: Site, provider: Mock) -> None:
     assert log_in(sso.browser(), provider, "issuer", iss="https://evil.test").status_code == 401
 
 
-def test_a_token_for_another_login_admits_nobody(sso: Site, provider: Mock) -> None:
+def test_token_for_another_login_is_refused(sso: Site, provider: Mock) -> None:
     assert log_in(sso.browser(), provider, "nonce", nonce="of another login").status_code == 401
 
 
@@ -153,7 +153,7 @@ def test_clocks_may_differ_by_two_minutes(sso: Site, provider: Mock, claims: dic
     assert log_in(sso.browser(), provider, f"skew{claims}", **told).status_code == code
 
 
-def test_an_answer_is_taken_once(sso: Site, provider: Mock) -> None:
+def test_authorization_response_is_accepted_once(sso: Site, provider: Mock) -> None:
     browser = sso.browser()
     provider.person("amy", groups=["lending"])
     way = provider.consent(begin(browser), "amy")
@@ -161,7 +161,7 @@ def test_an_answer_is_taken_once(sso: Site, provider: Mock) -> None:
     assert browser.get(way).status_code == 400
 
 
-def test_a_replayed_cookie_and_answer_are_refused_by_the_code(sso: Site, provider: Mock) -> None:
+def test_replayed_cookie_and_response_are_refused_by_the_code(sso: Site, provider: Mock) -> None:
     browser = sso.browser()
     provider.person("amy", groups=["lending"])
     address = begin(browser)
@@ -173,7 +173,7 @@ def test_a_replayed_cookie_and_answer_are_refused_by_the_code(sso: Site, provide
     assert browser.get(way).status_code == 401
 
 
-def test_an_answer_that_another_browser_began_is_refused(sso: Site, provider: Mock) -> None:
+def test_response_to_a_login_of_another_browser_is_refused(sso: Site, provider: Mock) -> None:
     provider.person("amy", groups=["lending"])
     way = provider.consent(begin(sso.browser()), "amy")
     victim = sso.browser()
@@ -184,7 +184,7 @@ def test_an_answer_that_another_browser_began_is_refused(sso: Site, provider: Mo
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "e30=", "bnVsbA==", "W10=", "\x7f", "eyJzdGF0ZSI6IDF9"])
-def test_a_cookie_of_nobody_is_refused(sso: Site, cookie: str) -> None:
+def test_forged_cookie_is_refused(sso: Site, cookie: str) -> None:
     browser = sso.browser()
     browser.client.set_cookie(COOKIE, cookie, secure=True)
     assert browser.get("/staff/login/sso/back?state=&code=x").status_code == 400
@@ -201,7 +201,7 @@ def test_a_cookie_of_nobody_is_refused(sso: Site, cookie: str) -> None:
         "x",
     ],
 )
-def test_an_answer_of_another_shape_admits_nobody(
+def test_malformed_response_is_refused(
     sso: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], told: object
 ) -> None:
     browser = sso.browser()
@@ -212,20 +212,20 @@ def test_an_answer_of_another_shape_admits_nobody(
 
 
 @pytest.mark.parametrize("claims", [{"name": "Amy\x1b[31m"}, {"preferred_username": "a\0b"}, {"groups": ["lending", "a\0"]}])
-def test_claims_with_control_characters_admit_nobody(sso: Site, provider: Mock, claims: dict[str, Any]) -> None:
+def test_claims_with_control_characters_are_refused(sso: Site, provider: Mock, claims: dict[str, Any]) -> None:
     browser = sso.browser()
     assert log_in(browser, provider, "odd", **claims).status_code == 401
     assert browser.get("/staff/").status_code == 303
 
 
-def test_who_says_no_at_the_provider_is_not_logged_in(sso: Site) -> None:
+def test_login_denied_at_the_provider_creates_no_session(sso: Site) -> None:
     browser = sso.browser()
     state = parse_qs(urlsplit(begin(browser)).query)["state"][0]
     assert browser.get(f"/staff/login/sso/back?error=access_denied&state={state}").status_code == 401
     assert browser.get("/staff/").status_code == 303
 
 
-def test_a_provider_that_is_away_is_said_to_be_away(site: Site) -> None:
+def test_unavailable_provider_is_reported(site: Site) -> None:
     site.settings = settings(oidc=OidcSettings("http://localhost:9", "hkall", Sensitive("s"), "groups", ROLES))
     answer = site.browser().get("/staff/login/sso")
     assert answer.status_code == 503
@@ -254,7 +254,7 @@ def silent(site: Site) -> Iterator[list[socket.socket]]:
             connection.close()
 
 
-def test_a_provider_that_does_not_answer_holds_up_one_thread_once_in_half_a_minute(
+def test_unresponsive_provider_occupies_one_thread_once_in_half_a_minute(
     site: Site, silent: list[socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(oidc, "TIMEOUT_S", 1.5)
@@ -276,7 +276,7 @@ def test_a_provider_that_does_not_answer_holds_up_one_thread_once_in_half_a_minu
     assert len(silent) == 2
 
 
-def test_a_provider_that_fails_after_its_metadata_is_left_alone_for_half_a_minute(sso: Site, provider: Mock) -> None:
+def test_provider_failing_after_its_metadata_is_left_alone_for_half_a_minute(sso: Site, provider: Mock) -> None:
     browsers, asked = [sso.browser(), sso.browser()], list[int]()
     provider.person("amy", groups=["lending"])
     ways = [provider.consent(begin(browser), "amy") for browser in browsers]
@@ -319,7 +319,7 @@ def test_a_session_ends_where_the_provider_is_no_longer_configured(sso: Site, pr
     assert browser.get("/staff/").status_code == 303
 
 
-def test_a_site_without_a_provider_has_none_of_these_pages(site: Site) -> None:
+def test_provider_pages_do_not_exist_without_a_provider(site: Site) -> None:
     for path in ("/staff/login/sso", "/staff/login/sso/back", "/staff/logout/sso"):
         assert site.browser().get(path).status_code == 404
     assert "/staff/login/sso" not in site.browser().get("/staff/login").text
@@ -332,12 +332,12 @@ def test_local_accounts_stand_beside_the_provider(sso: Site) -> None:
     assert sso.staff("clerk").get("/staff/").status_code == 200
 
 
-def test_a_site_without_local_accounts_asks_for_no_password(sso: Site) -> None:
+def test_password_form_is_hidden_without_local_accounts(sso: Site) -> None:
     sso.settings = settings(staff={}, oidc=sso.settings.oidc)
     assert 'name="password"' not in sso.browser().get("/staff/login").text
 
 
-def test_the_secret_is_in_no_text_of_the_settings(sso: Site) -> None:
+def test_representation_of_the_settings_hides_the_secret(sso: Site) -> None:
     assert "s3cret" not in repr(sso.settings)
 
 
@@ -372,7 +372,7 @@ def come(browser: Browser, provider: Mock, sub: str, way: str = "/login/sso", **
     return browser.get(provider.consent(begin(browser, way), sub))
 
 
-def test_the_card_that_the_provider_names_leads_to_its_record(cards: Site, provider: Mock) -> None:
+def test_card_claim_opens_its_record(cards: Site, provider: Mock) -> None:
     browser = cards.browser()
     answer = come(browser, provider, "chan", library_card="UG1")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/record")
@@ -395,7 +395,7 @@ def test_a_card_may_be_a_list_of_one(cards: Site, provider: Mock, claim: Any) ->
 
 
 @pytest.mark.parametrize("claim", [None, "", "NOBODY", [], ["UG1", "UG2"], {"card": "UG1"}, True, "x" * 200])
-def test_without_a_card_that_we_know_nobody_is_logged_in(cards: Site, provider: Mock, claim: Any) -> None:
+def test_unknown_card_claim_is_refused(cards: Site, provider: Mock, claim: Any) -> None:
     browser = cards.browser()
     answer = come(browser, provider, "nobody", **({} if claim is None else {"library_card": claim}))
     assert answer.status_code == 403
@@ -403,7 +403,7 @@ def test_without_a_card_that_we_know_nobody_is_logged_in(cards: Site, provider: 
     assert browser.get("/record").status_code == 303
 
 
-def test_a_member_of_staff_is_a_patron_at_the_patrons_login_alone(cards: Site, provider: Mock) -> None:
+def test_member_of_staff_is_a_patron_at_the_patron_login_only(cards: Site, provider: Mock) -> None:
     browser = cards.browser()
     come(browser, provider, "both", library_card="UG1", groups=["library-it"])
     assert browser.get("/staff/").status_code == 303
@@ -413,7 +413,7 @@ def test_a_member_of_staff_is_a_patron_at_the_patrons_login_alone(cards: Site, p
     assert browser.get("/record").status_code == 303
 
 
-def test_a_patrons_answer_that_another_browser_began_is_refused(cards: Site, provider: Mock) -> None:
+def test_patron_response_to_another_browser_is_refused(cards: Site, provider: Mock) -> None:
     provider.person("chan", library_card="UG1")
     way = provider.consent(begin(cards.browser(), "/login/sso"), "chan")
     victim = cards.browser()
@@ -438,7 +438,7 @@ def test_a_patrons_session_ends_where_the_provider_names_no_cards_any_more(cards
     assert browser.get("/record").status_code == 303
 
 
-def test_a_provider_without_the_claim_is_for_staff_alone(sso: Site) -> None:
+def test_provider_without_a_card_claim_is_for_staff_only(sso: Site) -> None:
     for path in ("/login/sso", "/login/sso/back", "/logout/sso"):
         assert sso.browser().get(path).status_code == 404
     assert "/login/sso" not in sso.browser().get("/login").text

@@ -66,7 +66,7 @@ def test_a_title_and_an_author_lead_to_the_one_that_has_both(catalogue: Browser)
     assert led_to(catalogue, rft_title="红楼梦") == "/title/b-dream"
 
 
-def test_a_title_that_is_called_exactly_so_comes_before_a_longer_one(catalogue: Browser) -> None:
+def test_title_with_an_exact_match_precedes_a_longer_one(catalogue: Browser) -> None:
     assert led_to(catalogue, rft_btitle="Dune") == "/title/b-dune"
 
 
@@ -83,7 +83,7 @@ def test_a_subtitle_that_our_title_lacks_is_left_out(catalogue: Browser) -> None
     assert led_to(catalogue, rft_btitle="Dune : a novel of the desert", rft_au="Herbert") == "/title/b-dune"
 
 
-def test_what_no_library_has_leads_to_the_search_of_its_title(catalogue: Browser) -> None:
+def test_title_without_holdings_leads_to_its_search(catalogue: Browser) -> None:
     assert led_to(catalogue, rft_btitle="No such book", rft_isbn="9780140449136") == "/search No such book"
     assert led_to(catalogue, rft_isbn="9780140449136") == "/search 9780140449136"
 
@@ -97,13 +97,13 @@ def test_the_keys_of_openurl_0_1_are_read_too(catalogue: Browser) -> None:
     "query",
     ["", "rft.btitle=", "rft.btitle=%22%22%22", "rft.isbn=nonsense", "rft_id=", "rft.btitle=%FF%FE"],
 )
-def test_a_citation_of_nothing_leads_to_the_search(catalogue: Browser, query: str) -> None:
+def test_empty_citation_leads_to_the_search(catalogue: Browser, query: str) -> None:
     answer = catalogue.get(f"/openurl?{query}")
     assert answer.status_code == 303
     assert answer.location.startswith("/search")
 
 
-def test_a_hostile_citation_leads_nowhere_else(catalogue: Browser) -> None:
+def test_hostile_citation_redirects_to_this_site_only(catalogue: Browser) -> None:
     for text in ("//evil.test", "x\r\nSet-Cookie: a=b", "https://evil.test/title/b-dune", "x" * 20_000, "書 " * 5_000):
         answer = catalogue.get("/openurl", query_string={"rft.btitle": text, "rft_id": text, "rft.au": text})
         assert answer.status_code == 303

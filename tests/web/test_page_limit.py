@@ -26,11 +26,11 @@ def burst(limit: PageLimit, address: str, most: int = MOST) -> int:
     return found
 
 
-def test_half_a_minutes_pages_may_be_asked_for_at_once() -> None:
+def test_burst_of_half_a_minute_is_admitted_at_once() -> None:
     assert burst(PageLimit(Clock()), "192.0.2.1") == MOST / 60 * BURST_S
 
 
-def test_one_more_says_after_how_many_seconds_there_is_one() -> None:
+def test_page_over_the_limit_is_refused_with_a_retry_time() -> None:
     clock = Clock()
     limit = PageLimit(clock)
     burst(limit, "192.0.2.1")
@@ -42,7 +42,7 @@ def test_one_more_says_after_how_many_seconds_there_is_one() -> None:
     assert limit.wait_s("192.0.2.1", MOST) > 0
 
 
-def test_after_half_a_minute_all_is_as_before_and_not_more() -> None:
+def test_allowance_is_full_again_after_half_a_minute() -> None:
     clock = Clock()
     limit = PageLimit(clock)
     first = burst(limit, "192.0.2.1")
@@ -50,21 +50,21 @@ def test_after_half_a_minute_all_is_as_before_and_not_more() -> None:
     assert burst(limit, "192.0.2.1") == first
 
 
-def test_each_address_has_its_own() -> None:
+def test_addresses_are_limited_separately() -> None:
     limit = PageLimit(Clock())
     burst(limit, "192.0.2.1")
     assert limit.wait_s("192.0.2.2", MOST) == 0
 
 
-def test_nought_is_no_limit() -> None:
+def test_zero_means_no_limit() -> None:
     assert burst(PageLimit(Clock()), "192.0.2.1", 0) == 1000
 
 
-def test_a_small_number_is_still_one_page() -> None:
+def test_small_limit_admits_at_least_one_page() -> None:
     assert burst(PageLimit(Clock()), "192.0.2.1", 1) == 1
 
 
-def test_the_addresses_that_are_remembered_are_bounded() -> None:
+def test_number_of_tracked_addresses_is_bounded() -> None:
     limit = PageLimit(Clock(), room=2)
     burst(limit, "192.0.2.1")
     for last in range(2, 10):

@@ -26,14 +26,14 @@ def log_in(browser: Browser, card: str = CARD, pin: str = PIN, **fields: str) ->
     return answer.status_code, answer.location or answer.text
 
 
-def test_card_and_pin_lead_to_the_record(site: Site) -> None:
+def test_login_with_card_and_pin_opens_the_record(site: Site) -> None:
     browser = site.browser()
     assert log_in(browser) == (303, "/record")
     assert browser.get("/record").status_code == 200
     assert value(site.metrics, "web_logins_total", "patron", "admitted") == 1
 
 
-def test_a_page_that_needs_a_login_comes_after_it(site: Site) -> None:
+def test_login_returns_to_the_page_that_required_it(site: Site) -> None:
     browser = site.browser()
     assert browser.get("/record?placed=R1").location == "/login?next=/record?placed%3DR1"
     assert 'name="next" value="/record?placed=R1"' in browser.get("/login?next=/record?placed%3DR1").text
@@ -41,13 +41,13 @@ def test_a_page_that_needs_a_login_comes_after_it(site: Site) -> None:
 
 
 @pytest.mark.parametrize("elsewhere", ["https://evil.test/", "//evil.test/", "/\\evil.test", "javascript:alert(1)"])
-def test_no_login_leads_to_another_host(site: Site, elsewhere: str) -> None:
+def test_login_does_not_redirect_to_another_host(site: Site, elsewhere: str) -> None:
     browser = site.browser()
     assert log_in(browser, next=elsewhere) == (303, "/record")
     assert browser.get("/login", query_string={"next": elsewhere}).location == "/record"
 
 
-def test_an_unknown_card_and_a_wrong_pin_get_the_same_answer(site: Site) -> None:
+def test_unknown_card_and_wrong_pin_get_the_same_reply(site: Site) -> None:
     def said(card: str, pin: str) -> tuple[int, str]:
         code, text = log_in(site.browser(f"192.0.2.{len(card) + len(pin)}"), card, pin)
         return code, text.partition("<main")[2].replace(card, "CARD") if card else text.partition("<main")[2]
@@ -65,7 +65,7 @@ def plain(page: str) -> str:
     return head + rest.partition('"')[2]
 
 
-def test_an_unknown_card_is_compared_with_a_hash_as_well(site: Site) -> None:
+def test_unknown_card_costs_a_hash_comparison(site: Site) -> None:
     asked: list[tuple[str, bool]] = []
 
     async def fits(card: str, stored: Sensitive, _pin: Sensitive) -> bool:
@@ -79,7 +79,7 @@ def test_an_unknown_card_is_compared_with_a_hash_as_well(site: Site) -> None:
     assert asked == [("UG1", True), ("NOBODY", False)]
 
 
-def test_a_pin_of_nobody_admits_nobody(site: Site) -> None:
+def test_pin_without_a_card_is_refused(site: Site) -> None:
     async def fits(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
         return True
 
@@ -88,20 +88,20 @@ def test_a_pin_of_nobody_admits_nobody(site: Site) -> None:
     assert log_in(site.browser(), "NOBODY", "0000")[0] == 401
 
 
-def test_the_pin_is_in_no_page(site: Site) -> None:
+def test_page_does_not_contain_the_pin(site: Site) -> None:
     browser = site.browser()
     assert "98765" not in log_in(browser, pin="98765")[1]
     assert 'value="UG1"' in log_in(browser, pin="98765")[1]
 
 
-def test_a_refused_login_is_logged_without_card_and_pin(site: Site) -> None:
+def test_refused_login_is_logged_without_card_and_pin(site: Site) -> None:
     with capture_logs() as lines:
         log_in(site.browser(), "CARD-4711", "PIN-4711")
     assert "4711" not in str(lines)
     assert [(line["who"], line["outcome"]) for line in lines if line["event"] == "web.login_refused"] == [("patron", "wrong")]
 
 
-def test_after_three_wrong_pins_each_further_one_waits_twice_as_long(site: Site) -> None:
+def test_wait_doubles_after_three_wrong_pins(site: Site) -> None:
     browser, waits = site.browser(), []
     assert [log_in(browser, pin="0000")[0] for _ in range(3)] == [401] * 3
     for _ in range(4):
@@ -113,18 +113,18 @@ def test_after_three_wrong_pins_each_further_one_waits_twice_as_long(site: Site)
     assert waits == [2, 4, 8, 16]
 
 
-def test_an_unknown_card_waits_as_a_known_one(site: Site) -> None:
+def test_unknown_card_is_throttled_like_a_known_one(site: Site) -> None:
     for card in ("UG1", "NOBODY"):
         browser = site.browser(f"192.0.2.{len(card)}")
         assert [log_in(browser, card, "0000")[0] for _ in range(4)] == [401, 401, 401, 429]
 
 
-def test_guesses_for_one_card_from_many_addresses_wait_too(site: Site) -> None:
+def test_guesses_on_one_card_from_many_addresses_are_throttled(site: Site) -> None:
     codes = [log_in(site.browser(f"192.0.2.{n}"), pin="0000")[0] for n in range(11)]
     assert codes == [401] * 10 + [429]
 
 
-def test_guesses_of_others_keep_no_patron_out_of_a_browser_by_which_the_patron_has_logged_in_before(site: Site) -> None:
+def test_guesses_of_others_do_not_lock_out_a_browser_that_has_logged_in_before(site: Site) -> None:
     own = site.patron()
     own.post("/logout")
     for n in range(20):
@@ -133,7 +133,7 @@ def test_guesses_of_others_keep_no_patron_out_of_a_browser_by_which_the_patron_h
     assert log_in(own) == (303, "/record")
 
 
-def test_a_replaced_card_ends_the_exemption_of_its_browsers(site: Site) -> None:
+def test_replaced_card_revokes_the_exemption_of_its_browsers(site: Site) -> None:
     own = site.patron()
     own.post("/logout")
     for n in range(11):
@@ -142,7 +142,7 @@ def test_a_replaced_card_ends_the_exemption_of_its_browsers(site: Site) -> None:
     assert log_in(own)[0] == 429
 
 
-def test_a_new_pin_ends_the_sessions_and_the_tokens_that_the_former_one_began(site: Site) -> None:
+def test_changed_pin_ends_sessions_and_tokens(site: Site) -> None:
     browser, api = site.patron(), site.app.test_client()
     token = api.post("/api/v1/patron-token", json={"barcode": CARD, "pin": PIN}).get_json()["token"]
     bearer = {"Authorization": f"Bearer {token}"}
@@ -154,12 +154,12 @@ def test_a_new_pin_ends_the_sessions_and_the_tokens_that_the_former_one_began(si
     assert log_in(browser, pin="9876") == (303, "/record")
 
 
-def test_one_address_cannot_try_one_pin_with_many_cards(site: Site) -> None:
+def test_address_trying_one_pin_with_many_cards_is_throttled(site: Site) -> None:
     codes = [log_in(site.browser(), f"card-{n}", "1234")[0] for n in range(31)]
     assert codes == [401] * 30 + [429]
 
 
-def test_a_card_that_wrong_pins_locked_at_a_terminal_is_refused_as_a_wrong_pin_until_the_lock_ends(site: Site) -> None:
+def test_card_locked_at_a_terminal_gets_the_reply_for_a_wrong_pin_until_the_lock_ends(site: Site) -> None:
     now = site.world.now
     site.world.store.now(cards.lock, CARD, now + timedelta(minutes=15), now)
     code, page = log_in(site.browser())
@@ -169,7 +169,7 @@ def test_a_card_that_wrong_pins_locked_at_a_terminal_is_refused_as_a_wrong_pin_u
     assert log_in(site.browser()) == (303, "/record")
 
 
-def test_a_card_that_a_terminal_blocked_says_so_and_may_nothing(site: Site) -> None:
+def test_card_blocked_at_a_terminal_sees_the_block_and_can_do_nothing(site: Site) -> None:
     browser = site.browser()
     log_in(browser)
     site.world.sip2("counter-1", "01N20170301    090000AOHKU|ALlost and found|AAUG1|AC|")
@@ -177,21 +177,21 @@ def test_a_card_that_a_terminal_blocked_says_so_and_may_nothing(site: Site) -> N
     assert "Your card is blocked." in browser.get("/title/b-dune/request").text
 
 
-def test_staff_and_patrons_do_not_see_each_others_pages(site: Site) -> None:
+def test_staff_and_patrons_cannot_open_each_others_pages(site: Site) -> None:
     patron, clerk = site.browser(), site.staff()
     log_in(patron)
     assert patron.get("/staff/").location.startswith("/staff/login")
     assert clerk.get("/record").location.startswith("/login")
 
 
-def test_a_login_on_the_same_browser_ends_the_session_before_it(site: Site) -> None:
+def test_new_login_ends_the_earlier_session_of_the_browser(site: Site) -> None:
     browser = site.staff()
     log_in(browser)
     assert browser.get("/staff/").location.startswith("/staff/login")
     assert browser.get("/record").status_code == 200
 
 
-def test_a_patron_is_out_after_twenty_idle_minutes(site: Site) -> None:
+def test_patron_session_expires_after_twenty_idle_minutes(site: Site) -> None:
     browser = site.browser()
     log_in(browser)
     site.wait(minutes=19)
@@ -200,7 +200,7 @@ def test_a_patron_is_out_after_twenty_idle_minutes(site: Site) -> None:
     assert browser.get("/record").status_code == 303
 
 
-def test_the_logout_ends_the_session_for_good(site: Site) -> None:
+def test_logout_revokes_the_session(site: Site) -> None:
     browser = site.browser()
     log_in(browser)
     kept = browser.client.get_cookie("__Host-hkall")
@@ -213,19 +213,19 @@ def test_the_logout_ends_the_session_for_good(site: Site) -> None:
     assert browser.get("/record").status_code == 303
 
 
-def test_a_form_without_its_secret_logs_nobody_in(site: Site) -> None:
+def test_form_without_a_csrf_token_logs_nobody_in(site: Site) -> None:
     browser = site.browser()
     assert browser.send("/login", barcode=CARD, pin=PIN).status_code == 400
     assert browser.get("/record").status_code == 303
 
 
-def test_a_logged_in_browser_is_not_asked_again(site: Site) -> None:
+def test_login_page_redirects_a_logged_in_browser(site: Site) -> None:
     browser = site.browser()
     log_in(browser)
     assert browser.get("/login").location == "/record"
 
 
-def test_nothing_of_a_patrons_pages_is_kept_by_a_browser_or_a_proxy(site: Site) -> None:
+def test_patron_pages_are_not_cached_by_browsers_or_proxies(site: Site) -> None:
     browser = site.browser()
     log_in(browser)
     for path in ("/record", "/login", "/title/b-dune/request"):

@@ -77,12 +77,12 @@ def test_the_first_page_has_one_search_box_and_the_rules_in_short(visitor: Brows
     assert "renewed 2 times" in text
 
 
-def test_the_first_page_speaks_chinese(visitor: Browser) -> None:
+def test_first_page_is_available_in_chinese(visitor: Browser) -> None:
     assert "搜尋" in visitor.get("/", headers=CHINESE).text
 
 
 @pytest.mark.parametrize("path", ["/", "/search", "/search?q=dune", "/title/b-dune"])
-def test_a_suspension_is_told_until_when_and_which_service_to_use_instead(site: Site, visitor: Browser, path: str) -> None:
+def test_suspension_shows_its_end_and_the_alternative_service(site: Site, visitor: Browser, path: str) -> None:
     assert "suspended" not in visitor.get(path).text
     site.wait(days=100)
     text = visitor.get(path).text
@@ -124,7 +124,7 @@ def test_a_search_shows_each_title_with_where_it_is_available(site: Site, visito
 
 
 @pytest.mark.parametrize("typed", ["紅樓夢", "红楼梦", "红樓"])
-def test_chinese_is_found_in_either_script(visitor: Browser, typed: str) -> None:
+def test_search_finds_both_chinese_scripts(visitor: Browser, typed: str) -> None:
     assert list(results(shown(visitor.get("/search", query_string={"q": typed})))) == ["b-dream"]
 
 
@@ -139,7 +139,7 @@ def test_a_field_and_the_filter_narrow_the_search_and_stay_in_the_form(visitor: 
     assert page.xpath("//main//li/a/@href") == ["/search?q=middlemarch&field=title", "/search?q=middlemarch&available=1"]
 
 
-def test_twenty_a_page_with_links_to_the_next_and_the_one_before(site: Site, visitor: Browser) -> None:
+def test_results_are_paged_by_twenty(site: Site, visitor: Browser) -> None:
     load(site, *(Holding("CUHK", f"C{n}", f"n-{n}", f"Numbers {n:02d}") for n in range(45)))
     first = shown(visitor.get("/search?q=numbers&field=title"))
     assert len(results(first)) == 20
@@ -152,7 +152,7 @@ def test_twenty_a_page_with_links_to_the_next_and_the_one_before(site: Site, vis
     assert "Page 3 of 3" in third.xpath("string(//main)")
 
 
-def test_without_words_there_is_the_form_alone(visitor: Browser) -> None:
+def test_empty_search_shows_only_the_form(visitor: Browser) -> None:
     page = shown(visitor.get("/search"))
     assert page.xpath("//main//form//*[@name]/@name") == ["q", "field", "available"]
     assert results(page) == {}
@@ -173,7 +173,7 @@ def test_without_words_there_is_the_form_alone(visitor: Browser) -> None:
         ({"q": "dune", "page": "9" * 5000}, 404, "no such page"),
     ],
 )
-def test_a_query_that_is_none_says_why_and_keeps_the_form(visitor: Browser, query: dict[str, str], code: int, why: str) -> None:
+def test_invalid_query_shows_its_error_and_keeps_the_form(visitor: Browser, query: dict[str, str], code: int, why: str) -> None:
     answer = visitor.get("/search", query_string=query)
     assert answer.status_code == code
     page = html.fromstring(answer.text)
@@ -186,7 +186,7 @@ def test_every_refusal_of_a_query_and_every_field_has_words() -> None:
     assert FIELDS.keys() == set(SearchField)
 
 
-def test_markup_in_a_query_and_in_a_title_is_text(site: Site, visitor: Browser) -> None:
+def test_markup_in_a_query_and_a_title_is_escaped(site: Site, visitor: Browser) -> None:
     load(site, Holding("CUHK", "C30", "b-30", "<script>alert(1)</script> dune"))
     text = visitor.get("/search", query_string={"q": '"><script>alert(1)</script> dune'}).text
     assert "<script>alert" not in text
@@ -236,7 +236,7 @@ def test_our_own_copy_is_shown_first_with_its_place(site: Site, visitor: Browser
     assert "PR4034 .P4" in page.xpath("string(//p[@class='ours'])")
 
 
-def test_a_copy_that_is_out_says_what_its_library_says(site: Site, visitor: Browser) -> None:
+def test_item_on_loan_shows_the_status_of_its_library(site: Site, visitor: Browser) -> None:
     words = {"On Loan": "Checked out", "DUE 03-16-17": "Checked out", "in transit": "In transit", "Attic": "Attic"}
     load(site, *(Holding("CUHK", f"C4{n}", "b-40", "Emma", status=word) for n, word in enumerate(words)))
     load(site, Holding("LU", "L40", "b-40", "Emma", lendable=False))
@@ -257,19 +257,19 @@ def test_each_volume_is_requested_by_itself(site: Site, visitor: Browser) -> Non
     assert rows == ["v.1 A copy is on our own shelf. R6", "v.2 Request this title v.2"]
 
 
-def test_a_title_says_as_of_when_its_copies_are(site: Site, visitor: Browser) -> None:
+def test_title_shows_the_time_of_its_holdings(site: Site, visitor: Browser) -> None:
     load(site, Holding("CUHK", "C50", "b-50", "Emma", isbn="9780306406157"))
     text = shown(visitor.get("/title/b-50")).xpath("string(//main)")
     assert "As the libraries reported on 1 March 2017 (Wednesday), 09:00" in text
     assert "9780306406157" in text
 
 
-def test_a_title_that_no_library_has_is_no_page(visitor: Browser) -> None:
+def test_title_without_holdings_is_not_found(visitor: Browser) -> None:
     for bib in ("b-nowhere", "x" * 5000, "%00", "../etc/passwd"):
         assert visitor.get(f"/title/{quote(bib)}").status_code == 404
 
 
-def test_a_title_whose_search_words_are_not_made_yet_is_shown_from_its_copy(site: Site) -> None:
+def test_title_without_search_words_is_shown_from_its_item(site: Site) -> None:
     page = shown(site.browser().get("/title/b-dune"))
     assert page.xpath("string(//h1)") == "Dune"
 
@@ -297,9 +297,7 @@ def test_a_title_of_very_many_copies_says_how_many_are_not_shown(site: Site, vis
         ("/openurl?rft.isbn=x", "no-store"),
     ],
 )
-def test_a_visitors_page_is_kept_for_a_minute_and_no_shared_cache_has_a_visitors_words(
-    visitor: Browser, path: str, kept: str
-) -> None:
+def test_visitor_page_is_cached_for_a_minute_and_never_in_shared_caches(visitor: Browser, path: str, kept: str) -> None:
     answer = visitor.get(path)
     assert answer.headers["Cache-Control"] == kept
     assert answer.headers.getlist("Set-Cookie") == []
@@ -311,14 +309,14 @@ def test_a_page_depends_on_the_language_and_on_the_session(site: Site, visitor: 
     assert site.staff().get(path).headers["Cache-Control"] == "no-store"
 
 
-def test_crawlers_are_kept_from_what_costs_a_query_and_from_persons(visitor: Browser) -> None:
+def test_crawlers_are_excluded_from_costly_and_personal_pages(visitor: Browser) -> None:
     lines = visitor.get("/robots.txt").text.splitlines()
     assert lines[0] == "User-agent: *"
     assert lines[1:] == [f"Disallow: {path}" for path in CLOSED_TO_ROBOTS]
     assert {"/search", "/openurl", "/title/", "/record", "/staff/"} <= set(CLOSED_TO_ROBOTS)
 
 
-def test_an_address_with_too_many_pages_waits_and_others_do_not(site: Site, visitor: Browser) -> None:
+def test_address_with_too_many_pages_waits_without_delaying_others(site: Site, visitor: Browser) -> None:
     clerk = site.staff()
     site.settings = replace(site.settings, pages_per_minute=4)
     paths = ("/search?q=dune", "/title/b-dune", "/openurl?rft.btitle=dune")
@@ -337,7 +335,7 @@ def test_an_address_with_too_many_pages_waits_and_others_do_not(site: Site, visi
     assert visitor.get("/search?q=dune").status_code == 200
 
 
-def test_a_search_is_no_form_that_needs_a_cookie(visitor: Browser) -> None:
+def test_search_form_needs_no_cookie(visitor: Browser) -> None:
     assert VISITOR not in visitor.get("/search?q=dune").headers.get("Set-Cookie", "")
     assert "csrf_token" not in visitor.get("/search?q=dune").text
 
@@ -345,7 +343,7 @@ def test_a_search_is_no_form_that_needs_a_cookie(visitor: Browser) -> None:
 SPEC = "{http://a9.com/-/spec/opensearch/1.1/}"
 
 
-def test_the_description_of_the_search_has_what_opensearch_requires(visitor: Browser) -> None:
+def test_opensearch_description_has_the_required_elements(visitor: Browser) -> None:
     answer = visitor.get("/opensearch.xml")
     assert answer.mimetype == "application/opensearchdescription+xml"
     root = etree.fromstring(answer.data)
@@ -358,7 +356,7 @@ def test_the_description_of_the_search_has_what_opensearch_requires(visitor: Bro
     assert {code.text for code in root.findall(f"{SPEC}InputEncoding")} == {"UTF-8"}
 
 
-def test_the_template_of_the_description_finds_what_is_put_into_it(visitor: Browser) -> None:
+def test_template_of_the_description_finds_the_term(visitor: Browser) -> None:
     root = etree.fromstring(visitor.get("/opensearch.xml").data)
     (url,) = root.findall(f"{SPEC}Url[@type='text/html']")
     path = (
@@ -375,7 +373,7 @@ def test_every_page_names_the_description(visitor: Browser) -> None:
     assert page.xpath("//link[@rel='search']/@href") == ["/opensearch.xml"]
 
 
-def test_the_log_has_no_word_that_was_searched_for(visitor: Browser, capfd: pytest.CaptureFixture[str]) -> None:
+def test_search_words_are_not_in_the_log(visitor: Browser, capfd: pytest.CaptureFixture[str]) -> None:
     for path in ("/search?q=middlemarch", "/openurl?rft.btitle=middlemarch&rft.au=eliot", "/title/b-out"):
         visitor.get(path)
     told = "".join(capfd.readouterr())

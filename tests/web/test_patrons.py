@@ -48,7 +48,7 @@ def owed(site: Site) -> int:
 # ---- found
 
 
-def test_a_card_leads_to_a_page_whose_address_does_not_have_it(site: Site) -> None:
+def test_card_leads_to_a_page_whose_url_does_not_contain_it(site: Site) -> None:
     browser = site.staff()
     address = page_of(browser)
     assert re.fullmatch(r"/staff/patrons/[a-z2-9]{16}", address)
@@ -65,17 +65,17 @@ def test_a_name_finds_patrons_and_links_them_by_number(site: Site) -> None:
     assert "UG1" not in "".join(re.findall(r'href="([^"]*)"', text))
 
 
-def test_nobody_is_said_to_be_found(site: Site) -> None:
+def test_search_without_results_says_so(site: Site) -> None:
     answer = find(site.staff(), "Nobody Whatever")
     assert answer.status_code == 404
     assert "Nobody is found" in answer.text
 
 
-def test_a_wildcard_finds_nobody(site: Site) -> None:
+def test_wildcard_is_searched_literally(site: Site) -> None:
     assert find(site.staff(), "%").status_code == 404
 
 
-def test_a_number_that_was_not_given_is_no_page(site: Site) -> None:
+def test_unassigned_number_is_not_found(site: Site) -> None:
     browser = site.staff("sysadmin")
     for number in ("UG1", "x", "2" * 16):
         assert browser.get(f"/staff/patrons/{number}").status_code == 404
@@ -83,7 +83,7 @@ def test_a_number_that_was_not_given_is_no_page(site: Site) -> None:
             assert browser.post(f"/staff/patrons/{number}/{name}", at="/staff/patrons", reason="x").status_code == 404
 
 
-def test_what_was_typed_is_in_no_log_line(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_search_words_are_not_in_the_log(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     browser = site.staff()
     browser.get(page_of(browser))
     find(browser, "Nobody Whatever")
@@ -120,7 +120,7 @@ def test_a_viewer_sees_no_patron(site: Site) -> None:
 # ---- seen
 
 
-def test_the_page_says_what_the_library_knows_and_since_when(site: Site) -> None:
+def test_page_shows_patron_data_with_its_age(site: Site) -> None:
     browser = site.staff()
     text = browser.get(page_of(browser)).text
     assert "May borrow" in text
@@ -158,7 +158,7 @@ def test_a_title_with_markup_is_shown_as_text(site: Site) -> None:
 # ---- a request
 
 
-def test_a_request_is_placed_for_the_patron_with_the_clerk_as_actor(site: Site) -> None:
+def test_refused_request_shows_its_reason(site: Site) -> None:
     browser = site.staff()
     address = page_of(browser)
     answer = browser.post(f"{address}/request", at=address, bib_id="b-dream")
@@ -192,7 +192,7 @@ def test_a_payment_is_taken_and_the_rest_is_owed(site: Site) -> None:
     assert "Taken: HK$2.50" in browser.get(answer.headers["Location"]).text
 
 
-def test_the_same_form_is_taken_once(site: Site) -> None:
+def test_resubmitted_payment_is_accepted_once(site: Site) -> None:
     owing(site)
     browser = site.staff()
     address = page_of(browser)
@@ -215,7 +215,7 @@ def test_the_same_form_is_taken_once(site: Site) -> None:
         ("1e99", 400),
     ],
 )
-def test_an_amount_that_cannot_be_is_refused(site: Site, amount: str, code: int) -> None:
+def test_impossible_amount_is_refused(site: Site, amount: str, code: int) -> None:
     owing(site)
     browser = site.staff()
     address = page_of(browser)
@@ -225,7 +225,7 @@ def test_an_amount_that_cannot_be_is_refused(site: Site, amount: str, code: int)
     assert owed(site) == 1250
 
 
-def test_another_patrons_charge_is_not_paid_here(site: Site) -> None:
+def test_charge_of_another_patron_cannot_be_paid(site: Site) -> None:
     owing(site)
     fine = site.world.store.now(lambda unit: unit.patrons.charges("UG1"))[0].id
     browser = site.staff()
@@ -250,7 +250,7 @@ def test_an_export_is_a_file_with_everything_and_no_card_in_its_name(site: Site)
     assert found["tables"]["patrons"][0]["pin_hash"] in {"", "•"}
 
 
-def test_an_erasure_is_asked_about_first(site: Site, tmp_path: Path) -> None:
+def test_erasure_asks_for_confirmation(site: Site, tmp_path: Path) -> None:
     site.erased = tmp_path / "erased"
     browser = site.staff("supervisor")
     address = page_of(browser)
@@ -260,7 +260,7 @@ def test_an_erasure_is_asked_about_first(site: Site, tmp_path: Path) -> None:
     assert site.world.store.now(lambda unit: unit.patrons.find("UG1")) is not None
 
 
-def test_an_erased_person_is_gone_with_the_number_of_the_page(site: Site, tmp_path: Path) -> None:
+def test_erased_patron_and_page_number_are_gone(site: Site, tmp_path: Path) -> None:
     site.erased = tmp_path / "erased"
     browser = site.staff("supervisor")
     address = page_of(browser)
@@ -274,7 +274,7 @@ def test_an_erased_person_is_gone_with_the_number_of_the_page(site: Site, tmp_pa
     assert "UG1" not in str(lines)
 
 
-def test_what_is_open_stays_and_is_listed(site: Site, tmp_path: Path) -> None:
+def test_open_requests_are_kept_and_listed(site: Site, tmp_path: Path) -> None:
     site.erased = tmp_path / "erased"
     number = requested(site)
     browser = site.staff("supervisor")

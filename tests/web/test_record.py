@@ -80,13 +80,13 @@ def test_a_request_has_the_status_word_of_the_published_page(site: Site, positio
 
 
 @pytest.mark.parametrize(("position", "may"), [(P.NEW, True), (P.REQUESTED, True), (P.IN_TRANSIT, False), (P.RECEIVED, False)])
-def test_cancel_stands_where_the_desk_would_cancel_else_the_reason(site: Site, position: Position, *, may: bool) -> None:
+def test_cancel_button_or_its_reason_follows_the_desk(site: Site, position: Position, *, may: bool) -> None:
     given(site, position, "R-1", pickup_last=date(2017, 3, 6))
     shown = row(site.patron(), "R-1")
     assert ("Cancel request" in shown, "Can no longer be cancelled" in shown, "R34" in shown) == (may, not may, not may)
 
 
-def test_a_request_is_cancelled_once_and_again_without_harm(site: Site) -> None:
+def test_cancelled_request_can_be_cancelled_again_without_effect(site: Site) -> None:
     given(site, P.REQUESTED, "R-1")
     browser = site.patron()
     assert press(browser, "cancel", request="R-1") == (303, "/record?cancelled=1")
@@ -96,7 +96,7 @@ def test_a_request_is_cancelled_once_and_again_without_harm(site: Site) -> None:
     assert press(browser, "cancel", request="R-1")[0] == 303
 
 
-def test_a_request_that_has_left_meanwhile_is_not_cancelled(site: Site) -> None:
+def test_shipped_request_is_not_cancelled(site: Site) -> None:
     given(site, P.IN_TRANSIT, "R-1")
     code, text = press(site.patron(), "cancel", request="R-1")
     assert code == 409
@@ -104,7 +104,7 @@ def test_a_request_that_has_left_meanwhile_is_not_cancelled(site: Site) -> None:
     assert position_of(site, "R-1") == "IN_TRANSIT"
 
 
-def test_the_last_day_is_over_on_the_day_after_it(at: Open) -> None:
+def test_last_day_ends_at_midnight(at: Open) -> None:
     site = at("on-the-shelf")
     site.wait(days=5)
     assert "Collect by 11 March 2017 (Saturday)" in row(site.patron(), "R1")
@@ -125,14 +125,14 @@ def test_a_loan_has_its_due_date_the_renewals_left_and_its_library(at: Open) -> 
 @pytest.mark.parametrize(
     ("day", "words"), [(8, "Can be renewed from 9 March 2017 (Thursday) on. R29"), (9, "Renew"), (16, "Renew")]
 )
-def test_renew_stands_where_the_desk_would_renew_else_the_reason(at: Open, day: int, words: str) -> None:
+def test_renew_button_or_its_reason_follows_the_desk(at: Open, day: int, words: str) -> None:
     site = at("on-loan")
     site.world.go_to(site.world.now.replace(day=day, hour=10))
     shown = row(site.patron(), "R1")
     assert shown.endswith(words)
 
 
-def test_renew_moves_the_due_date_once_and_says_the_new_one(at: Open) -> None:
+def test_renewal_moves_the_due_date_once_and_shows_it(at: Open) -> None:
     site = at("on-loan")
     site.world.go_to(site.world.now.replace(day=10))
     browser = site.patron()
@@ -176,7 +176,7 @@ def test_a_recalled_and_an_overdue_loan_are_marked_with_the_fine_so_far(site: Si
     assert "Recalled by its library" in row(browser, "R-2")
 
 
-def test_record_says_of_a_lost_book_that_it_is_lost(site: Site) -> None:
+def test_record_marks_a_lost_item(site: Site) -> None:
     given(site, P.ON_LOAN, "R-1", due=date(2017, 3, 9), loan_days=15, used=True, lost_on=date(2017, 3, 1))
     assert "It is lost, so it cannot be renewed." in row(site.patron(), "R-1")
     assert "does not renew" not in main(site.patron())
@@ -200,7 +200,7 @@ def test_renew_all_renews_what_may_be_and_leaves_the_reasons(at: Open) -> None:
     assert "Can be renewed from 13 April 2017 (Thursday) on." in row(browser, "R-9", where)
 
 
-def test_renew_all_stands_only_where_something_can_be_renewed(at: Open) -> None:
+def test_renew_all_is_offered_only_when_a_loan_can_be_renewed(at: Open) -> None:
     site = at("two-loans")
     assert "Renew all" not in main(site.patron())
     site.world.go_to(site.world.now.replace(day=10))
@@ -227,17 +227,17 @@ def test_each_fine_is_a_row_and_the_sum_below(site: Site) -> None:
 
 
 @pytest.mark.parametrize("position", [P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED, P.CANCELLED, P.UNFILLED])
-def test_what_is_over_is_not_in_the_record(site: Site, position: Position) -> None:
+def test_completed_requests_are_not_in_the_record(site: Site, position: Position) -> None:
     given(site, position, "R-1", used=True)
     assert "Title of R-1" not in site.patron().get("/record").text
 
 
-def test_a_book_that_goes_home_unused_is_not_in_the_record(site: Site) -> None:
+def test_unused_returned_item_is_not_in_the_record(site: Site) -> None:
     given(site, P.RECEIVED, "R-1", unwanted=True)
     assert row(site.patron(), "R-1") == ""
 
 
-def test_nothing_of_one_patron_is_seen_or_touched_by_another(site: Site) -> None:
+def test_record_of_another_patron_cannot_be_seen_or_changed(site: Site) -> None:
     given(site, P.REQUESTED, "R-1")
     given(site, P.ON_LOAN, "R-2", due=date(2017, 3, 5), loan_days=15, used=True)
     other = site.patron("UG2")
@@ -251,13 +251,13 @@ def test_nothing_of_one_patron_is_seen_or_touched_by_another(site: Site) -> None
 
 @pytest.mark.parametrize("what", ["cancel", "renew"])
 @pytest.mark.parametrize("number", ["", "R-404", "x" * 9_000, "%00", "R-1' OR 1=1"])
-def test_a_number_of_nothing_is_not_found(site: Site, what: str, number: str) -> None:
+def test_unknown_number_is_not_found(site: Site, what: str, number: str) -> None:
     given(site, P.REQUESTED, "R-1")
     assert press(site.patron(), what, request=number)[0] == 404
 
 
 @pytest.mark.parametrize("what", ["cancel", "renew", "renew-all"])
-def test_a_visitor_and_staff_are_sent_to_the_login(site: Site, what: str) -> None:
+def test_visitors_and_staff_are_redirected_to_the_login(site: Site, what: str) -> None:
     given(site, P.REQUESTED, "R-1")
     for browser, page in ((site.browser(), "/login"), (site.staff(), "/staff/")):
         answer = browser.post(f"/record/{what}", at=page, request="R-1")
@@ -287,7 +287,7 @@ def test_no_name_card_or_title_is_in_an_address_or_in_the_log(site: Site) -> Non
         assert secret not in str([line for line in lines if line["event"].startswith("web.")])
 
 
-def test_the_session_of_a_card_that_is_replaced_ends(site: Site) -> None:
+def test_replaced_card_ends_its_session(site: Site) -> None:
     """Whoever has the old card may sit there."""
     given(site, P.REQUESTED, "R-1")
     browser = site.patron()
@@ -306,7 +306,7 @@ def renumber(unit: Any, card: str, present: str, now: datetime) -> None:
 # ---- the library's own system
 
 
-def test_a_system_that_is_away_leaves_the_record_and_says_so(at: Open) -> None:
+def test_unavailable_local_system_is_reported_beside_the_record(at: Open) -> None:
     site = at("living-system-or-nothing")
     browser = site.patron()
     assert "HKALL RECVD" in row(browser, "R1")
@@ -317,7 +317,7 @@ def test_a_system_that_is_away_leaves_the_record_and_says_so(at: Open) -> None:
 
 
 @pytest.mark.parametrize("world", ["living-system", "living-system-ncip"])
-def test_the_librarys_own_loans_stand_beside_ours_where_its_system_tells_them(at: Open, world: str) -> None:
+def test_own_loans_are_listed_when_the_local_system_provides_them(at: Open, world: str) -> None:
     site = at(world)
     text = main(site.patron())
     assert "From our own shelves" in text
@@ -327,7 +327,7 @@ def test_the_librarys_own_loans_stand_beside_ours_where_its_system_tells_them(at
     assert "From our own shelves" not in main(site.patron("UG2"))
 
 
-def test_the_librarys_own_loans_are_asked_once_and_forgotten_at_the_logout(at: Open) -> None:
+def test_own_loans_are_queried_once_and_forgotten_at_the_logout(at: Open) -> None:
     site = at("living-system")
 
     def asked() -> int:
@@ -341,7 +341,7 @@ def test_the_librarys_own_loans_are_asked_once_and_forgotten_at_the_logout(at: O
     assert asked() == 2
 
 
-def test_a_loaded_system_tells_no_loans_of_its_own(site: Site) -> None:
+def test_loaded_local_system_provides_no_own_loans(site: Site) -> None:
     assert "From our own shelves" not in main(site.patron())
 
 

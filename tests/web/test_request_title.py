@@ -101,7 +101,7 @@ def test_a_wrong_pin_places_nothing_and_keeps_the_choices(site: Site) -> None:
     assert requests(site) == ()
 
 
-def test_wrong_pins_here_and_at_the_login_wait_together(site: Site) -> None:
+def test_wrong_pins_here_and_at_the_login_are_throttled_together(site: Site) -> None:
     browser = site.browser()
     for way, fields in ((WAY, HKU), ("/login", {}), (WAY, HKU)):
         assert browser.post(way, **fields, barcode="UG1", pin="0000").status_code == 401
@@ -127,7 +127,7 @@ def test_a_pickup_place_has_its_name_in_the_language_of_the_page(site: Site) -> 
 # ---- other libraries' patrons
 
 
-def test_another_librarys_patron_is_led_to_its_pages_without_a_pin(others: Site) -> None:
+def test_patron_of_another_library_is_sent_to_its_pages_without_a_pin(others: Site) -> None:
     browser = others.browser()
     answer = browser.post(WAY, home_library="CUHK", pickup="HKU-MAIN-LENDING", barcode="UG1", pin="1234")
     assert answer.status_code == 200
@@ -136,14 +136,14 @@ def test_another_librarys_patron_is_led_to_its_pages_without_a_pin(others: Site)
     assert browser.get("/record").status_code == 303  # the PIN was not even looked at
 
 
-def test_another_library_without_an_address_is_named_all_the_same(others: Site) -> None:
+def test_another_library_without_a_url_is_named(others: Site) -> None:
     code, text = submit(others.browser(), home_library="LU")
     assert code == 200
     assert "Patrons of Lingnan University Library request there." in text
 
 
 @pytest.mark.parametrize("home", ["", "NOWHERE"])
-def test_a_home_library_that_is_none_is_asked_for_again(others: Site, home: str) -> None:
+def test_unknown_home_library_is_asked_again(others: Site, home: str) -> None:
     code, text = submit(others.browser(), home_library=home)
     assert code == 400
     assert "Choose your home library." in text
@@ -159,7 +159,7 @@ def test_a_home_library_that_is_none_is_asked_for_again(others: Site, home: str)
         ("b-out", "No library has a copy to lend now.", "沒有圖書館", "R7"),
     ],
 )
-def test_a_title_that_nobody_can_request_says_why_instead_of_asking_for_a_pin(
+def test_unrequestable_title_shows_its_reason_in_place_of_the_pin_form(
     site: Site, bib: str, english: str, chinese: str, rule: str
 ) -> None:
     browser, way = site.browser(), f"/title/{bib}/request"
@@ -170,7 +170,7 @@ def test_a_title_that_nobody_can_request_says_why_instead_of_asking_for_a_pin(
     assert page.xpath("//main//a[@class='rule']/@href") == [f"/help#{rule}"]
 
 
-def test_a_title_that_became_impossible_meanwhile_is_refused_before_the_pin_is_looked_at(site: Site) -> None:
+def test_title_unrequestable_meanwhile_is_refused_before_the_pin_is_checked(site: Site) -> None:
     token = site.browser()
     page = token.get(WAY).text
     secret = html.fromstring(page).xpath("//main//input[@name='csrf_token']/@value")[0]
@@ -195,7 +195,7 @@ def _nothing_left(unit: object) -> None:
         ("EXPIRED", "Your card expired on 28 February 2017 (Tuesday).", "2017年2月28日", "R2"),
     ],
 )
-def test_a_patron_who_may_not_hears_why_in_the_language_of_the_page(
+def test_refused_patron_gets_the_reason_in_the_language_of_the_page(
     site: Site, card: str, english: str, chinese: str, rule: str
 ) -> None:
     browser = site.patron(card)
@@ -211,7 +211,7 @@ def test_a_patron_who_may_not_hears_why_in_the_language_of_the_page(
     assert requests(site, card) == ()
 
 
-def test_a_patron_at_the_limit_hears_the_number(site: Site) -> None:
+def test_patron_at_the_limit_sees_the_number(site: Site) -> None:
     browser = site.patron("FULL")
     assert submit(browser)[0] == 303
     text = main(browser, "/title/b-dream/request")
@@ -219,18 +219,18 @@ def test_a_patron_at_the_limit_hears_the_number(site: Site) -> None:
     assert "R21" in text
 
 
-def test_a_place_that_is_none_is_refused_with_the_places(site: Site) -> None:
+def test_unknown_pickup_place_is_refused_with_the_choices(site: Site) -> None:
     code, text = submit(site.patron(), pickup="MOON")
     assert code == 409
     assert "Books can be collected at HKU-MAIN-LENDING only. R4" in text
     assert "Submit request" in text  # and may be chosen again
 
 
-def test_an_unknown_title_is_no_page(site: Site) -> None:
+def test_unknown_title_is_not_found(site: Site) -> None:
     assert site.browser().get("/title/no-such/request").status_code == 404
 
 
-def test_a_suspended_service_says_until_when(site: Site) -> None:
+def test_suspended_service_shows_its_end(site: Site) -> None:
     world = site.world
     world.go_to(world.now.replace(year=2017, month=6, day=10))
     text = main(site.browser(), WAY)
@@ -241,7 +241,7 @@ def test_a_suspended_service_says_until_when(site: Site) -> None:
 # ---- one wish is one request
 
 
-def test_the_same_wish_twice_is_one_request(site: Site) -> None:
+def test_repeated_request_is_placed_once(site: Site) -> None:
     browser = site.patron()
     assert submit(browser)[1] == submit_again(browser)
     assert len(requests(site)) == 1
@@ -254,7 +254,7 @@ def submit_again(browser: Browser, **fields: str) -> str:
     return answer.location or answer.text
 
 
-def test_the_back_button_and_another_place_are_one_request_and_say_so(site: Site) -> None:
+def test_resubmission_with_another_place_is_reported_as_one_request(site: Site) -> None:
     browser = site.patron()
     submit(browser)
     site.wait(hours=1)
@@ -266,7 +266,7 @@ def test_the_back_button_and_another_place_are_one_request_and_say_so(site: Site
     assert "Look at your record" in text
 
 
-def test_after_a_cancellation_the_same_wish_is_a_new_request(site: Site) -> None:
+def test_same_request_after_a_cancellation_is_new(site: Site) -> None:
     browser = site.patron()
     submit(browser)
     (first,) = requests(site)
@@ -276,11 +276,11 @@ def test_after_a_cancellation_the_same_wish_is_a_new_request(site: Site) -> None
     assert [one.id for one in requests(site) if one.id != first.id]
 
 
-def test_two_patrons_who_want_the_same_get_one_request_each(site: Site) -> None:
+def test_two_patrons_requesting_one_title_get_a_request_each(site: Site) -> None:
     assert submit(site.patron("UG1"))[1] != submit(site.patron("UG2"))[1]
 
 
-def test_a_form_without_its_secret_places_nothing(site: Site) -> None:
+def test_form_without_a_csrf_token_places_no_request(site: Site) -> None:
     browser = site.patron()
     assert browser.send(WAY, **HKU).status_code == 400
     assert requests(site) == ()
@@ -289,7 +289,7 @@ def test_a_form_without_its_secret_places_nothing(site: Site) -> None:
 # ---- what the journal knows
 
 
-def test_the_journal_names_the_web_and_no_card(site: Site) -> None:
+def test_journal_names_the_web_and_contains_no_card(site: Site) -> None:
     submit(site.patron())
     (placed,) = requests(site)
     assert ("patron", "web") in _journal(site, placed.id)
@@ -316,7 +316,7 @@ def living() -> Iterator[Site]:
     world.close()
 
 
-def test_a_patron_of_a_living_system_logs_in_by_its_answer(living: Site) -> None:
+def test_patron_login_is_checked_by_a_connected_local_system(living: Site) -> None:
     browser = living.patron()
     assert submit(browser, "/title/b-dream/request")[0] == 303
     assert submit(living.browser("192.0.2.8"), barcode="UG1", pin="0000")[0] == 401
@@ -324,7 +324,7 @@ def test_a_patron_of_a_living_system_logs_in_by_its_answer(living: Site) -> None
 
 
 @pytest.mark.parametrize("card", ["UG1", "NOBODY"])
-def test_while_it_is_away_a_known_and_an_unknown_card_hear_the_same(living: Site, card: str) -> None:
+def test_known_and_unknown_cards_get_the_same_reply_during_an_outage(living: Site, card: str) -> None:
     living.world.ils.state = "away"
     for _ in range(5):  # and nobody waits for it: these were no guesses
         code, text = submit(living.browser(), "/title/b-dream/request", barcode=card, pin="1234")

@@ -77,7 +77,7 @@ def test_a_request_is_found_by_what_a_person_has(site: Site, typed: str, by: str
     assert row.xpath(".//a/@href") == [f"{FIND}/{request.id}"]
 
 
-def test_what_is_searched_stands_in_no_address(site: Site) -> None:
+def test_search_words_are_not_in_the_url(site: Site) -> None:
     shown = html.fromstring(site.staff().post(FIND, q="UG1").text)
     assert [a for a in shown.xpath("//@href | //@action") if "UG1" in a] == []
 
@@ -105,7 +105,7 @@ def test_the_journal_is_a_timeline_with_linked_rules(site: Site) -> None:
     assert "Request placed" in last.text_content()
 
 
-def test_a_refusal_stands_there_with_its_reason_and_rule(site: Site) -> None:
+def test_timeline_shows_a_refusal_with_reason_and_rule(site: Site) -> None:
     request = given(site, P.RECEIVED)
     site.world.sip2("counter-1", "11NN20170301    090000                  AOHKU|AAUG2|ABC1|AC|")
     refused = page(site.staff(), request.id).xpath("//section[h2='What happened']//li[@class='no']")[0]
@@ -168,7 +168,7 @@ def test_no_secret_stands_on_the_page(site: Site) -> None:
     assert "@" not in html.fromstring(text).xpath("string(//main)")
 
 
-def test_markup_from_outside_is_text(site: Site) -> None:
+def test_markup_from_outside_is_escaped(site: Site) -> None:
     request = given(site, P.IN_TRANSIT, title="<script>alert(1)</script>", item_barcode="<b>C1</b>")
     shown = page(site.staff(), request.id)
     assert shown.xpath("//main//script | //main//b") == []
@@ -185,7 +185,7 @@ def test_markup_from_outside_is_text(site: Site) -> None:
         ("supervisor", ["return", "renew", "lost", "damaged", "claim", "overseas", "extend", "force"]),
     ],
 )
-def test_only_what_position_and_role_allow_is_offered(site: Site, role: str, allowed: list[str]) -> None:
+def test_only_commands_of_position_and_role_are_offered(site: Site, role: str, allowed: list[str]) -> None:
     request = lent(site)
     shown = page(site.staff(role), request.id)
     there = set(buttons(shown))
@@ -193,7 +193,7 @@ def test_only_what_position_and_role_allow_is_offered(site: Site, role: str, all
     assert len(shown.xpath("//*[@name='reason']")) == (1 if allowed else 0)
 
 
-def test_what_is_not_offered_says_why(site: Site) -> None:
+def test_unavailable_command_shows_its_reason(site: Site) -> None:
     request = lent(site)
     (why,) = page(site.staff(), request.id).xpath("//details[summary='What cannot be done now, and why']//dl")
     words = dict(zip((dt.text for dt in why.xpath("dt")), (dd.text for dd in why.xpath("dd")), strict=True))
@@ -202,7 +202,7 @@ def test_what_is_not_offered_says_why(site: Site) -> None:
     assert words["there is no flag"] == "seen"
 
 
-def test_a_command_is_run_as_the_person_with_the_reason(site: Site) -> None:
+def test_command_runs_as_the_user_with_the_reason(site: Site) -> None:
     request, clerk = given(site, P.RECEIVED), site.staff()
     answer = act(clerk, request.id, "return_unused", reason="not wanted any more")
     assert (answer.status_code, answer.location) == (303, f"{FIND}/{request.id}?done=return_unused")
@@ -212,7 +212,7 @@ def test_a_command_is_run_as_the_person_with_the_reason(site: Site) -> None:
     assert "Done: return-unused" in clerk.get(answer.location).text
 
 
-def test_a_command_takes_what_the_command_line_takes(site: Site) -> None:
+def test_command_accepts_the_options_of_the_command_line(site: Site) -> None:
     request, clerk = lent(site), site.staff()
     assert act(clerk, request.id, "lost", reason="on a train", dollars="350.50").status_code == 303
     assert [c.cents for c in site.world.store.now(fines.charges_of, request.id) if c.kind == "replacement"] == [35_050]
@@ -222,7 +222,7 @@ def test_a_command_takes_what_the_command_line_takes(site: Site) -> None:
 
 
 @pytest.mark.parametrize("price", ["x", "1.234", "-5", "1e3", "١٢"])
-def test_what_is_no_amount_is_said_and_nothing_is_done(site: Site, price: str) -> None:
+def test_invalid_amount_is_reported_and_changes_nothing(site: Site, price: str) -> None:
     request = lent(site)
     answer = act(site.staff(), request.id, "lost", reason="on a train", dollars=price)
     assert answer.status_code == 422
@@ -230,14 +230,14 @@ def test_what_is_no_amount_is_said_and_nothing_is_done(site: Site, price: str) -
     assert site.world.request(request.id).lost_on is None
 
 
-def test_a_date_that_is_none_is_said(site: Site) -> None:
+def test_invalid_date_is_reported(site: Site) -> None:
     request = lent(site)
     answer = act(site.staff(), request.id, "return", on="yesterday", reason="in the drop")
     assert answer.status_code == 422
     assert "This is no date." in answer.text
 
 
-def test_a_refusal_says_why_and_keeps_what_was_typed(site: Site) -> None:
+def test_refusal_shows_its_reason_and_keeps_the_input(site: Site) -> None:
     request = given(site, P.REQUESTED)
     answer = act(site.staff("supervisor"), request.id, "extend", on="2016-01-01")
     shown = html.fromstring(answer.text)
@@ -256,7 +256,7 @@ def test_a_refusal_by_rule_links_to_it(site: Site) -> None:
     assert html.fromstring(answer.text).xpath("//*[@role='alert']//a/@href") == ["/help#R34"]
 
 
-def test_the_second_of_two_clerks_hears_what_the_first_one_did(site: Site) -> None:
+def test_second_clerk_sees_what_the_first_one_did(site: Site) -> None:
     request, first, second = given(site, P.RECEIVED), site.staff(), site.staff("supervisor")
     seen = page(second, request.id)
     assert act(first, request.id, "lend").status_code == 303
@@ -271,7 +271,7 @@ def test_the_second_of_two_clerks_hears_what_the_first_one_did(site: Site) -> No
     assert act(second, request.id, "return", at=shown).status_code == 303
 
 
-def test_a_form_that_is_sent_twice_does_it_once(site: Site) -> None:
+def test_resubmitted_form_takes_effect_once(site: Site) -> None:
     request, clerk = given(site, P.CLOSED), site.staff()
     seen = page(clerk, request.id)
     answer = act(clerk, request.id, "reopen", at=seen, reason="found again")
@@ -300,7 +300,7 @@ def test_a_command_without_the_forms_secret_does_nothing(site: Site) -> None:
 
 
 @pytest.mark.parametrize("seen", ["", "x", "-1", "9" * 40, "²"])
-def test_a_form_that_saw_nothing_hears_everything(site: Site, seen: str) -> None:
+def test_form_without_a_version_reports_every_change(site: Site, seen: str) -> None:
     request, clerk = given(site, P.RECEIVED), site.staff()
     assert act(clerk, request.id, "lend", seen=seen).status_code == 409
 

@@ -97,7 +97,7 @@ def test_every_route_is_in_the_table(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("verb", "path"), STAFFED)
-def test_a_route_is_for_its_role_and_those_above(site: Site, verb: str, path: str) -> None:
+def test_route_is_restricted_to_its_role_and_higher_ones(site: Site, verb: str, path: str) -> None:
     given(site, Position.PAGED, "R-1")
     needed, there = STAFFED[verb, path], address(path)
     for role in StaffRole:
@@ -107,7 +107,7 @@ def test_a_route_is_for_its_role_and_those_above(site: Site, verb: str, path: st
 
 
 @pytest.mark.parametrize(("verb", "path"), STAFFED)
-def test_a_stranger_is_led_to_the_login_and_changes_nothing(site: Site, verb: str, path: str) -> None:
+def test_visitor_is_redirected_to_the_login_and_changes_nothing(site: Site, verb: str, path: str) -> None:
     given(site, Position.PAGED, "R-1")
     stranger = site.browser()
     if verb == "GET":
@@ -119,7 +119,7 @@ def test_a_stranger_is_led_to_the_login_and_changes_nothing(site: Site, verb: st
 
 
 @pytest.mark.parametrize(("verb", "path"), [route for route in ROUTES if route[0] == "POST"])
-def test_no_form_is_taken_without_its_secret(site: Site, verb: str, path: str) -> None:
+def test_forms_require_the_csrf_token(site: Site, verb: str, path: str) -> None:
     given(site, Position.PAGED, "R-1")
     browser = site.staff("sysadmin")
     assert browser.send(address(path), login="sysadmin").status_code == 400, verb
@@ -128,7 +128,7 @@ def test_no_form_is_taken_without_its_secret(site: Site, verb: str, path: str) -
 
 
 @pytest.mark.parametrize(("name", "role"), [*itertools.product(COMMANDS, StaffRole)])
-def test_a_command_is_for_its_role_and_those_above(site: Site, name: str, role: StaffRole) -> None:
+def test_command_is_restricted_to_its_role_and_higher_ones(site: Site, name: str, role: StaffRole) -> None:
     given(site, Position.PAGED, "R-1")
     status = ask(site.staff(role.word), "POST", f"/staff/requests/R-1/{name}")
     assert (status == 403) == (role < max(COMMANDS[name].role, C)), status

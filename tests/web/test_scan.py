@@ -103,7 +103,7 @@ def shown_after(browser: Browser, sent: TestResponse) -> Shown:
 # ---- a book comes
 
 
-def test_an_arrived_book_goes_to_the_hold_shelf_under_its_patrons_name(site: Site) -> None:
+def test_arrived_item_is_placed_on_the_hold_shelf_under_its_patrons_name(site: Site) -> None:
     request = given(site, P.IN_TRANSIT)
     shown = scan(site.staff(), "C1")
     assert (shown.outcome, shown.what) == ("ok", "Hold shelf, under C")
@@ -113,7 +113,7 @@ def test_an_arrived_book_goes_to_the_hold_shelf_under_its_patrons_name(site: Sit
     assert shown.status.xpath(".//a/@href") == [f"/staff/slips?request={request.id}", f"/staff/requests/{request.id}"]
 
 
-def test_the_same_one_twice_changes_nothing_and_says_so(site: Site) -> None:
+def test_repeated_scan_changes_nothing_and_says_so(site: Site) -> None:
     given(site, P.IN_TRANSIT)
     clerk = site.staff()
     first = scan(clerk, "C1")
@@ -134,21 +134,21 @@ def test_a_returned_book_goes_to_its_library(site: Site) -> None:
     assert (again.outcome, again.what) == ("look", "Send to CUHK")
 
 
-def test_a_late_return_names_the_fine(site: Site) -> None:
+def test_late_return_shows_the_fine(site: Site) -> None:
     lent(site, due=date(2017, 2, 27))
     shown = scan(site.staff(), "C1")
     assert shown.outcome == "look"
     assert re.search(r"Fine: HK\$\d+\.\d\d", shown.text)
 
 
-def test_a_recalled_book_is_sent_first(site: Site) -> None:
+def test_recalled_item_is_sent_home_before_other_uses(site: Site) -> None:
     lent(site, recalled_on=date(2017, 2, 28))
     shown = scan(site.staff(), "C1")
     assert (shown.outcome, shown.what) == ("look", "Send to CUHK")
     assert "Its owner has recalled it: send it first." in shown.text
 
 
-def test_a_book_from_the_drop_is_taken_in_at_the_counter(site: Site) -> None:
+def test_book_drop_item_is_checked_in_at_the_counter(site: Site) -> None:
     request = lent(site)
     assert site.world.sip2("drop-1", "09N20170301    090000                  APHKU-MAIN-DROP|AOHKU|ABC1|AC|").startswith("100")
     assert StaffFlag.IN_BOOK_DROP in site.world.request(request.id).flags
@@ -158,21 +158,21 @@ def test_a_book_from_the_drop_is_taken_in_at_the_counter(site: Site) -> None:
     assert site.world.request(request.id).flags == ""
 
 
-def test_a_book_that_was_not_collected_goes_home(site: Site) -> None:
+def test_uncollected_item_is_returned_to_its_library(site: Site) -> None:
     given(site, P.RECEIVED, received_on=date(2017, 2, 20), pickup_last=date(2017, 2, 25), expired_pickup=True)
     shown = scan(site.staff(), "C1")
     assert (shown.outcome, shown.what) == ("look", "Send to CUHK")
     assert "Not collected in time." in shown.text
 
 
-def test_a_book_that_nobody_waits_for_goes_home(site: Site) -> None:
+def test_item_without_a_waiting_patron_is_returned_to_its_library(site: Site) -> None:
     given(site, P.IN_TRANSIT, unwanted=True)
     shown = scan(site.staff(), "C1")
     assert (shown.outcome, shown.what) == ("look", "Send to CUHK")
     assert "Nobody waits for it any more." in shown.text
 
 
-def test_our_own_book_is_shipped_by_one_button_and_reshelved_when_it_is_home(site: Site) -> None:
+def test_own_item_is_shipped_with_one_button_and_reshelved_when_it_returns(site: Site) -> None:
     request, clerk = paged(site), site.staff()
     shown = scan(clerk, "K9")
     assert (shown.outcome, shown.what) == ("look", "Ship to CUHK")
@@ -193,24 +193,24 @@ def test_our_own_book_is_shipped_by_one_button_and_reshelved_when_it_is_home(sit
 # ---- a book that is none of ours
 
 
-def test_an_unknown_barcode_is_put_aside(site: Site) -> None:
+def test_unknown_barcode_is_set_aside(site: Site) -> None:
     shown = scan(site.staff(), "NOBODY-1")
     assert (shown.outcome, shown.what) == ("no", "This barcode is unknown")
     assert "Scan it once more." in shown.text
 
 
-def test_another_librarys_book_is_named_as_its(site: Site) -> None:
+def test_item_of_another_library_is_identified(site: Site) -> None:
     shown = scan(site.staff(), "C4")
     assert (shown.outcome, shown.what) == ("no", "A book of CUHK")
     assert "Middlemarch" in shown.text
 
 
-def test_our_own_book_outside_hkall_belongs_to_our_own_system(site: Site) -> None:
+def test_own_item_outside_hkall_is_left_to_the_local_system(site: Site) -> None:
     shown = scan(site.staff(), "K3")
     assert (shown.outcome, shown.what) == ("look", "Not an HKALL book")
 
 
-def test_a_barcode_of_two_libraries_asks_for_the_library(site: Site) -> None:
+def test_ambiguous_barcode_asks_for_the_library(site: Site) -> None:
     clerk = site.staff()
     given(site, P.IN_TRANSIT, "SAME")
     given(site, P.IN_TRANSIT, "SAME", item_agency="LU", partner="LU", patron="UG2", wire_id="w-2", title="Emma")
@@ -222,14 +222,14 @@ def test_a_barcode_of_two_libraries_asks_for_the_library(site: Site) -> None:
     assert scan(clerk, "CUHK/SAME", chosen).what == "Hold shelf, under C"
 
 
-def test_the_number_of_a_request_on_a_slip_stands_for_its_book(site: Site) -> None:
+def test_request_number_on_a_slip_identifies_its_item(site: Site) -> None:
     request = given(site, P.IN_TRANSIT, id="R-7K2M4Q9XW3TD")
     shown = scan(site.staff(), "r-7k2m4q9xw3td")
     assert shown.what == "Hold shelf, under C"
     assert site.world.request(request.id).position is P.RECEIVED
 
 
-def test_while_the_database_is_away_the_scan_is_to_be_repeated(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_outage_asks_to_repeat_the_scan(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     from hkall_gateway.web.bridge import TRY_AGAIN
     from tests.web.direct_bridge import DirectBridge
 
@@ -246,7 +246,7 @@ def test_while_the_database_is_away_the_scan_is_to_be_repeated(site: Site, monke
 # ---- a card first
 
 
-def test_with_a_card_scanned_first_the_station_lends(site: Site) -> None:
+def test_scan_after_a_card_checks_out(site: Site) -> None:
     request = given(site, P.RECEIVED, received_on=date(2017, 3, 1), pickup_last=date(2017, 3, 8))
     clerk = site.staff()
     card = scan(clerk, "UG1")
@@ -263,18 +263,18 @@ def test_with_a_card_scanned_first_the_station_lends(site: Site) -> None:
     assert scan(clerk, "C1", over).what == "Send to CUHK"
 
 
-def test_a_card_in_the_form_lends_at_once(site: Site) -> None:
+def test_card_in_the_form_checks_out_at_once(site: Site) -> None:
     given(site, P.RECEIVED, received_on=date(2017, 3, 1), pickup_last=date(2017, 3, 8))
     shown = scan(site.staff(), "C1", card="UG1")
     assert (shown.outcome, shown.what) == ("ok", "Lent until 16 March 2017 (Thursday)")
 
 
-def test_a_card_scanned_into_its_own_field_is_a_scan(site: Site) -> None:
+def test_card_scanned_into_its_own_field_counts_as_a_scan(site: Site) -> None:
     shown = scan(site.staff(), "", card="UG2")
     assert (shown.what, shown.fields["card"]) == ("Lend to Wong Ka Yan", "UG2")
 
 
-def test_another_patrons_book_is_not_lent_and_the_rule_is_linked(site: Site) -> None:
+def test_item_of_another_patron_is_refused_with_a_linked_rule(site: Site) -> None:
     request = given(site, P.RECEIVED, received_on=date(2017, 3, 1), pickup_last=date(2017, 3, 8))
     shown = scan(site.staff(), "C1", card="UG2")
     assert (shown.outcome, shown.what) == ("no", "Stop")
@@ -283,7 +283,7 @@ def test_another_patrons_book_is_not_lent_and_the_rule_is_linked(site: Site) -> 
     assert site.world.request(request.id).position is P.RECEIVED
 
 
-def test_a_recalled_book_is_lent_with_a_word_about_it(site: Site) -> None:
+def test_recalled_item_is_lent_with_a_notice(site: Site) -> None:
     day = date(2017, 3, 1)
     given(site, P.RECEIVED, received_on=day, pickup_last=date(2017, 3, 8), recalled_on=day)
     shown = scan(site.staff(), "C1", card="UG1")
@@ -291,13 +291,13 @@ def test_a_recalled_book_is_lent_with_a_word_about_it(site: Site) -> None:
     assert "Its owner has recalled it: tell the patron." in shown.text
 
 
-def test_a_card_that_cannot_borrow_is_not_kept(site: Site) -> None:
+def test_card_that_cannot_borrow_is_not_kept(site: Site) -> None:
     shown = scan(site.staff(), "EXPIRED")
     assert (shown.outcome, shown.what, shown.fields["card"]) == ("no", "This card cannot borrow", "")
     assert "/help#R2" in shown.status.xpath(".//a/@href")
 
 
-def test_with_a_librarys_card_the_books_are_shipped(site: Site) -> None:
+def test_card_of_a_library_ships_the_items(site: Site) -> None:
     request, clerk = paged(site), site.staff()
     card = scan(clerk, "CUHK-INST")
     assert (card.what, card.fields["card"]) == ("Ship to CUHK", "CUHK-INST")
@@ -306,7 +306,7 @@ def test_with_a_librarys_card_the_books_are_shipped(site: Site) -> None:
     assert site.world.request(request.id).position is P.SHIPPED
 
 
-def test_the_card_is_put_aside_by_a_button(site: Site) -> None:
+def test_card_is_cleared_by_a_button(site: Site) -> None:
     clerk = site.staff()
     card = scan(clerk, "UG1")
     shown = scan(clerk, "", card, done="1")
@@ -317,14 +317,14 @@ def test_the_card_is_put_aside_by_a_button(site: Site) -> None:
 # ---- the page
 
 
-def test_the_field_has_the_focus_and_works_without_a_script(site: Site) -> None:
+def test_scan_field_has_the_focus_and_works_without_scripts(site: Site) -> None:
     page = html.fromstring(site.staff().get(SCAN).text)
     assert page.xpath("//*[@autofocus]/@name") == ["barcode"]
     assert page.xpath("//form[@data-scan]/@method") == ["post"]
     assert page.xpath("//*[@data-sound]//input/@checked") == []
 
 
-def test_lines_are_kept_newest_first_and_bounded(site: Site) -> None:
+def test_scan_history_is_newest_first_and_bounded(site: Site) -> None:
     clerk, shown = site.staff(), None
     for number in range(25):
         shown = scan(clerk, f"X{number}", shown)
@@ -333,7 +333,7 @@ def test_lines_are_kept_newest_first_and_bounded(site: Site) -> None:
     assert len(shown.lines) == 19
 
 
-def test_a_page_that_is_loaded_again_shows_its_answer_and_sends_nothing(site: Site) -> None:
+def test_reload_shows_the_result_and_repeats_no_scan(site: Site) -> None:
     given(site, P.IN_TRANSIT)
     clerk = site.staff()
     first = scan(clerk, "C1")
@@ -346,13 +346,13 @@ def test_a_page_that_is_loaded_again_shows_its_answer_and_sends_nothing(site: Si
     assert second.lines == [("C1", "ok")]
 
 
-def test_the_address_of_an_answer_has_the_number_of_the_scan_alone(site: Site) -> None:
+def test_url_of_a_result_contains_only_the_scan_number(site: Site) -> None:
     given(site, P.IN_TRANSIT)
     clerk = site.staff()
     assert [scan(clerk, text).address for text in ("C1", "UG1", "NOBODY-1")] == [f"{SCAN}?scan={n}" for n in (1, 2, 3)]
 
 
-def test_from_the_menu_the_station_is_ready_and_has_the_earlier_scans_but_no_card(site: Site) -> None:
+def test_station_opened_from_the_menu_shows_earlier_scans_without_a_card(site: Site) -> None:
     clerk = site.staff()
     scan(clerk, "UG1")
     fresh = Shown(html.fromstring(clerk.get(SCAN).text))
@@ -360,14 +360,14 @@ def test_from_the_menu_the_station_is_ready_and_has_the_earlier_scans_but_no_car
 
 
 @pytest.mark.parametrize("number", ["7", "0", "-1", "x", "1 OR 1", "9" * 100])
-def test_another_number_than_the_sessions_own_shows_no_answer(site: Site, number: str) -> None:
+def test_scan_number_of_another_session_shows_nothing(site: Site, number: str) -> None:
     theirs, mine = site.staff(), site.staff()
     scan(theirs, "UG1")
     shown = Shown(html.fromstring(mine.get(SCAN, query_string={"scan": number}).text))
     assert (shown.what, shown.lines) == ("Ready", [])
 
 
-def test_scans_end_with_their_session(site: Site) -> None:
+def test_scans_are_deleted_with_their_session(site: Site) -> None:
     clerk = site.staff()
     address = scan(clerk, "UG1").address
     clerk.post("/staff/logout", at=SCAN)
@@ -378,7 +378,7 @@ def test_scans_end_with_their_session(site: Site) -> None:
 # ---- a card whose number is a barcode too
 
 
-def test_a_card_that_is_a_loaded_barcode_too_is_the_clerks_to_decide(site: Site) -> None:
+def test_clerk_decides_when_a_card_is_also_a_barcode(site: Site) -> None:
     request, clerk = given(site, P.IN_TRANSIT, "UG2"), site.staff()
     asked = scan(clerk, "UG2")
     assert (asked.outcome, asked.what) == ("look", "Is this a card or a book?")
@@ -390,7 +390,7 @@ def test_a_card_that_is_a_loaded_barcode_too_is_the_clerks_to_decide(site: Site)
     assert site.world.request(request.id).position is P.RECEIVED
 
 
-def test_the_field_of_the_card_takes_a_card_alone(site: Site) -> None:
+def test_card_field_accepts_only_a_card(site: Site) -> None:
     request, clerk = given(site, P.IN_TRANSIT, "UG2"), site.staff()
     assert scan(clerk, "", card="UG2").what == "Lend to Wong Ka Yan"
     unknown = scan(clerk, "", card="C4")
@@ -398,7 +398,7 @@ def test_the_field_of_the_card_takes_a_card_alone(site: Site) -> None:
     assert site.world.request(request.id).position is P.IN_TRANSIT
 
 
-def test_the_question_keeps_the_card_in_use(site: Site) -> None:
+def test_question_about_a_barcode_keeps_the_current_card(site: Site) -> None:
     given(site, P.RECEIVED, "UG2", received_on=date(2017, 3, 1), pickup_last=date(2017, 3, 8))
     clerk = site.staff()
     asked = scan(clerk, "UG2", scan(clerk, "UG1"))
@@ -407,7 +407,7 @@ def test_the_question_keeps_the_card_in_use(site: Site) -> None:
     assert scan(clerk, "UG2", asked, kind="copy").what == "Lent until 16 March 2017 (Thursday)"
 
 
-def test_a_librarys_card_that_is_a_barcode_too_is_asked_about(site: Site) -> None:
+def test_clerk_decides_when_a_library_card_is_also_a_barcode(site: Site) -> None:
     given(site, P.IN_TRANSIT, "CUHK-INST")
     clerk = site.staff()
     asked = scan(clerk, "CUHK-INST")
@@ -418,12 +418,12 @@ def test_a_librarys_card_that_is_a_barcode_too_is_asked_about(site: Site) -> Non
 # ---- where the station stands
 
 
-def test_a_station_with_one_place_is_not_asked_where_it_is(site: Site) -> None:
+def test_station_with_one_location_is_not_asked_for_it(site: Site) -> None:
     two_places(site, "HKU-MAIN-LENDING")
     assert html.fromstring(site.staff().get(SCAN).text).xpath("//select[@name='pickup']") == []
 
 
-def test_the_place_of_the_station_is_chosen_once_and_kept(site: Site) -> None:
+def test_location_of_the_station_is_chosen_once(site: Site) -> None:
     two_places(site, "HKU-MAIN-LENDING", "HKU-MED")
     request, clerk = given(site, P.IN_TRANSIT, pickup_location="HKU-MED"), site.staff()
     chosen = clerk.post(f"{SCAN}/place", at=SCAN, pickup="HKU-MED")
@@ -437,7 +437,7 @@ def test_the_place_of_the_station_is_chosen_once_and_kept(site: Site) -> None:
     assert site.world.request(request.id).position is P.RECEIVED
 
 
-def test_a_book_that_is_collected_elsewhere_is_sent_there_and_lent_there(site: Site) -> None:
+def test_item_collected_elsewhere_is_sent_there_and_lent_there(site: Site) -> None:
     two_places(site, "HKU-MAIN-LENDING", "HKU-MED")
     request, clerk = given(site, P.IN_TRANSIT), site.staff()
     clerk.post(f"{SCAN}/place", at=SCAN, pickup="HKU-MED")
@@ -452,7 +452,7 @@ def test_a_book_that_is_collected_elsewhere_is_sent_there_and_lent_there(site: S
 
 
 @pytest.mark.parametrize("place", ["", "NOWHERE", "<script>"])
-def test_a_place_that_the_library_has_not_is_not_kept(site: Site, place: str) -> None:
+def test_unknown_location_is_not_kept(site: Site, place: str) -> None:
     two_places(site, "HKU-MAIN-LENDING", "HKU-MED")
     clerk = site.staff()
     assert clerk.post(f"{SCAN}/place", at=SCAN, pickup=place).headers.getlist("Set-Cookie") == []
@@ -479,13 +479,13 @@ def test_a_viewer_may_not_scan(site: Site) -> None:
     assert site.world.request(request.id).position is P.IN_TRANSIT
 
 
-def test_a_scan_without_the_forms_secret_does_nothing(site: Site) -> None:
+def test_scan_without_a_csrf_token_does_nothing(site: Site) -> None:
     request = given(site, P.IN_TRANSIT)
     assert site.staff().send(SCAN, barcode="C1").status_code == 400
     assert site.world.request(request.id).position is P.IN_TRANSIT
 
 
-def test_the_journal_names_the_clerk_and_the_channel(site: Site) -> None:
+def test_journal_names_the_clerk_and_the_channel(site: Site) -> None:
     request = given(site, P.IN_TRANSIT)
     scan(site.staff(), "C1")
     lines = site.world.store.now(lambda unit: unit.journal.history(request.id))
@@ -493,7 +493,7 @@ def test_the_journal_names_the_clerk_and_the_channel(site: Site) -> None:
     assert (arrived["who"], arrived["channel"], arrived["message"]) == ("clerk", "web", "scan")
 
 
-def test_the_station_speaks_chinese(site: Site) -> None:
+def test_station_is_available_in_chinese(site: Site) -> None:
     given(site, P.IN_TRANSIT, patron="UG2")
     clerk = site.staff()
     clerk.get("/language/zh-Hant?next=/staff/scan")
@@ -502,7 +502,7 @@ def test_the_station_speaks_chinese(site: Site) -> None:
     assert "黃嘉欣" in shown.text
 
 
-def test_a_chinese_station_names_the_libraries_in_chinese_where_the_site_does(site: Site) -> None:
+def test_chinese_station_shows_chinese_names_of_libraries(site: Site) -> None:
     site.settings = replace(site.settings, partner_names_zh={"CUHK": "香港中文大學圖書館"})
     lent(site)
     paged(site)
@@ -526,7 +526,7 @@ def test_a_chinese_station_keeps_the_blanks_around_a_name_in_latin_letters(site:
     assert scan(clerk, "C1").what == "送往 CUHK"
 
 
-def test_no_card_or_title_stands_in_a_line_of_the_log(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+def test_log_contains_no_card_or_title(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
     given(site, P.IN_TRANSIT, title="A very private title")
     clerk = site.staff()
     scan(clerk, "C1")

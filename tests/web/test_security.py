@@ -23,7 +23,7 @@ def token(text: str) -> str:
 
 
 @pytest.mark.parametrize("sent", [None, "", "nonsense", "IjEi.aaaa.bbbb"])
-def test_a_form_without_its_secret_does_nothing(site: Site, sent: str | None) -> None:
+def test_form_without_a_csrf_token_does_nothing(site: Site, sent: str | None) -> None:
     browser = site.staff()
     answer = browser.send("/staff/logout", **({} if sent is None else {CSRF: sent}))
     assert answer.status_code == 400
@@ -31,21 +31,21 @@ def test_a_form_without_its_secret_does_nothing(site: Site, sent: str | None) ->
     assert browser.get("/staff/").status_code == 200
 
 
-def test_the_secret_of_another_session_is_wrong(site: Site) -> None:
+def test_csrf_token_of_another_session_is_refused(site: Site) -> None:
     mine, theirs = site.staff(), site.staff()
     stolen = token(theirs.get("/staff/").text)
     assert mine.send("/staff/logout", csrf_token=stolen).status_code == 400
     assert theirs.send("/staff/logout", csrf_token=stolen).status_code == 303
 
 
-def test_the_secret_that_a_visitor_had_is_wrong_after_the_login(site: Site) -> None:
+def test_csrf_token_from_before_the_login_is_refused(site: Site) -> None:
     browser = site.browser()
     before = token(browser.get("/staff/login").text)
     browser.send("/staff/login", login="clerk", password=PASSWORD, csrf_token=before)
     assert browser.send("/staff/logout", csrf_token=before).status_code == 400
 
 
-def test_a_login_form_of_another_site_is_refused(site: Site) -> None:
+def test_cross_site_login_form_is_refused(site: Site) -> None:
     attacker = site.browser()
     theirs = token(attacker.get("/staff/login").text)
     answer = site.browser().send("/staff/login", login="clerk", password=PASSWORD, csrf_token=theirs)
@@ -53,43 +53,43 @@ def test_a_login_form_of_another_site_is_refused(site: Site) -> None:
 
 
 @pytest.mark.parametrize("planted", ["ÿþ", "x" * 1000])
-def test_a_visitors_cookie_that_is_none_of_ours_is_replaced(site: Site, planted: str) -> None:
+def test_forged_visitor_cookie_is_replaced(site: Site, planted: str) -> None:
     browser = site.browser()
     browser.client.set_cookie(VISITOR, planted)
     assert browser.log_in("clerk").status_code == 303
 
 
-def test_a_visitor_keeps_the_secret_of_the_first_form(site: Site) -> None:
+def test_visitor_keeps_the_csrf_token_of_the_first_form(site: Site) -> None:
     browser = site.browser()
     first = browser.get("/staff/login")
     assert [c.split("=")[0] for c in first.headers.getlist("Set-Cookie")] == [VISITOR]
     assert browser.get("/staff/login").headers.getlist("Set-Cookie") == []
 
 
-def test_a_page_without_a_form_sets_no_cookie(site: Site) -> None:
+def test_page_without_a_form_sets_no_cookie(site: Site) -> None:
     assert site.browser().get("/help").headers.getlist("Set-Cookie") == []
 
 
 @pytest.mark.parametrize("path", ["/help", "/staff/login", "/staff/", "/nowhere", "/brand.css", "/static/script.js"])
-def test_every_response_has_the_headers(site: Site, path: str) -> None:
+def test_every_response_has_the_security_headers(site: Site, path: str) -> None:
     answer = site.staff().get(path)
     for name in HEADERS.keys() - {"Cache-Control"}:
         assert answer.headers.get(name) == HEADERS[name], name
     assert answer.headers["Cache-Control"]
 
 
-def test_no_page_may_be_framed_or_run_what_is_not_ours(site: Site) -> None:
+def test_policy_forbids_framing_and_foreign_scripts(site: Site) -> None:
     policy = site.staff().get("/staff/").headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
 
 
-def test_what_shows_records_is_kept_by_nobody(site: Site) -> None:
+def test_pages_with_records_are_not_cached(site: Site) -> None:
     assert site.staff().get("/staff/").headers["Cache-Control"] == "no-store"
 
 
-def test_a_static_file_is_kept_since_its_address_changes_with_it(site: Site) -> None:
+def test_static_file_is_cached_under_an_address_with_its_hash(site: Site) -> None:
     page = site.browser().get("/help").text
     address = page.split('<script src="')[1].split('"')[0]
     assert "?v=" in address
@@ -105,7 +105,7 @@ def with_page_for(app: Flask, role: StaffRole) -> None:
 
 @pytest.mark.parametrize("needed", list(StaffRole))
 @pytest.mark.parametrize("mine", list(StaffRole))
-def test_a_page_is_for_its_role_and_those_above(site: Site, needed: StaffRole, mine: StaffRole) -> None:
+def test_page_is_restricted_to_its_role_and_higher_ones(site: Site, needed: StaffRole, mine: StaffRole) -> None:
     with_page_for(site.app, needed)
     answer = site.staff(mine.word).get(f"/staff/for-{needed.word}")
     assert answer.status_code == (200 if mine >= needed else 403)
@@ -115,7 +115,7 @@ LOGINS = {"staff_login.form", "staff_oidc.lead", "staff_oidc.back", "staff_oidc.
 """Pages in front of the login."""
 
 
-def test_a_page_for_staff_is_not_shown_to_strangers(site: Site) -> None:
+def test_staff_page_redirects_visitors(site: Site) -> None:
     for rule in site.app.url_map.iter_rules():
         if rule.rule.startswith("/staff") and "GET" in (rule.methods or ()) and rule.endpoint not in LOGINS:
             answer = site.browser().get(rule.rule.replace("<", "").replace(">", ""))
@@ -124,18 +124,18 @@ def test_a_page_for_staff_is_not_shown_to_strangers(site: Site) -> None:
 
 
 @pytest.mark.parametrize("path", ["/staff", "/staff/", "//evil.test/staff/", "/language/en?next=/help"])
-def test_no_redirect_leads_to_the_host_that_the_caller_names(site: Site, path: str) -> None:
+def test_redirect_ignores_the_host_header(site: Site, path: str) -> None:
     answer = site.browser().get(path, headers={"Host": "evil.test"})
     assert "evil.test" not in answer.headers.get("Location", "")
 
 
-def test_a_get_logs_nobody_out(site: Site) -> None:
+def test_get_request_does_not_log_out(site: Site) -> None:
     browser = site.staff()
     assert browser.get("/staff/logout").status_code == 405
     assert browser.get("/staff/").status_code == 200
 
 
-def test_markup_in_an_account_name_is_shown_as_text(site: Site) -> None:
+def test_markup_in_an_account_name_is_escaped(site: Site) -> None:
     from dataclasses import replace
 
     account = replace(site.settings.staff["clerk"], name="<script>alert(1)</script>")
@@ -161,7 +161,7 @@ def dangerous(site: Site) -> None:
     "path", ["/staff/lists/shelf", "/staff/requests/R-1", "/staff/slips?list=shelf", "/staff/scan", PATRON]
 )
 @pytest.mark.parametrize("language", ["en", "zh-Hant"])
-def test_markup_in_a_title_a_name_or_a_barcode_is_shown_as_text(site: Site, path: str, language: str) -> None:
+def test_markup_in_titles_names_and_barcodes_is_escaped(site: Site, path: str, language: str) -> None:
     dangerous(site)
     browser = site.staff("supervisor")
     if path == PATRON:
@@ -175,7 +175,7 @@ def test_markup_in_a_title_a_name_or_a_barcode_is_shown_as_text(site: Site, path
     assert page.xpath("//script[not(@src)] | //img[@src='x'] | //*[@onerror]") == []
 
 
-def test_markup_that_is_typed_into_a_search_is_shown_as_text(site: Site) -> None:
+def test_markup_in_a_search_is_escaped(site: Site) -> None:
     browser = site.staff()
     for path in ("/staff/requests", PATRON):
         page = html.fromstring(browser.post(path, q=MARKUP).text)

@@ -49,7 +49,7 @@ def test_every_refusal_has_its_words() -> None:
     assert all(all(texts) for reason in Reason for texts in (reason.staff, reason.patron))
 
 
-def test_what_all_selected_rows_allow_is_offered_and_the_rest_is_counted(site: Site) -> None:
+def test_commands_allowed_for_all_rows_are_offered_and_the_others_counted(site: Site) -> None:
     given(site, P.RECEIVED, "R-1")
     given(site, P.RECEIVED, "R-2")
     given(site, P.ON_LOAN, "R-3")
@@ -66,13 +66,13 @@ def test_what_all_selected_rows_allow_is_offered_and_the_rest_is_counted(site: S
     assert "return-unused: 2 of 3" in " ".join(html.fromstring(mixed).xpath("string(//main)").split())
 
 
-def test_nothing_selected_says_so(site: Site) -> None:
+def test_empty_selection_is_reported(site: Site) -> None:
     clerk = site.staff()
     assert "tick the rows first" in send(clerk, "/staff/lists/pull/selected", []).text
     assert "tick the rows first" in send(clerk, "/staff/lists/pull/selected", ["R-NONE"]).text
 
 
-def test_a_command_is_given_to_each_with_the_person_and_the_reason(site: Site) -> None:
+def test_command_runs_on_each_row_with_user_and_reason(site: Site) -> None:
     for number in ("R-1", "R-2"):
         given(site, P.RECEIVED, number)
     clerk = site.staff()
@@ -86,7 +86,7 @@ def test_a_command_is_given_to_each_with_the_person_and_the_reason(site: Site) -
     assert all("shelf cleared" in line["detail"] for line in lines)
 
 
-def test_the_second_clerk_hears_what_has_changed(site: Site) -> None:
+def test_second_clerk_sees_what_has_changed(site: Site) -> None:
     given(site, P.RECEIVED, "R-1")
     given(site, P.RECEIVED, "R-2")
     first, second = site.staff(), site.staff()
@@ -122,7 +122,7 @@ def test_a_command_that_needs_a_reason_is_refused_without_one(site: Site) -> Non
     assert position_of(site, "R-1") == "DECLINED"
 
 
-def test_a_date_goes_with_the_command_that_takes_one(site: Site) -> None:
+def test_date_is_passed_to_the_command_that_needs_it(site: Site) -> None:
     given(site, P.ON_LOAN, "R-1")
     head = site.staff("supervisor")
     told = {"action": "extend", "reason": "typhoon"}
@@ -146,7 +146,7 @@ def test_a_date_goes_with_the_command_that_takes_one(site: Site) -> None:
         ("clerk", "ship", 200),
     ],
 )
-def test_a_command_that_the_role_does_not_allow_does_nothing(site: Site, role: str, action: str, code: int) -> None:
+def test_command_outside_the_role_does_nothing(site: Site, role: str, action: str, code: int) -> None:
     given(site, P.PAGED, "R-1")
     answer = send(site.staff(role), "/staff/lists/pull/act", ["R-1"], action=action, reason="x", on="2017-04-03")
     assert answer.status_code == code
@@ -154,14 +154,14 @@ def test_a_command_that_the_role_does_not_allow_does_nothing(site: Site, role: s
 
 
 @pytest.mark.parametrize("path", ["/staff/lists/pull/selected", "/staff/lists/pull/act", "/staff/slips"])
-def test_no_row_is_touched_without_the_secret_of_the_form_or_a_session(site: Site, path: str) -> None:
+def test_no_row_changes_without_session_and_csrf_token(site: Site, path: str) -> None:
     given(site, P.PAGED, "R-1")
     assert site.staff().send(path, request="R-1", action="ship").status_code == 400
     assert send(site.staff("viewer"), path, ["R-1"], action="ship").status_code == 403
     assert position_of(site, "R-1") == "PAGED"
 
 
-def test_a_command_for_a_list_that_does_not_exist_does_nothing(site: Site) -> None:
+def test_command_for_an_unknown_list_does_nothing(site: Site) -> None:
     given(site, P.PAGED, "R-1")
     assert send(site.staff(), "/staff/lists/none/act", ["R-1"], action="ship").status_code == 404
     assert position_of(site, "R-1") == "PAGED"

@@ -156,7 +156,7 @@ def test_a_slow_page_does_not_hold_up_the_reactor(pages: Pages) -> None:
     assert took < 2
 
 
-def test_a_page_that_could_not_begin_is_answered_and_leaves_its_thread_free(pages: Pages) -> None:
+def test_page_that_fails_to_start_is_answered_and_releases_its_thread(pages: Pages) -> None:
     class Broken:
         def render(self, _request: object) -> None:
             raise ZeroDivisionError
@@ -177,7 +177,7 @@ def until(happened: Callable[[], bool]) -> bool:
     return happened()
 
 
-def test_no_more_pages_than_threads_are_made_at_the_same_time(pages: Pages) -> None:
+def test_number_of_concurrent_pages_equals_the_threads(pages: Pages) -> None:
     with ThreadPoolExecutor(6) as browsers:
         waiting = [browsers.submit(pages.get, "/slow") for _ in range(6)]
         for _ in range(THREADS):
@@ -187,7 +187,7 @@ def test_no_more_pages_than_threads_are_made_at_the_same_time(pages: Pages) -> N
         assert {one.result(10) for one in waiting} == {(200, b"slow")}
 
 
-def test_beyond_a_bounded_queue_the_answer_comes_at_once(pages: Pages) -> None:
+def test_requests_beyond_the_queue_are_refused_at_once(pages: Pages) -> None:
     most = THREADS * (WAITING_PER_THREAD + 1)
     with ThreadPoolExecutor(most) as browsers:
         waiting = [browsers.submit(pages.get, "/slow") for _ in range(most)]
@@ -203,7 +203,7 @@ def test_beyond_a_bounded_queue_the_answer_comes_at_once(pages: Pages) -> None:
 
 @pytest.mark.parametrize("path", ["/slow", "/search", "//slow", "/%73low"])
 @pytest.mark.parametrize("crowd", ["", "patrons"])
-def test_a_crowd_makes_nobody_wait_but_its_own_kind_whatever_the_page(pages: Pages, crowd: str, path: str) -> None:
+def test_crowded_route_delays_only_callers_of_its_own_group(pages: Pages, crowd: str, path: str) -> None:
     most = THREADS // 2 * (WAITING_PER_THREAD + 1)
     with ThreadPoolExecutor(most) as browsers:
         waiting = [browsers.submit(pages.get, path, who=crowd) for _ in range(most)]
@@ -216,7 +216,7 @@ def test_a_crowd_makes_nobody_wait_but_its_own_kind_whatever_the_page(pages: Pag
         assert {one.result(20)[0] for one in waiting} == {200}
 
 
-def test_a_stranger_has_half_of_the_threads(pages: Pages) -> None:
+def test_visitors_get_half_of_the_threads(pages: Pages) -> None:
     with ThreadPoolExecutor(8) as browsers:
         waiting = [browsers.submit(pages.get, "/search", who="") for _ in range(8)]
         for _ in range(THREADS // 2):
@@ -226,7 +226,7 @@ def test_a_stranger_has_half_of_the_threads(pages: Pages) -> None:
         assert {one.result(10) for one in waiting} == {(200, b"slow")}
 
 
-def test_a_search_whose_caller_has_gone_still_counts_while_it_is_made_and_is_not_made_later(pages: Pages) -> None:
+def test_search_of_a_disconnected_caller_counts_while_running_and_is_not_started_later(pages: Pages) -> None:
     def ask_and_go() -> None:
         with socket.create_connection(("127.0.0.1", pages.port), 10) as line:
             line.sendall(b"GET /search HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -245,13 +245,13 @@ def test_a_search_whose_caller_has_gone_still_counts_while_it_is_made_and_is_not
     assert not pages.inside.acquire(timeout=0.2)
 
 
-def test_a_body_beyond_the_limit_is_refused_by_the_server_itself(pages: Pages) -> None:
+def test_body_over_the_limit_is_refused_by_the_server_itself(pages: Pages) -> None:
     code, page = pages.get("/quick", b"x" * 1001)
     assert code == 413
     assert b"That was too much" in page
 
 
-def test_the_end_waits_for_the_pages_in_hand(pages: Pages) -> None:
+def test_stop_waits_for_running_pages(pages: Pages) -> None:
     with ThreadPoolExecutor(2) as threads:
         page = threads.submit(pages.get, "/slow")
         assert pages.inside.acquire(timeout=10)
@@ -263,7 +263,7 @@ def test_the_end_waits_for_the_pages_in_hand(pages: Pages) -> None:
         stopping.result(10)
 
 
-def test_the_end_does_not_wait_for_a_desk_that_never_answers(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_does_not_wait_for_a_desk_that_never_answers(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "GRACE_S", 0.1)
     with ThreadPoolExecutor(1) as browsers:
         page = browsers.submit(pages.get, "/asks")
@@ -274,7 +274,7 @@ def test_the_end_does_not_wait_for_a_desk_that_never_answers(pages: Pages, monke
     assert [t.name for t in threading.enumerate() if "web" in t.name] == []
 
 
-def test_a_connection_of_somebody_known_gives_way_to_no_stranger(pages: Pages) -> None:
+def test_known_caller_is_not_displaced_by_a_visitor(pages: Pages) -> None:
     known = http.client.HTTPConnection("127.0.0.1", pages.port, timeout=30)
     known.request("GET", "/quick", headers={"Who": "staff"})
     assert known.getresponse().read() == b"quick"
@@ -309,11 +309,11 @@ def caller(port: int, *headers: tuple[str, str]) -> str:
     return answer
 
 
-def test_the_headers_of_a_proxy_are_dropped_from_a_stranger(pages: Pages) -> None:
+def test_proxy_headers_from_other_addresses_are_dropped(pages: Pages) -> None:
     assert caller(pages.port, *SPOOFED.items(), ("X-Forwarded-Proto", "https")) == f"{CALLER} http []"
 
 
-def test_the_last_address_that_a_proxy_of_ours_names_is_the_caller(pages: Pages) -> None:
+def test_last_address_named_by_a_trusted_proxy_is_the_caller(pages: Pages) -> None:
     pages.proxies[0] = AllowList([f"{CALLER}/32"])
     one_line = ("X-Forwarded-For", "203.0.113.1, 2001:db8::1"), ("X-Forwarded-Proto", "https")
     assert caller(pages.port, *one_line) == "2001:db8::1 https []"
@@ -323,7 +323,7 @@ def test_the_last_address_that_a_proxy_of_ours_names_is_the_caller(pages: Pages)
 
 
 @pytest.mark.parametrize("kind", ["haproxy", "nginx"])
-def test_a_guesser_cannot_change_its_address_behind_a_real_proxy(pages: Pages, tmp_path: Path, kind: str) -> None:
+def test_address_behind_a_proxy_cannot_be_forged(pages: Pages, tmp_path: Path, kind: str) -> None:
     pages.proxies[0] = AllowList(["127.0.0.1/32"])
     (port,) = free_ports(1)
     with running(kind, documented(kind).replace("127.0.0.1:8090", f"127.0.0.1:{pages.port}"), port, tmp_path):

@@ -32,7 +32,7 @@ def is_asked_to_log_in(answer: TestResponse) -> bool:
     return answer.status_code == 303 and answer.location.startswith("/staff/login")
 
 
-def test_a_login_writes_the_hash_of_its_token_alone(site: Site) -> None:
+def test_login_stores_only_the_hash_of_its_token(site: Site) -> None:
     browser = site.staff("clerk")
 
     (row,) = rows(site)
@@ -41,7 +41,7 @@ def test_a_login_writes_the_hash_of_its_token_alone(site: Site) -> None:
     assert (row["kind"], row["login"], row["role"], row["source"]) == ("staff", "clerk", "clerk", "local")
 
 
-def test_the_cookie_is_for_this_host_secure_and_not_for_scripts(site: Site) -> None:
+def test_cookie_is_restricted_to_this_host_secure_and_hidden_from_scripts(site: Site) -> None:
     browser = site.browser()
     (cookie,) = [c for c in browser.log_in("clerk").headers.getlist("Set-Cookie") if c.startswith(f"{COOKIE}=")]
 
@@ -49,7 +49,7 @@ def test_the_cookie_is_for_this_host_secure_and_not_for_scripts(site: Site) -> N
     assert attributes == {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"}
 
 
-def test_a_session_that_has_ended_is_cleared_from_the_browser_at_its_next_request(site: Site) -> None:
+def test_expired_session_is_cleared_from_the_browser(site: Site) -> None:
     browser = site.staff()
     assert "Clear-Site-Data" not in browser.get("/staff/").headers
     site.wait(minutes=60)
@@ -57,7 +57,7 @@ def test_a_session_that_has_ended_is_cleared_from_the_browser_at_its_next_reques
     assert "Clear-Site-Data" not in browser.get("/help").headers
 
 
-def test_a_logout_ends_the_session_also_for_a_copy_of_its_cookie(site: Site) -> None:
+def test_logout_invalidates_a_copied_cookie(site: Site) -> None:
     browser = site.staff()
     thief = site.browser()
     thief.client.set_cookie(COOKIE, token(browser))
@@ -80,7 +80,7 @@ def test_a_session_ends_after_an_hour_without_a_request(site: Site) -> None:
     assert is_asked_to_log_in(browser.get("/staff/"))
 
 
-def test_a_page_that_refreshes_by_itself_does_not_keep_the_session_alive(site: Site) -> None:
+def test_refreshing_page_does_not_extend_the_session(site: Site) -> None:
     browser = site.staff()
     for _ in range(12):
         site.wait(minutes=5)
@@ -88,7 +88,7 @@ def test_a_page_that_refreshes_by_itself_does_not_keep_the_session_alive(site: S
     assert is_asked_to_log_in(answer)
 
 
-def test_a_session_ends_twelve_hours_after_the_login_however_busy(site: Site) -> None:
+def test_session_expires_twelve_hours_after_the_login_despite_activity(site: Site) -> None:
     browser = site.staff()
     for _ in range(15):
         site.wait(minutes=47)
@@ -98,7 +98,7 @@ def test_a_session_ends_twelve_hours_after_the_login_however_busy(site: Site) ->
     assert is_asked_to_log_in(browser.get("/staff/"))
 
 
-def test_the_next_login_clears_away_what_has_ended(site: Site) -> None:
+def test_next_login_deletes_expired_sessions(site: Site) -> None:
     site.staff()
     site.wait(hours=13)
     site.staff()
@@ -115,7 +115,7 @@ def test_patrons_have_a_shorter_idle_time_than_staff(site: Site, kind: str, minu
     assert not session.ended(now)
 
 
-def test_a_request_writes_that_it_was_seen_once_a_minute_at_most(site: Site) -> None:
+def test_last_use_is_written_at_most_once_a_minute(site: Site) -> None:
     browser = site.staff()
     (before,) = rows(site)
     site.wait(seconds=59)
@@ -127,7 +127,7 @@ def test_a_request_writes_that_it_was_seen_once_a_minute_at_most(site: Site) -> 
     assert rows(site) == [{**before, "seen_at": site.world.now}]
 
 
-def test_a_token_that_was_planted_before_the_login_opens_nothing(site: Site) -> None:
+def test_token_planted_before_the_login_is_refused(site: Site) -> None:
     browser = site.browser()
     browser.client.set_cookie(COOKIE, "planted")
     browser.log_in("clerk")
@@ -138,7 +138,7 @@ def test_a_token_that_was_planted_before_the_login_opens_nothing(site: Site) -> 
     assert is_asked_to_log_in(attacker.get("/staff/"))
 
 
-def test_a_second_login_in_the_same_browser_ends_the_first_session(site: Site) -> None:
+def test_second_login_in_the_browser_ends_the_first_session(site: Site) -> None:
     browser = site.staff("clerk")
     first = token(browser)
     page = browser.get("/help").text
@@ -149,20 +149,20 @@ def test_a_second_login_in_the_same_browser_ends_the_first_session(site: Site) -
     assert token(browser) != first
 
 
-def test_an_account_that_is_taken_away_ends_its_sessions_at_once(site: Site) -> None:
+def test_removed_account_loses_its_sessions_at_once(site: Site) -> None:
     browser = site.staff("clerk")
     site.settings = replace(site.settings, staff={})
     assert is_asked_to_log_in(browser.get("/staff/"))
 
 
-def test_a_new_password_ends_the_sessions_that_the_former_one_began(site: Site) -> None:
+def test_changed_password_ends_the_sessions_it_began(site: Site) -> None:
     browser = site.staff("clerk")
     changed = replace(site.settings.staff["clerk"], secret_hash=cheap_hash("another"))
     site.settings = replace(site.settings, staff={**site.settings.staff, "clerk": changed})
     assert is_asked_to_log_in(browser.get("/staff/"))
 
 
-def test_the_browsers_of_one_person_that_are_remembered_are_bounded(site: Site) -> None:
+def test_number_of_remembered_browsers_per_account_is_bounded(site: Site) -> None:
     kept = select(WEB_SESSIONS.c.token_hash).where(WEB_SESSIONS.c.kind == BROWSER, WEB_SESSIONS.c.login == "clerk")
     for _ in range(MOST_BROWSERS + 3):
         site.staff("clerk")
@@ -170,7 +170,7 @@ def test_the_browsers_of_one_person_that_are_remembered_are_bounded(site: Site) 
     assert len(site.world.store.now(lambda unit: unit.execute(kept).all())) == MOST_BROWSERS
 
 
-def test_a_role_that_changes_in_the_configuration_changes_in_open_sessions(site: Site) -> None:
+def test_role_change_applies_to_open_sessions(site: Site) -> None:
     browser = site.staff("supervisor")
     demoted = {"supervisor": StaffAccount("supervisor", "Desk", HASH, StaffRole.VIEWER)}
     site.settings = replace(site.settings, staff=demoted)
@@ -181,7 +181,7 @@ def test_a_role_that_changes_in_the_configuration_changes_in_open_sessions(site:
         assert not may(StaffRole.CLERK)
 
 
-def test_a_cookie_of_no_session_is_deleted(site: Site) -> None:
+def test_cookie_without_a_session_is_deleted(site: Site) -> None:
     browser = site.browser()
     browser.client.set_cookie(COOKIE, "nonsense")
     browser.get("/help")

@@ -45,14 +45,14 @@ def _summary(driver: WebDriver) -> str:
         ("歸還", "Letters"),
     ],
 )
-def test_a_search_finds(driver: WebDriver, query: str, page: str) -> None:
+def test_search_finds_a_page(driver: WebDriver, query: str, page: str) -> None:
     assert page.casefold() in found(driver, query).casefold()
 
 
-def test_what_is_nowhere_is_not_found(driver: WebDriver) -> None:
+def test_search_without_results_says_so(driver: WebDriver) -> None:
     assert found(driver, "龍鳳呈祥") == ""
 
 
-def test_the_address_of_the_folder_leads_to_the_first_page(driver: WebDriver) -> None:
+def test_folder_url_opens_the_first_page(driver: WebDriver) -> None:
     driver.get(f"{SITE.as_uri()}/index.html")
     WebDriverWait(driver, 20).until(lambda page: page.find_element(By.TAG_NAME, "h1").text.startswith("hkall_gateway"))

@@ -40,7 +40,7 @@ def test_pull_slips_come_in_the_order_of_the_shelves(site: Site) -> None:
     assert list(slips(site.staff().get("/staff/slips").text)) == ["R-2", "R-1"]
 
 
-def test_a_slip_of_the_hold_shelf_says_who_and_until_when(site: Site) -> None:
+def test_hold_shelf_slip_shows_patron_and_last_day(site: Site) -> None:
     given(site, P.RECEIVED, "R-1", pickup_last=date(2017, 3, 6))
     patron = site.world.store.now(lambda unit: unit.patrons.find("UG1"))
     assert patron
@@ -54,14 +54,14 @@ def test_a_slip_without_a_patron_says_so(site: Site) -> None:
     assert "Patron removed" in slips(site.staff().get("/staff/slips?list=shelf").text)["R-1"]
 
 
-def test_a_slip_of_the_way_home_names_the_lender_and_no_person(site: Site) -> None:
+def test_return_slip_shows_the_lender_and_no_patron(site: Site) -> None:
     given(site, P.TO_RETURN, "R-1")
     words = slips(site.staff().get("/staff/slips?list=to-return").text)["R-1"]
     assert "The Chinese University of Hong Kong Library" in words
     assert "UG1" not in words
 
 
-def test_to_look_at_slips_prints_none_and_a_printed_one_says_so(site: Site) -> None:
+def test_viewing_slips_prints_none_and_printed_ones_are_marked(site: Site) -> None:
     given(site, P.PAGED, "R-1")
     given(site, P.PAGED, "R-2")
     clerk = site.staff()
@@ -82,7 +82,7 @@ def test_every_kind_of_slip_knows_whether_it_was_printed(site: Site, place: str,
     assert "Printed before" in slips(send(clerk, "/staff/slips", ["R-1"], list=place).text)["R-1"]
 
 
-def test_the_slip_of_the_hold_shelf_is_not_that_of_the_way_home(site: Site) -> None:
+def test_hold_shelf_slip_and_return_slip_are_tracked_separately(site: Site) -> None:
     given(site, P.RECEIVED, "R-1")
     clerk = site.staff()
     send(clerk, "/staff/slips", ["R-1"], list="shelf")
@@ -91,7 +91,7 @@ def test_the_slip_of_the_hold_shelf_is_not_that_of_the_way_home(site: Site) -> N
     assert "Printed before" not in slips(clerk.get("/staff/slips?list=to-return&request=R-1").text)["R-1"]
 
 
-def test_only_those_not_printed_yet_can_be_asked_for(site: Site) -> None:
+def test_unprinted_slips_can_be_listed(site: Site) -> None:
     given(site, P.PAGED, "R-1")
     given(site, P.PAGED, "R-2")
     clerk = site.staff()
@@ -99,7 +99,7 @@ def test_only_those_not_printed_yet_can_be_asked_for(site: Site) -> None:
     assert list(slips(clerk.get("/staff/slips?list=pull&unprinted=1").text)) == ["R-2"]
 
 
-def test_single_slips_can_be_asked_for_and_a_request_that_stands_elsewhere_has_none(site: Site) -> None:
+def test_single_slips_can_be_printed_unless_the_request_has_moved_on(site: Site) -> None:
     given(site, P.PAGED, "R-1")
     given(site, P.RECEIVED, "R-2")
     page = site.staff().get("/staff/slips?list=pull&request=R-1&request=R-2&request=R-NONE").text
@@ -131,7 +131,7 @@ def test_the_paper_is_remembered_by_the_browser(site: Site) -> None:
     assert "slips-a6.css" in clerk.get("/staff/slips").text
 
 
-def test_names_are_for_clerks(site: Site) -> None:
+def test_patron_names_are_restricted_to_clerks(site: Site) -> None:
     assert site.staff("viewer").get("/staff/slips?list=shelf").status_code == 403
     assert site.staff("viewer").get("/staff/barcode/B-1").status_code == 403
 
@@ -139,7 +139,7 @@ def test_names_are_for_clerks(site: Site) -> None:
 # ---- barcodes
 
 
-def test_a_barcode_is_a_picture_with_a_policy_of_its_own(site: Site) -> None:
+def test_barcode_is_an_image_with_its_own_policy(site: Site) -> None:
     answer = site.staff().get("/staff/barcode/R-7K2M4Q9XW3TD")
     assert answer.mimetype == "image/svg+xml"
     assert answer.headers["Content-Security-Policy"] == PICTURE
@@ -147,10 +147,10 @@ def test_a_barcode_is_a_picture_with_a_policy_of_its_own(site: Site) -> None:
 
 
 @pytest.mark.parametrize("text", ["%E7%B4%85", "x" * 41, "%C2%A0"])
-def test_what_code_128_cannot_hold_is_no_picture(site: Site, text: str) -> None:
+def test_barcode_outside_code_128_is_not_drawn(site: Site, text: str) -> None:
     assert site.staff().get(f"/staff/barcode/{text}").status_code == 404
 
 
-def test_a_barcode_with_a_slash_is_one(site: Site) -> None:
+def test_barcode_with_a_slash_is_drawn(site: Site) -> None:
     assert site.staff().get("/staff/barcode/A/1").status_code == 200
     assert [encodable(text) for text in ("A/1", "", "é", "a\n")] == [True, False, False, False]

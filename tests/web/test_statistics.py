@@ -57,11 +57,11 @@ def test_requests_are_counted_by_month_and_side(viewer: Browser) -> None:
     ]
 
 
-def test_turnaround_is_told_by_lender(viewer: Browser) -> None:
+def test_turnaround_is_shown_by_lender(viewer: Browser) -> None:
     assert table(viewer, "turnaround")[1:] == [["CUHK", "1", "3", "3"], ["LU", "1", "7", "7"]]
 
 
-def test_reasons_of_no_are_counted_with_their_rules(viewer: Browser) -> None:
+def test_refusals_are_counted_by_reason_with_their_rules(viewer: Browser) -> None:
     assert ["R2", "This card is not known.", "1"] in table(viewer, "refusals")
     assert table(viewer, "declines")[1:] == [["HKU", "Not found on the shelf", "1"]]
     assert '<a class="rule" href="/help#R2">R2</a>' in viewer.get(f"/staff/statistics?{ALL}").text
@@ -81,7 +81,7 @@ def test_the_matrix_shows_who_lends_to_which_site(viewer: Browser) -> None:
 
 @pytest.mark.parametrize("name", CHARTS)
 @pytest.mark.parametrize("query", [ALL, "from=2016-01-01&to=2016-01-31"])
-def test_a_chart_is_a_picture_without_a_script(viewer: Browser, name: str, query: str) -> None:
+def test_chart_is_an_image_without_scripts(viewer: Browser, name: str, query: str) -> None:
     answer = viewer.get(f"/staff/statistics/{name}.svg?{query}")
     tree: Any = etree.fromstring(answer.data)
     assert answer.mimetype == "image/svg+xml"
@@ -90,14 +90,14 @@ def test_a_chart_is_a_picture_without_a_script(viewer: Browser, name: str, query
     assert [node for node in tree.iter() if str(node.tag).endswith("script")] == []
 
 
-def test_no_person_is_in_them(viewer: Browser) -> None:
+def test_statistics_contain_no_patron(viewer: Browser) -> None:
     texts = [viewer.get(f"/staff/statistics?{ALL}").text]
     texts += [viewer.get(f"/staff/statistics/{name}.csv?{ALL}").text for name in TABLES]
     texts += [viewer.get(f"/staff/statistics/{name}.svg?{ALL}").text for name in CHARTS]
     assert [text for text in texts if "UG1" in text or "NOBODY" in text or "R-1<" in text or "Title of" in text] == []
 
 
-def test_without_a_period_it_is_the_last_six_months(site: Site, viewer: Browser) -> None:
+def test_period_defaults_to_six_months(site: Site, viewer: Browser) -> None:
     page = html.fromstring(viewer.get("/staff/statistics").text)
     assert page.xpath("//input[@type='date']/@value") == ["2016-10-01", "2017-03-01"]
 
@@ -111,7 +111,7 @@ def test_without_a_period_it_is_the_last_six_months(site: Site, viewer: Browser)
         ("from=0001-01-01&to=9999-12-31", "9999"),
     ],
 )
-def test_a_period_that_is_not_possible_says_why(viewer: Browser, query: str, says: str) -> None:
+def test_impossible_period_is_refused_with_a_reason(viewer: Browser, query: str, says: str) -> None:
     answer = viewer.get(f"/staff/statistics?{query}")
     assert answer.status_code == 400
     assert says in answer.text
@@ -120,11 +120,11 @@ def test_a_period_that_is_not_possible_says_why(viewer: Browser, query: str, say
 
 
 @pytest.mark.parametrize("path", ["nothing.csv", "nothing.svg", "sites.svg", "months.png"])
-def test_an_unknown_table_or_chart_is_no_page(viewer: Browser, path: str) -> None:
+def test_unknown_table_or_chart_is_not_found(viewer: Browser, path: str) -> None:
     assert viewer.get(f"/staff/statistics/{path}?{ALL}").status_code == 404
 
 
-def test_figures_are_read_once_a_minute(site: Site, viewer: Browser) -> None:
+def test_statistics_are_cached_for_a_minute(site: Site, viewer: Browser) -> None:
     assert table(viewer, "months")[1][2] == "3"
     given(site, P.ON_LOAN, "R-8")
     assert table(viewer, "months")[1][2] == "3"

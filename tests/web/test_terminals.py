@@ -32,7 +32,7 @@ def test_every_message_of_a_terminal_has_its_words() -> None:
     assert MESSAGES.keys() == {code for code, shape in SHAPES.items() if shape.reply} | {"97"}
 
 
-def test_without_a_gateway_there_is_no_row(site: Site) -> None:
+def test_no_gateway_means_no_row(site: Site) -> None:
     assert rows(site) == {}
     assert "No gateway reports terminals" in site.staff("viewer").get("/staff/terminals").text
 
@@ -60,7 +60,7 @@ def test_the_reports_of_several_gateways_are_one_row(site: Site) -> None:
     assert "Record of a patron" in row
 
 
-def test_a_gateway_that_fell_silent_reports_no_session(site: Site) -> None:
+def test_silent_gateway_reports_no_session(site: Site) -> None:
     report(site, "1", {"connections": 2})
     site.wait(minutes=2)
     assert rows(site) == {}

@@ -12,14 +12,14 @@ class Time:
         return self.now
 
 
-def test_the_pause_stops_growing_at_a_quarter_of_an_hour() -> None:
+def test_wait_is_limited_to_fifteen_minutes() -> None:
     throttle = LoginThrottle(Time())
     for _ in range(60):
         throttle.wrong("a", "clerk")
     assert throttle.wait_s("a", "clerk") == LONGEST_S
 
 
-def test_the_addresses_of_one_ipv6_network_are_one_guesser() -> None:
+def test_addresses_of_one_ipv6_network_are_throttled_together() -> None:
     throttle = LoginThrottle(Time())
     for number in range(30):
         throttle.wrong(f"2001:db8::{number:x}", f"name {number}")
@@ -27,7 +27,7 @@ def test_the_addresses_of_one_ipv6_network_are_one_guesser() -> None:
     assert throttle.wait_s("2001:db8:0:1::1", "another") == 0
 
 
-def test_an_hour_later_all_is_forgotten() -> None:
+def test_attempts_are_forgotten_after_an_hour() -> None:
     time = Time()
     throttle = LoginThrottle(time)
     for _ in range(10):
@@ -37,14 +37,14 @@ def test_an_hour_later_all_is_forgotten() -> None:
     assert throttle.wait_s("a", "clerk") == 0
 
 
-def test_letters_in_capitals_are_the_same_name() -> None:
+def test_names_are_compared_without_regard_to_case() -> None:
     throttle = LoginThrottle(Time())
     for name in ("clerk", "Clerk", "CLERK"):
         throttle.wrong("a", name)
     assert throttle.wait_s("a", "cLERK") == 2
 
 
-def test_a_stranger_cannot_fill_the_memory() -> None:
+def test_number_of_tracked_names_is_bounded() -> None:
     throttle = LoginThrottle(Time(), room=100)
     for number in range(1000):
         throttle.wrong(f"address {number}", "clerk")

@@ -90,13 +90,13 @@ def test_each_link_leads_there(site: Site, number: str) -> None:
     assert browser.get("/openurl?" + urlencode({"rft.btitle": TITLE})).location == page
 
 
-def test_no_part_of_a_link_is_removed_by_a_browser(site: Site, number: str) -> None:
+def test_browser_removes_no_part_of_a_link(site: Site, number: str) -> None:
     page = link(site.browser(), "/search?q=zymurgy", TITLE)
     assert not DOT_SEGMENTS & set(page.lower().split("/"))
 
 
 @pytest.mark.parametrize("number", NUMBERS, indirect=True)
-def test_another_system_may_encode_every_character(site: Site, number: str) -> None:
+def test_percent_encoded_characters_are_accepted(site: Site, number: str) -> None:
     assert TITLE in heading(site.browser(), f"/title/{quote(number, safe='')}")
 
 
@@ -105,7 +105,7 @@ def test_an_openurl_may_name_the_address(site: Site, number: str) -> None:
     assert site.browser().get("/openurl?" + urlencode({"rft_id": f"https://hkall.test{page}"})).location == page
 
 
-def test_the_language_and_the_login_lead_back(site: Site, number: str) -> None:
+def test_language_and_login_return_to_the_title(site: Site, number: str) -> None:
     browser = site.browser()
     form = link(browser, link(browser, "/search?q=zymurgy", TITLE), "Request this title")
     (switch,) = html.fromstring(browser.get(form).text).xpath("//header//a[text()='繁體中文']/@href")
@@ -125,14 +125,14 @@ def _next(browser: Browser, path: str) -> str:
     return str(found)
 
 
-def test_the_api_has_it(site: Site, number: str) -> None:
+def test_api_accepts_the_identifier(site: Site, number: str) -> None:
     address = link(site.browser(), "/search?q=zymurgy", TITLE).removeprefix("/title/")
     answer: Any = site.browser().get(f"/api/v1/titles/{address}")
     assert answer.status_code == 200, answer.text
     assert answer.json["title"]["bib_id"] == number
 
 
-def test_the_log_names_the_page_alone(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
+def test_log_names_the_route_only(site: Site, capfd: pytest.CaptureFixture[str]) -> None:
     for path in ("/title/b-secret/9", "/title/b-secret/9/request", "/api/v1/titles/b-secret/9"):
         site.browser().get(path)
     told = "".join(capfd.readouterr())

@@ -45,33 +45,33 @@ def copies(answer: Any) -> dict[str, tuple[str, str]]:
     }
 
 
-def test_a_copy_that_was_lent_since_is_not_shown_as_available(site: Site) -> None:
+def test_item_lent_since_loading_is_not_shown_as_available(site: Site) -> None:
     answer = visit(site, "/title/b-dune", {C1: "On Loan", S1: "Available On Shelf"})
     assert copies(answer) == {"CUHK": ("Checked out", "as of 09:00"), "HKUST": ("AVAILABLE", "as of 09:00")}
 
 
-def test_a_copy_of_which_nothing_is_said_is_shown_as_it_was_loaded(site: Site) -> None:
+def test_item_without_a_live_status_is_shown_as_loaded(site: Site) -> None:
     assert copies(visit(site, "/title/b-dune", {C1: "On Loan"}))["HKUST"] == ("AVAILABLE", "")
 
 
-def test_a_copy_that_came_back_since_says_so_and_is_requested_by_what_was_loaded(site: Site) -> None:
+def test_item_returned_since_loading_is_shown_and_requested_as_loaded(site: Site) -> None:
     answer = visit(site, "/title/b-out", {C4: "Available On Shelf"})
     assert copies(answer)["CUHK"] == ("On the shelf", "as of 09:00")
     assert "No library has a copy to lend now." in answer.text
 
 
-def test_a_reader_hears_that_the_last_copies_are_gone(site: Site) -> None:
+def test_patron_is_warned_when_the_last_items_are_gone(site: Site) -> None:
     gone = "a request may not be filled"
     assert gone not in visit(site, "/title/b-dune", {C1: "On Loan"}).text
     assert gone in visit(site, "/title/b-dune", {C1: "On Loan", S1: "Missing"}).text
     assert gone not in visit(site, "/title/b-out", {C4: "On Loan"}).text
 
 
-def test_a_librarys_own_word_is_shown_as_it_is(site: Site) -> None:
+def test_status_text_of_a_library_is_shown_unchanged(site: Site) -> None:
     assert copies(visit(site, "/title/b-dune", {C1: "<b>Room 3</b>"}))["CUHK"] == ("<b>Room 3</b>", "as of 09:00")
 
 
-def test_a_page_that_expects_an_answer_is_kept_by_no_cache_and_looks_again(site: Site) -> None:
+def test_page_awaiting_a_status_is_not_cached_and_reloads(site: Site) -> None:
     answer = visit(site, "/title/b-dune", {}, asking=True)
     page = html.fromstring(answer.text)
     assert answer.headers["Cache-Control"] == "no-store"
@@ -79,7 +79,7 @@ def test_a_page_that_expects_an_answer_is_kept_by_no_cache_and_looks_again(site:
     assert "being asked" in page.xpath("string(//section[@id='copies']//*[@role='status'])")
 
 
-def test_a_page_that_expects_nothing_looks_no_more(site: Site) -> None:
+def test_complete_page_does_not_reload(site: Site) -> None:
     answer = visit(site, "/title/b-dune", {C1: "On Loan"})
     page = html.fromstring(answer.text)
     assert "max-age=60" in answer.headers["Cache-Control"]
@@ -87,7 +87,7 @@ def test_a_page_that_expects_nothing_looks_no_more(site: Site) -> None:
     assert page.xpath("string(//section[@id='copies']//*[@role='status'])") == ""
 
 
-def test_only_libraries_that_answer_look_ups_are_asked(site: Site) -> None:
+def test_only_libraries_with_look_ups_are_queried(site: Site) -> None:
     asked: list[str] = []
 
     def live(_bib_id: str, copies: Sequence[Holding]) -> LiveStatuses:

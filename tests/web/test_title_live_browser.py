@@ -49,7 +49,7 @@ def copies(driver: WebDriver) -> str:
 
 
 @pytest.mark.parametrize(("size", "language", "scheme"), [("phone", "English", "dark"), ("desk", "繁體中文", "light")])
-def test_what_a_library_says_appears_by_itself(gateway: Gateway, size: str, language: str, scheme: str) -> None:
+def test_live_status_appears_without_a_reload(gateway: Gateway, size: str, language: str, scheme: str) -> None:
     driver = chromium(SIZES[size], scheme)
     try:
         driver.get(f"http://127.0.0.1:{gateway.ports.web}/help")
@@ -66,7 +66,7 @@ def test_what_a_library_says_appears_by_itself(gateway: Gateway, size: str, lang
         driver.quit()
 
 
-def test_without_the_script_the_next_look_shows_it(gateway: Gateway) -> None:
+def test_live_status_appears_on_the_next_view_without_scripts(gateway: Gateway) -> None:
     driver = chromium(1180, script=False)
     try:
         driver.get(f"http://127.0.0.1:{gateway.ports.web}/title/{BIB}")

@@ -81,7 +81,7 @@ def came_back(site: Site) -> int:
 
 
 @pytest.mark.parametrize("role", ["viewer", "clerk"])
-def test_a_supervisor_alone_sees_and_settles(site: Site, role: str) -> None:
+def test_page_is_restricted_to_supervisors(site: Site, role: str) -> None:
     row = given_up(site)
     browser = site.staff(role)
     assert browser.get("/staff/unsent").status_code == 403
@@ -102,14 +102,14 @@ def test_a_form_of_another_site_is_refused(site: Site) -> None:
 # ---- messages
 
 
-def test_a_message_that_was_given_up_is_shown_with_its_error_and_effects(site: Site) -> None:
+def test_dead_message_is_shown_with_its_error_and_effects(site: Site) -> None:
     given_up(site)
     text = site.staff("supervisor").get("/staff/unsent").text
     assert "Unknown Item" in text
     assert "the next lender is asked" in text
 
 
-def test_a_message_is_shown_as_it_would_leave_without_its_secret(site: Site) -> None:
+def test_message_is_shown_as_it_would_be_sent_without_its_secret(site: Site) -> None:
     given_up(site)
     page = html.fromstring(site.staff("supervisor").get("/staff/unsent").text)
     (document,) = page.xpath("//td//pre/text()")
@@ -134,7 +134,7 @@ def test_retry_sends_it_again_and_needs_no_reason(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("how", "after"), [("done", "done"), ("drop", "dropped")])
-def test_done_and_drop_need_a_reason_and_are_journalled_with_the_person(site: Site, how: str, after: str) -> None:
+def test_done_and_drop_require_a_reason_and_are_journalled_with_the_user(site: Site, how: str, after: str) -> None:
     row = given_up(site)
     browser = site.staff("supervisor")
     without = browser.post("/staff/unsent/dead", at="/staff/unsent", row=str(row), how=how, reason=" ")
@@ -152,7 +152,7 @@ def test_done_and_drop_need_a_reason_and_are_journalled_with_the_person(site: Si
     assert any(line["who"] == "supervisor" and line["channel"] == "web" for line in lines)
 
 
-def test_what_was_settled_meanwhile_is_said_and_the_others_are_settled(site: Site) -> None:
+def test_message_settled_meanwhile_is_reported_and_the_others_are_settled(site: Site) -> None:
     first, second = given_up(site), given_up(site, "b-dune")
     browser = site.staff("supervisor")
     page = browser.get("/staff/unsent").text
@@ -168,13 +168,13 @@ def test_what_was_settled_meanwhile_is_said_and_the_others_are_settled(site: Sit
 
 
 @pytest.mark.parametrize("row", ["", "x", "-1", "99999", "١"])
-def test_a_row_that_is_none_is_said(site: Site, row: str) -> None:
+def test_unknown_row_is_reported(site: Site, row: str) -> None:
     given_up(site)
     answer = site.staff("supervisor").post("/staff/unsent/dead", at="/staff/unsent", row=row, how="retry")
     assert answer.status_code in {400, 409}
 
 
-def test_another_command_or_kind_is_none(site: Site) -> None:
+def test_unknown_command_or_kind_is_refused(site: Site) -> None:
     row = given_up(site)
     browser = site.staff("supervisor")
     assert browser.post("/staff/unsent/dead", at="/staff/unsent", row=str(row), how="explode").status_code == 400
@@ -194,7 +194,7 @@ def test_no_name_or_address_of_a_patron_is_on_the_page(site: Site) -> None:
 # ---- letters
 
 
-def test_a_letter_that_came_back_is_written_again(site: Site) -> None:
+def test_returned_letter_is_written_again(site: Site) -> None:
     number = came_back(site)
     browser = site.staff("supervisor")
     assert "5.1.1" in browser.get("/staff/unsent?kind=letters").text
@@ -207,7 +207,7 @@ def test_a_letter_that_came_back_is_written_again(site: Site) -> None:
     assert [row.state for row in rows if row.kind == "mail"] == ["waiting"]
 
 
-def test_a_letter_told_by_hand_gives_the_days_to_collect_from_today(site: Site) -> None:
+def test_letter_delivered_by_hand_starts_the_pickup_period_today(site: Site) -> None:
     number = came_back(site)
     site.wait(days=2)
     at = "/staff/unsent?kind=letters"
@@ -233,7 +233,7 @@ def test_a_letter_is_settled_once(site: Site) -> None:
 # ---- the quarantine
 
 
-def test_a_document_is_heard_again_and_settled(site: Site) -> None:
+def test_quarantined_document_is_processed_again_and_settled(site: Site) -> None:
     heard: list[QuarantinedDocument] = []
 
     async def replay(document: QuarantinedDocument) -> str | Refused:
@@ -254,7 +254,7 @@ def test_a_document_is_heard_again_and_settled(site: Site) -> None:
 
 
 @pytest.mark.parametrize("said", ["Unknown Item: none", Refused(Reason.UNKNOWN_ITEM)])
-def test_a_document_that_still_fits_nothing_stays(site: Site, said: str | Refused) -> None:
+def test_quarantined_document_that_still_fits_nothing_stays(site: Site, said: str | Refused) -> None:
     async def replay(_document: QuarantinedDocument) -> str | Refused:
         return said
 

@@ -19,7 +19,7 @@ roles = { lending = "clerk", library-it = "sysadmin" }
 PORTS = demo_setup.Ports()
 
 
-def test_the_identity_provider_is_handed_on_with_its_secret_and_roles(tmp_path: Path) -> None:
+def test_identity_provider_settings_include_secret_and_roles(tmp_path: Path) -> None:
     path = demo_setup.write_config(tmp_path, PORTS, pages=True)
     path.write_text(path.read_text(encoding="utf-8") + OIDC, encoding="utf-8")
     environ = {**demo_setup.environment(PORTS), "HKALL_OIDC_SECRET": "s3cret"}
@@ -36,7 +36,7 @@ def test_a_site_without_a_provider_has_none(tmp_path: Path) -> None:
     assert settings_of(config.load(path, environ), environ).oidc is None
 
 
-def test_chinese_names_of_partners_are_handed_on_and_kept_out_of_the_directory(tmp_path: Path) -> None:
+def test_chinese_names_of_partners_reach_the_pages_and_not_the_directory(tmp_path: Path) -> None:
     path = demo_setup.write_config(tmp_path, PORTS, pages=True)
     loaded = config.load(path, demo_setup.environment(PORTS))
     assert settings_of(loaded, {}).partner_names_zh["LU"] == "嶺南大學圖書館"
