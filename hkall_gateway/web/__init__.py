@@ -2,8 +2,8 @@
 
 How to add a page, `/staff/explain` for example:
 
-1. The route: `web/staff/explain.py` with a Blueprint for its entry in the menu, one function a page; the Blueprint's name in
-   BLUEPRINTS of `web/app.py`.
+1. The route: `web/staff/explain.py` with a Blueprint for its entry in the menu, one function a page. The application registers
+   every Blueprint of `web/staff/` and `web/patron/`.
 
        PAGES = Blueprint("explain", __name__)
 
