@@ -80,7 +80,7 @@ def install(app: Flask) -> None:
     """Answer every error with a page of ours."""
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(CSRFError, _form_is_old)
-    app.register_error_handler(Unavailable, _away)
+    app.register_error_handler(Unavailable, lambda _error: _away())
     app.register_error_handler(InternalServerError, _bug)
 
 
@@ -97,13 +97,13 @@ def _form_is_old(error: CSRFError) -> Response:
     return _answer(FORM_IS_OLD, 400, error)
 
 
-def _away(_error: Unavailable) -> Response:
+def _away() -> Response:
     return _answer(PAGES[503], 503, ServiceUnavailable(retry_after=60))
 
 
 def _bug(error: InternalServerError) -> Response:
     if isinstance(error.original_exception, Unavailable):
-        return _away(error.original_exception)
+        return _away()
     LOG.error("web.failed", exc_info=error.original_exception)
     return _answer(PAGES[500], 500, error)
 

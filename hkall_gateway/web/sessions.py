@@ -82,7 +82,10 @@ class Sessions(SessionInterface):
             return found
         token = request.cookies.get(COOKIE, "")
         try:
-            found.row = _valid(token, used=REFRESH not in request.headers) if token else None
+            found.row = find_in_force(token, *IN_BROWSERS)
+            now = services().now()
+            if found.row and REFRESH not in request.headers and now - found.row.seen_at >= SEEN_EVERY:
+                services().bridge.write(bind(web_sessions.seen, found.row.token_hash, now))
             found.browser = None if found.row else find_in_force(request.cookies.get(BROWSER, ""), web_sessions.BROWSER)
         except Unavailable:
             found.away = True
@@ -195,14 +198,6 @@ def find_in_force(token: str, *kinds: str) -> WebSession | None:
     return found if found and found.kind in kinds else None
 
 
-def _valid(token: str, *, used: bool) -> WebSession | None:
-    """Return the session of a token, or None. `used`: a person asks, so that the idle time begins again."""
-    found, now = find_in_force(token, *IN_BROWSERS), services().now()
-    if found and used and now - found.seen_at >= SEEN_EVERY:
-        services().bridge.write(bind(web_sessions.seen, found.token_hash, now))
-    return found
-
-
 def _begin(unit: UnitOfWork, made: WebSession, browser: WebSession, now: datetime, before: str, former: str) -> None:
     web_sessions.begin(unit, made, now, before)
     web_sessions.remember_browser(unit, browser, former)
@@ -235,15 +230,18 @@ def may(role: StaffRole) -> bool:
     return found is not None and StaffRole.of(found.role) >= role
 
 
+def staff_session() -> WebSession:
+    """Return the session of the logged-in member of staff, on a page behind `needs`."""
+    found = staff()
+    assert found is not None, "the page is behind `needs`"
+    return found
+
+
 def staff_role() -> StaffRole:
     """Return the role of the logged-in member of staff."""
-    found = staff()
-    assert found is not None, "a page that shows data is behind `needs`"
-    return StaffRole.of(found.role)
+    return StaffRole.of(staff_session().role)
 
 
 def actor(message: str = "") -> Actor:
     """Return the logged-in member of staff as the actor for the journal."""
-    found = staff()
-    assert found is not None, "a page that acts is behind `needs`"
-    return Actor(found.login, "web", message, g.get("number", ""))
+    return Actor(staff_session().login, "web", message, g.get("number", ""))

@@ -28,7 +28,7 @@ from hkall_gateway.web.i18n import A_YEAR_S, library_name
 from hkall_gateway.web.incoming import typed
 from hkall_gateway.web.paths import set_own_cookie
 from hkall_gateway.web.services import services
-from hkall_gateway.web.sessions import actor, needs, staff
+from hkall_gateway.web.sessions import actor, needs, staff_session
 from hkall_gateway.web.staff.scan_answers import Answer, name_of, of_card, of_copy, of_either
 
 PAGES = Blueprint("scan", __name__)
@@ -84,7 +84,7 @@ def scanned() -> Response | str:
     made = Answered(text, answer, Borrowing() if "once" in request.form else borrowing)
     try:
         parts = {"text": made.text, "answer": asdict(made.answer), **asdict(made.borrowing)}
-        stored, token = json.dumps(parts, ensure_ascii=False, separators=(",", ":")), _session()
+        stored, token = json.dumps(parts, ensure_ascii=False, separators=(",", ":")), staff_session().token_hash
         add = bind(web_sessions.add, token, stored, services().now())
         number = services().bridge.write(add, LockSet(document=("web_scans", token)))
     except Unavailable:  # it may be done: its answer is shown all the same
@@ -129,18 +129,12 @@ def _page(newest: Answered | None, earlier: list[Answered]) -> str:
 
 def _answers() -> list[Answered]:
     """Return the session's scans, newest first."""
-    rows, found = services().bridge.read(bind(web_sessions.of, _session())), []
+    rows, found = services().bridge.read(bind(web_sessions.of, staff_session().token_hash)), []
     for row in rows:
         parts = json.loads(row.answer)
         answer = ANSWER.validate_python(parts["answer"])  # ignores what another release may have written
         found.append(Answered(parts["text"], answer, Borrowing(parts["card"], parts["name"]), row.number, row.at))
     return found
-
-
-def _session() -> str:
-    found = staff()
-    assert found is not None, "a page behind `needs`"
-    return found.token_hash
 
 
 def _institutional_card(agency: str) -> str:
