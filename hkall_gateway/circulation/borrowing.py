@@ -14,7 +14,6 @@ from hkall_gateway.circulation.find_request import not_theirs
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.instances import copies_in_use
-from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import policy
 from hkall_gateway.rules.lenders import InUse
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
@@ -162,8 +161,9 @@ def _wanted(
         about_title(context.library, copies, ours, ask.volume, in_use),
         pickup_location=ask.pickup_location or context.library.pickup_locations[0],
         candidates=available,
+        # A book left on the hold shelf past its last day counts as returned (R11a, R14).
         duplicate=any(
-            _same(r, ask) and not _given_back(context, r) for r in context.unit.requests.open_of(ask.patron, ask.bib_id)
+            _same(r, ask) and not waited_too_long(context, r) for r in context.unit.requests.open_of(ask.patron, ask.bib_id)
         ),
         hold=ask.hold and not available,  # many systems call every request a hold; without a copy it would be one
         need_before=ask.need_before,
@@ -206,11 +206,6 @@ UNCHECKED: Final[Mapping[str, StaffFlag]] = {
     "quota_check": StaffFlag.QUOTA_CHECK_UNKNOWN,
 }
 """Flags by the fact of a grant that says that a check could not be made."""
-
-
-def _given_back(context: Context, request: Request) -> bool:
-    """Whether the patron has left a book on the hold shelf past its last day: it counts as returned (R11a, R14)."""
-    return waited_too_long(context, request)
 
 
 def _unchecked(grant: Grant, facts: BorrowerFacts) -> str:
@@ -270,14 +265,10 @@ def cancel(context: Context, ask: CancelRequest) -> Cancelled | Refused:
     answer = policy.may_cancel(request, context.library.policy)
     if isinstance(answer, Refusal):
         context.unit.refuse(answer, context.now, ask.by, request)
-        return refused(answer, _language(context.unit, request), request.title)
+        patron = context.unit.patrons.find(request.patron)
+        return refused(answer, patron.language if patron else "", request.title)
     return _cancelled(context.unit.advance(request, Event.CANCEL, context.now, ask.by, rule="R34"))
 
 
 def _cancelled(request: Request) -> Cancelled:
     return Cancelled(request.id, request.patron, request.placed_by, request.placed_id)
-
-
-def _language(unit: UnitOfWork, request: Request) -> str:
-    patron = unit.patrons.find(request.patron)
-    return patron.language if patron else ""

@@ -39,7 +39,9 @@ def ranked(
     request waits at the first of them. `seed` decides between equals.
     """
     partners = context.unit.partners.among({c.agency for c in copies})
-    choice = _choice(context, partners, volume, in_use, weighed=_rivals(partners.values()))
+    # The balance of lending is weighed where two libraries have the same priority.
+    rivals = len({partner.priority for partner in partners.values()}) < len(partners)
+    choice = _choice(context, partners, volume, in_use, weighed=rivals)
     asked = lenders.choose_lender(copies, choice, seed)
     if not asked or not asked[0].skip:
         return asked
@@ -52,11 +54,6 @@ def _choice(
     """The choice among copies of these libraries."""
     library, known = context.library, records(context.unit, context.now, partners, weighed=weighed)
     return LenderChoice(partners, library.policy, context.now, library.agency, volume, records=known, in_use=in_use)
-
-
-def _rivals(partners: Collection[Partner]) -> bool:
-    """Whether two of these have the same priority, so that the balance of lending decides between them."""
-    return len({partner.priority for partner in partners}) < len(partners)
 
 
 def _open(known: Mapping[str, Record]) -> dict[str, Record]:
@@ -79,7 +76,8 @@ def next_lender(context: Context, request: Request) -> Candidate | None:
     for candidate in _in_turn(listed, today.records, in_use, context.now):
         if candidate.agency in tried:
             continue
-        why = _gone(context.unit, candidate, choice)
+        copy = context.unit.holdings.find(ItemKey(candidate.agency, candidate.barcode))
+        why = lenders.passed_over(copy, choice) if copy else ""
         if why or candidate.skip:
             context.unit.candidates.mark(candidate, skip=why)
         if not why:
@@ -131,12 +129,6 @@ def choice_today(context: Context, agencies: Collection[str], volume: str = "", 
     """
     choice = _choice(context, context.unit.partners.among(agencies), volume, in_use)
     return replace(choice, records=_open(choice.records))
-
-
-def _gone(unit: UnitOfWork, candidate: Candidate, choice: LenderChoice) -> str:
-    """The reason against asking for a copy now; "" for an available one, or one that the catalogue never knew."""
-    copy = unit.holdings.find(ItemKey(candidate.agency, candidate.barcode))
-    return lenders.passed_over(copy, choice) if copy else ""
 
 
 NOBODY_ASKED: Final[RequestChange] = {
@@ -258,8 +250,11 @@ def answered(
         return
     if send is Notification.ASK_LENDER:
         _asked_lender_answered(context, request, wire_id, answer, by)
-    if send is Notification.CANCEL_AT_LENDER and request.position is P.CANCELLING and request.wire_id == wire_id:
-        _cancel_answered(context, request, answer, by)
+    is_asked = request.position is P.CANCELLING and request.wire_id == wire_id
+    # "Already processed" may mean shipped, so it settles nothing.
+    is_over = answer.kind in {DeliveryKind.ACCEPTED, DeliveryKind.ALREADY} or answer.problem == "Unknown Request"
+    if send is Notification.CANCEL_AT_LENDER and is_asked and is_over:
+        context.unit.advance(request, Event.CANCEL_SETTLED, context.now, by, rule="R34")
 
 
 def _asked_lender_answered(context: Context, request: Request, wire_id: str, answer: DeliveryResult, by: Actor) -> None:
@@ -299,10 +294,4 @@ def _will_not_come(context: Context, request: Request, wire_id: str, reason: str
     if request.position is P.REQUESTED:
         move_on(context, request, reason, by)
     elif request.position is P.CANCELLING:
-        context.unit.advance(request, Event.CANCEL_SETTLED, context.now, by, rule="R34")
-
-
-def _cancel_answered(context: Context, request: Request, answer: DeliveryResult, by: Actor) -> None:
-    """Settle a cancellation that is confirmed, or unknown to the lender; "already processed" may mean shipped: wait."""
-    if answer.kind in {DeliveryKind.ACCEPTED, DeliveryKind.ALREADY} or answer.problem == "Unknown Request":
         context.unit.advance(request, Event.CANCEL_SETTLED, context.now, by, rule="R34")

@@ -130,13 +130,13 @@ def pay_back(context: Context, request: Request, day: date, by: Actor) -> int:
 
 def charge_lines(unit: UnitOfWork, charged: Sequence[Charged]) -> tuple[ChargeEntry, ...]:
     """The patron's open charges in the order given; settled ones are left out."""
-    return tuple([_line(unit, one) for one in charged if one.left_cents > 0])
-
-
-def _line(unit: UnitOfWork, charged: Charged) -> ChargeEntry:
-    about = unit.requests.find(charged.request)
-    title, item, bib_id = (about.title, about.item, about.bib_id) if about else ("", None, "")
-    return ChargeEntry(charged.id, charged.request, charged.kind, title, item, charged.left_cents, charged.at, bib_id)
+    entries = []
+    for one in charged:
+        if one.left_cents > 0:
+            about = unit.requests.find(one.request)
+            title, item, bib_id = (about.title, about.item, about.bib_id) if about else ("", None, "")
+            entries.append(ChargeEntry(one.id, one.request, one.kind, title, item, one.left_cents, one.at, bib_id))
+    return tuple(entries)
 
 
 def pay(context: Context, ask: Pay) -> Paid | Refused:

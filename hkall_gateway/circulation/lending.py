@@ -84,9 +84,9 @@ def borrow_from_us(context: Context, ask: BorrowFromUs) -> Paged | Refused:
     if late := over(ask.need_before, context.now):
         return context.refuse(late, ask.by)
     ours = _our_copies(context.unit, ask, context.library)
-    answer = lenders.may_lend(
-        partner, _free_copies(context.unit, ask, ours), context.library.policy, context.now, known=bool(ours)
-    )
+    fitting = [c for c in ours if not ask.volume or c.volume == ask.volume]
+    free = tuple(c for c in fitting if not context.unit.requests.with_copy(c.barcode, c.agency))
+    answer = lenders.may_lend(partner, free, context.library.policy, context.now, known=bool(ours))
     if isinstance(answer, Refusal):
         return context.refuse(answer, ask.by)
     return _paged(context.unit, _page(context, ask, answer))
@@ -109,12 +109,6 @@ def _our_copies(unit: UnitOfWork, ask: BorrowFromUs, library: Library) -> tuple[
         named = unit.holdings.find(ask.item) if ask.item.agency in {"", library.agency} else None
         copies = (named,) if named else copies
     return copies
-
-
-def _free_copies(unit: UnitOfWork, ask: BorrowFromUs, copies: tuple[Holding, ...]) -> tuple[Holding, ...]:
-    """The copies that no other request holds, of the volume if one is named."""
-    fitting = [c for c in copies if not ask.volume or c.volume == ask.volume]
-    return tuple(c for c in fitting if not unit.requests.with_copy(c.barcode, c.agency))
 
 
 def _page(context: Context, ask: BorrowFromUs, copy: Holding) -> Request:

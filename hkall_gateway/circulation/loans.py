@@ -278,7 +278,20 @@ def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Renewed | Refus
         )
     if first and answer.due:
         return _renewed(recalls.ask(context, found, answer.due, ask.by), facts)
-    return _prolong(context, ask, found, answer, facts)
+    charged_cents = fix_fine(context, found, dates.civil(context.now), ask.by)  # what has accrued until today (R40)
+    after = context.unit.advance(
+        found,
+        Event.RENEW,
+        context.now,
+        ask.by,
+        rule="R32",
+        due=answer.due,
+        due_before_renewal=found.due,
+        renewal_sync=RenewalSync.NONE,
+        renewals=found.renewals + 1,
+        renewed_at=context.now,
+    )
+    return replace(_renewed(after, facts), fine_cents=charged_cents)
 
 
 def may_renew(context: Context, loan: Request, facts: BorrowerFacts, *, staff: bool = False) -> Grant | Refusal:
@@ -312,24 +325,6 @@ def _just(done_at: datetime | None, library: Library, now: datetime) -> bool:
     """Whether an event is so recent that the same command again counts as a repetition."""
     window = timedelta(seconds=library.policy.renewal.repeat_window_s)
     return done_at is not None and now - done_at < window
-
-
-def _prolong(context: Context, ask: Renew, request: Request, grant: Grant, facts: BorrowerFacts) -> Renewed:
-    """Renew the loan and fix the fine that has accrued up to today as a charge (R40)."""
-    cents = fix_fine(context, request, dates.civil(context.now), ask.by)
-    after = context.unit.advance(
-        request,
-        Event.RENEW,
-        context.now,
-        ask.by,
-        rule="R32",
-        due=grant.due,
-        due_before_renewal=request.due,
-        renewal_sync=RenewalSync.NONE,
-        renewals=request.renewals + 1,
-        renewed_at=context.now,
-    )
-    return replace(_renewed(after, facts), fine_cents=cents)
 
 
 def _renewed(request: Request, facts: BorrowerFacts) -> Renewed:

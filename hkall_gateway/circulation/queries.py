@@ -198,14 +198,10 @@ def loan_line(context: Context, request: RequestEntry) -> LoanEntry:
     """One entry of a patron's record, with the label that patrons see (R35) and the fine of a loan that is not charged yet."""
     position, today = request.position, dates.civil(context.now)
     overdue = position in LENT and request.due is not None and today > request.due
-    fine_cents = _fine_cents(context, request.id) if overdue else 0
+    loan = context.unit.requests.find(request.id) if overdue else None
+    fine_cents = left_to_charge(context, loan, today) if loan else 0
     late = waited_too_long(context, request)
     return LoanEntry(request, context.library.policy.labels.get(position, position), overdue, fine_cents, late)
-
-
-def _fine_cents(context: Context, number: str) -> int:
-    request = context.unit.requests.find(number)
-    return left_to_charge(context, request, dates.civil(context.now)) if request else 0
 
 
 def see_item(context: Context, ask: SeeItem) -> ItemSeen | Refused:

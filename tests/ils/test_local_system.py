@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, insert
 
+from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import Library
+from hkall_gateway.circulation.loans import CheckOut
 from hkall_gateway.circulation.ports import BorrowerFacts, Gathered, Unreachable, Verb
+from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db import cards
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.compiled import flush
@@ -22,6 +25,7 @@ from hkall_gateway.db.loads import former_cards
 from hkall_gateway.db.tables import PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.local_system import MOST_KEPT, WRONG_PIN, ConnectedSystem, OfflineRules
+from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.stored_words import StaffFlag
@@ -362,3 +366,27 @@ def test_a_checkout_with_a_pin_reads_once_where_patrons_are_loaded(store: Immedi
     counting: Any = Counting(store, system.told)
     assert finished(local(counting, system).for_checkout("P1", Sensitive("0000"))) == WRONG_PIN
     assert system.told == ["read"]
+
+
+@pytest.mark.parametrize(
+    ("supports", "pin", "order"),
+    [
+        (ALL, "1234", ["read", "question", "read", "PIN", "write"]),
+        (ALL | {Verb.LOADED}, "5678", ["read", "write"]),
+    ],
+    ids=["live", "loaded"],
+)
+def test_a_whole_checkout_with_a_pin_has_these_transactions(
+    store: Immediate, supports: frozenset[Verb], pin: str, order: list[str]
+) -> None:
+    system = Listed(supports)
+    counting: Any = Counting(store, system.told)
+    circulation = Circulation(counting, local(counting, system), lambda: HKU, lambda: system.now)
+    place = Place("counter", "HKU-MAIN-LENDING")
+    command = CheckOut(Actor("counter-1", "sip2"), place, "P1", "C1", pin=Sensitive(pin), pin_given=True)
+
+    outcome = finished(circulation.execute(command))
+
+    assert isinstance(outcome, Refused)
+    assert outcome.why is Reason.UNKNOWN_ITEM  # decided in the unit, after the PIN
+    assert system.told == order

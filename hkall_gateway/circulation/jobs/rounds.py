@@ -132,16 +132,13 @@ def silence(context: Context, cursor: str, limit: int) -> Batch:
 def _silent(context: Context, request: Request, partner: Partner | None) -> bool:
     if partner is None or request.moved_at is None or request.kind == MIRRORED:
         return False
-    days = partner.silence_days + (context.library.policy.waits.paged_days if _accepted(context.unit, request) else 0)
+    asked, days = context.unit.requests.asked(request.wire_id), partner.silence_days
+    # What a library accepted before a cancellation is the request, not the cancellation.
+    if request.position is Position.REQUESTED and asked is not None and asked[1].outcome == CandidateOutcome.ACCEPTED:
+        days += context.library.policy.waits.paged_days
     closed = context.unit.partners.closed_days(partner.agency)
     last = dates.after_working_days(dates.civil(request.moved_at), days, partner.work_days, closed)
     return dates.civil(context.now) > last
-
-
-def _accepted(unit: UnitOfWork, request: Request) -> bool:
-    """Whether the lender accepted the request. False for a cancellation: the acceptance was of the request before it."""
-    asked = unit.requests.asked(request.wire_id)
-    return request.position is Position.REQUESTED and asked is not None and asked[1].outcome == CandidateOutcome.ACCEPTED
 
 
 def postponed(context: Context, cursor: str, limit: int) -> Batch:

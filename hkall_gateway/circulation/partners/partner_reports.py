@@ -14,7 +14,6 @@ from hkall_gateway.circulation.staff import losses
 from hkall_gateway.db import fines, quarantine
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
-from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import over
 from hkall_gateway.rules.messages.json_records import record
 from hkall_gateway.rules.reasons import Reason
@@ -198,15 +197,12 @@ def bill(context: Context, ask: Bill) -> Billed | Refused:
     if known:
         same = known[0].cents == ask.cents
         return _billed(ask, known[0].id) if same else context.refuse(Reason.TRANSACTION_REUSED, ask.by)
-    about = _billed_for(context.unit, ask) or Request("", Side.BORROWING, P.NEW, "", "", patron=ask.card)
-    return _billed(ask, fines.charge(context.unit, about, ask.kind or FEE, ask.cents, mark, context.now, ask.by))
-
-
-def _billed_for(unit: UnitOfWork, ask: Bill) -> Request | None:
-    found = borrowed_under(unit, ask.by.who, ask.wire_id)
+    found = borrowed_under(context.unit, ask.by.who, ask.wire_id)
     if found is None and ask.item:
-        found = held_with(unit, ask.by.who, ask.item.barcode)
-    return found if found and found.patron == ask.card else None
+        found = held_with(context.unit, ask.by.who, ask.item.barcode)
+    if found is None or found.patron != ask.card:
+        found = Request("", Side.BORROWING, P.NEW, "", "", patron=ask.card)
+    return _billed(ask, fines.charge(context.unit, found, ask.kind or FEE, ask.cents, mark, context.now, ask.by))
 
 
 def _billed(ask: Bill, number: int) -> Billed:

@@ -163,12 +163,18 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
         return Refused(Reason.UNKNOWN_REQUEST, Reason.UNKNOWN_REQUEST.rule)
     lines, candidates = request_history.journal(unit, number), unit.candidates.of(number)
     patron = unit.patrons.find(request.patron) if request.patron else None
+    rows = unit.outbox.rows(request=number, states=ALL_STATES)
+    tries, sent = request_history.tries(unit, [row.id for row in rows]), request_history.sent_at(unit, number)
+    told = []
+    for row in rows:
+        facts, partner = _facts(asdict(row.payload)), unit.partners.find(row.recipient)
+        told.append(SentMessage(row, partner, facts, tries.get(row.id, ()), sent.get(row.id)))
     page = RequestPage(
         request=request,
         days=work_lists.days_there(request, context.now),
         actions=permitted.actions(request, role),
         events=tuple(TimelineEvent(line, facts_in(line.detail)) for line in lines),
-        told=_sent_messages(unit, number),
+        told=tuple(told),
         heard=_heard(unit, number, lines),
         unplaced=quarantine.unplaced(unit, request, candidates),
         candidates=candidates,
@@ -205,17 +211,6 @@ def _without_names(unit: UnitOfWork, page: RequestPage, role: StaffRole) -> Requ
         fault="",
         patron_number=web_sessions.number_known(unit, page.request.patron),
         named=False,
-    )
-
-
-def _sent_messages(unit: UnitOfWork, number: str) -> tuple[SentMessage, ...]:
-    rows = unit.outbox.rows(request=number, states=ALL_STATES)
-    tries, sent = request_history.tries(unit, [row.id for row in rows]), request_history.sent_at(unit, number)
-    return tuple(
-        SentMessage(
-            row, unit.partners.find(row.recipient), _facts(asdict(row.payload)), tries.get(row.id, ()), sent.get(row.id)
-        )
-        for row in rows
     )
 
 

@@ -115,7 +115,10 @@ def insert(context: Context, command: StaffCommand, request: Request) -> Done | 
     if any(c.agency == command.agency and c.wire_id for c in listed):  # a library is asked once
         return context.refuse(Reason.DUPLICATE_REQUEST, command.by, request)
     fresh = Candidate(request.id, 0, copy.agency, copy.barcode, copy.local_bib_id, reason=f"by staff: {command.reason}")
-    context.unit.candidates.replace(request.id, _with(listed, fresh))
+    others = [c for c in listed if (c.agency, c.barcode) != (fresh.agency, fresh.barcode)]
+    asked, rest = [c for c in others if c.wire_id], [c for c in others if not c.wire_id]
+    numbered = [replace(c, rank=rank) for rank, c in enumerate([*asked, fresh, *rest], start=1)]
+    context.unit.candidates.replace(request.id, numbered)
     return _noted(context, command, request, "INSERTED")
 
 
@@ -123,13 +126,6 @@ def _may_be_asked(context: Context, copy: Holding, request: Request) -> bool:
     """Whether it is a partner's copy of this title, and of this volume where one is requested (R8)."""
     fits = copy.bib_id == request.bib_id and request.volume in {"", copy.volume}
     return fits and copy.agency != context.library.agency and context.unit.partners.find(copy.agency) is not None
-
-
-def _with(listed: Sequence[Candidate], fresh: Candidate) -> list[Candidate]:
-    """The list with `fresh` behind those that were asked and before all others, numbered anew."""
-    others = [c for c in listed if (c.agency, c.barcode) != (fresh.agency, fresh.barcode)]
-    asked, rest = [c for c in others if c.wire_id], [c for c in others if not c.wire_id]
-    return [replace(c, rank=rank) for rank, c in enumerate([*asked, fresh, *rest], start=1)]
 
 
 def _pass_over(unit: UnitOfWork, candidates: Sequence[Candidate], why: str) -> None:
