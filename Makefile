@@ -111,8 +111,10 @@ check: .venv/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml hkall_gateway
+	@mkdir -p var
+	PYTHONPATH=. $(BIN)/python packaging/used_by_name.py hkall_gateway bench docs/generate > var/used_by_name.py
 	$(BIN)/vulture
-	$(BIN)/vulture hkall_gateway bench docs/generate
+	$(BIN)/vulture hkall_gateway bench docs/generate var/used_by_name.py
 
 # The quick part of `make check` before each commit, and the length of its subject.
 hooks: .venv/.test

@@ -1,0 +1,67 @@
+"""Print vulture's whitelist: the names of the project that a framework, a template or a table uses by name.
+
+`make check` writes it anew each time, so that no name outlives its use. A name counts as used if
+
+* a class of ours overrides or implements it for a class or interface of a library,
+* a template reads it,
+* a string of the code spells it, as a table of fields or the options of a command do.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import keyword
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from zope.interface import implementedBy
+
+ROOT = Path(__file__).parents[1]
+OURS = ("hkall_gateway", "bench", "docs.generate")
+TEMPLATES = ("hkall_gateway/web/templates", "hkall_gateway/delivery/templates")
+
+
+def foreign_names(folder: str) -> Iterator[str]:
+    """Yield the attributes of our classes that a base class or an interface of a library has too."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        if path.name in {"__main__.py", "env.py"} or "versions" in path.parts:
+            continue  # a program; alembic runs these
+        module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
+        for kind in vars(module).values():
+            if inspect.isclass(kind) and kind.__module__ == module.__name__:
+                bases = [base for base in kind.__mro__ if not base.__module__.startswith(OURS)]
+                known = {name for base in bases for name in dir(base)}
+                known |= {name for interface in implementedBy(kind) for name in interface.names(all=True)}
+                yield from known & vars(kind).keys()
+
+
+def template_names() -> Iterator[str]:
+    """Yield the words between the braces of the templates."""
+    for folder in TEMPLATES:
+        for path in sorted((ROOT / folder).rglob("*.*")):
+            for code in re.findall(r"\{[{%](.*?)[%}]\}", path.read_text(encoding="utf-8"), re.DOTALL):
+                yield from re.findall(r"[A-Za-z_]\w*", code)
+
+
+def spelled_names(folder: str) -> Iterator[str]:
+    """Yield the strings of the code that are identifiers, also with dashes as in an option of the command line."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield from node.value.replace("-", "_").split(".")
+
+
+def main() -> None:
+    """Print the whitelist for the folders that are arguments."""
+    names = set(template_names())
+    for folder in sys.argv[1:]:
+        names |= {*foreign_names(folder), *spelled_names(folder)}
+    sys.stdout.writelines(f"_.{name}\n" for name in sorted(names) if name.isidentifier() and not keyword.iskeyword(name))
+
+
+if __name__ == "__main__":
+    main()
