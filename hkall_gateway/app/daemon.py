@@ -252,13 +252,12 @@ class Daemon:
             **self._beside_the_local_system(),
         )
         get = AgentPost(self._reactor, most_bytes=MOST_BYTES).get
-        callers, dialects = config_mapping.callers(self.config, self._environ, get), config_mapping.dialects(self.config)
+        callers = config_mapping.callers(self.config, self._environ, get)
         ncip_services = ncip.NcipServices(
             self.circulation,
             callers,
             library.agency,
             HONG_KONG,
-            dialects,
             self.metrics,
             self._clock,
             timeout=self._timeout("ncip", self.config.ncip.answer_within_s),

@@ -16,30 +16,24 @@ from hkall_gateway.config.systems import with_defaults
 from hkall_gateway.config.values import (
     TERMINALS_WAIT_S,
     Argon2Hash,
-    Certificate,
     ClientSystem,
     DatabaseUrl,
     Endpoint,
     File,
     KeySetFile,
-    Network,
     PartnerSystem,
     SigningKeyFile,
-    Zone,
 )
 from hkall_gateway.config.web import Web
 from hkall_gateway.db.engine.connect import Limits
 from hkall_gateway.ils.adapter import BadAdapter, find_adapter
 from hkall_gateway.ils.packaged import DialectName
 from hkall_gateway.net.limits.rate_limiter import OF_A_CALLER, OF_A_TERMINAL, OF_AN_ADDRESS
-from hkall_gateway.rules import vocabulary
-from hkall_gateway.rules.values import Agency, Algorithm, Cents, Natural, PortNumber, Seconds, Text, Variable, WebUrl
-from hkall_gateway.rules.vocabulary import Meaning
-
-LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
+from hkall_gateway.rules.callers import LOOPBACK, AgencyAccess, Client, OurClaims, PartnerAccess, PeerClaims, Terminal
+from hkall_gateway.rules.values import Agency, Natural, Network, PortNumber, Seconds, Text, Variable, WebUrl
+from hkall_gateway.rules.vocabulary import Charges, Meaning, Partner
 
 Language = Literal["en", "zh-Hant"]
-Weekday = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 
 
 class LibraryConfig(Strict):
@@ -113,15 +107,13 @@ class EndpointConfig(Strict):
     proxy_from: tuple[Network, ...] = Field(default=(), description=BALANCERS)
 
 
-class TerminalConfig(Strict):
+class TerminalConfig(Strict, Terminal):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
     """One login of a terminal."""
 
-    login: Text = Field(description="93 CN")
     secret_hash: Argon2Hash = Field(repr=False, description="Argon2id hash of 93 CO, from `hash-secret`")
     role: Literal["counter", "selfcheck", "bookdrop", "lookup"] = Field(
         description="what it may do: a row of `[[roles]]` of the policy; lookup: an e-book platform that checks patrons"
     )
-    location: Text = Field(description="its location code")
     dialect: Text = Field(default="standard", description="row of sip2/codec/dialects.py, or of [[sip2.dialects]]")
     language: Language | None = Field(
         default=None, description="language of its screen if neither message nor patron names one; default: our first language"
@@ -138,7 +130,6 @@ class TerminalConfig(Strict):
         description="counter, selfcheck: it goes on while the connection is down; what it reports as done (no block) is taken, "
         "for the holder alone and never for longer than the policy; default: no",
     )
-    max_connections: Natural = Field(default=100, description="open connections that are logged in with it")
 
 
 class ListenerConfig(Strict):
@@ -203,40 +194,23 @@ class NcipConfig(EndpointConfig):
     client_ca: File | None = Field(default=None, description="authorities of the certificates that callers may show over TLS")
 
 
-class ChargesConfig(Strict):
+class ChargesConfig(Strict, Charges):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
     """Charges by the owner of a lost or damaged book."""
 
-    processing_cents: Cents = Field(default=0, description="added to the price of a replacement")
-    replacement_cents: Cents = Field(default=0, description="the price where the book's own is not known")
-    damage_cents: Cents = Field(default=0, description="for a damaged book")
-    refund_if_found_days: Cents = Field(default=0, description="a lost book found within so many days is paid back")
-    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = Field(default="HKD", description="ISO 4217 code")
 
-
-class Jwt(Strict):
+class Jwt(Strict, PeerClaims):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
     """The signed tokens (JWT, RFC 7523) by which a caller proves its identity, as OpenRS does."""
 
-    issuer: Text = Field(description="`iss` of its tokens")
-    audience: Text = Field(description="`aud` of its tokens: our name there")
-    subject: str = Field(default="", description="`sub` of its tokens; empty = any. OpenRS: its SystemId")
-    algorithms: tuple[Algorithm, ...] = Field(
-        default=("RS256", "ES256"), min_length=1, description="accepted signature algorithms"
-    )
     jwks_file: KeySetFile | None = Field(default=None, description="its public keys: a JSON Web Key Set")
     jwks_url: WebUrl | None = Field(default=None, description="or where it publishes them; kept for an hour")
 
 
-class OurJwt(Strict):
+class OurJwt(Strict, OurClaims):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
     """The signed tokens (JWT, RFC 7523) by which we prove our identity to a partner, as OpenRS requires."""
 
     key_file: SigningKeyFile = Field(
         description="our private key, PEM or a JSON Web Key; its public half stands at /.well-known/jwks.json of the NCIP port"
     )
-    issuer: Text = Field(description="`iss`: our name at the partner")
-    subject: Text = Field(description="`sub`: the sender; OpenRS: our SystemId there, as `from_system_id`")
-    audience: Text = Field(description="`aud`: the partner's own name; OpenRS: `dcb`")
-    algorithm: Algorithm = Field(default="RS256", description="signature")
-    lifetime_s: Annotated[int, Field(ge=10, le=900)] = Field(default=300, description="lifetime of one token")
     claims: Mapping[Text, str] = Field(default={}, description="further claims; OpenRS: `protocol` is `NCIP2`")
 
 
@@ -249,15 +223,12 @@ class OurProof(Strict):
     jwt: OurJwt | None = Field(default=None, description="tokens that we sign")
 
 
-class PeerConfig(Strict):
+class PeerConfig(Strict, AgencyAccess):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
     """The keys of a partner or client by which it proves its identity when it calls us, and what it may use."""
 
-    agency: Agency = Field(description="its AgencyId")
     secret_env: Variable | None = Field(
         default=None, description="variable with its FromAgencyAuthentication; a partner's is ours to it, too"
     )
-    certificate: Certificate = Field(default="", description="SHA-256 fingerprint or common name of the one that it shows")
-    by_address: bool = Field(default=False, description="its address alone proves its identity, where no secret comes")
     basic_login: str = Field(default="", description="HTTP Basic: the name; empty = its AgencyId")
     basic_hash: Argon2Hash | None = Field(
         default=None, repr=False, description="HTTP Basic: Argon2id hash of the password, from `hash-secret`"
@@ -268,19 +239,12 @@ class PeerConfig(Strict):
         description="Argon2id hash of a secret that it sends as `Authorization: Bearer`, from `hash-secret`",
     )
     jwt: Jwt | None = Field(default=None, description="signed tokens that it sends as `Authorization: Bearer`")
-    allow_from: tuple[Network, ...] = Field(default=LOOPBACK, description="networks that it calls from")
-    request_agencies: tuple[Agency, ...] = Field(
-        default=(),
-        description="further AgencyIds under which it numbers its requests; a broker's libraries, ours if it uses ours",
-    )
     wrong_pins: Natural | None = Field(default=None, description="as `wrong_pins` of `[ncip]`, for this one alone")
-    max_connections: Natural = Field(default=100, description="open connections that have proven to be its own")
 
 
-class PartnerConfig(PeerConfig):
+class PartnerConfig(PeerConfig, PartnerAccess, Partner):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
     """Another library of the consortium."""
 
-    name: Text = Field(description="its name, for people")
     name_zh: str = Field(default="", description="the same in Chinese, for pages and letters; empty = as above")
     url: WebUrl = Field(description="URL of its NCIP responder")
     discovery_url: WebUrl | None = Field(
@@ -290,90 +254,26 @@ class PartnerConfig(PeerConfig):
         default="", description="its system, a row of [systems](systems.md): its keys apply where this row has none"
     )
     dialect: DialectName = Field(default="direct", description="row of ncip/codec/dialects.py")
-    priority: Annotated[int, Field(ge=0, le=99)] = Field(default=50, description="order of lenders, lowest first")
-    courier_days: Annotated[int, Field(ge=0)] = Field(default=2, description="days of transport for a book")
-    timezone: Zone = Field(default="Asia/Hong_Kong", description="the zone of its dates without one")
-    institutional_card: str = Field(default="", description="the card to which its loans are charged at our counter")
-    user_sent: Literal["institution", "patron"] = Field(default="institution", description="the borrower named to the lender")
-    renewal_mode: Literal["local_then_notify", "ask_first"] = Field(
-        default="local_then_notify",
-        description="whether it is told of a renewal or asked for it; also for the patron's date where its own is earlier",
-    )
-    can_lookup_request: bool = Field(default=False, description="it answers LookupRequest")
-    can_lookup_items: bool = Field(
-        default=False, description="it answers LookupItemSet: before a request, and for who opens a title of the catalogue"
-    )
-    lookup_by_copy: bool = Field(
-        default=False, description="with `can_lookup_items`: it answers LookupItem instead, as every partner with NCIP 1 does"
-    )
-    in_flight: Natural = Field(default=4, description="documents sent to it at the same time")
     attempts: Natural | None = Field(default=None, description="attempts at one message; default: those of [courier]")
-    work_days: tuple[Weekday, ...] = Field(
-        default=("Mon", "Tue", "Wed", "Thu", "Fri"), min_length=1, description="days on which it works"
-    )
-    silence_days: Natural = Field(default=2, description="working days without an answer after which the next lender is asked")
-    application_profile: str = Field(
-        default="", description="ApplicationProfileType of messages to it; for Alma the code of its partner record of us"
-    )
-    item_id_type: Text = Field(default="Barcode", description="ItemIdentifierType of a barcode in messages to it")
-    request_type: str = Field(default="", description="RequestType with which it is asked for a copy; empty = its flow's own")
-    request_scope_type: str = Field(
-        default="", description="RequestScopeType with which it is asked for a copy; empty = by what is named"
-    )
-    request_id_in_ext: bool = Field(
-        default=False, description="its RequestId stands in the Ext of each reply, also beside a Problem"
-    )
-    from_system_id: str = Field(default="", description="FromSystemId in messages to it; OpenRS knows us by it")
-    our_user: str = Field(
-        default="",
-        description="our institutional user there, on whose card we borrow; empty = our agency and `-INST`: `HKU-INST`",
-    )
     our_proof: OurProof = Field(default=OurProof(), description="our own proof there, beside `secret_env`")
-    problems: Mapping[Text, Meaning] = Field(
+    problems: Mapping[Text, Meaning] = Field(  # type: ignore[assignment]  # a table in the file, pairs in the record
         default={},
         description="the meaning of its own ProblemTypes, or of words in its ProblemDetail or ProblemValue: refused, later, "
         "already or fault (a person must mend the channel)",
     )
-    date_semantics: Literal["instant", "date_only"] = Field(default="instant", description="what its 00:00:00Z means")
-    lookups_per_minute: Natural = Field(default=60, description="look-ups that it may send to us")
-    timeout_s: Natural = Field(default=20, description="time limit of one document")
-    sees_patrons: bool | None = Field(
-        default=None,
-        description="a broker: it gets names, addresses, loans and debts also without a PIN or an open request; default: no",
-    )
     charges: ChargesConfig = Field(default=ChargesConfig(), description="loss and damage")
 
-    def plain(self) -> vocabulary.Partner:
+    def plain(self) -> Partner:
         """The directory entry that the rules know."""
-        return record_from_row(
-            vocabulary.Partner,
-            self,
-            problems=tuple(self.problems.items()),
-            charges=record_from_row(vocabulary.Charges, self.charges),
-        )
+        charges = record_from_row(Charges, self.charges)
+        return record_from_row(Partner, self, problems=tuple(self.problems.items()), charges=charges)
 
 
-class ClientConfig(PeerConfig):
+class ClientConfig(PeerConfig, Client):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
     """A system that may speak NCIP to us without being a library: the discovery layer."""
 
     system: ClientSystem = Field(
         default="", description="its system, a row of [systems](systems.md): its keys apply where this row has none"
-    )
-    request_status: Literal["niso", "label"] = Field(
-        default="niso",
-        description="RequestStatusType: NISO's value with the record's word (HKALL REQUESTD …) in Ext, or that word itself",
-    )
-    request_type: Text = Field(
-        default="Loan", description="RequestType that it reads in a patron's list; VuFind's XCNCIP2 driver shows `Hold` alone"
-    )
-    pin: Literal["checked", "optional", "required", "blocks"] = Field(
-        default="checked",
-        description="checked: a PIN that it sends is compared, an empty one too; optional: an empty one counts as none; "
-        "required: no action of its readers without a PIN; blocks: so too, but LookupUser without one tells blocks alone, "
-        "LookupRequest no patron",
-    )
-    without_header: bool = Field(
-        default=False, description="a document without InitiationHeader is its own; it must still prove its identity"
     )
 
 

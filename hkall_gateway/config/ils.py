@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, TypeAlias, cast
 
 from pydantic import AfterValidator, Field, create_model
 
-from hkall_gateway.config.loading import Strict
+from hkall_gateway.config.loading import Strict, record_from_row
 from hkall_gateway.config.values import IlsSystem
 from hkall_gateway.ils.adapter import Adapter, NoSettings, find_adapter
 from hkall_gateway.ils.packaged import NcipSettings, Sip2Settings
@@ -33,30 +33,12 @@ def _identifier(text: str) -> str:
 
 
 Identifier: TypeAlias = Annotated[str, AfterValidator(_identifier)]
-Tag: TypeAlias = Annotated[str, Field(pattern=r"^[0-9A-Z]{3}$")]
-Subfields: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-z]*$")]
 Sources: TypeAlias = tuple[Source, ...]
 _USUAL: Final = TITLE_SOURCES
 
 
-class MarcItem(Strict):
+class MarcItem(Strict, ItemField):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
     """A field that describes one copy each time it occurs: it replaces the usual row of its tag, and comes first."""
-
-    tag: Tag = Field(description="the field")
-    barcode: Annotated[Subfields, Field(min_length=1)] = Field(
-        description="subfield of the barcode; without it there is no copy"
-    )
-    agency: Subfields = Field(default="", description="subfield of the library's code; `agencies` maps it to an agency")
-    call_number: Subfields = Field(default="", description="subfields of the call number, in their order")
-    volume: Subfields = Field(default="", description="subfields of the volume")
-    status: Subfields = Field(default="", description="subfield of the status")
-    not_lendable: Subfields = Field(default="", description="subfield with a reason why it is not lent; 0 or empty: it is")
-    material: Subfields = Field(default="", description="subfield of the material; without it the leader says it")
-    beside: Tag | None = Field(default=None, description="field that supplies what this one lacks, as 852 for 876")
-
-    def plain(self) -> ItemField:
-        """The row that the reader uses."""
-        return ItemField(**{**self.model_dump(), "beside": self.beside or ""})
 
 
 class Marc(Strict):
@@ -81,7 +63,7 @@ class Marc(Strict):
     def plain(self) -> MarcMapping:
         """The mapping that the reader uses."""
         titles = {fact: tuple(map(source, getattr(self, fact))) for fact in TITLE_SOURCES}
-        items = overlaid(tuple(row.plain() for row in self.items))
+        items = overlaid(tuple(record_from_row(ItemField, row) for row in self.items))
         return MarcMapping(titles, items, self.agencies, self.no_status, self.oai_identifier or "")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from zoneinfo import ZoneInfo
 
 from hkall_gateway.config import gateway
 from hkall_gateway.config.gateway import GatewayConfig
@@ -23,8 +22,8 @@ from hkall_gateway.ncip.authentication import (
 )
 from hkall_gateway.ncip.handlers import Caller
 from hkall_gateway.ncip.key_sets import FileKeys, Get, UrlKeys, no_get
-from hkall_gateway.ncip.tables.notifications import LOAN
 from hkall_gateway.net.limits.allow_list import AllowList
+from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Sensitive
@@ -84,19 +83,11 @@ def callers(config: GatewayConfig, environ: Mapping[str, str], get: Get = no_get
     found: dict[str, Caller] = {}
     rows: tuple[gateway.PeerConfig, ...] = (*config.partners, *config.clients)
     for row in rows:
-        pins, proof = row.wrong_pins or config.ncip.wrong_pins, _http_proof(row, get)
-        found[row.agency] = record_from_row(
-            Caller, row, secret=secret[row.agency], wrong_pins=pins, http=proof, **_own_form(row)
-        )
+        partner = row.plain() if isinstance(row, gateway.PartnerConfig) else None
+        access = record_from_row(PartnerAccess, row) if partner else record_from_row(Client, row)
+        pins = row.wrong_pins or config.ncip.wrong_pins
+        found[row.agency] = Caller(access, secret[row.agency], partner, pins, _http_proof(row, get))
     return found
-
-
-def _own_form(row: gateway.PeerConfig) -> dict[str, object]:
-    """What a caller's row has in another form, or under a name that means something else there."""
-    if isinstance(row, gateway.PartnerConfig):
-        sees, zone = bool(row.sees_patrons), ZoneInfo(row.timezone)
-        return {"kind": "partner", "zone": zone, "sees_patrons": sees, "request_type": LOAN}  # a partner reads no lists
-    return {"kind": "client", "labels": isinstance(row, gateway.ClientConfig) and row.request_status == "label"}
 
 
 def _http_proof(row: gateway.PeerConfig, get: Get) -> HttpProof:
@@ -138,11 +129,6 @@ def public_keys(config: GatewayConfig) -> bytes:
     """The JSON Web Key Set of our signing keys; b"" if we sign no messages."""
     files = [row.our_proof.jwt.key_file for row in config.partners if row.our_proof.jwt]
     return published(signing_key(file.read_bytes()) for file in files) if files else b""
-
-
-def dialects(config: GatewayConfig) -> dict[str, str]:
-    """The dialect of each partner."""
-    return {p.agency: p.dialect for p in config.partners}
 
 
 def sender(config: GatewayConfig, address: str, key: Sensitive) -> Sender:

@@ -6,12 +6,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, ValidationInfo
 
 from hkall_gateway.ncip.tables.systems import SystemRole, names
-from hkall_gateway.net.limits.allow_list import network
 from hkall_gateway.net.secrets import is_hash
 from hkall_gateway.rules.plain_text import listed, nearest
 from hkall_gateway.rules.values import NUMBER
@@ -63,22 +61,6 @@ def _file(path: Path, info: ValidationInfo) -> Path:
     return _folder(info) / path
 
 
-def _network(text: str) -> str:
-    try:
-        network(text)
-    except ValueError as bad:
-        raise ValueError(f"{text!r} is not a network: {bad}") from bad
-    return text
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as bad:
-        raise ValueError(f"{name!r} is not a known time zone, like Asia/Hong_Kong") from bad
-    return name
-
-
 def _hash(text: str) -> str:
     if not is_hash(text):
         raise ValueError("must be an Argon2id hash, as `hkall-gateway hash-secret` prints it")
@@ -105,12 +87,6 @@ def _system(use: SystemRole) -> AfterValidator:
         return name
 
     return AfterValidator(check)
-
-
-def _certificate(text: str) -> str:
-    """A fingerprint without its colons and in small letters; a common name as it is."""
-    digits = text.replace(":", "").lower()
-    return digits if re.fullmatch(r"[0-9a-f]{64}", digits) else text
 
 
 def _holding(look: Callable[[bytes], object]) -> Callable[[Path, ValidationInfo], Path]:
@@ -151,11 +127,8 @@ Endpoint: TypeAlias = Annotated[str, AfterValidator(_endpoint)]
 File: TypeAlias = Annotated[Path, AfterValidator(_file)]
 KeySetFile: TypeAlias = Annotated[Path, AfterValidator(_holding(_key_set))]
 SigningKeyFile: TypeAlias = Annotated[Path, AfterValidator(_holding(_signing_key))]
-Network: TypeAlias = Annotated[str, AfterValidator(_network)]
-Zone: TypeAlias = Annotated[str, AfterValidator(_zone)]
 Argon2Hash: TypeAlias = Annotated[str, AfterValidator(_hash)]
 DatabaseUrl: TypeAlias = Annotated[str, AfterValidator(_database)]
-Certificate: TypeAlias = Annotated[str, AfterValidator(_certificate)]
 PartnerSystem: TypeAlias = Annotated[str, _system(SystemRole.PARTNER)]
 ClientSystem: TypeAlias = Annotated[str, _system(SystemRole.CLIENT)]
 IlsSystem: TypeAlias = Annotated[str, _system(SystemRole.ILS)]

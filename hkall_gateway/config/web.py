@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 
 from hkall_gateway.config.loading import Strict
-from hkall_gateway.config.values import Argon2Hash, Endpoint, File, Network
+from hkall_gateway.config.values import Argon2Hash, Endpoint, File
 from hkall_gateway.net.contrast import ENOUGH, GROUND, contrast
-from hkall_gateway.rules.values import Natural, Text, Variable, WebUrl
+from hkall_gateway.rules.values import Natural, Network, Text, Variable, WebUrl
 
 NEEDED: Final = ("authlib", "babel", "flask", "flask_openapi3", "flask_wtf", "requests")
 """Modules of the extra `web`, without which no page is served."""

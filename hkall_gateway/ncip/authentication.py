@@ -22,6 +22,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet, RSAKey
 from joserfc.jws import extract_compact
 
+from hkall_gateway.rules.callers import OurClaims, PeerClaims
+
 # ---- The signature algorithms of signed tokens, accepted and our own, by the names of the configuration.
 # All use a private key; HMAC and "none" are never accepted.
 
@@ -48,14 +50,10 @@ class Keys(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class TokenRule:
-    """The claims that a token must have. `subject` "" accepts every subject; only `algorithms` are accepted."""
+class TokenRule(PeerClaims):
+    """The claims that a token must have, and the keys that verify it."""
 
-    issuer: str
-    audience: str
-    algorithms: tuple[str, ...]
-    keys: Keys = field(repr=False)
-    subject: str = ""
+    keys: Keys = field(repr=False, kw_only=True)
 
 
 async def accepted(token: str, rule: TokenRule, now: datetime) -> bool | None:
@@ -76,15 +74,10 @@ async def accepted(token: str, rule: TokenRule, now: datetime) -> bool | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Signer:
+class Signer(OurClaims):
     """Makes our own tokens for one peer. `claims` are further ones: OpenRS wants `protocol` to be "NCIP2"."""
 
-    key: Key = field(repr=False)
-    issuer: str
-    subject: str
-    audience: str
-    algorithm: str = "RS256"
-    lifetime_s: int = 300
+    key: Key = field(repr=False, kw_only=True)
     claims: Mapping[str, str] = field(default_factory=dict)
 
     def token(self, now: datetime) -> str:

@@ -21,6 +21,7 @@ from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, PROBLEMS, Pr
 from hkall_gateway.net.endpoints import Peered
 from hkall_gateway.net.limits.allow_list import network_of
 from hkall_gateway.net.secrets import DECOY, same
+from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Sensitive
 
@@ -148,13 +149,13 @@ def _claimants(services: NcipServices, claimed: str, http: HttpCredentials | Non
     """
     if claimed:
         return tuple(filter(None, [services.callers.get(claimed)]))
-    near = [row for row in services.callers.values() if admitted(row.allow_from, peer.address)]
+    near = [row for row in services.callers.values() if admitted(row.access.allow_from, peer.address)]
     named: tuple[Caller, ...] = ()
     if http is not None and http.scheme == BASIC:
         named = tuple(row for row in near if row.http.password_hash and _login(row) == http.name)
     elif http is not None and http.scheme == BEARER:
         named = tuple(row for row in near if row.http.token and issuer(http.secret) == row.http.token.issuer)
-    return named or tuple(row for row in near if row.without_header)
+    return named or tuple(row for row in near if isinstance(row.access, Client) and row.access.without_header)
 
 
 def _login(row: Caller) -> str:
@@ -163,7 +164,7 @@ def _login(row: Caller) -> str:
 
 def _schemes(services: NcipServices, peer: Peer) -> frozenset[str]:
     """The HTTP authentication schemes that callers at this address may use."""
-    return _of(tuple(row for row in services.callers.values() if admitted(row.allow_from, peer.address)))
+    return _of(tuple(row for row in services.callers.values() if admitted(row.access.allow_from, peer.address)))
 
 
 async def _proven(services: NcipServices, claimed: str, rows: tuple[Caller, ...], offered: OfferedProofs) -> Caller | Problem:
@@ -173,9 +174,9 @@ async def _proven(services: NcipServices, claimed: str, rows: tuple[Caller, ...]
         return Problem(problems.UNKNOWN_AGENCY, "no such agency", "FromAgencyId")
     unknown = False
     for row in rows:
-        if not admitted(row.allow_from, offered.peer.address):
+        if not admitted(row.access.allow_from, offered.peer.address):
             continue
-        if row.agency in owners or (row.by_address and not offered.secret and offered.http is None):
+        if row.agency in owners or (row.access.by_address and not offered.secret and offered.http is None):
             return row
         proved = await _proved_by_http(services, row, offered)
         if proved:
@@ -199,8 +200,8 @@ FITS_NOT: Final = "the secret, the token, the certificate or the address does no
 
 def _proved(caller: Caller, offered: OfferedProofs) -> bool:
     told = same(caller.secret, offered.secret) and bool(caller.secret)
-    peer = offered.peer
-    seen = [same(caller.certificate, text) for text in (peer.fingerprint, peer.subject) if text] if caller.certificate else []
+    peer, bound = offered.peer, caller.access.certificate
+    seen = [same(bound, text) for text in (peer.fingerprint, peer.subject) if text] if bound else []
     return told or any(seen)
 
 
@@ -236,7 +237,8 @@ def misaddressed(services: NcipServices, message: NcipMessage) -> Problem | None
 
 
 def overdone(services: NcipServices, caller: Caller, service: str) -> Problem | None:
-    """The Problem for a look-up above the caller's limit per minute; None if it may be answered."""
-    if SHAPES[service].kind != "L" or services.rate.admits(caller.agency, caller.lookups_per_minute, services.now()):
+    """The Problem for a look-up above the caller's limit per minute, if it has one; None if it may be answered."""
+    agreed = caller.access.lookups_per_minute if isinstance(caller.access, PartnerAccess) else 0
+    if SHAPES[service].kind != "L" or services.rate.admits(caller.agency, agreed, services.now()):
         return None
-    return Problem(problems.TRY_LATER, f"{caller.lookups_per_minute} look-ups a minute are agreed; ask again in a minute")
+    return Problem(problems.TRY_LATER, f"{agreed} look-ups a minute are agreed; ask again in a minute")

@@ -36,6 +36,7 @@ from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import Problem
 from hkall_gateway.net.limits.timeout import TooLate
 from hkall_gateway.observability.log_context import log_context
+from hkall_gateway.rules.callers import PartnerAccess
 from hkall_gateway.rules.reasons import Reason
 
 LOG = structlog.get_logger()
@@ -68,7 +69,7 @@ def document(message: NcipMessage) -> str:
 async def heard_again(services: NcipServices, agency: str, digest: str, kept: str) -> Payload:
     """Replay a stored document as if its partner had sent it now and a person believed it, and return the answer."""
     message = decode(kept.encode())
-    caller = services.callers.get(agency) or Caller(agency, "", "partner", ())
+    caller = services.callers.get(agency) or Caller(PartnerAccess(agency, allow_from=()), "")
     service = service_for(services, caller, message.service)
     if service is None:
         return Refused(Reason.NOT_SUPPORTED)
@@ -319,7 +320,7 @@ def _extras(services: NcipServices, asked: ReceivedDocument, said: Fields, sende
         return {}
     kept = {name: value for name, value in theirs.items() if name != "Ext"}
     number, caller = asked.message.fields.get("RequestId"), services.callers.get(services.known(sender))
-    if number and caller is not None and caller.request_id_in_ext:
+    if number and caller is not None and isinstance(caller.access, PartnerAccess) and caller.access.request_id_in_ext:
         kept = {"RequestId": [number], **kept}
     return {"Ext": {**kept, **ours}} if kept else {}
 

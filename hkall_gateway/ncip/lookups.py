@@ -18,6 +18,7 @@ from hkall_gateway.ncip.reply_payload import Payload, frame
 from hkall_gateway.ncip.service_request import ServiceRequest, item, refused, request_id
 from hkall_gateway.ncip.tables.notifications import request_id as written_request
 from hkall_gateway.ncip.tables.problems import UNKNOWN_AGENCY, Problem
+from hkall_gateway.rules.callers import Client
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Sensitive
@@ -70,7 +71,8 @@ async def _user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:
     """The patron's record: all that is desired for our own systems; only eligibility and blocks for a broker without a PIN,
     an open request or `sees_patrons`."""
     wanted, flags = desired(call, "UserElementType"), frozenset(name for name in DESIRED if call.message.has(name))
-    whole = call.from_client or call.caller.sees_patrons or bool(seen.pin_ok)
+    access = call.caller.access
+    whole = isinstance(access, Client) or bool(access.sees_patrons) or bool(seen.pin_ok)
     whole = whole or await call.services.circulation.execute(ServesPatron(call.caller.agency, seen.card))
     call.services.metrics.patron_lookups.labels(call.caller.agency, "whole" if whole else "eligibility").inc()
     if not whole:

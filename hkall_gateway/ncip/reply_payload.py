@@ -21,8 +21,9 @@ from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value
 from hkall_gateway.ncip.replies import Frame
 from hkall_gateway.ncip.service_request import ServiceRequest
 from hkall_gateway.ncip.tables.flows import IN_PROCESS, STATUS, status_of
-from hkall_gateway.ncip.tables.notifications import BARCODE, INSTITUTION, item_id, request_id, user_id
+from hkall_gateway.ncip.tables.notifications import BARCODE, INSTITUTION, LOAN, item_id, request_id, user_id
 from hkall_gateway.ncip.tables.problems import Problem
+from hkall_gateway.rules.callers import Client
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.vocabulary import ItemKey, Partner, Position, Request, Side
 
@@ -110,9 +111,12 @@ def frame(call: ServiceRequest) -> Frame:
     agency = call.message.text("UserId/AgencyId") or call.services.agency
     institution = user_id(agency, named) if named else user_id(call.services.agency, INSTITUTION.format(call.caller.agency))
     described = call.message.has("ItemElementType")
-    asked = "" if call.from_client else call.message.text("RequestType")
-    told, us = asked or call.caller.request_type, call.services
-    return Frame(us.agency, us.timezone, institution, call.caller.labels, described, told, us.name_order)
+    us, access = call.services, call.caller.access
+    if isinstance(access, Client):
+        request_type, labels = access.request_type, access.request_status == "label"
+    else:
+        request_type, labels = call.message.text("RequestType") or LOAN, False
+    return Frame(us.agency, us.timezone, institution, labels, described, request_type, us.name_order)
 
 
 def facts(outcome: Answerable, frame: Frame) -> Fields:
@@ -179,9 +183,10 @@ def _as_asked(call: ServiceRequest, name: str, value: Value) -> Value:
 
     A partner's RequestId is always the one that it sent, since its own number for a request of ours may differ.
     """
+    partner = call.caller.partner
     asked = next(iter(call.message.each(_ASKED_AT.get(name, name))), None) if name in _VALUES else None
-    if name == "ItemId" and isinstance(value, Mapping) and value.get("ItemIdentifierType") == BARCODE:
-        value = {**value, "ItemIdentifierType": call.caller.item_id_type}
+    if name == "ItemId" and isinstance(value, Mapping) and value.get("ItemIdentifierType") == BARCODE and partner:
+        value = {**value, "ItemIdentifierType": partner.item_id_type}
     named = asked.text(_VALUES[name]) if asked is not None else ""
     if asked is None or not named or not isinstance(value, Mapping):
         return value

@@ -10,6 +10,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from types import MappingProxyType
 from typing import Final, Literal, TypeVar
+from zoneinfo import ZoneInfo
 
 import structlog
 
@@ -21,16 +22,17 @@ from hkall_gateway.ncip.authentication import NO_HTTP_PROOF, HttpProof
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NcipDialect
 from hkall_gateway.ncip.codec.elements import SECRET
 from hkall_gateway.ncip.codec.messages import STRUCTURE, Coded, NcipMessage, Value, instant, many
-from hkall_gateway.ncip.tables.notifications import BARCODE, LOAN, NameOrder
+from hkall_gateway.ncip.tables.notifications import NameOrder
 from hkall_gateway.ncip.tables.problems import UNAUTHORIZED_VALUES, Problem
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.rate_limiter import OF_A_CALLER, Guesses, LineLimit, RateLimiter
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules import dates
+from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Actor, ItemKey
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Partner
 
 LOG = structlog.get_logger()
 
@@ -76,7 +78,6 @@ def note(metrics: Metrics, one: PartnerExchange) -> None:
 
 
 Kind = Literal["partner", "client"]
-Pin = Literal["checked", "optional", "required", "blocks"]
 
 LONG_S: Final = 30 * 24 * 3600
 SHORT_S: Final = 15 * 60
@@ -123,42 +124,31 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An agency that may call us: its identity, its proofs, and the networks it may connect from.
+    """A partner or client that may call us, with its secrets.
 
-    Its proof is its `secret` ("" never matches), its `certificate` (a fingerprint, or the common name), or, where
-    `by_address` is set, its address alone. `zone` is meant by its dates without an offset; `date_semantics` "date_only" takes
-    the day of a date as it is written. `lookups_per_minute`: 0 = no limit. `labels`: it reads the status of a request
-    in the words of the patron's record, and not in NISO's. `request_agencies` are further
-    AgencyIds under which it numbers its requests. `sees_patrons`: it receives names and addresses also without a PIN or an open
-    request. `wrong_pins`: after so many within a quarter of an hour, its further PINs are refused without being checked.
-    `max_connections` are open at one time. `item_id_type`: the ItemIdentifierType of a barcode in replies.
-    `request_id_in_ext`: its RequestId is repeated in the Ext of each reply. `http` holds the proofs for the Authorization
-    header of an HTTP request.
-    `without_header`: a document that names no sender may be its own. `request_type` is the RequestType that it reads in lists.
-    `pin`: "checked" compares a PIN that came, an empty one too; "optional" takes an empty one as none; "required" asks for one;
-    "blocks" does so too, but tells a patron's blocks, and the state of a request, without one.
+    It proves its identity by its `secret` ("" never matches), by `http`, the proofs for the Authorization header of an HTTP
+    request, or as its `access` says. `partner` is None for a client. `wrong_pins`: after so many within a quarter of an hour,
+    its further PINs are refused without being checked.
     """
 
-    agency: str
+    access: PartnerAccess | Client
     secret: str = field(repr=False)
-    kind: Kind
-    allow_from: tuple[str, ...]
-    zone: tzinfo = dates.HONG_KONG
-    date_semantics: str = "instant"
-    certificate: str = ""
-    by_address: bool = False
-    lookups_per_minute: int = 0
-    labels: bool = False
-    request_agencies: tuple[str, ...] = ()
-    sees_patrons: bool = False
+    partner: Partner | None = None
     wrong_pins: int = OF_A_CALLER
-    max_connections: int = 100
-    item_id_type: str = BARCODE
-    request_id_in_ext: bool = False
     http: HttpProof = NO_HTTP_PROOF
-    without_header: bool = False
-    request_type: str = LOAN
-    pin: Pin = "checked"
+
+    @property
+    def agency(self) -> str:
+        return self.access.agency
+
+    @property
+    def kind(self) -> Kind:
+        return "client" if isinstance(self.access, Client) else "partner"
+
+    @property
+    def pin(self) -> str:
+        """How the caller's PINs are checked, as `Client.pin` says."""
+        return self.access.pin if isinstance(self.access, Client) else "checked"
 
 
 LINES_A_MINUTE: Final = 30
@@ -176,7 +166,7 @@ async def nothing_right(_whose: str, _stored: str, _secret: str) -> bool:
 class NcipServices:
     """The services and settings of the NCIP responder.
 
-    `callers` and `dialects` (names of rows of dialects.py) are by agency; `now` is aware, in UTC. Without a `timeout` an
+    `callers` are by agency; `now` is aware, in UTC. Without a `timeout` an
     answer has no time limit. `other_names` are AgencyIds by which
     peers may address us beside `agency`. `proofs` and `guesses` count recent wrong proofs and wrong PINs. `unproven` limits
     the log lines about unauthenticated callers. `verify` compares a secret with its hash. `places` are the names of our
@@ -187,7 +177,6 @@ class NcipServices:
     callers: Mapping[str, Caller]
     agency: str
     timezone: tzinfo
-    dialects: Mapping[str, str]
     metrics: Metrics
     now: Callable[[], datetime]
     rate: RateLimiter = field(default_factory=RateLimiter)
@@ -203,11 +192,12 @@ class NcipServices:
 
     def admits(self, address: str) -> bool:
         """Whether any caller may connect from this address."""
-        return any(admitted(row.allow_from, address) for row in self.callers.values())
+        return any(admitted(row.access.allow_from, address) for row in self.callers.values())
 
     def dialect(self, agency: str) -> NcipDialect:
         """How this agency writes NCIP, and which flow it follows."""
-        return DIALECTS[self.dialects.get(self.known(agency), "direct")]
+        caller = self.callers.get(self.known(agency))
+        return DIALECTS[caller.partner.dialect if caller and caller.partner else "direct"]
 
     def known(self, agency: str) -> str:
         """An agency's code as configured, matched without regard to case; an unknown code is returned unchanged."""
@@ -234,7 +224,7 @@ class ServiceRequest:
 
     @property
     def from_client(self) -> bool:
-        return self.caller.kind == "client"
+        return isinstance(self.caller.access, Client)
 
     @property
     def inbox(self) -> InboxKey:
@@ -307,8 +297,9 @@ def strange_number(call: ServiceRequest) -> Problem | None:
     """
     agency, _value = request_id(call)
     named, services = call.caller, call.services
-    broker = named.kind == "partner" and services.dialect(named.agency).flow != DIRECT
-    if agency in ("", named.agency, *named.request_agencies) or (broker and agency not in (services.agency, *services.callers)):
+    broker = not call.from_client and services.dialect(named.agency).flow != DIRECT
+    own = agency in ("", named.agency, *named.access.request_agencies)
+    if own or (broker and agency not in (services.agency, *services.callers)):
         return None
     return Problem(UNAUTHORIZED_VALUES, f"{named.agency} numbers its requests under its own AgencyId", "RequestId", agency)
 
@@ -371,7 +362,7 @@ def heard(kind: type[Notice], call: ServiceRequest, due: str = "") -> Notice:
 
 def happened(call: ServiceRequest, paths: tuple[str, ...]) -> datetime | None:
     """The instant of an event: within the last year, or by a fast clock at most a day ahead. None where it names none."""
-    when, now = instant(_first_of(call.message, paths), call.caller.zone), call.services.now()
+    when, now = instant(_first_of(call.message, paths), _zone(call.caller)), call.services.now()
     return None if when is None or _impossible(call, when, now - A_YEAR, now + dates.DAY) else when
 
 
@@ -395,8 +386,13 @@ def _first_of(message: NcipMessage, paths: tuple[str, ...]) -> str:
 
 def day(text: str, caller: Caller) -> date | None:
     """The civil day in Hong Kong of a peer's date; None if the text is not a date."""
-    if caller.date_semantics == "date_only":
+    if caller.partner is not None and caller.partner.date_semantics == "date_only":
         when = instant(text[:10], dates.HONG_KONG)
     else:
-        when = instant(text, caller.zone)
+        when = instant(text, _zone(caller))
     return dates.civil(when) if when else None
+
+
+def _zone(caller: Caller) -> tzinfo:
+    """The zone of the caller's dates without an offset."""
+    return ZoneInfo(caller.access.timezone) if isinstance(caller.access, PartnerAccess) else dates.HONG_KONG

@@ -155,8 +155,6 @@ def passed_over(copy: Holding, choice: LenderChoice) -> str:
 def _library_passed_over(partner: Partner, choice: LenderChoice) -> str:
     if partner.agency in choice.tried:
         return "already asked"
-    if not partner.lending:
-        return "does not lend"
     if stop := stopped_with(partner.agency, "borrow_request", choice.policy, choice.now):
         return f"suspended until {stop.end}"
     record, today = choice.record(partner.agency), civil(choice.now)

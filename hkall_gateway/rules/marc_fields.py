@@ -10,7 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final
+from typing import Annotated, Final, TypeAlias
+
+from pydantic import Field
 
 from hkall_gateway.rules.vendor_words.availability import ON_SHELF
 
@@ -36,23 +38,28 @@ def source(text: str) -> MarcSource:
     return MarcSource(found["tag"], found["codes"] or "", first, int(found["last"]) if found["last"] else first)
 
 
-@dataclass(frozen=True, slots=True)
+Subfields: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-z]*$")]
+Tag: TypeAlias = Annotated[str, Field(pattern=r"^[0-9A-Z]{3}$")]
+
+
+@dataclass(frozen=True)
 class ItemField:
     """A field that describes one copy each time it occurs, with the subfields of its facts ("": not there).
 
-    `not_lendable` holds 0, nothing, or a reason why the copy is not lent. `beside` is the field that supplies what this one
-    lacks: the one with the same number in subfield 8, else the first.
+    `beside` is the field with the same number in subfield 8, else the first.
     """
 
-    tag: str
-    barcode: str
-    agency: str = ""
-    call_number: str = ""
-    volume: str = ""
-    status: str = ""
-    not_lendable: str = ""
-    material: str = ""
-    beside: str = ""
+    tag: Annotated[Tag, Field(description="the field")]
+    barcode: Annotated[Subfields, Field(min_length=1, description="subfield of the barcode; without it there is no copy")]
+    agency: Annotated[Subfields, Field(description="subfield of the library's code; `agencies` maps it to an agency")] = ""
+    call_number: Annotated[Subfields, Field(description="subfields of the call number, in their order")] = ""
+    volume: Annotated[Subfields, Field(description="subfields of the volume")] = ""
+    status: Annotated[Subfields, Field(description="subfield of the status")] = ""
+    not_lendable: Annotated[Subfields, Field(description="subfield with a reason why it is not lent; 0 or empty: it is")] = ""
+    material: Annotated[Subfields, Field(description="subfield of the material; without it the leader says it")] = ""
+    beside: Annotated[
+        str, Field(pattern=r"^([0-9A-Z]{3})?$", description="field that supplies what this one lacks, as 852 for 876")
+    ] = ""
 
 
 # fmt: off

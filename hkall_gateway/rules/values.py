@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import ip_network
 from typing import Annotated, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field
 
@@ -24,6 +27,28 @@ def _web_url(url: str) -> str:
     return url
 
 
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as bad:
+        raise ValueError(f"{name!r} is not a known time zone, like Asia/Hong_Kong") from bad
+    return name
+
+
+def _network(text: str) -> str:
+    try:
+        ip_network(text)
+    except ValueError as bad:
+        raise ValueError(f"{text!r} is not a network: {bad}") from bad
+    return text
+
+
+def _certificate(text: str) -> str:
+    """A fingerprint without its colons and in small letters; a common name as it is."""
+    digits = text.replace(":", "").lower()
+    return digits if re.fullmatch(r"[0-9a-f]{64}", digits) else text
+
+
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 Agency: TypeAlias = Annotated[str, Field(min_length=1, max_length=100)]
 Variable: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -31,5 +56,8 @@ Natural: TypeAlias = Annotated[int, Field(ge=1)]
 Cents: TypeAlias = Annotated[int, Field(ge=0)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 PortNumber: TypeAlias = Annotated[int, Field(ge=1, le=65535)]
+Zone: TypeAlias = Annotated[str, AfterValidator(_zone)]
+Network: TypeAlias = Annotated[str, AfterValidator(_network)]
+Certificate: TypeAlias = Annotated[str, AfterValidator(_certificate)]
 WebUrl: TypeAlias = Annotated[str, AfterValidator(_web_url)]
 Algorithm: TypeAlias = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]

@@ -16,6 +16,7 @@ from hkall_gateway.net.limits.connection_limit import AddressQueue
 from hkall_gateway.net.limits.rate_limiter import OF_A_TERMINAL, OF_AN_ADDRESS, Guesses, Ways
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.rules.callers import Terminal
 from hkall_gateway.rules.dates import end_of
 from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.reasons import Reason
@@ -78,26 +79,20 @@ ASKED: Final = frozenset(code for code, shape in SHAPES.items() if shape.reply) 
 
 
 @dataclass(frozen=True, slots=True)
-class TerminalRow:
+class TerminalRow(Terminal):
     """One login of the configuration.
 
-    `role` is a row of the policy's roles; `dialect` its make. `messages` are the codes that it may send beside 93, 97 and 99.
+    `dialect` is its make. `messages` are the codes that it may send beside 93, 97 and 99.
     `offline`: its offline transactions (no block) are accepted as done. `wrong_pins`: after this many wrong PINs within 15
     minutes, no further PIN from it is checked.
-    `max_connections`: the most connections that may be open with this login at the same time.
     """
 
-    login: str
-    secret_hash: str = field(repr=False)
-    role: str
-    location: str
     dialect: Sip2Dialect = DIALECTS["standard"]
     allow_from: AllowList = NOWHERE
     language: str = EN
     messages: frozenset[str] = ASKED
     offline: bool = False
     wrong_pins: int = OF_A_TERMINAL
-    max_connections: int = 100
 
 
 NOBODY: Final = TerminalRow("", "", "", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.config.notes import notes
 from hkall_gateway.net.secrets import DECOY
+from hkall_gateway.rules.callers import Client
 from hkall_gateway.rules.settings import Policy
 from tests.config.test_gateway import LEAST, ONE_PARTNER
 from tests.ncip.test_signed_tokens import pem, public
@@ -109,10 +111,10 @@ def test_clients_without_a_sender_are_distinguished_by_login() -> None:
 
 def test_vufind_reads_holds_and_needs_no_sender_by_default(tmp_path: Path) -> None:
     told = CLIENT + f'system = "vufind"\nbasic_hash = "{DECOY}"\n'
-    caller = config_mapping.callers(read(tmp_path, told), {})["VUFIND"]
-    assert (caller.request_type, caller.without_header, caller.pin) == ("Hold", True, "blocks")
-    other = config_mapping.callers(read(tmp_path, told + 'request_type = "Recall"\npin = "required"\n'), {})["VUFIND"]
-    assert (other.request_type, other.pin) == ("Recall", "required")
+    access = config_mapping.callers(read(tmp_path, told), {})["VUFIND"].access
+    assert access == Client("VUFIND", request_type="Hold", without_header=True, pin="blocks")
+    other = config_mapping.callers(read(tmp_path, told + 'request_type = "Recall"\npin = "required"\n'), {})["VUFIND"].access
+    assert other == replace(access, request_type="Recall", pin="required")
 
 
 def test_a_pickup_location_has_the_name_that_letters_use(tmp_path: Path) -> None:

@@ -1,105 +1,159 @@
-"""Each record and the table of the configuration that fills it have the same keys and defaults, and tables have all rows."""
+"""A thing is one record: a table of the configuration inherits the record that it fills, and repeats none of its fields."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+import importlib
+import pkgutil
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+import hkall_gateway
 from hkall_gateway.circulation.jobs import rounds
 from hkall_gateway.config import gateway
 from hkall_gateway.config.dialects import DialectConfig
+from hkall_gateway.config.gateway import GatewayConfig
+from hkall_gateway.config.loading import Strict, record_from_row, table_of
 from hkall_gateway.db.queries.work_lists import ListName
-from hkall_gateway.ncip.authentication import Signer, TokenRule
-from hkall_gateway.ncip.handlers import Caller
+from hkall_gateway.ncip.service_request import Caller
+from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS, Decline, LenderReason
 from hkall_gateway.rules.vocabulary import Charges, Partner, Position
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
-from hkall_gateway.sip2.dispatch import TerminalRow
+from hkall_gateway.sip2.exchange import TerminalRow
 from hkall_gateway.web import labels
 from hkall_gateway.web.staff.lists import WORK_LISTS
 
-# fmt: off
-ROWS: tuple[tuple[type, tuple[type[BaseModel], ...], frozenset[str], frozenset[str]], ...] = (
-    # record, tables that fill it, its fields that are filled otherwise, fields with another default than their key
-    (Partner,     (gateway.PartnerConfig,), frozenset({"lending"}), frozenset({"url", "problems", "charges"})),
-    (Charges,     (gateway.ChargesConfig,), frozenset(), frozenset()),
-    (Caller,      (gateway.PartnerConfig, gateway.ClientConfig),
-        frozenset({"secret", "kind", "zone", "labels", "http"}),
-        frozenset({"wrong_pins", "sees_patrons", "request_type", "lookups_per_minute"})),
-    (TerminalRow, (gateway.TerminalConfig,), frozenset({"messages"}),
-        frozenset({"dialect", "allow_from", "language", "offline", "wrong_pins"})),
-    (Sip2Dialect, (DialectConfig,), frozenset(), frozenset(field.name for field in dataclasses.fields(Sip2Dialect))),
-    (TokenRule,   (gateway.Jwt,), frozenset({"keys"}), frozenset()),
-    (Signer,      (gateway.OurJwt,), frozenset({"key"}), frozenset({"claims"})),
-)
-PROOFS = {"secret_env", "basic_login", "basic_hash", "bearer_hash", "jwt"}
-ELSEWHERE = {
-    gateway.PartnerConfig: PROOFS | {"name_zh", "discovery_url", "system", "timezone", "attempts", "our_proof"},
-    gateway.ClientConfig: PROOFS | {"system", "request_status"},
-    gateway.TerminalConfig: {"takes_money"},
-    DialectConfig: {"like"},
-    gateway.Jwt: {"jwks_file", "jwks_url"},
-    gateway.OurJwt: {"key_file"},
+ENOUGH = 4
+"""Fields of the same name, beyond what two classes inherit, from which on one repeats the other."""
+OTHERS = {
+    ("DialectConfig", "Sip2Dialect"): "made from the record's fields",
+    ("FoundTitle", "Marc"): "a title, and the fields of a record that hold its facts",
+    ("GatewayConfig", "Ports"): "the ports of each table",
+    ("GatewayConfig", "Start"): "a scenario's world is a file of its own",
+    ("Holding", "Marc"): "a copy, and the fields of a record that hold its facts",
+    ("Holding", "MarcItem"): "the same",
+    ("Marc", "MarcMapping"): "read into sources",
+    ("Marc", "PartnerMessage"): "a title, and the fields of a record that hold its facts",
+    ("Marc", "Title"): "the same",
+    ("MarcItem", "Slip"): "the same",
+    ("IlsConfig", "Partner"): "our own system is no partner, but may be reached like one",
+    ("IlsConfig", "PartnerConfig"): "the same",
+    ("IlsConfig", "Smtp"): "both are servers",
+    ("IlsConfig", "WorldIls"): "a scenario's world is a file of its own",
+    ("LibraryConfig", "PartnerConfig"): "both are libraries",
+    ("MailServer", "Smtp"): "with the password, and not its variable",
+    ("NcipConfig", "Web"): "both have ports",
+    ("Sip2Config", "Web"): "the same",
+    ("Oidc", "OidcSettings"): "with the secret, and not its variable",
+    ("PartnerConfig", "TerminalConfig"): "both are callers",
+    ("PartnerConfig", "TerminalRow"): "the same",
+    ("StaffAccount", "StaffConfig"): "with the role itself, and not its name",
+    ("TerminalConfig", "WorldTerminal"): "a scenario's world is a file of its own",
+    ("Web", "WebSettings"): "with what its parts were made into",
+    ("TerminalConfig", "TerminalRow"): "with the dialect itself, and not its name",
 }
-"""Keys that fill no field of the same name: the configuration itself uses them."""
-# fmt: on
+"""Pairs that share ENOUGH names and are two things, or one thing in two forms."""
 
 
-def unfilled(record: type, tables: Collection[type[BaseModel]], otherwise: Collection[str]) -> set[str]:
-    """Fields of a record that no key fills."""
-    keys = {key for table in tables for key in table.model_fields}
-    fields: Any = record
-    return {field.name for field in dataclasses.fields(fields)} - keys - {*otherwise}
+def fields_of(kind: type) -> set[str]:
+    return {*kind.model_fields} if issubclass(kind, BaseModel) else {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
 
 
-def unused(table: type[BaseModel]) -> set[str]:
-    """Keys of a table that fill no field of any record."""
-    records: list[Any] = [record for record, tables, *_ in ROWS if table in tables]
-    fields = {field.name for record in records for field in dataclasses.fields(record)}
-    return table.model_fields.keys() - fields - ELSEWHERE.get(table, set())
-
-
-@pytest.mark.parametrize(("record", "tables", "otherwise", "other"), ROWS, ids=lambda row: getattr(row, "__name__", ""))
-def test_every_field_of_a_record_has_a_key_with_the_same_default(
-    record: Any, tables: tuple[type[BaseModel], ...], otherwise: frozenset[str], other: frozenset[str]
-) -> None:
-    assert unfilled(record, tables, otherwise) == set()
-    defaults = {field.name: field.default for field in dataclasses.fields(record)}
-    told = {
-        key: field.default
-        for table in tables
-        for key, field in table.model_fields.items()
-        if key in defaults and key not in other and not field.is_required()
+def repeated(one: type, other: type) -> set[str]:
+    """The fields of both that neither inherits from the other nor both from a third."""
+    shared = {*one.__mro__} & {*other.__mro__}
+    common = {
+        name for kind in shared if dataclasses.is_dataclass(kind) or kind is gateway.EndpointConfig for name in fields_of(kind)
     }
-    assert {
-        key: value for key, value in told.items() if value != defaults[key] and defaults[key] is not dataclasses.MISSING
-    } == {}
+    return (fields_of(one) & fields_of(other)) - common
 
 
-@pytest.mark.parametrize("table", {table for _, tables, *_ in ROWS for table in tables}, ids=lambda table: table.__name__)
-def test_every_key_fills_a_record_or_is_used_by_the_configuration(table: type[BaseModel]) -> None:
-    assert unused(table) == set()
+@cache
+def records() -> tuple[type, ...]:
+    """All dataclasses of the package."""
+    names = [module.name for module in pkgutil.walk_packages(hkall_gateway.__path__, "hkall_gateway.")]
+    modules = [importlib.import_module(name) for name in names if not name.endswith("__main__")]
+    found = {value for module in modules for value in vars(module).values() if isinstance(value, type)}
+    ours = [kind for kind in found if dataclasses.is_dataclass(kind) and not issubclass(kind, BaseModel)]
+    return tuple(sorted(ours, key=lambda kind: kind.__qualname__))
 
 
-def test_new_field_of_a_partner_without_a_key_is_reported() -> None:
-    planted = dataclasses.make_dataclass("Planted", [("fax", str, "")], bases=(Partner,), frozen=True)
-    _, tables, otherwise, _ = ROWS[0]
-    assert unfilled(planted, tables, otherwise) == {"fax"}
+def tables(kind: type[BaseModel] = GatewayConfig) -> Iterator[type[BaseModel]]:
+    yield kind
+    for key in kind.model_fields:
+        if inner := table_of(kind, key):
+            yield from tables(inner)
 
 
-def test_new_key_of_a_dialect_without_a_field_is_reported() -> None:
-    planted = dataclasses.make_dataclass("Planted", [("beeps", int, 0)], bases=(Sip2Dialect,), frozen=True)
-    assert unfilled(planted, (DialectConfig,), ()) == {"beeps"}
+TABLES_OF_THE_FILE = sorted({*tables()}, key=lambda kind: kind.__qualname__)
 
-    class NewKey(gateway.TerminalConfig):
-        screen: str = ""
 
-    assert "screen" in unused(NewKey)
+@pytest.mark.parametrize("table", TABLES_OF_THE_FILE, ids=lambda table: table.__name__)
+def test_table_of_the_configuration_repeats_no_record(table: type[BaseModel]) -> None:
+    pairs = [(table, other, repeated(table, other)) for other in (*records(), *TABLES_OF_THE_FILE) if other is not table]
+    many = {tuple(sorted((one.__name__, other.__name__))): same for one, other, same in pairs if len(same) >= ENOUGH}
+    assert {pair: same for pair, same in many.items() if pair not in OTHERS} == {}
+
+
+PEERS = (Partner, Charges, PartnerAccess, Client, Caller, gateway.PartnerConfig, gateway.ClientConfig)
+
+
+def test_partner_is_one_record() -> None:
+    # Its own name and system; the type asked for and the one read; a key and what it comes to.
+    meant = {"agency", "system", "request_type", "wrong_pins"}
+    pairs = [(one, other) for place, one in enumerate(PEERS) for other in PEERS[place + 1 :]]
+    assert {(a.__name__, b.__name__): same for a, b in pairs if (same := repeated(a, b) - meant)} == {}
+
+
+def test_record_that_repeats_fields_of_a_partner_is_reported() -> None:
+    names = ["agency", "url", "dialect", "timeout_s"]
+    planted = dataclasses.make_dataclass("Planted", [(name, str) for name in names], frozen=True)
+    assert repeated(gateway.PartnerConfig, planted) == {*names}
+    inheriting = dataclasses.make_dataclass("Inheriting", [("secret", str, "")], bases=(Partner,), frozen=True)
+    assert repeated(gateway.PartnerConfig, inheriting) == set()
+
+
+PLAIN = [
+    (gateway.PartnerConfig, {"agency": "CUHK", "name": "CUHK Library", "url": "http://cuhk.test/ncip"}, Partner),
+    (gateway.PartnerConfig, {"agency": "CUHK", "name": "CUHK Library", "url": "http://cuhk.test/ncip"}, PartnerAccess),
+    (gateway.ChargesConfig, {}, Charges),
+    (gateway.ClientConfig, {"agency": "VUFIND"}, Client),
+]
+
+
+@pytest.mark.parametrize(("table", "needed", "record"), PLAIN, ids=lambda one: getattr(one, "__name__", ""))
+def test_row_with_the_needed_keys_equals_the_record_with_its_defaults(
+    table: type[Strict], needed: dict[str, str], record: type
+) -> None:
+    own = {name: value for name, value in needed.items() if name in fields_of(record)}
+    row = table(**needed)
+    assert (row.plain() if isinstance(row, gateway.PartnerConfig) and record is Partner else made(record, row)) == record(**own)
+
+
+def made(record: type, row: Strict) -> object:
+    return record_from_row(record, row)
+
+
+def test_new_field_of_a_partner_is_a_key_of_its_table() -> None:
+    faxed: Any = dataclasses.make_dataclass("Faxed", [("fax", str, "")], bases=(Partner,), frozen=True)
+    table: Any = type("FaxedConfig", (Strict, faxed), {"__module__": __name__})
+    assert made(faxed, table(agency="CUHK", name="CUHK", fax="12")) == faxed("CUHK", "CUHK", fax="12")
+
+
+def test_new_key_of_a_terminal_without_a_field_is_reported() -> None:
+    class NewKey(gateway.TerminalConfig):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
+        screen: str = Field(default="")
+
+    used = fields_of(TerminalRow) | {"takes_money"}
+    assert fields_of(gateway.TerminalConfig) - used == set()
+    assert fields_of(NewKey) - used == {"screen"}
+    assert DialectConfig.model_fields.keys() - {"like"} == fields_of(Sip2Dialect)
 
 
 # ---- labels of the pages, and reasons

@@ -15,6 +15,7 @@ from hkall_gateway.ncip.authentication import HttpProof, TokenRule
 from hkall_gateway.ncip.key_sets import FileKeys
 from hkall_gateway.ncip.service_request import Caller
 from hkall_gateway.net.secrets import DECOY
+from hkall_gateway.rules.callers import PartnerAccess
 
 LOOPBACK, CAMPUS = ("127.0.0.0/8",), ("192.0.2.0/24",)
 PLAIN, TLS, MUTUAL = (
@@ -33,7 +34,7 @@ def judged(caller: Caller, endpoints: NcipEndpoints = PLAIN, *addresses: str) ->
 def caller(
     secret: str = "", allow_from: tuple[str, ...] = CAMPUS, certificate: str = "", *, by_address: bool = False
 ) -> Caller:
-    return Caller("CUHK", secret, "partner", allow_from, certificate=certificate, by_address=by_address)
+    return Caller(PartnerAccess("CUHK", certificate, by_address, allow_from), secret)
 
 
 def test_row_without_any_credential_fails() -> None:
@@ -97,7 +98,10 @@ def test_clock_is_compared_with_the_middle_of_the_request(theirs_s: int | None, 
     [
         (HttpProof("cuhk", password_hash=DECOY), "HTTP Basic"),
         (HttpProof(bearer_hash=DECOY), "bearer secret"),
-        (HttpProof(token=TokenRule("https://dcb.example", "HKU", ("RS256",), FileKeys(Path("keys.json")))), "signed token"),
+        (
+            HttpProof(token=TokenRule("https://dcb.example", "HKU", ("RS256",), keys=FileKeys(Path("keys.json")))),
+            "signed token",
+        ),
     ],
 )
 def test_authorization_header_counts_as_a_credential(proof: HttpProof, name: str) -> None:

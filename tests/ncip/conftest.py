@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from datetime import UTC, date, datetime
 from itertools import count
 from pathlib import Path
@@ -27,6 +27,7 @@ from hkall_gateway.ncip.codec.documents import NISO, decode, encode
 from hkall_gateway.ncip.codec.messages import Coded, Fields, NcipMessage
 from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
 from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Request, Sensitive, Side
@@ -139,6 +140,7 @@ BOOKS = (
 
 
 PARTNERS = {CUHK: "direct", LU: "direct", BROKER: "broker", CENTRAL: "innreach"}
+SECRETS = {CUHK: "c-key", LU: "l-key", BROKER: "b-key", CENTRAL: "i-key", "MUTE": ""}
 
 
 class World:
@@ -150,8 +152,8 @@ class World:
         with engine.connect() as connection:
             connection.execute(insert(PATRONS), [{"expires": None, "email": "", "total_quota": None, **p} for p in PEOPLE])
             connection.execute(insert(HOLDINGS), [asdict(book) for book in BOOKS])
-            for agency, dialect in PARTNERS.items():
-                partner = Partner(agency, agency, dialect=dialect)
+            directory = {agency: Partner(agency, agency, dialect=dialect) for agency, dialect in PARTNERS.items()}
+            for agency, partner in directory.items():
                 connection.execute(insert(LINKS), {"agency": agency, "partner": to_json(partner)})
         numbers = count(1)
         self.store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: f"R{next(numbers)}"))
@@ -164,15 +166,22 @@ class World:
             lambda: self.now,
         )
         net = ("10.0.0.0/8",)
-        rows = (
-            Caller(DISCOVERY, "d-key", "client", net),
-            Caller(CUHK, "c-key", "partner", net),
-            Caller(LU, "l-key", "partner", net),
-            Caller(BROKER, "b-key", "partner", net),
-            Caller(CENTRAL, "i-key", "partner", net),
-        )
-        callers = {row.agency: row for row in rows} | {"MUTE": Caller("MUTE", "", "partner", net)}
-        self.services = NcipServices(desk, callers, "HKU", HONG_KONG, PARTNERS, Metrics(), lambda: self.now)
+        rows = [Caller(Client(DISCOVERY, allow_from=net), "d-key")]
+        for agency, secret in SECRETS.items():
+            access = PartnerAccess(agency, allow_from=net, lookups_per_minute=0)
+            rows.append(Caller(access, secret, directory.get(agency)))
+        callers = {row.agency: row for row in rows}
+        self.services = NcipServices(desk, callers, "HKU", HONG_KONG, Metrics(), lambda: self.now)
+
+    def admit(self, agency: str, **facts: Any) -> None:
+        """Change facts of a caller: its secret or other proof, what it may use, or its row in the directory."""
+        caller = self.services.callers[agency]
+        for name in ("access", "partner"):
+            row: Any = getattr(caller, name)
+            own = {field.name for field in fields(row)} & facts.keys() if row else set()
+            if own:
+                caller = replace(caller, **{name: replace(row, **{key: facts.pop(key) for key in own})})
+        self.services = replace(self.services, callers={**self.services.callers, agency: replace(caller, **facts)})
 
     def document(self, agency: str, service: str, secret: str = "", **fields: Any) -> bytes:
         """A document of an agency, with the agency's own secret unless another is given."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -16,11 +15,6 @@ if TYPE_CHECKING:
 CUHK, LU = "CUHK", "LU"
 PRINT = "ab" * 32
 COPY = {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}
-
-
-def admit(world: World, agency: str, **facts: object) -> None:
-    rows = {**world.services.callers, agency: replace(world.services.callers[agency], **facts)}  # type: ignore[arg-type]  # by name
-    world.services = replace(world.services, callers=rows)
 
 
 def says(world: World, agency: str, peer: Peer, secret: str = "-") -> str:
@@ -42,12 +36,12 @@ FAILED = "Agency Authentication Failed"
     ],
 )
 def test_a_certificate_bound_to_an_agency_proves_it(world: World, bound: str, peer: Peer, problem: str) -> None:
-    admit(world, CUHK, secret="", certificate=bound)
+    world.admit(CUHK, secret="", certificate=bound)
     assert says(world, CUHK, peer) == problem
 
 
 def test_a_certificate_speaks_for_no_other_agency(world: World) -> None:
-    admit(world, CUHK, secret="", certificate=PRINT)
+    world.admit(CUHK, secret="", certificate=PRINT)
     assert says(world, LU, Peer("10.0.0.7", PRINT)) == FAILED
 
 
@@ -56,26 +50,26 @@ def test_a_peer_without_a_certificate_matches_no_row_without_one(world: World) -
 
 
 def test_an_address_alone_proves_who_it_is_only_where_the_row_says_so(world: World) -> None:
-    admit(world, CUHK, secret="", by_address=True)
+    world.admit(CUHK, secret="", by_address=True)
     assert says(world, CUHK, Peer("10.0.0.7")) == ""
     assert says(world, CUHK, Peer("192.0.2.1")) == FAILED
     assert says(world, LU, Peer("10.0.0.7")) == FAILED
 
 
 def test_a_wrong_secret_is_wrong_from_whatever_address(world: World) -> None:
-    admit(world, CUHK, by_address=True)
+    world.admit(CUHK, by_address=True)
     assert says(world, CUHK, Peer("10.0.0.7"), "guess") == FAILED
 
 
 def test_a_partner_looks_up_as_often_as_agreed_and_again_a_minute_later(world: World) -> None:
-    admit(world, CUHK, lookups_per_minute=2)
+    world.admit(CUHK, lookups_per_minute=2)
     found = [says(world, CUHK, Peer("10.0.0.7"), "c-key") for _ in range(3)]
     world.now += timedelta(seconds=60)
     assert [*found, says(world, CUHK, Peer("10.0.0.7"), "c-key")] == ["", "", "Temporary Processing Failure", ""]
 
 
 def test_the_limit_is_each_partners_own_and_for_look_ups_alone(world: World) -> None:
-    admit(world, CUHK, lookups_per_minute=1)
+    world.admit(CUHK, lookups_per_minute=1)
     says(world, CUHK, Peer("10.0.0.7"), "c-key")
     told = world.ask(
         CUHK, "UpdateCirculationStatus", ItemId={"AgencyId": CUHK, "ItemIdentifierValue": "C1"}, CirculationStatus="Lost"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -227,8 +226,7 @@ def test_an_agency_is_known_in_whatever_case_it_is_written(world: World) -> None
 
 
 def test_where_its_row_says_so_a_caller_finds_its_number_in_every_answer(world: World) -> None:
-    callers = {**world.services.callers, CUHK: replace(world.services.callers[CUHK], request_id_in_ext=True)}
-    world.services = replace(world.services, callers=callers)
+    world.admit(CUHK, request_id_in_ext=True)
     wire = number(CUHK, "7:SUPPLIER")
 
     wish = {"UserId": {"UserIdentifierValue": "X"}, "ItemId": [copy("HKU", "?")], **LOAN}

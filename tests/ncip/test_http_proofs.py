@@ -33,8 +33,8 @@ class Door:
 
     def __init__(self, world: World, proof: HttpProof, agency: str = DISCOVERY, **facts: Any) -> None:
         self.world, self.compared, self.challenges = world, list[str](), list[tuple[str, ...]]()
-        row = replace(world.services.callers[agency], http=proof, **{"secret": "", **facts})
-        world.services = replace(world.services, callers={**world.services.callers, agency: row}, verify=self.verify)
+        world.admit(agency, http=proof, **{"secret": "", **facts})
+        world.services = replace(world.services, verify=self.verify)
 
     async def verify(self, subject: str, stored: str, secret: str) -> bool:
         self.compared.append(subject)
@@ -234,7 +234,7 @@ def test_it_proves_who_it_is_all_the_same(world: World) -> None:
 
 def signed(*rows: dict[str, Any], **more: Any) -> HttpProof:
     keys = peer.Known(*rows)
-    return HttpProof(token=TokenRule(peer.ISSUER, peer.US, ("RS256",), keys), **more)
+    return HttpProof(token=TokenRule(peer.ISSUER, peer.US, ("RS256",), keys=keys), **more)
 
 
 @pytest.fixture

@@ -31,11 +31,6 @@ LATER = "Temporary Processing Failure"
 NAME = "UserOptionalFields/NameInformation/PersonalNameInformation/UnstructuredPersonalUserName"
 
 
-def admit(world: World, agency: str, **facts: Any) -> None:
-    rows = {**world.services.callers, agency: replace(world.services.callers[agency], **facts)}
-    world.services = replace(world.services, callers=rows)
-
-
 def problem(reply: NcipMessage) -> str:
     return reply.text("Problem/ProblemType")
 
@@ -65,7 +60,7 @@ def test_it_numbers_its_own_however_it_spells_itself(world: World, numbered: str
 
 
 def test_a_further_agency_is_its_own_where_its_row_says_so(world: World) -> None:
-    admit(world, CUHK, request_agencies=("CUHK-LAW",))
+    world.admit(CUHK, request_agencies=("CUHK-LAW",))
     assert problem(borrow(world, CUHK, "CUHK-LAW")) == ""
 
 
@@ -86,7 +81,7 @@ ACCEPT = {"RequestedActionType": "Hold For Pickup", "UserId": UG1}
 def test_a_broker_passes_on_the_numbers_of_libraries_without_a_row_and_of_those_that_its_row_names(
     world: World, numbered: str, row: tuple[str, ...], says: str
 ) -> None:
-    admit(world, BROKER, request_agencies=row)
+    world.admit(BROKER, request_agencies=row)
     copy = {"AgencyId": BROKER, "ItemIdentifierValue": "T1"}
     assert problem(world.ask(BROKER, "AcceptItem", RequestId=number(numbered), ItemId=copy, **ACCEPT)) == says
 
@@ -166,7 +161,7 @@ def with_pin(world: World, pin: str, agency: str = DISCOVERY) -> NcipMessage:
 
 
 def test_wrong_pins_are_events_and_beyond_a_number_none_is_looked_at(world: World) -> None:
-    admit(world, DISCOVERY, wrong_pins=3)
+    world.admit(DISCOVERY, wrong_pins=3)
     with capture_logs() as logs:
         found = [problem(with_pin(world, pin)) for pin in ("1", "1234", "2", "3", "1234")]
     wrong = "User Authentication Failed"
@@ -206,7 +201,7 @@ def test_with_the_pin_or_an_open_request_of_its_own_or_by_its_row_a_broker_hears
     assert with_name(world) == ""
     world.put(P.RECEIVED, partner=BROKER, item_barcode="T2", item_agency=BROKER)
     assert "Chan Tai Man" in with_name(world)
-    admit(world, CENTRAL, sees_patrons=True)
+    world.admit(CENTRAL, sees_patrons=True)
     assert "Chan Tai Man" in seen_by(world, CENTRAL).text(NAME)
     assert value(world.services.metrics, "patron_lookups_total", BROKER, "whole") == 2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -141,8 +140,7 @@ def test_a_shipment_is_noted_and_answered_by_an_empty_response(world: World) -> 
 
 @pytest.mark.parametrize(("meant", "day"), [("instant", date(2017, 4, 21)), ("date_only", date(2017, 4, 20))])
 def test_a_due_date_is_read_as_its_partner_means_it(world: World, meant: str, day: date) -> None:
-    callers = {**world.services.callers, CUHK: replace(world.services.callers[CUHK], date_semantics=meant)}
-    world.services = replace(world.services, callers=callers)
+    world.admit(CUHK, date_semantics=meant)
     world.ask(CUHK, "ItemShipped", **shipped(asked(world), "2017-04-20T23:00:00Z"))
     assert world.request("R1").lender_due == day
 

@@ -28,6 +28,7 @@ from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.log_context import logged_context
 from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.rules.callers import Client
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import NOTHING
 from tests.bounds import bounds
@@ -63,10 +64,10 @@ class House:
 
     def __init__(self, within: Bounds | None = None) -> None:
         self.clock, self.circulation, self.now = Clock(), SlowDesk(), NOW
-        caller = Caller("HKU-DISCOVERY", "d-key", "client", ("127.0.0.1",))
+        caller = Caller(Client("HKU-DISCOVERY"), "d-key")
         desk: Any = self.circulation
         self.services = NcipServices(
-            desk, {caller.agency: caller}, "HKU", HONG_KONG, {}, Metrics(), lambda: self.now, timeout=Timeout(self.clock, 20)
+            desk, {caller.agency: caller}, "HKU", HONG_KONG, Metrics(), lambda: self.now, timeout=Timeout(self.clock, 20)
         )
         self.site = NcipSite(self.services, within or bounds(LIMIT), self.clock)
 

@@ -148,12 +148,12 @@ def test_a_key_that_has_no_number_is_found_where_it_is_the_only_one() -> None:
 
 
 def test_without_keys_nobody_can_tell() -> None:
-    assert believed(token(), TokenRule(ISSUER, US, ("RS256",), Known())) is None
+    assert believed(token(), TokenRule(ISSUER, US, ("RS256",), keys=Known())) is None
 
 
 def test_keys_are_not_even_looked_for_where_another_issuer_is_named() -> None:
     keys = Known(public("rsa", "k1"))
-    assert believed(token(iss="https://other.example.org"), TokenRule(ISSUER, US, ("RS256",), keys)) is False
+    assert believed(token(iss="https://other.example.org"), TokenRule(ISSUER, US, ("RS256",), keys=keys)) is False
     assert keys.asked == []
 
 

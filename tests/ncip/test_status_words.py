@@ -31,8 +31,7 @@ WAITS = sorted(WAITING)
 
 def shown(world: World) -> None:
     """From here on the discovery system's row says request_status = "label"."""
-    callers = {**world.services.callers, DISCOVERY: replace(world.services.callers[DISCOVERY], labels=True)}
-    world.services = replace(world.services, callers=callers)
+    world.admit(DISCOVERY, request_status="label")
 
 
 def record(world: World) -> NcipMessage:

@@ -30,8 +30,7 @@ HERE = Peer("10.0.0.7")
 
 def vufind(world: World, **facts: Any) -> None:
     """The discovery system of the world is a VuFind that names no sender."""
-    row = replace(world.services.callers[DISCOVERY], by_address=True, without_header=True, request_type="Hold", **facts)
-    world.services = replace(world.services, callers={**world.services.callers, DISCOVERY: row})
+    world.admit(DISCOVERY, by_address=True, without_header=True, request_type="Hold", **facts)
 
 
 def says(world: World, file: str, *swaps: tuple[str, str]) -> NcipMessage:

@@ -71,7 +71,6 @@ def test_a_copy_passed_over_carries_the_reason(held: Holding, reason: str) -> No
     ("partner", "policy", "tried", "records", "reason"),
     [
         (PARTNERS["CUHK"], POLICY, (), {}, ""),
-        (replace(PARTNERS["CUHK"], lending=False), POLICY, (), {}, "does not lend"),
         (PARTNERS["CUHK"], POLICY, ("CUHK",), {}, "already asked"),
         (PARTNERS["CUHK"], STOPPED, (), {}, "suspended until 2017-07-09"),
         (PARTNERS["CUHK"], POLICY, (), CLOSED, "closed 2017-07-01"),

@@ -133,7 +133,7 @@ def _row(
     login: str, role: str = "counter", dialect: str = "standard", language: str = "en", offline: bool = False
 ) -> TerminalRow:
     make, allowed, messages = DIALECTS[dialect], AllowList(["10.0.0.0/8"]), messages_of(role, Policy())
-    return TerminalRow(login, f"{login}-pw", role, "HKU-MAIN-LENDING", make, allowed, language, messages, offline)
+    return TerminalRow(login, f"{login}-pw", role, "HKU-MAIN-LENDING", 100, make, allowed, language, messages, offline)
 
 
 TERMINALS = (

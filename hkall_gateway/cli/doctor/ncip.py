@@ -283,8 +283,8 @@ def judged(sheet: Sheet, caller: Caller, endpoints: NcipEndpoints, addresses: Se
     """The finding about one row. `addresses` are those of the peer's own responder, () where it has none."""
     told = {
         "secret": caller.secret,
-        CERTIFICATE: caller.certificate,
-        "address alone": caller.by_address,
+        CERTIFICATE: caller.access.certificate,
+        "address alone": caller.access.by_address,
         "HTTP Basic": caller.http.password_hash,
         "bearer secret": caller.http.bearer_hash,
         "signed token": caller.http.token,
@@ -299,13 +299,13 @@ def judged(sheet: Sheet, caller: Caller, endpoints: NcipEndpoints, addresses: Se
         sheet.fail(CHECK, "its certificate is never asked for", advice)
     elif strangers := _outside(caller, addresses):
         advice = "Add the networks from which it calls to `allow_from`; name a balancer in front of us in `proxy_from`."
-        sheet.warn(CHECK, f"allow_from admits {', '.join(caller.allow_from)}, and not {', '.join(strangers)}", advice)
+        sheet.warn(CHECK, f"allow_from admits {', '.join(caller.access.allow_from)}, and not {', '.join(strangers)}", advice)
     else:
-        sheet.ok(CHECK, f"by {' or '.join(proofs)}, from {', '.join(caller.allow_from)}")
+        sheet.ok(CHECK, f"by {' or '.join(proofs)}, from {', '.join(caller.access.allow_from)}")
 
 
 def _outside(caller: Caller, addresses: Sequence[str]) -> list[str]:
     """The responder's own addresses, if the row admits none of them."""
-    allowed = AllowList(caller.allow_from)
+    allowed = AllowList(caller.access.allow_from)
     remote = [address for address in addresses if not on_this_machine(address)]
     return [] if any(allowed.admits(address) for address in addresses) else remote

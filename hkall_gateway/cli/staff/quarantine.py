@@ -158,8 +158,7 @@ def own_services(site: Site) -> NcipServices:
     snapshot = Snapshot(ConnectorTools(store, agency, _nobody))
     local = ConnectedSystem(store, snapshot, lambda: site.library, site.now)
     circulation = Circulation(store, local, lambda: site.library, site.now)
-    dialects = {partner.agency: partner.dialect for partner in site.partners}
-    return NcipServices(circulation, site.agreed().callers, agency, HONG_KONG, dialects, Metrics(), site.now)
+    return NcipServices(circulation, site.agreed().callers, agency, HONG_KONG, Metrics(), site.now)
 
 
 async def _nobody(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:

@@ -236,7 +236,7 @@ def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at
         password=password,
         encodings={login: row.dialect.encoding for login, row in config_mapping.terminals(config, library.policy).items()},
         secrets=config_mapping.agreed_secrets(config, os.environ),
-        dialects=config_mapping.dialects(config),
+        dialects={row.agency: row.dialect for row in config.partners},
         request=lambda number: site.write(lambda unit: unit.requests.find(number)),
         outbox=lambda: site.write(lambda unit: unit.outbox.rows()),
         now=site.now,

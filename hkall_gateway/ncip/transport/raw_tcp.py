@@ -180,7 +180,7 @@ class NcipConnection(Protocol):
 
     def _prove(self, caller: Caller) -> None:
         """Count the connection as the authenticated caller's; above its `max_connections` it stays unauthenticated."""
-        if self._seat is not None and self._seat.prove(caller.agency, caller.max_connections):
+        if self._seat is not None and self._seat.prove(caller.agency, caller.access.max_connections):
             mark_authenticated(self.transport, f"ncip {caller.agency}")
 
     # ---- idle timeout and closing

@@ -67,7 +67,7 @@ class NcipChannel(BoundedChannel):
 
     def prove(self, caller: Caller) -> None:
         """Count the connection as the authenticated caller's; above its `max_connections` it stays unauthenticated."""
-        if self.seat is not None and self.seat.prove(caller.agency, caller.max_connections):
+        if self.seat is not None and self.seat.prove(caller.agency, caller.access.max_connections):
             mark_authenticated(self.transport, f"ncip {caller.agency}")
 
     def _finishRequestBody(self, data: bytes) -> None:  # noqa: N802

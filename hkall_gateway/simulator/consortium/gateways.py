@@ -109,7 +109,8 @@ class Consortium:
             self._stirred.add(start.agency)
 
         def secret(agency: str) -> str:
-            return secret_of("+".join(sorted((agency, start.agency)))) if agency not in start.clients else secret_of(agency)
+            clients = {client.agency for client in start.clients}
+            return secret_of(agency if agency in clients else "+".join(sorted((agency, start.agency))))
 
         async def post(url: str, body: bytes, timeout_s: float) -> HttpReply:
             if self._cut_until.get(start.agency, self.now) > self.now:

@@ -18,6 +18,7 @@ from typing import Final
 import structlog
 
 from hkall_gateway.rules import dates
+from hkall_gateway.rules.callers import Client
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Partner, Sensitive
 from hkall_gateway.simulator import AGENCIES
@@ -172,7 +173,7 @@ def _start(agency: str, agencies: tuple[str, ...], holdings: tuple[Holding, ...]
             )
             for rank, a in enumerate(others)
         ),
-        clients=(f"{agency}-DISCOVERY",),
+        clients=(Client(f"{agency}-DISCOVERY"),),
         terminals=(WorldTerminal("counter-1", location=place),),
         patrons=tuple(_reader(agency, n) for n in range(READERS)),
         holdings=holdings,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -20,6 +20,7 @@ from hkall_gateway.ncip.transport.client import NcipClient, Post
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
+from hkall_gateway.rules.callers import PartnerAccess
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.policy import messages_of
@@ -53,7 +54,6 @@ class Documents:
             callers={caller.agency: caller for caller in _callers(start, secret)},
             agency=start.agency,
             timezone=HONG_KONG,
-            dialects={partner.agency: partner.dialect for partner in start.partners},
             metrics=Metrics(),
             now=now,
             timeout=timeout,
@@ -80,12 +80,11 @@ class Documents:
 
 def _callers(start: Start, secret: Callable[[str], str]) -> Iterator[Caller]:
     for partner in start.partners:
-        agreed = secret(partner.agency)
-        told = Caller(partner.agency, agreed, "partner", (HERE,), date_semantics=partner.date_semantics)
         in_ext = partner.agency in start.numbered_in_ext
-        yield replace(told, item_id_type=partner.item_id_type, request_id_in_ext=in_ext)
+        access = PartnerAccess(partner.agency, request_id_in_ext=in_ext, lookups_per_minute=0)
+        yield Caller(access, secret(partner.agency), partner)
     for client in start.clients:
-        yield replace(Caller(client, secret(client), "client", (HERE,)), **start.client_keys.get(client, {}))
+        yield Caller(client, secret(client.agency))
 
 
 # ---- SIP2 without sockets: takes a terminal's line and returns the reply, with sequence numbers and checksums.

@@ -21,6 +21,7 @@ from hkall_gateway.db.loads.loading import with_keys
 from hkall_gateway.db.tables import CANDIDATES, CLOSURES, HOLDINGS, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.adapter import find_adapter
+from hkall_gateway.rules.callers import Client
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import (
     Actor,
@@ -104,9 +105,8 @@ class WorldIls:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The data with which a world begins. `clients` are agencies; `closures` are (agency, day, reason).
+    """The data with which a world begins. `closures` are (agency, day, reason).
 
-    `client_keys` are the values in which a client's row differs from the default, in the names of `Caller`, by agency;
     `numbered_in_ext` are the partners with the RequestId in the Ext of each reply.
 
     `readers` and `books` are those of the library's own system, which the gateway knows only by asking.
@@ -118,7 +118,7 @@ class Start:
     pickup_locations: tuple[str, ...]
     policy: Policy
     partners: tuple[Partner, ...]
-    clients: tuple[str, ...]
+    clients: tuple[Client, ...]
     terminals: tuple[WorldTerminal, ...]
     patrons: tuple[Borrower, ...]
     holdings: tuple[Holding, ...]
@@ -129,7 +129,6 @@ class Start:
     readers: tuple[IlsPatron, ...] = ()
     books: tuple[IlsBook, ...] = ()
     numbered_in_ext: frozenset[str] = frozenset()
-    client_keys: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def secret_of(agency: str) -> str:
@@ -161,7 +160,7 @@ def read_world(path: Path) -> Start:
             pickup_locations=tuple(library["pickup_locations"]),
             policy=policy.changed(world.get("policy", {}), path),
             partners=_rows(world, "partners", _partner),
-            clients=_rows(world, "clients", lambda row: str(row["agency"])),
+            clients=_rows(world, "clients", _client),
             terminals=_rows(world, "terminals", lambda row: WorldTerminal(**row)),
             patrons=_rows(world, "patrons", _patron),
             holdings=holdings,
@@ -172,7 +171,6 @@ def read_world(path: Path) -> Start:
             readers=_rows(world, "readers", lambda row: IlsPatron(**row)),
             books=_rows(world, "books", lambda row: IlsBook(**row)),
             numbered_in_ext=frozenset(row["agency"] for row in world.get("partners", ()) if row.get("request_id_in_ext")),
-            client_keys={row["agency"]: _client_keys(row) for row in world.get("clients", ())},
         )
     except ConfigErrors as error:
         raise WorldError("\n".join(f"{path.name}: policy.{key}: {what}" for key, what in error.errors)) from error
@@ -228,10 +226,8 @@ def _merged(base: Table, world: Table) -> Table:
     return joined
 
 
-def _client_keys(row: Table) -> Table:
-    """A client's row as fields of `Caller`; the configuration calls `labels` request_status."""
-    keys = {key: value for key, value in row.items() if key not in ("agency", "request_status")}
-    return keys | {"labels": row.get("request_status") == "label"}
+def _client(row: Table) -> Client:
+    return Client(**{key: value for key, value in row.items() if key != "system"})
 
 
 def _rows(world: Table, name: str, make: Callable[[Table], T]) -> tuple[T, ...]:

@@ -275,7 +275,7 @@ def word(table: Mapping[str, str], name: str) -> str:
 # fmt: off
 _PLAIN: Final = (
     # Copies that are not asked for: `passed_over` of rules/lenders.py.
-    N_("our own copy"), N_("not a partner"), N_("with us"), N_("already asked"), N_("does not lend"), N_("cannot be reached"),
+    N_("our own copy"), N_("not a partner"), N_("with us"), N_("already asked"), N_("cannot be reached"),
     N_("another volume"), N_("not lendable"), N_("none"), N_("another copy of this library is asked for"),
     # Ranks of copies.
     N_("closed tomorrow"), N_("asked for by another request"),
