@@ -13,7 +13,7 @@ from sqlalchemy import and_, bindparam, case, delete, func, literal_column, or_,
 from hkall_gateway.db.directory import HOW, circuit_of
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_row
 from hkall_gateway.db.engine.locks import try_channels
-from hkall_gateway.db.tables import ATTEMPTS, EARLIER_UNSETTLED, IS_DEAD, IS_WAITING, LINKS, OUTBOX
+from hkall_gateway.db.tables import ATTEMPTS, EARLIER_UNSETTLED, IS_DEAD, IS_WAITING, LINKS, OUTBOX, Condition
 from hkall_gateway.db.transaction import Repository
 from hkall_gateway.rules.circuit import DOWN, CircuitState
 from hkall_gateway.rules.lifecycle import Notification
@@ -32,7 +32,7 @@ Room = Callable[[CircuitState, int], int]
 """Returns how many more messages may leave by a channel, given the number in delivery."""
 
 _ROWS = OUTBOX.c
-_NOW: Any = bindparam("now", type_=_ROWS.next_at.type)
+_NOW = bindparam("now", type_=_ROWS.next_at.type)
 _EARLIER = OUTBOX.alias("earlier")
 # Each key is looked up separately (OFFSET 0) and by its request (BETWEEN: PostgreSQL always estimates a range as
 # small). With its statistics, perhaps taken when there were few rows, it would join everything, or scan the numbers.
@@ -66,7 +66,7 @@ DUE = CompiledStatement(
 NEXT = CompiledStatement(select(_FIRST_OF_KEY.scalar_subquery().label("next_at"), LINKS.c.rests_until).select_from(_LINKED))
 """For each channel, when the first message of a key is due and until when the channel rests."""
 
-_SINCE: Any = bindparam("since", type_=_ROWS.next_at.type)
+_SINCE = bindparam("since", type_=_ROWS.next_at.type)
 _QUIET = and_(*(or_(at.is_(None), at <= _SINCE) for at in (LINKS.c.heard_at, LINKS.c.rests_until)))
 STALLED = CompiledStatement(
     select(_LINES.c.line)
@@ -140,7 +140,13 @@ class Outbox(Repository):
 
     def put(self, send: Notification | LocalSend, payload: Payload, corr: str, now: datetime) -> None:
         """Queue a message; it leaves after the commit of this unit, when the courier next looks."""
-        kind, recipient, request = _way(payload)
+        match payload:
+            case LocalMessage():
+                kind, recipient, request = OutboxKind.ILS, ILS_RECIPIENT, payload.ordering_key
+            case PatronNotice():
+                kind, recipient, request = OutboxKind.MAIL, payload.patron, payload.request
+            case PartnerMessage():
+                kind, recipient, request = OutboxKind.NCIP, payload.partner, payload.request
         _PUT.append(
             self._connection,
             kind=kind.value,
@@ -251,20 +257,14 @@ class Outbox(Repository):
 
     def tried(self, row: int, attempt: Attempt) -> None:
         """Record the result of one try."""
-        values = {
-            "at": attempt.at,
-            "kind": attempt.kind.value,
-            "problem": attempt.problem[:200],
-            "detail": attempt.detail[:500],
-        }
-        _TRIED.append(self._connection, row=row, **values)
+        texts = {"kind": attempt.kind.value, "problem": attempt.problem[:200], "detail": attempt.detail[:500]}
+        _TRIED.append(self._connection, row=row, at=attempt.at, **texts)
 
     def attempts(self, row: int) -> tuple[Attempt, ...]:
         """Return the results of all tries of a row, oldest first."""
         a = ATTEMPTS.c
-        question = select(a.at, a.kind, a.problem, a.detail).where(a.row == row).order_by(a.id)
-        found = map(tuple, self._connection.execute(question))
-        return tuple(Attempt(at, DeliveryKind(kind), *said) for at, kind, *said in found)
+        found = self._transaction.execute(select(a.at, a.kind, a.problem, a.detail).where(a.row == row).order_by(a.id))
+        return tuple(Attempt(at, DeliveryKind(kind), problem, detail) for at, kind, problem, detail in found)
 
     def claim_inline(self, row: int, until: datetime) -> None:
         """Claim the row for an immediate delivery by the caller.
@@ -298,28 +298,22 @@ class Outbox(Repository):
 
         False if there is no such unsettled row, or it is in delivery.
         """
-        state = case((OUTBOX.c.state == OutboxState.DEAD, self._revived(row)), else_=OUTBOX.c.state)
+        unknown = any(one.kind == DeliveryKind.UNKNOWN for one in self.attempts(row))
+        revived = OutboxState.UNSURE if unknown else OutboxState.WAITING
+        state = case((OUTBOX.c.state == OutboxState.DEAD, revived), else_=OUTBOX.c.state)
         return self._by_hand(row, now, state=state, next_at=now, attempts=0)
 
     def close(self, row: int, state: OutboxState, reason: str, now: datetime) -> bool:
         """Settle a row on behalf of staff: `done` or `dropped`. False if it is settled already, or in delivery."""
         return self._by_hand(row, now, state=state, last_error=reason[:500])
 
-    def _by_hand(self, row: int, now: datetime, **values: Any) -> bool:
+    def _by_hand(self, row: int, now: datetime, **values: object) -> bool:
         """Change an unsettled row; False if it is settled, or in delivery."""
-        self._take_back(row, now)
+        # A row with an expired lease: its gateway is gone, and may have sent it.
+        gone = select(OUTBOX.c.id).where(OUTBOX.c.id == row, OUTBOX.c.lease_until < now)
+        self.interrupted(self._transaction.execute(gone).scalars().all(), now)
         free = (OUTBOX.c.id == row, OUTBOX.c.state.in_(UNSETTLED), OUTBOX.c.lease_until.is_(None))
         return self._connection.execute(update(OUTBOX).where(*free).values(**values)).rowcount == 1
-
-    def _take_back(self, row: int, now: datetime) -> None:
-        """Release a row with an expired lease: its gateway is gone, and may have sent it."""
-        gone = select(OUTBOX.c.id).where(OUTBOX.c.id == row, OUTBOX.c.lease_until < now)
-        self.interrupted(self._connection.execute(gone).scalars().all(), now)
-
-    def _revived(self, row: int) -> OutboxState:
-        return (
-            OutboxState.UNSURE if any(one.kind == DeliveryKind.UNKNOWN for one in self.attempts(row)) else OutboxState.WAITING
-        )
 
     def give_back(self, rows: Sequence[int]) -> None:
         """Release claimed rows at once, as if they had not been claimed."""
@@ -379,7 +373,7 @@ class Outbox(Repository):
         """
         # Not plain `id`: the database would scan the whole table in its order.
         number = OUTBOX.c.id + 0
-        wanted: list[Any] = [OUTBOX.c.state.in_(states)]
+        wanted: list[Condition] = [OUTBOX.c.state.in_(states)]
         wanted += [OUTBOX.c.recipient == partner] if partner else []
         wanted += [OUTBOX.c.request == request] if request else []
         wanted += [OUTBOX.c.last_error.icontains(error, autoescape=True)] if error else []
@@ -399,7 +393,7 @@ class Outbox(Repository):
         """Return the number of rows of each channel that `claim` could not read."""
         line = OUTBOX.c.line
         counted = select(line, func.count()).where(IS_WAITING, OUTBOX.c.last_error == UNREADABLE).group_by(line)
-        return dict(map(tuple, self._connection.execute(counted)))
+        return {channel: count for channel, count in self._transaction.execute(counted)}  # noqa: C416  # a Row is no pair
 
     def request_of(self, number: int) -> str:
         """Return the request that a row is about, also of one that cannot be read; "" for none."""
@@ -414,23 +408,14 @@ class Outbox(Repository):
         """Return (recipient, state, count, oldest) of all unsettled rows; letters are counted under "mail"."""
         line, state = OUTBOX.c.line, OUTBOX.c.state
         counted = select(line, state, func.count(), func.min(OUTBOX.c.made_at)).group_by(line, state)
-        found = [map(tuple, self._connection.execute(counted.where(those))) for those in (IS_WAITING, IS_DEAD)]
+        found = [self._transaction.execute(counted.where(those)) for those in (IS_WAITING, IS_DEAD)]
         return tuple((who, OutboxState(state), count, oldest) for each in found for who, state, count, oldest in each)
 
-    def _settle(self, row: int, made: int = 1, **values: Any) -> None:
+    def _settle(self, row: int, made: int = 1, **values: object) -> None:
         _settling(tuple(values)).write(self._connection, number=row, made=made, **values)
 
 
-def _way(payload: Payload) -> tuple[OutboxKind, str, str]:
-    """Return the kind, the recipient and the ordering key of a message."""
-    if isinstance(payload, LocalMessage):
-        return OutboxKind.ILS, ILS_RECIPIENT, payload.ordering_key
-    if isinstance(payload, PatronNotice):
-        return OutboxKind.MAIL, payload.patron, payload.request
-    return OutboxKind.NCIP, payload.partner, payload.request
-
-
-def _understood(found: Any, claimed: int = 1) -> OutboxRow | None:
+def _understood(found: Mapping[Any, Any], claimed: int = 1) -> OutboxRow | None:
     """Return the row, as a claimed one by default; None if it cannot be read."""
     try:
         return _row(found, claimed)
@@ -441,26 +426,20 @@ def _understood(found: Any, claimed: int = 1) -> OutboxRow | None:
 _AS_IT_IS: Final = ("id", "recipient", "line", "request", "corr", "made_at", "next_at", "last_error")
 
 
-def _row(found: Any, claimed: int = 0) -> OutboxRow:
+def _row(found: Mapping[Any, Any], claimed: int = 0) -> OutboxRow:
     kept = {name: found[name] for name in _AS_IT_IS}
     state = OutboxState.UNSURE if claimed and found["claimed_by"] else OutboxState(found["state"])
-    send, payload = _payload_of(found)
+    try:
+        send = (LocalSend if found["kind"] == OutboxKind.ILS else Notification)(found["send"])
+        payload: Payload = from_json(found["payload"])
+    except (KeyError, TypeError, ValueError):
+        spoilt = f"row {found['id']} of the outbox is spoilt, or was written by a newer version of this program"
+        raise NewerRow(spoilt) from None
     if isinstance(payload, LocalMessage) and payload.request:  # its lane is of a copy
         kept["request"] = payload.request
     return OutboxRow(
         **kept, kind=OutboxKind(found["kind"]), send=send, payload=payload, state=state, attempts=found["attempts"] + claimed
     )
-
-
-def _payload_of(found: Any) -> tuple[Notification | LocalSend, Payload]:
-    """Return the kind of message and its payload. Raises NewerRow."""
-    try:
-        kind = LocalSend if found["kind"] == OutboxKind.ILS else Notification
-        return kind(found["send"]), from_json(found["payload"])
-    except (KeyError, TypeError, ValueError):
-        raise NewerRow(
-            f"row {found['id']} of the outbox is spoilt, or was written by a newer version of this program"
-        ) from None
 
 
 _TRIED = insert_row(ATTEMPTS, "row", "at", "kind", "problem", "detail")

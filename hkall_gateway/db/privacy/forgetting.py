@@ -9,7 +9,7 @@ title, dates, positions, rules and amounts.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -158,9 +158,11 @@ def forget(
     # The patron's row and the former cards last: whether they can go depends on the rows that stay.
     for table, row in sorted(_as_they_are(unit, found), key=lambda one: one[0] in (PATRONS, FORMER_CARDS)):
         if persons.names(table, row, who) and not _is_part(unit, table, row, held):
-            stays = _WAYS.get(table.name, _scrub)(erasure, table, row)
-            erasure.stays.extend([stays] if stays else [])
-            count += not stays
+            if stays := _why_it_stays(erasure, table, row):
+                erasure.stays.append(stays)
+            else:
+                _erase(erasure, table, row)
+                count += 1
     erased.keep(unit, marks)
     facts = {"because": who.without(reason), "requests": len(ended), "rows": count, "stays": len(erasure.stays)}
     unit.note(BLANK, ERASE, facts, now, by)  # not the person
@@ -177,10 +179,6 @@ class Erasure:
     unit: UnitOfWork
     who: Person
     stays: list[RemainingRow]
-
-
-Erase = Callable[[Erasure, Table, Row], RemainingRow | None]
-"""Removes the person from one row, or returns why the row stays."""
 
 
 def _as_they_are(unit: UnitOfWork, found: Sequence[Found]) -> Iterator[tuple[Table, Row]]:
@@ -206,60 +204,17 @@ def _is_part(unit: UnitOfWork, table: Table, row: Row, held: Mapping[str, str]) 
     return row.get("request", "") in held
 
 
-def _patron(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
-    if erasure.stays:
-        return RemainingRow("patron", "", "open matters need name and address", "patron erase, once it is settled")
-    _gone(erasure, table, row)
-    return None
-
-
-def _former(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
-    if not {row["card"], row["present"]} & set(erasure.who.cards):
-        _scrub(erasure, table, row)
-        return None
-    if erasure.stays:
-        return RemainingRow("former_card", "", "open matters are found by it too", "patron erase, once it is settled")
-    _gone(erasure, table, row)
-    return None
-
-
-def _message(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
-    if row["state"] in UNSETTLED:
-        return RemainingRow("message", str(row["id"]), f"{row['state']}: it is not sent yet", f"outbox show {row['id']}")
-    erasure.unit.execute(delete(ATTEMPTS).where(ATTEMPTS.c.row == row["id"]))
-    _gone(erasure, table, row)
-    return None
-
-
-def _quarantined(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
-    if row["state"] == QuarantineState.KEPT:
-        return RemainingRow("quarantine", str(row["id"]), "it waits to be judged", f"quarantine show {row['id']}")
-    _gone(erasure, table, row)
-    return None
-
-
-def _block(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
-    if row["card"] in erasure.who.cards:
-        return RemainingRow("card_block", "", "a terminal blocked the card", "a terminal lifts it (SIP2 25)")
-    _scrub(erasure, table, row)
-    return None
-
-
-def _gone(erasure: Erasure, table: Table, row: Row) -> None:
-    erasure.unit.execute(delete(table).where(*persons.this(table, row)))
-
-
 def _scrub(erasure: Erasure, table: Table, row: Row) -> None:
     """Remove the person from the texts of a row of any other table. A row with the person in its key is deleted."""
     if any(erasure.who.is_in(row[column.name], column.name) for column in table.primary_key):
-        _gone(erasure, table, row)
+        erasure.unit.execute(delete(table).where(*persons.this(table, row)))
         return
     named = [c.name for c in persons.personal(table) if c.computed is None and erasure.who.is_in(row[c.name], c.name)]
     new = {name: erasure.who.out_of(row[name], name) for name in named}
     erasure.unit.execute(update(table).where(*persons.this(table, row)).values(**new))
 
 
-def _blanked(erasure: Erasure, table: Table, row: Row) -> None:
+def _blank(erasure: Erasure, table: Table, row: Row) -> None:
     """Remove the person from a payment or a journal line without a request; in the person's own ones, the details too."""
     blank = _BLANK[table.name]
     if row["patron"] in erasure.who.cards:
@@ -269,30 +224,43 @@ def _blanked(erasure: Erasure, table: Table, row: Row) -> None:
         _scrub(erasure, table, row)
 
 
-def _fine(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
-    if row["patron"] in erasure.who.cards and row["cents"] != row["paid_cents"] + row["waived_cents"]:
-        return RemainingRow("fine", str(row["id"]), "money is open", "fines list")
-    _scrub(erasure, table, row)
+_BLANK: Final = {JOURNAL.name: retention.NO_PERSON_IN[JOURNAL], PAYMENTS.name: retention.NO_PAYER}
+_PERSONAL: Final = frozenset(
+    table.name for table in (PATRONS, QUARANTINE, CARD_LOCKS, INBOX, WEB_SESSIONS, WEB_SCANS, PATRON_NUMBERS)
+)
+"""Tables with rows that are deleted; from those of other tables the person is removed."""
+_LATER: Final = "patron erase, once it is settled"
+
+
+def _why_it_stays(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
+    """Return a row of an open case with what ends it; None for a row that can go."""
+    cards, number = set(erasure.who.cards), str(row.get("id", ""))
+    if table is PATRONS and erasure.stays:
+        return RemainingRow("patron", "", "open matters need name and address", _LATER)
+    if table is FORMER_CARDS and erasure.stays and {row["card"], row["present"]} & cards:
+        return RemainingRow("former_card", "", "open matters are found by it too", _LATER)
+    if table is OUTBOX and row["state"] in UNSETTLED:
+        return RemainingRow("message", number, f"{row['state']}: it is not sent yet", f"outbox show {number}")
+    if table is QUARANTINE and row["state"] == QuarantineState.KEPT:
+        return RemainingRow("quarantine", number, "it waits to be judged", f"quarantine show {number}")
+    if table is CARD_BLOCKS and row["card"] in cards:
+        return RemainingRow("card_block", "", "a terminal blocked the card", "a terminal lifts it (SIP2 25)")
+    if table is FINES and row["patron"] in cards and row["cents"] != row["paid_cents"] + row["waived_cents"]:
+        return RemainingRow("fine", number, "money is open", "fines list")
     return None
 
 
-_BLANK: Final = {JOURNAL.name: retention.NO_PERSON_IN[JOURNAL], PAYMENTS.name: retention.NO_PAYER}
-_WAYS: Final[Mapping[str, Erase]] = {
-    PATRONS.name: _patron,
-    FORMER_CARDS.name: _former,
-    OUTBOX.name: _message,
-    QUARANTINE.name: _quarantined,
-    CARD_BLOCKS.name: _block,
-    CARD_LOCKS.name: _gone,
-    PAYMENTS.name: _blanked,
-    FINES.name: _fine,
-    JOURNAL.name: _blanked,
-    INBOX.name: _gone,
-    WEB_SESSIONS.name: _gone,
-    WEB_SCANS.name: _gone,
-    PATRON_NUMBERS.name: _gone,
-}
-"""The function for the rows of a table; `_scrub` for all other tables."""
+def _erase(erasure: Erasure, table: Table, row: Row) -> None:
+    """Delete a row that only exists because of the person, or remove the person from it."""
+    own_former_card = table is FORMER_CARDS and {row["card"], row["present"]} & set(erasure.who.cards)
+    if table is OUTBOX:
+        retention.delete_messages(erasure.unit, OUTBOX.c.id == row["id"])
+    elif table.name in _PERSONAL or own_former_card:
+        erasure.unit.execute(delete(table).where(*persons.this(table, row)))
+    elif table.name in _BLANK:
+        _blank(erasure, table, row)
+    else:
+        _scrub(erasure, table, row)
 
 
 def forget_in_archive(path: Path, who: Person) -> int:
