@@ -19,7 +19,7 @@ from bench.resources import Benchmark, Engine
 from bench.situations.terminals import running, waits_of_63
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.db.loads import loading
+from hkall_gateway.db.loads import catalogue
 from hkall_gateway.db.unit_of_work import UnitOfWork
 
 TERMINALS, A_SECOND = 16, 740.0
@@ -82,7 +82,7 @@ def _catalogue(ground: Benchmark, kind: Engine, titles: int) -> str:
     for first in range(0, titles, TOLD):
         fill_catalogue(store, range(first, min(titles, first + TOLD)))
         ground.means.tell(f"{min(titles, first + TOLD):,} of {titles:,} titles on {kind}")
-    store.now(loading.settle_copies)
+    store.now(lambda unit: catalogue.settle(unit.connection))
     store.close()
     engine.dispose()
     return url

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from sqlalchemy import bindparam, or_, select, update
 
-from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, insert_or_write_over, update_by_key
+from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, insert_or_write_over, update_row
 from hkall_gateway.db.tables import CLOSURES, HAS_CARD, IS_USED, LINKS
 from hkall_gateway.db.transaction import Repository, Transaction
 from hkall_gateway.rules.circuit import UP, CircuitState
@@ -23,8 +23,6 @@ HOW = (LINKS.c.state, LINKS.c.failures, LINKS.c.down_since, LINKS.c.heard_at, LI
 
 MOST = 1_000
 
-_KEPT = tuple(column.name for column in HOW)
-_KEEP = update_by_key(LINKS, ("agency",), _KEPT)
 _USED = CompiledStatement(select(LINKS.c.agency).where(IS_USED).order_by(LINKS.c.agency).limit(MOST))
 _LISTED = CompiledStatement(
     select(LINKS.c.agency).where(LINKS.c.partner != "").order_by(LINKS.c.agency).limit(bindparam("most"))
@@ -68,7 +66,9 @@ class CircuitRepository(Repository):
     def keep(self, link: CircuitState) -> None:
         """Store the state of a channel."""
         self._transaction.ahead.links.pop(link.agency, None)
-        _KEEP.write(self._connection, was_agency=link.agency, **{f"new_{name}": getattr(link, name) for name in _KEPT})
+        update_row(
+            self._connection, LINKS, {"agency": link.agency}, {column.name: getattr(link, column.name) for column in HOW}
+        )
 
     def bring_forward(self, now: datetime) -> None:
         """Let every channel that is down be tried now: the clock was set back."""

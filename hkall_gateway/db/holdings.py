@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from sqlalchemy import bindparam, or_, select
 
-from hkall_gateway.db.engine.compiled import CompiledStatement, update_by_key
+from hkall_gateway.db.engine.compiled import CompiledStatement, update_row
 from hkall_gateway.db.tables import HOLDINGS
 from hkall_gateway.db.transaction import Repository
 from hkall_gateway.rules.vocabulary import Holding, ItemKey
@@ -29,7 +29,7 @@ class HoldingRepository(Repository):
 
     def set_status(self, item: ItemKey, status: str) -> None:
         """Store a copy's circulation status."""
-        _STATUS.write(self._connection, was_agency=item.agency, was_barcode=item.barcode, new_status=status)
+        update_row(self._connection, HOLDINGS, {"agency": item.agency, "barcode": item.barcode}, {"status": status})
 
 
 _HELD = tuple(HOLDINGS.c[f.name] for f in fields(Holding))
@@ -47,4 +47,3 @@ _OWN_COPIES = CompiledStatement(
     )
     .order_by(HOLDINGS.c.barcode)
 )
-_STATUS = update_by_key(HOLDINGS, ("agency", "barcode"), ("status",))

@@ -7,7 +7,7 @@ from functools import cache
 
 from sqlalchemy import bindparam, delete, select
 
-from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over, update_by_key
+from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over, update_row
 from hkall_gateway.db.tables import INBOX
 from hkall_gateway.db.unit_of_work import UnitOfWork
 
@@ -23,13 +23,14 @@ def claim(unit: UnitOfWork, agency: str, digest: str, keep_until: datetime, now:
 
 def keep(unit: UnitOfWork, agency: str, digest: str, outcome: str) -> None:
     """Record the outcome of a claimed document; an empty outcome deletes the record."""
-    new = {"new_outcome": outcome} if outcome else {}
-    (_KEEP if outcome else _FORGET).write(unit.connection, was_agency=agency, was_digest=digest, **new)
+    if outcome:
+        update_row(unit.connection, INBOX, {"agency": agency, "digest": digest}, {"outcome": outcome})
+    else:
+        _FORGET.write(unit.connection, was_agency=agency, was_digest=digest)
 
 
 _DOCUMENT = (INBOX.c.agency == bindparam("was_agency"), INBOX.c.digest == bindparam("was_digest"))
 _KEPT = CompiledStatement(select(INBOX.c.outcome).where(*_DOCUMENT))
-_KEEP = update_by_key(INBOX, ("agency", "digest"), ("outcome",))
 _FORGET = CompiledStatement(delete(INBOX).where(*_DOCUMENT))
 
 

@@ -8,7 +8,7 @@ from functools import cache
 
 from sqlalchemy import bindparam, func, select
 
-from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over, update_by_key
+from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over, update_row
 from hkall_gateway.db.tables import NOTICES
 from hkall_gateway.db.transaction import Repository
 from hkall_gateway.rules.lifecycle import Notification
@@ -61,9 +61,8 @@ class NoticeRepository(Repository):
 
     def set_state(self, notice: int, state: NoticeState, error: str, now: datetime) -> None:
         """Store the result of a letter: sent, or undeliverable and why."""
-        sent = {"new_sent_at": now} if state is NoticeState.SENT else {}
-        went = _WENT if sent else _STAYED
-        went.write(self._connection, was_id=notice, new_state=state.value, new_error=error, **sent)
+        sent = {"sent_at": now} if state is NoticeState.SENT else {}
+        update_row(self._connection, NOTICES, {"id": notice}, {"state": state.value, "error": error, **sent})
 
 
 _NOTICE = CompiledStatement(select(N.id, N.request, N.kind, N.state).where(N.id == bindparam("number")))
@@ -71,8 +70,6 @@ _LEFT = CompiledStatement(select(N.kind).where(N.request == bindparam("of"), N.s
 _OF_A_KIND = CompiledStatement(
     select(func.count()).where(NOTICES.c.request == bindparam("of"), NOTICES.c.kind == bindparam("kind"))
 )
-_STAYED = update_by_key(NOTICES, ("id",), ("state", "error"))
-_WENT = update_by_key(NOTICES, ("id",), ("state", "error", "sent_at"))
 
 
 @cache

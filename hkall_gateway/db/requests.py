@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Executable, bindparam, delete, func, literal_column, select, text, update
 
-from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, insert_row, update_by_key
+from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, insert_row, update_row
 from hkall_gateway.db.request_rows import oldest_first, request_of, requests
 from hkall_gateway.db.tables import CANDIDATES, IS_CLOSED_OF, IS_OPEN, REQUESTS, Condition
 from hkall_gateway.db.transaction import Repository
@@ -161,8 +161,7 @@ class CandidateRepository(Repository):
 
     def mark(self, candidate: Candidate, **values: str) -> None:
         """Update one candidate: asked under `wire_id`, or its `outcome`."""
-        new = {"new_" + name: value for name, value in values.items()}
-        _marking(tuple(values)).write(self._connection, was_request=candidate.request, was_rank=candidate.rank, **new)
+        update_row(self._connection, CANDIDATES, {"request": candidate.request, "rank": candidate.rank}, values)
 
 
 _LISTED = tuple(CANDIDATES.c[f.name] for f in fields(Candidate))
@@ -207,9 +206,3 @@ def _quota(positions: frozenset[Position]) -> CompiledStatement:
     in_positions = text("(" + " OR ".join(f"position = '{position}'" for position in sorted(positions)) + ")")
     counted = (r.patron == bindparam("card"), in_positions, r.unwanted.is_(False), r.id != bindparam("without"))
     return CompiledStatement(select(func.count().label("used")).select_from(REQUESTS).where(*counted, IS_OPEN))
-
-
-@cache
-def _marking(columns: tuple[str, ...]) -> CompiledStatement:
-    """Return a statement that updates these columns of one candidate."""
-    return update_by_key(CANDIDATES, ("request", "rank"), columns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any, Final, TypeVar, Unpack
 
 from sqlalchemy import Connection, select, text
@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from hkall_gateway.db import patrons
 from hkall_gateway.db.directory import CircuitRepository, PartnerRepository
-from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, discard, flush, insert_row, update_by_key
+from hkall_gateway.db.engine.compiled import CompiledStatement, StatementAmong, discard, flush, insert_row, update_row
 from hkall_gateway.db.engine.db_errors import NearlyFull
 from hkall_gateway.db.engine.locks import LockSet, take
 from hkall_gateway.db.holdings import HoldingRepository
@@ -209,9 +209,7 @@ class UnitOfWork:
             written = {name: value for name, value in changed.items() if name != "position"} or changed
         elif STAGES[position] is not STAGES[before.position]:
             written = {**changed, "stage": STAGES[position]}
-        values = {"new_" + name: value for name, value in written.items()}
-        where = {"was_id": before.id, "was_position": before.position}
-        if _moving(tuple(values)).write(self.connection, **where, **values) != 1:
+        if update_row(self.connection, REQUESTS, {"id": before.id, "position": before.position}, written) != 1:
             raise LostRace(f"{before.id}: somebody moved it from {before.position} first")
         after = with_facts(before, changed)
         self.transaction.ahead.changed(before, after)
@@ -259,12 +257,6 @@ class UnitOfWork:
 
 
 _OPEN = insert_row(REQUESTS, *NAMES, "stage")
-
-
-@cache
-def _moving(values: tuple[str, ...]) -> CompiledStatement:
-    """Return a statement that writes these values, if the request is still in its position."""
-    return update_by_key(REQUESTS, ("id", "position"), [name.removeprefix("new_") for name in values])
 
 
 _PARTNERS: Final = select(LINKS.c.card, LINKS.c.partner).where(HAS_CARD).order_by(LINKS.c.agency.desc())

@@ -152,7 +152,7 @@ def test_after_a_load_postgresql_knows_at_once_which_words_are_common(postgres_e
         return "\n".join(store.now(lambda unit: unit.connection.exec_driver_sql(query).scalars().all()))
 
     assert "rows=200 " not in planned()
-    store.now(loading.settle_copies)
+    store.now(lambda unit: catalogue.settle(unit.connection))
     assert "rows=200 " in planned()
     assert len(found(store, "common")) == PAGE
     store.close()

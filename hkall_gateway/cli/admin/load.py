@@ -153,7 +153,7 @@ def _read_holdings(site: Site, file: Path, agency: str, *, skip: bool) -> _Holdi
 
 
 def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, full: bool, force: bool) -> None:
-    from hkall_gateway.db.loads import loading
+    from hkall_gateway.db.loads import catalogue, loading
 
     gone = loading.NOTHING if found.mistakes else found.withdrawals
     with working("comparing it with what is loaded"):
@@ -172,7 +172,7 @@ def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, 
         while full and site.write(bind(loading.remove_unnamed, number, agency)):
             pass
     with working("bringing the search up to date"):
-        site.write(loading.settle_copies)
+        site.write(lambda unit: catalogue.settle(unit.connection))
     _finish(site, "holdings", number, told, full=False)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -266,7 +267,15 @@ def insert_row(table: Table, *columns: str) -> CompiledStatement:
     return CompiledStatement(insert(table).inline().values(values))
 
 
-def update_by_key(table: Table, key: Sequence[str], columns: Sequence[str]) -> CompiledStatement:
+def update_row(connection: Connection, table: Table, key: Values, values: Values) -> int:
+    """Write these values into the row that has the values of `key`; return the number of rows written."""
+    new = {"new_" + name: value for name, value in values.items()}
+    was = {"was_" + name: value for name, value in key.items()}
+    return update_by_key(table, tuple(key), tuple(values)).write(connection, **was, **new)
+
+
+@cache
+def update_by_key(table: Table, key: tuple[str, ...], columns: tuple[str, ...]) -> CompiledStatement:
     """Return an UPDATE of one row found by `key`. "new_" + column is the new value, "was_" + column the one that must match."""
     where = [table.c[name] == bindparam("was_" + name) for name in key]
     values = {name: bindparam("new_" + name, type_=table.c[name].type) for name in columns}

@@ -269,8 +269,7 @@ def compare_copies(
     before, vanishing, withdrawn = Counter[str](), Counter[str](), Counter[str]()
     shared = same = 0
     there = select(H.agency, H.barcode, H.bib_id, *(H[name] for name in names)).execution_options(yield_per=CHUNK)
-    found: Any = unit.execute(there)  # rows of as many cells as the file has columns
-    for owner, barcode, bib_id, *values in found:
+    for owner, barcode, bib_id, *values in unit.execute(there):
         before[owner] += 1
         if copy := staged.find(owner, barcode):
             shared += 1
@@ -322,25 +321,12 @@ def write_copies(
     written = with_keys({**_values(row, names), "load": number} for row in rows)
     changed = [*_names(what, columns), "load"]
     changed += ["shelving_key"] if "call_number" in changed else []
-    before = _titles_of(unit, [(row.agency, row.barcode) for row in rows])
+    # The titles that these copies have in the database: a file may give a copy to another title.
+    there = unit.execute(select(H.agency, H.barcode, H.bib_id).where(H.barcode.in_([row.barcode for row in rows])))
+    copies = {(row.agency, row.barcode) for row in rows}
+    before = {bib_id for agency, barcode, bib_id in there if (agency, barcode) in copies}
     write_over(unit.connection, what.table, written, changed)
     catalogue.refresh(unit.connection, {row.bib_id for row in rows} | before, titles)
-
-
-def settle_copies(unit: UnitOfWork) -> None:
-    """Bring the search index and the planner's statistics up to date after the last chunk of a load of copies."""
-    catalogue.settle(unit.connection)
-
-
-def _titles_of(unit: UnitOfWork, copies: Sequence[tuple[str, str]]) -> set[str]:
-    """Return the titles that these copies have in the database: a file may give a copy to another title."""
-    found = unit.execute(
-        select(HOLDINGS.c.agency, HOLDINGS.c.barcode, HOLDINGS.c.bib_id).where(
-            HOLDINGS.c.barcode.in_([barcode for _, barcode in copies])
-        )
-    )
-    asked = set(copies)
-    return {row.bib_id for row in found if (row.agency, row.barcode) in asked}
 
 
 def write_patrons(
@@ -372,19 +358,15 @@ def finish(unit: UnitOfWork, kind: str, number: int, full: bool, now: datetime |
     what, name = KINDS[kind], f"load {kind}"
     if full and what.table is PATRONS:
         former_cards.forget_former_cards_of(unit, number)
-    gone = _delete_unnamed(unit, what.table, number) if full else 0
+    gone = 0
+    if full and what.table is HOLDINGS:
+        while some := remove_unnamed(unit, number):
+            gone += some
+    elif full:
+        gone = unit.execute(delete(what.table).where(what.table.c.load < number)).rowcount
     count = unit.execute(select(func.count()).select_from(what.table)).scalar_one()
     values = {"cursor": str(number), "count": count, "last_run": now}
     unit.execute(insert_or_write_over(JOBS, unit.dialect, values), {"name": name, **values})
-    return gone
-
-
-def _delete_unnamed(unit: UnitOfWork, table: Table, number: int) -> int:
-    if table is not HOLDINGS:
-        return unit.execute(delete(table).where(table.c.load < number)).rowcount
-    gone = 0
-    while some := remove_unnamed(unit, number):
-        gone += some
     return gone
 
 

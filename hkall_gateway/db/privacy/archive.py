@@ -34,7 +34,7 @@ def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     block = _block("".join(_line(record) for record in records).encode())
     fresh = not path.exists()
     with _locked(path, os.O_RDWR | os.O_CREAT) as file:
-        file.truncate(_whole(file, path))
+        file.truncate(max((end for _start, end in _spans(file, path, 0)), default=0))
         file.seek(0, os.SEEK_END)
         file.write(block)
         file.flush()
@@ -93,16 +93,26 @@ def _copy(old: BinaryIO, path: Path, new: BinaryIO, change: Callable[[Record], R
 
 def _blocks(file: BinaryIO, path: Path, start: int) -> Iterator[bytes]:
     """Yield each whole block from `start` on; afterwards the file's position is behind the last one."""
+    for place, end in _spans(file, path, start):
+        file.seek(place)
+        yield file.read(end - place)
+        start = end
+    file.seek(start)
+
+
+def _spans(file: BinaryIO, path: Path, start: int) -> Iterator[tuple[int, int]]:
+    """Yield the first position of each whole block from `start` on, and the one behind it; reads the headers only."""
     size = os.fstat(file.fileno()).st_size
     while start + _START <= size:
         file.seek(start)
-        length = _length_of(file.read(_START), path, start)
-        if start + length > size:
-            break
-        file.seek(start)
-        yield file.read(length)
-        start += length
-    file.seek(start)
+        head = file.read(_START)
+        if not head.startswith(_HEAD):
+            raise NotAnArchive(f"{path}: byte {start} begins no block of an archive")
+        end = start + int(_LENGTH.unpack(head[len(_HEAD) :])[0])
+        if end > size:
+            return
+        yield start, end
+        start = end
 
 
 def _lines(block: bytes) -> Iterator[Record]:
@@ -137,25 +147,6 @@ def _block(data: bytes) -> bytes:
     body = press.compress(data) + press.flush()
     tail = struct.pack("<II", zlib.crc32(data), len(data))
     return _HEAD + _LENGTH.pack(_START + len(body) + len(tail)) + body + tail
-
-
-def _whole(file: BinaryIO, path: Path) -> int:
-    """Return the position at which the last complete block ends."""
-    size, end = file.seek(0, os.SEEK_END), 0
-    while end + _START <= size:
-        file.seek(end)
-        length = _length_of(file.read(_START), path, end)
-        if end + length > size:
-            break
-        end += length
-    return end
-
-
-def _length_of(head: bytes, path: Path, place: int) -> int:
-    """Return the length of the block with this header."""
-    if not head.startswith(_HEAD):
-        raise NotAnArchive(f"{path}: byte {place} begins no block of an archive")
-    return int(_LENGTH.unpack(head[len(_HEAD) :])[0])
 
 
 def sync_folder(folder: Path) -> None:
