@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from sqlalchemy import Connection, Engine, inspect
 
 from hkall_gateway.db.loads import catalogue, loading
 from hkall_gateway.db.tables import METADATA
 
+Place = TypeVar("Place")
 VERSIONS: Final = Path(__file__).parent / "migrations" / "versions"
 _ABOUT: Final = re.compile(r'^"""(.+?)(?:"""|$)', re.MULTILINE)
 _LINE: Final = re.compile(r"^(revision|down_revision)\b[^=]*= *[\"']?(\w+)", re.MULTILINE)
@@ -43,12 +44,9 @@ def knows(revision: str) -> bool:
 
 def pending(found: str) -> list[tuple[str, str]]:
     """Return (revision, its description) of each revision after `found`, in the order in which an upgrade applies them."""
-    about = {}
-    for file in VERSIONS.glob("*.py"):
-        text = file.read_text(encoding="utf-8")
-        about[dict(_LINE.findall(text)).get("revision", "")] = "".join(_ABOUT.findall(text)[:1])
-    missing = []
-    at = head()
+    texts = [file.read_text(encoding="utf-8") for file in VERSIONS.glob("*.py")]
+    about = {dict(_LINE.findall(text)).get("revision", ""): "".join(_ABOUT.findall(text)[:1]) for text in texts}
+    missing, at = [], head()
     while at not in (found, "None"):
         missing.append((at, about[at]))
         at = known()[at]
@@ -63,7 +61,6 @@ def revision(engine: Engine) -> str:
         return str(connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() or "")
 
 
-_HERE = Path(__file__).parent / "migrations"
 _UPGRADE = 4_255_111_001  # any number that is not used for another lock
 
 
@@ -73,7 +70,7 @@ def bring_to(connection: Connection, revision: str) -> None:
     from alembic.config import Config
 
     config = Config()
-    config.set_main_option("script_location", str(_HERE))
+    config.set_main_option("script_location", str(VERSIONS.parent))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
@@ -106,7 +103,7 @@ def upgrade(engine: Engine) -> None:
             catalogue.settle(connection)
 
 
-def _fill(connection: Connection, fill: Callable[[Connection, Any], Any], place: Any) -> None:
+def _fill(connection: Connection, fill: Callable[[Connection, Place], Place | None], place: Place | None) -> None:
     """Fill columns that an earlier release left empty, in short transactions, so that gateways work on meanwhile."""
     # A transaction of SQLite that reads first cannot write once another process has written.
     begin = "BEGIN IMMEDIATE" if connection.dialect.name == "sqlite" else "BEGIN"
@@ -116,16 +113,12 @@ def _fill(connection: Connection, fill: Callable[[Connection, Any], Any], place:
         connection.exec_driver_sql("COMMIT")
 
 
-def drift(engine: Engine) -> list[Any]:
+def drift(engine: Engine) -> list[tuple[object, ...]]:
     """Return the changes that alembic would make to turn the database into tables.py; empty if they agree."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
     with engine.connect() as connection:
-        options = {"include_name": _is_ours}
+        # Not the parts of the search index, which alembic cannot compare.
+        options = {"include_name": lambda name, *_: not (name or "").startswith(("title_words", "ix_titles_words"))}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), METADATA))
-
-
-def _is_ours(name: str | None, _kind: str, _parents: Any) -> bool:
-    """Return False for the parts of the search index, which alembic cannot compare."""
-    return not (name or "").startswith(("title_words", "ix_titles_words"))

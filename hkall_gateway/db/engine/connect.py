@@ -48,10 +48,6 @@ def private(path: Path, fresh: int = OWNER) -> None:
         os.close(created)
 
 
-# Errors reach the log: they must not contain row values, which may be names or addresses.
-_OURS: Final[Mapping[str, Any]] = {"isolation_level": "AUTOCOMMIT", "hide_parameters": True}
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Time limits for PostgreSQL, in seconds, after which the gateway stops waiting.
@@ -97,8 +93,21 @@ def open_engine(url: str, limits: Limits = Limits(), readers: int = 0) -> Engine
     Args:
         readers: Threads that read at the same time, each on a connection of its own, beside the gateway's own threads.
     """
-    most = OWN_CONNECTIONS + readers
-    engine = _sqlite(url, most) if url.startswith("sqlite") else _postgresql(url, limits, most)
+    # Errors reach the log: they must not contain row values, which may be names or addresses.
+    ours: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "hide_parameters": True}
+    if _in_memory(url):
+        ours["poolclass"] = StaticPool
+    else:  # the last ones of a pool are closed after use
+        ours |= {"pool_size": OWN_CONNECTIONS // 2, "max_overflow": OWN_CONNECTIONS - OWN_CONNECTIONS // 2 + readers}
+    if url.startswith("sqlite"):
+        engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000}, **ours)
+        event.listen(engine, "do_connect", lambda *_: _make_private(url))
+        event.listen(engine, "connect", _sqlite_pragmas)
+    else:
+        connect = {"connect_timeout": limits.connect_s, "application_name": "hkall-gateway", **SILENCE}
+        engine = create_engine(url, connect_args=connect, **ours)
+        event.listen(engine, "connect", partial(_postgresql_limits, limits))
+        event.listen(engine, "checkout", partial(_must_answer, engine.dialect))
     event.listen(engine, "reset", _forget_what_was_written)
     # Events of what SQLAlchemy executes itself, which a CompiledStatement does not raise.
     for name in ("do_execute", "do_executemany", "do_execute_no_params"):
@@ -114,27 +123,6 @@ def read_as_memory(connection: Connection) -> None:
     if connection.dialect.name == "sqlite" and "mapped" not in connection.info:
         connection.exec_driver_sql(f"PRAGMA mmap_size={MAPPED}")
         connection.info["mapped"] = True
-
-
-def _sqlite(url: str, most: int) -> Engine:
-    extra: dict[str, Any] = {"poolclass": StaticPool} if _in_memory(url) else _pool(most)
-    engine = create_engine(url, **_OURS, connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000}, **extra)
-    event.listen(engine, "do_connect", lambda *_: _make_private(url))
-    event.listen(engine, "connect", _sqlite_pragmas)
-    return engine
-
-
-def _pool(most: int) -> dict[str, Any]:
-    """Return the settings of a pool of so many connections, of which the last ones are closed after use."""
-    return {"pool_size": OWN_CONNECTIONS // 2, "max_overflow": most - OWN_CONNECTIONS // 2}
-
-
-def _postgresql(url: str, limits: Limits, most: int) -> Engine:
-    connect = {"connect_timeout": limits.connect_s, "application_name": "hkall-gateway", **SILENCE}
-    engine = create_engine(url, **_OURS, connect_args=connect, **_pool(most))
-    event.listen(engine, "connect", partial(_postgresql_limits, limits))
-    event.listen(engine, "checkout", partial(_must_answer, engine.dialect))
-    return engine
 
 
 def _must_answer(dialect: Dialect, connection: Any, _record: object, _fairy: object) -> None:

@@ -11,16 +11,23 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeVar
 
 from hkall_gateway.db import bind
 from hkall_gateway.db.privacy import erased, forgetting, persons, retention
 from hkall_gateway.db.privacy.archive import NotAnArchive
-from hkall_gateway.db.privacy.erased import Mark
 from hkall_gateway.db.privacy.forgetting import ErasureResult, Found, RemainingRow
 from hkall_gateway.db.privacy.persons import DOT, Person, Row
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor
+
+T = TypeVar("T")
+
+
+class Transact(Protocol):
+    """Runs a unit of work in a transaction of its own, and returns its result."""
+
+    def __call__(self, work: Callable[[UnitOfWork], T], /) -> T: ...
 
 
 class NotDone(Exception):
@@ -39,8 +46,8 @@ class Records:
     the policy's; `erased_file` has the marks of the erased, under `erased_key`, None where they are kept in the database alone.
     """
 
-    read: Callable[..., Any]
-    write: Callable[..., Any]
+    read: Transact
+    write: Transact
     archive_file: str
     erased_file: Path | None = None
     erased_key: bytes = b""
@@ -72,16 +79,17 @@ def named(site: Records, card: str, former: Sequence[str] = ()) -> Person:
     """Return the person with these cards. NotDone for an empty one (an unset shell variable), which unnamed rows have."""
     if not all(one.strip() for one in (card, *former)):
         raise NotDone("a card number is empty", wrong=True)
-    found: Person = site.read(bind(persons.person, card, former))
-    return found
+    return site.read(bind(persons.person, card, former))
 
 
-def export(site: Records, card: str, now: datetime, former: Sequence[str] = (), further: Sequence[Path] = ()) -> dict[str, Any]:
+def export(
+    site: Records, card: str, now: datetime, former: Sequence[str] = (), further: Sequence[Path] = ()
+) -> dict[str, object]:
     """Return everything that any table or archive has about the person with this card. Raises NotDone."""
     who, files = named(site, card, former), site.archives(further)
     _require_known(site, (card, *former), files)
     here = [file for file in files if file.exists()]
-    records = {str(file): _reading(partial(forgetting.in_archive, file, who)) for file in here}
+    records = {str(file): _read_archive(partial(forgetting.in_archive, file, who)) for file in here}
     missing = [str(file) for file in files if not file.exists()]
     return {
         "cards": who.cards,
@@ -105,7 +113,7 @@ def find(site: Records, card: str, former: Sequence[str] = (), further: Sequence
     """Return the person with this card, and the rows to be forgotten. Raises NotDone."""
     who = named(site, card, former)
     for one in who.cards:
-        partner = site.read(lambda unit, one=one: unit.partners.with_card(one))
+        partner = site.read(lambda unit: unit.partners.with_card(one))  # noqa: B023  # it runs at once
         if partner is not None:
             raise NotDone(f"{one} stands for {partner.agency} at our counter and for no person")
     _require_known(site, (card, *former), site.archives(further))
@@ -116,9 +124,20 @@ def erase(
     site: Records, who: Person, found: Sequence[Found], reason: str, now: datetime, by: Actor, further: Sequence[Path] = ()
 ) -> Erasure:
     """Erase a person from the tables and archives; open requests stay. Raises NotDone."""
-    marks = _marked(site, who, now)
+    # The marks come before the erasure, so that no restore after a crash brings the person back.
+    known = site.read(erased.kept)
+    if site.erased_file is None:
+        marks = erased.made(who.cards, known, site.erased_key, now)
+    else:
+        try:
+            known = erased.merged(known, erased.read(site.erased_file))
+            marks = erased.add(site.erased_file, [*known, *erased.made(who.cards, known, site.erased_key, now)])
+        except (OSError, ValueError) as error:
+            raise NotDone(f"{error}\nnothing was erased ([privacy] erased_file)") from None
     archived = _from_archives(site, further, who)  # first, while a second try would still know the names
-    done = _from_tables(site, who, found, marks, reason, now, by)
+    done = site.write(bind(forgetting.forget, who, found, marks, reason, now, by))
+    if late := site.read(bind(forgetting.find, who, found)):  # written before the cards were locked
+        done = done.and_then(site.write(bind(forgetting.forget, who, late, (), reason, now, by)))
     archived += _from_archives(site, further, who)  # and what a purge has moved meanwhile
     return Erasure(who, done, archived, tuple(file for file in site.archives(further) if not file.exists()))
 
@@ -128,45 +147,21 @@ def _require_known(site: Records, cards: Sequence[str], files: Sequence[Path]) -
     here = [file for file in files if file.exists()]
     unknown = [card for card in cards if not site.read(bind(persons.is_known, card))]
     for file in here if unknown else ():
-        there = _reading(partial(_among, unknown, file))
+        there = _read_archive(lambda: {*forgetting.cards_in_archive(file)})  # noqa: B023  # it runs at once
         unknown = [card for card in unknown if card not in there]
     if unknown:
         away = "".join(f"; {file} is not here and was not read" for file in files if file not in here)
         raise NotDone(f"{', '.join(unknown)}: no table and no archive knows this card; nothing was done{away}")
 
 
-def _among(cards: Sequence[str], file: Path) -> set[str]:
-    return set(cards).intersection(forgetting.cards_in_archive(file))
-
-
-def _marked(site: Records, who: Person, now: datetime) -> Sequence[Mark]:
-    """Write the marks of the person's cards before the erasure, so that no restore after a crash brings the person back."""
-    known = site.read(erased.kept)
-    if site.erased_file is None:
-        return erased.made(who.cards, known, site.erased_key, now)
-    try:
-        known = erased.merged(known, erased.read(site.erased_file))
-        return erased.add(site.erased_file, [*known, *erased.made(who.cards, known, site.erased_key, now)])
-    except (OSError, ValueError) as error:
-        raise NotDone(f"{error}\nnothing was erased ([privacy] erased_file)") from None
-
-
-def _from_tables(
-    site: Records, who: Person, found: Sequence[Found], marks: Sequence[Mark], reason: str, now: datetime, by: Actor
-) -> ErasureResult:
-    """Forget the rows that were found, and those that were written after that query and before the cards were locked."""
-    done: ErasureResult = site.write(bind(forgetting.forget, who, found, marks, reason, now, by))
-    late = site.read(bind(forgetting.find, who, found))
-    return done.and_then(site.write(bind(forgetting.forget, who, late, (), reason, now, by))) if late else done
-
-
 def _from_archives(site: Records, further: Sequence[Path], who: Person) -> Counter[Path]:
-    """How many records of each archive forgot the person, of those that are here."""
+    """Remove the person from the archives that are here; return the number of changed records of each."""
     files = [file for file in site.archives(further) if file.exists()]
-    return Counter({file: _reading(partial(forgetting.forget_in_archive, file, who)) for file in files})
+    return Counter({file: _read_archive(partial(forgetting.forget_in_archive, file, who)) for file in files})
 
 
-def _reading(work: Callable[[], Any]) -> Any:
+def _read_archive(work: Callable[[], T]) -> T:
+    """Return the result of reading an archive. Raises NotDone."""
     try:
         return work()
     except (NotAnArchive, OSError) as error:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, String, Table, Text, func, or_, select, text
+from sqlalchemy import Column, ColumnElement, Select, String, Table, Text, func, or_, select, text
 
 from hkall_gateway.db.loads.former_cards import cards_of
 from hkall_gateway.db.tables import METADATA, OUTBOX, PATRONS, REQUESTS, UtcDateTime
@@ -105,7 +105,7 @@ class Person:
         rest = self.inside(whole)
         return text if rest == whole else json.dumps(rest, ensure_ascii=False, separators=(",", ":"))
 
-    def inside(self, value: Any, name: str = "") -> Any:
+    def inside(self, value: object, name: str = "") -> object:
         """Return a JSON value, under the key with this name, without this person; keys of NOT_IN_JSON keep their values."""
         if isinstance(value, dict):
             return {key: one if key in NOT_IN_JSON else self.inside(one, key) for key, one in value.items()}
@@ -114,14 +114,15 @@ class Person:
         return self.out_of(value, name) if isinstance(value, str) else value
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: str) -> object:
     """Return the JSON object or list in a text, else None."""
     if text[:1] not in "{[":
         return None
     try:
-        return json.loads(text)
+        found: object = json.loads(text)
     except ValueError:
         return None
+    return found
 
 
 def person(unit: UnitOfWork, card: str, former: Sequence[str] = ()) -> Person:
@@ -160,18 +161,18 @@ def is_known(unit: UnitOfWork, card: str) -> bool:
     return False
 
 
-def _card_columns() -> list[Column[Any]]:
+def _card_columns() -> list[Column[str]]:
     return [column for table in METADATA.sorted_tables for column in card_columns(table)]
 
 
-def personal(table: Table) -> list[Column[Any]]:
+def personal(table: Table) -> list[Column[str]]:
     """Return the columns of a table that may name a person."""
     things = NOT_A_PERSON.get(table.name, ())
     texts = [c for c in table.c if isinstance(c.type, String | Text) and not isinstance(c.type, UtcDateTime)]
     return [] if EVERY in things else [c for c in texts if c.name not in things]
 
 
-def card_columns(table: Table) -> list[Column[Any]]:
+def card_columns(table: Table) -> list[Column[str]]:
     """Return those of the personal columns that contain card numbers."""
     return [column for column in personal(table) if _CARDS.search(column.name)]
 
@@ -201,19 +202,19 @@ def about(unit: UnitOfWork, who: Person) -> Iterator[tuple[Table, Row]]:
             yield from ((table, row) for row in rows if (table.name, key_of(table, row)) not in seen)
 
 
-def names(table: Table, row: Mapping[str, Any], who: Person) -> bool:
+def names(table: Table, row: Mapping[str, object], who: Person) -> bool:
     """Return whether this row names the person. A patron's row is only about that patron, even if its texts name another."""
     if table is PATRONS:
         return row["barcode"] in who.cards
     return any(who.is_in(row[column.name], column.name) for column in personal(table))
 
 
-def key_of(table: Table, row: Mapping[str, Any]) -> tuple[Any, ...]:
+def key_of(table: Table, row: Mapping[str, object]) -> tuple[object, ...]:
     """Return the values of the row's primary key."""
     return tuple(row[column.name] for column in table.primary_key)
 
 
-def this(table: Table, row: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+def this(table: Table, row: Mapping[str, object]) -> list[ColumnElement[bool]]:
     """Return the condition that finds this row."""
     return [column == row[column.name] for column in table.primary_key]
 
@@ -224,14 +225,14 @@ def patiently(unit: UnitOfWork) -> None:
         unit.execute(text("SET LOCAL statement_timeout = 0"))
 
 
-def _may_name(columns: Sequence[Column[Any]], who: Person) -> ColumnElement[bool]:
+def _may_name(columns: Sequence[Column[str]], who: Person) -> ColumnElement[bool]:
     """Return a condition that excludes most rows in the database: a mark occurs in a text of the row, even within a word."""
-    texts: list[ColumnElement[Any]] = [func.coalesce(column, "") for column in columns]
+    texts: list[ColumnElement[str]] = [func.coalesce(column, "") for column in columns]
     whole = reduce(lambda before, text: before + "\n" + text, texts[1:], texts[0])
     return or_(*(whole.icontains(mark, autoescape=True) for mark in who.marks))
 
 
-def _belongs(table: Table, theirs: Any) -> ColumnElement[bool] | None:
+def _belongs(table: Table, theirs: Select[str]) -> ColumnElement[bool] | None:
     if "request" in table.c:
         return table.c.request.in_(theirs)
     if table.name == "attempts":

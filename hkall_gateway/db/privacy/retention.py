@@ -63,7 +63,7 @@ _UNPAID = and_(FINES.c.request == R.id, FINES.c.cents != FINES.c.paid_cents + FI
 _UNTOLD = and_(OUTBOX.c.request == R.id, OUTBOX.c.state.in_(UNSETTLED))
 _CLAIMED = and_(R.claimed_on.is_not(None), R.returned_on.is_(None))
 _HELD: ColumnElement[bool] = or_(_CLAIMED, exists().where(_UNPAID), exists().where(_UNTOLD))
-_HOLDS: Final[Mapping[str, Any]] = {
+_HOLDS: Final[Mapping[str, Condition]] = {
     "it has not ended": IS_OPEN,
     "money is open": exists().where(_UNPAID),
     "the patron claims to have returned it": _CLAIMED,
@@ -157,7 +157,8 @@ def remove(unit: UnitOfWork, requests: Sequence[Request]) -> None:
 def anonymise_lines(unit: UnitOfWork, before: datetime, limit: int) -> int:
     """Remove the patron from refusals without a request; the rule stays. Returns their number."""
     old = select(JOURNAL.c.id).where(NAMES_ALONE, JOURNAL.c.at < before).order_by(JOURNAL.c.at).limit(limit)
-    return unit.execute(update(JOURNAL).where(JOURNAL.c.id.in_(_numbers(unit, old))).values(patron="", detail="")).rowcount
+    numbers = unit.execute(old).scalars().all()
+    return unit.execute(update(JOURNAL).where(JOURNAL.c.id.in_(numbers)).values(patron="", detail="")).rowcount
 
 
 def lines(unit: UnitOfWork, before: datetime, limit: int) -> list[dict[str, Any]]:
@@ -174,7 +175,8 @@ def remove_lines(unit: UnitOfWork, found: Sequence[dict[str, Any]]) -> None:
 def anonymise_payments(unit: UnitOfWork, before: datetime, limit: int) -> int:
     """Remove patron, transaction number and outcome from payments before that instant. Returns their number."""
     old = select(PAYMENTS.c.id).where(HAS_PATRON, PAYMENTS.c.at < before).order_by(PAYMENTS.c.at).limit(limit)
-    return unit.execute(update(PAYMENTS).where(PAYMENTS.c.id.in_(_numbers(unit, old))).values(**NO_PAYER)).rowcount
+    numbers = unit.execute(old).scalars().all()
+    return unit.execute(update(PAYMENTS).where(PAYMENTS.c.id.in_(numbers)).values(**NO_PAYER)).rowcount
 
 
 def forget_outcomes(unit: UnitOfWork, before: datetime, limit: int) -> int:
@@ -203,14 +205,10 @@ _NEXT_MESSAGES = CompiledStatement(
 )
 
 
-def _over(before: datetime, after: Place | None) -> list[Any]:
+def _over(before: datetime, after: Place | None) -> list[ColumnElement[bool]]:
     # With the column's type: PostgreSQL would compare a plain instant with its text.
     begun = [tuple_(R.moved_at, R.id) > tuple_(literal(after[0], R.moved_at.type), after[1])] if after else []
     return [R.moved_at < before, *begun, ~_HELD]
-
-
-def _numbers(unit: UnitOfWork, question: Any) -> list[int]:
-    return list(unit.execute(question).scalars())
 
 
 def delete_messages(unit: UnitOfWork, which: ColumnElement[bool]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum, auto
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import ColumnElement, and_, func, select
 
 from hkall_gateway.db.request_rows import request_of, requests
 from hkall_gateway.db.tables import (
@@ -70,7 +70,7 @@ def search(unit: UnitOfWork, words: str, cards: Collection[str], agency: str, mo
     return tuple(found.values())[:most]
 
 
-def _conditions(words: str, cards: Collection[str], agency: str) -> list[tuple[FoundBy, Any]]:
+def _conditions(words: str, cards: Collection[str], agency: str) -> list[tuple[FoundBy, ColumnElement[bool]]]:
     used = select(LINKS.c.agency).where(IS_USED)
     theirs = C.their_number.in_(select(LINKS.c.agency + f":{words}").where(IS_USED))
     asked = (select(C.request).where(those) for those in (C.wire_id == words, C.their_number == words, theirs))
@@ -78,22 +78,15 @@ def _conditions(words: str, cards: Collection[str], agency: str) -> list[tuple[F
     number = _any_of(R.id.in_((words, words.upper())), *(R.id.in_(those) for those in asked), *known)
     person = _any_of(*(and_(R.patron.in_(cards), HAS_PATRON, part) for part in (IS_OPEN, IS_CLOSED_OF)))
     found = [(FoundBy.NUMBER, number), (FoundBy.BARCODE, R.item_barcode == words), (FoundBy.CARD, person)]
-    return [*found, (FoundBy.TITLE, _titled(words))] if len(words) >= SHORTEST else found
+    if len(words) >= SHORTEST:  # in titles, ignoring case: of all open requests and of the LATEST ended ones
+        latest = select(R.id, R.title).where(IS_CLOSED).order_by(R.moved_at.desc(), R.id.desc()).limit(LATEST).subquery()
+        ended = select(latest.c.id).where(func.lower(latest.c.title).contains(words.lower(), autoescape=True))
+        still = select(R.id).where(IS_OPEN, func.lower(R.title).contains(words.lower(), autoescape=True))
+        found.append((FoundBy.TITLE, R.id.in_(still.union(ended))))
+    return found
 
 
-def _any_of(*conditions: Condition) -> Any:
+def _any_of(*conditions: Condition) -> ColumnElement[bool]:
     """Return the condition of requests that fulfil one of these, each of which is found by an index of its own."""
     first, *others = (select(R.id).where(condition) for condition in conditions)
     return R.id.in_(first.union(*others))
-
-
-def _titled(words: str) -> Any:
-    """Return the SQL condition for these words in a title, ignoring case. It covers open requests and the LATEST ended ones."""
-    latest = select(R.id, R.title).where(IS_CLOSED).order_by(R.moved_at.desc(), R.id.desc()).limit(LATEST).subquery()
-    ended = select(latest.c.id).where(_has(latest.c.title, words))
-    still = select(R.id).where(IS_OPEN, _has(R.title, words))
-    return R.id.in_(still.union(ended))
-
-
-def _has(title: Any, words: str) -> Any:
-    return func.lower(title).contains(words.lower(), autoescape=True)
