@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from prometheus_client import Metric
@@ -14,6 +14,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from hkall_gateway.circulation.jobs.rounds import ROUNDS
+from hkall_gateway.circulation.ports import Clock, ScheduledCall
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db import instances, partners, rounds
 from hkall_gateway.db.database import Watch
@@ -106,9 +107,10 @@ BEAT_S: Final = 0.05
 class Pulse:
     """Observes `reactor_lag_seconds` once a beat. `clock` has Twisted's `seconds` and `callLater`."""
 
-    def __init__(self, clock: Any, metrics: Metrics) -> None:
+    def __init__(self, clock: Clock, metrics: Metrics) -> None:
         self._clock, self._metrics = clock, metrics
-        self._due, self._timer = 0.0, None
+        self._due = 0.0
+        self._timer: ScheduledCall | None = None
 
     def start(self) -> None:
         """The first beat comes BEAT_S from now."""

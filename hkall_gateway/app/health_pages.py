@@ -41,7 +41,9 @@ METRICS_EVERY_S: Final = 0.5
 class CachedPage:
     """A page that is made once in `every_s` seconds at most. Earlier requests wait, and all get the same fresh page."""
 
-    def __init__(self, make: Callable[[], Coroutine[Any, Any, HttpPage]], clock: Clock, every_s: float = EVERY_S) -> None:
+    def __init__(
+        self, make: Callable[[], Coroutine[Deferred[object], object, HttpPage]], clock: Clock, every_s: float = EVERY_S
+    ) -> None:
         self._make, self._clock, self._every_s = make, clock, every_s
         self._free_s = 0.0
         self._waiting: list[Deferred[HttpPage]] = []
@@ -100,7 +102,7 @@ class Pages(Protocol):
 class Root(resource.Resource):
     """The root of the three pages; 404 for every other path."""
 
-    def getChild(self, _path: bytes, _request: Any) -> Any:  # noqa: N802
+    def getChild(self, _path: bytes, _request: object) -> resource.Resource:  # noqa: N802
         return pages.notFound()
 
 

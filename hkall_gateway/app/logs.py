@@ -155,8 +155,8 @@ class LogLine:
             # Such a character becomes \udc80, which JSON can write; no log line is lost for it.
             return _ENCODER.encode(line).encode("utf-8", "backslashreplace")
 
-    def _table(self, table: Mapping[Any, Any]) -> dict[str, Any]:
-        shown: dict[str, Any] = {}
+    def _table(self, table: Mapping[Any, object]) -> dict[str, object]:
+        shown: dict[str, object] = {}
         for key, value in table.items():
             name = str(key)
             if name in PATRON_KEYS:  # never among those that `_known` calls open

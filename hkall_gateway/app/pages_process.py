@@ -46,7 +46,7 @@ END_S: Final = 15.0
 FIRST_PASSED: Final = 3
 """Descriptor of the first socket that systemd passes. Source: sd_listen_fds(3)."""
 
-Question = Callable[[], Coroutine[Any, Any, Any]]
+Question = Callable[[], Coroutine[Deferred[Any], Any, object]]
 Series = tuple[str, tuple[tuple[str, str], ...]]
 """A sample's name and labels."""
 

@@ -9,9 +9,11 @@ import json
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from hkall_gateway.circulation.ports import Clock
 from hkall_gateway.clock import monotonic_us
 
 READY: Final = "READY=1"
@@ -54,14 +56,14 @@ class ServiceManager:
                 new.write_text(json.dumps(outcome), encoding="utf-8")
                 new.replace(file)
 
-    def watch(self, clock: Any) -> None:
+    def watch(self, clock: Clock) -> None:
         """Send a sign of life twice in each period of the watchdog, for as long as the main loop runs.
 
         `clock` has Twisted's `callLater`.
         """
         if self._watchdog_s:
             self.notify(ALIVE)
-            clock.callLater(self._watchdog_s / 2, self.watch, clock)
+            clock.callLater(self._watchdog_s / 2, partial(self.watch, clock))
 
 
 def read_reload(environ: Mapping[str, str]) -> Mapping[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
@@ -20,6 +19,7 @@ from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.web import Oidc, Web
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.quarantine import QuarantinedDocument
+from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.live_status import LiveStatus
 from hkall_gateway.ncip.handlers import heard_again
 from hkall_gateway.ncip.service_request import NcipServices
@@ -44,7 +44,7 @@ def web_server(
     means: Resources,
     store: Store,
     engine: Engine,
-    make_unit: Callable[[Connection], Any],
+    make_unit: Callable[[Connection], UnitOfWork],
     circulation: Circulation,
     library: Callable[[], Library],
     refusals: Refusals,

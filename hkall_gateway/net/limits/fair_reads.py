@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.tcp import Port, Server
 from twisted.python.failure import Failure
 
@@ -164,7 +165,7 @@ class FairTransport(Server):
     row = ""
     _parked = False
 
-    def doRead(self) -> Any:  # noqa: N802
+    def doRead(self) -> ConnectionLost | ConnectionDone | None:  # type: ignore[override]  # noqa: N802
         """Reads some of the received bytes, if `fair` admits this connection now."""
         fair = self.fair
         trusted = fair.trusts(self.row)

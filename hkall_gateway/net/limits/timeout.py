@@ -78,7 +78,7 @@ class Timeout:
         limit_s = self.seconds if at_most_s is None else min(self.seconds, at_most_s)
         return Deadline(self._clock.seconds, self._clock.seconds() - waited_s + limit_s)
 
-    def run(self, work: Coroutine[Any, object, T], deadline: Deadline | None = None) -> Deferred[T]:
+    def run(self, work: Coroutine[Deferred[Any], object, T], deadline: Deadline | None = None) -> Deferred[T]:
         """Returns the result of `work` under its deadline; by default its message arrives now.
 
         Fails with TooLate or Undecided. Late work is not cancelled: it may be about to commit.
@@ -129,7 +129,7 @@ class Timeout:
                 held.answer.errback(why())
 
 
-def _begin(work: Coroutine[Any, object, T], deadline: Deadline) -> Deferred[T]:
+def _begin(work: Coroutine[Deferred[Any], object, T], deadline: Deadline) -> Deferred[T]:
     bind_deadline(deadline)
     return Deferred.fromCoroutine(work)
 
