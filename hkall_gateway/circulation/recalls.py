@@ -100,8 +100,8 @@ def ask(context: Context, request: Request, until: date, by: Actor) -> Request:
 
 def answered(context: Context, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Apply the lender's answer about a renewal, once; an answer for an earlier state of the loan is ignored."""
-    request, work = context.unit.requests.find(message.request), _ANSWERED.get(Notification(message.send))
-    if work is not None and request is not None and request.position is Position.ON_LOAN:
+    request, work = context.unit.requests.find(message.request), ANSWERED[Notification(message.send)]
+    if request is not None and request.position is Position.ON_LOAN:
         work(context, request, message, answer, by)
 
 
@@ -190,7 +190,7 @@ def _later_date(context: Context, request: Request, message: PartnerMessage, ans
 
 Answered = Callable[[Context, Request, PartnerMessage, DeliveryResult, Actor], None]
 
-_ANSWERED: Mapping[Notification, Answered] = {
+ANSWERED: Mapping[Notification, Answered] = {
     Notification.ASK_LENDER_TO_RENEW: _asked,
     Notification.TELL_LENDER_RENEWED: _told,
     Notification.ASK_LENDER_LATER_DATE: _later_date,

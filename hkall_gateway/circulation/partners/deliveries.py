@@ -93,10 +93,11 @@ def apply_answer(context: Context, row: OutboxRow, answer: DeliveryResult, by: A
     elif isinstance(row.payload, PatronNotice):
         letter_left(context, row, answer, by)
     else:
-        choosing.answered(context, Notification(row.send), row.request, row.payload.wire_id, answer, by)
-        if row.send is Notification.TELL_LENDER_RENEWED and recalls.because_of_a_recall(answer):
+        if row.send in {Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER}:
+            choosing.answered(context, Notification(row.send), row.request, row.payload.wire_id, answer, by)
+        elif row.send is Notification.TELL_LENDER_RENEWED and recalls.because_of_a_recall(answer):
             recalls.renewal_refused(context, row.payload, answer, by)
-        else:
+        elif row.send in recalls.ANSWERED:
             recalls.answered(context, row.payload, answer, by)
         _not_believed(context, row, answer, by)
 
