@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 
 from hkall_gateway.circulation import lending, recalls
 from hkall_gateway.circulation.borrowers import closed_days, counts, patron_blocks
-from hkall_gateway.circulation.command import Command, Context, Library, Query, flagged, refused
+from hkall_gateway.circulation.command import Command, Context, Query, flagged, refused
 from hkall_gateway.circulation.find_request import one_with
 from hkall_gateway.circulation.fines import dollars, fix_fine, left_to_charge
 from hkall_gateway.circulation.ports import BorrowerFacts
@@ -115,19 +115,12 @@ def check_out(context: Context, ask: CheckOut, facts: BorrowerFacts) -> CheckedO
     if isinstance(found, Refused):
         return found
     if found is None or found.side is Side.LENDING:
-        return _refuse(context.unit, Refusal(Reason.UNKNOWN_ITEM), ask, found, facts, context.now)
+        return _refuse(context, Reason.UNKNOWN_ITEM, ask, found, facts)
     if ask.undo:
-        return _undo_checkout(context.unit, ask, found, facts, context.now)
+        return _undo_checkout(context, ask, found, facts)
     if facts.borrower is None:
         stranger = facts.stranger
-        return _refuse(
-            context.unit,
-            Refusal(stranger),
-            ask,
-            _for_staff(context.unit, ask, found, stranger, context.now),
-            facts,
-            context.now,
-        )
+        return _refuse(context, stranger, ask, _for_staff(context, ask, found, stranger), facts)
     if found.position is P.ON_LOAN and found.patron == ask.card:
         return _again(context, ask, found, facts)
     return _lend(context, ask, found, facts, facts.borrower)
@@ -145,14 +138,7 @@ def _lend(context: Context, ask: CheckOut, request: Request, facts: BorrowerFact
     conflict = ""
     if isinstance(answer, Refusal):
         if not ask.no_block or request.patron != borrower.barcode or not context.unit.can(request, Event.CHECK_OUT):
-            return _refuse(
-                context.unit,
-                answer,
-                ask,
-                _for_staff(context.unit, ask, request, answer.why, context.now),
-                BorrowerFacts(borrower, ""),
-                context.now,
-            )
+            return _refuse(context, answer, ask, _for_staff(context, ask, request, answer.why), BorrowerFacts(borrower, ""))
         conflict = answer.why.value  # it happened offline: accepted, and shown to staff
     happened = ask.happened_at if ask.no_block and ask.happened_at else context.now
     granted = answer.due if isinstance(answer, Grant) and happened == context.now else None
@@ -202,9 +188,11 @@ def _without_recall(context: Context, request: Request, borrower: Borrower, happ
     return policy.loan_due(borrower, plain, context.library.policy, happened, closed_days(context))
 
 
-def _for_staff(unit: UnitOfWork, ask: CheckOut, request: Request, why: Reason, now: datetime) -> Request:
+def _for_staff(context: Context, ask: CheckOut, request: Request, why: Reason) -> Request:
     """Flag an offline checkout (no block) that cannot become a loan, for staff."""
-    return unit.amend(request, now, ask.by, flags=flagged(request, StaffFlag.offline(why))) if ask.no_block else request
+    if not ask.no_block:
+        return request
+    return context.unit.amend(request, context.now, ask.by, flags=flagged(request, StaffFlag.offline(why)))
 
 
 def _again(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts) -> CheckedOut | Refused:
@@ -214,7 +202,7 @@ def _again(context: Context, ask: CheckOut, request: Request, facts: BorrowerFac
     a lost reply.
     """
     language = facts.borrower.language if facts.borrower else ""
-    if ask.renewal_allowed and not _just(request.moved_at, context.library, context.now):
+    if ask.renewal_allowed and not _just(context, request.moved_at):
         again = Renew(ask.by, ask.card, ask.barcode, ask.agency, fee_acknowledged=ask.fee_acknowledged)
         renewed = renew(context, again, facts)
         if isinstance(renewed, Renewed) and not renewed.pending:
@@ -224,14 +212,12 @@ def _again(context: Context, ask: CheckOut, request: Request, facts: BorrowerFac
     return CheckedOut(request.id, request.item or ItemKey("", ""), ask.card, request.title, request.due, language, again=True)
 
 
-def _undo_checkout(
-    unit: UnitOfWork, ask: CheckOut, request: Request, facts: BorrowerFacts, now: datetime
-) -> CheckedOut | Refused:
+def _undo_checkout(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts) -> CheckedOut | Refused:
     """Undo a checkout that the terminal could not finish: the copy is on the hold shelf again. Repeating it is a success."""
     if ask.card and request.patron != ask.card:
-        return _refuse(unit, Refusal(Reason.NOT_REQUESTER), ask, request, facts, now)
+        return _refuse(context, Reason.NOT_REQUESTER, ask, request, facts)
     after = request
-    if unit.can(request, Event.UNDO_CHECK_OUT):
+    if context.unit.can(request, Event.UNDO_CHECK_OUT):
         blank: RequestChange = {
             "due": None,
             "due_before_recall": None,
@@ -239,18 +225,17 @@ def _undo_checkout(
             "used": False,
             "dropped_on": None,
         }
-        after = unit.advance(request, Event.UNDO_CHECK_OUT, now, ask.by, **blank)
+        after = context.unit.advance(request, Event.UNDO_CHECK_OUT, context.now, ask.by, **blank)
     elif request.position is not P.RECEIVED:
-        return _refuse(unit, Refusal(Reason.NOT_ON_LOAN), ask, request, facts, now)
+        return _refuse(context, Reason.NOT_ON_LOAN, ask, request, facts)
     return CheckedOut(after.id, after.item or ItemKey("", ""), ask.card, after.title, None, undone=True)
 
 
 def _refuse(
-    unit: UnitOfWork, refusal: Refusal, ask: CheckOut | Renew, request: Request | None, facts: BorrowerFacts, now: datetime
+    context: Context, why: Refusal | Reason, ask: CheckOut | Renew, request: Request | None, facts: BorrowerFacts
 ) -> Refused:
-    unit.refuse(refusal, now, ask.by, request, patron=ask.card)
     language = facts.borrower.language if facts.borrower else ""
-    no = refused(refusal, language, request.title if request else "")
+    no = context.refuse(why, ask.by, request, patron=ask.card, language=language)
     return replace(no, item=request.item if request else None, due=request.due if request else None)
 
 
@@ -260,22 +245,20 @@ def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Renewed | Refus
     if isinstance(found, Refused):
         return found
     if ask.card and facts.replaced:
-        return _refuse(context.unit, Refusal(facts.stranger), ask, None, facts, context.now)
+        return _refuse(context, facts.stranger, ask, None, facts)
     if found is None or found.position is not P.ON_LOAN:
-        return _refuse(context.unit, Refusal(Reason.NOT_ON_LOAN), ask, found, facts, context.now)
+        return _refuse(context, Reason.NOT_ON_LOAN, ask, found, facts)
     if ask.card and found.patron != ask.card:
-        return _refuse(context.unit, Refusal(Reason.ON_LOAN_TO_ANOTHER), ask, found, facts, context.now)
+        return _refuse(context, Reason.ON_LOAN_TO_ANOTHER, ask, found, facts)
     if is_repetition(found, context.library.policy, context.now) or found.renewal_sync == RenewalSync.PENDING:
         return _renewed(found, facts)
     first = recalls.lender_decides(context.unit, found)
     answer = may_renew(context, found, facts, staff=ask.staff)
     if isinstance(answer, Refusal):
-        return _refuse(context.unit, answer, ask, found, facts, context.now)
+        return _refuse(context, answer, ask, found, facts)
     cents = 0 if ask.fee_acknowledged else left_to_charge(context, found, dates.civil(context.now))
     if cents:
-        return _refuse(
-            context.unit, Refusal(Reason.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), ask, found, facts, context.now
-        )
+        return _refuse(context, Refusal(Reason.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), ask, found, facts)
     if first and answer.due:
         return _renewed(recalls.ask(context, found, answer.due, ask.by), facts)
     charged_cents = fix_fine(context, found, dates.civil(context.now), ask.by)  # what has accrued until today (R40)
@@ -321,10 +304,10 @@ def _to_renew(unit: UnitOfWork, ask: Renew) -> Request | Refused | None:
     return titles[0] if len(titles) == 1 else Refused(Reason.AMBIGUOUS_ITEM) if titles else None
 
 
-def _just(done_at: datetime | None, library: Library, now: datetime) -> bool:
+def _just(context: Context, done_at: datetime | None) -> bool:
     """Whether an event is so recent that the same command again counts as a repetition."""
-    window = timedelta(seconds=library.policy.renewal.repeat_window_s)
-    return done_at is not None and now - done_at < window
+    window = timedelta(seconds=context.library.policy.renewal.repeat_window_s)
+    return done_at is not None and context.now - done_at < window
 
 
 def _renewed(request: Request, facts: BorrowerFacts) -> Renewed:

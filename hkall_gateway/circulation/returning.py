@@ -10,7 +10,7 @@ from typing import Unpack
 
 from hkall_gateway.circulation.borrowers import closed_days, waited_too_long
 from hkall_gateway.circulation.choosing import release_rivals
-from hkall_gateway.circulation.command import Command, Context, flagged, refused, unflagged
+from hkall_gateway.circulation.command import Command, Context, flagged, unflagged
 from hkall_gateway.circulation.find_request import AwaitedCopy, awaited, one_with, owned_elsewhere
 from hkall_gateway.circulation.fines import fix_fine, pay_back
 from hkall_gateway.circulation.results import Refused
@@ -124,7 +124,7 @@ def _unannounced(context: Context, ask: CheckIn) -> CheckedIn | Refused:
     if coming is Reason.UNKNOWN_ITEM and not ask.undo:
         return _home_already(context, ask) or _nobodys(context, ask)
     if isinstance(coming, Reason):
-        return _refuse(context, Refusal(coming), ask, None)
+        return _refuse(context, coming, ask, None)
     answer = policy.may_return(ask.place, context.library.policy, context.library.pickup_locations)
     if isinstance(answer, Refusal):
         return _refuse(context, answer, ask, coming.request)
@@ -149,7 +149,7 @@ def _nobodys(context: Context, ask: CheckIn) -> Refused:
     """Refuse a copy for which nobody waits. The refusal of a partner's copy says whose it is, so that it is sent there."""
     theirs = owned_elsewhere(context.unit, ask.barcode, ask.agency, context.library)
     if theirs is None:
-        return _refuse(context, Refusal(Reason.UNKNOWN_ITEM), ask, None)
+        return _refuse(context, Reason.UNKNOWN_ITEM, ask, None)
     refusal = Refusal(Reason.BELONGS_ELSEWHERE, {"owner": " / ".join(theirs.owners)})
     no = _refuse(context, refusal, ask, theirs.request)
     owner = theirs.owners[0] if len(theirs.owners) == 1 else ""
@@ -176,22 +176,21 @@ def arrival_of(request: Request) -> Callable[[Context, Actor, Request], CheckedI
     return _ARRIVALS.get(request.position, _as_before)
 
 
-def _refuse(context: Context, refusal: Refusal, ask: CheckIn, request: Request | None) -> Refused:
-    context.unit.refuse(refusal, context.now, ask.by, request)
-    no = refused(refusal, "", request.title if request else "")
-    return Refused(no.why, no.rule, no.detail, "", no.title, request.item if request else ItemKey("", ask.barcode))
+def _refuse(context: Context, why: Refusal | Reason, ask: CheckIn, request: Request | None) -> Refused:
+    no = context.refuse(why, ask.by, request)
+    return replace(no, item=request.item if request else ItemKey("", ask.barcode))
 
 
 def _undo(context: Context, ask: CheckIn, request: Request) -> CheckedIn | Refused:
     """Undo a return that the terminal could not finish: on loan as before. Repeating it is a success."""
     if ask.card and request.patron != ask.card:
-        return _refuse(context, Refusal(Reason.NOT_REQUESTER), ask, request)
+        return _refuse(context, Reason.NOT_REQUESTER, ask, request)
     if context.unit.can(request, Event.UNDO_RETURN) and request.used:
         after = context.unit.advance(request, Event.UNDO_RETURN, context.now, ask.by, returned_on=None)
         return taken(after, Arrival.UNDONE)
     if request.position is P.ON_LOAN:
         return taken(request, Arrival.UNDONE)
-    return _refuse(context, Refusal(Reason.WRONG_POSITION), ask, request)
+    return _refuse(context, Reason.WRONG_POSITION, ask, request)
 
 
 def arrive(

@@ -263,9 +263,7 @@ def heard(ask: BrokerCommand, request: Request | None = None) -> PartnerNotice:
 
 def no(context: Context, why: Reason, ask: BrokerCommand, request: Request | None = None) -> Refused:
     """Refuse, with an entry in the journal."""
-    refusal = Refusal(why)
-    context.unit.refuse(refusal, context.now, ask.by, request, patron=ask.card)
-    return refused(refusal, "", request.title if request else "")
+    return context.refuse(why, ask.by, request, patron=ask.card)
 
 
 def noted_due(unit: UnitOfWork, request: Request) -> CheckedOut:
