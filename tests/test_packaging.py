@@ -49,6 +49,13 @@ def test_every_anchor_that_a_project_page_links_to_is_a_heading() -> None:
             assert anchor in _anchors(target), f"{page.name}: {link}#{anchor}"
 
 
+def test_every_module_and_folder_that_a_page_names_is_there() -> None:
+    for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
+        for name in re.findall(r"`(\w[\w./-]*(?:\.py|/))`", page.read_text(encoding="utf-8")):
+            found = any(any(ROOT.glob(f"{folder}/{name}")) for folder in (".", "hkall_gateway/**", "tests/**"))
+            assert found or name == "dist/", f"{page.name}: {name}"
+
+
 def _anchors(page: Path) -> set[str]:
     """The anchors that GitHub gives the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
