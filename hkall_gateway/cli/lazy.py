@@ -62,7 +62,7 @@ class LazyGroup(click.Group):
                 raise CliError(f"{word[:40]!r}: {fault}", WRONG)
         return super().parse_args(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Run the command."""
         try:
             return super().invoke(ctx)

@@ -72,7 +72,7 @@ def fact_source(config: GatewayConfig, library: Library, engine: Engine, post: P
             outside = ConnectorServices(
                 now, health, lambda: IlsConnection(ils, dialect, login), post, dialect, password, get=blocking_get
             )
-            tools = ConnectorTools(store, config.library.agency, _no_pin, ils, outside)
+            tools = ConnectorTools(store, config.library.agency, no_pin, ils, outside)
             terms = OfflineRules(ils.fallback, ils.keep_s)
             system = ConnectedSystem(store, find_adapter(ils.connector).build(tools), lambda: library, now, lambda: terms)
             return finished(system.with_copies(card, bib_id))
@@ -82,7 +82,8 @@ def fact_source(config: GatewayConfig, library: Library, engine: Engine, post: P
     return ask
 
 
-async def _no_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
+async def no_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
+    """Take no PIN for right: a command checks none."""
     return False
 
 

@@ -11,8 +11,7 @@ from pydantic import Field, create_model
 from hkall_gateway.config.crosschecks import crossed
 from hkall_gateway.config.dialects import DialectConfig
 from hkall_gateway.config.ils import IlsConfig, Marc, with_keys_of
-from hkall_gateway.config.loading import ConfigErrors, Strict, Table, model, read, record_from_row
-from hkall_gateway.config.systems import with_defaults
+from hkall_gateway.config.loading import ConfigErrors, Strict, Table, model, read, record_from_row, with_defaults
 from hkall_gateway.config.values import (
     TERMINALS_WAIT_S,
     Argon2Hash,

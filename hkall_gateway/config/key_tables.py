@@ -6,7 +6,7 @@ import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -73,7 +73,7 @@ def shown_value(value: object) -> str:
     return f"`{value}`"
 
 
-NAMES = {
+NAMES: Mapping[object, str] = {
     str: "text",
     int: "whole number",
     float: "number",
@@ -83,7 +83,7 @@ NAMES = {
 }
 
 
-def type_words(hint: Any) -> str:
+def type_words(hint: object) -> str:
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return listed(shown_value(part).strip("`").strip('"') for part in parts)

@@ -9,12 +9,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from datetime import date
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
+from hkall_gateway.ncip.tables.systems import SYSTEMS, SystemRole
 from hkall_gateway.rules.plain_text import listed, nearest
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Fault: TypeAlias = tuple[str, str]
 """Path (`sip2.terminals[0].role`, or `line 7`) and message."""
@@ -22,7 +26,7 @@ Fault: TypeAlias = tuple[str, str]
 Table: TypeAlias = dict[str, Any]
 
 M = TypeVar("M", bound=BaseModel)
-R = TypeVar("R")
+R = TypeVar("R", bound="DataclassInstance")
 
 
 class Strict(BaseModel):
@@ -110,7 +114,7 @@ def model(kind: type[M], tables: Table, file: Path) -> tuple[M | None, list[Faul
 
 def record_from_row(record: type[R], row: BaseModel, **own: object) -> R:
     """Make a record of the row's values for fields of the same names; `own` are those that the row has in another form."""
-    shared = {field.name for field in fields(cast(Any, record))} & type(row).model_fields.keys() - own.keys()
+    shared = {field.name for field in fields(record)} & type(row).model_fields.keys() - own.keys()
     values: Table = {name: getattr(row, name) for name in shared}
     return record(**values, **own)
 
@@ -166,3 +170,29 @@ def _iso(value: object) -> str:
     if isinstance(value, date):  # a datetime is one too
         return value.isoformat()
     return str(value)
+
+
+# ---- `system = "folio"`: a row of the file has the keys of that system's row in ncip/tables/systems.py beneath its own.
+
+
+def with_defaults(tables: Table) -> Table:
+    """The tables of a file, each row that names a system with that system's keys beneath its own."""
+    whole = dict(tables)
+    for role in SystemRole:
+        value = tables.get(role.value)
+        if isinstance(value, list):
+            whole[role.value] = [_with_system_keys(role, row) if isinstance(row, dict) else row for row in value]
+        elif isinstance(value, dict):
+            whole[role.value] = _with_system_keys(role, value)
+    return whole
+
+
+def _with_system_keys(role: SystemRole, row: Table) -> Table:
+    named = row.get("system")
+    system = SYSTEMS.get(named) if isinstance(named, str) else None
+    whole: Table = dict((system and system.defaults(role)) or {})
+    for key, value in row.items():
+        usual = whole.get(key)
+        # Of a table, as `problems`, each entry counts by itself.
+        whole[key] = {**usual, **value} if isinstance(usual, Mapping) and isinstance(value, Mapping) else value
+    return whole

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import date
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, TypeAdapter, create_model
 
@@ -160,7 +160,7 @@ def _mirror(record: type, partial: bool = False) -> type[Strict]:
     return create_model(record.__name__, __base__=Strict, **fields)
 
 
-def _strict(hint: Any, name: str, partial: bool) -> Any:
+def _strict(hint: object, name: str, partial: bool) -> object:
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _mirror(hint, partial)
     if hint is int:
@@ -175,9 +175,9 @@ def _strict(hint: Any, name: str, partial: bool) -> Any:
     return hint
 
 
-def _required(field: dataclasses.Field[Any]) -> bool:
+def _required(field: dataclasses.Field[object]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _default(field: dataclasses.Field[Any]) -> Any:
+def _default(field: dataclasses.Field[object]) -> object:
     return field.default if field.default is not dataclasses.MISSING else None

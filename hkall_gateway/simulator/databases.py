@@ -6,9 +6,10 @@ In PostgreSQL each one is a schema of its own, so that many libraries fit in one
 from __future__ import annotations
 
 import os
+import sqlite3
 from functools import cache
 from itertools import count
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 from weakref import WeakSet
 
 from sqlalchemy import Dialect, Engine, event, make_url
@@ -48,7 +49,8 @@ class Memory:
         engine = open_engine("sqlite://")
         share_compiled(engine, dialect)
         with engine.connect() as connection:
-            driver: Any = connection.connection.driver_connection
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)
             driver.deserialize(image)
         self._made.add(engine)
         return engine
@@ -70,8 +72,9 @@ def _pattern() -> tuple[bytes, Dialect]:
     engine = open_engine("sqlite://")
     create_all(engine)
     with engine.connect() as connection:
-        driver: Any = connection.connection.driver_connection
-        image: bytes = driver.serialize()
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        image = driver.serialize()
     engine.dispose()
     return image, engine.dialect
 

@@ -6,14 +6,15 @@ import tempfile
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import click
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from hkall_gateway.app import logs
 from hkall_gateway.app.daemon import Daemon
+from hkall_gateway.circulation.ports import Clock
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.ncip.codec.messages import NcipMessage
@@ -22,12 +23,9 @@ from hkall_gateway.rules import dates
 from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.demo_setup import DISCOVERY, PASSWORD, Ports, environment
 from hkall_gateway.simulator.peers import PartnerLibrary, SocketTerminal, call, short
-from hkall_gateway.simulator.rehearsal import Mailbox
+from hkall_gateway.simulator.rehearsal import Mailbox, listen
 
 # ---- A gateway, its partners, a mailbox and its users, all on real sockets of this machine in one process.
-
-
-_endpoint: Any = serverFromString  # it has no types
 
 
 class DemoPeers:
@@ -38,7 +36,7 @@ class DemoPeers:
 
     def __init__(
         self,
-        reactor: Any,
+        reactor: Clock,
         ports: Ports,
         clock: Callable[[], datetime] = now,
         ships_after_s: float | None = None,
@@ -55,25 +53,23 @@ class DemoPeers:
     async def start(self) -> None:
         """Starts listening."""
         for agency, port in self._ports.partners.items():
-            await self._listen(port, self.partners[agency].site())
-        await self._listen(self._ports.smtp, self.mailbox)
+            self._listening.append(await listen(self._reactor, port, self.partners[agency].site()))
+        self._listening.append(await listen(self._reactor, self._ports.smtp, self.mailbox))
 
     async def stop(self) -> None:
         """Stops listening."""
         for port in self._listening:
             await port.stopListening()
 
-    async def _listen(self, port: int, factory: Any) -> None:
-        self._listening.append(await _endpoint(self._reactor, f"tcp:{port}:interface=127.0.0.1").listen(factory))
 
-
-async def start_gateway(path: Path, ports: Ports, reactor: Any, clock: Callable[[], datetime] = now) -> Daemon:
+async def start_gateway(path: Path, ports: Ports, reactor: Clock, clock: Callable[[], datetime] = now) -> Daemon:
     """Starts the daemon of a configuration in this process."""
     daemon = Daemon(gateway.load(path, environment(ports)), reactor, clock, environment(ports))
     await daemon.start()
     return daemon
 
 
+T = TypeVar("T")
 PORTS = demo_setup.Ports(16001, 18080, 18081, 12525, {"CUHK": 19101, "HKUST": 19102, "LU": 19103})
 CARD, BIB, COPY, REQUEST = "P0001", "b9001", "C09001", "demo-1"
 TIMEOUT_S = 10
@@ -91,7 +87,7 @@ def _wire(direction: str, line: str) -> None:
 class Demo:
     """The demo's clock, people and gateway. Time is moved by hand, so that a loan of days takes seconds."""
 
-    def __init__(self, reactor: Any, folder: Path) -> None:
+    def __init__(self, reactor: Clock, folder: Path) -> None:
         self._reactor, self._ahead = reactor, timedelta()
         self.path = demo_setup.write_config(folder, PORTS)
         self.peers = DemoPeers(reactor, PORTS, self.now)
@@ -103,12 +99,12 @@ class Demo:
         self._ahead += timedelta(days=days)
         _chapter(f"{days} days later: {dates.civil(self.now()):%A %d %B %Y}")
 
-    async def until(self, happened: Any, what: str) -> Any:
+    async def until(self, happened: Callable[[], T | None], what: str) -> T:
         """Waits until `happened()` is true, and returns its value."""
         for _ in range(TIMEOUT_S * 20):
             if found := happened():
                 return found
-            await deferLater(self._reactor, 0.05, lambda: None)
+            await deferLater(cast(IReactorTime, self._reactor), 0.05, lambda: None)
         raise TimeoutError(f"{what} did not happen within {TIMEOUT_S} s")
 
     # ---- actions of people
@@ -121,14 +117,14 @@ class Demo:
 
     async def heard(self, partner: PartnerLibrary, service: str, already: int) -> NcipMessage:
         """Waits for the next document of this service that a partner received."""
-        found: NcipMessage = await self.until(
+        found = await self.until(
             lambda: next((m for m in partner.seen[already:] if m.service == service), None), f"{service} to {partner.agency}"
         )
         _wire(f"NCIP > {partner.agency}", short(found))
         return found
 
 
-async def play(reactor: Any) -> None:
+async def play(reactor: Clock) -> None:
     """Plays the whole demo; raises if a step has another result than the script says."""
     with tempfile.TemporaryDirectory() as folder:
         demo = Demo(reactor, Path(folder))
@@ -137,21 +133,17 @@ async def play(reactor: Any) -> None:
         await demo.peers.start()
         gateway = await start_gateway(demo.path, PORTS, reactor, demo.now)
         try:
-            await _live(demo, gateway, await call(reactor, PORTS.sip2, _wire))
+            cuhk, counter = demo.peers.partners["CUHK"], await call(reactor, PORTS.sip2, _wire)
+            await _request(demo, counter)
+            asked = await demo.heard(cuhk, "RequestItem", 0)
+            number = asked.text("RequestId/RequestIdentifierValue")
+            await _arrival(demo, counter, cuhk, number)
+            await _loan(demo, counter, cuhk)
+            await _way_home(demo, counter, cuhk, number)
+            await _journal(gateway)
         finally:
             await gateway.stop()
             await demo.peers.stop()
-
-
-async def _live(demo: Demo, gateway: Daemon, counter: SocketTerminal) -> None:
-    cuhk = demo.peers.partners["CUHK"]
-    await _request(demo, counter)
-    asked = await demo.heard(cuhk, "RequestItem", 0)
-    number = asked.text("RequestId/RequestIdentifierValue")
-    await _arrival(demo, counter, cuhk, number)
-    await _loan(demo, counter, cuhk)
-    await _way_home(demo, counter, cuhk, number)
-    await _journal(gateway)
 
 
 async def _request(demo: Demo, counter: SocketTerminal) -> None:
@@ -172,7 +164,9 @@ async def _arrival(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary, nu
     await demo.heard(cuhk, "ItemReceived", seen)
     letter = (await demo.until(lambda: demo.peers.mailbox.messages, "the letter"))[-1]
     click.echo(f"    letter: {letter['Subject']}")
-    lines = letter.get_body(("plain",)).get_content().splitlines()
+    body = letter.get_body(("plain",))
+    assert body is not None
+    lines = body.get_content().splitlines()
     click.echo(f"            {next(line for line in lines if any(words in line for words in LAST_DAY))}")
 
 

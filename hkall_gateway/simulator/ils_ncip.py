@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
-from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage
+from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value
 from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
 from hkall_gateway.simulator.ils import SimulatedIls
 
@@ -50,9 +50,9 @@ def _user(system: SimulatedIls, asked: NcipMessage) -> Fields:
     if "PIN" in shown and shown["PIN"] != reader.pin:
         return _problem("User Authentication Failed")
     loans = system.loans_of(reader.card)
-    listed: list[Any] = [{"ItemId": _item(system, book.barcode), "Title": book.title} for book in loans]
+    listed: list[Value] = [{"ItemId": _item(system, book.barcode), "Title": book.title} for book in loans]
     count = {"CirculationStatus": "On Loan", "LoanedItemCountValue": str(reader.loans + len(loans))}
-    blocks: list[Any] = [{"AgencyId": system.agency, "BlockOrTrapType": "Block Check Out"}] if reader.blocked else []
+    blocks: list[Value] = [{"AgencyId": system.agency, "BlockOrTrapType": "Block Check Out"}] if reader.blocked else []
     return {
         "UserId": {"AgencyId": system.agency, "UserIdentifierValue": reader.card},
         **({"LoanedItemsCount": [count], "LoanedItem": listed} if asked.has("LoanedItemsDesired") else {}),

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from twisted.internet.defer import Deferred, ensureDeferred
@@ -21,6 +21,7 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.http_post import NoReply, NotSent, Post
 from hkall_gateway.ncip.shorthand import written
+from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.vocabulary import Holding
 from hkall_gateway.simulator.scenario.in_memory import Seal
@@ -46,7 +47,7 @@ class PartnerLibrary:
     gateway_url: str
     secret: str
     post: Post
-    later: Callable[..., Any]
+    later: Callable[..., object]
     now: Callable[[], datetime]
     ships_after_s: float | None = None
     waits_s: float = 0.0
@@ -56,10 +57,9 @@ class PartnerLibrary:
     bodies: list[bytes] = field(default_factory=list)
     watch: Callable[[str, NcipMessage], object] = lambda _direction, _message: None
 
-    def site(self) -> Any:
+    def site(self) -> server.Site:
         """Returns the site that listens at the partner's address."""
-        found: Any = server.Site
-        return found(_Responder(self))
+        return server.Site(_Responder(self))  # type: ignore[no-untyped-call]  # twisted.web has no types
 
     def treat(self, body: bytes) -> tuple[PartnerBehaviour, bytes]:
         """Handles a document by the next scripted manner, or accepts it; returns that manner and the reply's document."""
@@ -127,7 +127,7 @@ class _Responder(resource.Resource):
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
         self._library = library
 
-    def render_POST(self, request: Any) -> Any:  # noqa: N802
+    def render_POST(self, request: Any) -> bytes | int:  # noqa: N802
         how, answer = self._library.treat(request.content.read())
         try:
             posted = how.http_reply(answer)
@@ -148,9 +148,6 @@ class _Responder(resource.Resource):
         return NOT_DONE_YET
 
 
-# ---- A simulated terminal on a real socket: sends lines and reads replies, with sequence numbers and checksums.
-
-
 class SocketTerminal(Protocol):
     """A connection to a gateway. `overhear(direction, line)` is called for every line, for output such as the demo's."""
 
@@ -164,8 +161,7 @@ class SocketTerminal(Protocol):
     def ask(self, line: str) -> Deferred[str]:
         """Sends a line without its end; fires with the reply without its end."""
         self._overhear(">", line)
-        transport: Any = self.transport
-        transport.write(self._seal.sealed(line))
+        cast(Transport, self.transport).write(self._seal.sealed(line))
         waiter: Deferred[str] = Deferred()
         self._waiting.append(waiter)
         return waiter
@@ -187,14 +183,12 @@ class SocketTerminal(Protocol):
 
     def hang_up(self) -> None:
         """Closes the connection."""
-        transport: Any = self.transport
-        transport.loseConnection()
+        cast(Transport, self.transport).loseConnection()
 
 
 async def call(
-    reactor: Any, port: int, overhear: Callable[[str, str], None] = lambda _direction, _line: None
+    reactor: object, port: int, overhear: Callable[[str, str], None] = lambda _direction, _line: None
 ) -> SocketTerminal:
     """Connects to a gateway on this machine."""
     factory: Any = Factory.forProtocol(lambda: SocketTerminal(overhear))  # any callable makes a protocol
-    connected: Any = await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(factory)
-    return connected  # type: ignore[no-any-return]
+    return cast(SocketTerminal, await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(factory))

@@ -7,7 +7,7 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred, succeed
@@ -15,12 +15,15 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.mail import smtp
 from zope.interface import implementer
 
+from hkall_gateway.circulation.ports import Clock
 from hkall_gateway.clock import now
 from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.net.tls import arguments, tls_entrance
 from hkall_gateway.simulator.peers import PartnerLibrary, short
+
+T = TypeVar("T")
 
 # ---- A mail server that keeps every message, for the demo and the tests; no mail leaves this machine.
 
@@ -50,13 +53,13 @@ class _Delivery:
     def __init__(self, keep: Callable[[EmailMessage], object]) -> None:
         self._keep = keep
 
-    def receivedHeader(self, _helo: Any, _origin: Any, _recipients: Any) -> bytes:  # noqa: N802
+    def receivedHeader(self, _helo: object, _origin: object, _recipients: object) -> bytes:  # noqa: N802
         return b"Received: by a mailbox of the lab"
 
-    def validateFrom(self, _helo: Any, origin: Any) -> Any:  # noqa: N802
+    def validateFrom(self, _helo: object, origin: T) -> T:  # noqa: N802
         return origin
 
-    def validateTo(self, _user: Any) -> Any:  # noqa: N802
+    def validateTo(self, _user: object) -> Callable[[], _Incoming]:  # noqa: N802
         return lambda: _Incoming(self._keep)
 
 
@@ -73,15 +76,19 @@ class Mailbox(smtp.SMTPFactory):
         if self._watch is not None:
             self._watch(message)
 
-    def buildProtocol(self, address: Any) -> Any:  # noqa: N802
+    def buildProtocol(self, address: object) -> Any:  # noqa: N802
         protocol = super().buildProtocol(address)  # type: ignore[no-untyped-call]
         protocol.delivery = _Delivery(self._keep)
         return protocol
 
 
-_server: Any = TCP4ServerEndpoint  # it has no types
 LOOPBACK: Final = "127.0.0.1"
 USUAL_PORTS: Final = {"http": 80, "https": 443}
+
+
+async def listen(reactor: object, port: int, factory: Any) -> Any:  # to mypy zope's interfaces are no protocols
+    """Listen on a port of this machine alone."""
+    return await TCP4ServerEndpoint(reactor, port, interface=LOOPBACK).listen(factory)  # type: ignore[no-untyped-call]
 
 
 class NotHere(Exception):
@@ -101,7 +108,7 @@ class Rehearsal:
         config: GatewayConfig,
         agency: str,
         environ: Mapping[str, str],
-        reactor: Any,
+        reactor: Clock,
         ships_after_s: float,
         say: Callable[[str], object],
         shown: tuple[Path, Path] | None = None,
@@ -127,14 +134,14 @@ class Rehearsal:
     async def start(self) -> None:
         """Starts listening. Raises CannotListenError, and what `tls_entrance` raises for files that cannot be used."""
         if self._shown is None:
-            entrance = _server(self._reactor, self.port, interface=LOOPBACK)
+            await listen(self._reactor, self.port, self._partner.site())
         else:
             certificate, key = (str(file).replace(":", r"\:") for file in self._shown)
             where = f"ssl:{self.port}:interface={LOOPBACK}:certKey={certificate}:privateKey={key}"
-            entrance = tls_entrance(self._reactor, where)
-        await entrance.listen(self._partner.site())
+            entrance: Any = tls_entrance(self._reactor, where)
+            await entrance.listen(self._partner.site())
         if self.mail_port is not None:
-            await _server(self._reactor, self.mail_port, interface=LOOPBACK).listen(Mailbox(self._letter))
+            await listen(self._reactor, self.mail_port, Mailbox(self._letter))
 
     def _document(self, direction: str, message: NcipMessage) -> None:
         self._say(f"{self._agency} {direction} {short(message)}")

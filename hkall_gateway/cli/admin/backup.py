@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError
@@ -32,6 +32,9 @@ from hkall_gateway.db.privacy import erased, forgetting, retention
 from hkall_gateway.db.privacy.archive import NotAnArchive
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import HONG_KONG
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 BESIDE: Final = "hkall.erased"
 """File with the marks of erased patrons beside the backups: a restore of an older backup reads later marks there."""
@@ -107,14 +110,11 @@ class Progress:
         tenth = 10 * done // cards
         if self._shown < 0 < cards - done:
             whole_s = (self._clock_us() - self._began_us) / 1e6 * cards / done
-            echo(f"comparing {cards:,} cards with the slow marks of erased patrons: about {_span(whole_s)}", err=True)
+            span = f"{whole_s / 60:.0f} minutes" if whole_s >= 90 else f"{whole_s:.0f} seconds"
+            echo(f"comparing {cards:,} cards with the slow marks of erased patrons: about {span}", err=True)
         if tenth > max(self._shown, 0) and cards - done:
             echo(f"{tenth * 10} %", err=True)
         self._shown = max(self._shown, tenth, 0)
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +199,9 @@ def _in_use(unit: UnitOfWork, when: datetime) -> str:
     return f"gateway {', '.join(up)} works with it" if up else ""
 
 
-def _reading(target: _Target, work: Callable[..., Any], *args: Any) -> Any:
+def _reading(target: _Target, query: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **named: P.kwargs) -> T:
     with closing(Immediate(target.engine, target.unit)) as store:
-        return store.read_now(work, *args)
+        return store.read_now(query, *args, **named)
 
 
 def _restored(target: _Target, file: Path) -> Restored:
@@ -222,12 +222,11 @@ def _again_in_archives(target: _Target) -> int:
     """An archive that was put back from a copy may have records of the erased, from before they were; how many."""
     policy = target.library.policy.retention.archive_file
     files = {Path(name).absolute() for name in (*_reading(target, retention.archives), *([policy] if policy else []))}
+    marks, count = target.marks, 0
     try:
-        return sum(_again_in(file, target.marks) for file in sorted(files) if file.exists())
+        for file in sorted(file for file in files if file.exists()):
+            found = erased.matching(forgetting.cards_in_archive(file), marks.known, marks.key, marks.watch)
+            count += forgetting.forget_again_in_archive(file, [(card, mark.at) for card, mark in found])
     except (NotAnArchive, erased.OtherKey, OSError) as error:
         raise CliError(f"the database is restored, but {error}") from None
-
-
-def _again_in(file: Path, marks: Marks) -> int:
-    found = erased.matching(forgetting.cards_in_archive(file), marks.known, marks.key, marks.watch)
-    return forgetting.forget_again_in_archive(file, [(card, mark.at) for card, mark in found])
+    return count

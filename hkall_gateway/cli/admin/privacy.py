@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -170,7 +170,7 @@ def erase(
     confirm(f"{len(found)} rows name this person. Erase what is not open?", yes)
     with _ended():
         done = person_file.erase(records, who, found, reason, site.now(), by_staff("erase"), archives)
-    show(_rows(done, _written_anew(site.engine, vacuum)), as_json, COLUMNS)
+    show(_rows(done, _rewrite_file(site.engine, vacuum)), as_json, COLUMNS)
 
 
 def _records(site: Site) -> Records:
@@ -191,49 +191,32 @@ def _ended() -> Iterator[None]:
         raise CliError(str(no), *([WRONG] if no.wrong else [])) from None
 
 
-def _written_anew(engine: Engine | None, wanted: bool | None) -> Iterator[dict[str, object]]:
-    """The SQLite file, without what deleted rows left in its free space."""
+def _rewrite_file(engine: Engine | None, wanted: bool | None) -> Iterator[RemainingRow]:
+    """Rewrite the SQLite file, without what deleted rows left in its free space; yield it where that is still to be done."""
+    from sqlalchemy.exc import OperationalError
+
     from hkall_gateway.db.privacy import forgetting
     from hkall_gateway.db.privacy.forgetting import RemainingRow
 
     file = forgetting.file_of(engine) if engine else None
     if engine is None or file is None:
         return
-    small = file.stat().st_size < SMALL
-    if (small if wanted is None else wanted) and _vacuumed(engine):
-        return
+    if file.stat().st_size < SMALL if wanted is None else wanted:
+        with suppress(OperationalError):  # another process has written for longer than we wait
+            if forgetting.vacuum(engine):
+                return
     then = "hkall-gateway db vacuum, in a quiet hour"
-    yield _stays(RemainingRow("file", str(file), "its free space may hold older copies of rows", then))
+    yield RemainingRow("file", str(file), "its free space may hold older copies of rows", then)
 
 
-def _vacuumed(engine: Engine) -> bool:
-    from sqlalchemy.exc import OperationalError
-
-    from hkall_gateway.db.privacy import forgetting
-
-    try:
-        return forgetting.vacuum(engine)
-    except OperationalError:  # another process has written for longer than we wait
-        return False
-
-
-def _rows(done: Erasure, files: Iterable[dict[str, object]]) -> Iterator[dict[str, object]]:
+def _rows(done: Erasure, file: Iterable[RemainingRow]) -> Iterator[dict[str, object]]:
     from hkall_gateway.db.privacy.forgetting import RemainingRow
 
-    yield _forgot("requests", done.tables.requests)
-    yield _forgot("rows", done.tables.rows)
-    yield from (_forgot("archive", count, str(file)) for file, count in done.archived.items())
-    yield from map(_stays, done.stays[len(done.tables.stays) :])
-    yield from files
-    yield from map(_stays, done.tables.stays)
+    archives = [("archive", str(archive), count) for archive, count in done.archived.items()]
+    for what, which, count in (("requests", "", done.tables.requests), ("rows", "", done.tables.rows), *archives):
+        yield {"what": what, "which": which, "state": "forgotten", "count": count, "why": "", "then": ""}
+    stays = [*done.stays[len(done.tables.stays) :], *file, *done.tables.stays]
     if done.who.shared:
         why = "another patron has the same name or address"
-        yield _stays(RemainingRow("texts", "", why, "look through patron export of both"))
-
-
-def _forgot(what: str, count: int, which: str = "") -> dict[str, object]:
-    return {"what": what, "which": which, "state": "forgotten", "count": count, "why": "", "then": ""}
-
-
-def _stays(one: RemainingRow) -> dict[str, object]:
-    return {**asdict(one), "state": "stays", "count": 1}
+        stays.append(RemainingRow("texts", "", why, "look through patron export of both"))
+    yield from ({**asdict(one), "state": "stays", "count": 1} for one in stays)

@@ -34,22 +34,17 @@ def status(site: Site, as_json: bool) -> None:
 
     Example: hkall-gateway status --json
     """
-    found = [*_local(site), *site.write(bind(lines, site.now(), [p.agency for p in site.partners]))]
+    found: list[dict[str, object]] = []
+    if site.local is not None:  # the library's own system is asked
+        facts = site.borrower_facts(NOBODY)
+        found.append(_line("ils", facts.source, "away" if facts.flag or not facts.reachable else "answers", 1, None))
+    found += site.write(bind(lines, site.now(), [p.agency for p in site.partners]))
     show(found, as_json, ("what", "which", "state", "count", "oldest", "detail"))
-
-
-def _local(site: Site) -> list[dict[str, object]]:
-    """Whether the library's own system answers, where there is one that is asked."""
-    if site.local is None:
-        return []
-    facts = site.borrower_facts(NOBODY)
-    away = bool(facts.flag) or not facts.reachable
-    return [_line("ils", facts.source, "away" if away else "answers", 1, None)]
 
 
 def lines(unit: UnitOfWork, when: datetime, configured: Sequence[str]) -> list[dict[str, object]]:
     """Return the rows of the command; `configured` are the agencies of the configuration file."""
-    from hkall_gateway.db import instances
+    from hkall_gateway.db import instances, quarantine
 
     there = [_gateway(one, one.state(when), unit) for one in instances.everyone(unit)]
     open_now = [
@@ -60,7 +55,10 @@ def lines(unit: UnitOfWork, when: datetime, configured: Sequence[str]) -> list[d
         _line("partner", p.agency, p.dialect, 1, None)
         for p in unit.partners.among([*configured, *unit.circuits.used()]).values()
     ]
-    return there + open_now + waiting + _faults(unit) + _quarantined(unit) + known + _jobs(unit, when) + _aside(unit)
+    kept = [
+        _line("quarantine", agency, QuarantineState.KEPT, count, oldest) for agency, count, oldest in quarantine.depths(unit)
+    ]
+    return there + open_now + waiting + _faults(unit) + kept + known + _jobs(unit, when) + _aside(unit)
 
 
 def _gateway(one: instances.Instance, state: str, unit: UnitOfWork) -> dict[str, object]:
@@ -77,15 +75,6 @@ def _faults(unit: UnitOfWork) -> list[dict[str, object]]:
     """Return a row for each partner that refuses our agency, version or service: its configuration or ours is wrong."""
     links = [link for agency in unit.circuits.used() if (link := unit.circuits.one(agency)).fault]
     return [_line("fault", link.agency, link.state, link.failures, link.down_since) | {"detail": link.fault} for link in links]
-
-
-def _quarantined(unit: UnitOfWork) -> list[dict[str, object]]:
-    """Return for each partner the number of its documents in the quarantine."""
-    from hkall_gateway.db import quarantine
-
-    return [
-        _line("quarantine", agency, QuarantineState.KEPT, count, oldest) for agency, count, oldest in quarantine.depths(unit)
-    ]
 
 
 def _jobs(unit: UnitOfWork, when: datetime) -> list[dict[str, object]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from datetime import timedelta
 
 import click
 
@@ -12,9 +11,6 @@ from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_opti
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.db import bind
 from hkall_gateway.rules.stored_words import StaffRole
-
-if TYPE_CHECKING:
-    from hkall_gateway.db.api_tokens import ApiToken
 
 CLIENT = "client"
 """`api_tokens.CLIENT`, which is imported on demand."""
@@ -70,14 +66,12 @@ def list_(site: Site, as_json: bool) -> None:
     """
     from hkall_gateway.db import api_tokens
 
-    now = site.now()
-    show((_line(one, now) for one in site.read(api_tokens.listed)), as_json, COLUMNS)
-
-
-def _line(one: ApiToken, now: datetime) -> dict[str, object]:
-    state = "in force" if one.in_force(now) else "revoked" if one.revoked_at else "over"
-    facts = {name: value for name, value in asdict(one).items() if name in COLUMNS}
-    return {"name": one.name, "role": one.role, "state": state, **facts}
+    rows, now = [], site.now()
+    for one in site.read(api_tokens.listed):
+        state = "in force" if one.in_force(now) else "revoked" if one.revoked_at else "over"
+        facts = {name: value for name, value in asdict(one).items() if name in COLUMNS}
+        rows.append({"name": one.name, "role": one.role, "state": state, **facts})
+    show(rows, as_json, COLUMNS)
 
 
 @token.command()

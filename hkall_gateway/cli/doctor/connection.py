@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from cryptography.x509 import Certificate, DNSName, ExtensionNotFound, IPAddress, SubjectAlternativeName
 from OpenSSL import SSL, crypto
 from service_identity import CertificateError, VerificationError
 from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError
@@ -23,6 +24,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
+from hkall_gateway.net.endpoints import Transport
+
+P = TypeVar("P", bound=Protocol)
 
 SHOWN: Final = 4
 """So many addresses of a name are named."""
@@ -51,17 +55,27 @@ async def _resolved(sheet: Sheet, tools: ExaminationTools, host: str, port: int)
 
 async def _connected(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> bool:
     began, left_s = tools.reactor.seconds(), sheet.left_s()
-    endpoint: Any = HostnameEndpoint(tools.reactor, host, port, timeout=left_s)
     try:
-        made: Any = Factory.forProtocol(Protocol)
-        made.noisy = False
-        line = await within(tools.reactor, left_s, endpoint.connect(made))
+        line = cast(Transport, (await connected(tools, host, port, left_s, Protocol)).transport)
     except (TooLong, ConnectError, OSError) as failed:
         sheet.fail("tcp", f"port {port}: {connection_error(failed)}")
         return False
-    sheet.ok("tcp", f"port {port} of {line.transport.getPeer().host}, {(tools.reactor.seconds() - began) * 1000:.0f} ms")
-    line.transport.loseConnection()
+    address, took_ms = getattr(line.getPeer(), "host", host), (tools.reactor.seconds() - began) * 1000
+    sheet.ok("tcp", f"port {port} of {address}, {took_ms:.0f} ms")
+    line.loseConnection()
     return True
+
+
+async def connected(
+    tools: ExaminationTools, host: str, port: int, seconds: float, make: Callable[[], P], recorder: Recorder | None = None
+) -> P:
+    """Connect a protocol of `make`, as the gateway would; with a recorder, by TLS. Raises TooLong."""
+    endpoint: Any = HostnameEndpoint(tools.reactor, host, port, timeout=seconds)  # it has no types
+    factory: Any = Factory.forProtocol(make)
+    factory.noisy = False
+    if recorder is not None:
+        endpoint = wrapClientTLS(recorder, endpoint)  # type: ignore[arg-type]  # to mypy a zope interface is a class
+    return cast(P, await within(tools.reactor, seconds, endpoint.connect(factory)))
 
 
 def connection_error(failed: BaseException) -> str:
@@ -91,7 +105,7 @@ class _Receiver:
     def resolutionBegan(self, resolution: object) -> None:  # noqa: N802  # Twisted's own name
         """Ignores the start of a resolution; only its addresses count."""
 
-    def addressResolved(self, address: Any) -> None:  # noqa: N802
+    def addressResolved(self, address: IPv4Address | IPv6Address) -> None:  # noqa: N802
         if address.host not in self._found:
             self._found.append(address.host)
 
@@ -101,8 +115,7 @@ class _Receiver:
 
 
 # ---- TLS as the gateway speaks it to a peer: the version, the chain, the name and the days that are left, each by itself.
-# The handshake uses the gateway's own TLS context. Its faults are recorded instead of ending the connection, so that one
-# run
+# The handshake uses the gateway's own TLS context. Its faults are recorded instead of ending the connection, so that one run
 # reports all of them; no application data is sent over such a connection.
 
 
@@ -175,17 +188,13 @@ class Recorder:
 async def secured(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> bool:
     """Whether TLS to a peer is as the gateway wants it; writes the four findings."""
     recorder, left_s = Recorder(host), sheet.left_s()
-    made: Any = recorder, HostnameEndpoint(tools.reactor, host, port, timeout=left_s)
-    endpoint: Any = wrapClientTLS(*made)
-    factory: Any = Factory.forProtocol(HandshakeProbe)
-    factory.noisy = False
     try:
-        line = await within(tools.reactor, left_s, endpoint.connect(factory))
+        line = await connected(tools, host, port, left_s, HandshakeProbe, recorder)
         await within(tools.reactor, sheet.left_s(), line.shaken)
     except (TooLong, NoHandshake, SSL.Error, OSError) as failed:
         sheet.fail("tls.version", f"no handshake: {reason(failed)}")
         return False
-    line.transport.abortConnection()
+    cast(Transport, line.transport).abortConnection()
     return judged(sheet, host, recorder.shown(), tools.means.clock())
 
 
@@ -211,7 +220,7 @@ def judged(sheet: Sheet, host: str, shown: PeerHandshake, now: datetime) -> bool
     else:
         sheet.ok("tls.chain", f"signed by {_called(shown.chain[0].issuer.rfc4514_string())}")
     own = shown.chain[0]
-    verify: Any = verify_certificate_ip_address if isIPAddress(host) or isIPv6Address(host) else verify_certificate_hostname
+    verify = verify_certificate_ip_address if isIPAddress(host) or isIPv6Address(host) else verify_certificate_hostname
     try:
         verify(own, host)
     except (VerificationError, CertificateError):

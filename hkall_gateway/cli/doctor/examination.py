@@ -79,8 +79,10 @@ def examinees(tools: ExaminationTools, here: GatewayPlace, to: str = "") -> dict
         Examinee(
             ILS, ils.title(config.ils), ils.plan(config), lambda sheet: ils.examined(sheet, tools), ils.advice(config.ils)
         ),
-        *_mail(tools, config, to),
     ]
+    if (smtp := config.smtp) is not None:
+        title, plan = f"{smtp.host}:{smtp.port}", mail.plan(smtp)
+        found.append(Examinee(SMTP, title, plan, lambda sheet: mail.examined(sheet, tools, smtp, to or smtp.sender)))
     return {one.name: one for one in found}
 
 
@@ -117,19 +119,9 @@ async def _judged(sheet: Sheet, tools: ExaminationTools, caller: Caller, address
     ncip.judged(sheet, caller, ncip_endpoints(tools.means.config()), addresses, keyless=keyless)
 
 
-def _mail(tools: ExaminationTools, config: GatewayConfig, to: str) -> Iterator[Examinee]:
-    smtp = config.smtp
-    if smtp is not None:
-        title = f"{smtp.host}:{smtp.port}"
-        yield Examinee(SMTP, title, mail.plan(smtp), lambda sheet: mail.examined(sheet, tools, smtp, to or smtp.sender))
-
-
 def ncip_endpoints(config: GatewayConfig) -> NcipEndpoints:
     """Returns whether any of our NCIP ports is `ssl:`, and whether `client_ca` is set."""
     return NcipEndpoints(any(text.startswith(KIND) for text in config.ncip.listen), config.ncip.client_ca is not None)
-
-
-"""Time limit for all checks of one peer together, in seconds."""
 
 
 # ---- The readiness check: the examination of every peer, side by side, and how it is told.
@@ -153,7 +145,9 @@ def doctor(who: str | None, to: str, config: Path, *, record: bool, as_json: boo
     means = Resources(reactor, now, os.environ, Metrics(), lambda: found)
     tools = ExaminationTools(means, partial(deferToThreadPool, reactor, pool))
     known = examinees(tools, GatewayPlace(config, library.policy, instance(), number(), runs), to)
-    chosen = [_named(known, who)] if who else list(known.values())
+    if who and who not in known:
+        raise CliError(f"{who}: not in the configuration; there are {', '.join(known)}", WRONG)
+    chosen = [known[who]] if who else list(known.values())
     reactor.threadpool = pool
     sheets = _examined(reactor, chosen, (lambda _group: None) if as_json or record else click.echo)
     findings = [finding for sheet in sheets.values() for finding in sheet.found]
@@ -169,12 +163,6 @@ def doctor(who: str | None, to: str, config: Path, *, record: bool, as_json: boo
         site.write(bind(instances.record, instances.DOCTOR, site.now(), failed))
     if failed:
         raise SystemExit(REFUSED)
-
-
-def _named(known: Mapping[str, Examinee], who: str) -> Examinee:
-    if who not in known:
-        raise CliError(f"{who}: not in the configuration; there are {', '.join(known)}", WRONG)
-    return known[who]
 
 
 def _threads(most: int) -> ThreadPool:
@@ -193,7 +181,7 @@ def _examined(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str], No
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
     done: dict[str, Sheet] = {}
-    shown, ended, stopping = iter(chosen), list[Any](), list[bool]()
+    shown, ended, stopping = iter(chosen), list[object](), list[bool]()
     waiting = [next(shown)]
 
     def tell(name: str, sheet: Sheet) -> None:
@@ -207,7 +195,7 @@ def _examined(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str], No
     async def one_after(one: Examinee) -> None:
         tell(one.name, await examine(one, one.sheet(reactor.seconds)))
 
-    def end(result: Any) -> None:
+    def end(result: object) -> None:
         if not stopping:
             ended.append(result)
             reactor.stop()

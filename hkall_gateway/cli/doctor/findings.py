@@ -210,11 +210,11 @@ class Sheet:
 
     def warn(self, check: str, detail: str, advice: str = "", about: str = "") -> None:
         """The check passed, but a person should look at it; without `advice` the table's own is given."""
-        self._add(check, Status.WARN, detail, advice or self._advice.get(check) or CHECKS[check].advice, about)
+        self._add(check, Status.WARN, detail, advice, about)
 
     def fail(self, check: str, detail: str, advice: str = "", about: str = "") -> None:
         """The check failed; without `advice` the table's own is given."""
-        self._add(check, Status.FAIL, detail, advice or self._advice.get(check) or CHECKS[check].advice, about)
+        self._add(check, Status.FAIL, detail, advice, about)
 
     def skip(self, check: str, why: str) -> None:
         """The check was not tried; `why` is the reason."""
@@ -237,4 +237,6 @@ class Sheet:
 
     def _add(self, check: str, status: Status, detail: str, advice: str, about: str) -> None:
         assert check in self.plan, f"{check} is not planned for {self.peer}"
+        if status in (Status.WARN, Status.FAIL):
+            advice = advice or self._advice.get(check) or CHECKS[check].advice
         self.found.append(Finding(self.peer, check, status, detail, advice, about or self.about))

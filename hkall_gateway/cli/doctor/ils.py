@@ -13,6 +13,7 @@ from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.cli.doctor import connection, ncip, own_gateway
 from hkall_gateway.cli.doctor.findings import TLS, ExaminationTools, Sheet, TooLong, within
 from hkall_gateway.cli.doctor.ncip import NOBODY, OF_ILS, NcipPeer
+from hkall_gateway.cli.local_system import no_pin
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.ils import IlsConfig
@@ -28,7 +29,6 @@ from hkall_gateway.ils.sip2 import AVAILABLE
 from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.rules.dates import HONG_KONG
-from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.client import NOBODY as STRANGER
 from hkall_gateway.sip2.client import Ask, Login, LoginRefused, Upstream, dialled, login_line, written
 from hkall_gateway.sip2.codec.fields import date18, parse_date18
@@ -258,8 +258,4 @@ def _connector_tools(tools: ExaminationTools, store: Immediate) -> ConnectorTool
         return Upstream(dial, tools.reactor, ils.timeout_s, framing, health, Login(ils.login, password, ils.location))
 
     outside = ConnectorServices(means.clock, health, line, post, framing, password, get=post.get)
-    return ConnectorTools(store, config.library.agency, _no_pin, ils, outside)
-
-
-async def _no_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
-    return False
+    return ConnectorTools(store, config.library.agency, no_pin, ils, outside)

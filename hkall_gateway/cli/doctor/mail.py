@@ -5,12 +5,12 @@ The conversation is that of the gateway's own SMTP client, which is kept from ev
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.mail.smtp import (
     DNSNAME,
     AUTHDeclinedError,
@@ -65,7 +65,7 @@ async def examined(sheet: Sheet, tools: ExaminationTools, smtp: Smtp, to: str) -
         connection.plain(sheet, smtp.host, "`starttls = true`", "a letter with its reader's name")
     elif not await _looked(sheet, tools, smtp):
         return
-    done: Deferred[Any] = Deferred()
+    done: Deferred[object] = Deferred()
     password = tools.means.secret(smtp.password_env)
     server = MailServer(smtp.host, smtp.port, smtp.login, password, smtp.starttls)
     factory = sender_factory(server, smtp.sender, to, b"", done)
@@ -108,7 +108,7 @@ class TlsProbe(_Extended):  # type: ignore[misc]  # as above
         self.handshaking = True
         super().esmtpState_starttls(code, resp)
 
-    def authenticate(self, _code: int, _resp: bytes, _items: Any) -> None:
+    def authenticate(self, _code: int, _resp: bytes, _items: object) -> None:
         """Here the gateway would log in."""
         self._tell(self._tlsMode)
         self._disconnectFromServer()
@@ -123,7 +123,7 @@ class TlsProbe(_Extended):  # type: ignore[misc]  # as above
         lost.__cause__ = reason.value if isinstance(reason.value, SSL.Error) else None
         self._tell(_failure(lost))
 
-    def _tell(self, result: Any) -> None:
+    def _tell(self, result: bool | Failure) -> None:
         if not self.done.called:
             self.done.callback(result)
 
@@ -132,7 +132,8 @@ async def _looked(sheet: Sheet, tools: ExaminationTools, smtp: Smtp) -> bool:
     """Whether the way to the login is as the gateway wants it; writes the findings."""
     recorder, look = Recorder(smtp.host), None
     try:
-        look = await within(tools.reactor, sheet.left_s(), _opened(tools, smtp, recorder, sheet.left_s()))
+        probe = partial(TlsProbe, recorder, insists=smtp.starttls)
+        look = await connection.connected(tools, smtp.host, smtp.port, sheet.left_s(), probe)
         secure = await within(tools.reactor, sheet.left_s(), look.done)
     except (SMTPClientError, NoHandshake, TooLong, OSError) as failed:
         if look is not None and look.handshaking:
@@ -161,13 +162,6 @@ async def _looked(sheet: Sheet, tools: ExaminationTools, smtp: Smtp) -> bool:
     return True
 
 
-async def _opened(tools: ExaminationTools, smtp: Smtp, recorder: Recorder, seconds: float) -> Any:
-    factory: Any = Factory.forProtocol(lambda: TlsProbe(recorder, insists=smtp.starttls))
-    factory.noisy = False
-    endpoint: Any = HostnameEndpoint(tools.reactor, smtp.host, smtp.port, timeout=seconds)
-    return await endpoint.connect(factory)
-
-
 # ---- the rest, as the gateway does it
 
 
@@ -175,9 +169,9 @@ class _NoData:
     """Instead of DATA it says RSET and leaves. `factory.step` is the check that is under way."""
 
     factory: Any
-    lastAddress: Any  # noqa: N815  # Twisted's own name
+    lastAddress: object  # noqa: N815  # Twisted's own name
 
-    def authenticate(self, code: int, resp: bytes, items: Any) -> None:
+    def authenticate(self, code: int, resp: bytes, items: object) -> None:
         self.factory.step = "auth"
         super().authenticate(code, resp, items)  # type: ignore[misc]
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from hkall_gateway.db.quarantine import QuarantinedDocument
     from hkall_gateway.db.unit_of_work import UnitOfWork
     from hkall_gateway.ncip.service_request import NcipServices
-    from hkall_gateway.rules.vocabulary import Sensitive
 
 T = TypeVar("T")
 COLUMNS = ("id", "agency", "service", "why", "times", "first_at", "last_at")
@@ -147,6 +146,7 @@ class _Store:
 def own_services(site: Site) -> NcipServices:
     """Return NCIP services like the daemon's over the site's own transactions."""
     from hkall_gateway.circulation.circulation import Circulation
+    from hkall_gateway.cli.local_system import no_pin
     from hkall_gateway.ils.local_system import ConnectedSystem
     from hkall_gateway.ils.snapshot import Snapshot
     from hkall_gateway.ils.tools import ConnectorTools
@@ -155,11 +155,7 @@ def own_services(site: Site) -> NcipServices:
     from hkall_gateway.rules.dates import HONG_KONG
 
     store, agency = _Store(site), site.library.agency
-    snapshot = Snapshot(ConnectorTools(store, agency, _nobody))
+    snapshot = Snapshot(ConnectorTools(store, agency, no_pin))
     local = ConnectedSystem(store, snapshot, lambda: site.library, site.now)
     circulation = Circulation(store, local, lambda: site.library, site.now)
     return NcipServices(circulation, site.agreed().callers, agency, HONG_KONG, Metrics(), site.now)
-
-
-async def _nobody(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
-    return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -80,25 +79,23 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
 
 def _read(path: Path) -> dict[str, PartnerState]:
     """The partner's list by RequestId; a line that cannot be used is an ending that names it."""
+    from hkall_gateway.circulation.partners import reconciling
+    from hkall_gateway.circulation.partners.reconciling import PartnerState
+
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file)
         if missing := NEEDED - set(rows.fieldnames or ()):
             raise CliError(f"{path}:1: no column {', '.join(sorted(missing))}", WRONG)
-        lines = [_line(path, number, row) for number, row in enumerate(rows, start=2)]
-    return {line.wire_id: line for line in lines}
-
-
-def _line(path: Path, number: int, row: Mapping[str, str | None]) -> PartnerState:
-    from hkall_gateway.circulation.partners import reconciling
-    from hkall_gateway.circulation.partners.reconciling import PartnerState
-
-    position = (row["position"] or "").strip().upper()
-    if position not in reconciling.ANYWHERE:
-        raise CliError(f"{path}:{number}: position: {position or 'nothing'!r} is none", WRONG)
-    named = (row["request_id"] or "").strip()
-    if ":" not in named:
-        raise CliError(f"{path}:{number}: request_id: {named!r} is not AGENCY:VALUE", WRONG)
-    return PartnerState(named, (position,), (row.get("barcode") or "").strip())
+        found = {}
+        for number, row in enumerate(rows, start=2):
+            position = (row["position"] or "").strip().upper()
+            if position not in reconciling.ANYWHERE:
+                raise CliError(f"{path}:{number}: position: {position or 'nothing'!r} is none", WRONG)
+            named = (row["request_id"] or "").strip()
+            if ":" not in named:
+                raise CliError(f"{path}:{number}: request_id: {named!r} is not AGENCY:VALUE", WRONG)
+            found[named] = PartnerState(named, (position,), (row.get("barcode") or "").strip())
+    return found
 
 
 def _asked(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:

@@ -106,14 +106,12 @@ def trace(site: Site, what: str, as_json: bool) -> None:
     lines = site.write(bind(former_cards.history, what))
     if not lines:
         raise CliError(f"{what}: no request, copy or patron of that name in the journal")
-    show((_readable(line) for line in lines), as_json, TRACED)
-
-
-def _readable(line: dict[str, object]) -> dict[str, object]:
-    facts = json.loads(str(line["detail"] or "{}"))
-    plain = {k: v["v"] if isinstance(v, dict) else v for k, v in facts.items() if k != "position"}
-    told = " ".join(f"{k}={v}" for k, v in plain.items() if v not in ("", None))
-    return {**line, "detail": told}
+    shown = []
+    for line in lines:
+        facts = json.loads(str(line["detail"] or "{}"))
+        plain = {k: v["v"] if isinstance(v, dict) else v for k, v in facts.items() if k != "position"}
+        shown.append({**line, "detail": " ".join(f"{k}={v}" for k, v in plain.items() if v not in ("", None))})
+    show(shown, as_json, TRACED)
 
 
 # ---- request: staff commands by hand. The journal records each with its author and reason.

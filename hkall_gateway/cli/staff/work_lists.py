@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
@@ -137,11 +137,6 @@ def _slip(unit: UnitOfWork, request: Request) -> tuple[str, ...]:
         f"{request.id} for {request.partner}, {partner.name if partner else ''}",
         " / ".join(filter(None, [request.title, request.volume, copy.author if copy else ""])),
         f"{copy.call_number if copy else ''}  barcode {request.item_barcode}".strip(),
-        *_warning(printed),
+        f"printed before, on {printed.astimezone(HONG_KONG):%Y-%m-%d %H:%M}" if printed else "",
     )
     return tuple(filter(None, lines))
-
-
-def _warning(printed: datetime | None) -> Iterator[str]:
-    if printed is not None:
-        yield f"printed before, on {printed.astimezone(HONG_KONG):%Y-%m-%d %H:%M}"

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -21,10 +20,9 @@ from hkall_gateway.cli.tools.clients import connected, password_of
 from hkall_gateway.simulator import AGENCIES
 
 if TYPE_CHECKING:
+    from hkall_gateway.circulation.ports import Clock
     from hkall_gateway.config.gateway import GatewayConfig
-    from hkall_gateway.simulator.consortium.simulate import SimulationReport
     from hkall_gateway.simulator.scenario.live_gateway import GatewayAddress
-    from hkall_gateway.simulator.scenario.runner import Played
     from hkall_gateway.simulator.scenario.steps import CommandLine, ScenarioTarget
 
 
@@ -58,7 +56,9 @@ def simulate_partner(config: Path, agency: str, ships_after: float, certificate:
     react(lambda reactor: ensureDeferred(_run(found, agency, ships_after, shown, reactor)))
 
 
-async def _run(config: GatewayConfig, agency: str, ships_after_s: float, shown: tuple[Path, Path] | None, reactor: Any) -> None:
+async def _run(
+    config: GatewayConfig, agency: str, ships_after_s: float, shown: tuple[Path, Path] | None, reactor: Clock
+) -> None:
     from twisted.internet.defer import Deferred
     from twisted.internet.error import CannotListenError
 
@@ -113,23 +113,20 @@ def simulate(
     if url and not url.startswith("postgresql+psycopg://"):
         raise CliError(f"--database: {database!r} must begin with postgresql+psycopg://", WRONG)
     settings = [Setting(libraries, days, n, loss, crash, requests, url) for n in range(seed, seed + seeds)]
-    failed = [report.setting.seed for report in simulate_all(settings, jobs) if not _report(report)]
+    failed = []
+    for report in simulate_all(settings, jobs):
+        ends = ", ".join(f"{name} {count}" for name, count in sorted(report.ends.items()))
+        faults = sum(report.faults.values())
+        echo(
+            f"seed {report.setting.seed}: {report.placed} of {report.asked} requests placed; {ends}; {faults} faults,"
+            f" {report.deaths} deaths; settled {report.settled_after.days} days after; journals {report.fingerprint[:16]}"
+        )
+        for line in report.broken:
+            echo(f"  LOST {line}")
+        failed += [report.setting.seed] if report.broken else []
     if failed:
         raise CliError(f"something was lost with seed {', '.join(map(str, failed))}")
     echo("nothing was lost")
-
-
-def _report(report: SimulationReport) -> bool:
-    """Print one simulation's line and each loss; return whether there was no loss."""
-    ends = ", ".join(f"{name} {count}" for name, count in sorted(report.ends.items()))
-    faults = sum(report.faults.values())
-    echo(
-        f"seed {report.setting.seed}: {report.placed} of {report.asked} requests placed; {ends}; {faults} faults,"
-        f" {report.deaths} deaths; settled {report.settled_after.days} days after; journals {report.fingerprint[:16]}"
-    )
-    for line in report.broken:
-        echo(f"  LOST {line}")
-    return not report.broken
 
 
 # ---- replay
@@ -147,7 +144,15 @@ def _report(report: SimulationReport) -> bool:
     "--timeout", "timeout_s", type=float, default=10.0, show_default=True, help="--live: seconds to wait for a reply."
 )
 @config_option
-def replay(scenarios: tuple[Path, ...], live: bool, **options: Any) -> None:
+def replay(
+    scenarios: tuple[Path, ...],
+    live: bool,
+    terminals_at: str,
+    partners_at: str,
+    password_env: str | None,
+    timeout_s: float,
+    config: Path,
+) -> None:
     """Run scenario files, each in a gateway of its own inside this process; or all against one that runs.
 
     A running gateway keeps its own time and partners: such files may send (sip2, ncip, cli) and check (<, state, outbox), and
@@ -160,7 +165,15 @@ def replay(scenarios: tuple[Path, ...], live: bool, **options: Any) -> None:
     from hkall_gateway.simulator.scenario.runner import replay as run_files
 
     main = click.get_current_context().find_root().command
-    played = _live(main, scenarios, **options) if live else tuple(run_files(scenarios, command_line=command_line(main)))
+    if live:
+        from hkall_gateway.cli.opening import open_site
+        from hkall_gateway.simulator.scenario.live_gateway import play_live
+
+        site = open_site(config)
+        way = way_to(config, site, password_of(password_env), terminals_at, partners_at, timeout_s)
+        played = [play_live(path, way, lambda _told, words: _printed(main, words, site)) for path in scenarios]
+    else:
+        played = list(run_files(scenarios, command_line(main)))
     failures = [one.failure for one in played if one.failure]
     for failure in failures:
         echo(failure, err=True)
@@ -198,17 +211,6 @@ def _printed(main: click.Command, words: list[str], site: Site) -> str:
         except click.ClickException as ending:
             ending.show()
     return printed.getvalue()
-
-
-def _live(
-    main: click.Command, scenarios: Sequence[Path], config: Path, password_env: str | None, **lines: Any
-) -> tuple[Played, ...]:
-    from hkall_gateway.cli.opening import open_site
-    from hkall_gateway.simulator.scenario.live_gateway import play_live
-
-    site = open_site(config)
-    way = way_to(config, site, password_of(password_env), **lines)
-    return tuple(play_live(path, way, lambda _told, words: _printed(main, words, site)) for path in scenarios)
 
 
 def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at: str, timeout_s: float) -> GatewayAddress:

@@ -258,21 +258,27 @@ def tail(
     """
     from hkall_gateway.clock import now
 
-    choices = [*_choices(who), *([_patron(patron, config)] if patron else [])]
+    choices = [Choice(FIELDS[name], (value,)) for name, value in who.items() if value]
+    choices += [_patron(patron, config)] if patron else []
     try:
         start = instant_of(since, now()) if since else None
     except ValueError:
         raise CliError(f"--since: {since!r} is no time such as 09:00, 2026-11-27 or 2026-11-27T09:00", WRONG) from None
-    lines = _lines(file or _log_file(config), follow, from_end=start is None)
+    path = file or _config(config).logs.file
+    if path is None:
+        raise CliError(f"{config}: [logs] has no file: name one, or pipe the log into `hkall-gateway tail -`", WRONG)
+    lines: Iterable[bytes]
+    if str(path) == "-":
+        lines = lines_of(sys.stdin.buffer)
+    elif follow:
+        lines = followed(path, partial(time.sleep, PAUSE_S), from_end=start is None)
+    else:
+        lines = lines_of(path.open("rb"))
     found, draw = LogFilter(choices, level, start).find(lines), _drawing(as_json)
     if follow or not choices:
         _print(draw(one.line) for one in found)
     else:
         _print(_joined(conversations(found), draw, as_json))
-
-
-def _choices(who: dict[str, str]) -> Iterator[Choice]:
-    return (Choice(FIELDS[name], (value,)) for name, value in who.items() if value)
 
 
 def _patron(card: str, config: Path) -> Choice:
@@ -295,19 +301,6 @@ def _config(path: Path) -> GatewayConfig:
     from hkall_gateway.cli.opening import load_config
 
     return load_config(path)[0]
-
-
-def _log_file(config: Path) -> Path:
-    file = _config(config).logs.file
-    if file is None:
-        raise CliError(f"{config}: [logs] has no file: name one, or pipe the log into `hkall-gateway tail -`", WRONG)
-    return file
-
-
-def _lines(file: Path, follow: bool, *, from_end: bool) -> Iterable[bytes]:
-    if str(file) == "-":
-        return lines_of(sys.stdin.buffer)
-    return followed(file, partial(time.sleep, PAUSE_S), from_end=from_end) if follow else lines_of(file.open("rb"))
 
 
 def _drawing(as_json: bool) -> Callable[[bytes], str]:

@@ -44,8 +44,6 @@ class People(Staff):
         self.asked = self.placed = 0
         self.behaviours: Counter[str] = Counter()
 
-    # ---- the day
-
     def live(self, day: datetime) -> None:
         """Plays all actions of the day that begins at `day` in Hong Kong."""
         for agency in self.all.worlds:
@@ -68,19 +66,16 @@ class People(Staff):
         """Schedules an outage, whose length is drawn when it begins."""
         self._at(day, hour, lambda: what(agency, timedelta(hours=self.draw.uniform(*hours))))
 
-    def _at(self, day: datetime, hour: float, what: Callable[[], None]) -> None:
+    def _at(self, day: datetime, hour: float, what: Callable[[], object]) -> None:
         self.all.at(day + timedelta(hours=hour), what)
 
     def _night(self, agency: str, day: datetime) -> None:
         def rounds() -> bool:
             return self.all.do(agency, lambda world: finished(world.rounds.run_due()) or True) is not None
 
-        def silence() -> None:
-            self.all.do(agency, lambda world: world.round("silence"))
-
         for hour in ROUNDS_AT:
             self._at(day, hour, lambda: self.again(rounds))
-        self._at(day, 13, silence)
+        self._at(day, 13, lambda: self.all.do(agency, lambda world: world.round("silence")))
         self._at(day, 3, lambda: self._refresh(agency))
 
     def _set_clock(self, agency: str) -> None:
@@ -93,7 +88,13 @@ class People(Staff):
         states = {item: "Available On Shelf" if b.place == "shelf" else "On Loan" for item, b in self.books.items()}
         known = self._known.setdefault(agency, {})
         changed = [(item, status) for item, status in states.items() if item.agency != agency and known.get(item) != status]
-        if self.all.do(agency, lambda world: world.store.now(_set, changed)):
+
+        def write(unit: UnitOfWork) -> bool:
+            for item, status in changed:
+                unit.holdings.set_status(item, status)
+            return True
+
+        if self.all.do(agency, lambda world: world.store.now(write)):
             known.update(changed)
 
     def _behave(self, agency: str) -> None:
@@ -109,25 +110,20 @@ class People(Staff):
                 ):
                     self.behaviours[behaviour.name] += 1
 
-    # ---- readers
-
     def wanted(self, agency: str) -> None:
         """Places a reader's request for a title that another library has; some readers ask far more often than others."""
         patrons = self.all.worlds[agency].start.patrons
         reader = patrons[min(self.draw.randrange(len(patrons)), self.draw.randrange(len(patrons)))].barcode
         title, number = self.draw.choice(self._titles[agency]), f"d-{next(self._numbers)}"
         self.asked += 1
-        said = f"RequestItem user={reader} bib={title} request={number}{self._deadline()}"
+        said = f"RequestItem user={reader} bib={title} request={number}"
+        if self.happens(DEADLINES):
+            last = dates.civil(self.all.now) + timedelta(days=self.draw.randint(*DEADLINE_DAYS))
+            said += f" NeedBeforeDate={dates.end_of(last):%Y-%m-%dT%H:%M:%SZ}"
         self.again(lambda: self._tell(agency, said))
         if self.happens(REGRETS):
             cancel = f"CancelRequestItem user={reader} request={number}"
             self.later(self.draw.uniform(0, 2.5), lambda: self.again(lambda: self._tell(agency, cancel)))
-
-    def _deadline(self) -> str:
-        if not self.happens(DEADLINES):
-            return ""
-        last = dates.civil(self.all.now) + timedelta(days=self.draw.randint(*DEADLINE_DAYS))
-        return f" NeedBeforeDate={dates.end_of(last):%Y-%m-%dT%H:%M:%SZ}"
 
     def _tell(self, agency: str, said: str) -> bool:
         reply = self.all.do(agency, lambda world: world.tell(f"{agency}-DISCOVERY", said))
@@ -157,12 +153,6 @@ class People(Staff):
         """Returns the book at the counter that lent it, unless it was moved meanwhile."""
         if book.place == "reader" and book.holder == agency:
             self.take_in(agency, book)
-
-
-def _set(unit: UnitOfWork, statuses: list[tuple[ItemKey, str]]) -> bool:
-    for item, status in statuses:
-        unit.holdings.set_status(item, status)
-    return True
 
 
 def midnight(world: World, days: int) -> datetime:

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
-from typing import Any, Final, Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
@@ -184,7 +184,7 @@ class TwoWayStore(Immediate):
     ) -> None:
         super().__init__(engine, make_unit, before_commit)
         self.waits = waits
-        self._waiting: list[Callable[[], Deferred[Any]]] = []
+        self._waiting: list[Callable[[], Awaitable[object]]] = []
 
     def write(
         self,
@@ -212,8 +212,7 @@ class TwoWayStore(Immediate):
 
 def disk_error(engine: Engine) -> OperationalError:
     """Return the error of a full disk, as the driver raises it."""
-    cause: Any = sqlite3.OperationalError("database or disk is full")
-    cause.sqlite_errorcode = sqlite3.SQLITE_FULL
+    cause: Exception = sqlite3.OperationalError("database or disk is full")
     if engine.dialect.name == "postgresql":
         from psycopg import errors  # installed with the extra `postgres`
 

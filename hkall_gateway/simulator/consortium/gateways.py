@@ -87,7 +87,7 @@ class Consortium:
         self._ground = ground or Memory()
         self.watch: Callable[[Sequence[Moved]], None] = lambda _moved: None
         self.now = starts[0].time
-        self._events: list[tuple[datetime, int, Callable[[], None]]] = []
+        self._events: list[tuple[datetime, int, Callable[[], object]]] = []
         self._numbers = count()
         self._moved: list[Moved] = []
         self._stirred: set[str] = set()
@@ -170,11 +170,11 @@ class Consortium:
 
     # ---- time
 
-    def at(self, when: datetime, what: Callable[[], None]) -> None:
+    def at(self, when: datetime, what: Callable[[], object]) -> None:
         """Schedules an action for an instant, or for now if that is past."""
         heapq.heappush(self._events, (max(when, self.now), next(self._numbers), what))
 
-    def after(self, how_long: timedelta, what: Callable[[], None]) -> None:
+    def after(self, how_long: timedelta, what: Callable[[], object]) -> None:
         """Schedules an action after a while."""
         self.at(self.now + how_long, what)
 
@@ -189,8 +189,12 @@ class Consortium:
                 agency = min(self._stirred)
                 self._stirred.discard(agency)
                 due = self.do(agency, self._pump)
-                if due is not None:
-                    self._set_alarm(agency, due - self._ahead.get(agency, timedelta()))
+                if due is None:
+                    continue
+                due -= self._ahead.get(agency, timedelta())
+                if not self.now < self._alarm.get(agency, self.now) <= due:
+                    self._alarm[agency] = due = max(due, self.now + timedelta(seconds=1))
+                    self.at(due, partial(self._stirred.add, agency))
             moved, self._moved = self._moved, []
             self.watch(moved)
         self._set_clock(max(self.now, end) if not stop() else self.now)
@@ -277,12 +281,6 @@ class Consortium:
             world.release()
             self._unsure.discard(world.start.agency)
         return world.pump()
-
-    def _set_alarm(self, agency: str, due: datetime) -> None:
-        if self.now < self._alarm.get(agency, self.now) <= due:
-            return
-        self._alarm[agency] = due = max(due, self.now + timedelta(seconds=1))
-        self.at(due, lambda: self._stirred.add(agency))
 
     # ---- observations
 

@@ -251,14 +251,10 @@ def letters_came(look: Observations) -> Iterator[str]:
             for row in look.people.ask(agency, lambda unit: cli_lists.notices(unit, (NoticeState.NOT_NEEDED,)))
         }
         for request in look.requests(agency, Side.BORROWING):
-            due = _due(look, agency, request) - world.circulation.library.silent
+            # The notices that the patron must have received, if the site sends every kind.
+            steps = look.events(agency, request.id) if request.patron else ()
+            due = {kind for step in steps for kind in LETTERS.get(step, ())} - world.circulation.library.silent
             yield from (f"{agency} {request.id}: no {kind}" for kind in sorted(due) if (request.id, kind) not in came)
-
-
-def _due(look: Observations, agency: str, request: Request) -> set[Notification]:
-    """The notices that the patron must have received, if the site sends every kind."""
-    steps = look.events(agency, request.id) if request.patron else ()
-    return {kind for step in steps for kind in LETTERS.get(step, ())}
 
 
 LETTERS: Final[Mapping[tuple[str, str], tuple[Notification, ...]]] = {

@@ -28,7 +28,7 @@ from hkall_gateway.simulator.consortium.gateways import ChannelMaker, Consortium
 from hkall_gateway.simulator.consortium.invariants import Invariants
 from hkall_gateway.simulator.consortium.staff import SimulatedCopy
 from hkall_gateway.simulator.databases import ground
-from hkall_gateway.simulator.scenario.world_file import Start, WorldTerminal
+from hkall_gateway.simulator.scenario.world_file import Start, terminal
 
 BEGIN: Final = datetime(2017, 3, 1, tzinfo=dates.HONG_KONG)
 SETTLE_DAYS: Final = 45
@@ -174,12 +174,9 @@ def _start(agency: str, agencies: tuple[str, ...], holdings: tuple[Holding, ...]
             for rank, a in enumerate(others)
         ),
         clients=(Client(f"{agency}-DISCOVERY"),),
-        terminals=(WorldTerminal("counter-1", location=place),),
+        terminals=(terminal(Policy(), "counter-1", location=place),),
         patrons=tuple(_reader(agency, n) for n in range(READERS)),
         holdings=holdings,
-        closures=(),
-        requests=(),
-        candidates=(),
     )
 
 

@@ -17,18 +17,15 @@ from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.ncip.handlers import respond
 from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer
 from hkall_gateway.ncip.transport.client import NcipClient, Post
-from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.callers import PartnerAccess
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
-from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
-from hkall_gateway.simulator.scenario.world_file import Start, WorldTerminal, secret_of
+from hkall_gateway.simulator.scenario.world_file import Start, secret_of
 from hkall_gateway.sip2 import dispatch as sip2
 from hkall_gateway.sip2.client import LastKnown, UpstreamInterface
-from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.lines import checksum
 from hkall_gateway.sip2.codec.session import Close, SendBytes, Session
 
@@ -90,7 +87,6 @@ def _callers(start: Start, secret: Callable[[str], str]) -> Iterator[Caller]:
 # ---- SIP2 without sockets: takes a terminal's line and returns the reply, with sequence numbers and checksums.
 
 
-LOOPBACK: Final = AllowList(("127.0.0.0/8",))
 _NUMBERED: Final = re.compile(r"AY([0-9])\Z")
 _SEALED: Final = re.compile(rb"(AY([0-9]))?AZ[0-9A-F]{4}\Z")
 
@@ -132,7 +128,7 @@ class Seal:
 class InMemoryTerminal:
     """One terminal's connection."""
 
-    terminal: WorldTerminal
+    terminal: sip2.TerminalRow
     session: Session
     seal: Seal
     upstream: UpstreamInterface | None = None
@@ -154,20 +150,7 @@ class InMemoryTerminals:
         self._lines: dict[str, InMemoryTerminal] = {}
         self._services = sip2.Sip2Services(
             circulation=circulation,
-            terminals={
-                login: sip2.TerminalRow(
-                    login=terminal.login,
-                    secret_hash=terminal.login,
-                    role=terminal.role,
-                    location=terminal.location,
-                    dialect=DIALECTS[terminal.dialect],
-                    allow_from=LOOPBACK,
-                    language=terminal.language,
-                    messages=messages_of(terminal.role, start.policy, takes_money=terminal.takes_money),
-                    offline=terminal.offline,
-                )
-                for login, terminal in self._rows.items()
-            },
+            terminals=self._rows,
             secrets=PlainSecrets(),
             agency=start.agency,
             library_name=start.name,
@@ -178,7 +161,7 @@ class InMemoryTerminals:
             timeout=timeout,
             institution=start.ils.institution,
             known=known,
-            undoes_checkouts=start.ils.more.get("unanswered_checkout") == "undo",
+            undoes_checkouts=start.ils.unanswered_checkout == "undo",
         )
 
     def ask(self, login: str, said: str) -> str:
@@ -203,7 +186,7 @@ class InMemoryTerminals:
         if login not in self._rows:
             raise ValueError(f"there is no terminal {login!r}")
         terminal = self._rows[login]
-        make, opens = DIALECTS[terminal.dialect], self._services.upstream
+        make, opens = terminal.dialect, self._services.upstream
         line = InMemoryTerminal(terminal, Session(make), Seal(make.encoding), opens() if opens else None)
         if not self.wire(line, line.seal.sealed(f"9300CN{login}|CO{login}|")).startswith(b"941"):
             raise ValueError(f"{login} could not log in")

@@ -21,10 +21,9 @@ from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.shorthand import written
 from hkall_gateway.net.socket_lines import SocketLines
 from hkall_gateway.rules.vocabulary import Request
-from hkall_gateway.simulator.scenario import assertions, steps
 from hkall_gateway.simulator.scenario.assertions import Difference
 from hkall_gateway.simulator.scenario.in_memory import Seal
-from hkall_gateway.simulator.scenario.runner import Played
+from hkall_gateway.simulator.scenario.runner import Played, perform
 from hkall_gateway.simulator.scenario.steps import BadLine, CommandLine, ScenarioLine, ScenarioRun, read_scenario
 
 
@@ -113,16 +112,12 @@ def play_live(path: Path, way: GatewayAddress, command_line: CommandLine) -> Pla
     stage = ScenarioRun(path.parent, None, command_line, made=live)
     try:
         lines = read_scenario(path)
-        _refuse_what_needs_a_world(path, lines)
-        for line in lines:
-            heard = line.verb == "<" or line.get("way") == "<"
-            try:
-                if line.verb in _LATER:
-                    _patiently(stage, line, way)
-                else:
-                    (assertions.hear if heard else VERBS[line.verb])(stage, line)
-            except (ValueError, OSError) as error:
-                raise BadLine(line.where, str(error)) from error
+        others = [line for line in lines if line.verb not in VERBS or line.get("service")]
+        if others:
+            listed = ", ".join(f"{line.number} ({line.verb})" for line in others)
+            raise BadLine(f"{path}:{others[0].number}", f"a gateway that runs cannot be told or asked this: lines {listed}")
+        for line in lines[1:]:  # the first one names the world: the gateway's own database has its data already
+            _perform_patiently(stage, line, way)
     except (Difference, BadLine) as failure:
         return Played(path, str(failure))
     finally:
@@ -130,37 +125,15 @@ def play_live(path: Path, way: GatewayAddress, command_line: CommandLine) -> Pla
     return Played(path, "")
 
 
-def _refuse_what_needs_a_world(path: Path, lines: Sequence[ScenarioLine]) -> None:
-    others = [line for line in lines if line.verb not in VERBS or line.get("service")]
-    if others:
-        listed = ", ".join(f"{line.number} ({line.verb})" for line in others)
-        raise BadLine(f"{path}:{others[0].number}", f"a gateway that runs cannot be told or asked this: lines {listed}")
-
-
-def _patiently(stage: ScenarioRun, line: ScenarioLine, way: GatewayAddress) -> None:
-    """Retries an assertion that may become true a moment later."""
-    for _ in range(way.tries):
+def _perform_patiently(stage: ScenarioRun, line: ScenarioLine, way: GatewayAddress) -> None:
+    """Carry out a line, and repeat an assertion that may become true a moment later."""
+    for _ in range(way.tries if line.verb in _LATER else 0):
         try:
-            return VERBS[line.verb](stage, line)
+            return perform(stage, line)
         except Difference:
             way.pause()
-    return VERBS[line.verb](stage, line)
+    return perform(stage, line)
 
 
-def _is_loaded(_stage: ScenarioRun, _line: ScenarioLine) -> None:
-    """Does no work: the data that the file expects is already in the gateway's own database."""
-
-
-# fmt: off
-VERBS: Final[Mapping[str, Callable[[ScenarioRun, ScenarioLine], None]]] = {
-    "world":  _is_loaded,
-    "sip2":   steps.speak_sip2,
-    "ncip":   steps.speak_ncip,
-    "cli":    steps.command,
-    "<":      assertions.hear,
-    "outbox": assertions.outbox,
-    "state":  assertions.state,
-}
-# fmt: on
-
+VERBS: Final = frozenset({"world", "sip2", "ncip", "cli", "<", "outbox", "state"})
 _LATER: Final = frozenset({"outbox", "state"})

@@ -28,6 +28,16 @@ class Played:
     failure: str
 
 
+def perform(stage: ScenarioRun, line: ScenarioLine) -> None:
+    """Carry out one line. Raises Difference or BadLine."""
+    heard = line.verb == "<" or line.get("way") == "<"
+    action = assertions.ils_heard if line.get("heard") else assertions.hear if heard else VERBS[line.verb]
+    try:
+        action(stage, line)
+    except (WorldError, ValueError, OSError) as error:
+        raise BadLine(line.where, str(error)) from error
+
+
 def play(path: Path, engine: Engine | None = None, command_line: CommandLine | None = None) -> World:
     """Plays one file in memory, or in the empty database of `engine`; returns the world as it is at the end.
 
@@ -41,13 +51,11 @@ def play(path: Path, engine: Engine | None = None, command_line: CommandLine | N
             if stage.dead and not heard and line.verb != "restart":
                 raise BadLine(line.where, "the gateway is down; `restart` it first")
             try:
-                (assertions.ils_heard if line.get("heard") else assertions.hear if heard else VERBS[line.verb])(stage, line)
+                perform(stage, line)
                 if line.verb in _STIRRING and not heard:
                     stage.world(line).pump()
             except Died:
                 stage.dead = True
-            except (WorldError, ValueError, OSError) as error:
-                raise BadLine(line.where, str(error)) from error
         world = stage.world(lines[-1])
         leftovers = [*world.peers.unasked(), *(f"mail {letter.patron}" for letter in world.letters), *world.peers.unplayed()]
         if leftovers or stage.dead:

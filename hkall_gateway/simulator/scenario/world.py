@@ -58,7 +58,7 @@ from hkall_gateway.rules.stored_words import OutboxKind
 from hkall_gateway.rules.vocabulary import Request, Sensitive
 from hkall_gateway.simulator.databases import DatabaseFactory, Memory
 from hkall_gateway.simulator.ils import DirectConnection, SimulatedIls
-from hkall_gateway.simulator.ils_ncip import URL, IlsResponder
+from hkall_gateway.simulator.ils_ncip import IlsResponder
 from hkall_gateway.simulator.scenario.in_memory import Documents, InMemoryTerminals
 from hkall_gateway.simulator.scenario.scripted_partner import Peers
 from hkall_gateway.simulator.scenario.world_file import Start, begin, cheap_hash, load, read_world, secret_of
@@ -273,8 +273,7 @@ class World:
             lambda: self.now, health, lambda: DirectConnection(self.ils, health), IlsResponder(self.ils).post
         )
         adapter = find_adapter(told.connector)
-        settings = adapter.settings.model_validate({"url": URL, "institution": told.institution, **told.more})
-        return adapter.build(ConnectorTools(self.store, self.start.agency, _right_pin, settings, out))
+        return adapter.build(ConnectorTools(self.store, self.start.agency, _right_pin, told, out))
 
     def _unit(self, connection: Connection) -> UnitOfWork:
         return UnitOfWork(connection, lambda: f"R{next(self._numbers)}", self.circulation.library.silent, self._listen)

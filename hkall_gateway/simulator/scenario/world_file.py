@@ -9,19 +9,20 @@ from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import Connection, insert
 
 from hkall_gateway.config import policy
-from hkall_gateway.config.ils import IlsConfig as IlsTable
-from hkall_gateway.config.loading import ConfigErrors
-from hkall_gateway.config.systems import with_defaults
+from hkall_gateway.config.ils import IlsConfig, with_keys_of
+from hkall_gateway.config.loading import ConfigErrors, model, with_defaults
 from hkall_gateway.db.loads.loading import with_keys
 from hkall_gateway.db.tables import CANDIDATES, CLOSURES, HOLDINGS, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.adapter import find_adapter
+from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.rules.callers import Client
+from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vocabulary import (
     Actor,
@@ -37,10 +38,17 @@ from hkall_gateway.rules.vocabulary import (
     Side,
 )
 from hkall_gateway.simulator.ils import IlsBook, IlsPatron
+from hkall_gateway.simulator.ils_ncip import URL
+from hkall_gateway.sip2.codec.dialects import DIALECTS
+from hkall_gateway.sip2.exchange import TerminalRow
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Table = dict[str, Any]
 T = TypeVar("T")
 
+LOOPBACK: Final = AllowList(("127.0.0.0/8",))
 TABLES: Final = frozenset({"library", "policy", "ils"})
 # fmt: off
 LISTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -71,36 +79,30 @@ class WorldRow(Table):
         self.at = at
 
 
-@dataclass(frozen=True, slots=True)
-class WorldTerminal:
-    """A terminal of this world; it logs in with its own name as password."""
-
-    login: str
-    role: str = "counter"
-    location: str = "HKU-MAIN-LENDING"
-    dialect: str = "standard"
-    language: str = "en"
-    takes_money: bool = False
-    offline: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class WorldIls:
-    """The connection to the library's own system in this world, in the words of the configuration's [ils]."""
-
-    connector: str = "snapshot"
-    fallback: Literal["allow", "refuse"] = "allow"
-    keep_s: float = 900.0
-    pin: Literal["refuse", "loaded", "unchecked"] = "refuse"
-    relay: bool = False
-    more: Mapping[str, Any] = field(default_factory=dict)
-    """Its other keys, for the connector."""
-    institution: str = ""
-
-    @property
-    def is_living(self) -> bool:
-        """Whether answers come from a live system, which may be unreachable."""
-        return self.relay or find_adapter(self.connector).is_live
+def terminal(
+    policy: Policy,
+    login: str,
+    role: str = "counter",
+    location: str = "HKU-MAIN-LENDING",
+    *,
+    dialect: str = "standard",
+    language: str = "en",
+    takes_money: bool = False,
+    offline: bool = False,
+) -> TerminalRow:
+    """Return a terminal of a world; it logs in from this machine, with its own name as password."""
+    messages = messages_of(role, policy, takes_money=takes_money)
+    return TerminalRow(
+        login,
+        login,
+        role,
+        location,
+        dialect=DIALECTS[dialect],
+        allow_from=LOOPBACK,
+        language=language,
+        messages=messages,
+        offline=offline,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +121,13 @@ class Start:
     policy: Policy
     partners: tuple[Partner, ...]
     clients: tuple[Client, ...]
-    terminals: tuple[WorldTerminal, ...]
+    terminals: tuple[TerminalRow, ...]
     patrons: tuple[Borrower, ...]
     holdings: tuple[Holding, ...]
-    closures: tuple[tuple[str, date, str], ...]
-    requests: tuple[Request, ...]
-    candidates: tuple[Candidate, ...]
-    ils: WorldIls = WorldIls()
+    closures: tuple[tuple[str, date, str], ...] = ()
+    requests: tuple[Request, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    ils: IlsConfig = field(default_factory=IlsConfig)
     readers: tuple[IlsPatron, ...] = ()
     books: tuple[IlsBook, ...] = ()
     numbered_in_ext: frozenset[str] = frozenset()
@@ -149,7 +151,7 @@ def read_world(path: Path) -> Start:
         for kind in LISTS.keys() & world.keys():  # a row of a list keeps its place
             whole[kind] = [WorldRow(cells, row.at) for cells, row in zip(whole[kind], world[kind], strict=True)]
         world = whole
-        agency = library["agency"]
+        agency, rules = library["agency"], policy.changed(world.get("policy", {}), path)
         holdings = _rows(world, "holdings", lambda row: Holding(**row))
         titles = {h.key: h for h in holdings}
         requests = _rows(world, "requests", lambda row: _request(row, agency, library["pickup_locations"][0], titles))
@@ -158,16 +160,16 @@ def read_world(path: Path) -> Start:
             agency=agency,
             name=library["name"],
             pickup_locations=tuple(library["pickup_locations"]),
-            policy=policy.changed(world.get("policy", {}), path),
+            policy=rules,
             partners=_rows(world, "partners", _partner),
             clients=_rows(world, "clients", _client),
-            terminals=_rows(world, "terminals", lambda row: WorldTerminal(**row)),
+            terminals=_rows(world, "terminals", lambda row: terminal(rules, **row)),
             patrons=_rows(world, "patrons", _patron),
             holdings=holdings,
             closures=tuple(day for days in _rows(world, "closures", _closed) for day in days),
             requests=tuple(request for request, _ in requests),
             candidates=tuple(candidate for _, asked in requests for candidate in asked),
-            ils=_ils(world.get("ils", {})),
+            ils=_ils(world.get("ils", {}), path),
             readers=_rows(world, "readers", lambda row: IlsPatron(**row)),
             books=_rows(world, "books", lambda row: IlsBook(**row)),
             numbered_in_ext=frozenset(row["agency"] for row in world.get("partners", ()) if row.get("request_id_in_ext")),
@@ -192,19 +194,14 @@ def _tables(path: Path) -> Table:
             f"{path.name}, line {number}" for number, line in enumerate(text.splitlines(), 1) if line.startswith(f"[[{kind}]]")
         ]
         world[kind] = [WorldRow(row, at) for row, at in zip(world[kind], chain(lines, repeat(path.name)), strict=False)]
-        _refuse_twice(kind, world[kind])
+        first: dict[tuple[str, ...], WorldRow] = {}
+        for row in world[kind]:
+            same = first.setdefault(_identity(kind, row), row)
+            if same is not row:
+                name = ", ".join(f"{key} = {row.get(key)!r}" for key in LISTS[kind])
+                raise WorldError(f"{row.at}: {kind}: {name} stands already at {same.at}: write one row")
     based_on = world.pop("based_on", None)
     return _merged(_tables(path.parent / based_on), world) if based_on else world
-
-
-def _refuse_twice(kind: str, rows: list[WorldRow]) -> None:
-    """Raises WorldError if two rows of one file have the same identity."""
-    seen: dict[tuple[str, ...], WorldRow] = {}
-    for row in rows:
-        first = seen.setdefault(_identity(kind, row), row)
-        if first is not row:
-            name = ", ".join(f"{key} = {row.get(key)!r}" for key in LISTS[kind])
-            raise WorldError(f"{row.at}: {kind}: {name} stands already at {first.at}: write one row")
 
 
 def _identity(kind: str, row: Table) -> tuple[str, ...]:
@@ -250,12 +247,11 @@ def _partner(row: Table) -> Partner:
     return Partner(**values)
 
 
-def _ils(row: Table) -> WorldIls:
-    known = {field.name for field in fields(WorldIls)}
-    if strange := row.keys() - known - IlsTable.model_fields.keys():
-        raise ValueError(f"ils: no key {', '.join(sorted(strange))}")
-    more = {key: value for key, value in row.items() if key not in known}
-    return WorldIls(**{key: value for key, value in row.items() if key in known}, more=more)
+def _ils(row: Table, path: Path) -> IlsConfig:
+    found, faults = model(with_keys_of(find_adapter(row.get("connector", "snapshot"))), {"url": URL, **row}, path)
+    if found is None:
+        raise ValueError("; ".join(f"ils.{key}: {what}" for key, what in faults))
+    return found
 
 
 def _patron(row: Table) -> Borrower:
@@ -335,6 +331,6 @@ def begin(unit: UnitOfWork, start: Start) -> None:
         unit.open(request, start.time, Actor("world", "world"))
 
 
-def _row(record: Any) -> dict[str, Any]:
+def _row(record: DataclassInstance) -> dict[str, object]:
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     return {name: value.reveal() if isinstance(value, Sensitive) else value for name, value in values.items()}
