@@ -41,22 +41,22 @@ class Memory:
     """SQLite databases in memory; each is gone with its engine."""
 
     def __init__(self) -> None:
-        self._made: WeakSet[Engine] = WeakSet()
+        self._create_schema: WeakSet[Engine] = WeakSet()
 
     def fresh(self) -> Engine:
         """Returns an empty database: a copy of a prepared one, ten times as quick as creating the tables again."""
-        image, dialect = _pattern()
+        image, dialect = _empty_image()
         engine = open_engine("sqlite://")
         share_compiled(engine, dialect)
         with engine.connect() as connection:
             driver = connection.connection.driver_connection
             assert isinstance(driver, sqlite3.Connection)
             driver.deserialize(image)
-        self._made.add(engine)
+        self._create_schema.add(engine)
         return engine
 
     def close(self) -> None:
-        for engine in self._made:
+        for engine in self._create_schema:
             engine.dispose()
 
 
@@ -67,7 +67,7 @@ def share_compiled(engine: Engine, dialect: Dialect) -> None:
 
 
 @cache
-def _pattern() -> tuple[bytes, Dialect]:
+def _empty_image() -> tuple[bytes, Dialect]:
     """SQLite's serialised image of a database that has only empty tables, and the dialect of all copies."""
     engine = open_engine("sqlite://")
     create_all(engine)
@@ -92,7 +92,7 @@ class Schemas:
     def fresh(self) -> Engine:
         """Returns an empty database."""
         if not self._free:
-            return self._opened(self._made())
+            return self._open_schema(self._create_schema())
         name = self._free.pop()
         # Empties a schema; one that holds functions of its own is dropped and created again.
         tables = ", ".join(f'"{name}"."{table.name}"' for table in METADATA.sorted_tables)
@@ -103,11 +103,11 @@ class Schemas:
                 connection.exec_driver_sql(f'CREATE SCHEMA "{name}"')
             else:
                 connection.exec_driver_sql(f"TRUNCATE {tables} RESTART IDENTITY")
-        return self._opened(name)
+        return self._open_schema(name)
 
     def fresh_url(self) -> str:
         """Returns the URL of an empty database without tables, for a process of its own."""
-        return self._address(self._made())
+        return self._schema_url(self._create_schema())
 
     def close(self) -> None:
         """Drops all schemas with their contents."""
@@ -118,20 +118,20 @@ class Schemas:
                 connection.exec_driver_sql(f'DROP SCHEMA "{name}" CASCADE')
         self._owner.dispose()
 
-    def _made(self) -> str:
+    def _create_schema(self) -> str:
         name = f"lab_{os.getpid()}_{next(_NUMBERS)}"
         with self._owner.connect() as connection:
             connection.exec_driver_sql(f'CREATE SCHEMA "{name}"')
         self._all.append(name)
         return name
 
-    def _opened(self, name: str) -> Engine:
-        engine = open_engine(self._address(name))
+    def _open_schema(self, name: str) -> Engine:
+        engine = open_engine(self._schema_url(name))
         create_all(engine)
         event.listen(engine, "engine_disposed", lambda _engine: self._free.append(name), once=True)
         self._engines.append(engine)
         return engine
 
-    def _address(self, name: str) -> str:
+    def _schema_url(self, name: str) -> str:
         made = make_url(self._url).update_query_dict({"options": f"-csearch_path={name}"})
         return made.render_as_string(hide_password=False)

@@ -134,19 +134,19 @@ async def play(reactor: Clock) -> None:
         gateway = await start_gateway(demo.path, PORTS, reactor, demo.now)
         try:
             cuhk, counter = demo.peers.partners["CUHK"], await call(reactor, PORTS.sip2, _wire)
-            await _request(demo, counter)
-            asked = await demo.heard(cuhk, "RequestItem", 0)
-            number = asked.text("RequestId/RequestIdentifierValue")
-            await _arrival(demo, counter, cuhk, number)
-            await _loan(demo, counter, cuhk)
-            await _way_home(demo, counter, cuhk, number)
-            await _journal(gateway)
+            await _play_request(demo, counter)
+            request = await demo.heard(cuhk, "RequestItem", 0)
+            number = request.text("RequestId/RequestIdentifierValue")
+            await _play_arrival(demo, counter, cuhk, number)
+            await _play_loan(demo, counter, cuhk)
+            await _play_return(demo, counter, cuhk, number)
+            await _show_journal(gateway)
         finally:
             await gateway.stop()
             await demo.peers.stop()
 
 
-async def _request(demo: Demo, counter: SocketTerminal) -> None:
+async def _play_request(demo: Demo, counter: SocketTerminal) -> None:
     _chapter("The counter logs in, and the patron asks for a book that only CUHK has")
     _expect(await counter.ask(f"9300CNcounter-1|CO{demo_setup.PASSWORD}|"), "941")
     _expect(await counter.ask("9900802.00"), "98Y")
@@ -156,11 +156,11 @@ async def _request(demo: Demo, counter: SocketTerminal) -> None:
     _expect(reply.text("RequestId/RequestIdentifierValue"), REQUEST)
 
 
-async def _arrival(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary, number: str) -> None:
+async def _play_arrival(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary, number: str) -> None:
     _chapter("CUHK ships its copy; our counter receives it, and the patron gets a letter")
     seen = len(cuhk.seen)
     _wire("NCIP < CUHK", short(await cuhk.ship(number, COPY)))
-    _expect(await counter.ask(_line("09N{t}{t}AP{place}|AOHKU|AB{copy}|AC|", demo)), "101")
+    _expect(await counter.ask(_fill_line("09N{t}{t}AP{place}|AOHKU|AB{copy}|AC|", demo)), "101")
     await demo.heard(cuhk, "ItemReceived", seen)
     letter = (await demo.until(lambda: demo.peers.mailbox.messages, "the letter"))[-1]
     click.echo(f"    letter: {letter['Subject']}")
@@ -170,12 +170,12 @@ async def _arrival(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary, nu
     click.echo(f"            {next(line for line in lines if any(words in line for words in LAST_DAY))}")
 
 
-async def _loan(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary) -> None:
+async def _play_loan(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary) -> None:
     _chapter("The patron borrows it at the counter")
     seen = len(cuhk.seen)
-    _expect(await counter.ask(_line("11NN{t}{blank}AOHKU|AA{card}|AB{copy}|AC|", demo)), "121")
+    _expect(await counter.ask(_fill_line("11NN{t}{blank}AOHKU|AA{card}|AB{copy}|AC|", demo)), "121")
     await demo.heard(cuhk, "ItemCheckedOut", seen)
-    _expect(await counter.ask(_line("63001{t}  Y       AOHKU|AA{card}|AC|", demo)), "64")
+    _expect(await counter.ask(_fill_line("63001{t}  Y       AOHKU|AA{card}|AC|", demo)), "64")
     demo.days_pass(9)
     _chapter("It may be renewed now: the discovery system asks, and CUHK is told")
     seen = len(cuhk.seen)
@@ -183,17 +183,17 @@ async def _loan(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary) -> No
     await demo.heard(cuhk, "ItemRenewed", seen)
 
 
-async def _way_home(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary, number: str) -> None:
+async def _play_return(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary, number: str) -> None:
     demo.days_pass(5)
     _chapter("The patron returns it at the counter; it goes home, and CUHK has it again")
     seen = len(cuhk.seen)
-    _expect(await counter.ask(_line("09N{t}{t}AP{place}|AOHKU|AB{copy}|AC|", demo)), "101")
+    _expect(await counter.ask(_fill_line("09N{t}{t}AP{place}|AOHKU|AB{copy}|AC|", demo)), "101")
     await demo.heard(cuhk, "ItemShipped", seen)
     _wire("NCIP < CUHK", short(await cuhk.receive(number, COPY)))
     counter.hang_up()
 
 
-async def _journal(gateway: Daemon) -> None:
+async def _show_journal(gateway: Daemon) -> None:
     _chapter("What stands in the journal")
     lines = await gateway.store.read(lambda unit: unit.journal.history(COPY), is_long=True)
     for line in lines:
@@ -207,7 +207,7 @@ async def _journal(gateway: Daemon) -> None:
     click.echo("\nThe request is closed; nothing waits in the outbox.")
 
 
-def _line(pattern: str, demo: Demo) -> str:
+def _fill_line(pattern: str, demo: Demo) -> str:
     """Fills in a SIP2 line's pattern with the present time, card and copy."""
     local = demo.now().astimezone(dates.HONG_KONG)
     stamp = f"{local:%Y%m%d}    {local:%H%M%S}"

@@ -41,7 +41,7 @@ _PLACES: Final = (
 DEMO_FILES = Path(__file__).parents[2] / "fixtures" / "demo"
 
 
-def _title_rows() -> Iterator[tuple[int, dict[str, str]]]:
+def _read_titles() -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the invented titles of the demo's catalogue, English and Chinese, numbered from 1."""
     with (DEMO_FILES / "titles.csv").open(encoding="utf-8", newline="") as file:
         yield from enumerate(csv.DictReader(file), 1)
@@ -49,7 +49,7 @@ def _title_rows() -> Iterator[tuple[int, dict[str, str]]]:
 
 def invented_titles() -> Iterator[Title]:
     """Yield the titles; their numbers begin with "d", and their ISBN-13s are invented, with a right check digit."""
-    for number, row in _title_rows():
+    for number, row in _read_titles():
         digits = f"978999{number:06d}"
         total = sum(int(digit) * (3 if place % 2 else 1) for place, digit in enumerate(digits))
         yield Title(
@@ -66,7 +66,7 @@ def invented_titles() -> Iterator[Title]:
 
 def invented_copies() -> Iterator[Holding]:
     """Yield the copies of all titles; one of them is a set, of which we have the first volume alone."""
-    for title, (number, row) in zip(invented_titles(), _title_rows(), strict=True):
+    for title, (number, row) in zip(invented_titles(), _read_titles(), strict=True):
         for agency, status in _PLACES[number % len(_PLACES)]:
             volumes = ("",) if title.title != A_SET else _SET[:1] if agency == "HKU" else _SET
             for at, volume in enumerate(volumes):
@@ -173,13 +173,14 @@ def write_config(
     further = dict(keys or {})
     web = further.pop("web", {})
     tables = [
-        _table(f"[{name}]", **{**fixed.get(name, {}), **further.get(name, {})}) for name in dict.fromkeys((*fixed, *further))
+        _toml_table(f"[{name}]", **{**fixed.get(name, {}), **further.get(name, {})})
+        for name in dict.fromkeys((*fixed, *further))
     ]
     for login, role in TERMINALS.items():
         row = {"login": login, "role": role, "location": LOCATION, "secret_hash": _password_hash(), **DECISIONS[role]}
-        tables.append(_table("[[sip2.terminals]]", **{**row, **(callers or {})}))
+        tables.append(_toml_table("[[sip2.terminals]]", **{**row, **(callers or {})}))
     tables += [
-        _table(
+        _toml_table(
             "[[partners]]",
             agency=agency,
             name=NAMES.get(agency, agency),
@@ -191,12 +192,12 @@ def write_config(
         )
         for rank, (agency, port) in enumerate(ports.partners.items(), 1)
     ]
-    tables += [_table("[[clients]]", agency=DISCOVERY, secret_env=secret_variable(DISCOVERY), **(callers or {}))]
+    tables += [_toml_table("[[clients]]", agency=DISCOVERY, secret_env=secret_variable(DISCOVERY), **(callers or {}))]
     if pages:
         listen, url = [f"tcp:{ports.web}:interface=127.0.0.1"], f"http://127.0.0.1:{ports.web}"
         names = {"name": "HKU Libraries", "name_zh": "香港大學圖書館"}
-        tables.append(_table("[web]", listen=listen, public_url=url, **names, **web))
-        tables += [_table("[[web.staff]]", secret_hash=hash_secret(PASSWORD), **row) for row in STAFF]
+        tables.append(_toml_table("[web]", listen=listen, public_url=url, **names, **web))
+        tables += [_toml_table("[[web.staff]]", secret_hash=hash_secret(PASSWORD), **row) for row in STAFF]
     path.touch(0o640)  # hashes of passwords are in it
     path.write_text("\n".join(tables), encoding="utf-8")
     return path
@@ -209,16 +210,16 @@ def fill_database(
     holdings: Path = DEMO_FILES / "holdings.csv",
 ) -> None:
     """Upgrades the database of a configuration to the present revision and fills it from two files."""
-    with _opened(path, environ) as store:
-        _load(store, "patrons", exports.read_patrons(patrons))
-        _load(store, "holdings", exports.read_holdings(holdings))
+    with _open_store(path, environ) as store:
+        _load_file(store, "patrons", exports.read_patrons(patrons))
+        _load_file(store, "holdings", exports.read_holdings(holdings))
 
 
 def fill_catalogue(path: Path, environ: Mapping[str, str], copies: Sequence[Holding] = ()) -> None:
     """Adds these copies, or the invented ones of the demo, with their titles, so that a search finds something."""
     titles = {title.bib_id: title for title in invented_titles()}
     rows = copies or tuple(invented_copies())
-    with _opened(path, environ) as store:
+    with _open_store(path, environ) as store:
         number = store.now(loading.begin, "holdings")
         for start in range(0, len(rows), loading.CHUNK):
             store.now(loading.write_copies, rows[start : start + loading.CHUNK], number, None, titles)
@@ -226,7 +227,7 @@ def fill_catalogue(path: Path, environ: Mapping[str, str], copies: Sequence[Hold
 
 
 @contextmanager
-def _opened(path: Path, environ: Mapping[str, str]) -> Iterator[Immediate]:
+def _open_store(path: Path, environ: Mapping[str, str]) -> Iterator[Immediate]:
     """The store of a configuration, its database at the present revision."""
     config = gateway.load(path, environ)
     engine = open_engine(config.database.url)
@@ -237,7 +238,7 @@ def _opened(path: Path, environ: Mapping[str, str]) -> Iterator[Immediate]:
     engine.dispose()
 
 
-def _load(store: Immediate, kind: str, rows: Sequence[object]) -> None:
+def _load_file(store: Immediate, kind: str, rows: Sequence[object]) -> None:
     number = store.now(loading.begin, kind)
     for start in range(0, len(rows), loading.CHUNK):
         store.now(loading.write, kind, rows[start : start + loading.CHUNK], number)
@@ -247,8 +248,8 @@ def _load(store: Immediate, kind: str, rows: Sequence[object]) -> None:
 def decided_policy() -> str:
     """Returns a policy file with every decision that a site has to make, as published."""
     decided = [row for row in ROLES if row.role in TERMINALS.values()]
-    roles = [_table("[[roles]]", role=row.role, messages=list(row.messages)) for row in decided]
-    return "\n".join([*roles, _table("[retention]", anonymise_days=Retention().anonymise_days)])
+    roles = [_toml_table("[[roles]]", role=row.role, messages=list(row.messages)) for row in decided]
+    return "\n".join([*roles, _toml_table("[retention]", anonymise_days=Retention().anonymise_days)])
 
 
 @cache
@@ -256,11 +257,11 @@ def _password_hash() -> str:
     return hash_secret(PASSWORD)
 
 
-def _table(head: str, **values: object) -> str:
-    return "\n".join([head, *(f"{key} = {_toml(value)}" for key, value in values.items())]) + "\n"
+def _toml_table(head: str, **values: object) -> str:
+    return "\n".join([head, *(f"{key} = {_toml_value(value)}" for key, value in values.items())]) + "\n"
 
 
-def _toml(value: object) -> str:
+def _toml_value(value: object) -> str:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+        return "{ " + ", ".join(f"{key} = {_toml_value(each)}" for key, each in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False)

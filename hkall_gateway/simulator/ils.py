@@ -19,7 +19,7 @@ from hkall_gateway.sip2.codec.messages import SHAPES
 from hkall_gateway.sip2.relay import FLAGS
 
 LOAN_DAYS: Final = 30
-READ: Final[Mapping[str, Callable[[str], object]]] = {
+FACT_PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
     "name": str,
     "pin": str,
     "blocked": lambda text: text == "yes",
@@ -78,14 +78,19 @@ class SimulatedIls:
     documents: list[bytes] = field(default_factory=list)
     loses: list[str] = field(default_factory=list)
 
-    def answer(self, asked: Sip2Message, dialect: Sip2Dialect) -> Sip2Message:
+    def answer(self, request: Sip2Message, dialect: Sip2Dialect) -> Sip2Message:
         """Returns the reply to a message, without sequence number and checksum."""
-        self.heard.append(body_of(asked.line, dialect.delimiter).decode(dialect.encoding, "replace"))
-        said: dict[str, Value] = {"transaction_date": date18(self.now(), HONG_KONG), "AO": self.agency}
-        said |= {"magnetic_media": "U", "AA": asked.get("AA"), "AB": asked.get("AB"), **REPLIES[asked.code](self, asked)}
-        shape = SHAPES[SHAPES[asked.code].reply]
+        self.heard.append(body_of(request.line, dialect.delimiter).decode(dialect.encoding, "replace"))
+        reply: dict[str, Value] = {"transaction_date": date18(self.now(), HONG_KONG), "AO": self.agency}
+        reply |= {
+            "magnetic_media": "U",
+            "AA": request.get("AA"),
+            "AB": request.get("AB"),
+            **REPLIES[request.code](self, request),
+        }
+        shape = SHAPES[SHAPES[request.code].reply]
         known = {*(part.name for part in shape.fixed), *shape.required, *shape.optional}
-        return Sip2Message(shape.code, {name: value for name, value in said.items() if name in known})
+        return Sip2Message(shape.code, {name: value for name, value in reply.items() if name in known})
 
     def loans_of(self, card: str) -> list[IlsBook]:
         """Its own books that a reader has."""
@@ -105,9 +110,9 @@ class SimulatedIls:
         """Sets facts of a reader, in the words of a scenario. Raises ValueError for a field that it does not have."""
         reader = self.readers.setdefault(card, IlsPatron(card))
         for name, text in facts.items():
-            if name not in READ:
-                raise ValueError(f"a reader has {', '.join(READ)}, not {name!r}")
-            setattr(reader, name, READ[name](text))
+            if name not in FACT_PARSERS:
+                raise ValueError(f"a reader has {', '.join(FACT_PARSERS)}, not {name!r}")
+            setattr(reader, name, FACT_PARSERS[name](text))
         self.readers.pop(reader.former, None)
 
     def takes(self, login: Login) -> bool:
@@ -122,21 +127,21 @@ class SimulatedIls:
 
     # ---- its actions
 
-    def _login(self, asked: Sip2Message) -> dict[str, Value]:
-        return {"ok": "1" if self.takes(Login(asked.get("CN"), Sensitive(asked.get("CO")))) else "0"}
+    def _check_login(self, request: Sip2Message) -> dict[str, Value]:
+        return {"ok": "1" if self.takes(Login(request.get("CN"), Sensitive(request.get("CO")))) else "0"}
 
-    def _status(self, _asked: Sip2Message) -> dict[str, Value]:
+    def _report_status(self, _asked: Sip2Message) -> dict[str, Value]:
         timeouts = {"timeout_period": "100", "retries_allowed": "3"}
         offers = dict.fromkeys(FLAGS, "Y")
         return {"on_line_status": "Y", "protocol_version": "2.00", "BX": "Y" * 16, **offers, **timeouts}
 
-    def _patron(self, asked: Sip2Message) -> dict[str, Value]:
-        reader = self.reader(asked.get("AA"))
+    def _describe_patron(self, request: Sip2Message) -> dict[str, Value]:
+        reader = self.reader(request.get("AA"))
         if reader is None:
             return {"patron_status": "YYYY", "language": "001", "AE": "", "BL": "N", "CQ": "N", "AF": ("No such reader",)}
-        loans, right = self.loans_of(reader.card), reader.pin == asked.get("AD")
+        loans, right = self.loans_of(reader.card), reader.pin == request.get("AD")
         full = reader.loans + len(loans) >= reader.limit
-        said: dict[str, Value] = {
+        reply: dict[str, Value] = {
             "patron_status": ("Y" if reader.blocked or full else " ") + "    " + ("Y" if full else " "),
             "language": "001",
             "AA": reader.card,
@@ -147,76 +152,76 @@ class SimulatedIls:
             "CB": f"{reader.limit:04}",
             "BV": "3.50",
         }
-        if asked.get("summary")[2:3] == "Y":
-            said["AU"] = tuple(book.barcode for book in loans)
-        return said
+        if request.get("summary")[2:3] == "Y":
+            reply["AU"] = tuple(book.barcode for book in loans)
+        return reply
 
-    def _item(self, asked: Sip2Message) -> dict[str, Value]:
-        book = self.books.get(asked.get("AB"))
+    def _describe_item(self, request: Sip2Message) -> dict[str, Value]:
+        book = self.books.get(request.get("AB"))
         if book is None:
             return {"circulation_status": "01", "fee_type": "01", "AJ": ""}
         return {"circulation_status": "04" if book.reader else "03", "fee_type": "01", "AJ": book.title}
 
-    def _lend(self, asked: Sip2Message) -> dict[str, Value]:
-        reader, book = self.readers.get(asked.get("AA")), self.books.get(asked.get("AB"))
+    def _lend_item(self, request: Sip2Message) -> dict[str, Value]:
+        reader, book = self.readers.get(request.get("AA")), self.books.get(request.get("AB"))
         if reader is None or book is None or reader.blocked or book.reader not in ("", reader.card):
             return {"ok": "0", "AJ": book.title if book else "", "AF": ("Not lent",)}
-        had, book.reader = book.reader == reader.card, reader.card
-        return {"ok": "1", "renewal_ok": "Y" if had else "N", "desensitize": "Y", "AJ": book.title, "AH": self.due()}
+        renewed, book.reader = book.reader == reader.card, reader.card
+        return {"ok": "1", "renewal_ok": "Y" if renewed else "N", "desensitize": "Y", "AJ": book.title, "AH": self.due()}
 
-    def _take_back(self, asked: Sip2Message) -> dict[str, Value]:
-        book = self.books.get(asked.get("AB"))
+    def _take_back_item(self, request: Sip2Message) -> dict[str, Value]:
+        book = self.books.get(request.get("AB"))
         if book is None:
             return {"ok": "0", "alert": "Y", "AQ": "", "AF": ("No such book",)}
         card, book.reader = book.reader, ""
         return {"ok": "1", "resensitize": "Y", "AQ": "MAIN", "AJ": book.title, "AA": card}
 
-    def _renew(self, asked: Sip2Message) -> dict[str, Value]:
-        book = self.books.get(asked.get("AB"))
-        mine = book is not None and book.reader == asked.get("AA")
-        said: dict[str, Value] = {"ok": "1" if mine else "0", "renewal_ok": "Y" if mine else "N"}
-        return {**said, "AJ": book.title if book else "", "AH": self.due()}
+    def _renew_item(self, request: Sip2Message) -> dict[str, Value]:
+        book = self.books.get(request.get("AB"))
+        lent_to_patron = book is not None and book.reader == request.get("AA")
+        reply: dict[str, Value] = {"ok": "1" if lent_to_patron else "0", "renewal_ok": "Y" if lent_to_patron else "N"}
+        return {**reply, "AJ": book.title if book else "", "AH": self.due()}
 
-    def _renew_all(self, asked: Sip2Message) -> dict[str, Value]:
-        mine = tuple(book.barcode for book in self.loans_of(asked.get("AA")))
-        return {"ok": "1", "renewed_count": f"{len(mine)}", "unrenewed_count": "0", "BM": mine}
+    def _renew_all_items(self, request: Sip2Message) -> dict[str, Value]:
+        lent_to_patron = tuple(book.barcode for book in self.loans_of(request.get("AA")))
+        return {"ok": "1", "renewed_count": f"{len(lent_to_patron)}", "unrenewed_count": "0", "BM": lent_to_patron}
 
-    def _block(self, asked: Sip2Message) -> dict[str, Value]:
-        if reader := self.readers.get(asked.get("AA")):
-            reader.blocked = asked.code == "01"
-        return self._patron(asked)
+    def _block_patron(self, request: Sip2Message) -> dict[str, Value]:
+        if reader := self.readers.get(request.get("AA")):
+            reader.blocked = request.code == "01"
+        return self._describe_patron(request)
 
-    def _pay(self, asked: Sip2Message) -> dict[str, Value]:
-        self.paid.append(asked.get("BV"))
-        return {"payment_accepted": "Y", "BK": asked.get("BK")}
+    def _take_payment(self, request: Sip2Message) -> dict[str, Value]:
+        self.paid.append(request.get("BV"))
+        return {"payment_accepted": "Y", "BK": request.get("BK")}
 
-    def _hold(self, asked: Sip2Message) -> dict[str, Value]:
-        return {"ok": "1" if asked.get("AB") in self.books else "0", "AF": ("On our own list",)}
+    def _place_hold(self, request: Sip2Message) -> dict[str, Value]:
+        return {"ok": "1" if request.get("AB") in self.books else "0", "AF": ("On our own list",)}
 
-    def _properties(self, asked: Sip2Message) -> dict[str, Value]:
-        return {"item_properties_ok": "1", "CH": asked.get("CH")}
+    def _update_item(self, request: Sip2Message) -> dict[str, Value]:
+        return {"item_properties_ok": "1", "CH": request.get("CH")}
 
-    def _end(self, _asked: Sip2Message) -> dict[str, Value]:
+    def _end_session(self, _asked: Sip2Message) -> dict[str, Value]:
         return {"end_session": "Y"}
 
 
 # fmt: off
 REPLIES: Final[Mapping[str, Callable[[SimulatedIls, Sip2Message], dict[str, Value]]]] = {
-    "01": SimulatedIls._block,
-    "09": SimulatedIls._take_back,
-    "11": SimulatedIls._lend,
-    "15": SimulatedIls._hold,
-    "17": SimulatedIls._item,
-    "19": SimulatedIls._properties,
-    "23": SimulatedIls._patron,
-    "25": SimulatedIls._block,
-    "29": SimulatedIls._renew,
-    "35": SimulatedIls._end,
-    "37": SimulatedIls._pay,
-    "63": SimulatedIls._patron,
-    "65": SimulatedIls._renew_all,
-    "93": SimulatedIls._login,
-    "99": SimulatedIls._status,
+    "01": SimulatedIls._block_patron,
+    "09": SimulatedIls._take_back_item,
+    "11": SimulatedIls._lend_item,
+    "15": SimulatedIls._place_hold,
+    "17": SimulatedIls._describe_item,
+    "19": SimulatedIls._update_item,
+    "23": SimulatedIls._describe_patron,
+    "25": SimulatedIls._block_patron,
+    "29": SimulatedIls._renew_item,
+    "35": SimulatedIls._end_session,
+    "37": SimulatedIls._take_payment,
+    "63": SimulatedIls._describe_patron,
+    "65": SimulatedIls._renew_all_items,
+    "93": SimulatedIls._check_login,
+    "99": SimulatedIls._report_status,
 }
 """The handler of each message."""
 # fmt: on

@@ -26,36 +26,38 @@ class IlsResponder:
             raise (NotSent if self._system.state == "away" else NoReply)(self._system.state)
         return HttpReply(200, 'application/xml; charset="utf-8"', self.answer(documents.decode(body)))
 
-    def answer(self, asked: NcipMessage) -> bytes:
+    def answer(self, request: NcipMessage) -> bytes:
         """Returns the reply to a document."""
-        self._system.heard.append(f"{asked.service} {asked.text('UserId/UserIdentifierValue') or asked.text('ItemId')}".strip())
+        self._system.heard.append(
+            f"{request.service} {request.text('UserId/UserIdentifierValue') or request.text('ItemId')}".strip()
+        )
         if self._system.documents:
             return self._system.documents.pop(0)
-        shown = asked.text("InitiationHeader/FromAgencyAuthentication")
-        if self._secret and shown != self._secret:
-            said: Fields = _problem("Agency Authentication Failed")
+        inputs = request.text("InitiationHeader/FromAgencyAuthentication")
+        if self._secret and inputs != self._secret:
+            fields: Fields = _problem("Agency Authentication Failed")
         else:
-            said = SERVICES.get(asked.service, _unsupported)(self._system, asked)
-        return documents.encode(NcipMessage(SHAPES[asked.service].reply, said), DIALECTS["direct"])
+            fields = SERVICES.get(request.service, _unsupported)(self._system, request)
+        return documents.encode(NcipMessage(SHAPES[request.service].reply, fields), DIALECTS["direct"])
 
 
-def _user(system: SimulatedIls, asked: NcipMessage) -> Fields:
-    shown = {
-        one.text("AuthenticationInputType"): one.text("AuthenticationInputData") for one in asked.each("AuthenticationInput")
+def _look_up_user(system: SimulatedIls, request: NcipMessage) -> Fields:
+    inputs = {
+        one.text("AuthenticationInputType"): one.text("AuthenticationInputData") for one in request.each("AuthenticationInput")
     }
-    card = asked.text("UserId/UserIdentifierValue") or shown.get("Barcode Id", "")
+    card = request.text("UserId/UserIdentifierValue") or inputs.get("Barcode Id", "")
     reader = system.reader(card)
     if reader is None:
         return _problem("Unknown User")
-    if "PIN" in shown and shown["PIN"] != reader.pin:
+    if "PIN" in inputs and inputs["PIN"] != reader.pin:
         return _problem("User Authentication Failed")
     loans = system.loans_of(reader.card)
-    listed: list[Value] = [{"ItemId": _item(system, book.barcode), "Title": book.title} for book in loans]
+    listed: list[Value] = [{"ItemId": _item_id(system, book.barcode), "Title": book.title} for book in loans]
     count = {"CirculationStatus": "On Loan", "LoanedItemCountValue": str(reader.loans + len(loans))}
     blocks: list[Value] = [{"AgencyId": system.agency, "BlockOrTrapType": "Block Check Out"}] if reader.blocked else []
     return {
         "UserId": {"AgencyId": system.agency, "UserIdentifierValue": reader.card},
-        **({"LoanedItemsCount": [count], "LoanedItem": listed} if asked.has("LoanedItemsDesired") else {}),
+        **({"LoanedItemsCount": [count], "LoanedItem": listed} if request.has("LoanedItemsDesired") else {}),
         "UserOptionalFields": {
             "NameInformation": {"PersonalNameInformation": {"UnstructuredPersonalUserName": reader.name or reader.card}},
             **({"BlockOrTrap": blocks} if blocks else {}),
@@ -63,15 +65,15 @@ def _user(system: SimulatedIls, asked: NcipMessage) -> Fields:
     }
 
 
-def _copy(system: SimulatedIls, asked: NcipMessage) -> Fields:
-    book = system.books.get(asked.text("ItemId/ItemIdentifierValue"))
+def _look_up_item(system: SimulatedIls, request: NcipMessage) -> Fields:
+    book = system.books.get(request.text("ItemId/ItemIdentifierValue"))
     if book is None:
         return _problem("Unknown Item")
     status = "On Loan" if book.reader else "Available On Shelf"
-    return {"ItemId": _item(system, book.barcode), "ItemOptionalFields": {"CirculationStatus": status}}
+    return {"ItemId": _item_id(system, book.barcode), "ItemOptionalFields": {"CirculationStatus": status}}
 
 
-def _item(system: SimulatedIls, barcode: str) -> Fields:
+def _item_id(system: SimulatedIls, barcode: str) -> Fields:
     return {"AgencyId": system.agency, "ItemIdentifierValue": barcode}
 
 
@@ -83,4 +85,7 @@ def _problem(kind: str) -> Fields:
     return {"Problem": [{"ProblemType": kind}]}
 
 
-SERVICES: Final[Mapping[str, Callable[[SimulatedIls, NcipMessage], Fields]]] = {"LookupUser": _user, "LookupItem": _copy}
+SERVICES: Final[Mapping[str, Callable[[SimulatedIls, NcipMessage], Fields]]] = {
+    "LookupUser": _look_up_user,
+    "LookupItem": _look_up_item,
+}

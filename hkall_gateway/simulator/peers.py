@@ -63,17 +63,17 @@ class PartnerLibrary:
 
     def treat(self, body: bytes) -> tuple[PartnerBehaviour, bytes]:
         """Handles a document by the next scripted manner, or accepts it; returns that manner and the reply's document."""
-        how = self.script.popleft() if self.script else OK
+        behaviour = self.script.popleft() if self.script else OK
         message = documents.decode(body)
         self.watch("<", message)
-        if how.taken:
+        if behaviour.taken:
             self.seen.append(message)
             self.bodies.append(body)
             act = {"RequestItem": self.ship, "ItemShipped": self.receive}.get(message.service)
             if act is not None and self.ships_after_s is not None:
                 request, item = message.text("RequestId/RequestIdentifierValue"), message.text("ItemId/ItemIdentifierValue")
-                self.later(self.ships_after_s, lambda: ensureDeferred(self._try(act, request, item)))
-        return how, reply(message, self.agency, how.problem, how.words, self.shelf)
+                self.later(self.ships_after_s, lambda: ensureDeferred(self._act_unless_cancelled(act, request, item)))
+        return behaviour, reply(message, self.agency, behaviour.problem, behaviour.words, self.shelf)
 
     async def say(self, service: str, *words: str) -> NcipMessage:
         """Sends a document in shorthand to the gateway, and returns its reply."""
@@ -93,7 +93,7 @@ class PartnerLibrary:
         """Sends ItemReceived: the copy is back at its owner."""
         return await self.say("ItemReceived", f"request={self.us}:{request}", f"item={self.agency}:{item}")
 
-    async def _try(self, act: Callable[[str, str], Awaitable[NcipMessage]], request: str, item: str) -> None:
+    async def _act_unless_cancelled(self, act: Callable[[str, str], Awaitable[NcipMessage]], request: str, item: str) -> None:
         """Ships or receives a copy, unless the borrower has cancelled the request before it was shipped."""
         cancelled = [message for message in self.seen if message.service == "CancelRequestItem"]
         withdrawn = any(message.text("RequestId/RequestIdentifierValue") == request for message in cancelled)
@@ -128,9 +128,9 @@ class _Responder(resource.Resource):
         self._library = library
 
     def render_POST(self, request: Any) -> bytes | int:  # noqa: N802
-        how, answer = self._library.treat(request.content.read())
+        behaviour, answer = self._library.treat(request.content.read())
         try:
-            posted = how.http_reply(answer)
+            posted = behaviour.http_reply(answer)
         except (NoReply, NotSent):
             request.transport.loseConnection()
             return NOT_DONE_YET

@@ -33,13 +33,13 @@ class _Incoming:
     """One message, line by line."""
 
     def __init__(self, keep: Callable[[EmailMessage], object]) -> None:
-        self._keep, self._lines = keep, list[bytes]()
+        self._store_message, self._lines = keep, list[bytes]()
 
     def lineReceived(self, line: bytes) -> None:  # noqa: N802  # Twisted's own name
         self._lines.append(line)
 
     def eomReceived(self) -> Deferred[None]:  # noqa: N802
-        self._keep(message_from_bytes(b"\n".join(self._lines), policy=policy.default))
+        self._store_message(message_from_bytes(b"\n".join(self._lines), policy=policy.default))
         return succeed(None)
 
     def connectionLost(self) -> None:  # noqa: N802
@@ -51,7 +51,7 @@ class _Delivery:
     """Accepts mail from any sender to any recipient."""
 
     def __init__(self, keep: Callable[[EmailMessage], object]) -> None:
-        self._keep = keep
+        self._store_message = keep
 
     def receivedHeader(self, _helo: object, _origin: object, _recipients: object) -> bytes:  # noqa: N802
         return b"Received: by a mailbox of the lab"
@@ -60,7 +60,7 @@ class _Delivery:
         return origin
 
     def validateTo(self, _user: object) -> Callable[[], _Incoming]:  # noqa: N802
-        return lambda: _Incoming(self._keep)
+        return lambda: _Incoming(self._store_message)
 
 
 class Mailbox(smtp.SMTPFactory):
@@ -71,14 +71,14 @@ class Mailbox(smtp.SMTPFactory):
         self.messages: list[EmailMessage] = []
         self._watch = watch
 
-    def _keep(self, message: EmailMessage) -> None:
+    def _store_message(self, message: EmailMessage) -> None:
         self.messages.append(message)
         if self._watch is not None:
             self._watch(message)
 
     def buildProtocol(self, address: object) -> Any:  # noqa: N802
         protocol = super().buildProtocol(address)  # type: ignore[no-untyped-call]
-        protocol.delivery = _Delivery(self._keep)
+        protocol.delivery = _Delivery(self._store_message)
         return protocol
 
 
@@ -111,7 +111,7 @@ class Rehearsal:
         reactor: Clock,
         ships_after_s: float,
         say: Callable[[str], object],
-        shown: tuple[Path, Path] | None = None,
+        certificate_files: tuple[Path, Path] | None = None,
     ) -> None:
         found = next((row for row in config.partners if row.agency == agency), None)
         if found is None:
@@ -119,8 +119,8 @@ class Rehearsal:
             raise NotHere(f"{agency}: is no partner of the configuration; there are: {known}")
         row = found
         self._reactor, self._agency, self._say = reactor, agency, say
-        self.port = _port(row, secure=shown is not None)
-        self._shown = shown
+        self.port = _partner_port(row, secure=certificate_files is not None)
+        self._shown = certificate_files
         self.mail_port = config.smtp.port if config.smtp and _is_here(config.smtp.host) else None
         secret, post = environ.get(row.secret_env or "", ""), AgentPost(reactor)
         shipping = (reactor.callLater, now, ships_after_s)
@@ -129,7 +129,7 @@ class Rehearsal:
         if plain is None:
             raise NotHere("ncip.listen: for a rehearsal it needs an endpoint without TLS, like tcp:8080:interface=127.0.0.1")
         us, url = config.library.agency, f"http://{LOOPBACK}:{arguments(plain)[0]}/ncip"
-        self._partner = PartnerLibrary(agency, us, url, secret, post, *shipping, watch=self._document)
+        self._partner = PartnerLibrary(agency, us, url, secret, post, *shipping, watch=self._show_document)
 
     async def start(self) -> None:
         """Starts listening. Raises CannotListenError, and what `tls_entrance` raises for files that cannot be used."""
@@ -141,16 +141,16 @@ class Rehearsal:
             entrance: Any = tls_entrance(self._reactor, where)
             await entrance.listen(self._partner.site())
         if self.mail_port is not None:
-            await listen(self._reactor, self.mail_port, Mailbox(self._letter))
+            await listen(self._reactor, self.mail_port, Mailbox(self._show_letter))
 
-    def _document(self, direction: str, message: NcipMessage) -> None:
+    def _show_document(self, direction: str, message: NcipMessage) -> None:
         self._say(f"{self._agency} {direction} {short(message)}")
 
-    def _letter(self, message: EmailMessage) -> None:
+    def _show_letter(self, message: EmailMessage) -> None:
         self._say(f"mail < {message['To']}: {message['Subject']}")
 
 
-def _port(row: PartnerConfig, *, secure: bool) -> int:
+def _partner_port(row: PartnerConfig, *, secure: bool) -> int:
     """The port of a partner's url, which must begin with https: if the partner shows a certificate, else with http:."""
     url = urlsplit(row.url)
     if url.scheme not in USUAL_PORTS or not _is_here(url.hostname or ""):

@@ -73,7 +73,7 @@ def test_no_field_that_is_read_has_a_text_that_may_not_enter(dialect: str) -> No
 
 def test_every_field_is_answered_whatever_its_value(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     assert world.sip2("counter-1", "9900802.00").startswith("98")
-    connection = world.terminals._lines["counter-1"]
+    connection = world.terminals._connections["counter-1"]
     asked, wrong = 0, []
     for shape, tag in places():
         for kind, value in BAD.items():

@@ -40,53 +40,53 @@ class People(Staff):
             agency: sorted({b.bib_id for b in books} - {b.bib_id for b in books if b.item.agency == agency})
             for agency in consortium.worlds
         }
-        self._numbers, self._known = count(1), dict[str, dict[ItemKey, str]]()
+        self._numbers, self._loaded_states = count(1), dict[str, dict[ItemKey, str]]()
         self.asked = self.placed = 0
         self.behaviours: Counter[str] = Counter()
 
     def live(self, day: datetime) -> None:
         """Plays all actions of the day that begins at `day` in Hong Kong."""
         for agency in self.all.worlds:
-            self._night(agency, day)
+            self._schedule_rounds(agency, day)
             if self.all.trouble.loss and self.happens(OUTAGES):
-                self._breaks(day, self.draw.uniform(0, 24), self.all.cut_off, agency, (1, 150))
+                self._schedule_outage(day, self.draw.uniform(0, 24), self.all.cut_off, agency, (1, 150))
             if self.all.trouble.loss and self.happens(ISOLATIONS):
-                self._breaks(day, self.draw.uniform(8, 20), self.all.isolate, agency, (0.1, 8))
+                self._schedule_outage(day, self.draw.uniform(8, 20), self.all.isolate, agency, (0.1, 8))
             if self.all.trouble.loss and self.happens(CLOCK_STEPS):
-                self._at(day, self.draw.uniform(0, 24), lambda agency=agency: self._set_clock(agency))  # type: ignore[misc]
+                self._schedule(day, self.draw.uniform(0, 24), lambda agency=agency: self._set_wrong_clock(agency))  # type: ignore[misc]
             for hour in (10, 15):
-                self._at(day, hour, lambda agency=agency: self.work(agency))  # type: ignore[misc]  # bound now
-            self._at(day, 17, lambda agency=agency: self._behave(agency))  # type: ignore[misc]
+                self._schedule(day, hour, lambda agency=agency: self.work(agency))  # type: ignore[misc]  # bound now
+            self._schedule(day, 17, lambda agency=agency: self._play_chance_events(agency))  # type: ignore[misc]
             for _ in range(self._requests_a_day if self.busy else 0):
-                self._at(day, self.draw.uniform(0, 24), lambda agency=agency: self.wanted(agency))  # type: ignore[misc]
+                self._schedule(day, self.draw.uniform(0, 24), lambda agency=agency: self.wanted(agency))  # type: ignore[misc]
 
-    def _breaks(
+    def _schedule_outage(
         self, day: datetime, hour: float, what: Callable[[str, timedelta], None], agency: str, hours: tuple[float, float]
     ) -> None:
         """Schedules an outage, whose length is drawn when it begins."""
-        self._at(day, hour, lambda: what(agency, timedelta(hours=self.draw.uniform(*hours))))
+        self._schedule(day, hour, lambda: what(agency, timedelta(hours=self.draw.uniform(*hours))))
 
-    def _at(self, day: datetime, hour: float, what: Callable[[], object]) -> None:
+    def _schedule(self, day: datetime, hour: float, what: Callable[[], object]) -> None:
         self.all.at(day + timedelta(hours=hour), what)
 
-    def _night(self, agency: str, day: datetime) -> None:
+    def _schedule_rounds(self, agency: str, day: datetime) -> None:
         def rounds() -> bool:
             return self.all.do(agency, lambda world: finished(world.rounds.run_due()) or True) is not None
 
         for hour in ROUNDS_AT:
-            self._at(day, hour, lambda: self.again(rounds))
-        self._at(day, 13, lambda: self.all.do(agency, lambda world: world.round("silence")))
-        self._at(day, 3, lambda: self._refresh(agency))
+            self._schedule(day, hour, lambda: self.again(rounds))
+        self._schedule(day, 13, lambda: self.all.do(agency, lambda world: world.round("silence")))
+        self._schedule(day, 3, lambda: self._load_availability(agency))
 
-    def _set_clock(self, agency: str) -> None:
+    def _set_wrong_clock(self, agency: str) -> None:
         """Sets a gateway's clock wrong for some hours."""
         self.all.set_clock(agency, timedelta(minutes=self.draw.choice((-50, -5, 5, 50))))
         self.all.after(timedelta(hours=self.draw.uniform(1, 20)), lambda: self.all.set_clock(agency, timedelta()))
 
-    def _refresh(self, agency: str) -> None:
+    def _load_availability(self, agency: str) -> None:
         """Loads the availability of the other libraries' books, as each night."""
         states = {item: "Available On Shelf" if b.place == "shelf" else "On Loan" for item, b in self.books.items()}
-        known = self._known.setdefault(agency, {})
+        known = self._loaded_states.setdefault(agency, {})
         changed = [(item, status) for item, status in states.items() if item.agency != agency and known.get(item) != status]
 
         def write(unit: UnitOfWork) -> bool:
@@ -97,7 +97,7 @@ class People(Staff):
         if self.all.do(agency, lambda world: world.store.now(write)):
             known.update(changed)
 
-    def _behave(self, agency: str) -> None:
+    def _play_chance_events(self, agency: str) -> None:
         """Plays the chance events of readers and staff on the open requests."""
         if not self.all.up(agency):
             return
@@ -116,17 +116,17 @@ class People(Staff):
         reader = patrons[min(self.draw.randrange(len(patrons)), self.draw.randrange(len(patrons)))].barcode
         title, number = self.draw.choice(self._titles[agency]), f"d-{next(self._numbers)}"
         self.asked += 1
-        said = f"RequestItem user={reader} bib={title} request={number}"
+        document = f"RequestItem user={reader} bib={title} request={number}"
         if self.happens(DEADLINES):
             last = dates.civil(self.all.now) + timedelta(days=self.draw.randint(*DEADLINE_DAYS))
-            said += f" NeedBeforeDate={dates.end_of(last):%Y-%m-%dT%H:%M:%SZ}"
-        self.again(lambda: self._tell(agency, said))
+            document += f" NeedBeforeDate={dates.end_of(last):%Y-%m-%dT%H:%M:%SZ}"
+        self.again(lambda: self._send_document(agency, document))
         if self.happens(REGRETS):
             cancel = f"CancelRequestItem user={reader} request={number}"
-            self.later(self.draw.uniform(0, 2.5), lambda: self.again(lambda: self._tell(agency, cancel)))
+            self.later(self.draw.uniform(0, 2.5), lambda: self.again(lambda: self._send_document(agency, cancel)))
 
-    def _tell(self, agency: str, said: str) -> bool:
-        reply = self.all.do(agency, lambda world: world.tell(f"{agency}-DISCOVERY", said))
+    def _send_document(self, agency: str, document: str) -> bool:
+        reply = self.all.do(agency, lambda world: world.tell(f"{agency}-DISCOVERY", document))
         if reply is not None and reply.service == "RequestItemResponse" and not reply.has("Problem"):
             self.placed += 1
         return reply is not None and reply.text("Problem/ProblemType") != TRY_LATER

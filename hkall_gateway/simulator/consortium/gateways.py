@@ -87,7 +87,7 @@ class Consortium:
         self._ground = ground or Memory()
         self.watch: Callable[[Sequence[Moved]], None] = lambda _moved: None
         self.now = starts[0].time
-        self._events: list[tuple[datetime, int, Callable[[], object]]] = []
+        self._queued_events: list[tuple[datetime, int, Callable[[], object]]] = []
         self._numbers = count()
         self._moved: list[Moved] = []
         self._stirred: set[str] = set()
@@ -100,10 +100,10 @@ class Consortium:
         self.deaths: Counter[str] = Counter()
         self.disk_errors: Counter[str] = Counter()
         self.trouble = FaultSource(loss, draw)
-        self.channel = channel(self._reach, self.trouble, self._arrive_later)
-        self.worlds = {start.agency: self._world(start) for start in starts}
+        self.channel = channel(self._deliver, self.trouble, self._arrive_later)
+        self.worlds = {start.agency: self._make_world(start) for start in starts}
 
-    def _world(self, start: Start) -> World:
+    def _make_world(self, start: Start) -> World:
         def listen(moves: Sequence[JournalEntry]) -> None:
             self._moved.extend(Moved(start.agency, move) for move in moves)
             self._stirred.add(start.agency)
@@ -124,9 +124,9 @@ class Consortium:
             secret=secret,
             listen=listen,
             circuit_settings=CircuitSettings(probe_s=PROBE_S),
-            make_store=partial(TwoWayStore, waits=lambda: self._waits(start.agency)),
+            make_store=partial(TwoWayStore, waits=lambda: self._draw_waiting(start.agency)),
         )
-        world.on_commit = lambda: self._commit(world)
+        world.on_commit = lambda: self._before_commit(world)
         self._live_on(world)
         return world
 
@@ -147,7 +147,7 @@ class Consortium:
             self.do(agency, lambda world: world.store.now(after_step_back, world.now))
         self._stirred.add(agency)
 
-    def _waits(self, agency: str) -> bool:
+    def _draw_waiting(self, agency: str) -> bool:
         """Draws whether a command waits at the gateway that is paused or cut off, until some time later."""
         isolated = self._isolated_until.get(agency, self.now) > self.now
         if not self.trouble.loss or self.draw.random() >= (CUT_OFF if isolated else LATE):
@@ -162,7 +162,7 @@ class Consortium:
         self.do(agency, lambda world: cast(TwoWayStore, world.store).let_go())
         self._moved[known:] = [replace(one, refused=True) for one in self._moved[known:]]
 
-    def _commit(self, world: World) -> None:
+    def _before_commit(self, world: World) -> None:
         if self._crash and self.draw.random() < DISK_ERRORS:
             self.trouble.met["disk_error"] += 1
             self.disk_errors[world.start.agency] += 1
@@ -172,7 +172,7 @@ class Consortium:
 
     def at(self, when: datetime, what: Callable[[], object]) -> None:
         """Schedules an action for an instant, or for now if that is past."""
-        heapq.heappush(self._events, (max(when, self.now), next(self._numbers), what))
+        heapq.heappush(self._queued_events, (max(when, self.now), next(self._numbers), what))
 
     def after(self, how_long: timedelta, what: Callable[[], object]) -> None:
         """Schedules an action after a while."""
@@ -180,15 +180,15 @@ class Consortium:
 
     def run_until(self, end: datetime, *, stop: Callable[[], bool] = lambda: False) -> None:
         """Runs every event before `end`, or until `stop` returns True."""
-        while self._events and self._events[0][0] < end and not stop():
-            when, _, what = heapq.heappop(self._events)
+        while self._queued_events and self._queued_events[0][0] < end and not stop():
+            when, _, what = heapq.heappop(self._queued_events)
             self._set_clock(when)
             what()
             # Delivers all due messages, with those that follow from them; then sets the next alarm of each courier.
             while self._stirred:
                 agency = min(self._stirred)
                 self._stirred.discard(agency)
-                due = self.do(agency, self._pump)
+                due = self.do(agency, self._deliver_due)
                 if due is None:
                     continue
                 due -= self._ahead.get(agency, timedelta())
@@ -231,20 +231,20 @@ class Consortium:
         try:
             return what(self.worlds[agency])
         except Died:
-            self._die(agency)
+            self._restart_dead(agency)
             return None
         except Unavailable:
             self._unsure.add(agency)
             self.after(SOON, lambda: self._stirred.add(agency))
             return None
 
-    def _die(self, agency: str) -> None:
+    def _restart_dead(self, agency: str) -> None:
         """Restarts a gateway that died: at once, or after a random time."""
         self.deaths[agency] += 1
         world = self.worlds[agency]
         world.on_commit = no_hook
         world.restart()
-        world.on_commit = lambda: self._commit(world)
+        world.on_commit = lambda: self._before_commit(world)
         self._live_on(world)
         if self.draw.random() * 2 > 1:
             self._down_until[agency] = self.now + timedelta(seconds=self.draw.randrange(60, LONGEST_DOWN_S))
@@ -256,7 +256,7 @@ class Consortium:
 
     # ---- documents
 
-    async def _reach(self, url: str, body: bytes, _timeout_s: float) -> HttpReply:
+    async def _deliver(self, url: str, body: bytes, _timeout_s: float) -> HttpReply:
         """Returns the reply of the partner's gateway. It may be down, or die before its reply is sent."""
         agency = url.removeprefix("http://").partition("/")[0]
         if not self.up(agency) or self._cut_until.get(agency, self.now) > self.now:
@@ -264,7 +264,7 @@ class Consortium:
         try:
             return HttpReply(200, XML, self.worlds[agency].ncip("", body), 0)
         except Died:
-            self._die(agency)
+            self._restart_dead(agency)
             raise NoReply(f"{agency} died") from None
 
     def _arrive_later(self, seconds: float, what: Callable[[], Awaitable[None]]) -> None:
@@ -276,7 +276,7 @@ class Consortium:
 
         self.after(timedelta(seconds=seconds), arrive)
 
-    def _pump(self, world: World) -> datetime | None:
+    def _deliver_due(self, world: World) -> datetime | None:
         if world.start.agency in self._unsure:
             world.release()
             self._unsure.discard(world.start.agency)
@@ -292,7 +292,7 @@ class Consortium:
         """How often each event has happened to a request, in all journals together."""
         found: Counter[str] = Counter()
         for world in self.worlds.values():
-            found.update(finished(world.store.read(_events, is_long=True)))
+            found.update(finished(world.store.read(_queued_events, is_long=True)))
         return found
 
     def fingerprint(self) -> str:
@@ -309,7 +309,7 @@ class Consortium:
         self._ground.close()
 
 
-def _events(unit: UnitOfWork) -> dict[str, int]:
+def _queued_events(unit: UnitOfWork) -> dict[str, int]:
     ok = JOURNAL.c.outcome == "ok"
     happened = select(JOURNAL.c.event, func.count().label("times")).where(ok).group_by(JOURNAL.c.event)
     return {row["event"]: row["times"] for row in unit.execute(happened).mappings()}

@@ -76,18 +76,18 @@ def in_one_place(look: Observations, moved: Moved) -> Iterator[str]:
     for other in look.all.worlds.keys() - {moved.agency}:
         held = look.people.ask(other, lambda unit: unit.requests.with_copy(book.item.barcode, book.item.agency))
         has = any(r.side is Side.BORROWING and r.position in HERE for r in held)
-        if has and not _is_yet_to_hear(look, other, book):
+        if has and not _is_return_unannounced(look, other, book):
             yield f"{request.id} and {other} both say that they have {book.item}"
 
 
-def _is_yet_to_hear(look: Observations, library: str, book: SimulatedCopy) -> bool:
+def _is_return_unannounced(look: Observations, library: str, book: SimulatedCopy) -> bool:
     """Whether the owner's notice of return is still under way.
 
     The reader took the book straight to its owner, and the owner has lent it on.
     """
     waiting = look.people.ask(book.item.agency, lambda unit: unit.outbox.rows(partner=library))
     home = (row.payload for row in waiting if row.send is Notification.TELL_BORROWER_HOME)
-    return any(isinstance(said, PartnerMessage) and said.item == book.item for said in home)
+    return any(isinstance(message, PartnerMessage) and message.item == book.item for message in home)
 
 
 def one_lender_ships(look: Observations, moved: Moved) -> Iterator[str]:
@@ -201,18 +201,18 @@ def lenders_agree(look: Observations) -> Iterator[str]:
             asked = look.people.ask(lent.partner, lambda unit, r=lent: unit.requests.asked(r.wire_id))  # type: ignore[misc]  # bound now
             if asked is None:
                 yield f"{agency} {lent.id}: {lent.partner} never asked for it"
-            elif lent.position is P.CLOSED and not _had_it(look, asked[0], lent):
+            elif lent.position is P.CLOSED and not _borrower_had_copy(look, asked[0], lent):
                 yield f"{agency} {lent.id} is CLOSED, {lent.partner} {asked[0].id} is {asked[0].position}"
 
 
-def _had_it(look: Observations, wanted: Request, lent: Request) -> bool:
+def _borrower_had_copy(look: Observations, wanted: Request, lent: Request) -> bool:
     """Whether the borrower closed the same request, had the copy as an orphan or for another one, or sent it home unknown."""
     if wanted.position is P.CLOSED and wanted.wire_id == lent.wire_id:
         return True
     if lent.skipped in {P.PAGED.value, P.SHIPPED.value}:
         return True
-    had = (r for r in look.requests(lent.partner, Side.BORROWING) if r.position is P.CLOSED)
-    return any(r.wire_id == lent.wire_id or _same_copy(r, lent) for r in had)
+    arrived = (r for r in look.requests(lent.partner, Side.BORROWING) if r.position is P.CLOSED)
+    return any(r.wire_id == lent.wire_id or _same_copy(r, lent) for r in arrived)
 
 
 def borrowers_agree(look: Observations) -> Iterator[str]:
@@ -229,17 +229,17 @@ def _was_lent(request: Request, lent: Request) -> bool:
     return lent.position is P.CLOSED or (lent.position is P.DECLINED and request.skipped == P.IN_TRANSIT.value)
 
 
-def _lent_for_another(look: Observations, agency: str, had: Request) -> bool:
+def _lent_for_another(look: Observations, agency: str, arrived: Request) -> bool:
     """Whether the lender closed the copy under the number of another request, for which it had sent it."""
-    lent = (r for r in look.requests(had.partner, Side.LENDING) if r.partner == agency and r.position is P.CLOSED)
-    return any(_same_copy(had, r) for r in lent)
+    lent = (r for r in look.requests(arrived.partner, Side.LENDING) if r.partner == agency and r.position is P.CLOSED)
+    return any(_same_copy(arrived, r) for r in lent)
 
 
-def _same_copy(had: Request, lent: Request) -> bool:
+def _same_copy(arrived: Request, lent: Request) -> bool:
     """Whether a copy that arrived unannounced, and may have been sent for another request, is the one of this loan."""
-    if not (had.unannounced and had.item == lent.item and had.received_on and lent.placed_at):
+    if not (arrived.unannounced and arrived.item == lent.item and arrived.received_on and lent.placed_at):
         return False
-    return civil(lent.placed_at) <= had.received_on <= (lent.returned_on or had.received_on)
+    return civil(lent.placed_at) <= arrived.received_on <= (lent.returned_on or arrived.received_on)
 
 
 def letters_came(look: Observations) -> Iterator[str]:
@@ -293,22 +293,22 @@ class Invariants:
         for one in moved:
             for truth in EACH_STEP:
                 if one.move.outcome == "ok" and one.move.event in truth.events:
-                    self._broke(one.agency, *truth.broken(self.look, one))
+                    self._report(one.agency, *truth.broken(self.look, one))
         for agency in self._mail:
             # Checks that each notice came once. A mail server drops a second one with the Message-ID of the first, which a
             # gateway's death may cause.
             read, letters = self._mail[agency], self.look.all.worlds[agency].letters
             while letters:
-                number = self._number(agency, letters.popleft().number)
+                number = self._notice_id(agency, letters.popleft().number)
                 read[number] += 1
                 request, _, kind = number.split(".", 2)
                 same = [n for n in read if n.startswith(f"{request}.") and n.endswith(kind)]
                 if kind in ONCE and len(same) > 1:
-                    self._broke(agency, f"{request}: {len(same)} different letters {kind}")
+                    self._report(agency, f"{request}: {len(same)} different letters {kind}")
                 if read[number] > 1 + self.look.all.deaths[agency] + self.look.all.disk_errors[agency]:
-                    self._broke(agency, f"{number} came {read[number]} times")
+                    self._report(agency, f"{number} came {read[number]} times")
 
-    def _number(self, agency: str, message_id: str) -> str:
+    def _notice_id(self, agency: str, message_id: str) -> str:
         """REQUEST.NUMBER.KIND of a notice, by the register of notices."""
         named = read_message_id(message_id)
         found = self.look.people.ask(agency, lambda unit: unit.notices.find(named.notice)) if named else None
@@ -323,14 +323,14 @@ class Invariants:
     def end(self) -> None:
         """Runs the final checks: no message is lost, and both sides agree."""
         for broken in AT_THE_END.values():
-            self._broke("", *broken(self.look))
+            self._report("", *broken(self.look))
 
     def ends(self) -> Counter[str]:
         """The number of requests by side and position."""
         every = ((side, r) for agency in self._mail for side in Side for r in self.look.requests(agency, side))
         return Counter(f"{side.value} {request.position}" for side, request in every)
 
-    def _broke(self, agency: str, *what: str) -> None:
+    def _report(self, agency: str, *what: str) -> None:
         self.broken.extend(f"{self.look.all.now:%Y-%m-%d %H:%M:%S} {agency} {one}".replace("  ", " ") for one in what)
 
 

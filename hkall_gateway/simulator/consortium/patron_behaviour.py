@@ -42,14 +42,14 @@ def renew_at_the_counter(staff: Staff, agency: str, request: Request) -> bool:
 def renew_at_home(staff: Staff, agency: str, request: Request) -> bool:
     """A reader renews the loan in the discovery system."""
     assert request.item is not None
-    said = f"RenewItem user={request.patron} item={request.item.agency}:{request.item.barcode}"
-    reply = staff.all.do(agency, lambda world: world.tell(f"{agency}-DISCOVERY", said))
+    document = f"RenewItem user={request.patron} item={request.item.agency}:{request.item.barcode}"
+    reply = staff.all.do(agency, lambda world: world.tell(f"{agency}-DISCOVERY", document))
     return reply is not None and not reply.has("Problem")
 
 
 def bring_to_its_owner(staff: Staff, agency: str, request: Request) -> bool:
     """A reader leaves the book at the counter of its owner library."""
-    book = _with_its_reader(staff, agency, request)
+    book = _find_lent_copy(staff, agency, request)
     if book is None:
         return False
     staff.take_in(book.item.agency, book)
@@ -58,30 +58,30 @@ def bring_to_its_owner(staff: Staff, agency: str, request: Request) -> bool:
 
 def claim(staff: Staff, agency: str, request: Request) -> bool:
     """A reader claims to have returned the book, and finds it later."""
-    return _with_its_reader(staff, agency, request) is not None and staff.command(agency, "claim", request)
+    return _find_lent_copy(staff, agency, request) is not None and staff.command(agency, "claim", request)
 
 
 def damage(staff: Staff, agency: str, request: Request) -> bool:
     """A reader damages the book."""
-    return _with_its_reader(staff, agency, request) is not None and staff.command(agency, "damaged", request)
+    return _find_lent_copy(staff, agency, request) is not None and staff.command(agency, "damaged", request)
 
 
 def lose(staff: Staff, agency: str, request: Request) -> bool:
     """A reader has lost the book: it is found some days later, or the two libraries settle the loss between them."""
-    book = _with_its_reader(staff, agency, request)
+    book = _find_lent_copy(staff, agency, request)
     if book is None or not staff.command(agency, "lost", request):
         return False
     book.place = "lost"
-    what = _find if staff.happens(FOUND) else _settle
-    staff.later(staff.draw.uniform(1, 6), lambda: what(staff, agency, request, book))
+    follow_up = _find_lost_copy if staff.happens(FOUND) else _settle_loss
+    staff.later(staff.draw.uniform(1, 6), lambda: follow_up(staff, agency, request, book))
     return True
 
 
-def _find(staff: Staff, agency: str, _request: Request, book: SimulatedCopy) -> None:
+def _find_lost_copy(staff: Staff, agency: str, _request: Request, book: SimulatedCopy) -> None:
     staff.take_in(agency, book)
 
 
-def _settle(staff: Staff, agency: str, request: Request, _book: SimulatedCopy) -> None:
+def _settle_loss(staff: Staff, agency: str, request: Request, _book: SimulatedCopy) -> None:
     """Staff of the two libraries agree by telephone, and each records the result."""
     owner = request.partner
     lent = staff.ask(owner, lambda unit: unit.requests.lent(agency, request.wire_id))
@@ -109,7 +109,7 @@ def cancel_recall(staff: Staff, agency: str, request: Request) -> bool:
     return request.side is Side.LENDING and request.recalled_on is not None and staff.command(agency, "cancel_recall", request)
 
 
-def _with_its_reader(staff: Staff, agency: str, request: Request) -> SimulatedCopy | None:
+def _find_lent_copy(staff: Staff, agency: str, request: Request) -> SimulatedCopy | None:
     """The book of a loan, if a reader of this library really has it: it may be home already, and lent to another library."""
     book = staff.books[request.item] if request.item else None
     return book if book and (book.place, book.holder) == ("reader", agency) else None

@@ -90,11 +90,11 @@ def cast(setting: Setting, channel: ChannelMaker = LossyChannel) -> PreparedSimu
     agencies, titles = AGENCIES[: setting.libraries], TITLES * setting.libraries
     owners = [(title, agency) for title in range(titles) for agency in draw.sample(agencies, min(COPIES, len(agencies) - 1))]
     books = [SimulatedCopy(ItemKey(a, f"{a}{title:04}"), f"b{title:04}", holder=a) for title, a in owners]
-    stands_on = ground(setting.database)
+    databases = ground(setting.database)
     agencies = AGENCIES[: setting.libraries]
     holdings = tuple(Holding(b.item.agency, b.item.barcode, b.bib_id, f"Book {b.bib_id}") for b in books)
-    starts = [_start(agency, agencies, holdings) for agency in agencies]
-    consortium = Consortium(starts, draw, setting.loss, crash=setting.crash, channel=channel, ground=stands_on)
+    starts = [_library_start(agency, agencies, holdings) for agency in agencies]
+    consortium = Consortium(starts, draw, setting.loss, crash=setting.crash, channel=channel, ground=databases)
     people = People(consortium, books, setting.requests_a_day)
     watcher = Invariants(consortium, people)
     consortium.watch = watcher.watch
@@ -153,7 +153,7 @@ def be_quiet() -> None:
 # ---- the libraries, their readers and their books
 
 
-def _start(agency: str, agencies: tuple[str, ...], holdings: tuple[Holding, ...]) -> Start:
+def _library_start(agency: str, agencies: tuple[str, ...], holdings: tuple[Holding, ...]) -> Start:
     place = f"{agency}-DESK"
     others = [a for a in agencies if a != agency]
     return Start(
@@ -175,12 +175,12 @@ def _start(agency: str, agencies: tuple[str, ...], holdings: tuple[Holding, ...]
         ),
         clients=(Client(f"{agency}-DISCOVERY"),),
         terminals=(terminal(Policy(), "counter-1", location=place),),
-        patrons=tuple(_reader(agency, n) for n in range(READERS)),
+        patrons=tuple(_make_patron(agency, n) for n in range(READERS)),
         holdings=holdings,
     )
 
 
-def _reader(agency: str, number: int) -> Borrower:
+def _make_patron(agency: str, number: int) -> Borrower:
     card = f"{agency}-P{number}"
     name, address = Sensitive(f"Reader {number}"), Sensitive(f"{card.lower()}@{agency.lower()}.test")
     return Borrower(card, name, "undergraduates", email=address, total_quota=TOTAL_QUOTAS[number % len(TOTAL_QUOTAS)])

@@ -133,10 +133,10 @@ class Staff:
         """Scans a book, and puts it where the gateway's reply sends it."""
         book.place, book.holder, book.since = "desk", agency, book.since if book.place == "desk" else self.all.now
         if self.check_in(agency, book):
-            self._put(agency, book)
+            self._put_away(agency, book)
         # A refused book lies on the desk; `work` looks through those again, since its request may be moved on meanwhile.
 
-    def _put(self, agency: str, book: SimulatedCopy) -> None:
+    def _put_away(self, agency: str, book: SimulatedCopy) -> None:
         held = self.holding(agency, book)
         if book.item.agency == agency:
             book.place = "shelf" if held is None or held.position is P.PAGED else "desk"
@@ -152,9 +152,9 @@ class Staff:
     def _send_home(self, agency: str, book: SimulatedCopy, held: Request | None) -> None:
         if held is not None and held.position is P.TO_RETURN and not self.command(agency, "dispatch", held):
             return
-        self._bag(book, book.item.agency)
+        self._send_by_courier(book, book.item.agency)
 
-    def _bag(self, book: SimulatedCopy, to: str) -> None:
+    def _send_by_courier(self, book: SimulatedCopy, to: str) -> None:
         """Puts a book into the courier's bag; the other library opens it one or two days later."""
         book.place, book.holder, book.since = "bag", to, self.all.now
         self.later(self.draw.uniform(0.6, 2.2), lambda: self.take_in(to, book))
@@ -167,19 +167,19 @@ class Staff:
             self.all.after(SOON, lambda: self.work(agency))
             return
         for request in self.listed(agency, P.PAGED):
-            self._pull(agency, request)
+            self._pull_copy(agency, request)
         for request in self.listed(agency, P.IN_TRANSIT):
-            self._give_up(agency, request)
+            self._cancel_stray(agency, request)
         for book in [b for b in self.books.values() if b.place == "desk" and b.holder == agency]:
-            self._look_at(agency, book)
+            self._handle_desk_copy(agency, book)
         for row in self.ask(agency, lambda unit: unit.outbox.rows(states=(OutboxState.DEAD,))):
             again = unsent.Settle(STAFF, row.id)
             self.all.do(agency, lambda w, c=again: w.store.now(in_context(unsent.retry, w.library, w.now, c)))  # type: ignore[misc]
         for kept in self.ask(agency, quarantine.listed):
             if kept.why == Reason.CONTRADICTS_US:
-                self._judge(agency, kept)
+                self._judge_document(agency, kept)
 
-    def _judge(self, agency: str, kept: QuarantinedDocument) -> None:
+    def _judge_document(self, agency: str, kept: QuarantinedDocument) -> None:
         """Looks where the book of a held document is, and believes its owner if the owner has it."""
         named = decode(kept.document.encode())
         book = self.books[ItemKey(named.text("ItemId/AgencyId"), named.text("ItemId/ItemIdentifierValue"))]
@@ -190,13 +190,13 @@ class Staff:
         judged = (kept.id, QuarantineState.REPLAYED, STAFF.who, "looked where it is")
         self.all.do(agency, lambda world: world.store.now(quarantine.settle, *judged))
 
-    def _give_up(self, agency: str, request: Request) -> None:
+    def _cancel_stray(self, agency: str, request: Request) -> None:
         """Ends by hand a shipment that nobody asked for and that never came: its lender's word arrived after the withdrawal."""
         if request.kind == STRAY and request.moved_at and self.all.now - request.moved_at > STRAYS_WAIT:
             command = Act(STAFF, request.id, reason="it never came", position=P.CANCELLED, action="force")
             self.all.do(agency, lambda world: finished(world.circulation.execute(command)))
 
-    def _pull(self, agency: str, request: Request) -> None:
+    def _pull_copy(self, agency: str, request: Request) -> None:
         assert request.item is not None
         if self._forgotten.get((agency, request.id), self.all.now) > self.all.now:
             return
@@ -208,9 +208,9 @@ class Staff:
         elif self.check_out(agency, f"{request.partner}-INST", book) and not (
             self.happens(UNFIT) and self.command(agency, "decline", request, "damaged")
         ):
-            self._bag(book, request.partner)
+            self._send_by_courier(book, request.partner)
 
-    def _look_at(self, agency: str, book: SimulatedCopy) -> None:
+    def _handle_desk_copy(self, agency: str, book: SimulatedCopy) -> None:
         """Handles a book on the desk: scan it again, send it home unused, or treat it as unknown."""
         held, days = self.holding(agency, book), ((self.all.now - book.since).days if book.since else 0)
         if book.item.agency == agency or (held is None and days < 1):
@@ -218,11 +218,11 @@ class Staff:
         elif held is None:
             # Handles an unknown book: receives it unannounced by the number on its pull slip; after some days sends it home.
             asked = self.listed(agency, P.REQUESTED) + self.listed(agency, P.CANCELLING)
-            waiting = [r for r in asked if self._is_for(agency, r, book)]
+            waiting = [r for r in asked if self._was_requested(agency, r, book)]
             if waiting and self.command(agency, "receive", waiting[0], "unannounced", book):
-                self._put(agency, book)
+                self._put_away(agency, book)
             elif days >= PATIENT_DAYS:
-                self._bag(book, book.item.agency)
+                self._send_by_courier(book, book.item.agency)
         elif held.position in {P.IN_TRANSIT, P.ON_LOAN}:
             self.take_in(agency, book)
         elif held.position in {P.TO_RETURN, P.RETURN_TRANSIT}:
@@ -232,6 +232,6 @@ class Staff:
         ):
             self._send_home(agency, book, self.holding(agency, book))
 
-    def _is_for(self, agency: str, request: Request, book: SimulatedCopy) -> bool:
+    def _was_requested(self, agency: str, request: Request, book: SimulatedCopy) -> bool:
         listed = self.ask(agency, lambda unit: unit.candidates.of(request.id))
         return any((c.agency, c.barcode) == tuple(book.item) and c.wire_id for c in listed)

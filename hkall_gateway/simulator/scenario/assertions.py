@@ -30,17 +30,17 @@ def hear(stage: ScenarioRun, line: ScenarioLine) -> None:
         if kind == "Problem":
             wanted, _, detail = rest.partition(" / ")
             if not problem or not fits(problem, wanted) or not fits(reply.text("Problem/ProblemDetail"), f"*{detail}*"):
-                raise _differ(line, line.get("said"), _sketch(reply))
+                raise _difference(line, line.get("said"), _summarise_reply(reply))
             return
         if kind != "ok":
             raise BadLine(line.where, f"a reply is `ok …` or `Problem …`, not {kind!r}")
         if problem or (others := differences(reply, shlex.split(rest))):
-            raise _differ(line, line.get("said"), _sketch(reply) if problem else f"ok {' '.join(others)}")
+            raise _difference(line, line.get("said"), _summarise_reply(reply) if problem else f"ok {' '.join(others)}")
     elif not fits(reply, f"*{line.get('said')}*" if speaker == "cli" else line.get("said")):
-        raise _differ(line, line.get("said"), reply or "no reply")
+        raise _difference(line, line.get("said"), reply or "no reply")
 
 
-def _sketch(reply: NcipMessage) -> str:
+def _summarise_reply(reply: NcipMessage) -> str:
     problem = reply.text("Problem/ProblemType")
     return f"Problem {problem} / {reply.text('Problem/ProblemDetail')}" if problem else f"ok ({reply.service})"
 
@@ -49,18 +49,18 @@ def expect(stage: ScenarioRun, line: ScenarioLine) -> None:
     world, agency, service = stage.world(line), line.get("agency"), line.get("service")
     message = world.peers.arrived(agency)
     if message is None:
-        raise _differ(line, f"{agency} {service}", f"nothing for {agency}")
+        raise _difference(line, f"{agency} {service}", f"nothing for {agency}")
     if message.service != service:
-        raise _differ(line, f"{agency} {service}", f"{agency} {message.service}")
+        raise _difference(line, f"{agency} {service}", f"{agency} {message.service}")
     if others := differences(message, shlex.split(line.get("words"))):
-        raise _differ(line, line.get("words").strip(), " ".join(others))
+        raise _difference(line, line.get("words").strip(), " ".join(others))
 
 
 def ils_heard(stage: ScenarioRun, line: ScenarioLine) -> None:
     heard, wanted = stage.world(line).ils.heard, line.get("heard")
     got = heard.pop(0) if heard and wanted != "nothing" else (heard or ["nothing"])[0]
     if not fits(got, wanted):
-        raise _differ(line, wanted, got)
+        raise _difference(line, wanted, got)
 
 
 def outbox(stage: ScenarioRun, line: ScenarioLine) -> None:
@@ -70,7 +70,7 @@ def outbox(stage: ScenarioRun, line: ScenarioLine) -> None:
     rows = stage.gateway(line).outbox()
     if len(rows) != int(line.get("count") or 0):
         listed = "; ".join(f"{row.recipient} {row.send} ({row.state}: {row.last_error})" for row in rows)
-        raise _differ(line, line.get("count") or "nothing", f"{len(rows)}: {listed}")
+        raise _difference(line, line.get("count") or "nothing", f"{len(rows)}: {listed}")
 
 
 def mail(stage: ScenarioRun, line: ScenarioLine) -> None:
@@ -80,15 +80,15 @@ def mail(stage: ScenarioRun, line: ScenarioLine) -> None:
         return
     if not patron:
         if letters:
-            raise _differ(line, "nothing", "; ".join(f"{one.patron}: {one.subject}" for one in letters))
+            raise _difference(line, "nothing", "; ".join(f"{one.patron}: {one.subject}" for one in letters))
         return
     letter = next((one for one in letters if one.patron == patron), None)
     if letter is None:
-        raise _differ(line, f"a letter to {patron}", "no letter")
+        raise _difference(line, f"a letter to {patron}", "no letter")
     letters.remove(letter)
     whole = " ".join(f"{letter.subject} {letter.text}".split())
     if not fits(whole, f"*{line.get('text')}*"):
-        raise _differ(line, line.get("text"), whole)
+        raise _difference(line, line.get("text"), whole)
 
 
 def state(stage: ScenarioRun, line: ScenarioLine) -> None:
@@ -96,24 +96,24 @@ def state(stage: ScenarioRun, line: ScenarioLine) -> None:
         request = stage.gateway(line).request(line.get("request"))
     except KeyError:
         if line.get("position") != "none":
-            raise _differ(line, line.get("position"), "no such request") from None
+            raise _difference(line, line.get("position"), "no such request") from None
         return
     wanted = [("position", line.get("position")), *map(pair, shlex.split(line.get("words")))]
-    got = [(name, _fact(getattr(request, name, "no such fact"))) for name, _ in wanted]
+    got = [(name, _scenario_value(getattr(request, name, "no such fact"))) for name, _ in wanted]
     if any(value != found for (_, value), (_, found) in zip(wanted, got, strict=True)):
-        raise _differ(line, _listed(wanted), _listed(got))
+        raise _difference(line, _join_facts(wanted), _join_facts(got))
 
 
-def _fact(value: object) -> str:
+def _scenario_value(value: object) -> str:
     """A value as a scenario writes it: dates in ISO form, booleans as yes and no, a missing value as none."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None or value == "" else str(value)
 
 
-def _listed(facts: Iterable[tuple[str, str]]) -> str:
+def _join_facts(facts: Iterable[tuple[str, str]]) -> str:
     return " ".join(value if name == "position" else f"{name}={value}" for name, value in facts)
 
 
-def _differ(line: ScenarioLine, expected: str, got: str) -> Difference:
+def _difference(line: ScenarioLine, expected: str, got: str) -> Difference:
     return Difference(line.where, line.text, expected, got)

@@ -48,7 +48,7 @@ class Documents:
         self._store = store
         self.services = NcipServices(
             circulation=circulation,
-            callers={caller.agency: caller for caller in _callers(start, secret)},
+            callers={caller.agency: caller for caller in _make_callers(start, secret)},
             agency=start.agency,
             timezone=HONG_KONG,
             metrics=Metrics(),
@@ -75,7 +75,7 @@ class Documents:
         return await self._client.deliver(message, partner, unsure=row.state == OutboxState.UNSURE, look_for=look_for)
 
 
-def _callers(start: Start, secret: Callable[[str], str]) -> Iterator[Caller]:
+def _make_callers(start: Start, secret: Callable[[str], str]) -> Iterator[Caller]:
     for partner in start.partners:
         in_ext = partner.agency in start.numbered_in_ext
         access = PartnerAccess(partner.agency, request_id_in_ext=in_ext, lookups_per_minute=0)
@@ -147,7 +147,7 @@ class InMemoryTerminals:
         timeout: Timeout | None = None,
     ) -> None:
         self._rows = {terminal.login: terminal for terminal in start.terminals}
-        self._lines: dict[str, InMemoryTerminal] = {}
+        self._connections: dict[str, InMemoryTerminal] = {}
         self._services = sip2.Sip2Services(
             circulation=circulation,
             terminals=self._rows,
@@ -166,15 +166,15 @@ class InMemoryTerminals:
 
     def ask(self, login: str, said: str) -> str:
         """Returns the reply to a line, without its end; "" when there was none."""
-        line = self._lines.get(login) or self._connect(login)
+        line = self._connections.get(login) or self._open_connection(login)
         reply = self.wire(line, line.seal.sealed(said))
         return line.seal.opened(reply) if reply else ""
 
     def wire(self, line: InMemoryTerminal, data: bytes) -> bytes:
         """Sends some bytes; returns the bytes of the replies."""
-        return b"".join(self._answer(line, piece) for piece in line.session.receive(data))
+        return b"".join(self._answer_piece(line, piece) for piece in line.session.receive(data))
 
-    def _answer(self, line: InMemoryTerminal, piece: sip2.Sip2Message | sip2.Refuse | SendBytes | Close) -> bytes:
+    def _answer_piece(self, line: InMemoryTerminal, piece: sip2.Sip2Message | sip2.Refuse | SendBytes | Close) -> bytes:
         match piece:
             case SendBytes(data):
                 return data
@@ -182,7 +182,7 @@ class InMemoryTerminals:
                 raise ValueError(f"{line.terminal.login} was hung up on: {why}")
         return finished(sip2.respond(self._services, line.session, piece, HERE, line.upstream))
 
-    def _connect(self, login: str) -> InMemoryTerminal:
+    def _open_connection(self, login: str) -> InMemoryTerminal:
         if login not in self._rows:
             raise ValueError(f"there is no terminal {login!r}")
         terminal = self._rows[login]
@@ -190,5 +190,5 @@ class InMemoryTerminals:
         line = InMemoryTerminal(terminal, Session(make), Seal(make.encoding), opens() if opens else None)
         if not self.wire(line, line.seal.sealed(f"9300CN{login}|CO{login}|")).startswith(b"941"):
             raise ValueError(f"{login} could not log in")
-        self._lines[login] = line
+        self._connections[login] = line
         return line

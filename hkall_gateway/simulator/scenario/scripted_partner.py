@@ -20,7 +20,7 @@ from hkall_gateway.ncip.tables.notifications import item_id
 from hkall_gateway.ncip.transport.client import HttpReply, NoReply, NotSent
 from hkall_gateway.rules.vocabulary import Holding, ItemKey
 
-_BUSY: Final = re.compile(r"503 after (([0-9]+[smhd])+)")
+_BUSY_UNTIL: Final = re.compile(r"503 after (([0-9]+[smhd])+)")
 _TIMES: Final = re.compile(r"(.*?)(?:\s+x([1-9][0-9]*))?")
 
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -86,7 +86,7 @@ def manner(text: str, folder: Path = Path()) -> tuple[PartnerBehaviour, int]:
         return PartnerBehaviour("ok", taken=True, words=tuple(shlex.split(name)[1:])), times
     if name.endswith(".xml"):
         return PartnerBehaviour("document", taken=True, document=(folder / name).read_bytes()), times
-    if waiting := _BUSY.fullmatch(name):
+    if waiting := _BUSY_UNTIL.fullmatch(name):
         return replace(MANNERS["503"], wait_s=int(duration(waiting[1]).total_seconds())), times
     if name not in MANNERS:
         known = ", ".join(MANNERS)
@@ -135,8 +135,8 @@ class Peers:
             self._arrived[agency].append(message)
         secret = message.text("InitiationHeader/FromAgencyAuthentication")
         problem = how.problem or ("" if secret == self._secret(agency) else "Agency Authentication Failed")
-        theirs = (copy for copy in self._holdings if copy.agency == agency)
-        shelf = tuple(replace(copy, status=self.shelves.get(copy.key, copy.status)) for copy in theirs)
+        own_copies = (copy for copy in self._holdings if copy.agency == agency)
+        shelf = tuple(replace(copy, status=self.shelves.get(copy.key, copy.status)) for copy in own_copies)
         return how.http_reply(reply(message, agency, problem, how.words, shelf))
 
 
@@ -167,30 +167,30 @@ def reply(
         fields["Pending"] = {}
     else:
         fields |= {name: message.fields[name] for name in message.fields.keys() & ELEMENTS[service].children.keys()}
-        if message.service in _LOOKS:
-            fields |= _LOOKS[message.service](message, shelf)
+        if message.service in _LOOK_UPS:
+            fields |= _LOOK_UPS[message.service](message, shelf)
         fields |= said(service, words, agency, message.text("InitiationHeader/FromAgencyId/AgencyId"))
     return documents.encode(NcipMessage(service, fields), DIALECTS["direct"])
 
 
-def _titles(message: NcipMessage, shelf: Sequence[Holding]) -> Fields:
+def _look_up_title(message: NcipMessage, shelf: Sequence[Holding]) -> Fields:
     """The copies of a title, given by the partner's own number or by the catalogue's."""
     number = message.text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
-    copies = [_copy(copy) for copy in shelf if number in {copy.bib_id, copy.local_bib_id}]
+    copies = [_item_information(copy) for copy in shelf if number in {copy.bib_id, copy.local_bib_id}]
     found: Fields = {"HoldingsSet": [{"ItemInformation": copies}]}
     return {"BibInformation": [found if copies else {"Problem": [{"ProblemType": "Unknown Item"}]}]}
 
 
-def _one_copy(message: NcipMessage, shelf: Sequence[Holding]) -> Fields:
+def _look_up_item(message: NcipMessage, shelf: Sequence[Holding]) -> Fields:
     wanted = message.text("ItemId/ItemIdentifierValue")
-    return next((_copy(copy) for copy in shelf if copy.barcode == wanted), {})
+    return next((_item_information(copy) for copy in shelf if copy.barcode == wanted), {})
 
 
-def _copy(copy: Holding) -> Fields:
+def _item_information(copy: Holding) -> Fields:
     return {"ItemId": item_id(copy.key), "ItemOptionalFields": {"CirculationStatus": copy.status}}
 
 
-_LOOKS: Final[Mapping[str, Callable[[NcipMessage, Sequence[Holding]], Fields]]] = {
-    "LookupItemSet": _titles,
-    "LookupItem": _one_copy,
+_LOOK_UPS: Final[Mapping[str, Callable[[NcipMessage, Sequence[Holding]], Fields]]] = {
+    "LookupItemSet": _look_up_title,
+    "LookupItem": _look_up_item,
 }

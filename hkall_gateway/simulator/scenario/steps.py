@@ -93,13 +93,15 @@ class ScenarioLine:
 def read_scenario(path: Path) -> tuple[ScenarioLine, ...]:
     """The lines of a scenario, comments and blank lines left out. Raises BadLine for the first one that is not in GRAMMAR."""
     rows = enumerate(path.read_text("utf-8").splitlines(), start=1)
-    lines = tuple(_line(str(path), number, row) for number, row in rows if row.strip() and not row.lstrip().startswith("#"))
+    lines = tuple(
+        _parse_line(str(path), number, row) for number, row in rows if row.strip() and not row.lstrip().startswith("#")
+    )
     if not lines or lines[0].verb != "world":
         raise BadLine(f"{path}:1", "a scenario begins with a world")
     return lines
 
 
-def _line(file: str, number: int, row: str) -> ScenarioLine:
+def _parse_line(file: str, number: int, row: str) -> ScenarioLine:
     verb, _, rest = row.strip().partition(" ")
     text = row.strip() if verb in RAW else re.sub(r"\s+#.*$", "", row.strip())
     where = f"{file}:{number}"
@@ -161,10 +163,10 @@ class ScenarioRun:
 def set_up(stage: ScenarioRun, line: ScenarioLine) -> None:
     if stage.made is not None:
         raise BadLine(line.where, "there is a world already")
-    stage.made = World.open(_near(stage, line.get("file"), "worlds"), stage.engine)
+    stage.made = World.open(_find_file(stage, line.get("file"), "worlds"), stage.engine)
 
 
-def _near(stage: ScenarioRun, name: str, room: str) -> Path:
+def _find_file(stage: ScenarioRun, name: str, room: str) -> Path:
     """A file beside the scenario, or in the folder of that name beside its own."""
     beside = stage.folder / name
     return beside if beside.exists() else stage.folder.parent / room / name
@@ -240,5 +242,5 @@ def command(stage: ScenarioRun, line: ScenarioLine) -> None:
     if stage.command_line is None:
         raise BadLine(line.where, "there is no command line here")
     stage.speaker = "cli"
-    words = [str(_near(stage, word, "files")) if word.endswith(FILES) else word for word in shlex.split(line.get("said"))]
+    words = [str(_find_file(stage, word, "files")) if word.endswith(FILES) else word for word in shlex.split(line.get("said"))]
     stage.replies[stage.speaker] = stage.command_line(stage.gateway(line), words)

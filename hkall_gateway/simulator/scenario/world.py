@@ -131,7 +131,7 @@ class World:
             create_all(self.engine)
         with self.engine.connect() as connection:
             load(connection, start)
-        self._boot()
+        self._start_gateway()
         self.store.now(begin, start)
 
     @classmethod
@@ -200,7 +200,7 @@ class World:
         """Starts a new gateway on the same database; clients must connect again."""
         self.store.close()
         self._commits_left = 0
-        self._boot()
+        self._start_gateway()
         self.release()
 
     def close(self) -> None:
@@ -230,18 +230,18 @@ class World:
         """The instant of the courier's next work; None when no message waits."""
         return finished(self.store.read(lambda unit: unit.outbox.next_due(), is_long=True))
 
-    def _boot(self) -> None:
-        self.store = self._make_store(self.engine, self._unit, self._before_commit)
+    def _start_gateway(self) -> None:
+        self.store = self._make_store(self.engine, self._make_unit, self._before_commit)
         library = Library(self.start.agency, self.start.name, self.start.policy, self.start.pickup_locations)
-        told = self.start.ils
-        known = LastKnown(lambda: told.keep_s if told.fallback == "allow" else 0)
-        terms = OfflineRules(told.fallback, told.keep_s, told.pin, _right_pin, known.is_right)
-        local = ConnectedSystem(self.store, self._connector(), lambda: library, lambda: self.now, lambda: terms)
+        ils = self.start.ils
+        known = LastKnown(lambda: ils.keep_s if ils.fallback == "allow" else 0)
+        terms = OfflineRules(ils.fallback, ils.keep_s, ils.pin, _right_pin, known.is_right)
+        local = ConnectedSystem(self.store, self._make_adapter(), lambda: library, lambda: self.now, lambda: terms)
         self.circulation = Circulation(self.store, local, lambda: library, lambda: self.now)
         relay = CircuitBreaker("relay", lambda: self.now)
         upstream = (lambda: DirectConnection(self.ils, relay)) if self.start.ils.relay else None
         timeout = Timeout(Clock(), ANSWER_S)
-        last = known if told.is_living else None
+        last = known if ils.is_living else None
         self.terminals = InMemoryTerminals(self.start, self.circulation, lambda: self.now, upstream, last, timeout)
         self._documents = Documents(self.start, self.circulation, self.store, self.post, lambda: self.now, self.secret, timeout)
         sender = Sender("lending@lib.test", self.start.name, key=LETTER_KEY)
@@ -266,16 +266,16 @@ class World:
             self._circuit_settings,
         )
 
-    def _connector(self) -> LocalIls:
+    def _make_adapter(self) -> LocalIls:
         health = CircuitBreaker("connector", lambda: self.now)
-        told = self.start.ils
+        ils = self.start.ils
         out = ConnectorServices(
             lambda: self.now, health, lambda: DirectConnection(self.ils, health), IlsResponder(self.ils).post
         )
-        adapter = find_adapter(told.connector)
-        return adapter.build(ConnectorTools(self.store, self.start.agency, _right_pin, told, out))
+        adapter = find_adapter(ils.connector)
+        return adapter.build(ConnectorTools(self.store, self.start.agency, _right_pin, ils, out))
 
-    def _unit(self, connection: Connection) -> UnitOfWork:
+    def _make_unit(self, connection: Connection) -> UnitOfWork:
         return UnitOfWork(connection, lambda: f"R{next(self._numbers)}", self.circulation.library.silent, self._listen)
 
     def release(self) -> None:

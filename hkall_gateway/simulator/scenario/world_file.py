@@ -145,33 +145,33 @@ def cheap_hash(pin: str) -> str:
 
 def read_world(path: Path) -> Start:
     """Returns the world in a file, on top of the one that its `based_on` names. Raises WorldError for every error in it."""
-    world = _tables(path)
+    world = _read_tables(path)
     try:
         whole, library = with_defaults(world), world["library"]
         for kind in LISTS.keys() & world.keys():  # a row of a list keeps its place
             whole[kind] = [WorldRow(cells, row.at) for cells, row in zip(whole[kind], world[kind], strict=True)]
         world = whole
         agency, rules = library["agency"], policy.changed(world.get("policy", {}), path)
-        holdings = _rows(world, "holdings", lambda row: Holding(**row))
+        holdings = _make_rows(world, "holdings", lambda row: Holding(**row))
         titles = {h.key: h for h in holdings}
-        requests = _rows(world, "requests", lambda row: _request(row, agency, library["pickup_locations"][0], titles))
+        requests = _make_rows(world, "requests", lambda row: _make_request(row, agency, library["pickup_locations"][0], titles))
         return Start(
             time=world["time"].astimezone(UTC),
             agency=agency,
             name=library["name"],
             pickup_locations=tuple(library["pickup_locations"]),
             policy=rules,
-            partners=_rows(world, "partners", _partner),
-            clients=_rows(world, "clients", _client),
-            terminals=_rows(world, "terminals", lambda row: terminal(rules, **row)),
-            patrons=_rows(world, "patrons", _patron),
+            partners=_make_rows(world, "partners", _make_partner),
+            clients=_make_rows(world, "clients", _make_client),
+            terminals=_make_rows(world, "terminals", lambda row: terminal(rules, **row)),
+            patrons=_make_rows(world, "patrons", _make_patron),
             holdings=holdings,
-            closures=tuple(day for days in _rows(world, "closures", _closed) for day in days),
+            closures=tuple(day for days in _make_rows(world, "closures", _closed_days) for day in days),
             requests=tuple(request for request, _ in requests),
-            candidates=tuple(candidate for _, asked in requests for candidate in asked),
-            ils=_ils(world.get("ils", {}), path),
-            readers=_rows(world, "readers", lambda row: IlsPatron(**row)),
-            books=_rows(world, "books", lambda row: IlsBook(**row)),
+            candidates=tuple(candidate for _, requested in requests for candidate in requested),
+            ils=_make_ils_settings(world.get("ils", {}), path),
+            readers=_make_rows(world, "readers", lambda row: IlsPatron(**row)),
+            books=_make_rows(world, "books", lambda row: IlsBook(**row)),
             numbered_in_ext=frozenset(row["agency"] for row in world.get("partners", ()) if row.get("request_id_in_ext")),
         )
     except ConfigErrors as error:
@@ -180,7 +180,7 @@ def read_world(path: Path) -> Start:
         raise WorldError(f"{path.name}: {error}") from error
 
 
-def _tables(path: Path) -> Table:
+def _read_tables(path: Path) -> Table:
     try:
         text = path.read_text("utf-8")
         world = tomllib.loads(text)
@@ -201,14 +201,14 @@ def _tables(path: Path) -> Table:
                 name = ", ".join(f"{key} = {row.get(key)!r}" for key in LISTS[kind])
                 raise WorldError(f"{row.at}: {kind}: {name} stands already at {same.at}: write one row")
     based_on = world.pop("based_on", None)
-    return _merged(_tables(path.parent / based_on), world) if based_on else world
+    return _merge_worlds(_read_tables(path.parent / based_on), world) if based_on else world
 
 
 def _identity(kind: str, row: Table) -> tuple[str, ...]:
     return tuple(str(row.get(key)) for key in LISTS[kind])
 
 
-def _merged(base: Table, world: Table) -> Table:
+def _merge_worlds(base: Table, world: Table) -> Table:
     """Merges tables key by key, and lists row by row; rows that the base does not have are added to it."""
     joined = dict(base)
     for key, value in world.items():
@@ -223,11 +223,11 @@ def _merged(base: Table, world: Table) -> Table:
     return joined
 
 
-def _client(row: Table) -> Client:
+def _make_client(row: Table) -> Client:
     return Client(**{key: value for key, value in row.items() if key != "system"})
 
 
-def _rows(world: Table, name: str, make: Callable[[Table], T]) -> tuple[T, ...]:
+def _make_rows(world: Table, name: str, make: Callable[[Table], T]) -> tuple[T, ...]:
     made = []
     for row in world.get(name, []):
         try:
@@ -237,7 +237,7 @@ def _rows(world: Table, name: str, make: Callable[[Table], T]) -> tuple[T, ...]:
     return tuple(made)
 
 
-def _partner(row: Table) -> Partner:
+def _make_partner(row: Table) -> Partner:
     row.setdefault("url", f"http://{row['agency'].lower()}.test/ncip")
     row.setdefault("name", row["agency"])
     row["charges"] = Charges(**row.get("charges", {}))
@@ -247,14 +247,14 @@ def _partner(row: Table) -> Partner:
     return Partner(**values)
 
 
-def _ils(row: Table, path: Path) -> IlsConfig:
+def _make_ils_settings(row: Table, path: Path) -> IlsConfig:
     found, faults = model(with_keys_of(find_adapter(row.get("connector", "snapshot"))), {"url": URL, **row}, path)
     if found is None:
         raise ValueError("; ".join(f"ils.{key}: {what}" for key, what in faults))
     return found
 
 
-def _patron(row: Table) -> Borrower:
+def _make_patron(row: Table) -> Borrower:
     row.setdefault("name", f"Reader {row['barcode']}")
     row.setdefault("email", f"{row['barcode'].lower()}@connect.test")
     row["pin_hash"] = cheap_hash(row.pop("pin", "1234"))
@@ -262,22 +262,24 @@ def _patron(row: Table) -> Borrower:
     return Borrower(**values)
 
 
-def _closed(row: Table) -> list[tuple[str, date, str]]:
+def _closed_days(row: Table) -> list[tuple[str, date, str]]:
     first, last = row["from"], row.get("to", row["from"])
     days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
     return [(row["agency"], day, row.get("reason", "")) for day in days]
 
 
-def _request(row: Table, agency: str, place: str, holdings: Mapping[ItemKey, Holding]) -> tuple[Request, tuple[Candidate, ...]]:
+def _make_request(
+    row: Table, agency: str, place: str, holdings: Mapping[ItemKey, Holding]
+) -> tuple[Request, tuple[Candidate, ...]]:
     """A request and the lenders that were, or may be, asked for it. `item` and `others` are written AGENCY:BARCODE."""
     side = Side(row.pop("side", "borrow"))
-    others = [_item(text) for text in row.pop("others", [])]
-    asked = _item(row.pop("copy", row.get("item", "")))
-    item = _item(row.pop("item", ""))
-    known = holdings.get(asked)
+    others = [_parse_item(text) for text in row.pop("others", [])]
+    requested = _parse_item(row.pop("copy", row.get("item", "")))
+    item = _parse_item(row.pop("item", ""))
+    known = holdings.get(requested)
     defaults: Table = {"title": known.title if known else "", "bib_id": known.bib_id if known else ""}
     if side is Side.BORROWING:
-        defaults |= {"pickup_location": place, "partner": asked.agency, "wire_agency": agency, "attempt": 1}
+        defaults |= {"pickup_location": place, "partner": requested.agency, "wire_agency": agency, "attempt": 1}
         defaults["wire_id"] = f"{row['id']}-1"
     else:
         defaults |= {"wire_agency": row.get("partner", ""), "wire_id": f"w-{row['id']}"}
@@ -299,12 +301,12 @@ def _request(row: Table, agency: str, place: str, holdings: Mapping[ItemKey, Hol
             holdings[copy].local_bib_id if copy in holdings else "",
             wire_id=request.wire_id if rank == 1 else "",
         )
-        for rank, copy in enumerate([asked, *others], start=1)
+        for rank, copy in enumerate([requested, *others], start=1)
         if copy.barcode
     )
 
 
-def _item(text: str) -> ItemKey:
+def _parse_item(text: str) -> ItemKey:
     agency, _, barcode = text.partition(":")
     return ItemKey(agency, barcode)
 
@@ -315,10 +317,10 @@ def _item(text: str) -> ItemKey:
 def load(connection: Connection, start: Start) -> None:
     """Writes the people, the books, and the lender list of each request."""
     for table, rows in (
-        (PATRONS, [_row(patron) for patron in start.patrons]),
-        (HOLDINGS, with_keys(_row(copy) for copy in start.holdings)),
+        (PATRONS, [_row_values(patron) for patron in start.patrons]),
+        (HOLDINGS, with_keys(_row_values(copy) for copy in start.holdings)),
         (CLOSURES, [{"agency": a, "day": day, "reason": why} for a, day, why in start.closures]),
-        (CANDIDATES, [_row(candidate) for candidate in start.candidates]),
+        (CANDIDATES, [_row_values(candidate) for candidate in start.candidates]),
     ):
         if rows:
             connection.execute(insert(table), rows)
@@ -331,6 +333,6 @@ def begin(unit: UnitOfWork, start: Start) -> None:
         unit.open(request, start.time, Actor("world", "world"))
 
 
-def _row(record: DataclassInstance) -> dict[str, object]:
+def _row_values(record: DataclassInstance) -> dict[str, object]:
     values = {field.name: getattr(record, field.name) for field in fields(record)}
     return {name: value.reveal() if isinstance(value, Sensitive) else value for name, value in values.items()}
