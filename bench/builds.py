@@ -44,10 +44,10 @@ def named(text: str) -> Build:
         raise ValueError(f"{text!r} is not NAME=PATH")
     if not build.python.exists():
         raise ValueError(f"{place}: not a checkout with a .venv")
-    return replace(build, works=_works(build))
+    return replace(build, works=_read_works(build))
 
 
-def _works(build: Build) -> frozenset[str]:
+def _read_works(build: Build) -> frozenset[str]:
     """The keys of the works that a checkout's benchmark knows."""
     words: list[str | Path] = [build.python, "-P", "-c", "from bench.questions import WORKS; print(*WORKS)"]
     environ = {**os.environ, "PYTHONPATH": str(build.place)}

@@ -54,9 +54,9 @@ class CatalogueTitle:
 def catalogue_title(number: int) -> CatalogueTitle:
     """Return a title: three of six are English, one Chinese, two romanised with the Chinese beside it."""
     chance = random.Random(number)
-    text, author, linked, linked_author = _texts(chance, number % 6)
-    bib_id, isbn = f"u{number:07d}", _isbn(number)
-    language, published = ("eng" if number % 6 < 3 else "chi"), f"Hong Kong : {_name(chance)} Press, {1950 + number % 75}"
+    text, author, linked, linked_author = _title_texts(chance, number % 6)
+    bib_id, isbn = f"u{number:07d}", _make_isbn(number)
+    language, published = ("eng" if number % 6 < 3 else "chi"), f"Hong Kong : {_pick_name(chance)} Press, {1950 + number % 75}"
     title = Title(bib_id, text, author, (isbn,), language, published, linked, linked_author)
     call = f"{chance.choice('ABDHPQRTZ')}{chance.choice('ABCDEFGL')}{chance.randrange(1, 9999)} .{author[:1]}{number % 97}"
     status = "On Loan" if number % 5 == 0 else "Available On Shelf"
@@ -64,10 +64,10 @@ def catalogue_title(number: int) -> CatalogueTitle:
     return CatalogueTitle(title, copy, chance)
 
 
-def _texts(chance: random.Random, kind: int) -> tuple[str, str, str, str]:
+def _title_texts(chance: random.Random, kind: int) -> tuple[str, str, str, str]:
     """Return title, author, and both in Chinese."""
     if kind < 3:
-        return _english(chance), f"{_name(chance)}, {chance.choice(_GIVEN)}", "", ""
+        return _english_words(chance), f"{_pick_name(chance)}, {chance.choice(_GIVEN)}", "", ""
     words = chance.choices(CHINESE, cum_weights=_CHINESE_WEIGHTS, k=chance.randint(2, 5))
     person = chance.choices(CHINESE, k=2)
     chinese, romanised = ("".join(word[script] for word in words) for script in (0, 1))
@@ -78,22 +78,22 @@ def _texts(chance: random.Random, kind: int) -> tuple[str, str, str, str]:
     return romanised, ", ".join(word[1].capitalize() for word in person), chinese, chinese_author
 
 
-def _english(chance: random.Random) -> str:
+def _english_words(chance: random.Random) -> str:
     words = chance.choices(ENGLISH, cum_weights=_ENGLISH_WEIGHTS, k=chance.randint(2, 6))
     if chance.random() < 0.5:
-        words.append(_name(chance))
+        words.append(_pick_name(chance))
     text = words[0].capitalize()
     for at, word in enumerate(words[1:]):
         text += (" : " if at == 2 else f" {chance.choice(LITTLE)} " if chance.random() < 0.6 else " ") + word
     return text
 
 
-def _name(chance: random.Random) -> str:
+def _pick_name(chance: random.Random) -> str:
     """Return a name of a person or a place, one of some ten thousand."""
     return "".join(chance.choices(_SYLLABLES, k=3)).capitalize()
 
 
-def _isbn(number: int) -> str:
+def _make_isbn(number: int) -> str:
     digits = f"9789{number % 10**8:08d}"
     total = sum(int(digit) * (3 if at % 2 else 1) for at, digit in enumerate(digits))
     return f"{digits}{-total % 10}"
@@ -126,11 +126,11 @@ def write_marc(path: Path, numbers: range) -> None:
     with path.open("wb") as file:
         writer: Any = (XMLWriter if path.suffix == ".xml" else MARCWriter)(file)
         for number in numbers:
-            writer.write(_record(catalogue_title(number)))
+            writer.write(_make_record(catalogue_title(number)))
         writer.close(close_fh=False)
 
 
-def _record(made: CatalogueTitle) -> Any:
+def _make_record(made: CatalogueTitle) -> Any:
     from pymarc import Field, Leader, Record
 
     record = Record(force_utf8=True)
@@ -139,7 +139,7 @@ def _record(made: CatalogueTitle) -> Any:
     control = {"001": title.bib_id, "003": "HkHK", "005": "20261127120000.0"}
     control["008"] = f"260101s2026    cc a     b    001 0 {title.language} d"
     record.fields = [Field(tag, data=text) for tag, text in control.items()]
-    record.fields += [_field(tag, *parts) for tag, *parts in _data_fields(title, copy, chance)]
+    record.fields += [_make_field(tag, *parts) for tag, *parts in _data_fields(title, copy, chance)]
     return record
 
 
@@ -149,23 +149,23 @@ def _data_fields(title: Title, copy: Holding, chance: random.Random) -> Iterator
     linked = ("6880-02",) if title.linked_title else ()
     yield "020", f"a{title.isbns[0]} (hardback)", "qhardback"
     yield "100", *linked, f"a{title.author},", "eauthor."
-    yield "245", *linked, f"a{main} :", f"b{rest or _english(chance)} /", f"c{title.author}."
+    yield "245", *linked, f"a{main} :", f"b{rest or _english_words(chance)} /", f"c{title.author}."
     yield "264", f"a{title.published}"
     yield from (
         ("300", "axii, 90 pages :", "billustrations ;", "c24 cm"),
         ("336", "atext", "2rdacontent"),
         ("504", f"a{_NOTE}."),
     )
-    yield "520", f"a{'. '.join(_english(chance) for _ in range(9))}."
-    yield from (("650", f"a{_english(chance)}", f"x{chance.choice(_SUBJECTS)}", "zHong Kong.") for _ in range(12))
-    yield "700", f"a{_name(chance)}, {chance.choice(_GIVEN)},", "eeditor."
+    yield "520", f"a{'. '.join(_english_words(chance) for _ in range(9))}."
+    yield from (("650", f"a{_english_words(chance)}", f"x{chance.choice(_SUBJECTS)}", "zHong Kong.") for _ in range(12))
+    yield "700", f"a{_pick_name(chance)}, {chance.choice(_GIVEN)},", "eeditor."
     if title.linked_title:
         yield "880", "6100-01/$1", f"a{title.linked_author},"
         yield "880", "6245-02/$1", f"a{title.linked_title} /"
     yield "852", f"a{copy.agency}", "bMAIN", f"h{copy.call_number}", f"p{copy.barcode}"
 
 
-def _field(tag: str, *parts: str) -> Any:
+def _make_field(tag: str, *parts: str) -> Any:
     from pymarc import Field, Indicators, Subfield
 
     return Field(tag, Indicators(" ", " "), [Subfield(part[0], part[1:]) for part in parts])

@@ -27,18 +27,18 @@ def compared(chosen: Iterable[Row], builds: Mapping[str, Collection[str]]) -> It
     for build, works in builds.items():
         for row in rows:
             if row.cells and all(cell.work in works for cell in row.cells):
-                yield _at(row, build)
+                yield _cell_at(row, build)
     if builds:
         first, *others = builds
         known = [cell for cell in _cells(rows) if all(cell.work in works for works in builds.values())]
-        yield from (_beside(cell, build, first) for cell in known for build in ("", *others))
+        yield from (_cells_beside(cell, build, first) for cell in known for build in ("", *others))
 
 
 def _cells(rows: Iterable[Row]) -> list[Cell]:
     return sorted({cell for row in rows for cell in row.cells if cell.subject in OF_A_BUILD})
 
 
-def _at(row: Row, build: str) -> Row:
+def _cell_at(row: Row, build: str) -> Row:
     assert not isinstance(row.measure, Figure)
     cells = [_cell(cell, build) for cell in row.measure.cells]
     return Row(f"{row.key}{AT}{build}", row.demand, Rate(*cells) if isinstance(row.measure, Rate) else Ratio(*cells))
@@ -48,6 +48,6 @@ def _cell(cell: Cell, build: str) -> Cell:
     return replace(cell, subject=f"{cell.subject}{AT}{build}") if build and cell.subject in OF_A_BUILD else cell
 
 
-def _beside(cell: Cell, build: str, first: str) -> Row:
+def _cells_beside(cell: Cell, build: str, first: str) -> Row:
     ours, theirs = _cell(cell, build), _cell(cell, first)
     return Row(f"{cell.work}_{cell.connections}_{ours.subject}_vs_{first}", REPORTED, Ratio(ours, theirs))

@@ -72,14 +72,14 @@ class Round:
     def _run_or_fail(self, cell: Cell, last: bool) -> None:
         """Runs a cell; the failure of one subject does not end the others, since a whole run is long."""
         try:
-            self._run(cell, last)
+            self._run_round(cell, last)
         except FAILURES as error:
             self.tell(f"{cell.subject} failed at {cell.work} over {cell.connections}: {error}")
             self.pending.failed[cell.subject] = str(error) or repr(error)
             if cell.subject in self.living:
                 self.living.pop(cell.subject).abandon()
 
-    def _run(self, cell: Cell, last: bool) -> None:
+    def _run_round(self, cell: Cell, last: bool) -> None:
         if cell.subject not in self.living:
             self.living[cell.subject] = self.start(cell.subject)
         subject, most = self.living[cell.subject], share(cell, self.cells, self.plan.size)

@@ -32,8 +32,8 @@ def measure(chosen: Sequence[Row], plan: Plan, means: BenchServices) -> Records:
             {cell for row in wanted for cell in row.cells}, plan, partial(subjects.start, ground), means.tell
         )
         situations = dict.fromkeys(row.measure.situation for row in wanted if isinstance(row.measure, Figure))
-        found: Found = {situation: _measured(situation, ground, plan) for situation in situations}
-    results = {row: _result(row, interleaving, found) for row in wanted}
+        found: Found = {situation: _measure_situation(situation, ground, plan) for situation in situations}
+    results = {row: _summarise(row, interleaving, found) for row in wanted}
     failed = {row: said for row, said in results.items() if isinstance(said, str)}
     spreads = {row: said for row, said in results.items() if not isinstance(said, str)}
     return {"machine": on, **records_of(plan, interleaving.runs, spreads, missing, failed)}
@@ -51,7 +51,7 @@ def obstacle(row: Row, plan: Plan) -> str:
     return next((f"there is no {name} here" for name in lacks if name), "")
 
 
-def _measured(situation: Situation, ground: Benchmark, plan: Plan) -> Mapping[str, Spread] | str:
+def _measure_situation(situation: Situation, ground: Benchmark, plan: Plan) -> Mapping[str, Spread] | str:
     ground.means.tell(situation.name)
     try:
         return {name: Spread(tuple(values)) for name, values in situation.measure(ground, plan).items()}
@@ -60,7 +60,7 @@ def _measured(situation: Situation, ground: Benchmark, plan: Plan) -> Mapping[st
         return str(error) or repr(error)
 
 
-def _result(row: Row, interleaving: InterleavedRuns, found: Found) -> Spread | str:
+def _summarise(row: Row, interleaving: InterleavedRuns, found: Found) -> Spread | str:
     """The spread of a row that was to be measured, or the reason of its failure."""
     if isinstance(row.measure, Figure):
         said = found[row.measure.situation]

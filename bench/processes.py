@@ -31,10 +31,10 @@ FAILURES: Final = (Broken, AssertionError, NoServer, OSError, subprocess.Subproc
 
 def ports() -> Iterator[int]:
     """Free ports below the kernel's ephemeral ones, beginning where another benchmark is unlikely to begin."""
-    return filter(_free, count(20_000 + os.getpid() * 7 % 10_000))
+    return filter(_is_free, count(20_000 + os.getpid() * 7 % 10_000))
 
 
-def _free(port: int) -> bool:
+def _is_free(port: int) -> bool:
     with socket.socket() as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -62,13 +62,13 @@ class Process:
             if happened():
                 return
             if self._ended_within(LOOK_S):
-                raise Broken(f"{what}: the program ended: {self.said()}")
-        raise Broken(f"{what}: not within {TIMEOUT_S:.0f} s: {self.said()}")
+                raise Broken(f"{what}: the program ended: {self.output_tail()}")
+        raise Broken(f"{what}: not within {TIMEOUT_S:.0f} s: {self.output_tail()}")
 
     def until_it_listens(self, port: int) -> None:
         self.until(lambda: listens(port), f"listening on port {port}")
 
-    def said(self) -> str:
+    def output_tail(self) -> str:
         """Returns the end of its output."""
         return self._log.read_text(encoding="utf-8", errors="replace")[-3000:]
 
@@ -77,9 +77,9 @@ class Process:
         self._running.terminate()
         if not self._ended_within(TIMEOUT_S):
             self.kill()
-            raise Broken(f"SIGTERM was not obeyed: {self.said()}")
+            raise Broken(f"SIGTERM was not obeyed: {self.output_tail()}")
         if self._running.returncode not in (0, -15):
-            raise Broken(f"exit code {self._running.returncode}: {self.said()}")
+            raise Broken(f"exit code {self._running.returncode}: {self.output_tail()}")
 
     def ended(self) -> int | None:
         """Returns its exit code; None while it runs."""

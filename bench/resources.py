@@ -36,7 +36,7 @@ T = TypeVar("T")
 Engine = Literal["sqlite", "postgresql"]
 
 
-def _nothing() -> float:
+def _no_cpu_s() -> float:
     return 0.0
 
 
@@ -106,7 +106,7 @@ class Benchmark:
         """The SQLite file of the world."""
         file = self.folder / "template.db"
         if not file.exists():
-            self._fill(f"sqlite:///{file}")
+            self._fill_template(f"sqlite:///{file}")
         return file
 
     @property
@@ -120,18 +120,18 @@ class Benchmark:
             raise Broken("there is no initdb here")
         server = self._closing.enter_context(postgres_server.server(programs, SERVER_SETTINGS))
         postgres_server.ask(server, f"CREATE DATABASE {TEMPLATE}")
-        self._fill(server.url(TEMPLATE))
+        self._fill_template(server.url(TEMPLATE))
         postgres_server.ask(server, "VACUUM ANALYZE", TEMPLATE)
         return server
 
-    def _fill(self, url: str) -> None:
+    def _fill_template(self, url: str) -> None:
         engine = open_engine(url)
         fill(engine, self.world)
         engine.dispose()
 
     def database_cpu_s(self, url: str) -> Callable[[], float]:
         """The CPU time of the database's own processes so far; SQLite has none."""
-        return _nothing if url.startswith("sqlite") else lambda: family_cpu_s(self.server.pid)
+        return _no_cpu_s if url.startswith("sqlite") else lambda: family_cpu_s(self.server.pid)
 
     # ---- load
 
@@ -148,7 +148,7 @@ class Benchmark:
         said = json.loads(done.stdout)
         return said, said.pop("waits_s")
 
-    def watch(self, order: LoadOrder, cpu_s: Callable[[], float], database_cpu_s: Callable[[], float] = _nothing) -> Run:
+    def watch(self, order: LoadOrder, cpu_s: Callable[[], float], database_cpu_s: Callable[[], float] = _no_cpu_s) -> Run:
         """Runs an order and returns its figures; the two clocks return the CPU time of the subject and its database so far."""
         before, database_before = cpu_s(), database_cpu_s()
         said, waits_s = self.drive(order)

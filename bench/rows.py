@@ -123,7 +123,7 @@ def _rate(work: str, subject: str) -> Rate:
     return Rate(Cell(work, 32, subject))
 
 
-def _of(work: str, connections: int, peer: str) -> Ratio:
+def _ratio_of(work: str, connections: int, peer: str) -> Ratio:
     return Ratio(Cell(work, connections, "gateway"), Cell(work, connections, peer))
 
 
@@ -155,11 +155,11 @@ ROWS: Final = (
     Row("request_item_rate",  REPORTED,   _rate("request_item", "gateway")),
     Row("postgres_63_rate",   REPORTED,   _rate("sip2_63",      "postgres")),
     Row("postgres_11_rate",   REPORTED,   _rate("sip2_11",      "postgres")),
-    Row("sip2_63_vs_echo_1",  REPORTED,   _of("sip2_63", 1,  "echo")),
-    Row("sip2_63_vs_echo",    REPORTED,   _of("sip2_63", 64, "echo")),
-    Row("sip2_63_vs_pysip2_1",  REPORTED, _of("sip2_63", 1,  "pysip2")),
-    Row("sip2_63_vs_pysip2_32", REPORTED, _of("sip2_63", 32, "pysip2")),
-    Row("sip2_63_vs_pysip2",  REPORTED,   _of("sip2_63", 64, "pysip2")),
+    Row("sip2_63_vs_echo_1",  REPORTED,   _ratio_of("sip2_63", 1,  "echo")),
+    Row("sip2_63_vs_echo",    REPORTED,   _ratio_of("sip2_63", 64, "echo")),
+    Row("sip2_63_vs_pysip2_1",  REPORTED, _ratio_of("sip2_63", 1,  "pysip2")),
+    Row("sip2_63_vs_pysip2_32", REPORTED, _ratio_of("sip2_63", 32, "pysip2")),
+    Row("sip2_63_vs_pysip2",  REPORTED,   _ratio_of("sip2_63", 64, "pysip2")),
     Row("steady_63_p99_ms",   most(3),    Figure(STEADY,   "sip2_63",     "p99 in ms of 63 at 50 a second")),
     Row("steady_11_p99_ms",   most(8),    Figure(STEADY,   "sip2_11",     "p99 in ms of 11 at 50 a second")),
     Row("steady_lookup_user_p99_ms",  most(4), Figure(STEADY, "lookup_user",  "p99 in ms of LookupUser at 50 a second")),
@@ -206,11 +206,11 @@ def rows(only: Collection[str] = ()) -> Iterator[Row]:
     A word that is not a key stands for all keys that begin with it.
     """
     for row in ROWS:
-        if not only or any(_named(row.key, word) for word in only):
+        if not only or any(_row_named(row.key, word) for word in only):
             yield row
 
 
-def _named(key: str, word: str) -> bool:
+def _row_named(key: str, word: str) -> bool:
     return key == word if word in KEYS else key.startswith(word)
 
 

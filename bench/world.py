@@ -106,18 +106,18 @@ def fill(engine: Engine, world: BenchWorld) -> None:
     """Upgrades an empty database to the present revision and fills it, except for the history."""
     schema.upgrade(engine)
     store = Immediate(engine, lambda connection: UnitOfWork(connection, str))
-    _fill(store, PATRONS, world.patrons())
-    _fill(store, HOLDINGS, iter(with_keys(world.holdings())))
+    _write_rows(store, PATRONS, world.patrons())
+    _write_rows(store, HOLDINGS, iter(with_keys(world.holdings())))
     for first in range(0, world.size.open, CHUNK):
-        store.now(_shelve, world, range(first, min(first + CHUNK, world.size.open)))
+        store.now(_make_holding, world, range(first, min(first + CHUNK, world.size.open)))
     store.close()
 
 
-def _fill(store: Immediate, table: Table, rows: Iterator[dict[str, Any]]) -> None:
+def _write_rows(store: Immediate, table: Table, rows: Iterator[dict[str, Any]]) -> None:
     while some := list(islice(rows, CHUNK)):
         store.now(lambda unit: unit.execute(insert(table), some))  # it runs at once
 
 
-def _shelve(unit: UnitOfWork, world: BenchWorld, numbers: range) -> None:
+def _make_holding(unit: UnitOfWork, world: BenchWorld, numbers: range) -> None:
     for number in numbers:
         unit.open(world.ready(number), world.now, Actor("bench", "world"))

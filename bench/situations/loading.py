@@ -49,4 +49,4 @@ def _waits_until_loaded(ground: Benchmark, gateway: GatewaySubject, file: Path) 
     finally:
         load.kill()
     if code:
-        raise Broken(f"load holdings: {load.said()}")
+        raise Broken(f"load holdings: {load.output_tail()}")

@@ -24,7 +24,7 @@ LEVEL: Final = "warning"
 def prepare() -> None:
     """Make all events of this process those of a command, unless it has set up a log or does so later, as `serve`."""
     if "structlog" in sys.modules:
-        _configure()
+        _configure_structlog()
     elif _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
 
@@ -35,26 +35,26 @@ class _Finder:
     def find_spec(self, name: str, path: Sequence[str] | None, _target: ModuleType | None = None, /) -> ModuleSpec | None:
         spec = PathFinder.find_spec(name, path) if name == "structlog" else None
         if spec and spec.loader:
-            spec.loader.__dict__["exec_module"] = partial(_executed, spec.loader.exec_module)
+            spec.loader.__dict__["exec_module"] = partial(_execute_and_configure, spec.loader.exec_module)
         return spec
 
 
 _FINDER: Final = _Finder()
 
 
-def _executed(execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+def _execute_and_configure(execute: Callable[[ModuleType], None], module: ModuleType) -> None:
     execute(module)
-    _configure()
+    _configure_structlog()
 
 
-def _configure() -> None:
+def _configure_structlog() -> None:
     import structlog
 
     if not structlog.is_configured():
-        structlog.configure([_opening], structlog.make_filtering_bound_logger(LEVEL))
+        structlog.configure([_open_log], structlog.make_filtering_bound_logger(LEVEL))
 
 
-def _opening(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+def _open_log(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """The processor of the first event: open the log and log the event there.
 
     `patron_ref` has a key of this run: the configuration, which names that of `serve`, may not be read yet.

@@ -41,7 +41,7 @@ class IlsConnection:
     async def __call__(self, body: bytes) -> bytes:
         """The reply; see `upstream.Ask`."""
         try:
-            with _connected(self._ils) as line:
+            with _connect(self._ils) as line:
                 if self._login.name and not self._exchange(line, login_line(self._login, self._dialect), 0).startswith(b"941"):
                     raise Unusable("the login was refused")
                 return self._exchange(line, body, 1)
@@ -49,13 +49,13 @@ class IlsConnection:
             raise Unreachable(str(failed) or type(failed).__name__) from None
 
     def _exchange(self, line: socket.socket, body: bytes, number: int) -> bytes:
-        asked = Sip2Message(body[:2].decode("latin-1"), sequence=str(number), checked=True)
+        question = Sip2Message(body[:2].decode("latin-1"), sequence=str(number), checked=True)
         wire = SocketLines(line, MOST_BYTES)
-        line.sendall(sealed(body, asked, self._dialect))
+        line.sendall(sealed(body, question, self._dialect))
         for _ in range(TRIES):
-            said = wire.hear()
-            if judged(said, asked, self._dialect) == "":
-                return body_of(said, self._dialect.delimiter)
+            reply = wire.hear()
+            if judged(reply, question, self._dialect) == "":
+                return body_of(reply, self._dialect.delimiter)
         raise Unusable("no usable reply")
 
 
@@ -87,6 +87,6 @@ async def no_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
     return False
 
 
-def _connected(ils: IlsConfig) -> socket.socket:
+def _connect(ils: IlsConfig) -> socket.socket:
     line = socket.create_connection((ils.host, ils.port), ils.timeout_s)
     return ssl.create_default_context().wrap_socket(line, server_hostname=ils.host) if ils.tls else line

@@ -51,10 +51,10 @@ def load_config(path: Path, environ: Mapping[str, str] | None = os.environ) -> t
 def open_database(path: Path, *, any_revision: bool = False) -> Engine:
     """Return the database of a configuration; one at another revision is an ending with the command to run."""
     config, _library = load_config(path)
-    return _opened(config, path, any_revision=any_revision)
+    return _open_engine(config, path, any_revision=any_revision)
 
 
-def _opened(config: GatewayConfig, path: Path, *, any_revision: bool = False) -> Engine:
+def _open_engine(config: GatewayConfig, path: Path, *, any_revision: bool = False) -> Engine:
     engine = open_engine(config.database.url, config.database.limits())
     if not any_revision:
         require_revision(engine, path)
@@ -64,7 +64,7 @@ def _opened(config: GatewayConfig, path: Path, *, any_revision: bool = False) ->
 def open_site(path: Path) -> Site:
     """Return the library of a configuration, as `open_database` finds it."""
     config, library = load_config(path)
-    engine = _opened(config, path)
+    engine = _open_engine(config, path)
 
     def transact(work: Callable[[UnitOfWork], T]) -> T:
         with closing(Immediate(engine, make_unit(library))) as store:
@@ -77,16 +77,30 @@ def open_site(path: Path) -> Site:
     partners = tuple(partner.plain() for partner in config.partners)
     bounces = os.environ.get(config.smtp.bounce_key_env or "", "") if config.smtp else ""
     marks, key = erased_file(config, path), erased_key(config)
-    told = (config.library.languages, Sensitive(bounces))
-    agreed, asked = partial(_agreed, config), _local_system(config, library, engine)
-    return Site(library, transact, now, partners, agreed, _post, asked, *told, looking, engine, marks, key, config.marc.plain())
+    languages_and_key = (config.library.languages, Sensitive(bounces))
+    agreed, local = partial(_read_agreements, config), _local_system(config, library, engine)
+    return Site(
+        library,
+        transact,
+        now,
+        partners,
+        agreed,
+        _post_now,
+        local,
+        *languages_and_key,
+        looking,
+        engine,
+        marks,
+        key,
+        config.marc.plain(),
+    )
 
 
-def _agreed(config: GatewayConfig) -> NcipAgreements:
+def _read_agreements(config: GatewayConfig) -> NcipAgreements:
     from hkall_gateway.config import mapping as config_mapping
 
     posts: dict[str, Post] = {
-        a: partial(_post, proof=proof) for a, proof in config_mapping.our_proofs(config, os.environ).items()
+        a: partial(_post_now, proof=proof) for a, proof in config_mapping.our_proofs(config, os.environ).items()
     }
     return NcipAgreements(config_mapping.agreed_secrets(config, os.environ), config_mapping.callers(config, os.environ), posts)
 
@@ -97,7 +111,7 @@ def _local_system(config: GatewayConfig, library: Library, engine: Engine) -> Kn
         return None
     from hkall_gateway.cli.local_system import fact_source
 
-    return fact_source(config, library, engine, _post)
+    return fact_source(config, library, engine, _post_now)
 
 
 def erased_file(config: GatewayConfig, path: Path) -> Path:
@@ -112,7 +126,7 @@ def erased_key(config: GatewayConfig) -> bytes:
     return os.environ.get(config.privacy.erased_key_env or "", "").encode()
 
 
-async def _post(url: str, body: bytes, timeout_s: float, proof: OurProof | None = None) -> HttpReply:
+async def _post_now(url: str, body: bytes, timeout_s: float, proof: OurProof | None = None) -> HttpReply:
     """The command waits for the reply."""
     from hkall_gateway.ncip.http_post import post
 

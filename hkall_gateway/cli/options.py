@@ -156,7 +156,7 @@ def by_staff(message: str) -> Actor:
     return Actor(os.environ.get("SUDO_USER") or os.environ.get("USER") or "staff", "cli", message)
 
 
-def together(*options: Option) -> Option:
+def combine_options(*options: Option) -> Option:
     """Return one decorator for several options, in the order of `--help`."""
     return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
 
@@ -173,7 +173,7 @@ def config_option(command: Callable[..., object]) -> Callable[..., object]:
     )(command)
 
 
-def _opened(config: Path) -> Site:
+def _open_configured(config: Path) -> Site:
     from hkall_gateway.cli.opening import open_site
 
     return open_site(config)
@@ -186,7 +186,7 @@ def with_site(command: Callable[..., object]) -> Callable[..., object]:
     @functools.wraps(command)
     def opened(*args: object, config: Path, **options: object) -> object:
         given = click.get_current_context().find_object(Site)
-        site = given or _opened(config)
+        site = given or _open_configured(config)
         try:
             return command(site, *args, **options)
         finally:

@@ -95,7 +95,7 @@ def draw(rows: Sequence[Row], columns: Sequence[str], file: TextIO, width: int |
 
     console = Console(file=file, width=width, highlight=False, markup=False, emoji=False)
     cells = {name: [printable(cell(row.get(name))) for row in rows] for name in columns}
-    if _narrowest(cells) <= console.width:
+    if _narrowest_width(cells) <= console.width:
         table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
         for name, texts in cells.items():
             table.add_column(Text(name), no_wrap=not _is_words(texts), overflow="fold")
@@ -117,7 +117,7 @@ def draw(rows: Sequence[Row], columns: Sequence[str], file: TextIO, width: int |
                 console.print()
 
 
-def _narrowest(cells: Mapping[str, Sequence[str]]) -> int:
+def _narrowest_width(cells: Mapping[str, Sequence[str]]) -> int:
     """Return the width that the columns need when those of words are folded."""
     from rich.cells import cell_len
 

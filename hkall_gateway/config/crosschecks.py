@@ -30,47 +30,49 @@ OURS: Final = ("basic_password_env", "bearer_env", "jwt")
 """The keys of a partner's row that prove our identity in an Authorization header."""
 
 
-def _twice(tables: Table) -> Iterator[Fault]:
-    ours = dotted(("library", "agency")), _table(tables, "library").get("agency")
+def _check_repeated_names(tables: Table) -> Iterator[Fault]:
+    ours = dotted(("library", "agency")), _table_at(tables, "library").get("agency")
     others = [
-        (dotted((kind, i, "agency")), row.get("agency")) for kind in ("partners", "clients") for i, row in _rows(tables, kind)
+        (dotted((kind, i, "agency")), row.get("agency"))
+        for kind in ("partners", "clients")
+        for i, row in _rows_at(tables, kind)
     ]
     fixed = [("the line of all letters", MAIL), ("the line to our own system", ILS_RECIPIENT)]
-    yield from _repeated([*fixed, ours, *others])
-    terminals = _rows(_table(tables, "sip2"), "terminals")
-    yield from _repeated([(dotted(("sip2", "terminals", i, "login")), row.get("login")) for i, row in terminals])
+    yield from _report_repeated([*fixed, ours, *others])
+    terminals = _rows_at(_table_at(tables, "sip2"), "terminals")
+    yield from _report_repeated([(dotted(("sip2", "terminals", i, "login")), row.get("login")) for i, row in terminals])
 
 
-def _repeated(values: Iterable[tuple[str, object]]) -> Iterator[Fault]:
+def _report_repeated(values: Iterable[tuple[str, object]]) -> Iterator[Fault]:
     first: dict[str, str] = {}
     for path, value in values:
         if isinstance(value, str) and first.setdefault(value.casefold(), path) != path:
             yield path, f"{value!r} already stands at {first[value.casefold()]}"
 
 
-def _places(tables: Table) -> Iterator[Fault]:
-    library = _table(tables, "library")
+def _check_place_names(tables: Table) -> Iterator[Fault]:
+    library = _table_at(tables, "library")
     codes = library.get("pickup_locations")
     known = [code for code in codes if isinstance(code, str)] if isinstance(codes, list) else []
     for key in ("place_names", "place_names_zh"):
-        for code in _table(library, key):
+        for code in _table_at(library, key):
             if code not in known:
                 yield dotted(("library", key, code)), f"is not one of the pickup_locations{nearest(code, known)}"
 
 
-def _leaves(value: object, steps: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], object]]:
+def _walk_leaves(value: object, steps: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], object]]:
     if isinstance(value, dict):
         for key, part in value.items():
-            yield from _leaves(part, (*steps, key))
+            yield from _walk_leaves(part, (*steps, key))
     elif isinstance(value, list):
         for index, part in enumerate(value):
-            yield from _leaves(part, (*steps, index))
+            yield from _walk_leaves(part, (*steps, index))
     else:
         yield steps, value
 
 
-def _ils(tables: Table) -> Iterator[Fault]:
-    ils = _table(tables, "ils")
+def _check_ils(tables: Table) -> Iterator[Fault]:
+    ils = _table_at(tables, "ils")
     needed = {"host": "the relay"} if ils.get("relay") is True else {}
     connector = ils.get("connector")
     if isinstance(connector, str):
@@ -84,24 +86,24 @@ def _ils(tables: Table) -> Iterator[Fault]:
     yield from ((f"ils.{key}", f"is missing; {whose} needs it") for key, whose in needed.items() if not ils.get(key))
 
 
-def _timeouts(tables: Table) -> Iterator[Fault]:
+def _check_timeouts(tables: Table) -> Iterator[Fault]:
     """The local system's time limit must be shorter than that of our own answer, and than each terminal's own timeout."""
-    given = _table(tables, "ils").get("message_timeout_s", IlsConfig.model_fields["message_timeout_s"].default)
-    within = _table(tables, "sip2").get("answer_within_s", TERMINALS_WAIT_S)
+    given = _table_at(tables, "ils").get("message_timeout_s", IlsConfig.model_fields["message_timeout_s"].default)
+    within = _table_at(tables, "sip2").get("answer_within_s", TERMINALS_WAIT_S)
     if isinstance(given, int | float) and isinstance(within, int | float) and within <= given:
         yield "sip2.answer_within_s", f"must be more than {given:g}, which ils.message_timeout_s may take"
-    for index, row in _rows(_table(tables, "sip2"), "dialects"):
-        tenths = _whole(row.get("timeout_tenths"))
+    for index, row in _rows_at(_table_at(tables, "sip2"), "dialects"):
+        tenths = _whole_number(row.get("timeout_tenths"))
         if isinstance(given, int | float) and 0 < tenths <= given * 10:
             where = dotted(("sip2", "dialects", index, "timeout_tenths"))
             yield where, f"must be more than {given * 10:g}, which ils.message_timeout_s may take"
 
 
-def _listeners(tables: Table) -> Iterator[Fault]:
+def _check_listeners(tables: Table) -> Iterator[Fault]:
     """A port without logins must name an existing terminal; a port with logins must name none."""
-    sip2 = _table(tables, "sip2")
-    logins = [row.get("login") for _, row in _rows(sip2, "terminals")]
-    for index, row in _rows(sip2, "listeners"):
+    sip2 = _table_at(tables, "sip2")
+    logins = [row.get("login") for _, row in _rows_at(sip2, "terminals")]
+    for index, row in _rows_at(sip2, "listeners"):
         where, named = dotted(("sip2", "listeners", index, "terminal")), row.get("terminal", "")
         if named and named not in logins:
             yield where, f"{named!r} is no login of sip2.terminals"
@@ -111,9 +113,9 @@ def _listeners(tables: Table) -> Iterator[Fault]:
             yield where, "is missing; it names the login of terminals that do not log in"
 
 
-def _proofs(tables: Table) -> Iterator[Fault]:
+def _check_proofs(tables: Table) -> Iterator[Fault]:
     """Each client needs a proof of its identity; a proof must be complete, and identify one row."""
-    rows = [(kind, index, row) for kind in ("partners", "clients") for index, row in _rows(tables, kind)]
+    rows = [(kind, index, row) for kind in ("partners", "clients") for index, row in _rows_at(tables, kind)]
     for kind, index, row in rows:
         if kind == "clients" and not any(row.get(name) for name in PROOFS):
             yield dotted((kind, index, "secret_env")), f"is missing; or {listed(PROOFS[1:])} proves who it is"
@@ -123,92 +125,95 @@ def _proofs(tables: Table) -> Iterator[Fault]:
         if isinstance(jwt, dict) and bool(jwt.get("jwks_file")) == bool(jwt.get("jwks_url")):
             yield dotted((kind, index, "jwt")), "must name its keys by one of jwks_file and jwks_url"
     logins = [(kind, i, row.get("basic_login") or row.get("agency")) for kind, i, row in rows if row.get("basic_hash")]
-    yield from _repeated([(dotted((kind, i, "basic_login")), login) for kind, i, login in logins])
-    silent = [i for i, row in _rows(tables, "clients") if row.get("without_header") is True and not row.get("basic_hash")]
+    yield from _report_repeated([(dotted((kind, i, "basic_login")), login) for kind, i, login in logins])
+    silent = [i for i, row in _rows_at(tables, "clients") if row.get("without_header") is True and not row.get("basic_hash")]
     for index in silent[1:]:
         yield dotted(("clients", index, "without_header")), "is another client's already, and no basic_hash tells them apart"
 
 
-def _our_proofs(tables: Table) -> Iterator[Fault]:
+def _check_our_proofs(tables: Table) -> Iterator[Fault]:
     """Our proof to a partner must be of one kind, and complete."""
-    for index, row in _rows(tables, "partners"):
-        ours, where = _table(row, "our_proof"), ("partners", index, "our_proof")
+    for index, row in _rows_at(tables, "partners"):
+        ours, where = _table_at(row, "our_proof"), ("partners", index, "our_proof")
         if len([key for key in OURS if ours.get(key)]) > 1:
             yield dotted(where), f"must be one of {listed(OURS)}"
         if ours.get("basic_login") and not ours.get("basic_password_env"):
             yield dotted((*where, "basic_password_env")), "is missing; basic_login is of no use without it"
 
 
-def _terminals(tables: Table) -> Iterator[Fault]:
+def _check_terminal_roles(tables: Table) -> Iterator[Fault]:
     """Keys of a terminal that do not apply to its role."""
-    for index, row in _rows(_table(tables, "sip2"), "terminals"):
+    for index, row in _rows_at(_table_at(tables, "sip2"), "terminals"):
         for key, roles in OF_ROLES.items():
             if row.get(key) is True and row.get("role") not in roles:
                 yield dotted(("sip2", "terminals", index, key)), f"is for {listed(roles)}, not for {row.get('role')!r}"
 
 
-def _limits(tables: Table) -> Iterator[Fault]:
+def _check_limits(tables: Table) -> Iterator[Fault]:
     """Limits of connections and bytes that cannot be reached, since a smaller limit applies first."""
     for kind in ("sip2", "ncip"):
-        endpoint = _table(tables, kind)
-        most = _whole(endpoint.get("max_connections"))
-        if most and (own := _whole(endpoint.get("max_unproven_per_address"))) and own > most:
+        endpoint = _table_at(tables, kind)
+        most = _whole_number(endpoint.get("max_connections"))
+        if most and (own := _whole_number(endpoint.get("max_unproven_per_address"))) and own > most:
             yield dotted((kind, "max_unproven_per_address")), f"must be at most max_connections ({most})"
-    ncip = _table(tables, "ncip")
-    body, held = _whole(ncip.get("max_body_bytes")), _whole(ncip.get("max_unfinished_bytes", 16_777_216))
+    ncip = _table_at(tables, "ncip")
+    body, held = _whole_number(ncip.get("max_body_bytes")), _whole_number(ncip.get("max_unfinished_bytes", 16_777_216))
     if body and held and body > held:
         yield dotted(("ncip", "max_unfinished_bytes")), f"must be at least max_body_bytes ({body})"
 
 
-def _web(tables: Table) -> Iterator[Fault]:
+def _check_web(tables: Table) -> Iterator[Fault]:
     """Pages without their libraries, and accounts with the same login."""
     if not isinstance(tables.get("web"), dict):
         return
     if missing := missing_modules():
         yield "web", f"needs {', '.join(missing)}: pip install 'hkall-gateway[web]'"
-    yield from _repeated([(dotted(("web", "staff", i, "login")), r.get("login")) for i, r in _rows(tables["web"], "staff")])
+    yield from _report_repeated(
+        [(dotted(("web", "staff", i, "login")), r.get("login")) for i, r in _rows_at(tables["web"], "staff")]
+    )
 
 
-def _whole(value: object) -> int:
+def _whole_number(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
-def _dialects(tables: Table) -> Iterator[Fault]:
+def _check_dialects(tables: Table) -> Iterator[Fault]:
     """Dialect names that neither the package nor the site defines, and duplicate names."""
-    sip2 = _table(tables, "sip2")
-    own = [(index, row["name"]) for index, row in _rows(sip2, "dialects") if isinstance(row.get("name"), str)]
+    sip2 = _table_at(tables, "sip2")
+    own = [(index, row["name"]) for index, row in _rows_at(sip2, "dialects") if isinstance(row.get("name"), str)]
     known = list(DIALECTS)
     for index, name in own:
         if name in known:
             yield dotted(("sip2", "dialects", index, "name")), f"{name!r} is taken"
         known.append(name)
-    used = [(("sip2", kind, i), row) for kind in ("terminals", "listeners", "framings") for i, row in _rows(sip2, kind)]
-    for steps, row in [*used, (("ils",), _table(tables, "ils"))]:
+    used = [(("sip2", kind, i), row) for kind in ("terminals", "listeners", "framings") for i, row in _rows_at(sip2, kind)]
+    for steps, row in [*used, (("ils",), _table_at(tables, "ils"))]:
         named = row.get("dialect")
         if isinstance(named, str) and named not in known:
             yield dotted((*steps, "dialect")), f"must be {listed(known)}{nearest(named, known)}"
 
 
-def _table(tables: Table, key: str) -> Table:
+def _table_at(tables: Table, key: str) -> Table:
     found = tables.get(key)
     return found if isinstance(found, dict) else {}
 
 
-def _rows(tables: Table, key: str) -> Iterator[tuple[int, Table]]:
+def _rows_at(tables: Table, key: str) -> Iterator[tuple[int, Table]]:
     found = tables.get(key)
     rows = found if isinstance(found, list) else []
     return ((index, row) for index, row in enumerate(rows) if isinstance(row, dict))
 
 
 CHECKS: Final = (
-    _twice, _places, _ils, _timeouts, _listeners, _proofs, _our_proofs, _terminals, _dialects, _limits, _web,
+    _check_repeated_names, _check_place_names, _check_ils, _check_timeouts, _check_listeners, _check_proofs,
+    _check_our_proofs, _check_terminal_roles, _check_dialects, _check_limits, _check_web,
 )  # fmt: skip
 
 
-def crossed(tables: Table, environ: Mapping[str, str] | None) -> Iterator[Fault]:
+def find_cross_faults(tables: Table, environ: Mapping[str, str] | None) -> Iterator[Fault]:
     """The contradictions in these tables; `environ`, if given, must hold the variables that their `…_env` keys name."""
     if environ is not None:
-        for steps, value in _leaves(tables, ()):
+        for steps, value in _walk_leaves(tables, ()):
             if str(steps[-1]).endswith("_env") and isinstance(value, str) and not environ.get(value):
                 yield dotted(steps), f"the environment has no variable {value!r}"
     for check in CHECKS:

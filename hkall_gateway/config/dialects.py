@@ -24,13 +24,13 @@ ALWAYS_SENT: Final = frozenset({"AY", "AZ", "BL", "CQ"})
 """Optional in 2.00; but a terminal without CQ may assume that the PIN is right."""
 
 
-def _like(name: str) -> str:
+def _check_base_dialect(name: str) -> str:
     if name not in DIALECTS:
         raise ValueError(f"must be {listed(DIALECTS)}{nearest(name, DIALECTS)}")
     return name
 
 
-def _encoding(name: str) -> str:
+def _check_encoding(name: str) -> str:
     try:
         plain = PRINTABLE.encode(name) == PRINTABLE.encode("ascii")
     except (LookupError, UnicodeError):
@@ -40,26 +40,26 @@ def _encoding(name: str) -> str:
     return name
 
 
-def _delimiter(text: str) -> str:
+def _check_delimiter(text: str) -> str:
     if len(text) != 1 or text not in PRINTABLE or text.isalnum() or text == " ":
         raise ValueError(f"{text!r} is not one ASCII sign, like | or ^")
     return text
 
 
-def _date_pattern(text: str) -> str:
+def _check_date_pattern(text: str) -> str:
     if not ANY_DAY.strftime(text).isprintable() or (text and ANY_DAY.strftime(text) == text):
         raise ValueError(f"{text!r} shows no date; %Y-%m-%d does")
     return text
 
 
-def _extension(tag: str) -> str:
+def _check_extension(tag: str) -> str:
     known = sorted(name for name, row in TAGS.items() if row.extension and name not in NEVER_SENT)
     if tag not in known:
         raise ValueError(f"{tag!r} is no extension; {listed(known)} are")
     return tag
 
 
-def _optional(tag: str) -> str:
+def _check_optional_field(tag: str) -> str:
     if tag not in TAGS:
         raise ValueError(f"{tag!r} is no field{nearest(tag, TAGS)}")
     if tag in ALWAYS_SENT or any(tag in shape.required for shape in SHAPES.values()):
@@ -67,7 +67,7 @@ def _optional(tag: str) -> str:
     return tag
 
 
-def _request(code: str) -> str:
+def _check_withheld(code: str) -> str:
     requests = sorted(name for name, shape in SHAPES.items() if shape.reply and name not in ("93", "97", "99"))
     if code not in requests:
         raise ValueError(f"{code!r} is no message that can be withheld; {listed(requests)} are")
@@ -76,15 +76,15 @@ def _request(code: str) -> str:
 
 # fmt: off
 STRICTER: Final[Mapping[str, Any]] = {
-    "encoding":       Annotated[str, AfterValidator(_encoding)],
-    "delimiter":      Annotated[str, AfterValidator(_delimiter)],
+    "encoding":       Annotated[str, AfterValidator(_check_encoding)],
+    "delimiter":      Annotated[str, AfterValidator(_check_delimiter)],
     "terminator":     Literal["CR", "CRLF"],
     "max_line":       Natural,
-    "ah_format":      Annotated[str, AfterValidator(_date_pattern)],
+    "ah_format":      Annotated[str, AfterValidator(_check_date_pattern)],
     "currency":       Annotated[str, Field(pattern=r"^[A-Z]{3}$")],
-    "extensions":     tuple[Annotated[str, AfterValidator(_extension)], ...],
-    "hidden":         tuple[Annotated[str, AfterValidator(_optional)], ...],
-    "withheld":       tuple[Annotated[str, AfterValidator(_request)], ...],
+    "extensions":     tuple[Annotated[str, AfterValidator(_check_extension)], ...],
+    "hidden":         tuple[Annotated[str, AfterValidator(_check_optional_field)], ...],
+    "withheld":       tuple[Annotated[str, AfterValidator(_check_withheld)], ...],
     "timeout_tenths": Annotated[int, Field(ge=0, le=999)],
     "retries":        Annotated[int, Field(ge=0, le=999)],
 }
@@ -94,10 +94,12 @@ STRICTER: Final[Mapping[str, Any]] = {
 
 class _Named(Strict):
     name: Text = Field(description="its name for terminals, listeners and framings")
-    like: Annotated[str, AfterValidator(_like)] = Field(default="standard", description="the packaged row that it differs from")
+    like: Annotated[str, AfterValidator(_check_base_dialect)] = Field(
+        default="standard", description="the packaged row that it differs from"
+    )
 
 
-def _keys() -> Table:
+def _dialect_keys() -> Table:
     """Make a key of each field of `Sip2Dialect`, which may be absent."""
     hints, own = get_type_hints(Sip2Dialect), [field for field in fields(Sip2Dialect) if field.name != "name"]
     return {
@@ -106,7 +108,7 @@ def _keys() -> Table:
     }
 
 
-_Keys: Any = create_model("_Keys", __base__=_Named, **_keys())
+_Keys: Any = create_model("_Keys", __base__=_Named, **_dialect_keys())
 
 
 class DialectConfig(_Keys):  # type: ignore[misc]  # made at run time

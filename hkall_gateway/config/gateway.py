@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, create_model
 
-from hkall_gateway.config.crosschecks import crossed
+from hkall_gateway.config.crosschecks import find_cross_faults
 from hkall_gateway.config.dialects import DialectConfig
 from hkall_gateway.config.ils import IlsConfig, Marc, with_keys_of
 from hkall_gateway.config.loading import ConfigErrors, Strict, Table, model, read, record_from_row, with_defaults
@@ -375,7 +375,7 @@ def load(file: Path, environ: Mapping[str, str] | None) -> GatewayConfig:
     """
     tables = with_defaults(read(file))
     gateway, faults = model(_model_for(tables), tables, file)
-    faults += crossed(tables, environ)
+    faults += find_cross_faults(tables, environ)
     if gateway is None or faults:
         raise ConfigErrors(file, faults)
     return gateway

@@ -28,7 +28,7 @@ def describe_ils(model: type[IlsConfig]) -> str:
 def key_tables(model: type[BaseModel], path: str) -> Iterator[str]:
     if path:
         table = path.strip("[]")
-        rows = [_field(table, name, field) for name, field in model.model_fields.items() if not table_of(model, name)]
+        rows = [_field_row(table, name, field) for name, field in model.model_fields.items() if not table_of(model, name)]
         yield from section(path, (model.__doc__ or "").strip(), rows)
     for name, field in model.model_fields.items():
         inner = table_of(model, name)
@@ -41,9 +41,9 @@ def inner_path(path: str, name: str, many: bool) -> str:
     return f"[[{inner}]]" if many else f"[{inner}]"
 
 
-def section(path: str, told: str, rows: Iterable[Row], head: Row = HEAD) -> Iterator[str]:
+def section(path: str, about: str, rows: Iterable[Row], head: Row = HEAD) -> Iterator[str]:
     title = f"`{path}`" if path else "Keys before the first table"
-    yield from ("", f"## {title}", "", told, "")
+    yield from ("", f"## {title}", "", about, "")
     yield from table_lines(head, rows)
 
 
@@ -53,7 +53,7 @@ def table_lines(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _field(table: str, name: str, field: FieldInfo) -> Row:
+def _field_row(table: str, name: str, field: FieldInfo) -> Row:
     key = field.alias or name
     default = "**needed**" if field.is_required() else shown_value(field.default)
     return f"`{key}`", type_words(field.annotation), default, takes_effect(table, name), field.description or ""

@@ -94,22 +94,22 @@ def read(file: Path) -> Table:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as bad:
-        raise ConfigErrors(file, [_syntax(str(bad), text)]) from bad
+        raise ConfigErrors(file, [_syntax_fault(str(bad), text)]) from bad
 
 
 def model(kind: type[M], tables: Table, file: Path) -> tuple[M | None, list[Fault]]:
     """`tables` as a `kind`, or None and the errors. Paths in them are relative to the folder of `file`."""
     try:
         # By way of JSON: there a strict model takes a list for a tuple and text for a date, as TOML's readers mean them.
-        text = json.dumps(tables, default=_iso)
+        text = json.dumps(tables, default=_iso_date)
         return kind.model_validate_json(text, context={"folder": file.absolute().parent}), []
     except ValidationError as bad:
-        told: dict[str, list[str]] = {}  # a value that may be a number or a word has an error for each
+        messages: dict[str, list[str]] = {}  # a value that may be a number or a word has an error for each
         for error in bad.errors(include_url=False, include_input=False):
-            path, message = _fault(error, kind)
-            if message not in told.setdefault(path, []):
-                told[path].append(message)
-        return None, [(path, " or ".join(messages)) for path, messages in told.items()]
+            path, message = _describe_error(error, kind)
+            if message not in messages.setdefault(path, []):
+                messages[path].append(message)
+        return None, [(path, " or ".join(messages)) for path, messages in messages.items()]
 
 
 def record_from_row(record: type[R], row: BaseModel, **own: object) -> R:
@@ -125,7 +125,7 @@ def dotted(steps: Iterable[str | int]) -> str:
     return text.removeprefix(".")
 
 
-def _syntax(message: str, text: str) -> Fault:
+def _syntax_fault(message: str, text: str) -> Fault:
     what = re.sub(r"\s*\(at .*\)$", "", message)
     found = re.search(r"at line (\d+), column (\d+)", message)
     # tomllib says "at end of document" where a quotation mark or a bracket was never closed.
@@ -133,19 +133,19 @@ def _syntax(message: str, text: str) -> Fault:
     return f"line {line}", f"{what[:1].lower()}{what[1:]}{column}"
 
 
-def _fault(error: ErrorDetails, kind: type[BaseModel]) -> Fault:
+def _describe_error(error: ErrorDetails, kind: type[BaseModel]) -> Fault:
     steps = tuple(step for step in error["loc"] if not _ARM.match(str(step)))
     if error["type"] == "extra_forbidden":
         for step in steps[:-1]:
             kind = (isinstance(step, str) and table_of(kind, step)) or kind
         known = [field.alias or name for name, field in kind.model_fields.items()]
         return dotted(steps), f"is not a known key{nearest(str(steps[-1]), known)}"
-    told = {key: _readable(value) for key, value in error.get("ctx", {}).items()}
+    messages = {key: _readable_context(value) for key, value in error.get("ctx", {}).items()}
     pattern = MESSAGES.get(error["type"])
-    return dotted(steps), pattern.format(**told) if pattern else error["msg"].lower()
+    return dotted(steps), pattern.format(**messages) if pattern else error["msg"].lower()
 
 
-def _readable(value: object) -> object:
+def _readable_context(value: object) -> object:
     if isinstance(value, str) and value.startswith("'"):
         return listed(word or '""' for word in re.findall(r"'([^']*)'", value))
     return value.lower() if value in ("True", "False") else value
@@ -155,18 +155,18 @@ def table_of(kind: type[BaseModel], key: str) -> type[BaseModel] | None:
     """The model of the table or of the rows under `key`, None where the key holds a plain value."""
     for name, field in kind.model_fields.items():
         if key in (name, field.alias):
-            return next(_models(field.annotation), None)
+            return next(_models_in(field.annotation), None)
     return None
 
 
-def _models(annotation: object) -> Iterator[type[BaseModel]]:
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in getattr(annotation, "__args__", ()):
-        yield from _models(part)
+        yield from _models_in(part)
 
 
-def _iso(value: object) -> str:
+def _iso_date(value: object) -> str:
     if isinstance(value, date):  # a datetime is one too
         return value.isoformat()
     return str(value)

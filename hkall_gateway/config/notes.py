@@ -24,7 +24,7 @@ GOES_ON: Final = frozenset({"counter", "selfcheck"})
 DAYS: Final = ("anonymise_days", "messages_days")
 
 
-def _unnamed(config: GatewayConfig, _site: Table, _policy: Policy) -> Iterator[Fault]:
+def _note_unnamed_places(config: GatewayConfig, _site: Table, _policy: Policy) -> Iterator[Fault]:
     """Pickup locations without a name, which letters would call by their code."""
     library = config.library
     for code in library.pickup_locations:
@@ -34,7 +34,7 @@ def _unnamed(config: GatewayConfig, _site: Table, _policy: Policy) -> Iterator[F
             yield dotted(("library", "place_names", code)), f"is missing; letters in {' and '.join(unknown)} say {code!r}"
 
 
-def _terminals(config: GatewayConfig, site: Table, policy: Policy) -> Iterator[Fault]:
+def _note_terminals(config: GatewayConfig, site: Table, policy: Policy) -> Iterator[Fault]:
     """Terminal messages and rights that are off by default since a release, unless the site has decided."""
     roles = site.get("roles")
     rows = [row for row in roles if isinstance(row, dict)] if isinstance(roles, list) else []
@@ -44,18 +44,21 @@ def _terminals(config: GatewayConfig, site: Table, policy: Policy) -> Iterator[F
         lost = ALL - messages_of(role, policy)
         if lost and role not in decided:
             mend = f'[[roles]] role = "{role}" with a list of messages in the policy file changes that'
-            yield _named(mine), f"{role}: {' '.join(sorted(lost))} are refused, also about the library's own books; {mend}"
+            yield (
+                _terminal_names(mine),
+                f"{role}: {' '.join(sorted(lost))} are refused, also about the library's own books; {mend}",
+            )
         tills = [row for row in mine if row.takes_money is None and role in FOR_TILLS]
         if tills:
             what = "takes_money is not set: payments (37) are refused"
-            yield _named(tills), f"{what}; true for a kiosk with a till, false ends this note"
+            yield _terminal_names(tills), f"{what}; true for a kiosk with a till, false ends this note"
         going = [row for row in mine if row.offline is None and role in GOES_ON]
         if going:
             what = "offline is not set: transactions made off line (no block) are decided as if asked now"
-            yield _named(going), f"{what}; true for a terminal that goes on off line, false ends this note"
+            yield _terminal_names(going), f"{what}; true for a terminal that goes on off line, false ends this note"
 
 
-def _named(terminals: Sequence[TerminalConfig]) -> str:
+def _terminal_names(terminals: Sequence[TerminalConfig]) -> str:
     return f"sip2.terminals {', '.join(row.login for row in terminals)}"
 
 
@@ -65,19 +68,19 @@ BROKER: Final = (
 )
 
 
-def _brokers(config: GatewayConfig, _site: Table, _policy: Policy) -> Iterator[Fault]:
+def _note_brokers(config: GatewayConfig, _site: Table, _policy: Policy) -> Iterator[Fault]:
     for partner in config.partners:
         if partner.sees_patrons is None and DIALECTS[partner.dialect].flow != DIRECT:
             yield f"partners {partner.agency}", BROKER
 
 
-def _former_adapter(config: GatewayConfig, _site: Table, _policy: Policy) -> Iterator[Fault]:
+def _note_former_adapter(config: GatewayConfig, _site: Table, _policy: Policy) -> Iterator[Fault]:
     if is_former(config.ils.connector):
         what = f"{config.ils.connector!r} is an entry point of the group {FORMER_GROUP}, which the next release will not read"
         yield "ils.connector", f"{what}; its maker must offer it in {GROUP}"
 
 
-def _keys_in_the_clear(config: GatewayConfig, _site: Table, _policy: Policy) -> Iterator[Fault]:
+def _note_keys_without_tls(config: GatewayConfig, _site: Table, _policy: Policy) -> Iterator[Fault]:
     """Keys that are fetched without TLS: an attacker in between can sign as the peer."""
     tokens = [(("partners", i), row.jwt) for i, row in enumerate(config.partners)]
     tokens += [(("clients", i), row.jwt) for i, row in enumerate(config.clients)]
@@ -89,7 +92,7 @@ def _keys_in_the_clear(config: GatewayConfig, _site: Table, _policy: Policy) -> 
             )
 
 
-def _retention(_config: GatewayConfig, site: Table, policy: Policy) -> Iterator[Fault]:
+def _note_retention(_config: GatewayConfig, site: Table, policy: Policy) -> Iterator[Fault]:
     """Each period that the site has not set, or has set to 0."""
     for key in DAYS:
         days = getattr(policy.retention, key)
@@ -100,7 +103,14 @@ def _retention(_config: GatewayConfig, site: Table, policy: Policy) -> Iterator[
             yield f"retention.{key}", f"{what}; setting it in the policy file ends this note"
 
 
-NOTES: Final = (_unnamed, _terminals, _brokers, _former_adapter, _keys_in_the_clear, _retention)
+NOTES: Final = (
+    _note_unnamed_places,
+    _note_terminals,
+    _note_brokers,
+    _note_former_adapter,
+    _note_keys_without_tls,
+    _note_retention,
+)
 
 
 def notes(config: GatewayConfig, policy: Policy) -> Iterator[Fault]:

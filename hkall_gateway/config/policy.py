@@ -32,39 +32,39 @@ def load(file: Path | None) -> Policy:
 
 def changed(site: Table, named: Path) -> Policy:
     """The published rules with the changes of a table, which the file `named` holds. Raises ConfigErrors with all faults."""
-    base = _table(Policy())
-    _, faults = model(_mirror(Policy, partial=True), site, named)
+    base = _record_table(Policy())
+    _, faults = model(_strict_model(Policy, partial=True), site, named)
     told = dict(faults)
-    for check in (_rows_of, _labels_of, _dates_of, _modes_of):
+    for check in (_check_rows, _check_labels, _check_dates, _check_study_modes):
         for path, message in check(site, base):
             told.setdefault(path, message)
     if told:
         raise ConfigErrors(named, told.items())
-    whole, faults = model(_mirror(Policy), _overlaid(base, site), named)
+    whole, faults = model(_strict_model(Policy), _overlay_rows(base, site), named)
     if whole is None:
         raise ConfigErrors(named, faults)
-    return _adapter().validate_python(whole.model_dump())
+    return _policy_adapter().validate_python(whole.model_dump())
 
 
 @cache
-def _adapter() -> TypeAdapter[Policy]:
+def _policy_adapter() -> TypeAdapter[Policy]:
     return TypeAdapter(Policy)
 
 
-def _table(record: object) -> Table:
+def _record_table(record: object) -> Table:
     """A record as a file would write it: an absent key for None, no underscore at the end of a name."""
     assert dataclasses.is_dataclass(record)
     pairs = ((field.name.rstrip("_"), getattr(record, field.name)) for field in dataclasses.fields(record))
-    return {name: _value(value) for name, value in pairs if value is not None}
+    return {name: _plain_value(value) for name, value in pairs if value is not None}
 
 
-def _value(value: object) -> object:
+def _plain_value(value: object) -> object:
     if isinstance(value, tuple):
-        return [_value(each) for each in value]
-    return _table(value) if dataclasses.is_dataclass(value) else value
+        return [_plain_value(each) for each in value]
+    return _record_table(value) if dataclasses.is_dataclass(value) else value
 
 
-def _overlaid(base: Table, site: Table) -> Table:
+def _overlay_rows(base: Table, site: Table) -> Table:
     changed = dict(base)
     for key, value in site.items():
         if isinstance(value, dict):
@@ -80,46 +80,46 @@ def _overlaid(base: Table, site: Table) -> Table:
     return changed
 
 
-def _rows_of(site: Table, base: Table) -> Iterator[Fault]:
+def _check_rows(site: Table, base: Table) -> Iterator[Fault]:
     for kind, identity in IDENTITIES.items():
         known = {row[identity] for row in base[kind]}
         seen: set[str] = set()
-        for path, row in _tables(site, kind):
+        for path, row in _list_rows(site, kind):
             name = row.get(identity)
             if not isinstance(name, str):
                 continue
             if name in seen:
                 yield f"{path}.{identity}", f"{name!r} stands twice"
             if name not in known:
-                yield from _new(kind, path, row, name, known)
+                yield from _check_new_row(kind, path, row, name, known)
             seen.add(name)
 
 
-def _new(kind: str, path: str, row: Table, name: str, known: set[str]) -> Iterator[Fault]:
+def _check_new_row(kind: str, path: str, row: Table, name: str, known: set[str]) -> Iterator[Fault]:
     if kind not in OPEN:
         yield f"{path}.{IDENTITIES[kind]}", f"{name!r} is not a row of {kind}{nearest(name, known)}"
         return
     for field in dataclasses.fields(Category):
-        if _required(field) and field.name not in row:
+        if _is_required(field) and field.name not in row:
             yield f"{path}.{field.name}", f"is missing; {name!r} is a new category{nearest(name, known)}"
 
 
-def _labels_of(site: Table, base: Table) -> Iterator[Fault]:
+def _check_labels(site: Table, base: Table) -> Iterator[Fault]:
     labels = site.get("labels")
     for key in labels if isinstance(labels, dict) else ():
         if key not in base["labels"]:
             yield f"labels.{key}", f"is not a known key{nearest(key, base['labels'])}"
 
 
-def _dates_of(site: Table, _base: Table) -> Iterator[Fault]:
+def _check_dates(site: Table, _base: Table) -> Iterator[Fault]:
     for kind in ("service_windows", "fine_free"):
-        for path, row in _tables(site, kind):
-            start, end = _day(row.get("start")), _day(row.get("end"))
+        for path, row in _list_rows(site, kind):
+            start, end = _parse_day(row.get("start")), _parse_day(row.get("end"))
             if start and end and end < start:
                 yield f"{path}.end", "is before the start"
 
 
-def _day(value: object) -> date | None:
+def _parse_day(value: object) -> date | None:
     """Return a date, or the date that a text is; what is neither is the model's to refuse."""
     try:
         return date.fromisoformat(str(value))
@@ -127,7 +127,7 @@ def _day(value: object) -> date | None:
         return None
 
 
-def _modes_of(site: Table, base: Table) -> Iterator[Fault]:
+def _check_study_modes(site: Table, base: Table) -> Iterator[Fault]:
     """Words listed for both modes of study."""
     told = site.get("study_modes")
     modes = {**base["study_modes"], **told} if isinstance(told, dict) else base["study_modes"]
@@ -137,7 +137,7 @@ def _modes_of(site: Table, base: Table) -> Iterator[Fault]:
         yield "study_modes", f"{word!r} stands in full_time and in part_time"
 
 
-def _tables(site: Table, kind: str) -> Iterator[tuple[str, Table]]:
+def _list_rows(site: Table, kind: str) -> Iterator[tuple[str, Table]]:
     rows = site.get(kind)
     for index, row in enumerate(rows if isinstance(rows, list) else ()):
         if isinstance(row, dict):
@@ -145,39 +145,39 @@ def _tables(site: Table, kind: str) -> Iterator[tuple[str, Table]]:
 
 
 @cache
-def _mirror(record: type, partial: bool = False) -> type[Strict]:
+def _strict_model(record: type, partial: bool = False) -> type[Strict]:
     """A strict model with the fields of a frozen record; `partial`: every field is optional, as in a site's file."""
     hints = typing.get_type_hints(record)
     fields: Table = {}
     for field in dataclasses.fields(record):
         alias = field.name.rstrip("_")
-        kept = field.name in IDENTITIES.values() and _required(field)
-        default = None if partial and not kept else ... if _required(field) else _default(field)
+        kept = field.name in IDENTITIES.values() and _is_required(field)
+        default = None if partial and not kept else ... if _is_required(field) else _field_default(field)
         fields[field.name] = (
-            _strict(hints[field.name], field.name, partial),
+            _strict_type(hints[field.name], field.name, partial),
             Field(default, alias=alias, validate_default=False),
         )
     return create_model(record.__name__, __base__=Strict, **fields)
 
 
-def _strict(hint: object, name: str, partial: bool) -> object:
+def _strict_type(hint: object, name: str, partial: bool) -> object:
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return _mirror(hint, partial)
+        return _strict_model(hint, partial)
     if hint is int:
         return Annotated[int, Field(ge=0)]
     if name == "study_mode_required":
         return Literal["", "full_time"]
     if typing.get_origin(hint) is tuple:
         row = typing.get_args(hint)[0]
-        return tuple[_strict(row, "", partial and name in IDENTITIES), ...]  # type: ignore[misc]  # made at run time
+        return tuple[_strict_type(row, "", partial and name in IDENTITIES), ...]  # type: ignore[misc]  # made at run time
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return typing.Union[tuple(_strict(part, "", partial) for part in typing.get_args(hint))]  # noqa: UP007
+        return typing.Union[tuple(_strict_type(part, "", partial) for part in typing.get_args(hint))]  # noqa: UP007
     return hint
 
 
-def _required(field: dataclasses.Field[object]) -> bool:
+def _is_required(field: dataclasses.Field[object]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _default(field: dataclasses.Field[object]) -> object:
+def _field_default(field: dataclasses.Field[object]) -> object:
     return field.default if field.default is not dataclasses.MISSING else None

@@ -24,7 +24,7 @@ PASSED: Final = re.compile(r"systemd:domain=(INET6?|UNIX):(name=[^:]+|index=[0-9
 """A socket that systemd passes."""
 
 
-def _endpoint(text: str, info: ValidationInfo) -> str:
+def _check_endpoint(text: str, info: ValidationInfo) -> str:
     parts = re.split(r"(?<!\\):", text)
     if parts[0] not in KINDS:
         raise ValueError(f"{text!r} must begin with {listed(KINDS)} and a colon")
@@ -39,10 +39,10 @@ def _endpoint(text: str, info: ValidationInfo) -> str:
         raise ValueError(f"{text!r} does not say where to listen")
     if parts[0] == "unix" and "=" not in parts[1]:
         parts[1] = f"address={parts[1]}"
-    return ":".join(_placed(part, _folder(info)) for part in parts)
+    return ":".join(_place_file_argument(part, _config_folder(info)) for part in parts)
 
 
-def _placed(part: str, folder: Path) -> str:
+def _place_file_argument(part: str, folder: Path) -> str:
     name, equals, value = part.partition("=")
     if name not in FILE_ARGUMENTS or not equals:
         return part
@@ -51,26 +51,26 @@ def _placed(part: str, folder: Path) -> str:
     return f"{name}={quoted}"
 
 
-def _folder(info: ValidationInfo) -> Path:
+def _config_folder(info: ValidationInfo) -> Path:
     """The folder of the file that holds the value; without a file, the current folder."""
     context: dict[str, Path] = info.context or {}
     return context.get("folder", Path())
 
 
-def _file(path: Path, info: ValidationInfo) -> Path:
-    return _folder(info) / path
+def _place_file(path: Path, info: ValidationInfo) -> Path:
+    return _config_folder(info) / path
 
 
-def _hash(text: str) -> str:
+def _check_hash(text: str) -> str:
     if not is_hash(text):
         raise ValueError("must be an Argon2id hash, as `hkall-gateway hash-secret` prints it")
     return text
 
 
-def _database(url: str, info: ValidationInfo) -> str:
+def _check_database_url(url: str, info: ValidationInfo) -> str:
     if url.startswith("sqlite:///"):
         path = url.removeprefix("sqlite:///")
-        return url if path in ("", ":memory:") else f"sqlite:///{_folder(info) / path}"
+        return url if path in ("", ":memory:") else f"sqlite:///{_config_folder(info) / path}"
     if not re.match(r"postgresql(\+psycopg)?://", url):
         raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
     if re.match(r"[^/]*//[^/@]*:[^/@]*@", url) or "password=" in url:
@@ -78,7 +78,7 @@ def _database(url: str, info: ValidationInfo) -> str:
     return url.replace("postgresql://", "postgresql+psycopg://", 1)
 
 
-def _system(use: SystemRole) -> AfterValidator:
+def _system_validator(use: SystemRole) -> AfterValidator:
     """Accepts "" and the systems that this table may name."""
 
     def check(name: str) -> str:
@@ -89,11 +89,11 @@ def _system(use: SystemRole) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _holding(look: Callable[[bytes], object]) -> Callable[[Path, ValidationInfo], Path]:
+def _readable_file(look: Callable[[bytes], object]) -> Callable[[Path, ValidationInfo], Path]:
     """A validator for the path of a file that `look` can read now; a ValueError of `look` is the error."""
 
     def check(path: Path, info: ValidationInfo) -> Path:
-        placed = _file(path, info)
+        placed = _place_file(path, info)
         try:
             look(placed.read_bytes())
         except OSError as bad:
@@ -123,12 +123,12 @@ def _signing_key(text: bytes) -> object:
 TERMINALS_WAIT_S: Final = 8.0
 """Seconds within which a terminal is answered: most give up after ten."""
 
-Endpoint: TypeAlias = Annotated[str, AfterValidator(_endpoint)]
-File: TypeAlias = Annotated[Path, AfterValidator(_file)]
-KeySetFile: TypeAlias = Annotated[Path, AfterValidator(_holding(_key_set))]
-SigningKeyFile: TypeAlias = Annotated[Path, AfterValidator(_holding(_signing_key))]
-Argon2Hash: TypeAlias = Annotated[str, AfterValidator(_hash)]
-DatabaseUrl: TypeAlias = Annotated[str, AfterValidator(_database)]
-PartnerSystem: TypeAlias = Annotated[str, _system(SystemRole.PARTNER)]
-ClientSystem: TypeAlias = Annotated[str, _system(SystemRole.CLIENT)]
-IlsSystem: TypeAlias = Annotated[str, _system(SystemRole.ILS)]
+Endpoint: TypeAlias = Annotated[str, AfterValidator(_check_endpoint)]
+File: TypeAlias = Annotated[Path, AfterValidator(_place_file)]
+KeySetFile: TypeAlias = Annotated[Path, AfterValidator(_readable_file(_key_set))]
+SigningKeyFile: TypeAlias = Annotated[Path, AfterValidator(_readable_file(_signing_key))]
+Argon2Hash: TypeAlias = Annotated[str, AfterValidator(_check_hash)]
+DatabaseUrl: TypeAlias = Annotated[str, AfterValidator(_check_database_url)]
+PartnerSystem: TypeAlias = Annotated[str, _system_validator(SystemRole.PARTNER)]
+ClientSystem: TypeAlias = Annotated[str, _system_validator(SystemRole.CLIENT)]
+IlsSystem: TypeAlias = Annotated[str, _system_validator(SystemRole.ILS)]

@@ -20,7 +20,7 @@ NEEDED: Final = ("authlib", "babel", "flask", "flask_openapi3", "flask_wtf", "re
 """Modules of the extra `web`, without which no page is served."""
 
 
-def _colour(text: str) -> str:
+def _check_colour(text: str) -> str:
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
         raise ValueError("must be a colour like #0f5c4a")
     ratio = contrast(text, GROUND)
@@ -29,7 +29,7 @@ def _colour(text: str) -> str:
     return text.lower()
 
 
-def _public(url: str) -> str:
+def _check_public_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise ValueError("must end with the host or the port; pages stand at the root of the host")
@@ -45,15 +45,15 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _listen(text: str) -> str:
+def _check_web_endpoint(text: str) -> str:
     if text.startswith("unix:"):
         raise ValueError("must be a TCP port; a caller on a UNIX socket has no address, by which logins are throttled")
     return text
 
 
-WebEndpoint: TypeAlias = Annotated[Endpoint, AfterValidator(_listen)]
-Colour: TypeAlias = Annotated[str, AfterValidator(_colour)]
-PublicUrl: TypeAlias = Annotated[WebUrl, AfterValidator(_public)]
+WebEndpoint: TypeAlias = Annotated[Endpoint, AfterValidator(_check_web_endpoint)]
+Colour: TypeAlias = Annotated[str, AfterValidator(_check_colour)]
+PublicUrl: TypeAlias = Annotated[WebUrl, AfterValidator(_check_public_url)]
 StaffRoleName: TypeAlias = Literal["viewer", "clerk", "supervisor", "sysadmin"]
 
 

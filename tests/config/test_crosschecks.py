@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.config.crosschecks import crossed
+from hkall_gateway.config.crosschecks import find_cross_faults
 
 # fmt: off
 TWISTED: dict[str, dict[str, Any]] = {
@@ -23,7 +23,7 @@ TWISTED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", TWISTED)
 def test_malformed_file_breaks_no_cross_check(name: str) -> None:
-    assert list(crossed(TWISTED[name], {})) == []
+    assert list(find_cross_faults(TWISTED[name], {})) == []
 
 
 def test_duplicate_and_unknown_names_are_reported_beside_malformed_rows() -> None:
@@ -32,7 +32,7 @@ def test_duplicate_and_unknown_names_are_reported_beside_malformed_rows() -> Non
         "dialects": [{"name": "ours"}, "nonsense", {"name": "ours"}, {"name": "standard"}],
         "listeners": 6,
     }
-    told = dict(crossed({"sip2": sip2}, {}))
+    told = dict(find_cross_faults({"sip2": sip2}, {}))
     assert told.keys() == {
         "sip2.terminals[2].login",
         "sip2.terminals[2].dialect",
@@ -43,21 +43,21 @@ def test_duplicate_and_unknown_names_are_reported_beside_malformed_rows() -> Non
 
 
 def test_agencies_differing_in_case_are_duplicates() -> None:
-    told = dict(crossed({"library": {"agency": "HKU"}, "partners": [{"agency": "hku"}]}, {}))
+    told = dict(find_cross_faults({"library": {"agency": "HKU"}, "partners": [{"agency": "hku"}]}, {}))
     assert told == {"partners[0].agency": "'hku' already stands at library.agency"}
 
 
 def test_reserved_channel_of_letters_is_refused_as_partner_name() -> None:
-    told = dict(crossed({"library": {"agency": "HKU"}, "partners": [{"agency": "Mail"}]}, {}))
+    told = dict(find_cross_faults({"library": {"agency": "HKU"}, "partners": [{"agency": "Mail"}]}, {}))
     assert told == {"partners[0].agency": "'Mail' already stands at the line of all letters"}
 
 
 @pytest.mark.parametrize("key", ["offline", "takes_money"])
 @pytest.mark.parametrize("role", ["bookdrop", "lookup"])
 def test_book_drop_and_look_up_terminals_cannot_take_payments_or_work_offline(role: str, key: str) -> None:
-    told = dict(crossed({"sip2": {"terminals": [{"login": "a", "role": role, key: True}]}}, {}))
+    told = dict(find_cross_faults({"sip2": {"terminals": [{"login": "a", "role": role, key: True}]}}, {}))
     assert told == {f"sip2.terminals[0].{key}": f"is for counter or selfcheck, not for '{role}'"}
-    assert not list(crossed({"sip2": {"terminals": [{"login": "a", "role": role, key: False}]}}, {}))
+    assert not list(find_cross_faults({"sip2": {"terminals": [{"login": "a", "role": role, key: False}]}}, {}))
 
 
 def test_impossible_limits_of_connections_and_bodies_are_reported() -> None:
@@ -65,7 +65,7 @@ def test_impossible_limits_of_connections_and_bodies_are_reported() -> None:
         "sip2": {"max_connections": 10, "max_unproven_per_address": 11},
         "ncip": {"max_body_bytes": 20_000_000},
     }
-    assert dict(crossed(tables, {})) == {
+    assert dict(find_cross_faults(tables, {})) == {
         "sip2.max_unproven_per_address": "must be at most max_connections (10)",
         "ncip.max_unfinished_bytes": "must be at least max_body_bytes (20000000)",
     }
@@ -73,17 +73,17 @@ def test_impossible_limits_of_connections_and_bodies_are_reported() -> None:
 
 def test_terminal_timeout_must_exceed_the_answer_limit() -> None:
     makes = [{"name": "a", "timeout_tenths": 20}, {"name": "b", "timeout_tenths": 21}, {"name": "c", "timeout_tenths": 0}]
-    told = dict(crossed({"sip2": {"dialects": makes}}, {}))
+    told = dict(find_cross_faults({"sip2": {"dialects": makes}}, {}))
     assert told == {"sip2.dialects[0].timeout_tenths": "must be more than 20, which ils.message_timeout_s may take"}
-    told = dict(crossed({"sip2": {"dialects": makes}, "ils": {"message_timeout_s": 2.5}}, {}))
+    told = dict(find_cross_faults({"sip2": {"dialects": makes}, "ils": {"message_timeout_s": 2.5}}, {}))
     assert len(told) == 2
 
 
 def test_timeout_of_the_local_system_must_be_below_our_own() -> None:
     wrong = {"sip2.answer_within_s": "must be more than 9, which ils.message_timeout_s may take"}
-    assert dict(crossed({"ils": {"message_timeout_s": 9}}, {})) == wrong
-    assert dict(crossed({"ils": {"message_timeout_s": 9}, "sip2": {"answer_within_s": 9.5}}, {})) == {}
-    assert "sip2.answer_within_s" in dict(crossed({"sip2": {"answer_within_s": 1.5}}, {}))
+    assert dict(find_cross_faults({"ils": {"message_timeout_s": 9}}, {})) == wrong
+    assert dict(find_cross_faults({"ils": {"message_timeout_s": 9}, "sip2": {"answer_within_s": 9.5}}, {})) == {}
+    assert "sip2.answer_within_s" in dict(find_cross_faults({"sip2": {"answer_within_s": 1.5}}, {}))
 
 
 def test_reachable_limits_are_accepted() -> None:
@@ -91,9 +91,9 @@ def test_reachable_limits_are_accepted() -> None:
         "sip2": {"max_connections": 10, "max_unproven_per_address": 10},
         "ncip": {"max_body_bytes": 16_777_216, "max_connections": True},
     }
-    assert dict(crossed(tables, {})) == {}
+    assert dict(find_cross_faults(tables, {})) == {}
 
 
 def test_reserved_channel_of_the_local_system_is_refused_as_partner_name() -> None:
-    told = dict(crossed({"library": {"agency": "HKU"}, "partners": [{"agency": "Local-System"}]}, {}))
+    told = dict(find_cross_faults({"library": {"agency": "HKU"}, "partners": [{"agency": "Local-System"}]}, {}))
     assert told == {"partners[0].agency": "'Local-System' already stands at the line to our own system"}

@@ -14,7 +14,7 @@ import pytest
 
 from hkall_gateway.config import gateway
 from hkall_gateway.config import mapping as config_mapping
-from hkall_gateway.config.crosschecks import crossed
+from hkall_gateway.config.crosschecks import find_cross_faults
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import ConfigErrors
 from hkall_gateway.config.notes import notes
@@ -101,12 +101,12 @@ def test_symmetric_algorithm_cannot_be_pinned(tmp_path: Path) -> None:
     ],
 )
 def test_credential_is_complete_and_identifies_one_row(tables: dict[str, Any], path: str) -> None:
-    assert list(dict(crossed(tables, {"T": "x"}))) == [path]
+    assert list(dict(find_cross_faults(tables, {"T": "x"}))) == [path]
 
 
 def test_clients_without_a_sender_are_distinguished_by_login() -> None:
     silent = [{"agency": name, "basic_hash": "x", "without_header": True} for name in "AB"]
-    assert not list(crossed({"clients": silent}, {}))
+    assert not list(find_cross_faults({"clients": silent}, {}))
 
 
 def test_vufind_reads_holds_and_needs_no_sender_by_default(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hkall_gateway.cli.doctor.findings import TLS, Sheet
-from hkall_gateway.cli.doctor.ncip import OF_PARTNER, NcipPeer, called, judge_item, judge_request, judge_versions
+from hkall_gateway.cli.doctor.ncip import OF_PARTNER, NcipPeer, judge_item, judge_request, judge_versions, short_version
 from hkall_gateway.clock import now
 from hkall_gateway.ils.packaged import shown_url
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_1_0, NCIP_2_02, SUPPORTED
@@ -291,8 +291,8 @@ def test_missing_version_look_up_is_no_failure() -> None:
 
 
 def test_versions_are_shown_by_their_numbers() -> None:
-    assert [called(one) for one in SUPPORTED] == ["1.0", "1.01", "2.0", "2.01", "2.02"]
-    assert called("http://example.test/else") == "http://example.test/else"
+    assert [short_version(one) for one in SUPPORTED] == ["1.0", "1.01", "2.0", "2.01", "2.02"]
+    assert short_version("http://example.test/else") == "http://example.test/else"
 
 
 def test_a_key_in_a_url_is_not_shown() -> None:

@@ -134,7 +134,7 @@ def test_patrons_are_counted_and_an_empty_table_warns(site: Site) -> None:
 @pytest.mark.parametrize(("free", "word"), [(50_000_000, "fail"), (500_000_000, "warn"), (5_000_000_000, "ok")])
 def test_nearly_full_disk_is_reported(tmp_path: Path, free: int, word: str) -> None:
     sheet = Sheet("gateway", own_gateway.PLAN, lambda: 0.0, 10)
-    own_gateway.disks(sheet, [tmp_path], lambda _place: (10**12, 10**12 - free, free))
+    own_gateway.check_disks(sheet, [tmp_path], lambda _place: (10**12, 10**12 - free, free))
     assert finding(sheet, "disk").status.value == word
 
 
@@ -191,7 +191,7 @@ def test_missing_time_zone_data_fails() -> None:
         raise ZoneInfoNotFoundError(name)
 
     sheet = Sheet("gateway", own_gateway.PLAN, lambda: 0.0, 10)
-    own_gateway.zones(sheet, ["Asia/Hong_Kong"], load)
+    own_gateway.check_zones(sheet, ["Asia/Hong_Kong"], load)
     assert finding(sheet, "timezone").status.value == "fail"
 
 

@@ -27,7 +27,7 @@ PLAIN, TLS, MUTUAL = (
 
 def judged(caller: Caller, endpoints: NcipEndpoints = PLAIN, *addresses: str) -> Finding:
     sheet = Sheet("CUHK", (ncip.CHECK,), lambda: 0.0, 10)
-    ncip.judged(sheet, caller, endpoints, addresses)
+    ncip.judge_caller_proof(sheet, caller, endpoints, addresses)
     return sheet.found[0]
 
 
@@ -89,7 +89,7 @@ NOON = datetime(2017, 3, 1, 4, 0, tzinfo=UTC)
 def test_clock_is_compared_with_the_middle_of_the_request(theirs_s: int | None, word: str, detail: str) -> None:
     sheet = Sheet("CUHK", ("clock",), lambda: 0.0, 10)
     theirs = None if theirs_s is None else NOON + timedelta(seconds=theirs_s)
-    connection.compared(sheet, theirs, NOON - timedelta(seconds=2), NOON + timedelta(seconds=2))
+    connection.judge_clock(sheet, theirs, NOON - timedelta(seconds=2), NOON + timedelta(seconds=2))
     assert (sheet.found[0].status, sheet.found[0].detail) == (word, detail)
 
 

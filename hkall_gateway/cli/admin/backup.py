@@ -139,11 +139,11 @@ def restore(file: Path, further: Path | None, config: Path, *, force: bool, as_j
     """Replace the database by the backup `file`, and erase again the patrons erased since it was made."""
     if not file.exists():
         raise CliError(f"{file}: no such file")
-    target = _target(config, file, further, force)
+    target = _open_target(config, file, further, force)
     _require_free(target)
     try:
         erased.add(target.erased_file, target.marks.known)
-        done = _restored(target, file)
+        done = _restore_file(target, file)
     except _FAULTS as error:
         raise CliError(str(error)) from None
     except DBAPIError as error:
@@ -157,7 +157,7 @@ def restore(file: Path, further: Path | None, config: Path, *, force: bool, as_j
     show(rows, as_json)
 
 
-def _target(config: Path, file: Path, further: Path | None, force: bool) -> _Target:
+def _open_target(config: Path, file: Path, further: Path | None, force: bool) -> _Target:
     found, library = load_config(config)
     engine = open_engine(found.database.url, found.database.limits())
     files = [erased_file(found, config), file.absolute().with_name(BESIDE), *([further] if further else [])]
@@ -173,8 +173,8 @@ def _require_free(target: _Target) -> None:
     """Exit 1 where gateways are up, or where the database holds something, unless that is meant."""
     if target.force or _is_new(target.engine):
         return
-    why = _reading(target, _in_use, now()) or (
-        _reading(target, restoring.holds_something) and "it contains requests, patrons or a journal"
+    why = _read_from(target, _in_use, now()) or (
+        _read_from(target, restoring.holds_something) and "it contains requests, patrons or a journal"
     )
     target.engine.dispose()
     if why:
@@ -199,12 +199,12 @@ def _in_use(unit: UnitOfWork, when: datetime) -> str:
     return f"gateway {', '.join(up)} works with it" if up else ""
 
 
-def _reading(target: _Target, query: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **named: P.kwargs) -> T:
+def _read_from(target: _Target, query: Callable[Concatenate[UnitOfWork, P], T], *args: P.args, **named: P.kwargs) -> T:
     with closing(Immediate(target.engine, target.unit)) as store:
         return store.read_now(query, *args, **named)
 
 
-def _restored(target: _Target, file: Path) -> Restored:
+def _restore_file(target: _Target, file: Path) -> Restored:
     if target.engine.dialect.name == "postgresql":
         return postgres_backup.restore(target.engine, file, target.work)
     place = forgetting.file_of(target.engine)
@@ -221,7 +221,7 @@ def _in_file(target: _Target, engine: Engine, rows: Counts) -> Restored:
 def _again_in_archives(target: _Target) -> int:
     """An archive that was put back from a copy may have records of the erased, from before they were; how many."""
     policy = target.library.policy.retention.archive_file
-    files = {Path(name).absolute() for name in (*_reading(target, retention.archives), *([policy] if policy else []))}
+    files = {Path(name).absolute() for name in (*_read_from(target, retention.archives), *([policy] if policy else []))}
     marks, count = target.marks, 0
     try:
         for file in sorted(file for file in files if file.exists()):

@@ -80,13 +80,13 @@ def hash_secret(*, new: bool) -> None:
     """
     from hkall_gateway.net.secrets import hash_secret as hashed
 
-    text = token_urlsafe(32) if new else _password()
+    text = token_urlsafe(32) if new else _read_password()
     if new:
         echo(text)
     echo(hashed(text))
 
 
-def _password() -> str:
+def _read_password() -> str:
     """Return the password, typed twice on a terminal, else the first line of standard input. CliError (exit 2) if empty."""
     if sys.stdin.isatty():
         return str(click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True))

@@ -61,7 +61,7 @@ def upgrade(config: Path, *, plan: bool, copy: Path | None) -> None:
 
 def _back_up_first(config: Path, copy: Path | None) -> None:
     """Copy the database into `copy`; without it, into a file that a person at the terminal names, if any."""
-    if copy is None and _is_asked():
+    if copy is None and _may_prompt():
         named = click.prompt("File for a backup before the upgrade (empty: none)", default="", show_default=False, err=True)
         copy = Path(named) if named else None
     if copy is not None:
@@ -70,7 +70,7 @@ def _back_up_first(config: Path, copy: Path | None) -> None:
         backup(config, copy)
 
 
-def _is_asked() -> bool:
+def _may_prompt() -> bool:
     return sys.stdin.isatty()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
-from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, together, with_site
+from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, combine_options, with_site
 from hkall_gateway.cli.show import echo, progress, working
 from hkall_gateway.db import bind
 from hkall_gateway.rules.eligibility import category_of
@@ -40,14 +40,14 @@ def load() -> None:
     """
 
 
-_options = together(
+_options = combine_options(
     with_site,
     FILE,
     click.option("--dry-run", is_flag=True, help="Show what would change, without changing it."),
     click.option("--full", is_flag=True, help="Treat the file as complete: rows that it does not name vanish."),
     click.option("--force", is_flag=True, help="Load the file although more than 20 % would vanish."),
 )
-_checked_options = together(
+_checked_options = combine_options(
     FILE, click.option("--dry-run", is_flag=True, help="Check the file, without loading it."), with_site
 )
 
@@ -64,22 +64,22 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     from hkall_gateway.db.loads import former_cards, loading
     from hkall_gateway.ils import exports
 
-    export = _checked(exports.read_patron_rows, file)
+    export = _read_file(exports.read_patron_rows, file)
     rows = export.rows
     _warn_of_words(rows, site.library.policy)
     if "language" in export.columns:
         written = site.languages
-        languages = _places(rows, lambda borrower: "" if borrower.language in written else borrower.language)
+        languages = _places_of_unknown(rows, lambda borrower: "" if borrower.language in written else borrower.language)
         for word, places in languages.items():
-            _warn(places, f"language {word!r} is not written here: {len(places)} patrons get letters in {written[0]}")
+            _warn_at(places, f"language {word!r} is not written here: {len(places)} patrons get letters in {written[0]}")
     cards = site.write(bind(former_cards.judge, rows))
     _warn_of_refused(cards)
     taken = tuple(row.borrower for row in rows if row.where not in cards.refused)
     spared = [row.card for row in rows if row.where in cards.refused]
     report = site.write(bind(loading.compare, "patrons", taken, cards.present, spared, export.columns))
-    told = _judged("patrons", report, full=full, force=force)
+    summary = _judge_report("patrons", report, full=full, force=force)
     if dry_run:
-        echo(told)
+        echo(summary)
     else:
         number = site.write(bind(loading.begin, "patrons"))
         # In short transactions; a card is replaced together with the row that says so.
@@ -90,7 +90,7 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
             site.write(bind(loading.write_patrons, chunk, number, cards.present, site.now(), by, export.columns))
         if spared:
             site.write(bind(loading.spare, spared, number))
-        _finish(site, "patrons", number, told, full=full)
+        _finish_load(site, "patrons", number, summary, full=full)
     if spared:
         raise CliError(f"{len(spared)} of {len(rows)} rows were left out")
 
@@ -144,11 +144,11 @@ def _read_holdings(site: Site, file: Path, agency: str, *, skip: bool) -> _Holdi
 
     staged = StagedCopies()
     if not marc_records.is_marc(file):
-        table = _checked(lambda path: exports.read_holdings_file(path, staged, skip=skip), file)
+        table = _read_file(lambda path: exports.read_holdings_file(path, staged, skip=skip), file)
         return _Holdings(staged, table.mistakes, Withdrawals(copies=table.deleted), table.columns)
     if not marc.installed():
         raise CliError("MARC files need the extra `web`: pip install 'hkall-gateway[web]'", WRONG)
-    found = _checked(lambda path: marc.read(path, site.marc, staged, agency, skip=skip), file)
+    found = _read_file(lambda path: marc.read(path, site.marc, staged, agency, skip=skip), file)
     return _Holdings(staged, found.mistakes, Withdrawals(titles=found.complete), titles=found.titles)
 
 
@@ -158,9 +158,9 @@ def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, 
     gone = loading.NOTHING if found.mistakes else found.withdrawals
     with working("comparing it with what is loaded"):
         report = site.write(bind(loading.compare_copies, found.rows, found.columns, gone, agency))
-    told = _judged("holdings", report, full=full, force=force)
+    summary = _judge_report("holdings", report, full=full, force=force)
     if dry_run:
-        echo(told)
+        echo(summary)
         return
     number = site.write(bind(loading.begin, "holdings"))
     chunks = found.rows.chunks(loading.CHUNK)
@@ -173,7 +173,7 @@ def _load_holdings(site: Site, found: _Holdings, agency: str, *, dry_run: bool, 
             pass
     with working("bringing the search up to date"):
         site.write(lambda unit: catalogue.settle(unit.connection))
-    _finish(site, "holdings", number, told, full=False)
+    _finish_load(site, "holdings", number, summary, full=False)
 
 
 @load.command()
@@ -186,7 +186,7 @@ def closures(site: Site, file: Path, dry_run: bool) -> None:
     from hkall_gateway.db.loads import loading
     from hkall_gateway.ils import exports
 
-    days = _checked(exports.read_closures, file)
+    days = _read_file(exports.read_closures, file)
     if not dry_run:
         site.write(bind(loading.write_closures, days))
     echo(f"closures: {len(days)} closed days of {len({agency for agency, _, _ in days})} libraries")
@@ -202,7 +202,7 @@ def partners(site: Site, file: Path, dry_run: bool) -> None:
     from hkall_gateway.db.loads import loading
     from hkall_gateway.ils import exports
 
-    rows = _checked(exports.read_partners, file)
+    rows = _read_file(exports.read_partners, file)
     for start in range(0, 0 if dry_run else len(rows), loading.CHUNK):
         site.write(lambda unit: unit.partners.write(rows[start : start + loading.CHUNK]))  # noqa: B023  # it runs at once
     echo(f"partners: {len(rows)} rows")
@@ -218,13 +218,13 @@ def requests_(site: Site, file: Path, dry_run: bool) -> None:
     from hkall_gateway.db.loads import loading
     from hkall_gateway.ils import exports
 
-    rows = _checked(exports.read_requests, file)
+    rows = _read_file(exports.read_requests, file)
     by = Actor(by_staff("load").who, "import", "load")
     new = 0 if dry_run else site.write(bind(loading.write_opening, rows, site.library.agency, site.now(), by))
     echo(f"requests: {len(rows)} rows, {new} new")
 
 
-def _checked(read: Callable[[Path], T], file: Path) -> T:
+def _read_file(read: Callable[[Path], T], file: Path) -> T:
     from hkall_gateway.ils import exports
 
     try:
@@ -235,22 +235,22 @@ def _checked(read: Callable[[Path], T], file: Path) -> T:
 
 def _warn_of_words(rows: Sequence[PatronRow], policy: Policy) -> None:
     """Name each category and study mode that the policy does not know, with its lines: such patrons may not borrow (R2)."""
-    categories = _places(rows, lambda borrower: "" if category_of(borrower, policy) else borrower.category)
+    categories = _places_of_unknown(rows, lambda borrower: "" if category_of(borrower, policy) else borrower.category)
     for word, places in categories.items():
-        _warn(places, f"category {word!r} is not in the policy: {len(places)} patrons are not eligible (R2)")
+        _warn_at(places, f"category {word!r} is not in the policy: {len(places)} patrons are not eligible (R2)")
     known = policy.study_modes
-    modes = _places(rows, lambda row: row.study_mode if study_mode_of(row.study_mode, known) is None else "")
+    modes = _places_of_unknown(rows, lambda row: row.study_mode if study_mode_of(row.study_mode, known) is None else "")
     for word, places in modes.items():
-        _warn(places, f"study_mode {word!r} is not in the policy: unknown for {len(places)} patrons (R2)")
+        _warn_at(places, f"study_mode {word!r} is not in the policy: unknown for {len(places)} patrons (R2)")
 
 
 def _warn_of_refused(cards: Replacements) -> None:
     """Say why rows are left out, each reason once with its lines."""
     for why, places in _by_word((why, where) for where, why in cards.refused.items()).items():
-        _warn(places, f"{why}; {'the row is' if len(places) == 1 else f'{len(places)} rows are'} left out")
+        _warn_at(places, f"{why}; {'the row is' if len(places) == 1 else f'{len(places)} rows are'} left out")
 
 
-def _places(rows: Sequence[PatronRow], unknown: Callable[[Borrower], str]) -> dict[str, Places]:
+def _places_of_unknown(rows: Sequence[PatronRow], unknown: Callable[[Borrower], str]) -> dict[str, Places]:
     """The unknown words, sorted, each with the places of its rows; `unknown` answers "" for a row without one."""
     found = _by_word((unknown(row.borrower), row.where) for row in rows)
     return {word: places for word, places in sorted(found.items()) if word}
@@ -275,21 +275,21 @@ def _warn_of_copies(staged: StagedCopies, site: Site) -> None:
     (R6, R7).
     """
     found = _by_word(((copy.agency, copy.status), where) for where, copy in staged)
-    agencies = _joined((agency, places) for (agency, _), places in found.items())
+    agencies = _join_places((agency, places) for (agency, _), places in found.items())
     ours, policy = site.library.agency, site.library.policy
     partners = {partner.agency for partner in site.partners} | site.write(lambda unit: unit.partners.among(agencies)).keys()
     for agency in sorted(agencies.keys() - partners - {ours}):
         copies = len(agencies[agency])
-        _warn(agencies[agency], f"agency {agency!r} is no partner: {copies} copies are kept and cannot be requested (R3)")
-    states = _joined(((agency == ours, word), places) for (agency, word), places in found.items())
+        _warn_at(agencies[agency], f"agency {agency!r} is no partner: {copies} copies are kept and cannot be requested (R3)")
+    states = _join_places(((agency == ours, word), places) for (agency, word), places in found.items())
     for (own, word), places in sorted(states.items(), key=itemgetter(0)):
         if is_known(word, (*policy.lendable_statuses, *(policy.local_available_statuses if own else ()))):
             continue
         means = "of ours, not known to be available or not (R6)" if own else "count as not available (R7)"
-        _warn(places, f"status {word!r} is not known: {len(places)} copies {means}")
+        _warn_at(places, f"status {word!r} is not known: {len(places)} copies {means}")
 
 
-def _joined(found: Iterable[tuple[T, Places]]) -> dict[T, Places]:
+def _join_places(found: Iterable[tuple[T, Places]]) -> dict[T, Places]:
     """The places of each word, of all its parts together."""
     joined: dict[T, Places] = {}
     for word, places in found:
@@ -297,26 +297,26 @@ def _joined(found: Iterable[tuple[T, Places]]) -> dict[T, Places]:
     return joined
 
 
-def _warn(places: Places, what: str) -> None:
+def _warn_at(places: Places, what: str) -> None:
     echo(f"{places}: {what}", err=True)
 
 
-def _judged(kind: str, report: LoadReport, *, full: bool, force: bool) -> str:
+def _judge_report(kind: str, report: LoadReport, *, full: bool, force: bool) -> str:
     """Return what the load changes, in one line. Raises CliError with the same line if too many rows would vanish."""
     gone = report.gone(full=full)
     counts = f"{kind}: {report.new} new, {report.changed} changed, {report.same} as before, {gone} vanish"
-    told = counts + (f", {report.replaced} cards replaced" if report.replaced else "")
+    summary = counts + (f", {report.replaced} cards replaced" if report.replaced else "")
     for loss in report.losses:
         if loss.gone(full=full):
-            told += f"; {loss.library} loses {loss.gone(full=full)} of {loss.before} copies"
+            summary += f"; {loss.library} loses {loss.gone(full=full)} of {loss.before} copies"
     if report.too_many_vanish(full=full) and not force:
         whose = ", ".join(loss.library for loss in report.losses if loss.is_too_much(full=full)) or f"{gone} of {report.before}"
-        raise CliError(f"{told}; {whose} would vanish, more than 20 %: nothing loaded; --force loads it")
-    return told
+        raise CliError(f"{summary}; {whose} would vanish, more than 20 %: nothing loaded; --force loads it")
+    return summary
 
 
-def _finish(site: Site, kind: str, number: int, told: str, *, full: bool) -> None:
+def _finish_load(site: Site, kind: str, number: int, summary: str, *, full: bool) -> None:
     from hkall_gateway.db.loads import loading
 
     site.write(bind(loading.finish, kind, number, full, site.now()))
-    echo(f"{told}; import {number} is current")
+    echo(f"{summary}; import {number} is current")

@@ -45,17 +45,17 @@ def purge(site: Site, dry_run: bool, older_than: int | None, archive: Path | Non
     A request that is unpaid, claimed or has a message to send stays.
     Example: hkall-gateway purge --older-than 730 --archive 2015.jsonl.gz --yes
     """
-    terms = _terms(site.library.policy.retention, older_than, archive)
+    terms = _retention_terms(site.library.policy.retention, older_than, archive)
     if dry_run:
-        show(_would(site, terms), as_json)
+        show(_preview_purge(site, terms), as_json)
         return
-    counts = ", ".join(f"{row['what']} {row['requests']}" for row in _would(site, terms))
+    counts = ", ".join(f"{row['what']} {row['requests']}" for row in _preview_purge(site, terms))
     confirm(f"Ended requests: {counts or 'none'}. This cannot be undone. Go on?", yes)
-    done = _do(site, replace(site.library, policy=replace(site.library.policy, retention=terms)))
+    done = _purge_in_batches(site, replace(site.library, policy=replace(site.library.policy, retention=terms)))
     show([{"what": "purged", "count": done}], as_json)
 
 
-def _terms(policy: Retention, older_than: int | None, archive: Path | None) -> Retention:
+def _retention_terms(policy: Retention, older_than: int | None, archive: Path | None) -> Retention:
     """Return the retention periods of the policy, overridden by the options."""
     if archive is None:
         return replace(policy, anonymise_days=older_than, archive_days=0) if older_than else policy
@@ -65,7 +65,7 @@ def _terms(policy: Retention, older_than: int | None, archive: Path | None) -> R
     return replace(policy, archive_days=days, archive_file=str(archive))
 
 
-def _would(site: Site, terms: Retention) -> list[dict[str, object]]:
+def _preview_purge(site: Site, terms: Retention) -> list[dict[str, object]]:
     """How many requests each of the two would take now, and how many it would leave for their money or messages."""
     from hkall_gateway.circulation.jobs.retention import last_instant
     from hkall_gateway.db.privacy import retention as kept
@@ -79,7 +79,7 @@ def _would(site: Site, terms: Retention) -> list[dict[str, object]]:
     return rows
 
 
-def _do(site: Site, library: Library) -> int:
+def _purge_in_batches(site: Site, library: Library) -> int:
     """The round, batch by batch, each a short transaction beside a running daemon; how many it did."""
     from hkall_gateway.circulation.jobs.rounds import BATCH, begin, one_batch
     from hkall_gateway.db.privacy.archive import NotAnArchive
@@ -134,9 +134,9 @@ def export(site: Site, card: str, former: Sequence[str], archives: Sequence[Path
     """
     from hkall_gateway.db.privacy import person_file
 
-    with _ended():
-        told = person_file.export(_records(site), card, site.now(), former, archives)
-    echo_json(told)
+    with _end_when_refused():
+        facts = person_file.export(_open_records(site), card, site.now(), former, archives)
+    echo_json(facts)
 
 
 @patron.command()
@@ -164,16 +164,16 @@ def erase(
     """
     from hkall_gateway.db.privacy import person_file
 
-    records = _records(site)
-    with _ended():
+    records = _open_records(site)
+    with _end_when_refused():
         who, found = person_file.find(records, card, former, archives)
     confirm(f"{len(found)} rows name this person. Erase what is not open?", yes)
-    with _ended():
+    with _end_when_refused():
         done = person_file.erase(records, who, found, reason, site.now(), by_staff("erase"), archives)
-    show(_rows(done, _rewrite_file(site.engine, vacuum)), as_json, COLUMNS)
+    show(_erasure_rows(done, _rewrite_file(site.engine, vacuum)), as_json, COLUMNS)
 
 
-def _records(site: Site) -> Records:
+def _open_records(site: Site) -> Records:
     from hkall_gateway.db.privacy.person_file import Records
 
     archive = site.library.policy.retention.archive_file
@@ -181,7 +181,7 @@ def _records(site: Site) -> Records:
 
 
 @contextmanager
-def _ended() -> Iterator[None]:
+def _end_when_refused() -> Iterator[None]:
     """Turn NotDone into the end of the command."""
     from hkall_gateway.db.privacy.person_file import NotDone
 
@@ -209,7 +209,7 @@ def _rewrite_file(engine: Engine | None, wanted: bool | None) -> Iterator[Remain
     yield RemainingRow("file", str(file), "its free space may hold older copies of rows", then)
 
 
-def _rows(done: Erasure, file: Iterable[RemainingRow]) -> Iterator[dict[str, object]]:
+def _erasure_rows(done: Erasure, file: Iterable[RemainingRow]) -> Iterator[dict[str, object]]:
     from hkall_gateway.db.privacy.forgetting import RemainingRow
 
     archives = [("archive", str(archive), count) for archive, count in done.archived.items()]

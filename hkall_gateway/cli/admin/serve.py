@@ -65,7 +65,7 @@ def serve(config: Path, only: str | None, without: str | None, channel: int | No
         )
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing is read yet that a reload would read again
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end)  # until the process around the daemon has handlers of its own
+        signal.signal(number, _end_before_start)  # until the process around the daemon has handlers of its own
     if channel is not None and "LISTEN_FDS" in os.environ:
         os.environ["LISTEN_PID"] = str(os.getpid())  # the parent could not know it; Twisted compares it when it is imported
 
@@ -79,21 +79,23 @@ def serve(config: Path, only: str | None, without: str | None, channel: int | No
     if only and found.web is None:
         raise CliError(f"{config}: --only web: there is no [web] table", WRONG)
     # The parent of a pages' process has made the checks, and stays the one to say what is wrong.
-    faults = find_start_faults(config, found, library.policy, _serving(only, without), running=False) if channel is None else []
+    faults = (
+        find_start_faults(config, found, library.policy, _serving_kind(only, without), running=False) if channel is None else []
+    )
     for fault in faults:
         echo(f"{config}: {fault}", err=True)
     if any(fault.effect is not Effect.TOLERATED for fault in faults):
         raise SystemExit(WRONG)
-    raise SystemExit(process.serve(config, serving=_serving(only, without), log_format=log_format, channel=channel))
+    raise SystemExit(process.serve(config, serving=_serving_kind(only, without), log_format=log_format, channel=channel))
 
 
-def _end(number: int, _frame: object) -> None:
+def _end_before_start(number: int, _frame: object) -> None:
     """End as an orderly stop does, with exit code 0. No log is open yet: one line on standard error says why."""
     echo(f"{signal.Signals(number).name} before the start: nothing was begun", err=True)
     raise SystemExit(0)
 
 
-def _serving(only: str | None, without: str | None) -> Serving:
+def _serving_kind(only: str | None, without: str | None) -> Serving:
     from hkall_gateway.app.resources import Serving
 
     return Serving.WEB_ALONE if only else Serving.WITHOUT_WEB if without else Serving.ALL

@@ -37,7 +37,7 @@ def status(site: Site, as_json: bool) -> None:
     found: list[dict[str, object]] = []
     if site.local is not None:  # the library's own system is asked
         facts = site.borrower_facts(NOBODY)
-        found.append(_line("ils", facts.source, "away" if facts.flag or not facts.reachable else "answers", 1, None))
+        found.append(_status_row("ils", facts.source, "away" if facts.flag or not facts.reachable else "answers", 1, None))
     found += site.write(bind(lines, site.now(), [p.agency for p in site.partners]))
     show(found, as_json, ("what", "which", "state", "count", "oldest", "detail"))
 
@@ -46,49 +46,53 @@ def lines(unit: UnitOfWork, when: datetime, configured: Sequence[str]) -> list[d
     """Return the rows of the command; `configured` are the agencies of the configuration file."""
     from hkall_gateway.db import instances, quarantine
 
-    there = [_gateway(one, one.state(when), unit) for one in instances.everyone(unit)]
+    there = [_gateway_row(one, one.state(when), unit) for one in instances.everyone(unit)]
     open_now = [
-        _line("requests", side, position, count, oldest) for side, position, count, oldest in unit.requests.open_by_position()
+        _status_row("requests", side, position, count, oldest)
+        for side, position, count, oldest in unit.requests.open_by_position()
     ]
-    waiting = [_line("outbox", who, state, count, oldest) for who, state, count, oldest in unit.outbox.depths()]
+    waiting = [_status_row("outbox", who, state, count, oldest) for who, state, count, oldest in unit.outbox.depths()]
     known = [
-        _line("partner", p.agency, p.dialect, 1, None)
+        _status_row("partner", p.agency, p.dialect, 1, None)
         for p in unit.partners.among([*configured, *unit.circuits.used()]).values()
     ]
     kept = [
-        _line("quarantine", agency, QuarantineState.KEPT, count, oldest) for agency, count, oldest in quarantine.depths(unit)
+        _status_row("quarantine", agency, QuarantineState.KEPT, count, oldest)
+        for agency, count, oldest in quarantine.depths(unit)
     ]
-    return there + open_now + waiting + _faults(unit) + kept + known + _jobs(unit, when) + _aside(unit)
+    return there + open_now + waiting + _fault_rows(unit) + kept + known + _job_rows(unit, when) + _set_aside_rows(unit)
 
 
-def _gateway(one: instances.Instance, state: str, unit: UnitOfWork) -> dict[str, object]:
+def _gateway_row(one: instances.Instance, state: str, unit: UnitOfWork) -> dict[str, object]:
     """Return the row of one gateway: the messages that it has claimed, its start, its version, process and host."""
     if state == "gone" and one.host == machine.host() and machine.runs(one.pid):
         state = "silent"  # its process is there: it hangs, or its clock or its database is another one
     seen = one.seen_at.isoformat(timespec="seconds")
     detail = f"{one.version}, process {one.pid} on {one.host}, seen {seen}"
     held = {"version": one.version, "host": one.host, "pid": one.pid, "seen_at": one.seen_at}
-    return _line("gateway", one.name, state, unit.outbox.held_by(one.name), one.since) | {"detail": detail} | held
+    return _status_row("gateway", one.name, state, unit.outbox.held_by(one.name), one.since) | {"detail": detail} | held
 
 
-def _faults(unit: UnitOfWork) -> list[dict[str, object]]:
+def _fault_rows(unit: UnitOfWork) -> list[dict[str, object]]:
     """Return a row for each partner that refuses our agency, version or service: its configuration or ours is wrong."""
     links = [link for agency in unit.circuits.used() if (link := unit.circuits.one(agency)).fault]
-    return [_line("fault", link.agency, link.state, link.failures, link.down_since) | {"detail": link.fault} for link in links]
+    return [
+        _status_row("fault", link.agency, link.state, link.failures, link.down_since) | {"detail": link.fault} for link in links
+    ]
 
 
-def _jobs(unit: UnitOfWork, when: datetime) -> list[dict[str, object]]:
+def _job_rows(unit: UnitOfWork, when: datetime) -> list[dict[str, object]]:
     """Return a row for each import and each periodic round: its last run, its result, when it is due next, and its delay."""
     from hkall_gateway.db import rounds
     from hkall_gateway.db.queries import cli_lists
 
     loads = [job for job in cli_lists.jobs(unit) if not job["name"].startswith(rounds.ROUND)]
     known = {job.name: job for job in rounds.jobs(unit)}
-    ran = [_round(known.get(name, rounds.never_run(name)), when) for name in EVERY]
-    return [_line("job", job["name"], "", job["count"], job["last_run"]) for job in loads] + ran
+    ran = [_round_row(known.get(name, rounds.never_run(name)), when) for name in EVERY]
+    return [_status_row("job", job["name"], "", job["count"], job["last_run"]) for job in loads] + ran
 
 
-def _round(job: rounds.RoundState, when: datetime) -> dict[str, object]:
+def _round_row(job: rounds.RoundState, when: datetime) -> dict[str, object]:
     from hkall_gateway.db import rounds
 
     held = job.lease_until is not None and job.lease_until >= when
@@ -96,20 +100,23 @@ def _round(job: rounds.RoundState, when: datetime) -> dict[str, object]:
     state = "running" if held else "never ran" if job.last_run is None else "late" if lag_s > 2 * LOOK_S else ""
     due = job.next_run.isoformat(timespec="seconds") if job.next_run else "now"
     detail = f"by {job.claimed_by}" if held else f"due {due}" + (f", {lag_s} s late" if lag_s else "")
-    told = {"last_run": job.last_run, "next_run": job.next_run, "lag_s": lag_s, "detail": detail}
-    return _line("job", rounds.ROUND + job.name, state, job.count, job.last_run) | told
+    facts = {"last_run": job.last_run, "next_run": job.next_run, "lag_s": lag_s, "detail": detail}
+    return _status_row("job", rounds.ROUND + job.name, state, job.count, job.last_run) | facts
 
 
-def _aside(unit: UnitOfWork) -> list[dict[str, object]]:
+def _set_aside_rows(unit: UnitOfWork) -> list[dict[str, object]]:
     """How many requests each round could not do; `stuck` names them."""
     from hkall_gateway.db import rounds
 
     found = rounds.all_aside(unit)
     counted = Counter(one.round for one in found)
-    return [_line("set aside", name, "", count, min(a.at for a in found if a.round == name)) for name, count in counted.items()]
+    return [
+        _status_row("set aside", name, "", count, min(a.at for a in found if a.round == name))
+        for name, count in counted.items()
+    ]
 
 
-def _line(what: str, which: str, state: str, count: int, oldest: object) -> dict[str, object]:
+def _status_row(what: str, which: str, state: str, count: int, oldest: object) -> dict[str, object]:
     return {"what": what, "which": which, "state": state, "count": count, "oldest": oldest}
 
 

@@ -32,13 +32,13 @@ SHOWN: Final = 4
 """So many addresses of a name are named."""
 
 
-async def reached(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> tuple[str, ...]:
+async def check_reach(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> tuple[str, ...]:
     """The addresses of a host that accepts connections on `port`; () where one of the two checks failed."""
-    addresses = await _resolved(sheet, tools, host, port)
-    return addresses if addresses and await _connected(sheet, tools, host, port) else ()
+    addresses = await _resolve_host(sheet, tools, host, port)
+    return addresses if addresses and await _check_connection(sheet, tools, host, port) else ()
 
 
-async def _resolved(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> tuple[str, ...]:
+async def _resolve_host(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> tuple[str, ...]:
     receiver = _Receiver()
     tools.reactor.nameResolver.resolveHostName(receiver, host, port)
     try:
@@ -53,10 +53,10 @@ async def _resolved(sheet: Sheet, tools: ExaminationTools, host: str, port: int)
     return addresses
 
 
-async def _connected(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> bool:
+async def _check_connection(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> bool:
     began, left_s = tools.reactor.seconds(), sheet.left_s()
     try:
-        line = cast(Transport, (await connected(tools, host, port, left_s, Protocol)).transport)
+        line = cast(Transport, (await connect(tools, host, port, left_s, Protocol)).transport)
     except (TooLong, ConnectError, OSError) as failed:
         sheet.fail("tcp", f"port {port}: {connection_error(failed)}")
         return False
@@ -66,7 +66,7 @@ async def _connected(sheet: Sheet, tools: ExaminationTools, host: str, port: int
     return True
 
 
-async def connected(
+async def connect(
     tools: ExaminationTools, host: str, port: int, seconds: float, make: Callable[[], P], recorder: Recorder | None = None
 ) -> P:
     """Connect a protocol of `make`, as the gateway would; with a recorder, by TLS. Raises TooLong."""
@@ -167,11 +167,11 @@ class Recorder:
     def clientConnectionForTLS(self, protocol: object) -> SSL.Connection:  # noqa: N802  # Twisted's own name
         """The TLS of one new connection."""
         line: SSL.Connection = self._options.clientConnectionForTLS(protocol)
-        line.set_verify(SSL.VERIFY_PEER, self._note)
+        line.set_verify(SSL.VERIFY_PEER, self._record_fault)
         self._line = line
         return line
 
-    def shown(self) -> PeerHandshake:
+    def handshake(self) -> PeerHandshake:
         """Returns the version, chain and faults; call it after the handshake is complete."""
         assert self._line is not None
         # Not all that was sent: some peers send the expired roots of old, which no path needs.
@@ -179,26 +179,26 @@ class Recorder:
         chain = tuple(one.to_cryptography() for one in used)
         return PeerHandshake(self._line.get_protocol_version_name(), chain, tuple(dict.fromkeys(self._faults)))
 
-    def _note(self, _line: SSL.Connection, _shown: crypto.X509, fault: int, _depth: int, ok: int) -> bool:
+    def _record_fault(self, _line: SSL.Connection, _shown: crypto.X509, fault: int, _depth: int, ok: int) -> bool:
         if not ok:
             self._faults.append(fault)
         return True
 
 
-async def secured(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> bool:
+async def check_tls(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> bool:
     """Whether TLS to a peer is as the gateway wants it; writes the four findings."""
     recorder, left_s = Recorder(host), sheet.left_s()
     try:
-        line = await connected(tools, host, port, left_s, HandshakeProbe, recorder)
+        line = await connect(tools, host, port, left_s, HandshakeProbe, recorder)
         await within(tools.reactor, sheet.left_s(), line.shaken)
     except (TooLong, NoHandshake, SSL.Error, OSError) as failed:
-        sheet.fail("tls.version", f"no handshake: {reason(failed)}")
+        sheet.fail("tls.version", f"no handshake: {handshake_error(failed)}")
         return False
     cast(Transport, line.transport).abortConnection()
-    return judged(sheet, host, recorder.shown(), tools.means.clock())
+    return judge_handshake(sheet, host, recorder.handshake(), tools.means.clock())
 
 
-def plain(sheet: Sheet, host: str, key: str, what: str) -> None:
+def report_plain(sheet: Sheet, host: str, key: str, what: str) -> None:
     """Adds the finding about an unencrypted peer; `key` is the setting that encrypts it, `what` is the data that is exposed."""
     if on_this_machine(host):
         sheet.ok("tls.version", "not encrypted, on this machine only")
@@ -206,20 +206,20 @@ def plain(sheet: Sheet, host: str, key: str, what: str) -> None:
         sheet.warn("tls.version", f"not encrypted: {what} can be read on the way", f"Use {key}, or keep the way private (VPN).")
 
 
-def judged(sheet: Sheet, host: str, shown: PeerHandshake, now: datetime) -> bool:
+def judge_handshake(sheet: Sheet, host: str, handshake: PeerHandshake, now: datetime) -> bool:
     """Whether the peer's TLS passes all checks; adds the findings about version, chain, name and expiry."""
     before = len(sheet.failed)
-    if shown.version in MODERN:
-        sheet.ok("tls.version", shown.version)
+    if handshake.version in MODERN:
+        sheet.ok("tls.version", handshake.version)
     else:
-        sheet.fail("tls.version", f"{shown.version} is too old")
-    faults = [fault for fault in shown.faults if fault not in OF_TIME]
+        sheet.fail("tls.version", f"{handshake.version} is too old")
+    faults = [fault for fault in handshake.faults if fault not in OF_TIME]
     if faults:
         words = dict.fromkeys(CHAIN.get(fault, f"OpenSSL's error {fault}") for fault in faults)
         sheet.fail("tls.chain", "; ".join(words))
     else:
-        sheet.ok("tls.chain", f"signed by {_called(shown.chain[0].issuer.rfc4514_string())}")
-    own = shown.chain[0]
+        sheet.ok("tls.chain", f"signed by {_common_name(handshake.chain[0].issuer.rfc4514_string())}")
+    own = handshake.chain[0]
     verify = verify_certificate_ip_address if isIPAddress(host) or isIPv6Address(host) else verify_certificate_hostname
     try:
         verify(own, host)
@@ -227,7 +227,7 @@ def judged(sheet: Sheet, host: str, shown: PeerHandshake, now: datetime) -> bool
         sheet.fail("tls.name", f"it is for {', '.join(names(own)) or 'no name'}, and not for {host}")
     else:
         sheet.ok("tls.name", host)
-    expiry(sheet, "tls.expiry", shown.chain, now)
+    expiry(sheet, "tls.expiry", handshake.chain, now)
     return len(sheet.failed) == before
 
 
@@ -235,36 +235,36 @@ def expiry(sheet: Sheet, check: str, chain: Sequence[Certificate], now: datetime
     """The finding about the days until the first certificate of a chain ends."""
     own, first = chain[0], min(chain, key=lambda one: one.not_valid_after_utc)
     left, until = (first.not_valid_after_utc - now).days, f"{first.not_valid_after_utc:%Y-%m-%d}"
-    whose = "" if first is own else f" ({_called(first.subject.rfc4514_string())}, further up the chain)"
+    whose = "" if first is own else f" ({_common_name(first.subject.rfc4514_string())}, further up the chain)"
     if own.not_valid_before_utc > now:
         sheet.fail(check, f"valid only from {own.not_valid_before_utc:%Y-%m-%d}; our clock says {now:%Y-%m-%d}", about=about)
     elif first.not_valid_after_utc <= now:
-        sheet.fail(check, f"ended {_days((now - first.not_valid_after_utc).days)} ago, on {until}{whose}", about=about)
+        sheet.fail(check, f"ended {_format_days((now - first.not_valid_after_utc).days)} ago, on {until}{whose}", about=about)
     elif left < SOON_DAYS:
-        sheet.warn(check, f"ends in {_days(left)}, on {until}{whose}", about=about)
+        sheet.warn(check, f"ends in {_format_days(left)}, on {until}{whose}", about=about)
     else:
-        sheet.ok(check, f"{_days(left)}, until {until}{whose}", about=about)
+        sheet.ok(check, f"{_format_days(left)}, until {until}{whose}", about=about)
 
 
-def _days(number: int) -> str:
+def _format_days(number: int) -> str:
     return f"{number} day{'' if number == 1 else 's'}"
 
 
 def names(own: Certificate) -> list[str]:
     """The host names and addresses in a certificate."""
     try:
-        told = own.extensions.get_extension_for_class(SubjectAlternativeName).value
+        difference = own.extensions.get_extension_for_class(SubjectAlternativeName).value
     except ExtensionNotFound:
         return []
-    return [*told.get_values_for_type(DNSName), *(str(one) for one in told.get_values_for_type(IPAddress))]
+    return [*difference.get_values_for_type(DNSName), *(str(one) for one in difference.get_values_for_type(IPAddress))]
 
 
-def _called(name: str) -> str:
+def _common_name(name: str) -> str:
     """The common name in a distinguished name, else all of it."""
     return next((part[3:] for part in name.split(",") if part.startswith("CN=")), name)
 
 
-def reason(failed: BaseException) -> str:
+def handshake_error(failed: BaseException) -> str:
     """Why there was no handshake, in OpenSSL's words where it has some."""
     cause = failed.__cause__ if isinstance(failed, NoHandshake) and failed.__cause__ else failed
     if isinstance(cause, SSL.Error) and cause.args and cause.args[0]:
@@ -282,10 +282,10 @@ class HandshakeProbe(Protocol):
     def handshakeCompleted(self) -> None:  # noqa: N802  # Twisted's own name
         self.shaken.callback(None)
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+    def connectionLost(self, handshake_error: Failure = connectionDone) -> None:  # noqa: N802
         if not self.shaken.called:
             lost = NoHandshake("the connection was closed")
-            lost.__cause__ = reason.value if isinstance(reason.value, SSL.Error) else None
+            lost.__cause__ = handshake_error.value if isinstance(handshake_error.value, SSL.Error) else None
             self.shaken.errback(lost)
 
 
@@ -298,7 +298,7 @@ MOST_S: Final = 300
 """Beyond it dates of messages, expiries and tokens of the two no longer agree."""
 
 
-def compared(sheet: Sheet, theirs: datetime | None, before: datetime, after: datetime) -> None:
+def judge_clock(sheet: Sheet, theirs: datetime | None, before: datetime, after: datetime) -> None:
     """The finding about an instant that the peer said between two instants of ours; None where it said none."""
     if theirs is None:
         sheet.skip("clock", "the peer does not send its time")
@@ -307,18 +307,18 @@ def compared(sheet: Sheet, theirs: datetime | None, before: datetime, after: dat
     if abs(off_s) <= USUAL_S:
         sheet.ok("clock", "agrees with ours")
         return
-    told = f"{_lasting(abs(off_s))} {'ahead of' if off_s > 0 else 'behind'} ours"
-    (sheet.fail if abs(off_s) > MOST_S else sheet.warn)("clock", told + _zone(abs(off_s)))
+    difference = f"{_format_duration(abs(off_s))} {'ahead of' if off_s > 0 else 'behind'} ours"
+    (sheet.fail if abs(off_s) > MOST_S else sheet.warn)("clock", difference + _zone_hint(abs(off_s)))
 
 
-def _zone(off_s: float) -> str:
+def _zone_hint(off_s: float) -> str:
     """A hint where the difference is that of time zones: whole half hours, up to fifteen hours."""
     rest = off_s % HALF_HOUR_S
     near = min(rest, HALF_HOUR_S - rest) <= USUAL_S
     return ", as with a wrong time zone" if near and HALF_HOUR_S - USUAL_S <= off_s <= 15 * HOUR_S else ""
 
 
-def _lasting(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     if seconds < 2 * MINUTE_S:
         return f"{seconds:.0f} s"
     return f"{seconds / MINUTE_S:.0f} min" if seconds < 2 * HOUR_S else f"{seconds / HOUR_S:.1f} h"

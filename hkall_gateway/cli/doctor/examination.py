@@ -73,16 +73,16 @@ def examinees(tools: ExaminationTools, here: GatewayPlace, to: str = "") -> dict
     callers = config_mapping.callers(config, tools.means.environ, AgentPost(tools.reactor, most_bytes=MOST_BYTES).get)
     ours = config_mapping.our_proofs(config, tools.means.environ)
     found = [
-        Examinee(GATEWAY, str(here.path), own_gateway.PLAN, lambda sheet: own_gateway.examined(sheet, tools, here)),
-        *(_partner(tools, row, callers[row.agency], ours.get(row.agency)) for row in config.partners),
-        *(_client(tools, callers[row.agency]) for row in config.clients),
+        Examinee(GATEWAY, str(here.path), own_gateway.PLAN, lambda sheet: own_gateway.examine_gateway(sheet, tools, here)),
+        *(_partner_examinee(tools, row, callers[row.agency], ours.get(row.agency)) for row in config.partners),
+        *(_client_examinee(tools, callers[row.agency]) for row in config.clients),
         Examinee(
-            ILS, ils.title(config.ils), ils.plan(config), lambda sheet: ils.examined(sheet, tools), ils.advice(config.ils)
+            ILS, ils.title(config.ils), ils.plan(config), lambda sheet: ils.examine_ils(sheet, tools), ils.advice(config.ils)
         ),
     ]
     if (smtp := config.smtp) is not None:
         title, plan = f"{smtp.host}:{smtp.port}", mail.plan(smtp)
-        found.append(Examinee(SMTP, title, plan, lambda sheet: mail.examined(sheet, tools, smtp, to or smtp.sender)))
+        found.append(Examinee(SMTP, title, plan, lambda sheet: mail.examine_mail_server(sheet, tools, smtp, to or smtp.sender)))
     return {one.name: one for one in found}
 
 
@@ -93,30 +93,30 @@ async def examine(one: Examinee, sheet: Sheet) -> Sheet:
     return sheet
 
 
-def _partner(tools: ExaminationTools, row: PartnerConfig, caller: Caller, ours: OurProof | None) -> Examinee:
+def _partner_examinee(tools: ExaminationTools, row: PartnerConfig, caller: Caller, ours: OurProof | None) -> Examinee:
     partner, agency = row.plain(), tools.means.config().library.agency
     there = NcipPeer(partner, agency, Sensitive(caller.secret), OF_PARTNER, row.can_lookup_items, ours)
 
     async def work(sheet: Sheet) -> None:
-        addresses = await ncip.examined(sheet, tools, there)
-        await _judged(sheet, tools, caller, addresses)
+        addresses = await ncip.examine_responder(sheet, tools, there)
+        await _judge_caller(sheet, tools, caller, addresses)
 
     return Examinee(row.agency, shown_url(row.url), (*ncip.plan(partner), ncip.CHECK), work)
 
 
-def _client(tools: ExaminationTools, caller: Caller) -> Examinee:
+def _client_examinee(tools: ExaminationTools, caller: Caller) -> Examinee:
     async def work(sheet: Sheet) -> None:
-        await _judged(sheet, tools, caller, ())
+        await _judge_caller(sheet, tools, caller, ())
 
     return Examinee(caller.agency, "client", (ncip.CHECK,), work)
 
 
-async def _judged(sheet: Sheet, tools: ExaminationTools, caller: Caller, addresses: tuple[str, ...]) -> None:
+async def _judge_caller(sheet: Sheet, tools: ExaminationTools, caller: Caller, addresses: tuple[str, ...]) -> None:
     try:
-        keyless = await within(tools.reactor, sheet.left_s(), ncip.keyless(caller, tools.means.clock()))
+        keyless = await within(tools.reactor, sheet.left_s(), ncip.lacks_keys(caller, tools.means.clock()))
     except TooLong:
         keyless = True
-    ncip.judged(sheet, caller, ncip_endpoints(tools.means.config()), addresses, keyless=keyless)
+    ncip.judge_caller_proof(sheet, caller, ncip_endpoints(tools.means.config()), addresses, keyless=keyless)
 
 
 def ncip_endpoints(config: GatewayConfig) -> NcipEndpoints:
@@ -141,7 +141,7 @@ def doctor(who: str | None, to: str, config: Path, *, record: bool, as_json: boo
     found, library = load_config(config)
     if to and not is_address(to):
         raise CliError(f"--to: {to!r} is not an address", WRONG)
-    reactor, pool = the_reactor(), _threads(THREADS + 2 * len(found.partners))
+    reactor, pool = the_reactor(), _make_pool(THREADS + 2 * len(found.partners))
     means = Resources(reactor, now, os.environ, Metrics(), lambda: found)
     tools = ExaminationTools(means, partial(deferToThreadPool, reactor, pool))
     known = examinees(tools, GatewayPlace(config, library.policy, instance(), number(), runs), to)
@@ -149,7 +149,7 @@ def doctor(who: str | None, to: str, config: Path, *, record: bool, as_json: boo
         raise CliError(f"{who}: not in the configuration; there are {', '.join(known)}", WRONG)
     chosen = [known[who]] if who else list(known.values())
     reactor.threadpool = pool
-    sheets = _examined(reactor, chosen, (lambda _group: None) if as_json or record else click.echo)
+    sheets = _examine_all(reactor, chosen, (lambda _group: None) if as_json or record else click.echo)
     findings = [finding for sheet in sheets.values() for finding in sheet.found]
     if as_json:
         echo_json([asdict(finding) for finding in findings])
@@ -165,7 +165,7 @@ def doctor(who: str | None, to: str, config: Path, *, record: bool, as_json: boo
         raise SystemExit(REFUSED)
 
 
-def _threads(most: int) -> ThreadPool:
+def _make_pool(most: int) -> ThreadPool:
     """Return a pool of daemon threads: a hanging name look-up does not keep the process from ending."""
     pool = ThreadPool(0, most, "doctor")
     pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # Twisted's own place for another kind
@@ -173,7 +173,7 @@ def _threads(most: int) -> ThreadPool:
     return pool
 
 
-def _examined(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str], None]) -> dict[str, Sheet]:
+def _examine_all(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str], None]) -> dict[str, Sheet]:
     """The sheets of all who were examined, in order; each group is shown as soon as those before it are done.
 
     After SIGINT those are missing that were not done. Raises what a bug raises.
@@ -184,7 +184,7 @@ def _examined(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str], No
     shown, ended, stopping = iter(chosen), list[object](), list[bool]()
     waiting = [next(shown)]
 
-    def tell(name: str, sheet: Sheet) -> None:
+    def show_finished(name: str, sheet: Sheet) -> None:
         if stopping:  # its connections were cut by us
             return
         done[name] = sheet
@@ -193,7 +193,7 @@ def _examined(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str], No
             waiting[:] = [one for one in [next(shown, None)] if one]
 
     async def one_after(one: Examinee) -> None:
-        tell(one.name, await examine(one, one.sheet(reactor.seconds)))
+        show_finished(one.name, await examine(one, one.sheet(reactor.seconds)))
 
     def end(result: object) -> None:
         if not stopping:
@@ -222,29 +222,29 @@ def group(title: str, sheet: Sheet) -> str:
         if finding.status is not Status.SKIP:
             named = finding.about and finding.about not in finding.detail
             detail = f"{finding.about}: {finding.detail}" if named else finding.detail
-            lines += [_line(WORDS[finding.status], finding.check, detail, COLOURS[finding.status])]
+            lines += [_finding_line(WORDS[finding.status], finding.check, detail, COLOURS[finding.status])]
             lines += [f"{'':<9}{finding.advice}"] if finding.advice else []
-    return "\n".join([*lines, *_skipped(sheet.found), ""])
+    return "\n".join([*lines, *_skipped_lines(sheet.found), ""])
 
 
-def _skipped(found: Iterable[Finding]) -> Iterator[str]:
+def _skipped_lines(found: Iterable[Finding]) -> Iterator[str]:
     why: dict[str, list[str]] = {}
     for finding in found:
         if finding.status is Status.SKIP:
             why.setdefault(finding.detail, []).append(finding.check)
     for detail, checks in why.items():
-        yield _line(WORDS[Status.SKIP], ", ".join(checks), detail)
+        yield _finding_line(WORDS[Status.SKIP], ", ".join(checks), detail)
 
 
-def _line(word: str, check: str, detail: str, colour: str | None = None) -> str:
+def _finding_line(word: str, check: str, detail: str, colour: str | None = None) -> str:
     return f"  {click.style(f'{word:<5}', fg=colour)}  {check:<14}  {printable(detail)}"
 
 
 def summary(findings: Sequence[Finding]) -> str:
     """The last line: how many checks ended how."""
     counted = Counter(finding.status for finding in findings)
-    told = ", ".join(f"{counted[status]} {word}" for status, word in WORDS.items() if counted[status])
-    return f"{told or 'no check was made'}"
+    counts = ", ".join(f"{counted[status]} {word}" for status, word in WORDS.items() if counted[status])
+    return f"{counts or 'no check was made'}"
 
 
 def in_a_line(findings: Sequence[Finding]) -> str:

@@ -66,36 +66,36 @@ class Sip2Examination:
     async def run(self) -> None:
         """Make the checks, each if those before it have passed."""
         sheet, ils = self._sheet, self._ils
-        if not await connection.reached(sheet, self._tools, ils.host, ils.port):
+        if not await connection.check_reach(sheet, self._tools, ils.host, ils.port):
             return
         if not ils.tls:
-            connection.plain(sheet, ils.host, "`tls = true`", "the password and the data of patrons")
-        elif not await connection.secured(sheet, self._tools, ils.host, ils.port):
+            connection.report_plain(sheet, ils.host, "`tls = true`", "the password and the data of patrons")
+        elif not await connection.check_tls(sheet, self._tools, ils.host, ils.port):
             return
-        if not await self._logged_in():
+        if not await self._check_login():
             return
-        line = self._line(self._login)
+        line = self._open_line(self._login)
         try:
-            if await self._status(line):
+            if await self._check_status(line):
                 about: dict[str, Value] = {"AA": NOBODY, **({"AD": ""} if self._question == "23" else {})}
-                judge_patron(sheet, self._question, await self._reply(line, self._about(self._question, about)))
-                status = (await self._reply(line, self._about("17", {"AB": NOBODY}))).get("circulation_status")
+                judge_patron(sheet, self._question, await self._reply(line, self._query(self._question, about)))
+                status = (await self._reply(line, self._query("17", {"AB": NOBODY}))).get("circulation_status")
                 if status == AVAILABLE:
                     sheet.fail("lookup.item", "17: an unknown item is said to be available")
                 else:
                     sheet.ok("lookup.item", f"17: an unknown item has the status {status or 'blank'}")
         except (Unreachable, TooLong) as failed:
-            self._unanswered(failed)
+            self._report_no_reply(failed)
         finally:
             line.close()
 
-    async def _logged_in(self) -> bool:
+    async def _check_login(self) -> bool:
         """Whether the server accepts the login; True, with the check skipped, if none is configured."""
         sheet, name = self._sheet, self._login.name
         if not name:
             sheet.skip("login", "no `login` in [ils]" + (": each terminal logs in by itself" if self._ils.relay else ""))
             return True
-        line = self._line(STRANGER)
+        line = self._open_line(STRANGER)
         try:
             reply = await self._reply(line, login_line(self._login, self._dialect))
         except (Unreachable, TooLong) as failed:
@@ -109,15 +109,15 @@ class Sip2Examination:
         sheet.ok("login", name)
         return True
 
-    async def _status(self, line: Upstream) -> bool:
+    async def _check_status(self, line: Upstream) -> bool:
         question = Sip2Message("99", {"status_code": "0", "max_print_width": "080", "protocol_version": "2.00"})
         clock = self._tools.means.clock
         before = clock()
         reply = await self._reply(line, written(question, self._dialect))
-        connection.compared(self._sheet, parse_date18(reply.get("date_time_sync"), HONG_KONG), before, clock())
+        connection.judge_clock(self._sheet, parse_date18(reply.get("date_time_sync"), HONG_KONG), before, clock())
         return judge_status(self._sheet, reply, self._question)
 
-    def _unanswered(self, failed: Exception) -> None:
+    def _report_no_reply(self, failed: Exception) -> None:
         """A question got no usable reply: the first of the plan that has no finding."""
         check = next(one for one in self._sheet.plan if one not in {found.check for found in self._sheet.found})
         if not self._login.name and check == "status":
@@ -127,7 +127,7 @@ class Sip2Examination:
         advice = NO_LINE if check == "status" else ""
         self._sheet.fail(check, "the second login was refused" if refused else str(failed), advice)
 
-    def _about(self, code: str, fields: Mapping[str, Value]) -> bytes:
+    def _query(self, code: str, fields: Mapping[str, Value]) -> bytes:
         now = date18(self._tools.means.clock(), HONG_KONG)
         common: dict[str, Value] = {"transaction_date": now, "AO": self._institution, "AC": ""}
         return written(Sip2Message(code, {**common, **fields}), self._dialect)
@@ -140,7 +140,7 @@ class Sip2Examination:
         except BadMessage as bad:
             raise Unreachable(f"the reply cannot be used: {bad}") from None
 
-    def _line(self, login: Login) -> Upstream:
+    def _open_line(self, login: Login) -> Upstream:
         """One line, as the gateway opens it."""
         ils, reactor = self._ils, self._tools.reactor
         dial = dialled(reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)
@@ -201,31 +201,31 @@ def title(ils: IlsConfig) -> str:
     return " ".join(filter(None, [f"connector {ils.connector}{relay[0]}", *ways]))
 
 
-async def examined(sheet: Sheet, tools: ExaminationTools) -> None:
+async def examine_ils(sheet: Sheet, tools: ExaminationTools) -> None:
     """Examine the adapter and the relay that [ils] configures."""
     config = tools.means.config()
     ils, agency, adapter = config.ils, config.library.agency, find_adapter(config.ils.connector)
     if Probe.LOADED in adapter.probes:
-        await own_gateway.loaded(sheet, tools)
+        await own_gateway.check_loaded_patrons(sheet, tools)
     if ils.relay or adapter.asks_sip2:
         sheet.about = "relay" if adapter.is_live and not adapter.asks_sip2 else ""
         await Sip2Examination(sheet, tools).run()
     sheet.about = ils.connector if ils.relay else ""
     if Probe.NCIP in adapter.probes:
         secret = tools.means.secret(ils.password_env)
-        await ncip.examined(sheet, tools, NcipPeer(responder(ils, agency), agency, secret, OF_ILS, ils.looks_up_items))
+        await ncip.examine_responder(sheet, tools, NcipPeer(responder(ils, agency), agency, secret, OF_ILS, ils.looks_up_items))
     if any(one.about == sheet.about for one in sheet.failed) or not (Probe.CARD in adapter.probes or adapter.rows):
         return
     engine = open_engine(EMPTY)  # data that was loaded from files is not used
     try:
         create_all(engine)
         with closing(Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "unused"))) as store:
-            await _by_adapter(sheet, tools, adapter, _connector_tools(tools, store))
+            await _run_adapter_checks(sheet, tools, adapter, _connector_tools(tools, store))
     finally:
         engine.dispose()
 
 
-async def _by_adapter(sheet: Sheet, tools: ExaminationTools, adapter: Adapter, own: ConnectorTools) -> None:
+async def _run_adapter_checks(sheet: Sheet, tools: ExaminationTools, adapter: Adapter, own: ConnectorTools) -> None:
     """Run the adapter's own checks, and ask it about a card that cannot exist."""
     check = ""
     try:

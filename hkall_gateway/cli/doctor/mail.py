@@ -28,7 +28,7 @@ from twisted.mail.smtp import (
 from twisted.python.failure import Failure
 
 from hkall_gateway.cli.doctor import connection
-from hkall_gateway.cli.doctor.connection import NoHandshake, Recorder, on_this_machine, reached
+from hkall_gateway.cli.doctor.connection import NoHandshake, Recorder, check_reach, on_this_machine
 from hkall_gateway.cli.doctor.findings import TLS, ExaminationTools, Sheet, TooLong, within
 from hkall_gateway.config.gateway import Smtp
 from hkall_gateway.delivery.smtp import MailServer, sender_factory
@@ -48,28 +48,28 @@ OF_ERROR: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
 
 def plan(smtp: Smtp) -> tuple[str, ...]:
     """The checks that are due, in order."""
-    secure = ("starttls", *TLS) if extended(smtp) else ("tls.version",)
+    secure = ("starttls", *TLS) if uses_esmtp(smtp) else ("tls.version",)
     return ("dns", "tcp", "ehlo", *secure, *(("auth",) if smtp.login else ()), "sender", "recipient")
 
 
-def extended(smtp: Smtp) -> bool:
+def uses_esmtp(smtp: Smtp) -> bool:
     """Whether the gateway speaks ESMTP to it, and so uses STARTTLS where it is offered."""
     return bool(smtp.login or smtp.starttls)
 
 
-async def examined(sheet: Sheet, tools: ExaminationTools, smtp: Smtp, to: str) -> None:
+async def examine_mail_server(sheet: Sheet, tools: ExaminationTools, smtp: Smtp, to: str) -> None:
     """Examine the mail server of [smtp]; `to` is the recipient that is tried."""
-    if not await reached(sheet, tools, smtp.host, smtp.port):
+    if not await check_reach(sheet, tools, smtp.host, smtp.port):
         return
-    if not extended(smtp):
-        connection.plain(sheet, smtp.host, "`starttls = true`", "a letter with its reader's name")
-    elif not await _looked(sheet, tools, smtp):
+    if not uses_esmtp(smtp):
+        connection.report_plain(sheet, smtp.host, "`starttls = true`", "a letter with its reader's name")
+    elif not await _check_greeting(sheet, tools, smtp):
         return
     done: Deferred[object] = Deferred()
     password = tools.means.secret(smtp.password_env)
     server = MailServer(smtp.host, smtp.port, smtp.login, password, smtp.starttls)
     factory = sender_factory(server, smtp.sender, to, b"", done)
-    factory.protocol, factory.step, factory.noisy = Rehearsal if extended(smtp) else PlainRehearsal, "ehlo", False
+    factory.protocol, factory.step, factory.noisy = Rehearsal if uses_esmtp(smtp) else PlainRehearsal, "ehlo", False
     going = tools.reactor.connectTCP(smtp.host, smtp.port, factory, timeout=sheet.left_s())
     failed: Exception | None = None
     try:
@@ -87,7 +87,7 @@ async def examined(sheet: Sheet, tools: ExaminationTools, smtp: Smtp, to: str) -
     for check in left:
         if check == at and failed is not None:
             refused_for_now = check == "recipient" and 400 <= getattr(failed, "code", 0) < 500
-            (sheet.warn if refused_for_now else sheet.fail)(check, reason_of(failed))
+            (sheet.warn if refused_for_now else sheet.fail)(check, smtp_error(failed))
             return
         sheet.ok(check, details[check])
 
@@ -110,48 +110,48 @@ class TlsProbe(_Extended):  # type: ignore[misc]  # as above
 
     def authenticate(self, _code: int, _resp: bytes, _items: object) -> None:
         """Here the gateway would log in."""
-        self._tell(self._tlsMode)
+        self._finish_probe(self._tlsMode)
         self._disconnectFromServer()
 
     def sendError(self, exc: Exception) -> None:  # noqa: N802
-        self._tell(_failure(exc))
+        self._finish_probe(_failure(exc))
         super().sendError(exc)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         super().connectionLost(reason)
         lost = NoHandshake("the connection was closed")
         lost.__cause__ = reason.value if isinstance(reason.value, SSL.Error) else None
-        self._tell(_failure(lost))
+        self._finish_probe(_failure(lost))
 
-    def _tell(self, result: bool | Failure) -> None:
+    def _finish_probe(self, result: bool | Failure) -> None:
         if not self.done.called:
             self.done.callback(result)
 
 
-async def _looked(sheet: Sheet, tools: ExaminationTools, smtp: Smtp) -> bool:
+async def _check_greeting(sheet: Sheet, tools: ExaminationTools, smtp: Smtp) -> bool:
     """Whether the way to the login is as the gateway wants it; writes the findings."""
     recorder, look = Recorder(smtp.host), None
     try:
         probe = partial(TlsProbe, recorder, insists=smtp.starttls)
-        look = await connection.connected(tools, smtp.host, smtp.port, sheet.left_s(), probe)
+        look = await connection.connect(tools, smtp.host, smtp.port, sheet.left_s(), probe)
         secure = await within(tools.reactor, sheet.left_s(), look.done)
     except (SMTPClientError, NoHandshake, TooLong, OSError) as failed:
         if look is not None and look.handshaking:
             sheet.ok("ehlo", f"as {DNSNAME.decode()}")
-            sheet.fail("tls.version", f"no handshake after STARTTLS: {connection.reason(failed)}")
+            sheet.fail("tls.version", f"no handshake after STARTTLS: {connection.handshake_error(failed)}")
         elif isinstance(failed, TLSRequiredError | TLSError):
             sheet.ok("ehlo", f"as {DNSNAME.decode()}")
             missing = isinstance(failed, TLSRequiredError)
-            sheet.fail("starttls", "the server does not offer it" if missing else reason_of(failed))
+            sheet.fail("starttls", "the server does not offer it" if missing else smtp_error(failed))
         else:
-            sheet.fail("ehlo", reason_of(failed))
+            sheet.fail("ehlo", smtp_error(failed))
         if look is not None and look.transport is not None:
             look.transport.abortConnection()
         return False
     sheet.ok("ehlo", f"as {DNSNAME.decode()}")
     if secure:
         sheet.ok("starttls", "offered and used")
-        return connection.judged(sheet, smtp.host, recorder.shown(), tools.means.clock())
+        return connection.judge_handshake(sheet, smtp.host, recorder.handshake(), tools.means.clock())
     # A login is configured, and the server offers no encryption.
     if on_this_machine(smtp.host):
         sheet.ok("starttls", "not offered, on this machine")
@@ -200,11 +200,11 @@ class Rehearsal(_NoData, _ExtendedSender):  # type: ignore[misc]
     """With encryption, a login, or both."""
 
 
-def reason_of(failed: Exception) -> str:
+def smtp_error(failed: Exception) -> str:
     """Returns the server's answer, or the reason why none came. Never the SMTP dialogue, which may contain the login."""
     if isinstance(failed, SMTPClientError) and failed.code and failed.code > 0:
         text = failed.resp.decode("utf-8", "replace") if isinstance(failed.resp, bytes) else str(failed.resp or "")
         return f"{failed.code} {' '.join(text.split())}"[:200]
     if isinstance(failed, SMTPProtocolError):
         return "the server does not speak SMTP"
-    return connection.reason(failed.__cause__ if isinstance(failed, SMTPConnectError) and failed.__cause__ else failed)
+    return connection.handshake_error(failed.__cause__ if isinstance(failed, SMTPConnectError) and failed.__cause__ else failed)

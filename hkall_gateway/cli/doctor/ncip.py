@@ -12,7 +12,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from hkall_gateway.cli.doctor import connection
-from hkall_gateway.cli.doctor.connection import on_this_machine, reached
+from hkall_gateway.cli.doctor.connection import check_reach, on_this_machine
 from hkall_gateway.cli.doctor.findings import TLS, ExaminationTools, Sheet
 from hkall_gateway.ncip.authentication import OurProof
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor, version_1
@@ -108,38 +108,38 @@ class NcipPeer:
         return NcipClient(post, self.agency, {self.partner.agency: self.secret.reveal()})
 
 
-async def examined(sheet: Sheet, tools: ExaminationTools, there: NcipPeer) -> tuple[str, ...]:
+async def examine_responder(sheet: Sheet, tools: ExaminationTools, there: NcipPeer) -> tuple[str, ...]:
     """Examine one responder; the addresses of its host, () where it cannot be reached."""
-    addresses, open_way = await _way(sheet, tools, there.partner.url)
+    addresses, open_way = await _check_way(sheet, tools, there.partner.url)
     if open_way:
-        heard = RecordingPost(tools, sheet, there.post(tools))
-        await _questions(sheet, there, heard)
+        recorder = RecordingPost(tools, sheet, there.post(tools))
+        await _run_look_ups(sheet, there, recorder)
     return addresses
 
 
-async def _way(sheet: Sheet, tools: ExaminationTools, url: str) -> tuple[tuple[str, ...], bool]:
+async def _check_way(sheet: Sheet, tools: ExaminationTools, url: str) -> tuple[tuple[str, ...], bool]:
     """The addresses of the host, and whether a secret may be sent there."""
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
-    addresses = await reached(sheet, tools, host, port)
+    addresses = await check_reach(sheet, tools, host, port)
     if not addresses or secure:
-        return addresses, bool(addresses) and await connection.secured(sheet, tools, host, port)
-    connection.plain(sheet, host, "an https:// URL", "the secret and the data of patrons")
+        return addresses, bool(addresses) and await connection.check_tls(sheet, tools, host, port)
+    connection.report_plain(sheet, host, "an https:// URL", "the secret and the data of patrons")
     return addresses, True
 
 
-async def _questions(sheet: Sheet, there: NcipPeer, heard: RecordingPost) -> None:
-    client, partner = there.client(heard), there.partner
-    asked = question(there)
+async def _run_look_ups(sheet: Sheet, there: NcipPeer, recorder: RecordingPost) -> None:
+    client, partner = there.client(recorder), there.partner
+    asked = first_look_up(there)
     service, reply = asked.service, await client.ask(asked.service, asked.fields, partner)
-    if heard.posted is not None and heard.before and heard.after:
-        connection.compared(sheet, heard.posted.said_at, heard.before, heard.after)
+    if recorder.posted is not None and recorder.before and recorder.after:
+        connection.judge_clock(sheet, recorder.posted.said_at, recorder.before, recorder.after)
     if reply is None:
-        _unanswered(sheet, heard)
+        _report_no_document(sheet, recorder)
         return
     sheet.ok("http", f"{service} was answered by {reply.service}")
-    if not admitted(sheet, service, reply, there):
+    if not judge_admission(sheet, service, reply, there):
         return
     judge_item(sheet, service, reply, there)
     if partner.can_lookup_request:
@@ -147,7 +147,7 @@ async def _questions(sheet: Sheet, there: NcipPeer, heard: RecordingPost) -> Non
     judge_versions(sheet, await client.ask("LookupVersion", {}, partner), DIALECTS[partner.dialect].version)
 
 
-def question(there: NcipPeer) -> LookUp:
+def first_look_up(there: NcipPeer) -> LookUp:
     """The look-up of an item that cannot exist: of a title where the partner answers that, else of one copy.
 
     Of a reader at a system of our own that looks up no items.
@@ -160,28 +160,30 @@ def question(there: NcipPeer) -> LookUp:
     return of_copy(ItemKey(partner.agency, NOBODY))
 
 
-def _unanswered(sheet: Sheet, heard: RecordingPost) -> None:
+def _report_no_document(sheet: Sheet, recorder: RecordingPost) -> None:
     """No NCIP document came back."""
-    if heard.posted is None:
-        late = heard.failed is not None and heard.failed.kind == "timeout"
-        sheet.fail("http", f"no answer within {heard.allowed_s:.0f} s" if late else str(heard.failed), NO_REPLY)
+    if recorder.posted is None:
+        late = recorder.failed is not None and recorder.failed.kind == "timeout"
+        sheet.fail("http", f"no answer within {recorder.allowed_s:.0f} s" if late else str(recorder.failed), NO_REPLY)
         return
-    status, kind = heard.posted.status, heard.posted.content_type or "no Content-Type"
-    bad = read(heard.posted)
+    status, kind = recorder.posted.status, recorder.posted.content_type or "no Content-Type"
+    bad = read(recorder.posted)
     why = bad.detail if isinstance(bad, BadDocument) else ""
-    sheet.fail("http", f"HTTP {status}, {kind}: no NCIP document ({why})"[:200], _about_status(status))
+    sheet.fail("http", f"HTTP {status}, {kind}: no NCIP document ({why})"[:200], _status_advice(status))
 
 
-def _about_status(status: int) -> str:
+def _status_advice(status: int) -> str:
     if 300 <= status < 400:
         return REDIRECT
     return STATUSES.get(status) or (BROKEN if status >= 500 else "")
 
 
-def admitted(sheet: Sheet, service: str, reply: NcipMessage, there: NcipPeer) -> bool:
+def judge_admission(sheet: Sheet, service: str, reply: NcipMessage, there: NcipPeer) -> bool:
     """Whether the peer takes our proof; writes the finding."""
     own = there.partner.problems
-    faults = types(one for one in problems(reply) if (own_meaning(one, own) or meaning(_type(one), service)) == "fault")
+    faults = problem_types(
+        one for one in problems_in(reply) if (own_meaning(one, own) or meaning(_type(one), service)) == "fault"
+    )
     if any("Version" in problem for problem in faults):
         sheet.fail("version", f"{service}: {', '.join(faults)}")
     elif faults:
@@ -191,12 +193,12 @@ def admitted(sheet: Sheet, service: str, reply: NcipMessage, there: NcipPeer) ->
     return not faults
 
 
-def problems(reply: NcipMessage) -> list[NcipMessage]:
+def problems_in(reply: NcipMessage) -> list[NcipMessage]:
     """All Problems in a reply, those of its single titles among them."""
     return [*reply.each("Problem"), *(one for title in reply.each("BibInformation") for one in title.each("Problem"))]
 
 
-def types(found: Iterable[NcipMessage]) -> list[str]:
+def problem_types(found: Iterable[NcipMessage]) -> list[str]:
     """The types of Problems, each once, as the standard spells them."""
     return list(dict.fromkeys(spelled(_type(one)) for one in found))
 
@@ -207,49 +209,49 @@ def _type(problem: NcipMessage) -> str:
 
 def judge_item(sheet: Sheet, service: str, reply: NcipMessage, there: NcipPeer) -> None:
     """The finding about the answer to an item that cannot exist."""
-    said, statuses = types(problems(reply)), [status for status in copies_in(reply).values() if status]
+    listed_types, statuses = problem_types(problems_in(reply)), [status for status in copies_in(reply).values() if status]
     if service == "LookupUser":
         sheet.skip("lookup.item", f"`{there.key}` is false")
-    elif set(said) & set(NOT_UNDERSTOOD) and there.used:
+    elif set(listed_types) & set(NOT_UNDERSTOOD) and there.used:
         advice = f"Set `{there.key} = false`, or ask the peer to answer such look-ups."
-        sheet.fail("lookup.item", f"{service}: {', '.join(said)}", advice)
-    elif set(said) & set(NOT_UNDERSTOOD):
-        sheet.ok("lookup.item", f"{service}: {', '.join(said)}; such look-ups are not used (`{there.key}`)")
-    elif said and not {problem.casefold() for problem in said} & UNKNOWN:
-        sheet.warn("lookup.item", f"{service} of an unknown item: {', '.join(said) or 'an empty Problem'}")
+        sheet.fail("lookup.item", f"{service}: {', '.join(listed_types)}", advice)
+    elif set(listed_types) & set(NOT_UNDERSTOOD):
+        sheet.ok("lookup.item", f"{service}: {', '.join(listed_types)}; such look-ups are not used (`{there.key}`)")
+    elif listed_types and not {problem.casefold() for problem in listed_types} & UNKNOWN:
+        sheet.warn("lookup.item", f"{service} of an unknown item: {', '.join(listed_types) or 'an empty Problem'}")
     elif statuses:
         sheet.warn("lookup.item", f"{service} of an unknown item says {', '.join(statuses)}: its answers cannot be relied on")
     else:
-        sheet.ok("lookup.item", f"{service}: {', '.join(said) or 'nothing is known of the item'}")
+        sheet.ok("lookup.item", f"{service}: {', '.join(listed_types) or 'nothing is known of the item'}")
 
 
 def judge_request(sheet: Sheet, reply: NcipMessage | None) -> None:
     """The finding about the answer to a request that cannot exist."""
-    said = types(problems(reply)) if reply is not None else []
+    listed_types = problem_types(problems_in(reply)) if reply is not None else []
     if reply is None:
         sheet.fail("lookup.request", "LookupRequest got no usable answer")
-    elif set(said) & set(NOT_UNDERSTOOD):
-        sheet.fail("lookup.request", f"LookupRequest: {', '.join(said)}")
-    elif not said:
+    elif set(listed_types) & set(NOT_UNDERSTOOD):
+        sheet.fail("lookup.request", f"LookupRequest: {', '.join(listed_types)}")
+    elif not listed_types:
         sheet.warn("lookup.request", "LookupRequest of an unknown request was answered as if there were one")
     else:
-        sheet.ok("lookup.request", f"LookupRequest: {', '.join(said)}")
+        sheet.ok("lookup.request", f"LookupRequest: {', '.join(listed_types)}")
 
 
 def judge_versions(sheet: Sheet, reply: NcipMessage | None, ours: str) -> None:
     """The finding about the versions that the peer lists; `ours` is the one in which it is written to."""
     listed = [str(text) for text in reply.texts("VersionSupported")] if reply is not None else []
     if not listed:
-        sheet.ok("version", f"it lists none; {called(ours)} was understood")
+        sheet.ok("version", f"it lists none; {short_version(ours)} was understood")
         return
-    told = f"{called(ours)}, of {', '.join(map(called, listed))}"
-    if called(ours) in map(called, listed):
-        sheet.ok("version", told)
+    shown = f"{short_version(ours)}, of {', '.join(map(short_version, listed))}"
+    if short_version(ours) in map(short_version, listed):
+        sheet.ok("version", shown)
     else:
-        sheet.warn("version", f"{called(ours)} is not among {', '.join(map(called, listed))}")
+        sheet.warn("version", f"{short_version(ours)} is not among {', '.join(map(short_version, listed))}")
 
 
-def called(version: str) -> str:
+def short_version(version: str) -> str:
     """Returns a short form of an NCIP version string; an unknown version is returned unchanged."""
     old, late = version_1(version), minor(version)
     if late is not None:
@@ -273,15 +275,17 @@ class NcipEndpoints:
     client_ca: bool
 
 
-async def keyless(caller: Caller, now: datetime) -> bool:
+async def lacks_keys(caller: Caller, now: datetime) -> bool:
     """Whether a row believes signed tokens, and no keys can be had to tell them by."""
     token = caller.http.token
     return token is not None and await token.keys.having("", now) is None
 
 
-def judged(sheet: Sheet, caller: Caller, endpoints: NcipEndpoints, addresses: Sequence[str], *, keyless: bool = False) -> None:
+def judge_caller_proof(
+    sheet: Sheet, caller: Caller, endpoints: NcipEndpoints, addresses: Sequence[str], *, keyless: bool = False
+) -> None:
     """The finding about one row. `addresses` are those of the peer's own responder, () where it has none."""
-    told = {
+    proofs_given = {
         "secret": caller.secret,
         CERTIFICATE: caller.access.certificate,
         "address alone": caller.access.by_address,
@@ -289,7 +293,7 @@ def judged(sheet: Sheet, caller: Caller, endpoints: NcipEndpoints, addresses: Se
         "bearer secret": caller.http.bearer_hash,
         "signed token": caller.http.token,
     }
-    proofs = [name for name, given in told.items() if given]
+    proofs = [name for name, given in proofs_given.items() if given]
     if not proofs:
         sheet.fail(CHECK, "the row has no proof: every document of the peer is refused")
     elif keyless:
@@ -297,14 +301,14 @@ def judged(sheet: Sheet, caller: Caller, endpoints: NcipEndpoints, addresses: Se
     elif proofs == [CERTIFICATE] and not (endpoints.tls and endpoints.client_ca):
         advice = "Set `client_ca` of [ncip] and listen on an ssl: port, or agree on a secret (`secret_env`)."
         sheet.fail(CHECK, "its certificate is never asked for", advice)
-    elif strangers := _outside(caller, addresses):
+    elif strangers := _addresses_outside(caller, addresses):
         advice = "Add the networks from which it calls to `allow_from`; name a balancer in front of us in `proxy_from`."
         sheet.warn(CHECK, f"allow_from admits {', '.join(caller.access.allow_from)}, and not {', '.join(strangers)}", advice)
     else:
         sheet.ok(CHECK, f"by {' or '.join(proofs)}, from {', '.join(caller.access.allow_from)}")
 
 
-def _outside(caller: Caller, addresses: Sequence[str]) -> list[str]:
+def _addresses_outside(caller: Caller, addresses: Sequence[str]) -> list[str]:
     """The responder's own addresses, if the row admits none of them."""
     allowed = AllowList(caller.access.allow_from)
     remote = [address for address in addresses if not on_this_machine(address)]

@@ -39,9 +39,9 @@ FAILING: Final = "Look at the disk and its mount (`dmesg`, `journalctl -k`): it 
 NEWER: Final = "Install the newer version of the program here too; gateways that run already may go on until then."
 
 
-async def seen(sheet: Sheet, tools: ExaminationTools) -> DatabaseState | None:
+async def check_database(sheet: Sheet, tools: ExaminationTools) -> DatabaseState | None:
     """Returns the database's contents; None if it cannot be opened. Adds the findings `database` and `revision`."""
-    found = await _looked(tools, sheet.left_s())
+    found = await _read_database_state(tools, sheet.left_s())
     if isinstance(found, Unopened):
         sheet.fail("database", found.why, FAILING if found.disk_fails else "")
         return None
@@ -55,9 +55,9 @@ async def seen(sheet: Sheet, tools: ExaminationTools) -> DatabaseState | None:
     return found
 
 
-async def loaded(sheet: Sheet, tools: ExaminationTools) -> None:
+async def check_loaded_patrons(sheet: Sheet, tools: ExaminationTools) -> None:
     """The finding about the patrons that were loaded, for a connector that knows no others."""
-    found = await _looked(tools, sheet.left_s())
+    found = await _read_database_state(tools, sheet.left_s())
     if isinstance(found, Unopened):
         sheet.fail("loaded", found.why, "See the check `database` of the gateway.")
     elif found.patrons:
@@ -66,7 +66,7 @@ async def loaded(sheet: Sheet, tools: ExaminationTools) -> None:
         sheet.warn("loaded", "no patrons: nobody can borrow")
 
 
-async def sound(sheet: Sheet, tools: ExaminationTools) -> None:
+async def check_integrity(sheet: Sheet, tools: ExaminationTools) -> None:
     """The finding about the pages and indexes of an SQLite file. A large file may take longer than there is time for."""
     file = database_file(tools.means.config().database)
     if file is None:
@@ -74,7 +74,7 @@ async def sound(sheet: Sheet, tools: ExaminationTools) -> None:
         return
     if not file.is_file():
         return
-    errors = await _checked(tools, file, sheet.left_s() / 2)
+    errors = await _integrity_errors(tools, file, sheet.left_s() / 2)
     if errors is None:
         large = f"{file}: {file.stat().st_size / 1e6:,.0f} MB were not read in time"
         sheet.warn("integrity", large, f"In a quiet hour: `sqlite3 {file} 'PRAGMA integrity_check'`.")
@@ -84,7 +84,7 @@ async def sound(sheet: Sheet, tools: ExaminationTools) -> None:
         sheet.fail("integrity", f"{file}: {'; '.join(errors)}"[:300])
 
 
-async def _checked(tools: ExaminationTools, file: Path, seconds: float) -> list[str] | None:
+async def _integrity_errors(tools: ExaminationTools, file: Path, seconds: float) -> list[str] | None:
     """Returns what SQLite finds wrong, ["ok"] for nothing; None if that takes longer."""
     try:
         connection = read_only(file)()
@@ -102,7 +102,7 @@ async def _checked(tools: ExaminationTools, file: Path, seconds: float) -> list[
         connection.close()
 
 
-async def _looked(tools: ExaminationTools, seconds: float) -> DatabaseState | Unopened:
+async def _read_database_state(tools: ExaminationTools, seconds: float) -> DatabaseState | Unopened:
     """Returns the database's contents, or why it cannot be opened."""
     database = tools.means.config().database
     try:
@@ -139,26 +139,26 @@ class GatewayPlace:
     runs: Callable[[int], bool]
 
 
-async def examined(sheet: Sheet, tools: ExaminationTools, here: GatewayPlace) -> None:
+async def examine_gateway(sheet: Sheet, tools: ExaminationTools, here: GatewayPlace) -> None:
     """Examine this machine's side."""
     config = tools.means.config()
-    odd_settings(sheet, config, here.policy)
-    for file, wanted in files(config, here.path):
+    check_settings(sheet, config, here.policy)
+    for file, wanted in private_files(config, here.path):
         judge_file(sheet, file, wanted)
     start = Start(here.path, config, here.policy, here.instance, here.number, tools.means.clock(), here.runs)
-    found = await seen(sheet, tools)
-    await sound(sheet, tools)
-    disks(sheet, folders(config, here))
-    zones(sheet, [config.library.timezone, *(partner.timezone for partner in config.partners)])
-    await _ports(sheet, tools, here, runs(tools, here, found))
-    certificates(sheet, start)
-    await _start_checks(sheet, tools, start)
+    found = await check_database(sheet, tools)
+    await check_integrity(sheet, tools)
+    check_disks(sheet, written_folders(config, here))
+    check_zones(sheet, [config.library.timezone, *(partner.timezone for partner in config.partners)])
+    await _check_ports(sheet, tools, here, runs(tools, here, found))
+    check_certificates(sheet, start)
+    await _add_start_faults(sheet, tools, start)
     for check, detail in UNREMARKABLE.items():
         if check not in {one.check for one in sheet.found}:
             sheet.ok(check, detail)
 
 
-async def _start_checks(sheet: Sheet, tools: ExaminationTools, start: Start) -> None:
+async def _add_start_faults(sheet: Sheet, tools: ExaminationTools, start: Start) -> None:
     """Add what would stop or disturb a start, unless a check before has failed for the same thing."""
     try:
         found = await within(tools.reactor, sheet.left_s(), tools.in_thread(lambda: find_faults(start, UNLOOKED)))
@@ -175,9 +175,9 @@ async def _start_checks(sheet: Sheet, tools: ExaminationTools, start: Start) -> 
 # ---- configuration and files
 
 
-def odd_settings(sheet: Sheet, config: GatewayConfig, policy: Policy) -> None:
+def check_settings(sheet: Sheet, config: GatewayConfig, policy: Policy) -> None:
     """Adds the findings about settings that work but are probably not intended; errors end the command before this check."""
-    faults: list[Fault] = [*notes(config, policy), *missing(config)]
+    faults: list[Fault] = [*notes(config, policy), *missing_tables(config)]
     for path, what in faults:
         sheet.warn("config", f"{path} {what}", about=path)
     if not faults:
@@ -185,7 +185,7 @@ def odd_settings(sheet: Sheet, config: GatewayConfig, policy: Policy) -> None:
         sheet.ok("config", ", ".join(f"{name}: {len(rows)}" for name, rows in counts.items()))
 
 
-def missing(config: GatewayConfig) -> Iterator[Fault]:
+def missing_tables(config: GatewayConfig) -> Iterator[Fault]:
     """Tables without which a part of the work is not done."""
     if config.smtp is None:
         yield "smtp", "is missing: no letter leaves"
@@ -193,17 +193,17 @@ def missing(config: GatewayConfig) -> Iterator[Fault]:
         yield "ncip.listen", "is missing: no partner can speak to us"
 
 
-def files(config: GatewayConfig, path: Path) -> Iterator[tuple[Path, str]]:
+def private_files(config: GatewayConfig, path: Path) -> Iterator[tuple[Path, str]]:
     """Yields the files that must be private to the gateway's user, with a description of their contents."""
     yield path, "hashes of passwords"
-    yield from ((file, "a private key") for file in dict.fromkeys(_keys(config)))
+    yield from ((file, "a private key") for file in dict.fromkeys(_private_keys(config)))
     if (file := database_file(config.database)) is not None:
         yield from ((Path(f"{file}{end}"), "the loans of patrons") for end in ("", "-wal", "-shm"))
     if config.logs.file is not None:
         yield config.logs.file, "patrons and their loans"
 
 
-def _keys(config: GatewayConfig) -> Iterator[Path]:
+def _private_keys(config: GatewayConfig) -> Iterator[Path]:
     for endpoint in endpoints(config, "1"):
         if endpoint.text.startswith(KIND):
             yield Path(arguments(endpoint.text)[1].get("privateKey", "server.pem"))
@@ -221,14 +221,16 @@ def judge_file(sheet: Sheet, file: Path, holds: str) -> None:
         sheet.warn("files", f"{file} ({mode:o}): anybody on this machine can read {holds}", f"chmod o= {file}", about=str(file))
 
 
-def folders(config: GatewayConfig, here: GatewayPlace) -> Iterator[Path]:
+def written_folders(config: GatewayConfig, here: GatewayPlace) -> Iterator[Path]:
     """The folders in which the gateway writes."""
     archive = here.policy.retention.archive_file
     written = [database_file(config.database), config.logs.file, Path(archive) if archive else None]
     yield from dict.fromkeys(file.absolute().parent for file in written if file is not None)
 
 
-def disks(sheet: Sheet, places: Iterable[Path], usage: Callable[[Path], tuple[int, int, int]] = shutil.disk_usage) -> None:
+def check_disks(
+    sheet: Sheet, places: Iterable[Path], usage: Callable[[Path], tuple[int, int, int]] = shutil.disk_usage
+) -> None:
     """The finding about the free space of each folder."""
     for place in places:
         try:
@@ -253,7 +255,7 @@ def disks(sheet: Sheet, places: Iterable[Path], usage: Callable[[Path], tuple[in
             sheet.ok("disk", f"{place}: {free / 1e9:,.1f} GB free", about=str(place))
 
 
-def zones(sheet: Sheet, names: Iterable[str], load: Callable[[str], ZoneInfo] = ZoneInfo) -> None:
+def check_zones(sheet: Sheet, names: Iterable[str], load: Callable[[str], ZoneInfo] = ZoneInfo) -> None:
     """The finding about the time zones that are configured."""
     for name in dict.fromkeys(names):
         try:
@@ -268,7 +270,7 @@ def zones(sheet: Sheet, names: Iterable[str], load: Callable[[str], ZoneInfo] = 
 # ---- ports
 
 
-async def _ports(sheet: Sheet, tools: ExaminationTools, here: GatewayPlace, running: Running) -> None:
+async def _check_ports(sheet: Sheet, tools: ExaminationTools, here: GatewayPlace, running: Running) -> None:
     texts = [one.text for one in endpoints(tools.means.config(), here.number, Serving.WITHOUT_WEB)]
     try:
         looked = await within(tools.reactor, sheet.left_s(), tools.in_thread(lambda: [looked_at(text) for text in texts]))
@@ -320,7 +322,7 @@ RESTART: Final = "Restart the gateway: a change of ports counts from the next st
 # ---- certificates of our own
 
 
-def certificates(sheet: Sheet, start: Start) -> None:
+def check_certificates(sheet: Sheet, start: Start) -> None:
     """The finding about the days of each ssl: port's certificate; the table of start checks has said which cannot be used."""
     for _where, port, _file, chain in shown_certificates(start):
         if not isinstance(chain, str):

@@ -12,7 +12,7 @@ import click
 from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.cli.options import DAY, REFUSED, CliError, Option, Site, by_staff, json_option, together, with_site
+from hkall_gateway.cli.options import DAY, REFUSED, CliError, Option, Site, by_staff, combine_options, json_option, with_site
 from hkall_gateway.cli.show import show
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.reasons import Reason
@@ -41,20 +41,20 @@ PATRON = click.option("--patron", required=True, help="The card's barcode.")
 ITEM = click.option("--item", required=True, help="The copy's barcode, or AGENCY/BARCODE.")
 
 
-def _question(*options: Option) -> Callable[[Callable[..., ExplainQuestion]], None]:
+def _question_command(*options: Option) -> Callable[[Callable[..., ExplainQuestion]], None]:
     """Make a command of `explain` from a function that makes its question of these options."""
 
     def register(ask: Callable[..., ExplainQuestion]) -> None:
         def run(site: Site, at: str, whole: bool, as_json: bool, **words: object) -> None:
-            _tell(site, ask(**words), at, whole=whole, as_json=as_json)
+            _print_answer(site, ask(**words), at, whole=whole, as_json=as_json)
 
         run.__doc__ = ask.__doc__
-        explain.command(ask.__name__)(together(*options, AT, ALL, with_site, json_option)(run))
+        explain.command(ask.__name__)(combine_options(*options, AT, ALL, with_site, json_option)(run))
 
     return register
 
 
-@_question(
+@_question_command(
     PATRON,
     click.option("--bib", required=True, help="The title's number in the union catalogue."),
     click.option("--volume", default="", help="The volume wanted."),
@@ -71,7 +71,7 @@ def request(patron: str, bib: str, volume: str, pickup: str, hold: bool) -> Expl
     return explaining.request(by_staff("explain"), patron, bib, volume, pickup, hold=hold)
 
 
-@_question(PATRON, ITEM, click.option("--role", default="counter", help="counter, selfcheck or bookdrop."))
+@_question_command(PATRON, ITEM, click.option("--role", default="counter", help="counter, selfcheck or bookdrop."))
 def borrow(patron: str, item: str, role: str) -> ExplainQuestion:
     """Show whether this patron may borrow this copy, and until when.
 
@@ -82,7 +82,7 @@ def borrow(patron: str, item: str, role: str) -> ExplainQuestion:
     return explaining.borrow(by_staff("explain"), patron, item, role)
 
 
-@_question(
+@_question_command(
     ITEM,
     click.option("--patron", default="", help="The card that asks; the default is the borrower of the copy."),
     click.option("--staff", is_flag=True, help="Decide as for staff at the counter."),
@@ -97,7 +97,7 @@ def renew(item: str, patron: str, staff: bool) -> ExplainQuestion:
     return explaining.renew(by_staff("explain"), item, patron, staff=staff)
 
 
-@_question(
+@_question_command(
     ITEM,
     click.option("--by", "sender", default="", help="The library that recalls; the default is the copy's owner."),
     click.option("--owner-says", default=None, type=DAY, help="The date that the owner names, YYYY-MM-DD."),
@@ -112,7 +112,7 @@ def recall(item: str, sender: str, owner_says: date | None) -> ExplainQuestion:
     return explaining.recall(by_staff("explain"), item, sender, owner_says)
 
 
-@_question(ITEM)
+@_question_command(ITEM)
 def fine(item: str) -> ExplainQuestion:
     """Show the fine if this copy came back now.
 
@@ -126,7 +126,7 @@ def fine(item: str) -> ExplainQuestion:
 # ---- deciding, and undoing it
 
 
-def _tell(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_json: bool) -> None:
+def _print_answer(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_json: bool) -> None:
     """Print an explanation; `whole`: also facts without a value, and the keys of the policy where they allowed the action."""
     from hkall_gateway.circulation.borrowers import LOADED
     from hkall_gateway.circulation.staff import explaining
@@ -141,24 +141,26 @@ def _tell(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_jso
         unit.partners.write(site.partners)  # as `serve` will find them
         return explaining.explained(Context(unit, site.library, when), question, known, site.now())
 
-    said = site.trial(work)
-    answer = {**_answer(said.outcome, question), "at": said.at.astimezone(dates.HONG_KONG)}
+    explanation = site.trial(work)
+    answer = {**_answer_facts(explanation.outcome, question), "at": explanation.at.astimezone(dates.HONG_KONG)}
     if as_json:
-        facts = [asdict(fact) for fact in said.facts]
-        show([{**answer, "rules": list(said.rules), "facts": facts, "policy": said.policy}], as_json)
+        facts = [asdict(fact) for fact in explanation.facts]
+        show([{**answer, "rules": list(explanation.rules), "facts": facts, "policy": explanation.policy}], as_json)
     else:
         rows: list[dict[str, object]] = [{"what": name, "value": value} for name, value in answer.items()]
-        rows.append({"what": "rules", "value": ", ".join(said.rules)})
-        told = [f for f in said.facts if whole or (f.value is not None and f.value is not False and f.value != "")]
-        rows += [{"what": f.fact, "value": f.value, "source": f.source, "as_of": f.as_of} for f in told]
-        if whole or said.refused:
-            rows += [{"what": name, "value": value, "source": "policy"} for name, value in said.policy.items()]
+        rows.append({"what": "rules", "value": ", ".join(explanation.rules)})
+        facts_shown = [
+            f for f in explanation.facts if whole or (f.value is not None and f.value is not False and f.value != "")
+        ]
+        rows += [{"what": f.fact, "value": f.value, "source": f.source, "as_of": f.as_of} for f in facts_shown]
+        if whole or explanation.refused:
+            rows += [{"what": name, "value": value, "source": "policy"} for name, value in explanation.policy.items()]
         show(rows, as_json, ("what", "value", "source", "as_of"))
-    if said.refused:
+    if explanation.refused:
         click.get_current_context().exit(REFUSED)
 
 
-def _answer(outcome: Outcome, question: ExplainQuestion) -> dict[str, object]:
+def _answer_facts(outcome: Outcome, question: ExplainQuestion) -> dict[str, object]:
     from hkall_gateway.circulation.borrowing import Requested
     from hkall_gateway.circulation.staff.explaining import FINE, FineNow
 

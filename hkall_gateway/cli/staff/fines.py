@@ -58,7 +58,7 @@ def pay(site: Site, patron: str, cents: int, fine: int | None, transaction: str,
     from hkall_gateway.db.loads.former_cards import card_now
 
     ask = desk.Pay(by_staff("pay"), site.write(bind(card_now, patron)), cents, transaction, fine)
-    _tell(site.act(desk.pay, ask), as_json)
+    _print_result(site.act(desk.pay, ask), as_json)
 
 
 @fines.command()
@@ -74,10 +74,10 @@ def waive(site: Site, fine: int, reason: str, cents: int | None, as_json: bool) 
     """
     from hkall_gateway.circulation import fines as desk
 
-    _tell(site.act(desk.waive, desk.Waive(by_staff("waive"), fine, reason, cents)), as_json)
+    _print_result(site.act(desk.waive, desk.Waive(by_staff("waive"), fine, reason, cents)), as_json)
 
 
-def _tell(outcome: Refused | DataclassInstance, as_json: bool) -> None:
+def _print_result(outcome: Refused | DataclassInstance, as_json: bool) -> None:
     if isinstance(outcome, Refused):
         raise CliError(say(outcome.why, "en", outcome.detail))
     show([asdict(outcome)], as_json)

@@ -10,7 +10,17 @@ import click
 
 from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.cli.options import ROW, WRONG, CliError, Site, by_staff, json_option, require_partner, together, with_site
+from hkall_gateway.cli.options import (
+    ROW,
+    WRONG,
+    CliError,
+    Site,
+    by_staff,
+    combine_options,
+    json_option,
+    require_partner,
+    with_site,
+)
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.db import bind
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -46,21 +56,21 @@ def list_(site: Site, partner: str, error: str, dead: bool, as_json: bool) -> No
     """
     from hkall_gateway.db.outbox import UNSETTLED
 
-    rows = site.write(bind(_rows, partner, error, (OutboxState.DEAD,) if dead else UNSETTLED))
+    rows = site.write(bind(_find_rows, partner, error, (OutboxState.DEAD,) if dead else UNSETTLED))
     if not rows:
         require_partner(site, partner)
-    show((_line(r) for r in rows), as_json, LISTED)
+    show((_row_facts(r) for r in rows), as_json, LISTED)
     unreadable = [number for number, line in site.write(lambda unit: unit.outbox.unreadable()) if partner in ("", line)]
     if unreadable:
         numbers = " ".join(map(str, unreadable))
         echo(f"this version of the program cannot read {len(unreadable)} more: {numbers}", err=True)
 
 
-def _rows(unit: UnitOfWork, partner: str, error: str, states: Sequence[OutboxState]) -> tuple[OutboxRow, ...]:
+def _find_rows(unit: UnitOfWork, partner: str, error: str, states: Sequence[OutboxState]) -> tuple[OutboxRow, ...]:
     return unit.outbox.rows(partner=partner, error=error, states=states)
 
 
-def _line(row: OutboxRow) -> dict[str, object]:
+def _row_facts(row: OutboxRow) -> dict[str, object]:
     return {name: getattr(row, name) for name in LISTED} | {"send": row.send.value}
 
 
@@ -76,7 +86,7 @@ def show_(site: Site, row: int, as_json: bool) -> None:
 
     Example: hkall-gateway outbox show 17
     """
-    found = site.write(bind(_in_full, row, site.library.agency))
+    found = site.write(bind(_row_in_full, row, site.library.agency))
     if found is None:
         raise CliError(f"{row}: no such row in the outbox")
     facts, tries, text = found
@@ -88,7 +98,7 @@ def show_(site: Site, row: int, as_json: bool) -> None:
     echo(text)
 
 
-def _in_full(unit: UnitOfWork, number: int, agency: str) -> tuple[dict[str, object], list[dict[str, object]], str] | None:
+def _row_in_full(unit: UnitOfWork, number: int, agency: str) -> tuple[dict[str, object], list[dict[str, object]], str] | None:
     """Return the facts of a row, its attempts, and its document."""
     from hkall_gateway.circulation.partners import unsent
 
@@ -100,10 +110,10 @@ def _in_full(unit: UnitOfWork, number: int, agency: str) -> tuple[dict[str, obje
     would = {"if_done": if_done, "if_dropped": if_dropped, "may_have_arrived": unsent.may_have_arrived(unit, row)}
     stands = {"position": request.position.value, "title": request.title} if request else {}
     tries = [asdict(one) for one in unit.outbox.attempts(number)]
-    return {**_line(row), **stands, **would}, tries, _document(unit, row, agency)
+    return {**_row_facts(row), **stands, **would}, tries, _shown_document(unit, row, agency)
 
 
-def _document(unit: UnitOfWork, row: OutboxRow, agency: str) -> str:
+def _shown_document(unit: UnitOfWork, row: OutboxRow, agency: str) -> str:
     """The document as it would leave now, its secret a dot; of a letter the facts, since its words are made when it leaves."""
     from hkall_gateway.ncip.transport.client import as_shown
 
@@ -118,7 +128,7 @@ def _document(unit: UnitOfWork, row: OutboxRow, agency: str) -> str:
 # ---- what a person says
 
 
-_ROWS = together(
+_ROWS = combine_options(
     click.argument("rows", nargs=-1, type=ROW),
     click.option("--partner", default="", help="Every undelivered row of this partner."),
     click.option("--error", default="", help="Every undelivered row whose last error contains this text."),
@@ -138,7 +148,7 @@ def retry(site: Site, rows: tuple[int, ...], partner: str, error: str) -> None:
     from hkall_gateway.db.outbox import UNSETTLED
 
     by = by_staff("outbox retry")
-    _each(site, rows, partner, error, UNSETTLED, lambda context, row: unsent.retry(context, unsent.Settle(by, row)))
+    _act_on_each(site, rows, partner, error, UNSETTLED, lambda context, row: unsent.retry(context, unsent.Settle(by, row)))
 
 
 @outbox.command()
@@ -154,7 +164,7 @@ def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
 
     by = by_staff("outbox done")
     dead = (OutboxState.DEAD,)
-    _each(site, rows, partner, error, dead, lambda context, row: unsent.done(context, unsent.Settle(by, row, reason)))
+    _act_on_each(site, rows, partner, error, dead, lambda context, row: unsent.done(context, unsent.Settle(by, row, reason)))
 
 
 @outbox.command()
@@ -170,14 +180,16 @@ def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
 
     by = by_staff("outbox drop")
     dead = (OutboxState.DEAD,)
-    _each(site, rows, partner, error, dead, lambda context, row: unsent.drop(context, unsent.Settle(by, row, reason)))
+    _act_on_each(site, rows, partner, error, dead, lambda context, row: unsent.drop(context, unsent.Settle(by, row, reason)))
 
 
-def _each(site: Site, rows: tuple[int, ...], partner: str, error: str, states: Sequence[OutboxState], work: Ended) -> None:
+def _act_on_each(
+    site: Site, rows: tuple[int, ...], partner: str, error: str, states: Sequence[OutboxState], work: Ended
+) -> None:
     """Do it to every named row, each in a transaction of its own; exit 1 if it could not be done to one of them."""
     if not rows and not partner and not error:
         raise CliError("name rows, a partner with --partner, or an error with --error", WRONG)
-    wanted = rows or tuple(r.id for r in site.write(bind(_rows, partner, error, states)))
+    wanted = rows or tuple(r.id for r in site.write(bind(_find_rows, partner, error, states)))
     refusals = [(row, no) for row in wanted if isinstance(no := site.act(work, row), Refused)]
     if not wanted:
         raise CliError(f"{' '.join(filter(None, [partner, error]))}: nothing undelivered there")

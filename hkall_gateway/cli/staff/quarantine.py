@@ -62,7 +62,7 @@ def show_(site: Site, number: int, as_json: bool) -> None:
 
     Example: hkall-gateway quarantine show 4
     """
-    facts = asdict(_one(site, number))
+    facts = asdict(_kept_document(site, number))
     if as_json:
         show([facts], as_json)
         return
@@ -84,13 +84,13 @@ def replay(site: Site, number: int, reason: str) -> None:
     from hkall_gateway.ncip.handlers import heard_again
     from hkall_gateway.ncip.tables.problems import Problem, trouble
 
-    found = _one(site, number)
-    said = finished(heard_again(own_services(site), found.agency, found.digest, found.document))
-    if isinstance(said, Refused):
-        said = trouble(said.why, found.service, said.detail)
-    if isinstance(said, Problem):
-        raise CliError(f"{number}: {said.problem}: {said.detail}")
-    _settle(site, number, QuarantineState.REPLAYED, reason)
+    found = _kept_document(site, number)
+    outcome = finished(heard_again(own_services(site), found.agency, found.digest, found.document))
+    if isinstance(outcome, Refused):
+        outcome = trouble(outcome.why, found.service, outcome.detail)
+    if isinstance(outcome, Problem):
+        raise CliError(f"{number}: {outcome.problem}: {outcome.detail}")
+    _settle_document(site, number, QuarantineState.REPLAYED, reason)
 
 
 @quarantine.command()
@@ -102,11 +102,11 @@ def drop(site: Site, number: int, reason: str) -> None:
 
     Example: hkall-gateway quarantine drop 4 --reason "meant for another library"
     """
-    _one(site, number)
-    _settle(site, number, QuarantineState.DROPPED, reason)
+    _kept_document(site, number)
+    _settle_document(site, number, QuarantineState.DROPPED, reason)
 
 
-def _one(site: Site, number: int) -> QuarantinedDocument:
+def _kept_document(site: Site, number: int) -> QuarantinedDocument:
     from hkall_gateway.db import quarantine as kept
 
     found: QuarantinedDocument | None = site.write(bind(kept.one, number))
@@ -115,7 +115,7 @@ def _one(site: Site, number: int) -> QuarantinedDocument:
     return found
 
 
-def _settle(site: Site, number: int, state: QuarantineState, reason: str) -> None:
+def _settle_document(site: Site, number: int, state: QuarantineState, reason: str) -> None:
     from hkall_gateway.db import quarantine as kept
 
     if not site.write(bind(kept.settle, number, state, by_staff(state).who, reason)):
@@ -123,7 +123,7 @@ def _settle(site: Site, number: int, state: QuarantineState, reason: str) -> Non
     echo(f"{number} {state}")
 
 
-class _Store:
+class _SiteStore:
     """The site's transactions as the desk's store."""
 
     def __init__(self, site: Site) -> None:
@@ -154,7 +154,7 @@ def own_services(site: Site) -> NcipServices:
     from hkall_gateway.observability.metrics import Metrics
     from hkall_gateway.rules.dates import HONG_KONG
 
-    store, agency = _Store(site), site.library.agency
+    store, agency = _SiteStore(site), site.library.agency
     snapshot = Snapshot(ConnectorTools(store, agency, no_pin))
     local = ConnectedSystem(store, snapshot, lambda: site.library, site.now)
     circulation = Circulation(store, local, lambda: site.library, site.now)

@@ -56,28 +56,28 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
     if applied and not reason.strip():
         raise CliError("--apply needs --reason", WRONG)
     if path:
-        theirs = site.write(bind(reconciling.under_our_numbers, partner, _read(path), site.library.agency))
+        theirs = site.write(bind(reconciling.under_our_numbers, partner, _read_list(path), site.library.agency))
     else:
-        theirs = _asked(site, row, days)
+        theirs = _query_partner(site, row, days)
     pairs = site.write(bind(reconciling.compare, partner, theirs))
     show((asdict(pair) for pair in pairs), as_json, COLUMNS)
     if applied:
         # Each in a transaction of its own; exit 1 if one that could be mended was not.
         by, mended = by_staff("reconcile"), [pair for pair in pairs if pair.mend]
-        noes = []
+        refused = []
         for pair in mended:
             line = theirs.get(pair.wire_id, PartnerState(pair.wire_id, ()))
             if isinstance(site.act(reconciling.apply, pair, line, reason, by), Refused):
-                noes.append(pair.request)
-        echo(f"{len(mended) - len(noes)} of {len(pairs)} mended", err=True)
-        if noes:
-            raise CliError(f"not mended: {', '.join(noes)}")
+                refused.append(pair.request)
+        echo(f"{len(mended) - len(refused)} of {len(pairs)} mended", err=True)
+        if refused:
+            raise CliError(f"not mended: {', '.join(refused)}")
 
 
 # ---- what they say
 
 
-def _read(path: Path) -> dict[str, PartnerState]:
+def _read_list(path: Path) -> dict[str, PartnerState]:
     """The partner's list by RequestId; a line that cannot be used is an ending that names it."""
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.circulation.partners.reconciling import PartnerState
@@ -98,7 +98,7 @@ def _read(path: Path) -> dict[str, PartnerState]:
     return found
 
 
-def _asked(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
+def _query_partner(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
     """Return the partner's state of each request, by number, from one look-up after another; an unusable answer agrees."""
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.db.queries import cli_lists
@@ -110,12 +110,12 @@ def _asked(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
     client = NcipClient(site.post, site.library.agency, agreed.secrets, posts=agreed.posts)
     still = site.write(lambda unit: unit.requests.open_list("", partner.agency))
     ended = site.write(bind(cli_lists.ended_with, partner.agency, site.now() - timedelta(days=days)))
-    said = [
+    states = [
         _look_up(client, request, partner, site.write(bind(reconciling.their_number, request))) for request in (*still, *ended)
     ]
-    if silent := sum(line.positions == reconciling.ANYWHERE for line in said):
-        echo(f"{partner.agency} said nothing usable about {silent} of {len(said)}", err=True)
-    return {line.wire_id: line for line in said}
+    if silent := sum(line.positions == reconciling.ANYWHERE for line in states):
+        echo(f"{partner.agency} said nothing usable about {silent} of {len(states)}", err=True)
+    return {line.wire_id: line for line in states}
 
 
 def _look_up(client: NcipClient, request: Request, partner: Partner, number: str) -> PartnerState:
@@ -124,8 +124,8 @@ def _look_up(client: NcipClient, request: Request, partner: Partner, number: str
     from hkall_gateway.db.database import finished
     from hkall_gateway.ncip import reply_payload
 
-    asked = reply_payload.question(request, partner, number)
-    reply = finished(client.ask(*asked, partner)) if asked else None
+    question = reply_payload.question(request, partner, number)
+    reply = finished(client.ask(*question, partner)) if question else None
     found = reply_payload.positions(reply, request.side) if reply else None
     barcode = reply.text("ItemId/ItemIdentifierValue") if reply else ""
     return PartnerState(reconciling.named(request), reconciling.ANYWHERE if found is None else found, barcode)

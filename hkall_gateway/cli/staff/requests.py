@@ -20,9 +20,9 @@ from hkall_gateway.cli.options import (
     Option,
     Site,
     by_staff,
+    combine_options,
     json_option,
     require_partner,
-    together,
     with_site,
 )
 from hkall_gateway.cli.show import show
@@ -177,7 +177,7 @@ def request() -> None:
     """
 
 
-def _add(row: Command) -> None:
+def _register_command(row: Command) -> None:
     def run(
         site: Site,
         what: str,
@@ -193,12 +193,12 @@ def _add(row: Command) -> None:
 
         if to and to.upper() not in tuple(Position):
             raise CliError(f"--to: {to!r} is no position; one of {', '.join(Position)}", WRONG)
-        said = StaffCommand(
+        draft = StaffCommand(
             by_staff(row.command), reason=reason, on=on, cents=cents, position=Position(to.upper()) if to else None
         )
         known = site.write(lambda unit: unit.requests.find(what)) is not None
         agency, _, barcode = (item if known else what).rpartition("/")
-        command = replace(said, request=what if known else "", barcode=barcode, agency=agency)
+        command = replace(draft, request=what if known else "", barcode=barcode, agency=agency)
         outcome = site.act(actions.act, command, row.command)
         if (
             isinstance(outcome, Refused)
@@ -207,32 +207,32 @@ def _add(row: Command) -> None:
             and what.upper().startswith("R-")
         ):
             raise CliError(f"{what}: no request with this number")
-        _tell(outcome, as_json, what)
+        _print_result(outcome, as_json, what)
 
-    run.__doc__ = f"{row.help}\n\nExample: hkall-gateway request {_name(row)} C00001"
+    run.__doc__ = f"{row.help}\n\nExample: hkall-gateway request {_command_name(row)} C00001"
     own = (OPTIONS[name] for name in reversed(row.takes))
-    request.command(_name(row))(together(with_site, json_option, *own, REASON, click.argument("what"))(run))
+    request.command(_command_name(row))(combine_options(with_site, json_option, *own, REASON, click.argument("what"))(run))
 
 
-def _add_choice(row: Command) -> None:
+def _register_choice(row: Command) -> None:
     def run(site: Site, what: str, lender: str, reason: str, as_json: bool) -> None:
         from hkall_gateway.circulation.find_request import StaffCommand
         from hkall_gateway.circulation.staff import actions
 
         agency, _, barcode = lender.partition("/")
         command = StaffCommand(by_staff(row.command), what, barcode, agency, reason)
-        _tell(site.act(actions.act, command, row.command), as_json)
+        _print_result(site.act(actions.act, command, row.command), as_json)
 
     run.__doc__ = f'{row.help}\n\nExample: hkall-gateway request {row.command} R-7K2M4Q9XW3TD LU/L1 --reason "they telephoned"'
-    options = together(click.argument("what"), click.argument("lender"), REASON, with_site, json_option)
+    options = combine_options(click.argument("what"), click.argument("lender"), REASON, with_site, json_option)
     request.command(row.command)(options(run))
 
 
-def _name(row: Command) -> str:
+def _command_name(row: Command) -> str:
     return row.command.replace("_", "-")
 
 
-def _tell(outcome: Refused | DataclassInstance, as_json: bool, what: str = "") -> None:
+def _print_result(outcome: Refused | DataclassInstance, as_json: bool, what: str = "") -> None:
     """Print the result of an action. CliError for a refusal, which names `what` if that is unknown."""
     if isinstance(outcome, Refused):
         words = say(outcome.why, "en", outcome.detail)
@@ -260,7 +260,7 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
     facts = site.borrower_facts(patron, bib)
     present = facts.borrower.barcode if facts.borrower else patron
     command = borrowing.RequestTitle(by_staff("place"), present, bib, volume, pickup, staff=True)
-    _tell(site.act(borrowing.request_title, command, facts) if facts.reachable else TRY_AGAIN, as_json)
+    _print_result(site.act(borrowing.request_title, command, facts) if facts.reachable else TRY_AGAIN, as_json)
 
 
 @request.command()
@@ -280,10 +280,10 @@ def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
     old = site.write(lambda unit: unit.requests.find(what))
     facts = site.borrower_facts(old.patron, old.bib_id) if old else BorrowerFacts(None, LOADED)
     command = actions.Reopen(by_staff("reopen"), what, reason=reason)
-    _tell(site.act(actions.reopen, command, facts) if facts.reachable else TRY_AGAIN, as_json)
+    _print_result(site.act(actions.reopen, command, facts) if facts.reachable else TRY_AGAIN, as_json)
 
 
 for _row in COMMANDS:
-    _add(_row)
+    _register_command(_row)
 for _row in CHOICES:
-    _add_choice(_row)
+    _register_choice(_row)

@@ -39,7 +39,7 @@ class WorkList:
     help: str
 
 
-def _stuck(unit: UnitOfWork, policy: Policy, when: datetime) -> tuple[Request, ...]:
+def _find_stuck(unit: UnitOfWork, policy: Policy, when: datetime) -> tuple[Request, ...]:
     """Return the requests that need a clerk, the longest waiting first.
 
     They make no progress, a round failed on them, or the partner refuses our messages.
@@ -49,13 +49,13 @@ def _stuck(unit: UnitOfWork, policy: Policy, when: datetime) -> tuple[Request, .
     return cli_lists.stuck(unit, work_lists.Moment(when, policy.waits))
 
 
-def _overdues(unit: UnitOfWork, _policy: Policy, when: datetime) -> tuple[Request, ...]:
+def _find_overdues(unit: UnitOfWork, _policy: Policy, when: datetime) -> tuple[Request, ...]:
     from hkall_gateway.db.queries import cli_lists
 
     return cli_lists.overdues(unit, dates.civil(when))
 
 
-def _now(name: str) -> Ask:
+def _named_query(name: str) -> Ask:
     """Return a query that calls the function of `store.queries.cli_lists` with this name."""
 
     def ask(unit: UnitOfWork, _policy: Policy, _when: datetime) -> tuple[Request, ...]:
@@ -68,24 +68,24 @@ def _now(name: str) -> Ask:
 
 
 QUESTIONS: tuple[WorkList, ...] = (
-    WorkList("pull-list", _now("pull_list"), ("moved_at",), "List the copies to fetch from our shelves now."),
-    WorkList("expected", _now("expected"), ("moved_at",), "List the copies on their way to our counter."),
+    WorkList("pull-list", _named_query("pull_list"), ("moved_at",), "List the copies to fetch from our shelves now."),
+    WorkList("expected", _named_query("expected"), ("moved_at",), "List the copies on their way to our counter."),
     WorkList(
         "expired-pickups",
-        _now("expired_pickups"),
+        _named_query("expired_pickups"),
         ("patron", "pickup_last"),
         "List the copies to take off the hold shelf (R15).",
     ),
-    WorkList("overdues", _overdues, ("patron", "due"), "List loans whose due date is over (R39)."),
-    WorkList("recalls", _now("recalls"), ("patron", "recalled_on"), "List the copies that their owner recalls (R23)."),
-    WorkList("renewals", _now("renewals"), ("patron", "renewal_sync"), "List pending or denied renewals (R28)."),
-    WorkList("lender-dates", _now("lender_dates"), LENT, "List loans past a lender's date (R32)."),
-    WorkList("stuck", _stuck, STALLED, "List requests that stand still for too long."),
-    WorkList("flagged", _now("flagged"), FLAGGED, "List requests for staff to look at, and why."),
+    WorkList("overdues", _find_overdues, ("patron", "due"), "List loans whose due date is over (R39)."),
+    WorkList("recalls", _named_query("recalls"), ("patron", "recalled_on"), "List the copies that their owner recalls (R23)."),
+    WorkList("renewals", _named_query("renewals"), ("patron", "renewal_sync"), "List pending or denied renewals (R28)."),
+    WorkList("lender-dates", _named_query("lender_dates"), LENT, "List loans past a lender's date (R32)."),
+    WorkList("stuck", _find_stuck, STALLED, "List requests that stand still for too long."),
+    WorkList("flagged", _named_query("flagged"), FLAGGED, "List requests for staff to look at, and why."),
 )
 
 
-def _rows(unit: UnitOfWork, question: WorkList, policy: Policy, when: datetime) -> list[dict[str, object]]:
+def _list_rows(unit: UnitOfWork, question: WorkList, policy: Policy, when: datetime) -> list[dict[str, object]]:
     """The requests with the round that could not do them, and the error."""
     from hkall_gateway.db.queries import work_lists
 
@@ -95,16 +95,16 @@ def _rows(unit: UnitOfWork, question: WorkList, policy: Policy, when: datetime) 
     return [asdict(r) | {"set_aside": aside.get(r.id, ""), "fault": faults.get(r.id, "")} for r in found]
 
 
-def _command(question: WorkList) -> click.Command:
+def _make_command(question: WorkList) -> click.Command:
     def run(site: Site, as_json: bool) -> None:
-        show(site.write(bind(_rows, question, site.library.policy, site.now())), as_json, (*BOOK, *question.columns))
+        show(site.write(bind(_list_rows, question, site.library.policy, site.now())), as_json, (*BOOK, *question.columns))
 
     run.__doc__ = f"{question.help}\n\nExample: hkall-gateway {question.name} --json"
     made: click.Command = click.command(question.name)(with_site(json_option(run)))
     return made
 
 
-COMMANDS: dict[str, click.Command] = {question.name: _command(question) for question in QUESTIONS}
+COMMANDS: dict[str, click.Command] = {question.name: _make_command(question) for question in QUESTIONS}
 
 
 # ---- The command `slips`: prints a slip for every book of the pull list; a repeated print is marked as one.
@@ -123,11 +123,11 @@ def slips(site: Site) -> None:
 
     by = by_staff("slips")
     for request in site.write(cli_lists.pull_list):
-        echo("\n".join([*site.write(bind(_slip, request)), ""]))
+        echo("\n".join([*site.write(bind(_slip_lines, request)), ""]))
         site.act(actions.act, StaffCommand(by, request.id), "print")
 
 
-def _slip(unit: UnitOfWork, request: Request) -> tuple[str, ...]:
+def _slip_lines(unit: UnitOfWork, request: Request) -> tuple[str, ...]:
     """Return the lines of a pull slip: the borrowing library, the book, its call number and barcode; no reader is known."""
     from hkall_gateway.circulation.staff import lender_list
 

@@ -94,7 +94,7 @@ def sip2(
     Example: hkall-gateway sip2 localhost:6001 --login counter-1 '63 AA=UG1 "summary=  Y"' '17 AB=C1'
     """
     spoken = DIALECTS[dialect]
-    said = [read_line(text, now(), spoken) for text in lines]
+    messages = [read_line(text, now(), spoken) for text in lines]
     typed = (read_line(text.rstrip("\r\n"), now(), spoken) for text in sys.stdin if text.strip())
     with connected(address, timeout_s, tls=tls, authority=ca) as line:
         caller = TerminalSession(SocketLines(line), spoken, sealed=not plain)
@@ -103,7 +103,7 @@ def sip2(
             message = Sip2Message("93", {**plain_text, "CN": login, "CO": password_of(password_env)})
             if caller.ask(message).get("ok") != "1":
                 raise CliError(f"{login}: the login was refused; the gateway's log says why")
-        for message in said or typed:
+        for message in messages or typed:
             reply = caller.ask(message)
             if as_json:
                 echo_json(as_object(reply), indent=None)
@@ -117,15 +117,15 @@ def read_line(text: str, moment: datetime, dialect: Sip2Dialect) -> Sip2Message:
         words = shlex.split(text) if _SHORT.fullmatch(text) else []
         if words[:1] and words[0] in SHAPES:
             code = words[0]
-            said = dict(word.split("=", 1) for word in words[1:])
+            messages = dict(word.split("=", 1) for word in words[1:])
             shape = SHAPES[code]
             known = {part.name for part in shape.fixed} | TAGS.keys()
-            if stray := said.keys() - known:
+            if stray := messages.keys() - known:
                 raise ValueError(f"{code} has no field {', '.join(sorted(stray))}")
             fields: dict[str, Value] = {part.name: _BLANK.get(part.kind, "") for part in shape.fixed}
             fields |= {name: date18(moment, HONG_KONG) for name in ("transaction_date", "return_date") if name in fields}
             fields |= dict.fromkeys(shape.required, "")
-            return Sip2Message(code, {**fields, **said})
+            return Sip2Message(code, {**fields, **messages})
         return decode(text.encode(dialect.encoding, "replace"), dialect)
     except (BadMessage, ValueError) as bad:
         raise CliError(f"{text!r}: {bad}", WRONG) from None
@@ -235,13 +235,13 @@ def ncip(
         elif not speaker or not listener:
             raise CliError(f"{what}: no such file; and to build a {what}, give --from and --to", WRONG)
         else:
-            secret = _secret(secret_env) if proof == "document" else ""
+            secret = _read_secret(secret_env) if proof == "document" else ""
             body = encode(written(what, words, speaker, listener, secret, now()), NCIP_DIALECTS[dialect])
         if shown:
             echo(body.decode("utf-8", "replace"))
         header = ""
         if proof != "document":
-            secret = _secret(secret_env)
+            secret = _read_secret(secret_env)
             header = (basic(login or speaker, secret) if proof == "basic" else bearer(secret))(now())
         posted = post(url, body, timeout_s, header)
     except ValueError as bad:
@@ -264,7 +264,7 @@ def ncip(
         raise SystemExit(REFUSED)
 
 
-def _secret(variable: str) -> str:
+def _read_secret(variable: str) -> str:
     """Return the secret in an environment variable, "" where none is named. CliError (exit 2) if there is no such one."""
     secret = os.environ.get(variable, "") if variable else ""
     if variable and not secret:

@@ -53,10 +53,10 @@ def simulate_partner(config: Path, agency: str, ships_after: float, certificate:
 
     found, _library = load_config(config)
     shown = (certificate, key or certificate) if certificate else None
-    react(lambda reactor: ensureDeferred(_run(found, agency, ships_after, shown, reactor)))
+    react(lambda reactor: ensureDeferred(_run_rehearsal(found, agency, ships_after, shown, reactor)))
 
 
-async def _run(
+async def _run_rehearsal(
     config: GatewayConfig, agency: str, ships_after_s: float, shown: tuple[Path, Path] | None, reactor: Clock
 ) -> None:
     from twisted.internet.defer import Deferred
@@ -69,17 +69,17 @@ async def _run(
         rehearsal = Rehearsal(config, agency, os.environ, reactor, ships_after_s, echo, shown)
         await rehearsal.start()
     except NotHere as error:
-        raise _ending(str(error), WRONG) from None
+        raise _end_reactor(str(error), WRONG) from None
     except CannotListenError as error:
-        raise _ending(f"port {error.port}: {error.socketError.strerror}", REFUSED) from None
+        raise _end_reactor(f"port {error.port}: {error.socketError.strerror}", REFUSED) from None
     except ERRORS as error:
-        raise _ending(f"{agency}: its certificate cannot be used: {error}", WRONG) from None
+        raise _end_reactor(f"{agency}: its certificate cannot be used: {error}", WRONG) from None
     letters = f", and for letters on port {rehearsal.mail_port}" if rehearsal.mail_port else ""
     echo(f"{agency} is simulated: it listens on port {rehearsal.port}{letters}")
     await Deferred()
 
 
-def _ending(message: str, exit_code: int) -> SystemExit:
+def _end_reactor(message: str, exit_code: int) -> SystemExit:
     """The end of the reactor's run, after one line on standard error."""
     CliError(message).show()
     return SystemExit(exit_code)
@@ -171,7 +171,7 @@ def replay(
 
         site = open_site(config)
         way = way_to(config, site, password_of(password_env), terminals_at, partners_at, timeout_s)
-        played = [play_live(path, way, lambda _told, words: _printed(main, words, site)) for path in scenarios]
+        played = [play_live(path, way, lambda _told, words: _run_command(main, words, site)) for path in scenarios]
     else:
         played = list(run_files(scenarios, command_line(main)))
     failures = [one.failure for one in played if one.failure]
@@ -186,24 +186,24 @@ def command_line(main: click.Command) -> CommandLine:
     """Return the function of a `cli` line: it runs a command of `main` in the scenario's world and returns all output."""
     from hkall_gateway.simulator.scenario.world import World
 
-    def run(told: ScenarioTarget, words: list[str]) -> str:
+    def run(target: ScenarioTarget, words: list[str]) -> str:
         from hkall_gateway.db.database import finished
         from hkall_gateway.ils.adapter import find_adapter
         from hkall_gateway.simulator.scenario.world import LETTER_KEY
 
-        assert isinstance(told, World)
-        partners = tuple(told.start.partners)
-        agreed = NcipAgreements({partner.agency: told.secret(partner.agency) for partner in partners})
-        live = find_adapter(told.start.ils.connector).is_live
-        asked = (lambda card, bib: finished(told.circulation.ils.known(card, bib))) if live else None
-        library, now = told.circulation.library, lambda: told.now
-        site = Site(library, told.store.now, now, partners, lambda: agreed, told.post, local=asked, bounce_key=LETTER_KEY)
-        return _printed(main, words, site)
+        assert isinstance(target, World)
+        partners = tuple(target.start.partners)
+        agreed = NcipAgreements({partner.agency: target.secret(partner.agency) for partner in partners})
+        live = find_adapter(target.start.ils.connector).is_live
+        facts = (lambda card, bib: finished(target.circulation.ils.known(card, bib))) if live else None
+        library, now = target.circulation.library, lambda: target.now
+        site = Site(library, target.store.now, now, partners, lambda: agreed, target.post, local=facts, bounce_key=LETTER_KEY)
+        return _run_command(main, words, site)
 
     return run
 
 
-def _printed(main: click.Command, words: list[str], site: Site) -> str:
+def _run_command(main: click.Command, words: list[str], site: Site) -> str:
     printed = StringIO()
     with redirect_stdout(printed), redirect_stderr(printed):
         try:

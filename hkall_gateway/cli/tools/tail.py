@@ -74,10 +74,10 @@ def instant_of(text: str, now: datetime) -> datetime:
     """
     here = now.astimezone(HONG_KONG)
     if not _CLOCK.fullmatch(text):
-        said = datetime.fromisoformat(text)
-        return said if said.tzinfo else said.replace(tzinfo=HONG_KONG)
-    said = datetime.fromisoformat(f"{here:%Y-%m-%d}T{text.zfill(len(text) + (text[1] == ':'))}").replace(tzinfo=HONG_KONG)
-    return said if said <= here else said - timedelta(days=1)
+        named = datetime.fromisoformat(text)
+        return named if named.tzinfo else named.replace(tzinfo=HONG_KONG)
+    named = datetime.fromisoformat(f"{here:%Y-%m-%d}T{text.zfill(len(text) + (text[1] == ':'))}").replace(tzinfo=HONG_KONG)
+    return named if named <= here else named - timedelta(days=1)
 
 
 class LogFilter:
@@ -106,18 +106,18 @@ class LogFilter:
             if self._since and self._too_early(line):
                 continue
             if self._choices:
-                said = _CORR.search(line)
-                conversation = said[1] if said else b""
+                named = _CORR.search(line)
+                conversation = named[1] if named else b""
                 if conversation in self._chosen:
-                    yield from self._shown(conversation, [line])
+                    yield from self._found_lines(conversation, [line])
                 elif self._is_chosen(line):
                     earlier = self._recent.take(conversation)
                     if conversation:
                         self._chosen.add(conversation)
-                    yield from self._shown(conversation, [*earlier, line])
+                    yield from self._found_lines(conversation, [*earlier, line])
                 elif conversation:
                     self._recent.add(conversation, line)
-            elif self._grave(line):
+            elif self._is_grave(line):
                 yield Found(b"", line)
 
     def _too_early(self, line: bytes) -> bool:
@@ -128,7 +128,7 @@ class LogFilter:
             self._early = str(event.get("ts", self._since)) < self._since
         return self._early
 
-    def _grave(self, line: bytes) -> bool:
+    def _is_grave(self, line: bytes) -> bool:
         if not self._lower:
             return True
         if any(mark in line for mark in self._lower_marks):  # inside of a text its quotation marks would have backslashes
@@ -136,8 +136,8 @@ class LogFilter:
         event = event_of(line)
         return event is None or event.get("level") not in self._lower
 
-    def _shown(self, conversation: bytes, lines: Iterable[bytes]) -> Iterator[Found]:
-        return (Found(conversation, line) for line in lines if self._grave(line))
+    def _found_lines(self, conversation: bytes, lines: Iterable[bytes]) -> Iterator[Found]:
+        return (Found(conversation, line) for line in lines if self._is_grave(line))
 
     def _is_chosen(self, line: bytes) -> bool:
         if not all(any(value in line for value in values) for values in self._values):
@@ -195,7 +195,7 @@ def followed(path: Path, wait: Callable[[], None], *, from_end: bool) -> Iterato
     if from_end:
         file.seek(0, 2)
     while True:
-        changed = _changed(path, file)  # asked before the last lines are read, so that none is left behind
+        changed = _was_replaced(path, file)  # asked before the last lines are read, so that none is left behind
         while piece := file.read(PIECE):
             *whole, rest = (rest + piece).split(b"\n")
             yield from whole
@@ -210,7 +210,7 @@ def followed(path: Path, wait: Callable[[], None], *, from_end: bool) -> Iterato
             former.close()
 
 
-def _changed(path: Path, file: BinaryIO) -> bool:
+def _was_replaced(path: Path, file: BinaryIO) -> bool:
     """Whether the path now names another file that has lines, or the file was cut."""
     try:
         now = path.stat()
@@ -259,12 +259,12 @@ def tail(
     from hkall_gateway.clock import now
 
     choices = [Choice(FIELDS[name], (value,)) for name, value in who.items() if value]
-    choices += [_patron(patron, config)] if patron else []
+    choices += [_patron_choice(patron, config)] if patron else []
     try:
         start = instant_of(since, now()) if since else None
     except ValueError:
         raise CliError(f"--since: {since!r} is no time such as 09:00, 2026-11-27 or 2026-11-27T09:00", WRONG) from None
-    path = file or _config(config).logs.file
+    path = file or _load_config(config).logs.file
     if path is None:
         raise CliError(f"{config}: [logs] has no file: name one, or pipe the log into `hkall-gateway tail -`", WRONG)
     lines: Iterable[bytes]
@@ -274,20 +274,20 @@ def tail(
         lines = followed(path, partial(time.sleep, PAUSE_S), from_end=start is None)
     else:
         lines = lines_of(path.open("rb"))
-    found, draw = LogFilter(choices, level, start).find(lines), _drawing(as_json)
+    found, draw = LogFilter(choices, level, start).find(lines), _line_renderer(as_json)
     if follow or not choices:
-        _print(draw(one.line) for one in found)
+        _print_lines(draw(one.line) for one in found)
     else:
-        _print(_joined(conversations(found), draw, as_json))
+        _print_lines(_bracket_lines(conversations(found), draw, as_json))
 
 
-def _patron(card: str, config: Path) -> Choice:
+def _patron_choice(card: str, config: Path) -> Choice:
     """Returns the choice of a card's patron_ref, or of a patron_ref, which needs neither a key nor a configuration."""
     from hkall_gateway.app.logs import patron_ref
 
     references = {card} if REFERENCE.fullmatch(card) else set()
     try:
-        variable = _config(config).logs.patron_key_env  # which is set, or the configuration has an error
+        variable = _load_config(config).logs.patron_key_env  # which is set, or the configuration has an error
         if variable is None:
             raise CliError("--patron: [logs] has no patron_key_env; without a key give the patron_ref of a line", WRONG)
         references.add(patron_ref(card, os.environ[variable].encode()))
@@ -297,13 +297,13 @@ def _patron(card: str, config: Path) -> Choice:
     return Choice(("patron_ref",), tuple(references))
 
 
-def _config(path: Path) -> GatewayConfig:
+def _load_config(path: Path) -> GatewayConfig:
     from hkall_gateway.cli.opening import load_config
 
     return load_config(path)[0]
 
 
-def _drawing(as_json: bool) -> Callable[[bytes], str]:
+def _line_renderer(as_json: bool) -> Callable[[bytes], str]:
     """Returns a function that draws a line: as it is if asked for; a damaged one too, but for control characters."""
     from hkall_gateway.observability.log_console import drawing
     from hkall_gateway.rules.plain_text import printable
@@ -319,7 +319,7 @@ def _drawing(as_json: bool) -> Callable[[bytes], str]:
     return drawn
 
 
-def _joined(groups: Iterable[list[bytes]], draw: Callable[[bytes], str], as_json: bool) -> Iterator[str]:
+def _bracket_lines(groups: Iterable[list[bytes]], draw: Callable[[bytes], str], as_json: bool) -> Iterator[str]:
     """Yields the lines of each conversation with a bracket in front, which JSON has not."""
     for group in groups:
         last = len(group) - 1
@@ -328,7 +328,7 @@ def _joined(groups: Iterable[list[bytes]], draw: Callable[[bytes], str], as_json
             yield draw(line) if as_json else f"{bracket} {draw(line)}"
 
 
-def _print(lines: Iterable[str]) -> None:
+def _print_lines(lines: Iterable[str]) -> None:
     try:
         for line in lines:
             click.echo(line)
