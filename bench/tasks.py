@@ -25,12 +25,13 @@ class Task:
 class Subject(Protocol):
     """A subject of measurements: it runs tasks."""
 
-    def run(self, task: Task) -> Run: ...
+    def run(self, task: Task) -> Run:
+        """Return the result of a task."""
 
     def close(self) -> None:
-        """Ends it. AssertionError if it lost or doubled an answered request, Broken if it did not end well."""
+        """End it. AssertionError if it lost or doubled an answered request, Broken if it did not end well."""
         ...
 
     def abandon(self) -> None:
-        """Ends it in any state."""
+        """End it in any state."""
         ...

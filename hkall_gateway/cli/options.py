@@ -94,7 +94,8 @@ class NcipAgreements:
 class Transaction(Protocol):
     """Runs `work(unit)` in a transaction of its own, and returns its result."""
 
-    def __call__(self, work: Callable[[UnitOfWork], T], /) -> T: ...
+    def __call__(self, work: Callable[[UnitOfWork], T], /) -> T:
+        """Return the result of `work(unit)`, done in a transaction of its own."""
 
 
 @dataclass(frozen=True, slots=True)

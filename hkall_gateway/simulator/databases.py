@@ -27,9 +27,11 @@ _COMPILED: Final[dict[object, object]] = {}
 class DatabaseFactory(Protocol):
     """Makes empty databases with all tables, and removes them at the end."""
 
-    def fresh(self) -> Engine: ...
+    def fresh(self) -> Engine:
+        """Return the engine of an empty database."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Remove all databases."""
 
 
 def ground(url: str = "") -> DatabaseFactory:
@@ -41,10 +43,10 @@ class Memory:
     """SQLite databases in memory; each is gone with its engine."""
 
     def __init__(self) -> None:
-        self._create_schema: WeakSet[Engine] = WeakSet()
+        self._engines: WeakSet[Engine] = WeakSet()
 
     def fresh(self) -> Engine:
-        """Returns an empty database: a copy of a prepared one, ten times as quick as creating the tables again."""
+        """Return an empty database: a copy of a prepared one, ten times as quick as creating the tables again."""
         image, dialect = _empty_image()
         engine = open_engine("sqlite://")
         share_compiled(engine, dialect)
@@ -52,11 +54,12 @@ class Memory:
             driver = connection.connection.driver_connection
             assert isinstance(driver, sqlite3.Connection)
             driver.deserialize(image)
-        self._create_schema.add(engine)
+        self._engines.add(engine)
         return engine
 
     def close(self) -> None:
-        for engine in self._create_schema:
+        """Dispose of all engines, and so of their databases."""
+        for engine in self._engines:
             engine.dispose()
 
 
@@ -90,7 +93,7 @@ class Schemas:
         self._engines: list[Engine] = []
 
     def fresh(self) -> Engine:
-        """Returns an empty database."""
+        """Return an empty database."""
         if not self._free:
             return self._open_schema(self._create_schema())
         name = self._free.pop()
@@ -106,11 +109,11 @@ class Schemas:
         return self._open_schema(name)
 
     def fresh_url(self) -> str:
-        """Returns the URL of an empty database without tables, for a process of its own."""
+        """Return the URL of an empty database without tables, for a process of its own."""
         return self._schema_url(self._create_schema())
 
     def close(self) -> None:
-        """Drops all schemas with their contents."""
+        """Drop all schemas with their contents."""
         for engine in self._engines:
             engine.dispose()
         with self._owner.connect() as connection:

@@ -120,7 +120,8 @@ T = TypeVar("T")
 class InThread(Protocol):
     """Does blocking work beside the reactor."""
 
-    def __call__(self, work: Callable[[], T], /) -> Deferred[T]: ...
+    def __call__(self, work: Callable[[], T], /) -> Deferred[T]:
+        """Return the result of `work`, done in a thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ class TooLong(Exception):
 
 
 async def within(reactor: Any, seconds: float, work: Awaitable[T]) -> T:
-    """Returns the result of `work`. After `seconds` it cancels the work and raises TooLong."""
+    """Return the result of `work`. After `seconds` it cancels the work and raises TooLong."""
     going: Deferred[T] = work if isinstance(work, Deferred) else ensureDeferred(work)  # type: ignore[arg-type]
     late: list[bool] = []
 

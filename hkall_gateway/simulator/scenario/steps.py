@@ -83,15 +83,16 @@ class ScenarioLine:
 
     @property
     def where(self) -> str:
+        """Return the place of the line, as file:line."""
         return f"{self.file}:{self.number}"
 
     def get(self, name: str) -> str:
-        """The part of this name; "" when the line has none."""
+        """Return the part with this name; "" if the line has none."""
         return self.said.get(name, "")
 
 
 def read_scenario(path: Path) -> tuple[ScenarioLine, ...]:
-    """The lines of a scenario, comments and blank lines left out. Raises BadLine for the first one that is not in GRAMMAR."""
+    """Read the lines of a scenario without comments and blank lines. Raises BadLine for the first line not in GRAMMAR."""
     rows = enumerate(path.read_text("utf-8").splitlines(), start=1)
     lines = tuple(
         _parse_line(str(path), number, row) for number, row in rows if row.strip() and not row.lstrip().startswith("#")
@@ -117,15 +118,20 @@ def _parse_line(file: str, number: int, row: str) -> ScenarioLine:
 class ScenarioTarget(Protocol):
     """A gateway that a scenario's lines use: one in a world of its own, or a running one. The methods are World's."""
 
-    def sip2(self, terminal: str, line: str) -> str: ...
+    def sip2(self, terminal: str, line: str) -> str:
+        """Return the reply to a terminal's line."""
 
-    def ncip(self, agency: str, document: bytes) -> bytes: ...
+    def ncip(self, agency: str, document: bytes) -> bytes:
+        """Return the reply to a document."""
 
-    def tell(self, agency: str, said: str) -> NcipMessage: ...
+    def tell(self, agency: str, said: str) -> NcipMessage:
+        """Return the reply to a document in shorthand."""
 
-    def request(self, number: str) -> Request: ...
+    def request(self, number: str) -> Request:
+        """Return a request; KeyError for an unknown number."""
 
-    def outbox(self) -> Sequence[OutboxRow]: ...
+    def outbox(self) -> Sequence[OutboxRow]:
+        """Return the unsent messages."""
 
 
 FILES = (".csv", ".xml")
@@ -147,13 +153,13 @@ class ScenarioRun:
     dead: bool = False
 
     def gateway(self, line: ScenarioLine) -> ScenarioTarget:
-        """The gateway that a line uses."""
+        """Return the gateway that a line uses."""
         if self.made is None:
             raise BadLine(line.where, "there is no world yet")
         return self.made
 
     def world(self, line: ScenarioLine) -> World:
-        """The world in which a line is played, with its time, its partners and its notices."""
+        """Return the world in which a line is played, with its time, its partners and its notices."""
         found = self.gateway(line)
         if not isinstance(found, World):
             raise BadLine(line.where, f"`{line.verb}` needs a gateway in a world of its own")
@@ -161,26 +167,30 @@ class ScenarioRun:
 
 
 def set_up(stage: ScenarioRun, line: ScenarioLine) -> None:
+    """Open the world that the scenario names."""
     if stage.made is not None:
         raise BadLine(line.where, "there is a world already")
     stage.made = World.open(_find_file(stage, line.get("file"), "worlds"), stage.engine)
 
 
 def _find_file(stage: ScenarioRun, name: str, room: str) -> Path:
-    """A file beside the scenario, or in the folder of that name beside its own."""
+    """Find a file beside the scenario, or in the folder `room` beside the scenario's own."""
     beside = stage.folder / name
     return beside if beside.exists() else stage.folder.parent / room / name
 
 
 def move_time(stage: ScenarioRun, line: ScenarioLine) -> None:
+    """Move the time to an instant."""
     stage.world(line).go_to(datetime.fromisoformat(line.get("at")))
 
 
 def wait(stage: ScenarioRun, line: ScenarioLine) -> None:
+    """Move the time forward."""
     stage.world(line).wait(duration(line.get("long")))
 
 
 def do_round(stage: ScenarioRun, line: ScenarioLine) -> None:
+    """Run a scheduled job by its name."""
     name = line.get("name")
     if name not in ROUNDS:
         raise BadLine(line.where, f"there is no round {name!r}; there are: {', '.join(sorted(ROUNDS))}")
@@ -188,15 +198,18 @@ def do_round(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def crash(stage: ScenarioRun, line: ScenarioLine) -> None:
+    """Make the process die at a commit from now on."""
     stage.world(line).crash(int(line.get("commits") or 1))
 
 
 def restart(stage: ScenarioRun, line: ScenarioLine) -> None:
+    """Start the gateway again."""
     stage.dead = False
     stage.world(line).restart()
 
 
 def instruct(stage: ScenarioRun, line: ScenarioLine) -> None:
+    """Set a partner's next replies, or the status of a copy on its shelf."""
     if line.get("barcode"):
         stage.world(line).peers.shelves[ItemKey(line.get("agency"), line.get("barcode"))] = line.get("status")
         return
@@ -205,7 +218,7 @@ def instruct(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def change_ils(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Changes the library's own system, unseen by the gateway: its state, next reply, a loan, or its facts of a reader."""
+    """Change the library's own system, unseen by the gateway: its state, next reply, a loan, or its facts of a reader."""
     system = stage.world(line).ils
     if line.get("code"):
         system.loses.append(line.get("code"))
@@ -221,12 +234,14 @@ def change_ils(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def speak_sip2(stage: ScenarioRun, line: ScenarioLine) -> None:
+    """Send a terminal's line and store the reply."""
     stage.speaker = f"sip2 {line.get('terminal')}"
     stage.replies.pop(stage.speaker, None)
     stage.replies[stage.speaker] = stage.gateway(line).sip2(line.get("terminal"), line.get("said"))
 
 
 def speak_ncip(stage: ScenarioRun, line: ScenarioLine) -> None:
+    """Send a document, in shorthand or from a file, and store the reply."""
     agency, said = line.get("agency"), line.get("said")
     stage.speaker = f"ncip {agency}"
     stage.replies.pop(stage.speaker, None)
@@ -239,6 +254,7 @@ def speak_ncip(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def command(stage: ScenarioRun, line: ScenarioLine) -> None:
+    """Run a command of the command line and store its output."""
     if stage.command_line is None:
         raise BadLine(line.where, "there is no command line here")
     stage.speaker = "cli"
