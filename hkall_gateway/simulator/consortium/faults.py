@@ -212,7 +212,9 @@ class TwoWayStore(Immediate):
 
 def disk_error(engine: Engine) -> OperationalError:
     """Return the error of a full disk, as the driver raises it."""
-    cause: Exception = sqlite3.OperationalError("database or disk is full")
+    full = sqlite3.OperationalError("database or disk is full")
+    full.sqlite_errorcode = sqlite3.SQLITE_FULL
+    cause: Exception = full
     if engine.dialect.name == "postgresql":
         from psycopg import errors  # installed with the extra `postgres`
 
