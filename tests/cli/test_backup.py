@@ -472,7 +472,7 @@ def test_an_upgrade_backs_up_first_and_the_backup_holds_what_was_there(in_file: 
 def test_an_upgrade_at_a_terminal_asks_for_the_file_of_a_backup(
     in_file: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hkall_gateway.cli.admin.database._is_asked", lambda: True)
+    monkeypatch.setattr("hkall_gateway.cli.admin.database._may_prompt", lambda: True)
     for answer, there in (("", False), (str(tmp_path / "copy"), True)):
         in_file.file.write_bytes(gzip.decompress((RELEASES / f"{VERSIONS[0]}.db.gz").read_bytes()))
         done = CliRunner().invoke(

@@ -173,7 +173,7 @@ def test_database_too_large_to_read_in_time_warns(site: Site, monkeypatch: pytes
     async def late(*_: object) -> None:
         return None
 
-    monkeypatch.setattr(own_gateway, "_checked", late)
+    monkeypatch.setattr(own_gateway, "_integrity_errors", late)
     found = finding(site.examine("gateway"), "integrity")
     assert found.status.value == "warn"
     assert "PRAGMA integrity_check" in found.advice
