@@ -9,6 +9,8 @@ import pytest
 from hkall_gateway.ncip.callers import WRONG_PROOFS
 from tests.attacks.conftest import source, until
 
+pytestmark = pytest.mark.long
+
 if TYPE_CHECKING:
     from tests.attacks.conftest import Site
 

@@ -13,6 +13,8 @@ from hkall_gateway.net.limits.rate_limiter import OF_A_TERMINAL
 from hkall_gateway.simulator import demo_setup
 from tests.attacks.conftest import PROBE, source, until
 
+pytestmark = pytest.mark.long
+
 if TYPE_CHECKING:
     from tests.attacks.conftest import Site
 

@@ -22,6 +22,8 @@ import pytest
 from tests.attacks.conftest import BALANCER, PATIENCE_S, until
 from tests.programs import program, skip_or_fail
 
+pytestmark = pytest.mark.long
+
 if TYPE_CHECKING:
     from tests.attacks.conftest import Site
 

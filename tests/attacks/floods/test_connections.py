@@ -20,6 +20,8 @@ from hkall_gateway.net.limits.connection_limit import UNPROVEN
 from tests.attacks.floods.arena import HOST, LOGIN, PATIENCE_S, Arena, connected, is_open, said
 from tests.company import until
 
+pytestmark = pytest.mark.long
+
 NOTICED_S = 0.75
 WAITS_S = 0.3
 GROWN_MIB = 48

@@ -9,6 +9,8 @@ import pytest
 from tests.attacks.expensive_documents import DOCUMENTS, END
 from tests.attacks.floods.arena import Arena, closing, connected, said
 
+pytestmark = pytest.mark.long
+
 NOTICED_S = 0.75
 """Far more than the gateway needs for the dearest of them, and far less than it used to: 0.3 to 37 seconds."""
 
