@@ -42,6 +42,7 @@ def demo(tmp_path: Path) -> Iterator[Ports]:
     assert process.returncode == 0
 
 
+@pytest.mark.long
 def test_commands_of_the_readme_work_on_the_demo(demo: Ports, tmp_path: Path) -> None:
     _, block = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     moved = dict(zip(map(str, dict(Ports().named()).values()), map(str, dict(demo.named()).values()), strict=True))

@@ -153,6 +153,7 @@ def smallest(walks: Iterable[Walk]) -> Walk:
     return min(walks, key=lambda walk: walk.size)
 
 
+@pytest.mark.long
 def test_a_checkout_alone_passes_few_files_and_functions(recorder: Recorder) -> None:
     library = Library(recorder)
     first, *others = (library.take_in(title, number) for number, title in enumerate(TITLES, 1))
@@ -166,6 +167,7 @@ def test_a_checkout_alone_passes_few_files_and_functions(recorder: Recorder) -> 
     assert walk.within(files=45, functions=200, statements=12)
 
 
+@pytest.mark.long
 def test_a_checkout_passes_few_files_and_functions(recorder: Recorder) -> None:
     library = Library(recorder)
     first, *others = (library.take_in(title, number) for number, title in enumerate(TITLES, 1))
@@ -181,6 +183,7 @@ def test_a_checkout_passes_few_files_and_functions(recorder: Recorder) -> None:
     assert walk.within(files=65, functions=360, statements=44)
 
 
+@pytest.mark.long
 def test_a_request_passes_few_files_and_functions(recorder: Recorder) -> None:
     library = Library(recorder)
     library.request("b0001")

@@ -38,6 +38,7 @@ def test_promtool_passes_the_tests_of_the_rules(file: Path) -> None:
     assert (done.returncode, "SUCCESS" in done.stdout) == (0, True), done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_a_test_fails_if_its_rule_has_another_limit(tmp_path: Path) -> None:
     (tmp_path / RULES.name).write_text(TEXT.replace("hkall_timer_lag_seconds) > 3600", "hkall_timer_lag_seconds) > 3599"))
     (tmp_path / TESTS[0].name).write_text(TESTS[0].read_text(encoding="utf-8"))

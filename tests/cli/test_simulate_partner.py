@@ -15,6 +15,8 @@ import pytest
 from hkall_gateway.simulator import demo_setup
 from tests.company import BIB, COMMAND, Gateway, gateway_ports, until
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def gateway(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:

@@ -124,6 +124,7 @@ def sender(world: World, service: str) -> tuple[str, str]:
     raise AssertionError(service)
 
 
+@pytest.mark.long
 def test_every_element_is_answered_whatever_its_value(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     wrong, asked = [], 0
     senders = {service: sender(world, service) for service in HANDLERS}

@@ -116,6 +116,7 @@ def encoded(value: str) -> str:
     return quote_from_bytes(value.encode("utf-8", "surrogatepass"), safe="")
 
 
+@pytest.mark.long
 def test_no_page_takes_a_value_that_no_field_may_hold(walk: Walk, capsys: pytest.CaptureFixture[str]) -> None:
     asked, wrong = 0, []
     for verb, rule, endpoint in walk.routes:
@@ -152,6 +153,7 @@ def broken(walk: Walk, verb: str, rule: str, names: Sequence[str]) -> list[str]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.thorough
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 def test_no_form_and_no_query_of_any_values_breaks_a_page(walk: Walk, capsys: pytest.CaptureFixture[str]) -> None:
