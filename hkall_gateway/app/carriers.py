@@ -67,7 +67,7 @@ def _to_partners(client: Callable[[], NcipClient], means: Resources, store: Stor
     async def tell(row: OutboxRow) -> DeliveryResult:
         assert isinstance(row.payload, PartnerMessage)
         message, partner, look_for = await store.read(
-            in_context(choosing.addressed, library(), means.clock(), row.payload), is_long=True
+            in_context(choosing.address_message, library(), means.clock(), row.payload), is_long=True
         )
         if partner is None:
             return DeliveryResult(DeliveryKind.UNREACHABLE, detail="no such partner")

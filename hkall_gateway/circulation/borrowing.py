@@ -10,7 +10,7 @@ from typing import Final
 from hkall_gateway.circulation import choosing
 from hkall_gateway.circulation.borrowers import counts, patron_blocks, waited_too_long
 from hkall_gateway.circulation.command import Command, Context, Library, refused
-from hkall_gateway.circulation.find_request import not_theirs
+from hkall_gateway.circulation.find_request import reason_not_owner
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.instances import copies_in_use
@@ -110,7 +110,7 @@ def request_title(context: Context, ask: RequestTitle, facts: BorrowerFacts) -> 
 def _known(context: Context, known: Request, ask: RequestTitle) -> Requested | Refused:
     """Answer a repeated RequestId; refused if the request was cancelled, or if its patron or title differs."""
     if known.patron != ask.patron:
-        return context.refuse(not_theirs(context.unit, ask.patron), ask.by)
+        return context.refuse(reason_not_owner(context.unit, ask.patron), ask.by)
     another = (known.bib_id, known.volume) != (ask.bib_id, ask.volume)
     if another or known.position in {P.CANCELLING, P.CANCELLED}:
         return context.refuse(Reason.DUPLICATE_REQUEST, ask.by, known)
@@ -131,7 +131,7 @@ def _answer(
 ) -> tuple[Grant | Refusal, tuple[Candidate, ...]]:
     """The decision about a request, and the copies that could be sent, in their order."""
     in_use = copies_in_use(context.unit, ask.bib_id)
-    ranked = choosing.ranked(context, copies, ask.placed_id, ask.volume, in_use)
+    ranked = choosing.rank_candidates(context, copies, ask.placed_id, ask.volume, in_use)
     wanted = _wanted(context, ask, facts, copies, ranked, in_use)
     took, known = counts(context, borrower), patron_blocks(context, borrower.barcode)
     answer = policy.may_request(borrower, wanted, took, context.library.policy, context.now, staff=ask.staff, blocks=known)
@@ -259,7 +259,7 @@ def cancel(context: Context, ask: CancelRequest) -> Cancelled | Refused:
         context.unit.requests.find(ask.request) if ask.request else context.unit.requests.placed(ask.placed_by, ask.placed_id)
     )
     if request is None or request.side is not Side.BORROWING or (ask.patron and ask.patron != request.patron):
-        return context.refuse(not_theirs(context.unit, ask.patron), ask.by, patron=ask.patron)
+        return context.refuse(reason_not_owner(context.unit, ask.patron), ask.by, patron=ask.patron)
     if request.position in {P.CANCELLING, P.CANCELLED}:
         return _cancelled(request)
     answer = policy.may_cancel(request, context.library.policy)

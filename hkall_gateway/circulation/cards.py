@@ -10,7 +10,7 @@ from enum import StrEnum
 from hkall_gateway.circulation import borrowing
 from hkall_gateway.circulation.borrowing import CancelRequest, Requested, RequestTitle
 from hkall_gateway.circulation.command import Command, Context, Query
-from hkall_gateway.circulation.find_request import one_with
+from hkall_gateway.circulation.find_request import find_open_request
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db import cards, requests_by_partner_id
@@ -143,10 +143,10 @@ def hold(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refu
     return _HOLDS[ask.mode](context, ask, facts)
 
 
-def _place(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
-    wanted = _wanted(context, ask)
+def _place_hold(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
+    wanted = _find_title(context, ask)
     if isinstance(wanted, Reason):
-        return context.refuse(wanted, ask.by, patron=ask.card, language=_language(facts))
+        return context.refuse(wanted, ask.by, patron=ask.card, language=_language_of(facts))
     bib_id, volume = wanted
     command = RequestTitle(ask.by, ask.card, bib_id, volume, ask.pickup_location, need_before=ask.need_before)
     outcome = borrowing.request_title(context, command, facts)
@@ -154,10 +154,10 @@ def _place(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Re
         return outcome if isinstance(outcome, Refused) else context.refuse(Reason.WRONG_POSITION, ask.by, patron=ask.card)
     placed = context.unit.requests.find(outcome.request)
     assert placed is not None  # it was made a moment ago, in this very unit
-    return _held(placed, facts)
+    return _hold_result(placed, facts)
 
 
-def _wanted(context: Context, ask: Hold) -> tuple[str, str] | Reason:
+def _find_title(context: Context, ask: Hold) -> tuple[str, str] | Reason:
     """The title's number and the volume. One specific copy cannot be held, nor a copy that is on a hold shelf (R22)."""
     if ask.this_copy:
         return Reason.HOLDS_NOT_ALLOWED
@@ -180,38 +180,38 @@ def concerns_hkall(context: Context, query: ConcernsHkall) -> bool:
     """Whether a terminal's hold concerns an HKALL request or book, and not the library's own hold list."""
     ask = query.hold
     if ask.mode is not HoldMode.PLACE:
-        return _mine(context, ask) not in {Reason.UNKNOWN_REQUEST, Reason.WRONG_POSITION}
+        return _find_hold(context, ask) not in {Reason.UNKNOWN_REQUEST, Reason.WRONG_POSITION}
     if ask.barcode:
         return bool(context.unit.requests.with_copy(ask.barcode))
     return bool(cards.titles(context.unit, ask.title))
 
 
-def _cancel(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
-    request = _mine(context, ask)
+def _cancel_hold(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
+    request = _find_hold(context, ask)
     if isinstance(request, Reason):
-        return context.refuse(request, ask.by, patron=ask.card, language=_language(facts))
+        return context.refuse(request, ask.by, patron=ask.card, language=_language_of(facts))
     outcome = borrowing.cancel(context, CancelRequest(ask.by, ask.card, request=request.id))
-    return outcome if isinstance(outcome, Refused) else _held(context.unit.requests.find(request.id) or request, facts)
+    return outcome if isinstance(outcome, Refused) else _hold_result(context.unit.requests.find(request.id) or request, facts)
 
 
-def _change(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
+def _change_hold(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
     """Change a request's pickup location, before the book is here, or its last day."""
-    request = _mine(context, ask)
+    request = _find_hold(context, ask)
     if isinstance(request, Reason):
-        return context.refuse(request, ask.by, patron=ask.card, language=_language(facts))
+        return context.refuse(request, ask.by, patron=ask.card, language=_language_of(facts))
     place = ask.pickup_location or request.pickup_location
     if place not in context.library.pickup_locations:
         detail = {"place": ", ".join(context.library.pickup_locations)}
-        return context.refuse(Refusal(Reason.PICKUP_LOCATION, detail), ask.by, patron=ask.card, language=_language(facts))
+        return context.refuse(Refusal(Reason.PICKUP_LOCATION, detail), ask.by, patron=ask.card, language=_language_of(facts))
     if place != request.pickup_location and request.position not in NOT_HERE_YET:
-        return context.refuse(Reason.WRONG_POSITION, ask.by, patron=ask.card, language=_language(facts))
+        return context.refuse(Reason.WRONG_POSITION, ask.by, patron=ask.card, language=_language_of(facts))
     if late := over(ask.need_before, context.now):
-        return context.refuse(late, ask.by, patron=ask.card, language=_language(facts))
+        return context.refuse(late, ask.by, patron=ask.card, language=_language_of(facts))
     facts_now: RequestChange = {"pickup_location": place, "need_before": ask.need_before or request.need_before}
-    return _held(context.unit.amend(request, context.now, ask.by, "R4", **facts_now), facts)
+    return _hold_result(context.unit.amend(request, context.now, ask.by, "R4", **facts_now), facts)
 
 
-def _mine(context: Context, ask: Hold) -> Request | Reason:
+def _find_hold(context: Context, ask: Hold) -> Request | Reason:
     """The patron's one waiting request that the command names; a loan can be neither changed nor cancelled.
 
     A cancelled request that its lender has not confirmed yet is meant only where no other fits.
@@ -232,13 +232,13 @@ def _mine(context: Context, ask: Hold) -> Request | Reason:
 
 
 _HOLDS: dict[HoldMode, Callable[[Context, Hold, BorrowerFacts], HoldResult | Refused]] = {
-    HoldMode.PLACE: _place,
-    HoldMode.CANCEL: _cancel,
-    HoldMode.CHANGE: _change,
+    HoldMode.PLACE: _place_hold,
+    HoldMode.CANCEL: _cancel_hold,
+    HoldMode.CHANGE: _change_hold,
 }
 
 
-def _held(request: Request, facts: BorrowerFacts) -> HoldResult:
+def _hold_result(request: Request, facts: BorrowerFacts) -> HoldResult:
     return HoldResult(
         request.id,
         request.title,
@@ -246,13 +246,13 @@ def _held(request: Request, facts: BorrowerFacts) -> HoldResult:
         request.position,
         request.pickup_location,
         request.need_before,
-        _language(facts),
+        _language_of(facts),
     )
 
 
 def note_properties(context: Context, ask: NoteProperties) -> PropertiesNoted | Refused:
     """Record the properties of a copy as a terminal reports them; refused for a copy that we do not know."""
-    found = one_with(context.unit, ask.barcode, "")
+    found = find_open_request(context.unit, ask.barcode, "")
     if isinstance(found, Refused):
         return found
     known = context.unit.holdings.find(ItemKey(context.library.agency, ask.barcode)) if found is None else None
@@ -263,5 +263,5 @@ def note_properties(context: Context, ask: NoteProperties) -> PropertiesNoted | 
     return PropertiesNoted(item, title, ask.text)
 
 
-def _language(facts: BorrowerFacts) -> str:
+def _language_of(facts: BorrowerFacts) -> str:
     return facts.borrower.language if facts.borrower else ""

@@ -26,7 +26,7 @@ from hkall_gateway.rules.vocabulary import Actor, Candidate, Holding, ItemKey, P
 P = Position
 
 
-def ranked(
+def rank_candidates(
     context: Context,
     copies: Sequence[Holding],
     seed: str,
@@ -41,14 +41,14 @@ def ranked(
     partners = context.unit.partners.among({c.agency for c in copies})
     # The balance of lending is weighed where two libraries have the same priority.
     rivals = len({partner.priority for partner in partners.values()}) < len(partners)
-    choice = _choice(context, partners, volume, in_use, weighed=rivals)
+    choice = _make_choice(context, partners, volume, in_use, weighed=rivals)
     asked = lenders.choose_lender(copies, choice, seed)
     if not asked or not asked[0].skip:
         return asked
-    return lenders.choose_lender(copies, replace(choice, records=_open(choice.records)), seed)
+    return lenders.choose_lender(copies, replace(choice, records=_open_today(choice.records)), seed)
 
 
-def _choice(
+def _make_choice(
     context: Context, partners: Mapping[str, Partner], volume: str, in_use: InUse, *, weighed: bool = False
 ) -> LenderChoice:
     """The choice among copies of these libraries."""
@@ -56,7 +56,7 @@ def _choice(
     return LenderChoice(partners, library.policy, context.now, library.agency, volume, records=known, in_use=in_use)
 
 
-def _open(known: Mapping[str, Record]) -> dict[str, Record]:
+def _open_today(known: Mapping[str, Record]) -> dict[str, Record]:
     return {agency: replace(record, closures=ALWAYS_OPEN) for agency, record in known.items()}
 
 
@@ -71,9 +71,9 @@ def next_lender(context: Context, request: Request) -> Candidate | None:
     tried = {c.agency for c in listed if c.wire_id}
     in_use = copies_in_use(context.unit, request.bib_id, request.id)
     # Not weighed: their order was fixed when the list was made.
-    today = _choice(context, context.unit.partners.among({c.agency for c in listed}), request.volume, in_use)
-    choice = replace(today, records=_open(today.records))
-    for candidate in _in_turn(listed, today.records, in_use, context.now):
+    today = _make_choice(context, context.unit.partners.among({c.agency for c in listed}), request.volume, in_use)
+    choice = replace(today, records=_open_today(today.records))
+    for candidate in _order_candidates(listed, today.records, in_use, context.now):
         if candidate.agency in tried:
             continue
         copy = context.unit.holdings.find(ItemKey(candidate.agency, candidate.barcode))
@@ -85,7 +85,7 @@ def next_lender(context: Context, request: Request) -> Candidate | None:
     return None
 
 
-def addressed(context: Context, message: PartnerMessage) -> tuple[PartnerMessage, Partner | None, tuple[str, ...]]:
+def address_message(context: Context, message: PartnerMessage) -> tuple[PartnerMessage, Partner | None, tuple[str, ...]]:
     """The partner message, its library from the directory, and the statuses to look up there before a copy is asked for (R7).
 
     The lender's own request number, if it has given one since, is added. The statuses are empty where the lender answers no
@@ -94,10 +94,10 @@ def addressed(context: Context, message: PartnerMessage) -> tuple[PartnerMessage
     partner, loaded = context.unit.partners.find(message.partner), loading.loaded_at(context.unit, "holdings")
     fresh = loaded is not None and context.now - loaded <= timedelta(seconds=context.library.policy.availability.fresh_s)
     looked_at = partner is not None and partner.can_lookup_items and not fresh
-    return _as_known_now(context.unit, message), partner, context.library.policy.lendable_statuses if looked_at else ()
+    return _with_present_facts(context.unit, message), partner, context.library.policy.lendable_statuses if looked_at else ()
 
 
-def _as_known_now(unit: UnitOfWork, message: PartnerMessage) -> PartnerMessage:
+def _with_present_facts(unit: UnitOfWork, message: PartnerMessage) -> PartnerMessage:
     """The message with the facts looked up now: the lender's own number, and the description of the copy."""
     asked = unit.requests.asked(message.wire_id) if message.send in ABOUT_THE_CHOSEN and message.wire_id else None
     copy = unit.holdings.find(message.item) if message.send in DESCRIBED and message.item else None
@@ -106,7 +106,9 @@ def _as_known_now(unit: UnitOfWork, message: PartnerMessage) -> PartnerMessage:
     return replace(message, author=copy.author, call_number=copy.call_number) if copy else message
 
 
-def _in_turn(listed: Sequence[Candidate], known: Mapping[str, Record], in_use: InUse, now: datetime) -> list[Candidate]:
+def _order_candidates(
+    listed: Sequence[Candidate], known: Mapping[str, Record], in_use: InUse, now: datetime
+) -> list[Candidate]:
     """The candidates still possible, by the rank of their library, with its further copies behind the first.
 
     Copies asked for by another request come after them, closed libraries last.
@@ -127,8 +129,8 @@ def choice_today(context: Context, agencies: Collection[str], volume: str = "", 
 
     `lenders.passed_over` decides with it whether a copy is available. `volume` is the wanted volume; "" fits each copy.
     """
-    choice = _choice(context, context.unit.partners.among(agencies), volume, in_use)
-    return replace(choice, records=_open(choice.records))
+    choice = _make_choice(context, context.unit.partners.among(agencies), volume, in_use)
+    return replace(choice, records=_open_today(choice.records))
 
 
 NOBODY_ASKED: Final[RequestChange] = {
@@ -142,7 +144,7 @@ NOBODY_ASKED: Final[RequestChange] = {
 """The lender's fields of a request without a lender, all empty."""
 
 
-def _ask(context: Context, request: Request, lender: Candidate, event: Event, by: Actor, reason: str = "") -> Request:
+def _ask_lender(context: Context, request: Request, lender: Candidate, event: Event, by: Actor, reason: str = "") -> Request:
     """Ask this library for its copy, by `event`."""
     wire_id = next_wire_id(request)
     context.unit.candidates.mark(lender, wire_id=wire_id)
@@ -176,20 +178,20 @@ def send_to(context: Context, request: Request, lender: Candidate, event: Event,
 def move_on(context: Context, request: Request, reason: str, by: Actor) -> Request:
     """Ask the next lender after one that will not supply, or end the list with one letter (R37, R38)."""
     event = Event.NOT_SENT if request.position is P.IN_TRANSIT else Event.ASK_NEXT
-    return _ask_next(context, request, event, reason, by)
+    return _ask_next_lender(context, request, event, reason, by)
 
 
 def give_up_on(context: Context, request: Request, by: Actor, reason: str = SILENCE) -> Request:
     """Send a cancellation to the lender asked, and ask the next one (R11). Its copy may still come."""
-    return _ask_next(context, request, Event.ASK_NEXT_AFTER_SILENCE, reason, by)
+    return _ask_next_lender(context, request, Event.ASK_NEXT_AFTER_SILENCE, reason, by)
 
 
-def _ask_next(context: Context, request: Request, event: Event, reason: str, by: Actor) -> Request:
+def _ask_next_lender(context: Context, request: Request, event: Event, reason: str, by: Actor) -> Request:
     """Ask the next lender by `event`. While requests are suspended no lender is asked, and the request waits or ends (R1)."""
     left = next_lender(context, request)
     rests = suspended("borrow_request", context.library.policy, context.now) is not None
     if left and not rests:
-        return _ask(context, request, left, event, by, reason)
+        return _ask_lender(context, request, left, event, by, reason)
     if event is Event.ASK_NEXT_AFTER_SILENCE:
         context.unit.enqueue(Notification.CANCEL_AT_LENDER, request, context.now, by)
     if left and context.library.policy.declined_while_suspended == "wait":
@@ -200,11 +202,11 @@ def _ask_next(context: Context, request: Request, event: Event, reason: str, by:
     )
 
 
-def resume(context: Context, request: Request, by: Actor) -> Request:
+def resume_request(context: Context, request: Request, by: Actor) -> Request:
     """Ask the next lender after a suspension has ended, or end the list with one letter (R1, R38)."""
     left = next_lender(context, request)
     if left:
-        return _ask(context, request, left, Event.ASK, by)
+        return _ask_lender(context, request, left, Event.ASK, by)
     return context.unit.advance(request, Event.NO_LENDER, context.now, by, rule="R38")
 
 
@@ -221,12 +223,12 @@ def release_rivals(context: Context, item: ItemKey, holder: str, by: Actor) -> N
             and promised
             and lender.agency == item.agency
             and rival.id != holder
-            and not _another(context, rival, lender)
+            and not _has_another_copy(context, rival, lender)
         ):
             give_up_on(context, rival, by, LENT_TO_ANOTHER)
 
 
-def _another(context: Context, rival: Request, lender: Candidate) -> bool:
+def _has_another_copy(context: Context, rival: Request, lender: Candidate) -> bool:
     """Whether the lender has another copy for the rival, neither held nor asked for by a request of ours."""
     in_use = copies_in_use(context.unit, rival.bib_id)
     copies = [
@@ -236,7 +238,7 @@ def _another(context: Context, rival: Request, lender: Candidate) -> bool:
     return any(not lenders.passed_over(copy, choice) for copy in copies)
 
 
-def answered(
+def apply_lender_answer(
     context: Context,
     send: Notification,
     number: str,
@@ -249,7 +251,7 @@ def answered(
     if request is None:
         return
     if send is Notification.ASK_LENDER:
-        _asked_lender_answered(context, request, wire_id, answer, by)
+        _apply_request_answer(context, request, wire_id, answer, by)
     is_asked = request.position is P.CANCELLING and request.wire_id == wire_id
     # "Already processed" may mean shipped, so it settles nothing.
     is_over = answer.kind in {DeliveryKind.ACCEPTED, DeliveryKind.ALREADY} or answer.problem == "Unknown Request"
@@ -257,7 +259,7 @@ def answered(
         context.unit.advance(request, Event.CANCEL_SETTLED, context.now, by, rule="R34")
 
 
-def _asked_lender_answered(context: Context, request: Request, wire_id: str, answer: DeliveryResult, by: Actor) -> None:
+def _apply_request_answer(context: Context, request: Request, wire_id: str, answer: DeliveryResult, by: Actor) -> None:
     asked = context.unit.requests.asked(wire_id)
     if asked is None:
         return
@@ -269,25 +271,25 @@ def _asked_lender_answered(context: Context, request: Request, wire_id: str, ans
         )
     elif answer.untold:  # it was not asked: it has no address
         context.unit.candidates.mark(asked[1], outcome=f"{NOT_REACHED}: {answer.detail}")
-        _will_not_come(context, request, wire_id, NOT_REACHED, by)
+        _note_no_supply(context, request, wire_id, NOT_REACHED, by)
     else:
         context.unit.candidates.mark(asked[1], outcome=answer.looked or CandidateOutcome.REFUSED.because(answer.problem))
         reason = decline_reason(answer.looked or answer.problem, answer.detail)
-        _will_not_come(context, request, wire_id, reason, by)
+        _note_no_supply(context, request, wire_id, reason, by)
 
 
-def not_reached(context: Context, number: str, wire_id: str, reason: str, error: str, by: Actor) -> Request | None:
+def note_not_reached(context: Context, number: str, wire_id: str, reason: str, error: str, by: Actor) -> Request | None:
     """Ask the next lender if a request certainly never reached this one, which is not counted as a decline."""
     asked = context.unit.requests.asked(wire_id)
     request = context.unit.requests.find(number)
     if asked is None or request is None:
         return request
     context.unit.candidates.mark(asked[1], outcome=f"{reason}: {error}")
-    _will_not_come(context, request, wire_id, reason, by)
+    _note_no_supply(context, request, wire_id, reason, by)
     return context.unit.requests.find(number)
 
 
-def _will_not_come(context: Context, request: Request, wire_id: str, reason: str, by: Actor) -> None:
+def _note_no_supply(context: Context, request: Request, wire_id: str, reason: str, by: Actor) -> None:
     """Record that the lender asked under `wire_id` will not supply; the answer of a former lender is ignored."""
     if request.wire_id != wire_id:
         return

@@ -43,7 +43,7 @@ class StaffCommand:
     position: Position | None = None
 
 
-def one_with(unit: UnitOfWork, barcode: str, agency: str, card: str = "") -> Request | Refused | None:
+def find_open_request(unit: UnitOfWork, barcode: str, agency: str, card: str = "") -> Request | Refused | None:
     """The one open request that holds this copy; None if none; a refusal if the barcode fits copies of two libraries."""
     held = unit.requests.with_copy(barcode, agency)
     mine = [r for r in held if r.patron == card] if card else []
@@ -53,7 +53,7 @@ def one_with(unit: UnitOfWork, barcode: str, agency: str, card: str = "") -> Req
     return held[0] if held else None
 
 
-def not_theirs(unit: UnitOfWork, card: str) -> Reason:
+def reason_not_owner(unit: UnitOfWork, card: str) -> Reason:
     """The refusal of a card that does not own the request: it was replaced, or it has no such request."""
     return Reason.CARD_REPLACED if card and card_now(unit, card) != card else Reason.UNKNOWN_REQUEST
 
@@ -71,7 +71,7 @@ class AwaitedCopy:
     item: ItemKey
 
 
-def awaited(unit: UnitOfWork, barcode: str, agency: str, library: Library) -> AwaitedCopy | Reason:
+def find_awaited_copy(unit: UnitOfWork, barcode: str, agency: str, library: Library) -> AwaitedCopy | Reason:
     """The request for which a lender was asked for this copy, or for the title of which it is a copy of that lender.
 
     `agency` is "" where only the barcode is known. AMBIGUOUS_ITEM where two requests may wait for it, or where a book of
@@ -101,7 +101,7 @@ class OwnedElsewhere:
     request: Request | None
 
 
-def owned_elsewhere(unit: UnitOfWork, barcode: str, agency: str, library: Library) -> OwnedElsewhere | None:
+def find_owner_elsewhere(unit: UnitOfWork, barcode: str, agency: str, library: Library) -> OwnedElsewhere | None:
     """The partner's copy with this barcode, by its last request or the loaded copies; None if it may be a copy of our own.
 
     `agency` is "" where only the barcode is known.
@@ -116,21 +116,21 @@ def owned_elsewhere(unit: UnitOfWork, barcode: str, agency: str, library: Librar
     return OwnedElsewhere(owners, copies[0].title, None) if copies else None
 
 
-def named(unit: UnitOfWork, command: StaffCommand) -> Request | Refused:
+def find_named_request(unit: UnitOfWork, command: StaffCommand) -> Request | Refused:
     """The request with this number, also one that has ended; else the open one that holds this copy."""
     if command.request:
         found = unit.requests.find(command.request)
         return found or refused(Refusal(Reason.UNKNOWN_REQUEST))
-    held = one_with(unit, command.barcode, command.agency)
+    held = find_open_request(unit, command.barcode, command.agency)
     return held or refused(Refusal(Reason.UNKNOWN_ITEM))
 
 
-def elsewhere(context: Context, command: StaffCommand, request: Request) -> Refused:
+def refuse_position(context: Context, command: StaffCommand, request: Request) -> Refused:
     """Refuse a command that the request's position does not allow."""
     return context.refuse(Refusal(Reason.WRONG_POSITION, {"position": request.position}), command.by, request)
 
 
-def done(request: Request, *, again: bool = False, due: date | None = None, cents: int = 0, note: str = "") -> Done:
+def staff_result(request: Request, *, again: bool = False, due: date | None = None, cents: int = 0, note: str = "") -> Done:
     """The result of a staff command."""
     return Done(request.id, request.item, request.position, request.title, again, due, cents, note)
 

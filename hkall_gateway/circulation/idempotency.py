@@ -39,18 +39,18 @@ TAKEN_IN: Final[Mapping[Arrival, frozenset[Position]]] = MappingProxyType({
 # fmt: on
 
 
-def _renewed(outcome: Renewed, request: Request) -> bool:
-    return renewal_stands(request) and (outcome.due, outcome.renewals) == (_due(request), request.renewals)
+def _renewal_holds(outcome: Renewed, request: Request) -> bool:
+    return renewal_stands(request) and (outcome.due, outcome.renewals) == (_due_date(request), request.renewals)
 
 
-def _checked_out(outcome: CheckedOut, request: Request) -> bool:
+def _checkout_holds(outcome: CheckedOut, request: Request) -> bool:
     if outcome.undone:
         return request.position is P.RECEIVED
     recalled = request.recalled_on is not None
-    return is_out(request) and outcome.due == _due(request) and outcome.recalled is recalled
+    return is_out(request) and outcome.due == _due_date(request) and outcome.recalled is recalled
 
 
-def _noted(outcome: Noted, request: Request) -> bool:
+def _notice_holds(outcome: Noted, request: Request) -> bool:
     """A notice counts while the request is as it left it, and after the request's end: what came of it is over."""
     if not outcome.position or request.position is P.CLOSED:
         return True
@@ -58,12 +58,12 @@ def _noted(outcome: Noted, request: Request) -> bool:
     return now == (outcome.position, outcome.item, outcome.wire_agency, outcome.wire_id)
 
 
-def _recalled(outcome: Recalled, request: Request) -> bool:
+def _recall_holds(outcome: Recalled, request: Request) -> bool:
     recalled = request.recalled_on is not None
     return (outcome.position, outcome.due, outcome.recalled) == (request.position, request.due, recalled)
 
 
-def _changed(outcome: Changed, request: Request) -> bool:
+def _change_holds(outcome: Changed, request: Request) -> bool:
     now = (request.pickup_location, request.need_before)
     return not outcome.pickup_location or now == (outcome.pickup_location, outcome.need_before)
 
@@ -72,14 +72,14 @@ OF_A_REQUEST: Final[Mapping[type, Callable[[Any, Request], bool]]] = MappingProx
     Requested: lambda _, request: request.position in TAKES_QUOTA and not request.unwanted,
     Cancelled: lambda _, request: request.position in {P.CANCELLING, P.CANCELLED} or request.unwanted,
     Paged: lambda _, request: request.position not in {P.DECLINED, P.WITHDRAWN},
-    Renewed: _renewed,
-    CheckedOut: _checked_out,
+    Renewed: _renewal_holds,
+    CheckedOut: _checkout_holds,
     CheckedIn: lambda outcome, request: request.position in TAKEN_IN.get(outcome.what, ()),
-    Noted: _noted,
-    Recalled: _recalled,
+    Noted: _notice_holds,
+    Recalled: _recall_holds,
     # A staff command has a key of its own, so that its repetition is the same one. A partner's report counts while it stands.
     Done: lambda outcome, request: not outcome.mark or getattr(request, outcome.mark) is not None,
-    Changed: _changed,
+    Changed: _change_holds,
 })  # fmt: skip
 """Whether the effect of an outcome on its request still holds, with no later change to it."""
 
@@ -102,7 +102,7 @@ def parts(outcome: object) -> tuple[object, ...]:
     return (outcome,)
 
 
-def _due(request: Request) -> object:
+def _due_date(request: Request) -> object:
     return request.due if request.side is Side.BORROWING else request.lender_due
 
 
@@ -121,7 +121,7 @@ def once(context: Context, key: InboxKey, work: Callable[[Context], Said]) -> Sa
     kept = inbox.claim(unit, key.agency, key.digest, until, now)
     if kept:
         before: Said = from_json(kept)  # only outcomes are kept there
-        if all(_part_stands(unit, part) for part in parts(before)):
+        if all(_part_holds(unit, part) for part in parts(before)):
             return before
         inbox.keep(unit, key.agency, key.digest, "")
         inbox.claim(unit, key.agency, key.digest, until, now)
@@ -131,7 +131,7 @@ def once(context: Context, key: InboxKey, work: Callable[[Context], Said]) -> Sa
     return outcome
 
 
-def _part_stands(unit: UnitOfWork, outcome: Any) -> bool:
+def _part_holds(unit: UnitOfWork, outcome: Any) -> bool:
     """Judge one outcome. That of an archived request always holds: it can no longer be compared."""
     if type(outcome) in NEVER_UNDONE:
         return True

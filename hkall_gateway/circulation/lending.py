@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import Final
 
 from hkall_gateway.circulation.command import Command, Context, Library
-from hkall_gateway.circulation.partner_notice import PartnerNotice, contradicted
-from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed, noted
+from hkall_gateway.circulation.partner_notice import PartnerNotice, hold_if_contradicted
+from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed, noted_result
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates, lenders
 from hkall_gateway.rules.dates import over
@@ -77,7 +77,7 @@ def borrow_from_us(context: Context, ask: BorrowFromUs) -> Paged | Refused:
     """Page a copy of ours for a partner. The same RequestId again gets the same copy."""
     known = context.unit.requests.lent(ask.wire_agency, ask.wire_id)
     if known and known.partner == ask.partner:
-        return _known(context, known, ask)
+        return _answer_repeated_request(context, known, ask)
     partner = context.unit.partners.find(ask.partner)
     if known or partner is None:
         return context.refuse(Reason.AGENCY_NOT_ALLOWED, ask.by)
@@ -89,17 +89,17 @@ def borrow_from_us(context: Context, ask: BorrowFromUs) -> Paged | Refused:
     answer = lenders.may_lend(partner, free, context.library.policy, context.now, known=bool(ours))
     if isinstance(answer, Refusal):
         return context.refuse(answer, ask.by)
-    return _paged(context.unit, _page(context, ask, answer))
+    return _paged_result(context.unit, _open_paged(context, ask, answer))
 
 
-def _known(context: Context, known: Request, ask: BorrowFromUs) -> Paged | Refused:
+def _answer_repeated_request(context: Context, known: Request, ask: BorrowFromUs) -> Paged | Refused:
     """Answer a repeated RequestId. A declined or withdrawn request is refused: the borrower asks another library."""
     named = {copy.bib_id for copy in _our_copies(context.unit, ask, context.library)} | {ask.bib_id}
     if (ask.bib_id or ask.item) and known.bib_id not in named:
         return context.refuse(Reason.DUPLICATE_REQUEST, ask.by, known)
     if known.position in {P.DECLINED, P.WITHDRAWN}:
         return context.refuse(Reason.NO_AVAILABLE_COPY, ask.by, known)
-    return _paged(context.unit, known)
+    return _paged_result(context.unit, known)
 
 
 def _our_copies(unit: UnitOfWork, ask: BorrowFromUs, library: Library) -> tuple[Holding, ...]:
@@ -111,7 +111,7 @@ def _our_copies(unit: UnitOfWork, ask: BorrowFromUs, library: Library) -> tuple[
     return copies
 
 
-def _page(context: Context, ask: BorrowFromUs, copy: Holding) -> Request:
+def _open_paged(context: Context, ask: BorrowFromUs, copy: Holding) -> Request:
     return context.unit.open(
         Request(
             id="",
@@ -133,7 +133,7 @@ def _page(context: Context, ask: BorrowFromUs, copy: Holding) -> Request:
     )
 
 
-def _paged(unit: UnitOfWork, request: Request) -> Paged:
+def _paged_result(unit: UnitOfWork, request: Request) -> Paged:
     item = request.item or ItemKey("", "")
     copy = unit.holdings.find(item)
     described = (copy.author, copy.call_number) if copy else ()
@@ -161,42 +161,42 @@ def ship_at_counter(context: Context, by: Actor, role: str, card: str, barcode: 
         only = Refusal(Reason.COUNTER_ONLY, {"place": context.library.pickup_locations[0]})
         return context.refuse(only, by, held[0])
     if held[0].position is P.SHIPPED:
-        return _shipped(held[0], card, again=True)
+        return _shipped_result(held[0], card, again=True)
     if not context.unit.can(held[0], Event.LEND):
         return context.refuse(Reason.WRONG_POSITION, by, held[0])
-    return _shipped(ship(context, held[0], by), card)
+    return _shipped_result(ship(context, held[0], by), card)
 
 
-def _shipped(request: Request, card: str, *, again: bool = False) -> CheckedOut:
+def _shipped_result(request: Request, card: str, *, again: bool = False) -> CheckedOut:
     item = request.item or ItemKey("", "")
     return CheckedOut(request.id, item, card, request.title, request.lender_due, again=again)
 
 
-def heard(context: Context, ask: PartnerNotice, event: Event) -> Noted | Refused:
+def apply_notice(context: Context, ask: PartnerNotice, event: Event) -> Noted | Refused:
     """Apply a borrower's notice: the transition of the table, or a success where the request is past it already."""
-    request = lent_to(context.unit, ask)
+    request = find_lent_request(context.unit, ask)
     if request is None:
         return context.refuse(Reason.UNKNOWN_REQUEST, ask.by)
-    if held := contradicted(context, ask, request, NEWS[event]):
+    if held := hold_if_contradicted(context, ask, request, NEWS[event]):
         return held
     if request.position in FINAL:
         context.unit.note(request, "LATE", {"message": ask.by.message}, context.now, ask.by)
-        return noted(request, late=True)
+        return noted_result(request, late=True)
     if not context.unit.can(request, event):
         if event is Event.WITHDRAW:
             return context.refuse(Reason.TOO_LATE_TO_CANCEL, ask.by, request)
-        return noted(request, note="known already")
+        return noted_result(request, note="known already")
     if request.position is P.PAGED and event in LEFT:
         context.unit.holdings.set_status(request.item or ItemKey("", ""), "On Loan")
-    return noted(context.unit.advance(request, event, context.now, ask.by, **_facts_of(context, event, request)))
+    return noted_result(context.unit.advance(request, event, context.now, ask.by, **_fields_of_step(context, event, request)))
 
 
-def hears(event: Event) -> Callable[[Context, PartnerNotice], Noted | Refused]:
+def notice_handler(event: Event) -> Callable[[Context, PartnerNotice], Noted | Refused]:
     """Return the handler of a borrower's notice of this event."""
-    return lambda context, ask: heard(context, ask, event)
+    return lambda context, ask: apply_notice(context, ask, event)
 
 
-def _facts_of(context: Context, event: Event, request: Request) -> RequestChange:
+def _fields_of_step(context: Context, event: Event, request: Request) -> RequestChange:
     if event is Event.BORROWER_HAS_IT and request.position is P.PAGED:
         days = context.library.policy.lending.institutional_days
         return {"unannounced": True, "lender_due": dates.civil(context.now) + timedelta(days=days)}
@@ -209,14 +209,14 @@ def _facts_of(context: Context, event: Event, request: Request) -> RequestChange
 
 def renewed_by_borrower(context: Context, ask: PartnerNotice) -> Renewed | Refused:
     """Renew the borrowing library's loan, unless we have recalled the copy or its date is beyond ours (R28)."""
-    request = lent_to(context.unit, ask)
+    request = find_lent_request(context.unit, ask)
     if request is None or not context.unit.can(request, Event.BORROWER_RENEWED):
         return context.refuse(Refusal(Reason.NOT_ON_LOAN if request else Reason.UNKNOWN_ITEM), ask.by, request)
-    if held := contradicted(context, ask, request, News.KEPT_LONGER):
+    if held := hold_if_contradicted(context, ask, request, News.KEPT_LONGER):
         return held
     if request.recalled_on is not None:
         return context.refuse(Reason.RECALLED, ask.by, request)
-    due = _kept_until(context, ask, request)
+    due = _renewed_until(context, ask, request)
     if isinstance(due, Refusal):
         return context.refuse(due, ask.by, request)
     after = context.unit.advance(
@@ -225,7 +225,7 @@ def renewed_by_borrower(context: Context, ask: PartnerNotice) -> Renewed | Refus
     return Renewed(after.id, after.item or ItemKey("", ""), "", after.title, due, after.renewals)
 
 
-def _kept_until(context: Context, ask: PartnerNotice, request: Request) -> date | Refusal:
+def _renewed_until(context: Context, ask: PartnerNotice, request: Request) -> date | Refusal:
     """The new lender date: at least the agreed one, at most our days from today.
 
     A partner that asks for more gets that; one that has granted its patron more is refused; a central's decision holds.
@@ -237,7 +237,7 @@ def _kept_until(context: Context, ask: PartnerNotice, request: Request) -> date 
     return ask.due if ask.due_is == "decided" else Refusal(Reason.RENEWAL_DENIED, {"due": request.lender_due})
 
 
-def lent_to(unit: UnitOfWork, ask: PartnerNotice) -> Request | None:
+def find_lent_request(unit: UnitOfWork, ask: PartnerNotice) -> Request | None:
     """The request by which this partner borrows from us, found by RequestId or by copy."""
     by_wire = unit.requests.lent(ask.wire_agency or ask.partner, ask.wire_id) if ask.wire_id else None
     if by_wire:

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from hkall_gateway.circulation import lending, recalls
 from hkall_gateway.circulation.borrowers import closed_days, counts, patron_blocks
 from hkall_gateway.circulation.command import Command, Context, Query, flagged, refused
-from hkall_gateway.circulation.find_request import one_with
+from hkall_gateway.circulation.find_request import find_open_request
 from hkall_gateway.circulation.fines import dollars, fix_fine, left_to_charge
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import CheckedOut, Refused, Renewed
@@ -111,7 +111,7 @@ def check_out(context: Context, ask: CheckOut, facts: BorrowerFacts) -> CheckedO
     partner = context.unit.partners.with_card(ask.card)
     if partner is not None:
         return lending.ship_at_counter(context, ask.by, ask.place.role, ask.card, ask.barcode, partner)
-    found = one_with(context.unit, ask.barcode, ask.agency, ask.card)
+    found = find_open_request(context.unit, ask.barcode, ask.agency, ask.card)
     if isinstance(found, Refused):
         return found
     if found is None or found.side is Side.LENDING:
@@ -120,13 +120,15 @@ def check_out(context: Context, ask: CheckOut, facts: BorrowerFacts) -> CheckedO
         return _undo_checkout(context, ask, found, facts)
     if facts.borrower is None:
         stranger = facts.stranger
-        return _refuse(context, stranger, ask, _for_staff(context, ask, found, stranger), facts)
+        return _refuse(context, stranger, ask, _flag_offline(context, ask, found, stranger), facts)
     if found.position is P.ON_LOAN and found.patron == ask.card:
-        return _again(context, ask, found, facts)
-    return _lend(context, ask, found, facts, facts.borrower)
+        return _repeat_checkout(context, ask, found, facts)
+    return _lend_copy(context, ask, found, facts, facts.borrower)
 
 
-def _lend(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts, borrower: Borrower) -> CheckedOut | Refused:
+def _lend_copy(
+    context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts, borrower: Borrower
+) -> CheckedOut | Refused:
     terminal = ask.place
     took = counts(context, borrower, without=request.id)
     closures, known = closed_days(context), patron_blocks(context, borrower.barcode)
@@ -138,7 +140,7 @@ def _lend(context: Context, ask: CheckOut, request: Request, facts: BorrowerFact
     conflict = ""
     if isinstance(answer, Refusal):
         if not ask.no_block or request.patron != borrower.barcode or not context.unit.can(request, Event.CHECK_OUT):
-            return _refuse(context, answer, ask, _for_staff(context, ask, request, answer.why), BorrowerFacts(borrower, ""))
+            return _refuse(context, answer, ask, _flag_offline(context, ask, request, answer.why), BorrowerFacts(borrower, ""))
         conflict = answer.why.value  # it happened offline: accepted, and shown to staff
     happened = ask.happened_at if ask.no_block and ask.happened_at else context.now
     granted = answer.due if isinstance(answer, Grant) and happened == context.now else None
@@ -173,7 +175,7 @@ def _record_loan(
         ask.by,
         rule="R19",
         due=due,
-        due_before_recall=_without_recall(context, request, borrower, happened) if request.recalled_on else None,
+        due_before_recall=_due_without_recall(context, request, borrower, happened) if request.recalled_on else None,
         first_checkout=request.first_checkout or dates.civil(happened),
         loan_days=category.loan_days if category else request.loan_days,
         used=True,
@@ -182,27 +184,27 @@ def _record_loan(
     )
 
 
-def _without_recall(context: Context, request: Request, borrower: Borrower, happened: datetime) -> date:
+def _due_without_recall(context: Context, request: Request, borrower: Borrower, happened: datetime) -> date:
     """The due date without the recall that came before the loan; cancelling the recall restores it (R26)."""
     plain = replace(request, recalled_on=None)
     return policy.loan_due(borrower, plain, context.library.policy, happened, closed_days(context))
 
 
-def _for_staff(context: Context, ask: CheckOut, request: Request, why: Reason) -> Request:
+def _flag_offline(context: Context, ask: CheckOut, request: Request, why: Reason) -> Request:
     """Flag an offline checkout (no block) that cannot become a loan, for staff."""
     if not ask.no_block:
         return request
     return context.unit.amend(request, context.now, ask.by, flags=flagged(request, StaffFlag.offline(why)))
 
 
-def _again(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts) -> CheckedOut | Refused:
+def _repeat_checkout(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts) -> CheckedOut | Refused:
     """Answer a repeated checkout by the same patron: the same success, or a renewal where the terminal asks for one.
 
     Most self-checks always ask for one; within the policy's window the repetition counts as the same scan, or as a resend after
     a lost reply.
     """
     language = facts.borrower.language if facts.borrower else ""
-    if ask.renewal_allowed and not _just(context, request.moved_at):
+    if ask.renewal_allowed and not _is_recent(context, request.moved_at):
         again = Renew(ask.by, ask.card, ask.barcode, ask.agency, fee_acknowledged=ask.fee_acknowledged)
         renewed = renew(context, again, facts)
         if isinstance(renewed, Renewed) and not renewed.pending:
@@ -241,7 +243,7 @@ def _refuse(
 
 def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Renewed | Refused:
     """Set a later due date (R27 to R33). The same renewal again gets the same answer while no other event followed it."""
-    found = _to_renew(context.unit, ask)
+    found = _find_loan(context.unit, ask)
     if isinstance(found, Refused):
         return found
     if ask.card and facts.replaced:
@@ -251,7 +253,7 @@ def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Renewed | Refus
     if ask.card and found.patron != ask.card:
         return _refuse(context, Reason.ON_LOAN_TO_ANOTHER, ask, found, facts)
     if is_repetition(found, context.library.policy, context.now) or found.renewal_sync == RenewalSync.PENDING:
-        return _renewed(found, facts)
+        return _renewed_result(found, facts)
     first = recalls.lender_decides(context.unit, found)
     answer = may_renew(context, found, facts, staff=ask.staff)
     if isinstance(answer, Refusal):
@@ -260,7 +262,7 @@ def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Renewed | Refus
     if cents:
         return _refuse(context, Refusal(Reason.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), ask, found, facts)
     if first and answer.due:
-        return _renewed(recalls.ask(context, found, answer.due, ask.by), facts)
+        return _renewed_result(recalls.ask_lender(context, found, answer.due, ask.by), facts)
     charged_cents = fix_fine(context, found, dates.civil(context.now), ask.by)  # what has accrued until today (R40)
     after = context.unit.advance(
         found,
@@ -274,12 +276,12 @@ def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Renewed | Refus
         renewals=found.renewals + 1,
         renewed_at=context.now,
     )
-    return replace(_renewed(after, facts), fine_cents=charged_cents)
+    return replace(_renewed_result(after, facts), fine_cents=charged_cents)
 
 
 def may_renew(context: Context, loan: Request, facts: BorrowerFacts, *, staff: bool = False) -> Grant | Refusal:
     """Whether a loan may be renewed now, and until when; a lender that decides itself may name a date of its own."""
-    asked = recalls.uncapped(loan) if recalls.lender_decides(context.unit, loan) else loan
+    asked = recalls.without_lender_date(loan) if recalls.lender_decides(context.unit, loan) else loan
     return policy.may_renew(
         asked,
         context.library.policy,
@@ -291,26 +293,26 @@ def may_renew(context: Context, loan: Request, facts: BorrowerFacts, *, staff: b
     )
 
 
-def fixed_loans(context: Context, query: FindFixedLoans, facts: BorrowerFacts) -> frozenset[str]:
+def find_fixed_loans(context: Context, query: FindFixedLoans, facts: BorrowerFacts) -> frozenset[str]:
     """The numbers of the loans that this card could not renew now."""
     loans = [request for request in context.unit.requests.open_of(query.card) if request.position is P.ON_LOAN]
     return frozenset(loan.id for loan in loans if isinstance(may_renew(context, loan, facts), Refusal))
 
 
-def _to_renew(unit: UnitOfWork, ask: Renew) -> Request | Refused | None:
+def _find_loan(unit: UnitOfWork, ask: Renew) -> Request | Refused | None:
     if ask.barcode:
-        return one_with(unit, ask.barcode, ask.agency, ask.card)
+        return find_open_request(unit, ask.barcode, ask.agency, ask.card)
     titles = [r for r in unit.requests.open_of(ask.card) if r.title == ask.title and r.position is P.ON_LOAN]
     return titles[0] if len(titles) == 1 else Refused(Reason.AMBIGUOUS_ITEM) if titles else None
 
 
-def _just(context: Context, done_at: datetime | None) -> bool:
+def _is_recent(context: Context, done_at: datetime | None) -> bool:
     """Whether an event is so recent that the same command again counts as a repetition."""
     window = timedelta(seconds=context.library.policy.renewal.repeat_window_s)
     return done_at is not None and context.now - done_at < window
 
 
-def _renewed(request: Request, facts: BorrowerFacts) -> Renewed:
+def _renewed_result(request: Request, facts: BorrowerFacts) -> Renewed:
     language = facts.borrower.language if facts.borrower else ""
     item = request.item or ItemKey("", "")
     pending = request.renewal_sync == RenewalSync.PENDING

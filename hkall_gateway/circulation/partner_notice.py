@@ -82,7 +82,7 @@ class ItemCheckedIn(PartnerNotice, Command[None, Noted]):
     """The lender has its copy back, or the borrower's patron has returned ours."""
 
 
-def contradicted(context: Context, ask: PartnerNotice, request: Request, news: News) -> Refused | None:
+def hold_if_contradicted(context: Context, ask: PartnerNotice, request: Request, news: News) -> Refused | None:
     """Hold the news where it contradicts our last scan, or names a copy of another request; None where it may be applied.
 
     A person who has judged it (`ask.judged`) is believed about the copy of this request, and so is the owner that finds a book
@@ -90,17 +90,17 @@ def contradicted(context: Context, ask: PartnerNotice, request: Request, news: N
     broker's other messages tell of its own scans.
     """
     if other := _other_request(context.unit, ask, request):
-        return hold(context, ask, request, of=other.id)
+        return hold_notice(context, ask, request, of=other.id)
     if ask.judged or (news is News.HOME and (request.claimed_on or request.lost_on)):
         return None
     scanned_at = context.unit.journal.last_scan(request.id)
     if request.kind in {BROKERED, MIRRORED} and scanned_at is None:
         return None
     verdict = judge(request.side, request.position, news, dated(ask.at, scanned_at))
-    return hold(context, ask, request) if verdict is Verdict.HELD else None
+    return hold_notice(context, ask, request) if verdict is Verdict.HELD else None
 
 
-def hold(
+def hold_notice(
     context: Context,
     ask: PartnerNotice,
     request: Request,
@@ -149,7 +149,7 @@ Notice = TypeVar("Notice", bound=PartnerNotice)
 Asked = tuple[Request, Candidate]
 
 
-def as_ours(unit: UnitOfWork, ask: Notice, agency: str) -> Notice:
+def with_our_number(unit: UnitOfWork, ask: Notice, agency: str) -> Notice:
     """The notice under the RequestId that `agency`, ours, gave the request, where the lender uses its own number.
 
     A number that is also a request of the partner's own means that request, unless the notice names a copy of the partner's.
@@ -157,11 +157,11 @@ def as_ours(unit: UnitOfWork, ask: Notice, agency: str) -> Notice:
     if not ask.wire_id or ask.wire_agency == agency:
         return ask
     theirs, lends = ask.wire_agency or ask.partner, ask.item is not None and ask.item.agency == ask.partner
-    if not lends and _its_own(unit, ask):
+    if not lends and _is_own_number(unit, ask):
         return ask
     asked = unit.requests.numbered(ask.partner, f"{theirs}:{ask.wire_id}", ask.item.barcode if ask.item else "")
-    if asked is None and ask.wire_agency and not _its_own(unit, ask):
-        asked = _under_our_value(unit, ask) or _told_before_its_answer(unit, ask)
+    if asked is None and ask.wire_agency and not _is_own_number(unit, ask):
+        asked = _asked_under_our_value(unit, ask) or _asked_before_answer(unit, ask)
     if asked is None:
         return ask
     # A copy without an agency was assumed to be ours, since the number is not.
@@ -169,19 +169,19 @@ def as_ours(unit: UnitOfWork, ask: Notice, agency: str) -> Notice:
     return replace(ask, wire_agency=agency, wire_id=asked[1].wire_id, item=copy)
 
 
-def _its_own(unit: UnitOfWork, ask: PartnerNotice) -> bool:
+def _is_own_number(unit: UnitOfWork, ask: PartnerNotice) -> bool:
     """Whether a request of the partner's own making has this number."""
     lent = unit.requests.lent(ask.wire_agency or ask.partner, ask.wire_id)
     return lent is not None or borrowed_under(unit, ask.partner, ask.wire_id) is not None
 
 
-def _under_our_value(unit: UnitOfWork, ask: PartnerNotice) -> Asked | None:
+def _asked_under_our_value(unit: UnitOfWork, ask: PartnerNotice) -> Asked | None:
     """Return our request to the lender with the same value as this number, which the lender repeats under its own AgencyId."""
     asked = unit.requests.asked(ask.wire_id)
     return asked if asked and asked[1].agency == ask.partner else None
 
 
-def _told_before_its_answer(unit: UnitOfWork, ask: PartnerNotice) -> Asked | None:
+def _asked_before_answer(unit: UnitOfWork, ask: PartnerNotice) -> Asked | None:
     """The open request sent for a copy of the lender's own: its notice may arrive before its answer."""
     asked = asked_for(unit, ask.item) if ask.item and ask.item.agency == ask.partner else None
     return asked if asked and asked[0].position not in FINAL and asked[0].wire_id == asked[1].wire_id else None

@@ -73,48 +73,48 @@ def patron_record(context: Context, card: str, facts: BorrowerFacts) -> PatronRe
     charged = unit.patrons.charges(card)
     agencies = {one.item_agency or one.partner for one in present}
     return PatronRecord(
-        tuple(_waiting(context, one) for position in WAITING for one in present if one.position is position),
-        tuple(_loan(context, one, facts) for one in sorted(present, key=_due) if one.position is P.ON_LOAN),
+        tuple(_waiting_request(context, one) for position in WAITING for one in present if one.position is position),
+        tuple(_patron_loan(context, one, facts) for one in sorted(present, key=_due_date) if one.position is P.ON_LOAN),
         charge_lines(unit, charged),
         max(0, sum(one.left_cents for one in charged)),
         {agency: partner.name for agency, partner in unit.partners.among(agencies - {""}).items()},
-        _may_use(context, facts),
+        _service_refusal(context, facts),
     )
 
 
-def beside(record: PatronRecord, found: Sequence[LocalLoan]) -> list[LocalLoan]:
+def other_loans(record: PatronRecord, found: Sequence[LocalLoan]) -> list[LocalLoan]:
     """Return the library's own books that the patron has, the first due one first, without the HKALL books of the record."""
     ours = {one.request.item_barcode for one in record.loans}  # a system that terminals are relayed to may know them too
     return sorted((one for one in found if one.barcode not in ours), key=lambda one: (one.due or date.max, one.title))
 
 
-def _waiting(context: Context, request: Request) -> WaitingRequest:
+def _waiting_request(context: Context, request: Request) -> WaitingRequest:
     rules = context.library.policy
     answer = policy.may_cancel(request, rules)
     label = rules.labels.get(request.position, request.position)
-    return WaitingRequest(request, label, waited_too_long(context, request), _no(answer))
+    return WaitingRequest(request, label, waited_too_long(context, request), _refused_or_none(answer))
 
 
-def _loan(context: Context, request: Request, facts: BorrowerFacts) -> PatronLoan:
+def _patron_loan(context: Context, request: Request, facts: BorrowerFacts) -> PatronLoan:
     today = dates.civil(context.now)
     overdue = request.due is not None and today > request.due
     fine_cents = left_to_charge(context, request, today) if overdue else 0
     pending = request.renewal_sync is RenewalSync.PENDING
     left = max(0, context.library.policy.renewal.max_count - request.renewals)
     answer = Grant() if pending else loans.may_renew(context, request, facts)
-    return PatronLoan(request, overdue, fine_cents, left, pending, _no(answer))
+    return PatronLoan(request, overdue, fine_cents, left, pending, _refused_or_none(answer))
 
 
-def _due(request: Request) -> date:
+def _due_date(request: Request) -> date:
     return request.due or date.max
 
 
-def _may_use(context: Context, facts: BorrowerFacts) -> Refused | None:
+def _service_refusal(context: Context, facts: BorrowerFacts) -> Refused | None:
     if facts.borrower is None:
         return Refused(facts.stranger) if facts.reachable else None
     blocks = patron_blocks(context, facts.borrower.barcode)
-    return _no(eligibility.may_use(facts.borrower, context.library.policy, context.now, blocks))
+    return _refused_or_none(eligibility.may_use(facts.borrower, context.library.policy, context.now, blocks))
 
 
-def _no(answer: Grant | Refusal) -> Refused | None:
+def _refused_or_none(answer: Grant | Refusal) -> Refused | None:
     return refused(answer) if isinstance(answer, Refusal) else None

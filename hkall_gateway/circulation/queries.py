@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from hkall_gateway.circulation.borrowers import blocks_of, waited_too_long
 from hkall_gateway.circulation.command import Context, Query, refused
-from hkall_gateway.circulation.find_request import AwaitedCopy, awaited, one_with, owned_elsewhere
+from hkall_gateway.circulation.find_request import AwaitedCopy, find_awaited_copy, find_open_request, find_owner_elsewhere
 from hkall_gateway.circulation.fines import ChargeEntry, charge_lines, left_to_charge
 from hkall_gateway.circulation.ports import Identified
 from hkall_gateway.circulation.results import Refused
@@ -184,7 +184,7 @@ def see_patron(context: Context, ask: SeePatron, who: Identified) -> PatronSeen:
         valid=isinstance(answer, Grant),
         refusal=refused(answer, borrower.language) if isinstance(answer, Refusal) else None,
         pin_ok=who.pin_ok,
-        lines=tuple([loan_line(context, request) for request in has]),
+        lines=tuple([_loan_entry(context, request) for request in has]),
         loans_limit=category.quota if category else 0,
         owed_cents=max(0, owed_cents),
         expires=borrower.expires,
@@ -194,7 +194,7 @@ def see_patron(context: Context, ask: SeePatron, who: Identified) -> PatronSeen:
     )
 
 
-def loan_line(context: Context, request: RequestEntry) -> LoanEntry:
+def _loan_entry(context: Context, request: RequestEntry) -> LoanEntry:
     """One entry of a patron's record, with the label that patrons see (R35) and the fine of a loan that is not charged yet."""
     position, today = request.position, dates.civil(context.now)
     overdue = position in LENT and request.due is not None and today > request.due
@@ -207,7 +207,7 @@ def loan_line(context: Context, request: RequestEntry) -> LoanEntry:
 def see_item(context: Context, ask: SeeItem) -> ItemSeen | Refused:
     """The state of a copy: its part in a request, or its place on a shelf that we know of."""
     unit, library = context.unit, context.library
-    found = one_with(unit, ask.barcode, ask.agency)
+    found = find_open_request(unit, ask.barcode, ask.agency)
     if isinstance(found, Refused):
         return found
     item = (found.item or ItemKey("", "")) if found else ItemKey(ask.agency or library.agency, ask.barcode)
@@ -246,18 +246,18 @@ def see_item(context: Context, ask: SeeItem) -> ItemSeen | Refused:
         claimed=found.claimed_on is not None,
         lost=found.lost_on is not None,
         held_for=found.patron if found.position is P.RECEIVED else "",
-        destination=_destination(found),
+        destination=_destination_of(found),
     )
 
 
-def _destination(request: Request) -> str:
+def _destination_of(request: Request) -> str:
     going_home = request.position in {P.TO_RETURN, P.RETURN_TRANSIT} or request.unwanted
     if request.side is Side.LENDING or going_home:
         return request.partner
     return request.pickup_location
 
 
-def copy(context: Context, query: FindCopySystem) -> CopySystem:
+def find_copy_system(context: Context, query: FindCopySystem) -> CopySystem:
     """The system that holds a copy with this barcode; `arriving`: also match copies without a shipped message.
 
     Our own copy that is on its way to a partner, or with one, concerns both. Where the terminal names its owner as the
@@ -268,9 +268,9 @@ def copy(context: Context, query: FindCopySystem) -> CopySystem:
     held = unit.requests.with_copy(barcode)
     if any(request.side is Side.LENDING for request in held):
         return CopySystem.LENT
-    coming = awaited(unit, barcode, "", library) if query.arriving and not held else Reason.UNKNOWN_ITEM
+    coming = find_awaited_copy(unit, barcode, "", library) if query.arriving and not held else Reason.UNKNOWN_ITEM
     if not held and not isinstance(coming, AwaitedCopy) and coming is not Reason.AMBIGUOUS_ITEM:
-        elsewhere = owned_elsewhere(unit, barcode, "", library) if query.arriving else None
+        elsewhere = find_owner_elsewhere(unit, barcode, "", library) if query.arriving else None
         return CopySystem.NOT_FOR_CARD if elsewhere else CopySystem.THEIRS
     if any(request.item_agency == query.institution for request in held):
         return CopySystem.OURS
@@ -280,7 +280,7 @@ def copy(context: Context, query: FindCopySystem) -> CopySystem:
     return CopySystem.THEIRS if for_another else CopySystem.EITHER
 
 
-def had(context: Context, query: SeeRecord) -> HkallRecord:
+def see_record(context: Context, query: SeeRecord) -> HkallRecord:
     """The loans, requests and charges of a card here; empty for an unknown card."""
-    lines = tuple(loan_line(context, line) for line in context.unit.patrons.open_lines(query.card))
+    lines = tuple(_loan_entry(context, line) for line in context.unit.patrons.open_lines(query.card))
     return HkallRecord(lines, charge_lines(context.unit, context.unit.patrons.charges(query.card)))

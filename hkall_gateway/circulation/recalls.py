@@ -9,9 +9,9 @@ from typing import Final, Unpack
 
 from hkall_gateway.circulation.borrowers import closed_days
 from hkall_gateway.circulation.command import Command, Context, flagged
-from hkall_gateway.circulation.find_request import StaffCommand, done, elsewhere
+from hkall_gateway.circulation.find_request import StaffCommand, refuse_position, staff_result
 from hkall_gateway.circulation.fines import fix_fine
-from hkall_gateway.circulation.partner_notice import PartnerNotice, contradicted
+from hkall_gateway.circulation.partner_notice import PartnerNotice, hold_if_contradicted
 from hkall_gateway.circulation.results import DeliveryResult, Done, Refused, Renewed
 from hkall_gateway.db.requests_by_partner_id import asked_for
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -76,7 +76,7 @@ def lender_decides(unit: UnitOfWork, request: Request) -> bool:
     return partner is not None and partner.renewal_mode == ASK_FIRST
 
 
-def uncapped(request: Request) -> Request:
+def without_lender_date(request: Request) -> Request:
     """The loan without the date on which the lender expects it: the lender is about to name another one."""
     return replace(request, lender_due=None)
 
@@ -91,27 +91,27 @@ def ask_for_later_date(context: Context, request: Request, by: Actor) -> Request
     return context.unit.advance(request, Event.ASK_LATER_DATE, context.now, by, rule="R32")
 
 
-def ask(context: Context, request: Request, until: date, by: Actor) -> Request:
+def ask_lender(context: Context, request: Request, until: date, by: Actor) -> Request:
     """Ask the lender whether the patron may keep it `until` then; the date in force stays until it answers."""
     return context.unit.advance(
         request, Event.RENEW_PENDING, context.now, by, rule="R28", renewal_sync=RenewalSync.PENDING, due_asked=until
     )
 
 
-def answered(context: Context, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
+def apply_renewal_answer(context: Context, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Apply the lender's answer about a renewal, once; an answer for an earlier state of the loan is ignored."""
     request, work = context.unit.requests.find(message.request), ANSWERED[Notification(message.send)]
     if request is not None and request.position is Position.ON_LOAN:
         work(context, request, message, answer, by)
 
 
-def _asked(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
+def _apply_to_pending(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Apply the answer to a renewal request: the earlier of its date and ours; without a date, the date asked for."""
     if request.renewal_sync != RenewalSync.PENDING or request.due_asked != message.due or answer.pending:
         return
     until = min((day for day in (message.due, answer.due) if day), default=None)
     if answer.kind == DeliveryKind.REFUSED or not until or not request.due or until <= request.due:
-        _deny(context, request, answer, by)
+        _deny_renewal(context, request, answer, by)
     else:
         fix_fine(context, request, dates.civil(message.at), by)
         expected = answer.due or (request.lender_due and max(request.lender_due, until))
@@ -120,7 +120,9 @@ def _asked(context: Context, request: Request, message: PartnerMessage, answer: 
         context.unit.advance(request, Event.RENEWAL_GRANTED, context.now, by, rule="R32", **facts)
 
 
-def _deny(context: Context, request: Request, answer: DeliveryResult, by: Actor, **facts: Unpack[RequestChange]) -> None:
+def _deny_renewal(
+    context: Context, request: Request, answer: DeliveryResult, by: Actor, **facts: Unpack[RequestChange]
+) -> None:
     reason = answer.problem or answer.detail or "a shorter date"
     denied: RequestChange = {
         "renewal_sync": RenewalSync.DENIED,
@@ -132,13 +134,13 @@ def _deny(context: Context, request: Request, answer: DeliveryResult, by: Actor,
     context.unit.advance(request, Event.RENEWAL_DENIED, context.now, by, rule="R28", **denied)
 
 
-def because_of_a_recall(answer: DeliveryResult) -> bool:
+def is_because_of_recall(answer: DeliveryResult) -> bool:
     """Whether a lender refuses a renewal since another patron has requested the book (R28)."""
     said = f"{answer.problem} {answer.detail}".lower()
     return answer.kind == DeliveryKind.REFUSED and any(words in said for words in RECALLED)
 
 
-def took_back(request: Request, message: PartnerMessage, answer: DeliveryResult) -> bool:
+def refuses_last_renewal(request: Request, message: PartnerMessage, answer: DeliveryResult) -> bool:
     """Whether a lender refuses the renewal that was granted last."""
     last = request.due_before_renewal is not None and request.renewals == message.renewals
     return (
@@ -149,16 +151,16 @@ def took_back(request: Request, message: PartnerMessage, answer: DeliveryResult)
     )
 
 
-def _told(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
+def _apply_to_granted(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Apply the lender's answer to a renewal that we granted: it accepts the later date, or refuses the renewal.
 
     A refused renewal is flagged for staff, or the earlier date is restored, as the policy says.
     """
     if answer.kind != DeliveryKind.REFUSED:
-        _later_date(context, request, message, answer, by)
+        _take_later_date(context, request, message, answer, by)
         return
     before, due = request.due_before_renewal, request.due
-    if not took_back(request, message, answer) or before is None or due is None:
+    if not refuses_last_renewal(request, message, answer) or before is None or due is None:
         return
     if context.library.policy.renewal.on_lender_refusal != "revert":
         told = {"problem": answer.problem, "detail": answer.detail}
@@ -167,7 +169,7 @@ def _told(context: Context, request: Request, message: PartnerMessage, answer: D
         context.unit.amend(request, context.now, by, rule="R28", flags=flags)
         return
     until = max(before, dates.civil(context.now))  # never a date that passed before the patron could know
-    _deny(
+    _deny_renewal(
         context,
         request,
         answer,
@@ -179,7 +181,7 @@ def _told(context: Context, request: Request, message: PartnerMessage, answer: D
     )
 
 
-def _later_date(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
+def _take_later_date(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Take the date that the lender agreed to or named as the lender date, never an earlier one."""
     agreed = answer.due or message.due
     if answer.kind == DeliveryKind.REFUSED or answer.pending or answer.untold or agreed is None or request.lender_due is None:
@@ -191,48 +193,52 @@ def _later_date(context: Context, request: Request, message: PartnerMessage, ans
 Answered = Callable[[Context, Request, PartnerMessage, DeliveryResult, Actor], None]
 
 ANSWERED: Mapping[Notification, Answered] = {
-    Notification.ASK_LENDER_TO_RENEW: _asked,
-    Notification.TELL_LENDER_RENEWED: _told,
-    Notification.ASK_LENDER_LATER_DATE: _later_date,
+    Notification.ASK_LENDER_TO_RENEW: _apply_to_pending,
+    Notification.TELL_LENDER_RENEWED: _apply_to_granted,
+    Notification.ASK_LENDER_LATER_DATE: _take_later_date,
 }
 
 
 P = Position
 
 
-def recalled(context: Context, ask: PartnerNotice) -> Recalled | Refused:
+def apply_recall(context: Context, ask: PartnerNotice) -> Recalled | Refused:
     """Apply the owner's recall: a shorter loan and one letter, or, before the loan, a note for staff (R23 to R26).
 
     A recall of a book on its way home, or of an ended request, is a success without effect. `ask.due` is the date that the
     owner names.
     """
-    request = _theirs(context, ask, News.RECALLED)
+    request = _find_owners_request(context, ask, News.RECALLED)
     if isinstance(request, Refused):
         return request
     if request.position is P.ON_LOAN:
-        shortened = _shorten(context, request, ask.due, ask.by)
-        return replace(_answer(shortened, ask), old_due=request.due) if shortened else _answer(request, ask, again=True)
+        shortened = _shorten_loan(context, request, ask.due, ask.by)
+        return (
+            replace(_recalled_result(shortened, ask), old_due=request.due)
+            if shortened
+            else _recalled_result(request, ask, again=True)
+        )
     is_former = request.partner != ask.partner or (ask.wire_id and request.wire_id != ask.wire_id)
     if is_former or not context.unit.can(request, Event.RECALL_NOTED):
-        return _late(context, ask, request)
+        return _accept_late(context, ask, request)
     if request.recalled_on is not None:
-        return _answer(request, ask, again=True)
+        return _recalled_result(request, ask, again=True)
     after = context.unit.advance(
         request, Event.RECALL_NOTED, context.now, ask.by, rule="R24", recalled_on=dates.civil(context.now)
     )
     if context.library.policy.recall.before_pickup == "return" and context.unit.can(after, Event.RETURN_UNUSED):
         after = context.unit.advance(after, Event.RETURN_UNUSED, context.now, ask.by, rule="R24", reason="recalled")
-    return _answer(after, ask)
+    return _recalled_result(after, ask)
 
 
-def renewal_refused(context: Context, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
+def apply_renewal_refused(context: Context, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
     """Treat the owner's refusal of a granted renewal as a recall: another patron has requested the book (R28)."""
     request = context.unit.requests.find(message.request)
-    if request and request.position is P.ON_LOAN and took_back(request, message, answer):
-        _shorten(context, request, None, by)
+    if request and request.position is P.ON_LOAN and refuses_last_renewal(request, message, answer):
+        _shorten_loan(context, request, None, by)
 
 
-def _shorten(context: Context, request: Request, wanted: date | None, by: Actor) -> Request | None:
+def _shorten_loan(context: Context, request: Request, wanted: date | None, by: Actor) -> Request | None:
     """The loan with the recall; None where it was recalled already and `wanted`, the owner's date, makes it no shorter."""
     today, again = dates.civil(context.now), request.recalled_on is not None
     loan = replace(request, first_checkout=request.first_checkout or today)
@@ -250,24 +256,24 @@ def _shorten(context: Context, request: Request, wanted: date | None, by: Actor)
     return context.unit.advance(request, Event.RECALL, context.now, by, rule="R25", **facts)
 
 
-def tell_late(context: Context, request: Request, by: Actor) -> None:
+def send_delayed_letter(context: Context, request: Request, by: Actor) -> None:
     """Write the delayed letter of a recall after the book was not in the drop; a letter already written stays (R24)."""
     known = replace(request, due=request.due_before_recall or request.due)
     context.unit.enqueue(Notification.LETTER_RECALLED, request, context.now, by, known)
 
 
-def recall_cancelled(context: Context, ask: PartnerNotice) -> Recalled | Refused:
+def apply_recall_cancelled(context: Context, ask: PartnerNotice) -> Recalled | Refused:
     """Cancel the owner's recall: the earlier due date is restored where it is later (R26)."""
-    request = _theirs(context, ask, News.RECALL_CANCELLED)
+    request = _find_owners_request(context, ask, News.RECALL_CANCELLED)
     if isinstance(request, Refused):
         return request
     if not context.unit.can(request, Event.CANCEL_RECALL):
-        return _late(context, ask, request)
+        return _accept_late(context, ask, request)
     if request.recalled_on is None:
-        return _answer(request, ask, again=True)
+        return _recalled_result(request, ask, again=True)
     facts = _without_recall(context, request, dates.restored_due(request, context.library.policy))
     after = context.unit.advance(request, Event.CANCEL_RECALL, context.now, ask.by, rule="R26", **facts)
-    return replace(_answer(after, ask), old_due=request.due)
+    return replace(_recalled_result(after, ask), old_due=request.due)
 
 
 def _without_recall(context: Context, request: Request, until: date | None) -> RequestChange:
@@ -278,13 +284,13 @@ def _without_recall(context: Context, request: Request, until: date | None) -> R
     return ended
 
 
-def owner_renewed(context: Context, ask: PartnerNotice) -> Renewed | Refused:
+def apply_owner_renewal(context: Context, ask: PartnerNotice) -> Renewed | Refused:
     """Apply the owner's extension: its date, never an earlier one; it also ends a recall.
 
     If a renewal request is pending, this is its late answer, and the due date is at most the one asked for.
     Before the loan only the lender's date changes.
     """
-    request = _theirs(context, ask, News.RENEWED)
+    request = _find_owners_request(context, ask, News.RENEWED)
     if isinstance(request, Refused):
         return request
     if ask.due is None:
@@ -309,11 +315,11 @@ def owner_renewed(context: Context, ask: PartnerNotice) -> Renewed | Refused:
     return Renewed(request.id, item, request.patron, request.title, request.due, request.renewals)
 
 
-def _theirs(context: Context, ask: PartnerNotice, news: News) -> Request | Refused:
+def _find_owners_request(context: Context, ask: PartnerNotice, news: News) -> Request | Refused:
     """The request that an owner speaks of; only the library that lends the book may (R23)."""
     unit = context.unit
     asked = unit.requests.asked(ask.wire_id)
-    request = asked[0] if asked else _with_copy(unit, ask.item)
+    request = asked[0] if asked else _find_by_copy(unit, ask.item)
     if request is None and ask.item:  # the copy has not come, or never did
         asked = asked_for(unit, ask.item)
         request = asked[0] if asked else None
@@ -322,10 +328,10 @@ def _theirs(context: Context, ask: PartnerNotice, news: News) -> Request | Refus
     owner = asked[1].agency if asked else request.item_agency or request.partner
     if owner != ask.partner or (ask.item and ask.item.agency != ask.partner):
         return context.refuse(Reason.AGENCY_NOT_OWNER, ask.by, request)
-    return contradicted(context, ask, request, news) or request
+    return hold_if_contradicted(context, ask, request, news) or request
 
 
-def _with_copy(unit: UnitOfWork, item: ItemKey | None) -> Request | None:
+def _find_by_copy(unit: UnitOfWork, item: ItemKey | None) -> Request | None:
     """The open request that holds the copy, else the last that did; never one where we lend."""
     if item is None:
         return None
@@ -334,12 +340,12 @@ def _with_copy(unit: UnitOfWork, item: ItemKey | None) -> Request | None:
     return last if last and last.side is Side.BORROWING else None
 
 
-def _late(context: Context, ask: PartnerNotice, request: Request) -> Recalled:
+def _accept_late(context: Context, ask: PartnerNotice, request: Request) -> Recalled:
     context.unit.note(request, "LATE", {"message": ask.by.message}, context.now, ask.by)
-    return replace(_answer(request, ask), late=True)
+    return replace(_recalled_result(request, ask), late=True)
 
 
-def _answer(request: Request, ask: PartnerNotice, *, again: bool = False) -> Recalled:
+def _recalled_result(request: Request, ask: PartnerNotice, *, again: bool = False) -> Recalled:
     return Recalled(
         request.id,
         request.item,
@@ -357,29 +363,31 @@ def recall_lent(context: Context, command: StaffCommand, request: Request) -> Do
     `command.on` is the day by which we want it; else the policy's days to bring it back count from today.
     """
     if not context.unit.can(request, Event.RECALL_LENT):
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     today, again = dates.civil(context.now), request.recalled_on is not None
     wanted = max(today, command.on or today + timedelta(days=context.library.policy.recall.return_days))
     until = min(d for d in (wanted, request.lender_due) if d)
     if again and until == request.lender_due:
-        return done(request, again=True, due=until)
+        return staff_result(request, again=True, due=until)
     facts: RequestChange = {
         "lender_due": until,
         "due_before_recall": request.due_before_recall if again else request.lender_due,
         "recalled_on": request.recalled_on or today,
         "reason": command.reason,
     }
-    return done(context.unit.advance(request, Event.RECALL_LENT, context.now, command.by, rule="R23", **facts), due=until)
+    return staff_result(
+        context.unit.advance(request, Event.RECALL_LENT, context.now, command.by, rule="R23", **facts), due=until
+    )
 
 
 def cancel_recall_lent(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Cancel the recall of our lent copy: the borrower may keep it until the date agreed before."""
     if not context.unit.can(request, Event.CANCEL_RECALL_LENT):
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     if request.recalled_on is None:
-        return done(request, again=True, due=request.lender_due)
+        return staff_result(request, again=True, due=request.lender_due)
     until = max((d for d in (request.due_before_recall, request.lender_due) if d), default=None)
     facts: RequestChange = {"lender_due": until, "due_before_recall": None, "recalled_on": None, "reason": command.reason}
-    return done(
+    return staff_result(
         context.unit.advance(request, Event.CANCEL_RECALL_LENT, context.now, command.by, rule="R26", **facts), due=until
     )

@@ -28,7 +28,7 @@ from hkall_gateway.circulation.partner_notice import (
     ItemShipped,
     PartnerNotice,
     RequestCancelled,
-    as_ours,
+    with_our_number,
 )
 from hkall_gateway.circulation.partners import (
     broker_services,
@@ -71,31 +71,31 @@ Carded = TypeVar(
 Heard = TypeVar("Heard", Noted, Renewed)
 
 
-def _item(barcode: str) -> LockSet:
+def _lock_item(barcode: str) -> LockSet:
     return LockSet(item=("", barcode))
 
 
-def _copy_and_number(command: PartnerNotice | lending.BorrowFromUs) -> LockSet:
+def _lock_copy_and_number(command: PartnerNotice | lending.BorrowFromUs) -> LockSet:
     return LockSet(
         item=("", command.item.barcode if command.item else ""), partner_ids=((command.wire_agency, command.wire_id),)
     )
 
 
-def _request_or_item(command: StaffCommand) -> LockSet:
+def _lock_request_or_item(command: StaffCommand) -> LockSet:
     return LockSet(request=command.request, item=("", "" if command.request else command.barcode))
 
 
-def _about(command: local_messages.LocalCommand) -> LockSet:
+def _lock_message(command: local_messages.LocalCommand) -> LockSet:
     message = command.message
     return LockSet("" if message.barcode else message.patron, message.request, ("", message.barcode))
 
 
-def _broker(command: broker_services.BrokerCommand) -> LockSet:
+def _lock_brokered(command: broker_services.BrokerCommand) -> LockSet:
     numbers = ((command.wire_agency or command.partner, command.wire_id), (command.partner, command.number))
     return LockSet(command.card, item=("", command.barcode), partner_ids=numbers)
 
 
-def _changed_request(command: partner_reports.ChangeRequest) -> LockSet:
+def _lock_changed_request(command: partner_reports.ChangeRequest) -> LockSet:
     named = (command.agency, command.value)
     barcode = command.item.barcode if command.item else ""
     return LockSet(command.card, item=("", barcode), partner_ids=(named,), placed=named)
@@ -105,7 +105,7 @@ def _under_our_number(command: Notice, library: Library) -> Callable[[UnitOfWork
     """A lender's notice under our RequestId, even if it names the lender's own number."""
     if not command.wire_id or command.wire_agency == library.agency:
         return None
-    return lambda unit: as_ours(unit, command, library.agency)
+    return lambda unit: with_our_number(unit, command, library.agency)
 
 
 def _under_present_card(
@@ -184,7 +184,7 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
                         lambda local, c: local.for_checkout(c.card, NOTHING if c.no_block else c.pin),
                         lambda c: LockSet(c.card, item=("", c.barcode)),
                         under_card=_under_card),
-    returning.CheckIn.handled_by(returning.check_in, lambda c: _item(c.barcode)),
+    returning.CheckIn.handled_by(returning.check_in, lambda c: _lock_item(c.barcode)),
     loans.Renew.decided_by(loans.renew, _renewal_facts, lambda c: LockSet(c.card, item=("", c.barcode), whole=not c.barcode),
                      under_card=_under_card),
     loans.RenewAll.decided_by(loans.renew_all, lambda local, c: local.owner(c.card, c.pin),
@@ -206,53 +206,53 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     queries.SeePatron.answered_with(queries.see_patron, lambda local, q: local.identify(q.card, q.pin, q.pin_given),
                             lambda q: LockSet(q.card)),
     queries.SeeItem.answered_by(queries.see_item),
-    queries.SeeRecord.answered_by(queries.had),
-    loans.FindFixedLoans.answered_with(loans.fixed_loans, _present_facts),
-    queries.FindCopySystem.answered_by(queries.copy),
+    queries.SeeRecord.answered_by(queries.see_record),
+    loans.FindFixedLoans.answered_with(loans.find_fixed_loans, _present_facts),
+    queries.FindCopySystem.answered_by(queries.find_copy_system),
     cards.ConcernsHkall.answered_by(cards.concerns_hkall),
     scan_station.FindScanned.answered_by(scan_station.find_scanned),
     scan_station.FindAfterScan.answered_by(scan_station.find_after_scan),
     # Messages to the local system.
-    local_messages.EnqueueLocal.handled_by(local_messages.enqueue, _about, settles=True),
-    local_messages.BeginTransaction.handled_by(local_messages.begin_transaction, _about, settles=True),
-    local_messages.EndTransaction.handled_by(local_messages.end_transaction, _about, settles=True),
-    local_messages.MarkDelivered.handled_by(local_messages.mark_delivered, _about, settles=True),
-    local_messages.MarkUndelivered.handled_by(local_messages.mark_undelivered, _about, settles=True),
-    local_messages.MarkRefused.handled_by(local_messages.mark_refused, _about, settles=True),
+    local_messages.EnqueueLocal.handled_by(local_messages.enqueue, _lock_message, settles=True),
+    local_messages.BeginTransaction.handled_by(local_messages.begin_transaction, _lock_message, settles=True),
+    local_messages.EndTransaction.handled_by(local_messages.end_transaction, _lock_message, settles=True),
+    local_messages.MarkDelivered.handled_by(local_messages.mark_delivered, _lock_message, settles=True),
+    local_messages.MarkUndelivered.handled_by(local_messages.mark_undelivered, _lock_message, settles=True),
+    local_messages.MarkRefused.handled_by(local_messages.mark_refused, _lock_message, settles=True),
     # Partners, brokers, and the courier.
-    lending.BorrowFromUs.handled_by(lending.borrow_from_us, _copy_and_number),
-    ItemShipped.handled_by(_by_side(lender_notices.shipped, lending.hears(Event.COMING_HOME)), _copy_and_number,
-                           resolve=_under_our_number),
-    ItemReceived.handled_by(_by_side(lender_notices.home, lending.hears(Event.BORROWER_HAS_IT)), _copy_and_number,
-                            resolve=_under_our_number),
-    RequestCancelled.handled_by(_by_side(lender_notices.declined, lending.hears(Event.WITHDRAW)), _copy_and_number,
-                                resolve=_under_our_number),
-    ItemCheckedOut.handled_by(_by_side(lender_notices.shipped, lending.hears(Event.BORROWER_HAS_IT)), _copy_and_number,
-                              resolve=_under_our_number),
-    ItemCheckedIn.handled_by(_by_side(lender_notices.home, lending.hears(Event.COMING_HOME)), _copy_and_number,
-                             resolve=_under_our_number),
-    ItemRenewed.handled_by(_by_side(recalls.owner_renewed, lending.renewed_by_borrower), _copy_and_number,
-                           resolve=_under_our_number),
-    recalls.ItemRecalled.handled_by(recalls.recalled, _copy_and_number, resolve=_under_our_number),
-    recalls.RecallCancelled.handled_by(recalls.recall_cancelled, _copy_and_number, resolve=_under_our_number),
-    broker_services.BrokerCommand.decided_by(_broker_command, _broker_facts, _broker, resolve=_under_present_card,
+    lending.BorrowFromUs.handled_by(lending.borrow_from_us, _lock_copy_and_number),
+    ItemShipped.handled_by(_by_side(lender_notices.apply_shipped, lending.notice_handler(Event.COMING_HOME)),
+                           _lock_copy_and_number, resolve=_under_our_number),
+    ItemReceived.handled_by(_by_side(lender_notices.apply_home, lending.notice_handler(Event.BORROWER_HAS_IT)),
+                            _lock_copy_and_number, resolve=_under_our_number),
+    RequestCancelled.handled_by(_by_side(lender_notices.apply_declined, lending.notice_handler(Event.WITHDRAW)),
+                                _lock_copy_and_number, resolve=_under_our_number),
+    ItemCheckedOut.handled_by(_by_side(lender_notices.apply_shipped, lending.notice_handler(Event.BORROWER_HAS_IT)),
+                              _lock_copy_and_number, resolve=_under_our_number),
+    ItemCheckedIn.handled_by(_by_side(lender_notices.apply_home, lending.notice_handler(Event.COMING_HOME)),
+                             _lock_copy_and_number, resolve=_under_our_number),
+    ItemRenewed.handled_by(_by_side(recalls.apply_owner_renewal, lending.renewed_by_borrower),
+                           _lock_copy_and_number, resolve=_under_our_number),
+    recalls.ItemRecalled.handled_by(recalls.apply_recall, _lock_copy_and_number, resolve=_under_our_number),
+    recalls.RecallCancelled.handled_by(recalls.apply_recall_cancelled, _lock_copy_and_number, resolve=_under_our_number),
+    broker_services.BrokerCommand.decided_by(_broker_command, _broker_facts, _lock_brokered, resolve=_under_present_card,
                              under_card=_under_card),
     deliveries.Delivered.handled_by(deliveries.delivered, lambda c: LockSet(request=c.row.request, channel=c.row.line),
                          repeatable=True, settles=True),
-    partner_reports.CopyReport.handled_by(partner_reports.report, lambda c: _item(c.item.barcode)),
+    partner_reports.CopyReport.handled_by(partner_reports.report_copy, lambda c: _lock_item(c.item.barcode)),
     partner_reports.KeepUnplaced.handled_by(partner_reports.keep_unplaced),
-    partner_reports.ChangeRequest.handled_by(partner_reports.change_request, _changed_request),
+    partner_reports.ChangeRequest.handled_by(partner_reports.change_request, _lock_changed_request),
     partner_reports.SetStatus.handled_by(partner_reports.set_status),
     partner_reports.Bill.handled_by(partner_reports.bill, lambda c: LockSet(c.card)),
     partner_queries.SeeRequest.answered_by(partner_queries.see_request, is_long=True),
-    partner_queries.SeeCopyOf.answered_by(partner_queries.copy_of, is_long=True),
-    partner_queries.FindInstitution.answered_by(partner_queries.institution, is_long=True),
+    partner_queries.SeeCopyOf.answered_by(partner_queries.see_copy_of, is_long=True),
+    partner_queries.FindInstitution.answered_by(partner_queries.find_institution, is_long=True),
     titles.FindClosedVolumes.answered_by(titles.closed_volumes, is_long=True),
     partner_queries.ServesPatron.answered_by(partner_queries.serves_patron, is_long=True),
     partner_queries.SeeShelves.answered_by(partner_queries.see_shelves, is_long=True),
     # Staff.
     patron_page.SeePatronPage.answered_with(patron_page.patron_page, _present_facts),
-    actions.Act.handled_by(lambda x, c: actions.act(x, c, c.action), _request_or_item),
+    actions.Act.handled_by(lambda x, c: actions.act(x, c, c.action), _lock_request_or_item),
     actions.Reopen.decided_by(actions.reopen, lambda local, c: local.owner(c.card), lambda c: LockSet(c.card, c.request),
                       resolve=_with_patron),
     fines.Waive.handled_by(fines.waive, lambda c: LockSet(c.card), resolve=_with_debtor),

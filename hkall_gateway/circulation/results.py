@@ -94,7 +94,7 @@ class Noted:
     position: Position | None = None
 
 
-def noted(request: Request, *, late: bool = False, note: str = "") -> Noted:
+def noted_result(request: Request, *, late: bool = False, note: str = "") -> Noted:
     """Return the result of a partner's message that was accepted, with the request after it."""
     return Noted(request.id, request.wire_agency, request.wire_id, request.item, late, note, request.position)
 

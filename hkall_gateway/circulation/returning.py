@@ -11,7 +11,7 @@ from typing import Unpack
 from hkall_gateway.circulation.borrowers import closed_days, waited_too_long
 from hkall_gateway.circulation.choosing import release_rivals
 from hkall_gateway.circulation.command import Command, Context, flagged, unflagged
-from hkall_gateway.circulation.find_request import AwaitedCopy, awaited, one_with, owned_elsewhere
+from hkall_gateway.circulation.find_request import AwaitedCopy, find_awaited_copy, find_open_request, find_owner_elsewhere
 from hkall_gateway.circulation.fines import fix_fine, pay_back
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.rules import dates, policy
@@ -90,27 +90,27 @@ REPEATED = timedelta(minutes=15)
 
 def check_in(context: Context, ask: CheckIn) -> CheckedIn | Refused:
     """Check in a copy at this terminal; the effect depends on its request's position (R12, R16, R17)."""
-    found = one_with(context.unit, ask.barcode, ask.agency)
+    found = find_open_request(context.unit, ask.barcode, ask.agency)
     if isinstance(found, Refused):
         return found
     if found is None:
-        return _unannounced(context, ask)
+        return _check_in_unannounced(context, ask)
     answer = policy.may_return(ask.place, context.library.policy, context.library.pickup_locations)
     if isinstance(answer, Refusal) and (ask.undo or not ask.no_block):
-        return _refuse(context, answer, ask, _task(context, ask, found, answer.why))
+        return _refuse(context, answer, ask, _note_in_drop(context, ask, found, answer.why))
     if ask.undo:
-        return _undo(context, ask, found)
+        return _undo_return(context, ask, found)
     if isinstance(answer, Refusal):  # it happened offline: accepted, and shown to staff
         seen = context.unit.amend(found, context.now, ask.by, flags=flagged(found, StaffFlag.offline(answer.why)))
         return replace(_take_in(context, ask, seen), conflict=answer.why.value, alert=True)
     flag = str(answer.facts.get("flag", ""))
-    flags = flagged(found, flag) if flag else fetched(found)
+    flags = flagged(found, flag) if flag else flags_when_found(found)
     return _take_in(
         context, ask, (found if flags == found.flags else context.unit.amend(found, context.now, ask.by, "R17", flags=flags))
     )
 
 
-def _task(context: Context, ask: CheckIn, request: Request, why: Reason) -> Request:
+def _note_in_drop(context: Context, ask: CheckIn, request: Request, why: Reason) -> Request:
     """Record a book in the drop with its day; staff have it in their list until the counter checks it in (R17)."""
     if why is not Reason.NOT_IN_BOOK_DROP or request.position is not P.ON_LOAN or request.dropped_on is not None:
         return request
@@ -118,11 +118,11 @@ def _task(context: Context, ask: CheckIn, request: Request, why: Reason) -> Requ
     return context.unit.amend(request, context.now, ask.by, "R17", flags=flags, dropped_on=dates.civil(context.now))
 
 
-def _unannounced(context: Context, ask: CheckIn) -> CheckedIn | Refused:
+def _check_in_unannounced(context: Context, ask: CheckIn) -> CheckedIn | Refused:
     """Check in a copy without a shipped message, if exactly one request waits for it."""
-    coming = Reason.UNKNOWN_ITEM if ask.undo else awaited(context.unit, ask.barcode, ask.agency, context.library)
+    coming = Reason.UNKNOWN_ITEM if ask.undo else find_awaited_copy(context.unit, ask.barcode, ask.agency, context.library)
     if coming is Reason.UNKNOWN_ITEM and not ask.undo:
-        return _home_already(context, ask) or _nobodys(context, ask)
+        return _repeat_home(context, ask) or _refuse_unawaited(context, ask)
     if isinstance(coming, Reason):
         return _refuse(context, coming, ask, None)
     answer = policy.may_return(ask.place, context.library.policy, context.library.pickup_locations)
@@ -131,7 +131,7 @@ def _unannounced(context: Context, ask: CheckIn) -> CheckedIn | Refused:
     return arrive_unannounced(context, ask.by, coming)
 
 
-def _home_already(context: Context, ask: CheckIn) -> CheckedIn | None:
+def _repeat_home(context: Context, ask: CheckIn) -> CheckedIn | None:
     """Answer a repeated scan of our own copy, which came home a moment ago: the same success, with no second notification.
 
     Its request is closed then, unlike that of a borrowed book. A terminal repeats its message if it got no answer. What was
@@ -142,12 +142,12 @@ def _home_already(context: Context, ask: CheckIn) -> CheckedIn | None:
         return None
     came_at = context.unit.journal.last_noted(last.id, Event.CHECK_IN_HOME.name)
     scanned_at = ask.happened_at or context.now
-    return taken(last, Arrival.HOME) if came_at is not None and scanned_at - came_at <= REPEATED else None
+    return checked_in_result(last, Arrival.HOME) if came_at is not None and scanned_at - came_at <= REPEATED else None
 
 
-def _nobodys(context: Context, ask: CheckIn) -> Refused:
+def _refuse_unawaited(context: Context, ask: CheckIn) -> Refused:
     """Refuse a copy for which nobody waits. The refusal of a partner's copy says whose it is, so that it is sent there."""
-    theirs = owned_elsewhere(context.unit, ask.barcode, ask.agency, context.library)
+    theirs = find_owner_elsewhere(context.unit, ask.barcode, ask.agency, context.library)
     if theirs is None:
         return _refuse(context, Reason.UNKNOWN_ITEM, ask, None)
     refusal = Refusal(Reason.BELONGS_ELSEWHERE, {"owner": " / ".join(theirs.owners)})
@@ -160,11 +160,11 @@ def _take_in(context: Context, ask: CheckIn, found: Request) -> CheckedIn:
     if found.position is P.ON_LOAN and ask.no_block and ask.happened_at:
         return come_back(context, ask.by, found, dates.civil(ask.happened_at))
     if found.position is P.RECEIVED and ask.no_block:  # scanned offline: the terminal could not show that it goes home
-        return _as_before(context, ask.by, found)
+        return _check_in_again(context, ask.by, found)
     return arrival_of(found)(context, ask.by, found)
 
 
-def fetched(request: Request) -> str:
+def flags_when_found(request: Request) -> str:
     """The flags of a request after its book was found: not in the drop, and not lost."""
     return unflagged(request, StaffFlag.IN_BOOK_DROP, StaffFlag.NO_PRICE_LOST)
 
@@ -173,7 +173,7 @@ def arrival_of(request: Request) -> Callable[[Context, Actor, Request], CheckedI
     """The function that takes in this copy, by the request's side and position."""
     if request.side is Side.LENDING and request.position is P.RETURN_TRANSIT:
         return come_home
-    return _ARRIVALS.get(request.position, _as_before)
+    return _ARRIVALS.get(request.position, _check_in_again)
 
 
 def _refuse(context: Context, why: Refusal | Reason, ask: CheckIn, request: Request | None) -> Refused:
@@ -181,15 +181,15 @@ def _refuse(context: Context, why: Refusal | Reason, ask: CheckIn, request: Requ
     return replace(no, item=request.item if request else ItemKey("", ask.barcode))
 
 
-def _undo(context: Context, ask: CheckIn, request: Request) -> CheckedIn | Refused:
+def _undo_return(context: Context, ask: CheckIn, request: Request) -> CheckedIn | Refused:
     """Undo a return that the terminal could not finish: on loan as before. Repeating it is a success."""
     if ask.card and request.patron != ask.card:
         return _refuse(context, Reason.NOT_REQUESTER, ask, request)
     if context.unit.can(request, Event.UNDO_RETURN) and request.used:
         after = context.unit.advance(request, Event.UNDO_RETURN, context.now, ask.by, returned_on=None)
-        return taken(after, Arrival.UNDONE)
+        return checked_in_result(after, Arrival.UNDONE)
     if request.position is P.ON_LOAN:
-        return taken(request, Arrival.UNDONE)
+        return checked_in_result(request, Arrival.UNDONE)
     return _refuse(context, Reason.WRONG_POSITION, ask, request)
 
 
@@ -206,12 +206,12 @@ def arrive(
     came["received_on"] = today
     if context.unit.can(request, Event.ARRIVE_UNWANTED) and (request.unwanted or recalled or request.position is P.CANCELLING):
         came["unwanted"] = True
-        return taken(
+        return checked_in_result(
             context.unit.advance(request, Event.ARRIVE_UNWANTED, context.now, by, **came), Arrival.UNWANTED, alert=True
         )
     came["pickup_last"] = policy.pickup_last(today, context.library.policy, closed_days(context))
     after = context.unit.advance(request, event, context.now, by, rule="R12", **came)
-    return taken(after, Arrival.RECEIVED, alert=True)
+    return checked_in_result(after, Arrival.RECEIVED, alert=True)
 
 
 def arrive_unannounced(context: Context, by: Actor, coming: AwaitedCopy, **facts: Unpack[RequestChange]) -> CheckedIn:
@@ -236,7 +236,7 @@ def come_back(context: Context, by: Actor, request: Request, day: date, **facts:
     found: RequestChange = {"returned_on": day, "claimed_on": None, "lost_on": None, "dropped_on": None}
     found |= {"flags": unflagged(request, StaffFlag.NO_PRICE_LOST), **facts}
     after = context.unit.advance(request, Event.RETURN, context.now, by, rule="R16", **found)
-    return taken(go_home(context, by, after), Arrival.RETURNED, cents=cents, alert=True)
+    return checked_in_result(go_home(context, by, after), Arrival.RETURNED, cents=cents, alert=True)
 
 
 def go_home(context: Context, by: Actor, request: Request) -> Request:
@@ -251,7 +251,7 @@ def come_home(context: Context, by: Actor, request: Request, **facts: Unpack[Req
     facts |= {"skipped": skipped, "returned_on": dates.civil(context.now)}
     after = context.unit.advance(request, Event.CHECK_IN_HOME, context.now, by, **facts)
     context.unit.holdings.set_status(after.item or ItemKey("", ""), "Available On Shelf")
-    return taken(after, Arrival.HOME, alert=bool(skipped))
+    return checked_in_result(after, Arrival.HOME, alert=bool(skipped))
 
 
 def return_unused(context: Context, by: Actor, request: Request, reason: str) -> Request:
@@ -262,13 +262,13 @@ def return_unused(context: Context, by: Actor, request: Request, reason: str) ->
 def _on_hold_shelf(context: Context, by: Actor, request: Request) -> CheckedIn:
     """Keep the book on the hold shelf until its last day; after that a check-in without a card sends it home (R14, R15)."""
     if not waited_too_long(context, request):
-        return _as_before(context, by, request)
-    return taken(return_unused(context, by, request, NOT_COLLECTED), Arrival.UNCOLLECTED, alert=True)
+        return _check_in_again(context, by, request)
+    return checked_in_result(return_unused(context, by, request, NOT_COLLECTED), Arrival.UNCOLLECTED, alert=True)
 
 
-def _as_before(_context: Context, _by: Actor, request: Request) -> CheckedIn:
+def _check_in_again(_context: Context, _by: Actor, request: Request) -> CheckedIn:
     """Answer a repeated scan: the same success, with no second notification."""
-    return taken(request, Arrival.AGAIN, alert=request.position is P.RECEIVED)
+    return checked_in_result(request, Arrival.AGAIN, alert=request.position is P.RECEIVED)
 
 
 _ARRIVALS: dict[Position, Callable[[Context, Actor, Request], CheckedIn]] = {
@@ -276,13 +276,13 @@ _ARRIVALS: dict[Position, Callable[[Context, Actor, Request], CheckedIn]] = {
     P.RECEIVED: _on_hold_shelf,
     P.ON_LOAN: lambda context, by, request: come_back(context, by, request, dates.civil(context.now)),
     # It leaves with the checkout to its borrower's card.
-    P.PAGED: lambda _context, _by, request: taken(request, Arrival.PAGED, alert=True),
+    P.PAGED: lambda _context, _by, request: checked_in_result(request, Arrival.PAGED, alert=True),
     P.SHIPPED: come_home,
     P.AT_BORROWER: come_home,
 }
 
 
-def taken(request: Request, what: Arrival, *, cents: int = 0, alert: bool = False) -> CheckedIn:
+def checked_in_result(request: Request, what: Arrival, *, cents: int = 0, alert: bool = False) -> CheckedIn:
     """The result for a checked-in copy."""
     going_on = request.position in {P.TO_RETURN, P.RETURN_TRANSIT, P.PAGED}
     return CheckedIn(

@@ -92,15 +92,15 @@ def see_title(context: Context, bib_id: str) -> TitleSeen | None:
     in_use = copies_in_use(context.unit, bib_id)
     choice = choosing.choice_today(context, {copy.agency for copy in copies}, in_use=in_use)
     sent = [copy for copy in copies if not lenders.passed_over(copy, choice)]
-    seen = [CopySeen(copy, _state(copy, choice)) for copy in copies]
+    seen = [CopySeen(copy, _copy_state(copy, choice)) for copy in copies]
     volumes = sorted({copy.volume for copy in copies}, key=shelving_key)[:MOST_VOLUMES]
     partners = context.unit.partners.among({copy.agency for copy in copies})
     copy = copies[0]
     return TitleSeen(
         searching.title(context.unit.connection, bib_id)
         or Title(copy.bib_id, copy.title, copy.author, (copy.isbn,) if copy.isbn else ()),
-        tuple(sorted(seen, key=lambda one: _place(one, context.library.agency))),
-        tuple(VolumeSeen(volume, _refusal(context, copies, sent, volume, in_use)) for volume in volumes),
+        tuple(sorted(seen, key=lambda one: _sort_key(one, context.library.agency))),
+        tuple(VolumeSeen(volume, _volume_refusal(context, copies, sent, volume, in_use)) for volume in volumes),
         {agency: partner.name for agency, partner in partners.items()},
         loading.loaded_at(context.unit, "holdings"),
         frozenset(agency for agency, partner in partners.items() if partner.can_lookup_items and partner.url),
@@ -113,16 +113,16 @@ def closed_volumes(context: Context, query: FindClosedVolumes) -> frozenset[tupl
     return frozenset((bib_id, one.volume) for bib_id, title in seen if title for one in title.volumes if one.refusal)
 
 
-def as_said(seen: TitleSeen, live: LiveStatuses, rules: Policy) -> TitleSeen:
+def with_live_statuses(seen: TitleSeen, live: LiveStatuses, rules: Policy) -> TitleSeen:
     """Return a title with the live statuses of its copies, by which an available copy may become unavailable.
 
     A copy that was loaded as unavailable is shown with the new word, but not as available: a request is decided by the loaded
     facts.
     """
-    return replace(seen, copies=tuple(_as_said(one, live.statuses.get(one.copy.key), rules) for one in seen.copies))
+    return replace(seen, copies=tuple(_with_live_status(one, live.statuses.get(one.copy.key), rules) for one in seen.copies))
 
 
-def _as_said(one: CopySeen, said: CopyStatus | None, rules: Policy) -> CopySeen:
+def _with_live_status(one: CopySeen, said: CopyStatus | None, rules: Policy) -> CopySeen:
     if said is None:
         return one
     is_there = availability(said.status, rules.lendable_statuses) is Availability.AVAILABLE
@@ -137,18 +137,18 @@ def search_titles(
     return searching.search(context.unit.connection, typed, _is_available(context), field, available=available, page=page)
 
 
-def suspension(context: Context) -> Refused | None:
+def find_suspension(context: Context) -> Refused | None:
     """Return why requests are suspended today, or None."""
     found = suspended("borrow_request", context.library.policy, context.now)
     return refused(found) if found else None
 
 
-def libraries(context: Context) -> int:
+def count_libraries(context: Context) -> int:
     """Return the number of libraries that can be searched, with ours."""
     return len({*context.unit.circuits.listed(MOST_LIBRARIES), context.library.agency})
 
 
-def _refusal(
+def _volume_refusal(
     context: Context, copies: tuple[Holding, ...], sent: Sequence[Holding], volume: str, in_use: InUse
 ) -> Refused | None:
     """Return why no patron could request this volume. Our own copies count as they were loaded."""
@@ -158,7 +158,7 @@ def _refusal(
     return refused(answer) if isinstance(answer, Refusal) else None
 
 
-def _state(copy: Holding, choice: LenderChoice) -> CopyState:
+def _copy_state(copy: Holding, choice: LenderChoice) -> CopyState:
     if copy.key in choice.in_use.held:
         return CopyState.IN_USE
     if not lenders.passed_over(copy, choice):
@@ -170,7 +170,7 @@ def _state(copy: Holding, choice: LenderChoice) -> CopyState:
     return CopyState.AVAILABLE if ours else CopyState.NOT_LENT
 
 
-def _place(seen: CopySeen, own: str) -> tuple[bool, bool, str, str, str]:
+def _sort_key(seen: CopySeen, own: str) -> tuple[bool, bool, str, str, str]:
     copy = seen.copy
     return copy.agency != own, seen.state is not CopyState.AVAILABLE, copy.agency, shelving_key(copy.volume), copy.barcode
 
@@ -182,6 +182,6 @@ def _is_available(context: Context) -> IsAvailable:
     @cache
     def is_available(agency: str, status: str, material: str, lendable: bool) -> bool:
         copy = Holding(agency, "", "", "", status=status, material=material, lendable=lendable)
-        return _state(copy, choice_of(agency)) is CopyState.AVAILABLE
+        return _copy_state(copy, choice_of(agency)) is CopyState.AVAILABLE
 
     return is_available

@@ -50,12 +50,12 @@ def read_bounce(data: bytes) -> Bounce:
         if report.get_content_type() != "multipart/report" or kind != "delivery-status" or not report.is_multipart():
             raise NotABounce("this is no delivery status notification (multipart/report)")
         parts: Parts = [part for part in report.get_payload() if isinstance(part, Message)]
-        return Bounce(_letter(parts), *_outcome(parts))
+        return Bounce(_parse_letter_id(parts), *_parse_outcome(parts))
     except RecursionError:  # the email package descends into the parts of a message, however deep they are
         raise NotABounce("its parts are nested too deeply") from None
 
 
-def _letter(parts: Parts) -> LetterId:
+def _parse_letter_id(parts: Parts) -> LetterId:
     named = next(_message_ids(parts), "")
     if not named:
         raise NotABounce("it does not say which message it is about")
@@ -76,10 +76,12 @@ def _message_ids(parts: Parts) -> Iterator[str]:
             yield str(message_from_bytes(part.get_payload(decode=True) or b"").get("Message-ID", ""))
 
 
-def _outcome(parts: Parts) -> tuple[str, str]:
+def _parse_outcome(parts: Parts) -> tuple[str, str]:
     """The action and the status for a letter's one recipient; of several reports the failure."""
-    blocks = [block for part in parts if part.get_content_type() in STATUS and part.is_multipart() for block in _blocks(part)]
-    told = [(_word(of, "Action").lower(), _word(of, "Status")) for of in blocks if of.get("Action")]
+    blocks = [
+        block for part in parts if part.get_content_type() in STATUS and part.is_multipart() for block in _field_blocks(part)
+    ]
+    told = [(_first_word(of, "Action").lower(), _first_word(of, "Status")) for of in blocks if of.get("Action")]
     if not told:
         raise NotABounce("it does not say what became of the message")
     if any(map(fault_of_text, chain(*told))):
@@ -87,13 +89,13 @@ def _outcome(parts: Parts) -> tuple[str, str]:
     return next((one for one in told if one[0] == FAILED), told[0])
 
 
-def _blocks(part: Any) -> Parts:
+def _field_blocks(part: Any) -> Parts:
     """One message a block of fields. The email package takes message/global-delivery-status for one message with a body."""
     first, *others = part.get_payload()
     body = first.get_payload()
     return [first, *others, *map(message_from_string, body.split("\n\n") if isinstance(body, str) else ())]
 
 
-def _word(of: Message, name: str) -> str:
+def _first_word(of: Message, name: str) -> str:
     """The first word of a field, a few characters of it: RFC 3464 lets a comment follow."""
     return next(iter(str(of.get(name, "")).split()), "")[:20]

@@ -71,12 +71,12 @@ class Schedule:
         """The instant of the next try after `made` tries; None when that was the last one, of `attempts` where given."""
         if made >= (attempts or self.attempts):
             return None
-        wait_s = wait_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s)(_after(made))
+        wait_s = wait_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s)(_retry_state(made))
         return now + timedelta(seconds=max(wait_s * (0.5 + self.draw() / 2), retry_after_s))
 
 
 @cache
-def _after(made: int) -> RetryCallState:
+def _retry_state(made: int) -> RetryCallState:
     """tenacity's wait objects are pure functions of this state."""
     state = RetryCallState(Retrying(), None, (), {})
     state.attempt_number = made
@@ -118,7 +118,7 @@ class Courier:
         """Releases the rows that this gateway had claimed when it died, then starts polling."""
         await self._release()
         self._running = True
-        self._look_now()
+        self._poll_now()
 
     async def _release(self) -> None:
         """Releases the rows claimed in our name, except those under way."""
@@ -138,34 +138,34 @@ class Courier:
         """Polls the outbox, now or a moment after the last poll: a row was just added to it."""
         self._again = True
         if self._running and not self._looking:
-            self._look_at(self._looked_s + APART_S)
+            self._schedule_poll(self._looked_s + APART_S)
 
-    def _look_at(self, second: float) -> None:
+    def _schedule_poll(self, second: float) -> None:
         """Schedules the next poll at that second of the clock, unless an earlier one is scheduled."""
         wait_s = second - self._clock.seconds()
         if wait_s <= 0:
-            self._look_now()
+            self._poll_now()
         elif self._timer is None or not self._timer.active():
-            self._timer, self._timer_s = self._clock.callLater(wait_s, self._look_now), second
+            self._timer, self._timer_s = self._clock.callLater(wait_s, self._poll_now), second
         elif second < self._timer_s:
             self._timer.reset(wait_s)
             self._timer_s = second
 
-    def _look_now(self) -> None:
+    def _poll_now(self) -> None:
         if self._running and not self._looking:
             self._looking = True
             # Not in the log context of the caller that nudged.
-            self._look_under_way = contextvars.Context().run(lambda: ensureDeferred(self._look()))
+            self._look_under_way = contextvars.Context().run(lambda: ensureDeferred(self._poll()))
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         try:
-            while rows := await self._claimed():
+            while rows := await self._claim_rows():
                 if not self._running:
                     return await self._store.write(bind(_give_back, [row.id for row in rows]))
                 for row in rows:  # the next row of its ordering key may be due once this one is delivered
                     done = ensureDeferred(self.deliver(row))
                     self._under_way[done] = row.id
-                    done.addBoth(self._delivered, done)
+                    done.addBoth(self._end_delivery, done)
         except Unavailable:  # the store has said why
             self._unsure = True
         except Exception:
@@ -174,9 +174,9 @@ class Courier:
         finally:
             self._looking, self._looked_s = False, self._clock.seconds()
             if self._running:
-                self._look_at(self._looked_s + (APART_S if self._again else LOOK_S))
+                self._schedule_poll(self._looked_s + (APART_S if self._again else LOOK_S))
 
-    async def _claimed(self) -> tuple[OutboxRow, ...]:
+    async def _claim_rows(self) -> tuple[OutboxRow, ...]:
         """Claims and returns the rows that may be sent now; none while stopping.
 
         First releases rows still claimed in our name after a failed claim or result, except those under way.
@@ -187,13 +187,13 @@ class Courier:
             self._unsure = False
         return await self._store.write(self.claim) if self._running else ()
 
-    def _delivered(self, result: Failure | None, done: Deferred[None]) -> None:
+    def _end_delivery(self, result: Failure | None, done: Deferred[None]) -> None:
         del self._under_way[done]
         self._again = True
         if result is not None:  # its row is released at the next poll, and does not stay claimed until its lease ends
             self._unsure = True
             LOG.error("courier.bug", trace=result.getTraceback())
-        self._look_now()
+        self._poll_now()
 
     def claim(self, unit: UnitOfWork) -> tuple[OutboxRow, ...]:
         """Claims the rows that may be sent now, inside a unit of work. For a recipient that is down, one row an interval."""
@@ -225,10 +225,10 @@ class Courier:
             if answer.kind not in SETTLING:
                 attempts = self._terms(row.line).attempts
                 retry_at = self._schedule.next_try(row.attempts, self._now(), answer.retry_after_s, attempts)
-            await self._settle(row, answer, retry_at)
-            _log(row, answer, retry_at)
+            await self._record_result(row, answer, retry_at)
+            _log_result(row, answer, retry_at)
 
-    async def _settle(self, row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None) -> None:
+    async def _record_result(self, row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None) -> None:
         """Records the result.
 
         While the database is unreachable the result stays in memory: the row is ours until its lease ends.
@@ -247,7 +247,7 @@ def _give_back(unit: UnitOfWork, rows: Sequence[int]) -> None:
     unit.outbox.give_back(rows)
 
 
-def _log(row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None) -> None:
+def _log_result(row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None) -> None:
     facts = {"kind": row.kind, "send": row.send.value, "attempt": row.attempts, "outcome": answer.kind}
     if answer.kind is DeliveryKind.NOT_NEEDED:
         LOG.info("courier.not_needed", **facts, why=answer.detail)

@@ -106,12 +106,12 @@ def language_of(borrower: Borrower, sender: Sender) -> str:
 def compose(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts) -> EmailMessage:
     """The message to send, with LF at the ends of lines. Each text from a catalogue or a patron file becomes one line."""
     language = language_of(borrower, sender)
-    words = _words(letter, borrower, sender, facts, language)
+    words = _template_variables(letter, borrower, sender, facts, language)
     book = [line for line in _TEXT.get_template(f"book.{language}.txt").render(words).split("\n") if line]
     template = _TEXT.get_template(f"{LETTERS[Notification(letter.send)].template}.{language}.txt")
     subject, _, rest = template.render({**words, "book": "\n".join(book)}).partition("\n")
     text = rest.strip("\n")
-    message = _headers(letter, borrower, sender, facts, subject.removeprefix("Subject:").strip(), sender.named(language))
+    message = _make_message(letter, borrower, sender, facts, subject.removeprefix("Subject:").strip(), sender.named(language))
     message.set_content(f"{text}\n")
     paragraphs = [paragraph.split("\n") for paragraph in text.split("\n\n")]
     of_html = {"paragraphs": paragraphs, "language": language, "subject": str(message["Subject"]), "book": book}
@@ -121,7 +121,9 @@ def compose(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Fac
     return message
 
 
-def _words(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts, language: str) -> dict[str, object]:
+def _template_variables(
+    letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts, language: str
+) -> dict[str, object]:
     """The variables of the templates; texts are one line each."""
     due, name_zh = facts.due or letter.due, borrower.name_zh.reveal() if language == CHINESE else ""
     texts = {
@@ -146,7 +148,7 @@ def _words(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Fact
     return {**{name: one_line(text) for name, text in texts.items()}, **claims}
 
 
-def _headers(
+def _make_message(
     letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts, subject: str, library: str
 ) -> EmailMessage:
     """The header fields by RFC 5322, and by RFC 3834: written by a program, not to be answered by one."""

@@ -87,10 +87,10 @@ class LiveStatus:
         by_library = {agency: tuple(theirs) for agency, theirs in groupby(sorted(copies, key=_AGENCY), _AGENCY)}
         wanted = {agency: theirs for agency, theirs in by_library.items() if self._is_due(agency, bib_id)}
         if wanted:
-            self._in_reactor(partial(self._want, bib_id, wanted))
+            self._in_reactor(partial(self._enqueue_questions, bib_id, wanted))
         # In this order: an answer that comes in between is shown, or the page asks once more.
         asking = any(self._is_due(agency, bib_id) for agency in wanted)
-        said = {copy.key: status for copy in copies if (status := self._status(copy.key, bib_id))}
+        said = {copy.key: status for copy in copies if (status := self._known_status(copy.key, bib_id))}
         return LiveStatuses(said, asking)
 
     def stop(self) -> None:
@@ -101,14 +101,14 @@ class LiveStatus:
         answer = self._answers.get((agency, bib_id))
         return answer is None or self._now() - answer.asked_at >= KEPT
 
-    def _status(self, item: ItemKey, bib_id: str) -> CopyStatus | None:
+    def _known_status(self, item: ItemKey, bib_id: str) -> CopyStatus | None:
         answer = self._answers.get((item.agency, bib_id))
         if answer is None or answer.at is None or self._now() - answer.at >= SHOWN:
             return None
         status = answer.statuses.get(item.barcode)
         return CopyStatus(status, answer.at) if status else None
 
-    def _want(self, bib_id: str, wanted: Mapping[str, Sequence[Holding]]) -> None:
+    def _enqueue_questions(self, bib_id: str, wanted: Mapping[str, Sequence[Holding]]) -> None:
         for agency, copies in wanted.items():
             channel = self._channels.setdefault(agency, _Channel(CircuitState(agency)))
             is_known = bib_id == channel.title or bib_id in channel.waiting or not self._is_due(agency, bib_id)
@@ -124,7 +124,7 @@ class LiveStatus:
             channel.title = next(iter(channel.waiting))
             copies = channel.waiting.pop(channel.title)
             try:
-                statuses = await self._asked(channel, copies)
+                statuses = await self._ask_partner(channel, copies)
             except Unavailable:  # the store has said why
                 statuses = None
             except Exception:
@@ -140,7 +140,7 @@ class LiveStatus:
                 del self._answers[next(iter(self._answers))]
         channel.title = ""
 
-    async def _asked(self, channel: _Channel, copies: Sequence[Holding]) -> Mapping[str, str] | None:
+    async def _ask_partner(self, channel: _Channel, copies: Sequence[Holding]) -> Mapping[str, str] | None:
         agency = channel.circuit.agency
         partner, state = await self._store.read(bind(_directory, agency), is_long=True)
         now = self._now()

@@ -74,12 +74,12 @@ def smtp_post(reactor: Any, server: MailServer) -> Callable[[EmailMessage, str],
         done: Deferred[object] = Deferred()
         factory = sender_factory(server, sender, str(message["To"]), message.as_bytes(), done)
         reactor.connectTCP(server.host, server.port, factory, timeout=TIMEOUT_S)
-        return done.addErrback(_broken, factory.file)
+        return done.addErrback(_connection_error, factory.file)
 
     return post
 
 
-def _broken(failure: Failure, body: BytesIO) -> Failure:
+def _connection_error(failure: Failure, body: BytesIO) -> Failure:
     error = failure.value
     if isinstance(error, SMTPClientError) and not isinstance(error, SMTPDeliveryError) and not body.tell():
         raise ConnectionError(str(error)) from error
@@ -104,7 +104,7 @@ def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: 
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _LetterRows:
     """The rows that a letter reads when it leaves; `left` are the kinds of letters about this request that have left."""
 
     borrower: Borrower | None
@@ -137,7 +137,7 @@ class Mailer:
         """Send one letter, if it is still true. A patron without an address, or a refused one, is an answer (R42)."""
         letter = row.payload
         assert isinstance(letter, PatronNotice)
-        found = await self._store.read(bind(_look_up, letter, self._library().agency), is_long=True)
+        found = await self._store.read(bind(_read_letter_rows, letter, self._library().agency), is_long=True)
         if found.request is None or not letters.reason_stands(letter, found.request, found.left):
             why = "the request is not here any more"
             if found.request is not None:
@@ -152,7 +152,9 @@ class Mailer:
         pickup_last = policy.pickup_last(dates.civil(now), self._library().policy, found.closed)
         last = max(pickup_last, found.request.pickup_last or date.min)
         try:
-            message = compose(letter, found.borrower, self._sender, _facts(found, found.request, last, self._library(), now))
+            message = compose(
+                letter, found.borrower, self._sender, _letter_facts(found, found.request, last, self._library(), now)
+            )
         except Exception as error:
             LOG.exception("mail.letter_not_composed", notice=letter.notice, letter=letter.send)
             why = f"it cannot be composed: {type(error).__name__}; see the log"
@@ -165,17 +167,17 @@ class Mailer:
         except SMTPDeliveryError as error:
             # 5xx is final for this address; 4xx may be retried.
             kind = DeliveryKind.UNDELIVERABLE if error.code >= 500 else DeliveryKind.LATER
-            detail = self._told(f"smtp {error.code}", error.resp, message)
+            detail = self._error_detail(f"smtp {error.code}", error.resp, message)
         except SMTPClientError as error:
             kind, name = DeliveryKind.UNKNOWN, type(error).__name__
-            detail = self._told(f"smtp {error.code} {name}", error.resp, message)
+            detail = self._error_detail(f"smtp {error.code} {name}", error.resp, message)
         except (OSError, ConnectError) as error:
-            kind, detail = DeliveryKind.UNREACHABLE, self._told(f"smtp {type(error).__name__}", str(error), message)
+            kind, detail = DeliveryKind.UNREACHABLE, self._error_detail(f"smtp {type(error).__name__}", str(error), message)
         else:
             return DeliveryResult(DeliveryKind.ACCEPTED, sent_on=today, last_day=last)
         return DeliveryResult(kind, detail=detail)
 
-    def _told(self, what: str, text: bytes | str, message: EmailMessage) -> str:
+    def _error_detail(self, what: str, text: bytes | str, message: EmailMessage) -> str:
         """The error, its server and the server's words, without the patron's address, which must not reach the log."""
         words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
         user = str(message["To"]).partition("@")[0]
@@ -189,14 +191,14 @@ def is_address(text: str) -> bool:
     return _ADDRESS.fullmatch(text) is not None
 
 
-def _look_up(unit: UnitOfWork, letter: PatronNotice, agency: str) -> _Found:
+def _read_letter_rows(unit: UnitOfWork, letter: PatronNotice, agency: str) -> _LetterRows:
     request = unit.requests.find(letter.request)
     card = request.patron if request and request.patron else letter.patron  # replaced since the letter was queued
     copy = None
     if request:  # the copy that it has, else any copy of the title: its author is the same
         copy = unit.holdings.find(request.item) if request.item else None
         copy = copy or next(iter(unit.holdings.of_title(request.bib_id)), None)
-    return _Found(
+    return _LetterRows(
         unit.patrons.find(card),
         request,
         unit.notices.left(letter.request),
@@ -206,7 +208,7 @@ def _look_up(unit: UnitOfWork, letter: PatronNotice, agency: str) -> _Found:
     )
 
 
-def _facts(found: _Found, request: Request, last: date, library: Library, now: datetime) -> Facts:
+def _letter_facts(found: _LetterRows, request: Request, last: date, library: Library, now: datetime) -> Facts:
     today = dates.civil(now)
     tomorrow = dates.after(max(today, request.due or today), 1)
     cents, today_cents = (overdue_fine.rate_for(request, day, library.policy) for day in (tomorrow, today))

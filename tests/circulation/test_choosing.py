@@ -180,7 +180,8 @@ def test_no_library_is_asked_twice_for_one_wish(world: World) -> None:
 
 def look_for(world: World, agency: str) -> tuple[str, ...]:
     told = PartnerMessage(Notification.TELL_LENDER_RECEIVED.value, "R1", agency, "HKU", "R1-1", world.now)
-    found: tuple[str, ...] = world.store.now(in_context(choosing.addressed, world.circulation.library, world.now, told))[2]
+    address = in_context(choosing.address_message, world.circulation.library, world.now, told)
+    found: tuple[str, ...] = world.store.now(address)[2]
     return found
 
 

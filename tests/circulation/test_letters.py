@@ -55,7 +55,7 @@ def test_r42_bounced_letter_is_marked_once_and_its_request_continues(library: De
     assert library.store.now(lambda unit: unit.notices.left("R1")) == {"letter_recalled"}
     before = library.request()
 
-    first, again = (library.store.now(deliveries.bounced, 1, "5.1.1", ALIAS, library.now) for _ in range(2))
+    first, again = (library.store.now(deliveries.record_bounce, 1, "5.1.1", ALIAS, library.now) for _ in range(2))
 
     assert (first, again) == (True, False)
     assert register(library) == [("undeliverable", "bounced 5.1.1")]
@@ -68,4 +68,4 @@ def test_r42_bounced_letter_is_marked_once_and_its_request_continues(library: De
 @pytest.mark.parametrize("number", [0, 2, 10**9 - 1])
 def test_unknown_letter_cannot_bounce(library: DeskWorld, number: int) -> None:
     recalled(library)
-    assert not library.store.now(deliveries.bounced, number, "5.1.1", ALIAS, library.now)
+    assert not library.store.now(deliveries.record_bounce, number, "5.1.1", ALIAS, library.now)

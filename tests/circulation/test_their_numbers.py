@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hkall_gateway.circulation.lending import BorrowFromUs, Paged
-from hkall_gateway.circulation.partner_notice import ItemShipped, PartnerNotice, as_ours
+from hkall_gateway.circulation.partner_notice import ItemShipped, PartnerNotice, with_our_number
 from hkall_gateway.circulation.partners.partner_queries import RequestSeen, SeeRequest
 from hkall_gateway.circulation.results import Noted, Refused
 from hkall_gateway.db.database import finished
@@ -70,7 +70,7 @@ def test_our_number_with_the_agency_of_the_lender_is_accepted(world: World, item
 def test_our_number_for_another_lender_is_refused(world: World) -> None:
     place(world)
     told = PartnerNotice(Actor("LU", "ncip", "ItemShipped"), "LU", "LU", "R1-1")
-    assert world.store.now(as_ours, told, "HKU") == told
+    assert world.store.now(with_our_number, told, "HKU") == told
 
 
 @pytest.mark.parametrize("agency", ["cuhk", "CUHK", ""])
@@ -119,7 +119,7 @@ def test_an_unknown_number_without_a_copy_is_unknown(world: World) -> None:
 def test_equal_number_of_another_library_is_a_different_request(world: World) -> None:
     place(world)
     told = PartnerNotice(Actor("LU", "ncip", "ItemShipped"), "LU", "LU", "77")
-    assert world.store.now(as_ours, told, "HKU") == told
+    assert world.store.now(with_our_number, told, "HKU") == told
 
 
 def test_request_of_the_partner_itself_is_kept_apart(world: World) -> None:
@@ -128,8 +128,8 @@ def test_request_of_the_partner_itself_is_kept_apart(world: World) -> None:
     assert isinstance(finished(world.circulation.execute(ask)), Paged)
     told = PartnerNotice(CUHK, "CUHK", "CUHK", "77", K9)
 
-    assert world.store.now(as_ours, told, "HKU") == told
-    assert world.store.now(as_ours, replace(told, item=C1), "HKU").wire_id == "R1-1"
+    assert world.store.now(with_our_number, told, "HKU") == told
+    assert world.store.now(with_our_number, replace(told, item=C1), "HKU").wire_id == "R1-1"
 
 
 def test_a_lender_may_ask_about_a_request_by_its_own_number(world: World) -> None:

@@ -61,7 +61,7 @@ def explained(world: World, bib: str, volume: str = "") -> Reason | None:
         question = explaining.request(BY, "UG1", bib, volume)
         with unit.connection.begin_nested() as undone:
             context = Context(unit, world.circulation.library, world.now)
-            said = explaining.explained(context, question, loaded_facts(unit, "UG1"), world.now)
+            said = explaining.explain(context, question, loaded_facts(unit, "UG1"), world.now)
             undone.rollback()
         return said.outcome.why if isinstance(said.outcome, Refused) else None
 
@@ -179,4 +179,4 @@ def test_search_and_title_page_agree_about_every_copy(world: World) -> None:
 
 
 def test_number_of_libraries_includes_ours(world: World) -> None:
-    assert ask(world, titles.libraries) == 5
+    assert ask(world, titles.count_libraries) == 5

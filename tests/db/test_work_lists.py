@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from hkall_gateway.circulation.jobs.rounds import may_stand_still, still
+from hkall_gateway.circulation.jobs.rounds import filter_stalled, may_stand_still
 from hkall_gateway.db import rounds
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.loads import loading
@@ -145,7 +145,7 @@ def test_a_list_is_the_same_on_the_command_line(counter: Immediate, at: Moment) 
 
 def test_what_stands_still_is_what_the_rules_say(counter: Immediate, now: datetime, at: Moment) -> None:
     may = counter.now(may_stand_still, at.waits, now)
-    idle = {request.id for request in counter.now(still, may, at.waits, now)}
+    idle = {request.id for request in counter.now(filter_stalled, may, at.waits, now)}
     assert {request.id for request in counter.now(cli_lists.stuck, at)} == idle
     assert 0 < len(idle) < OPEN
 

@@ -71,7 +71,7 @@ def came_back(site: Site) -> int:
         letter: Any = letters[-1].payload
         unit.outbox.sent(letters[-1].id, site.world.now)
         unit.notices.set_state(letter.notice, NoticeState.SENT, "", site.world.now)
-        assert deliveries.bounced(unit, letter.notice, "5.1.1", BY, site.world.now)
+        assert deliveries.record_bounce(unit, letter.notice, "5.1.1", BY, site.world.now)
         return int(letter.notice)
 
     return site.world.store.now(bounce)

@@ -42,11 +42,11 @@ def purge(context: Context, cursor: str, limit: int) -> Done:
     return (f"{name} {begin}" if begin else next(iter(names[names.index(name) + 1 :]), None)), count
 
 
-def _requests(context: Context, before: datetime, place: str, limit: int) -> Done:
-    found = kept.personal(context.unit, before, _read(place), limit)
+def _anonymise_requests(context: Context, before: datetime, place: str, limit: int) -> Done:
+    found = kept.personal(context.unit, before, _parse_cursor(place), limit)
     if found:
         kept.anonymise(context.unit, found)
-    return _begin(found, limit), len(found)
+    return _next_cursor(found, limit), len(found)
 
 
 def _by_age(forget: Callable[[UnitOfWork, datetime, int], int]) -> Work:
@@ -59,13 +59,13 @@ def _by_age(forget: Callable[[UnitOfWork, datetime, int], int]) -> Work:
     return work
 
 
-def _archive(context: Context, before: datetime, place: str, limit: int) -> Done:
+def _archive_requests(context: Context, before: datetime, place: str, limit: int) -> Done:
     context.unit.lock([kept.MOVING])
-    found = kept.closed(context.unit, before, _read(place), limit)
+    found = kept.closed(context.unit, before, _parse_cursor(place), limit)
     if found:
         _to_the_archive(context, kept.records(context.unit, found))
         kept.remove(context.unit, found)
-    return _begin(found, limit), len(found)
+    return _next_cursor(found, limit), len(found)
 
 
 def _archive_lines(context: Context, before: datetime, _place: str, limit: int) -> Done:
@@ -84,18 +84,18 @@ def _to_the_archive(context: Context, found: Sequence[Mapping[str, object]]) -> 
     kept.note_archive(context.unit, str(path.absolute()), context.now)
 
 
-def _messages(context: Context, before: datetime, place: str, limit: int) -> Done:
+def _forget_messages(context: Context, before: datetime, place: str, limit: int) -> Done:
     begin, count = kept.forget_messages(context.unit, before, int(place or 0), limit)
     return (None if begin is None else str(begin)), count
 
 
-def _begin(found: tuple[Request, ...], limit: int) -> str | None:
+def _next_cursor(found: tuple[Request, ...], limit: int) -> str | None:
     """The cursor after a full batch; None after the last one."""
     last = found[-1] if len(found) == limit else None
     return f"{last.moved_at.isoformat()} {last.id}" if last and last.moved_at else None
 
 
-def _read(place: str) -> Place | None:
+def _parse_cursor(place: str) -> Place | None:
     moved_at, _, number = place.partition(" ")
     return (datetime.fromisoformat(moved_at), number) if number else None
 
@@ -114,13 +114,13 @@ def _messages_days(terms: Retention) -> int:
 
 # fmt: off
 STAGES: Final[Mapping[str, tuple[Callable[[Retention], int], Work]]] = {
-    "requests":      (_anonymise_days, _requests),
+    "requests":      (_anonymise_days, _anonymise_requests),
     "refusals":      (_anonymise_days, _by_age(kept.anonymise_lines)),
     "payments":      (_anonymise_days, _by_age(kept.anonymise_payments)),
     "outcomes":      (_anonymise_days, _by_age(kept.forget_outcomes)),
-    "archive":       (_archive_days,   _archive),
+    "archive":       (_archive_days,   _archive_requests),
     "archive_lines": (_archive_days,   _archive_lines),
-    "messages":      (_messages_days,  _messages),
+    "messages":      (_messages_days,  _forget_messages),
     "quarantine":    (_messages_days,  _by_age(quarantine.forget)),
 }
 # fmt: on

@@ -51,14 +51,14 @@ def may_stand_still(
     return cli_lists.stalled(unit, since, due_before, after, most)
 
 
-def still(unit: UnitOfWork, found: tuple[Request, ...], limits: Waits, now: datetime) -> tuple[Request, ...]:
+def filter_stalled(unit: UnitOfWork, found: tuple[Request, ...], limits: Waits, now: datetime) -> tuple[Request, ...]:
     """The requests that stand still, with allowance for the days of each partner's courier."""
     partners = unit.partners.among({request.partner for request in found} - {""})
     days = {agency: partner.courier_days for agency, partner in partners.items()}
     return tuple(request for request in found if dates.stands_still(request, days.get(request.partner, 0), limits, now))
 
 
-def is_noted(unit: UnitOfWork, request: Request) -> bool:
+def is_noted_stalled(unit: UnitOfWork, request: Request) -> bool:
     """Whether the journal has this event already for the request's present position."""
     noted = unit.journal.last_noted(request.id, NOTED)
     return noted is not None and request.moved_at is not None and noted >= request.moved_at
@@ -81,20 +81,20 @@ class RoundTakenOver(Exception):
 
 def pickup_expiry(context: Context, cursor: str, limit: int) -> Batch:
     """Expire pickups at 00:00 of the day after the last; the book is to be pulled. No letter is sent (R14, R15)."""
-    late, by = found.pickups_over(context.unit, dates.civil(context.now), cursor, limit), _by("pickup_expiry")
-    done = _each(
+    late, by = found.pickups_over(context.unit, dates.civil(context.now), cursor, limit), _timer_actor("pickup_expiry")
+    done = _apply_each(
         context,
         late,
         by,
         lambda request: context.unit.advance(request, Event.EXPIRE_PICKUP, context.now, by, rule="R14", expired_pickup=True),
     )
-    return _batch(late, limit), done
+    return _next_cursor(late, limit), done
 
 
 def overdue(context: Context, cursor: str, limit: int) -> Batch:
     """Send overdue letters at 00:00 of the day after: one for each due date, for recalled loans too (R39)."""
-    late, by = found.loans_over(context.unit, dates.civil(context.now), cursor, limit), _by("overdue")
-    done = _each(
+    late, by = found.loans_over(context.unit, dates.civil(context.now), cursor, limit), _timer_actor("overdue")
+    done = _apply_each(
         context,
         late,
         by,
@@ -113,11 +113,13 @@ def silence(context: Context, cursor: str, limit: int) -> Batch:
     cancellation without confirmation is taken as received. While requests are suspended, a request keeps its lender, since no
     other one could be asked (R1).
     """
-    waiting, by = found.asked_before(context.unit, context.now - timedelta(days=1), cursor, limit), _by("silence")
+    waiting, by = found.asked_before(context.unit, context.now - timedelta(days=1), cursor, limit), _timer_actor("silence")
     partners = context.unit.partners.among(r.partner for r in waiting)
     rests = suspended("borrow_request", context.library.policy, context.now) is not None
     silent = [
-        r for r in waiting if _silent(context, r, partners.get(r.partner)) and not (rests and r.position is Position.REQUESTED)
+        r
+        for r in waiting
+        if _is_silent(context, r, partners.get(r.partner)) and not (rests and r.position is Position.REQUESTED)
     ]
 
     def give_up(request: Request) -> None:
@@ -126,10 +128,10 @@ def silence(context: Context, cursor: str, limit: int) -> Batch:
         else:
             choosing.give_up_on(context, request, by)
 
-    return _batch(waiting, limit), _each(context, silent, by, give_up)
+    return _next_cursor(waiting, limit), _apply_each(context, silent, by, give_up)
 
 
-def _silent(context: Context, request: Request, partner: Partner | None) -> bool:
+def _is_silent(context: Context, request: Request, partner: Partner | None) -> bool:
     if partner is None or request.moved_at is None or request.kind == MIRRORED:
         return False
     asked, days = context.unit.requests.asked(request.wire_id), partner.silence_days
@@ -145,32 +147,38 @@ def postponed(context: Context, cursor: str, limit: int) -> Batch:
     """Ask the next lender for requests that were declined while requests were suspended, once they are not (R1)."""
     if suspended("borrow_request", context.library.policy, context.now):
         return None, 0
-    waiting, by = found.postponed(context.unit, cursor, limit), _by("postponed")
-    return _batch(waiting, limit), _each(context, waiting, by, lambda request: choosing.resume(context, request, by))
+    waiting, by = found.postponed(context.unit, cursor, limit), _timer_actor("postponed")
+    return _next_cursor(waiting, limit), _apply_each(
+        context, waiting, by, lambda request: choosing.resume_request(context, request, by)
+    )
 
 
 def not_needed_after(context: Context, cursor: str, limit: int) -> Batch:
     """Cancel requests that were not shipped by the day until which they were wanted (R34)."""
-    late, by = found.needed_before(context.unit, dates.civil(context.now), cursor, limit), _by("not_needed_after")
-    done = _each(
+    late, by = found.needed_before(context.unit, dates.civil(context.now), cursor, limit), _timer_actor("not_needed_after")
+    done = _apply_each(
         context,
         late,
         by,
         lambda request: context.unit.advance(request, Event.CANCEL, context.now, by, rule="R34", reason="not needed any more"),
     )
-    return _batch(late, limit), done
+    return _next_cursor(late, limit), done
 
 
 def stuck(context: Context, cursor: str, limit: int) -> Batch:
     """Note requests that stand still for longer than `[waits]` allows, once each in the journal, and log them."""
-    found, by = may_stand_still(context.unit, context.library.policy.waits, context.now, cursor, limit), _by("stuck")
-    idle = [r for r in still(context.unit, found, context.library.policy.waits, context.now) if not is_noted(context.unit, r)]
+    found, by = may_stand_still(context.unit, context.library.policy.waits, context.now, cursor, limit), _timer_actor("stuck")
+    idle = [
+        r
+        for r in filter_stalled(context.unit, found, context.library.policy.waits, context.now)
+        if not is_noted_stalled(context.unit, r)
+    ]
 
     def note(request: Request) -> None:
         context.unit.note(request, NOTED, {"position": request.position, "since": str(request.moved_at)}, context.now, by)
         LOG.warning("request.stands_still", request_id=request.id, position=request.position.value, partner=request.partner)
 
-    return _batch(found, limit), _each(context, idle, by, note)
+    return _next_cursor(found, limit), _apply_each(context, idle, by, note)
 
 
 def inbox_cleanup(context: Context, _cursor: str, limit: int) -> Batch:
@@ -179,7 +187,7 @@ def inbox_cleanup(context: Context, _cursor: str, limit: int) -> Batch:
     return "more" if count == limit else None, count
 
 
-def _each(context: Context, requests: Sequence[Request], by: Actor, do: Callable[[Request], object]) -> int:
+def _apply_each(context: Context, requests: Sequence[Request], by: Actor, do: Callable[[Request], object]) -> int:
     """Apply `do` to each request in a savepoint of its own; returns the count of successes.
 
     A request that raises is set aside for staff, logged by number, and tried again in the next round.
@@ -196,11 +204,11 @@ def _each(context: Context, requests: Sequence[Request], by: Actor, do: Callable
     return done
 
 
-def _batch(done: tuple[Request, ...], limit: int) -> str | None:
+def _next_cursor(done: tuple[Request, ...], limit: int) -> str | None:
     return done[-1].id if len(done) == limit else None
 
 
-def _by(name: str) -> Actor:
+def _timer_actor(name: str) -> Actor:
     return Actor("timer", "timer", name)
 
 
@@ -266,7 +274,7 @@ class Rounds:
     def start(self) -> None:
         """Start: check now, and every minute from now on."""
         self._running, self._stopping = True, False
-        self._look()
+        self._check_rounds()
 
     async def stop(self) -> None:
         """Start no further batch and wait for the one in hand. The rest of a round is done after the next start."""
@@ -282,7 +290,7 @@ class Rounds:
             if self._stopping:
                 return
             if name not in jobs or jobs[name].free(self._now(), self._instance):
-                await self._try(name)
+                await self._run_round(name)
 
     async def do(self, name: str, due_only: bool = False) -> int:
         """Run one whole round, even before its time; returns its count, 0 if another gateway is running it."""
@@ -302,7 +310,7 @@ class Rounds:
         LOG.info("timer.run", job=name, count=count, lag_s=job.lag_s(began))
         return count
 
-    async def _try(self, name: str) -> None:
+    async def _run_round(self, name: str) -> None:
         try:
             await self.do(name, due_only=True)
         except RoundTakenOver:
@@ -312,17 +320,17 @@ class Rounds:
         except Exception:
             LOG.exception("timer.failed", job=name)
 
-    def _look(self) -> None:
+    def _check_rounds(self) -> None:
         if self._looking is None:
-            contextvars.Context().run(self._begin_looking)
+            contextvars.Context().run(self._begin_check)
 
-    def _begin_looking(self) -> None:
+    def _begin_check(self) -> None:
         self._looking = ensureDeferred(self.run_due())
-        self._looking.addBoth(self._looked)
+        self._looking.addBoth(self._end_check)
 
-    def _looked(self, result: Failure | None) -> None:
+    def _end_check(self, result: Failure | None) -> None:
         self._looking = None
         if result is not None and not isinstance(result.value, Unavailable):
             LOG.error("timer.bug", trace=result.getTraceback())
         if self._running:
-            self._timer = self._clock.callLater(dates.LOOK_S, self._look)
+            self._timer = self._clock.callLater(dates.LOOK_S, self._check_rounds)

@@ -52,7 +52,7 @@ def delivered(context: Context, command: Delivered) -> None:
     if answer.kind not in SETTLING and state in UNSETTLED and attempts >= row.attempts:
         return
     context.unit.outbox.tried(row.id, Attempt(context.now, answer.kind, answer.problem, answer.detail))
-    link = _line(context, row, answer, circuit_settings)
+    link = _update_channel(context, row, answer, circuit_settings)
     if kept is None or state in SETTLED:
         return
     by = Actor(MAIL if row.kind is OutboxKind.MAIL else row.recipient, "courier", row.send.name, row.corr)
@@ -60,21 +60,25 @@ def delivered(context: Context, command: Delivered) -> None:
         if answer.kind is D.NOT_NEEDED:
             context.unit.outbox.dropped(row.id, answer.detail)
         elif answer.kind == D.REFUSED and row.kind is OutboxKind.ILS:  # the two sides differ, and a person must find out why
-            context.unit.outbox.dead(row.id, f"refused: {_said(answer)}")
+            context.unit.outbox.dead(row.id, f"refused: {_error_text(answer)}")
         else:
             context.unit.outbox.sent(row.id, context.now)
         apply_answer(context, row, answer, by)
     else:
-        _again_or_dead(context, row, answer, command.retry_at, link, circuit_settings, by)
+        _retry_or_give_up(context, row, answer, command.retry_at, link, circuit_settings, by)
 
 
-def _line(context: Context, row: OutboxRow, answer: DeliveryResult, circuit_settings: CircuitSettings) -> CircuitState:
+def _update_channel(
+    context: Context, row: OutboxRow, answer: DeliveryResult, circuit_settings: CircuitSettings
+) -> CircuitState:
     """The channel's state after this answer. A Problem of any kind is an answer; a busy server's bare status is none."""
     link = context.unit.circuits.one(row.line)
     if row.line == MAIL or answer.untold:
         return link
     if answer.kind == D.FAULT:
-        context.unit.circuits.keep(after := circuit.after_rejection(link, circuit_settings, context.now, _said(answer)[:200]))
+        context.unit.circuits.keep(
+            after := circuit.after_rejection(link, circuit_settings, context.now, _error_text(answer)[:200])
+        )
         return after
     lost = answer.kind in {D.UNREACHABLE, D.UNKNOWN} or (answer.kind is D.LATER and not answer.problem)
     after = (
@@ -91,18 +95,18 @@ def apply_answer(context: Context, row: OutboxRow, answer: DeliveryResult, by: A
     if isinstance(row.payload, LocalMessage):
         local_messages.apply_answer(context, row.payload, answer, by)
     elif isinstance(row.payload, PatronNotice):
-        letter_left(context, row, answer, by)
+        record_letter_result(context, row, answer, by)
     else:
         if row.send in {Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER}:
-            choosing.answered(context, Notification(row.send), row.request, row.payload.wire_id, answer, by)
-        elif row.send is Notification.TELL_LENDER_RENEWED and recalls.because_of_a_recall(answer):
-            recalls.renewal_refused(context, row.payload, answer, by)
+            choosing.apply_lender_answer(context, Notification(row.send), row.request, row.payload.wire_id, answer, by)
+        elif row.send is Notification.TELL_LENDER_RENEWED and recalls.is_because_of_recall(answer):
+            recalls.apply_renewal_refused(context, row.payload, answer, by)
         elif row.send in recalls.ANSWERED:
-            recalls.answered(context, row.payload, answer, by)
-        _not_believed(context, row, answer, by)
+            recalls.apply_renewal_answer(context, row.payload, answer, by)
+        _flag_refused_notice(context, row, answer, by)
 
 
-def _not_believed(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
+def _flag_refused_notice(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
     """Flag a request for staff if the partner finally refuses a notice: the two sides differ."""
     request = context.unit.requests.find(row.request)
     if answer.kind != D.REFUSED or row.send in ANSWERED or request is None:
@@ -114,7 +118,7 @@ def _not_believed(context: Context, row: OutboxRow, answer: DeliveryResult, by: 
         context.unit.amend(request, context.now, by, flags=flagged(request, StaffFlag.refused_there(row.send)))
 
 
-def _again_or_dead(
+def _retry_or_give_up(
     context: Context,
     row: OutboxRow,
     answer: DeliveryResult,
@@ -123,7 +127,7 @@ def _again_or_dead(
     circuit_settings: CircuitSettings,
     by: Actor,
 ) -> None:
-    error = f"{answer.kind}: {_said(answer)}".removesuffix(": ")
+    error = f"{answer.kind}: {_error_text(answer)}".removesuffix(": ")
     unsure = row.state == OutboxState.UNSURE or answer.kind == D.UNKNOWN
     if answer.kind != D.UNKNOWN and not circuit.counts(link, circuit_settings, context.now):
         context.unit.outbox.later(row.id, link.rests_until or context.now, error, unsure=unsure, counted=False)
@@ -133,14 +137,14 @@ def _again_or_dead(
         context.unit.outbox.dead(row.id, error)
     else:  # never to be retried: the request has moved on, and two lenders would ship
         context.unit.outbox.dropped(row.id, error)
-        never_arrived(context, row, by, error)
+        note_never_arrived(context, row, by, error)
 
 
-def _said(answer: DeliveryResult) -> str:
+def _error_text(answer: DeliveryResult) -> str:
     return ": ".join(filter(None, [answer.problem, answer.detail]))
 
 
-def never_arrived(context: Context, row: OutboxRow, by: Actor, error: str, reason: str = NOT_REACHED) -> Request | None:
+def note_never_arrived(context: Context, row: OutboxRow, by: Actor, error: str, reason: str = NOT_REACHED) -> Request | None:
     """Ask the next lender if a request to a lender certainly was not delivered. Other messages only stay undelivered.
 
     `error` is for staff, `reason` one of lender_reasons for the patron's letter.
@@ -149,10 +153,10 @@ def never_arrived(context: Context, row: OutboxRow, by: Actor, error: str, reaso
     """
     if row.send is not Notification.ASK_LENDER or not isinstance(row.payload, PartnerMessage):
         return None
-    return choosing.not_reached(context, row.request, row.payload.wire_id, reason, error, by)
+    return choosing.note_not_reached(context, row.request, row.payload.wire_id, reason, error, by)
 
 
-def letter_left(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
+def record_letter_result(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
     """Record a letter's result: its day starts the days to collect; a failed one is on the operators' list (R12, R14, R42)."""
     unit, letter = context.unit, row.payload
     assert isinstance(letter, PatronNotice)
@@ -173,7 +177,7 @@ def letter_left(context: Context, row: OutboxRow, answer: DeliveryResult, by: Ac
     )
 
 
-def bounced(unit: UnitOfWork, number: int, status: str, by: Actor, now: datetime) -> bool:
+def record_bounce(unit: UnitOfWork, number: int, status: str, by: Actor, now: datetime) -> bool:
     """Record a letter's final bounce: it is on the operators' list, and its request goes on (R42).
 
     Returns False if the bounce is known already. `status` is the mail server's code of RFC 3463.

@@ -21,18 +21,18 @@ from hkall_gateway.circulation.partners.broker_services import (
     Brokered,
     Work,
     about_request,
+    as_notice,
     at_counter,
     check_in,
-    heard,
     may_have_one_more,
-    no,
-    place_of,
+    pickup_location_of,
+    refuse,
     ship,
 )
-from hkall_gateway.circulation.partners.broker_services import named as named_by_copy
+from hkall_gateway.circulation.partners.broker_services import find_request as named_by_copy
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.recalls import Recalled
-from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed, noted
+from hkall_gateway.circulation.results import CheckedOut, Noted, Refused, Renewed, noted_result
 from hkall_gateway.db.requests_by_partner_id import borrowed_under, held_with
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import FINAL, Event
@@ -42,15 +42,15 @@ from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, RequestCh
 P = Position
 
 
-def request(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted | Paged | Refused:
+def mirror_request(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted | Paged | Refused:
     """Record a request that the central placed: for our patron, or for a copy of ours."""
-    return _borrow(context, ask, facts) if ask.number else _page(context, ask)
+    return _open_mirrored(context, ask, facts) if ask.number else _page_copy(context, ask)
 
 
-def _borrow(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
+def _open_mirrored(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
     known = borrowed_under(context.unit, ask.partner, ask.number)
     if known is not None and known.position not in FINAL:
-        return noted(known) if known.patron == ask.card else no(context, Reason.DUPLICATE_REQUEST, ask, known)
+        return noted_result(known) if known.patron == ask.card else refuse(context, Reason.DUPLICATE_REQUEST, ask, known)
     answer = may_have_one_more(context, ask, facts)
     if answer is not None:
         return answer
@@ -68,15 +68,15 @@ def _borrow(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted
             wire_id=ask.number,
             placed_by=ask.partner if ask.wire_id else "",
             placed_id=ask.wire_id,
-            pickup_location=place_of(ask, context.library),
+            pickup_location=pickup_location_of(ask, context.library),
         ),
         context.now,
         ask.by,
     )
-    return noted(context.unit.advance(wanted, Event.ASK, context.now, ask.by, attempt=1))
+    return noted_result(context.unit.advance(wanted, Event.ASK, context.now, ask.by, attempt=1))
 
 
-def _page(context: Context, ask: BrokerCommand) -> Paged | Refused:
+def _page_copy(context: Context, ask: BrokerCommand) -> Paged | Refused:
     """Page a copy of ours. Only its barcode names the request, so the open request of the copy is meant."""
     held = held_with(context.unit, ask.partner, ask.barcode, context.library.agency)
     if held is not None and held.position not in FINAL:
@@ -86,27 +86,27 @@ def _page(context: Context, ask: BrokerCommand) -> Paged | Refused:
     return lending.borrow_from_us(context, replace(wanted, pickup_location=ask.pickup_location))
 
 
-def cancel(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
+def mirror_cancel(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
     """Cancel a request that the central took back, for the patron or because no library will send it."""
     if found.side is Side.LENDING:
-        return lending.heard(context, heard(ask, found), Event.WITHDRAW)
+        return lending.apply_notice(context, as_notice(ask, found), Event.WITHDRAW)
     if found.position in FINAL:
-        return noted(found)
+        return noted_result(found)
     if not context.unit.can(found, Event.CANCEL):
-        return no(context, Reason.TOO_LATE_TO_CANCEL, ask, found)
+        return refuse(context, Reason.TOO_LATE_TO_CANCEL, ask, found)
     cancelling = context.unit.advance(found, Event.CANCEL, context.now, ask.by, rule="R34")
-    return noted(context.unit.advance(cancelling, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
+    return noted_result(context.unit.advance(cancelling, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
 
 
-def shipped(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
+def mirror_shipped(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
     """Record that a copy is on the way to us, with its barcode, or our own copy on the way home."""
     if found.side is Side.LENDING:
-        return lending.heard(context, heard(ask, found), Event.COMING_HOME)
+        return lending.apply_notice(context, as_notice(ask, found), Event.COMING_HOME)
     if context.unit.can(found, Event.SHIP) or context.unit.can(found, Event.SHIP_UNWANTED):
         if not ask.barcode or context.unit.requests.with_copy(ask.barcode, ask.partner):
-            return no(context, Reason.UNKNOWN_ITEM, ask, found)
+            return refuse(context, Reason.UNKNOWN_ITEM, ask, found)
         event = Event.SHIP if context.unit.can(found, Event.SHIP) else Event.SHIP_UNWANTED
-        return noted(
+        return noted_result(
             context.unit.advance(
                 found,
                 event,
@@ -118,24 +118,24 @@ def shipped(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: 
                 lender_due=ask.due,
             )
         )
-    return noted(found)
+    return noted_result(found)
 
 
-def received(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
+def mirror_received(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
     """Put an arrived copy on the hold shelf with one letter, even without a shipped message."""
     if found.side is Side.LENDING:
-        return lending.heard(context, heard(ask, found), Event.BORROWER_HAS_IT)
+        return lending.apply_notice(context, as_notice(ask, found), Event.BORROWER_HAS_IT)
     if context.unit.can(found, Event.ARRIVE_UNANNOUNCED):
         if not ask.barcode or context.unit.requests.with_copy(ask.barcode, ask.partner):
-            return no(context, Reason.UNKNOWN_ITEM, ask, found)
+            return refuse(context, Reason.UNKNOWN_ITEM, ask, found)
         copy: RequestChange = {"item_agency": ask.partner, "item_barcode": ask.barcode, "unannounced": True}
         returning.arrive(context, ask.by, found, Event.ARRIVE_UNANNOUNCED, **copy)
     elif found.position is P.IN_TRANSIT:
         returning.arrive(context, ask.by, found)
-    return noted(context.unit.requests.find(found.id) or found)
+    return noted_result(context.unit.requests.find(found.id) or found)
 
 
-def lent(context: Context, ask: BrokerCommand, facts: BorrowerFacts, found: Request) -> CheckedOut | Noted | Refused:
+def mirror_lent(context: Context, ask: BrokerCommand, facts: BorrowerFacts, found: Request) -> CheckedOut | Noted | Refused:
     """Record that our patron has the book, or that our copy left.
 
     It has happened: an event against our rules is accepted, with the central's date, and flagged for staff.
@@ -147,10 +147,10 @@ def lent(context: Context, ask: BrokerCommand, facts: BorrowerFacts, found: Requ
     return loans.check_out(context, told, facts)
 
 
-def home(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
+def mirror_home(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
     """Record that the lender has its copy back, or the borrower has ours."""
     if found.side is Side.LENDING:
-        return lending.heard(context, heard(ask, found), Event.BORROWER_HAS_IT)
+        return lending.apply_notice(context, as_notice(ask, found), Event.BORROWER_HAS_IT)
     if found.position in {P.REQUESTED, P.IN_TRANSIT} and not found.unwanted:
         # it never left its library, and the central decides whether another one is asked
         context.unit.note(found, "NEVER_SENT", {"message": ask.by.message}, context.now, ask.by)
@@ -158,33 +158,33 @@ def home(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Req
             found = context.unit.advance(
                 found, Event.NOT_SENT, context.now, ask.by, item_agency="", item_barcode="", lender_due=None
             )
-        return noted(found)
-    return lender_notices.home(context, heard(ask, found))
+        return noted_result(found)
+    return lender_notices.apply_home(context, as_notice(ask, found))
 
 
-def renewed(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Renewed | Refused:
+def mirror_renewed(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Renewed | Refused:
     """Apply the owner's later date, or the borrower's renewal of our copy."""
-    work = lending.renewed_by_borrower if found.side is Side.LENDING else recalls.owner_renewed
-    return work(context, heard(ask, found))
+    work = lending.renewed_by_borrower if found.side is Side.LENDING else recalls.apply_owner_renewal
+    return work(context, as_notice(ask, found))
 
 
-def recalled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Recalled | Refused:
+def mirror_recalled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Recalled | Refused:
     """Apply the owner's recall."""
-    return recalls.recalled(context, heard(ask, found))
+    return recalls.apply_recall(context, as_notice(ask, found))
 
 
-def recall_cancelled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Recalled | Refused:
+def mirror_recall_cancelled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Recalled | Refused:
     """Cancel the owner's recall."""
-    return recalls.recall_cancelled(context, heard(ask, found))
+    return recalls.apply_recall_cancelled(context, as_notice(ask, found))
 
 
-def named(unit: UnitOfWork, ask: BrokerCommand) -> Request | None:
+def find_mirrored(unit: UnitOfWork, ask: BrokerCommand) -> Request | None:
     """The request under the central's item number, else by the copy's own barcode or the RequestId."""
     found = borrowed_under(unit, ask.partner, ask.number)
     return found if found and found.position not in FINAL else named_by_copy(unit, ask) or found
 
 
-def taken_in(context: Context, ask: BrokerCommand, facts: BorrowerFacts, found: Request) -> Brokered | Refused:
+def mirror_taken_in(context: Context, ask: BrokerCommand, facts: BorrowerFacts, found: Request) -> Brokered | Refused:
     """Record the patron's return, or our own copy's arrival at home."""
     by_copy = replace(ask, barcode=found.item_barcode, agency=found.item_agency)
     return about_request(check_in, named_by_copy)(context, by_copy, facts)
@@ -192,15 +192,15 @@ def taken_in(context: Context, ask: BrokerCommand, facts: BorrowerFacts, found: 
 
 EVENTS: Final[Mapping[str, Work]] = MappingProxyType(
     {
-        "mirror_request": request,
-        "mirror_cancel": about_request(cancel, named, Reason.UNKNOWN_REQUEST),
-        "mirror_shipped": about_request(shipped, named, Reason.UNKNOWN_REQUEST),
-        "mirror_received": about_request(received, named, Reason.UNKNOWN_REQUEST),
-        "mirror_lent": about_request(lent, named),
-        "mirror_home": about_request(home, named),
-        "mirror_taken_in": about_request(taken_in, named),
-        "mirror_renewed": about_request(renewed, named),
-        "mirror_recalled": about_request(recalled, named),
-        "mirror_recall_cancelled": about_request(recall_cancelled, named),
+        "mirror_request": mirror_request,
+        "mirror_cancel": about_request(mirror_cancel, find_mirrored, Reason.UNKNOWN_REQUEST),
+        "mirror_shipped": about_request(mirror_shipped, find_mirrored, Reason.UNKNOWN_REQUEST),
+        "mirror_received": about_request(mirror_received, find_mirrored, Reason.UNKNOWN_REQUEST),
+        "mirror_lent": about_request(mirror_lent, find_mirrored),
+        "mirror_home": about_request(mirror_home, find_mirrored),
+        "mirror_taken_in": about_request(mirror_taken_in, find_mirrored),
+        "mirror_renewed": about_request(mirror_renewed, find_mirrored),
+        "mirror_recalled": about_request(mirror_recalled, find_mirrored),
+        "mirror_recall_cancelled": about_request(mirror_recall_cancelled, find_mirrored),
     }
 )

@@ -9,8 +9,8 @@ from hkall_gateway.circulation import recalls
 from hkall_gateway.circulation.choosing import move_on, release_rivals
 from hkall_gateway.circulation.command import Context, Library
 from hkall_gateway.circulation.fines import fix_fine, pay_back
-from hkall_gateway.circulation.partner_notice import PartnerNotice, contradicted, hold
-from hkall_gateway.circulation.results import Noted, Refused, noted
+from hkall_gateway.circulation.partner_notice import PartnerNotice, hold_if_contradicted, hold_notice
+from hkall_gateway.circulation.results import Noted, Refused, noted_result
 from hkall_gateway.db import requests_by_partner_id
 from hkall_gateway.db.requests_by_partner_id import STRAY, Asked, asked_for
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -33,13 +33,13 @@ def we_borrow(ask: PartnerNotice, library: Library) -> bool:
     return ask.item is None or ask.item.agency != library.agency
 
 
-def shipped(context: Context, ask: PartnerNotice) -> Noted | Refused:
+def apply_shipped(context: Context, ask: PartnerNotice) -> Noted | Refused:
     """Record that the lender has sent a copy, also if its notice comes late, early or twice."""
     asked = (
-        _stray_under(context.unit, ask)
+        _find_stray(context.unit, ask)
         or context.unit.requests.asked(ask.wire_id)
-        or _by_item(context.unit, ask)
-        or _asked_for(context.unit, ask)
+        or _find_holder(context.unit, ask)
+        or _asked_for_copy(context.unit, ask)
     )
     if asked is None:
         return context.refuse(Reason.UNKNOWN_REQUEST, ask.by)
@@ -55,28 +55,28 @@ def shipped(context: Context, ask: PartnerNotice) -> Noted | Refused:
     holder = next((other for other in held if other.id != request.id), None)
     if holder and holder.unannounced and holder.side is Side.BORROWING and holder.partner == ask.partner:
         # It was received for another request than the one it was sent for: only the date of this late message is taken.
-        _filled(context, ask, holder, {"lender_due": ask.due})
+        _fill_in(context, ask, holder, {"lender_due": ask.due})
         context.unit.note(request, "LATE", {"message": ask.by.message, "held_by": holder.id}, context.now, ask.by)
-        return noted(request, note=f"here for {holder.id}")
+        return noted_result(request, note=f"here for {holder.id}")
     if item is None:
         return context.refuse(Reason.UNKNOWN_ITEM, ask.by, request)
-    if refusal := contradicted(context, replace(ask, item=item), request, News.SHIPPED):
+    if refusal := hold_if_contradicted(context, replace(ask, item=item), request, News.SHIPPED):
         return refusal
     return _take_shipment(context, ask, request, item)
 
 
-def _asked_for(unit: UnitOfWork, ask: PartnerNotice) -> Asked | None:
+def _asked_for_copy(unit: UnitOfWork, ask: PartnerNotice) -> Asked | None:
     """Return the request for which the copy was asked last, for a notice without a number."""
     return asked_for(unit, ask.item) if ask.item and not ask.wire_id else None
 
 
-def _by_item(unit: UnitOfWork, ask: PartnerNotice) -> tuple[Request, None] | None:
+def _find_holder(unit: UnitOfWork, ask: PartnerNotice) -> tuple[Request, None] | None:
     held = unit.requests.with_copy(ask.item.barcode, ask.item.agency) if ask.item else ()
     mine = [r for r in held if r.side is Side.BORROWING and r.partner == ask.partner]
     return (mine[0], None) if mine else None
 
 
-def _stray_under(unit: UnitOfWork, ask: PartnerNotice) -> tuple[Request, None] | None:
+def _find_stray(unit: UnitOfWork, ask: PartnerNotice) -> tuple[Request, None] | None:
     """The request of an orphan copy, which came after its request had ended and is filed under the same number."""
     strays = requests_by_partner_id.strays_under(unit, ask.wire_agency, ask.wire_id) if ask.wire_id else ()
     mine = [r for r in strays if r.partner == ask.partner and ask.item in {None, r.item}]
@@ -88,20 +88,20 @@ def _take_shipment(context: Context, ask: PartnerNotice, request: Request, item:
     came: RequestChange = {"item_agency": item.agency, "item_barcode": item.barcode, "lender_due": ask.due}
     if request.position is P.CANCELLING and active:
         came["unwanted"] = True
-        return noted(context.unit.advance(request, Event.SHIP_UNWANTED, context.now, ask.by, rule="R34", **came))
+        return noted_result(context.unit.advance(request, Event.SHIP_UNWANTED, context.now, ask.by, rule="R34", **came))
     if request.position in {P.NEW, P.REQUESTED}:
-        sent = _ship(context, ask, request, came, active=active)
+        sent = _accept_shipment(context, ask, request, came, active=active)
         release_rivals(context, item, sent.id, ask.by)
-        return noted(sent)
+        return noted_result(sent)
     if request.position in HERE | {P.IN_TRANSIT} and request.item in {None, item}:
-        filled = _filled(context, ask, request, came)
-        return noted(filled, note="already under way" if request.position is P.IN_TRANSIT else "already here")
+        filled = _fill_in(context, ask, request, came)
+        return noted_result(filled, note="already under way" if request.position is P.IN_TRANSIT else "already here")
     if request.position is P.CLOSED and request.item == item:
-        return _late(context, ask, request)
-    return _stray(context, ask, request, item)
+        return _accept_late(context, ask, request)
+    return _open_stray(context, ask, request, item)
 
 
-def _filled(context: Context, ask: PartnerNotice, request: Request, came: RequestChange) -> Request:
+def _fill_in(context: Context, ask: PartnerNotice, request: Request, came: RequestChange) -> Request:
     """Fill in the facts of a shipment reported after the copy came: only missing ones, the copy and the lender's date."""
     missing = cast("RequestChange", {name: value for name, value in came.items() if value and not getattr(request, name)})
     return (
@@ -111,7 +111,7 @@ def _filled(context: Context, ask: PartnerNotice, request: Request, came: Reques
     )
 
 
-def _ship(context: Context, ask: PartnerNotice, request: Request, came: RequestChange, *, active: bool) -> Request:
+def _accept_shipment(context: Context, ask: PartnerNotice, request: Request, came: RequestChange, *, active: bool) -> Request:
     """Accept a shipment, also of a former lender while no other has shipped: the present one gets a cancellation."""
     if active:
         return context.unit.advance(request, Event.SHIP, context.now, ask.by, **came)
@@ -126,7 +126,7 @@ def _ship(context: Context, ask: PartnerNotice, request: Request, came: RequestC
     return context.unit.advance(request, Event.SHIP, context.now, ask.by, **lender)
 
 
-def _stray(context: Context, ask: PartnerNotice, request: Request, item: ItemKey) -> Noted | Refused:
+def _open_stray(context: Context, ask: PartnerNotice, request: Request, item: ItemKey) -> Noted | Refused:
     """Open a request for an orphan copy, which no request waits for, so that it is received and sent home."""
     stray = context.unit.open(
         Request(
@@ -148,64 +148,66 @@ def _stray(context: Context, ask: PartnerNotice, request: Request, item: ItemKey
         context.now,
         ask.by,
     )
-    return noted(stray, note="nobody waits for it any more")
+    return noted_result(stray, note="nobody waits for it any more")
 
 
-def declined(context: Context, ask: PartnerNotice) -> Noted | Refused:
+def apply_declined(context: Context, ask: PartnerNotice) -> Noted | Refused:
     """The lender will not supply. Before shipment only; the next lender is asked (R37)."""
-    asked = context.unit.requests.asked(ask.wire_id) or _asked_for(context.unit, ask)
+    asked = context.unit.requests.asked(ask.wire_id) or _asked_for_copy(context.unit, ask)
     if asked is None:
         return context.refuse(Reason.UNKNOWN_REQUEST, ask.by)
     request, candidate = asked
     if candidate.agency != ask.partner:
         return context.refuse(Reason.AGENCY_NOT_OWNER, ask.by, request)
     if request.wire_id != candidate.wire_id or request.position in FINAL:
-        return _late(context, ask, request)
+        return _accept_late(context, ask, request)
     if request.position is P.CANCELLING:
-        return noted(context.unit.advance(request, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
+        return noted_result(context.unit.advance(request, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
     if request.position is not P.REQUESTED:
-        return hold(context, ask, request, Reason.ALREADY_SHIPPED, StaffFlag.DECLINED_AFTER_SHIPMENT)
-    if held := contradicted(context, ask, request, News.DECLINED):
+        return hold_notice(context, ask, request, Reason.ALREADY_SHIPPED, StaffFlag.DECLINED_AFTER_SHIPMENT)
+    if held := hold_if_contradicted(context, ask, request, News.DECLINED):
         return held
     context.unit.candidates.mark(candidate, outcome=CandidateOutcome.DECLINED.because(ask.reason or OTHER))
-    return noted(move_on(context, request, decline_reason(ask.reason, ask.detail), ask.by))
+    return noted_result(move_on(context, request, decline_reason(ask.reason, ask.detail), ask.by))
 
 
-def home(context: Context, ask: PartnerNotice) -> Noted | Refused:
+def apply_home(context: Context, ask: PartnerNotice) -> Noted | Refused:
     """Accept the lender's check-in of its copy, even if messages were missed, unless we have the copy by our own scan."""
-    request = _borrowed(context.unit, ask)
+    request = _find_borrowed(context.unit, ask)
     if request is None:
-        return _past(context, ask)
+        return _accept_past_notice(context, ask)
     if request.partner != ask.partner:
         return context.refuse(Reason.AGENCY_NOT_OWNER, ask.by, request)
-    if held := contradicted(context, replace(ask, item=request.item), request, News.HOME):
+    if held := hold_if_contradicted(context, replace(ask, item=request.item), request, News.HOME):
         return held
     if request.position in {P.REQUESTED, P.IN_TRANSIT} and not request.unwanted:  # it never left the lender
-        return noted(move_on(context, request, NEVER_SENT, ask.by), note="never sent")
+        return noted_result(move_on(context, request, NEVER_SENT, ask.by), note="never sent")
     if request.position is P.CANCELLING:
-        return noted(context.unit.advance(request, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"), note="never sent")
+        return noted_result(
+            context.unit.advance(request, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"), note="never sent"
+        )
     if not context.unit.can(request, Event.HOME):
-        return _late(context, ask, request)
+        return _accept_late(context, ask, request)
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
     day = dates.civil(min(ask.at or context.now, context.now))
     if request.position is P.ON_LOAN:
         fix_fine(context, request, day, ask.by)
         pay_back(context, request, day, ask.by)
-    return noted(
+    return noted_result(
         context.unit.advance(request, Event.HOME, context.now, ask.by, skipped=skipped, returned_on=request.returned_on or day),
         note=f"home while {skipped}" if skipped else "",
     )
 
 
-def _borrowed(unit: UnitOfWork, ask: PartnerNotice) -> Request | None:
+def _find_borrowed(unit: UnitOfWork, ask: PartnerNotice) -> Request | None:
     """The request for the copy that is back home; None for a request that this lender is no longer asked for.
 
     A copy that came without a shipped message may have been received for another request than the one it was sent for: the copy
     decides.
     """
-    if stray := _stray_under(unit, ask):
+    if stray := _find_stray(unit, ask):
         return stray[0]
-    asked, held = unit.requests.asked(ask.wire_id), _by_item(unit, ask)
+    asked, held = unit.requests.asked(ask.wire_id), _find_holder(unit, ask)
     named = asked[0] if asked and asked[0].wire_id == ask.wire_id else None
     if held is None:
         return named
@@ -215,19 +217,19 @@ def _borrowed(unit: UnitOfWork, ask: PartnerNotice) -> Request | None:
     return held[0] if named is None or came_before else named
 
 
-def _past(context: Context, ask: PartnerNotice) -> Noted | Refused:
+def _accept_past_notice(context: Context, ask: PartnerNotice) -> Noted | Refused:
     """A lender that was asked once, or held the copy last: it is late, and a success. A copy alone may mean an older loan."""
-    asked = context.unit.requests.asked(ask.wire_id) or _asked_for(context.unit, ask)
+    asked = context.unit.requests.asked(ask.wire_id) or _asked_for_copy(context.unit, ask)
     last = None if asked else context.unit.requests.last_with(ask.item) if ask.item else None
     request = asked[0] if asked else last if last and last.side is Side.BORROWING else None
     if request is None:
         return context.refuse(Reason.UNKNOWN_REQUEST, ask.by)
     if (asked[1].agency if asked else request.partner) != ask.partner:
         return context.refuse(Reason.AGENCY_NOT_OWNER, ask.by, request)
-    return _late(context, ask, request)
+    return _accept_late(context, ask, request)
 
 
-def _late(context: Context, ask: PartnerNotice, request: Request) -> Noted:
+def _accept_late(context: Context, ask: PartnerNotice, request: Request) -> Noted:
     """Accept a late message: a success that only the journal records."""
     context.unit.note(request, "LATE", {"message": ask.by.message}, context.now, ask.by)
-    return noted(request, late=True)
+    return noted_result(request, late=True)

@@ -89,11 +89,11 @@ def enqueue(context: Context, command: EnqueueLocal) -> int | None:
     flagged until then. Messages behind a dead letter do not count as earlier.
     """
     message = command.message
-    first = next(iter(_rows(context.unit, message)), None)
+    first = next(iter(_unsent_rows(context.unit, message)), None)
     if first is None or first.state not in WAITING:
         return _put_inline(context, command)
     context.unit.outbox.put(LocalSend(message.send), message, command.by.corr, context.now)
-    _flag(context, message, command.by, delivered=False)
+    _flag_request(context, message, command.by, delivered=False)
     return None
 
 
@@ -101,7 +101,7 @@ def _put_inline(context: Context, command: EnqueueLocal | BeginTransaction) -> i
     """Put a message into the outbox that its caller sends now; return its row."""
     outbox, message = context.unit.outbox, command.message
     outbox.put(LocalSend(message.send), message, command.by.corr, context.now)
-    number = _rows(context.unit, message)[-1].id
+    number = _unsent_rows(context.unit, message)[-1].id
     outbox.claim_inline(number, context.now + INLINE_TIME)
     return number
 
@@ -112,7 +112,7 @@ def begin_transaction(context: Context, command: BeginTransaction) -> int | None
     If the gateway ends before the answer, the courier looks it up. Unsent messages about the same copy are deferred meanwhile.
     None, and it may not be sent: one of these is being delivered now, or the same payment is still without an answer.
     """
-    open_rows = _rows(context.unit, command.message)
+    open_rows = _unsent_rows(context.unit, command.message)
     if command.message.send == LocalSend.CHECK_ILS_PAYMENT and open_rows:
         return None
     waiting = [row.id for row in open_rows if row.state in WAITING]
@@ -128,13 +128,13 @@ def end_transaction(context: Context, command: EndTransaction) -> None:
     """
     context.unit.outbox.forget(command.number)
     if command.done:
-        _supersede(context, _rows(context.unit, command.message), command.by)
+        _supersede(context, _unsent_rows(context.unit, command.message), command.by)
 
 
 def mark_delivered(context: Context, command: MarkDelivered) -> None:
     """Mark an immediate delivery as sent, and supersede earlier unsent messages about the same copy or card."""
     context.unit.outbox.sent(command.number, context.now)
-    _supersede(context, [row for row in _rows(context.unit, command.message) if row.id < command.number], command.by)
+    _supersede(context, [row for row in _unsent_rows(context.unit, command.message) if row.id < command.number], command.by)
 
 
 def mark_undelivered(context: Context, command: MarkUndelivered) -> None:
@@ -145,35 +145,35 @@ def mark_undelivered(context: Context, command: MarkUndelivered) -> None:
     outbox, message = context.unit.outbox, command.message
     if not outbox.release_inline(command.number, context.now, unsure=command.unsure) and message.send in CHECKS:
         outbox.put(LocalSend(message.send), message, command.by.corr, context.now)
-    _flag(context, message, command.by, delivered=False)
+    _flag_request(context, message, command.by, delivered=False)
 
 
 def mark_refused(context: Context, command: MarkRefused) -> None:
     """Close a message that the local system refused, and flag its request for staff. It is not retried."""
     if command.number is not None:
         context.unit.outbox.close(command.number, OutboxState.DROPPED, "refused there", context.now)
-    _flag(context, command.message, command.by, delivered=False)
+    _flag_request(context, command.message, command.by, delivered=False)
 
 
 def _supersede(context: Context, rows: Iterable[OutboxRow], by: Actor) -> None:
     for row in rows:
         closed = context.unit.outbox.close(row.id, OutboxState.DONE, SUPERSEDED, context.now)
         if closed and isinstance(row.payload, LocalMessage):
-            _flag(context, row.payload, by, delivered=True)
+            _flag_request(context, row.payload, by, delivered=True)
 
 
-def _rows(unit: UnitOfWork, message: LocalMessage) -> tuple[OutboxRow, ...]:
+def _unsent_rows(unit: UnitOfWork, message: LocalMessage) -> tuple[OutboxRow, ...]:
     """Return the unsent messages about the same copy or card."""
     return unit.outbox.rows(partner=ILS_RECIPIENT, request=message.ordering_key)
 
 
 def apply_answer(context: Context, message: LocalMessage, answer: DeliveryResult, by: Actor) -> None:
     """Clear the flag of the request after a delivery; it stays after a refusal, or while more about the request is unsent."""
-    more = any(row.request == message.request for row in _rows(context.unit, message))
-    _flag(context, message, by, delivered=answer.kind != DeliveryKind.REFUSED and not more)
+    more = any(row.request == message.request for row in _unsent_rows(context.unit, message))
+    _flag_request(context, message, by, delivered=answer.kind != DeliveryKind.REFUSED and not more)
 
 
-def _flag(context: Context, message: LocalMessage, by: Actor, *, delivered: bool) -> None:
+def _flag_request(context: Context, message: LocalMessage, by: Actor, *, delivered: bool) -> None:
     request = context.unit.requests.find(message.request) if message.request else None
     if request is None or request.position in FINAL:
         return

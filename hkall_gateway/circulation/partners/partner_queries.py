@@ -144,7 +144,7 @@ def see_request(context: Context, ask: SeeRequest) -> RequestSeen | Refused:
     )
 
 
-def copy_of(context: Context, query: SeeCopyOf) -> ItemSeen | Refused:
+def see_copy_of(context: Context, query: SeeCopyOf) -> ItemSeen | Refused:
     """The state of a request's copy; UNKNOWN_ITEM for a request without a copy."""
     seen = see_request(context, query.request)
     if isinstance(seen, Refused):
@@ -154,7 +154,7 @@ def copy_of(context: Context, query: SeeCopyOf) -> ItemSeen | Refused:
 
 def find_by_reference(context: Context, ask: RequestReference) -> Request | None:
     """Return the request that a system means, if it may see it."""
-    found = _by_number(context, ask)
+    found = _find_by_number(context, ask)
     if found or ask.value or ask.item is None:
         return found
     held = context.unit.requests.with_copy(ask.item.barcode, ask.item.agency)
@@ -162,7 +162,7 @@ def find_by_reference(context: Context, ask: RequestReference) -> Request | None
     return mine[0] if len(mine) == 1 else None
 
 
-def _by_number(context: Context, ask: RequestReference) -> Request | None:
+def _find_by_number(context: Context, ask: RequestReference) -> Request | None:
     agency, value = ask.agency or ask.caller, ask.value
     if not value:
         return None
@@ -188,24 +188,24 @@ def serves_patron(context: Context, query: ServesPatron) -> bool:
     return any(request.partner == query.partner for request in context.unit.requests.open_of(query.card))
 
 
-def institution(context: Context, query: FindInstitution) -> Partner | None:
+def find_institution(context: Context, query: FindInstitution) -> Partner | None:
     """Return the partner that borrows from us on this card."""
     return context.unit.partners.with_card(query.card)
 
 
 def see_shelves(context: Context, ask: SeeShelves) -> ShelvesSeen | Refused:
     """The copies of titles, or single copies, one page at a time, as loaded and as our own requests hold them."""
-    start = _start(ask.token)
+    start = _parse_token(ask.token)
     if start is None:
         return Refused(Reason.UNUSABLE_MESSAGE)
-    rows = list(_rows(context, ask))
+    rows = list(_shelf_rows(context, ask))
     page = rows[start : start + ask.limit]
-    shelves = tuple(_shelf(context, list(group), ask.by) for _, group in groupby(page, key=lambda row: row[:3]))
+    shelves = tuple(_make_shelf(context, list(group), ask.by) for _, group in groupby(page, key=lambda row: row[:3]))
     rest = start + ask.limit
     return ShelvesSeen(shelves, f"from-{rest}" if rest < len(rows) else "")
 
 
-def _start(token: str) -> int | None:
+def _parse_token(token: str) -> int | None:
     """The first row of a page. A token is a word of ours and never "0", which PHP treats as empty."""
     if not token:
         return 0
@@ -216,7 +216,7 @@ _Row = tuple[str, str, ItemKey | None, ItemKey | None]
 """(title, library, the copy that was asked for by name, a copy); no copy where there is none."""
 
 
-def _rows(context: Context, ask: SeeShelves) -> Iterator[_Row]:
+def _shelf_rows(context: Context, ask: SeeShelves) -> Iterator[_Row]:
     for title in dict.fromkeys(ask.titles):
         copies = (
             context.unit.holdings.of_title(title, context.library.agency)
@@ -232,7 +232,7 @@ def _rows(context: Context, ask: SeeShelves) -> Iterator[_Row]:
         yield holding.bib_id if holding and shown else "", item.agency, item, item if shown else None
 
 
-def _shelf(context: Context, rows: list[_Row], by: Actor) -> TitleCopies:
+def _make_shelf(context: Context, rows: list[_Row], by: Actor) -> TitleCopies:
     title, agency, wanted, _ = rows[0]
     seen = [see_item(context, SeeItem(by, key.barcode, key.agency)) for *_, key in rows if key]
     copies = tuple(copy for copy in seen if isinstance(copy, ItemSeen))

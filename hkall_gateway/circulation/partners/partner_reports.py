@@ -7,7 +7,7 @@ from datetime import date
 from typing import Final
 
 from hkall_gateway.circulation.command import Command, Context
-from hkall_gateway.circulation.find_request import StaffCommand, done, not_theirs
+from hkall_gateway.circulation.find_request import StaffCommand, reason_not_owner, staff_result
 from hkall_gateway.circulation.partners.partner_queries import RequestReference, find_by_reference
 from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.circulation.staff import losses
@@ -127,10 +127,10 @@ def change_request(context: Context, ask: ChangeRequest) -> Changed | Refused:
     """Change the pickup location of a request that is not here yet, or its last day; repeating it is a success (R4)."""
     found = find_by_reference(context, ask)
     if found is None or (ask.client and ask.card and ask.card != found.patron):
-        return context.refuse(Refusal(not_theirs(context.unit, ask.card)), ask.by)
+        return context.refuse(Refusal(reason_not_owner(context.unit, ask.card)), ask.by)
     place, need = ask.pickup_location or found.pickup_location, ask.need_before or found.need_before
     if (place, need) == (found.pickup_location, found.need_before):
-        return _changed(found)
+        return _changed_result(found)
     if found.side is Side.BORROWING and place not in context.library.pickup_locations:
         return context.refuse(
             Refusal(Reason.PICKUP_LOCATION, {"place": ", ".join(context.library.pickup_locations)}), ask.by, found
@@ -139,10 +139,10 @@ def change_request(context: Context, ask: ChangeRequest) -> Changed | Refused:
         return context.refuse(Reason.WRONG_POSITION, ask.by, found)
     if late := over(ask.need_before, context.now):
         return context.refuse(late, ask.by, found)
-    return _changed(context.unit.amend(found, context.now, ask.by, "R4", pickup_location=place, need_before=need))
+    return _changed_result(context.unit.amend(found, context.now, ask.by, "R4", pickup_location=place, need_before=need))
 
 
-def _changed(request: Request) -> Changed:
+def _changed_result(request: Request) -> Changed:
     placed = (request.placed_by, request.placed_id)
     named = placed if request.side is Side.BORROWING else (request.wire_agency, request.wire_id)
     return Changed(request.id, *named, request.patron, request.item, request.pickup_location, request.need_before)
@@ -165,13 +165,13 @@ def set_status(context: Context, ask: SetStatus) -> StatusSet | Refused:
     return StatusSet(ask.item, status=ask.status)
 
 
-def report(context: Context, ask: CopyReport) -> Done | Refused:
+def report_copy(context: Context, ask: CopyReport) -> Done | Refused:
     """Record the holder's report that a book is returned, lost or missing: a claim or a loss, as staff would declare it."""
     held = context.unit.requests.with_copy(ask.item.barcode, ask.item.agency)
-    mine = [r for r in held if _has_it(r, ask)]
-    if not held and (last := context.unit.requests.last_with(ask.item)) and _has_it(last, ask):
+    mine = [r for r in held if _holds_copy(r, ask)]
+    if not held and (last := context.unit.requests.last_with(ask.item)) and _holds_copy(last, ask):
         context.unit.note(last, "LATE", {"message": ask.by.message}, context.now, ask.by)
-        return done(last, again=True)
+        return staff_result(last, again=True)
     if len(mine) != 1:
         return context.refuse(Refusal(Reason.NOT_ON_LOAN if held else Reason.UNKNOWN_ITEM), ask.by)
     work = losses.claim if ask.command == "claim" else losses.lose
@@ -179,7 +179,7 @@ def report(context: Context, ask: CopyReport) -> Done | Refused:
     return replace(said, mark="claimed_on" if ask.command == "claim" else "lost_on") if isinstance(said, Done) else said
 
 
-def _has_it(request: Request, ask: CopyReport) -> bool:
+def _holds_copy(request: Request, ask: CopyReport) -> bool:
     if ask.partner:
         return request.side is Side.LENDING and request.partner == ask.partner
     return request.side is Side.BORROWING and request.patron == ask.card and bool(ask.card)
@@ -196,14 +196,14 @@ def bill(context: Context, ask: Bill) -> Billed | Refused:
     known = [one for one in context.unit.patrons.charges(ask.card) if one.reason == mark] if ask.reference else []
     if known:
         same = known[0].cents == ask.cents
-        return _billed(ask, known[0].id) if same else context.refuse(Reason.TRANSACTION_REUSED, ask.by)
+        return _billed_result(ask, known[0].id) if same else context.refuse(Reason.TRANSACTION_REUSED, ask.by)
     found = borrowed_under(context.unit, ask.by.who, ask.wire_id)
     if found is None and ask.item:
         found = held_with(context.unit, ask.by.who, ask.item.barcode)
     if found is None or found.patron != ask.card:
         found = Request("", Side.BORROWING, P.NEW, "", "", patron=ask.card)
-    return _billed(ask, fines.charge(context.unit, found, ask.kind or FEE, ask.cents, mark, context.now, ask.by))
+    return _billed_result(ask, fines.charge(context.unit, found, ask.kind or FEE, ask.cents, mark, context.now, ask.by))
 
 
-def _billed(ask: Bill, number: int) -> Billed:
+def _billed_result(ask: Bill, number: int) -> Billed:
     return Billed(ask.card, ask.reference or str(number), number)

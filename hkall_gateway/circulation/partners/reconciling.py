@@ -52,10 +52,10 @@ class PositionPair:
 def compare(unit: UnitOfWork, partner: str, theirs: Mapping[str, PartnerState]) -> tuple[PositionPair, ...]:
     """The pairs that differ, of all requests open with a partner here or in its list."""
     ours = {named(request): request for request in unit.requests.open_list("", partner)}
-    pairs = [_pair(request, theirs.get(number, PartnerState(number, ()))) for number, request in ours.items()]
+    pairs = [_compare_positions(request, theirs.get(number, PartnerState(number, ()))) for number, request in ours.items()]
     known = [pair for pair in pairs if pair.mend != AGREED]
     only = [line for number, line in theirs.items() if number not in ours and line.positions]
-    return (*known, *(_ended(unit, partner, line) for line in only if FINAL.isdisjoint(line.positions)))
+    return (*known, *(_compare_ended(unit, partner, line) for line in only if FINAL.isdisjoint(line.positions)))
 
 
 def their_number(unit: UnitOfWork, request: Request) -> str:
@@ -83,27 +83,27 @@ def named(request: Request) -> str:
     return f"{request.wire_agency}:{request.wire_id}"
 
 
-def _pair(request: Request, theirs: PartnerState) -> PositionPair:
+def _compare_positions(request: Request, theirs: PartnerState) -> PositionPair:
     """A pair agrees if one of the partner's possible positions does; else `mend` is the only action they allow."""
     mends = {MENDS.get((request.side, request.position, position), NOTHING) for position in theirs.positions or ("",)}
     mends.discard(NOTHING)
     mend = AGREED if AGREED in mends else mends.pop() if len(mends) == 1 else NOTHING
-    return PositionPair(request.id, named(request), request.side, request.position, _shown(theirs), mend)
+    return PositionPair(request.id, named(request), request.side, request.position, _positions_text(theirs), mend)
 
 
-def _shown(theirs: PartnerState) -> str:
+def _positions_text(theirs: PartnerState) -> str:
     return "/".join(theirs.positions) or "unknown"
 
 
-def _ended(unit: UnitOfWork, partner: str, line: PartnerState) -> PositionPair:
+def _compare_ended(unit: UnitOfWork, partner: str, line: PartnerState) -> PositionPair:
     """The pair of a request that only the partner has open: it ended here, under this number, or was never here."""
     agency, _, value = line.wire_id.partition(":")
     asked = unit.requests.asked(value) if agency != partner else None
     found = asked[0] if asked else unit.requests.lent(agency, value)
     if found and (found.partner, found.wire_id) == (partner, value):
-        return _pair(found, line)
+        return _compare_positions(found, line)
     where = (found.id, line.wire_id, found.side.value, found.position.value) if found else ("", line.wire_id, "", "unknown")
-    return PositionPair(*where, _shown(line), NOTHING)
+    return PositionPair(*where, _positions_text(line), NOTHING)
 
 
 def apply(context: Context, pair: PositionPair, theirs: PartnerState, reason: str, by: Actor) -> Noted | Refused:
@@ -124,12 +124,12 @@ def apply(context: Context, pair: PositionPair, theirs: PartnerState, reason: st
     return HOW[pair.mend](context, ask, request)
 
 
-def _hear(work: Callable[[Context, PartnerNotice], Noted | Refused]) -> Mend:
+def _apply_notice(work: Callable[[Context, PartnerNotice], Noted | Refused]) -> Mend:
     """Apply the partner's notice that did not arrive."""
     return lambda context, ask, _request: work(context, ask)
 
 
-def _tell(send: Notification) -> Mend:
+def _send_again(send: Notification) -> Mend:
     """Send our message again."""
 
     def do(context: Context, ask: PartnerNotice, request: Request) -> Noted | Refused:
@@ -143,19 +143,19 @@ AGREED, NOTHING = "agreed", ""
 
 # fmt: off
 HOW: Mapping[str, Mend] = {
-    "take it as shipped":         _hear(lender_notices.shipped),
-    "take it as declined":        _hear(lender_notices.declined),
-    "take it as home again":      _hear(lender_notices.home),
-    "take it as withdrawn":       _hear(lending.hears(Event.WITHDRAW)),
-    "take it as received there":  _hear(lending.hears(Event.BORROWER_HAS_IT)),
-    "take it as coming home":     _hear(lending.hears(Event.COMING_HOME)),
-    "ask again":                  _tell(Notification.ASK_LENDER),
-    "withdraw it again":          _tell(Notification.CANCEL_AT_LENDER),
-    "tell it again: received":    _tell(Notification.TELL_LENDER_RECEIVED),
-    "tell it again: on its way":  _tell(Notification.TELL_LENDER_ON_ITS_WAY),
-    "tell it again: shipped":     _tell(Notification.TELL_BORROWER_SHIPPED),
-    "tell it again: declined":    _tell(Notification.TELL_BORROWER_DECLINED),
-    "tell it again: home":        _tell(Notification.TELL_BORROWER_HOME),
+    "take it as shipped":         _apply_notice(lender_notices.apply_shipped),
+    "take it as declined":        _apply_notice(lender_notices.apply_declined),
+    "take it as home again":      _apply_notice(lender_notices.apply_home),
+    "take it as withdrawn":       _apply_notice(lending.notice_handler(Event.WITHDRAW)),
+    "take it as received there":  _apply_notice(lending.notice_handler(Event.BORROWER_HAS_IT)),
+    "take it as coming home":     _apply_notice(lending.notice_handler(Event.COMING_HOME)),
+    "ask again":                  _send_again(Notification.ASK_LENDER),
+    "withdraw it again":          _send_again(Notification.CANCEL_AT_LENDER),
+    "tell it again: received":    _send_again(Notification.TELL_LENDER_RECEIVED),
+    "tell it again: on its way":  _send_again(Notification.TELL_LENDER_ON_ITS_WAY),
+    "tell it again: shipped":     _send_again(Notification.TELL_BORROWER_SHIPPED),
+    "tell it again: declined":    _send_again(Notification.TELL_BORROWER_DECLINED),
+    "tell it again: home":        _send_again(Notification.TELL_BORROWER_HOME),
 }
 
 _BORROWED: tuple[tuple[Position, str, str], ...] = (

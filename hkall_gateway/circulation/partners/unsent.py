@@ -77,15 +77,15 @@ def retry(context: Context, command: Settle) -> Noted | Refused:
     if row is None or not unit.outbox.retry(command.number, context.now):
         return GONE
     unit.circuits.keep(replace(unit.circuits.one(row.line), rests_until=None))
-    return _journalled(context, row, "OUTBOX_RETRIED", "", command.by)
+    return _journal_message(context, row, "OUTBOX_RETRIED", "", command.by)
 
 
 def done(context: Context, command: Settle) -> Noted | Refused:
     """Settle the message as done by telephone or mail: the request goes on as if the partner had accepted it."""
-    row = _closed(context, command, OutboxState.DONE)
+    row = _close_row(context, command, OutboxState.DONE)
     if isinstance(row, Refused):
         return row
-    outcome = _journalled(context, row, "OUTBOX_DONE", command.reason, command.by)
+    outcome = _journal_message(context, row, "OUTBOX_DONE", command.reason, command.by)
     is_letter = isinstance(row.payload, PatronNotice)
     accepted = _by_hand(context) if is_letter else DeliveryResult(DeliveryKind.ACCEPTED, detail="by hand")
     deliveries.apply_answer(context, row, accepted, command.by)
@@ -95,12 +95,12 @@ def done(context: Context, command: Settle) -> Noted | Refused:
 def drop(context: Context, command: Settle) -> Noted | Refused:
     """Settle the message as dropped: the request goes on without it."""
     try:
-        row = _closed(context, command, OutboxState.DROPPED)
+        row = _close_row(context, command, OutboxState.DROPPED)
     except NewerRow:
         return _drop_unreadable(context, command)
     if isinstance(row, Refused):
         return row
-    outcome = _journalled(context, row, "OUTBOX_DROPPED", command.reason, command.by)
+    outcome = _journal_message(context, row, "OUTBOX_DROPPED", command.reason, command.by)
     if effect := _DROPPED.get(row.send.value):
         effect(context, row, command.by)
     return outcome
@@ -119,7 +119,7 @@ def _drop_unreadable(context: Context, command: Settle) -> Noted | Refused:
     return Noted(request.id if request else "", note="outbox_dropped")
 
 
-def _closed(context: Context, command: Settle, state: OutboxState) -> OutboxRow | Refused:
+def _close_row(context: Context, command: Settle, state: OutboxState) -> OutboxRow | Refused:
     row = context.unit.outbox.row(command.number)
     if not command.reason.strip():
         return NO_REASON
@@ -128,7 +128,7 @@ def _closed(context: Context, command: Settle, state: OutboxState) -> OutboxRow 
     return row
 
 
-def _journalled(context: Context, row: OutboxRow, event: str, reason: str, by: Actor) -> Noted:
+def _journal_message(context: Context, row: OutboxRow, event: str, reason: str, by: Actor) -> Noted:
     request = context.unit.requests.find(row.request)
     if request is not None:
         facts = {"outbox": row.id, "send": row.send.value, "recipient": row.line, "state": row.state, "reason": reason}
@@ -143,7 +143,7 @@ def _by_hand(context: Context) -> DeliveryResult:
     return DeliveryResult(DeliveryKind.ACCEPTED, detail="by hand", sent_on=today, last_day=last)
 
 
-def _no_request(context: Context, row: OutboxRow, by: Actor) -> None:
+def _drop_request(context: Context, row: OutboxRow, by: Actor) -> None:
     """Ask the next lender. One that may have the request gets a cancellation, or two might ship."""
     request = context.unit.requests.find(row.request)
     if request is None or not isinstance(row.payload, PartnerMessage) or request.wire_id != row.payload.wire_id:
@@ -151,16 +151,16 @@ def _no_request(context: Context, row: OutboxRow, by: Actor) -> None:
     if request.position is Position.REQUESTED and may_have_arrived(context.unit, row):
         give_up_on(context, request, by)
     else:
-        deliveries.never_arrived(context, row, by, row.last_error, DROPPED)
+        deliveries.note_never_arrived(context, row, by, row.last_error, DROPPED)
 
 
-def _as_if(kind: DeliveryKind) -> Callable[[Context, OutboxRow, Actor], None]:
+def _as_if_answered(kind: DeliveryKind) -> Callable[[Context, OutboxRow, Actor], None]:
     """Go on as if the partner had answered so."""
     answer = DeliveryResult(kind, detail="dropped by staff")
     return lambda context, row, by: deliveries.apply_answer(context, row, answer, by)
 
 
-def _no_letter(context: Context, row: OutboxRow, _by: Actor) -> None:
+def _note_unsent_letter(context: Context, row: OutboxRow, _by: Actor) -> None:
     """A letter that may have arrived counts as sent, so that its correction is sent too."""
     if isinstance(row.payload, PatronNotice):
         state = NoticeState.SENT if may_have_arrived(context.unit, row) else NoticeState.DROPPED
@@ -174,10 +174,10 @@ def may_have_arrived(unit: UnitOfWork, row: OutboxRow) -> bool:
 
 # fmt: off
 _DROPPED: Mapping[str, Callable[[Context, OutboxRow, Actor], None]] = {
-    Notification.ASK_LENDER:            _no_request,
-    Notification.CANCEL_AT_LENDER:      _as_if(DeliveryKind.ACCEPTED),
-    Notification.ASK_LENDER_TO_RENEW:   _as_if(DeliveryKind.REFUSED),
-    **{send: _no_letter for send in Notification if is_letter(send)},
+    Notification.ASK_LENDER:            _drop_request,
+    Notification.CANCEL_AT_LENDER:      _as_if_answered(DeliveryKind.ACCEPTED),
+    Notification.ASK_LENDER_TO_RENEW:   _as_if_answered(DeliveryKind.REFUSED),
+    **{send: _note_unsent_letter for send in Notification if is_letter(send)},
 }
 # fmt: on
 
@@ -216,7 +216,7 @@ class UnsentMessage:
     partner: Partner | None
 
 
-def unsent(context: Context, states: tuple[OutboxState, ...], after: int = 0, most: int = 50) -> tuple[UnsentMessage, ...]:
+def list_unsent(context: Context, states: tuple[OutboxState, ...], after: int = 0, most: int = 50) -> tuple[UnsentMessage, ...]:
     """Return messages in these states by number, after `after`."""
     unit = context.unit
     return tuple(
@@ -234,7 +234,7 @@ def with_message(unit: UnitOfWork, command: Settle) -> Settle:
 
 
 def _write_again(context: Context, command: Settle) -> Noted | Refused:
-    row = _letter_of(context.unit, command.number)
+    row = _find_letter(context.unit, command.number)
     if row is None:
         return GONE
     context.unit.outbox.put(row.send, row.payload, command.by.corr, context.now)
@@ -242,24 +242,24 @@ def _write_again(context: Context, command: Settle) -> Noted | Refused:
     return _journal_letter(context, command, row, "LETTER_RETRIED")
 
 
-def _told_by_hand(context: Context, command: Settle) -> Noted | Refused:
-    row = _letter_of(context.unit, command.number)
+def _letter_done(context: Context, command: Settle) -> Noted | Refused:
+    row = _find_letter(context.unit, command.number)
     if row is None or not command.reason.strip():
         return GONE if row is None else NO_REASON
     outcome = _journal_letter(context, command, row, "LETTER_DONE")
-    deliveries.letter_left(context, row, _by_hand(context), command.by)
+    deliveries.record_letter_result(context, row, _by_hand(context), command.by)
     return outcome
 
 
 def _drop_letter(context: Context, command: Settle) -> Noted | Refused:
-    row = _letter_of(context.unit, command.number)
+    row = _find_letter(context.unit, command.number)
     if row is None or not command.reason.strip():
         return GONE if row is None else NO_REASON
     context.unit.notices.set_state(command.number, NoticeState.DROPPED, command.reason, context.now)
     return _journal_letter(context, command, row, "LETTER_DROPPED")
 
 
-def _letter_of(unit: UnitOfWork, number: int) -> OutboxRow | None:
+def _find_letter(unit: UnitOfWork, number: int) -> OutboxRow | None:
     """Return the last message of a letter that came back; None if it is settled, or its message is kept no more."""
     found = unit.notices.find(number)
     if found is None or found.state != NoticeState.UNDELIVERABLE:
@@ -279,10 +279,10 @@ def _journal_letter(context: Context, command: Settle, row: OutboxRow, event: st
 
 def mark_replayed(context: Context, command: MarkReplayed) -> Noted | Refused:
     """Record that a document of the quarantine was heard again."""
-    return _judged(context, command, QuarantineState.REPLAYED)
+    return _settle_document(context, command, QuarantineState.REPLAYED)
 
 
-def _judged(context: Context, command: Settle | MarkReplayed, state: QuarantineState) -> Noted | Refused:
+def _settle_document(context: Context, command: Settle | MarkReplayed, state: QuarantineState) -> Noted | Refused:
     if not command.reason.strip():
         return NO_REASON
     if not quarantine.settle(context.unit, command.number, state, command.by.who, command.reason):
@@ -291,7 +291,7 @@ def _judged(context: Context, command: Settle | MarkReplayed, state: QuarantineS
 
 
 def _drop_document(context: Context, command: Settle) -> Noted | Refused:
-    return _judged(context, command, QuarantineState.DROPPED)
+    return _settle_document(context, command, QuarantineState.DROPPED)
 
 
 # fmt: off
@@ -300,7 +300,7 @@ JUDGEMENTS: Final[Mapping[tuple[str, str], Judgement]] = MappingProxyType({
     ("outbox",     DONE):  done,
     ("outbox",     DROP):  drop,
     ("letters",    RETRY): _write_again,
-    ("letters",    DONE):  _told_by_hand,
+    ("letters",    DONE):  _letter_done,
     ("letters",    DROP):  _drop_letter,
     ("quarantine", DROP):  _drop_document,
 })

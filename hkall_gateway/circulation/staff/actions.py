@@ -12,11 +12,25 @@ from datetime import date
 from hkall_gateway.circulation import borrowing, lending, loans, recalls, returning
 from hkall_gateway.circulation.borrowing import Requested, RequestTitle
 from hkall_gateway.circulation.command import Command, Context
-from hkall_gateway.circulation.find_request import AwaitedCopy, StaffCommand, day_of, done, elsewhere, named
+from hkall_gateway.circulation.find_request import (
+    AwaitedCopy,
+    StaffCommand,
+    day_of,
+    find_named_request,
+    refuse_position,
+    staff_result,
+)
 from hkall_gateway.circulation.loans import CheckOut, Renew
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import CheckedOut, Done, Refused, Renewed
-from hkall_gateway.circulation.returning import CheckedIn, arrival_of, arrive_unannounced, come_back, come_home, fetched
+from hkall_gateway.circulation.returning import (
+    CheckedIn,
+    arrival_of,
+    arrive_unannounced,
+    come_back,
+    come_home,
+    flags_when_found,
+)
 from hkall_gateway.circulation.staff import lender_list, losses
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates
@@ -59,7 +73,7 @@ class StaffAction:
 def act(context: Context, command: StaffCommand, name: str) -> Acted | Refused:
     """Run one row of STAFF_ACTIONS. A repeated command is a success again. Raises KeyError for an unknown name."""
     row = STAFF_ACTIONS[name]
-    request = named(context.unit, command)
+    request = find_named_request(context.unit, command)
     if isinstance(request, Refused):
         context.unit.refuse(Refusal(request.why), context.now, command.by)
         return request
@@ -71,18 +85,18 @@ def act(context: Context, command: StaffCommand, name: str) -> Acted | Refused:
 def receive(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Refused:
     """Receive a copy, with or without its lender's shipped message; for our own copy, close the request."""
     if request.position in {P.REQUESTED, P.CANCELLING}:
-        return _unannounced(context, command, request)
+        return _receive_unannounced(context, command, request)
     if request.position is P.PAGED:
         # needs a reason, since most paged copies have never left
         if not command.reason.strip():
             return context.refuse(Reason.REASON_NEEDED, command.by, request)
         return come_home(context, command.by, request, reason=command.reason)
     if request.position in FINAL | {P.NEW, P.ON_LOAN}:
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     return arrival_of(request)(context, command.by, request)
 
 
-def _unannounced(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Refused:
+def _receive_unannounced(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Refused:
     """Receive a copy without a shipped message; staff confirm the owner, one of the lenders asked."""
     agency = command.agency or request.partner
     lender = next((c for c in context.unit.candidates.of(request.id) if c.agency == agency and c.wire_id), None)
@@ -97,23 +111,23 @@ def _unannounced(context: Context, command: StaffCommand, request: Request) -> C
 def take_back(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Done | Refused:
     """Take back the book, today or, with a reason, on an earlier day: the fine ends on that day (R17)."""
     if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and request.used:
-        return done(request, again=True)
+        return staff_result(request, again=True)
     if not context.unit.can(request, Event.RETURN):
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     day = day_of(context, command, request)
     if isinstance(day, Refused):
         return day
     if day < dates.civil(context.now) and not command.reason.strip():
         return context.refuse(Reason.REASON_NEEDED, command.by, request)
-    return come_back(context, command.by, request, day, reason=command.reason, flags=fetched(request))
+    return come_back(context, command.by, request, day, reason=command.reason, flags=flags_when_found(request))
 
 
 def lend(context: Context, command: StaffCommand, request: Request) -> CheckedOut | Done | Refused:
     """Lend the book at the counter while no terminal works, or later than a terminal would (R13, R14)."""
     if request.position is P.ON_LOAN:
-        return done(request, again=True, due=request.due)
+        return staff_result(request, again=True, due=request.due)
     if request.side is Side.LENDING or not context.unit.can(request, Event.CHECK_OUT):
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     item, place = request.item or ItemKey("", ""), Place("counter", request.pickup_location)
     ask = CheckOut(command.by, place, request.patron, item.barcode, item.agency, staff=True)
     return loans.check_out(context, ask, BorrowerFacts(context.unit.patrons.find(request.patron), "staff"))
@@ -122,7 +136,7 @@ def lend(context: Context, command: StaffCommand, request: Request) -> CheckedOu
 def renew(context: Context, command: StaffCommand, request: Request) -> Renewed | Refused:
     """Renew for the patron, also an overdue loan; the fine up to today is charged (R29, R40)."""
     if not context.unit.can(request, Event.RENEW):
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     ask = Renew(command.by, "", request.item_barcode, request.item_agency, fee_acknowledged=True, staff=True)
     return loans.renew(context, ask, BorrowerFacts(None, "staff"))
 
@@ -130,51 +144,51 @@ def renew(context: Context, command: StaffCommand, request: Request) -> Renewed 
 def return_unused(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Send the book home from the hold shelf: not collected, or not wanted (R15)."""
     if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and not request.used:
-        return done(request, again=True)
+        return staff_result(request, again=True)
     if not context.unit.can(request, Event.RETURN_UNUSED):
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     reason = command.reason or (returning.NOT_COLLECTED if request.expired_pickup else "not wanted")
-    return done(returning.return_unused(context, command.by, request, reason))
+    return staff_result(returning.return_unused(context, command.by, request, reason))
 
 
 def dispatch(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Dispatch the book to its owner."""
     if request.position is P.RETURN_TRANSIT:
-        return done(request, again=True)
+        return staff_result(request, again=True)
     if not context.unit.can(request, Event.DISPATCH):
-        return elsewhere(context, command, request)
-    return done(context.unit.advance(request, Event.DISPATCH, context.now, command.by))
+        return refuse_position(context, command, request)
+    return staff_result(context.unit.advance(request, Event.DISPATCH, context.now, command.by))
 
 
 def cancel(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Cancel the patron's request; like the patron, staff cannot cancel one that is on its way (R34)."""
     if request.position in {P.CANCELLING, P.CANCELLED}:
-        return done(request, again=True)
+        return staff_result(request, again=True)
     if not context.unit.can(request, Event.CANCEL):
         return context.refuse(Refusal(Reason.TOO_LATE_TO_CANCEL, {"position": request.position}), command.by, request)
-    return done(context.unit.advance(request, Event.CANCEL, context.now, command.by, rule="R34", reason=command.reason))
+    return staff_result(context.unit.advance(request, Event.CANCEL, context.now, command.by, rule="R34", reason=command.reason))
 
 
 def decline(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Decline to lend our copy: not on the shelf, lent to a patron of ours, or not fit to travel (R37)."""
     event = Event.DECLINE_SHIPPED if request.position is P.SHIPPED else Event.DECLINE
     if request.position is P.DECLINED:
-        return done(request, again=True)
+        return staff_result(request, again=True)
     if not context.unit.can(request, event):
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     after = context.unit.advance(request, event, context.now, command.by, rule="R37", reason=command.reason)
     context.unit.holdings.set_status(after.item or ItemKey("", ""), status_after_decline(command.reason))
-    return done(after)
+    return staff_result(after)
 
 
 def ship(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Ship our paged copy to the borrower."""
     if request.position is P.SHIPPED:
-        return done(request, again=True, due=request.lender_due)
+        return staff_result(request, again=True, due=request.lender_due)
     if not context.unit.can(request, Event.LEND):
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     after = lending.ship(context, request, command.by)
-    return done(after, due=after.lender_due)
+    return staff_result(after, due=after.lender_due)
 
 
 def reopen(context: Context, command: Reopen, facts: BorrowerFacts) -> Requested | Refused:
@@ -183,7 +197,7 @@ def reopen(context: Context, command: Reopen, facts: BorrowerFacts) -> Requested
     if old is None:
         return context.refuse(Reason.UNKNOWN_REQUEST, command.by)
     if old.position not in FINAL or old.side is not Side.BORROWING or not old.patron:
-        return elsewhere(context, command, old)
+        return refuse_position(context, command, old)
     if not command.reason.strip():
         return context.refuse(Reason.REASON_NEEDED, command.by, old)
     context.unit.note(old, "REOPEN", {"because": command.reason}, context.now, command.by)
@@ -192,18 +206,18 @@ def reopen(context: Context, command: Reopen, facts: BorrowerFacts) -> Requested
     return borrowing.request_title(context, wanted, facts)
 
 
-def seen(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
+def settle_flags(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Settle a request's flags: it leaves the list of `flagged`, and the journal keeps the flags and the reason.
 
     A book that is not in the drop after all gets its delayed letters: that of a recall now, that of its due date tonight.
     """
     if not request.flags:
-        return done(request, again=True)
+        return staff_result(request, again=True)
     context.unit.note(request, "SEEN", {"flags": request.flags, "reason": command.reason}, context.now, command.by)
     after = context.unit.amend(request, context.now, command.by, flags="", dropped_on=None)
     if request.dropped_on is not None and after.position is P.ON_LOAN and after.recalled_on is not None:
-        recalls.tell_late(context, after, command.by)
-    return done(after)
+        recalls.send_delayed_letter(context, after, command.by)
+    return staff_result(after)
 
 
 def extend(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
@@ -212,9 +226,9 @@ def extend(context: Context, command: StaffCommand, request: Request) -> Done | 
     A loan's due date moves without a renewal and without a fine: for a closure, or an illness.
     """
     if request.position in {P.REQUESTED, P.CANCELLING}:
-        return done(context.unit.amend(request, context.now, command.by, moved_at=context.now, reason=command.reason))
+        return staff_result(context.unit.amend(request, context.now, command.by, moved_at=context.now, reason=command.reason))
     if request.position not in {P.RECEIVED, P.ON_LOAN}:
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     until = command.on
     # neither before today nor before the date promised
     promised = request.pickup_last if request.position is P.RECEIVED else request.due
@@ -224,19 +238,19 @@ def extend(context: Context, command: StaffCommand, request: Request) -> Done | 
     facts: RequestChange = {"pickup_last": until, "expired_pickup": False} if held else {"due": until}
     facts["reason"] = command.reason
     after = context.unit.amend(request, context.now, command.by, "R14" if held else "", **facts)
-    return done(recalls.ask_for_later_date(context, after, command.by), due=until)
+    return staff_result(recalls.ask_for_later_date(context, after, command.by), due=until)
 
 
 def force(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Put a request into any position of its side, without a row of the transition table. No notification is sent."""
-    if command.position is None or not _fits(context.unit, request, command.position):
-        return elsewhere(context, command, request)
+    if command.position is None or not _is_possible_position(context.unit, request, command.position):
+        return refuse_position(context, command, request)
     if command.position is request.position:
-        return done(request, again=True)
-    return done(context.unit.force(request, command.position, context.now, command.by, command.reason))
+        return staff_result(request, again=True)
+    return staff_result(context.unit.force(request, command.position, context.now, command.by, command.reason))
 
 
-def _fits(unit: UnitOfWork, request: Request, position: Position) -> bool:
+def _is_possible_position(unit: UnitOfWork, request: Request, position: Position) -> bool:
     """Whether the position is of the request's own side, and no other request holds the copy."""
     shared = {P.RETURN_TRANSIT, P.CLOSED}
     if (position in LENDING) is not (request.side is Side.LENDING) and position not in shared:
@@ -268,7 +282,7 @@ STAFF_ACTIONS: dict[str, StaffAction] = {
     "claim":         StaffAction(losses.claim),
     "settle":        StaffAction(losses.settle,              needs_reason=True),
     "overseas":      StaffAction(losses.allow_overseas,      needs_reason=True),
-    "seen":          StaffAction(seen,                       needs_reason=True),
+    "seen":          StaffAction(settle_flags,                       needs_reason=True),
     "extend":        StaffAction(extend,                     needs_reason=True),
     "force":         StaffAction(force,                      needs_reason=True),
 }

@@ -10,7 +10,7 @@ from typing import Final
 from hkall_gateway.circulation import recalls
 from hkall_gateway.circulation.borrowers import closed_days
 from hkall_gateway.circulation.command import Command, Context
-from hkall_gateway.circulation.find_request import StaffCommand, done
+from hkall_gateway.circulation.find_request import StaffCommand, staff_result
 from hkall_gateway.circulation.results import Done, Noted, Refused
 from hkall_gateway.circulation.staff import actions
 from hkall_gateway.db.loads.loading import add_closure
@@ -53,9 +53,9 @@ def move(context: Context, command: StaffCommand, after: str, limit: int) -> tup
     The journal records the actor of each move and `command.reason`. The lender's date does not count; a recalled loan moves no
     further than the date that it had before.
     """
-    closed = _ahead(context)
+    closed = _closed_days_ahead(context)
     found = falling_on(context.unit, sorted(closed), after, limit)
-    moved = tuple(_moved(context, command, request, closed) for request in found)
+    moved = tuple(_move_date(context, command, request, closed) for request in found)
     return tuple(one for one in moved if one), found[-1].id if len(found) == limit else None
 
 
@@ -74,19 +74,19 @@ def would_move(context: Context, also: Collection[date] = (), most: int = MOST_S
 
     Nothing is changed.
     """
-    closed = _ahead(context) | {day for day in also if day >= dates.civil(context.now)}
+    closed = _closed_days_ahead(context) | {day for day in also if day >= dates.civil(context.now)}
     found = falling_on(context.unit, sorted(closed), "", most + 1)
-    moves = tuple(one for one in (_move(request, closed) for request in found[:most]) if one)
+    moves = tuple(one for one in (_find_move(request, closed) for request in found[:most]) if one)
     return moves, len(found) > most
 
 
-def _move(request: Request, closed: dates.Closures) -> Move | None:
+def _find_move(request: Request, closed: dates.Closures) -> Move | None:
     held = request.position is Position.RECEIVED
     old, new = request.pickup_last if held else request.due, dates.next_open(request, closed)
     return Move(request, held, old, new) if old and new else None
 
 
-def _ahead(context: Context) -> dates.Closures:
+def _closed_days_ahead(context: Context) -> dates.Closures:
     """Our closed days from today on."""
     return frozenset(day for day in closed_days(context) if day >= dates.civil(context.now))
 
@@ -103,7 +103,7 @@ def close_day(context: Context, command: CloseDay) -> Noted | Refused:
 
 def due_between(context: Context, command: MoveDueDates, most: int = MOST_SHOWN) -> tuple[tuple[Request, ...], bool] | Refused:
     """Return the loans whose due dates `command` would move, and whether there are more than `most`."""
-    if no := _wrong(context, command):
+    if no := _refuse_dates(context, command):
         return no
     found = due_from_to(context.unit, command.first, command.last, command.partner, "", most + 1)
     return found[:most], len(found) > most
@@ -113,7 +113,7 @@ def move_due_dates(
     context: Context, command: MoveDueDates, after: str, limit: int
 ) -> tuple[tuple[Done | Refused, ...], str | None]:
     """Extend at most `limit` loans after that number by the command `extend`; returns the answers and the cursor."""
-    if no := _wrong(context, command):
+    if no := _refuse_dates(context, command):
         return (no,), None
     found = due_from_to(context.unit, command.first, command.last, command.partner, after, limit)
     each = (StaffCommand(command.by, request.id, reason=command.reason, on=command.to) for request in found)
@@ -121,7 +121,7 @@ def move_due_dates(
     return answers, found[-1].id if len(found) == limit else None
 
 
-def _wrong(context: Context, command: MoveDueDates) -> Refused | None:
+def _refuse_dates(context: Context, command: MoveDueDates) -> Refused | None:
     if not command.reason.strip():
         return Refused(Reason.REASON_NEEDED)
     ordered = command.first <= command.last <= command.to
@@ -130,7 +130,7 @@ def _wrong(context: Context, command: MoveDueDates) -> Refused | None:
     return None
 
 
-def _moved(context: Context, command: StaffCommand, request: Request, closed: dates.Closures) -> Done | None:
+def _move_date(context: Context, command: StaffCommand, request: Request, closed: dates.Closures) -> Done | None:
     until = dates.next_open(request, closed)
     if until is None:
         return None
@@ -139,4 +139,4 @@ def _moved(context: Context, command: StaffCommand, request: Request, closed: da
     changed["reason"] = command.reason
     rule = "R14" if held else "R19"
     after = context.unit.amend(request, context.now, command.by, rule, **changed)
-    return done(recalls.ask_for_later_date(context, after, command.by), due=until)
+    return staff_result(recalls.ask_for_later_date(context, after, command.by), due=until)

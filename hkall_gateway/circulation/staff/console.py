@@ -50,7 +50,7 @@ def work_list(
     only: Only = work_lists.ALL,
 ) -> ListPage:
     """A page of a work list, as this role sees it."""
-    page = work_lists.page(context.unit, name, _moment(context), order, only)
+    page = work_lists.page(context.unit, name, _moment_of(context), order, only)
     if sees_names(role):
         return page
     shown = (replace(row, request=request_for(row.request, role), set_aside="", fault="") for row in page.rows)
@@ -59,10 +59,10 @@ def work_list(
 
 def list_counts(context: Context) -> Mapping[ListName, int]:
     """The number of requests in each work list."""
-    return work_lists.counts(context.unit, _moment(context))
+    return work_lists.counts(context.unit, _moment_of(context))
 
 
-def _moment(context: Context) -> Moment:
+def _moment_of(context: Context) -> Moment:
     return Moment(context.now, context.library.policy.waits)
 
 
@@ -167,7 +167,7 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
     tries, sent = request_history.tries(unit, [row.id for row in rows]), request_history.sent_at(unit, number)
     told = []
     for row in rows:
-        facts, partner = _facts(asdict(row.payload)), unit.partners.find(row.recipient)
+        facts, partner = _facts_as_text(asdict(row.payload)), unit.partners.find(row.recipient)
         told.append(SentMessage(row, partner, facts, tries.get(row.id, ()), sent.get(row.id)))
     page = RequestPage(
         request=request,
@@ -175,7 +175,7 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
         actions=permitted.actions(request, role),
         events=tuple(TimelineEvent(line, facts_in(line.detail)) for line in lines),
         told=tuple(told),
-        heard=_heard(unit, number, lines),
+        heard=_incoming_documents(unit, number, lines),
         unplaced=quarantine.unplaced(unit, request, candidates),
         candidates=candidates,
         notices=request_history.notices(unit, number),
@@ -214,7 +214,7 @@ def _without_names(unit: UnitOfWork, page: RequestPage, role: StaffRole) -> Requ
     )
 
 
-def _heard(unit: UnitOfWork, number: str, lines: tuple[JournalRow, ...]) -> tuple[IncomingDocument, ...]:
+def _incoming_documents(unit: UnitOfWork, number: str, lines: tuple[JournalRow, ...]) -> tuple[IncomingDocument, ...]:
     """The documents behind the lines, each once: all lines of one document have its sender, service and instant."""
     kept = request_history.answered(unit, number, lines)
     found: dict[tuple[str, str, datetime], IncomingDocument] = {}
@@ -249,15 +249,15 @@ def facts_in(text: str) -> Facts:
         found = json.loads(text or "{}")
     except ValueError:
         return {}
-    return _facts(found) if isinstance(found, dict) else {}
+    return _facts_as_text(found) if isinstance(found, dict) else {}
 
 
-def _facts(found: Mapping[str, object]) -> Facts:
-    shown = {name: _shown(value) for name, value in found.items() if name != "_"}
+def _facts_as_text(found: Mapping[str, object]) -> Facts:
+    shown = {name: _value_as_text(value) for name, value in found.items() if name != "_"}
     return {name: value for name, value in shown.items() if value}
 
 
-def _shown(value: object) -> str:
+def _value_as_text(value: object) -> str:
     if value is None or value is False:
         return ""
     if isinstance(value, dict):
@@ -265,8 +265,8 @@ def _shown(value: object) -> str:
         if kind == "secret":
             return HIDDEN
         if "v" not in value:
-            return ", ".join(f"{name}: {text}" for name, text in _facts(value).items())
-        return "/".join(map(str, inner)) if kind == "item" and isinstance(inner, list) else _shown(inner)
+            return ", ".join(f"{name}: {text}" for name, text in _facts_as_text(value).items())
+        return "/".join(map(str, inner)) if kind == "item" and isinstance(inner, list) else _value_as_text(inner)
     if isinstance(value, (list, tuple)):
-        return ", ".join(filter(None, [_shown(one) for one in value]))
+        return ", ".join(filter(None, [_value_as_text(one) for one in value]))
     return value.isoformat() if isinstance(value, date) else str(value)

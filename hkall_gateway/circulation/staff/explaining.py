@@ -172,7 +172,7 @@ def request(by: Actor, patron: str, bib: str, volume: str = "", pickup: str = ""
 
 def borrow(by: Actor, patron: str, item: str, role: str = "counter") -> ExplainQuestion:
     """May this patron borrow this copy at a terminal of this role, and until when?"""
-    agency, barcode = named(item)
+    agency, barcode = parse_item(item)
 
     def decide(context: Context, known: BorrowerFacts) -> CheckedOut | Refused:
         place = Place(role, context.library.pickup_locations[0])
@@ -183,26 +183,26 @@ def borrow(by: Actor, patron: str, item: str, role: str = "counter") -> ExplainQ
 
 def renew(by: Actor, item: str, patron: str = "", *, staff: bool = False) -> ExplainQuestion:
     """Return the question whether this loan may be renewed, and until when; without `patron`, for the copy's borrower."""
-    agency, barcode = named(item)
+    agency, barcode = parse_item(item)
     ask = Renew(by, patron, barcode, agency, staff=staff)
     return ExplainQuestion(lambda context, known: loans.renew(context, ask, known), RENEW, patron, (agency, barcode))
 
 
 def recall(by: Actor, item: str, sender: str = "", owner_says: date | None = None) -> ExplainQuestion:
     """If the owner recalled this copy: until when could the patron keep it?"""
-    agency, barcode = named(item)
+    agency, barcode = parse_item(item)
 
     def decide(context: Context, _known: BorrowerFacts) -> Recalled | Refused:
         held = context.unit.requests.with_copy(barcode, agency)
         owner = held[0].item_agency if len(held) == 1 else agency
-        return recalls.recalled(context, PartnerNotice(by, sender or owner, item=ItemKey(owner, barcode), due=owner_says))
+        return recalls.apply_recall(context, PartnerNotice(by, sender or owner, item=ItemKey(owner, barcode), due=owner_says))
 
     return ExplainQuestion(decide, RECALL, item=(agency, barcode))
 
 
 def fine(item: str) -> ExplainQuestion:
     """Return the question for the fine of this copy if it came back now."""
-    agency, barcode = named(item)
+    agency, barcode = parse_item(item)
 
     def decide(context: Context, _known: BorrowerFacts) -> FineNow | Refused:
         loans = [loan for loan in context.unit.requests.with_copy(barcode, agency) if loan.due is not None]
@@ -214,15 +214,15 @@ def fine(item: str) -> ExplainQuestion:
     return ExplainQuestion(decide, FINE, item=(agency, barcode))
 
 
-def named(item: str) -> tuple[str, str]:
+def parse_item(item: str) -> tuple[str, str]:
     """Return (agency or "", barcode) of "AGENCY/BARCODE" or a barcode."""
     agency, slash, barcode = item.rpartition("/")
     return (agency, barcode) if slash else ("", item)
 
 
-def explained(context: Context, question: ExplainQuestion, borrower: BorrowerFacts, asked_at: datetime) -> Explanation:
+def explain(context: Context, question: ExplainQuestion, borrower: BorrowerFacts, asked_at: datetime) -> Explanation:
     """Return the answer as if it were `context.now`, from the facts of `asked_at`. It writes: run it where that is undone."""
-    before = tuple(_facts(context, question, borrower, asked_at))
+    before = tuple(_facts_behind(context, question, borrower, asked_at))
     outcome = question.decide(context, borrower) if borrower.reachable else TRY_AGAIN
     if isinstance(outcome, Requested):
         for one in context.unit.candidates.of(outcome.request):
@@ -236,7 +236,7 @@ def explained(context: Context, question: ExplainQuestion, borrower: BorrowerFac
     return Explanation(outcome, context.now, rules, before, keys_of(context.library.policy, rules, about))
 
 
-def _facts(context: Context, question: ExplainQuestion, borrower: BorrowerFacts, asked_at: datetime) -> Iterator[Fact]:
+def _facts_behind(context: Context, question: ExplainQuestion, borrower: BorrowerFacts, asked_at: datetime) -> Iterator[Fact]:
     unit = context.unit
     if question.patron:
         yield from of_patron(context, question.patron, borrower, asked_at)

@@ -12,7 +12,7 @@ from typing import Final
 
 from hkall_gateway.circulation.choosing import give_up_on
 from hkall_gateway.circulation.command import Context
-from hkall_gateway.circulation.find_request import StaffCommand, done, elsewhere
+from hkall_gateway.circulation.find_request import StaffCommand, refuse_position, staff_result
 from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import lenders
@@ -40,21 +40,21 @@ def printed_at(unit: UnitOfWork, request: Request) -> datetime | None:
 def print_slip(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Print the slip, for the first time or again; a repetition is marked in the answer."""
     if not has_slip(request):
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     if printed_at(context.unit, request):
-        return done(request, again=True)
+        return staff_result(request, again=True)
     if request.side is Side.BORROWING:
         context.unit.note(request, Event.PRINT.name, {}, context.now, command.by)
-        return done(request)
-    return done(context.unit.advance(request, Event.PRINT, context.now, command.by))
+        return staff_result(request)
+    return staff_result(context.unit.advance(request, Event.PRINT, context.now, command.by))
 
 
 def substitute(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Send another copy of ours, `command.barcode`: same title and volume, lendable, not promised to another request."""
     if not context.unit.can(request, Event.SUBSTITUTE):
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     if command.barcode == request.item_barcode:
-        return done(request, again=True)
+        return staff_result(request, again=True)
     copy = context.unit.holdings.find(ItemKey(context.library.agency, command.barcode))
     if (
         copy is None
@@ -66,7 +66,7 @@ def substitute(context: Context, command: StaffCommand, request: Request) -> Don
     if isinstance(answer, Refusal):
         return context.refuse(answer, command.by, request)
     context.unit.holdings.set_status(ItemKey(request.item_agency, request.item_barcode), status_after_decline(command.reason))
-    return done(
+    return staff_result(
         context.unit.advance(
             request, Event.SUBSTITUTE, context.now, command.by, item_barcode=copy.barcode, reason=command.reason
         )
@@ -81,33 +81,33 @@ OPEN = frozenset({P.NEW, P.REQUESTED})
 def pin(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Ask only this library: no other lender is asked any more, even if this one declines."""
     if request.position not in OPEN:
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     listed = context.unit.candidates.of(request.id)
     here = [c for c in listed if c.agency == command.agency]
     # It is being asked now, or may still be asked.
     if not any(c.wire_id == request.wire_id if c.wire_id else not c.skip for c in here):
         return context.refuse(Reason.UNKNOWN_ITEM, command.by, request)
     _pass_over(context.unit, [c for c in listed if c.agency != command.agency], f"pinned to {command.agency}: {command.reason}")
-    return _noted(context, command, request, "PINNED")
+    return _note_action(context, command, request, "PINNED")
 
 
 def skip(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Skip this library. If it is being asked now, it gets a cancellation and the next one is asked."""
     if request.position not in OPEN:
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     theirs = [c for c in context.unit.candidates.of(request.id) if c.agency == command.agency]
     if not theirs:
         return context.refuse(Reason.UNKNOWN_ITEM, command.by, request)
     _pass_over(context.unit, theirs, f"by staff: {command.reason}")
-    skipped = _noted(context, command, request, "SKIPPED")
+    skipped = _note_action(context, command, request, "SKIPPED")
     asked_now = request.partner == command.agency and request.position is P.REQUESTED
-    return done(give_up_on(context, request, command.by)) if asked_now else skipped
+    return staff_result(give_up_on(context, request, command.by)) if asked_now else skipped
 
 
 def insert(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Ask for this copy next, regardless of its rank or the reason for which it was skipped."""
     if request.position not in OPEN:
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     listed = context.unit.candidates.of(request.id)
     copy = context.unit.holdings.find(ItemKey(command.agency, command.barcode))
     if copy is None or not _may_be_asked(context, copy, request):
@@ -119,7 +119,7 @@ def insert(context: Context, command: StaffCommand, request: Request) -> Done | 
     asked, rest = [c for c in others if c.wire_id], [c for c in others if not c.wire_id]
     numbered = [replace(c, rank=rank) for rank, c in enumerate([*asked, fresh, *rest], start=1)]
     context.unit.candidates.replace(request.id, numbered)
-    return _noted(context, command, request, "INSERTED")
+    return _note_action(context, command, request, "INSERTED")
 
 
 def _may_be_asked(context: Context, copy: Holding, request: Request) -> bool:
@@ -134,7 +134,7 @@ def _pass_over(unit: UnitOfWork, candidates: Sequence[Candidate], why: str) -> N
             unit.candidates.mark(candidate, skip=why)
 
 
-def _noted(context: Context, command: StaffCommand, request: Request, event: str) -> Done:
+def _note_action(context: Context, command: StaffCommand, request: Request, event: str) -> Done:
     facts = {"agency": command.agency, "barcode": command.barcode, "reason": command.reason}
     context.unit.note(request, event, facts, context.now, command.by)
-    return done(request)
+    return staff_result(request)

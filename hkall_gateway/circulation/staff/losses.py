@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import date
 
 from hkall_gateway.circulation.command import Context, flagged, unflagged
-from hkall_gateway.circulation.find_request import StaffCommand, day_of, done, elsewhere
+from hkall_gateway.circulation.find_request import StaffCommand, day_of, refuse_position, staff_result
 from hkall_gateway.circulation.fines import DAMAGE, PROCESSING, REPLACEMENT, fix_fine
 from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.db import fines
@@ -33,25 +33,25 @@ def lose(context: Context, command: StaffCommand, request: Request) -> Done | Re
     """
     event = Event.LOSE if request.side is Side.BORROWING else Event.BORROWER_LOST
     if not context.unit.can(request, event):
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     if request.lost_on is not None:
-        return _priced_later(context, command, request, REPLACEMENT)
+        return _charge_missing_price(context, command, request, REPLACEMENT)
     day = day_of(context, command, request)
     if isinstance(day, Refused):
         return day
-    flags = _flags(context.unit, request)
+    flags = _flags_of_owner(context.unit, request)
     after = context.unit.advance(
         request, event, context.now, command.by, rule="R45", lost_on=day, reason=command.reason, flags=flags
     )
     if after.side is Side.LENDING:
         context.unit.holdings.set_status(after.item or ItemKey("", ""), "Lost")
-    return _bill(context, command, after, day) if _is_theirs(after, REPLACEMENT) else _not_theirs(command, after)
+    return _bill_loss(context, command, after, day) if _is_liable(after, REPLACEMENT) else _not_liable_result(command, after)
 
 
-def _bill(context: Context, command: StaffCommand, request: Request, day: date) -> Done:
-    charges = _charges(context.unit, request)
+def _bill_loss(context: Context, command: StaffCommand, request: Request, day: date) -> Done:
+    charges = _owner_charges(context.unit, request)
     overdue_cents = fix_fine(context, request, day, command.by)
-    priced = _price(context, command, request, REPLACEMENT, charges.replacement_cents)
+    priced = _charge_price(context, command, request, REPLACEMENT, charges.replacement_cents)
     if charges.processing_cents:
         fines.charge(context.unit, request, PROCESSING, charges.processing_cents, "R45", context.now, command.by)
     return replace(priced, cents=overdue_cents + priced.cents + charges.processing_cents)
@@ -63,47 +63,47 @@ def damage(context: Context, command: StaffCommand, request: Request) -> Done | 
     Damage may be declared until the book is back at its owner. A book that was never lent is not charged to the patron.
     """
     if not context.unit.can(request, Event.DAMAGE):
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     if request.damaged:
-        return _priced_later(context, command, request, DAMAGE)
-    flags = _flags(context.unit, request)
+        return _charge_missing_price(context, command, request, DAMAGE)
+    flags = _flags_of_owner(context.unit, request)
     after = context.unit.advance(
         request, Event.DAMAGE, context.now, command.by, rule="R45", damaged=True, reason=command.reason, flags=flags
     )
-    if not _is_theirs(after, DAMAGE):
-        return _not_theirs(command, after)
-    return _price(context, command, after, DAMAGE, _charges(context.unit, request).damage_cents)
+    if not _is_liable(after, DAMAGE):
+        return _not_liable_result(command, after)
+    return _charge_price(context, command, after, DAMAGE, _owner_charges(context.unit, request).damage_cents)
 
 
-def _not_theirs(command: StaffCommand, request: Request) -> Done:
-    return done(request, note=NOT_THEIRS if command.cents else "")
+def _not_liable_result(command: StaffCommand, request: Request) -> Done:
+    return staff_result(request, note=NOT_THEIRS if command.cents else "")
 
 
-def _price(context: Context, command: StaffCommand, request: Request, kind: str, listed_cents: int) -> Done:
+def _charge_price(context: Context, command: StaffCommand, request: Request, kind: str, listed_cents: int) -> Done:
     """Charge the price that the owner named, else its list price; without either, say so and flag the request (R45)."""
     cents = listed_cents if command.cents is None else command.cents
     if command.cents is None and not listed_cents:
         unpriced = context.unit.amend(request, context.now, command.by, "R45", flags=flagged(request, NO_PRICE[kind]))
-        return done(unpriced, note=NO_PRICE_KNOWN)
+        return staff_result(unpriced, note=NO_PRICE_KNOWN)
     if cents:
         fines.charge(context.unit, request, kind, cents, "R45", context.now, command.by)
-    return done(request, cents=cents)
+    return staff_result(request, cents=cents)
 
 
-def _priced_later(context: Context, command: StaffCommand, request: Request, kind: str) -> Done:
+def _charge_missing_price(context: Context, command: StaffCommand, request: Request, kind: str) -> Done:
     """Answer a repeated declaration: charge a price that was missing then; a price already charged is not charged again."""
     missing = NO_PRICE[kind] in request.flags.split()
     if command.cents is None:
-        return done(request, again=True, note=NO_PRICE_KNOWN if missing else "")
-    if not _is_theirs(request, kind):
-        return done(request, again=True, note=NOT_THEIRS)
+        return staff_result(request, again=True, note=NO_PRICE_KNOWN if missing else "")
+    if not _is_liable(request, kind):
+        return staff_result(request, again=True, note=NOT_THEIRS)
     if not missing and fines.charges_for(context.unit, request.id, kind):
-        return done(request, again=True, note=PRICED_BEFORE)
+        return staff_result(request, again=True, note=PRICED_BEFORE)
     priced = context.unit.amend(request, context.now, command.by, "R45", flags=unflagged(request, NO_PRICE[kind]))
-    return _price(context, command, priced, kind, 0)
+    return _charge_price(context, command, priced, kind, 0)
 
 
-def _is_theirs(request: Request, kind: str) -> bool:
+def _is_liable(request: Request, kind: str) -> bool:
     """Whether the patron is liable: not for a book lost on the way home, nor for damage to a book that was never lent."""
     on_loan = request.side is Side.BORROWING and request.position is P.ON_LOAN
     return on_loan or (kind == DAMAGE and request.used)
@@ -113,14 +113,14 @@ def claim(context: Context, command: StaffCommand, request: Request) -> Done | R
     """Record the patron's claim that the book was returned, on `command.on` or an unknown day: no further day costs a fine."""
     event = Event.CLAIM_RETURNED if request.side is Side.BORROWING else Event.BORROWER_CLAIMS
     if not context.unit.can(request, event):
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     if request.claimed_on is not None:
-        return done(request, again=True)
+        return staff_result(request, again=True)
     day = day_of(context, command, request)
     if isinstance(day, Refused):
         return day
     flags = flagged(request, StaffFlag.LOOK_ON_OUR_SHELF) if request.side is Side.LENDING else request.flags
-    return done(
+    return staff_result(
         context.unit.advance(
             request, event, context.now, command.by, rule="R41", claimed_on=day, reason=command.reason, flags=flags
         )
@@ -131,29 +131,31 @@ def settle(context: Context, command: StaffCommand, request: Request) -> Done | 
     """Close a lost or claimed request that the libraries have settled between them; the fine stands."""
     event = Event.SETTLE if request.side is Side.BORROWING else Event.SETTLE_LENT
     if request.position is P.CLOSED:
-        return done(request, again=True)
+        return staff_result(request, again=True)
     day = request.lost_on or request.claimed_on
     if day is None or not context.unit.can(request, event):
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     cents = fix_fine(context, request, day, command.by) if request.position is P.ON_LOAN else 0
-    return done(context.unit.advance(request, event, context.now, command.by, rule="R45", reason=command.reason), cents=cents)
+    return staff_result(
+        context.unit.advance(request, event, context.now, command.by, rule="R45", reason=command.reason), cents=cents
+    )
 
 
 def allow_overseas(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Record the owner's permission to take the book overseas until `command.on`, with actor and reason (R43)."""
     if request.side is Side.LENDING or request.position not in {P.RECEIVED, P.ON_LOAN}:
-        return elsewhere(context, command, request)
+        return refuse_position(context, command, request)
     context.unit.note(
         request, "OVERSEAS_ALLOWED", {"until": command.on, "because": command.reason}, context.now, command.by, rule="R43"
     )
-    return done(request, due=command.on)
+    return staff_result(request, due=command.on)
 
 
-def _charges(unit: UnitOfWork, request: Request) -> Charges:
+def _owner_charges(unit: UnitOfWork, request: Request) -> Charges:
     owner = unit.partners.find(request.partner)
     return owner.charges if owner else NO_CHARGES
 
 
-def _flags(unit: UnitOfWork, request: Request) -> str:
+def _flags_of_owner(unit: UnitOfWork, request: Request) -> str:
     """Flag an owner that is not in the directory and so has no prices: staff must find out (R45)."""
     return request.flags if unit.partners.find(request.partner) else flagged(request, StaffFlag.OWNER_UNKNOWN)

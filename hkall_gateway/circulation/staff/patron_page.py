@@ -65,7 +65,7 @@ def patron_page(context: Context, query: SeePatronPage, facts: BorrowerFacts) ->
     )
 
 
-def found(context: Context, words: str) -> Sequence[Borrower]:
+def find_patrons(context: Context, words: str) -> Sequence[Borrower]:
     """Loaded patrons with this card, a former card, or these words in the name; at most MOST."""
     words = words.strip()
     present = context.unit.patrons.find(former_cards.card_now(context.unit, words)) if words else None

@@ -94,7 +94,7 @@ NO_CARD: Final = frozenset({Reason.UNKNOWN_BORROWER, Reason.TRY_AGAIN})
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _ScannedRows:
     """The rows that a scanned text names, as read before the station acts."""
 
     barcode: str
@@ -119,7 +119,7 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True)
-class FindScanned(Query[None, _Found]):
+class FindScanned(Query[None, _ScannedRows]):
     """Asks for the rows that a scanned text names."""
 
     scan: Scan
@@ -129,7 +129,7 @@ class FindScanned(Query[None, _Found]):
 class FindAfterScan(Query[None, Request | None]):
     """Asks for the request of a scanned copy after the station acted."""
 
-    found: _Found
+    found: _ScannedRows
     outcome: CheckedIn | CheckedOut | Refused
 
 
@@ -141,7 +141,7 @@ async def scan(circulation: Circulation, ask: Scan) -> CardScanned | CopyScanned
     """
     found = await circulation.execute(FindScanned(ask))
     if ask.agency or ask.kind is ScanKind.COPY or (found.is_copy and ask.kind is None and not found.is_card):
-        return await _copy(circulation, ask, found)
+        return await _scan_copy(circulation, ask, found)
     if found.is_copy and ask.kind is None:
         known = found.request or (found.copies[0] if len(found.copies) == 1 else None)
         owner = found.owners[0] if len(found.owners) == 1 else ""
@@ -152,13 +152,13 @@ async def scan(circulation: Circulation, ask: Scan) -> CardScanned | CopyScanned
     seen = await circulation.execute(SeePatron(ask.by, ask.text))
     if ask.kind is ScanKind.CARD or seen.refusal is None or seen.refusal.why not in NO_CARD:
         return CardScanned(seen.card, seen)
-    scanned = await _copy(circulation, ask, found)
+    scanned = await _scan_copy(circulation, ask, found)
     if seen.refusal.why is Reason.TRY_AGAIN and isinstance(scanned.outcome, Refused):
         return CopyScanned(scanned.barcode, TRY_AGAIN)  # while the local system is away, it may be a card
     return scanned
 
 
-async def _copy(circulation: Circulation, ask: Scan, found: _Found) -> CopyScanned:
+async def _scan_copy(circulation: Circulation, ask: Scan, found: _ScannedRows) -> CopyScanned:
     library = circulation.library
     mine = next((request for request in found.held if request.patron == ask.card), found.request) if ask.card else None
     usual = (mine.pickup_location if mine else "") or library.pickup_locations[0]
@@ -176,22 +176,22 @@ async def _copy(circulation: Circulation, ask: Scan, found: _Found) -> CopyScann
     return CopyScanned(found.barcode, outcome, found.request, request, patron, found.copies, owners)
 
 
-def find_scanned(context: Context, query: FindScanned) -> _Found:
+def find_scanned(context: Context, query: FindScanned) -> _ScannedRows:
     """Return the rows that a scanned text names."""
     ask = query.scan
     unit = context.unit
     numbered = unit.requests.find(ask.text.upper()) if ask.text.upper().startswith(NUMBER) else None
-    agency, barcode = _named(numbered, ask)
+    agency, barcode = _parse_copy(numbered, ask)
     held = unit.requests.with_copy(barcode, agency)
     copies = tuple(copy for copy in copies_with(unit, barcode) if agency in ("", copy.agency))
     awaited = [lender.agency for _request, lender in asked_by_barcode(unit, barcode) if agency in ("", lender.agency)]
     owners = [*(request.item_agency for request in held), *awaited, *(copy.agency for copy in copies)]
     partner = unit.partners.with_card(ask.text)
     borrower = unit.patrons.find(card_now(unit, ask.text))
-    return _Found(barcode, agency, held, copies, tuple(dict.fromkeys(owners)), partner, borrower)
+    return _ScannedRows(barcode, agency, held, copies, tuple(dict.fromkeys(owners)), partner, borrower)
 
 
-def _named(numbered: Request | None, ask: Scan) -> tuple[str, str]:
+def _parse_copy(numbered: Request | None, ask: Scan) -> tuple[str, str]:
     """The owner, "" if it is not said, and the barcode of the scanned copy."""
     if numbered and numbered.item:
         return numbered.item

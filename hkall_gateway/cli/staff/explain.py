@@ -139,7 +139,7 @@ def _print_answer(site: Site, question: ExplainQuestion, at: str, *, whole: bool
 
     def work(unit: UnitOfWork) -> Explanation:
         unit.partners.write(site.partners)  # as `serve` will find them
-        return explaining.explained(Context(unit, site.library, when), question, known, site.now())
+        return explaining.explain(Context(unit, site.library, when), question, known, site.now())
 
     explanation = site.trial(work)
     answer = {**_answer_facts(explanation.outcome, question), "at": explanation.at.astimezone(dates.HONG_KONG)}

@@ -59,5 +59,5 @@ def bounce(site: Site) -> None:
     if not back.final:
         echo(f"{what}: {back.action} {back.status}, nothing was marked")
         return
-    marked = site.write(bind(deliveries.bounced, found.id, back.status, by_staff("bounce"), site.now()))
+    marked = site.write(bind(deliveries.record_bounce, found.id, back.status, by_staff("bounce"), site.now()))
     echo(f"{what}: undeliverable{'' if marked else ' already'} ({back.status})")

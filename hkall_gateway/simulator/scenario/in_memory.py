@@ -68,7 +68,7 @@ class Documents:
         assert isinstance(row.payload, PartnerMessage)
         circulation, now = self.services.circulation, self.services.now()
         message, partner, look_for = await self._store.read(
-            in_context(choosing.addressed, circulation.library, now, row.payload), is_long=True
+            in_context(choosing.address_message, circulation.library, now, row.payload), is_long=True
         )
         if partner is None:
             return DeliveryResult(DeliveryKind.REFUSED, "Unknown Agency")

@@ -104,7 +104,7 @@ def one(path: models.TitlePath) -> Reply:
     if seen is None:
         raise Trouble(404, "no library has this title")
     live = services().live_status(path.bib_id, seen.to_ask(models.MOST_COPIES))
-    now = titles.as_said(seen, live, services().library().policy)
+    now = titles.with_live_statuses(seen, live, services().library().policy)
     names = services().settings().places.get(language(), {})
     places = [{"code": code, "name": names.get(code, code)} for code in services().library().pickup_locations]
     return models.title_detail(now, live, places)
@@ -114,7 +114,7 @@ def one(path: models.TitlePath) -> Reply:
 def may_request(body: models.RequestBody) -> Reply:
     """Whether a request would be placed now. It changes no data, and needs no Idempotency-Key."""
     asked = explaining.request(actor("may-request"), card(body.card), body.bib_id, body.volume, body.pickup)
-    found = consult_trial(explaining.explained, asked, facts_about(asked.patron, body.bib_id), services().now())
+    found = consult_trial(explaining.explain, asked, facts_about(asked.patron, body.bib_id), services().now())
     no = found.outcome if isinstance(found.outcome, Refused) else None
     if no and no.why is Reason.TRY_AGAIN:
         return refused(no, to_patron=True)

@@ -93,7 +93,7 @@ def chapters() -> list[tuple[str, list[str]]]:
 @PAGES.get("/")
 def page() -> Response:
     """The page; what it says of days and renewals is the policy's."""
-    libraries, suspended = consult(lambda context: (titles.libraries(context), titles.suspension(context)))
+    libraries, suspended = consult(lambda context: (titles.count_libraries(context), titles.find_suspension(context)))
     policy = services().library().policy
     days = [category.loan_days for category in policy.categories]
     words = render_template(

@@ -92,7 +92,7 @@ def own_loans(card: str, record: PatronRecord) -> list[LocalLoan] | None:
     found = services().bridge.ask(services().circulation.ils.own_loans(card))
     if found is None or isinstance(found, Refused):
         return None
-    return patron_record.beside(record, found)
+    return patron_record.other_loans(record, found)
 
 
 def _page(card: str, refused: Refused | None = None, title: str = "") -> str:

@@ -192,8 +192,8 @@ def asked_for(said: Mapping[str, str]) -> Asked:
 def _answer(context: Context, asked: Asked) -> tuple[FoundTitles | BadQuery | None, Refused | None, dict[str, str]]:
     """Return the titles, None if nothing was typed; why requests are suspended; the names of the libraries with a copy."""
     if not asked.words:
-        return None, titles.suspension(context), {}
+        return None, titles.find_suspension(context), {}
     found = titles.search_titles(context, asked.words, asked.field, available=asked.available, page=asked.page)
     agencies = set() if isinstance(found, BadQuery) else {agency for one in found.titles for agency in one.agencies}
     names = {agency: partner.name for agency, partner in context.unit.partners.among(agencies).items()}
-    return found, titles.suspension(context), names
+    return found, titles.find_suspension(context), names

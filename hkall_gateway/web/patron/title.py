@@ -94,7 +94,7 @@ def page(bib_id: str) -> Response:
     if seen is None:
         abort(404)
     live = services().live_status(bib_id, seen.to_ask(MOST_COPIES))
-    loaded, seen = seen, titles.as_said(seen, live, services().library().policy)
+    loaded, seen = seen, titles.with_live_statuses(seen, live, services().library().policy)
     refusals = [one.refusal for one in seen.volumes if one.refusal]
     copies = seen.copies[:MOST_COPIES]
     words = render_template(

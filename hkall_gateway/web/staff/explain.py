@@ -103,7 +103,7 @@ def answer() -> str | tuple[str, int]:
     if put.patron:
         known = services().bridge.ask(services().circulation.ils.known(put.patron, put.title[0]))
     borrower = AWAY if isinstance(known, Refused) else known
-    found = services().bridge.trial(in_context(explaining.explained, services().library(), at, put, borrower, services().now()))
+    found = services().bridge.trial(in_context(explaining.explain, services().library(), at, put, borrower, services().now()))
     return _page(question, said, found=found)
 
 

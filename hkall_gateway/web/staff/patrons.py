@@ -63,7 +63,7 @@ def find() -> str | Response | tuple[str, int]:
     words = typed("q", 100)
     if not words:
         return _search(gettext("Type a card or a name.")), 400
-    known = consult(patron_page.found, words)
+    known = consult(patron_page.find_patrons, words)
     if len(known) == 1:
         return _to(_number(known[0].barcode))
     if known:

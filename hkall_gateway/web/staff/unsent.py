@@ -227,7 +227,7 @@ def _rows(kind: str, after: int) -> list[tuple[int, object]]:
         return [(one["id"], one) for one in consult(console.undelivered_letters, after, MOST + 1)]
     if kind == "quarantine":
         return [(one.id, one) for one in consult(console.quarantined, "", after, MOST + 1)]
-    return [(one.row.id, one) for one in consult(unsent.unsent, KINDS[kind].states, after, MOST + 1)]
+    return [(one.row.id, one) for one in consult(unsent.list_unsent, KINDS[kind].states, after, MOST + 1)]
 
 
 def documents(messages: Iterable[UnsentMessage | SentMessage]) -> dict[int, str]:
