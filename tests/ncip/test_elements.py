@@ -12,15 +12,12 @@ from typing import Any
 import pytest
 
 from hkall_gateway.ncip.codec.elements import (
-    DOCUMENT,
     ELEMENTS,
-    INITIATIONS,
-    LEAVES,
-    PARTS,
     PERSONAL,
-    RESPONSES,
     SECRET,
     Child,
+    read_content,
+    rows,
     table,
 )
 
@@ -124,8 +121,8 @@ def test_every_child_is_an_element_with_a_row_of_its_own() -> None:
 
 
 def test_no_name_stands_in_two_rows() -> None:
-    margins = [line for line in (DOCUMENT + INITIATIONS + RESPONSES + PARTS).splitlines() if line[:1].strip()]
-    written = Counter(" ".join([*margins, *LEAVES.values()]).split())
+    sections = [(section, row) for section, text in read_content("2_02").items() for row in rows(text)]
+    written = Counter(name for section, (margin, words) in sections for name in (words if section == "leaves" else margin))
     assert [name for name, times in written.items() if times > 1] == []
 
 
@@ -144,5 +141,5 @@ def test_what_is_secret_is_hidden_and_so_is_what_is_personal() -> None:
 
 
 def test_another_version_is_another_table() -> None:
-    first = table("UniqueItemId\n    UniqueAgencyId ItemIdentifierValue\n", {"text": "UniqueAgencyId ItemIdentifierValue"})
+    first = table("UniqueItemId\n    UniqueAgencyId ItemIdentifierValue\n", "text\n    UniqueAgencyId ItemIdentifierValue\n")
     assert first["UniqueItemId"].children["ItemIdentifierValue"] == Child("ItemIdentifierValue", True, False)

@@ -9,17 +9,13 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.ncip.codec.elements import ELEMENTS
+from hkall_gateway.ncip.codec.elements import ELEMENTS, read_content, rows
 from hkall_gateway.ncip.codec.elements_v1 import (
     CONTENT,
     ERRORS,
     FILLING,
-    INITIATIONS,
     KINDS,
-    LEAVES,
-    PARTS,
     RENAMED,
-    RESPONSES,
     SCHEMES,
     SERVICES,
     VISIBLE,
@@ -114,8 +110,8 @@ def test_every_row_is_used() -> None:
 
 
 def test_no_name_stands_in_two_rows() -> None:
-    margins = [line for line in (INITIATIONS + RESPONSES + PARTS).splitlines() if line[:1].strip()]
-    written = Counter(" ".join([*margins, *LEAVES.values()]).split())
+    sections = [(section, row) for section, text in read_content("1_0").items() for row in rows(text)]
+    written = Counter(name for section, (margin, words) in sections for name in (words if section == "leaves" else margin))
     assert [name for name, times in written.items() if times > 1] == []
 
 
