@@ -15,8 +15,8 @@ from bench.builds import Build, named
 from bench.compared import compared
 from bench.measuring import measure
 from bench.plan import Plan, Size
-from bench.report import Records, screen, short
-from bench.rows import ROWS, Row, rows
+from bench.report import screen, short
+from bench.rows import ROWS, rows
 from hkall_gateway.cli.options import CliError
 
 USUAL = Plan(rounds=5, seconds=0.8, size=Size(), soak_s=0)
@@ -64,7 +64,6 @@ def bench(
     afterwards the database is. Rates depend on the machine: the ratios count.
     Example: make bench ARGS='--only sip2_63_vs_echo --rounds 3'
     """
-
     plain = [row for row in rows(only) if only or not quick or row.demanded]
     chosen = list(compared(plain, {name: build.works for name, build in builds.items()}))
     if not chosen:
@@ -72,7 +71,8 @@ def bench(
     if listed:
         click.echo("\n".join(f"{row.key:26} {row.demand!s:9} {row.measure.how}" for row in chosen))
         return
-    records = _measured(chosen, plan(QUICK if quick else USUAL, sizes), builds)
+    with _ended_as_by_hand():
+        records = measure(chosen, plan(QUICK if quick else USUAL, sizes), replace(services(), builds=builds))
     click.echo(json.dumps(records, indent=1) if as_json else screen(records))
     if records["failed"]:
         raise CliError(f"the benchmark itself failed at: {', '.join(records['failed'])}", 3)
@@ -81,24 +81,19 @@ def bench(
 
 
 def _builds(texts: Sequence[str]) -> dict[str, Build]:
-    """The builds that are named, in their order; click.BadParameter if one cannot be."""
+    """Return the named builds, in their order. Raises click.BadParameter for an unusable one."""
     try:
         return {build.name: build for build in map(named, texts)}
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
 
 
-def plan(usual: Plan, said: Mapping[str, float | None]) -> Plan:
-    """The usual plan with what the command line says of it."""
-    told = {name: value for name, value in said.items() if value is not None}
-    size = Size(*(int(told.get(name, known)) for name, known in zip(SIZES, asdict(usual.size).values(), strict=True)))
-    often, long = int(told.get("rounds", usual.rounds)), float(told.get("seconds", usual.seconds))
-    return Plan(often, long, size, float(told.get("soak", 0)) * 60)
-
-
-def _measured(chosen: Sequence[Row], how: Plan, builds: Mapping[str, Build]) -> Records:
-    with _ended_as_by_hand():
-        return measure(chosen, how, replace(services(), builds=builds))
+def plan(usual: Plan, options: Mapping[str, float | None]) -> Plan:
+    """Return the usual plan with the options of the command line."""
+    given = {name: value for name, value in options.items() if value is not None}
+    size = Size(*(int(given.get(name, known)) for name, known in zip(SIZES, asdict(usual.size).values(), strict=True)))
+    often, long = int(given.get("rounds", usual.rounds)), float(given.get("seconds", usual.seconds))
+    return Plan(often, long, size, float(given.get("soak", 0)) * 60)
 
 
 @contextmanager

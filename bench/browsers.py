@@ -34,6 +34,7 @@ class Browser:
         self._cookies: dict[str, str] = {}
 
     def close(self) -> None:
+        """End the browser's process."""
         self._connection.close()
 
     def log_in(self) -> None:
@@ -58,7 +59,7 @@ class Browser:
 
 
 def paths(kind: str, mine: int, titles: int) -> Sequence[str]:
-    """The pages that a browser draws: STAFF, or a reader's searches in so many titles."""
+    """Yield the pages that a browser draws: STAFF, or a patron's searches in so many titles."""
     if kind == "staff":
         return STAFF
     numbers = range(mine * QUERIES, (mine + 1) * QUERIES)

@@ -50,26 +50,31 @@ class Host:
         return str(Path(str(hkall_gateway.__file__)).parent)
 
     def start(self, name: str) -> None:
+        """Start a subject of this build."""
         self._living[name] = subjects.start(self._ground, name)
 
     def run(self, name: str, task: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a task at a subject."""
         return asdict(self._living[name].run(_made(Task, task)))
 
     def close(self, name: str) -> None:
+        """End a subject with its checks."""
         self._living[name].close()
         del self._living[name]
 
     def abandon(self, name: str) -> None:
+        """End a subject in any state."""
         if name in self._living:
             self._living.pop(name).abandon()
 
     def abandon_all(self) -> None:
+        """End all subjects in any state."""
         for name in list(self._living):
             self.abandon(name)
 
 
 def _made(kind: Callable[..., Any], values: Mapping[str, Any]) -> Any:
-    """A record of these values; those that this version's record does not have are left out."""
+    """Make a record of these values, without those that this version's record does not have."""
     return kind(**{field.name: values[field.name] for field in fields(kind) if field.name in values})  # type: ignore[arg-type]  # a dataclass
 
 

@@ -33,6 +33,7 @@ class Build:
 
     @property
     def python(self) -> Path:
+        """Return the interpreter of the build."""
         return self.place / ".venv/bin/python"
 
 
@@ -48,7 +49,7 @@ def named(text: str) -> Build:
 
 
 def _read_works(build: Build) -> frozenset[str]:
-    """The keys of the works that a checkout's benchmark knows."""
+    """Read the keys of the works that a checkout's benchmark knows."""
     words: list[str | Path] = [build.python, "-P", "-c", "from bench.questions import WORKS; print(*WORKS)"]
     environ = {**os.environ, "PYTHONPATH": str(build.place)}
     asked = subprocess.run(words, capture_output=True, text=True, check=False, env=environ)
@@ -106,11 +107,14 @@ class BuildSubject:
         host.ask("start", name=name)
 
     def run(self, task: Task) -> Run:
+        """Return the result of a task."""
         return Run(**self._host.ask("run", name=self._name, task=asdict(task)))
 
     def close(self) -> None:
+        """End the subject with its checks."""
         self._host.ask("close", name=self._name)
 
     def abandon(self) -> None:
+        """End the subject in any state."""
         with suppress(Broken):  # the process that would end it has ended
             self._host.ask("abandon", name=self._name)

@@ -17,7 +17,7 @@ OF_A_BUILD: Final = {name for name, kind in SUBJECTS.items() if kind.start is Ga
 
 
 def compared(chosen: Iterable[Row], builds: Mapping[str, Collection[str]]) -> Iterator[Row]:
-    """The chosen rows, the same at each build ("sip2_63_vs_echo@main"), and each build against the first, this one included.
+    """Return the chosen rows, the same at each build ("sip2_63_vs_echo@main"), and each build against the first.
 
     `builds` are the works that the benchmark of each build knows; rows of others are left out, and so are the figures of
     situations. Without builds, the chosen rows.
@@ -30,12 +30,11 @@ def compared(chosen: Iterable[Row], builds: Mapping[str, Collection[str]]) -> It
                 yield _cell_at(row, build)
     if builds:
         first, *others = builds
-        known = [cell for cell in _cells(rows) if all(cell.work in works for works in builds.values())]
-        yield from (_cells_beside(cell, build, first) for cell in known for build in ("", *others))
-
-
-def _cells(rows: Iterable[Row]) -> list[Cell]:
-    return sorted({cell for row in rows for cell in row.cells if cell.subject in OF_A_BUILD})
+        cells = sorted({cell for row in rows for cell in row.cells if cell.subject in OF_A_BUILD})
+        for cell in cells:
+            for build in ("", *others) if all(cell.work in works for works in builds.values()) else ():
+                ours, theirs = _cell(cell, build), _cell(cell, first)
+                yield Row(f"{cell.work}_{cell.connections}_{ours.subject}_vs_{first}", REPORTED, Ratio(ours, theirs))
 
 
 def _cell_at(row: Row, build: str) -> Row:
@@ -46,8 +45,3 @@ def _cell_at(row: Row, build: str) -> Row:
 
 def _cell(cell: Cell, build: str) -> Cell:
     return replace(cell, subject=f"{cell.subject}{AT}{build}") if build and cell.subject in OF_A_BUILD else cell
-
-
-def _cells_beside(cell: Cell, build: str, first: str) -> Row:
-    ours, theirs = _cell(cell, build), _cell(cell, first)
-    return Row(f"{cell.work}_{cell.connections}_{ours.subject}_vs_{first}", REPORTED, Ratio(ours, theirs))

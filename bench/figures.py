@@ -37,7 +37,7 @@ class Run:
 def run_of(
     took_s: float, waits_s: Sequence[float], cpu_s: float = 0.0, generator_s: float = 0.0, database_s: float = 0.0
 ) -> Run:
-    """Returns the figures of a run that took so long, from each answer's waiting time. ValueError without any answer."""
+    """Return the figures of a run that took so long, from each answer's waiting time. ValueError without any answer."""
     if not waits_s:
         raise ValueError("nothing was answered")
     times, count = sorted(waits_s), len(waits_s)
@@ -46,7 +46,7 @@ def run_of(
 
 
 def quantile(times: Sequence[float], share: float) -> float:
-    """The smallest of sorted `times` that at least this share of them do not exceed."""
+    """Return the smallest of sorted `times` that at least this share of them do not exceed."""
     return times[max(0, -(-len(times) * round(share * 1000) // 1000) - 1)]
 
 
@@ -64,12 +64,15 @@ class Spread:
 
     @property
     def median(self) -> float:
+        """Return the median of the rounds."""
         return median(self.values)
 
     @property
     def lowest(self) -> float:
+        """Return the lowest round."""
         return min(self.values)
 
     @property
     def highest(self) -> float:
+        """Return the highest round."""
         return max(self.values)

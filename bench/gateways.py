@@ -68,17 +68,18 @@ class GatewayProcess:
         self.process.stop()
 
     def kill(self) -> None:
+        """Kill the process."""
         self.process.kill()
 
     def metrics(self) -> dict[str, float]:
-        """Returns the values of /metrics, by name and labels."""
+        """Return the values of /metrics, by name and labels."""
         with closing(HTTPConnection(HOST, self.ports.ops, timeout=TIMEOUT_S)) as connection:
             connection.request("GET", "/metrics")
             return parse(connection.getresponse().read().decode())
 
 
 def parse(text: str) -> dict[str, float]:
-    """A page of metrics as values by name and labels."""
+    """Parse a page of metrics as values by name and labels."""
     told = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in told}
 
@@ -99,6 +100,7 @@ class GatewaySubject:
             raise
 
     def run(self, task: Task) -> Run:
+        """Return the result of a task."""
         asked, kind = self._ground.questions(task.work), WORKS[task.work]
         first = self._next[task.work]
         mine = asked[first : first + task.most] if kind.once else asked
@@ -109,7 +111,7 @@ class GatewaySubject:
         return replace(done, batch=units / groups if groups else 0.0)
 
     def groups(self, kind: Work) -> tuple[float, ...]:
-        """The number of groups, and of units in them, that have run so far in the worker of this work."""
+        """Return the number of groups, and of units in them, that this work's worker has run so far."""
         label, told = f'{{lane="{"writer" if kind.once else "reader"}"}}', self.daemon.metrics()
         return tuple(told.get(f"{GROUPS}_{what}{label}", 0.0) for what in ("count", "sum"))
 
@@ -121,8 +123,10 @@ class GatewaySubject:
         return replace(asks, rate=task.rate)
 
     def close(self) -> None:
+        """End the gateway, and check that it lost and doubled no request."""
         self.daemon.stop()
         check(self.url, self._next)
 
     def abandon(self) -> None:
+        """Kill the gateway."""
         self.daemon.kill()

@@ -59,7 +59,7 @@ class LoadOrder:
     rate: float = 0.0
 
     def asked(self) -> Iterator[Question]:
-        """The questions in their order."""
+        """Return the questions in their order."""
         return cycle(self.questions) if self.again else iter(self.questions)
 
 
@@ -75,7 +75,7 @@ def _checksum(summed: bytes) -> bytes:
 
 
 def numbered(line: bytes, last: bytes) -> bytes:
-    """The line, renumbered if it has the sequence number of the line before: a repeated number would mean a repetition.
+    """Renumber a line that has the sequence number of the line before, which would mean a repetition.
 
     `line` and `last` end in AY, the number, AZ and a checksum; `last` may be empty. Source: SIP2 2.00, error detection.
     """
@@ -100,13 +100,13 @@ def whole_page(data: bytes) -> bool:
 
 
 def check_line(order: LoadOrder, wanted: bytes, data: bytes) -> None:
-    """Raises WrongAnswer unless this line is the expected positive answer."""
+    """Raise WrongAnswer unless this line is the expected positive answer."""
     if not (data.startswith(order.yes) and wanted in data and checksum_holds(data)):
         raise WrongAnswer(f"wanted {order.yes!r} with {wanted!r}, got {data!r}")
 
 
 def check_page(order: LoadOrder, wanted: bytes, data: bytes) -> None:
-    """Raises WrongAnswer unless this page is the expected document, without a Problem."""
+    """Raise WrongAnswer unless this page is the expected document, without a Problem."""
     right = data.startswith(b"HTTP/1.1 200") and any(yes in data for yes in order.yes)
     if not right or wanted not in data or b"Problem>" in data:
         raise WrongAnswer(f"wanted {order.yes!r} with {wanted!r}, got {data!r}")
@@ -141,13 +141,13 @@ class Talk:
             self.socket.sendall(login)
 
     def log_in(self, login: bytes) -> None:
-        """Reads the answer to the login; WrongAnswer unless it is positive."""
+        """Read the answer to the login; WrongAnswer unless it is positive."""
         if login and not (heard := self.socket.recv(4096)).startswith(b"941"):
             raise WrongAnswer(f"the login was answered by {heard!r}")
         self.socket.setblocking(False)
 
     def ask(self, question: Question, now_s: float) -> None:
-        """Sends the question whole: it is smaller than any socket's buffer."""
+        """Send the question whole: it is smaller than any socket's buffer."""
         self.wanted, self.asked_s = question[1], now_s
         self._last = text = self._said(question[0], self._last)
         if self.socket.send(text) != len(text):
@@ -183,7 +183,7 @@ class Loop:
         self.waits = array("d")
 
     def run(self, talks: Sequence[Talk]) -> float:
-        """Runs until the time or the questions are over and every answer has come; returns the seconds that it took."""
+        """Run until the time or the questions are over and every answer has come; returns the seconds that it took."""
         poll, by_number = select.epoll(), {talk.socket.fileno(): talk for talk in talks}
         for number in by_number:
             poll.register(number, select.EPOLLIN)
@@ -191,14 +191,15 @@ class Loop:
         self._last = begun + self._order.seconds
         asking = sum(self._ask(talk, begun) for talk in talks)
         while asking:
-            ready = poll.poll(self._wait_s())
+            wait_s = self._resting[0][0] - self._seconds() if self._resting else TIMEOUT_S
+            ready = poll.poll(max(0.0, min(TIMEOUT_S, wait_s)))
             if not ready and not self._resting:
                 raise WrongAnswer(f"no answer within {TIMEOUT_S:.0f} s; {asking} are awaited")
             asking -= sum(self._hear(by_number[number]) for number, _ in ready) + self._wake()
         return self._seconds() - begun
 
     def _ask(self, talk: Talk, now_s: float) -> bool:
-        """Sends the next question of a connection; False if there is none left."""
+        """Send the next question of a connection; False if there is none left."""
         question = next(self._questions, None) if now_s < self._last else None
         if question is None:
             return False
@@ -206,7 +207,7 @@ class Loop:
         return True
 
     def _hear(self, talk: Talk) -> bool:
-        """Reads from a connection and sends its next question; True when it has no more to ask."""
+        """Read from a connection and sends its next question; True when it has no more to ask."""
         data = talk.socket.recv(65536)
         if not data:
             raise WrongAnswer(f"the line was closed while {talk.wanted!r} was awaited")
@@ -232,9 +233,6 @@ class Loop:
             self._resting.append((self._slot, talk))
         return self._slot > now_s
 
-    def _wait_s(self) -> float:
-        return max(0.0, min(TIMEOUT_S, self._resting[0][0] - self._seconds())) if self._resting else TIMEOUT_S
-
     def _wake(self) -> int:
         """Lets the connections ask on that have reached their time slot; returns how many have no more to ask."""
         ended = 0
@@ -247,7 +245,7 @@ class Loop:
 
 
 def write_order(file: Path, order: LoadOrder) -> None:
-    """Writes an order to a file for the generator's process: JSON, its bytes as Latin-1 text."""
+    """Write an order to a file for the generator's process: JSON, its bytes as Latin-1 text."""
     said = {name: getattr(order, name) for name in LoadOrder.__dataclass_fields__}
     said["questions"] = [[part.decode("latin-1") for part in question] for question in order.questions]
     said |= {"yes": [yes.decode("latin-1") for yes in order.yes], "login": order.login.decode("latin-1")}
@@ -255,7 +253,7 @@ def write_order(file: Path, order: LoadOrder) -> None:
 
 
 def read_order(file: Path) -> LoadOrder:
-    """Reads the order in a file."""
+    """Read the order in a file."""
     said = json.loads(file.read_text(encoding="utf-8"))
     said["questions"] = [(text.encode("latin-1"), wanted.encode("latin-1")) for text, wanted in said["questions"]]
     yes = tuple(text.encode("latin-1") for text in said.pop("yes"))
@@ -263,7 +261,7 @@ def read_order(file: Path) -> LoadOrder:
 
 
 def main(file: str) -> None:
-    """Runs the order in `file` and prints, as JSON, seconds, CPU seconds and the waiting times."""
+    """Run the order in `file` and prints, as JSON, seconds, CPU seconds and the waiting times."""
     order = read_order(Path(file))
     before = resource.getrusage(resource.RUSAGE_SELF)
     try:

@@ -38,7 +38,7 @@ class InterleavedRuns:
 def alternate(
     cells: Collection[Cell], plan: Plan, start: Callable[[str], Subject], tell: Callable[[str], None]
 ) -> InterleavedRuns:
-    """Runs all rounds. `start` makes a subject by its name; `tell` is called with the progress and the failures."""
+    """Run all rounds. `start` makes a subject by its name; `tell` is called with the progress and the failures."""
     interleaving = InterleavedRuns({cell: [] for cell in sorted(cells)})
     for number in range(plan.rounds):
         tell(f"round {number + 1} of {plan.rounds}")
@@ -60,6 +60,7 @@ class Round:
     living: dict[str, Subject] = field(default_factory=dict)
 
     def run(self) -> None:
+        """Measure all cells, in rounds."""
         try:
             for at, cell in enumerate(self.cells):
                 if cell.subject not in self.pending.failed:
@@ -70,7 +71,7 @@ class Round:
                 subject.abandon()
 
     def _run_or_fail(self, cell: Cell, last: bool) -> None:
-        """Runs a cell; the failure of one subject does not end the others, since a whole run is long."""
+        """Run a cell; the failure of one subject does not end the others, since a whole run is long."""
         try:
             self._run_round(cell, last)
         except FAILURES as error:

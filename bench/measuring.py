@@ -40,7 +40,7 @@ def measure(chosen: Sequence[Row], plan: Plan, means: BenchServices) -> Records:
 
 
 def obstacle(row: Row, plan: Plan) -> str:
-    """The reason why a row cannot be measured here and now; "" if it can."""
+    """Return the reason why a row cannot be measured here and now; "" if it can."""
     if isinstance(row.measure, Figure):
         situation = row.measure.situation
         lacks = [subjects.without(situation.needs)]
@@ -61,7 +61,7 @@ def _measure_situation(situation: Situation, ground: Benchmark, plan: Plan) -> M
 
 
 def _summarise(row: Row, interleaving: InterleavedRuns, found: Found) -> Spread | str:
-    """The spread of a row that was to be measured, or the reason of its failure."""
+    """Return the spread of a measured row, or the reason of its failure."""
     if isinstance(row.measure, Figure):
         said = found[row.measure.situation]
         return said if isinstance(said, str) else said[row.measure.name]

@@ -30,15 +30,18 @@ class PeerServer:
             raise
 
     def run(self, task: Task) -> Run:
+        """Return the result of a task."""
         kind, asked = WORKS[task.work], self._ground.questions(task.work)
         yes = b"" if self._name == "echo" else kind.yes
         order = LoadOrder([self._port], task.connections, task.seconds, kind.framing, (yes,), asked, again=True)
         return self._ground.watch(order, self.process.cpu_s)
 
     def close(self) -> None:
+        """End the peer."""
         self.process.stop()
 
     def abandon(self) -> None:
+        """Kill the peer."""
         self.process.kill()
 
 

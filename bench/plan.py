@@ -24,6 +24,7 @@ class Size:
 
     @property
     def titles(self) -> int:
+        """Return the number of titles."""
         return self.holdings // COPIES_EACH
 
 

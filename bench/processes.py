@@ -54,10 +54,11 @@ class Process:
 
     @property
     def pid(self) -> int:
+        """Return the process id."""
         return self._running.pid
 
     def until(self, happened: Callable[[], bool], what: str) -> None:
-        """Waits until `happened()` is true; Broken if the program ends before, or PATIENCE_S is over."""
+        """Wait until `happened()` is true; Broken if the program ends before, or PATIENCE_S is over."""
         for _ in range(int(TIMEOUT_S / LOOK_S)):
             if happened():
                 return
@@ -66,14 +67,15 @@ class Process:
         raise Broken(f"{what}: not within {TIMEOUT_S:.0f} s: {self.output_tail()}")
 
     def until_it_listens(self, port: int) -> None:
+        """Wait until it listens on a port."""
         self.until(lambda: listens(port), f"listening on port {port}")
 
     def output_tail(self) -> str:
-        """Returns the end of its output."""
+        """Return the end of its output."""
         return self._log.read_text(encoding="utf-8", errors="replace")[-3000:]
 
     def stop(self) -> None:
-        """Sends SIGTERM. Broken unless the program ends with exit code 0 or by the signal itself."""
+        """Send SIGTERM. Broken unless the program ends with exit code 0 or by the signal itself."""
         self._running.terminate()
         if not self._ended_within(TIMEOUT_S):
             self.kill()
@@ -82,7 +84,7 @@ class Process:
             raise Broken(f"exit code {self._running.returncode}: {self.output_tail()}")
 
     def ended(self) -> int | None:
-        """Returns its exit code; None while it runs."""
+        """Return its exit code; None while it runs."""
         return self._running.poll()
 
     def kill(self) -> None:
@@ -133,7 +135,7 @@ def family_cpu_s(pid: int) -> float:
 
 
 def _cells(folder: Path) -> tuple[int, list[str]]:
-    """Returns a process's number and its kernel counters, from its state on; an empty list if it is gone."""
+    """Return a process's number and its kernel counters, from its state on; an empty list if it is gone."""
     try:
         # The name in brackets may hold blanks; the counters come after it. Source: proc_pid_stat(5).
         return int(folder.name), (folder / "stat").read_text().rpartition(") ")[2].split()

@@ -38,23 +38,23 @@ class Work:
 
 
 def line(text: str, number: int) -> bytes:
-    """A terminal's line with its sequence number and checksum."""
+    """Return a terminal's line with its sequence number and checksum."""
     whole = f"{text}AY{number % 10}AZ".encode()
     return whole + checksum(whole) + b"\r"
 
 
 def login() -> bytes:
-    """The line with which a counter logs in."""
+    """Return the line with which a counter logs in."""
     return line(LOGIN.decode(), 0)
 
 
 def stamp(now: datetime) -> str:
-    """An instant as SIP2 writes it."""
+    """Format an instant for SIP2."""
     return f"{now.astimezone(HONG_KONG):%Y%m%d    %H%M%S}"
 
 
 def post(document: bytes) -> bytes:
-    """A document as an HTTP request."""
+    """Return a document as an HTTP request."""
     head = f"POST /ncip HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/xml\r\nContent-Length: {len(document)}\r\n\r\n"
     return head.encode() + document
 
@@ -96,7 +96,7 @@ def _open(size: Size) -> int:
     return size.open
 
 
-def _titles(size: Size) -> int:
+def _count_titles(size: Size) -> int:
     return min(size.open, size.titles)
 
 
@@ -106,7 +106,7 @@ WORKS: Final[Mapping[str, Work]] = {work.key: work for work in (
     Work("sip2_11",      "line", b"121",                 True, "checkout (11)", _checkout, _open),
     Work("sip2_09",      "line", b"101",                 True, "a checkout undone (09)", _undo, _open),
     Work("lookup_user",  "http", b"LookupUserResponse",  False, "LookupUser", _lookup, lambda size: min(size.open, 1000)),
-    Work("request_item", "http", b"RequestItemResponse", True, "RequestItem", _request, _titles),
+    Work("request_item", "http", b"RequestItemResponse", True, "RequestItem", _request, _count_titles),
 )}
 """The works by the key that rows use. 09 undoes a checkout (BI), so that the copy is on the hold shelf again."""
 # fmt: on

@@ -34,7 +34,7 @@ CELL_HEAD: Final = (
 def records_of(
     plan: Plan, runs: Runs, spreads: Mapping[Row, Spread], missing: Mapping[Row, str], failed: Mapping[Row, str]
 ) -> Records:
-    """The plan, each cell's medians over its runs, each row with its lowest and highest round.
+    """Return the plan, each cell's medians over its runs, and each row with its lowest and highest round.
 
     Also the reason for each row that was not measured: `missing` cannot be measured here, `failed` was tried.
     """
@@ -54,12 +54,12 @@ def _ratio(row: Row, spread: Spread, runs: Runs) -> dict[str, Any]:
 
 
 def short(records: Records) -> list[str]:
-    """The rows that miss their demand."""
+    """Return the rows that miss their demand."""
     return [key for key, ratio in records["ratios"].items() if not ratio["met"]]
 
 
 def machine() -> dict[str, Any]:
-    """Describes the machine, and its present load."""
+    """Describe the machine, and its present load."""
     facts = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(": ")[2] for line in facts if line.startswith("model name")), platform.machine())
     return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]}
@@ -69,7 +69,7 @@ def machine() -> dict[str, Any]:
 
 
 def screen(records: Records) -> str:
-    """The machine, every cell, and the chosen rows, as Markdown."""
+    """Yield the machine, every cell, and the chosen rows, as Markdown."""
     on, how = records["machine"], records["plan"]
     ran = f"{how['rounds']} rounds of {how['seconds']:g} s, {how['size']['open']:,} books on the hold shelf."
     busy = f" {BUSY}" if on["load"] > on["cores"] else ""

@@ -66,7 +66,7 @@ class Benchmark:
         self._once: dict[str, Any] = {}
 
     def fresh(self, name: str) -> Path:
-        """Makes a new folder."""
+        """Make a new folder."""
         made = self.folder / f"{next(self._numbers):03d}-{name}"
         made.mkdir()
         return made
@@ -75,14 +75,14 @@ class Benchmark:
         return questions(WORKS[work], self.world)
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """Returns the result of `make`, which is called once for each name."""
+        """Return the result of `make`, which is called once for each name."""
         if name not in self._once:
             self._once[name] = make()
         made: T = self._once[name]
         return made
 
     def host(self, build: str) -> BuildHost:
-        """The process that runs the subjects of this build."""
+        """Return the process that runs the subjects of this build."""
         return self.once(f"build {build}", lambda: self._closing.enter_context(self._start_host(build)))
 
     def _start_host(self, build: str) -> BuildHost:
@@ -93,7 +93,7 @@ class Benchmark:
     # ---- databases
 
     def fresh_database(self, kind: Engine, folder: Path) -> str:
-        """Makes a fresh copy of the world; returns its URL."""
+        """Make a fresh copy of the world; returns its URL."""
         if kind == "sqlite":
             copy_file(self.template, folder / "hkall.db")
             return f"sqlite:///{folder / 'hkall.db'}"
@@ -130,13 +130,13 @@ class Benchmark:
         engine.dispose()
 
     def database_cpu_s(self, url: str) -> Callable[[], float]:
-        """The CPU time of the database's own processes so far; SQLite has none."""
+        """Return a clock of the CPU time of the database's own processes; SQLite has none."""
         return _no_cpu_s if url.startswith("sqlite") else lambda: family_cpu_s(self.server.pid)
 
     # ---- load
 
     def drive(self, order: LoadOrder) -> tuple[dict[str, Any], list[float]]:
-        """Runs an order in a generator process: its own figures and the waiting times. Broken if an answer was wrong."""
+        """Run an order in a generator process: its own figures and the waiting times. Broken if an answer was wrong."""
         file = self.folder / f"order{next(self._numbers)}.json"
         write_order(file, order)
         limit = order.seconds + RUN_S
@@ -149,7 +149,7 @@ class Benchmark:
         return said, said.pop("waits_s")
 
     def watch(self, order: LoadOrder, cpu_s: Callable[[], float], database_cpu_s: Callable[[], float] = _no_cpu_s) -> Run:
-        """Runs an order and returns its figures; the two clocks return the CPU time of the subject and its database so far."""
+        """Run an order and returns its figures; the two clocks return the CPU time of the subject and its database so far."""
         before, database_before = cpu_s(), database_cpu_s()
         said, waits_s = self.drive(order)
         used = cpu_s() - before, said["cpu_s"], database_cpu_s() - database_before

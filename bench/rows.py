@@ -24,6 +24,7 @@ class Demand:
     most: float | None = None
 
     def met(self, value: float) -> bool:
+        """Whether a value meets the demand."""
         return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
 
     def __str__(self) -> str:
@@ -42,13 +43,16 @@ class Rate:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
+        """Return the cells that must be run for it."""
         return (self.ours,)
 
     @property
     def how(self) -> str:
+        """Describe the measurement for people."""
         return f"{WORKS[self.ours.work].about} over {self.ours.connections}, a second: {about(self.ours.subject)}"
 
     def spread(self, runs: Runs) -> Spread:
+        """Return the value of each round."""
         return Spread(tuple(run.rate for run in runs[self.ours]))
 
 
@@ -61,18 +65,21 @@ class Ratio:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
+        """Return the cells that must be run for it."""
         return self.ours, self.theirs
 
     @property
     def how(self) -> str:
+        """Describe the measurement for people."""
         ours, theirs = (about(cell.subject) for cell in (self.ours, self.theirs))
         return f"{WORKS[self.ours.work].about} over {self.ours.connections}: {ours}, against {theirs}"
 
     def spread(self, runs: Runs) -> Spread:
+        """Return the value of each round."""
         return Spread(tuple(a.rate / b.rate for a, b in zip(runs[self.ours], runs[self.theirs], strict=True)))
 
     def by_cpu(self, runs: Runs) -> float | None:
-        """The same ratio by CPU time per answer, which other load disturbs less; None if unknown."""
+        """Return the same ratio by CPU time per answer, which other load disturbs less; None if unknown."""
         ours, theirs = (middle(runs[cell]) for cell in (self.ours, self.theirs))
         known = ours.all_cpu_us and theirs.all_cpu_us
         return theirs.all_cpu_us / ours.all_cpu_us if known else None
@@ -102,7 +109,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the"""
+    """One row of the report."""
 
     key: str
     demand: Demand
@@ -115,7 +122,7 @@ class Row:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """The cells that must be run for it; empty for a figure."""
+        """Return the cells that must be run for it; empty for a figure."""
         return () if isinstance(self.measure, Figure) else self.measure.cells
 
 
@@ -201,17 +208,13 @@ ROWS: Final = (
 
 
 def rows(only: Collection[str] = ()) -> Iterator[Row]:
-    """The rows with these keys, all rows if none is named.
+    """Return the rows with these keys, all rows if none is named.
 
     A word that is not a key stands for all keys that begin with it.
     """
     for row in ROWS:
-        if not only or any(_row_named(row.key, word) for word in only):
+        if not only or any(row.key == word if word in KEYS else row.key.startswith(word) for word in only):
             yield row
-
-
-def _row_named(key: str, word: str) -> bool:
-    return key == word if word in KEYS else key.startswith(word)
 
 
 KEYS: Final = frozenset(row.key for row in ROWS)

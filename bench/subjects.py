@@ -41,12 +41,12 @@ SUBJECTS: Final[Mapping[str, Kind]] = {
 
 
 def lacking(name: str) -> str:
-    """The requirement of a subject that this machine lacks, for people; "" if it lacks none."""
+    """Return the requirement of a subject that this machine lacks, for people; "" if it lacks none."""
     return without(SUBJECTS[name.partition(AT)[0]].needs)
 
 
 def without(needs: str) -> str:
-    """The name of this row of NEEDS if the machine does not have it; "" if it has."""
+    """Return the name of this row of NEEDS if the machine lacks it, else ""."""
     return needs if needs and not NEEDS[needs]() else ""
 
 
@@ -57,6 +57,6 @@ def start(ground: Benchmark, name: str) -> Subject:
 
 
 def about(name: str) -> str:
-    """The description of a subject for people."""
+    """Return the description of a subject for people."""
     name, _, build = name.partition(AT)
     return f"{SUBJECTS[name].about} of {build}" if build else SUBJECTS[name].about

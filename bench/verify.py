@@ -39,7 +39,7 @@ Fewer requests in the journal than lines about them are duplicates.
 
 
 def check(url: str, answered: Mapping[str, int]) -> None:
-    """Raises AssertionError if the database has fewer rows than were answered, or a double one. `answered` is by work."""
+    """Raise AssertionError if the database has fewer rows than were answered, or a double one. `answered` is by work."""
     engine = open_engine(url)
     try:
         with engine.connect() as connection:

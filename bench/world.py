@@ -47,11 +47,11 @@ class BenchWorld:
     now: datetime
 
     def card(self, number: int) -> str:
-        """The patron of an open request."""
+        """Return the patron of an open request."""
         return f"P{number // BOOKS_EACH % self.size.patrons:06d}"
 
     def barcode(self, number: int) -> str:
-        """The copy of an open request, or any copy."""
+        """Return the copy of an open request, or any copy."""
         return f"C{number:07d}"
 
     def number(self, number: int) -> str:
@@ -59,11 +59,11 @@ class BenchWorld:
         return f"R{number:07d}"
 
     def wanted(self, number: int) -> str:
-        """A title without an open request, as long as there are enough titles: they are counted from the other end."""
+        """Return a title without an open request: titles are counted from the other end."""
         return f"b{self.size.titles - 1 - number:06d}"
 
     def ready(self, number: int) -> Request:
-        """An open request: its book waits at our counter."""
+        """Make an open request whose book waits at our counter."""
         return Request(
             id=self.number(number),
             side=Side.BORROWING,
@@ -108,16 +108,16 @@ def fill(engine: Engine, world: BenchWorld) -> None:
     store = Immediate(engine, lambda connection: UnitOfWork(connection, str))
     _write_rows(store, PATRONS, world.patrons())
     _write_rows(store, HOLDINGS, iter(with_keys(world.holdings())))
+
+    def open_requests(unit: UnitOfWork, numbers: range) -> None:
+        for number in numbers:
+            unit.open(world.ready(number), world.now, Actor("bench", "world"))
+
     for first in range(0, world.size.open, CHUNK):
-        store.now(_make_holding, world, range(first, min(first + CHUNK, world.size.open)))
+        store.now(open_requests, range(first, min(first + CHUNK, world.size.open)))
     store.close()
 
 
 def _write_rows(store: Immediate, table: Table, rows: Iterator[dict[str, Any]]) -> None:
     while some := list(islice(rows, CHUNK)):
         store.now(lambda unit: unit.execute(insert(table), some))  # it runs at once
-
-
-def _make_holding(unit: UnitOfWork, world: BenchWorld, numbers: range) -> None:
-    for number in numbers:
-        unit.open(world.ready(number), world.now, Actor("bench", "world"))

@@ -60,7 +60,7 @@ class Audience:
     def _round(
         self, ground: Benchmark, gateway: GatewaySubject, seconds: float, titles: int
     ) -> tuple[list[float], list[float]]:
-        """The seconds of each page, sorted, and the terminals' waiting times in the middle of them."""
+        """Return the seconds of each page, sorted, and the terminals' waiting times meanwhile."""
         told = map(str, (gateway.daemon.ports.web, self.browsers, seconds + LOGINS_S + 1, self.kind, titles))
         words = [sys.executable, "-m", "bench.browsers", *told]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as browsers:

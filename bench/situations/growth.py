@@ -54,15 +54,15 @@ def _aged(ground: Benchmark, closed: int) -> str:
     """Make the world with so many closed requests added; return its URL."""
     url, now = ground.fresh_database("sqlite", ground.fresh(f"closed-{closed}")), ground.means.now()
     engine = open_engine(url)
-    bulk.fill(engine, bulk.Amounts(requests=closed, lines=LINES), now, lambda done: _tell(ground, done, closed))
+
+    def tell(done: int) -> None:
+        if done % TOLD == 0:
+            ground.means.tell(f"{done:,} of {closed:,} closed requests")
+
+    bulk.fill(engine, bulk.Amounts(requests=closed, lines=LINES), now, tell)
     with engine.connect() as connection:  # else the first start would purge ten years at once, meanwhile
         purged = {"name": f"{ROUND}purge", "last_run": now, "next_run": now + timedelta(days=1), "count": 0}
         connection.execute(insert(JOBS), purged)
     engine.dispose()
     sync(Path(url.removeprefix("sqlite:///")))
     return url
-
-
-def _tell(ground: Benchmark, done: int, closed: int) -> None:
-    if done % TOLD == 0:
-        ground.means.tell(f"{done:,} of {closed:,} closed requests")

@@ -18,8 +18,9 @@ ROUNDS: Final = 3
 
 
 def loads(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """Rows of CSV a second, without the titles and their search index and with them; whole loads of MARC21 and MARCXML against
-    pymarc reading the same file, one after the other.
+    """Measure loads of holdings: rows a second of CSV, and files of MARC21 and MARCXML against pymarc reading the same file.
+
+    CSV is loaded without and with the titles and their search index.
     """
     folder = ground.fresh("files")
     csv, marc21, marcxml = (folder / f"holdings.{suffix}" for suffix in ("csv", "mrc", "xml"))

@@ -40,6 +40,7 @@ class Watch:
     wal_mib: list[float] = field(default_factory=list)
 
     def look(self, gateway: GatewaySubject) -> None:
+        """Record the process's CPU time, memory, descriptors and write-ahead log."""
         process = gateway.daemon.process
         wal = Path(gateway.url.removeprefix("sqlite:///") + "-wal")
         self.cpu_s.append(process.cpu_s())
@@ -49,7 +50,7 @@ class Watch:
 
 
 def soak(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """Runs mixed load at half of the possible rate for `plan.soak_s` seconds: growth, and waiting times.
+    """Run mixed load at half of the possible rate for `plan.soak_s` seconds: growth, and waiting times.
 
     Terminals and partners ask at once. Growth compares the last tenth of the run with the second one. The reactor's lag is the
     daemon's own measure of it, rounded up to the bound of a bucket.
@@ -77,20 +78,20 @@ def soak(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
 
 
 def _orders(ground: Benchmark, gateway: GatewaySubject) -> tuple[LoadOrder, LoadOrder]:
-    """The orders of the terminals and of the partners, at the highest possible rate."""
+    """Return the orders of the terminals and of the partners, at the highest possible rate."""
     terminals = gateway.order(Task("sip2_63", TERMINALS, MOST_S, 0), mixture(ground))
     partners = gateway.order(Task("lookup_user", PARTNERS, MOST_S, 0), ground.questions("lookup_user"))
     return replace(terminals, yes=tuple(WORKS[work].yes for work in MIXED)), partners
 
 
 def _driven(ground: Benchmark, order: LoadOrder) -> tuple[float, list[float]]:
-    """Returns answers a second, and each answer's waiting time."""
+    """Return answers a second, and each answer's waiting time."""
     said, waits_s = ground.drive(order)
     return len(waits_s) / said["took_s"], waits_s
 
 
 def lag(before: Mapping[str, float], after: Mapping[str, float], share: float) -> float:
-    """The smallest bucket bound in seconds that this share of the beats between two readings of the metrics did not exceed."""
+    """Return the smallest bucket bound in seconds that this share of the beats between two readings did not exceed."""
     beats = {name: after[name] - before.get(name, 0.0) for name in after if name.startswith(LAG)}
     bounds = {float(name.partition('le="')[2].partition('"')[0]): count for name, count in beats.items()}
     return min(bound for bound, count in bounds.items() if count >= share * bounds[math.inf])
@@ -106,7 +107,7 @@ def _watched(gateway: GatewaySubject, asked: Sequence[Future[Any]]) -> Watch:
 
 
 def growth(seen: Sequence[float]) -> float:
-    """The median of the last tenth over that of the second tenth: the first tenth is warm-up."""
+    """Return the median of the last tenth over that of the second tenth: the first tenth is warm-up."""
     tenth = max(1, len(seen) // 10)
     early, late = seen[tenth : 2 * tenth] or seen[:1], seen[-tenth:]
     return median(late) / median(early)
