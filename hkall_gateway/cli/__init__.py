@@ -89,7 +89,7 @@ def add_credentials(environ: MutableMapping[str, str]) -> None:
 @click.version_option(__version__, prog_name="hkall-gateway")
 @click.pass_context
 def main(context: click.Context) -> None:
-    """A gateway between partner libraries (NCIP), terminals (SIP2) and the library's own system.
+    """Run a gateway between partner libraries (NCIP), terminals (SIP2) and the library's own system.
 
     Example: hkall-gateway serve --config gateway.toml
     """

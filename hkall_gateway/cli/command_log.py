@@ -55,7 +55,7 @@ def _configure_structlog() -> None:
 
 
 def _open_log(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """The processor of the first event: open the log and log the event there.
+    """Open the log at the first event, as its processor, and log the event there.
 
     `patron_ref` has a key of this run: the configuration, which names that of `serve`, may not be read yet.
     """

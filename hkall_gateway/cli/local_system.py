@@ -39,7 +39,7 @@ class IlsConnection:
         self._ils, self._dialect, self._login = ils, dialect, login
 
     async def __call__(self, body: bytes) -> bytes:
-        """The reply; see `upstream.Ask`."""
+        """Return the reply to a message, as `sip2.client.Ask` demands."""
         try:
             with _connect(self._ils) as line:
                 if self._login.name and not self._exchange(line, login_line(self._login, self._dialect), 0).startswith(b"941"):

@@ -127,7 +127,7 @@ def erased_key(config: GatewayConfig) -> bytes:
 
 
 async def _post_now(url: str, body: bytes, timeout_s: float, proof: OurProof | None = None) -> HttpReply:
-    """The command waits for the reply."""
+    """Post a document and wait for the reply."""
     from hkall_gateway.ncip.http_post import post
 
     return post(url, body, timeout_s, proof(now()) if proof else "")

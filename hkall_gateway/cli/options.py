@@ -69,6 +69,7 @@ class CliError(click.ClickException):
         self.__dict__["exit_code"] = exit_code  # click declares it for the class
 
     def show(self, file: IO[str] | None = None) -> None:
+        """Print the message in red on standard error."""
         click.echo(click.style(printable(self.message, lines=True), fg="red"), file=file, err=True)
 
 
@@ -199,7 +200,6 @@ def with_site(command: Callable[..., object]) -> Callable[..., object]:
 
 def require_partner(site: Site, agency: str) -> None:
     """Exit 1 for an agency that is no partner here, neither configured nor loaded; "" is every partner."""
-
     known = {partner.agency for partner in site.partners}
     if agency and agency not in known and agency not in site.write(lambda unit: unit.partners.among([agency])):
         raise CliError(f"--partner: {agency!r} is no partner; configured are {', '.join(sorted(known)) or 'none'}")

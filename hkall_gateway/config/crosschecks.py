@@ -87,7 +87,7 @@ def _check_ils(tables: Table) -> Iterator[Fault]:
 
 
 def _check_timeouts(tables: Table) -> Iterator[Fault]:
-    """The local system's time limit must be shorter than that of our own answer, and than each terminal's own timeout."""
+    """Demand a time limit of the local system below that of our own answer and below each terminal's timeout."""
     given = _table_at(tables, "ils").get("message_timeout_s", IlsConfig.model_fields["message_timeout_s"].default)
     within = _table_at(tables, "sip2").get("answer_within_s", TERMINALS_WAIT_S)
     if isinstance(given, int | float) and isinstance(within, int | float) and within <= given:
@@ -100,7 +100,7 @@ def _check_timeouts(tables: Table) -> Iterator[Fault]:
 
 
 def _check_listeners(tables: Table) -> Iterator[Fault]:
-    """A port without logins must name an existing terminal; a port with logins must name none."""
+    """Demand an existing terminal for a port without logins, and none for a port with logins."""
     sip2 = _table_at(tables, "sip2")
     logins = [row.get("login") for _, row in _rows_at(sip2, "terminals")]
     for index, row in _rows_at(sip2, "listeners"):
@@ -114,7 +114,7 @@ def _check_listeners(tables: Table) -> Iterator[Fault]:
 
 
 def _check_proofs(tables: Table) -> Iterator[Fault]:
-    """Each client needs a proof of its identity; a proof must be complete, and identify one row."""
+    """Demand a proof of identity of each client; a proof must be complete and identify one row."""
     rows = [(kind, index, row) for kind in ("partners", "clients") for index, row in _rows_at(tables, kind)]
     for kind, index, row in rows:
         if kind == "clients" and not any(row.get(name) for name in PROOFS):
@@ -132,7 +132,7 @@ def _check_proofs(tables: Table) -> Iterator[Fault]:
 
 
 def _check_our_proofs(tables: Table) -> Iterator[Fault]:
-    """Our proof to a partner must be of one kind, and complete."""
+    """Demand that our proof to a partner is of one kind, and complete."""
     for index, row in _rows_at(tables, "partners"):
         ours, where = _table_at(row, "our_proof"), ("partners", index, "our_proof")
         if len([key for key in OURS if ours.get(key)]) > 1:
@@ -142,7 +142,7 @@ def _check_our_proofs(tables: Table) -> Iterator[Fault]:
 
 
 def _check_terminal_roles(tables: Table) -> Iterator[Fault]:
-    """Keys of a terminal that do not apply to its role."""
+    """Report keys of a terminal that do not apply to its role."""
     for index, row in _rows_at(_table_at(tables, "sip2"), "terminals"):
         for key, roles in OF_ROLES.items():
             if row.get(key) is True and row.get("role") not in roles:
@@ -150,7 +150,7 @@ def _check_terminal_roles(tables: Table) -> Iterator[Fault]:
 
 
 def _check_limits(tables: Table) -> Iterator[Fault]:
-    """Limits of connections and bytes that cannot be reached, since a smaller limit applies first."""
+    """Report limits of connections and bytes that a smaller limit makes unreachable."""
     for kind in ("sip2", "ncip"):
         endpoint = _table_at(tables, kind)
         most = _whole_number(endpoint.get("max_connections"))
@@ -163,7 +163,7 @@ def _check_limits(tables: Table) -> Iterator[Fault]:
 
 
 def _check_web(tables: Table) -> Iterator[Fault]:
-    """Pages without their libraries, and accounts with the same login."""
+    """Report pages without their libraries, and accounts with the same login."""
     if not isinstance(tables.get("web"), dict):
         return
     if missing := missing_modules():
@@ -178,7 +178,7 @@ def _whole_number(value: object) -> int:
 
 
 def _check_dialects(tables: Table) -> Iterator[Fault]:
-    """Dialect names that neither the package nor the site defines, and duplicate names."""
+    """Report duplicate dialects, and dialects that neither the package nor the site defines."""
     sip2 = _table_at(tables, "sip2")
     own = [(index, row["name"]) for index, row in _rows_at(sip2, "dialects") if isinstance(row.get("name"), str)]
     known = list(DIALECTS)
@@ -211,7 +211,7 @@ CHECKS: Final = (
 
 
 def find_cross_faults(tables: Table, environ: Mapping[str, str] | None) -> Iterator[Fault]:
-    """The contradictions in these tables; `environ`, if given, must hold the variables that their `…_env` keys name."""
+    """Yield the contradictions in these tables; `environ`, if given, must hold the variables that their `…_env` keys name."""
     if environ is not None:
         for steps, value in _walk_leaves(tables, ()):
             if str(steps[-1]).endswith("_env") and isinstance(value, str) and not environ.get(value):

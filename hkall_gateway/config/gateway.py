@@ -263,7 +263,7 @@ class PartnerConfig(PeerConfig, PartnerAccess, Partner):  # type: ignore[misc]  
     charges: ChargesConfig = Field(default=ChargesConfig(), description="loss and damage")
 
     def plain(self) -> Partner:
-        """The directory entry that the rules know."""
+        """Return the directory entry that the rules know."""
         charges = record_from_row(Charges, self.charges)
         return record_from_row(Partner, self, problems=tuple(self.problems.items()), charges=charges)
 
@@ -368,7 +368,7 @@ def _model_for(tables: Table) -> type[GatewayConfig]:
 
 
 def load(file: Path, environ: Mapping[str, str] | None) -> GatewayConfig:
-    """The configuration in `file`. Raises ConfigErrors with all its errors.
+    """Load the configuration in `file`. Raises ConfigErrors with all its errors.
 
     `environ` must hold the variables that `…_env` keys name; their values are read where they are used. None: they are not
     looked for.

@@ -61,7 +61,7 @@ class Marc(Strict):
     )
 
     def plain(self) -> MarcMapping:
-        """The mapping that the reader uses."""
+        """Return the mapping that the reader uses."""
         titles = {fact: tuple(map(source, getattr(self, fact))) for fact in TITLE_SOURCES}
         items = overlaid(tuple(record_from_row(ItemField, row) for row in self.items))
         return MarcMapping(titles, items, self.agencies, self.no_status, self.oai_identifier or "")

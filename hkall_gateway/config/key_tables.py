@@ -21,11 +21,12 @@ Row = tuple[str, ...]
 
 
 def describe_ils(model: type[IlsConfig]) -> str:
-    """The keys of [ils], in Markdown, with those of the adapter for which this model was made."""
+    """Describe the keys of [ils], in Markdown, with those of the adapter for which this model was made."""
     return "\n".join(key_tables(model, "[ils]")).strip()
 
 
 def key_tables(model: type[BaseModel], path: str) -> Iterator[str]:
+    """Yield the lines of a Markdown table for a model's own keys, then for those of its inner tables."""
     if path:
         table = path.strip("[]")
         rows = [_field_row(table, name, field) for name, field in model.model_fields.items() if not table_of(model, name)]
@@ -37,17 +38,20 @@ def key_tables(model: type[BaseModel], path: str) -> Iterator[str]:
 
 
 def inner_path(path: str, name: str, many: bool) -> str:
+    """Return the heading of an inner table or of a list of rows."""
     inner = f"{path.strip('[]')}.{name}" if path else name
     return f"[[{inner}]]" if many else f"[{inner}]"
 
 
 def section(path: str, about: str, rows: Iterable[Row], head: Row = HEAD) -> Iterator[str]:
+    """Yield a heading, a paragraph and a table."""
     title = f"`{path}`" if path else "Keys before the first table"
     yield from ("", f"## {title}", "", about, "")
     yield from table_lines(head, rows)
 
 
 def table_lines(head: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
+    """Yield the lines of a Markdown table."""
     names = tuple(head)
     for cells in (names, ["---"] * len(names), *rows):
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
@@ -60,6 +64,7 @@ def _field_row(table: str, name: str, field: FieldInfo) -> Row:
 
 
 def shown_value(value: object) -> str:
+    """Format a default value."""
     if value is None:
         return "none"
     if isinstance(value, bool):
@@ -84,6 +89,7 @@ NAMES: Mapping[object, str] = {
 
 
 def type_words(hint: object) -> str:
+    """Describe the type of a key for the authors of a file."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return listed(shown_value(part).strip("`").strip('"') for part in parts)
@@ -99,4 +105,5 @@ def type_words(hint: object) -> str:
 
 
 def is_list(hint: object) -> bool:
+    """Whether a type is a list of rows."""
     return typing.get_origin(hint) is tuple

@@ -83,7 +83,7 @@ _ARM: Final = re.compile(r"(constrained-)?(int|str)$|literal\[|function-")
 
 
 def read(file: Path) -> Table:
-    """The tables of a TOML file. Raises ConfigErrors for a file that cannot be read or is not TOML, with the line."""
+    """Read the tables of a TOML file. Raises ConfigErrors, with the line, for a file that cannot be read or is not TOML."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except OSError as bad:
@@ -98,7 +98,7 @@ def read(file: Path) -> Table:
 
 
 def model(kind: type[M], tables: Table, file: Path) -> tuple[M | None, list[Fault]]:
-    """`tables` as a `kind`, or None and the errors. Paths in them are relative to the folder of `file`."""
+    """Validate `tables` as a `kind`; return it, or None and the errors. Paths in them are relative to the folder of `file`."""
     try:
         # By way of JSON: there a strict model takes a list for a tuple and text for a date, as TOML's readers mean them.
         text = json.dumps(tables, default=_iso_date)
@@ -120,7 +120,7 @@ def record_from_row(record: type[R], row: BaseModel, **own: object) -> R:
 
 
 def dotted(steps: Iterable[str | int]) -> str:
-    """Where in the file: `sip2.terminals[0].role`."""
+    """Format the path of a key: `sip2.terminals[0].role`."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
     return text.removeprefix(".")
 
@@ -152,7 +152,7 @@ def _readable_context(value: object) -> object:
 
 
 def table_of(kind: type[BaseModel], key: str) -> type[BaseModel] | None:
-    """The model of the table or of the rows under `key`, None where the key holds a plain value."""
+    """Return the model of the table or of the rows under `key`, None if the key holds a plain value."""
     for name, field in kind.model_fields.items():
         if key in (name, field.alias):
             return next(_models_in(field.annotation), None)
@@ -176,7 +176,7 @@ def _iso_date(value: object) -> str:
 
 
 def with_defaults(tables: Table) -> Table:
-    """The tables of a file, each row that names a system with that system's keys beneath its own."""
+    """Return the tables of a file; each row that names a system has that system's keys beneath its own."""
     whole = dict(tables)
     for role in SystemRole:
         value = tables.get(role.value)

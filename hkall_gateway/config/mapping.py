@@ -50,7 +50,7 @@ def terminals(config: GatewayConfig, policy: Policy) -> dict[str, TerminalRow]:
 
 
 def makes_of_terminals(endpoint: gateway.Sip2Config) -> dict[str, Sip2Dialect]:
-    """The packaged dialects and the site's own, by name."""
+    """Return the packaged dialects and the site's own, by name."""
     makes = dict(DIALECTS)
     for row in endpoint.dialects:
         own: Table = {name: value for name, value in row.model_dump(exclude={"like"}).items() if value is not None}
@@ -62,7 +62,7 @@ def makes_of_terminals(endpoint: gateway.Sip2Config) -> dict[str, Sip2Dialect]:
 
 
 def listeners(endpoint: gateway.Sip2Config) -> Iterator[tuple[str, Listener]]:
-    """The plain ports of `listen`, then those with settings of their own."""
+    """Yield the plain ports of `listen`, then those with settings of their own."""
     makes = makes_of_terminals(endpoint)
     framings = tuple(FramingRule(AllowList(row.callers), makes[row.dialect]) for row in endpoint.framings)
     plain = Listener(framings=framings, proxy_from=AllowList(endpoint.proxy_from))
@@ -73,7 +73,7 @@ def listeners(endpoint: gateway.Sip2Config) -> Iterator[tuple[str, Listener]]:
 
 
 def framing_of_ils(config: GatewayConfig) -> Sip2Dialect:
-    """The SIP2 framing that the library's own system uses."""
+    """Return the SIP2 framing that the library's own system uses."""
     return makes_of_terminals(config.sip2)[config.ils.dialect]
 
 
@@ -106,7 +106,7 @@ def places(config: GatewayConfig) -> dict[str, str]:
 
 
 def agreed_secrets(config: GatewayConfig, environ: Mapping[str, str]) -> dict[str, str]:
-    """The secret between each agency and us; "" where none is agreed, which admits no caller."""
+    """Return the secret between each agency and us; "" if none is agreed, which admits no caller."""
     rows: tuple[gateway.PeerConfig, ...] = (*config.partners, *config.clients)
     return {row.agency: environ.get(row.secret_env or "", "") for row in rows}
 
@@ -126,13 +126,13 @@ def _our_proof(row: gateway.OurProof, agency: str, environ: Mapping[str, str]) -
 
 
 def public_keys(config: GatewayConfig) -> bytes:
-    """The JSON Web Key Set of our signing keys; b"" if we sign no messages."""
+    """Return the JSON Web Key Set of our signing keys; b"" if we sign no messages."""
     files = [row.our_proof.jwt.key_file for row in config.partners if row.our_proof.jwt]
     return published(signing_key(file.read_bytes()) for file in files) if files else b""
 
 
 def sender(config: GatewayConfig, address: str, key: Sensitive) -> Sender:
-    """The sender of our notices, in the library's languages; `key` signs their Message-IDs. They link to the pages, if any."""
+    """Return the sender of our notices, which link to the pages, if any; `key` signs their Message-IDs."""
     library = config.library
     record_url = f"{config.web.public_url}/record" if config.web else ""
     names = (library.name, library.place_names, library.name_zh, library.place_names_zh)
@@ -140,5 +140,5 @@ def sender(config: GatewayConfig, address: str, key: Sensitive) -> Sender:
 
 
 def partner_names_zh(config: GatewayConfig) -> dict[str, str]:
-    """The Chinese names of the partners that have one, by agency."""
+    """Return the Chinese names of the partners that have one, by agency."""
     return {row.agency: row.name_zh for row in config.partners if row.name_zh}

@@ -26,12 +26,12 @@ OPEN: Final = frozenset({"categories"})
 
 
 def load(file: Path | None) -> Policy:
-    """The published rules with the changes of `file`; without a file as they are. Raises ConfigErrors with all faults."""
+    """Return the published rules with the changes of `file`, if any. Raises ConfigErrors with all faults."""
     return changed(read(file), file) if file else Policy()
 
 
 def changed(site: Table, named: Path) -> Policy:
-    """The published rules with the changes of a table, which the file `named` holds. Raises ConfigErrors with all faults."""
+    """Return the published rules with the changes of a table of the file `named`. Raises ConfigErrors with all faults."""
     base = _record_table(Policy())
     _, faults = model(_strict_model(Policy, partial=True), site, named)
     told = dict(faults)
@@ -52,7 +52,7 @@ def _policy_adapter() -> TypeAdapter[Policy]:
 
 
 def _record_table(record: object) -> Table:
-    """A record as a file would write it: an absent key for None, no underscore at the end of a name."""
+    """Convert a record to the form of a file: an absent key for None, no underscore at the end of a name."""
     assert dataclasses.is_dataclass(record)
     pairs = ((field.name.rstrip("_"), getattr(record, field.name)) for field in dataclasses.fields(record))
     return {name: _plain_value(value) for name, value in pairs if value is not None}
@@ -128,7 +128,7 @@ def _parse_day(value: object) -> date | None:
 
 
 def _check_study_modes(site: Table, base: Table) -> Iterator[Fault]:
-    """Words listed for both modes of study."""
+    """Report words listed for both modes of study."""
     told = site.get("study_modes")
     modes = {**base["study_modes"], **told} if isinstance(told, dict) else base["study_modes"]
     listed = {mode: modes[mode.value] if isinstance(modes[mode.value], list) else [] for mode in StudyMode}
@@ -146,7 +146,7 @@ def _list_rows(site: Table, kind: str) -> Iterator[tuple[str, Table]]:
 
 @cache
 def _strict_model(record: type, partial: bool = False) -> type[Strict]:
-    """A strict model with the fields of a frozen record; `partial`: every field is optional, as in a site's file."""
+    """Make a strict model with the fields of a frozen record; `partial`: every field is optional, as in a site's file."""
     hints = typing.get_type_hints(record)
     fields: Table = {}
     for field in dataclasses.fields(record):

@@ -52,7 +52,7 @@ def _place_file_argument(part: str, folder: Path) -> str:
 
 
 def _config_folder(info: ValidationInfo) -> Path:
-    """The folder of the file that holds the value; without a file, the current folder."""
+    """Return the folder of the file that holds the value; without a file, the current folder."""
     context: dict[str, Path] = info.context or {}
     return context.get("folder", Path())
 
@@ -79,7 +79,7 @@ def _check_database_url(url: str, info: ValidationInfo) -> str:
 
 
 def _system_validator(use: SystemRole) -> AfterValidator:
-    """Accepts "" and the systems that this table may name."""
+    """Make a validator that accepts "" and the systems that this table may name."""
 
     def check(name: str) -> str:
         if name and name not in (known := names(use)):
@@ -90,7 +90,7 @@ def _system_validator(use: SystemRole) -> AfterValidator:
 
 
 def _readable_file(look: Callable[[bytes], object]) -> Callable[[Path, ValidationInfo], Path]:
-    """A validator for the path of a file that `look` can read now; a ValueError of `look` is the error."""
+    """Make a validator for the path of a file that `look` can read now; a ValueError of `look` is the error."""
 
     def check(path: Path, info: ValidationInfo) -> Path:
         placed = _place_file(path, info)

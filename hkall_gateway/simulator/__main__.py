@@ -20,14 +20,14 @@ SHIPS_AFTER_S = 5.0
 
 @click.group()
 def main() -> None:
-    """Runs the demo world on this machine."""
+    """Run the demo world on this machine."""
 
 
 @main.command()
 @click.option("--folder", type=click.Path(path_type=Path), default=FOLDER, show_default=True)
 @click.option("--shift", type=int, default=0, show_default=True, help="Add this to every port.")
 def run(folder: Path, shift: int) -> None:
-    """A gateway with the demo world, served in the foreground, with three partners that ship by themselves.
+    """Serve a gateway with the demo world in the foreground, with three partners that ship by themselves.
 
     Its addresses are printed once it runs.
     """

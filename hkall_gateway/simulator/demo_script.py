@@ -51,19 +51,19 @@ class DemoPeers:
         self.discovery = PartnerLibrary(DISCOVERY, "HKU", url, PASSWORD, post, reactor.callLater, clock)
 
     async def start(self) -> None:
-        """Starts listening."""
+        """Start listening."""
         for agency, port in self._ports.partners.items():
             self._listening.append(await listen(self._reactor, port, self.partners[agency].site()))
         self._listening.append(await listen(self._reactor, self._ports.smtp, self.mailbox))
 
     async def stop(self) -> None:
-        """Stops listening."""
+        """Stop listening."""
         for port in self._listening:
             await port.stopListening()
 
 
 async def start_gateway(path: Path, ports: Ports, reactor: Clock, clock: Callable[[], datetime] = now) -> Daemon:
-    """Starts the daemon of a configuration in this process."""
+    """Start the daemon of a configuration in this process."""
     daemon = Daemon(gateway.load(path, environment(ports)), reactor, clock, environment(ports))
     await daemon.start()
     return daemon
@@ -93,14 +93,16 @@ class Demo:
         self.peers = DemoPeers(reactor, PORTS, self.now)
 
     def now(self) -> datetime:
+        """Return the demo's time."""
         return now() + self._ahead
 
     def days_pass(self, days: int) -> None:
+        """Move the demo's time ahead."""
         self._ahead += timedelta(days=days)
         _chapter(f"{days} days later: {dates.civil(self.now()):%A %d %B %Y}")
 
     async def until(self, happened: Callable[[], T | None], what: str) -> T:
-        """Waits until `happened()` is true, and returns its value."""
+        """Wait until `happened()` is true, and returns its value."""
         for _ in range(TIMEOUT_S * 20):
             if found := happened():
                 return found
@@ -110,13 +112,14 @@ class Demo:
     # ---- actions of people
 
     async def discovery(self, service: str, *words: str) -> NcipMessage:
+        """Send a document as the discovery system, and print it with its reply."""
         _wire("NCIP >", f"{service} {' '.join(words)}")
         reply = await self.peers.discovery.say(service, *words)
         _wire("NCIP <", short(reply))
         return reply
 
     async def heard(self, partner: PartnerLibrary, service: str, already: int) -> NcipMessage:
-        """Waits for the next document of this service that a partner received."""
+        """Wait for the next document of this service that a partner received."""
         found = await self.until(
             lambda: next((m for m in partner.seen[already:] if m.service == service), None), f"{service} to {partner.agency}"
         )
@@ -208,7 +211,7 @@ async def _show_journal(gateway: Daemon) -> None:
 
 
 def _fill_line(pattern: str, demo: Demo) -> str:
-    """Fills in a SIP2 line's pattern with the present time, card and copy."""
+    """Fill in a SIP2 line's pattern with the present time, card and copy."""
     local = demo.now().astimezone(dates.HONG_KONG)
     stamp = f"{local:%Y%m%d}    {local:%H%M%S}"
     return pattern.format(t=stamp, blank=" " * 18, card=CARD, copy=COPY, place=demo_setup.LOCATION)

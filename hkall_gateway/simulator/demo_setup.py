@@ -112,17 +112,17 @@ NAMES_ZH = {"CUHK": "香港中文大學圖書館", "HKUST": "香港科技大學�
 
 
 def secret_variable(agency: str) -> str:
-    """The environment variable that holds an agency's secret."""
+    """Return the name of the environment variable with an agency's secret."""
     return "HKALL_SECRET_" + agency.replace("-", "_")
 
 
 def environment(ports: Ports) -> dict[str, str]:
-    """The environment variables that the configuration names, with their values."""
+    """Return the environment variables that the configuration names, with their values."""
     return {secret_variable(agency): PASSWORD for agency in (*ports.partners, DISCOVERY)}
 
 
 def write_environment(config: Path, ports: Ports) -> Path:
-    """Writes a shell file beside the configuration: the way to the command, its configuration, the secrets, the password."""
+    """Write a shell file beside the configuration: the way to the command, its configuration, the secrets, the password."""
     variables = {"HKALL_CONFIG": str(config.resolve()), "PASSWORD": PASSWORD, **environment(ports)}
     path = config.with_name("environment")
     private(path)
@@ -142,7 +142,7 @@ def write_config(
     *,
     pages: bool = False,
 ) -> Path:
-    """Writes gateway.toml and policy.toml in `folder`; returns the path of the first.
+    """Write gateway.toml and policy.toml in `folder`; returns the path of the first.
 
     The demo's policy takes the published values wherever a site has to decide; `policy`, a text, replaces it. `keys` are
     further ones, by their table's name; `callers` are keys of each terminal and of the discovery system. `pages`: with [web].
@@ -216,7 +216,7 @@ def fill_database(
 
 
 def fill_catalogue(path: Path, environ: Mapping[str, str], copies: Sequence[Holding] = ()) -> None:
-    """Adds these copies, or the invented ones of the demo, with their titles, so that a search finds something."""
+    """Add these copies, or the invented ones of the demo, with their titles, so that a search finds something."""
     titles = {title.bib_id: title for title in invented_titles()}
     rows = copies or tuple(invented_copies())
     with _open_store(path, environ) as store:
@@ -228,7 +228,7 @@ def fill_catalogue(path: Path, environ: Mapping[str, str], copies: Sequence[Hold
 
 @contextmanager
 def _open_store(path: Path, environ: Mapping[str, str]) -> Iterator[Immediate]:
-    """The store of a configuration, its database at the present revision."""
+    """Open the store of a configuration, with its database at the present revision."""
     config = gateway.load(path, environ)
     engine = open_engine(config.database.url)
     schema.upgrade(engine)
@@ -246,7 +246,7 @@ def _load_file(store: Immediate, kind: str, rows: Sequence[object]) -> None:
 
 
 def decided_policy() -> str:
-    """Returns a policy file with every decision that a site has to make, as published."""
+    """Return a policy file with every decision that a site has to make, as published."""
     decided = [row for row in ROLES if row.role in TERMINALS.values()]
     roles = [_toml_table("[[roles]]", role=row.role, messages=list(row.messages)) for row in decided]
     return "\n".join([*roles, _toml_table("[retention]", anonymise_days=Retention().anonymise_days)])

@@ -79,7 +79,7 @@ class SimulatedIls:
     loses: list[str] = field(default_factory=list)
 
     def answer(self, request: Sip2Message, dialect: Sip2Dialect) -> Sip2Message:
-        """Returns the reply to a message, without sequence number and checksum."""
+        """Return the reply to a message, without sequence number and checksum."""
         self.heard.append(body_of(request.line, dialect.delimiter).decode(dialect.encoding, "replace"))
         reply: dict[str, Value] = {"transaction_date": date18(self.now(), HONG_KONG), "AO": self.agency}
         reply |= {
@@ -97,17 +97,17 @@ class SimulatedIls:
         return [book for book in self.books.values() if book.reader == card]
 
     def due(self) -> str:
-        """The due date of a loan made today, in its own format."""
+        """Format the due date of a loan made today."""
         return f"{(self.now() + timedelta(days=LOAN_DAYS)).astimezone(HONG_KONG):%d/%m/%Y}"
 
     def become(self, state: str) -> None:
-        """Changes its state to one of STATES. Raises ValueError for another."""
+        """Change its state to one of STATES. Raises ValueError for another."""
         if state not in STATES:
             raise ValueError(f"the local system is {', '.join(STATES)}, not {state!r}")
         self.state = state
 
     def learn(self, card: str, facts: Mapping[str, str]) -> None:
-        """Sets facts of a reader, in the words of a scenario. Raises ValueError for a field that it does not have."""
+        """Set facts of a reader, in the words of a scenario. Raises ValueError for a field that it does not have."""
         reader = self.readers.setdefault(card, IlsPatron(card))
         for name, text in facts.items():
             if name not in FACT_PARSERS:
@@ -121,7 +121,7 @@ class SimulatedIls:
         return not login.name or (known and self.state != "refusing")
 
     def reader(self, card: str) -> IlsPatron | None:
-        """Returns the reader that has, or had, this card; None if there is none."""
+        """Return the reader that has, or had, this card; None if there is none."""
         was = next((reader for reader in self.readers.values() if card and reader.former == card), None)
         return self.readers.get(card, was)
 
@@ -237,13 +237,16 @@ class DirectConnection:
 
     @property
     def up(self) -> bool:
+        """Whether the circuit breaker lets questions through."""
         return self._health.up
 
     @property
     def refused(self) -> bool:
+        """Whether the login was refused before."""
         return bool(self.login.name) and not self._health.may_log_in(self.login.name, self.login)
 
     async def __call__(self, body: bytes) -> bytes:
+        """Return the reply to a message, as `sip2.client.Ask` demands."""
         question = body[:2].decode()
         if not self._health.may_ask() or self.refused:
             raise Unreachable("it is down")
@@ -264,4 +267,4 @@ class DirectConnection:
         return written(self._system.answer(decode(body, self.dialect), self.dialect), self.dialect)
 
     def close(self) -> None:
-        """Does no work: there is no connection to close."""
+        """Do no work: there is no connection to close."""

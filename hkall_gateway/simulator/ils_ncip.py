@@ -21,13 +21,13 @@ class IlsResponder:
         self._system, self._secret = system, secret
 
     async def post(self, url: str, body: bytes, timeout_s: float) -> HttpReply:  # noqa: ARG002  # time stands still here
-        """Takes the place of an HTTP client's post."""
+        """Take the place of an HTTP client's post."""
         if self._system.state != "here":
             raise (NotSent if self._system.state == "away" else NoReply)(self._system.state)
         return HttpReply(200, 'application/xml; charset="utf-8"', self.answer(documents.decode(body)))
 
     def answer(self, request: NcipMessage) -> bytes:
-        """Returns the reply to a document."""
+        """Return the reply to a document."""
         self._system.heard.append(
             f"{request.service} {request.text('UserId/UserIdentifierValue') or request.text('ItemId')}".strip()
         )

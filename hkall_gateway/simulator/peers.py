@@ -58,11 +58,11 @@ class PartnerLibrary:
     watch: Callable[[str, NcipMessage], object] = lambda _direction, _message: None
 
     def site(self) -> server.Site:
-        """Returns the site that listens at the partner's address."""
+        """Return the site that listens at the partner's address."""
         return server.Site(_Responder(self))  # type: ignore[no-untyped-call]  # twisted.web has no types
 
     def treat(self, body: bytes) -> tuple[PartnerBehaviour, bytes]:
-        """Handles a document by the next scripted manner, or accepts it; returns that manner and the reply's document."""
+        """Handle a document by the next scripted manner, or accepts it; returns that manner and the reply's document."""
         behaviour = self.script.popleft() if self.script else OK
         message = documents.decode(body)
         self.watch("<", message)
@@ -76,7 +76,7 @@ class PartnerLibrary:
         return behaviour, reply(message, self.agency, behaviour.problem, behaviour.words, self.shelf)
 
     async def say(self, service: str, *words: str) -> NcipMessage:
-        """Sends a document in shorthand to the gateway, and returns its reply."""
+        """Send a document in shorthand to the gateway, and returns its reply."""
         message = written(service, words, self.agency, self.us, self.secret, self.now())
         self.watch(">", message)
         posted = await self.post(self.gateway_url, documents.encode(message, DIALECTS["direct"]), 20)
@@ -85,12 +85,12 @@ class PartnerLibrary:
         return answer
 
     async def ship(self, request: str, item: str) -> NcipMessage:
-        """Sends ItemShipped for the copy, under the borrower's RequestId."""
+        """Send ItemShipped for the copy, under the borrower's RequestId."""
         due = dates.civil(self.now()) + timedelta(days=WAY_HOME_DAYS)
         return await self.say("ItemShipped", f"request={self.us}:{request}", f"item={self.agency}:{item}", f"due={due}")
 
     async def receive(self, request: str, item: str) -> NcipMessage:
-        """Sends ItemReceived: the copy is back at its owner."""
+        """Send ItemReceived: the copy is back at its owner."""
         return await self.say("ItemReceived", f"request={self.us}:{request}", f"item={self.agency}:{item}")
 
     async def _act_unless_cancelled(self, act: Callable[[str, str], Awaitable[NcipMessage]], request: str, item: str) -> None:
@@ -106,7 +106,7 @@ class PartnerLibrary:
 
 
 def short(message: NcipMessage) -> str:
-    """A document as one line: its service and its request, copy and due date, or its Problem."""
+    """Format a document as one line: its service, request, copy and due date, or its Problem."""
     problem = message.text("Problem/ProblemType")
     if problem:
         return f"{message.service}: {problem} ({message.text('Problem/ProblemDetail')})"
@@ -159,7 +159,7 @@ class SocketTerminal(Protocol):
         self.closed: Deferred[None] = Deferred()
 
     def ask(self, line: str) -> Deferred[str]:
-        """Sends a line without its end; fires with the reply without its end."""
+        """Send a line without its end; fires with the reply without its end."""
         self._overhear(">", line)
         cast(Transport, self.transport).write(self._seal.sealed(line))
         waiter: Deferred[str] = Deferred()
@@ -167,6 +167,7 @@ class SocketTerminal(Protocol):
         return waiter
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Answer the oldest waiting caller with each whole line."""
         self._buffer += data
         while b"\r" in self._buffer:
             line, _, self._buffer = self._buffer.partition(b"\r")
@@ -177,18 +178,19 @@ class SocketTerminal(Protocol):
                 self._waiting.popleft().callback(body)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        """Fail the callers that still wait."""
         for waiter in self._waiting:
             waiter.errback(reason)
         self.closed.callback(None)
 
     def hang_up(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         cast(Transport, self.transport).loseConnection()
 
 
 async def call(
     reactor: object, port: int, overhear: Callable[[str, str], None] = lambda _direction, _line: None
 ) -> SocketTerminal:
-    """Connects to a gateway on this machine."""
+    """Connect to a gateway on this machine."""
     factory: Any = Factory.forProtocol(lambda: SocketTerminal(overhear))  # any callable makes a protocol
     return cast(SocketTerminal, await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(factory))

@@ -77,6 +77,7 @@ class Mailbox(smtp.SMTPFactory):
             self._watch(message)
 
     def buildProtocol(self, address: object) -> Any:  # noqa: N802
+        """Return a protocol that hands each message to `_store_message`."""
         protocol = super().buildProtocol(address)  # type: ignore[no-untyped-call]
         protocol.delivery = _Delivery(self._store_message)
         return protocol
@@ -99,7 +100,7 @@ class Rehearsal:
     """The partner `agency`, listening at the `url` of its row, and a mailbox at the address of [smtp].
 
     It ships each requested copy after `ships_after_s` seconds, and receives what comes back. `say` gets each document and
-    letter as a line. `shown` are the files of its certificate and of the key, for a url with https. Raises NotHere unless
+    letter as a line. `certificate_files` are its certificate and the key, for a url with https. Raises NotHere unless
     both addresses are of this machine, so that it never stands in for a real library.
     """
 
@@ -132,7 +133,7 @@ class Rehearsal:
         self._partner = PartnerLibrary(agency, us, url, secret, post, *shipping, watch=self._show_document)
 
     async def start(self) -> None:
-        """Starts listening. Raises CannotListenError, and what `tls_entrance` raises for files that cannot be used."""
+        """Start listening. Raises CannotListenError, and what `tls_entrance` raises for files that cannot be used."""
         if self._shown is None:
             await listen(self._reactor, self.port, self._partner.site())
         else:
@@ -151,7 +152,7 @@ class Rehearsal:
 
 
 def _partner_port(row: PartnerConfig, *, secure: bool) -> int:
-    """The port of a partner's url, which must begin with https: if the partner shows a certificate, else with http:."""
+    """Return the port of a partner's url, which begins with https: if the partner shows a certificate, else with http:."""
     url = urlsplit(row.url)
     if url.scheme not in USUAL_PORTS or not _is_here(url.hostname or ""):
         raise NotHere(f"{row.agency}: url is {row.url}: for a rehearsal set it to http://{LOOPBACK}:9101/ncip")

@@ -219,7 +219,7 @@ def _in_file(target: _Target, engine: Engine, rows: Counts) -> Restored:
 
 
 def _again_in_archives(target: _Target) -> int:
-    """An archive that was put back from a copy may have records of the erased, from before they were; how many."""
+    """Erase again the records of erased patrons in archives that were restored from a copy; return how many there were."""
     policy = target.library.policy.retention.archive_file
     files = {Path(name).absolute() for name in (*_read_from(target, retention.archives), *([policy] if policy else []))}
     marks, count = target.marks, 0

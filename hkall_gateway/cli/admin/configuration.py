@@ -69,15 +69,15 @@ def check(file: Path) -> None:
 @click.command("hash-secret")
 @click.option("--new", is_flag=True, help="Make a random secret and print it before its hash.")
 def hash_secret(*, new: bool) -> None:
-    """Read a password and print the hash to put into the configuration: the `secret_hash` of a terminal or of a member
-    of staff, a client's or partner's `basic_hash` or `bearer_hash`.
+    """Read a password and print its hash for the configuration.
 
+    It is the `secret_hash` of a terminal or of a member of staff, a client's or partner's `basic_hash` or `bearer_hash`.
     On a terminal it asks twice; else the first line of standard input is the password.
 
     \b
     Example: hkall-gateway hash-secret --new
     Example: pass show hkall/counter-1 | hkall-gateway hash-secret
-    """
+    """  # noqa: D301  # click reads the mark
     from hkall_gateway.net.secrets import hash_secret as hashed
 
     text = token_urlsafe(32) if new else _read_password()

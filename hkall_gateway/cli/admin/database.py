@@ -36,7 +36,7 @@ def upgrade(config: Path, *, plan: bool, copy: Path | None) -> None:
     \b
     Example: hkall-gateway db upgrade --plan
     Example: hkall-gateway db upgrade --backup /var/backups/hkall/before-upgrade
-    """
+    """  # noqa: D301  # click reads the mark
     if plan:
         _show_plan(config)
         return
@@ -158,7 +158,7 @@ def backup(file: Path, force: bool, keep: int | None, config: Path, as_json: boo
     \b
     Example: hkall-gateway backup /backup/hkall-2026-11-27.db
     Example: hkall-gateway backup /backup --keep 14
-    """
+    """  # noqa: D301  # click reads the mark
     from hkall_gateway.cli.admin import backup as work
 
     work.backup(config, file, force=force, keep=keep, as_json=as_json)

@@ -60,7 +60,7 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     \b
     Example: hkall-gateway load patrons patrons.csv --full
     Example: hkall-gateway load patrons users_20261125.zip --full --dry-run
-    """
+    """  # noqa: D301  # click reads the mark
     from hkall_gateway.db.loads import former_cards, loading
     from hkall_gateway.ils import exports
 
@@ -110,13 +110,14 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     help="Refuse a file with bad records, or leave these out; then no copy is removed.",
 )
 def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool, agency: str, bad_records: str) -> None:
-    """Read holdings.csv, MARC21 (.mrc) or MARCXML (.xml). Warnings name agencies that are no partners and unknown words
-    for a copy's state.
+    """Read holdings.csv, MARC21 (.mrc) or MARCXML (.xml).
+
+    Warnings name agencies that are no partners and unknown words for a copy's state.
 
     \b
     Example: hkall-gateway load holdings holdings.csv
     Example: hkall-gateway load holdings cuhk.mrc --agency CUHK --bad-records skip
-    """
+    """  # noqa: D301  # click reads the mark
     with working(f"reading {file.name}"):
         found = _read_holdings(site, file, agency, skip=bad_records == "skip")
     _warn_of_copies(found.rows, site)
@@ -251,13 +252,13 @@ def _warn_of_refused(cards: Replacements) -> None:
 
 
 def _places_of_unknown(rows: Sequence[PatronRow], unknown: Callable[[Borrower], str]) -> dict[str, Places]:
-    """The unknown words, sorted, each with the places of its rows; `unknown` answers "" for a row without one."""
+    """Return the unknown words, sorted, with the places of their rows; `unknown` returns "" for a row without one."""
     found = _by_word((unknown(row.borrower), row.where) for row in rows)
     return {word: places for word, places in sorted(found.items()) if word}
 
 
 def _by_word(placed: Iterable[tuple[T, str]]) -> dict[T, Places]:
-    """The places of each word."""
+    """Return the places of each word."""
     from hkall_gateway.ils.columns import Places
 
     found: dict[T, Places] = {}
@@ -290,7 +291,7 @@ def _warn_of_copies(staged: StagedCopies, site: Site) -> None:
 
 
 def _join_places(found: Iterable[tuple[T, Places]]) -> dict[T, Places]:
-    """The places of each word, of all its parts together."""
+    """Return the places of each word, of all its parts together."""
     joined: dict[T, Places] = {}
     for word, places in found:
         joined[word] = joined[word] + places if word in joined else places

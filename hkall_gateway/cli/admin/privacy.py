@@ -80,7 +80,7 @@ def _preview_purge(site: Site, terms: Retention) -> list[dict[str, object]]:
 
 
 def _purge_in_batches(site: Site, library: Library) -> int:
-    """The round, batch by batch, each a short transaction beside a running daemon; how many it did."""
+    """Run the job in batches, each in a short transaction beside a running daemon; return how many requests it purged."""
     from hkall_gateway.circulation.jobs.rounds import BATCH, begin, one_batch
     from hkall_gateway.db.privacy.archive import NotAnArchive
 

@@ -56,7 +56,7 @@ def serve(config: Path, only: str | None, without: str | None, channel: int | No
     Example: hkall-gateway serve --config /etc/hkall/gateway.toml
     Example: hkall-gateway serve --only web
     Example: hkall-gateway serve --log-format console 2>&1 | less
-    """
+    """  # noqa: D301  # click reads the mark
     limit = address_space()
     if limit is not None and limit < LEAST_ADDRESS_SPACE:
         raise CliError(

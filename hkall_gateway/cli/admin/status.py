@@ -132,12 +132,13 @@ RATES = ("balance", "asked", "fill_percent", "decline_percent", "turnaround_days
 @with_site
 @json_option
 def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
-    """Show the partners named, else those that are configured or were ever sent a message: channel, breaker, undelivered and
-    dead messages, balance of 30 days and days from the request to our shelf, answers of 7 days.
+    """Show the partners named, else those that are configured or were ever sent a message.
+
+    The columns are channel, breaker, undelivered and dead messages, balance of 30 days and days from the request to our
+    shelf, answers of 7 days.
 
     Example: hkall-gateway partners CUHK --json
     """
-
     if unknown := set(agencies) - site.write(lambda unit: unit.partners.among(agencies)).keys():
         raise CliError(f"{', '.join(sorted(unknown))}: not in the directory")
     configured = [p.agency for p in site.partners]

@@ -1,4 +1,4 @@
-"""Reach: the name resolves and the port accepts a connection, both as the gateway itself resolves and connects."""
+"""Checks of the way to a peer: its name, its port, its TLS and its clock, as the gateway itself uses them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SHOWN: Final = 4
 
 
 async def check_reach(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> tuple[str, ...]:
-    """The addresses of a host that accepts connections on `port`; () where one of the two checks failed."""
+    """Return the addresses of a host that accepts connections on `port`; () if one of the two checks failed."""
     addresses = await _resolve_host(sheet, tools, host, port)
     return addresses if addresses and await _check_connection(sheet, tools, host, port) else ()
 
@@ -79,7 +79,7 @@ async def connect(
 
 
 def connection_error(failed: BaseException) -> str:
-    """Returns a short reason why a connection failed."""
+    """Return a short reason why a connection failed."""
     text = str(failed).rstrip(".")
     if isinstance(failed, ConnectError):
         text = text.rpartition(": ")[2]  # Twisted's own words, the number and the system's words
@@ -165,14 +165,14 @@ class Recorder:
         self._faults: list[int] = []
 
     def clientConnectionForTLS(self, protocol: object) -> SSL.Connection:  # noqa: N802  # Twisted's own name
-        """The TLS of one new connection."""
+        """Make the TLS of a new connection."""
         line: SSL.Connection = self._options.clientConnectionForTLS(protocol)
         line.set_verify(SSL.VERIFY_PEER, self._record_fault)
         self._line = line
         return line
 
     def handshake(self) -> PeerHandshake:
-        """Returns the version, chain and faults; call it after the handshake is complete."""
+        """Return the version, chain and faults; call it after the handshake is complete."""
         assert self._line is not None
         # Not all that was sent: some peers send the expired roots of old, which no path needs.
         used = self._line.get_verified_chain() or self._line.get_peer_cert_chain() or ()
@@ -186,7 +186,7 @@ class Recorder:
 
 
 async def check_tls(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> bool:
-    """Whether TLS to a peer is as the gateway wants it; writes the four findings."""
+    """Check the TLS of a peer, as the gateway would use it; add the four findings."""
     recorder, left_s = Recorder(host), sheet.left_s()
     try:
         line = await connect(tools, host, port, left_s, HandshakeProbe, recorder)
@@ -199,7 +199,7 @@ async def check_tls(sheet: Sheet, tools: ExaminationTools, host: str, port: int)
 
 
 def report_plain(sheet: Sheet, host: str, key: str, what: str) -> None:
-    """Adds the finding about an unencrypted peer; `key` is the setting that encrypts it, `what` is the data that is exposed."""
+    """Add the finding about an unencrypted peer; `key` is the setting that encrypts it, `what` is the data that is exposed."""
     if on_this_machine(host):
         sheet.ok("tls.version", "not encrypted, on this machine only")
     else:
@@ -207,7 +207,7 @@ def report_plain(sheet: Sheet, host: str, key: str, what: str) -> None:
 
 
 def judge_handshake(sheet: Sheet, host: str, handshake: PeerHandshake, now: datetime) -> bool:
-    """Whether the peer's TLS passes all checks; adds the findings about version, chain, name and expiry."""
+    """Add the findings about version, chain, name and expiry of a peer's TLS; return whether all passed."""
     before = len(sheet.failed)
     if handshake.version in MODERN:
         sheet.ok("tls.version", handshake.version)
@@ -232,7 +232,7 @@ def judge_handshake(sheet: Sheet, host: str, handshake: PeerHandshake, now: date
 
 
 def expiry(sheet: Sheet, check: str, chain: Sequence[Certificate], now: datetime, about: str = "") -> None:
-    """The finding about the days until the first certificate of a chain ends."""
+    """Add the finding about the days until the first certificate of a chain ends."""
     own, first = chain[0], min(chain, key=lambda one: one.not_valid_after_utc)
     left, until = (first.not_valid_after_utc - now).days, f"{first.not_valid_after_utc:%Y-%m-%d}"
     whose = "" if first is own else f" ({_common_name(first.subject.rfc4514_string())}, further up the chain)"
@@ -251,7 +251,7 @@ def _format_days(number: int) -> str:
 
 
 def names(own: Certificate) -> list[str]:
-    """The host names and addresses in a certificate."""
+    """Return the host names and addresses in a certificate."""
     try:
         difference = own.extensions.get_extension_for_class(SubjectAlternativeName).value
     except ExtensionNotFound:
@@ -260,12 +260,12 @@ def names(own: Certificate) -> list[str]:
 
 
 def _common_name(name: str) -> str:
-    """The common name in a distinguished name, else all of it."""
+    """Return the common name in a distinguished name, else all of it."""
     return next((part[3:] for part in name.split(",") if part.startswith("CN=")), name)
 
 
 def handshake_error(failed: BaseException) -> str:
-    """Why there was no handshake, in OpenSSL's words where it has some."""
+    """Return why there was no handshake, in OpenSSL's words if it has any."""
     cause = failed.__cause__ if isinstance(failed, NoHandshake) and failed.__cause__ else failed
     if isinstance(cause, SSL.Error) and cause.args and cause.args[0]:
         return ", ".join(str(one[-1]) for one in cause.args[0])
@@ -280,9 +280,11 @@ class HandshakeProbe(Protocol):
         self.shaken: Deferred[None] = Deferred()
 
     def handshakeCompleted(self) -> None:  # noqa: N802  # Twisted's own name
+        """Report the handshake."""
         self.shaken.callback(None)
 
     def connectionLost(self, handshake_error: Failure = connectionDone) -> None:  # noqa: N802
+        """Report why there was none."""
         if not self.shaken.called:
             lost = NoHandshake("the connection was closed")
             lost.__cause__ = handshake_error.value if isinstance(handshake_error.value, SSL.Error) else None
@@ -299,7 +301,7 @@ MOST_S: Final = 300
 
 
 def judge_clock(sheet: Sheet, theirs: datetime | None, before: datetime, after: datetime) -> None:
-    """The finding about an instant that the peer said between two instants of ours; None where it said none."""
+    """Add the finding about the peer's clock: the instant that it sent between two of ours, None if it sends none."""
     if theirs is None:
         sheet.skip("clock", "the peer does not send its time")
         return
@@ -312,7 +314,7 @@ def judge_clock(sheet: Sheet, theirs: datetime | None, before: datetime, after: 
 
 
 def _zone_hint(off_s: float) -> str:
-    """A hint where the difference is that of time zones: whole half hours, up to fifteen hours."""
+    """Return a hint if the difference is that of time zones: whole half hours, up to fifteen hours."""
     rest = off_s % HALF_HOUR_S
     near = min(rest, HALF_HOUR_S - rest) <= USUAL_S
     return ", as with a wrong time zone" if near and HALF_HOUR_S - USUAL_S <= off_s <= 15 * HOUR_S else ""

@@ -60,12 +60,12 @@ class Examinee:
     advice: Mapping[str, str] = field(default_factory=dict)
 
     def sheet(self, seconds: Callable[[], float], allowed_s: float = PEER_S) -> Sheet:
-        """An empty sheet; its time begins now."""
+        """Return an empty sheet, whose time begins now."""
         return Sheet(self.name, self.plan, seconds, allowed_s, self.advice)
 
 
 def examinees(tools: ExaminationTools, here: GatewayPlace, to: str = "") -> dict[str, Examinee]:
-    """Returns every examinee by name, in report order: the gateway, partners, clients, ils, smtp.
+    """Return every examinee by name, in report order: the gateway, partners, clients, ils, smtp.
 
     `to` is the recipient that the mail server is asked about; if empty, our own address.
     """
@@ -87,7 +87,7 @@ def examinees(tools: ExaminationTools, here: GatewayPlace, to: str = "") -> dict
 
 
 async def examine(one: Examinee, sheet: Sheet) -> Sheet:
-    """The sheet, filled: each check of the plan has a finding."""
+    """Run the checks of a peer, and return its sheet with a finding for each check of the plan."""
     await one.work(sheet)
     sheet.close()
     return sheet
@@ -120,7 +120,7 @@ async def _judge_caller(sheet: Sheet, tools: ExaminationTools, caller: Caller, a
 
 
 def ncip_endpoints(config: GatewayConfig) -> NcipEndpoints:
-    """Returns whether any of our NCIP ports is `ssl:`, and whether `client_ca` is set."""
+    """Return whether any of our NCIP ports is `ssl:`, and whether `client_ca` is set."""
     return NcipEndpoints(any(text.startswith(KIND) for text in config.ncip.listen), config.ncip.client_ca is not None)
 
 
@@ -174,9 +174,10 @@ def _make_pool(most: int) -> ThreadPool:
 
 
 def _examine_all(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str], None]) -> dict[str, Sheet]:
-    """The sheets of all who were examined, in order; each group is shown as soon as those before it are done.
+    """Examine the chosen peers side by side; show each group of findings as soon as those before it are done.
 
-    After SIGINT those are missing that were not done. Raises what a bug raises.
+    Returns:
+        The sheets in order, by peer; after SIGINT without those that were not finished.
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
@@ -241,13 +242,13 @@ def _finding_line(word: str, check: str, detail: str, colour: str | None = None)
 
 
 def summary(findings: Sequence[Finding]) -> str:
-    """The last line: how many checks ended how."""
+    """Count the findings by status, for the last line."""
     counted = Counter(finding.status for finding in findings)
     counts = ", ".join(f"{counted[status]} {word}" for status, word in WORDS.items() if counted[status])
     return f"{counts or 'no check was made'}"
 
 
 def in_a_line(findings: Sequence[Finding]) -> str:
-    """The summary, and each failed check."""
+    """Return the summary and each failed check, in one line."""
     failed = (f"{one.peer} {one.check}: {one.detail}" for one in findings if one.status is Status.FAIL)
     return "; ".join((f"doctor: {summary(findings)}", *failed))

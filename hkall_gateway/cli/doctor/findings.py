@@ -133,6 +133,7 @@ class ExaminationTools:
 
     @property
     def reactor(self) -> Any:  # zope's interfaces have no types
+        """Return the gateway's reactor."""
         return self.means.reactor
 
 
@@ -206,19 +207,19 @@ class Sheet:
         return max(self._ends_s - self._seconds(), 0.01)
 
     def ok(self, check: str, detail: str, about: str = "") -> None:
-        """The check passed."""
+        """Add a check that passed."""
         self._add(check, Status.OK, detail, "", about)
 
     def warn(self, check: str, detail: str, advice: str = "", about: str = "") -> None:
-        """The check passed, but a person should look at it; without `advice` the table's own is given."""
+        """Add a check that passed but needs attention; without `advice` the table's own is used."""
         self._add(check, Status.WARN, detail, advice, about)
 
     def fail(self, check: str, detail: str, advice: str = "", about: str = "") -> None:
-        """The check failed; without `advice` the table's own is given."""
+        """Add a check that failed; without `advice` the table's own is used."""
         self._add(check, Status.FAIL, detail, advice, about)
 
     def skip(self, check: str, why: str) -> None:
-        """The check was not tried; `why` is the reason."""
+        """Add a check that was not tried, and why."""
         self._add(check, Status.SKIP, why, "", "")
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ from hkall_gateway.sip2.codec.messages import BX
 
 
 def sip2_plan(ils: IlsConfig) -> tuple[str, ...]:
-    """The checks that are due, in order."""
+    """Return the checks that are due at the SIP2 server, in order."""
     secure = TLS if ils.tls else ("tls.version",)
     return ("dns", "tcp", *secure, "login", "status", "version", "clock", "lookup.patron", "lookup.item")
 
@@ -118,7 +118,7 @@ class Sip2Examination:
         return judge_status(self._sheet, reply, self._question)
 
     def _report_no_reply(self, failed: Exception) -> None:
-        """A question got no usable reply: the first of the plan that has no finding."""
+        """Report that a question got no usable reply, for the first check of the plan that has no finding."""
         check = next(one for one in self._sheet.plan if one not in {found.check for found in self._sheet.found})
         if not self._login.name and check == "status":
             self._sheet.warn(check, f"99 without a login: {failed}", NO_LOGIN)
@@ -133,7 +133,7 @@ class Sip2Examination:
         return written(Sip2Message(code, {**common, **fields}), self._dialect)
 
     async def _reply(self, line: Upstream, body: bytes) -> Sip2Message:
-        """The reply to one question. Raises Unreachable or TooLong."""
+        """Return the reply to a message. Raises Unreachable or TooLong."""
         reply = await within(self._tools.reactor, self._sheet.left_s(), line(body))
         try:
             return decode(reply, self._dialect)
@@ -141,14 +141,14 @@ class Sip2Examination:
             raise Unreachable(f"the reply cannot be used: {bad}") from None
 
     def _open_line(self, login: Login) -> Upstream:
-        """One line, as the gateway opens it."""
+        """Open a connection as the gateway does."""
         ils, reactor = self._ils, self._tools.reactor
         dial = dialled(reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)
         return Upstream(dial, reactor, ils.timeout_s, self._dialect, CircuitBreaker("doctor", self._tools.means.clock), login)
 
 
 def judge_status(sheet: Sheet, reply: Sip2Message, question: str) -> bool:
-    """Whether a 98 is of a system that can be asked; `question` is the message by which readers are asked about."""
+    """Add the findings about a 98; return whether the system can answer `question`, the message that queries a patron."""
     # A BX too short to mention a message counts as support of it.
     flags = reply.get("BX")
     needed = [code for code in (question, "17") if len(flags) > BX.index(code) and flags[BX.index(code)] != "Y"]
@@ -167,7 +167,7 @@ def judge_status(sheet: Sheet, reply: Sip2Message, question: str) -> bool:
 
 
 def judge_patron(sheet: Sheet, question: str, reply: Sip2Message) -> None:
-    """The finding about a card that cannot exist."""
+    """Add the finding about a card that cannot exist."""
     if reply.get("BL") == "N":
         sheet.ok("lookup.patron", f"{question}: an unknown card is unknown (BL N)")
     elif not reply.get("BL"):
@@ -180,7 +180,7 @@ EMPTY: Final = "sqlite://"
 
 
 def plan(config: GatewayConfig) -> tuple[str, ...]:
-    """The checks that are due, in order."""
+    """Return the checks that are due, in order."""
     ils, adapter = config.ils, find_adapter(config.ils.connector)
     loaded = ("loaded",) if Probe.LOADED in adapter.probes else ()
     by_sip2 = sip2_plan(ils) if ils.relay or adapter.asks_sip2 else ()
@@ -190,12 +190,12 @@ def plan(config: GatewayConfig) -> tuple[str, ...]:
 
 
 def advice(ils: IlsConfig) -> dict[str, str]:
-    """The advice of the checks that only this adapter has."""
+    """Return the advice for the checks that only this adapter has."""
     return {row.name: row.advice for row in find_adapter(ils.connector).rows}
 
 
 def title(ils: IlsConfig) -> str:
-    """Returns a title for display: the connector, whether there is a relay, and the addresses."""
+    """Return a title for display: the connector, whether there is a relay, and the addresses."""
     relay = (", relay", sip2_address(ils)) if ils.relay else ("", "")
     ways = dict.fromkeys((relay[1], find_adapter(ils.connector).address(ils)))
     return " ".join(filter(None, [f"connector {ils.connector}{relay[0]}", *ways]))
@@ -248,7 +248,7 @@ async def _run_adapter_checks(sheet: Sheet, tools: ExaminationTools, adapter: Ad
 
 
 def _connector_tools(tools: ExaminationTools, store: Immediate) -> ConnectorTools:
-    """The tools of the adapter as the gateway gives them, over an empty store."""
+    """Return the tools that the gateway gives its adapter, over an empty store."""
     means, config = tools.means, tools.means.config()
     ils, health = config.ils, CircuitBreaker("doctor", means.clock)
     password, framing = means.secret(ils.password_env), config_mapping.framing_of_ils(config)

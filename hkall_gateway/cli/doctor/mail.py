@@ -47,7 +47,7 @@ OF_ERROR: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
 
 
 def plan(smtp: Smtp) -> tuple[str, ...]:
-    """The checks that are due, in order."""
+    """Return the checks that are due, in order."""
     secure = ("starttls", *TLS) if uses_esmtp(smtp) else ("tls.version",)
     return ("dns", "tcp", "ehlo", *secure, *(("auth",) if smtp.login else ()), "sender", "recipient")
 
@@ -105,19 +105,22 @@ class TlsProbe(_Extended):  # type: ignore[misc]  # as above
         self.handshaking = False
 
     def esmtpState_starttls(self, code: int, resp: bytes) -> None:  # noqa: N802  # Twisted's own name
+        """Note that the TLS handshake begins."""
         self.handshaking = True
         super().esmtpState_starttls(code, resp)
 
     def authenticate(self, _code: int, _resp: bytes, _items: object) -> None:
-        """Here the gateway would log in."""
+        """End the probe where the gateway would log in."""
         self._finish_probe(self._tlsMode)
         self._disconnectFromServer()
 
     def sendError(self, exc: Exception) -> None:  # noqa: N802
+        """Report an error of the conversation."""
         self._finish_probe(_failure(exc))
         super().sendError(exc)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        """Report why the connection ended."""
         super().connectionLost(reason)
         lost = NoHandshake("the connection was closed")
         lost.__cause__ = reason.value if isinstance(reason.value, SSL.Error) else None
@@ -129,7 +132,7 @@ class TlsProbe(_Extended):  # type: ignore[misc]  # as above
 
 
 async def _check_greeting(sheet: Sheet, tools: ExaminationTools, smtp: Smtp) -> bool:
-    """Whether the way to the login is as the gateway wants it; writes the findings."""
+    """Check greeting and encryption up to the login; add the findings, and return whether the gateway would go on."""
     recorder, look = Recorder(smtp.host), None
     try:
         probe = partial(TlsProbe, recorder, insists=smtp.starttls)
@@ -185,7 +188,7 @@ class _NoData:
         super().smtpState_to(code, resp)  # type: ignore[misc]
 
     def smtpState_toOrData(self, code: int, resp: bytes) -> None:  # noqa: N802
-        """The recipient's own answer ends the conversation; the first call only names the recipient."""
+        """End the conversation at the reply about the recipient; the first call only names the recipient."""
         if self.lastAddress is None:
             super().smtpState_toOrData(code, resp)  # type: ignore[misc]
         else:
@@ -201,7 +204,7 @@ class Rehearsal(_NoData, _ExtendedSender):  # type: ignore[misc]
 
 
 def smtp_error(failed: Exception) -> str:
-    """Returns the server's answer, or the reason why none came. Never the SMTP dialogue, which may contain the login."""
+    """Return the server's answer, or the reason why none came. Never the SMTP dialogue, which may contain the login."""
     if isinstance(failed, SMTPClientError) and failed.code and failed.code > 0:
         text = failed.resp.decode("utf-8", "replace") if isinstance(failed.resp, bytes) else str(failed.resp or "")
         return f"{failed.code} {' '.join(text.split())}"[:200]

@@ -72,7 +72,7 @@ class RecordingPost:
 
 
 def plan(partner: Partner) -> tuple[str, ...]:
-    """The checks that are due at a responder, in order."""
+    """Return the checks that are due at a responder, in order."""
     secure = TLS if urlsplit(partner.url).scheme == "https" else ("tls.version",)
     known = ("lookup.request",) if partner.can_lookup_request else ()
     return ("dns", "tcp", *secure, "http", "proof.ours", "lookup.item", *known, "version", "clock")
@@ -94,22 +94,22 @@ class NcipPeer:
     proof: OurProof | None = None
 
     def post(self, tools: ExaminationTools) -> Post:
-        """The way to it, as the gateway's own documents go."""
+        """Return the `Post` by which the gateway's own documents go to it."""
         way, proof = AgentPost(tools.reactor), self.proof
         return way.proving(lambda: proof(tools.means.clock())) if proof else way
 
     def proofs(self) -> str:
-        """Returns, for display, the credentials by which the responder can identify us."""
+        """Return, for display, the credentials by which the responder can identify us."""
         given = {"the agreed secret": self.secret, "our Authorization header": self.proof}
         return " and ".join(name for name, one in given.items() if one) or "our address alone"
 
     def client(self, post: Post) -> NcipClient:
-        """Returns an NCIP client that queries this responder as the gateway does."""
+        """Return an NCIP client that queries this responder as the gateway does."""
         return NcipClient(post, self.agency, {self.partner.agency: self.secret.reveal()})
 
 
 async def examine_responder(sheet: Sheet, tools: ExaminationTools, there: NcipPeer) -> tuple[str, ...]:
-    """Examine one responder; the addresses of its host, () where it cannot be reached."""
+    """Examine a responder; return the addresses of its host, () if it cannot be reached."""
     addresses, open_way = await _check_way(sheet, tools, there.partner.url)
     if open_way:
         recorder = RecordingPost(tools, sheet, there.post(tools))
@@ -118,7 +118,7 @@ async def examine_responder(sheet: Sheet, tools: ExaminationTools, there: NcipPe
 
 
 async def _check_way(sheet: Sheet, tools: ExaminationTools, url: str) -> tuple[tuple[str, ...], bool]:
-    """The addresses of the host, and whether a secret may be sent there."""
+    """Check the way to a host; return its addresses, and whether a secret may be sent there."""
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
@@ -148,9 +148,9 @@ async def _run_look_ups(sheet: Sheet, there: NcipPeer, recorder: RecordingPost) 
 
 
 def first_look_up(there: NcipPeer) -> LookUp:
-    """The look-up of an item that cannot exist: of a title where the partner answers that, else of one copy.
+    """Make the look-up of an item that cannot exist: of a title if the partner answers that, else of one copy.
 
-    Of a reader at a system of our own that looks up no items.
+    At a system of our own that looks up no items, it looks up a patron.
     """
     partner = there.partner
     if there.key == OF_ILS and not there.used:
@@ -161,7 +161,7 @@ def first_look_up(there: NcipPeer) -> LookUp:
 
 
 def _report_no_document(sheet: Sheet, recorder: RecordingPost) -> None:
-    """No NCIP document came back."""
+    """Report that no NCIP document came back."""
     if recorder.posted is None:
         late = recorder.failed is not None and recorder.failed.kind == "timeout"
         sheet.fail("http", f"no answer within {recorder.allowed_s:.0f} s" if late else str(recorder.failed), NO_REPLY)
@@ -179,7 +179,7 @@ def _status_advice(status: int) -> str:
 
 
 def judge_admission(sheet: Sheet, service: str, reply: NcipMessage, there: NcipPeer) -> bool:
-    """Whether the peer takes our proof; writes the finding."""
+    """Add the finding about our proof; return whether the peer accepts it."""
     own = there.partner.problems
     faults = problem_types(
         one for one in problems_in(reply) if (own_meaning(one, own) or meaning(_type(one), service)) == "fault"
@@ -194,12 +194,12 @@ def judge_admission(sheet: Sheet, service: str, reply: NcipMessage, there: NcipP
 
 
 def problems_in(reply: NcipMessage) -> list[NcipMessage]:
-    """All Problems in a reply, those of its single titles among them."""
+    """Return all Problems in a reply, with those of its single titles."""
     return [*reply.each("Problem"), *(one for title in reply.each("BibInformation") for one in title.each("Problem"))]
 
 
 def problem_types(found: Iterable[NcipMessage]) -> list[str]:
-    """The types of Problems, each once, as the standard spells them."""
+    """Return the types of Problems, each once, as the standard spells them."""
     return list(dict.fromkeys(spelled(_type(one)) for one in found))
 
 
@@ -208,7 +208,7 @@ def _type(problem: NcipMessage) -> str:
 
 
 def judge_item(sheet: Sheet, service: str, reply: NcipMessage, there: NcipPeer) -> None:
-    """The finding about the answer to an item that cannot exist."""
+    """Add the finding about the reply to the look-up of an item that cannot exist."""
     listed_types, statuses = problem_types(problems_in(reply)), [status for status in copies_in(reply).values() if status]
     if service == "LookupUser":
         sheet.skip("lookup.item", f"`{there.key}` is false")
@@ -226,7 +226,7 @@ def judge_item(sheet: Sheet, service: str, reply: NcipMessage, there: NcipPeer) 
 
 
 def judge_request(sheet: Sheet, reply: NcipMessage | None) -> None:
-    """The finding about the answer to a request that cannot exist."""
+    """Add the finding about the reply to the look-up of a request that cannot exist."""
     listed_types = problem_types(problems_in(reply)) if reply is not None else []
     if reply is None:
         sheet.fail("lookup.request", "LookupRequest got no usable answer")
@@ -239,7 +239,7 @@ def judge_request(sheet: Sheet, reply: NcipMessage | None) -> None:
 
 
 def judge_versions(sheet: Sheet, reply: NcipMessage | None, ours: str) -> None:
-    """The finding about the versions that the peer lists; `ours` is the one in which it is written to."""
+    """Add the finding about the versions that the peer lists; `ours` is that of our documents to it."""
     listed = [str(text) for text in reply.texts("VersionSupported")] if reply is not None else []
     if not listed:
         sheet.ok("version", f"it lists none; {short_version(ours)} was understood")
@@ -252,7 +252,7 @@ def judge_versions(sheet: Sheet, reply: NcipMessage | None, ours: str) -> None:
 
 
 def short_version(version: str) -> str:
-    """Returns a short form of an NCIP version string; an unknown version is returned unchanged."""
+    """Return a short form of an NCIP version string; an unknown version is returned unchanged."""
     old, late = version_1(version), minor(version)
     if late is not None:
         return f"2.0{late or ''}"
@@ -276,7 +276,7 @@ class NcipEndpoints:
 
 
 async def lacks_keys(caller: Caller, now: datetime) -> bool:
-    """Whether a row believes signed tokens, and no keys can be had to tell them by."""
+    """Whether a row accepts signed tokens, but their public keys cannot be read."""
     token = caller.http.token
     return token is not None and await token.keys.having("", now) is None
 
@@ -284,7 +284,7 @@ async def lacks_keys(caller: Caller, now: datetime) -> bool:
 def judge_caller_proof(
     sheet: Sheet, caller: Caller, endpoints: NcipEndpoints, addresses: Sequence[str], *, keyless: bool = False
 ) -> None:
-    """The finding about one row. `addresses` are those of the peer's own responder, () where it has none."""
+    """Add the finding about a row's proofs. `addresses` are those of the peer's responder, () if it has none."""
     proofs_given = {
         "secret": caller.secret,
         CERTIFICATE: caller.access.certificate,
@@ -309,7 +309,7 @@ def judge_caller_proof(
 
 
 def _addresses_outside(caller: Caller, addresses: Sequence[str]) -> list[str]:
-    """The responder's own addresses, if the row admits none of them."""
+    """Return the responder's own addresses if the row admits none of them."""
     allowed = AllowList(caller.access.allow_from)
     remote = [address for address in addresses if not on_this_machine(address)]
     return [] if any(allowed.admits(address) for address in addresses) else remote

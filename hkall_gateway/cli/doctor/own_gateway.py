@@ -40,7 +40,7 @@ NEWER: Final = "Install the newer version of the program here too; gateways that
 
 
 async def check_database(sheet: Sheet, tools: ExaminationTools) -> DatabaseState | None:
-    """Returns the database's contents; None if it cannot be opened. Adds the findings `database` and `revision`."""
+    """Return the database's contents; None if it cannot be opened. Adds the findings `database` and `revision`."""
     found = await _read_database_state(tools, sheet.left_s())
     if isinstance(found, Unopened):
         sheet.fail("database", found.why, FAILING if found.disk_fails else "")
@@ -56,7 +56,7 @@ async def check_database(sheet: Sheet, tools: ExaminationTools) -> DatabaseState
 
 
 async def check_loaded_patrons(sheet: Sheet, tools: ExaminationTools) -> None:
-    """The finding about the patrons that were loaded, for a connector that knows no others."""
+    """Add the finding about the patrons that were loaded, for an adapter that knows no others."""
     found = await _read_database_state(tools, sheet.left_s())
     if isinstance(found, Unopened):
         sheet.fail("loaded", found.why, "See the check `database` of the gateway.")
@@ -67,7 +67,7 @@ async def check_loaded_patrons(sheet: Sheet, tools: ExaminationTools) -> None:
 
 
 async def check_integrity(sheet: Sheet, tools: ExaminationTools) -> None:
-    """The finding about the pages and indexes of an SQLite file. A large file may take longer than there is time for."""
+    """Add the finding about the pages and indexes of an SQLite file, which may be too large for the time limit."""
     file = database_file(tools.means.config().database)
     if file is None:
         sheet.ok("integrity", "PostgreSQL checks its pages itself (data_checksums)")
@@ -85,7 +85,7 @@ async def check_integrity(sheet: Sheet, tools: ExaminationTools) -> None:
 
 
 async def _integrity_errors(tools: ExaminationTools, file: Path, seconds: float) -> list[str] | None:
-    """Returns what SQLite finds wrong, ["ok"] for nothing; None if that takes longer."""
+    """Return what SQLite finds wrong, ["ok"] for nothing; None if that takes longer."""
     try:
         connection = read_only(file)()
     except sqlite3.Error as bad:
@@ -103,7 +103,7 @@ async def _integrity_errors(tools: ExaminationTools, file: Path, seconds: float)
 
 
 async def _read_database_state(tools: ExaminationTools, seconds: float) -> DatabaseState | Unopened:
-    """Returns the database's contents, or why it cannot be opened."""
+    """Return the database's contents, or why it cannot be opened."""
     database = tools.means.config().database
     try:
         found: DatabaseState | Unopened = await within(tools.reactor, seconds, tools.in_thread(lambda: read_state(database)))
@@ -140,7 +140,7 @@ class GatewayPlace:
 
 
 async def examine_gateway(sheet: Sheet, tools: ExaminationTools, here: GatewayPlace) -> None:
-    """Examine this machine's side."""
+    """Examine this machine."""
     config = tools.means.config()
     check_settings(sheet, config, here.policy)
     for file, wanted in private_files(config, here.path):
@@ -176,7 +176,7 @@ async def _add_start_faults(sheet: Sheet, tools: ExaminationTools, start: Start)
 
 
 def check_settings(sheet: Sheet, config: GatewayConfig, policy: Policy) -> None:
-    """Adds the findings about settings that work but are probably not intended; errors end the command before this check."""
+    """Add the findings about settings that work but are probably not intended; errors end the command before this check."""
     faults: list[Fault] = [*notes(config, policy), *missing_tables(config)]
     for path, what in faults:
         sheet.warn("config", f"{path} {what}", about=path)
@@ -186,7 +186,7 @@ def check_settings(sheet: Sheet, config: GatewayConfig, policy: Policy) -> None:
 
 
 def missing_tables(config: GatewayConfig) -> Iterator[Fault]:
-    """Tables without which a part of the work is not done."""
+    """Yield the tables without which a part of the work is not done."""
     if config.smtp is None:
         yield "smtp", "is missing: no letter leaves"
     if not config.ncip.listen and not config.ncip.listen_v1_tcp:
@@ -194,7 +194,7 @@ def missing_tables(config: GatewayConfig) -> Iterator[Fault]:
 
 
 def private_files(config: GatewayConfig, path: Path) -> Iterator[tuple[Path, str]]:
-    """Yields the files that must be private to the gateway's user, with a description of their contents."""
+    """Yield the files that must be private to the gateway's user, with a description of their contents."""
     yield path, "hashes of passwords"
     yield from ((file, "a private key") for file in dict.fromkeys(_private_keys(config)))
     if (file := database_file(config.database)) is not None:
@@ -210,7 +210,7 @@ def _private_keys(config: GatewayConfig) -> Iterator[Path]:
 
 
 def judge_file(sheet: Sheet, file: Path, holds: str) -> None:
-    """The finding about a file that others may read or write; none about one that is not there or is closed to them."""
+    """Add a finding about a file that other users may read or write."""
     try:
         mode = stat.S_IMODE(file.stat().st_mode)
     except OSError:
@@ -222,7 +222,7 @@ def judge_file(sheet: Sheet, file: Path, holds: str) -> None:
 
 
 def written_folders(config: GatewayConfig, here: GatewayPlace) -> Iterator[Path]:
-    """The folders in which the gateway writes."""
+    """Yield the folders in which the gateway writes."""
     archive = here.policy.retention.archive_file
     written = [database_file(config.database), config.logs.file, Path(archive) if archive else None]
     yield from dict.fromkeys(file.absolute().parent for file in written if file is not None)
@@ -231,7 +231,7 @@ def written_folders(config: GatewayConfig, here: GatewayPlace) -> Iterator[Path]
 def check_disks(
     sheet: Sheet, places: Iterable[Path], usage: Callable[[Path], tuple[int, int, int]] = shutil.disk_usage
 ) -> None:
-    """The finding about the free space of each folder."""
+    """Add the finding about the free space of each folder."""
     for place in places:
         try:
             free = usage(place)[2]
@@ -256,7 +256,7 @@ def check_disks(
 
 
 def check_zones(sheet: Sheet, names: Iterable[str], load: Callable[[str], ZoneInfo] = ZoneInfo) -> None:
-    """The finding about the time zones that are configured."""
+    """Add the finding about the time zones that are configured."""
     for name in dict.fromkeys(names):
         try:
             load(name)
@@ -290,7 +290,10 @@ class Running:
 
 
 def runs(tools: ExaminationTools, here: GatewayPlace, found: DatabaseState | None) -> Running:
-    """Which gateway runs, by the database. One under another machine's name may be here all the same, in a container."""
+    """Find the gateway that runs, by the database.
+
+    A gateway under another machine's name may still run here, in a container.
+    """
     if found is None or found.revision != found.head:
         return Running(sure=False)
     now, machine = tools.means.clock(), host()
@@ -300,7 +303,7 @@ def runs(tools: ExaminationTools, here: GatewayPlace, found: DatabaseState | Non
 
 
 def judge_port(sheet: Sheet, port: EndpointCheck, running: Running) -> None:
-    """The finding about one endpoint."""
+    """Add the finding about one endpoint."""
     name = port.name
     if not port.network:
         sheet.ok("ports", f"{name}: not a port of the network", name)
@@ -323,7 +326,7 @@ RESTART: Final = "Restart the gateway: a change of ports counts from the next st
 
 
 def check_certificates(sheet: Sheet, start: Start) -> None:
-    """The finding about the days of each ssl: port's certificate; the table of start checks has said which cannot be used."""
+    """Add the finding about the days of each ssl: port's certificate; the start checks report those that cannot be used."""
     for _where, port, _file, chain in shown_certificates(start):
         if not isinstance(chain, str):
             connection.expiry(sheet, "certificate", chain, start.now, about=port)

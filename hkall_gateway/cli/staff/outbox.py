@@ -114,7 +114,7 @@ def _row_in_full(unit: UnitOfWork, number: int, agency: str) -> tuple[dict[str, 
 
 
 def _shown_document(unit: UnitOfWork, row: OutboxRow, agency: str) -> str:
-    """The document as it would leave now, its secret a dot; of a letter the facts, since its words are made when it leaves."""
+    """Return the document as it would leave now, without its secret; of a letter its facts, since its text is made later."""
     from hkall_gateway.ncip.transport.client import as_shown
 
     partner = unit.partners.find(row.recipient)

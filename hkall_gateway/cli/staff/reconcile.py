@@ -38,9 +38,10 @@ NEEDED = frozenset({"request_id", "position"})
 @with_site
 @json_option
 def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason: str, days: int, as_json: bool) -> None:
-    """Compare the open requests between us and PARTNER with its own list: request_id,position[,barcode], where
-    request_id is AGENCY:VALUE (ours, or a lender's own) and position is that of its own side (a lender's PAGED, a
-    borrower's ON_LOAN …).
+    """Compare the open requests between us and PARTNER with its own list.
+
+    The list is CSV: request_id,position[,barcode], where request_id is AGENCY:VALUE (ours, or a lender's own) and position is
+    that of its own side (a lender's PAGED, a borrower's ON_LOAN …).
 
     Without a list it asks the partner by LookupRequest, else by LookupItem, as its row allows, also about requests placed in
     the last --days that have ended here. Such an answer may fit several positions; then all of them are shown.
@@ -78,7 +79,7 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
 
 
 def _read_list(path: Path) -> dict[str, PartnerState]:
-    """The partner's list by RequestId; a line that cannot be used is an ending that names it."""
+    """Read the partner's list, by RequestId. CliError names a line that cannot be used."""
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.circulation.partners.reconciling import PartnerState
 

@@ -58,7 +58,6 @@ def list_(site: Site, position: str, partner: str, as_json: bool) -> None:
 
     Example: hkall-gateway requests list --position RECEIVED
     """
-
     if position and position.upper() not in tuple(Position):
         raise CliError(f"--position: {position!r} is no position; one of {', '.join(Position)}", WRONG)
     found = site.write(lambda unit: unit.requests.open_list(position.upper(), partner))

@@ -86,7 +86,7 @@ QUESTIONS: tuple[WorkList, ...] = (
 
 
 def _list_rows(unit: UnitOfWork, question: WorkList, policy: Policy, when: datetime) -> list[dict[str, object]]:
-    """The requests with the round that could not do them, and the error."""
+    """Return the requests, with the job that could not process them and the error."""
     from hkall_gateway.db.queries import work_lists
 
     found = question.ask(unit, policy, when)

@@ -45,7 +45,7 @@ class TerminalSession:
     number: int = 0
 
     def ask(self, message: Sip2Message) -> Sip2Message:
-        """The reply to a message. Raises CliError when none comes, or one that cannot be read."""
+        """Return the reply to a message. Raises CliError if none comes or it cannot be read."""
         number, self.number = self.number, (self.number + 1) % 10
         wanted = Sip2Message(message.code, message.fields, str(number) if self.sealed else None, self.sealed)
         try:
@@ -92,7 +92,7 @@ def sip2(
 
     \b
     Example: hkall-gateway sip2 localhost:6001 --login counter-1 '63 AA=UG1 "summary=  Y"' '17 AB=C1'
-    """
+    """  # noqa: D301  # click reads the mark
     spoken = DIALECTS[dialect]
     messages = [read_line(text, now(), spoken) for text in lines]
     typed = (read_line(text.rstrip("\r\n"), now(), spoken) for text in sys.stdin if text.strip())
@@ -112,7 +112,7 @@ def sip2(
 
 
 def read_line(text: str, moment: datetime, dialect: Sip2Dialect) -> Sip2Message:
-    """The message that a line means, raw or short. Raises CliError (exit 2) for one that means none."""
+    """Parse a line, raw or short, as a message. Raises CliError (exit 2) for an invalid line."""
     try:
         words = shlex.split(text) if _SHORT.fullmatch(text) else []
         if words[:1] and words[0] in SHAPES:
@@ -142,7 +142,7 @@ def shown(message: Sip2Message) -> str:
 
 
 def as_object(message: Sip2Message) -> dict[str, object]:
-    """A message for programs: code and fields."""
+    """Return a message for programs: code and fields, with a dot for each secret value."""
     hidden = {name: "•" if name in TAGS and TAGS[name].secret else value for name, value in message.fields.items()}
     return {"code": message.code, "name": SHAPES[message.code].name, "fields": hidden}
 

@@ -80,7 +80,7 @@ async def _run_rehearsal(
 
 
 def _end_reactor(message: str, exit_code: int) -> SystemExit:
-    """The end of the reactor's run, after one line on standard error."""
+    """Print the message on standard error, and return the exception that ends the reactor's run."""
     CliError(message).show()
     return SystemExit(exit_code)
 
@@ -161,7 +161,7 @@ def replay(
     \b
     Example: hkall-gateway replay fixtures/scenarios/the-story.txt
     Example: hkall-gateway replay --live --config var/demo/gateway.toml fixtures/live/the-demo-answers.txt
-    """
+    """  # noqa: D301  # click reads the mark
     from hkall_gateway.simulator.scenario.runner import replay as run_files
 
     main = click.get_current_context().find_root().command

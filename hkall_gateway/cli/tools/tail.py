@@ -59,7 +59,7 @@ class Choice:
 
 
 def event_of(line: bytes) -> dict[str, object] | None:
-    """Returns the event of a line; None for a damaged line, or one that is no event."""
+    """Return the event of a line; None for a damaged line, or one that is no event."""
     try:
         event = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -68,7 +68,7 @@ def event_of(line: bytes) -> dict[str, object] | None:
 
 
 def instant_of(text: str, now: datetime) -> datetime:
-    """Returns the instant that a text names in Hong Kong: a day, a day and a time, or a time, the last one before `now`.
+    """Return the instant that a text names in Hong Kong: a day, a day and a time, or a time, the last one before `now`.
 
     Raises ValueError for another text.
     """
@@ -101,7 +101,7 @@ class LogFilter:
         self._early = False
 
     def find(self, lines: Iterable[bytes]) -> Iterator[Found]:
-        """Yields the lines to show, in the order of `lines`; earlier lines of a conversation when it is first chosen."""
+        """Yield the lines to show, in the order of `lines`; earlier lines of a conversation when it is first chosen."""
         for line in lines:
             if self._since and self._too_early(line):
                 continue
@@ -121,7 +121,7 @@ class LogFilter:
                 yield Found(b"", line)
 
     def _too_early(self, line: bytes) -> bool:
-        """A line without a time, such as a damaged one, is as early as the line before it."""
+        """Whether a line is from before `since`; a line without a time is as early as the line before it."""
         if line.startswith(_STAMP):
             self._early = line[len(_STAMP) : _STAMP_END] < self._since_bytes
         elif event := event_of(line):
@@ -170,7 +170,7 @@ class _Recent:
 
 
 def conversations(found: Iterable[Found]) -> Iterator[list[bytes]]:
-    """Yields the lines of each conversation, in the order of their first lines; a line without one is alone."""
+    """Yield the lines of each conversation, in the order of their first lines; a line without one is alone."""
     together: dict[bytes, list[bytes]] = {}
     for number, (conversation, line) in enumerate(found):
         together.setdefault(conversation or b"\n%d" % number, []).append(line)
@@ -181,12 +181,12 @@ def conversations(found: Iterable[Found]) -> Iterator[list[bytes]]:
 
 
 def lines_of(file: BinaryIO) -> Iterator[bytes]:
-    """Yields the lines of a file or a pipe, each as soon as it is whole, and the last one even without its end."""
+    """Yield the lines of a file or a pipe, each as soon as it is whole, and the last one even without its end."""
     return (line.rstrip(b"\r\n") for line in file)
 
 
 def followed(path: Path, wait: Callable[[], None], *, from_end: bool) -> Iterator[bytes]:
-    """Yields the whole lines of a file as they are written, without end; calls `wait` when there are none.
+    """Yield the whole lines of a file as they are written, without end; calls `wait` when there are none.
 
     Follows a rotation: the renamed file is read until the new one has a line, since its writer still has it open until then. A
     file that became shorter is read from its start. `from_end`: begin at the end of the file, else at its start.
@@ -255,7 +255,7 @@ def tail(
     \b
     Example: hkall-gateway tail var/gateway.log --level warning --since 09:00
     Example: journalctl -u hkall-gateway -o cat | hkall-gateway tail - --patron P0001
-    """
+    """  # noqa: D301  # click reads the mark
     from hkall_gateway.clock import now
 
     choices = [Choice(FIELDS[name], (value,)) for name, value in who.items() if value]
@@ -282,7 +282,7 @@ def tail(
 
 
 def _patron_choice(card: str, config: Path) -> Choice:
-    """Returns the choice of a card's patron_ref, or of a patron_ref, which needs neither a key nor a configuration."""
+    """Return the choice of a card's patron_ref, or of a patron_ref, which needs neither a key nor a configuration."""
     from hkall_gateway.app.logs import patron_ref
 
     references = {card} if REFERENCE.fullmatch(card) else set()
@@ -304,7 +304,7 @@ def _load_config(path: Path) -> GatewayConfig:
 
 
 def _line_renderer(as_json: bool) -> Callable[[bytes], str]:
-    """Returns a function that draws a line: as it is if asked for; a damaged one too, but for control characters."""
+    """Return a function that draws a line: as it is if asked for; a damaged one too, but for control characters."""
     from hkall_gateway.observability.log_console import drawing
     from hkall_gateway.rules.plain_text import printable
 
@@ -320,7 +320,7 @@ def _line_renderer(as_json: bool) -> Callable[[bytes], str]:
 
 
 def _bracket_lines(groups: Iterable[list[bytes]], draw: Callable[[bytes], str], as_json: bool) -> Iterator[str]:
-    """Yields the lines of each conversation with a bracket in front, which JSON has not."""
+    """Yield the lines of each conversation with a bracket in front, which JSON has not."""
     for group in groups:
         last = len(group) - 1
         for number, line in enumerate(group):

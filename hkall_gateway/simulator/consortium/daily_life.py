@@ -79,12 +79,12 @@ class People(Staff):
         self._schedule(day, 3, lambda: self._load_availability(agency))
 
     def _set_wrong_clock(self, agency: str) -> None:
-        """Sets a gateway's clock wrong for some hours."""
+        """Set a gateway's clock wrong for some hours."""
         self.all.set_clock(agency, timedelta(minutes=self.draw.choice((-50, -5, 5, 50))))
         self.all.after(timedelta(hours=self.draw.uniform(1, 20)), lambda: self.all.set_clock(agency, timedelta()))
 
     def _load_availability(self, agency: str) -> None:
-        """Loads the availability of the other libraries' books, as each night."""
+        """Load the availability of the other libraries' books, as each night."""
         states = {item: "Available On Shelf" if b.place == "shelf" else "On Loan" for item, b in self.books.items()}
         known = self._loaded_states.setdefault(agency, {})
         changed = [(item, status) for item, status in states.items() if item.agency != agency and known.get(item) != status]
@@ -150,12 +150,12 @@ class People(Staff):
             self.later(days, lambda: self.bring_back(agency, book))
 
     def bring_back(self, agency: str, book: SimulatedCopy) -> None:
-        """Returns the book at the counter that lent it, unless it was moved meanwhile."""
+        """Return the book at the counter that lent it, unless it was moved meanwhile."""
         if book.place == "reader" and book.holder == agency:
             self.take_in(agency, book)
 
 
 def midnight(world: World, days: int) -> datetime:
-    """The beginning of the day in Hong Kong that is `days` after the world's first."""
+    """Return the beginning of the day in Hong Kong that is `days` after the world's first."""
     first = world.start.time.astimezone(dates.HONG_KONG).date() + timedelta(days=days)
     return datetime.combine(first, time(), dates.HONG_KONG)

@@ -78,7 +78,7 @@ FAULTS: Final[tuple[NetworkFault, ...]] = (
 
 
 def damaged(data: bytes) -> bytes:
-    """The same number of bytes, one of them a NUL, which no text of our protocols may contain."""
+    """Replace the middle byte by a NUL, which no text of our protocols may contain."""
     middle = len(data) // 2
     return data[:middle] + b"\0" + data[middle + 1 :] if data else data
 
@@ -108,7 +108,7 @@ class FaultSource:
         return self.draw.random() * LATEST_S
 
     def busy_s(self, page: ProxyErrorPage) -> int:
-        """The Retry-After of a page in seconds; 0 if it has none."""
+        """Draw the Retry-After of a page in seconds; 0 if it has none."""
         return self.draw.randrange(BUSY_S) if page.names_time else 0
 
 
@@ -129,13 +129,14 @@ class LossyChannel:
         self._post, self.trouble, self._later = post, trouble, later
 
     async def __call__(self, url: str, body: bytes, timeout_s: float) -> HttpReply:
+        """Send a document, perhaps with a fault."""
         fault = self.trouble.next()
         if fault is None:
             return await self._post(url, body, timeout_s)
         return await self.suffer(fault, url, body, timeout_s)
 
     async def suffer(self, fault: NetworkFault, url: str, body: bytes, timeout_s: float) -> HttpReply:
-        """Sends one document with one fault, as often as the fault demands; the reply is the last one that comes at once."""
+        """Send one document with one fault; return the last reply to an immediate delivery."""
         lost = f"lossy: {fault.name}"
         if fault.reply == "unconnected":
             raise NotSent(lost)
@@ -194,6 +195,7 @@ class TwoWayStore(Immediate):
         *,
         repeatable: bool = False,
     ) -> Deferred[T]:
+        """Queue a unit of work, which may wait at the second gateway until its deadline has passed."""
         run = partial(super().write, work, locks, until, repeatable=repeatable)
         if until is None or not self.waits():
             return run()

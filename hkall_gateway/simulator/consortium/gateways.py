@@ -138,7 +138,7 @@ class Consortium:
         self._isolated_until[agency] = self.now + how_long
 
     def set_clock(self, agency: str, ahead: timedelta) -> None:
-        """Sets the clock of a library's gateway ahead of the true time, or back; without a difference it is right again."""
+        """Set the clock of a library's gateway ahead of the true time, or back; without a difference it is right again."""
         back = ahead < self._ahead.get(agency, timedelta())
         self.trouble.met["clock_step"] += 1
         self._ahead[agency] = ahead
@@ -179,7 +179,7 @@ class Consortium:
         self.at(self.now + how_long, what)
 
     def run_until(self, end: datetime, *, stop: Callable[[], bool] = lambda: False) -> None:
-        """Runs every event before `end`, or until `stop` returns True."""
+        """Run every event before `end`, or until `stop` returns True."""
         while self._queued_events and self._queued_events[0][0] < end and not stop():
             when, _, what = heapq.heappop(self._queued_events)
             self._set_clock(when)
@@ -204,7 +204,7 @@ class Consortium:
         self._cut_until[agency] = self.now + how_long
 
     def heal(self) -> None:
-        """Ends all faults: from now on no message is lost and no gateway dies."""
+        """End all faults: from now on no message is lost and no gateway dies."""
         self.trouble.loss, self._crash = 0.0, False
         self._cut_until.clear()
         self._isolated_until.clear()
@@ -225,7 +225,7 @@ class Consortium:
         return self._down_until.get(agency, self.now) <= self.now
 
     def do(self, agency: str, what: Callable[[World], T]) -> T | None:
-        """Performs an action at a gateway; None if it is down or dies, or its disk refuses: the caller must try again."""
+        """Perform an action at a gateway; None if it is down or dies, or its disk refuses: the caller must try again."""
         if not self.up(agency):
             return None
         try:
@@ -257,7 +257,7 @@ class Consortium:
     # ---- documents
 
     async def _deliver(self, url: str, body: bytes, _timeout_s: float) -> HttpReply:
-        """Returns the reply of the partner's gateway. It may be down, or die before its reply is sent."""
+        """Return the reply of the partner's gateway. It may be down, or die before its reply is sent."""
         agency = url.removeprefix("http://").partition("/")[0]
         if not self.up(agency) or self._cut_until.get(agency, self.now) > self.now:
             raise NotSent(f"{agency} is down")
@@ -296,7 +296,7 @@ class Consortium:
         return found
 
     def fingerprint(self) -> str:
-        """A hash of all journals, to the byte."""
+        """Return a hash of all journals, to the byte."""
         digest = sha256()
         for agency, world in self.worlds.items():
             for row in finished(world.store.read(_journal, is_long=True)):
@@ -304,6 +304,7 @@ class Consortium:
         return digest.hexdigest()
 
     def close(self) -> None:
+        """Close all gateways and release their databases."""
         for world in self.worlds.values():
             world.close()
         self._ground.close()

@@ -32,16 +32,16 @@ class Observations:
     mail: Mapping[str, Counter[str]]
 
     def requests(self, agency: str, side: Side) -> Sequence[Request]:
-        """Returns all requests of a library, also those that have ended."""
+        """Return all requests of a library, also those that have ended."""
         question = requests(REQUESTS.c.side == side).order_by(REQUESTS.c.id)
         return self.people.ask(agency, lambda unit: tuple(map(request_of, unit.execute(question))))
 
     def lent(self, agency: str, borrower: str, wire_id: str) -> Request | None:
-        """Returns the request that a library lends to another under the other's number; None if there is none."""
+        """Return the request that a library lends to another under the other's number; None if there is none."""
         return self.people.ask(agency, lambda unit: unit.requests.lent(borrower, wire_id))
 
     def events(self, agency: str, number: str) -> Sequence[tuple[str, str]]:
-        """Returns (position before, event) of each journal entry of a request."""
+        """Return (position before, event) of each journal entry of a request."""
         lines = self.people.ask(agency, lambda unit: unit.journal.history(number))
         return [(line["source"], line["event"]) for line in lines if line["request"] == number and line["outcome"] == "ok"]
 
@@ -66,7 +66,7 @@ HERE: Final = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN})
 
 
 def in_one_place(look: Observations, moved: Moved) -> Iterator[str]:
-    """A library that has just handled a copy states where it really is, and no other library claims to have it."""
+    """Check that a library that has just handled a copy says where it is, and that no other library claims to have it."""
     request = look.people.request(moved.agency, moved.move.request)
     if request is None or request.item is None or request.position not in HERE:
         return
@@ -91,7 +91,7 @@ def _is_return_unannounced(look: Observations, library: str, book: SimulatedCopy
 
 
 def one_lender_ships(look: Observations, moved: Moved) -> Iterator[str]:
-    """A second library ships for a request only after the first one was given up for its long silence."""
+    """Check that a second library ships for a request only after the first one was given up for its silence."""
     request = look.people.request(moved.agency, moved.move.request)
     asked = look.people.ask(request.partner, lambda unit: unit.requests.asked(request.wire_id)) if request else None
     if request is None or asked is None:
@@ -107,7 +107,7 @@ def one_lender_ships(look: Observations, moved: Moved) -> Iterator[str]:
 
 
 def went_on_with_reason(look: Observations, moved: Moved) -> Iterator[str]:
-    """The next lender is asked only after the one before has refused, or cannot have received the request."""
+    """Check that the next lender is asked only after the one before has refused, or cannot have received the request."""
     number = moved.move.request
     listed = look.people.ask(moved.agency, lambda unit: unit.candidates.of(number))
     asked = sorted((c for c in listed if c.wire_id), key=lambda c: int(c.wire_id.rpartition("-")[2]))
@@ -116,7 +116,7 @@ def went_on_with_reason(look: Observations, moved: Moved) -> Iterator[str]:
 
 
 def quota_holds(look: Observations, moved: Moved) -> Iterator[str]:
-    """No reader has more books than their category allows, nor more than their own library allows."""
+    """Check that no patron has more books than the category and the patron's own library allow."""
     policy, card = look.all.worlds[moved.agency].start.policy, moved.move.patron
     if not card:
         return
@@ -129,10 +129,9 @@ def quota_holds(look: Observations, moved: Moved) -> Iterator[str]:
 
 
 def whole_period(look: Observations, moved: Moved) -> Iterator[str]:
-    """A loan has the full published period, whichever date the owner has named; so has a renewal that needed no lender's
-    consent.
+    """Check that a loan has the full published period, whichever date the owner has named.
 
-    Only a recall shortens it.
+    So has a renewal that needed no lender's consent. Only a recall shortens it.
     """
     request = look.people.request(moved.agency, moved.move.request)
     if request is None or request.due is None or request.recalled_on is not None:
@@ -175,20 +174,20 @@ EACH_STEP: Final[tuple[Invariant, ...]] = (
 
 
 def outboxes_are_empty(look: Observations) -> Iterator[str]:
-    """Reports messages left in an outbox; all must have been delivered."""
+    """Report messages left in an outbox; all must have been delivered."""
     for agency, row in look.all.outbox():
         yield f"{agency} outbox {row.id} {row.send} {row.request} to {row.recipient}: {row.state} {row.last_error}"
 
 
 def books_are_home(look: Observations) -> Iterator[str]:
-    """Reports books that are neither on their own shelf nor lost and paid for."""
+    """Report books that are neither on their own shelf nor lost and paid for."""
     for book in look.people.books.values():
         if book.place != "lost" and (book.place != "shelf" or book.holder not in {"", book.item.agency}):
             yield f"{book.item} is lost: {book.place} {book.holder} since {book.since}"
 
 
 def requests_have_ended(look: Observations) -> Iterator[str]:
-    """Reports open requests and loans; all must have ended."""
+    """Report open requests and loans; all must have ended."""
     for agency in look.all.worlds:
         for request in look.people.ask(agency, lambda unit: unit.requests.open_list()):
             yield f"{agency} {request.id} is still {request.position} ({request.partner} {request.item})"
@@ -243,7 +242,7 @@ def _same_copy(arrived: Request, lent: Request) -> bool:
 
 
 def letters_came(look: Observations) -> Iterator[str]:
-    """Reports notices that are missing; every notice that was still true when it was sent must have arrived."""
+    """Report notices that are missing; every notice that was still true when it was sent must have arrived."""
     for agency, world in look.all.worlds.items():
         came = {(number.split(".")[0], number.rpartition(".")[2]) for number in look.mail.get(agency, ())}
         came |= {
@@ -289,7 +288,7 @@ class Invariants:
         self.look = Observations(consortium, people, self._mail)
 
     def watch(self, moved: Sequence[Moved]) -> None:
-        """Checks the invariants of the requests that moved in one step."""
+        """Check the invariants of the requests that moved in one step."""
         for one in moved:
             for truth in EACH_STEP:
                 if one.move.outcome == "ok" and one.move.event in truth.events:
@@ -321,12 +320,12 @@ class Invariants:
         return not any(True for name in SETTLED for _ in AT_THE_END[name](self.look))
 
     def end(self) -> None:
-        """Runs the final checks: no message is lost, and both sides agree."""
+        """Run the final checks: no message is lost, and both sides agree."""
         for broken in AT_THE_END.values():
             self._report("", *broken(self.look))
 
     def ends(self) -> Counter[str]:
-        """The number of requests by side and position."""
+        """Count the requests by side and position."""
         every = ((side, r) for agency in self._mail for side in Side for r in self.look.requests(agency, side))
         return Counter(f"{side.value} {request.position}" for side, request in every)
 

@@ -34,13 +34,13 @@ class Behaviour:
 
 
 def renew_at_the_counter(staff: Staff, agency: str, request: Request) -> bool:
-    """A reader renews the loan at a terminal."""
+    """Renew the loan at a terminal, as its patron."""
     item = request.item.barcode if request.item else ""
     return staff.sip2(agency, f"29NN{{now}}{BLANK}AO{agency}|AA{request.patron}|AB{item}|AC|")
 
 
 def renew_at_home(staff: Staff, agency: str, request: Request) -> bool:
-    """A reader renews the loan in the discovery system."""
+    """Renew the loan in the discovery system, as its patron."""
     assert request.item is not None
     document = f"RenewItem user={request.patron} item={request.item.agency}:{request.item.barcode}"
     reply = staff.all.do(agency, lambda world: world.tell(f"{agency}-DISCOVERY", document))
@@ -48,7 +48,7 @@ def renew_at_home(staff: Staff, agency: str, request: Request) -> bool:
 
 
 def bring_to_its_owner(staff: Staff, agency: str, request: Request) -> bool:
-    """A reader leaves the book at the counter of its owner library."""
+    """Leave the book at the counter of its owner library, as a patron may."""
     book = _find_lent_copy(staff, agency, request)
     if book is None:
         return False
@@ -57,17 +57,17 @@ def bring_to_its_owner(staff: Staff, agency: str, request: Request) -> bool:
 
 
 def claim(staff: Staff, agency: str, request: Request) -> bool:
-    """A reader claims to have returned the book, and finds it later."""
+    """Claim that the book was returned; the patron finds it later."""
     return _find_lent_copy(staff, agency, request) is not None and staff.command(agency, "claim", request)
 
 
 def damage(staff: Staff, agency: str, request: Request) -> bool:
-    """A reader damages the book."""
+    """Record that the patron damaged the book."""
     return _find_lent_copy(staff, agency, request) is not None and staff.command(agency, "damaged", request)
 
 
 def lose(staff: Staff, agency: str, request: Request) -> bool:
-    """A reader has lost the book: it is found some days later, or the two libraries settle the loss between them."""
+    """Record that the patron lost the book: it is found some days later, or the two libraries settle the loss."""
     book = _find_lent_copy(staff, agency, request)
     if book is None or not staff.command(agency, "lost", request):
         return False
@@ -82,7 +82,7 @@ def _find_lost_copy(staff: Staff, agency: str, _request: Request, book: Simulate
 
 
 def _settle_loss(staff: Staff, agency: str, request: Request, _book: SimulatedCopy) -> None:
-    """Staff of the two libraries agree by telephone, and each records the result."""
+    """Record at both libraries the settlement on which their staff agreed by telephone."""
     owner = request.partner
     lent = staff.ask(owner, lambda unit: unit.requests.lent(agency, request.wire_id))
     assert lent is not None
@@ -95,22 +95,22 @@ def _settle_loss(staff: Staff, agency: str, request: Request, _book: SimulatedCo
 
 
 def cancel(staff: Staff, agency: str, request: Request) -> bool:
-    """A reader cancels the request at the counter."""
+    """Cancel the request at the counter, for its patron."""
     return staff.command(agency, "cancel", request, "not needed")
 
 
 def recall(staff: Staff, agency: str, request: Request) -> bool:
-    """The owner recalls the book for a reader of its own."""
+    """Recall the book for a patron of its owner."""
     return request.side is Side.LENDING and request.recalled_on is None and staff.command(agency, "recall", request)
 
 
 def cancel_recall(staff: Staff, agency: str, request: Request) -> bool:
-    """The owner cancels the recall."""
+    """Cancel the owner's recall."""
     return request.side is Side.LENDING and request.recalled_on is not None and staff.command(agency, "cancel_recall", request)
 
 
 def _find_lent_copy(staff: Staff, agency: str, request: Request) -> SimulatedCopy | None:
-    """The book of a loan, if a reader of this library really has it: it may be home already, and lent to another library."""
+    """Return the book of a loan if a patron of this library has it: it may be home already, or lent to another library."""
     book = staff.books[request.item] if request.item else None
     return book if book and (book.place, book.holder) == ("reader", agency) else None
 

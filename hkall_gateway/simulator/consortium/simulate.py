@@ -84,7 +84,7 @@ class PreparedSimulation:
 
 
 def cast(setting: Setting, channel: ChannelMaker = LossyChannel) -> PreparedSimulation:
-    """The libraries of a setting; `channel` makes the faulty connection between them. The caller closes the consortium."""
+    """Make the libraries of a setting; `channel` makes the faulty connection between them. The caller closes the consortium."""
     draw = Random(setting.seed)  # noqa: S311  # a story, not a secret
     # Each title has a copy in two libraries, so that a request has a second lender.
     agencies, titles = AGENCIES[: setting.libraries], TITLES * setting.libraries
@@ -102,7 +102,7 @@ def cast(setting: Setting, channel: ChannelMaker = LossyChannel) -> PreparedSimu
 
 
 def simulate(setting: Setting, channel: ChannelMaker = LossyChannel) -> SimulationReport:
-    """Runs from the first request until everything has settled, or until the time limit."""
+    """Run from the first request until everything has settled, or until the time limit."""
     story = cast(setting, channel)
     try:
         consortium, people = story.consortium, story.people
@@ -137,7 +137,7 @@ def simulate(setting: Setting, channel: ChannelMaker = LossyChannel) -> Simulati
 
 
 def simulate_all(settings: Sequence[Setting], jobs: int = 1) -> Iterator[SimulationReport]:
-    """Runs each setting in turn, or `jobs` at a time in processes of their own."""
+    """Run each setting in turn, or `jobs` at a time in processes of their own."""
     if jobs < 2:
         yield from map(simulate, settings)
         return

@@ -89,12 +89,12 @@ class Staff:
         return reply is not None and reply[2:3] == "1"
 
     def check_out(self, agency: str, card: str, book: SimulatedCopy, *, undo: bool = False) -> bool:
-        """Checks out a copy to a card at the counter. `undo`: cancels a check-in that could not be finished."""
+        """Check out a copy to a card at the counter. `undo`: cancels a check-in that could not be finished."""
         cancel = "BIY|" if undo else ""
         return self.sip2(agency, f"11NN{{now}}{BLANK}AO{agency}|AA{card}|AB{book.item.barcode}|AC|{cancel}")
 
     def check_in(self, agency: str, book: SimulatedCopy, *, undo: bool = False) -> bool:
-        """Scans a copy. `undo`: cancels a checkout that could not be finished."""
+        """Scan a copy. `undo`: cancels a checkout that could not be finished."""
         cancel = "BIY|" if undo else ""
         return self.sip2(agency, f"09N{{now}}{{now}}AP{agency}-DESK|AO{agency}|AB{book.item.barcode}|AC|{cancel}")
 
@@ -108,29 +108,29 @@ class Staff:
     # ---- replies of the gateway
 
     def holding(self, agency: str, book: SimulatedCopy) -> Request | None:
-        """The open request that holds a copy."""
+        """Return the open request that holds a copy."""
         found = self.ask(agency, lambda unit: unit.requests.with_copy(book.item.barcode, book.item.agency))
         return found[0] if found else None
 
     def listed(self, agency: str, position: Position) -> tuple[Request, ...]:
-        """The requests in a position."""
+        """Return the requests in a position."""
         return self.ask(agency, lambda unit: unit.requests.open_list(position.value))
 
     def request(self, agency: str, number: str) -> Request | None:
-        """Returns one request."""
+        """Return one request."""
         return self.ask(agency, lambda unit: unit.requests.find(number))
 
     def ask(self, agency: str, question: Callable[[UnitOfWork], T]) -> T:
-        """Returns the result of a read-only query on a library's database; a query never kills a gateway."""
+        """Return the result of a read-only query on a library's database; a query never kills a gateway."""
         return finished(self.all.worlds[agency].store.read(question, is_long=True))
 
     def waits(self, agency: str, request: Request) -> None:
-        """Called when a book is on the hold shelf for its reader; a subclass lets the reader collect it."""
+        """Let the patron collect a book on the hold shelf; a subclass schedules the visit."""
 
     # ---- a counter
 
     def take_in(self, agency: str, book: SimulatedCopy) -> None:
-        """Scans a book, and puts it where the gateway's reply sends it."""
+        """Scan a book, and puts it where the gateway's reply sends it."""
         book.place, book.holder, book.since = "desk", agency, book.since if book.place == "desk" else self.all.now
         if self.check_in(agency, book):
             self._put_away(agency, book)
@@ -155,7 +155,7 @@ class Staff:
         self._send_by_courier(book, book.item.agency)
 
     def _send_by_courier(self, book: SimulatedCopy, to: str) -> None:
-        """Puts a book into the courier's bag; the other library opens it one or two days later."""
+        """Put a book into the courier's bag; the other library opens it one or two days later."""
         book.place, book.holder, book.since = "bag", to, self.all.now
         self.later(self.draw.uniform(0.6, 2.2), lambda: self.take_in(to, book))
 
@@ -180,7 +180,7 @@ class Staff:
                 self._judge_document(agency, kept)
 
     def _judge_document(self, agency: str, kept: QuarantinedDocument) -> None:
-        """Looks where the book of a held document is, and believes its owner if the owner has it."""
+        """Look where the book of a held document is, and believes its owner if the owner has it."""
         named = decode(kept.document.encode())
         book = self.books[ItemKey(named.text("ItemId/AgencyId"), named.text("ItemId/ItemIdentifierValue"))]
         if book.item.agency == kept.agency == book.holder:
@@ -191,7 +191,7 @@ class Staff:
         self.all.do(agency, lambda world: world.store.now(quarantine.settle, *judged))
 
     def _cancel_stray(self, agency: str, request: Request) -> None:
-        """Ends by hand a shipment that nobody asked for and that never came: its lender's word arrived after the withdrawal."""
+        """End by hand a shipment that nobody asked for and that never came: its lender's word arrived after the withdrawal."""
         if request.kind == STRAY and request.moved_at and self.all.now - request.moved_at > STRAYS_WAIT:
             command = Act(STAFF, request.id, reason="it never came", position=P.CANCELLED, action="force")
             self.all.do(agency, lambda world: finished(world.circulation.execute(command)))
@@ -211,7 +211,7 @@ class Staff:
             self._send_by_courier(book, request.partner)
 
     def _handle_desk_copy(self, agency: str, book: SimulatedCopy) -> None:
-        """Handles a book on the desk: scan it again, send it home unused, or treat it as unknown."""
+        """Handle a book on the desk: scan it again, send it home unused, or treat it as unknown."""
         held, days = self.holding(agency, book), ((self.all.now - book.since).days if book.since else 0)
         if book.item.agency == agency or (held is None and days < 1):
             self.take_in(agency, book)

@@ -19,7 +19,7 @@ class Difference(Exception):
 
 
 def hear(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Returns the last reply to the speaker of this line, or to the last speaker of all for a bare `<`."""
+    """Return the last reply to the speaker of this line, or to the last speaker of all for a bare `<`."""
     named = line.get("terminal") or line.get("agency")
     speaker = f"{line.verb} {named}" if named else stage.speaker
     reply = stage.replies.get(speaker, "")
@@ -46,6 +46,7 @@ def _summarise_reply(reply: NcipMessage) -> str:
 
 
 def expect(stage: ScenarioRun, line: ScenarioLine) -> None:
+    """Check the oldest document that reached a partner."""
     world, agency, service = stage.world(line), line.get("agency"), line.get("service")
     message = world.peers.arrived(agency)
     if message is None:
@@ -57,6 +58,7 @@ def expect(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def ils_heard(stage: ScenarioRun, line: ScenarioLine) -> None:
+    """Check the oldest message that reached the local system."""
     heard, wanted = stage.world(line).ils.heard, line.get("heard")
     got = heard.pop(0) if heard and wanted != "nothing" else (heard or ["nothing"])[0]
     if not fits(got, wanted):
@@ -64,6 +66,7 @@ def ils_heard(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def outbox(stage: ScenarioRun, line: ScenarioLine) -> None:
+    """Check the number of unsent messages, or a document that reached a partner."""
     if line.get("service"):
         expect(stage, line)
         return
@@ -74,6 +77,7 @@ def outbox(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def mail(stage: ScenarioRun, line: ScenarioLine) -> None:
+    """Check a patron's letters, or switch the mail server off or on."""
     letters, patron = stage.world(line).letters, line.get("patron")
     if line.get("state"):
         stage.world(line).mail_away = line.get("state") == "away"
@@ -92,6 +96,7 @@ def mail(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def state(stage: ScenarioRun, line: ScenarioLine) -> None:
+    """Check the position and the facts of a request."""
     try:
         request = stage.gateway(line).request(line.get("request"))
     except KeyError:
@@ -105,7 +110,7 @@ def state(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def _scenario_value(value: object) -> str:
-    """A value as a scenario writes it: dates in ISO form, booleans as yes and no, a missing value as none."""
+    """Format a value for a scenario: dates in ISO form, booleans as yes and no, a missing value as none."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None or value == "" else str(value)

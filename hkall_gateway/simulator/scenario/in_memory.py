@@ -60,11 +60,11 @@ class Documents:
         self._client = NcipClient(post, start.agency, {partner.agency: secret(partner.agency) for partner in start.partners})
 
     def answer(self, body: bytes) -> bytes:
-        """Returns the reply to a document that came from this machine."""
+        """Return the reply to a document that came from this machine."""
         return finished(respond(self.services, body, None, Peer(HERE)))
 
     async def carry(self, row: OutboxRow) -> DeliveryResult:
-        """Sends the message in an outbox row to a partner."""
+        """Send the message in an outbox row to a partner."""
         assert isinstance(row.payload, PartnerMessage)
         circulation, now = self.services.circulation, self.services.now()
         message, partner, look_for = await self._store.read(
@@ -95,6 +95,7 @@ class PlainSecrets:
     """Compares a terminal's password with the stored text itself: no secret of a test is worth a hash."""
 
     async def verify(self, subject: str, stored: str, secret: str) -> bool:  # noqa: ARG002  # the protocol's own signature
+        """Compare the two texts."""
         return stored == secret
 
 
@@ -106,7 +107,7 @@ class Seal:
     number: int = 0
 
     def sealed(self, said: str) -> bytes:
-        """The line as it is sent; one that ends in AY and a digit keeps that number."""
+        """Add the sequence number and the checksum to a line; a line that ends in AY and a digit keeps that number."""
         named = _NUMBERED.search(said)
         number = int(named[1]) if named else self.number
         self.number = (number + 1) % 10
@@ -114,7 +115,7 @@ class Seal:
         return body + checksum(body) + b"\r"
 
     def opened(self, reply: bytes) -> str:
-        """A reply without its end; ValueError if its checksum or its sequence number is wrong."""
+        """Return a reply without its end. Raises ValueError if its checksum or its sequence number is wrong."""
         body = reply.strip(b"\r\n")
         seal = _SEALED.search(body)
         if seal is None or body[-4:] != checksum(body[:-4]):
@@ -165,13 +166,13 @@ class InMemoryTerminals:
         )
 
     def ask(self, login: str, said: str) -> str:
-        """Returns the reply to a line, without its end; "" when there was none."""
+        """Return the reply to a line, without its end; "" when there was none."""
         line = self._connections.get(login) or self._open_connection(login)
         reply = self.wire(line, line.seal.sealed(said))
         return line.seal.opened(reply) if reply else ""
 
     def wire(self, line: InMemoryTerminal, data: bytes) -> bytes:
-        """Sends some bytes; returns the bytes of the replies."""
+        """Send some bytes; returns the bytes of the replies."""
         return b"".join(self._answer_piece(line, piece) for piece in line.session.receive(data))
 
     def _answer_piece(self, line: InMemoryTerminal, piece: sip2.Sip2Message | sip2.Refuse | SendBytes | Close) -> bytes:

@@ -35,7 +35,7 @@ class LiveTerminal:
     seal: Seal
 
     def ask(self, said: str) -> str:
-        """Returns the reply to a line, both without their ends. OSError if none comes, ValueError for a wrong checksum."""
+        """Return the reply to a line, both without their ends. OSError if none comes, ValueError for a wrong checksum."""
         return self.seal.opened(self.wire.ask(self.seal.sealed(said)))
 
 
@@ -70,29 +70,34 @@ class Live:
         self._callers: dict[str, LiveTerminal] = {}
 
     def sip2(self, terminal: str, line: str) -> str:
+        """Return the reply to a terminal's line; the terminal logs in before its first one."""
         caller = self._callers.get(terminal) or self._log_in(terminal)
         return caller.ask(line)
 
     def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # the document names its sender
+        """Return the reply to a document."""
         return self.way.post(document)
 
     def tell(self, agency: str, said: str) -> NcipMessage:
+        """Return the reply to a document in shorthand."""
         service, *words = shlex.split(said)
         message = written(service, words, agency, self.way.agency, self.way.secrets.get(agency, ""), self.way.now())
         dialect = DIALECTS[self.way.dialects.get(agency, "direct")]
         return documents.decode(self.ncip(agency, documents.encode(message, dialect)))
 
     def request(self, number: str) -> Request:
+        """Return a request; KeyError for an unknown number."""
         found = self.way.request(number)
         if found is None:
             raise KeyError(number)
         return found
 
     def outbox(self) -> Sequence[OutboxRow]:
+        """Return the unsent messages."""
         return self.way.outbox()
 
     def close(self) -> None:
-        """Closes every terminal's connection."""
+        """Close every terminal's connection."""
         for caller in self._callers.values():
             caller.wire.socket.close()
 

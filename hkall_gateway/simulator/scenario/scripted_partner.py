@@ -69,13 +69,14 @@ MANNERS: Final[Mapping[str, PartnerBehaviour]] = {
 
 
 def duration(text: str) -> timedelta:
-    """Parses a length of time: `90s`, `2d4h`."""
+    """Parse a length of time: `90s`, `2d4h`."""
     return sum((timedelta(**{_UNITS[unit]: int(n)}) for n, unit in re.findall(r"([0-9]+)([smhd])", text)), timedelta())
 
 
 def manner(text: str, folder: Path = Path()) -> tuple[PartnerBehaviour, int]:
-    """Parses a partner's manner and its count: `ok`, `ok due=2017-03-25`, `Problem Unknown Item`, `503 x3`, `503 after 20m` …
+    """Parse a partner's manner and its count.
 
+    Examples: `ok`, `ok due=2017-03-25`, `Problem Unknown Item`, `503 x3`, `503 after 20m`.
     `folio/request-item.xml` is a reply as it stands in a file of `folder`. Raises ValueError for other words.
     """
     found = _TIMES.fullmatch(text)
@@ -110,23 +111,23 @@ class Peers:
         self.bodies: list[bytes] = []
 
     def script(self, agency: str, manner: PartnerBehaviour, times: int = 1) -> None:
-        """Sets the manner of the next `times` documents; after them the partner accepts again."""
+        """Set the manner of the next `times` documents; after them the partner accepts again."""
         self._script[agency].extend([manner] * times)
 
     def arrived(self, agency: str) -> NcipMessage | None:
-        """Removes and returns the oldest document that this partner took and no line has asked for; None when there is none."""
+        """Remove and returns the oldest document that this partner took and no line has asked for; None when there is none."""
         return self._arrived[agency].popleft() if self._arrived[agency] else None
 
     def unasked(self) -> list[str]:
-        """Lists the documents that arrived and that no line asked for, as "AGENCY Service"."""
+        """List the documents that arrived and that no line asked for, as "AGENCY Service"."""
         return [f"{agency} {message.service}" for agency, queue in sorted(self._arrived.items()) for message in queue]
 
     def unplayed(self) -> list[str]:
-        """Lists scripted manners that no document met, as "AGENCY answers …"."""
+        """List scripted manners that no document met, as "AGENCY answers …"."""
         return [f"{agency} answers {m.kind}" for agency, queue in sorted(self._script.items()) for m in queue]
 
     async def post(self, url: str, body: bytes, timeout_s: float) -> HttpReply:  # noqa: ARG002  # time stands still here
-        """Takes the place of an HTTP client's post."""
+        """Take the place of an HTTP client's post."""
         agency = self._urls[url]
         how = self._script[agency].popleft() if self._script[agency] else OK
         message = documents.decode(body)
@@ -146,7 +147,7 @@ ABOUT_VERSIONS: Final = "LookupVersion"
 def reply(
     message: NcipMessage, agency: str, problem: str = "", words: Sequence[str] = (), shelf: Sequence[Holding] = ()
 ) -> bytes:
-    """A partner's reply: the fields that it shares with the request, and `words` in shorthand, or a Problem of this type.
+    """Make a partner's reply: the fields that it shares with the request, and `words` in shorthand, or a Problem of this type.
 
     `shelf` holds its copies, for LookupItemSet. A reply that is Pending has no further fields.
     """
@@ -174,7 +175,7 @@ def reply(
 
 
 def _look_up_title(message: NcipMessage, shelf: Sequence[Holding]) -> Fields:
-    """The copies of a title, given by the partner's own number or by the catalogue's."""
+    """Return the copies of a title, found by the partner's own number or by the catalogue's."""
     number = message.text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
     copies = [_item_information(copy) for copy in shelf if number in {copy.bib_id, copy.local_bib_id}]
     found: Fields = {"HoldingsSet": [{"ItemInformation": copies}]}

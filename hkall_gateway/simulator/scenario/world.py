@@ -136,20 +136,20 @@ class World:
 
     @classmethod
     def open(cls, path: Path, engine: Engine | None = None) -> World:
-        """Opens the world of a file, on the common ground or in the (empty) database of `engine`."""
+        """Open the world of a file, on the common ground or in the (empty) database of `engine`."""
         return cls(read_world(path), engine)
 
     # ---- messages to the gateway
 
     def sip2(self, terminal: str, line: str) -> str:
-        """The reply to a terminal's line, both without sequence number, checksum and terminator; "" if none came.
+        """Return the reply to a terminal's line, both without sequence number, checksum and terminator; "" if none came.
 
         The terminal logs in before its first line. A line that ends in `AY` and a digit has that sequence number.
         """
         return self.terminals.ask(terminal, line)
 
     def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # the document names its sender
-        """Returns the reply to a document, both as bytes; it comes from this machine."""
+        """Return the reply to a document, both as bytes; it comes from this machine."""
         reply = self._documents.answer(document)
         self.replies.append(reply)
         return reply
@@ -160,7 +160,7 @@ class World:
         return self._documents.services
 
     def tell(self, agency: str, said: str) -> NcipMessage:
-        """Returns the reply to a document in shorthand, `RequestItem user=UG1 bib=b1`; see ncip/shorthand.py."""
+        """Return the reply to a document in shorthand, `RequestItem user=UG1 bib=b1`; see ncip/shorthand.py."""
         service, *words = shlex.split(said)
         secret = secret_of(agency)
         message = written(service, words, agency, self.start.agency, secret, self.now)
@@ -170,7 +170,7 @@ class World:
     # ---- time and crashes
 
     def go_to(self, when: datetime) -> None:
-        """Moves the time to `when`; messages that become due on the way are delivered at their own instant."""
+        """Move the time to `when`; messages that become due on the way are delivered at their own instant."""
         if when < self.now:
             raise ValueError(f"time does not run backwards, from {self.now.isoformat()} to {when.isoformat()}")
         while (due := self.next_due()) is not None and due <= when:
@@ -179,7 +179,7 @@ class World:
         self.now = when
 
     def wait(self, how_long: timedelta) -> None:
-        """Moves the time forward."""
+        """Move the time forward."""
         self.go_to(self.now + how_long)
 
     def pump(self) -> datetime | None:
@@ -193,11 +193,11 @@ class World:
         return due
 
     def crash(self, commits: int = 1) -> None:
-        """Makes the process die at the `commits`-th commit from now, before any of it is on disk."""
+        """Make the process die at the `commits`-th commit from now, before any of it is on disk."""
         self._commits_left = commits
 
     def restart(self) -> None:
-        """Starts a new gateway on the same database; clients must connect again."""
+        """Start a new gateway on the same database; clients must connect again."""
         self.store.close()
         self._commits_left = 0
         self._start_gateway()
@@ -210,13 +210,13 @@ class World:
             self.engine.dispose()
 
     def round(self, name: str) -> int:
-        """Runs one round now, due or not; returns its count. KeyError for an unknown name."""
+        """Run one round now, due or not; returns its count. KeyError for an unknown name."""
         return finished(self.rounds.do(name))
 
     # ---- observations
 
     def request(self, number: str) -> Request:
-        """Returns a request as it is now; KeyError if there is none of this number."""
+        """Return a request as it is now; KeyError if there is none of this number."""
         found = finished(self.store.read(lambda unit: unit.requests.find(number), is_long=True))
         if found is None:
             raise KeyError(number)
@@ -227,7 +227,7 @@ class World:
         return finished(self.store.read(lambda unit: unit.outbox.rows(), is_long=True))
 
     def next_due(self) -> datetime | None:
-        """The instant of the courier's next work; None when no message waits."""
+        """Return the instant of the courier's next work; None when no message waits."""
         return finished(self.store.read(lambda unit: unit.outbox.next_due(), is_long=True))
 
     def _start_gateway(self) -> None:

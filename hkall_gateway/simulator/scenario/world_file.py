@@ -134,17 +134,17 @@ class Start:
 
 
 def secret_of(agency: str) -> str:
-    """The FromAgencyAuthentication of an agency in every world."""
+    """Return the FromAgencyAuthentication of an agency in every world."""
     return f"{agency.lower()}-secret"
 
 
 def cheap_hash(pin: str) -> str:
-    """Returns a fast hash of a PIN, for tests only."""
+    """Return a fast hash of a PIN, for tests only."""
     return blake2b(pin.encode(), digest_size=8).hexdigest()
 
 
 def read_world(path: Path) -> Start:
-    """Returns the world in a file, on top of the one that its `based_on` names. Raises WorldError for every error in it."""
+    """Return the world in a file, on top of the one that its `based_on` names. Raises WorldError for every error in it."""
     world = _read_tables(path)
     try:
         whole, library = with_defaults(world), world["library"]
@@ -209,7 +209,7 @@ def _identity(kind: str, row: Table) -> tuple[str, ...]:
 
 
 def _merge_worlds(base: Table, world: Table) -> Table:
-    """Merges tables key by key, and lists row by row; rows that the base does not have are added to it."""
+    """Merge tables key by key, and lists row by row; rows that the base does not have are added to it."""
     joined = dict(base)
     for key, value in world.items():
         if key in LISTS:
@@ -271,7 +271,7 @@ def _closed_days(row: Table) -> list[tuple[str, date, str]]:
 def _make_request(
     row: Table, agency: str, place: str, holdings: Mapping[ItemKey, Holding]
 ) -> tuple[Request, tuple[Candidate, ...]]:
-    """A request and the lenders that were, or may be, asked for it. `item` and `others` are written AGENCY:BARCODE."""
+    """Make a request and its lenders, asked or possible, from a row. `item` and `others` are written AGENCY:BARCODE."""
     side = Side(row.pop("side", "borrow"))
     others = [_parse_item(text) for text in row.pop("others", [])]
     requested = _parse_item(row.pop("copy", row.get("item", "")))
@@ -315,7 +315,7 @@ def _parse_item(text: str) -> ItemKey:
 
 
 def load(connection: Connection, start: Start) -> None:
-    """Writes the people, the books, and the lender list of each request."""
+    """Write the people, the books, and the lender list of each request."""
     for table, rows in (
         (PATRONS, [_row_values(patron) for patron in start.patrons]),
         (HOLDINGS, with_keys(_row_values(copy) for copy in start.holdings)),
@@ -327,7 +327,7 @@ def load(connection: Connection, start: Start) -> None:
 
 
 def begin(unit: UnitOfWork, start: Start) -> None:
-    """Writes the partners and the open requests."""
+    """Write the partners and the open requests."""
     unit.partners.write(start.partners)
     for request in start.requests:
         unit.open(request, start.time, Actor("world", "world"))
