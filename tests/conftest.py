@@ -11,6 +11,7 @@ import gc
 import threading
 from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import METADATA, create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.simulator.databases import Schemas, share_compiled
+from hkall_gateway.simulator.scenario import world
 from hkall_gateway.simulator.scenario.world import World
+from hkall_gateway.simulator.scenario.world_file import read_world
 from tests import databases, debian, postgres_server, side_by_side, temporary
 from tests.examples import register_profiles
 from tests.leaks import leaks
@@ -166,6 +169,15 @@ def everything_on_postgresql(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     World.ground, databases.SCHEMAS = usual, None
     schemas.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def each_world_file_is_read_once() -> Iterator[None]:
+    """Thousands of worlds are opened from some dozens of files."""
+    read = cache(lambda path, _changed: read_world(path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world, "read_world", lambda path: read(path, path.exists() and path.stat().st_mtime_ns))
+        yield
 
 
 @pytest.fixture

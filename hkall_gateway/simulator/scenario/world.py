@@ -52,6 +52,7 @@ from hkall_gateway.ncip.http_post import Post
 from hkall_gateway.ncip.service_request import NcipServices
 from hkall_gateway.ncip.shorthand import written
 from hkall_gateway.net.limits.timeout import Timeout
+from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.circuit import CircuitSettings
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.stored_words import OutboxKind
@@ -231,6 +232,7 @@ class World:
         return finished(self.store.read(lambda unit: unit.outbox.next_due(), is_long=True))
 
     def _start_gateway(self) -> None:
+        self._metrics = metrics = Metrics()
         self.store = self._make_store(self.engine, self._make_unit, self._before_commit)
         library = Library(self.start.agency, self.start.name, self.start.policy, self.start.pickup_locations)
         ils = self.start.ils
@@ -238,12 +240,14 @@ class World:
         terms = OfflineRules(ils.fallback, ils.keep_s, ils.pin, _right_pin, known.is_right)
         local = ConnectedSystem(self.store, self._make_adapter(), lambda: library, lambda: self.now, lambda: terms)
         self.circulation = Circulation(self.store, local, lambda: library, lambda: self.now)
-        relay = CircuitBreaker("relay", lambda: self.now)
+        relay = CircuitBreaker("relay", lambda: self.now, metrics)
         upstream = (lambda: DirectConnection(self.ils, relay)) if self.start.ils.relay else None
         timeout = Timeout(Clock(), ANSWER_S)
         last = known if ils.is_living else None
-        self.terminals = InMemoryTerminals(self.start, self.circulation, lambda: self.now, upstream, last, timeout)
-        self._documents = Documents(self.start, self.circulation, self.store, self.post, lambda: self.now, self.secret, timeout)
+        self.terminals = InMemoryTerminals(self.start, self.circulation, lambda: self.now, metrics, upstream, last, timeout)
+        self._documents = Documents(
+            self.start, self.circulation, self.store, self.post, lambda: self.now, metrics, self.secret, timeout
+        )
         sender = Sender("lending@lib.test", self.start.name, key=LETTER_KEY)
         mailer = Mailer(self.store, self._take_letter, sender, lambda: library, lambda: self.now)
         institution = self.start.ils.institution or self.start.agency
@@ -267,7 +271,7 @@ class World:
         )
 
     def _make_adapter(self) -> LocalIls:
-        health = CircuitBreaker("connector", lambda: self.now)
+        health = CircuitBreaker("connector", lambda: self.now, self._metrics)
         ils = self.start.ils
         out = ConnectorServices(
             lambda: self.now, health, lambda: DirectConnection(self.ils, health), IlsResponder(self.ils).post
