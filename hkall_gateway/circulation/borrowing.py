@@ -94,62 +94,62 @@ class CancelRequest(Command[None, Cancelled]):
 P = Position
 
 
-def request_title(context: Context, ask: RequestTitle, facts: BorrowerFacts) -> Requested | Refused:
+def request_title(context: Context, command: RequestTitle, facts: BorrowerFacts) -> Requested | Refused:
     """Place a request and ask the first lender, or refuse. The same RequestId again gets the same request."""
-    known = context.unit.requests.placed(ask.placed_by, ask.placed_id) if ask.placed_id else None
+    known = context.unit.requests.placed(command.placed_by, command.placed_id) if command.placed_id else None
     if known:
-        return _known(context, known, ask)
+        return _known(context, known, command)
     if facts.borrower is None:
-        return context.refuse(facts.stranger, ask.by, patron=ask.patron)
-    if ask.item and not ask.volume:
-        pointed_at = context.unit.holdings.find(ask.item)
-        ask = replace(ask, volume=pointed_at.volume if pointed_at else "")
-    return _decide(context, ask, facts, facts.borrower)
+        return context.refuse(facts.stranger, command.by, patron=command.patron)
+    if command.item and not command.volume:
+        pointed_at = context.unit.holdings.find(command.item)
+        command = replace(command, volume=pointed_at.volume if pointed_at else "")
+    return _decide(context, command, facts, facts.borrower)
 
 
-def _known(context: Context, known: Request, ask: RequestTitle) -> Requested | Refused:
+def _known(context: Context, known: Request, command: RequestTitle) -> Requested | Refused:
     """Answer a repeated RequestId; refused if the request was cancelled, or if its patron or title differs."""
-    if known.patron != ask.patron:
-        return context.refuse(reason_not_owner(context.unit, ask.patron), ask.by)
-    another = (known.bib_id, known.volume) != (ask.bib_id, ask.volume)
+    if known.patron != command.patron:
+        return context.refuse(reason_not_owner(context.unit, command.patron), command.by)
+    another = (known.bib_id, known.volume) != (command.bib_id, command.volume)
     if another or known.position in {P.CANCELLING, P.CANCELLED}:
-        return context.refuse(Reason.DUPLICATE_REQUEST, ask.by, known)
+        return context.refuse(Reason.DUPLICATE_REQUEST, command.by, known)
     return _placed(known)
 
 
-def may_request(context: Context, ask: RequestTitle, facts: BorrowerFacts) -> Refused | None:
+def may_request(context: Context, command: RequestTitle, facts: BorrowerFacts) -> Refused | None:
     """Return why a patron could not place this request now, None if they could. No row changes."""
     if facts.borrower is None:
         return Refused(facts.stranger, facts.stranger.rule)
-    copies = context.unit.holdings.of_title(ask.bib_id)
-    answer, _ = _answer(context, ask, facts, facts.borrower, copies)
+    copies = context.unit.holdings.of_title(command.bib_id)
+    answer, _ = _answer(context, command, facts, facts.borrower, copies)
     return refused(answer, facts.borrower.language) if isinstance(answer, Refusal) else None
 
 
 def _answer(
-    context: Context, ask: RequestTitle, facts: BorrowerFacts, borrower: Borrower, copies: tuple[Holding, ...]
+    context: Context, command: RequestTitle, facts: BorrowerFacts, borrower: Borrower, copies: tuple[Holding, ...]
 ) -> tuple[Grant | Refusal, tuple[Candidate, ...]]:
     """The decision about a request, and the copies that could be sent, in their order."""
-    in_use = copies_in_use(context.unit, ask.bib_id)
-    ranked = choosing.rank_candidates(context, copies, ask.placed_id, ask.volume, in_use)
-    wanted = _wanted(context, ask, facts, copies, ranked, in_use)
+    in_use = copies_in_use(context.unit, command.bib_id)
+    ranked = choosing.rank_candidates(context, copies, command.placed_id, command.volume, in_use)
+    wanted = _wanted(context, command, facts, copies, ranked, in_use)
     took, known = counts(context, borrower), patron_blocks(context, borrower.barcode)
-    answer = policy.may_request(borrower, wanted, took, context.library.policy, context.now, staff=ask.staff, blocks=known)
+    answer = policy.may_request(borrower, wanted, took, context.library.policy, context.now, staff=command.staff, blocks=known)
     return answer, ranked
 
 
-def _decide(context: Context, ask: RequestTitle, facts: BorrowerFacts, borrower: Borrower) -> Requested | Refused:
-    copies = context.unit.holdings.of_title(ask.bib_id)
-    answer, ranked = _answer(context, ask, facts, borrower, copies)
+def _decide(context: Context, command: RequestTitle, facts: BorrowerFacts, borrower: Borrower) -> Requested | Refused:
+    copies = context.unit.holdings.of_title(command.bib_id)
+    answer, ranked = _answer(context, command, facts, borrower, copies)
     if isinstance(answer, Refusal):
-        context.unit.refuse(answer, context.now, ask.by, patron=ask.patron)
+        context.unit.refuse(answer, context.now, command.by, patron=command.patron)
         return refused(answer, borrower.language)
-    return _placed(_place(context, ask, copies, ranked, _unchecked(answer, facts)))
+    return _placed(_place(context, command, copies, ranked, _unchecked(answer, facts)))
 
 
 def _wanted(
     context: Context,
-    ask: RequestTitle,
+    command: RequestTitle,
     facts: BorrowerFacts,
     copies: tuple[Holding, ...],
     ranked: tuple[Candidate, ...],
@@ -158,15 +158,16 @@ def _wanted(
     available = sum(not c.skip for c in ranked)
     ours = facts.at_home if facts.looked else copies
     return replace(
-        about_title(context.library, copies, ours, ask.volume, in_use),
-        pickup_location=ask.pickup_location or context.library.pickup_locations[0],
+        about_title(context.library, copies, ours, command.volume, in_use),
+        pickup_location=command.pickup_location or context.library.pickup_locations[0],
         candidates=available,
         # A book left on the hold shelf past its last day counts as returned (R11a, R14).
         duplicate=any(
-            _same(r, ask) and not waited_too_long(context, r) for r in context.unit.requests.open_of(ask.patron, ask.bib_id)
+            _same(r, command) and not waited_too_long(context, r)
+            for r in context.unit.requests.open_of(command.patron, command.bib_id)
         ),
-        hold=ask.hold and not available,  # many systems call every request a hold; without a copy it would be one
-        need_before=ask.need_before,
+        hold=command.hold and not available,  # many systems call every request a hold; without a copy it would be one
+        need_before=command.need_before,
     )
 
 
@@ -196,9 +197,9 @@ def _at_home(volume: str, copies: tuple[Holding, ...] | None, in_use: InUse, lib
     return tuple(c.status for c in ours if not volume or c.volume == volume)
 
 
-def _same(request: Request, ask: RequestTitle) -> bool:
+def _same(request: Request, command: RequestTitle) -> bool:
     """Whether a request for the title counts against one for this volume; returned and cancelled ones do not (R11a)."""
-    return request.position in TAKES_QUOTA and not request.unwanted and request.volume == ask.volume
+    return request.position in TAKES_QUOTA and not request.unwanted and request.volume == command.volume
 
 
 UNCHECKED: Final[Mapping[str, StaffFlag]] = {
@@ -216,7 +217,7 @@ def _unchecked(grant: Grant, facts: BorrowerFacts) -> str:
 
 def _place(
     context: Context,
-    ask: RequestTitle,
+    command: RequestTitle,
     copies: tuple[Holding, ...],
     ranked: tuple[Candidate, ...],
     flags: str,
@@ -227,18 +228,18 @@ def _place(
             side=Side.BORROWING,
             position=P.NEW,
             title=copies[0].title,
-            bib_id=ask.bib_id,
-            volume=ask.volume,
-            patron=ask.patron,
-            pickup_location=ask.pickup_location or context.library.pickup_locations[0],
-            placed_by=ask.placed_by,
-            placed_id=ask.placed_id,
-            need_before=ask.need_before,
-            reopened_from=ask.reopened_from,
+            bib_id=command.bib_id,
+            volume=command.volume,
+            patron=command.patron,
+            pickup_location=command.pickup_location or context.library.pickup_locations[0],
+            placed_by=command.placed_by,
+            placed_id=command.placed_id,
+            need_before=command.need_before,
+            reopened_from=command.reopened_from,
             flags=flags,
         ),
         context.now,
-        ask.by,
+        command.by,
     )
     listed = [replace(c, request=request.id) for c in ranked]
     if not listed or listed[0].skip:
@@ -246,28 +247,30 @@ def _place(
         return request
     asked = replace(listed[0], wire_id=choosing.next_wire_id(request))  # chosen a moment ago, in this transaction
     context.unit.candidates.add([asked, *listed[1:]])
-    return choosing.send_to(context, request, asked, Event.ASK, ask.by)
+    return choosing.send_to(context, request, asked, Event.ASK, command.by)
 
 
 def _placed(request: Request) -> Requested:
     return Requested(request.id, request.patron, request.placed_by, request.placed_id, request.bib_id)
 
 
-def cancel(context: Context, ask: CancelRequest) -> Cancelled | Refused:
+def cancel(context: Context, command: CancelRequest) -> Cancelled | Refused:
     """Cancel a patron's request, which is possible until the lender has sent the copy (R34)."""
     request = (
-        context.unit.requests.find(ask.request) if ask.request else context.unit.requests.placed(ask.placed_by, ask.placed_id)
+        context.unit.requests.find(command.request)
+        if command.request
+        else context.unit.requests.placed(command.placed_by, command.placed_id)
     )
-    if request is None or request.side is not Side.BORROWING or (ask.patron and ask.patron != request.patron):
-        return context.refuse(reason_not_owner(context.unit, ask.patron), ask.by, patron=ask.patron)
+    if request is None or request.side is not Side.BORROWING or (command.patron and command.patron != request.patron):
+        return context.refuse(reason_not_owner(context.unit, command.patron), command.by, patron=command.patron)
     if request.position in {P.CANCELLING, P.CANCELLED}:
         return _cancelled(request)
     answer = policy.may_cancel(request, context.library.policy)
     if isinstance(answer, Refusal):
-        context.unit.refuse(answer, context.now, ask.by, request)
+        context.unit.refuse(answer, context.now, command.by, request)
         patron = context.unit.patrons.find(request.patron)
         return refused(answer, patron.language if patron else "", request.title)
-    return _cancelled(context.unit.advance(request, Event.CANCEL, context.now, ask.by, rule="R34"))
+    return _cancelled(context.unit.advance(request, Event.CANCEL, context.now, command.by, rule="R34"))
 
 
 def _cancelled(request: Request) -> Cancelled:

@@ -72,7 +72,7 @@ class Hold(Command[BorrowerFacts, "HoldResult"]):
     """A hold by a patron at a terminal: place it, cancel it, or change its pickup location or last day.
 
     The title is named by a copy's `barcode`, else by `title`: its name, or its number in the union catalogue. `this_copy`: no
-    other copy will do. The hold expires after `need_before`. `told` are the numbers of the requests that the terminal's words
+    other copy will do. The hold expires after `need_before`. `request_ids` are the numbers of the requests that the terminal's words
     may mean: it sends back the texts of the patron record's lists.
     """
 
@@ -84,7 +84,7 @@ class Hold(Command[BorrowerFacts, "HoldResult"]):
     pickup_location: str = ""
     need_before: date | None = None
     this_copy: bool = False
-    told: frozenset[str] = frozenset()
+    request_ids: frozenset[str] = frozenset()
     pin: Sensitive = NOTHING
 
 
@@ -120,27 +120,28 @@ NOT_HERE_YET = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT})
 """Positions in which the pickup location can still be changed."""
 
 
-def block_card(context: Context, ask: BlockCard, facts: BorrowerFacts) -> CardSet | Refused:
+def block_card(context: Context, command: BlockCard, facts: BorrowerFacts) -> CardSet | Refused:
     """Block a card for a terminal, once; an unknown card is refused."""
     if facts.borrower is None:
-        return context.refuse(facts.stranger, ask.by, patron=ask.card)
+        return context.refuse(facts.stranger, command.by, patron=command.card)
     return CardSet(
-        ask.card, again=not cards.block(context.unit, ask.card, ask.text, context.now, ask.by, retained=ask.retained)
+        command.card,
+        again=not cards.block(context.unit, command.card, command.text, context.now, command.by, retained=command.retained),
     )
 
 
-def enable_card(context: Context, ask: EnableCard, facts: BorrowerFacts) -> CardSet | Refused:
+def enable_card(context: Context, command: EnableCard, facts: BorrowerFacts) -> CardSet | Refused:
     """Lift a block that a terminal set here."""
     if facts.borrower is None:
-        return context.refuse(facts.stranger, ask.by, patron=ask.card)
-    return CardSet(ask.card, again=not cards.lift(context.unit, ask.card, context.now, ask.by))
+        return context.refuse(facts.stranger, command.by, patron=command.card)
+    return CardSet(command.card, again=not cards.lift(context.unit, command.card, context.now, command.by))
 
 
-def hold(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
+def hold(context: Context, command: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
     """Place, cancel or change a patron's request from a terminal (R4 to R7, R22, R34)."""
     if facts.replaced:
-        return context.refuse(facts.stranger, ask.by, patron=ask.card)
-    return _HOLDS[ask.mode](context, ask, facts)
+        return context.refuse(facts.stranger, command.by, patron=command.card)
+    return _HOLDS[command.mode](context, command, facts)
 
 
 def _place_hold(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
@@ -157,20 +158,22 @@ def _place_hold(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult
     return _hold_result(placed, facts)
 
 
-def _find_title(context: Context, ask: Hold) -> tuple[str, str] | Reason:
+def _find_title(context: Context, command: Hold) -> tuple[str, str] | Reason:
     """The title's number and the volume. One specific copy cannot be held, nor a copy that is on a hold shelf (R22)."""
-    if ask.this_copy:
+    if command.this_copy:
         return Reason.HOLDS_NOT_ALLOWED
-    if ask.barcode:
-        if any(request.side is Side.BORROWING for request in context.unit.requests.with_copy(ask.barcode)):
+    if command.barcode:
+        if any(request.side is Side.BORROWING for request in context.unit.requests.with_copy(command.barcode)):
             return Reason.HOLDS_NOT_ALLOWED
-        ours = context.unit.holdings.find(ItemKey(context.library.agency, ask.barcode))
+        ours = context.unit.holdings.find(ItemKey(context.library.agency, command.barcode))
         if ours:
             return ours.bib_id, ours.volume
         return (
-            Reason.HOLDS_NOT_ALLOWED if requests_by_partner_id.copies_with(context.unit, ask.barcode) else Reason.UNKNOWN_ITEM
+            Reason.HOLDS_NOT_ALLOWED
+            if requests_by_partner_id.copies_with(context.unit, command.barcode)
+            else Reason.UNKNOWN_ITEM
         )
-    found = cards.titles(context.unit, ask.title) if ask.title else ()
+    found = cards.titles(context.unit, command.title) if command.title else ()
     if len(found) == 1:
         return found[0], ""
     return Reason.AMBIGUOUS_ITEM if found else Reason.UNKNOWN_TITLE
@@ -186,44 +189,46 @@ def concerns_hkall(context: Context, query: ConcernsHkall) -> bool:
     return bool(cards.titles(context.unit, ask.title))
 
 
-def _cancel_hold(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
-    request = _find_hold(context, ask)
+def _cancel_hold(context: Context, command: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
+    request = _find_hold(context, command)
     if isinstance(request, Reason):
-        return context.refuse(request, ask.by, patron=ask.card, language=_language_of(facts))
-    outcome = borrowing.cancel(context, CancelRequest(ask.by, ask.card, request=request.id))
+        return context.refuse(request, command.by, patron=command.card, language=_language_of(facts))
+    outcome = borrowing.cancel(context, CancelRequest(command.by, command.card, request=request.id))
     return outcome if isinstance(outcome, Refused) else _hold_result(context.unit.requests.find(request.id) or request, facts)
 
 
-def _change_hold(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
+def _change_hold(context: Context, command: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
     """Change a request's pickup location, before the book is here, or its last day."""
-    request = _find_hold(context, ask)
+    request = _find_hold(context, command)
     if isinstance(request, Reason):
-        return context.refuse(request, ask.by, patron=ask.card, language=_language_of(facts))
-    place = ask.pickup_location or request.pickup_location
+        return context.refuse(request, command.by, patron=command.card, language=_language_of(facts))
+    place = command.pickup_location or request.pickup_location
     if place not in context.library.pickup_locations:
         detail = {"place": ", ".join(context.library.pickup_locations)}
-        return context.refuse(Refusal(Reason.PICKUP_LOCATION, detail), ask.by, patron=ask.card, language=_language_of(facts))
+        return context.refuse(
+            Refusal(Reason.PICKUP_LOCATION, detail), command.by, patron=command.card, language=_language_of(facts)
+        )
     if place != request.pickup_location and request.position not in NOT_HERE_YET:
-        return context.refuse(Reason.WRONG_POSITION, ask.by, patron=ask.card, language=_language_of(facts))
-    if late := over(ask.need_before, context.now):
-        return context.refuse(late, ask.by, patron=ask.card, language=_language_of(facts))
-    facts_now: RequestChange = {"pickup_location": place, "need_before": ask.need_before or request.need_before}
-    return _hold_result(context.unit.amend(request, context.now, ask.by, "R4", **facts_now), facts)
+        return context.refuse(Reason.WRONG_POSITION, command.by, patron=command.card, language=_language_of(facts))
+    if late := over(command.need_before, context.now):
+        return context.refuse(late, command.by, patron=command.card, language=_language_of(facts))
+    facts_now: RequestChange = {"pickup_location": place, "need_before": command.need_before or request.need_before}
+    return _hold_result(context.unit.amend(request, context.now, command.by, "R4", **facts_now), facts)
 
 
-def _find_hold(context: Context, ask: Hold) -> Request | Reason:
+def _find_hold(context: Context, command: Hold) -> Request | Reason:
     """The patron's one waiting request that the command names; a loan can be neither changed nor cancelled.
 
     A cancelled request that its lender has not confirmed yet is meant only where no other fits.
     """
-    ours = context.unit.holdings.find(ItemKey(context.library.agency, ask.barcode)) if ask.barcode else None
-    names = {name for name in (ours.bib_id if ours else "", "" if ask.barcode else ask.title) if name}
+    ours = context.unit.holdings.find(ItemKey(context.library.agency, command.barcode)) if command.barcode else None
+    names = {name for name in (ours.bib_id if ours else "", "" if command.barcode else command.title) if name}
 
     def is_named(request: Request) -> bool:
-        copy = bool(ask.barcode) and request.item_barcode == ask.barcode
-        return copy or bool(names & {request.bib_id, request.title, request.id}) or request.id in ask.told
+        copy = bool(command.barcode) and request.item_barcode == command.barcode
+        return copy or bool(names & {request.bib_id, request.title, request.id}) or request.id in command.request_ids
 
-    meant = [r for r in context.unit.requests.open_of(ask.card) if r.side is Side.BORROWING and is_named(r)]
+    meant = [r for r in context.unit.requests.open_of(command.card) if r.side is Side.BORROWING and is_named(r)]
     waiting = [r for r in meant if r.position in WAITING]
     waiting = [r for r in waiting if r.position is not P.CANCELLING] or waiting
     if len(waiting) == 1:
@@ -250,17 +255,17 @@ def _hold_result(request: Request, facts: BorrowerFacts) -> HoldResult:
     )
 
 
-def note_properties(context: Context, ask: NoteProperties) -> PropertiesNoted | Refused:
+def note_properties(context: Context, command: NoteProperties) -> PropertiesNoted | Refused:
     """Record the properties of a copy as a terminal reports them; refused for a copy that we do not know."""
-    found = find_open_request(context.unit, ask.barcode, "")
+    found = find_open_request(context.unit, command.barcode, "")
     if isinstance(found, Refused):
         return found
-    known = context.unit.holdings.find(ItemKey(context.library.agency, ask.barcode)) if found is None else None
+    known = context.unit.holdings.find(ItemKey(context.library.agency, command.barcode)) if found is None else None
     item, title = (found.item, found.title) if found else (known.key, known.title) if known else (None, "")
     if item is None:
         return Refused(Reason.UNKNOWN_ITEM)
-    cards.note_properties(context.unit, item, ask.text, context.now, ask.by)
-    return PropertiesNoted(item, title, ask.text)
+    cards.note_properties(context.unit, item, command.text, context.now, command.by)
+    return PropertiesNoted(item, title, command.text)
 
 
 def _language_of(facts: BorrowerFacts) -> str:

@@ -42,9 +42,9 @@ def rank_candidates(
     # The balance of lending is weighed where two libraries have the same priority.
     rivals = len({partner.priority for partner in partners.values()}) < len(partners)
     choice = _make_choice(context, partners, volume, in_use, weighed=rivals)
-    asked = lenders.choose_lender(copies, choice, seed)
-    if not asked or not asked[0].skip:
-        return asked
+    order = lenders.choose_lender(copies, choice, seed)
+    if not order or not order[0].skip:
+        return order
     return lenders.choose_lender(copies, replace(choice, records=_open_today(choice.records)), seed)
 
 
@@ -99,10 +99,10 @@ def address_message(context: Context, message: PartnerMessage) -> tuple[PartnerM
 
 def _with_present_facts(unit: UnitOfWork, message: PartnerMessage) -> PartnerMessage:
     """The message with the facts looked up now: the lender's own number, and the description of the copy."""
-    asked = unit.requests.asked(message.wire_id) if message.send in ABOUT_THE_CHOSEN and message.wire_id else None
+    attempt = unit.requests.asked(message.wire_id) if message.send in ABOUT_THE_CHOSEN and message.wire_id else None
     copy = unit.holdings.find(message.item) if message.send in DESCRIBED and message.item else None
-    if asked and asked[1].their_number:
-        message = replace(message, their_number=asked[1].their_number)
+    if attempt and attempt[1].their_number:
+        message = replace(message, their_number=attempt[1].their_number)
     return replace(message, author=copy.author, call_number=copy.call_number) if copy else message
 
 
@@ -118,8 +118,8 @@ def _order_candidates(
     today = dates.civil(now)
 
     def rank(c: Candidate) -> tuple[bool, bool, int, int]:
-        closed, asked = today in known.get(c.agency, UNKNOWN_RECORD).closures, ItemKey(c.agency, c.barcode) in in_use.asked
-        return closed, asked, first[c.agency], c.rank
+        closed, is_asked = today in known.get(c.agency, UNKNOWN_RECORD).closures, ItemKey(c.agency, c.barcode) in in_use.asked
+        return closed, is_asked, first[c.agency], c.rank
 
     return sorted(possible, key=rank)
 
@@ -260,31 +260,31 @@ def apply_lender_answer(
 
 
 def _apply_request_answer(context: Context, request: Request, wire_id: str, answer: DeliveryResult, by: Actor) -> None:
-    asked = context.unit.requests.asked(wire_id)
-    if asked is None:
+    attempt = context.unit.requests.asked(wire_id)
+    if attempt is None:
         return
     if answer.looked:
-        context.unit.note(request, "LOOKED", {"agency": asked[1].agency, "found": answer.looked}, context.now, by, "R7")
+        context.unit.note(request, "LOOKED", {"agency": attempt[1].agency, "found": answer.looked}, context.now, by, "R7")
     if answer.kind != DeliveryKind.REFUSED:
         context.unit.candidates.mark(
-            asked[1], outcome=CandidateOutcome.ACCEPTED, **({"their_number": answer.number} if answer.number else {})
+            attempt[1], outcome=CandidateOutcome.ACCEPTED, **({"their_number": answer.number} if answer.number else {})
         )
     elif answer.untold:  # it was not asked: it has no address
-        context.unit.candidates.mark(asked[1], outcome=f"{NOT_REACHED}: {answer.detail}")
+        context.unit.candidates.mark(attempt[1], outcome=f"{NOT_REACHED}: {answer.detail}")
         _note_no_supply(context, request, wire_id, NOT_REACHED, by)
     else:
-        context.unit.candidates.mark(asked[1], outcome=answer.looked or CandidateOutcome.REFUSED.because(answer.problem))
+        context.unit.candidates.mark(attempt[1], outcome=answer.looked or CandidateOutcome.REFUSED.because(answer.problem))
         reason = decline_reason(answer.looked or answer.problem, answer.detail)
         _note_no_supply(context, request, wire_id, reason, by)
 
 
 def note_not_reached(context: Context, number: str, wire_id: str, reason: str, error: str, by: Actor) -> Request | None:
     """Ask the next lender if a request certainly never reached this one, which is not counted as a decline."""
-    asked = context.unit.requests.asked(wire_id)
+    attempt = context.unit.requests.asked(wire_id)
     request = context.unit.requests.find(number)
-    if asked is None or request is None:
+    if attempt is None or request is None:
         return request
-    context.unit.candidates.mark(asked[1], outcome=f"{reason}: {error}")
+    context.unit.candidates.mark(attempt[1], outcome=f"{reason}: {error}")
     _note_no_supply(context, request, wire_id, reason, by)
     return context.unit.requests.find(number)
 

@@ -139,51 +139,55 @@ def charge_lines(unit: UnitOfWork, charged: Sequence[Charged]) -> tuple[ChargeEn
     return tuple(entries)
 
 
-def pay(context: Context, ask: Pay) -> Paid | Refused:
+def pay(context: Context, command: Pay) -> Paid | Refused:
     """Take a payment for a patron's charges. The same transaction of the same device again gets the same answer."""
-    card = card_now(context.unit, ask.card)
-    known = fines.payment_known(context.unit, card, ask.by.who, ask.transaction_id)
+    card = card_now(context.unit, command.card)
+    known = fines.payment_known(context.unit, card, command.by.who, command.transaction_id)
     if known:
         cents, outcome = known
-        if cents != ask.cents:  # else the patron's money would be lost
-            return context.refuse(Reason.TRANSACTION_REUSED, ask.by, patron=ask.card)
+        if cents != command.cents:  # else the patron's money would be lost
+            return context.refuse(Reason.TRANSACTION_REUSED, command.by, patron=command.card)
         before: Paid = from_json(outcome)
         return replace(before, again=True)
-    if card != ask.card:
-        return context.refuse(Reason.CARD_REPLACED, ask.by, patron=ask.card)
-    owed = max(0, context.unit.patrons.owed_cents(ask.card))
-    wanted = [one for one in context.unit.patrons.charges(ask.card) if one.left_cents > 0 and ask.fine in (None, one.id)]
+    if card != command.card:
+        return context.refuse(Reason.CARD_REPLACED, command.by, patron=command.card)
+    owed = max(0, context.unit.patrons.owed_cents(command.card))
+    wanted = [
+        one for one in context.unit.patrons.charges(command.card) if one.left_cents > 0 and command.fine in (None, one.id)
+    ]
     most = min(owed, sum(one.left_cents for one in wanted))
-    if ask.fine is not None and not wanted:
-        return context.refuse(Reason.UNKNOWN_FINE, ask.by, patron=ask.card)
-    if ask.currency != CURRENCY:
-        return context.refuse(Reason.NOT_SUPPORTED, ask.by, patron=ask.card)
-    if not 0 < ask.cents <= most:
-        return context.refuse(Refusal(Reason.NOT_OWED, {"owed": dollars(most)}), ask.by, patron=ask.card)
-    left_cents = ask.cents
+    if command.fine is not None and not wanted:
+        return context.refuse(Reason.UNKNOWN_FINE, command.by, patron=command.card)
+    if command.currency != CURRENCY:
+        return context.refuse(Reason.NOT_SUPPORTED, command.by, patron=command.card)
+    if not 0 < command.cents <= most:
+        return context.refuse(Refusal(Reason.NOT_OWED, {"owed": dollars(most)}), command.by, patron=command.card)
+    left_cents = command.cents
     for charged in wanted:  # oldest first, the last one in part
         part = min(left_cents, charged.left_cents)
         if part:
-            fines.take(context.unit, charged, part, context.now, ask.by)
+            fines.take(context.unit, charged, part, context.now, command.by)
         left_cents -= part
-    paid = Paid(ask.card, ask.cents, owed - ask.cents, ask.transaction_id)
-    fines.keep_payment(context.unit, ask.card, ask.transaction_id, ask.cents, to_json(paid), context.now, ask.by)
+    paid = Paid(command.card, command.cents, owed - command.cents, command.transaction_id)
+    fines.keep_payment(
+        context.unit, command.card, command.transaction_id, command.cents, to_json(paid), context.now, command.by
+    )
     return paid
 
 
-def waive(context: Context, ask: Waive) -> Waived | Refused:
+def waive(context: Context, command: Waive) -> Waived | Refused:
     """Waive a charge, or a part of it; the journal keeps the reason."""
-    charged = fines.charge_numbered(context.unit, ask.fine)
+    charged = fines.charge_numbered(context.unit, command.fine)
     if charged is None:
-        return context.refuse(Reason.UNKNOWN_FINE, ask.by)
-    if not ask.reason.strip():
-        return context.refuse(Reason.REASON_NEEDED, ask.by)
-    cents = charged.left_cents if ask.cents is None else ask.cents
+        return context.refuse(Reason.UNKNOWN_FINE, command.by)
+    if not command.reason.strip():
+        return context.refuse(Reason.REASON_NEEDED, command.by)
+    cents = charged.left_cents if command.cents is None else command.cents
     if cents < 0 or cents > max(0, charged.left_cents):
-        return context.refuse(Refusal(Reason.NOT_OWED, {"owed": dollars(max(0, charged.left_cents))}), ask.by)
+        return context.refuse(Refusal(Reason.NOT_OWED, {"owed": dollars(max(0, charged.left_cents))}), command.by)
     if cents:
-        fines.let_off(context.unit, charged, cents, ask.reason, context.now, ask.by)
-    return Waived(ask.fine, cents, max(0, context.unit.patrons.owed_cents(charged.patron)), again=not cents)
+        fines.let_off(context.unit, charged, cents, command.reason, context.now, command.by)
+    return Waived(command.fine, cents, max(0, context.unit.patrons.owed_cents(charged.patron)), again=not cents)
 
 
 def dollars(cents: int) -> str:

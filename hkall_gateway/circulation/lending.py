@@ -73,45 +73,45 @@ NEWS: Final[Mapping[Event, News]] = MappingProxyType(
 """What a borrower reports, by the event that it would be."""
 
 
-def borrow_from_us(context: Context, ask: BorrowFromUs) -> Paged | Refused:
+def borrow_from_us(context: Context, command: BorrowFromUs) -> Paged | Refused:
     """Page a copy of ours for a partner. The same RequestId again gets the same copy."""
-    known = context.unit.requests.lent(ask.wire_agency, ask.wire_id)
-    if known and known.partner == ask.partner:
-        return _answer_repeated_request(context, known, ask)
-    partner = context.unit.partners.find(ask.partner)
+    known = context.unit.requests.lent(command.wire_agency, command.wire_id)
+    if known and known.partner == command.partner:
+        return _answer_repeated_request(context, known, command)
+    partner = context.unit.partners.find(command.partner)
     if known or partner is None:
-        return context.refuse(Reason.AGENCY_NOT_ALLOWED, ask.by)
-    if late := over(ask.need_before, context.now):
-        return context.refuse(late, ask.by)
-    ours = _our_copies(context.unit, ask, context.library)
-    fitting = [c for c in ours if not ask.volume or c.volume == ask.volume]
+        return context.refuse(Reason.AGENCY_NOT_ALLOWED, command.by)
+    if late := over(command.need_before, context.now):
+        return context.refuse(late, command.by)
+    ours = _our_copies(context.unit, command, context.library)
+    fitting = [c for c in ours if not command.volume or c.volume == command.volume]
     free = tuple(c for c in fitting if not context.unit.requests.with_copy(c.barcode, c.agency))
     answer = lenders.may_lend(partner, free, context.library.policy, context.now, known=bool(ours))
     if isinstance(answer, Refusal):
-        return context.refuse(answer, ask.by)
-    return _paged_result(context.unit, _open_paged(context, ask, answer))
+        return context.refuse(answer, command.by)
+    return _paged_result(context.unit, _open_paged(context, command, answer))
 
 
-def _answer_repeated_request(context: Context, known: Request, ask: BorrowFromUs) -> Paged | Refused:
+def _answer_repeated_request(context: Context, known: Request, command: BorrowFromUs) -> Paged | Refused:
     """Answer a repeated RequestId. A declined or withdrawn request is refused: the borrower asks another library."""
-    named = {copy.bib_id for copy in _our_copies(context.unit, ask, context.library)} | {ask.bib_id}
-    if (ask.bib_id or ask.item) and known.bib_id not in named:
-        return context.refuse(Reason.DUPLICATE_REQUEST, ask.by, known)
+    named = {copy.bib_id for copy in _our_copies(context.unit, command, context.library)} | {command.bib_id}
+    if (command.bib_id or command.item) and known.bib_id not in named:
+        return context.refuse(Reason.DUPLICATE_REQUEST, command.by, known)
     if known.position in {P.DECLINED, P.WITHDRAWN}:
-        return context.refuse(Reason.NO_AVAILABLE_COPY, ask.by, known)
+        return context.refuse(Reason.NO_AVAILABLE_COPY, command.by, known)
     return _paged_result(context.unit, known)
 
 
-def _our_copies(unit: UnitOfWork, ask: BorrowFromUs, library: Library) -> tuple[Holding, ...]:
+def _our_copies(unit: UnitOfWork, command: BorrowFromUs, library: Library) -> tuple[Holding, ...]:
     """Our copies of the title, or the named one if one is named."""
-    copies = unit.holdings.of_title(ask.bib_id, library.agency) if ask.bib_id else ()
-    if ask.item:
-        named = unit.holdings.find(ask.item) if ask.item.agency in {"", library.agency} else None
+    copies = unit.holdings.of_title(command.bib_id, library.agency) if command.bib_id else ()
+    if command.item:
+        named = unit.holdings.find(command.item) if command.item.agency in {"", library.agency} else None
         copies = (named,) if named else copies
     return copies
 
 
-def _open_paged(context: Context, ask: BorrowFromUs, copy: Holding) -> Request:
+def _open_paged(context: Context, command: BorrowFromUs, copy: Holding) -> Request:
     return context.unit.open(
         Request(
             id="",
@@ -120,16 +120,16 @@ def _open_paged(context: Context, ask: BorrowFromUs, copy: Holding) -> Request:
             title=copy.title,
             bib_id=copy.bib_id,
             volume=copy.volume,
-            partner=ask.partner,
-            wire_agency=ask.wire_agency,
-            wire_id=ask.wire_id,
+            partner=command.partner,
+            wire_agency=command.wire_agency,
+            wire_id=command.wire_id,
             item_agency=copy.agency,
             item_barcode=copy.barcode,
-            pickup_location=ask.pickup_location,
-            need_before=ask.need_before,
+            pickup_location=command.pickup_location,
+            need_before=command.need_before,
         ),
         context.now,
-        ask.by,
+        command.by,
     )
 
 
@@ -172,23 +172,25 @@ def _shipped_result(request: Request, card: str, *, again: bool = False) -> Chec
     return CheckedOut(request.id, item, card, request.title, request.lender_due, again=again)
 
 
-def apply_notice(context: Context, ask: PartnerNotice, event: Event) -> Noted | Refused:
+def apply_notice(context: Context, notice: PartnerNotice, event: Event) -> Noted | Refused:
     """Apply a borrower's notice: the transition of the table, or a success where the request is past it already."""
-    request = find_lent_request(context.unit, ask)
+    request = find_lent_request(context.unit, notice)
     if request is None:
-        return context.refuse(Reason.UNKNOWN_REQUEST, ask.by)
-    if held := hold_if_contradicted(context, ask, request, NEWS[event]):
+        return context.refuse(Reason.UNKNOWN_REQUEST, notice.by)
+    if held := hold_if_contradicted(context, notice, request, NEWS[event]):
         return held
     if request.position in FINAL:
-        context.unit.note(request, "LATE", {"message": ask.by.message}, context.now, ask.by)
+        context.unit.note(request, "LATE", {"message": notice.by.message}, context.now, notice.by)
         return noted_result(request, late=True)
     if not context.unit.can(request, event):
         if event is Event.WITHDRAW:
-            return context.refuse(Reason.TOO_LATE_TO_CANCEL, ask.by, request)
+            return context.refuse(Reason.TOO_LATE_TO_CANCEL, notice.by, request)
         return noted_result(request, note="known already")
     if request.position is P.PAGED and event in LEFT:
         context.unit.holdings.set_status(request.item or ItemKey("", ""), "On Loan")
-    return noted_result(context.unit.advance(request, event, context.now, ask.by, **_fields_of_step(context, event, request)))
+    return noted_result(
+        context.unit.advance(request, event, context.now, notice.by, **_fields_of_step(context, event, request))
+    )
 
 
 def notice_handler(event: Event) -> Callable[[Context, PartnerNotice], Noted | Refused]:
@@ -207,44 +209,44 @@ def _fields_of_step(context: Context, event: Event, request: Request) -> Request
     return {}
 
 
-def renewed_by_borrower(context: Context, ask: PartnerNotice) -> Renewed | Refused:
+def renewed_by_borrower(context: Context, notice: PartnerNotice) -> Renewed | Refused:
     """Renew the borrowing library's loan, unless we have recalled the copy or its date is beyond ours (R28)."""
-    request = find_lent_request(context.unit, ask)
+    request = find_lent_request(context.unit, notice)
     if request is None or not context.unit.can(request, Event.BORROWER_RENEWED):
-        return context.refuse(Refusal(Reason.NOT_ON_LOAN if request else Reason.UNKNOWN_ITEM), ask.by, request)
-    if held := hold_if_contradicted(context, ask, request, News.KEPT_LONGER):
+        return context.refuse(Refusal(Reason.NOT_ON_LOAN if request else Reason.UNKNOWN_ITEM), notice.by, request)
+    if held := hold_if_contradicted(context, notice, request, News.KEPT_LONGER):
         return held
     if request.recalled_on is not None:
-        return context.refuse(Reason.RECALLED, ask.by, request)
-    due = _renewed_until(context, ask, request)
+        return context.refuse(Reason.RECALLED, notice.by, request)
+    due = _renewed_until(context, notice, request)
     if isinstance(due, Refusal):
-        return context.refuse(due, ask.by, request)
+        return context.refuse(due, notice.by, request)
     after = context.unit.advance(
-        request, Event.BORROWER_RENEWED, context.now, ask.by, lender_due=due, renewals=request.renewals + 1
+        request, Event.BORROWER_RENEWED, context.now, notice.by, lender_due=due, renewals=request.renewals + 1
     )
     return Renewed(after.id, after.item or ItemKey("", ""), "", after.title, due, after.renewals)
 
 
-def _renewed_until(context: Context, ask: PartnerNotice, request: Request) -> date | Refusal:
+def _renewed_until(context: Context, notice: PartnerNotice, request: Request) -> date | Refusal:
     """The new lender date: at least the agreed one, at most our days from today.
 
     A partner that asks for more gets that; one that has granted its patron more is refused; a central's decision holds.
     """
     longer = dates.civil(context.now) + timedelta(days=context.library.policy.lending.institutional_days)
     ours = max(day for day in (longer, request.lender_due) if day)
-    if ask.due is None or ask.due <= ours or ask.due_is == "asked":
+    if notice.due is None or notice.due <= ours or notice.due_is == "asked":
         return ours
-    return ask.due if ask.due_is == "decided" else Refusal(Reason.RENEWAL_DENIED, {"due": request.lender_due})
+    return notice.due if notice.due_is == "decided" else Refusal(Reason.RENEWAL_DENIED, {"due": request.lender_due})
 
 
-def find_lent_request(unit: UnitOfWork, ask: PartnerNotice) -> Request | None:
+def find_lent_request(unit: UnitOfWork, notice: PartnerNotice) -> Request | None:
     """The request by which this partner borrows from us, found by RequestId or by copy."""
-    by_wire = unit.requests.lent(ask.wire_agency or ask.partner, ask.wire_id) if ask.wire_id else None
+    by_wire = unit.requests.lent(notice.wire_agency or notice.partner, notice.wire_id) if notice.wire_id else None
     if by_wire:
-        return by_wire if by_wire.partner == ask.partner else None
-    held = unit.requests.with_copy(ask.item.barcode, ask.item.agency) if ask.item else ()
-    found = next((r for r in held if r.side is Side.LENDING and r.partner == ask.partner), None)
-    if found or ask.item is None or ask.wire_id:
+        return by_wire if by_wire.partner == notice.partner else None
+    held = unit.requests.with_copy(notice.item.barcode, notice.item.agency) if notice.item else ()
+    found = next((r for r in held if r.side is Side.LENDING and r.partner == notice.partner), None)
+    if found or notice.item is None or notice.wire_id:
         return found
-    last = unit.requests.last_with(ask.item)
-    return last if last and last.side is Side.LENDING and last.partner == ask.partner else None
+    last = unit.requests.last_with(notice.item)
+    return last if last and last.side is Side.LENDING and last.partner == notice.partner else None

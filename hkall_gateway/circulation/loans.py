@@ -106,61 +106,63 @@ class FindFixedLoans(Query[BorrowerFacts, frozenset[str]]):
 P = Position
 
 
-def check_out(context: Context, ask: CheckOut, facts: BorrowerFacts) -> CheckedOut | Refused:
+def check_out(context: Context, command: CheckOut, facts: BorrowerFacts) -> CheckedOut | Refused:
     """Lend a copy that waits on our hold shelf to the patron it was fetched for (R13 to R21). A partner's card ships it."""
-    partner = context.unit.partners.with_card(ask.card)
+    partner = context.unit.partners.with_card(command.card)
     if partner is not None:
-        return lending.ship_at_counter(context, ask.by, ask.place.role, ask.card, ask.barcode, partner)
-    found = find_open_request(context.unit, ask.barcode, ask.agency, ask.card)
+        return lending.ship_at_counter(context, command.by, command.place.role, command.card, command.barcode, partner)
+    found = find_open_request(context.unit, command.barcode, command.agency, command.card)
     if isinstance(found, Refused):
         return found
     if found is None or found.side is Side.LENDING:
-        return _refuse(context, Reason.UNKNOWN_ITEM, ask, found, facts)
-    if ask.undo:
-        return _undo_checkout(context, ask, found, facts)
+        return _refuse(context, Reason.UNKNOWN_ITEM, command, found, facts)
+    if command.undo:
+        return _undo_checkout(context, command, found, facts)
     if facts.borrower is None:
         stranger = facts.stranger
-        return _refuse(context, stranger, ask, _flag_offline(context, ask, found, stranger), facts)
-    if found.position is P.ON_LOAN and found.patron == ask.card:
-        return _repeat_checkout(context, ask, found, facts)
-    return _lend_copy(context, ask, found, facts, facts.borrower)
+        return _refuse(context, stranger, command, _flag_offline(context, command, found, stranger), facts)
+    if found.position is P.ON_LOAN and found.patron == command.card:
+        return _repeat_checkout(context, command, found, facts)
+    return _lend_copy(context, command, found, facts, facts.borrower)
 
 
 def _lend_copy(
-    context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts, borrower: Borrower
+    context: Context, command: CheckOut, request: Request, facts: BorrowerFacts, borrower: Borrower
 ) -> CheckedOut | Refused:
-    terminal = ask.place
+    terminal = command.place
     took = counts(context, borrower, without=request.id)
     closures, known = closed_days(context), patron_blocks(context, borrower.barcode)
     answer = policy.may_borrow(
-        borrower, request, took, terminal, context.library.policy, context.now, closures, staff=ask.staff, blocks=known
+        borrower, request, took, terminal, context.library.policy, context.now, closures, staff=command.staff, blocks=known
     )
-    if ask.no_block:  # also offline, only the requester can borrow it
+    if command.no_block:  # also offline, only the requester can borrow it
         answer = policy.not_theirs(borrower, request) or answer
     conflict = ""
     if isinstance(answer, Refusal):
-        if not ask.no_block or request.patron != borrower.barcode or not context.unit.can(request, Event.CHECK_OUT):
-            return _refuse(context, answer, ask, _flag_offline(context, ask, request, answer.why), BorrowerFacts(borrower, ""))
+        if not command.no_block or request.patron != borrower.barcode or not context.unit.can(request, Event.CHECK_OUT):
+            return _refuse(
+                context, answer, command, _flag_offline(context, command, request, answer.why), BorrowerFacts(borrower, "")
+            )
         conflict = answer.why.value  # it happened offline: accepted, and shown to staff
-    happened = ask.happened_at if ask.no_block and ask.happened_at else context.now
+    happened = command.happened_at if command.no_block and command.happened_at else context.now
     granted = answer.due if isinstance(answer, Grant) and happened == context.now else None
     allowed = granted or policy.loan_due(borrower, request, context.library.policy, happened, closures)
-    due = min(ask.due_told, allowed) if conflict and ask.due_told else allowed
+    due = min(command.due_told, allowed) if conflict and command.due_told else allowed
     flags = request.flags
     if conflict or facts.flag:
         flags = flagged(request, StaffFlag.offline(conflict) if conflict else "", facts.flag)
-    lent = _record_loan(context, ask, request, borrower, due, happened, flags)
+    lent = _record_loan(context, command, request, borrower, due, happened, flags)
     if dates.past_lender(lent):
-        recalls.ask_for_later_date(context, lent, ask.by)
+        recalls.ask_for_later_date(context, lent, command.by)
     item, recalled = lent.item or ItemKey("", ""), lent.recalled_on is not None
     if recalled:
-        context.unit.enqueue(Notification.LETTER_RECALLED, lent, context.now, ask.by)  # no letter before the loan (R24)
-    return CheckedOut(lent.id, item, ask.card, lent.title, due, borrower.language, conflict=conflict, recalled=recalled)
+        context.unit.enqueue(Notification.LETTER_RECALLED, lent, context.now, command.by)  # no letter before the loan (R24)
+    return CheckedOut(lent.id, item, command.card, lent.title, due, borrower.language, conflict=conflict, recalled=recalled)
 
 
 def _record_loan(
     context: Context,
-    ask: CheckOut,
+    command: CheckOut,
     request: Request,
     borrower: Borrower,
     due: date,
@@ -172,7 +174,7 @@ def _record_loan(
         request,
         Event.CHECK_OUT,
         context.now,
-        ask.by,
+        command.by,
         rule="R19",
         due=due,
         due_before_recall=_due_without_recall(context, request, borrower, happened) if request.recalled_on else None,
@@ -190,34 +192,36 @@ def _due_without_recall(context: Context, request: Request, borrower: Borrower, 
     return policy.loan_due(borrower, plain, context.library.policy, happened, closed_days(context))
 
 
-def _flag_offline(context: Context, ask: CheckOut, request: Request, why: Reason) -> Request:
+def _flag_offline(context: Context, command: CheckOut, request: Request, why: Reason) -> Request:
     """Flag an offline checkout (no block) that cannot become a loan, for staff."""
-    if not ask.no_block:
+    if not command.no_block:
         return request
-    return context.unit.amend(request, context.now, ask.by, flags=flagged(request, StaffFlag.offline(why)))
+    return context.unit.amend(request, context.now, command.by, flags=flagged(request, StaffFlag.offline(why)))
 
 
-def _repeat_checkout(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts) -> CheckedOut | Refused:
+def _repeat_checkout(context: Context, command: CheckOut, request: Request, facts: BorrowerFacts) -> CheckedOut | Refused:
     """Answer a repeated checkout by the same patron: the same success, or a renewal where the terminal asks for one.
 
     Most self-checks always ask for one; within the policy's window the repetition counts as the same scan, or as a resend after
     a lost reply.
     """
     language = facts.borrower.language if facts.borrower else ""
-    if ask.renewal_allowed and not _is_recent(context, request.moved_at):
-        again = Renew(ask.by, ask.card, ask.barcode, ask.agency, fee_acknowledged=ask.fee_acknowledged)
+    if command.renewal_allowed and not _is_recent(context, request.moved_at):
+        again = Renew(command.by, command.card, command.barcode, command.agency, fee_acknowledged=command.fee_acknowledged)
         renewed = renew(context, again, facts)
         if isinstance(renewed, Renewed) and not renewed.pending:
-            return CheckedOut(request.id, renewed.item, ask.card, request.title, renewed.due, language, True, True)
+            return CheckedOut(request.id, renewed.item, command.card, request.title, renewed.due, language, True, True)
         if isinstance(renewed, Refused):
             return renewed
-    return CheckedOut(request.id, request.item or ItemKey("", ""), ask.card, request.title, request.due, language, again=True)
+    return CheckedOut(
+        request.id, request.item or ItemKey("", ""), command.card, request.title, request.due, language, again=True
+    )
 
 
-def _undo_checkout(context: Context, ask: CheckOut, request: Request, facts: BorrowerFacts) -> CheckedOut | Refused:
+def _undo_checkout(context: Context, command: CheckOut, request: Request, facts: BorrowerFacts) -> CheckedOut | Refused:
     """Undo a checkout that the terminal could not finish: the copy is on the hold shelf again. Repeating it is a success."""
-    if ask.card and request.patron != ask.card:
-        return _refuse(context, Reason.NOT_REQUESTER, ask, request, facts)
+    if command.card and request.patron != command.card:
+        return _refuse(context, Reason.NOT_REQUESTER, command, request, facts)
     after = request
     if context.unit.can(request, Event.UNDO_CHECK_OUT):
         blank: RequestChange = {
@@ -227,48 +231,48 @@ def _undo_checkout(context: Context, ask: CheckOut, request: Request, facts: Bor
             "used": False,
             "dropped_on": None,
         }
-        after = context.unit.advance(request, Event.UNDO_CHECK_OUT, context.now, ask.by, **blank)
+        after = context.unit.advance(request, Event.UNDO_CHECK_OUT, context.now, command.by, **blank)
     elif request.position is not P.RECEIVED:
-        return _refuse(context, Reason.NOT_ON_LOAN, ask, request, facts)
-    return CheckedOut(after.id, after.item or ItemKey("", ""), ask.card, after.title, None, undone=True)
+        return _refuse(context, Reason.NOT_ON_LOAN, command, request, facts)
+    return CheckedOut(after.id, after.item or ItemKey("", ""), command.card, after.title, None, undone=True)
 
 
 def _refuse(
-    context: Context, why: Refusal | Reason, ask: CheckOut | Renew, request: Request | None, facts: BorrowerFacts
+    context: Context, why: Refusal | Reason, command: CheckOut | Renew, request: Request | None, facts: BorrowerFacts
 ) -> Refused:
     language = facts.borrower.language if facts.borrower else ""
-    no = context.refuse(why, ask.by, request, patron=ask.card, language=language)
+    no = context.refuse(why, command.by, request, patron=command.card, language=language)
     return replace(no, item=request.item if request else None, due=request.due if request else None)
 
 
-def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Renewed | Refused:
+def renew(context: Context, command: Renew, facts: BorrowerFacts) -> Renewed | Refused:
     """Set a later due date (R27 to R33). The same renewal again gets the same answer while no other event followed it."""
-    found = _find_loan(context.unit, ask)
+    found = _find_loan(context.unit, command)
     if isinstance(found, Refused):
         return found
-    if ask.card and facts.replaced:
-        return _refuse(context, facts.stranger, ask, None, facts)
+    if command.card and facts.replaced:
+        return _refuse(context, facts.stranger, command, None, facts)
     if found is None or found.position is not P.ON_LOAN:
-        return _refuse(context, Reason.NOT_ON_LOAN, ask, found, facts)
-    if ask.card and found.patron != ask.card:
-        return _refuse(context, Reason.ON_LOAN_TO_ANOTHER, ask, found, facts)
+        return _refuse(context, Reason.NOT_ON_LOAN, command, found, facts)
+    if command.card and found.patron != command.card:
+        return _refuse(context, Reason.ON_LOAN_TO_ANOTHER, command, found, facts)
     if is_repetition(found, context.library.policy, context.now) or found.renewal_sync == RenewalSync.PENDING:
         return _renewed_result(found, facts)
     first = recalls.lender_decides(context.unit, found)
-    answer = may_renew(context, found, facts, staff=ask.staff)
+    answer = may_renew(context, found, facts, staff=command.staff)
     if isinstance(answer, Refusal):
-        return _refuse(context, answer, ask, found, facts)
-    cents = 0 if ask.fee_acknowledged else left_to_charge(context, found, dates.civil(context.now))
+        return _refuse(context, answer, command, found, facts)
+    cents = 0 if command.fee_acknowledged else left_to_charge(context, found, dates.civil(context.now))
     if cents:
-        return _refuse(context, Refusal(Reason.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), ask, found, facts)
+        return _refuse(context, Refusal(Reason.FEE_NOT_ACKNOWLEDGED, {"fee": dollars(cents)}), command, found, facts)
     if first and answer.due:
-        return _renewed_result(recalls.ask_lender(context, found, answer.due, ask.by), facts)
-    charged_cents = fix_fine(context, found, dates.civil(context.now), ask.by)  # what has accrued until today (R40)
+        return _renewed_result(recalls.ask_lender(context, found, answer.due, command.by), facts)
+    charged_cents = fix_fine(context, found, dates.civil(context.now), command.by)  # what has accrued until today (R40)
     after = context.unit.advance(
         found,
         Event.RENEW,
         context.now,
-        ask.by,
+        command.by,
         rule="R32",
         due=answer.due,
         due_before_renewal=found.due,
@@ -281,9 +285,9 @@ def renew(context: Context, ask: Renew, facts: BorrowerFacts) -> Renewed | Refus
 
 def may_renew(context: Context, loan: Request, facts: BorrowerFacts, *, staff: bool = False) -> Grant | Refusal:
     """Whether a loan may be renewed now, and until when; a lender that decides itself may name a date of its own."""
-    asked = recalls.without_lender_date(loan) if recalls.lender_decides(context.unit, loan) else loan
+    uncapped = recalls.without_lender_date(loan) if recalls.lender_decides(context.unit, loan) else loan
     return policy.may_renew(
-        asked,
+        uncapped,
         context.library.policy,
         context.now,
         closed_days(context),
@@ -299,10 +303,10 @@ def find_fixed_loans(context: Context, query: FindFixedLoans, facts: BorrowerFac
     return frozenset(loan.id for loan in loans if isinstance(may_renew(context, loan, facts), Refusal))
 
 
-def _find_loan(unit: UnitOfWork, ask: Renew) -> Request | Refused | None:
-    if ask.barcode:
-        return find_open_request(unit, ask.barcode, ask.agency, ask.card)
-    titles = [r for r in unit.requests.open_of(ask.card) if r.title == ask.title and r.position is P.ON_LOAN]
+def _find_loan(unit: UnitOfWork, command: Renew) -> Request | Refused | None:
+    if command.barcode:
+        return find_open_request(unit, command.barcode, command.agency, command.card)
+    titles = [r for r in unit.requests.open_of(command.card) if r.title == command.title and r.position is P.ON_LOAN]
     return titles[0] if len(titles) == 1 else Refused(Reason.AMBIGUOUS_ITEM) if titles else None
 
 
@@ -319,14 +323,18 @@ def _renewed_result(request: Request, facts: BorrowerFacts) -> Renewed:
     return Renewed(request.id, item, request.patron, request.title, request.due, request.renewals, language, pending)
 
 
-def renew_all(context: Context, ask: RenewAll, facts: BorrowerFacts) -> AllRenewed | Refused:
+def renew_all(context: Context, command: RenewAll, facts: BorrowerFacts) -> AllRenewed | Refused:
     """Renew every loan of a patron that may be renewed (R27 to R33)."""
     if facts.borrower is None:
-        context.unit.refuse(Refusal(facts.stranger), context.now, ask.by, patron=ask.card)
+        context.unit.refuse(Refusal(facts.stranger), context.now, command.by, patron=command.card)
         return refused(Refusal(facts.stranger))
-    loans = [r for r in context.unit.requests.open_of(ask.card) if r.position is P.ON_LOAN and r.item]
+    loans = [r for r in context.unit.requests.open_of(command.card) if r.position is P.ON_LOAN and r.item]
     answers = [
-        renew(context, Renew(ask.by, ask.card, r.item_barcode, r.item_agency, fee_acknowledged=ask.fee_acknowledged), facts)
+        renew(
+            context,
+            Renew(command.by, command.card, r.item_barcode, r.item_agency, fee_acknowledged=command.fee_acknowledged),
+            facts,
+        )
         for r in loans
     ]
     return AllRenewed(

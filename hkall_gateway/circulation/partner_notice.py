@@ -82,27 +82,27 @@ class ItemCheckedIn(PartnerNotice, Command[None, Noted]):
     """The lender has its copy back, or the borrower's patron has returned ours."""
 
 
-def hold_if_contradicted(context: Context, ask: PartnerNotice, request: Request, news: News) -> Refused | None:
+def hold_if_contradicted(context: Context, notice: PartnerNotice, request: Request, news: News) -> Refused | None:
     """Hold the news where it contradicts our last scan, or names a copy of another request; None where it may be applied.
 
-    A person who has judged it (`ask.judged`) is believed about the copy of this request, and so is the owner that finds a book
-    which its patron says to have returned, or has lost. The request of a broker is held only after a scan of ours, since the
-    broker's other messages tell of its own scans.
+    A person who has judged it (`notice.judged`) is believed about the copy of this request. So is the owner that finds a book
+    which the patron claims to have returned, or has lost. News about a broker's request is held only after a scan of ours,
+    since the broker's other messages report its own scans.
     """
-    if other := _other_request(context.unit, ask, request):
-        return hold_notice(context, ask, request, of=other.id)
-    if ask.judged or (news is News.HOME and (request.claimed_on or request.lost_on)):
+    if other := _other_request(context.unit, notice, request):
+        return hold_notice(context, notice, request, of=other.id)
+    if notice.judged or (news is News.HOME and (request.claimed_on or request.lost_on)):
         return None
     scanned_at = context.unit.journal.last_scan(request.id)
     if request.kind in {BROKERED, MIRRORED} and scanned_at is None:
         return None
-    verdict = judge(request.side, request.position, news, dated(ask.at, scanned_at))
-    return hold_notice(context, ask, request) if verdict is Verdict.HELD else None
+    verdict = judge(request.side, request.position, news, dated(notice.at, scanned_at))
+    return hold_notice(context, notice, request) if verdict is Verdict.HELD else None
 
 
 def hold_notice(
     context: Context,
-    ask: PartnerNotice,
+    notice: PartnerNotice,
     request: Request,
     why: Reason = Reason.CONTRADICTS_US,
     flag: StaffFlag = StaffFlag.CONTRADICTED,
@@ -116,72 +116,74 @@ def hold_notice(
     scanned_at = context.unit.journal.last_scan(request.id)
     flags = flagged(request, flag)
     if flags != request.flags and request.position not in FINAL:
-        request = context.unit.amend(request, context.now, ask.by, "R37" if why is Reason.ALREADY_SHIPPED else "", flags=flags)
+        request = context.unit.amend(
+            request, context.now, notice.by, "R37" if why is Reason.ALREADY_SHIPPED else "", flags=flags
+        )
     facts = {
-        "says": ask.by.message,
-        "dated": ask.at,
-        "item": "/".join(ask.item) if ask.item else "",
+        "says": notice.by.message,
+        "dated": notice.at,
+        "item": "/".join(notice.item) if notice.item else "",
         "position": request.position,
         "scanned": scanned_at,
         "of": of,
     }
     refusal = Refusal(why, {name: value for name, value in facts.items() if value})
-    context.unit.refuse(refusal, context.now, ask.by, request)
+    context.unit.refuse(refusal, context.now, notice.by, request)
     return refused(refusal)
 
 
-def _other_request(unit: UnitOfWork, ask: PartnerNotice, request: Request) -> Request | None:
+def _other_request(unit: UnitOfWork, notice: PartnerNotice, request: Request) -> Request | None:
     """The other open request that has the named copy, or for which it was asked of this partner, for another title.
 
     A lender may send another copy of the same title than the one it was asked for.
     """
-    if ask.item is None or ask.item == request.item:
+    if notice.item is None or notice.item == request.item:
         return None
-    held = next((one for one in unit.requests.with_copy(ask.item.barcode, ask.item.agency) if one.id != request.id), None)
+    held = next((one for one in unit.requests.with_copy(notice.item.barcode, notice.item.agency) if one.id != request.id), None)
     if held:
         return held
-    asked = [one for one, lender in asked_by_barcode(unit, ask.item.barcode) if lender.agency == ask.item.agency]
-    others = [one for one in asked if (one.bib_id, one.volume) != (request.bib_id, request.volume)]
-    return None if len(others) < len(asked) else next(iter(others), None)
+    requests = [one for one, lender in asked_by_barcode(unit, notice.item.barcode) if lender.agency == notice.item.agency]
+    others = [one for one in requests if (one.bib_id, one.volume) != (request.bib_id, request.volume)]
+    return None if len(others) < len(requests) else next(iter(others), None)
 
 
 Notice = TypeVar("Notice", bound=PartnerNotice)
 Asked = tuple[Request, Candidate]
 
 
-def with_our_number(unit: UnitOfWork, ask: Notice, agency: str) -> Notice:
+def with_our_number(unit: UnitOfWork, notice: Notice, agency: str) -> Notice:
     """The notice under the RequestId that `agency`, ours, gave the request, where the lender uses its own number.
 
     A number that is also a request of the partner's own means that request, unless the notice names a copy of the partner's.
     """
-    if not ask.wire_id or ask.wire_agency == agency:
-        return ask
-    theirs, lends = ask.wire_agency or ask.partner, ask.item is not None and ask.item.agency == ask.partner
-    if not lends and _is_own_number(unit, ask):
-        return ask
-    asked = unit.requests.numbered(ask.partner, f"{theirs}:{ask.wire_id}", ask.item.barcode if ask.item else "")
-    if asked is None and ask.wire_agency and not _is_own_number(unit, ask):
-        asked = _asked_under_our_value(unit, ask) or _asked_before_answer(unit, ask)
-    if asked is None:
-        return ask
+    if not notice.wire_id or notice.wire_agency == agency:
+        return notice
+    theirs, lends = notice.wire_agency or notice.partner, notice.item is not None and notice.item.agency == notice.partner
+    if not lends and _is_own_number(unit, notice):
+        return notice
+    attempt = unit.requests.numbered(notice.partner, f"{theirs}:{notice.wire_id}", notice.item.barcode if notice.item else "")
+    if attempt is None and notice.wire_agency and not _is_own_number(unit, notice):
+        attempt = _asked_under_our_value(unit, notice) or _asked_before_answer(unit, notice)
+    if attempt is None:
+        return notice
     # A copy without an agency was assumed to be ours, since the number is not.
-    copy = ItemKey(ask.partner, ask.item.barcode) if ask.item and ask.item.agency == agency else ask.item
-    return replace(ask, wire_agency=agency, wire_id=asked[1].wire_id, item=copy)
+    copy = ItemKey(notice.partner, notice.item.barcode) if notice.item and notice.item.agency == agency else notice.item
+    return replace(notice, wire_agency=agency, wire_id=attempt[1].wire_id, item=copy)
 
 
-def _is_own_number(unit: UnitOfWork, ask: PartnerNotice) -> bool:
+def _is_own_number(unit: UnitOfWork, notice: PartnerNotice) -> bool:
     """Whether a request of the partner's own making has this number."""
-    lent = unit.requests.lent(ask.wire_agency or ask.partner, ask.wire_id)
-    return lent is not None or borrowed_under(unit, ask.partner, ask.wire_id) is not None
+    lent = unit.requests.lent(notice.wire_agency or notice.partner, notice.wire_id)
+    return lent is not None or borrowed_under(unit, notice.partner, notice.wire_id) is not None
 
 
-def _asked_under_our_value(unit: UnitOfWork, ask: PartnerNotice) -> Asked | None:
+def _asked_under_our_value(unit: UnitOfWork, notice: PartnerNotice) -> Asked | None:
     """Return our request to the lender with the same value as this number, which the lender repeats under its own AgencyId."""
-    asked = unit.requests.asked(ask.wire_id)
-    return asked if asked and asked[1].agency == ask.partner else None
+    attempt = unit.requests.asked(notice.wire_id)
+    return attempt if attempt and attempt[1].agency == notice.partner else None
 
 
-def _asked_before_answer(unit: UnitOfWork, ask: PartnerNotice) -> Asked | None:
+def _asked_before_answer(unit: UnitOfWork, notice: PartnerNotice) -> Asked | None:
     """The open request sent for a copy of the lender's own: its notice may arrive before its answer."""
-    asked = asked_for(unit, ask.item) if ask.item and ask.item.agency == ask.partner else None
-    return asked if asked and asked[0].position not in FINAL and asked[0].wire_id == asked[1].wire_id else None
+    attempt = asked_for(unit, notice.item) if notice.item and notice.item.agency == notice.partner else None
+    return attempt if attempt and attempt[0].position not in FINAL and attempt[0].wire_id == attempt[1].wire_id else None

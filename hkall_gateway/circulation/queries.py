@@ -162,13 +162,13 @@ P = Position
 LENT = frozenset({P.ON_LOAN})
 
 
-def see_patron(context: Context, ask: SeePatron, who: Identified) -> PatronSeen:
+def see_patron(context: Context, query: SeePatron, who: Identified) -> PatronSeen:
     """A patron's record: whether they may borrow, their loans and requests, and their charges."""
     borrower = who.facts.borrower
     if borrower is None:
         why = who.facts.stranger if who.facts.reachable else Reason.TRY_AGAIN
         no = Refused(why, why.rule)
-        return PatronSeen(ask.card, NOTHING, NOTHING, NOTHING, "", "", False, no, None, (), 0, 0, None, known=who.unsure)
+        return PatronSeen(query.card, NOTHING, NOTHING, NOTHING, "", "", False, no, None, (), 0, 0, None, known=who.unsure)
     has, charged = context.unit.patrons.open_lines(borrower.barcode), context.unit.patrons.charges(borrower.barcode)
     owed_cents = sum([one.left_cents for one in charged])
     category = eligibility.category_of(borrower, context.library.policy)
@@ -204,13 +204,13 @@ def _loan_entry(context: Context, request: RequestEntry) -> LoanEntry:
     return LoanEntry(request, context.library.policy.labels.get(position, position), overdue, fine_cents, late)
 
 
-def see_item(context: Context, ask: SeeItem) -> ItemSeen | Refused:
+def see_item(context: Context, query: SeeItem) -> ItemSeen | Refused:
     """The state of a copy: its part in a request, or its place on a shelf that we know of."""
     unit, library = context.unit, context.library
-    found = find_open_request(unit, ask.barcode, ask.agency)
+    found = find_open_request(unit, query.barcode, query.agency)
     if isinstance(found, Refused):
         return found
-    item = (found.item or ItemKey("", "")) if found else ItemKey(ask.agency or library.agency, ask.barcode)
+    item = (found.item or ItemKey("", "")) if found else ItemKey(query.agency or library.agency, query.barcode)
     copy = unit.holdings.find(item)
     if found is None and copy is None:
         return Refused(Reason.UNKNOWN_ITEM)

@@ -136,8 +136,8 @@ def _deny_renewal(
 
 def is_because_of_recall(answer: DeliveryResult) -> bool:
     """Whether a lender refuses a renewal since another patron has requested the book (R28)."""
-    said = f"{answer.problem} {answer.detail}".lower()
-    return answer.kind == DeliveryKind.REFUSED and any(words in said for words in RECALLED)
+    text = f"{answer.problem} {answer.detail}".lower()
+    return answer.kind == DeliveryKind.REFUSED and any(words in text for words in RECALLED)
 
 
 def refuses_last_renewal(request: Request, message: PartnerMessage, answer: DeliveryResult) -> bool:
@@ -163,8 +163,8 @@ def _apply_to_granted(context: Context, request: Request, message: PartnerMessag
     if not refuses_last_renewal(request, message, answer) or before is None or due is None:
         return
     if context.library.policy.renewal.on_lender_refusal != "revert":
-        told = {"problem": answer.problem, "detail": answer.detail}
-        context.unit.note(request, "RENEWAL_REFUSED", told, context.now, by, rule="R28")
+        facts = {"problem": answer.problem, "detail": answer.detail}
+        context.unit.note(request, "RENEWAL_REFUSED", facts, context.now, by, rule="R28")
         flags = flagged(request, StaffFlag.refused_there(message.send))
         context.unit.amend(request, context.now, by, rule="R28", flags=flags)
         return
@@ -202,33 +202,33 @@ ANSWERED: Mapping[Notification, Answered] = {
 P = Position
 
 
-def apply_recall(context: Context, ask: PartnerNotice) -> Recalled | Refused:
+def apply_recall(context: Context, notice: PartnerNotice) -> Recalled | Refused:
     """Apply the owner's recall: a shorter loan and one letter, or, before the loan, a note for staff (R23 to R26).
 
-    A recall of a book on its way home, or of an ended request, is a success without effect. `ask.due` is the date that the
+    A recall of a book on its way home, or of an ended request, is a success without effect. `notice.due` is the date that the
     owner names.
     """
-    request = _find_owners_request(context, ask, News.RECALLED)
+    request = _find_owners_request(context, notice, News.RECALLED)
     if isinstance(request, Refused):
         return request
     if request.position is P.ON_LOAN:
-        shortened = _shorten_loan(context, request, ask.due, ask.by)
+        shortened = _shorten_loan(context, request, notice.due, notice.by)
         return (
-            replace(_recalled_result(shortened, ask), old_due=request.due)
+            replace(_recalled_result(shortened, notice), old_due=request.due)
             if shortened
-            else _recalled_result(request, ask, again=True)
+            else _recalled_result(request, notice, again=True)
         )
-    is_former = request.partner != ask.partner or (ask.wire_id and request.wire_id != ask.wire_id)
+    is_former = request.partner != notice.partner or (notice.wire_id and request.wire_id != notice.wire_id)
     if is_former or not context.unit.can(request, Event.RECALL_NOTED):
-        return _accept_late(context, ask, request)
+        return _accept_late(context, notice, request)
     if request.recalled_on is not None:
-        return _recalled_result(request, ask, again=True)
+        return _recalled_result(request, notice, again=True)
     after = context.unit.advance(
-        request, Event.RECALL_NOTED, context.now, ask.by, rule="R24", recalled_on=dates.civil(context.now)
+        request, Event.RECALL_NOTED, context.now, notice.by, rule="R24", recalled_on=dates.civil(context.now)
     )
     if context.library.policy.recall.before_pickup == "return" and context.unit.can(after, Event.RETURN_UNUSED):
-        after = context.unit.advance(after, Event.RETURN_UNUSED, context.now, ask.by, rule="R24", reason="recalled")
-    return _recalled_result(after, ask)
+        after = context.unit.advance(after, Event.RETURN_UNUSED, context.now, notice.by, rule="R24", reason="recalled")
+    return _recalled_result(after, notice)
 
 
 def apply_renewal_refused(context: Context, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
@@ -262,18 +262,18 @@ def send_delayed_letter(context: Context, request: Request, by: Actor) -> None:
     context.unit.enqueue(Notification.LETTER_RECALLED, request, context.now, by, known)
 
 
-def apply_recall_cancelled(context: Context, ask: PartnerNotice) -> Recalled | Refused:
+def apply_recall_cancelled(context: Context, notice: PartnerNotice) -> Recalled | Refused:
     """Cancel the owner's recall: the earlier due date is restored where it is later (R26)."""
-    request = _find_owners_request(context, ask, News.RECALL_CANCELLED)
+    request = _find_owners_request(context, notice, News.RECALL_CANCELLED)
     if isinstance(request, Refused):
         return request
     if not context.unit.can(request, Event.CANCEL_RECALL):
-        return _accept_late(context, ask, request)
+        return _accept_late(context, notice, request)
     if request.recalled_on is None:
-        return _recalled_result(request, ask, again=True)
+        return _recalled_result(request, notice, again=True)
     facts = _without_recall(context, request, dates.restored_due(request, context.library.policy))
-    after = context.unit.advance(request, Event.CANCEL_RECALL, context.now, ask.by, rule="R26", **facts)
-    return replace(_recalled_result(after, ask), old_due=request.due)
+    after = context.unit.advance(request, Event.CANCEL_RECALL, context.now, notice.by, rule="R26", **facts)
+    return replace(_recalled_result(after, notice), old_due=request.due)
 
 
 def _without_recall(context: Context, request: Request, until: date | None) -> RequestChange:
@@ -284,51 +284,51 @@ def _without_recall(context: Context, request: Request, until: date | None) -> R
     return ended
 
 
-def apply_owner_renewal(context: Context, ask: PartnerNotice) -> Renewed | Refused:
+def apply_owner_renewal(context: Context, notice: PartnerNotice) -> Renewed | Refused:
     """Apply the owner's extension: its date, never an earlier one; it also ends a recall.
 
     If a renewal request is pending, this is its late answer, and the due date is at most the one asked for.
     Before the loan only the lender's date changes.
     """
-    request = _find_owners_request(context, ask, News.RENEWED)
+    request = _find_owners_request(context, notice, News.RENEWED)
     if isinstance(request, Refused):
         return request
-    if ask.due is None:
-        return context.refuse(Reason.UNUSABLE_MESSAGE, ask.by, request)
-    longer = max(d for d in (request.lender_due, ask.due) if d)
+    if notice.due is None:
+        return context.refuse(Reason.UNUSABLE_MESSAGE, notice.by, request)
+    longer = max(d for d in (request.lender_due, notice.due) if d)
     if context.unit.can(request, Event.OWNER_RENEW) and request.due:
-        until = max(request.due, min(ask.due, request.due_asked or ask.due))
+        until = max(request.due, min(notice.due, request.due_asked or notice.due))
         facts: RequestChange = _without_recall(context, request, until) if request.recalled_on else {"due": until}
         facts |= NOT_ASKED
         facts["lender_due"] = longer
         if request.renewal_sync == RenewalSync.PENDING:
             facts |= {"renewals": request.renewals + 1, "renewed_at": context.now}
         if (until, longer) != (request.due, request.lender_due):
-            request = context.unit.advance(request, Event.OWNER_RENEW, context.now, ask.by, **facts)
+            request = context.unit.advance(request, Event.OWNER_RENEW, context.now, notice.by, **facts)
             if "recalled_on" in facts:  # the recall is over with it
-                context.unit.enqueue(Notification.LETTER_RECALL_CANCELLED, request, context.now, ask.by)
+                context.unit.enqueue(Notification.LETTER_RECALL_CANCELLED, request, context.now, notice.by)
     elif context.unit.can(request, Event.RECALL_NOTED):
-        request = context.unit.amend(request, context.now, ask.by, lender_due=longer)
+        request = context.unit.amend(request, context.now, notice.by, lender_due=longer)
     else:
-        return context.refuse(Reason.NOT_ON_LOAN, ask.by, request)
+        return context.refuse(Reason.NOT_ON_LOAN, notice.by, request)
     item = request.item or ItemKey("", "")
     return Renewed(request.id, item, request.patron, request.title, request.due, request.renewals)
 
 
-def _find_owners_request(context: Context, ask: PartnerNotice, news: News) -> Request | Refused:
+def _find_owners_request(context: Context, notice: PartnerNotice, news: News) -> Request | Refused:
     """The request that an owner speaks of; only the library that lends the book may (R23)."""
     unit = context.unit
-    asked = unit.requests.asked(ask.wire_id)
-    request = asked[0] if asked else _find_by_copy(unit, ask.item)
-    if request is None and ask.item:  # the copy has not come, or never did
-        asked = asked_for(unit, ask.item)
-        request = asked[0] if asked else None
+    attempt = unit.requests.asked(notice.wire_id)
+    request = attempt[0] if attempt else _find_by_copy(unit, notice.item)
+    if request is None and notice.item:  # the copy has not come, or never did
+        attempt = asked_for(unit, notice.item)
+        request = attempt[0] if attempt else None
     if request is None:
-        return context.refuse(Reason.UNKNOWN_REQUEST if ask.wire_id else Reason.UNKNOWN_ITEM, ask.by)
-    owner = asked[1].agency if asked else request.item_agency or request.partner
-    if owner != ask.partner or (ask.item and ask.item.agency != ask.partner):
-        return context.refuse(Reason.AGENCY_NOT_OWNER, ask.by, request)
-    return hold_if_contradicted(context, ask, request, news) or request
+        return context.refuse(Reason.UNKNOWN_REQUEST if notice.wire_id else Reason.UNKNOWN_ITEM, notice.by)
+    owner = attempt[1].agency if attempt else request.item_agency or request.partner
+    if owner != notice.partner or (notice.item and notice.item.agency != notice.partner):
+        return context.refuse(Reason.AGENCY_NOT_OWNER, notice.by, request)
+    return hold_if_contradicted(context, notice, request, news) or request
 
 
 def _find_by_copy(unit: UnitOfWork, item: ItemKey | None) -> Request | None:
@@ -340,17 +340,17 @@ def _find_by_copy(unit: UnitOfWork, item: ItemKey | None) -> Request | None:
     return last if last and last.side is Side.BORROWING else None
 
 
-def _accept_late(context: Context, ask: PartnerNotice, request: Request) -> Recalled:
-    context.unit.note(request, "LATE", {"message": ask.by.message}, context.now, ask.by)
-    return replace(_recalled_result(request, ask), late=True)
+def _accept_late(context: Context, notice: PartnerNotice, request: Request) -> Recalled:
+    context.unit.note(request, "LATE", {"message": notice.by.message}, context.now, notice.by)
+    return replace(_recalled_result(request, notice), late=True)
 
 
-def _recalled_result(request: Request, ask: PartnerNotice, *, again: bool = False) -> Recalled:
+def _recalled_result(request: Request, notice: PartnerNotice, *, again: bool = False) -> Recalled:
     return Recalled(
         request.id,
         request.item,
         request.due,
-        asked_due=ask.due,
+        asked_due=notice.due,
         again=again,
         position=request.position,
         recalled=request.recalled_on is not None,

@@ -88,80 +88,86 @@ REPEATED = timedelta(minutes=15)
 """How long a scan of a copy that came home counts as a repetition; later it is a copy that the local system lends."""
 
 
-def check_in(context: Context, ask: CheckIn) -> CheckedIn | Refused:
+def check_in(context: Context, command: CheckIn) -> CheckedIn | Refused:
     """Check in a copy at this terminal; the effect depends on its request's position (R12, R16, R17)."""
-    found = find_open_request(context.unit, ask.barcode, ask.agency)
+    found = find_open_request(context.unit, command.barcode, command.agency)
     if isinstance(found, Refused):
         return found
     if found is None:
-        return _check_in_unannounced(context, ask)
-    answer = policy.may_return(ask.place, context.library.policy, context.library.pickup_locations)
-    if isinstance(answer, Refusal) and (ask.undo or not ask.no_block):
-        return _refuse(context, answer, ask, _note_in_drop(context, ask, found, answer.why))
-    if ask.undo:
-        return _undo_return(context, ask, found)
+        return _check_in_unannounced(context, command)
+    answer = policy.may_return(command.place, context.library.policy, context.library.pickup_locations)
+    if isinstance(answer, Refusal) and (command.undo or not command.no_block):
+        return _refuse(context, answer, command, _note_in_drop(context, command, found, answer.why))
+    if command.undo:
+        return _undo_return(context, command, found)
     if isinstance(answer, Refusal):  # it happened offline: accepted, and shown to staff
-        seen = context.unit.amend(found, context.now, ask.by, flags=flagged(found, StaffFlag.offline(answer.why)))
-        return replace(_take_in(context, ask, seen), conflict=answer.why.value, alert=True)
+        seen = context.unit.amend(found, context.now, command.by, flags=flagged(found, StaffFlag.offline(answer.why)))
+        return replace(_take_in(context, command, seen), conflict=answer.why.value, alert=True)
     flag = str(answer.facts.get("flag", ""))
     flags = flagged(found, flag) if flag else flags_when_found(found)
     return _take_in(
-        context, ask, (found if flags == found.flags else context.unit.amend(found, context.now, ask.by, "R17", flags=flags))
+        context,
+        command,
+        (found if flags == found.flags else context.unit.amend(found, context.now, command.by, "R17", flags=flags)),
     )
 
 
-def _note_in_drop(context: Context, ask: CheckIn, request: Request, why: Reason) -> Request:
+def _note_in_drop(context: Context, command: CheckIn, request: Request, why: Reason) -> Request:
     """Record a book in the drop with its day; staff have it in their list until the counter checks it in (R17)."""
     if why is not Reason.NOT_IN_BOOK_DROP or request.position is not P.ON_LOAN or request.dropped_on is not None:
         return request
     flags = flagged(request, StaffFlag.IN_BOOK_DROP)
-    return context.unit.amend(request, context.now, ask.by, "R17", flags=flags, dropped_on=dates.civil(context.now))
+    return context.unit.amend(request, context.now, command.by, "R17", flags=flags, dropped_on=dates.civil(context.now))
 
 
-def _check_in_unannounced(context: Context, ask: CheckIn) -> CheckedIn | Refused:
+def _check_in_unannounced(context: Context, command: CheckIn) -> CheckedIn | Refused:
     """Check in a copy without a shipped message, if exactly one request waits for it."""
-    coming = Reason.UNKNOWN_ITEM if ask.undo else find_awaited_copy(context.unit, ask.barcode, ask.agency, context.library)
-    if coming is Reason.UNKNOWN_ITEM and not ask.undo:
-        return _repeat_home(context, ask) or _refuse_unawaited(context, ask)
+    coming = (
+        Reason.UNKNOWN_ITEM
+        if command.undo
+        else find_awaited_copy(context.unit, command.barcode, command.agency, context.library)
+    )
+    if coming is Reason.UNKNOWN_ITEM and not command.undo:
+        return _repeat_home(context, command) or _refuse_unawaited(context, command)
     if isinstance(coming, Reason):
-        return _refuse(context, coming, ask, None)
-    answer = policy.may_return(ask.place, context.library.policy, context.library.pickup_locations)
+        return _refuse(context, coming, command, None)
+    answer = policy.may_return(command.place, context.library.policy, context.library.pickup_locations)
     if isinstance(answer, Refusal):
-        return _refuse(context, answer, ask, coming.request)
-    return arrive_unannounced(context, ask.by, coming)
+        return _refuse(context, answer, command, coming.request)
+    return arrive_unannounced(context, command.by, coming)
 
 
-def _repeat_home(context: Context, ask: CheckIn) -> CheckedIn | None:
+def _repeat_home(context: Context, command: CheckIn) -> CheckedIn | None:
     """Answer a repeated scan of our own copy, which came home a moment ago: the same success, with no second notification.
 
     Its request is closed then, unlike that of a borrowed book. A terminal repeats its message if it got no answer. What was
     scanned off line counts by when it happened, not by when it arrives.
     """
-    last = context.unit.requests.last_with(ItemKey(context.library.agency, ask.barcode))
-    if last is None or last.position is not P.CLOSED or ask.agency not in {"", context.library.agency}:
+    last = context.unit.requests.last_with(ItemKey(context.library.agency, command.barcode))
+    if last is None or last.position is not P.CLOSED or command.agency not in {"", context.library.agency}:
         return None
     came_at = context.unit.journal.last_noted(last.id, Event.CHECK_IN_HOME.name)
-    scanned_at = ask.happened_at or context.now
+    scanned_at = command.happened_at or context.now
     return checked_in_result(last, Arrival.HOME) if came_at is not None and scanned_at - came_at <= REPEATED else None
 
 
-def _refuse_unawaited(context: Context, ask: CheckIn) -> Refused:
+def _refuse_unawaited(context: Context, command: CheckIn) -> Refused:
     """Refuse a copy for which nobody waits. The refusal of a partner's copy says whose it is, so that it is sent there."""
-    theirs = find_owner_elsewhere(context.unit, ask.barcode, ask.agency, context.library)
+    theirs = find_owner_elsewhere(context.unit, command.barcode, command.agency, context.library)
     if theirs is None:
-        return _refuse(context, Reason.UNKNOWN_ITEM, ask, None)
+        return _refuse(context, Reason.UNKNOWN_ITEM, command, None)
     refusal = Refusal(Reason.BELONGS_ELSEWHERE, {"owner": " / ".join(theirs.owners)})
-    no = _refuse(context, refusal, ask, theirs.request)
+    no = _refuse(context, refusal, command, theirs.request)
     owner = theirs.owners[0] if len(theirs.owners) == 1 else ""
-    return replace(no, title=theirs.title, item=ItemKey(owner, ask.barcode))
+    return replace(no, title=theirs.title, item=ItemKey(owner, command.barcode))
 
 
-def _take_in(context: Context, ask: CheckIn, found: Request) -> CheckedIn:
-    if found.position is P.ON_LOAN and ask.no_block and ask.happened_at:
-        return come_back(context, ask.by, found, dates.civil(ask.happened_at))
-    if found.position is P.RECEIVED and ask.no_block:  # scanned offline: the terminal could not show that it goes home
-        return _check_in_again(context, ask.by, found)
-    return arrival_of(found)(context, ask.by, found)
+def _take_in(context: Context, command: CheckIn, found: Request) -> CheckedIn:
+    if found.position is P.ON_LOAN and command.no_block and command.happened_at:
+        return come_back(context, command.by, found, dates.civil(command.happened_at))
+    if found.position is P.RECEIVED and command.no_block:  # scanned offline: the terminal could not show that it goes home
+        return _check_in_again(context, command.by, found)
+    return arrival_of(found)(context, command.by, found)
 
 
 def flags_when_found(request: Request) -> str:
@@ -176,21 +182,21 @@ def arrival_of(request: Request) -> Callable[[Context, Actor, Request], CheckedI
     return _ARRIVALS.get(request.position, _check_in_again)
 
 
-def _refuse(context: Context, why: Refusal | Reason, ask: CheckIn, request: Request | None) -> Refused:
-    no = context.refuse(why, ask.by, request)
-    return replace(no, item=request.item if request else ItemKey("", ask.barcode))
+def _refuse(context: Context, why: Refusal | Reason, command: CheckIn, request: Request | None) -> Refused:
+    no = context.refuse(why, command.by, request)
+    return replace(no, item=request.item if request else ItemKey("", command.barcode))
 
 
-def _undo_return(context: Context, ask: CheckIn, request: Request) -> CheckedIn | Refused:
+def _undo_return(context: Context, command: CheckIn, request: Request) -> CheckedIn | Refused:
     """Undo a return that the terminal could not finish: on loan as before. Repeating it is a success."""
-    if ask.card and request.patron != ask.card:
-        return _refuse(context, Reason.NOT_REQUESTER, ask, request)
+    if command.card and request.patron != command.card:
+        return _refuse(context, Reason.NOT_REQUESTER, command, request)
     if context.unit.can(request, Event.UNDO_RETURN) and request.used:
-        after = context.unit.advance(request, Event.UNDO_RETURN, context.now, ask.by, returned_on=None)
+        after = context.unit.advance(request, Event.UNDO_RETURN, context.now, command.by, returned_on=None)
         return checked_in_result(after, Arrival.UNDONE)
     if request.position is P.ON_LOAN:
         return checked_in_result(request, Arrival.UNDONE)
-    return _refuse(context, Reason.WRONG_POSITION, ask, request)
+    return _refuse(context, Reason.WRONG_POSITION, command, request)
 
 
 def arrive(

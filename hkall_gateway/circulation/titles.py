@@ -122,12 +122,12 @@ def with_live_statuses(seen: TitleSeen, live: LiveStatuses, rules: Policy) -> Ti
     return replace(seen, copies=tuple(_with_live_status(one, live.statuses.get(one.copy.key), rules) for one in seen.copies))
 
 
-def _with_live_status(one: CopySeen, said: CopyStatus | None, rules: Policy) -> CopySeen:
-    if said is None:
+def _with_live_status(one: CopySeen, live: CopyStatus | None, rules: Policy) -> CopySeen:
+    if live is None:
         return one
-    is_there = availability(said.status, rules.lendable_statuses) is Availability.AVAILABLE
+    is_there = availability(live.status, rules.lendable_statuses) is Availability.AVAILABLE
     taken = one.state is CopyState.AVAILABLE and not is_there
-    return CopySeen(replace(one.copy, status=said.status), CopyState.OUT if taken else one.state)
+    return CopySeen(replace(one.copy, status=live.status), CopyState.OUT if taken else one.state)
 
 
 def search_titles(

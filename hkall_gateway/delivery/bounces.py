@@ -81,12 +81,12 @@ def _parse_outcome(parts: Parts) -> tuple[str, str]:
     blocks = [
         block for part in parts if part.get_content_type() in STATUS and part.is_multipart() for block in _field_blocks(part)
     ]
-    told = [(_first_word(of, "Action").lower(), _first_word(of, "Status")) for of in blocks if of.get("Action")]
-    if not told:
+    outcomes = [(_first_word(of, "Action").lower(), _first_word(of, "Status")) for of in blocks if of.get("Action")]
+    if not outcomes:
         raise NotABounce("it does not say what became of the message")
-    if any(map(fault_of_text, chain(*told))):
+    if any(map(fault_of_text, chain(*outcomes))):
         raise NotABounce("what it says of the message is no text")
-    return next((one for one in told if one[0] == FAILED), told[0])
+    return next((one for one in outcomes if one[0] == FAILED), outcomes[0])
 
 
 def _field_blocks(part: Any) -> Parts:

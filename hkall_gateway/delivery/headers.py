@@ -47,8 +47,8 @@ def read_message_id(text: str) -> LetterId | None:
 
 def check(notice: int, kind: str, request: str, key: Sensitive) -> str:
     """The first 80 bits of an HMAC-SHA256, in hex digits."""
-    said = f"{notice} {kind} {request}".encode()
-    return hmac.new(key.reveal().encode(), said, sha256).hexdigest()[:_CHECK_DIGITS]
+    signed = f"{notice} {kind} {request}".encode()
+    return hmac.new(key.reveal().encode(), signed, sha256).hexdigest()[:_CHECK_DIGITS]
 
 
 def is_ours(named: LetterId, request: str, key: Sensitive) -> bool:

@@ -72,12 +72,12 @@ class LiveStatus:
     def __init__(
         self,
         store: Store,
-        ask: AskStatuses,
+        command: AskStatuses,
         settings: CircuitSettings,
         now: Callable[[], datetime],
         in_reactor: Callable[[Callable[[], None]], object],
     ) -> None:
-        self._store, self._ask, self._settings, self._now, self._in_reactor = store, ask, settings, now, in_reactor
+        self._store, self._ask, self._settings, self._now, self._in_reactor = store, command, settings, now, in_reactor
         self._answers: dict[tuple[str, str], _Answer] = {}
         self._channels: dict[str, _Channel] = {}
         self._rate, self._stopped = RateLimiter(), False
@@ -90,8 +90,8 @@ class LiveStatus:
             self._in_reactor(partial(self._enqueue_questions, bib_id, wanted))
         # In this order: an answer that comes in between is shown, or the page asks once more.
         asking = any(self._is_due(agency, bib_id) for agency in wanted)
-        said = {copy.key: status for copy in copies if (status := self._known_status(copy.key, bib_id))}
-        return LiveStatuses(said, asking)
+        statuses = {copy.key: status for copy in copies if (status := self._known_status(copy.key, bib_id))}
+        return LiveStatuses(statuses, asking)
 
     def stop(self) -> None:
         """Ask no more questions."""

@@ -134,9 +134,9 @@ def silence(context: Context, cursor: str, limit: int) -> Batch:
 def _is_silent(context: Context, request: Request, partner: Partner | None) -> bool:
     if partner is None or request.moved_at is None or request.kind == MIRRORED:
         return False
-    asked, days = context.unit.requests.asked(request.wire_id), partner.silence_days
+    attempt, days = context.unit.requests.asked(request.wire_id), partner.silence_days
     # What a library accepted before a cancellation is the request, not the cancellation.
-    if request.position is Position.REQUESTED and asked is not None and asked[1].outcome == CandidateOutcome.ACCEPTED:
+    if request.position is Position.REQUESTED and attempt is not None and attempt[1].outcome == CandidateOutcome.ACCEPTED:
         days += context.library.policy.waits.paged_days
     closed = context.unit.partners.closed_days(partner.agency)
     last = dates.after_working_days(dates.civil(request.moved_at), days, partner.work_days, closed)

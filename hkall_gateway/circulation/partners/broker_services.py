@@ -73,69 +73,71 @@ def about_request(
 ) -> Work:
     """Return the handler of a command about a request that `find` finds; `missing` is the refusal where there is none."""
 
-    def handle(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Brokered | Refused:
-        found = find(context.unit, ask)
-        return refuse(context, missing, ask) if found is None else work(context, ask, facts, found)
+    def handle(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Brokered | Refused:
+        found = find(context.unit, command)
+        return refuse(context, missing, command) if found is None else work(context, command, facts, found)
 
     return handle
 
 
-def find_request(unit: UnitOfWork, ask: BrokerCommand) -> Request | None:
+def find_request(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
     """The request of a command: by its copy, else by its RequestId, on either side."""
-    found = held_with(unit, ask.partner, ask.barcode, ask.agency) or held_with(unit, ask.partner, ask.barcode)
-    if found or not ask.wire_id:
+    found = held_with(unit, command.partner, command.barcode, command.agency) or held_with(
+        unit, command.partner, command.barcode
+    )
+    if found or not command.wire_id:
         return found
-    lent = unit.requests.lent(ask.wire_agency or ask.partner, ask.wire_id)
-    return lent if lent and lent.partner == ask.partner else borrowed_under(unit, ask.partner, ask.wire_id)
+    lent = unit.requests.lent(command.wire_agency or command.partner, command.wire_id)
+    return lent if lent and lent.partner == command.partner else borrowed_under(unit, command.partner, command.wire_id)
 
 
-def _find_borrowed(unit: UnitOfWork, ask: BrokerCommand) -> Request | None:
+def _find_borrowed(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
     """The request for a broker's own barcode, found without the RequestId, which may cover several volumes."""
-    found = held_with(unit, ask.partner, ask.barcode, ask.partner)
+    found = held_with(unit, command.partner, command.barcode, command.partner)
     return found if found and found.side is Side.BORROWING else None
 
 
-def accept(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
+def accept(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
     """Put the book on the hold shelf for our patron and send one letter. The same copy again is the same success.
 
     The patron must be allowed to use the service and have quota for one more book (R2, R20, R21). A pickup location that is not
     ours is the broker's own word: the book waits at our first counter, where it was scanned.
     """
-    known = _find_same_or_open(context.unit, ask)
+    known = _find_same_or_open(context.unit, command)
     if known is not None and known.patron:
-        same = (known.patron, known.wire_id) == (ask.card, ask.wire_id)
-        return noted_result(known) if same else refuse(context, Reason.WRONG_POSITION, ask, known)
-    answer = may_have_one_more(context, ask, facts)
+        same = (known.patron, known.wire_id) == (command.card, command.wire_id)
+        return noted_result(known) if same else refuse(context, Reason.WRONG_POSITION, command, known)
+    answer = may_have_one_more(context, command, facts)
     if answer is not None:
         return answer
-    waiting = _name_patron(context, known, ask) if known else open_brokered(context, ask)
+    waiting = _name_patron(context, known, command) if known else open_brokered(context, command)
     if waiting.position is P.RECEIVED:  # scanned at our counter before its patron was named
-        context.unit.enqueue(Notification.LETTER_PICKUP, waiting, context.now, ask.by)
+        context.unit.enqueue(Notification.LETTER_PICKUP, waiting, context.now, command.by)
     else:
-        arrival_of(waiting)(context, ask.by, waiting)
+        arrival_of(waiting)(context, command.by, waiting)
     return noted_result(context.unit.requests.find(waiting.id) or waiting)
 
 
-def _find_same_or_open(unit: UnitOfWork, ask: BrokerCommand) -> Request | None:
+def _find_same_or_open(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
     """The request that holds the copy, or held it under this RequestId; a broker may reuse a barcode."""
-    known = _find_borrowed(unit, ask)
-    return None if known and known.position in FINAL and known.wire_id != ask.wire_id else known
+    known = _find_borrowed(unit, command)
+    return None if known and known.position in FINAL and known.wire_id != command.wire_id else known
 
 
-def may_have_one_more(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Refused | None:
+def may_have_one_more(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Refused | None:
     """The refusal of a book for this patron; None where the patron may have one more."""
     borrower = facts.borrower
     if borrower is None:
-        return refuse(context, facts.stranger, ask)
+        return refuse(context, facts.stranger, command)
     answer = eligibility.may_use(borrower, context.library.policy, context.now, patron_blocks(context, borrower.barcode))
     room = answer if isinstance(answer, Refusal) else policy.quota(borrower, counts(context, borrower), context.library.policy)
     if not isinstance(room, Refusal):
         return None
-    context.unit.refuse(room, context.now, ask.by, patron=ask.card)
+    context.unit.refuse(room, context.now, command.by, patron=command.card)
     return refused(room, borrower.language)
 
 
-def open_brokered(context: Context, ask: BrokerCommand) -> Request:
+def open_brokered(context: Context, command: BrokerCommand) -> Request:
     """Open a request that another system placed; its copy is on the way to us."""
     return context.unit.open(
         Request(
@@ -143,135 +145,139 @@ def open_brokered(context: Context, ask: BrokerCommand) -> Request:
             side=Side.BORROWING,
             position=P.IN_TRANSIT,
             kind=BROKERED,
-            title=ask.title or ask.barcode,
-            bib_id=ask.bib_id,
-            patron=ask.card,
-            partner=ask.partner,
-            wire_agency=ask.partner,
-            wire_id=ask.wire_id,
-            item_agency=ask.partner,
-            item_barcode=ask.barcode,
-            pickup_location=pickup_location_of(ask, context.library),
-            lender_due=ask.due,
+            title=command.title or command.barcode,
+            bib_id=command.bib_id,
+            patron=command.card,
+            partner=command.partner,
+            wire_agency=command.partner,
+            wire_id=command.wire_id,
+            item_agency=command.partner,
+            item_barcode=command.barcode,
+            pickup_location=pickup_location_of(command, context.library),
+            lender_due=command.due,
         ),
         context.now,
-        ask.by,
+        command.by,
     )
 
 
-def pickup_location_of(ask: BrokerCommand, library: Library) -> str:
+def pickup_location_of(command: BrokerCommand, library: Library) -> str:
     """The pickup location: the one named, if it is one of ours (R4)."""
-    return ask.pickup_location if ask.pickup_location in library.pickup_locations else library.pickup_locations[0]
+    return command.pickup_location if command.pickup_location in library.pickup_locations else library.pickup_locations[0]
 
 
-def _name_patron(context: Context, known: Request, ask: BrokerCommand) -> Request:
-    place = pickup_location_of(ask, context.library) if ask.pickup_location else known.pickup_location
-    title, due = ask.title or known.title, ask.due or known.lender_due
-    return context.unit.amend(known, context.now, ask.by, patron=ask.card, title=title, pickup_location=place, lender_due=due)
+def _name_patron(context: Context, known: Request, command: BrokerCommand) -> Request:
+    place = pickup_location_of(command, context.library) if command.pickup_location else known.pickup_location
+    title, due = command.title or known.title, command.due or known.lender_due
+    return context.unit.amend(
+        known, context.now, command.by, patron=command.card, title=title, pickup_location=place, lender_due=due
+    )
 
 
-def expect(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
+def expect(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
     """Expect the book for our patron, if the patron may use the service and has quota for one more (R2, R20, R21).
 
     The same command again is the same success; our counter receives the book when it arrives.
     """
-    known = _find_same_or_open(context.unit, ask)
+    known = _find_same_or_open(context.unit, command)
     if known is not None:
-        same = (known.patron, known.wire_id) == (ask.card, ask.wire_id)
-        return noted_result(known) if same else refuse(context, Reason.WRONG_POSITION, ask, known)
-    return may_have_one_more(context, ask, facts) or noted_result(open_brokered(context, ask))
+        same = (known.patron, known.wire_id) == (command.card, command.wire_id)
+        return noted_result(known) if same else refuse(context, Reason.WRONG_POSITION, command, known)
+    return may_have_one_more(context, command, facts) or noted_result(open_brokered(context, command))
 
 
-def announce(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
+def announce(context: Context, command: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
     """Record a book that will come; AcceptItem names its patron later. The same record again is the same success."""
-    known = _find_same_or_open(context.unit, ask)
+    known = _find_same_or_open(context.unit, command)
     if known is None:
-        return noted_result(open_brokered(context, ask))
-    same = known.wire_id == ask.wire_id and known.title == (ask.title or ask.barcode)
-    return noted_result(known) if same else refuse(context, Reason.WRONG_POSITION, ask, known)
+        return noted_result(open_brokered(context, command))
+    same = known.wire_id == command.wire_id and known.title == (command.title or command.barcode)
+    return noted_result(known) if same else refuse(context, Reason.WRONG_POSITION, command, known)
 
 
-def describe(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, known: Request) -> Noted | Refused:
+def describe(context: Context, command: BrokerCommand, _facts: BorrowerFacts, known: Request) -> Noted | Refused:
     """Update the broker's record of its book."""
-    changed = ask.title and known.title != ask.title and known.position not in FINAL
-    return noted_result(context.unit.amend(known, context.now, ask.by, title=ask.title) if changed else known)
+    changed = command.title and known.title != command.title and known.position not in FINAL
+    return noted_result(context.unit.amend(known, context.now, command.by, title=command.title) if changed else known)
 
 
-def delete(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, known: Request) -> Noted | Refused:
+def delete(context: Context, command: BrokerCommand, _facts: BorrowerFacts, known: Request) -> Noted | Refused:
     """Close the request: the book is back where it came from, even if messages on the way were missed."""
     if known.position is P.IN_TRANSIT:  # announced, and it never came
-        return noted_result(context.unit.advance(known, Event.HOME, context.now, ask.by, reason="deleted"))
-    return lender_notices.apply_home(context, as_notice(ask, known))
+        return noted_result(context.unit.advance(known, Event.HOME, context.now, command.by, reason="deleted"))
+    return lender_notices.apply_home(context, as_notice(command, known))
 
 
-def check_in(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, request: Request) -> CheckedIn | Refused:
+def check_in(context: Context, command: BrokerCommand, _facts: BorrowerFacts, request: Request) -> CheckedIn | Refused:
     """Check in a copy, from the patron or from the borrower, as at our own counter."""
     if request.position in FINAL:
         return checked_in_result(request, Arrival.AGAIN)
-    return arrival_of(request)(context, ask.by, request)
+    return arrival_of(request)(context, command.by, request)
 
 
-def check_out(context: Context, ask: BrokerCommand, facts: BorrowerFacts, request: Request) -> CheckedOut | Refused:
+def check_out(context: Context, command: BrokerCommand, facts: BorrowerFacts, request: Request) -> CheckedOut | Refused:
     """Check out the book to our patron, or, with any other card, ship our copy to the borrower."""
     if request.side is Side.LENDING:
-        return ship(context, ask, request)
-    return loans.check_out(context, at_counter(ask, request, context.library), facts)
+        return ship(context, command, request)
+    return loans.check_out(context, at_counter(command, request, context.library), facts)
 
 
-def ship(context: Context, ask: BrokerCommand, request: Request) -> CheckedOut | Refused:
+def ship(context: Context, command: BrokerCommand, request: Request) -> CheckedOut | Refused:
     """Ship our copy: it is charged to the borrower's card."""
     if context.unit.can(request, Event.LEND):
-        return shipped_result(context.unit, lending.ship(context, request, ask.by))
+        return shipped_result(context.unit, lending.ship(context, request, command.by))
     if request.position in {P.SHIPPED, P.AT_BORROWER}:
         return shipped_result(context.unit, request)
-    return refuse(context, Reason.WRONG_POSITION, ask, request)
+    return refuse(context, Reason.WRONG_POSITION, command, request)
 
 
-def undo_check_out(context: Context, ask: BrokerCommand, facts: BorrowerFacts, request: Request) -> CheckedOut | Refused:
+def undo_check_out(context: Context, command: BrokerCommand, facts: BorrowerFacts, request: Request) -> CheckedOut | Refused:
     """Undo a loan to our patron; a copy that was sent stays sent."""
     if request.side is Side.LENDING:
-        return refuse(context, Reason.ALREADY_SHIPPED, ask, request)
-    return loans.check_out(context, replace(at_counter(ask, request, context.library), undo=True), facts)
+        return refuse(context, Reason.ALREADY_SHIPPED, command, request)
+    return loans.check_out(context, replace(at_counter(command, request, context.library), undo=True), facts)
 
 
-def withdraw(context: Context, ask: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
+def withdraw(context: Context, command: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
     """Apply the borrower's cancellation of a request for our copy."""
-    return lending.apply_notice(context, as_notice(ask), Event.WITHDRAW)
+    return lending.apply_notice(context, as_notice(command), Event.WITHDRAW)
 
 
-def renew(context: Context, ask: BrokerCommand, facts: BorrowerFacts, request: Request) -> Renewed | Refused:
+def renew(context: Context, command: BrokerCommand, facts: BorrowerFacts, request: Request) -> Renewed | Refused:
     """Renew for our patron, or for the borrower of our copy."""
     if request.side is Side.LENDING:
-        return lending.renewed_by_borrower(context, as_notice(ask, request))
-    wanted = Renew(ask.by, ask.card or request.patron, request.item_barcode, request.item_agency)
+        return lending.renewed_by_borrower(context, as_notice(command, request))
+    wanted = Renew(command.by, command.card or request.patron, request.item_barcode, request.item_agency)
     return loans.renew(context, wanted, facts)
 
 
-def at_counter(ask: BrokerCommand, request: Request, library: Library) -> CheckOut:
+def at_counter(command: BrokerCommand, request: Request, library: Library) -> CheckOut:
     """The checkout as if it had been made at our first counter."""
     place = Place("counter", library.pickup_locations[0])
-    return CheckOut(ask.by, place, ask.card or request.patron, request.item_barcode, request.item_agency)
+    return CheckOut(command.by, place, command.card or request.patron, request.item_barcode, request.item_agency)
 
 
-def as_notice(ask: BrokerCommand, request: Request | None = None) -> PartnerNotice:
+def as_notice(command: BrokerCommand, request: Request | None = None) -> PartnerNotice:
     """The broker's command as a partner's notice about one copy."""
-    item = (request.item if request else None) or (ItemKey(ask.agency, ask.barcode) if ask.barcode else None)
-    wire_agency = ask.wire_agency or ask.partner
-    wire = ("", "") if request else (wire_agency, ask.wire_id)
-    return PartnerNotice(ask.by, ask.partner, *wire, item=item, at=ask.at, due=ask.due, due_is="decided", judged=ask.judged)
+    item = (request.item if request else None) or (ItemKey(command.agency, command.barcode) if command.barcode else None)
+    wire_agency = command.wire_agency or command.partner
+    wire = ("", "") if request else (wire_agency, command.wire_id)
+    return PartnerNotice(
+        command.by, command.partner, *wire, item=item, at=command.at, due=command.due, due_is="decided", judged=command.judged
+    )
 
 
-def refuse(context: Context, why: Reason, ask: BrokerCommand, request: Request | None = None) -> Refused:
+def refuse(context: Context, why: Reason, command: BrokerCommand, request: Request | None = None) -> Refused:
     """Refuse, with an entry in the journal."""
-    return context.refuse(why, ask.by, request, patron=ask.card)
+    return context.refuse(why, command.by, request, patron=command.card)
 
 
 def shipped_result(unit: UnitOfWork, request: Request) -> CheckedOut:
     """The result of a copy that has left, with the lender date."""
     item = request.item or ItemKey("", "")
     copy = unit.holdings.find(item)
-    told = CheckedOut(request.id, item, "", request.title, request.lender_due)
-    return replace(told, author=copy.author, call_number=copy.call_number) if copy else told
+    result = CheckedOut(request.id, item, "", request.title, request.lender_due)
+    return replace(result, author=copy.author, call_number=copy.call_number) if copy else result
 
 
 BROKER_COMMANDS: Final[Mapping[str, Work]] = MappingProxyType(

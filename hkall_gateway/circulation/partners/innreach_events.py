@@ -42,16 +42,18 @@ from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, RequestCh
 P = Position
 
 
-def mirror_request(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted | Paged | Refused:
+def mirror_request(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Noted | Paged | Refused:
     """Record a request that the central placed: for our patron, or for a copy of ours."""
-    return _open_mirrored(context, ask, facts) if ask.number else _page_copy(context, ask)
+    return _open_mirrored(context, command, facts) if command.number else _page_copy(context, command)
 
 
-def _open_mirrored(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
-    known = borrowed_under(context.unit, ask.partner, ask.number)
+def _open_mirrored(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
+    known = borrowed_under(context.unit, command.partner, command.number)
     if known is not None and known.position not in FINAL:
-        return noted_result(known) if known.patron == ask.card else refuse(context, Reason.DUPLICATE_REQUEST, ask, known)
-    answer = may_have_one_more(context, ask, facts)
+        return (
+            noted_result(known) if known.patron == command.card else refuse(context, Reason.DUPLICATE_REQUEST, command, known)
+        )
+    answer = may_have_one_more(context, command, facts)
     if answer is not None:
         return answer
     wanted = context.unit.open(
@@ -60,133 +62,140 @@ def _open_mirrored(context: Context, ask: BrokerCommand, facts: BorrowerFacts) -
             side=Side.BORROWING,
             position=P.NEW,
             kind=MIRRORED,
-            title=ask.title or ask.number,
-            bib_id=ask.bib_id,
-            patron=ask.card,
-            partner=ask.partner,
-            wire_agency=ask.partner,
-            wire_id=ask.number,
-            placed_by=ask.partner if ask.wire_id else "",
-            placed_id=ask.wire_id,
-            pickup_location=pickup_location_of(ask, context.library),
+            title=command.title or command.number,
+            bib_id=command.bib_id,
+            patron=command.card,
+            partner=command.partner,
+            wire_agency=command.partner,
+            wire_id=command.number,
+            placed_by=command.partner if command.wire_id else "",
+            placed_id=command.wire_id,
+            pickup_location=pickup_location_of(command, context.library),
         ),
         context.now,
-        ask.by,
+        command.by,
     )
-    return noted_result(context.unit.advance(wanted, Event.ASK, context.now, ask.by, attempt=1))
+    return noted_result(context.unit.advance(wanted, Event.ASK, context.now, command.by, attempt=1))
 
 
-def _page_copy(context: Context, ask: BrokerCommand) -> Paged | Refused:
+def _page_copy(context: Context, command: BrokerCommand) -> Paged | Refused:
     """Page a copy of ours. Only its barcode names the request, so the open request of the copy is meant."""
-    held = held_with(context.unit, ask.partner, ask.barcode, context.library.agency)
+    held = held_with(context.unit, command.partner, command.barcode, context.library.agency)
     if held is not None and held.position not in FINAL:
         return Paged(held.id, held.wire_agency, held.wire_id, held.item or ItemKey("", ""), held.title)
-    item, number = ItemKey(context.library.agency, ask.barcode), ask.wire_id or f"{ask.barcode}/{context.now:%Y%m%dT%H%M%S}"
-    wanted = BorrowFromUs(ask.by, ask.partner, ask.wire_agency or ask.partner, number, item=item)
-    return lending.borrow_from_us(context, replace(wanted, pickup_location=ask.pickup_location))
+    item, number = (
+        ItemKey(context.library.agency, command.barcode),
+        command.wire_id or f"{command.barcode}/{context.now:%Y%m%dT%H%M%S}",
+    )
+    wanted = BorrowFromUs(command.by, command.partner, command.wire_agency or command.partner, number, item=item)
+    return lending.borrow_from_us(context, replace(wanted, pickup_location=command.pickup_location))
 
 
-def mirror_cancel(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
+def mirror_cancel(context: Context, command: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
     """Cancel a request that the central took back, for the patron or because no library will send it."""
     if found.side is Side.LENDING:
-        return lending.apply_notice(context, as_notice(ask, found), Event.WITHDRAW)
+        return lending.apply_notice(context, as_notice(command, found), Event.WITHDRAW)
     if found.position in FINAL:
         return noted_result(found)
     if not context.unit.can(found, Event.CANCEL):
-        return refuse(context, Reason.TOO_LATE_TO_CANCEL, ask, found)
-    cancelling = context.unit.advance(found, Event.CANCEL, context.now, ask.by, rule="R34")
-    return noted_result(context.unit.advance(cancelling, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
+        return refuse(context, Reason.TOO_LATE_TO_CANCEL, command, found)
+    cancelling = context.unit.advance(found, Event.CANCEL, context.now, command.by, rule="R34")
+    return noted_result(context.unit.advance(cancelling, Event.CANCEL_SETTLED, context.now, command.by, rule="R34"))
 
 
-def mirror_shipped(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
+def mirror_shipped(context: Context, command: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
     """Record that a copy is on the way to us, with its barcode, or our own copy on the way home."""
     if found.side is Side.LENDING:
-        return lending.apply_notice(context, as_notice(ask, found), Event.COMING_HOME)
+        return lending.apply_notice(context, as_notice(command, found), Event.COMING_HOME)
     if context.unit.can(found, Event.SHIP) or context.unit.can(found, Event.SHIP_UNWANTED):
-        if not ask.barcode or context.unit.requests.with_copy(ask.barcode, ask.partner):
-            return refuse(context, Reason.UNKNOWN_ITEM, ask, found)
+        if not command.barcode or context.unit.requests.with_copy(command.barcode, command.partner):
+            return refuse(context, Reason.UNKNOWN_ITEM, command, found)
         event = Event.SHIP if context.unit.can(found, Event.SHIP) else Event.SHIP_UNWANTED
         return noted_result(
             context.unit.advance(
                 found,
                 event,
                 context.now,
-                ask.by,
+                command.by,
                 unwanted=event is Event.SHIP_UNWANTED,
-                item_agency=ask.partner,
-                item_barcode=ask.barcode,
-                lender_due=ask.due,
+                item_agency=command.partner,
+                item_barcode=command.barcode,
+                lender_due=command.due,
             )
         )
     return noted_result(found)
 
 
-def mirror_received(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
+def mirror_received(context: Context, command: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
     """Put an arrived copy on the hold shelf with one letter, even without a shipped message."""
     if found.side is Side.LENDING:
-        return lending.apply_notice(context, as_notice(ask, found), Event.BORROWER_HAS_IT)
+        return lending.apply_notice(context, as_notice(command, found), Event.BORROWER_HAS_IT)
     if context.unit.can(found, Event.ARRIVE_UNANNOUNCED):
-        if not ask.barcode or context.unit.requests.with_copy(ask.barcode, ask.partner):
-            return refuse(context, Reason.UNKNOWN_ITEM, ask, found)
-        copy: RequestChange = {"item_agency": ask.partner, "item_barcode": ask.barcode, "unannounced": True}
-        returning.arrive(context, ask.by, found, Event.ARRIVE_UNANNOUNCED, **copy)
+        if not command.barcode or context.unit.requests.with_copy(command.barcode, command.partner):
+            return refuse(context, Reason.UNKNOWN_ITEM, command, found)
+        copy: RequestChange = {"item_agency": command.partner, "item_barcode": command.barcode, "unannounced": True}
+        returning.arrive(context, command.by, found, Event.ARRIVE_UNANNOUNCED, **copy)
     elif found.position is P.IN_TRANSIT:
-        returning.arrive(context, ask.by, found)
+        returning.arrive(context, command.by, found)
     return noted_result(context.unit.requests.find(found.id) or found)
 
 
-def mirror_lent(context: Context, ask: BrokerCommand, facts: BorrowerFacts, found: Request) -> CheckedOut | Noted | Refused:
+def mirror_lent(context: Context, command: BrokerCommand, facts: BorrowerFacts, found: Request) -> CheckedOut | Noted | Refused:
     """Record that our patron has the book, or that our copy left.
 
     It has happened: an event against our rules is accepted, with the central's date, and flagged for staff.
     """
     if found.side is Side.LENDING:
-        return ship(context, ask, found)
-    happened_at = min(ask.at or context.now, context.now)
-    told = replace(at_counter(ask, found, context.library), no_block=True, happened_at=happened_at, due_told=ask.due)
-    return loans.check_out(context, told, facts)
+        return ship(context, command, found)
+    happened_at = min(command.at or context.now, context.now)
+    checkout = replace(
+        at_counter(command, found, context.library), no_block=True, happened_at=happened_at, due_told=command.due
+    )
+    return loans.check_out(context, checkout, facts)
 
 
-def mirror_home(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
+def mirror_home(context: Context, command: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
     """Record that the lender has its copy back, or the borrower has ours."""
     if found.side is Side.LENDING:
-        return lending.apply_notice(context, as_notice(ask, found), Event.BORROWER_HAS_IT)
+        return lending.apply_notice(context, as_notice(command, found), Event.BORROWER_HAS_IT)
     if found.position in {P.REQUESTED, P.IN_TRANSIT} and not found.unwanted:
         # it never left its library, and the central decides whether another one is asked
-        context.unit.note(found, "NEVER_SENT", {"message": ask.by.message}, context.now, ask.by)
+        context.unit.note(found, "NEVER_SENT", {"message": command.by.message}, context.now, command.by)
         if found.position is P.IN_TRANSIT:
             found = context.unit.advance(
-                found, Event.NOT_SENT, context.now, ask.by, item_agency="", item_barcode="", lender_due=None
+                found, Event.NOT_SENT, context.now, command.by, item_agency="", item_barcode="", lender_due=None
             )
         return noted_result(found)
-    return lender_notices.apply_home(context, as_notice(ask, found))
+    return lender_notices.apply_home(context, as_notice(command, found))
 
 
-def mirror_renewed(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Renewed | Refused:
+def mirror_renewed(context: Context, command: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Renewed | Refused:
     """Apply the owner's later date, or the borrower's renewal of our copy."""
     work = lending.renewed_by_borrower if found.side is Side.LENDING else recalls.apply_owner_renewal
-    return work(context, as_notice(ask, found))
+    return work(context, as_notice(command, found))
 
 
-def mirror_recalled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Recalled | Refused:
+def mirror_recalled(context: Context, command: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Recalled | Refused:
     """Apply the owner's recall."""
-    return recalls.apply_recall(context, as_notice(ask, found))
+    return recalls.apply_recall(context, as_notice(command, found))
 
 
-def mirror_recall_cancelled(context: Context, ask: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Recalled | Refused:
+def mirror_recall_cancelled(
+    context: Context, command: BrokerCommand, _facts: BorrowerFacts, found: Request
+) -> Recalled | Refused:
     """Cancel the owner's recall."""
-    return recalls.apply_recall_cancelled(context, as_notice(ask, found))
+    return recalls.apply_recall_cancelled(context, as_notice(command, found))
 
 
-def find_mirrored(unit: UnitOfWork, ask: BrokerCommand) -> Request | None:
+def find_mirrored(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
     """The request under the central's item number, else by the copy's own barcode or the RequestId."""
-    found = borrowed_under(unit, ask.partner, ask.number)
-    return found if found and found.position not in FINAL else named_by_copy(unit, ask) or found
+    found = borrowed_under(unit, command.partner, command.number)
+    return found if found and found.position not in FINAL else named_by_copy(unit, command) or found
 
 
-def mirror_taken_in(context: Context, ask: BrokerCommand, facts: BorrowerFacts, found: Request) -> Brokered | Refused:
+def mirror_taken_in(context: Context, command: BrokerCommand, facts: BorrowerFacts, found: Request) -> Brokered | Refused:
     """Record the patron's return, or our own copy's arrival at home."""
-    by_copy = replace(ask, barcode=found.item_barcode, agency=found.item_agency)
+    by_copy = replace(command, barcode=found.item_barcode, agency=found.item_agency)
     return about_request(check_in, named_by_copy)(context, by_copy, facts)
 
 

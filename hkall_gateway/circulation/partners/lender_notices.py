@@ -26,107 +26,111 @@ P = Position
 HERE = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT})
 
 
-def we_borrow(ask: PartnerNotice, library: Library) -> bool:
+def we_borrow(notice: PartnerNotice, library: Library) -> bool:
     """Whether we are the borrower: the RequestId is ours, or without one the copy is not ours."""
-    if ask.wire_id and ask.wire_agency:
-        return ask.wire_agency == library.agency
-    return ask.item is None or ask.item.agency != library.agency
+    if notice.wire_id and notice.wire_agency:
+        return notice.wire_agency == library.agency
+    return notice.item is None or notice.item.agency != library.agency
 
 
-def apply_shipped(context: Context, ask: PartnerNotice) -> Noted | Refused:
+def apply_shipped(context: Context, notice: PartnerNotice) -> Noted | Refused:
     """Record that the lender has sent a copy, also if its notice comes late, early or twice."""
-    asked = (
-        _find_stray(context.unit, ask)
-        or context.unit.requests.asked(ask.wire_id)
-        or _find_holder(context.unit, ask)
-        or _asked_for_copy(context.unit, ask)
+    attempt = (
+        _find_stray(context.unit, notice)
+        or context.unit.requests.asked(notice.wire_id)
+        or _find_holder(context.unit, notice)
+        or _asked_for_copy(context.unit, notice)
     )
-    if asked is None:
-        return context.refuse(Reason.UNKNOWN_REQUEST, ask.by)
-    request, candidate = asked
-    if candidate is not None and candidate.agency != ask.partner:
-        return context.refuse(Reason.AGENCY_NOT_OWNER, ask.by, request)
-    if ask.item is not None and ask.item.agency != ask.partner:  # a lender sends its own copies, never ours nor another's
-        return context.refuse(Reason.NOT_THEIR_COPY, ask.by, request)
-    if candidate is not None and not ask.wire_id:
-        ask = replace(ask, wire_agency=context.library.agency, wire_id=candidate.wire_id)
-    item = ask.item or (ItemKey(candidate.agency, candidate.barcode) if candidate else request.item)
+    if attempt is None:
+        return context.refuse(Reason.UNKNOWN_REQUEST, notice.by)
+    request, candidate = attempt
+    if candidate is not None and candidate.agency != notice.partner:
+        return context.refuse(Reason.AGENCY_NOT_OWNER, notice.by, request)
+    if (
+        notice.item is not None and notice.item.agency != notice.partner
+    ):  # a lender sends its own copies, never ours nor another's
+        return context.refuse(Reason.NOT_THEIR_COPY, notice.by, request)
+    if candidate is not None and not notice.wire_id:
+        notice = replace(notice, wire_agency=context.library.agency, wire_id=candidate.wire_id)
+    item = notice.item or (ItemKey(candidate.agency, candidate.barcode) if candidate else request.item)
     held = context.unit.requests.with_copy(item.barcode, item.agency) if item else ()
     holder = next((other for other in held if other.id != request.id), None)
-    if holder and holder.unannounced and holder.side is Side.BORROWING and holder.partner == ask.partner:
+    if holder and holder.unannounced and holder.side is Side.BORROWING and holder.partner == notice.partner:
         # It was received for another request than the one it was sent for: only the date of this late message is taken.
-        _fill_in(context, ask, holder, {"lender_due": ask.due})
-        context.unit.note(request, "LATE", {"message": ask.by.message, "held_by": holder.id}, context.now, ask.by)
+        _fill_in(context, notice, holder, {"lender_due": notice.due})
+        context.unit.note(request, "LATE", {"message": notice.by.message, "held_by": holder.id}, context.now, notice.by)
         return noted_result(request, note=f"here for {holder.id}")
     if item is None:
-        return context.refuse(Reason.UNKNOWN_ITEM, ask.by, request)
-    if refusal := hold_if_contradicted(context, replace(ask, item=item), request, News.SHIPPED):
+        return context.refuse(Reason.UNKNOWN_ITEM, notice.by, request)
+    if refusal := hold_if_contradicted(context, replace(notice, item=item), request, News.SHIPPED):
         return refusal
-    return _take_shipment(context, ask, request, item)
+    return _take_shipment(context, notice, request, item)
 
 
-def _asked_for_copy(unit: UnitOfWork, ask: PartnerNotice) -> Asked | None:
+def _asked_for_copy(unit: UnitOfWork, notice: PartnerNotice) -> Asked | None:
     """Return the request for which the copy was asked last, for a notice without a number."""
-    return asked_for(unit, ask.item) if ask.item and not ask.wire_id else None
+    return asked_for(unit, notice.item) if notice.item and not notice.wire_id else None
 
 
-def _find_holder(unit: UnitOfWork, ask: PartnerNotice) -> tuple[Request, None] | None:
-    held = unit.requests.with_copy(ask.item.barcode, ask.item.agency) if ask.item else ()
-    mine = [r for r in held if r.side is Side.BORROWING and r.partner == ask.partner]
+def _find_holder(unit: UnitOfWork, notice: PartnerNotice) -> tuple[Request, None] | None:
+    held = unit.requests.with_copy(notice.item.barcode, notice.item.agency) if notice.item else ()
+    mine = [r for r in held if r.side is Side.BORROWING and r.partner == notice.partner]
     return (mine[0], None) if mine else None
 
 
-def _find_stray(unit: UnitOfWork, ask: PartnerNotice) -> tuple[Request, None] | None:
+def _find_stray(unit: UnitOfWork, notice: PartnerNotice) -> tuple[Request, None] | None:
     """The request of an orphan copy, which came after its request had ended and is filed under the same number."""
-    strays = requests_by_partner_id.strays_under(unit, ask.wire_agency, ask.wire_id) if ask.wire_id else ()
-    mine = [r for r in strays if r.partner == ask.partner and ask.item in {None, r.item}]
+    strays = requests_by_partner_id.strays_under(unit, notice.wire_agency, notice.wire_id) if notice.wire_id else ()
+    mine = [r for r in strays if r.partner == notice.partner and notice.item in {None, r.item}]
     return (mine[-1], None) if mine else None
 
 
-def _take_shipment(context: Context, ask: PartnerNotice, request: Request, item: ItemKey) -> Noted | Refused:
-    active = not ask.wire_id or request.wire_id == ask.wire_id
-    came: RequestChange = {"item_agency": item.agency, "item_barcode": item.barcode, "lender_due": ask.due}
+def _take_shipment(context: Context, notice: PartnerNotice, request: Request, item: ItemKey) -> Noted | Refused:
+    active = not notice.wire_id or request.wire_id == notice.wire_id
+    came: RequestChange = {"item_agency": item.agency, "item_barcode": item.barcode, "lender_due": notice.due}
     if request.position is P.CANCELLING and active:
         came["unwanted"] = True
-        return noted_result(context.unit.advance(request, Event.SHIP_UNWANTED, context.now, ask.by, rule="R34", **came))
+        return noted_result(context.unit.advance(request, Event.SHIP_UNWANTED, context.now, notice.by, rule="R34", **came))
     if request.position in {P.NEW, P.REQUESTED}:
-        sent = _accept_shipment(context, ask, request, came, active=active)
-        release_rivals(context, item, sent.id, ask.by)
+        sent = _accept_shipment(context, notice, request, came, active=active)
+        release_rivals(context, item, sent.id, notice.by)
         return noted_result(sent)
     if request.position in HERE | {P.IN_TRANSIT} and request.item in {None, item}:
-        filled = _fill_in(context, ask, request, came)
+        filled = _fill_in(context, notice, request, came)
         return noted_result(filled, note="already under way" if request.position is P.IN_TRANSIT else "already here")
     if request.position is P.CLOSED and request.item == item:
-        return _accept_late(context, ask, request)
-    return _open_stray(context, ask, request, item)
+        return _accept_late(context, notice, request)
+    return _open_stray(context, notice, request, item)
 
 
-def _fill_in(context: Context, ask: PartnerNotice, request: Request, came: RequestChange) -> Request:
+def _fill_in(context: Context, notice: PartnerNotice, request: Request, came: RequestChange) -> Request:
     """Fill in the facts of a shipment reported after the copy came: only missing ones, the copy and the lender's date."""
     missing = cast("RequestChange", {name: value for name, value in came.items() if value and not getattr(request, name)})
     return (
-        recalls.ask_for_later_date(context, context.unit.amend(request, context.now, ask.by, **missing), ask.by)
+        recalls.ask_for_later_date(context, context.unit.amend(request, context.now, notice.by, **missing), notice.by)
         if missing
         else request
     )
 
 
-def _accept_shipment(context: Context, ask: PartnerNotice, request: Request, came: RequestChange, *, active: bool) -> Request:
+def _accept_shipment(
+    context: Context, notice: PartnerNotice, request: Request, came: RequestChange, *, active: bool
+) -> Request:
     """Accept a shipment, also of a former lender while no other has shipped: the present one gets a cancellation."""
     if active:
-        return context.unit.advance(request, Event.SHIP, context.now, ask.by, **came)
+        return context.unit.advance(request, Event.SHIP, context.now, notice.by, **came)
     if request.position is P.REQUESTED:
-        context.unit.enqueue(Notification.CANCEL_AT_LENDER, request, context.now, ask.by)
+        context.unit.enqueue(Notification.CANCEL_AT_LENDER, request, context.now, notice.by)
     lender: RequestChange = {
-        "partner": ask.partner,
-        "wire_agency": ask.wire_agency or request.wire_agency,
-        "wire_id": ask.wire_id,
+        "partner": notice.partner,
+        "wire_agency": notice.wire_agency or request.wire_agency,
+        "wire_id": notice.wire_id,
         **came,
     }
-    return context.unit.advance(request, Event.SHIP, context.now, ask.by, **lender)
+    return context.unit.advance(request, Event.SHIP, context.now, notice.by, **lender)
 
 
-def _open_stray(context: Context, ask: PartnerNotice, request: Request, item: ItemKey) -> Noted | Refused:
+def _open_stray(context: Context, notice: PartnerNotice, request: Request, item: ItemKey) -> Noted | Refused:
     """Open a request for an orphan copy, which no request waits for, so that it is received and sent home."""
     stray = context.unit.open(
         Request(
@@ -136,100 +140,102 @@ def _open_stray(context: Context, ask: PartnerNotice, request: Request, item: It
             kind=STRAY,
             title=request.title,
             bib_id=request.bib_id,
-            partner=ask.partner,
-            wire_agency=ask.wire_agency,
-            wire_id=ask.wire_id,
+            partner=notice.partner,
+            wire_agency=notice.wire_agency,
+            wire_id=notice.wire_id,
             item_agency=item.agency,
             item_barcode=item.barcode,
-            lender_due=ask.due,
+            lender_due=notice.due,
             unwanted=True,
             reopened_from=request.id,
         ),
         context.now,
-        ask.by,
+        notice.by,
     )
     return noted_result(stray, note="nobody waits for it any more")
 
 
-def apply_declined(context: Context, ask: PartnerNotice) -> Noted | Refused:
+def apply_declined(context: Context, notice: PartnerNotice) -> Noted | Refused:
     """The lender will not supply. Before shipment only; the next lender is asked (R37)."""
-    asked = context.unit.requests.asked(ask.wire_id) or _asked_for_copy(context.unit, ask)
-    if asked is None:
-        return context.refuse(Reason.UNKNOWN_REQUEST, ask.by)
-    request, candidate = asked
-    if candidate.agency != ask.partner:
-        return context.refuse(Reason.AGENCY_NOT_OWNER, ask.by, request)
+    attempt = context.unit.requests.asked(notice.wire_id) or _asked_for_copy(context.unit, notice)
+    if attempt is None:
+        return context.refuse(Reason.UNKNOWN_REQUEST, notice.by)
+    request, candidate = attempt
+    if candidate.agency != notice.partner:
+        return context.refuse(Reason.AGENCY_NOT_OWNER, notice.by, request)
     if request.wire_id != candidate.wire_id or request.position in FINAL:
-        return _accept_late(context, ask, request)
+        return _accept_late(context, notice, request)
     if request.position is P.CANCELLING:
-        return noted_result(context.unit.advance(request, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"))
+        return noted_result(context.unit.advance(request, Event.CANCEL_SETTLED, context.now, notice.by, rule="R34"))
     if request.position is not P.REQUESTED:
-        return hold_notice(context, ask, request, Reason.ALREADY_SHIPPED, StaffFlag.DECLINED_AFTER_SHIPMENT)
-    if held := hold_if_contradicted(context, ask, request, News.DECLINED):
+        return hold_notice(context, notice, request, Reason.ALREADY_SHIPPED, StaffFlag.DECLINED_AFTER_SHIPMENT)
+    if held := hold_if_contradicted(context, notice, request, News.DECLINED):
         return held
-    context.unit.candidates.mark(candidate, outcome=CandidateOutcome.DECLINED.because(ask.reason or OTHER))
-    return noted_result(move_on(context, request, decline_reason(ask.reason, ask.detail), ask.by))
+    context.unit.candidates.mark(candidate, outcome=CandidateOutcome.DECLINED.because(notice.reason or OTHER))
+    return noted_result(move_on(context, request, decline_reason(notice.reason, notice.detail), notice.by))
 
 
-def apply_home(context: Context, ask: PartnerNotice) -> Noted | Refused:
+def apply_home(context: Context, notice: PartnerNotice) -> Noted | Refused:
     """Accept the lender's check-in of its copy, even if messages were missed, unless we have the copy by our own scan."""
-    request = _find_borrowed(context.unit, ask)
+    request = _find_borrowed(context.unit, notice)
     if request is None:
-        return _accept_past_notice(context, ask)
-    if request.partner != ask.partner:
-        return context.refuse(Reason.AGENCY_NOT_OWNER, ask.by, request)
-    if held := hold_if_contradicted(context, replace(ask, item=request.item), request, News.HOME):
+        return _accept_past_notice(context, notice)
+    if request.partner != notice.partner:
+        return context.refuse(Reason.AGENCY_NOT_OWNER, notice.by, request)
+    if held := hold_if_contradicted(context, replace(notice, item=request.item), request, News.HOME):
         return held
     if request.position in {P.REQUESTED, P.IN_TRANSIT} and not request.unwanted:  # it never left the lender
-        return noted_result(move_on(context, request, NEVER_SENT, ask.by), note="never sent")
+        return noted_result(move_on(context, request, NEVER_SENT, notice.by), note="never sent")
     if request.position is P.CANCELLING:
         return noted_result(
-            context.unit.advance(request, Event.CANCEL_SETTLED, context.now, ask.by, rule="R34"), note="never sent"
+            context.unit.advance(request, Event.CANCEL_SETTLED, context.now, notice.by, rule="R34"), note="never sent"
         )
     if not context.unit.can(request, Event.HOME):
-        return _accept_late(context, ask, request)
+        return _accept_late(context, notice, request)
     skipped = "" if request.position is P.RETURN_TRANSIT else request.position.value
-    day = dates.civil(min(ask.at or context.now, context.now))
+    day = dates.civil(min(notice.at or context.now, context.now))
     if request.position is P.ON_LOAN:
-        fix_fine(context, request, day, ask.by)
-        pay_back(context, request, day, ask.by)
+        fix_fine(context, request, day, notice.by)
+        pay_back(context, request, day, notice.by)
     return noted_result(
-        context.unit.advance(request, Event.HOME, context.now, ask.by, skipped=skipped, returned_on=request.returned_on or day),
+        context.unit.advance(
+            request, Event.HOME, context.now, notice.by, skipped=skipped, returned_on=request.returned_on or day
+        ),
         note=f"home while {skipped}" if skipped else "",
     )
 
 
-def _find_borrowed(unit: UnitOfWork, ask: PartnerNotice) -> Request | None:
+def _find_borrowed(unit: UnitOfWork, notice: PartnerNotice) -> Request | None:
     """The request for the copy that is back home; None for a request that this lender is no longer asked for.
 
     A copy that came without a shipped message may have been received for another request than the one it was sent for: the copy
     decides.
     """
-    if stray := _find_stray(unit, ask):
+    if stray := _find_stray(unit, notice):
         return stray[0]
-    asked, held = unit.requests.asked(ask.wire_id), _find_holder(unit, ask)
-    named = asked[0] if asked and asked[0].wire_id == ask.wire_id else None
+    attempt, held = unit.requests.asked(notice.wire_id), _find_holder(unit, notice)
+    named = attempt[0] if attempt and attempt[0].wire_id == notice.wire_id else None
     if held is None:
         return named
     came_on = held[0].received_on
     # A check-in that is older than the copy's arrival is about an earlier loan.
-    came_before = came_on is not None and ask.at is not None and came_on <= dates.civil(ask.at)
+    came_before = came_on is not None and notice.at is not None and came_on <= dates.civil(notice.at)
     return held[0] if named is None or came_before else named
 
 
-def _accept_past_notice(context: Context, ask: PartnerNotice) -> Noted | Refused:
+def _accept_past_notice(context: Context, notice: PartnerNotice) -> Noted | Refused:
     """A lender that was asked once, or held the copy last: it is late, and a success. A copy alone may mean an older loan."""
-    asked = context.unit.requests.asked(ask.wire_id) or _asked_for_copy(context.unit, ask)
-    last = None if asked else context.unit.requests.last_with(ask.item) if ask.item else None
-    request = asked[0] if asked else last if last and last.side is Side.BORROWING else None
+    attempt = context.unit.requests.asked(notice.wire_id) or _asked_for_copy(context.unit, notice)
+    last = None if attempt else context.unit.requests.last_with(notice.item) if notice.item else None
+    request = attempt[0] if attempt else last if last and last.side is Side.BORROWING else None
     if request is None:
-        return context.refuse(Reason.UNKNOWN_REQUEST, ask.by)
-    if (asked[1].agency if asked else request.partner) != ask.partner:
-        return context.refuse(Reason.AGENCY_NOT_OWNER, ask.by, request)
-    return _accept_late(context, ask, request)
+        return context.refuse(Reason.UNKNOWN_REQUEST, notice.by)
+    if (attempt[1].agency if attempt else request.partner) != notice.partner:
+        return context.refuse(Reason.AGENCY_NOT_OWNER, notice.by, request)
+    return _accept_late(context, notice, request)
 
 
-def _accept_late(context: Context, ask: PartnerNotice, request: Request) -> Noted:
+def _accept_late(context: Context, notice: PartnerNotice, request: Request) -> Noted:
     """Accept a late message: a success that only the journal records."""
-    context.unit.note(request, "LATE", {"message": ask.by.message}, context.now, ask.by)
+    context.unit.note(request, "LATE", {"message": notice.by.message}, context.now, notice.by)
     return noted_result(request, late=True)

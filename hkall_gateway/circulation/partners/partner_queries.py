@@ -121,18 +121,18 @@ class SeeShelves(Query[None, "ShelvesSeen | Refused"]):
 P = Position
 
 
-def see_request(context: Context, ask: SeeRequest) -> RequestSeen | Refused:
+def see_request(context: Context, query: SeeRequest) -> RequestSeen | Refused:
     """The state of a request, for the systems it belongs to; UNKNOWN_REQUEST for all others."""
-    found = find_by_reference(context, ask)
+    found = find_by_reference(context, query)
     if found is None:
         return Refused(Reason.UNKNOWN_REQUEST)
-    copy = see_item(context, SeeItem(ask.by, found.item_barcode, found.item_agency)) if found.item else None
+    copy = see_item(context, SeeItem(query.by, found.item_barcode, found.item_agency)) if found.item else None
     return RequestSeen(
         request=found.id,
         side=found.side,
         position=found.position,
         title=found.title,
-        patron=found.patron if ask.client else "",
+        patron=found.patron if query.client else "",
         item=found.item,
         pickup_location=found.pickup_location,
         pickup_last=found.pickup_last,
@@ -140,7 +140,7 @@ def see_request(context: Context, ask: SeeRequest) -> RequestSeen | Refused:
         need_before=found.need_before,
         copy=copy if isinstance(copy, ItemSeen) else None,
         label=context.library.policy.labels.get(found.position, "") if found.side is Side.BORROWING else "",
-        uncollected=ask.client and waited_too_long(context, found),
+        uncollected=query.client and waited_too_long(context, found),
     )
 
 
@@ -152,35 +152,35 @@ def see_copy_of(context: Context, query: SeeCopyOf) -> ItemSeen | Refused:
     return seen.copy or Refused(Reason.UNKNOWN_ITEM)
 
 
-def find_by_reference(context: Context, ask: RequestReference) -> Request | None:
+def find_by_reference(context: Context, reference: RequestReference) -> Request | None:
     """Return the request that a system means, if it may see it."""
-    found = _find_by_number(context, ask)
-    if found or ask.value or ask.item is None:
+    found = _find_by_number(context, reference)
+    if found or reference.value or reference.item is None:
         return found
-    held = context.unit.requests.with_copy(ask.item.barcode, ask.item.agency)
-    mine = [r for r in held if (r.patron == ask.card if ask.client else r.partner == ask.caller)]
+    held = context.unit.requests.with_copy(reference.item.barcode, reference.item.agency)
+    mine = [r for r in held if (r.patron == reference.card if reference.client else r.partner == reference.caller)]
     return mine[0] if len(mine) == 1 else None
 
 
-def _find_by_number(context: Context, ask: RequestReference) -> Request | None:
-    agency, value = ask.agency or ask.caller, ask.value
+def _find_by_number(context: Context, reference: RequestReference) -> Request | None:
+    agency, value = reference.agency or reference.caller, reference.value
     if not value:
         return None
-    if ask.client:
+    if reference.client:
         ours = (
             context.unit.requests.find(value)
             if agency == context.library.agency
             else context.unit.requests.placed(agency, value)
         )
-        return ours if ours and ours.side is Side.BORROWING and ours.placed_by in {"", ask.caller} else None
-    asked = context.unit.requests.asked(value) if agency == context.library.agency else None
-    if asked:
-        return asked[0] if asked[1].agency == ask.caller else None
+        return ours if ours and ours.side is Side.BORROWING and ours.placed_by in {"", reference.caller} else None
+    attempt = context.unit.requests.asked(value) if agency == context.library.agency else None
+    if attempt:
+        return attempt[0] if attempt[1].agency == reference.caller else None
     lent = context.unit.requests.lent(agency, value)
-    if lent and lent.partner == ask.caller:
+    if lent and lent.partner == reference.caller:
         return lent
-    numbered = context.unit.requests.numbered(ask.caller, f"{agency}:{value}")
-    return borrowed_under(context.unit, ask.caller, value) or (numbered[0] if numbered else None)
+    numbered = context.unit.requests.numbered(reference.caller, f"{agency}:{value}")
+    return borrowed_under(context.unit, reference.caller, value) or (numbered[0] if numbered else None)
 
 
 def serves_patron(context: Context, query: ServesPatron) -> bool:
@@ -193,15 +193,15 @@ def find_institution(context: Context, query: FindInstitution) -> Partner | None
     return context.unit.partners.with_card(query.card)
 
 
-def see_shelves(context: Context, ask: SeeShelves) -> ShelvesSeen | Refused:
+def see_shelves(context: Context, query: SeeShelves) -> ShelvesSeen | Refused:
     """The copies of titles, or single copies, one page at a time, as loaded and as our own requests hold them."""
-    start = _parse_token(ask.token)
+    start = _parse_token(query.token)
     if start is None:
         return Refused(Reason.UNUSABLE_MESSAGE)
-    rows = list(_shelf_rows(context, ask))
-    page = rows[start : start + ask.limit]
-    shelves = tuple(_make_shelf(context, list(group), ask.by) for _, group in groupby(page, key=lambda row: row[:3]))
-    rest = start + ask.limit
+    rows = list(_shelf_rows(context, query))
+    page = rows[start : start + query.limit]
+    shelves = tuple(_make_shelf(context, list(group), query.by) for _, group in groupby(page, key=lambda row: row[:3]))
+    rest = start + query.limit
     return ShelvesSeen(shelves, f"from-{rest}" if rest < len(rows) else "")
 
 
@@ -216,19 +216,19 @@ _Row = tuple[str, str, ItemKey | None, ItemKey | None]
 """(title, library, the copy that was asked for by name, a copy); no copy where there is none."""
 
 
-def _shelf_rows(context: Context, ask: SeeShelves) -> Iterator[_Row]:
-    for title in dict.fromkeys(ask.titles):
+def _shelf_rows(context: Context, query: SeeShelves) -> Iterator[_Row]:
+    for title in dict.fromkeys(query.titles):
         copies = (
             context.unit.holdings.of_title(title, context.library.agency)
-            if ask.ours_only
+            if query.ours_only
             else (context.unit.holdings.of_title(title) or context.unit.holdings.of_title(title, context.library.agency))
         )
         yield from ((title, copy.agency, None, copy.key) for copy in copies)
         if not copies:
             yield title, "", None, None
-    for item in dict.fromkeys(ask.items):
+    for item in dict.fromkeys(query.items):
         holding = context.unit.holdings.find(item)
-        shown = holding is not None and (not ask.ours_only or item.agency == context.library.agency)
+        shown = holding is not None and (not query.ours_only or item.agency == context.library.agency)
         yield holding.bib_id if holding and shown else "", item.agency, item, item if shown else None
 
 

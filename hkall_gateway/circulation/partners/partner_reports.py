@@ -123,23 +123,23 @@ WAITING: Final = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT, P.RECEIVED, P.PAGE
 FEE: Final = "fee"
 
 
-def change_request(context: Context, ask: ChangeRequest) -> Changed | Refused:
+def change_request(context: Context, command: ChangeRequest) -> Changed | Refused:
     """Change the pickup location of a request that is not here yet, or its last day; repeating it is a success (R4)."""
-    found = find_by_reference(context, ask)
-    if found is None or (ask.client and ask.card and ask.card != found.patron):
-        return context.refuse(Refusal(reason_not_owner(context.unit, ask.card)), ask.by)
-    place, need = ask.pickup_location or found.pickup_location, ask.need_before or found.need_before
+    found = find_by_reference(context, command)
+    if found is None or (command.client and command.card and command.card != found.patron):
+        return context.refuse(Refusal(reason_not_owner(context.unit, command.card)), command.by)
+    place, need = command.pickup_location or found.pickup_location, command.need_before or found.need_before
     if (place, need) == (found.pickup_location, found.need_before):
         return _changed_result(found)
     if found.side is Side.BORROWING and place not in context.library.pickup_locations:
         return context.refuse(
-            Refusal(Reason.PICKUP_LOCATION, {"place": ", ".join(context.library.pickup_locations)}), ask.by, found
+            Refusal(Reason.PICKUP_LOCATION, {"place": ", ".join(context.library.pickup_locations)}), command.by, found
         )
     if found.position not in (MOVABLE if place != found.pickup_location else WAITING):
-        return context.refuse(Reason.WRONG_POSITION, ask.by, found)
-    if late := over(ask.need_before, context.now):
-        return context.refuse(late, ask.by, found)
-    return _changed_result(context.unit.amend(found, context.now, ask.by, "R4", pickup_location=place, need_before=need))
+        return context.refuse(Reason.WRONG_POSITION, command.by, found)
+    if late := over(command.need_before, context.now):
+        return context.refuse(late, command.by, found)
+    return _changed_result(context.unit.amend(found, context.now, command.by, "R4", pickup_location=place, need_before=need))
 
 
 def _changed_result(request: Request) -> Changed:
@@ -154,56 +154,60 @@ def keep_unplaced(context: Context, command: KeepUnplaced) -> bool:
     return quarantine.keep(context.unit, *what, context.now)
 
 
-def set_status(context: Context, ask: SetStatus) -> StatusSet | Refused:
+def set_status(context: Context, command: SetStatus) -> StatusSet | Refused:
     """Set the status of a library's own copy, in place of the loaded one."""
-    holding = context.unit.holdings.find(ask.item)
+    holding = context.unit.holdings.find(command.item)
     if holding is None:
-        return context.refuse(Reason.UNKNOWN_ITEM, ask.by)
-    if holding.status == ask.status:
-        return StatusSet(ask.item, again=True, status=ask.status)
-    context.unit.holdings.set_status(ask.item, ask.status)
-    return StatusSet(ask.item, status=ask.status)
+        return context.refuse(Reason.UNKNOWN_ITEM, command.by)
+    if holding.status == command.status:
+        return StatusSet(command.item, again=True, status=command.status)
+    context.unit.holdings.set_status(command.item, command.status)
+    return StatusSet(command.item, status=command.status)
 
 
-def report_copy(context: Context, ask: CopyReport) -> Done | Refused:
+def report_copy(context: Context, command: CopyReport) -> Done | Refused:
     """Record the holder's report that a book is returned, lost or missing: a claim or a loss, as staff would declare it."""
-    held = context.unit.requests.with_copy(ask.item.barcode, ask.item.agency)
-    mine = [r for r in held if _holds_copy(r, ask)]
-    if not held and (last := context.unit.requests.last_with(ask.item)) and _holds_copy(last, ask):
-        context.unit.note(last, "LATE", {"message": ask.by.message}, context.now, ask.by)
+    held = context.unit.requests.with_copy(command.item.barcode, command.item.agency)
+    mine = [r for r in held if _holds_copy(r, command)]
+    if not held and (last := context.unit.requests.last_with(command.item)) and _holds_copy(last, command):
+        context.unit.note(last, "LATE", {"message": command.by.message}, context.now, command.by)
         return staff_result(last, again=True)
     if len(mine) != 1:
-        return context.refuse(Refusal(Reason.NOT_ON_LOAN if held else Reason.UNKNOWN_ITEM), ask.by)
-    work = losses.claim if ask.command == "claim" else losses.lose
-    said = work(context, StaffCommand(ask.by, mine[0].id, reason=ask.reason, on=ask.on), mine[0])
-    return replace(said, mark="claimed_on" if ask.command == "claim" else "lost_on") if isinstance(said, Done) else said
+        return context.refuse(Refusal(Reason.NOT_ON_LOAN if held else Reason.UNKNOWN_ITEM), command.by)
+    work = losses.claim if command.command == "claim" else losses.lose
+    result = work(context, StaffCommand(command.by, mine[0].id, reason=command.reason, on=command.on), mine[0])
+    return (
+        replace(result, mark="claimed_on" if command.command == "claim" else "lost_on") if isinstance(result, Done) else result
+    )
 
 
-def _holds_copy(request: Request, ask: CopyReport) -> bool:
-    if ask.partner:
-        return request.side is Side.LENDING and request.partner == ask.partner
-    return request.side is Side.BORROWING and request.patron == ask.card and bool(ask.card)
+def _holds_copy(request: Request, command: CopyReport) -> bool:
+    if command.partner:
+        return request.side is Side.LENDING and request.partner == command.partner
+    return request.side is Side.BORROWING and request.patron == command.card and bool(command.card)
 
 
-def bill(context: Context, ask: Bill) -> Billed | Refused:
+def bill(context: Context, command: Bill) -> Billed | Refused:
     """Charge a patron for another system's bill, once for each of its references; it may name a former card."""
-    ask = replace(ask, card=card_now(context.unit, ask.card))
-    if context.unit.patrons.find(ask.card) is None:
-        return context.refuse(Reason.UNKNOWN_BORROWER, ask.by, patron=ask.card)
-    if ask.cents <= 0:
-        return context.refuse(Refusal(Reason.NOT_OWED, {"owed": "more than nothing"}), ask.by, patron=ask.card)
-    mark = f"{ask.by.who}:{ask.reference}"
-    known = [one for one in context.unit.patrons.charges(ask.card) if one.reason == mark] if ask.reference else []
+    command = replace(command, card=card_now(context.unit, command.card))
+    if context.unit.patrons.find(command.card) is None:
+        return context.refuse(Reason.UNKNOWN_BORROWER, command.by, patron=command.card)
+    if command.cents <= 0:
+        return context.refuse(Refusal(Reason.NOT_OWED, {"owed": "more than nothing"}), command.by, patron=command.card)
+    mark = f"{command.by.who}:{command.reference}"
+    known = [one for one in context.unit.patrons.charges(command.card) if one.reason == mark] if command.reference else []
     if known:
-        same = known[0].cents == ask.cents
-        return _billed_result(ask, known[0].id) if same else context.refuse(Reason.TRANSACTION_REUSED, ask.by)
-    found = borrowed_under(context.unit, ask.by.who, ask.wire_id)
-    if found is None and ask.item:
-        found = held_with(context.unit, ask.by.who, ask.item.barcode)
-    if found is None or found.patron != ask.card:
-        found = Request("", Side.BORROWING, P.NEW, "", "", patron=ask.card)
-    return _billed_result(ask, fines.charge(context.unit, found, ask.kind or FEE, ask.cents, mark, context.now, ask.by))
+        same = known[0].cents == command.cents
+        return _billed_result(command, known[0].id) if same else context.refuse(Reason.TRANSACTION_REUSED, command.by)
+    found = borrowed_under(context.unit, command.by.who, command.wire_id)
+    if found is None and command.item:
+        found = held_with(context.unit, command.by.who, command.item.barcode)
+    if found is None or found.patron != command.card:
+        found = Request("", Side.BORROWING, P.NEW, "", "", patron=command.card)
+    return _billed_result(
+        command, fines.charge(context.unit, found, command.kind or FEE, command.cents, mark, context.now, command.by)
+    )
 
 
-def _billed_result(ask: Bill, number: int) -> Billed:
-    return Billed(ask.card, ask.reference or str(number), number)
+def _billed_result(command: Bill, number: int) -> Billed:
+    return Billed(command.card, command.reference or str(number), number)

@@ -60,8 +60,8 @@ def compare(unit: UnitOfWork, partner: str, theirs: Mapping[str, PartnerState]) 
 
 def their_number(unit: UnitOfWork, request: Request) -> str:
     """The number, AGENCY:VALUE, that the lender of a request has given it; "" where it goes by ours."""
-    asked = unit.requests.asked(request.wire_id) if request.side is Side.BORROWING else None
-    return asked[1].their_number if asked else ""
+    attempt = unit.requests.asked(request.wire_id) if request.side is Side.BORROWING else None
+    return attempt[1].their_number if attempt else ""
 
 
 def under_our_numbers(
@@ -73,9 +73,9 @@ def under_our_numbers(
 
 
 def _under_our_number(unit: UnitOfWork, partner: str, line: PartnerState, agency: str) -> PartnerState:
-    asked = unit.requests.numbered(partner, line.wire_id)
+    attempt = unit.requests.numbered(partner, line.wire_id)
     borrows = unit.requests.lent(*line.wire_id.split(":", 1))  # a number of its own making, for what it borrows
-    return replace(line, wire_id=f"{agency}:{asked[1].wire_id}") if asked and borrows is None else line
+    return replace(line, wire_id=f"{agency}:{attempt[1].wire_id}") if attempt and borrows is None else line
 
 
 def named(request: Request) -> str:
@@ -98,8 +98,8 @@ def _positions_text(theirs: PartnerState) -> str:
 def _compare_ended(unit: UnitOfWork, partner: str, line: PartnerState) -> PositionPair:
     """The pair of a request that only the partner has open: it ended here, under this number, or was never here."""
     agency, _, value = line.wire_id.partition(":")
-    asked = unit.requests.asked(value) if agency != partner else None
-    found = asked[0] if asked else unit.requests.lent(agency, value)
+    attempt = unit.requests.asked(value) if agency != partner else None
+    found = attempt[0] if attempt else unit.requests.lent(agency, value)
     if found and (found.partner, found.wire_id) == (partner, value):
         return _compare_positions(found, line)
     where = (found.id, line.wire_id, found.side.value, found.position.value) if found else ("", line.wire_id, "", "unknown")
@@ -132,8 +132,8 @@ def _apply_notice(work: Callable[[Context, PartnerNotice], Noted | Refused]) -> 
 def _send_again(send: Notification) -> Mend:
     """Send our message again."""
 
-    def do(context: Context, ask: PartnerNotice, request: Request) -> Noted | Refused:
-        context.unit.enqueue(send, request, context.now, ask.by)
+    def do(context: Context, notice: PartnerNotice, request: Request) -> Noted | Refused:
+        context.unit.enqueue(send, request, context.now, notice.by)
         return Noted(request.id, request.wire_agency, request.wire_id, request.item, note="told again")
 
     return do

@@ -165,16 +165,16 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
     patron = unit.patrons.find(request.patron) if request.patron else None
     rows = unit.outbox.rows(request=number, states=ALL_STATES)
     tries, sent = request_history.tries(unit, [row.id for row in rows]), request_history.sent_at(unit, number)
-    told = []
+    messages = []
     for row in rows:
         facts, partner = _facts_as_text(asdict(row.payload)), unit.partners.find(row.recipient)
-        told.append(SentMessage(row, partner, facts, tries.get(row.id, ()), sent.get(row.id)))
+        messages.append(SentMessage(row, partner, facts, tries.get(row.id, ()), sent.get(row.id)))
     page = RequestPage(
         request=request,
         days=work_lists.days_there(request, context.now),
         actions=permitted.actions(request, role),
         events=tuple(TimelineEvent(line, facts_in(line.detail)) for line in lines),
-        told=tuple(told),
+        told=tuple(messages),
         heard=_incoming_documents(unit, number, lines),
         unplaced=quarantine.unplaced(unit, request, candidates),
         candidates=candidates,

@@ -116,8 +116,8 @@ def insert(context: Context, command: StaffCommand, request: Request) -> Done | 
         return context.refuse(Reason.DUPLICATE_REQUEST, command.by, request)
     fresh = Candidate(request.id, 0, copy.agency, copy.barcode, copy.local_bib_id, reason=f"by staff: {command.reason}")
     others = [c for c in listed if (c.agency, c.barcode) != (fresh.agency, fresh.barcode)]
-    asked, rest = [c for c in others if c.wire_id], [c for c in others if not c.wire_id]
-    numbered = [replace(c, rank=rank) for rank, c in enumerate([*asked, fresh, *rest], start=1)]
+    asked_before, rest = [c for c in others if c.wire_id], [c for c in others if not c.wire_id]
+    numbered = [replace(c, rank=rank) for rank, c in enumerate([*asked_before, fresh, *rest], start=1)]
     context.unit.candidates.replace(request.id, numbered)
     return _note_action(context, command, request, "INSERTED")
 

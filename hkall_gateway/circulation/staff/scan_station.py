@@ -133,26 +133,26 @@ class FindAfterScan(Query[None, Request | None]):
     outcome: CheckedIn | CheckedOut | Refused
 
 
-async def scan(circulation: Circulation, ask: Scan) -> CardScanned | CopyScanned | CardOrCopy:
+async def scan(circulation: Circulation, command: Scan) -> CardScanned | CopyScanned | CardOrCopy:
     """Take one scan, keeping no state: tell a card from a copy, and lend or check in the copy.
 
     A loaded barcode that is a loaded card too is the clerk's to decide. The local system is not asked about it: most copies
     would cost a question that has no answer.
     """
-    found = await circulation.execute(FindScanned(ask))
-    if ask.agency or ask.kind is ScanKind.COPY or (found.is_copy and ask.kind is None and not found.is_card):
-        return await _scan_copy(circulation, ask, found)
-    if found.is_copy and ask.kind is None:
+    found = await circulation.execute(FindScanned(command))
+    if command.agency or command.kind is ScanKind.COPY or (found.is_copy and command.kind is None and not found.is_card):
+        return await _scan_copy(circulation, command, found)
+    if found.is_copy and command.kind is None:
         known = found.request or (found.copies[0] if len(found.copies) == 1 else None)
         owner = found.owners[0] if len(found.owners) == 1 else ""
         library = found.partner.agency if found.partner else ""
-        return CardOrCopy(ask.text, known.title if known else "", owner, found.borrower, library)
+        return CardOrCopy(command.text, known.title if known else "", owner, found.borrower, library)
     if found.partner:
-        return CardScanned(ask.text, partner=found.partner)
-    seen = await circulation.execute(SeePatron(ask.by, ask.text))
-    if ask.kind is ScanKind.CARD or seen.refusal is None or seen.refusal.why not in NO_CARD:
+        return CardScanned(command.text, partner=found.partner)
+    seen = await circulation.execute(SeePatron(command.by, command.text))
+    if command.kind is ScanKind.CARD or seen.refusal is None or seen.refusal.why not in NO_CARD:
         return CardScanned(seen.card, seen)
-    scanned = await _scan_copy(circulation, ask, found)
+    scanned = await _scan_copy(circulation, command, found)
     if seen.refusal.why is Reason.TRY_AGAIN and isinstance(scanned.outcome, Refused):
         return CopyScanned(scanned.barcode, TRY_AGAIN)  # while the local system is away, it may be a card
     return scanned
@@ -191,12 +191,12 @@ def find_scanned(context: Context, query: FindScanned) -> _ScannedRows:
     return _ScannedRows(barcode, agency, held, copies, tuple(dict.fromkeys(owners)), partner, borrower)
 
 
-def _parse_copy(numbered: Request | None, ask: Scan) -> tuple[str, str]:
+def _parse_copy(numbered: Request | None, command: Scan) -> tuple[str, str]:
     """The owner, "" if it is not said, and the barcode of the scanned copy."""
     if numbered and numbered.item:
         return numbered.item
-    agency, slash, barcode = ask.text.partition("/")
-    return (agency, barcode) if slash and agency and barcode else (ask.agency, ask.text)
+    agency, slash, barcode = command.text.partition("/")
+    return (agency, barcode) if slash and agency and barcode else (command.agency, command.text)
 
 
 def find_after_scan(context: Context, query: FindAfterScan) -> Request | None:

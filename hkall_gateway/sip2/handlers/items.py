@@ -70,7 +70,7 @@ async def asked_hold(exchange: Exchange, mode: HoldMode) -> Hold:
         pickup_location=asked.get("BS").strip(),
         need_before=civil(last) if last else None,
         this_copy=asked.get("BY").strip() == THIS_COPY,
-        told=told,
+        request_ids=told,
         pin=exchange.pin,
     )
 
