@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, insert
 
 from hkall_gateway.db.loads.loading import with_keys
-from hkall_gateway.db.request_rows import facts_of
+from hkall_gateway.db.requests import facts_of
 from hkall_gateway.db.tables import HOLDINGS, REQUESTS
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.lifecycle import FINAL, HOLDS_ITEM, STAGES

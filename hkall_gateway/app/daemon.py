@@ -152,7 +152,6 @@ class Daemon:
         pages: PagesProcess | None = None,
     ) -> None:
         self._reactor, self._clock, self._environ, self._serving, self._pages = reactor, clock, environ, serving, pages
-        self._sends = serving.protocols
         self._configure(config, library_of(config))
         file = database_file(config.database.url)
         self._database_folder = file.absolute().parent if file is not None else None
@@ -537,8 +536,7 @@ class Daemon:
     # ---- listeners to every committed unit of work
 
     def _moved(self, moves: Sequence[JournalEntry]) -> None:
-        if self._sends:
-            self.courier.nudge()
+        self.courier.nudge()
         for move in moves:
             logs.moved(move)
         gauges.count(self.metrics, moves)

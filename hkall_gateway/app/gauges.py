@@ -14,8 +14,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from hkall_gateway.circulation.jobs.rounds import ROUNDS
-from hkall_gateway.circulation.ports import Clock, ScheduledCall
 from hkall_gateway.circulation.results import DeliveryResult
+from hkall_gateway.clock import Clock, ScheduledCall
 from hkall_gateway.db import instances, partners, rounds
 from hkall_gateway.db.database import Watch
 from hkall_gateway.db.instances import TerminalActivity

@@ -15,7 +15,7 @@ from twisted.web import pages, resource
 from twisted.web.server import NOT_DONE_YET
 
 from hkall_gateway.app.gauges import Gauges
-from hkall_gateway.circulation.ports import Clock
+from hkall_gateway.clock import Clock
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.net.bounded_http import BoundedSite, Bounds

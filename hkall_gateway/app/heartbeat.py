@@ -12,7 +12,7 @@ import structlog
 from twisted.internet.defer import ensureDeferred
 
 from hkall_gateway.circulation.command import pause
-from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
+from hkall_gateway.clock import Clock, ScheduledCall, cancel
 from hkall_gateway.db import bind, instances
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable

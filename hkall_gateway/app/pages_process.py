@@ -29,7 +29,7 @@ from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 
 from hkall_gateway.app.resources import Reloaded
-from hkall_gateway.circulation.ports import ScheduledCall, cancel
+from hkall_gateway.clock import ScheduledCall, cancel
 from hkall_gateway.net.endpoints import server_endpoint
 from hkall_gateway.observability.log_console import LogFormat
 

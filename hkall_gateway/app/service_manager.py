@@ -13,8 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from hkall_gateway.circulation.ports import Clock
-from hkall_gateway.clock import monotonic_us
+from hkall_gateway.clock import Clock, monotonic_us
 
 READY: Final = "READY=1"
 STOPPING: Final = "STOPPING=1"

@@ -13,7 +13,6 @@ from hkall_gateway.circulation.command import Command, Context, Library, refused
 from hkall_gateway.circulation.find_request import reason_not_owner
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.db.instances import copies_in_use
 from hkall_gateway.rules import policy
 from hkall_gateway.rules.lenders import InUse
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
@@ -130,7 +129,7 @@ def _answer(
     context: Context, command: RequestTitle, facts: BorrowerFacts, borrower: Borrower, copies: tuple[Holding, ...]
 ) -> tuple[Grant | Refusal, tuple[Candidate, ...]]:
     """The decision about a request, and the copies that could be sent, in their order."""
-    in_use = copies_in_use(context.unit, command.bib_id)
+    in_use = context.unit.holdings.in_use(command.bib_id)
     ranked = choosing.rank_candidates(context, copies, command.placed_id, command.volume, in_use)
     wanted = _wanted(context, command, facts, copies, ranked, in_use)
     took, known = counts(context, borrower), patron_blocks(context, borrower.barcode)

@@ -9,7 +9,6 @@ from typing import Final
 
 from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.results import DeliveryResult
-from hkall_gateway.db.instances import copies_in_use
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.partners import records
 from hkall_gateway.db.requests_by_partner_id import asked_by_barcode
@@ -69,7 +68,7 @@ def next_lender(context: Context, request: Request) -> Candidate | None:
     """
     listed = context.unit.candidates.of(request.id)
     tried = {c.agency for c in listed if c.wire_id}
-    in_use = copies_in_use(context.unit, request.bib_id, request.id)
+    in_use = context.unit.holdings.in_use(request.bib_id, request.id)
     # Not weighed: their order was fixed when the list was made.
     today = _make_choice(context, context.unit.partners.among({c.agency for c in listed}), request.volume, in_use)
     choice = replace(today, records=_open_today(today.records))
@@ -230,7 +229,7 @@ def release_rivals(context: Context, item: ItemKey, holder: str, by: Actor) -> N
 
 def _has_another_copy(context: Context, rival: Request, lender: Candidate) -> bool:
     """Whether the lender has another copy for the rival, neither held nor asked for by a request of ours."""
-    in_use = copies_in_use(context.unit, rival.bib_id)
+    in_use = context.unit.holdings.in_use(rival.bib_id)
     copies = [
         c for c in context.unit.holdings.of_title(rival.bib_id) if c.agency == lender.agency and c.key not in in_use.asked
     ]

@@ -8,8 +8,8 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
-from hkall_gateway.circulation.ports import Clock
 from hkall_gateway.circulation.results import Refused
+from hkall_gateway.clock import Clock
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages import letters
 from hkall_gateway.rules.reasons import Reason

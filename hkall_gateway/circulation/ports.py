@@ -18,30 +18,6 @@ if TYPE_CHECKING:
 Read = TypeVar("Read", covariant=True)
 
 
-class ScheduledCall(Protocol):
-    """A call that a clock makes later: Twisted's IDelayedCall."""
-
-    def active(self) -> bool: ...
-
-    def cancel(self) -> None: ...
-
-    def reset(self, seconds: float, /) -> None: ...
-
-
-class Clock(Protocol):
-    """The part of a reactor that has a timer; a test's clock has it too."""
-
-    def callLater(self, delay: float, call: Callable[..., object], /) -> ScheduledCall: ...  # noqa: N802  # Twisted's own name
-
-    def seconds(self) -> float: ...
-
-
-def cancel(call: ScheduledCall | None) -> None:
-    """Cancel a call that has not been made yet. Safe for one that has, and for None."""
-    if call is not None and call.active():
-        call.cancel()
-
-
 class Verb(StrEnum):
     """The queries that a connector may support.
 

@@ -13,7 +13,6 @@ from hkall_gateway.circulation import borrowing, choosing
 from hkall_gateway.circulation.command import Context, Query, refused
 from hkall_gateway.circulation.ports import CopyStatus, LiveStatuses
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.db.instances import copies_in_use
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.search import searching
 from hkall_gateway.db.search.searching import BadQuery, FoundTitles, IsAvailable, SearchField
@@ -89,7 +88,7 @@ def see_title(context: Context, bib_id: str) -> TitleSeen | None:
     copies = context.unit.holdings.of_title(bib_id)
     if not copies:
         return None
-    in_use = copies_in_use(context.unit, bib_id)
+    in_use = context.unit.holdings.in_use(bib_id)
     choice = choosing.choice_today(context, {copy.agency for copy in copies}, in_use=in_use)
     sent = [copy for copy in copies if not lenders.passed_over(copy, choice)]
     seen = [CopySeen(copy, _copy_state(copy, choice)) for copy in copies]

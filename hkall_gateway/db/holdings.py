@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from sqlalchemy import bindparam, or_, select
+from sqlalchemy import and_, bindparam, literal_column, or_, select, text, union_all
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, update_row
-from hkall_gateway.db.tables import HOLDINGS
+from hkall_gateway.db.tables import CANDIDATES, HOLDINGS, IS_IN_HAND, REQUESTS
 from hkall_gateway.db.transaction import Repository
-from hkall_gateway.rules.vocabulary import Holding, ItemKey
+from hkall_gateway.rules.lenders import InUse
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position
 
 
 class HoldingRepository(Repository):
@@ -26,6 +27,20 @@ class HoldingRepository(Repository):
         return tuple(
             Holding(*cells) for cells in (_OWN_COPIES if agency else _COPIES).cells(self._connection, bib=bib_id, **own)
         )
+
+    def in_use(self, bib_id: str, request: str = "") -> InUse:
+        """Return the copies of the title held by open requests (by us or by a borrower of ours), and those asked for by other
+        requests.
+
+        `request` is the one that asks: the copies that it has asked for itself do not count.
+        """
+        held, asked = dict[ItemKey, str](), set[ItemKey]()
+        for agency, barcode, number, position in _IN_USE.cells(self._connection, bib=bib_id):
+            if position:
+                held[ItemKey(agency, barcode)] = f"{position}, {number}"
+            elif number != request:
+                asked.add(ItemKey(agency, barcode))
+        return InUse(held, frozenset(asked))
 
     def set_status(self, item: ItemKey, status: str) -> None:
         """Store a copy's circulation status."""
@@ -47,3 +62,23 @@ _OWN_COPIES = CompiledStatement(
     )
     .order_by(HOLDINGS.c.barcode)
 )
+
+H, R, C = HOLDINGS.c, REQUESTS.c, CANDIDATES.c
+_WAS_ASKED = text("candidates.wire_id <> ''")  # the literal condition of the partial index, which a bound value would not match
+
+_HELD_COPIES = (
+    select(H.agency, H.barcode, R.id, R.position)
+    .select_from(HOLDINGS.join(REQUESTS, and_(R.item_barcode == H.barcode, R.item_agency == H.agency)))
+    .where(H.bib_id == bindparam("bib"), IS_IN_HAND)
+)
+_ASKED_COPIES = (
+    select(H.agency, H.barcode, R.id, literal_column("''"))
+    .select_from(
+        HOLDINGS.join(CANDIDATES, and_(C.barcode == H.barcode, C.agency == H.agency)).join(
+            REQUESTS, and_(R.id == C.request, R.wire_id == C.wire_id)
+        )
+    )
+    # Not plain `position = …`: the database would scan all requests that are asked, instead of the title's copies.
+    .where(H.bib_id == bindparam("bib"), _WAS_ASKED, R.position + "" == Position.REQUESTED.value)
+)
+_IN_USE = CompiledStatement(union_all(_HELD_COPIES, _ASKED_COPIES))

@@ -7,14 +7,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import and_, bindparam, delete, insert, literal_column, or_, select, text, union_all, update
+from sqlalchemy import delete, insert, or_, select, update
 
-from hkall_gateway.db.engine.compiled import CompiledStatement, insert_or_write_over
+from hkall_gateway.db.engine.compiled import insert_or_write_over
 from hkall_gateway.db.queries import cli_lists
-from hkall_gateway.db.tables import CANDIDATES, HOLDINGS, INSTANCES, IS_IN_HAND, JOBS, OUTBOX, REQUESTS, TERMINAL_ACTIVITY
+from hkall_gateway.db.tables import INSTANCES, JOBS, OUTBOX, TERMINAL_ACTIVITY
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.lenders import InUse
-from hkall_gateway.rules.vocabulary import ItemKey, Position
 
 T = TERMINAL_ACTIVITY.c
 FORGOTTEN: Final = timedelta(days=30)
@@ -69,42 +67,6 @@ def done(unit: UnitOfWork) -> Mapping[str, tuple[datetime | None, int]]:
     """Return for each of WORK when it was last done, None if never, and its count."""
     rows = {row["name"]: (row["last_run"], row["count"]) for row in cli_lists.jobs(unit)}
     return {name: rows.get(name, (None, 0)) for name in WORK}
-
-
-H, R, C = HOLDINGS.c, REQUESTS.c, CANDIDATES.c
-_WAS_ASKED = text("candidates.wire_id <> ''")  # the literal condition of the partial index, which a bound value would not match
-
-_HELD = (
-    select(H.agency, H.barcode, R.id, R.position)
-    .select_from(HOLDINGS.join(REQUESTS, and_(R.item_barcode == H.barcode, R.item_agency == H.agency)))
-    .where(H.bib_id == bindparam("bib"), IS_IN_HAND)
-)
-_ASKED = (
-    select(H.agency, H.barcode, R.id, literal_column("''"))
-    .select_from(
-        HOLDINGS.join(CANDIDATES, and_(C.barcode == H.barcode, C.agency == H.agency)).join(
-            REQUESTS, and_(R.id == C.request, R.wire_id == C.wire_id)
-        )
-    )
-    # Not plain `position = …`: the database would scan all requests that are asked, instead of the title's copies.
-    .where(H.bib_id == bindparam("bib"), _WAS_ASKED, R.position + "" == Position.REQUESTED.value)
-)
-_IN_USE = CompiledStatement(union_all(_HELD, _ASKED))
-
-
-def copies_in_use(unit: UnitOfWork, bib_id: str, request: str = "") -> InUse:
-    """Return the copies of the title held by open requests (by us or by a borrower of ours), and those asked for by other
-    requests.
-
-    `request` is the one that asks: the copies that it has asked for itself do not count.
-    """
-    held, asked = dict[ItemKey, str](), set[ItemKey]()
-    for agency, barcode, number, position in _IN_USE.cells(unit.connection, bib=bib_id):
-        if position:
-            held[ItemKey(agency, barcode)] = f"{position}, {number}"
-        elif number != request:
-            asked.add(ItemKey(agency, barcode))
-    return InUse(held, frozenset(asked))
 
 
 I = INSTANCES.c  # noqa: E741  # as the other tables' columns are named

@@ -20,8 +20,18 @@ from hkall_gateway.db.holdings import HoldingRepository
 from hkall_gateway.db.journal import JournalEntry, JournalRepository, nobody_listens
 from hkall_gateway.db.notices import NoticeRepository
 from hkall_gateway.db.outbox import Outbox
-from hkall_gateway.db.request_rows import BLANK, NAMES, changed_fields, facts_of, redacted, request_of, with_facts
-from hkall_gateway.db.requests import HELD, CandidateRepository, RequestRepository
+from hkall_gateway.db.requests import (
+    BLANK,
+    HELD,
+    NAMES,
+    CandidateRepository,
+    RequestRepository,
+    changed_fields,
+    facts_of,
+    redacted,
+    request_of,
+    with_facts,
+)
 from hkall_gateway.db.tables import HAS_CARD, IS_OPEN, LINKS, REQUESTS
 from hkall_gateway.db.transaction import Prefetched, Transaction
 from hkall_gateway.rules import lifecycle

@@ -21,8 +21,8 @@ from twisted.python.failure import Failure
 from hkall_gateway.circulation.circulation import Circulation
 from hkall_gateway.circulation.command import pause
 from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, SETTLING, Delivered
-from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
 from hkall_gateway.circulation.results import DeliveryResult
+from hkall_gateway.clock import Clock, ScheduledCall, cancel
 from hkall_gateway.db import bind
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.engine.db_errors import Unavailable

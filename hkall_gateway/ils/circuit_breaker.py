@@ -11,7 +11,7 @@ import structlog
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from hkall_gateway.circulation.ports import ScheduledCall, cancel
+from hkall_gateway.clock import ScheduledCall, cancel
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules import circuit
 from hkall_gateway.rules.circuit import DOWN, CircuitSettings, CircuitState

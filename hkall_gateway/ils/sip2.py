@@ -11,7 +11,8 @@ from typing import Any, Final, cast
 from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.defer import TimeoutError as TooLate
 
-from hkall_gateway.circulation.ports import BorrowerFacts, Clock, LocalLoan, Unreachable, Verb
+from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan, Unreachable, Verb
+from hkall_gateway.clock import Clock
 from hkall_gateway.ils.live import LiveFacts, copies_at_home, over_loaded
 from hkall_gateway.ils.packaged import Sip2Settings
 from hkall_gateway.ils.tools import ConnectorTools

@@ -10,7 +10,8 @@ from typing import Protocol, TypeVar, cast
 
 from pydantic import BaseModel
 
-from hkall_gateway.circulation.ports import BorrowerFacts, Clock, LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
+from hkall_gateway.circulation.ports import BorrowerFacts, LocalIls, LocalLoan, TellsLoans, Unreachable, Verb
+from hkall_gateway.clock import Clock
 from hkall_gateway.db.database import Store
 from hkall_gateway.ils.adapter import NoSettings
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker, Trial

@@ -111,7 +111,7 @@ async def authenticated(services: NcipServices, message: NcipMessage, peer: Peer
     answer; they are counted by network, and by network and claimed agency.
     """
     claimed = services.known(message.text("InitiationHeader/FromAgencyId/AgencyId"))
-    credentials = parse_authorization(peer.authorization)
+    credentials = parse_authorization(peer.authorization) if peer.authorization else None
     rows = _claimants(services, claimed, credentials, peer)
     if not claimed and not rows and credentials is None:
         missing = Problem(problems.NEEDED_DATA_MISSING, "the header names no sender", "FromAgencyId")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
@@ -85,7 +85,7 @@ def questions(bib_id: str, copies: Sequence[Holding], partner: Partner) -> tuple
     return (of_title(record_id(bib_id, local, partner)),)
 
 
-def seen(reply: NcipMessage, message: PartnerMessage, partner: Partner, statuses: Collection[str]) -> ShelfCheck:
+def seen(reply: NcipMessage, message: PartnerMessage, partner: Partner, statuses: tuple[str, ...]) -> ShelfCheck:
     """Read a reply to the shelf check. `statuses` are those of an available copy.
 
     Another copy of the title is accepted, except if a volume is wanted (R8). Without an available copy the result is UNSEEN

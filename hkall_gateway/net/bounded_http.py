@@ -19,7 +19,7 @@ from twisted.web.iweb import IAgentEndpointFactory
 from twisted.web.server import Request, Site
 from zope.interface import implementer
 
-from hkall_gateway.circulation.ports import ScheduledCall, cancel
+from hkall_gateway.clock import ScheduledCall, cancel
 from hkall_gateway.net.limits.connection_limit import ConnectionLimit, ConnectionSlot, Refusals
 from hkall_gateway.net.limits.fair_reads import BodyBudget
 

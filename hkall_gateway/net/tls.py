@@ -20,7 +20,7 @@ from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from hkall_gateway.circulation.ports import ScheduledCall, cancel
+from hkall_gateway.clock import ScheduledCall, cancel
 from hkall_gateway.net.endpoints import server_endpoint
 
 KIND: Final = "ssl:"

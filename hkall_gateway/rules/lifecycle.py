@@ -254,21 +254,23 @@ STAGES: Mapping[Position, Stage] = {
     for position in Position
 }
 
-_STEPS: Mapping[tuple[Position, Event], Step] = {(s.source, s.event): s for s in TABLE}
-
 
 def side_of(event: Event) -> Side:
     """Return the side of an event."""
     return Side.LENDING if event in LENDING_EVENTS else Side.BORROWING
 
 
+_STEPS: Mapping[tuple[Side, Position, Event], Step] = {(side_of(s.event), s.source, s.event): s for s in TABLE}
+
+
 def can(side: Side, position: Position, event: Event) -> bool:
     """Return whether the table has a row for it on that side."""
-    return (position, event) in _STEPS and side_of(event) is side
+    return (side, position, event) in _STEPS
 
 
 def step(side: Side, position: Position, event: Event) -> Step:
     """Return the row for it; raises BadStep if the table has none."""
-    if not can(side, position, event):
+    found = _STEPS.get((side, position, event))
+    if found is None:
         raise BadStep(f"{side}: no step {event} from {position}")
-    return _STEPS[position, event]
+    return found

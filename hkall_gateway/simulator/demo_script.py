@@ -14,8 +14,7 @@ from twisted.internet.task import deferLater
 
 from hkall_gateway.app import logs
 from hkall_gateway.app.daemon import Daemon
-from hkall_gateway.circulation.ports import Clock
-from hkall_gateway.clock import now
+from hkall_gateway.clock import Clock, now
 from hkall_gateway.config import gateway
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.http_post import AgentPost

@@ -15,8 +15,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.mail import smtp
 from zope.interface import implementer
 
-from hkall_gateway.circulation.ports import Clock
-from hkall_gateway.clock import now
+from hkall_gateway.clock import Clock, now
 from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.http_post import AgentPost

@@ -20,7 +20,8 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 
-from hkall_gateway.circulation.ports import Clock, Unreachable
+from hkall_gateway.circulation.ports import Unreachable
+from hkall_gateway.clock import Clock
 from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.net.limits.timeout import left_s
 from hkall_gateway.rules.vocabulary import NOTHING, Sensitive

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from hkall_gateway.circulation.ports import Clock
+from hkall_gateway.clock import Clock
 from hkall_gateway.db import api_tokens, bind, web_sessions
 from hkall_gateway.db.api_tokens import hash_of
 from hkall_gateway.db.database import Store

@@ -22,7 +22,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.wsgi import WSGIResource
 
-from hkall_gateway.circulation.ports import Clock
+from hkall_gateway.clock import Clock
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.net.bounded_http import BoundedChannel, BoundedRequest, BoundedSite, Bounds
 from hkall_gateway.net.limits.allow_list import AllowList

@@ -20,7 +20,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from hkall_gateway.circulation.ports import Clock
+from hkall_gateway.clock import Clock
 from hkall_gateway.simulator.consortium.faults import FaultSource, NetworkFault, ProxyErrorPage, damaged
 
 _failure: Any = Failure  # it has no types

@@ -22,7 +22,7 @@ from hkall_gateway.circulation import choosing
 from hkall_gateway.circulation.command import Context, Library, in_context, pause
 from hkall_gateway.circulation.jobs.retention import purge
 from hkall_gateway.circulation.partner_notice import MIRRORED
-from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
+from hkall_gateway.clock import Clock, ScheduledCall, cancel
 from hkall_gateway.db import bind
 from hkall_gateway.db import rounds as found
 from hkall_gateway.db.database import Store

@@ -16,7 +16,6 @@ from hkall_gateway.circulation.partner_notice import PartnerNotice
 from hkall_gateway.circulation.ports import BorrowerFacts
 from hkall_gateway.circulation.recalls import Recalled
 from hkall_gateway.circulation.results import TRY_AGAIN, CheckedOut, Refused, Renewed
-from hkall_gateway.db.instances import copies_in_use
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.loads.loading import loaded_at
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -99,7 +98,7 @@ def of_title(unit: UnitOfWork, bib: str, volume: str, now: datetime) -> Iterator
     copies, loaded = unit.holdings.of_title(bib), loaded_at(unit, "holdings")
     if not copies:
         yield Fact(f"title {bib}", "not known", LOADED, loaded)
-    held = copies_in_use(unit, bib).held
+    held = unit.holdings.in_use(bib).held
     for copy in copies:
         if not volume or copy.volume == volume:
             name = f"copy {copy.agency}/{copy.barcode}"

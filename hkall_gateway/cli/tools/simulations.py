@@ -20,7 +20,7 @@ from hkall_gateway.cli.tools.clients import connected, password_of
 from hkall_gateway.simulator import AGENCIES
 
 if TYPE_CHECKING:
-    from hkall_gateway.circulation.ports import Clock
+    from hkall_gateway.clock import Clock
     from hkall_gateway.config.gateway import GatewayConfig
     from hkall_gateway.simulator.scenario.live_gateway import GatewayAddress
     from hkall_gateway.simulator.scenario.steps import CommandLine, ScenarioTarget

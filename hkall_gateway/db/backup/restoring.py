@@ -19,7 +19,7 @@ from hkall_gateway.db import instances, schema
 from hkall_gateway.db.privacy import erased, forgetting, persons
 from hkall_gateway.db.privacy.erased import Mark, Watch, unwatched
 from hkall_gateway.db.privacy.forgetting import ErasureResult, file_of
-from hkall_gateway.db.request_rows import BLANK
+from hkall_gateway.db.requests import BLANK
 from hkall_gateway.db.tables import JOBS, JOURNAL, METADATA, PATRONS, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor

@@ -77,12 +77,9 @@ def incarnation(execute: Callable[[str], Any]) -> Incarnation:
     return Incarnation(started, frozenset(processes))
 
 
-def this_transaction(connection: Connection) -> Transaction | None:
-    """Return the open transaction if it has asked for its NUMBER."""
-    row = connection.info.pop(XACT, None)
-    if row is None:
-        return None
-    _, number, backend = row
+def this_transaction(connection: Connection) -> Transaction:
+    """Return the open transaction, which has asked for its NUMBER (XACT)."""
+    _, number, backend = connection.info.pop(XACT)
     return Transaction(number, backend, connection.info.get(INCARNATION))
 
 

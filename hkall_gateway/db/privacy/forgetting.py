@@ -24,7 +24,7 @@ from hkall_gateway.db.outbox import UNSETTLED
 from hkall_gateway.db.privacy import archive, erased, persons, retention
 from hkall_gateway.db.privacy.erased import Mark
 from hkall_gateway.db.privacy.persons import Person, Row
-from hkall_gateway.db.request_rows import BLANK
+from hkall_gateway.db.requests import BLANK
 from hkall_gateway.db.tables import (
     ATTEMPTS,
     CARD_BLOCKS,

@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, and_, func, select
 
-from hkall_gateway.db.request_rows import request_of, requests
+from hkall_gateway.db.requests import request_of, requests
 from hkall_gateway.db.tables import (
     CANDIDATES,
     HAS_PATRON,

@@ -31,7 +31,7 @@ from sqlalchemy import (
 
 from hkall_gateway.db.directory import partner_of
 from hkall_gateway.db.engine.compiled import CompiledStatement
-from hkall_gateway.db.request_rows import REQUESTED, request_of
+from hkall_gateway.db.requests import REQUESTED, request_of
 from hkall_gateway.db.tables import (
     HOLDINGS,
     IS_CLOSED,

@@ -102,7 +102,7 @@ def decode(body: bytes, charset: str | None = None, limits: DocumentLimits = REP
     notes = Notes()
     text = xml.unwrapped(body, charset, notes)
     root = _tree(text, notes, limits)
-    dtd = ncip1.dtd(root)
+    dtd = None if str(root.tag).startswith("{") else ncip1.dtd(root)  # a namespace means NCIP 2
     try:
         xml.measure(root, text, limits)
         if is_lookup_version(root):

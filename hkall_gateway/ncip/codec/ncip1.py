@@ -45,11 +45,11 @@ _SYSTEM_LENGTH: Final = 300
 
 
 def dtd(root: etree._Element) -> Dtd | None:
-    """The NCIP 1 version of a document; None for NCIP 2 and LookupVersion.
+    """The NCIP 1 version of a document without a namespace; None for NCIP 2 and LookupVersion.
 
-    A namespace means NCIP 2. Without one, NCIP 1 is recognised by the version, the DOCTYPE, or the element UniqueAgencyId.
+    NCIP 1 is recognised by the version, the DOCTYPE, or the element UniqueAgencyId.
     """
-    if str(root.tag).startswith("{") or local(root.tag) == "NCIPVersionMessage":
+    if local(root.tag) == "NCIPVersionMessage":
         return None
     named, version = root.getroottree().docinfo, attribute(root, "version")
     said = (version, named.public_id or "", named.system_url or "")

@@ -101,7 +101,7 @@ class NcipClient:
         reply = await self.ask(question.service, question.fields, partner) if question else None
         if reply is not None:
             self._words.check(partner.agency, shelves.copies_in(reply).values(), look_for)
-            look = shelves.seen(reply, notification, partner, look_for)
+            look = shelves.seen(reply, notification, partner, tuple(look_for))
         if look.shelf is ShelfResult.NONE:
             return DeliveryResult(DeliveryKind.REFUSED, look.shelf.value, looked=look.shelf.value)
         wanted = replace(notification, item=look.item) if look.item else notification

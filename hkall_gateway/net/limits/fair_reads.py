@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.tcp import Port, Server
 from twisted.python.failure import Failure
 
-from hkall_gateway.circulation.ports import Clock, ScheduledCall
+from hkall_gateway.clock import Clock, ScheduledCall
 
 # ---- A memory limit for all unfinished request bodies together.
 

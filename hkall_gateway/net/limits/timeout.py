@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from hkall_gateway.circulation.ports import Clock, ScheduledCall, cancel
+from hkall_gateway.clock import Clock, ScheduledCall, cancel
 from hkall_gateway.db.engine.deadline import Deadline, Undecided, bind_deadline, current
 
 # ---- One time budget in seconds for all calls to other systems that one message causes.

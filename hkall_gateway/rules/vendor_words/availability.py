@@ -165,7 +165,8 @@ def circulation_status(word: str) -> str:
     return _MEANT.get(said) or (_BEGINNINGS.get(first) if not rest or rest[0].isdigit() else "") or ""
 
 
-def availability(word: str, listed: Collection[str]) -> Availability:
+@lru_cache(maxsize=1024)
+def availability(word: str, listed: tuple[str, ...]) -> Availability:
     """Return whether a copy with this word for its state is available.
 
     `listed` are the words that the policy counts as available; each stands for all words of the same meaning.
@@ -183,6 +184,5 @@ def is_known(word: str, listed: Collection[str] = ()) -> bool:
     return bool(circulation_status(word)) or folded(word) in {folded(one) for one in listed}
 
 
-@lru_cache(maxsize=1024)
 def _meaning(word: str) -> str:
     return circulation_status(word) or folded(word)

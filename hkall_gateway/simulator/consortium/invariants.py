@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from hkall_gateway.db.queries import cli_lists
-from hkall_gateway.db.request_rows import request_of, requests
+from hkall_gateway.db.requests import request_of, requests
 from hkall_gateway.db.tables import REQUESTS
 from hkall_gateway.delivery.headers import read_message_id
 from hkall_gateway.rules import eligibility
