@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, or_, select, union
+from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select, union
 
 from hkall_gateway.db.engine.compiled import CompiledStatement, insert_row
 from hkall_gateway.db.tables import IS_CLOSED_OF, IS_OPEN, JOURNAL, NAMES_ALONE, REQUESTS
@@ -65,20 +65,19 @@ class JournalRepository(Repository):
         return tuple(_HISTORY.rows(self._connection, what=what))
 
 
-def _lines_about() -> CompiledStatement:
-    what: Any = bindparam("what")
-    r, line = REQUESTS.c, JOURNAL.c
-    named = ((r.item_barcode == what,), (r.patron == what, IS_OPEN), (r.patron == what, IS_CLOSED_OF))
-    theirs = (line.request.in_(select(r.id).where(*names)) for names in named)
-    of = (*theirs, line.request == what, and_(line.patron == what, NAMES_ALONE))
-    lines = union(*(select(JOURNAL).where(about) for about in of)).subquery()
-    return CompiledStatement(select(lines).order_by(lines.c.id))
-
-
+_WHAT: ColumnElement[str] = bindparam("what")
+_R, _LINE = REQUESTS.c, JOURNAL.c
+_NAMED = ((_R.item_barcode == _WHAT,), (_R.patron == _WHAT, IS_OPEN), (_R.patron == _WHAT, IS_CLOSED_OF))
+_ABOUT = (
+    *(_LINE.request.in_(select(_R.id).where(*names)) for names in _NAMED),
+    _LINE.request == _WHAT,
+    and_(_LINE.patron == _WHAT, NAMES_ALONE),
+)
+_LINES = union(*(select(JOURNAL).where(about) for about in _ABOUT)).subquery()
+_HISTORY = CompiledStatement(select(_LINES).order_by(_LINES.c.id))
 _SAME = ("request", "patron", "event", "source", "target", "rule", "outcome")
 _BY = tuple(f.name for f in fields(Actor))
 _ADD = insert_row(JOURNAL, *(column.name for column in JOURNAL.c if column.name != "id"))
-_HISTORY = _lines_about()
 _LAST_NOTED = CompiledStatement(
     select(func.max(JOURNAL.c.at)).where(JOURNAL.c.request == bindparam("of"), JOURNAL.c.event == bindparam("event"))
 )

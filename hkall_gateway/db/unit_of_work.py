@@ -134,7 +134,7 @@ class UnitOfWork:
             facts.setdefault("moved_at", now)
         after = self._change_to(request, event.name, step.target, now, by, facts, rule)
         for send in step.sends:
-            self._enqueue(send, request, after, now, by, chosen)
+            self.enqueue(send, after, now, by, request, chosen)
         return after
 
     def force(self, request: Request, position: Position, now: datetime, by: Actor, reason: str) -> Request:
@@ -149,12 +149,31 @@ class UnitOfWork:
         """Write a line of the journal about a fact stored elsewhere: money, or a message that came too late."""
         self._note(request, event, request.position, rule, "ok", to_json(redacted(facts)), now, by)
 
-    def enqueue(self, send: Notification, request: Request, now: datetime, by: Actor, before: Request | None = None) -> None:
-        """Queue a message that is not part of a step, such as a withdrawn attempt.
+    def enqueue(
+        self,
+        send: Notification,
+        request: Request,
+        now: datetime,
+        by: Actor,
+        before: Request | None = None,
+        chosen: Candidate | None = None,
+    ) -> None:
+        """Queue a message: one of a step, or one beside the life cycle, such as a withdrawn attempt.
 
-        `before`: the request as its patron knows it.
+        `before` is the request as its patron knows it; `chosen` as in `advance`.
         """
-        self._enqueue(send, before or request, request, now, by)
+        before = before or request
+        if not is_letter(send):
+            about = before if send is Notification.CANCEL_AT_LENDER else request
+            if send not in ABOUT_THE_CHOSEN:
+                chosen = None
+            elif chosen is None or chosen.wire_id != about.wire_id:
+                chosen = self.candidates.chosen(about)
+            self.outbox.put(send, partner_message(send, about, now, chosen), by.corr, now)
+        elif send not in self._silent and request.patron and not rests(send, request):
+            notice = self.notices.queue(send, before, request, now)
+            if notice is not None:
+                self.outbox.put(send, letter(send, request, before, now, notice), by.corr, now)
 
     def refuse(self, refusal: Refusal, now: datetime, by: Actor, request: Request | None = None, patron: str = "") -> None:
         """Write a refusal and its rule into the journal."""
@@ -243,27 +262,6 @@ class UnitOfWork:
         entry = JournalEntry(about.id, event, source, target, rule, outcome, about.partner, about.patron, by, *both)
         self.journal.add(entry, now, detail)
         self.moves.append(entry)
-
-    def _enqueue(
-        self,
-        send: Notification,
-        before: Request,
-        after: Request,
-        now: datetime,
-        by: Actor,
-        chosen: Candidate | None = None,
-    ) -> None:
-        if not is_letter(send):
-            about = before if send is Notification.CANCEL_AT_LENDER else after
-            if send not in ABOUT_THE_CHOSEN:
-                chosen = None
-            elif chosen is None or chosen.wire_id != about.wire_id:
-                chosen = self.candidates.chosen(about)
-            self.outbox.put(send, partner_message(send, about, now, chosen), by.corr, now)
-        elif send not in self._silent and after.patron and not rests(send, after):
-            notice = self.notices.queue(send, before, after, now)
-            if notice is not None:
-                self.outbox.put(send, letter(send, after, before, now, notice), by.corr, now)
 
 
 _OPEN = insert_row(REQUESTS, *NAMES, "stage")

@@ -127,12 +127,12 @@ def _belongs(r: Request, name: ListName, now: datetime) -> bool:
 
 
 COMMANDS: dict[ListName, Callable[[UnitOfWork, Moment], tuple[Request, ...]]] = {
-    ListName.PULL: lambda unit, at: cli_lists.pull_list(unit),
-    ListName.EXPECTED: lambda unit, at: cli_lists.expected(unit),
-    ListName.EXPIRED: lambda unit, at: cli_lists.expired_pickups(unit),
+    ListName.PULL: lambda unit, at: cli_lists.open_list(unit, "pull-list"),
+    ListName.EXPECTED: lambda unit, at: cli_lists.open_list(unit, "expected"),
+    ListName.EXPIRED: lambda unit, at: cli_lists.open_list(unit, "expired-pickups"),
     ListName.OVERDUE: lambda unit, at: cli_lists.overdues(unit, at.today),
-    ListName.RECALLS: lambda unit, at: cli_lists.recalls(unit),
-    ListName.FLAGGED: lambda unit, at: cli_lists.flagged(unit),
+    ListName.RECALLS: lambda unit, at: cli_lists.open_list(unit, "recalls"),
+    ListName.FLAGGED: lambda unit, at: cli_lists.open_list(unit, "flagged"),
     ListName.STUCK: cli_lists.stuck,
 }
 

@@ -56,30 +56,29 @@ def _find_overdues(unit: UnitOfWork, _policy: Policy, when: datetime) -> tuple[R
 
 
 def _named_query(name: str) -> Ask:
-    """Return a query that calls the function of `store.queries.cli_lists` with this name."""
+    """Return the query for one of `cli_lists.LISTS`."""
 
     def ask(unit: UnitOfWork, _policy: Policy, _when: datetime) -> tuple[Request, ...]:
         from hkall_gateway.db.queries import cli_lists
 
-        found: tuple[Request, ...] = getattr(cli_lists, name)(unit)
-        return found
+        return cli_lists.open_list(unit, name)
 
     return ask
 
 
 QUESTIONS: tuple[WorkList, ...] = (
-    WorkList("pull-list", _named_query("pull_list"), ("moved_at",), "List the copies to fetch from our shelves now."),
+    WorkList("pull-list", _named_query("pull-list"), ("moved_at",), "List the copies to fetch from our shelves now."),
     WorkList("expected", _named_query("expected"), ("moved_at",), "List the copies on their way to our counter."),
     WorkList(
         "expired-pickups",
-        _named_query("expired_pickups"),
+        _named_query("expired-pickups"),
         ("patron", "pickup_last"),
         "List the copies to take off the hold shelf (R15).",
     ),
     WorkList("overdues", _find_overdues, ("patron", "due"), "List loans whose due date is over (R39)."),
     WorkList("recalls", _named_query("recalls"), ("patron", "recalled_on"), "List the copies that their owner recalls (R23)."),
     WorkList("renewals", _named_query("renewals"), ("patron", "renewal_sync"), "List pending or denied renewals (R28)."),
-    WorkList("lender-dates", _named_query("lender_dates"), LENT, "List loans past a lender's date (R32)."),
+    WorkList("lender-dates", _named_query("lender-dates"), LENT, "List loans past a lender's date (R32)."),
     WorkList("stuck", _find_stuck, STALLED, "List requests that stand still for too long."),
     WorkList("flagged", _named_query("flagged"), FLAGGED, "List requests for staff to look at, and why."),
 )
@@ -122,7 +121,7 @@ def slips(site: Site) -> None:
     from hkall_gateway.db.queries import cli_lists
 
     by = by_staff("slips")
-    for request in site.write(cli_lists.pull_list):
+    for request in site.write(bind(cli_lists.open_list, "pull-list")):
         echo("\n".join([*site.write(bind(_slip_lines, request)), ""]))
         site.act(actions.act, StaffCommand(by, request.id), "print")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Select, and_, func, or_, select
 
@@ -30,29 +30,26 @@ R = REQUESTS.c
 MOST = 10_000
 
 
-def pull_list(unit: UnitOfWork) -> tuple[Request, ...]:
-    """Return our copies that partners wait for, oldest first; it can be repeated at any time."""
-    return _open(unit, *work_lists.PULL)
+LISTS: Final[Mapping[str, tuple[Condition, ...]]] = {
+    "pull-list": work_lists.PULL,
+    "expected": work_lists.EXPECTED,
+    "expired-pickups": work_lists.EXPIRED,
+    "recalls": work_lists.RECALLS,
+    "renewals": (R.position == P.ON_LOAN, R.renewal_sync.in_((RenewalSync.PENDING, RenewalSync.DENIED))),
+    "lender-dates": (R.position == P.ON_LOAN, R.due > R.lender_due),
+    "flagged": work_lists.FLAGGED,
+}
+"""The conditions of open requests, by the command that lists them."""
 
 
-def expected(unit: UnitOfWork) -> tuple[Request, ...]:
-    """Return the books on their way to our counter: from lenders, and our own copies coming home."""
-    return _open(unit, *work_lists.EXPECTED)
-
-
-def expired_pickups(unit: UnitOfWork) -> tuple[Request, ...]:
-    """Return the books to take off the hold shelf, which were not collected in time (R15)."""
-    return _open(unit, *work_lists.EXPIRED)
+def open_list(unit: UnitOfWork, name: str) -> tuple[Request, ...]:
+    """Return the requests of one of LISTS, longest in their position first."""
+    return _open(unit, *LISTS[name])
 
 
 def overdues(unit: UnitOfWork, today: date) -> tuple[Request, ...]:
     """Return loans past their due date."""
     return _open(unit, *work_lists.overdue(today))
-
-
-def recalls(unit: UnitOfWork) -> tuple[Request, ...]:
-    """Return open requests with a recall."""
-    return _open(unit, *work_lists.RECALLS)
 
 
 def ended_with(unit: UnitOfWork, partner: str, since: datetime) -> tuple[Request, ...]:
@@ -61,33 +58,14 @@ def ended_with(unit: UnitOfWork, partner: str, since: datetime) -> tuple[Request
     return unit.requests.batch(*wanted, order=(R.placed_at, R.id), limit=MOST)
 
 
-def renewals(unit: UnitOfWork) -> tuple[Request, ...]:
-    """Return loans with a renewal pending at the lender, or denied by it (R28)."""
-    return _open(unit, R.position == P.ON_LOAN, R.renewal_sync.in_((RenewalSync.PENDING, RenewalSync.DENIED)))
-
-
-def lender_dates(unit: UnitOfWork) -> tuple[Request, ...]:
-    """Return loans that run past the date on which their lender expects the book (R19, R32)."""
-    return _open(unit, R.position == P.ON_LOAN, R.due > R.lender_due)
-
-
 def stalled(
     unit: UnitOfWork, since: Mapping[Position, datetime], due_before: date, after: str, most: int
 ) -> tuple[Request, ...]:
-    """Return stalled requests by number, after `after`: in a position since before the instant given for it, or lent by us and
-    due before `due_before`.
-    """
+    """Return requests in a position since before its instant, or lent and due before that day, by number, after `after`."""
     still = [and_(R.position == position, R.moved_at < instant) for position, instant in since.items()]
     kept = and_(R.position == P.AT_BORROWER, R.lender_due < due_before)
     # Not plain `id > …`: the database would scan all requests, instead of those that are open.
     return unit.requests.batch(IS_OPEN, or_(*still, kept), R.id + "" > after, order=(R.id + "",), limit=most)
-
-
-def flagged(unit: UnitOfWork) -> tuple[Request, ...]:
-    """Return the requests that staff should look at, for the reason in `flags`: work of a channel that was down, a book in the
-    drop.
-    """
-    return _open(unit, *work_lists.FLAGGED)
 
 
 def stuck(unit: UnitOfWork, at: work_lists.Moment) -> tuple[Request, ...]:
