@@ -46,7 +46,7 @@ class Browser:
         assert code == 303, f"the login answered {code}"
 
     def fetch(self, method: str, path: str, form: str = "") -> tuple[int, str]:
-        """Return the status and the body of a page; cookies are kept."""
+        """Return the status and the body of a page. Cookies are kept."""
         head = {"Cookie": "; ".join(f"{name}={value}" for name, value in self._cookies.items())}
         if form:
             head["Content-Type"] = "application/x-www-form-urlencoded"

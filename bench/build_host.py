@@ -79,7 +79,7 @@ def _made(kind: Callable[..., Any], values: Mapping[str, Any]) -> Any:
 
 
 def answer(host: Host, order: Mapping[str, Any]) -> dict[str, Any]:
-    """Carry out an order: {"order": name of a method, its arguments}; a failure of the measurement is an answer too."""
+    """Carry out an order: {"order": name of a method, its arguments}. A failure of the measurement is a result too."""
     words = dict(order)
     try:
         return {"done": getattr(host, words.pop("order"))(**words)}

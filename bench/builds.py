@@ -25,7 +25,7 @@ HOST: Final = Path(__file__).parent / "build_host.py"
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """A build by its name: `place` is a checkout with a `.venv`; its benchmark knows `works`."""
+    """A build by its name. `place` is a checkout with a `.venv`, whose benchmark knows `works`."""
 
     name: str
     place: Path
@@ -59,7 +59,7 @@ def _read_works(build: Build) -> frozenset[str]:
 
 
 class BuildHost:
-    """The process of a build that runs its subjects; `folder` is its own. `about` says which package it measures."""
+    """Process of a build that runs its subjects in `folder`. `about` is the place of the measured package."""
 
     def __init__(self, build: Build, folder: Path, size: Size) -> None:
         (folder / "data").mkdir()

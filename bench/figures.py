@@ -51,7 +51,7 @@ def quantile(times: Sequence[float], share: float) -> float:
 
 
 def middle(runs: Sequence[Run]) -> Run:
-    """Each figure's median over the rounds; answers are added up."""
+    """Compute each figure's median over the rounds, and the sum of the answers."""
     found = {field.name: median(getattr(run, field.name) for run in runs) for field in fields(Run)}
     return Run(**{**found, "answered": sum(run.answered for run in runs)})
 

@@ -45,7 +45,7 @@ CROWD: Final[Mapping[str, Mapping[str, object]]] = {"sip2": _MANY, "ncip": _MANY
 
 
 class GatewayProcess:
-    """A gateway on free ports; its partners' addresses have no listener."""
+    """A gateway on free ports, without listeners at its partners' addresses."""
 
     def __init__(self, ground: Benchmark, folder: Path, url: str, variant: Variant) -> None:
         sip2, ncip, ops, smtp, web, *others = (next(ground.ports) for _ in range(8))
@@ -59,12 +59,12 @@ class GatewayProcess:
         self._waited = (ops, web) if variant.pages else (ops,)
 
     def until_it_listens(self) -> None:
-        """Wait for all ports; Broken if a process ended."""
+        """Wait for all ports. Raises Broken if a process ended."""
         for port in self._waited:
             self.process.until_it_listens(port)
 
     def stop(self) -> None:
-        """Send SIGTERM; Broken unless it ends well."""
+        """Send SIGTERM. Raises Broken unless it ends well."""
         self.process.stop()
 
     def kill(self) -> None:

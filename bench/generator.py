@@ -141,7 +141,7 @@ class Talk:
             self.socket.sendall(login)
 
     def log_in(self, login: bytes) -> None:
-        """Read the answer to the login; WrongAnswer unless it is positive."""
+        """Read the answer to the login. Raises WrongAnswer unless it is positive."""
         if login and not (heard := self.socket.recv(4096)).startswith(b"941"):
             raise WrongAnswer(f"the login was answered by {heard!r}")
         self.socket.setblocking(False)
@@ -155,7 +155,7 @@ class Talk:
 
 
 def drive(order: LoadOrder, seconds: Callable[[], float]) -> tuple[float, array[float]]:
-    """Asks and checks until the time or the questions are over; (seconds that it took, each answer's waiting time).
+    """Send questions until the time or the questions are over. Returns the seconds taken and the waiting times.
 
     `seconds` returns a monotonic clock. Raises WrongAnswer, and OSError when a connection is lost.
     """
@@ -183,7 +183,7 @@ class Loop:
         self.waits = array("d")
 
     def run(self, talks: Sequence[Talk]) -> float:
-        """Run until the time or the questions are over and every answer has come; returns the seconds that it took."""
+        """Run until the time or the questions are over and every answer has come, and return the seconds that it took."""
         poll, by_number = select.epoll(), {talk.socket.fileno(): talk for talk in talks}
         for number in by_number:
             poll.register(number, select.EPOLLIN)
@@ -199,7 +199,7 @@ class Loop:
         return self._seconds() - begun
 
     def _ask(self, talk: Talk, now_s: float) -> bool:
-        """Send the next question of a connection; False if there is none left."""
+        """Send the next question of a connection. Returns False if there is none left."""
         question = next(self._questions, None) if now_s < self._last else None
         if question is None:
             return False
@@ -207,7 +207,7 @@ class Loop:
         return True
 
     def _hear(self, talk: Talk) -> bool:
-        """Read from a connection and sends its next question; True when it has no more to ask."""
+        """Read from a connection and send its next question. Returns True if there is none."""
         data = talk.socket.recv(65536)
         if not data:
             raise WrongAnswer(f"the line was closed while {talk.wanted!r} was awaited")
@@ -225,7 +225,7 @@ class Loop:
     # ---- the rate limit
 
     def _rest(self, talk: Talk, now_s: float) -> bool:
-        """Whether a connection waits for its time slot; missed slots are caught up, at most those of one second."""
+        """Whether a connection must wait for its time slot. Missed slots of up to one second are caught up."""
         if not self._gap_s:
             return False
         self._slot = max(self._slot + self._gap_s, now_s - 1)
@@ -234,7 +234,7 @@ class Loop:
         return self._slot > now_s
 
     def _wake(self) -> int:
-        """Lets the connections ask on that have reached their time slot; returns how many have no more to ask."""
+        """Resume the connections whose time slot has come. Returns how many have no more questions."""
         ended = 0
         while self._resting and self._resting[0][0] <= (now_s := self._seconds()):
             ended += not self._ask(self._resting.popleft()[1], now_s)

@@ -50,7 +50,7 @@ def alternate(
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Runs each cell once, in this order. A subject lives from its first cell to its last; its checks run when it is closed."""
+    """Runs each cell once, in this order. A subject lives from its first cell to its last and is checked when closed."""
 
     cells: Sequence[Cell]
     plan: Plan
@@ -71,7 +71,7 @@ class Round:
                 subject.abandon()
 
     def _run_or_fail(self, cell: Cell, last: bool) -> None:
-        """Run a cell; the failure of one subject does not end the others, since a whole run is long."""
+        """Run a cell. The failure of one subject does not end the run, which is long."""
         try:
             self._run_round(cell, last)
         except FAILURES as error:

@@ -40,7 +40,7 @@ def measure(chosen: Sequence[Row], plan: Plan, means: BenchServices) -> Records:
 
 
 def obstacle(row: Row, plan: Plan) -> str:
-    """Return the reason why a row cannot be measured here and now; "" if it can."""
+    """Return the reason why a row cannot be measured here and now, or "" if it can."""
     if isinstance(row.measure, Figure):
         situation = row.measure.situation
         lacks = [subjects.without(situation.needs)]

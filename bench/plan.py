@@ -10,7 +10,7 @@ COPIES_EACH: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much there is: `open` requests stand on the hold shelf, BOOKS_EACH for a patron; `closed` ones are history.
+    """Size of the world: `open` requests on the hold shelf, BOOKS_EACH for a patron, and `closed` ones in the history.
 
     `catalogue` titles are searched, and `loaded` holdings loaded beside terminals.
     """

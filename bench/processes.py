@@ -22,7 +22,7 @@ PAGE_KIB: Final = os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 class Broken(Exception):
-    """A process of the benchmark failed; the text holds its output."""
+    """A process of the benchmark failed. The text holds its output."""
 
 
 FAILURES: Final = (Broken, AssertionError, NoServer, OSError, subprocess.SubprocessError)
@@ -58,7 +58,7 @@ class Process:
         return self._running.pid
 
     def until(self, happened: Callable[[], bool], what: str) -> None:
-        """Wait until `happened()` is true; Broken if the program ends before, or PATIENCE_S is over."""
+        """Wait until `happened()` is true. Raises Broken if the program ends before, or PATIENCE_S is over."""
         for _ in range(int(TIMEOUT_S / LOOK_S)):
             if happened():
                 return
@@ -135,7 +135,7 @@ def family_cpu_s(pid: int) -> float:
 
 
 def _cells(folder: Path) -> tuple[int, list[str]]:
-    """Return a process's number and its kernel counters, from its state on; an empty list if it is gone."""
+    """Return a process's number and its kernel counters, from its state on, or [] if it has ended."""
     try:
         # The name in brackets may hold blanks; the counters come after it. Source: proc_pid_stat(5).
         return int(folder.name), (folder / "stat").read_text().rpartition(") ")[2].split()

@@ -93,7 +93,7 @@ class Benchmark:
     # ---- databases
 
     def fresh_database(self, kind: Engine, folder: Path) -> str:
-        """Make a fresh copy of the world; returns its URL."""
+        """Make a fresh copy of the world, and return its URL."""
         if kind == "sqlite":
             copy_file(self.template, folder / "hkall.db")
             return f"sqlite:///{folder / 'hkall.db'}"
@@ -130,7 +130,7 @@ class Benchmark:
         engine.dispose()
 
     def database_cpu_s(self, url: str) -> Callable[[], float]:
-        """Return a clock of the CPU time of the database's own processes; SQLite has none."""
+        """Return a clock of the CPU time of the database's own processes. SQLite has none."""
         return _no_cpu_s if url.startswith("sqlite") else lambda: family_cpu_s(self.server.pid)
 
     # ---- load
@@ -149,7 +149,7 @@ class Benchmark:
         return said, said.pop("waits_s")
 
     def watch(self, order: LoadOrder, cpu_s: Callable[[], float], database_cpu_s: Callable[[], float] = _no_cpu_s) -> Run:
-        """Run an order and returns its figures; the two clocks return the CPU time of the subject and its database so far."""
+        """Run an order and return its figures. The two clocks return the CPU time of subject and database."""
         before, database_before = cpu_s(), database_cpu_s()
         said, waits_s = self.drive(order)
         used = cpu_s() - before, said["cpu_s"], database_cpu_s() - database_before

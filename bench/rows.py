@@ -18,7 +18,7 @@ from bench.subjects import about
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Bounds of a row's median; with neither bound it is reported only."""
+    """Bounds of a row's median. Without bounds it is only reported."""
 
     least: float | None = None
     most: float | None = None
@@ -79,7 +79,7 @@ class Ratio:
         return Spread(tuple(a.rate / b.rate for a, b in zip(runs[self.ours], runs[self.theirs], strict=True)))
 
     def by_cpu(self, runs: Runs) -> float | None:
-        """Return the same ratio by CPU time per answer, which other load disturbs less; None if unknown."""
+        """Return the same ratio by CPU time per answer, which other load disturbs less, or None if unknown."""
         ours, theirs = (middle(runs[cell]) for cell in (self.ours, self.theirs))
         known = ours.all_cpu_us and theirs.all_cpu_us
         return theirs.all_cpu_us / ours.all_cpu_us if known else None
@@ -100,7 +100,7 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure of a situation; `how` describes it for people."""
+    """One figure of a situation. `how` describes it for people."""
 
     situation: Situation
     name: str
@@ -122,7 +122,7 @@ class Row:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """Return the cells that must be run for it; empty for a figure."""
+        """Return the cells that must be run for it, none for a figure."""
         return () if isinstance(self.measure, Figure) else self.measure.cells
 
 

@@ -41,7 +41,7 @@ SUBJECTS: Final[Mapping[str, Kind]] = {
 
 
 def lacking(name: str) -> str:
-    """Return the requirement of a subject that this machine lacks, for people; "" if it lacks none."""
+    """Return the requirement of a subject that this machine lacks, for people, or "" if it lacks none."""
     return without(SUBJECTS[name.partition(AT)[0]].needs)
 
 

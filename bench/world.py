@@ -41,7 +41,7 @@ def sync(database: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class BenchWorld:
-    """The data of the benchmark's database. Every value follows from a number; `now` is the instant at which it was made."""
+    """Data of the benchmark's database. Every value follows from a number. `now` is the instant of its making."""
 
     size: Size
     now: datetime

@@ -40,7 +40,7 @@ class Audience:
     browsers: int = 20
 
     def browsed(self, ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
-        """p99 of 63 at the terminals beside the browsers, against before and after them and in ms; also how pages came."""
+        """Measure p99 of 63 at terminals beside browsers, as a ratio to before and after and in ms, and the pages' times."""
         seconds, titles = max(FEWEST_S, plan.seconds), plan.size.catalogue if self.kind == "readers" else 0
         found: dict[str, list[float]] = {"p99": [], "p99_ms": [], "pages": [], "page_p50_ms": [], "page_p99_ms": []}
         database = VARIANTS[self.variant].database
@@ -75,7 +75,7 @@ class Audience:
 
 
 def _catalogue(ground: Benchmark, kind: Engine, titles: int) -> str:
-    """Make the world with a catalogue; return its URL."""
+    """Make the world with a catalogue, and return its URL."""
     url = ground.fresh_database(kind, ground.fresh(f"catalogue-{kind}"))
     engine, numbers = open_engine(url), count(1)
     store = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: f"R{next(numbers)}"))

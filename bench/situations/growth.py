@@ -30,7 +30,7 @@ WORKS: Final = ("sip2_63", "sip2_11")
 
 
 def growth(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
-    """Rates with much history against little, each round with books of its own, and the memory of both daemons."""
+    """Measure rates with much history against little, and the memory of both daemons."""
     few, most = FEW, plan.size.closed
     with ExitStack() as ending:
         aged = {closed: ending.enter_context(running(ground, "gateway", _aged(ground, closed))) for closed in {few, most}}
@@ -41,7 +41,7 @@ def growth(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
 
 
 def _runs(aged: Mapping[int, GatewaySubject], plan: Plan) -> dict[tuple[str, int], list[Run]]:
-    """Each round's run of each work by size; the sizes take turns, every other round backwards."""
+    """Run each work at each size in all rounds. The sizes take turns, in reverse in every other round."""
     runs: dict[tuple[str, int], list[Run]] = {(work, closed): [] for work in WORKS for closed in aged}
     for number in range(plan.rounds):
         for work, closed in sorted(runs, reverse=bool(number % 2)):
@@ -51,7 +51,7 @@ def _runs(aged: Mapping[int, GatewaySubject], plan: Plan) -> dict[tuple[str, int
 
 
 def _aged(ground: Benchmark, closed: int) -> str:
-    """Make the world with so many closed requests added; return its URL."""
+    """Make the world with so many closed requests added, and return its URL."""
     url, now = ground.fresh_database("sqlite", ground.fresh(f"closed-{closed}")), ground.means.now()
     engine = open_engine(url)
 

@@ -39,7 +39,7 @@ def loading(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
 
 
 def _waits_until_loaded(ground: Benchmark, gateway: GatewaySubject, file: Path) -> Iterator[float]:
-    """Yield the waiting times from the start of the command until it has ended; Broken if it failed."""
+    """Yield the waiting times from the start of the command until it has ended. Raises Broken if it failed."""
     daemon = gateway.daemon
     words: list[str | Path] = [COMMAND, "load", "holdings", file, "--config", daemon.config]
     load = Process(words, file.with_suffix(".log"), daemon.environ)

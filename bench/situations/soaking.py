@@ -114,7 +114,7 @@ def growth(seen: Sequence[float]) -> float:
 
 
 def mixture(ground: Benchmark) -> list[Question]:
-    """Mostly patrons' records; some books are lent and, much later, the checkout is undone (09 with BI)."""
+    """Mix questions: mostly patrons' records, some checkouts and, much later, their cancellations (09 with BI)."""
     seen, lent, undone = (ground.questions(work) for work in MIXED)
     books = min(BOOKS, len(lent))
     return [*lent[:books], *seen[: 3 * books], *undone[:books], *seen[3 * books : 6 * books]]

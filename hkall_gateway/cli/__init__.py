@@ -75,7 +75,7 @@ ENTRIES: tuple[Entry, ...] = (
 
 
 def add_credentials(environ: MutableMapping[str, str]) -> None:
-    """Add each credential whose name may be that of a variable, without its last line end; a variable that is set stays.
+    """Add each credential with the name of a variable, without its final newline, unless the variable is set.
 
     Raises OSError or UnicodeDecodeError for one that cannot be read.
     """

@@ -30,7 +30,7 @@ def prepare() -> None:
 
 
 class _Finder:
-    """Finds structlog, and sets it up once it is imported; other modules are left to the finders of Python."""
+    """Import finder that configures structlog when it is imported. Other modules are left to Python's finders."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, _target: ModuleType | None = None, /) -> ModuleSpec | None:
         spec = PathFinder.find_spec(name, path) if name == "structlog" else None

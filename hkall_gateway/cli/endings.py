@@ -1,4 +1,4 @@
-"""Turns environment errors (disk, network, database) into one line, with a remedy and an exit code; bugs keep a traceback."""
+"""Turn errors of the environment (disk, network, database) into one line with a remedy and an exit code."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def ending_of(error: Exception) -> CliError | None:
 
 
 def way_out(error: DBAPIError) -> str:
-    """Return what to do about an error of the database, "" where it is a bug of ours."""
+    """Return what to do about an error of the database, or "" if it is a bug of ours."""
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
         return SQLITE.get(code & _PRIMARY, "")

@@ -37,7 +37,7 @@ class LazyGroup(click.Group):
         return [*self.entries, *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command, imported now; None where there is none of that name."""
+        """Return the command, imported now, or None if there is none of that name."""
         entry = self.entries.get(cmd_name)
         if entry is None:
             return super().get_command(ctx, cmd_name)
@@ -46,7 +46,7 @@ class LazyGroup(click.Group):
         return found[cmd_name] if isinstance(found, Mapping) else found
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
-        """Write the sections of the table; no command is imported."""
+        """Write the sections of the table without importing a command."""
         width = max(len(name) for name in self.entries)
         for section in dict.fromkeys(entry.section for entry in self.entries.values()):
             found = [(e.name.ljust(width), e.help) for e in self.entries.values() if e.section == section]

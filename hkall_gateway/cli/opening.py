@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 def load_config(path: Path, environ: Mapping[str, str] | None = os.environ) -> tuple[GatewayConfig, Library]:
-    """Return the configuration and the library it describes; every mistake on a line of its own and exit 2.
+    """Return the configuration and the library it describes. Exits with code 2 and a line for each mistake.
 
     `environ` None: without a look for the variables that it names.
     """
@@ -49,7 +49,7 @@ def load_config(path: Path, environ: Mapping[str, str] | None = os.environ) -> t
 
 
 def open_database(path: Path, *, any_revision: bool = False) -> Engine:
-    """Return the database of a configuration; one at another revision is an ending with the command to run."""
+    """Return the database of a configuration. At another revision it exits with the command to run."""
     config, _library = load_config(path)
     return _open_engine(config, path, any_revision=any_revision)
 
@@ -106,7 +106,7 @@ def _read_agreements(config: GatewayConfig) -> NcipAgreements:
 
 
 def _local_system(config: GatewayConfig, library: Library, engine: Engine) -> Known | None:
-    """Return how the library's own system is asked, None where all is loaded."""
+    """Return how the library's own system is asked, or None if all is loaded."""
     if not find_adapter(config.ils.connector).is_live:
         return None
     from hkall_gateway.cli.local_system import fact_source
@@ -144,7 +144,7 @@ def require_revision(engine: Engine, path: Path) -> None:
 
 
 def revision_of(engine: Engine, path: Path) -> str:
-    """Return the revision of the database, "" for an empty one; exit 2 where it cannot be opened."""
+    """Return the revision of the database, or "" for an empty one. Exits with code 2 if it cannot be opened."""
     from sqlalchemy.exc import DBAPIError
 
     try:

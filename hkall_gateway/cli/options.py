@@ -127,7 +127,7 @@ class Site:
     marc: MarcMapping = field(default_factory=MarcMapping)
 
     def borrower_facts(self, card: str, bib_id: str = "") -> BorrowerFacts:
-        """Return the current facts about a borrower; call it before the unit of work that decides."""
+        """Return the current facts about a borrower. Call it before the unit of work that decides."""
         from hkall_gateway.circulation.borrowers import loaded_facts
 
         return self.local(card, bib_id) if self.local else self.write(bind(loaded_facts, card))
@@ -199,14 +199,14 @@ def with_site(command: Callable[..., object]) -> Callable[..., object]:
 
 
 def require_partner(site: Site, agency: str) -> None:
-    """Exit 1 for an agency that is no partner here, neither configured nor loaded; "" is every partner."""
+    """Exit 1 for an agency that is neither a configured nor a loaded partner. "" stands for all partners."""
     known = {partner.agency for partner in site.partners}
     if agency and agency not in known and agency not in site.write(lambda unit: unit.partners.among([agency])):
         raise CliError(f"--partner: {agency!r} is no partner; configured are {', '.join(sorted(known)) or 'none'}")
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Ask for confirmation of an irreversible action, unless --yes was given; exit 2 without a terminal to ask at."""
+    """Ask for confirmation of an irreversible action, unless --yes was given. Exit 2 without a terminal."""
     if yes:
         return
     if not sys.stdin.isatty():

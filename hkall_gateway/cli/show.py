@@ -54,7 +54,7 @@ def show(rows: Iterable[Row], as_json: bool, columns: Sequence[str] = ()) -> Non
 
 
 def progress(steps: Sequence[T], what: str) -> Iterable[T]:
-    """Go through the steps of long work under a bar on standard error, on a terminal; silently elsewhere."""
+    """Iterate over the steps of long work with a progress bar on standard error, if that is a terminal."""
     if not sys.stderr.isatty():
         return steps
     from rich.console import Console
@@ -76,7 +76,7 @@ def working(what: str) -> Iterator[None]:
 
 
 def aligned(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
-    """Return a line for the names and one for each row, never folded; a Chinese character is two columns wide."""
+    """Return a line for the names and one for each row, never folded. A Chinese character is two columns wide."""
     from rich.cells import cell_len
 
     cells = [list(columns), *([printable(cell(row.get(name))) for name in columns] for row in rows)]
@@ -149,7 +149,7 @@ def local(moment: datetime) -> str:
 
 
 def plain(value: object) -> object:
-    """Return a value that JSON has no form for as a mapping or as text; instants are UTC."""
+    """Convert a value without a form in JSON to a mapping or to text. Instants are UTC."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, datetime):

@@ -114,7 +114,7 @@ def _check_listeners(tables: Table) -> Iterator[Fault]:
 
 
 def _check_proofs(tables: Table) -> Iterator[Fault]:
-    """Demand a proof of identity of each client; a proof must be complete and identify one row."""
+    """Demand a proof of identity of each client. A proof must be complete and identify one row."""
     rows = [(kind, index, row) for kind in ("partners", "clients") for index, row in _rows_at(tables, kind)]
     for kind, index, row in rows:
         if kind == "clients" and not any(row.get(name) for name in PROOFS):

@@ -37,7 +37,7 @@ class Strict(BaseModel):
 
 
 class ConfigErrors(Exception):
-    """The errors of a file; `errors` are (path, message), in the order of the file's tables."""
+    """The errors of a file. `errors` are (path, message), in the order of the file's tables."""
 
     def __init__(self, file: Path, errors: Iterable[Fault]) -> None:
         self.file = file
@@ -98,7 +98,7 @@ def read(file: Path) -> Table:
 
 
 def model(kind: type[M], tables: Table, file: Path) -> tuple[M | None, list[Fault]]:
-    """Validate `tables` as a `kind`; return it, or None and the errors. Paths in them are relative to the folder of `file`."""
+    """Validate `tables` as a `kind`. Returns it, or None and the errors. Paths are relative to the folder of `file`."""
     try:
         # By way of JSON: there a strict model takes a list for a tuple and text for a date, as TOML's readers mean them.
         text = json.dumps(tables, default=_iso_date)
@@ -113,7 +113,7 @@ def model(kind: type[M], tables: Table, file: Path) -> tuple[M | None, list[Faul
 
 
 def record_from_row(record: type[R], row: BaseModel, **own: object) -> R:
-    """Make a record of the row's values for fields of the same names; `own` are those that the row has in another form."""
+    """Make a record of the row's values for fields of the same names. `own` are the values that the row has in another form."""
     shared = {field.name for field in fields(record)} & type(row).model_fields.keys() - own.keys()
     values: Table = {name: getattr(row, name) for name in shared}
     return record(**values, **own)
@@ -176,7 +176,7 @@ def _iso_date(value: object) -> str:
 
 
 def with_defaults(tables: Table) -> Table:
-    """Return the tables of a file; each row that names a system has that system's keys beneath its own."""
+    """Return the tables of a file. Each row that names a system has that system's keys beneath its own."""
     whole = dict(tables)
     for role in SystemRole:
         value = tables.get(role.value)

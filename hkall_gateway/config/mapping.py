@@ -32,7 +32,7 @@ from hkall_gateway.sip2.dispatch import FramingRule, Listener, TerminalRow
 
 
 def terminals(config: GatewayConfig, policy: Policy) -> dict[str, TerminalRow]:
-    """Terminals that may log in, by login; a terminal speaks the library's first language unless its row names one."""
+    """Return the terminals that may log in, by login. Their language is the library's first unless the row names one."""
     makes = makes_of_terminals(config.sip2)
     return {
         row.login: record_from_row(
@@ -106,7 +106,7 @@ def places(config: GatewayConfig) -> dict[str, str]:
 
 
 def agreed_secrets(config: GatewayConfig, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the secret between each agency and us; "" if none is agreed, which admits no caller."""
+    """Return the secret between each agency and us, or "" if none is agreed, which admits no caller."""
     rows: tuple[gateway.PeerConfig, ...] = (*config.partners, *config.clients)
     return {row.agency: environ.get(row.secret_env or "", "") for row in rows}
 
@@ -126,7 +126,7 @@ def _our_proof(row: gateway.OurProof, agency: str, environ: Mapping[str, str]) -
 
 
 def public_keys(config: GatewayConfig) -> bytes:
-    """Return the JSON Web Key Set of our signing keys; b"" if we sign no messages."""
+    """Return the JSON Web Key Set of our signing keys, or b"" if we sign no messages."""
     files = [row.our_proof.jwt.key_file for row in config.partners if row.our_proof.jwt]
     return published(signing_key(file.read_bytes()) for file in files) if files else b""
 

@@ -120,7 +120,7 @@ def _check_dates(site: Table, _base: Table) -> Iterator[Fault]:
 
 
 def _parse_day(value: object) -> date | None:
-    """Return a date, or the date that a text is; what is neither is the model's to refuse."""
+    """Parse a date, or return None for the model to refuse."""
     try:
         return date.fromisoformat(str(value))
     except ValueError:

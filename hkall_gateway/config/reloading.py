@@ -22,7 +22,7 @@ class TakesEffect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TableKeys:
-    """The keys of one table by the time at which they take effect; EVERY stands for all of its keys, rows and inner tables."""
+    """Keys of one table by the time at which they take effect. EVERY stands for all of its keys, rows and inner tables."""
 
     reload: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
@@ -66,7 +66,7 @@ TABLES: Final[Mapping[str, TableKeys]] = {
 
 
 def takes_effect(table: str, key: str) -> TakesEffect:
-    """Return when a key of a table takes effect; an inner table's keys do as its own key. KeyError for an unknown key."""
+    """Return when a key takes effect. Keys of an inner table take effect with that table. KeyError for an unknown key."""
     outer, _, inner = table.partition(".")
     keys, name = TABLES[outer], inner.partition(".")[0] or key
     for when, listed in ((TakesEffect.RELOAD, keys.reload), (TakesEffect.RESTART, keys.restart)):

@@ -35,12 +35,12 @@ class DatabaseFactory(Protocol):
 
 
 def ground(url: str = "") -> DatabaseFactory:
-    """SQLite in memory, or schemas in the PostgreSQL database of `url`."""
+    """Choose SQLite in memory, or schemas in the PostgreSQL database of `url`."""
     return Schemas(url) if url else Memory()
 
 
 class Memory:
-    """SQLite databases in memory; each is gone with its engine."""
+    """SQLite databases in memory, each deleted with its engine."""
 
     def __init__(self) -> None:
         self._engines: WeakSet[Engine] = WeakSet()
@@ -83,7 +83,7 @@ def _empty_image() -> tuple[bytes, Dialect]:
 
 
 class Schemas:
-    """Schemas of one PostgreSQL database; the schema of a disposed engine is emptied and used again."""
+    """Schemas of one PostgreSQL database. The schema of a disposed engine is emptied and reused."""
 
     def __init__(self, url: str) -> None:
         self._url = url

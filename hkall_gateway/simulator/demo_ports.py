@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where everything listens on this machine; `partners` by agency."""
+    """Ports of the demo on this machine. `partners` are by agency."""
 
     sip2: int = 6001
     ncip: int = 8080
@@ -24,7 +24,7 @@ class Ports:
     web: int = 8090
 
     def shifted(self, by: int) -> Ports:
-        """Return the same ports, each so much higher. ValueError where one would be none."""
+        """Return the same ports, each raised by a number. Raises ValueError if one is no port then."""
         moved = {agency: port + by for agency, port in self.partners.items()}
         made = Ports(self.sip2 + by, self.ncip + by, self.ops + by, self.smtp + by, moved, self.web + by)
         if not all(0 < port < 65536 for _, port in made.named()):
@@ -57,13 +57,13 @@ def taken(ports: Ports) -> Iterator[tuple[str, int]]:
 
 
 def why_not(ports: Ports) -> str:
-    """Return a line that names the ports that are taken and says how to choose others, "" where all are free."""
+    """Return a line that names the ports that are taken and says how to choose others, or "" if all are free."""
     busy = ", ".join(f"{port} ({name})" for name, port in taken(ports))
     return f"taken on this machine: port {busy}; choose others: make run SHIFT=100 adds 100 to each" if busy else ""
 
 
 def main(words: list[str]) -> str | None:
-    """Return why the demo cannot listen, None where it can. `words`: by how much the ports are shifted, or nothing."""
+    """Return why the demo cannot listen, or None if it can. `words`: by how much the ports are shifted, or nothing."""
     shift = "".join(words) or "0"
     try:
         return why_not(Ports().shifted(int(shift))) or None

@@ -84,7 +84,7 @@ def _wire(direction: str, line: str) -> None:
 
 
 class Demo:
-    """The demo's clock, people and gateway. Time is moved by hand, so that a loan of days takes seconds."""
+    """The demo's clock, people and gateway. Its clock is moved ahead, so that a loan of days takes seconds."""
 
     def __init__(self, reactor: Clock, folder: Path) -> None:
         self._reactor, self._ahead = reactor, timedelta()
@@ -127,7 +127,7 @@ class Demo:
 
 
 async def play(reactor: Clock) -> None:
-    """Plays the whole demo; raises if a step has another result than the script says."""
+    """Play the whole demo. Raises AssertionError if a step has another result than the script."""
     with tempfile.TemporaryDirectory() as folder:
         demo = Demo(reactor, Path(folder))
         logs.configure((Path(folder) / "log.jsonl").open("ab"), demo.now, "info", b"demo")

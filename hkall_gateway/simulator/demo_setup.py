@@ -48,7 +48,7 @@ def _read_titles() -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def invented_titles() -> Iterator[Title]:
-    """Yield the titles; their numbers begin with "d", and their ISBN-13s are invented, with a right check digit."""
+    """Yield the titles. Their numbers begin with "d". Their ISBN-13s are invented, with a valid check digit."""
     for number, row in _read_titles():
         digits = f"978999{number:06d}"
         total = sum(int(digit) * (3 if place % 2 else 1) for place, digit in enumerate(digits))
@@ -65,7 +65,7 @@ def invented_titles() -> Iterator[Title]:
 
 
 def invented_copies() -> Iterator[Holding]:
-    """Yield the copies of all titles; one of them is a set, of which we have the first volume alone."""
+    """Yield the copies of all titles. One title is a set, of which we have only the first volume."""
     for title, (number, row) in zip(invented_titles(), _read_titles(), strict=True):
         for agency, status in _PLACES[number % len(_PLACES)]:
             volumes = ("",) if title.title != A_SET else _SET[:1] if agency == "HKU" else _SET
@@ -142,7 +142,7 @@ def write_config(
     *,
     pages: bool = False,
 ) -> Path:
-    """Write gateway.toml and policy.toml in `folder`; returns the path of the first.
+    """Write gateway.toml and policy.toml in `folder`, and return the path of the first.
 
     The demo's policy takes the published values wherever a site has to decide; `policy`, a text, replaces it. `keys` are
     further ones, by their table's name; `callers` are keys of each terminal and of the discovery system. `pages`: with [web].

@@ -1,4 +1,4 @@
-"""A simulated library system with readers and books, reached by SIP2. Its own rules are as simple as possible."""
+"""Simulate a library system with patrons and books over SIP2, with the simplest possible rules."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ it refuses every login."""
 
 @dataclass(slots=True)
 class IlsPatron:
-    """One of its readers. `loans` counts further books than those of its own list; `limit` is how many they may have.
+    """One of its patrons. `loans` counts books beside those of its own list. `limit` is the most they may have.
 
     A request about a `former` card returns the reader with the present one.
     """
@@ -51,7 +51,7 @@ class IlsPatron:
 
 @dataclass(slots=True)
 class IlsBook:
-    """One of its books; `reader` is the card to which it is lent."""
+    """One of its books. `reader` is the card to which it is lent."""
 
     barcode: str
     title: str = ""
@@ -116,12 +116,12 @@ class SimulatedIls:
         self.readers.pop(reader.former, None)
 
     def takes(self, login: Login) -> bool:
-        """Whether a terminal with this login may send requests; a terminal without a login may."""
+        """Whether a terminal with this login may send requests. Without a login it may."""
         known = not self.logins or self.logins.get(login.name) == login.password.reveal()
         return not login.name or (known and self.state != "refusing")
 
     def reader(self, card: str) -> IlsPatron | None:
-        """Return the reader that has, or had, this card; None if there is none."""
+        """Return the patron with this card, present or former, or None."""
         was = next((reader for reader in self.readers.values() if card and reader.former == card), None)
         return self.readers.get(card, was)
 
@@ -228,7 +228,7 @@ REPLIES: Final[Mapping[str, Callable[[SimulatedIls, Sip2Message], dict[str, Valu
 
 
 class DirectConnection:
-    """A connection to a simulated system without a socket; time stands still while it answers."""
+    """A connection to a simulated system, without a socket and without delay."""
 
     dialect = DIALECTS["standard"]
 

@@ -62,7 +62,7 @@ class PartnerLibrary:
         return server.Site(_Responder(self))  # type: ignore[no-untyped-call]  # twisted.web has no types
 
     def treat(self, body: bytes) -> tuple[PartnerBehaviour, bytes]:
-        """Handle a document by the next scripted manner, or accepts it; returns that manner and the reply's document."""
+        """Handle a document by the next scripted behaviour, or accept it. Returns that behaviour and the reply."""
         behaviour = self.script.popleft() if self.script else OK
         message = documents.decode(body)
         self.watch("<", message)
@@ -119,7 +119,7 @@ def short(message: NcipMessage) -> str:
 
 
 class _Responder(resource.Resource):
-    """The partner's NCIP responder; a scripted manner may break the connection or reply 503 instead."""
+    """The partner's NCIP responder. A scripted behaviour may close the connection or reply 503 instead."""
 
     isLeaf = True  # noqa: N815  # Twisted's own name
 
@@ -159,7 +159,7 @@ class SocketTerminal(Protocol):
         self.closed: Deferred[None] = Deferred()
 
     def ask(self, line: str) -> Deferred[str]:
-        """Send a line without its end; fires with the reply without its end."""
+        """Send a line without its end. Fires with the reply without its end."""
         self._overhear(">", line)
         cast(Transport, self.transport).write(self._seal.sealed(line))
         waiter: Deferred[str] = Deferred()

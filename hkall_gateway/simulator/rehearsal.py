@@ -63,7 +63,7 @@ class _Delivery:
 
 
 class Mailbox(smtp.SMTPFactory):
-    """The factory to listen with; `messages` holds the received mail, and each is given to `watch`."""
+    """Factory of an SMTP server. `messages` holds the received mail. `watch` is called with each message."""
 
     def __init__(self, watch: Callable[[EmailMessage], object] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.mail has no types

@@ -103,7 +103,7 @@ class Progress:
         self._clock_us, self._began_us, self._shown = clock_us, 0, -1
 
     def __call__(self, done: int, cards: int) -> None:
-        """Note that `done` of all `cards` were compared; the first part tells how long the rest will take."""
+        """Show that `done` of all `cards` were compared, and after the first part how long the rest will take."""
         if not done:
             self._began_us, self._shown = self._clock_us(), -1
             return
@@ -170,7 +170,7 @@ def _open_target(config: Path, file: Path, further: Path | None, force: bool) ->
 
 
 def _require_free(target: _Target) -> None:
-    """Exit 1 where gateways are up, or where the database holds something, unless that is meant."""
+    """Exit 1 if gateways are up or the database is not empty, unless --force was given."""
     if target.force or _is_new(target.engine):
         return
     why = _read_from(target, _in_use, now()) or (
@@ -182,7 +182,7 @@ def _require_free(target: _Target) -> None:
 
 
 def _is_new(engine: Engine) -> bool:
-    """Whether there is no database yet, or one without our tables; one that cannot be read is none of these."""
+    """Whether there is no database yet, or only a database without our tables. CliError if it cannot be read."""
     file = forgetting.file_of(engine)
     if file is not None and not file.exists():
         return True
@@ -219,7 +219,7 @@ def _in_file(target: _Target, engine: Engine, rows: Counts) -> Restored:
 
 
 def _again_in_archives(target: _Target) -> int:
-    """Erase again the records of erased patrons in archives that were restored from a copy; return how many there were."""
+    """Erase again the records of erased patrons in archives that were restored from a copy, and return how many there were."""
     policy = target.library.policy.retention.archive_file
     files = {Path(name).absolute() for name in (*_read_from(target, retention.archives), *([policy] if policy else []))}
     marks, count = target.marks, 0

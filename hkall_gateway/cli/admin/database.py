@@ -60,7 +60,7 @@ def upgrade(config: Path, *, plan: bool, copy: Path | None) -> None:
 
 
 def _back_up_first(config: Path, copy: Path | None) -> None:
-    """Copy the database into `copy`; without it, into a file that a person at the terminal names, if any."""
+    """Copy the database into `copy`, or else into a file that the user names at the terminal, if any."""
     if copy is None and _may_prompt():
         named = click.prompt("File for a backup before the upgrade (empty: none)", default="", show_default=False, err=True)
         copy = Path(named) if named else None

@@ -130,7 +130,7 @@ def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool, age
 
 @dataclass(frozen=True, slots=True)
 class _Holdings:
-    """A file of copies in any format that `load holdings` reads; `columns` are None where it has all."""
+    """A file of copies in any format that `load holdings` reads. `columns` are None if it has all."""
 
     rows: StagedCopies
     mistakes: tuple[str, ...]
@@ -252,7 +252,7 @@ def _warn_of_refused(cards: Replacements) -> None:
 
 
 def _places_of_unknown(rows: Sequence[PatronRow], unknown: Callable[[Borrower], str]) -> dict[str, Places]:
-    """Return the unknown words, sorted, with the places of their rows; `unknown` returns "" for a row without one."""
+    """Return the unknown words, sorted, with the places of their rows. `unknown` returns "" for a known word."""
     found = _by_word((unknown(row.borrower), row.where) for row in rows)
     return {word: places for word, places in sorted(found.items()) if word}
 

@@ -66,7 +66,7 @@ def _retention_terms(policy: Retention, older_than: int | None, archive: Path | 
 
 
 def _preview_purge(site: Site, terms: Retention) -> list[dict[str, object]]:
-    """How many requests each of the two would take now, and how many it would leave for their money or messages."""
+    """Count the requests that each step would take now, and those that it would leave for debts or messages."""
     from hkall_gateway.circulation.jobs.retention import last_instant
     from hkall_gateway.db.privacy import retention as kept
 
@@ -80,7 +80,7 @@ def _preview_purge(site: Site, terms: Retention) -> list[dict[str, object]]:
 
 
 def _purge_in_batches(site: Site, library: Library) -> int:
-    """Run the job in batches, each in a short transaction beside a running daemon; return how many requests it purged."""
+    """Run the job in batches, each in a short transaction beside a running daemon, and return how many requests it purged."""
     from hkall_gateway.circulation.jobs.rounds import BATCH, begin, one_batch
     from hkall_gateway.db.privacy.archive import NotAnArchive
 
@@ -192,7 +192,7 @@ def _end_when_refused() -> Iterator[None]:
 
 
 def _rewrite_file(engine: Engine | None, wanted: bool | None) -> Iterator[RemainingRow]:
-    """Rewrite the SQLite file, without what deleted rows left in its free space; yield it where that is still to be done."""
+    """Rewrite the SQLite file without the remains of deleted rows. Yields the file if that is still to be done."""
     from sqlalchemy.exc import OperationalError
 
     from hkall_gateway.db.privacy import forgetting

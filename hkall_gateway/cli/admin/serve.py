@@ -1,4 +1,4 @@
-"""serve, reload: the gateway of this machine, the checks before its start, and the reload of the one that runs."""
+"""Commands serve and reload: the gateway of this machine, the checks before its start, its reload."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def serve(config: Path, only: str | None, without: str | None, channel: int | No
 
 
 def _end_before_start(number: int, _frame: object) -> None:
-    """End as an orderly stop does, with exit code 0. No log is open yet: one line on standard error says why."""
+    """End with exit code 0, as after an orderly stop. No log is open yet, so the reason goes to standard error."""
     echo(f"{signal.Signals(number).name} before the start: nothing was begun", err=True)
     raise SystemExit(0)
 

@@ -1,4 +1,4 @@
-"""status: the gateways, the night's work, the lines to partners, what waits and since when."""
+"""Commands status and partners: gateways, jobs, channels to partners, and undelivered messages."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def status(site: Site, as_json: bool) -> None:
 
 
 def lines(unit: UnitOfWork, when: datetime, configured: Sequence[str]) -> list[dict[str, object]]:
-    """Return the rows of the command; `configured` are the agencies of the configuration file."""
+    """Return the rows of the command. `configured` are the agencies of the configuration file."""
     from hkall_gateway.db import instances, quarantine
 
     there = [_gateway_row(one, one.state(when), unit) for one in instances.everyone(unit)]
@@ -105,7 +105,7 @@ def _round_row(job: rounds.RoundState, when: datetime) -> dict[str, object]:
 
 
 def _set_aside_rows(unit: UnitOfWork) -> list[dict[str, object]]:
-    """How many requests each round could not do; `stuck` names them."""
+    """Return a row for each job with the number of requests that it could not process."""
     from hkall_gateway.db import rounds
 
     found = rounds.all_aside(unit)
@@ -146,7 +146,7 @@ def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
 
 
 def records(unit: UnitOfWork, when: datetime, named: Sequence[str], configured: Sequence[str]) -> list[dict[str, object]]:
-    """Return one row for each agency of `named`; by default of all that are configured or were sent a message."""
+    """Return a row for each agency of `named`, by default for all that are configured or were sent a message."""
     from hkall_gateway.circulation.staff.partner_lines import partner_lines
 
     return [asdict(row) for row in partner_lines(unit, when, named or sorted({*configured, *unit.circuits.used()}))]

@@ -1,4 +1,4 @@
-"""The command `doctor`: whether everything is ready to go live, and what to do where it is not."""
+"""The command `doctor`: check whether everything is ready to go live, with a remedy for each failure."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ SHOWN: Final = 4
 
 
 async def check_reach(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> tuple[str, ...]:
-    """Return the addresses of a host that accepts connections on `port`; () if one of the two checks failed."""
+    """Return the addresses of a host that accepts connections on `port`, or () if one of the two checks failed."""
     addresses = await _resolve_host(sheet, tools, host, port)
     return addresses if addresses and await _check_connection(sheet, tools, host, port) else ()
 
@@ -69,7 +69,7 @@ async def _check_connection(sheet: Sheet, tools: ExaminationTools, host: str, po
 async def connect(
     tools: ExaminationTools, host: str, port: int, seconds: float, make: Callable[[], P], recorder: Recorder | None = None
 ) -> P:
-    """Connect a protocol of `make`, as the gateway would; with a recorder, by TLS. Raises TooLong."""
+    """Connect a protocol of `make`, as the gateway would, by TLS if there is a recorder. Raises TooLong."""
     endpoint: Any = HostnameEndpoint(tools.reactor, host, port, timeout=seconds)  # it has no types
     factory: Any = Factory.forProtocol(make)
     factory.noisy = False
@@ -103,7 +103,7 @@ class _Receiver:
         self._found: list[str] = []
 
     def resolutionBegan(self, resolution: object) -> None:  # noqa: N802  # Twisted's own name
-        """Ignores the start of a resolution; only its addresses count."""
+        """Ignore the start of a resolution."""
 
     def addressResolved(self, address: IPv4Address | IPv6Address) -> None:  # noqa: N802
         if address.host not in self._found:
@@ -144,7 +144,7 @@ CHAIN: Final[Mapping[int, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class PeerHandshake:
-    """A peer's side of the handshake. `faults` are OpenSSL error numbers; the first of `chain` is the peer's certificate."""
+    """A peer's side of the handshake. `faults` are OpenSSL error numbers. `chain` begins with the peer's certificate."""
 
     version: str
     chain: tuple[Certificate, ...]
@@ -172,7 +172,7 @@ class Recorder:
         return line
 
     def handshake(self) -> PeerHandshake:
-        """Return the version, chain and faults; call it after the handshake is complete."""
+        """Return the version, chain and faults, once the handshake is complete."""
         assert self._line is not None
         # Not all that was sent: some peers send the expired roots of old, which no path needs.
         used = self._line.get_verified_chain() or self._line.get_peer_cert_chain() or ()
@@ -186,7 +186,7 @@ class Recorder:
 
 
 async def check_tls(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> bool:
-    """Check the TLS of a peer, as the gateway would use it; add the four findings."""
+    """Check the TLS of a peer, as the gateway would use it, and add the four findings."""
     recorder, left_s = Recorder(host), sheet.left_s()
     try:
         line = await connect(tools, host, port, left_s, HandshakeProbe, recorder)
@@ -199,7 +199,7 @@ async def check_tls(sheet: Sheet, tools: ExaminationTools, host: str, port: int)
 
 
 def report_plain(sheet: Sheet, host: str, key: str, what: str) -> None:
-    """Add the finding about an unencrypted peer; `key` is the setting that encrypts it, `what` is the data that is exposed."""
+    """Add the finding about an unencrypted peer. `key` is the setting that encrypts it, `what` the exposed data."""
     if on_this_machine(host):
         sheet.ok("tls.version", "not encrypted, on this machine only")
     else:
@@ -207,7 +207,7 @@ def report_plain(sheet: Sheet, host: str, key: str, what: str) -> None:
 
 
 def judge_handshake(sheet: Sheet, host: str, handshake: PeerHandshake, now: datetime) -> bool:
-    """Add the findings about version, chain, name and expiry of a peer's TLS; return whether all passed."""
+    """Add the findings about version, chain, name and expiry of a peer's TLS, and return whether all passed."""
     before = len(sheet.failed)
     if handshake.version in MODERN:
         sheet.ok("tls.version", handshake.version)

@@ -174,7 +174,7 @@ def _make_pool(most: int) -> ThreadPool:
 
 
 def _examine_all(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str], None]) -> dict[str, Sheet]:
-    """Examine the chosen peers side by side; show each group of findings as soon as those before it are done.
+    """Examine the chosen peers concurrently. Show each group of findings when those before it are done.
 
     Returns:
         The sheets in order, by peer; after SIGINT without those that were not finished.

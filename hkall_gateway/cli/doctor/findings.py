@@ -21,7 +21,7 @@ GATEWAY, PARTNER, CLIENT, ILS, SMTP = "gateway", "partner", "client", "ils", "sm
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check. `of` are the kinds of peers that have it; a finding may bring advice that fits better than `advice`."""
+    """One check. `of` are the kinds of peers that have it. `advice` is used unless a finding has its own."""
 
     name: str
     of: tuple[str, ...]
@@ -171,7 +171,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check at one peer; `about` names the file, port or key if the check covers several."""
+    """Result of one check at one peer. `about` names the file, port or key if the check covers several."""
 
     peer: str
     check: str
@@ -203,7 +203,7 @@ class Sheet:
         self._seconds, self._ends_s = seconds, seconds() + allowed_s
 
     def left_s(self) -> float:
-        """Seconds that are left for this peer; never 0, so that a step that begins too late fails as too late."""
+        """Return the seconds left for this peer, never 0, so that a step that begins too late times out."""
         return max(self._ends_s - self._seconds(), 0.01)
 
     def ok(self, check: str, detail: str, about: str = "") -> None:
@@ -211,11 +211,11 @@ class Sheet:
         self._add(check, Status.OK, detail, "", about)
 
     def warn(self, check: str, detail: str, advice: str = "", about: str = "") -> None:
-        """Add a check that passed but needs attention; without `advice` the table's own is used."""
+        """Add a check that passed but needs attention, with `advice` or that of the table."""
         self._add(check, Status.WARN, detail, advice, about)
 
     def fail(self, check: str, detail: str, advice: str = "", about: str = "") -> None:
-        """Add a check that failed; without `advice` the table's own is used."""
+        """Add a check that failed, with `advice` or that of the table."""
         self._add(check, Status.FAIL, detail, advice, about)
 
     def skip(self, check: str, why: str) -> None:
@@ -223,7 +223,7 @@ class Sheet:
         self._add(check, Status.SKIP, why, "", "")
 
     def close(self) -> None:
-        """Put the findings into the order of the plan; a check without a finding is added as not tried."""
+        """Sort the findings by the plan, and add a skipped one for each check without a finding."""
         tried, failed = {one.check for one in self.found}, {one.check for one in self.failed}
         why = "not tried"
         for check in self.plan:

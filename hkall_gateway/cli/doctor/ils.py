@@ -90,7 +90,7 @@ class Sip2Examination:
             line.close()
 
     async def _check_login(self) -> bool:
-        """Whether the server accepts the login; True, with the check skipped, if none is configured."""
+        """Whether the server accepts the login. Without a login the check is skipped, and True is returned."""
         sheet, name = self._sheet, self._login.name
         if not name:
             sheet.skip("login", "no `login` in [ils]" + (": each terminal logs in by itself" if self._ils.relay else ""))
@@ -148,7 +148,7 @@ class Sip2Examination:
 
 
 def judge_status(sheet: Sheet, reply: Sip2Message, question: str) -> bool:
-    """Add the findings about a 98; return whether the system can answer `question`, the message that queries a patron."""
+    """Add the findings about a 98, and return whether the system can answer `question`, the message that queries a patron."""
     # A BX too short to mention a message counts as support of it.
     flags = reply.get("BX")
     needed = [code for code in (question, "17") if len(flags) > BX.index(code) and flags[BX.index(code)] != "Y"]

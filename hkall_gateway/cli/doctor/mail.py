@@ -58,7 +58,7 @@ def uses_esmtp(smtp: Smtp) -> bool:
 
 
 async def examine_mail_server(sheet: Sheet, tools: ExaminationTools, smtp: Smtp, to: str) -> None:
-    """Examine the mail server of [smtp]; `to` is the recipient that is tried."""
+    """Examine the mail server of [smtp] with `to` as the recipient."""
     if not await check_reach(sheet, tools, smtp.host, smtp.port):
         return
     if not uses_esmtp(smtp):
@@ -96,7 +96,7 @@ async def examine_mail_server(sheet: Sheet, tools: ExaminationTools, smtp: Smtp,
 
 
 class TlsProbe(_Extended):  # type: ignore[misc]  # as above
-    """Goes as far as the encrypted EHLO and leaves. `done` answers whether it was encrypted."""
+    """Client that quits after the encrypted EHLO. `done` fires with whether it was encrypted."""
 
     def __init__(self, recorder: Recorder, *, insists: bool) -> None:
         super().__init__(b"", recorder, DNSNAME)
@@ -132,7 +132,7 @@ class TlsProbe(_Extended):  # type: ignore[misc]  # as above
 
 
 async def _check_greeting(sheet: Sheet, tools: ExaminationTools, smtp: Smtp) -> bool:
-    """Check greeting and encryption up to the login; add the findings, and return whether the gateway would go on."""
+    """Check greeting and encryption, add the findings, and return whether the gateway would log in."""
     recorder, look = Recorder(smtp.host), None
     try:
         probe = partial(TlsProbe, recorder, insists=smtp.starttls)
@@ -169,7 +169,7 @@ async def _check_greeting(sheet: Sheet, tools: ExaminationTools, smtp: Smtp) -> 
 
 
 class _NoData:
-    """Instead of DATA it says RSET and leaves. `factory.step` is the check that is under way."""
+    """Mixin that sends RSET and quits instead of DATA. `factory.step` is the check in progress."""
 
     factory: Any
     lastAddress: object  # noqa: N815  # Twisted's own name
@@ -188,7 +188,7 @@ class _NoData:
         super().smtpState_to(code, resp)  # type: ignore[misc]
 
     def smtpState_toOrData(self, code: int, resp: bytes) -> None:  # noqa: N802
-        """End the conversation at the reply about the recipient; the first call only names the recipient."""
+        """End the conversation at the reply to RCPT TO. The first call only sends RCPT TO."""
         if self.lastAddress is None:
             super().smtpState_toOrData(code, resp)  # type: ignore[misc]
         else:

@@ -58,7 +58,7 @@ class RecordingPost:
     after: datetime | None = None
 
     async def __call__(self, url: str, body: bytes, timeout_s: float) -> HttpReply:
-        """Post a document and record the outcome; a `NcipClient` calls this."""
+        """Post a document and record the outcome."""
         self.posted, self.failed, self.before = None, None, self.tools.means.clock()
         self.allowed_s = min(timeout_s, self.sheet.left_s())
         try:
@@ -109,7 +109,7 @@ class NcipPeer:
 
 
 async def examine_responder(sheet: Sheet, tools: ExaminationTools, there: NcipPeer) -> tuple[str, ...]:
-    """Examine a responder; return the addresses of its host, () if it cannot be reached."""
+    """Examine a responder, and return the addresses of its host, () if it cannot be reached."""
     addresses, open_way = await _check_way(sheet, tools, there.partner.url)
     if open_way:
         recorder = RecordingPost(tools, sheet, there.post(tools))
@@ -118,7 +118,7 @@ async def examine_responder(sheet: Sheet, tools: ExaminationTools, there: NcipPe
 
 
 async def _check_way(sheet: Sheet, tools: ExaminationTools, url: str) -> tuple[tuple[str, ...], bool]:
-    """Check the way to a host; return its addresses, and whether a secret may be sent there."""
+    """Check the way to a host, and return its addresses, and whether a secret may be sent there."""
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
@@ -179,7 +179,7 @@ def _status_advice(status: int) -> str:
 
 
 def judge_admission(sheet: Sheet, service: str, reply: NcipMessage, there: NcipPeer) -> bool:
-    """Add the finding about our proof; return whether the peer accepts it."""
+    """Add the finding about our proof, and return whether the peer accepts it."""
     own = there.partner.problems
     faults = problem_types(
         one for one in problems_in(reply) if (own_meaning(one, own) or meaning(_type(one), service)) == "fault"
@@ -239,7 +239,7 @@ def judge_request(sheet: Sheet, reply: NcipMessage | None) -> None:
 
 
 def judge_versions(sheet: Sheet, reply: NcipMessage | None, ours: str) -> None:
-    """Add the finding about the versions that the peer lists; `ours` is that of our documents to it."""
+    """Add the finding about the versions that the peer lists. `ours` is the version of our documents to it."""
     listed = [str(text) for text in reply.texts("VersionSupported")] if reply is not None else []
     if not listed:
         sheet.ok("version", f"it lists none; {short_version(ours)} was understood")
@@ -252,7 +252,7 @@ def judge_versions(sheet: Sheet, reply: NcipMessage | None, ours: str) -> None:
 
 
 def short_version(version: str) -> str:
-    """Return a short form of an NCIP version string; an unknown version is returned unchanged."""
+    """Return a short form of an NCIP version string, or an unknown one unchanged."""
     old, late = version_1(version), minor(version)
     if late is not None:
         return f"2.0{late or ''}"

@@ -40,7 +40,7 @@ NEWER: Final = "Install the newer version of the program here too; gateways that
 
 
 async def check_database(sheet: Sheet, tools: ExaminationTools) -> DatabaseState | None:
-    """Return the database's contents; None if it cannot be opened. Adds the findings `database` and `revision`."""
+    """Return the database's contents, or None if it cannot be opened. Adds the findings `database` and `revision`."""
     found = await _read_database_state(tools, sheet.left_s())
     if isinstance(found, Unopened):
         sheet.fail("database", found.why, FAILING if found.disk_fails else "")
@@ -85,7 +85,7 @@ async def check_integrity(sheet: Sheet, tools: ExaminationTools) -> None:
 
 
 async def _integrity_errors(tools: ExaminationTools, file: Path, seconds: float) -> list[str] | None:
-    """Return what SQLite finds wrong, ["ok"] for nothing; None if that takes longer."""
+    """Return what SQLite finds wrong, ["ok"] for nothing, or None if that takes longer."""
     try:
         connection = read_only(file)()
     except sqlite3.Error as bad:
@@ -130,7 +130,7 @@ TOO_FEW_BYTES: Final = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class GatewayPlace:
-    """This gateway: the file of its configuration, its policy, its name and number, and whether a process id runs here."""
+    """This gateway: its configuration file, policy, name and number. `runs` tells whether a process id runs here."""
 
     path: Path
     policy: Policy
@@ -176,7 +176,7 @@ async def _add_start_faults(sheet: Sheet, tools: ExaminationTools, start: Start)
 
 
 def check_settings(sheet: Sheet, config: GatewayConfig, policy: Policy) -> None:
-    """Add the findings about settings that work but are probably not intended; errors end the command before this check."""
+    """Add the findings about settings that work but are probably not intended."""
     faults: list[Fault] = [*notes(config, policy), *missing_tables(config)]
     for path, what in faults:
         sheet.warn("config", f"{path} {what}", about=path)
@@ -326,7 +326,7 @@ RESTART: Final = "Restart the gateway: a change of ports counts from the next st
 
 
 def check_certificates(sheet: Sheet, start: Start) -> None:
-    """Add the finding about the days of each ssl: port's certificate; the start checks report those that cannot be used."""
+    """Add the finding about the days of each ssl: port's certificate. The start checks report unusable ones."""
     for _where, port, _file, chain in shown_certificates(start):
         if not isinstance(chain, str):
             connection.expiry(sheet, "certificate", chain, start.now, about=port)

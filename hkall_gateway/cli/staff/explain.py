@@ -127,7 +127,7 @@ def fine(item: str) -> ExplainQuestion:
 
 
 def _print_answer(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_json: bool) -> None:
-    """Print an explanation; `whole`: also facts without a value, and the keys of the policy where they allowed the action."""
+    """Print an explanation. `whole`: also facts without a value, and policy keys that allowed the action."""
     from hkall_gateway.circulation.borrowers import LOADED
     from hkall_gateway.circulation.staff import explaining
 

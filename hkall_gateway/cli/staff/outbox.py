@@ -114,7 +114,7 @@ def _row_in_full(unit: UnitOfWork, number: int, agency: str) -> tuple[dict[str, 
 
 
 def _shown_document(unit: UnitOfWork, row: OutboxRow, agency: str) -> str:
-    """Return the document as it would leave now, without its secret; of a letter its facts, since its text is made later."""
+    """Return the document as it would be sent now, without its secret, or the facts of a letter."""
     from hkall_gateway.ncip.transport.client import as_shown
 
     partner = unit.partners.find(row.recipient)
@@ -186,7 +186,7 @@ def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
 def _act_on_each(
     site: Site, rows: tuple[int, ...], partner: str, error: str, states: Sequence[OutboxState], work: Ended
 ) -> None:
-    """Do it to every named row, each in a transaction of its own; exit 1 if it could not be done to one of them."""
+    """Perform `work` on each row in a transaction of its own. Exit 1 if it failed for one of them."""
     if not rows and not partner and not error:
         raise CliError("name rows, a partner with --partner, or an error with --error", WRONG)
     wanted = rows or tuple(r.id for r in site.write(bind(_find_rows, partner, error, states)))

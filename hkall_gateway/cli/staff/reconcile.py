@@ -100,7 +100,7 @@ def _read_list(path: Path) -> dict[str, PartnerState]:
 
 
 def _query_partner(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
-    """Return the partner's state of each request, by number, from one look-up after another; an unusable answer agrees."""
+    """Return the partner's state of each request, by number, from look-ups. An unusable answer counts as agreement."""
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.db.queries import cli_lists
     from hkall_gateway.ncip.transport.client import NcipClient

@@ -127,7 +127,7 @@ def slips(site: Site) -> None:
 
 
 def _slip_lines(unit: UnitOfWork, request: Request) -> tuple[str, ...]:
-    """Return the lines of a pull slip: the borrowing library, the book, its call number and barcode; no reader is known."""
+    """Return the lines of a pull slip: the borrowing library, the book, its call number and barcode."""
     from hkall_gateway.circulation.staff import lender_list
 
     copy = unit.holdings.find(ItemKey(request.item_agency, request.item_barcode))

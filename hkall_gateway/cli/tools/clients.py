@@ -1,4 +1,4 @@
-"""sip2: a terminal on the command line; sends messages to a gateway and prints its replies."""
+"""Commands sip2 and ncip: a terminal and an NCIP initiator on the command line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _BLANK: Final[Mapping[str, str]] = {"flag": "N", "bit": "0"}
 
 @dataclass(slots=True)
 class TerminalSession:
-    """One connection of a terminal. `number` is the sequence number of its next line; `sealed`: AY and AZ are sent."""
+    """One connection of a terminal. `number` is the next sequence number. `sealed`: AY and AZ are sent."""
 
     wire: SocketLines
     dialect: Sip2Dialect
@@ -132,7 +132,7 @@ def read_line(text: str, moment: datetime, dialect: Sip2Dialect) -> Sip2Message:
 
 
 def shown(message: Sip2Message) -> str:
-    """Return a message for people: its name, then one line a field; a secret value is a dot."""
+    """Format a message for people: its name, then a line for each field, with a dot for a secret value."""
     lines = [f"{message.code} {SHAPES[message.code].name}"]
     for name in message.fields:
         tag = TAGS.get(name)
@@ -265,7 +265,7 @@ def ncip(
 
 
 def _read_secret(variable: str) -> str:
-    """Return the secret in an environment variable, "" where none is named. CliError (exit 2) if there is no such one."""
+    """Return the secret in an environment variable, or "" if none is named. CliError (exit 2) if there is no such one."""
     secret = os.environ.get(variable, "") if variable else ""
     if variable and not secret:
         raise CliError(f"--secret-env: the environment has no variable {variable!r}", WRONG)

@@ -59,7 +59,7 @@ class Choice:
 
 
 def event_of(line: bytes) -> dict[str, object] | None:
-    """Return the event of a line; None for a damaged line, or one that is no event."""
+    """Parse the event of a line. Returns None for a damaged line or another JSON value."""
     try:
         event = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -101,7 +101,7 @@ class LogFilter:
         self._early = False
 
     def find(self, lines: Iterable[bytes]) -> Iterator[Found]:
-        """Yield the lines to show, in the order of `lines`; earlier lines of a conversation when it is first chosen."""
+        """Yield the lines to show, in order. When a conversation is first chosen, its earlier lines come with it."""
         for line in lines:
             if self._since and self._too_early(line):
                 continue
@@ -121,7 +121,7 @@ class LogFilter:
                 yield Found(b"", line)
 
     def _too_early(self, line: bytes) -> bool:
-        """Whether a line is from before `since`; a line without a time is as early as the line before it."""
+        """Whether a line is from before `since`. A line without a time counts as the line before it."""
         if line.startswith(_STAMP):
             self._early = line[len(_STAMP) : _STAMP_END] < self._since_bytes
         elif event := event_of(line):
@@ -170,7 +170,7 @@ class _Recent:
 
 
 def conversations(found: Iterable[Found]) -> Iterator[list[bytes]]:
-    """Yield the lines of each conversation, in the order of their first lines; a line without one is alone."""
+    """Yield the lines of each conversation, ordered by their first lines. A line without a corr_id is alone."""
     together: dict[bytes, list[bytes]] = {}
     for number, (conversation, line) in enumerate(found):
         together.setdefault(conversation or b"\n%d" % number, []).append(line)
@@ -186,7 +186,7 @@ def lines_of(file: BinaryIO) -> Iterator[bytes]:
 
 
 def followed(path: Path, wait: Callable[[], None], *, from_end: bool) -> Iterator[bytes]:
-    """Yield the whole lines of a file as they are written, without end; calls `wait` when there are none.
+    """Yield the complete lines of a file as they are written, forever. Calls `wait` if there are none.
 
     Follows a rotation: the renamed file is read until the new one has a line, since its writer still has it open until then. A
     file that became shorter is read from its start. `from_end`: begin at the end of the file, else at its start.
@@ -304,7 +304,7 @@ def _load_config(path: Path) -> GatewayConfig:
 
 
 def _line_renderer(as_json: bool) -> Callable[[bytes], str]:
-    """Return a function that draws a line: as it is if asked for; a damaged one too, but for control characters."""
+    """Return a function that formats a line, unchanged for JSON. In a damaged line only control characters are replaced."""
     from hkall_gateway.observability.log_console import drawing
     from hkall_gateway.rules.plain_text import printable
 

@@ -1,4 +1,4 @@
-"""The days of a simulated consortium: readers request, collect and return; nightly rounds, network cuts and chance events."""
+"""Simulate the days of a consortium: patrons' requests and visits, nightly jobs, network outages and chance events."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class People(Staff):
         self.behaviours: Counter[str] = Counter()
 
     def live(self, day: datetime) -> None:
-        """Plays all actions of the day that begins at `day` in Hong Kong."""
+        """Play all actions of the day that begins at `day` in Hong Kong."""
         for agency in self.all.worlds:
             self._schedule_rounds(agency, day)
             if self.all.trouble.loss and self.happens(OUTAGES):
@@ -63,7 +63,7 @@ class People(Staff):
     def _schedule_outage(
         self, day: datetime, hour: float, what: Callable[[str, timedelta], None], agency: str, hours: tuple[float, float]
     ) -> None:
-        """Schedules an outage, whose length is drawn when it begins."""
+        """Schedule an outage, whose length is drawn when it begins."""
         self._schedule(day, hour, lambda: what(agency, timedelta(hours=self.draw.uniform(*hours))))
 
     def _schedule(self, day: datetime, hour: float, what: Callable[[], object]) -> None:
@@ -98,7 +98,7 @@ class People(Staff):
             known.update(changed)
 
     def _play_chance_events(self, agency: str) -> None:
-        """Plays the chance events of readers and staff on the open requests."""
+        """Play the chance events of patrons and staff on the open requests."""
         if not self.all.up(agency):
             return
         for request in self.ask(agency, lambda unit: unit.requests.open_list()):
@@ -111,7 +111,7 @@ class People(Staff):
                     self.behaviours[behaviour.name] += 1
 
     def wanted(self, agency: str) -> None:
-        """Places a reader's request for a title that another library has; some readers ask far more often than others."""
+        """Place a patron's request for a title of another library. Some patrons request far more often than others."""
         patrons = self.all.worlds[agency].start.patrons
         reader = patrons[min(self.draw.randrange(len(patrons)), self.draw.randrange(len(patrons)))].barcode
         title, number = self.draw.choice(self._titles[agency]), f"d-{next(self._numbers)}"
@@ -132,7 +132,7 @@ class People(Staff):
         return reply is not None and reply.text("Problem/ProblemType") != TRY_LATER
 
     def waits(self, agency: str, request: Request) -> None:
-        """Schedules the reader's visit in the next days, or none."""
+        """Schedule the patron's visit in the next days, unless the patron does not come."""
         if not self.happens(NO_SHOWS):
             self.later(self.draw.uniform(0.05, 4), lambda: self._collect_if_there(agency, request.id))
 

@@ -44,7 +44,7 @@ class ProxyErrorPage:
 
 @dataclass(frozen=True, slots=True)
 class NetworkFault:
-    """One row. `arrives`: how often, and when, the message reaches the peer; `damaged`: it is altered on the way."""
+    """One kind of fault. `arrives`: when and how often the message reaches the peer. `damaged`: its bytes are altered."""
 
     name: str
     arrives: tuple[Arrival, ...] = ("now",)
@@ -92,7 +92,7 @@ class FaultSource:
     met: Counter[str] = field(default_factory=Counter)
 
     def next(self) -> NetworkFault | None:
-        """Draws the next fault; None for a healthy connection."""
+        """Draw the next fault, or None for a healthy connection."""
         if self.draw.random() >= self.loss:
             return None
         fault = self.draw.choice(FAULTS)
@@ -100,15 +100,15 @@ class FaultSource:
         return fault
 
     def even(self) -> bool:
-        """Tosses a coin."""
+        """Toss a coin."""
         return self.draw.random() * 2 > 1
 
     def latest_s(self) -> float:
-        """Draws the delay of a late message, in seconds."""
+        """Draw the delay of a late message, in seconds."""
         return self.draw.random() * LATEST_S
 
     def busy_s(self, page: ProxyErrorPage) -> int:
-        """Draw the Retry-After of a page in seconds; 0 if it has none."""
+        """Draw the Retry-After of a page in seconds, or 0 if it has none."""
         return self.draw.randrange(BUSY_S) if page.names_time else 0
 
 
@@ -136,7 +136,7 @@ class LossyChannel:
         return await self.suffer(fault, url, body, timeout_s)
 
     async def suffer(self, fault: NetworkFault, url: str, body: bytes, timeout_s: float) -> HttpReply:
-        """Send one document with one fault; return the last reply to an immediate delivery."""
+        """Send one document with one fault, and return the last reply to an immediate delivery."""
         lost = f"lossy: {fault.name}"
         if fault.reply == "unconnected":
             raise NotSent(lost)
@@ -171,7 +171,7 @@ DISK_ERRORS: Final = 0.002
 
 
 class TwoWayStore(Immediate):
-    """The store of a library with two gateways: commands that reach the second one may wait there for hours.
+    """Store of a library with two gateways, where commands at the second gateway may wait for hours.
 
     Their callers were told to try again by then, and have come to the first one. `waits` draws which commands wait.
     """
@@ -204,7 +204,7 @@ class TwoWayStore(Immediate):
         return fail(Expired("it waits at the other gateway"))
 
     def let_go(self) -> None:
-        """Run what waits at the second gateway, which is on its feet again. The answers reach nobody."""
+        """Run the units that wait at the second gateway, which runs again. Their callers have given up."""
         while self._waiting:
             try:
                 finished(self._waiting.pop(0)())

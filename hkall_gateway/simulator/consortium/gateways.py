@@ -133,12 +133,12 @@ class Consortium:
     # ---- faults of machines
 
     def isolate(self, agency: str, how_long: timedelta) -> None:
-        """Cuts one of a library's two gateways off from their database: half of the commands wait there."""
+        """Disconnect one of a library's two gateways from the database, so that half of the commands wait."""
         self.trouble.met["cut_off_from_database"] += 1
         self._isolated_until[agency] = self.now + how_long
 
     def set_clock(self, agency: str, ahead: timedelta) -> None:
-        """Set the clock of a library's gateway ahead of the true time, or back; without a difference it is right again."""
+        """Set the clock of a library's gateway ahead of or behind the true time. A difference of zero corrects it."""
         back = ahead < self._ahead.get(agency, timedelta())
         self.trouble.met["clock_step"] += 1
         self._ahead[agency] = ahead
@@ -148,7 +148,7 @@ class Consortium:
         self._stirred.add(agency)
 
     def _draw_waiting(self, agency: str) -> bool:
-        """Draws whether a command waits at the gateway that is paused or cut off, until some time later."""
+        """Draw whether a command waits at the gateway that is paused or disconnected, and schedule its end."""
         isolated = self._isolated_until.get(agency, self.now) > self.now
         if not self.trouble.loss or self.draw.random() >= (CUT_OFF if isolated else LATE):
             return False
@@ -157,7 +157,7 @@ class Consortium:
         return True
 
     def let_go(self, agency: str) -> None:
-        """Lets the commands run that waited. All were answered "try again"."""
+        """Run the commands that waited. All of them were answered "try again" before."""
         known = len(self._moved)
         self.do(agency, lambda world: cast(TwoWayStore, world.store).let_go())
         self._moved[known:] = [replace(one, refused=True) for one in self._moved[known:]]
@@ -171,11 +171,11 @@ class Consortium:
     # ---- time
 
     def at(self, when: datetime, what: Callable[[], object]) -> None:
-        """Schedules an action for an instant, or for now if that is past."""
+        """Schedule an action for an instant, or for now if that is past."""
         heapq.heappush(self._queued_events, (max(when, self.now), next(self._numbers), what))
 
     def after(self, how_long: timedelta, what: Callable[[], object]) -> None:
-        """Schedules an action after a while."""
+        """Schedule an action after a while."""
         self.at(self.now + how_long, what)
 
     def run_until(self, end: datetime, *, stop: Callable[[], bool] = lambda: False) -> None:
@@ -200,7 +200,7 @@ class Consortium:
         self._set_clock(max(self.now, end) if not stop() else self.now)
 
     def cut_off(self, agency: str, how_long: timedelta) -> None:
-        """Cuts a library's network: no message comes in or goes out, while its readers and staff continue to work."""
+        """Disconnect a library's network. Its patrons and staff continue to work."""
         self._cut_until[agency] = self.now + how_long
 
     def heal(self) -> None:
@@ -225,7 +225,7 @@ class Consortium:
         return self._down_until.get(agency, self.now) <= self.now
 
     def do(self, agency: str, what: Callable[[World], T]) -> T | None:
-        """Perform an action at a gateway; None if it is down or dies, or its disk refuses: the caller must try again."""
+        """Perform an action at a gateway. Returns None if it is down, dies, or its disk is full: the caller must retry."""
         if not self.up(agency):
             return None
         try:
@@ -239,7 +239,7 @@ class Consortium:
             return None
 
     def _restart_dead(self, agency: str) -> None:
-        """Restarts a gateway that died: at once, or after a random time."""
+        """Restart a gateway that died: at once, or after a random time."""
         self.deaths[agency] += 1
         world = self.worlds[agency]
         world.on_commit = no_hook

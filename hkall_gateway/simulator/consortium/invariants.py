@@ -25,7 +25,7 @@ from hkall_gateway.simulator.consortium.staff import SimulatedCopy
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """A view of all libraries at once. `delivery`: how often each notice came, by library and the notice's own number."""
+    """View of all libraries at once. `mail`: how often each notice arrived, by library and notice id."""
 
     all: Consortium
     people: People
@@ -37,7 +37,7 @@ class Observations:
         return self.people.ask(agency, lambda unit: tuple(map(request_of, unit.execute(question))))
 
     def lent(self, agency: str, borrower: str, wire_id: str) -> Request | None:
-        """Return the request that a library lends to another under the other's number; None if there is none."""
+        """Return the request that a library lends to another under the other's number, or None if there is none."""
         return self.people.ask(agency, lambda unit: unit.requests.lent(borrower, wire_id))
 
     def events(self, agency: str, number: str) -> Sequence[tuple[str, str]]:
@@ -81,7 +81,7 @@ def in_one_place(look: Observations, moved: Moved) -> Iterator[str]:
 
 
 def _is_return_unannounced(look: Observations, library: str, book: SimulatedCopy) -> bool:
-    """Whether the owner's notice of return is still under way.
+    """Whether the owner's notice of return has not arrived yet.
 
     The reader took the book straight to its owner, and the owner has lent it on.
     """
@@ -174,7 +174,7 @@ EACH_STEP: Final[tuple[Invariant, ...]] = (
 
 
 def outboxes_are_empty(look: Observations) -> Iterator[str]:
-    """Report messages left in an outbox; all must have been delivered."""
+    """Report messages left in an outbox."""
     for agency, row in look.all.outbox():
         yield f"{agency} outbox {row.id} {row.send} {row.request} to {row.recipient}: {row.state} {row.last_error}"
 
@@ -187,7 +187,7 @@ def books_are_home(look: Observations) -> Iterator[str]:
 
 
 def requests_have_ended(look: Observations) -> Iterator[str]:
-    """Report open requests and loans; all must have ended."""
+    """Report requests and loans that have not ended."""
     for agency in look.all.worlds:
         for request in look.people.ask(agency, lambda unit: unit.requests.open_list()):
             yield f"{agency} {request.id} is still {request.position} ({request.partner} {request.item})"
@@ -242,7 +242,7 @@ def _same_copy(arrived: Request, lent: Request) -> bool:
 
 
 def letters_came(look: Observations) -> Iterator[str]:
-    """Report notices that are missing; every notice that was still true when it was sent must have arrived."""
+    """Report missing notices: each notice whose reason still held when it was due must have arrived."""
     for agency, world in look.all.worlds.items():
         came = {(number.split(".")[0], number.rpartition(".")[2]) for number in look.mail.get(agency, ())}
         came |= {
@@ -316,7 +316,7 @@ class Invariants:
     # ---- the end
 
     def settled(self) -> bool:
-        """Whether no request is open, no message waits in an outbox, and every book is at its own library."""
+        """Whether no request is open, every outbox is empty, and every book is at its own library."""
         return not any(True for name in SETTLED for _ in AT_THE_END[name](self.look))
 
     def end(self) -> None:

@@ -1,4 +1,4 @@
-"""Simulates libraries that lend to each other for weeks, with network faults and crashes; no message may be lost.
+"""Simulate libraries that lend to each other for weeks, with network faults and crashes.
 
 The same seed gives the same log to the byte: every random value is drawn from it, and ids and instants follow from it too.
 """
@@ -84,7 +84,7 @@ class PreparedSimulation:
 
 
 def cast(setting: Setting, channel: ChannelMaker = LossyChannel) -> PreparedSimulation:
-    """Make the libraries of a setting; `channel` makes the faulty connection between them. The caller closes the consortium."""
+    """Make the libraries of a setting. `channel` makes the faulty connections. The caller closes the consortium."""
     draw = Random(setting.seed)  # noqa: S311  # a story, not a secret
     # Each title has a copy in two libraries, so that a request has a second lender.
     agencies, titles = AGENCIES[: setting.libraries], TITLES * setting.libraries
@@ -146,7 +146,7 @@ def simulate_all(settings: Sequence[Setting], jobs: int = 1) -> Iterator[Simulat
 
 
 def be_quiet() -> None:
-    """Silences the gateways' own log, which has no reader here; writing it takes a third of the time."""
+    """Silence the gateways' log, whose writing takes a third of the time."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 

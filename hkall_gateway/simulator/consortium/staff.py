@@ -1,4 +1,4 @@
-"""The staff of a simulated consortium: circulation desks, stacks, bags on the road.
+"""Simulate the staff of a consortium: circulation desks, stacks, and couriers' bags.
 
 A book is a physical thing: it stays where a person put it, even if a gateway says otherwise. Staff follow the answers of their
 own gateway; when it is down or does not reply they try again later.
@@ -57,7 +57,7 @@ that a terminal cannot finish its operation."""
 
 
 class Staff:
-    """The staff of all libraries: they scan, pull, pack and send books home. `busy` tells that new requests still come."""
+    """Staff of all libraries, who scan, pull, pack and return books. `busy`: new requests are still placed."""
 
     def __init__(self, consortium: Consortium, books: list[SimulatedCopy]) -> None:
         self.all, self.draw = consortium, consortium.draw
@@ -68,16 +68,16 @@ class Staff:
     # ---- time
 
     def later(self, days: float, what: Callable[[], None]) -> None:
-        """Schedules an action in so many days."""
+        """Schedule an action in so many days."""
         self.all.after(timedelta(days=days), what)
 
     def again(self, what: Callable[[], bool]) -> None:
-        """Repeats the action until it works; after a failed one it waits a while."""
+        """Repeat the action until it succeeds, with a pause after each failure."""
         if not what():
             self.all.after(SOON, lambda: self.again(what))
 
     def happens(self, chance: float) -> bool:
-        """Draws whether an event with this chance happens."""
+        """Draw whether an event with this chance happens."""
         return self.draw.random() < chance
 
     # ---- messages to the gateway
@@ -121,7 +121,7 @@ class Staff:
         return self.ask(agency, lambda unit: unit.requests.find(number))
 
     def ask(self, agency: str, question: Callable[[UnitOfWork], T]) -> T:
-        """Return the result of a read-only query on a library's database; a query never kills a gateway."""
+        """Return the result of a query on a library's database. A query never crashes a gateway."""
         return finished(self.all.worlds[agency].store.read(question, is_long=True))
 
     def waits(self, agency: str, request: Request) -> None:
@@ -155,7 +155,7 @@ class Staff:
         self._send_by_courier(book, book.item.agency)
 
     def _send_by_courier(self, book: SimulatedCopy, to: str) -> None:
-        """Put a book into the courier's bag; the other library opens it one or two days later."""
+        """Send a book to another library, which receives it one or two days later."""
         book.place, book.holder, book.since = "bag", to, self.all.now
         self.later(self.draw.uniform(0.6, 2.2), lambda: self.take_in(to, book))
 
@@ -180,7 +180,7 @@ class Staff:
                 self._judge_document(agency, kept)
 
     def _judge_document(self, agency: str, kept: QuarantinedDocument) -> None:
-        """Look where the book of a held document is, and believes its owner if the owner has it."""
+        """Judge a document in quarantine: replay it if its sender, the owner, really has the book."""
         named = decode(kept.document.encode())
         book = self.books[ItemKey(named.text("ItemId/AgencyId"), named.text("ItemId/ItemIdentifierValue"))]
         if book.item.agency == kept.agency == book.holder:
@@ -191,7 +191,7 @@ class Staff:
         self.all.do(agency, lambda world: world.store.now(quarantine.settle, *judged))
 
     def _cancel_stray(self, agency: str, request: Request) -> None:
-        """End by hand a shipment that nobody asked for and that never came: its lender's word arrived after the withdrawal."""
+        """Cancel an unrequested shipment that never arrived, announced after we had withdrawn the request."""
         if request.kind == STRAY and request.moved_at and self.all.now - request.moved_at > STRAYS_WAIT:
             command = Act(STAFF, request.id, reason="it never came", position=P.CANCELLED, action="force")
             self.all.do(agency, lambda world: finished(world.circulation.execute(command)))
@@ -211,7 +211,7 @@ class Staff:
             self._send_by_courier(book, request.partner)
 
     def _handle_desk_copy(self, agency: str, book: SimulatedCopy) -> None:
-        """Handle a book on the desk: scan it again, send it home unused, or treat it as unknown."""
+        """Handle a book on the desk: scan it again, return it unused, or receive it as unannounced."""
         held, days = self.holding(agency, book), ((self.all.now - book.since).days if book.since else 0)
         if book.item.agency == agency or (held is None and days < 1):
             self.take_in(agency, book)

@@ -11,7 +11,7 @@ from hkall_gateway.simulator.scenario.steps import BadLine, ScenarioLine, Scenar
 
 
 class Difference(Exception):
-    """A scenario and the gateway disagree; the text gives the place, the expected value and the actual one."""
+    """A scenario and the gateway disagree. The text gives the place, the expected value and the actual one."""
 
     def __init__(self, where: str, text: str, expected: str, got: str) -> None:
         super().__init__(f"{where}: {text}\n  expected  {expected}\n  got       {got}")

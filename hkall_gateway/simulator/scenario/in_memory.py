@@ -33,7 +33,7 @@ HERE: Final = "127.0.0.1"
 
 
 class Documents:
-    """The responder and the initiator of a world, with the NCIP server's `services`; `secret` is agreed with each agency."""
+    """The responder and the initiator of a world. `secret` returns the secret agreed with an agency."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Seal:
     number: int = 0
 
     def sealed(self, said: str) -> bytes:
-        """Add the sequence number and the checksum to a line; a line that ends in AY and a digit keeps that number."""
+        """Add sequence number and checksum to a line. A line that ends in AY and a digit keeps that number."""
         named = _NUMBERED.search(said)
         number = int(named[1]) if named else self.number
         self.number = (number + 1) % 10
@@ -137,7 +137,7 @@ class InMemoryTerminal:
 
 
 class InMemoryTerminals:
-    """Every terminal of a world on its own connection; each logs in before its first line."""
+    """All terminals of a world, each on its own connection, logged in before its first line."""
 
     def __init__(
         self,
@@ -168,13 +168,13 @@ class InMemoryTerminals:
         )
 
     def ask(self, login: str, said: str) -> str:
-        """Return the reply to a line, without its end; "" when there was none."""
+        """Return the reply to a line, without its end, or "" if there was none."""
         line = self._connections.get(login) or self._open_connection(login)
         reply = self.wire(line, line.seal.sealed(said))
         return line.seal.opened(reply) if reply else ""
 
     def wire(self, line: InMemoryTerminal, data: bytes) -> bytes:
-        """Send some bytes; returns the bytes of the replies."""
+        """Send some bytes, and return the bytes of the replies."""
         return b"".join(self._answer_piece(line, piece) for piece in line.session.receive(data))
 
     def _answer_piece(self, line: InMemoryTerminal, piece: sip2.Sip2Message | sip2.Refuse | SendBytes | Close) -> bytes:

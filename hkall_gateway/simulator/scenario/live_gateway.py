@@ -63,14 +63,14 @@ class GatewayAddress:
 
 
 class Live:
-    """The running gateway as a scenario's lines use it; the methods are World's."""
+    """A running gateway as the target of a scenario, with the methods of World."""
 
     def __init__(self, way: GatewayAddress) -> None:
         self.way = way
         self._callers: dict[str, LiveTerminal] = {}
 
     def sip2(self, terminal: str, line: str) -> str:
-        """Return the reply to a terminal's line; the terminal logs in before its first one."""
+        """Return the reply to a terminal's line. The terminal logs in before its first line."""
         caller = self._callers.get(terminal) or self._log_in(terminal)
         return caller.ask(line)
 
@@ -86,7 +86,7 @@ class Live:
         return documents.decode(self.ncip(agency, documents.encode(message, dialect)))
 
     def request(self, number: str) -> Request:
-        """Return a request; KeyError for an unknown number."""
+        """Return a request. Raises KeyError for an unknown number."""
         found = self.way.request(number)
         if found is None:
             raise KeyError(number)
@@ -112,7 +112,7 @@ class Live:
 
 
 def play_live(path: Path, way: GatewayAddress, command_line: CommandLine) -> Played:
-    """Plays one file against the gateway at the end of `way`; returns the result."""
+    """Play one file against the gateway at the end of `way`, and return the result."""
     live = Live(way)
     stage = ScenarioRun(path.parent, None, command_line, made=live)
     try:

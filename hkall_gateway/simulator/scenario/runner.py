@@ -39,7 +39,7 @@ def perform(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def play(path: Path, engine: Engine | None = None, command_line: CommandLine | None = None) -> World:
-    """Plays one file in memory, or in the empty database of `engine`; returns the world as it is at the end.
+    """Play one file in memory, or in the empty database of `engine`, and return the world as it is at the end.
 
     `command_line(world, words)` runs one command and returns its output. Raises Difference or BadLine.
     """
@@ -69,7 +69,7 @@ def play(path: Path, engine: Engine | None = None, command_line: CommandLine | N
 
 
 def replay(paths: Iterable[Path], command_line: CommandLine | None = None) -> Iterator[Played]:
-    """Plays files one after another, each in a world and a database of its own; yields the results."""
+    """Play files one after another, each in a world and a database of its own, and yield the results."""
     for path in paths:
         try:
             play(path, command_line=command_line).close()

@@ -42,7 +42,7 @@ class PartnerBehaviour:
     document: bytes = b""
 
     def http_reply(self, accepting: bytes) -> HttpReply:
-        """Return the HTTP reply of a partner that behaves so; `accepting` is its document. Raises NoReply or NotSent."""
+        """Return the HTTP reply. `accepting` is the document of a normal one. Raises NoReply or NotSent."""
         match self.kind:
             case "503" | "504":
                 return HttpReply(int(self.kind), "text/plain", b"come back later", self.wait_s)
@@ -111,11 +111,11 @@ class Peers:
         self.bodies: list[bytes] = []
 
     def script(self, agency: str, manner: PartnerBehaviour, times: int = 1) -> None:
-        """Set the manner of the next `times` documents; after them the partner accepts again."""
+        """Set the behaviour for the next `times` documents. After them the partner accepts again."""
         self._script[agency].extend([manner] * times)
 
     def arrived(self, agency: str) -> NcipMessage | None:
-        """Remove and returns the oldest document that this partner took and no line has asked for; None when there is none."""
+        """Remove and return the oldest document that this partner took and no line has asked for, or None."""
         return self._arrived[agency].popleft() if self._arrived[agency] else None
 
     def unasked(self) -> list[str]:
@@ -123,7 +123,7 @@ class Peers:
         return [f"{agency} {message.service}" for agency, queue in sorted(self._arrived.items()) for message in queue]
 
     def unplayed(self) -> list[str]:
-        """List scripted manners that no document met, as "AGENCY answers …"."""
+        """List scripted behaviours that were not used, as "AGENCY answers BEHAVIOUR"."""
         return [f"{agency} answers {m.kind}" for agency, queue in sorted(self._script.items()) for m in queue]
 
     async def post(self, url: str, body: bytes, timeout_s: float) -> HttpReply:  # noqa: ARG002  # time stands still here

@@ -65,7 +65,7 @@ RAW: Final = frozenset({"sip2", "<"})
 
 
 class BadLine(Exception):
-    """A line that is not valid, or that cannot be played; the text begins with file:line."""
+    """A line that is invalid or cannot be played. The text begins with file:line."""
 
     def __init__(self, where: str, what: str) -> None:
         super().__init__(f"{where}: {what}")
@@ -87,7 +87,7 @@ class ScenarioLine:
         return f"{self.file}:{self.number}"
 
     def get(self, name: str) -> str:
-        """Return the part with this name; "" if the line has none."""
+        """Return the part with this name, or "" if the line has none."""
         return self.said.get(name, "")
 
 
@@ -116,7 +116,7 @@ def _parse_line(file: str, number: int, row: str) -> ScenarioLine:
 
 
 class ScenarioTarget(Protocol):
-    """A gateway that a scenario's lines use: one in a world of its own, or a running one. The methods are World's."""
+    """A gateway that a scenario's lines use, in a world or running. It has the methods of World."""
 
     def sip2(self, terminal: str, line: str) -> str:
         """Return the reply to a terminal's line."""
@@ -128,7 +128,7 @@ class ScenarioTarget(Protocol):
         """Return the reply to a document in shorthand."""
 
     def request(self, number: str) -> Request:
-        """Return a request; KeyError for an unknown number."""
+        """Return a request. Raises KeyError for an unknown number."""
 
     def outbox(self) -> Sequence[OutboxRow]:
         """Return the unsent messages."""
@@ -142,7 +142,7 @@ CommandLine = Callable[[ScenarioTarget, list[str]], str]
 
 @dataclass(slots=True)
 class ScenarioRun:
-    """A running scenario. `replies` holds the last reply to each speaker; `speaker` is the last one."""
+    """A running scenario. `replies` holds the last reply to each speaker. `speaker` is the last speaker."""
 
     folder: Path
     engine: Engine | None

@@ -80,7 +80,7 @@ class Died(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class ReceivedLetter:
-    """A notice in a patron's mailbox; `number` is its Message-ID."""
+    """A notice in a patron's mailbox. `number` is its Message-ID."""
 
     patron: str
     subject: str
@@ -143,14 +143,14 @@ class World:
     # ---- messages to the gateway
 
     def sip2(self, terminal: str, line: str) -> str:
-        """Return the reply to a terminal's line, both without sequence number, checksum and terminator; "" if none came.
+        """Return the reply to a terminal's line, both without sequence number, checksum and terminator, or "" if none came.
 
         The terminal logs in before its first line. A line that ends in `AY` and a digit has that sequence number.
         """
         return self.terminals.ask(terminal, line)
 
     def ncip(self, agency: str, document: bytes) -> bytes:  # noqa: ARG002  # the document names its sender
-        """Return the reply to a document, both as bytes; it comes from this machine."""
+        """Return the reply to a document from this machine, both as bytes."""
         reply = self._documents.answer(document)
         self.replies.append(reply)
         return reply
@@ -161,7 +161,7 @@ class World:
         return self._documents.services
 
     def tell(self, agency: str, said: str) -> NcipMessage:
-        """Return the reply to a document in shorthand, `RequestItem user=UG1 bib=b1`; see ncip/shorthand.py."""
+        """Return the reply to a document in shorthand (ncip/shorthand.py): `RequestItem user=UG1 bib=b1`."""
         service, *words = shlex.split(said)
         secret = secret_of(agency)
         message = written(service, words, agency, self.start.agency, secret, self.now)
@@ -171,7 +171,7 @@ class World:
     # ---- time and crashes
 
     def go_to(self, when: datetime) -> None:
-        """Move the time to `when`; messages that become due on the way are delivered at their own instant."""
+        """Move the time to `when`. Messages that become due meanwhile are delivered at their own instant."""
         if when < self.now:
             raise ValueError(f"time does not run backwards, from {self.now.isoformat()} to {when.isoformat()}")
         while (due := self.next_due()) is not None and due <= when:
@@ -184,7 +184,7 @@ class World:
         self.go_to(self.now + how_long)
 
     def pump(self) -> datetime | None:
-        """Delivers all due messages, with those that follow from them; returns the instant of the next one."""
+        """Deliver all due messages, with those that follow from them, and return the instant of the next one."""
         while (due := self.next_due()) is not None and due <= self.now:
             rows = self.store.now(self.courier.claim)
             for row in rows:
@@ -194,30 +194,30 @@ class World:
         return due
 
     def crash(self, commits: int = 1) -> None:
-        """Make the process die at the `commits`-th commit from now, before any of it is on disk."""
+        """Make the process die at the `commits`-th commit from now, before that commit is on disk."""
         self._commits_left = commits
 
     def restart(self) -> None:
-        """Start a new gateway on the same database; clients must connect again."""
+        """Start a new gateway on the same database. Clients must connect again."""
         self.store.close()
         self._commits_left = 0
         self._start_gateway()
         self.release()
 
     def close(self) -> None:
-        """Releases the database; one that was made for this world is gone then."""
+        """Release the database. A database that was made for this world is deleted."""
         self.store.close()
         if self._alone:
             self.engine.dispose()
 
     def round(self, name: str) -> int:
-        """Run one round now, due or not; returns its count. KeyError for an unknown name."""
+        """Run one round now, due or not, and return its count. KeyError for an unknown name."""
         return finished(self.rounds.do(name))
 
     # ---- observations
 
     def request(self, number: str) -> Request:
-        """Return a request as it is now; KeyError if there is none of this number."""
+        """Return a request as it is now. Raises KeyError if there is none of this number."""
         found = finished(self.store.read(lambda unit: unit.requests.find(number), is_long=True))
         if found is None:
             raise KeyError(number)
@@ -228,7 +228,7 @@ class World:
         return finished(self.store.read(lambda unit: unit.outbox.rows(), is_long=True))
 
     def next_due(self) -> datetime | None:
-        """Return the instant of the courier's next work; None when no message waits."""
+        """Return the instant of the courier's next work, or None if no message waits."""
         return finished(self.store.read(lambda unit: unit.outbox.next_due(), is_long=True))
 
     def _start_gateway(self) -> None:

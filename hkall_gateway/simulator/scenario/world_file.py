@@ -68,11 +68,11 @@ SECRET_FIELDS: Final = frozenset({"name", "name_zh", "email", "pin_hash"})
 
 
 class WorldError(Exception):
-    """A world file that cannot be used; the text names the file, the line of the row and the key."""
+    """A world file is invalid. The text names the file, the line of the row and the key."""
 
 
 class WorldRow(Table):
-    """One row of a list of a world file; `at` is the file and the line where it begins."""
+    """One row of a list of a world file. `at` is the file and the line where it begins."""
 
     def __init__(self, cells: Table, at: str) -> None:
         super().__init__(cells)
@@ -90,7 +90,7 @@ def terminal(
     takes_money: bool = False,
     offline: bool = False,
 ) -> TerminalRow:
-    """Return a terminal of a world; it logs in from this machine, with its own name as password."""
+    """Make a terminal of a world. It logs in from this machine, with its own name as password."""
     messages = messages_of(role, policy, takes_money=takes_money)
     return TerminalRow(
         login,
@@ -144,7 +144,7 @@ def cheap_hash(pin: str) -> str:
 
 
 def read_world(path: Path) -> Start:
-    """Return the world in a file, on top of the one that its `based_on` names. Raises WorldError for every error in it."""
+    """Read the world in a file, merged into the world that its `based_on` names. Raises WorldError for an error."""
     world = _read_tables(path)
     try:
         whole, library = with_defaults(world), world["library"]
@@ -209,7 +209,7 @@ def _identity(kind: str, row: Table) -> tuple[str, ...]:
 
 
 def _merge_worlds(base: Table, world: Table) -> Table:
-    """Merge tables key by key, and lists row by row; rows that the base does not have are added to it."""
+    """Merge tables key by key and lists row by row. New rows are added to those of the base."""
     joined = dict(base)
     for key, value in world.items():
         if key in LISTS:
