@@ -122,7 +122,7 @@ def test_the_partners_shown_are_the_configured_ones_and_those_that_were_told_som
     engine = open_engine("sqlite://")
     world = World(read_world(WORLD), engine)
     bulk.fill_directory(engine, 30)
-    world.store.now(lambda unit: unit.circuits.keep(replace(unit.circuits.one("L0000007"), failures=1)))
+    world.store.now(lambda unit: unit.circuits.keep(replace(unit.circuits.find("L0000007"), failures=1)))
     shown = world.store.now(partner_lines, world.now, (), CONFIGURED)
     assert [line["partner"] for line in shown] == ["CUHK", "HKUST", "L0000007", "LU", "POLYU"]
     world.close()

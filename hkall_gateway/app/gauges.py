@@ -260,7 +260,7 @@ def _outbox(unit: UnitOfWork, now: datetime) -> Mapping[str, Rows]:
 
 
 def _lines(unit: UnitOfWork, agencies: Iterable[str], now: datetime) -> Mapping[str, Rows]:
-    links: list[CircuitState] = [unit.circuits.one(agency) for agency in sorted({*agencies, *unit.circuits.used()})]
+    links: list[CircuitState] = [unit.circuits.find(agency) for agency in sorted({*agencies, *unit.circuits.used()})]
     return {
         "partner_up": {(link.agency,): int(link.state == UP and not link.failures) for link in links},
         "partner_fault": {(link.agency,): int(bool(link.fault)) for link in links},
@@ -299,7 +299,7 @@ def _zeros(name: str, agencies: Iterable[str]) -> Rows:
 
 
 def _night(unit: UnitOfWork) -> Mapping[str, Rows]:
-    done = instances.done(unit)
+    done = instances.last_runs(unit)
     ended: Rows = {(work,): when.timestamp() if when else 0 for work, (when, _) in done.items()}
     return {"nightly_last_success_timestamp_seconds": ended, "doctor_failed_checks": {(): done[instances.DOCTOR][1]}}
 

@@ -122,7 +122,7 @@ class Heartbeat:
     async def _compare_clocks(self) -> None:
         """A gateway with a wrong clock would date loans wrongly, and count as gone for all others."""
         now = self._now()
-        latest = max(await self._store.read(instances.everyone, is_long=True), key=lambda one: one.seen_at, default=None)
+        latest = max(await self._store.read(instances.list_instances, is_long=True), key=lambda one: one.seen_at, default=None)
         if self._trust_clock or latest is None or latest.seen_at <= now + BEHIND:
             return
         raise ClockBehind(
@@ -139,7 +139,7 @@ class Heartbeat:
         self._timer = None
         now = self._now()
         try:
-            await self._store.write(bind(instances.here, replace(self._me, seen_at=now, left_at=now)))
+            await self._store.write(bind(instances.record_instance, replace(self._me, seen_at=now, left_at=now)))
         except Unavailable:  # the other gateways will notice the missing heartbeat
             LOG.warning("instance.left_unseen")
 
@@ -195,11 +195,11 @@ class Heartbeat:
 
 def _enter(unit: UnitOfWork, me: Instance, now: datetime, runs: Callable[[int], bool], alone: bool) -> Instance | None:
     """Registers under our name; returns the gateway that has the name or, if we must be alone, the database already."""
-    for other in instances.everyone(unit):
+    for other in instances.list_instances(unit):
         rival = other.name == me.name or (alone and serves_protocols(other.name))
         if rival and other.state(now) == "up" and _is_another(other, me, runs):
             return other
-    instances.here(unit, me)
+    instances.record_instance(unit, me)
     return None
 
 
@@ -223,8 +223,8 @@ def _beat(
     silent: Collection[str] | None,
 ) -> tuple[int, tuple[Instance, ...]]:
     """Write a heartbeat. `back`: the clock was set back."""
-    instances.here(unit, me)
+    instances.record_instance(unit, me)
     report(unit)
     if back:
         after_step_back(unit, now)
-    return instances.hand_on(unit, now, silent), instances.everyone(unit)
+    return instances.release_work(unit, now, silent), instances.list_instances(unit)

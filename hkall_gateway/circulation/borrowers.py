@@ -52,7 +52,7 @@ def patron_blocks(context: Context, card: str) -> LocalBlocks:
     """
     if not _in_force(context.library.policy.block):
         return NO_BLOCKS
-    return blocks_of(context, context.unit.requests.open_of(card), context.unit.patrons.owed_cents(card))
+    return blocks_of(context, context.unit.requests.open_of_patron(card), context.unit.patrons.owed_cents(card))
 
 
 def blocks_of(context: Context, has: Sequence[Request | RequestEntry], owed_cents: int) -> LocalBlocks:

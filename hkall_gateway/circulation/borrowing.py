@@ -95,7 +95,7 @@ P = Position
 
 def request_title(context: Context, command: RequestTitle, facts: BorrowerFacts) -> Requested | Refused:
     """Place a request and ask the first lender, or refuse. The same RequestId again gets the same request."""
-    known = context.unit.requests.placed(command.placed_by, command.placed_id) if command.placed_id else None
+    known = context.unit.requests.find_placed(command.placed_by, command.placed_id) if command.placed_id else None
     if known:
         return _known(context, known, command)
     if facts.borrower is None:
@@ -163,7 +163,7 @@ def _wanted(
         # A book left on the hold shelf past its last day counts as returned (R11a, R14).
         duplicate=any(
             _same(r, command) and not waited_too_long(context, r)
-            for r in context.unit.requests.open_of(command.patron, command.bib_id)
+            for r in context.unit.requests.open_of_patron(command.patron, command.bib_id)
         ),
         hold=command.hold and not available,  # many systems call every request a hold; without a copy it would be one
         need_before=command.need_before,
@@ -258,7 +258,7 @@ def cancel(context: Context, command: CancelRequest) -> Cancelled | Refused:
     request = (
         context.unit.requests.find(command.request)
         if command.request
-        else context.unit.requests.placed(command.placed_by, command.placed_id)
+        else context.unit.requests.find_placed(command.placed_by, command.placed_id)
     )
     if request is None or request.side is not Side.BORROWING or (command.patron and command.patron != request.patron):
         return context.refuse(reason_not_owner(context.unit, command.patron), command.by, patron=command.patron)

@@ -163,7 +163,7 @@ def _find_title(context: Context, command: Hold) -> tuple[str, str] | Reason:
     if command.this_copy:
         return Reason.HOLDS_NOT_ALLOWED
     if command.barcode:
-        if any(request.side is Side.BORROWING for request in context.unit.requests.with_copy(command.barcode)):
+        if any(request.side is Side.BORROWING for request in context.unit.requests.open_with_item(command.barcode)):
             return Reason.HOLDS_NOT_ALLOWED
         ours = context.unit.holdings.find(ItemKey(context.library.agency, command.barcode))
         if ours:
@@ -185,7 +185,7 @@ def concerns_hkall(context: Context, query: ConcernsHkall) -> bool:
     if ask.mode is not HoldMode.PLACE:
         return _find_hold(context, ask) not in {Reason.UNKNOWN_REQUEST, Reason.WRONG_POSITION}
     if ask.barcode:
-        return bool(context.unit.requests.with_copy(ask.barcode))
+        return bool(context.unit.requests.open_with_item(ask.barcode))
     return bool(cards.titles(context.unit, ask.title))
 
 
@@ -228,7 +228,7 @@ def _find_hold(context: Context, command: Hold) -> Request | Reason:
         copy = bool(command.barcode) and request.item_barcode == command.barcode
         return copy or bool(names & {request.bib_id, request.title, request.id}) or request.id in command.request_ids
 
-    meant = [r for r in context.unit.requests.open_of(command.card) if r.side is Side.BORROWING and is_named(r)]
+    meant = [r for r in context.unit.requests.open_of_patron(command.card) if r.side is Side.BORROWING and is_named(r)]
     waiting = [r for r in meant if r.position in WAITING]
     waiting = [r for r in waiting if r.position is not P.CANCELLING] or waiting
     if len(waiting) == 1:

@@ -11,7 +11,7 @@ from hkall_gateway.circulation.command import Context
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.partners import records
-from hkall_gateway.db.requests_by_partner_id import asked_by_barcode
+from hkall_gateway.db.requests_by_partner_id import awaiting_barcode
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules import dates, lenders
 from hkall_gateway.rules.dates import ALWAYS_OPEN, suspended
@@ -66,7 +66,7 @@ def next_lender(context: Context, request: Request) -> Candidate | None:
     another copy of its library takes its place. Copies for which another request was sent come late, libraries closed today
     last.
     """
-    listed = context.unit.candidates.of(request.id)
+    listed = context.unit.candidates.of_request(request.id)
     tried = {c.agency for c in listed if c.wire_id}
     in_use = context.unit.holdings.in_use(request.bib_id, request.id)
     # Not weighed: their order was fixed when the list was made.
@@ -78,7 +78,7 @@ def next_lender(context: Context, request: Request) -> Candidate | None:
         copy = context.unit.holdings.find(ItemKey(candidate.agency, candidate.barcode))
         why = lenders.passed_over(copy, choice) if copy else ""
         if why or candidate.skip:
-            context.unit.candidates.mark(candidate, skip=why)
+            context.unit.candidates.update(candidate, skip=why)
         if not why:
             return candidate
     return None
@@ -98,7 +98,7 @@ def address_message(context: Context, message: PartnerMessage) -> tuple[PartnerM
 
 def _with_present_facts(unit: UnitOfWork, message: PartnerMessage) -> PartnerMessage:
     """The message with the facts looked up now: the lender's own number, and the description of the copy."""
-    attempt = unit.requests.asked(message.wire_id) if message.send in ABOUT_THE_CHOSEN and message.wire_id else None
+    attempt = unit.requests.find_by_wire_id(message.wire_id) if message.send in ABOUT_THE_CHOSEN and message.wire_id else None
     copy = unit.holdings.find(message.item) if message.send in DESCRIBED and message.item else None
     if attempt and attempt[1].their_number:
         message = replace(message, their_number=attempt[1].their_number)
@@ -146,7 +146,7 @@ NOBODY_ASKED: Final[RequestChange] = {
 def _ask_lender(context: Context, request: Request, lender: Candidate, event: Event, by: Actor, reason: str = "") -> Request:
     """Ask this library for its copy, by `event`."""
     wire_id = next_wire_id(request)
-    context.unit.candidates.mark(lender, wire_id=wire_id)
+    context.unit.candidates.update(lender, wire_id=wire_id)
     return send_to(context, request, replace(lender, wire_id=wire_id), event, by, reason)
 
 
@@ -215,7 +215,7 @@ def release_rivals(context: Context, item: ItemKey, holder: str, by: Actor) -> N
     A request keeps its lender if that library has another copy to send. A lender that has not answered yet is not given up: its
     answer decides.
     """
-    for rival, lender in asked_by_barcode(context.unit, item.barcode):
+    for rival, lender in awaiting_barcode(context.unit, item.barcode):
         promised = rival.wire_id == lender.wire_id and lender.outcome == CandidateOutcome.ACCEPTED
         if (
             rival.position is P.REQUESTED
@@ -259,31 +259,31 @@ def apply_lender_answer(
 
 
 def _apply_request_answer(context: Context, request: Request, wire_id: str, answer: DeliveryResult, by: Actor) -> None:
-    attempt = context.unit.requests.asked(wire_id)
+    attempt = context.unit.requests.find_by_wire_id(wire_id)
     if attempt is None:
         return
     if answer.looked:
         context.unit.note(request, "LOOKED", {"agency": attempt[1].agency, "found": answer.looked}, context.now, by, "R7")
     if answer.kind != DeliveryKind.REFUSED:
-        context.unit.candidates.mark(
+        context.unit.candidates.update(
             attempt[1], outcome=CandidateOutcome.ACCEPTED, **({"their_number": answer.number} if answer.number else {})
         )
     elif answer.untold:  # it was not asked: it has no address
-        context.unit.candidates.mark(attempt[1], outcome=f"{NOT_REACHED}: {answer.detail}")
+        context.unit.candidates.update(attempt[1], outcome=f"{NOT_REACHED}: {answer.detail}")
         _note_no_supply(context, request, wire_id, NOT_REACHED, by)
     else:
-        context.unit.candidates.mark(attempt[1], outcome=answer.looked or CandidateOutcome.REFUSED.because(answer.problem))
+        context.unit.candidates.update(attempt[1], outcome=answer.looked or CandidateOutcome.REFUSED.because(answer.problem))
         reason = decline_reason(answer.looked or answer.problem, answer.detail)
         _note_no_supply(context, request, wire_id, reason, by)
 
 
 def note_not_reached(context: Context, number: str, wire_id: str, reason: str, error: str, by: Actor) -> Request | None:
     """Ask the next lender if a request certainly never reached this one, which is not counted as a decline."""
-    attempt = context.unit.requests.asked(wire_id)
+    attempt = context.unit.requests.find_by_wire_id(wire_id)
     request = context.unit.requests.find(number)
     if attempt is None or request is None:
         return request
-    context.unit.candidates.mark(attempt[1], outcome=f"{reason}: {error}")
+    context.unit.candidates.update(attempt[1], outcome=f"{reason}: {error}")
     _note_no_supply(context, request, wire_id, reason, by)
     return context.unit.requests.find(number)
 

@@ -45,7 +45,7 @@ class StaffCommand:
 
 def find_open_request(unit: UnitOfWork, barcode: str, agency: str, card: str = "") -> Request | Refused | None:
     """The one open request that holds this copy; None if none; a refusal if the barcode fits copies of two libraries."""
-    held = unit.requests.with_copy(barcode, agency)
+    held = unit.requests.open_with_item(barcode, agency)
     mine = [r for r in held if r.patron == card] if card else []
     held = tuple(mine) or held
     if len(held) > 1:
@@ -82,7 +82,7 @@ def find_awaited_copy(unit: UnitOfWork, barcode: str, agency: str, library: Libr
     ours = any(copy.agency == library.agency for copy in copies)
     waiting = [
         AwaitedCopy(request, lender, ItemKey(lender.agency, barcode))
-        for request, lender in found.asked_by_barcode(unit, barcode)
+        for request, lender in found.awaiting_barcode(unit, barcode)
         or [one for copy in copies if copy.agency != library.agency for one in found.asked_for_title(unit, copy)]
         if agency in {"", lender.agency}
     ]
@@ -107,7 +107,7 @@ def find_owner_elsewhere(unit: UnitOfWork, barcode: str, agency: str, library: L
     `agency` is "" where only the barcode is known.
     """
     copies = [copy for copy in found.copies_with(unit, barcode) if agency in {"", copy.agency}]
-    last = unit.requests.last_with(ItemKey(agency, barcode))
+    last = unit.requests.last_with_item(ItemKey(agency, barcode))
     if library.agency in {copy.agency for copy in copies} or (last and last.side is Side.LENDING):
         return None
     if last:

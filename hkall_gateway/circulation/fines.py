@@ -121,7 +121,7 @@ def pay_back(context: Context, request: Request, day: date, by: Actor) -> int:
     removed_cents = 0
     for charged in fines.charges_for(context.unit, request.id, REPLACEMENT):
         if charged.left_cents:
-            fines.let_off(context.unit, charged, charged.left_cents, "found again", context.now, by)
+            fines.waive_charge(context.unit, charged, charged.left_cents, "found again", context.now, by)
         if charged.paid_cents:
             fines.charge(context.unit, request, REFUND, -charged.paid_cents, "R45", context.now, by)
         removed_cents += charged.left_cents + charged.paid_cents
@@ -142,7 +142,7 @@ def charge_lines(unit: UnitOfWork, charged: Sequence[Charged]) -> tuple[ChargeEn
 def pay(context: Context, command: Pay) -> Paid | Refused:
     """Take a payment for a patron's charges. The same transaction of the same device again gets the same answer."""
     card = card_now(context.unit, command.card)
-    known = fines.payment_known(context.unit, card, command.by.who, command.transaction_id)
+    known = fines.find_payment(context.unit, card, command.by.who, command.transaction_id)
     if known:
         cents, outcome = known
         if cents != command.cents:  # else the patron's money would be lost
@@ -166,10 +166,10 @@ def pay(context: Context, command: Pay) -> Paid | Refused:
     for charged in wanted:  # oldest first, the last one in part
         part = min(left_cents, charged.left_cents)
         if part:
-            fines.take(context.unit, charged, part, context.now, command.by)
+            fines.pay_charge(context.unit, charged, part, context.now, command.by)
         left_cents -= part
     paid = Paid(command.card, command.cents, owed - command.cents, command.transaction_id)
-    fines.keep_payment(
+    fines.record_payment(
         context.unit, command.card, command.transaction_id, command.cents, to_json(paid), context.now, command.by
     )
     return paid
@@ -186,7 +186,7 @@ def waive(context: Context, command: Waive) -> Waived | Refused:
     if cents < 0 or cents > max(0, charged.left_cents):
         return context.refuse(Refusal(Reason.NOT_OWED, {"owed": dollars(max(0, charged.left_cents))}), command.by)
     if cents:
-        fines.let_off(context.unit, charged, cents, command.reason, context.now, command.by)
+        fines.waive_charge(context.unit, charged, cents, command.reason, context.now, command.by)
     return Waived(command.fine, cents, max(0, context.unit.patrons.owed_cents(charged.patron)), again=not cents)
 
 

@@ -141,5 +141,5 @@ def _part_holds(unit: UnitOfWork, outcome: Any) -> bool:
     if request is None:
         return True
     with_copy = type(outcome) in WITH_THE_COPY and request.item is not None
-    held = unit.requests.with_copy(request.item_barcode, request.item_agency) if with_copy else ()
+    held = unit.requests.open_with_item(request.item_barcode, request.item_agency) if with_copy else ()
     return OF_A_REQUEST[type(outcome)](outcome, request) and all(one.id == request.id for one in held)

@@ -75,7 +75,7 @@ NEWS: Final[Mapping[Event, News]] = MappingProxyType(
 
 def borrow_from_us(context: Context, command: BorrowFromUs) -> Paged | Refused:
     """Page a copy of ours for a partner. The same RequestId again gets the same copy."""
-    known = context.unit.requests.lent(command.wire_agency, command.wire_id)
+    known = context.unit.requests.find_lent(command.wire_agency, command.wire_id)
     if known and known.partner == command.partner:
         return _answer_repeated_request(context, known, command)
     partner = context.unit.partners.find(command.partner)
@@ -85,7 +85,7 @@ def borrow_from_us(context: Context, command: BorrowFromUs) -> Paged | Refused:
         return context.refuse(late, command.by)
     ours = _our_copies(context.unit, command, context.library)
     fitting = [c for c in ours if not command.volume or c.volume == command.volume]
-    free = tuple(c for c in fitting if not context.unit.requests.with_copy(c.barcode, c.agency))
+    free = tuple(c for c in fitting if not context.unit.requests.open_with_item(c.barcode, c.agency))
     answer = lenders.may_lend(partner, free, context.library.policy, context.now, known=bool(ours))
     if isinstance(answer, Refusal):
         return context.refuse(answer, command.by)
@@ -154,7 +154,7 @@ def ship_at_counter(context: Context, by: Actor, role: str, card: str, barcode: 
     Args:
         role: The role of the terminal where the copy is scanned.
     """
-    held = [r for r in context.unit.requests.with_copy(barcode, context.library.agency) if r.partner == partner.agency]
+    held = [r for r in context.unit.requests.open_with_item(barcode, context.library.agency) if r.partner == partner.agency]
     if not held:
         return context.refuse(Reason.UNKNOWN_ITEM, by)
     if not lends(role, context.library.policy):
@@ -241,12 +241,12 @@ def _renewed_until(context: Context, notice: PartnerNotice, request: Request) ->
 
 def find_lent_request(unit: UnitOfWork, notice: PartnerNotice) -> Request | None:
     """The request by which this partner borrows from us, found by RequestId or by copy."""
-    by_wire = unit.requests.lent(notice.wire_agency or notice.partner, notice.wire_id) if notice.wire_id else None
+    by_wire = unit.requests.find_lent(notice.wire_agency or notice.partner, notice.wire_id) if notice.wire_id else None
     if by_wire:
         return by_wire if by_wire.partner == notice.partner else None
-    held = unit.requests.with_copy(notice.item.barcode, notice.item.agency) if notice.item else ()
+    held = unit.requests.open_with_item(notice.item.barcode, notice.item.agency) if notice.item else ()
     found = next((r for r in held if r.side is Side.LENDING and r.partner == notice.partner), None)
     if found or notice.item is None or notice.wire_id:
         return found
-    last = unit.requests.last_with(notice.item)
+    last = unit.requests.last_with_item(notice.item)
     return last if last and last.side is Side.LENDING and last.partner == notice.partner else None

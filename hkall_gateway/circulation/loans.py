@@ -299,14 +299,14 @@ def may_renew(context: Context, loan: Request, facts: BorrowerFacts, *, staff: b
 
 def find_fixed_loans(context: Context, query: FindFixedLoans, facts: BorrowerFacts) -> frozenset[str]:
     """The numbers of the loans that this card could not renew now."""
-    loans = [request for request in context.unit.requests.open_of(query.card) if request.position is P.ON_LOAN]
+    loans = [request for request in context.unit.requests.open_of_patron(query.card) if request.position is P.ON_LOAN]
     return frozenset(loan.id for loan in loans if isinstance(may_renew(context, loan, facts), Refusal))
 
 
 def _find_loan(unit: UnitOfWork, command: Renew) -> Request | Refused | None:
     if command.barcode:
         return find_open_request(unit, command.barcode, command.agency, command.card)
-    titles = [r for r in unit.requests.open_of(command.card) if r.title == command.title and r.position is P.ON_LOAN]
+    titles = [r for r in unit.requests.open_of_patron(command.card) if r.title == command.title and r.position is P.ON_LOAN]
     return titles[0] if len(titles) == 1 else Refused(Reason.AMBIGUOUS_ITEM) if titles else None
 
 
@@ -328,7 +328,7 @@ def renew_all(context: Context, command: RenewAll, facts: BorrowerFacts) -> AllR
     if facts.borrower is None:
         context.unit.refuse(Refusal(facts.stranger), context.now, command.by, patron=command.card)
         return refused(Refusal(facts.stranger))
-    loans = [r for r in context.unit.requests.open_of(command.card) if r.position is P.ON_LOAN and r.item]
+    loans = [r for r in context.unit.requests.open_of_patron(command.card) if r.position is P.ON_LOAN and r.item]
     answers = [
         renew(
             context,

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeVar
 
 from hkall_gateway.circulation.command import Command, Context, flagged, refused
 from hkall_gateway.circulation.results import Noted, Refused, Renewed
-from hkall_gateway.db.requests_by_partner_id import asked_by_barcode, asked_for, borrowed_under
+from hkall_gateway.db.requests_by_partner_id import asked_for, awaiting_barcode, borrowed_under
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.evidence import News, Verdict, dated, judge
 from hkall_gateway.rules.lifecycle import FINAL
@@ -139,10 +139,12 @@ def _other_request(unit: UnitOfWork, notice: PartnerNotice, request: Request) ->
     """
     if notice.item is None or notice.item == request.item:
         return None
-    held = next((one for one in unit.requests.with_copy(notice.item.barcode, notice.item.agency) if one.id != request.id), None)
+    held = next(
+        (one for one in unit.requests.open_with_item(notice.item.barcode, notice.item.agency) if one.id != request.id), None
+    )
     if held:
         return held
-    requests = [one for one, lender in asked_by_barcode(unit, notice.item.barcode) if lender.agency == notice.item.agency]
+    requests = [one for one, lender in awaiting_barcode(unit, notice.item.barcode) if lender.agency == notice.item.agency]
     others = [one for one in requests if (one.bib_id, one.volume) != (request.bib_id, request.volume)]
     return None if len(others) < len(requests) else next(iter(others), None)
 
@@ -161,7 +163,9 @@ def with_our_number(unit: UnitOfWork, notice: Notice, agency: str) -> Notice:
     theirs, lends = notice.wire_agency or notice.partner, notice.item is not None and notice.item.agency == notice.partner
     if not lends and _is_own_number(unit, notice):
         return notice
-    attempt = unit.requests.numbered(notice.partner, f"{theirs}:{notice.wire_id}", notice.item.barcode if notice.item else "")
+    attempt = unit.requests.find_by_lender_number(
+        notice.partner, f"{theirs}:{notice.wire_id}", notice.item.barcode if notice.item else ""
+    )
     if attempt is None and notice.wire_agency and not _is_own_number(unit, notice):
         attempt = _asked_under_our_value(unit, notice) or _asked_before_answer(unit, notice)
     if attempt is None:
@@ -173,13 +177,13 @@ def with_our_number(unit: UnitOfWork, notice: Notice, agency: str) -> Notice:
 
 def _is_own_number(unit: UnitOfWork, notice: PartnerNotice) -> bool:
     """Whether a request of the partner's own making has this number."""
-    lent = unit.requests.lent(notice.wire_agency or notice.partner, notice.wire_id)
+    lent = unit.requests.find_lent(notice.wire_agency or notice.partner, notice.wire_id)
     return lent is not None or borrowed_under(unit, notice.partner, notice.wire_id) is not None
 
 
 def _asked_under_our_value(unit: UnitOfWork, notice: PartnerNotice) -> Asked | None:
     """Return our request to the lender with the same value as this number, which the lender repeats under its own AgencyId."""
-    attempt = unit.requests.asked(notice.wire_id)
+    attempt = unit.requests.find_by_wire_id(notice.wire_id)
     return attempt if attempt and attempt[1].agency == notice.partner else None
 
 

@@ -69,7 +69,7 @@ class PatronRecord:
 def patron_record(context: Context, card: str, facts: BorrowerFacts) -> PatronRecord:
     """The record of a card, from the facts about its owner; what has ended or was given back is not part of it."""
     unit = context.unit
-    present = [one for one in unit.requests.open_of(card) if not one.unwanted]
+    present = [one for one in unit.requests.open_of_patron(card) if not one.unwanted]
     charged = unit.patrons.charges(card)
     agencies = {one.item_agency or one.partner for one in present}
     return PatronRecord(

@@ -265,7 +265,7 @@ def find_copy_system(context: Context, query: FindCopySystem) -> CopySystem:
     can have it in hand, and a book of our own may have the same barcode.
     """
     unit, library, barcode, card = context.unit, context.library, query.barcode, query.card
-    held = unit.requests.with_copy(barcode)
+    held = unit.requests.open_with_item(barcode)
     if any(request.side is Side.LENDING for request in held):
         return CopySystem.LENT
     coming = find_awaited_copy(unit, barcode, "", library) if query.arriving and not held else Reason.UNKNOWN_ITEM

@@ -318,7 +318,7 @@ def apply_owner_renewal(context: Context, notice: PartnerNotice) -> Renewed | Re
 def _find_owners_request(context: Context, notice: PartnerNotice, news: News) -> Request | Refused:
     """The request that an owner speaks of; only the library that lends the book may (R23)."""
     unit = context.unit
-    attempt = unit.requests.asked(notice.wire_id)
+    attempt = unit.requests.find_by_wire_id(notice.wire_id)
     request = attempt[0] if attempt else _find_by_copy(unit, notice.item)
     if request is None and notice.item:  # the copy has not come, or never did
         attempt = asked_for(unit, notice.item)
@@ -335,8 +335,8 @@ def _find_by_copy(unit: UnitOfWork, item: ItemKey | None) -> Request | None:
     """The open request that holds the copy, else the last that did; never one where we lend."""
     if item is None:
         return None
-    held = [r for r in unit.requests.with_copy(item.barcode, item.agency) if r.side is Side.BORROWING]
-    last = held[0] if held else unit.requests.last_with(item)
+    held = [r for r in unit.requests.open_with_item(item.barcode, item.agency) if r.side is Side.BORROWING]
+    last = held[0] if held else unit.requests.last_with_item(item)
     return last if last and last.side is Side.BORROWING else None
 
 

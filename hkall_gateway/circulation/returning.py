@@ -143,7 +143,7 @@ def _repeat_home(context: Context, command: CheckIn) -> CheckedIn | None:
     Its request is closed then, unlike that of a borrowed book. A terminal repeats its message if it got no answer. What was
     scanned off line counts by when it happened, not by when it arrives.
     """
-    last = context.unit.requests.last_with(ItemKey(context.library.agency, command.barcode))
+    last = context.unit.requests.last_with_item(ItemKey(context.library.agency, command.barcode))
     if last is None or last.position is not P.CLOSED or command.agency not in {"", context.library.agency}:
         return None
     came_at = context.unit.journal.last_noted(last.id, Event.CHECK_IN_HOME.name)

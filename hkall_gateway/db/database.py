@@ -119,7 +119,7 @@ class Database:
             another gateway blocked the unit for too long.
         """
         until_there_s = self._clock.there(until.until_s) if self._clock and until else None
-        return _put(self._writer, work, locks, repeatable, until, until_there_s)
+        return _queue_job(self._writer, work, locks, repeatable, until, until_there_s)
 
     def read(self, query: Callable[[UnitOfWork], T], *, patron: str = "", is_long: bool = False) -> Deferred[T]:
         """Run `query(unit)` in a snapshot.
@@ -130,7 +130,7 @@ class Database:
             patron: The card concerned; the data of all patrons in the group are read together.
             is_long: It takes longer than a lookup by key, and runs on the reader's thread.
         """
-        return _put(self._reader if is_long else self._inline, query, LockSet(patron), repeatable=True)
+        return _queue_job(self._reader if is_long else self._inline, query, LockSet(patron), repeatable=True)
 
     def close(self) -> None:
         """Finish the queued jobs and end both threads; callers get their results in the reactor's next iteration."""
@@ -227,7 +227,7 @@ def finished(awaitable: Awaitable[T]) -> T:
     raise RuntimeError("this would have to wait")
 
 
-def _put(
+def _queue_job(
     runner: JobRunner,
     work: Callable[[UnitOfWork], T],
     locks: LockSet,

@@ -33,7 +33,7 @@ _UNTIL = bindparam("until", type_=LINKS.c.rests_until.type)
 _TRY = CompiledStatement(update(LINKS).where(LINKS.c.agency == bindparam("of"), _FREE).values(rests_until=_UNTIL))
 
 
-def _links(transaction: Transaction, agencies: Collection[str]) -> Mapping[str, tuple[Partner | None, CircuitState]]:
+def _read_links(transaction: Transaction, agencies: Collection[str]) -> Mapping[str, tuple[Partner | None, CircuitState]]:
     """Return at least these partners and the channels to them, by agency; each row is read once in a transaction."""
     known = transaction.ahead.links
     if new := [agency for agency in agencies if agency not in known]:
@@ -54,13 +54,13 @@ class CircuitRepository(Repository):
         """Return the first agencies of the directory, at most `most`, by name."""
         return tuple(row["agency"] for row in _LISTED.rows(self._connection, most=most))
 
-    def one(self, agency: str) -> CircuitState:
+    def find(self, agency: str) -> CircuitState:
         """Return the channel to one partner."""
-        return _links(self._transaction, [agency])[agency][1]
+        return _read_links(self._transaction, [agency])[agency][1]
 
     def several(self, agencies: Collection[str]) -> dict[str, CircuitState]:
         """Return the channels to these partners, by agency."""
-        found = _links(self._transaction, agencies)
+        found = _read_links(self._transaction, agencies)
         return {agency: found[agency][1] for agency in agencies}
 
     def keep(self, link: CircuitState) -> None:
@@ -103,7 +103,7 @@ class PartnerRepository(Repository):
     def among(self, agencies: Iterable[str]) -> dict[str, Partner]:
         """Return the directory's rows of these agencies, by agency; unknown ones are left out."""
         wanted = sorted(set(agencies))
-        found = _links(self._transaction, wanted)
+        found = _read_links(self._transaction, wanted)
         return {agency: partner for agency in wanted if (partner := found[agency][0]) is not None}
 
     def with_card(self, card: str) -> Partner | None:
@@ -122,8 +122,8 @@ class PartnerRepository(Repository):
         """
         in_order = sorted(partners, key=lambda partner: partner.agency)  # two gateways that write at once do not deadlock
         rows = [{"agency": p.agency, "partner": to_json(p), "card": p.institutional_card} for p in in_order]
-        asked = select(LINKS.c.agency, LINKS.c.partner, LINKS.c.card).where(LINKS.c.agency.in_([p.agency for p in partners]))
-        known = [dict(row) for row in self._connection.execute(asked).mappings()]
+        query = select(LINKS.c.agency, LINKS.c.partner, LINKS.c.card).where(LINKS.c.agency.in_([p.agency for p in partners]))
+        known = [dict(row) for row in self._connection.execute(query).mappings()]
         rows = [row for row in rows if row not in known]
         if rows:
             self._transaction.execute(insert_or_write_over(LINKS, self._transaction.dialect, rows[0]), rows)

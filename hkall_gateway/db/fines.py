@@ -43,59 +43,61 @@ def charged_cents(unit: UnitOfWork, request: Request) -> int:
 
 def charges_for(unit: UnitOfWork, request: str, kind: str) -> tuple[Charged, ...]:
     """Return the charges of one kind for one request, oldest first."""
-    return _found(unit, FINES.c.request == request, FINES.c.kind == kind)
+    return _find_charges(unit, FINES.c.request == request, FINES.c.kind == kind)
 
 
 def charges_of(unit: UnitOfWork, request: str) -> tuple[Charged, ...]:
     """Return all charges for one request, oldest first."""
-    return _found(unit, FINES.c.request == request)
+    return _find_charges(unit, FINES.c.request == request)
 
 
 def charge_numbered(unit: UnitOfWork, number: int) -> Charged | None:
     """Return one charge by its number."""
-    return next(iter(_found(unit, FINES.c.id == number)), None)
+    return next(iter(_find_charges(unit, FINES.c.id == number)), None)
 
 
 def unsettled(unit: UnitOfWork) -> tuple[Charged, ...]:
     """Return every charge with an unpaid rest, oldest first, for the operators."""
-    return _found(unit, IS_UNPAID)
+    return _find_charges(unit, IS_UNPAID)
 
 
-def take(unit: UnitOfWork, fine: Charged, cents: int, now: datetime, by: Actor) -> None:
+def pay_charge(unit: UnitOfWork, fine: Charged, cents: int, now: datetime, by: Actor) -> None:
     """Record a payment of `cents` towards a charge."""
-    _change(unit, fine, paid_cents=fine.paid_cents + cents)
-    unit.note(_about(unit, fine), "PAY", {"fine": fine.id, "cents": cents}, now, by, "R40")
+    _update_charge(unit, fine, paid_cents=fine.paid_cents + cents)
+    unit.note(_request_of(unit, fine), "PAY", {"fine": fine.id, "cents": cents}, now, by, "R40")
 
 
-def let_off(unit: UnitOfWork, fine: Charged, cents: int, reason: str, now: datetime, by: Actor) -> None:
+def waive_charge(unit: UnitOfWork, fine: Charged, cents: int, reason: str, now: datetime, by: Actor) -> None:
     """Waive `cents` of a charge."""
-    _change(unit, fine, waived_cents=fine.waived_cents + cents)
-    unit.note(_about(unit, fine), "WAIVE", {"fine": fine.id, "cents": cents, "because": reason}, now, by, "R40")
+    _update_charge(unit, fine, waived_cents=fine.waived_cents + cents)
+    unit.note(_request_of(unit, fine), "WAIVE", {"fine": fine.id, "cents": cents, "because": reason}, now, by, "R40")
 
 
-def payment_known(unit: UnitOfWork, card: str, who: str, transaction_id: str) -> tuple[int, str] | None:
+def find_payment(unit: UnitOfWork, card: str, who: str, transaction_id: str) -> tuple[int, str] | None:
     """Return (cents, outcome) of a payment that was taken before; None for a new one, or one without a number."""
     wanted = (PAYMENTS.c.patron == card, PAYMENTS.c.who == who, PAYMENTS.c.transaction_id == transaction_id)
     row = unit.execute(select(PAYMENTS).where(*wanted)).mappings().first() if transaction_id else None
     return (row["cents"], row["outcome"]) if row else None
 
 
-def keep_payment(unit: UnitOfWork, card: str, transaction_id: str, cents: int, outcome: str, now: datetime, by: Actor) -> None:
+def record_payment(
+    unit: UnitOfWork, card: str, transaction_id: str, cents: int, outcome: str, now: datetime, by: Actor
+) -> None:
     """Record a payment with its outcome."""
     row = {"patron": card, "who": by.who, "transaction_id": transaction_id, "cents": cents, "currency": CURRENCY}
     unit.execute(insert(PAYMENTS).values(**row, at=now, outcome=outcome))
 
 
-def _found(unit: UnitOfWork, *where: Condition) -> tuple[Charged, ...]:
+def _find_charges(unit: UnitOfWork, *where: Condition) -> tuple[Charged, ...]:
     rows: Sequence[Any] = unit.execute(select(FINES).where(*where).order_by(FINES.c.id)).mappings().all()
     return tuple(Charged(**{f.name: row[f.name] for f in fields(Charged)}) for row in rows)
 
 
-def _change(unit: UnitOfWork, fine: Charged, **values: int) -> None:
+def _update_charge(unit: UnitOfWork, fine: Charged, **values: int) -> None:
     unit.execute(update(FINES).where(FINES.c.id == fine.id).values(**values))
 
 
-def _about(unit: UnitOfWork, fine: Charged) -> Request:
+def _request_of(unit: UnitOfWork, fine: Charged) -> Request:
     """Return the request behind a charge; if it was deleted, a bare one with the patron's card."""
     bare = Request(fine.request, Side.BORROWING, Position.CLOSED, "", "", patron=fine.patron)
     return unit.requests.find(fine.request) or bare

@@ -15,7 +15,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 def claim(unit: UnitOfWork, agency: str, digest: str, keep_until: datetime, now: datetime) -> str | None:
     """Claim a document. Returns None if it is new or its window is over, else the outcome recorded before."""
     values = {"agency": agency, "digest": digest, "made_at": now, "keep_until": keep_until, "outcome": ""}
-    if _claiming(unit.dialect).first(unit.connection, now=now, **values):
+    if _claim_statement(unit.dialect).first(unit.connection, now=now, **values):
         return None
     row = _KEPT.first(unit.connection, was_agency=agency, was_digest=digest)
     return str(row["outcome"]) if row else ""
@@ -35,7 +35,7 @@ _FORGET = CompiledStatement(delete(INBOX).where(*_DOCUMENT))
 
 
 @cache
-def _claiming(dialect: str) -> CompiledStatement:
+def _claim_statement(dialect: str) -> CompiledStatement:
     """Return a statement that inserts a document's row, or takes over one after its window, and returns its digest."""
     columns = ("agency", "digest", "made_at", "keep_until", "outcome")
     over = insert_or_write_over(INBOX, dialect, columns, INBOX.c.keep_until < bindparam("now"))

@@ -63,7 +63,7 @@ def record(unit: UnitOfWork, name: str, when: datetime | None, count: int = 0) -
     unit.execute(insert_or_write_over(JOBS, unit.dialect, values), {"name": name, **values})
 
 
-def done(unit: UnitOfWork) -> Mapping[str, tuple[datetime | None, int]]:
+def last_runs(unit: UnitOfWork) -> Mapping[str, tuple[datetime | None, int]]:
     """Return for each of WORK when it was last done, None if never, and its count."""
     rows = {row["name"]: (row["last_run"], row["count"]) for row in cli_lists.jobs(unit)}
     return {name: rows.get(name, (None, 0)) for name in WORK}
@@ -95,7 +95,7 @@ class Instance:
         return "gone" if self.seen_at < _silent_since(now) else "up"
 
 
-def everyone(unit: UnitOfWork) -> tuple[Instance, ...]:
+def list_instances(unit: UnitOfWork) -> tuple[Instance, ...]:
     """Return all gateways seen in the last month, by name."""
     return tuple(Instance(**row) for row in unit.execute(select(INSTANCES).order_by(I.name)).mappings())
 
@@ -106,13 +106,13 @@ def named(unit: UnitOfWork, name: str) -> Instance | None:
     return Instance(**row) if row else None
 
 
-def here(unit: UnitOfWork, me: Instance) -> None:
+def record_instance(unit: UnitOfWork, me: Instance) -> None:
     """Record that this gateway runs, seen at `me.seen_at`; overwrites an earlier row with its name."""
     values = asdict(me)
     unit.execute(insert_or_write_over(INSTANCES, unit.dialect, values), values)
 
 
-def hand_on(unit: UnitOfWork, now: datetime, silent: Collection[str] | None = None) -> int:
+def release_work(unit: UnitOfWork, now: datetime, silent: Collection[str] | None = None) -> int:
     """Release the messages and rounds held by gateways that are gone; return the number of messages.
 
     Args:

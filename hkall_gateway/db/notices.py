@@ -48,7 +48,7 @@ class NoticeRepository(Repository):
         if send in REVOKED_BY:  # tells an occasion from an equal one of the same day, between which another letter revoked it
             others = _OF_A_KIND.cells(self._connection, of=after.id, kind=REVOKED_BY[send].value)[0][0]
             revoked = f" {others}" if others > 1 else ""
-        fresh = _queueing(self._transaction.dialect).cells(
+        fresh = _queue_statement(self._transaction.dialect).cells(
             self._connection,
             request=after.id,
             kind=send.value,
@@ -73,7 +73,7 @@ _OF_A_KIND = CompiledStatement(
 
 
 @cache
-def _queueing(dialect: str) -> CompiledStatement:
+def _queue_statement(dialect: str) -> CompiledStatement:
     """Return a statement that queues a letter if it is new, or was not needed before; it returns the number of a letter to
     send.
     """

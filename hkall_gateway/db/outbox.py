@@ -131,7 +131,7 @@ class NewerRow(Exception):
     """A row that cannot be read: a newer version wrote an unknown kind of message or field, or the row is spoilt."""
 
 
-def _always(_link: CircuitState, _under_way: int) -> int:
+def _unlimited_room(_link: CircuitState, _under_way: int) -> int:
     return 1_000_000
 
 
@@ -161,7 +161,13 @@ class Outbox(Repository):
         )
 
     def claim(
-        self, now: datetime, instance: str, lease_s: int, limit: int, room: Room = _always, in_hand: Collection[int] = ()
+        self,
+        now: datetime,
+        instance: str,
+        lease_s: int,
+        limit: int,
+        room: Room = _unlimited_room,
+        in_hand: Collection[int] = (),
     ) -> tuple[OutboxRow, ...]:
         """Claim the oldest unsent rows that are due, at most `limit`, leased to `instance` for `lease_s` seconds.
 
@@ -171,9 +177,9 @@ class Outbox(Repository):
         version of the program can read, or none, are set aside for SET_ASIDE_S seconds: the others of their channel go on.
         """
         taken: list[tuple[OutboxRow, str]] = []
-        for line, most in self._rooms(room, now):
+        for line, most in self._free_channels(room, now):
             if len(taken) < limit:
-                found = self._due(line, now, min(most, limit - len(taken)))
+                found = self._due_rows(line, now, min(most, limit - len(taken)))
                 taken += [(row, before) for row, before in found if row.id not in in_hand]
         if not taken:
             return ()
@@ -182,11 +188,11 @@ class Outbox(Repository):
         _LEASE.write_all(self._connection, [{"number": row.id, "who": instance, "until": until} for row, _ in taken])
         return tuple(row for row, _ in taken)
 
-    def _due(self, line: str, now: datetime, most: int) -> list[tuple[OutboxRow, str]]:
+    def _due_rows(self, line: str, now: datetime, most: int) -> list[tuple[OutboxRow, str]]:
         """Return the due rows of a channel, each with the gateway that had claimed it; set those aside that cannot be read."""
         while True:
             found = DUE.rows(self._connection, of=line, now=now, most=most)
-            read = [(_understood(row), row["claimed_by"]) for row in found]
+            read = [(_readable_row(row), row["claimed_by"]) for row in found]
             unreadable = [row["id"] for row, (understood, _) in zip(found, read, strict=True) if understood is None]
             if not unreadable:
                 return [(row, before) for row, before in read if row]
@@ -215,29 +221,29 @@ class Outbox(Repository):
         held = select(func.count()).where(OUTBOX.c.lease_until.is_not(None), OUTBOX.c.claimed_by == instance)
         return int(self._connection.execute(held).scalar_one())
 
-    def _rooms(self, room: Room, now: datetime) -> list[tuple[str, int]]:
+    def _free_channels(self, room: Room, now: datetime) -> list[tuple[str, int]]:
         """Return the channels with due rows and room, and the room of each, without those that another gateway is claiming
         from.
 
         The rows in delivery are counted again under the lock of a channel, because only then no other gateway adds to them.
         """
         links = [circuit_of(*cells) for cells in DUE_LINES.cells(self._connection, now=now)]
-        found = self._with_room(links, room, now)
+        found = self._count_room(links, room, now)
         if not found or self._transaction.dialect == "sqlite":
             return found
         ours = try_channels(self._connection, [line for line, _ in found])
-        return self._with_room([link for link in links if link.agency in ours], room, now)
+        return self._count_room([link for link in links if link.agency in ours], room, now)
 
-    def _with_room(self, links: Iterable[CircuitState], room: Room, now: datetime) -> list[tuple[str, int]]:
+    def _count_room(self, links: Iterable[CircuitState], room: Room, now: datetime) -> list[tuple[str, int]]:
         under_way = self.under_way(now)
         rooms = ((link.agency, room(link, under_way.get(link.agency, 0))) for link in links)
         return [(line, most) for line, most in rooms if most > 0]
 
-    def sent(self, row: int, now: datetime) -> None:
+    def mark_sent(self, row: int, now: datetime) -> None:
         """Mark a row as sent; the next row of its key may leave."""
-        self._settle(row, state=OutboxState.SENT, sent_at=now, last_error="")
+        self._release_row(row, state=OutboxState.SENT, sent_at=now, last_error="")
 
-    def later(self, row: int, next_at: datetime, error: str, *, unsure: bool = False, counted: bool = True) -> None:
+    def retry_later(self, row: int, next_at: datetime, error: str, *, unsure: bool = False, counted: bool = True) -> None:
         """Record a failed try; the next is at `next_at`.
 
         `unsure`: it may have arrived, and stays so until the recipient answers.
@@ -245,17 +251,17 @@ class Outbox(Repository):
         Not `counted`: the channel was at fault, and the try does not count as an attempt of the row.
         """
         state = {"state": OutboxState.UNSURE} if unsure else {}
-        self._settle(row, 1 if counted else 0, next_at=next_at, last_error=error[:500], **state)
+        self._release_row(row, 1 if counted else 0, next_at=next_at, last_error=error[:500], **state)
 
-    def dead(self, row: int, error: str) -> None:
+    def mark_dead(self, row: int, error: str) -> None:
         """Give up a row after too many tries; staff must look. Later rows of its key wait."""
-        self._settle(row, state=OutboxState.DEAD, last_error=error[:500])
+        self._release_row(row, state=OutboxState.DEAD, last_error=error[:500])
 
-    def dropped(self, row: int, error: str) -> None:
+    def mark_dropped(self, row: int, error: str) -> None:
         """Drop a row after too many tries, because its purpose was met in another way."""
-        self._settle(row, state=OutboxState.DROPPED, last_error=error[:500])
+        self._release_row(row, state=OutboxState.DROPPED, last_error=error[:500])
 
-    def tried(self, row: int, attempt: Attempt) -> None:
+    def record_attempt(self, row: int, attempt: Attempt) -> None:
         """Record the result of one try."""
         texts = {"kind": attempt.kind.value, "problem": attempt.problem[:200], "detail": attempt.detail[:500]}
         _TRIED.append(self._connection, row=row, at=attempt.at, **texts)
@@ -271,7 +277,7 @@ class Outbox(Repository):
 
         Without a result by `until`, the courier retries it as possibly delivered.
         """
-        self._settle(row, 0, state=OutboxState.UNSURE, next_at=until)
+        self._release_row(row, 0, state=OutboxState.UNSURE, next_at=until)
 
     def release_inline(self, row: int, now: datetime, *, unsure: bool) -> bool:
         """Leave the row to the courier after an immediate delivery failed; `unsure`: it may have arrived.
@@ -281,17 +287,17 @@ class Outbox(Repository):
         found = self.row_state(row)
         if found is None or found[0] not in WAITING:
             return False
-        self._settle(row, 0, state=OutboxState.UNSURE if unsure else OutboxState.WAITING, next_at=now)
+        self._release_row(row, 0, state=OutboxState.UNSURE if unsure else OutboxState.WAITING, next_at=now)
         return True
 
     def forget(self, row: int) -> None:
         """Delete a row that is unsettled and was never tried by the courier; settle one that was."""
         if self._connection.execute(delete(OUTBOX).where(_NEVER_TRIED, OUTBOX.c.id == row)).rowcount == 0:
-            self._settle(row, 0, state=OutboxState.DONE)
+            self._release_row(row, 0, state=OutboxState.DONE)
 
     def defer(self, row: int, until: datetime, now: datetime) -> bool:
         """Retry the row no earlier than `until`. False if it is settled, or being delivered now."""
-        return self._by_hand(row, now, next_at=until)
+        return self._change_idle_row(row, now, next_at=until)
 
     def retry(self, row: int, now: datetime) -> bool:
         """Retry at once on behalf of staff, with a fresh count.
@@ -301,13 +307,13 @@ class Outbox(Repository):
         unknown = any(one.kind == DeliveryKind.UNKNOWN for one in self.attempts(row))
         revived = OutboxState.UNSURE if unknown else OutboxState.WAITING
         state = case((OUTBOX.c.state == OutboxState.DEAD, revived), else_=OUTBOX.c.state)
-        return self._by_hand(row, now, state=state, next_at=now, attempts=0)
+        return self._change_idle_row(row, now, state=state, next_at=now, attempts=0)
 
     def close(self, row: int, state: OutboxState, reason: str, now: datetime) -> bool:
         """Settle a row on behalf of staff: `done` or `dropped`. False if it is settled already, or in delivery."""
-        return self._by_hand(row, now, state=state, last_error=reason[:500])
+        return self._change_idle_row(row, now, state=state, last_error=reason[:500])
 
-    def _by_hand(self, row: int, now: datetime, **values: object) -> bool:
+    def _change_idle_row(self, row: int, now: datetime, **values: object) -> bool:
         """Change an unsettled row; False if it is settled, or in delivery."""
         # A row with an expired lease: its gateway is gone, and may have sent it.
         gone = select(OUTBOX.c.id).where(OUTBOX.c.id == row, OUTBOX.c.lease_until < now)
@@ -328,8 +334,8 @@ class Outbox(Repository):
     def interrupted(self, rows: Sequence[int], now: datetime) -> None:
         """Release rows of a gateway that ended during delivery, as unsure: it is unknown whether they were sent."""
         for row in sorted(rows):
-            self._settle(row, 0, state=OutboxState.UNSURE)
-            self.tried(row, Attempt(now, DeliveryKind.UNKNOWN, "", "the gateway ended while it was under way"))
+            self._release_row(row, 0, state=OutboxState.UNSURE)
+            self.record_attempt(row, Attempt(now, DeliveryKind.UNKNOWN, "", "the gateway ended while it was under way"))
 
     def readdress(self, former: str, present: str, requests: Sequence[str]) -> None:
         """Move unsettled letters to the card that replaced a patron's card, and unsent partner messages of these requests too.
@@ -342,7 +348,7 @@ class Outbox(Repository):
                 OUTBOX.c.kind == OutboxKind.NCIP, OUTBOX.c.state == OutboxState.WAITING, OUTBOX.c.request.in_(requests)
             )
             for found in self._connection.execute(select(OUTBOX).where(state, or_(letters, untold))).mappings().all():
-                row = _understood(found)
+                row = _readable_row(found)
                 if row and row.payload.patron == former:
                     values = {"payload": to_json(replace(row.payload, patron=present))}
                     values |= {"recipient": present} if row.kind is OutboxKind.MAIL else {}
@@ -351,7 +357,7 @@ class Outbox(Repository):
     def row(self, number: int) -> OutboxRow | None:
         """Return one row in any state. Raises NewerRow if it cannot be read."""
         found = _ROW.first(self._connection, number=number)
-        return _row(found) if found else None
+        return _make_row(found) if found else None
 
     def row_state(self, number: int) -> tuple[OutboxState, int] | None:
         """Return the state of one row and its number of tries; None for an unknown row."""
@@ -379,15 +385,15 @@ class Outbox(Repository):
         wanted += [OUTBOX.c.last_error.icontains(error, autoescape=True)] if error else []
         wanted += [number > after] if after else []
         apart = {_INDEXED[state] for state in states} if set(states) <= set(UNSETTLED) else {true()}
-        asked = (select(OUTBOX).where(those, *wanted).order_by(number).limit(most) for those in apart)
-        found = (self._connection.execute(question).mappings() for question in asked)
-        read = (_understood(r, claimed=0) for each in found for r in each)
+        query = (select(OUTBOX).where(those, *wanted).order_by(number).limit(most) for those in apart)
+        found = (self._connection.execute(question).mappings() for question in query)
+        read = (_readable_row(r, claimed=0) for each in found for r in each)
         return tuple(sorted((row for row in read if row), key=lambda row: row.id))[:most]
 
     def unreadable(self) -> tuple[tuple[int, str], ...]:
         """Return the number and the channel of each waiting row that cannot be read."""
         question = select(OUTBOX).where(IS_WAITING).order_by(OUTBOX.c.id)
-        return tuple((r["id"], r["line"]) for r in self._connection.execute(question).mappings() if not _understood(r))
+        return tuple((r["id"], r["line"]) for r in self._connection.execute(question).mappings() if not _readable_row(r))
 
     def set_aside(self) -> Mapping[str, int]:
         """Return the number of rows of each channel that `claim` could not read."""
@@ -411,14 +417,14 @@ class Outbox(Repository):
         found = [self._transaction.execute(counted.where(those)) for those in (IS_WAITING, IS_DEAD)]
         return tuple((who, OutboxState(state), count, oldest) for each in found for who, state, count, oldest in each)
 
-    def _settle(self, row: int, made: int = 1, **values: object) -> None:
-        _settling(tuple(values)).write(self._connection, number=row, made=made, **values)
+    def _release_row(self, row: int, made: int = 1, **values: object) -> None:
+        _release_statement(tuple(values)).write(self._connection, number=row, made=made, **values)
 
 
-def _understood(found: Mapping[Any, Any], claimed: int = 1) -> OutboxRow | None:
+def _readable_row(found: Mapping[Any, Any], claimed: int = 1) -> OutboxRow | None:
     """Return the row, as a claimed one by default; None if it cannot be read."""
     try:
-        return _row(found, claimed)
+        return _make_row(found, claimed)
     except NewerRow:
         return None
 
@@ -426,7 +432,7 @@ def _understood(found: Mapping[Any, Any], claimed: int = 1) -> OutboxRow | None:
 _AS_IT_IS: Final = ("id", "recipient", "line", "request", "corr", "made_at", "next_at", "last_error")
 
 
-def _row(found: Mapping[Any, Any], claimed: int = 0) -> OutboxRow:
+def _make_row(found: Mapping[Any, Any], claimed: int = 0) -> OutboxRow:
     kept = {name: found[name] for name in _AS_IT_IS}
     state = OutboxState.UNSURE if claimed and found["claimed_by"] else OutboxState(found["state"])
     try:
@@ -448,7 +454,7 @@ _NEVER_TRIED = and_(OUTBOX.c.state.in_(WAITING), OUTBOX.c.attempts == 0, OUTBOX.
 
 
 @cache
-def _settling(columns: tuple[str, ...]) -> CompiledStatement:
+def _release_statement(columns: tuple[str, ...]) -> CompiledStatement:
     """Return a statement that releases a row after `made` tries and sets these columns."""
     values: dict[str, Any] = {name: bindparam(name, type_=OUTBOX.c[name].type) for name in columns}
     freed = {"attempts": OUTBOX.c.attempts + bindparam("made"), "claimed_by": "", "lease_until": None}

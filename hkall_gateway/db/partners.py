@@ -115,7 +115,7 @@ def _closed_soon(unit: UnitOfWork, agencies: Sequence[str], today: date) -> dict
 _SINCE = bindparam("since", type_=R.placed_at.type)
 
 
-def _books(side: Side, moved: tuple[Position, ...]) -> tuple[CompiledStatement, CompiledStatement]:
+def _count_books(side: Side, moved: tuple[Position, ...]) -> tuple[CompiledStatement, CompiledStatement]:
     """Return two statements that count books by partner: recent ones, and older ones that are still out."""
     went = or_(*(R.position == position for position in moved))
     one_side = select(R.partner, func.count().label("books")).where(R.side == side, went).group_by(R.partner)
@@ -125,7 +125,7 @@ def _books(side: Side, moved: tuple[Position, ...]) -> tuple[CompiledStatement, 
 
 
 _NO = case((or_(C.outcome.startswith(CandidateOutcome.DECLINED), C.outcome.startswith(CandidateOutcome.REFUSED)), 1), else_=0)
-_BALANCE = {Side.BORROWING: _books(Side.BORROWING, CAME), Side.LENDING: _books(Side.LENDING, WENT)}
+_BALANCE = {Side.BORROWING: _count_books(Side.BORROWING, CAME), Side.LENDING: _count_books(Side.LENDING, WENT)}
 _LAST = C.wire_id == R.wire_id
 _CAME = case((and_(_LAST, or_(*(R.position == position for position in CAME))), 1), else_=0)
 _OPEN = case((and_(_LAST, or_(*(R.position == position for position in UNDECIDED))), 1), else_=0)

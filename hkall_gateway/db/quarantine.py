@@ -63,7 +63,7 @@ def listed(
     """
     where = [Q.id > after, *([Q.agency == agency] if agency else []), *([] if settled else [Q.state == QuarantineState.KEPT])]
     found = unit.execute(select(*_COLUMNS).where(*where).order_by(Q.id).limit(most)).mappings()
-    return tuple(map(_kept, found))
+    return tuple(map(_make_document, found))
 
 
 def depths(unit: UnitOfWork) -> tuple[tuple[str, int, datetime], ...]:
@@ -82,16 +82,16 @@ def unplaced(unit: UnitOfWork, request: Request, candidates: Sequence[Candidate]
     words |= {one.their_number.partition(":")[2] for one in candidates}
     names = [Q.document.contains(f">{word}<", autoescape=True) for word in sorted(words) if word]
     found = unit.execute(select(*_COLUMNS).where(Q.agency.in_(sorted(agencies)), or_(*names)).order_by(Q.id)).mappings()
-    return tuple(map(_kept, found))
+    return tuple(map(_make_document, found))
 
 
 def one(unit: UnitOfWork, number: int) -> QuarantinedDocument | None:
     """Return the document with this number."""
     row = unit.execute(select(*_COLUMNS).where(Q.id == number)).mappings().first()
-    return _kept(row) if row else None
+    return _make_document(row) if row else None
 
 
-def _kept(row: Mapping[Any, Any]) -> QuarantinedDocument:
+def _make_document(row: Mapping[Any, Any]) -> QuarantinedDocument:
     return QuarantinedDocument(**{**row, "state": QuarantineState(row["state"])})
 
 

@@ -91,34 +91,34 @@ class RequestRepository(Repository):
 
     def find(self, number: str) -> Request | None:
         """Return the request with our number."""
-        return self._one(_REQUEST, number=number)
+        return self._find_one(_REQUEST, number=number)
 
-    def placed(self, placed_by: str, placed_id: str) -> Request | None:
+    def find_placed(self, placed_by: str, placed_id: str) -> Request | None:
         """Return the request that this system placed under its own RequestId."""
-        return self._one(_PLACED, placed_by=placed_by, placed_id=placed_id)
+        return self._find_one(_PLACED, placed_by=placed_by, placed_id=placed_id)
 
-    def lent(self, wire_agency: str, wire_id: str) -> Request | None:
+    def find_lent(self, wire_agency: str, wire_id: str) -> Request | None:
         """Return the request that a partner borrows from us under this RequestId."""
-        return self._one(_LENT, wire_agency=wire_agency, wire_id=wire_id)
+        return self._find_one(_LENT, wire_agency=wire_agency, wire_id=wire_id)
 
-    def asked(self, wire_id: str) -> tuple[Request, Candidate] | None:
+    def find_by_wire_id(self, wire_id: str) -> tuple[Request, Candidate] | None:
         """Return the request sent to a lender under our RequestId, with that (or a former) lender's row; None for ""."""
         row = _ASKED.first(self._connection, wire_id=wire_id) if wire_id else None  # who was not asked yet has no number
         found = self.find(row["request"]) if row else None
         return (found, Candidate(**row)) if found and row else None
 
-    def numbered(self, lender: str, number: str, barcode: str = "") -> tuple[Request, Candidate] | None:
+    def find_by_lender_number(self, lender: str, number: str, barcode: str = "") -> tuple[Request, Candidate] | None:
         """The same, by the number (AGENCY:VALUE) that the lender gave it.
 
         Of several that of the copy with this barcode, of an open one, the newest.
         """
         rows = _NUMBERED.cells(self._connection, lender=lender, number=number)
-        found = [asked for (wire_id,) in rows if (asked := self.asked(wire_id))]
+        found = [asked for (wire_id,) in rows if (asked := self.find_by_wire_id(wire_id))]
         found = [asked for asked in found if asked[1].barcode == barcode] or found
         still = [asked for asked in found if asked[0].position not in FINAL]
         return next(reversed(still or found), None)
 
-    def with_copy(self, barcode: str, agency: str = "") -> tuple[Request, ...]:
+    def open_with_item(self, barcode: str, agency: str = "") -> tuple[Request, ...]:
         """Return open requests that hold the copy with this barcode, of any agency unless one is given."""
         if (ahead := self._transaction.ahead.held.get(barcode)) is not None:
             held = sorted(ahead.values(), key=lambda request: (request.placed_at, request.id))
@@ -126,24 +126,24 @@ class RequestRepository(Repository):
             held = list(map(request_of, HELD.cells(self._connection, [barcode])))
         return tuple(request for request in held if not agency or request.item_agency == agency)
 
-    def last_with(self, item: ItemKey) -> Request | None:
+    def last_with_item(self, item: ItemKey) -> Request | None:
         """Return the newest request that ever held this copy, open or not; with the agency "", a copy of any library."""
         of = [REQUESTS.c.item_agency == item.agency] if item.agency else []
-        rows = self._made(oldest_first(REQUESTS.c.item_barcode == item.barcode, *of))
+        rows = self._read_requests(oldest_first(REQUESTS.c.item_barcode == item.barcode, *of))
         return max(rows, key=lambda r: str(r.moved_at), default=None)
 
-    def open_of(self, card: str, bib_id: str | None = None) -> tuple[Request, ...]:
+    def open_of_patron(self, card: str, bib_id: str | None = None) -> tuple[Request, ...]:
         """Return a patron's requests and loans that have not ended, oldest first; those for one title if it is given."""
         if bib_id is None:
-            return self._prepared(_OPEN_OF, card=card)
-        return self._prepared(_OPEN_OF_TITLE, card=card, bib=bib_id)
+            return self._read_compiled(_OPEN_OF, card=card)
+        return self._read_compiled(_OPEN_OF_TITLE, card=card, bib=bib_id)
 
     def quota_used(self, card: str, positions: Collection[Position], without: str = "") -> int:
         """Return how many of a patron's requests are in these positions, not counting the request `without` (R20, R21)."""
         if (ahead := self._transaction.ahead.counted.get(card)) is not None:
             counting = (number for number, (position, unwanted) in ahead.items() if position in positions and not unwanted)
             return sum(number != without for number in counting)
-        ((used,),) = _quota(frozenset(positions)).cells(self._connection, card=card, without=without)
+        ((used,),) = _quota_query(frozenset(positions)).cells(self._connection, card=card, without=without)
         return int(used)
 
     def open_by_position(self) -> tuple[tuple[str, str, int, datetime], ...]:
@@ -163,12 +163,12 @@ class RequestRepository(Repository):
         """Return open requests, oldest first, of one position or one partner if given."""
         where = [REQUESTS.c[name] == value for name, value in (("position", position), ("partner", partner)) if value]
         # Not plain `placed_at`: SQLite would scan all requests in that order, to avoid sorting.
-        return self._made(requests(IS_OPEN, *where).order_by(literal_column("placed_at || ''"), REQUESTS.c.id))
+        return self._read_requests(requests(IS_OPEN, *where).order_by(literal_column("placed_at || ''"), REQUESTS.c.id))
 
     def batch(self, *where: Condition, order: Sequence[ColumnElement[Any]], limit: int) -> tuple[Request, ...]:
         """Return at most `limit` requests, sorted by `order`, locked until the unit ends where rows can be locked."""
         question = requests(*where).order_by(*order).limit(limit)
-        return self._made(question.with_for_update(key_share=True) if self._transaction.locks_rows else question)
+        return self._read_requests(question.with_for_update(key_share=True) if self._transaction.locks_rows else question)
 
     def forget_people(self, requests: Sequence[str]) -> None:
         """Remove borrower, placing system and reasons from these ended requests."""
@@ -183,20 +183,20 @@ class RequestRepository(Repository):
         """Delete these requests."""
         self._transaction.execute(delete(REQUESTS).where(REQUESTS.c.id.in_(requests)))
 
-    def _one(self, question: CompiledStatement, **named: str) -> Request | None:
+    def _find_one(self, question: CompiledStatement, **named: str) -> Request | None:
         return next(map(request_of, question.cells(self._connection, **named)), None)
 
-    def _prepared(self, question: CompiledStatement, **named: object) -> tuple[Request, ...]:
+    def _read_compiled(self, question: CompiledStatement, **named: object) -> tuple[Request, ...]:
         return tuple(map(request_of, question.cells(self._connection, **named)))
 
-    def _made(self, question: Executable) -> tuple[Request, ...]:
+    def _read_requests(self, question: Executable) -> tuple[Request, ...]:
         return tuple(map(request_of, self._transaction.execute(question)))
 
 
 class CandidateRepository(Repository):
     """The lists of copies that could fill a request."""
 
-    def of(self, request: str) -> tuple[Candidate, ...]:
+    def of_request(self, request: str) -> tuple[Candidate, ...]:
         """Return the stored list of copies that could fill a request, best first."""
         return tuple(Candidate(*cells) for cells in _CANDIDATES.cells(self._connection, number=request))
 
@@ -217,7 +217,7 @@ class CandidateRepository(Repository):
         self._transaction.execute(delete(CANDIDATES).where(CANDIDATES.c.request == request))
         self.add(candidates)
 
-    def mark(self, candidate: Candidate, **values: str) -> None:
+    def update(self, candidate: Candidate, **values: str) -> None:
         """Update one candidate: asked under `wire_id`, or its `outcome`."""
         update_row(self._connection, CANDIDATES, {"request": candidate.request, "rank": candidate.rank}, values)
 
@@ -258,7 +258,7 @@ _ADD = insert_row(CANDIDATES, *_CHOICE)
 
 
 @cache
-def _quota(positions: frozenset[Position]) -> CompiledStatement:
+def _quota_query(positions: frozenset[Position]) -> CompiledStatement:
     r = REQUESTS.c
     # Not a list of positions: SQLite would build a temporary table of it each time.
     in_positions = text("(" + " OR ".join(f"position = '{position}'" for position in sorted(positions)) + ")")

@@ -27,9 +27,9 @@ def copies_with(unit: UnitOfWork, barcode: str) -> tuple[Holding, ...]:
     return tuple(Holding(**row) for row in rows)
 
 
-def asked_by_barcode(unit: UnitOfWork, barcode: str) -> tuple[Asked, ...]:
+def awaiting_barcode(unit: UnitOfWork, barcode: str) -> tuple[Asked, ...]:
     """Return requests for which a lender was asked for the copy with this barcode, and that have no copy yet."""
-    return tuple(_asked(unit, C.barcode == barcode))
+    return tuple(_find_awaiting(unit, C.barcode == barcode))
 
 
 def asked_for(unit: UnitOfWork, item: ItemKey) -> Asked | None:
@@ -37,22 +37,22 @@ def asked_for(unit: UnitOfWork, item: ItemKey) -> Asked | None:
     named = (C.barcode == item.barcode, C.agency == item.agency, WAS_ASKED, C.request == R.id)
     newest = select(C.wire_id).where(*named).order_by(R.placed_at.desc(), R.id.desc(), C.rank.desc()).limit(1)
     wire_id = unit.execute(newest).scalar()
-    return unit.requests.asked(wire_id) if wire_id else None
+    return unit.requests.find_by_wire_id(wire_id) if wire_id else None
 
 
 def asked_for_title(unit: UnitOfWork, copy: Holding) -> tuple[Asked, ...]:
     """Return requests for which the library of this copy is being asked for the same title and volume."""
     here = (R.side == Side.BORROWING, R.partner == copy.agency, C.agency == copy.agency, C.wire_id == R.wire_id)
-    return tuple(_asked(unit, *here, R.bib_id == copy.bib_id, R.volume.in_(["", copy.volume])))
+    return tuple(_find_awaiting(unit, *here, R.bib_id == copy.bib_id, R.volume.in_(["", copy.volume])))
 
 
-def _asked(unit: UnitOfWork, *where: Condition) -> Iterator[Asked]:
+def _find_awaiting(unit: UnitOfWork, *where: Condition) -> Iterator[Asked]:
     waits = (R.position.in_(WAITING), WAS_ASKED, C.request == R.id, IS_OPEN)
     question = select(C.request, C.rank).select_from(REQUESTS.join(CANDIDATES, C.request == R.id)).where(*waits, *where)
     for row in unit.execute(question.order_by(R.placed_at, R.id)).mappings().all():
         number, rank = row["request"], row["rank"]
         request = unit.requests.find(number)
-        lender = next(c for c in unit.candidates.of(number) if c.rank == rank)
+        lender = next(c for c in unit.candidates.of_request(number) if c.rank == rank)
         if request is not None:
             yield request, lender
 
@@ -65,23 +65,23 @@ def strays_under(unit: UnitOfWork, wire_agency: str, wire_id: str) -> list[Reque
     """Return the orphan copies under this RequestId, which came after its request had ended, on their way or home, oldest
     first.
     """
-    return _each(unit, _STRAYS, wire_agency=wire_agency, wire_id=wire_id)
+    return _find_requests(unit, _STRAYS, wire_agency=wire_agency, wire_id=wire_id)
 
 
 def borrowed_under(unit: UnitOfWork, partner: str, wire_id: str) -> Request | None:
     """Return the request that we borrow under a number of the partner's own: the open one, else the newest that has ended."""
-    return _open_first(_each(unit, _BORROWED, partner=partner, wire_id=wire_id)) if wire_id else None
+    return _open_first(_find_requests(unit, _BORROWED, partner=partner, wire_id=wire_id)) if wire_id else None
 
 
 def held_with(unit: UnitOfWork, partner: str, barcode: str, agency: str = "") -> Request | None:
     """Return the request with this partner that holds the copy, or held it last; None if the barcode fits two open ones."""
     question, of = (_OURS_WITH, {"agency": agency}) if agency else (_WITH, {})
-    found = _each(unit, question, barcode=barcode, partner=partner, **of) if barcode else []
+    found = _find_requests(unit, question, barcode=barcode, partner=partner, **of) if barcode else []
     held = [r for r in found if r.position not in FINAL]
     return None if len(held) > 1 else _open_first(found)
 
 
-def _each(unit: UnitOfWork, question: CompiledStatement, **named: str) -> list[Request]:
+def _find_requests(unit: UnitOfWork, question: CompiledStatement, **named: str) -> list[Request]:
     found = (unit.requests.find(number) for (number,) in question.cells(unit.connection, **named))
     return [request for request in found if request is not None]
 
@@ -91,12 +91,12 @@ def _open_first(found: list[Request]) -> Request | None:
     return next(reversed(held or found), None)
 
 
-def _numbers(*where: Condition) -> CompiledStatement:
+def _number_query(*where: Condition) -> CompiledStatement:
     return CompiledStatement(select(R.id).where(*where).order_by(R.placed_at, R.id))
 
 
 _UNDER = R.wire_id == bindparam("wire_id")
 _THEIRS, _THIS = R.partner == bindparam("partner"), R.item_barcode == bindparam("barcode")
-_STRAYS = _numbers(R.wire_agency == bindparam("wire_agency"), _UNDER, R.kind == STRAY)
-_BORROWED = _numbers(R.wire_agency == bindparam("partner"), _UNDER, _THEIRS, R.side == Side.BORROWING)
-_WITH, _OURS_WITH = _numbers(_THIS, _THEIRS), _numbers(_THIS, _THEIRS, R.item_agency == bindparam("agency"))
+_STRAYS = _number_query(R.wire_agency == bindparam("wire_agency"), _UNDER, R.kind == STRAY)
+_BORROWED = _number_query(R.wire_agency == bindparam("partner"), _UNDER, _THEIRS, R.side == Side.BORROWING)
+_WITH, _OURS_WITH = _number_query(_THIS, _THEIRS), _number_query(_THIS, _THEIRS, R.item_agency == bindparam("agency"))

@@ -27,7 +27,7 @@ LONGEST_LEASE = timedelta(minutes=15)
 
 def pickups_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
     """Return unmarked books on the hold shelf after their last pickup day, by number, after `cursor`."""
-    return _by_number(unit, cursor, limit, R.position == P.RECEIVED, R.expired_pickup.is_(False), R.pickup_last < today)
+    return _open_by_number(unit, cursor, limit, R.position == P.RECEIVED, R.expired_pickup.is_(False), R.pickup_last < today)
 
 
 def loans_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
@@ -52,32 +52,32 @@ def falling_on(unit: UnitOfWork, days: Sequence[date], after: str, limit: int) -
         and_(R.position == P.ON_LOAN, R.due.in_(days), R.claimed_on.is_(None), R.lost_on.is_(None)),
         and_(R.position == P.RECEIVED, R.pickup_last.in_(days)),
     )
-    return _by_number(unit, after, limit, falls)
+    return _open_by_number(unit, after, limit, falls)
 
 
 def due_from_to(unit: UnitOfWork, first: date, last: date, partner: str, after: str, limit: int) -> tuple[Request, ...]:
     """Return our patrons' loans that are due on these days, of one partner or ("") of all, by number, after `after`."""
     theirs = [R.partner == partner] if partner else []
     still = (R.position == P.ON_LOAN, R.claimed_on.is_(None), R.lost_on.is_(None))
-    return _by_number(unit, after, limit, *still, R.due >= first, R.due <= last, *theirs)
+    return _open_by_number(unit, after, limit, *still, R.due >= first, R.due <= last, *theirs)
 
 
 def asked_before(unit: UnitOfWork, since: datetime, cursor: str, limit: int) -> tuple[Request, ...]:
     """Return requests without a lender's answer since before that instant, by number, after `cursor`."""
-    return _by_number(unit, cursor, limit, text(any_of(frozenset({P.REQUESTED, P.CANCELLING}))), R.moved_at < since)
+    return _open_by_number(unit, cursor, limit, text(any_of(frozenset({P.REQUESTED, P.CANCELLING}))), R.moved_at < since)
 
 
 def postponed(unit: UnitOfWork, cursor: str, limit: int) -> tuple[Request, ...]:
     """Return requests that wait for the end of a suspension, with no lender asked, by number, after `cursor`."""
-    return _by_number(unit, cursor, limit, R.position == P.NEW, R.attempt > 0)
+    return _open_by_number(unit, cursor, limit, R.position == P.NEW, R.attempt > 0)
 
 
 def needed_before(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
     """Return requests with a need-before date in the past, by number, after `cursor`."""
-    return _by_number(unit, cursor, limit, text(any_of(frozenset({P.NEW, P.REQUESTED}))), R.need_before < today)
+    return _open_by_number(unit, cursor, limit, text(any_of(frozenset({P.NEW, P.REQUESTED}))), R.need_before < today)
 
 
-def _by_number(unit: UnitOfWork, after: str, limit: int, *where: Condition) -> tuple[Request, ...]:
+def _open_by_number(unit: UnitOfWork, after: str, limit: int, *where: Condition) -> tuple[Request, ...]:
     return unit.requests.batch(IS_OPEN, *where, R.id > after, order=(R.id,), limit=limit)
 
 
@@ -152,7 +152,7 @@ def never_run(name: str) -> RoundState:
 def jobs(unit: UnitOfWork) -> tuple[RoundState, ...]:
     """Return every round that ever ran, by name."""
     found = unit.execute(select(JOBS).where(JOBS.c.name.startswith(ROUND)).order_by(JOBS.c.name)).mappings()
-    return tuple(map(_job, found))
+    return tuple(map(_make_state, found))
 
 
 def claim(unit: UnitOfWork, name: str, who: str, now: datetime, lease_s: int, due_only: bool = True) -> RoundState | None:
@@ -169,26 +169,26 @@ def claim(unit: UnitOfWork, name: str, who: str, now: datetime, lease_s: int, du
     free += [or_(j.next_run.is_(None), j.next_run <= now, j.next_run > latest_run(name, now))] if due_only else []
     taken = update(JOBS).where(j.name == called, *free).values(claimed_by=who, lease_until=until).returning(*j)
     row = unit.execute(taken).mappings().first()
-    return _job(row) if row else None
+    return _make_state(row) if row else None
 
 
 def keep_on(unit: UnitOfWork, job: RoundState, who: str, after: RoundState) -> bool:
     """Save the round's progress from `after`. False if another gateway took it: then this unit must be rolled back."""
-    return _settle(unit, job, who, cursor=after.cursor, count=after.count, lease_until=after.lease_until)
+    return _update_claim(unit, job, who, cursor=after.cursor, count=after.count, lease_until=after.lease_until)
 
 
 def done(unit: UnitOfWork, job: RoundState, who: str, count: int, now: datetime, next_run: datetime) -> bool:
     """Complete the round; False if another gateway took it."""
     free = {"cursor": "", "claimed_by": "", "lease_until": None}
-    return _settle(unit, job, who, count=count, last_run=now, next_run=next_run, **free)
+    return _update_claim(unit, job, who, count=count, last_run=now, next_run=next_run, **free)
 
 
-def _settle(unit: UnitOfWork, job: RoundState, who: str, **values: object) -> bool:
+def _update_claim(unit: UnitOfWork, job: RoundState, who: str, **values: object) -> bool:
     j = JOBS.c
     ours = update(JOBS).where(j.name == ROUND + job.name, j.claimed_by == who, j.lease_until == job.lease_until)
     return unit.execute(ours.values(**values)).rowcount == 1
 
 
-def _job(row: Mapping[Any, Any]) -> RoundState:
+def _make_state(row: Mapping[Any, Any]) -> RoundState:
     values = {f.name: row[f.name] for f in fields(RoundState)}
     return RoundState(**values | {"name": str(row["name"]).removeprefix(ROUND)})

@@ -97,13 +97,13 @@ def upgrade(engine: Engine) -> None:
     with remaking(engine) as connection:
         bring_to(connection, "head")
     with engine.connect() as connection:
-        _fill(connection, loading.fill_keys, loading.START)
+        _fill_in_steps(connection, loading.fill_keys, loading.START)
         if not catalogue.is_filled(connection):
-            _fill(connection, catalogue.fill, "")
+            _fill_in_steps(connection, catalogue.fill, "")
             catalogue.settle(connection)
 
 
-def _fill(connection: Connection, fill: Callable[[Connection, Place], Place | None], place: Place | None) -> None:
+def _fill_in_steps(connection: Connection, fill: Callable[[Connection, Place], Place | None], place: Place | None) -> None:
     """Fill columns that an earlier release left empty, in short transactions, so that gateways work on meanwhile."""
     # A transaction of SQLite that reads first cannot write once another process has written.
     begin = "BEGIN IMMEDIATE" if connection.dialect.name == "sqlite" else "BEGIN"

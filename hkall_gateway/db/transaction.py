@@ -46,11 +46,11 @@ class Prefetched:
 
     def changed(self, before: Request, after: Request) -> None:
         """Take note of a changed request; of a new one with `before` the same."""
-        _move(self.held, before.item_barcode, after.item_barcode, after, after)
-        _move(self.counted, before.patron, after.patron, after, (after.position, after.unwanted))
+        _move_row(self.held, before.item_barcode, after.item_barcode, after, after)
+        _move_row(self.counted, before.patron, after.patron, after, (after.position, after.unwanted))
 
 
-def _move(rows: dict[str, dict[str, Row]], source: str, target: str, after: Request, row: Row) -> None:
+def _move_row(rows: dict[str, dict[str, Row]], source: str, target: str, after: Request, row: Row) -> None:
     """Move a request's row from one name to another, if they were read ahead; a closed request has none."""
     if source in rows:
         rows[source].pop(after.id, None)

@@ -69,7 +69,7 @@ def number_of(unit: UnitOfWork, card: str, now: datetime) -> str:
     return made
 
 
-def number_known(unit: UnitOfWork, card: str) -> str:
+def find_number(unit: UnitOfWork, card: str) -> str:
     """Return the number that a card has already, "" for none."""
     return str(unit.execute(select(N.number).where(N.card == card)).scalar() or "") if card else ""
 
@@ -157,13 +157,13 @@ def remember_browser(unit: UnitOfWork, browser: WebSession, before: str) -> None
     own = (S.kind == BROWSER) & (S.login == browser.login) & (S.patron == browser.patron)
     kept = select(S.token_hash).where(own).order_by(S.created_at.desc(), S.token_hash).limit(MOST_BROWSERS - 1)
     newest = [token for (token,) in unit.execute(kept)]
-    _delete(unit, ((S.token_hash == before) & (S.kind == BROWSER)) | (own & S.token_hash.not_in(newest)))
+    _delete_sessions(unit, ((S.token_hash == before) & (S.kind == BROWSER)) | (own & S.token_hash.not_in(newest)))
     unit.execute(insert(WEB_SESSIONS).values(**asdict(browser)))
 
 
 def begin(unit: UnitOfWork, session: WebSession, now: datetime, before: str = "") -> None:
     """Store a new session, delete the one of the token `before`, and those that have reached their absolute end."""
-    _delete(unit, (S.token_hash == before) | (S.ends_at <= now))
+    _delete_sessions(unit, (S.token_hash == before) | (S.ends_at <= now))
     unit.execute(insert(WEB_SESSIONS).values(**asdict(session)))
 
 
@@ -174,15 +174,15 @@ def seen(unit: UnitOfWork, token_hash: str, now: datetime) -> None:
 
 def end(unit: UnitOfWork, token_hash: str) -> None:
     """Delete a session. Safe to call again."""
-    _delete(unit, S.token_hash == token_hash)
+    _delete_sessions(unit, S.token_hash == token_hash)
 
 
 def end_of_patron(unit: UnitOfWork, card: str) -> None:
     """Delete the sessions, tokens and browsers of a patron's card."""
-    _delete(unit, S.patron == card)
+    _delete_sessions(unit, S.patron == card)
 
 
-def _delete(unit: UnitOfWork, which: ColumnElement[bool]) -> None:
+def _delete_sessions(unit: UnitOfWork, which: ColumnElement[bool]) -> None:
     """Delete sessions with their scans."""
     of_these = WEB_SCANS.c.token_hash.in_(select(S.token_hash).where(which))
     unit.execute(delete(WEB_SCANS).where(of_these))

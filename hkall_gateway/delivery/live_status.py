@@ -161,4 +161,4 @@ _AGENCY: Final = attrgetter("agency")
 
 def _directory(unit: UnitOfWork, agency: str) -> tuple[Partner | None, CircuitState]:
     """The directory entry of a library, and the state of its channel."""
-    return unit.partners.find(agency), unit.circuits.one(agency)
+    return unit.partners.find(agency), unit.circuits.find(agency)

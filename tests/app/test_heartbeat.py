@@ -42,7 +42,7 @@ class Machine:
         return Heartbeat(self.store, me, self.clock, self.now, self.running.__contains__, self.metrics)
 
     def states(self) -> dict[str, str]:
-        return {one.name: one.state(self.now()) for one in self.store.now(instances.everyone)}
+        return {one.name: one.state(self.now()) for one in self.store.now(instances.list_instances)}
 
     def pass_time(self, seconds: int) -> None:
         for _ in range(seconds):
@@ -83,25 +83,25 @@ def test_name_of_a_living_gateway_is_refused(machine: Machine) -> None:
 
 
 def test_name_on_another_machine_is_free_after_its_silence(machine: Machine) -> None:
-    machine.store.now(instances.here, Instance("a", "there", 1, "1.0", NOON, NOON))
+    machine.store.now(instances.record_instance, Instance("a", "there", 1, "1.0", NOON, NOON))
     assert isinstance(start(machine.gateway("a", 2)), NameTaken)
     machine.pass_time(GONE_S + 1)
     assert start(machine.gateway("a", 2)) is None
 
 
 def test_crashed_gateway_can_reuse_its_name_at_once(machine: Machine) -> None:
-    machine.store.now(instances.here, Instance("a", "here", 1, "1.0", NOON, NOON))
+    machine.store.now(instances.record_instance, Instance("a", "here", 1, "1.0", NOON, NOON))
     machine.running.discard(1)
     assert start(machine.gateway("a", 2)) is None
 
 
 def test_restarted_container_keeps_its_number(machine: Machine) -> None:
-    machine.store.now(instances.here, Instance("a", "here", 1, "1.0", NOON, NOON))
+    machine.store.now(instances.record_instance, Instance("a", "here", 1, "1.0", NOON, NOON))
     assert start(machine.gateway("a", 1)) is None
 
 
 def test_messages_of_a_silent_gateway_are_released_by_another_within_a_minute(machine: Machine) -> None:
-    machine.store.now(instances.here, Instance("dead", "there", 9, "1.0", NOON, NOON))
+    machine.store.now(instances.record_instance, Instance("dead", "there", 9, "1.0", NOON, NOON))
     message = PartnerMessage(Notification.ASK_LENDER.value, "R1", "CUHK", "HKU", "w-1", NOON)
     machine.store.now(lambda unit: unit.outbox.put(Notification.ASK_LENDER, message, "", NOON))
     assert machine.store.now(lambda unit: unit.outbox.claim(NOON, "dead", 600, 1))
@@ -118,7 +118,7 @@ def test_messages_of_a_silent_gateway_are_released_by_another_within_a_minute(ma
 def test_gateway_with_a_clock_days_behind_refuses_to_start(machine: Machine, left: bool) -> None:
     ahead = NOON + timedelta(days=3)
     other = Instance("b", "there", 9, "1.0", ahead, ahead, ahead if left else None)
-    machine.store.now(instances.here, other)
+    machine.store.now(instances.record_instance, other)
     refused = start(machine.gateway("a", 1))
     assert isinstance(refused, ClockBehind)
     assert "gateway b on there was seen at 2017-03-04 04:00" in str(refused)
@@ -127,12 +127,12 @@ def test_gateway_with_a_clock_days_behind_refuses_to_start(machine: Machine, lef
 
 
 def test_gateway_with_a_clock_minutes_apart_starts(machine: Machine) -> None:
-    machine.store.now(instances.here, Instance("b", "there", 9, "1.0", NOON, NOON + BEHIND))
+    machine.store.now(instances.record_instance, Instance("b", "there", 9, "1.0", NOON, NOON + BEHIND))
     assert start(machine.gateway("a", 1)) is None
 
 
 def test_trusted_clock_starts_the_gateway(machine: Machine) -> None:
-    machine.store.now(instances.here, Instance("b", "there", 9, "1.0", NOON, NOON + timedelta(days=3)))
+    machine.store.now(instances.record_instance, Instance("b", "there", 9, "1.0", NOON, NOON + timedelta(days=3)))
     me = Instance("a", "here", 1, "1.0", NOON, NOON)
     assert start(Heartbeat(machine.store, me, machine.clock, machine.now, bool, machine.metrics, trust_clock=True)) is None
 
@@ -220,7 +220,7 @@ def test_clock_step_takes_no_messages_from_a_living_gateway(machine: Machine, ho
     machine.set_by = timedelta(hours=hours)
     for _ in range(2 * GONE_S):
         right = NOON + timedelta(seconds=machine.clock.seconds())
-        machine.store.now(instances.here, Instance("b", "there", 9, "1.0", NOON, right))
+        machine.store.now(instances.record_instance, Instance("b", "there", 9, "1.0", NOON, right))
         machine.pass_time(1)
     assert machine.store.now(lambda unit: unit.outbox.held_by("b")) == 1
     machine.pass_time(GONE_S + 2 * BEAT_S)

@@ -165,7 +165,7 @@ class DeskWorld:
 
     def accept(self, number: str) -> None:
         """The lender that is asked has said that it will send it."""
-        self.store.now(lambda unit: unit.candidates.mark(unit.candidates.of(number)[0], outcome="accepted"))
+        self.store.now(lambda unit: unit.candidates.update(unit.candidates.of_request(number)[0], outcome="accepted"))
 
     def round(self, name: str) -> int:
         return finished(self.rounds.do(name))

@@ -290,7 +290,7 @@ def lends(bib: str, number: str = "c-1") -> Callable[[DeskWorld], object]:
 
 def outcomes(library: DeskWorld) -> object:
     """What became of each attempt, in the order in which libraries were asked."""
-    return library.store.now(lambda unit: [c.outcome for c in unit.candidates.of("R1") if c.wire_id])
+    return library.store.now(lambda unit: [c.outcome for c in unit.candidates.of_request("R1") if c.wire_id])
 
 
 def declines(reason: str) -> Callable[[DeskWorld], object]:
@@ -315,7 +315,7 @@ def owed(library: DeskWorld) -> object:
 
 
 def lenders(library: DeskWorld) -> object:
-    return library.store.now(lambda unit: [c.agency for c in unit.candidates.of("R1") if not c.skip])
+    return library.store.now(lambda unit: [c.agency for c in unit.candidates.of_request("R1") if not c.skip])
 
 
 def changed(**tables: Any) -> Policy:

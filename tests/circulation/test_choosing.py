@@ -66,7 +66,7 @@ def decline(world: World, agency: str = "CUHK") -> Request:
 
 
 def skips(world: World) -> dict[str, str]:
-    return {c.agency: c.skip for c in world.store.now(lambda unit: unit.candidates.of("R1"))}
+    return {c.agency: c.skip for c in world.store.now(lambda unit: unit.candidates.of_request("R1"))}
 
 
 # ---- the list
@@ -88,7 +88,7 @@ def test_request_on_a_public_holiday_waits_at_the_first_library(world: World) ->
 def test_library_with_a_channel_down_for_too_long_is_skipped(world: World) -> None:
     def fall(unit: UnitOfWork) -> None:
         since = world.now - partners.DOWN_TOO_LONG
-        unit.circuits.keep(replace(unit.circuits.one("CUHK"), state=DOWN, down_since=since))
+        unit.circuits.keep(replace(unit.circuits.find("CUHK"), state=DOWN, down_since=since))
 
     world.store.now(fall)
 
@@ -156,7 +156,7 @@ def test_missing_item_is_replaced_by_another_of_the_same_library(world: World) -
 
     decline(world)
 
-    asked = world.store.now(lambda unit: unit.requests.asked("R1-2"))
+    asked = world.store.now(lambda unit: unit.requests.find_by_wire_id("R1-2"))
     assert asked is not None
     assert (asked[1].agency, asked[1].barcode) == ("HKUST", "S2")
 
@@ -288,7 +288,7 @@ def test_every_place_in_the_list_has_its_reason(world: World) -> None:
     close(world, "LU", day=date(2017, 3, 2))
     wish(world)
 
-    reasons = {c.agency: c.reason for c in world.store.now(lambda unit: unit.candidates.of("R1"))}
+    reasons = {c.agency: c.reason for c in world.store.now(lambda unit: unit.candidates.of_request("R1"))}
 
     assert reasons["CUHK"] == "priority 10, balance 0.00, declines 0%"
     assert reasons["LU"] == "priority 40, closed tomorrow, balance 0.00, declines 0%"

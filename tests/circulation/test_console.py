@@ -230,8 +230,8 @@ def searched(desk: DeskWorld) -> DeskWorld:
     desk.given(P.SHIPPED, side=Side.LENDING, wire_id="cu-5", title="Love in a Fallen City")
     desk.given(P.CLOSED, title="Dune Messiah", item_barcode="C8", wire_id="w-78")
     desk.given(P.REQUESTED, title="紅樓夢", patron="UG2", wire_id="w-79")
-    desk.store.now(lambda unit: unit.candidates.mark(unit.candidates.of("R4")[0], their_number="CUHK:4711"))
-    desk.store.now(lambda unit: unit.circuits.keep(replace(unit.circuits.one("CUHK"), state="up")))
+    desk.store.now(lambda unit: unit.candidates.update(unit.candidates.of_request("R4")[0], their_number="CUHK:4711"))
+    desk.store.now(lambda unit: unit.circuits.keep(replace(unit.circuits.find("CUHK"), state="up")))
     return desk
 
 

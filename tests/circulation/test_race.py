@@ -148,7 +148,7 @@ def assert_one_wins_every_round(url: str, turns: list[Turn]) -> None:
     assert overlapped(turns) == ROUNDS
     with closing(opened(url, "judge")) as store:
         assert [
-            len(store.now(lambda unit: unit.requests.open_of(card(number))))  # noqa: B023  # it runs at once
+            len(store.now(lambda unit: unit.requests.open_of_patron(card(number))))  # noqa: B023  # it runs at once
             for number in range(ROUNDS)
         ] == [15] * ROUNDS
 

@@ -52,9 +52,9 @@ def number_it(world: World, number: str) -> None:
     """The lender has given R1 a number of its own."""
 
     def mark(unit: UnitOfWork) -> None:
-        asked = unit.requests.asked("R1-1")
+        asked = unit.requests.find_by_wire_id("R1-1")
         assert asked is not None
-        unit.candidates.mark(asked[1], their_number=number)
+        unit.candidates.update(asked[1], their_number=number)
 
     world.store.now(mark)
 

@@ -176,7 +176,7 @@ def test_r40_the_days_in_which_the_lender_thinks_cost_nothing(asking: DeskWorld)
 @pytest.mark.parametrize(("what", "stands"), [("done", (29, "none")), ("drop", (16, "denied"))])
 def test_undeliverable_renewal_is_settled_by_staff(asking: DeskWorld, what: str, stands: tuple[int, str]) -> None:
     renewed(asking)
-    asking.store.now(lambda unit: unit.outbox.dead(1, "unknown: cut"))
+    asking.store.now(lambda unit: unit.outbox.mark_dead(1, "unknown: cut"))
 
     asking.store.now(in_context(getattr(unsent, what), asking.library, asking.now, unsent.Settle(CLERK, 1, "by telephone")))
 

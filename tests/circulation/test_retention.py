@@ -253,7 +253,7 @@ def test_refusal_without_a_request_loses_its_patron(library: DeskWorld) -> None:
 
 def test_two_payments_with_one_number_are_both_forgotten(library: DeskWorld) -> None:
     for card in ("UG1", "UG2"):
-        library.store.now(fines.keep_payment, card, "T-1", 200, "paid", library.now, CLERK)
+        library.store.now(fines.record_payment, card, "T-1", 200, "paid", library.now, CLERK)
     keeping(library, anonymise_days=30)
     library.go_to(MIDNIGHT)
 
@@ -278,7 +278,7 @@ def test_delivered_messages_are_deleted_after_their_days_and_others_kept(library
     states = ("sent", "dead", "sent", "waiting", "done", "dropped")
     for state in states:
         message(state)(library, request)
-    library.store.now(lambda unit: unit.outbox.tried(1, Attempt(library.now, DeliveryKind.ACCEPTED, "", "")))
+    library.store.now(lambda unit: unit.outbox.record_attempt(1, Attempt(library.now, DeliveryKind.ACCEPTED, "", "")))
     keeping(library, messages_days=30)
     library.rounds = library.gateway("here", batch)
     library.go_to(MIDNIGHT)
@@ -320,7 +320,7 @@ def _whole_life(library: DeskWorld) -> None:
     library.ask(library.circulation.execute(sent_as(ItemReceived, library.heard(wire_agency="HKU", wire_id="R1-1"))))
     assert library.request().position is P.CLOSED
     for message_row in library.rows(OUTBOX):
-        library.store.now(lambda unit: unit.outbox.sent(message_row["id"], library.now))  # noqa: B023  # it runs at once
+        library.store.now(lambda unit: unit.outbox.mark_sent(message_row["id"], library.now))  # noqa: B023  # it runs at once
     library.store.now(
         lambda unit: unit.notices.set_state(1, NoticeState.UNDELIVERABLE, f"no such mailbox: {email}", library.now)
     )

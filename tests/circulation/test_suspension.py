@@ -43,8 +43,8 @@ def test_r1_suspended_request_resumes_in_the_first_round_after_the_last_second(l
 def test_r1_suspended_request_without_a_lender_ends_with_the_letter(library: DeskWorld) -> None:
     declined(library)
     library.go_to("2017-07-18 00:00")
-    for lender in library.store.now(lambda unit: unit.candidates.of("R1")):
-        library.store.now(lambda unit: unit.candidates.mark(lender, skip="by staff: closed for good"))  # noqa: B023  # it runs at once
+    for lender in library.store.now(lambda unit: unit.candidates.of_request("R1")):
+        library.store.now(lambda unit: unit.candidates.update(lender, skip="by staff: closed for good"))  # noqa: B023  # it runs at once
 
     assert library.round("postponed") == 1
     assert library.request().position is P.UNFILLED
@@ -80,8 +80,8 @@ def rivals(library: DeskWorld, *, accepted: bool) -> None:
     library.wish()
     library.wish("UG2", number="d-2")
     second = library.request("R2")
-    asked = next(c for c in library.store.now(lambda unit: unit.candidates.of("R2")) if c.agency == "CUHK")
-    library.store.now(lambda unit: unit.candidates.mark(asked, wire_id="R2-9", outcome="accepted" if accepted else ""))
+    asked = next(c for c in library.store.now(lambda unit: unit.candidates.of_request("R2")) if c.agency == "CUHK")
+    library.store.now(lambda unit: unit.candidates.update(asked, wire_id="R2-9", outcome="accepted" if accepted else ""))
     library.store.now(lambda unit: unit.amend(second, library.now, library.heard().by, partner="CUHK", wire_id="R2-9"))
     library.ask(library.circulation.execute(sent_as(ItemShipped, library.heard(wire_agency="HKU", wire_id="R1-1"))))
 

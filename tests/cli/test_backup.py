@@ -264,7 +264,7 @@ def test_not_even_when_the_database_with_the_marks_is_lost(site: Site, tmp_path:
     site.done("restore", str(tmp_path / "copy"))
 
     assert not site.knows()
-    assert len(site.do(erased.kept)) == 1
+    assert len(site.do(erased.stored_marks)) == 1
 
 
 def test_not_even_when_the_file_of_the_marks_is_lost_too_but_a_newer_backup_is_there(site: Site, tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_not_even_when_the_file_of_the_marks_is_lost_too_but_a_newer_backup_is_t
     site.done("restore", str(tmp_path / "monday"))
 
     assert not site.knows()
-    assert [len(erased.read(file)) for file in site.config.parent.glob("*.erased")] == [1]
+    assert [len(erased.read_file(file)) for file in site.config.parent.glob("*.erased")] == [1]
 
 
 def test_who_came_back_after_the_erasure_and_before_the_backup_stays(site: Site, tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_a_database_with_work_in_it_is_not_replaced_by_accident(site: Site, tmp_
 
 def test_a_database_with_a_gateway_is_not_free(site: Site, tmp_path: Path) -> None:
     site.done("backup", str(tmp_path / "copy"))
-    site.do(instances.here, Instance("gateway-1", "here", 1, "0", now(), now()))
+    site.do(instances.record_instance, Instance("gateway-1", "here", 1, "0", now(), now()))
     assert "gateway gateway-1 works with it" in site.refused("restore", str(tmp_path / "copy"))
 
 

@@ -276,7 +276,7 @@ def test_a_gateway_that_fell_silent_is_gone_only_without_its_process(tmp_path: P
     run("db", "upgrade", config=path)
     engine = open_engine(f"sqlite:///{tmp_path / 'hkall.db'}")
     store, then = Immediate(engine, lambda connection: UnitOfWork(connection, str)), now() - timedelta(days=3)
-    store.now(instances.here, Instance("a", machine.host(), pid, "1.0", then, then))
+    store.now(instances.record_instance, Instance("a", machine.host(), pid, "1.0", then, then))
     store.close()
     engine.dispose()
     (line,) = (one for one in json.loads(run("status", "--json", config=path).output) if one["what"] == "gateway")

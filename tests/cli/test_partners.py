@@ -45,8 +45,8 @@ def config(tmp_path: Path) -> Path:
 
     def place(unit: UnitOfWork) -> None:
         borrowing.request_title(Context(unit, library, now()), wish, BorrowerFacts(unit.patrons.find("P0001"), "snapshot"))
-        unit.outbox.tried(1, Attempt(now() - timedelta(hours=1), DeliveryKind.UNKNOWN, "", "cut"))
-        unit.outbox.dead(1, "unknown: cut")
+        unit.outbox.record_attempt(1, Attempt(now() - timedelta(hours=1), DeliveryKind.UNKNOWN, "", "cut"))
+        unit.outbox.mark_dead(1, "unknown: cut")
 
     store.now(place)
     store.close()

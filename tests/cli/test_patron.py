@@ -141,7 +141,7 @@ def test_a_card_that_nothing_knows_is_refused(config: Path, words: tuple[str, ..
     for done in (wrong, also_wrong):
         assert (done.exit_code, done.stderr) == (1, "2017: no table and no archive knows this card; nothing was done\n")
     assert do(config, lambda unit: unit.requests.find("R1")).reason == "the edition of 2017"
-    assert erased.read(config.with_name("hkall.db.erased")) == ()
+    assert erased.read_file(config.with_name("hkall.db.erased")) == ()
 
 
 def test_a_partner_of_the_same_name_makes_no_card_known(config: Path) -> None:
@@ -235,11 +235,11 @@ def test_what_is_open_stays_and_is_listed_with_the_reason(config: Path, what: st
 def test_the_mark_is_in_the_table_and_in_the_file(config: Path) -> None:
     do(config, known)
     told(config, *ERASE)
-    marks = do(config, erased.kept)
+    marks = do(config, erased.stored_marks)
 
     assert len(marks) == 1
-    assert erased.read(config.with_name("hkall.db.erased")) == marks
-    assert [card for card, _ in erased.matching([CARD, "P1"], marks, b"a key of the site")] == [CARD]
+    assert erased.read_file(config.with_name("hkall.db.erased")) == marks
+    assert [card for card, _ in erased.match_cards([CARD, "P1"], marks, b"a key of the site")] == [CARD]
 
 
 def test_an_archive_that_is_away_is_listed(config: Path, tmp_path: Path) -> None:

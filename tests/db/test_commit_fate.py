@@ -155,4 +155,4 @@ def test_a_group_asks_for_its_number_before_its_commit(postgres_engine: Engine, 
     numbers = [place for place, statement in enumerate(said) if "pg_current_xact_id" in statement]
     assert numbers
     assert max(numbers) < said.index("COMMIT")
-    assert commit_fate.ASKED * commit_fate.PAUSE_S < 8  # a terminal waits no longer
+    assert commit_fate.QUERIES * commit_fate.PAUSE_S < 8  # a terminal waits no longer

@@ -12,34 +12,43 @@ import pytest
 
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.privacy import erased
-from hkall_gateway.db.privacy.erased import Mark, OtherKey, fingerprint, keyed_mark_of, made, matching, merged, slow_mark_of
+from hkall_gateway.db.privacy.erased import (
+    Mark,
+    OtherKey,
+    fingerprint,
+    keyed_mark_of,
+    make_marks,
+    match_cards,
+    merge_marks,
+    slow_mark_of,
+)
 
 CARDS = ("7770001234", "7770001235")
 KEY = b"a key of the site"
 
 
 def test_a_mark_finds_its_card_again_and_no_other(now: datetime) -> None:
-    marks = made(CARDS[:1], (), KEY, now)
-    assert list(matching(CARDS, marks, KEY)) == [(CARDS[0], marks[0])]
+    marks = make_marks(CARDS[:1], (), KEY, now)
+    assert list(match_cards(CARDS, marks, KEY)) == [(CARDS[0], marks[0])]
 
 
 def test_a_mark_does_not_show_the_card_or_the_key(now: datetime) -> None:
-    text = str(made(CARDS, (), KEY, now))
+    text = str(make_marks(CARDS, (), KEY, now))
     assert not any(card in text for card in CARDS)
     assert KEY.decode() not in text
 
 
 def test_the_marks_of_one_list_share_a_salt_and_those_of_two_sites_do_not(now: datetime) -> None:
-    first = made(CARDS[:1], (), b"", now)
-    second = made(CARDS[1:], first, b"", now)
-    other = made(CARDS[:1], (), b"", now)
+    first = make_marks(CARDS[:1], (), b"", now)
+    second = make_marks(CARDS[1:], first, b"", now)
+    other = make_marks(CARDS[:1], (), b"", now)
     assert first[0].salt == second[0].salt != other[0].salt
     assert first[0].mark != other[0].mark
 
 
 def test_the_key_matters(now: datetime) -> None:
-    without = made(CARDS[:1], (), b"", now)
-    with_key = made(CARDS[:1], without, KEY, now)
+    without = make_marks(CARDS[:1], (), b"", now)
+    with_key = make_marks(CARDS[:1], without, KEY, now)
     assert without[0].mark != with_key[0].mark
     assert (without[0].key, with_key[0].key) == ("", f"keyed-{fingerprint(KEY)}")
 
@@ -50,9 +59,9 @@ def test_the_slow_marks_of_earlier_releases_are_still_compared(now: datetime) ->
         Mark(slow_mark_of(CARDS[0], salt, KEY), salt, fingerprint(KEY), now),
         Mark(slow_mark_of(CARDS[1], salt, b""), salt, "", now),
     ]
-    marks = [*old, *made(["7770001236"], old, KEY, now)]
+    marks = [*old, *make_marks(["7770001236"], old, KEY, now)]
     cards = [*CARDS, "7770001236", "7770001237"]
-    assert [card for card, _ in matching(cards, marks, KEY)] == cards[:3]
+    assert [card for card, _ in match_cards(cards, marks, KEY)] == cards[:3]
 
 
 def test_the_marks_of_a_release_are_what_they_were() -> None:
@@ -64,9 +73,9 @@ def test_a_keyed_comparison_is_thousands_of_times_faster_than_a_slow_one(now: da
     cards = [str(number) for number in range(5_000)]
 
     def seconds(cards: list[str], key: bytes) -> float:
-        marks = made(["x"], (), key, now)
+        marks = make_marks(["x"], (), key, now)
         began = process_time()
-        assert list(matching(cards, marks, key)) == []
+        assert list(match_cards(cards, marks, key)) == []
         return process_time() - began
 
     assert seconds(cards, KEY) / len(cards) < seconds(cards[:20], b"") / 20 / 100
@@ -85,7 +94,7 @@ def test_slow_marks_are_compared_on_all_processors_and_the_watcher_hears_how_far
 
     monkeypatch.setattr(erased, "slow_mark_of", quick)
     marks = [Mark("7", "", "", now), Mark("599", "", "", now)]
-    found = list(matching(cards, marks, b"", lambda *far: heard.append(far)))
+    found = list(match_cards(cards, marks, b"", lambda *far: heard.append(far)))
     assert [card for card, _ in found] == ["7", "599"]
     assert heard == [(0, 600), (256, 600), (512, 600), (600, 600)]
     assert len(threads) == len(os.sched_getaffinity(0))
@@ -94,42 +103,42 @@ def test_slow_marks_are_compared_on_all_processors_and_the_watcher_hears_how_far
 @pytest.mark.parametrize("key", [b"", b"another key"])
 def test_marks_under_another_key_are_an_error_and_not_no_match(now: datetime, key: bytes) -> None:
     with pytest.raises(OtherKey, match="erased_key_env"):
-        list(matching(CARDS, made(CARDS, (), KEY, now), key))
+        list(match_cards(CARDS, make_marks(CARDS, (), KEY, now), key))
 
 
 def test_marks_from_before_the_site_had_a_key_are_still_compared(now: datetime) -> None:
-    old = made(CARDS[:1], (), b"", now)
-    marks = [*old, *made(CARDS[1:], old, KEY, now)]
-    assert [card for card, _ in matching(CARDS, marks, KEY)] == list(CARDS)
+    old = make_marks(CARDS[:1], (), b"", now)
+    marks = [*old, *make_marks(CARDS[1:], old, KEY, now)]
+    assert [card for card, _ in match_cards(CARDS, marks, KEY)] == list(CARDS)
 
 
 def test_without_marks_no_card_is_looked_at(now: datetime) -> None:
     unread = (pytest.fail("a card was looked at") for _card in CARDS)
-    assert list(matching(unread, (), KEY)) == []
+    assert list(match_cards(unread, (), KEY)) == []
 
 
 def test_a_second_erasure_is_the_later_one(now: datetime) -> None:
-    first = made(CARDS, (), KEY, now)
-    later = made(CARDS[:1], first, KEY, now + timedelta(days=1))
-    assert [mark.at for mark in merged(later, first)] == [now, now + timedelta(days=1)]
+    first = make_marks(CARDS, (), KEY, now)
+    later = make_marks(CARDS[:1], first, KEY, now + timedelta(days=1))
+    assert [mark.at for mark in merge_marks(later, first)] == [now, now + timedelta(days=1)]
 
 
 # ---- where they are kept
 
 
 def test_the_database_keeps_them(store: Immediate, now: datetime) -> None:
-    marks = made(CARDS, (), KEY, now)
-    store.now(erased.keep, marks[:1])
-    store.now(erased.keep, marks)
-    assert store.now(erased.kept) == merged(marks)
+    marks = make_marks(CARDS, (), KEY, now)
+    store.now(erased.store_marks, marks[:1])
+    store.now(erased.store_marks, marks)
+    assert store.now(erased.stored_marks) == merge_marks(marks)
 
 
 def test_a_file_keeps_them_and_only_we_may_read_it(tmp_path: Path, now: datetime) -> None:
     file = tmp_path / "hkall.erased"
-    assert erased.read(file) == ()
-    first = erased.add(file, made(CARDS[:1], (), KEY, now))
-    assert erased.add(file, made(CARDS[1:], first, KEY, now)) == erased.read(file)
-    assert len(erased.read(file)) == 2
+    assert erased.read_file(file) == ()
+    first = erased.add_to_file(file, make_marks(CARDS[:1], (), KEY, now))
+    assert erased.add_to_file(file, make_marks(CARDS[1:], first, KEY, now)) == erased.read_file(file)
+    assert len(erased.read_file(file)) == 2
     assert file.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["hkall.erased"]
 
@@ -141,5 +150,5 @@ def test_a_file_that_holds_something_else_is_named_and_left(tmp_path: Path, now:
     file = tmp_path / "notes.txt"
     file.write_text(text)
     with pytest.raises(ValueError, match=r"notes\.txt: is no list of erased marks"):
-        erased.add(file, made(CARDS, (), KEY, now))
+        erased.add_to_file(file, make_marks(CARDS, (), KEY, now))
     assert file.read_text() == text

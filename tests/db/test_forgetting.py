@@ -155,7 +155,7 @@ def test_a_patron_with_a_longer_name_or_address_keeps_their_row(
     rows = [{**blank, "barcode": CARD, column: theirs}, {**blank, "barcode": "2", column: another}]
     store.now(lambda unit: unit.execute(insert(PATRONS), rows))
     who = store.now(person, CARD)
-    assert [row["barcode"] for _, row in store.now(lambda unit: list(persons.about(unit, who)))] == [CARD]
+    assert [row["barcode"] for _, row in store.now(lambda unit: list(persons.rows_about(unit, who)))] == [CARD]
 
     erase(store, now)
 

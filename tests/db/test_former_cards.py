@@ -70,18 +70,18 @@ def test_requests_follow_wherever_they_stand(store: Immediate, standing: Standin
 def test_money_follows(store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime, by: Actor) -> None:
     request = standing(P.ON_LOAN, "C1")
     store.now(fines.charge, request, "overdue", 400, "R40", now, by)
-    store.now(fines.keep_payment, "P1", "t-1", 200, "paid", now, by)
+    store.now(fines.record_payment, "P1", "t-1", 200, "paid", now, by)
     replaced("P1", "P2")
     assert store.now(lambda unit: unit.patrons.owed_cents("P2")) == 400
-    assert store.now(fines.payment_known, "P2", by.who, "t-1") == (200, "paid")
-    assert store.now(fines.payment_known, "P1", by.who, "t-1") is None
+    assert store.now(fines.find_payment, "P2", by.who, "t-1") == (200, "paid")
+    assert store.now(fines.find_payment, "P1", by.who, "t-1") is None
 
 
 def test_a_payment_of_the_new_card_with_the_same_number_is_left_beside(
     store: Immediate, replaced: Any, rows: Rows, now: datetime, by: Actor
 ) -> None:
     for card, number, cents in (("P1", "t-1", 100), ("P2", "t-1", 200), ("P1", "t-2", 300), ("P1", "", 400), ("P2", "", 500)):
-        store.now(fines.keep_payment, card, number, cents, "paid", now, by)
+        store.now(fines.record_payment, card, number, cents, "paid", now, by)
     replaced("P1", "P2")
     kept = {(one["cents"], one["patron"]) for one in rows(PAYMENTS)}
     assert kept == {(100, "P1"), (200, "P2"), (300, "P2"), (400, "P2"), (500, "P2")}
@@ -267,4 +267,4 @@ def test_requests_of_the_day_of_going_live_name_the_present_card(store: Immediat
 
 
 def _open_of(unit: UnitOfWork, card: str) -> tuple[Request, ...]:
-    return unit.requests.open_of(card)
+    return unit.requests.open_of_patron(card)

@@ -74,7 +74,7 @@ def shelf(desk: Desk, now: datetime, by: Actor) -> Desk:
 
 def _lend(unit: UnitOfWork, card: str, barcode: str, now: datetime, by: Actor) -> tuple[str, int]:
     """What a checkout does: the patron, the copy, what they have; then the step."""
-    patron, (held,) = unit.patrons.find(card), unit.requests.with_copy(barcode)
+    patron, (held,) = unit.patrons.find(card), unit.requests.open_with_item(barcode)
     assert patron is not None
     unit.advance(held, Event.CHECK_OUT, now, by, due=now.date(), used=True)
     return patron.barcode, unit.requests.quota_used(card, TAKES_QUOTA)
@@ -118,7 +118,8 @@ def test_several_rows_and_none_come_to_whom_they_belong(shelf: Desk, now: dateti
     more = [Request(f"S{n}", Side.BORROWING, Position.NEW, "Emma", "b2", patron="Px01x", placed_at=now) for n in range(3)]
     shelf.group(*((UnitOfWork.open, NO_LOCKS, request, now, by) for request in more))
     found = shelf.group(
-        *((lambda unit, card: unit.requests.open_of(card), NO_LOCKS, card) for card in ("Px00x", "Px01x", "P77")), do=read_group
+        *((lambda unit, card: unit.requests.open_of_patron(card), NO_LOCKS, card) for card in ("Px00x", "Px01x", "P77")),
+        do=read_group,
     )
     assert [[request.id for request in one] for one in found] == [["Rx00x"], ["Rx01x", "S0", "S1", "S2"], []]
 
@@ -169,7 +170,7 @@ def test_two_about_one_patron_go_one_after_the_other(desk: Desk, now: datetime, 
 
 def test_two_about_one_request_go_one_after_the_other_whatever_each_calls_it(shelf: Desk, now: datetime, by: Actor) -> None:
     def flag(unit: UnitOfWork, more: str) -> str:
-        (held,) = unit.requests.with_copy("Cx03x")
+        (held,) = unit.requests.open_with_item("Cx03x")
         return unit.amend(held, now, by, flags=f"{held.flags} {more}".strip()).flags
 
     ways = {"a": LockSet(request="Rx03x"), "b": LockSet(item=("", "Cx03x")), "c": LockSet("Px03x", whole=True)}

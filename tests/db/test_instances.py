@@ -28,7 +28,7 @@ def _holds(store: Immediate, name: str, now: datetime, request: str) -> None:
 
 
 def _states(store: Immediate, now: datetime) -> dict[str, str]:
-    return {one.name: one.state(now) for one in store.now(instances.everyone)}
+    return {one.name: one.state(now) for one in store.now(instances.list_instances)}
 
 
 def _free(store: Immediate, now: datetime) -> list[str]:
@@ -37,53 +37,53 @@ def _free(store: Immediate, now: datetime) -> list[str]:
 
 @pytest.mark.parametrize(("silent_s", "state"), [(0, "up"), (GONE_S, "up"), (GONE_S + 1, "gone")])
 def test_a_gateway_that_falls_silent_is_gone_after_a_minute(store: Immediate, now: datetime, silent_s: int, state: str) -> None:
-    store.now(instances.here, _gateway("a", now))
+    store.now(instances.record_instance, _gateway("a", now))
     assert _states(store, now + timedelta(seconds=silent_s)) == {"a": state}
 
 
 def test_one_that_says_good_bye_has_left_and_one_that_comes_back_is_up(store: Immediate, now: datetime) -> None:
-    store.now(instances.here, replace(_gateway("a", now), left_at=now))
+    store.now(instances.record_instance, replace(_gateway("a", now), left_at=now))
     assert _states(store, now) == {"a": "left"}
-    store.now(instances.here, _gateway("a", now))
+    store.now(instances.record_instance, _gateway("a", now))
     assert _states(store, now) == {"a": "up"}
 
 
 def test_what_a_gone_gateway_had_in_hand_is_free_long_before_its_lease_runs_out(store: Immediate, now: datetime) -> None:
     later = now + timedelta(seconds=GONE_S + 1)
     for name, seen_at, request in (("gone", now, "R1"), ("alive", later, "R2")):
-        store.now(instances.here, _gateway(name, seen_at))
+        store.now(instances.record_instance, _gateway(name, seen_at))
         _holds(store, name, now, request)
     assert _free(store, later) == []
-    assert store.now(instances.hand_on, later) == 1
+    assert store.now(instances.release_work, later) == 1
     assert _free(store, later) == ["R1"]
 
 
 def test_the_rounds_of_a_gone_gateway_are_free_too(store: Immediate, now: datetime) -> None:
     later = now + timedelta(seconds=GONE_S + 1)
-    store.now(instances.here, _gateway("gone", now))
+    store.now(instances.record_instance, _gateway("gone", now))
     assert store.now(rounds.claim, "overdue", "gone", now, LEASE_S)
     assert store.now(rounds.claim, "overdue", "heir", later, LEASE_S) is None
-    store.now(instances.hand_on, later)
+    store.now(instances.release_work, later)
     assert store.now(rounds.claim, "overdue", "heir", later, LEASE_S)
 
 
 def test_what_a_gateway_that_left_in_order_had_is_free_at_once(store: Immediate, now: datetime) -> None:
-    store.now(instances.here, replace(_gateway("left", now), left_at=now))
+    store.now(instances.record_instance, replace(_gateway("left", now), left_at=now))
     _holds(store, "left", now, "R1")
-    assert store.now(instances.hand_on, now) == 1
+    assert store.now(instances.release_work, now) == 1
 
 
 def test_a_gateway_that_is_not_there_for_a_month_is_forgotten(store: Immediate, now: datetime) -> None:
-    store.now(instances.here, _gateway("old", now - FORGOTTEN - timedelta(seconds=1)))
-    store.now(instances.here, _gateway("a", now))
-    store.now(instances.hand_on, now)
+    store.now(instances.record_instance, _gateway("old", now - FORGOTTEN - timedelta(seconds=1)))
+    store.now(instances.record_instance, _gateway("a", now))
+    store.now(instances.release_work, now)
     assert _states(store, now) == {"a": "up"}
 
 
 def test_the_same_name_is_one_row(store: Immediate, now: datetime) -> None:
     for pid in (1, 2):
-        store.now(instances.here, replace(_gateway("a", now), pid=pid))
-    assert [one.pid for one in store.now(instances.everyone)] == [2]
+        store.now(instances.record_instance, replace(_gateway("a", now), pid=pid))
+    assert [one.pid for one in store.now(instances.list_instances)] == [2]
 
 
 def test_a_name_that_nobody_has_is_nobody(store: Immediate) -> None:

@@ -47,7 +47,7 @@ def _taken(unit: UnitOfWork, now: datetime, who: str, limit: int) -> tuple[Outbo
 
 
 def _sent(store: Immediate, row: int, now: datetime) -> None:
-    store.now(lambda unit: unit.outbox.sent(row, now))
+    store.now(lambda unit: unit.outbox.mark_sent(row, now))
 
 
 def _filled(store: Immediate, now: datetime, *lanes: tuple[str, str]) -> None:
@@ -192,7 +192,7 @@ def test_what_a_gateway_had_in_hand_when_it_died_may_have_arrived(store: Immedia
     _claim(store, now, "gw1", 1)
     store.now(lambda unit: unit.outbox.release("gw1", now))
     assert store.now(lambda unit: [(row.id, row.state) for row in unit.outbox.rows()]) == [(1, "unsure"), (2, "waiting")]
-    store.now(lambda unit: unit.outbox.dead(1, "given up"))
+    store.now(lambda unit: unit.outbox.mark_dead(1, "given up"))
     store.now(lambda unit: unit.outbox.retry(1, now))
     row = store.now(lambda unit: unit.outbox.row(1))
     assert row is not None
@@ -211,7 +211,7 @@ def test_what_another_gateway_let_go_by_dying_may_have_arrived(store: Immediate,
 def test_what_failed_waits_until_its_time_and_its_lane_with_it(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R2", "CUHK"))
     assert _claim(store, now) == [1, 3]
-    store.now(lambda unit: unit.outbox.later(1, now + timedelta(minutes=5), "timeout"))
+    store.now(lambda unit: unit.outbox.retry_later(1, now + timedelta(minutes=5), "timeout"))
     assert _claim(store, now + timedelta(minutes=4)) == [3]
     (row,) = store.now(_taken, now + timedelta(minutes=5), "gw1", 1)
     assert (row.id, row.attempts, row.last_error) == (1, 2, "timeout")
@@ -220,13 +220,13 @@ def test_what_failed_waits_until_its_time_and_its_lane_with_it(store: Immediate,
 def test_a_dead_letter_holds_its_own_lane_only(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R2", "CUHK"))
     _claim(store, now, limit=1)
-    store.now(lambda unit: unit.outbox.dead(1, "refused for good"))
+    store.now(lambda unit: unit.outbox.mark_dead(1, "refused for good"))
     assert _claim(store, now) == [3]
 
 
 def test_a_dead_letter_that_is_tried_again_goes_before_what_waited_behind_it(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"))
-    store.now(lambda unit: unit.outbox.dead(1, "refused"))
+    store.now(lambda unit: unit.outbox.mark_dead(1, "refused"))
     assert store.now(lambda unit: unit.outbox.retry(1, now))
     assert _claim(store, now) == [1]
 
@@ -251,7 +251,7 @@ def test_what_is_under_way_cannot_be_tried_again_until_its_lease_is_over(store: 
 @pytest.mark.parametrize("state", [OutboxState.DONE, OutboxState.DROPPED])
 def test_what_a_person_settled_frees_its_lane(store: Immediate, now: datetime, state: OutboxState) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"))
-    store.now(lambda unit: unit.outbox.dead(1, "refused"))
+    store.now(lambda unit: unit.outbox.mark_dead(1, "refused"))
     assert store.now(lambda unit: unit.outbox.close(1, state, "told by telephone", now))
     assert _claim(store, now) == [2]
 
@@ -264,7 +264,7 @@ def test_what_is_under_way_cannot_be_settled_by_hand(store: Immediate, now: date
 
 def test_an_error_of_any_length_is_kept_in_part(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"))
-    store.now(lambda unit: unit.outbox.dead(1, "x" * 10_000))
+    store.now(lambda unit: unit.outbox.mark_dead(1, "x" * 10_000))
     (row,) = store.now(lambda unit: unit.outbox.rows())
     assert row.last_error == "x" * 500
 
@@ -284,7 +284,7 @@ def test_depths_count_letters_together_and_partners_apart(store: Immediate, now:
     for patron in ("P1", "P2"):
         letter = PatronNotice(Notification.LETTER_PICKUP.value, "R9", patron, "Dune", later)
         store.now(lambda unit: unit.outbox.put(Notification.LETTER_PICKUP, letter, "", later))  # noqa: B023  # it runs at once
-    store.now(lambda unit: unit.outbox.dead(2, "refused"))
+    store.now(lambda unit: unit.outbox.mark_dead(2, "refused"))
     assert sorted(store.now(lambda unit: unit.outbox.depths())) == [
         ("CUHK", "waiting", 2, now),
         ("PolyU", "dead", 1, now),
@@ -400,11 +400,11 @@ def _played(store: Immediate, now: datetime, steps: list[str], choice: object) -
 def _settled(unit: UnitOfWork, step: str, row: int, now: datetime) -> None:
     match step:
         case "sent":
-            unit.outbox.sent(row, now)
+            unit.outbox.mark_sent(row, now)
         case "later":
-            unit.outbox.later(row, now + timedelta(minutes=1), "timeout")
+            unit.outbox.retry_later(row, now + timedelta(minutes=1), "timeout")
         case "dead":
-            unit.outbox.dead(row, "refused")
+            unit.outbox.mark_dead(row, "refused")
         case "retry":
-            unit.outbox.dead(row, "refused")
+            unit.outbox.mark_dead(row, "refused")
             unit.outbox.retry(row, now)

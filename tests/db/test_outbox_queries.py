@@ -205,7 +205,7 @@ def test_the_oldest_of_a_line_goes_first_and_no_line_waits_for_another(store: Im
 
 def test_what_is_tried_again_goes_by_its_new_time(store: Immediate, now: datetime) -> None:
     store.now(_put, now, "CUHK", range(6))
-    store.now(lambda unit: unit.outbox.later(1, now + timedelta(minutes=1), "timeout"))
+    store.now(lambda unit: unit.outbox.retry_later(1, now + timedelta(minutes=1), "timeout"))
     assert store.now(_claim, now + HOUR) == [2, 3, 4, 5]
 
 
@@ -242,9 +242,9 @@ def test_the_next_is_due_when_the_first_of_a_lane_is_and_its_line_does_not_rest(
     store.now(_rest, now, "PolyU")
     assert store.now(_next_due, now) == now + HOUR
     store.now(_put, now, "CUHK", range(1, 2), 2)
-    store.now(lambda unit: unit.outbox.later(2, now + timedelta(minutes=9), "timeout"))
+    store.now(lambda unit: unit.outbox.retry_later(2, now + timedelta(minutes=9), "timeout"))
     assert store.now(_next_due, now) == now + timedelta(minutes=9)  # not when what is behind it would be
-    store.now(lambda unit: unit.outbox.dead(2, "refused"))
+    store.now(lambda unit: unit.outbox.mark_dead(2, "refused"))
     assert store.now(_next_due, now) == now + HOUR
 
 

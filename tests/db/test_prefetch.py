@@ -95,7 +95,7 @@ def _seen(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
     return (
         owner,
         partner,
-        unit.requests.with_copy(copy),
+        unit.requests.open_with_item(copy),
         unit.requests.quota_used(card, TAKES_QUOTA),
         unit.partners.closed_days("HKU"),
     )
@@ -119,7 +119,7 @@ def _end(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
 def _arrive(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
     """Another request of the patron gets this copy."""
     seen = _seen(unit, card, copy)
-    for awaited in unit.requests.open_of(card):
+    for awaited in unit.requests.open_of_patron(card):
         if not awaited.item_barcode and not seen[2]:
             unit.amend(awaited, NOW, BY, item_agency="CUHK", item_barcode=copy)
     return seen
@@ -133,7 +133,7 @@ def _place(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
 
 def _hand_on(unit: UnitOfWork, card: str, copy: str) -> tuple[Any, ...]:
     """The request of this copy is another patron's from now on."""
-    for held in unit.requests.with_copy(copy):
+    for held in unit.requests.open_with_item(copy):
         unit.amend(held, NOW, BY, patron=card)
     return _seen(unit, card, copy)
 

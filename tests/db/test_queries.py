@@ -77,9 +77,9 @@ def test_a_librarys_closed_days_are_its_own(store: Immediate) -> None:
 def test_a_request_is_found_by_whatever_names_it(store: Immediate, standing: Standing) -> None:
     borrowed = standing(Position.REQUESTED, placed_by="HKU-DISCOVERY", placed_id="d-7")
     lent = standing(Position.PAGED, side=Side.LENDING, wire_agency="CUHK", wire_id="x-9")
-    assert store.now(lambda unit: unit.requests.placed("HKU-DISCOVERY", "d-7")) == borrowed
-    assert store.now(lambda unit: unit.requests.lent("CUHK", "x-9")) == lent
-    assert store.now(lambda unit: unit.requests.lent("HKU", "w-1")) is None
+    assert store.now(lambda unit: unit.requests.find_placed("HKU-DISCOVERY", "d-7")) == borrowed
+    assert store.now(lambda unit: unit.requests.find_lent("CUHK", "x-9")) == lent
+    assert store.now(lambda unit: unit.requests.find_lent("HKU", "w-1")) is None
 
 
 def test_a_former_lenders_attempt_is_found_too(store: Immediate, standing: Standing) -> None:
@@ -89,24 +89,24 @@ def test_a_former_lenders_attempt_is_found_too(store: Immediate, standing: Stand
         Candidate(request.id, 2, "PolyU", "C2", wire_id="w-2"),
     )
     store.now(lambda unit: unit.candidates.add((former, present)))
-    assert store.now(lambda unit: unit.requests.asked("w-1")) == (request, former)
-    assert store.now(lambda unit: unit.requests.asked("w-3")) is None
+    assert store.now(lambda unit: unit.requests.find_by_wire_id("w-1")) == (request, former)
+    assert store.now(lambda unit: unit.requests.find_by_wire_id("w-3")) is None
 
 
 @pytest.mark.parametrize("position", list(Position))
 def test_open_means_not_ended(store: Immediate, standing: Standing, position: Position) -> None:
     request = standing(position, copy="C1")
     expected = (request,) if position not in FINAL else ()
-    assert store.now(lambda unit: unit.requests.with_copy("C1")) == expected
-    assert store.now(lambda unit: unit.requests.with_copy("C1", "CUHK")) == expected
-    assert store.now(lambda unit: unit.requests.with_copy("C1", "PolyU")) == ()
-    assert store.now(lambda unit: unit.requests.open_of("P1")) == expected
+    assert store.now(lambda unit: unit.requests.open_with_item("C1")) == expected
+    assert store.now(lambda unit: unit.requests.open_with_item("C1", "CUHK")) == expected
+    assert store.now(lambda unit: unit.requests.open_with_item("C1", "PolyU")) == ()
+    assert store.now(lambda unit: unit.requests.open_of_patron("P1")) == expected
 
 
 def test_a_patrons_requests_come_oldest_first(store: Immediate, standing: Standing, now: datetime) -> None:
     days = [3, 1, 2]
     placed = {day: standing(Position.NEW, placed_at=now + timedelta(days=day)) for day in days}
-    assert store.now(lambda unit: unit.requests.open_of("P1")) == (placed[1], placed[2], placed[3])
+    assert store.now(lambda unit: unit.requests.open_of_patron("P1")) == (placed[1], placed[2], placed[3])
 
 
 def test_the_lines_of_a_record_say_what_its_requests_say(store: Immediate, standing: Standing, now: datetime) -> None:
@@ -115,7 +115,7 @@ def test_the_lines_of_a_record_say_what_its_requests_say(store: Immediate, stand
     standing(Position.RECEIVED, copy="C2", placed_at=now - timedelta(days=1), pickup_last=now.date(), placed_id="d-1")
     shown = [
         RequestEntry(**{f.name: getattr(request, f.name) for f in fields(RequestEntry)})
-        for request in store.now(lambda unit: unit.requests.open_of("P1"))
+        for request in store.now(lambda unit: unit.requests.open_of_patron("P1"))
     ]
     assert list(store.now(lambda unit: unit.patrons.open_lines("P1"))) == shown
     assert len(shown) == 3
@@ -127,7 +127,7 @@ def test_the_last_who_had_a_copy_is_found_when_it_is_over(
     standing(Position.CLOSED, copy="C1", moved_at=now - timedelta(days=9))
     last = standing(Position.CLOSED, copy="C1", moved_at=now - timedelta(days=2))
     standing(Position.CLOSED, copy="C2")
-    assert store.now(lambda unit: unit.requests.last_with(ItemKey("CUHK", "C1"))) == last
+    assert store.now(lambda unit: unit.requests.last_with_item(ItemKey("CUHK", "C1"))) == last
 
 
 def test_open_requests_are_listed_oldest_first_each_as_it_was_opened(
@@ -208,7 +208,7 @@ def test_a_patron_s_history_has_what_is_open_what_ended_and_what_belongs_to_no_r
 @pytest.mark.parametrize(
     ("work", "args", "index"),
     [
-        ("requests.open_of",   ("P1",),                  "ix_requests_open_patron"),
+        ("requests.open_of_patron",   ("P1",),                  "ix_requests_open_patron"),
         ("patrons.open_lines",      ("P1",),                  "ix_requests_open_patron"),
         ("requests.with_copy",   ("C1",),                  "ix_requests_open_barcode"),
         ("requests.quota_used",      ("P1", TAKES_QUOTA),      "ix_requests_open_patron"),

@@ -102,8 +102,8 @@ def test_renewal_sync_is_a_plain_word_in_its_column_and_in_the_journal(
 def test_rows_of_the_outbox_are_read_with_their_words(store: Immediate, loan: Request, now: datetime) -> None:
     message = PartnerMessage(Notification.ASK_LENDER.value, loan.id, "CUHK", "HKU", "w-1", now)
     store.now(lambda unit: unit.outbox.put(Notification.ASK_LENDER, message, "c-1", now))
-    store.now(lambda unit: unit.outbox.tried(1, Attempt(now, DeliveryKind.LATER, "", "")))
-    store.now(lambda unit: unit.outbox.later(1, now, "busy", unsure=True))
+    store.now(lambda unit: unit.outbox.record_attempt(1, Attempt(now, DeliveryKind.LATER, "", "")))
+    store.now(lambda unit: unit.outbox.retry_later(1, now, "busy", unsure=True))
     row = store.now(lambda unit: unit.outbox.row(1))
     assert row is not None
     assert (row.kind, row.state) == (OutboxKind.NCIP, OutboxState.UNSURE)

@@ -191,7 +191,10 @@ def test_a_candidate_remembers_what_became_of_it(store: Immediate) -> None:
     first, second = Candidate("R1", 1, "CUHK", "C1"), Candidate("R1", 2, "PolyU", "C2")
     store.now(lambda unit: unit.candidates.add((second, first)))
     store.now(_marked, first)
-    assert store.now(lambda unit: unit.candidates.of("R1")) == (replace(first, wire_id="w-1", outcome="declined"), second)
+    assert store.now(lambda unit: unit.candidates.of_request("R1")) == (
+        replace(first, wire_id="w-1", outcome="declined"),
+        second,
+    )
 
 
 def test_the_directory_is_written_over_and_what_is_not_named_stays(store: Immediate) -> None:
@@ -255,4 +258,4 @@ def test_law_1_a_step_takes_no_position_among_its_facts(
 
 
 def _marked(unit: UnitOfWork, candidate: Candidate) -> None:
-    unit.candidates.mark(candidate, wire_id="w-1", outcome="declined")
+    unit.candidates.update(candidate, wire_id="w-1", outcome="declined")

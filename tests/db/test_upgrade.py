@@ -114,7 +114,7 @@ def _told(store: Immediate) -> tuple[OutboxRow, ...]:
     def leave(unit: UnitOfWork) -> tuple[OutboxRow, ...]:
         rows = unit.outbox.claim(NEXT_DAY, "gw-2", 60, 100)
         for row in rows:
-            unit.outbox.sent(row.id, NEXT_DAY)
+            unit.outbox.mark_sent(row.id, NEXT_DAY)
         return rows
 
     return store.now(leave)

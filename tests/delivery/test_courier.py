@@ -102,7 +102,7 @@ class Post:
         self.clock.advance(APART_S)
 
     def circuit(self, agency: str = "CUHK") -> str:
-        return circuit(self.store.now(lambda unit: unit.circuits.one(agency)), self.now())
+        return circuit(self.store.now(lambda unit: unit.circuits.find(agency)), self.now())
 
     def states(self) -> list[tuple[str, str]]:
         rows = self.store.now(lambda unit: unit.outbox.rows(states=(*UNSETTLED, OutboxState.SENT)))

@@ -201,7 +201,7 @@ def test_failed_queries_do_not_close_the_channel_of_the_courier(asked: Asked) ->
     for number in range(SETTINGS.failures):
         asked.live(f"b{number}", [copy("EDUHK", "E1", f"b{number}")])
         asked.fail(number)
-    channel = asked.world.store.now(lambda unit: unit.circuits.one("EDUHK"))
+    channel = asked.world.store.now(lambda unit: unit.circuits.find("EDUHK"))
     assert (channel.state, channel.failures) == ("up", 0)
 
 

@@ -56,8 +56,8 @@ def write(story: PreparedSimulation, agency: str, what: Callable[[UnitOfWork, Wo
 
 def _asked_before(unit: UnitOfWork, _world: World, item: ItemKey) -> None:
     """The library of this copy was asked for it for R2, too, and has not supplied it."""
-    lender = next(one for one in unit.candidates.of("R2") if (one.agency, one.barcode) == item)
-    unit.candidates.mark(lender, wire_id="R2-0", outcome="refused: Item Not Available By Need Before Date")
+    lender = next(one for one in unit.candidates.of_request("R2") if (one.agency, one.barcode) == item)
+    unit.candidates.update(lender, wire_id="R2-0", outcome="refused: Item Not Available By Need Before Date")
 
 
 def asked(story: PreparedSimulation) -> tuple[Request, SimulatedCopy]:
@@ -110,7 +110,7 @@ def two_lenders_ship(story: PreparedSimulation) -> None:
     second = next(
         b for b in story.people.books.values() if b.bib_id == book.bib_id and b.item.agency not in {HKU, wish.partner}
     )
-    write(story, HKU, lambda unit, _: unit.candidates.mark(unit.candidates.of(wish.id)[1], wire_id="R1-2"))
+    write(story, HKU, lambda unit, _: unit.candidates.update(unit.candidates.of_request(wish.id)[1], wire_id="R1-2"))
     lent = {"side": Side.LENDING, "position": P.PAGED, "partner": HKU, "wire_id": "R1-2", "patron": ""}
     lent |= {"item_agency": second.item.agency, "item_barcode": second.item.barcode}
     write(story, second.item.agency, lambda unit, world: unit.open(replace(wish, **lent), world.now, DEFECT))  # type: ignore[arg-type]
@@ -120,7 +120,7 @@ def two_lenders_ship(story: PreparedSimulation) -> None:
 
 def the_next_is_asked_without_a_reason(story: PreparedSimulation) -> None:
     wish, _ = asked(story)
-    write(story, HKU, lambda unit, _: unit.candidates.mark(unit.candidates.of(wish.id)[1], wire_id="R1-2"))
+    write(story, HKU, lambda unit, _: unit.candidates.update(unit.candidates.of_request(wish.id)[1], wire_id="R1-2"))
     write(story, HKU, lambda unit, world: unit.advance(wish, Event.ASK_NEXT, world.now, DEFECT, wire_id="R1-2"))
 
 

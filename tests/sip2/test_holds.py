@@ -44,7 +44,7 @@ def _15(mode: str = "+", what: str = "ABH1|", more: str = "", card: str = "P1") 
 
 
 def _requests(store: Immediate) -> list[Request]:
-    return list(store.now(lambda unit: unit.requests.open_of("P1")))
+    return list(store.now(lambda unit: unit.requests.open_of_patron("P1")))
 
 
 # ---- placed
@@ -212,7 +212,7 @@ def test_noted_item_properties_are_shown_again(place: Place, store: Immediate, f
     assert (reply.get("item_properties_ok"), reply.get("CH"), reply.get("AJ")) == ("1", "blue, small", "Dune")
     fields("counter-1", f"19{DATE}AOHKU|ABC1|CHred|")
     assert fields("counter-1", f"17{DATE}AOHKU|ABC1|").get("CH") == "red"
-    assert store.now(lambda unit: unit.requests.with_copy("C1"))[0].item == ItemKey("CUHK", "C1")
+    assert store.now(lambda unit: unit.requests.open_with_item("C1"))[0].item == ItemKey("CUHK", "C1")
 
 
 @pytest.mark.parametrize("said", [f"19{DATE}AOHKU|ABX9|CHred|", f"19{DATE}AOHKU|AB|CHred|"])

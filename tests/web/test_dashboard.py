@@ -32,7 +32,7 @@ def test_request_is_counted_in_its_position(site: Site) -> None:
     world = site.world
     world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
     world.pump()
-    (request,) = world.store.now(lambda unit: unit.requests.open_of("UG1"))
+    (request,) = world.store.now(lambda unit: unit.requests.open_of_patron("UG1"))
     assert counts(site)["expected"] == (1 if request.position == "IN_TRANSIT" else 0)
     page = html.fromstring(site.staff("viewer").get("/staff/").text)
     assert [row.xpath("string(.)").split() for row in page.xpath("//section[h2='Moved today']//li")] == [

@@ -56,7 +56,7 @@ def tell_everywhere(unit: UnitOfWork, now: Any, wire_id: str) -> None:
 
 
 def numbers(site: Site) -> list[str]:
-    found = {row.id for row in site.world.store.now(lambda unit: unit.requests.open_of("UG1"))}
+    found = {row.id for row in site.world.store.now(lambda unit: unit.requests.open_of_patron("UG1"))}
     return sorted(found | {f"R-{position}" for position in Position})
 
 

@@ -19,7 +19,7 @@ HKU = {"home_library": "HKU", "pickup": "HKU-MAIN-LENDING"}
 
 
 def requests(site: Site, card: str = "UG1") -> tuple[Request, ...]:
-    found: tuple[Request, ...] = site.world.store.now(lambda unit: unit.requests.open_of(card))
+    found: tuple[Request, ...] = site.world.store.now(lambda unit: unit.requests.open_of_patron(card))
     return found
 
 

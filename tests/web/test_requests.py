@@ -121,7 +121,7 @@ def _found(unit: UnitOfWork, number: str) -> Request:
 
 def test_documents_candidates_letters_and_money_are_shown(site: Site) -> None:
     site.world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
-    (request,) = site.world.store.now(lambda unit: unit.requests.open_of("UG1"))
+    (request,) = site.world.store.now(lambda unit: unit.requests.open_of_patron("UG1"))
     site.world.pump()
     site.world.store.now(lambda unit: unit.force(_found(unit, request.id), P.IN_TRANSIT, site.world.now, WORLD, ""))
     site.world.store.now(
@@ -162,7 +162,7 @@ def test_a_document_in_the_quarantine_is_shown_as_text(site: Site) -> None:
 
 def test_no_secret_stands_on_the_page(site: Site) -> None:
     site.world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
-    (request,) = site.world.store.now(lambda unit: unit.requests.open_of("UG1"))
+    (request,) = site.world.store.now(lambda unit: unit.requests.open_of_patron("UG1"))
     text = site.staff("supervisor").get(f"{FIND}/{request.id}").text
     assert "secret" not in text.lower()
     assert "@" not in html.fromstring(text).xpath("string(//main)")

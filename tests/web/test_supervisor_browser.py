@@ -51,7 +51,7 @@ def plant(unit: UnitOfWork) -> None:
         unit.outbox.put(send, PartnerMessage(send.value, WANTED, "CUHK", "HKU", "w-2", at), "", at - DAY)
     unit.outbox.put(Notification.LETTER_PICKUP, PatronNotice("letter_pickup", LOAN, "P0002", "聊齋志異", at), "", at - DAY)
     for row in unit.outbox.rows():
-        unit.outbox.dead(row.id, error)
+        unit.outbox.mark_dead(row.id, error)
     document = "<NCIPMessage>\n  <ItemShipped>\n    <UserId>•</UserId>\n  </ItemShipped>\n</NCIPMessage>"
     for n in range(3):
         quarantine.keep(unit, "CUHK", f"digest{n}", "ItemShipped", document, Reason.UNKNOWN_REQUEST.value, at)

@@ -19,7 +19,7 @@ def report(site: Site, instance: str, *rows: dict[str, Any]) -> None:
     """A gateway's heartbeat."""
     now = site.world.now
     usual = TerminalActivity(instance, "counter-1", "counter", "HKU-MAIN-LENDING", 0, "", None, 0, "", None, now)
-    site.world.store.now(instances.here, Instance(instance, "here", 1, "1.0", now, now))
+    site.world.store.now(instances.record_instance, Instance(instance, "here", 1, "1.0", now, now))
     site.world.store.now(instances.write_terminals, instance, [replace(usual, **row) for row in rows], now)
 
 

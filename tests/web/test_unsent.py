@@ -38,7 +38,7 @@ def given_up(site: Site, bib_id: str = "b-dream") -> int:
 
     def kill(unit: UnitOfWork) -> int:
         (row,) = unit.outbox.rows(request=number)
-        unit.outbox.dead(row.id, "refused: Unknown Item")
+        unit.outbox.mark_dead(row.id, "refused: Unknown Item")
         return row.id
 
     return site.world.store.now(kill)
@@ -69,7 +69,7 @@ def came_back(site: Site) -> int:
     def bounce(unit: UnitOfWork) -> int:
         letters = [r for r in unit.outbox.rows(request=number) if r.kind == "mail"]
         letter: Any = letters[-1].payload
-        unit.outbox.sent(letters[-1].id, site.world.now)
+        unit.outbox.mark_sent(letters[-1].id, site.world.now)
         unit.notices.set_state(letter.notice, NoticeState.SENT, "", site.world.now)
         assert deliveries.record_bounce(unit, letter.notice, "5.1.1", BY, site.world.now)
         return int(letter.notice)

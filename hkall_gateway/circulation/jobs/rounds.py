@@ -134,7 +134,7 @@ def silence(context: Context, cursor: str, limit: int) -> Batch:
 def _is_silent(context: Context, request: Request, partner: Partner | None) -> bool:
     if partner is None or request.moved_at is None or request.kind == MIRRORED:
         return False
-    attempt, days = context.unit.requests.asked(request.wire_id), partner.silence_days
+    attempt, days = context.unit.requests.find_by_wire_id(request.wire_id), partner.silence_days
     # What a library accepted before a cancellation is the request, not the cancellation.
     if request.position is Position.REQUESTED and attempt is not None and attempt[1].outcome == CandidateOutcome.ACCEPTED:
         days += context.library.policy.waits.paged_days

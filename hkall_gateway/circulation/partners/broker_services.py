@@ -87,7 +87,7 @@ def find_request(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
     )
     if found or not command.wire_id:
         return found
-    lent = unit.requests.lent(command.wire_agency or command.partner, command.wire_id)
+    lent = unit.requests.find_lent(command.wire_agency or command.partner, command.wire_id)
     return lent if lent and lent.partner == command.partner else borrowed_under(unit, command.partner, command.wire_id)
 
 

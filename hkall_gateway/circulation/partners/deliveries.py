@@ -51,18 +51,18 @@ def delivered(context: Context, command: Delivered) -> None:
     state, attempts = kept or (None, 0)
     if answer.kind not in SETTLING and state in UNSETTLED and attempts >= row.attempts:
         return
-    context.unit.outbox.tried(row.id, Attempt(context.now, answer.kind, answer.problem, answer.detail))
+    context.unit.outbox.record_attempt(row.id, Attempt(context.now, answer.kind, answer.problem, answer.detail))
     link = _update_channel(context, row, answer, circuit_settings)
     if kept is None or state in SETTLED:
         return
     by = Actor(MAIL if row.kind is OutboxKind.MAIL else row.recipient, "courier", row.send.name, row.corr)
     if answer.kind in SETTLING:
         if answer.kind is D.NOT_NEEDED:
-            context.unit.outbox.dropped(row.id, answer.detail)
+            context.unit.outbox.mark_dropped(row.id, answer.detail)
         elif answer.kind == D.REFUSED and row.kind is OutboxKind.ILS:  # the two sides differ, and a person must find out why
-            context.unit.outbox.dead(row.id, f"refused: {_error_text(answer)}")
+            context.unit.outbox.mark_dead(row.id, f"refused: {_error_text(answer)}")
         else:
-            context.unit.outbox.sent(row.id, context.now)
+            context.unit.outbox.mark_sent(row.id, context.now)
         apply_answer(context, row, answer, by)
     else:
         _retry_or_give_up(context, row, answer, command.retry_at, link, circuit_settings, by)
@@ -72,7 +72,7 @@ def _update_channel(
     context: Context, row: OutboxRow, answer: DeliveryResult, circuit_settings: CircuitSettings
 ) -> CircuitState:
     """The channel's state after this answer. A Problem of any kind is an answer; a busy server's bare status is none."""
-    link = context.unit.circuits.one(row.line)
+    link = context.unit.circuits.find(row.line)
     if row.line == MAIL or answer.untold:
         return link
     if answer.kind == D.FAULT:
@@ -130,13 +130,13 @@ def _retry_or_give_up(
     error = f"{answer.kind}: {_error_text(answer)}".removesuffix(": ")
     unsure = row.state == OutboxState.UNSURE or answer.kind == D.UNKNOWN
     if answer.kind != D.UNKNOWN and not circuit.counts(link, circuit_settings, context.now):
-        context.unit.outbox.later(row.id, link.rests_until or context.now, error, unsure=unsure, counted=False)
+        context.unit.outbox.retry_later(row.id, link.rests_until or context.now, error, unsure=unsure, counted=False)
     elif retry_at is not None:
-        context.unit.outbox.later(row.id, retry_at, error, unsure=unsure)
+        context.unit.outbox.retry_later(row.id, retry_at, error, unsure=unsure)
     elif unsure or row.send is not Notification.ASK_LENDER:
-        context.unit.outbox.dead(row.id, error)
+        context.unit.outbox.mark_dead(row.id, error)
     else:  # never to be retried: the request has moved on, and two lenders would ship
-        context.unit.outbox.dropped(row.id, error)
+        context.unit.outbox.mark_dropped(row.id, error)
         note_never_arrived(context, row, by, error)
 
 

@@ -108,7 +108,7 @@ def mirror_shipped(context: Context, command: BrokerCommand, _facts: BorrowerFac
     if found.side is Side.LENDING:
         return lending.apply_notice(context, as_notice(command, found), Event.COMING_HOME)
     if context.unit.can(found, Event.SHIP) or context.unit.can(found, Event.SHIP_UNWANTED):
-        if not command.barcode or context.unit.requests.with_copy(command.barcode, command.partner):
+        if not command.barcode or context.unit.requests.open_with_item(command.barcode, command.partner):
             return refuse(context, Reason.UNKNOWN_ITEM, command, found)
         event = Event.SHIP if context.unit.can(found, Event.SHIP) else Event.SHIP_UNWANTED
         return noted_result(
@@ -131,7 +131,7 @@ def mirror_received(context: Context, command: BrokerCommand, _facts: BorrowerFa
     if found.side is Side.LENDING:
         return lending.apply_notice(context, as_notice(command, found), Event.BORROWER_HAS_IT)
     if context.unit.can(found, Event.ARRIVE_UNANNOUNCED):
-        if not command.barcode or context.unit.requests.with_copy(command.barcode, command.partner):
+        if not command.barcode or context.unit.requests.open_with_item(command.barcode, command.partner):
             return refuse(context, Reason.UNKNOWN_ITEM, command, found)
         copy: RequestChange = {"item_agency": command.partner, "item_barcode": command.barcode, "unannounced": True}
         returning.arrive(context, command.by, found, Event.ARRIVE_UNANNOUNCED, **copy)

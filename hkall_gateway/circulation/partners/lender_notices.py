@@ -37,7 +37,7 @@ def apply_shipped(context: Context, notice: PartnerNotice) -> Noted | Refused:
     """Record that the lender has sent a copy, also if its notice comes late, early or twice."""
     attempt = (
         _find_stray(context.unit, notice)
-        or context.unit.requests.asked(notice.wire_id)
+        or context.unit.requests.find_by_wire_id(notice.wire_id)
         or _find_holder(context.unit, notice)
         or _asked_for_copy(context.unit, notice)
     )
@@ -53,7 +53,7 @@ def apply_shipped(context: Context, notice: PartnerNotice) -> Noted | Refused:
     if candidate is not None and not notice.wire_id:
         notice = replace(notice, wire_agency=context.library.agency, wire_id=candidate.wire_id)
     item = notice.item or (ItemKey(candidate.agency, candidate.barcode) if candidate else request.item)
-    held = context.unit.requests.with_copy(item.barcode, item.agency) if item else ()
+    held = context.unit.requests.open_with_item(item.barcode, item.agency) if item else ()
     holder = next((other for other in held if other.id != request.id), None)
     if holder and holder.unannounced and holder.side is Side.BORROWING and holder.partner == notice.partner:
         # It was received for another request than the one it was sent for: only the date of this late message is taken.
@@ -73,7 +73,7 @@ def _asked_for_copy(unit: UnitOfWork, notice: PartnerNotice) -> Asked | None:
 
 
 def _find_holder(unit: UnitOfWork, notice: PartnerNotice) -> tuple[Request, None] | None:
-    held = unit.requests.with_copy(notice.item.barcode, notice.item.agency) if notice.item else ()
+    held = unit.requests.open_with_item(notice.item.barcode, notice.item.agency) if notice.item else ()
     mine = [r for r in held if r.side is Side.BORROWING and r.partner == notice.partner]
     return (mine[0], None) if mine else None
 
@@ -157,7 +157,7 @@ def _open_stray(context: Context, notice: PartnerNotice, request: Request, item:
 
 def apply_declined(context: Context, notice: PartnerNotice) -> Noted | Refused:
     """The lender will not supply. Before shipment only; the next lender is asked (R37)."""
-    attempt = context.unit.requests.asked(notice.wire_id) or _asked_for_copy(context.unit, notice)
+    attempt = context.unit.requests.find_by_wire_id(notice.wire_id) or _asked_for_copy(context.unit, notice)
     if attempt is None:
         return context.refuse(Reason.UNKNOWN_REQUEST, notice.by)
     request, candidate = attempt
@@ -171,7 +171,7 @@ def apply_declined(context: Context, notice: PartnerNotice) -> Noted | Refused:
         return hold_notice(context, notice, request, Reason.ALREADY_SHIPPED, StaffFlag.DECLINED_AFTER_SHIPMENT)
     if held := hold_if_contradicted(context, notice, request, News.DECLINED):
         return held
-    context.unit.candidates.mark(candidate, outcome=CandidateOutcome.DECLINED.because(notice.reason or OTHER))
+    context.unit.candidates.update(candidate, outcome=CandidateOutcome.DECLINED.because(notice.reason or OTHER))
     return noted_result(move_on(context, request, decline_reason(notice.reason, notice.detail), notice.by))
 
 
@@ -213,7 +213,7 @@ def _find_borrowed(unit: UnitOfWork, notice: PartnerNotice) -> Request | None:
     """
     if stray := _find_stray(unit, notice):
         return stray[0]
-    attempt, held = unit.requests.asked(notice.wire_id), _find_holder(unit, notice)
+    attempt, held = unit.requests.find_by_wire_id(notice.wire_id), _find_holder(unit, notice)
     named = attempt[0] if attempt and attempt[0].wire_id == notice.wire_id else None
     if held is None:
         return named
@@ -225,8 +225,8 @@ def _find_borrowed(unit: UnitOfWork, notice: PartnerNotice) -> Request | None:
 
 def _accept_past_notice(context: Context, notice: PartnerNotice) -> Noted | Refused:
     """A lender that was asked once, or held the copy last: it is late, and a success. A copy alone may mean an older loan."""
-    attempt = context.unit.requests.asked(notice.wire_id) or _asked_for_copy(context.unit, notice)
-    last = None if attempt else context.unit.requests.last_with(notice.item) if notice.item else None
+    attempt = context.unit.requests.find_by_wire_id(notice.wire_id) or _asked_for_copy(context.unit, notice)
+    last = None if attempt else context.unit.requests.last_with_item(notice.item) if notice.item else None
     request = attempt[0] if attempt else last if last and last.side is Side.BORROWING else None
     if request is None:
         return context.refuse(Reason.UNKNOWN_REQUEST, notice.by)

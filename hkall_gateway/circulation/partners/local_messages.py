@@ -133,7 +133,7 @@ def end_transaction(context: Context, command: EndTransaction) -> None:
 
 def mark_delivered(context: Context, command: MarkDelivered) -> None:
     """Mark an immediate delivery as sent, and supersede earlier unsent messages about the same copy or card."""
-    context.unit.outbox.sent(command.number, context.now)
+    context.unit.outbox.mark_sent(command.number, context.now)
     _supersede(context, [row for row in _unsent_rows(context.unit, command.message) if row.id < command.number], command.by)
 
 

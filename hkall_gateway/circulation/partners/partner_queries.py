@@ -157,7 +157,7 @@ def find_by_reference(context: Context, reference: RequestReference) -> Request 
     found = _find_by_number(context, reference)
     if found or reference.value or reference.item is None:
         return found
-    held = context.unit.requests.with_copy(reference.item.barcode, reference.item.agency)
+    held = context.unit.requests.open_with_item(reference.item.barcode, reference.item.agency)
     mine = [r for r in held if (r.patron == reference.card if reference.client else r.partner == reference.caller)]
     return mine[0] if len(mine) == 1 else None
 
@@ -170,22 +170,22 @@ def _find_by_number(context: Context, reference: RequestReference) -> Request | 
         ours = (
             context.unit.requests.find(value)
             if agency == context.library.agency
-            else context.unit.requests.placed(agency, value)
+            else context.unit.requests.find_placed(agency, value)
         )
         return ours if ours and ours.side is Side.BORROWING and ours.placed_by in {"", reference.caller} else None
-    attempt = context.unit.requests.asked(value) if agency == context.library.agency else None
+    attempt = context.unit.requests.find_by_wire_id(value) if agency == context.library.agency else None
     if attempt:
         return attempt[0] if attempt[1].agency == reference.caller else None
-    lent = context.unit.requests.lent(agency, value)
+    lent = context.unit.requests.find_lent(agency, value)
     if lent and lent.partner == reference.caller:
         return lent
-    numbered = context.unit.requests.numbered(reference.caller, f"{agency}:{value}")
+    numbered = context.unit.requests.find_by_lender_number(reference.caller, f"{agency}:{value}")
     return borrowed_under(context.unit, reference.caller, value) or (numbered[0] if numbered else None)
 
 
 def serves_patron(context: Context, query: ServesPatron) -> bool:
     """Return whether a partner has an open request for one of our patrons."""
-    return any(request.partner == query.partner for request in context.unit.requests.open_of(query.card))
+    return any(request.partner == query.partner for request in context.unit.requests.open_of_patron(query.card))
 
 
 def find_institution(context: Context, query: FindInstitution) -> Partner | None:

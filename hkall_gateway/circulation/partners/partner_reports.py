@@ -167,9 +167,9 @@ def set_status(context: Context, command: SetStatus) -> StatusSet | Refused:
 
 def report_copy(context: Context, command: CopyReport) -> Done | Refused:
     """Record the holder's report that a book is returned, lost or missing: a claim or a loss, as staff would declare it."""
-    held = context.unit.requests.with_copy(command.item.barcode, command.item.agency)
+    held = context.unit.requests.open_with_item(command.item.barcode, command.item.agency)
     mine = [r for r in held if _holds_copy(r, command)]
-    if not held and (last := context.unit.requests.last_with(command.item)) and _holds_copy(last, command):
+    if not held and (last := context.unit.requests.last_with_item(command.item)) and _holds_copy(last, command):
         context.unit.note(last, "LATE", {"message": command.by.message}, context.now, command.by)
         return staff_result(last, again=True)
     if len(mine) != 1:

@@ -60,7 +60,7 @@ def compare(unit: UnitOfWork, partner: str, theirs: Mapping[str, PartnerState]) 
 
 def their_number(unit: UnitOfWork, request: Request) -> str:
     """The number, AGENCY:VALUE, that the lender of a request has given it; "" where it goes by ours."""
-    attempt = unit.requests.asked(request.wire_id) if request.side is Side.BORROWING else None
+    attempt = unit.requests.find_by_wire_id(request.wire_id) if request.side is Side.BORROWING else None
     return attempt[1].their_number if attempt else ""
 
 
@@ -73,8 +73,8 @@ def under_our_numbers(
 
 
 def _under_our_number(unit: UnitOfWork, partner: str, line: PartnerState, agency: str) -> PartnerState:
-    attempt = unit.requests.numbered(partner, line.wire_id)
-    borrows = unit.requests.lent(*line.wire_id.split(":", 1))  # a number of its own making, for what it borrows
+    attempt = unit.requests.find_by_lender_number(partner, line.wire_id)
+    borrows = unit.requests.find_lent(*line.wire_id.split(":", 1))  # a number of its own making, for what it borrows
     return replace(line, wire_id=f"{agency}:{attempt[1].wire_id}") if attempt and borrows is None else line
 
 
@@ -98,8 +98,8 @@ def _positions_text(theirs: PartnerState) -> str:
 def _compare_ended(unit: UnitOfWork, partner: str, line: PartnerState) -> PositionPair:
     """The pair of a request that only the partner has open: it ended here, under this number, or was never here."""
     agency, _, value = line.wire_id.partition(":")
-    attempt = unit.requests.asked(value) if agency != partner else None
-    found = attempt[0] if attempt else unit.requests.lent(agency, value)
+    attempt = unit.requests.find_by_wire_id(value) if agency != partner else None
+    found = attempt[0] if attempt else unit.requests.find_lent(agency, value)
     if found and (found.partner, found.wire_id) == (partner, value):
         return _compare_positions(found, line)
     where = (found.id, line.wire_id, found.side.value, found.position.value) if found else ("", line.wire_id, "", "unknown")

@@ -76,7 +76,7 @@ def retry(context: Context, command: Settle) -> Noted | Refused:
     row = unit.outbox.row(command.number)
     if row is None or not unit.outbox.retry(command.number, context.now):
         return GONE
-    unit.circuits.keep(replace(unit.circuits.one(row.line), rests_until=None))
+    unit.circuits.keep(replace(unit.circuits.find(row.line), rests_until=None))
     return _journal_message(context, row, "OUTBOX_RETRIED", "", command.by)
 
 

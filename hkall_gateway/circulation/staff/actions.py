@@ -99,11 +99,11 @@ def receive(context: Context, command: StaffCommand, request: Request) -> Checke
 def _receive_unannounced(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Refused:
     """Receive a copy without a shipped message; staff confirm the owner, one of the lenders asked."""
     agency = command.agency or request.partner
-    lender = next((c for c in context.unit.candidates.of(request.id) if c.agency == agency and c.wire_id), None)
+    lender = next((c for c in context.unit.candidates.of_request(request.id) if c.agency == agency and c.wire_id), None)
     item = ItemKey(agency, command.barcode or (lender.barcode if lender else ""))
     if lender is None or not item.barcode:
         return context.refuse(Reason.AGENCY_NOT_OWNER, command.by, request)
-    if context.unit.requests.with_copy(item.barcode, item.agency):
+    if context.unit.requests.open_with_item(item.barcode, item.agency):
         return context.refuse(Reason.UNKNOWN_ITEM, command.by, request)
     return arrive_unannounced(context, command.by, AwaitedCopy(request, lender, item), reason=command.reason)
 
@@ -255,7 +255,7 @@ def _is_possible_position(unit: UnitOfWork, request: Request, position: Position
     shared = {P.RETURN_TRANSIT, P.CLOSED}
     if (position in LENDING) is not (request.side is Side.LENDING) and position not in shared:
         return False
-    others = [r for r in unit.requests.with_copy(request.item_barcode, request.item_agency) if r.id != request.id]
+    others = [r for r in unit.requests.open_with_item(request.item_barcode, request.item_agency) if r.id != request.id]
     return not (position in HOLDS_ITEM and request.item and others)
 
 

@@ -161,7 +161,7 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
     request = unit.requests.find(number)
     if request is None:
         return Refused(Reason.UNKNOWN_REQUEST, Reason.UNKNOWN_REQUEST.rule)
-    lines, candidates = request_history.journal(unit, number), unit.candidates.of(number)
+    lines, candidates = request_history.journal(unit, number), unit.candidates.of_request(number)
     patron = unit.patrons.find(request.patron) if request.patron else None
     rows = unit.outbox.rows(request=number, states=ALL_STATES)
     tries, sent = request_history.tries(unit, [row.id for row in rows]), request_history.sent_at(unit, number)
@@ -184,8 +184,8 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
         patron=patron,
         former_cards=former_cards.cards_of(unit, request.patron)[1:] if request.patron else (),
         printed_at=printed_at(unit, request),
-        set_aside=work_lists.set_aside(unit, (number,)).get(number, ""),
-        fault=work_lists.untold(unit, (number,)).get(number, ""),
+        set_aside=work_lists.round_errors(unit, (number,)).get(number, ""),
+        fault=work_lists.partner_faults(unit, (number,)).get(number, ""),
         category=patron.category if patron else "",
     )
     return page if sees_names(role) else _without_names(unit, page, role)
@@ -209,7 +209,7 @@ def _without_names(unit: UnitOfWork, page: RequestPage, role: StaffRole) -> Requ
         former_cards=(),
         set_aside="",
         fault="",
-        patron_number=web_sessions.number_known(unit, page.request.patron),
+        patron_number=web_sessions.find_number(unit, page.request.patron),
         named=False,
     )
 

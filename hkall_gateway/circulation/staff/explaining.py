@@ -83,7 +83,7 @@ def of_patron(context: Context, card: str, facts: BorrowerFacts, now: datetime) 
 
 def of_copy(unit: UnitOfWork, barcode: str, agency: str, now: datetime) -> Iterator[Fact]:
     """Yield the facts of every open request that holds a copy with this barcode."""
-    held = unit.requests.with_copy(barcode, agency)
+    held = unit.requests.open_with_item(barcode, agency)
     if not held:
         yield Fact(f"copy {barcode}", "in no open request", OURS, now)
     for request in held:
@@ -192,7 +192,7 @@ def recall(by: Actor, item: str, sender: str = "", owner_says: date | None = Non
     agency, barcode = parse_item(item)
 
     def decide(context: Context, _known: BorrowerFacts) -> Recalled | Refused:
-        held = context.unit.requests.with_copy(barcode, agency)
+        held = context.unit.requests.open_with_item(barcode, agency)
         owner = held[0].item_agency if len(held) == 1 else agency
         return recalls.apply_recall(context, PartnerNotice(by, sender or owner, item=ItemKey(owner, barcode), due=owner_says))
 
@@ -204,7 +204,7 @@ def fine(item: str) -> ExplainQuestion:
     agency, barcode = parse_item(item)
 
     def decide(context: Context, _known: BorrowerFacts) -> FineNow | Refused:
-        loans = [loan for loan in context.unit.requests.with_copy(barcode, agency) if loan.due is not None]
+        loans = [loan for loan in context.unit.requests.open_with_item(barcode, agency) if loan.due is not None]
         if len(loans) != 1:
             return Refused(Reason.NOT_ON_LOAN, Reason.NOT_ON_LOAN.rule)
         day, closures = dates.civil(context.now), closed_days(context)
@@ -224,7 +224,7 @@ def explain(context: Context, question: ExplainQuestion, borrower: BorrowerFacts
     before = tuple(_facts_behind(context, question, borrower, asked_at))
     outcome = question.decide(context, borrower) if borrower.reachable else TRY_AGAIN
     if isinstance(outcome, Requested):
-        for one in context.unit.candidates.of(outcome.request):
+        for one in context.unit.candidates.of_request(outcome.request):
             place = "passed over" if one.skip else f"lender {one.rank}"
             before += (Fact(place, f"{one.agency}/{one.barcode}: {one.skip or one.reason}", OURS, asked_at),)
     rule = outcome.rule if isinstance(outcome, Refused) else ""

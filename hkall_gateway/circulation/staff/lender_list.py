@@ -59,7 +59,7 @@ def substitute(context: Context, command: StaffCommand, request: Request) -> Don
     if (
         copy is None
         or (copy.bib_id, copy.volume) != (request.bib_id, request.volume)
-        or context.unit.requests.with_copy(copy.barcode, copy.agency)
+        or context.unit.requests.open_with_item(copy.barcode, copy.agency)
     ):
         return context.refuse(Reason.UNKNOWN_ITEM, command.by, request)
     answer = lenders.may_leave(copy, context.library.policy)
@@ -82,7 +82,7 @@ def pin(context: Context, command: StaffCommand, request: Request) -> Done | Ref
     """Ask only this library: no other lender is asked any more, even if this one declines."""
     if request.position not in OPEN:
         return refuse_position(context, command, request)
-    listed = context.unit.candidates.of(request.id)
+    listed = context.unit.candidates.of_request(request.id)
     here = [c for c in listed if c.agency == command.agency]
     # It is being asked now, or may still be asked.
     if not any(c.wire_id == request.wire_id if c.wire_id else not c.skip for c in here):
@@ -95,7 +95,7 @@ def skip(context: Context, command: StaffCommand, request: Request) -> Done | Re
     """Skip this library. If it is being asked now, it gets a cancellation and the next one is asked."""
     if request.position not in OPEN:
         return refuse_position(context, command, request)
-    theirs = [c for c in context.unit.candidates.of(request.id) if c.agency == command.agency]
+    theirs = [c for c in context.unit.candidates.of_request(request.id) if c.agency == command.agency]
     if not theirs:
         return context.refuse(Reason.UNKNOWN_ITEM, command.by, request)
     _pass_over(context.unit, theirs, f"by staff: {command.reason}")
@@ -108,7 +108,7 @@ def insert(context: Context, command: StaffCommand, request: Request) -> Done | 
     """Ask for this copy next, regardless of its rank or the reason for which it was skipped."""
     if request.position not in OPEN:
         return refuse_position(context, command, request)
-    listed = context.unit.candidates.of(request.id)
+    listed = context.unit.candidates.of_request(request.id)
     copy = context.unit.holdings.find(ItemKey(command.agency, command.barcode))
     if copy is None or not _may_be_asked(context, copy, request):
         return context.refuse(Reason.UNKNOWN_ITEM, command.by, request)
@@ -131,7 +131,7 @@ def _may_be_asked(context: Context, copy: Holding, request: Request) -> bool:
 def _pass_over(unit: UnitOfWork, candidates: Sequence[Candidate], why: str) -> None:
     for candidate in candidates:
         if not candidate.wire_id:
-            unit.candidates.mark(candidate, skip=why)
+            unit.candidates.update(candidate, skip=why)
 
 
 def _note_action(context: Context, command: StaffCommand, request: Request, event: str) -> Done:

@@ -59,7 +59,7 @@ def partner_lines(unit: UnitOfWork, now: datetime, agencies: Sequence[str]) -> t
     lines = []
     for agency in agencies:
         link, unsent, answered = (
-            unit.circuits.one(agency),
+            unit.circuits.find(agency),
             messages.get(agency, Unsent()),
             replies.get(agency, RequestReplies()),
         )

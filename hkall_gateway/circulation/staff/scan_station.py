@@ -12,7 +12,7 @@ from hkall_gateway.circulation.queries import PatronSeen, SeePatron
 from hkall_gateway.circulation.results import TRY_AGAIN, CheckedOut, Refused
 from hkall_gateway.circulation.returning import CheckedIn, CheckIn
 from hkall_gateway.db.loads.former_cards import card_now
-from hkall_gateway.db.requests_by_partner_id import asked_by_barcode, copies_with
+from hkall_gateway.db.requests_by_partner_id import awaiting_barcode, copies_with
 from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, ItemKey, Partner, Request
@@ -182,9 +182,9 @@ def find_scanned(context: Context, query: FindScanned) -> _ScannedRows:
     unit = context.unit
     numbered = unit.requests.find(ask.text.upper()) if ask.text.upper().startswith(NUMBER) else None
     agency, barcode = _parse_copy(numbered, ask)
-    held = unit.requests.with_copy(barcode, agency)
+    held = unit.requests.open_with_item(barcode, agency)
     copies = tuple(copy for copy in copies_with(unit, barcode) if agency in ("", copy.agency))
-    awaited = [lender.agency for _request, lender in asked_by_barcode(unit, barcode) if agency in ("", lender.agency)]
+    awaited = [lender.agency for _request, lender in awaiting_barcode(unit, barcode) if agency in ("", lender.agency)]
     owners = [*(request.item_agency for request in held), *awaited, *(copy.agency for copy in copies)]
     partner = unit.partners.with_card(ask.text)
     borrower = unit.patrons.find(card_now(unit, ask.text))
@@ -206,4 +206,4 @@ def find_after_scan(context: Context, query: FindAfterScan) -> Request | None:
     if number:
         return context.unit.requests.find(number)
     ours = any(copy.agency == context.library.agency for copy in found.copies)
-    return context.unit.requests.last_with(ItemKey(context.library.agency, found.barcode)) if ours else None
+    return context.unit.requests.last_with_item(ItemKey(context.library.agency, found.barcode)) if ours else None

@@ -59,14 +59,16 @@ def backup(config: Path, file: Path, *, force: bool = False, keep: int | None = 
     engine = open_engine(found.database.url, found.database.limits())
     _require_content(engine, config)
     with closing(Immediate(engine, make_unit(library))) as store:
-        last = store.now(restoring.begun, now())
+        last = store.now(restoring.record_backup, now())
         try:
-            known = erased.merged(restoring.readable_marks(engine, make_unit(library)), erased.read(erased_file(found, config)))
-            marks = erased.add(file.absolute().with_name(BESIDE), known)
+            known = erased.merge_marks(
+                restoring.readable_marks(engine, make_unit(library)), erased.read_file(erased_file(found, config))
+            )
+            marks = erased.add_to_file(file.absolute().with_name(BESIDE), known)
             (sqlite_backup if engine.dialect.name == "sqlite" else postgres_backup).save(engine, file)
             deleted = _delete_older(file.parent, keep) if keep is not None else 0
         except _FAULTS as error:
-            store.now(restoring.made, last)
+            store.now(restoring.record_backup_time, last)
             raise CliError(f"{error}\nno backup was made") from None
     engine.dispose()
     size = file.stat().st_size
@@ -129,7 +131,7 @@ class _Target:
 
     def work(self, connection: Connection, rows: Counts) -> Restored:
         """Settle the restored rows in the connection's open transaction, and return the result."""
-        return restoring.brought_back(self.unit(connection), rows, self.marks, now(), by_staff("restore"))
+        return restoring.finish_restore(self.unit(connection), rows, self.marks, now(), by_staff("restore"))
 
     def unit(self, connection: Connection) -> UnitOfWork:
         return make_unit(self.library)(connection)
@@ -142,7 +144,7 @@ def restore(file: Path, further: Path | None, config: Path, *, force: bool, as_j
     target = _open_target(config, file, further, force)
     _require_free(target)
     try:
-        erased.add(target.erased_file, target.marks.known)
+        erased.add_to_file(target.erased_file, target.marks.known)
         done = _restore_file(target, file)
     except _FAULTS as error:
         raise CliError(str(error)) from None
@@ -162,7 +164,7 @@ def _open_target(config: Path, file: Path, further: Path | None, force: bool) ->
     engine = open_engine(found.database.url, found.database.limits())
     files = [erased_file(found, config), file.absolute().with_name(BESIDE), *([further] if further else [])]
     try:
-        known = erased.merged(restoring.readable_marks(engine, make_unit(library)), *map(erased.read, files))
+        known = erased.merge_marks(restoring.readable_marks(engine, make_unit(library)), *map(erased.read_file, files))
     except (OSError, ValueError) as error:
         raise CliError(str(error)) from None
     engine.dispose()
@@ -195,7 +197,7 @@ def _is_new(engine: Engine) -> bool:
 
 
 def _in_use(unit: UnitOfWork, when: datetime) -> str:
-    up = [one.name for one in instances.everyone(unit) if one.state(when) == "up"]
+    up = [one.name for one in instances.list_instances(unit) if one.state(when) == "up"]
     return f"gateway {', '.join(up)} works with it" if up else ""
 
 
@@ -215,7 +217,7 @@ def _restore_file(target: _Target, file: Path) -> Restored:
 
 def _in_file(target: _Target, engine: Engine, rows: Counts) -> Restored:
     with closing(Immediate(engine, target.unit)) as store:
-        return store.now(restoring.brought_back, rows, target.marks, now(), by_staff("restore"))
+        return store.now(restoring.finish_restore, rows, target.marks, now(), by_staff("restore"))
 
 
 def _again_in_archives(target: _Target) -> int:
@@ -225,7 +227,7 @@ def _again_in_archives(target: _Target) -> int:
     marks, count = target.marks, 0
     try:
         for file in sorted(file for file in files if file.exists()):
-            found = erased.matching(forgetting.cards_in_archive(file), marks.known, marks.key, marks.watch)
+            found = erased.match_cards(forgetting.cards_in_archive(file), marks.known, marks.key, marks.watch)
             count += forgetting.forget_again_in_archive(file, [(card, mark.at) for card, mark in found])
     except (NotAnArchive, erased.OtherKey, OSError) as error:
         raise CliError(f"the database is restored, but {error}") from None

@@ -46,7 +46,7 @@ def lines(unit: UnitOfWork, when: datetime, configured: Sequence[str]) -> list[d
     """Return the rows of the command. `configured` are the agencies of the configuration file."""
     from hkall_gateway.db import instances, quarantine
 
-    there = [_gateway_row(one, one.state(when), unit) for one in instances.everyone(unit)]
+    there = [_gateway_row(one, one.state(when), unit) for one in instances.list_instances(unit)]
     open_now = [
         _status_row("requests", side, position, count, oldest)
         for side, position, count, oldest in unit.requests.open_by_position()
@@ -75,7 +75,7 @@ def _gateway_row(one: instances.Instance, state: str, unit: UnitOfWork) -> dict[
 
 def _fault_rows(unit: UnitOfWork) -> list[dict[str, object]]:
     """Return a row for each partner that refuses our agency, version or service: its configuration or ours is wrong."""
-    links = [link for agency in unit.circuits.used() if (link := unit.circuits.one(agency)).fault]
+    links = [link for agency in unit.circuits.used() if (link := unit.circuits.find(agency)).fault]
     return [
         _status_row("fault", link.agency, link.state, link.failures, link.down_since) | {"detail": link.fault} for link in links
     ]

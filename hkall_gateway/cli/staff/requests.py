@@ -82,7 +82,7 @@ def show_(site: Site, request: str, as_json: bool) -> None:
         raise CliError(f"{request}: no such request")
     cards = site.write(bind(former_cards.cards_of, found.patron)) if found.patron else ()
     facts = {**asdict(found), "former_cards": ", ".join(cards[1:])}
-    listed = [asdict(c) for c in site.write(lambda unit: unit.candidates.of(request))]
+    listed = [asdict(c) for c in site.write(lambda unit: unit.candidates.of_request(request))]
     if as_json:
         show([{**facts, "candidates": listed}], as_json)
         return

@@ -90,7 +90,7 @@ def _list_rows(unit: UnitOfWork, question: WorkList, policy: Policy, when: datet
 
     found = question.ask(unit, policy, when)
     numbers = [request.id for request in found]
-    aside, faults = work_lists.set_aside(unit, numbers), work_lists.untold(unit, numbers)
+    aside, faults = work_lists.round_errors(unit, numbers), work_lists.partner_faults(unit, numbers)
     return [asdict(r) | {"set_aside": aside.get(r.id, ""), "fault": faults.get(r.id, "")} for r in found]
 
 

@@ -42,10 +42,10 @@ def save(engine: Engine, target: Path) -> None:
     new = target.with_name(target.name + ".new")
     new.unlink(missing_ok=True)
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    where, environ = _connection_of(engine)
+    where, environ = _libpq_connection(engine)
     ours = [f'--table="{place}"."{name}"' for name in (*METADATA.tables, REVISIONS)]
     try:
-        command = [_program("pg_dump"), "--format=custom", *ours, f"--file={new}", f"--dbname={where}"]
+        command = [_find_program("pg_dump"), "--format=custom", *ours, f"--file={new}", f"--dbname={where}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
         if done.returncode:
             raise NoProgram(done.stderr.strip() or f"{command[0]} failed")
@@ -62,12 +62,12 @@ def restore(engine: Engine, source: Path, work: Callable[[Connection, Counts], T
 
     Raises NotRestored, NoProgram, and the database's own errors; then the database is unchanged.
     """
-    revision = _revision_of(source)
+    revision = _dump_revision(source)
     with schema.remaking(engine) as connection:
         grants = [(str(name), str(grant)) for name, grant in connection.execute(_GRANTS)]
         _drop_all(connection)
         schema.bring_to(connection, revision)
-        rows = _filled(connection, source)
+        rows = _load_rows(connection, source)
         schema.bring_to(connection, "head")
         _grant_again(connection, grants)
         return work(connection, rows)
@@ -101,20 +101,20 @@ def _grant_again(connection: Connection, grants: Sequence[tuple[str, str]]) -> N
             connection.exec_driver_sql(grant)
 
 
-def _filled(connection: Connection, source: Path) -> Counts:
+def _load_rows(connection: Connection, source: Path) -> Counts:
     """Copy the dump's rows into the tables; return the number of rows of each table in the dump."""
     rows: dict[str, int] = {}
-    with _script(source) as lines:
+    with _dump_script(source) as lines:
         for line in lines:
             if (found := _COPY.fullmatch(line)) and (name := found[1].decode()) != REVISIONS:
-                rows[name] = _copied(connection, name, found[2].decode(), lines)
+                rows[name] = _copy_table(connection, name, found[2].decode(), lines)
             elif found := _SETVAL.fullmatch(line):
                 told = {"name": found[1].decode(), "last": int(found[2]), "called": found[3] == b"true"}
                 connection.execute(text("SELECT setval(:name, :last, :called)"), told)
     return rows
 
 
-def _copied(connection: Connection, table: str, columns: str, lines: Iterator[bytes]) -> int:
+def _copy_table(connection: Connection, table: str, columns: str, lines: Iterator[bytes]) -> int:
     """Copy one table's rows, from the line after its COPY to the end mark."""
     if table not in METADATA.tables:
         raise NotRestored(f"the dump has a table {table}, which is none of ours")
@@ -129,9 +129,9 @@ def _copied(connection: Connection, table: str, columns: str, lines: Iterator[by
     raise NotRestored(f"the dump ends in the middle of {table}")
 
 
-def _revision_of(source: Path) -> str:
+def _dump_revision(source: Path) -> str:
     """Return the revision at which a dump was made. Raises NotRestored if it is not ours, or newer than this program."""
-    with _script(source, f"--table={REVISIONS}") as lines:
+    with _dump_script(source, f"--table={REVISIONS}") as lines:
         found = next((next(lines) for line in lines if _COPY.fullmatch(line)), b"")
         for _rest in lines:
             pass
@@ -141,9 +141,9 @@ def _revision_of(source: Path) -> str:
 
 
 @contextmanager
-def _script(source: Path, *options: str) -> Iterator[Iterator[bytes]]:
+def _dump_script(source: Path, *options: str) -> Iterator[Iterator[bytes]]:
     """Open the dump's rows as lines of SQL and COPY. Raises NotRestored if pg_restore cannot read it."""
-    command = [_program("pg_restore"), "--data-only", "--file=-", *options, str(source)]
+    command = [_find_program("pg_restore"), "--data-only", "--file=-", *options, str(source)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         lines: IO[bytes] | None = running.stdout
         assert lines is not None
@@ -153,14 +153,14 @@ def _script(source: Path, *options: str) -> Iterator[Iterator[bytes]]:
         raise NotRestored(f"{source}: {errors.decode(errors='replace').strip()}")
 
 
-def _program(name: str) -> str:
+def _find_program(name: str) -> str:
     found = shutil.which(name)
     if found is None:
         raise NoProgram(f"{name} is not on the PATH: install PostgreSQL's client programs, of the server's version or newer")
     return found
 
 
-def _connection_of(engine: Engine) -> tuple[str, dict[str, str]]:
+def _libpq_connection(engine: Engine) -> tuple[str, dict[str, str]]:
     """Return libpq's connection string, and the environment with the password, which other users could see in the string."""
     from psycopg.conninfo import make_conninfo  # installed with the extra `postgres`
 

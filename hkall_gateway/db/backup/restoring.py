@@ -56,14 +56,14 @@ class Restored:
     again: tuple[ErasureResult, ...]
 
 
-def begun(unit: UnitOfWork, now: datetime) -> datetime | None:
+def record_backup(unit: UnitOfWork, now: datetime) -> datetime | None:
     """Record the start of a backup, so that it carries its age; return the time of the last one."""
     last = made_at(unit)
-    made(unit, now)
+    record_backup_time(unit, now)
     return last
 
 
-def made(unit: UnitOfWork, when: datetime | None) -> None:
+def record_backup_time(unit: UnitOfWork, when: datetime | None) -> None:
     """Record when the last backup was made."""
     instances.record(unit, instances.BACKUP, when)
 
@@ -84,7 +84,7 @@ def counts(unit: UnitOfWork) -> Counts:
     return {t.name: int(unit.execute(select(func.count()).select_from(t)).scalar_one()) for t in METADATA.sorted_tables}
 
 
-def brought_back(unit: UnitOfWork, rows: Counts, marks: Marks, now: datetime, by: Actor) -> Restored:
+def finish_restore(unit: UnitOfWork, rows: Counts, marks: Marks, now: datetime, by: Actor) -> Restored:
     """Finish a restore: check the number of rows, and repeat the erasures that the backup did not know.
 
     Raises NotRestored, erased.OtherKey.
@@ -94,17 +94,17 @@ def brought_back(unit: UnitOfWork, rows: Counts, marks: Marks, now: datetime, by
     if lost:
         raise NotRestored(f"not every row came back: {', '.join(lost)}")
     when = made_at(unit)
-    again = tuple(_again(unit, marks.unknown_to(erased.kept(unit)), marks, now, by))
-    erased.keep(unit, marks.known)
+    again = tuple(_erase_again(unit, marks.unknown_to(erased.stored_marks(unit)), marks, now, by))
+    erased.store_marks(unit, marks.known)
     facts = {"made_at": when.isoformat() if when else "", "erased_again": len(again)}
     unit.note(BLANK, "RESTORED", facts, now, by)
     return Restored(when, sum(rows.values()), again)
 
 
-def _again(unit: UnitOfWork, newer: Sequence[Mark], marks: Marks, now: datetime, by: Actor) -> Iterator[ErasureResult]:
+def _erase_again(unit: UnitOfWork, newer: Sequence[Mark], marks: Marks, now: datetime, by: Actor) -> Iterator[ErasureResult]:
     """Erase every patron with one of these marks; a patron with several cards once."""
     gone: set[str] = set()
-    for card, _mark in list(erased.matching(persons.cards(unit) if newer else (), newer, marks.key, marks.watch)):
+    for card, _mark in list(erased.match_cards(persons.cards(unit) if newer else (), newer, marks.key, marks.watch)):
         if card not in gone:
             who = persons.person(unit, card)
             gone.update(who.cards)
@@ -128,6 +128,6 @@ def readable_marks(engine: Engine, make_unit: Callable[[Any], UnitOfWork]) -> tu
         return ()
     try:
         with engine.connect() as connection:
-            return erased.kept(make_unit(connection)) if inspect(engine).has_table("erased") else ()
+            return erased.stored_marks(make_unit(connection)) if inspect(engine).has_table("erased") else ()
     except DatabaseError:
         return ()

@@ -27,13 +27,13 @@ T = TypeVar("T")
 
 def save(engine: Engine, target: Path) -> None:
     """Copy the database into `target`, whole and on disk, while others work with it. Raises OSError, sqlite3.Error."""
-    with _beside(target, ".new") as new:
+    with _new_file_beside(target, ".new") as new:
         with closing(engine.raw_connection()) as source, closing(sqlite3.connect(new)) as copy:
             driver: Any = source.driver_connection
             driver.backup(copy)
             _in_one_file(copy)
-            _check(copy, new)
-        _put(new, target)
+            _check_integrity(copy, new)
+        _replace_target(new, target)
 
 
 def restore(source: Path, target: Path, work: Callable[[Engine, Counts], T], *, damaged: bool) -> T:
@@ -41,10 +41,10 @@ def restore(source: Path, target: Path, work: Callable[[Engine, Counts], T], *, 
 
     `damaged`: also replace a target that is no longer a database. Raises NotRestored, OSError.
     """
-    with _alone(target, damaged=damaged):
+    with _exclusive(target, damaged=damaged):
         pass  # a file in use is refused now, not after the work
-    with _beside(target, ".restoring") as new:
-        rows = _copy(source, new)
+    with _new_file_beside(target, ".restoring") as new:
+        rows = _copy_backup(source, new)
         engine = open_engine(f"sqlite:///{new}")
         try:
             require_known(schema.revision(engine), source)
@@ -55,8 +55,8 @@ def restore(source: Path, target: Path, work: Callable[[Engine, Counts], T], *, 
             engine.dispose()
         with closing(sqlite3.connect(new)) as connection:
             _in_one_file(connection)
-        with _alone(target, damaged=damaged):
-            _put(new, target)
+        with _exclusive(target, damaged=damaged):
+            _replace_target(new, target)
     return done
 
 
@@ -67,12 +67,12 @@ def _in_one_file(connection: sqlite3.Connection) -> None:
         raise NotRestored(f"the copy is not in one file: {mode}")
 
 
-def _copy(source: Path, new: Path) -> Counts:
+def _copy_backup(source: Path, new: Path) -> Counts:
     """Copy a backup; return the number of rows of each of our tables in it."""
     try:
-        with closing(_opened(source)) as old, closing(sqlite3.connect(new)) as copy:
+        with closing(_open_backup(source)) as old, closing(sqlite3.connect(new)) as copy:
             old.backup(copy)
-            _check(copy, source)
+            _check_integrity(copy, source)
             there = {str(name) for (name,) in old.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             names = [table.name for table in METADATA.sorted_tables if table.name in there]
             return {name: int(old.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]) for name in names}  # noqa: S608  # ours
@@ -80,7 +80,7 @@ def _copy(source: Path, new: Path) -> Counts:
         raise NotRestored(f"{source}: {error}") from None
 
 
-def _opened(source: Path) -> sqlite3.Connection:
+def _open_backup(source: Path) -> sqlite3.Connection:
     """Open a backup, with its log if it has one; works in a read-only folder too."""
     uri = source.absolute().as_uri()
     try:
@@ -91,14 +91,14 @@ def _opened(source: Path) -> sqlite3.Connection:
     return found
 
 
-def _check(copy: sqlite3.Connection, named: Path) -> None:
+def _check_integrity(copy: sqlite3.Connection, named: Path) -> None:
     found = [str(row[0]) for row in copy.execute("PRAGMA integrity_check(3)")]
     if found != ["ok"]:
         raise NotRestored(f"{named}: {'; '.join(found)}")
 
 
 @contextmanager
-def _alone(target: Path, *, damaged: bool) -> Iterator[None]:
+def _exclusive(target: Path, *, damaged: bool) -> Iterator[None]:
     """Hold the file exclusively, with its log emptied into it. Raises NotRestored if another process has it open."""
     if not target.exists():
         yield
@@ -113,33 +113,33 @@ def _alone(target: Path, *, damaged: bool) -> Iterator[None]:
         except sqlite3.DatabaseError as error:
             if not damaged:
                 raise NotRestored(f"{target}: {error}; --force replaces it") from None
-            _without_log(target)
+            _remove_log(target)
         yield
 
 
-def _without_log(target: Path) -> None:
+def _remove_log(target: Path) -> None:
     for end in ("-wal", "-shm", "-journal"):
         target.with_name(target.name + end).unlink(missing_ok=True)
 
 
 @contextmanager
-def _beside(target: Path, end: str) -> Iterator[Path]:
+def _new_file_beside(target: Path, end: str) -> Iterator[Path]:
     """Create an empty file beside the target, readable only by us; delete it at the end unless it has replaced the target."""
     new = target.with_name(target.name + end)
-    _remove(new)
+    _remove_file(new)
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
         yield new
     finally:
-        _remove(new)
+        _remove_file(new)
 
 
-def _remove(file: Path) -> None:
-    _without_log(file)
+def _remove_file(file: Path) -> None:
+    _remove_log(file)
     file.unlink(missing_ok=True)
 
 
-def _put(new: Path, target: Path) -> None:
+def _replace_target(new: Path, target: Path) -> None:
     """Rename the new file to the target, durably."""
     with new.open("rb") as file:
         os.fsync(file.fileno())

@@ -39,7 +39,7 @@ _END: Final = text(
 ).bindparams(bindparam("backend"))
 _FUTURE: Final = "22023"
 """SQLSTATE of the answer that the server has never given such a number: it is not that of a committed transaction."""
-ASKED, PAUSE_S = 100, 0.05
+QUERIES, PAUSE_S = 100, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ def fate_of(connection: Connection, transaction: Transaction) -> Fate:
     """
     server = connection.info.get(INCARNATION)
     same = server is not None and transaction.server is not None and transaction.server.goes_on_in(server)
-    for _ in range(ASKED):
-        is_standby, status = _asked(connection, transaction)
+    for _ in range(QUERIES):
+        is_standby, status = _query_status(connection, transaction)
         if status == "aborted" or (status == "in progress" and not same and not is_standby):
             return Fate.ABORTED
         if status == "committed" and not is_standby:
@@ -104,7 +104,7 @@ def fate_of(connection: Connection, transaction: Transaction) -> Fate:
     return Fate.UNKNOWN
 
 
-def _asked(connection: Connection, transaction: Transaction) -> tuple[bool, str | None]:
+def _query_status(connection: Connection, transaction: Transaction) -> tuple[bool, str | None]:
     try:
         is_standby, status = connection.execute(_STATUS, {"number": transaction.number}).one()
     except DBAPIError as error:

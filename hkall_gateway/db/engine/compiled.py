@@ -96,8 +96,8 @@ def write_over(
         order = made.positiontup or ()
         connection.exec_driver_sql(str(made), [tuple([row[name] for name in order]) for row in rows])
         return
-    asked = _rows_in_json([column(name, table.c[name].type) for name in names])
-    connection.execute(adding.from_select(names, select(asked)), {"rows": [*map(dict, rows)]})
+    query = _rows_in_json([column(name, table.c[name].type) for name in names])
+    connection.execute(adding.from_select(names, select(query)), {"rows": [*map(dict, rows)]})
 
 
 def _rows_in_json(columns: Sequence[ColumnElement[object]]) -> TableValuedAlias:

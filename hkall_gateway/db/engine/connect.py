@@ -107,11 +107,11 @@ def open_engine(url: str, limits: Limits = Limits(), readers: int = 0) -> Engine
         connect = {"connect_timeout": limits.connect_s, "application_name": "hkall-gateway", **SILENCE}
         engine = create_engine(url, connect_args=connect, **ours)
         event.listen(engine, "connect", partial(_postgresql_limits, limits))
-        event.listen(engine, "checkout", partial(_must_answer, engine.dialect))
-    event.listen(engine, "reset", _forget_what_was_written)
+        event.listen(engine, "checkout", partial(_check_connection, engine.dialect))
+    event.listen(engine, "reset", _discard_appended)
     # Events of what SQLAlchemy executes itself, which a CompiledStatement does not raise.
     for name in ("do_execute", "do_executemany", "do_execute_no_params"):
-        event.listen(engine, name, _after_what_was_written, named=True)
+        event.listen(engine, name, _send_appended_first, named=True)
     return engine
 
 
@@ -125,7 +125,7 @@ def read_as_memory(connection: Connection) -> None:
         connection.info["mapped"] = True
 
 
-def _must_answer(dialect: Dialect, connection: Any, _record: object, _fairy: object) -> None:
+def _check_connection(dialect: Dialect, connection: Any, _record: object, _fairy: object) -> None:
     """Have a broken connection of the pool replaced, as SQLAlchemy's own ping does, which waits for a silent server for ever.
 
     Raises ConnectionTimeout for a silent one: a new connection would be as silent.
@@ -133,14 +133,14 @@ def _must_answer(dialect: Dialect, connection: Any, _record: object, _fairy: obj
     from psycopg.errors import ConnectionTimeout  # installed with the extra `postgres`
 
     try:
-        _ping(connection.pgconn, ANSWER_S)
+        _ping_server(connection.pgconn, ANSWER_S)
     except ConnectionTimeout:
         raise
     except dialect.loaded_dbapi.Error as error:
         raise InvalidatePoolError from error
 
 
-def _ping(libpq: Any, within_s: float) -> None:
+def _ping_server(libpq: Any, within_s: float) -> None:
     """Wait for the answer to an empty statement. Raises the driver's error, ConnectionTimeout if none comes in time."""
     from psycopg.errors import ConnectionTimeout, OperationalError  # installed with the extra `postgres`
     from psycopg.pq import ExecStatus
@@ -162,14 +162,14 @@ def _ping(libpq: Any, within_s: float) -> None:
         raise
 
 
-def _forget_what_was_written(_connection: Any, record: Any, _state: object) -> None:
+def _discard_appended(_connection: Any, record: Any, _state: object) -> None:
     """Discard appended rows when a connection is returned without COMMIT: they are part of the transaction that is rolled
     back.
     """
     record.info.pop(APPENDED, None)
 
 
-def _after_what_was_written(context: ExecutionContext, **_statement: object) -> None:
+def _send_appended_first(context: ExecutionContext, **_statement: object) -> None:
     """Send appended rows before a statement that SQLAlchemy executes itself."""
     try:
         appended = APPENDED in context.root_connection.info
@@ -186,9 +186,9 @@ def _postgresql_limits(limits: Limits, connection: Any, record: Any) -> None:
         "lock_timeout": limits.lock_s,
         "idle_in_transaction_session_timeout": limits.idle_s,
     }
-    asked = ", ".join(f"set_config('{name}', '{seconds * 1000:.0f}', false)" for name, seconds in values.items())
+    query = ", ".join(f"set_config('{name}', '{seconds * 1000:.0f}', false)" for name, seconds in values.items())
     connection.prepared_max = PREPARED
-    connection.execute(f"SELECT {asked}")
+    connection.execute(f"SELECT {query}")
     record.info[INCARNATION] = incarnation(connection.execute)
 
 

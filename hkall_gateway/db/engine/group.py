@@ -92,7 +92,7 @@ def run_group(
         draw: Returns a random number in [0, 1), for the pause before jobs in conflict are retried.
         clock: Notes the time of a database on another machine.
     """
-    result = _in_parts(_Transaction(connection, make_unit, before_commit, clock), jobs)
+    result = _run_in_parts(_Transaction(connection, make_unit, before_commit, clock), jobs)
     if tries := max((job.tries for job in result.again), default=0):
         # Longer with every try, and random so that two gateways do not collide again.
         return replace(result, pause_s=FIRST_PAUSE_S * float(2**tries) * draw())
@@ -101,7 +101,7 @@ def run_group(
 
 def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job]) -> GroupResult:
     """Run queries in one snapshot for all. Lines of the journal are discarded; other writes are refused or rolled back."""
-    return _in_parts(_Snapshot(connection, make_unit), jobs)
+    return _run_in_parts(_Snapshot(connection, make_unit), jobs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ def _run_units(transaction: _Transaction | _Snapshot, jobs: Sequence[Job], *, br
     return answers
 
 
-def _in_parts(transaction: _Transaction | _Snapshot, jobs: Sequence[Job]) -> GroupResult:
+def _run_in_parts(transaction: _Transaction | _Snapshot, jobs: Sequence[Job]) -> GroupResult:
     """Run a group. If it fails, run its parts one after the other, each in a transaction of its own."""
     connection = transaction.connection
     answers: list[ReplyCallback] = []
@@ -213,23 +213,23 @@ def _in_parts(transaction: _Transaction | _Snapshot, jobs: Sequence[Job]) -> Gro
             answered = _run_units(transaction, part, briefly=len(part) < len(jobs))
             transaction.close()
         except Exception as raised:  # noqa: BLE001  # any error goes to the callers
-            error = _cause(raised)
+            error = _database_error(raised)
             fault = classify(connection, error)
             if not _rolled_back(connection) or fault is DbErrorClass.LOST:
-                lost = _lost(connection, part, raised, answered)
+                lost = _settle_lost(connection, part, raised, answered)
                 return replace(lost, answers=[*answers, *lost.answers], again=[*again, *lost.again, *chain(*parts)])
             if len(part) > 1 and not is_file_locked(error):
-                parts.extendleft(reversed(_divided(part, raised.place if isinstance(raised, _UnitFailed) else None)))
+                parts.extendleft(reversed(_divide_group(part, raised.place if isinstance(raised, _UnitFailed) else None)))
             else:
                 refused = error if fault is DbErrorClass.BUSY else refused
                 for job in part:
-                    _fail(job, error, fault, answers, again)
+                    _settle_failure(job, error, fault, answers, again)
         else:
             answers += answered
     return GroupResult(answers, again, refused=refused)
 
 
-def _divided(jobs: Sequence[Job], place: int | None) -> list[Sequence[Job]]:
+def _divide_group(jobs: Sequence[Job], place: int | None) -> list[Sequence[Job]]:
     """Return the parts of a group that failed: the unit at `place` alone, or two halves if nobody knows which unit it was."""
     if place is None:
         half = len(jobs) // 2
@@ -237,11 +237,13 @@ def _divided(jobs: Sequence[Job], place: int | None) -> list[Sequence[Job]]:
     return [part for part in (jobs[:place], jobs[place : place + 1], jobs[place + 1 :]) if part]
 
 
-def _cause(raised: Exception) -> Exception:
+def _database_error(raised: Exception) -> Exception:
     return raised.error if isinstance(raised, _UnitFailed | _Uncommitted) else raised
 
 
-def _fail(job: Job, error: BaseException, fault: DbErrorClass, answers: list[ReplyCallback], again: list[Job]) -> None:
+def _settle_failure(
+    job: Job, error: BaseException, fault: DbErrorClass, answers: list[ReplyCallback], again: list[Job]
+) -> None:
     """Add a unit that failed alone to those that run again, or its answer to the answers."""
     if fault is DbErrorClass.CONFLICT:
         job.tries += 1
@@ -252,17 +254,19 @@ def _fail(job: Job, error: BaseException, fault: DbErrorClass, answers: list[Rep
     answers.append(job.refusal(error) if fault is DbErrorClass.BUSY else partial(job.fail, error))
 
 
-def _lost(connection: Connection, jobs: Sequence[Job], raised: Exception, answers: Sequence[ReplyCallback]) -> GroupResult:
+def _settle_lost(
+    connection: Connection, jobs: Sequence[Job], raised: Exception, answers: Sequence[ReplyCallback]
+) -> GroupResult:
     """Return the outcome for units whose connection broke; `answers` are theirs if the COMMIT succeeded."""
     if not connection.invalidated:
         connection.invalidate()
     connection.rollback()  # SQLAlchemy connects again only after this
     if isinstance(raised, _Uncommitted) and raised.sent:
-        return GroupResult((), lost=raised.error, in_doubt=partial(_decided, jobs, raised, answers))
-    return replace(_once_more(jobs, _cause(raised)), lost=_cause(raised))
+        return GroupResult((), lost=raised.error, in_doubt=partial(_settle_in_doubt, jobs, raised, answers))
+    return replace(_retry_once(jobs, _database_error(raised)), lost=_database_error(raised))
 
 
-def _once_more(jobs: Sequence[Job], error: Exception) -> GroupResult:
+def _retry_once(jobs: Sequence[Job], error: Exception) -> GroupResult:
     """Return the outcome for units that had no effect: each is retried once."""
     again = [job for job in jobs if not job.tries]
     refused = [job.refusal(error) for job in jobs if job.tries]
@@ -272,7 +276,7 @@ def _once_more(jobs: Sequence[Job], error: Exception) -> GroupResult:
     return GroupResult(refused, again)
 
 
-def _decided(
+def _settle_in_doubt(
     jobs: Sequence[Job], failed: _Uncommitted, answers: Sequence[ReplyCallback], connection: Connection | None
 ) -> GroupResult:
     """Ask what became of a COMMIT, on a new connection; return the outcome for its units."""
@@ -283,8 +287,8 @@ def _decided(
     if fate is Fate.COMMITTED:
         return GroupResult(answers)
     if fate is Fate.ABORTED:
-        return _once_more(jobs, failed.error)
-    repeated = _once_more([job for job in jobs if job.repeatable], failed.error)
+        return _retry_once(jobs, failed.error)
+    repeated = _retry_once([job for job in jobs if job.repeatable], failed.error)
     unknown = "nobody knows whether it was committed"
     unanswered = [partial(job.fail, Undecided(unknown)) for job in jobs if not job.repeatable]
     return replace(repeated, answers=[*repeated.answers, *unanswered])

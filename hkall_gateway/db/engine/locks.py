@@ -60,7 +60,7 @@ class LockSet:
         )
         for kind, (agency, value) in (*named, *(("wire", partner_id) for partner_id in self.partner_ids)):
             if value:
-                yield _name(kind, agency, value)
+                yield _lock_name(kind, agency, value)
 
     def requests(self) -> Iterator[Named]:
         """Yield the requests to lock, each as a key of WAYS and its values."""
@@ -98,7 +98,7 @@ CHANNEL = "line"
 
 def take(connection: Connection, wanted: Sequence[LockSet]) -> None:
     """Lock all objects that a group needs until its transaction ends. PostgreSQL only."""
-    numbers = sorted({_number(name) for one in wanted for name in one.names()})
+    numbers = sorted({_lock_number(name) for one in wanted for name in one.names()})
     if numbers:
         _BY_NAME.write(connection, numbers=numbers)
     meant = {named for one in wanted for named in one.requests()}
@@ -106,7 +106,7 @@ def take(connection: Connection, wanted: Sequence[LockSet]) -> None:
         # The requests for which a lender was asked under one of these RequestIds, now or formerly.
         meant |= {("number", (number,)) for (number,) in _FORMER.cells(connection, ids=ids)}
     if meant:
-        lock, values = _locking(meant)
+        lock, values = _row_lock(meant)
         lock.write(connection, **values)
 
 
@@ -115,11 +115,11 @@ def try_channels(connection: Connection, channels: Sequence[str]) -> set[str]:
 
     PostgreSQL only.
     """
-    tried = _TRY.cells(connection, numbers=[_number(_name(CHANNEL, "", channel)) for channel in channels])
+    tried = _TRY.cells(connection, numbers=[_lock_number(_lock_name(CHANNEL, "", channel)) for channel in channels])
     return {channel for channel, (ours,) in zip(channels, tried, strict=True) if ours}
 
 
-def _locking(meant: Set[Named]) -> tuple[CompiledStatement, Mapping[str, Any]]:
+def _row_lock(meant: Set[Named]) -> tuple[CompiledStatement, Mapping[str, Any]]:
     """Return the statement that locks the named requests, and its values."""
     values: dict[str, list[str]] = {}
     for way, value in sorted(meant):
@@ -127,15 +127,15 @@ def _locking(meant: Set[Named]) -> tuple[CompiledStatement, Mapping[str, Any]]:
             values.setdefault(f"{way}_{n}", []).append(part)
     ways = tuple(way for way in WAYS if f"{way}_0" in values)
     if max(map(len, values.values())) > 1:
-        return _lock(ways, _is_any_of), values
-    return _lock(ways, _is), {name: value for name, (value,) in values.items()}
+        return _row_lock_statement(ways, _is_any_of), values
+    return _row_lock_statement(ways, _is), {name: value for name, (value,) in values.items()}
 
 
-def _name(kind: str, agency: str, value: str) -> str:
+def _lock_name(kind: str, agency: str, value: str) -> str:
     return f"{kind} {agency}/{value}"
 
 
-def _number(name: str) -> int:
+def _lock_number(name: str) -> int:
     """Return the number that PostgreSQL locks for a name. Two names with one number only cause an unnecessary wait."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
 
@@ -149,7 +149,7 @@ def _is_any_of(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
 
 
 @cache
-def _lock(ways: tuple[str, ...], fits: Fits) -> CompiledStatement:
+def _row_lock_statement(ways: tuple[str, ...], fits: Fits) -> CompiledStatement:
     """Return a statement that locks requests named in these ways, each by its own index.
 
     Of pairs it combines any with any, which only locks more rows than needed.

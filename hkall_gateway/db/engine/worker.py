@@ -163,7 +163,7 @@ class Worker:
         self._loop_thread.join()
 
     def _loop(self) -> None:
-        while jobs := self._take():
+        while jobs := self._next_group():
             result = self._do_group(self._connection, jobs)
             self.groups, self.units = self.groups + 1, self.units + len(jobs)
             self._in_reactor(partial(give, result.answers))
@@ -174,7 +174,7 @@ class Worker:
                 threading.Event().wait(result.pause_s)
         self._connection.close()
 
-    def _take(self) -> list[Job]:
+    def _next_group(self) -> list[Job]:
         """Return the next group; empty once the worker was stopped and the queue is empty.
 
         Groups of new jobs alternate with single retried jobs, so that retries do not delay the others.
@@ -192,7 +192,7 @@ class Worker:
 
         structlog.get_logger().warning("database.lost", lane=self._loop_thread.name, why=name_of(error))
         self._connection.close()
-        while not (self._connected() and (in_doubt is None or self._settled(in_doubt))):
+        while not (self._try_connecting() and (in_doubt is None or self._settle_in_doubt(in_doubt))):
             with self._wake:
                 if self._stopping:
                     break
@@ -204,7 +204,7 @@ class Worker:
             return
         structlog.get_logger().info("database.back", lane=self._loop_thread.name)
 
-    def _settled(self, in_doubt: InDoubt) -> bool:
+    def _settle_in_doubt(self, in_doubt: InDoubt) -> bool:
         """Settle units on the new connection; False if that breaks, too."""
         try:
             result = in_doubt(self._connection)
@@ -215,7 +215,7 @@ class Worker:
         self._again.extend(result.again)
         return True
 
-    def _connected(self) -> bool:
+    def _try_connecting(self) -> bool:
         try:
             self._connection = self._engine.connect()
         except DBAPIError as error:
@@ -249,16 +249,16 @@ class InlineRunner:
             raise RuntimeError("the database is closed")
         self._waiting.append(job)
         if len(self._waiting) == 1:
-            self._in_reactor(self._do)
+            self._in_reactor(self._run_waiting)
 
     def stop(self) -> None:
         """Finish the queued jobs. Called once, from the reactor's thread."""
         self._stopped = True
         while self._waiting:
-            self._do()
+            self._run_waiting()
         self._connection.close()
 
-    def _do(self) -> None:
+    def _run_waiting(self) -> None:
         jobs, self._waiting = self._waiting[: self._batch], self._waiting[self._batch :]
         if not jobs:
             return
@@ -270,7 +270,7 @@ class InlineRunner:
                 result = in_doubt(None)
         self._waiting += result.again
         if self._waiting:
-            self._in_reactor(self._do)
+            self._in_reactor(self._run_waiting)
         give(result.answers)
 
 

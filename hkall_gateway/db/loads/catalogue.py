@@ -42,13 +42,13 @@ def refresh(connection: Connection, bibs: Collection[str], records: Mapping[str,
     found = sorted(connection.execute(_COPIES, {"bibs": list(bibs)}), key=lambda row: (row.bib_id, row.agency, row.barcode))
     copies = {bib: list(rows) for bib, rows in groupby(found, key=lambda row: row.bib_id)}
     stored = {row.bib_id: row for row in connection.execute(_STORED, {"bibs": list(bibs)})}
-    wanted = {bib: _title(records.get(bib), stored.get(bib), rows) for bib, rows in copies.items()}
-    made = {bib: _indexed(title, copies[bib]) for bib, title in wanted.items()}
-    texts = {bib: "\x1f".join((*_facts(wanted[bib]).values(), indexed.call)) for bib, indexed in made.items()}
-    digests = {bib: _rules() + _hash(text, 12) for bib, text in texts.items()}
+    wanted = {bib: _merge_title(records.get(bib), stored.get(bib), rows) for bib, rows in copies.items()}
+    made = {bib: _title_words(title, copies[bib]) for bib, title in wanted.items()}
+    texts = {bib: "\x1f".join((*_title_columns(wanted[bib]).values(), indexed.call)) for bib, indexed in made.items()}
+    digests = {bib: _rules_digest() + _hex_digest(text, 12) for bib, text in texts.items()}
     changed = [bib for bib in wanted if bib not in stored or stored[bib].digest != digests[bib]]
-    _delete(connection, [row.id for bib, row in stored.items() if bib not in wanted])
-    _write(connection, [(wanted[bib], made[bib], digests[bib]) for bib in changed])
+    _delete_titles(connection, [row.id for bib, row in stored.items() if bib not in wanted])
+    _write_titles(connection, [(wanted[bib], made[bib], digests[bib]) for bib in changed])
 
 
 def fill(connection: Connection, after: str = "", limit: int = CHUNK) -> str | None:
@@ -75,11 +75,11 @@ def is_filled(connection: Connection) -> bool:
     """Return whether all titles have been written by the present rules; True without the extra `web`."""
     if not installed():
         return True
-    old = select(T.id).where(~T.digest.startswith(_rules())).limit(1)
+    old = select(T.id).where(~T.digest.startswith(_rules_digest())).limit(1)
     return not (connection.execute(_UNWRITTEN).first() or connection.execute(old).first())
 
 
-def _title(record: Title | None, stored: AnyRow | None, copies: Sequence[AnyRow]) -> Title:
+def _merge_title(record: Title | None, stored: AnyRow | None, copies: Sequence[AnyRow]) -> Title:
     """Return the facts of a title: its MARC record's; else its copies', with the additions of an earlier MARC record."""
     if record is not None:
         return record
@@ -100,7 +100,7 @@ def _title(record: Title | None, stored: AnyRow | None, copies: Sequence[AnyRow]
     )
 
 
-def _indexed(title: Title, copies: Sequence[AnyRow]) -> IndexedWords:
+def _title_words(title: Title, copies: Sequence[AnyRow]) -> IndexedWords:
     return IndexedWords(
         title=field_words((title.title, title.linked_title)),
         author=field_words((*title.author.split(BETWEEN_AUTHORS), *title.linked_author.split(BETWEEN_AUTHORS))),
@@ -110,16 +110,16 @@ def _indexed(title: Title, copies: Sequence[AnyRow]) -> IndexedWords:
 
 
 @cache
-def _rules() -> str:
+def _rules_digest() -> str:
     """Return the beginning of a digest: the rules by which words are made."""
-    return _hash(folding_version(), 4)
+    return _hex_digest(folding_version(), 4)
 
 
-def _hash(text: str, size: int) -> str:
+def _hex_digest(text: str, size: int) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).hexdigest()
 
 
-def _facts(title: Title) -> dict[str, str]:
+def _title_columns(title: Title) -> dict[str, str]:
     return {name: getattr(title, name) for name in FACTS} | {"isbns": " ".join(title.isbns)}
 
 
@@ -128,10 +128,10 @@ def sort_key(text: str) -> str:
     return joined_words(text)[:LONGEST_KEY]
 
 
-def _write(connection: Connection, titles: Collection[tuple[Title, IndexedWords, str]]) -> None:
+def _write_titles(connection: Connection, titles: Collection[tuple[Title, IndexedWords, str]]) -> None:
     made = [
         {
-            **_facts(title),
+            **_title_columns(title),
             "title_key": sort_key(title.title),
             "linked_key": sort_key(title.linked_title),
             "author_key": sort_key(title.author),
@@ -145,7 +145,7 @@ def _write(connection: Connection, titles: Collection[tuple[Title, IndexedWords,
         write_words(connection, [(title.bib_id, indexed) for title, indexed, _digest in titles])
 
 
-def _delete(connection: Connection, numbers: Sequence[int]) -> None:
+def _delete_titles(connection: Connection, numbers: Sequence[int]) -> None:
     for start in range(0, len(numbers), CHUNK):
         some = numbers[start : start + CHUNK]
         delete_words(connection, some)

@@ -106,7 +106,7 @@ def replace_card(unit: UnitOfWork, former: str, present: str, now: datetime, by:
 
     The journal keeps its lines; they are found by both numbers. A block moves too, because only staff can judge its reason.
     """
-    requests = unit.requests.open_of(former)
+    requests = unit.requests.open_of_patron(former)
     for request in requests:
         unit.amend(request, now, by, patron=present)
     unit.requests.hand_over(former, present)

@@ -100,31 +100,31 @@ class StagedCopies(Collection[Placed]):
 
     def find(self, agency: str, barcode: str) -> Holding | None:
         """Return the copy that the file has under this key."""
-        asked = "SELECT facts FROM copies WHERE agency = ? AND barcode = ?"
-        found = self._connection.execute(asked, (agency, barcode)).fetchone()
-        return _copy(found[0]) if found and found[0] else None
+        query = "SELECT facts FROM copies WHERE agency = ? AND barcode = ?"
+        found = self._connection.execute(query, (agency, barcode)).fetchone()
+        return _staged_copy(found[0]) if found and found[0] else None
 
     def chunks(self, size: int) -> Iterator[list[Holding]]:
         """Yield the copies sorted by title, `size` at once."""
-        asked = "SELECT facts FROM copies WHERE facts IS NOT NULL ORDER BY bib_id"
-        with closing(self._connection.execute(asked)) as cursor:
+        query = "SELECT facts FROM copies WHERE facts IS NOT NULL ORDER BY bib_id"
+        with closing(self._connection.execute(query)) as cursor:
             while rows := cursor.fetchmany(size):
-                yield [_copy(facts) for (facts,) in rows]
+                yield [_staged_copy(facts) for (facts,) in rows]
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[Placed]:
         """Yield the copies in the order of the file."""
-        asked = "SELECT place, facts FROM copies WHERE facts IS NOT NULL ORDER BY rowid"
-        for place, facts in self._connection.execute(asked):
-            yield place, _copy(facts)
+        query = "SELECT place, facts FROM copies WHERE facts IS NOT NULL ORDER BY rowid"
+        for place, facts in self._connection.execute(query):
+            yield place, _staged_copy(facts)
 
     def __contains__(self, placed: object) -> bool:
         return any(placed == one for one in self)
 
 
-def _copy(facts: bytes) -> Holding:
+def _staged_copy(facts: bytes) -> Holding:
     return Holding(*orjson.loads(facts))
 
 
@@ -169,13 +169,13 @@ class Withdrawals:
 
     def parts(self) -> Iterator[Withdrawals]:
         """Yield the same in parts of at most CHUNK."""
-        for copies in _parts(self.copies):
+        for copies in _split_pairs(self.copies):
             yield Withdrawals(copies=copies)
-        for titles in _parts(self.titles):
+        for titles in _split_pairs(self.titles):
             yield Withdrawals(titles=titles)
 
 
-def _parts(pairs: Iterable[tuple[str, str]]) -> Iterator[frozenset[tuple[str, str]]]:
+def _split_pairs(pairs: Iterable[tuple[str, str]]) -> Iterator[frozenset[tuple[str, str]]]:
     rest = iter(sorted(pairs))
     while part := frozenset(islice(rest, CHUNK)):
         yield part
@@ -240,13 +240,13 @@ def compare(
     stay though no row names them. `columns` are those that the file has, None for all.
     """
     what = KINDS[kind]
-    names = _names(what, columns)
+    names = _field_names(what, columns)
     found = unit.execute(select(*(what.table.c[name] for name in names))).mappings()
     there = {tuple(row[k] for k in what.key): dict(row) for row in found}
     for former, card in reversed(list(present.items())):
         if was := there.pop((former,), None):
             there.setdefault((card,), was)
-    coming = {tuple(getattr(row, k) for k in what.key): _values(row, names) for row in rows}
+    coming = {tuple(getattr(row, k) for k in what.key): _field_values(row, names) for row in rows}
     shared = there.keys() & coming.keys()
     same = sum(there[key] == coming[key] for key in shared)
     unnamed = there.keys() - shared - {(card,) for card in spared}
@@ -264,7 +264,7 @@ def compare_copies(
 
     `columns` are those that the file has, None for all; `agency` is the library whose copies it has, "" for any.
     """
-    names = _names(KINDS["holdings"], columns)
+    names = _field_names(KINDS["holdings"], columns)
     facts = attrgetter(*names)
     before, vanishing, withdrawn = Counter[str](), Counter[str](), Counter[str]()
     shared = same = 0
@@ -301,8 +301,8 @@ def write(unit: UnitOfWork, kind: str, rows: Sequence[Any], number: int, columns
     if what.table is HOLDINGS:
         write_copies(unit, rows, number, columns)
         return
-    written = [{**_values(row, _names(what)), "load": number} for row in rows]
-    unit.execute(insert_or_write_over(what.table, unit.dialect, [*_names(what, columns), "load"]), written)
+    written = [{**_field_values(row, _field_names(what)), "load": number} for row in rows]
+    unit.execute(insert_or_write_over(what.table, unit.dialect, [*_field_names(what, columns), "load"]), written)
 
 
 def write_copies(
@@ -317,9 +317,9 @@ def write_copies(
     `titles` are facts from MARC records, by number. Rows sorted by `bib_id` make each title once.
     """
     what = KINDS["holdings"]
-    names = _names(what)
-    written = with_keys({**_values(row, names), "load": number} for row in rows)
-    changed = [*_names(what, columns), "load"]
+    names = _field_names(what)
+    written = with_keys({**_field_values(row, names), "load": number} for row in rows)
+    changed = [*_field_names(what, columns), "load"]
     changed += ["shelving_key"] if "call_number" in changed else []
     # The titles that these copies have in the database: a file may give a copy to another title.
     there = unit.execute(select(H.agency, H.barcode, H.bib_id).where(H.barcode.in_([row.barcode for row in rows])))
@@ -406,12 +406,12 @@ def loaded_at(unit: UnitOfWork, kind: str) -> datetime | None:
 _LOADED_AT = CompiledStatement(select(JOBS.c.last_run).where(JOBS.c.name == bindparam("name")))
 
 
-def _names(what: FileKind, columns: Collection[str] | None = None) -> list[str]:
+def _field_names(what: FileKind, columns: Collection[str] | None = None) -> list[str]:
     """Return the fields of a record of this kind, or those of them that a file has."""
     return [field.name for field in fields(what.record) if columns is None or field.name in columns]
 
 
-def _values(row: Borrower | Holding, names: Sequence[str]) -> dict[str, Any]:
+def _field_values(row: Borrower | Holding, names: Sequence[str]) -> dict[str, Any]:
     values = dict(zip(names, attrgetter(*names)(row), strict=True))
     if isinstance(row, Holding):
         return values

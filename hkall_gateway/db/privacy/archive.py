@@ -31,9 +31,9 @@ class NotAnArchive(Exception):
 
 def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Add records, one line each, and return when they are on disk. Raises NotAnArchive, OSError."""
-    block = _block("".join(_line(record) for record in records).encode())
+    block = _make_block("".join(_json_line(record) for record in records).encode())
     fresh = not path.exists()
-    with _locked(path, os.O_RDWR | os.O_CREAT) as file:
+    with _open_locked(path, os.O_RDWR | os.O_CREAT) as file:
         file.truncate(max((end for _start, end in _spans(file, path, 0)), default=0))
         file.seek(0, os.SEEK_END)
         file.write(block)
@@ -46,8 +46,8 @@ def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 def records(path: Path) -> Iterator[Record]:
     """Yield every record of the file, in order; a block cut off by a crash is left out. Raises NotAnArchive, OSError."""
     with path.open("rb") as file:
-        for block in _blocks(file, path, 0):
-            yield from _lines(block)
+        for block in _read_blocks(file, path, 0):
+            yield from _read_records(block)
 
 
 def rewrite(path: Path, change: Callable[[Record], Record]) -> int:
@@ -57,21 +57,21 @@ def rewrite(path: Path, change: Callable[[Record], Record]) -> int:
     records. Raises NotAnArchive, OSError.
     """
     new = path.with_name(path.name + ".new")
-    with path.open("rb") as old, _locked(new, os.O_RDWR | os.O_CREAT, fcntl.LOCK_NB) as file:
+    with path.open("rb") as old, _open_locked(new, os.O_RDWR | os.O_CREAT, fcntl.LOCK_NB) as file:
         try:
             file.truncate(0)  # a rewrite that was killed has left it
-            return _put_in_place(old, path, file, new, change)
+            return _replace_file(old, path, file, new, change)
         finally:
             if _is_named(file, new):  # it has not replaced the old one
                 new.unlink()
 
 
-def _put_in_place(old: BinaryIO, path: Path, file: BinaryIO, new: Path, change: Callable[[Record], Record]) -> int:
-    count = _copy(old, path, file, change)
-    with _locked(path, os.O_RDWR) as current:
+def _replace_file(old: BinaryIO, path: Path, file: BinaryIO, new: Path, change: Callable[[Record], Record]) -> int:
+    count = _copy_changed(old, path, file, change)
+    with _open_locked(path, os.O_RDWR) as current:
         if not os.path.samestat(os.fstat(old.fileno()), os.fstat(current.fileno())):
             raise OSError(f"{path}: another process has rewritten it at this moment; try again")
-        count += _copy(old, path, file, change)
+        count += _copy_changed(old, path, file, change)
         file.flush()
         os.fsync(file.fileno())
         new.replace(path)
@@ -79,19 +79,19 @@ def _put_in_place(old: BinaryIO, path: Path, file: BinaryIO, new: Path, change: 
     return count
 
 
-def _copy(old: BinaryIO, path: Path, new: BinaryIO, change: Callable[[Record], Record]) -> int:
+def _copy_changed(old: BinaryIO, path: Path, new: BinaryIO, change: Callable[[Record], Record]) -> int:
     """Copy `old` from its current position; return the number of records that `change` has changed."""
     count = 0
-    for block in _blocks(old, path, old.tell()):
-        found = list(_lines(block))
+    for block in _read_blocks(old, path, old.tell()):
+        found = list(_read_records(block))
         wanted = [change(record) for record in found]
         changed = sum(a != b for a, b in zip(found, wanted, strict=True))
-        new.write(_block("".join(map(_line, wanted)).encode()) if changed else block)
+        new.write(_make_block("".join(map(_json_line, wanted)).encode()) if changed else block)
         count += changed
     return count
 
 
-def _blocks(file: BinaryIO, path: Path, start: int) -> Iterator[bytes]:
+def _read_blocks(file: BinaryIO, path: Path, start: int) -> Iterator[bytes]:
     """Yield each whole block from `start` on; afterwards the file's position is behind the last one."""
     for place, end in _spans(file, path, start):
         file.seek(place)
@@ -115,12 +115,12 @@ def _spans(file: BinaryIO, path: Path, start: int) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def _lines(block: bytes) -> Iterator[Record]:
+def _read_records(block: bytes) -> Iterator[Record]:
     yield from map(json.loads, zlib.decompress(block[_START:-8], -zlib.MAX_WBITS).decode().split("\n")[:-1])
 
 
 @contextmanager
-def _locked(path: Path, flags: int, how: int = 0) -> Iterator[BinaryIO]:
+def _open_locked(path: Path, flags: int, how: int = 0) -> Iterator[BinaryIO]:
     """Open and lock the file with this name; opens it again if it was replaced while waiting for the lock.
 
     With LOCK_NB it does not wait, but raises BlockingIOError.
@@ -138,11 +138,11 @@ def _is_named(file: BinaryIO, path: Path) -> bool:
     return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
 
 
-def _line(record: Mapping[str, Any]) -> str:
+def _json_line(record: Mapping[str, Any]) -> str:
     return json.dumps(record, ensure_ascii=False, default=lambda value: value.isoformat()) + "\n"
 
 
-def _block(data: bytes) -> bytes:
+def _make_block(data: bytes) -> bytes:
     press = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     body = press.compress(data) + press.flush()
     tail = struct.pack("<II", zlib.crc32(data), len(data))

@@ -85,26 +85,28 @@ def fingerprint(key: bytes) -> str:
     return blake2b(key, digest_size=4, person=b"hkall-erased").hexdigest() if key else ""
 
 
-def _kind(key: bytes) -> str:
+def _key_label(key: bytes) -> str:
     """Return what is stored as `Mark.key` of the marks that are made under this key."""
     return KEYED + fingerprint(key) if key else ""
 
 
-def made(cards: Iterable[str], known: Sequence[Mark], key: bytes, now: datetime) -> tuple[Mark, ...]:
+def make_marks(cards: Iterable[str], known: Sequence[Mark], key: bytes, now: datetime) -> tuple[Mark, ...]:
     """Make marks of these cards, under the salt of the known ones."""
-    kind = _kind(key)
+    kind = _key_label(key)
     salt = next((mark.salt for mark in known if mark.key == kind), "") or secrets.token_hex(16)
     return tuple(Mark(mark_of(card, salt, key), salt, kind, now) for card in cards)
 
 
-def matching(cards: Iterable[str], marks: Sequence[Mark], key: bytes, watch: Watch = unwatched) -> Iterator[tuple[str, Mark]]:
+def match_cards(
+    cards: Iterable[str], marks: Sequence[Mark], key: bytes, watch: Watch = unwatched
+) -> Iterator[tuple[str, Mark]]:
     """Yield those of these cards that have a mark. Slow hashes are computed on all processors, and `watch` is told how far.
 
     Raises OtherKey if a mark was made under a key that is not the present one.
     """
     ways = {"": partial(slow_mark_of, key=b"")}
     if key:
-        ways |= {fingerprint(key): partial(slow_mark_of, key=key), _kind(key): partial(keyed_mark_of, key=key)}
+        ways |= {fingerprint(key): partial(slow_mark_of, key=key), _key_label(key): partial(keyed_mark_of, key=key)}
     if any(mark.key not in ways for mark in marks):
         raise OtherKey("erased patrons are marked under another key than the present one ([privacy] erased_key_env)")
     by_mark = {mark.mark: mark for mark in marks}
@@ -116,11 +118,13 @@ def matching(cards: Iterable[str], marks: Sequence[Mark], key: bytes, watch: Wat
 
     distinct = list(dict.fromkeys(cards)) if marks else []
     is_slow = any(not kind.startswith(KEYED) for _salt, kind in made_as)
-    for card, mine in _in_parallel(found, distinct, watch) if is_slow else ((card, found(card)) for card in distinct):
+    for card, mine in _find_in_parallel(found, distinct, watch) if is_slow else ((card, found(card)) for card in distinct):
         yield from ((card, mark) for mark in mine)
 
 
-def _in_parallel(find: Callable[[str], list[Mark]], cards: Sequence[str], watch: Watch) -> Iterator[tuple[str, list[Mark]]]:
+def _find_in_parallel(
+    find: Callable[[str], list[Mark]], cards: Sequence[str], watch: Watch
+) -> Iterator[tuple[str, list[Mark]]]:
     """Yield each card with its marks, in order. scrypt gives up the interpreter's lock, so threads use all processors."""
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for start in range(0, len(cards), CHUNK):
@@ -130,7 +134,7 @@ def _in_parallel(find: Callable[[str], list[Mark]], cards: Sequence[str], watch:
     watch(len(cards), len(cards))
 
 
-def merged(*lists: Iterable[Mark]) -> tuple[Mark, ...]:
+def merge_marks(*lists: Iterable[Mark]) -> tuple[Mark, ...]:
     """Return every mark once, with its latest time, oldest first."""
     found: dict[str, Mark] = {}
     for mark in sorted((mark for marks in lists for mark in marks), key=lambda mark: mark.at):
@@ -138,30 +142,30 @@ def merged(*lists: Iterable[Mark]) -> tuple[Mark, ...]:
     return tuple(sorted(found.values(), key=lambda mark: (mark.at, mark.mark)))
 
 
-def kept(unit: UnitOfWork) -> tuple[Mark, ...]:
+def stored_marks(unit: UnitOfWork) -> tuple[Mark, ...]:
     """Return the marks in the database, oldest first."""
-    asked = select(*(ERASED.c[field.name] for field in fields(Mark))).order_by(ERASED.c.at, ERASED.c.mark)
-    return tuple(Mark(**row) for row in unit.execute(asked).mappings())
+    query = select(*(ERASED.c[field.name] for field in fields(Mark))).order_by(ERASED.c.at, ERASED.c.mark)
+    return tuple(Mark(**row) for row in unit.execute(query).mappings())
 
 
-def keep(unit: UnitOfWork, marks: Iterable[Mark]) -> None:
+def store_marks(unit: UnitOfWork, marks: Iterable[Mark]) -> None:
     """Write these marks into the database."""
-    rows = [asdict(mark) for mark in merged(kept(unit), marks)]
+    rows = [asdict(mark) for mark in merge_marks(stored_marks(unit), marks)]
     if rows:
         unit.execute(insert_or_write_over(ERASED, unit.dialect, rows[0]), rows)
 
 
-def read(path: Path) -> tuple[Mark, ...]:
+def read_file(path: Path) -> tuple[Mark, ...]:
     """Return the marks of a file; none if there is no file. Raises OSError, ValueError for a file in another format."""
     if not path.exists():
         return ()
-    return tuple(_mark(line, path) for line in path.read_text(encoding="utf-8").splitlines() if line)
+    return tuple(_parse_mark(line, path) for line in path.read_text(encoding="utf-8").splitlines() if line)
 
 
-def add(path: Path, marks: Iterable[Mark]) -> tuple[Mark, ...]:
+def add_to_file(path: Path, marks: Iterable[Mark]) -> tuple[Mark, ...]:
     """Add marks to a file, and return all its marks once they are on disk. Raises OSError, ValueError."""
-    with _alone(path):
-        found = merged(read(path), marks)
+    with _folder_locked(path):
+        found = merge_marks(read_file(path), marks)
         if not found:
             return ()
         new = path.with_name(path.name + ".new")
@@ -174,7 +178,7 @@ def add(path: Path, marks: Iterable[Mark]) -> tuple[Mark, ...]:
     return found
 
 
-def _mark(line: str, path: Path) -> Mark:
+def _parse_mark(line: str, path: Path) -> Mark:
     try:
         row = json.loads(line)
         return Mark(row["mark"], row["salt"], row["key"], datetime.fromisoformat(row["at"]))
@@ -183,7 +187,7 @@ def _mark(line: str, path: Path) -> Mark:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _folder_locked(path: Path) -> Iterator[None]:
     """Let one process at a time add to a file; the lock is on its folder, since the file itself is replaced."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -80,12 +80,12 @@ def count(file: Path, texts: Sequence[str]) -> int:
     wanted = [text.encode() for text in texts]
     overlap = max(map(len, wanted), default=1) - 1
     files = (file, file.with_name(file.name + "-wal"), file.with_name(file.name + "-journal"))
-    windows = (found for path in files if path.exists() for found in _windows(path, overlap))
+    windows = (found for path in files if path.exists() for found in _read_windows(path, overlap))
     # Of the end of the chunk before only as much as a text needs that ends in the new part.
     return sum(window[max(0, fresh - len(text) + 1) :].count(text) for window, fresh in windows for text in wanted)
 
 
-def _windows(path: Path, overlap: int) -> Iterator[tuple[bytes, int]]:
+def _read_windows(path: Path, overlap: int) -> Iterator[tuple[bytes, int]]:
     """Yield (bytes, offset of the new ones): chunk by chunk, each with the end of the one before."""
     tail = b""
     with path.open("rb") as file:
@@ -131,7 +131,7 @@ Found = tuple[str, Row]
 def find(unit: UnitOfWork, who: Person, but: Sequence[Found] = ()) -> list[Found]:
     """Return every row that names the person, except the rows in `but`. Reads whole tables and does not write."""
     known = {(name, persons.key_of(_TABLES[name], row)) for name, row in but}
-    mentioned = persons.mentioning(unit, who)
+    mentioned = persons.rows_naming(unit, who)
     return [(table.name, row) for table, row in mentioned if (table.name, persons.key_of(table, row)) not in known]
 
 
@@ -156,14 +156,14 @@ def forget(
     )
     count = 0
     # The patron's row and the former cards last: whether they can go depends on the rows that stay.
-    for table, row in sorted(_as_they_are(unit, found), key=lambda one: one[0] in (PATRONS, FORMER_CARDS)):
+    for table, row in sorted(_present_rows(unit, found), key=lambda one: one[0] in (PATRONS, FORMER_CARDS)):
         if persons.names(table, row, who) and not _is_part(unit, table, row, held):
             if stays := _why_it_stays(erasure, table, row):
                 erasure.stays.append(stays)
             else:
-                _erase(erasure, table, row)
+                _erase_row(erasure, table, row)
                 count += 1
-    erased.keep(unit, marks)
+    erased.store_marks(unit, marks)
     facts = {"because": who.without(reason), "requests": len(ended), "rows": count, "stays": len(erasure.stays)}
     unit.note(BLANK, ERASE, facts, now, by)  # not the person
     return ErasureResult(len(ended), count, tuple(erasure.stays))
@@ -181,10 +181,10 @@ class Erasure:
     stays: list[RemainingRow]
 
 
-def _as_they_are(unit: UnitOfWork, found: Sequence[Found]) -> Iterator[tuple[Table, Row]]:
+def _present_rows(unit: UnitOfWork, found: Sequence[Found]) -> Iterator[tuple[Table, Row]]:
     for name, row in found:
         table = _TABLES[name]
-        now = unit.execute(select(table).where(*persons.this(table, row))).mappings().first()
+        now = unit.execute(select(table).where(*persons.row_condition(table, row))).mappings().first()
         if now is not None:
             yield table, dict(now)
 
@@ -204,24 +204,24 @@ def _is_part(unit: UnitOfWork, table: Table, row: Row, held: Mapping[str, str]) 
     return row.get("request", "") in held
 
 
-def _scrub(erasure: Erasure, table: Table, row: Row) -> None:
+def _scrub_row(erasure: Erasure, table: Table, row: Row) -> None:
     """Remove the person from the texts of a row of any other table. A row with the person in its key is deleted."""
     if any(erasure.who.is_in(row[column.name], column.name) for column in table.primary_key):
-        erasure.unit.execute(delete(table).where(*persons.this(table, row)))
+        erasure.unit.execute(delete(table).where(*persons.row_condition(table, row)))
         return
     named = [c.name for c in persons.personal(table) if c.computed is None and erasure.who.is_in(row[c.name], c.name)]
     new = {name: erasure.who.out_of(row[name], name) for name in named}
-    erasure.unit.execute(update(table).where(*persons.this(table, row)).values(**new))
+    erasure.unit.execute(update(table).where(*persons.row_condition(table, row)).values(**new))
 
 
-def _blank(erasure: Erasure, table: Table, row: Row) -> None:
+def _blank_row(erasure: Erasure, table: Table, row: Row) -> None:
     """Remove the person from a payment or a journal line without a request; in the person's own ones, the details too."""
     blank = _BLANK[table.name]
     if row["patron"] in erasure.who.cards:
-        erasure.unit.execute(update(table).where(*persons.this(table, row)).values(**blank))
+        erasure.unit.execute(update(table).where(*persons.row_condition(table, row)).values(**blank))
         row = {**row, **blank}
     if persons.names(table, row, erasure.who):
-        _scrub(erasure, table, row)
+        _scrub_row(erasure, table, row)
 
 
 _BLANK: Final = {JOURNAL.name: retention.NO_PERSON_IN[JOURNAL], PAYMENTS.name: retention.NO_PAYER}
@@ -250,22 +250,22 @@ def _why_it_stays(erasure: Erasure, table: Table, row: Row) -> RemainingRow | No
     return None
 
 
-def _erase(erasure: Erasure, table: Table, row: Row) -> None:
+def _erase_row(erasure: Erasure, table: Table, row: Row) -> None:
     """Delete a row that only exists because of the person, or remove the person from it."""
     own_former_card = table is FORMER_CARDS and {row["card"], row["present"]} & set(erasure.who.cards)
     if table is OUTBOX:
         retention.delete_messages(erasure.unit, OUTBOX.c.id == row["id"])
     elif table.name in _PERSONAL or own_former_card:
-        erasure.unit.execute(delete(table).where(*persons.this(table, row)))
+        erasure.unit.execute(delete(table).where(*persons.row_condition(table, row)))
     elif table.name in _BLANK:
-        _blank(erasure, table, row)
+        _blank_row(erasure, table, row)
     else:
-        _scrub(erasure, table, row)
+        _scrub_row(erasure, table, row)
 
 
 def forget_in_archive(path: Path, who: Person) -> int:
     """Anonymise the person's records in an archive; return their number. Raises NotAnArchive, OSError."""
-    return archive.rewrite(path, lambda record: _forgotten(record, who))
+    return archive.rewrite(path, lambda record: _anonymise_record(record, who))
 
 
 def forget_again_in_archive(path: Path, erasures: Sequence[tuple[str, datetime]]) -> int:
@@ -282,24 +282,24 @@ def forget_again_in_archive(path: Path, erasures: Sequence[tuple[str, datetime]]
 
     def change(record: Row) -> Row:
         later = bisect_right(times, datetime.fromisoformat(record.get("moved_at") or record["at"]))
-        return _forgotten(record, erased_from(later)) if later < len(times) else record
+        return _anonymise_record(record, erased_from(later)) if later < len(times) else record
 
     return archive.rewrite(path, change) if times else 0
 
 
 def in_archive(path: Path, who: Person) -> list[Row]:
     """Return the records of an archive that name the person. Raises NotAnArchive, OSError."""
-    return [record for record in archive.records(path) if _without(record, who) != record]
+    return [record for record in archive.records(path) if _record_without(record, who) != record]
 
 
 def cards_in_archive(path: Path) -> Iterator[str]:
     """Yield the card numbers in an archive. Raises NotAnArchive, OSError."""
     for record in archive.records(path):
-        for table, row in _rows_of(record):
+        for table, row in _record_rows(record):
             yield from (row[column.name] for column in persons.card_columns(table) if row.get(column.name))
 
 
-def _rows_of(record: Row) -> Iterator[tuple[Table, Row]]:
+def _record_rows(record: Row) -> Iterator[tuple[Table, Row]]:
     """Yield a record's own row, and all rows that belong to it."""
     if JOURNAL.name not in record:
         yield JOURNAL, record
@@ -308,12 +308,12 @@ def _rows_of(record: Row) -> Iterator[tuple[Table, Row]]:
     yield from ((part, row) for part in retention.PARTS for row in record[part.name])
 
 
-def _forgotten(record: Row, who: Person) -> Row:
+def _anonymise_record(record: Row, who: Person) -> Row:
     theirs = record["patron"] in who.cards
-    return _without(retention.anonymous(record) if theirs else record, who)
+    return _record_without(retention.anonymous(record) if theirs else record, who)
 
 
-def _without(record: Row, who: Person) -> Row:
+def _record_without(record: Row, who: Person) -> Row:
     """Return the record, or the line of the journal, without the person."""
     if JOURNAL.name not in record:
         return _row_without(JOURNAL, record, who)

@@ -94,16 +94,16 @@ def export(
     return {
         "cards": who.cards,
         "exported_at": now,
-        "tables": site.read(bind(_rows, who)),
+        "tables": site.read(bind(_export_rows, who)),
         "archives": records,
         "not_read": missing,
     }
 
 
-def _rows(unit: UnitOfWork, who: Person) -> dict[str, list[Row]]:
+def _export_rows(unit: UnitOfWork, who: Person) -> dict[str, list[Row]]:
     """Return rows by table; a hash of a PIN is a secret, not a fact."""
     found: dict[str, list[Row]] = {}
-    for table, row in persons.about(unit, who):
+    for table, row in persons.rows_about(unit, who):
         hidden = {"pin_hash": DOT} if row.get("pin_hash") else {}
         found.setdefault(table.name, []).append(row | hidden)
     return found
@@ -125,20 +125,20 @@ def erase(
 ) -> Erasure:
     """Erase a person from the tables and archives; open requests stay. Raises NotDone."""
     # The marks come before the erasure, so that no restore after a crash brings the person back.
-    known = site.read(erased.kept)
+    known = site.read(erased.stored_marks)
     if site.erased_file is None:
-        marks = erased.made(who.cards, known, site.erased_key, now)
+        marks = erased.make_marks(who.cards, known, site.erased_key, now)
     else:
         try:
-            known = erased.merged(known, erased.read(site.erased_file))
-            marks = erased.add(site.erased_file, [*known, *erased.made(who.cards, known, site.erased_key, now)])
+            known = erased.merge_marks(known, erased.read_file(site.erased_file))
+            marks = erased.add_to_file(site.erased_file, [*known, *erased.make_marks(who.cards, known, site.erased_key, now)])
         except (OSError, ValueError) as error:
             raise NotDone(f"{error}\nnothing was erased ([privacy] erased_file)") from None
-    archived = _from_archives(site, further, who)  # first, while a second try would still know the names
+    archived = _erase_from_archives(site, further, who)  # first, while a second try would still know the names
     done = site.write(bind(forgetting.forget, who, found, marks, reason, now, by))
     if late := site.read(bind(forgetting.find, who, found)):  # written before the cards were locked
         done = done.and_then(site.write(bind(forgetting.forget, who, late, (), reason, now, by)))
-    archived += _from_archives(site, further, who)  # and what a purge has moved meanwhile
+    archived += _erase_from_archives(site, further, who)  # and what a purge has moved meanwhile
     return Erasure(who, done, archived, tuple(file for file in site.archives(further) if not file.exists()))
 
 
@@ -154,7 +154,7 @@ def _require_known(site: Records, cards: Sequence[str], files: Sequence[Path]) -
         raise NotDone(f"{', '.join(unknown)}: no table and no archive knows this card; nothing was done{away}")
 
 
-def _from_archives(site: Records, further: Sequence[Path], who: Person) -> Counter[Path]:
+def _erase_from_archives(site: Records, further: Sequence[Path], who: Person) -> Counter[Path]:
     """Remove the person from the archives that are here; return the number of changed records of each."""
     files = [file for file in site.archives(further) if file.exists()]
     return Counter({file: _read_archive(partial(forgetting.forget_in_archive, file, who)) for file in files})

@@ -99,7 +99,7 @@ class Person:
         """Return the text without this person: "" if no other text remains, else a dot in each place. JSON stays JSON."""
         if not self._spot.search(text):
             return text
-        whole = _parsed(text)
+        whole = _parse_json(text)
         if whole is None:
             return "" if self._spot.fullmatch(text) else self._spot.sub(DOT, text)
         rest = self.inside(whole)
@@ -114,7 +114,7 @@ class Person:
         return self.out_of(value, name) if isinstance(value, str) else value
 
 
-def _parsed(text: str) -> object:
+def _parse_json(text: str) -> object:
     """Return the JSON object or list in a text, else None."""
     if text[:1] not in "{[":
         return None
@@ -131,11 +131,11 @@ def person(unit: UnitOfWork, card: str, former: Sequence[str] = ()) -> Person:
     p = PATRONS.c
     found = unit.execute(select(p.name, p.name_zh, p.email).where(p.barcode.in_(cards))).all()
     words = tuple(dict.fromkeys(word for row in found for word in row if word))
-    shared = tuple(word for word in words if _others(unit, word, cards))
+    shared = tuple(word for word in words if _is_shared(unit, word, cards))
     return Person(cards, tuple(word for word in words if word not in shared), shared)
 
 
-def _others(unit: UnitOfWork, word: str, cards: Sequence[str]) -> bool:
+def _is_shared(unit: UnitOfWork, word: str, cards: Sequence[str]) -> bool:
     """Return whether a word occurs in the name or the address of another patron: "李明" is in "李明德"."""
     p, one = PATRONS.c, Person((word,))
     columns = (p.name, p.name_zh, p.email)
@@ -177,26 +177,26 @@ def card_columns(table: Table) -> list[Column[str]]:
     return [column for column in personal(table) if _CARDS.search(column.name)]
 
 
-def mentioning(unit: UnitOfWork, who: Person) -> Iterator[tuple[Table, Row]]:
+def rows_naming(unit: UnitOfWork, who: Person) -> Iterator[tuple[Table, Row]]:
     """Yield every row of every table that names this person."""
     patiently(unit)
     for table in METADATA.sorted_tables:
         columns = personal(table)
         if columns:
-            asked = select(table).where(_may_name(columns, who)).order_by(*table.primary_key)
-            rows = [dict(row) for row in unit.execute(asked).mappings()]
+            query = select(table).where(_may_name(columns, who)).order_by(*table.primary_key)
+            rows = [dict(row) for row in unit.execute(query).mappings()]
             yield from ((table, row) for row in rows if names(table, row, who))
 
 
-def about(unit: UnitOfWork, who: Person) -> Iterator[tuple[Table, Row]]:
+def rows_about(unit: UnitOfWork, who: Person) -> Iterator[tuple[Table, Row]]:
     """Yield the same, and every row that belongs to a request of this person."""
     theirs = select(REQUESTS.c.id).where(REQUESTS.c.patron.in_(who.cards))
     seen = set()
-    for table, row in mentioning(unit, who):
+    for table, row in rows_naming(unit, who):
         seen.add((table.name, key_of(table, row)))
         yield table, row
     for table in METADATA.sorted_tables:
-        belongs = _belongs(table, theirs)
+        belongs = _belongs_to_requests(table, theirs)
         if belongs is not None:
             rows = [dict(row) for row in unit.execute(select(table).where(belongs).order_by(*table.primary_key)).mappings()]
             yield from ((table, row) for row in rows if (table.name, key_of(table, row)) not in seen)
@@ -214,7 +214,7 @@ def key_of(table: Table, row: Mapping[str, object]) -> tuple[object, ...]:
     return tuple(row[column.name] for column in table.primary_key)
 
 
-def this(table: Table, row: Mapping[str, object]) -> list[ColumnElement[bool]]:
+def row_condition(table: Table, row: Mapping[str, object]) -> list[ColumnElement[bool]]:
     """Return the condition that finds this row."""
     return [column == row[column.name] for column in table.primary_key]
 
@@ -232,7 +232,7 @@ def _may_name(columns: Sequence[Column[str]], who: Person) -> ColumnElement[bool
     return or_(*(whole.icontains(mark, autoescape=True) for mark in who.marks))
 
 
-def _belongs(table: Table, theirs: Select[str]) -> ColumnElement[bool] | None:
+def _belongs_to_requests(table: Table, theirs: Select[str]) -> ColumnElement[bool] | None:
     if "request" in table.c:
         return table.c.request.in_(theirs)
     if table.name == "attempts":

@@ -73,12 +73,12 @@ _HOLDS: Final[Mapping[str, Condition]] = {
 
 def closed(unit: UnitOfWork, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
     """Return requests that ended before that instant and are not held, oldest first, after `after`."""
-    return unit.requests.batch(IS_CLOSED, *_over(before, after), order=(R.moved_at, R.id), limit=limit)
+    return unit.requests.batch(IS_CLOSED, *_ended_before(before, after), order=(R.moved_at, R.id), limit=limit)
 
 
 def personal(unit: UnitOfWork, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
     """Return those of them that still have their patron."""
-    return unit.requests.batch(IS_PERSONAL, *_over(before, after), order=(R.moved_at, R.id), limit=limit)
+    return unit.requests.batch(IS_PERSONAL, *_ended_before(before, after), order=(R.moved_at, R.id), limit=limit)
 
 
 def counts(unit: UnitOfWork, before: datetime) -> dict[str, int]:
@@ -117,8 +117,8 @@ def held(unit: UnitOfWork, requests: Sequence[Request]) -> dict[str, str]:
     ids = [request.id for request in requests]
     found: dict[str, str] = {}
     for why, condition in _HOLDS.items():
-        asked = select(R.id).where(R.id.in_(ids), condition)
-        found = dict.fromkeys(unit.execute(asked).scalars(), why) | found
+        query = select(R.id).where(R.id.in_(ids), condition)
+        found = dict.fromkeys(unit.execute(query).scalars(), why) | found
     return found
 
 
@@ -205,7 +205,7 @@ _NEXT_MESSAGES = CompiledStatement(
 )
 
 
-def _over(before: datetime, after: Place | None) -> list[ColumnElement[bool]]:
+def _ended_before(before: datetime, after: Place | None) -> list[ColumnElement[bool]]:
     # With the column's type: PostgreSQL would compare a plain instant with its text.
     begun = [tuple_(R.moved_at, R.id) > tuple_(literal(after[0], R.moved_at.type), after[1])] if after else []
     return [R.moved_at < before, *begun, ~_HELD]

@@ -44,12 +44,12 @@ LISTS: Final[Mapping[str, tuple[Condition, ...]]] = {
 
 def open_list(unit: UnitOfWork, name: str) -> tuple[Request, ...]:
     """Return the requests of one of LISTS, longest in their position first."""
-    return _open(unit, *LISTS[name])
+    return _open_requests(unit, *LISTS[name])
 
 
 def overdues(unit: UnitOfWork, today: date) -> tuple[Request, ...]:
     """Return loans past their due date."""
-    return _open(unit, *work_lists.overdue(today))
+    return _open_requests(unit, *work_lists.overdue(today))
 
 
 def ended_with(unit: UnitOfWork, partner: str, since: datetime) -> tuple[Request, ...]:
@@ -79,7 +79,7 @@ def notices(
     """Return letters in these states, oldest first; never an address. At most `most`, with a number above `after`."""
     wanted: list[Condition] = [NOTICES.c.state.in_(states), NOTICES.c.id > after]
     wanted += [IS_UNDELIVERABLE] if set(states) == {NoticeState.UNDELIVERABLE} else []
-    return _rows(unit, select(NOTICES).where(*wanted).order_by(NOTICES.c.id).limit(most))
+    return _read_dicts(unit, select(NOTICES).where(*wanted).order_by(NOTICES.c.id).limit(most))
 
 
 def undelivered(unit: UnitOfWork) -> int:
@@ -91,12 +91,12 @@ def charges(unit: UnitOfWork, card: str = "") -> tuple[dict[str, Any], ...]:
     """Return the unpaid charges, of all patrons or of one."""
     left = FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents
     question = select(FINES, left.label("left_cents")).where(IS_UNPAID).order_by(FINES.c.id)
-    return _rows(unit, question.where(FINES.c.patron == card) if card else question)
+    return _read_dicts(unit, question.where(FINES.c.patron == card) if card else question)
 
 
 def closures(unit: UnitOfWork, since: date) -> tuple[dict[str, Any], ...]:
     """Return the closed days of every library from that day on."""
-    return _rows(unit, select(CLOSURES).where(CLOSURES.c.day >= since).order_by(CLOSURES.c.day, CLOSURES.c.agency))
+    return _read_dicts(unit, select(CLOSURES).where(CLOSURES.c.day >= since).order_by(CLOSURES.c.day, CLOSURES.c.agency))
 
 
 def last_closure(unit: UnitOfWork, agency: str) -> date | None:
@@ -107,12 +107,12 @@ def last_closure(unit: UnitOfWork, agency: str) -> date | None:
 
 def jobs(unit: UnitOfWork) -> tuple[dict[str, Any], ...]:
     """Return the last runs of rounds and imports."""
-    return _rows(unit, select(JOBS).order_by(JOBS.c.name))
+    return _read_dicts(unit, select(JOBS).order_by(JOBS.c.name))
 
 
-def _open(unit: UnitOfWork, *where: Condition) -> tuple[Request, ...]:
+def _open_requests(unit: UnitOfWork, *where: Condition) -> tuple[Request, ...]:
     return unit.requests.batch(IS_OPEN, *where, order=(R.moved_at, R.id), limit=MOST)
 
 
-def _rows(unit: UnitOfWork, question: Select[*tuple[Any, ...]]) -> tuple[dict[str, Any], ...]:
+def _read_dicts(unit: UnitOfWork, question: Select[*tuple[Any, ...]]) -> tuple[dict[str, Any], ...]:
     return tuple(dict(row) for row in unit.execute(question).mappings())

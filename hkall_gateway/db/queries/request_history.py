@@ -83,16 +83,16 @@ def changes_since(unit: UnitOfWork, request: str, seen: int) -> tuple[JournalRow
 
 def sent_at(unit: UnitOfWork, request: str) -> Mapping[int, datetime]:
     """Return when each message about a request was sent, by its number in the outbox; unsent ones are left out."""
-    asked = select(OUTBOX.c.id, OUTBOX.c.sent_at).where(OUTBOX.c.request == request, OUTBOX.c.sent_at.is_not(None))
-    return {number: at for number, at in unit.execute(asked)}  # noqa: C416  # a Row is no pair
+    query = select(OUTBOX.c.id, OUTBOX.c.sent_at).where(OUTBOX.c.request == request, OUTBOX.c.sent_at.is_not(None))
+    return {number: at for number, at in unit.execute(query)}  # noqa: C416  # a Row is no pair
 
 
 def tries(unit: UnitOfWork, messages: Collection[int]) -> Mapping[int, tuple[Attempt, ...]]:
     """Return how every try to send these messages went, by their numbers in the outbox, oldest first."""
     a = ATTEMPTS.c
-    asked = select(a.row, a.at, a.kind, a.problem, a.detail).where(a.row.in_(messages)).order_by(a.id)
+    query = select(a.row, a.at, a.kind, a.problem, a.detail).where(a.row.in_(messages)).order_by(a.id)
     found: dict[int, tuple[Attempt, ...]] = {}
-    for number, at, kind, problem, detail in unit.execute(asked):
+    for number, at, kind, problem, detail in unit.execute(query):
         found[number] = (*found.get(number, ()), Attempt(at, DeliveryKind(kind), problem, detail))
     return found
 
@@ -105,14 +105,14 @@ def answered(unit: UnitOfWork, request: str, lines: Sequence[JournalRow]) -> Map
     instants = {line.at for line in lines if line.channel == NCIP}
     if not instants:
         return {}
-    asked = select(*_columns(INBOX, KeptAnswer)).where(INBOX.c.made_at.in_(instants), INBOX.c.outcome.contains(f'"{request}"'))
-    return {(kept.agency, kept.made_at): kept for kept in (KeptAnswer(*cells) for cells in unit.execute(asked))}
+    query = select(*_columns(INBOX, KeptAnswer)).where(INBOX.c.made_at.in_(instants), INBOX.c.outcome.contains(f'"{request}"'))
+    return {(kept.agency, kept.made_at): kept for kept in (KeptAnswer(*cells) for cells in unit.execute(query))}
 
 
 def notices(unit: UnitOfWork, request: str) -> tuple[NoticeRow, ...]:
     """Return the letters about a request, oldest first; never an address."""
-    asked = select(*_columns(NOTICES, NoticeRow)).where(NOTICES.c.request == request).order_by(NOTICES.c.id)
-    return tuple(NoticeRow(*cells) for cells in unit.execute(asked))
+    query = select(*_columns(NOTICES, NoticeRow)).where(NOTICES.c.request == request).order_by(NOTICES.c.id)
+    return tuple(NoticeRow(*cells) for cells in unit.execute(query))
 
 
 def _columns(table: Table, record: type[DataclassInstance]) -> list[Column[Any]]:

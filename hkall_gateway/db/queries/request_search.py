@@ -73,9 +73,9 @@ def search(unit: UnitOfWork, words: str, cards: Collection[str], agency: str, mo
 def _conditions(words: str, cards: Collection[str], agency: str) -> list[tuple[FoundBy, ColumnElement[bool]]]:
     used = select(LINKS.c.agency).where(IS_USED)
     theirs = C.their_number.in_(select(LINKS.c.agency + f":{words}").where(IS_USED))
-    asked = (select(C.request).where(those) for those in (C.wire_id == words, C.their_number == words, theirs))
+    query = (select(C.request).where(those) for those in (C.wire_id == words, C.their_number == words, theirs))
     known = (and_(R.wire_id == words, R.wire_agency.in_(those)) for those in (used, (agency,)))
-    number = _any_of(R.id.in_((words, words.upper())), *(R.id.in_(those) for those in asked), *known)
+    number = _any_of(R.id.in_((words, words.upper())), *(R.id.in_(those) for those in query), *known)
     person = _any_of(*(and_(R.patron.in_(cards), HAS_PATRON, part) for part in (IS_OPEN, IS_CLOSED_OF)))
     found = [(FoundBy.NUMBER, number), (FoundBy.BARCODE, R.item_barcode == words), (FoundBy.CARD, person)]
     if len(words) >= SHORTEST:  # in titles, ignoring case: of all open requests and of the LATEST ended ones

@@ -129,21 +129,21 @@ class Statistics:
 def statistics(unit: UnitOfWork, period: Period, agency: str) -> Statistics:
     """Return all figures of a period for the library `agency`, by seven statements that group rows in the database."""
     first = unit.execute(select(func.min(R.placed_at))).scalar()
-    month, placed = _month(unit.dialect, "requests.placed_at"), _within(R.placed_at, period)
-    sums = (_number(_FILLED), _number(_UNFILLED), _number(_CANCELLED))
-    counts = _grouped(unit, _WITH_PATRON, [placed], (month, R.side, R.partner, _CATEGORY), *sums)
+    month, placed = _month_of(unit.dialect, "requests.placed_at"), _in_period(R.placed_at, period)
+    sums = (_count_if(_FILLED), _count_if(_UNFILLED), _count_if(_CANCELLED))
+    counts = _count_by(unit, _WITH_PATRON, [placed], (month, R.side, R.partner, _CATEGORY), *sums)
     days: ColumnElement[int] = literal_column(_DAYS[unit.dialect])
     came = [_BORROWED, R.received_on.is_not(None), placed]
-    turnarounds = _grouped(unit, _WITH_PATRON, came, (month, R.partner, _CATEGORY, days))
+    turnarounds = _count_by(unit, _WITH_PATRON, came, (month, R.partner, _CATEGORY, days))
     named = (J.rule, J.outcome, func.coalesce(R.partner, literal_column("''")), _CATEGORY)
-    refused = _grouped(unit, _REFUSED, [IS_REFUSED, _within(J.at, period)], (_month(unit.dialect, "journal.at"), *named))
+    refused = _count_by(unit, _REFUSED, [IS_REFUSED, _in_period(J.at, period)], (_month_of(unit.dialect, "journal.at"), *named))
     return Statistics(
         period=period,
         counts=tuple(Count(*cells) for cells in counts),
         turnarounds=tuple(Turnaround(*cells) for cells in turnarounds),
         refusals=tuple(RefusalCount(*cells) for cells in refused),
         declines=_declines(unit, period, agency),
-        pairs=tuple(PairCount(*cells) for cells in unit.execute(_pairs(period, agency))),
+        pairs=tuple(PairCount(*cells) for cells in unit.execute(_pair_query(period, agency))),
         anonymised=unit.execute(select(func.count()).where(placed, R.anonymised)).scalar_one(),
         since=dates.civil(first) if first else None,
     )
@@ -187,11 +187,11 @@ _DAYS: Final[Mapping[str, str]] = {
 }
 
 
-def _month(dialect: str, instant: str) -> ColumnElement[str]:
+def _month_of(dialect: str, instant: str) -> ColumnElement[str]:
     return literal_column(_MONTHS[dialect].format(instant=instant))
 
 
-def _within(instant: ColumnElement[datetime], period: Period) -> ColumnElement[bool]:
+def _in_period(instant: ColumnElement[datetime], period: Period) -> ColumnElement[bool]:
     return and_(instant >= dates.start_of(period.first), instant < dates.start_of(dates.after(period.last, 1)))
 
 
@@ -209,11 +209,11 @@ _ENDED_WITHOUT: Final = and_(_BORROWED, R.position == P.CLOSED, R.received_on.is
 _UNFILLED: Final = and_(~_CANCELLED, or_(R.position.in_((P.UNFILLED, P.DECLINED)), _ENDED_WITHOUT))
 
 
-def _number(condition: ColumnElement[bool]) -> ColumnElement[int]:
+def _count_if(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.count().filter(condition)
 
 
-def _grouped(
+def _count_by(
     unit: UnitOfWork, source: Join, where: Sequence[Condition], by: Sequence[ColumnElement[Any]], *sums: ColumnElement[int]
 ) -> CursorResult[*tuple[Any, ...]]:
     """Return the values of the columns `by` in order, the number of rows with these values, and the `sums` over them."""
@@ -222,10 +222,10 @@ def _grouped(
 
 def _declines(unit: UnitOfWork, period: Period, agency: str) -> tuple[DeclineCount, ...]:
     """Return the declines of lenders, and our own; reasons in other words count as "other"."""
-    month = _month(unit.dialect, "requests.placed_at")
-    asked = REQUESTS.join(CANDIDATES, C.request == R.id)
-    theirs = select(month, C.agency, literal(agency), C.outcome, func.count()).select_from(asked)
-    placed = _within(R.placed_at, period)
+    month = _month_of(unit.dialect, "requests.placed_at")
+    query = REQUESTS.join(CANDIDATES, C.request == R.id)
+    theirs = select(month, C.agency, literal(agency), C.outcome, func.count()).select_from(query)
+    placed = _in_period(R.placed_at, period)
     theirs = theirs.where(placed, C.outcome != "").group_by(month, C.agency, C.outcome)
     ours = select(month, literal(agency), R.partner, R.reason, func.count()).where(placed, R.position == P.DECLINED)
     ours = ours.group_by(month, R.partner, R.reason)
@@ -250,11 +250,11 @@ def _our_reason(reason: str) -> str:
     return reason if reason in LENDER_REASONS else OTHER
 
 
-def _pairs(period: Period, agency: str) -> Select[str, str, str, int, int]:
+def _pair_query(period: Period, agency: str) -> Select[str, str, str, int, int]:
     by = (R.side, R.partner, R.pickup_location)
     sums = (
-        select(*by, func.count().label("number"), _number(_FILLED).label("filled"))
-        .where(_within(R.placed_at, period))
+        select(*by, func.count().label("number"), _count_if(_FILLED).label("filled"))
+        .where(_in_period(R.placed_at, period))
         .group_by(*by)
     )
     found = sums.subquery()

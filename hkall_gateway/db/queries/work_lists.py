@@ -228,14 +228,14 @@ def page(unit: UnitOfWork, name: ListName, at: Moment, order: PageOrder = FIRST,
     most = max(1, min(order.most, MOST))
     limited = ((R.partner, only.partner), (R.pickup_location, only.pickup), (H.material, only.material))
     where = (*conditions(unit, name, at), *(column == value for column, value in limited if value))
-    found = unit.execute(_page(unit, where, order, most + 1)).all()
+    found = unit.execute(_page_query(unit, where, order, most + 1)).all()
     rows = []
     for *request_cells, _key, call_number, author, material in found[:most]:
         request = request_of(request_cells)
         rows.append(ListRow(request, days_there(request, at.now), call_number or "", author or "", material or ""))
     if name is ListName.STUCK:
         numbers = [row.request.id for row in rows]
-        aside, faults = set_aside(unit, numbers), untold(unit, numbers)
+        aside, faults = round_errors(unit, numbers), partner_faults(unit, numbers)
         rows = [replace(r, set_aside=aside.get(r.request.id, ""), fault=faults.get(r.request.id, "")) for r in rows]
     following = ""
     if len(found) > most:
@@ -262,10 +262,10 @@ _LAST: Final = "\U0010ffff"
 _NEVER: Final = date.max
 
 
-def _page(unit: UnitOfWork, where: tuple[Condition, ...], order: PageOrder, most: int) -> Select[*tuple[Any, ...]]:
+def _page_query(unit: UnitOfWork, where: tuple[Condition, ...], order: PageOrder, most: int) -> Select[*tuple[Any, ...]]:
     """Return the query of a page: the numbers first, by the index of the list, and the columns of these alone."""
-    key = _key(order.key, unit.dialect)
-    place = _after(unit, order, key)
+    key = _sort_column(order.key, unit.dialect)
+    place = _page_start(unit, order, key)
     after_place: tuple[Condition, ...] = ()
     if place is not None:
         mine, theirs = tuple_(key, R.id), tuple_(literal(place[0], key.type), literal(place[1], R.id.type))
@@ -277,7 +277,7 @@ def _page(unit: UnitOfWork, where: tuple[Condition, ...], order: PageOrder, most
     return select(*columns).select_from(joined).order_by(*_directed(found.c.key, found.c.number, reverse=order.reverse))
 
 
-def _key(key: SortKey, dialect: str) -> ColumnElement[Any]:  # a text, a date or an instant
+def _sort_column(key: SortKey, dialect: str) -> ColumnElement[Any]:  # a text, a date or an instant
     if key is SortKey.CALL_NUMBER:
         return func.coalesce(func.nullif(H.shelving_key, ""), _LAST)
     if key is SortKey.TITLE:
@@ -295,7 +295,7 @@ def _directed(*columns: ColumnElement[object], reverse: bool) -> list[ColumnElem
 # A place is an instant or a date, and the number; no title or call number, since it becomes part of an address.
 
 
-def _after(unit: UnitOfWork, order: PageOrder, key: ColumnElement[object]) -> tuple[object, str] | None:
+def _page_start(unit: UnitOfWork, order: PageOrder, key: ColumnElement[object]) -> tuple[object, str] | None:
     """Return the value of the sort key and the number after which a page begins; None at the beginning, or if unreadable."""
     shown, _, number = order.after.partition("~")
     if not number:
@@ -317,14 +317,14 @@ def days_there(request: Request, now: datetime) -> int:
     return (dates.civil(now) - dates.civil(request.moved_at)).days if request.moved_at else 0
 
 
-def set_aside(unit: UnitOfWork, requests: Collection[str]) -> Mapping[str, str]:
+def round_errors(unit: UnitOfWork, requests: Collection[str]) -> Mapping[str, str]:
     """Return which round could not process these requests, and the error, by request."""
-    asked = select(SET_ASIDE).where(SET_ASIDE.c.request.in_(requests)).order_by(SET_ASIDE.c.at)
-    return {row["request"]: f"{row['round']}: {row['error']}" for row in unit.execute(asked).mappings()}
+    query = select(SET_ASIDE).where(SET_ASIDE.c.request.in_(requests)).order_by(SET_ASIDE.c.at)
+    return {row["request"]: f"{row['round']}: {row['error']}" for row in unit.execute(query).mappings()}
 
 
-def untold(unit: UnitOfWork, requests: Collection[str]) -> Mapping[str, str]:
+def partner_faults(unit: UnitOfWork, requests: Collection[str]) -> Mapping[str, str]:
     """Return why partners refuse what they should be told of these requests, by request."""
     joined = select(OUTBOX.c.request, LINKS.c.fault).join(LINKS, LINKS.c.agency == OUTBOX.c.line)
-    asked = joined.where(OUTBOX.c.request.in_(requests), _REFUSES_US, or_(IS_WAITING, IS_DEAD))
-    return {row.request: row.fault for row in unit.execute(asked)}
+    query = joined.where(OUTBOX.c.request.in_(requests), _REFUSES_US, or_(IS_WAITING, IS_DEAD))
+    return {row.request: row.fault for row in unit.execute(query)}

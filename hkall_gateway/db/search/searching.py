@@ -79,13 +79,13 @@ def parse(text: str, field: SearchField = SearchField.ANY) -> TitleQuery | BadQu
     number = isbn_13(text.strip()) if field in WITH_ISBNS else ""
     if field is SearchField.ISBN and not number:
         return BadQuery.NO_ISBN if words(text) else BadQuery.NO_WORDS
-    phrases = ((number,),) if number else tuple(_phrases(text, with_isbns=field in WITH_ISBNS))
+    phrases = ((number,),) if number else tuple(_split_phrases(text, with_isbns=field in WITH_ISBNS))
     if not phrases:
         return BadQuery.NO_WORDS
     return BadQuery.TOO_MANY_WORDS if sum(map(len, phrases)) > MOST_WORDS else TitleQuery(phrases, field)
 
 
-def _phrases(text: str, *, with_isbns: bool) -> Iterator[tuple[str, ...]]:
+def _split_phrases(text: str, *, with_isbns: bool) -> Iterator[tuple[str, ...]]:
     for quoted, word in _PARTS.findall(text):
         number = isbn_13(word) if word and with_isbns else ""
         if found := [number] if number else words(quoted or word):
@@ -168,12 +168,12 @@ def search(
     if not 1 <= page <= MOST // PAGE:
         return BadQuery.NO_SUCH_PAGE
     found = hits(connection, query)
-    rows = _available(connection, found.rows, is_available) if available else found.rows
+    rows = _only_available(connection, found.rows, is_available) if available else found.rows
     pages = max(1, -(-len(rows) // PAGE))
     if page > pages:
         return BadQuery.NO_SUCH_PAGE
-    shown = [bib for _, _, bib, _ in _in_order(rows, query)[(page - 1) * PAGE : page * PAGE]]
-    return FoundTitles(_titles(connection, shown, is_available), len(rows), found.more, page, pages)
+    shown = [bib for _, _, bib, _ in _sort_hits(rows, query)[(page - 1) * PAGE : page * PAGE]]
+    return FoundTitles(_read_titles(connection, shown, is_available), len(rows), found.more, page, pages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,15 +186,15 @@ class Hits:
 
 def hits(connection: Connection, query: TitleQuery) -> Hits:
     """Return at most MOST titles that match, in no order. If more match, those that begin with the query are among them."""
-    matching = _matching(connection, query)
+    matching = _find_matching(connection, query)
     if len(matching) <= MOST:
         return Hits(matching)
-    begin = _beginning(connection, query.key) if query.field in BY_TITLE else []
+    begin = _find_beginning(connection, query.key) if query.field in BY_TITLE else []
     found = {keys[2]: keys for keys in (*begin, *matching)}
     return Hits(list(found.values())[:MOST], more=True)
 
 
-def _beginning(connection: Connection, key: str) -> list[Keys]:
+def _find_beginning(connection: Connection, key: str) -> list[Keys]:
     """Return the first titles that are the query or begin with its words, in the order of the keys.
 
     Keys have letters, digits and blanks, of which only the blank comes before "!".
@@ -203,7 +203,7 @@ def _beginning(connection: Connection, key: str) -> list[Keys]:
     return [keys for statement in _BEGINNING for keys in statement.cells(connection, **given)]
 
 
-def _in_order(hits: Iterable[Keys], query: TitleQuery) -> list[Keys]:
+def _sort_hits(hits: Iterable[Keys], query: TitleQuery) -> list[Keys]:
     """Return the exact titles, those that begin with the query, and the others, each of them by its keys."""
     ordered = sorted(hits)
     if not query.key or query.field not in BY_TITLE:
@@ -221,22 +221,22 @@ def _in_order(hits: Iterable[Keys], query: TitleQuery) -> list[Keys]:
     return exact + beginning + others
 
 
-def _available(connection: Connection, rows: Sequence[Keys], is_available: IsAvailable) -> list[Keys]:
+def _only_available(connection: Connection, rows: Sequence[Keys], is_available: IsAvailable) -> list[Keys]:
     copies = _COPIES.cells(connection, [bib for _, _, bib, _ in rows])
-    libraries = _libraries(copies, is_available)
+    libraries = _available_at(copies, is_available)
     return [keys for keys in rows if keys[2] in libraries]
 
 
-def _titles(connection: Connection, bibs: Sequence[str], is_available: IsAvailable) -> tuple[FoundTitle, ...]:
+def _read_titles(connection: Connection, bibs: Sequence[str], is_available: IsAvailable) -> tuple[FoundTitle, ...]:
     if not bibs:
         return ()
     shown, copies = _SHOWN.cells(connection, bibs), _COPIES.cells(connection, bibs)
-    libraries = _libraries(copies, is_available)
+    libraries = _available_at(copies, is_available)
     found = {cells[0]: cells for cells in shown}
     return tuple(FoundTitle(*[*found[bib], tuple(sorted(libraries.get(bib, ())))]) for bib in bibs)
 
 
-def _libraries(copies: Iterable[Cells], is_available: IsAvailable) -> dict[str, set[str]]:
+def _available_at(copies: Iterable[Cells], is_available: IsAvailable) -> dict[str, set[str]]:
     """Return the libraries that have a copy available, by title."""
     found: dict[str, set[str]] = {}
     for bib, agency, *facts in copies:
@@ -245,7 +245,7 @@ def _libraries(copies: Iterable[Cells], is_available: IsAvailable) -> dict[str, 
     return found
 
 
-def _matching(connection: Connection, query: TitleQuery) -> list[Keys]:
+def _find_matching(connection: Connection, query: TitleQuery) -> list[Keys]:
     """Return the keys of at most one more than MOST titles."""
     if connection.dialect.name != "sqlite":
         return [[*row] for row in connection.execute(_POSTGRESQL, {"query": tsquery(query), "most": MOST + 1}).all()]
@@ -280,12 +280,12 @@ _POSTGRESQL = text(
 )
 
 
-def _begins(key: ColumnElement[str], *where: ColumnElement[bool]) -> CompiledStatement:
+def _beginning_query(key: ColumnElement[str], *where: ColumnElement[bool]) -> CompiledStatement:
     begins = select(*_KEYS).where(key >= bindparam("key"), key < bindparam("end"), *where)
     return CompiledStatement(begins.order_by(key, T.author_key, T.bib_id).limit(bindparam("most", type_=Integer)))
 
 
-_BEGINNING: Final = (_begins(T.title_key), _begins(T.linked_key, T.linked_key != ""))
+_BEGINNING: Final = (_beginning_query(T.title_key), _beginning_query(T.linked_key, T.linked_key != ""))
 
 
 _SHOWN: Final = StatementAmong(select(*(T[field.name] for field in fields(FoundTitle) if field.name != "agencies")), T.bib_id)

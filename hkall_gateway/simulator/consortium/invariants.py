@@ -38,7 +38,7 @@ class Observations:
 
     def lent(self, agency: str, borrower: str, wire_id: str) -> Request | None:
         """Return the request that a library lends to another under the other's number, or None if there is none."""
-        return self.people.ask(agency, lambda unit: unit.requests.lent(borrower, wire_id))
+        return self.people.ask(agency, lambda unit: unit.requests.find_lent(borrower, wire_id))
 
     def events(self, agency: str, number: str) -> Sequence[tuple[str, str]]:
         """Return (position before, event) of each journal entry of a request."""
@@ -74,7 +74,7 @@ def in_one_place(look: Observations, moved: Moved) -> Iterator[str]:
     if book.holder != moved.agency or book.place not in {"desk", "reader"}:
         yield f"{request.id} says {request.position} of {book.item}, which is {book.place} {book.holder}"
     for other in look.all.worlds.keys() - {moved.agency}:
-        held = look.people.ask(other, lambda unit: unit.requests.with_copy(book.item.barcode, book.item.agency))
+        held = look.people.ask(other, lambda unit: unit.requests.open_with_item(book.item.barcode, book.item.agency))
         has = any(r.side is Side.BORROWING and r.position in HERE for r in held)
         if has and not _is_return_unannounced(look, other, book):
             yield f"{request.id} and {other} both say that they have {book.item}"
@@ -93,12 +93,12 @@ def _is_return_unannounced(look: Observations, library: str, book: SimulatedCopy
 def one_lender_ships(look: Observations, moved: Moved) -> Iterator[str]:
     """Check that a second library ships for a request only after the first one was given up for its silence."""
     request = look.people.request(moved.agency, moved.move.request)
-    asked = look.people.ask(request.partner, lambda unit: unit.requests.asked(request.wire_id)) if request else None
+    asked = look.people.ask(request.partner, lambda unit: unit.requests.find_by_wire_id(request.wire_id)) if request else None
     if request is None or asked is None:
         yield f"{moved.move.request} ships what nobody asked for"
         return
     wanted, borrower = asked[0], request.partner
-    for one in look.people.ask(borrower, lambda unit: unit.candidates.of(wanted.id)):
+    for one in look.people.ask(borrower, lambda unit: unit.candidates.of_request(wanted.id)):
         other = look.lent(one.agency, borrower, one.wire_id) if one.wire_id and one.agency != moved.agency else None
         if other is None or other.position not in {P.SHIPPED, P.AT_BORROWER}:
             continue
@@ -109,7 +109,7 @@ def one_lender_ships(look: Observations, moved: Moved) -> Iterator[str]:
 def went_on_with_reason(look: Observations, moved: Moved) -> Iterator[str]:
     """Check that the next lender is asked only after the one before has refused, or cannot have received the request."""
     number = moved.move.request
-    listed = look.people.ask(moved.agency, lambda unit: unit.candidates.of(number))
+    listed = look.people.ask(moved.agency, lambda unit: unit.candidates.of_request(number))
     asked = sorted((c for c in listed if c.wire_id), key=lambda c: int(c.wire_id.rpartition("-")[2]))
     if len(asked) > 1 and asked[-2].outcome in {"", CandidateOutcome.ACCEPTED}:
         yield f"{number} went on from {asked[-2].agency}, whose answer is {asked[-2].outcome!r}"
@@ -197,7 +197,7 @@ def lenders_agree(look: Observations) -> Iterator[str]:
     """Each request that a lender has closed must be closed at the borrowing library too."""
     for agency in look.all.worlds:
         for lent in look.requests(agency, Side.LENDING):
-            asked = look.people.ask(lent.partner, lambda unit, r=lent: unit.requests.asked(r.wire_id))  # type: ignore[misc]  # bound now
+            asked = look.people.ask(lent.partner, lambda unit, r=lent: unit.requests.find_by_wire_id(r.wire_id))  # type: ignore[misc]  # bound now
             if asked is None:
                 yield f"{agency} {lent.id}: {lent.partner} never asked for it"
             elif lent.position is P.CLOSED and not _borrower_had_copy(look, asked[0], lent):

@@ -84,7 +84,7 @@ def _find_lost_copy(staff: Staff, agency: str, _request: Request, book: Simulate
 def _settle_loss(staff: Staff, agency: str, request: Request, _book: SimulatedCopy) -> None:
     """Record at both libraries the settlement on which their staff agreed by telephone."""
     owner = request.partner
-    lent = staff.ask(owner, lambda unit: unit.requests.lent(agency, request.wire_id))
+    lent = staff.ask(owner, lambda unit: unit.requests.find_lent(agency, request.wire_id))
     assert lent is not None
     staff.again(lambda: staff.command(agency, "settle", request, "paid for"))
     staff.again(lambda: staff.command(owner, "lost", lent, "the borrower says so"))

@@ -109,7 +109,7 @@ class Staff:
 
     def holding(self, agency: str, book: SimulatedCopy) -> Request | None:
         """Return the open request that holds a copy."""
-        found = self.ask(agency, lambda unit: unit.requests.with_copy(book.item.barcode, book.item.agency))
+        found = self.ask(agency, lambda unit: unit.requests.open_with_item(book.item.barcode, book.item.agency))
         return found[0] if found else None
 
     def listed(self, agency: str, position: Position) -> tuple[Request, ...]:
@@ -233,5 +233,5 @@ class Staff:
             self._send_home(agency, book, self.holding(agency, book))
 
     def _was_requested(self, agency: str, request: Request, book: SimulatedCopy) -> bool:
-        listed = self.ask(agency, lambda unit: unit.candidates.of(request.id))
+        listed = self.ask(agency, lambda unit: unit.candidates.of_request(request.id))
         return any((c.agency, c.barcode) == tuple(book.item) and c.wire_id for c in listed)

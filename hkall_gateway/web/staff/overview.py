@@ -44,7 +44,7 @@ def dashboard() -> str:
 def _overview(context: Context) -> dict[str, object]:
     """Read all that the page shows, in one transaction. Every query is bounded by the open requests or by an index."""
     unit, now = context.unit, context.now
-    links = [unit.circuits.one(agency) for agency in unit.circuits.used()]
+    links = [unit.circuits.find(agency) for agency in unit.circuits.used()]
     moved = work_lists.moved(unit, start_of(civil(now)))
     jobs = {job.name: job for job in rounds.jobs(unit)}
     return {
@@ -118,7 +118,7 @@ def terminals() -> str:
 
 def _terminals(context: Context) -> tuple[list[TerminalActivity], datetime | None]:
     """Return the terminals at all gateways that run, and the oldest of the gateways' reports; None if no gateway runs."""
-    up = {one.name for one in instances.everyone(context.unit) if one.state(context.now) == "up"}
+    up = {one.name for one in instances.list_instances(context.unit) if one.state(context.now) == "up"}
     told = [row for row in instances.terminals(context.unit) if row.instance in up]
     found = []
     for _, group in groupby(told, key=lambda row: row.login):
