@@ -72,8 +72,8 @@ class Hold(Command[BorrowerFacts, "HoldResult"]):
     """A hold by a patron at a terminal: place it, cancel it, or change its pickup location or last day.
 
     The title is named by a copy's `barcode`, else by `title`: its name, or its number in the union catalogue. `this_copy`: no
-    other copy will do. The hold expires after `need_before`. `request_ids` are the numbers of the requests that the terminal's words
-    may mean: it sends back the texts of the patron record's lists.
+    other copy will do. The hold expires after `need_before`. `request_ids` are the numbers of the requests that the words of
+    the terminal may mean: it sends back the texts of the patron record's lists.
     """
 
     by: Actor

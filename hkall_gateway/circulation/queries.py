@@ -218,7 +218,7 @@ def see_item(context: Context, query: SeeItem) -> ItemSeen | Refused:
     seen = ItemSeen(
         item,
         copy.title,
-        None,
+        found.position if found else None,
         None,
         owner=item.agency,
         status=copy.status,
@@ -234,7 +234,6 @@ def see_item(context: Context, query: SeeItem) -> ItemSeen | Refused:
     return replace(
         seen,
         title=found.title,
-        position=found.position,
         side=found.side,
         request=found.id,
         bib_id=found.bib_id,
