@@ -1,1 +1,1 @@
-"""The desk answers a command with a result, independent of any protocol."""
+"""The service layer: commands and queries with their results, independent of any protocol."""

@@ -1,4 +1,4 @@
-"""Counts of a borrower's requests, loans and fines, read inside the unit of work that decides."""
+"""Facts about a borrower for decisions: counts against quotas, unpaid charges, overdue books."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hkall_gateway.rules.vocabulary import Borrower, Position, Request, RequestE
 
 
 def counts(context: Context, borrower: Borrower, without: str = "") -> Counts:
-    """The borrower's counts against quotas, the request `without` left out (R20, R21)."""
+    """Count a borrower's loans and requests against the quotas, the request `without` left out (R20, R21)."""
     return Counts(
         hkall_used=context.unit.requests.quota_used(borrower.barcode, quota_positions(context.library.policy), without),
         local_loans=borrower.local_loans,
@@ -30,9 +30,9 @@ def counts(context: Context, borrower: Borrower, without: str = "") -> Counts:
 
 
 def waited_too_long(context: Context, request: Request | RequestEntry) -> bool:
-    """Whether a book on the hold shelf was not collected in time (R14, R15).
+    """Return whether a book on the hold shelf is past its last day (R14, R15).
 
-    Closed days only make the last day later, so the calendar is not asked about a book that has time without them.
+    Closed days only make the last day later, so the calendar is read only for a book that is late without them.
     """
     if request.position is not Position.RECEIVED or not policy.waited_too_long(request, context.library.policy, context.now):
         return False
@@ -41,14 +41,14 @@ def waited_too_long(context: Context, request: Request | RequestEntry) -> bool:
 
 
 def closed_days(context: Context) -> Closures:
-    """The days on which our own counter is closed."""
+    """Return the days on which our own counter is closed."""
     return context.unit.partners.closed_days(context.library.agency)
 
 
 def patron_blocks(context: Context, card: str) -> LocalBlocks:
-    """The borrower's unpaid charges, overdue recalls and long-overdue books; all zero where no threshold is set.
+    """Count the borrower's unpaid charges, overdue recalls and long-overdue books (R2).
 
-    Lost books and books claimed to be returned do not count as overdue: they are charged, or searched for.
+    All are zero where the policy sets no threshold. Lost books and books claimed returned do not count as overdue.
     """
     if not _in_force(context.library.policy.block):
         return NO_BLOCKS
@@ -56,7 +56,7 @@ def patron_blocks(context: Context, card: str) -> LocalBlocks:
 
 
 def blocks_of(context: Context, has: Sequence[Request | RequestEntry], owed_cents: int) -> LocalBlocks:
-    """The same, from open requests and a sum of charges that are already read."""
+    """Count as `patron_blocks` does, from open requests and a sum of charges that were read before."""
     block = context.library.policy.block
     if not _in_force(block):
         return NO_BLOCKS
@@ -82,11 +82,11 @@ LOADED: Final = "snapshot"
 
 
 def loaded_facts(unit: UnitOfWork, card: str) -> BorrowerFacts:
-    """The borrower as loaded from the patron file."""
+    """Read the borrower from the loaded patron file."""
     borrower = unit.patrons.find(card)
     return BorrowerFacts(borrower, LOADED, replaced=borrower is None and bool(present_card(unit, card)))
 
 
 def known_since(unit: UnitOfWork, facts: BorrowerFacts) -> datetime | None:
-    """Return the instant of facts: that of the local system's answer, or that of the last load of patrons."""
+    """Return the instant of the facts: that of the local system's answer, or of the last load of patrons."""
     return loaded_at(unit, "patrons") if facts.source == LOADED else facts.as_of

@@ -1,4 +1,4 @@
-"""We borrow: a patron's request, the lenders asked one after another, and the patron's cancellation."""
+"""We borrow: a patron's request for a title, and its cancellation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from hkall_gateway.rules.vocabulary import (
 @record
 @dataclass(frozen=True, slots=True)
 class Requested:
-    """The request is placed. `request` is our number; `placed_by`/`placed_id` the caller's."""
+    """Result: the request is placed. `request` is our number, `placed_by`/`placed_id` the caller's RequestId."""
 
     request: str
     patron: str
@@ -49,7 +49,7 @@ class Requested:
 @record
 @dataclass(frozen=True, slots=True)
 class Cancelled:
-    """The request ends, now or when the lender has confirmed."""
+    """Result: the request ends, now or when the lender has confirmed."""
 
     request: str
     patron: str
@@ -59,10 +59,10 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class RequestTitle(Command[BorrowerFacts, Requested]):
-    """A patron's request for a title of another library. `placed_by` and `placed_id` are the caller's own RequestId.
+    """Request a title of another library for a patron. `placed_by` and `placed_id` are the caller's RequestId.
 
-    `staff` lifts the ban on a second request for the same title; the request expires after `need_before`. `item` is a copy that
-    the caller named: its volume is requested where `volume` is empty (R8); any copy of it will do.
+    `staff` lifts the ban on a second request for the same title. The request expires after `need_before`. `item` is a copy that
+    the caller named: its volume is requested where `volume` is empty (R8), and any copy of it will do.
     """
 
     by: Actor
@@ -81,7 +81,7 @@ class RequestTitle(Command[BorrowerFacts, Requested]):
 
 @dataclass(frozen=True, slots=True)
 class CancelRequest(Command[None, Cancelled]):
-    """Cancels a patron's request. `request` is our number, or empty where `placed_by`/`placed_id` name it."""
+    """Cancel a patron's request. `request` is our number, or empty where `placed_by`/`placed_id` name it."""
 
     by: Actor
     patron: str = ""
@@ -94,7 +94,7 @@ P = Position
 
 
 def request_title(context: Context, command: RequestTitle, facts: BorrowerFacts) -> Requested | Refused:
-    """Place a request and ask the first lender, or refuse. The same RequestId again gets the same request."""
+    """Place a request and ask the first lender, or refuse. The same RequestId gets the same request again."""
     known = context.unit.requests.find_placed(command.placed_by, command.placed_id) if command.placed_id else None
     if known:
         return _known(context, known, command)
@@ -107,7 +107,7 @@ def request_title(context: Context, command: RequestTitle, facts: BorrowerFacts)
 
 
 def _known(context: Context, known: Request, command: RequestTitle) -> Requested | Refused:
-    """Answer a repeated RequestId; refused if the request was cancelled, or if its patron or title differs."""
+    """Answer a repeated RequestId. It is refused if the request was cancelled, or if its patron or title differs."""
     if known.patron != command.patron:
         return context.refuse(reason_not_owner(context.unit, command.patron), command.by)
     another = (known.bib_id, known.volume) != (command.bib_id, command.volume)
@@ -117,7 +117,7 @@ def _known(context: Context, known: Request, command: RequestTitle) -> Requested
 
 
 def may_request(context: Context, command: RequestTitle, facts: BorrowerFacts) -> Refused | None:
-    """Return why a patron could not place this request now, None if they could. No row changes."""
+    """Return why a patron could not place this request now; None if they could. Nothing is changed."""
     if facts.borrower is None:
         return Refused(facts.stranger, facts.stranger.rule)
     copies = context.unit.holdings.of_title(command.bib_id)
@@ -128,7 +128,7 @@ def may_request(context: Context, command: RequestTitle, facts: BorrowerFacts) -
 def _answer(
     context: Context, command: RequestTitle, facts: BorrowerFacts, borrower: Borrower, copies: tuple[Holding, ...]
 ) -> tuple[Grant | Refusal, tuple[Candidate, ...]]:
-    """The decision about a request, and the copies that could be sent, in their order."""
+    """Decide about a request, and rank the copies that could be sent."""
     in_use = context.unit.holdings.in_use(command.bib_id)
     ranked = choosing.rank_candidates(context, copies, command.placed_id, command.volume, in_use)
     wanted = _wanted(context, command, facts, copies, ranked, in_use)
@@ -173,9 +173,9 @@ def _wanted(
 def about_title(
     library: Library, copies: tuple[Holding, ...], ours: tuple[Holding, ...] | None, volume: str, in_use: InUse
 ) -> RequestFacts:
-    """The facts about a title, without those about its patron and the copies that could be sent.
+    """Collect the facts about a title, without those about its patron and the copies that could be sent.
 
-    `ours` are copies among which our own are as they are now; None where they cannot be seen.
+    `ours` contains our own copies with their present statuses; None where these are not known.
     """
     return RequestFacts(
         known_title=bool(copies),
@@ -186,9 +186,9 @@ def about_title(
 
 
 def _at_home(volume: str, copies: tuple[Holding, ...] | None, in_use: InUse, library: Library) -> tuple[str, ...] | None:
-    """The statuses of our own copies, of the wanted volume if one is named; None where they cannot be seen.
+    """Return the statuses of our own copies, of the wanted volume if one is named; None where they are not known.
 
-    A copy that is on its way to another library, or there, does not count as at home, in any status.
+    A copy that is on its way to another library, or there, does not count as at home, whatever its status.
     """
     if copies is None:
         return None
@@ -197,7 +197,10 @@ def _at_home(volume: str, copies: tuple[Holding, ...] | None, in_use: InUse, lib
 
 
 def _same(request: Request, command: RequestTitle) -> bool:
-    """Whether a request for the title counts against one for this volume; returned and cancelled ones do not (R11a)."""
+    """Return whether a request for the title counts against one for this volume (R11a).
+
+    Returned and cancelled requests do not count.
+    """
     return request.position in TAKES_QUOTA and not request.unwanted and request.volume == command.volume
 
 
@@ -209,7 +212,7 @@ UNCHECKED: Final[Mapping[str, StaffFlag]] = {
 
 
 def _unchecked(grant: Grant, facts: BorrowerFacts) -> str:
-    """The checks that could not be made, as flags for staff."""
+    """Return the checks that could not be made, as flags for staff."""
     unknown = [flag for name, flag in UNCHECKED.items() if grant.facts.get(name) == "unknown"]
     return " ".join([*unknown, *filter(None, [facts.flag])])
 

@@ -1,4 +1,4 @@
-"""Smaller commands of terminals: block and enable a card, holds, renew all, a copy's properties."""
+"""Commands of terminals about cards, holds, and the properties of a copy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Position, Re
 
 @dataclass(frozen=True, slots=True)
 class CardSet:
-    """The card is blocked or enabled. `again`: it was so before."""
+    """Result: the card is blocked or enabled. `again`: it was so before."""
 
     card: str
     again: bool = False
@@ -29,7 +29,7 @@ class CardSet:
 
 @dataclass(frozen=True, slots=True)
 class BlockCard(Command[BorrowerFacts, "CardSet"]):
-    """Blocks a card. `text` is the terminal's message about it, `retained`: the terminal has kept the card."""
+    """Block a card. `text` is the terminal's message about it. `retained`: the terminal has kept the card."""
 
     by: Actor
     card: str
@@ -39,7 +39,7 @@ class BlockCard(Command[BorrowerFacts, "CardSet"]):
 
 @dataclass(frozen=True, slots=True)
 class EnableCard(Command[BorrowerFacts, "CardSet"]):
-    """Lifts a block that a terminal set here; a block of the local library system stays."""
+    """Lift a block that a terminal set here. A block in the local system stays."""
 
     by: Actor
     card: str
@@ -47,7 +47,7 @@ class EnableCard(Command[BorrowerFacts, "CardSet"]):
 
 
 class HoldMode(StrEnum):
-    """The action on a hold."""
+    """The operation on a hold."""
 
     PLACE = "place"
     CANCEL = "cancel"
@@ -56,7 +56,7 @@ class HoldMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HoldResult:
-    """The request after the command."""
+    """Result: the request after the operation."""
 
     request: str
     title: str
@@ -69,11 +69,11 @@ class HoldResult:
 
 @dataclass(frozen=True, slots=True)
 class Hold(Command[BorrowerFacts, "HoldResult"]):
-    """A hold by a patron at a terminal: place it, cancel it, or change its pickup location or last day.
+    """Place, cancel or change a patron's hold at a terminal.
 
     The title is named by a copy's `barcode`, else by `title`: its name, or its number in the union catalogue. `this_copy`: no
-    other copy will do. The hold expires after `need_before`. `request_ids` are the numbers of the requests that the words of
-    the terminal may mean: it sends back the texts of the patron record's lists.
+    other copy will do. The hold expires after `need_before`. `request_ids` are the requests whose texts in the patron record
+    match what the terminal sends back.
     """
 
     by: Actor
@@ -90,14 +90,14 @@ class Hold(Command[BorrowerFacts, "HoldResult"]):
 
 @dataclass(frozen=True, slots=True)
 class ConcernsHkall(Query[None, bool]):
-    """Asks whether a hold concerns HKALL, and not the library's own hold list."""
+    """Ask whether a hold concerns HKALL, and not the library's own holds."""
 
     hold: Hold
 
 
 @dataclass(frozen=True, slots=True)
 class PropertiesNoted:
-    """The copy with its recorded properties."""
+    """Result: the copy with its recorded properties."""
 
     item: ItemKey
     title: str
@@ -106,7 +106,7 @@ class PropertiesNoted:
 
 @dataclass(frozen=True, slots=True)
 class NoteProperties(Command[None, "PropertiesNoted"]):
-    """Properties of a copy as a terminal reports them."""
+    """Record properties of a copy as a terminal reports them."""
 
     by: Actor
     barcode: str
@@ -121,7 +121,7 @@ NOT_HERE_YET = frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT})
 
 
 def block_card(context: Context, command: BlockCard, facts: BorrowerFacts) -> CardSet | Refused:
-    """Block a card for a terminal, once; an unknown card is refused."""
+    """Block a card for a terminal. An unknown card is refused."""
     if facts.borrower is None:
         return context.refuse(facts.stranger, command.by, patron=command.card)
     return CardSet(
@@ -159,7 +159,10 @@ def _place_hold(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult
 
 
 def _find_title(context: Context, command: Hold) -> tuple[str, str] | Reason:
-    """The title's number and the volume. One specific copy cannot be held, nor a copy that is on a hold shelf (R22)."""
+    """Find the number of the title and its volume.
+
+    A specific copy cannot be held, nor a copy that is on a hold shelf (R22).
+    """
     if command.this_copy:
         return Reason.HOLDS_NOT_ALLOWED
     if command.barcode:
@@ -180,7 +183,7 @@ def _find_title(context: Context, command: Hold) -> tuple[str, str] | Reason:
 
 
 def concerns_hkall(context: Context, query: ConcernsHkall) -> bool:
-    """Whether a terminal's hold concerns an HKALL request or book, and not the library's own hold list."""
+    """Return whether a hold concerns an HKALL request or book, and not the library's own holds."""
     ask = query.hold
     if ask.mode is not HoldMode.PLACE:
         return _find_hold(context, ask) not in {Reason.UNKNOWN_REQUEST, Reason.WRONG_POSITION}
@@ -198,7 +201,7 @@ def _cancel_hold(context: Context, command: Hold, facts: BorrowerFacts) -> HoldR
 
 
 def _change_hold(context: Context, command: Hold, facts: BorrowerFacts) -> HoldResult | Refused:
-    """Change a request's pickup location, before the book is here, or its last day."""
+    """Change a request's last day, or its pickup location before the book is here."""
     request = _find_hold(context, command)
     if isinstance(request, Reason):
         return context.refuse(request, command.by, patron=command.card, language=_language_of(facts))
@@ -217,9 +220,9 @@ def _change_hold(context: Context, command: Hold, facts: BorrowerFacts) -> HoldR
 
 
 def _find_hold(context: Context, command: Hold) -> Request | Reason:
-    """The patron's one waiting request that the command names; a loan can be neither changed nor cancelled.
+    """Find the patron's one waiting request that the command names.
 
-    A cancelled request that its lender has not confirmed yet is meant only where no other fits.
+    A request whose cancellation the lender has not confirmed yet is taken only where no other fits.
     """
     ours = context.unit.holdings.find(ItemKey(context.library.agency, command.barcode)) if command.barcode else None
     names = {name for name in (ours.bib_id if ours else "", "" if command.barcode else command.title) if name}

@@ -1,4 +1,4 @@
-"""Chooses lenders and asks them, one after another: the list of a new request, the next lender, and what each answered."""
+"""Choose lenders and ask them, one after another: the ranked list, the next lender, and what each answered."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def rank_candidates(
     volume: str = "",
     in_use: InUse = NOT_IN_USE,
 ) -> tuple[Candidate, ...]:
-    """Every copy in the order in which its library is asked, each with the reason if it is passed over.
+    """Return every copy in the order in which its library is asked, each with the reason if it is passed over.
 
     A library that is closed today is passed over while another can be asked. Where all are closed, as on a public holiday, the
     request waits at the first of them. `seed` decides between equals.
@@ -50,7 +50,7 @@ def rank_candidates(
 def _make_choice(
     context: Context, partners: Mapping[str, Partner], volume: str, in_use: InUse, *, weighed: bool = False
 ) -> LenderChoice:
-    """The choice among copies of these libraries."""
+    """Return the choice among copies of these libraries."""
     library, known = context.library, records(context.unit, context.now, partners, weighed=weighed)
     return LenderChoice(partners, library.policy, context.now, library.agency, volume, records=known, in_use=in_use)
 
@@ -60,11 +60,10 @@ def _open_today(known: Mapping[str, Record]) -> dict[str, Record]:
 
 
 def next_lender(context: Context, request: Request) -> Candidate | None:
-    """The best available copy of a library that was not asked yet; None when no copy is left.
+    """Choose the best available copy of a library that was not asked yet; None when no copy is left.
 
-    A copy that has become unavailable since the list was made, or that is ours, is skipped for good, with the reason, and
-    another copy of its library takes its place. Copies for which another request was sent come late, libraries closed today
-    last.
+    A copy that has become unavailable since the list was made, or that is ours, is marked with the reason, and another copy of
+    its library takes its place. Copies for which another request was sent come late, libraries closed today last.
     """
     listed = context.unit.candidates.of_request(request.id)
     tried = {c.agency for c in listed if c.wire_id}
@@ -85,7 +84,7 @@ def next_lender(context: Context, request: Request) -> Candidate | None:
 
 
 def address_message(context: Context, message: PartnerMessage) -> tuple[PartnerMessage, Partner | None, tuple[str, ...]]:
-    """The partner message, its library from the directory, and the statuses to look up there before a copy is asked for (R7).
+    """Complete a message with its library from the directory, and the statuses to look up there first (R7).
 
     The lender's own request number, if it has given one since, is added. The statuses are empty where the lender answers no
     look-ups, or where the holdings were loaded recently enough to stand for a look-up.
@@ -97,7 +96,7 @@ def address_message(context: Context, message: PartnerMessage) -> tuple[PartnerM
 
 
 def _with_present_facts(unit: UnitOfWork, message: PartnerMessage) -> PartnerMessage:
-    """The message with the facts looked up now: the lender's own number, and the description of the copy."""
+    """Add the facts looked up now: the lender's own number, and the description of the copy."""
     attempt = unit.requests.find_by_wire_id(message.wire_id) if message.send in ABOUT_THE_CHOSEN and message.wire_id else None
     copy = unit.holdings.find(message.item) if message.send in DESCRIBED and message.item else None
     if attempt and attempt[1].their_number:
@@ -108,9 +107,9 @@ def _with_present_facts(unit: UnitOfWork, message: PartnerMessage) -> PartnerMes
 def _order_candidates(
     listed: Sequence[Candidate], known: Mapping[str, Record], in_use: InUse, now: datetime
 ) -> list[Candidate]:
-    """The candidates still possible, by the rank of their library, with its further copies behind the first.
+    """Order the candidates that are still possible by the rank of their library.
 
-    Copies asked for by another request come after them, closed libraries last.
+    Further copies of a library follow its first. Copies asked for by another request come later, closed libraries last.
     """
     possible = [c for c in listed if c.skip in {"", SPARE}]
     first = {c.agency: c.rank for c in reversed(possible)}
@@ -124,7 +123,7 @@ def _order_candidates(
 
 
 def choice_today(context: Context, agencies: Collection[str], volume: str = "", in_use: InUse = NOT_IN_USE) -> LenderChoice:
-    """Return the choice among copies of these libraries, where a library that is closed today counts as open.
+    """Prepare the choice among copies of these libraries, where a library that is closed today counts as open.
 
     `lenders.passed_over` decides with it whether a copy is available. `volume` is the wanted volume; "" fits each copy.
     """
@@ -144,18 +143,19 @@ NOBODY_ASKED: Final[RequestChange] = {
 
 
 def _ask_lender(context: Context, request: Request, lender: Candidate, event: Event, by: Actor, reason: str = "") -> Request:
-    """Ask this library for its copy, by `event`."""
+    """Ask this library for its copy, by the step `event`."""
     wire_id = next_wire_id(request)
     context.unit.candidates.update(lender, wire_id=wire_id)
     return send_to(context, request, replace(lender, wire_id=wire_id), event, by, reason)
 
 
 def next_wire_id(request: Request) -> str:
+    """Return the RequestId under which the next lender is asked."""
     return f"{request.id}-{request.attempt + 1}"
 
 
 def send_to(context: Context, request: Request, lender: Candidate, event: Event, by: Actor, reason: str = "") -> Request:
-    """Send the request to this library, whose row says so already."""
+    """Advance the request to this library, whose candidate row already has the RequestId."""
     return context.unit.advance(
         request,
         event,
@@ -181,12 +181,15 @@ def move_on(context: Context, request: Request, reason: str, by: Actor) -> Reque
 
 
 def give_up_on(context: Context, request: Request, by: Actor, reason: str = SILENCE) -> Request:
-    """Send a cancellation to the lender asked, and ask the next one (R11). Its copy may still come."""
+    """Send a cancellation to the present lender, and ask the next one (R11). The copy may still come."""
     return _ask_next_lender(context, request, Event.ASK_NEXT_AFTER_SILENCE, reason, by)
 
 
 def _ask_next_lender(context: Context, request: Request, event: Event, reason: str, by: Actor) -> Request:
-    """Ask the next lender by `event`. While requests are suspended no lender is asked, and the request waits or ends (R1)."""
+    """Ask the next lender by the step `event`.
+
+    While requests are suspended no lender is asked, and the request waits or ends (R1).
+    """
     left = next_lender(context, request)
     rests = suspended("borrow_request", context.library.policy, context.now) is not None
     if left and not rests:
@@ -212,8 +215,8 @@ def resume_request(context: Context, request: Request, by: Actor) -> Request:
 def release_rivals(context: Context, item: ItemKey, holder: str, by: Actor) -> None:
     """Move other requests on when their accepted copy has arrived for the request `holder` (R7, R11).
 
-    A request keeps its lender if that library has another copy to send. A lender that has not answered yet is not given up: its
-    answer decides.
+    A request keeps its lender if that library has another copy to send. A lender that has not answered yet keeps the request,
+    since its answer decides.
     """
     for rival, lender in awaiting_barcode(context.unit, item.barcode):
         promised = rival.wire_id == lender.wire_id and lender.outcome == CandidateOutcome.ACCEPTED
@@ -228,7 +231,7 @@ def release_rivals(context: Context, item: ItemKey, holder: str, by: Actor) -> N
 
 
 def _has_another_copy(context: Context, rival: Request, lender: Candidate) -> bool:
-    """Whether the lender has another copy for the rival, neither held nor asked for by a request of ours."""
+    """Return whether the lender has another copy for the rival that no request of ours holds or asks for."""
     in_use = context.unit.holdings.in_use(rival.bib_id)
     copies = [
         c for c in context.unit.holdings.of_title(rival.bib_id) if c.agency == lender.agency and c.key not in in_use.asked
@@ -245,7 +248,7 @@ def apply_lender_answer(
     answer: DeliveryResult,
     by: Actor,
 ) -> None:
-    """Apply a partner's answer to a delivered message; the request advances where the answer calls for it."""
+    """Apply a partner's answer to a delivered message. The request advances where the answer calls for it."""
     request = context.unit.requests.find(number)
     if request is None:
         return
@@ -278,7 +281,7 @@ def _apply_request_answer(context: Context, request: Request, wire_id: str, answ
 
 
 def note_not_reached(context: Context, number: str, wire_id: str, reason: str, error: str, by: Actor) -> Request | None:
-    """Ask the next lender if a request certainly never reached this one, which is not counted as a decline."""
+    """Ask the next lender after a request certainly did not arrive, which does not count as a decline."""
     attempt = context.unit.requests.find_by_wire_id(wire_id)
     request = context.unit.requests.find(number)
     if attempt is None or request is None:
@@ -289,7 +292,7 @@ def note_not_reached(context: Context, number: str, wire_id: str, reason: str, e
 
 
 def _note_no_supply(context: Context, request: Request, wire_id: str, reason: str, by: Actor) -> None:
-    """Record that the lender asked under `wire_id` will not supply; the answer of a former lender is ignored."""
+    """Record that the lender asked under `wire_id` will not supply. The answer of a former lender is ignored."""
     if request.wire_id != wire_id:
         return
     if request.position is P.REQUESTED:

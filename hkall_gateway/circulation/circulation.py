@@ -1,4 +1,4 @@
-"""Executes commands and queries: facts first, then one function in one transaction. Free of protocols and SQL."""
+"""Execute commands and queries: facts first, then one function in one transaction. Free of protocols and SQL."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The command was not run: these lines of the journal are newer than the page that it was given on."""
+    """Result: the command was not run, since these lines of the journal are newer than the caller's page."""
 
     lines: tuple[JournalRow, ...]
 
 
 def changes_since(context: Context, request: str, seen: int) -> Changed | None:
-    """Return what has happened to a request after the line `seen` of the journal; None for nothing."""
+    """Return the lines of the journal about a request after the line `seen`; None if there are none."""
     newer = request_history.changes_since(context.unit, request, seen)
     return Changed(newer) if newer else None
 
@@ -43,15 +43,17 @@ BATCH = 200
 
 
 class Circulation:
-    """All commands and queries of the gateway, for every protocol.
+    """Execute all commands and queries of the gateway, for every protocol.
 
-    `ils` answers questions to the library's own system that need no transaction.
+    `ils` answers questions to the local system that need no transaction.
     """
 
     def __init__(self, store: Store, ils: LocalSystem, library: Callable[[], Library], now: Callable[[], datetime]) -> None:
         """Compose the service.
 
         Args:
+            store: The database.
+            ils: The local system.
             library: Returns the library of this gateway, which a reload may change.
             now: Returns the aware UTC instant.
         """
@@ -76,14 +78,15 @@ class Circulation:
     ) -> Result | Refused | Changed:
         """Execute a command or a query in one transaction.
 
-        The deadline of the message on whose behalf it is executed is checked once the locks are held.
+        The deadline of the message that caused it is checked once the locks are held.
 
         Args:
-            inbox: The key of a document that may come again; the same document gets the same result while its effect stands.
-            since: The last line of the journal that the caller has seen of `command.request`; a newer one refuses the command.
+            command: The command or query. Its row of the registry names the handler.
+            inbox: The key of a document that may come again. The same document gets the same result while its effect stands.
+            since: The last line of the journal that the caller has seen of `command.request`. A newer one refuses the command.
 
         Raises:
-            Unavailable: The database is away, or the deadline has passed; the command has no effect.
+            Unavailable: The database is away, or the deadline has passed. The command has no effect.
         """
         # The rows of the registry are checked against their commands where they are made, so that here any type does.
         handler, subject = HANDLERS[type(command)], cast("Any", command)
@@ -120,7 +123,9 @@ class Circulation:
         """Run a job to its end: a transaction for each BATCH, until `step` returns None for its next cursor.
 
         Args:
-            step: Takes (context, command, cursor, limit); returns the results of this batch and the next cursor.
+            step: Takes (context, command, cursor, limit). Returns the results of this batch and the next cursor.
+            command: What `step` gets in each batch.
+            cursor: Where to begin; "" for the beginning.
         """
         results: list[T] = []
         following: str | None = cursor

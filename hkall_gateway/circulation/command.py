@@ -40,12 +40,12 @@ class Library:
 
 
 def refused(refusal: Refusal, language: str = "", title: str = "") -> Refused:
-    """A rule's refusal as the desk's result."""
+    """Turn a rule's refusal into the result of a command."""
     return Refused(refusal.why, refusal.rule, refusal.detail, language, title)
 
 
 def pause(clock: Clock, seconds: float) -> Deferred[None]:
-    """Return a Deferred that fires after so many seconds."""
+    """Return a Deferred that fires after this many seconds."""
     from twisted.internet.defer import Deferred  # commands that only need a context do without
 
     over: Deferred[None] = Deferred()
@@ -56,13 +56,13 @@ def pause(clock: Clock, seconds: float) -> Deferred[None]:
 def flagged(request: Request, *flags: str) -> str:
     """Return the flags of a request with these added, each once.
 
-    Flags are words for staff, listed by the command `flagged` until they are settled.
+    Flags are words for staff. The command `flagged` lists them until they are settled.
     """
     return " ".join(dict.fromkeys([*request.flags.split(), *filter(None, flags)]))
 
 
 def unflagged(request: Request, *flags: str) -> str:
-    """The flags of a request without these."""
+    """Return the flags of a request without these."""
     return " ".join(one for one in request.flags.split() if one not in flags)
 
 
@@ -72,7 +72,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The unit of work of one command, the library that it concerns, and its aware UTC instant."""
+    """What a handler works with: the unit of work, the library, and the aware UTC instant of the command."""
 
     unit: UnitOfWork
     library: Library
@@ -81,7 +81,7 @@ class Context:
     def refuse(
         self, why: Refusal | Reason, by: Actor, request: Request | None = None, *, patron: str = "", language: str = ""
     ) -> Refused:
-        """Refuse a command, with an entry in the journal. The result names the title of the request."""
+        """Refuse a command and record the refusal in the journal. The result names the title of the request."""
         refusal = Refusal(why) if isinstance(why, Reason) else why
         self.unit.refuse(refusal, self.now, by, request, patron)
         return refused(refusal, language, request.title if request else "")
@@ -90,7 +90,7 @@ class Context:
 def in_context(
     work: Callable[Concatenate[Context, P], T], library: Library, now: datetime, *args: P.args, **named: P.kwargs
 ) -> Callable[[UnitOfWork], T]:
-    """Return `work` with its arguments as a function of the unit of work, which the database runs."""
+    """Return `work` with its arguments as a function of the unit of work, for the database to run."""
     return lambda unit: work(Context(unit, library, now), *args, **named)
 
 
@@ -102,9 +102,9 @@ Q = TypeVar("Q", bound="Query[Any, Any]")
 
 @dataclass(frozen=True, slots=True)
 class InboxKey:
-    """The identity of a document that changes something; the same document again gets the same outcome.
+    """The identity of a document that changes something. The same document again gets the same result.
 
-    `keep_s`: how long the outcome is kept, in seconds.
+    `keep_s`: how long the result is kept, in seconds.
     """
 
     agency: str
@@ -114,17 +114,18 @@ class InboxKey:
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A row of the registry. Its parts are untyped here because the methods that make it check them against the command.
+    """A row of the registry. Its parts are untyped here, since the methods that make it check them against the command.
 
     Attributes:
-        run: The function that decides, with (context, command) or (context, command, facts).
-        locks: The rows that the command decides about; None = none.
-        facts: Asks the local system, before the transaction; None for a command that needs no facts.
-        resolve: Returns the query that finds our own number of what a partner names, None where the command has it.
-        under_card: Returns the command under another card, the patron's present one.
-        settles: Whether it records what has happened already, so that no deadline stops it.
-        repeatable: Whether two executions have the effect of one.
-        reads_only: Whether it is a query; `is_long`: one that may take longer than a lookup by key.
+        run: The handler, called with (context, command) or (context, command, facts).
+        locks: Returns the rows that the command decides about; None for none.
+        facts: Asks the local system before the transaction; None for a command that needs no facts.
+        resolve: Returns the query that finds our number from the partner's, or None where the command has it.
+        under_card: Returns the command under the patron's present card.
+        settles: The command records what has happened already, so that no deadline stops it.
+        repeatable: Two executions have the effect of one.
+        reads_only: It is a query.
+        is_long: It is a query that may take longer than a lookup by key.
     """
 
     run: Callable[..., Any]
@@ -139,7 +140,7 @@ class Handler:
 
 
 class Command(Generic[Facts, Result]):
-    """A command: its handler needs Facts and returns Result, or Refused. Facts is None where it needs none."""
+    """A command whose handler needs Facts and returns Result, or Refused. Facts is None where it needs none."""
 
     __slots__ = ()
 
@@ -166,12 +167,12 @@ class Command(Generic[Facts, Result]):
         resolve: Callable[[C, Library], Callable[[UnitOfWork], C] | None] | None = None,
         under_card: Callable[[C, str], C] | None = None,
     ) -> tuple[type[C], Handler]:
-        """Return the row of a command that is decided by facts about a patron."""
+        """Return the row of a command that needs facts about a patron."""
         return cls, Handler(run, locks, facts, resolve, under_card)
 
 
 class Query(Generic[Facts, Result]):
-    """A query: its handler needs Facts, returns Result, and changes nothing."""
+    """A query whose handler needs Facts, returns Result, and changes nothing."""
 
     __slots__ = ()
 
@@ -187,5 +188,5 @@ class Query(Generic[Facts, Result]):
         facts: Callable[[LocalSystem, Q], Awaitable[Gathered[Facts]]],
         locks: Callable[[Q], LockSet] | None = None,
     ) -> tuple[type[Q], Handler]:
-        """Return the row of a query with facts about a patron. `locks` names the rows that are read ahead."""
+        """Return the row of a query that needs facts about a patron. `locks` names the rows that are read ahead."""
         return cls, Handler(run, locks, facts, reads_only=True)

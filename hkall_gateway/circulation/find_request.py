@@ -1,4 +1,4 @@
-"""Finds the request of a staff command, and records its refusals."""
+"""Find the request of a staff command or a scanned copy, and make the results of staff commands."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ from hkall_gateway.rules.vocabulary import (
 class StaffCommand:
     """A staff command on one request, with its reason.
 
-    `by` names the actor. The request is named by `request`, or by `barcode` and, where two libraries share it, `agency`. `on`:
-    the day on which it happened, or until which it shall last. `cents`: a price that the owner has named. `position`: the
-    target of `force`.
+    The request is named by `request`, or by `barcode` and, where two libraries share it, `agency`. `on` is the day on which it
+    happened, or until which it shall last. `cents` is a price that the owner has named. `position` is the target of `force`.
     """
 
     by: Actor
@@ -44,7 +43,10 @@ class StaffCommand:
 
 
 def find_open_request(unit: UnitOfWork, barcode: str, agency: str, card: str = "") -> Request | Refused | None:
-    """The one open request that holds this copy; None if none; a refusal if the barcode fits copies of two libraries."""
+    """Find the open request that holds this copy; None for none.
+
+    A barcode that fits copies of two libraries is refused, unless one of the requests is of `card`.
+    """
     held = unit.requests.open_with_item(barcode, agency)
     mine = [r for r in held if r.patron == card] if card else []
     held = tuple(mine) or held
@@ -54,7 +56,7 @@ def find_open_request(unit: UnitOfWork, barcode: str, agency: str, card: str = "
 
 
 def reason_not_owner(unit: UnitOfWork, card: str) -> Reason:
-    """The refusal of a card that does not own the request: it was replaced, or it has no such request."""
+    """Return why a card does not own the request: it was replaced, or it has no such request."""
     return Reason.CARD_REPLACED if card and card_now(unit, card) != card else Reason.UNKNOWN_REQUEST
 
 
@@ -72,11 +74,14 @@ class AwaitedCopy:
 
 
 def find_awaited_copy(unit: UnitOfWork, barcode: str, agency: str, library: Library) -> AwaitedCopy | Reason:
-    """The request for which a lender was asked for this copy, or for the title of which it is a copy of that lender.
+    """Find the request for which a lender was asked for this copy, or for its title (R12, R13).
 
-    `agency` is "" where only the barcode is known. AMBIGUOUS_ITEM where two requests may wait for it, or where a book of
-    our own has the same barcode; UNKNOWN_ITEM where none does. A lender that refused may still have sent the copy; it is
-    considered only if no other candidate fits. Source: HKALL rules R12, R13; receive unannounced.
+    A lender that refused may still have sent the copy. It is considered only if no other candidate fits. `agency` is the owner,
+    "" where only the barcode is known.
+
+    Returns:
+        AMBIGUOUS_ITEM where two requests may wait for it, or where a book of our own has the same barcode. UNKNOWN_ITEM
+        where no request waits for it.
     """
     copies = found.copies_with(unit, barcode)
     ours = any(copy.agency == library.agency for copy in copies)
@@ -94,7 +99,7 @@ def find_awaited_copy(unit: UnitOfWork, barcode: str, agency: str, library: Libr
 
 @dataclass(frozen=True, slots=True)
 class OwnedElsewhere:
-    """A partner's copy for which nobody waits, and its last request. Several libraries may have a copy with the barcode."""
+    """A partner's copy for which no request waits, and its last request. Several libraries may have the barcode."""
 
     owners: tuple[str, ...]
     title: str
@@ -102,9 +107,9 @@ class OwnedElsewhere:
 
 
 def find_owner_elsewhere(unit: UnitOfWork, barcode: str, agency: str, library: Library) -> OwnedElsewhere | None:
-    """The partner's copy with this barcode, by its last request or the loaded copies; None if it may be a copy of our own.
+    """Find the partner that owns the copy with this barcode; None if it may be a copy of our own.
 
-    `agency` is "" where only the barcode is known.
+    The last request of the copy decides, else the loaded copies. `agency` is "" where only the barcode is known.
     """
     copies = [copy for copy in found.copies_with(unit, barcode) if agency in {"", copy.agency}]
     last = unit.requests.last_with_item(ItemKey(agency, barcode))
@@ -117,7 +122,7 @@ def find_owner_elsewhere(unit: UnitOfWork, barcode: str, agency: str, library: L
 
 
 def find_named_request(unit: UnitOfWork, command: StaffCommand) -> Request | Refused:
-    """The request with this number, also one that has ended; else the open one that holds this copy."""
+    """Find the request with this number, also one that has ended, else the open one that holds this copy."""
     if command.request:
         found = unit.requests.find(command.request)
         return found or refused(Refusal(Reason.UNKNOWN_REQUEST))
@@ -131,12 +136,12 @@ def refuse_position(context: Context, command: StaffCommand, request: Request) -
 
 
 def staff_result(request: Request, *, again: bool = False, due: date | None = None, cents: int = 0, note: str = "") -> Done:
-    """The result of a staff command."""
+    """Make the result of a staff command."""
     return Done(request.id, request.item, request.position, request.title, again, due, cents, note)
 
 
 def day_of(context: Context, command: StaffCommand, request: Request) -> date | Refused:
-    """The day of the event: today, or an earlier day of this loan."""
+    """Return the day of the event: today, or an earlier day of this loan. Any other day is refused."""
     today = dates.civil(context.now)
     first = request.first_checkout or request.received_on or (dates.civil(request.placed_at) if request.placed_at else today)
     day = command.on or today

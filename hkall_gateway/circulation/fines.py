@@ -1,4 +1,4 @@
-"""Fines at the desk: fixed when a book comes back or is renewed, paid oldest first, waived with a reason (R40, R41, R45).
+"""Fines: fixed when a book comes back or is renewed, paid oldest first, waived with a reason (R40, R41, R45).
 
 A payment above the debt is refused: the cash box returns it, so there is no credit to keep. A refund that we owe a patron for a
 book that was found again lowers the debt.
@@ -26,7 +26,7 @@ from hkall_gateway.rules.vocabulary import NOTHING, Actor, ItemKey, Refusal, Req
 
 @dataclass(frozen=True, slots=True)
 class ChargeEntry:
-    """One charge that is not fully paid. `fine` is its number; `kind` overdue, replacement, processing, damage."""
+    """A charge that is not fully paid. `fine` is its number. `kind`: overdue, replacement, processing, damage."""
 
     fine: int
     request: str
@@ -41,7 +41,7 @@ class ChargeEntry:
 @record
 @dataclass(frozen=True, slots=True)
 class Paid:
-    """A payment was taken. `owed_cents` is the remaining debt; `again`: this transaction was taken before."""
+    """Result: a payment was taken. `owed_cents` is the remaining debt. `again`: this transaction was taken before."""
 
     card: str
     cents: int
@@ -53,7 +53,7 @@ class Paid:
 @record
 @dataclass(frozen=True, slots=True)
 class Waived:
-    """The amount waived, in cents. `again`: the charge was settled or waived already."""
+    """Result: the amount waived, in cents. `again`: the charge was settled or waived already."""
 
     fine: int
     cents: int
@@ -63,7 +63,7 @@ class Waived:
 
 @dataclass(frozen=True, slots=True)
 class Pay(Command[None, Paid]):
-    """A payment: for the charge `fine` if it is given, else for the oldest first.
+    """Take a payment for the charge `fine`, or without one for the oldest charges first.
 
     The same `transaction_id` of the same device (`by`) for the same patron is taken once. Source: SIP2 2.00, fee paid.
     """
@@ -79,7 +79,7 @@ class Pay(Command[None, Paid]):
 
 @dataclass(frozen=True, slots=True)
 class Waive(Command[None, Waived]):
-    """Waives a charge, or `cents` of it, with the reason."""
+    """Waive a charge, or `cents` of it, with the reason."""
 
     by: Actor
     fine: int
@@ -92,7 +92,7 @@ REPLACEMENT, PROCESSING, DAMAGE, REFUND = "replacement", "processing", "damage",
 
 
 def left_to_charge(context: Context, request: Request, day: date) -> int:
-    """The fine of a loan up to `day` that is not charged yet, in cents."""
+    """Compute the fine of a loan up to `day` that is not charged yet, in cents."""
     if request.due is None or day <= request.due:
         return 0
     cents = fine_for(request, day, context.library.policy, closed_days(context))
@@ -100,7 +100,7 @@ def left_to_charge(context: Context, request: Request, day: date) -> int:
 
 
 def fix_fine(context: Context, request: Request, day: date, by: Actor) -> int:
-    """Charge the fine of a loan up to `day`; returns the cents added, 0 if these days are charged already."""
+    """Charge the fine of a loan up to `day`, and return the cents added; 0 if these days are charged already."""
     cents = left_to_charge(context, request, day)
     if cents:
         fines.charge(context.unit, request, OVERDUE, cents, "R41" if request.recalled_on else "R40", context.now, by)
@@ -108,9 +108,9 @@ def fix_fine(context: Context, request: Request, day: date, by: Actor) -> int:
 
 
 def pay_back(context: Context, request: Request, day: date, by: Actor) -> int:
-    """Remove the replacement charge of a lost book found on `day`, within the owner's days; returns the cents removed.
+    """Remove the replacement charge of a lost book found in time, and return the cents removed (R45).
 
-    Payments of the charge are owed back. The processing fee stays. Source: HKALL rules R45.
+    In time is within the owner's days after the loss. Payments of the charge are owed back. The processing fee stays.
     """
     partner = context.unit.partners.find(request.partner)
     days = partner.charges.refund_if_found_days if partner else 0
@@ -129,7 +129,7 @@ def pay_back(context: Context, request: Request, day: date, by: Actor) -> int:
 
 
 def charge_lines(unit: UnitOfWork, charged: Sequence[Charged]) -> tuple[ChargeEntry, ...]:
-    """The patron's open charges in the order given; settled ones are left out."""
+    """Return the patron's open charges in the order given, without settled ones."""
     entries = []
     for one in charged:
         if one.left_cents > 0:
@@ -140,7 +140,7 @@ def charge_lines(unit: UnitOfWork, charged: Sequence[Charged]) -> tuple[ChargeEn
 
 
 def pay(context: Context, command: Pay) -> Paid | Refused:
-    """Take a payment for a patron's charges. The same transaction of the same device again gets the same answer."""
+    """Take a payment for a patron's charges. The same transaction of the same device gets the same answer again."""
     card = card_now(context.unit, command.card)
     known = fines.find_payment(context.unit, card, command.by.who, command.transaction_id)
     if known:
@@ -176,7 +176,7 @@ def pay(context: Context, command: Pay) -> Paid | Refused:
 
 
 def waive(context: Context, command: Waive) -> Waived | Refused:
-    """Waive a charge, or a part of it; the journal keeps the reason."""
+    """Waive a charge, or a part of it. The journal keeps the reason."""
     charged = fines.charge_numbered(context.unit, command.fine)
     if charged is None:
         return context.refuse(Reason.UNKNOWN_FINE, command.by)
@@ -191,5 +191,5 @@ def waive(context: Context, command: Waive) -> Waived | Refused:
 
 
 def dollars(cents: int) -> str:
-    """An amount for people: 1250 cents are "12.50"."""
+    """Format an amount for people: 1250 cents are "12.50"."""
     return f"{cents // 100}.{cents % 100:02}"

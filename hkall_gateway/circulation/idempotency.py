@@ -1,4 +1,7 @@
-"""Idempotency: a repeated document gets the kept outcome while its effect holds, inside one unit of work."""
+"""Idempotency: a repeated document gets the kept result while its effect holds.
+
+Each result that the inbox keeps has a rule here for whether its effect holds. If it does not, the document is a new one.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,7 @@ def _checkout_holds(outcome: CheckedOut, request: Request) -> bool:
 
 
 def _notice_holds(outcome: Noted, request: Request) -> bool:
-    """A notice counts while the request is as it left it, and after the request's end: what came of it is over."""
+    """Judge a notice: it holds while the request is as the notice left it, and after the request has ended."""
     if not outcome.position or request.position is P.CLOSED:
         return True
     now = (request.position, request.item, request.wire_agency, request.wire_id)
@@ -91,12 +94,12 @@ NEVER_UNDONE: Final = frozenset({Billed, Paid, Waived})
 
 
 def status_stands(outcome: StatusSet, copy: Holding | None) -> bool:
-    """Whether a copy still has the status that was set."""
+    """Return whether a copy still has the status that was set."""
     return not outcome.status or copy is None or copy.status == outcome.status
 
 
 def parts(outcome: object) -> tuple[object, ...]:
-    """The outcomes to judge: of renewing all, each renewal that its lender has not still to grant; of any other, itself."""
+    """Return the results to judge: each settled renewal of renewing all, or the result itself."""
     if isinstance(outcome, AllRenewed):
         return tuple(one for one in outcome.renewed if not one.pending)
     return (outcome,)
@@ -110,11 +113,11 @@ Said = TypeVar("Said")
 
 
 def once(context: Context, key: InboxKey, work: Callable[[Context], Said]) -> Said:
-    """Run `work(context)` for a new document; for a repeated one return the kept outcome while its effect still holds.
+    """Run `work(context)` for a new document; return the kept result of a repeated one while its effect holds.
 
     A document is processed anew if its effect was undone since: placed and cancelled, renewed and recalled, checked in and
-    lent. Refusals changed no data and are not kept, nor are renewals that the lender is still being asked about: both are
-    decided again. The outcome of renewing all is kept whole, while each of its renewals stands.
+    lent. Refusals are not kept, since they changed no data, nor are renewals that the lender is still being asked about. Both
+    are decided again. The result of renewing all is kept whole, while each of its renewals holds.
     """
     unit, now = context.unit, context.now
     until = now + timedelta(seconds=key.keep_s)
@@ -132,7 +135,7 @@ def once(context: Context, key: InboxKey, work: Callable[[Context], Said]) -> Sa
 
 
 def _part_holds(unit: UnitOfWork, outcome: Any) -> bool:
-    """Judge one outcome. That of an archived request always holds: it can no longer be compared."""
+    """Judge one result. That of an archived request always holds, since it can no longer be compared."""
     if type(outcome) in NEVER_UNDONE:
         return True
     if isinstance(outcome, StatusSet):

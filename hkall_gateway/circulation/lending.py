@@ -1,4 +1,4 @@
-"""We lend: a partner's request is paged, shipped, reported on and returned. The lender never learns the patron's identity."""
+"""We lend: page, ship, renew and take back for a partner. The lender never learns the patron's identity."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from hkall_gateway.rules.vocabulary import (
 @record
 @dataclass(frozen=True, slots=True)
 class Paged:
-    """Our copy is paged for a partner."""
+    """Result: our copy is paged for a partner."""
 
     request: str
     wire_agency: str
@@ -48,7 +48,7 @@ class Paged:
 
 @dataclass(frozen=True, slots=True)
 class BorrowFromUs(Command[None, Paged]):
-    """A partner's request for a book of ours, to be paged. `wire_agency`/`wire_id` are the partner's RequestId.
+    """A partner's request for a book of ours. `wire_agency`/`wire_id` are the partner's RequestId.
 
     The request expires after `need_before`.
     """
@@ -93,7 +93,10 @@ def borrow_from_us(context: Context, command: BorrowFromUs) -> Paged | Refused:
 
 
 def _answer_repeated_request(context: Context, known: Request, command: BorrowFromUs) -> Paged | Refused:
-    """Answer a repeated RequestId. A declined or withdrawn request is refused: the borrower asks another library."""
+    """Answer a repeated RequestId.
+
+    A declined or withdrawn request is refused, so that the borrower asks another library.
+    """
     named = {copy.bib_id for copy in _our_copies(context.unit, command, context.library)} | {command.bib_id}
     if (command.bib_id or command.item) and known.bib_id not in named:
         return context.refuse(Reason.DUPLICATE_REQUEST, command.by, known)
@@ -103,7 +106,7 @@ def _answer_repeated_request(context: Context, known: Request, command: BorrowFr
 
 
 def _our_copies(unit: UnitOfWork, command: BorrowFromUs, library: Library) -> tuple[Holding, ...]:
-    """Our copies of the title, or the named one if one is named."""
+    """Return our copies of the title, or the one copy that the partner names."""
     copies = unit.holdings.of_title(command.bib_id, library.agency) if command.bib_id else ()
     if command.item:
         named = unit.holdings.find(command.item) if command.item.agency in {"", library.agency} else None
@@ -141,7 +144,7 @@ def _paged_result(unit: UnitOfWork, request: Request) -> Paged:
 
 
 def ship(context: Context, request: Request, by: Actor) -> Request:
-    """Ship the copy; the lender date includes the days of transport (decisions on two due dates)."""
+    """Ship the copy. The lender's due date includes the days of transport (decisions on two due dates)."""
     due = dates.civil(context.now) + timedelta(days=context.library.policy.lending.institutional_days)
     after = context.unit.advance(request, Event.LEND, context.now, by, lender_due=due)
     context.unit.holdings.set_status(after.item or ItemKey("", ""), "On Loan")
@@ -149,11 +152,7 @@ def ship(context: Context, request: Request, by: Actor) -> Request:
 
 
 def ship_at_counter(context: Context, by: Actor, role: str, card: str, barcode: str, partner: Partner) -> CheckedOut | Refused:
-    """A checkout to a partner's institutional card ships our paged copy.
-
-    Args:
-        role: The role of the terminal where the copy is scanned.
-    """
+    """Ship our paged copy by a checkout to a partner's institutional card. `role` is the terminal's."""
     held = [r for r in context.unit.requests.open_with_item(barcode, context.library.agency) if r.partner == partner.agency]
     if not held:
         return context.refuse(Reason.UNKNOWN_ITEM, by)
@@ -173,7 +172,7 @@ def _shipped_result(request: Request, card: str, *, again: bool = False) -> Chec
 
 
 def apply_notice(context: Context, notice: PartnerNotice, event: Event) -> Noted | Refused:
-    """Apply a borrower's notice: the transition of the table, or a success where the request is past it already."""
+    """Apply a borrower's notice by the life cycle. A request that is past the step already is a success."""
     request = find_lent_request(context.unit, notice)
     if request is None:
         return context.refuse(Reason.UNKNOWN_REQUEST, notice.by)
@@ -194,7 +193,7 @@ def apply_notice(context: Context, notice: PartnerNotice, event: Event) -> Noted
 
 
 def notice_handler(event: Event) -> Callable[[Context, PartnerNotice], Noted | Refused]:
-    """Return the handler of a borrower's notice of this event."""
+    """Make the handler of a borrower's notice of this event."""
     return lambda context, ask: apply_notice(context, ask, event)
 
 
@@ -228,9 +227,10 @@ def renewed_by_borrower(context: Context, notice: PartnerNotice) -> Renewed | Re
 
 
 def _renewed_until(context: Context, notice: PartnerNotice, request: Request) -> date | Refusal:
-    """The new lender date: at least the agreed one, at most our days from today.
+    """Compute the new due date of the lender: at least the agreed one, at most our days from today.
 
-    A partner that asks for more gets that; one that has granted its patron more is refused; a central's decision holds.
+    A partner that asks for more gets that date. One that has already granted its patron more is refused. A central's decision
+    holds.
     """
     longer = dates.civil(context.now) + timedelta(days=context.library.policy.lending.institutional_days)
     ours = max(day for day in (longer, request.lender_due) if day)
@@ -240,7 +240,7 @@ def _renewed_until(context: Context, notice: PartnerNotice, request: Request) ->
 
 
 def find_lent_request(unit: UnitOfWork, notice: PartnerNotice) -> Request | None:
-    """The request by which this partner borrows from us, found by RequestId or by copy."""
+    """Find the request by which this partner borrows from us, by RequestId or by copy."""
     by_wire = unit.requests.find_lent(notice.wire_agency or notice.partner, notice.wire_id) if notice.wire_id else None
     if by_wire:
         return by_wire if by_wire.partner == notice.partner else None

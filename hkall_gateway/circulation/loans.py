@@ -1,4 +1,4 @@
-"""The counter lends: checkout and renewal, each a function inside one unit of work."""
+"""Loans at the counter: checkout and renewal, each a function inside one unit of work."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from hkall_gateway.rules.vocabulary import (
 @record
 @dataclass(frozen=True, slots=True)
 class AllRenewed:
-    """The renewed loans, and the refused ones with reasons; each loan is in one of the two."""
+    """Result: the renewed loans, and the refused ones with reasons. Each loan is in one of the two."""
 
     renewed: tuple[Renewed, ...]
     refused: tuple[Refused, ...]
@@ -46,7 +46,7 @@ class AllRenewed:
 
 @dataclass(frozen=True, slots=True)
 class RenewAll(Command[BorrowerFacts, "AllRenewed"]):
-    """Renews all loans. `fee_acknowledged`: the caller accepts the fines."""
+    """Renew all loans. `fee_acknowledged`: the caller accepts the fines."""
 
     by: Actor
     card: str
@@ -56,7 +56,7 @@ class RenewAll(Command[BorrowerFacts, "AllRenewed"]):
 
 @dataclass(frozen=True, slots=True)
 class CheckOut(Command[BorrowerFacts, CheckedOut]):
-    """Lends this copy to this card. `undo` takes back a checkout that the terminal could not finish.
+    """Lend this copy to this card. `undo` takes back a checkout that the terminal could not finish.
 
     `staff` lifts refusals that apply to patrons only: a book that waited too long, or that its owner has recalled since.
     """
@@ -79,7 +79,7 @@ class CheckOut(Command[BorrowerFacts, CheckedOut]):
 
 @dataclass(frozen=True, slots=True)
 class Renew(Command[BorrowerFacts, Renewed]):
-    """Renews a loan. `card` is empty when the caller need not name it (staff).
+    """Renew a loan. `card` is empty where the caller need not name it (staff).
 
     `staff` lifts refusals that apply to patrons only. `fee_acknowledged`: the caller accepts the fine that has accrued until
     now.
@@ -98,7 +98,7 @@ class Renew(Command[BorrowerFacts, Renewed]):
 
 @dataclass(frozen=True, slots=True)
 class FindFixedLoans(Query[BorrowerFacts, frozenset[str]]):
-    """Asks for the numbers of a patron's loans that could not be renewed now."""
+    """Ask for the numbers of a patron's loans that could not be renewed now."""
 
     card: str
 
@@ -107,7 +107,7 @@ P = Position
 
 
 def check_out(context: Context, command: CheckOut, facts: BorrowerFacts) -> CheckedOut | Refused:
-    """Lend a copy that waits on our hold shelf to the patron it was fetched for (R13 to R21). A partner's card ships it."""
+    """Lend a copy on our hold shelf to the patron who requested it (R13 to R21). A partner's card ships it."""
     partner = context.unit.partners.with_card(command.card)
     if partner is not None:
         return lending.ship_at_counter(context, command.by, command.place.role, command.card, command.barcode, partner)
@@ -187,7 +187,7 @@ def _record_loan(
 
 
 def _due_without_recall(context: Context, request: Request, borrower: Borrower, happened: datetime) -> date:
-    """The due date without the recall that came before the loan; cancelling the recall restores it (R26)."""
+    """Compute the due date without the recall that came before the loan; its cancellation restores it (R26)."""
     plain = replace(request, recalled_on=None)
     return policy.loan_due(borrower, plain, context.library.policy, happened, closed_days(context))
 
@@ -200,9 +200,9 @@ def _flag_offline(context: Context, command: CheckOut, request: Request, why: Re
 
 
 def _repeat_checkout(context: Context, command: CheckOut, request: Request, facts: BorrowerFacts) -> CheckedOut | Refused:
-    """Answer a repeated checkout by the same patron: the same success, or a renewal where the terminal asks for one.
+    """Answer a repeated checkout by the same patron: the same success, or a renewal if the terminal asks for one.
 
-    Most self-checks always ask for one; within the policy's window the repetition counts as the same scan, or as a resend after
+    Most self-checks always ask for one. Within the policy's window the repetition counts as the same scan, or as a resend after
     a lost reply.
     """
     language = facts.borrower.language if facts.borrower else ""
@@ -219,7 +219,7 @@ def _repeat_checkout(context: Context, command: CheckOut, request: Request, fact
 
 
 def _undo_checkout(context: Context, command: CheckOut, request: Request, facts: BorrowerFacts) -> CheckedOut | Refused:
-    """Undo a checkout that the terminal could not finish: the copy is on the hold shelf again. Repeating it is a success."""
+    """Put the copy of an unfinished checkout back on the hold shelf. Repeating it is a success."""
     if command.card and request.patron != command.card:
         return _refuse(context, Reason.NOT_REQUESTER, command, request, facts)
     after = request
@@ -246,7 +246,7 @@ def _refuse(
 
 
 def renew(context: Context, command: Renew, facts: BorrowerFacts) -> Renewed | Refused:
-    """Set a later due date (R27 to R33). The same renewal again gets the same answer while no other event followed it."""
+    """Set a later due date (R27 to R33). The same renewal gets the same answer until another event follows it."""
     found = _find_loan(context.unit, command)
     if isinstance(found, Refused):
         return found
@@ -284,7 +284,7 @@ def renew(context: Context, command: Renew, facts: BorrowerFacts) -> Renewed | R
 
 
 def may_renew(context: Context, loan: Request, facts: BorrowerFacts, *, staff: bool = False) -> Grant | Refusal:
-    """Whether a loan may be renewed now, and until when; a lender that decides itself may name a date of its own."""
+    """Decide whether a loan may be renewed now, and until when. A lender that decides itself may name another date."""
     uncapped = recalls.without_lender_date(loan) if recalls.lender_decides(context.unit, loan) else loan
     return policy.may_renew(
         uncapped,
@@ -298,7 +298,7 @@ def may_renew(context: Context, loan: Request, facts: BorrowerFacts, *, staff: b
 
 
 def find_fixed_loans(context: Context, query: FindFixedLoans, facts: BorrowerFacts) -> frozenset[str]:
-    """The numbers of the loans that this card could not renew now."""
+    """Return the numbers of the loans that this card could not renew now."""
     loans = [request for request in context.unit.requests.open_of_patron(query.card) if request.position is P.ON_LOAN]
     return frozenset(loan.id for loan in loans if isinstance(may_renew(context, loan, facts), Refusal))
 
@@ -311,7 +311,7 @@ def _find_loan(unit: UnitOfWork, command: Renew) -> Request | Refused | None:
 
 
 def _is_recent(context: Context, done_at: datetime | None) -> bool:
-    """Whether an event is so recent that the same command again counts as a repetition."""
+    """Return whether an event is so recent that the same command counts as a repetition."""
     window = timedelta(seconds=context.library.policy.renewal.repeat_window_s)
     return done_at is not None and context.now - done_at < window
 

@@ -1,4 +1,4 @@
-"""Holds a partner's news for a person where it contradicts what we have seen ourselves (`rules/evidence.py`)."""
+"""A partner's notice, and how it is held for a person where it contradicts our own scans (`rules/evidence.py`)."""
 
 from __future__ import annotations
 
@@ -31,12 +31,11 @@ BROKERED: Final = "brokered"
 
 @dataclass(frozen=True, slots=True)
 class PartnerNotice:
-    """A partner's notice of an event: shipped, received, declined, withdrew, renewed, recalled …
+    """A partner's notice of an event, such as shipped, received, declined, withdrawn, renewed, recalled.
 
-    `item` and the RequestId may each be absent; one of them names the request. `judged`: a person of ours has compared it with
-    our own record, and believes it. `due` is the date that the partner asks for
-    (asked), has granted its patron (told), or that a central has settled (decided). `reason` and `detail`: why it declines, in
-    its words.
+    `item` and the RequestId may each be absent; one of them names the request. `judged`: one of our staff has compared it with
+    our record, and believes it. `due` is the date that the partner asks for (asked), has granted its patron (told), or that a
+    central has decided (decided). `reason` and `detail` say in the partner's words why it declines.
     """
 
     by: Actor
@@ -83,10 +82,10 @@ class ItemCheckedIn(PartnerNotice, Command[None, Noted]):
 
 
 def hold_if_contradicted(context: Context, notice: PartnerNotice, request: Request, news: News) -> Refused | None:
-    """Hold the news where it contradicts our last scan, or names a copy of another request; None where it may be applied.
+    """Hold a notice that contradicts our last scan, or names a copy of another request; None if it may be applied.
 
     A person who has judged it (`notice.judged`) is believed about the copy of this request. So is the owner that finds a book
-    which the patron claims to have returned, or has lost. News about a broker's request is held only after a scan of ours,
+    which the patron claims to have returned, or has lost. A notice about a broker's request is held only after a scan of ours,
     since the broker's other messages report its own scans.
     """
     if other := _other_request(context.unit, notice, request):
@@ -109,9 +108,9 @@ def hold_notice(
     *,
     of: str = "",
 ) -> Refused:
-    """Refuse the news, flag the request for staff, and write what each side says into the journal.
+    """Refuse the notice, flag the request for staff, and journal what each side says.
 
-    `of`: the other request that has the copy.
+    `of` is the other request that has the copy.
     """
     scanned_at = context.unit.journal.last_scan(request.id)
     flags = flagged(request, flag)
@@ -133,9 +132,9 @@ def hold_notice(
 
 
 def _other_request(unit: UnitOfWork, notice: PartnerNotice, request: Request) -> Request | None:
-    """The other open request that has the named copy, or for which it was asked of this partner, for another title.
+    """Find another open request, for another title, that has the named copy or asked this partner for it.
 
-    A lender may send another copy of the same title than the one it was asked for.
+    A lender may send another copy of the title than the one it was asked for.
     """
     if notice.item is None or notice.item == request.item:
         return None
@@ -154,7 +153,7 @@ Asked = tuple[Request, Candidate]
 
 
 def with_our_number(unit: UnitOfWork, notice: Notice, agency: str) -> Notice:
-    """The notice under the RequestId that `agency`, ours, gave the request, where the lender uses its own number.
+    """Replace the lender's own request number by the RequestId that we, `agency`, gave the request.
 
     A number that is also a request of the partner's own means that request, unless the notice names a copy of the partner's.
     """
@@ -176,18 +175,18 @@ def with_our_number(unit: UnitOfWork, notice: Notice, agency: str) -> Notice:
 
 
 def _is_own_number(unit: UnitOfWork, notice: PartnerNotice) -> bool:
-    """Whether a request of the partner's own making has this number."""
+    """Return whether a request that the partner placed has this number."""
     lent = unit.requests.find_lent(notice.wire_agency or notice.partner, notice.wire_id)
     return lent is not None or borrowed_under(unit, notice.partner, notice.wire_id) is not None
 
 
 def _asked_under_our_value(unit: UnitOfWork, notice: PartnerNotice) -> Asked | None:
-    """Return our request to the lender with the same value as this number, which the lender repeats under its own AgencyId."""
+    """Find our request whose value the lender repeats under its own AgencyId."""
     attempt = unit.requests.find_by_wire_id(notice.wire_id)
     return attempt if attempt and attempt[1].agency == notice.partner else None
 
 
 def _asked_before_answer(unit: UnitOfWork, notice: PartnerNotice) -> Asked | None:
-    """The open request sent for a copy of the lender's own: its notice may arrive before its answer."""
+    """Find the open request for a copy of the lender's: its notice may arrive before its answer."""
     attempt = asked_for(unit, notice.item) if notice.item and notice.item.agency == notice.partner else None
     return attempt if attempt and attempt[0].position not in FINAL and attempt[0].wire_id == attempt[1].wire_id else None

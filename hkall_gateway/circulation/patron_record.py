@@ -1,4 +1,4 @@
-"""A patron's circulation record for the patron: requests, loans and charges as they are now, and what may be done with each."""
+"""A patron's record for the patron: requests, loans and charges, and what may be done with each."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class PatronRecord:
 
 
 def patron_record(context: Context, card: str, facts: BorrowerFacts) -> PatronRecord:
-    """The record of a card, from the facts about its owner; what has ended or was given back is not part of it."""
+    """Compile the record of a card, without what has ended or was given back."""
     unit = context.unit
     present = [one for one in unit.requests.open_of_patron(card) if not one.unwanted]
     charged = unit.patrons.charges(card)
@@ -83,7 +83,7 @@ def patron_record(context: Context, card: str, facts: BorrowerFacts) -> PatronRe
 
 
 def other_loans(record: PatronRecord, found: Sequence[LocalLoan]) -> list[LocalLoan]:
-    """Return the library's own books that the patron has, the first due one first, without the HKALL books of the record."""
+    """Return the patron's loans in the local system, earliest due first, without the HKALL books of the record."""
     ours = {one.request.item_barcode for one in record.loans}  # a system that terminals are relayed to may know them too
     return sorted((one for one in found if one.barcode not in ours), key=lambda one: (one.due or date.max, one.title))
 

@@ -1,4 +1,4 @@
-"""Interfaces to the world outside the desk: a clock, and a local library system with queries in library terms."""
+"""Interfaces to the world outside the service layer: a clock, and the local system."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Read = TypeVar("Read", covariant=True)
 
 
 class Verb(StrEnum):
-    """The queries that a connector may support.
+    """The queries that an adapter may support.
 
     LOANS: it is a `TellsLoans`. LOADED: its borrowers are the rows that `load` wrote, so that a unit of work reads them itself.
     """
@@ -32,7 +32,7 @@ class Verb(StrEnum):
 
 
 class Unreachable(Exception):
-    """The local system did not answer in time. Only connectors raise it; the desk turns it into policy."""
+    """The local system did not answer in time. Only adapters raise it; the service turns it into policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class BorrowerFacts:
     """A borrower and the origin of the facts: `source` (snapshot, sip2, ncip, manual) and their instant.
 
     `reachable` False: no source can answer at the moment, which differs from "unknown". `flag` is the flag of a request that
-    was decided without the local system. `looked`: its shelves were looked up, and `at_home` are our own copies with their
+    was decided without the local system. `looked`: the shelves were looked up, and `at_home` are our own copies with their
     statuses; None where they could not be seen. `replaced`: the card is out of use, and its owner has another one. `former` are
-    cards that the local system says the borrower had before.
+    cards that the borrower had before, by the local system.
     """
 
     borrower: Borrower | None
@@ -67,7 +67,7 @@ AWAY = BorrowerFacts(None, "", reachable=False)
 
 @dataclass(frozen=True, slots=True)
 class CopyStatus:
-    """A copy's status as its library said it at `at`, in that library's own word."""
+    """A copy's status at the instant `at`, in its library's own word."""
 
     status: str
     at: datetime
@@ -75,28 +75,36 @@ class CopyStatus:
 
 @dataclass(frozen=True, slots=True)
 class LiveStatuses:
-    """The statuses of copies of a title as their libraries gave them. `asking`: more answers may come in a moment."""
+    """The statuses of copies of a title from their libraries. `asking`: more answers may come in a moment."""
 
     statuses: Mapping[ItemKey, CopyStatus] = field(default_factory=dict)
     asking: bool = False
 
 
 class LocalIls(Protocol):
-    """The library's own system. Every method may raise `Unreachable`, and no other exception."""
+    """The adapter of a local system. Every method may raise `Unreachable`, and no other exception."""
 
     @property
-    def supports(self) -> frozenset[Verb]: ...
+    def supports(self) -> frozenset[Verb]:
+        """Return the queries that this adapter answers."""
+        ...
 
-    async def borrower(self, card: str) -> BorrowerFacts: ...
+    async def borrower(self, card: str) -> BorrowerFacts:
+        """Look up the borrower with this card."""
+        ...
 
-    async def verify_pin(self, card: str, pin: Sensitive) -> bool: ...
+    async def verify_pin(self, card: str, pin: Sensitive) -> bool:
+        """Check a PIN."""
+        ...
 
-    async def copies(self, bib_id: str) -> tuple[Holding, ...] | None: ...
+    async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
+        """Return our own copies of a title with their statuses; None if the system cannot say."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class LocalLoan:
-    """A book of the library's own that a borrower has, as the local system tells it; None and "" where it gives none."""
+    """A patron's loan in the local system. Fields that it does not give are None or ""."""
 
     barcode: str
     title: str = ""
@@ -106,12 +114,14 @@ class LocalLoan:
 class TellsLoans(Protocol):
     """A local system that lists a borrower's loans. It may raise `Unreachable`, and no other exception."""
 
-    async def loans(self, card: str) -> tuple[LocalLoan, ...]: ...
+    async def loans(self, card: str) -> tuple[LocalLoan, ...]:
+        """Return the borrower's loans in the local system."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """A borrower as a terminal names it. `pin_ok` is None where no PIN came; `unsure`: the PIN cannot be checked now."""
+    """A borrower and the result of the PIN check: None where no PIN came. `unsure`: it cannot be checked now."""
 
     facts: BorrowerFacts
     pin_ok: bool | None = None
@@ -123,9 +133,8 @@ class Gathered(Generic[Read]):
     """The facts of a command, gathered before its transaction.
 
     Attributes:
-        read: Returns the facts inside the transaction: the answer that the local system gave before, or the loaded rows as they
-            are under the locks.
-        card: The present card of the patron where the local system knows another one than the command names; "" = the same.
+        read: Returns the facts inside the transaction: the local system's answer, or the loaded rows under the locks.
+        card: The patron's present card where the local system knows another one than the command names; "" for the same.
     """
 
     read: Callable[[UnitOfWork], Read]
@@ -133,35 +142,61 @@ class Gathered(Generic[Read]):
 
 
 class LocalSystem(Protocol):
-    """The library's own system for decisions, whatever stands behind it, and whether or not it can be reached.
+    """The local system for decisions, whichever adapter stands behind it, and whether or not it can be reached.
 
     The first methods gather the facts of a command. All others are questions without a transaction.
     """
 
-    async def owner(self, card: str, pin: Sensitive = NOTHING) -> Gathered[BorrowerFacts] | Refused: ...
+    async def owner(self, card: str, pin: Sensitive = NOTHING) -> Gathered[BorrowerFacts] | Refused:
+        """Gather the facts about the owner of a card. A PIN that comes with the command must be right."""
+        ...
 
-    async def for_checkout(self, card: str, pin: Sensitive) -> Gathered[BorrowerFacts] | Refused: ...
+    async def for_checkout(self, card: str, pin: Sensitive) -> Gathered[BorrowerFacts] | Refused:
+        """Gather the facts about the patron who borrows. A partner's card has none."""
+        ...
 
-    async def for_request(self, card: str, bib_id: str) -> Gathered[BorrowerFacts] | Refused: ...
+    async def for_request(self, card: str, bib_id: str) -> Gathered[BorrowerFacts] | Refused:
+        """Gather the facts about the patron, and the statuses of our own copies of the title."""
+        ...
 
-    async def identify(self, card: str, pin: Sensitive, pin_given: bool) -> Gathered[Identified]: ...
+    async def identify(self, card: str, pin: Sensitive, pin_given: bool) -> Gathered[Identified]:
+        """Gather the borrower and the result of the PIN check."""
+        ...
 
-    async def pin_refused(self, card: str, pin: Sensitive) -> Refused | None: ...
+    async def pin_refused(self, card: str, pin: Sensitive) -> Refused | None:
+        """Return the refusal of a wrong PIN; None for a right one."""
+        ...
 
-    async def facts(self, card: str) -> BorrowerFacts: ...
+    async def facts(self, card: str) -> BorrowerFacts:
+        """Return the facts about a borrower, after moving our records to the present card."""
+        ...
 
-    async def known(self, card: str, bib_id: str = "") -> BorrowerFacts: ...
+    async def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
+        """Return the facts that decide a request: about a borrower, and the statuses of our own copies."""
+        ...
 
-    async def authenticate(self, card: str, pin: Sensitive) -> Borrower | Refused: ...
+    async def authenticate(self, card: str, pin: Sensitive) -> Borrower | Refused:
+        """Return the patron with this card and PIN, from the web."""
+        ...
 
-    async def patron(self, card: str) -> Borrower | Refused: ...
+    async def patron(self, card: str) -> Borrower | Refused:
+        """Return the patron of a card that an identity provider has named."""
+        ...
 
     @property
-    def checks_web_pins(self) -> bool: ...
+    def checks_web_pins(self) -> bool:
+        """Return whether a PIN from the web can be checked."""
+        ...
 
     @property
-    def compares_web_pins(self) -> bool: ...
+    def compares_web_pins(self) -> bool:
+        """Return whether a PIN from the web is compared with the loaded hash."""
+        ...
 
-    async def own_loans(self, card: str) -> tuple[LocalLoan, ...] | None: ...
+    async def own_loans(self, card: str) -> tuple[LocalLoan, ...] | None:
+        """Return the patron's loans in the local system; None if it lists none."""
+        ...
 
-    def forget_loans(self, card: str) -> None: ...
+    def forget_loans(self, card: str) -> None:
+        """Forget the kept loans of a borrower who logs out."""
+        ...

@@ -1,4 +1,4 @@
-"""UnitOfWork for a patron's record and a copy's state. They change no data."""
+"""Queries for a patron's record and the state of a copy."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class HkallRecord:
 
 
 class CopySystem(StrEnum):
-    """The system that a copy concerns: HKALL, the library's own system, both (lent to a partner), or either, still undecided.
+    """The system that a copy concerns: HKALL, the local system, both (lent to a partner), or either.
 
-    NOT_FOR_CARD: an HKALL copy that came for another patron, or a partner's for which nobody waits: the local system's copy of
-    the barcode, if it has one.
+    NOT_FOR_CARD: an HKALL copy for another patron, or a partner's copy for which no request waits. The local system's copy of
+    the barcode is meant, if it has one.
     """
 
     OURS = "ours"
@@ -120,7 +120,7 @@ class ItemSeen:
 
 @dataclass(frozen=True, slots=True)
 class SeePatron(Query[Identified, PatronSeen]):
-    """Asks for a patron's record. `pin_given` tells an empty PIN from a missing one."""
+    """Ask for a patron's record. `pin_given` tells an empty PIN from a missing one."""
 
     by: Actor
     card: str
@@ -130,7 +130,7 @@ class SeePatron(Query[Identified, PatronSeen]):
 
 @dataclass(frozen=True, slots=True)
 class SeeItem(Query[None, ItemSeen | Refused]):
-    """Asks for a copy's state. `agency` is empty where only a barcode was scanned."""
+    """Ask for the state of a copy. `agency` is empty where only a barcode was scanned."""
 
     by: Actor
     barcode: str
@@ -139,17 +139,17 @@ class SeeItem(Query[None, ItemSeen | Refused]):
 
 @dataclass(frozen=True, slots=True)
 class SeeRecord(Query[None, HkallRecord]):
-    """Asks for the loans, requests and charges of a card in HKALL, independent of the local system."""
+    """Ask for the loans, requests and charges of a card in HKALL, without the local system."""
 
     card: str
 
 
 @dataclass(frozen=True, slots=True)
 class FindCopySystem(Query[None, CopySystem]):
-    """Asks which system holds a copy: HKALL or the library's own.
+    """Ask which system holds a copy: HKALL or the local system.
 
-    `card` is the patron that wants to borrow or renew it; `institution` is the library that the terminal names as the copy's
-    owner, where it is not ours; `arriving`: a copy without a shipped message counts too.
+    `card` is the patron who wants to borrow or renew it. `institution` is the library that the terminal names as the owner,
+    where it is not ours. `arriving`: a copy without a shipped message counts too.
     """
 
     barcode: str
@@ -163,7 +163,7 @@ LENT = frozenset({P.ON_LOAN})
 
 
 def see_patron(context: Context, query: SeePatron, who: Identified) -> PatronSeen:
-    """A patron's record: whether they may borrow, their loans and requests, and their charges."""
+    """Compile a patron's record: whether they may borrow, their loans and requests, and their charges."""
     borrower = who.facts.borrower
     if borrower is None:
         why = who.facts.stranger if who.facts.reachable else Reason.TRY_AGAIN
@@ -195,7 +195,7 @@ def see_patron(context: Context, query: SeePatron, who: Identified) -> PatronSee
 
 
 def _loan_entry(context: Context, request: RequestEntry) -> LoanEntry:
-    """One entry of a patron's record, with the label that patrons see (R35) and the fine of a loan that is not charged yet."""
+    """Make an entry of a patron's record, with the label that patrons see (R35) and the uncharged fine of a loan."""
     position, today = request.position, dates.civil(context.now)
     overdue = position in LENT and request.due is not None and today > request.due
     loan = context.unit.requests.find(request.id) if overdue else None
@@ -205,7 +205,7 @@ def _loan_entry(context: Context, request: RequestEntry) -> LoanEntry:
 
 
 def see_item(context: Context, query: SeeItem) -> ItemSeen | Refused:
-    """The state of a copy: its part in a request, or its place on a shelf that we know of."""
+    """Return the state of a copy: its part in a request, or its loaded status."""
     unit, library = context.unit, context.library
     found = find_open_request(unit, query.barcode, query.agency)
     if isinstance(found, Refused):
@@ -257,11 +257,11 @@ def _destination_of(request: Request) -> str:
 
 
 def find_copy_system(context: Context, query: FindCopySystem) -> CopySystem:
-    """The system that holds a copy with this barcode; `arriving`: also match copies without a shipped message.
+    """Decide which system holds the copy with this barcode.
 
-    Our own copy that is on its way to a partner, or with one, concerns both. Where the terminal names its owner as the
-    `institution`, that decides. Else, where a `card` is named, it is HKALL's only if it came for that patron: no other patron
-    can have it in hand, and a book of our own may have the same barcode.
+    Our own copy that is on its way to a partner, or with one, concerns both. Where the terminal names the owner as the
+    `institution`, that decides. Otherwise, where a `card` is named, it is HKALL's only if it came for that patron: no other
+    patron can have it in hand, and a book of our own may have the same barcode.
     """
     unit, library, barcode, card = context.unit, context.library, query.barcode, query.card
     held = unit.requests.open_with_item(barcode)
@@ -280,6 +280,6 @@ def find_copy_system(context: Context, query: FindCopySystem) -> CopySystem:
 
 
 def see_record(context: Context, query: SeeRecord) -> HkallRecord:
-    """The loans, requests and charges of a card here; empty for an unknown card."""
+    """Return the loans, requests and charges of a card; empty for an unknown card."""
     lines = tuple(_loan_entry(context, line) for line in context.unit.patrons.open_lines(query.card))
     return HkallRecord(lines, charge_lines(context.unit, context.unit.patrons.charges(query.card)))

@@ -36,10 +36,11 @@ from hkall_gateway.rules.vocabulary import (
 @record
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """The owner recalls its book. `due` is the date in force now, None before the loan; `asked_due` the one the owner named.
+    """Result: the owner recalls its book. `due` is the date now in force, None before the loan.
 
-    If `due` is later than `asked_due`, the reply must tell the owner (R26). `again`: it was recalled already, with no change.
-    `position` and `recalled`: where the request stands after it, and whether a recall is in force.
+    `asked_due` is the date that the owner named. If `due` is later, the reply must tell the owner (R26). `again`: it was
+    recalled already, with no change. `position` and `recalled`: the request's position after it, and whether a recall is in
+    force.
     """
 
     request: str
@@ -71,20 +72,20 @@ RECALLED: Final = ("recall", "outstanding requests")
 
 
 def lender_decides(unit: UnitOfWork, request: Request) -> bool:
-    """Whether the lender is asked before the patron may keep it longer."""
+    """Return whether the lender is asked before a loan is renewed."""
     partner = unit.partners.find(request.partner)
     return partner is not None and partner.renewal_mode == ASK_FIRST
 
 
 def without_lender_date(request: Request) -> Request:
-    """The loan without the date on which the lender expects it: the lender is about to name another one."""
+    """Return the loan without the lender's due date, since the lender is about to name another one."""
     return replace(request, lender_due=None)
 
 
 def ask_for_later_date(context: Context, request: Request, by: Actor) -> Request:
-    """Ask a lender that answers RenewItem for the patron's date, where its own is earlier; the loan itself stays as it is.
+    """Ask a lender that answers RenewItem for the patron's due date, where its own is earlier (R19, R32).
 
-    A lender that has recalled the book is not asked. Source: HKALL rules R19, R32.
+    The loan itself does not change. A lender that has recalled the book is not asked.
     """
     if not past_lender(request) or request.recalled_on is not None or not lender_decides(context.unit, request):
         return request
@@ -92,21 +93,21 @@ def ask_for_later_date(context: Context, request: Request, by: Actor) -> Request
 
 
 def ask_lender(context: Context, request: Request, until: date, by: Actor) -> Request:
-    """Ask the lender whether the patron may keep it `until` then; the date in force stays until it answers."""
+    """Ask the lender whether the patron may keep it `until` then. The present date stays until it answers."""
     return context.unit.advance(
         request, Event.RENEW_PENDING, context.now, by, rule="R28", renewal_sync=RenewalSync.PENDING, due_asked=until
     )
 
 
 def apply_renewal_answer(context: Context, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
-    """Apply the lender's answer about a renewal, once; an answer for an earlier state of the loan is ignored."""
+    """Apply the lender's answer about a renewal, once. An answer for an earlier state of the loan is ignored."""
     request, work = context.unit.requests.find(message.request), ANSWERED[Notification(message.send)]
     if request is not None and request.position is Position.ON_LOAN:
         work(context, request, message, answer, by)
 
 
 def _apply_to_pending(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
-    """Apply the answer to a renewal request: the earlier of its date and ours; without a date, the date asked for."""
+    """Apply the answer to a renewal request: the earlier of its date and ours; without one, the date asked for."""
     if request.renewal_sync != RenewalSync.PENDING or request.due_asked != message.due or answer.pending:
         return
     until = min((day for day in (message.due, answer.due) if day), default=None)
@@ -135,13 +136,13 @@ def _deny_renewal(
 
 
 def is_because_of_recall(answer: DeliveryResult) -> bool:
-    """Whether a lender refuses a renewal since another patron has requested the book (R28)."""
+    """Return whether a lender refuses a renewal because another patron has requested the book (R28)."""
     text = f"{answer.problem} {answer.detail}".lower()
     return answer.kind == DeliveryKind.REFUSED and any(words in text for words in RECALLED)
 
 
 def refuses_last_renewal(request: Request, message: PartnerMessage, answer: DeliveryResult) -> bool:
-    """Whether a lender refuses the renewal that was granted last."""
+    """Return whether a lender refuses the renewal that was granted last."""
     last = request.due_before_renewal is not None and request.renewals == message.renewals
     return (
         answer.kind == DeliveryKind.REFUSED
@@ -182,7 +183,7 @@ def _apply_to_granted(context: Context, request: Request, message: PartnerMessag
 
 
 def _take_later_date(context: Context, request: Request, message: PartnerMessage, answer: DeliveryResult, by: Actor) -> None:
-    """Take the date that the lender agreed to or named as the lender date, never an earlier one."""
+    """Take the date that the lender agreed to or named as its due date, never an earlier one."""
     agreed = answer.due or message.due
     if answer.kind == DeliveryKind.REFUSED or answer.pending or answer.untold or agreed is None or request.lender_due is None:
         return
@@ -239,7 +240,7 @@ def apply_renewal_refused(context: Context, message: PartnerMessage, answer: Del
 
 
 def _shorten_loan(context: Context, request: Request, wanted: date | None, by: Actor) -> Request | None:
-    """The loan with the recall; None where it was recalled already and `wanted`, the owner's date, makes it no shorter."""
+    """Shorten the loan by a recall; None if it was recalled before and `wanted`, the owner's date, changes nothing."""
     today, again = dates.civil(context.now), request.recalled_on is not None
     loan = replace(request, first_checkout=request.first_checkout or today)
     until = dates.recall_due(loan, context.library.policy, context.now, wanted, closed_days(context))
@@ -257,7 +258,7 @@ def _shorten_loan(context: Context, request: Request, wanted: date | None, by: A
 
 
 def send_delayed_letter(context: Context, request: Request, by: Actor) -> None:
-    """Write the delayed letter of a recall after the book was not in the drop; a letter already written stays (R24)."""
+    """Write the recall letter that waited for the book drop. A letter that was already written stays (R24)."""
     known = replace(request, due=request.due_before_recall or request.due)
     context.unit.enqueue(Notification.LETTER_RECALLED, request, context.now, by, known)
 
@@ -277,7 +278,7 @@ def apply_recall_cancelled(context: Context, notice: PartnerNotice) -> Recalled 
 
 
 def _without_recall(context: Context, request: Request, until: date | None) -> RequestChange:
-    """The fields of a request after its recall ended; the recall's days are kept for the fine (R41)."""
+    """Return the fields of a request after its recall ended. The recall's days are kept for the fine (R41)."""
     ended: RequestChange = {"due": until, "recalled_on": None, "due_before_recall": None}
     if request.due:
         ended |= {"recall_was_on": request.recalled_on, "recall_cancelled_on": dates.civil(context.now)}
@@ -285,10 +286,10 @@ def _without_recall(context: Context, request: Request, until: date | None) -> R
 
 
 def apply_owner_renewal(context: Context, notice: PartnerNotice) -> Renewed | Refused:
-    """Apply the owner's extension: its date, never an earlier one; it also ends a recall.
+    """Apply the owner's extension, never to an earlier date. It also ends a recall.
 
-    If a renewal request is pending, this is its late answer, and the due date is at most the one asked for.
-    Before the loan only the lender's date changes.
+    If a renewal request is pending, this is its late answer, and the due date is at most the one asked for. Before the loan
+    only the lender's date changes.
     """
     request = _find_owners_request(context, notice, News.RENEWED)
     if isinstance(request, Refused):
@@ -316,7 +317,7 @@ def apply_owner_renewal(context: Context, notice: PartnerNotice) -> Renewed | Re
 
 
 def _find_owners_request(context: Context, notice: PartnerNotice, news: News) -> Request | Refused:
-    """The request that an owner speaks of; only the library that lends the book may (R23)."""
+    """Find the request that an owner's notice is about. Only the library that lends the book may send it (R23)."""
     unit = context.unit
     attempt = unit.requests.find_by_wire_id(notice.wire_id)
     request = attempt[0] if attempt else _find_by_copy(unit, notice.item)
@@ -332,7 +333,7 @@ def _find_owners_request(context: Context, notice: PartnerNotice, news: News) ->
 
 
 def _find_by_copy(unit: UnitOfWork, item: ItemKey | None) -> Request | None:
-    """The open request that holds the copy, else the last that did; never one where we lend."""
+    """Find the open request that holds the copy, else the last that did. Requests by which we lend do not count."""
     if item is None:
         return None
     held = [r for r in unit.requests.open_with_item(item.barcode, item.agency) if r.side is Side.BORROWING]
@@ -360,7 +361,7 @@ def _recalled_result(request: Request, notice: PartnerNotice, *, again: bool = F
 def recall_lent(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Recall our lent copy for a patron of ours: the borrower gets a date, at the latest the one agreed before.
 
-    `command.on` is the day by which we want it; else the policy's days to bring it back count from today.
+    `command.on` is the day by which we want it. Without one, the policy's days to bring it back count from today.
     """
     if not context.unit.can(request, Event.RECALL_LENT):
         return refuse_position(context, command, request)

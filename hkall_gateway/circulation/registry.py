@@ -1,4 +1,4 @@
-"""HANDLERS: one row for each command and query, with its function, its facts and its locks."""
+"""HANDLERS: one row for each command and query, with its handler, its facts and its locks."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _lock_changed_request(command: partner_reports.ChangeRequest) -> LockSet:
 
 
 def _under_our_number(command: Notice, library: Library) -> Callable[[UnitOfWork], Notice] | None:
-    """A lender's notice under our RequestId, even if it names the lender's own number."""
+    """Resolve a lender's notice to our RequestId, where it names the lender's own number."""
     if not command.wire_id or command.wire_agency == library.agency:
         return None
     return lambda unit: with_our_number(unit, command, library.agency)
@@ -111,7 +111,7 @@ def _under_our_number(command: Notice, library: Library) -> Callable[[UnitOfWork
 def _under_present_card(
     command: broker_services.BrokerCommand, _library: Library
 ) -> Callable[[UnitOfWork], broker_services.BrokerCommand] | None:
-    """Another system may still know a card that was replaced since."""
+    """Resolve the card, since another system may still know one that was replaced."""
     return (lambda unit: replace(command, card=card_now(unit, command.card))) if command.card else None
 
 
@@ -162,7 +162,7 @@ def _by_side(
     as_borrower: Callable[[Context, PartnerNotice], Heard | Refused],
     as_lender: Callable[[Context, PartnerNotice], Heard | Refused],
 ) -> Callable[[Context, PartnerNotice], Heard | Refused]:
-    """Return the handler of a notice that means one thing to us as the borrower, and another as the owner of the copy."""
+    """Make the handler of a notice from one for the borrower and one for the owner of the copy."""
 
     def handle(context: Context, command: PartnerNotice) -> Heard | Refused:
         ours = lender_notices.we_borrow(command, context.library)

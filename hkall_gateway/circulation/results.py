@@ -1,4 +1,4 @@
-"""The results of the desk and the courier's answers: frozen records that each protocol renders."""
+"""Results that several commands share, and the courier's answers: frozen records that each protocol renders."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TRY_AGAIN: Final = Refused(Reason.TRY_AGAIN)
 @record
 @dataclass(frozen=True, slots=True)
 class CheckedOut:
-    """The loan exists. `again` = it existed before; `renewed` = the terminal asked for a renewal by checking out again.
+    """Result: the loan exists. `again`: it existed before. `renewed`: it was renewed by checking out again.
 
     `recalled`: its owner has recalled it, and staff should inform the patron (R24). `author`, `call_number`: of our own copy.
     """
@@ -61,7 +61,7 @@ class CheckedOut:
 @record
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """A later due date, or the same date for a repeated request. `pending`: the lender is being asked.
+    """Result: a later due date, or the same one for a repeated request. `pending`: the lender is being asked.
 
     `fine_cents`: the fine of the days before an overdue renewal.
     """
@@ -80,9 +80,9 @@ class Renewed:
 @record
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A partner's message was accepted. `late`: it came too late to change the request; `note`: its peculiarity.
+    """Result: a partner's message was accepted. `late`: too late to change the request. `note`: its peculiarity.
 
-    `position`: where the request stands after it; None for messages that are about no position.
+    `position`: the request's position after it; None for messages that are about none.
     """
 
     request: str
@@ -95,7 +95,7 @@ class Noted:
 
 
 def noted_result(request: Request, *, late: bool = False, note: str = "") -> Noted:
-    """Return the result of a partner's message that was accepted, with the request after it."""
+    """Make the result of a partner's message that was accepted, with the request after it."""
     return Noted(request.id, request.wire_agency, request.wire_id, request.item, late, note, request.position)
 
 
@@ -105,7 +105,7 @@ class Done:
     """The result of a staff command. `again`: it was done before, with no change.
 
     `due` and `cents` are set where it concerns a date or an amount. `note`: information or an instruction for staff, in
-    English; "" = none. `mark`: the field of the request that a partner's report has set.
+    English; "" for none. `mark`: the field of the request that a partner's report has set.
     """
 
     request: str
@@ -123,10 +123,10 @@ class Done:
 class DeliveryResult:
     """The result of one delivery attempt. `problem` and `detail` explain a `kind` that is not accepted.
 
-    `untold`: no attempt was made, since there is no document or no address for it, so the answer is no evidence about the
-    channel. `pending`: accepted, and the decision follows later. `looked`: the look-up of the lender's shelf before it was
-    asked, if one was made; a refusal is then ours, and the lender was not asked. `number`: the RequestId, as AGENCY:VALUE, that
-    the lender gave our request.
+    `untold`: no attempt was made, since there is no document or no address for it, so that the answer is no evidence about the
+    channel. `pending`: accepted, and the decision follows later. `looked`: the look-up of the lender's shelf before the
+    request, if one was made. A refusal is then ours, and the lender was not asked. `number`: the RequestId, as AGENCY:VALUE,
+    that the lender gave our request.
     """
 
     kind: DeliveryKind

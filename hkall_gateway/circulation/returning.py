@@ -32,7 +32,7 @@ from hkall_gateway.rules.vocabulary import (
 
 
 class Arrival(StrEnum):
-    """What a check-in was for: HOME is our own copy that is back, AGAIN a copy that was here already."""
+    """The effect of a check-in. HOME: our own copy is back. AGAIN: the copy was here already."""
 
     RECEIVED = "received"
     AGAIN = "again"
@@ -47,9 +47,9 @@ class Arrival(StrEnum):
 @record
 @dataclass(frozen=True, slots=True)
 class CheckedIn:
-    """The copy is in our hands.
+    """Result: the copy is in our hands.
 
-    `destination` is where it goes next; `recalled`: its owner has recalled it; `fine_cents` is the fine that this return adds.
+    `destination` is where it goes next. `recalled`: its owner has recalled it. `fine_cents` is the fine that this return adds.
     """
 
     request: str
@@ -67,7 +67,7 @@ class CheckedIn:
 
 @dataclass(frozen=True, slots=True)
 class CheckIn(Command[None, CheckedIn]):
-    """Checks in a copy at this place. `happened_at` is the instant that the terminal reports, for offline work.
+    """Check in a copy at this place. `happened_at` is the instant that the terminal reports, for offline work.
 
     `undo` takes back a check-in that the terminal could not finish, for the patron with this `card` where one is named.
     """
@@ -89,7 +89,7 @@ REPEATED = timedelta(minutes=15)
 
 
 def check_in(context: Context, command: CheckIn) -> CheckedIn | Refused:
-    """Check in a copy at this terminal; the effect depends on its request's position (R12, R16, R17)."""
+    """Check in a copy at this terminal. The effect depends on the position of its request (R12, R16, R17)."""
     found = find_open_request(context.unit, command.barcode, command.agency)
     if isinstance(found, Refused):
         return found
@@ -113,7 +113,7 @@ def check_in(context: Context, command: CheckIn) -> CheckedIn | Refused:
 
 
 def _note_in_drop(context: Context, command: CheckIn, request: Request, why: Reason) -> Request:
-    """Record a book in the drop with its day; staff have it in their list until the counter checks it in (R17)."""
+    """Record a book in the drop with its day. Staff see it in their list until the counter checks it in (R17)."""
     if why is not Reason.NOT_IN_BOOK_DROP or request.position is not P.ON_LOAN or request.dropped_on is not None:
         return request
     flags = flagged(request, StaffFlag.IN_BOOK_DROP)
@@ -138,10 +138,10 @@ def _check_in_unannounced(context: Context, command: CheckIn) -> CheckedIn | Ref
 
 
 def _repeat_home(context: Context, command: CheckIn) -> CheckedIn | None:
-    """Answer a repeated scan of our own copy, which came home a moment ago: the same success, with no second notification.
+    """Answer a repeated scan of our own copy, which came home a moment ago, with the same success.
 
-    Its request is closed then, unlike that of a borrowed book. A terminal repeats its message if it got no answer. What was
-    scanned off line counts by when it happened, not by when it arrives.
+    Its request is closed by then, unlike that of a borrowed book. A terminal repeats its message if it got no answer. An
+    offline scan counts by when it happened, not by when it arrives.
     """
     last = context.unit.requests.last_with_item(ItemKey(context.library.agency, command.barcode))
     if last is None or last.position is not P.CLOSED or command.agency not in {"", context.library.agency}:
@@ -152,7 +152,7 @@ def _repeat_home(context: Context, command: CheckIn) -> CheckedIn | None:
 
 
 def _refuse_unawaited(context: Context, command: CheckIn) -> Refused:
-    """Refuse a copy for which nobody waits. The refusal of a partner's copy says whose it is, so that it is sent there."""
+    """Refuse a copy for which no request waits. For a partner's copy, name the owner, so that it is sent there."""
     theirs = find_owner_elsewhere(context.unit, command.barcode, command.agency, context.library)
     if theirs is None:
         return _refuse(context, Reason.UNKNOWN_ITEM, command, None)
@@ -171,12 +171,12 @@ def _take_in(context: Context, command: CheckIn, found: Request) -> CheckedIn:
 
 
 def flags_when_found(request: Request) -> str:
-    """The flags of a request after its book was found: not in the drop, and not lost."""
+    """Return the flags of a request after its book was found: not in the drop, and not lost."""
     return unflagged(request, StaffFlag.IN_BOOK_DROP, StaffFlag.NO_PRICE_LOST)
 
 
 def arrival_of(request: Request) -> Callable[[Context, Actor, Request], CheckedIn]:
-    """The function that takes in this copy, by the request's side and position."""
+    """Return the function that takes in this copy, by the request's side and position."""
     if request.side is Side.LENDING and request.position is P.RETURN_TRANSIT:
         return come_home
     return _ARRIVALS.get(request.position, _check_in_again)
@@ -188,7 +188,7 @@ def _refuse(context: Context, why: Refusal | Reason, command: CheckIn, request: 
 
 
 def _undo_return(context: Context, command: CheckIn, request: Request) -> CheckedIn | Refused:
-    """Undo a return that the terminal could not finish: on loan as before. Repeating it is a success."""
+    """Put the copy of an unfinished return on loan again. Repeating it is a success."""
     if command.card and request.patron != command.card:
         return _refuse(context, Reason.NOT_REQUESTER, command, request)
     if context.unit.can(request, Event.UNDO_RETURN) and request.used:
@@ -202,7 +202,7 @@ def _undo_return(context: Context, command: CheckIn, request: Request) -> Checke
 def arrive(
     context: Context, by: Actor, request: Request, event: Event = Event.ARRIVE, **came: Unpack[RequestChange]
 ) -> CheckedIn:
-    """Receive a copy from its lender: to the hold shelf with one letter, or home again if it is not wanted any more.
+    """Receive a copy from its lender: to the hold shelf with one letter, or home again if it is not wanted.
 
     `came`: facts learnt on arrival, for a copy without a shipped message. A copy that its owner recalled on the way goes home
     too where the policy says so (R24).
@@ -221,7 +221,7 @@ def arrive(
 
 
 def arrive_unannounced(context: Context, by: Actor, coming: AwaitedCopy, **facts: Unpack[RequestChange]) -> CheckedIn:
-    """Receive a copy that a lender sent without a message; another lender asked meanwhile gets a cancellation."""
+    """Receive a copy that a lender sent without a message. Another lender asked meanwhile gets a cancellation."""
     request, lender = coming.request, coming.lender
     if lender.wire_id != request.wire_id and request.position is P.REQUESTED:
         context.unit.enqueue(Notification.CANCEL_AT_LENDER, request, context.now, by)
@@ -233,7 +233,7 @@ def arrive_unannounced(context: Context, by: Actor, coming: AwaitedCopy, **facts
 
 
 def come_back(context: Context, by: Actor, request: Request, day: date, **facts: Unpack[RequestChange]) -> CheckedIn:
-    """The patron returned it on `day`: the fine is fixed, a lost book is found, and its return begins.
+    """Take the book back from the patron on `day`: fix the fine, find a lost book, and begin its return.
 
     It is dispatched at once, unless the policy wants a staff command for that.
     """
@@ -266,14 +266,14 @@ def return_unused(context: Context, by: Actor, request: Request, reason: str) ->
 
 
 def _on_hold_shelf(context: Context, by: Actor, request: Request) -> CheckedIn:
-    """Keep the book on the hold shelf until its last day; after that a check-in without a card sends it home (R14, R15)."""
+    """Keep the book on the hold shelf until its last day. After that a check-in without a card sends it home."""
     if not waited_too_long(context, request):
         return _check_in_again(context, by, request)
     return checked_in_result(return_unused(context, by, request, NOT_COLLECTED), Arrival.UNCOLLECTED, alert=True)
 
 
 def _check_in_again(_context: Context, _by: Actor, request: Request) -> CheckedIn:
-    """Answer a repeated scan: the same success, with no second notification."""
+    """Answer a repeated scan with the same success and no second notification."""
     return checked_in_result(request, Arrival.AGAIN, alert=request.position is P.RECEIVED)
 
 
@@ -289,7 +289,7 @@ _ARRIVALS: dict[Position, Callable[[Context, Actor, Request], CheckedIn]] = {
 
 
 def checked_in_result(request: Request, what: Arrival, *, cents: int = 0, alert: bool = False) -> CheckedIn:
-    """The result for a checked-in copy."""
+    """Make the result for a checked-in copy."""
     going_on = request.position in {P.TO_RETURN, P.RETURN_TRANSIT, P.PAGED}
     return CheckedIn(
         request=request.id,

@@ -1,4 +1,4 @@
-"""The union catalogue for visitors: search, and a title with its copies and whether it may be requested at all."""
+"""The union catalogue for visitors: search, and a title with its copies and whether it may be requested."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from hkall_gateway.rules.vocabulary import Holding, Refusal, Title
 
 @dataclass(frozen=True, slots=True)
 class FindClosedVolumes(Query[None, frozenset[tuple[str, str]]]):
-    """Asks which volumes of these titles no patron could request now, as (record number, volume)."""
+    """Ask which volumes of these titles no patron could request now, as (record number, volume)."""
 
     bib_ids: frozenset[str]
 
@@ -39,7 +39,7 @@ MOST_LIBRARIES: Final = 500
 
 
 class CopyState(StrEnum):
-    """Whether a copy can be had. `OUT`: its library's own word says why. `IN_USE`: an open request of ours has it."""
+    """Whether a copy is available. OUT: its library's status says why. IN_USE: an open request of ours has it."""
 
     AVAILABLE = "available"
     NOT_LENT = "not lent"
@@ -49,7 +49,7 @@ class CopyState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CopySeen:
-    """One copy of a title. Our own one is AVAILABLE on its shelf, another one if it could be asked for."""
+    """One copy of a title. Our own copy is AVAILABLE on its shelf, another one if it could be asked for."""
 
     copy: Holding
     state: CopyState
@@ -113,10 +113,10 @@ def closed_volumes(context: Context, query: FindClosedVolumes) -> frozenset[tupl
 
 
 def with_live_statuses(seen: TitleSeen, live: LiveStatuses, rules: Policy) -> TitleSeen:
-    """Return a title with the live statuses of its copies, by which an available copy may become unavailable.
+    """Apply the live statuses of its copies to a title; an available copy may become unavailable.
 
-    A copy that was loaded as unavailable is shown with the new word, but not as available: a request is decided by the loaded
-    facts.
+    A copy that was loaded as unavailable is shown with the new status, but not as available, since a request is decided by the
+    loaded facts.
     """
     return replace(seen, copies=tuple(_with_live_status(one, live.statuses.get(one.copy.key), rules) for one in seen.copies))
 
@@ -143,14 +143,14 @@ def find_suspension(context: Context) -> Refused | None:
 
 
 def count_libraries(context: Context) -> int:
-    """Return the number of libraries that can be searched, with ours."""
+    """Count the libraries that can be searched, including ours."""
     return len({*context.unit.circuits.listed(MOST_LIBRARIES), context.library.agency})
 
 
 def _volume_refusal(
     context: Context, copies: tuple[Holding, ...], sent: Sequence[Holding], volume: str, in_use: InUse
 ) -> Refused | None:
-    """Return why no patron could request this volume. Our own copies count as they were loaded."""
+    """Return why no patron could request this volume, or None. Our own copies count as they were loaded."""
     facts = borrowing.about_title(context.library, copies, copies, volume, in_use)
     candidates = sum(not volume or copy.volume == volume for copy in sent)
     answer = policy.may_be_requested(replace(facts, candidates=candidates), context.library.policy, context.now)
@@ -175,7 +175,7 @@ def _sort_key(seen: CopySeen, own: str) -> tuple[bool, bool, str, str, str]:
 
 
 def _is_available(context: Context) -> IsAvailable:
-    """Return whether a title's page shows such a copy as available, if no request of ours holds it."""
+    """Make the test for whether a title's page shows such a copy as available, if no request of ours holds it."""
     choice_of = cache(lambda agency: choosing.choice_today(context, {agency}))
 
     @cache

@@ -1,4 +1,4 @@
-"""A delivery status notification, as a mail server writes it, parsed for the fate of one letter. Pure.
+"""Parse a mail server's delivery status notification for the fate of one letter. Pure.
 
 Source: RFC 3464 (the report), RFC 3462 (its three parts), RFC 3463 (status codes), RFC 6533 (the same for UTF-8 addresses).
 """
@@ -21,12 +21,12 @@ FAILED: Final = "failed"
 
 
 class NotABounce(Exception):
-    """These bytes are no delivery status notification about a letter of ours; the text says why."""
+    """These bytes are no delivery status notification about a letter of ours. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounce:
-    """A mail server's report about a letter. `action` as RFC 3464 has it: failed, delayed, delivered, relayed, expanded."""
+    """A mail server's report about a letter. `action` is failed, delayed, delivered, relayed or expanded (RFC 3464)."""
 
     letter: LetterId
     action: str
@@ -34,7 +34,7 @@ class Bounce:
 
     @property
     def final(self) -> bool:
-        """Whether the mail server has given up; everything else may still arrive, or has."""
+        """Return whether the mail server has given up. Everything else may still arrive, or has."""
         return self.action == FAILED
 
 
@@ -43,7 +43,7 @@ Parts = list[Any]
 
 
 def read_bounce(data: bytes) -> Bounce:
-    """The notification in `data`. Raises NotABounce."""
+    """Parse the notification in `data`. Raises NotABounce."""
     try:
         report = message_from_bytes(data)  # the old policy: also a malformed header is text
         kind = str(report.get_param("report-type", "")).lower()
@@ -66,7 +66,7 @@ def _parse_letter_id(parts: Parts) -> LetterId:
 
 
 def _message_ids(parts: Parts) -> Iterator[str]:
-    """The Message-ID of the message that came back: the whole of it, or its head."""
+    """Yield the Message-ID of the message that came back, which is there as a whole or as its header."""
     for part in parts:
         if part.get_content_type() not in ORIGINAL:
             continue
@@ -77,7 +77,7 @@ def _message_ids(parts: Parts) -> Iterator[str]:
 
 
 def _parse_outcome(parts: Parts) -> tuple[str, str]:
-    """The action and the status for a letter's one recipient; of several reports the failure."""
+    """Return the action and the status for a letter's one recipient; of several reports, the failure."""
     blocks = [
         block for part in parts if part.get_content_type() in STATUS and part.is_multipart() for block in _field_blocks(part)
     ]
@@ -90,12 +90,15 @@ def _parse_outcome(parts: Parts) -> tuple[str, str]:
 
 
 def _field_blocks(part: Any) -> Parts:
-    """One message a block of fields. The email package takes message/global-delivery-status for one message with a body."""
+    """Return a message for each block of fields.
+
+    The email package takes message/global-delivery-status for one message with a body.
+    """
     first, *others = part.get_payload()
     body = first.get_payload()
     return [first, *others, *map(message_from_string, body.split("\n\n") if isinstance(body, str) else ())]
 
 
 def _first_word(of: Message, name: str) -> str:
-    """The first word of a field, a few characters of it: RFC 3464 lets a comment follow."""
+    """Return the first 20 characters of a field's first word, since RFC 3464 lets a comment follow."""
     return next(iter(str(of.get(name, "")).split()), "")[:20]

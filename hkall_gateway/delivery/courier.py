@@ -1,8 +1,8 @@
-"""The courier: takes due rows from the outbox, sends them by kind, and records the results. At least once, in order.
+"""The courier takes due rows from the outbox, sends them by kind, and records the results. At least once, in order.
 
 A row is claimed only when it may be sent at once: it is the first of its ordering key, the circuit breaker of its recipient
-allows a call, and fewer deliveries than the partner's limit are under way to it from all gateways together. All other rows
-stay in the database, where any gateway may take them later.
+allows a call, and fewer deliveries than the partner's limit are under way to it from all gateways together. All other rows stay
+in the database, where any gateway may take them later.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class ChannelTerms:
 class Schedule:
     """When to try again: exponential from `first_wait_s` to `longest_wait_s`, at most `attempts` tries.
 
-    `draw` is a random number in [0, 1): the wait is between half and the whole of the exponential one, so that partners that
+    `draw` is a random number in [0, 1). The wait is between half and the whole of the exponential one, so that partners that
     fail together are not retried together. The result is written into the row, so that a restart keeps it.
     """
 
@@ -68,7 +68,7 @@ class Schedule:
     draw: Callable[[], float]
 
     def next_try(self, made: int, now: datetime, retry_after_s: int = 0, attempts: int = 0) -> datetime | None:
-        """The instant of the next try after `made` tries; None when that was the last one, of `attempts` where given."""
+        """Return the instant of the next try after `made` tries; None after the last of `attempts`."""
         if made >= (attempts or self.attempts):
             return None
         wait_s = wait_exponential(multiplier=self.first_wait_s, max=self.longest_wait_s)(_retry_state(made))
@@ -77,7 +77,7 @@ class Schedule:
 
 @cache
 def _retry_state(made: int) -> RetryCallState:
-    """tenacity's wait objects are pure functions of this state."""
+    """Make the state that tenacity's wait objects compute from."""
     state = RetryCallState(Retrying(), None, (), {})
     state.attempt_number = made
     return state
@@ -88,9 +88,10 @@ _WHOM = {OutboxKind.MAIL: "patron", OutboxKind.ILS: "line"}
 
 
 class Courier:
-    """Polls the outbox every second, and soon after a nudge.
+    """Poll the outbox every second, and soon after a nudge.
 
-    `carriers` maps a row's kind to its carrier; `terms` returns the limits of a partner, or of "mail" for all mail.
+    `carriers` maps a row's kind to its carrier. `terms` returns the limits of a partner, or of "mail" for all mail. Await
+    `start`, and `stop` at the end.
     """
 
     def __init__(
@@ -115,18 +116,18 @@ class Courier:
         self._look_under_way: Deferred[None] | None = None
 
     async def start(self) -> None:
-        """Releases the rows that this gateway had claimed when it died, then starts polling."""
+        """Release the rows that this gateway had claimed when it died, then start polling."""
         await self._release()
         self._running = True
         self._poll_now()
 
     async def _release(self) -> None:
-        """Releases the rows claimed in our name, except those under way."""
+        """Release the rows claimed in our name, except those under way."""
         now, under_way = self._now(), tuple(self._under_way.values())
         await self._store.write(lambda unit: unit.outbox.release(self._instance, now, under_way))
 
     async def stop(self) -> None:
-        """Claims no more rows; waits for the deliveries under way."""
+        """Claim no more rows, and wait for the deliveries under way."""
         self._running = False
         cancel(self._timer)
         if self._look_under_way is not None:
@@ -135,13 +136,13 @@ class Courier:
             await waiting
 
     def nudge(self) -> None:
-        """Polls the outbox, now or a moment after the last poll: a row was just added to it."""
+        """Poll the outbox now, or a moment after the last poll: a row was just added to it."""
         self._again = True
         if self._running and not self._looking:
             self._schedule_poll(self._looked_s + APART_S)
 
     def _schedule_poll(self, second: float) -> None:
-        """Schedules the next poll at that second of the clock, unless an earlier one is scheduled."""
+        """Schedule the next poll at that second of the clock, unless an earlier one is scheduled."""
         wait_s = second - self._clock.seconds()
         if wait_s <= 0:
             self._poll_now()
@@ -177,9 +178,9 @@ class Courier:
                 self._schedule_poll(self._looked_s + (APART_S if self._again else LOOK_S))
 
     async def _claim_rows(self) -> tuple[OutboxRow, ...]:
-        """Claims and returns the rows that may be sent now; none while stopping.
+        """Claim and return the rows that may be sent now; none while stopping.
 
-        First releases rows still claimed in our name after a failed claim or result, except those under way.
+        Rows still claimed in our name after a failed claim or result are released first, except those under way.
         """
         self._again = False
         if self._unsure:
@@ -196,7 +197,7 @@ class Courier:
         self._poll_now()
 
     def claim(self, unit: UnitOfWork) -> tuple[OutboxRow, ...]:
-        """Claims the rows that may be sent now, inside a unit of work. For a recipient that is down, one row an interval."""
+        """Claim the rows that may be sent now, inside a unit of work. A recipient that is down gets one row an interval."""
         now, links = self._now(), dict[str, CircuitState]()
 
         def room(link: CircuitState, under_way: int) -> int:
@@ -211,7 +212,7 @@ class Courier:
         return tuple(r for r in rows if r.line not in lost)
 
     async def deliver(self, row: OutboxRow) -> None:
-        """Makes one delivery and applies its result by the desk. Also used by the simulation and by scenarios."""
+        """Make one delivery and apply its result. The simulation and the scenarios call it too."""
         whom = {_WHOM.get(row.kind, "partner"): row.recipient}
         with log_context(corr_id=row.corr, trace_id=trace_id(row.corr), request_id=row.request, **whom):
             try:
@@ -229,7 +230,7 @@ class Courier:
             _log_result(row, answer, retry_at)
 
     async def _record_result(self, row: OutboxRow, answer: DeliveryResult, retry_at: datetime | None) -> None:
-        """Records the result.
+        """Record the result.
 
         While the database is unreachable the result stays in memory: the row is ours until its lease ends.
         """

@@ -1,4 +1,4 @@
-"""Header fields and words of a letter: text stays text, with any characters in a title, a name or an address."""
+"""Header fields of a letter: text stays text, with any characters in a title, a name or an address."""
 
 from __future__ import annotations
 
@@ -16,10 +16,6 @@ from typing import Any, Final
 
 from hkall_gateway.rules.vocabulary import Sensitive
 
-# ---- The Message-ID of a letter: its number in the register, its kind, and an HMAC that only this library can make.
-# A bounce names the letter by it. Without the key a bounce can only be forged by a reader of the letter.
-
-
 _CHECK_DIGITS: Final = 20
 # Nine digits: a longer number is none of the register's, and PostgreSQL would refuse the question.
 _OURS: Final = re.compile(rf"<?([0-9]{{1,9}})\.(letter_[a-z_]+)\.([0-9a-f]{{{_CHECK_DIGITS}}})@")
@@ -35,24 +31,28 @@ class LetterId:
 
 
 def message_id(notice: int, kind: str, request: str, key: Sensitive, domain: str) -> str:
-    """The Message-ID of a letter about a request. It is the same each time, so that a repeated delivery can be seen."""
+    """Make the Message-ID of a letter: its number, its kind, and an HMAC that only this library can make.
+
+    It is the same each time, so that a repeated delivery can be recognised. A bounce names the letter by it. Without the key,
+    only a reader of the letter can forge a bounce.
+    """
     return f"<{notice}.{kind}.{check(notice, kind, request, key)}@{domain or 'localhost'}>"
 
 
 def read_message_id(text: str) -> LetterId | None:
-    """The parts of a Message-ID of ours; None for any other."""
+    """Parse a Message-ID of ours; None for any other."""
     found = _OURS.match(text.strip())
     return LetterId(int(found[1]), found[2], found[3]) if found else None
 
 
 def check(notice: int, kind: str, request: str, key: Sensitive) -> str:
-    """The first 80 bits of an HMAC-SHA256, in hex digits."""
+    """Compute the first 80 bits of an HMAC-SHA256, in hex digits."""
     signed = f"{notice} {kind} {request}".encode()
     return hmac.new(key.reveal().encode(), signed, sha256).hexdigest()[:_CHECK_DIGITS]
 
 
 def is_ours(named: LetterId, request: str, key: Sensitive) -> bool:
-    """Whether the check of a Message-ID was made by us, for this letter about this request."""
+    """Return whether we made the check of this Message-ID for this request."""
     return hmac.compare_digest(named.check, check(named.notice, named.kind, request, key))
 
 
@@ -63,7 +63,7 @@ _SHORT: Final = 76
 
 
 def one_line(text: str) -> str:
-    """The text with every run of blanks and control characters as one blank, and `?` for characters beyond UTF-8."""
+    """Replace every run of blanks and control characters by one blank, and characters beyond UTF-8 by `?`."""
     return _BREAKS.sub(" ", text).strip().encode("utf-8", "replace").decode("utf-8")
 
 
@@ -76,24 +76,25 @@ class TextHeader(UniqueUnstructuredHeader, BaseHeader):  # type: ignore[misc]  #
 
     @classmethod
     def parse(cls, value: str, kwds: dict[str, object]) -> None:
+        """Take the value literally."""
         super().parse("", kwds)
         kwds["decoded"] = one_line(value)
 
     def fold(self, *, policy: Policy) -> str:
-        """The header's lines: as it is where it is short plain ASCII, else in encoded words."""
+        """Write the header's lines: plain where it is short ASCII, else in encoded words."""
         text = str(self)
         plain = _is_plain(text) and len(f"{self.name}: {text}") <= _SHORT
         return f"{self.name}: {text if plain else _encoded(text, self.name, policy)}{policy.linesep}"
 
 
 class MailboxHeader(TextHeader):
-    """One mailbox, `Name <address>` or the address alone; the name is text, as above.
+    """One mailbox, `Name <address>` or the address alone. The name is taken literally.
 
-    RFC 5322 allows ASCII addresses only: any other is an encoded word here, and the SMTP envelope has the address itself.
+    RFC 5322 allows ASCII addresses only. Any other is an encoded word here, and the SMTP envelope has the address itself.
     """
 
     def fold(self, *, policy: Policy) -> str:
-        """The header's lines: the name as a quoted string where it is short plain ASCII, else in encoded words."""
+        """Write the header's lines: the name as a quoted string where it is short ASCII, else in encoded words."""
         name, _, address = str(self).rpartition(" <")
         if not name:
             shown = address if address.isascii() else _encoded(address, self.name, policy)
@@ -113,7 +114,7 @@ def _encoded(text: str, name: str, policy: Policy) -> str:
 
 
 class _Registry(HeaderRegistry):
-    """Caches parsed headers, since most headers are the same in every letter."""
+    """Make headers, and cache them, since most headers are the same in every letter."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A letter as text and HTML, in the patron's language. Pure: the same letter and the same facts give the same words."""
+"""A letter as text and HTML, in the patron's language. Pure: the same letter and facts give the same text."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _TEXT.globals["filled"] = filled
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """The sender of letters: its names for people, and the languages that it writes, the usual one first.
+    """The sender of letters: its names, and the languages that it writes, the usual one first.
 
-    `places`: the names of the pickup locations, by code; `lenders_zh`: Chinese names of other libraries, by agency. A name
+    `places`: the names of the pickup locations, by code. `lenders_zh`: Chinese names of other libraries, by agency. A name
     without a Chinese form is written as in English. `key` signs the Message-IDs. `record_url` is the address of the patron's
-    circulation record; "" where the gateway has no pages.
+    record, "" where the gateway has no pages.
     """
 
     address: str
@@ -55,16 +55,16 @@ class Sender:
     lenders_zh: Mapping[str, str] = field(default_factory=dict)
 
     def named(self, language: str) -> str:
-        """The library's name in that language."""
+        """Return the library's name in that language."""
         return (self.library_zh if language == CHINESE else "") or self.library
 
     def place(self, code: str, language: str) -> str:
-        """The name of a pickup location in that language; its code where it has no name."""
+        """Return the name of a pickup location in that language; its code where it has no name."""
         found = self.places_zh.get(code) if language == CHINESE else None
         return found or self.places.get(code, code)
 
     def lender(self, partner: Partner | None, language: str) -> str:
-        """The name of a library that lends, in that language; "" without one."""
+        """Return the name of a library that lends, in that language; "" without one."""
         if partner is None:
             return ""
         return (self.lenders_zh.get(partner.agency, "") if language == CHINESE else "") or partner.name
@@ -75,7 +75,7 @@ class Facts:
     """The facts of a letter at the instant it leaves, `at`, beside those it was queued with.
 
     `last_day` is the last day to collect (R14). `day_cents` is the fine of a late day from now on, in cents of Hong Kong
-    dollars, 0 = none (R40, R41); `from_tomorrow`: today has another rate.
+    dollars, 0 for none (R40, R41). `from_tomorrow`: today has another rate.
     """
 
     at: datetime
@@ -90,7 +90,7 @@ class Facts:
 
 
 def in_words(day: date | None, language: str) -> str:
-    """A date in words: "Saturday 11 March 2017", or 2017年3月11日（星期六）."""
+    """Format a date in words: "Saturday 11 March 2017", or 2017年3月11日（星期六）."""
     if day is None:
         return ""
     if language == CHINESE:
@@ -99,12 +99,12 @@ def in_words(day: date | None, language: str) -> str:
 
 
 def language_of(borrower: Borrower, sender: Sender) -> str:
-    """The patron's language, if the library writes it, else the library's usual one."""
+    """Return the patron's language if the library writes it, else the library's usual one."""
     return borrower.language if borrower.language in sender.languages else sender.languages[0]
 
 
 def compose(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts) -> EmailMessage:
-    """The message to send, with LF at the ends of lines. Each text from a catalogue or a patron file becomes one line."""
+    """Compose the message, with LF at the ends of lines. Each text from a catalogue or a file becomes one line."""
     language = language_of(borrower, sender)
     words = _template_variables(letter, borrower, sender, facts, language)
     book = [line for line in _TEXT.get_template(f"book.{language}.txt").render(words).split("\n") if line]
@@ -124,7 +124,7 @@ def compose(letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Fac
 def _template_variables(
     letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts, language: str
 ) -> dict[str, object]:
-    """The variables of the templates; texts are one line each."""
+    """Return the variables of the templates. Texts are one line each."""
     due, name_zh = facts.due or letter.due, borrower.name_zh.reveal() if language == CHINESE else ""
     texts = {
         "name": name_zh or borrower.name.reveal(),
@@ -151,7 +151,7 @@ def _template_variables(
 def _make_message(
     letter: PatronNotice, borrower: Borrower, sender: Sender, facts: Facts, subject: str, library: str
 ) -> EmailMessage:
-    """The header fields by RFC 5322, and by RFC 3834: written by a program, not to be answered by one."""
+    """Make a message with the header fields of RFC 5322, and of RFC 3834: written by a program."""
     message = EmailMessage(policy=POLICY)
     domain = sender.address.partition("@")[2]
     message["Date"] = format_datetime(facts.at.astimezone(dates.HONG_KONG))

@@ -1,8 +1,8 @@
 """Live status of copies: partners are asked in the background when a title is opened; answers are kept for a minute.
 
 A page gets the known answers and never waits. Each partner gets one question at a time, at most MOST_A_MINUTE, and none while
-its channel is down. Failures of these questions are counted here and not on the channel: a visitor of a public page must not be
-able to stop the courier.
+its channel is down. Failures of these questions are counted here and not on the channel, since a visitor of a public page must
+not be able to stop the courier.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ AskStatuses = Callable[[Partner, str, Sequence[Holding]], Awaitable[Mapping[str,
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """The statuses of a partner's copies of a title as it gave them at `at`, and the time of the last question."""
+    """The statuses of a partner's copies of a title at the instant `at`, and the time of the last question."""
 
     asked_at: datetime
     statuses: Mapping[str, str] = field(default_factory=dict)
@@ -63,10 +63,10 @@ class _Channel:
 
 
 class LiveStatus:
-    """Asks partners about their copies, and keeps their answers.
+    """Ask partners about their copies, and keep their answers.
 
-    `ask` puts a question; `in_reactor` calls a function in the reactor's thread, from any thread, where all but `__call__`
-    runs.
+    `ask` sends a question. `in_reactor` calls a function in the reactor's thread, from any thread. Only `__call__` may be used
+    from other threads.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class LiveStatus:
         self._rate, self._stopped = RateLimiter(), False
 
     def __call__(self, bib_id: str, copies: Sequence[Holding]) -> LiveStatuses:
-        """Return the known statuses of these copies of a title; begin to ask libraries for missing and old answers."""
+        """Return the known statuses of these copies of a title, and begin to ask for missing and old ones."""
         by_library = {agency: tuple(theirs) for agency, theirs in groupby(sorted(copies, key=_AGENCY), _AGENCY)}
         wanted = {agency: theirs for agency, theirs in by_library.items() if self._is_due(agency, bib_id)}
         if wanted:
@@ -160,5 +160,5 @@ _AGENCY: Final = attrgetter("agency")
 
 
 def _directory(unit: UnitOfWork, agency: str) -> tuple[Partner | None, CircuitState]:
-    """The directory entry of a library, and the state of its channel."""
+    """Read the directory entry of a library, and the state of its channel."""
     return unit.partners.find(agency), unit.circuits.find(agency)

@@ -1,4 +1,4 @@
-"""Sends letters: one message per SMTP conversation, with its result."""
+"""Send letters: one message per SMTP conversation, with its result."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _extended: Any = ESMTPSenderFactory
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """The server that takes our mail. `password` is used where there is a `login`; `starttls` insists on encryption."""
+    """The mail server for our letters. `password` is used where there is a `login`. `starttls` insists on encryption."""
 
     host: str
     port: int
@@ -56,7 +56,7 @@ class MailServer:
 class _Whole(BytesIO):
     """A file that is read in one piece.
 
-    Twisted's client doubles the dot at the head of a line piece by piece, and would miss one at the head of a piece.
+    Twisted's client doubles the dot at the beginning of a line piece by piece, and would miss one at the beginning of a piece.
     """
 
     def read(self, size: int | None = -1, /) -> bytes:  # noqa: ARG002  # as much as there is, whatever is asked for
@@ -64,7 +64,7 @@ class _Whole(BytesIO):
 
 
 def smtp_post(reactor: Any, server: MailServer) -> Callable[[EmailMessage, str], Deferred[object]]:
-    """A function that hands one message to the mail server.
+    """Make the function that hands one message to the mail server.
 
     Its Deferred fails with SMTPDeliveryError if the server refused, with ConnectionError if the conversation broke before the
     message's first byte, and with another SMTPClientError if the message may have arrived.
@@ -87,7 +87,10 @@ def _connection_error(failure: Failure, body: BytesIO) -> Failure:
 
 
 def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: Deferred[object]) -> Any:
-    """The client of one SMTP conversation. `body` has LF at the ends of its lines; Twisted's client writes CRLF for each."""
+    """Make the client of one SMTP conversation.
+
+    `body` has LF at the ends of its lines; Twisted's client writes CRLF for each.
+    """
     envelope = (sender.encode(), [to.encode()], _Whole(body), done)
     if not server.login and not server.starttls:
         return _plain(*envelope, retries=0, timeout=TIMEOUT_S)
@@ -105,7 +108,7 @@ def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: 
 
 @dataclass(frozen=True, slots=True)
 class _LetterRows:
-    """The rows that a letter reads when it leaves; `left` are the kinds of letters about this request that have left."""
+    """The rows that a letter needs when it leaves. `left` are the kinds of letters about this request that have left."""
 
     borrower: Borrower | None
     request: Request | None
@@ -116,7 +119,7 @@ class _LetterRows:
 
 
 class Mailer:
-    """Carries letters. The address is looked up now; the days to collect count from today, unless more were given (R14).
+    """Carry letters. The address is looked up now, and the days to collect count from today, unless more were given (R14).
 
     `server` is the mail server's name for people.
     """
@@ -134,7 +137,7 @@ class Mailer:
         self._server = server
 
     async def deliver(self, row: OutboxRow) -> DeliveryResult:
-        """Send one letter, if it is still true. A patron without an address, or a refused one, is an answer (R42)."""
+        """Send one letter, if it still holds. A missing or refused address is a result, not an error (R42)."""
         letter = row.payload
         assert isinstance(letter, PatronNotice)
         found = await self._store.read(bind(_read_letter_rows, letter, self._library().agency), is_long=True)
@@ -178,7 +181,7 @@ class Mailer:
         return DeliveryResult(kind, detail=detail)
 
     def _error_detail(self, what: str, text: bytes | str, message: EmailMessage) -> str:
-        """The error, its server and the server's words, without the patron's address, which must not reach the log."""
+        """Describe the error in the server's words, without the patron's address, which must not reach the log."""
         words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
         user = str(message["To"]).partition("@")[0]
         shown = _SHOWN_ADDRESS.sub("…", words)
@@ -187,7 +190,7 @@ class Mailer:
 
 
 def is_address(text: str) -> bool:
-    """Whether a text can stand after "To:" at all; only the mail server knows whether the mailbox exists (R42)."""
+    """Return whether a text is a well-formed address. Only the mail server knows whether the mailbox exists (R42)."""
     return _ADDRESS.fullmatch(text) is not None
 
 

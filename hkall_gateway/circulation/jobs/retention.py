@@ -1,4 +1,4 @@
-"""Forgets ended requests after the policy's days: first the patron, then the request itself, which moves into the archive."""
+"""Forget ended requests after the policy's days: first the patron, then the request, which moves into the archive."""
 
 from __future__ import annotations
 
@@ -26,12 +26,15 @@ MORE: Final = "more"
 
 
 def last_instant(now: datetime, days: int) -> datetime:
-    """The instant before which events are `days` days old: a day counts from its end in Hong Kong, `days` is at least 1."""
+    """Return the instant before which events are `days` days old.
+
+    A day counts from its end in Hong Kong. `days` is at least 1.
+    """
     return start_of(after(civil(now), 1 - days))
 
 
 def purge(context: Context, cursor: str, limit: int) -> Done:
-    """One batch of one stage; `cursor` names both, "" = the first."""
+    """Run one batch of one stage. `cursor` names the stage and the place in it; "" is the beginning of the first."""
     name, _, place = cursor.partition(" ")
     name = name or next(iter(STAGES))
     days_of, work = STAGES[name]
@@ -50,7 +53,7 @@ def _anonymise_requests(context: Context, before: datetime, place: str, limit: i
 
 
 def _by_age(forget: Callable[[UnitOfWork, datetime, int], int]) -> Work:
-    """Delete rows by their own age. No cursor is needed, since deleted rows are not found again."""
+    """Make a stage that deletes rows by their own age. It needs no cursor, since deleted rows are not found again."""
 
     def work(context: Context, before: datetime, _place: str, limit: int) -> Done:
         count = forget(context.unit, before, limit)
@@ -78,7 +81,7 @@ def _archive_lines(context: Context, before: datetime, _place: str, limit: int) 
 
 
 def _to_the_archive(context: Context, found: Sequence[Mapping[str, object]]) -> None:
-    """Write to disk before the transaction that deletes is committed, so that a crash may repeat rows and never lose one."""
+    """Write to disk before the deleting transaction commits, so that a crash may repeat rows and never loses one."""
     path = Path(context.library.policy.retention.archive_file)
     archive.append(path, found)
     kept.note_archive(context.unit, str(path.absolute()), context.now)
@@ -90,7 +93,7 @@ def _forget_messages(context: Context, before: datetime, place: str, limit: int)
 
 
 def _next_cursor(found: tuple[Request, ...], limit: int) -> str | None:
-    """The cursor after a full batch; None after the last one."""
+    """Return the cursor after a full batch, or None after the last one."""
     last = found[-1] if len(found) == limit else None
     return f"{last.moved_at.isoformat()} {last.id}" if last and last.moved_at else None
 

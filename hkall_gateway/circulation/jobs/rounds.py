@@ -1,9 +1,9 @@
-"""Periodic jobs: expired pickups, overdue letters, silent lenders, requests past their last day, stalled requests.
+"""Scheduled jobs: expired pickups, overdue letters, silent lenders, requests past their last day, stalled requests.
 
-A round is a row of ROUNDS. It goes through the database in bounded batches, each a unit of work that also stores the round's
-cursor; after a crash the gateway continues there when it restarts, or another gateway does when the lease has run out. Of two
-gateways on one database one does a round. No round depends on running on time: each batch asks for the rows that are due now,
-so that after three days without a gateway every letter is still written once.
+Each job is a row of ROUNDS. It goes through the database in bounded batches. Each batch is a unit of work that also stores the
+cursor, so that after a crash the gateway continues there, or another gateway does once the lease has run out. Of two gateways
+on one database, one runs a job. No job depends on running on time: each batch asks for the rows that are due now, so that after
+three days without a gateway every letter is still written once.
 """
 
 from __future__ import annotations
@@ -45,21 +45,21 @@ NOTED: Final = "STANDS_STILL"
 def may_stand_still(
     unit: UnitOfWork, limits: Waits, now: datetime, after: str = "", most: int = cli_lists.MOST
 ) -> tuple[Request, ...]:
-    """Up to `most` open requests with a number after `after` that may stand still, by number; `still` filters them."""
+    """Find at most `most` open requests that may be stalled, with numbers after `after`; `filter_stalled` decides."""
     since = {position: now - dates.limit(position, 0, limits) for position in dates.KEYS}
     due_before = dates.civil(now) - timedelta(days=limits.lender_overdue_days)
     return cli_lists.stalled(unit, since, due_before, after, most)
 
 
 def filter_stalled(unit: UnitOfWork, found: tuple[Request, ...], limits: Waits, now: datetime) -> tuple[Request, ...]:
-    """The requests that stand still, with allowance for the days of each partner's courier."""
+    """Return the requests that are stalled, with allowance for the days of each partner's courier."""
     partners = unit.partners.among({request.partner for request in found} - {""})
     days = {agency: partner.courier_days for agency, partner in partners.items()}
     return tuple(request for request in found if dates.stands_still(request, days.get(request.partner, 0), limits, now))
 
 
 def is_noted_stalled(unit: UnitOfWork, request: Request) -> bool:
-    """Whether the journal has this event already for the request's present position."""
+    """Return whether the journal already notes that the request is stalled in its present position."""
     noted = unit.journal.last_noted(request.id, NOTED)
     return noted is not None and request.moved_at is not None and noted >= request.moved_at
 
@@ -76,7 +76,7 @@ Work = Callable[[Context, str, int], Batch]
 
 
 class RoundTakenOver(Exception):
-    """Another gateway took the round over while this one was slow: the batch is rolled back."""
+    """Another gateway took the job over while this one was slow. The batch is rolled back."""
 
 
 def pickup_expiry(context: Context, cursor: str, limit: int) -> Batch:
@@ -92,7 +92,7 @@ def pickup_expiry(context: Context, cursor: str, limit: int) -> Batch:
 
 
 def overdue(context: Context, cursor: str, limit: int) -> Batch:
-    """Send overdue letters at 00:00 of the day after: one for each due date, for recalled loans too (R39)."""
+    """Send overdue letters at 00:00 of the day after the due date: one for each due date, also of recalled loans (R39)."""
     late, by = found.loans_over(context.unit, dates.civil(context.now), cursor, limit), _timer_actor("overdue")
     done = _apply_each(
         context,
@@ -109,7 +109,7 @@ def overdue(context: Context, cursor: str, limit: int) -> Batch:
 def silence(context: Context, cursor: str, limit: int) -> Batch:
     """Cancel at lenders that were silent for too many of their own working days, and ask the next one (R11).
 
-    An unacknowledged request waits `silence_days`; one that the lender has accepted waits the policy's paged days longer. A
+    An unacknowledged request waits `silence_days`. One that the lender has accepted waits the policy's paged days longer. A
     cancellation without confirmation is taken as received. While requests are suspended, a request keeps its lender, since no
     other one could be asked (R1).
     """
@@ -166,7 +166,7 @@ def not_needed_after(context: Context, cursor: str, limit: int) -> Batch:
 
 
 def stuck(context: Context, cursor: str, limit: int) -> Batch:
-    """Note requests that stand still for longer than `[waits]` allows, once each in the journal, and log them."""
+    """Note requests that are stalled for longer than `[waits]` allows, once each in the journal, and log them."""
     found, by = may_stand_still(context.unit, context.library.policy.waits, context.now, cursor, limit), _timer_actor("stuck")
     idle = [
         r
@@ -182,15 +182,15 @@ def stuck(context: Context, cursor: str, limit: int) -> Batch:
 
 
 def inbox_cleanup(context: Context, _cursor: str, limit: int) -> Batch:
-    """Delete the kept outcomes of documents that have expired."""
+    """Delete the kept results of documents that have expired."""
     count = found.forget_documents(context.unit, context.now, limit)
     return "more" if count == limit else None, count
 
 
 def _apply_each(context: Context, requests: Sequence[Request], by: Actor, do: Callable[[Request], object]) -> int:
-    """Apply `do` to each request in a savepoint of its own; returns the count of successes.
+    """Apply `do` to each request in a savepoint of its own, and return the count of successes.
 
-    A request that raises is set aside for staff, logged by number, and tried again in the next round.
+    A request that raises is set aside for staff, logged by number, and tried again in the next run.
     """
     done = 0
     for request in requests:
@@ -227,14 +227,18 @@ ROUNDS: Final[Mapping[str, Work]] = {
 
 
 def begin(unit: UnitOfWork, name: str, who: str, now: datetime, due_only: bool) -> RoundState | None:
-    """Take a round that is due and free."""
+    """Claim a job that is due and free; None if it is not."""
     return found.claim(unit, name, who, now, LEASE_S, due_only)
 
 
 def one_batch(context: Context, job: RoundState, who: str, limit: int) -> tuple[RoundState | None, int]:
-    """Run one batch and store its cursor: returns the round's next job, None when it is complete, and its count so far.
+    """Run one batch and store its cursor.
 
-    Raises RoundTakenOver if another gateway has it now.
+    Returns:
+        The state for the next batch, None when the job is complete, and the count so far.
+
+    Raises:
+        RoundTakenOver: Another gateway has the job now.
     """
     if not job.cursor:
         found.forget_aside(context.unit, job.name)
@@ -251,9 +255,10 @@ def one_batch(context: Context, job: RoundState, who: str, limit: int) -> tuple[
 
 
 class Rounds:
-    """Checks every minute which rounds are due, and runs them one after another.
+    """Check every minute which jobs are due, and run them one after another.
 
-    `instance` names this gateway among those on one database; `batch` bounds one unit of work.
+    `instance` names this gateway among those on one database. `batch` bounds one unit of work. Call `start`, and await `stop`
+    at the end.
     """
 
     def __init__(
@@ -272,19 +277,19 @@ class Rounds:
         self._looking: Deferred[None] | None = None
 
     def start(self) -> None:
-        """Start: check now, and every minute from now on."""
+        """Check now, and every minute from now on."""
         self._running, self._stopping = True, False
         self._check_rounds()
 
     async def stop(self) -> None:
-        """Start no further batch and wait for the one in hand. The rest of a round is done after the next start."""
+        """Begin no further batch, and wait for the present one. The rest of a job runs after the next start."""
         self._running, self._stopping = False, True
         cancel(self._timer)
         if self._looking is not None:
             await self._looking
 
     async def run_due(self) -> None:
-        """Run every round that is due. One that fails is tried again when its lease has run out; the others go on."""
+        """Run every job that is due. A failed one is tried again when its lease has run out; the others go on."""
         jobs = {job.name: job for job in await self._store.read(found.jobs, is_long=True)}
         for name in ROUNDS:
             if self._stopping:
@@ -293,7 +298,7 @@ class Rounds:
                 await self._run_round(name)
 
     async def do(self, name: str, due_only: bool = False) -> int:
-        """Run one whole round, even before its time; returns its count, 0 if another gateway is running it."""
+        """Run one whole job, even before its time, and return its count; 0 if another gateway is running it."""
         began, count = self._now(), 0
         job = await self._store.write(bind(begin, name, self._instance, began, due_only))
         if job is None:

@@ -40,8 +40,8 @@ class BrokerCommand(Command[BorrowerFacts, Brokered]):
     """One command of a broker, or one event mirrored by a central: a row of BROKER_COMMANDS or EVENTS.
 
     `partner` is that system. The request is named by `wire_agency`/`wire_id`, by `number` (the system's own number of a copy
-    that has no barcode yet) or by the copy: `barcode` and, where it is known, `agency`. `card` is one of our patrons'.
-    `judged` as in PartnerNotice. `service` is the key of the row.
+    that has no barcode yet) or by the copy: `barcode` and, where it is known, `agency`. `card` is one of our patrons'. `judged`
+    is as in PartnerNotice. `service` is the key of the row.
     """
 
     by: Actor
@@ -71,7 +71,7 @@ def about_request(
     find: FindRequest,
     missing: Reason = Reason.UNKNOWN_ITEM,
 ) -> Work:
-    """Return the handler of a command about a request that `find` finds; `missing` is the refusal where there is none."""
+    """Make the handler of a command about a request that `find` finds. `missing` is the reason where there is none."""
 
     def handle(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Brokered | Refused:
         found = find(context.unit, command)
@@ -81,7 +81,7 @@ def about_request(
 
 
 def find_request(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
-    """The request of a command: by its copy, else by its RequestId, on either side."""
+    """Find the request of a command on either side: by its copy, else by its RequestId."""
     found = held_with(unit, command.partner, command.barcode, command.agency) or held_with(
         unit, command.partner, command.barcode
     )
@@ -92,7 +92,7 @@ def find_request(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
 
 
 def _find_borrowed(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
-    """The request for a broker's own barcode, found without the RequestId, which may cover several volumes."""
+    """Find the request for a broker's own barcode. Its RequestId does not count, since it may cover several volumes."""
     found = held_with(unit, command.partner, command.barcode, command.partner)
     return found if found and found.side is Side.BORROWING else None
 
@@ -119,13 +119,13 @@ def accept(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> No
 
 
 def _find_same_or_open(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
-    """The request that holds the copy, or held it under this RequestId; a broker may reuse a barcode."""
+    """Find the request that holds the copy, or held it under this RequestId. A broker may reuse a barcode."""
     known = _find_borrowed(unit, command)
     return None if known and known.position in FINAL and known.wire_id != command.wire_id else known
 
 
 def may_have_one_more(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Refused | None:
-    """The refusal of a book for this patron; None where the patron may have one more."""
+    """Return the refusal of one more book for this patron; None if the patron may have it."""
     borrower = facts.borrower
     if borrower is None:
         return refuse(context, facts.stranger, command)
@@ -138,7 +138,7 @@ def may_have_one_more(context: Context, command: BrokerCommand, facts: BorrowerF
 
 
 def open_brokered(context: Context, command: BrokerCommand) -> Request:
-    """Open a request that another system placed; its copy is on the way to us."""
+    """Open a request that another system placed, with its copy on the way to us."""
     return context.unit.open(
         Request(
             id="",
@@ -162,7 +162,7 @@ def open_brokered(context: Context, command: BrokerCommand) -> Request:
 
 
 def pickup_location_of(command: BrokerCommand, library: Library) -> str:
-    """The pickup location: the one named, if it is one of ours (R4)."""
+    """Return the named pickup location if it is ours, else our first one (R4)."""
     return command.pickup_location if command.pickup_location in library.pickup_locations else library.pickup_locations[0]
 
 
@@ -177,7 +177,7 @@ def _name_patron(context: Context, known: Request, command: BrokerCommand) -> Re
 def expect(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> Noted | Refused:
     """Expect the book for our patron, if the patron may use the service and has quota for one more (R2, R20, R21).
 
-    The same command again is the same success; our counter receives the book when it arrives.
+    The same command again is the same success. Our counter receives the book when it arrives.
     """
     known = _find_same_or_open(context.unit, command)
     if known is not None:
@@ -187,7 +187,7 @@ def expect(context: Context, command: BrokerCommand, facts: BorrowerFacts) -> No
 
 
 def announce(context: Context, command: BrokerCommand, _facts: BorrowerFacts) -> Noted | Refused:
-    """Record a book that will come; AcceptItem names its patron later. The same record again is the same success."""
+    """Record a book that will come. AcceptItem names its patron later. The same record again is the same success."""
     known = _find_same_or_open(context.unit, command)
     if known is None:
         return noted_result(open_brokered(context, command))
@@ -202,7 +202,7 @@ def describe(context: Context, command: BrokerCommand, _facts: BorrowerFacts, kn
 
 
 def delete(context: Context, command: BrokerCommand, _facts: BorrowerFacts, known: Request) -> Noted | Refused:
-    """Close the request: the book is back where it came from, even if messages on the way were missed."""
+    """Close the request: the book is back at its owner, even if messages on the way were missed."""
     if known.position is P.IN_TRANSIT:  # announced, and it never came
         return noted_result(context.unit.advance(known, Event.HOME, context.now, command.by, reason="deleted"))
     return lender_notices.apply_home(context, as_notice(command, known))
@@ -232,7 +232,7 @@ def ship(context: Context, command: BrokerCommand, request: Request) -> CheckedO
 
 
 def undo_check_out(context: Context, command: BrokerCommand, facts: BorrowerFacts, request: Request) -> CheckedOut | Refused:
-    """Undo a loan to our patron; a copy that was sent stays sent."""
+    """Undo a loan to our patron. A copy that was sent stays sent."""
     if request.side is Side.LENDING:
         return refuse(context, Reason.ALREADY_SHIPPED, command, request)
     return loans.check_out(context, replace(at_counter(command, request, context.library), undo=True), facts)
@@ -252,13 +252,13 @@ def renew(context: Context, command: BrokerCommand, facts: BorrowerFacts, reques
 
 
 def at_counter(command: BrokerCommand, request: Request, library: Library) -> CheckOut:
-    """The checkout as if it had been made at our first counter."""
+    """Make the command of a checkout at our first counter."""
     place = Place("counter", library.pickup_locations[0])
     return CheckOut(command.by, place, command.card or request.patron, request.item_barcode, request.item_agency)
 
 
 def as_notice(command: BrokerCommand, request: Request | None = None) -> PartnerNotice:
-    """The broker's command as a partner's notice about one copy."""
+    """Turn the broker's command into a partner's notice about one copy."""
     item = (request.item if request else None) or (ItemKey(command.agency, command.barcode) if command.barcode else None)
     wire_agency = command.wire_agency or command.partner
     wire = ("", "") if request else (wire_agency, command.wire_id)
@@ -268,12 +268,12 @@ def as_notice(command: BrokerCommand, request: Request | None = None) -> Partner
 
 
 def refuse(context: Context, why: Reason, command: BrokerCommand, request: Request | None = None) -> Refused:
-    """Refuse, with an entry in the journal."""
+    """Refuse a command, and record the refusal in the journal."""
     return context.refuse(why, command.by, request, patron=command.card)
 
 
 def shipped_result(unit: UnitOfWork, request: Request) -> CheckedOut:
-    """The result of a copy that has left, with the lender date."""
+    """Make the result for a copy that has left, with the lender's due date."""
     item = request.item or ItemKey("", "")
     copy = unit.holdings.find(item)
     result = CheckedOut(request.id, item, "", request.title, request.lender_due)

@@ -1,4 +1,4 @@
-"""Applies the result of a delivery in one transaction: to the channel, the outbox row, and the request."""
+"""Apply the result of a delivery in one transaction: to the channel, the outbox row, and the request."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Delivered(Command[None, None]):
 
 
 def delivered(context: Context, command: Delivered) -> None:
-    """Settle the outbox row: sent, again at `retry_at`, or dead after the last try; then advance the request.
+    """Settle the outbox row: sent, retried at `retry_at`, or dead after the last try. Then advance the request.
 
     A row that staff settled during the delivery keeps their state. A second report of one try is counted once.
     """
@@ -71,7 +71,10 @@ def delivered(context: Context, command: Delivered) -> None:
 def _update_channel(
     context: Context, row: OutboxRow, answer: DeliveryResult, circuit_settings: CircuitSettings
 ) -> CircuitState:
-    """The channel's state after this answer. A Problem of any kind is an answer; a busy server's bare status is none."""
+    """Update the channel's state by this answer, and return it.
+
+    A Problem of any kind is an answer of the partner. The bare status of a busy server is none.
+    """
     link = context.unit.circuits.find(row.line)
     if row.line == MAIL or answer.untold:
         return link
@@ -107,7 +110,7 @@ def apply_answer(context: Context, row: OutboxRow, answer: DeliveryResult, by: A
 
 
 def _flag_refused_notice(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
-    """Flag a request for staff if the partner finally refuses a notice: the two sides differ."""
+    """Flag a request for staff if the partner finally refuses a notice, since the two sides then differ."""
     request = context.unit.requests.find(row.request)
     if answer.kind != D.REFUSED or row.send in ANSWERED or request is None:
         return
@@ -145,11 +148,10 @@ def _error_text(answer: DeliveryResult) -> str:
 
 
 def note_never_arrived(context: Context, row: OutboxRow, by: Actor, error: str, reason: str = NOT_REACHED) -> Request | None:
-    """Ask the next lender if a request to a lender certainly was not delivered. Other messages only stay undelivered.
+    """Ask the next lender if a request certainly did not reach this one. Other messages only stay undelivered.
 
-    `error` is for staff, `reason` one of lender_reasons for the patron's letter.
-
-    Where the outcome is unknown, no other lender is asked, since two might ship; staff or the silence round settle it.
+    `error` is for staff, `reason` one of lender_reasons for the patron's letter. Where the outcome is unknown, no other lender
+    is asked, since two might ship; staff or the silence round settle it.
     """
     if row.send is not Notification.ASK_LENDER or not isinstance(row.payload, PartnerMessage):
         return None
@@ -157,7 +159,7 @@ def note_never_arrived(context: Context, row: OutboxRow, by: Actor, error: str, 
 
 
 def record_letter_result(context: Context, row: OutboxRow, answer: DeliveryResult, by: Actor) -> None:
-    """Record a letter's result: its day starts the days to collect; a failed one is on the operators' list (R12, R14, R42)."""
+    """Record a letter's result. A sent pickup letter starts the days to collect, a failed one is listed (R12, R14, R42)."""
     unit, letter = context.unit, row.payload
     assert isinstance(letter, PatronNotice)
     state = _LETTERS.get(answer.kind, NoticeState.SENT)
@@ -180,7 +182,7 @@ def record_letter_result(context: Context, row: OutboxRow, answer: DeliveryResul
 def record_bounce(unit: UnitOfWork, number: int, status: str, by: Actor, now: datetime) -> bool:
     """Record a letter's final bounce: it is on the operators' list, and its request goes on (R42).
 
-    Returns False if the bounce is known already. `status` is the mail server's code of RFC 3463.
+    `status` is the mail server's code of RFC 3463. Returns False if the bounce is known already.
     """
     found = unit.notices.find(number)
     if found is None or found.state is NoticeState.UNDELIVERABLE:

@@ -1,7 +1,7 @@
-"""INN-Reach: the central decides, and its events are mirrored to us. An identifier that begins with `i` is a copy elsewhere.
+"""INN-Reach: the central decides, and its events are mirrored to us. An identifier beginning with `i` is a copy elsewhere.
 
-Requests of ours are filed under the central's item number until the copy's own barcode arrives; from then on the copy is known
-by (library, barcode). No answer is sent: the central knows already. Source: NCIP reference 6.1.
+Requests of ours are filed under the central's item number until the copy's own barcode arrives. From then on the copy is known
+by (library, barcode). No answer is sent, since the central knows already. Source: NCIP reference 6.1.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _page_copy(context: Context, command: BrokerCommand) -> Paged | Refused:
 
 
 def mirror_cancel(context: Context, command: BrokerCommand, _facts: BorrowerFacts, found: Request) -> Noted | Refused:
-    """Cancel a request that the central took back, for the patron or because no library will send it."""
+    """Cancel a request that the central withdrew, for the patron or because no library will send it."""
     if found.side is Side.LENDING:
         return lending.apply_notice(context, as_notice(command, found), Event.WITHDRAW)
     if found.position in FINAL:
@@ -143,7 +143,7 @@ def mirror_received(context: Context, command: BrokerCommand, _facts: BorrowerFa
 def mirror_lent(context: Context, command: BrokerCommand, facts: BorrowerFacts, found: Request) -> CheckedOut | Noted | Refused:
     """Record that our patron has the book, or that our copy left.
 
-    It has happened: an event against our rules is accepted, with the central's date, and flagged for staff.
+    It has happened: an event against our rules is accepted with the central's date, and flagged for staff.
     """
     if found.side is Side.LENDING:
         return ship(context, command, found)
@@ -188,7 +188,7 @@ def mirror_recall_cancelled(
 
 
 def find_mirrored(unit: UnitOfWork, command: BrokerCommand) -> Request | None:
-    """The request under the central's item number, else by the copy's own barcode or the RequestId."""
+    """Find the request by the central's item number, else by the copy's own barcode or the RequestId."""
     found = borrowed_under(unit, command.partner, command.number)
     return found if found and found.position not in FINAL else named_by_copy(unit, command) or found
 

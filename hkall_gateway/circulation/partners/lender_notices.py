@@ -27,14 +27,14 @@ HERE = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN, P.RETURN_TRANSIT})
 
 
 def we_borrow(notice: PartnerNotice, library: Library) -> bool:
-    """Whether we are the borrower: the RequestId is ours, or without one the copy is not ours."""
+    """Return whether we are the borrower: the RequestId is ours, or without one the copy is not ours."""
     if notice.wire_id and notice.wire_agency:
         return notice.wire_agency == library.agency
     return notice.item is None or notice.item.agency != library.agency
 
 
 def apply_shipped(context: Context, notice: PartnerNotice) -> Noted | Refused:
-    """Record that the lender has sent a copy, also if its notice comes late, early or twice."""
+    """Record that the lender has sent a copy, even if its notice comes late, early or twice."""
     attempt = (
         _find_stray(context.unit, notice)
         or context.unit.requests.find_by_wire_id(notice.wire_id)
@@ -68,7 +68,7 @@ def apply_shipped(context: Context, notice: PartnerNotice) -> Noted | Refused:
 
 
 def _asked_for_copy(unit: UnitOfWork, notice: PartnerNotice) -> Asked | None:
-    """Return the request for which the copy was asked last, for a notice without a number."""
+    """Find the request for which the copy was asked last, for a notice without a number."""
     return asked_for(unit, notice.item) if notice.item and not notice.wire_id else None
 
 
@@ -79,7 +79,7 @@ def _find_holder(unit: UnitOfWork, notice: PartnerNotice) -> tuple[Request, None
 
 
 def _find_stray(unit: UnitOfWork, notice: PartnerNotice) -> tuple[Request, None] | None:
-    """The request of an orphan copy, which came after its request had ended and is filed under the same number."""
+    """Find the request of an orphan copy, which came after its request had ended, under the same number."""
     strays = requests_by_partner_id.strays_under(unit, notice.wire_agency, notice.wire_id) if notice.wire_id else ()
     mine = [r for r in strays if r.partner == notice.partner and notice.item in {None, r.item}]
     return (mine[-1], None) if mine else None
@@ -104,7 +104,7 @@ def _take_shipment(context: Context, notice: PartnerNotice, request: Request, it
 
 
 def _fill_in(context: Context, notice: PartnerNotice, request: Request, came: RequestChange) -> Request:
-    """Fill in the facts of a shipment reported after the copy came: only missing ones, the copy and the lender's date."""
+    """Fill in the missing facts of a shipment that is reported after the copy came: the copy and the lender's date."""
     missing = cast("RequestChange", {name: value for name, value in came.items() if value and not getattr(request, name)})
     return (
         recalls.ask_for_later_date(context, context.unit.amend(request, context.now, notice.by, **missing), notice.by)
@@ -116,7 +116,7 @@ def _fill_in(context: Context, notice: PartnerNotice, request: Request, came: Re
 def _accept_shipment(
     context: Context, notice: PartnerNotice, request: Request, came: RequestChange, *, active: bool
 ) -> Request:
-    """Accept a shipment, also of a former lender while no other has shipped: the present one gets a cancellation."""
+    """Accept a shipment, also of a former lender while no other has shipped. The present one gets a cancellation."""
     if active:
         return context.unit.advance(request, Event.SHIP, context.now, notice.by, **came)
     if request.position is P.REQUESTED:
@@ -131,7 +131,7 @@ def _accept_shipment(
 
 
 def _open_stray(context: Context, notice: PartnerNotice, request: Request, item: ItemKey) -> Noted | Refused:
-    """Open a request for an orphan copy, which no request waits for, so that it is received and sent home."""
+    """Open a request for an orphan copy, for which no request waits, so that it is received and sent home."""
     stray = context.unit.open(
         Request(
             id="",
@@ -156,7 +156,7 @@ def _open_stray(context: Context, notice: PartnerNotice, request: Request, item:
 
 
 def apply_declined(context: Context, notice: PartnerNotice) -> Noted | Refused:
-    """The lender will not supply. Before shipment only; the next lender is asked (R37)."""
+    """Ask the next lender after this one declined, before shipment only (R37)."""
     attempt = context.unit.requests.find_by_wire_id(notice.wire_id) or _asked_for_copy(context.unit, notice)
     if attempt is None:
         return context.refuse(Reason.UNKNOWN_REQUEST, notice.by)
@@ -176,7 +176,10 @@ def apply_declined(context: Context, notice: PartnerNotice) -> Noted | Refused:
 
 
 def apply_home(context: Context, notice: PartnerNotice) -> Noted | Refused:
-    """Accept the lender's check-in of its copy, even if messages were missed, unless we have the copy by our own scan."""
+    """Accept the lender's check-in of its copy, even if messages were missed, unless we scanned the copy ourselves.
+
+    A loan that was not returned at our counter ends on the day that the owner names, with its fine.
+    """
     request = _find_borrowed(context.unit, notice)
     if request is None:
         return _accept_past_notice(context, notice)
@@ -206,10 +209,10 @@ def apply_home(context: Context, notice: PartnerNotice) -> Noted | Refused:
 
 
 def _find_borrowed(unit: UnitOfWork, notice: PartnerNotice) -> Request | None:
-    """The request for the copy that is back home; None for a request that this lender is no longer asked for.
+    """Find the request for the copy that is back home; None for one that this lender is no longer asked for.
 
-    A copy that came without a shipped message may have been received for another request than the one it was sent for: the copy
-    decides.
+    A copy that came without a shipped message may have been received for another request than the one it was sent for, so the
+    copy decides.
     """
     if stray := _find_stray(unit, notice):
         return stray[0]
@@ -224,7 +227,7 @@ def _find_borrowed(unit: UnitOfWork, notice: PartnerNotice) -> Request | None:
 
 
 def _accept_past_notice(context: Context, notice: PartnerNotice) -> Noted | Refused:
-    """A lender that was asked once, or held the copy last: it is late, and a success. A copy alone may mean an older loan."""
+    """Accept a late notice of a lender that was asked once, or held the copy last. A copy alone may mean an older loan."""
     attempt = context.unit.requests.find_by_wire_id(notice.wire_id) or _asked_for_copy(context.unit, notice)
     last = None if attempt else context.unit.requests.last_with_item(notice.item) if notice.item else None
     request = attempt[0] if attempt else last if last and last.side is Side.BORROWING else None
@@ -236,6 +239,6 @@ def _accept_past_notice(context: Context, notice: PartnerNotice) -> Noted | Refu
 
 
 def _accept_late(context: Context, notice: PartnerNotice, request: Request) -> Noted:
-    """Accept a late message: a success that only the journal records."""
+    """Accept a late message as a success that only the journal records."""
     context.unit.note(request, "LATE", {"message": notice.by.message}, context.now, notice.by)
     return noted_result(request, late=True)

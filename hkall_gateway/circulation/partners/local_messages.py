@@ -1,4 +1,4 @@
-"""Messages for the library's own system in the outbox: changes that it missed, and queries that it did not answer.
+"""Messages for the local system in the outbox: changes that it missed, and transactions that it did not answer.
 
 A caller that sends at once reports the outcome (`MarkDelivered`, `MarkUndelivered`, `MarkRefused`, `EndTransaction`). If the
 gateway ends first, the courier retries the row after a minute as possibly delivered.
@@ -27,7 +27,7 @@ SUPERSEDED: Final = "overtaken: it was told of what came later"
 
 @dataclass(frozen=True, slots=True)
 class EnqueueLocal(Command[None, int | None]):
-    """Queues a message. The result is the outbox row to confirm, or None if it must wait for earlier rows."""
+    """Queue a message. The result is the outbox row to confirm, or None if it must wait for earlier rows."""
 
     message: LocalMessage
     by: Actor
@@ -35,7 +35,7 @@ class EnqueueLocal(Command[None, int | None]):
 
 @dataclass(frozen=True, slots=True)
 class BeginTransaction(Command[None, int | None]):
-    """Records a transaction of the local system's own before it is sent. The result is its row; None: not to be sent now."""
+    """Record a transaction of the local system's own before it is sent. The result is its row; None: do not send it now."""
 
     message: LocalMessage
     by: Actor
@@ -43,7 +43,7 @@ class BeginTransaction(Command[None, int | None]):
 
 @dataclass(frozen=True, slots=True)
 class EndTransaction(Command[None, None]):
-    """Forgets the record of a transaction that was answered, or never sent; `done`: the local system did it."""
+    """Forget the record of a transaction that was answered, or never sent. `done`: the local system did it."""
 
     number: int
     message: LocalMessage
@@ -53,7 +53,7 @@ class EndTransaction(Command[None, None]):
 
 @dataclass(frozen=True, slots=True)
 class MarkDelivered(Command[None, None]):
-    """Marks a message as delivered by its caller."""
+    """Mark a message as delivered by its caller."""
 
     number: int
     message: LocalMessage
@@ -62,7 +62,7 @@ class MarkDelivered(Command[None, None]):
 
 @dataclass(frozen=True, slots=True)
 class MarkUndelivered(Command[None, None]):
-    """Leaves a message to the courier; `unsure`: it was sent and not answered."""
+    """Leave a message to the courier. `unsure`: it was sent and not answered."""
 
     number: int
     message: LocalMessage
@@ -72,7 +72,7 @@ class MarkUndelivered(Command[None, None]):
 
 @dataclass(frozen=True, slots=True)
 class MarkRefused(Command[None, None]):
-    """Marks a message as refused by the local system; `number` None: it has no row."""
+    """Mark a message as refused by the local system. `number` None: it has no row."""
 
     number: int | None
     message: LocalMessage
@@ -83,10 +83,10 @@ LocalCommand = EnqueueLocal | BeginTransaction | EndTransaction | MarkDelivered 
 
 
 def enqueue(context: Context, command: EnqueueLocal) -> int | None:
-    """Put a message to the local system into the outbox; return its row if it may be sent at once.
+    """Put a message to the local system into the outbox, and return its row if it may be sent at once.
 
-    None: an earlier message about the same copy or card is still unsent, so the courier sends this one later; its request is
-    flagged until then. Messages behind a dead letter do not count as earlier.
+    None means that an earlier message about the same copy or card is still unsent, so that the courier sends this one later.
+    Its request is flagged until then. Messages behind a dead letter do not count as earlier.
     """
     message = command.message
     first = next(iter(_unsent_rows(context.unit, message)), None)
@@ -98,7 +98,7 @@ def enqueue(context: Context, command: EnqueueLocal) -> int | None:
 
 
 def _put_inline(context: Context, command: EnqueueLocal | BeginTransaction) -> int:
-    """Put a message into the outbox that its caller sends now; return its row."""
+    """Put a message that its caller sends now into the outbox, and return its row."""
     outbox, message = context.unit.outbox, command.message
     outbox.put(LocalSend(message.send), message, command.by.corr, context.now)
     number = _unsent_rows(context.unit, message)[-1].id
@@ -107,10 +107,10 @@ def _put_inline(context: Context, command: EnqueueLocal | BeginTransaction) -> i
 
 
 def begin_transaction(context: Context, command: BeginTransaction) -> int | None:
-    """Record a transaction of the local system's own before it is sent; return the row of its check.
+    """Record a transaction of the local system's own before it is sent, and return the row of its check.
 
     If the gateway ends before the answer, the courier looks it up. Unsent messages about the same copy are deferred meanwhile.
-    None, and it may not be sent: one of these is being delivered now, or the same payment is still without an answer.
+    None means that it may not be sent: one of these is being delivered now, or the same payment is still without an answer.
     """
     open_rows = _unsent_rows(context.unit, command.message)
     if command.message.send == LocalSend.CHECK_ILS_PAYMENT and open_rows:
@@ -122,7 +122,7 @@ def begin_transaction(context: Context, command: BeginTransaction) -> int | None
 
 
 def end_transaction(context: Context, command: EndTransaction) -> None:
-    """Forget the check of a transaction that was answered, or never sent: readers' local loans are not kept here.
+    """Forget the check of a transaction that was answered, or never sent. Local loans are not kept here.
 
     A transaction that was done supersedes the unsent messages about the same copy.
     """
@@ -140,7 +140,8 @@ def mark_delivered(context: Context, command: MarkDelivered) -> None:
 def mark_undelivered(context: Context, command: MarkUndelivered) -> None:
     """Leave a message to the courier after an immediate delivery failed, and flag its request until it is delivered.
 
-    A check that a later transaction superseded meanwhile is made all the same: which of the two was executed last is unknown.
+    A check that a later transaction superseded meanwhile is made all the same, since which of the two was executed last is
+    unknown.
     """
     outbox, message = context.unit.outbox, command.message
     if not outbox.release_inline(command.number, context.now, unsure=command.unsure) and message.send in CHECKS:
@@ -168,7 +169,7 @@ def _unsent_rows(unit: UnitOfWork, message: LocalMessage) -> tuple[OutboxRow, ..
 
 
 def apply_answer(context: Context, message: LocalMessage, answer: DeliveryResult, by: Actor) -> None:
-    """Clear the flag of the request after a delivery; it stays after a refusal, or while more about the request is unsent."""
+    """Clear the flag of the request after a delivery. It stays after a refusal, or while more about it is unsent."""
     more = any(row.request == message.request for row in _unsent_rows(context.unit, message))
     _flag_request(context, message, by, delivered=answer.kind != DeliveryKind.REFUSED and not more)
 

@@ -1,4 +1,4 @@
-"""Queries of other systems: the state of a request, shelves, and whose card it is."""
+"""Queries of other systems: the state of a request, shelves, and the owner of a card."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ class RequestSeen:
 
 @dataclass(frozen=True, slots=True)
 class RequestReference:
-    """Names a request: by its RequestId, `agency` and `value`, or without one by the `item` that it holds, for `card`.
+    """Names a request by its RequestId, `agency` and `value`, or without one by the `item` it holds, for `card`.
 
-    `caller` may see the requests it placed, those it borrows from us, and those we sent to it; a `client` also those under our
-    own number.
+    `caller` may see the requests it placed, those it borrows from us, and those we sent to it. A `client` may also see those
+    under our own number.
     """
 
     by: Actor
@@ -59,19 +59,19 @@ class RequestReference:
 
 @dataclass(frozen=True, slots=True)
 class SeeRequest(RequestReference, Query[None, "RequestSeen | Refused"]):
-    """Asks for a request's state."""
+    """Ask for the state of a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeeCopyOf(Query[None, ItemSeen | Refused]):
-    """Asks for the state of the copy of a request."""
+    """Ask for the state of the copy of a request."""
 
     request: SeeRequest
 
 
 @dataclass(frozen=True, slots=True)
 class ServesPatron(Query[None, bool]):
-    """Asks whether a partner has an open request for one of our patrons."""
+    """Ask whether a partner has an open request for one of our patrons."""
 
     partner: str
     card: str
@@ -79,7 +79,7 @@ class ServesPatron(Query[None, bool]):
 
 @dataclass(frozen=True, slots=True)
 class FindInstitution(Query[None, Partner | None]):
-    """Asks which partner an institutional card belongs to."""
+    """Ask which partner an institutional card belongs to."""
 
     card: str
 
@@ -105,7 +105,7 @@ class ShelvesSeen:
 
 @dataclass(frozen=True, slots=True)
 class SeeShelves(Query[None, "ShelvesSeen | Refused"]):
-    """Asks for the copies of titles, or the state of copies. At most `limit` copies, after `token`.
+    """Ask for the copies of titles, or the state of copies: at most `limit` copies, after `token`.
 
     `ours_only`: a partner sees our own copies only.
     """
@@ -122,7 +122,7 @@ P = Position
 
 
 def see_request(context: Context, query: SeeRequest) -> RequestSeen | Refused:
-    """The state of a request, for the systems it belongs to; UNKNOWN_REQUEST for all others."""
+    """Return the state of a request to the systems that it belongs to. For all others it is unknown."""
     found = find_by_reference(context, query)
     if found is None:
         return Refused(Reason.UNKNOWN_REQUEST)
@@ -145,7 +145,7 @@ def see_request(context: Context, query: SeeRequest) -> RequestSeen | Refused:
 
 
 def see_copy_of(context: Context, query: SeeCopyOf) -> ItemSeen | Refused:
-    """The state of a request's copy; UNKNOWN_ITEM for a request without a copy."""
+    """Return the state of a request's copy. A request without a copy has UNKNOWN_ITEM."""
     seen = see_request(context, query.request)
     if isinstance(seen, Refused):
         return seen
@@ -153,7 +153,7 @@ def see_copy_of(context: Context, query: SeeCopyOf) -> ItemSeen | Refused:
 
 
 def find_by_reference(context: Context, reference: RequestReference) -> Request | None:
-    """Return the request that a system means, if it may see it."""
+    """Find the request that a system names, if it may see it."""
     found = _find_by_number(context, reference)
     if found or reference.value or reference.item is None:
         return found
@@ -194,7 +194,7 @@ def find_institution(context: Context, query: FindInstitution) -> Partner | None
 
 
 def see_shelves(context: Context, query: SeeShelves) -> ShelvesSeen | Refused:
-    """The copies of titles, or single copies, one page at a time, as loaded and as our own requests hold them."""
+    """Return the copies of titles, or single copies, one page at a time, as loaded and as our requests hold them."""
     start = _parse_token(query.token)
     if start is None:
         return Refused(Reason.UNUSABLE_MESSAGE)
@@ -206,7 +206,7 @@ def see_shelves(context: Context, query: SeeShelves) -> ShelvesSeen | Refused:
 
 
 def _parse_token(token: str) -> int | None:
-    """The first row of a page. A token is a word of ours and never "0", which PHP treats as empty."""
+    """Return the first row of a page. A token is a word of ours and never "0", which PHP treats as empty."""
     if not token:
         return 0
     return whole_number(token.removeprefix("from-")) if token.startswith("from-") else None

@@ -24,7 +24,7 @@ P = Position
 
 @dataclass(frozen=True, slots=True)
 class KeepUnplaced(Command[None, bool]):
-    """Keeps a partner's notice that fits no request in the quarantine; the result is False where it has too many there."""
+    """Keep a notice that fits no request in the quarantine. The result is False where the partner has too many there."""
 
     by: Actor
     digest: str
@@ -35,7 +35,7 @@ class KeepUnplaced(Command[None, bool]):
 @record
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The changed request, with its values after the change. `patron` is empty where we lend."""
+    """Result: the changed request, with its values after the change. `patron` is empty where we lend."""
 
     request: str
     placed_by: str
@@ -48,7 +48,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class ChangeRequest(RequestReference, Command[None, Changed]):
-    """Changes the pickup location or the `need_before` date of a request."""
+    """Change the pickup location or the `need_before` date of a request."""
 
     pickup_location: str = ""
     need_before: date | None = None
@@ -57,7 +57,7 @@ class ChangeRequest(RequestReference, Command[None, Changed]):
 @record
 @dataclass(frozen=True, slots=True)
 class StatusSet:
-    """The copy's status is recorded. `again`: it was the same before."""
+    """Result: the copy's status is recorded. `again`: it was the same before."""
 
     item: ItemKey
     again: bool = False
@@ -66,7 +66,7 @@ class StatusSet:
 
 @dataclass(frozen=True, slots=True)
 class SetStatus(Command[None, "StatusSet"]):
-    """A library sets the status of its own copy (`status`: NCIP CirculationStatus)."""
+    """Set the status of a library's own copy (`status`: NCIP CirculationStatus)."""
 
     by: Actor
     item: ItemKey
@@ -75,7 +75,7 @@ class SetStatus(Command[None, "StatusSet"]):
 
 @dataclass(frozen=True, slots=True)
 class CopyReport(Command[None, Done]):
-    """A borrower's report that a copy was returned, never borrowed, lost or is missing. `partner` or `card` names the holder.
+    """Report that a copy was returned, never borrowed, lost or is missing. `partner` or `card` names the holder.
 
     `command` is the matching staff command: claim or lost.
     """
@@ -92,7 +92,7 @@ class CopyReport(Command[None, Done]):
 @record
 @dataclass(frozen=True, slots=True)
 class Billed:
-    """The bill is charged to the patron. `fine` is our number of the charge."""
+    """Result: the bill is charged to the patron. `fine` is our number of the charge."""
 
     card: str
     reference: str
@@ -101,7 +101,7 @@ class Billed:
 
 @dataclass(frozen=True, slots=True)
 class Bill(Command[None, "Billed"]):
-    """Another system charges one of our patrons, in cents, under its own `reference`, perhaps for one request or copy."""
+    """Charge one of our patrons, in cents, under the system's own `reference`, perhaps for one request or copy."""
 
     by: Actor
     card: str
@@ -124,7 +124,7 @@ FEE: Final = "fee"
 
 
 def change_request(context: Context, command: ChangeRequest) -> Changed | Refused:
-    """Change the pickup location of a request that is not here yet, or its last day; repeating it is a success (R4)."""
+    """Change the last day of a request, or its pickup location before the book is here (R4). Repeating it is a success."""
     found = find_by_reference(context, command)
     if found is None or (command.client and command.card and command.card != found.patron):
         return context.refuse(Refusal(reason_not_owner(context.unit, command.card)), command.by)
@@ -149,13 +149,13 @@ def _changed_result(request: Request) -> Changed:
 
 
 def keep_unplaced(context: Context, command: KeepUnplaced) -> bool:
-    """Keep a notice that fits no request; False where too many of the partner's documents are quarantined already."""
+    """Keep a notice that fits no request; False if too many of the partner's documents are quarantined already."""
     what = (command.by.who, command.digest, command.by.message, command.document, command.why.value)
     return quarantine.keep(context.unit, *what, context.now)
 
 
 def set_status(context: Context, command: SetStatus) -> StatusSet | Refused:
-    """Set the status of a library's own copy, in place of the loaded one."""
+    """Set the status of a library's own copy in place of the loaded one."""
     holding = context.unit.holdings.find(command.item)
     if holding is None:
         return context.refuse(Reason.UNKNOWN_ITEM, command.by)
@@ -166,7 +166,7 @@ def set_status(context: Context, command: SetStatus) -> StatusSet | Refused:
 
 
 def report_copy(context: Context, command: CopyReport) -> Done | Refused:
-    """Record the holder's report that a book is returned, lost or missing: a claim or a loss, as staff would declare it."""
+    """Record the holder's report about a book as a claim or a loss, as staff would declare it."""
     held = context.unit.requests.open_with_item(command.item.barcode, command.item.agency)
     mine = [r for r in held if _holds_copy(r, command)]
     if not held and (last := context.unit.requests.last_with_item(command.item)) and _holds_copy(last, command):
@@ -188,7 +188,7 @@ def _holds_copy(request: Request, command: CopyReport) -> bool:
 
 
 def bill(context: Context, command: Bill) -> Billed | Refused:
-    """Charge a patron for another system's bill, once for each of its references; it may name a former card."""
+    """Charge a patron for another system's bill, once for each of its references. It may name a former card."""
     command = replace(command, card=card_now(context.unit, command.card))
     if context.unit.patrons.find(command.card) is None:
         return context.refuse(Reason.UNKNOWN_BORROWER, command.by, patron=command.card)

@@ -1,8 +1,8 @@
-"""Compares our open requests with a partner's list, and names the action that would reconcile each pair of positions.
+"""Compare our open requests with a partner's list, and name the action that would reconcile each pair of positions.
 
 The partner's position is that of its own side: the loan's position for requests that we borrow by, the request's position for
-those that we lend by; "" means that it knows of no such request. A pair without a row differs, and only a person can tell what
-happened.
+those that we lend by; "" means that it knows of no such request. Where a pair differs and has no row, only a person can tell
+what happened.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ Mend = Callable[[Context, PartnerNotice, Request], Noted | Refused]
 class PartnerState:
     """A partner's state of one request: the RequestId as AGENCY:VALUE, its position there, and its copy.
 
-    A list names one position, an answer to a look-up all positions that it fits; an empty tuple = the partner knows of no such
-    request.
+    A list names one position, an answer to a look-up all positions that it fits. An empty tuple means that the partner knows of
+    no such request.
     """
 
     wire_id: str
@@ -50,7 +50,7 @@ class PositionPair:
 
 
 def compare(unit: UnitOfWork, partner: str, theirs: Mapping[str, PartnerState]) -> tuple[PositionPair, ...]:
-    """The pairs that differ, of all requests open with a partner here or in its list."""
+    """Return the pairs that differ, of all requests open with a partner here or in its list."""
     ours = {named(request): request for request in unit.requests.open_list("", partner)}
     pairs = [_compare_positions(request, theirs.get(number, PartnerState(number, ()))) for number, request in ours.items()]
     known = [pair for pair in pairs if pair.mend != AGREED]
@@ -59,7 +59,7 @@ def compare(unit: UnitOfWork, partner: str, theirs: Mapping[str, PartnerState]) 
 
 
 def their_number(unit: UnitOfWork, request: Request) -> str:
-    """The number, AGENCY:VALUE, that the lender of a request has given it; "" where it goes by ours."""
+    """Return the number, AGENCY:VALUE, that the lender of a request has given it; "" where it uses ours."""
     attempt = unit.requests.find_by_wire_id(request.wire_id) if request.side is Side.BORROWING else None
     return attempt[1].their_number if attempt else ""
 
@@ -67,7 +67,7 @@ def their_number(unit: UnitOfWork, request: Request) -> str:
 def under_our_numbers(
     unit: UnitOfWork, partner: str, theirs: Mapping[str, PartnerState], agency: str
 ) -> dict[str, PartnerState]:
-    """Return the partner's list with its own numbers replaced by ours (`agency` is our AgencyId), by number."""
+    """Replace the partner's own numbers in its list by ours (`agency` is our AgencyId)."""
     lines = [_under_our_number(unit, partner, line, agency) for line in theirs.values()]
     return {line.wire_id: line for line in lines}
 
@@ -79,12 +79,12 @@ def _under_our_number(unit: UnitOfWork, partner: str, line: PartnerState, agency
 
 
 def named(request: Request) -> str:
-    """A RequestId as AGENCY:VALUE."""
+    """Format a RequestId as AGENCY:VALUE."""
     return f"{request.wire_agency}:{request.wire_id}"
 
 
 def _compare_positions(request: Request, theirs: PartnerState) -> PositionPair:
-    """A pair agrees if one of the partner's possible positions does; else `mend` is the only action they allow."""
+    """Compare a pair. It agrees if one of the partner's positions does, else `mend` is the only action they allow."""
     mends = {MENDS.get((request.side, request.position, position), NOTHING) for position in theirs.positions or ("",)}
     mends.discard(NOTHING)
     mend = AGREED if AGREED in mends else mends.pop() if len(mends) == 1 else NOTHING
@@ -96,7 +96,7 @@ def _positions_text(theirs: PartnerState) -> str:
 
 
 def _compare_ended(unit: UnitOfWork, partner: str, line: PartnerState) -> PositionPair:
-    """The pair of a request that only the partner has open: it ended here, under this number, or was never here."""
+    """Compare a request that only the partner has open. It ended here under this number, or was never here."""
     agency, _, value = line.wire_id.partition(":")
     attempt = unit.requests.find_by_wire_id(value) if agency != partner else None
     found = attempt[0] if attempt else unit.requests.find_lent(agency, value)
@@ -107,7 +107,7 @@ def _compare_ended(unit: UnitOfWork, partner: str, line: PartnerState) -> Positi
 
 
 def apply(context: Context, pair: PositionPair, theirs: PartnerState, reason: str, by: Actor) -> Noted | Refused:
-    """Apply the action that reconciles one pair; refused if there is none, or if the request moved since.
+    """Apply the action that reconciles one pair. It is refused if there is none, or if the request moved since.
 
     The journal keeps the pair, the action and the reason, which is required.
     """
@@ -125,12 +125,12 @@ def apply(context: Context, pair: PositionPair, theirs: PartnerState, reason: st
 
 
 def _apply_notice(work: Callable[[Context, PartnerNotice], Noted | Refused]) -> Mend:
-    """Apply the partner's notice that did not arrive."""
+    """Make the action that applies a partner's notice which did not arrive."""
     return lambda context, ask, _request: work(context, ask)
 
 
 def _send_again(send: Notification) -> Mend:
-    """Send our message again."""
+    """Make the action that sends our message again."""
 
     def do(context: Context, notice: PartnerNotice, request: Request) -> Noted | Refused:
         context.unit.enqueue(send, request, context.now, notice.by)

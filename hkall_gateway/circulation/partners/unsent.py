@@ -46,7 +46,7 @@ NO_REASON: Final = Refused(Reason.REASON_NEEDED)
 
 @dataclass(frozen=True, slots=True)
 class Settle(Command[None, Noted]):
-    """The settlement of an unsent message, an undelivered letter or a document in the quarantine, by its number.
+    """Settle an unsent message, an undelivered letter or a document in the quarantine, by its number.
 
     `kind` and `how` are a row of `partners.unsent.JUDGEMENTS`. `request` and `line` are those of the message, which the row of
     the registry finds.
@@ -63,7 +63,7 @@ class Settle(Command[None, Noted]):
 
 @dataclass(frozen=True, slots=True)
 class MarkReplayed(Command[None, Noted]):
-    """Records that a document of the quarantine was heard again."""
+    """Record that a document of the quarantine was replayed."""
 
     by: Actor
     number: int
@@ -81,7 +81,7 @@ def retry(context: Context, command: Settle) -> Noted | Refused:
 
 
 def done(context: Context, command: Settle) -> Noted | Refused:
-    """Settle the message as done by telephone or mail: the request goes on as if the partner had accepted it."""
+    """Settle the message as done by telephone or mail. The request goes on as if the partner had accepted it."""
     row = _close_row(context, command, OutboxState.DONE)
     if isinstance(row, Refused):
         return row
@@ -93,7 +93,7 @@ def done(context: Context, command: Settle) -> Noted | Refused:
 
 
 def drop(context: Context, command: Settle) -> Noted | Refused:
-    """Settle the message as dropped: the request goes on without it."""
+    """Drop the message. The request goes on without it."""
     try:
         row = _close_row(context, command, OutboxState.DROPPED)
     except NewerRow:
@@ -107,7 +107,7 @@ def drop(context: Context, command: Settle) -> Noted | Refused:
 
 
 def _drop_unreadable(context: Context, command: Settle) -> Noted | Refused:
-    """Settle a row that cannot be read. It has no effect on the request: `reconcile` shows the difference."""
+    """Settle a row that cannot be read. The request does not change: `reconcile` shows the difference."""
     unit, number, reason = context.unit, command.number, command.reason
     if not reason.strip():
         return NO_REASON
@@ -137,7 +137,7 @@ def _journal_message(context: Context, row: OutboxRow, event: str, reason: str, 
 
 
 def _by_hand(context: Context) -> DeliveryResult:
-    """Return the result of a letter delivered by hand: its days to collect count from today (R14)."""
+    """Make the result of a letter delivered by hand: its days to collect count from today (R14)."""
     today = dates.civil(context.now)
     last = policy.pickup_last(today, context.library.policy, closed_days(context))
     return DeliveryResult(DeliveryKind.ACCEPTED, detail="by hand", sent_on=today, last_day=last)
@@ -155,20 +155,20 @@ def _drop_request(context: Context, row: OutboxRow, by: Actor) -> None:
 
 
 def _as_if_answered(kind: DeliveryKind) -> Callable[[Context, OutboxRow, Actor], None]:
-    """Go on as if the partner had answered so."""
+    """Make the effect of dropping a message: the request goes on as if the partner had answered so."""
     answer = DeliveryResult(kind, detail="dropped by staff")
     return lambda context, row, by: deliveries.apply_answer(context, row, answer, by)
 
 
 def _note_unsent_letter(context: Context, row: OutboxRow, _by: Actor) -> None:
-    """A letter that may have arrived counts as sent, so that its correction is sent too."""
+    """Record a dropped letter. One that may have arrived counts as sent, so that its correction is sent too."""
     if isinstance(row.payload, PatronNotice):
         state = NoticeState.SENT if may_have_arrived(context.unit, row) else NoticeState.DROPPED
         context.unit.notices.set_state(row.payload.notice, state, row.last_error, context.now)
 
 
 def may_have_arrived(unit: UnitOfWork, row: OutboxRow) -> bool:
-    """Whether any attempt to deliver it ended with an unknown outcome."""
+    """Return whether any attempt to deliver the message ended with an unknown outcome."""
     return row.state == OutboxState.UNSURE or any(one.kind == DeliveryKind.UNKNOWN for one in unit.outbox.attempts(row.id))
 
 
@@ -194,7 +194,7 @@ _ELSE = ("nothing more", "nothing more; the partner does not know")
 
 
 def effects(row: OutboxRow) -> tuple[str, str]:
-    """Return in words what `done` and `drop` would do to the request."""
+    """Describe what `done` and `drop` would do to the request."""
     return _LOCAL if isinstance(row.payload, LocalMessage) else _WORDS.get(Notification(row.send), _ELSE)
 
 
@@ -228,7 +228,7 @@ def list_unsent(context: Context, states: tuple[OutboxState, ...], after: int = 
 
 
 def with_message(unit: UnitOfWork, command: Settle) -> Settle:
-    """Return the command with the request and the channel of its message, which it locks."""
+    """Add the request and the channel of its message to the command, which locks them."""
     row = unit.outbox.row(command.number)
     return replace(command, request=row.request, line=row.line) if row else command
 
@@ -260,7 +260,7 @@ def _drop_letter(context: Context, command: Settle) -> Noted | Refused:
 
 
 def _find_letter(unit: UnitOfWork, number: int) -> OutboxRow | None:
-    """Return the last message of a letter that came back; None if it is settled, or its message is kept no more."""
+    """Find the last message of a letter that came back; None if it is settled, or its message is no longer kept."""
     found = unit.notices.find(number)
     if found is None or found.state != NoticeState.UNDELIVERABLE:
         return None
@@ -278,7 +278,7 @@ def _journal_letter(context: Context, command: Settle, row: OutboxRow, event: st
 
 
 def mark_replayed(context: Context, command: MarkReplayed) -> Noted | Refused:
-    """Record that a document of the quarantine was heard again."""
+    """Record that a document of the quarantine was replayed."""
     return _settle_document(context, command, QuarantineState.REPLAYED)
 
 
@@ -309,5 +309,5 @@ JUDGEMENTS: Final[Mapping[tuple[str, str], Judgement]] = MappingProxyType({
 
 
 def settle(context: Context, command: Settle) -> Noted | Refused:
-    """Carry out a judgement of JUDGEMENTS. Raises KeyError for another one."""
+    """Run a row of JUDGEMENTS. Raises KeyError for an unknown one."""
     return JUDGEMENTS[command.kind, command.how](context, command)

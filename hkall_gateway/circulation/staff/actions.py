@@ -1,6 +1,7 @@
 """Staff commands, one row each. The journal records each with its actor and its reason.
 
-act(Context(unit, library, now), StaffCommand(by, request="R1", reason="handed in yesterday", on=…), "return")
+Example:
+    act(Context(unit, library, now), StaffCommand(by, request="R1", reason="handed in yesterday"), "return")
 """
 
 from __future__ import annotations
@@ -46,14 +47,14 @@ Acted = Done | CheckedIn | CheckedOut | Renewed
 
 @dataclass(frozen=True, slots=True)
 class Act(StaffCommand, Command[None, Acted]):
-    """One command of `staff.actions.STAFF_ACTIONS`: receive, return, return_unused, dispatch, lost …"""
+    """One command of STAFF_ACTIONS, such as receive, return, dispatch, lost."""
 
     action: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Reopen(StaffCommand, Command[BorrowerFacts, Requested]):
-    """Places an ended request again, as a new one. `request` names the old one; the registry finds its patron's `card`."""
+    """Place an ended request again, as a new one. `request` names the old one; the registry finds the `card`."""
 
     card: str = ""
 
@@ -64,14 +65,14 @@ Work = Callable[[Context, StaffCommand, Request], Acted | Refused]
 
 @dataclass(frozen=True, slots=True)
 class StaffAction:
-    """One staff command: its function, and whether it needs a reason."""
+    """A row of STAFF_ACTIONS: the function of a command, and whether it needs a reason."""
 
     work: Work
     needs_reason: bool = False
 
 
 def act(context: Context, command: StaffCommand, name: str) -> Acted | Refused:
-    """Run one row of STAFF_ACTIONS. A repeated command is a success again. Raises KeyError for an unknown name."""
+    """Run a row of STAFF_ACTIONS. A repeated command is a success again. Raises KeyError for an unknown name."""
     row = STAFF_ACTIONS[name]
     request = find_named_request(context.unit, command)
     if isinstance(request, Refused):
@@ -83,7 +84,7 @@ def act(context: Context, command: StaffCommand, name: str) -> Acted | Refused:
 
 
 def receive(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Refused:
-    """Receive a copy, with or without its lender's shipped message; for our own copy, close the request."""
+    """Receive a copy with or without its lender's shipped message. For our own copy, close the request."""
     if request.position in {P.REQUESTED, P.CANCELLING}:
         return _receive_unannounced(context, command, request)
     if request.position is P.PAGED:
@@ -97,7 +98,7 @@ def receive(context: Context, command: StaffCommand, request: Request) -> Checke
 
 
 def _receive_unannounced(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Refused:
-    """Receive a copy without a shipped message; staff confirm the owner, one of the lenders asked."""
+    """Receive a copy without a shipped message. Staff confirm the owner, one of the lenders asked."""
     agency = command.agency or request.partner
     lender = next((c for c in context.unit.candidates.of_request(request.id) if c.agency == agency and c.wire_id), None)
     item = ItemKey(agency, command.barcode or (lender.barcode if lender else ""))
@@ -109,7 +110,7 @@ def _receive_unannounced(context: Context, command: StaffCommand, request: Reque
 
 
 def take_back(context: Context, command: StaffCommand, request: Request) -> CheckedIn | Done | Refused:
-    """Take back the book, today or, with a reason, on an earlier day: the fine ends on that day (R17)."""
+    """Take back the book, today or, with a reason, on an earlier day. The fine ends on that day (R17)."""
     if request.position in {P.TO_RETURN, P.RETURN_TRANSIT} and request.side is Side.BORROWING and request.used:
         return staff_result(request, again=True)
     if not context.unit.can(request, Event.RETURN):
@@ -134,7 +135,7 @@ def lend(context: Context, command: StaffCommand, request: Request) -> CheckedOu
 
 
 def renew(context: Context, command: StaffCommand, request: Request) -> Renewed | Refused:
-    """Renew for the patron, also an overdue loan; the fine up to today is charged (R29, R40)."""
+    """Renew for the patron, even an overdue loan. The fine until today is charged (R29, R40)."""
     if not context.unit.can(request, Event.RENEW):
         return refuse_position(context, command, request)
     ask = Renew(command.by, "", request.item_barcode, request.item_agency, fee_acknowledged=True, staff=True)
@@ -161,7 +162,7 @@ def dispatch(context: Context, command: StaffCommand, request: Request) -> Done 
 
 
 def cancel(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Cancel the patron's request; like the patron, staff cannot cancel one that is on its way (R34)."""
+    """Cancel the patron's request. Like the patron, staff cannot cancel one that is in transit (R34)."""
     if request.position in {P.CANCELLING, P.CANCELLED}:
         return staff_result(request, again=True)
     if not context.unit.can(request, Event.CANCEL):
@@ -192,7 +193,7 @@ def ship(context: Context, command: StaffCommand, request: Request) -> Done | Re
 
 
 def reopen(context: Context, command: Reopen, facts: BorrowerFacts) -> Requested | Refused:
-    """Place an ended request again, as a new request that names the old one; the rules decide anew."""
+    """Place an ended request again, as a new request that names the old one. The rules decide anew."""
     old = context.unit.requests.find(command.request)
     if old is None:
         return context.refuse(Reason.UNKNOWN_REQUEST, command.by)
@@ -207,7 +208,7 @@ def reopen(context: Context, command: Reopen, facts: BorrowerFacts) -> Requested
 
 
 def settle_flags(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Settle a request's flags: it leaves the list of `flagged`, and the journal keeps the flags and the reason.
+    """Settle a request's flags. It leaves the list of `flagged`, and the journal keeps the flags and the reason.
 
     A book that is not in the drop after all gets its delayed letters: that of a recall now, that of its due date tonight.
     """
@@ -223,7 +224,7 @@ def settle_flags(context: Context, command: StaffCommand, request: Request) -> D
 def extend(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
     """Extend until `command.on` the days to collect or the loan, or, without a day, the lender's time to answer.
 
-    A loan's due date moves without a renewal and without a fine: for a closure, or an illness.
+    A loan's due date moves without a renewal and without a fine, for instance for a closure or an illness.
     """
     if request.position in {P.REQUESTED, P.CANCELLING}:
         return staff_result(context.unit.amend(request, context.now, command.by, moved_at=context.now, reason=command.reason))
@@ -242,7 +243,7 @@ def extend(context: Context, command: StaffCommand, request: Request) -> Done | 
 
 
 def force(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Put a request into any position of its side, without a row of the transition table. No notification is sent."""
+    """Put a request into any position of its side, without a row of the life cycle. No notification is sent."""
     if command.position is None or not _is_possible_position(context.unit, request, command.position):
         return refuse_position(context, command, request)
     if command.position is request.position:
@@ -251,7 +252,7 @@ def force(context: Context, command: StaffCommand, request: Request) -> Done | R
 
 
 def _is_possible_position(unit: UnitOfWork, request: Request, position: Position) -> bool:
-    """Whether the position is of the request's own side, and no other request holds the copy."""
+    """Return whether the position is of the request's own side, and no other request holds the copy."""
     shared = {P.RETURN_TRANSIT, P.CLOSED}
     if (position in LENDING) is not (request.side is Side.LENDING) and position not in shared:
         return False

@@ -1,4 +1,4 @@
-"""Late closed days, and due dates in bulk: what would move, and moving it on a staff command (R14, R19)."""
+"""Late closed days and bulk changes of due dates: what would move, and moving it on a staff command (R14, R19)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hkall_gateway.rules.vocabulary import Actor, Position, Request, RequestChan
 
 @dataclass(frozen=True, slots=True)
 class CloseDay(Command[None, Noted]):
-    """A day on which our counter is closed, announced late, and why."""
+    """Add a day on which our counter is closed, announced late, with the reason."""
 
     by: Actor
     day: date
@@ -31,7 +31,7 @@ class CloseDay(Command[None, Noted]):
 
 @dataclass(frozen=True, slots=True)
 class MoveDueDates:
-    """Moves due dates of our patrons on the days `first` to `last` to `to`; of one partner's books or of all (R19)."""
+    """Move due dates of our patrons on the days `first` to `last` to `to`, of one partner's books or of all (R19)."""
 
     by: Actor
     first: date
@@ -48,9 +48,9 @@ LATEST: Final = timedelta(days=730)
 
 
 def move(context: Context, command: StaffCommand, after: str, limit: int) -> tuple[tuple[Done, ...], str | None]:
-    """Move the dates of at most `limit` requests after that number; returns those moved with their new dates, and the cursor.
+    """Move the dates of at most `limit` requests after that number, and return the moved ones and the cursor.
 
-    The journal records the actor of each move and `command.reason`. The lender's date does not count; a recalled loan moves no
+    The journal records the actor of each move and `command.reason`. The lender's date does not count. A recalled loan moves no
     further than the date that it had before.
     """
     closed = _closed_days_ahead(context)
@@ -70,7 +70,7 @@ class Move:
 
 
 def would_move(context: Context, also: Collection[date] = (), most: int = MOST_SHOWN) -> tuple[tuple[Move, ...], bool]:
-    """Return what `move` would move with these further closed days of ours, and whether there is more than `most`.
+    """Return what `move` would move with these further closed days, and whether there is more than `most`.
 
     Nothing is changed.
     """
@@ -87,12 +87,12 @@ def _find_move(request: Request, closed: dates.Closures) -> Move | None:
 
 
 def _closed_days_ahead(context: Context) -> dates.Closures:
-    """Our closed days from today on."""
+    """Return our closed days from today on."""
     return frozenset(day for day in closed_days(context) if day >= dates.civil(context.now))
 
 
 def close_day(context: Context, command: CloseDay) -> Noted | Refused:
-    """Add a closed day of ours, today or later. The next `load closures` replaces the days of the libraries that it names."""
+    """Add a closed day of ours, today or later. The next `load closures` replaces the days of the libraries in its file."""
     if not command.reason.strip():
         return Refused(Reason.REASON_NEEDED)
     if not dates.civil(context.now) <= command.day <= dates.civil(context.now) + LATEST:
@@ -112,7 +112,7 @@ def due_between(context: Context, command: MoveDueDates, most: int = MOST_SHOWN)
 def move_due_dates(
     context: Context, command: MoveDueDates, after: str, limit: int
 ) -> tuple[tuple[Done | Refused, ...], str | None]:
-    """Extend at most `limit` loans after that number by the command `extend`; returns the answers and the cursor."""
+    """Extend at most `limit` loans after that number by the command `extend`, and return results and cursor."""
     if no := _refuse_dates(context, command):
         return (no,), None
     found = due_from_to(context.unit, command.first, command.last, command.partner, after, limit)

@@ -1,4 +1,4 @@
-"""The queries of the staff console, each a function of a context: lists, one request, search, statistics, unsent messages.
+"""The queries of the staff console, each a function of a context: lists, one request, search, statistics, messages.
 
 They change no data: `store.read(in_context, work_list, library, now, ListName.PULL)`. Commands of staff are those of `actions`;
 `permitted` selects them by position and role.
@@ -49,7 +49,7 @@ def work_list(
     order: PageOrder = work_lists.FIRST,
     only: Only = work_lists.ALL,
 ) -> ListPage:
-    """A page of a work list, as this role sees it."""
+    """Return a page of a work list, as this role sees it."""
     page = work_lists.page(context.unit, name, _moment_of(context), order, only)
     if sees_names(role):
         return page
@@ -58,7 +58,7 @@ def work_list(
 
 
 def list_counts(context: Context) -> Mapping[ListName, int]:
-    """The number of requests in each work list."""
+    """Return the number of requests in each work list."""
     return work_lists.counts(context.unit, _moment_of(context))
 
 
@@ -67,17 +67,17 @@ def _moment_of(context: Context) -> Moment:
 
 
 def quarantined(context: Context, partner: str = "", after: int = 0, most: int = 50) -> tuple[QuarantinedDocument, ...]:
-    """Documents that match no request and wait for a person, by number, after `after`; without their secrets."""
+    """Return documents that match no request, by number, after `after`, without their secrets."""
     return quarantine.listed(context.unit, partner, after=after, most=most)
 
 
 def undelivered_letters(context: Context, after: int = 0, most: int = 50) -> tuple[dict[str, Any], ...]:
-    """Letters that did not reach their patrons, by number, after `after`; never an address."""
+    """Return letters that did not reach their patrons, by number, after `after`, without addresses."""
     return cli_lists.notices(context.unit, (NoticeState.UNDELIVERABLE,), after, most)
 
 
 def unsent_counts(context: Context) -> Mapping[str, int]:
-    """The number of messages `waiting`, `unsure` and `dead`, of documents in `quarantine`, and of `undelivered` letters."""
+    """Count messages `waiting`, `unsure` and `dead`, documents in `quarantine`, and `undelivered` letters."""
     found: dict[str, int] = dict.fromkeys(UNSETTLED, 0)
     for _recipient, state, count, _oldest in context.unit.outbox.depths():
         found[state] += count
@@ -87,7 +87,7 @@ def unsent_counts(context: Context) -> Mapping[str, int]:
 
 @dataclass(frozen=True, slots=True)
 class TimelineEvent:
-    """A line of the journal; `facts` are what it says beside its columns, a secret as a dot."""
+    """A line of the journal, with the facts beside its columns. A secret is a dot."""
 
     line: JournalRow
     facts: Facts
@@ -95,9 +95,9 @@ class TimelineEvent:
 
 @dataclass(frozen=True, slots=True)
 class SentMessage:
-    """A message about the request: its row in the outbox with the facts, how each try went, and when it was sent.
+    """A message about the request: its row in the outbox with the facts, its tries, and when it was sent.
 
-    `partner` is its recipient, None for a letter and for the local system: who shows the document writes it as it would leave.
+    `partner` is its recipient, None for a letter and for the local system. The document that a page shows is composed anew.
     """
 
     row: OutboxRow
@@ -111,8 +111,8 @@ class SentMessage:
 class IncomingDocument:
     """A document about the request that a partner or a discovery system sent.
 
-    `refused` is the reason of a refusal, with its rule; `answer` are the facts of the reply, as long as it is kept for a
-    repetition of the document.
+    `refused` is the reason of a refusal, with its rule. `answer` are the facts of the reply, while it is kept for a repetition
+    of the document.
     """
 
     at: datetime
@@ -127,11 +127,11 @@ class IncomingDocument:
 
 @dataclass(frozen=True, slots=True)
 class RequestPage:
-    """Everything about one request. `copy` and `patron` are as last loaded; `former_cards` are earlier cards of the patron.
+    """Everything about one request. `copy` and `patron` are as last loaded, `former_cards` earlier cards of the patron.
 
-    `category` is the patron's. `named`: names and cards are in it, and texts that may have some (`names`); else `patron_number`
-    is the number of the patron's page, "" for none. `set_aside` and `fault`: see the list of stuck requests. `printed_at`: when
-    its pull slip was printed.
+    `category` is the patron's. `named`: the page has names and cards, and texts that may contain some; otherwise
+    `patron_number` is the number of the patron's page, "" for none. `set_aside` and `fault` are explained at the list of stuck
+    requests. `printed_at`: when its pull slip was printed.
     """
 
     request: Request
@@ -156,7 +156,7 @@ class RequestPage:
 
 
 def request_page(context: Context, number: str, role: StaffRole) -> RequestPage | Refused:
-    """Everything about one request that this role may see, and what it may do with it now."""
+    """Compile everything about one request that this role may see, and what it may do with it now."""
     unit = context.unit
     request = unit.requests.find(number)
     if request is None:
@@ -192,7 +192,7 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
 
 
 def _without_names(unit: UnitOfWork, page: RequestPage, role: StaffRole) -> RequestPage:
-    """Return the page as a viewer sees it: no name, no card, no document and no free text."""
+    """Remove what a viewer may not see: names, cards, documents and free text."""
     quiet = []
     for message in page.told:
         tries = tuple(replace(one, problem="", detail="") for one in message.tries)
@@ -215,7 +215,10 @@ def _without_names(unit: UnitOfWork, page: RequestPage, role: StaffRole) -> Requ
 
 
 def _incoming_documents(unit: UnitOfWork, number: str, lines: tuple[JournalRow, ...]) -> tuple[IncomingDocument, ...]:
-    """The documents behind the lines, each once: all lines of one document have its sender, service and instant."""
+    """Return the documents behind the lines, each once.
+
+    All lines of one document have its sender, service and instant.
+    """
     kept = request_history.answered(unit, number, lines)
     found: dict[tuple[str, str, datetime], IncomingDocument] = {}
     for line in lines:
@@ -229,14 +232,14 @@ def _incoming_documents(unit: UnitOfWork, number: str, lines: tuple[JournalRow, 
 
 
 def search_requests(context: Context, words: str, role: StaffRole, most: int = request_search.MOST) -> tuple[Match, ...]:
-    """Requests with this number, barcode or these words in the title, and, for a role that sees cards, with this card."""
+    """Find requests by number, barcode or words of the title, and, for a role that sees cards, by card."""
     cards = former_cards.cards_of(context.unit, words.strip()) if words.strip() and sees_names(role) else ()
     found = request_search.search(context.unit, words, cards, context.library.agency, most)
     return tuple(replace(match, request=request_for(match.request, role)) for match in found)
 
 
 def statistics_of(context: Context, first: date, last: date) -> Statistics | Refused:
-    """The statistics of the days from `first` to `last`; at most LONGEST_DAYS."""
+    """Compute the statistics of the days from `first` to `last`, at most LONGEST_DAYS."""
     period = Period(first, last)
     if not 0 < period.days <= LONGEST_DAYS or not date(1970, 1, 1) < first <= last < date(9999, 1, 1):
         return Refused(Reason.WRONG_DATE, detail={"on": last})
@@ -244,7 +247,7 @@ def statistics_of(context: Context, first: date, last: date) -> Statistics | Ref
 
 
 def facts_in(text: str) -> Facts:
-    """The facts of a JSON record as text, without empty ones; a secret is a dot."""
+    """Return the facts of a JSON record as text, without empty ones. A secret is a dot."""
     try:
         found = json.loads(text or "{}")
     except ValueError:

@@ -1,4 +1,4 @@
-"""Explains an answer by its rule and facts. The desk's own function decides; the caller rolls back its writes."""
+"""Explain an answer by its rule and its facts. The command's own handler decides; the caller rolls back its writes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ LOAN = (
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One fact: where it comes from, and since when it is so known. `as_of` None: it was never loaded."""
+    """A fact with its source and its instant. `as_of` None: it was never loaded."""
 
     fact: str
     value: object
@@ -94,7 +94,7 @@ def of_copy(unit: UnitOfWork, barcode: str, agency: str, now: datetime) -> Itera
 
 
 def of_title(unit: UnitOfWork, bib: str, volume: str, now: datetime) -> Iterator[Fact]:
-    """Where the copies of a title are, ours and the others', and which of them our own requests have."""
+    """Yield the statuses of the copies of a title, ours and the others', and which of them our requests have."""
     copies, loaded = unit.holdings.of_title(bib), loaded_at(unit, "holdings")
     if not copies:
         yield Fact(f"title {bib}", "not known", LOADED, loaded)
@@ -130,7 +130,7 @@ Decide = Callable[[Context, BorrowerFacts], Decided | Refused]
 
 @dataclass(frozen=True, slots=True)
 class ExplainQuestion:
-    """A question to the desk, with the function that decides it, the rules for a yes, and the card of the patron.
+    """A question with the function that decides it, the rules behind a yes, and the card of the patron.
 
     `item` is (agency or "", barcode), `title` (number, volume), `role` the terminal's.
     """
@@ -145,9 +145,10 @@ class ExplainQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The outcome at the instant `at`; the rule of a refusal, or the rules behind a yes; the facts as they were before it.
+    """The result at the instant `at`, its rules, and the facts before it.
 
-    `policy` are the keys of the policy that these rules read, with their values.
+    `rules` are that of a refusal, or those behind a yes. `policy` are the keys of the policy that these rules read, with their
+    values.
     """
 
     outcome: Decided | Refused
@@ -158,11 +159,12 @@ class Explanation:
 
     @property
     def refused(self) -> bool:
+        """Return whether the answer is no."""
         return isinstance(self.outcome, Refused)
 
 
 def request(by: Actor, patron: str, bib: str, volume: str = "", pickup: str = "", *, hold: bool = False) -> ExplainQuestion:
-    """Return the question whether this patron may request this title, and which lenders would be asked."""
+    """Ask whether this patron may request this title, and which lenders would be asked."""
     ask = RequestTitle(by, patron, bib, volume, pickup, hold=hold)
     return ExplainQuestion(
         lambda context, known: borrowing.request_title(context, ask, known), REQUEST, patron, title=(bib, volume)
@@ -170,7 +172,7 @@ def request(by: Actor, patron: str, bib: str, volume: str = "", pickup: str = ""
 
 
 def borrow(by: Actor, patron: str, item: str, role: str = "counter") -> ExplainQuestion:
-    """May this patron borrow this copy at a terminal of this role, and until when?"""
+    """Ask whether this patron may borrow this copy at a terminal of this role, and until when."""
     agency, barcode = parse_item(item)
 
     def decide(context: Context, known: BorrowerFacts) -> CheckedOut | Refused:
@@ -181,14 +183,14 @@ def borrow(by: Actor, patron: str, item: str, role: str = "counter") -> ExplainQ
 
 
 def renew(by: Actor, item: str, patron: str = "", *, staff: bool = False) -> ExplainQuestion:
-    """Return the question whether this loan may be renewed, and until when; without `patron`, for the copy's borrower."""
+    """Ask whether this loan may be renewed, and until when; without `patron`, for the copy's borrower."""
     agency, barcode = parse_item(item)
     ask = Renew(by, patron, barcode, agency, staff=staff)
     return ExplainQuestion(lambda context, known: loans.renew(context, ask, known), RENEW, patron, (agency, barcode))
 
 
 def recall(by: Actor, item: str, sender: str = "", owner_says: date | None = None) -> ExplainQuestion:
-    """If the owner recalled this copy: until when could the patron keep it?"""
+    """Ask until when the patron could keep this copy if its owner recalled it."""
     agency, barcode = parse_item(item)
 
     def decide(context: Context, _known: BorrowerFacts) -> Recalled | Refused:
@@ -200,7 +202,7 @@ def recall(by: Actor, item: str, sender: str = "", owner_says: date | None = Non
 
 
 def fine(item: str) -> ExplainQuestion:
-    """Return the question for the fine of this copy if it came back now."""
+    """Ask for the fine of this copy if it came back now."""
     agency, barcode = parse_item(item)
 
     def decide(context: Context, _known: BorrowerFacts) -> FineNow | Refused:
@@ -214,13 +216,13 @@ def fine(item: str) -> ExplainQuestion:
 
 
 def parse_item(item: str) -> tuple[str, str]:
-    """Return (agency or "", barcode) of "AGENCY/BARCODE" or a barcode."""
+    """Split "AGENCY/BARCODE" or a barcode into (agency or "", barcode)."""
     agency, slash, barcode = item.rpartition("/")
     return (agency, barcode) if slash else ("", item)
 
 
 def explain(context: Context, question: ExplainQuestion, borrower: BorrowerFacts, asked_at: datetime) -> Explanation:
-    """Return the answer as if it were `context.now`, from the facts of `asked_at`. It writes: run it where that is undone."""
+    """Answer as if it were `context.now`, from the facts of `asked_at`. It writes, so run it in a trial."""
     before = tuple(_facts_behind(context, question, borrower, asked_at))
     outcome = question.decide(context, borrower) if borrower.reachable else TRY_AGAIN
     if isinstance(outcome, Requested):

@@ -1,6 +1,7 @@
-"""Staff commands on a request's list of lenders: pin one, skip one, insert one. Each has a reason, which is journalled.
+"""Staff commands on a request's lenders and slips: pin, skip or insert a lender; print a slip; substitute a copy.
 
-In all three `agency` is the library and `request` the request; `barcode` names the copy to insert.
+For pin, skip and insert, `agency` is the library, `request` the request, and `barcode` the copy to insert. Each has a reason,
+which is journalled.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ NOTED: Final = frozenset({Position.RECEIVED, Position.TO_RETURN, Position.RETURN
 
 
 def has_slip(request: Request) -> bool:
-    """Whether a slip belongs to the request where it stands now."""
+    """Return whether the request has a slip in its present position."""
     return request.position in NOTED if request.side is Side.BORROWING else request.position is Position.PAGED
 
 
 def printed_at(unit: UnitOfWork, request: Request) -> datetime | None:
-    """The instant at which the slip of this copy was printed, for a borrowed one that of its position; None if it was not."""
+    """Return when the slip of this copy was printed, for a borrowed copy that of its position; None if it was not."""
     printed, changed = (unit.journal.last_noted(request.id, event.name) for event in (Event.PRINT, Event.SUBSTITUTE))
     since = request.moved_at if request.side is Side.BORROWING else changed
     return printed if printed and not (since and since > printed) else None
 
 
 def print_slip(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Print the slip, for the first time or again; a repetition is marked in the answer."""
+    """Print the slip, for the first time or again. A repetition is marked in the result."""
     if not has_slip(request):
         return refuse_position(context, command, request)
     if printed_at(context.unit, request):
@@ -50,7 +51,7 @@ def print_slip(context: Context, command: StaffCommand, request: Request) -> Don
 
 
 def substitute(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Send another copy of ours, `command.barcode`: same title and volume, lendable, not promised to another request."""
+    """Send another copy of ours, `command.barcode`: same title and volume, lendable, and in no other request."""
     if not context.unit.can(request, Event.SUBSTITUTE):
         return refuse_position(context, command, request)
     if command.barcode == request.item_barcode:
@@ -79,7 +80,7 @@ OPEN = frozenset({P.NEW, P.REQUESTED})
 
 
 def pin(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Ask only this library: no other lender is asked any more, even if this one declines."""
+    """Ask only this library. No other lender is asked any more, even if this one declines."""
     if request.position not in OPEN:
         return refuse_position(context, command, request)
     listed = context.unit.candidates.of_request(request.id)
@@ -105,7 +106,7 @@ def skip(context: Context, command: StaffCommand, request: Request) -> Done | Re
 
 
 def insert(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Ask for this copy next, regardless of its rank or the reason for which it was skipped."""
+    """Ask for this copy next, regardless of its rank or of why it was passed over."""
     if request.position not in OPEN:
         return refuse_position(context, command, request)
     listed = context.unit.candidates.of_request(request.id)
@@ -123,7 +124,7 @@ def insert(context: Context, command: StaffCommand, request: Request) -> Done | 
 
 
 def _may_be_asked(context: Context, copy: Holding, request: Request) -> bool:
-    """Whether it is a partner's copy of this title, and of this volume where one is requested (R8)."""
+    """Return whether it is a partner's copy of this title, and of this volume where one is requested (R8)."""
     fits = copy.bib_id == request.bib_id and request.volume in {"", copy.volume}
     return fits and copy.agency != context.library.agency and context.unit.partners.find(copy.agency) is not None
 

@@ -1,4 +1,4 @@
-"""Lost, damaged, claimed returned, settled: declarations by staff, and the bill by the owner's prices (R44, R45)."""
+"""Lost, damaged, claimed returned, settled: declarations by staff, and the charges by the owner's prices (R44, R45)."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ NOT_THEIRS = "nothing is charged: the patron does not answer for it"
 
 
 def lose(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Declare the book lost. The patron on loan pays its price, the owner's fee, and the fine up to that day, no further.
+    """Declare the book lost. The patron on loan pays its price, the owner's fee, and the fine until that day.
 
-    A book lost on the way home is not charged to the patron. `command.cents`: the price that the owner has named for this book.
-    Without a known price the answer says so and the request is flagged; the same command again with a price charges it.
+    A book lost on the way home is not charged to the patron. `command.cents` is the price that the owner has named for this
+    book. Without a known price the result says so and the request is flagged. The same command with a price then charges it.
     """
     event = Event.LOSE if request.side is Side.BORROWING else Event.BORROWER_LOST
     if not context.unit.can(request, event):
@@ -80,7 +80,7 @@ def _not_liable_result(command: StaffCommand, request: Request) -> Done:
 
 
 def _charge_price(context: Context, command: StaffCommand, request: Request, kind: str, listed_cents: int) -> Done:
-    """Charge the price that the owner named, else its list price; without either, say so and flag the request (R45)."""
+    """Charge the price that the owner named, else its list price. Without either, flag the request (R45)."""
     cents = listed_cents if command.cents is None else command.cents
     if command.cents is None and not listed_cents:
         unpriced = context.unit.amend(request, context.now, command.by, "R45", flags=flagged(request, NO_PRICE[kind]))
@@ -91,7 +91,7 @@ def _charge_price(context: Context, command: StaffCommand, request: Request, kin
 
 
 def _charge_missing_price(context: Context, command: StaffCommand, request: Request, kind: str) -> Done:
-    """Answer a repeated declaration: charge a price that was missing then; a price already charged is not charged again."""
+    """Answer a repeated declaration: charge a price that was missing then, but none a second time."""
     missing = NO_PRICE[kind] in request.flags.split()
     if command.cents is None:
         return staff_result(request, again=True, note=NO_PRICE_KNOWN if missing else "")
@@ -104,13 +104,13 @@ def _charge_missing_price(context: Context, command: StaffCommand, request: Requ
 
 
 def _is_liable(request: Request, kind: str) -> bool:
-    """Whether the patron is liable: not for a book lost on the way home, nor for damage to a book that was never lent."""
+    """Return whether the patron is liable: not for a loss on the way home, nor for damage to a book never lent."""
     on_loan = request.side is Side.BORROWING and request.position is P.ON_LOAN
     return on_loan or (kind == DAMAGE and request.used)
 
 
 def claim(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Record the patron's claim that the book was returned, on `command.on` or an unknown day: no further day costs a fine."""
+    """Record the patron's claim to have returned the book on `command.on` or an unknown day. The fine stops there."""
     event = Event.CLAIM_RETURNED if request.side is Side.BORROWING else Event.BORROWER_CLAIMS
     if not context.unit.can(request, event):
         return refuse_position(context, command, request)
@@ -128,7 +128,7 @@ def claim(context: Context, command: StaffCommand, request: Request) -> Done | R
 
 
 def settle(context: Context, command: StaffCommand, request: Request) -> Done | Refused:
-    """Close a lost or claimed request that the libraries have settled between them; the fine stands."""
+    """Close a lost or claimed request that the libraries have settled between them. The fine stands."""
     event = Event.SETTLE if request.side is Side.BORROWING else Event.SETTLE_LENT
     if request.position is P.CLOSED:
         return staff_result(request, again=True)
@@ -157,5 +157,5 @@ def _owner_charges(unit: UnitOfWork, request: Request) -> Charges:
 
 
 def _flags_of_owner(unit: UnitOfWork, request: Request) -> str:
-    """Flag an owner that is not in the directory and so has no prices: staff must find out (R45)."""
+    """Flag a request whose owner is not in the directory and so has no prices: staff must find out (R45)."""
     return request.flags if unit.partners.find(request.partner) else flagged(request, StaffFlag.OWNER_UNKNOWN)

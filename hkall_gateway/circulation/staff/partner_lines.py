@@ -1,4 +1,4 @@
-"""One row a partner: its channel, unsent messages, the balance of books, and how it answers."""
+"""The state of each partner: its channel, unsent messages, the balance of books, and how it answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hkall_gateway.rules.vocabulary import Side
 class PartnerLine:
     """The state of one partner. Books and days are of the last 30 days, answers of the last 7.
 
-    `line` is the state of its channel: up, down, or stalled if due messages do not leave although it is up. `breaker` is
+    `line` is the state of its channel: up, down, or stalled if due messages do not leave although it is up. `breaker` says
     whether messages go out now. `waiting` and `dead` are unsent messages, `oldest` the instant of the first. `lent_us` and
     `we_lent` are books, `balance` what we lent more. `fill_percent` and `decline_percent` are None without requests.
     `turnaround_days` are from the request to our shelf.

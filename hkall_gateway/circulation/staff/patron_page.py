@@ -1,4 +1,4 @@
-"""One patron for staff: found by card or name; requests, loans, fines, blocks, and what the library's own system says."""
+"""One patron for staff: found by card or name; requests, loans, fines, blocks, and the facts of the local system."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ BY: Final = Actor("console", "web")
 class PatronPage:
     """Everything about one patron.
 
-    `borrower` is what the library's own system says of the card, by `source`, as of `as_of`; None where it knows no such card,
-    or (`reachable` False) cannot answer. `seen` is our own record; `blocked_here`: a terminal blocked the card here;
+    `borrower` is the local system's record of the card, by `source`, as of `as_of`. It is None where the system knows no such
+    card, or (`reachable` False) cannot answer. `seen` is our own record. `blocked_here`: a terminal blocked the card here.
     `hkall_used` counts against the quota (R20). `former` are earlier cards.
     """
 
@@ -44,13 +44,13 @@ class PatronPage:
 
 @dataclass(frozen=True, slots=True)
 class SeePatronPage(Query[BorrowerFacts, PatronPage]):
-    """Asks for everything about one patron, with the present answer of the library's own system."""
+    """Ask for everything about one patron, with the present answer of the local system."""
 
     card: str
 
 
 def patron_page(context: Context, query: SeePatronPage, facts: BorrowerFacts) -> PatronPage:
-    """The page of one patron, from the facts that the library's own system told just now."""
+    """Compile the page of one patron from the local system's present answer and our own record."""
     unit, card, borrower = context.unit, query.card, facts.borrower
     return PatronPage(
         card=borrower.barcode if borrower else card,
@@ -66,12 +66,12 @@ def patron_page(context: Context, query: SeePatronPage, facts: BorrowerFacts) ->
 
 
 def find_patrons(context: Context, words: str) -> Sequence[Borrower]:
-    """Loaded patrons with this card, a former card, or these words in the name; at most MOST."""
+    """Find loaded patrons by card, by former card, or by words of the name; at most MOST."""
     words = words.strip()
     present = context.unit.patrons.find(former_cards.card_now(context.unit, words)) if words else None
     return (present,) if present else named(context.unit.connection, words, MOST)
 
 
 def has_records(context: Context, card: str) -> bool:
-    """Whether we have open requests, charges or a block of this card, also if no patron of this card is loaded."""
+    """Return whether we have open requests, charges or a block of this card, even if its patron is not loaded."""
     return former_cards.has_anything(context.unit, card)

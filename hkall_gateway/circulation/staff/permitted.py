@@ -1,7 +1,7 @@
-"""Which staff commands a request's position and a role allow, and for each of the others the reason why not.
+"""Which staff commands a request's position and a role allow, and why the others are not allowed.
 
-The life cycle table says what a position allows; the rows here name the events of each command, its role, and what its form
-asks for. A command may still be refused when it runs: rules, dates and other requests are not looked at here.
+The life cycle says what a position allows. The rows here name the events of each command, its role, and the fields of its form.
+A command may still be refused when it runs: rules, dates and other requests are not checked here.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class DenialReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ActionRow:
-    """One command: the least role, its events in the life cycle, or the positions that it needs where it has no event.
+    """A command: the least role, its events in the life cycle, or its positions where it has no event.
 
     `needs` is a condition on the request's other fields, and the reason where it does not hold. `takes` names the fields of its
     form beside the reason: lender, item (AGENCY/BARCODE), on (a date), cents, to (a position).
@@ -89,7 +89,7 @@ class ActionRow:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A command for one request and one role. `hindrance` is None if it is allowed; `role` is the least that may do it."""
+    """A command for one request and one role. `hindrance` is None if it is allowed. `role` is the least that may do it."""
 
     name: str
     role: StaffRole
@@ -99,6 +99,7 @@ class Action:
 
     @property
     def allowed(self) -> bool:
+        """Return whether the command is allowed."""
         return self.hindrance is None
 
 
@@ -142,7 +143,7 @@ ACTIONS: Final[tuple[ActionRow, ...]] = (
 
 
 def actions(request: Request, role: StaffRole) -> tuple[Action, ...]:
-    """Return every staff command with the hindrance that this request and role meet, in the order of the table."""
+    """Return every staff command in the order of the table, with the hindrance for this request and role."""
     return tuple(
         Action(
             row.name,

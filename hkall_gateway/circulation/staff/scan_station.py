@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class ScanKind(StrEnum):
-    """The clerk's own word for a text that may be either."""
+    """What the clerk says a text is, where it may be either."""
 
     CARD = "card"
     COPY = "copy"
@@ -30,10 +30,10 @@ class ScanKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """One scan. `text` is a copy's barcode, AGENCY/BARCODE, the number of a request, or a card; `kind` says which, if known.
+    """One scan: a copy's barcode, AGENCY/BARCODE, a request's number, or a card. `kind` says which, if known.
 
-    `card`: the copy is lent to it; "" = the copy is checked in. `agency` names the owner where two libraries share the barcode.
-    `place` is the pickup location where the station stands; "" = not known: any may lend, and books come to the first one.
+    `card`: the copy is lent to it; "": the copy is checked in. `agency` names the owner where two libraries share the barcode.
+    `place` is the pickup location of the station. Without one any station may lend, and books come to the first location.
     """
 
     by: Actor
@@ -46,7 +46,7 @@ class Scan:
 
 @dataclass(frozen=True, slots=True)
 class CardScanned:
-    """A card: a patron's, with the record, or a partner's institutional card. `card` is the owner's present card."""
+    """Result: a patron's card with the record, or a partner's institutional card. `card` is the present card."""
 
     card: str
     patron: PatronSeen | None = None
@@ -55,12 +55,11 @@ class CardScanned:
 
 @dataclass(frozen=True, slots=True)
 class CopyScanned:
-    """A copy, with the result of its check-in or checkout.
+    """Result: a copy, with the result of its check-in or checkout.
 
-    `before` and `request`: its request before and after; of our own copy that no open request has, the one that ended last.
+    `before` and `request`: its request before and after; for our own copy without an open request, the one that ended last.
     `patron` is the record of the card that borrows it, else of the request's patron. `copies`: every library's copies with this
-    barcode, as last loaded.
-    `owners`: the libraries to choose from where the barcode fits copies of more than one.
+    barcode, as last loaded. `owners`: the libraries to choose from where the barcode fits copies of several.
     """
 
     barcode: str
@@ -74,9 +73,9 @@ class CopyScanned:
 
 @dataclass(frozen=True, slots=True)
 class CardOrCopy:
-    """A text that is both a copy's barcode and a card: the station acts once the clerk has chosen one.
+    """Result: the text is both a copy's barcode and a card, and the clerk must choose.
 
-    `title` and `owner` are the copy's, "" if several have the barcode; `borrower` is the patron, `library` the partner with the
+    `title` and `owner` are the copy's, "" if several have the barcode. `borrower` is the patron, `library` the partner with the
     card.
     """
 
@@ -120,24 +119,24 @@ class _ScannedRows:
 
 @dataclass(frozen=True, slots=True)
 class FindScanned(Query[None, _ScannedRows]):
-    """Asks for the rows that a scanned text names."""
+    """Ask for the rows that a scanned text names."""
 
     scan: Scan
 
 
 @dataclass(frozen=True, slots=True)
 class FindAfterScan(Query[None, Request | None]):
-    """Asks for the request of a scanned copy after the station acted."""
+    """Ask for the request of a scanned copy after the station acted."""
 
     found: _ScannedRows
     outcome: CheckedIn | CheckedOut | Refused
 
 
 async def scan(circulation: Circulation, command: Scan) -> CardScanned | CopyScanned | CardOrCopy:
-    """Take one scan, keeping no state: tell a card from a copy, and lend or check in the copy.
+    """Take one scan: tell a card from a copy, and lend or check in the copy. No state is kept.
 
-    A loaded barcode that is a loaded card too is the clerk's to decide. The local system is not asked about it: most copies
-    would cost a question that has no answer.
+    A loaded barcode that is a loaded card too is the clerk's to decide. The local system is not asked about it, since most
+    copies would cost a question that has no answer.
     """
     found = await circulation.execute(FindScanned(command))
     if command.agency or command.kind is ScanKind.COPY or (found.is_copy and command.kind is None and not found.is_card):
@@ -192,7 +191,7 @@ def find_scanned(context: Context, query: FindScanned) -> _ScannedRows:
 
 
 def _parse_copy(numbered: Request | None, command: Scan) -> tuple[str, str]:
-    """The owner, "" if it is not said, and the barcode of the scanned copy."""
+    """Return the owner, "" if it is not named, and the barcode of the scanned copy."""
     if numbered and numbered.item:
         return numbered.item
     agency, slash, barcode = command.text.partition("/")
