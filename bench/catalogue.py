@@ -107,9 +107,6 @@ def fill_catalogue(store: Immediate, numbers: range) -> None:
         store.now(loading.write_copies, [one.copy for one in made], 1, None, titles)
 
 
-# ---- files of it
-
-
 def write_csv(path: Path, numbers: range) -> None:
     """Write holdings.csv with a copy of each title."""
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -169,9 +166,6 @@ def _make_field(tag: str, *parts: str) -> Any:
     from pymarc import Field, Indicators, Subfield
 
     return Field(tag, Indicators(" ", " "), [Subfield(part[0], part[1:]) for part in parts])
-
-
-# ---- what readers type
 
 
 def typed(size: int, number: int) -> str:

@@ -222,8 +222,6 @@ class Loop:
         self.waits.append(now_s - talk.asked_s)
         return not (self._rest(talk, now_s) or self._ask(talk, now_s))
 
-    # ---- the rate limit
-
     def _rest(self, talk: Talk, now_s: float) -> bool:
         """Whether a connection must wait for its time slot. Missed slots of up to one second are caught up."""
         if not self._gap_s:
@@ -239,9 +237,6 @@ class Loop:
         while self._resting and self._resting[0][0] <= (now_s := self._seconds()):
             ended += not self._ask(self._resting.popleft()[1], now_s)
         return ended
-
-
-# ---- the order as a file, the result as a line
 
 
 def write_order(file: Path, order: LoadOrder) -> None:

@@ -100,8 +100,6 @@ class Process:
             return False
         return True
 
-    # ---- the kernel's counters
-
     def cpu_s(self) -> float:
         """CPU seconds of all its threads so far."""
         cells = self._stat()

@@ -65,9 +65,6 @@ def machine() -> dict[str, Any]:
     return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg()[0]}
 
 
-# ---- tables
-
-
 def screen(records: Records) -> str:
     """Yield the machine, every cell, and the chosen rows, as Markdown."""
     on, how = records["machine"], records["plan"]

@@ -90,8 +90,6 @@ class Benchmark:
         self.means.tell(f"{build}: {host.about}")
         return host
 
-    # ---- databases
-
     def fresh_database(self, kind: Engine, folder: Path) -> str:
         """Make a fresh copy of the world, and return its URL."""
         if kind == "sqlite":
@@ -132,8 +130,6 @@ class Benchmark:
     def database_cpu_s(self, url: str) -> Callable[[], float]:
         """Return a clock of the CPU time of the database's own processes. SQLite has none."""
         return _no_cpu_s if url.startswith("sqlite") else lambda: family_cpu_s(self.server.pid)
-
-    # ---- load
 
     def drive(self, order: LoadOrder) -> tuple[dict[str, Any], list[float]]:
         """Run an order in a generator process: its own figures and the waiting times. Broken if an answer was wrong."""

@@ -1,4 +1,4 @@
-"""The configuration files: strict, frozen, with every error at once."""
+"""The configuration files, loaded strictly into frozen models, with all errors reported at once."""
 
 from hkall_gateway.config.gateway import GatewayConfig, load
 from hkall_gateway.config.loading import ConfigErrors

@@ -1,4 +1,4 @@
-"""The [ils] table: the library's own system, how it is asked, and the fallback while it is away."""
+"""The tables [ils], the library's own system and its fallback, and [marc], the fields of MARC records."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from hkall_gateway.ils.packaged import NcipSettings, Sip2Settings
 from hkall_gateway.rules.marc_fields import NUMBER_IN_IDENTIFIER, TITLE_SOURCES, ItemField, MarcMapping, overlaid, source
 from hkall_gateway.rules.values import Agency, Seconds, Text
 from hkall_gateway.rules.vendor_words.availability import ON_SHELF
-
-# ---- [marc]: which fields of MARC records `load holdings` reads.
 
 
 def _source(text: str) -> str:

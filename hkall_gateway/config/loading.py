@@ -1,4 +1,4 @@
-"""Turns a TOML file into a model, or into a list of all its errors."""
+"""Load a TOML file into a model, or into a list of all its errors, with the defaults of named systems."""
 
 from __future__ import annotations
 
@@ -170,9 +170,6 @@ def _iso_date(value: object) -> str:
     if isinstance(value, date):  # a datetime is one too
         return value.isoformat()
     return str(value)
-
-
-# ---- `system = "folio"`: a row of the file has the keys of that system's row in ncip/tables/systems.py beneath its own.
 
 
 def with_defaults(tables: Table) -> Table:

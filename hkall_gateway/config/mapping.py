@@ -1,4 +1,4 @@
-"""Maps the configuration's tables to the rows that the protocols use. Pure: a reload makes them again."""
+"""Map the configuration's tables to the records that the protocols use, at the start and at a reload."""
 
 from __future__ import annotations
 

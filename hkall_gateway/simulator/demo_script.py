@@ -24,8 +24,6 @@ from hkall_gateway.simulator.demo_setup import DISCOVERY, PASSWORD, Ports, envir
 from hkall_gateway.simulator.peers import PartnerLibrary, SocketTerminal, call, short
 from hkall_gateway.simulator.rehearsal import Mailbox, listen
 
-# ---- A gateway, its partners, a mailbox and its users, all on real sockets of this machine in one process.
-
 
 class DemoPeers:
     """Partners, a mailbox, and a client that acts as the discovery system.
@@ -107,8 +105,6 @@ class Demo:
                 return found
             await deferLater(cast(IReactorTime, self._reactor), 0.05, lambda: None)
         raise TimeoutError(f"{what} did not happen within {TIMEOUT_S} s")
-
-    # ---- actions of people
 
     async def discovery(self, service: str, *words: str) -> NcipMessage:
         """Send a document as the discovery system, and print it with its reply."""

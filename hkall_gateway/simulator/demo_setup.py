@@ -1,4 +1,4 @@
-"""Writes a configured gateway into a folder: the demo's, and that of the tests with real sockets."""
+"""Write the configuration and the database of the demo, and of tests with real sockets."""
 
 from __future__ import annotations
 

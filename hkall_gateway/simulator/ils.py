@@ -125,8 +125,6 @@ class SimulatedIls:
         was = next((reader for reader in self.readers.values() if card and reader.former == card), None)
         return self.readers.get(card, was)
 
-    # ---- its actions
-
     def _check_login(self, request: Sip2Message) -> dict[str, Value]:
         return {"ok": "1" if self.takes(Login(request.get("CN"), Sensitive(request.get("CO")))) else "0"}
 

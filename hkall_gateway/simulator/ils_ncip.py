@@ -1,4 +1,4 @@
-"""The NCIP responder of the simulated library system: its readers, and the locations of its books."""
+"""The NCIP responder of the simulated library system: look-ups of its patrons and of its books."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A simulated partner library on a real socket: it replies to our documents, and ships and receives on its own."""
+"""A partner library and a terminal on real sockets. The library replies to documents, ships and receives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One configured partner, simulated on this machine beside a real gateway, with a mailbox: a rehearsal before going live."""
+"""Simulate a configured partner and a mailbox beside a real gateway, as a rehearsal before going live."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ from hkall_gateway.net.tls import arguments, tls_entrance
 from hkall_gateway.simulator.peers import PartnerLibrary, short
 
 T = TypeVar("T")
-
-# ---- A mail server that keeps every message, for the demo and the tests; no mail leaves this machine.
 
 
 @implementer(smtp.IMessage)

@@ -95,9 +95,6 @@ def _require_content(engine: Engine, config: Path) -> None:
     require_known(revision)
 
 
-# ---- and back
-
-
 class Progress:
     """Shows on standard error how long a comparison with slow marks takes, and how far it is."""
 

@@ -1,4 +1,4 @@
-"""db upgrade, db check, db vacuum."""
+"""Commands db upgrade, db check, db vacuum, backup and restore."""
 
 from __future__ import annotations
 
@@ -133,9 +133,6 @@ def vacuum(config: Path) -> None:
     if not emptied:
         raise CliError("the file is rewritten, but another reader keeps the write-ahead log: run it again")
     echo(f"{file}: {before:,} -> {file.stat().st_size:,} bytes")
-
-
-# ---- backup FILE, restore FILE: copies the database into one file, and back without the patrons erased since.
 
 
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))

@@ -1,4 +1,4 @@
-"""purge: anonymise and archive old ended requests, as the nightly round of the same name does."""
+"""Commands purge, patron export and patron erase: retention, and a person's access and erasure (Hong Kong's PDPO)."""
 
 from __future__ import annotations
 
@@ -97,9 +97,6 @@ def _purge_in_batches(site: Site, library: Library) -> int:
     except (NotAnArchive, OSError) as error:
         raise CliError(f"{error}\nno row of this batch was deleted") from None
     return count
-
-
-# ---- patron export, patron erase: all that is known of one person, and forgetting it (Hong Kong's PDPO: access, erasure).
 
 
 SMALL: Final = 256 << 20

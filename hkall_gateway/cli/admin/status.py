@@ -120,9 +120,6 @@ def _status_row(what: str, which: str, state: str, count: int, oldest: object) -
     return {"what": what, "which": which, "state": state, "count": count, "oldest": oldest}
 
 
-# ---- partners: the state of each channel, its unsent messages, and the balance of lending and borrowing.
-
-
 COLUMNS = ("partner", "line", "breaker", "down_since", "heard_at", "waiting", "oldest", "dead", "lent_us", "we_lent")
 RATES = ("balance", "asked", "fill_percent", "decline_percent", "turnaround_days", "fault")
 

@@ -114,7 +114,7 @@ class _Receiver:
             self.done.callback(tuple(self._found))
 
 
-# ---- TLS as the gateway speaks it to a peer: the version, the chain, the name and the days that are left, each by itself.
+# TLS as the gateway speaks it to a peer: the version, the chain, the name and the days that are left, each by itself.
 # The handshake uses the gateway's own TLS context. Its faults are recorded instead of ending the connection, so that one run
 # reports all of them; no application data is sent over such a connection.
 
@@ -289,9 +289,6 @@ class HandshakeProbe(Protocol):
             lost = NoHandshake("the connection was closed")
             lost.__cause__ = handshake_error.value if isinstance(handshake_error.value, SSL.Error) else None
             self.shaken.errback(lost)
-
-
-# ---- How far the peer's clock is from ours.
 
 
 MINUTE_S, HOUR_S, HALF_HOUR_S = 60, 3600, 1800

@@ -1,4 +1,4 @@
-"""Lists the peers that doctor examines and runs their checks concurrently, each peer within its own time limit."""
+"""List the peers that doctor examines, run their checks concurrently, and print the findings."""
 
 from __future__ import annotations
 
@@ -124,9 +124,6 @@ def ncip_endpoints(config: GatewayConfig) -> NcipEndpoints:
     return NcipEndpoints(any(text.startswith(KIND) for text in config.ncip.listen), config.ncip.client_ca is not None)
 
 
-# ---- The readiness check: the examination of every peer, side by side, and how it is told.
-
-
 THREADS: Final = 8
 """Threads beside two for each peer, so that a name server that never answers delays no other peer."""
 WORDS: Final = {Status.OK: "ok", Status.WARN: "warn", Status.FAIL: "FAIL", Status.SKIP: "skip"}
@@ -211,9 +208,6 @@ def _examine_all(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str],
         first: Any = ended[0].value  # gatherResults wraps what was raised
         raise first.subFailure.value
     return {one.name: done[one.name] for one in chosen if one.name in done}
-
-
-# ---- how it is told
 
 
 def group(title: str, sheet: Sheet) -> str:

@@ -1,4 +1,4 @@
-"""Findings: the results of checks, collected on one sheet for each peer, within that peer's time limit."""
+"""The table of doctor's checks, and their results: a sheet of findings for each peer, within its time limit."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
 
 from hkall_gateway.app.resources import Resources
-
-# ---- The checks of doctor: one row a check, with its stable name, the action, and the advice when it fails.
-
 
 GATEWAY, PARTNER, CLIENT, ILS, SMTP = "gateway", "partner", "client", "ils", "smtp"
 
@@ -109,9 +106,6 @@ ROWS: Final = (
 
 CHECKS: Final[Mapping[str, Check]] = MappingProxyType({row.name: row for row in ROWS})
 TLS: Final = tuple(name for name in CHECKS if name.startswith("tls."))
-
-
-# ---- The tools that every examination receives, and the time limit of a step.
 
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""The library's own system: the adapter of [ils] and, where lines are relayed, its SIP2 server.
+"""Checks of the library's own system: the adapter of [ils] and, if messages are relayed, its SIP2 server.
 
 Of SIP2 only 93, 99, 23 or 63, and 17 are sent, over the line that the gateway uses, about a card and an item that cannot exist.
 """

@@ -1,4 +1,4 @@
-"""The mail server: greeting, encryption, login, sender and recipient, up to the moment at which a letter would be sent.
+"""Checks of the mail server: greeting, encryption, login, sender and recipient, without sending a letter.
 
 The conversation is that of the gateway's own SMTP client, which is kept from ever saying DATA.
 """
@@ -92,9 +92,6 @@ async def examine_mail_server(sheet: Sheet, tools: ExaminationTools, smtp: Smtp,
         sheet.ok(check, details[check])
 
 
-# ---- greeting and encryption, with nothing to lose
-
-
 class TlsProbe(_Extended):  # type: ignore[misc]  # as above
     """Client that quits after the encrypted EHLO. `done` fires with whether it was encrypted."""
 
@@ -163,9 +160,6 @@ async def _check_greeting(sheet: Sheet, tools: ExaminationTools, smtp: Smtp) -> 
     for check in TLS:
         sheet.skip(check, "not encrypted")
     return True
-
-
-# ---- the rest, as the gateway does it
 
 
 class _NoData:

@@ -1,4 +1,4 @@
-"""NCIP peers: whether the responder answers, accepts our proof, and how its look-ups answer for identifiers that cannot exist.
+"""Checks of NCIP peers: their responder, our proof there, look-ups of unknown identifiers, and their proof to us.
 
 Only look-ups are sent (LookupItem, LookupItemSet, LookupRequest, LookupVersion), by the client that the gateway uses.
 """
@@ -257,9 +257,6 @@ def short_version(version: str) -> str:
     if late is not None:
         return f"2.0{late or ''}"
     return ("1.01" if old.late else "1.0") if old is not None else version
-
-
-# ---- Whether a peer's row would admit it: a proof that can be given, and an address from which it may come.
 
 
 CHECK: Final = "proof.theirs"

@@ -31,9 +31,6 @@ from hkall_gateway.db import schema
 from hkall_gateway.net.tls import KIND, arguments
 from hkall_gateway.rules.settings import Policy
 
-# ---- The database, opened to read: is it there, at which revision, which gateways work on it, how many patrons were loaded.
-
-
 UPGRADE: Final = "Run `hkall-gateway db upgrade`."
 FAILING: Final = "Look at the disk and its mount (`dmesg`, `journalctl -k`): it fails, is full, or takes no writes."
 NEWER: Final = "Install the newer version of the program here too; gateways that run already may go on until then."
@@ -172,9 +169,6 @@ async def _add_start_faults(sheet: Sheet, tools: ExaminationTools, start: Start)
             sheet.fail(fault.check, f"{fault.where}: {fault.what}", advice, fault.subject)
 
 
-# ---- configuration and files
-
-
 def check_settings(sheet: Sheet, config: GatewayConfig, policy: Policy) -> None:
     """Add the findings about settings that work but are probably not intended."""
     faults: list[Fault] = [*notes(config, policy), *missing_tables(config)]
@@ -267,9 +261,6 @@ def check_zones(sheet: Sheet, names: Iterable[str], load: Callable[[str], ZoneIn
     sheet.ok("timezone", f"{', '.join(dict.fromkeys(names))}, from the {'operating system' if system else 'package tzdata'}")
 
 
-# ---- ports
-
-
 async def _check_ports(sheet: Sheet, tools: ExaminationTools, here: GatewayPlace, running: Running) -> None:
     texts = [one.text for one in endpoints(tools.means.config(), here.number, Serving.WITHOUT_WEB)]
     try:
@@ -322,7 +313,6 @@ def judge_port(sheet: Sheet, port: EndpointCheck, running: Running) -> None:
 
 
 RESTART: Final = "Restart the gateway: a change of ports counts from the next start on; its log says why one was not opened."
-# ---- certificates of our own
 
 
 def check_certificates(sheet: Sheet, start: Start) -> None:

@@ -1,4 +1,4 @@
-"""closures: on which days libraries are closed, and what moves when a day was announced late."""
+"""Commands closures list and move: closed days, and due dates that a late announcement moves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""explain: the decision, the rules, facts and policy keys that made it. The desk's own function runs, and is undone."""
+"""Commands explain: a decision with its rules, facts and policy keys, made by the command's handler and rolled back."""
 
 from __future__ import annotations
 
@@ -121,9 +121,6 @@ def fine(item: str) -> ExplainQuestion:
     from hkall_gateway.circulation.staff import explaining
 
     return explaining.fine(item)
-
-
-# ---- deciding, and undoing it
 
 
 def _print_answer(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""fines list|pay|waive: what patrons owe for HKALL books, in cents of Hong Kong dollars."""
+"""Commands fines list, pay and waive: what patrons owe for HKALL books, in cents of Hong Kong dollars."""
 
 from __future__ import annotations
 

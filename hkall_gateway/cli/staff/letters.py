@@ -1,4 +1,4 @@
-"""notices, bounce: the letters that left or could not, and those that came back, as the mail server's alias hands them over."""
+"""Commands notices and bounce: letters and their outcomes, and bounces that a mail alias hands over."""
 
 from __future__ import annotations
 

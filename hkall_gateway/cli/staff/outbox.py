@@ -1,4 +1,4 @@
-"""outbox list|show|retry|done|drop: unsent messages and dead letters, and the staff commands for them."""
+"""Commands outbox list, show, retry, done and drop: unsent messages and dead letters."""
 
 from __future__ import annotations
 
@@ -74,9 +74,6 @@ def _row_facts(row: OutboxRow) -> dict[str, object]:
     return {name: getattr(row, name) for name in LISTED} | {"send": row.send.value}
 
 
-# ---- one row in full
-
-
 @outbox.command("show")
 @click.argument("row", type=ROW)
 @with_site
@@ -123,9 +120,6 @@ def _shown_document(unit: UnitOfWork, row: OutboxRow, agency: str) -> str:
     if partner is None:
         return f"{row.recipient}: not in the directory"
     return as_shown(row.payload, partner, agency) or "the partner's flow has no document for it"
-
-
-# ---- what a person says
 
 
 _ROWS = combine_options(

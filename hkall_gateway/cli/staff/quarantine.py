@@ -1,4 +1,4 @@
-"""quarantine list|show|replay|drop: documents of partners about unknown requests, and the staff commands for them."""
+"""Commands quarantine list, show, replay and drop: partners' documents about unknown requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""reconcile PARTNER: compares our open requests with a partner's list or its answers, and offers repairs."""
+"""Command reconcile: compare our open requests with a partner's list or its replies, and correct differences."""
 
 from __future__ import annotations
 
@@ -73,9 +73,6 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
         echo(f"{len(mended) - len(refused)} of {len(pairs)} mended", err=True)
         if refused:
             raise CliError(f"not mended: {', '.join(refused)}")
-
-
-# ---- what they say
 
 
 def _read_list(path: Path) -> dict[str, PartnerState]:

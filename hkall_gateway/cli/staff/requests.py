@@ -1,4 +1,4 @@
-"""requests list|show|trace: where a book is, and why a patron was refused. request: staff commands by hand, from a table."""
+"""Commands requests list, show and trace, and those of request: steps that staff carry out by hand, from a table."""
 
 from __future__ import annotations
 
@@ -111,9 +111,6 @@ def trace(site: Site, what: str, as_json: bool) -> None:
         plain = {k: v["v"] if isinstance(v, dict) else v for k, v in facts.items() if k != "position"}
         shown.append({**line, "detail": " ".join(f"{k}={v}" for k, v in plain.items() if v not in ("", None))})
     show(shown, as_json, TRACED)
-
-
-# ---- request: staff commands by hand. The journal records each with its author and reason.
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The nine o'clock questions: pull-list, expected, expired-pickups, stuck, flagged, overdues, recalls, renewals, notices."""
+"""Commands of the work lists (pull-list, expected, overdues …), from a table, and slips for the pull list."""
 
 from __future__ import annotations
 
@@ -104,9 +104,6 @@ def _make_command(question: WorkList) -> click.Command:
 
 
 COMMANDS: dict[str, click.Command] = {question.name: _make_command(question) for question in QUESTIONS}
-
-
-# ---- The command `slips`: prints a slip for every book of the pull list; a repeated print is marked as one.
 
 
 @click.command()

@@ -169,9 +169,6 @@ def connected(address: str, timeout_s: float, *, tls: bool = False, authority: P
         raise CliError(f"{address}: {bad}") from None
 
 
-# ---- `ncip`: sends one document to a responder and prints its answer, to test a partner's system.
-
-
 EXAMPLE = """
 \b
 Example: hkall-gateway ncip http://cuhk.test/ncip question.xml

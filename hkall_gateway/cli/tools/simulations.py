@@ -1,4 +1,4 @@
-"""simulate, simulate-partner, replay: a simulated consortium, one simulated partner, and scenario files.
+"""Commands simulate, simulate-partner and replay: a consortium, one partner, and scenario files.
 
 No other command imports the simulator. The `cli` lines of a scenario run these very commands in its world.
 """
@@ -127,9 +127,6 @@ def simulate(
     if failed:
         raise CliError(f"something was lost with seed {', '.join(map(str, failed))}")
     echo("nothing was lost")
-
-
-# ---- replay
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""tail: JSON log lines, filtered, put together by conversation and drawn for people, also while they are written.
+"""Command tail: JSON log lines, filtered, grouped by conversation and formatted, also while they are written.
 
 Lines stay bytes and are parsed only where the bytes alone do not decide: a busy gateway writes millions a day.
 """
@@ -175,9 +175,6 @@ def conversations(found: Iterable[Found]) -> Iterator[list[bytes]]:
     for number, (conversation, line) in enumerate(found):
         together.setdefault(conversation or b"\n%d" % number, []).append(line)
     yield from together.values()
-
-
-# ---- files
 
 
 def lines_of(file: BinaryIO) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Faults that the simulation injects: at documents, connections, networks and machines."""
+"""Faults that the simulation injects into documents, networks, gateways and disks."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class FaultSource:
         return self.draw.randrange(BUSY_S) if page.names_time else 0
 
 
-# ---- Network faults on documents: wraps a `Post`, and injects the faults of FAULTS, driven by a seeded random generator.
+# Network faults on documents: wraps a `Post`, and injects the faults of FAULTS, driven by a seeded random generator.
 # A late delivery is handed to `later`, which schedules it, so that it never overtakes documents sent after it.
 
 
@@ -155,9 +155,6 @@ class LossyChannel:
         if fault.page is not None:
             return HttpReply(fault.page.status, "text/html", fault.page.body, self.trouble.busy_s(fault.page))
         return replace(posted, body=damaged(posted.body)) if fault.reply == "damaged" else posted
-
-
-# ---- Faults of the machines of a simulated library: a second gateway that is paused or cut off, a disk that refuses a commit.
 
 
 T = TypeVar("T")

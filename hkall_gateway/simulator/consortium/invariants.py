@@ -1,4 +1,4 @@
-"""Checks a simulated consortium: EACH_STEP after every step, AT_THE_END at the end, each notice once."""
+"""Check a simulated consortium: EACH_STEP after every step, AT_THE_END at the end, each notice once."""
 
 from __future__ import annotations
 
@@ -44,9 +44,6 @@ class Observations:
         """Return (position before, event) of each journal entry of a request."""
         lines = self.people.ask(agency, lambda unit: unit.journal.history(number))
         return [(line["source"], line["event"]) for line in lines if line["request"] == number and line["outcome"] == "ok"]
-
-
-# ---- Invariants of a simulated consortium after every step: one row each, checked for the requests that moved in the step.
 
 
 P = Position
@@ -168,9 +165,6 @@ EACH_STEP: Final[tuple[Invariant, ...]] = (
     Invariant("quotas hold",                       frozenset({"OPEN", "UNDO_RETURN", "UNDO_CHECK_OUT"}),   quota_holds),
 )
 # fmt: on
-
-
-# ---- Final checks of a simulated consortium, made when the network is healthy again and all messages have arrived.
 
 
 def outboxes_are_empty(look: Observations) -> Iterator[str]:
@@ -312,8 +306,6 @@ class Invariants:
         named = read_message_id(message_id)
         found = self.look.people.ask(agency, lambda unit: unit.notices.find(named.notice)) if named else None
         return f"{found.request}.{found.id}.{found.kind}" if found else f"?.{message_id}.?"
-
-    # ---- the end
 
     def settled(self) -> bool:
         """Whether no request is open, every outbox is empty, and every book is at its own library."""

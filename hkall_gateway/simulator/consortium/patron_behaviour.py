@@ -1,4 +1,4 @@
-"""Chance events by readers and staff of a simulated consortium: renew, recall, lose, claim, cancel.
+"""Chance events of patrons and staff in a simulated consortium: renew, recall, lose, claim, cancel.
 
 One row per event: its chance a day for each open request in one of its positions, and the function that performs it (True: it
 was done).
@@ -28,9 +28,6 @@ class Behaviour:
     chance: float
     where: frozenset[Position]
     act: Act
-
-
-# ---- readers
 
 
 def renew_at_the_counter(staff: Staff, agency: str, request: Request) -> bool:
@@ -89,9 +86,6 @@ def _settle_loss(staff: Staff, agency: str, request: Request, _book: SimulatedCo
     staff.again(lambda: staff.command(agency, "settle", request, "paid for"))
     staff.again(lambda: staff.command(owner, "lost", lent, "the borrower says so"))
     staff.later(1, lambda: staff.again(lambda: staff.command(owner, "settle", lent, "paid for")))
-
-
-# ---- staff
 
 
 def cancel(staff: Staff, agency: str, request: Request) -> bool:

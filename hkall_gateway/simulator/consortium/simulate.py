@@ -150,9 +150,6 @@ def be_quiet() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 
-# ---- the libraries, their readers and their books
-
-
 def _library_start(agency: str, agencies: tuple[str, ...], holdings: tuple[Holding, ...]) -> Start:
     place = f"{agency}-DESK"
     others = [a for a in agencies if a != agency]

@@ -1,4 +1,4 @@
-"""Assertions of a scenario: replies, documents that reached a partner, notices to patrons, positions of requests."""
+"""Assertions of a scenario: replies, documents that reached a partner, notices, positions of requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIP2 terminals and NCIP partners of a scenario in the process of the test, without a network."""
+"""NCIP partners and SIP2 terminals of a scenario in the same process, without sockets."""
 
 from __future__ import annotations
 
@@ -83,9 +83,6 @@ def _make_callers(start: Start, secret: Callable[[str], str]) -> Iterator[Caller
         yield Caller(access, secret(partner.agency), partner)
     for client in start.clients:
         yield Caller(client, secret(client.agency))
-
-
-# ---- SIP2 without sockets: takes a terminal's line and returns the reply, with sequence numbers and checksums.
 
 
 _NUMBERED: Final = re.compile(r"AY([0-9])\Z")

@@ -1,4 +1,4 @@
-"""Plays a scenario against a running gateway: terminals and partners use real connections, its database is queried.
+"""Play a scenario against a running gateway, over real connections and by queries of its database.
 
 Such a gateway has its own time, partners and notices: lines that need others are refused before any message is sent. Its
 courier works by itself, so that an assertion about its state may need a moment to become true.

@@ -1,4 +1,4 @@
-"""Plays scenario files: each line is a step or an assertion, and the first difference is reported.
+"""Play scenario files: each line is a step or an assertion, and the first difference is reported.
 
 The grammar is GRAMMAR of scenario_lines.py; documents are in the shorthand of ncip/shorthand.py. After every step the
 courier delivers the due messages. A message to a partner or a patron that no line expects is a difference at the end.

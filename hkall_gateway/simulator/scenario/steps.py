@@ -1,4 +1,4 @@
-"""The lines of a scenario file and the steps that they ask for: set up the world, move the time, send messages, script replies.
+"""The grammar of scenario files, and the steps: set up the world, move the time, send messages, script replies.
 
 Each line has a known verb and the right words after it, or the file is refused.
 """

@@ -1,4 +1,4 @@
-"""One whole gateway in one process, without a socket or a thread: real desk, store, codecs, handlers, courier and notices.
+"""A whole gateway in one process without sockets or threads, with its real handlers, database, codecs and courier.
 
     world = World.open(Path("fixtures/worlds/consortium.toml"))
     world.sip2("counter-1", "09N20170306    100000                  APHKU|AOHKU|ABC1|AC|")   -> "101YUY…"

@@ -1,4 +1,4 @@
-"""A world file: the libraries, people, books and requests at the start of a scenario, read from TOML."""
+"""World files (TOML): the libraries, people, books and requests at the start of a scenario, and their loading."""
 
 from __future__ import annotations
 
@@ -309,9 +309,6 @@ def _make_request(
 def _parse_item(text: str) -> ItemKey:
     agency, _, barcode = text.partition(":")
     return ItemKey(agency, barcode)
-
-
-# ---- Loads a world file into an empty database: people, copies, closed days, partners, and open requests.
 
 
 def load(connection: Connection, start: Start) -> None:
