@@ -52,10 +52,10 @@ def _read_works(build: Build) -> frozenset[str]:
     """Read the keys of the works that a checkout's benchmark knows."""
     words: list[str | Path] = [build.python, "-P", "-c", "from bench.questions import WORKS; print(*WORKS)"]
     environ = {**os.environ, "PYTHONPATH": str(build.place)}
-    asked = subprocess.run(words, capture_output=True, text=True, check=False, env=environ)
-    if asked.returncode:
-        raise ValueError(f"{build.place}: its benchmark does not run: {asked.stderr[-500:]}")
-    return frozenset(asked.stdout.split())
+    done = subprocess.run(words, capture_output=True, text=True, check=False, env=environ)
+    if done.returncode:
+        raise ValueError(f"{build.place}: its benchmark does not run: {done.stderr[-500:]}")
+    return frozenset(done.stdout.split())
 
 
 class BuildHost:
@@ -71,9 +71,9 @@ class BuildHost:
         assert self._running.stdin
         assert self._running.stdout
         self._orders, self._answers = self._running.stdin, self._running.stdout
-        self.about: str = self.ask("about")
+        self.about: str = self.send_order("about")
 
-    def ask(self, order: str, **words: Any) -> Any:
+    def send_order(self, order: str, **words: Any) -> Any:
         """Return the answer to an order of `build_host.Host`. Broken if it failed or the process ended."""
         try:
             print(json.dumps({"order": order, **words}), file=self._orders, flush=True)
@@ -104,17 +104,17 @@ class BuildSubject:
 
     def __init__(self, host: BuildHost, name: str) -> None:
         self._host, self._name = host, name
-        host.ask("start", name=name)
+        host.send_order("start", name=name)
 
     def run(self, task: Task) -> Run:
         """Return the result of a task."""
-        return Run(**self._host.ask("run", name=self._name, task=asdict(task)))
+        return Run(**self._host.send_order("run", name=self._name, task=asdict(task)))
 
     def close(self) -> None:
         """End the subject with its checks."""
-        self._host.ask("close", name=self._name)
+        self._host.send_order("close", name=self._name)
 
     def abandon(self) -> None:
         """End the subject in any state."""
         with suppress(Broken):  # the process that would end it has ended
-            self._host.ask("abandon", name=self._name)
+            self._host.send_order("abandon", name=self._name)

@@ -80,8 +80,8 @@ class GatewayProcess:
 
 def parse(text: str) -> dict[str, float]:
     """Parse a page of metrics as values by name and labels."""
-    told = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
-    return {name: float(value) for name, _, value in told}
+    samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in samples}
 
 
 class GatewaySubject:
@@ -101,9 +101,9 @@ class GatewaySubject:
 
     def run(self, task: Task) -> Run:
         """Return the result of a task."""
-        asked, kind = self._ground.questions(task.work), WORKS[task.work]
+        questions, kind = self._ground.questions(task.work), WORKS[task.work]
         first = self._next[task.work]
-        mine = asked[first : first + task.most] if kind.once else asked
+        mine = questions[first : first + task.most] if kind.once else questions
         before = self.groups(kind)
         done = self._ground.watch(self.order(task, mine), self.daemon.process.cpu_s, self._ground.database_cpu_s(self.url))
         groups, units = (now - then for now, then in zip(self.groups(kind), before, strict=True))
@@ -112,8 +112,8 @@ class GatewaySubject:
 
     def groups(self, kind: Work) -> tuple[float, ...]:
         """Return the number of groups, and of units in them, that this work's worker has run so far."""
-        label, told = f'{{lane="{"writer" if kind.once else "reader"}"}}', self.daemon.metrics()
-        return tuple(told.get(f"{GROUPS}_{what}{label}", 0.0) for what in ("count", "sum"))
+        label, samples = f'{{lane="{"writer" if kind.once else "reader"}"}}', self.daemon.metrics()
+        return tuple(samples.get(f"{GROUPS}_{what}{label}", 0.0) for what in ("count", "sum"))
 
     def order(self, task: Task, mine: list[tuple[bytes, bytes]]) -> LoadOrder:
         """Return the load generator's order."""

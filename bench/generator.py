@@ -58,15 +58,15 @@ class LoadOrder:
     again: bool = False
     rate: float = 0.0
 
-    def asked(self) -> Iterator[Question]:
+    def question_sequence(self) -> Iterator[Question]:
         """Return the questions in their order."""
         return cycle(self.questions) if self.again else iter(self.questions)
 
 
 def checksum_holds(line: bytes) -> bool:
     """Whether a SIP2 line, its end included, has a checksum and it is right. Source: SIP2 2.00, error detection."""
-    summed, told = line[:-5], line[-5:-1]
-    return summed[-2:] == b"AZ" and told == _checksum(summed)
+    summed, checksum = line[:-5], line[-5:-1]
+    return summed[-2:] == b"AZ" and checksum == _checksum(summed)
 
 
 def _checksum(summed: bytes) -> bytes:
@@ -118,7 +118,7 @@ class AnswerFraming:
 
     whole: Callable[[bytes], bool]
     check: Callable[[LoadOrder, bytes, bytes], None]
-    said: Callable[[bytes, bytes], bytes]
+    write: Callable[[bytes, bytes], bytes]
 
 
 FRAMINGS: Final = {
@@ -130,26 +130,26 @@ FRAMINGS: Final = {
 class Talk:
     """One connection."""
 
-    __slots__ = ("_last", "_said", "asked_s", "heard", "socket", "wanted")
+    __slots__ = ("_last", "_write", "asked_s", "received", "socket", "wanted")
 
     def __init__(self, port: int, framing: AnswerFraming, login: bytes) -> None:
         self.socket = socket.create_connection((HOST, port), TIMEOUT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.heard, self.wanted, self.asked_s = b"", b"", 0.0
-        self._said, self._last = framing.said, login
+        self.received, self.wanted, self.asked_s = b"", b"", 0.0
+        self._write, self._last = framing.write, login
         if login:
             self.socket.sendall(login)
 
     def log_in(self, login: bytes) -> None:
         """Read the answer to the login. Raises WrongAnswer unless it is positive."""
-        if login and not (heard := self.socket.recv(4096)).startswith(b"941"):
-            raise WrongAnswer(f"the login was answered by {heard!r}")
+        if login and not (reply := self.socket.recv(4096)).startswith(b"941"):
+            raise WrongAnswer(f"the login was answered by {reply!r}")
         self.socket.setblocking(False)
 
     def ask(self, question: Question, now_s: float) -> None:
         """Send the question whole: it is smaller than any socket's buffer."""
         self.wanted, self.asked_s = question[1], now_s
-        self._last = text = self._said(question[0], self._last)
+        self._last = text = self._write(question[0], self._last)
         if self.socket.send(text) != len(text):
             raise WrongAnswer("a question did not fit into the socket")
 
@@ -175,7 +175,7 @@ class Loop:
     """The closed loop of one run. `waits` are the waiting times of the answers in seconds."""
 
     def __init__(self, order: LoadOrder, seconds: Callable[[], float]) -> None:
-        self._order, self._seconds, self._questions = order, seconds, order.asked()
+        self._order, self._seconds, self._questions = order, seconds, order.question_sequence()
         self._whole, self._check = FRAMINGS[order.framing].whole, FRAMINGS[order.framing].check
         self._gap_s = 1 / order.rate if order.rate else 0.0
         self._resting: deque[tuple[float, Talk]] = deque()
@@ -211,12 +211,12 @@ class Loop:
         data = talk.socket.recv(65536)
         if not data:
             raise WrongAnswer(f"the line was closed while {talk.wanted!r} was awaited")
-        if talk.heard:
-            data = talk.heard + data
+        if talk.received:
+            data = talk.received + data
         if not self._whole(data):
-            talk.heard = data
+            talk.received = data
             return False
-        talk.heard = b""
+        talk.received = b""
         self._check(self._order, talk.wanted, data)
         now_s = self._seconds()
         self.waits.append(now_s - talk.asked_s)
@@ -241,18 +241,18 @@ class Loop:
 
 def write_order(file: Path, order: LoadOrder) -> None:
     """Write an order to a file for the generator's process: JSON, its bytes as Latin-1 text."""
-    said = {name: getattr(order, name) for name in LoadOrder.__dataclass_fields__}
-    said["questions"] = [[part.decode("latin-1") for part in question] for question in order.questions]
-    said |= {"yes": [yes.decode("latin-1") for yes in order.yes], "login": order.login.decode("latin-1")}
-    file.write_text(json.dumps(said), encoding="utf-8")
+    record = {name: getattr(order, name) for name in LoadOrder.__dataclass_fields__}
+    record["questions"] = [[part.decode("latin-1") for part in question] for question in order.questions]
+    record |= {"yes": [yes.decode("latin-1") for yes in order.yes], "login": order.login.decode("latin-1")}
+    file.write_text(json.dumps(record), encoding="utf-8")
 
 
 def read_order(file: Path) -> LoadOrder:
     """Read the order in a file."""
-    said = json.loads(file.read_text(encoding="utf-8"))
-    said["questions"] = [(text.encode("latin-1"), wanted.encode("latin-1")) for text, wanted in said["questions"]]
-    yes = tuple(text.encode("latin-1") for text in said.pop("yes"))
-    return LoadOrder(**said | {"yes": yes, "login": said["login"].encode("latin-1")})
+    record = json.loads(file.read_text(encoding="utf-8"))
+    record["questions"] = [(text.encode("latin-1"), wanted.encode("latin-1")) for text, wanted in record["questions"]]
+    yes = tuple(text.encode("latin-1") for text in record.pop("yes"))
+    return LoadOrder(**record | {"yes": yes, "login": record["login"].encode("latin-1")})
 
 
 def main(file: str) -> None:

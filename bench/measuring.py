@@ -34,8 +34,8 @@ def measure(chosen: Sequence[Row], plan: Plan, means: BenchServices) -> Records:
         situations = dict.fromkeys(row.measure.situation for row in wanted if isinstance(row.measure, Figure))
         found: Found = {situation: _measure_situation(situation, ground, plan) for situation in situations}
     results = {row: _summarise(row, interleaving, found) for row in wanted}
-    failed = {row: said for row, said in results.items() if isinstance(said, str)}
-    spreads = {row: said for row, said in results.items() if not isinstance(said, str)}
+    failed = {row: result for row, result in results.items() if isinstance(result, str)}
+    spreads = {row: result for row, result in results.items() if not isinstance(result, str)}
     return {"machine": on, **records_of(plan, interleaving.runs, spreads, missing, failed)}
 
 
@@ -63,7 +63,7 @@ def _measure_situation(situation: Situation, ground: Benchmark, plan: Plan) -> M
 def _summarise(row: Row, interleaving: InterleavedRuns, found: Found) -> Spread | str:
     """Return the spread of a measured row, or the reason of its failure."""
     if isinstance(row.measure, Figure):
-        said = found[row.measure.situation]
-        return said if isinstance(said, str) else said[row.measure.name]
+        result = found[row.measure.situation]
+        return result if isinstance(result, str) else result[row.measure.name]
     failed = [interleaving.failed[cell.subject] for cell in row.cells if cell.subject in interleaving.failed]
     return failed[0] if failed else row.measure.spread(interleaving.runs)

@@ -31,9 +31,9 @@ class PeerServer:
 
     def run(self, task: Task) -> Run:
         """Return the result of a task."""
-        kind, asked = WORKS[task.work], self._ground.questions(task.work)
+        kind, given = WORKS[task.work], self._ground.questions(task.work)
         yes = b"" if self._name == "echo" else kind.yes
-        order = LoadOrder([self._port], task.connections, task.seconds, kind.framing, (yes,), asked, again=True)
+        order = LoadOrder([self._port], task.connections, task.seconds, kind.framing, (yes,), given, again=True)
         return self._ground.watch(order, self.process.cpu_s)
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ def pysip2(port: int) -> None:
     logging.getLogger("pysip2").setLevel(logging.WARNING)
 
     @app.route(PATRON_INFORMATION)
-    async def information(asked: PatronInformationRequest, _context: Any) -> PatronInformationResponse:
+    async def information(request: PatronInformationRequest, _context: Any) -> PatronInformationResponse:
         return PatronInformationResponse(
             patron_status=" " * 14,
             language="001",
@@ -87,7 +87,7 @@ def pysip2(port: int) -> None:
             recall_items_count="0000",
             unavailable_holds_count="0000",
             institution_id="HKU",
-            patron_identifier=asked.patron_identifier,
+            patron_identifier=request.patron_identifier,
             personal_name="Reader",
             valid_patron="Y",
             currency_type="HKD",

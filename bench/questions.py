@@ -67,29 +67,29 @@ def _information(world: BenchWorld, when: str, number: int) -> Question:
 def _checkout(world: BenchWorld, when: str, number: int) -> Question:
     barcode = world.barcode(number)
     # A due date although none is needed, since pysip2 0.1 refuses blanks there; it has no effect without "no block".
-    said = f"11NN{when}{when}AOHKU|AA{world.card(number)}|AB{barcode}|AC|"
-    return line(said, number), f"|AB{barcode}|".encode()
+    text = f"11NN{when}{when}AOHKU|AA{world.card(number)}|AB{barcode}|AC|"
+    return line(text, number), f"|AB{barcode}|".encode()
 
 
 def _undo(world: BenchWorld, when: str, number: int) -> Question:
     barcode = world.barcode(number)
-    said = f"09N{when}{when}AP{LOCATION}|AOHKU|AA{world.card(number)}|AB{barcode}|AC|BIY|"
-    return line(said, number), f"|AB{barcode}|".encode()
+    text = f"09N{when}{when}AP{LOCATION}|AOHKU|AA{world.card(number)}|AB{barcode}|AC|BIY|"
+    return line(text, number), f"|AB{barcode}|".encode()
 
 
 def _lookup(world: BenchWorld, _when: str, number: int) -> Question:
     card = world.card(number)
-    asked = ("UserElementType=Name Information", "LoanedItemsDesired=yes", "RequestedItemsDesired=yes")
-    return _document("LookupUser", (f"user={card}", *asked), world), f">{card}<".encode()
+    elements = ("UserElementType=Name Information", "LoanedItemsDesired=yes", "RequestedItemsDesired=yes")
+    return _document("LookupUser", (f"user={card}", *elements), world), f">{card}<".encode()
 
 
 def _request(world: BenchWorld, _when: str, number: int) -> Question:
-    said = (f"user={world.card(number)}", f"bib={world.wanted(number)}", f"request=d-{number}", f"pickup={LOCATION}")
-    return _document("RequestItem", said, world), f">d-{number}<".encode()
+    words = (f"user={world.card(number)}", f"bib={world.wanted(number)}", f"request=d-{number}", f"pickup={LOCATION}")
+    return _document("RequestItem", words, world), f">d-{number}<".encode()
 
 
-def _document(service: str, said: Sequence[str], world: BenchWorld) -> bytes:
-    return post(documents.encode(written(service, said, DISCOVERY, US, PASSWORD, world.now), DIALECTS["direct"]))
+def _document(service: str, words: Sequence[str], world: BenchWorld) -> bytes:
+    return post(documents.encode(written(service, words, DISCOVERY, US, PASSWORD, world.now), DIALECTS["direct"]))
 
 
 def _open(size: Size) -> int:

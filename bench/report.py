@@ -70,10 +70,12 @@ def screen(records: Records) -> str:
     on, how = records["machine"], records["plan"]
     ran = f"{how['rounds']} rounds of {how['seconds']:g} s, {how['size']['open']:,} books on the hold shelf."
     busy = f" {BUSY}" if on["load"] > on["cores"] else ""
-    told = f"{on['cpu']}, {on['cores']} cores, CPython {on['python']}, load {on['load']:.1f} before it began. {ran}{busy}"
+    machine_line = (
+        f"{on['cpu']}, {on['cores']} cores, CPython {on['python']}, load {on['load']:.1f} before it began. {ran}{busy}"
+    )
     keys = dict.fromkeys([*records["ratios"], *records["not_measured"], *records["failed"]])
     cells = _table(CELL_HEAD, map(_shown, records["cells"]))
-    return "\n".join([told, "", *cells, "", *_table(ROW_HEAD, (_row(key, records) for key in keys))])
+    return "\n".join([machine_line, "", *cells, "", *_table(ROW_HEAD, (_row(key, records) for key in keys))])
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -141,12 +141,12 @@ class Benchmark:
         file.unlink()
         if done.returncode:
             raise Broken(f"the load generator says: {done.stderr[-2000:]}")
-        said = json.loads(done.stdout)
-        return said, said.pop("waits_s")
+        result = json.loads(done.stdout)
+        return result, result.pop("waits_s")
 
     def watch(self, order: LoadOrder, cpu_s: Callable[[], float], database_cpu_s: Callable[[], float] = _no_cpu_s) -> Run:
         """Run an order and return its figures. The two clocks return the CPU time of subject and database."""
         before, database_before = cpu_s(), database_cpu_s()
-        said, waits_s = self.drive(order)
-        used = cpu_s() - before, said["cpu_s"], database_cpu_s() - database_before
-        return run_of(said["took_s"], waits_s, *used)
+        result, waits_s = self.drive(order)
+        used = cpu_s() - before, result["cpu_s"], database_cpu_s() - database_before
+        return run_of(result["took_s"], waits_s, *used)

@@ -61,8 +61,8 @@ class Audience:
         self, ground: Benchmark, gateway: GatewaySubject, seconds: float, titles: int
     ) -> tuple[list[float], list[float]]:
         """Return the seconds of each page, sorted, and the terminals' waiting times meanwhile."""
-        told = map(str, (gateway.daemon.ports.web, self.browsers, seconds + LOGINS_S + 1, self.kind, titles))
-        words = [sys.executable, "-m", "bench.browsers", *told]
+        arguments = map(str, (gateway.daemon.ports.web, self.browsers, seconds + LOGINS_S + 1, self.kind, titles))
+        words = [sys.executable, "-m", "bench.browsers", *arguments]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as browsers:
             try:
                 browsers.wait(LOGINS_S)

@@ -57,13 +57,13 @@ def soak(ground: Benchmark, plan: Plan) -> Mapping[str, Sequence[float]]:
     """
     with running(ground, "gateway") as gateway, ThreadPoolExecutor(2) as pool:
         orders = _orders(ground, gateway)
-        most = [asked.result() for asked in [pool.submit(_driven, ground, order) for order in orders]]
+        most = [future.result() for future in [pool.submit(_driven, ground, order) for order in orders]]
         halves = [replace(order, seconds=plan.soak_s, rate=HALF * rate) for order, (rate, _) in zip(orders, most, strict=True)]
         before = gateway.daemon.metrics()
-        asked = [pool.submit(_driven, ground, order) for order in halves]
-        watch = _watched(gateway, asked)
+        futures = [pool.submit(_driven, ground, order) for order in halves]
+        watch = _watched(gateway, futures)
         lag_s = lag(before, gateway.daemon.metrics(), 0.99)
-        (rate, waits_s), (lookups, _) = (future.result() for future in asked)
+        (rate, waits_s), (lookups, _) = (future.result() for future in futures)
     return {
         "cpu": [growth([after - before for before, after in pairwise(watch.cpu_s)])],
         "memory": [growth(watch.memory)],
@@ -86,8 +86,8 @@ def _orders(ground: Benchmark, gateway: GatewaySubject) -> tuple[LoadOrder, Load
 
 def _driven(ground: Benchmark, order: LoadOrder) -> tuple[float, list[float]]:
     """Return answers a second, and each answer's waiting time."""
-    said, waits_s = ground.drive(order)
-    return len(waits_s) / said["took_s"], waits_s
+    result, waits_s = ground.drive(order)
+    return len(waits_s) / result["took_s"], waits_s
 
 
 def lag(before: Mapping[str, float], after: Mapping[str, float], share: float) -> float:
@@ -97,11 +97,11 @@ def lag(before: Mapping[str, float], after: Mapping[str, float], share: float) -
     return min(bound for bound, count in bounds.items() if count >= share * bounds[math.inf])
 
 
-def _watched(gateway: GatewaySubject, asked: Sequence[Future[Any]]) -> Watch:
+def _watched(gateway: GatewaySubject, futures: Sequence[Future[Any]]) -> Watch:
     watch = Watch()
     watch.look(gateway)
-    while not all(future.done() for future in asked):
-        wait(asked, LOOK_S)
+    while not all(future.done() for future in futures):
+        wait(futures, LOOK_S)
         watch.look(gateway)
     return watch
 

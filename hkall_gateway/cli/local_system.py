@@ -62,7 +62,7 @@ class IlsConnection:
 def fact_source(config: GatewayConfig, library: Library, engine: Engine, post: Post) -> Known:
     """Return the function that queries the configured system, with its offline fallback. It never checks a PIN."""
 
-    def ask(card: str, bib_id: str) -> BorrowerFacts:
+    def query_facts(card: str, bib_id: str) -> BorrowerFacts:
         store = Immediate(engine, make_unit(library))
         try:
             ils, dialect = config.ils, config_mapping.framing_of_ils(config)
@@ -79,7 +79,7 @@ def fact_source(config: GatewayConfig, library: Library, engine: Engine, post: P
         finally:
             store.close()
 
-    return ask
+    return query_facts
 
 
 async def no_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:

@@ -34,12 +34,12 @@ def changed(site: Table, named: Path) -> Policy:
     """Return the published rules with the changes of a table of the file `named`. Raises ConfigErrors with all faults."""
     base = _record_table(Policy())
     _, faults = model(_strict_model(Policy, partial=True), site, named)
-    told = dict(faults)
+    messages = dict(faults)
     for check in (_check_rows, _check_labels, _check_dates, _check_study_modes):
         for path, message in check(site, base):
-            told.setdefault(path, message)
-    if told:
-        raise ConfigErrors(named, told.items())
+            messages.setdefault(path, message)
+    if messages:
+        raise ConfigErrors(named, messages.items())
     whole, faults = model(_strict_model(Policy), _overlay_rows(base, site), named)
     if whole is None:
         raise ConfigErrors(named, faults)
@@ -129,8 +129,8 @@ def _parse_day(value: object) -> date | None:
 
 def _check_study_modes(site: Table, base: Table) -> Iterator[Fault]:
     """Report words listed for both modes of study."""
-    told = site.get("study_modes")
-    modes = {**base["study_modes"], **told} if isinstance(told, dict) else base["study_modes"]
+    own = site.get("study_modes")
+    modes = {**base["study_modes"], **own} if isinstance(own, dict) else base["study_modes"]
     listed = {mode: modes[mode.value] if isinstance(modes[mode.value], list) else [] for mode in StudyMode}
     full, part = ({folded(str(word)) for word in (mode.value, *words)} for mode, words in listed.items())
     for word in sorted(full & part):

@@ -113,7 +113,7 @@ class Demo:
         _wire("NCIP <", short(reply))
         return reply
 
-    async def heard(self, partner: PartnerLibrary, service: str, already: int) -> NcipMessage:
+    async def await_document(self, partner: PartnerLibrary, service: str, already: int) -> NcipMessage:
         """Wait for the next document of this service that a partner received."""
         found = await self.until(
             lambda: next((m for m in partner.seen[already:] if m.service == service), None), f"{service} to {partner.agency}"
@@ -133,7 +133,7 @@ async def play(reactor: Clock) -> None:
         try:
             cuhk, counter = demo.peers.partners["CUHK"], await call(reactor, PORTS.sip2, _wire)
             await _play_request(demo, counter)
-            request = await demo.heard(cuhk, "RequestItem", 0)
+            request = await demo.await_document(cuhk, "RequestItem", 0)
             number = request.text("RequestId/RequestIdentifierValue")
             await _play_arrival(demo, counter, cuhk, number)
             await _play_loan(demo, counter, cuhk)
@@ -159,7 +159,7 @@ async def _play_arrival(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrar
     seen = len(cuhk.seen)
     _wire("NCIP < CUHK", short(await cuhk.ship(number, COPY)))
     _expect(await counter.ask(_fill_line("09N{t}{t}AP{place}|AOHKU|AB{copy}|AC|", demo)), "101")
-    await demo.heard(cuhk, "ItemReceived", seen)
+    await demo.await_document(cuhk, "ItemReceived", seen)
     letter = (await demo.until(lambda: demo.peers.mailbox.messages, "the letter"))[-1]
     click.echo(f"    letter: {letter['Subject']}")
     body = letter.get_body(("plain",))
@@ -172,13 +172,13 @@ async def _play_loan(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary) 
     _chapter("The patron borrows it at the counter")
     seen = len(cuhk.seen)
     _expect(await counter.ask(_fill_line("11NN{t}{blank}AOHKU|AA{card}|AB{copy}|AC|", demo)), "121")
-    await demo.heard(cuhk, "ItemCheckedOut", seen)
+    await demo.await_document(cuhk, "ItemCheckedOut", seen)
     _expect(await counter.ask(_fill_line("63001{t}  Y       AOHKU|AA{card}|AC|", demo)), "64")
     demo.days_pass(9)
     _chapter("It may be renewed now: the discovery system asks, and CUHK is told")
     seen = len(cuhk.seen)
     await demo.discovery("RenewItem", f"user={CARD}", f"item=CUHK:{COPY}")
-    await demo.heard(cuhk, "ItemRenewed", seen)
+    await demo.await_document(cuhk, "ItemRenewed", seen)
 
 
 async def _play_return(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary, number: str) -> None:
@@ -186,7 +186,7 @@ async def _play_return(demo: Demo, counter: SocketTerminal, cuhk: PartnerLibrary
     _chapter("The patron returns it at the counter; it goes home, and CUHK has it again")
     seen = len(cuhk.seen)
     _expect(await counter.ask(_fill_line("09N{t}{t}AP{place}|AOHKU|AB{copy}|AC|", demo)), "101")
-    await demo.heard(cuhk, "ItemShipped", seen)
+    await demo.await_document(cuhk, "ItemShipped", seen)
     _wire("NCIP < CUHK", short(await cuhk.receive(number, COPY)))
     counter.hang_up()
 

@@ -29,7 +29,7 @@ Ask = Callable[[UnitOfWork, datetime], object]
 
 # fmt: off
 ASKED: dict[str, Ask] = {
-    **{question.name: lambda unit, now, ask=question.ask: ask(unit, Policy(), now) for question in QUESTIONS},  # type: ignore[misc]
+    **{question.name: lambda unit, now, ask=question.query: ask(unit, Policy(), now) for question in QUESTIONS},  # type: ignore[misc]
     "status":                    lambda unit, now: status_lines(unit, now, LENDERS),
     "partners":                  lambda unit, now: partner_lines(unit, now, (), LENDERS),
     "outbox list":               lambda unit, now: unit.outbox.rows(),

@@ -33,7 +33,7 @@ LINES = {
 
 def lines_of(path: Path, *rows: str) -> list[tuple[str, dict[str, str]]]:
     path.write_text("\n".join(["world w.toml", *rows]), "utf-8")
-    return [(line.verb, dict(line.said)) for line in read_scenario(path)[1:]]
+    return [(line.verb, dict(line.parts)) for line in read_scenario(path)[1:]]
 
 
 def test_every_verb_of_the_grammar_is_parsed() -> None:

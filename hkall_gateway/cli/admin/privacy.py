@@ -184,8 +184,8 @@ def _end_when_refused() -> Iterator[None]:
 
     try:
         yield
-    except NotDone as no:
-        raise CliError(str(no), *([WRONG] if no.wrong else [])) from None
+    except NotDone as refused:
+        raise CliError(str(refused), *([WRONG] if refused.wrong else [])) from None
 
 
 def _rewrite_file(engine: Engine | None, wanted: bool | None) -> Iterator[RemainingRow]:

@@ -297,12 +297,12 @@ MOST_S: Final = 300
 """Beyond it dates of messages, expiries and tokens of the two no longer agree."""
 
 
-def judge_clock(sheet: Sheet, theirs: datetime | None, before: datetime, after: datetime) -> None:
+def judge_clock(sheet: Sheet, peer_time: datetime | None, before: datetime, after: datetime) -> None:
     """Add the finding about the peer's clock: the instant that it sent between two of ours, None if it sends none."""
-    if theirs is None:
+    if peer_time is None:
         sheet.skip("clock", "the peer does not send its time")
         return
-    off_s = (theirs - (before + (after - before) / 2)).total_seconds()
+    off_s = (peer_time - (before + (after - before) / 2)).total_seconds()
     if abs(off_s) <= USUAL_S:
         sheet.ok("clock", "agrees with ours")
         return

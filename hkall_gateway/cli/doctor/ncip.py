@@ -131,8 +131,8 @@ async def _check_way(sheet: Sheet, tools: ExaminationTools, url: str) -> tuple[t
 
 async def _run_look_ups(sheet: Sheet, there: NcipPeer, recorder: RecordingPost) -> None:
     client, partner = there.client(recorder), there.partner
-    asked = first_look_up(there)
-    service, reply = asked.service, await client.ask(asked.service, asked.fields, partner)
+    look_up = first_look_up(there)
+    service, reply = look_up.service, await client.ask(look_up.service, look_up.fields, partner)
     if recorder.posted is not None and recorder.before and recorder.after:
         connection.judge_clock(sheet, recorder.posted.said_at, recorder.before, recorder.after)
     if reply is None:

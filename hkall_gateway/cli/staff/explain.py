@@ -44,12 +44,12 @@ ITEM = click.option("--item", required=True, help="The copy's barcode, or AGENCY
 def _question_command(*options: Option) -> Callable[[Callable[..., ExplainQuestion]], None]:
     """Make a command of `explain` from a function that makes its question of these options."""
 
-    def register(ask: Callable[..., ExplainQuestion]) -> None:
+    def register(make_question: Callable[..., ExplainQuestion]) -> None:
         def run(site: Site, at: str, whole: bool, as_json: bool, **words: object) -> None:
-            _print_answer(site, ask(**words), at, whole=whole, as_json=as_json)
+            _print_answer(site, make_question(**words), at, whole=whole, as_json=as_json)
 
-        run.__doc__ = ask.__doc__
-        explain.command(ask.__name__)(combine_options(*options, AT, ALL, with_site, json_option)(run))
+        run.__doc__ = make_question.__doc__
+        explain.command(make_question.__name__)(combine_options(*options, AT, ALL, with_site, json_option)(run))
 
     return register
 

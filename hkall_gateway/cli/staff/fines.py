@@ -57,8 +57,8 @@ def pay(site: Site, patron: str, cents: int, fine: int | None, transaction: str,
     from hkall_gateway.circulation import fines as desk
     from hkall_gateway.db.loads.former_cards import card_now
 
-    ask = desk.Pay(by_staff("pay"), site.write(bind(card_now, patron)), cents, transaction, fine)
-    _print_result(site.act(desk.pay, ask), as_json)
+    payment = desk.Pay(by_staff("pay"), site.write(bind(card_now, patron)), cents, transaction, fine)
+    _print_result(site.act(desk.pay, payment), as_json)
 
 
 @fines.command()

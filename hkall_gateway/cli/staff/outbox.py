@@ -184,7 +184,7 @@ def _act_on_each(
     if not rows and not partner and not error:
         raise CliError("name rows, a partner with --partner, or an error with --error", WRONG)
     wanted = rows or tuple(r.id for r in site.write(bind(_find_rows, partner, error, states)))
-    refusals = [(row, no) for row in wanted if isinstance(no := site.act(work, row), Refused)]
+    refusals = [(row, refusal) for row in wanted if isinstance(refusal := site.act(work, row), Refused)]
     if not wanted:
         raise CliError(f"{' '.join(filter(None, [partner, error]))}: nothing undelivered there")
     if len(refusals) < len(wanted):
@@ -192,4 +192,4 @@ def _act_on_each(
     if refusals:
         words = {Reason.REASON_NEEDED: "a reason is needed"}
         others = "not in the outbox, settled already, or under way now"
-        raise CliError("; ".join(f"{row}: {words.get(no.why, others)}" for row, no in refusals))
+        raise CliError("; ".join(f"{row}: {words.get(refusal.why, others)}" for row, refusal in refusals))

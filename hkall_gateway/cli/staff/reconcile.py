@@ -57,17 +57,17 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
     if applied and not reason.strip():
         raise CliError("--apply needs --reason", WRONG)
     if path:
-        theirs = site.write(bind(reconciling.under_our_numbers, partner, _read_list(path), site.library.agency))
+        partner_states = site.write(bind(reconciling.under_our_numbers, partner, _read_list(path), site.library.agency))
     else:
-        theirs = _query_partner(site, row, days)
-    pairs = site.write(bind(reconciling.compare, partner, theirs))
+        partner_states = _query_partner(site, row, days)
+    pairs = site.write(bind(reconciling.compare, partner, partner_states))
     show((asdict(pair) for pair in pairs), as_json, COLUMNS)
     if applied:
         # Each in a transaction of its own; exit 1 if one that could be mended was not.
         by, mended = by_staff("reconcile"), [pair for pair in pairs if pair.mend]
         refused = []
         for pair in mended:
-            line = theirs.get(pair.wire_id, PartnerState(pair.wire_id, ()))
+            line = partner_states.get(pair.wire_id, PartnerState(pair.wire_id, ()))
             if isinstance(site.act(reconciling.apply, pair, line, reason, by), Refused):
                 refused.append(pair.request)
         echo(f"{len(mended) - len(refused)} of {len(pairs)} mended", err=True)

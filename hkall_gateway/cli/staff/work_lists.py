@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hkall_gateway.db.unit_of_work import UnitOfWork
 
 
-Ask: TypeAlias = "Callable[[UnitOfWork, Policy, datetime], tuple[Request, ...]]"
+Query: TypeAlias = "Callable[[UnitOfWork, Policy, datetime], tuple[Request, ...]]"
 
 STALLED = ("position", "moved_at", "set_aside", "fault")
 FLAGGED = ("position", "flags", "dropped_on")
@@ -34,7 +34,7 @@ class WorkList:
     """One list: the name of its command, its query, and its columns beside those of the book."""
 
     name: str
-    ask: Ask
+    query: Query
     columns: tuple[str, ...]
     help: str
 
@@ -55,15 +55,15 @@ def _find_overdues(unit: UnitOfWork, _policy: Policy, when: datetime) -> tuple[R
     return cli_lists.overdues(unit, dates.civil(when))
 
 
-def _named_query(name: str) -> Ask:
+def _named_query(name: str) -> Query:
     """Return the query for one of `cli_lists.LISTS`."""
 
-    def ask(unit: UnitOfWork, _policy: Policy, _when: datetime) -> tuple[Request, ...]:
+    def query(unit: UnitOfWork, _policy: Policy, _when: datetime) -> tuple[Request, ...]:
         from hkall_gateway.db.queries import cli_lists
 
         return cli_lists.open_list(unit, name)
 
-    return ask
+    return query
 
 
 QUESTIONS: tuple[WorkList, ...] = (
@@ -88,7 +88,7 @@ def _list_rows(unit: UnitOfWork, question: WorkList, policy: Policy, when: datet
     """Return the requests, with the job that could not process them and the error."""
     from hkall_gateway.db.queries import work_lists
 
-    found = question.ask(unit, policy, when)
+    found = question.query(unit, policy, when)
     numbers = [request.id for request in found]
     aside, faults = work_lists.round_errors(unit, numbers), work_lists.partner_faults(unit, numbers)
     return [asdict(r) | {"set_aside": aside.get(r.id, ""), "fault": faults.get(r.id, "")} for r in found]

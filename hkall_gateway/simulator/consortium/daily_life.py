@@ -74,7 +74,7 @@ class People(Staff):
             return self.all.do(agency, lambda world: finished(world.rounds.run_due()) or True) is not None
 
         for hour in ROUNDS_AT:
-            self._schedule(day, hour, lambda: self.again(rounds))
+            self._schedule(day, hour, lambda: self.retry(rounds))
         self._schedule(day, 13, lambda: self.all.do(agency, lambda world: world.round("silence")))
         self._schedule(day, 3, lambda: self._load_availability(agency))
 
@@ -101,7 +101,7 @@ class People(Staff):
         """Play the chance events of patrons and staff on the open requests."""
         if not self.all.up(agency):
             return
-        for request in self.ask(agency, lambda unit: unit.requests.open_list()):
+        for request in self.read(agency, lambda unit: unit.requests.open_list()):
             for behaviour in BEHAVIOURS:
                 if (
                     request.position in behaviour.where
@@ -120,10 +120,10 @@ class People(Staff):
         if self.happens(DEADLINES):
             last = dates.civil(self.all.now) + timedelta(days=self.draw.randint(*DEADLINE_DAYS))
             document += f" NeedBeforeDate={dates.end_of(last):%Y-%m-%dT%H:%M:%SZ}"
-        self.again(lambda: self._send_document(agency, document))
+        self.retry(lambda: self._send_document(agency, document))
         if self.happens(REGRETS):
             cancel = f"CancelRequestItem user={reader} request={number}"
-            self.later(self.draw.uniform(0, 2.5), lambda: self.again(lambda: self._send_document(agency, cancel)))
+            self.after_days(self.draw.uniform(0, 2.5), lambda: self.retry(lambda: self._send_document(agency, cancel)))
 
     def _send_document(self, agency: str, document: str) -> bool:
         reply = self.all.do(agency, lambda world: world.tell(f"{agency}-DISCOVERY", document))
@@ -134,7 +134,7 @@ class People(Staff):
     def waits(self, agency: str, request: Request) -> None:
         """Schedule the patron's visit in the next days, unless the patron does not come."""
         if not self.happens(NO_SHOWS):
-            self.later(self.draw.uniform(0.05, 4), lambda: self._collect_if_there(agency, request.id))
+            self.after_days(self.draw.uniform(0.05, 4), lambda: self._collect_if_there(agency, request.id))
 
     def _collect_if_there(self, agency: str, number: str) -> None:
         request = self.request(agency, number)
@@ -147,7 +147,7 @@ class People(Staff):
                 return
             book.place, book.since = "reader", self.all.now
             days = self.draw.uniform(*(TOO_LONG_DAYS if self.happens(LATECOMERS) else READING_DAYS)) if self.busy else 1
-            self.later(days, lambda: self.bring_back(agency, book))
+            self.after_days(days, lambda: self.bring_back(agency, book))
 
     def bring_back(self, agency: str, book: SimulatedCopy) -> None:
         """Return the book at the counter that lent it, unless it was moved meanwhile."""

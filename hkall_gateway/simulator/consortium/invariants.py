@@ -34,15 +34,15 @@ class Observations:
     def requests(self, agency: str, side: Side) -> Sequence[Request]:
         """Return all requests of a library, also those that have ended."""
         question = requests(REQUESTS.c.side == side).order_by(REQUESTS.c.id)
-        return self.people.ask(agency, lambda unit: tuple(map(request_of, unit.execute(question))))
+        return self.people.read(agency, lambda unit: tuple(map(request_of, unit.execute(question))))
 
     def lent(self, agency: str, borrower: str, wire_id: str) -> Request | None:
         """Return the request that a library lends to another under the other's number, or None if there is none."""
-        return self.people.ask(agency, lambda unit: unit.requests.find_lent(borrower, wire_id))
+        return self.people.read(agency, lambda unit: unit.requests.find_lent(borrower, wire_id))
 
     def events(self, agency: str, number: str) -> Sequence[tuple[str, str]]:
         """Return (position before, event) of each journal entry of a request."""
-        lines = self.people.ask(agency, lambda unit: unit.journal.history(number))
+        lines = self.people.read(agency, lambda unit: unit.journal.history(number))
         return [(line["source"], line["event"]) for line in lines if line["request"] == number and line["outcome"] == "ok"]
 
 
@@ -71,7 +71,7 @@ def in_one_place(look: Observations, moved: Moved) -> Iterator[str]:
     if book.holder != moved.agency or book.place not in {"desk", "reader"}:
         yield f"{request.id} says {request.position} of {book.item}, which is {book.place} {book.holder}"
     for other in look.all.worlds.keys() - {moved.agency}:
-        held = look.people.ask(other, lambda unit: unit.requests.open_with_item(book.item.barcode, book.item.agency))
+        held = look.people.read(other, lambda unit: unit.requests.open_with_item(book.item.barcode, book.item.agency))
         has = any(r.side is Side.BORROWING and r.position in HERE for r in held)
         if has and not _is_return_unannounced(look, other, book):
             yield f"{request.id} and {other} both say that they have {book.item}"
@@ -82,7 +82,7 @@ def _is_return_unannounced(look: Observations, library: str, book: SimulatedCopy
 
     The reader took the book straight to its owner, and the owner has lent it on.
     """
-    waiting = look.people.ask(book.item.agency, lambda unit: unit.outbox.rows(partner=library))
+    waiting = look.people.read(book.item.agency, lambda unit: unit.outbox.rows(partner=library))
     home = (row.payload for row in waiting if row.send is Notification.TELL_BORROWER_HOME)
     return any(isinstance(message, PartnerMessage) and message.item == book.item for message in home)
 
@@ -90,12 +90,14 @@ def _is_return_unannounced(look: Observations, library: str, book: SimulatedCopy
 def one_lender_ships(look: Observations, moved: Moved) -> Iterator[str]:
     """Check that a second library ships for a request only after the first one was given up for its silence."""
     request = look.people.request(moved.agency, moved.move.request)
-    asked = look.people.ask(request.partner, lambda unit: unit.requests.find_by_wire_id(request.wire_id)) if request else None
-    if request is None or asked is None:
+    requested = (
+        look.people.read(request.partner, lambda unit: unit.requests.find_by_wire_id(request.wire_id)) if request else None
+    )
+    if request is None or requested is None:
         yield f"{moved.move.request} ships what nobody asked for"
         return
-    wanted, borrower = asked[0], request.partner
-    for one in look.people.ask(borrower, lambda unit: unit.candidates.of_request(wanted.id)):
+    wanted, borrower = requested[0], request.partner
+    for one in look.people.read(borrower, lambda unit: unit.candidates.of_request(wanted.id)):
         other = look.lent(one.agency, borrower, one.wire_id) if one.wire_id and one.agency != moved.agency else None
         if other is None or other.position not in {P.SHIPPED, P.AT_BORROWER}:
             continue
@@ -106,10 +108,10 @@ def one_lender_ships(look: Observations, moved: Moved) -> Iterator[str]:
 def went_on_with_reason(look: Observations, moved: Moved) -> Iterator[str]:
     """Check that the next lender is asked only after the one before has refused, or cannot have received the request."""
     number = moved.move.request
-    listed = look.people.ask(moved.agency, lambda unit: unit.candidates.of_request(number))
-    asked = sorted((c for c in listed if c.wire_id), key=lambda c: int(c.wire_id.rpartition("-")[2]))
-    if len(asked) > 1 and asked[-2].outcome in {"", CandidateOutcome.ACCEPTED}:
-        yield f"{number} went on from {asked[-2].agency}, whose answer is {asked[-2].outcome!r}"
+    listed = look.people.read(moved.agency, lambda unit: unit.candidates.of_request(number))
+    requested = sorted((c for c in listed if c.wire_id), key=lambda c: int(c.wire_id.rpartition("-")[2]))
+    if len(requested) > 1 and requested[-2].outcome in {"", CandidateOutcome.ACCEPTED}:
+        yield f"{number} went on from {requested[-2].agency}, whose answer is {requested[-2].outcome!r}"
 
 
 def quota_holds(look: Observations, moved: Moved) -> Iterator[str]:
@@ -117,8 +119,8 @@ def quota_holds(look: Observations, moved: Moved) -> Iterator[str]:
     policy, card = look.all.worlds[moved.agency].start.policy, moved.move.patron
     if not card:
         return
-    borrower = look.people.ask(moved.agency, lambda unit: unit.patrons.find(card))
-    used = look.people.ask(moved.agency, lambda unit: unit.requests.quota_used(card, quota_positions(policy)))
+    borrower = look.people.read(moved.agency, lambda unit: unit.patrons.find(card))
+    used = look.people.read(moved.agency, lambda unit: unit.requests.quota_used(card, quota_positions(policy)))
     category = eligibility.category_of(borrower, policy) if borrower else None
     quotas = (category.quota, borrower.total_quota) if borrower and category else (-1,)
     if used > min(quota for quota in quotas if quota is not None):
@@ -183,7 +185,7 @@ def books_are_home(look: Observations) -> Iterator[str]:
 def requests_have_ended(look: Observations) -> Iterator[str]:
     """Report requests and loans that have not ended."""
     for agency in look.all.worlds:
-        for request in look.people.ask(agency, lambda unit: unit.requests.open_list()):
+        for request in look.people.read(agency, lambda unit: unit.requests.open_list()):
             yield f"{agency} {request.id} is still {request.position} ({request.partner} {request.item})"
 
 
@@ -191,11 +193,11 @@ def lenders_agree(look: Observations) -> Iterator[str]:
     """Each request that a lender has closed must be closed at the borrowing library too."""
     for agency in look.all.worlds:
         for lent in look.requests(agency, Side.LENDING):
-            asked = look.people.ask(lent.partner, lambda unit, r=lent: unit.requests.find_by_wire_id(r.wire_id))  # type: ignore[misc]  # bound now
-            if asked is None:
+            requested = look.people.read(lent.partner, lambda unit, r=lent: unit.requests.find_by_wire_id(r.wire_id))  # type: ignore[misc]  # bound now
+            if requested is None:
                 yield f"{agency} {lent.id}: {lent.partner} never asked for it"
-            elif lent.position is P.CLOSED and not _borrower_had_copy(look, asked[0], lent):
-                yield f"{agency} {lent.id} is CLOSED, {lent.partner} {asked[0].id} is {asked[0].position}"
+            elif lent.position is P.CLOSED and not _borrower_had_copy(look, requested[0], lent):
+                yield f"{agency} {lent.id} is CLOSED, {lent.partner} {requested[0].id} is {requested[0].position}"
 
 
 def _borrower_had_copy(look: Observations, wanted: Request, lent: Request) -> bool:
@@ -241,7 +243,7 @@ def letters_came(look: Observations) -> Iterator[str]:
         came = {(number.split(".")[0], number.rpartition(".")[2]) for number in look.mail.get(agency, ())}
         came |= {
             (row["request"], row["kind"])
-            for row in look.people.ask(agency, lambda unit: cli_lists.notices(unit, (NoticeState.NOT_NEEDED,)))
+            for row in look.people.read(agency, lambda unit: cli_lists.notices(unit, (NoticeState.NOT_NEEDED,)))
         }
         for request in look.requests(agency, Side.BORROWING):
             # The notices that the patron must have received, if the site sends every kind.
@@ -304,7 +306,7 @@ class Invariants:
     def _notice_id(self, agency: str, message_id: str) -> str:
         """REQUEST.NUMBER.KIND of a notice, by the register of notices."""
         named = read_message_id(message_id)
-        found = self.look.people.ask(agency, lambda unit: unit.notices.find(named.notice)) if named else None
+        found = self.look.people.read(agency, lambda unit: unit.notices.find(named.notice)) if named else None
         return f"{found.request}.{found.id}.{found.kind}" if found else f"?.{message_id}.?"
 
     def settled(self) -> bool:

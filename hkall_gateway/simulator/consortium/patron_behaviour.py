@@ -70,7 +70,7 @@ def lose(staff: Staff, agency: str, request: Request) -> bool:
         return False
     book.place = "lost"
     follow_up = _find_lost_copy if staff.happens(FOUND) else _settle_loss
-    staff.later(staff.draw.uniform(1, 6), lambda: follow_up(staff, agency, request, book))
+    staff.after_days(staff.draw.uniform(1, 6), lambda: follow_up(staff, agency, request, book))
     return True
 
 
@@ -81,11 +81,11 @@ def _find_lost_copy(staff: Staff, agency: str, _request: Request, book: Simulate
 def _settle_loss(staff: Staff, agency: str, request: Request, _book: SimulatedCopy) -> None:
     """Record at both libraries the settlement on which their staff agreed by telephone."""
     owner = request.partner
-    lent = staff.ask(owner, lambda unit: unit.requests.find_lent(agency, request.wire_id))
+    lent = staff.read(owner, lambda unit: unit.requests.find_lent(agency, request.wire_id))
     assert lent is not None
-    staff.again(lambda: staff.command(agency, "settle", request, "paid for"))
-    staff.again(lambda: staff.command(owner, "lost", lent, "the borrower says so"))
-    staff.later(1, lambda: staff.again(lambda: staff.command(owner, "settle", lent, "paid for")))
+    staff.retry(lambda: staff.command(agency, "settle", request, "paid for"))
+    staff.retry(lambda: staff.command(owner, "lost", lent, "the borrower says so"))
+    staff.after_days(1, lambda: staff.retry(lambda: staff.command(owner, "settle", lent, "paid for")))
 
 
 def cancel(staff: Staff, agency: str, request: Request) -> bool:

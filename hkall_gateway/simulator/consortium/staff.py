@@ -67,14 +67,14 @@ class Staff:
 
     # ---- time
 
-    def later(self, days: float, what: Callable[[], None]) -> None:
+    def after_days(self, days: float, what: Callable[[], None]) -> None:
         """Schedule an action in so many days."""
         self.all.after(timedelta(days=days), what)
 
-    def again(self, what: Callable[[], bool]) -> None:
+    def retry(self, what: Callable[[], bool]) -> None:
         """Repeat the action until it succeeds, with a pause after each failure."""
         if not what():
-            self.all.after(SOON, lambda: self.again(what))
+            self.all.after(SOON, lambda: self.retry(what))
 
     def happens(self, chance: float) -> bool:
         """Draw whether an event with this chance happens."""
@@ -109,18 +109,18 @@ class Staff:
 
     def holding(self, agency: str, book: SimulatedCopy) -> Request | None:
         """Return the open request that holds a copy."""
-        found = self.ask(agency, lambda unit: unit.requests.open_with_item(book.item.barcode, book.item.agency))
+        found = self.read(agency, lambda unit: unit.requests.open_with_item(book.item.barcode, book.item.agency))
         return found[0] if found else None
 
     def listed(self, agency: str, position: Position) -> tuple[Request, ...]:
         """Return the requests in a position."""
-        return self.ask(agency, lambda unit: unit.requests.open_list(position.value))
+        return self.read(agency, lambda unit: unit.requests.open_list(position.value))
 
     def request(self, agency: str, number: str) -> Request | None:
         """Return one request."""
-        return self.ask(agency, lambda unit: unit.requests.find(number))
+        return self.read(agency, lambda unit: unit.requests.find(number))
 
-    def ask(self, agency: str, question: Callable[[UnitOfWork], T]) -> T:
+    def read(self, agency: str, question: Callable[[UnitOfWork], T]) -> T:
         """Return the result of a query on a library's database. A query never crashes a gateway."""
         return finished(self.all.worlds[agency].store.read(question, is_long=True))
 
@@ -157,7 +157,7 @@ class Staff:
     def _send_by_courier(self, book: SimulatedCopy, to: str) -> None:
         """Send a book to another library, which receives it one or two days later."""
         book.place, book.holder, book.since = "bag", to, self.all.now
-        self.later(self.draw.uniform(0.6, 2.2), lambda: self.take_in(to, book))
+        self.after_days(self.draw.uniform(0.6, 2.2), lambda: self.take_in(to, book))
 
     # ---- twice a day
 
@@ -172,10 +172,10 @@ class Staff:
             self._cancel_stray(agency, request)
         for book in [b for b in self.books.values() if b.place == "desk" and b.holder == agency]:
             self._handle_desk_copy(agency, book)
-        for row in self.ask(agency, lambda unit: unit.outbox.rows(states=(OutboxState.DEAD,))):
+        for row in self.read(agency, lambda unit: unit.outbox.rows(states=(OutboxState.DEAD,))):
             again = unsent.Settle(STAFF, row.id)
             self.all.do(agency, lambda w, c=again: w.store.now(in_context(unsent.retry, w.library, w.now, c)))  # type: ignore[misc]
-        for kept in self.ask(agency, quarantine.listed):
+        for kept in self.read(agency, quarantine.listed):
             if kept.why == Reason.CONTRADICTS_US:
                 self._judge_document(agency, kept)
 
@@ -217,8 +217,8 @@ class Staff:
             self.take_in(agency, book)
         elif held is None:
             # Handles an unknown book: receives it unannounced by the number on its pull slip; after some days sends it home.
-            asked = self.listed(agency, P.REQUESTED) + self.listed(agency, P.CANCELLING)
-            waiting = [r for r in asked if self._was_requested(agency, r, book)]
+            requested = self.listed(agency, P.REQUESTED) + self.listed(agency, P.CANCELLING)
+            waiting = [r for r in requested if self._was_requested(agency, r, book)]
             if waiting and self.command(agency, "receive", waiting[0], "unannounced", book):
                 self._put_away(agency, book)
             elif days >= PATIENT_DAYS:
@@ -233,5 +233,5 @@ class Staff:
             self._send_home(agency, book, self.holding(agency, book))
 
     def _was_requested(self, agency: str, request: Request, book: SimulatedCopy) -> bool:
-        listed = self.ask(agency, lambda unit: unit.candidates.of_request(request.id))
+        listed = self.read(agency, lambda unit: unit.candidates.of_request(request.id))
         return any((c.agency, c.barcode) == tuple(book.item) and c.wire_id for c in listed)

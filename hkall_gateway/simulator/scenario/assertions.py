@@ -18,7 +18,7 @@ class Difference(Exception):
         self.where, self.expected, self.got = where, expected, got
 
 
-def hear(stage: ScenarioRun, line: ScenarioLine) -> None:
+def check_reply(stage: ScenarioRun, line: ScenarioLine) -> None:
     """Return the last reply to the speaker of this line, or to the last speaker of all for a bare `<`."""
     named = line.get("terminal") or line.get("agency")
     speaker = f"{line.verb} {named}" if named else stage.speaker
@@ -45,7 +45,7 @@ def _summarise_reply(reply: NcipMessage) -> str:
     return f"Problem {problem} / {reply.text('Problem/ProblemDetail')}" if problem else f"ok ({reply.service})"
 
 
-def expect(stage: ScenarioRun, line: ScenarioLine) -> None:
+def check_document(stage: ScenarioRun, line: ScenarioLine) -> None:
     """Check the oldest document that reached a partner."""
     world, agency, service = stage.world(line), line.get("agency"), line.get("service")
     message = world.peers.arrived(agency)
@@ -57,7 +57,7 @@ def expect(stage: ScenarioRun, line: ScenarioLine) -> None:
         raise _difference(line, line.get("words").strip(), " ".join(others))
 
 
-def ils_heard(stage: ScenarioRun, line: ScenarioLine) -> None:
+def check_ils_message(stage: ScenarioRun, line: ScenarioLine) -> None:
     """Check the oldest message that reached the local system."""
     heard, wanted = stage.world(line).ils.heard, line.get("heard")
     got = heard.pop(0) if heard and wanted != "nothing" else (heard or ["nothing"])[0]
@@ -65,10 +65,10 @@ def ils_heard(stage: ScenarioRun, line: ScenarioLine) -> None:
         raise _difference(line, wanted, got)
 
 
-def outbox(stage: ScenarioRun, line: ScenarioLine) -> None:
+def check_outbox(stage: ScenarioRun, line: ScenarioLine) -> None:
     """Check the number of unsent messages, or a document that reached a partner."""
     if line.get("service"):
-        expect(stage, line)
+        check_document(stage, line)
         return
     rows = stage.gateway(line).outbox()
     if len(rows) != int(line.get("count") or 0):
@@ -76,7 +76,7 @@ def outbox(stage: ScenarioRun, line: ScenarioLine) -> None:
         raise _difference(line, line.get("count") or "nothing", f"{len(rows)}: {listed}")
 
 
-def mail(stage: ScenarioRun, line: ScenarioLine) -> None:
+def check_mail(stage: ScenarioRun, line: ScenarioLine) -> None:
     """Check a patron's letters, or switch the mail server off or on."""
     letters, patron = stage.world(line).letters, line.get("patron")
     if line.get("state"):
@@ -95,7 +95,7 @@ def mail(stage: ScenarioRun, line: ScenarioLine) -> None:
         raise _difference(line, line.get("text"), whole)
 
 
-def state(stage: ScenarioRun, line: ScenarioLine) -> None:
+def check_state(stage: ScenarioRun, line: ScenarioLine) -> None:
     """Check the position and the facts of a request."""
     try:
         request = stage.gateway(line).request(line.get("request"))

@@ -104,12 +104,12 @@ class Seal:
     encoding: str
     number: int = 0
 
-    def sealed(self, said: str) -> bytes:
+    def sealed(self, text: str) -> bytes:
         """Add sequence number and checksum to a line. A line that ends in AY and a digit keeps that number."""
-        named = _NUMBERED.search(said)
+        named = _NUMBERED.search(text)
         number = int(named[1]) if named else self.number
         self.number = (number + 1) % 10
-        body = f"{_NUMBERED.sub('', said)}AY{number}AZ".encode(self.encoding)
+        body = f"{_NUMBERED.sub('', text)}AY{number}AZ".encode(self.encoding)
         return body + checksum(body) + b"\r"
 
     def opened(self, reply: bytes) -> str:
@@ -164,10 +164,10 @@ class InMemoryTerminals:
             undoes_checkouts=start.ils.unanswered_checkout == "undo",
         )
 
-    def ask(self, login: str, said: str) -> str:
+    def ask(self, login: str, text: str) -> str:
         """Return the reply to a line, without its end, or "" if there was none."""
         line = self._connections.get(login) or self._open_connection(login)
-        reply = self.wire(line, line.seal.sealed(said))
+        reply = self.wire(line, line.seal.sealed(text))
         return line.seal.opened(reply) if reply else ""
 
     def wire(self, line: InMemoryTerminal, data: bytes) -> bytes:

@@ -34,9 +34,9 @@ class LiveTerminal:
     wire: SocketLines
     seal: Seal
 
-    def ask(self, said: str) -> str:
+    def ask(self, text: str) -> str:
         """Return the reply to a line, both without their ends. OSError if none comes, ValueError for a wrong checksum."""
-        return self.seal.opened(self.wire.ask(self.seal.sealed(said)))
+        return self.seal.opened(self.wire.ask(self.seal.sealed(text)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,9 @@ class Live:
         """Return the reply to a document."""
         return self.way.post(document)
 
-    def tell(self, agency: str, said: str) -> NcipMessage:
+    def tell(self, agency: str, text: str) -> NcipMessage:
         """Return the reply to a document in shorthand."""
-        service, *words = shlex.split(said)
+        service, *words = shlex.split(text)
         message = written(service, words, agency, self.way.agency, self.way.secrets.get(agency, ""), self.way.now())
         dialect = DIALECTS[self.way.dialects.get(agency, "direct")]
         return documents.decode(self.ncip(agency, documents.encode(message, dialect)))

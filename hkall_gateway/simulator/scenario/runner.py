@@ -1,6 +1,6 @@
 """Play scenario files: each line is a step or an assertion, and the first difference is reported.
 
-The grammar is GRAMMAR of scenario_lines.py; documents are in the shorthand of ncip/shorthand.py. After every step the
+The grammar is GRAMMAR of steps.py. Documents are in the shorthand of ncip/shorthand.py. After every step the
 courier delivers the due messages. A message to a partner or a patron that no line expects is a difference at the end.
 """
 
@@ -30,8 +30,8 @@ class Played:
 
 def perform(stage: ScenarioRun, line: ScenarioLine) -> None:
     """Carry out one line. Raises Difference or BadLine."""
-    heard = line.verb == "<" or line.get("way") == "<"
-    action = assertions.ils_heard if line.get("heard") else assertions.hear if heard else VERBS[line.verb]
+    is_assertion = line.verb == "<" or line.get("way") == "<"
+    action = assertions.check_ils_message if line.get("heard") else assertions.check_reply if is_assertion else VERBS[line.verb]
     try:
         action(stage, line)
     except (WorldError, ValueError, OSError) as error:
@@ -47,12 +47,12 @@ def play(path: Path, engine: Engine | None = None, command_line: CommandLine | N
     try:
         lines = read_scenario(path)
         for line in lines:
-            heard = line.verb == "<" or line.get("way") == "<" or bool(line.get("heard"))
-            if stage.dead and not heard and line.verb != "restart":
+            is_assertion = line.verb == "<" or line.get("way") == "<" or bool(line.get("heard"))
+            if stage.dead and not is_assertion and line.verb != "restart":
                 raise BadLine(line.where, "the gateway is down; `restart` it first")
             try:
                 perform(stage, line)
-                if line.verb in _STIRRING and not heard:
+                if line.verb in _STIRRING and not is_assertion:
                     stage.world(line).pump()
             except Died:
                 stage.dead = True
@@ -90,13 +90,13 @@ VERBS: Final[Mapping[str, Callable[[ScenarioRun, ScenarioLine], None]]] = {
     "sip2":    steps.speak_sip2,
     "ncip":    steps.speak_ncip,
     "cli":     steps.command,
-    "<":       assertions.hear,
+    "<":       assertions.check_reply,
     "partner": steps.instruct,
     "ils":     steps.change_ils,
-    "expect":  assertions.expect,
-    "outbox":  assertions.outbox,
-    "mail":    assertions.mail,
-    "state":   assertions.state,
+    "expect":  assertions.check_document,
+    "outbox":  assertions.check_outbox,
+    "mail":    assertions.check_mail,
+    "state":   assertions.check_state,
 }
 # fmt: on
 

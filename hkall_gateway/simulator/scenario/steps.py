@@ -73,13 +73,13 @@ class BadLine(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ScenarioLine:
-    """One line of a scenario. `text` is the line without its comment, `said` the parts that the grammar names."""
+    """One line of a scenario. `text` is the line without its comment, `parts` the parts that the grammar names."""
 
     file: str
     number: int
     text: str
     verb: str
-    said: Mapping[str, str]
+    parts: Mapping[str, str]
 
     @property
     def where(self) -> str:
@@ -88,7 +88,7 @@ class ScenarioLine:
 
     def get(self, name: str) -> str:
         """Return the part with this name, or "" if the line has none."""
-        return self.said.get(name, "")
+        return self.parts.get(name, "")
 
 
 def read_scenario(path: Path) -> tuple[ScenarioLine, ...]:
@@ -124,7 +124,7 @@ class ScenarioTarget(Protocol):
     def ncip(self, agency: str, document: bytes) -> bytes:
         """Return the reply to a document."""
 
-    def tell(self, agency: str, said: str) -> NcipMessage:
+    def tell(self, agency: str, text: str) -> NcipMessage:
         """Return the reply to a document in shorthand."""
 
     def request(self, number: str) -> Request:
@@ -242,15 +242,15 @@ def speak_sip2(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 def speak_ncip(stage: ScenarioRun, line: ScenarioLine) -> None:
     """Send a document, in shorthand or from a file, and store the reply."""
-    agency, said = line.get("agency"), line.get("said")
+    agency, text = line.get("agency"), line.get("said")
     stage.speaker = f"ncip {agency}"
     stage.replies.pop(stage.speaker, None)
     world = stage.gateway(line)
-    if said.endswith(".xml"):
-        document = (stage.folder.parent / "ncip" / said).read_bytes()
+    if text.endswith(".xml"):
+        document = (stage.folder.parent / "ncip" / text).read_bytes()
         stage.replies[stage.speaker] = documents.decode(world.ncip(agency, document))
     else:
-        stage.replies[stage.speaker] = world.tell(agency, said)
+        stage.replies[stage.speaker] = world.tell(agency, text)
 
 
 def command(stage: ScenarioRun, line: ScenarioLine) -> None:

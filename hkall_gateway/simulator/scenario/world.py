@@ -160,9 +160,9 @@ class World:
         """The services that an NCIP server needs to answer for this world."""
         return self._documents.services
 
-    def tell(self, agency: str, said: str) -> NcipMessage:
+    def tell(self, agency: str, text: str) -> NcipMessage:
         """Return the reply to a document in shorthand (ncip/shorthand.py): `RequestItem user=UG1 bib=b1`."""
-        service, *words = shlex.split(said)
+        service, *words = shlex.split(text)
         secret = secret_of(agency)
         message = written(service, words, agency, self.start.agency, secret, self.now)
         dialect = next((partner.dialect for partner in self.start.partners if partner.agency == agency), "direct")
