@@ -97,23 +97,29 @@ def request_title(context: Context, command: RequestTitle, facts: BorrowerFacts)
     """Place a request and ask the first lender, or refuse. The same RequestId gets the same request again."""
     known = context.unit.requests.find_placed(command.placed_by, command.placed_id) if command.placed_id else None
     if known:
-        return _known(context, known, command)
+        return _answer_repeated_request(context, known, command)
     if facts.borrower is None:
         return context.refuse(facts.stranger, command.by, patron=command.patron)
     if command.item and not command.volume:
         pointed_at = context.unit.holdings.find(command.item)
         command = replace(command, volume=pointed_at.volume if pointed_at else "")
-    return _decide(context, command, facts, facts.borrower)
+    copies = context.unit.holdings.of_title(command.bib_id)
+    answer, ranked = _decide_request(context, command, facts, facts.borrower, copies)
+    if isinstance(answer, Refusal):
+        return context.refuse(answer, command.by, patron=command.patron, language=facts.borrower.language)
+    unknown = [flag for name, flag in UNCHECKED.items() if answer.facts.get(name) == "unknown"]
+    flags = " ".join([*unknown, *filter(None, [facts.flag])])
+    return _requested_result(_open_request(context, command, copies, ranked, flags))
 
 
-def _known(context: Context, known: Request, command: RequestTitle) -> Requested | Refused:
+def _answer_repeated_request(context: Context, known: Request, command: RequestTitle) -> Requested | Refused:
     """Answer a repeated RequestId. It is refused if the request was cancelled, or if its patron or title differs."""
     if known.patron != command.patron:
         return context.refuse(reason_not_owner(context.unit, command.patron), command.by)
     another = (known.bib_id, known.volume) != (command.bib_id, command.volume)
     if another or known.position in {P.CANCELLING, P.CANCELLED}:
         return context.refuse(Reason.DUPLICATE_REQUEST, command.by, known)
-    return _placed(known)
+    return _requested_result(known)
 
 
 def may_request(context: Context, command: RequestTitle, facts: BorrowerFacts) -> Refused | None:
@@ -121,53 +127,30 @@ def may_request(context: Context, command: RequestTitle, facts: BorrowerFacts) -
     if facts.borrower is None:
         return Refused(facts.stranger, facts.stranger.rule)
     copies = context.unit.holdings.of_title(command.bib_id)
-    answer, _ = _answer(context, command, facts, facts.borrower, copies)
+    answer, _ = _decide_request(context, command, facts, facts.borrower, copies)
     return refused(answer, facts.borrower.language) if isinstance(answer, Refusal) else None
 
 
-def _answer(
+def _decide_request(
     context: Context, command: RequestTitle, facts: BorrowerFacts, borrower: Borrower, copies: tuple[Holding, ...]
 ) -> tuple[Grant | Refusal, tuple[Candidate, ...]]:
     """Decide about a request, and rank the copies that could be sent."""
     in_use = context.unit.holdings.in_use(command.bib_id)
     ranked = choosing.rank_candidates(context, copies, command.placed_id, command.volume, in_use)
-    wanted = _wanted(context, command, facts, copies, ranked, in_use)
-    took, known = counts(context, borrower), patron_blocks(context, borrower.barcode)
-    answer = policy.may_request(borrower, wanted, took, context.library.policy, context.now, staff=command.staff, blocks=known)
-    return answer, ranked
-
-
-def _decide(context: Context, command: RequestTitle, facts: BorrowerFacts, borrower: Borrower) -> Requested | Refused:
-    copies = context.unit.holdings.of_title(command.bib_id)
-    answer, ranked = _answer(context, command, facts, borrower, copies)
-    if isinstance(answer, Refusal):
-        context.unit.refuse(answer, context.now, command.by, patron=command.patron)
-        return refused(answer, borrower.language)
-    return _placed(_place(context, command, copies, ranked, _unchecked(answer, facts)))
-
-
-def _wanted(
-    context: Context,
-    command: RequestTitle,
-    facts: BorrowerFacts,
-    copies: tuple[Holding, ...],
-    ranked: tuple[Candidate, ...],
-    in_use: InUse,
-) -> RequestFacts:
     available = sum(not c.skip for c in ranked)
-    ours = facts.at_home if facts.looked else copies
-    return replace(
-        about_title(context.library, copies, ours, command.volume, in_use),
+    requests = context.unit.requests.open_of_patron(command.patron, command.bib_id)
+    wanted = replace(
+        about_title(context.library, copies, facts.at_home if facts.looked else copies, command.volume, in_use),
         pickup_location=command.pickup_location or context.library.pickup_locations[0],
         candidates=available,
         # A book left on the hold shelf past its last day counts as returned (R11a, R14).
-        duplicate=any(
-            _same(r, command) and not waited_too_long(context, r)
-            for r in context.unit.requests.open_of_patron(command.patron, command.bib_id)
-        ),
+        duplicate=any(_is_same_volume(r, command) and not waited_too_long(context, r) for r in requests),
         hold=command.hold and not available,  # many systems call every request a hold; without a copy it would be one
         need_before=command.need_before,
     )
+    took, blocks = counts(context, borrower), patron_blocks(context, borrower.barcode)
+    rules = context.library.policy
+    return policy.may_request(borrower, wanted, took, rules, context.now, staff=command.staff, blocks=blocks), ranked
 
 
 def about_title(
@@ -181,11 +164,13 @@ def about_title(
         known_title=bool(copies),
         pickup_locations=library.pickup_locations,
         materials=tuple(sorted({c.material for c in copies})),
-        statuses_at_home=_at_home(volume, ours, in_use, library),
+        statuses_at_home=_statuses_at_home(volume, ours, in_use, library),
     )
 
 
-def _at_home(volume: str, copies: tuple[Holding, ...] | None, in_use: InUse, library: Library) -> tuple[str, ...] | None:
+def _statuses_at_home(
+    volume: str, copies: tuple[Holding, ...] | None, in_use: InUse, library: Library
+) -> tuple[str, ...] | None:
     """Return the statuses of our own copies, of the wanted volume if one is named; None where they are not known.
 
     A copy that is on its way to another library, or there, does not count as at home, whatever its status.
@@ -196,7 +181,7 @@ def _at_home(volume: str, copies: tuple[Holding, ...] | None, in_use: InUse, lib
     return tuple(c.status for c in ours if not volume or c.volume == volume)
 
 
-def _same(request: Request, command: RequestTitle) -> bool:
+def _is_same_volume(request: Request, command: RequestTitle) -> bool:
     """Return whether a request for the title counts against one for this volume (R11a).
 
     Returned and cancelled requests do not count.
@@ -211,18 +196,8 @@ UNCHECKED: Final[Mapping[str, StaffFlag]] = {
 """Flags by the fact of a grant that says that a check could not be made."""
 
 
-def _unchecked(grant: Grant, facts: BorrowerFacts) -> str:
-    """Return the checks that could not be made, as flags for staff."""
-    unknown = [flag for name, flag in UNCHECKED.items() if grant.facts.get(name) == "unknown"]
-    return " ".join([*unknown, *filter(None, [facts.flag])])
-
-
-def _place(
-    context: Context,
-    command: RequestTitle,
-    copies: tuple[Holding, ...],
-    ranked: tuple[Candidate, ...],
-    flags: str,
+def _open_request(
+    context: Context, command: RequestTitle, copies: tuple[Holding, ...], ranked: tuple[Candidate, ...], flags: str
 ) -> Request:
     request = context.unit.open(
         Request(
@@ -252,7 +227,7 @@ def _place(
     return choosing.send_to(context, request, asked, Event.ASK, command.by)
 
 
-def _placed(request: Request) -> Requested:
+def _requested_result(request: Request) -> Requested:
     return Requested(request.id, request.patron, request.placed_by, request.placed_id, request.bib_id)
 
 
@@ -266,14 +241,14 @@ def cancel(context: Context, command: CancelRequest) -> Cancelled | Refused:
     if request is None or request.side is not Side.BORROWING or (command.patron and command.patron != request.patron):
         return context.refuse(reason_not_owner(context.unit, command.patron), command.by, patron=command.patron)
     if request.position in {P.CANCELLING, P.CANCELLED}:
-        return _cancelled(request)
+        return _cancelled_result(request)
     answer = policy.may_cancel(request, context.library.policy)
     if isinstance(answer, Refusal):
         context.unit.refuse(answer, context.now, command.by, request)
         patron = context.unit.patrons.find(request.patron)
         return refused(answer, patron.language if patron else "", request.title)
-    return _cancelled(context.unit.advance(request, Event.CANCEL, context.now, command.by, rule="R34"))
+    return _cancelled_result(context.unit.advance(request, Event.CANCEL, context.now, command.by, rule="R34"))
 
 
-def _cancelled(request: Request) -> Cancelled:
+def _cancelled_result(request: Request) -> Cancelled:
     return Cancelled(request.id, request.patron, request.placed_by, request.placed_id)

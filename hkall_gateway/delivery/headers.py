@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.header import Header
 from email.headerregistry import BaseHeader, HeaderRegistry, UniqueUnstructuredHeader
+from email.message import EmailMessage
 from email.policy import EmailPolicy, Policy, default
 from email.utils import quote
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 from hkall_gateway.rules.vocabulary import Sensitive
 
@@ -121,11 +122,11 @@ class _Registry(HeaderRegistry):
         self.map_to_type("subject", TextHeader)
         self.map_to_type("from", MailboxHeader)
         self.map_to_type("to", MailboxHeader)
-        self._made: Callable[[str, Any], Any] = lru_cache(maxsize=128)(super().__call__)
+        self._made: Callable[[str, object], BaseHeader] = lru_cache(maxsize=128)(super().__call__)
 
-    def __call__(self, name: str, value: Any) -> Any:
+    def __call__(self, name: str, value: object) -> BaseHeader:
         return self._made(name, value)
 
 
-POLICY: Final[EmailPolicy[Any]] = default.clone(header_factory=_Registry(), cte_type="7bit")
+POLICY: Final[EmailPolicy[EmailMessage]] = default.clone(header_factory=_Registry(), cte_type="7bit")
 """Lines end with LF, which the SMTP client makes CRLF; bodies are encoded, so that every mail server can carry them."""

@@ -35,8 +35,8 @@ TIMEOUT_S = 30
 _ADDRESS = re.compile(r"(?!.*=\?)[^\s\x00-\x1f\x7f@<>()\[\],;:\\\"]+@[^\s\x00-\x1f\x7f@<>()\[\],;:\\\"]+")
 """No blanks, no control characters, no syntax of a comment, a list or an encoded word."""
 _SHOWN_ADDRESS = re.compile(r"<?[^\s<>@]+@[^\s<>@]+>?")
-_plain: Any = SMTPSenderFactory  # twisted.mail has no types
-_extended: Any = ESMTPSenderFactory
+_plain: Callable[..., SMTPSenderFactory] = SMTPSenderFactory  # twisted.mail has no types
+_extended: Callable[..., SMTPSenderFactory] = ESMTPSenderFactory
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def _connection_error(failure: Failure, body: BytesIO) -> Failure:
     return failure
 
 
-def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: Deferred[object]) -> Any:
+def sender_factory(server: MailServer, sender: str, to: str, body: bytes, done: Deferred[object]) -> Any:  # callers add to it
     """Make the client of one SMTP conversation.
 
     `body` has LF at the ends of its lines; Twisted's client writes CRLF for each.
