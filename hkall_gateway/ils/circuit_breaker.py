@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import structlog
 from twisted.internet.defer import Deferred
@@ -21,7 +21,7 @@ LOG = structlog.get_logger()
 CIRCUIT_SETTINGS: Final = CircuitSettings(failures=3, probe_s=5)
 """After three failures in a row, trials included, the system is down; it is tried every five seconds."""
 
-Trial = Callable[[], Coroutine[Any, Any, None]]
+Trial = Callable[[], Coroutine[Deferred[object], object, None]]
 """Sends the system a harmless query, and reports the result to its health. Never raises."""
 
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 Row = tuple[str, Mapping[str, str]]
 """The place of a row, FILE:LINE, and its texts by column."""
 Values = dict[str, Any]
-"""The values of a row by column, each of the type that the column reads."""
+"""The values of a row by column, each of the type that the column reads; a record checks none, so Any."""
 
 _BLOCK = 1 << 20
 TRUE = frozenset({"1", "y", "yes", "true", "t"})
@@ -41,7 +41,7 @@ class Column:
     """One column: its conversion, whether it is required, and its meaning, for docs/files.md."""
 
     name: str
-    read: Callable[[str], Any]
+    read: Callable[[str], object]
     required: bool
     about: str
 

@@ -41,7 +41,9 @@ async def over_loaded(store: Store, card: str, told: LiveFacts, source: str, as_
     address) is the library's own choice, and wins.
     """
     present = told.card or card
-    loaded = await store.read(bind(_patron, card)) or (await store.read(bind(_patron, present)) if present != card else None)
+    loaded = await store.read(bind(find_patron, card)) or (
+        await store.read(bind(find_patron, present)) if present != card else None
+    )
     known = loaded or Borrower(present, told.name, told.category, language=told.language or "en", local_loans=None)
     borrower = replace(
         known,
@@ -59,12 +61,12 @@ async def over_loaded(store: Store, card: str, told: LiveFacts, source: str, as_
 
 async def copies_at_home(store: Store, bib_id: str, agency: str) -> tuple[Holding, ...]:
     """Our own copies of a title, as they were loaded."""
-    return (await store.read(bind(_copies, bib_id, agency), is_long=True))[:MOST_COPIES]
+    return (await store.read(bind(find_copies, bib_id, agency), is_long=True))[:MOST_COPIES]
 
 
-def _patron(unit: UnitOfWork, card: str) -> Borrower | None:
+def find_patron(unit: UnitOfWork, card: str) -> Borrower | None:
     return unit.patrons.find(card)
 
 
-def _copies(unit: UnitOfWork, bib_id: str, agency: str) -> tuple[Holding, ...]:
+def find_copies(unit: UnitOfWork, bib_id: str, agency: str) -> tuple[Holding, ...]:
     return unit.holdings.of_title(bib_id, agency)

@@ -7,10 +7,11 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TooLate
+from twisted.internet.interfaces import IReactorTime
 
 from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan, Unreachable, Verb
 from hkall_gateway.ils.live import LiveFacts, copies_at_home, over_loaded
@@ -110,7 +111,7 @@ class Ncip:
     async def _asked(self, service: str, fields: Fields, no: Collection[str], allowed_s: float) -> NcipMessage | None:
         asking = Deferred.fromCoroutine(self._client.ask(service, fields, self._there))
         if self._outside.clock is not None:
-            asking.addTimeout(allowed_s, cast(Any, self._outside.clock))
+            asking.addTimeout(allowed_s, cast(IReactorTime, self._outside.clock))
         try:
             reply = await asking
         except TooLate:

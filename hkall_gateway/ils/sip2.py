@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.defer import TimeoutError as TooLate
+from twisted.internet.interfaces import IReactorTime
 
 from hkall_gateway.circulation.ports import BorrowerFacts, LocalLoan, Unreachable, Verb
 from hkall_gateway.clock import Clock
@@ -126,7 +127,7 @@ class ConnectionPool:
         """Wait for a free connection within the message's time budget. Raises Unreachable."""
         waiting = self._permits.acquire()
         if self._clock is not None and not waiting.called:
-            waiting.addTimeout(left_s(self._clock.seconds(), LONGEST_WAIT_S), cast(Any, self._clock))
+            waiting.addTimeout(left_s(self._clock.seconds(), LONGEST_WAIT_S), cast(IReactorTime, self._clock))
         try:
             await waiting
         except TooLate:

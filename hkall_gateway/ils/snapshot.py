@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hkall_gateway.circulation.ports import BorrowerFacts, Verb
 from hkall_gateway.db import bind
-from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.ils.live import find_copies, find_patron
 from hkall_gateway.ils.tools import ConnectorTools
-from hkall_gateway.rules.vocabulary import Borrower, Holding, Sensitive
+from hkall_gateway.rules.vocabulary import Holding, Sensitive
 
 
 class Snapshot:
@@ -18,14 +18,14 @@ class Snapshot:
         self._store, self._agency, self._verify = tools.store, tools.agency, tools.verify
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        return BorrowerFacts(await self._store.read(bind(_patron, card)), "snapshot")
+        return BorrowerFacts(await self._store.read(bind(find_patron, card)), "snapshot")
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
-        known = await self._store.read(bind(_patron, card))
+        known = await self._store.read(bind(find_patron, card))
         return known is not None and bool(known.pin_hash) and await self._verify(card, known.pin_hash, pin)
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
-        return await self._store.read(bind(_copies, bib_id, self._agency), is_long=True)
+        return await self._store.read(bind(find_copies, bib_id, self._agency), is_long=True)
 
 
 class Manual(Snapshot):
@@ -38,11 +38,3 @@ class Manual(Snapshot):
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:  # noqa: ARG002
         return None
-
-
-def _patron(unit: UnitOfWork, card: str) -> Borrower | None:
-    return unit.patrons.find(card)
-
-
-def _copies(unit: UnitOfWork, bib_id: str, agency: str) -> tuple[Holding, ...]:
-    return unit.holdings.of_title(bib_id, agency)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from secrets import token_urlsafe
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from cryptography.exceptions import InvalidKey, UnsupportedAlgorithm
 from joserfc import jwt
@@ -130,7 +130,7 @@ def _fits(token: str, rule: TokenRule, keys: KeySet, now: datetime) -> bool:
 
 
 def _registry(rule: TokenRule, now: datetime) -> jwt.JWTClaimsRegistry:
-    subject: Any = {"sub": {"essential": True, "value": rule.subject}} if rule.subject else {}
+    subject: dict[str, jwt.ClaimsOption] = {"sub": {"essential": True, "value": rule.subject}} if rule.subject else {}
     return jwt.JWTClaimsRegistry(
         now=int(now.timestamp()),
         leeway=SKEW_S,

@@ -9,7 +9,7 @@ from email.message import Message as MimeHeaders
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 from urllib.parse import urlsplit
 
 from OpenSSL import SSL
@@ -26,6 +26,7 @@ from zope.interface import implementer
 
 from hkall_gateway import __version__
 from hkall_gateway.net.bounded_http import MOST_HEAD, BoundedEndpoints
+from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.observability.log_context import HEADER, own_traceparent
 from hkall_gateway.rules.plain_text import whole_number
 
@@ -93,16 +94,31 @@ def charset(content_type: str) -> str | None:
     return headers.get_content_charset()
 
 
+class HttpResponse(Protocol):
+    """The part of twisted.web's response that is used here."""
+
+    code: int
+    headers: Headers
+
+    def deliverBody(self, protocol: TwistedProtocol) -> object: ...  # noqa: N802  # Twisted's own name
+
+
+class HttpAgent(Protocol):
+    """The part of twisted.web's agent that is used here."""
+
+    def request(self, method: bytes, url: bytes, headers: Headers, body: object, /) -> Deferred[HttpResponse]: ...
+
+
 class AgentPost:
     """A `Post` over Twisted's own HTTP client.
 
     No redirects, no compression, one connection a document (a kept one that the peer has closed meanwhile would look like
-    a lost reply), at most `most_bytes` of reply. `agent` is there for tests.
+    a lost reply), at most `most_bytes` of reply. `agent` is there for tests. The reactor is Any: no type has all its interfaces.
     """
 
     def __init__(self, reactor: Any, agent: object = None, most_bytes: int = MOST_BYTES) -> None:
         self._reactor, self._most_bytes = reactor, most_bytes
-        self._agent: Any = agent or _agent(reactor, most_bytes)
+        self._agent = cast(HttpAgent, agent or _agent(reactor, most_bytes))
 
     async def __call__(self, url: str, body: bytes, timeout_s: float) -> HttpReply:
         return await self._posted(url, body, timeout_s, _headers())
@@ -184,7 +200,7 @@ class _Document:
     def __init__(self, body: bytes) -> None:
         self.length, self.left, self._body = len(body), False, body
 
-    def startProducing(self, consumer: Any) -> Deferred[None]:  # noqa: N802  # Twisted's own name
+    def startProducing(self, consumer: Transport) -> Deferred[None]:  # noqa: N802  # Twisted's own name
         self.left = True
         consumer.write(self._body)
         return succeed(None)
@@ -199,28 +215,19 @@ class _Document:
         """All of it was written at once."""
 
 
-class _Response(Protocol):
-    """The part of twisted.web's response that is used here."""
-
-    code: int
-    headers: Headers
-
-    def deliverBody(self, protocol: TwistedProtocol) -> object: ...  # noqa: N802  # Twisted's own name
-
-
-def _whole(response: _Response, most_bytes: int) -> Deferred[HttpReply]:
+def _whole(response: HttpResponse, most_bytes: int) -> Deferred[HttpReply]:
     reader = _Reader(most_bytes)
     response.deliverBody(reader)
     kind, date = _one(response, "Content-Type"), _instant(_one(response, "Date"))
     return reader.done.addCallback(lambda body: HttpReply(response.code, kind, body, _wait(response), date))
 
 
-def _one(response: _Response, name: str) -> str:
+def _one(response: HttpResponse, name: str) -> str:
     values = response.headers.getRawHeaders(name.encode(), [])
     return values[0].decode("utf-8", "replace") if values else ""
 
 
-def _wait(response: _Response) -> int:
+def _wait(response: HttpResponse) -> int:
     """Retry-After in seconds; an HTTP date is relative to the peer's own Date, so that no clock of ours is needed."""
     said = _one(response, "Retry-After").strip()
     seconds = whole_number(said)
@@ -242,7 +249,7 @@ def _instant(text: str) -> datetime | None:
 class _Reader(TwistedProtocol):
     """Collects a response's body up to a limit; a body that was cut is an error."""
 
-    transport: Any
+    transport: Transport | None  # type: ignore[assignment]  # to mypy zope's interfaces are no protocols
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes, self._chunks, self._size, self._pieces = most_bytes, list[bytes](), 0, 0

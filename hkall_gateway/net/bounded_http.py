@@ -334,7 +334,7 @@ class BoundedSite(Site):
         """Frees the seat of this connection."""
         channel.seat.leave()
 
-    def too_long(self, request: object) -> None:
+    def too_long(self, request: BoundedRequest) -> None:
         """Called when the body of a request exceeds the limit."""
 
     # ---- Twisted's access log is not kept

@@ -28,7 +28,7 @@ from hkall_gateway.observability.log_context import HEADER, valid_traceparent
 
 LOG = structlog.get_logger()
 
-METHODS: Final = b"GET, HEAD, POST"
+METHODS: Final = "GET, HEAD, POST"
 ABOUT: Final = "This is the NCIP responder of {agency}. Post an NCIP document here, version 1 or 2, as application/xml.\n"
 
 
@@ -49,8 +49,8 @@ class NcipRequest(BoundedRequest):
 
     def send(self, reply: bytes, _now: datetime) -> None:
         """Write the reply and finish the request."""
-        self.setHeader(b"Content-Type", CONTENT_TYPE.encode())  # type: ignore[no-untyped-call]
-        self.setHeader(b"Content-Length", b"%d" % len(reply))  # type: ignore[no-untyped-call]
+        self.responseHeaders.setRawHeaders("Content-Type", [CONTENT_TYPE])
+        self.responseHeaders.setRawHeaders("Content-Length", [str(len(reply))])
         self.write(reply)  # type: ignore[no-untyped-call]
         self.finish()  # type: ignore[no-untyped-call]
 
@@ -58,7 +58,7 @@ class NcipRequest(BoundedRequest):
 class NcipChannel(BoundedChannel):
     """An HTTP connection, registered at its factory so that it can be closed."""
 
-    requests: Any
+    requests: Any  # of twisted.web, which has no types here
 
     @cached_property
     def peer(self) -> Peer:
@@ -91,7 +91,7 @@ class NcipSite(BoundedSite):
         self.services, self._balancers = services, balancers
         self._channels: set[NcipChannel] = set()
         self.in_hand, self.draining, self._drained = 0, False, list[Deferred[None]]()
-        root: Any = _Root()
+        root: Any = _Root()  # to mypy no Resource is the IResource that putChild takes
         root.putChild(b"ncip", Responder(self))
         known: Any = _Root()
         known.putChild(b"jwks.json", PublicKeys(self))
@@ -124,7 +124,7 @@ class NcipSite(BoundedSite):
         super().leave(channel)
         self._channels.discard(channel)
 
-    def too_long(self, request: Any) -> None:
+    def too_long(self, request: BoundedRequest) -> None:
         LOG.warning("ncip.too_long", host=request.client_address, bytes=request.received)
 
     def answer(self, request: NcipRequest, body: bytes, content_type: str) -> None:
@@ -182,11 +182,11 @@ class PublicKeys(Resource):
         super().__init__()  # type: ignore[no-untyped-call]
         self._site = site
 
-    def render_GET(self, request: Any) -> bytes:  # noqa: N802
+    def render_GET(self, request: NcipRequest) -> bytes:  # noqa: N802
         if not (keys := self._site.services.public_keys):
             return _plain(request, http.NOT_FOUND, "This gateway signs nothing.\n")
-        request.setHeader(b"Content-Type", b"application/json")
-        request.setHeader(b"Cache-Control", b"max-age=3600")
+        request.responseHeaders.setRawHeaders("Content-Type", ["application/json"])
+        request.responseHeaders.setRawHeaders("Cache-Control", ["max-age=3600"])
         return keys
 
 
@@ -199,17 +199,17 @@ class Responder(Resource):
         super().__init__()  # type: ignore[no-untyped-call]
         self._site = site
 
-    def render(self, request: Any) -> object:
+    def render(self, request: NcipRequest) -> object:
         if request.method in (b"GET", b"HEAD"):
             return _plain(request, http.OK, ABOUT.format(agency=self._site.services.agency))
         if request.method != b"POST":
-            request.setHeader(b"Allow", METHODS)
+            request.responseHeaders.setRawHeaders("Allow", [METHODS])
             return _plain(request, http.NOT_ALLOWED, "Post an NCIP document.\n")
         if request.too_long:
             self._site.too_long(request)
             return _plain(request, http.REQUEST_ENTITY_TOO_LARGE, f"At most {self._site.bounds.max_body_bytes} bytes.\n")
         if self._site.draining:
-            request.setHeader(b"Retry-After", b"10")
+            request.responseHeaders.setRawHeaders("Retry-After", ["10"])
             return _plain(request, http.SERVICE_UNAVAILABLE, "This gateway is about to stop.\n")
         content_type: bytes = request.getHeader(b"Content-Type") or b""
         try:
@@ -222,7 +222,7 @@ class Responder(Resource):
         return NOT_DONE_YET
 
 
-def _plain(request: Any, status: int, text: str) -> bytes:
+def _plain(request: NcipRequest, status: int, text: str) -> bytes:
     request.setResponseCode(status)
-    request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+    request.responseHeaders.setRawHeaders("Content-Type", ["text/plain; charset=utf-8"])
     return text.encode()
