@@ -41,9 +41,9 @@ async def over_loaded(store: Store, card: str, told: LiveFacts, source: str, as_
     address) is the library's own choice, and wins.
     """
     present = told.card or card
-    loaded = await store.read(bind(find_patron, card)) or (
-        await store.read(bind(find_patron, present)) if present != card else None
-    )
+    loaded = await store.read(bind(find_patron, card))
+    if loaded is None and present != card:
+        loaded = await store.read(bind(find_patron, present))
     known = loaded or Borrower(present, told.name, told.category, language=told.language or "en", local_loans=None)
     borrower = replace(
         known,
