@@ -12,7 +12,7 @@ from bench.plan import Size
 from bench.world import BenchWorld
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
-from hkall_gateway.ncip.shorthand import written
+from hkall_gateway.ncip.shorthand import make_message
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.simulator.demo_setup import DISCOVERY, LOCATION, PASSWORD
 from hkall_gateway.sip2.codec.lines import checksum
@@ -89,7 +89,7 @@ def _request(world: BenchWorld, _when: str, number: int) -> Question:
 
 
 def _document(service: str, words: Sequence[str], world: BenchWorld) -> bytes:
-    return post(documents.encode(written(service, words, DISCOVERY, US, PASSWORD, world.now), DIALECTS["direct"]))
+    return post(documents.encode(make_message(service, words, DISCOVERY, US, PASSWORD, world.now), DIALECTS["direct"]))
 
 
 def _open(size: Size) -> int:

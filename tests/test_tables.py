@@ -11,7 +11,7 @@ import pytest
 from docs.generate.letters_page import SAMPLES
 from hkall_gateway.delivery.letters import LANGUAGES
 from hkall_gateway.ncip.tables.flows import FLOWS
-from hkall_gateway.ncip.tables.problems import trouble
+from hkall_gateway.ncip.tables.problems import make_problem
 from hkall_gateway.rules.lifecycle import FINAL, TABLE, Notification, side_of
 from hkall_gateway.rules.messages.letters import LETTERS
 from hkall_gateway.rules.messages.outbox_messages import is_letter
@@ -35,7 +35,7 @@ def test_every_no_has_words_in_every_language_and_names_its_rule(why: Reason, la
 
 @pytest.mark.parametrize("why", Reason)
 def test_every_no_has_a_problem_type(why: Reason) -> None:
-    assert trouble(why, "RequestItem", {}).problem
+    assert make_problem(why, "RequestItem", {}).problem
 
 
 @pytest.mark.parametrize("send", [s for s in Notification if is_letter(s)])

@@ -24,7 +24,7 @@ from hkall_gateway.ils.exports import read_holdings
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.shorthand import written
+from hkall_gateway.ncip.shorthand import make_message
 from hkall_gateway.ncip.tables.problems import TRY_LATER
 from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.scenario.scripted_partner import MANNERS
@@ -168,7 +168,7 @@ def _the_same_document(pair: Pair) -> None:
     partner = pair.first.party.discovery
     words = ("user=P0002", f"bib={TITLES[0]}", "request=same", f"pickup={demo_setup.LOCATION}")
     document = documents.encode(
-        written("RequestItem", words, partner.agency, partner.us, partner.secret, partner.now()), DIALECTS["direct"]
+        make_message("RequestItem", words, partner.agency, partner.us, partner.secret, partner.now()), DIALECTS["direct"]
     )
 
     def sent(port: int) -> Callable[[], Awaitable[bytes]]:

@@ -21,10 +21,10 @@ from hkall_gateway.db.database import Store
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.delivery.live_status import LiveStatus
-from hkall_gateway.ncip.handlers import heard_again
+from hkall_gateway.ncip.handlers import replay_document
 from hkall_gateway.ncip.service_request import NcipServices
 from hkall_gateway.ncip.tables.problems import Problem
-from hkall_gateway.ncip.transport.client import NcipClient, as_shown
+from hkall_gateway.ncip.transport.client import NcipClient, show_document
 from hkall_gateway.net.bounded_http import Bounds
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.connection_limit import ConnectionLimit, Refusals
@@ -64,7 +64,7 @@ def web_server(
     ask = partial(_statuses, client, library)
     live = LiveStatus(store, ask, carriers.circuit_settings(means), means.clock, means.reactor.callFromThread)
     app = make_app(
-        WebServices(circulation, bridge, *here, partial(_heard_again, services), partial(_erased, means), as_shown, live)
+        WebServices(circulation, bridge, *here, partial(_heard_again, services), partial(_erased, means), show_document, live)
     )
     return WebServer(
         app,
@@ -97,7 +97,7 @@ def _erased(means: Resources) -> ErasedMarks:
 
 async def _heard_again(services: NcipServices, kept: QuarantinedDocument) -> str | Refused:
     """Hear a document of the quarantine as if its partner had sent it now; return the problem in words, "" for none."""
-    said = await heard_again(services, kept.agency, kept.digest, kept.document)
+    said = await replay_document(services, kept.agency, kept.digest, kept.document)
     if isinstance(said, Problem):
         return f"{said.problem}: {said.detail}"
     return said if isinstance(said, Refused) else ""

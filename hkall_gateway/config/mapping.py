@@ -16,7 +16,7 @@ from hkall_gateway.ncip.authentication import (
     TokenRule,
     basic,
     bearer,
-    published,
+    make_public_key_set,
     signed,
     signing_key,
 )
@@ -128,7 +128,7 @@ def _our_proof(row: gateway.OurProof, agency: str, environ: Mapping[str, str]) -
 def public_keys(config: GatewayConfig) -> bytes:
     """Return the JSON Web Key Set of our signing keys, or b"" if we sign no messages."""
     files = [row.our_proof.jwt.key_file for row in config.partners if row.our_proof.jwt]
-    return published(signing_key(file.read_bytes()) for file in files) if files else b""
+    return make_public_key_set(signing_key(file.read_bytes()) for file in files) if files else b""
 
 
 def sender(config: GatewayConfig, address: str, key: Sensitive) -> Sender:

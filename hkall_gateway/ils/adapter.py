@@ -120,11 +120,13 @@ def find_adapter(name: str) -> Adapter:
     try:
         loaded = found[name].load()
     except Exception as failed:  # code of another distribution, which may raise anything
-        raise BadAdapter(f"{_place(found[name])} cannot be loaded: {type(failed).__name__}: {failed}") from failed
+        raise BadAdapter(
+            f"{_describe_entry_point(found[name])} cannot be loaded: {type(failed).__name__}: {failed}"
+        ) from failed
     if found[name].group == FORMER_GROUP and callable(loaded):
-        return Adapter(name, lambda tools: loaded(_former_tools(tools)))
+        return Adapter(name, lambda tools: loaded(_make_former_tools(tools)))
     if not isinstance(loaded, Adapter):
-        raise BadAdapter(f"{_place(found[name])} is no Adapter")
+        raise BadAdapter(f"{_describe_entry_point(found[name])} is no Adapter")
     return replace(loaded, name=name)
 
 
@@ -135,11 +137,11 @@ def is_former(name: str) -> bool:
     return name not in PACKAGED and not entry_points(group=GROUP, name=name)
 
 
-def _place(found: EntryPoint) -> str:
+def _describe_entry_point(found: EntryPoint) -> str:
     return f"{found.value} (entry point {found.name!r} of {found.group})"
 
 
-def _former_tools(tools: ConnectorTools) -> SimpleNamespace:
+def _make_former_tools(tools: ConnectorTools) -> SimpleNamespace:
     told = tools.settings.model_dump()
     return SimpleNamespace(
         store=tools.store, agency=tools.agency, verify=tools.verify, settings=told, outside=tools.outside, abroad=tools.abroad

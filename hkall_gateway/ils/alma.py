@@ -36,7 +36,7 @@ def rows(path: Path) -> Iterator[Row]:
     """One row a user, by the columns of patrons.csv. Raises BadFile for a file that is not XML, or not of users."""
     if not is_zipfile(path):
         with path.open("rb") as file:
-            yield from _users(str(path), file)
+            yield from _read_users(str(path), file)
         return
     try:
         with ZipFile(path) as archive:
@@ -45,19 +45,19 @@ def rows(path: Path) -> Iterator[Row]:
                 raise BadFile([f"{path}: there is no XML file in it"])
             for name in found:
                 with archive.open(name) as member:
-                    yield from _users(f"{path}/{name}", member)
+                    yield from _read_users(f"{path}/{name}", member)
     except BadZipFile as bad:
         raise BadFile([f"{path}: {bad}"]) from None
 
 
-def _users(name: str, file: IO[bytes]) -> Iterator[Row]:
+def _read_users(name: str, file: IO[bytes]) -> Iterator[Row]:
     """Each user element is freed once it is read, so that a whole university fits in memory."""
     events = etree.iterparse(file, events=("start", "end"), resolve_entities=False, no_network=True, load_dtd=False)
     try:
         for number, (event, element) in enumerate(events):
-            if number == 0 and _local(element) not in {"users", "user"}:
-                raise BadFile([f"{name}:{element.sourceline}: {_local(element)}: not Alma's user XML"])
-            if event == "end" and _local(element) == "user":
+            if number == 0 and _local_name(element) not in {"users", "user"}:
+                raise BadFile([f"{name}:{element.sourceline}: {_local_name(element)}: not Alma's user XML"])
+            if event == "end" and _local_name(element) == "user":
                 yield f"{name}:{element.sourceline}", {column: read(element) for column, read in COLUMNS.items()}
                 element.clear()
     except etree.XMLSyntaxError as bad:
@@ -67,87 +67,87 @@ def _users(name: str, file: IO[bytes]) -> Iterator[Row]:
 # ---- one user
 
 
-def _barcode(user: User) -> str:
-    return next(_barcodes(user, active=True), _text(user, "primary_id"))
+def _find_barcode(user: User) -> str:
+    return next(_find_barcodes(user, active=True), _child_text(user, "primary_id"))
 
 
 def _former_barcodes(user: User) -> str:
-    present = _barcode(user)
-    return ";".join(value for value in _barcodes(user, active=False) if value != present)
+    present = _find_barcode(user)
+    return ";".join(value for value in _find_barcodes(user, active=False) if value != present)
 
 
-def _barcodes(user: User, *, active: bool) -> Iterator[str]:
+def _find_barcodes(user: User, *, active: bool) -> Iterator[str]:
     """The identifiers of type BARCODE that have a value, the active or the inactive ones."""
-    for one in _each(user, "user_identifier"):
-        is_active = _text(one, "status").upper() in {"", "ACTIVE"}
-        if is_active is active and _text(one, "id_type").upper() == "BARCODE" and _text(one, "value"):
-            yield _text(one, "value")
+    for one in _find_children(user, "user_identifier"):
+        is_active = _child_text(one, "status").upper() in {"", "ACTIVE"}
+        if is_active is active and _child_text(one, "id_type").upper() == "BARCODE" and _child_text(one, "value"):
+            yield _child_text(one, "value")
 
 
-def _name(user: User) -> str:
-    parts = (_text(user, part) for part in ("first_name", "middle_name", "last_name"))
-    return _text(user, "full_name") or " ".join(part for part in parts if part)
+def _find_name(user: User) -> str:
+    parts = (_child_text(user, part) for part in ("first_name", "middle_name", "last_name"))
+    return _child_text(user, "full_name") or " ".join(part for part in parts if part)
 
 
 def _name_zh(user: User) -> str:
     """The preferred name where it is a Chinese one; the family's comes first."""
-    name = _text(user, "pref_last_name") + _text(user, "pref_first_name")
+    name = _child_text(user, "pref_last_name") + _child_text(user, "pref_first_name")
     return name if _CHINESE.search(name) else ""
 
 
 def _study_mode(user: User) -> str:
     """The statistical category of a type with STUDY in its name."""
-    for statistic in _each(user, "user_statistic"):
-        if "STUDY" in _text(statistic, "category_type").upper():
-            return _text(statistic, "statistic_category")
+    for statistic in _find_children(user, "user_statistic"):
+        if "STUDY" in _child_text(statistic, "category_type").upper():
+            return _child_text(statistic, "statistic_category")
     return ""
 
 
-def _expires(user: User) -> str:
+def _read_day(user: User) -> str:
     """The day alone: Alma writes a time zone behind it."""
-    found = _text(user, "expiry_date")
+    found = _child_text(user, "expiry_date")
     day = _DAY.fullmatch(found)
     return day[1] if day else found
 
 
-def _email(user: User) -> str:
-    found = list(_each(user, "email"))
+def _find_email(user: User) -> str:
+    found = list(_find_children(user, "email"))
     chosen = next((one for one in found if one.get("preferred") == "true"), found[0] if found else user)
-    return _text(chosen, "email_address")
+    return _child_text(chosen, "email_address")
 
 
-def _blocked(user: User) -> str:
-    blocks = (_text(block, "block_status").upper() for block in _each(user, "user_block"))
-    return "yes" if _text(user, "status").upper() == "INACTIVE" or "ACTIVE" in blocks else "no"
+def _is_blocked(user: User) -> str:
+    blocks = (_child_text(block, "block_status").upper() for block in _find_children(user, "user_block"))
+    return "yes" if _child_text(user, "status").upper() == "INACTIVE" or "ACTIVE" in blocks else "no"
 
 
 # fmt: off
 COLUMNS: Final[Mapping[str, Callable[[User], str]]] = {
-    "barcode":        _barcode,
-    "name":           _name,
+    "barcode":        _find_barcode,
+    "name":           _find_name,
     "name_zh":        _name_zh,
-    "category":       lambda user: _text(user, "user_group"),
+    "category":       lambda user: _child_text(user, "user_group"),
     "study_mode":     _study_mode,
-    "expires":        _expires,
-    "email":          _email,
-    "language":       lambda user: _text(user, "preferred_language"),
-    "blocked":        _blocked,
+    "expires":        _read_day,
+    "email":          _find_email,
+    "language":       lambda user: _child_text(user, "preferred_language"),
+    "blocked":        _is_blocked,
     "former_barcode": _former_barcodes,
 }
 # fmt: on
 """Column of patrons.csv -> path in the user element."""
 
 
-def _each(user: User, name: str) -> Iterator[User]:
+def _find_children(user: User, name: str) -> Iterator[User]:
     """Every element of this name, however deep."""
     return user.iter(f"{{*}}{name}")
 
 
-def _text(element: User, name: str) -> str:
+def _child_text(element: User, name: str) -> str:
     """The text of a child; "" where there is none."""
     found = element.find(f"{{*}}{name}")
     return (found.text or "").strip() if found is not None else ""
 
 
-def _local(element: User) -> str:
+def _local_name(element: User) -> str:
     return etree.QName(element).localname

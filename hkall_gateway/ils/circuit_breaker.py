@@ -89,16 +89,16 @@ class CircuitBreaker:
 
     def record_reply(self, question: str, took_s: float) -> None:
         """Records a reply of any content."""
-        self._count(question, "ok")
+        self._count_call(question, "ok")
         self._metrics.ils_latency.labels(self._channel).observe(took_s)
         if not self.up:
             LOG.info("ils.up", channel="ils", asked_by=self._channel, down_since=self.down_since)
         self._health.state, self._health.suspect = circuit.after_reply(self._health.state, self._now()), False
-        self._tell()
+        self._set_gauges()
 
     def record_failure(self, question: str, why: str, *, grave: bool = True, trial: Trial | None = None) -> None:
         """Records a call without a usable reply. `grave` False: the failure does not count against calls of other kinds."""
-        self._count(question, "unreachable")
+        self._count_call(question, "unreachable")
         LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why=why)
         if not grave:
             return
@@ -107,9 +107,9 @@ class CircuitBreaker:
         self._health.suspect = True
         if was_up and not self.up:
             LOG.warning("ils.down", channel="ils", asked_by=self._channel, why=why)
-        self._tell()
+        self._set_gauges()
         self._health.trial = trial or self._health.trial
-        self._try_in(0 if self.up else self._settings.probe_s)
+        self._start_trial_in(0 if self.up else self._settings.probe_s)
 
     def hung_up(self, question: str, trial: Trial | None = None) -> None:
         """Records that the system closed a connection after one message, and starts a trial at once.
@@ -117,14 +117,14 @@ class CircuitBreaker:
         That counts as this message's fault until a trial shows otherwise: a server that disconnects over a field that it does
         not accept still works for all other messages.
         """
-        self._count(question, "hung_up")
+        self._count_call(question, "hung_up")
         LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why="it ended the connection")
         self._health.trial = trial or self._health.trial
-        self._try_in(0)
+        self._start_trial_in(0)
 
     def record_skipped(self, question: str) -> None:
         """Counts a call that was not made because the system is down."""
-        self._count(question, "resting")
+        self._count_call(question, "resting")
 
     # ---- logins: each has its own state; one that is refused does not affect the others
 
@@ -156,27 +156,27 @@ class CircuitBreaker:
         self._health.timer = None
         cancel(self._health.due)
 
-    def _try_in(self, seconds: float) -> None:
+    def _start_trial_in(self, seconds: float) -> None:
         health = self._health
         if health.timer is not None and health.trial is not None and health.due is None:
             health.due = health.timer.callLater(seconds, self._begin_trial)
 
     def _begin_trial(self) -> None:
         assert self._health.trial is not None  # it was set with the timer
-        Deferred.fromCoroutine(self._health.trial()).addBoth(self._tried)
+        Deferred.fromCoroutine(self._health.trial()).addBoth(self._end_trial)
 
-    def _tried(self, result: object) -> None:
+    def _end_trial(self, result: object) -> None:
         self._health.due = None
         if isinstance(result, Failure):
             LOG.error("ils.trial_failed", channel="ils", asked_by=self._channel, trace=result.getTraceback())
         if not self.up:
-            self._try_in(self._settings.probe_s)
+            self._start_trial_in(self._settings.probe_s)
         elif self._health.state.failures:
-            self._try_in(1)
+            self._start_trial_in(1)
 
-    def _count(self, question: str, outcome: str) -> None:
+    def _count_call(self, question: str, outcome: str) -> None:
         self._metrics.ils_calls.labels(self._channel, question, outcome).inc()
 
-    def _tell(self) -> None:
+    def _set_gauges(self) -> None:
         for channel in self._health.channels:
             self._metrics.ils_up.labels(channel).set(float(self.up))

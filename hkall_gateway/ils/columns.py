@@ -76,12 +76,12 @@ def yes_by_default(value: str) -> bool:
 
 def last_day(value: str) -> date | None:
     """YYYY-MM-DD, of any year: systems write 9999-12-31 for "never"."""
-    return _day(value, date.fromisoformat)
+    return _parse_day(value, date.fromisoformat)
 
 
 def day(value: str) -> date | None:
     """YYYY-MM-DD."""
-    return _day(value, parse_day)
+    return _parse_day(value, parse_day)
 
 
 def cards(value: str) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ def position(value: str) -> Position:
         raise ValueError(f"{value!r} is no position") from None
 
 
-def _day(value: str, parse: Callable[[str], date]) -> date | None:
+def _parse_day(value: str, parse: Callable[[str], date]) -> date | None:
     if not value:
         return None
     try:
@@ -183,7 +183,7 @@ def keep_records(
     `add` returns the place of the row before with the same key, "" for none; then it keeps no record.
     """
     for where, row in rows:
-        values = _values(where, row, columns, mistakes)
+        values = _read_values(where, row, columns, mistakes)
         wrong = [f"{where}: {what}" for what in check(values)] if values is not None else []
         same = tuple(row.get(k, "") for k in key)
         if before := add(where, same, make(values) if values is not None and not wrong else None):
@@ -260,7 +260,7 @@ def _first_bad_byte(path: Path) -> int:
             read += len(block)
 
 
-def _values(where: str, row: Mapping[str, str], columns: Sequence[Column], mistakes: list[str]) -> Values | None:
+def _read_values(where: str, row: Mapping[str, str], columns: Sequence[Column], mistakes: list[str]) -> Values | None:
     before = len(mistakes)
     if "" in row:
         mistakes.append(f"{where}: more fields than columns")

@@ -139,11 +139,11 @@ def read_patrons(path: Path) -> tuple[Borrower, ...]:
 def read_patron_rows(path: Path) -> Export[PatronRow]:
     """The same, with former cards and places. Raises BadFile."""
     columns, rows = _with_columns(alma.rows(path) if alma.is_alma(path) else csv_rows(path, PATRONS))
-    placed = placed_records(rows, PATRONS, _patron, ("barcode",))
+    placed = placed_records(rows, PATRONS, _make_patron, ("barcode",))
     return Export(tuple(PatronRow(where, borrower, former) for where, (borrower, former) in placed), columns)
 
 
-def _patron(row: Values) -> tuple[Borrower, tuple[str, ...]]:
+def _make_patron(row: Values) -> tuple[Borrower, tuple[str, ...]]:
     former = row.pop("former_barcode")
     return Borrower(**row), former
 
@@ -179,13 +179,13 @@ def read_holdings_file(path: Path, staged: StagedCopies, *, skip: bool = False) 
     columns, rows = _with_columns(csv_rows(path, (*HOLDINGS, DELETED)))
     deleted: set[tuple[str, str]] = set()
     mistakes: list[str] = []
-    keep_records(_but_deleted(rows, deleted), (*HOLDINGS, DELETED), _copy, ("agency", "barcode"), staged.add, mistakes)
+    keep_records(_but_deleted(rows, deleted), (*HOLDINGS, DELETED), _make_copy, ("agency", "barcode"), staged.add, mistakes)
     if mistakes and not skip:
         raise BadFile(mistakes)
     return HoldingsFile(columns - {DELETED.name}, frozenset(deleted), tuple(mistakes))
 
 
-def _copy(row: Values) -> Holding:
+def _make_copy(row: Values) -> Holding:
     del row[DELETED.name]
     return Holding(**{**row, "material": row["material"] or "book"})
 
@@ -202,19 +202,19 @@ def _but_deleted(rows: Iterable[Row], deleted: set[tuple[str, str]]) -> Iterator
 
 def read_closures(path: Path) -> tuple[tuple[str, date, str], ...]:
     """closures.csv as one (agency, day, reason) a day, `from` and `to` included. Raises BadFile."""
-    spans = records(csv_rows(path, CLOSURES), CLOSURES, dict, ("agency", "from"), _span)
-    days = ((s["agency"], dates.after(s["from"], n), s["reason"]) for s in spans for n in range(_length(s)))
+    spans = records(csv_rows(path, CLOSURES), CLOSURES, dict, ("agency", "from"), _make_span)
+    days = ((s["agency"], dates.after(s["from"], n), s["reason"]) for s in spans for n in range(_count_days(s)))
     return tuple({(agency, on): (agency, on, reason) for agency, on, reason in days}.values())
 
 
-def _span(row: Values) -> Iterator[str]:
+def _make_span(row: Values) -> Iterator[str]:
     if row["to"] < row["from"]:
         yield f"to: {row['to']} is before {row['from']}"
-    elif _length(row) > MOST_CLOSED_DAYS:
+    elif _count_days(row) > MOST_CLOSED_DAYS:
         yield f"to: {row['to']} is more than a year later"
 
 
-def _length(span: Values) -> int:
+def _count_days(span: Values) -> int:
     """How many days from the first to the last, both included."""
     return int((span["to"] - span["from"]).days) + 1
 
@@ -232,10 +232,10 @@ def read_partners(path: Path) -> tuple[Partner, ...]:
 
 def read_requests(path: Path) -> tuple[Request, ...]:
     """Read requests.csv: the requests open when the gateway took over. Raises BadFile."""
-    return records(csv_rows(path, REQUESTS), REQUESTS, _opening, ("request_id",), _stands)
+    return records(csv_rows(path, REQUESTS), REQUESTS, _make_open_request, ("request_id",), _check_position)
 
 
-def _stands(row: Values) -> Iterator[str]:
+def _check_position(row: Values) -> Iterator[str]:
     """The contradictions between a row's position and its other values."""
     position, lending = row["position"], row["side"] is Side.LENDING
     if position not in (LENDING if lending else BORROWING):
@@ -250,7 +250,7 @@ def _stands(row: Values) -> Iterator[str]:
         yield f"due: {row['due']} is before {row['first_checkout']}"
 
 
-def _opening(row: Values) -> Request:
+def _make_open_request(row: Values) -> Request:
     lending = row["side"] is Side.LENDING
     placed = dates.start_of(row["placed"])
     loan = (row["due"] - row["first_checkout"]).days if row["due"] and row["first_checkout"] else 0

@@ -105,7 +105,7 @@ class OwnLoans:
     """Keeps the answers of `ask` for a minute, until the borrower logs out; "not told" and "away" (None) are not kept."""
 
     def __init__(self, ask: Callable[[str], Awaitable[Loans | None]], now: Callable[[], datetime]) -> None:
-        self._ask, self._now = ask, now
+        self._ask_about, self._now = ask, now
         self._kept: OrderedDict[str, tuple[datetime, Loans]] = OrderedDict()
 
     async def of(self, card: str) -> Loans | None:
@@ -113,7 +113,7 @@ class OwnLoans:
         self._forget_old()
         if card in self._kept:
             return self._kept[card][1]
-        loans = await self._ask(card)
+        loans = await self._ask_about(card)
         if loans is not None:
             self._kept.pop(card, None)
             self._kept[card] = self._now(), loans
@@ -202,15 +202,15 @@ class ConnectedSystem:
 
     async def facts(self, card: str) -> BorrowerFacts:
         """Return the facts about a borrower, after moving the borrower's records to the present card."""
-        facts, ours = await self._ask(card)
-        await self._follow(card, facts, ours)
+        facts, ours = await self._ask_about(card)
+        await self._follow_cards(card, facts, ours)
         return facts
 
     async def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
         """Return the facts that decide a request: about a borrower, and the statuses of our own copies of a title."""
-        asked, ours = await self._ask(card)
+        asked, ours = await self._ask_about(card)
         facts = await self._with_copies(asked, bib_id)
-        await self._follow(card, facts, ours)
+        await self._follow_cards(card, facts, ours)
         listed = self._library().policy.local_available_statuses
         self._words.check(facts.source, [copy.status for copy in facts.at_home or ()], listed)
         return facts
@@ -248,19 +248,19 @@ class ConnectedSystem:
         A card that the system does not know may have been replaced; a card that a file says was replaced has no owner, even if
         the system still knows it.
         """
-        return (await self._ask(card))[0]
+        return (await self._ask_about(card))[0]
 
-    async def _ask(self, card: str) -> tuple[BorrowerFacts, _Records]:
+    async def _ask_about(self, card: str) -> tuple[BorrowerFacts, _Records]:
         """Ask the system about a card, then read our own records about the answer, in one transaction."""
         try:
             facts = await self._ils.borrower(card)
         except Unreachable:
-            facts = await self._without_it(card)
+            facts = await self._decide_offline(card)
         else:
-            self._keep(card, facts)
+            self._cache(card, facts)
         if not facts.reachable:
             return facts, _Records()
-        ours = await self._store.read(bind(_records, card, facts))
+        ours = await self._store.read(bind(_read_own_records, card, facts))
         borrower = facts.borrower
         if borrower is None:
             return replace(facts, replaced=bool(ours.replaced_by)), ours
@@ -270,7 +270,7 @@ class ConnectedSystem:
             return replace(facts, borrower=None, replaced=True), ours
         return (replace(facts, borrower=replace(borrower, blocked=True)) if ours.blocked else facts), ours
 
-    async def _follow(self, card: str, facts: BorrowerFacts, ours: _Records) -> None:
+    async def _follow_cards(self, card: str, facts: BorrowerFacts, ours: _Records) -> None:
         """Move the records of a borrower's former cards to the present one, where the system names another card.
 
         `facts` are its answer to a question about `card`: the card that it names is the present one.
@@ -279,13 +279,13 @@ class ConnectedSystem:
             return
         present = facts.borrower.barcode
         for one in ours.former:
-            if one == card or not await self._is_of_another(one, present):
+            if one == card or not await self._belongs_to_another(one, present):
                 locks = LockSet(present, former=one, whole=True)
                 await self._store.write(bind(follow_card, one, present, self._now(), BY_ILS), locks, current())
         if present == card and ours.replaced_by == BY_ILS.who:
             await self._store.write(bind(reinstate, [card]), until=current())  # it was issued to another borrower
 
-    async def _is_of_another(self, former: str, present: str) -> bool:
+    async def _belongs_to_another(self, former: str, present: str) -> bool:
         """Whether a former card now belongs to another borrower; True also where the local system cannot be asked."""
         try:
             owner = (await self._ils.borrower(former)).borrower
@@ -385,7 +385,7 @@ class ConnectedSystem:
         """Forget the loans of a borrower who logs out."""
         self._own_loans.forget(card)
 
-    async def _without_it(self, card: str) -> BorrowerFacts:
+    async def _decide_offline(self, card: str) -> BorrowerFacts:
         terms, kept = self._terms(), self._kept.get(card)
         if terms.fallback == "refuse":
             return AWAY
@@ -400,7 +400,7 @@ class ConnectedSystem:
     async def _loaded_pin_fits(self, card: str, pin: Sensitive) -> bool:
         return await self.hash_fits(await self._store.read(bind(loaded_facts, card)), pin)
 
-    def _keep(self, card: str, facts: BorrowerFacts) -> None:
+    def _cache(self, card: str, facts: BorrowerFacts) -> None:
         if facts.as_of is None:  # a row of our database, or an answer without an instant
             return
         self._kept[card] = facts
@@ -418,7 +418,7 @@ class _Records:
     former: tuple[str, ...] = ()
 
 
-def _records(unit: UnitOfWork, card: str, facts: BorrowerFacts) -> _Records:
+def _read_own_records(unit: UnitOfWork, card: str, facts: BorrowerFacts) -> _Records:
     who = who_replaced(unit, card)
     if facts.borrower is None:
         return _Records(who)

@@ -77,44 +77,44 @@ class RecordReader:
         for number, record in enumerate(records(self._path, tags), 1):
             where = f"{self._path}:record {number}"
             try:
-                yield from [(where, copy) for copy in self._read(record)]
+                yield from [(where, copy) for copy in self._read_copies(record)]
             except BadRecord as bad:
                 self.mistakes.append(f"{where}: {bad}")
 
-    def _read(self, record: MarcRecord | BadRecord) -> list[dict[str, str]]:
+    def _read_copies(self, record: MarcRecord | BadRecord) -> list[dict[str, str]]:
         """Return the copies of a record, and keep its title. Raises BadRecord."""
         if isinstance(record, BadRecord):
             raise record
-        bib_id = self._number(record)
+        bib_id = self._find_number(record)
         if not bib_id:
             raise BadRecord("has no number")
-        _check(bib_id)
+        _check_texts(bib_id)
         if record.leader[5] == _DELETED:
             self.complete.add((self._agency, bib_id))
             return []
-        title = self._title(record, bib_id)
+        title = self._make_title(record, bib_id)
         if not title.title:
             raise BadRecord("has no title")
-        _check(*(text for text in astuple(title) if isinstance(text, str)))
+        _check_texts(*(text for text in astuple(title) if isinstance(text, str)))
         self.titles[bib_id] = title
         row = {
             "bib_id": bib_id,
-            "local_bib_id": self._first(record, "local_bib_id"),
+            "local_bib_id": self._first_text(record, "local_bib_id"),
             "title": title.title,
             "author": title.author.partition(BETWEEN_AUTHORS)[0],
             "isbn": next(iter(title.isbns), ""),
         }
-        copies = self._copies(record)
+        copies = self._find_copies(record)
         libraries = {self._agency} if self._agency else {copy["agency"] for copy in copies if copy["agency"]}
         self.complete |= {(agency, bib_id) for agency in libraries}
         return [row | copy for copy in copies]
 
-    def _number(self, record: MarcRecord) -> str:
+    def _find_number(self, record: MarcRecord) -> str:
         """Return the number of a title; where OAI-PMH deleted it, from the identifier. Raises BadRecord.
 
         Where the identifier should hold it, it must be that of the fields: else a deletion would meet another title.
         """
-        stated, form = self._first(record, "bib_id"), self._mapping.oai_identifier
+        stated, form = self._first_text(record, "bib_id"), self._mapping.oai_identifier
         if not record.identifier or (stated and not form):
             return stated
         if not form:
@@ -128,38 +128,38 @@ class RecordReader:
             raise BadRecord(f"by its OAI-PMH identifier its number is {told!r}, by its fields {stated!r}")
         return told
 
-    def _title(self, record: MarcRecord, bib_id: str) -> Title:
-        linked = _linked(record)
+    def _make_title(self, record: MarcRecord, bib_id: str) -> Title:
+        linked = _find_linked_fields(record)
         sources = self._mapping.titles
         return Title(
             bib_id,
-            self._first(record, "title"),
-            BETWEEN_AUTHORS.join(_all(record, sources["author"])),
-            isbns_of(_all(record, sources["isbn"])),
-            self._first(record, "language").strip(" |"),
-            self._first(record, "published"),
-            next(_texts(linked, sources["title"]), ""),
-            BETWEEN_AUTHORS.join(_all(linked, sources["author"])),
+            self._first_text(record, "title"),
+            BETWEEN_AUTHORS.join(_unique_texts(record, sources["author"])),
+            isbns_of(_unique_texts(record, sources["isbn"])),
+            self._first_text(record, "language").strip(" |"),
+            self._first_text(record, "published"),
+            next(_find_texts(linked, sources["title"]), ""),
+            BETWEEN_AUTHORS.join(_unique_texts(linked, sources["author"])),
         )
 
-    def _first(self, record: MarcRecord, fact: str) -> str:
-        return next(_texts(record, self._mapping.titles[fact]), "")
+    def _first_text(self, record: MarcRecord, fact: str) -> str:
+        return next(_find_texts(record, self._mapping.titles[fact]), "")
 
-    def _copies(self, record: MarcRecord) -> list[dict[str, str]]:
+    def _find_copies(self, record: MarcRecord) -> list[dict[str, str]]:
         """Return the copies that the first field with a barcode describes."""
         for item in self._mapping.items:
             copies = [_subfields(one) for one in record.data.get(item.tag, ())]
-            if with_barcode := [copy for copy in copies if _joined(copy, item.barcode)]:
+            if with_barcode := [copy for copy in copies if _join_subfields(copy, item.barcode)]:
                 beside = [_subfields(one) for one in record.data.get(item.beside, ())]
                 kind = record.leader[6:8]
-                return [self._copy(item, copy, _beside(copy, beside), kind) for copy in with_barcode]
+                return [self._make_copy(item, copy, _find_companion(copy, beside), kind) for copy in with_barcode]
         return []
 
-    def _copy(self, item: ItemField, copy: _Parts, beside: _Parts, kind: str) -> dict[str, str]:
+    def _make_copy(self, item: ItemField, copy: _Parts, beside: _Parts, kind: str) -> dict[str, str]:
         other = self._items.get(item.beside)
-        facts = {name: _joined(copy, getattr(item, name)) for name in _FACTS}
+        facts = {name: _join_subfields(copy, getattr(item, name)) for name in _FACTS}
         if other is not None and beside:
-            facts = {name: value or _joined(beside, getattr(other, name)) for name, value in facts.items()}
+            facts = {name: value or _join_subfields(beside, getattr(other, name)) for name, value in facts.items()}
         agency, withheld = facts.pop("agency"), facts.pop("not_lendable")
         return {
             **facts,
@@ -170,7 +170,7 @@ class RecordReader:
         }
 
 
-def _check(*texts: str) -> None:
+def _check_texts(*texts: str) -> None:
     """Raise BadRecord for a text that may not enter; the columns check those of a copy."""
     for text in texts:
         if fault := fault_of_text(text, lines=True):
@@ -189,27 +189,27 @@ def _subfields(one: DataField) -> _Parts:
     return parts
 
 
-def _joined(parts: _Parts, codes: str) -> str:
+def _join_subfields(parts: _Parts, codes: str) -> str:
     return " ".join([parts[code] for code in codes if code in parts])
 
 
-def _beside(copy: _Parts, others: Sequence[_Parts]) -> _Parts:
+def _find_companion(copy: _Parts, others: Sequence[_Parts]) -> _Parts:
     """Return the other field with the same link number, else the first; an empty one if there is none."""
-    link = _link(copy)
-    return next((other for other in others if link and _link(other) == link), others[0] if others else {})
+    link = _link_number(copy)
+    return next((other for other in others if link and _link_number(other) == link), others[0] if others else {})
 
 
-def _link(parts: _Parts) -> str:
+def _link_number(parts: _Parts) -> str:
     """Return the number in subfield 8 (1.3, 1\\c) up to its point."""
     return _LINK_END.split(parts.get("8", ""))[0]
 
 
-def _all(record: MarcRecord, sources: Iterable[MarcSource]) -> list[str]:
+def _unique_texts(record: MarcRecord, sources: Iterable[MarcSource]) -> list[str]:
     """Return the texts of these sources, in their order, each once."""
-    return list(dict.fromkeys(_texts(record, sources)))
+    return list(dict.fromkeys(_find_texts(record, sources)))
 
 
-def _texts(record: MarcRecord, sources: Iterable[MarcSource]) -> Iterator[str]:
+def _find_texts(record: MarcRecord, sources: Iterable[MarcSource]) -> Iterator[str]:
     """Yield the texts of these sources, in their order."""
     for one in sources:
         if one.codes:
@@ -225,7 +225,7 @@ def _without_punctuation(found: DataField, codes: str) -> str:
     return joined[:-1] if joined[-1:] == "." and joined[-4:-1].isalnum() else joined
 
 
-def _linked(record: MarcRecord) -> MarcRecord:
+def _find_linked_fields(record: MarcRecord) -> MarcRecord:
     """Return fields 880 by the tag that each repeats in another script (subfield 6: 245-01/$1)."""
     linked: dict[str, list[DataField]] = {}
     for one in record.data.get("880", ()):

@@ -56,7 +56,7 @@ class BadRecord(Exception):
 
 def is_marc(path: Path) -> bool:
     """Return whether a file's name says that it is MARC21 or MARCXML."""
-    return _kind(path) in SUFFIXES
+    return _suffix_of(path) in SUFFIXES
 
 
 def records(path: Path, tags: Set[str]) -> Iterator[MarcRecord | BadRecord]:
@@ -65,15 +65,15 @@ def records(path: Path, tags: Set[str]) -> Iterator[MarcRecord | BadRecord]:
     Raises BadFile where the rest cannot be read.
     """
     try:
-        with _opened(path) as file:
-            yield from (_xml_records if _kind(path) == ".xml" else _marc21_records)(path, file, tags)
+        with _open_file(path) as file:
+            yield from (_xml_records if _suffix_of(path) == ".xml" else _marc21_records)(path, file, tags)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BadFile([f"{path}: {error}"]) from None
     except OSError as error:
         raise BadFile([f"{path}: {error.strerror}"]) from None
 
 
-def _kind(path: Path) -> str:
+def _suffix_of(path: Path) -> str:
     """Return the last suffix of a file's name but .gz."""
     return (path.with_suffix("") if _is_compressed(path) else path).suffix.lower()
 
@@ -82,7 +82,7 @@ def _is_compressed(path: Path) -> bool:
     return path.suffix.lower() == ".gz"
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _open_file(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path)) if _is_compressed(path) else path.open("rb")
 
 
@@ -92,14 +92,14 @@ def _opened(path: Path) -> IO[bytes]:
 def _marc21_records(path: Path, file: IO[bytes], tags: Set[str]) -> Iterator[MarcRecord | BadRecord]:
     """Split at the record terminators, not by the lengths, so that a false length hides no record."""
     wanted = frozenset(tag.encode() for tag in tags)
-    for chunk in _chunks(path, file):
+    for chunk in _split_records(path, file):
         try:
-            yield _record(chunk, wanted)
+            yield _parse_record(chunk, wanted)
         except BadRecord as bad:
             yield bad
 
 
-def _chunks(path: Path, file: IO[bytes]) -> Iterator[bytes]:
+def _split_records(path: Path, file: IO[bytes]) -> Iterator[bytes]:
     rest = file.read(len(_BOM)).removeprefix(_BOM)
     while block := file.read(_BLOCK):
         *whole, rest = (rest + block).split(_END)
@@ -110,7 +110,7 @@ def _chunks(path: Path, file: IO[bytes]) -> Iterator[bytes]:
         raise BadFile([f"{path}: the last record has no end: the file is cut off"])
 
 
-def _record(chunk: bytes, wanted: Set[bytes]) -> MarcRecord:
+def _parse_record(chunk: bytes, wanted: Set[bytes]) -> MarcRecord:
     """Return a record with the fields that are wanted. Raises BadRecord."""
     length, base = chunk[:5], chunk[12:17]
     if not (length.isdigit() and base.isdigit() and int(base) > _LEADER and chunk[:_LEADER].isascii()):
@@ -120,8 +120,8 @@ def _record(chunk: bytes, wanted: Set[bytes]) -> MarcRecord:
     directory, data = chunk[_LEADER : int(base) - 1], chunk[int(base) - 1 :]
     if not _DIRECTORY.fullmatch(directory) or data[:1] != _END_OF_FIELD:
         raise BadRecord("its directory is not that of MARC21")
-    texts = [(tag.decode(), text) for tag, text in _texts(directory, data, wanted)]
-    decode = _decoder(chunk[_SCHEME : _SCHEME + 1], b"".join([text for _, text in texts]))
+    texts = [(tag.decode(), text) for tag, text in _find_fields(directory, data, wanted)]
+    decode = _choose_decoder(chunk[_SCHEME : _SCHEME + 1], b"".join([text for _, text in texts]))
     found = MarcRecord(chunk[:_LEADER].decode(), {}, {})
     for tag, text in texts:
         try:
@@ -136,7 +136,7 @@ def _record(chunk: bytes, wanted: Set[bytes]) -> MarcRecord:
     return found
 
 
-def _texts(directory: bytes, data: bytes, wanted: Set[bytes]) -> Iterator[tuple[bytes, bytes]]:
+def _find_fields(directory: bytes, data: bytes, wanted: Set[bytes]) -> Iterator[tuple[bytes, bytes]]:
     """Yield the tags and the bytes of these fields. Raises BadRecord where one does not end as its entry says."""
     for at in range(0, len(directory), _ENTRY):
         if (tag := directory[at : at + 3]) in wanted:
@@ -147,7 +147,7 @@ def _texts(directory: bytes, data: bytes, wanted: Set[bytes]) -> Iterator[tuple[
             yield tag, data[start:end]
 
 
-def _decoder(scheme: bytes, text: bytes) -> Callable[[bytes], str]:
+def _choose_decoder(scheme: bytes, text: bytes) -> Callable[[bytes], str]:
     """Return the decoder of a record's texts by its leader's `scheme`; UTF-8 is recognised even if the leader names MARC-8."""
     if scheme == b"a" or (text.isascii() and _ESCAPE not in text):
         return bytes.decode
@@ -187,10 +187,10 @@ def _xml_records(path: Path, file: IO[bytes], tags: Set[str]) -> Iterator[MarcRe
             header = element.find("{*}header")  # of OAI-PMH, around MARC's own record, which has come before
             if header is None:
                 count += 1
-                yield _xml_record(element, tags)
+                yield _parse_xml_record(element, tags)
             elif header.get("status") == "deleted":
                 count += 1
-                yield MarcRecord(_DELETED, {}, {}, _identifier(header))
+                yield MarcRecord(_DELETED, {}, {}, _read_identifier(header))
             element.clear()
             while element.getprevious() is not None and (parent := element.getparent()) is not None:
                 del parent[0]
@@ -200,16 +200,16 @@ def _xml_records(path: Path, file: IO[bytes], tags: Set[str]) -> Iterator[MarcRe
         raise BadFile([f"{path}: after record {count}: {error.msg}"]) from None
 
 
-def _identifier(header: etree._Element) -> str:
+def _read_identifier(header: etree._Element) -> str:
     return str(header.findtext("{*}identifier", "")).strip()
 
 
-def _xml_record(element: etree._Element, tags: Set[str]) -> MarcRecord | BadRecord:
+def _parse_xml_record(element: etree._Element, tags: Set[str]) -> MarcRecord | BadRecord:
     """Return a record with the fields of these tags, or a BadRecord that names its fault."""
     leader = next((child.text or "" for child in element.iterchildren("{*}leader")), "")
     around = next(element.iterancestors("{*}record"), None)  # of OAI-PMH
     header = None if around is None else around.find("{*}header")
-    found = MarcRecord(leader.ljust(_LEADER), {}, {}, "" if header is None else _identifier(header))
+    found = MarcRecord(leader.ljust(_LEADER), {}, {}, "" if header is None else _read_identifier(header))
     for child in element.iterchildren("{*}controlfield", "{*}datafield"):
         if (tag := child.get("tag", "")) not in tags:
             continue

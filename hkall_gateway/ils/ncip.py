@@ -57,7 +57,7 @@ class Ncip:
         now = self._outside.now()
         wanted: Fields = {"UserElementType": list(ELEMENTS), "LoanedItemsDesired": True}
         asked = {"UserId": user_id(self._there.agency, card), **wanted}
-        reply = await self._said("LookupUser", asked, self._settings.unknown_user)
+        reply = await self._ask_responder("LookupUser", asked, self._settings.unknown_user)
         if reply is None:
             return BorrowerFacts(None, "ncip", now)
         follows = self._settings.answered_card == "follow"
@@ -66,19 +66,19 @@ class Ncip:
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         """Whether the responder knows the user by card and PIN."""
-        ways, code = self._settings, _input(self._settings.pin_input_type, pin.reveal())
+        ways, code = self._settings, _make_input(self._settings.pin_input_type, pin.reveal())
         who: Fields = {"UserId": user_id(self._there.agency, card), "AuthenticationInput": [code]}
         if not ways.pin_with_user_id:
-            who = {"AuthenticationInput": [_input(ways.card_input_type, card), code]}
+            who = {"AuthenticationInput": [_make_input(ways.card_input_type, card), code]}
         no = (*ways.unknown_user, *ways.wrong_pin)
-        reply = await self._said("LookupUser", {**who, "UserElementType": ["User Id"]}, no)
+        reply = await self._ask_responder("LookupUser", {**who, "UserElementType": ["User Id"]}, no)
         return reply is not None and reply.has("UserId")
 
     async def loans(self, card: str) -> tuple[LocalLoan, ...]:
         """The borrower's loans as the LookupUserResponse lists them."""
         asked: Fields = {"UserId": user_id(self._there.agency, card), "LoanedItemsDesired": True}
-        reply = await self._said("LookupUser", asked, self._settings.unknown_user)
-        return tuple(_loan(one) for one in reply.each("LoanedItem")) if reply else ()
+        reply = await self._ask_responder("LookupUser", asked, self._settings.unknown_user)
+        return tuple(_make_loan(one) for one in reply.each("LoanedItem")) if reply else ()
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
         """Our copies as they are now, up to the first available one."""
@@ -86,29 +86,29 @@ class Ncip:
         for copy in await copies_at_home(self._store, bib_id, self._agency):
             key = ItemKey(self._there.agency, copy.barcode)
             fields: Fields = {"ItemId": item_id(key), "ItemElementType": ["Circulation Status"]}
-            reply = await self._said("LookupItem", fields, NO_SUCH_ITEM)
+            reply = await self._ask_responder("LookupItem", fields, NO_SUCH_ITEM)
             if reply is not None:
                 seen.append(replace(copy, status=reply.text("ItemOptionalFields/CirculationStatus") or copy.status))
             if seen and circulation_status(seen[-1].status) == ON_SHELF:
                 break
         return tuple(seen)
 
-    async def _said(self, service: str, fields: Fields, no: Collection[str]) -> NcipMessage | None:
+    async def _ask_responder(self, service: str, fields: Fields, no: Collection[str]) -> NcipMessage | None:
         """The reply; None for a Problem that is among `no`, by its type or by words of its detail or value.
 
         Raises Unreachable for any other, and where none came.
         """
-        ask = partial(self._asked, service, fields, no)
+        ask = partial(self._send, service, fields, no)
         return await self._outside.ask(service, ask, self._there.timeout_s, self._try_again)
 
     async def _try_again(self) -> None:
         """Look up a card that no user has, to learn whether the responder is back, and tell its health. Never raises."""
         fields: Fields = {"UserId": user_id(self._there.agency, UNKNOWN_CARD)}
-        ask = partial(self._asked, "LookupUser", fields, self._settings.unknown_user)
+        ask = partial(self._send, "LookupUser", fields, self._settings.unknown_user)
         with suppress(Unreachable):
             await self._outside.record("LookupUser", ask, self._there.timeout_s, self._try_again)
 
-    async def _asked(self, service: str, fields: Fields, no: Collection[str], allowed_s: float) -> NcipMessage | None:
+    async def _send(self, service: str, fields: Fields, no: Collection[str], allowed_s: float) -> NcipMessage | None:
         asking = Deferred.fromCoroutine(self._client.ask(service, fields, self._there))
         if self._outside.clock is not None:
             asking.addTimeout(allowed_s, cast(IReactorTime, self._outside.clock))
@@ -118,7 +118,7 @@ class Ncip:
             reply = None
         if reply is None:
             raise Unreachable("no reply")
-        if other := sorted(one.text("ProblemType") for one in reply.each("Problem") if not _is(one, no)):
+        if other := sorted(one.text("ProblemType") for one in reply.each("Problem") if not _is_among(one, no)):
             raise Unreachable(", ".join(other))
         return None if reply.has("Problem") else reply
 
@@ -134,7 +134,7 @@ def responder(settings: NcipSettings, agency: str) -> Partner:
     )
 
 
-def _is(problem: NcipMessage, no: Collection[str]) -> bool:
+def _is_among(problem: NcipMessage, no: Collection[str]) -> bool:
     """Whether a Problem is among these, by its type or by words of its detail or value."""
     kind, *details = (problem.text(name).casefold() for name in ("ProblemType", "ProblemDetail", "ProblemValue"))
     return any(words.casefold() == kind or any(words.casefold() in text for text in details) for words in no)
@@ -150,30 +150,30 @@ def borrower_facts(reply: NcipMessage, now: datetime, *, tells_loans: bool = Tru
     counted = [number for number in numbers if number is not None]
     until = [instant(text, HONG_KONG) for one in person for text in one.texts("UserPrivilege/ValidToDate")]
     return LiveFacts(
-        blocked=any(_blocked(one, now) for one in person),
+        blocked=any(_is_blocked(one, now) for one in person),
         local_loans=sum(counted) if counted else len(reply.each("LoanedItem")) or (0 if tells_loans else None),
-        name=Sensitive(next((_name(one) for one in person), "")),
-        email=Sensitive(next((_address(one) for one in person), "")),
-        category=next((found for one in person for found in _categories(one)), ""),
+        name=Sensitive(next((_find_name(one) for one in person), "")),
+        email=Sensitive(next((_find_email(one) for one in person), "")),
+        category=next((found for one in person for found in _find_categories(one)), ""),
         expires=max((civil(when) for when in until if when), default=None),
-        card=_card(reply),
+        card=_find_card(reply),
         former=tuple(text for one in person for text in one.texts("PreviousUserId/UserIdentifierValue") if text),
     )
 
 
-def _loan(item: NcipMessage) -> LocalLoan:
+def _make_loan(item: NcipMessage) -> LocalLoan:
     due = instant(item.text("DateDue"), HONG_KONG) if item.text("DateDue") else None
     title = item.text("Title") or item.text("BibliographicDescription/Title")
     return LocalLoan(item.text("ItemId/ItemIdentifierValue"), title, civil(due) if due else None)
 
 
-def _card(reply: NcipMessage) -> str:
+def _find_card(reply: NcipMessage) -> str:
     """The barcode from the reply's UserId; "" where its type names another kind of number."""
     users = [one for one in reply.each("UserId") if "barcode" in (one.text("UserIdentifierType") or "barcode").casefold()]
     return next((one.text("UserIdentifierValue") for one in users), "")
 
 
-def _blocked(person: NcipMessage, now: datetime) -> bool:
+def _is_blocked(person: NcipMessage, now: datetime) -> bool:
     stopped = False
     for one in person.each("BlockOrTrap"):
         until = instant(one.text("ValidToDate"), HONG_KONG) if one.text("ValidToDate") else None
@@ -182,7 +182,7 @@ def _blocked(person: NcipMessage, now: datetime) -> bool:
     return bool(stopped or statuses & LAPSED)
 
 
-def _categories(person: NcipMessage) -> list[str]:
+def _find_categories(person: NcipMessage) -> list[str]:
     """The patron's category in either convention: the value of PROFILE, or the name of a privilege."""
     rows = [
         (one.text("AgencyUserPrivilegeType"), one.text("UserPrivilegeStatus/UserPrivilegeStatusType"))
@@ -192,13 +192,13 @@ def _categories(person: NcipMessage) -> list[str]:
     return keyed or [key for key, _ in rows if key and key.casefold() not in NO_CATEGORY | {"profile"}]
 
 
-def _name(person: NcipMessage) -> str:
+def _find_name(person: NcipMessage) -> str:
     one = "NameInformation/PersonalNameInformation"
     parts = [person.text(f"{one}/StructuredPersonalUserName/{part}") for part in ("GivenName", "Surname")]
     return person.text(f"{one}/UnstructuredPersonalUserName") or " ".join(filter(None, parts))
 
 
-def _address(person: NcipMessage) -> str:
+def _find_email(person: NcipMessage) -> str:
     found = (
         one.text("ElectronicAddress/ElectronicAddressData")
         for one in person.each("UserAddressInformation")
@@ -207,5 +207,5 @@ def _address(person: NcipMessage) -> str:
     return next((text for text in found if "@" in text), "")
 
 
-def _input(kind: str, text: str) -> Fields:
+def _make_input(kind: str, text: str) -> Fields:
     return {"AuthenticationInputData": text, "AuthenticationDataFormatType": "text", "AuthenticationInputType": kind}

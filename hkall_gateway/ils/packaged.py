@@ -80,25 +80,25 @@ class NcipSettings(LiveSettings):
     )
 
 
-def _snapshot(tools: ConnectorTools) -> LocalIls:
+def _build_snapshot(tools: ConnectorTools) -> LocalIls:
     from hkall_gateway.ils.snapshot import Snapshot
 
     return Snapshot(tools)
 
 
-def _manual(tools: ConnectorTools) -> LocalIls:
+def _build_manual(tools: ConnectorTools) -> LocalIls:
     from hkall_gateway.ils.snapshot import Manual
 
     return Manual(tools)
 
 
-def _sip2(tools: ConnectorTools) -> LocalIls:
+def _build_sip2(tools: ConnectorTools) -> LocalIls:
     from hkall_gateway.ils.sip2 import Sip2
 
     return Sip2(tools)
 
 
-def _ncip(tools: ConnectorTools) -> LocalIls:
+def _build_ncip(tools: ConnectorTools) -> LocalIls:
     from hkall_gateway.ils.ncip import Ncip
 
     return Ncip(tools)
@@ -123,10 +123,10 @@ PACKAGED: Final[Mapping[str, Adapter]] = MappingProxyType(
     {
         row.name: row
         for row in (
-            Adapter("snapshot", _snapshot, is_live=False, probes=(Probe.LOADED,)),
-            Adapter("manual", _manual, is_live=False, probes=(Probe.LOADED,)),
-            Adapter("sip2", _sip2, Sip2Settings, needs=("host",), probes=(Probe.SIP2,), address=sip2_address),
-            Adapter("ncip", _ncip, NcipSettings, needs=("url",), probes=(Probe.NCIP, Probe.CARD), address=_ncip_address),
+            Adapter("snapshot", _build_snapshot, is_live=False, probes=(Probe.LOADED,)),
+            Adapter("manual", _build_manual, is_live=False, probes=(Probe.LOADED,)),
+            Adapter("sip2", _build_sip2, Sip2Settings, needs=("host",), probes=(Probe.SIP2,), address=sip2_address),
+            Adapter("ncip", _build_ncip, NcipSettings, needs=("url",), probes=(Probe.NCIP, Probe.CARD), address=_ncip_address),
         )
     }
 )

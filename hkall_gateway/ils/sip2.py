@@ -67,7 +67,7 @@ class Sip2:
     async def borrower(self, card: str) -> BorrowerFacts:
         """The borrower from the 64 reply; None for a card that it calls invalid (BL is N)."""
         now = self._now()
-        reply = await self._said("63", now, {"AA": card})
+        reply = await self._ask_server("63", now, {"AA": card})
         if reply.get("BL") == "N":
             return BorrowerFacts(None, "sip2", now)
         answered = reply.get("AA").strip() if self._follows else ""
@@ -75,14 +75,14 @@ class Sip2:
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         """True only where CQ is Y and BL is not N."""
-        reply = await self._said("63", self._now(), {"AA": card, "AD": pin.reveal()})
+        reply = await self._ask_server("63", self._now(), {"AA": card, "AD": pin.reveal()})
         return reply.get("CQ") == "Y" and reply.get("BL") != "N"
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
         """Our copies as they are now, up to the first available one."""
         seen: list[Holding] = []
         for copy in await copies_at_home(self._store, bib_id, self._agency):
-            reply = await self._said("17", self._now(), {"AB": copy.barcode})
+            reply = await self._ask_server("17", self._now(), {"AB": copy.barcode})
             code = reply.get("circulation_status")
             seen.append(replace(copy, status=STATUS.get(code, f"SIP2 {code}")))
             if code == AVAILABLE:
@@ -91,14 +91,14 @@ class Sip2:
 
     async def loans(self, card: str) -> tuple[LocalLoan, ...]:
         """The borrower's loans by AU of the 64 reply, at most MOST_LOANS; title and due date by an 18 reply for each."""
-        reply = await self._said("63", self._now(), {"AA": card, "summary": CHARGED_ITEMS})
+        reply = await self._ask_server("63", self._now(), {"AA": card, "summary": CHARGED_ITEMS})
         found: list[LocalLoan] = []
         for barcode in reply.all("AU")[:MOST_LOANS]:
-            item = await self._said("17", self._now(), {"AB": barcode})
-            found.append(LocalLoan(barcode, item.get("AJ").strip(), _day(item.get("AH"))))
+            item = await self._ask_server("17", self._now(), {"AB": barcode})
+            found.append(LocalLoan(barcode, item.get("AJ").strip(), _parse_day(item.get("AH"))))
         return tuple(found)
 
-    async def _said(self, code: str, now: datetime, fields: Mapping[str, Value]) -> Sip2Message:
+    async def _ask_server(self, code: str, now: datetime, fields: Mapping[str, Value]) -> Sip2Message:
         common = {"transaction_date": date18(now, HONG_KONG), "AO": self._institution}
         body = written(Sip2Message(code, {**common, **fields, "AC": ""}), self._dialect)
         return read(await self._ask(body), self._dialect)
@@ -158,12 +158,12 @@ def borrower_facts(reply: Sip2Message) -> LiveFacts:
         name=Sensitive(reply.get("AE")),
         email=Sensitive(reply.get("BE")),
         category=reply.get("PC").strip(),
-        expires=_day(reply.get("PA")),
+        expires=_parse_day(reply.get("PA")),
         language=ZH if reply.get("language") in CHINESE else EN,
     )
 
 
-def _day(text: str) -> date | None:
+def _parse_day(text: str) -> date | None:
     """The leading YYYYMMDD, as Koha and Evergreen write it; None for any other text."""
     try:
         return date.fromisoformat(text.strip()[:8]) if len(text.strip()) >= 8 else None

@@ -56,7 +56,7 @@ class TokenRule(PeerClaims):
     keys: Keys = field(repr=False, kw_only=True)
 
 
-async def accepted(token: str, rule: TokenRule, now: datetime) -> bool | None:
+async def is_accepted(token: str, rule: TokenRule, now: datetime) -> bool | None:
     """Whether a token obeys a rule: signed by one of the keys with a pinned algorithm, for us, by its issuer, and not expired.
 
     None if no keys are available to verify it.
@@ -70,7 +70,7 @@ async def accepted(token: str, rule: TokenRule, now: datetime) -> bool | None:
     if header.get("alg") not in rule.algorithms:
         return False
     keys = await rule.keys.having(str(header.get("kid", "")), now)
-    return None if keys is None else _fits(token, rule, keys, now)
+    return None if keys is None else _is_valid(token, rule, keys, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def signing_key(text: bytes) -> Key:
     raise ValueError("no private key of RSA or EC, in PEM or as a JSON Web Key")
 
 
-def published(keys: Iterable[Key]) -> bytes:
+def make_public_key_set(keys: Iterable[Key]) -> bytes:
     """The JSON Web Key Set with the public halves of our keys, each once."""
     known = {key.thumbprint(): key for key in keys}
     rows = [{**key.as_dict(private=False), "kid": kid, "use": "sig"} for kid, key in known.items()]
@@ -120,16 +120,16 @@ def issuer(token: str) -> str:
     return str(claims.get("iss", "")) if isinstance(claims, dict) else ""
 
 
-def _fits(token: str, rule: TokenRule, keys: KeySet, now: datetime) -> bool:
+def _is_valid(token: str, rule: TokenRule, keys: KeySet, now: datetime) -> bool:
     try:
         claims = jwt.decode(token, keys, algorithms=list(rule.algorithms)).claims
-        _registry(rule, now).validate(claims)
+        _make_claims_registry(rule, now).validate(claims)
     except NO_TOKEN:
         return False
     return bool(claims["exp"] <= now.timestamp() + LONGEST_S + SKEW_S)
 
 
-def _registry(rule: TokenRule, now: datetime) -> jwt.JWTClaimsRegistry:
+def _make_claims_registry(rule: TokenRule, now: datetime) -> jwt.JWTClaimsRegistry:
     subject: dict[str, jwt.ClaimsOption] = {"sub": {"essential": True, "value": rule.subject}} if rule.subject else {}
     return jwt.JWTClaimsRegistry(
         now=int(now.timestamp()),

@@ -17,16 +17,16 @@ from typing import Final
 
 from hkall_gateway.circulation.partners.broker_services import BrokerCommand
 from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled
-from hkall_gateway.ncip.reply_payload import Payload, executed
+from hkall_gateway.ncip.reply_payload import Payload, execute_command
 from hkall_gateway.ncip.service_request import (
     MANDATED,
     Notice,
     ServiceRequest,
-    bib_id,
-    due_date,
-    happened,
-    request_id,
-    strange_number,
+    check_request_id,
+    read_bib_id,
+    read_due_date,
+    read_event_time,
+    read_request_id,
 )
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, Problem
 from hkall_gateway.rules.vocabulary import ItemKey
@@ -40,11 +40,11 @@ BEGIN = frozenset({"announce", "mirror_request"})
 """Commands that begin a request, and so give it its number."""
 
 
-def command(call: ServiceRequest) -> BrokerCommand:
+def make_command(call: ServiceRequest) -> BrokerCommand:
     """The command record with the ids, dates and title of a message, for any service. Without a barcode the request's number
     serves as the barcode."""
     message = call.message
-    agency, value = request_id(call)
+    agency, value = read_request_id(call)
     return BrokerCommand(
         by=call.by,
         partner=call.caller.agency,
@@ -53,22 +53,22 @@ def command(call: ServiceRequest) -> BrokerCommand:
         wire_id=value,
         barcode=message.text("ItemId/ItemIdentifierValue") or value,
         agency=message.text("ItemId/AgencyId"),
-        title=first(call, TITLES_GIVEN),
-        bib_id=bib_id(call),
+        title=find_first_text(call, TITLES_GIVEN),
+        bib_id=read_bib_id(call),
         pickup_location=message.text("PickupLocation"),
-        at=happened(call, (MANDATED,)),
-        due=due_date(call, DUES),
+        at=read_event_time(call, (MANDATED,)),
+        due=read_due_date(call, DUES),
         judged=call.judged,
     )
 
 
-def first(call: ServiceRequest, paths: tuple[str, ...]) -> str:
+def find_first_text(call: ServiceRequest, paths: tuple[str, ...]) -> str:
     """The first text at one of these paths."""
     return next((text for path in paths if (text := call.message.text(path))), "")
 
 
-def sends(
-    name: str, read: Callable[[ServiceRequest], BrokerCommand] = command
+def make_broker_handler(
+    name: str, read: Callable[[ServiceRequest], BrokerCommand] = make_command
 ) -> Callable[[ServiceRequest], Awaitable[Payload]]:
     """Returns a handler that executes the broker command `name`, with the facts that `read` finds in the message."""
 
@@ -76,38 +76,38 @@ def sends(
         ask = read(call)
         if not (ask.barcode or ask.number or ask.wire_id):
             return Problem(NEEDED_DATA_MISSING, "which book?", "ItemId")
-        if name in BEGIN and (strange := strange_number(call)):
+        if name in BEGIN and (strange := check_request_id(call)):
             return strange
-        return await executed(call, replace(ask, service=name))
+        return await execute_command(call, replace(ask, service=name))
 
     return handle
 
 
-async def recalled(call: ServiceRequest) -> Payload:
+async def handle_recall(call: ServiceRequest) -> Payload:
     """Handles a recall by the lender of the book."""
-    return await executed(call, _of_the_book(ItemRecalled, call))
+    return await execute_command(call, _make_lender_notice(ItemRecalled, call))
 
 
-async def recall_cancelled(call: ServiceRequest) -> Payload:
+async def handle_recall_cancelled(call: ServiceRequest) -> Payload:
     """Handles the cancellation of a recall by the lender of the book."""
-    return await executed(call, _of_the_book(RecallCancelled, call))
+    return await execute_command(call, _make_lender_notice(RecallCancelled, call))
 
 
-def _of_the_book(kind: type[Notice], call: ServiceRequest) -> Notice:
-    ask = command(call)
+def _make_lender_notice(kind: type[Notice], call: ServiceRequest) -> Notice:
+    ask = make_command(call)
     return kind(ask.by, ask.partner, item=ItemKey(ask.partner, ask.barcode), at=ask.at, due=ask.due)
 
 
-def accepts(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
+def make_accept_handler(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
     """The handler of a book for one of our patrons: that is here (`accept`), or that will come (`expect`)."""
 
     async def handle(call: ServiceRequest) -> Payload:
-        ask = command(call)
+        ask = make_command(call)
         if not ask.card:
             return Problem(NEEDED_DATA_MISSING, "for whom?", "UserId")
-        if strange := strange_number(call):
+        if strange := check_request_id(call):
             return strange
-        return await executed(call, replace(ask, service=name))
+        return await execute_command(call, replace(ask, service=name))
 
     return handle
 
@@ -118,16 +118,16 @@ PLACE: Final = "ShippingInformation/PhysicalAddress/UnstructuredAddress/Unstruct
 _CENTRAL: Final = re.compile(r"\.?i[0-9]")
 
 
-def central_number(value: str) -> bool:
+def is_central_number(value: str) -> bool:
     """Whether an identifier is an item number of the central (`i1234567`, Sierra also writes `.i1234567`): we borrow."""
     return _CENTRAL.match(value) is not None
 
 
-def mirrored(call: ServiceRequest) -> BrokerCommand:
+def make_mirrored_command(call: ServiceRequest) -> BrokerCommand:
     """The command record of an event: the central's number of the copy, its printed barcode, and the card of our patron."""
-    ask = command(call)
+    ask = make_command(call)
     unique = without_library(call.message.text("ItemId/ItemIdentifierValue"), call.caller.agency)
-    number = unique if central_number(unique) else ""
+    number = unique if is_central_number(unique) else ""
     printed = without_library(call.message.text(PRINTED), call.caller.agency)
     card = next((text for path in CARDS if (text := call.message.text(path))), "")
     place = ask.pickup_location or call.message.text(PLACE).strip()
@@ -141,6 +141,6 @@ def without_library(identifier: str, agency: str) -> str:
     return identifier.removesuffix(agency) or identifier
 
 
-def mirrors(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
+def make_mirror_handler(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
     """Returns a handler that executes the broker command `name` for a mirrored event."""
-    return sends(name, mirrored)
+    return make_broker_handler(name, make_mirrored_command)

@@ -13,9 +13,17 @@ from cryptography.x509.oid import NameOID
 
 from hkall_gateway.circulation.queries import PatronSeen, SeePatron
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.ncip.authentication import BASIC, BEARER, HttpCredentials, accepted, challenge, issuer, parse_authorization
+from hkall_gateway.ncip.authentication import (
+    BASIC,
+    BEARER,
+    HttpCredentials,
+    challenge,
+    is_accepted,
+    issuer,
+    parse_authorization,
+)
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
-from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer, ServiceRequest, admitted, refused
+from hkall_gateway.ncip.service_request import Caller, NcipServices, Peer, ServiceRequest, is_admitted, make_refusal
 from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, PROBLEMS, Problem
 from hkall_gateway.net.endpoints import Peered
@@ -47,7 +55,7 @@ LOOK_UPS: Final = frozenset({"LookupUser", "LookupRequest"})
 STRANGE: Final = "AuthenticationInputType"
 
 
-def credentials(call: ServiceRequest) -> tuple[str, Sensitive | None] | Refused | Problem:
+def read_credentials(call: ServiceRequest) -> tuple[str, Sensitive | None] | Refused | Problem:
     """The card of one of our patrons, and the PIN if one was given. UserId goes before AuthenticationInput: peers send both.
 
     A value of a type that is not known here is a proof that failed: it may have been meant as a PIN.
@@ -59,30 +67,30 @@ def credentials(call: ServiceRequest) -> tuple[str, Sensitive | None] | Refused 
             known = "a card is a Barcode Id, a PIN is a PIN or a Password"
             return Problem(PROBLEMS[Reason.WRONG_PIN].problem, f"this type of proof is not known; {known}", STRANGE, kind)
     inputs = {part.text("AuthenticationInputType").casefold(): part for part in message.each("AuthenticationInput")}
-    pin = Sensitive(_first(inputs, CREDENTIAL)) if CREDENTIAL & inputs.keys() else None
+    pin = Sensitive(_find_input(inputs, CREDENTIAL)) if CREDENTIAL & inputs.keys() else None
     if not pin and (call.caller.pin == "required" or (call.caller.pin == "blocks" and call.message.service not in LOOK_UPS)):
         return Problem(NEEDED_DATA_MISSING, "this client must send the PIN of the reader", "AuthenticationInput")
     agency = message.text("UserId/AgencyId")
-    card = message.text("UserId/UserIdentifierValue") or _first(inputs, IDENTITY)
+    card = message.text("UserId/UserIdentifierValue") or _find_input(inputs, IDENTITY)
     if not card or agency not in ("", call.services.agency):
-        return refused(Reason.UNKNOWN_BORROWER)
+        return make_refusal(Reason.UNKNOWN_BORROWER)
     return card, None if not pin and call.caller.pin in {"optional", "blocks"} else pin
 
 
-async def patron(call: ServiceRequest) -> str | Refused | Problem:
+async def identify_patron(call: ServiceRequest) -> str | Refused | Problem:
     """The card of one of our patrons, its PIN found right where one was given."""
-    found = credentials(call)
+    found = read_credentials(call)
     if isinstance(found, Refused | Problem) or found[1] is None:
         return found if isinstance(found, Refused | Problem) else found[0]
-    seen = await seen_with(call, *found)
-    return seen if isinstance(seen, Refused) else found[0] if seen.pin_ok else refused(Reason.WRONG_PIN)
+    seen = await find_patron(call, *found)
+    return seen if isinstance(seen, Refused) else found[0] if seen.pin_ok else make_refusal(Reason.WRONG_PIN)
 
 
-async def seen_with(call: ServiceRequest, card: str, pin: Sensitive | None) -> PatronSeen | Refused:
+async def find_patron(call: ServiceRequest, card: str, pin: Sensitive | None) -> PatronSeen | Refused:
     """A patron's record, the PIN compared where one was given. After too many wrong ones not even a right one is looked at."""
     ways = {f"pins of {call.caller.agency}": call.caller.wrong_pins}
     if pin is not None and call.services.guesses.shut(ways, call.services.now()):
-        return refused(Reason.TOO_MANY_WRONG_PINS)
+        return make_refusal(Reason.TOO_MANY_WRONG_PINS)
     seen = await call.services.circulation.execute(SeePatron(call.by, card, pin or Sensitive(), pin_given=pin is not None))
     away = seen.refusal is not None and seen.refusal.why is Reason.TRY_AGAIN
     if pin is not None and not seen.pin_ok and not away:
@@ -92,7 +100,7 @@ async def seen_with(call: ServiceRequest, card: str, pin: Sensitive | None) -> P
     return seen
 
 
-def _first(inputs: Mapping[str, NcipMessage], kinds: frozenset[str]) -> str:
+def _find_input(inputs: Mapping[str, NcipMessage], kinds: frozenset[str]) -> str:
     return next((part.text("AuthenticationInputData") for kind, part in inputs.items() if kind in kinds), "")
 
 
@@ -103,7 +111,7 @@ LONGEST_CLAIM: Final = 40
 """Characters of a claimed agency that are kept and logged, so that a wrongly configured partner can be recognised."""
 
 
-async def authenticated(services: NcipServices, message: NcipMessage, peer: Peer) -> Caller | Problem:
+async def authenticate_caller(services: NcipServices, message: NcipMessage, peer: Peer) -> Caller | Problem:
     """Return the caller that a document authenticates as, or the Problem to answer with.
 
     The named agency must present the proof bound to it and connect from one of its own addresses. If the document names no
@@ -112,17 +120,17 @@ async def authenticated(services: NcipServices, message: NcipMessage, peer: Peer
     """
     claimed = services.known(message.text("InitiationHeader/FromAgencyId/AgencyId"))
     credentials = parse_authorization(peer.authorization) if peer.authorization else None
-    rows = _claimants(services, claimed, credentials, peer)
+    rows = _find_claimed_callers(services, claimed, credentials, peer)
     if not claimed and not rows and credentials is None:
         missing = Problem(problems.NEEDED_DATA_MISSING, "the header names no sender", "FromAgencyId")
-        return replace(missing, challenge=challenge(_schemes(services, peer)))
+        return replace(missing, challenge=challenge(_schemes_for_address(services, peer)))
     guessed = claimed or (rows[0].agency if rows else credentials.name if credentials else "")
     network = network_of(peer.address)
     ways = {f"{guessed[:LONGEST_CLAIM]} at {network}": WRONG_PROOFS, f"network {network}": WRONG_PROOFS_OF_AN_ADDRESS}
     if services.proofs.shut(ways, services.now()):
         return Problem(problems.TRY_LATER, "too many wrong proofs; ask again in a quarter of an hour", "FromAgencyId")
     offered = OfferedProofs(message.text("InitiationHeader/FromAgencyAuthentication"), credentials, peer)
-    found = await _proven(services, claimed, rows, offered)
+    found = await _find_proven_caller(services, claimed, rows, offered)
     if isinstance(found, Caller) or found.problem == problems.TRY_LATER:
         return found
     # Many HTTP clients send credentials only after a challenge: a challenged request without any is no wrong proof.
@@ -141,7 +149,7 @@ class OfferedProofs:
     peer: Peer
 
 
-def _claimants(services: NcipServices, claimed: str, http: HttpCredentials | None, peer: Peer) -> tuple[Caller, ...]:
+def _find_claimed_callers(services: NcipServices, claimed: str, http: HttpCredentials | None, peer: Peer) -> tuple[Caller, ...]:
     """The rows of callers that may have sent a document.
 
     That is the one that the document names, else those that its HTTP credentials name, by a login or by the issuer of a token,
@@ -149,36 +157,38 @@ def _claimants(services: NcipServices, claimed: str, http: HttpCredentials | Non
     """
     if claimed:
         return tuple(filter(None, [services.callers.get(claimed)]))
-    near = [row for row in services.callers.values() if admitted(row.access.allow_from, peer.address)]
+    near = [row for row in services.callers.values() if is_admitted(row.access.allow_from, peer.address)]
     named: tuple[Caller, ...] = ()
     if http is not None and http.scheme == BASIC:
-        named = tuple(row for row in near if row.http.password_hash and _login(row) == http.name)
+        named = tuple(row for row in near if row.http.password_hash and _login_of(row) == http.name)
     elif http is not None and http.scheme == BEARER:
         named = tuple(row for row in near if row.http.token and issuer(http.secret) == row.http.token.issuer)
     return named or tuple(row for row in near if isinstance(row.access, Client) and row.access.without_header)
 
 
-def _login(row: Caller) -> str:
+def _login_of(row: Caller) -> str:
     return row.http.login or row.agency
 
 
-def _schemes(services: NcipServices, peer: Peer) -> frozenset[str]:
+def _schemes_for_address(services: NcipServices, peer: Peer) -> frozenset[str]:
     """The HTTP authentication schemes that callers at this address may use."""
-    return _of(tuple(row for row in services.callers.values() if admitted(row.access.allow_from, peer.address)))
+    return _schemes_of(tuple(row for row in services.callers.values() if is_admitted(row.access.allow_from, peer.address)))
 
 
-async def _proven(services: NcipServices, claimed: str, rows: tuple[Caller, ...], offered: OfferedProofs) -> Caller | Problem:
+async def _find_proven_caller(
+    services: NcipServices, claimed: str, rows: tuple[Caller, ...], offered: OfferedProofs
+) -> Caller | Problem:
     # Every caller's secret is tried, so that the time does not tell which agency came close.
-    owners = {row.agency for row in services.callers.values() if _proved(row, offered)}
+    owners = {row.agency for row in services.callers.values() if _is_proved_by_document(row, offered)}
     if claimed and not rows:
         return Problem(problems.UNKNOWN_AGENCY, "no such agency", "FromAgencyId")
     unknown = False
     for row in rows:
-        if not admitted(row.access.allow_from, offered.peer.address):
+        if not is_admitted(row.access.allow_from, offered.peer.address):
             continue
         if row.agency in owners or (row.access.by_address and not offered.secret and offered.http is None):
             return row
-        proved = await _proved_by_http(services, row, offered)
+        proved = await _is_proved_by_http(services, row, offered)
         if proved:
             return row
         unknown = unknown or proved is None
@@ -187,10 +197,12 @@ async def _proven(services: NcipServices, claimed: str, rows: tuple[Caller, ...]
     if unknown:
         return Problem(problems.TRY_LATER, "the keys that would prove this token cannot be had now; ask again later")
     refused = Problem(problems.AUTHENTICATION_FAILED, FITS_NOT, "FromAgencyId")
-    return replace(refused, challenge=challenge(_schemes(services, offered.peer) if not claimed else _of(rows)))
+    return replace(
+        refused, challenge=challenge(_schemes_for_address(services, offered.peer) if not claimed else _schemes_of(rows))
+    )
 
 
-def _of(rows: tuple[Caller, ...]) -> frozenset[str]:
+def _schemes_of(rows: tuple[Caller, ...]) -> frozenset[str]:
     return frozenset(scheme for row in rows for scheme in row.http.schemes)
 
 
@@ -198,24 +210,24 @@ FITS_NOT: Final = "the secret, the token, the certificate or the address does no
 """One sentence for every wrong proof."""
 
 
-def _proved(caller: Caller, offered: OfferedProofs) -> bool:
+def _is_proved_by_document(caller: Caller, offered: OfferedProofs) -> bool:
     told = same(caller.secret, offered.secret) and bool(caller.secret)
     peer, bound = offered.peer, caller.access.certificate
     seen = [same(bound, text) for text in (peer.fingerprint, peer.subject) if text] if bound else []
     return told or any(seen)
 
 
-async def _proved_by_http(services: NcipServices, caller: Caller, offered: OfferedProofs) -> bool | None:
+async def _is_proved_by_http(services: NcipServices, caller: Caller, offered: OfferedProofs) -> bool | None:
     """Whether the Authorization header authenticates this caller; None if the keys to verify it are not available now."""
     http, proof = offered.http, caller.http
     if http is None or http.scheme not in proof.schemes or not http.secret:
         return False
     subject = f"ncip {caller.agency} at {network_of(offered.peer.address)}"
-    if http.scheme == BASIC and _login(caller) != http.name:
+    if http.scheme == BASIC and _login_of(caller) != http.name:
         return await _verify_decoy(services, http, offered.peer)
     if http.scheme == BASIC:
         return await services.verify(subject, proof.password_hash, http.secret)
-    signed = await accepted(http.secret, proof.token, services.now()) if proof.token else False
+    signed = await is_accepted(http.secret, proof.token, services.now()) if proof.token else False
     if signed is not False or not proof.bearer_hash:
         return signed
     return await services.verify(subject, proof.bearer_hash, http.secret)
@@ -227,7 +239,7 @@ async def _verify_decoy(services: NcipServices, http: HttpCredentials, peer: Pee
     return False
 
 
-def misaddressed(services: NcipServices, message: NcipMessage) -> Problem | None:
+def check_addressee(services: NcipServices, message: NcipMessage) -> Problem | None:
     """The Problem for a document that is addressed to another agency; None if it names us or no agency."""
     named = message.texts("InitiationHeader/ToAgencyId/AgencyId")
     ours = {name.casefold() for name in (services.agency, *services.other_names)}
@@ -236,7 +248,7 @@ def misaddressed(services: NcipServices, message: NcipMessage) -> Problem | None
     return Problem(problems.UNKNOWN_AGENCY, f"this is {services.agency}, and the document is for another agency", "ToAgencyId")
 
 
-def overdone(services: NcipServices, caller: Caller, service: str) -> Problem | None:
+def check_rate(services: NcipServices, caller: Caller, service: str) -> Problem | None:
     """The Problem for a look-up above the caller's limit per minute, if it has one; None if it may be answered."""
     agreed = caller.access.lookups_per_minute if isinstance(caller.access, PartnerAccess) else 0
     if SHAPES[service].kind != "L" or services.rate.admits(caller.agency, agreed, services.now()):

@@ -22,16 +22,16 @@ from hkall_gateway.circulation.partners.partner_reports import KeepUnplaced
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
-from hkall_gateway.ncip.callers import LONGEST_CLAIM, authenticated, misaddressed, overdone
+from hkall_gateway.ncip.callers import LONGEST_CLAIM, authenticate_caller, check_addressee, check_rate
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_2_02, minor
 from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import NOBODY, SHAPES, Coded, Fields, Header, NcipMessage, redacted
 from hkall_gateway.ncip.codec.xml import QUESTION
-from hkall_gateway.ncip.lookups import versions
+from hkall_gateway.ncip.lookups import make_version_fields
 from hkall_gateway.ncip.profile import HANDLERS, Service, service_for
 from hkall_gateway.ncip.reply_payload import Payload
-from hkall_gateway.ncip.service_request import CORR, Caller, NcipServices, Peer, ServiceRequest, digest, spelled
+from hkall_gateway.ncip.service_request import CORR, Caller, NcipServices, Peer, ServiceRequest, digest_message, spell_agencies
 from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import Problem
 from hkall_gateway.net.limits.timeout import TooLate
@@ -51,22 +51,24 @@ COMMANDS: Final = frozenset({"AcceptItem", "CheckInItem", "CheckOutItem"})
 """Commands that report an event that has already happened; they are treated like notifications."""
 
 
-async def held(call: ServiceRequest, said: Payload) -> Payload:
+async def quarantine_unplaced(call: ServiceRequest, said: Payload) -> Payload:
     """Return the answer unchanged, after storing a partner's message that matches no request or copy, or contradicts ours."""
     told = SHAPES[call.message.service].kind == "N" or call.message.service in COMMANDS
     kept_for = CONTRADICTING | UNMATCHED if told else CONTRADICTING
     if not call.from_client and isinstance(said, Refused) and said.why in kept_for:
-        kept = await call.services.circulation.execute(KeepUnplaced(call.by, call.digest, document(call.message), said.why))
+        kept = await call.services.circulation.execute(
+            KeepUnplaced(call.by, call.digest, redact_document(call.message), said.why)
+        )
         LOG.warning("ncip.quarantined", peer=call.caller.agency, service=call.message.service, reason=said.why, kept=kept)
     return said
 
 
-def document(message: NcipMessage) -> str:
+def redact_document(message: NcipMessage) -> str:
     """The message encoded in the direct dialect, with a dot for every secret or personal value."""
     return encode(NcipMessage(message.service, redacted(message)), DIALECTS["direct"]).decode()
 
 
-async def heard_again(services: NcipServices, agency: str, digest: str, kept: str) -> Payload:
+async def replay_document(services: NcipServices, agency: str, digest: str, kept: str) -> Payload:
     """Replay a stored document as if its partner had sent it now and a person believed it, and return the answer."""
     message = decode(kept.encode())
     caller = services.callers.get(agency) or Caller(PartnerAccess(agency, allow_from=()), "")
@@ -76,7 +78,7 @@ async def heard_again(services: NcipServices, agency: str, digest: str, kept: st
     return await service.handle(ServiceRequest(services, caller, message, digest, judged=True))
 
 
-__all__ = ["HANDLERS", "Caller", "NcipServices", "Peer", "Service", "authenticated", "respond"]
+__all__ = ["HANDLERS", "Caller", "NcipServices", "Peer", "Service", "authenticate_caller", "respond"]
 
 ABOUT_VERSIONS: Final = "LookupVersion"
 
@@ -84,7 +86,7 @@ ABOUT_VERSIONS: Final = "LookupVersion"
 Proven = Callable[[Caller], object]
 
 
-def _ignore(_said: object) -> None:
+def _ignore_argument(_said: object) -> None:
     """Ignores its argument; the default callback without a connection to count or without HTTP (tests, raw TCP)."""
 
 
@@ -102,8 +104,8 @@ def respond(
     body: bytes,
     charset: str | None,
     peer: Peer,
-    proven: Proven = _ignore,
-    challenge: Callable[[tuple[str, ...]], object] = _ignore,
+    proven: Proven = _ignore_argument,
+    challenge: Callable[[tuple[str, ...]], object] = _ignore_argument,
     deadline: Deadline | None = None,
 ) -> Deferred[bytes]:
     """The reply to one document, for any bytes. `charset` is the one that the transport names.
@@ -113,17 +115,17 @@ def respond(
     be true, and the transport closes the connection.
     """
     began = services.now()
-    asked, unread = _read(body, charset)
+    asked, unread = _read_document(body, charset)
     mark, service = "", asked.message.service  # a document that was not read has no mark
     if service in SHAPES and SHAPES[service].kind != "L":
-        mark = digest(asked.message)
+        mark = digest_message(asked.message)
     elif service:  # a look-up, which is never replayed: the time in microseconds
         mark = f"{int(began.timestamp() * 1_000_000) & 0xFFFF_FFFF_FFFF:012x}"
     answering = _Answering(services, asked, mark, peer, len(body), began, proven, challenge)
     if unread:
         return succeed(answering.reply(unread))
     with answering.bound():  # the coroutine copies this log context when it starts
-        work = _answered(services, asked.message, answering.mark, peer, answering.prove)
+        work = _handle_within_limits(services, asked.message, answering.mark, peer, answering.prove)
         said = services.timeout.run(work, deadline) if services.timeout else Deferred.fromCoroutine(work)
     return said.addCallbacks(answering.reply, answering.too_late)
 
@@ -157,11 +159,12 @@ class _Answering:
         with self.bound():
             dialect = self.services.dialect(self.sender)
             try:
-                written = encode(_reply(self.services, self.asked, said, self.sender), dialect)
+                written = encode(_make_reply(self.services, self.asked, said, self.sender), dialect)
             except Exception:
                 LOG.exception("ncip.writing_failed", service=self.asked.service)
                 written = encode(
-                    _reply(self.services, ReceivedDocument(self.asked.service), _try_again(), self.sender), dialect
+                    _make_reply(self.services, ReceivedDocument(self.asked.service), _make_try_again_problem(), self.sender),
+                    dialect,
                 )
             self.tell(said)
         return written
@@ -201,7 +204,7 @@ class _Answering:
                 LOG.error("ncip.undecided", service=self.asked.service)
                 failure.raiseException()
             LOG.warning("ncip.too_late", service=self.asked.service)
-        return self.reply(_try_again())
+        return self.reply(_make_try_again_problem())
 
     def bound(self) -> AbstractContextManager[None]:
         """Binds the channel, the correlation id and the peer's trace to all log lines of this document."""
@@ -212,7 +215,7 @@ class _Answering:
 # ---- reading
 
 
-def _read(body: bytes, charset: str | None) -> tuple[ReceivedDocument, Problem | None]:
+def _read_document(body: bytes, charset: str | None) -> tuple[ReceivedDocument, Problem | None]:
     try:
         message = decode(body, charset, QUESTION)
     except BadDocument as bad:
@@ -221,76 +224,78 @@ def _read(body: bytes, charset: str | None) -> tuple[ReceivedDocument, Problem |
         return asked, Problem(bad.problem, bad.detail)
     except Exception:
         LOG.exception("ncip.reading_failed", bytes=len(body))
-        return ReceivedDocument(None), _try_again()
+        return ReceivedDocument(None), _make_try_again_problem()
     if message.service not in SHAPES and message.service != ABOUT_VERSIONS:
         no = Problem(problems.PROTOCOL_ERROR, f"{message.service} is an answer, and nothing was asked")
-        return ReceivedDocument(None, _header(message), message), no
-    return ReceivedDocument(message.service, _header(message), message), None
+        return ReceivedDocument(None, _read_header(message), message), no
+    return ReceivedDocument(message.service, _read_header(message), message), None
 
 
-def _header(message: NcipMessage) -> Header:
-    return Header(_agency(message, "FromAgencyId"), _agency(message, "ToAgencyId"))
+def _read_header(message: NcipMessage) -> Header:
+    return Header(_find_agency(message, "FromAgencyId"), _find_agency(message, "ToAgencyId"))
 
 
-def _agency(message: NcipMessage, side: str) -> str:
+def _find_agency(message: NcipMessage, side: str) -> str:
     return message.text(f"InitiationHeader/{side}/AgencyId") or message.text(f"ResponseHeader/{side}/AgencyId")
 
 
-def _try_again() -> Problem:
-    return problems.trouble(Reason.TRY_AGAIN, "", {})
+def _make_try_again_problem() -> Problem:
+    return problems.make_problem(Reason.TRY_AGAIN, "", {})
 
 
 # ---- answering
 
 
-async def _answered(services: NcipServices, message: NcipMessage, mark: str, peer: Peer, proven: Proven) -> Fields | Problem:
+async def _handle_within_limits(
+    services: NcipServices, message: NcipMessage, mark: str, peer: Peer, proven: Proven
+) -> Fields | Problem:
     try:
-        said = await _said(services, message, mark, peer, proven)
+        said = await _handle_message(services, message, mark, peer, proven)
     except Unavailable:  # the store has said why
-        return _try_again()
+        return _make_try_again_problem()
     except Undecided:  # then no reply would be true
         raise
     except Exception:
         LOG.exception("ncip.handler_failed", service=message.service)
-        return _try_again()
+        return _make_try_again_problem()
     if isinstance(said, Refused):
-        said = problems.trouble(said.why, message.service, said.detail)
+        said = problems.make_problem(said.why, message.service, said.detail)
     if not isinstance(said, Problem) or said.value or not said.element:
         return said
     return replace(said, value=message.text(problems.VALUE_AT.get(said.element, said.element)))
 
 
-async def _said(services: NcipServices, message: NcipMessage, mark: str, peer: Peer, proven: Proven) -> Payload:
+async def _handle_message(services: NcipServices, message: NcipMessage, mark: str, peer: Peer, proven: Proven) -> Payload:
     if message.service == ABOUT_VERSIONS:
-        return versions((ABOUT_VERSIONS, *HANDLERS))
-    caller = await authenticated(services, message, peer)
+        return make_version_fields((ABOUT_VERSIONS, *HANDLERS))
+    caller = await authenticate_caller(services, message, peer)
     if isinstance(caller, Problem):
         return caller
     proven(caller)
-    if elsewhere := misaddressed(services, message):
+    if elsewhere := check_addressee(services, message):
         return elsewhere
     service = service_for(services, caller, message.service)
     if service is None:
         return Problem(problems.UNSUPPORTED_SERVICE, f"{message.service} is not done here")
     if caller.kind not in service.who:
         return Problem(problems.UNAUTHORIZED_SERVICE, f"{message.service} is not for this {caller.kind}", "FromAgencyId")
-    if too_much := overdone(services, caller, message.service):
+    if too_much := check_rate(services, caller, message.service):
         return too_much
-    call = ServiceRequest(services, caller, spelled(services, message), mark)
-    return await held(call, await service.handle(call))
+    call = ServiceRequest(services, caller, spell_agencies(services, message), mark)
+    return await quarantine_unplaced(call, await service.handle(call))
 
 
 # ---- writing
 
 
-def _reply(services: NcipServices, asked: ReceivedDocument, said: Fields | Problem, sender: str) -> NcipMessage:
+def _make_reply(services: NcipServices, asked: ReceivedDocument, said: Fields | Problem, sender: str) -> NcipMessage:
     """The reply, in the namespace style and the place (inside Ext or not) of the question.
 
     Its version is that of the question; 2.02 if the reply's service is younger than that. Its ResponseHeader has the agencies
     of the InitiationHeader exchanged; there is none if the question names no sender.
     """
     if isinstance(said, Problem):
-        kind = Coded(said.problem, problems.scheme(said.problem, asked.service or ""))
+        kind = Coded(said.problem, problems.find_scheme(said.problem, asked.service or ""))
         told = {"ProblemType": kind, "ProblemDetail": said.detail, "ProblemElement": said.element, "ProblemValue": said.value}
         said = {"Problem": [told]}
     was, header, manner = asked.message, asked.header, (asked.message.namespaced, asked.message.extension)
@@ -301,13 +306,13 @@ def _reply(services: NcipServices, asked: ReceivedDocument, said: Fields | Probl
     version = NCIP_2_02 if place and level is not None and level < place.since else was.version
     us, them = header.to_agency or services.agency, header.from_agency
     swapped: Fields = {"ResponseHeader": {"FromAgencyId": {"AgencyId": us}, "ToAgencyId": {"AgencyId": them}}} if them else {}
-    return NcipMessage(service, {**swapped, **said, **_extras(services, asked, said, sender)}, version, *manner)
+    return NcipMessage(service, {**swapped, **said, **_make_extension(services, asked, said, sender)}, version, *manner)
 
 
 REPLIES: Final = {ABOUT_VERSIONS: f"{ABOUT_VERSIONS}Response"}
 
 
-def _extras(services: NcipServices, asked: ReceivedDocument, said: Fields, sender: str) -> Fields:
+def _make_extension(services: NcipServices, asked: ReceivedDocument, said: Fields, sender: str) -> Fields:
     """The Ext of the reply: NCIP's own elements of the question's Ext, by which NNCIPP and crosslink identify their requests,
     with those in `said`.
 

@@ -119,28 +119,28 @@ class AgentPost:
 
     def __init__(self, reactor: Any, agent: object = None, most_bytes: int = MOST_BYTES) -> None:
         self._reactor, self._most_bytes = reactor, most_bytes
-        self._agent = cast(HttpAgent, agent or _agent(reactor, most_bytes))
+        self._agent = cast(HttpAgent, agent or _make_agent(reactor, most_bytes))
 
     async def __call__(self, url: str, body: bytes, timeout_s: float) -> HttpReply:
-        return await self._posted(url, body, timeout_s, _headers())
+        return await self._post_document(url, body, timeout_s, _make_headers())
 
     def proving(self, authorization: Callable[[], str]) -> Post:
         """A `Post` with an Authorization header, for which `authorization` is called at each document."""
 
         async def post(url: str, body: bytes, timeout_s: float) -> HttpReply:
-            headers = _headers()
+            headers = _make_headers()
             headers.setRawHeaders("Authorization", [authorization()])
-            return await self._posted(url, body, timeout_s, headers)
+            return await self._post_document(url, body, timeout_s, headers)
 
         return post
 
-    async def _posted(self, url: str, body: bytes, timeout_s: float, headers: Headers) -> HttpReply:
+    async def _post_document(self, url: str, body: bytes, timeout_s: float, headers: Headers) -> HttpReply:
         document = _Document(body)
         try:
-            return await self._asked(b"POST", url, headers, document, timeout_s)
+            return await self._send_request(b"POST", url, headers, document, timeout_s)
         except Exception as failed:  # every way to fail counts as one of two: did the document leave?
-            cause = _cause(failed)
-            said, kind = _said(cause, timeout_s), _kind(cause)
+            cause = _find_cause(failed)
+            said, kind = _describe_failure(cause, timeout_s), _kind_of_failure(cause)
             raise (NoReply(said, kind or "http") if document.left else NotSent(said, kind or "connect")) from failed
 
     async def get(self, url: str, timeout_s: float, authorization: str = "") -> HttpReply:
@@ -149,24 +149,24 @@ class AgentPost:
         if authorization:
             headers.setRawHeaders("Authorization", [authorization])
         try:
-            return await self._asked(b"GET", url, headers, None, timeout_s)
+            return await self._send_request(b"GET", url, headers, None, timeout_s)
         except Exception as failed:
-            cause = _cause(failed)
-            raise NotSent(_said(cause, timeout_s), _kind(cause) or "connect") from failed
+            cause = _find_cause(failed)
+            raise NotSent(_describe_failure(cause, timeout_s), _kind_of_failure(cause) or "connect") from failed
 
-    def _asked(self, method: bytes, url: str, headers: Headers, body: object, timeout_s: float) -> Deferred[HttpReply]:
+    def _send_request(self, method: bytes, url: str, headers: Headers, body: object, timeout_s: float) -> Deferred[HttpReply]:
         asked = maybeDeferred(self._agent.request, method, url.encode("ascii", "replace"), headers, body)
-        done: Deferred[HttpReply] = asked.addCallback(_whole, self._most_bytes)
+        done: Deferred[HttpReply] = asked.addCallback(_read_response, self._most_bytes)
         return done.addTimeout(timeout_s, self._reactor)
 
 
-def _agent(reactor: object, most_bytes: int) -> object:
+def _make_agent(reactor: object, most_bytes: int) -> object:
     pool = HTTPConnectionPool(reactor, persistent=False)  # type: ignore[no-untyped-call]  # twisted.web has no types here
     endpoints = BoundedEndpoints(reactor, CONNECT_S, 2 * most_bytes + MOST_HEAD)
     return Agent.usingEndpointFactory(reactor, endpoints, pool)  # type: ignore[no-untyped-call]  # nor here
 
 
-def _headers() -> Headers:
+def _make_headers() -> Headers:
     return Headers(
         {
             "User-Agent": [AGENT],
@@ -178,17 +178,17 @@ def _headers() -> Headers:
     )
 
 
-def _cause(failed: Exception) -> Exception:
+def _find_cause(failed: Exception) -> Exception:
     reasons = getattr(failed, "reasons", None)  # twisted.web wraps the cause in a list of failures
     cause: Exception = reasons[0].value if reasons else failed
     return cause
 
 
-def _kind(cause: Exception) -> str:
+def _kind_of_failure(cause: Exception) -> str:
     return next((kind for types, kind in KINDS if isinstance(cause, types)), "")
 
 
-def _said(cause: Exception, timeout_s: float) -> str:
+def _describe_failure(cause: Exception, timeout_s: float) -> str:
     if isinstance(cause, TIMEOUTS):
         return f"no answer within {timeout_s:g} s"
     return f"{type(cause).__name__}: {cause}"[:200]
@@ -216,29 +216,29 @@ class _Document:
         """All of it was written at once."""
 
 
-def _whole(response: HttpResponse, most_bytes: int) -> Deferred[HttpReply]:
+def _read_response(response: HttpResponse, most_bytes: int) -> Deferred[HttpReply]:
     reader = _Reader(most_bytes)
     response.deliverBody(reader)
-    kind, date = _one(response, "Content-Type"), _instant(_one(response, "Date"))
-    return reader.done.addCallback(lambda body: HttpReply(response.code, kind, body, _wait(response), date))
+    kind, date = _find_header(response, "Content-Type"), _parse_http_date(_find_header(response, "Date"))
+    return reader.done.addCallback(lambda body: HttpReply(response.code, kind, body, _retry_after_s(response), date))
 
 
-def _one(response: HttpResponse, name: str) -> str:
+def _find_header(response: HttpResponse, name: str) -> str:
     values = response.headers.getRawHeaders(name.encode(), [])
     return values[0].decode("utf-8", "replace") if values else ""
 
 
-def _wait(response: HttpResponse) -> int:
+def _retry_after_s(response: HttpResponse) -> int:
     """Retry-After in seconds; an HTTP date is relative to the peer's own Date, so that no clock of ours is needed."""
-    said = _one(response, "Retry-After").strip()
+    said = _find_header(response, "Retry-After").strip()
     seconds = whole_number(said)
     if seconds is not None:
         return min(seconds, LONGEST_WAIT_S)
-    until, since = _instant(said), _instant(_one(response, "Date"))
+    until, since = _parse_http_date(said), _parse_http_date(_find_header(response, "Date"))
     return min(max(int((until - since).total_seconds()), 0), LONGEST_WAIT_S) if until and since else 0
 
 
-def _instant(text: str) -> datetime | None:
+def _parse_http_date(text: str) -> datetime | None:
     """Parse an HTTP date; None if the text is not a date."""
     try:
         said = parsedate_to_datetime(text)
@@ -260,9 +260,9 @@ class _Reader(TwistedProtocol):
         self._size, self._pieces = self._size + len(data), self._pieces + 1
         most = FEWEST + self._size // SMALLEST
         if self._size > self._most_bytes:
-            self._fail(NoReply(f"a reply of more than {self._most_bytes} bytes"))
+            self._fail_with(NoReply(f"a reply of more than {self._most_bytes} bytes"))
         elif self._pieces > most:
-            self._fail(NoReply(f"a reply in more than {most} pieces"))
+            self._fail_with(NoReply(f"a reply in more than {most} pieces"))
         else:
             self._chunks.append(data)
 
@@ -275,7 +275,7 @@ class _Reader(TwistedProtocol):
         else:
             self.done.errback(reason)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail_with(self, error: Exception) -> None:
         self._chunks.clear()
         if not self.done.called:
             self.done.errback(error)
@@ -292,18 +292,18 @@ class _Reader(TwistedProtocol):
 def post(url: str, body: bytes, timeout_s: float, authorization: str = "") -> HttpReply:
     """Return the reply, with any status. Raises ValueError for a malformed URL, NoReply without an answer."""
     headers = {"Content-Type": CONTENT_TYPE, "Accept": "application/xml"}
-    return _exchange("POST", url, body, headers, timeout_s, authorization)
+    return _exchange_blocking("POST", url, body, headers, timeout_s, authorization)
 
 
 async def blocking_get(url: str, timeout_s: float, authorization: str = "") -> HttpReply:
     """GET an address, for JSON; the calling thread waits. Raises only NotSent."""
     try:
-        return _exchange("GET", url, None, {"Accept": "application/json"}, timeout_s, authorization)
+        return _exchange_blocking("GET", url, None, {"Accept": "application/json"}, timeout_s, authorization)
     except (NoReply, ValueError) as failed:
         raise NotSent(str(failed)) from failed
 
 
-def _exchange(
+def _exchange_blocking(
     method: str, url: str, body: bytes | None, headers: dict[str, str], timeout_s: float, authorization: str
 ) -> HttpReply:
     parts = urlsplit(url)

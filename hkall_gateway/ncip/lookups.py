@@ -11,11 +11,11 @@ from hkall_gateway.circulation.queries import PatronSeen, SeeItem
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.circulation.titles import FindClosedVolumes
 from hkall_gateway.ncip import replies, shelves
-from hkall_gateway.ncip.callers import credentials, patron, seen_with
+from hkall_gateway.ncip.callers import find_patron, identify_patron, read_credentials
 from hkall_gateway.ncip.codec.dialects import SUPPORTED
 from hkall_gateway.ncip.codec.messages import Fields
-from hkall_gateway.ncip.reply_payload import Payload, frame
-from hkall_gateway.ncip.service_request import ServiceRequest, item, refused, request_id
+from hkall_gateway.ncip.reply_payload import Payload, make_frame
+from hkall_gateway.ncip.service_request import ServiceRequest, make_refusal, read_item, read_request_id
 from hkall_gateway.ncip.tables.notifications import request_id as written_request
 from hkall_gateway.ncip.tables.problems import UNKNOWN_AGENCY, Problem
 from hkall_gateway.rules.callers import Client
@@ -37,7 +37,7 @@ MOST_COPIES: Final = 100
 
 async def lookup_user(call: ServiceRequest) -> Payload:
     """A patron of ours, as far as was desired. With a PIN a wrong card and a wrong PIN read the same."""
-    found = credentials(call)
+    found = read_credentials(call)
     if isinstance(found, Refused | Problem):
         return found
     card, pin = found
@@ -45,32 +45,32 @@ async def lookup_user(call: ServiceRequest) -> Payload:
     if partner is not None:  # its institutional card, on which it borrows from us: it has a name, and nothing bars it
         nothing, name = Sensitive(""), Sensitive(partner.name)
         record = PatronSeen(partner.institutional_card, name, nothing, nothing, "", "", True, None, None, (), 0, 0, None)
-        return replies.patron(record, desired(call, "UserElementType"), frozenset(), frame(call))
-    seen = await seen_with(call, card, pin)
+        return replies.make_patron_fields(record, find_desired_types(call, "UserElementType"), frozenset(), make_frame(call))
+    seen = await find_patron(call, card, pin)
     if isinstance(seen, Refused):
         return seen
     if seen.refusal and seen.refusal.why is Reason.TRY_AGAIN:
         return seen.refusal
     if pin is not None and not seen.pin_ok:
-        return refused(Reason.WRONG_PIN)
+        return make_refusal(Reason.WRONG_PIN)
     if seen.refusal and seen.refusal.why in {Reason.UNKNOWN_BORROWER, Reason.CARD_REPLACED}:
         return seen.refusal
     if pin is None and call.caller.pin == "blocks":
         # The schema demands UserId, but VuFind takes a reply with one for a login. Its XCNCIP2 driver leaves out a PIN that PHP
         # holds to be empty, as `0` is, and asks for blocks without a PIN. Seen on 2026-11-29.
-        return _unnamed(replies.patron(seen, frozenset({BLOCKS}), frozenset(), frame(call)))
-    return await _user_fields(call, seen)
+        return _without_user_id(replies.make_patron_fields(seen, frozenset({BLOCKS}), frozenset(), make_frame(call)))
+    return await _make_user_fields(call, seen)
 
 
-def _unnamed(told: Fields) -> Fields:
+def _without_user_id(told: Fields) -> Fields:
     """A reply without its UserId."""
     return {name: value for name, value in told.items() if name != "UserId"}
 
 
-async def _user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:
+async def _make_user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:
     """The patron's record: all that is desired for our own systems; only eligibility and blocks for a broker without a PIN,
     an open request or `sees_patrons`."""
-    wanted, flags = desired(call, "UserElementType"), frozenset(name for name in DESIRED if call.message.has(name))
+    wanted, flags = find_desired_types(call, "UserElementType"), frozenset(name for name in DESIRED if call.message.has(name))
     access = call.caller.access
     whole = isinstance(access, Client) or bool(access.sees_patrons) or bool(seen.pin_ok)
     whole = whole or await call.services.circulation.execute(ServesPatron(call.caller.agency, seen.card))
@@ -83,13 +83,13 @@ async def _user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:
         and any(one.request.position is Position.ON_LOAN for one in seen.lines)
     )
     fixed = await call.services.circulation.execute(FindFixedLoans(seen.card)) if lent else frozenset()
-    return replies.patron(seen, wanted, flags, frame(call), fixed)
+    return replies.make_patron_fields(seen, wanted, flags, make_frame(call), fixed)
 
 
 async def lookup_item(call: ServiceRequest) -> Payload:
     """The status of a copy. The borrower is never named."""
-    agency, value = request_id(call)
-    wanted, execute = item(call, ""), call.services.circulation.execute
+    agency, value = read_request_id(call)
+    wanted, execute = read_item(call, ""), call.services.circulation.execute
     if wanted is None:
         seen = await execute(SeeCopyOf(seen_by(call)))
     else:
@@ -101,7 +101,7 @@ async def lookup_item(call: ServiceRequest) -> Payload:
     if isinstance(seen, Refused):
         return seen
     number = written_request(agency, value) if value else {}
-    return replies.copy(seen, desired(call, "ItemElementType"), number, frame(call))
+    return replies.make_copy_fields(seen, find_desired_types(call, "ItemElementType"), number, make_frame(call))
 
 
 async def lookup_request(call: ServiceRequest) -> Payload:
@@ -109,31 +109,31 @@ async def lookup_request(call: ServiceRequest) -> Payload:
 
     A client with `pin = "blocks"` is told whose it is if it proves to be that patron.
     """
-    agency, value = request_id(call)
+    agency, value = read_request_id(call)
     card: str | Refused | Problem | None = None
     if call.caller.pin == "blocks":
-        found = credentials(call) if call.message.has("AuthenticationInput") else ("", None)
+        found = read_credentials(call) if call.message.has("AuthenticationInput") else ("", None)
         if isinstance(found, Refused | Problem):
             return found
-        card = await patron(call) if found[1] is not None else ""
+        card = await identify_patron(call) if found[1] is not None else ""
     if isinstance(card, Refused | Problem):
         return card
     seen = await call.services.circulation.execute(seen_by(call))
     if isinstance(seen, Refused):
         return seen
     number = written_request(agency, value) if value else written_request(call.services.agency, seen.request)
-    told = shelves.request(seen, number, desired(call, "RequestElementType"), frame(call))
-    return told if card in {None, seen.patron} else _unnamed(told)
+    told = shelves.make_request_fields(seen, number, find_desired_types(call, "RequestElementType"), make_frame(call))
+    return told if card in {None, seen.patron} else _without_user_id(told)
 
 
 def seen_by(call: ServiceRequest) -> SeeRequest:
     """The desk's query for the request that a call names, limited to the rights of its caller."""
-    agency, value = request_id(call)
+    agency, value = read_request_id(call)
     card = call.message.text("UserId/UserIdentifierValue")
-    return SeeRequest(call.by, agency, value, call.caller.agency, call.from_client, card, item(call, ""))
+    return SeeRequest(call.by, agency, value, call.caller.agency, call.from_client, card, read_item(call, ""))
 
 
-def desired(call: ServiceRequest, element: str) -> frozenset[str]:
+def find_desired_types(call: ServiceRequest, element: str) -> frozenset[str]:
     """The element types that were asked for, in lower case."""
     return frozenset(text.casefold() for text in call.message.texts(element))
 
@@ -159,10 +159,10 @@ async def lookup_item_set(call: ServiceRequest) -> Payload:
     seen = await call.services.circulation.execute(ask)
     if isinstance(seen, Refused):
         return Problem("Element Rule Violated", "this token is none of ours", "NextItemToken")
-    wanted = desired(call, "ItemElementType")
+    wanted = find_desired_types(call, "ItemElementType")
     bibs = {shelf.bib_id for shelf in seen.shelves} - {""} if call.from_client and RESTRICTION in wanted else set()
     closed = await call.services.circulation.execute(FindClosedVolumes(frozenset(bibs))) if bibs else frozenset()
-    return shelves.item_set(seen, wanted, replace(frame(call), closed=closed))
+    return shelves.make_item_set_fields(seen, wanted, replace(make_frame(call), closed=closed))
 
 
 # ---- our agency
@@ -173,12 +173,14 @@ async def lookup_agency(call: ServiceRequest) -> Payload:
     named = call.message.text("AgencyId")
     if named.casefold() != call.services.agency.casefold():
         return Problem(UNKNOWN_AGENCY, "only this library is known here", "AgencyId", named)
-    told = shelves.agency(call.services.agency, call.services.circulation.library.name, desired(call, "AgencyElementType"))
+    told = shelves.make_agency_fields(
+        call.services.agency, call.services.circulation.library.name, find_desired_types(call, "AgencyElementType")
+    )
     if not (call.from_client and call.services.places):
         return told
-    return {**told, **shelves.places(tuple(call.services.places.values()))}
+    return {**told, **shelves.make_place_fields(tuple(call.services.places.values()))}
 
 
-def versions(services: tuple[str, ...]) -> Fields:
+def make_version_fields(services: tuple[str, ...]) -> Fields:
     """The fields of a LookupVersionResponse: the versions and services supported. It needs no authentication."""
     return {"VersionSupported": list(SUPPORTED), "ServiceSupported": sorted(services)}

@@ -79,12 +79,12 @@ class Frame:
 Plain = Requested | Paged | Cancelled | Renewed | Noted
 
 
-def fields(outcome: Plain, frame: Frame) -> Fields:
+def make_fields(outcome: Plain, frame: Frame) -> Fields:
     """The payload of the reply for `outcome`, without header; empty for the outcome of a notification."""
     match outcome:
         case Requested():
             return {
-                "RequestId": _placed(outcome.placed_by, outcome.placed_id, outcome.request, frame),
+                "RequestId": _request_id_of_asker(outcome.placed_by, outcome.placed_id, outcome.request, frame),
                 "UserId": user_id(frame.agency, outcome.patron),
                 "RequestType": frame.request_type,
                 "RequestScopeType": "Bibliographic Item",
@@ -96,16 +96,16 @@ def fields(outcome: Plain, frame: Frame) -> Fields:
                 "UserId": frame.institution,
                 "RequestType": frame.request_type,
                 "RequestScopeType": "Item",
-                **(description(outcome) if frame.described else {}),
+                **(make_item_description(outcome) if frame.described else {}),
             }
         case Cancelled():
-            number = _placed(outcome.placed_by, outcome.placed_id, outcome.request, frame)
+            number = _request_id_of_asker(outcome.placed_by, outcome.placed_id, outcome.request, frame)
             return {"RequestId": number, "UserId": user_id(frame.agency, outcome.patron)}
         case Renewed(pending=True):
             return {"Pending": {}}
         case Renewed():
             user: Fields = {"UserId": user_id(frame.agency, outcome.card)} if outcome.card else {}
-            due: Fields = {"DateDue": until(outcome.due, frame)} if outcome.due else {}
+            due: Fields = {"DateDue": stamp_last_second(outcome.due, frame)} if outcome.due else {}
             return {"ItemId": item_id(outcome.item), **user, **due, "RenewalCount": str(outcome.renewals)}
         case Noted():
             copy: Fields = {"ItemId": item_id(outcome.item)} if outcome.item else {}
@@ -113,19 +113,19 @@ def fields(outcome: Plain, frame: Frame) -> Fields:
             return {"RequestId": number, **copy, "UserId": frame.institution}
 
 
-def description(outcome: Paged | CheckedOut) -> Fields:
+def make_item_description(outcome: Paged | CheckedOut) -> Fields:
     """ItemOptionalFields: the description of the copy. Its CopyNumber is the barcode, since crosslink reads that there."""
     title = {"Author": outcome.author, "Title": outcome.title}
     about = {"CallNumber": outcome.call_number, "CopyNumber": outcome.item.barcode}
     return {"ItemOptionalFields": {"BibliographicDescription": title, "ItemDescription": about}}
 
 
-def _placed(placed_by: str, placed_id: str, ours: str, frame: Frame) -> Fields:
+def _request_id_of_asker(placed_by: str, placed_id: str, ours: str, frame: Frame) -> Fields:
     """The asker's own RequestId, or ours where it gave none."""
     return request_id(placed_by, placed_id) if placed_id else request_id(frame.agency, ours)
 
 
-def until(day: date, frame: Frame) -> str:
+def stamp_last_second(day: date, frame: Frame) -> str:
     """The last second of a day in Hong Kong."""
     return _last_second(day, frame.zone)
 
@@ -138,17 +138,21 @@ def _last_second(day: date, zone: tzinfo) -> str:
 # ---- a patron
 
 
-def patron(
+def make_patron_fields(
     seen: PatronSeen, wanted: frozenset[str], flags: frozenset[str], frame: Frame, fixed: frozenset[str] = frozenset()
 ) -> Fields:
     """The desired parts of a patron's record: `wanted` are UserElementTypes in lower case, `flags` the …Desired elements.
 
     `fixed` are the numbers of loans that cannot be renewed now.
     """
-    loans = [_loan(line, frame, fixed=line.request.id in fixed) for line in seen.lines if line.request.position is P.ON_LOAN]
-    waits = [_wait(line, frame) for line in seen.lines if line.request.position in WAITING]
-    charges = [_charge(line, frame) for line in seen.charges]
-    account: Fields = {"AccountBalance": _money(seen.owed_cents), "AccountDetails": charges}
+    loans = [
+        _make_loaned_item(line, frame, fixed=line.request.id in fixed)
+        for line in seen.lines
+        if line.request.position is P.ON_LOAN
+    ]
+    waits = [_make_requested_item(line, frame) for line in seen.lines if line.request.position in WAITING]
+    charges = [_make_account_details(line, frame) for line in seen.charges]
+    account: Fields = {"AccountBalance": _make_amount(seen.owed_cents), "AccountDetails": charges}
     more = {name: value for element, part in _PERSON.items() if element in wanted for name, value in part(seen, frame).items()}
     return {
         "UserId": user_id(frame.agency, seen.card),
@@ -159,50 +163,50 @@ def patron(
     }
 
 
-def _loan(line: LoanEntry, frame: Frame, *, fixed: bool) -> Fields:
+def _make_loaned_item(line: LoanEntry, frame: Frame, *, fixed: bool) -> Fields:
     """One loan. VuFind's XCNCIP2 driver (10.0) offers to renew each loan without RenewalNotPermitted in its Ext."""
     loan, item = line.request, line.request.item
-    more: Fields = {"BibliographicDescription": _description(loan.bib_id, loan.title)} if loan.bib_id else {}
+    more: Fields = {"BibliographicDescription": _make_description(loan.bib_id, loan.title)} if loan.bib_id else {}
     more = {**more, **({"RenewalNotPermitted": True} if fixed else {})}
     return {
         "ItemId": item_id(item) if item else {"ItemIdentifierValue": loan.id},
-        "BibliographicId": _title(loan.bib_id),
+        "BibliographicId": _make_bib_ids(loan.bib_id),
         "ReminderLevel": "1" if line.overdue else "0",
-        **({"DateDue": until(loan.due, frame)} if loan.due else {"IndeterminateLoanPeriodFlag": True}),
-        "Amount": _money(line.fine_cents),
+        **({"DateDue": stamp_last_second(loan.due, frame)} if loan.due else {"IndeterminateLoanPeriodFlag": True}),
+        "Amount": _make_amount(line.fine_cents),
         "Title": loan.title,
         **({"Ext": more} if more else {}),
     }
 
 
-def _charge(line: ChargeEntry, frame: Frame) -> Fields:
-    title = _description(line.bib_id, line.title)
+def _make_account_details(line: ChargeEntry, frame: Frame) -> Fields:
+    title = _make_description(line.bib_id, line.title)
     about: Fields = {"ItemId": item_id(line.item), "BibliographicDescription": title} if line.item else {}
     transaction: Fields = {
         "FiscalActionType": "Assess",
         "FiscalTransactionReferenceId": {"AgencyId": frame.agency, "FiscalTransactionIdentifierValue": str(line.fine)},
         "FiscalTransactionType": TRANSACTIONS.get(line.kind.casefold(), SERVICE),
-        "Amount": _money(line.left_cents),
+        "Amount": _make_amount(line.left_cents),
         **({"FiscalTransactionDescription": line.title} if line.title else {}),
         **({"ItemDetails": about} if about else {}),
     }
     return {"AccrualDate": stamp(line.at, frame.zone), "FiscalTransactionInformation": transaction}
 
 
-def _description(bib: str, title: str) -> Fields:
+def _make_description(bib: str, title: str) -> Fields:
     """A title with its number: discovery systems link to their own record by it."""
-    record: Fields = {"BibliographicRecordId": [_record(bib)]} if bib else {}
+    record: Fields = {"BibliographicRecordId": [_make_record_id(bib)]} if bib else {}
     return {**record, "Title": title}
 
 
-def _wait(line: LoanEntry, frame: Frame) -> Fields:
+def _make_requested_item(line: LoanEntry, frame: Frame) -> Fields:
     wait, item = line.request, line.request.item
     placed = {"DatePlaced": stamp(wait.placed_at, frame.zone)} if wait.placed_at else {}
-    expiry = {"PickupExpiryDate": until(wait.pickup_last, frame)} if wait.pickup_last else {}
+    expiry = {"PickupExpiryDate": stamp_last_second(wait.pickup_last, frame)} if wait.pickup_last else {}
     return {
-        "RequestId": _placed(wait.placed_by, wait.placed_id, wait.id, frame),
+        "RequestId": _request_id_of_asker(wait.placed_by, wait.placed_id, wait.id, frame),
         **({"ItemId": item_id(item)} if item else {}),
-        "BibliographicId": _title(wait.bib_id),
+        "BibliographicId": _make_bib_ids(wait.bib_id),
         "RequestType": frame.request_type,
         **request_status(wait.position, line.label, as_label=frame.labels, uncollected=line.uncollected),
         **placed,
@@ -212,30 +216,30 @@ def _wait(line: LoanEntry, frame: Frame) -> Fields:
     }
 
 
-def _title(bib: str) -> Value:
-    return [{"BibliographicRecordId": _record(bib)}] if bib else []
+def _make_bib_ids(bib: str) -> Value:
+    return [{"BibliographicRecordId": _make_record_id(bib)}] if bib else []
 
 
-def _record(bib: str) -> Fields:
+def _make_record_id(bib: str) -> Fields:
     return {"BibliographicRecordIdentifier": bib, "AgencyId": CATALOGUE}
 
 
-def _money(cents: int) -> Fields:
+def _make_amount(cents: int) -> Fields:
     """Minor units, positive = owed."""
     return {"CurrencyCode": CURRENCY, "MonetaryValue": str(cents)}
 
 
-def _name(seen: PatronSeen, frame: Frame) -> Fields:
+def _make_name(seen: PatronSeen, frame: Frame) -> Fields:
     name, name_zh = seen.name.reveal(), seen.name_zh.reveal()
     whole = " ".join(filter(None, [name, name_zh]))
     told: Fields = {
-        "StructuredPersonalUserName": _parts(name or name_zh, frame.name_order),
+        "StructuredPersonalUserName": _divide_name(name or name_zh, frame.name_order),
         "UnstructuredPersonalUserName": whole,
     }
     return {"NameInformation": {"PersonalNameInformation": told}} if whole else {}
 
 
-def _parts(name: str, order: NameOrder) -> Fields:
+def _divide_name(name: str, order: NameOrder) -> Fields:
     """GivenName and Surname; a name that cannot be divided is all Surname, the only part that the schema requires."""
     surname, given = name, ""
     if "," in name:
@@ -248,19 +252,19 @@ def _parts(name: str, order: NameOrder) -> Fields:
     return {"GivenName": given, "Surname": surname} if given and surname else {"Surname": name}
 
 
-def _address(seen: PatronSeen, _frame: Frame) -> Fields:
+def _make_address(seen: PatronSeen, _frame: Frame) -> Fields:
     address: Fields = {"ElectronicAddressType": "mailto", "ElectronicAddressData": seen.email.reveal()}
     return {"UserAddressInformation": [{"UserAddressRoleType": "Notice", "ElectronicAddress": address}]} if seen.email else {}
 
 
-def _language(seen: PatronSeen, _frame: Frame) -> Fields:
+def _make_language(seen: PatronSeen, _frame: Frame) -> Fields:
     return {"UserLanguage": [LANGUAGES[seen.language]]} if seen.language in LANGUAGES else {}
 
 
-def _privilege(seen: PatronSeen, frame: Frame) -> Fields:
+def _make_privileges(seen: PatronSeen, frame: Frame) -> Fields:
     """Key in the type, value in the status: the habit that resource-sharing systems read."""
     facts = {"STATUS": "OK" if seen.valid else "BLOCKED", "PROFILE": seen.category, "LIBRARY": frame.agency}
-    ends: Fields = {"ValidToDate": until(seen.expires, frame)} if seen.expires else {}
+    ends: Fields = {"ValidToDate": stamp_last_second(seen.expires, frame)} if seen.expires else {}
     rows: list[Value] = [
         {
             "AgencyId": frame.agency,
@@ -274,25 +278,25 @@ def _privilege(seen: PatronSeen, frame: Frame) -> Fields:
     return {"UserPrivilege": rows}
 
 
-def _blocks(seen: PatronSeen, frame: Frame) -> Fields:
+def _make_blocks(seen: PatronSeen, frame: Frame) -> Fields:
     names = () if seen.valid else BLOCKS if seen.may_renew else (*BLOCKS, NO_RENEWAL)
     blocks: list[Value] = [{"AgencyId": frame.agency, "BlockOrTrapType": name} for name in names]
     return {"BlockOrTrap": blocks} if blocks else {}
 
 
-def _cards(seen: PatronSeen, frame: Frame) -> Fields:
+def _make_user_ids(seen: PatronSeen, frame: Frame) -> Fields:
     return {"UserId": [user_id(frame.agency, seen.card)]}
 
 
 _PERSON: Final = MappingProxyType(
     {
-        "name information": _name,
-        "user address information": _address,
-        "user language": _language,
-        "user privilege": _privilege,
-        "block or trap": _blocks,
-        "user id": _cards,
-        "visible user id": _cards,
+        "name information": _make_name,
+        "user address information": _make_address,
+        "user language": _make_language,
+        "user privilege": _make_privileges,
+        "block or trap": _make_blocks,
+        "user id": _make_user_ids,
+        "visible user id": _make_user_ids,
     }
 )
 """UserElementType -> its part of UserOptionalFields. Date of birth and earlier cards are not known here."""
@@ -301,29 +305,29 @@ _PERSON: Final = MappingProxyType(
 # ---- a copy
 
 
-def copy(seen: ItemSeen, wanted: frozenset[str], number: Fields, frame: Frame) -> Fields:
+def make_copy_fields(seen: ItemSeen, wanted: frozenset[str], number: Fields, frame: Frame) -> Fields:
     """A copy's state: `wanted` are ItemElementTypes in lower case, all if there are none; `number` the RequestId asked for."""
-    parts: dict[str, Value] = {"CirculationStatus": status(seen)}
+    parts: dict[str, Value] = {"CirculationStatus": find_circulation_status(seen)}
     if not wanted or "bibliographic description" in wanted:
-        parts["BibliographicDescription"] = {**_description(seen.bib_id, seen.title), "Author": seen.author}
+        parts["BibliographicDescription"] = {**_make_description(seen.bib_id, seen.title), "Author": seen.author}
     if (not wanted or "item description" in wanted) and (seen.call_number or seen.volume):
         number_on_spine: Fields = {"CallNumber": seen.call_number} if seen.call_number else {}
         volume: Fields = {"HoldingsInformation": {"UnstructuredHoldingsData": seen.volume}} if seen.volume else {}
         parts["ItemDescription"] = {**number_on_spine, **volume}
     if seen.due:
-        parts["DateDue"] = until(seen.due, frame)
+        parts["DateDue"] = stamp_last_second(seen.due, frame)
     if (seen.bib_id, seen.volume) in frame.closed:  # VuFind's XCNCIP2 driver (10.0) offers a hold on every other copy
         parts["ItemUseRestrictionType"] = ["Not For Loan"]
     return {
         **({"RequestId": number} if number else {}),
         "ItemId": item_id(seen.item),
-        **({"HoldPickupDate": until(seen.pickup_last, frame)} if seen.pickup_last else {}),
+        **({"HoldPickupDate": stamp_last_second(seen.pickup_last, frame)} if seen.pickup_last else {}),
         **({"DateRecalled": stamp(dates.start_of(seen.recalled_on), frame.zone)} if seen.recalled_on else {}),
         "ItemOptionalFields": parts,
     }
 
 
-def status(seen: ItemSeen) -> str:
+def find_circulation_status(seen: ItemSeen) -> str:
     """The CirculationStatus of a copy. Source: NCIP v1 schemes, circulationstatus."""
     if seen.lost:
         return "Lost"

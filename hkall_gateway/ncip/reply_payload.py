@@ -38,7 +38,7 @@ KNOWN_WORDS: Final = frozenset({IN_PROCESS, SHELF, *STATUS.values(), *replies.ST
 BORROWING: Final = frozenset(P) - LENDING | {P.RETURN_TRANSIT, P.CLOSED}
 
 
-def question(request: Request, partner: Partner, number: str = "") -> tuple[str, Fields] | None:
+def make_request_lookup(request: Request, partner: Partner, number: str = "") -> tuple[str, Fields] | None:
     """The look-up of a request that a partner supports, as service and fields; None if it supports none.
 
     `number` is the partner's own number of the request, AGENCY:VALUE; "" if it uses ours.
@@ -51,7 +51,7 @@ def question(request: Request, partner: Partner, number: str = "") -> tuple[str,
     return None
 
 
-def positions(reply: NcipMessage, ours: Side) -> tuple[str, ...] | None:
+def read_positions(reply: NcipMessage, ours: Side) -> tuple[str, ...] | None:
     """The positions of the partner's side that fit its reply; empty for an unknown request, None for an unusable reply.
 
     If the reply has a known status of the copy, only open positions are returned, as far as any fits. `ours` is our side of
@@ -87,22 +87,22 @@ KEPT: Final = "ILL Request Id"
 """The type of an ItemId that is our number of a request, for a reply that must name a copy where none is chosen yet."""
 
 
-def answer(call: ServiceRequest, outcome: Answerable | Refused) -> Payload:
+def make_payload(call: ServiceRequest, outcome: Answerable | Refused) -> Payload:
     """The reply to a call: a refusal unchanged, else the elements that the reply may hold, ids as the caller wrote them."""
     if isinstance(outcome, Refused):
         return outcome
     places = ELEMENTS[SHAPES[call.message.service].reply].children
-    told = {**_OPEN_END.get(call.message.service, {}), **facts(outcome, frame(call))}
+    told = {**_OPEN_END.get(call.message.service, {}), **make_outcome_fields(outcome, make_frame(call))}
     said = {name: value for name, value in told.items() if name in places and not (name == _OPEN and "DateDue" in told)}
-    return {name: _as_asked(call, name, value) for name, value in said.items()}
+    return {name: _as_caller_wrote(call, name, value) for name, value in said.items()}
 
 
-async def executed(call: ServiceRequest, command: Command[Facts, Result]) -> Payload:
+async def execute_command(call: ServiceRequest, command: Command[Facts, Result]) -> Payload:
     """Execute the command of a document, once for each document, and return the reply."""
-    return answer(call, await call.services.circulation.execute(command, inbox=call.inbox))
+    return make_payload(call, await call.services.circulation.execute(command, inbox=call.inbox))
 
 
-def frame(call: ServiceRequest) -> Frame:
+def make_frame(call: ServiceRequest) -> Frame:
     """Our agency and zone; the user of a partner's request is the one it named, else the institution.
 
     The RequestType of a reply to a partner is that of the question. A client is told that of its row, as in a patron's list.
@@ -119,51 +119,51 @@ def frame(call: ServiceRequest) -> Frame:
     return Frame(us.agency, us.timezone, institution, labels, described, request_type, us.name_order)
 
 
-def facts(outcome: Answerable, frame: Frame) -> Fields:
+def make_outcome_fields(outcome: Answerable, frame: Frame) -> Fields:
     """All facts of an outcome, by the names of their elements."""
     match outcome:
         case CheckedOut():
-            due: Mapping[str, Value] = _until(outcome, frame) or {"IndeterminateLoanPeriodFlag": True}
-            described = replies.description(outcome) if frame.described else {}
+            due: Mapping[str, Value] = _make_due_fields(outcome, frame) or {"IndeterminateLoanPeriodFlag": True}
+            described = replies.make_item_description(outcome) if frame.described else {}
             lent: Fields = {"ItemId": item_id(outcome.item), "UserId": frame.institution}
-            return {**lent, **_user(outcome.card, frame), **due, **described}
+            return {**lent, **_make_user_fields(outcome.card, frame), **due, **described}
         case CheckedIn():
-            return {"ItemId": item_id(outcome.item), **_user(outcome.card, frame)}
+            return {"ItemId": item_id(outcome.item), **_make_user_fields(outcome.card, frame)}
         case Recalled():
-            return {**_item(outcome.item), **_until(outcome, frame)}
+            return {**_make_item_fields(outcome.item), **_make_due_fields(outcome, frame)}
         case Done():
-            return {**_item(outcome.item), "UserId": frame.institution, **_until(outcome, frame)}
+            return {**_make_item_fields(outcome.item), "UserId": frame.institution, **_make_due_fields(outcome, frame)}
         case Changed():
             kept: Fields = {"AgencyId": frame.agency, "ItemIdentifierType": KEPT, "ItemIdentifierValue": outcome.request}
-            user = _user(outcome.patron, frame) or {"UserId": frame.institution}
+            user = _make_user_fields(outcome.patron, frame) or {"UserId": frame.institution}
             kinds: Fields = {"RequestType": frame.request_type, "RequestScopeType": "Bibliographic Item"}
-            return {"ItemId": kept, **_item(outcome.item), **user, **kinds}
+            return {"ItemId": kept, **_make_item_fields(outcome.item), **user, **kinds}
         case StatusSet():
             return {"ItemId": item_id(outcome.item)}
         case Billed():
-            return _charged(outcome.card, outcome.reference, frame)
+            return _make_transaction_fields(outcome.card, outcome.reference, frame)
         case Paid():
-            return _charged(outcome.card, outcome.transaction_id, frame)
+            return _make_transaction_fields(outcome.card, outcome.transaction_id, frame)
         case Waived():
             return {}
-    return replies.fields(outcome, frame)
+    return replies.make_fields(outcome, frame)
 
 
-def _charged(card: str, reference: str, frame: Frame) -> Fields:
+def _make_transaction_fields(card: str, reference: str, frame: Frame) -> Fields:
     number: Fields = {"AgencyId": frame.agency, "FiscalTransactionIdentifierValue": reference}
     return {"UserId": user_id(frame.agency, card), "FiscalTransactionReferenceId": number}
 
 
-def _item(item: ItemKey | None) -> Mapping[str, Value]:
+def _make_item_fields(item: ItemKey | None) -> Mapping[str, Value]:
     return {"ItemId": item_id(item)} if item else {}
 
 
-def _user(card: str, frame: Frame) -> Mapping[str, Value]:
+def _make_user_fields(card: str, frame: Frame) -> Mapping[str, Value]:
     return {"UserId": user_id(frame.agency, card)} if card else {}
 
 
-def _until(outcome: CheckedOut | Recalled | Done, frame: Frame) -> Mapping[str, Value]:
-    return {"DateDue": replies.until(outcome.due, frame)} if outcome.due else {}
+def _make_due_fields(outcome: CheckedOut | Recalled | Done, frame: Frame) -> Mapping[str, Value]:
+    return {"DateDue": replies.stamp_last_second(outcome.due, frame)} if outcome.due else {}
 
 
 _OPEN: Final = "IndeterminateLoanPeriodFlag"
@@ -178,7 +178,7 @@ _VALUES: Final = {
 _ASKED_AT: Final = {"FiscalTransactionReferenceId": "FiscalTransactionInformation/FiscalTransactionReferenceId"}
 
 
-def _as_asked(call: ServiceRequest, name: str, value: Value) -> Value:
+def _as_caller_wrote(call: ServiceRequest, name: str, value: Value) -> Value:
     """An id as the caller wrote it, if the value is equal: a broker's barcodes are returned under the broker's own agency.
 
     A partner's RequestId is always the one that it sent, since its own number for a request of ours may differ.

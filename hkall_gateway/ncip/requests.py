@@ -26,20 +26,20 @@ from hkall_gateway.circulation.partner_notice import (
 from hkall_gateway.circulation.partners.partner_reports import Bill, ChangeRequest, CopyReport, SetStatus
 from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled
 from hkall_gateway.circulation.results import Refused
-from hkall_gateway.ncip.callers import patron
+from hkall_gateway.ncip.callers import identify_patron
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.reply_payload import Payload, executed
+from hkall_gateway.ncip.reply_payload import Payload, execute_command
 from hkall_gateway.ncip.service_request import (
     ServiceRequest,
-    bib_id,
-    day,
-    heard,
-    item,
-    pickup,
-    refused,
-    request_id,
-    strange_number,
-    volume,
+    check_request_id,
+    make_notice,
+    make_refusal,
+    read_bib_id,
+    read_day,
+    read_item,
+    read_pickup_location,
+    read_request_id,
+    read_volume,
 )
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, Problem
 from hkall_gateway.rules.plain_text import whole_number
@@ -64,7 +64,7 @@ Event = TypeVar(
 )
 
 
-def hears(kind: type[Event], *dues: str, owner: bool = False) -> Callable[[ServiceRequest], Awaitable[Payload]]:
+def make_notice_handler(kind: type[Event], *dues: str, owner: bool = False) -> Callable[[ServiceRequest], Awaitable[Payload]]:
     """Returns the handler of an event.
 
     Args:
@@ -74,85 +74,87 @@ def hears(kind: type[Event], *dues: str, owner: bool = False) -> Callable[[Servi
     """
 
     async def handle(call: ServiceRequest) -> Payload:
-        told = heard(kind, call, next((path for path in dues if call.message.has(path)), ""))
-        return await executed(call, replace(told, item=item(call, call.caller.agency)) if owner else told)
+        told = make_notice(kind, call, next((path for path in dues if call.message.has(path)), ""))
+        return await execute_command(call, replace(told, item=read_item(call, call.caller.agency)) if owner else told)
 
     return handle
 
 
-async def renewed(call: ServiceRequest) -> Payload:
+async def handle_renewal(call: ServiceRequest) -> Payload:
     """The owner lets our patron keep it longer, or the borrower keeps ours."""
     granted = call.message.has("DateDue")
-    told = replace(heard(ItemRenewed, call, "DateDue" if granted else "DesiredDateDue"), due_is="told" if granted else "asked")
+    told = replace(
+        make_notice(ItemRenewed, call, "DateDue" if granted else "DesiredDateDue"), due_is="told" if granted else "asked"
+    )
     # RenewItem comes from the borrower of our copy, ItemRenewed from the owner of its own; an AgencyId may be missing.
     default = call.services.agency if call.message.service == "RenewItem" else call.caller.agency
-    return await executed(call, replace(told, item=item(call, default)))
+    return await execute_command(call, replace(told, item=read_item(call, default)))
 
 
 # ---- the status of a copy
 
 
-async def circulation_status(call: ServiceRequest) -> Payload:
+async def set_circulation_status(call: ServiceRequest) -> Payload:
     """Sets the circulation status of a copy: a partner for its own copies, our own system for ours."""
     owner = call.services.agency if call.from_client else call.caller.agency
-    named, said = item(call, owner), call.message.text("CirculationStatus")
+    named, said = read_item(call, owner), call.message.text("CirculationStatus")
     status = availability.circulation_status(said)
     if not status:
         return Problem("Unknown Value From Known Scheme", "not a circulation status", "CirculationStatus", said)
     if named is None or named.agency != owner:
-        return refused(Reason.AGENCY_NOT_OWNER if named else Reason.UNKNOWN_ITEM)
-    return await executed(call, SetStatus(call.by, named, status))
+        return make_refusal(Reason.AGENCY_NOT_OWNER if named else Reason.UNKNOWN_ITEM)
+    return await execute_command(call, SetStatus(call.by, named, status))
 
 
-async def reported(call: ServiceRequest) -> Payload:
+async def report_item(call: ServiceRequest) -> Payload:
     """Handles a report that a book was returned or is lost, from the borrower of our copy or for one of our patrons."""
     what = next((name for name in REPORTED if call.message.has(name)), "")
-    named = item(call, "" if call.from_client else call.services.agency)
-    card = await patron(call) if call.from_client else ""
+    named = read_item(call, "" if call.from_client else call.services.agency)
+    card = await identify_patron(call) if call.from_client else ""
     if isinstance(card, Refused | Problem):
         return card
     if not what or named is None:
         return Problem(NEEDED_DATA_MISSING, "what is reported, and of which copy?", "ItemId")
-    on = day(call.message.text("ItemReportedReturned/DateReportedReturned"), call.caller)
+    on = read_day(call.message.text("ItemReportedReturned/DateReportedReturned"), call.caller)
     who = "" if call.from_client else call.caller.agency
     ask = CopyReport(call.by, REPORTED[what], named, who, card, reason=what, on=on)
-    return await executed(call, ask)
+    return await execute_command(call, ask)
 
 
 # ---- money
 
 
-async def fiscal_transaction(call: ServiceRequest) -> Payload:
+async def record_fiscal_transaction(call: ServiceRequest) -> Payload:
     """One of our patrons is charged, or has paid: FiscalActionType says which; the reference says that it is once."""
-    card, about = await patron(call), next(iter(call.message.each("FiscalTransactionInformation")), None)
+    card, about = await identify_patron(call), next(iter(call.message.each("FiscalTransactionInformation")), None)
     if isinstance(card, Refused | Problem):
         return card
-    cents = amount(about) if about else None
+    cents = read_cents(about) if about else None
     if about is None or cents is None:
         return Problem("Invalid Amount", "the amount is a whole number of cents", "MonetaryValue")
     action = about.text("FiscalActionType").casefold()
     if action == "payment":
-        pay = Pay(call.by, card, cents, reference(about), currency=about.text("Amount/CurrencyCode") or "HKD")
-        return await executed(call, pay)
+        pay = Pay(call.by, card, cents, find_reference(about), currency=about.text("Amount/CurrencyCode") or "HKD")
+        return await execute_command(call, pay)
     if action not in CHARGING:
         return Problem("Element Rule Violated", "only charges and payments are taken", "FiscalActionType", action)
-    agency, value = request_id(call)
+    agency, value = read_request_id(call)
     number = about.text("RequestId/RequestIdentifierValue") or value
     kind = about.text("FiscalTransactionType").casefold() or "fee"
-    ask = Bill(call.by, card, cents, kind, reference(about), agency, number, item(call, ""))
-    return await executed(call, ask)
+    ask = Bill(call.by, card, cents, kind, find_reference(about), agency, number, read_item(call, ""))
+    return await execute_command(call, ask)
 
 
 CHARGING: Final = frozenset({"", "assess", "penalty", "charge-default-patron-fee"})
 """FiscalActionTypes that mean "owes"; ReShare has a word of its own."""
 
 
-def reference(about: NcipMessage) -> str:
+def find_reference(about: NcipMessage) -> str:
     """The number that the other system gave the transaction."""
     return about.text("FiscalTransactionReferenceId/FiscalTransactionIdentifierValue")
 
 
-def amount(about: NcipMessage) -> int | None:
+def read_cents(about: NcipMessage) -> int | None:
     """The cents of a transaction: minor units; with a decimal point, which some send, major ones."""
     text = about.text("Amount/MonetaryValue")
     whole, point, part = text.partition(".")
@@ -165,33 +167,33 @@ def amount(about: NcipMessage) -> int | None:
 
 async def request_item(call: ServiceRequest) -> Payload:
     """A client places a patron's request for a book of another library; a partner borrows one of ours."""
-    if strange := strange_number(call):
+    if strange := check_request_id(call):
         return strange
     if not call.from_client:
-        return await _borrow(call)
-    card, title = await patron(call), bib_id(call)
+        return await _lend_to_partner(call)
+    card, title = await identify_patron(call), read_bib_id(call)
     if isinstance(card, Refused | Problem):
         return card
     if not title:
         return Problem(NEEDED_DATA_MISSING, "the title is named by its record number", "BibliographicId")
-    agency, value = request_id(call)
+    agency, value = read_request_id(call)
     ask = RequestTitle(
         by=call.by,
         patron=card,
         bib_id=title,
-        volume=volume(call),
-        item=item(call, call.services.agency),
-        pickup_location=pickup(call),
+        volume=read_volume(call),
+        item=read_item(call, call.services.agency),
+        pickup_location=read_pickup_location(call),
         placed_by=agency,
         placed_id=value,
         hold=call.message.text("RequestType").casefold() == "hold",
-        need_before=day(call.message.text("NeedBeforeDate"), call.caller),
+        need_before=read_day(call.message.text("NeedBeforeDate"), call.caller),
     )
-    return await executed(call, ask)
+    return await execute_command(call, ask)
 
 
-async def _borrow(call: ServiceRequest) -> Payload:
-    agency, value = request_id(call)
+async def _lend_to_partner(call: ServiceRequest) -> Payload:
+    agency, value = read_request_id(call)
     if not value:
         return Problem(NEEDED_DATA_MISSING, "a library names its request", "RequestId")
     ask = BorrowFromUs(
@@ -199,20 +201,20 @@ async def _borrow(call: ServiceRequest) -> Payload:
         partner=call.caller.agency,
         wire_agency=agency,
         wire_id=value,
-        bib_id=bib_id(call),
-        item=item(call, call.services.agency),
-        volume=volume(call),
+        bib_id=read_bib_id(call),
+        item=read_item(call, call.services.agency),
+        volume=read_volume(call),
         pickup_location=call.message.text("PickupLocation"),
-        need_before=day(call.message.text("NeedBeforeDate"), call.caller),
+        need_before=read_day(call.message.text("NeedBeforeDate"), call.caller),
     )
-    return await executed(call, ask)
+    return await execute_command(call, ask)
 
 
 async def cancel_request_item(call: ServiceRequest) -> Payload:
     """A client cancels for a patron; a partner withdraws its request, or declines ours."""
     if not call.from_client:
-        return await executed(call, heard(RequestCancelled, call))
-    card, (agency, value) = await patron(call), request_id(call)
+        return await execute_command(call, make_notice(RequestCancelled, call))
+    card, (agency, value) = await identify_patron(call), read_request_id(call)
     if isinstance(card, Refused | Problem):
         return card
     if not value:
@@ -220,28 +222,28 @@ async def cancel_request_item(call: ServiceRequest) -> Payload:
     ours = agency == call.services.agency
     named = {"request": value} if ours else {"placed_by": agency, "placed_id": value}
     ask = CancelRequest(by=call.by, patron=card, **named)
-    return await executed(call, ask)
+    return await execute_command(call, ask)
 
 
 async def renew_item(call: ServiceRequest) -> Payload:
     """A client renews for a patron; a partner renews a loan of our copy, or grants the renewal of its own."""
     if not call.from_client:
-        return await renewed(call)
-    card, copy = await patron(call), item(call, "")
+        return await handle_renewal(call)
+    card, copy = await identify_patron(call), read_item(call, "")
     if isinstance(card, Refused | Problem):
         return card
     if copy is None:
-        return refused(Reason.UNKNOWN_ITEM)
+        return make_refusal(Reason.UNKNOWN_ITEM)
     ask = Renew(by=call.by, card=card, barcode=copy.barcode, agency=copy.agency)
-    return await executed(call, ask)
+    return await execute_command(call, ask)
 
 
 async def update_request_item(call: ServiceRequest) -> Payload:
     """Changes the pickup location or the last day of a request, for the caller that placed it."""
-    agency, value = request_id(call)
+    agency, value = read_request_id(call)
     named = call.message.has("UserId/UserIdentifierValue") or call.message.has("AuthenticationInput")
     named = named or call.caller.pin in {"required", "blocks"}
-    card = await patron(call) if call.from_client and named else ""
+    card = await identify_patron(call) if call.from_client and named else ""
     if isinstance(card, Refused | Problem):
         return card
     ask = ChangeRequest(
@@ -251,8 +253,8 @@ async def update_request_item(call: ServiceRequest) -> Payload:
         caller=call.caller.agency,
         client=call.from_client,
         card=card,
-        item=item(call, "" if call.from_client else call.services.agency),
-        pickup_location=pickup(call, "AddRequestFields/PickupLocation"),
-        need_before=day(call.message.text("AddRequestFields/NeedBeforeDate"), call.caller),
+        item=read_item(call, "" if call.from_client else call.services.agency),
+        pickup_location=read_pickup_location(call, "AddRequestFields/PickupLocation"),
+        need_before=read_day(call.message.text("AddRequestFields/NeedBeforeDate"), call.caller),
     )
-    return await executed(call, ask)
+    return await execute_command(call, ask)

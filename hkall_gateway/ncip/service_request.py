@@ -52,16 +52,16 @@ class PartnerExchange:
     notes: tuple[str, ...] = ()
 
 
-def ignore(_one: PartnerExchange) -> None:
+def ignore_exchange(_one: PartnerExchange) -> None:
     """Ignores the exchange; the default without metrics."""
 
 
-def untimed() -> float:
+def stopped_clock() -> float:
     """Returns 0.0; the default clock without metrics."""
     return 0.0
 
 
-def replied(partner: str, service: str, seconds: float, reply: NcipMessage | None) -> PartnerExchange:
+def make_exchange(partner: str, service: str, seconds: float, reply: NcipMessage | None) -> PartnerExchange:
     """The exchange that ended with this reply; None is one that cannot be read."""
     if reply is None:
         return PartnerExchange(partner, service, seconds, "xml")
@@ -157,7 +157,7 @@ Verify = Callable[[str, str, str], Awaitable[bool]]
 """(subject, stored hash, secret) -> whether the secret matches the hash. Slow unless the result is cached."""
 
 
-async def nothing_right(_whose: str, _stored: str, _secret: str) -> bool:
+async def reject_secret(_whose: str, _stored: str, _secret: str) -> bool:
     """Returns False; the default `Verify` of a `NcipServices` without hashed secrets."""
     return False
 
@@ -185,14 +185,14 @@ class NcipServices:
     proofs: Guesses = field(default_factory=Guesses)
     guesses: Guesses = field(default_factory=Guesses)
     unproven: LineLimit = field(default_factory=lambda: LineLimit(LINES_A_MINUTE))
-    verify: Verify = nothing_right
+    verify: Verify = reject_secret
     places: Mapping[str, str] = field(default_factory=dict)
     name_order: NameOrder = ""
     public_keys: bytes = b""
 
     def admits(self, address: str) -> bool:
         """Whether any caller may connect from this address."""
-        return any(admitted(row.access.allow_from, address) for row in self.callers.values())
+        return any(is_admitted(row.access.allow_from, address) for row in self.callers.values())
 
     def dialect(self, agency: str) -> NcipDialect:
         """How this agency writes NCIP, and which flow it follows."""
@@ -234,68 +234,72 @@ class ServiceRequest:
 
 
 @lru_cache(maxsize=4096)
-def admitted(networks: tuple[str, ...], address: str) -> bool:
+def is_admitted(networks: tuple[str, ...], address: str) -> bool:
     """Whether an address is in one of the networks."""
     return AllowList(networks).admits(address)
 
 
-def digest(message: NcipMessage) -> str:
+def digest_message(message: NcipMessage) -> str:
     """Return a hash that is equal for documents with equal content, however they are written.
 
     Secrets are left out, so that none can be guessed from the hash.
     """
-    said = _IN_ORDER.encode([message.service, _open(message.fields)])
+    said = _IN_ORDER.encode([message.service, _without_secrets(message.fields)])
     return blake2b(said.encode(), digest_size=16).hexdigest()
 
 
 _IN_ORDER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True)
 
 
-def spelled(services: NcipServices, message: NcipMessage) -> NcipMessage:
+def spell_agencies(services: NcipServices, message: NcipMessage) -> NcipMessage:
     """The message with every agency as we write it: peers differ in case."""
-    return replace(message, fields={name: _spelled(services, name, value) for name, value in message.fields.items()})
+    return replace(message, fields={name: _spell_agencies(services, name, value) for name, value in message.fields.items()})
 
 
-def _spelled(services: NcipServices, name: str, value: Value) -> Value:
+def _spell_agencies(services: NcipServices, name: str, value: Value) -> Value:
     if isinstance(value, str):
         known = services.known(value) if name == "AgencyId" else value
         return value if known == value else Coded(known, getattr(value, "scheme", None))
     if isinstance(value, STRUCTURE):
         return {
-            inner: part if type(part) is str and inner != "AgencyId" else _spelled(services, inner, part)
+            inner: part if type(part) is str and inner != "AgencyId" else _spell_agencies(services, inner, part)
             for inner, part in value.items()
         }
-    return value if isinstance(value, bool) else [_spelled(services, name, one) for one in value]
+    return value if isinstance(value, bool) else [_spell_agencies(services, name, one) for one in value]
 
 
-def _open(value: Value) -> object:
+def _without_secrets(value: Value) -> object:
     if isinstance(value, str | bool):
         return value
     if isinstance(value, STRUCTURE):
-        return {name: inner if isinstance(inner, str) else _open(inner) for name, inner in value.items() if name not in SECRET}
-    return [_open(one) for one in many(value)]
+        return {
+            name: inner if isinstance(inner, str) else _without_secrets(inner)
+            for name, inner in value.items()
+            if name not in SECRET
+        }
+    return [_without_secrets(one) for one in many(value)]
 
 
-def refused(why: Reason) -> Refused:
+def make_refusal(why: Reason) -> Refused:
     return Refused(why, why.rule)
 
 
 # ---- the request, the copy, the title
 
 
-def request_id(call: ServiceRequest) -> tuple[str, str]:
+def read_request_id(call: ServiceRequest) -> tuple[str, str]:
     """Agency and value of the RequestId; one without an agency is the caller's own."""
     value = call.message.text("RequestId/RequestIdentifierValue")
     return (call.message.text("RequestId/AgencyId") or call.caller.agency) if value else "", value
 
 
-def strange_number(call: ServiceRequest) -> Problem | None:
+def check_request_id(call: ServiceRequest) -> Problem | None:
     """The Problem for a new request with a RequestId under another agency's AgencyId; None if it is the caller's own.
 
     A caller numbers its requests under its own AgencyId or one of `request_agencies`. A broker may also pass on numbers of
     agencies that are not configured here, but not ours nor those of another caller.
     """
-    agency, _value = request_id(call)
+    agency, _value = read_request_id(call)
     named, services = call.caller, call.services
     broker = not call.from_client and services.dialect(named.agency).flow != DIRECT
     own = agency in ("", named.agency, *named.access.request_agencies)
@@ -307,19 +311,19 @@ def strange_number(call: ServiceRequest) -> Problem | None:
 DIRECT: Final = "direct"
 
 
-def item(call: ServiceRequest, default_agency: str) -> ItemKey | None:
+def read_item(call: ServiceRequest, default_agency: str) -> ItemKey | None:
     """The first copy named; one without an agency is of `default_agency`."""
     barcode = call.message.text("ItemId/ItemIdentifierValue")
     return ItemKey(call.message.text("ItemId/AgencyId") or default_agency, barcode) if barcode else None
 
 
-def bib_id(call: ServiceRequest) -> str:
+def read_bib_id(call: ServiceRequest) -> str:
     """The record number of the title."""
     record = call.message.text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
     return record or call.message.text("BibliographicId/BibliographicItemId/BibliographicItemIdentifier")
 
 
-def pickup(call: ServiceRequest, path: str = "PickupLocation") -> str:
+def read_pickup_location(call: ServiceRequest, path: str = "PickupLocation") -> str:
     """The code of a pickup location; "" where none is named.
 
     LookupAgency numbers ours from 1, since a LocationNameLevel is a number and VuFind 10 sends it back as the PickupLocation.
@@ -329,7 +333,7 @@ def pickup(call: ServiceRequest, path: str = "PickupLocation") -> str:
     return codes[number - 1] if said not in codes and 1 <= number <= len(codes) else said
 
 
-def volume(call: ServiceRequest) -> str:
+def read_volume(call: ServiceRequest) -> str:
     """The volume wanted; "" for a title in one."""
     return _first_of(call.message, VOLUME)
 
@@ -337,7 +341,7 @@ def volume(call: ServiceRequest) -> str:
 Notice = TypeVar("Notice", bound=PartnerNotice)
 
 
-def heard(kind: type[Notice], call: ServiceRequest, due: str = "") -> Notice:
+def make_notice(kind: type[Notice], call: ServiceRequest, due: str = "") -> Notice:
     """The partner's notice in a message; `due` is the path of its due date.
 
     A RequestId without an agency stays so, since it may be of either side: the desk then looks at the copy. A copy without
@@ -351,28 +355,28 @@ def heard(kind: type[Notice], call: ServiceRequest, due: str = "") -> Notice:
         partner=call.caller.agency,
         wire_agency=agency,
         wire_id=value,
-        item=item(call, owner),
-        at=happened(call, MOMENTS),
+        item=read_item(call, owner),
+        at=read_event_time(call, MOMENTS),
         reason=_first_of(call.message, DECLINED),
         detail=_first_of(call.message, DECLINED_IN_WORDS),
-        due=due_date(call, (due,)) if due else None,
+        due=read_due_date(call, (due,)) if due else None,
         judged=call.judged,
     )
 
 
-def happened(call: ServiceRequest, paths: tuple[str, ...]) -> datetime | None:
+def read_event_time(call: ServiceRequest, paths: tuple[str, ...]) -> datetime | None:
     """The instant of an event: within the last year, or by a fast clock at most a day ahead. None where it names none."""
-    when, now = instant(_first_of(call.message, paths), _zone(call.caller)), call.services.now()
-    return None if when is None or _impossible(call, when, now - A_YEAR, now + dates.DAY) else when
+    when, now = instant(_first_of(call.message, paths), _zone_of(call.caller)), call.services.now()
+    return None if when is None or _is_impossible(call, when, now - A_YEAR, now + dates.DAY) else when
 
 
-def due_date(call: ServiceRequest, paths: tuple[str, ...]) -> date | None:
+def read_due_date(call: ServiceRequest, paths: tuple[str, ...]) -> date | None:
     """The due date at the first of these paths that has one. None where it is none, or in the past."""
-    until = day(_first_of(call.message, paths), call.caller)
-    return None if until is None or _impossible(call, until, dates.civil(call.services.now()), until) else until
+    until = read_day(_first_of(call.message, paths), call.caller)
+    return None if until is None or _is_impossible(call, until, dates.civil(call.services.now()), until) else until
 
 
-def _impossible(call: ServiceRequest, named: Day, first: Day, last: Day) -> bool:
+def _is_impossible(call: ServiceRequest, named: Day, first: Day, last: Day) -> bool:
     """Whether a date lies outside these limits, with a line of the log."""
     if first <= named <= last:
         return False
@@ -384,15 +388,15 @@ def _first_of(message: NcipMessage, paths: tuple[str, ...]) -> str:
     return next((text for path in paths if (text := message.text(path))), "")
 
 
-def day(text: str, caller: Caller) -> date | None:
+def read_day(text: str, caller: Caller) -> date | None:
     """The civil day in Hong Kong of a peer's date; None if the text is not a date."""
     if caller.partner is not None and caller.partner.date_semantics == "date_only":
         when = instant(text[:10], dates.HONG_KONG)
     else:
-        when = instant(text, _zone(caller))
+        when = instant(text, _zone_of(caller))
     return dates.civil(when) if when else None
 
 
-def _zone(caller: Caller) -> tzinfo:
+def _zone_of(caller: Caller) -> tzinfo:
     """The zone of the caller's dates without an offset."""
     return ZoneInfo(caller.access.timezone) if isinstance(caller.access, PartnerAccess) else dates.HONG_KONG

@@ -11,7 +11,7 @@ from typing import Final
 from hkall_gateway.circulation.partners.partner_queries import RequestSeen, ShelvesSeen, TitleCopies
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, Value, stamp
-from hkall_gateway.ncip.replies import Frame, copy, until
+from hkall_gateway.ncip.replies import Frame, make_copy_fields, stamp_last_second
 from hkall_gateway.ncip.tables.flows import request_status
 from hkall_gateway.ncip.tables.notifications import CATALOGUE, item_id, record_id, user_id
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -55,75 +55,75 @@ class LookUp:
     fields: Fields
 
 
-def by_copy(partner: Partner) -> bool:
+def is_asked_by_copy(partner: Partner) -> bool:
     """Whether a partner is asked for one copy by LookupItem: its row says so, or it has NCIP 1, which has only that."""
     return partner.lookup_by_copy or DIALECTS[partner.dialect].minor is None
 
 
-def of_copy(item: ItemKey) -> LookUp:
+def make_copy_lookup(item: ItemKey) -> LookUp:
     """The look-up of one copy."""
     return LookUp("LookupItem", {"ItemId": item_id(item), "ItemElementType": [STATUS]})
 
 
-def of_title(record: Fields) -> LookUp:
+def make_title_lookup(record: Fields) -> LookUp:
     """The look-up of all copies of a title, by its record number."""
     return LookUp("LookupItemSet", {"BibliographicId": [{"BibliographicRecordId": record}], "ItemElementType": [STATUS]})
 
 
-def question(message: PartnerMessage, partner: Partner) -> LookUp | None:
+def make_shelf_lookup(message: PartnerMessage, partner: Partner) -> LookUp | None:
     """The look-up before a request: of its title, or of its copy; None where no copy is named to ask for."""
-    if by_copy(partner):
-        return of_copy(message.item) if message.item else None
-    return of_title(record_id(message.bib_id, message.local_bib_id, partner))
+    if is_asked_by_copy(partner):
+        return make_copy_lookup(message.item) if message.item else None
+    return make_title_lookup(record_id(message.bib_id, message.local_bib_id, partner))
 
 
-def questions(bib_id: str, copies: Sequence[Holding], partner: Partner) -> tuple[LookUp, ...]:
+def make_title_lookups(bib_id: str, copies: Sequence[Holding], partner: Partner) -> tuple[LookUp, ...]:
     """The look-ups of a partner's copies of a title: one, or for a partner that is asked by copy the first MOST_COPIES."""
-    if by_copy(partner):
-        return tuple(of_copy(copy.key) for copy in copies[:MOST_COPIES])
+    if is_asked_by_copy(partner):
+        return tuple(make_copy_lookup(copy.key) for copy in copies[:MOST_COPIES])
     local = next((copy.local_bib_id for copy in copies if copy.local_bib_id), "")
-    return (of_title(record_id(bib_id, local, partner)),)
+    return (make_title_lookup(record_id(bib_id, local, partner)),)
 
 
-def seen(reply: NcipMessage, message: PartnerMessage, partner: Partner, statuses: tuple[str, ...]) -> ShelfCheck:
+def read_shelf_check(reply: NcipMessage, message: PartnerMessage, partner: Partner, statuses: tuple[str, ...]) -> ShelfCheck:
     """Read a reply to the shelf check. `statuses` are those of an available copy.
 
     Another copy of the title is accepted, except if a volume is wanted (R8). Without an available copy the result is UNSEEN
     for a reply that has no statuses, or is not the whole list, or has a problem other than Unknown Item, also in one title.
     """
     if reply.has("Problem"):
-        return ShelfCheck(ShelfResult.NONE) if _problems(reply) == {UNKNOWN_ITEM} else UNSEEN
-    unseen = [_problems(one) for one in reply.each("BibInformation") if one.has("Problem")]
-    copies = copies_in(reply)
+        return ShelfCheck(ShelfResult.NONE) if _problem_types(reply) == {UNKNOWN_ITEM} else UNSEEN
+    unseen = [_problem_types(one) for one in reply.each("BibInformation") if one.has("Problem")]
+    copies = read_copies(reply)
     free = [code for code, status in copies.items() if availability(status, statuses) is Availability.AVAILABLE]
     if message.item and message.item.barcode in free:
         return ShelfCheck(ShelfResult.HERE, message.item)
     if free and not message.volume:
         return ShelfCheck(ShelfResult.ANOTHER, ItemKey(partner.agency, min(free)))
-    says_so = all(_says_something(status) for status in copies.values()) and all(one == {UNKNOWN_ITEM} for one in unseen)
+    says_so = all(_is_known_status(status) for status in copies.values()) and all(one == {UNKNOWN_ITEM} for one in unseen)
     whole = bool(copies or unseen) and not reply.has("NextItemToken")
     return ShelfCheck(ShelfResult.NONE) if says_so and whole else UNSEEN
 
 
-def _problems(message: NcipMessage) -> set[str]:
+def _problem_types(message: NcipMessage) -> set[str]:
     return {one.text("ProblemType") for one in message.each("Problem")}
 
 
-def _says_something(status: str) -> bool:
+def _is_known_status(status: str) -> bool:
     return bool(status) and circulation_status(status) != UNDEFINED
 
 
-def statuses(reply: NcipMessage) -> dict[str, str] | None:
+def read_statuses(reply: NcipMessage) -> dict[str, str] | None:
     """Barcode -> CirculationStatus of the copies with a known status in a reply; None for a reply that refuses to answer.
 
     The reply of a partner that does not know the title or the copy is an answer without copies.
     """
     if reply.has("Problem"):
-        return {} if _problems(reply) == {UNKNOWN_ITEM} else None
-    return {barcode: status for barcode, status in copies_in(reply).items() if barcode and _says_something(status)}
+        return {} if _problem_types(reply) == {UNKNOWN_ITEM} else None
+    return {barcode: status for barcode, status in read_copies(reply).items() if barcode and _is_known_status(status)}
 
 
-def copies_in(reply: NcipMessage) -> dict[str, str]:
+def read_copies(reply: NcipMessage) -> dict[str, str]:
     """Barcode -> CirculationStatus, "" where none is said."""
     found = [*reply.each("BibInformation/HoldingsSet/ItemInformation"), *([reply] if reply.has("ItemId") else [])]
     return {one.text("ItemId/ItemIdentifierValue"): one.text("ItemOptionalFields/CirculationStatus") for one in found}
@@ -136,7 +136,7 @@ PROFILES: Final = ("HKALL direct", "HKALL broker", "INN-Reach DCB")
 # ---- a request
 
 
-def request(seen: RequestSeen, number: Fields, wanted: frozenset[str], frame: Frame) -> Fields:
+def make_request_fields(seen: RequestSeen, number: Fields, wanted: frozenset[str], frame: Frame) -> Fields:
     """A request's state: `wanted` are RequestElementTypes in lower case, all if there are none."""
     parts: dict[str, Fields] = {
         "user id": {"UserId": user_id(frame.agency, seen.patron) if seen.patron else frame.institution},
@@ -144,48 +144,52 @@ def request(seen: RequestSeen, number: Fields, wanted: frozenset[str], frame: Fr
         "request scope type": {"RequestScopeType": "Item" if seen.item else "Bibliographic Item"},
         "request status type": request_status(seen.position, seen.label, as_label=frame.labels, uncollected=seen.uncollected),
         "pickup location": {"PickupLocation": seen.pickup_location},
-        "need before date": {"NeedBeforeDate": until(seen.need_before, frame)} if seen.need_before else {},
-        "pickup expiry date": {"PickupExpiryDate": until(seen.pickup_last, frame)} if seen.pickup_last else {},
+        "need before date": {"NeedBeforeDate": stamp_last_second(seen.need_before, frame)} if seen.need_before else {},
+        "pickup expiry date": {"PickupExpiryDate": stamp_last_second(seen.pickup_last, frame)} if seen.pickup_last else {},
         "date of user request": {"DateOfUserRequest": stamp(seen.placed_at, frame.zone)} if seen.placed_at else {},
     }
     told = {name: value for kind, part in parts.items() if not wanted or kind in wanted for name, value in part.items()}
     title: Fields = {"BibliographicDescription": {"Title": seen.title}}
-    more = copy(seen.copy, frozenset(), {}, frame)["ItemOptionalFields"] if seen.copy else title
+    more = make_copy_fields(seen.copy, frozenset(), {}, frame)["ItemOptionalFields"] if seen.copy else title
     return {"RequestId": number, **({"ItemId": item_id(seen.item)} if seen.item else {}), **told, "ItemOptionalFields": more}
 
 
 # ---- shelves
 
 
-def item_set(seen: ShelvesSeen, wanted: frozenset[str], frame: Frame) -> Fields:
+def make_item_set_fields(seen: ShelvesSeen, wanted: frozenset[str], frame: Frame) -> Fields:
     """The shelves by title, one HoldingsSet a library. Unknown ones carry a Problem in their own place."""
     groups = groupby(seen.shelves, key=lambda shelf: (shelf.bib_id, shelf.unknown, shelf.wanted))
-    titles = [_bib(list(group), wanted, frame) for _, group in groups]
+    titles = [_make_bib_information(list(group), wanted, frame) for _, group in groups]
     return {"BibInformation": titles, **({"NextItemToken": seen.token} if seen.token else {})}
 
 
-def _bib(group: list[TitleCopies], wanted: frozenset[str], frame: Frame) -> Fields:
+def _make_bib_information(group: list[TitleCopies], wanted: frozenset[str], frame: Frame) -> Fields:
     first = group[0]
-    number: Fields = {"BibliographicId": bib(first.bib_id)} if first.bib_id else {}
+    number: Fields = {"BibliographicId": make_bib_id(first.bib_id)} if first.bib_id else {}
     if first.unknown:
         element, value = ("ItemId", first.wanted.barcode) if first.wanted else ("BibliographicId", first.bib_id)
         problem: Fields = {"ProblemType": UNKNOWN_ITEM, "ProblemElement": element, "ProblemValue": value}
         return {**number, "Problem": [problem]}
     about = first.copies[0]
     description: Fields = {"Author": about.author, "Title": about.title}
-    return {**number, "BibliographicDescription": description, "HoldingsSet": [_holdings(s, wanted, frame) for s in group]}
+    return {
+        **number,
+        "BibliographicDescription": description,
+        "HoldingsSet": [_make_holdings_set(s, wanted, frame) for s in group],
+    }
 
 
-def _holdings(shelf: TitleCopies, wanted: frozenset[str], frame: Frame) -> Fields:
+def _make_holdings_set(shelf: TitleCopies, wanted: frozenset[str], frame: Frame) -> Fields:
     place: Fields = {"LocationNameLevel": "1", "LocationNameValue": shelf.agency}
     return {
         "HoldingsSetId": f"{shelf.bib_id}@{shelf.agency}" if shelf.bib_id else shelf.agency,
         "Location": {"LocationType": SCHEME, "LocationName": {"LocationNameInstance": [place]}},
-        "ItemInformation": [copy(one, wanted, {}, frame) for one in shelf.copies],
+        "ItemInformation": [make_copy_fields(one, wanted, {}, frame) for one in shelf.copies],
     }
 
 
-def bib(number: str) -> Fields:
+def make_bib_id(number: str) -> Fields:
     """A title by the union catalogue's number."""
     record: dict[str, Value] = {"BibliographicRecordIdentifier": number, "AgencyId": CATALOGUE}
     return {"BibliographicRecordId": record}
@@ -194,13 +198,13 @@ def bib(number: str) -> Fields:
 # ---- ourselves
 
 
-def places(names: tuple[str, ...]) -> Fields:
+def make_place_fields(names: tuple[str, ...]) -> Fields:
     """Our pickup locations, where VuFind's XCNCIP2 driver (10.0) reads them: numbered from 1, in an Ext of the reply."""
     instances = [{"LocationNameLevel": str(number), "LocationNameValue": name} for number, name in enumerate(names, 1)]
     return {"Ext": {"LocationName": {"LocationNameInstance": instances}}}
 
 
-def agency(code: str, name: str, wanted: frozenset[str]) -> Fields:
+def make_agency_fields(code: str, name: str, wanted: frozenset[str]) -> Fields:
     """Our agency's details: `wanted` are AgencyElementTypes in lower case."""
     parts: dict[str, Fields] = {
         "organization name information": {

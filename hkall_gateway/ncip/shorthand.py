@@ -19,7 +19,7 @@ from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from typing import Final, Literal
 
-from hkall_gateway.ncip.codec.elements import ELEMENTS, place
+from hkall_gateway.ncip.codec.elements import ELEMENTS, find_place
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage, Value, instant
 from hkall_gateway.rules import dates
 
@@ -81,67 +81,67 @@ FILLED: Mapping[str, tuple[tuple[str, str], ...]] = {
 ABOUT_VERSIONS: Final = "LookupVersion"
 
 
-def written(service: str, words: Iterable[str], speaker: str, listener: str, secret: str, now: datetime) -> NcipMessage:
+def make_message(service: str, words: Iterable[str], speaker: str, listener: str, secret: str, now: datetime) -> NcipMessage:
     """The message that a line describes. Raises ValueError for a service or a key that NCIP does not have."""
     agencies = {"FromAgencyId": {"AgencyId": speaker}, "ToAgencyId": {"AgencyId": listener}}
     if service == ABOUT_VERSIONS:  # it has no element but the two agencies, and needs no proof
         if unknown := next(iter(words), None):
-            raise ValueError(f"{ABOUT_VERSIONS} has no {pair(unknown)[0]}; it takes --from and --to alone")
+            raise ValueError(f"{ABOUT_VERSIONS} has no {split_pair(unknown)[0]}; it takes --from and --to alone")
         return NcipMessage(ABOUT_VERSIONS, {HEADER: agencies})
     if service not in SHAPES:
-        raise ValueError(f"{service} is no NCIP service; {_nearest(service, (*SHAPES, ABOUT_VERSIONS))}")
+        raise ValueError(f"{service} is no NCIP service; {_suggest_names(service, (*SHAPES, ABOUT_VERSIONS))}")
     fields: dict[str, Value] = {HEADER: {"FromAgencyAuthentication": secret, **agencies}}
     for path, text in FILLED.get(service, ()):
-        _put(fields, path, text)
-    fields |= said(service, words, speaker, listener)
+        _put_value(fields, path, text)
+    fields |= make_fields(service, words, speaker, listener)
     for path in _WHEN:
         if path in ELEMENTS[service].children and path not in fields:
             fields[path] = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return NcipMessage(service, fields)
 
 
-def said(service: str, words: Iterable[str], speaker: str, listener: str) -> dict[str, Value]:
+def make_fields(service: str, words: Iterable[str], speaker: str, listener: str) -> dict[str, Value]:
     """The fields that the words of a line name. Raises ValueError for a key that the service does not have."""
     agencies = {"speaker": speaker, "listener": listener, "catalogue": CATALOGUE}
     fields: dict[str, Value] = {}
-    for name, value in map(pair, words):
+    for name, value in map(split_pair, words):
         key = KEYS.get(name, Key(name, (name,)))
-        path = next((path for path in key.paths if _knows(service, path)), None)
+        path = next((path for path in key.paths if _has_place(service, path)), None)
         if path is None:
-            keys = [key.name for key in _KEYS if any(_knows(service, path) for path in key.paths)]
+            keys = [key.name for key in _KEYS if any(_has_place(service, path) for path in key.paths)]
             elements = [element for element in ELEMENTS[service].children if element != HEADER]
-            raise ValueError(f"{service} has no {name}; {_nearest(name, keys + elements)}")
+            raise ValueError(f"{service} has no {name}; {_suggest_names(name, keys + elements)}")
         if not key.value:
-            _put(fields, path, _instant_of(value))
+            _put_value(fields, path, _end_of_day(value))
             continue
         agency, _, text = value.rpartition(":")
         whose = (("AgencyId", agency or agencies[key.whose]),) if key.whose else ()
         for inner, content in (*whose, *key.fixed, (key.value, text)):
-            _put(fields, f"{path}/{inner}", content)
+            _put_value(fields, f"{path}/{inner}", content)
     return fields
 
 
-def differences(message: NcipMessage, expected: Iterable[str]) -> list[str]:
+def find_differences(message: NcipMessage, expected: Iterable[str]) -> list[str]:
     """Lists the values in which a message differs from a line, each as `key=value` in the line's notation."""
     differing = list[str]()
-    for name, wanted in map(pair, expected):
+    for name, wanted in map(split_pair, expected):
         key = KEYS.get(name, Key(name, (name,)))
-        found = [text for path in key.paths for text in _found(message, path, key, wanted)]
+        found = [text for path in key.paths for text in _find_texts(message, path, key, wanted)]
         if wanted == "none" or (wanted == "yes" and not found):
             right = any(message.has(path) for path in key.paths) is (wanted == "yes")
         else:
-            right = any(fits(text, wanted) for text in found)
+            right = any(matches_pattern(text, wanted) for text in found)
         if not right:
             differing.append(f"{name}={'|'.join(found) or 'none'}")
     return differing
 
 
-def fits(text: str, pattern: str) -> bool:
+def matches_pattern(text: str, pattern: str) -> bool:
     """Whether a text matches a pattern, in which `*` stands for any text."""
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.DOTALL) is not None
 
 
-def pair(word: str) -> tuple[str, str]:
+def split_pair(word: str) -> tuple[str, str]:
     """A word of a line as its key and its value; raises ValueError without a `=`."""
     key, mark, value = word.partition("=")
     if not mark:
@@ -152,30 +152,30 @@ def pair(word: str) -> tuple[str, str]:
 # ---- writing
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def _suggest_names(name: str, known: Iterable[str]) -> str:
     """The known names that resemble an unknown one, else all of them."""
     folded = {one.casefold(): one for one in known}
     near = get_close_matches(name.casefold(), folded, n=3)
     return f"did you mean {' or '.join(folded[one] for one in near)}?" if near else f"one of {', '.join(folded.values())}"
 
 
-def _knows(service: str, path: str) -> bool:
+def _has_place(service: str, path: str) -> bool:
     at = service
     for name in path.split("/"):
-        if place(ELEMENTS[at], name) is None:
+        if find_place(ELEMENTS[at], name) is None:
             return False
         at = name
     return True
 
 
-def _instant_of(value: str) -> str:
+def _end_of_day(value: str) -> str:
     try:
         return dates.end_of(date.fromisoformat(value)).strftime("%Y-%m-%dT%H:%M:%SZ")
     except ValueError:
         return value
 
 
-def _put(fields: dict[str, Value], path: str, text: str) -> None:
+def _put_value(fields: dict[str, Value], path: str, text: str) -> None:
     *outer, last = path.split("/")
     for name in outer:
         inner = fields.setdefault(name, {})
@@ -187,14 +187,14 @@ def _put(fields: dict[str, Value], path: str, text: str) -> None:
 # ---- comparing
 
 
-def _found(message: NcipMessage, path: str, key: Key, wanted: str) -> list[str]:
+def _find_texts(message: NcipMessage, path: str, key: Key, wanted: str) -> list[str]:
     if key.value and ":" in wanted:
         return [f"{one.text('AgencyId')}:{one.text(key.value)}" for one in message.each(path)]
     texts = message.texts(f"{path}/{key.value}" if key.value else path)
-    return [_day_of(text, wanted) for text in texts]
+    return [_as_compared(text, wanted) for text in texts]
 
 
-def _day_of(text: str, wanted: str) -> str:
+def _as_compared(text: str, wanted: str) -> str:
     """An instant as the day or the instant that is compared with it; any other text unchanged."""
     when = instant(text, dates.HONG_KONG) if re.match(r"\d{4}-\d\d-\d\d", wanted) else None
     if when is None:

@@ -20,7 +20,7 @@ from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.http_post import NoReply, NotSent, Post
-from hkall_gateway.ncip.shorthand import written
+from hkall_gateway.ncip.shorthand import make_message
 from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.vocabulary import Holding
@@ -77,7 +77,7 @@ class PartnerLibrary:
 
     async def say(self, service: str, *words: str) -> NcipMessage:
         """Send a document in shorthand to the gateway, and returns its reply."""
-        message = written(service, words, self.agency, self.us, self.secret, self.now())
+        message = make_message(service, words, self.agency, self.us, self.secret, self.now())
         self.watch(">", message)
         posted = await self.post(self.gateway_url, documents.encode(message, DIALECTS["direct"]), 20)
         answer = documents.decode(posted.body)

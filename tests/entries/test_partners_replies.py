@@ -7,7 +7,7 @@ from hkall_gateway.ncip.codec.documents import encode
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 from hkall_gateway.ncip.http_post import HttpReply
-from hkall_gateway.ncip.transport.client import answer, read
+from hkall_gateway.ncip.transport.client import read_reply, read_result
 from hkall_gateway.rules.plain_text import fault_of_text
 from hkall_gateway.rules.stored_words import DeliveryKind
 from tests.entries.test_ncip import PLACE, RAW, leaves, with_value
@@ -27,7 +27,7 @@ def test_no_reply_with_a_text_that_no_document_may_have_is_believed() -> None:
                     continue
                 asked += 1
                 reply = HttpReply(200, "application/xml", document.replace(PLACE, value))
-                result = answer(NcipMessage(service, {}), reply, read(reply))
+                result = read_result(NcipMessage(service, {}), reply, read_reply(reply))
                 if result.kind is DeliveryKind.ACCEPTED or fault_of_text(result.detail):
                     believed.append((service, path, kind))
     assert believed == []

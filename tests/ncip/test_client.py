@@ -18,7 +18,7 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value
 from hkall_gateway.ncip.service_request import note
-from hkall_gateway.ncip.transport.client import DOCUMENTS, HttpReply, NcipClient, NoReply, NotSent, document
+from hkall_gateway.ncip.transport.client import DOCUMENTS, HttpReply, NcipClient, NoReply, NotSent, make_document
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, is_letter
@@ -77,7 +77,7 @@ def example(name: str) -> Fields:
 
 
 def written(send: Notification, said: PartnerMessage | None = None) -> NcipMessage | None:
-    return document(said or partner_message(send), CUHK, "HKU", "a-secret")
+    return make_document(said or partner_message(send), CUHK, "HKU", "a-secret")
 
 
 def test_everything_that_a_partner_can_be_told_has_a_row() -> None:
@@ -109,7 +109,7 @@ def test_what_we_tell_as_lender_has_the_shape_of_the_example(send: Notification,
 
 def test_a_lender_never_learns_the_patron_unless_its_row_says_so() -> None:
     rows = (Partner("CUHK", "", user_sent=kind) for kind in ("institution", "patron"))
-    messages = [document(partner_message(Notification.ASK_LENDER), row, "HKU", "") for row in rows]
+    messages = [make_document(partner_message(Notification.ASK_LENDER), row, "HKU", "") for row in rows]
     told = [message.text("UserId/UserIdentifierValue") for message in messages if message]
     assert told == ["HKU-INST", "UG1"]
 
@@ -157,7 +157,7 @@ def test_a_partner_that_knows_us_by_the_request_is_told_by_its_own_way() -> None
 
 
 def test_a_partner_that_knows_systems_is_told_which_we_are() -> None:
-    message = document(partner_message(Notification.ASK_LENDER), replace(CUHK, from_system_id="HKU-SYSTEM"), "HKU", "")
+    message = make_document(partner_message(Notification.ASK_LENDER), replace(CUHK, from_system_id="HKU-SYSTEM"), "HKU", "")
     assert message is not None
     assert message.text("InitiationHeader/FromSystemId") == "HKU-SYSTEM"
 
@@ -173,13 +173,13 @@ def test_a_partner_that_knows_systems_is_told_which_we_are() -> None:
 )
 @pytest.mark.parametrize(("our_user", "named"), [("", "HKU-INST"), ("ILL-0042", "ILL-0042")])
 def test_a_partner_is_told_the_user_by_whom_it_knows_us(send: Notification, our_user: str, named: str) -> None:
-    message = document(partner_message(send), replace(CUHK, our_user=our_user), "HKU", "")
+    message = make_document(partner_message(send), replace(CUHK, our_user=our_user), "HKU", "")
     assert message is not None
     assert (message.text("UserId/AgencyId"), message.text("UserId/UserIdentifierValue")) == ("CUHK", named)
 
 
 def test_a_partner_that_we_decline_is_told_its_own_card_here() -> None:
-    message = document(
+    message = make_document(
         partner_message(Notification.TELL_BORROWER_DECLINED), replace(CUHK, institutional_card="ILL-CUHK"), "HKU", ""
     )
     assert message is not None

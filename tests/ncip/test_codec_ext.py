@@ -10,7 +10,7 @@ from lxml import etree
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NcipDialect
 from hkall_gateway.ncip.codec.documents import NISO, NcipMessage, decode, encode
 from hkall_gateway.ncip.codec.messages import DOT, redacted
-from hkall_gateway.ncip.codec.xml import ext
+from hkall_gateway.ncip.codec.xml import make_ext
 
 DIRECT, BROKER = DIALECTS["direct"], DIALECTS["broker"]
 ITEM = "<n:ItemId><n:ItemIdentifierValue>L1</n:ItemIdentifierValue></n:ItemId>"
@@ -72,7 +72,7 @@ def test_an_ext_can_be_echoed_by_giving_its_value_to_the_reply() -> None:
 
 def test_an_element_of_another_vocabulary_is_written_as_it_is_beside_ncips_own() -> None:
     note = etree.fromstring('<x:Note xmlns:x="urn:x" kind="a">酒 &amp; <x:b/>tail</x:Note>')
-    message = NcipMessage("ItemReceivedResponse", {"Ext": ext(note, etree.Element("Plain")) | {"ItemNote": ["torn"]}})
+    message = NcipMessage("ItemReceivedResponse", {"Ext": make_ext(note, etree.Element("Plain")) | {"ItemNote": ["torn"]}})
 
     sent = etree.fromstring(encode(message, DIRECT))
 
@@ -83,7 +83,7 @@ def test_an_element_of_another_vocabulary_is_written_as_it_is_beside_ncips_own()
 
 def test_an_element_in_an_ext_keeps_its_tail_and_its_parent_to_itself() -> None:
     outside = etree.fromstring("<all><one/>tail</all>")
-    assert ext(outside[0]) == {"Ext": ["<one/>"]}
+    assert make_ext(outside[0]) == {"Ext": ["<one/>"]}
     assert etree.tostring(outside) == b"<all><one/>tail</all>"
 
 

@@ -16,9 +16,9 @@ from hkall_gateway.ncip.codec.elements import (
     PERSONAL,
     SECRET,
     Child,
+    parse_elements,
     read_content,
-    rows,
-    table,
+    split_rows,
 )
 
 SHARED = Path(__file__).parents[3] / "shared/ncip"
@@ -121,7 +121,7 @@ def test_every_child_is_an_element_with_a_row_of_its_own() -> None:
 
 
 def test_no_name_stands_in_two_rows() -> None:
-    sections = [(section, row) for section, text in read_content("2_02").items() for row in rows(text)]
+    sections = [(section, row) for section, text in read_content("2_02").items() for row in split_rows(text)]
     written = Counter(name for section, (margin, words) in sections for name in (words if section == "leaves" else margin))
     assert [name for name, times in written.items() if times > 1] == []
 
@@ -141,5 +141,7 @@ def test_what_is_secret_is_hidden_and_so_is_what_is_personal() -> None:
 
 
 def test_another_version_is_another_table() -> None:
-    first = table("UniqueItemId\n    UniqueAgencyId ItemIdentifierValue\n", "text\n    UniqueAgencyId ItemIdentifierValue\n")
+    first = parse_elements(
+        "UniqueItemId\n    UniqueAgencyId ItemIdentifierValue\n", "text\n    UniqueAgencyId ItemIdentifierValue\n"
+    )
     assert first["UniqueItemId"].children["ItemIdentifierValue"] == Child("ItemIdentifierValue", True, False)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.ncip.codec.elements import ELEMENTS, read_content, rows
+from hkall_gateway.ncip.codec.elements import ELEMENTS, read_content, split_rows
 from hkall_gateway.ncip.codec.elements_v1 import (
     CONTENT,
     ERRORS,
@@ -110,7 +110,7 @@ def test_every_row_is_used() -> None:
 
 
 def test_no_name_stands_in_two_rows() -> None:
-    sections = [(section, row) for section, text in read_content("1_0").items() for row in rows(text)]
+    sections = [(section, row) for section, text in read_content("1_0").items() for row in split_rows(text)]
     written = Counter(name for section, (margin, words) in sections for name in (words if section == "leaves" else margin))
     assert [name for name, times in written.items() if times > 1] == []
 

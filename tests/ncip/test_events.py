@@ -12,12 +12,12 @@ from lxml import etree
 
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import FINES
-from hkall_gateway.ncip.broker_flow import central_number, without_library
+from hkall_gateway.ncip.broker_flow import is_central_number, without_library
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.codec.xml import ext
+from hkall_gateway.ncip.codec.xml import make_ext
 from hkall_gateway.ncip.handlers import Peer, respond
-from hkall_gateway.ncip.requests import REPORTED, amount
+from hkall_gateway.ncip.requests import REPORTED, read_cents
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
 
@@ -125,7 +125,7 @@ def test_an_amount_that_is_none_is_refused(world: World, cents: str) -> None:
 @given(st.integers(0, 9_999_999))
 def test_minor_units_and_decimals_mean_the_same(cents: int) -> None:
     said = (str(cents), f"{cents // 100}.{cents % 100:02}")
-    assert {amount(NcipMessage("", {"Amount": {"MonetaryValue": text}})) for text in said} == {cents}
+    assert {read_cents(NcipMessage("", {"Amount": {"MonetaryValue": text}})) for text in said} == {cents}
 
 
 # ---- a broker's records
@@ -181,7 +181,7 @@ def test_one_broker_cannot_touch_what_came_by_another(world: World, service: str
     ("value", "ours"), [("i1234567", True), (".i12345678", True), ("K9", False), ("item9", False), ("i", False)]
 )
 def test_an_item_number_of_the_central_begins_with_i_and_a_digit(value: str, ours: bool) -> None:
-    assert central_number(value) == ours
+    assert is_central_number(value) == ours
 
 
 @pytest.mark.parametrize(("joined", "alone"), [("30001HKALL1", "30001"), ("30001", "30001"), ("HKALL1", "HKALL1")])
@@ -214,7 +214,7 @@ def test_a_number_in_the_ext_of_a_notification_goes_back_and_nothing_foreign_wit
     wire = number("HKU", world.request("R1").wire_id)
     shipped_by = etree.fromstring('<x:ShippedBy xmlns:x="urn:nncipp"><x:Lender/></x:ShippedBy>')
     told: dict[str, Any] = {"RequestId": wire, "UserId": {"UserIdentifierValue": "HKU-INST"}, "RequestType": "Loan"}
-    told["Ext"] = ext(shipped_by) | {"RequestId": [wire]}
+    told["Ext"] = make_ext(shipped_by) | {"RequestId": [wire]}
     body = world.document(CUHK, "ItemRequestCancelled", **told)
     reply = decode(finished(respond(world.services, body, None, Peer("10.0.0.7"))))
     assert reply.fields["Ext"] == {"RequestId": [wire]}

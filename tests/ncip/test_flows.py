@@ -13,7 +13,7 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.tables.flows import FLOWS
 from hkall_gateway.ncip.tables.notifications import DOCUMENTS
-from hkall_gateway.ncip.transport.client import HttpReply, NcipClient, document
+from hkall_gateway.ncip.transport.client import HttpReply, NcipClient, make_document
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.vocabulary import ItemKey, Partner
@@ -45,7 +45,7 @@ def test_every_dialect_follows_a_flow_that_there_is() -> None:
 @pytest.mark.parametrize("send", DOCUMENTS)
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_every_document_is_valid_in_the_version_of_its_dialect(dialect: str, send: Notification, item: ItemKey | None) -> None:
-    message = document(partner_message(send, item=item), partner(dialect), "HKU", "a-secret")
+    message = make_document(partner_message(send, item=item), partner(dialect), "HKU", "a-secret")
     if message is not None and (item or send in {Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER}):
         body = encode(message, DIALECTS[dialect])
         assert_valid(body)
@@ -78,7 +78,7 @@ ASKED = {
 @pytest.mark.parametrize("send", DOCUMENTS)
 @pytest.mark.parametrize("dialect", ["broker", "innreach", "openrs"])
 def test_a_partner_is_asked_and_told_by_its_own_flow(dialect: str, send: Notification) -> None:
-    message = document(partner_message(send), partner(dialect), "HKU", "")
+    message = make_document(partner_message(send), partner(dialect), "HKU", "")
     found = (message.service, message.text("RequestType")) if message else None
     assert found == ASKED.get((dialect, send))
 
@@ -86,11 +86,11 @@ def test_a_partner_is_asked_and_told_by_its_own_flow(dialect: str, send: Notific
 @pytest.mark.parametrize("dialect", ["broker", "innreach"])
 @pytest.mark.parametrize("send", [Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER])
 def test_who_placed_the_request_itself_is_not_asked_for_it(dialect: str, send: Notification) -> None:
-    assert document(partner_message(send, wire_agency="THEM"), partner(dialect), "HKU", "") is None
+    assert make_document(partner_message(send, wire_agency="THEM"), partner(dialect), "HKU", "") is None
 
 
 def test_the_lender_never_learns_the_patron_in_any_flow() -> None:
-    said = {name: document(partner_message(Notification.ASK_LENDER), partner(name), "HKU", "") for name in DIALECTS}
+    said = {name: make_document(partner_message(Notification.ASK_LENDER), partner(name), "HKU", "") for name in DIALECTS}
     users = {name: message.text("UserId/UserIdentifierValue") for name, message in said.items() if message}
     assert users == dict.fromkeys(DIALECTS.keys() - {"openrs"}, "HKU-INST")  # OpenRS is asked for nothing
 

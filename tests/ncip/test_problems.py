@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 from hkall_gateway.ncip.tables import problems
-from hkall_gateway.ncip.tables.problems import FOREIGN, PROBLEMS, ROWS, Meanings, meaning, own_meaning, scheme, spelled, trouble
+from hkall_gateway.ncip.tables.problems import (
+    FOREIGN,
+    PROBLEMS,
+    ROWS,
+    Meanings,
+    find_meaning,
+    find_own_meaning,
+    find_scheme,
+    make_problem,
+    spell_problem,
+)
 from hkall_gateway.rules.reasons import Reason
 
 CODES = "http://www.niso.org/ncip/v1_0/schemes/processingerrortype/"
@@ -54,25 +64,25 @@ def test_a_row_names_an_element_of_the_standard_and_services_that_exist(row: pro
 
 @pytest.mark.parametrize(("service", "why"), [(s, Reason(w)) for s, whys in ANSWERS.items() for w in whys.split()])
 def test_what_a_service_answers_stands_in_its_own_list(service: str, why: Reason) -> None:
-    assert trouble(why, service, {}).problem in LISTS[service].split("; ")
+    assert make_problem(why, service, {}).problem in LISTS[service].split("; ")
 
 
 @pytest.mark.parametrize("why", list(Reason))
 def test_the_words_begin_with_the_number_of_the_rule(why: Reason) -> None:
-    said = trouble(why, "RequestItem", {})
+    said = make_problem(why, "RequestItem", {})
     assert said.detail.startswith(f"{why.rule}: ") if why.rule else said.rule == ""
 
 
 def test_the_blanks_of_a_sentence_are_filled() -> None:
-    assert trouble(Reason.QUOTA_HKALL, "RequestItem", {"limit": 15}).detail == "R20: 15 of 15 HKALL books are taken"
-    assert trouble(Reason.RENEWAL_TOO_SOON, "RenewItem", {"from": date(2017, 3, 9)}).detail.endswith("from 2017-03-09")
+    assert make_problem(Reason.QUOTA_HKALL, "RequestItem", {"limit": 15}).detail == "R20: 15 of 15 HKALL books are taken"
+    assert make_problem(Reason.RENEWAL_TOO_SOON, "RenewItem", {"from": date(2017, 3, 9)}).detail.endswith("from 2017-03-09")
 
 
 @given(st.sampled_from(list(Reason)), st.dictionaries(st.text(), st.integers() | st.text()))
 def test_a_blank_that_nobody_fills_is_no_error(why: Reason, detail: dict[str, object]) -> None:
     sentence = PROBLEMS[why].sentence
     blanks = [name for _, name, _, _ in Formatter().parse(sentence) if name]
-    said = trouble(why, "RequestItem", detail).detail
+    said = make_problem(why, "RequestItem", detail).detail
     assert ("…" in said) or not [name for name in blanks if name not in detail]
 
 
@@ -86,7 +96,7 @@ def test_a_blank_that_nobody_fills_is_no_error(why: Reason, detail: dict[str, ob
     ],
 )
 def test_a_problem_names_the_list_it_is_from(problem: str, service: str, uri: str) -> None:
-    assert scheme(problem, service) == uri
+    assert find_scheme(problem, service) == uri
 
 
 @pytest.mark.parametrize(
@@ -118,7 +128,7 @@ def test_a_problem_names_the_list_it_is_from(problem: str, service: str, uri: st
     ],
 )
 def test_what_a_peers_problem_means(problem: str, service: str, means: str) -> None:
-    assert meaning(problem, service) == means
+    assert find_meaning(problem, service) == means
 
 
 def test_the_table_of_foreign_problems_has_no_pair_twice_and_only_services_that_exist() -> None:
@@ -127,8 +137,8 @@ def test_the_table_of_foreign_problems_has_no_pair_twice_and_only_services_that_
 
 
 def test_a_known_problem_is_spelled_as_the_standard_spells_it() -> None:
-    assert spelled(" unknown  REQUEST ") == "Unknown Request"
-    assert spelled("Patron Record is Busy") == "Patron Record is Busy"
+    assert spell_problem(" unknown  REQUEST ") == "Unknown Request"
+    assert spell_problem("Patron Record is Busy") == "Patron Record is Busy"
 
 
 @pytest.mark.parametrize(
@@ -145,4 +155,4 @@ def test_a_known_problem_is_spelled_as_the_standard_spells_it() -> None:
 )
 def test_words_of_a_partners_own_mean_what_its_row_says(problem: dict[str, str], means: str | None) -> None:
     own: Meanings = (("Did not find a user with that id", "fault"), ("Closed Today", "later"))
-    assert own_meaning(NcipMessage("Problem", problem), own) == means
+    assert find_own_meaning(NcipMessage("Problem", problem), own) == means

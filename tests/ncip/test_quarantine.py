@@ -10,7 +10,7 @@ from hkall_gateway.db import quarantine
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.handlers import heard_again
+from hkall_gateway.ncip.handlers import replay_document
 from hkall_gateway.rules.stored_words import QuarantineState
 from hkall_gateway.rules.vocabulary import Position, Side
 
@@ -90,7 +90,7 @@ def test_what_is_heard_again_takes_effect_once_its_request_is_known(world: World
     (one,) = kept(world)
     world.put(Position.SHIPPED, **LENT, item_agency="HKU", item_barcode="K9")
 
-    said = finished(heard_again(world.services, one.agency, one.digest, one.document))
+    said = finished(replay_document(world.services, one.agency, one.digest, one.document))
 
     assert not NcipMessage("", dict(said) if isinstance(said, dict) else {}).has("Problem")
     assert world.request("R1").position is Position.AT_BORROWER

@@ -23,8 +23,8 @@ from hkall_gateway.db.tables import FINES, HOLDINGS, INBOX, NOTICES, OUTBOX, REQ
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
-from hkall_gateway.ncip.service_request import digest
-from hkall_gateway.ncip.shorthand import written
+from hkall_gateway.ncip.service_request import digest_message
+from hkall_gateway.ncip.shorthand import make_message
 from hkall_gateway.simulator.scenario.world import World
 from hkall_gateway.simulator.scenario.world_file import secret_of
 from tests.examples import example_count
@@ -145,10 +145,10 @@ class RepeatedDocuments(RuleBasedStateMachine):
 
     def _tell(self, agency: str, said: str, times: int, *, forget: bool = False) -> None:
         service, *words = shlex.split(said)
-        message = written(service, words, agency, "HKU", secret_of(agency), self.once.now)
+        message = make_message(service, words, agency, "HKU", secret_of(agency), self.once.now)
         body = documents.encode(message, DIALECTS["direct"])
         if forget:
-            forgotten = delete(INBOX).where(INBOX.c.digest == digest(documents.decode(body)))
+            forgotten = delete(INBOX).where(INBOX.c.digest == digest_message(documents.decode(body)))
             self.forgetful.store.now(lambda unit: unit.execute(forgotten))
         for world in (self.once, self.forgetful, *[self.often] * times):
             world.ncip(agency, body)

@@ -8,7 +8,7 @@ import pytest
 
 from hkall_gateway.ncip import replies
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.reply_payload import BORROWING, positions, question
+from hkall_gateway.ncip.reply_payload import BORROWING, make_request_lookup, read_positions
 from hkall_gateway.ncip.tables.flows import status_of
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.vocabulary import Partner, Position, Request, Side
@@ -50,7 +50,7 @@ SAID = (
 
 @pytest.mark.parametrize(("ours", "said", "stands"), SAID)
 def test_an_answer_fits_these_positions(ours: Side, said: NcipMessage, stands: tuple[str, ...] | None) -> None:
-    assert positions(said, ours) == stands
+    assert read_positions(said, ours) == stands
 
 
 @pytest.mark.parametrize("side", Side)
@@ -61,14 +61,14 @@ def test_what_we_say_of_a_position_fits_that_position(side: Side, position: Posi
         return
     status, copy = status_of(position), replies.STATUS.get(position, "")
 
-    found = positions(reply(status, copy), side)
+    found = read_positions(reply(status, copy), side)
 
     assert found is not None
     assert position in found
 
 
 def test_a_copy_in_somebodys_hands_is_not_taken_for_one_that_has_ended() -> None:
-    found = positions(reply("In Process", "On Loan"), BORROWED)
+    found = read_positions(reply("In Process", "On Loan"), BORROWED)
 
     assert found is not None
     assert not FINAL & {P(one) for one in found}
@@ -88,14 +88,14 @@ ASKED = Request("R1", BORROWED, P.REQUESTED, "Dune", "b1", wire_agency="HKU", wi
     ],
 )
 def test_a_partner_is_asked_what_it_can_answer(request_: Request, row: Partner, service: str | None) -> None:
-    asked = question(request_, row)
+    asked = make_request_lookup(request_, row)
 
     assert (asked[0] if asked else None) == service
 
 
 @pytest.mark.parametrize(("number", "asked"), [("", ("HKU", "R1-1")), ("X:7:1", ("X", "7:1"))])
 def test_a_request_is_asked_about_under_the_partners_own_number(number: str, asked: tuple[str, str]) -> None:
-    found = question(LOAN, Partner("X", "", can_lookup_request=True), number)
+    found = make_request_lookup(LOAN, Partner("X", "", can_lookup_request=True), number)
 
     assert found is not None
     message = NcipMessage(*found)

@@ -15,7 +15,7 @@ from hkall_gateway.db.database import finished
 from hkall_gateway.ncip import shelves
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.shelves import MOST_COPIES, ShelfCheck, ShelfResult, seen
+from hkall_gateway.ncip.shelves import MOST_COPIES, ShelfCheck, ShelfResult, read_shelf_check
 from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -92,13 +92,13 @@ SEEN = (
 
 @pytest.mark.parametrize(("said", "means"), SEEN)
 def test_an_answer_means_what_it_says_and_no_more(said: NcipMessage, means: ShelfCheck) -> None:
-    assert seen(said, WISH, CUHK, FREE) == means
+    assert read_shelf_check(said, WISH, CUHK, FREE) == means
 
 
 def test_r8_another_copy_does_not_stand_for_a_wanted_volume() -> None:
     volume = PartnerMessage(WISH.send, "R1", "CUHK", "HKU", "R1-1", WISH.at, C1, "b1", volume="2")
 
-    assert seen(shelf(("C1", OUT), ("C2", ON)), volume, CUHK, FREE) == NONE
+    assert read_shelf_check(shelf(("C1", OUT), ("C2", ON)), volume, CUHK, FREE) == NONE
 
 
 # ---- what leaves us
@@ -242,7 +242,7 @@ STATUSES: tuple[tuple[NcipMessage, dict[str, str] | None], ...] = (
 
 @pytest.mark.parametrize(("said", "known"), STATUSES)
 def test_only_a_status_that_is_said_is_known(said: NcipMessage, known: dict[str, str] | None) -> None:
-    assert shelves.statuses(said) == known
+    assert shelves.read_statuses(said) == known
 
 
 def test_without_a_reply_nothing_is_known_and_no_further_copy_is_asked_for() -> None:

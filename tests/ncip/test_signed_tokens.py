@@ -18,7 +18,15 @@ from hypothesis import strategies as st
 from joserfc.jwk import KeySet
 
 from hkall_gateway.db.database import finished
-from hkall_gateway.ncip.authentication import LONGEST_S, Signer, TokenRule, accepted, issuer, published, signing_key
+from hkall_gateway.ncip.authentication import (
+    LONGEST_S,
+    Signer,
+    TokenRule,
+    is_accepted,
+    issuer,
+    make_public_key_set,
+    signing_key,
+)
 from hkall_gateway.ncip.key_sets import key_set
 
 NOW = datetime(2026, 11, 27, 2, tzinfo=UTC)
@@ -71,7 +79,7 @@ def rule(*rows: dict[str, Any], **more: Any) -> TokenRule:
 
 
 def believed(text: str, found: TokenRule) -> bool | None:
-    return finished(accepted(text, found, NOW))
+    return finished(is_accepted(text, found, NOW))
 
 
 def test_a_token_of_its_issuer_for_us_in_time_is_believed() -> None:
@@ -196,7 +204,7 @@ def ours(**more: Any) -> Signer:
 
 def test_pyjwt_believes_what_we_sign_by_the_keys_that_we_publish() -> None:
     signer = ours()
-    rows = json.loads(published([signer.key]))
+    rows = json.loads(make_public_key_set([signer.key]))
     key = jwt.PyJWKSet.from_dict(rows)[jwt.get_unverified_header(signer.token(NOW))["kid"]]
     read = jwt.decode(signer.token(NOW), key, ["RS256"], AT_ANY_TIME, audience="dcb", issuer="https://hku.example.hk")
     assert (read["sub"], read["protocol"], read["exp"] - read["iat"]) == ("HKU-SYSTEM", "NCIP2", 300)
@@ -204,7 +212,7 @@ def test_pyjwt_believes_what_we_sign_by_the_keys_that_we_publish() -> None:
 
 
 def test_the_keys_that_we_publish_hold_no_secret() -> None:
-    (row,) = json.loads(published([ours().key, ours().key]))["keys"]
+    (row,) = json.loads(make_public_key_set([ours().key, ours().key]))["keys"]
     assert row.keys() == {"kty", "n", "e", "kid", "use"}
 
 

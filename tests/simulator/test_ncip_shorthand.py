@@ -12,14 +12,14 @@ from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
-from hkall_gateway.ncip.shorthand import FILLED, KEYS, differences, fits, pair, written
+from hkall_gateway.ncip.shorthand import FILLED, KEYS, find_differences, make_message, matches_pattern, split_pair
 
 NOW = datetime(2017, 3, 1, 2, 0, tzinfo=UTC)
 
 
 def message(service: str, *said: str) -> NcipMessage:
     """A document as it comes out of the codec at the other end."""
-    sent = written(service, said, "CUHK", "HKU", "a-secret", NOW)
+    sent = make_message(service, said, "CUHK", "HKU", "a-secret", NOW)
     return documents.decode(documents.encode(sent, DIALECTS["direct"]))
 
 
@@ -36,13 +36,13 @@ SAYINGS = [
 
 @pytest.mark.parametrize("saying", SAYINGS, ids=lambda saying: saying[0])
 def test_line_sets_the_fields_of_the_document(saying: tuple[str, ...]) -> None:
-    assert differences(message(*saying), saying[1:]) == []
+    assert find_differences(message(*saying), saying[1:]) == []
 
 
 def test_identity_without_an_agency_belongs_to_the_agency_of_its_key() -> None:
     shipped = message("RequestItem", "user=U1", "item=C1", "bib=b1", "request=c-1")
 
-    assert differences(shipped, ["user=HKU:U1", "item=CUHK:C1", "bib=HKALL:b1", "request=CUHK:c-1"]) == []
+    assert find_differences(shipped, ["user=HKU:U1", "item=CUHK:C1", "bib=HKALL:b1", "request=CUHK:c-1"]) == []
 
 
 def test_date_means_its_last_second_in_hong_kong() -> None:
@@ -73,17 +73,17 @@ def test_sender_is_given_with_its_secret() -> None:
     ],
 )
 def test_difference_is_shown_in_the_syntax_of_a_line(expected: str, found: str) -> None:
-    assert differences(message("ItemRenewed", "item=C1", "due=2017-04-20"), [expected]) == [found]
+    assert find_differences(message("ItemRenewed", "item=C1", "due=2017-04-20"), [expected]) == [found]
 
 
 def test_absent_field_that_must_be_absent_is_no_difference() -> None:
-    assert differences(message("ItemRenewed", "item=C1", "due=2017-04-20"), ["renewals=none", "user=none"]) == []
+    assert find_differences(message("ItemRenewed", "item=C1", "due=2017-04-20"), ["renewals=none", "user=none"]) == []
 
 
 def test_any_of_several_repetitions_may_match() -> None:
     reply = NcipMessage("LookupUserResponse", {"LoanedItem": [{"Title": "Emma"}, {"Title": "Dune"}]})
 
-    assert differences(reply, ["title=Dune"]) == []
+    assert find_differences(reply, ["title=Dune"]) == []
 
 
 @pytest.mark.parametrize(
@@ -92,12 +92,12 @@ def test_any_of_several_repetitions_may_match() -> None:
 )
 def test_words_that_the_service_has_no_place_for_are_refused(said: list[str], error: str) -> None:
     with pytest.raises(ValueError, match=error):
-        written("ItemShipped", said, "CUHK", "HKU", "a-secret", NOW)
+        make_message("ItemShipped", said, "CUHK", "HKU", "a-secret", NOW)
 
 
 def test_a_service_that_ncip_does_not_have_is_refused() -> None:
     with pytest.raises(ValueError, match="ItemSold is no NCIP service"):
-        written("ItemSold", [], "CUHK", "HKU", "a-secret", NOW)
+        make_message("ItemSold", [], "CUHK", "HKU", "a-secret", NOW)
 
 
 def test_every_short_key_names_places_of_the_content_model() -> None:
@@ -114,14 +114,14 @@ def test_default_fields_have_a_place_in_the_content_model() -> None:
 
 @given(st.text(alphabet=st.characters(exclude_characters="*")))
 def test_a_pattern_without_a_star_fits_itself_alone(text: str) -> None:
-    assert fits(text, text)
-    assert not fits(f"{text}x", text)
+    assert matches_pattern(text, text)
+    assert not matches_pattern(f"{text}x", text)
 
 
 @given(st.text(), st.text(), st.text(alphabet=st.characters(exclude_characters="*")))
 def test_a_star_stands_for_any_text(before: str, after: str, middle: str) -> None:
-    assert fits(f"{before}{middle}{after}", f"*{middle}*")
+    assert matches_pattern(f"{before}{middle}{after}", f"*{middle}*")
 
 
 def test_value_may_contain_equal_signs() -> None:
-    assert pair("title=a=b") == ("title", "a=b")
+    assert split_pair("title=a=b") == ("title", "a=b")

@@ -10,7 +10,7 @@ from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
-from hkall_gateway.ncip.shorthand import written
+from hkall_gateway.ncip.shorthand import make_message
 from hkall_gateway.ncip.transport.client import HttpReply, NoReply, NotSent
 from hkall_gateway.simulator.scenario.scripted_partner import MANNERS, PartnerBehaviour, Peers, manner, reply
 
@@ -24,7 +24,7 @@ def peers() -> Peers:
 
 def document(secret: str = "CUHK-secret") -> bytes:
     said = ["user=CUHK:HKU-INST", "bib=CUHK:990001", "item=CUHK:C1", "request=HKU:R1-1"]
-    return documents.encode(written("RequestItem", said, "HKU", "CUHK", secret, NOW), DIALECTS["direct"])
+    return documents.encode(make_message("RequestItem", said, "HKU", "CUHK", secret, NOW), DIALECTS["direct"])
 
 
 def post(partners: Peers, body: bytes) -> HttpReply:

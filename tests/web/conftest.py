@@ -21,7 +21,7 @@ from werkzeug.test import TestResponse
 from hkall_gateway.circulation.ports import LiveStatuses
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.quarantine import QuarantinedDocument
-from hkall_gateway.ncip.transport.client import as_shown
+from hkall_gateway.ncip.transport.client import show_document
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.simulator.scenario.world import World
@@ -113,7 +113,7 @@ class Site:
                 self.metrics,
                 self.replay,
                 lambda: ErasedMarks(self.erased),
-                as_shown,
+                show_document,
                 lambda _bib_id, _copies: LiveStatuses(),
             )
         )

@@ -19,10 +19,10 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS, minor, version_1
 from hkall_gateway.ncip.codec.messages import BadDocument, NcipMessage
 from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, Post
 from hkall_gateway.ncip.service_request import Caller
-from hkall_gateway.ncip.shelves import UNKNOWN_ITEM, LookUp, by_copy, copies_in, of_copy, of_title
+from hkall_gateway.ncip.shelves import UNKNOWN_ITEM, LookUp, is_asked_by_copy, make_copy_lookup, make_title_lookup, read_copies
 from hkall_gateway.ncip.tables.notifications import record_id, request_id, user_id
-from hkall_gateway.ncip.tables.problems import NOT_UNDERSTOOD, meaning, own_meaning, spelled
-from hkall_gateway.ncip.transport.client import NcipClient, read
+from hkall_gateway.ncip.tables.problems import NOT_UNDERSTOOD, find_meaning, find_own_meaning, spell_problem
+from hkall_gateway.ncip.transport.client import NcipClient, read_reply
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.rules.vocabulary import ItemKey, Partner, Sensitive
 
@@ -155,9 +155,9 @@ def first_look_up(there: NcipPeer) -> LookUp:
     partner = there.partner
     if there.key == OF_ILS and not there.used:
         return LookUp("LookupUser", {"UserId": user_id(partner.agency, NOBODY), "UserElementType": ["User Id"]})
-    if partner.can_lookup_items and not by_copy(partner):
-        return of_title(record_id(NOBODY, "", partner))
-    return of_copy(ItemKey(partner.agency, NOBODY))
+    if partner.can_lookup_items and not is_asked_by_copy(partner):
+        return make_title_lookup(record_id(NOBODY, "", partner))
+    return make_copy_lookup(ItemKey(partner.agency, NOBODY))
 
 
 def _report_no_document(sheet: Sheet, recorder: RecordingPost) -> None:
@@ -167,7 +167,7 @@ def _report_no_document(sheet: Sheet, recorder: RecordingPost) -> None:
         sheet.fail("http", f"no answer within {recorder.allowed_s:.0f} s" if late else str(recorder.failed), NO_REPLY)
         return
     status, kind = recorder.posted.status, recorder.posted.content_type or "no Content-Type"
-    bad = read(recorder.posted)
+    bad = read_reply(recorder.posted)
     why = bad.detail if isinstance(bad, BadDocument) else ""
     sheet.fail("http", f"HTTP {status}, {kind}: no NCIP document ({why})"[:200], _status_advice(status))
 
@@ -182,7 +182,7 @@ def judge_admission(sheet: Sheet, service: str, reply: NcipMessage, there: NcipP
     """Add the finding about our proof, and return whether the peer accepts it."""
     own = there.partner.problems
     faults = problem_types(
-        one for one in problems_in(reply) if (own_meaning(one, own) or meaning(_type(one), service)) == "fault"
+        one for one in problems_in(reply) if (find_own_meaning(one, own) or find_meaning(_type(one), service)) == "fault"
     )
     if any("Version" in problem for problem in faults):
         sheet.fail("version", f"{service}: {', '.join(faults)}")
@@ -200,7 +200,7 @@ def problems_in(reply: NcipMessage) -> list[NcipMessage]:
 
 def problem_types(found: Iterable[NcipMessage]) -> list[str]:
     """Return the types of Problems, each once, as the standard spells them."""
-    return list(dict.fromkeys(spelled(_type(one)) for one in found))
+    return list(dict.fromkeys(spell_problem(_type(one)) for one in found))
 
 
 def _type(problem: NcipMessage) -> str:
@@ -209,7 +209,7 @@ def _type(problem: NcipMessage) -> str:
 
 def judge_item(sheet: Sheet, service: str, reply: NcipMessage, there: NcipPeer) -> None:
     """Add the finding about the reply to the look-up of an item that cannot exist."""
-    listed_types, statuses = problem_types(problems_in(reply)), [status for status in copies_in(reply).values() if status]
+    listed_types, statuses = problem_types(problems_in(reply)), [status for status in read_copies(reply).values() if status]
     if service == "LookupUser":
         sheet.skip("lookup.item", f"`{there.key}` is false")
     elif set(listed_types) & set(NOT_UNDERSTOOD) and there.used:

@@ -112,14 +112,14 @@ def _row_in_full(unit: UnitOfWork, number: int, agency: str) -> tuple[dict[str, 
 
 def _shown_document(unit: UnitOfWork, row: OutboxRow, agency: str) -> str:
     """Return the document as it would be sent now, without its secret, or the facts of a letter."""
-    from hkall_gateway.ncip.transport.client import as_shown
+    from hkall_gateway.ncip.transport.client import show_document
 
     partner = unit.partners.find(row.recipient)
     if not isinstance(row.payload, PartnerMessage):
         return "\n".join(f"{name}: {value}" for name, value in asdict(row.payload).items() if value)
     if partner is None:
         return f"{row.recipient}: not in the directory"
-    return as_shown(row.payload, partner, agency) or "the partner's flow has no document for it"
+    return show_document(row.payload, partner, agency) or "the partner's flow has no document for it"
 
 
 _ROWS = combine_options(

@@ -81,13 +81,13 @@ def replay(site: Site, number: int, reason: str) -> None:
     Example: hkall-gateway quarantine replay 4 --reason "the request was loaded"
     """
     from hkall_gateway.db.database import finished
-    from hkall_gateway.ncip.handlers import heard_again
-    from hkall_gateway.ncip.tables.problems import Problem, trouble
+    from hkall_gateway.ncip.handlers import replay_document
+    from hkall_gateway.ncip.tables.problems import Problem, make_problem
 
     found = _kept_document(site, number)
-    outcome = finished(heard_again(own_services(site), found.agency, found.digest, found.document))
+    outcome = finished(replay_document(own_services(site), found.agency, found.digest, found.document))
     if isinstance(outcome, Refused):
-        outcome = trouble(outcome.why, found.service, outcome.detail)
+        outcome = make_problem(outcome.why, found.service, outcome.detail)
     if isinstance(outcome, Problem):
         raise CliError(f"{number}: {outcome.problem}: {outcome.detail}")
     _settle_document(site, number, QuarantineState.REPLAYED, reason)

@@ -122,8 +122,8 @@ def _look_up(client: NcipClient, request: Request, partner: Partner, number: str
     from hkall_gateway.db.database import finished
     from hkall_gateway.ncip import reply_payload
 
-    question = reply_payload.question(request, partner, number)
+    question = reply_payload.make_request_lookup(request, partner, number)
     reply = finished(client.ask(*question, partner)) if question else None
-    found = reply_payload.positions(reply, request.side) if reply else None
+    found = reply_payload.read_positions(reply, request.side) if reply else None
     barcode = reply.text("ItemId/ItemIdentifierValue") if reply else ""
     return PartnerState(reconciling.named(request), reconciling.ANYWHERE if found is None else found, barcode)

@@ -224,7 +224,7 @@ def ncip(
     from hkall_gateway.ncip.authentication import basic, bearer
     from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
     from hkall_gateway.ncip.http_post import NoReply, charset, post
-    from hkall_gateway.ncip.shorthand import written
+    from hkall_gateway.ncip.shorthand import make_message
 
     try:
         if os.path.isfile(what):  # a folder that this user may not read holds no such file, and is no error
@@ -233,7 +233,7 @@ def ncip(
             raise CliError(f"{what}: no such file; and to build a {what}, give --from and --to", WRONG)
         else:
             secret = _read_secret(secret_env) if proof == "document" else ""
-            body = encode(written(what, words, speaker, listener, secret, now()), NCIP_DIALECTS[dialect])
+            body = encode(make_message(what, words, speaker, listener, secret, now()), NCIP_DIALECTS[dialect])
         if shown:
             echo(body.decode("utf-8", "replace"))
         header = ""

@@ -15,7 +15,18 @@ from lxml import etree
 from hkall_gateway.ncip.codec import ncip1, ncip2, xml
 from hkall_gateway.ncip.codec.dialects import NcipDialect, minor, version_1
 from hkall_gateway.ncip.codec.messages import BadDocument, Coded, Fields, NcipMessage, many
-from hkall_gateway.ncip.codec.xml import NISO, REPLY, SYNTAX, DocumentLimits, Notes, TooLarge, attribute, clean, header, local
+from hkall_gateway.ncip.codec.xml import (
+    NISO,
+    REPLY,
+    SYNTAX,
+    DocumentLimits,
+    Notes,
+    TooLarge,
+    local_name,
+    read_attribute,
+    read_header,
+    without_control_characters,
+)
 
 # LookupVersion is the one service outside NCIPMessage. It has a schema of its own, the same for all versions, in the names of
 # NCIP 1. Source: ncip_version.xsd.
@@ -28,24 +39,24 @@ _NO_SCHEME: Final = "NCIP Unique Agency Id"
 
 def is_lookup_version(root: etree._Element) -> bool:
     """Whether a document is one of these. Koha and Evergreen put the service into an NCIPMessage."""
-    return local(root.tag) == ROOT or (
-        local(root.tag) == "NCIPMessage" and any(local(node.tag) in LOOKUP_VERSION for node in root)
+    return local_name(root.tag) == ROOT or (
+        local_name(root.tag) == "NCIPMessage" and any(local_name(node.tag) in LOOKUP_VERSION for node in root)
     )
 
 
 def read_lookup_version(root: etree._Element, notes: Notes) -> NcipMessage:
     """The message in such a document, its agencies in an InitiationHeader or ResponseHeader like those of all others."""
-    if local(root.tag) != ROOT:
+    if local_name(root.tag) != ROOT:
         notes.add("LookupVersion inside NCIPMessage")
-    found = [node for node in root if local(node.tag) in LOOKUP_VERSION]
+    found = [node for node in root if local_name(node.tag) in LOOKUP_VERSION]
     if len(found) != 1:
-        raise BadDocument(SYNTAX, f"{ROOT} holds {len(found)} services", header=header(root))
-    service = local(found[0].tag)
-    sides = {name: side for name in ("FromAgencyId", "ToAgencyId") if (side := _side(found[0], name))}
+        raise BadDocument(SYNTAX, f"{ROOT} holds {len(found)} services", header=read_header(root))
+    service = local_name(found[0].tag)
+    sides = {name: side for name in ("FromAgencyId", "ToAgencyId") if (side := _read_agency(found[0], name))}
     texts = {name: [(node.text or "").strip() for node in found[0].iter(f"{{*}}{name}")] for name in LISTS}
     lists = {name: kept for name, said in texts.items() if (kept := [text for text in said if text])}
-    fields: Fields = {**({_head(service): sides} if sides else {}), **lists}
-    return NcipMessage(service, fields, attribute(root, "version"), namespaced=False, notes=tuple(notes))
+    fields: Fields = {**({_header_name(service): sides} if sides else {}), **lists}
+    return NcipMessage(service, fields, read_attribute(root, "version"), namespaced=False, notes=tuple(notes))
 
 
 def write_lookup_version(said: NcipMessage) -> bytes:
@@ -53,35 +64,35 @@ def write_lookup_version(said: NcipMessage) -> bytes:
     root = etree.Element(ROOT, version=SCHEMA)
     node = etree.SubElement(root, said.service)
     for name in ("FromAgencyId", "ToAgencyId"):
-        _put_side(etree.SubElement(node, name), said, f"{_head(said.service)}/{name}/AgencyId")
+        _write_agency(etree.SubElement(node, name), said, f"{_header_name(said.service)}/{name}/AgencyId")
     for name in LISTS:
         for text in many(said.fields.get(name, ())):
-            etree.SubElement(node, name).text = clean(str(text))
+            etree.SubElement(node, name).text = without_control_characters(str(text))
     return etree.tostring(root, xml_declaration=True, encoding="UTF-8")
 
 
-def _head(service: str) -> str:
+def _header_name(service: str) -> str:
     return "ResponseHeader" if service.endswith("Response") else "InitiationHeader"
 
 
-def _side(service: etree._Element, name: str) -> Fields:
+def _read_agency(service: etree._Element, name: str) -> Fields:
     agency = next(service.iter(f"{{*}}{name}"), None)
     if agency is None:
         return {}
-    value = _first(agency, "Value") or _first(agency, "AgencyId")
-    return {"AgencyId": Coded(value, _first(agency, "Scheme") or None)} if value else {}
+    value = _find_text(agency, "Value") or _find_text(agency, "AgencyId")
+    return {"AgencyId": Coded(value, _find_text(agency, "Scheme") or None)} if value else {}
 
 
-def _first(node: etree._Element, name: str) -> str:
+def _find_text(node: etree._Element, name: str) -> str:
     return next(((found.text or "").strip() for found in node.iter(f"{{*}}{name}")), "")
 
 
-def _put_side(side: etree._Element, said: NcipMessage, path: str) -> None:
+def _write_agency(side: etree._Element, said: NcipMessage, path: str) -> None:
     value = next(iter(said.texts(path)), "")
     agency = etree.SubElement(side, "UniqueAgencyId")
     scheme = value.scheme if isinstance(value, Coded) else None
-    etree.SubElement(agency, "Scheme").text = clean(scheme or _NO_SCHEME)
-    etree.SubElement(agency, "Value").text = clean(value)
+    etree.SubElement(agency, "Scheme").text = without_control_characters(scheme or _NO_SCHEME)
+    etree.SubElement(agency, "Value").text = without_control_characters(value)
 
 
 __all__ = ["NISO", "BadDocument", "Coded", "Fields", "NcipMessage", "decode", "encode"]
@@ -100,18 +111,18 @@ def decode(body: bytes, charset: str | None = None, limits: DocumentLimits = REP
     that its service needs. No external resource is ever fetched.
     """
     notes = Notes()
-    text = xml.unwrapped(body, charset, notes)
-    root = _tree(text, notes, limits)
+    text = xml.decode_body(body, charset, notes)
+    root = _parse_tree(text, notes, limits)
     dtd = None if str(root.tag).startswith("{") else ncip1.dtd(root)  # a namespace means NCIP 2
     try:
-        xml.measure(root, text, limits)
+        xml.check_tree(root, text, limits)
         if is_lookup_version(root):
             return read_lookup_version(root, notes)
         if dtd is not None:
-            return ncip2.message(ncip1.modern(root, notes.add), dtd, notes, ncip1.KNOWN)
-        return ncip2.message(root, _version(root, notes), notes)
+            return ncip2.read_message(ncip1.convert_to_ncip2(root, notes.add), dtd, notes, ncip1.KNOWN)
+        return ncip2.read_message(root, _read_version(root, notes), notes)
     except BadDocument as bad:
-        bad.version = _version(root, notes) if dtd is None else dtd
+        bad.version = _read_version(root, notes) if dtd is None else dtd
         raise
 
 
@@ -128,8 +139,8 @@ def encode(message: NcipMessage, dialect: NcipDialect) -> bytes:
     if spoken is None and minor(message.version) is None:
         spoken = version_1(dialect.version)
     if spoken is not None:
-        said = ncip2.document(replace(message, extension=False), prefix="", level=2)
-        return ncip1.written(etree.fromstring(said.encode(), xml.PARSER), spoken)
+        said = ncip2.write_document(replace(message, extension=False), prefix="", level=2)
+        return ncip1.write_document(etree.fromstring(said.encode(), xml.PARSER), spoken)
     version = message.version if minor(message.version) is not None else dialect.version
     level = minor(version)
     if level is None:
@@ -137,29 +148,29 @@ def encode(message: NcipMessage, dialect: NcipDialect) -> bytes:
     # A dialect of NCIP 1 has no namespace; a document of NCIP 2 that reached its peer's row has one all the same.
     bare = dialect.minor is not None and (not dialect.namespaced or (dialect.mirrors and not message.namespaced))
     prefix = "" if bare else dialect.prefix
-    return (_DECLARATION + ncip2.document(message, prefix, level, version, bare=bare, apart=dialect.apart)).encode()
+    return (_DECLARATION + ncip2.write_document(message, prefix, level, version, bare=bare, apart=dialect.apart)).encode()
 
 
-def _tree(text: str, notes: Notes, limits: DocumentLimits) -> etree._Element:
+def _parse_tree(text: str, notes: Notes, limits: DocumentLimits) -> etree._Element:
     try:
-        return xml.parsed(text, limits)
+        return xml.parse_xml(text, limits)
     except BadDocument as bad:
-        if not ncip1.likely(text):
+        if not ncip1.is_likely(text):
             raise
         bad.version = ncip1.STANDARD
-        if isinstance(bad, TooLarge) or (mended := ncip1.mended(text)) == text:
+        if isinstance(bad, TooLarge) or (mended := ncip1.mend_schemes(text)) == text:
             raise
     notes.add("bare & or < escaped")
     try:
-        return xml.parsed(mended, limits)
+        return xml.parse_xml(mended, limits)
     except BadDocument as bad:
         bad.version = ncip1.STANDARD
         raise
 
 
-def _version(root: etree._Element, notes: Notes) -> str:
+def _read_version(root: etree._Element, notes: Notes) -> str:
     """The version as received; "" for a version of NCIP 1 in a document with the namespace of NCIP 2."""
-    version = xml.attribute(root, "version")
+    version = xml.read_attribute(root, "version")
     if version_1(version) is None:
         return version
     notes.add(f"version {version} in NCIP 2")

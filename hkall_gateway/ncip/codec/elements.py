@@ -57,7 +57,7 @@ def read_content(version: str) -> Mapping[str, str]:
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-def rows(section: str) -> Iterator[tuple[list[str], list[str]]]:
+def split_rows(section: str) -> Iterator[tuple[list[str], list[str]]]:
     """Yield the names at the margin of each row, and the words of their content."""
     for names, content in re.findall(r"((?:^\S.*\n)+)((?:^ .*\n)+)", section, re.MULTILINE):
         yield names.split(), content.split()
@@ -77,17 +77,17 @@ PERSONAL = """
 SINCE = {"": 0, "2.01": 1, "2.02": 2}
 
 
-def table(content: str, leaves: str) -> Mapping[str, Element]:
+def parse_elements(content: str, leaves: str) -> Mapping[str, Element]:
     """The elements that `content` and `leaves` (rows of names by kind) describe, by name."""
-    found = {name: Element(name, "complex", _children(places)) for names, places in rows(content) for name in names}
+    found = {name: Element(name, "complex", _parse_children(places)) for names, places in split_rows(content) for name in names}
     personal = PERSONAL.split()
-    for (kind,), names in rows(leaves):
+    for (kind,), names in split_rows(leaves):
         for name in names:
             found[name] = Element(name, cast(Kind, kind), secret=name in SECRET, personal=name in personal)
     return MappingProxyType(found)
 
 
-def _children(places: Iterable[str]) -> Mapping[str, Child]:
+def _parse_children(places: Iterable[str]) -> Mapping[str, Child]:
     children = dict[str, Child]()
     for place in places:
         marked, _, version = place.partition("@")
@@ -97,7 +97,7 @@ def _children(places: Iterable[str]) -> Mapping[str, Child]:
     return MappingProxyType(children)
 
 
-ELEMENTS = table("".join(text for section, text in CONTENT.items() if section != "leaves"), CONTENT["leaves"])
+ELEMENTS = parse_elements("".join(text for section, text in CONTENT.items() if section != "leaves"), CONTENT["leaves"])
 
 SERVICES = ELEMENTS["NCIPMessage"].children.keys() - {"Ext"}
 """The elements allowed under NCIPMessage: every initiation, every response, and Problem."""
@@ -109,12 +109,12 @@ GENERIC: Final = "Response"
 """No element of NCIP: Alma's answer to an event, where ItemRequestedResponse belongs (seen in CSUSM's NCIP-Relay)."""
 
 
-def model(service: str) -> Element:
+def find_model(service: str) -> Element:
     """The content model of a service; for "Problem", that of an NCIPMessage without a service."""
     return _PROBLEMS if service == "Problem" else ELEMENTS["ItemRequestedResponse" if service == GENERIC else service]
 
 
-def place(element: Element, name: str) -> Child | None:
+def find_place(element: Element, name: str) -> Child | None:
     """The place of `name` inside `element`; None if it is not allowed there."""
     if element.kind == "any" and name in ELEMENTS:
         return Child(name, required=False, repeats=True)

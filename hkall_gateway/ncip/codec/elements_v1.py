@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, cast
 
-from hkall_gateway.ncip.codec.elements import ELEMENTS, Kind, read_content, rows
+from hkall_gateway.ncip.codec.elements import ELEMENTS, Kind, read_content, split_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +110,12 @@ SCHEMES: Final[Mapping[str, str]] = MappingProxyType(
 """The scheme of a value that came without one: NCIP 1 wants a Scheme before every Value."""
 
 
-def parsed(content: str) -> ContentPart:
+def parse_content(content: str) -> ContentPart:
     """The group that a row's content describes."""
-    return _group(iter(re.findall(r"\(|\)[?*+]?|\||\w+[?*+]?(?:@1\.01)?", content)))
+    return _parse_group(iter(re.findall(r"\(|\)[?*+]?|\||\w+[?*+]?(?:@1\.01)?", content)))
 
 
-def _group(words: Iterator[str]) -> ContentPart:
+def _parse_group(words: Iterator[str]) -> ContentPart:
     parts: list[ContentPart] = []
     either, mark = False, ""
     for word in words:
@@ -125,30 +125,32 @@ def _group(words: Iterator[str]) -> ContentPart:
         if word == "|":
             either = True
         else:
-            parts.append(_group(words) if word == "(" else _element(word))
+            parts.append(_parse_group(words) if word == "(" else _parse_element(word))
     return ContentPart(required=mark in ("", "+"), repeats=mark in ("*", "+"), parts=tuple(parts), either=either)
 
 
-def _element(word: str) -> ContentPart:
+def _parse_element(word: str) -> ContentPart:
     marked, _, version = word.partition("@")
     name = marked.rstrip("?*+")
     mark = marked[len(name) :]
     return ContentPart(name, required=mark in ("", "+"), repeats=mark in ("*", "+"), late=bool(version))
 
 
-def _contents(*sections: str) -> Mapping[str, ContentPart]:
+def _parse_sections(*sections: str) -> Mapping[str, ContentPart]:
     """The content model of each element in these sections."""
-    described = [row for section in sections for row in rows(_GRAMMAR[section])]
-    return MappingProxyType({name: part for names, words in described for part in [parsed(" ".join(words))] for name in names})
+    described = [row for section in sections for row in split_rows(_GRAMMAR[section])]
+    return MappingProxyType(
+        {name: part for names, words in described for part in [parse_content(" ".join(words))] for name in names}
+    )
 
 
 _GRAMMAR: Final = read_content("1_0")
-CONTENT: Final = _contents("initiations", "responses", "parts")
+CONTENT: Final = _parse_sections("initiations", "responses", "parts")
 """The content model of each element with children."""
-SERVICES: Final = _contents("initiations", "responses").keys()
+SERVICES: Final = _parse_sections("initiations", "responses").keys()
 """The elements allowed under NCIPMessage."""
 
-_OWN_KINDS: Final = {name: cast(Kind, kind) for (kind,), names in rows(_GRAMMAR["leaves"]) for name in names}
+_OWN_KINDS: Final = {name: cast(Kind, kind) for (kind,), names in split_rows(_GRAMMAR["leaves"]) for name in names}
 _LEAVES: Final = {name for part in CONTENT.values() for name in part.names} - CONTENT.keys()
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     {name: ELEMENTS[RENAMED.get(name, name)].kind for name in _LEAVES - _OWN_KINDS.keys()} | _OWN_KINDS

@@ -91,17 +91,17 @@ class NcipMessage:
 
     def texts(self, path: str) -> tuple[str, ...]:
         """All texts at a path, through every repetition on the way, in document order."""
-        return tuple(value for value in _found(self.fields, path) if isinstance(value, str))
+        return tuple(value for value in _find_values(self.fields, path) if isinstance(value, str))
 
     def has(self, path: str) -> bool:
         """Whether there is a value at a path; an empty flag or structure counts."""
-        return any(value not in ("", False) for value in _found(self.fields, path))
+        return any(value not in ("", False) for value in _find_values(self.fields, path))
 
     def each(self, path: str) -> tuple[NcipMessage, ...]:
         """The structures at a path ("LoanedItem"), each to be asked like the message itself."""
         told = self.version, self.namespaced, self.extension, self.notes
         return tuple(
-            NcipMessage(self.service, part, *told) for part in _found(self.fields, path) if isinstance(part, STRUCTURE)
+            NcipMessage(self.service, part, *told) for part in _find_values(self.fields, path) if isinstance(part, STRUCTURE)
         )
 
     def __repr__(self) -> str:
@@ -190,7 +190,7 @@ SHAPES: Mapping[str, ServiceShape] = MappingProxyType(
 
 def redacted(message: NcipMessage) -> Fields:
     """The fields with a dot for everything secret or personal, for logs and the quarantine."""
-    return {name: _masked(name, value) for name, value in message.fields.items()}
+    return {name: _mask_value(name, value) for name, value in message.fields.items()}
 
 
 def instant(text: str, zone: tzinfo) -> datetime | None:
@@ -217,7 +217,7 @@ def many(value: Value) -> Sequence[Value]:
     return value if isinstance(value, _SEVERAL) else (value,)
 
 
-def _found(fields: Fields, path: str) -> Sequence[Value]:
+def _find_values(fields: Fields, path: str) -> Sequence[Value]:
     found: Sequence[Value] = (fields,)
     for name in path.split("/"):
         inside = [one[name] for one in found if isinstance(one, STRUCTURE) and name in one]
@@ -225,9 +225,9 @@ def _found(fields: Fields, path: str) -> Sequence[Value]:
     return found
 
 
-def _masked(name: str, value: Value) -> Value:
+def _mask_value(name: str, value: Value) -> Value:
     if name not in ELEMENTS or ELEMENTS[name].hidden or (name == "Ext" and isinstance(value, str)):
         return DOT
     if isinstance(value, _SEVERAL):
-        return [_masked(name, one) for one in value]
-    return {inner: _masked(inner, one) for inner, one in value.items()} if isinstance(value, Mapping) else value
+        return [_mask_value(name, one) for one in value]
+    return {inner: _mask_value(inner, one) for inner, one in value.items()} if isinstance(value, Mapping) else value

@@ -28,7 +28,7 @@ from hkall_gateway.ncip.codec.elements_v1 import (
     VISIBLE,
     ContentPart,
 )
-from hkall_gateway.ncip.codec.xml import NISO, attribute, local
+from hkall_gateway.ncip.codec.xml import NISO, local_name, read_attribute
 
 KNOWN: Final = frozenset({RENAMED.get(name, name) for name in SERVICES} | {"Problem"})
 """The services of NCIP 1, in the names of NCIP 2."""
@@ -49,18 +49,18 @@ def dtd(root: etree._Element) -> Dtd | None:
 
     NCIP 1 is recognised by the version, the DOCTYPE, or the element UniqueAgencyId.
     """
-    if local(root.tag) == "NCIPVersionMessage":
+    if local_name(root.tag) == "NCIPVersionMessage":
         return None
-    named, version = root.getroottree().docinfo, attribute(root, "version")
+    named, version = root.getroottree().docinfo, read_attribute(root, "version")
     said = (version, named.public_id or "", named.system_url or "")
     if not any(re.search(r"v1_|NCIP DTD Version 1", text) for text in said) and root.find(".//UniqueAgencyId") is None:
         return None
-    asked = next((tag for node in root if (tag := local(node.tag).removesuffix("Response")) == "AuthenticateUser"), "")
-    system, public_id = _identifiers(named.system_url or "", named.public_id or "", version)
+    asked = next((tag for node in root if (tag := local_name(node.tag).removesuffix("Response")) == "AuthenticateUser"), "")
+    system, public_id = _choose_identifiers(named.system_url or "", named.public_id or "", version)
     return Dtd(version or system, system, public_id, asked)
 
 
-def _identifiers(system: str, public_id: str, version: str) -> tuple[str, str]:
+def _choose_identifiers(system: str, public_id: str, version: str) -> tuple[str, str]:
     """The identifiers as received, or those that go with the version where they cannot be written again."""
     if 0 < len(system) < _SYSTEM_LENGTH and not {"'", '"'} <= set(system):
         return system, public_id
@@ -78,62 +78,62 @@ _BARE: Final = re.compile(r"&(?!#?\w{1,32};)")
 _SCHEME: Final = re.compile(r"<Scheme([^<>]{0,100})>(.{0,500}?)</Scheme>", re.DOTALL)
 
 
-def likely(text: str) -> bool:
+def is_likely(text: str) -> bool:
     """Whether a text that is no XML was meant to be NCIP 1."""
     head = text[:HEAD]
     return NISO not in head and _LIKELY.search(head) is not None
 
 
-def mended(text: str) -> str:
+def mend_schemes(text: str) -> str:
     """The text with its schemes escaped: INN-Reach's `…IRCIRCD?target=…&scheme=…`, and a blank form's `<DCB SERVER>` in one."""
-    return _BARE.sub("&amp;", _SCHEME.sub(_escaped, text)) if len(text) <= LONGEST_MENDED else text
+    return _BARE.sub("&amp;", _SCHEME.sub(_escape_scheme, text)) if len(text) <= LONGEST_MENDED else text
 
 
-def _escaped(scheme: re.Match[str]) -> str:
+def _escape_scheme(scheme: re.Match[str]) -> str:
     return f"<Scheme{scheme[1]}>{scheme[2].replace('<', '&lt;').replace('>', '&gt;')}</Scheme>"
 
 
 # Reading.
 
 
-def modern(root: etree._Element, note: Callable[[str], None]) -> etree._Element:
+def convert_to_ncip2(root: etree._Element, note: Callable[[str], None]) -> etree._Element:
     """Convert a document to NCIP 2 without a namespace; `note` is called with each tolerance used."""
-    made = etree.Element(local(root.tag))
-    made.extend(_children(root, note))
+    made = etree.Element(local_name(root.tag))
+    made.extend(_convert_children(root, note))
     return made
 
 
-def _children(node: etree._Element, note: Callable[[str], None]) -> list[etree._Element]:
+def _convert_children(node: etree._Element, note: Callable[[str], None]) -> list[etree._Element]:
     """The elements of NCIP 2 for a node's children."""
-    names = {local(child.tag) for child in node}
-    return [made for child in node for made in _translated(child, names, note)]
+    names = {local_name(child.tag) for child in node}
+    return [made for child in node for made in _convert_element(child, names, note)]
 
 
-def _translated(node: etree._Element, beside: Collection[str], note: Callable[[str], None]) -> list[etree._Element]:
+def _convert_element(node: etree._Element, beside: Collection[str], note: Callable[[str], None]) -> list[etree._Element]:
     """The elements of NCIP 2 for one node; `beside` are the names of its parent's children."""
-    name = local(node.tag)
+    name = local_name(node.tag)
     if name in ERRORS:
-        return [_problem(node, ERRORS[name])]
+        return [_convert_error(node, ERRORS[name])]
     if name in ("VisibleUserId", "VisibleItemId"):
-        return [_visible(node, name, beside, note)]
-    if name == "UserTransaction" or (name == "Problem" and any(local(child.tag) in ERRORS for child in node)):
-        return _children(node, note)
-    made = _renamed(node, RENAMED.get(name, name), note)
+        return [_convert_visible_id(node, name, beside, note)]
+    if name == "UserTransaction" or (name == "Problem" and any(local_name(child.tag) in ERRORS for child in node)):
+        return _convert_children(node, note)
+    made = _copy_renamed(node, RENAMED.get(name, name), note)
     # Required elements of NCIP 1 are often sent empty, and those are dropped.
     kept = name not in _MUTE_WHEN_EMPTY or len(made) > 0 or (made.text or "").strip()
     return [made] if kept else []
 
 
-def _renamed(node: etree._Element, name: str, note: Callable[[str], None]) -> etree._Element:
+def _copy_renamed(node: etree._Element, name: str, note: Callable[[str], None]) -> etree._Element:
     made = etree.Element(name)
     made.text = node.text
-    pair = {local(child.tag): child.text for child in node if local(child.tag) in ("Scheme", "Value")}
+    pair = {local_name(child.tag): child.text for child in node if local_name(child.tag) in ("Scheme", "Value")}
     if pair:
         made.text = pair.get("Value", node.text)
         made.set("Scheme", pair.get("Scheme") or "")
         return made
     first: etree._Element | None = None
-    for child in _children(node, note):
+    for child in _convert_children(node, note):
         if child.tag == "Ext" and first is not None:
             first.extend(list(child))  # the content of a second Ext joins the first
             continue
@@ -142,13 +142,15 @@ def _renamed(node: etree._Element, name: str, note: Callable[[str], None]) -> et
     return made
 
 
-def _visible(node: etree._Element, name: str, beside: Collection[str], note: Callable[[str], None]) -> etree._Element:
+def _convert_visible_id(
+    node: etree._Element, name: str, beside: Collection[str], note: Callable[[str], None]
+) -> etree._Element:
     around = node.getparent()
     assert around is not None
     new = RENAMED[name]
-    made = _renamed(node, new, note)
+    made = _copy_renamed(node, new, note)
     unique = name.replace("Visible", "Unique") in beside
-    where = VISIBLE.get((local(around.tag), name), f"Ext/{new}" if unique else "")
+    where = VISIBLE.get((local_name(around.tag), name), f"Ext/{new}" if unique else "")
     if not where:
         note(f"{name} read as {new}")
     if not where.startswith("Ext/"):
@@ -158,7 +160,7 @@ def _visible(node: etree._Element, name: str, beside: Collection[str], note: Cal
     return wrap
 
 
-def _problem(error: etree._Element, kind: str) -> etree._Element:
+def _convert_error(error: etree._Element, kind: str) -> etree._Element:
     """A MessagingError or ProcessingError as a flat Problem, its nested element names as a path."""
     steps: list[str] = []
     values: list[str | None] = []
@@ -169,14 +171,14 @@ def _problem(error: etree._Element, kind: str) -> etree._Element:
         values.append(node.findtext(f"{kind}ErrorValue"))
         node = node.find(f"{kind}ErrorElement")
     problem = etree.Element("Problem")
-    problem.extend(_renamed(said, "ProblemType", lambda _: None) for said in error.findall(f"{kind}ErrorType"))
-    _add(problem, "ProblemDetail", error.findtext(f"{kind}ErrorDetail"))  # no element of NCIP 1; Koha sent it until 2019
-    _add(problem, "ProblemElement", "/".join(filter(None, steps)))
-    _add(problem, "ProblemValue", next(filter(None, values), None))
+    problem.extend(_copy_renamed(said, "ProblemType", lambda _: None) for said in error.findall(f"{kind}ErrorType"))
+    _add_text(problem, "ProblemDetail", error.findtext(f"{kind}ErrorDetail"))  # no element of NCIP 1; Koha sent it until 2019
+    _add_text(problem, "ProblemElement", "/".join(filter(None, steps)))
+    _add_text(problem, "ProblemValue", next(filter(None, values), None))
     return problem
 
 
-def _add(parent: etree._Element, name: str, text: str | None) -> None:
+def _add_text(parent: etree._Element, name: str, text: str | None) -> None:
     if text:
         etree.SubElement(parent, name).text = text
 
@@ -197,7 +199,7 @@ _SOURCES: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
 )  # fmt: skip
 
 
-def written(root: etree._Element, spoken: Dtd) -> bytes:
+def write_document(root: etree._Element, spoken: Dtd) -> bytes:
     """Convert a tree of NCIP 2 (without a namespace) to a document of NCIP 1, valid against its DTD.
 
     A Problem without a service, and one in the reply to a service that NCIP 1 does not have, is written as
@@ -205,14 +207,14 @@ def written(root: etree._Element, spoken: Dtd) -> bytes:
     Raises ValueError for every other service that NCIP 1 does not have.
     """
     message = etree.Element("NCIPMessage", version=spoken.system)
-    message.append(_service(root, spoken))
+    message.append(_write_service(root, spoken))
     quote = "'" if '"' in spoken.system else '"'
     kind = f'PUBLIC "{spoken.public}"' if spoken.public else "SYSTEM"
     doctype = f"<!DOCTYPE NCIPMessage {kind} {quote}{spoken.system}{quote}>"
     return etree.tostring(message, xml_declaration=True, encoding="UTF-8", doctype=doctype)
 
 
-def _service(root: etree._Element, spoken: Dtd) -> etree._Element:
+def _write_service(root: etree._Element, spoken: Dtd) -> etree._Element:
     node, writer = root[0], _Writer(spoken.late)
     name = str(node.tag)
     if spoken.asked and name.removesuffix("Response") == RENAMED[spoken.asked]:
@@ -235,20 +237,20 @@ class _Writer:
             case "empty":
                 pass
             case "scheme":
-                etree.SubElement(made, "Scheme").text = _scheme(source) or SCHEMES[name]
-                etree.SubElement(made, "Value").text = _text(source)
+                etree.SubElement(made, "Scheme").text = _scheme_of(source) or SCHEMES[name]
+                etree.SubElement(made, "Value").text = _text_of(source)
             case None:
                 self.fill(made, name, source)
             case kind:
-                made.text = _text(source) or FILLING.get(kind, "")
+                made.text = _text_of(source) or FILLING.get(kind, "")
         return made
 
     def fill(self, made: etree._Element, name: str, source: etree._Element | None) -> None:
         if name.endswith("ErrorElement"):
-            _nest(made, source)
+            _nest_problem_path(made, source)
             return
-        held = {child: _sources(name, child, source) for child in CONTENT[name].names}
-        for part in _chosen(CONTENT[name], held):
+        held = {child: _find_sources(name, child, source) for child in CONTENT[name].names}
+        for part in _choose_places(CONTENT[name], held):
             several = held[part.name] if part.repeats else held[part.name][:1]
             for one in () if part.late and not self.late else several or (None,):
                 made.append(self.element(part.name, one))
@@ -257,37 +259,37 @@ class _Writer:
 _Held = Mapping[str, list[etree._Element]]
 
 
-def _chosen(part: ContentPart, held: _Held) -> Iterator[ContentPart]:
+def _choose_places(part: ContentPart, held: _Held) -> Iterator[ContentPart]:
     """The places of a content model to write: those with data, and those that the DTD requires."""
-    if not part.required and not _covered(part, held):
+    if not part.required and not _count_data(part, held):
         return
     if part.name:
         yield part
         return
-    for inner in [max(part.parts, key=lambda way: _merit(way, held))] if part.either else part.parts:
-        yield from _chosen(inner, held)
+    for inner in [max(part.parts, key=lambda way: _rank_alternative(way, held))] if part.either else part.parts:
+        yield from _choose_places(inner, held)
 
 
-def _merit(way: ContentPart, held: _Held) -> tuple[bool, bool, int, bool]:
+def _rank_alternative(way: ContentPart, held: _Held) -> tuple[bool, bool, int, bool]:
     """Sort key of an alternative: a Problem comes before a result, then a complete one, then the one that holds more data."""
     problem = "Problem" in way.names
-    return problem and bool(held["Problem"]), _complete(way, held), _covered(way, held), not problem
+    return problem and bool(held["Problem"]), _is_complete(way, held), _count_data(way, held), not problem
 
 
-def _covered(part: ContentPart, held: _Held) -> int:
+def _count_data(part: ContentPart, held: _Held) -> int:
     return sum(bool(held[name]) for name in part.names)
 
 
-def _complete(part: ContentPart, held: _Held) -> bool:
-    if not part.required and not _covered(part, held):
+def _is_complete(part: ContentPart, held: _Held) -> bool:
+    if not part.required and not _count_data(part, held):
         return True
     if part.name:
         return bool(held[part.name])
-    inside = (_complete(inner, held) for inner in part.parts)
+    inside = (_is_complete(inner, held) for inner in part.parts)
     return any(inside) if part.either else all(inside)
 
 
-def _sources(name: str, child: str, node: etree._Element | None) -> list[etree._Element]:
+def _find_sources(name: str, child: str, node: etree._Element | None) -> list[etree._Element]:
     """The elements in `node` (of NCIP 2, written as `name`) from which the child `child` of NCIP 1 is written."""
     if node is None:
         return []
@@ -296,7 +298,7 @@ def _sources(name: str, child: str, node: etree._Element | None) -> list[etree._
         return [node] if problems else []
     if child in ERRORS:
         # MessagingError if all types are of its scheme, else ProcessingError.
-        messaging = all("messagingerror" in _scheme(problem.find("ProblemType")) for problem in problems)
+        messaging = all("messagingerror" in _scheme_of(problem.find("ProblemType")) for problem in problems)
         return problems if name != "Problem" or child == ("MessagingError" if messaging else "ProcessingError") else []
     if name in ERRORS:
         return node.findall("ProblemType") if child.endswith("Type") else [node]
@@ -304,10 +306,10 @@ def _sources(name: str, child: str, node: etree._Element | None) -> list[etree._
     return [found for found in node.xpath(path) if isinstance(found, etree._Element)]
 
 
-def _nest(made: etree._Element, problem: etree._Element | None) -> None:
+def _nest_problem_path(made: etree._Element, problem: etree._Element | None) -> None:
     """The path of a ProblemElement as elements within each other, the ProblemValue in the innermost."""
-    path = _text(problem.find("ProblemElement")) if problem is not None else ""
-    value = _text(problem.find("ProblemValue")) if problem is not None else ""
+    path = _text_of(problem.find("ProblemElement")) if problem is not None else ""
+    value = _text_of(problem.find("ProblemValue")) if problem is not None else ""
     node, name = made, str(made.tag)
     for depth, step in enumerate([step for step in path.split("/") if step][:_PATH_STEPS] or [""]):
         node = etree.SubElement(node, name) if depth else node
@@ -316,9 +318,9 @@ def _nest(made: etree._Element, problem: etree._Element | None) -> None:
         etree.SubElement(node, name.replace("ErrorElement", "ErrorValue")).text = value
 
 
-def _text(node: etree._Element | None) -> str:
+def _text_of(node: etree._Element | None) -> str:
     return (node.text or "") if node is not None else ""
 
 
-def _scheme(node: etree._Element | None) -> str:
+def _scheme_of(node: etree._Element | None) -> str:
     return node.get("Scheme", "") if node is not None else ""

@@ -16,9 +16,18 @@ from typing import Final
 from lxml import etree
 
 from hkall_gateway.ncip.codec import xml
-from hkall_gateway.ncip.codec.elements import ELEMENTS, GENERIC, SERVICES, Child, Element, model, place
+from hkall_gateway.ncip.codec.elements import ELEMENTS, GENERIC, SERVICES, Child, Element, find_model, find_place
 from hkall_gateway.ncip.codec.messages import SHAPES, STRUCTURE, BadDocument, Coded, Fields, NcipMessage, Value, many
-from hkall_gateway.ncip.codec.xml import NISO, SYNTAX, Notes, attribute, clean, header, local, parsed
+from hkall_gateway.ncip.codec.xml import (
+    NISO,
+    SYNTAX,
+    Notes,
+    local_name,
+    parse_xml,
+    read_attribute,
+    read_header,
+    without_control_characters,
+)
 
 FOREIGN: Final = 256
 """Maximum elements of other vocabularies in the Ext elements of a document: each is serialized to a text of its own."""
@@ -28,54 +37,54 @@ OLD_ERRORS: Final = {"ProcessingError": "ProcessingErrorType", "MessagingError":
 """Errors of NCIP 1 that stand in a Problem of NCIP 2, and their types: NCIPServer writes so (run 2026-11-27)."""
 
 
-def message(root: etree._Element, version: str, notes: Notes, services: Collection[str] = SERVICES) -> NcipMessage:
+def read_message(root: etree._Element, version: str, notes: Notes, services: Collection[str] = SERVICES) -> NcipMessage:
     """The message in a tree, its `services` being those of the peer's version. Raises BadMessage where there is none."""
     # mod-ncip's last resort is a bare <Problem> without NCIPMessage around it.
-    inside = [root] if local(root.tag) == "Problem" else list(root)
-    if local(root.tag) not in ("NCIPMessage", "Problem"):
-        raise BadDocument(SYNTAX, f"{local(root.tag)[:80]} is not NCIPMessage", header=header(root))
-    extension = bool(inside) and all(local(node.tag) not in services for node in inside)
-    if extension and (wraps := [node for node in inside if local(node.tag) == "Ext"]):
+    inside = [root] if local_name(root.tag) == "Problem" else list(root)
+    if local_name(root.tag) not in ("NCIPMessage", "Problem"):
+        raise BadDocument(SYNTAX, f"{local_name(root.tag)[:80]} is not NCIPMessage", header=read_header(root))
+    extension = bool(inside) and all(local_name(node.tag) not in services for node in inside)
+    if extension and (wraps := [node for node in inside if local_name(node.tag) == "Ext"]):
         notes.add("service inside Ext")
         inside = [node for wrap in wraps for node in wrap]
-    service = _service(inside, root, services)
-    nodes = [node for node in inside if local(node.tag) == service]
-    foreign = (node for ext in root.iter("{*}Ext") for node in ext if _foreign_texts(node))
+    service = _find_service(inside, root, services)
+    nodes = [node for node in inside if local_name(node.tag) == service]
+    foreign = (node for ext in root.iter("{*}Ext") for node in ext if _is_foreign(node))
     if next(islice(foreign, FOREIGN, None), None) is not None:
-        raise BadDocument(SYNTAX, f"more than {FOREIGN} foreign elements in Ext", service, header(root))
-    fields = _fields(nodes if service == "Problem" else nodes[0], model(service), service, notes)
+        raise BadDocument(SYNTAX, f"more than {FOREIGN} foreign elements in Ext", service, read_header(root))
+    fields = _read_fields(nodes if service == "Problem" else nodes[0], find_model(service), service, notes)
     if service in SHAPES and (missing := SHAPES[service].missing(fields)):
-        raise BadDocument("Needed Data Missing", f"{service} lacks {', '.join(missing)}", service, header(root))
+        raise BadDocument("Needed Data Missing", f"{service} lacks {', '.join(missing)}", service, read_header(root))
     return NcipMessage(service, fields, version, str(root.tag).startswith(f"{{{NISO}}}"), extension, tuple(notes))
 
 
-def _service(inside: list[etree._Element], root: etree._Element, services: Collection[str]) -> str:
-    names = [local(node.tag) for node in inside]
+def _find_service(inside: list[etree._Element], root: etree._Element, services: Collection[str]) -> str:
+    names = [local_name(node.tag) for node in inside]
     known = [name for name in names if name in services or name == GENERIC]
     if not names:
-        raise BadDocument(SYNTAX, "NCIPMessage holds no service", header=header(root))
+        raise BadDocument(SYNTAX, "NCIPMessage holds no service", header=read_header(root))
     if not known:
-        raise BadDocument("Unknown Service", f"{names[0][:80]} is no service", names[0][:80], header(root))
+        raise BadDocument("Unknown Service", f"{names[0][:80]} is no service", names[0][:80], read_header(root))
     if len(known) > 1 and set(known) != {"Problem"}:
-        raise BadDocument(SYNTAX, "more than one message in a document", header=header(root))
+        raise BadDocument(SYNTAX, "more than one message in a document", header=read_header(root))
     return known[0]
 
 
-def _fields(nodes: Iterable[etree._Element], element: Element, path: str, notes: Notes) -> Fields:
+def _read_fields(nodes: Iterable[etree._Element], element: Element, path: str, notes: Notes) -> Fields:
     single: dict[str, Value] = {}
     several: dict[str, list[Value]] = {}
     for node in nodes:
-        name = local(node.tag)
-        if element.kind == "any" and _foreign_texts(node):
-            several.setdefault("Ext", []).append(xml.foreign(node))
-        elif name in OLD_ERRORS and place(element, "ProblemType"):
+        name = local_name(node.tag)
+        if element.kind == "any" and _is_foreign(node):
+            several.setdefault("Ext", []).append(xml.serialize_foreign(node))
+        elif name in OLD_ERRORS and find_place(element, "ProblemType"):
             notes.add(f"{name} in {path}")
             kind = node.find(f"{{*}}{OLD_ERRORS[name]}")
             texts = kind.itertext() if kind is not None else ()
             single.setdefault("ProblemType", Coded(" ".join("".join(map(str, texts)).split())))
-        elif (at := place(element, name)) is None:
+        elif (at := find_place(element, name)) is None:
             notes.add(f"unknown element {path}/{name}")
-        elif (value := _value(node, ELEMENTS[name], f"{path}/{name}", notes)) == "":
+        elif (value := _read_value(node, ELEMENTS[name], f"{path}/{name}", notes)) == "":
             continue  # empty means absent
         elif at.repeats:
             several.setdefault(name, []).append(value)
@@ -84,24 +93,24 @@ def _fields(nodes: Iterable[etree._Element], element: Element, path: str, notes:
     return {**single, **several}
 
 
-def _foreign_texts(node: etree._Element) -> bool:
+def _is_foreign(node: etree._Element) -> bool:
     """Whether something in an Ext is not NCIP's own: another namespace, or a name that the standard does not have."""
     space = etree.QName(node).namespace
-    return space not in (None, NISO) or local(node.tag) not in ELEMENTS
+    return space not in (None, NISO) or local_name(node.tag) not in ELEMENTS
 
 
-def _value(node: etree._Element, element: Element, path: str, notes: Notes) -> Value:
+def _read_value(node: etree._Element, element: Element, path: str, notes: Notes) -> Value:
     match element.kind:
         case "complex" | "any":
-            return _fields(node, element, path, notes)
+            return _read_fields(node, element, path, notes)
         case "empty":
             return True
         case "scheme":
-            pair = {local(child.tag): child.text or "" for child in node} if len(node) else {}
+            pair = {local_name(child.tag): child.text or "" for child in node} if len(node) else {}
             if "Value" in pair:
                 notes.add(f"Scheme and Value as elements in {path}")
             value = pair.get("Value") or node.text or ""
-            scheme = pair.get("Scheme") or attribute(node, "Scheme")
+            scheme = pair.get("Scheme") or read_attribute(node, "Scheme")
             return Coded(" ".join(value.split()), scheme.strip() or None)
         case _:
             return (node.text or "").strip()
@@ -119,7 +128,7 @@ _ESCAPES: Final = str.maketrans(_ENTITIES)
 _IN_QUOTES: Final = str.maketrans({**_ENTITIES, '"': "&quot;", "\n": "&#10;", "\t": "&#9;"})
 
 
-def document(
+def write_document(
     message: NcipMessage, prefix: str, level: int, version: str = "", *, bare: bool = True, apart: bool = False
 ) -> str:
     """Encode `message` in NCIP 2.`level`, without an XML declaration.
@@ -133,7 +142,7 @@ def document(
     writer = _Writer(mark, level, mark if prefix or bare else f"{QUALIFIED}:")
     root = f"{writer.mark}NCIPMessage"
     space = f' xmlns:{prefix}="{NISO}"' if prefix else "" if bare else f' xmlns="{NISO}" xmlns:{QUALIFIED}="{NISO}"'
-    told = f' {writer.of_attributes}version="{_quoted(version)}"' if version else ""
+    told = f' {writer.of_attributes}version="{_escape_attribute(version)}"' if version else ""
     writer.service(message)
     inside = "".join(writer.pieces)
     if message.extension:
@@ -159,16 +168,18 @@ class _Writer:
             raise ValueError("Problem holds no Problem")
         try:
             if service == "Problem":
-                self.fill(_content(_ALONE, self.mark), message.fields)
+                self.fill(_content_of(_ALONE, self.mark), message.fields)
             else:
-                self.structure(_slot(Child(service, required=True, repeats=False), model(service), self.mark), message.fields)
+                self.structure(
+                    _make_slot(Child(service, required=True, repeats=False), find_model(service), self.mark), message.fields
+                )
         except _Misfit as wrong:
             raise ValueError(f"{service}{wrong}") from wrong
 
     def structure(self, at: _Slot, fields: Fields) -> None:
         self.pieces.append(at.opens)
         begun = len(self.pieces)
-        self.fill(_content(at.name, self.mark), fields)
+        self.fill(_content_of(at.name, self.mark), fields)
         if len(self.pieces) == begun:
             self.pieces[-1] = at.empty
         else:
@@ -182,7 +193,7 @@ class _Writer:
                 if at.since > self.level or value == "":
                     continue
                 if type(value) is str and at.kind in _TEXTS:  # these two are nearly all that there is
-                    self.pieces.append(f"{at.opens}{value if value.isalnum() else _escaped(value)}{at.closes}")
+                    self.pieces.append(f"{at.opens}{value if value.isalnum() else _escape_text(value)}{at.closes}")
                 elif type(value) is dict and at.kind in _STRUCTURES:
                     self.structure(at, value)
                 else:
@@ -207,10 +218,10 @@ class _Writer:
 
     def text(self, at: _Slot, value: str) -> None:
         if isinstance(value, Coded) and value.scheme and at.kind == "scheme":
-            scheme = f'{self.of_attributes}Scheme="{_quoted(value.scheme)}"'
-            self.pieces.append(f"{at.opens[:-1]} {scheme}>{_escaped(value)}{at.closes}")
+            scheme = f'{self.of_attributes}Scheme="{_escape_attribute(value.scheme)}"'
+            self.pieces.append(f"{at.opens[:-1]} {scheme}>{_escape_text(value)}{at.closes}")
         else:
-            self.pieces.append(f"{at.opens}{_escaped(value)}{at.closes}")
+            self.pieces.append(f"{at.opens}{_escape_text(value)}{at.closes}")
 
 
 class _Misfit(ValueError):
@@ -236,7 +247,7 @@ class _Slot:
     def rare(self, value: Value) -> str:
         """The text of a value that is neither a text nor a structure: a flag, or a peer's own XML."""
         if self.foreign and isinstance(value, str):
-            return _foreign(value)
+            return _copy_foreign(value)
         if self.kind == "empty" and value is True:
             return self.empty
         raise _Misfit(f" is {self.kind} and cannot hold {type(value).__name__}")
@@ -255,15 +266,17 @@ class _Content:
 
 
 @lru_cache(maxsize=4096)
-def _content(name: str, mark: str) -> _Content:
-    element = model("Problem") if name == _ALONE else ELEMENTS[name]
+def _content_of(name: str, mark: str) -> _Content:
+    element = find_model("Problem") if name == _ALONE else ELEMENTS[name]
     names = tuple(ELEMENTS) if element.kind == "any" else tuple(element.children)
-    places = [at for one in names if (at := place(element, one))]
-    slots = {at.name: _slot(at, ELEMENTS[at.name], mark, foreign=element.kind == "any" and at.name == "Ext") for at in places}
+    places = [at for one in names if (at := find_place(element, one))]
+    slots = {
+        at.name: _make_slot(at, ELEMENTS[at.name], mark, foreign=element.kind == "any" and at.name == "Ext") for at in places
+    }
     return _Content(slots, None if element.kind == "any" else {one: number for number, one in enumerate(names)})
 
 
-def _slot(at: Child, element: Element, mark: str, *, foreign: bool = False) -> _Slot:
+def _make_slot(at: Child, element: Element, mark: str, *, foreign: bool = False) -> _Slot:
     tags = f"<{mark}{at.name}>", f"</{mark}{at.name}>", f"<{mark}{at.name}/>"
     return _Slot(at.name, element.kind, at.since, at.repeats, foreign, *tags)
 
@@ -271,19 +284,19 @@ def _slot(at: Child, element: Element, mark: str, *, foreign: bool = False) -> _
 # ---- texts
 
 
-def _escaped(text: str) -> str:
-    said = clean(text)
+def _escape_text(text: str) -> str:
+    said = without_control_characters(text)
     return said.translate(_ESCAPES) if _MARKUP.search(said) else said
 
 
-def _quoted(text: str) -> str:
-    said = clean(text)
+def _escape_attribute(text: str) -> str:
+    said = without_control_characters(text)
     return said.translate(_IN_QUOTES) if _MARKUP.search(said) else said
 
 
-def _foreign(text: str) -> str:
+def _copy_foreign(text: str) -> str:
     """A peer's own XML from an Ext, unchanged."""
     try:
-        return etree.tostring(parsed(text), encoding="unicode")
+        return etree.tostring(parse_xml(text), encoding="unicode")
     except BadDocument as bad:
         raise _Misfit(f" is not XML: {bad.detail}") from bad

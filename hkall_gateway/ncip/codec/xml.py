@@ -41,7 +41,7 @@ REPLY: Final = DocumentLimits(elements=10_000, attributes=20_000, namespaces=2_0
 """Limits of a peer's reply: a patron's record with some hundred loans, a set of some hundred copies."""
 
 
-def exceeded(document: bytes, limits: DocumentLimits) -> str:
+def find_exceeded_limit(document: bytes, limits: DocumentLimits) -> str:
     """Return which limit a document in UTF-8 exceeds, in words; "" for none.
 
     Each count is at least the true one: characters in a comment, a CDATA section or a text count too. In well-formed XML
@@ -55,24 +55,24 @@ def exceeded(document: bytes, limits: DocumentLimits) -> str:
         (document.count(b"&"), limits.references, "references"),
     )
     found = next((f"more than {most} {what}" for count, most, what in counted if count > most), "")
-    if found or (opened <= limits.depth and _attributes(document) <= limits.attributes_each):
+    if found or (opened <= limits.depth and _count_attributes(document) <= limits.attributes_each):
         return found
     tags = document.split(b"<")[1:]
-    if max(accumulate(map(_step, tags)), default=0) > limits.depth:
+    if max(accumulate(map(_depth_step, tags)), default=0) > limits.depth:
         return f"deeper than {limits.depth} levels"
-    each = list(map(_attributes, tags))
+    each = list(map(_count_attributes, tags))
     if max(each, default=0) > limits.attributes_each:
         return f"more than {limits.attributes_each} attributes in one element"
     return f"more than {limits.attributes} attributes" if sum(each) > limits.attributes else ""
 
 
-def _attributes(piece: bytes) -> int:
+def _count_attributes(piece: bytes) -> int:
     """The most attributes that can be here: each has an equals sign and two quotation marks."""
     signs = piece.count(b"=")
     return min(signs, (piece.count(b'"') + piece.count(b"'")) // 2) if signs else 0
 
 
-def _step(tag: bytes) -> int:
+def _depth_step(tag: bytes) -> int:
     """How many levels further down the document is behind this tag, given without its "<"."""
     first = tag[:1]
     if first == b"/":
@@ -119,11 +119,11 @@ class Notes(dict[str, None]):
             self[note[:200]] = None
 
 
-def unwrapped(body: bytes, charset: str | None, notes: Notes) -> str:
+def decode_body(body: bytes, charset: str | None, notes: Notes) -> str:
     """The decoded text of a document, without padding such as BOM, NUL and ^D. `charset` is the one that HTTP names."""
     # libxml2 refuses a blank before the XML declaration and a ^D or NUL behind the end; both arrive from real peers.
     try:
-        text = body.decode(_charset(body, charset)).strip("\ufeff\0\x04 \t\r\n")
+        text = body.decode(_choose_charset(body, charset)).strip("\ufeff\0\x04 \t\r\n")
     except UnicodeDecodeError as error:
         raise BadDocument(SYNTAX, f"byte {error.start} is not {error.encoding}") from error
     if "\x04" in text:
@@ -132,71 +132,71 @@ def unwrapped(body: bytes, charset: str | None, notes: Notes) -> str:
     return text
 
 
-def parsed(text: str, limits: DocumentLimits = REPLY) -> etree._Element:
+def parse_xml(text: str, limits: DocumentLimits = REPLY) -> etree._Element:
     """Parse a text to a tree; no resource is fetched, no entity is resolved, and a DOCTYPE with declarations is refused.
 
     Raises TooLarge, before parsing, for a text that exceeds the `limits`.
     """
     document = text.encode()
-    if why := exceeded(document, limits):
+    if why := find_exceeded_limit(document, limits):
         raise TooLarge(SYNTAX, why)
     if _SUBSET.match(text):
         raise BadDocument(SYNTAX, "a DOCTYPE with declarations of its own is refused")
     try:
         return etree.fromstring(document, PARSER)
     except etree.XMLSyntaxError as error:
-        raise BadDocument(SYNTAX, place_of(error)) from None  # the first error quotes the document
+        raise BadDocument(SYNTAX, describe_syntax_error(error)) from None  # the first error quotes the document
 
 
-def place_of(error: etree.XMLSyntaxError) -> str:
+def describe_syntax_error(error: etree.XMLSyntaxError) -> str:
     """The type and position of a syntax error, without libxml2's own text, which may quote a secret or a name."""
     line, column = error.position
     last = error.error_log.last_error
     return f"not well-formed: {last.type_name if last else 'error'} ({error.code}) in line {line}, column {column}"
 
 
-def measure(root: etree._Element, text: str, limits: DocumentLimits = REPLY) -> None:
+def check_tree(root: etree._Element, text: str, limits: DocumentLimits = REPLY) -> None:
     """Refuse a tree that is too deep or too large, or holds an entity or a text that may not enter. `text` is its document."""
     # The document was counted before it was parsed. Without references its texts have no other characters than it has.
     if "&" not in text and not fault_of_text(text, lines=True):
         return
     # The parser leaves entities unresolved; without this check their text would be lost silently.
     if next(root.iter(etree.Entity), None) is not None:
-        raise BadDocument(SYNTAX, "entities are refused", header=header(root))
+        raise BadDocument(SYNTAX, "entities are refused", header=read_header(root))
     level, depth, count = [root], 0, 0
     while level:
         depth, count = depth + 1, count + len(level)
         if depth > limits.depth or count > limits.elements:
             raise BadDocument(
-                SYNTAX, f"deeper than {limits.depth} or more than {limits.elements} elements", header=header(root)
+                SYNTAX, f"deeper than {limits.depth} or more than {limits.elements} elements", header=read_header(root)
             )
         texts = (text for node in level for text in (node.text or "", node.tail or "", *map(str, node.attrib.values())))
         if fault := next(filter(None, (fault_of_text(text, lines=True) for text in texts)), ""):
-            raise BadDocument(SYNTAX, f"a text is refused: {fault}", header=header(root))
+            raise BadDocument(SYNTAX, f"a text is refused: {fault}", header=read_header(root))
         level = [child for node in level for child in node]
 
 
-def header(root: etree._Element) -> Header:
+def read_header(root: etree._Element) -> Header:
     """The sender and the addressee of a document of any version; "" if not found."""
-    return Header(_agency(root, "FromAgencyId"), _agency(root, "ToAgencyId"))
+    return Header(_find_agency(root, "FromAgencyId"), _find_agency(root, "ToAgencyId"))
 
 
-def attribute(node: etree._Element, name: str) -> str:
+def read_attribute(node: etree._Element, name: str) -> str:
     """An attribute by its local name; "" when it is absent."""
-    return next((str(value) for key, value in node.items() if local(key) == name), "")
+    return next((str(value) for key, value in node.items() if local_name(key) == name), "")
 
 
-def local(name: object) -> str:
+def local_name(name: object) -> str:
     """A tag or an attribute's name without its namespace."""
     return str(name).rpartition("}")[2]
 
 
-def clean(text: str) -> str:
+def without_control_characters(text: str) -> str:
     """The text with a blank for every character that no document may have."""
     return text if text.isprintable() else without_faults(text)
 
 
-def foreign(node: etree._Element) -> str:
+def serialize_foreign(node: etree._Element) -> str:
     """Serialize an element of another vocabulary with only the namespaces that it uses, so that its context does not matter."""
     alone = copy.deepcopy(node)
     ours = etree.Element(f"{{{NISO}}}Ext", nsmap={"ns1": NISO})
@@ -206,16 +206,16 @@ def foreign(node: etree._Element) -> str:
     return etree.tostring(alone, encoding="unicode", with_tail=False)
 
 
-def ext(*elements: etree._Element) -> dict[str, Value]:
+def make_ext(*elements: etree._Element) -> dict[str, Value]:
     """The value of an Ext that holds elements of another vocabulary: `{"Ext": ext(element)}`.
 
     NCIP's own elements stand beside them: `{"Ext": ext(element) | {"ItemNote": "torn"}}`. The schema takes NCIP's own alone
     (its xs:any is strict), so others go only to a peer that wants them.
     """
-    return {"Ext": [foreign(element) for element in elements]}
+    return {"Ext": [serialize_foreign(element) for element in elements]}
 
 
-def _charset(body: bytes, charset: str | None) -> str:
+def _choose_charset(body: bytes, charset: str | None) -> str:
     marked = next((name for mark, name in _MARKS.items() if body.startswith(mark)), None)
     declared = _DECLARED.match(body)
     said = declared[1].decode("ascii", "replace") if declared else "utf-8"
@@ -229,12 +229,12 @@ def _charset(body: bytes, charset: str | None) -> str:
     return known
 
 
-def _agency(root: etree._Element, side: str) -> str:
+def _find_agency(root: etree._Element, side: str) -> str:
     """The first agency named inside an element `side`. Each node is visited once, however deeply such elements are nested."""
     waiting: list[tuple[etree._Element, bool]] = [(root, False)]
     while waiting:
         node, inside = waiting.pop()
-        name = local(node.tag)
+        name = local_name(node.tag)
         # NCIP 1 has UniqueAgencyId with Scheme and Value.
         if inside and name in ("AgencyId", "Value") and (text := (node.text or "").strip()):
             return text[:200]

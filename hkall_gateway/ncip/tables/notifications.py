@@ -41,15 +41,15 @@ def request_item(message: PartnerMessage, partner: Partner, agency: str) -> Ncip
     record = record_id(message.bib_id, message.local_bib_id, partner)
     holdings: Fields = {"HoldingsInformation": {"UnstructuredHoldingsData": message.volume}}
     volume: Fields = {"ItemDescription": holdings} if message.volume else {}
-    return _message(
+    return _make_message(
         "RequestItem",
-        UserId=_borrower(message, partner, agency),
+        UserId=_make_borrower(message, partner, agency),
         BibliographicId=[{"BibliographicRecordId": record}] if message.bib_id else [],
         ItemId=[item_id(message.item)] if message.item else [],
-        RequestId=_request_id(message),
+        RequestId=_our_request_id(message),
         RequestType=partner.request_type or LOAN,
         RequestScopeType=partner.request_scope_type or ("Item" if message.item else "Bibliographic Item"),
-        ItemOptionalFields=_described(message, volume),
+        ItemOptionalFields=_describe_item(message, volume),
         NeedBeforeDate=utc(dates.end_of(message.need_before)) if message.need_before else "",
         PickupLocation=message.pickup_location,
     )
@@ -57,47 +57,53 @@ def request_item(message: PartnerMessage, partner: Partner, agency: str) -> Ncip
 
 def cancel_request_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """The request is cancelled, by the patron or by us."""
-    borrower = _borrower(message, partner, agency)
-    return _message(
+    borrower = _make_borrower(message, partner, agency)
+    return _make_message(
         "CancelRequestItem", UserId=borrower, RequestId=theirs_or_ours(message), RequestType=partner.request_type or LOAN
     )
 
 
 def item_received(message: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
     """The copy has arrived here: borrowed from the partner, or our own on its return."""
-    return _message("ItemReceived", **_copy(message), RequestId=_request_id(message), DateReceived=utc(message.at))
+    return _make_message(
+        "ItemReceived", **_item_fields(message), RequestId=_our_request_id(message), DateReceived=utc(message.at)
+    )
 
 
 def item_checked_out(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """Our patron has borrowed the copy, until the due date."""
-    borrower = _borrower(message, partner, agency)
-    return _message("ItemCheckedOut", UserId=borrower, **_copy(message), RequestId=_request_id(message), **_due(message))
+    borrower = _make_borrower(message, partner, agency)
+    return _make_message(
+        "ItemCheckedOut", UserId=borrower, **_item_fields(message), RequestId=_our_request_id(message), **_due_fields(message)
+    )
 
 
 def item_renewed(message: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
     """Our patron has renewed the loan."""
-    return _message("ItemRenewed", **_copy(message), **_due(message), RenewalCount=str(message.renewals))
+    return _make_message("ItemRenewed", **_item_fields(message), **_due_fields(message), RenewalCount=str(message.renewals))
 
 
 def renew_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """The lender is asked to renew the loan of our patron."""
     desired = utc(dates.end_of(message.due)) if message.due else ""
-    return _message("RenewItem", UserId=_borrower(message, partner, agency), **_copy(message), DesiredDateDue=desired)
+    return _make_message(
+        "RenewItem", UserId=_make_borrower(message, partner, agency), **_item_fields(message), DesiredDateDue=desired
+    )
 
 
 def item_sent_home(message: PartnerMessage, partner: Partner, _agency: str) -> NcipMessage:
     """The lender's copy is on its way back."""
-    return _shipped(message, partner.agency)
+    return _make_shipment(message, partner.agency)
 
 
 def item_claimed(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """Our reader claims to have returned the copy, so that the lender checks its shelf too."""
-    return _reported(message, partner, agency, ItemReportedReturned={"DateReportedReturned": utc(message.at)})
+    return _make_report(message, partner, agency, ItemReportedReturned={"DateReportedReturned": utc(message.at)})
 
 
 def item_lost(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """Our reader has lost the copy; staff of both libraries agree on the charge."""
-    return _reported(message, partner, agency, ItemReportedLost=True)
+    return _make_report(message, partner, agency, ItemReportedLost=True)
 
 
 # ---- we lend
@@ -105,8 +111,8 @@ def item_lost(message: PartnerMessage, partner: Partner, agency: str) -> NcipMes
 
 def item_shipped(message: PartnerMessage, partner: Partner, _agency: str) -> NcipMessage:
     """Our copy is on its way to the borrower, with the date on which we expect it back."""
-    shipped = _shipped(message, message.pickup_location or partner.agency)
-    return _message("ItemShipped", **shipped.fields, ItemOptionalFields=_described(message, _due(message)))
+    shipped = _make_shipment(message, message.pickup_location or partner.agency)
+    return _make_message("ItemShipped", **shipped.fields, ItemOptionalFields=_describe_item(message, _due_fields(message)))
 
 
 def item_request_cancelled(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
@@ -114,10 +120,10 @@ def item_request_cancelled(message: PartnerMessage, partner: Partner, agency: st
     borrower = user_id(agency, partner.institutional_card or INSTITUTION.format(partner.agency))
     row = LENDER_REASONS.get(message.reason)
     state: Fields = {"CirculationStatus": row.decline.status} if row and row.decline else {}
-    return _message(
+    return _make_message(
         "ItemRequestCancelled",
         UserId=borrower,
-        RequestId=_request_id(message),
+        RequestId=_our_request_id(message),
         RequestType=LOAN,
         ItemOptionalFields=state,
     )
@@ -125,12 +131,12 @@ def item_request_cancelled(message: PartnerMessage, partner: Partner, agency: st
 
 def item_recalled(message: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
     """A patron of ours needs our copy, by the day named."""
-    return _message("ItemRecalled", **_copy(message), **_due(message))
+    return _make_message("ItemRecalled", **_item_fields(message), **_due_fields(message))
 
 
 def item_recall_cancelled(message: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
     """The borrower may keep our copy after all."""
-    return _message("ItemRecallCancelled", **_copy(message))
+    return _make_message("ItemRecallCancelled", **_item_fields(message))
 
 
 def nothing(_message: PartnerMessage, _partner: Partner, _agency: str) -> None:
@@ -188,55 +194,55 @@ def utc(when: datetime) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _message(service: str, **fields: Value) -> NcipMessage:
+def _make_message(service: str, **fields: Value) -> NcipMessage:
     """A message with the given fields; empty values are left out."""
-    return NcipMessage(service, _known(**fields))
+    return NcipMessage(service, _without_empty(**fields))
 
 
-def _reported(message: PartnerMessage, partner: Partner, agency: str, **what: Value) -> NcipMessage:
-    borrower = _borrower(message, partner, agency)
-    return _message("CirculationStatusChangeReported", **_copy(message), UserId=borrower, **what)
+def _make_report(message: PartnerMessage, partner: Partner, agency: str, **what: Value) -> NcipMessage:
+    borrower = _make_borrower(message, partner, agency)
+    return _make_message("CirculationStatusChangeReported", **_item_fields(message), UserId=borrower, **what)
 
 
-def _copy(message: PartnerMessage) -> dict[str, Value]:
+def _item_fields(message: PartnerMessage) -> dict[str, Value]:
     return {"ItemId": item_id(message.item)} if message.item else {}
 
 
-def _due(message: PartnerMessage) -> dict[str, Value]:
+def _due_fields(message: PartnerMessage) -> dict[str, Value]:
     return {"DateDue": utc(dates.end_of(message.due))} if message.due else {}
 
 
-def _request_id(message: PartnerMessage) -> Fields:
+def _our_request_id(message: PartnerMessage) -> Fields:
     return request_id(message.wire_agency, message.wire_id) if message.wire_id else {}
 
 
 def theirs_or_ours(message: PartnerMessage) -> Fields:
     """The request by the lender's own number where it has one, else by ours."""
     agency, _, value = message.their_number.partition(":")
-    return request_id(agency, value) if value else _request_id(message)
+    return request_id(agency, value) if value else _our_request_id(message)
 
 
-def _borrower(message: PartnerMessage, partner: Partner, agency: str) -> Fields:
+def _make_borrower(message: PartnerMessage, partner: Partner, agency: str) -> Fields:
     if partner.user_sent == "patron" and message.patron:
         return user_id(agency, message.patron)
     return user_id(partner.agency, partner.our_user or INSTITUTION.format(agency))
 
 
-def _described(message: PartnerMessage, more: Fields) -> Fields:
+def _describe_item(message: PartnerMessage, more: Fields) -> Fields:
     """ItemOptionalFields: the known description of the copy, with `more`. iNCIPit and lib-ncip-client read it there."""
-    title = _known(Author=message.author, Title=message.title)
-    about = _known(CallNumber=message.call_number, **more.get("ItemDescription", {}))  # type: ignore[arg-type]  # a structure
-    return {**more, **_known(BibliographicDescription=title, ItemDescription=about)}
+    title = _without_empty(Author=message.author, Title=message.title)
+    about = _without_empty(CallNumber=message.call_number, **more.get("ItemDescription", {}))  # type: ignore[arg-type]  # a structure
+    return {**more, **_without_empty(BibliographicDescription=title, ItemDescription=about)}
 
 
-def _known(**parts: Value) -> dict[str, Value]:
+def _without_empty(**parts: Value) -> dict[str, Value]:
     return {name: value for name, value in parts.items() if value not in ("", [], {})}
 
 
-def _shipped(message: PartnerMessage, address: str) -> NcipMessage:
+def _make_shipment(message: PartnerMessage, address: str) -> NcipMessage:
     place: Fields = {"UnstructuredAddressType": "Newline-Delimited Text", "UnstructuredAddressData": address}
     to: Fields = {"PhysicalAddress": {"UnstructuredAddress": place, "PhysicalAddressType": "Street Address"}}
     shipped = utc(message.at)
-    return _message(
-        "ItemShipped", RequestId=_request_id(message), **_copy(message), DateShipped=shipped, ShippingInformation=to
+    return _make_message(
+        "ItemShipped", RequestId=_our_request_id(message), **_item_fields(message), DateShipped=shipped, ShippingInformation=to
     )

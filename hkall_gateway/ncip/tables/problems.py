@@ -194,7 +194,7 @@ class Problem:
     challenge: tuple[str, ...] = ()
 
 
-def trouble(why: Reason, service: str, detail: Mapping[str, object]) -> Problem:
+def make_problem(why: Reason, service: str, detail: Mapping[str, object]) -> Problem:
     """The Problem that says `why` in answer to `service`; `detail` fills the blanks of the sentence."""
     row = PROBLEMS[why]
     rule = why.rule
@@ -203,7 +203,7 @@ def trouble(why: Reason, service: str, detail: Mapping[str, object]) -> Problem:
     return Problem(row.services.get(service, row.problem), words, row.element, rule=rule)
 
 
-def scheme(problem: str, service: str) -> str:
+def find_scheme(problem: str, service: str) -> str:
     """The list from which `problem` is taken when `service` is answered. Source: ncip v1 schemes, processingerrortype."""
     if problem in MESSAGING:
         return MESSAGING_SCHEME
@@ -300,7 +300,7 @@ Meanings = tuple[tuple[str, Meaning], ...]
 """A partner's own texts and their meanings: a ProblemType, or a part of a ProblemDetail or ProblemValue."""
 
 
-def own_meaning(problem: NcipMessage, own: Meanings) -> Meaning | None:
+def find_own_meaning(problem: NcipMessage, own: Meanings) -> Meaning | None:
     """The meaning of a Problem by the partner's own texts; the detail takes precedence over the type."""
     kind, *told = (problem.text(name).casefold() for name in ("ProblemType", "ProblemDetail", "ProblemValue"))
     in_detail = (meant for words, meant in own if any(words.casefold() in text for text in told))
@@ -308,13 +308,13 @@ def own_meaning(problem: NcipMessage, own: Meanings) -> Meaning | None:
     return next(in_detail, None) or next(of_its_kind, None)
 
 
-def meaning(problem: str, service: str) -> Meaning:
+def find_meaning(problem: str, service: str) -> Meaning:
     """The meaning of a peer's problem type in reply to our `service`; its scheme and case are ignored."""
     said = " ".join(problem.split()).casefold()
     return FOREIGN.get((said, service)) or FOREIGN.get((said, "")) or "refused"
 
 
-def spelled(problem: str) -> str:
+def spell_problem(problem: str) -> str:
     """A peer's problem type as the standard spells it, or as it came where the standard does not have it."""
     said = " ".join(problem.split())
     return _SPELLED.get(said.casefold(), said)

@@ -14,7 +14,7 @@ from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import GENERIC
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value, instant, many
 from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, Post, charset
-from hkall_gateway.ncip.service_request import PartnerExchange, ignore, replied, untimed
+from hkall_gateway.ncip.service_request import PartnerExchange, ignore_exchange, make_exchange, stopped_clock
 from hkall_gateway.ncip.shelves import ShelfResult
 from hkall_gateway.ncip.tables.flows import FLOWS
 from hkall_gateway.ncip.tables.notifications import BARCODE, DOCUMENTS, theirs_or_ours
@@ -24,9 +24,9 @@ from hkall_gateway.ncip.tables.problems import (
     SYNTAX_ERROR,
     UNKNOWN_AGENCY,
     Meanings,
-    meaning,
-    own_meaning,
-    spelled,
+    find_meaning,
+    find_own_meaning,
+    spell_problem,
 )
 from hkall_gateway.observability.unknown_words import UnknownWords
 from hkall_gateway.rules import dates
@@ -35,7 +35,7 @@ from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Meaning, Partner
 
-__all__ = ["DOCUMENTS", "AgentPost", "HttpReply", "NcipClient", "NoReply", "NotSent", "Post", "answer", "document"]
+__all__ = ["DOCUMENTS", "AgentPost", "HttpReply", "NcipClient", "NoReply", "NotSent", "Post", "make_document", "read_result"]
 
 HIDDEN: Final = "•"
 """Stands for a secret where a person sees a document."""
@@ -66,8 +66,8 @@ class NcipClient:
         post: Post,
         agency: str,
         secrets: Mapping[str, str],
-        told: Callable[[PartnerExchange], None] = ignore,
-        seconds: Callable[[], float] = untimed,
+        told: Callable[[PartnerExchange], None] = ignore_exchange,
+        seconds: Callable[[], float] = stopped_clock,
         posts: Mapping[str, Post] = MappingProxyType({}),
     ) -> None:
         self._post, self._agency, self._secrets = post, agency, secrets
@@ -86,27 +86,27 @@ class NcipClient:
         """
         if not partner.url:
             return DeliveryResult(DeliveryKind.REFUSED, UNKNOWN_AGENCY, f"{partner.agency} has no url", untold=True)
-        message = document(notification, partner, self._agency, self._secrets.get(partner.agency, ""))
+        message = make_document(notification, partner, self._agency, self._secrets.get(partner.agency, ""))
         if message is None:
             return DeliveryResult(DeliveryKind.ACCEPTED, detail="the flow says nothing here", untold=True)
         if notification.send != Notification.ASK_LENDER:
-            return await self._ask(message, partner)
+            return await self._send(message, partner)
         if unsure:
             known = await self.look_up(notification, partner) if partner.can_lookup_request else UNKNOWN_THERE
-            return await self._ask(message, partner) if known.kind == DeliveryKind.REFUSED else known
+            return await self._send(message, partner) if known.kind == DeliveryKind.REFUSED else known
         if not look_for:
-            return await self._ask(message, partner)
+            return await self._send(message, partner)
         # The lender's copies are looked up by LookupItemSet, or by LookupItem where its row says so.
-        question, look = shelves.question(notification, partner), shelves.UNSEEN
+        question, look = shelves.make_shelf_lookup(notification, partner), shelves.UNSEEN
         reply = await self.ask(question.service, question.fields, partner) if question else None
         if reply is not None:
-            self._words.check(partner.agency, shelves.copies_in(reply).values(), look_for)
-            look = shelves.seen(reply, notification, partner, tuple(look_for))
+            self._words.check(partner.agency, shelves.read_copies(reply).values(), look_for)
+            look = shelves.read_shelf_check(reply, notification, partner, tuple(look_for))
         if look.shelf is ShelfResult.NONE:
             return DeliveryResult(DeliveryKind.REFUSED, look.shelf.value, looked=look.shelf.value)
         wanted = replace(notification, item=look.item) if look.item else notification
-        asked = document(wanted, partner, self._agency, self._secrets.get(partner.agency, "")) or message
-        return replace(await self._ask(asked, partner), looked=look.shelf.value)
+        asked = make_document(wanted, partner, self._agency, self._secrets.get(partner.agency, "")) or message
+        return replace(await self._send(asked, partner), looked=look.shelf.value)
 
     async def statuses(
         self, partner: Partner, bib_id: str, copies: Sequence[Holding], listed: Collection[str] = ()
@@ -117,9 +117,9 @@ class NcipClient:
         `listed`: the words that the policy knows beside the table's.
         """
         found: dict[str, str] = {}
-        for question in shelves.questions(bib_id, copies, partner):
+        for question in shelves.make_title_lookups(bib_id, copies, partner):
             reply = await self.ask(question.service, question.fields, partner)
-            said = shelves.statuses(reply) if reply else None
+            said = shelves.read_statuses(reply) if reply else None
             if said is None:
                 return found or None
             found |= said
@@ -128,8 +128,8 @@ class NcipClient:
 
     async def look_up(self, notification: PartnerMessage, partner: Partner) -> DeliveryResult:
         """Ask whether the partner knows the request: "already" if so, "refused" if not or if it cannot say, else its answer."""
-        asked = NcipMessage("LookupRequest", {**self._header(partner), "RequestId": theirs_or_ours(notification)})
-        found = await self._ask(asked, partner)
+        asked = NcipMessage("LookupRequest", {**self._make_header(partner), "RequestId": theirs_or_ours(notification)})
+        found = await self._send(asked, partner)
         if found.kind != DeliveryKind.ACCEPTED:
             return found
         return replace(found, kind=DeliveryKind.ALREADY, detail="LookupRequest: known")
@@ -137,25 +137,25 @@ class NcipClient:
     async def ask(self, service: str, fields: Fields, partner: Partner) -> NcipMessage | None:
         """The partner's reply to a look-up; None without a readable reply."""
         try:
-            asked = NcipMessage(service, {**self._header(partner), **_typed(fields, partner)})
-            _, reply = await self._exchanged(asked, partner)
+            asked = NcipMessage(service, {**self._make_header(partner), **_with_item_id_type(fields, partner)})
+            _, reply = await self._exchange(asked, partner)
         except (NotSent, NoReply):
             return None
         return None if isinstance(reply, BadDocument) else reply
 
-    def _header(self, partner: Partner) -> Fields:
-        return header(partner, self._agency, self._secrets.get(partner.agency, ""))
+    def _make_header(self, partner: Partner) -> Fields:
+        return make_header(partner, self._agency, self._secrets.get(partner.agency, ""))
 
-    async def _ask(self, message: NcipMessage, partner: Partner) -> DeliveryResult:
+    async def _send(self, message: NcipMessage, partner: Partner) -> DeliveryResult:
         try:
-            posted, reply = await self._exchanged(message, partner)
+            posted, reply = await self._exchange(message, partner)
         except NotSent as error:
             return DeliveryResult(DeliveryKind.UNREACHABLE, detail=str(error))
         except NoReply as error:
             return DeliveryResult(DeliveryKind.UNKNOWN, detail=str(error))
-        return answer(message, posted, reply, partner.problems)
+        return read_result(message, posted, reply, partner.problems)
 
-    async def _exchanged(self, message: NcipMessage, partner: Partner) -> tuple[HttpReply, NcipMessage | BadDocument]:
+    async def _exchange(self, message: NcipMessage, partner: Partner) -> tuple[HttpReply, NcipMessage | BadDocument]:
         """The HTTP response to a message, and the message read from it. Raises NotSent and NoReply."""
         began, said = self._seconds(), (partner.agency, message.service)
         try:
@@ -164,27 +164,27 @@ class NcipClient:
         except (NotSent, NoReply) as failed:
             self._told(PartnerExchange(*said, self._seconds() - began, failed.kind))
             raise
-        reply = read(posted)
-        self._told(replied(*said, self._seconds() - began, None if isinstance(reply, BadDocument) else reply))
+        reply = read_reply(posted)
+        self._told(make_exchange(*said, self._seconds() - began, None if isinstance(reply, BadDocument) else reply))
         return posted, reply
 
 
-def document(notification: PartnerMessage, partner: Partner, agency: str, secret: str) -> NcipMessage | None:
+def make_document(notification: PartnerMessage, partner: Partner, agency: str, secret: str) -> NcipMessage | None:
     """The message for `notification`, with its header; None if the partner's flow has no document for it."""
     row = FLOWS[DIALECTS[partner.dialect].flow].get(Notification(notification.send))
     message = row(notification, partner, agency) if row else None
     if message is None:
         return None
-    return NcipMessage(message.service, {**header(partner, agency, secret), **_typed(message.fields, partner)})
+    return NcipMessage(message.service, {**make_header(partner, agency, secret), **_with_item_id_type(message.fields, partner)})
 
 
-def as_shown(notification: PartnerMessage, partner: Partner, agency: str) -> str:
+def show_document(notification: PartnerMessage, partner: Partner, agency: str) -> str:
     """The document as it would leave now, its secret a dot; "" if the partner's flow has no document for it."""
-    message = document(notification, partner, agency, HIDDEN)
+    message = make_document(notification, partner, agency, HIDDEN)
     return encode(message, DIALECTS[partner.dialect]).decode() if message else ""
 
 
-def _typed(fields: Fields, partner: Partner) -> Fields:
+def _with_item_id_type(fields: Fields, partner: Partner) -> Fields:
     """The fields, with the partner's `item_id_type` as the ItemIdentifierType."""
     if partner.item_id_type == BARCODE or "ItemId" not in fields:
         return fields
@@ -193,7 +193,7 @@ def _typed(fields: Fields, partner: Partner) -> Fields:
     return {**fields, "ItemId": typed if isinstance(named, list) else typed[0]}
 
 
-def header(partner: Partner, agency: str, secret: str) -> Fields:
+def make_header(partner: Partner, agency: str, secret: str) -> Fields:
     """The InitiationHeader of a message to a partner."""
     said: Fields = {
         **({"FromSystemId": partner.from_system_id} if partner.from_system_id else {}),
@@ -205,7 +205,7 @@ def header(partner: Partner, agency: str, secret: str) -> Fields:
     return {"InitiationHeader": said}
 
 
-def read(posted: HttpReply) -> NcipMessage | BadDocument:
+def read_reply(posted: HttpReply) -> NcipMessage | BadDocument:
     """The message in a response. The body is read for every HTTP status: peers send Problems with a 500."""
     try:
         return decode(posted.body, charset(posted.content_type))
@@ -213,7 +213,7 @@ def read(posted: HttpReply) -> NcipMessage | BadDocument:
         return bad
 
 
-def answer(asked: NcipMessage, posted: HttpReply, reply: NcipMessage | BadDocument, own: Meanings = ()) -> DeliveryResult:
+def read_result(asked: NcipMessage, posted: HttpReply, reply: NcipMessage | BadDocument, own: Meanings = ()) -> DeliveryResult:
     """The desk's result for the message `asked`, from the HTTP response and the `reply` that was read from it.
 
     `own`: the meanings of the partner's own problems.
@@ -228,10 +228,10 @@ def answer(asked: NcipMessage, posted: HttpReply, reply: NcipMessage | BadDocume
         return DeliveryResult(kind, detail=status, retry_after_s=posted.retry_after_s)
     if reply.has("Problem"):
         # The gravest Problem decides, in the order fault, later, refused, already.
-        found = {_meaning(problem, asked.service, own): problem for problem in reversed(reply.each("Problem"))}
+        found = {_read_meaning(problem, asked.service, own): problem for problem in reversed(reply.each("Problem"))}
         gravest = next(kind for kind in ("fault", "later", "refused", "already") if kind in found)
         named, detail = found[gravest].text("ProblemType"), found[gravest].text("ProblemDetail")[:200]
-        return DeliveryResult(DeliveryKind(gravest), spelled(named), detail, posted.retry_after_s)
+        return DeliveryResult(DeliveryKind(gravest), spell_problem(named), detail, posted.retry_after_s)
     shape = SHAPES[asked.service]
     if reply.service not in (shape.reply, *([GENERIC] if shape.kind == "N" else [])):
         return DeliveryResult(DeliveryKind.UNKNOWN, detail=f"{asked.service} was answered by {reply.service}")
@@ -241,11 +241,11 @@ def answer(asked: NcipMessage, posted: HttpReply, reply: NcipMessage | BadDocume
         due=dates.civil(when) if when else None,
         item=ItemKey(reply.text("ItemId/AgencyId"), barcode) if barcode else None,
         pending=reply.has("Pending"),
-        number=_number(asked, reply),
+        number=_read_partner_number(asked, reply),
     )
 
 
-def _number(asked: NcipMessage, reply: NcipMessage) -> str:
+def _read_partner_number(asked: NcipMessage, reply: NcipMessage) -> str:
     """The partner's own RequestId in a reply, as AGENCY:VALUE; "" if the reply has ours or none.
 
     A reply belongs to the request on its connection, also under another number: FOLIO (mod-ncip 1.17) and Koha's NCIPServer
@@ -257,10 +257,10 @@ def _number(asked: NcipMessage, reply: NcipMessage) -> str:
     return f"{agency}:{theirs}" if ours and theirs and ours != theirs else ""
 
 
-def _meaning(problem: NcipMessage, service: str, own: Meanings) -> Meaning:
-    told = own_meaning(problem, own)
+def _read_meaning(problem: NcipMessage, service: str, own: Meanings) -> Meaning:
+    told = find_own_meaning(problem, own)
     if told:
         return told
     named = problem.text("ProblemType")
     # Our documents are well formed when they leave: one that arrives otherwise was garbled on the way and is sent again.
-    return "later" if spelled(named) in GARBLED else meaning(named, service)
+    return "later" if spell_problem(named) in GARBLED else find_meaning(named, service)

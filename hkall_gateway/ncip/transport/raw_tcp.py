@@ -66,10 +66,10 @@ class NcipConnection(Protocol):
             self.transport.abortConnection()
             return
         self.transport.registerProducer(self, True)
-        self._rest()
+        self._restart_idle_timer()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002, N802
-        self._wake()
+        self._cancel_timer()
         self._waiting.clear()
         if self._deadline is not None:
             self._deadline.drop()
@@ -86,20 +86,20 @@ class NcipConnection(Protocol):
             data = data.lstrip(BLANK)
             if not data:
                 return  # blanks do not reset the idle timeout
-            self._rest()  # a document begins; all of it must arrive within the idle timeout
+            self._restart_idle_timer()  # a document begins; all of it must arrive within the idle timeout
         self._buffer += data
-        while not self._last and (document := self._next()) is not None:
-            self._rest()
-            self._waiting.append((document, self._arrived()))
+        while not self._last and (document := self._cut_document()) is not None:
+            self._restart_idle_timer()
+            self._waiting.append((document, self._start_deadline()))
             self._last = len(self._waiting) > FLOOD
-        self._answer()
+        self._start_answering()
         if self._last:
             self._buffer.clear()
         elif len(self._buffer) > self._factory.bounds.max_body_bytes:
             LOG.warning("ncip.too_long", host=peer_of(self.transport).address, bytes=len(self._buffer))
             self._give_up()
         else:
-            self._factory.bounds.bodies.reserve(self, len(self._buffer), self._no_room)
+            self._factory.bounds.bodies.reserve(self, len(self._buffer), self._drop_incomplete)
 
     def close(self) -> None:
         """Accept no further document, and close the connection once the waiting ones are answered."""
@@ -120,12 +120,12 @@ class NcipConnection(Protocol):
     def stopProducing(self) -> None:  # noqa: N802
         """The connection is gone; connectionLost follows."""
 
-    def _arrived(self) -> Deadline | None:
+    def _start_deadline(self) -> Deadline | None:
         return arrived(self._factory.services.timeout, self.transport)
 
     # ---- cutting
 
-    def _next(self) -> bytes | None:
+    def _cut_document(self) -> bytes | None:
         """The next complete document; None until its end has arrived. Bytes already searched are not searched again."""
         found = END.search(self._buffer, max(0, self._seen - LONGEST_END))
         if found is None:
@@ -137,7 +137,7 @@ class NcipConnection(Protocol):
         self._seen = 0
         return document
 
-    def _answer(self) -> None:
+    def _start_answering(self) -> None:
         """Start answering the waiting documents, unless that is already running."""
         if self._waiting and not self._busy:
             ensureDeferred(self._answer_all())
@@ -161,7 +161,7 @@ class NcipConnection(Protocol):
             document, self._deadline = self._waiting.popleft()
             services, peer = self._factory.services, peer_of(self.transport)
             try:
-                reply = await respond(services, document, None, peer, self._prove, deadline=self._deadline)
+                reply = await respond(services, document, None, peer, self._mark_authenticated, deadline=self._deadline)
             except Undecided:
                 self._waiting.clear()
                 self._last = self._gone = True
@@ -178,31 +178,31 @@ class NcipConnection(Protocol):
             self._hang_up()
         self._factory.rested()
 
-    def _prove(self, caller: Caller) -> None:
+    def _mark_authenticated(self, caller: Caller) -> None:
         """Count the connection as the authenticated caller's; above its `max_connections` it stays unauthenticated."""
         if self._seat is not None and self._seat.prove(caller.agency, caller.access.max_connections):
             mark_authenticated(self.transport, f"ncip {caller.agency}")
 
     # ---- idle timeout and closing
 
-    def _rest(self) -> None:
-        self._wait(self._factory.bounds.idle_s, self._silent)
+    def _restart_idle_timer(self) -> None:
+        self._start_timer(self._factory.bounds.idle_s, self._handle_idle_timeout)
 
-    def _wait(self, seconds: float, then: Callable[[], object]) -> None:
-        self._wake()
+    def _start_timer(self, seconds: float, then: Callable[[], object]) -> None:
+        self._cancel_timer()
         self._timer = self._factory.reactor.callLater(seconds, then)
 
-    def _wake(self) -> None:
+    def _cancel_timer(self) -> None:
         cancel(self._timer)
 
-    def _silent(self) -> None:
+    def _handle_idle_timeout(self) -> None:
         """Handles the idle timeout: answers an incomplete document as it is, then closes the connection."""
         if self.busy:
-            self._rest()
+            self._restart_idle_timer()
         else:
             self._give_up()
 
-    def _no_room(self) -> None:
+    def _drop_incomplete(self) -> None:
         """Drops the incomplete document, for which there is no memory left, and closes the connection."""
         self._factory.bounds.refusals.note("bodies", peer_of(self.transport).address, f"{len(self._buffer)} bytes")
         self._buffer.clear()
@@ -212,11 +212,11 @@ class NcipConnection(Protocol):
         begun = bytes(self._buffer[: self._factory.bounds.max_body_bytes]).strip(BLANK)
         self._buffer.clear()
         self._factory.bounds.bodies.release(self)
-        self._wake()
+        self._cancel_timer()
         self._last = True
         if begun:
-            self._waiting.append((begun, self._arrived()))
-            self._answer()
+            self._waiting.append((begun, self._start_deadline()))
+            self._start_answering()
         elif not self.busy:
             self._hang_up()
 
@@ -224,7 +224,7 @@ class NcipConnection(Protocol):
         """Close the connection; abort it after CLOSE_S if the peer does not read the written replies."""
         self.transport.unregisterProducer()
         self.transport.loseConnection()
-        self._wait(CLOSE_S, self.transport.abortConnection)
+        self._start_timer(CLOSE_S, self.transport.abortConnection)
 
 
 class NcipConnectionFactory(Factory):

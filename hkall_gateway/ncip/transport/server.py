@@ -102,7 +102,7 @@ class NcipSite(BoundedSite):
         """Accept no new documents, answer the current ones, close every connection. Fires once all are answered."""
         self.draining = True
         if not self.in_hand:
-            self._close()
+            self._close_channels()
             return succeed(None)
         waiting: Deferred[None] = Deferred()
         self._drained.append(waiting)
@@ -138,26 +138,28 @@ class NcipSite(BoundedSite):
         deadline = arrived(self.services.timeout, channel.transport)
         request.deadline = deadline
         answering = respond(self.services, body, charset(content_type), peer, channel.prove, request.challenge, deadline)
-        answering.addCallbacks(self._give, _undecided, callbackArgs=(request,), errbackArgs=(request,)).addBoth(self._done)
+        answering.addCallbacks(self._send_reply, _abort_undecided, callbackArgs=(request,), errbackArgs=(request,)).addBoth(
+            self._finish_document
+        )
 
-    def _give(self, reply: bytes, request: NcipRequest) -> None:
+    def _send_reply(self, reply: bytes, request: NcipRequest) -> None:
         if not request.gone:
             request.send(reply, self.services.now())
 
-    def _done(self, result: Failure | None) -> Failure | None:
+    def _finish_document(self, result: Failure | None) -> Failure | None:
         self.in_hand -= 1
         if self.draining and not self.in_hand:
-            self._close()
+            self._close_channels()
             while self._drained:
                 self._drained.pop().callback(None)
         return result
 
-    def _close(self) -> None:
+    def _close_channels(self) -> None:
         for channel in tuple(self._channels):
             channel.transport.loseConnection()
 
 
-def _undecided(failure: Failure, request: NcipRequest) -> None:
+def _abort_undecided(failure: Failure, request: NcipRequest) -> None:
     """Close the connection without an answer: the outcome of the document is not known."""
     failure.trap(Undecided)  # type: ignore[no-untyped-call]  # it has no types
     request.channel.transport.abortConnection()
@@ -184,7 +186,7 @@ class PublicKeys(Resource):
 
     def render_GET(self, request: NcipRequest) -> bytes:  # noqa: N802
         if not (keys := self._site.services.public_keys):
-            return _plain(request, http.NOT_FOUND, "This gateway signs nothing.\n")
+            return _answer_text(request, http.NOT_FOUND, "This gateway signs nothing.\n")
         request.responseHeaders.setRawHeaders("Content-Type", ["application/json"])
         request.responseHeaders.setRawHeaders("Cache-Control", ["max-age=3600"])
         return keys
@@ -201,28 +203,30 @@ class Responder(Resource):
 
     def render(self, request: NcipRequest) -> object:
         if request.method in (b"GET", b"HEAD"):
-            return _plain(request, http.OK, ABOUT.format(agency=self._site.services.agency))
+            return _answer_text(request, http.OK, ABOUT.format(agency=self._site.services.agency))
         if request.method != b"POST":
             request.responseHeaders.setRawHeaders("Allow", [METHODS])
-            return _plain(request, http.NOT_ALLOWED, "Post an NCIP document.\n")
+            return _answer_text(request, http.NOT_ALLOWED, "Post an NCIP document.\n")
         if request.too_long:
             self._site.too_long(request)
-            return _plain(request, http.REQUEST_ENTITY_TOO_LARGE, f"At most {self._site.bounds.max_body_bytes} bytes.\n")
+            return _answer_text(request, http.REQUEST_ENTITY_TOO_LARGE, f"At most {self._site.bounds.max_body_bytes} bytes.\n")
         if self._site.draining:
             request.responseHeaders.setRawHeaders("Retry-After", ["10"])
-            return _plain(request, http.SERVICE_UNAVAILABLE, "This gateway is about to stop.\n")
+            return _answer_text(request, http.SERVICE_UNAVAILABLE, "This gateway is about to stop.\n")
         content_type: bytes = request.getHeader(b"Content-Type") or b""
         try:
             kind = content_type.decode()
         except UnicodeDecodeError:
             kind = None
         if kind is None or len(content_type) > LONGEST_TYPE:
-            return _plain(request, http.BAD_REQUEST, f"The Content-Type is no text in UTF-8 of up to {LONGEST_TYPE} bytes.\n")
+            return _answer_text(
+                request, http.BAD_REQUEST, f"The Content-Type is no text in UTF-8 of up to {LONGEST_TYPE} bytes.\n"
+            )
         self._site.answer(request, request.content.read(), kind)
         return NOT_DONE_YET
 
 
-def _plain(request: NcipRequest, status: int, text: str) -> bytes:
+def _answer_text(request: NcipRequest, status: int, text: str) -> bytes:
     request.setResponseCode(status)
     request.responseHeaders.setRawHeaders("Content-Type", ["text/plain; charset=utf-8"])
     return text.encode()

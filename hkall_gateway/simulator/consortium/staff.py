@@ -21,7 +21,7 @@ from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.db.requests_by_partner_id import STRAY
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ncip.codec.documents import decode
-from hkall_gateway.ncip.handlers import heard_again
+from hkall_gateway.ncip.handlers import replay_document
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import OutboxState, QuarantineState
@@ -185,7 +185,7 @@ class Staff:
         book = self.books[ItemKey(named.text("ItemId/AgencyId"), named.text("ItemId/ItemIdentifierValue"))]
         if book.item.agency == kept.agency == book.holder:
             again = (kept.agency, kept.digest, kept.document)
-            if self.all.do(agency, lambda world: finished(heard_again(world.services, *again))) is None:
+            if self.all.do(agency, lambda world: finished(replay_document(world.services, *again))) is None:
                 return  # the gateway died: the document is replayed at the next look
         judged = (kept.id, QuarantineState.REPLAYED, STAFF.who, "looked where it is")
         self.all.do(agency, lambda world: world.store.now(quarantine.settle, *judged))

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable
 
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.shorthand import differences, fits, pair
+from hkall_gateway.ncip.shorthand import find_differences, matches_pattern, split_pair
 from hkall_gateway.simulator.scenario.steps import BadLine, ScenarioLine, ScenarioRun
 
 
@@ -29,14 +29,18 @@ def check_reply(stage: ScenarioRun, line: ScenarioLine) -> None:
         kind, _, rest = line.get("said").partition(" ")
         if kind == "Problem":
             wanted, _, detail = rest.partition(" / ")
-            if not problem or not fits(problem, wanted) or not fits(reply.text("Problem/ProblemDetail"), f"*{detail}*"):
+            if (
+                not problem
+                or not matches_pattern(problem, wanted)
+                or not matches_pattern(reply.text("Problem/ProblemDetail"), f"*{detail}*")
+            ):
                 raise _difference(line, line.get("said"), _summarise_reply(reply))
             return
         if kind != "ok":
             raise BadLine(line.where, f"a reply is `ok …` or `Problem …`, not {kind!r}")
-        if problem or (others := differences(reply, shlex.split(rest))):
+        if problem or (others := find_differences(reply, shlex.split(rest))):
             raise _difference(line, line.get("said"), _summarise_reply(reply) if problem else f"ok {' '.join(others)}")
-    elif not fits(reply, f"*{line.get('said')}*" if speaker == "cli" else line.get("said")):
+    elif not matches_pattern(reply, f"*{line.get('said')}*" if speaker == "cli" else line.get("said")):
         raise _difference(line, line.get("said"), reply or "no reply")
 
 
@@ -53,7 +57,7 @@ def check_document(stage: ScenarioRun, line: ScenarioLine) -> None:
         raise _difference(line, f"{agency} {service}", f"nothing for {agency}")
     if message.service != service:
         raise _difference(line, f"{agency} {service}", f"{agency} {message.service}")
-    if others := differences(message, shlex.split(line.get("words"))):
+    if others := find_differences(message, shlex.split(line.get("words"))):
         raise _difference(line, line.get("words").strip(), " ".join(others))
 
 
@@ -61,7 +65,7 @@ def check_ils_message(stage: ScenarioRun, line: ScenarioLine) -> None:
     """Check the oldest message that reached the local system."""
     heard, wanted = stage.world(line).ils.heard, line.get("heard")
     got = heard.pop(0) if heard and wanted != "nothing" else (heard or ["nothing"])[0]
-    if not fits(got, wanted):
+    if not matches_pattern(got, wanted):
         raise _difference(line, wanted, got)
 
 
@@ -91,7 +95,7 @@ def check_mail(stage: ScenarioRun, line: ScenarioLine) -> None:
         raise _difference(line, f"a letter to {patron}", "no letter")
     letters.remove(letter)
     whole = " ".join(f"{letter.subject} {letter.text}".split())
-    if not fits(whole, f"*{line.get('text')}*"):
+    if not matches_pattern(whole, f"*{line.get('text')}*"):
         raise _difference(line, line.get("text"), whole)
 
 
@@ -103,7 +107,7 @@ def check_state(stage: ScenarioRun, line: ScenarioLine) -> None:
         if line.get("position") != "none":
             raise _difference(line, line.get("position"), "no such request") from None
         return
-    wanted = [("position", line.get("position")), *map(pair, shlex.split(line.get("words")))]
+    wanted = [("position", line.get("position")), *map(split_pair, shlex.split(line.get("words")))]
     got = [(name, _scenario_value(getattr(request, name, "no such fact"))) for name, _ in wanted]
     if any(value != found for (_, value), (_, found) in zip(wanted, got, strict=True)):
         raise _difference(line, _join_facts(wanted), _join_facts(got))

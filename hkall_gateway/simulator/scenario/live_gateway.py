@@ -18,7 +18,7 @@ from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.shorthand import written
+from hkall_gateway.ncip.shorthand import make_message
 from hkall_gateway.net.socket_lines import SocketLines
 from hkall_gateway.rules.vocabulary import Request
 from hkall_gateway.simulator.scenario.assertions import Difference
@@ -81,7 +81,7 @@ class Live:
     def tell(self, agency: str, text: str) -> NcipMessage:
         """Return the reply to a document in shorthand."""
         service, *words = shlex.split(text)
-        message = written(service, words, agency, self.way.agency, self.way.secrets.get(agency, ""), self.way.now())
+        message = make_message(service, words, agency, self.way.agency, self.way.secrets.get(agency, ""), self.way.now())
         dialect = DIALECTS[self.way.dialects.get(agency, "direct")]
         return documents.decode(self.ncip(agency, documents.encode(message, dialect)))
 

@@ -15,7 +15,7 @@ from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS, SUPPORTED
 from hkall_gateway.ncip.codec.elements import ELEMENTS
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value
-from hkall_gateway.ncip.shorthand import said
+from hkall_gateway.ncip.shorthand import make_fields
 from hkall_gateway.ncip.tables.notifications import item_id
 from hkall_gateway.ncip.transport.client import HttpReply, NoReply, NotSent
 from hkall_gateway.rules.vocabulary import Holding, ItemKey
@@ -170,7 +170,7 @@ def reply(
         fields |= {name: message.fields[name] for name in message.fields.keys() & ELEMENTS[service].children.keys()}
         if message.service in _LOOK_UPS:
             fields |= _LOOK_UPS[message.service](message, shelf)
-        fields |= said(service, words, agency, message.text("InitiationHeader/FromAgencyId/AgencyId"))
+        fields |= make_fields(service, words, agency, message.text("InitiationHeader/FromAgencyId/AgencyId"))
     return documents.encode(NcipMessage(service, fields), DIALECTS["direct"])
 
 

@@ -19,7 +19,7 @@ from hkall_gateway.circulation.jobs.rounds import ROUNDS
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.shorthand import pair
+from hkall_gateway.ncip.shorthand import split_pair
 from hkall_gateway.rules.vocabulary import ItemKey, Request
 from hkall_gateway.simulator.scenario.scripted_partner import duration, manner
 from hkall_gateway.simulator.scenario.world import World
@@ -230,7 +230,7 @@ def change_ils(stage: ScenarioRun, line: ScenarioLine) -> None:
     elif line.get("barcode"):
         system.books[line.get("barcode")].reader = line.get("to")
     else:
-        system.learn(line.get("card"), dict(map(pair, shlex.split(line.get("words")))))
+        system.learn(line.get("card"), dict(map(split_pair, shlex.split(line.get("words")))))
 
 
 def speak_sip2(stage: ScenarioRun, line: ScenarioLine) -> None:

@@ -50,7 +50,7 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.http_post import Post
 from hkall_gateway.ncip.service_request import NcipServices
-from hkall_gateway.ncip.shorthand import written
+from hkall_gateway.ncip.shorthand import make_message
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.circuit import CircuitSettings
@@ -164,7 +164,7 @@ class World:
         """Return the reply to a document in shorthand (ncip/shorthand.py): `RequestItem user=UG1 bib=b1`."""
         service, *words = shlex.split(text)
         secret = secret_of(agency)
-        message = written(service, words, agency, self.start.agency, secret, self.now)
+        message = make_message(service, words, agency, self.start.agency, secret, self.now)
         dialect = next((partner.dialect for partner in self.start.partners if partner.agency == agency), "direct")
         return documents.decode(self.ncip(agency, documents.encode(message, DIALECTS[dialect])))
 
