@@ -26,8 +26,9 @@ from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.lifecycle import STAGES, Event, Notification, step
 from hkall_gateway.rules.messages.json_records import to_json
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import CandidateOutcome, NoticeState, OutboxKind, OutboxState
-from hkall_gateway.rules.vocabulary import Partner, Position, Side
+from hkall_gateway.rules.vocabulary import Position, Side
 
 CHUNK: Final = 5_000
 OTHERS: Final = ("CITYU", "CUHK", "EDUHK", "HKBU", "HKUST", "LU", "POLYU")

@@ -12,8 +12,9 @@ from hkall_gateway.rules.lender_reasons import LENDER_REASONS
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.letters import LETTERS
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.settings import Notices
-from hkall_gateway.rules.vocabulary import Borrower, Partner, Sensitive
+from hkall_gateway.rules.vocabulary import Borrower, Sensitive
 
 NAMES: Final[Mapping[str, str]] = {"en": "English", "zh-Hant": "Traditional Chinese"}
 AT: Final = datetime(2017, 3, 6, 2, tzinfo=UTC)

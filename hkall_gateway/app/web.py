@@ -30,9 +30,10 @@ from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.net.limits.connection_limit import ConnectionLimit, Refusals
 from hkall_gateway.net.limits.fair_reads import BodyBudget
 from hkall_gateway.net.limits.timeout import Timeout
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH
-from hkall_gateway.rules.vocabulary import Holding, Partner, Sensitive
+from hkall_gateway.rules.vocabulary import Holding, Sensitive
 from hkall_gateway.web.app import MOST_BYTES, make_app
 from hkall_gateway.web.bridge import DeskBridge
 from hkall_gateway.web.callers import Callers, Share

@@ -19,8 +19,9 @@ from hkall_gateway.rules.lender_reasons import LENT_TO_ANOTHER, NOT_REACHED, SIL
 from hkall_gateway.rules.lenders import NOT_IN_USE, SPARE, UNKNOWN_RECORD, InUse, LenderChoice, Record
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.messages.outbox_messages import ABOUT_THE_CHOSEN, DESCRIBED, PartnerMessage
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import CandidateOutcome, DeliveryKind
-from hkall_gateway.rules.vocabulary import Actor, Candidate, Holding, ItemKey, Partner, Position, Request, RequestChange
+from hkall_gateway.rules.vocabulary import Actor, Candidate, Holding, ItemKey, Position, Request, RequestChange
 
 P = Position
 

@@ -17,19 +17,10 @@ from hkall_gateway.rules.dates import over
 from hkall_gateway.rules.evidence import News
 from hkall_gateway.rules.lifecycle import FINAL, Event
 from hkall_gateway.rules.messages.json_records import record
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.policy import lends
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import (
-    Actor,
-    Holding,
-    ItemKey,
-    Partner,
-    Position,
-    Refusal,
-    Request,
-    RequestChange,
-    Side,
-)
+from hkall_gateway.rules.vocabulary import Actor, Holding, ItemKey, Position, Refusal, Request, RequestChange, Side
 
 
 @record

@@ -18,9 +18,8 @@ import click
 
 from hkall_gateway.db import bind
 from hkall_gateway.rules.dates import parse_day
-from hkall_gateway.rules.marc_fields import MarcMapping
 from hkall_gateway.rules.plain_text import printable
-from hkall_gateway.rules.vocabulary import NOTHING, Actor, Partner, Sensitive
+from hkall_gateway.rules.vocabulary import NOTHING, Actor, Sensitive
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from hkall_gateway.db.unit_of_work import UnitOfWork
     from hkall_gateway.ncip.http_post import Post
     from hkall_gateway.ncip.service_request import Caller
+    from hkall_gateway.rules.marc_fields import MarcMapping
+    from hkall_gateway.rules.partners import Partner
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -79,6 +80,12 @@ def _languages() -> tuple[str, ...]:
     return LANGUAGES
 
 
+def _usual_marc_mapping() -> MarcMapping:
+    from hkall_gateway.rules.marc_fields import MarcMapping
+
+    return MarcMapping()
+
+
 @dataclass(frozen=True, slots=True)
 class NcipAgreements:
     """The secrets and proofs agreed with our partners and clients for NCIP.
@@ -124,7 +131,7 @@ class Site:
     engine: Engine | None = None
     erased_file: Path | None = None
     erased_key: bytes = b""
-    marc: MarcMapping = field(default_factory=MarcMapping)
+    marc: MarcMapping = field(default_factory=_usual_marc_mapping)
 
     def borrower_facts(self, card: str, bib_id: str = "") -> BorrowerFacts:
         """Return the current facts about a borrower. Call it before the unit of work that decides."""

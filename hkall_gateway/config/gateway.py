@@ -29,8 +29,8 @@ from hkall_gateway.ils.adapter import BadAdapter, find_adapter
 from hkall_gateway.ils.packaged import DialectName
 from hkall_gateway.net.limits.rate_limiter import OF_A_CALLER, OF_A_TERMINAL, OF_AN_ADDRESS
 from hkall_gateway.rules.callers import LOOPBACK, AgencyAccess, Client, OurClaims, PartnerAccess, PeerClaims, Terminal
+from hkall_gateway.rules.partners import Charges, Meaning, Partner
 from hkall_gateway.rules.values import Agency, Natural, Network, PortNumber, Seconds, Text, Variable, WebUrl
-from hkall_gateway.rules.vocabulary import Charges, Meaning, Partner
 
 Language = Literal["en", "zh-Hant"]
 

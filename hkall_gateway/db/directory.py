@@ -16,7 +16,7 @@ from hkall_gateway.db.tables import CLOSURES, HAS_CARD, IS_USED, LINKS
 from hkall_gateway.db.transaction import Repository, Transaction
 from hkall_gateway.rules.circuit import UP, CircuitState
 from hkall_gateway.rules.messages.json_records import from_json, record, to_json
-from hkall_gateway.rules.vocabulary import Charges, Partner
+from hkall_gateway.rules.partners import Charges, Partner
 
 HOW = (LINKS.c.state, LINKS.c.failures, LINKS.c.down_since, LINKS.c.heard_at, LINKS.c.rests_until, LINKS.c.fault)
 """The columns of a channel's state."""

@@ -16,8 +16,9 @@ from hkall_gateway.rules.lender_reasons import reason_cause, reason_sentence
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.letters import LETTERS
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vendor_words.languages import CHINESE, ENGLISH, filled
-from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Partner, Sensitive
+from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Sensitive
 
 LANGUAGES = (ENGLISH, CHINESE)
 

@@ -25,7 +25,8 @@ from hkall_gateway.db.engine.db_errors import Unavailable
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.net.limits.rate_limiter import RateLimiter
 from hkall_gateway.rules.circuit import CircuitSettings, CircuitState, after_failure, after_reply, circuit, room
-from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner
+from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.vocabulary import Holding, ItemKey
 
 LOG = structlog.get_logger()
 

@@ -26,8 +26,9 @@ from hkall_gateway.delivery.letters import Facts, Sender, compose
 from hkall_gateway.rules import dates, overdue_fine, policy
 from hkall_gateway.rules.messages import letters
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
-from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, Partner, Request, Sensitive
+from hkall_gateway.rules.vocabulary import NOTHING, Borrower, Holding, Request, Sensitive
 
 LOG = structlog.get_logger()
 

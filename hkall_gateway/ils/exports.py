@@ -35,9 +35,10 @@ from hkall_gateway.ils.columns import (
 )
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.lifecycle import HOLDS_ITEM, LENDING
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.plain_text import fault_of_text
 from hkall_gateway.rules.replaced_cards import PatronRow
-from hkall_gateway.rules.vocabulary import Borrower, Holding, Partner, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Borrower, Holding, Position, Request, Side
 
 __all__ = ["BadFile"]
 

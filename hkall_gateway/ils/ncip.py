@@ -21,9 +21,10 @@ from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, instant
 from hkall_gateway.ncip.tables.notifications import item_id, user_id
 from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.rules.dates import HONG_KONG, civil
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.vendor_words.availability import ON_SHELF, circulation_status
-from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner, Sensitive
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Sensitive
 
 NO_SUCH_ITEM: Final = ("unknown item",)
 """The Problems of an item look-up that count as an answer; every other Problem, also of a user look-up, does not."""

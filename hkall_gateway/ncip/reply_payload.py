@@ -25,7 +25,8 @@ from hkall_gateway.ncip.tables.notifications import BARCODE, INSTITUTION, LOAN, 
 from hkall_gateway.ncip.tables.problems import Problem
 from hkall_gateway.rules.callers import Client
 from hkall_gateway.rules.lifecycle import FINAL, LENDING
-from hkall_gateway.rules.vocabulary import ItemKey, Partner, Position, Request, Side
+from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
 
 # ---- The position of a request at a partner, read from its reply to a look-up by inverting our reply tables. Pure.
 

@@ -30,9 +30,10 @@ from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.callers import Client, PartnerAccess
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Actor, ItemKey, Partner
+from hkall_gateway.rules.vocabulary import Actor, ItemKey
 
 LOG = structlog.get_logger()
 

@@ -15,8 +15,9 @@ from hkall_gateway.ncip.replies import Frame, make_copy_fields, stamp_last_secon
 from hkall_gateway.ncip.tables.flows import request_status
 from hkall_gateway.ncip.tables.notifications import CATALOGUE, item_id, record_id, user_id
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vendor_words.availability import UNDEFINED, Availability, availability, circulation_status
-from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner
+from hkall_gateway.rules.vocabulary import Holding, ItemKey
 
 # ---- The shelf check before a request: the look-up for a copy on the lender's shelf, and the reading of its reply. Pure.
 

@@ -9,10 +9,11 @@ from hashlib import sha256
 from operator import itemgetter
 
 from hkall_gateway.rules.dates import ALWAYS_OPEN, Closures, after, civil, stopped_with, suspended
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
 from hkall_gateway.rules.vendor_words.availability import Availability, availability
-from hkall_gateway.rules.vocabulary import Candidate, Grant, Holding, ItemKey, Partner, Refusal
+from hkall_gateway.rules.vocabulary import Candidate, Grant, Holding, ItemKey, Refusal
 
 
 @dataclass(frozen=True, slots=True)

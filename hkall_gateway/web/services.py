@@ -18,8 +18,9 @@ from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import StaffRole
-from hkall_gateway.rules.vocabulary import Holding, Partner, Sensitive
+from hkall_gateway.rules.vocabulary import Holding, Sensitive
 from hkall_gateway.web.bridge import Bridge
 
 EXTENSION: Final = "hkall"

@@ -46,20 +46,10 @@ from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.json_records import from_json
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
+from hkall_gateway.rules.partners import Charges, Partner
 from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import (
-    Actor,
-    Candidate,
-    Charges,
-    Holding,
-    ItemKey,
-    Partner,
-    Position,
-    Request,
-    Sensitive,
-    Side,
-)
+from hkall_gateway.rules.vocabulary import Actor, Candidate, Holding, ItemKey, Position, Request, Sensitive, Side
 from tests import databases
 from tests.readers import CATEGORY, with_readers
 

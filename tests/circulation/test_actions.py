@@ -15,9 +15,10 @@ from hkall_gateway.circulation.results import Done
 from hkall_gateway.circulation.returning import CheckedIn
 from hkall_gateway.circulation.staff.actions import STAFF_ACTIONS, Reopen
 from hkall_gateway.rules.lifecycle import FINAL, Notification
+from hkall_gateway.rules.partners import Charges, Partner
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy, Return
-from hkall_gateway.rules.vocabulary import Actor, Charges, ItemKey, Partner, Position, Side
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Side
 from tests.circulation.conftest import sent_as
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from hkall_gateway.circulation.partner_notice import ItemShipped
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.circulation.staff.closure_changes import move
 from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import DeliveryKind
-from hkall_gateway.rules.vocabulary import Actor, Partner, Position
+from hkall_gateway.rules.vocabulary import Actor, Position
 from tests.circulation.conftest import sent_as
 
 if TYPE_CHECKING:

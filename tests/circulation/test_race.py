@@ -35,8 +35,9 @@ from hkall_gateway.db.loads import loading
 from hkall_gateway.db.requests import RequestRepository
 from hkall_gateway.db.tables import create_all
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Partner, Position, Request, Sensitive, Side
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Position, Request, Sensitive, Side
 from tests.readers import CATEGORY, POLICY
 
 ROUNDS = 15

@@ -15,10 +15,11 @@ from hkall_gateway.circulation.partners.deliveries import CIRCUIT_SETTINGS, Deli
 from hkall_gateway.circulation.recalls import ItemRecalled, RecallCancelled
 from hkall_gateway.circulation.results import CheckedOut, DeliveryResult, Refused, Renewed
 from hkall_gateway.rules.lifecycle import Notification
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Notices, Policy, Renewal
 from hkall_gateway.rules.stored_words import DeliveryKind
-from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request
+from hkall_gateway.rules.vocabulary import Actor, Position, Request
 from tests.circulation.conftest import sent_as
 
 if TYPE_CHECKING:

@@ -27,8 +27,9 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.privacy import erased, forgetting
 from hkall_gateway.db.tables import CARD_BLOCKS, OUTBOX, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Refusal, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Position, Refusal, Request, Side
 from hkall_gateway.simulator import demo_setup
 from tests import databases
 from tests.db.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant

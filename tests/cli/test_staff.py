@@ -19,7 +19,8 @@ from hkall_gateway.db import rounds
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.rules import dates
-from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
+from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from hkall_gateway.simulator import demo_setup
 from tests import databases
 

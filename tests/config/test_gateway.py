@@ -9,7 +9,7 @@ import pytest
 from hkall_gateway.config import ConfigErrors, GatewayConfig, load
 from hkall_gateway.db.engine.connect import Limits
 from hkall_gateway.net.secrets import hash_secret
-from hkall_gateway.rules import vocabulary
+from hkall_gateway.rules.partners import Partner
 
 HASH = hash_secret("terminal")
 ENVIRON = {"HKALL_SECRET_CUHK": "s1", "HKALL_SECRET_DISCOVERY": "s2", "HKALL_LOG_KEY": "s3"}
@@ -151,7 +151,7 @@ processing_cents = 10000
 
 def test_partner_row_becomes_a_record_of_the_rules(tmp_path: Path) -> None:
     partner = read(tmp_path, PAGE).partners[0].plain()
-    assert partner == vocabulary.Partner(
+    assert partner == Partner(
         "CUHK", "The Chinese University of Hong Kong Library", url="http://127.0.0.1:9101/ncip", priority=10
     )
 

@@ -23,7 +23,8 @@ from hkall_gateway.db.queries.work_lists import ListName
 from hkall_gateway.ncip.service_request import Caller
 from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS, Decline, LenderReason
-from hkall_gateway.rules.vocabulary import Charges, Partner, Position
+from hkall_gateway.rules.partners import Charges, Partner
+from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.exchange import TerminalRow
 from hkall_gateway.web import labels

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine
 from hkall_gateway.db.database import Immediate, finished
 from hkall_gateway.db.engine.connect import Limits, open_engine
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.rules.vocabulary import Partner
+from hkall_gateway.rules.partners import Partner
 
 
 def _script(connection: Connection, look: Callable[[], int]) -> tuple[int, int]:

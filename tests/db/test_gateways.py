@@ -26,8 +26,9 @@ from hkall_gateway.db.privacy.persons import Person
 from hkall_gateway.db.tables import LINKS, PATRONS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.settings import Policy, Retention
-from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 
 PATIENCE_S = 20.0
 CARDS = [f"P{n:02}" for n in range(40)]

@@ -19,8 +19,8 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.circuit import DOWN, CircuitState, after_reply
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice, is_letter
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import OutboxState
-from hkall_gateway.rules.vocabulary import Partner
 from tests import databases
 from tests.examples import example_count
 

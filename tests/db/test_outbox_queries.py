@@ -18,7 +18,7 @@ from hkall_gateway.rules import circuit
 from hkall_gateway.rules.circuit import DOWN, CircuitState
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
-from hkall_gateway.rules.vocabulary import Partner
+from hkall_gateway.rules.partners import Partner
 from tests import databases
 from tests.examples import example_count
 

@@ -21,7 +21,8 @@ from hkall_gateway.db.loads.loading import add_closure
 from hkall_gateway.db.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork, in_savepoint
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
-from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request, Side
+from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
 from tests import databases
 from tests.examples import example_count
 

@@ -21,17 +21,8 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import FIRST, TABLE, Event, Notification, Step, side_of
 from hkall_gateway.rules.messages.json_records import from_json
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice, is_letter
-from hkall_gateway.rules.vocabulary import (
-    Actor,
-    BadStep,
-    Candidate,
-    Holding,
-    ItemKey,
-    Partner,
-    Position,
-    Request,
-    Side,
-)
+from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.vocabulary import Actor, BadStep, Candidate, Holding, ItemKey, Position, Request, Side
 
 PACKAGE = Path(hkall_gateway.__file__).parent
 Standing = Callable[..., Request]

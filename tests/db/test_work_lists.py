@@ -20,9 +20,10 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.circuit import CircuitState
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import partner_message
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.shelving import shelving_key
-from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Request, Side
 from tests import bulk, open_work
 
 pytestmark = pytest.mark.sql_differs

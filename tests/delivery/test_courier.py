@@ -29,8 +29,8 @@ from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.rules.circuit import CircuitSettings, circuit
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
-from hkall_gateway.rules.vocabulary import Partner
 from tests import databases
 
 NOON = datetime(2017, 3, 1, 4, tzinfo=UTC)

@@ -17,7 +17,8 @@ from hkall_gateway.delivery.letters import LANGUAGES, NO_TITLE, Facts, Sender, c
 from hkall_gateway.rules.lender_reasons import DROPPED, LAST_LENDER, OTHER, OURS
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PatronNotice, is_letter
-from hkall_gateway.rules.vocabulary import Borrower, Partner, Sensitive
+from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.vocabulary import Borrower, Sensitive
 
 SENDER = Sender(
     "lending@lib.example.hk",

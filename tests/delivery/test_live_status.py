@@ -28,7 +28,8 @@ from hkall_gateway.delivery.live_status import MOST_A_MINUTE, MOST_WAITING, Live
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.rules.circuit import DOWN, CircuitSettings, CircuitState
-from hkall_gateway.rules.vocabulary import Holding, Partner
+from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.vocabulary import Holding
 from hkall_gateway.simulator.peers import PartnerLibrary
 from hkall_gateway.simulator.scenario.scripted_partner import MANNERS, PartnerBehaviour
 from hkall_gateway.simulator.scenario.world import World

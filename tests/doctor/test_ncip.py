@@ -18,7 +18,8 @@ from hkall_gateway.ils.packaged import shown_url
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NCIP_1_0, NCIP_2_02, SUPPORTED
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.rules.vocabulary import Partner, Sensitive
+from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.simulator.scenario.scripted_partner import reply
 from tests.doctor.conftest import Answer, Authority, Site, Web, finding, status
 from tests.ports import free_ports

@@ -30,7 +30,8 @@ from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.messages.json_records import to_json
-from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Request, Sensitive, Side
+from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Request, Sensitive, Side
 from tests import databases
 from tests.readers import CATEGORY, POLICY
 

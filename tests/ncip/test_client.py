@@ -22,8 +22,9 @@ from hkall_gateway.ncip.transport.client import DOCUMENTS, HttpReply, NcipClient
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, is_letter
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.stored_words import DeliveryKind
-from hkall_gateway.rules.vocabulary import ItemKey, Partner
+from hkall_gateway.rules.vocabulary import ItemKey
 from tests.metrics import value
 
 EXAMPLES = Path(__file__).parents[3] / "shared/ncip/examples"

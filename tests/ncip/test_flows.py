@@ -16,7 +16,8 @@ from hkall_gateway.ncip.tables.notifications import DOCUMENTS
 from hkall_gateway.ncip.transport.client import HttpReply, NcipClient, make_document
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
-from hkall_gateway.rules.vocabulary import ItemKey, Partner
+from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.vocabulary import ItemKey
 from tests.ncip.conftest import assert_valid
 
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)

@@ -12,7 +12,8 @@ from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.ncip.profile import HANDLERS
-from hkall_gateway.rules.vocabulary import Partner, Position, Side
+from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.vocabulary import Position, Side
 from tests.ncip.conftest import BROKER, assert_valid
 
 if TYPE_CHECKING:

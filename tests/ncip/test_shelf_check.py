@@ -19,7 +19,8 @@ from hkall_gateway.ncip.shelves import MOST_COPIES, ShelfCheck, ShelfResult, rea
 from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
-from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner
+from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.vocabulary import Holding, ItemKey
 from hkall_gateway.simulator.scenario.scripted_partner import OK, PartnerBehaviour, Peers
 
 CUHK = Partner("CUHK", "Chinese University", url="http://cuhk.test/ncip", can_lookup_items=True)

@@ -16,6 +16,7 @@ import pytest
 from hkall_gateway.rules.dates import over, suspended
 from hkall_gateway.rules.eligibility import LocalBlocks, may_use
 from hkall_gateway.rules.lenders import may_leave, may_lend
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.policy import (
     Counts,
     Place,
@@ -47,17 +48,7 @@ from hkall_gateway.rules.settings import (
 )
 from hkall_gateway.rules.stored_words import RenewalSync, StaffFlag
 from hkall_gateway.rules.vendor_words.availability import Availability
-from hkall_gateway.rules.vocabulary import (
-    Borrower,
-    Grant,
-    Holding,
-    Partner,
-    Position,
-    Refusal,
-    Request,
-    Sensitive,
-    Side,
-)
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Holding, Position, Refusal, Request, Sensitive, Side
 from hkall_gateway.sip2.screen_messages import LANGUAGES, UNKNOWN, say
 from tests.readers import CATEGORY, POLICY
 

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hkall_gateway.rules.lenders import InUse, LenderChoice, Record, choose_lender, may_lend, passed_over
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Lending, Policy, Window
-from hkall_gateway.rules.vocabulary import Candidate, Holding, Partner, Refusal
+from hkall_gateway.rules.vocabulary import Candidate, Holding, Refusal
 from tests.examples import THOROUGH
 
 POLICY = Policy()

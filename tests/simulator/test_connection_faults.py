@@ -22,7 +22,8 @@ from hkall_gateway.ncip.transport.client import NcipClient
 from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
-from hkall_gateway.rules.vocabulary import Holding, ItemKey, Partner, Position, Side
+from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, Side
 from hkall_gateway.simulator.consortium.faults import FAULTS, LATEST_S, FaultSource, damaged
 from hkall_gateway.simulator.scenario.world import World
 from hkall_gateway.simulator.scenario.world_file import read_world, secret_of

@@ -32,10 +32,11 @@ from hkall_gateway.net.limits.connection_limit import ConnectionLimit
 from hkall_gateway.net.proxy_protocol import ProxyProtocolFactory
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.dates import HONG_KONG
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import Actor, Holding, Partner, Position, Request, Sensitive, Side
+from hkall_gateway.rules.vocabulary import Actor, Holding, Position, Request, Sensitive, Side
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.lines import Sip2Message, decode
 from hkall_gateway.sip2.codec.session import Refuse, Session

@@ -34,9 +34,10 @@ from hkall_gateway.rules import dates
 from hkall_gateway.rules.dates import suspended
 from hkall_gateway.rules.lender_reasons import SILENCE
 from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.stored_words import CandidateOutcome
-from hkall_gateway.rules.vocabulary import Actor, Partner, Position, Request
+from hkall_gateway.rules.vocabulary import Actor, Position, Request
 
 NOTED: Final = "STANDS_STILL"
 """The journal event, written once for each time that a request stands still."""

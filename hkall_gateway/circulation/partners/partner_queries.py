@@ -12,9 +12,10 @@ from hkall_gateway.circulation.command import Context, Query
 from hkall_gateway.circulation.queries import ItemSeen, SeeItem, see_item
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.db.requests_by_partner_id import borrowed_under
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Actor, ItemKey, Partner, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Actor, ItemKey, Position, Request, Side
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,10 @@ from hkall_gateway.rules import dates, policy
 from hkall_gateway.rules.lender_reasons import DROPPED
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import LocalMessage, PartnerMessage, PatronNotice, is_letter
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import DeliveryKind, NoticeState, OutboxState, QuarantineState
-from hkall_gateway.rules.vocabulary import Actor, Partner, Position
+from hkall_gateway.rules.vocabulary import Actor, Position
 
 RETRY, DONE, DROP = "retry", "done", "drop"
 GONE: Final = Refused(Reason.UNKNOWN_REQUEST)

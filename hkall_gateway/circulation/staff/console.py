@@ -29,9 +29,10 @@ from hkall_gateway.db.queries.request_search import Match
 from hkall_gateway.db.queries.statistics import Period, Statistics
 from hkall_gateway.db.queries.work_lists import ListName, ListPage, Moment, Only, PageOrder
 from hkall_gateway.db.unit_of_work import UnitOfWork
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.stored_words import NoticeState, OutboxState, StaffRole
-from hkall_gateway.rules.vocabulary import Borrower, Candidate, Holding, Partner, Request
+from hkall_gateway.rules.vocabulary import Borrower, Candidate, Holding, Request
 
 ALL_STATES: Final = tuple(OutboxState)
 DEAD: Final = (OutboxState.DEAD,)

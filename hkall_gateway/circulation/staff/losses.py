@@ -13,8 +13,9 @@ from hkall_gateway.circulation.results import Done, Refused
 from hkall_gateway.db import fines
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.lifecycle import Event
+from hkall_gateway.rules.partners import Charges
 from hkall_gateway.rules.stored_words import StaffFlag
-from hkall_gateway.rules.vocabulary import Charges, ItemKey, Position, Request, Side
+from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
 
 P = Position
 NO_CHARGES = Charges()

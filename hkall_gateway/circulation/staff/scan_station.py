@@ -13,9 +13,10 @@ from hkall_gateway.circulation.results import TRY_AGAIN, CheckedOut, Refused
 from hkall_gateway.circulation.returning import CheckedIn, CheckIn
 from hkall_gateway.db.loads.former_cards import card_now
 from hkall_gateway.db.requests_by_partner_id import awaiting_barcode, copies_with
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.policy import Place
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, ItemKey, Partner, Request
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, ItemKey, Request
 
 if TYPE_CHECKING:
     from hkall_gateway.circulation.circulation import Circulation

@@ -24,7 +24,8 @@ from hkall_gateway.ncip.tables.notifications import record_id, request_id, user_
 from hkall_gateway.ncip.tables.problems import NOT_UNDERSTOOD, find_meaning, find_own_meaning, spell_problem
 from hkall_gateway.ncip.transport.client import NcipClient, read_reply
 from hkall_gateway.net.limits.allow_list import AllowList
-from hkall_gateway.rules.vocabulary import ItemKey, Partner, Sensitive
+from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.vocabulary import ItemKey, Sensitive
 
 NOBODY: Final = "HKALL-DOCTOR-0"
 """An identifier of a card, an item, a title and a request that do not exist."""

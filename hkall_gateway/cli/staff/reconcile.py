@@ -14,11 +14,12 @@ from hkall_gateway.circulation.results import Refused
 from hkall_gateway.cli.options import WRONG, CliError, Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.db import bind
-from hkall_gateway.rules.vocabulary import Partner, Request
 
 if TYPE_CHECKING:
     from hkall_gateway.circulation.partners.reconciling import PartnerState
     from hkall_gateway.ncip.transport.client import NcipClient
+    from hkall_gateway.rules.partners import Partner
+    from hkall_gateway.rules.vocabulary import Request
 
 COLUMNS = ("request", "wire_id", "side", "ours", "theirs", "mend")
 NEEDED = frozenset({"request_id", "position"})

@@ -32,7 +32,8 @@ from hkall_gateway.ncip.tables.notifications import (
 )
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
-from hkall_gateway.rules.vocabulary import Partner, Position
+from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.vocabulary import Position
 
 # ---- The words for the status of a request: NISO's list, and the labels of the patron's record that this consortium shows.
 

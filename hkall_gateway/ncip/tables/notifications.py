@@ -12,7 +12,8 @@ from hkall_gateway.rules import dates
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
-from hkall_gateway.rules.vocabulary import ItemKey, Partner
+from hkall_gateway.rules.partners import Partner
+from hkall_gateway.rules.vocabulary import ItemKey
 
 Document = Callable[[PartnerMessage, Partner, str], NcipMessage | None]
 """(notification, partner, our agency) -> the message without its header; None if the flow has no message for it."""

@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import Final
 
 from hkall_gateway.ncip.codec.messages import NcipMessage
+from hkall_gateway.rules.partners import Meaning
 from hkall_gateway.rules.reasons import Reason
-from hkall_gateway.rules.vocabulary import Meaning
 
 _ERRORS: Final = "http://www.niso.org/ncip/v1_0/schemes/processingerrortype/"
 MESSAGING_SCHEME: Final = "http://www.niso.org/ncip/v1_0/schemes/messagingerrortype/messagingerrortype.scm"

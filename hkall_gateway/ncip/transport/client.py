@@ -32,8 +32,9 @@ from hkall_gateway.observability.unknown_words import UnknownWords
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
+from hkall_gateway.rules.partners import Meaning, Partner
 from hkall_gateway.rules.stored_words import DeliveryKind
-from hkall_gateway.rules.vocabulary import Holding, ItemKey, Meaning, Partner
+from hkall_gateway.rules.vocabulary import Holding, ItemKey
 
 __all__ = ["DOCUMENTS", "AgentPost", "HttpReply", "NcipClient", "NoReply", "NotSent", "Post", "make_document", "read_result"]
 

@@ -19,8 +19,9 @@ import structlog
 
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.callers import Client
+from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Partner, Sensitive
+from hkall_gateway.rules.vocabulary import Borrower, Holding, ItemKey, Sensitive
 from hkall_gateway.simulator import AGENCIES
 from hkall_gateway.simulator.consortium.daily_life import People, midnight
 from hkall_gateway.simulator.consortium.faults import LossyChannel

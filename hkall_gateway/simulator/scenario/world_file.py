@@ -22,21 +22,10 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.net.limits.allow_list import AllowList
 from hkall_gateway.rules.callers import Client
+from hkall_gateway.rules.partners import Charges, Partner
 from hkall_gateway.rules.policy import messages_of
 from hkall_gateway.rules.settings import Policy
-from hkall_gateway.rules.vocabulary import (
-    Actor,
-    Borrower,
-    Candidate,
-    Charges,
-    Holding,
-    ItemKey,
-    Partner,
-    Position,
-    Request,
-    Sensitive,
-    Side,
-)
+from hkall_gateway.rules.vocabulary import Actor, Borrower, Candidate, Holding, ItemKey, Position, Request, Sensitive, Side
 from hkall_gateway.simulator.ils import IlsBook, IlsPatron
 from hkall_gateway.simulator.ils_ncip import URL
 from hkall_gateway.sip2.codec.dialects import DIALECTS
