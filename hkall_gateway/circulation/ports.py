@@ -87,19 +87,15 @@ class LocalIls(Protocol):
     @property
     def supports(self) -> frozenset[Verb]:
         """Return the queries that this adapter answers."""
-        ...
 
     async def borrower(self, card: str) -> BorrowerFacts:
         """Look up the borrower with this card."""
-        ...
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         """Check a PIN."""
-        ...
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
         """Return our own copies of a title with their statuses; None if the system cannot say."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +112,6 @@ class TellsLoans(Protocol):
 
     async def loans(self, card: str) -> tuple[LocalLoan, ...]:
         """Return the borrower's loans in the local system."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,54 +144,41 @@ class LocalSystem(Protocol):
 
     async def owner(self, card: str, pin: Sensitive = NOTHING) -> Gathered[BorrowerFacts] | Refused:
         """Gather the facts about the owner of a card. A PIN that comes with the command must be right."""
-        ...
 
     async def for_checkout(self, card: str, pin: Sensitive) -> Gathered[BorrowerFacts] | Refused:
         """Gather the facts about the patron who borrows. A partner's card has none."""
-        ...
 
     async def for_request(self, card: str, bib_id: str) -> Gathered[BorrowerFacts] | Refused:
         """Gather the facts about the patron, and the statuses of our own copies of the title."""
-        ...
 
     async def identify(self, card: str, pin: Sensitive, pin_given: bool) -> Gathered[Identified]:
         """Gather the borrower and the result of the PIN check."""
-        ...
 
     async def pin_refused(self, card: str, pin: Sensitive) -> Refused | None:
         """Return the refusal of a wrong PIN; None for a right one."""
-        ...
 
     async def facts(self, card: str) -> BorrowerFacts:
         """Return the facts about a borrower, after moving our records to the present card."""
-        ...
 
     async def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
         """Return the facts that decide a request: about a borrower, and the statuses of our own copies."""
-        ...
 
     async def authenticate(self, card: str, pin: Sensitive) -> Borrower | Refused:
         """Return the patron with this card and PIN, from the web."""
-        ...
 
     async def patron(self, card: str) -> Borrower | Refused:
         """Return the patron of a card that an identity provider has named."""
-        ...
 
     @property
     def checks_web_pins(self) -> bool:
         """Return whether a PIN from the web can be checked."""
-        ...
 
     @property
     def compares_web_pins(self) -> bool:
         """Return whether a PIN from the web is compared with the loaded hash."""
-        ...
 
     async def own_loans(self, card: str) -> tuple[LocalLoan, ...] | None:
         """Return the patron's loans in the local system; None if it lists none."""
-        ...
 
     def forget_loans(self, card: str) -> None:
         """Forget the kept loans of a borrower who logs out."""
-        ...

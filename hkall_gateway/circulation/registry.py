@@ -58,16 +58,6 @@ NO_BORROWER: Final = BorrowerFacts(None, "nobody")
 STAFF: Final = BorrowerFacts(None, "staff")
 
 Notice = TypeVar("Notice", bound=PartnerNotice)
-Carded = TypeVar(
-    "Carded",
-    loans.CheckOut,
-    loans.Renew,
-    loans.RenewAll,
-    cards.Hold,
-    cards.BlockCard,
-    cards.EnableCard,
-    broker_services.BrokerCommand,
-)
 Heard = TypeVar("Heard", Noted, Renewed)
 
 
@@ -135,10 +125,6 @@ def _with_message(command: unsent.Settle, _library: Library) -> Callable[[UnitOf
     return (lambda unit: unsent.with_message(unit, command)) if command.kind == "outbox" else None
 
 
-def _under_card(command: Carded, card: str) -> Carded:
-    return replace(command, card=card)
-
-
 async def _renewal_facts(local: LocalSystem, command: loans.Renew) -> Gathered[BorrowerFacts] | Refused:
     return await local.owner(command.card, command.pin) if command.card else Gathered(lambda _unit: STAFF)
 
@@ -183,24 +169,24 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     loans.CheckOut.decided_by(loans.check_out,  # what was done off line needs no PIN
                         lambda local, c: local.for_checkout(c.card, NOTHING if c.no_block else c.pin),
                         lambda c: LockSet(c.card, item=("", c.barcode)),
-                        under_card=_under_card),
+                        under_card=lambda c, card: replace(c, card=card)),
     returning.CheckIn.handled_by(returning.check_in, lambda c: _lock_item(c.barcode)),
     loans.Renew.decided_by(loans.renew, _renewal_facts, lambda c: LockSet(c.card, item=("", c.barcode), whole=not c.barcode),
-                     under_card=_under_card),
+                     under_card=lambda c, card: replace(c, card=card)),
     loans.RenewAll.decided_by(loans.renew_all, lambda local, c: local.owner(c.card, c.pin),
                               lambda c: LockSet(c.card, whole=True),
-                        under_card=_under_card),
+                        under_card=lambda c, card: replace(c, card=card)),
     borrowing.RequestTitle.decided_by(borrowing.request_title, lambda local, c: local.for_request(c.patron, c.bib_id),
                             lambda c: LockSet(c.patron),
                             under_card=lambda c, card: replace(c, patron=card)),
     borrowing.CancelRequest.handled_by(borrowing.cancel,
                                        lambda c: LockSet(c.patron, c.request, placed=(c.placed_by, c.placed_id))),
     cards.Hold.decided_by(cards.hold, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card, whole=True),
-                    under_card=_under_card),
+                    under_card=lambda c, card: replace(c, card=card)),
     cards.BlockCard.decided_by(cards.block_card, lambda local, c: local.owner(c.card), lambda c: LockSet(c.card),
-                         under_card=_under_card),
+                         under_card=lambda c, card: replace(c, card=card)),
     cards.EnableCard.decided_by(cards.enable_card, lambda local, c: local.owner(c.card, c.pin), lambda c: LockSet(c.card),
-                          under_card=_under_card),
+                          under_card=lambda c, card: replace(c, card=card)),
     cards.NoteProperties.handled_by(cards.note_properties),
     fines.Pay.decided_by(lambda x, c, _pin_is_right: fines.pay(x, c), _right_pin, lambda c: LockSet(c.card)),
     queries.SeePatron.answered_with(queries.see_patron, lambda local, q: local.identify(q.card, q.pin, q.pin_given),
@@ -236,7 +222,7 @@ HANDLERS: Final[Mapping[type[object], Handler]] = MappingProxyType(dict((
     recalls.ItemRecalled.handled_by(recalls.apply_recall, _lock_copy_and_number, resolve=_under_our_number),
     recalls.RecallCancelled.handled_by(recalls.apply_recall_cancelled, _lock_copy_and_number, resolve=_under_our_number),
     broker_services.BrokerCommand.decided_by(_broker_command, _broker_facts, _lock_brokered, resolve=_under_present_card,
-                             under_card=_under_card),
+                             under_card=lambda c, card: replace(c, card=card)),
     deliveries.Delivered.handled_by(deliveries.delivered, lambda c: LockSet(request=c.row.request, channel=c.row.line),
                          repeatable=True, settles=True),
     partner_reports.CopyReport.handled_by(partner_reports.report_copy, lambda c: _lock_item(c.item.barcode)),

@@ -37,7 +37,7 @@ from hkall_gateway.rules.lifecycle import Event
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.stored_words import CandidateOutcome
-from hkall_gateway.rules.vocabulary import Actor, Position, Request
+from hkall_gateway.rules.vocabulary import Actor, Position, Request, RequestChange
 
 NOTED: Final = "STANDS_STILL"
 """The journal event, written once for each time that a request stands still."""
@@ -82,27 +82,18 @@ class RoundTakenOver(Exception):
 
 def pickup_expiry(context: Context, cursor: str, limit: int) -> Batch:
     """Expire pickups at 00:00 of the day after the last; the book is to be pulled. No letter is sent (R14, R15)."""
-    late, by = found.pickups_over(context.unit, dates.civil(context.now), cursor, limit), _timer_actor("pickup_expiry")
-    done = _apply_each(
-        context,
-        late,
-        by,
-        lambda request: context.unit.advance(request, Event.EXPIRE_PICKUP, context.now, by, rule="R14", expired_pickup=True),
-    )
+    unit, now, by = context.unit, context.now, _timer_actor("pickup_expiry")
+    late = found.pickups_over(unit, dates.civil(now), cursor, limit)
+    facts: RequestChange = {"expired_pickup": True}
+    done = _apply_each(context, late, by, lambda r: unit.advance(r, Event.EXPIRE_PICKUP, now, by, rule="R14", **facts))
     return _next_cursor(late, limit), done
 
 
 def overdue(context: Context, cursor: str, limit: int) -> Batch:
     """Send overdue letters at 00:00 of the day after the due date: one for each due date, also of recalled loans (R39)."""
-    late, by = found.loans_over(context.unit, dates.civil(context.now), cursor, limit), _timer_actor("overdue")
-    done = _apply_each(
-        context,
-        late,
-        by,
-        lambda request: context.unit.advance(
-            request, Event.FALL_DUE, context.now, by, rule="R39", overdue_notice_for=request.due
-        ),
-    )
+    unit, now, by = context.unit, context.now, _timer_actor("overdue")
+    late = found.loans_over(unit, dates.civil(now), cursor, limit)
+    done = _apply_each(context, late, by, lambda r: unit.advance(r, Event.FALL_DUE, now, by, "R39", overdue_notice_for=r.due))
     last = late[-1] if len(late) == limit else None
     return f"{last.due} {last.id}" if last else None, done
 
@@ -156,13 +147,10 @@ def postponed(context: Context, cursor: str, limit: int) -> Batch:
 
 def not_needed_after(context: Context, cursor: str, limit: int) -> Batch:
     """Cancel requests that were not shipped by the day until which they were wanted (R34)."""
-    late, by = found.needed_before(context.unit, dates.civil(context.now), cursor, limit), _timer_actor("not_needed_after")
-    done = _apply_each(
-        context,
-        late,
-        by,
-        lambda request: context.unit.advance(request, Event.CANCEL, context.now, by, rule="R34", reason="not needed any more"),
-    )
+    unit, now, by = context.unit, context.now, _timer_actor("not_needed_after")
+    late = found.needed_before(unit, dates.civil(now), cursor, limit)
+    facts: RequestChange = {"reason": "not needed any more"}
+    done = _apply_each(context, late, by, lambda r: unit.advance(r, Event.CANCEL, now, by, rule="R34", **facts))
     return _next_cursor(late, limit), done
 
 
