@@ -105,7 +105,7 @@ class Walk:
 @pytest.fixture
 def walk(engine: Engine) -> Iterator[Walk]:
     world = World.open(WORLD, engine)
-    site = Site(world)
+    site = Site(world, own_routes=True)
     site.app.config["WTF_CSRF_ENABLED"] = False  # what stands behind the secret of the forms is examined here
     given(site, Position.PAGED, "R-1")
     yield Walk(site)

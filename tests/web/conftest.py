@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import TestResponse
 
 from hkall_gateway.circulation.ports import LiveStatuses
@@ -25,8 +28,11 @@ from hkall_gateway.ncip.transport.client import show_document
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.simulator.scenario.world import World
+from hkall_gateway.web import limits
+from hkall_gateway.web.api.app import ROOT
 from hkall_gateway.web.app import make_app
-from hkall_gateway.web.services import ErasedMarks, Replay, StaffAccount, WebServices, WebSettings
+from hkall_gateway.web.middleware import Middleware
+from hkall_gateway.web.services import EXTENSION, ErasedMarks, Replay, StaffAccount, WebServices, WebSettings
 from tests.web.direct_bridge import DirectBridge
 
 WORLD = Path(__file__).parents[2] / "fixtures" / "worlds" / "consortium.toml"
@@ -90,6 +96,26 @@ async def no_replay(_document: QuarantinedDocument) -> str | Refused:
     raise NotImplementedError
 
 
+@cache
+def pattern() -> tuple[Flask, Flask]:
+    """The pages and the API without services; making their routes takes longer than most tests."""
+    unused: Any = SimpleNamespace(seconds=lambda: 0.0)
+    pages = make_app(unused)
+    whole: Any = pages.wsgi_app
+    return pages, whole._app.mounts[ROOT].__self__
+
+
+def copied_app(services: WebServices) -> Flask:
+    """An app as `make_app` returns it, with the routes and the templates of the pattern."""
+    pages, api = (copy(one) for one in pattern())
+    shared = limits.shared(services)
+    for one in (pages, api):
+        one.extensions = {**one.extensions, **shared, EXTENSION: services}
+    both = DispatcherMiddleware(partial(Flask.wsgi_app, pages), {ROOT: api.wsgi_app})
+    pages.wsgi_app = Middleware(both, services)  # type: ignore[method-assign]  # as make_app does
+    return pages
+
+
 @dataclass
 class Site:
     """The pages of one world."""
@@ -100,24 +126,26 @@ class Site:
     seconds: float = 0.0
     replay: Replay = no_replay
     erased: Path | None = None
+    own_routes: bool = False
+    """Whether a test adds routes or changes the configuration: its app then shares nothing with those of other tests."""
 
     @cached_property
     def app(self) -> Flask:
         bridge = DirectBridge(self.world.store)
         named = (lambda: self.world.circulation.library, lambda: self.settings, lambda: self.world.now, lambda: self.seconds)
-        app = make_app(
-            WebServices(
-                self.world.circulation,
-                bridge,
-                *named,
-                self.metrics,
-                self.replay,
-                lambda: ErasedMarks(self.erased),
-                show_document,
-                lambda _bib_id, _copies: LiveStatuses(),
-            )
+        services = WebServices(
+            self.world.circulation,
+            bridge,
+            *named,
+            self.metrics,
+            self.replay,
+            lambda: ErasedMarks(self.erased),
+            show_document,
+            lambda _bib_id, _copies: LiveStatuses(),
         )
-        app.testing = False
+        if not self.own_routes:
+            return copied_app(services)
+        app = make_app(services)
         app.jinja_env.bytecode_cache = COMPILED
         return app
 

@@ -25,6 +25,7 @@ def failing(site: Site, raised: Any) -> str:
             abort(raised)
         raise raised
 
+    site.own_routes = True
     site.app.add_url_rule("/fails", "fails", page)
     return "/fails"
 

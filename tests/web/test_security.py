@@ -106,6 +106,7 @@ def with_page_for(app: Flask, role: StaffRole) -> None:
 @pytest.mark.parametrize("needed", list(StaffRole))
 @pytest.mark.parametrize("mine", list(StaffRole))
 def test_page_is_restricted_to_its_role_and_higher_ones(site: Site, needed: StaffRole, mine: StaffRole) -> None:
+    site.own_routes = True
     with_page_for(site.app, needed)
     answer = site.staff(mine.word).get(f"/staff/for-{needed.word}")
     assert answer.status_code == (200 if mine >= needed else 403)
