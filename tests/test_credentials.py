@@ -21,7 +21,7 @@ def test_a_credential_is_a_variable_unless_one_is_set(tmp_path: Path) -> None:
     assert environ == {"CREDENTIALS_DIRECTORY": str(tmp_path), **found}
 
 
-def test_without_credentials_the_environment_stays() -> None:
+def test_environment_is_used_without_credentials() -> None:
     environ = {"HKALL_LOG_KEY": "a"}
     add_credentials(environ)
     assert environ == {"HKALL_LOG_KEY": "a"}

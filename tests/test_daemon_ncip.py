@@ -182,7 +182,7 @@ BALANCED = {
 
 @pytest.mark.parametrize("port", ["plain", "raw"])
 @pytest.mark.parametrize("name", BALANCED)
-def test_whom_the_balancer_names_is_the_caller_and_only_a_balancer_is_believed(site: Site, name: str, port: str) -> None:
+def test_caller_is_the_one_named_by_a_trusted_balancer(site: Site, name: str, port: str) -> None:
     source, caller, problem = BALANCED[name]
     body = look_up("CUHK", demo_setup.PASSWORD, "innreach")
     head = b"" if port == "raw" else b"POST /ncip HTTP/1.0\r\nContent-Length: %d\r\n\r\n" % len(body)

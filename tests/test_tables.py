@@ -27,14 +27,14 @@ SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if "versions" not in p.parts)
 
 @pytest.mark.parametrize("why", Reason)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_no_has_words_in_every_language_and_names_its_rule(why: Reason, language: str) -> None:
+def test_every_refusal_has_text_in_every_language_and_names_its_rule(why: Reason, language: str) -> None:
     words = say(why, language, {})
     assert words
     assert why.rule in words
 
 
 @pytest.mark.parametrize("why", Reason)
-def test_every_no_has_a_problem_type(why: Reason) -> None:
+def test_every_refusal_has_a_problem_type(why: Reason) -> None:
     assert make_problem(why, "RequestItem", {}).problem
 
 
@@ -60,7 +60,7 @@ def test_every_letter_is_shown_on_the_page() -> None:
     assert {sample.send for sample in SAMPLES} == LETTERS.keys()
 
 
-def test_what_is_no_letter_has_a_document_in_every_flow() -> None:
+def test_every_other_message_has_a_document_in_every_flow() -> None:
     """A row that a flow has no document for says None; a missing row would be a KeyError at the courier."""
     partner_messages = {send for send in Notification if not is_letter(send)}
     assert all(flow.keys() == partner_messages for flow in FLOWS.values())
@@ -131,7 +131,7 @@ def test_law_3_only_the_daemon_imports_the_reactor() -> None:
     assert importing == {"app/daemon.py"}
 
 
-def test_what_must_not_be_shown_is_unwrapped_only_where_it_leaves_us() -> None:
+def test_secrets_are_revealed_only_where_they_leave_the_process() -> None:
     """`reveal` in a new place is a decision; this list is where it was made."""
     revealing = {path if path.startswith("app/") else path.split("/")[0] for path, _ in _calls("reveal")}
     assert revealing <= {

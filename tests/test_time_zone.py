@@ -71,7 +71,7 @@ def elsewhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.name in MIDNIGHT], ids=lambda row: row.name)
-def test_midnight_is_hong_kong_s(row: Row, elsewhere: str, make_library: Callable[..., DeskWorld]) -> None:  # noqa: F811
+def test_midnight_is_that_of_hong_kong(row: Row, elsewhere: str, make_library: Callable[..., DeskWorld]) -> None:  # noqa: F811
     assert time.localtime(0).tm_gmtoff != 8 * 3600, elsewhere
     assert said(row.do(make_library(row.policy))) == row.wanted
 

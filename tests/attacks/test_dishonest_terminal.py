@@ -88,7 +88,7 @@ def seconds(site: Site, name: str, number: int) -> float:
     return time.perf_counter() - began
 
 
-def test_the_time_of_a_wrong_login_does_not_tell_a_known_name_from_an_unknown_one(site: Site) -> None:
+def test_time_of_a_wrong_login_is_equal_for_known_and_unknown_names(site: Site) -> None:
     names = ("counter-1", "no-such-terminal")
     took = [[seconds(site, name, number) for name in names] for number in range(9)]  # in turn: both meet the same load
     known, unknown = (statistics.median(times) for times in zip(*took, strict=True))
@@ -116,7 +116,7 @@ def test_pin_guessing_from_card_to_card_is_seen_counted_and_stopped(site: Site) 
 
 
 @pytest.mark.parametrize("control", [b"\x00", b"\x0b", b"\x0c", b"\x1c", b"\xc2\x85", b"\x85", b"\xe2\x80\xa8"])
-def test_what_looks_like_a_line_end_to_somebody_does_not_reach_the_local_system(site: Site, control: bytes) -> None:
+def test_unusual_line_separator_does_not_reach_the_local_system(site: Site, control: bytes) -> None:
     line, root = site.terminal("counter-1"), f"root{control.hex()}".encode()
     numbers = count()
 

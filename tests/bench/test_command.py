@@ -88,7 +88,7 @@ def test_a_build_that_has_no_name_or_no_interpreter_is_a_wrong_use(text: str) ->
     assert (done.exit_code, "Invalid value for '--build'" in done.output) == (2, True)
 
 
-def test_one_that_is_told_to_end_leaves_no_server_behind() -> None:
+def test_terminated_benchmark_leaves_no_server() -> None:
     words = ("-m", "bench", "--quick", "--only", "sip2_63_vs_echo", *TINY, "--seconds", "60")
     with subprocess.Popen([sys.executable, *words], stderr=subprocess.DEVNULL) as running:
         while not (started := _children(running.pid)) and running.poll() is None:
@@ -129,6 +129,6 @@ def _measures(monkeypatch: pytest.MonkeyPatch, found: Mapping[str, Any]) -> None
     monkeypatch.setattr("bench.__main__.measure", measured)
 
 
-def test_a_row_that_is_not_there_is_a_wrong_use() -> None:
+def test_unknown_row_is_wrong_usage() -> None:
     done = bench("--only", "nonsense")
     assert (done.exit_code, "sip2_63_vs_echo" in done.output) == (2, True)

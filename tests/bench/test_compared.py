@@ -32,7 +32,7 @@ def test_each_row_is_measured_at_each_build_and_each_build_against_the_first() -
     ]
 
 
-def test_a_work_that_a_build_does_not_know_is_measured_at_the_others_only() -> None:
+def test_work_unknown_to_a_build_is_measured_at_the_others() -> None:
     rows = of("sip2_63_vs_echo", "request_item_rate", unknown="request_item")
     assert {key for key in rows if "request" in key} == {"request_item_rate", "request_item_rate@fast"}
     assert {"sip2_63_vs_echo@main", "sip2_63_64_gateway@fast_vs_main"} <= rows.keys()

@@ -71,7 +71,7 @@ def test_a_wrong_answer_ends_the_run(echo: int, question: Question) -> None:
         drive(order(echo, asked(1), question), ticks())
 
 
-def test_the_same_sequence_number_is_never_said_twice_in_a_row_since_that_is_a_repetition() -> None:
+def test_sequence_number_is_never_used_twice_in_a_row() -> None:
     first, second, third = line("35a", 9), line("35b", 9), line("35c", 8)
     assert numbered(second, first) == line("35b", 0)
     assert numbered(third, first) == third
@@ -125,7 +125,7 @@ def test_a_page_is_whole_with_its_last_byte_and_not_before(body: bytes, data: st
     assert not whole_page(page[: data.draw(st.integers(0, len(page) - 1))])
 
 
-def test_an_order_survives_its_file(tmp_path: Path) -> None:
+def test_order_round_trips_through_its_file(tmp_path: Path) -> None:
     told = LoadOrder([1, 2], 3, 4.5, "line", (b"36\xff", b"1"), [(b"\x00\xe9", b"\xfe")], b"93", True)
     generator.write_order(tmp_path / "order", told)
     read = generator.read_order(tmp_path / "order")

@@ -16,7 +16,7 @@ def beats(metrics: Metrics, *lags_s: float) -> dict[str, float]:
     return parse(page(metrics))
 
 
-def test_lag_is_the_bound_that_its_share_of_the_beats_did_not_exceed_since_the_first_look() -> None:
+def test_lag_is_the_quantile_of_beats_since_the_first_look() -> None:
     metrics = Metrics()
     before = beats(metrics, *[3.0] * 50)
     after = beats(metrics, *[0.0004] * 98, 0.018, 0.2)
@@ -36,5 +36,5 @@ SEEN = [
 
 
 @pytest.mark.parametrize(("seen", "grew"), SEEN)
-def test_growth_is_the_last_tenth_to_the_second(seen: list[float], grew: float) -> None:
+def test_growth_compares_the_last_tenth_with_the_second(seen: list[float], grew: float) -> None:
     assert growth(seen) == grew

@@ -48,14 +48,14 @@ def patron(config: Path, card: str) -> tuple[object, ...] | None:
 
 
 @pytest.mark.parametrize("options", [(), ("--full", "--force")], ids=["delta", "full"])
-def test_a_column_that_the_file_lacks_leaves_what_is_stored(config: Path, options: tuple[str, ...]) -> None:
+def test_missing_column_keeps_stored_values(config: Path, options: tuple[str, ...]) -> None:
     done = load(config, "barcode,category\nZ1,postgraduates\n", *options)
 
     assert done.exit_code == 0
     assert patron(config, "Z1") == KEPT
 
 
-def test_a_column_that_is_there_and_empty_empties(config: Path) -> None:
+def test_empty_value_in_a_column_clears_it(config: Path) -> None:
     load(config, "barcode,category,email,local_loans,blocked\nZ1,undergraduates,,,\n")
 
     assert patron(config, "Z1") == ("Chan Tai Man", date(2036, 8, 31), "", "zh-Hant", False, None, 40, "$argon2id$1")
@@ -67,7 +67,7 @@ def test_a_new_patron_gets_the_defaults_for_what_the_file_lacks(config: Path) ->
     assert patron(config, "Z2") == ("", None, "", "en", False, None, None, "")
 
 
-def test_what_the_file_lacks_is_not_counted_as_changed(config: Path) -> None:
+def test_missing_columns_are_not_counted_as_changes(config: Path) -> None:
     done = load(config, "barcode,category\nZ1,undergraduates\n", "--dry-run")
 
     assert "0 new, 0 changed, 1 as before" in done.output

@@ -160,7 +160,7 @@ def rows_of(unit: UnitOfWork) -> dict[str, Any]:
 # ---- there and back
 
 
-def test_all_comes_back(site: Site, tmp_path: Path) -> None:
+def test_backup_and_restore_keep_every_row(site: Site, tmp_path: Path) -> None:
     site.do(known)
     site.do(placed)
     before = site.do(rows_of)
@@ -176,7 +176,7 @@ def test_all_comes_back(site: Site, tmp_path: Path) -> None:
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o600
 
 
-def test_in_a_folder_the_newest_backups_are_kept_and_nothing_else_is_deleted(site: Site, tmp_path: Path) -> None:
+def test_newest_backups_in_a_folder_are_kept_and_only_backups_are_deleted(site: Site, tmp_path: Path) -> None:
     folder = tmp_path / "backups"
     folder.mkdir()
     old = [folder / f"hkall-2020-01-0{day}T023000.backup" for day in (1, 2, 3)]
@@ -193,12 +193,12 @@ def test_in_a_folder_the_newest_backups_are_kept_and_nothing_else_is_deleted(sit
     assert site.run("restore", str(made), "--force").exit_code == 0
 
 
-def test_keep_is_for_a_folder(site: Site, tmp_path: Path) -> None:
+def test_keep_requires_a_folder(site: Site, tmp_path: Path) -> None:
     result = site.run("backup", str(tmp_path / "file"), "--keep", "3")
     assert (result.exit_code, "is no folder" in result.stderr) == (2, True)
 
 
-def test_into_an_empty_database_it_needs_no_force(site: Site, tmp_path: Path) -> None:
+def test_restore_into_an_empty_database_needs_no_force(site: Site, tmp_path: Path) -> None:
     site.do(placed)
     site.done("backup", str(tmp_path / "copy"))
     _emptied(site)
@@ -218,7 +218,7 @@ def _emptied(site: Site) -> None:
         connection.exec_driver_sql(f"CREATE SCHEMA {SCHEMA}")
 
 
-def test_the_numbers_of_new_rows_go_on(site: Site, tmp_path: Path) -> None:
+def test_numbering_continues_after_a_restore(site: Site, tmp_path: Path) -> None:
     site.do(placed)
     site.done("backup", str(tmp_path / "copy"))
     site.done("restore", str(tmp_path / "copy"), "--force")
@@ -233,7 +233,7 @@ def _events(unit: UnitOfWork) -> list[str]:
 # ---- nobody is brought back
 
 
-def test_a_backup_brings_nobody_back(site: Site, tmp_path: Path) -> None:
+def test_restore_does_not_bring_back_an_erased_patron(site: Site, tmp_path: Path) -> None:
     site.do(known)
     site.do(placed)
     site.do(plant_all)
@@ -255,7 +255,7 @@ def plant_all(unit: UnitOfWork) -> None:
     unit.execute(delete(CARD_BLOCKS))
 
 
-def test_not_even_when_the_database_with_the_marks_is_lost(site: Site, tmp_path: Path) -> None:
+def test_erased_patron_stays_erased_when_the_database_with_the_marks_is_lost(site: Site, tmp_path: Path) -> None:
     site.do(known)
     site.done("backup", str(tmp_path / "copy"))
     erase(site)
@@ -267,7 +267,7 @@ def test_not_even_when_the_database_with_the_marks_is_lost(site: Site, tmp_path:
     assert len(site.do(erased.stored_marks)) == 1
 
 
-def test_not_even_when_the_file_of_the_marks_is_lost_too_but_a_newer_backup_is_there(site: Site, tmp_path: Path) -> None:
+def test_erased_patron_stays_erased_when_the_marks_are_lost_and_a_newer_backup_exists(site: Site, tmp_path: Path) -> None:
     site.do(known)
     site.done("backup", str(tmp_path / "monday"))
     erase(site)
@@ -282,7 +282,7 @@ def test_not_even_when_the_file_of_the_marks_is_lost_too_but_a_newer_backup_is_t
     assert [len(erased.read_file(file)) for file in site.config.parent.glob("*.erased")] == [1]
 
 
-def test_who_came_back_after_the_erasure_and_before_the_backup_stays(site: Site, tmp_path: Path) -> None:
+def test_patron_registered_again_before_the_backup_is_kept(site: Site, tmp_path: Path) -> None:
     site.do(known)
     erase(site)
     site.do(known)
@@ -293,7 +293,7 @@ def test_who_came_back_after_the_erasure_and_before_the_backup_stays(site: Site,
     assert site.knows()
 
 
-def test_what_was_open_then_stays_and_is_listed(site: Site, tmp_path: Path) -> None:
+def test_open_requests_of_an_erased_patron_are_kept_and_listed(site: Site, tmp_path: Path) -> None:
     site.do(known)
     site.do(placed, Position.ON_LOAN)
     site.done("backup", str(tmp_path / "copy"))
@@ -304,7 +304,7 @@ def test_what_was_open_then_stays_and_is_listed(site: Site, tmp_path: Path) -> N
     assert [row["what"] for row in found][-2:] == ["stays: request", "stays: patron"]
 
 
-def test_an_archive_that_was_put_back_loses_them_again(in_file: Site, tmp_path: Path) -> None:
+def test_restored_archive_loses_erased_patrons_again(in_file: Site, tmp_path: Path) -> None:
     archive, copy = tmp_path / "old.jsonl.gz", tmp_path / "copy.jsonl.gz"
     in_file.do(_long_ago)
     in_file.done("purge", "--yes", "--older-than", "300", "--archive", str(archive))
@@ -325,7 +325,7 @@ def _long_ago(unit: UnitOfWork) -> None:
     unit.open(made, old, Actor("test", "world"))
 
 
-def test_under_another_key_nothing_is_restored(site: Site, tmp_path: Path) -> None:
+def test_restore_is_refused_with_another_key(site: Site, tmp_path: Path) -> None:
     site.do(known)
     site.done("backup", str(tmp_path / "copy"))
     erase(site)
@@ -338,20 +338,20 @@ def test_under_another_key_nothing_is_restored(site: Site, tmp_path: Path) -> No
 # ---- refusals
 
 
-def test_a_database_with_work_in_it_is_not_replaced_by_accident(site: Site, tmp_path: Path) -> None:
+def test_database_with_open_work_is_not_replaced_without_force(site: Site, tmp_path: Path) -> None:
     site.done("backup", str(tmp_path / "copy"))
     site.do(placed)
     assert "it contains requests" in site.refused("restore", str(tmp_path / "copy"))
     assert site.do(lambda unit: unit.requests.find("R1")) is not None
 
 
-def test_a_database_with_a_gateway_is_not_free(site: Site, tmp_path: Path) -> None:
+def test_database_of_a_running_gateway_is_not_replaced(site: Site, tmp_path: Path) -> None:
     site.done("backup", str(tmp_path / "copy"))
     site.do(instances.record_instance, Instance("gateway-1", "here", 1, "0", now(), now()))
     assert "gateway gateway-1 works with it" in site.refused("restore", str(tmp_path / "copy"))
 
 
-def test_a_file_that_is_open_elsewhere_is_not_replaced_even_by_force(in_file: Site, tmp_path: Path) -> None:
+def test_open_file_is_not_replaced_even_with_force(in_file: Site, tmp_path: Path) -> None:
     in_file.done("backup", str(tmp_path / "copy"))
     in_file.do(placed)
     engine = in_file.engine()
@@ -362,7 +362,7 @@ def test_a_file_that_is_open_elsewhere_is_not_replaced_even_by_force(in_file: Si
     assert in_file.do(lambda unit: unit.requests.find("R1")) is not None
 
 
-def test_a_backup_is_not_written_over_without_force(site: Site, tmp_path: Path) -> None:
+def test_backup_is_not_overwritten_without_force(site: Site, tmp_path: Path) -> None:
     file = tmp_path / "copy"
     file.write_text("something else")
     assert "--force writes over it" in site.refused("backup", str(file))
@@ -371,7 +371,7 @@ def test_a_backup_is_not_written_over_without_force(site: Site, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("content", [b"", b"something else" * 100, None], ids=["empty", "other", "cut off"])
-def test_what_is_no_backup_changes_nothing(site: Site, tmp_path: Path, content: bytes | None) -> None:
+def test_invalid_backup_changes_nothing(site: Site, tmp_path: Path, content: bytes | None) -> None:
     site.do(placed)
     file = tmp_path / "copy"
     site.done("backup", str(file))
@@ -381,7 +381,7 @@ def test_what_is_no_backup_changes_nothing(site: Site, tmp_path: Path, content: 
 
 
 @pytest.mark.parametrize("content", [b"something else" * 100, None], ids=["other", "cut off"])
-def test_a_restore_that_fails_leaves_no_file(in_file: Site, tmp_path: Path, content: bytes | None) -> None:
+def test_failed_restore_leaves_no_file(in_file: Site, tmp_path: Path, content: bytes | None) -> None:
     """Neither an empty database, which would be taken for a new one, nor half a copy of patrons."""
     in_file.do(known)
     copy = tmp_path / "copy"
@@ -395,7 +395,7 @@ def test_a_restore_that_fails_leaves_no_file(in_file: Site, tmp_path: Path, cont
     assert sorted(path.name for path in in_file.config.parent.iterdir()) == before
 
 
-def test_a_backup_that_fails_leaves_no_file(site: Site, tmp_path: Path) -> None:
+def test_failed_backup_leaves_no_file(site: Site, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "pg_dump").symlink_to("/bin/false")
     site.environ["PATH"] = str(tmp_path / "bin")
@@ -432,7 +432,7 @@ def _at(site: Site, revision: str) -> None:
         connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
 
 
-def test_a_database_of_the_version_before_is_upgraded_on_the_way(in_file: Site, tmp_path: Path) -> None:
+def test_restore_upgrades_a_database_of_the_previous_version(in_file: Site, tmp_path: Path) -> None:
     old = tmp_path / "0.1.0.db"
     old.write_bytes(gzip.decompress((RELEASES / "0.1.0.db.gz").read_bytes()))
     in_file.done("restore", str(old), "--force")
@@ -459,7 +459,7 @@ def test_a_database_of_any_revision_can_be_backed_up_and_restored(in_file: Site,
 
 @pytest.mark.long
 @pytest.mark.parametrize("version", VERSIONS)
-def test_an_upgrade_backs_up_first_and_the_backup_holds_what_was_there(in_file: Site, tmp_path: Path, version: str) -> None:
+def test_upgrade_makes_a_backup_of_the_former_state(in_file: Site, tmp_path: Path, version: str) -> None:
     in_file.file.write_bytes(gzip.decompress((RELEASES / f"{version}.db.gz").read_bytes()))
     before = in_file.at()
     done = in_file.run("db", "upgrade", "--backup", str(tmp_path / "copy"))
@@ -492,7 +492,7 @@ def test_an_upgrade_whose_backup_fails_changes_nothing(in_file: Site, tmp_path: 
     assert in_file.at() == before
 
 
-def test_without_a_database_there_is_nothing_to_back_up(in_file: Site, tmp_path: Path) -> None:
+def test_missing_database_cannot_be_backed_up(in_file: Site, tmp_path: Path) -> None:
     in_file.file.unlink()
     done = in_file.run("backup", str(tmp_path / "copy"))
     assert (done.exit_code, "there is no database of this program" in done.stderr) == (2, True)
@@ -538,7 +538,7 @@ def test_a_dump_of_the_version_before_is_upgraded_on_the_way(
 
 @pytest.mark.long
 @pytest.mark.parametrize("site", ["postgresql"], indirect=True)
-def test_what_others_may_do_with_the_tables_stays(site: Site, tmp_path: Path) -> None:
+def test_privileges_on_the_tables_are_kept(site: Site, tmp_path: Path) -> None:
     site.do(placed)
     site.done("backup", str(tmp_path / "copy"))
     grants = (
@@ -570,7 +570,7 @@ def _grants(connection: Connection) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in connection.execute(text(asked), {"place": SCHEMA})]
 
 
-def test_without_pg_dump_the_message_says_what_to_install(site: Site, tmp_path: Path) -> None:
+def test_missing_pg_dump_is_reported_with_the_package_to_install(site: Site, tmp_path: Path) -> None:
     site.environ["PATH"] = str(tmp_path)
     if site.url.startswith("sqlite"):
         site.done("backup", str(tmp_path / "copy"))
@@ -583,7 +583,7 @@ def _jobs(unit: UnitOfWork) -> list[str]:
     return list(unit.execute(select(JOBS.c.name)).scalars())
 
 
-def test_a_damaged_file_is_replaced_by_force(in_file: Site, tmp_path: Path) -> None:
+def test_damaged_database_file_is_replaced_with_force(in_file: Site, tmp_path: Path) -> None:
     in_file.do(placed)
     in_file.done("backup", str(tmp_path / "copy"))
     in_file.file.write_bytes(b"the disk has died " * 1000)
@@ -600,7 +600,7 @@ def test_a_damaged_file_is_replaced_by_force(in_file: Site, tmp_path: Path) -> N
 
 @pytest.mark.long
 @pytest.mark.parametrize("turn", range(int(os.environ.get("HKALL_KILLS", "2"))))
-def test_killed_in_the_middle_it_leaves_the_old_database_or_the_new_one(site: Site, tmp_path: Path, turn: int) -> None:
+def test_killed_restore_leaves_the_old_or_the_new_database(site: Site, tmp_path: Path, turn: int) -> None:
     site.do(known)
     site.do(placed)
     site.done("backup", str(tmp_path / "copy"))
@@ -620,7 +620,7 @@ def test_killed_in_the_middle_it_leaves_the_old_database_or_the_new_one(site: Si
 
 @pytest.mark.long
 @pytest.mark.parametrize("turn", range(int(os.environ.get("HKALL_KILLS", "2"))))
-def test_a_backup_killed_in_the_middle_leaves_the_last_one(site: Site, tmp_path: Path, turn: int) -> None:
+def test_killed_backup_leaves_the_previous_one(site: Site, tmp_path: Path, turn: int) -> None:
     site.do(placed)
     copy = tmp_path / "copy"
     site.done("backup", str(copy))
@@ -677,7 +677,7 @@ def _has_pg_restore(pid: int) -> bool:
 
 
 @pytest.mark.long
-def test_a_backup_is_whole_while_others_write(in_file: Site, tmp_path: Path) -> None:
+def test_backup_during_writes_is_consistent(in_file: Site, tmp_path: Path) -> None:
     engine = in_file.engine()
     writer = Immediate(engine, lambda connection: UnitOfWork(connection, lambda: ""))
     for number in range(3):

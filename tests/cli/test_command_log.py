@@ -74,7 +74,7 @@ def test_an_exception_is_one_line_on_standard_error_without_names(site: Path, ea
     assert shows_no_patron(done.stderr.decode())
 
 
-def test_on_a_terminal_it_is_drawn_for_people(site: Path) -> None:
+def test_exception_on_a_terminal_is_drawn_for_people(site: Path) -> None:
     ours, theirs = pty.openpty()
     try:
         done = ended(site, stderr=theirs)

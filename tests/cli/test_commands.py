@@ -44,7 +44,7 @@ def test_every_command_explains_itself_with_an_example(command: str) -> None:
     assert "Example: hkall-gateway" in " ".join(done.output.split())
 
 
-def test_a_right_configuration_is_said_to_be_right(config: Path) -> None:
+def test_valid_configuration_is_confirmed(config: Path) -> None:
     done = run("check-config", config=config)
     assert (done.exit_code, "no errors" in done.output) == (0, True)
 
@@ -54,7 +54,7 @@ def test_the_configuration_of_the_demo_has_no_notes(config: Path) -> None:
     assert (done.exit_code, done.output) == (0, f"{config}: no errors; 3 partners, 3 terminals\n")
 
 
-def test_what_a_terminal_may_do_no_more_is_noted_beside_a_right_configuration(tmp_path: Path) -> None:
+def test_restrictions_of_terminals_are_noted_beside_a_valid_configuration(tmp_path: Path) -> None:
     done = run("check-config", config=demo_setup.write_config(tmp_path, PORTS, ""))
     assert done.exit_code == 0
     assert "note: sip2.terminals bookdrop-1: bookdrop: 01 11 15 19 23 25 29 35 37 63 65 are refused" in done.output
@@ -73,9 +73,7 @@ def test_what_a_terminal_may_do_no_more_is_noted_beside_a_right_configuration(tm
         ('place_names = { HKU-MAIN-LENDING = "the counter" }', '"en", "zh-Hant"', ""),
     ],
 )
-def test_a_place_that_letters_would_call_by_its_code_is_noted(
-    config: Path, tmp_path: Path, names: str, languages: str, told: str
-) -> None:
+def test_place_without_a_display_name_is_noted(config: Path, tmp_path: Path, names: str, languages: str, told: str) -> None:
     lines = [line for line in config.read_text(encoding="utf-8").splitlines() if not line.startswith("place_names")]
     (tmp_path / "policy.toml").write_text("")
     text = "\n".join(lines).replace("[library]\n", f"[library]\nlanguages = [{languages}]\n{names}\n")
@@ -86,7 +84,7 @@ def test_a_place_that_letters_would_call_by_its_code_is_noted(
     assert ("note: library" in done.output) == bool(told)
 
 
-def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_configuration_is_reported(tmp_path: Path) -> None:
     done = run("check-config", config=tmp_path / "none.toml")
     assert done.exit_code == 2
     assert "none.toml" in done.output
@@ -100,7 +98,7 @@ def test_an_empty_database_is_brought_to_the_present_revision(tmp_path: Path) ->
     assert "no differences" in run("db", "check", config=path).output
 
 
-def test_a_database_that_a_newer_version_has_been_at_is_left_alone(tmp_path: Path) -> None:
+def test_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = demo_setup.write_config(tmp_path, PORTS)
     run("db", "upgrade", config=path)
     engine = open_engine(f"sqlite:///{tmp_path / 'hkall.db'}")
@@ -120,7 +118,7 @@ def test_a_hash_is_printed_and_the_password_is_not() -> None:
     assert "opensesame" not in done.output
 
 
-def test_the_first_line_of_a_pipe_is_the_password_whole() -> None:
+def test_first_line_of_a_pipe_is_the_whole_password() -> None:
     done = run("hash-secret", typed=" two words \nnot this\n")
     assert PasswordHasher().verify(done.output.strip(), " two words ")
 
@@ -131,7 +129,7 @@ def test_a_pipe_without_a_password_is_wrong_usage(typed: str) -> None:
     assert (done.exit_code, done.output) == (2, "standard input has no password on its first line\n")
 
 
-def test_a_new_secret_is_printed_with_its_hash_and_each_time_another_one() -> None:
+def test_new_secret_is_printed_with_its_hash_and_is_random() -> None:
     secrets = []
     for _ in range(2):
         secret, stored = run("hash-secret", "--new").output.split()
@@ -150,7 +148,7 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(config: Path, tmp_
     assert again.output == first.output
 
 
-def test_a_full_load_that_lets_most_vanish_is_refused(config: Path, tmp_path: Path) -> None:
+def test_full_load_that_removes_most_patrons_is_refused(config: Path, tmp_path: Path) -> None:
     file = tmp_path / "patrons.csv"
     file.write_text("barcode,category\nP0001,undergraduates\n")
     done = run("load", "patrons", str(file), "--full", config=config)
@@ -174,7 +172,7 @@ def test_an_unmapped_category_is_listed(config: Path, tmp_path: Path) -> None:
     assert f"{file}:2: category 'circle_of_friends' is not in the policy: 1 patrons are not eligible (R2)" in done.output
 
 
-def test_unknown_words_are_named_with_the_first_lines_and_stop_nothing(config: Path, tmp_path: Path) -> None:
+def test_unknown_words_are_reported_with_their_first_lines(config: Path, tmp_path: Path) -> None:
     file = tmp_path / "patrons.csv"
     rows = "".join(f"X{n},space_cdp,evening\n" for n in range(7))
     file.write_text(f"barcode,category,study_mode\n{rows}")
@@ -197,7 +195,7 @@ def test_languages_that_no_letter_is_written_in_are_listed_with_their_number(con
     ]
 
 
-def test_explain_says_no_with_the_rule_and_leaves_no_trace(config: Path) -> None:
+def test_explain_shows_the_rule_of_a_refusal_and_stores_nothing(config: Path) -> None:
     done = run("explain", "request", "--patron", "P0001", "--bib", "b9002", "--json", config=config)
     assert done.exit_code == 1
     (said,) = json.loads(done.output)
@@ -205,7 +203,7 @@ def test_explain_says_no_with_the_rule_and_leaves_no_trace(config: Path) -> None
     assert run("requests", "trace", "P0001", config=config).exit_code == 1
 
 
-def test_explain_says_yes_and_places_nothing(config: Path) -> None:
+def test_explain_shows_a_grant_and_places_no_request(config: Path) -> None:
     done = run("explain", "request", "--patron", "P0001", "--bib", "b9001", config=config)
     assert (done.exit_code, "yes" in done.output) == (0, True)
     assert json.loads(run("requests", "list", "--json", config=config).output) == []
@@ -218,7 +216,7 @@ def test_explain_wants_an_instant_with_an_offset(config: Path, at: str) -> None:
     assert "--at" in done.output
 
 
-def test_what_is_not_there_ends_with_one_line(config: Path) -> None:
+def test_missing_object_is_reported_in_one_line(config: Path) -> None:
     for words in (("requests", "show", "R9"), ("requests", "trace", "nothing")):
         done = run(*words, config=config)
         assert done.exit_code == 1
@@ -230,7 +228,7 @@ def test_status_lists_the_partners(config: Path) -> None:
     assert isinstance(lines, list)
 
 
-def test_replay_says_which_scenario_does_not_hold(tmp_path: Path) -> None:
+def test_replay_reports_the_failing_scenario(tmp_path: Path) -> None:
     story = Path(__file__).parents[2] / "fixtures/scenarios/the-story.txt"
     assert run("replay", str(story)).exit_code == 0
     broken = tmp_path / "broken.txt"
@@ -241,20 +239,20 @@ def test_replay_says_which_scenario_does_not_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [("requests", "list"), ("outbox", "list"), ("quarantine", "list")], ids=" ".join)
-def test_a_partner_that_is_none_is_named_with_those_there_are(config: Path, words: tuple[str, ...]) -> None:
+def test_unknown_partner_is_reported_with_the_known_ones(config: Path, words: tuple[str, ...]) -> None:
     done = run(*words, "--partner", "NOBODY", config=config)
     assert (done.exit_code, done.output) == (1, "--partner: 'NOBODY' is no partner; configured are CUHK, HKUST, LU\n")
     assert run(*words, "--partner", "CUHK", config=config).exit_code == 0
 
 
-def test_a_position_that_is_none_is_named_with_those_there_are(config: Path) -> None:
+def test_unknown_position_is_reported_with_the_known_ones(config: Path) -> None:
     done = run("requests", "list", "--position", "RECIEVED", config=config)
     assert done.exit_code == 2
     assert "'RECIEVED' is no position; one of " in done.output
 
 
 @pytest.mark.parametrize("what", ["R-XX", "X999"])
-def test_what_staff_cannot_act_on_is_named(config: Path, what: str) -> None:
+def test_impossible_command_is_reported(config: Path, what: str) -> None:
     done = run("request", "receive", what, config=config)
     assert done.exit_code == 1
     assert done.output.startswith(f"{what}: ")
@@ -264,14 +262,14 @@ def test_what_staff_cannot_act_on_is_named(config: Path, what: str) -> None:
 @pytest.mark.parametrize(
     ("deed", "dated"), [("return", True), ("claim", True), ("extend", True), ("receive", False), ("ship", False)]
 )
-def test_a_deed_shows_its_own_options_only(deed: str, dated: bool) -> None:
+def test_command_shows_only_its_own_options(deed: str, dated: bool) -> None:
     told = run("request", deed, "--help").output
     assert ("--on" in told) is dated
     assert "--reason" in told
 
 
 @pytest.mark.parametrize(("pid", "state"), [(os.getpid(), "silent"), (2**22 + 1, "gone")], ids=["it runs", "it does not"])
-def test_a_gateway_that_fell_silent_is_gone_only_without_its_process(tmp_path: Path, pid: int, state: str) -> None:
+def test_silent_gateway_is_gone_only_when_its_process_has_ended(tmp_path: Path, pid: int, state: str) -> None:
     path = demo_setup.write_config(tmp_path, PORTS)
     run("db", "upgrade", config=path)
     engine = open_engine(f"sqlite:///{tmp_path / 'hkall.db'}")

@@ -59,7 +59,7 @@ def doctor(path: Path, *words: str, environ: dict[str, str] | None = None) -> su
 
 
 @pytest.mark.long
-def test_beside_a_running_gateway_everything_is_well(running: Gateway) -> None:
+def test_doctor_passes_beside_a_running_gateway(running: Gateway) -> None:
     done = doctor(running.path, environ=running.environ)
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split()[0] for line in done.stdout.splitlines() if line and line[0] != " "][:-1] == [
@@ -72,7 +72,7 @@ def test_beside_a_running_gateway_everything_is_well(running: Gateway) -> None:
 
 
 @pytest.mark.long
-def test_the_partners_hear_look_ups_alone_and_no_letter_is_sent(running: Gateway) -> None:
+def test_doctor_sends_only_look_ups_and_no_letter(running: Gateway) -> None:
     partner = running.party.partners["CUHK"]
     partner.seen.clear()
     assert doctor(running.path, "CUHK", environ=running.environ).returncode == 0
@@ -119,7 +119,7 @@ def test_one_gateway_examines_another(running: Gateway, tmp_path: Path) -> None:
 # ---- not well
 
 
-def test_what_fails_is_told_with_its_advice_below_and_exit_code_1(idle: Path) -> None:
+def test_failure_is_shown_with_its_advice_and_exit_code_1(idle: Path) -> None:
     done = doctor(idle, "CUHK")
     assert (done.returncode, done.stderr) == (1, "")
     head, dns, tcp, advice, proof, skipped, blank, last = done.stdout.splitlines()
@@ -132,7 +132,7 @@ def test_what_fails_is_told_with_its_advice_below_and_exit_code_1(idle: Path) ->
     assert (blank, last) == ("", "2 ok, 1 FAIL, 6 skip")
 
 
-def test_for_a_timer_it_tells_one_line_and_records_the_failed_checks(idle: Path) -> None:
+def test_record_prints_one_line_and_stores_the_failed_checks(idle: Path) -> None:
     done = doctor(idle, "--record")
     (line,) = done.stdout.splitlines()
     failed = int(re.findall(r"(\d+) FAIL", line)[0])
@@ -144,7 +144,7 @@ def test_for_a_timer_it_tells_one_line_and_records_the_failed_checks(idle: Path)
     assert (row["what"], row["count"]) == ("job", failed)
 
 
-def test_a_record_is_of_all_checks(idle: Path) -> None:
+def test_record_requires_all_checks(idle: Path) -> None:
     assert doctor(idle, "CUHK", "--record").returncode == 2
 
 
@@ -157,7 +157,7 @@ def test_json_has_one_object_a_check_with_the_same_keys(idle: Path) -> None:
     assert [one["peer"] for one in found if one["check"] == "tcp"] == ["CUHK", "HKUST", "LU", "smtp"]
 
 
-def test_warnings_alone_end_with_exit_code_0(idle: Path) -> None:
+def test_warnings_exit_with_0(idle: Path) -> None:
     idle.chmod(0o644)
     done = doctor(idle, "gateway")
     assert (done.returncode, "  warn   files" in done.stdout) == (0, True)
@@ -170,7 +170,7 @@ def run(*words: str) -> Result:
     return CliRunner().invoke(main, ["doctor", *words], env=ENVIRON)
 
 
-def test_a_peer_that_is_not_configured_is_wrong_usage_and_the_others_are_named(idle: Path) -> None:
+def test_unknown_peer_is_wrong_usage_with_the_known_ones_named(idle: Path) -> None:
     done = run("CUHL", "--config", str(idle))
     assert (done.exit_code, done.output) == (
         2,
@@ -206,7 +206,7 @@ def silent(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.long
-def test_silent_peers_are_waited_for_side_by_side_ten_seconds_in_all(silent: Path) -> None:
+def test_silent_peers_time_out_in_parallel_after_ten_seconds(silent: Path) -> None:
     began = time.monotonic()
     done = doctor(silent)
     took_s = time.monotonic() - began
@@ -216,7 +216,7 @@ def test_silent_peers_are_waited_for_side_by_side_ten_seconds_in_all(silent: Pat
 
 
 @pytest.mark.long
-def test_an_interrupted_examination_ends_at_once_and_shows_what_was_found(silent: Path, tmp_path: Path) -> None:
+def test_interrupted_doctor_stops_at_once_and_shows_its_findings(silent: Path, tmp_path: Path) -> None:
     output = tmp_path / "output"
     with output.open("wb") as file:
         process = subprocess.Popen([COMMAND, "doctor", "--config", silent], env=ENVIRON, stdout=file, stderr=file)
@@ -241,7 +241,7 @@ main(sys.argv[1:])
 
 
 @pytest.mark.long
-def test_a_name_server_that_never_answers_does_not_keep_the_command_from_ending(idle: Path, tmp_path: Path) -> None:
+def test_hanging_name_server_does_not_prevent_the_end(idle: Path, tmp_path: Path) -> None:
     text = idle.read_text(encoding="utf-8")
     idle.write_text(text.replace("http://127.0.0.1:", "http://ncip.cuhk.example:"), encoding="utf-8")
     output = tmp_path / "output"

@@ -49,34 +49,34 @@ def assert_one_line(done: subprocess.CompletedProcess[str], code: int, *parts: s
 
 
 @pytest.mark.parametrize("words", [("db", "upgrade"), ("status",)], ids=" ".join)
-def test_a_postgresql_that_is_away_is_one_line(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_unavailable_postgresql_is_reported_in_one_line(tmp_path: Path, words: tuple[str, ...]) -> None:
     (port,) = free_ports(1)
     path = site(tmp_path, f"postgresql+psycopg://hkall@127.0.0.1:{port}/hkall")
     assert_one_line(run(*words, "--config", str(path)), 2, "database.url: cannot be opened", str(port))
 
 
-def test_serve_without_its_postgresql_ends_in_one_line_with_the_way_out(tmp_path: Path) -> None:
+def test_serve_with_unavailable_postgresql_ends_in_one_line_with_advice(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     path = site(tmp_path, f"postgresql+psycopg://hkall@127.0.0.1:{port}/hkall")
     done = run("serve", "--config", str(path))
     assert_one_line(done, 2, "database.url: PostgreSQL hkall", str(port), "start the server that [database] url names")
 
 
-def test_a_host_that_is_none_is_one_line(tmp_path: Path) -> None:
+def test_invalid_host_is_reported_in_one_line(tmp_path: Path) -> None:
     path = site(tmp_path, "postgresql+psycopg://hkall@nowhere.invalid/hkall")
     assert_one_line(run("db", "upgrade", "--config", str(path)), 2, "database.url: cannot be opened", "nowhere.invalid")
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("wrong", ["username", "database"])
-def test_a_role_or_a_database_that_is_not_there_is_one_line(tmp_path: Path, postgres_url: str, wrong: str) -> None:
+def test_missing_role_or_database_is_reported_in_one_line(tmp_path: Path, postgres_url: str, wrong: str) -> None:
     given = make_url(postgres_url)
     url = (given.set(username=NOBODY) if wrong == "username" else given.set(database=NOBODY)).render_as_string()
     done = run("db", "upgrade", "--config", str(site(tmp_path, url)))
     assert_one_line(done, 2, "database.url: cannot be opened", NOBODY, "does not exist")
 
 
-def test_an_sqlite_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+def test_missing_sqlite_folder_is_reported_in_one_line(tmp_path: Path) -> None:
     done = run("db", "upgrade", "--config", str(site(tmp_path, "sqlite:///gone/hkall.db")))
     assert done.returncode != 0
     assert done.stderr.count("\n") == 1
@@ -95,13 +95,13 @@ def test_a_full_disk_ends_a_load_in_one_line(tmp_path: Path) -> None:
     assert (again.returncode, "is current" in again.stdout) == (0, True)
 
 
-def test_a_file_that_may_not_be_written_is_named_with_the_way_out() -> None:
+def test_unwritable_file_is_reported_with_advice() -> None:
     ending = ending_of(PermissionError(errno.EACCES, "Permission denied", "/var/lib/hkall/hkall.db"))
     assert ending is not None
     assert ending.message == "/var/lib/hkall/hkall.db: permission denied: run the command as its owner, as in `sudo -u hkall`"
 
 
-def test_a_bug_is_none_of_these() -> None:
+def test_other_exceptions_are_not_converted() -> None:
     assert ending_of(ValueError("a bug")) is None
     assert ending_of(FileNotFoundError(errno.ENOENT, "no such file")) is None
     broken = IntegrityError("INSERT", {}, Exception("UNIQUE constraint failed"))
@@ -109,7 +109,7 @@ def test_a_bug_is_none_of_these() -> None:
     assert ending_of(broken) is None
 
 
-def test_a_database_that_is_too_busy_is_said_to_be_tried_again() -> None:
+def test_busy_database_is_reported_with_advice_to_retry() -> None:
     ending = ending_of(Unavailable("OperationalError"))
     assert ending is not None
     assert "run the command again" in ending.message

@@ -205,7 +205,7 @@ NEVER_ASKED: Mapping[Reason, str] = {
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-def test_every_no_names_its_rule_its_facts_with_source_and_age_and_the_keys_that_decided(config: Path, row: Row) -> None:
+def test_every_refusal_names_its_rule_facts_with_source_and_age_and_deciding_keys(config: Path, row: Row) -> None:
     said = explained(config, row.words)
 
     assert (said["answer"], said["why"], said["rule"]) == ("no", row.why, row.why.rule)
@@ -222,7 +222,7 @@ def test_every_reason_is_explained_here_or_is_none_of_these_questions() -> None:
     assert len({row.why for row in ROWS}) == len(ROWS)
 
 
-def test_r29_one_second_too_soon_and_in_time(config: Path) -> None:
+def test_r29_renewal_a_second_too_soon_is_refused(config: Path) -> None:
     soon = explained(config, "renew --item L1 --at 2017-03-08T23:59:59+08:00")
     yes = explained(config, "renew --item L1 --at 2017-03-09T00:00:00+08:00")
 
@@ -239,13 +239,13 @@ def test_the_keys_are_those_of_the_patron_s_own_category(config: Path) -> None:
     assert not [key for key in said["policy"] if "postgraduates" in key or "bookdrop" in key]
 
 
-def test_a_yes_says_who_would_be_asked(config: Path) -> None:
+def test_grant_names_the_lenders_that_would_be_asked(config: Path) -> None:
     said = explained(config, f"request --patron UG --bib b1 {NOW}")
     assert [f["value"] for f in said["facts"] if f["fact"] == "lender 1"] == ["CUHK/C1: priority 10, balance 0.00, declines 0%"]
     assert "request" not in said
 
 
-def test_a_yes_is_short_and_all_shows_every_key_that_was_read(config: Path) -> None:
+def test_grant_is_short_and_all_shows_every_key_read(config: Path) -> None:
     short = run(config, "request --patron UG --bib b1").output.splitlines()
     whole = run(config, "request --patron UG --bib b1", "--all").output.splitlines()
     assert len(short) <= 15 < len(whole)
@@ -255,7 +255,7 @@ def test_a_yes_is_short_and_all_shows_every_key_that_was_read(config: Path) -> N
     assert any(line.startswith("study_mode ") for line in whole)
 
 
-def test_a_no_shows_the_keys_of_the_rule_that_decided(config: Path) -> None:
+def test_refusal_shows_the_keys_of_its_rule(config: Path) -> None:
     said = run(config, "request --patron FULL --bib b1").output
     assert "categories[undergraduates].total_quota" in said
 
@@ -265,7 +265,7 @@ def test_an_overdue_renewal_by_staff_is_a_yes_with_its_price(config: Path) -> No
     assert (said["answer"], said["fine_cents"], said["due"]) == ("yes", 200, "2017-04-01")
 
 
-def test_nothing_is_left_behind(config: Path) -> None:
+def test_explain_changes_nothing(config: Path) -> None:
     def rows() -> dict[str, int]:
         store = opened(config)
         counts = store.now(lambda unit: {t.name: len(unit.execute(t.select()).all()) for t in METADATA.sorted_tables})

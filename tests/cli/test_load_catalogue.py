@@ -98,7 +98,7 @@ def test_marc_records_become_copies_and_titles(config: Path) -> None:
     assert (found(config, "红高粱"), copies(config, "m1")) == (["m1"], {"M1", "M2"})
 
 
-def test_a_delta_takes_away_what_its_records_do_not_name(either: Path) -> None:
+def test_delta_removes_items_its_records_do_not_name(either: Path) -> None:
     config = either
     load(config, record("m1", "Hong lou meng", "M1", "M2"), record("m2", "Dream studies", "M3"), record("m3", "Emma", "M4"))
     done = load(config, record("m1", "Hong lou meng", "M2"), record("m2", "Dream studies", status="d"))
@@ -107,7 +107,7 @@ def test_a_delta_takes_away_what_its_records_do_not_name(either: Path) -> None:
     assert (found(config, "dream studies"), found(config, "emma")) == ([], ["m3"])
 
 
-def test_a_harvest_takes_away_what_its_headers_call_deleted(either: Path) -> None:
+def test_harvest_removes_records_marked_deleted(either: Path) -> None:
     either.write_text(either.read_text() + '\n[marc]\noai_identifier = "oai:cuhk.example.hk:{bib_id}"\n')
     load(either, record("m1", "Hong lou meng", "M1"), record("m2", "Dream studies", "M3"))
     file = either.parent / "harvest.xml"
@@ -119,7 +119,7 @@ def test_a_harvest_takes_away_what_its_headers_call_deleted(either: Path) -> Non
     assert (found(either, "dream studies"), found(either, "hong lou meng")) == ([], ["m1"])
 
 
-def test_a_delta_that_takes_away_too_much_is_refused(config: Path) -> None:
+def test_delta_that_removes_too_much_is_refused(config: Path) -> None:
     many = [record(f"m{n}", f"Many {n}", f"M{n}") for n in range(200)]
     load(config, *many)
     gone = [record(f"m{n}", f"Many {n}", status="d") for n in range(200)]
@@ -147,7 +147,7 @@ def test_a_load_says_in_one_line_what_it_changed_and_who_lost_copies(config: Pat
     assert re.fullmatch(rf"{counts}\d+ copies; import \d+ is current\n", done.output)
 
 
-def test_a_complete_file_of_one_library_leaves_the_others(config: Path) -> None:
+def test_complete_file_of_one_library_keeps_the_others(config: Path) -> None:
     load_csv(config, "LU,m1,Emma,L1,Available,\n")
     load(config, record("m1", "Emma", "M1", "M2"), options=("--full", "--force"))
     done = load(config, record("m1", "Emma", "M2"), options=("--full",))
@@ -160,7 +160,7 @@ def test_a_bad_record_refuses_the_file(config: Path) -> None:
     assert copies(config, "m1") == set()
 
 
-def test_a_bad_record_is_left_out_and_then_no_copy_is_removed(config: Path) -> None:
+def test_bad_record_is_skipped_and_then_no_item_is_removed(config: Path) -> None:
     load(config, record("m1", "Emma", "M1", "M2"))
     skip = ("--bad-records", "skip")
     done = load(config, record("", "Emma", "M2"), record("m1", "Emma", "M1"), options=(*skip, "--full"))

@@ -66,28 +66,28 @@ def ask(systems: list[System], *says: bytes, login: Login = NOBODY) -> bytes:
     return finished(IlsConnection(ils, STANDARD, login)(LOOK))
 
 
-def test_a_command_logs_in_asks_and_hangs_up(systems: list[System]) -> None:
+def test_command_logs_in_queries_and_disconnects(systems: list[System]) -> None:
     assert ask(systems, b"941", SEEN, login=Login("gateway", Sensitive("s3cret"))) == SEEN
     body = b"9300CNgateway|COs3cret|AY0AZ"
     assert systems[0].heard[0] == body + checksum(body)
 
 
-def test_a_refused_login_is_no_answer(systems: list[System]) -> None:
+def test_refused_login_is_no_reply(systems: list[System]) -> None:
     with pytest.raises(Unreachable, match="the login was refused"):
         ask(systems, b"940", login=Login("gateway", Sensitive("x")))
 
 
-def test_an_answer_to_another_question_is_passed_over(systems: list[System]) -> None:
+def test_reply_to_another_request_is_skipped(systems: list[System]) -> None:
     with pytest.raises(Unreachable):
         ask(systems, b"941")
 
 
-def test_who_says_nothing_is_not_waited_for_longer_than_configured(systems: list[System]) -> None:
+def test_silent_server_times_out_as_configured(systems: list[System]) -> None:
     with pytest.raises(Unreachable, match="timed out"):
         ask(systems, b"", b"")
 
 
-def test_where_nobody_listens_that_is_known() -> None:
+def test_refused_connection_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(Unreachable):

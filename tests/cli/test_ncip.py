@@ -111,12 +111,12 @@ def test_a_file_is_sent_as_it_is(address: str, tmp_path: Path) -> None:
     assert SEEN[0][0] == b"<any bytes at all>"
 
 
-def test_a_document_is_written_in_the_dialect_that_is_wanted(address: str) -> None:
+def test_document_is_written_in_the_requested_dialect(address: str) -> None:
     run(f"{address}/found", "LookupItem", "item=HKU:K9", *WHO, "--dialect", "innreach")
     assert b"<!DOCTYPE NCIPMessage" in SEEN[0][0]
 
 
-def test_a_program_gets_json(address: str) -> None:
+def test_json_output_is_available(address: str) -> None:
     done = run(f"{address}/found", "LookupItem", "item=HKU:K9", *WHO, "--json")
     assert json.loads(done.output)["fields"]["ItemId"]["ItemIdentifierValue"] == "K9"
 
@@ -126,12 +126,12 @@ def test_a_problem_is_exit_1_whatever_the_status(address: str) -> None:
     assert (done.exit_code, "ProblemType: Unknown Item" in done.output, "HTTP 500" in done.output) == (1, True, True)
 
 
-def test_what_is_no_ncip_is_shown_as_it_came(address: str) -> None:
+def test_reply_that_is_no_ncip_is_shown_unchanged(address: str) -> None:
     done = run(f"{address}/garbage", "LookupItem", "item=HKU:K9", *WHO)
     assert (done.exit_code, "It works!" in done.output) == (1, True)
 
 
-def test_nobody_at_the_address_is_one_line_and_exit_1() -> None:
+def test_unreachable_address_is_one_line_and_exit_1() -> None:
     done = run("http://127.0.0.1:1/ncip", "LookupItem", "item=HKU:K9", *WHO)
     assert (done.exit_code, len(done.output.splitlines())) == (1, 1)
 
@@ -149,12 +149,12 @@ def test_nobody_at_the_address_is_one_line_and_exit_1() -> None:
         (("LookupItem", "pickup=MAIN"), "LookupItem has no pickup; one of item, request, ItemId, "),
     ],
 )
-def test_an_unknown_name_is_answered_with_the_known_ones(words: tuple[str, ...], said: str) -> None:
+def test_unknown_service_is_reported_with_similar_ones(words: tuple[str, ...], said: str) -> None:
     done = run("http://x.test", *words, *WHO)
     assert (done.exit_code, said in done.output) == (2, True), done.output
 
 
-def test_all_services_are_named_where_none_is_near() -> None:
+def test_every_service_is_listed_when_none_is_similar() -> None:
     assert {"LookupItem", "ItemShipped"} <= set(run("http://x.test", "Dance", *WHO).output.replace(",", "").split())
 
 

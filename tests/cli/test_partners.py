@@ -80,14 +80,14 @@ def test_one_row_is_shown_with_its_tries_its_document_and_what_would_follow(conf
 
 
 @pytest.mark.parametrize("words", [("show", "1"), ("retry", "1")])
-def test_what_a_newer_version_wrote_is_for_the_newer_version_to_show(config: Path, words: tuple[str, ...]) -> None:
+def test_message_written_by_a_newer_version_is_not_shown(config: Path, words: tuple[str, ...]) -> None:
     _spoil(config)
     done = run(config, "outbox", *words)
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr == "row 1 of the outbox is spoilt, or was written by a newer version of this program\n"
 
 
-def test_the_list_counts_rows_that_cannot_be_read_and_one_can_be_dropped(config: Path) -> None:
+def test_unreadable_rows_are_counted_and_can_be_dropped(config: Path) -> None:
     _spoil(config)
     done = run(config, "outbox", "list")
     assert done.exit_code == 0
@@ -112,20 +112,20 @@ def test_no_secret_is_shown(config: Path) -> None:
     assert ">•<" in done.stdout
 
 
-def test_a_row_is_tried_again(config: Path) -> None:
+def test_row_is_retried(config: Path) -> None:
     assert run(config, "outbox", "retry", "1").exit_code == 0
     (row,) = listed(config, "outbox", "list")
     assert (row["state"], row["attempts"]) == ("unsure", 0)
 
 
 @pytest.mark.parametrize("how", [("1",), ("--partner", "CUHK"), ("--error", "CUT")])
-def test_a_dropped_wish_goes_to_the_next_lender(config: Path, how: tuple[str, ...]) -> None:
+def test_dropped_request_goes_to_the_next_lender(config: Path, how: tuple[str, ...]) -> None:
     assert lender(config) == "CUHK"
     assert run(config, "outbox", "drop", *how, "--reason", "the copy is gone").exit_code == 0
     assert lender(config) != "CUHK"
 
 
-def test_a_wish_told_by_hand_stays_with_its_lender(config: Path) -> None:
+def test_request_delivered_by_hand_stays_with_its_lender(config: Path) -> None:
     assert run(config, "outbox", "done", "1", "--reason", "told by telephone").exit_code == 0
     assert (lender(config), listed(config, "outbox", "list")) == ("CUHK", [])
 
@@ -137,7 +137,7 @@ def test_a_reason_is_asked_for(config: Path, what: str) -> None:
 
 
 @pytest.mark.parametrize("words", [("retry", "17"), ("show", "17"), ("drop", "17", "--reason", "x")])
-def test_a_row_that_is_not_there_ends_with_one_line(config: Path, words: tuple[str, ...]) -> None:
+def test_missing_row_is_reported_in_one_line(config: Path, words: tuple[str, ...]) -> None:
     done = run(config, "outbox", *words)
     assert (done.exit_code, len(done.output.strip().splitlines())) == (1, 1)
 
@@ -168,7 +168,7 @@ def test_reconcile_lists_what_differs_and_applies_it_with_a_reason(config: Path,
         ("request_id,position\n1,PAGED\n", ":2: request_id: '1'"),
     ],
 )
-def test_a_list_that_cannot_be_used_is_named_by_line(config: Path, tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_list_is_reported_by_line(config: Path, tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "theirs.csv"
     file.write_text(text)
     done = run(config, "reconcile", "CUHK", "--file", str(file))
@@ -176,7 +176,7 @@ def test_a_list_that_cannot_be_used_is_named_by_line(config: Path, tmp_path: Pat
     assert f"theirs.csv{said}" in done.output
 
 
-def test_a_partner_that_answers_no_look_ups_needs_a_list(config: Path) -> None:
+def test_partner_without_look_ups_needs_a_list(config: Path) -> None:
     done = run(config, "reconcile", "CUHK")
     assert (done.exit_code, "--file" in done.output) == (2, True)
 

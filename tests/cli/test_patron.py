@@ -134,7 +134,7 @@ def test_an_export_shows_everything_about_a_request_and_no_hash_of_the_pin(confi
 
 
 @pytest.mark.parametrize("words", [("export",), ("erase", "--reason", "asked", "--yes")], ids=["export", "erase"])
-def test_a_card_that_nothing_knows_is_refused(config: Path, words: tuple[str, ...]) -> None:
+def test_unknown_card_is_refused(config: Path, words: tuple[str, ...]) -> None:
     do(config, known)
     do(config, lambda unit: placed(unit, Position.ON_LOAN, reason="the edition of 2017"))
     wrong, also_wrong = run(config, words[0], "2017", *words[1:]), run(config, *words, CARD, "--former", "2017")
@@ -145,20 +145,20 @@ def test_a_card_that_nothing_knows_is_refused(config: Path, words: tuple[str, ..
     assert erased.read_file(config.with_name("hkall.db.erased")) == ()
 
 
-def test_a_partner_of_the_same_name_makes_no_card_known(config: Path) -> None:
+def test_partner_of_the_same_name_makes_no_card_known(config: Path) -> None:
     message = {**_message(""), "kind": "ncip", "recipient": "CUHK"}
     do(config, lambda unit: unit.execute(insert(OUTBOX), message))
     assert run(config, "erase", "CUHK", "--reason", "asked", "--yes").exit_code == 1
 
 
-def test_a_card_that_an_archive_alone_knows_is_erased_there(config: Path, tmp_path: Path) -> None:
+def test_card_found_only_in_an_archive_is_erased_there(config: Path, tmp_path: Path) -> None:
     do(config, placed, Position.CLOSED)
     archive_into(config, tmp_path / "old.jsonl.gz")
     told(config, *ERASE)
     assert CARD not in _archive(tmp_path / "old.jsonl.gz")
 
 
-def test_a_card_that_is_unknown_while_an_archive_is_away_is_told_so(config: Path, tmp_path: Path) -> None:
+def test_card_unknown_while_an_archive_is_away_is_reported_as_such(config: Path, tmp_path: Path) -> None:
     do(config, placed, Position.CLOSED)
     file = tmp_path / "old.jsonl.gz"
     archive_into(config, file)
@@ -169,7 +169,7 @@ def test_a_card_that_is_unknown_while_an_archive_is_away_is_told_so(config: Path
 # ---- erase
 
 
-def test_after_an_erasure_the_file_the_log_and_the_archive_have_nothing(config: Path, tmp_path: Path) -> None:
+def test_erasure_leaves_nothing_in_database_log_and_archive(config: Path, tmp_path: Path) -> None:
     do(config, plant)
     do(config, lambda unit: unit.execute(delete(CARD_BLOCKS)))
     file = tmp_path / "old.jsonl.gz"
@@ -222,7 +222,7 @@ def _message(request: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("what", OPEN)
-def test_what_is_open_stays_and_is_listed_with_the_reason(config: Path, what: str) -> None:
+def test_open_requests_are_kept_and_listed_with_the_reason(config: Path, what: str) -> None:
     do(config, known)
     do(config, OPEN[what])
 
@@ -233,7 +233,7 @@ def test_what_is_open_stays_and_is_listed_with_the_reason(config: Path, what: st
     assert json.loads(run(config, "export", CARD).stdout)["tables"]["patrons"][0]["email"] == EMAIL
 
 
-def test_the_mark_is_in_the_table_and_in_the_file(config: Path) -> None:
+def test_erasure_mark_is_stored_in_table_and_file(config: Path) -> None:
     do(config, known)
     told(config, *ERASE)
     marks = do(config, erased.stored_marks)
@@ -243,7 +243,7 @@ def test_the_mark_is_in_the_table_and_in_the_file(config: Path) -> None:
     assert [card for card, _ in erased.match_cards([CARD, "P1"], marks, b"a key of the site")] == [CARD]
 
 
-def test_an_archive_that_is_away_is_listed(config: Path, tmp_path: Path) -> None:
+def test_unavailable_archive_is_listed(config: Path, tmp_path: Path) -> None:
     do(config, known)
     do(config, placed, Position.CLOSED)
     file = tmp_path / "old.jsonl.gz"
@@ -257,7 +257,7 @@ def test_an_archive_that_is_away_is_listed(config: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("before", ["a look", "an erasure"])
-def test_what_a_purge_moves_beside_an_erasure_is_erased_in_the_archive(
+def test_requests_archived_during_an_erasure_are_erased_in_the_archive(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
 ) -> None:
     """At the latest when the archives have been gone through once, just before the tables are."""
@@ -275,7 +275,7 @@ def test_what_a_purge_moves_beside_an_erasure_is_erased_in_the_archive(
     assert stays(json.loads(done.stdout)) == {}
 
 
-def test_what_is_written_after_the_look_is_forgotten_too(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_written_during_the_erasure_are_erased(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A self-check was told no in between: a line of the journal about nothing but the card."""
     do(config, known)
 
@@ -314,12 +314,12 @@ def interrupted(site: Site, other: Callable[[], object], work: object) -> Site:
     return replace(site, transact=partial(before, site.transact), looking=partial(before, site.looking))
 
 
-def test_without_a_vacuum_the_output_says_what_that_means(config: Path) -> None:
+def test_warning_is_shown_without_a_vacuum(config: Path) -> None:
     do(config, known)
     assert stays(told(config, *ERASE, "--no-vacuum")) == {"file": "its free space may hold older copies of rows"}
 
 
-def test_beside_another_writer_it_is_told_that_the_file_was_not_written_anew(config: Path) -> None:
+def test_vacuum_prevented_by_another_writer_is_reported(config: Path) -> None:
     do(config, known)
     engine = open_engine(f"sqlite:///{file_of(config)}")
     with engine.connect() as reading:
@@ -329,21 +329,21 @@ def test_beside_another_writer_it_is_told_that_the_file_was_not_written_anew(con
     engine.dispose()
 
 
-def test_nobody_can_be_asked_without_yes(config: Path) -> None:
+def test_erasure_without_confirmation_needs_yes(config: Path) -> None:
     do(config, known)
     done = run(config, *ERASE[:-1])
     assert (done.exit_code, done.stderr) == (2, "--yes is needed if standard input is no terminal\n")
     assert run(config, "export", CARD).exit_code == 0
 
 
-def test_a_card_that_stands_for_a_partner_is_no_person(config: Path) -> None:
+def test_card_of_a_partner_is_not_a_patron(config: Path) -> None:
     do(config, lambda unit: unit.partners.write([Partner("CUHK", "Chinese University", institutional_card="CUHK-INST")]))
     done = run(config, "erase", "CUHK-INST", "--reason", "x", "--yes")
     assert done.exit_code == 1
     assert "stands for CUHK" in done.stderr
 
 
-def test_a_register_that_cannot_be_written_stops_it_before_anything_is_erased(config: Path) -> None:
+def test_unwritable_register_stops_the_erasure_at_the_start(config: Path) -> None:
     do(config, known)
     config.with_name("hkall.db.erased").write_text("notes\n")
     done = run(config, *ERASE)
@@ -352,7 +352,7 @@ def test_a_register_that_cannot_be_written_stops_it_before_anything_is_erased(co
     assert run(config, "export", CARD).exit_code == 0
 
 
-def test_whoever_is_loaded_again_is_a_patron_without_a_history(config: Path) -> None:
+def test_erased_patron_loaded_again_has_no_history(config: Path) -> None:
     do(config, known)
     do(config, placed, Position.CLOSED)
     told(config, *ERASE)
@@ -361,7 +361,7 @@ def test_whoever_is_loaded_again_is_a_patron_without_a_history(config: Path) -> 
 
 
 @pytest.mark.parametrize("words", [("",), (" ",), (CARD, "--former", "")])
-def test_an_empty_card_is_nobodys(config: Path, words: tuple[str, ...]) -> None:
+def test_empty_card_is_refused(config: Path, words: tuple[str, ...]) -> None:
     do(config, known)
     erasing = run(config, "erase", *words, "--reason", "asked", "--yes")
     showing = run(config, "export", *words)

@@ -74,13 +74,13 @@ def test_a_dry_run_says_how_many_and_changes_nothing(config: Path) -> None:
     assert left(config, REQUESTS.c.anonymised) == 0
 
 
-def test_what_is_older_is_made_anonymous(config: Path) -> None:
+def test_older_requests_are_anonymised(config: Path) -> None:
     assert run(config, "--older-than", "1").exit_code == 0
     assert left(config, REQUESTS.c.anonymised) == 19
     assert left(config) == 20
 
 
-def test_an_archive_takes_them_out_of_the_database(config: Path, tmp_path: Path) -> None:
+def test_archive_removes_requests_from_the_database(config: Path, tmp_path: Path) -> None:
     file = tmp_path / "old.jsonl.gz"
     assert run(config, "--older-than", "500", "--archive", str(file)).exit_code == 0
     with gzip.open(file, "rt") as lines:
@@ -109,13 +109,13 @@ def test_a_file_that_is_no_archive_is_named_and_nothing_is_deleted(config: Path,
     assert left(config) == 20
 
 
-def test_while_a_gateway_is_at_it_the_command_says_so(config: Path) -> None:
+def test_purge_during_a_round_of_a_gateway_says_so(config: Path) -> None:
     _run(config, begin, "purge", "gateway-1", now() - timedelta(seconds=1), False)
     done = run(config, "--older-than", "1")
     assert (done.exit_code, done.stderr) == (1, "a gateway is purging at this moment\n")
 
 
-def test_purge_asks_first_and_does_nothing_where_nobody_can_be_asked(config: Path) -> None:
+def test_purge_asks_for_confirmation_and_stops_without_a_terminal(config: Path) -> None:
     words = ["purge", "--older-than", "1", "--config", str(config)]
     done = CliRunner().invoke(main, words, env=demo_setup.environment(PORTS))
     assert (done.exit_code, done.stderr) == (2, "--yes is needed if standard input is no terminal\n")

@@ -107,19 +107,19 @@ STEPS = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_step_reads_all_unless_it_is_a_search_or_among_open_work_alone(step: str) -> None:
+def test_step_is_a_scan_unless_it_is_a_search_or_limited_to_open_work(step: str) -> None:
     assert reads_all(step) is STEPS[step]
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_it_reads_no_large_table_from_end_to_end(engine: Engine, store: Immediate, now: datetime, name: str) -> None:
+def test_query_does_not_scan_a_large_table(engine: Engine, store: Immediate, now: datetime, name: str) -> None:
     bulk.fill(engine, bulk.Amounts(requests=40, days=400), now)
     found = plans(engine, store, ASKED[name], now)
     assert found
     assert [line for line in found if reads_all(line)] == []
 
 
-def test_what_reads_all_would_be_noticed(engine: Engine, store: Immediate, now: datetime) -> None:
+def test_check_detects_a_scan(engine: Engine, store: Immediate, now: datetime) -> None:
     found = plans(
         engine, store, lambda unit, _now: unit.execute(REQUESTS.select().where(REQUESTS.c.title == "Dune")).all(), now
     )

@@ -68,7 +68,7 @@ def test_the_same_file_twice_replaces_once(config: Path) -> None:
     assert (cards(config), loaded(config, "P0001", "N1")) == ({"P0001": "N1"}, {"N1"})
 
 
-def test_rows_that_contradict_are_left_out_by_line_and_the_rest_goes_on(config: Path) -> None:
+def test_contradictory_rows_are_skipped_by_line(config: Path) -> None:
     bad = "N2,,undergraduates,,P0002\nP0002,,undergraduates,,\n"
     done = load(config, f"{NEW_CARD}{bad}N3,Nobody,undergraduates,x@y.z,P0003\n")
     assert done.exit_code == 1
@@ -79,7 +79,7 @@ def test_rows_that_contradict_are_left_out_by_line_and_the_rest_goes_on(config: 
     assert loaded(config, "N1", "N2", "N3", "P0002", "P0003") == {"N1", "P0002", "P0003"}
 
 
-def test_rows_without_a_name_take_over_no_named_person_s_card_and_are_counted(config: Path) -> None:
+def test_rows_without_a_name_take_over_no_named_patrons_card_and_are_counted(config: Path) -> None:
     done = load(config, "N1,,undergraduates,,P0001\nN2,,undergraduates,,P0002\nN3,,undergraduates,,\n")
     assert done.exit_code == 1
     assert "new.csv:2, 3: former_barcode: the row has no name and no e-mail to compare with" in done.output
@@ -88,7 +88,7 @@ def test_rows_without_a_name_take_over_no_named_person_s_card_and_are_counted(co
     assert loaded(config, "N1", "N2", "N3", "P0001", "P0002") == {"N3", "P0001", "P0002"}
 
 
-def test_a_whole_library_may_get_new_cards_at_once(config: Path) -> None:
+def test_all_cards_of_a_library_can_be_replaced_at_once(config: Path) -> None:
     old = [f"P{n:04}" for n in range(1, 121)]
     assert loaded(config, *old) == set(old)
     names = [one.name.reveal() for one in read_patrons(demo_setup.DEMO_FILES / "patrons.csv")]

@@ -36,7 +36,7 @@ def test_every_rule_is_held_by_a_test_or_a_scenario(number: str) -> None:
     assert columns(number)[4], f"{number} is cited by no test of the rules, the desk or the scenarios"
 
 
-def test_the_walk_by_the_page_is_named_first() -> None:
+def test_walk_through_the_published_page_is_named_first() -> None:
     assert columns("R17")[4].startswith("`test_2_loans.py`")
     assert columns("R45")[4].startswith("`test_5_fines_and_losses.py`")
 

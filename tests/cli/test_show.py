@@ -43,7 +43,7 @@ def drawn(rows: list[dict[str, object]], columns: tuple[str, ...], width: int) -
     ("not 2017-03-09",                       "not 2017-03-09"),
     (7,                                      "7"),
 ])  # fmt: skip
-def test_people_read_the_library_s_time_and_a_copy_as_its_agency_and_barcode(value: object, told: str) -> None:
+def test_values_are_shown_in_library_time_and_as_agency_and_barcode(value: object, told: str) -> None:
     assert cell(value) == told
 
 
@@ -58,7 +58,7 @@ HOSTILE = "Dune\x1b[2J\x9b1m\x07\u202e\ud800"
 CLEANED = "Dune\ufffd[2J\ufffd1m\ufffd\ufffd\ufffd"
 
 
-def test_in_a_pipe_a_title_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+def test_titles_in_a_pipe_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     show([{"title": HOSTILE}], as_json=False)
     assert capsys.readouterr().out == f"title\n{CLEANED}\n"
 
@@ -75,7 +75,7 @@ def test_lines_of_text_are_printed_as_lines_without_what_moves_a_cursor(capsys: 
     assert capsys.readouterr().out == f"<a>\n\t{CLEANED} </a>\n"
 
 
-def test_an_ending_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_message_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     CliError(f"{HOSTILE}: no such copy").show()
     assert capsys.readouterr().err.endswith(f"{CLEANED}: no such copy\n")
 
@@ -87,12 +87,12 @@ def test_commands_print_by_the_functions_that_clean() -> None:
     assert [path.name for path in files if "click.echo" in path.read_text("utf-8")] == []
 
 
-def test_in_a_pipe_no_line_is_folded() -> None:
+def test_lines_in_a_pipe_are_not_folded() -> None:
     rows = [{"title": "word " * 100, "id": "R-1"}]
     assert len(aligned(rows, ("title", "id"))) == 2
 
 
-def test_a_terminal_shows_a_table_that_fits_it() -> None:
+def test_table_fits_the_terminal() -> None:
     text = drawn(ROWS, COLUMNS, 80)
     assert max(map(cell_len, text.splitlines())) <= 80
     assert len(text.splitlines()) == 3
@@ -107,7 +107,7 @@ def test_a_long_title_is_folded_inside_its_column() -> None:
     assert all(not line[: lines[0].index("title")].strip() for line in lines[2:])
 
 
-def test_what_is_too_wide_for_the_terminal_is_told_in_a_block_a_row() -> None:
+def test_rows_too_wide_for_the_terminal_are_shown_as_blocks() -> None:
     columns = tuple(f"column_{n}" for n in range(8))
     text = drawn([dict.fromkeys(columns, "0123456789"), dict.fromkeys(columns, "x")], columns, 80)
     assert "column_0  0123456789" in [line.rstrip() for line in text.splitlines()]
@@ -118,11 +118,11 @@ def test_a_title_cannot_move_the_cursor_of_a_terminal() -> None:
     assert "\x1b" not in drawn([{"title": "\x1b[2Jgone"}], ("title",), 80)
 
 
-def test_brackets_are_no_markup() -> None:
+def test_brackets_are_not_markup() -> None:
     assert "[red]x[/red]" in drawn([{"title": "[red]x[/red]"}], ("title",), 80)
 
 
-def test_json_has_utc(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_times_are_utc(capsys: pytest.CaptureFixture[str]) -> None:
     there = datetime.fromisoformat("2017-03-09T12:00:00+08:00")
     show([{"at": there}], as_json=True)
     assert json.loads(capsys.readouterr().out) == [{"at": "2017-03-09T04:00:00+00:00"}]

@@ -108,11 +108,11 @@ def listed(config: Path, *words: str) -> list[dict[str, Any]]:
         ("stuck", ["R-PAGE"]),
     ],
 )
-def test_each_question_of_nine_o_clock_lists_what_it_is_about(config: Path, question: str, numbers: list[str]) -> None:
+def test_morning_lists_show_their_requests(config: Path, question: str, numbers: list[str]) -> None:
     assert [row["id"] for row in listed(config, question)] == numbers
 
 
-def test_what_a_round_could_not_do_is_counted_by_status_and_named_by_stuck(config: Path) -> None:
+def test_rows_that_rounds_could_not_process_are_counted_and_listed(config: Path) -> None:
     site = gateway.load(config, demo_setup.environment(PORTS))
     store = Immediate(open_engine(site.database.url), make_unit(library_of(site)))
     store.now(rounds.set_aside, rounds.FailedRequest("overdue", "R-LOAN", now(), "IntegrityError: broken"))
@@ -146,7 +146,7 @@ def test_status_says_of_each_round_when_it_ran_what_it_did_and_how_late_it_is(co
     assert re.search(r"864\d\d s late", run(config, "status").output)
 
 
-def test_staff_receive_a_copy_that_nobody_announced_and_say_whose_it_is(config: Path) -> None:
+def test_staff_receive_an_unannounced_item_and_see_its_owner(config: Path) -> None:
     run(config, "request", "place", "--patron", "P0002", "--bib", "b9001")
     (asked,) = [r for r in json.loads(run(config, "requests", "list", "--json").output) if r["position"] == "REQUESTED"]
 
@@ -157,7 +157,7 @@ def test_staff_receive_a_copy_that_nobody_announced_and_say_whose_it_is(config: 
     assert "received" in done.output
 
 
-def test_a_loan_is_returned_by_hand_with_its_fine_and_is_on_its_way_home(config: Path) -> None:
+def test_return_by_hand_charges_the_fine_and_starts_the_way_home(config: Path) -> None:
     (done,) = listed(config, "request", "return", "C1")
     assert done["request"] == "R-LOAN"
     (charge,) = listed(config, "fines", "list", "--patron", "P0001")
@@ -187,7 +187,7 @@ def test_a_paged_copy_is_shipped_or_declined_with_a_reason(config: Path) -> None
     assert listed(config, "pull-list") == []
 
 
-def test_a_book_that_nobody_collected_goes_home(config: Path) -> None:
+def test_uncollected_item_is_sent_home(config: Path) -> None:
     assert run(config, "request", "return-unused", "R-SHELF").exit_code == 0
     assert listed(config, "expired-pickups") == []
 
@@ -242,7 +242,7 @@ def test_a_partner_is_loaded_into_the_directory(config: Path, tmp_path: Path) ->
     assert (found["partner"], found["line"], found["waiting"]) == ("POLYU", "up", 0)
 
 
-def test_a_partner_that_is_in_no_directory_is_named(config: Path) -> None:
+def test_unknown_partner_is_reported(config: Path) -> None:
     done = run(config, "partners", "NOBODY")
     assert (done.exit_code, done.stderr) == (1, "NOBODY: not in the directory\n")
 
@@ -268,7 +268,7 @@ def test_explain_names_the_rule_the_facts_and_the_keys_that_decided(config: Path
     assert (category["value"], category["source"], category["as_of"] is not None) == ("undergraduates", "snapshot", True)
 
 
-def test_explain_says_what_a_recall_and_a_return_would_do(config: Path) -> None:
+def test_explain_answers_about_recalls_and_returns(config: Path) -> None:
     (said,) = json.loads(run(config, "explain", "recall", "--item", "CUHK/C1", "--json").output)
     assert (said["answer"], said["policy"]["recall.min_use_days"]) == ("yes", 15)
     (said,) = json.loads(run(config, "explain", "fine", "--item", "C1", "--json").output)
@@ -277,7 +277,7 @@ def test_explain_says_what_a_recall_and_a_return_would_do(config: Path) -> None:
 
 
 @pytest.mark.parametrize("deed", ["cancel", "return", "recall", "lost"])
-def test_an_unknown_number_is_no_request_and_an_unknown_barcode_no_hkall_book(config: Path, deed: str) -> None:
+def test_unknown_number_and_barcode_are_reported(config: Path, deed: str) -> None:
     number, barcode = (run(config, "request", deed, what) for what in ("R-NO", "NOWHERE"))
     assert (number.exit_code, number.output) == (1, "R-NO: no request with this number\n")
     assert (barcode.exit_code, barcode.output) == (1, "NOWHERE: This is not an HKALL book\n")
@@ -292,6 +292,6 @@ def test_an_unknown_number_is_no_request_and_an_unknown_barcode_no_hkall_book(co
         ("dispatch", "R-SHELF", "--item", "CUHK/C2"),
     ],
 )
-def test_an_option_without_a_meaning_for_the_deed_is_a_usage_error(config: Path, words: tuple[str, ...]) -> None:
+def test_option_without_a_meaning_for_the_command_is_a_usage_error(config: Path, words: tuple[str, ...]) -> None:
     done = run(config, "request", *words)
     assert (done.exit_code, f"No such option '{words[2]}'" in done.output) == (2, True)

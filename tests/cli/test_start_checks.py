@@ -68,7 +68,7 @@ def outcome(place: Place, mistake: Mistake, command: str) -> tuple[int, list[str
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=str)
-def test_a_mistake_is_one_line_at_check_config_and_at_serve(place: Place, mistake: Mistake) -> None:
+def test_every_error_is_one_line_of_check_config_and_of_serve(place: Place, mistake: Mistake) -> None:
     if mistake.mount and os.geteuid() != 0:
         pytest.skip("only root can mount")
     if os.geteuid() == 0 and mistake.as_user:
@@ -85,13 +85,13 @@ def test_a_mistake_is_one_line_at_check_config_and_at_serve(place: Place, mistak
     assert (served[0] == STARTED) == (mistake.serve == "started"), served
 
 
-def test_there_are_sixty_mistakes_and_more_of_every_kind() -> None:
+def test_at_least_sixty_errors_of_every_kind_are_covered() -> None:
     kinds = [mistake.kind for mistake in MISTAKES]
     assert len(kinds) >= 60
     assert {*kinds} == {"keys", "types", "paths", "owners", "ports", "certificates", "secrets", "databases", "dates"}
 
 
-def test_a_site_that_is_ready_has_no_fault_and_starts(place: Place) -> None:
+def test_ready_site_has_no_fault_and_starts(place: Place) -> None:
     nothing = Mistake("", "", lambda _: None, [])
     assert outcome(place, nothing, "check-config") == (0, [])
     assert outcome(place, nothing, "serve") == (STARTED, [])
@@ -100,14 +100,14 @@ def test_a_site_that_is_ready_has_no_fault_and_starts(place: Place) -> None:
 # ---- beside a gateway that runs
 
 
-def test_the_ports_of_the_gateway_that_runs_are_as_they_should_be(place: Place) -> None:
+def test_ports_of_the_running_gateway_are_no_fault(place: Place) -> None:
     nothing = Mistake("", "", lambda _: None, [])
     place.take(place.ports.sip2)
     place.another_gateway(f"{host()}-1", host())  # it has this process's id
     assert outcome(place, nothing, "check-config") == (0, [])
 
 
-def test_a_port_that_the_running_gateway_does_not_hold_is_a_fault(place: Place) -> None:
+def test_port_not_held_by_the_running_gateway_is_a_fault(place: Place) -> None:
     place.take(place.ports.sip2)
     place.another_gateway(f"{host()}-1", host())
     with subprocess.Popen(["sleep", "60"]) as sleeping:
@@ -117,7 +117,7 @@ def test_a_port_that_the_running_gateway_does_not_hold_is_a_fault(place: Place) 
     assert (code, "Address already in use" in lines[0]) == (2, True)
 
 
-def test_a_process_holds_its_own_port_and_no_other() -> None:
+def test_process_holds_exactly_its_own_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert listens(os.getpid(), port) is True
@@ -126,14 +126,14 @@ def test_a_process_holds_its_own_port_and_no_other() -> None:
 
 
 @pytest.mark.parametrize(("options", "code"), [((), 2), (("--only", "web"), STARTED), (("--without", "web"), 2)])
-def test_beside_a_gateway_on_one_sqlite_file_only_the_pages_start(place: Place, options: tuple[str, ...], code: int) -> None:
+def test_only_pages_start_beside_a_gateway_on_one_sqlite_file(place: Place, options: tuple[str, ...], code: int) -> None:
     place.another_gateway("first-1", "first")
     done = CliRunner().invoke(main, ["serve", *options, "--config", str(place.path)], env=place.environ)
     assert done.exit_code == code
     assert ("a gateway called first-1 works on this database" in done.stderr) == (code == 2)
 
 
-def test_beside_pages_on_one_sqlite_file_a_gateway_starts(place: Place) -> None:
+def test_gateway_starts_beside_pages_on_one_sqlite_file(place: Place) -> None:
     place.another_gateway("first-1-web", "first")
     assert CliRunner().invoke(main, ["serve", "--config", str(place.path)], env=place.environ).exit_code == STARTED
 

@@ -120,13 +120,13 @@ def test_standard_input_is_read_with_the_lines_that_systemd_adds(site: Path) -> 
     assert events(tail(site, "-", "--json", "--request", "R-1", stdin=journal)) == CONVERSATION
 
 
-def test_a_damaged_line_that_mentions_what_was_chosen_is_shown(site: Path) -> None:
+def test_damaged_line_with_the_selected_text_is_shown(site: Path) -> None:
     assert events(tail(site, "-", "--json", "--request", "R-1", stdin='{"request_id":"R-1","lev\n{"request_id":"R-2')) == [
         "damaged"
     ]
 
 
-def test_a_damaged_line_is_left_out_by_its_level_only_if_it_still_says_it(site: Path) -> None:
+def test_damaged_line_is_filtered_by_level_only_when_readable(site: Path) -> None:
     drawn = tail(site, "-", "--level", "error", stdin='{"level":"info","eve\n{"level":"inf\n').stdout
     assert drawn == '{"level":"inf\n'
 
@@ -138,7 +138,7 @@ def test_json_with_blanks_of_another_shipper_is_understood(site: Path) -> None:
     assert events(tail(site, "-", "--json", "--since", "2017-03-01T09:00:06", stdin=spaced)) == ["sip2.opened"]
 
 
-def test_in_json_a_line_is_what_it_was(site: Path) -> None:
+def test_line_is_unchanged_in_json(site: Path) -> None:
     odd = '{"event":"ncip.answered","claimed":"\u200b\u0085香港"}'
     assert tail(site, "-", "--json", stdin=odd + "\n").stdout == odd + "\n"
 
@@ -159,7 +159,7 @@ def test_wrong_usage_ends_with_one_line(site: Path, words: tuple[str, ...], said
     assert (result.exit_code, result.output) == (2, said + "\n")
 
 
-def test_without_the_key_a_card_finds_nothing_and_the_way_out_is_named(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_card_filter_needs_the_key_and_says_so(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HKALL_LOG_KEY")
     result = tail(site, "--patron", "P0001")
     assert (result.exit_code, "HKALL_LOG_KEY" in result.output) == (2, True)
@@ -169,7 +169,7 @@ def test_without_the_key_a_card_finds_nothing_and_the_way_out_is_named(site: Pat
     assert events(tail(site, str(site / "gateway.log"), "--json", "--patron", REF)) == CONVERSATION
 
 
-def test_without_a_log_file_the_way_out_is_named(site: Path) -> None:
+def test_missing_log_file_is_reported_with_advice(site: Path) -> None:
     (site / "gateway.toml").write_text(CONFIG.replace('file = "gateway.log"', ""))
     result = tail(site)
     assert (result.exit_code, "hkall-gateway tail -" in result.output) == (2, True)
@@ -187,14 +187,14 @@ def test_without_a_log_file_the_way_out_is_named(site: Path) -> None:
         ("2017-02-27T08:30Z", "2017-02-27T08:30+00:00"),
     ],
 )
-def test_a_time_is_hong_kong_s_and_an_hour_the_last_one(text: str, instant: str) -> None:
+def test_time_is_in_hong_kong_and_an_hour_means_the_last_one(text: str, instant: str) -> None:
     assert instant_of(text, NOW) == datetime.fromisoformat(instant)
 
 
 # ---- conversations
 
 
-def test_earlier_lines_are_remembered_so_far_and_no_further() -> None:
+def test_number_of_remembered_lines_is_bounded() -> None:
     lines = [line(0, "a", corr_id="c1"), line(0, "b", corr_id="c1"), *(line(0, "n", corr_id="x") for _ in range(3))]
     chosen = line(1, "z", corr_id="c1", request_id="R-1")
     for lookback, found in ((5, "abz"), (4, "bz"), (3, "z")):
@@ -203,7 +203,7 @@ def test_earlier_lines_are_remembered_so_far_and_no_further() -> None:
         assert "".join(json.loads(one)["event"] for one in seen) == found
 
 
-def test_lines_without_a_conversation_stay_alone() -> None:
+def test_lines_without_a_conversation_stay_single() -> None:
     wanted = LogFilter([Choice(("partner",), ("CUHK",))])
     lines = [line(n, "courier.sent", partner="CUHK", corr_id="").encode() for n in range(2)]
     assert [len(group) for group in conversations(wanted.find(lines))] == [1, 1]
@@ -294,16 +294,16 @@ def append(path: Path, text: str) -> Callable[[], object]:
     return step
 
 
-def test_new_lines_are_followed_when_they_are_whole(log: Path) -> None:
+def test_new_lines_are_shown_when_complete(log: Path) -> None:
     steps = append(log, "2\n3"), append(log, "3\n4")
     assert Writing(log, *steps).lines() == ["1", "2", "33"]
 
 
-def test_from_the_end_only_new_lines_are_seen(log: Path) -> None:
+def test_follow_starts_at_the_end(log: Path) -> None:
     assert Writing(log, append(log, "2\n")).lines(from_end=True) == ["2"]
 
 
-def test_no_line_is_lost_or_seen_twice_in_a_rotation(log: Path) -> None:
+def test_rotation_loses_and_repeats_no_line(log: Path) -> None:
     old = log.with_suffix(".log.1")
     steps = (
         append(log, "2\n"),
@@ -317,7 +317,7 @@ def test_no_line_is_lost_or_seen_twice_in_a_rotation(log: Path) -> None:
     assert Writing(log, *steps).lines() == ["1", "2", "3", "4", "5", "6", "7"]
 
 
-def test_a_file_that_was_copied_and_cut_is_read_from_its_start(log: Path) -> None:
+def test_truncated_file_is_read_from_its_start(log: Path) -> None:
     assert Writing(log, append(log, "2\n"), lambda: log.write_text("3\n")).lines() == ["1", "2", "3"]
 
 

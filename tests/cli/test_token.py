@@ -45,7 +45,7 @@ def test_a_client_that_acts_for_patrons_has_a_role_of_its_own(site: Path) -> Non
     assert listed(site)["vufind"]["role"] == CLIENT
 
 
-def test_a_token_may_end_by_itself(site: Path) -> None:
+def test_token_may_have_an_end(site: Path) -> None:
     run("token", "make", "reports", "--role", "clerk", "--days", "30", config=site)
     assert listed(site)["reports"]["ends_at"] > listed(site)["reports"]["made_at"]
 
@@ -63,12 +63,12 @@ def test_a_revoked_token_stays_in_the_list_and_its_name_is_not_given_again(site:
 @pytest.mark.parametrize(
     "words", [("reports",), ("reports", "--role", "king"), ("", "--role", "clerk"), ("é", "--role", "clerk")]
 )
-def test_what_is_no_name_or_role_is_refused(site: Path, words: tuple[str, ...]) -> None:
+def test_invalid_name_or_role_is_refused(site: Path, words: tuple[str, ...]) -> None:
     assert run("token", "make", *words, config=site).exit_code == 2
     assert listed(site) == {}
 
 
-def test_the_hash_is_that_which_the_api_looks_for(site: Path) -> None:
+def test_stored_hash_is_the_one_the_api_looks_up(site: Path) -> None:
     secret = run("token", "make", "reports", "--role", "clerk", config=site).output.strip()
     engine = open_engine(config.load(site, demo_setup.environment(PORTS)).database.url)
     with engine.connect() as connection:

@@ -25,7 +25,7 @@ def read(path: Path) -> list[Any]:
         return [json.loads(line) for line in lines]
 
 
-def test_what_is_added_is_read_in_order(tmp_path: Path) -> None:
+def test_records_are_read_in_the_order_of_writing(tmp_path: Path) -> None:
     file = tmp_path / "old.jsonl.gz"
     append(file, [ONE, TWO])
     append(file, [THREE])
@@ -38,7 +38,7 @@ def test_days_and_instants_are_iso_text(tmp_path: Path) -> None:
     assert read(file) == [{"due": "2017-03-16", "moved_at": "2017-03-01T00:00:00+00:00", "received_on": None}]
 
 
-def test_nobody_else_may_read_it(tmp_path: Path) -> None:
+def test_archive_is_private(tmp_path: Path) -> None:
     file = tmp_path / "old.jsonl.gz"
     append(file, [ONE])
     assert file.stat().st_mode & 0o777 == 0o600
@@ -46,9 +46,7 @@ def test_nobody_else_may_read_it(tmp_path: Path) -> None:
 
 @settings(max_examples=example_count(60))
 @given(share=st.floats(0, 1, exclude_max=True))
-def test_a_block_that_was_cut_off_anywhere_is_replaced_by_the_next(
-    tmp_path_factory: pytest.TempPathFactory, share: float
-) -> None:
+def test_truncated_block_is_replaced_by_the_next(tmp_path_factory: pytest.TempPathFactory, share: float) -> None:
     file = tmp_path_factory.mktemp("cut") / "old.jsonl.gz"
     append(file, [ONE])
     whole = file.stat().st_size
@@ -77,7 +75,7 @@ def shout(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "id": "R0"} if record["id"] == "R2" else record
 
 
-def test_what_is_changed_is_changed_and_the_rest_stays_byte_for_byte(tmp_path: Path) -> None:
+def test_rewrite_changes_only_the_given_records(tmp_path: Path) -> None:
     file = tmp_path / "old.jsonl.gz"
     append(file, [ONE])
     first = file.read_bytes()
@@ -96,7 +94,7 @@ def test_lines_of_every_kind_come_through(tmp_path: Path) -> None:
     assert read(file) == list(records(file)) == [{**odd, "id": "R0"}]
 
 
-def test_a_block_that_was_cut_off_does_not_come_along(tmp_path: Path) -> None:
+def test_truncated_block_is_dropped_by_a_rewrite(tmp_path: Path) -> None:
     file = tmp_path / "old.jsonl.gz"
     append(file, [TWO])
     with file.open("ab") as cut:
@@ -106,7 +104,7 @@ def test_a_block_that_was_cut_off_does_not_come_along(tmp_path: Path) -> None:
     assert read(file) == [{**TWO, "id": "R0"}]
 
 
-def test_what_others_append_meanwhile_is_not_lost(tmp_path: Path) -> None:
+def test_records_appended_during_a_rewrite_are_kept(tmp_path: Path) -> None:
     file = tmp_path / "old.jsonl.gz"
     append(file, [ONE])
 
@@ -120,7 +118,7 @@ def test_what_others_append_meanwhile_is_not_lost(tmp_path: Path) -> None:
     assert [record["id"] for record in read(file)] == ["R1", "R0", "R3"]
 
 
-def test_a_rewrite_that_dies_leaves_the_old_file(tmp_path: Path) -> None:
+def test_interrupted_rewrite_keeps_the_old_file(tmp_path: Path) -> None:
     file = tmp_path / "old.jsonl.gz"
     append(file, [ONE, TWO])
     before = file.read_bytes()
@@ -135,7 +133,7 @@ def test_a_rewrite_that_dies_leaves_the_old_file(tmp_path: Path) -> None:
     assert rewrite(file, shout) == 1
 
 
-def test_what_a_killed_rewrite_has_left_is_written_over(tmp_path: Path) -> None:
+def test_leftover_of_a_killed_rewrite_is_overwritten(tmp_path: Path) -> None:
     file = tmp_path / "old.jsonl.gz"
     append(file, [ONE, TWO])
     file.with_name("old.jsonl.gz.new").write_bytes(file.read_bytes() * 3 + b"and half a block")

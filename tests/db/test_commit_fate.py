@@ -66,7 +66,7 @@ def site(postgres_engine: Engine, make_unit: MakeUnit) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("repeatable", [False, True])
-def test_what_was_committed_is_answered_as_done_and_not_done_again(site: Site, repeatable: bool) -> None:
+def test_committed_work_is_confirmed_and_not_repeated(site: Site, repeatable: bool) -> None:
     site.proxy.to_lose = 1
     waiters = [site.database.write(bind(write, name), repeatable=repeatable) for name in "abc"]
     assert site.told(*waiters) == ["a", "b", "c"]
@@ -74,7 +74,7 @@ def test_what_was_committed_is_answered_as_done_and_not_done_again(site: Site, r
     assert site.proxy.lost == 1
 
 
-def test_what_was_not_committed_is_done_on_the_new_connection(site: Site, postgres_engine: Engine) -> None:
+def test_uncommitted_work_is_repeated_on_the_new_connection(site: Site, postgres_engine: Engine) -> None:
     @event.listens_for(site.engine, "before_cursor_execute")
     def end_session(_c: object, _cursor: object, statement: str, *_more: object) -> None:
         if statement == "COMMIT":
@@ -89,9 +89,7 @@ def test_what_was_not_committed_is_done_on_the_new_connection(site: Site, postgr
     assert [name[0] for name in site.kept()] == ["a"]
 
 
-def test_a_commit_of_which_nobody_knows_is_answered_with_neither_done_nor_try_again(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commit_of_unknown_outcome_is_neither_confirmed_nor_retried(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Incarnation, "goes_on_in", lambda _self, _later: False)  # as after a crash of the server
     site.proxy.to_lose = 1
     (told,) = site.told(site.database.write(bind(write, "a")))
@@ -99,7 +97,7 @@ def test_a_commit_of_which_nobody_knows_is_answered_with_neither_done_nor_try_ag
     assert site.told(site.database.write(bind(write, "b"))) == ["b"]
 
 
-def test_a_command_beside_the_daemon_asks_too(site: Site, make_unit: MakeUnit) -> None:
+def test_command_line_checks_the_outcome_too(site: Site, make_unit: MakeUnit) -> None:
     store = Immediate(site.engine, make_unit)
     site.proxy.to_lose = 1
     assert finished(store.write(bind(write, "a"))) == "a"

@@ -71,17 +71,15 @@ def _played(engine: Engine, begin: Callable[[Connection], object], url: str) -> 
     return outcome
 
 
-def test_with_the_drivers_own_transactions_a_savepoint_is_seen_early_and_survives_the_rollback(file: str) -> None:
+def test_driver_transactions_expose_a_savepoint_and_keep_it_after_a_rollback(file: str) -> None:
     assert _played(create_engine(file), Connection.begin, file) == (1, 1)
 
 
-def test_with_ours_nobody_sees_a_savepoint_and_the_rollback_undoes_it(file: str) -> None:
+def test_our_transactions_hide_a_savepoint_and_roll_it_back(file: str) -> None:
     assert _played(open_engine(file), lambda c: c.exec_driver_sql("BEGIN IMMEDIATE"), file) == (0, 0)
 
 
-def test_a_group_that_ends_before_its_commit_leaves_nothing(
-    shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork]
-) -> None:
+def test_group_without_a_commit_leaves_nothing(shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork]) -> None:
     def crash() -> None:
         raise OSError("no space left on device")
 
@@ -92,7 +90,7 @@ def test_a_group_that_ends_before_its_commit_leaves_nothing(
     store.close()
 
 
-def test_who_reads_the_file_as_memory_reads_on_when_another_process_shrinks_it(file: str) -> None:
+def test_memory_mapped_reader_survives_a_shrinking_file(file: str) -> None:
     engine = open_engine(file)
     with engine.connect() as reader:
         reader.exec_driver_sql(_COUNT_TO.format(200_000))

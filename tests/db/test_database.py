@@ -129,7 +129,7 @@ def _kept(engine: Engine) -> list[str]:
 # ---- groups
 
 
-def test_what_waits_is_one_commit(database: Database, reactor: Reactor, commits: list[str], shared_engine: Engine) -> None:
+def test_queued_units_share_one_commit(database: Database, reactor: Reactor, commits: list[str], shared_engine: Engine) -> None:
     gate = Gate(database)
     waiters = [database.write(bind(_write, name)) for name in NAMES]
     gate.open()
@@ -200,7 +200,7 @@ def test_after_a_failing_commit_the_writer_goes_on(database: Database, reactor: 
     assert _kept(shared_engine) == ["b"]
 
 
-def test_a_database_that_cannot_begin_fails_every_waiter(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
+def test_database_that_cannot_begin_fails_every_unit(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
     def refuse(_c: object, _cursor: object, statement: str, *_more: object) -> None:
         if statement.startswith("BEGIN"):
             raise OSError("no space left on device")
@@ -217,7 +217,7 @@ def test_a_database_that_cannot_begin_fails_every_waiter(database: Database, rea
 # ---- answers
 
 
-def test_nobody_is_answered_before_the_durable_commit(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
+def test_no_unit_is_answered_before_the_durable_commit(database: Database, reactor: Reactor, shared_engine: Engine) -> None:
     seen_inside: list[list[str]] = []
 
     def write_and_look(unit: UnitOfWork, name: str) -> None:
@@ -248,7 +248,7 @@ def test_work_and_answers_keep_the_order_of_the_questions(database: Database, re
     assert done == answered == NAMES
 
 
-def test_a_waiter_that_gave_up_is_not_answered_and_its_work_is_kept(
+def test_cancelled_caller_gets_no_reply_and_its_work_is_kept(
     database: Database, reactor: Reactor, shared_engine: Engine
 ) -> None:
     gate = Gate(database)
@@ -260,7 +260,7 @@ def test_a_waiter_that_gave_up_is_not_answered_and_its_work_is_kept(
     assert _kept(shared_engine) == ["a", "b"]
 
 
-def test_a_listener_with_a_bug_costs_nobody_an_answer(shared_engine: Engine, reactor: Reactor) -> None:
+def test_exception_in_a_listener_affects_no_reply(shared_engine: Engine, reactor: Reactor) -> None:
     class Loud(UnitOfWork):
         def committed(self) -> None:
             raise ZeroDivisionError("the listener")

@@ -65,19 +65,17 @@ def _write(unit: UnitOfWork, digest: str, now: datetime) -> None:
     unit.execute(insert(INBOX).values(agency="CUHK", digest=digest, made_at=now, keep_until=now))
 
 
-def test_a_question_sees_what_is_committed(database: Database, answered: Answered, now: datetime) -> None:
+def test_query_sees_committed_data(database: Database, answered: Answered, now: datetime) -> None:
     answered(database.write(bind(_write, "a", now)))
     assert answered(database.read(_digests, is_long=True)) == ["a"]
 
 
-def test_a_question_leaves_nothing(database: Database, answered: Answered, now: datetime) -> None:
+def test_query_leaves_nothing(database: Database, answered: Answered, now: datetime) -> None:
     answered(database.read(bind(_write, "b", now), is_long=True))
     assert answered(database.write(_digests)) == []
 
 
-def test_a_question_that_notes_a_refusal_is_answered_and_leaves_no_line(
-    database: Database, answered: Answered, now: datetime
-) -> None:
+def test_query_that_records_a_refusal_leaves_no_line(database: Database, answered: Answered, now: datetime) -> None:
     def refuse(unit: UnitOfWork) -> str:
         unit.refuse(Refusal(Reason.UNKNOWN_ITEM), now, Actor("counter-1", "sip2", "11"), patron="P1")
         return "refused"
@@ -86,7 +84,7 @@ def test_a_question_that_notes_a_refusal_is_answered_and_leaves_no_line(
     assert answered(database.write(lambda unit: unit.journal.history("P1"))) == ()
 
 
-def test_a_question_that_raises_fails_alone(database: Database, answered: Answered) -> None:
+def test_failing_query_fails_alone(database: Database, answered: Answered) -> None:
     waiters = [
         database.read(lambda _unit: 1, is_long=True),
         database.read(lambda _unit: 1 // 0, is_long=True),
@@ -97,9 +95,7 @@ def test_a_question_that_raises_fails_alone(database: Database, answered: Answer
 
 
 @pytest.mark.parametrize("read", [Database.read, partial(Database.read, is_long=True)])
-def test_a_question_does_not_wait_for_the_writer(
-    database: Database, answered: Answered, read: Callable[..., Deferred[str]]
-) -> None:
+def test_query_does_not_wait_for_the_writer(database: Database, answered: Answered, read: Callable[..., Deferred[str]]) -> None:
     inside, go_on = Event(), Event()
 
     def hold(_unit: UnitOfWork) -> None:
@@ -113,7 +109,7 @@ def test_a_question_does_not_wait_for_the_writer(
     answered(writing)
 
 
-def test_a_lookup_is_answered_while_the_writer_waits_for_another_process(
+def test_query_is_answered_while_the_writer_waits_for_another_process(
     tmp_path: Path,
     make_unit: Callable[[Connection], UnitOfWork],
     answered: Answered,

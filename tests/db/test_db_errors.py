@@ -124,7 +124,7 @@ def test_after_a_commit_of_unknown_outcome_what_may_be_done_twice_is_done_again(
     assert (site.write(bind(write, "a"), repeatable=True), site.kept()) == ("a", ["a"])
 
 
-def test_a_question_whose_connection_broke_is_asked_on_a_new_one(site: Site) -> None:
+def test_query_on_a_broken_connection_is_repeated_on_a_new_one(site: Site) -> None:
     (backend,) = site.all(site.database.read(lambda unit: unit.execute(text("SELECT pg_backend_pid()")).scalar(), is_long=True))
     site.end_session(backend)
     assert site.all(site.database.read(lambda unit: unit.partners.among(("CUHK",)), is_long=True)) == [{}]
@@ -134,7 +134,7 @@ def away(*_: object) -> None:
     raise psycopg.OperationalError("connection refused")
 
 
-def test_while_the_server_is_away_everybody_is_refused_at_once_and_afterwards_served(site: Site) -> None:
+def test_requests_fail_at_once_during_an_outage_and_succeed_afterwards(site: Site) -> None:
     backend = site.backend()
     event.listen(site.engine, "do_connect", away)
     site.end_session(backend)
@@ -149,7 +149,7 @@ def test_while_the_server_is_away_everybody_is_refused_at_once_and_afterwards_se
     assert (told[-1], site.kept()) == ("c", ["c"])
 
 
-def test_a_gateway_that_stops_while_the_server_is_away_does_not_wait_for_it(site: Site) -> None:
+def test_stop_during_an_outage_does_not_wait_for_the_server(site: Site) -> None:
     backend = site.backend()
     event.listen(site.engine, "do_connect", away)
     site.end_session(backend)
@@ -159,7 +159,7 @@ def test_a_gateway_that_stops_while_the_server_is_away_does_not_wait_for_it(site
         site.database.write(bind(write, "b"))
 
 
-def test_a_command_beside_the_daemon_gets_over_a_broken_connection_too(site: Site, make_unit: MakeUnit) -> None:
+def test_command_line_survives_a_broken_connection(site: Site, make_unit: MakeUnit) -> None:
     store = Immediate(site.engine, make_unit)
     site.end_session(store.now(lambda unit: int(unit.execute(text("SELECT pg_backend_pid()")).scalar_one())))
     assert store.now(write, "a") == "a"
@@ -220,9 +220,7 @@ def test_a_statement_that_takes_too_long_is_refused_politely_and_the_others_are_
     assert (str(told[0]), told[1], site.kept()) == ("QueryCanceled 57014", "a", ["a"])
 
 
-def test_a_gateway_that_stands_still_keeps_its_rows_locked_for_no_longer_than_it_may(
-    postgres_engine: Engine, make_unit: MakeUnit
-) -> None:
+def test_frozen_gateway_keeps_row_locks_for_a_limited_time(postgres_engine: Engine, make_unit: MakeUnit) -> None:
     engine = open_engine(postgres_engine.url.render_as_string(hide_password=False), Limits(idle_s=0.2))
     site = Site(engine, postgres_engine, make_unit)
     Holder(postgres_engine).let_go()
@@ -245,7 +243,7 @@ def test_a_gateway_that_stands_still_keeps_its_rows_locked_for_no_longer_than_it
     engine.dispose()
 
 
-def test_a_row_that_another_gateway_made_first_is_seen_by_the_second_try(site: Site, postgres_engine: Engine) -> None:
+def test_row_inserted_by_another_gateway_is_seen_by_the_retry(site: Site, postgres_engine: Engine) -> None:
     def write_or_find(unit: UnitOfWork) -> str:
         if unit.execute(select(INBOX.c.digest)).first():
             return "found"
@@ -256,7 +254,7 @@ def test_a_row_that_another_gateway_made_first_is_seen_by_the_second_try(site: S
     assert site.write(write_or_find) == "found"
 
 
-def test_a_row_that_is_always_there_already_stays_a_bug(site: Site) -> None:
+def test_repeated_unique_violation_stays_an_error(site: Site) -> None:
     site.write(bind(write, "a"))
     assert isinstance(site.write(bind(write, "a")), IntegrityError)
 

@@ -27,7 +27,7 @@ CARDS = ("7770001234", "7770001235")
 KEY = b"a key of the site"
 
 
-def test_a_mark_finds_its_card_again_and_no_other(now: datetime) -> None:
+def test_mark_identifies_its_card_only(now: datetime) -> None:
     marks = make_marks(CARDS[:1], (), KEY, now)
     assert list(match_cards(CARDS, marks, KEY)) == [(CARDS[0], marks[0])]
 
@@ -46,7 +46,7 @@ def test_the_marks_of_one_list_share_a_salt_and_those_of_two_sites_do_not(now: d
     assert first[0].mark != other[0].mark
 
 
-def test_the_key_matters(now: datetime) -> None:
+def test_mark_depends_on_the_key(now: datetime) -> None:
     without = make_marks(CARDS[:1], (), b"", now)
     with_key = make_marks(CARDS[:1], without, KEY, now)
     assert without[0].mark != with_key[0].mark
@@ -112,7 +112,7 @@ def test_marks_from_before_the_site_had_a_key_are_still_compared(now: datetime) 
     assert [card for card, _ in match_cards(CARDS, marks, KEY)] == list(CARDS)
 
 
-def test_without_marks_no_card_is_looked_at(now: datetime) -> None:
+def test_no_card_is_compared_without_marks(now: datetime) -> None:
     unread = (pytest.fail("a card was looked at") for _card in CARDS)
     assert list(match_cards(unread, (), KEY)) == []
 
@@ -126,14 +126,14 @@ def test_a_second_erasure_is_the_later_one(now: datetime) -> None:
 # ---- where they are kept
 
 
-def test_the_database_keeps_them(store: Immediate, now: datetime) -> None:
+def test_marks_are_stored_in_the_database(store: Immediate, now: datetime) -> None:
     marks = make_marks(CARDS, (), KEY, now)
     store.now(erased.store_marks, marks[:1])
     store.now(erased.store_marks, marks)
     assert store.now(erased.stored_marks) == merge_marks(marks)
 
 
-def test_a_file_keeps_them_and_only_we_may_read_it(tmp_path: Path, now: datetime) -> None:
+def test_marks_are_stored_in_a_private_file(tmp_path: Path, now: datetime) -> None:
     file = tmp_path / "hkall.erased"
     assert erased.read_file(file) == ()
     first = erased.add_to_file(file, make_marks(CARDS[:1], (), KEY, now))
@@ -146,7 +146,7 @@ def test_a_file_keeps_them_and_only_we_may_read_it(tmp_path: Path, now: datetime
 @pytest.mark.parametrize(
     "text", ["something else\n", '{"mark": "1"}\n', "[]\n", '{"mark":"a","salt":"b","key":"","at":"noon"}\n']
 )
-def test_a_file_that_holds_something_else_is_named_and_left(tmp_path: Path, now: datetime, text: str) -> None:
+def test_foreign_file_is_reported_and_unchanged(tmp_path: Path, now: datetime, text: str) -> None:
     file = tmp_path / "notes.txt"
     file.write_text(text)
     with pytest.raises(ValueError, match=r"notes\.txt: is no list of erased marks"):

@@ -55,7 +55,7 @@ def naming(store: Immediate) -> list[tuple[str, Any]]:
 # ---- everywhere
 
 
-def test_a_person_who_stands_in_every_column_is_gone_from_all_of_them(store: Immediate, now: datetime) -> None:
+def test_patron_in_every_column_is_removed_from_all(store: Immediate, now: datetime) -> None:
     planted = store.now(plant)
     assert len(naming(store)) == planted > 500
 
@@ -82,7 +82,7 @@ def test_an_erased_patron_is_logged_out(store: Immediate, now: datetime) -> None
     assert store.now(web_sessions.find, "theirs") is not None
 
 
-def test_the_file_and_its_log_have_none_of_it_after_a_vacuum(
+def test_database_file_and_its_log_contain_nothing_after_a_vacuum(
     tmp_path: Path, make_unit: Callable[[Connection], UnitOfWork], now: datetime
 ) -> None:
     engine = _file(tmp_path)
@@ -108,13 +108,13 @@ def _file(folder: Path) -> Engine:
     return engine
 
 
-def test_what_is_no_person_names_a_column_that_there_is() -> None:
+def test_columns_without_patron_data_exist() -> None:
     for name, columns in NOT_A_PERSON.items():
         assert set(columns) - {EVERY} <= set(METADATA.tables[name].c.keys()), name
 
 
 @pytest.mark.parametrize("column", ["patrons.barcode", "requests.patron", "payments.transaction_id", "quarantine.document"])
-def test_where_a_card_may_stand_is_searched(column: str) -> None:
+def test_columns_that_may_contain_a_card_are_searched(column: str) -> None:
     table, _, name = column.partition(".")
     assert name in [found.name for found in personal(METADATA.tables[table])]
 
@@ -130,7 +130,7 @@ def test_the_number_of_another_card_is_left_alone(store: Immediate, now: datetim
     assert sorted(card for card in store.now(lambda unit: list(persons.cards(unit)))) == ["1" + CARD, CARD + "5"]
 
 
-def test_a_name_that_another_patron_has_proves_nothing(store: Immediate, now: datetime) -> None:
+def test_equal_name_of_another_patron_proves_nothing(store: Immediate, now: datetime) -> None:
     rows = [{"barcode": CARD, "name": NAME, "email": EMAIL}, {"barcode": "2", "name": NAME.upper(), "email": ""}]
     store.now(lambda unit: unit.execute(insert(PATRONS), rows))
     who = store.now(person, CARD)
@@ -194,11 +194,11 @@ def test_cards_that_were_replaced_are_the_same_person(store: Immediate, now: dat
         (f"X{CARD}", f"X{CARD}"),
     ],
 )
-def test_a_text_without_the_person(text: str, left: str) -> None:
+def test_text_is_cleaned_of_the_patron(text: str, left: str) -> None:
     assert Person((CARD,), (NAME, NAME_ZH, EMAIL)).without(text) == left
 
 
-def test_who_erased_and_why_stands_in_the_journal_and_not_whom(store: Immediate, now: datetime) -> None:
+def test_journal_names_who_erased_and_why_and_not_the_patron(store: Immediate, now: datetime) -> None:
     store.now(lambda unit: unit.execute(insert(PATRONS), {"barcode": CARD, "name": NAME}))
     erase(store, now)
     (line,) = store.now(lambda unit: [dict(row) for row in unit.execute(select(JOURNAL)).mappings()])

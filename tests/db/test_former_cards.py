@@ -58,7 +58,7 @@ def patrons_of(rows: list[dict[str, Any]]) -> list[str]:
 
 
 @pytest.mark.parametrize("position", [P.REQUESTED, P.IN_TRANSIT, P.RECEIVED, P.ON_LOAN, P.CLOSED, P.CANCELLED])
-def test_requests_follow_wherever_they_stand(store: Immediate, standing: Standing, replaced: Any, position: Position) -> None:
+def test_requests_move_to_the_new_card(store: Immediate, standing: Standing, replaced: Any, position: Position) -> None:
     kept, others = standing(position, "C1"), standing(position, "C2", patron="P9")
     replaced("P1", "P2")
     after = store.now(lambda unit: unit.requests.find(kept.id))
@@ -67,7 +67,9 @@ def test_requests_follow_wherever_they_stand(store: Immediate, standing: Standin
     assert store.now(lambda unit: unit.requests.find(others.id)) == others
 
 
-def test_money_follows(store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime, by: Actor) -> None:
+def test_charges_move_to_the_new_card(
+    store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime, by: Actor
+) -> None:
     request = standing(P.ON_LOAN, "C1")
     store.now(fines.charge, request, "overdue", 400, "R40", now, by)
     store.now(fines.record_payment, "P1", "t-1", 200, "paid", now, by)
@@ -88,7 +90,7 @@ def test_a_payment_of_the_new_card_with_the_same_number_is_left_beside(
 
 
 @pytest.mark.parametrize("blocked", [("P1",), ("P1", "P2"), ("P2",), ()])
-def test_a_block_follows_and_is_one(
+def test_block_moves_to_the_new_card_once(
     store: Immediate, replaced: Any, rows: Rows, now: datetime, by: Actor, blocked: tuple[str, ...]
 ) -> None:
     for card in blocked:
@@ -130,7 +132,7 @@ def test_a_partner_that_may_have_been_told_of_the_former_card_is_told_the_same_a
     assert (found.recipient, found.payload.patron) == ("CUHK", named)
 
 
-def test_what_a_newer_version_wrote_is_left_alone(
+def test_row_of_a_newer_version_is_unchanged(
     store: Immediate, standing: Standing, replaced: Any, rows: Rows, now: datetime
 ) -> None:
     request = standing(P.RECEIVED, "C1")
@@ -167,7 +169,7 @@ def test_the_history_is_found_by_every_card(
     assert store.now(former_cards.cards_of, "P1") == ("P3", "P1", "P2")
 
 
-def test_it_is_one_unit_among_others_of_a_running_gateway(
+def test_replacement_runs_as_one_unit_of_a_running_gateway(
     shared_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], now: datetime, by: Actor
 ) -> None:
     reactor, world = Reactor(), Actor("test", "world")
@@ -220,7 +222,7 @@ def test_a_file_replaces_a_card_and_says_the_same_when_it_comes_again(
     assert patrons_of(rows(REQUESTS)) == ["P2"]
 
 
-def test_what_came_under_the_former_card_since_is_moved_by_the_next_load(
+def test_rows_under_the_former_card_are_moved_by_the_next_load(
     store: Immediate, standing: Standing, rows: Rows, now: datetime, by: Actor
 ) -> None:
     load(store, now, by, row("P2", "P1"))

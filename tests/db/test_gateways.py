@@ -85,7 +85,7 @@ def _lend_one_more(unit: UnitOfWork, card: str) -> str:
     return card
 
 
-def test_groups_that_want_the_same_patrons_in_another_order_do_not_block_each_other(
+def test_groups_locking_the_same_patrons_in_other_orders_do_not_deadlock(
     pair: Pair, turns: Turns, postgres_engine: Engine
 ) -> None:
     with postgres_engine.connect() as connection:

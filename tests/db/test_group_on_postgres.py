@@ -97,7 +97,7 @@ def test_a_group_of_ten_adds_one_statement_for_each_unit(shelf: Desk, now: datet
     assert len(shelf.statements) == of_two + 8
 
 
-def test_what_they_write_is_what_each_would_have_written_alone(shelf: Desk, now: datetime, by: Actor) -> None:
+def test_group_writes_what_single_units_would_write(shelf: Desk, now: datetime, by: Actor) -> None:
     for card in CARDS[:4]:
         shelf.group(_checkout(card, now, by))
     shelf.group(*(_checkout(card, now, by) for card in CARDS[4:]))
@@ -107,14 +107,14 @@ def test_what_they_write_is_what_each_would_have_written_alone(shelf: Desk, now:
         assert len(set(written)) == len(written) / 12
 
 
-def test_a_question_that_decides_nothing_is_asked_once_too(desk: Desk) -> None:
+def test_pure_query_runs_once(desk: Desk) -> None:
     asked = [*CARDS, "P99", CARDS[0]]
     answers = desk.group(*((lambda unit, card: unit.patrons.find(card), LockSet(card), card) for card in asked), do=read_group)
     assert [patron and patron.barcode for patron in answers] == [*CARDS, None, CARDS[0]]
     assert [text.split()[0] for text in desk.statements] == ["BEGIN", *["SELECT"] * 3, "COMMIT"]
 
 
-def test_several_rows_and_none_come_to_whom_they_belong(shelf: Desk, now: datetime, by: Actor) -> None:
+def test_several_results_are_assigned_to_their_units(shelf: Desk, now: datetime, by: Actor) -> None:
     more = [Request(f"S{n}", Side.BORROWING, Position.NEW, "Emma", "b2", patron="Px01x", placed_at=now) for n in range(3)]
     shelf.group(*((UnitOfWork.open, NO_LOCKS, request, now, by) for request in more))
     found = shelf.group(
@@ -124,7 +124,7 @@ def test_several_rows_and_none_come_to_whom_they_belong(shelf: Desk, now: dateti
     assert [[request.id for request in one] for one in found] == [["Rx00x"], ["Rx01x", "S0", "S1", "S2"], []]
 
 
-def test_one_that_raises_is_undone_alone(shelf: Desk, now: datetime, by: Actor) -> None:
+def test_failing_unit_is_rolled_back_alone(shelf: Desk, now: datetime, by: Actor) -> None:
     def fall(unit: UnitOfWork, card: str) -> None:
         ADD.change(unit.connection, barcode="P77", name="never")
         raise LookupError(card)
@@ -138,7 +138,7 @@ def test_one_that_raises_is_undone_alone(shelf: Desk, now: datetime, by: Actor) 
     assert len(_all_of(shelf, OUTBOX)) == 2
 
 
-def test_a_statement_that_fails_for_several_fails_for_the_one_whose_fault_it_is(desk: Desk) -> None:
+def test_failed_statement_fails_only_the_unit_at_fault(desk: Desk) -> None:
     def add(unit: UnitOfWork, card: str) -> int:
         return ADD.change(unit.connection, barcode=card, name=card)
 
@@ -147,7 +147,7 @@ def test_a_statement_that_fails_for_several_fails_for_the_one_whose_fault_it_is(
     assert "duplicate key" in str(there)
 
 
-def test_what_cannot_be_written_fails_for_the_one_who_wrote_it(desk: Desk) -> None:
+def test_unwritable_value_fails_only_its_unit(desk: Desk) -> None:
     def add(unit: UnitOfWork, card: str, name: str) -> int:
         return ADD.change(unit.connection, barcode=card, name=name)
 
@@ -158,7 +158,7 @@ def test_what_cannot_be_written_fails_for_the_one_who_wrote_it(desk: Desk) -> No
     assert "P71" not in [row["barcode"] for row in _all_of(desk, PATRONS)]
 
 
-def test_two_about_one_patron_go_one_after_the_other(desk: Desk, now: datetime, by: Actor) -> None:
+def test_units_about_one_patron_run_one_after_the_other(desk: Desk, now: datetime, by: Actor) -> None:
     def request_if_first(unit: UnitOfWork, card: str, number: str) -> str:
         if unit.requests.quota_used(card, TAKES_QUOTA):
             return "quota"
@@ -168,7 +168,7 @@ def test_two_about_one_patron_go_one_after_the_other(desk: Desk, now: datetime, 
     assert desk.group(*asked) == [*(f"{card}-0" for card in CARDS), *["quota"] * len(CARDS)]
 
 
-def test_two_about_one_request_go_one_after_the_other_whatever_each_calls_it(shelf: Desk, now: datetime, by: Actor) -> None:
+def test_units_about_one_request_run_one_after_the_other_under_any_identifier(shelf: Desk, now: datetime, by: Actor) -> None:
     def flag(unit: UnitOfWork, more: str) -> str:
         (held,) = unit.requests.open_with_item("Cx03x")
         return unit.amend(held, now, by, flags=f"{held.flags} {more}".strip()).flags
@@ -177,7 +177,7 @@ def test_two_about_one_request_go_one_after_the_other_whatever_each_calls_it(she
     assert shelf.group(*((flag, locks, more) for more, locks in ways.items())) == ["a", "a b", "a b c"]
 
 
-def test_one_who_moved_what_another_decided_about_unannounced_is_noticed(shelf: Desk, now: datetime, by: Actor) -> None:
+def test_unannounced_move_of_another_units_request_is_detected(shelf: Desk, now: datetime, by: Actor) -> None:
     first, second = shelf.group(
         (_lend, LockSet("P98"), "Px03x", "Cx03x", now, by), (_lend, LockSet("P99"), "Px03x", "Cx03x", now, by)
     )
@@ -186,7 +186,7 @@ def test_one_who_moved_what_another_decided_about_unannounced_is_noticed(shelf: 
     assert len(_all_of(shelf, OUTBOX)) == 1
 
 
-def test_who_does_not_say_what_it_decides_about_sees_all_that_was_before_it(desk: Desk, now: datetime, by: Actor) -> None:
+def test_unit_without_declared_locks_sees_everything_before_it(desk: Desk, now: datetime, by: Actor) -> None:
     def place(unit: UnitOfWork, card: str) -> None:
         unit.open(Request(f"R-{card}", Side.BORROWING, Position.NEW, "Dune", "b1", patron=card), now, by)
 
@@ -202,7 +202,7 @@ def test_who_does_not_say_what_it_decides_about_sees_all_that_was_before_it(desk
     assert desk.group(*asked, (count, NO_LOCKS)) == [None, None, 2, None, 3]
 
 
-def test_what_is_done_apart_is_undone_without_what_others_did_meanwhile(shelf: Desk, now: datetime, by: Actor) -> None:
+def test_rollback_of_one_unit_keeps_the_work_of_others(shelf: Desk, now: datetime, by: Actor) -> None:
     def poison(unit: UnitOfWork, card: str) -> str:
         _lend(unit, card, card.replace("P", "C"), now, by)
         raise LookupError("poison")
@@ -218,7 +218,7 @@ def test_what_is_done_apart_is_undone_without_what_others_did_meanwhile(shelf: D
     assert len(_all_of(shelf, OUTBOX)) == len(CARDS) - 1
 
 
-def test_each_runs_in_the_context_in_which_it_was_asked(desk: Desk) -> None:
+def test_each_unit_runs_in_the_context_of_its_caller(desk: Desk) -> None:
     def say(unit: UnitOfWork, card: str) -> tuple[str, str]:
         before = SAID.get()
         unit.patrons.find(card)
@@ -247,7 +247,7 @@ def _swallow(unit: UnitOfWork, card: str) -> str:
     return card
 
 
-def test_a_question_that_is_in_somebody_s_way_is_asked_again_and_answered(desk: Desk, postgres_engine: Engine) -> None:
+def test_conflicting_query_is_repeated_and_answered(desk: Desk, postgres_engine: Engine) -> None:
     desk.connection.execute(text("SET lock_timeout = 100"))
     with postgres_engine.connect() as other:
         other.execute(text("BEGIN"))
@@ -258,7 +258,7 @@ def test_a_question_that_is_in_somebody_s_way_is_asked_again_and_answered(desk: 
 
 
 @pytest.mark.parametrize("do", [run_group, read_group])
-def test_who_waited_while_another_lost_the_connection_is_asked_again(desk: Desk, do: Callable[..., Any]) -> None:
+def test_unit_waiting_for_a_lost_connection_is_repeated(desk: Desk, do: Callable[..., Any]) -> None:
     lost: list[str] = []
 
     def lose(unit: UnitOfWork, card: str) -> str:
@@ -273,7 +273,7 @@ def test_who_waited_while_another_lost_the_connection_is_asked_again(desk: Desk,
 
 
 @pytest.mark.parametrize("places", [(0, 1), (1, 0)])
-def test_an_error_that_one_has_swallowed_is_nobody_else_s(desk: Desk, places: tuple[int, int]) -> None:
+def test_swallowed_error_of_one_unit_does_not_affect_others(desk: Desk, places: tuple[int, int]) -> None:
     jobs = [(lambda _, card: card, LockSet(patron=CARDS[0]), CARDS[0]), (_swallow, LockSet(patron=CARDS[1]), CARDS[1])]
     heard = desk.group(*[jobs[place] for place in places])
     assert heard[places.index(0)] == CARDS[0]

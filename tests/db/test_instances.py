@@ -41,14 +41,14 @@ def test_a_gateway_that_falls_silent_is_gone_after_a_minute(store: Immediate, no
     assert _states(store, now + timedelta(seconds=silent_s)) == {"a": state}
 
 
-def test_one_that_says_good_bye_has_left_and_one_that_comes_back_is_up(store: Immediate, now: datetime) -> None:
+def test_gateway_that_left_can_come_back(store: Immediate, now: datetime) -> None:
     store.now(instances.record_instance, replace(_gateway("a", now), left_at=now))
     assert _states(store, now) == {"a": "left"}
     store.now(instances.record_instance, _gateway("a", now))
     assert _states(store, now) == {"a": "up"}
 
 
-def test_what_a_gone_gateway_had_in_hand_is_free_long_before_its_lease_runs_out(store: Immediate, now: datetime) -> None:
+def test_messages_of_a_gone_gateway_are_released_before_their_lease_ends(store: Immediate, now: datetime) -> None:
     later = now + timedelta(seconds=GONE_S + 1)
     for name, seen_at, request in (("gone", now, "R1"), ("alive", later, "R2")):
         store.now(instances.record_instance, _gateway(name, seen_at))
@@ -58,7 +58,7 @@ def test_what_a_gone_gateway_had_in_hand_is_free_long_before_its_lease_runs_out(
     assert _free(store, later) == ["R1"]
 
 
-def test_the_rounds_of_a_gone_gateway_are_free_too(store: Immediate, now: datetime) -> None:
+def test_rounds_of_a_gone_gateway_are_released(store: Immediate, now: datetime) -> None:
     later = now + timedelta(seconds=GONE_S + 1)
     store.now(instances.record_instance, _gateway("gone", now))
     assert store.now(rounds.claim, "overdue", "gone", now, LEASE_S)
@@ -67,7 +67,7 @@ def test_the_rounds_of_a_gone_gateway_are_free_too(store: Immediate, now: dateti
     assert store.now(rounds.claim, "overdue", "heir", later, LEASE_S)
 
 
-def test_what_a_gateway_that_left_in_order_had_is_free_at_once(store: Immediate, now: datetime) -> None:
+def test_messages_of_a_stopped_gateway_are_released_at_once(store: Immediate, now: datetime) -> None:
     store.now(instances.record_instance, replace(_gateway("left", now), left_at=now))
     _holds(store, "left", now, "R1")
     assert store.now(instances.release_work, now) == 1
@@ -80,11 +80,11 @@ def test_a_gateway_that_is_not_there_for_a_month_is_forgotten(store: Immediate, 
     assert _states(store, now) == {"a": "up"}
 
 
-def test_the_same_name_is_one_row(store: Immediate, now: datetime) -> None:
+def test_repeated_name_is_one_row(store: Immediate, now: datetime) -> None:
     for pid in (1, 2):
         store.now(instances.record_instance, replace(_gateway("a", now), pid=pid))
     assert [one.pid for one in store.now(instances.list_instances)] == [2]
 
 
-def test_a_name_that_nobody_has_is_nobody(store: Immediate) -> None:
+def test_unused_name_has_no_gateway(store: Immediate) -> None:
     assert store.now(lambda unit: instances.named(unit, "a")) is None

@@ -51,7 +51,7 @@ def test_rows_that_moved_leave_copies_which_only_a_vacuum_removes(tmp_path: Path
     assert after == 0
 
 
-def test_a_reader_that_holds_on_to_the_log_is_told(tmp_path: Path) -> None:
+def test_reader_that_blocks_the_log_is_reported(tmp_path: Path) -> None:
     engine = lived(tmp_path / "1.db", 1)
     with engine.connect() as reading, engine.connect() as writing:
         reading.exec_driver_sql("BEGIN")

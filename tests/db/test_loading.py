@@ -91,7 +91,7 @@ def test_the_same_barcode_of_two_libraries_is_two_copies(store: Immediate) -> No
     assert store.now(lambda unit: unit.holdings.find(ItemKey("PolyU", "C1"))) == other
 
 
-def test_of_a_patron_named_twice_the_last_line_counts(store: Immediate) -> None:
+def test_last_line_of_a_repeated_patron_is_used(store: Immediate) -> None:
     _load(store, [CHAN, replace(CHAN, category="staff")])
     loaded = store.now(lambda unit: unit.patrons.find("P1"))
     assert loaded is not None
@@ -107,13 +107,13 @@ def test_an_empty_file_loads_nothing(store: Immediate) -> None:
 # ---- what vanishes
 
 
-def test_what_a_delta_does_not_name_stays(store: Immediate) -> None:
+def test_delta_keeps_rows_it_does_not_name(store: Immediate) -> None:
     _load(store, _patrons("P1", "P2"))
     assert _load(store, _patrons("P2", "P3")) == 0
     assert _cards(store) == ["P1", "P2", "P3"]
 
 
-def test_what_a_full_file_does_not_name_vanishes(store: Immediate) -> None:
+def test_full_file_removes_rows_it_does_not_name(store: Immediate) -> None:
     _load(store, _patrons("P1", "P2"))
     assert _load(store, _patrons("P2", "P3"), full=True) == 1
     assert _cards(store) == ["P2", "P3"]
@@ -166,7 +166,7 @@ def _dying_at(engine: Engine, commit: int) -> Immediate:
     return Immediate(engine, lambda connection: UnitOfWork(connection, str), before_commit)
 
 
-def test_a_load_that_dies_has_written_whole_chunks_and_is_not_current(engine: Engine, store: Immediate) -> None:
+def test_interrupted_load_has_whole_chunks_and_is_not_current(engine: Engine, store: Immediate) -> None:
     _load(store, _patrons("Q1"), full=True)
     command = _dying_at(engine, 4)  # the number, two chunks, and then
     with pytest.raises(_Death):
@@ -176,7 +176,7 @@ def test_a_load_that_dies_has_written_whole_chunks_and_is_not_current(engine: En
     assert _current(store) == ("1", 1)
 
 
-def test_what_only_a_dead_load_named_vanishes_with_the_next_full_file(store: Immediate) -> None:
+def test_rows_of_an_interrupted_load_are_removed_by_the_next_full_file(store: Immediate) -> None:
     _load(store, _patrons("P1"), full=True)
     dead = store.now(loading.begin, "patrons")
     store.now(loading.write, "patrons", _patrons("P2"), dead)
@@ -185,7 +185,7 @@ def test_what_only_a_dead_load_named_vanishes_with_the_next_full_file(store: Imm
     assert _cards(store) == ["P1", "P3"]
 
 
-def test_a_load_may_be_given_again(store: Immediate) -> None:
+def test_load_may_be_repeated(store: Immediate) -> None:
     _load(store, _many(CHUNK + 1), full=True)
     report = store.now(loading.compare, "patrons", _many(CHUNK + 1))
     assert _load(store, _many(CHUNK + 1), full=True) == 0
@@ -235,7 +235,7 @@ def test_the_report_changes_nothing(store: Immediate) -> None:
     ("before", "vanishing", "too_many"),
     [(0, 0, False), (10, 2, False), (10, 3, True), (14, 2, False), (14, 3, True), (1, 1, True), (1000, 200, False)],
 )
-def test_more_than_a_fifth_is_too_many(before: int, vanishing: int, too_many: bool) -> None:
+def test_removal_of_more_than_a_fifth_is_too_many(before: int, vanishing: int, too_many: bool) -> None:
     report = LoadReport(before, new=0, changed=0, same=before - vanishing, vanishing=vanishing)
     assert report.too_many_vanish(full=True) is too_many
     assert not report.too_many_vanish(full=False)

@@ -91,7 +91,7 @@ ROWLESS = {
 
 
 @pytest.mark.parametrize("what", ROWLESS)
-def test_what_has_no_row_yet_is_decided_by_one_gateway_at_a_time_too(two: tuple[Connection, Connection], what: str) -> None:
+def test_objects_without_a_row_are_locked_across_gateways(two: tuple[Connection, Connection], what: str) -> None:
     assert waits(two, ROWLESS[what], ROWLESS[what])
 
 
@@ -101,17 +101,17 @@ def test_both_cards_of_a_person_are_locked(two: tuple[Connection, Connection], c
 
 
 @pytest.mark.usefixtures("request_r1")
-def test_what_differs_keeps_nobody_waiting(two: tuple[Connection, Connection]) -> None:
+def test_different_objects_do_not_wait_for_each_other(two: tuple[Connection, Connection]) -> None:
     mine = LockSet("P1", "R1", ("", "C1"), (("CUHK", "x-1"),), ("D", "d-1"), ("CUHK", "abc"))
     assert not waits(two, mine, LockSet("P2", "R2", ("", "C2"), (("CUHK", "x-2"),), ("D", "d-2"), ("CUHK", "abd")))
 
 
-def test_nothing_is_locked_where_nothing_is_named(two: tuple[Connection, Connection]) -> None:
+def test_no_lock_is_taken_without_a_name(two: tuple[Connection, Connection]) -> None:
     assert not waits(two, NO_LOCKS, NO_LOCKS)
     assert list(NO_LOCKS.names()) == []
 
 
 @given(st.text(min_size=1), st.text(min_size=1))
-def test_a_card_is_never_taken_for_a_copy_or_a_document(card: str, agency: str) -> None:
+def test_card_item_and_document_locks_never_collide(card: str, agency: str) -> None:
     named = [LockSet(card), LockSet(item=("", card)), LockSet(document=(agency, card)), LockSet(partner_ids=((agency, card),))]
     assert len({name for one in named for name in one.names()}) == 4

@@ -204,7 +204,7 @@ GROUPS = st.lists(st.one_of(st.sampled_from(sorted(GOOD)), st.sampled_from(sorte
 @settings(max_examples=example_count(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kinds=GROUPS)
 @example(kinds=[kind for bad in BAD for kind in ("good", bad)] + ["good and buffered"])
-def test_every_good_unit_of_a_group_has_its_effect_and_its_answer(site: Site, kinds: list[str]) -> None:
+def test_valid_units_of_a_group_take_effect_and_are_answered(site: Site, kinds: list[str]) -> None:
     heard = site.group(*({**GOOD, **BAD}[kind] for kind in kinds))
     kept = site.kept()
     for kind, (name, answer) in zip(kinds, heard, strict=True):
@@ -215,7 +215,7 @@ def test_every_good_unit_of_a_group_has_its_effect_and_its_answer(site: Site, ki
 
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("place", [0, 2, 5])
-def test_a_bad_unit_costs_its_neighbours_nothing_wherever_it_stands(site: Site, bad: str, place: int) -> None:
+def test_failing_unit_does_not_affect_its_neighbours_at_any_place(site: Site, bad: str, place: int) -> None:
     kinds = ["good", "good and buffered"] * 3
     kinds[place] = bad
     heard = site.group(*({**GOOD, **BAD}[kind] for kind in kinds))

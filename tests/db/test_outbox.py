@@ -56,7 +56,7 @@ def _filled(store: Immediate, now: datetime, *lanes: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("send", Notification)
-def test_what_is_put_comes_out_as_it_was(store: Immediate, now: datetime, send: Notification) -> None:
+def test_message_round_trips(store: Immediate, now: datetime, send: Notification) -> None:
     letter = is_letter(send)
     payload = PatronNotice(send.value, "R1", "P1", "Dune", now, 7) if letter else _telling("R1", "CUHK", now)
     store.now(lambda unit: unit.outbox.put(send, payload, "c-1", now))
@@ -76,7 +76,7 @@ NEWER: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("name", NEWER)
-def test_what_a_newer_version_wrote_is_left_to_it_and_stops_nothing_else(store: Immediate, now: datetime, name: str) -> None:
+def test_message_of_a_newer_version_is_left_and_stops_no_other(store: Immediate, now: datetime, name: str) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R2", "CUHK"), ("R1", "PolyU"))
     store.now(lambda unit: unit.execute(OUTBOX.update().where(OUTBOX.c.id == 1).values(**NEWER[name])))
     assert _claim(store, now) == [2, 3]
@@ -84,7 +84,7 @@ def test_what_a_newer_version_wrote_is_left_to_it_and_stops_nothing_else(store: 
     assert store.now(lambda unit: unit.outbox.held_by("gw1")) == 2
 
 
-def test_spoilt_rows_are_set_aside_and_the_others_of_their_channel_leave(store: Immediate, now: datetime) -> None:
+def test_unreadable_rows_are_set_aside_and_others_of_their_channel_delivered(store: Immediate, now: datetime) -> None:
     _filled(store, now, *((f"R{number}", "CUHK") for number in range(12)))
     spoil = OUTBOX.update().where(OUTBOX.c.id <= 5).values(payload="{spoilt")
     store.now(lambda unit: unit.execute(spoil))
@@ -107,7 +107,7 @@ def _four_of_each(unit: UnitOfWork, now: datetime) -> tuple[OutboxRow, ...]:
 @pytest.mark.parametrize(
     ("due_s", "heard_s", "is_stalled"), [(300, None, True), (299, None, False), (300, 300, True), (300, 299, False)]
 )
-def test_a_channel_is_stalled_when_a_due_message_does_not_leave_and_nobody_answers(
+def test_channel_is_stalled_when_a_due_message_is_not_sent_and_nothing_answers(
     store: Immediate, now: datetime, due_s: int, heard_s: int | None, is_stalled: bool
 ) -> None:
     store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK")]))
@@ -141,7 +141,7 @@ def test_lanes_do_not_wait_for_each_other(store: Immediate, now: datetime) -> No
 
 
 @pytest.mark.parametrize("counted", [5_000, 20_000])
-def test_lines_that_are_due_at_once_leave_by_their_names(
+def test_channels_due_at_once_are_ordered_by_name(
     postgres_engine: Engine, make_unit: Callable[[Connection], UnitOfWork], now: datetime, counted: int
 ) -> None:
     store = Immediate(postgres_engine, make_unit)
@@ -163,31 +163,31 @@ def _taken_by_hashing(unit: UnitOfWork, now: datetime) -> list[int]:
     return [row.id for row in _taken(unit, now, "gw1", 100)]
 
 
-def test_a_claim_takes_no_more_than_it_may(store: Immediate, now: datetime) -> None:
+def test_claim_is_limited_in_number(store: Immediate, now: datetime) -> None:
     _filled(store, now, *[(f"R{n}", "CUHK") for n in range(5)])
     assert [_claim(store, now, limit=2) for _ in range(3)] == [[1, 2], [3, 4], [5]]
 
 
-def test_what_one_gateway_claimed_no_other_gets(store: Immediate, now: datetime) -> None:
+def test_message_claimed_by_one_gateway_is_not_available_to_another(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"))
     assert (_claim(store, now, "gw1"), _claim(store, now, "gw2")) == ([1], [])
 
 
 @pytest.mark.parametrize(("after_s", "claimed"), [(LEASE_S - 1, []), (LEASE_S, []), (LEASE_S + 1, [1])])
-def test_a_lease_runs_out_with_its_time(store: Immediate, now: datetime, after_s: int, claimed: list[int]) -> None:
+def test_lease_expires(store: Immediate, now: datetime, after_s: int, claimed: list[int]) -> None:
     _filled(store, now, ("R1", "CUHK"))
     _claim(store, now, "gw1")
     assert _claim(store, now + timedelta(seconds=after_s), "gw2") == claimed
 
 
-def test_a_gateway_that_starts_again_gives_back_what_it_had_and_nothing_else(store: Immediate, now: datetime) -> None:
+def test_restarted_gateway_releases_only_its_own_messages(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R2", "CUHK"))
     assert (_claim(store, now, "gw1", 1), _claim(store, now, "gw2", 1)) == ([1], [2])
     store.now(lambda unit: unit.outbox.release("gw1", now))
     assert _claim(store, now, "gw3") == [1]
 
 
-def test_what_a_gateway_had_in_hand_when_it_died_may_have_arrived(store: Immediate, now: datetime) -> None:
+def test_message_in_flight_at_a_crash_has_an_unknown_outcome(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R2", "CUHK"))
     _claim(store, now, "gw1", 1)
     store.now(lambda unit: unit.outbox.release("gw1", now))
@@ -199,7 +199,7 @@ def test_what_a_gateway_had_in_hand_when_it_died_may_have_arrived(store: Immedia
     assert row.state is OutboxState.UNSURE
 
 
-def test_what_another_gateway_let_go_by_dying_may_have_arrived(store: Immediate, now: datetime) -> None:
+def test_message_released_by_the_death_of_another_gateway_has_an_unknown_outcome(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R2", "CUHK"))
     _claim(store, now, "gw1", 1)
     later = now + timedelta(seconds=LEASE_S + 1)
@@ -208,7 +208,7 @@ def test_what_another_gateway_let_go_by_dying_may_have_arrived(store: Immediate,
     assert store.now(lambda unit: unit.outbox.attempts(2)) == ()
 
 
-def test_what_failed_waits_until_its_time_and_its_lane_with_it(store: Immediate, now: datetime) -> None:
+def test_failed_message_and_its_lane_wait_until_its_time(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R2", "CUHK"))
     assert _claim(store, now) == [1, 3]
     store.now(lambda unit: unit.outbox.retry_later(1, now + timedelta(minutes=5), "timeout"))
@@ -217,28 +217,28 @@ def test_what_failed_waits_until_its_time_and_its_lane_with_it(store: Immediate,
     assert (row.id, row.attempts, row.last_error) == (1, 2, "timeout")
 
 
-def test_a_dead_letter_holds_its_own_lane_only(store: Immediate, now: datetime) -> None:
+def test_dead_letter_holds_only_its_own_lane(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"), ("R2", "CUHK"))
     _claim(store, now, limit=1)
     store.now(lambda unit: unit.outbox.mark_dead(1, "refused for good"))
     assert _claim(store, now) == [3]
 
 
-def test_a_dead_letter_that_is_tried_again_goes_before_what_waited_behind_it(store: Immediate, now: datetime) -> None:
+def test_retried_dead_letter_precedes_messages_behind_it(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"))
     store.now(lambda unit: unit.outbox.mark_dead(1, "refused"))
     assert store.now(lambda unit: unit.outbox.retry(1, now))
     assert _claim(store, now) == [1]
 
 
-def test_only_what_is_not_settled_can_be_tried_again(store: Immediate, now: datetime) -> None:
+def test_only_unsettled_messages_can_be_retried(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"))
     _sent(store, 1, now)
     assert not store.now(lambda unit: unit.outbox.retry(1, now))
     assert not store.now(lambda unit: unit.outbox.retry(99, now))
 
 
-def test_what_is_under_way_cannot_be_tried_again_until_its_lease_is_over(store: Immediate, now: datetime) -> None:
+def test_message_in_flight_cannot_be_retried_until_its_lease_expires(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"))
     _claim(store, now)
     assert not store.now(lambda unit: unit.outbox.retry(1, now))
@@ -249,14 +249,14 @@ def test_what_is_under_way_cannot_be_tried_again_until_its_lease_is_over(store: 
 
 
 @pytest.mark.parametrize("state", [OutboxState.DONE, OutboxState.DROPPED])
-def test_what_a_person_settled_frees_its_lane(store: Immediate, now: datetime, state: OutboxState) -> None:
+def test_settled_message_releases_its_lane(store: Immediate, now: datetime, state: OutboxState) -> None:
     _filled(store, now, ("R1", "CUHK"), ("R1", "CUHK"))
     store.now(lambda unit: unit.outbox.mark_dead(1, "refused"))
     assert store.now(lambda unit: unit.outbox.close(1, state, "told by telephone", now))
     assert _claim(store, now) == [2]
 
 
-def test_what_is_under_way_cannot_be_settled_by_hand(store: Immediate, now: datetime) -> None:
+def test_message_in_flight_cannot_be_settled_by_hand(store: Immediate, now: datetime) -> None:
     _filled(store, now, ("R1", "CUHK"))
     _claim(store, now)
     assert not store.now(lambda unit: unit.outbox.close(1, OutboxState.DROPPED, "no", now))
@@ -292,7 +292,7 @@ def test_depths_count_letters_together_and_partners_apart(store: Immediate, now:
     ]
 
 
-def test_a_claim_reads_no_whole_table(plan: Plan, store: Immediate, now: datetime) -> None:
+def test_claim_does_not_scan_the_table(plan: Plan, store: Immediate, now: datetime) -> None:
     _filled(store, now, *[(f"R{n}", "CUHK") for n in range(1000)])  # more than the database has ever counted
     lines, due = (plan(_taken, now, "gw1", 10, question=number) for number in (0, -1))
     assert lines.count("ix_outbox_waiting") >= 3  # the first line, the next, and when something is due on each
@@ -332,7 +332,7 @@ def test_a_partner_s_limit_counts_what_every_gateway_has_under_way(store: Immedi
     assert store.now(lambda unit: unit.outbox.under_way(now)) == {"CUHK": 4, "PolyU": 1}
 
 
-def test_a_line_with_no_room_does_not_crowd_out_the_others(store: Immediate, now: datetime) -> None:
+def test_full_channel_does_not_crowd_out_others(store: Immediate, now: datetime) -> None:
     _filled(store, now, *[(f"R{n}", "CUHK") for n in range(200)], ("R1", "PolyU"))
     assert store.now(_claim_within, now, "gw1", 1) == [1, 201]
 
@@ -357,7 +357,7 @@ def test_two_gateways_that_claim_at_once_keep_a_partner_s_limit_together(
     assert third == [4]
 
 
-def test_counting_what_is_under_way_reads_no_whole_table(plan: Plan, now: datetime) -> None:
+def test_counting_messages_in_flight_does_not_scan_the_table(plan: Plan, now: datetime) -> None:
     assert "ix_outbox_leased" in plan(lambda unit: unit.outbox.under_way(now))
 
 
@@ -367,7 +367,7 @@ LANES = st.lists(st.sampled_from(["R1", "R2", "R3"]), min_size=1, max_size=8)
 
 @settings(max_examples=example_count(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(LANES, STEPS, st.randoms(use_true_random=False))
-def test_whatever_happens_no_row_leaves_before_an_earlier_one_of_its_lane(
+def test_messages_of_a_lane_leave_in_order_after_any_sequence(
     now: datetime, lanes: list[str], steps: list[str], choice: object
 ) -> None:
     engine = databases.MEMORY.fresh()

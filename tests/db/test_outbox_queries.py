@@ -125,7 +125,7 @@ def _next_due(unit: UnitOfWork, _now: datetime) -> object:
 
 @pytest.mark.parametrize("look", [_claim, _next_due])
 @pytest.mark.parametrize("waiting", [_resting, _full, _not_due, _many_letters, _dead, _open])
-def test_a_look_costs_the_same_however_much_waits(
+def test_claim_costs_the_same_for_any_queue_length(
     memory: Immediate, now: datetime, waiting: Callable[[UnitOfWork, datetime, int], None], look: Look
 ) -> None:
     memory.now(waiting, now, 50)
@@ -135,7 +135,7 @@ def test_a_look_costs_the_same_however_much_waits(
     assert _steps(memory, look, now) <= few * 1.1
 
 
-def test_what_is_held_in_its_lane_is_looked_at_once_and_not_for_each_of_the_others(memory: Immediate, now: datetime) -> None:
+def test_held_messages_of_a_lane_are_read_once(memory: Immediate, now: datetime) -> None:
     taken = []
     for first, upto in ((0, 1_000), (1_000, 2_000)):
         memory.now(_put, now, "CUHK", range(first, upto), 2)
@@ -195,7 +195,7 @@ def _explained(store: Immediate, engine: Engine, now: datetime) -> str:
 # ---- who may leave
 
 
-def test_the_oldest_of_a_line_goes_first_and_no_line_waits_for_another(store: Immediate, now: datetime) -> None:
+def test_oldest_message_of_a_channel_is_sent_first_and_channels_are_independent(store: Immediate, now: datetime) -> None:
     store.now(_put, now - timedelta(minutes=2), "CUHK", range(10))
     store.now(_put, now - timedelta(minutes=1), "PolyU", range(1))
     store.now(_put_letters, now, range(3))
@@ -203,14 +203,14 @@ def test_the_oldest_of_a_line_goes_first_and_no_line_waits_for_another(store: Im
     assert store.now(_claim, now) == []
 
 
-def test_what_is_tried_again_goes_by_its_new_time(store: Immediate, now: datetime) -> None:
+def test_retried_message_is_ordered_by_its_new_time(store: Immediate, now: datetime) -> None:
     store.now(_put, now, "CUHK", range(6))
     store.now(lambda unit: unit.outbox.retry_later(1, now + timedelta(minutes=1), "timeout"))
     assert store.now(_claim, now + HOUR) == [2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("state", ["waiting", "dead"])
-def test_a_line_whose_lanes_are_all_held_holds_up_nobody(store: Immediate, now: datetime, state: str) -> None:
+def test_channel_with_held_lanes_delays_no_other(store: Immediate, now: datetime, state: str) -> None:
     store.now(_put, now - HOUR, "CUHK", range(100), 2)
     store.now(_hold_lanes, now, state)
     store.now(_put, now - HOUR, "CUHK", range(100, 101))
@@ -224,7 +224,7 @@ def test_letters_to_many_patrons_are_one_line(store: Immediate, now: datetime) -
     assert store.now(lambda unit: unit.outbox.under_way(now)) == {"mail": 4}
 
 
-def test_nothing_leaves_to_a_partner_that_rests_until_it_has_rested(store: Immediate, now: datetime) -> None:
+def test_no_message_is_sent_to_a_paused_partner(store: Immediate, now: datetime) -> None:
     store.now(lambda unit: unit.partners.write([Partner("CUHK", "CUHK")]))
     store.now(_put, now, "CUHK", range(3))
     store.now(_rest, now)

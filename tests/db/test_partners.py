@@ -71,7 +71,7 @@ def test_answers_count_for_seven_days_to_the_instant(
     assert store.now(partners.answers, now).get("CUHK", RequestReplies()).declined == counted
 
 
-def test_what_came_is_filled_and_what_was_declined_or_left_in_silence_is_not(
+def test_received_requests_count_as_filled_and_declined_or_silent_ones_do_not(
     store: Immediate, asked: Callable[..., Request], now: datetime
 ) -> None:
     asked(P.ON_LOAN, "accepted")

@@ -209,7 +209,7 @@ def test_rows_read_ahead_are_read_again_after_a_change_of_their_table(gateway: G
     assert first[4] == {date(2017, 3, 4)}
 
 
-def test_a_row_of_the_journal_is_there_for_whom_asks(gateway: Gateway) -> None:
+def test_row_of_the_journal_is_visible_to_its_reader(gateway: Gateway) -> None:
     def count(unit: UnitOfWork) -> int:
         return len(unit.journal.history("R0"))
 
@@ -217,7 +217,7 @@ def test_a_row_of_the_journal_is_there_for_whom_asks(gateway: Gateway) -> None:
     assert after == before + 1
 
 
-def test_of_partners_with_one_card_the_first_by_name_counts(gateway: Gateway) -> None:
+def test_first_partner_by_name_is_used_for_a_shared_card(gateway: Gateway) -> None:
     two = [Partner(agency, agency, institutional_card="P2") for agency in ("HKUST", "CUHK")]
     gateway.group((lambda unit, rows: unit.partners.write(rows), NO_LOCKS, two))
     alone = gateway.group((lambda unit, card: unit.partners.with_card(card), LockSet("P2"), "P2"))

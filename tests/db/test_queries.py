@@ -40,7 +40,7 @@ BORROWED = sorted(
 # ---- people, copies, days
 
 
-def test_who_and_what_is_unknown_is_none(store: Immediate) -> None:
+def test_unknown_keys_return_none(store: Immediate) -> None:
     assert store.now(lambda unit: unit.patrons.find("P1")) is None
     assert store.now(lambda unit: unit.holdings.find(ItemKey("CUHK", "C1"))) is None
     assert store.now(lambda unit: unit.requests.find("R1")) is None
@@ -74,7 +74,7 @@ def test_a_librarys_closed_days_are_its_own(store: Immediate) -> None:
 # ---- requests
 
 
-def test_a_request_is_found_by_whatever_names_it(store: Immediate, standing: Standing) -> None:
+def test_request_is_found_by_any_of_its_identifiers(store: Immediate, standing: Standing) -> None:
     borrowed = standing(Position.REQUESTED, placed_by="HKU-DISCOVERY", placed_id="d-7")
     lent = standing(Position.PAGED, side=Side.LENDING, wire_agency="CUHK", wire_id="x-9")
     assert store.now(lambda unit: unit.requests.find_placed("HKU-DISCOVERY", "d-7")) == borrowed
@@ -82,7 +82,7 @@ def test_a_request_is_found_by_whatever_names_it(store: Immediate, standing: Sta
     assert store.now(lambda unit: unit.requests.find_lent("HKU", "w-1")) is None
 
 
-def test_a_former_lenders_attempt_is_found_too(store: Immediate, standing: Standing) -> None:
+def test_attempt_of_a_former_lender_is_found(store: Immediate, standing: Standing) -> None:
     request = standing(Position.REQUESTED, wire_id="w-2")
     former, present = (
         Candidate(request.id, 1, "CUHK", "C1", wire_id="w-1"),
@@ -121,7 +121,7 @@ def test_the_lines_of_a_record_say_what_its_requests_say(store: Immediate, stand
     assert len(shown) == 3
 
 
-def test_the_last_who_had_a_copy_is_found_when_it_is_over(
+def test_last_borrower_of_an_item_is_found_after_its_return(
     store: Immediate, standing: Standing, now: datetime, by: Actor
 ) -> None:
     standing(Position.CLOSED, copy="C1", moved_at=now - timedelta(days=9))
@@ -161,7 +161,7 @@ def test_the_quota_counts_neither_the_request_itself_nor_others_nor_what_nobody_
     assert store.now(lambda unit: unit.requests.quota_used("P1", TAKES_QUOTA, mine.id)) == 1
 
 
-def test_who_owes_nothing_owes_zero(store: Immediate) -> None:
+def test_patron_without_charges_owes_zero(store: Immediate) -> None:
     assert store.now(lambda unit: unit.patrons.owed_cents("P1")) == 0
 
 
@@ -220,9 +220,7 @@ def test_a_patron_s_history_has_what_is_open_what_ended_and_what_belongs_to_no_r
         ("patrons.owed_cents",      ("P1",),                  "ix_fines_patron"),
     ],
 )  # fmt: skip
-def test_a_question_of_every_message_is_answered_by_its_index(
-    plan: Plan, work: str, args: tuple[object, ...], index: str
-) -> None:
+def test_query_of_every_message_uses_its_index(plan: Plan, work: str, args: tuple[object, ...], index: str) -> None:
     assert index in plan(lambda unit: attrgetter(work)(unit)(*args))
 
 
@@ -235,7 +233,7 @@ def test_a_question_of_every_message_is_answered_by_its_index(
         ("journal.history", ("P1",)),
     ],
 )
-def test_a_question_of_the_morning_reads_no_whole_table(plan: Plan, work: str, args: tuple[object, ...]) -> None:
+def test_query_of_the_morning_lists_scans_no_table(plan: Plan, work: str, args: tuple[object, ...]) -> None:
     found = plan(lambda unit: attrgetter(work)(unit)(*args))
     scans = [line for line in found.splitlines() if "Seq Scan" in line or ("SCAN" in line and "USING" not in line)]
     assert [line for line in scans if "requests" in line.lower() or "journal" in line.lower()] == []

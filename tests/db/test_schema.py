@@ -79,14 +79,14 @@ def test_upgrade_of_an_upgraded_database_changes_nothing(bare: Engine) -> None:
     assert schema.drift(bare) == []
 
 
-def test_drift_names_a_table_that_is_missing(bare: Engine) -> None:
+def test_drift_reports_a_missing_table(bare: Engine) -> None:
     schema.upgrade(bare)
     with bare.connect() as connection:
         connection.exec_driver_sql("DROP TABLE fines")
     assert "fines" in {getattr(change[1], "name", "") for change in schema.drift(bare)}
 
 
-def test_a_revision_that_fails_half_way_leaves_nothing_behind(bare: Engine) -> None:
+def test_failed_revision_leaves_nothing(bare: Engine) -> None:
     with bare.connect() as connection:
         connection.exec_driver_sql("CREATE TABLE requests (in_the_way INTEGER)")
     with pytest.raises(Exception, match="requests"):
@@ -142,7 +142,7 @@ def test_a_revision_only_adds_so_that_the_version_before_works_on(file: Path) ->
         ('op.drop_index("ix_outbox_waiting")', 1),
     ],
 )
-def test_what_the_version_before_would_not_survive_is_noticed(line: str, found: int) -> None:
+def test_incompatible_change_is_detected(line: str, found: int) -> None:
     assert len(_takes_away(line)) == found
 
 

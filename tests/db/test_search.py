@@ -182,7 +182,7 @@ LETTERS: Final = st.text(alphabet="ab 紅红樓楼é\"'-.*:^(){}&|!<>\\%_\x00", 
 
 @given(st.lists(st.tuples(LETTERS, LETTERS), min_size=1, max_size=6), st.lists(LETTERS, min_size=1, max_size=6))
 @settings(max_examples=example_count(100))
-def test_no_text_is_an_operator(titles: list[tuple[str, str]], typed: list[str]) -> None:
+def test_any_text_is_searched_literally(titles: list[tuple[str, str]], typed: list[str]) -> None:
     """FTS5 against the loop; PostgreSQL is asked the same below."""
     assert _disagreements(titles, typed) == []
 
@@ -261,7 +261,7 @@ def few(store: Immediate) -> Immediate:
         ("no such words", "any", []),
     ],
 )
-def test_what_a_reader_types_finds(few: Immediate, typed: str, field: str, found: list[str]) -> None:
+def test_user_input_finds_its_titles(few: Immediate, typed: str, field: str, found: list[str]) -> None:
     assert _all(few, typed, SearchField(field)) == found
 
 
@@ -288,7 +288,7 @@ def test_a_hit_says_how_many_libraries_have_it_available(few: Immediate) -> None
         ("Dune", "isbn", BadQuery.NO_ISBN),
     ],
 )
-def test_a_query_that_is_none_is_refused(few: Immediate, typed: str, field: str, why: BadQuery) -> None:
+def test_invalid_query_is_refused(few: Immediate, typed: str, field: str, why: BadQuery) -> None:
     assert _search(few, typed, SearchField(field)) is why
 
 
@@ -299,7 +299,7 @@ HOSTILE: Final = (
 
 
 @pytest.mark.parametrize("typed", HOSTILE)
-def test_a_hostile_query_is_words_like_another(few: Immediate, typed: str) -> None:
+def test_hostile_query_is_searched_as_words(few: Immediate, typed: str) -> None:
     result = _search(few, typed)
     assert result is BadQuery.NO_WORDS or isinstance(result, FoundTitles)
 

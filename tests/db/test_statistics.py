@@ -194,12 +194,14 @@ def test_an_archived_request_counts_no_more(store: Immediate, placed: Standing) 
     assert (asked(store).counts, asked(store).since) == ((), None)
 
 
-def test_no_record_has_a_field_for_a_person() -> None:
+def test_records_have_no_field_for_a_patron() -> None:
     named = {field.name for record in (Count, Turnaround, RefusalCount, DeclineCount, PairCount) for field in fields(record)}
     assert not {name for name in named if any(word in name for word in ("patron", "card", "name", "title", "detail"))}
 
 
-def test_nothing_outside_the_period_is_read(engine: Engine, store: Immediate, now: datetime, plan: Callable[..., str]) -> None:
+def test_requests_outside_the_period_are_not_read(
+    engine: Engine, store: Immediate, now: datetime, plan: Callable[..., str]
+) -> None:
     bulk.fill(engine, bulk.Amounts(requests=300, lines=3, days=600), now)
     open_work.fill(engine, 100, now)
     month = Period(now.date() - timedelta(days=30), now.date())

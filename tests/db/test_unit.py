@@ -40,9 +40,7 @@ def _row_id(step: Step) -> str:
 # ---- births
 
 
-def test_a_request_is_born_with_the_next_number_and_a_line_in_the_journal(
-    store: Immediate, now: datetime, by: Actor, rows: Rows
-) -> None:
+def test_request_starts_with_the_next_number_and_a_journal_line(store: Immediate, now: datetime, by: Actor, rows: Rows) -> None:
     born = store.now(UnitOfWork.open, _wish(), now, by)
     assert (born.id, born.placed_at, born.moved_at) == ("R1", now, now)
     assert store.now(lambda unit: unit.requests.find("R1")) == born
@@ -58,7 +56,7 @@ def test_a_request_is_born_with_the_next_number_and_a_line_in_the_journal(
 
 @pytest.mark.parametrize("side", Side)
 @pytest.mark.parametrize("position", Position)
-def test_a_request_is_born_at_a_first_position_of_its_side_only(
+def test_request_starts_only_at_a_first_position_of_its_side(
     store: Immediate, now: datetime, by: Actor, side: Side, position: Position
 ) -> None:
     wish = _wish(side=side, position=position)
@@ -79,7 +77,7 @@ def test_a_second_active_request_for_one_copy_is_refused_by_the_database(standin
 
 
 @pytest.mark.parametrize("step", TABLE, ids=_row_id)
-def test_a_step_moves_the_request_and_tells_what_its_row_says(
+def test_step_moves_the_request_and_sends_the_messages_of_its_row(
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, step: Step
 ) -> None:
     before = standing(step.source, copy="C1", side=side_of(step.event))
@@ -95,7 +93,7 @@ def test_a_step_moves_the_request_and_tells_what_its_row_says(
 
 
 @pytest.mark.parametrize("step", [s for s in TABLE if s.sends], ids=_row_id)
-def test_what_is_told_is_addressed_to_the_partner_or_the_patron(
+def test_message_is_addressed_to_the_partner_or_the_patron(
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, step: Step
 ) -> None:
     before = standing(step.source, copy="C1", side=side_of(step.event))
@@ -108,7 +106,7 @@ def test_what_is_told_is_addressed_to_the_partner_or_the_patron(
 
 
 @pytest.mark.parametrize("event", [e for e in Event if e not in {s.event for s in TABLE if s.source is Position.RECEIVED}])
-def test_a_step_that_the_table_does_not_have_changes_nothing(
+def test_unknown_step_changes_nothing(
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows, event: Event
 ) -> None:
     before = standing(Position.RECEIVED, copy="C1")
@@ -119,9 +117,7 @@ def test_a_step_that_the_table_does_not_have_changes_nothing(
     assert (len(rows(JOURNAL)), rows(OUTBOX)) == (lines, [])
 
 
-def test_whoever_moves_a_request_second_loses(
-    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
-) -> None:
+def test_second_concurrent_move_fails(store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
     seen_by_both = standing(Position.RECEIVED, copy="C1")
     first = store.now(UnitOfWork.advance, seen_by_both, Event.CHECK_OUT, now, by)
     told = len(rows(OUTBOX))
@@ -131,9 +127,7 @@ def test_whoever_moves_a_request_second_loses(
     assert len(rows(OUTBOX)) == told
 
 
-def test_a_request_that_stays_keeps_the_instant_at_which_it_came(
-    store: Immediate, standing: Standing, now: datetime, by: Actor
-) -> None:
+def test_stationary_request_keeps_its_entry_time(store: Immediate, standing: Standing, now: datetime, by: Actor) -> None:
     later = now + timedelta(days=1)
     loan = standing(Position.ON_LOAN, copy="C1")
     renewed = store.now(lambda unit: unit.advance(loan, Event.RENEW, later, by, due=date(2017, 3, 30), renewals=1))
@@ -142,7 +136,7 @@ def test_a_request_that_stays_keeps_the_instant_at_which_it_came(
     assert returned.moved_at == later
 
 
-def test_force_goes_anywhere_says_why_and_tells_nobody(
+def test_force_reaches_any_position_with_a_reason_and_sends_nothing(
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     closed = standing(Position.CLOSED)
@@ -155,9 +149,7 @@ def test_force_goes_anywhere_says_why_and_tells_nobody(
     assert rows(OUTBOX) == []
 
 
-def test_the_lender_that_is_asked_hears_of_its_own_copy(
-    store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
-) -> None:
+def test_lender_is_asked_for_its_own_item(store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
     request = standing(Position.NEW)
     store.now(lambda unit: unit.candidates.add((Candidate(request.id, 1, "CUHK", "C7", local_bib_id="99", wire_id="w-1"),)))
     store.now(UnitOfWork.advance, request, Event.ASK, now, by)
@@ -165,7 +157,7 @@ def test_the_lender_that_is_asked_hears_of_its_own_copy(
     assert (told.item, told.local_bib_id, told.wire_id) == (ItemKey("CUHK", "C7"), "99", "w-1")
 
 
-def test_the_lender_that_was_silent_hears_the_cancellation_and_the_next_one_the_request(
+def test_silent_lender_gets_the_cancellation_and_the_next_one_the_request(
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     asked = standing(Position.REQUESTED)
@@ -178,7 +170,7 @@ def test_the_lender_that_was_silent_hears_the_cancellation_and_the_next_one_the_
 # ---- what else a unit writes
 
 
-def test_a_candidate_remembers_what_became_of_it(store: Immediate) -> None:
+def test_candidate_stores_its_outcome(store: Immediate) -> None:
     first, second = Candidate("R1", 1, "CUHK", "C1"), Candidate("R1", 2, "PolyU", "C2")
     store.now(lambda unit: unit.candidates.add((second, first)))
     store.now(_marked, first)
@@ -211,7 +203,7 @@ def test_a_partner_whose_row_has_another_card_now_is_not_found_by_the_old_one(st
     assert store.now(lambda unit: unit.partners.with_card("CU-1")) is None
 
 
-def test_a_copys_status_is_what_was_heard_last(store: Immediate) -> None:
+def test_status_of_an_item_is_the_latest_one(store: Immediate) -> None:
     store.now(loading.write, "holdings", [Holding("CUHK", "C1", "b1", "Dune")], 1)
     store.now(lambda unit: unit.holdings.set_status(ItemKey("CUHK", "C1"), "On Loan"))
     found = store.now(lambda unit: unit.holdings.find(ItemKey("CUHK", "C1")))

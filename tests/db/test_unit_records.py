@@ -66,7 +66,7 @@ def test_each_letter_is_written_where_its_policy_key_is_on_and_never_twice(
         assert [row["send"] for row in rows(OUTBOX)] == [row["kind"] for row in rows(NOTICES)] == written
 
 
-def test_nobody_gets_a_letter_about_a_book_that_nobody_here_asked_for(
+def test_no_letter_is_written_without_a_patron_of_ours(
     store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows
 ) -> None:
     stray = standing(Position.IN_TRANSIT, copy="C1", patron="", kind="stray", unwanted=True)
@@ -74,7 +74,7 @@ def test_nobody_gets_a_letter_about_a_book_that_nobody_here_asked_for(
     assert [row["send"] for row in rows(OUTBOX)] == ["tell_lender_received"]
 
 
-def test_how_a_letter_went_is_written_down(store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
+def test_outcome_of_a_letter_is_stored(store: Immediate, standing: Standing, now: datetime, by: Actor, rows: Rows) -> None:
     loan = standing(Position.ON_LOAN, copy="C1")
     store.now(UnitOfWork.advance, loan, Event.FALL_DUE, now, by)
     number = rows(NOTICES)[0]["id"]
@@ -98,7 +98,7 @@ def test_an_occasion_whose_letter_was_not_needed_may_come_again(
 # ---- the journal
 
 
-def test_a_no_is_written_down_with_its_rule(store: Immediate, now: datetime, by: Actor, rows: Rows) -> None:
+def test_refusal_is_stored_with_its_rule(store: Immediate, now: datetime, by: Actor, rows: Rows) -> None:
     store.now(UnitOfWork.refuse, Refusal(Reason.QUOTA_HKALL, {"limit": 15}), now, by, None, "P1")
     line = rows(JOURNAL)[0]
     assert (line["event"], line["patron"], line["rule"], line["outcome"]) == ("REFUSED", "P1", "R20", "quota_hkall")
@@ -121,7 +121,7 @@ def test_the_journal_the_letters_and_the_outbox_hold_no_name_and_no_address(
     assert [secret for secret in secrets if secret in written] == []
 
 
-def test_those_who_listen_hear_what_was_committed_and_nothing_else(engine: Engine, now: datetime, by: Actor) -> None:
+def test_commit_listener_gets_committed_steps_only(engine: Engine, now: datetime, by: Actor) -> None:
     heard: list[JournalEntry] = []
     told = Immediate(engine, lambda c: UnitOfWork(c, lambda: "R1", listen=heard.extend))
 

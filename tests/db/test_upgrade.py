@@ -103,7 +103,7 @@ def test_every_open_request_and_its_history_can_be_read(upgraded: Immediate) -> 
     assert not {request.position for request in found} & FINAL
 
 
-def test_what_had_not_been_told_is_handed_out_again(upgraded: Immediate) -> None:
+def test_undelivered_messages_are_delivered_after_the_upgrade(upgraded: Immediate) -> None:
     taken = _told(upgraded) + _told(upgraded)
     assert [(row.send.value, row.recipient) for row in sorted(taken, key=lambda row: row.id)] == WAITING
 

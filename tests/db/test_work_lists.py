@@ -93,7 +93,7 @@ def test_every_list_is_tested() -> None:
 
 
 @pytest.mark.parametrize("name", list(ListName))
-def test_a_list_has_what_belongs_there_and_nothing_else(
+def test_list_contains_exactly_its_requests(
     store: Immediate, standing: Standing, now: datetime, at: Moment, name: ListName
 ) -> None:
     words: dict[Any, Any] = {"yesterday": now.date() - timedelta(days=1), 30: now - timedelta(days=30)}
@@ -144,7 +144,7 @@ def test_a_list_is_the_same_on_the_command_line(counter: Immediate, at: Moment) 
         assert told == [number for page in pages(counter, name, at, SortKey.DAYS, 50) for number in ids(page)] != []
 
 
-def test_what_stands_still_is_what_the_rules_say(counter: Immediate, now: datetime, at: Moment) -> None:
+def test_stalled_list_follows_the_rules(counter: Immediate, now: datetime, at: Moment) -> None:
     may = counter.now(may_stand_still, at.waits, now)
     idle = {request.id for request in counter.now(filter_stalled, may, at.waits, now)}
     assert {request.id for request in counter.now(cli_lists.stuck, at)} == idle
@@ -159,7 +159,7 @@ def test_a_slow_courier_is_allowed_its_days(store: Immediate, standing: Standing
     assert sorted(found) == ["ELSEWHERE", "LU"]
 
 
-def test_what_a_round_could_not_do_and_what_a_partner_refuses_are_stuck_too(
+def test_rows_not_processed_by_rounds_and_refused_by_partners_are_stuck(
     store: Immediate, standing: Standing, now: datetime, at: Moment
 ) -> None:
     store.now(lambda unit: unit.partners.write([Partner("LU", "Lingnan University")]))
@@ -269,7 +269,7 @@ def test_a_place_names_no_title_and_no_call_number(counter: Immediate, at: Momen
 
 
 @pytest.mark.parametrize("place", ["?", "~", "yesterday~O1", "~O1", "2017-03-01~", "2017-03-01T02:00:00~O1"])
-def test_a_place_that_says_nothing_is_the_beginning(counter: Immediate, at: Moment, place: str) -> None:
+def test_invalid_paging_position_starts_at_the_beginning(counter: Immediate, at: Moment, place: str) -> None:
     for key in SortKey:
         first = counter.now(work_lists.page, ListName.PULL, at, PageOrder(key))
         assert counter.now(work_lists.page, ListName.PULL, at, PageOrder(key, after=place)) == first
@@ -322,7 +322,7 @@ def full_scans(plan: str) -> list[str]:
     return whole + [line for line in lines if "Seq Scan on requests" in line]
 
 
-def test_no_page_reads_all_requests(engine: Engine, counter: Immediate, at: Moment, plan: Callable[..., str]) -> None:
+def test_paging_reads_no_more_than_a_page(engine: Engine, counter: Immediate, at: Moment, plan: Callable[..., str]) -> None:
     for name, key in itertools.product(ListName, SortKey):
         order = PageOrder(key, after=counter.now(work_lists.page, name, at, PageOrder(key, most=2)).next)
         for number in range(len(asked(engine, counter, work_lists.page, name, at, order))):

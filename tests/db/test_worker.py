@@ -59,7 +59,7 @@ def _lane(engine: Engine, desk: Desk, batch: int) -> Worker:
     return lane
 
 
-def test_what_came_in_while_the_last_group_was_done_is_the_next_one(engine: Engine) -> None:
+def test_units_queued_during_a_group_form_the_next_group(engine: Engine) -> None:
     desk = Desk()
     lane = _lane(engine, desk, batch=256)
     for name in "abc":
@@ -80,7 +80,7 @@ def test_a_group_is_no_bigger_than_the_batch_and_the_order_stays(engine: Engine)
     assert desk.groups == [["first"], ["a", "b"], ["c", "d"], ["e"]]
 
 
-def test_nothing_that_waits_is_lost_when_the_lane_stops(engine: Engine) -> None:
+def test_stop_loses_no_queued_unit(engine: Engine) -> None:
     desk = Desk()
     lane = _lane(engine, desk, batch=2)
     for name in "abc":
@@ -101,7 +101,7 @@ def test_answers_are_given_in_the_reactors_turn_and_not_in_the_thread(engine: En
     assert desk.answered == ["first"]
 
 
-def test_a_stopped_lane_takes_nothing_more(engine: Engine) -> None:
+def test_stopped_lane_accepts_nothing(engine: Engine) -> None:
     desk = Desk()
     desk.go_on.set()
     lane = Worker(engine, desk.do, desk.turns.put, "writer", 2)
@@ -111,7 +111,7 @@ def test_a_stopped_lane_takes_nothing_more(engine: Engine) -> None:
     assert desk.groups == []
 
 
-def test_who_starts_a_lane_hears_of_a_database_that_is_not_there(tmp_path: Path) -> None:
+def test_unavailable_database_is_reported_at_the_start(tmp_path: Path) -> None:
     nowhere = open_engine(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}")
     with pytest.raises(OperationalError, match="unable to open"):
         Worker(nowhere, Desk().do, Desk().turns.put, "writer", 2)

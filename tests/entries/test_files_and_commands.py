@@ -136,7 +136,7 @@ def test_no_command_takes_a_number_beyond_64_bits(config: Path) -> None:
 
 
 @pytest.mark.parametrize("mail", [value.encode("utf-8", "surrogatepass") for value in BAD.values()], ids=list(BAD))
-def test_no_mail_is_a_bounce_that_is_none(config: Path, mail: bytes) -> None:
+def test_invalid_mail_is_no_bounce(config: Path, mail: bytes) -> None:
     report = b'Content-Type: multipart/report; report-type=delivery-status; boundary="b"\n\n--b\n'
     status = report + b"Content-Type: message/delivery-status\n\nAction: " + mail + b"\n\n--b--\n"
     for message in (mail, report + mail, status):

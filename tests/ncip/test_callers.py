@@ -45,11 +45,11 @@ def test_a_certificate_speaks_for_no_other_agency(world: World) -> None:
     assert says(world, LU, Peer("10.0.0.7", PRINT)) == FAILED
 
 
-def test_a_peer_without_a_certificate_matches_no_row_without_one(world: World) -> None:
+def test_peer_without_a_certificate_matches_no_row(world: World) -> None:
     assert says(world, CUHK, Peer("10.0.0.7")) == FAILED
 
 
-def test_an_address_alone_proves_who_it_is_only_where_the_row_says_so(world: World) -> None:
+def test_address_alone_authenticates_only_when_the_row_says_so(world: World) -> None:
     world.admit(CUHK, secret="", by_address=True)
     assert says(world, CUHK, Peer("10.0.0.7")) == ""
     assert says(world, CUHK, Peer("192.0.2.1")) == FAILED

@@ -121,13 +121,13 @@ def assert_it_comes_back(service: str, version: str, spelled: Spelled) -> None:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("service", sorted(SERVICES - LATE))
-def test_a_message_of_1_0_comes_back_as_it_went(service: str, spelled: Spelled) -> None:
+def test_message_of_1_0_round_trips(service: str, spelled: Spelled) -> None:
     assert_it_comes_back(service, NCIP_1_0, spelled)
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("service", sorted(SERVICES))
-def test_a_message_of_1_01_comes_back_as_it_went(service: str, spelled: Spelled) -> None:
+def test_message_of_1_01_round_trips(service: str, spelled: Spelled) -> None:
     assert_it_comes_back(service, NCIP_1_01, spelled)
 
 
@@ -145,7 +145,7 @@ def anything(name: str, order: random.Random) -> Value:
 
 
 @pytest.mark.parametrize("service", sorted(RENAMED.get(service, service) for service in SERVICES - LATE))
-def test_whatever_ncip_2_says_is_written_valid_against_the_dtd(service: str, dtd: etree.DTD) -> None:
+def test_any_ncip_2_message_is_written_valid_against_the_dtd(service: str, dtd: etree.DTD) -> None:
     for seed in range(12):
         said = anything(service, random.Random(seed))
         assert isinstance(said, Mapping)
@@ -154,7 +154,7 @@ def test_whatever_ncip_2_says_is_written_valid_against_the_dtd(service: str, dtd
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
-def test_whatever_ncip_2_says_is_written_valid_in_1_01(service: str, dtd_of_1_01: etree.DTD) -> None:
+def test_any_ncip_2_message_is_written_valid_in_1_01(service: str, dtd_of_1_01: etree.DTD) -> None:
     for seed in range(4):
         said = anything(RENAMED.get(service, service), random.Random(seed))
         assert isinstance(said, Mapping)

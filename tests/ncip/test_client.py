@@ -81,7 +81,7 @@ def written(send: Notification, said: PartnerMessage | None = None) -> NcipMessa
     return make_document(said or partner_message(send), CUHK, "HKU", "a-secret")
 
 
-def test_everything_that_a_partner_can_be_told_has_a_row() -> None:
+def test_every_message_to_a_partner_has_a_row() -> None:
     assert DOCUMENTS.keys() == {send for send in Notification if not is_letter(send)}
 
 
@@ -95,20 +95,20 @@ def test_every_document_is_valid(send: Notification, xsd: etree.XMLSchema) -> No
 
 
 @pytest.mark.parametrize(("name", "send", "at", "due"), SAME, ids=[row[0] for row in SAME])
-def test_our_document_is_the_example_to_the_letter(name: str, send: Notification, at: str, due: str) -> None:
+def test_our_document_equals_the_example(name: str, send: Notification, at: str, due: str) -> None:
     message = written(send, partner_message(send, at, due))
     assert message is not None
     assert decode(encode(message, DIALECTS["direct"])).fields == example(name)
 
 
 @pytest.mark.parametrize(("send", "name"), ALIKE, ids=[row[1] for row in ALIKE])
-def test_what_we_tell_as_lender_has_the_shape_of_the_example(send: Notification, name: str) -> None:
+def test_document_of_a_lender_has_the_shape_of_the_example(send: Notification, name: str) -> None:
     message = written(send)
     assert message is not None
     assert shape(decode(encode(message, DIALECTS["direct"])).fields) == shape(example(name))
 
 
-def test_a_lender_never_learns_the_patron_unless_its_row_says_so() -> None:
+def test_lender_does_not_learn_the_patron_unless_its_row_says_so() -> None:
     rows = (Partner("CUHK", "", user_sent=kind) for kind in ("institution", "patron"))
     messages = [make_document(partner_message(Notification.ASK_LENDER), row, "HKU", "") for row in rows]
     told = [message.text("UserId/UserIdentifierValue") for message in messages if message]
@@ -143,7 +143,7 @@ def replied(service: str = "RequestItemResponse", status: int = 200, wait: int =
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_proof_of_ours_that_is_not_believed_is_a_fault_of_the_channel_whatever_the_body_says(status: int) -> None:
+def test_refused_credentials_are_a_fault_of_the_channel_whatever_the_body_says(status: int) -> None:
     problem: Fields = {"ProblemType": "Anything", "ProblemDetail": "JWT subject does not match"}
     for reply in (HttpReply(status, "text/html", b"<html>log in</html>"), replied(status=status, Problem=[problem])):
         found = delivered(reply)
@@ -151,13 +151,13 @@ def test_a_proof_of_ours_that_is_not_believed_is_a_fault_of_the_channel_whatever
         assert f"HTTP {status}" in found.detail
 
 
-def test_a_partner_that_knows_us_by_the_request_is_told_by_its_own_way() -> None:
+def test_partner_with_its_own_request_numbers_gets_them() -> None:
     usual, own = Script(replied()), Script(replied())
     finished(NcipClient(usual, "HKU", {}, posts={"CUHK": own}).deliver(partner_message(Notification.ASK_LENDER), CUHK))
     assert (len(usual.given), len(own.given)) == (0, 1)
 
 
-def test_a_partner_that_knows_systems_is_told_which_we_are() -> None:
+def test_partner_that_knows_systems_gets_our_system() -> None:
     message = make_document(partner_message(Notification.ASK_LENDER), replace(CUHK, from_system_id="HKU-SYSTEM"), "HKU", "")
     assert message is not None
     assert message.text("InitiationHeader/FromSystemId") == "HKU-SYSTEM"
@@ -173,13 +173,13 @@ def test_a_partner_that_knows_systems_is_told_which_we_are() -> None:
     ],
 )
 @pytest.mark.parametrize(("our_user", "named"), [("", "HKU-INST"), ("ILL-0042", "ILL-0042")])
-def test_a_partner_is_told_the_user_by_whom_it_knows_us(send: Notification, our_user: str, named: str) -> None:
+def test_partner_gets_the_user_identifier_it_knows(send: Notification, our_user: str, named: str) -> None:
     message = make_document(partner_message(send), replace(CUHK, our_user=our_user), "HKU", "")
     assert message is not None
     assert (message.text("UserId/AgencyId"), message.text("UserId/UserIdentifierValue")) == ("CUHK", named)
 
 
-def test_a_partner_that_we_decline_is_told_its_own_card_here() -> None:
+def test_partner_gets_its_own_card_with_a_refusal() -> None:
     message = make_document(
         partner_message(Notification.TELL_BORROWER_DECLINED), replace(CUHK, institutional_card="ILL-CUHK"), "HKU", ""
     )
@@ -234,22 +234,22 @@ ANSWERS: dict[str, tuple[HttpReply | Exception, DeliveryResult]] = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_what_comes_back_is_one_answer(name: str) -> None:
+def test_reply_is_classified_as_one_outcome(name: str) -> None:
     reply, answer = ANSWERS[name]
     assert delivered(reply) == answer
 
 
 @pytest.mark.parametrize("body", [b"", b"<html><body>It works!</body></html>", b"<NCIPMessage>", b"\xff\xfe\x00"])
 @pytest.mark.parametrize("status", [200, 302, 404, 500])
-def test_garbage_leaves_open_whether_the_document_took_effect(body: bytes, status: int) -> None:
+def test_malformed_reply_leaves_the_outcome_unknown(body: bytes, status: int) -> None:
     assert delivered(HttpReply(status, "text/html", body, 0)).kind == "unknown"
 
 
-def test_the_last_resort_of_mod_ncip_is_tried_again() -> None:
+def test_last_resort_problem_of_mod_ncip_is_retried() -> None:
     assert delivered(HttpReply(500, "application/xml", b"<Problem><message>NPE</message></Problem>", 0)).kind == "later"
 
 
-def test_a_problem_that_may_pass_goes_before_a_final_one() -> None:
+def test_temporary_problem_precedes_a_final_one() -> None:
     both: Value = [{"ProblemType": "Unknown Item"}, {"ProblemType": "Temporary Processing Failure"}]
     assert delivered(replied(Problem=both)).kind == "later"
 
@@ -263,15 +263,15 @@ def test_a_document_carries_the_partners_secret_to_its_url_in_its_time() -> None
     assert header.text("InitiationHeader/FromAgencyAuthentication") == "a-secret"
 
 
-def test_what_the_flow_does_not_say_is_settled_without_a_document() -> None:
+def test_message_outside_the_flow_is_settled_without_a_document() -> None:
     assert delivered(NotSent("nobody calls"), Notification.TELL_LENDER_RETURNED).kind == "accepted"
 
 
-def test_a_partner_without_an_address_refuses_so_that_the_next_one_is_asked() -> None:
+def test_partner_without_a_url_refuses_so_that_the_next_is_asked() -> None:
     assert delivered(replied(), partner=Partner("CUHK", "")).kind == "refused"
 
 
-def test_a_due_date_in_a_reply_is_its_day_in_hong_kong() -> None:
+def test_due_date_in_a_reply_is_its_day_in_hong_kong() -> None:
     reply = replied("RenewItemResponse", ItemId=COPY, DateDue="2017-04-20T15:59:59Z")
     assert delivered(reply, Notification.ASK_LENDER_TO_RENEW).due == date(2017, 4, 20)
 
@@ -283,7 +283,7 @@ def test_every_document_expects_the_response_of_its_service() -> None:
             assert delivered(replied(SHAPES[message.service].reply), send).kind == "accepted"
 
 
-def test_an_instant_is_written_in_utc() -> None:
+def test_timestamps_are_written_in_utc() -> None:
     said = partner_message(Notification.TELL_LENDER_RECEIVED, datetime(2017, 3, 2, 3, tzinfo=UTC).isoformat())
     message = written(Notification.TELL_LENDER_RECEIVED, said)
     assert message is not None
@@ -314,27 +314,27 @@ def again(
     return answer, [decode(body).service for _, body, _ in post.given]
 
 
-def test_a_partner_that_can_is_asked_whether_it_has_the_wish() -> None:
+def test_partner_with_look_ups_is_asked_whether_it_has_the_request() -> None:
     answer, told = again(Replies(replied("LookupRequestResponse", RequestId=NUMBER)))
     assert (answer.kind, told) == ("already", ["LookupRequest"])
 
 
-def test_a_wish_that_it_does_not_know_is_told_again() -> None:
+def test_request_unknown_to_the_partner_is_sent_again() -> None:
     answer, told = again(Replies(refused("Unknown Request"), replied(RequestId=NUMBER)))
     assert (answer.kind, told) == ("accepted", ["LookupRequest", "RequestItem"])
 
 
-def test_a_question_that_gets_no_answer_leaves_it_open() -> None:
+def test_look_up_without_a_reply_leaves_the_outcome_unknown() -> None:
     answer, told = again(Replies(NoReply("cut")))
     assert (answer.kind, told) == ("unknown", ["LookupRequest"])
 
 
-def test_a_partner_that_cannot_be_asked_hears_the_same_wish_again() -> None:
+def test_partner_without_look_ups_gets_the_request_again() -> None:
     answer, told = again(Replies(replied(RequestId=NUMBER)), asks=False)
     assert (answer.kind, told) == ("accepted", ["RequestItem"])
 
 
-def test_what_is_no_wish_is_told_again_without_a_question() -> None:
+def test_other_messages_are_sent_again_without_a_look_up() -> None:
     answer, told = again(Replies(replied("ItemReceivedResponse")), Notification.TELL_LENDER_RECEIVED)
     assert (answer.kind, told) == ("accepted", ["ItemReceived"])
 
@@ -356,7 +356,7 @@ COUNTED: dict[str, tuple[HttpReply | Exception, str]] = {
 
 
 @pytest.mark.parametrize("name", COUNTED)
-def test_every_document_is_timed_and_every_failure_counted_by_its_kind(name: str) -> None:
+def test_every_document_is_timed_and_failures_counted_by_kind(name: str) -> None:
     reply, failure = COUNTED[name]
     metrics, clock = Metrics(), iter((100.0, 101.5))
     client = NcipClient(Script(reply), "HKU", {}, partial(note, metrics), lambda: next(clock))
@@ -366,7 +366,7 @@ def test_every_document_is_timed_and_every_failure_counted_by_its_kind(name: str
     assert [kind for kind in kinds if value(metrics, "ncip_errors_total", "CUHK", kind)] == ([failure] if failure else [])
 
 
-def test_a_reply_that_is_valid_only_in_the_partners_own_way_counts_and_is_told_to_operators() -> None:
+def test_reply_valid_only_in_the_partners_form_is_accepted_and_reported() -> None:
     body = b"<NCIPMessage><RequestItemResponse><Dance/></RequestItemResponse></NCIPMessage>"
     client = NcipClient(Script(HttpReply(200, XML, body, 0)), "HKU", {}, partial(note, Metrics()))
     with capture_logs() as logs:

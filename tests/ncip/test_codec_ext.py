@@ -39,7 +39,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_what_is_not_ncips_own_is_kept_as_its_text_and_goes_back_as_it_came(name: str) -> None:
+def test_foreign_elements_are_kept_as_text_and_returned_unchanged(name: str) -> None:
     inside, spaces = OTHERS[name]
     message = received(inside, spaces)
     again = decode(encode(message, DIRECT))
@@ -55,7 +55,7 @@ def bare(node: etree._Element) -> str:
     return etree.canonicalize(etree.tostring(alone, encoding="unicode"), rewrite_prefixes=True)
 
 
-def test_what_ncip_knows_is_read_beside_it() -> None:
+def test_ncip_elements_are_read_beside_foreign_ones() -> None:
     message = received(
         '<x:Note xmlns:x="urn:x"/><n:RequestId><n:RequestIdentifierValue>R1</n:RequestIdentifierValue></n:RequestId>'
     )
@@ -87,12 +87,12 @@ def test_an_element_in_an_ext_keeps_its_tail_and_its_parent_to_itself() -> None:
     assert etree.tostring(outside) == b"<all><one/>tail</all>"
 
 
-def test_a_stranger_in_an_ext_is_not_shown_in_logs() -> None:
+def test_foreign_elements_in_an_ext_are_masked_in_logs() -> None:
     message = received("<Patron>Chan Tai Man</Patron>")
     assert redacted(message)["Ext"] == {"Ext": [DOT]}
 
 
-def test_text_that_is_no_xml_is_a_mistake_named_by_its_path() -> None:
+def test_invalid_xml_text_is_reported_by_its_path() -> None:
     with pytest.raises(ValueError, match="ItemReceivedResponse/Ext/Ext is not XML"):
         encode(NcipMessage("ItemReceivedResponse", {"Ext": {"Ext": ["<a>"]}}), DIRECT)
 

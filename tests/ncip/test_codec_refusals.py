@@ -96,7 +96,7 @@ HOSTILE: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_document_nobody_can_read_is_refused_quickly(name: str) -> None:
+def test_unreadable_document_is_refused_quickly(name: str) -> None:
     started = time.process_time()
     bad = refusal(HOSTILE[name])
     assert bad.problem == SYNTAX
@@ -104,16 +104,16 @@ def test_a_document_nobody_can_read_is_refused_quickly(name: str) -> None:
 
 
 @pytest.mark.parametrize("charset", ["x-klingon", "idna", "unicode_escape", "a\0b", "zip"])
-def test_a_charset_we_do_not_read_is_refused_by_name(charset: str) -> None:
+def test_unsupported_charset_is_refused_by_name(charset: str) -> None:
     assert "character set" in refusal(fixture("problem.xml"), charset).detail
 
 
-def test_what_lies_within_the_limits_is_read() -> None:
+def test_document_within_the_limits_is_read() -> None:
     inside = "<x>" * 59 + "</x>" * 59 + "<y/>" * 9_900 + f"<z>{'1' * 65_536}</z>"
     assert decode(RENEWAL.replace("<ItemShipped>", f"<ItemShipped>{inside}").format("R1").encode()).text(R1) == "R1"
 
 
-def test_a_dtd_from_outside_is_not_opened(tmp_path: Path) -> None:
+def test_external_dtd_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "leak.dtd").write_text('<!ENTITY who "LEAKED"><!ATTLIST NCIPMessage version CDATA "LEAKED">')
     start = f'<!DOCTYPE NCIPMessage SYSTEM "{(tmp_path / "leak.dtd").as_uri()}">'
     assert decode(f"{start}<NCIPMessage><ItemShippedResponse/></NCIPMessage>".encode()).version == ""
@@ -126,7 +126,7 @@ def test_an_unknown_service_is_named_and_can_be_answered() -> None:
     assert (bad.header.from_agency, bad.header.to_agency) == ("HKU", "LU")
 
 
-def test_a_request_for_nothing_names_what_it_lacks() -> None:
+def test_empty_request_names_the_missing_element() -> None:
     bad = refusal(b"<NCIPMessage><RequestItem/></NCIPMessage>")
     assert bad.detail == "RequestItem lacks UserId or AuthenticationInput, ItemId or BibliographicId"
 
@@ -136,19 +136,19 @@ def test_a_refusal_does_not_repeat_a_password() -> None:
     assert "0931" not in str(refusal(body))
 
 
-def test_a_refusal_knows_the_version_to_answer_in() -> None:
+def test_refusal_has_the_version_for_the_reply() -> None:
     bad = refusal(f'<n:NCIPMessage xmlns:n="{NISO}" n:version="{OLD}"><n:LendUmbrella/></n:NCIPMessage>'.encode())
     assert bad.version == OLD
 
 
 @given(st.binary(max_size=300))
-def test_no_bytes_do_worse_than_a_refusal(body: bytes) -> None:
+def test_any_bytes_cause_at_worst_a_refusal(body: bytes) -> None:
     assert refusal(body).problem == SYNTAX
 
 
 @given(at=st.integers(min_value=0), byte=st.integers(0, 255))
 @settings(max_examples=example_count(200))
-def test_a_flipped_byte_does_no_worse_than_a_refusal(at: int, byte: int) -> None:
+def test_flipped_byte_causes_at_worst_a_refusal(at: int, byte: int) -> None:
     body = bytearray(fixture("item-shipped.xml"))
     body[at % len(body)] = byte
     assert outcome(bytes(body)) in {"ItemShipped", SYNTAX, "Unknown Service", "Needed Data Missing"}
@@ -166,19 +166,19 @@ def test_a_flipped_byte_does_no_worse_than_a_refusal(at: int, byte: int) -> None
         "<NCIPMessage>x</NCIPMessage>hunter2",
     ],
 )
-def test_what_is_wrong_with_a_document_is_said_by_its_place_and_never_by_its_content(document: str) -> None:
+def test_error_is_described_by_its_place_without_content(document: str) -> None:
     with pytest.raises(BadDocument) as refused:
         decode(document.encode())
     assert "hunter2" not in f"{refused.value.detail} {refused.value!r} {refused.value.__cause__!r}"
     assert "hunter2" not in "".join(format_exception(refused.value))
 
 
-def test_a_place_is_a_name_a_number_a_line_and_a_column() -> None:
+def test_place_is_an_element_name_number_line_and_column() -> None:
     with pytest.raises(BadDocument) as refused:
         decode(b"<NCIPMessage>\n<a><b></a></NCIPMessage>")
     assert refused.value.detail == "not well-formed: ERR_TAG_NAME_MISMATCH (76) in line 2, column 11"
 
 
 @pytest.mark.parametrize("subset", ["[]", " [ \n] "])
-def test_an_empty_subset_of_a_doctype_declares_nothing_and_is_taken(subset: str) -> None:
+def test_empty_doctype_subset_is_accepted(subset: str) -> None:
     assert decode(f'{OPEN}SYSTEM "ncip_v1_0.dtd"{subset}>{RENEWAL.format("R1")}'.encode()).service == "ItemShipped"

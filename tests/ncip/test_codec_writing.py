@@ -70,7 +70,7 @@ def needs(service: str) -> tuple[str, ...]:
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_message_comes_back_as_it_went(service: str, spelled: Spelled) -> None:
+def test_message_round_trips(service: str, spelled: Spelled) -> None:
     @settings(max_examples=example_count(15), suppress_health_check=list(HealthCheck), database=None)
     @given(fields(model(service), needs(service)))
     def comes_back(said: Fields) -> None:
@@ -108,7 +108,7 @@ def filled(name: str, models: Mapping[str, Any], order: random.Random) -> Value:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_what_is_valid_is_written_valid_whatever_the_order_of_the_fields(
+def test_valid_content_is_written_valid_in_any_order_of_fields(
     service: str, xsd: etree.XMLSchema, models: Mapping[str, Any]
 ) -> None:
     for seed in range(4):
@@ -140,7 +140,7 @@ OLD = "http://www.niso.org/schemas/ncip/v2_0/imp1/xsd/ncip_v2_0.xsd"
 YOUNG = {"ItemOptionalFields": {"CirculationStatus": "On Loan", "DateDue": "2017-04-20T23:59:59+08:00"}}
 
 
-def test_a_reply_speaks_the_version_it_was_spoken_to_in() -> None:
+def test_reply_has_the_version_of_the_request() -> None:
     assert decode(encode(NcipMessage("ItemShippedResponse", {}, version=OLD), DIRECT)).version == OLD
 
 
@@ -149,12 +149,12 @@ def test_a_version_nobody_knows_is_answered_in_the_dialects_own(version: str) ->
     assert decode(encode(NcipMessage("ItemShippedResponse", {}, version=version), DIRECT)).version == DIRECT.version
 
 
-def test_what_an_older_peer_does_not_know_is_left_out() -> None:
+def test_element_unknown_to_an_older_version_is_omitted() -> None:
     again = decode(encode(NcipMessage("LookupItemResponse", YOUNG, version=OLD), DIRECT))
     assert again.fields == {"ItemOptionalFields": {"CirculationStatus": "On Loan"}}
 
 
-def test_what_is_left_for_an_older_peer_is_valid_to_it(xsd_of_2_0: etree.XMLSchema) -> None:
+def test_document_for_an_older_version_is_valid_there(xsd_of_2_0: etree.XMLSchema) -> None:
     said = decode(fixture("lookup-user-response.xml"))
     loans = [dict(loan.fields) | {"ReminderLevel": "1"} for loan in said.each("LoanedItem")]
     message = replace(said, fields={**said.fields, "LoanedItem": loans}, version=OLD)
@@ -162,7 +162,7 @@ def test_what_is_left_for_an_older_peer_is_valid_to_it(xsd_of_2_0: etree.XMLSche
     assert minor(message.version) == 0
 
 
-def test_what_says_nothing_is_not_written() -> None:
+def test_empty_elements_are_omitted() -> None:
     said: Fields = {"LoanedItemsDesired": False, "UserElementType": [], "UserId": {"AgencyId": "", "UserIdentifierValue": "P"}}
     assert decode(encode(NcipMessage("LookupUser", said), DIRECT)).fields == {"UserId": {"UserIdentifierValue": "P"}}
 
@@ -194,7 +194,7 @@ MISTAKES: dict[str, tuple[str, Fields]] = {
 
 
 @pytest.mark.parametrize("error", MISTAKES)
-def test_a_mistake_of_ours_is_named_by_its_path(error: str) -> None:
+def test_programming_error_is_reported_by_its_path(error: str) -> None:
     service, said = MISTAKES[error]
     with pytest.raises(ValueError, match=error):
         encode(NcipMessage(service, said), DIRECT)
@@ -206,7 +206,7 @@ def test_a_dialect_of_a_version_nobody_knows_is_not_written() -> None:
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_nothing_hidden_is_shown_of_any_document(name: str) -> None:
+def test_masked_documents_show_no_hidden_value(name: str) -> None:
     message = decode(fixture(name))
     nodes = etree.fromstring(fixture(name)).iter(f"{{{NISO}}}*")
     hidden = {node.text for node in nodes if node.text and ELEMENTS[etree.QName(node).localname].hidden}

@@ -94,10 +94,10 @@ def test_a_version_of_ncip_1_brings_its_doctype(version: str, public: str) -> No
 
 
 @pytest.mark.parametrize("version", ["", "5.6", "http://www.niso.org/schemas/ncip/v2_02/ncip_v2_02.xsd"])
-def test_other_versions_are_not_ncip_1(version: str) -> None:
+def test_later_versions_are_not_ncip_1(version: str) -> None:
     assert version_1(version) is None
 
 
-def test_what_a_peer_said_of_its_dtd_is_kept() -> None:
+def test_version_in_the_doctype_of_a_peer_is_kept() -> None:
     received = Dtd("1", "urn:mine", "-//Mine//EN")
     assert version_1(received) is received

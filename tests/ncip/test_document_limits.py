@@ -105,7 +105,7 @@ class Counted:
 
 @settings(max_examples=example_count(150))
 @given(document=monsters())
-def test_what_passes_is_within_every_limit_by_another_parser(document: bytes) -> None:
+def test_accepted_document_is_within_every_limit_by_another_parser(document: bytes) -> None:
     if find_exceeded_limit(document, LIMITS):
         return
     try:
@@ -120,7 +120,7 @@ def test_what_passes_is_within_every_limit_by_another_parser(document: bytes) ->
 
 @settings(max_examples=example_count(150))
 @given(document=monsters())
-def test_what_is_far_within_every_limit_passes(document: bytes) -> None:
+def test_small_document_is_accepted(document: bytes) -> None:
     try:
         found = Counted(document)
     except expat.ExpatError:
@@ -217,7 +217,7 @@ MONSTERS = {
 
 
 @pytest.mark.parametrize("name", MONSTERS)
-def test_a_monster_is_refused_before_a_parser_sees_it(name: str) -> None:
+def test_excessive_document_is_refused_before_parsing(name: str) -> None:
     made = calls(lambda: read(MONSTERS[name], QUESTION))
     assert made < 40_000, f"{made} calls for {len(MONSTERS[name])} bytes"
     with pytest.raises(TooLarge):
@@ -234,7 +234,7 @@ def test_a_monster_is_refused_before_a_parser_sees_it(name: str) -> None:
         (b"<a>", 16, "deeper than 16 levels"),
     ],
 )
-def test_a_limit_is_the_last_number_that_passes(piece: bytes, most: int, said: str) -> None:
+def test_value_at_the_limit_is_accepted(piece: bytes, most: int, said: str) -> None:
     assert (find_exceeded_limit(piece * most, LIMITS), find_exceeded_limit(piece * (most + 1), LIMITS)) == ("", said)
 
 
@@ -249,7 +249,7 @@ def test_equals_signs_and_apostrophes_in_texts_are_no_attributes() -> None:
 
 
 @pytest.mark.parametrize(("limits", "items"), [(QUESTION, 300), (REPLY, 3_000)])
-def test_limits_leave_room_for_what_peers_really_send(limits: DocumentLimits, items: int) -> None:
+def test_limits_exceed_documents_seen_in_practice(limits: DocumentLimits, items: int) -> None:
     """The largest sample of any system, a reply, has 600 elements and 150 attributes."""
     item = b'<ns1:LoanedItem><ns1:ItemId ns1:x="a"><ns1:AgencyId>A</ns1:AgencyId></ns1:ItemId></ns1:LoanedItem>'
     assert find_exceeded_limit(b"<ns1:NCIPMessage xmlns:ns1='n'>" + item * items + b"</ns1:NCIPMessage>", limits) == ""

@@ -45,20 +45,20 @@ def problem(reply: NcipMessage) -> str:
 
 
 @pytest.mark.parametrize("status", CIRCULATION_STATUS)
-def test_a_librarys_word_about_its_copy_is_taken_in_any_case(world: World, status: str) -> None:
+def test_library_reports_about_its_own_item_in_any_case(world: World, status: str) -> None:
     world.ask(CUHK, "CirculationStatusUpdated", ItemId=copy(CUHK, "C1"), CirculationStatus=status.upper())
     holding = world.store.now(lambda unit: unit.holdings.find(ItemKey(CUHK, "C1")))
     assert holding is not None
     assert holding.status == status
 
 
-def test_a_status_that_there_is_not_is_refused_with_its_value(world: World) -> None:
+def test_unknown_status_is_refused_with_its_value(world: World) -> None:
     reply = world.ask(CUHK, "UpdateCirculationStatus", ItemId=copy(CUHK, "C1"), CirculationStatus="Eaten")
     assert (problem(reply), reply.text("Problem/ProblemValue")) == ("Unknown Value From Known Scheme", "Eaten")
 
 
 @pytest.mark.parametrize("what", REPORTED)
-def test_a_borrower_reports_our_copy_and_nobody_elses(world: World, what: str) -> None:
+def test_borrower_can_report_only_our_items(world: World, what: str) -> None:
     lent = {"side": Side.LENDING, "patron": "", "item_agency": "HKU", "item_barcode": "K9", "placed_by": "", "placed_id": ""}
     world.put(P.AT_BORROWER, **lent, wire_agency=CUHK, wire_id="c-1")
     said: Any = {"DateReportedReturned": "2017-03-01T00:00:00Z"} if what == "ItemReportedReturned" else True
@@ -76,12 +76,12 @@ def change(world: World, agency: str, **fields: Any) -> NcipMessage:
     return world.ask(agency, "UpdateRequestItem", RequestId=number(DISCOVERY, "d-77"), AddRequestFields=fields)
 
 
-def test_a_wish_is_delivered_only_where_we_deliver(world: World) -> None:
+def test_request_is_accepted_only_for_places_with_delivery(world: World) -> None:
     world.place()
     assert problem(change(world, DISCOVERY, PickupLocation="MARS")) == "Element Rule Violated"
 
 
-def test_nobody_else_changes_a_wish(world: World) -> None:
+def test_request_can_be_changed_by_its_owner_only(world: World) -> None:
     world.place()
     assert problem(change(world, CUHK, NeedBeforeDate="2017-05-01T00:00:00Z")) == "Unknown Request"
     assert world.request("R1").need_before is None
@@ -117,7 +117,7 @@ def test_another_systems_reference_is_another(world: World) -> None:
 
 
 @pytest.mark.parametrize("cents", ["-5", "0", "", "1e3", "9999999999", "1.234", "５"])
-def test_an_amount_that_is_none_is_refused(world: World, cents: str) -> None:
+def test_invalid_amount_is_refused(world: World, cents: str) -> None:
     assert problem(charge(world, cents, "f-1")) == "Invalid Amount"
     assert world.rows(FINES) == []
 
@@ -168,7 +168,7 @@ def test_a_broker_takes_back_the_loan_to_a_patron(world: World) -> None:
 
 
 @pytest.mark.parametrize("service", ["CheckInItem", "DeleteItem", "RecallItem", "UndoCheckOutItem"])
-def test_one_broker_cannot_touch_what_came_by_another(world: World, service: str) -> None:
+def test_broker_cannot_change_requests_of_another(world: World, service: str) -> None:
     world.put(P.ON_LOAN, due=date(2017, 3, 16))
     assert problem(world.ask(BROKER, service, ItemId=copy("CUHK", "C1"))) == "Unknown Item"
     assert world.request("R1").position is P.ON_LOAN
@@ -196,7 +196,7 @@ def test_the_central_cannot_place_a_request_for_a_patron_who_may_not(world: Worl
     assert problem(reply) == "User Ineligible To Request This Item"
 
 
-def test_what_comes_unannounced_is_received_all_the_same(world: World) -> None:
+def test_unannounced_item_is_received(world: World) -> None:
     wish = {"ItemId": copy(CENTRAL, "i1"), "RequestType": "Loan", "RequestScopeType": "Item"}
     world.ask(CENTRAL, "ItemRequested", UserId=UG1, **wish)
     printed = {"ItemDescription": {"Ext": {"ItemId": [{"ItemIdentifierValue": "30001"}]}}}

@@ -34,7 +34,7 @@ def partner(dialect: str) -> Partner:
 
 
 @pytest.mark.parametrize("flow", FLOWS)
-def test_every_flow_says_of_every_thing_whether_it_is_told(flow: str) -> None:
+def test_every_flow_decides_about_every_message(flow: str) -> None:
     assert FLOWS[flow].keys() == DOCUMENTS.keys()
 
 
@@ -78,7 +78,7 @@ ASKED = {
 
 @pytest.mark.parametrize("send", DOCUMENTS)
 @pytest.mark.parametrize("dialect", ["broker", "innreach", "openrs"])
-def test_a_partner_is_asked_and_told_by_its_own_flow(dialect: str, send: Notification) -> None:
+def test_partner_is_contacted_by_its_own_flow(dialect: str, send: Notification) -> None:
     message = make_document(partner_message(send), partner(dialect), "HKU", "")
     found = (message.service, message.text("RequestType")) if message else None
     assert found == ASKED.get((dialect, send))
@@ -86,18 +86,18 @@ def test_a_partner_is_asked_and_told_by_its_own_flow(dialect: str, send: Notific
 
 @pytest.mark.parametrize("dialect", ["broker", "innreach"])
 @pytest.mark.parametrize("send", [Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER])
-def test_who_placed_the_request_itself_is_not_asked_for_it(dialect: str, send: Notification) -> None:
+def test_partner_that_placed_the_request_is_not_asked_for_it(dialect: str, send: Notification) -> None:
     assert make_document(partner_message(send, wire_agency="THEM"), partner(dialect), "HKU", "") is None
 
 
-def test_the_lender_never_learns_the_patron_in_any_flow() -> None:
+def test_lender_does_not_learn_the_patron_in_any_flow() -> None:
     said = {name: make_document(partner_message(Notification.ASK_LENDER), partner(name), "HKU", "") for name in DIALECTS}
     users = {name: message.text("UserId/UserIdentifierValue") for name, message in said.items() if message}
     assert users == dict.fromkeys(DIALECTS.keys() - {"openrs"}, "HKU-INST")  # OpenRS is asked for nothing
 
 
 @pytest.mark.parametrize("dialect", ["broker", "innreach"])
-def test_what_cannot_be_told_counts_as_told_and_nothing_is_posted(dialect: str) -> None:
+def test_message_outside_the_flow_counts_as_delivered_and_nothing_is_sent(dialect: str) -> None:
     async def post(_url: str, _body: bytes, _timeout_s: float) -> HttpReply:
         raise AssertionError("nothing is posted")
 

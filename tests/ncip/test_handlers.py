@@ -66,23 +66,23 @@ def test_only_an_agency_with_its_own_secret_from_its_own_address_is_answered(
     assert (reply.service, problem(reply)) == ("LookupUserResponse", says)
 
 
-def test_a_document_without_a_header_is_told_what_it_lacks(world: World) -> None:
+def test_document_without_a_header_gets_a_problem_naming_it(world: World) -> None:
     reply = world.send(encode(NcipMessage("LookupUser", {"UserId": UG1}), DIALECTS["direct"]))
     assert problem(reply) == "Needed Data Missing"
 
 
 @pytest.mark.parametrize("service", ["ItemShipped", "ItemReceived", "ItemRequestCancelled"])
-def test_a_client_may_not_speak_as_a_library(world: World, service: str) -> None:
+def test_client_cannot_act_as_a_library(world: World, service: str) -> None:
     kinds = {"UserId": UG1, "RequestType": "Loan"} if service == "ItemRequestCancelled" else {}
     reply = world.ask(DISCOVERY, service, ItemId=copy("CUHK", "C1"), RequestId=number("HKU", "R1-1"), **kinds)
     assert problem(reply) == "Unauthorized Service For Agency"
 
 
-def test_a_partner_may_not_look_at_our_patrons(world: World) -> None:
+def test_partner_cannot_look_up_our_patrons(world: World) -> None:
     assert problem(world.ask(CUHK, "LookupUser", UserId=UG1)) == "Unauthorized Service For Agency"
 
 
-def test_a_known_service_that_is_not_done_is_answered_by_its_own_response(world: World) -> None:
+def test_known_unsupported_service_gets_its_own_response(world: World) -> None:
     reply = world.ask(CUHK, "DeleteUser", UserId=UG1)
     assert (reply.service, problem(reply)) == ("DeleteUserResponse", "Unsupported Service")
 
@@ -90,12 +90,12 @@ def test_a_known_service_that_is_not_done_is_answered_by_its_own_response(world:
 # ---- look-ups
 
 
-def test_a_patron_shows_only_what_was_desired(world: World) -> None:
+def test_patron_data_is_limited_to_the_requested_elements(world: World) -> None:
     reply = world.ask(DISCOVERY, "LookupUser", UserId=UG1)
     assert reply.fields.keys() == {"ResponseHeader", "UserId"}
 
 
-def test_a_patron_shows_loans_requests_debts_and_name_when_asked_for_them(world: World) -> None:
+def test_patron_data_includes_loans_requests_charges_and_name_on_request(world: World) -> None:
     world.put(P.ON_LOAN, due=date(2017, 3, 16))
     world.put(P.RECEIVED, item_barcode="C2", placed_id="d-2", pickup_last=date(2017, 3, 6), pickup_location="HKU-MAIN-LENDING")
     world.store.now(_charge, 1250)
@@ -127,7 +127,7 @@ def test_the_patron_of_another_library_is_unknown(world: World) -> None:
 
 
 @pytest.mark.parametrize(("card", "pin", "says"), [("UG1", "1234", ""), ("UG1", "0", "User"), ("NOBODY", "1234", "User")])
-def test_with_a_pin_a_wrong_card_and_a_wrong_pin_read_the_same(world: World, card: str, pin: str, says: str) -> None:
+def test_wrong_card_and_wrong_pin_get_the_same_reply(world: World, card: str, pin: str, says: str) -> None:
     inputs = [
         {"AuthenticationInputData": data, "AuthenticationDataFormatType": "text/plain", "AuthenticationInputType": kind}
         for data, kind in ((card, "Barcode Id"), (pin, "PIN"))
@@ -153,7 +153,7 @@ def test_a_copy_is_found_by_the_request_that_it_is_for(world: World) -> None:
 # ---- what goes wrong
 
 
-def test_a_bug_is_answered_politely_and_logged_once(world: World) -> None:
+def test_exception_in_a_handler_is_answered_and_logged_once(world: World) -> None:
     with capture_logs() as logs:
         reply = world.ask(DISCOVERY, "LookupUser", UserId={"UserIdentifierValue": "BOOM"})
     assert (reply.service, problem(reply)) == ("LookupUserResponse", "Temporary Processing Failure")
@@ -174,14 +174,14 @@ def test_one_line_is_logged_and_it_shows_neither_secret_nor_card(world: World) -
     assert not {"d-key", "UG1"} & set(str(logs).replace("'", " ").split())
 
 
-def test_what_a_stranger_calls_itself_is_logged_so_that_a_wrong_row_is_found(world: World) -> None:
+def test_sender_name_of_an_unknown_caller_is_logged(world: World) -> None:
     with capture_logs() as logs:
         world.ask("CUKH", "LookupAgency", AgencyId="HKU", AgencyElementType=["Organization Name Information"])
         world.ask(CUHK, "LookupAgency", AgencyId="HKU", AgencyElementType=["Organization Name Information"])
     assert [(line["peer"], line.get("claimed")) for line in logs] == [("unknown", "CUKH"), (CUHK, None)]
 
 
-def test_strangers_cannot_fill_the_log_and_all_they_send_is_counted(world: World) -> None:
+def test_unknown_callers_cannot_flood_the_log_and_are_counted(world: World) -> None:
     question: Any = {"AgencyId": "HKU", "AgencyElementType": ["Organization Name Information"]}
     with capture_logs() as logs:
         for _ in range(LINES_A_MINUTE + 20):
@@ -225,7 +225,7 @@ def test_an_agency_is_known_in_whatever_case_it_is_written(world: World) -> None
 # ---- the number in Ext
 
 
-def test_where_its_row_says_so_a_caller_finds_its_number_in_every_answer(world: World) -> None:
+def test_caller_finds_its_number_in_every_reply_when_its_row_says_so(world: World) -> None:
     world.admit(CUHK, request_id_in_ext=True)
     wire = number(CUHK, "7:SUPPLIER")
 

@@ -72,7 +72,7 @@ def connected() -> tuple[Partner, Sending]:
     return partner, sending
 
 
-def test_a_document_leaves_with_its_length_and_an_honest_name() -> None:
+def test_document_is_sent_with_its_length_and_our_name() -> None:
     partner, _ = connected()
     head, _, body = partner.wire.value().partition(b"\r\n\r\n")
     lines = {line.lower() for line in head.split(b"\r\n")}
@@ -93,7 +93,7 @@ def test_documents_of_one_conversation_leave_with_one_trace() -> None:
     assert first == second == trace_id("c-1") != other
 
 
-def test_our_proof_is_made_anew_for_each_document() -> None:
+def test_our_credentials_are_renewed_for_each_document() -> None:
     partner, proofs = Partner(), iter(["Bearer one", "Bearer two"])
     agent = Agent.usingEndpointFactory(Clock(), partner)  # type: ignore[no-untyped-call]  # twisted.web has no types
     post = AgentPost(Clock(), agent).proving(lambda: next(proofs))
@@ -143,7 +143,7 @@ def test_a_response_is_handed_on_whatever_its_status() -> None:
         ("today", "Wed, 01 Mar 2017 02:02:00 GMT", 0),
     ],
 )
-def test_a_busy_peer_may_name_an_instant_by_its_own_clock(date: str, until: str, wait_s: int) -> None:
+def test_busy_peer_may_name_a_time_by_its_own_clock(date: str, until: str, wait_s: int) -> None:
     partner, sending = connected()
     partner.say(f"HTTP/1.1 503 Busy\r\nDate: {date}\r\nRetry-After: {until}\r\nContent-Length: 0\r\n\r\n".encode())
     assert sending.result.retry_after_s == wait_s
@@ -156,7 +156,7 @@ def test_a_response_in_many_pieces_is_one() -> None:
     assert sending.result.body == b"<ok>"
 
 
-def test_an_old_peer_ends_its_response_by_closing() -> None:
+def test_connection_close_ends_the_response_of_an_old_peer() -> None:
     partner, sending = connected()
     partner.say(b"HTTP/1.0 200 OK\r\nContent-Type: application/xml\r\n\r\n<ok>")
     partner.hang_up()
@@ -180,7 +180,7 @@ FAILED: tuple[tuple[Exception, str], ...] = (
 
 
 @pytest.mark.parametrize(("error", "kind"), FAILED)
-def test_without_a_connection_nothing_was_sent_and_it_is_known_what_failed(error: Exception, kind: str) -> None:
+def test_refused_connection_sent_nothing_and_has_a_reason(error: Exception, kind: str) -> None:
     result = Sending(Partner(error)).result
     assert (type(result), result.kind) == (NotSent, kind)
 
@@ -191,14 +191,14 @@ def test_a_connection_that_does_not_come_in_time_sent_nothing() -> None:
     assert isinstance(sending.result, NotSent)
 
 
-def test_a_line_that_is_cut_before_the_reply_leaves_it_open() -> None:
+def test_connection_lost_before_the_reply_leaves_the_outcome_unknown() -> None:
     partner, sending = connected()
     partner.hang_up()
     assert isinstance(sending.result, NoReply)
     assert sending.result.kind == "http"
 
 
-def test_a_line_that_is_cut_within_the_reply_leaves_it_open() -> None:
+def test_connection_lost_during_the_reply_leaves_the_outcome_unknown() -> None:
     partner, sending = connected()
     partner.say(OK[:-1])
     partner.hang_up()
@@ -206,7 +206,7 @@ def test_a_line_that_is_cut_within_the_reply_leaves_it_open() -> None:
 
 
 @pytest.mark.parametrize("said", [b"", OK[:-1]])
-def test_a_silent_peer_is_given_up_in_time_and_hung_up_on(said: bytes) -> None:
+def test_silent_peer_times_out_and_is_disconnected(said: bytes) -> None:
     partner, sending = connected()
     partner.say(said)
     sending.clock.advance(21)
@@ -222,7 +222,7 @@ def test_a_reply_without_end_is_cut_off() -> None:
     assert partner.wire.disconnecting
 
 
-def test_what_is_not_http_leaves_it_open() -> None:
+def test_reply_that_is_not_http_leaves_the_outcome_unknown() -> None:
     partner, sending = connected()
     partner.say(b"+OK POP3 ready\r\n")
     assert isinstance(sending.result, NoReply)

@@ -73,30 +73,30 @@ TOKEN = HttpProof(bearer_hash="hash of t0ken")
         ("Digest username=x", HttpCredentials("digest")),
     ],
 )
-def test_a_header_is_read_as_its_scheme_says(header: str, said: HttpCredentials | None) -> None:
+def test_header_is_parsed_by_its_scheme(header: str, said: HttpCredentials | None) -> None:
     assert parse_authorization(header) == said
 
 
 @given(st.text())
-def test_no_header_is_too_strange_to_be_read(header: str) -> None:
+def test_any_header_is_parsed_without_an_error(header: str) -> None:
     found = parse_authorization(header)
     assert (found is None) is not bool(header.strip())
     assert found is None or header.strip().casefold().startswith(found.scheme)
 
 
-def test_a_secret_is_in_no_text_of_it() -> None:
+def test_representations_contain_no_secret() -> None:
     assert "s3cret" not in repr(parse_authorization(basic("vufind", "s3cret")))
     assert "hash" not in repr(NAMED)
 
 
-def test_each_scheme_is_asked_for_by_a_challenge_of_its_own() -> None:
+def test_each_scheme_has_its_own_challenge() -> None:
     assert challenge(frozenset({"basic", "bearer"})) == ('Bearer realm="NCIP"', 'Basic realm="NCIP", charset="UTF-8"')
 
 
 # ---- Basic and a bearer's secret
 
 
-def test_the_name_and_the_password_of_a_row_prove_it(world: World) -> None:
+def test_name_and_password_of_a_row_authenticate_it(world: World) -> None:
     assert Door(world, NAMED).ask(basic("vufind", "s3cret")) == ""
 
 
@@ -104,7 +104,7 @@ def test_a_row_without_a_login_is_named_by_its_agency(world: World) -> None:
     assert Door(world, HttpProof(password_hash="hash of s3cret")).ask(basic(DISCOVERY, "s3cret")) == ""
 
 
-def test_a_bearers_secret_proves_its_row(world: World) -> None:
+def test_bearer_secret_authenticates_its_row(world: World) -> None:
     assert Door(world, TOKEN).ask("Bearer t0ken") == ""
 
 
@@ -121,7 +121,7 @@ def test_a_bearers_secret_proves_its_row(world: World) -> None:
         basic("vufind", "hash of s3cret"),
     ],
 )
-def test_a_wrong_proof_is_answered_alike_with_a_challenge(world: World, header: str) -> None:
+def test_wrong_credentials_get_the_same_reply_with_a_challenge(world: World, header: str) -> None:
     services = Door(world, NAMED)
     with capture_logs() as lines:
         assert services.ask(header) == FAILED
@@ -131,39 +131,39 @@ def test_a_wrong_proof_is_answered_alike_with_a_challenge(world: World, header: 
     assert "s3cret" not in repr(lines)
 
 
-def test_a_proof_that_fits_is_not_challenged(world: World) -> None:
+def test_valid_credentials_get_no_challenge(world: World) -> None:
     services = Door(world, NAMED)
     services.ask(basic("vufind", "s3cret"))
     assert services.challenges == []
 
 
-def test_who_may_not_prove_it_by_http_is_not_challenged(world: World) -> None:
+def test_rows_without_http_authentication_get_no_challenge(world: World) -> None:
     services = Door(world, NAMED)
     assert services.ask("", sender=CUHK) == FAILED
     assert services.challenges == []
 
 
-def test_a_proof_speaks_for_no_other_agency(world: World) -> None:
+def test_credentials_are_valid_for_their_own_agency_only(world: World) -> None:
     assert Door(world, NAMED).ask(basic("vufind", "s3cret"), sender=CUHK) == FAILED
 
 
-def test_a_proof_from_another_network_is_not_even_compared(world: World) -> None:
+def test_credentials_from_another_network_are_not_compared(world: World) -> None:
     services = Door(world, NAMED)
     assert services.ask(basic("vufind", "s3cret"), address="192.0.2.1") == FAILED
     assert services.compared == []
 
 
-def test_the_secret_inside_the_document_proves_it_as_before(world: World) -> None:
+def test_secret_inside_the_document_still_authenticates(world: World) -> None:
     Door(world, NAMED, secret="d-key")
     assert world.ask(DISCOVERY, "LookupItem", ItemId=COPY).text("Problem/ProblemType") == ""
 
 
-def test_an_address_is_no_proof_where_a_wrong_one_came(world: World) -> None:
+def test_address_does_not_authenticate_beside_wrong_credentials(world: World) -> None:
     services = Door(world, NAMED, by_address=True)
     assert [services.ask(""), services.ask(basic("vufind", "wrong"))] == ["", FAILED]
 
 
-def test_wrong_proofs_are_counted_and_after_ten_not_even_a_right_one_is_looked_at(world: World) -> None:
+def test_even_right_credentials_are_refused_after_ten_wrong_ones(world: World) -> None:
     services = Door(world, NAMED)
     for _ in range(10):
         assert services.ask(basic("vufind", "wrong")) == FAILED
@@ -174,7 +174,7 @@ def test_wrong_proofs_are_counted_and_after_ten_not_even_a_right_one_is_looked_a
     assert value(world.services.metrics, "wrong_proofs_total", DISCOVERY) == 10
 
 
-def test_wrong_proofs_count_alike_by_whatever_name_the_row_is_found(world: World) -> None:
+def test_wrong_credentials_are_counted_by_row_whatever_its_name(world: World) -> None:
     services = Door(world, NAMED)
     for turn in range(10):
         assert services.ask(basic("vufind", f"guess {turn}"), sender=DISCOVERY if turn % 2 else "") == FAILED
@@ -182,7 +182,7 @@ def test_wrong_proofs_count_alike_by_whatever_name_the_row_is_found(world: World
     assert value(world.services.metrics, "wrong_proofs_total", DISCOVERY) == 10
 
 
-def test_who_waits_for_the_challenge_has_guessed_nothing(world: World) -> None:
+def test_waiting_for_the_challenge_is_not_a_guess(world: World) -> None:
     services = Door(world, NAMED)
     for _ in range(12):
         assert [services.ask(""), services.ask(basic("vufind", "s3cret"))] == [FAILED, ""]
@@ -199,7 +199,7 @@ def test_a_login_names_the_sender_where_the_document_does_not(world: World) -> N
 
 
 @pytest.mark.parametrize("header", [basic("vufind", "wrong"), basic("nobody", "s3cret"), "Bearer s3cret"])
-def test_a_login_that_does_not_fit_names_nobody(world: World, header: str) -> None:
+def test_invalid_login_identifies_no_sender(world: World, header: str) -> None:
     services = Door(world, NAMED)
     assert services.ask(header, sender="") == FAILED
     assert services.challenges == [('Basic realm="NCIP", charset="UTF-8"',)]
@@ -212,18 +212,18 @@ def test_an_unknown_login_costs_a_comparison_as_a_known_one_does(world: World, s
     assert services.compared == ["ncip nobody at 10.0.0.7"]
 
 
-def test_who_says_nothing_is_asked_for_a_proof_where_one_is_known_at_its_address(world: World) -> None:
+def test_sender_without_credentials_is_challenged_when_its_address_has_some(world: World) -> None:
     services = Door(world, NAMED)
     assert [services.ask("", sender=""), services.ask("", sender="", address="192.0.2.1")] == ["Needed Data Missing"] * 2
     assert services.challenges == [('Basic realm="NCIP", charset="UTF-8"',)]
 
 
-def test_a_document_without_sender_is_of_the_row_that_says_so(world: World) -> None:
+def test_document_without_a_sender_belongs_to_the_row_that_allows_it(world: World) -> None:
     assert Door(world, TOKEN, without_header=True).ask("Bearer t0ken", sender="") == ""
     assert Door(world, HttpProof(), without_header=True, by_address=True).ask("", sender="") == ""
 
 
-def test_it_proves_who_it_is_all_the_same(world: World) -> None:
+def test_row_without_a_sender_must_still_authenticate(world: World) -> None:
     services = Door(world, TOKEN, without_header=True)
     assert [services.ask("Bearer wrong", sender=""), services.ask("", sender="")] == [FAILED, FAILED]
     assert services.challenges == [('Bearer realm="NCIP"',)] * 2
@@ -244,19 +244,19 @@ def later(world: World) -> World:
     return world
 
 
-def test_a_signed_token_proves_its_row_and_names_it(later: World) -> None:
+def test_signed_token_authenticates_and_identifies_its_row(later: World) -> None:
     services = Door(later, signed(peer.public("rsa", "k1")), CUHK)
     assert [services.ask(f"Bearer {peer.token()}", sender=CUHK), services.ask(f"Bearer {peer.token()}", sender="")] == ["", ""]
 
 
 @pytest.mark.parametrize("more", [{"aud": ["x"]}, {"iss": "x"}, {"exp": peer.NOW - timedelta(hours=1)}])
-def test_a_token_that_is_not_for_us_is_challenged(later: World, more: dict[str, Any]) -> None:
+def test_token_for_another_audience_is_challenged(later: World, more: dict[str, Any]) -> None:
     services = Door(later, signed(peer.public("rsa", "k1")), CUHK)
     assert services.ask(f"Bearer {peer.token(**more)}", sender=CUHK) == FAILED
     assert services.challenges == [('Bearer realm="NCIP"',)]
 
 
-def test_a_token_whose_keys_cannot_be_had_is_no_wrong_proof(later: World) -> None:
+def test_token_with_unavailable_keys_does_not_count_as_wrong(later: World) -> None:
     services = Door(later, signed(), CUHK)
     assert [services.ask(f"Bearer {peer.token()}", sender=CUHK) for _ in range(12)] == [BUSY] * 12
     assert value(later.services.metrics, "wrong_proofs_total", CUHK) == 0
@@ -268,7 +268,7 @@ def test_a_row_may_take_signed_tokens_and_a_plain_secret(later: World) -> None:
     assert [services.ask("Bearer t0ken", sender=CUHK), services.ask(f"Bearer {peer.token()}", sender=CUHK)] == ["", ""]
 
 
-def test_who_is_named_by_its_token_alone_finds_its_number_in_the_answer_too(later: World) -> None:
+def test_sender_identified_by_its_token_finds_its_number_in_the_reply(later: World) -> None:
     services = Door(later, signed(peer.public("rsa", "k1")), CUHK, request_id_in_ext=True).world.services
     number = {"AgencyId": CUHK, "RequestIdentifierValue": "7:SUPPLIER"}
     document = encode(NcipMessage("LookupRequest", {"RequestId": number}), DIALECTS["direct"])

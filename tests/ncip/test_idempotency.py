@@ -96,7 +96,7 @@ def effects(world: World) -> list[list[Any]]:
 
 @pytest.mark.parametrize("times", [2, 5])
 @pytest.mark.parametrize("name", ROWS)
-def test_the_same_document_again_has_one_effect_and_the_same_reply(world: World, name: str, times: int) -> None:
+def test_repeated_document_has_one_effect_and_the_same_reply(world: World, name: str, times: int) -> None:
     set_up, agency, service, fields = ROWS[name]
     set_up(world)
     body = world.document(agency, service, **fields)
@@ -153,7 +153,7 @@ def replies(data: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_five_at_once_have_one_effect_and_the_same_reply(world: World, name: str) -> None:
+def test_five_concurrent_documents_have_one_effect_and_the_same_reply(world: World, name: str) -> None:
     set_up, agency, service, fields = ROWS[name]
     set_up(world)
     body = world.document(agency, service, **fields)
@@ -172,7 +172,7 @@ def test_five_at_once_have_one_effect_and_the_same_reply(world: World, name: str
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_five_in_one_connection_have_one_effect_and_the_same_reply(world: World, name: str) -> None:
+def test_five_pipelined_documents_have_one_effect_and_the_same_reply(world: World, name: str) -> None:
     set_up, agency, service, fields = ROWS[name]
     set_up(world)
     alone, line = Twin(world, name), Lines(world).connect()
@@ -196,7 +196,7 @@ class Twin:
 # ---- another document for the same event
 
 
-def test_a_different_document_for_a_copy_that_is_here_already_is_the_same_success(world: World) -> None:
+def test_another_document_about_a_received_item_succeeds_alike(world: World) -> None:
     reply = [world.ask("RESHARE", "AcceptItem", UserId=UG1, PickupLocation=place, **HOLD) for place in ("A", "B")]
     assert reply[0].fields == reply[1].fields
     assert len(world.rows(REQUESTS)) == len(world.rows(NOTICES)) == 1
@@ -210,7 +210,7 @@ def test_a_barcode_that_comes_a_second_time_under_another_request_is_another_req
     assert [row["position"] for row in world.rows(REQUESTS)] == [P.CLOSED, P.RECEIVED]
 
 
-def test_a_copy_in_hand_cannot_come_for_another_patron(world: World) -> None:
+def test_item_in_use_cannot_arrive_for_another_patron(world: World) -> None:
     world.ask("RESHARE", "AcceptItem", UserId=UG1, **HOLD)
     other = {**UG1, "UserIdentifierValue": "LATE"}
     assert world.ask("RESHARE", "AcceptItem", UserId=other, **HOLD).text("Problem/ProblemType") == "Cannot Accept Item"

@@ -48,18 +48,18 @@ def borrow(world: World, agency: str, numbered: str) -> NcipMessage:
 
 
 @pytest.mark.parametrize("numbered", ["LU", "HKU", "RESHARE", "ATLANTIS", "hku"])
-def test_a_library_opens_no_request_under_the_name_of_another(world: World, numbered: str) -> None:
+def test_library_cannot_place_a_request_in_the_name_of_another(world: World, numbered: str) -> None:
     reply = borrow(world, CUHK, numbered)
     assert (problem(reply), reply.text("Problem/ProblemElement")) == (VALUES, "RequestId")
     assert problem(borrow(world, CUHK, CUHK)) == ""
 
 
 @pytest.mark.parametrize("numbered", ["CUHK", "cuhk", ""])
-def test_it_numbers_its_own_however_it_spells_itself(world: World, numbered: str) -> None:
+def test_library_numbers_its_requests_under_any_spelling_of_its_name(world: World, numbered: str) -> None:
     assert problem(borrow(world, CUHK, numbered)) == ""
 
 
-def test_a_further_agency_is_its_own_where_its_row_says_so(world: World) -> None:
+def test_additional_agency_is_accepted_when_the_row_lists_it(world: World) -> None:
     world.admit(CUHK, request_agencies=("CUHK-LAW",))
     assert problem(borrow(world, CUHK, "CUHK-LAW")) == ""
 
@@ -86,7 +86,7 @@ def test_a_broker_passes_on_the_numbers_of_libraries_without_a_row_and_of_those_
     assert problem(world.ask(BROKER, "AcceptItem", RequestId=number(numbered), ItemId=copy, **ACCEPT)) == says
 
 
-def test_a_client_places_no_request_under_the_name_of_another(world: World) -> None:
+def test_client_cannot_place_a_request_in_the_name_of_another(world: World) -> None:
     for numbered, says in (("CUHK", VALUES), (DISCOVERY, "")):
         book = [{"BibliographicRecordId": {"BibliographicRecordIdentifier": "b1", "AgencyId": "HKALL"}}]
         reply = world.ask(DISCOVERY, "RequestItem", UserId=UG1, BibliographicId=book, RequestId=number(numbered), **LOAN)
@@ -98,7 +98,7 @@ def test_a_client_places_no_request_under_the_name_of_another(world: World) -> N
 
 @pytest.mark.parametrize("service", ["ItemShipped", "CheckOutItem", "AcceptItem"])
 @pytest.mark.parametrize("owner", ["HKU", "LU", "ATLANTIS"])
-def test_a_lender_sends_copies_of_its_own_alone(world: World, service: str, owner: str) -> None:
+def test_lender_can_ship_only_its_own_items(world: World, service: str, owner: str) -> None:
     world.place()
     more = ACCEPT if service == "AcceptItem" else {"UserId": UG1} if service == "CheckOutItem" else {}
     copy = {"AgencyId": owner, "ItemIdentifierValue": "K9"}
@@ -119,13 +119,13 @@ def to(world: World, *agencies: str) -> NcipMessage:
 
 
 @pytest.mark.parametrize("agencies", [("HKU",), ("hku",), (), ("HKU-ILL",)])
-def test_a_document_for_us_is_answered_by_whichever_of_our_names(world: World, agencies: tuple[str, ...]) -> None:
+def test_document_for_any_of_our_names_is_answered(world: World, agencies: tuple[str, ...]) -> None:
     world.services = replace(world.services, other_names=("hku-ill",))
     assert problem(to(world, *agencies)) == ""
 
 
 @pytest.mark.parametrize("agency", ["LU", "CUHK", "HKU-ILL", "HKU2"])
-def test_a_document_for_somebody_else_is_refused_and_says_who_we_are(world: World, agency: str) -> None:
+def test_document_for_another_agency_is_refused_with_our_name(world: World, agency: str) -> None:
     reply = to(world, agency)
     told = [reply.text(f"Problem/{name}") for name in ("ProblemType", "ProblemElement", "ProblemValue")]
     assert told == ["Unknown Agency", "ToAgencyId", agency]
@@ -142,7 +142,7 @@ def proof(kind: str, value: str) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", ["Pin Number", "Passcode", "", "Last Name"])
 @pytest.mark.parametrize("value", ["1234", "9999"])
 @pytest.mark.parametrize("service", ["LookupUser", "RenewItem"])
-def test_a_value_of_an_unknown_type_is_a_proof_that_failed(world: World, kind: str, value: str, service: str) -> None:
+def test_credential_of_an_unknown_type_fails(world: World, kind: str, value: str, service: str) -> None:
     world.put(P.ON_LOAN)
     more = {"ItemId": {"AgencyId": "CUHK", "ItemIdentifierValue": "C1"}} if service == "RenewItem" else {}
     inputs = [proof("Barcode Id", "UG1"), proof(kind, value)]
@@ -151,7 +151,7 @@ def test_a_value_of_an_unknown_type_is_a_proof_that_failed(world: World, kind: s
     assert "PIN" in reply.text("Problem/ProblemDetail")
 
 
-def test_an_unknown_type_without_a_value_proves_nothing_and_spoils_nothing(world: World) -> None:
+def test_empty_credential_of_an_unknown_type_is_ignored(world: World) -> None:
     reply = world.ask(DISCOVERY, "LookupUser", UserId=UG1, AuthenticationInput=[proof("Passcode", "")])
     assert problem(reply) == ""
 
@@ -160,7 +160,7 @@ def with_pin(world: World, pin: str, agency: str = DISCOVERY) -> NcipMessage:
     return world.ask(agency, "LookupUser", AuthenticationInput=[proof("Barcode Id", "UG1"), proof("PIN", pin)])
 
 
-def test_wrong_pins_are_events_and_beyond_a_number_none_is_looked_at(world: World) -> None:
+def test_wrong_pins_are_logged_and_refused_beyond_a_limit(world: World) -> None:
     world.admit(DISCOVERY, wrong_pins=3)
     with capture_logs() as logs:
         found = [problem(with_pin(world, pin)) for pin in ("1", "1234", "2", "3", "1234")]
@@ -184,7 +184,7 @@ def seen_by(world: World, agency: str, **more: Any) -> NcipMessage:
 
 
 @pytest.mark.parametrize("agency", [BROKER, CENTRAL])
-def test_a_broker_without_a_pin_or_an_open_request_hears_eligibility_and_blocks_alone(world: World, agency: str) -> None:
+def test_broker_without_a_pin_or_an_open_request_gets_eligibility_and_blocks_only(world: World, agency: str) -> None:
     world.put(P.ON_LOAN)
     world.put(P.CLOSED, partner=agency, item_barcode="T1", item_agency=agency)
     reply = seen_by(world, agency)
@@ -195,7 +195,7 @@ def test_a_broker_without_a_pin_or_an_open_request_hears_eligibility_and_blocks_
     assert value(world.services.metrics, "patron_lookups_total", agency, "eligibility") == 2
 
 
-def test_with_the_pin_or_an_open_request_of_its_own_or_by_its_row_a_broker_hears_the_name(world: World) -> None:
+def test_broker_with_a_pin_an_open_request_or_its_row_gets_the_name(world: World) -> None:
     assert "Chan Tai Man" in with_name(world, AuthenticationInput=[proof("PIN", "1234")])
     world.put(P.RECEIVED, partner=CENTRAL, item_barcode="T1", item_agency=CENTRAL)
     assert with_name(world) == ""
@@ -219,13 +219,13 @@ def guess(world: World, agency: str, secret: str, address: str = "10.0.0.7") -> 
 
 
 @pytest.mark.parametrize("secret", ["guess", "l-key", "d-key"])
-def test_a_wrong_secret_and_that_of_another_read_the_same(world: World, secret: str) -> None:
+def test_wrong_secret_and_secret_of_another_get_the_same_reply(world: World, secret: str) -> None:
     reply, other = guess(world, CUHK, secret), guess(world, CUHK, "nothing like it")
     assert problem(reply) == FAILED
     assert reply.fields == other.fields
 
 
-def test_after_too_many_wrong_proofs_from_an_address_none_for_that_agency_is_looked_at(world: World) -> None:
+def test_credentials_for_an_agency_from_an_address_are_refused_after_too_many_wrong_ones(world: World) -> None:
     found = [problem(guess(world, CUHK, f"guess {number}")) for number in range(WRONG_PROOFS)]
     assert found == [FAILED] * WRONG_PROOFS
     assert problem(guess(world, CUHK, "c-key")) == problem(guess(world, CUHK, "guess")) == LATER
@@ -236,7 +236,7 @@ def test_after_too_many_wrong_proofs_from_an_address_none_for_that_agency_is_loo
     assert value(world.services.metrics, "wrong_proofs_total", CUHK) == WRONG_PROOFS
 
 
-def test_an_address_that_tries_many_agencies_is_shut_out_as_a_whole(world: World) -> None:
+def test_address_that_tries_many_agencies_is_locked_out(world: World) -> None:
     for attempt in range(WRONG_PROOFS_OF_AN_ADDRESS):
         guess(world, f"ATLANTIS-{attempt}", "guess")
     assert problem(guess(world, CUHK, "c-key")) == LATER

@@ -70,7 +70,7 @@ def test_a_new_key_of_the_peer_is_found_a_minute_later() -> None:
     assert [kids(keys, "a"), kids(keys, "b"), kids(keys, "b", NOW + timedelta(minutes=1))] == [["a"], ["a"], ["b"]]
 
 
-def test_numbers_that_are_made_up_cost_one_fetch_a_minute() -> None:
+def test_invented_key_numbers_cause_one_fetch_a_minute() -> None:
     web = Web(page("a"), page("a"))
     keys = UrlKeys(URL, web.get)
     for second in range(119):
@@ -91,18 +91,18 @@ def test_numbers_that_are_made_up_cost_one_fetch_a_minute() -> None:
         page("a") + b" " * 70_000,
     ],
 )
-def test_what_cannot_be_fetched_leaves_the_keys_of_before(failed: bytes | HttpReply | Exception) -> None:
+def test_failed_fetch_keeps_the_previous_keys(failed: bytes | HttpReply | Exception) -> None:
     keys = UrlKeys(URL, Web(page("a"), failed).get)
     assert [kids(keys, "a"), kids(keys, "a", NOW + timedelta(hours=2))] == [["a"], ["a"]]
 
 
-def test_without_any_keys_the_address_is_asked_again_after_a_minute() -> None:
+def test_missing_keys_are_fetched_again_after_a_minute() -> None:
     web = Web(NotSent("no"), page("a"))
     keys = UrlKeys(URL, web.get)
     assert [kids(keys, "a"), kids(keys, "a"), kids(keys, "a", NOW + timedelta(minutes=1))] == [[], [], ["a"]]
 
 
-def test_tokens_that_come_together_wait_for_one_fetch() -> None:
+def test_concurrent_tokens_share_one_fetch() -> None:
     asked: list[Deferred[HttpReply]] = []
 
     async def slow(url: str, timeout_s: float) -> HttpReply:
@@ -115,7 +115,7 @@ def test_tokens_that_come_together_wait_for_one_fetch() -> None:
     assert (len(asked), len(finished(first).keys), len(finished(second).keys)) == (1, 1, 1)  # type: ignore[union-attr]
 
 
-def test_a_token_whose_key_is_at_hand_waits_for_nobodys_fetch() -> None:
+def test_token_with_a_known_key_does_not_wait_for_a_fetch() -> None:
     answers, asked = [Deferred[HttpReply](), Deferred[HttpReply]()], list[str]()
 
     async def slow(url: str, timeout_s: float) -> HttpReply:
@@ -143,7 +143,7 @@ def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
     assert kids(keys, "b") == ["b"]
 
 
-def test_a_file_that_was_spoilt_or_is_gone_leaves_the_keys_of_before(tmp_path: Path) -> None:
+def test_damaged_or_missing_file_keeps_the_previous_keys(tmp_path: Path) -> None:
     path = tmp_path / "peer.json"
     path.write_bytes(page("a"))
     keys = FileKeys(path)

@@ -42,7 +42,7 @@ def problem(reply: NcipMessage) -> str:
 # ---- requests
 
 
-def test_a_request_is_told_to_the_system_that_placed_it(world: World) -> None:
+def test_request_is_shown_to_the_system_that_placed_it(world: World) -> None:
     world.put(P.RECEIVED, pickup_last=date(2017, 3, 6), pickup_location="HKU-MAIN-LENDING")
     reply = world.ask(DISCOVERY, "LookupRequest", RequestId=number(DISCOVERY, "d-1"))
     assert reply.text("RequestStatusType") == "Available For Pickup"
@@ -50,7 +50,7 @@ def test_a_request_is_told_to_the_system_that_placed_it(world: World) -> None:
     assert (reply.text("UserId/UserIdentifierValue"), reply.text("ItemId/ItemIdentifierValue")) == ("UG1", "C1")
 
 
-def test_only_the_elements_that_were_asked_for_are_told(world: World) -> None:
+def test_only_requested_elements_are_returned(world: World) -> None:
     world.put(P.RECEIVED)
     reply = world.ask(
         DISCOVERY, "LookupRequest", RequestId=number(DISCOVERY, "d-1"), RequestElementType=["Request Status Type"]
@@ -66,7 +66,7 @@ def test_a_request_is_found_by_its_copy(world: World) -> None:
     assert reply.text("ItemOptionalFields/CirculationStatus") == "On Loan"
 
 
-def test_the_lender_sees_its_request_and_no_patron(world: World) -> None:
+def test_lender_sees_its_request_without_the_patron(world: World) -> None:
     world.place()
     wire = world.request("R1").wire_id
     reply = world.ask(CUHK, "LookupRequest", RequestId=number("HKU", wire))
@@ -81,7 +81,7 @@ def test_a_borrower_sees_its_request(world: World) -> None:
 
 
 @pytest.mark.parametrize("agency", [CUHK, LU, "RESHARE"])
-def test_nobody_else_learns_that_there_is_a_request(world: World, agency: str) -> None:
+def test_unrelated_library_cannot_see_the_request(world: World, agency: str) -> None:
     world.put(P.RECEIVED)
     for named in (number(DISCOVERY, "d-1"), number("HKU", "R1")):
         assert problem(world.ask(agency, "LookupRequest", RequestId=named)) == "Unknown Request"
@@ -101,7 +101,7 @@ def test_our_own_systems_see_every_librarys_copies(world: World) -> None:
     assert [one.text("HoldingsSetId") for one in reply.each("BibInformation/HoldingsSet")] == ["b1@CUHK", "b1@LU", "blend@HKU"]
 
 
-def test_a_partner_sees_ours_and_no_others(world: World) -> None:
+def test_partner_sees_our_items_only(world: World) -> None:
     reply = world.ask(CUHK, "LookupItemSet", BibliographicId=[title("b1"), title("blend")])
     assert barcodes(reply) == ["K9"]
     assert reply.texts("BibInformation/Problem/ProblemValue") == ("b1",)
@@ -121,7 +121,7 @@ def test_a_copy_that_a_request_holds_says_what_it_is_doing(world: World) -> None
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])
-def test_pages_put_together_are_the_whole(world: World, most: int) -> None:
+def test_pages_add_up_to_the_whole_list(world: World, most: int) -> None:
     found, token, pages = list[str](), "", 0
     while pages == 0 or token:
         more = {"NextItemToken": token} if token else {}
@@ -133,7 +133,7 @@ def test_pages_put_together_are_the_whole(world: World, most: int) -> None:
 
 
 @pytest.mark.parametrize("token", ["0", "from-", "from-x", "-1", "from-99999999999", "' OR 1"])
-def test_a_token_that_is_none_of_ours_is_refused(world: World, token: str) -> None:
+def test_foreign_paging_token_is_refused(world: World, token: str) -> None:
     reply = world.ask(DISCOVERY, "LookupItemSet", BibliographicId=[title("b1")], NextItemToken=token)
     assert (problem(reply), reply.text("Problem/ProblemElement")) == ("Element Rule Violated", "NextItemToken")
 
@@ -141,7 +141,7 @@ def test_a_token_that_is_none_of_ours_is_refused(world: World, token: str) -> No
 # ---- ourselves
 
 
-def test_we_say_who_we_are_as_far_as_asked(world: World) -> None:
+def test_our_own_agency_is_described_as_requested(world: World) -> None:
     kinds = ["Organization Name Information", "Application Profile Supported Type"]
     reply = world.ask(CUHK, "LookupAgency", AgencyId="HKU", AgencyElementType=kinds)
     assert reply.text("OrganizationNameInformation/OrganizationName") == "HKU Libraries"
@@ -149,7 +149,7 @@ def test_we_say_who_we_are_as_far_as_asked(world: World) -> None:
     assert not reply.has("ConsortiumAgreement")
 
 
-def test_of_others_we_say_nothing(world: World) -> None:
+def test_other_agencies_are_not_described(world: World) -> None:
     reply = world.ask(CUHK, "LookupAgency", AgencyId="LU", AgencyElementType=["Organization Name Information"])
     assert problem(reply) == "Unknown Agency"
 
@@ -161,7 +161,7 @@ VERSIONS = b"""<NCIPVersionMessage version="http://www.niso.org/ncip/v1_0/imp1/x
 
 
 @pytest.mark.parametrize("body", [VERSIONS, b"<NCIPMessage><LookupVersion/></NCIPMessage>"], ids=["standard", "Koha"])
-def test_anybody_may_ask_which_versions_are_spoken_here(world: World, body: bytes) -> None:
+def test_version_look_up_needs_no_authentication(world: World, body: bytes) -> None:
     reply = finished(respond(world.services, body, None, Peer("192.0.2.1")))
     assert_valid(reply)
     said = decode(reply)
@@ -181,7 +181,7 @@ def test_a_partners_institutional_card_is_a_user_with_nothing_against_it(world: 
     assert "OK" in seen.texts("UserOptionalFields/UserPrivilege/UserPrivilegeStatus/UserPrivilegeStatusType")
 
 
-def test_our_own_client_asks_of_our_patrons_only(world: World) -> None:
+def test_our_client_can_look_up_our_patrons_only(world: World) -> None:
     world.store.now(
         lambda unit: unit.partners.write((Partner("CUHK", "The Chinese University", institutional_card="ILL-CUHK"),))
     )

@@ -44,18 +44,18 @@ def test_a_service_is_answered_by_a_message_of_the_standard(service: str) -> Non
 
 
 @pytest.mark.parametrize("service", SHAPES)
-def test_what_a_service_needs_it_may_hold(service: str) -> None:
+def test_service_requires_only_elements_it_may_contain(service: str) -> None:
     assert {name for names in SHAPES[service].needs for name in names} <= ELEMENTS[service].children.keys()
 
 
 @pytest.mark.parametrize("service", SHAPES)
-def test_only_the_reply_to_a_notification_is_empty_when_all_is_well(service: str) -> None:
+def test_only_the_reply_to_a_notification_is_empty_on_success(service: str) -> None:
     reply = ELEMENTS[SHAPES[service].reply]
     assert (reply.children.keys() == {"ResponseHeader", "Problem", "Ext"}) == (SHAPES[service].kind == "N")
 
 
 @pytest.mark.parametrize("service", SHAPES)
-def test_a_mandated_action_marks_what_changes_something(service: str) -> None:
+def test_mandated_action_marks_changing_services(service: str) -> None:
     kind: Literal["L", "U", "N"] = SHAPES[service].kind
     assert ("MandatedAction" in ELEMENTS[service].children) == (kind == "U")
 
@@ -82,7 +82,7 @@ def test_texts_go_through_every_repetition() -> None:
     assert LOANS.texts("LoanedItem/ItemId/ItemIdentifierValue") == ("L1", "L2")
 
 
-def test_an_empty_structure_is_there_and_an_absent_one_is_not() -> None:
+def test_empty_structure_is_distinguished_from_an_absent_one() -> None:
     assert (LOANS.has("UserOptionalFields"), LOANS.has("UserFiscalAccount")) == (True, False)
 
 
@@ -96,7 +96,7 @@ def test_a_coded_text_is_its_text_and_remembers_its_scheme() -> None:
     assert (kept["UserIdentifierType"], kept["UserIdentifierType"].scheme) == ("Barcode Id", "urn:types")
 
 
-def test_messages_that_say_the_same_are_equal_however_they_were_written() -> None:
+def test_messages_with_equal_content_are_equal() -> None:
     first = NcipMessage("ItemShippedResponse", {}, version="5.6", namespaced=False, notes=("repeated element",))
     assert first == NcipMessage("ItemShippedResponse", {})
 
@@ -105,11 +105,11 @@ def test_messages_of_different_services_differ() -> None:
     assert NcipMessage("ItemShippedResponse", {}) != NcipMessage("ItemReceivedResponse", {})
 
 
-def test_what_is_hidden_is_a_dot_at_any_depth() -> None:
+def test_hidden_element_is_masked_at_any_depth() -> None:
     assert redacted(LOANS)["UserId"] == {"UserIdentifierValue": "•", "UserIdentifierType": "Barcode Id"}
 
 
-def test_a_name_nobody_knows_is_hidden_too() -> None:
+def test_unknown_element_is_masked_too() -> None:
     assert redacted(NcipMessage("LookupUser", {"Password": "0931"})) == {"Password": "•"}
 
 
@@ -145,11 +145,11 @@ def test_a_date_is_read_in_every_form_that_peers_use(text: str, expected: dateti
     assert instant(text, HONG_KONG) == expected
 
 
-def test_a_stamp_names_its_zone() -> None:
+def test_timestamp_has_its_zone() -> None:
     assert stamp(datetime(2017, 4, 20, 15, 59, 59, tzinfo=UTC), HONG_KONG) == "2017-04-20T23:59:59+08:00"
 
 
-def test_a_moment_without_a_zone_cannot_be_stamped() -> None:
+def test_naive_timestamp_is_refused() -> None:
     with pytest.raises(ValueError, match="names no zone"):
         stamp(datetime(2017, 4, 20), HONG_KONG)  # noqa: DTZ001 - the very mistake under test
 
@@ -158,11 +158,11 @@ def test_a_moment_without_a_zone_cannot_be_stamped() -> None:
     when=st.datetimes(datetime(1950, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
     zone=st.sampled_from([UTC, HONG_KONG, timezone(timedelta(hours=-3, minutes=-30))]),
 )
-def test_a_stamp_is_read_back_as_the_same_second(when: datetime, zone: tzinfo) -> None:
+def test_timestamp_round_trips_to_the_second(when: datetime, zone: tzinfo) -> None:
     assert instant(stamp(when, zone), UTC) == when.replace(microsecond=0)
 
 
 @given(st.text())
-def test_no_text_breaks_the_reading_of_dates(text: str) -> None:
+def test_date_parsing_never_raises(text: str) -> None:
     read = instant(text, HONG_KONG)
     assert read is None or read.tzinfo is UTC

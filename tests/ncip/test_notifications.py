@@ -44,7 +44,7 @@ def refusal(body: bytes, charset: str | None = None) -> BadDocument:
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_our_own_document_is_read_without_any_tolerance(name: str) -> None:
+def test_our_own_document_is_read_without_tolerance(name: str) -> None:
     assert decode(fixture(name)).notes == ()
 
 
@@ -101,7 +101,7 @@ def test_an_element_that_may_repeat_is_a_list_even_when_it_stands_once() -> None
     assert message.fields["ItemId"] == [{"AgencyId": "LU", "ItemIdentifierType": "Barcode", "ItemIdentifierValue": "L20417"}]
 
 
-def test_an_empty_element_of_the_schema_is_true() -> None:
+def test_empty_element_of_the_schema_is_true() -> None:
     assert decode(fixture("lookup-user.xml")).fields["LoanedItemsDesired"] is True
 
 
@@ -179,7 +179,7 @@ STYLES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("name", FIXTURES)
-def test_a_document_says_the_same_in_every_style(name: str, style: str, spelled: Spelled) -> None:
+def test_document_is_read_alike_in_every_style(name: str, style: str, spelled: Spelled) -> None:
     said = decode(STYLES[style](fixture(name)))
     assert spelled(said.fields) == spelled(decode(fixture(name)).fields)
 
@@ -195,12 +195,12 @@ def shipped(inside: str) -> bytes:
     return f"{start}</RequestId>{inside}</ItemShipped></NCIPMessage>".encode()
 
 
-def test_an_unknown_element_is_passed_over_with_a_note() -> None:
+def test_unknown_element_is_skipped_with_a_note() -> None:
     message = decode(shipped("<Bag><Number>4</Number></Bag><UserId><UserIdentifierValue>PG7</UserIdentifierValue></UserId>"))
     assert (message.text("UserId/UserIdentifierValue"), message.notes) == ("PG7", ("unknown element ItemShipped/Bag",))
 
 
-def test_the_first_of_a_repeated_element_counts_with_a_note() -> None:
+def test_first_of_a_repeated_element_is_used_with_a_note() -> None:
     message = decode(shipped("<DateShipped>2017-03-02</DateShipped><DateShipped>2018-01-01</DateShipped>"))
     assert (message.text("DateShipped"), message.notes) == ("2017-03-02", ("repeated element ItemShipped/DateShipped",))
 
@@ -233,7 +233,7 @@ def test_user_and_credentials_may_stand_side_by_side() -> None:
     assert (message.has("UserId"), message.has("AuthenticationInput")) == (True, True)
 
 
-def test_a_flood_of_unknown_elements_leaves_few_notes() -> None:
+def test_number_of_notes_is_bounded() -> None:
     assert len(decode(shipped("".join(f"<x{n}/>" for n in range(5000)))).notes) == 32
 
 
@@ -252,7 +252,9 @@ TITLED += "</Problem></CreateItemResponse></NCIPMessage>"
         ("ISO-8859-1", "utf-8-sig", "iso-8859-1"),
     ],
 )
-def test_the_mark_then_http_then_the_declaration_say_the_charset(declared: str, written: str, charset: str | None) -> None:
+def test_byte_order_mark_precedes_http_and_the_declaration_for_the_charset(
+    declared: str, written: str, charset: str | None
+) -> None:
     message = decode(TITLED.format(declared).encode(written), charset)
     assert message.text("Problem/ProblemDetail") == "酒徒"
 

@@ -32,7 +32,7 @@ SAME = (
 # fmt: on
 
 
-def test_every_service_that_is_wanted_is_done_and_no_other() -> None:
+def test_exactly_the_required_services_are_implemented() -> None:
     assert HANDLERS.keys() == set(WANTED.split())
 
 
@@ -57,7 +57,7 @@ def test_every_dialect_has_a_flow() -> None:
     assert {row.flow for row in DIALECTS.values()} == FLOWS.keys()
 
 
-def test_a_broker_and_the_central_are_partners_and_never_clients() -> None:
+def test_brokers_and_the_central_are_partners_and_never_clients() -> None:
     assert {callers_of(flow, name) for flow in ("broker", "innreach") for name in HANDLERS} == {"partner", ""}
 
 
@@ -67,7 +67,7 @@ CARD = {"AgencyId": "HKU", "UserIdentifierValue": "UG1"}
 @pytest.mark.parametrize(
     ("agency", "refused"), [("CUHK", True), ("HKU-DISCOVERY", False), ("RESHARE", False), ("HKALL1", False)]
 )
-def test_only_those_who_may_see_a_patron(world: World, agency: str, refused: bool) -> None:
+def test_only_authorised_callers_can_look_up_patrons(world: World, agency: str, refused: bool) -> None:
     reply = world.ask(agency, "LookupUser", UserId=CARD)
     assert (reply.text("Problem/ProblemType") == "Unauthorized Service For Agency") == refused
     assert not reply.has("UserOptionalFields")

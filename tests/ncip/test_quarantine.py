@@ -48,7 +48,7 @@ NEWS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("side", ["HKU", CUHK], ids=["we borrow", "we lend"])
 @pytest.mark.parametrize("service", NEWS)
-def test_news_of_an_unknown_request_is_a_problem_and_is_kept_once(world: World, service: str, side: str) -> None:
+def test_notification_for_an_unknown_request_is_a_problem_and_stored_once(world: World, service: str, side: str) -> None:
     copy = OURS if side == CUHK else THEIRS
     said = [world.ask(CUHK, service, RequestId=number(side), ItemId=copy, **NEWS[service]) for _ in range(3)]
 
@@ -56,7 +56,7 @@ def test_news_of_an_unknown_request_is_a_problem_and_is_kept_once(world: World, 
     assert [(one.agency, one.service, one.times, one.state) for one in kept(world)] == [(CUHK, service, 3, "kept")]
 
 
-def test_what_is_secret_or_personal_is_not_kept(world: World) -> None:
+def test_secret_and_personal_data_are_not_stored(world: World) -> None:
     world.ask(CUHK, "ItemCheckedOut", RequestId=number("HKU"), ItemId=THEIRS, **NEWS["ItemCheckedOut"])
 
     (one,) = kept(world)
@@ -74,18 +74,18 @@ ELSE: tuple[tuple[str, str, dict[str, Any]], ...] = (
 
 
 @pytest.mark.parametrize(("agency", "service", "fields"), ELSE)
-def test_who_asks_has_the_no_and_nothing_is_kept(world: World, agency: str, service: str, fields: dict[str, Any]) -> None:
+def test_refused_query_is_not_stored(world: World, agency: str, service: str, fields: dict[str, Any]) -> None:
     assert world.ask(agency, service, **fields).has("Problem")
     assert kept(world) == ()
 
 
-def test_nobody_who_is_not_a_partner_leaves_anything_behind(world: World) -> None:
+def test_document_of_an_unknown_caller_is_not_stored(world: World) -> None:
     body = world.document(CUHK, "ItemReceived", "a-wrong-secret", RequestId=number(CUHK), DateReceived=WHEN)
     assert world.send(body).text("Problem/ProblemType") == "Agency Authentication Failed"
     assert kept(world) == ()
 
 
-def test_what_is_heard_again_takes_effect_once_its_request_is_known(world: World) -> None:
+def test_reprocessed_document_takes_effect_once_its_request_is_known(world: World) -> None:
     world.ask(CUHK, "ItemReceived", RequestId=number(CUHK, "c-1"), DateReceived=WHEN)
     (one,) = kept(world)
     world.put(Position.SHIPPED, **LENT, item_agency="HKU", item_barcode="K9")
@@ -96,7 +96,7 @@ def test_what_is_heard_again_takes_effect_once_its_request_is_known(world: World
     assert world.request("R1").position is Position.AT_BORROWER
 
 
-def test_a_partner_that_tells_of_ever_new_requests_fills_no_disk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_stored_documents_of_a_partner_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quarantine, "MOST", 2)
     for value in ("a", "b", "c"):
         world.ask(CUHK, "ItemReceived", RequestId=number(CUHK, value), DateReceived=WHEN)
@@ -105,7 +105,7 @@ def test_a_partner_that_tells_of_ever_new_requests_fills_no_disk(world: World, m
     assert [one.agency for one in kept(world)] == [CUHK, CUHK, "LU"]
 
 
-def test_what_was_judged_waits_no_more_and_comes_back_when_it_is_told_again(world: World) -> None:
+def test_settled_document_is_hidden_until_it_is_sent_again(world: World) -> None:
     def tell() -> None:
         world.ask(CUHK, "ItemReceived", RequestId=number(CUHK), DateReceived=WHEN)
 
@@ -116,7 +116,7 @@ def test_what_was_judged_waits_no_more_and_comes_back_when_it_is_told_again(worl
     assert [one.times for one in kept(world)] == [2]
 
 
-def test_what_came_long_ago_is_forgotten(world: World) -> None:
+def test_old_documents_are_deleted(world: World) -> None:
     world.ask(CUHK, "ItemReceived", RequestId=number(CUHK), DateReceived=WHEN)
 
     assert world.store.now(quarantine.forget, world.now, 10) == 0

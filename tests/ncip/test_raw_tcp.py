@@ -64,14 +64,14 @@ def services(connection: Any) -> list[str]:
     return [decode(document).service for document in documents(connection)]
 
 
-def test_a_document_is_answered_in_ncip_1_and_the_line_stays_open(raw: Raw) -> None:
+def test_document_is_answered_in_ncip_1_and_the_connection_stays_open(raw: Raw) -> None:
     connection = raw.say(LOOKUP)
     assert services(connection) == ["LookupUserResponse"]
     assert b"<!DOCTYPE NCIPMessage" in connection.value()
     assert not connection.disconnecting
 
 
-def test_several_documents_with_anything_blank_between_are_answered_in_order(raw: Raw) -> None:
+def test_documents_separated_by_white_space_are_answered_in_order(raw: Raw) -> None:
     other = LOOKUP.replace(b"LookupUser", b"CreateUser")
     assert services(raw.say(LOOKUP + b"\r\n\x04\0" + other + b"\n" + LOOKUP)) == [
         "LookupUserResponse",
@@ -82,36 +82,36 @@ def test_several_documents_with_anything_blank_between_are_answered_in_order(raw
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=example_count(25))
 @given(cuts=st.lists(st.integers(1, 2 * len(LOOKUP)), max_size=8))
-def test_however_the_bytes_are_cut_the_answers_are_the_same(raw: Raw, cuts: list[int]) -> None:
+def test_segmentation_changes_no_reply(raw: Raw, cuts: list[int]) -> None:
     data, edges = LOOKUP * 2, sorted({0, *cuts, 2 * len(LOOKUP)})
     chunks = [data[a:b] for a, b in pairwise(edges)]
     assert raw.say(*chunks).value() == raw.say(data).value()
 
 
-def test_one_byte_at_a_time_makes_the_same_answer(raw: Raw) -> None:
+def test_document_is_answered_alike_byte_by_byte(raw: Raw) -> None:
     assert services(raw.say(*(bytes([byte]) for byte in LOOKUP))) == ["LookupUserResponse"]
 
 
 @pytest.mark.parametrize("end", [b"</ns1:NCIPMessage>", b"</NCIPMessage >", b"</NCIPVersionMessage>"])
-def test_a_document_ends_with_its_root_whatever_it_is_called(raw: Raw, end: bytes) -> None:
+def test_document_ends_with_its_root_element(raw: Raw, end: bytes) -> None:
     assert raw.say(b"<a>rubbish" + end).value() != b""
 
 
-def test_what_never_ends_is_answered_as_what_it_is_and_the_line_closed(raw: Raw) -> None:
+def test_unfinished_document_gets_a_problem_and_the_connection_closes(raw: Raw) -> None:
     connection = raw.say(LOOKUP[:-20])
     raw.clock.advance(IDLE_S + 1)
     assert b"Invalid Message Syntax Error" in connection.value()
     assert connection.disconnecting
 
 
-def test_what_is_too_long_is_cut_off(raw: Raw) -> None:
+def test_document_over_the_limit_is_cut_off(raw: Raw) -> None:
     connection = raw.say(*[b"<x>" + b"y" * 1000] * 6, LOOKUP)
     assert b"Invalid Message Syntax Error" in connection.value()
     assert services(connection).count("LookupUserResponse") == 0
     assert connection.disconnecting
 
 
-def test_a_document_that_drips_is_answered_as_what_it_is_when_its_time_is_over(raw: Raw) -> None:
+def test_slow_document_gets_a_problem_at_its_time_limit(raw: Raw) -> None:
     connection = raw.say(LOOKUP + b"\n" * 500)
     raw.clock.advance(IDLE_S - 1)
     connection.protocol.dataReceived(LOOKUP[:-9])
@@ -122,7 +122,7 @@ def test_a_document_that_drips_is_answered_as_what_it_is_when_its_time_is_over(r
     assert (services(connection)[1:], connection.disconnecting) == (["ItemRequestedResponse"], True)
 
 
-def test_silence_closes_the_line(raw: Raw) -> None:
+def test_silent_connection_closes(raw: Raw) -> None:
     connection = raw.say(LOOKUP)
     raw.clock.advance(IDLE_S - 1)
     assert not connection.disconnecting
@@ -130,7 +130,7 @@ def test_silence_closes_the_line(raw: Raw) -> None:
     assert connection.disconnecting
 
 
-def test_a_full_house_lets_nobody_in(world: World) -> None:
+def test_listener_at_its_limit_refuses_connections(world: World) -> None:
     raw = Raw(world, bounds(LIMIT, per_address=1))
     first, second = raw.connect(), raw.connect()
     assert (first.disconnecting, second.disconnecting) == (False, True)
@@ -158,14 +158,14 @@ class Slow:
         return await self._execute(command, **options)
 
 
-def test_the_next_document_waits_for_the_answer_of_the_one_before(world: World) -> None:
+def test_next_document_waits_for_the_previous_reply(world: World) -> None:
     slow, connection = Slow(world), Raw(world).say(LOOKUP * 2)
     assert (len(slow.turns), connection.value()) == (1, b"")
     slow.turns[0].callback(None)
     assert (len(slow.turns), services(connection)) == (2, ["LookupUserResponse"])
 
 
-def test_a_sender_that_does_not_wait_is_read_no_further(world: World) -> None:
+def test_sender_that_does_not_read_is_not_read(world: World) -> None:
     slow, raw = Slow(world), Raw(world)
     connection = raw.say(LOOKUP * (MOST_WAITING + 3))
     assert connection.producerState == "paused"
@@ -175,7 +175,7 @@ def test_a_sender_that_does_not_wait_is_read_no_further(world: World) -> None:
     assert (connection.producerState, len(services(connection))) == ("producing", MOST_WAITING + 3)
 
 
-def test_what_is_in_hand_is_answered_before_the_door_closes(world: World) -> None:
+def test_pending_requests_are_answered_before_the_listener_closes(world: World) -> None:
     slow, raw = Slow(world), Raw(world)
     idle, busy, done = raw.connect(), raw.say(LOOKUP), list[None]()
     raw.factory.drain().addCallback(done.append)
@@ -184,7 +184,7 @@ def test_what_is_in_hand_is_answered_before_the_door_closes(world: World) -> Non
     assert (services(busy), busy.disconnecting, done) == (["LookupUserResponse"], True, [None])
 
 
-def test_who_is_gone_before_the_answer_harms_nobody(world: World) -> None:
+def test_disconnected_caller_causes_no_error(world: World) -> None:
     slow, raw = Slow(world), Raw(world)
     connection = raw.say(LOOKUP)
     connection.protocol.connectionLost()
@@ -195,7 +195,7 @@ def test_who_is_gone_before_the_answer_harms_nobody(world: World) -> None:
 # ---- bounds
 
 
-def test_blanks_are_silence(raw: Raw) -> None:
+def test_white_space_counts_as_silence(raw: Raw) -> None:
     connection = raw.connect()
     for _ in range(3):
         raw.clock.advance(IDLE_S / 2 - 1)
@@ -204,7 +204,7 @@ def test_blanks_are_silence(raw: Raw) -> None:
     assert connection.disconnecting
 
 
-def test_a_connection_from_where_no_library_is_is_closed_at_once(world: World) -> None:
+def test_connection_from_an_unlisted_address_closes_at_once(world: World) -> None:
     raw = Raw(world)
     away = IPv4Address("TCP", "192.0.2.9", 40000)
     connection: Any = StringTransport(peerAddress=away)  # type: ignore[no-untyped-call]  # twisted.testing has no types here
@@ -214,7 +214,7 @@ def test_a_connection_from_where_no_library_is_is_closed_at_once(world: World) -
     assert (connection.disconnecting, connection.value()) == (True, b"")
 
 
-def test_a_library_that_has_proven_who_it_is_is_no_stranger_any_more(world: World) -> None:
+def test_authenticated_library_is_no_longer_limited_as_unknown(world: World) -> None:
     raw = Raw(world, bounds(LIMIT, unproven=1))
     known = raw.say(LOOKUP)
     assert raw.connect().disconnecting is False
@@ -222,14 +222,14 @@ def test_a_library_that_has_proven_who_it_is_is_no_stranger_any_more(world: Worl
     assert services(known) == ["LookupUserResponse"]
 
 
-def test_documents_by_the_hundred_in_one_piece_are_a_flood(raw: Raw) -> None:
+def test_many_documents_in_one_segment_are_a_flood(raw: Raw) -> None:
     connection = raw.say(CLOSED * 500)
     raw.clock.pump([0] * FLOOD)
     assert connection.disconnecting
     assert len(documents(connection)) <= FLOOD + 1
 
 
-def test_a_line_is_read_no_further_while_its_answers_are_not_taken(raw: Raw) -> None:
+def test_connection_is_not_read_while_its_replies_are_unread(raw: Raw) -> None:
     connection = raw.connect()
     connection.producer.pauseProducing()  # what a transport does whose buffer is full
     assert connection.producerState == "paused"
@@ -237,7 +237,7 @@ def test_a_line_is_read_no_further_while_its_answers_are_not_taken(raw: Raw) -> 
     assert connection.producerState == "producing"
 
 
-def test_an_unfinished_document_gives_way_when_there_is_no_room(world: World) -> None:
+def test_unfinished_document_is_dropped_when_the_budget_is_used_up(world: World) -> None:
     raw = Raw(world, bounds(200_000, unfinished=50_000))
     first, second = raw.say(b"<a>" + b"x" * 100_000), raw.say(b"<a>" + b"x" * 100_000)
     assert (first.disconnecting, second.disconnecting) == (True, False)

@@ -81,7 +81,7 @@ def test_there_are_documents_of_others() -> None:
 
 
 @pytest.mark.parametrize("file", [d for d in DOCUMENTS if SHARED in d.parents], ids=lambda file: file.stem[-60:])
-def test_a_stranger_is_answered_by_the_services_own_response(world: World, file: Path) -> None:
+def test_unknown_caller_gets_the_response_of_the_service(world: World, file: Path) -> None:
     service, problem = answered(world, file.read_bytes())
     assert service == SHAPES[service_of(file)].reply
     assert problem in {"Unknown Agency", "Agency Authentication Failed", "Needed Data Missing"}
@@ -89,7 +89,7 @@ def test_a_stranger_is_answered_by_the_services_own_response(world: World, file:
 
 @pytest.mark.parametrize("agency", CALLERS)
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.stem[-60:])
-def test_a_known_caller_is_answered_by_the_services_own_response(world: World, file: Path, agency: str) -> None:
+def test_known_caller_gets_the_response_of_the_service(world: World, file: Path, agency: str) -> None:
     service, problem = answered(world, presented(file.read_bytes(), agency, CALLERS[agency]))
     asked = service_of(file)
     assert service == SHAPES[asked].reply
@@ -123,7 +123,7 @@ REPLIES = [file for file in FILES if SHARED / "samples" in file.parents and not 
 
 
 @pytest.mark.parametrize("file", REPLIES, ids=lambda file: file.stem[-60:])
-def test_an_answer_that_nobody_asked_for_is_a_protocol_error(world: World, file: Path) -> None:
+def test_unexpected_response_is_a_protocol_error(world: World, file: Path) -> None:
     reply = world.send(file.read_bytes(), HERE)
     assert reply.text("Problem/ProblemType") == "Protocol Error"
 
@@ -159,7 +159,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_cannot_be_answered_gets_a_problem_of_its_own(world: World, name: str) -> None:
+def test_unanswerable_document_gets_a_problem_message(world: World, name: str) -> None:
     body, problem = HOSTILE[name]
     assert answered(world, body) == ("Problem", problem)
     assert world.ask("CUHK", "LookupItem", ItemId={"AgencyId": "HKU", "ItemIdentifierValue": "K9"}).has("ItemOptionalFields")

@@ -183,5 +183,5 @@ STORIES = settings(
 
 
 @pytest.mark.thorough
-def test_repeated_documents_change_nothing_at_once_and_count_anew_after_their_effect_was_undone() -> None:
+def test_repeated_documents_have_no_effect_until_the_first_effect_is_undone() -> None:
     run_state_machine_as_test(RepeatedDocuments, settings=STORIES)

@@ -50,13 +50,13 @@ SAID = (
 
 
 @pytest.mark.parametrize(("ours", "said", "stands"), SAID)
-def test_an_answer_fits_these_positions(ours: Side, said: NcipMessage, stands: tuple[str, ...] | None) -> None:
+def test_answer_is_compatible_with_its_positions(ours: Side, said: NcipMessage, stands: tuple[str, ...] | None) -> None:
     assert read_positions(said, ours) == stands
 
 
 @pytest.mark.parametrize("side", Side)
 @pytest.mark.parametrize("position", P)
-def test_what_we_say_of_a_position_fits_that_position(side: Side, position: Position) -> None:
+def test_our_status_of_a_position_fits_that_position(side: Side, position: Position) -> None:
     theirs = LENDING if side is Side.BORROWING else BORROWING
     if position not in theirs:
         return
@@ -68,7 +68,7 @@ def test_what_we_say_of_a_position_fits_that_position(side: Side, position: Posi
     assert position in found
 
 
-def test_a_copy_in_somebodys_hands_is_not_taken_for_one_that_has_ended() -> None:
+def test_item_in_use_is_not_taken_for_a_completed_request() -> None:
     found = read_positions(reply("In Process", "On Loan"), BORROWED)
 
     assert found is not None
@@ -88,7 +88,7 @@ ASKED = Request("R1", BORROWED, P.REQUESTED, "Dune", "b1", wire_agency="HKU", wi
         (LOAN, Partner("X", ""), None),
     ],
 )
-def test_a_partner_is_asked_what_it_can_answer(request_: Request, row: Partner, service: str | None) -> None:
+def test_partner_is_queried_by_the_services_it_supports(request_: Request, row: Partner, service: str | None) -> None:
     asked = make_request_lookup(request_, row)
 
     assert (asked[0] if asked else None) == service

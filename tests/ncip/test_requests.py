@@ -40,7 +40,7 @@ def problem(reply: NcipMessage) -> str:
 # ---- requests of our patrons
 
 
-def test_a_patrons_wish_is_placed_and_the_first_lender_is_asked(world: World) -> None:
+def test_request_of_a_patron_is_placed_and_the_first_lender_asked(world: World) -> None:
     reply = world.place(PickupLocation="HKU-MAIN-LENDING")
     assert reply.text("RequestId/RequestIdentifierValue") == "d-77"
     assert reply.text("UserId/UserIdentifierValue") == "UG1"
@@ -49,7 +49,7 @@ def test_a_patrons_wish_is_placed_and_the_first_lender_is_asked(world: World) ->
 
 
 @pytest.mark.parametrize("times", [2, 5])
-def test_the_same_document_again_is_one_request_and_the_same_reply(world: World, times: int) -> None:
+def test_repeated_document_is_one_request_with_the_same_reply(world: World, times: int) -> None:
     ask: dict[str, Any] = {"UserId": UG1, "BibliographicId": [DUNE], "RequestId": number(DISCOVERY, "d-77"), **LOAN}
     body = world.document(DISCOVERY, "RequestItem", **ask)
     replies = {finished(respond(world.services, body, None, Peer("10.0.0.7"))) for _ in range(times)}
@@ -61,12 +61,12 @@ def test_a_request_without_a_number_is_answered_with_ours(world: World) -> None:
     assert (reply.text("RequestId/AgencyId"), reply.text("RequestId/RequestIdentifierValue")) == ("HKU", "R1")
 
 
-def test_a_wish_without_a_number_is_a_repetition_for_ten_seconds(world: World) -> None:
+def test_request_without_a_number_is_a_repetition_for_ten_seconds(world: World) -> None:
     world.ask(DISCOVERY, "RequestItem", UserId=UG1, BibliographicId=[DUNE], **LOAN)
     assert world.rows(INBOX)[0]["keep_until"] == NOW + timedelta(seconds=10)
 
 
-def test_another_document_without_an_occasion_is_forgotten_after_a_quarter_of_an_hour(world: World) -> None:
+def test_document_without_a_request_is_forgotten_after_fifteen_minutes(world: World) -> None:
     world.put(P.ON_LOAN, due=date(2017, 3, 3), first_checkout=date(2017, 2, 15), loan_days=15, used=True)
     world.ask(DISCOVERY, "RenewItem", UserId=UG1, ItemId={"AgencyId": "CUHK", "ItemIdentifierValue": "C1"})
     assert world.rows(INBOX)[0]["keep_until"] == NOW + timedelta(minutes=15)
@@ -92,7 +92,7 @@ def test_a_patron_cancels_in_time(world: World) -> None:
     assert world.request("R1").position is P.CANCELLING
 
 
-def test_nobody_cancels_for_another_patron(world: World) -> None:
+def test_request_of_another_patron_cannot_be_cancelled(world: World) -> None:
     world.place()
     other = {**UG1, "UserIdentifierValue": "LATE"}
     reply = world.ask(DISCOVERY, "CancelRequestItem", UserId=other, RequestId=number(DISCOVERY, "d-77"), RequestType="Loan")
@@ -139,20 +139,20 @@ def test_a_shipment_is_noted_and_answered_by_an_empty_response(world: World) -> 
 
 
 @pytest.mark.parametrize(("meant", "day"), [("instant", date(2017, 4, 21)), ("date_only", date(2017, 4, 20))])
-def test_a_due_date_is_read_as_its_partner_means_it(world: World, meant: str, day: date) -> None:
+def test_due_date_is_read_in_the_form_of_its_partner(world: World, meant: str, day: date) -> None:
     world.admit(CUHK, date_semantics=meant)
     world.ask(CUHK, "ItemShipped", **shipped(asked(world), "2017-04-20T23:00:00Z"))
     assert world.request("R1").lender_due == day
 
 
-def test_a_library_may_not_ship_what_another_was_asked_for(world: World) -> None:
+def test_library_cannot_ship_an_item_requested_from_another(world: World) -> None:
     wire_id = asked(world)
     reply = world.ask(LU, "ItemShipped", **{**shipped(wire_id), "ItemId": copy("LU", "L1")})
     assert problem(reply) == "Unauthorized Combination Of Element Values For Agency"
     assert world.request("R1").position is P.REQUESTED
 
 
-def test_a_lender_that_declines_makes_room_for_the_next(world: World) -> None:
+def test_lender_that_declines_is_replaced_by_the_next(world: World) -> None:
     wire_id = asked(world)
     said = {"UserId": {"AgencyId": "CUHK", "UserIdentifierValue": "HKU-INST"}, "RequestType": "Loan"}
     world.ask(CUHK, "ItemRequestCancelled", RequestId=number("HKU", wire_id), **said)

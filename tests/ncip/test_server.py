@@ -124,12 +124,12 @@ def test_a_document_is_answered_with_200_whatever_its_content_type(library: Hous
     assert decode(body).text("Problem/ProblemType") == "Protocol Error"
 
 
-def test_rubbish_is_answered_with_200_and_a_problem(library: House) -> None:
+def test_malformed_document_is_answered_with_200_and_a_problem(library: House) -> None:
     status, _, body = parts(library.say(request(b"\xff\xfe rubbish")))
     assert (status, decode(body).service) == (b"HTTP/1.1 200 OK", "Problem")
 
 
-def test_one_byte_at_a_time_makes_the_same_answer(library: House) -> None:
+def test_document_is_answered_alike_byte_by_byte(library: House) -> None:
     line = library.connect()
     for byte in request(PROBLEM):
         line.protocol.dataReceived(bytes([byte]))
@@ -201,7 +201,7 @@ def test_a_length_that_was_counted_in_characters_cuts_nothing_off_where_nothing_
     assert [card for card, _ in library.circulation.waiting] == ["酒徒"]
 
 
-def test_a_client_that_asks_first_is_told_to_go_on(library: House) -> None:
+def test_client_that_expects_100_continue_gets_it(library: House) -> None:
     assert library.say(request(PROBLEM, b"Expect: 100-continue")).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")
 
 
@@ -233,18 +233,18 @@ def test_five_documents_in_one_packet_are_answered_in_order(library: House) -> N
 
 
 @pytest.mark.parametrize(("method", "status"), [(b"GET", b"200 OK"), (b"PUT", b"405"), (b"DELETE", b"405"), (b"DANCE", b"405")])
-def test_only_posting_is_business(library: House, method: bytes, status: bytes) -> None:
+def test_only_post_is_accepted(library: House, method: bytes, status: bytes) -> None:
     first, headers, body = parts(library.say(request(b"", method=method)))
     assert first.startswith(b"HTTP/1.1 " + status)
     assert (b"NCIP responder of HKU" in body) == (method == b"GET")
     assert (b"allow: get, head, post" in headers) == (status == b"405")
 
 
-def test_there_is_nothing_elsewhere(library: House) -> None:
+def test_other_paths_are_not_found(library: House) -> None:
     assert library.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 404")
 
 
-def test_what_is_logged_of_a_document_that_waited_names_its_own_conversation(library: House) -> None:
+def test_log_lines_of_a_queued_document_have_its_own_context(library: House) -> None:
     first, second = library.connect(), library.connect()
     first.protocol.dataReceived(request(lookup("UG1")))
     library.now += timedelta(seconds=1)
@@ -290,7 +290,7 @@ def test_a_peer_is_asked_to_try_again_before_it_has_waited_too_long(library: Hou
     assert problem.text("ProblemType") == "Temporary Processing Failure"
 
 
-def test_what_was_too_late_is_not_answered_a_second_time_and_the_line_lives_on(library: House) -> None:
+def test_late_document_is_answered_once_and_the_connection_continues(library: House) -> None:
     line = library.connect()
     line.protocol.dataReceived(request(lookup()))
     library.clock.advance(20)
@@ -329,7 +329,7 @@ def test_the_connection_closes_without_an_answer_when_the_outcome_is_not_known(l
     library.circulation.go_on()
 
 
-def test_an_answer_in_time_leaves_no_timer_behind(library: House) -> None:
+def test_reply_in_time_leaves_no_timer(library: House) -> None:
     line = library.connect()
     line.protocol.dataReceived(request(lookup(), b"Connection: close"))
     library.circulation.go_on()
@@ -343,7 +343,7 @@ def test_an_answer_in_time_leaves_no_timer_behind(library: House) -> None:
 
 
 @pytest.mark.parametrize("headers", [(), (b"Expect: 100-continue",)])
-def test_who_does_not_take_its_answers_is_read_no_further_until_it_does(library: House, headers: tuple[bytes, ...]) -> None:
+def test_connection_is_not_read_while_its_replies_are_unread(library: House, headers: tuple[bytes, ...]) -> None:
     line = library.connect()
     write = line.write
 
@@ -367,14 +367,14 @@ def test_a_body_at_the_limit_is_read(library: House) -> None:
     assert library.say(request(b"x" * LIMIT)).startswith(b"HTTP/1.1 200")
 
 
-def test_a_body_that_says_it_is_enormous_is_not_waited_for(library: House) -> None:
+def test_body_of_excessive_declared_length_is_refused_at_once(library: House) -> None:
     line = library.connect()
     line.protocol.dataReceived(b"POST /ncip HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\nx")
     assert line.value().startswith(b"HTTP/1.1 413")
     assert line.disconnecting
 
 
-def test_a_body_that_does_not_end_is_cut_off(library: House) -> None:
+def test_endless_body_is_cut_off(library: House) -> None:
     line = library.connect()
     line.protocol.dataReceived(b"POST /ncip HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
     chunk = b"1000\r\n" + b"x" * 4096 + b"\r\n"
@@ -390,7 +390,7 @@ def test_a_silent_connection_is_closed_after_a_minute(library: House) -> None:
     assert line.disconnecting
 
 
-def test_a_document_that_drips_is_not_waited_for_longer_than_a_silence(library: House) -> None:
+def test_slow_document_times_out_like_silence(library: House) -> None:
     line = library.connect()
     line.protocol.dataReceived(request(lookup())[:-3])
     library.clock.pump([30, 29])
@@ -421,7 +421,7 @@ def test_a_kept_connection_has_a_whole_minute_after_each_document_that_arrives_w
     assert line.disconnecting
 
 
-def test_who_waits_for_an_answer_is_not_silent(library: House) -> None:
+def test_connection_waiting_for_a_reply_is_not_silent(library: House) -> None:
     line = library.connect()
     library.clock.advance(50)
     line.protocol.dataReceived(request(lookup()))
@@ -431,7 +431,7 @@ def test_who_waits_for_an_answer_is_not_silent(library: House) -> None:
     assert b"LookupUserResponse" in line.value()
 
 
-def test_a_full_house_lets_nobody_in() -> None:
+def test_listener_at_its_limit_refuses_connections() -> None:
     metrics = Metrics()
     library = House(bounds(LIMIT, per_address=1, metrics=metrics))
     first, second = library.connect(), library.connect()
@@ -439,7 +439,7 @@ def test_a_full_house_lets_nobody_in() -> None:
     assert value(metrics, "connections_refused_total", "ncip", "full") == 1
 
 
-def test_who_left_makes_room_for_the_next() -> None:
+def test_closed_connection_makes_room_for_the_next() -> None:
     library = House(bounds(LIMIT, per_address=1))
     library.connect().protocol.connectionLost()
     assert not library.connect().disconnecting
@@ -448,7 +448,7 @@ def test_who_left_makes_room_for_the_next() -> None:
 # ---- the end
 
 
-def test_what_is_in_hand_is_answered_before_the_door_closes(library: House) -> None:
+def test_pending_requests_are_answered_before_the_listener_closes(library: House) -> None:
     line, done = library.connect(), list[None]()
     line.protocol.dataReceived(request(lookup()))
     library.site.drain().addCallback(done.append)
@@ -458,7 +458,7 @@ def test_what_is_in_hand_is_answered_before_the_door_closes(library: House) -> N
     assert (done, line.disconnecting) == ([None], True)
 
 
-def test_nothing_new_is_taken_while_the_door_closes(library: House) -> None:
+def test_no_request_is_accepted_while_the_listener_closes(library: House) -> None:
     busy, late = library.connect(), library.connect()
     busy.protocol.dataReceived(request(lookup()))
     library.site.drain()
@@ -467,13 +467,13 @@ def test_nothing_new_is_taken_while_the_door_closes(library: House) -> None:
     assert [card for card, _ in library.circulation.waiting] == ["UG1"]
 
 
-def test_an_idle_door_closes_at_once(library: House) -> None:
+def test_idle_listener_closes_at_once(library: House) -> None:
     line, done = library.connect(), list[None]()
     library.site.drain().addCallback(done.append)
     assert (done, line.disconnecting) == ([None], True)
 
 
-def test_a_client_that_is_gone_before_its_answer_harms_nobody(library: House) -> None:
+def test_client_that_disconnects_early_causes_no_error(library: House) -> None:
     line = library.connect()
     line.protocol.dataReceived(request(lookup()))
     line.protocol.connectionLost()
@@ -497,27 +497,27 @@ def test_a_content_type_of_a_kilobyte_is_a_bad_request(library: House) -> None:
     assert library.say(request(PROBLEM, b"Content-Type: a/b" + b';"' * 500)).startswith(b"HTTP/1.1 400")
 
 
-def test_a_connection_from_where_no_caller_is_is_closed_before_it_is_read(library: House) -> None:
+def test_connection_from_an_unlisted_address_closes_unread(library: House) -> None:
     line = library.connect("192.0.2.9")
     line.protocol.dataReceived(request(PROBLEM))
     assert (line.disconnecting, line.value()) == (True, b"")
 
 
-def test_a_balancer_may_look_for_itself_whether_the_gateway_lives(library: House) -> None:
+def test_health_check_of_a_balancer_is_answered(library: House) -> None:
     library.site = NcipSite(library.services, bounds(LIMIT), library.clock, AllowList(("192.0.2.0/24",)))
     line = library.connect("192.0.2.9")
     line.protocol.dataReceived(request(b"", method=b"GET"))
     assert line.value().startswith(b"HTTP/1.1 200")
 
 
-def test_who_has_proven_who_it_is_is_no_stranger_any_more() -> None:
+def test_authenticated_caller_is_no_longer_limited_as_unknown() -> None:
     library = House(bounds(LIMIT, unproven=1))
     known = library.connect()
     known.protocol.dataReceived(request(lookup()))
     assert [library.connect().disconnecting for _ in range(2)] == [False, True]
 
 
-def test_an_unfinished_body_gives_way_when_there_is_no_room() -> None:
+def test_unfinished_body_is_dropped_when_the_budget_is_used_up() -> None:
     library = House(bounds(200_000, unfinished=50_000))
     first, second = library.connect(), library.connect()
     for line in (first, second):
@@ -526,14 +526,14 @@ def test_an_unfinished_body_gives_way_when_there_is_no_room() -> None:
     assert (first.disconnecting, second.disconnecting) == (True, False)
 
 
-def test_requests_by_the_hundred_in_one_piece_end_the_connection(library: House) -> None:
+def test_many_requests_in_one_segment_close_the_connection(library: House) -> None:
     line = library.connect()
     line.protocol.dataReceived(request(b"", method=b"GET") * 500)
     assert line.value().count(b"HTTP/1.1 200") == MOST_PIPELINED + 1
     assert line.disconnecting
 
 
-def test_who_never_takes_its_last_answer_is_cut_off(library: House) -> None:
+def test_connection_closes_when_its_client_never_reads_the_last_reply(library: House) -> None:
     line = library.connect()
     line.protocol.dataReceived(request(PROBLEM, b"Connection: close"))
     assert (line.disconnecting, line.disconnected) == (True, False)
@@ -541,7 +541,7 @@ def test_who_never_takes_its_last_answer_is_cut_off(library: House) -> None:
     assert line.disconnected
 
 
-def test_the_connection_closes_without_an_answer_when_nobody_knows_what_became_of_a_commit(library: House) -> None:
+def test_connection_closes_without_a_reply_when_the_outcome_of_a_commit_is_unknown(library: House) -> None:
     line = library.connect()
     line.protocol.dataReceived(request(lookup()))
     ((_, turn),) = library.circulation.waiting

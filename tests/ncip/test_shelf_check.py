@@ -92,11 +92,11 @@ SEEN = (
 
 
 @pytest.mark.parametrize(("said", "means"), SEEN)
-def test_an_answer_means_what_it_says_and_no_more(said: NcipMessage, means: ShelfCheck) -> None:
+def test_reply_is_interpreted_literally(said: NcipMessage, means: ShelfCheck) -> None:
     assert read_shelf_check(said, WISH, CUHK, FREE) == means
 
 
-def test_r8_another_copy_does_not_stand_for_a_wanted_volume() -> None:
+def test_r8_other_volume_does_not_replace_the_wanted_one() -> None:
     volume = PartnerMessage(WISH.send, "R1", "CUHK", "HKU", "R1-1", WISH.at, C1, "b1", volume="2")
 
     assert read_shelf_check(shelf(("C1", OUT), ("C2", ON)), volume, CUHK, FREE) == NONE
@@ -125,19 +125,19 @@ def services(told: list[NcipMessage]) -> list[str]:
     return [message.service for message in told]
 
 
-def test_a_copy_that_stands_there_is_asked_for() -> None:
+def test_item_on_the_shelf_is_requested() -> None:
     answer, told = asked(peers(ON))
 
     assert (answer.kind, answer.looked, services(told)) == ("accepted", "on the shelf", ["LookupItemSet", "RequestItem"])
 
 
-def test_another_copy_is_asked_for_by_its_own_barcode() -> None:
+def test_other_item_is_requested_by_its_own_barcode() -> None:
     answer, told = asked(peers(OUT, ON))
 
     assert (answer.kind, told[-1].text("ItemId/ItemIdentifierValue")) == ("accepted", "C2")
 
 
-def test_a_lender_without_a_copy_is_not_asked() -> None:
+def test_lender_without_an_available_item_is_not_asked() -> None:
     answer, told = asked(peers(OUT))
 
     assert (answer.kind, answer.problem, services(told)) == ("refused", "none on the shelf", ["LookupItemSet"])
@@ -153,19 +153,19 @@ def test_a_lender_without_a_copy_is_not_asked() -> None:
     ],
     ids=lambda m: m.kind,
 )
-def test_a_shelf_that_cannot_be_seen_is_asked_all_the_same(manner: PartnerBehaviour) -> None:
+def test_lender_is_asked_when_its_shelf_cannot_be_queried(manner: PartnerBehaviour) -> None:
     answer, told = asked(peers(OUT, manner=manner))
 
     assert (answer.kind, answer.looked, services(told)) == ("accepted", "the shelf could not be seen", ["RequestItem"])
 
 
-def test_what_may_have_arrived_is_not_looked_for_since_the_copy_may_be_put_aside_for_us() -> None:
+def test_request_of_unknown_outcome_is_sent_again_without_a_shelf_check() -> None:
     answer, told = asked(peers(OUT), unsure=True)
 
     assert (answer.kind, services(told)) == ("accepted", ["RequestItem"])
 
 
-def test_a_word_that_nobody_knows_is_warned_of_once_and_not_with_every_look() -> None:
+def test_unknown_status_word_is_logged_once() -> None:
     client = NcipClient(peers("Green dot", "Green dot").post, "HKU", {"CUHK": "s"})
     with capture_logs() as logs:
         for _ in range(3):
@@ -175,13 +175,13 @@ def test_a_word_that_nobody_knows_is_warned_of_once_and_not_with_every_look() ->
     assert warned == [("CUHK", "Green dot", 2)]
 
 
-def test_nobody_looks_where_the_holdings_are_fresh() -> None:
+def test_no_shelf_check_when_holdings_are_recent() -> None:
     answer, told = asked(peers(OUT), look_for=())
 
     assert (answer.looked, services(told)) == ("", ["RequestItem"])
 
 
-def test_ncip_1_looks_at_the_one_copy() -> None:
+def test_ncip_1_queries_the_single_item() -> None:
     partner = Partner("CUHK", "", url=CUHK.url, dialect="innreach", can_lookup_items=True)
 
     answer, told = asked(peers(OUT), partner)
@@ -242,11 +242,11 @@ STATUSES: tuple[tuple[NcipMessage, dict[str, str] | None], ...] = (
 
 
 @pytest.mark.parametrize(("said", "known"), STATUSES)
-def test_only_a_status_that_is_said_is_known(said: NcipMessage, known: dict[str, str] | None) -> None:
+def test_only_a_reported_status_is_known(said: NcipMessage, known: dict[str, str] | None) -> None:
     assert shelves.read_statuses(said) == known
 
 
-def test_without_a_reply_nothing_is_known_and_no_further_copy_is_asked_for() -> None:
+def test_missing_reply_stops_further_queries() -> None:
     found, told = statuses(BY_COPY, peers(ON, OUT, manner=PartnerBehaviour("cut", taken=True)))
 
     assert (found, services(told)) == (None, ["LookupItem"])

@@ -82,11 +82,11 @@ def believed(text: str, found: TokenRule) -> bool | None:
     return finished(is_accepted(text, found, NOW))
 
 
-def test_a_token_of_its_issuer_for_us_in_time_is_believed() -> None:
+def test_token_of_its_issuer_for_us_is_accepted_in_time() -> None:
     assert believed(token(), rule()) is True
 
 
-def test_a_token_signed_with_a_curve_is_believed() -> None:
+def test_token_signed_with_an_elliptic_curve_is_accepted() -> None:
     assert believed(token("ec", "ES256"), rule(public("ec", "k1"))) is True
 
 
@@ -113,11 +113,11 @@ def test_every_signature_of_a_key_may_be_pinned(algorithm: str) -> None:
         {"exp": float("nan")},
     ],
 )
-def test_a_token_that_says_something_else_is_not_believed(more: dict[str, Any]) -> None:
+def test_token_with_another_claim_is_refused(more: dict[str, Any]) -> None:
     assert believed(token(**more), rule(subject="DCB-1")) is False
 
 
-def test_any_subject_is_believed_where_the_row_names_none() -> None:
+def test_any_subject_is_accepted_when_the_row_names_none() -> None:
     assert believed(token(sub="DCB-2"), rule()) is True
 
 
@@ -126,20 +126,20 @@ def test_clocks_may_differ_by_a_minute() -> None:
     assert believed(token(nbf=NOW + timedelta(seconds=50), iat=NOW + timedelta(seconds=50)), rule()) is True
 
 
-def test_a_signature_with_another_key_of_the_same_number_is_not_believed() -> None:
+def test_signature_of_another_key_with_the_same_number_is_refused() -> None:
     assert believed(token("stranger"), rule()) is False
 
 
-def test_an_algorithm_that_is_not_pinned_is_not_believed_though_the_key_fits() -> None:
+def test_algorithm_not_pinned_is_refused_though_the_key_matches() -> None:
     assert believed(token(algorithm="RS512"), rule()) is False
     assert believed(token(algorithm="RS512"), rule(algorithms=("RS512",))) is True
 
 
-def test_a_token_without_a_signature_is_not_believed() -> None:
+def test_unsigned_token_is_refused() -> None:
     assert believed(jwt.encode(claims(), "", "none"), rule()) is False
 
 
-def test_the_public_key_is_no_shared_secret() -> None:
+def test_public_key_is_not_accepted_as_a_shared_secret() -> None:
     """An attacker who signs by HMAC with the public key's own bytes is not believed (RFC 8725, 2.1)."""
     head, body = (
         base64.urlsafe_b64encode(json.dumps(part, default=lambda when: int(when.timestamp())).encode()).rstrip(b"=")
@@ -155,24 +155,24 @@ def test_a_key_that_has_no_number_is_found_where_it_is_the_only_one() -> None:
     assert believed(jwt.encode(claims(), private("rsa"), "RS256"), rule(row)) is True
 
 
-def test_without_keys_nobody_can_tell() -> None:
+def test_missing_keys_leave_the_token_undecided() -> None:
     assert believed(token(), TokenRule(ISSUER, US, ("RS256",), keys=Known())) is None
 
 
-def test_keys_are_not_even_looked_for_where_another_issuer_is_named() -> None:
+def test_keys_are_not_fetched_for_another_issuer() -> None:
     keys = Known(public("rsa", "k1"))
     assert believed(token(iss="https://other.example.org"), TokenRule(ISSUER, US, ("RS256",), keys=keys)) is False
     assert keys.asked == []
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: raw.decode("latin-1")))
-def test_rubbish_is_no_token(text: str) -> None:
+def test_malformed_token_is_refused(text: str) -> None:
     assert issuer(text) == ""
     assert believed(text, rule()) is False
 
 
 @pytest.mark.parametrize("nested", [b"[" * 5000, b'{"iss":' * 800])
-def test_what_is_nested_without_end_is_no_token(nested: bytes) -> None:
+def test_deeply_nested_token_is_refused(nested: bytes) -> None:
     part = base64.urlsafe_b64encode(nested).decode().rstrip("=")
     head = base64.urlsafe_b64encode(b'{"alg":"RS256"}').decode().rstrip("=")
     assert [issuer(f"{head}.{part}.AAAA"), issuer(f"{part}.{part}.AAAA")] == ["", ""]
@@ -202,7 +202,7 @@ def ours(**more: Any) -> Signer:
     return Signer(**{**told, "claims": {"protocol": "NCIP2"}, **more})
 
 
-def test_pyjwt_believes_what_we_sign_by_the_keys_that_we_publish() -> None:
+def test_pyjwt_accepts_our_tokens_with_our_published_keys() -> None:
     signer = ours()
     rows = json.loads(make_public_key_set([signer.key]))
     key = jwt.PyJWKSet.from_dict(rows)[jwt.get_unverified_header(signer.token(NOW))["kid"]]
@@ -222,7 +222,7 @@ def test_a_curve_signs_too() -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"-----BEGIN PRIVATE KEY-----\n", b'{"kty":"oct","k":"AAAA"}', b"{}", b"[1]"])
-def test_what_is_no_private_key_is_refused(text: bytes) -> None:
+def test_invalid_private_key_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError, match="private key"):
         signing_key(text)
 

@@ -43,7 +43,7 @@ def test_a_system_is_told_of_only_where_it_can_stand(system: System) -> None:
 
 
 @ROWS
-def test_what_the_suite_plays_has_scenarios_of_its_name(system: System) -> None:
+def test_every_tested_system_has_scenarios_of_its_name(system: System) -> None:
     played = any(one.seen is Basis.PLAYED for one in system.evidence)
     assert not played or list(SCENARIOS.glob(f"system-{system.name}-*.txt"))
 
@@ -91,7 +91,7 @@ def test_a_problem_of_the_file_stands_beside_the_systems_or_goes_before_it(tmp_p
     assert meant["Did not find a user with that id"] == "fault"
 
 
-def test_a_table_without_a_system_is_as_it_was(tmp_path: Path) -> None:
+def test_table_without_a_system_is_unchanged(tmp_path: Path) -> None:
     assert read(tmp_path, PARTNER).partners[0].plain().dialect == "direct"
 
 

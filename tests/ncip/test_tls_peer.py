@@ -98,28 +98,28 @@ class Line:
         return self._connection.get_peer_certificate()
 
 
-def test_a_certificate_of_our_authority_says_who_calls(people: dict[str, Identity]) -> None:
+def test_certificate_of_our_authority_identifies_the_caller(people: dict[str, Identity]) -> None:
     context, who = server(people, people["authority"].pem), people["ncip.cuhk.test"]
     peer = peer_of(Line(shaken(context, who)), "10.0.0.7")
     assert peer == Peer("10.0.0.7", who.certificate.fingerprint(hashes.SHA256()).hex(), "ncip.cuhk.test")
 
 
-def test_who_shows_none_is_let_in_and_is_nobody_yet(people: dict[str, Identity]) -> None:
+def test_caller_without_a_certificate_is_admitted_unidentified(people: dict[str, Identity]) -> None:
     peer = peer_of(Line(shaken(server(people, people["authority"].pem), None)), "10.0.0.7")
     assert peer == Peer("10.0.0.7")
 
 
-def test_a_certificate_of_another_authority_is_turned_away(people: dict[str, Identity]) -> None:
+def test_certificate_of_another_authority_is_refused(people: dict[str, Identity]) -> None:
     with pytest.raises(SSL.Error):
         shaken(server(people, people["authority"].pem), people["stranger"])
 
 
-def test_without_authorities_nobody_is_asked(people: dict[str, Identity]) -> None:
+def test_no_certificate_is_requested_without_authorities(people: dict[str, Identity]) -> None:
     peer = peer_of(Line(shaken(server(people, None), people["ncip.cuhk.test"])), "10.0.0.7")
     assert peer == Peer("10.0.0.7")
 
 
-def test_a_plain_line_has_an_address_and_nothing_else() -> None:
+def test_plain_connection_has_only_an_address() -> None:
     line: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted.testing has no types
     assert peer_of(line) == Peer(str(line.getPeer().host))
 

@@ -55,7 +55,7 @@ def test_our_own_document_comes_back_the_same_in_its_version(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_our_own_document_says_the_same_in_ncip_2(name: str) -> None:
+def test_our_own_document_has_the_same_content_in_ncip_2(name: str) -> None:
     message = decode(fixture(name))
     again = decode(encode(replace(message, version=""), DIRECT))
     assert (again, again.namespaced, again.notes) == (message, True, ())
@@ -100,7 +100,7 @@ SIGNS = {
 
 
 @pytest.mark.parametrize("sign", SIGNS)
-def test_one_sign_of_ncip_1_is_enough(sign: str) -> None:
+def test_any_sign_of_ncip_1_is_sufficient(sign: str) -> None:
     message = decode(SIGNS[sign].encode())
     assert (message.service, isinstance(message.version, Dtd), message.namespaced) == ("ItemRequestedResponse", True, False)
 
@@ -237,7 +237,7 @@ def test_a_value_may_stand_without_a_pair() -> None:
     assert decode(first("LookupUser", body)).text("UserId/AgencyId") == "HKU"
 
 
-def test_what_is_demanded_and_sent_empty_is_absent() -> None:
+def test_required_empty_element_is_absent() -> None:
     empty = (
         "<UniqueItemId><UniqueAgencyId><Scheme>s</Scheme><Value> </Value></UniqueAgencyId><ItemIdentifierValue/></UniqueItemId>"
     )
@@ -245,7 +245,7 @@ def test_what_is_demanded_and_sent_empty_is_absent() -> None:
 
 
 @pytest.mark.parametrize("name", ["Pending", "ItemReportedReturned"])
-def test_a_structure_that_says_something_by_being_there_is_kept(name: str) -> None:
+def test_empty_structure_with_a_meaning_is_kept(name: str) -> None:
     service = "RenewItemResponse" if name == "Pending" else "CirculationStatusChangeReported"
     assert decode(first(service, f"{ITEM}<{name}/>")).fields[name] == {}
 

@@ -130,13 +130,13 @@ def test_pickup_locations_are_numbered_and_a_number_is_understood(world: World) 
 
 
 @pytest.mark.parametrize("said", ["2", "0", "99999", "²", "HKU-MUSIC"])
-def test_a_place_that_is_none_of_ours_is_refused_by_the_rules(world: World, said: str) -> None:
+def test_unknown_pickup_location_is_refused_by_the_rules(world: World, said: str) -> None:
     vufind(world)
     reply = says(world, "request-item.xml", DUNE, ("<ns1:PickupLocation>1<", f"<ns1:PickupLocation>{said}<"))
     assert reply.text("Problem/ProblemElement") == "PickupLocation"
 
 
-def test_partners_are_not_told_where_our_patrons_collect(world: World) -> None:
+def test_partners_do_not_learn_the_pickup_location(world: World) -> None:
     world.services = replace(world.services, places=PLACES)
     assert not world.ask("CUHK", "LookupAgency", AgencyId="HKU").has("Ext")
 
@@ -145,7 +145,7 @@ def test_partners_are_not_told_where_our_patrons_collect(world: World) -> None:
     ("order", "given", "surname"),
     [("surname_first", "Tai Man", "Chan"), ("given_first", "Chan Tai", "Man"), ("", "", "Chan Tai Man")],
 )
-def test_a_name_is_divided_as_the_library_writes_it(world: World, order: Any, given: str, surname: str) -> None:
+def test_name_is_split_in_the_order_of_the_library(world: World, order: Any, given: str, surname: str) -> None:
     vufind(world)
     world.services = replace(world.services, name_order=order)
     seen = says(world, "lookup-user.xml")
@@ -170,7 +170,7 @@ def test_a_name_is_divided_as_the_library_writes_it(world: World, order: Any, gi
         ("blocks", "lookup-user.xml", ""),
     ],
 )
-def test_whether_a_pin_is_demanded_is_the_clients_row_to_say(world: World, pin: str, file: str, problem: str) -> None:
+def test_row_of_the_client_decides_whether_a_pin_is_required(world: World, pin: str, file: str, problem: str) -> None:
     vufind(world, pin=pin)
     assert says(world, file).text("Problem/ProblemType") == problem
 
@@ -217,12 +217,12 @@ def test_with_the_right_pin_vufind_reads_and_changes_all(world: World) -> None:
 
 
 @pytest.mark.parametrize("pin", ["checked", "optional", "required", "blocks"])
-def test_a_wrong_pin_is_wrong_whatever_the_row_says(world: World, pin: str) -> None:
+def test_wrong_pin_is_refused_whatever_the_row_says(world: World, pin: str) -> None:
     vufind(world, pin=pin)
     assert says(world, "lookup-user.xml", (">1234<", ">9999<")).text("Problem/ProblemType") == "User Authentication Failed"
 
 
-def test_where_a_pin_is_demanded_a_request_is_changed_with_one_alone(world: World) -> None:
+def test_required_pin_protects_changes(world: World) -> None:
     world.place()
     vufind(world, pin="required")
     number = {"AgencyId": DISCOVERY, "RequestIdentifierValue": "d-77"}
@@ -252,7 +252,7 @@ def test_a_loan_is_offered_for_renewal_only_when_it_can_be_renewed(world: World,
     assert says(world, "lookup-user.xml").has("LoanedItem/Ext/RenewalNotPermitted") is not offered
 
 
-def test_a_client_is_told_one_type_of_request_everywhere(world: World) -> None:
+def test_client_gets_one_type_of_request_everywhere(world: World) -> None:
     number = {"AgencyId": DISCOVERY, "RequestIdentifierValue": "d-1"}
     user = {"AgencyId": "HKU", "UserIdentifierValue": "UG1"}
     title = [{"BibliographicRecordId": {"BibliographicRecordIdentifier": "b1", "AgencyId": "HKALL"}}]

@@ -286,7 +286,7 @@ def scenario(row: Row) -> str:
 
 
 @pytest.mark.parametrize(("row", "lent"), ROWS, ids=[f"{'lend' if lent else 'borrow'}-{row}" for row, lent in ROWS])
-def test_news_out_of_order_is_taken_as_what_it_is_and_counts_once(row: Row, lent: bool, tmp_path: Path) -> None:
+def test_notification_out_of_order_is_applied_once(row: Row, lent: bool, tmp_path: Path) -> None:
     (tmp_path / "row.toml").write_text(world(row, lent=lent), "utf-8")
     (tmp_path / "row.txt").write_text(scenario(row), "utf-8")
     at_the_end = play(tmp_path / "row.txt", command_line=COMMANDS)
@@ -299,5 +299,5 @@ def test_every_position_of_both_sides_is_in_the_table() -> None:
     assert {row.at for row in THEIRS} == LENDING
 
 
-def test_every_end_is_in_the_table() -> None:
+def test_every_final_position_is_in_the_table() -> None:
     assert {row.at for row, _ in ROWS} >= FINAL

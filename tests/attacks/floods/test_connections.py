@@ -67,7 +67,7 @@ def test_one_address_has_few_connections_that_prove_nothing(arena: Arena, servic
 
 
 @pytest.mark.parametrize("terminals", ["plain", "secure"])
-def test_a_terminal_waits_while_many_of_its_address_are_silent(arena: Arena, terminals: str) -> None:
+def test_terminal_waits_while_many_connections_of_its_address_are_silent(arena: Arena, terminals: str) -> None:
     port = getattr(arena, terminals)
     with ExitStack() as stack:
         silent = held_open(stack, port, "127.0.0.2", UNPROVEN)
@@ -110,14 +110,14 @@ def test_resends_before_a_login_in_one_packet_are_a_flood(arena: Arena) -> None:
     assert max(waits) < NOTICED_S
 
 
-def test_rubbish_before_a_login_is_a_flood(arena: Arena) -> None:
+def test_garbage_before_a_login_is_a_flood(arena: Arena) -> None:
     with arena.asked_meanwhile() as waits:
         assert said(connected(arena.plain), b"zz\r" * 65_000) == b""
     assert max(waits) < NOTICED_S
 
 
 @pytest.mark.parametrize("question", [b"97\r", b"9900302.00\r", b"zz\r9900302.00\r"])
-def test_who_does_not_take_its_answers_is_read_no_further(arena: Arena, question: bytes) -> None:
+def test_terminal_that_does_not_read_replies_is_not_read(arena: Arena, question: bytes) -> None:
     before = arena.rss_mib()
     with closing(connected(arena.plain, "127.0.0.4", receive_buffer=4096)) as line:
         line.sendall(LOGIN)
@@ -127,7 +127,7 @@ def test_who_does_not_take_its_answers_is_read_no_further(arena: Arena, question
     assert arena.rss_mib() - before < GROWN_MIB
 
 
-def test_who_does_not_take_its_documents_is_read_no_further(arena: Arena) -> None:
+def test_partner_that_does_not_read_replies_is_not_read(arena: Arena) -> None:
     before = arena.rss_mib()
     with closing(connected(arena.ncip, "127.0.0.4", receive_buffer=4096)) as line:
         assert _sent_until_blocked(line, b"GET /ncip HTTP/1.1\r\nHost:x\r\n\r\n") < 16 * 2**20
@@ -242,7 +242,7 @@ LONGEST_S = 90
 
 
 @pytest.mark.attack
-def test_what_drips_is_hung_up_on_in_time(arena: Arena) -> None:
+def test_slow_sender_is_disconnected_in_time(arena: Arena) -> None:
     with ExitStack() as stack:
         alive = {
             name: stack.enter_context(closing(connected(getattr(arena, services)))) for name, (services, _, _) in DRIPS.items()
