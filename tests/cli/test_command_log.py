@@ -23,7 +23,7 @@ FAULT = f"""
 import sys
 {{early}}
 from hkall_gateway.cli import main, options
-opened = options._opened
+opened = options._open_configured
 def failing(config):
     import structlog
     log = structlog.get_logger()
@@ -36,7 +36,7 @@ def failing(config):
         log.exception("demo.failed", patron="{CARD}", user_name="{NAME}", copies=3)
     log.warning("demo.waits", copies=4)
     return opened(config)
-options._opened = failing
+options._open_configured = failing
 main()
 """
 """The command with a bug in the code below it, whose function has a name and a PIN in its variables."""
