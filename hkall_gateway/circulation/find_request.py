@@ -141,7 +141,7 @@ def staff_result(request: Request, *, again: bool = False, due: date | None = No
 
 
 def day_of(context: Context, command: StaffCommand, request: Request) -> date | Refused:
-    """Return the day of the event: today, or an earlier day of this loan. Any other day is refused."""
+    """Return the day of the event: today, or an earlier day of this loan. Other days are refused."""
     today = dates.civil(context.now)
     first = request.first_checkout or request.received_on or (dates.civil(request.placed_at) if request.placed_at else today)
     day = command.on or today

@@ -163,7 +163,7 @@ LENT = frozenset({P.ON_LOAN})
 
 
 def see_patron(context: Context, query: SeePatron, who: Identified) -> PatronSeen:
-    """Compile a patron's record: whether they may borrow, their loans and requests, and their charges."""
+    """Compile a patron's record: whether they may borrow, loans and requests with their labels (R35), and charges."""
     borrower = who.facts.borrower
     if borrower is None:
         why = who.facts.stranger if who.facts.reachable else Reason.TRY_AGAIN

@@ -91,7 +91,7 @@ class TextHeader(UniqueUnstructuredHeader, BaseHeader):  # type: ignore[misc]  #
 class MailboxHeader(TextHeader):
     """One mailbox, `Name <address>` or the address alone. The name is taken literally.
 
-    RFC 5322 allows ASCII addresses only. Any other is an encoded word here, and the SMTP envelope has the address itself.
+    RFC 5322 allows ASCII addresses only. Others are encoded words here, and the SMTP envelope has the address itself.
     """
 
     def fold(self, *, policy: Policy) -> str:

@@ -159,7 +159,7 @@ def mirror_home(context: Context, command: BrokerCommand, _facts: BorrowerFacts,
     if found.side is Side.LENDING:
         return lending.apply_notice(context, as_notice(command, found), Event.BORROWER_HAS_IT)
     if found.position in {P.REQUESTED, P.IN_TRANSIT} and not found.unwanted:
-        # it never left its library, and the central decides whether another one is asked
+        # It never left its library. The central decides whether another one is asked.
         context.unit.note(found, "NEVER_SENT", {"message": command.by.message}, context.now, command.by)
         if found.position is P.IN_TRANSIT:
             found = context.unit.advance(

@@ -88,7 +88,7 @@ def receive(context: Context, command: StaffCommand, request: Request) -> Checke
     if request.position in {P.REQUESTED, P.CANCELLING}:
         return _receive_unannounced(context, command, request)
     if request.position is P.PAGED:
-        # needs a reason, since most paged copies have never left
+        # This needs a reason, since most paged copies have never left.
         if not command.reason.strip():
             return context.refuse(Reason.REASON_NEEDED, command.by, request)
         return come_home(context, command.by, request, reason=command.reason)
@@ -231,7 +231,7 @@ def extend(context: Context, command: StaffCommand, request: Request) -> Done | 
     if request.position not in {P.RECEIVED, P.ON_LOAN}:
         return refuse_position(context, command, request)
     until = command.on
-    # neither before today nor before the date promised
+    # Neither before today nor before the promised date.
     promised = request.pickup_last if request.position is P.RECEIVED else request.due
     if until is None or until < max(dates.civil(context.now), promised or date.min):
         return context.refuse(Refusal(Reason.WRONG_DATE, {"on": until}), command.by, request)

@@ -18,12 +18,9 @@ from hkall_gateway.rules.lifecycle import FINAL, Event
 from hkall_gateway.rules.stored_words import StaffRole
 from hkall_gateway.rules.vocabulary import Position, Request, Side
 
-# ---- Names and cards begin with the role clerk: a viewer sees a request without its patron, and without free text.
-# A viewer sees the patron's category, and the random number of the patron's page where there is one. Free text, of staff,
-# of a
-# partner or of a mail server, may name a patron, and so may a document. SECURITY.md has the rule in words.
-
-
+# A viewer sees a request without its patron, and without free text; names and cards begin with the role clerk. A viewer sees
+# the patron's category, and the random number of the patron's page where there is one. Free text, of staff, of a partner or
+# of a mail server, may name a patron, and so may a document. SECURITY.md has the rule.
 SEES_NAMES: Final = StaffRole.CLERK
 
 # fmt: off
