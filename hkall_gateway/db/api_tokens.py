@@ -23,7 +23,7 @@ USED_EVERY: Final = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """One row. `role` is that of staff, or CLIENT; `ends_at`: None = it lasts until it is revoked."""
+    """One row. `role` is a staff role or CLIENT. Without `ends_at` the token lasts until it is revoked."""
 
     name: str
     token_hash: str
@@ -35,7 +35,7 @@ class ApiToken:
     used_at: datetime | None = None
 
     def in_force(self, now: datetime) -> bool:
-        """Return whether it opens the API now."""
+        """Return whether the token opens the API now."""
         return self.revoked_at is None and (self.ends_at is None or now < self.ends_at)
 
 

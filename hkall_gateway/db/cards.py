@@ -18,9 +18,9 @@ def is_blocked(unit: UnitOfWork, card: str) -> bool:
 
 
 def block(unit: UnitOfWork, card: str, text: str, now: datetime, by: Actor, *, retained: bool) -> bool:
-    """Block a card; False if it was blocked already.
+    """Block a card. Return False if it was blocked already.
 
-    `text` is the terminal's reason. `retained`: the terminal kept the card.
+    `text` is the terminal's reason. `retained` tells whether the terminal kept the card.
     """
     if is_blocked(unit, card):
         return False
@@ -31,7 +31,7 @@ def block(unit: UnitOfWork, card: str, text: str, now: datetime, by: Actor, *, r
 
 
 def lift(unit: UnitOfWork, card: str, now: datetime, by: Actor) -> bool:
-    """Lift a terminal's block; False if there was none."""
+    """Lift a terminal's block. Return False if there was none."""
     lifted = unit.execute(delete(CARD_BLOCKS).where(CARD_BLOCKS.c.card == card)).rowcount > 0
     if lifted:
         unit.note(about_card(card), "LIFT_BLOCK", {}, now, by)
@@ -56,7 +56,7 @@ def properties_of(unit: UnitOfWork, item: ItemKey) -> str:
 
 
 def note_properties(unit: UnitOfWork, item: ItemKey, text: str, now: datetime, by: Actor) -> None:
-    """Record a terminal's item properties for this copy; replaces earlier ones."""
+    """Record a terminal's item properties for this copy, in place of earlier ones."""
     row = {"agency": item.agency, "barcode": item.barcode, "text": text, "who": by.who, "at": now}
     unit.execute(insert_or_write_over(PROPERTIES, unit.dialect, row), row)
 

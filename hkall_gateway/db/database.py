@@ -1,6 +1,6 @@
-"""The ways into the database: `write`, a unit of work in a group with one durable commit, and `read`, a query in a snapshot.
+"""The two ways into the database: `write` for units of work with a durable commit, `read` for queries in a snapshot.
 
-All units that queued while the last commit ran share the next one; their results follow it (law 2). A unit of work that raises
+All units that queued while the last commit ran share the next one, and get their results after it (law 2). A unit that raises
 is rolled back alone. There is no timer, so a single message does not wait for others.
 """
 
@@ -40,7 +40,7 @@ INLINE_WAIT_MS = 100
 
 
 def no_watch(_lane: str, _units: int) -> AbstractContextManager[None]:
-    """Measure no groups: the default `watch`."""
+    """Measure nothing: the default `watch`."""
     return nullcontext()
 
 
@@ -54,19 +54,20 @@ class Store(Protocol):
         until: Deadline | None = None,
         *,
         repeatable: bool = False,
-    ) -> Awaitable[T]: ...
+    ) -> Awaitable[T]:
+        """Run a unit of work, and return its result after the commit."""
 
-    def read(self, query: Callable[[UnitOfWork], T], *, patron: str = "", is_long: bool = False) -> Awaitable[T]: ...
+    def read(self, query: Callable[[UnitOfWork], T], *, patron: str = "", is_long: bool = False) -> Awaitable[T]:
+        """Run a query in a snapshot."""
 
 
 class Database:
     """The daemon's database: one writer thread with group commit, a reader thread, and short queries of a file without one.
 
-    `make_unit` wraps a connection; `in_reactor` is the reactor's callFromThread, and `soon` its callLater(0), which wakes no
-    sleeping reactor and is for calls in its own thread. `batch=1` commits each unit separately, for
-    the benchmark. `draw` returns a random number in [0, 1), for pauses. `watch` returns a context manager that is entered
-    around each group, in the thread that runs it; its arguments are "writer" or "reader" and the number of units. `seconds` is
-    the monotonic clock of deadlines.
+    `make_unit` wraps a connection. `in_reactor` is the reactor's callFromThread, and `soon` its callLater(0), which does not
+    wake a sleeping reactor and is for calls in its own thread. `batch=1` commits each unit separately, for the benchmark.
+    `draw` returns a random number in [0, 1) for pauses. `watch` gets "writer" or "reader" and the number of units, and returns
+    a context manager that is entered around each group, in its thread. `seconds` is the monotonic clock of deadlines.
     """
 
     _writer: JobRunner
@@ -105,35 +106,35 @@ class Database:
         *,
         repeatable: bool = False,
     ) -> Deferred[T]:
-        """Run `work(unit)` in a transaction of its own inside the group.
-
-        `work` may run more than once, and only its last run counts.
+        """Run a unit of work as part of the next group.
 
         Args:
-            locks: What it decides about.
-            until: It fails with Expired, and has no effect, unless it begins before.
-            repeatable: Committed twice it has one effect.
+            work: May run more than once. Only its last run counts.
+            locks: The objects that it decides about.
+            until: The deadline for its beginning. After it the unit has no effect and fails with Expired.
+            repeatable: Whether two commits have the effect of one.
 
         Returns:
-            A Deferred that fires in the reactor's thread after the durable commit; with Unavailable if the database is away or
-            another gateway blocked the unit for too long.
+            A Deferred that fires in the reactor's thread after the durable commit. It fails with Unavailable if the database is
+            away, or another gateway blocked the unit for too long.
         """
         until_there_s = self._clock.there(until.until_s) if self._clock and until else None
         return _queue_job(self._writer, work, locks, repeatable, until, until_there_s)
 
     def read(self, query: Callable[[UnitOfWork], T], *, patron: str = "", is_long: bool = False) -> Deferred[T]:
-        """Run `query(unit)` in a snapshot.
+        """Run a query in a snapshot.
 
-        A short one runs in the reactor's thread where the database is a file, which is faster than waking a thread.
+        On a file, a short query runs in the reactor's thread, which is faster than waking another one.
 
         Args:
-            patron: The card concerned; the data of all patrons in the group are read together.
-            is_long: It takes longer than a lookup by key, and runs on the reader's thread.
+            query: Its writes are discarded or refused.
+            patron: The card concerned. The data of all patrons of a group are read together.
+            is_long: Whether it takes longer than a lookup by key.
         """
         return _queue_job(self._reader if is_long else self._inline, query, LockSet(patron), repeatable=True)
 
     def close(self) -> None:
-        """Finish the queued jobs and end both threads; callers get their results in the reactor's next iteration."""
+        """Finish the queued jobs and end both threads. Callers get their results in the reactor's next iteration."""
         for runner in {id(x): x for x in (self._inline, self._writer, self._reader)}.values():
             runner.stop()
 
@@ -166,10 +167,9 @@ class Database:
 
 
 class Immediate(Database):
-    """The same without a thread: each unit of work is done, and committed, where it is asked for.
+    """A database without threads for tests, the simulation and the command line: each call returns after its commit.
 
-    For tests, the simulation and the command line. `before_commit` may raise to act a crash at that instant: an Exception is a
-    failed commit, any other BaseException the end of the process.
+    `before_commit` may raise to simulate a crash: an Exception is a failed commit, any other BaseException ends the process.
     """
 
     def __init__(self, engine: Engine, make_unit: MakeUnit, before_commit: Callable[[], None] = no_hook) -> None:
@@ -195,14 +195,15 @@ class Immediate(Database):
 
 
 class _Undone(Exception):
-    """Ends a transaction that must leave no trace."""
+    """Raised to roll back a transaction of `in_trial`."""
 
 
 def in_trial(transact: Callable[[Callable[[UnitOfWork], None]], object], work: Callable[[UnitOfWork], T]) -> T:
-    """Return the result of `work(unit)` in a transaction that is rolled back.
+    """Run a unit of work, roll it back and return its result.
 
     Args:
         transact: Runs a unit in a transaction of its own, and raises what the unit raises.
+        work: The unit of work.
     """
     results: list[T] = []
 
@@ -218,7 +219,7 @@ def in_trial(transact: Callable[[Callable[[UnitOfWork], None]], object], work: C
 
 
 def finished(awaitable: Awaitable[T]) -> T:
-    """Return the value of something that never has to wait; RuntimeError if it would."""
+    """Return the value of an awaitable that never has to wait. Raises RuntimeError if it would."""
     steps = awaitable.__await__()
     try:
         next(steps)
@@ -235,7 +236,7 @@ def _queue_job(
     until: Deadline | None = None,
     until_there_s: float | None = None,
 ) -> Deferred[T]:
-    """Queue a job. A cancelled Deferred does not fire; the unit is committed all the same."""
+    """Queue a unit. A cancelled Deferred does not fire, but its unit is committed."""
     from twisted.internet.defer import Deferred  # here: a command does not wait, and needs no Twisted
 
     answer: Deferred[T] = Deferred()

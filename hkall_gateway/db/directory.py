@@ -1,6 +1,6 @@
-"""The directory of partners, and the circuit state of the channel to each: one row of LINKS.
+"""Repositories of the partners and of the circuit breaker of the channel to each, which share a row of LINKS.
 
-No query reads the whole table: the directory may name every library on earth.
+No query reads the whole table, because the directory may have millions of rows.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TRY = CompiledStatement(update(LINKS).where(LINKS.c.agency == bindparam("of"), 
 
 
 def _read_links(transaction: Transaction, agencies: Collection[str]) -> Mapping[str, tuple[Partner | None, CircuitState]]:
-    """Return at least these partners and the channels to them, by agency; each row is read once in a transaction."""
+    """Return at least these partners and their channels, by agency. Each row is read once in a transaction."""
     known = transaction.ahead.links
     if new := [agency for agency in agencies if agency not in known]:
         known.update({agency: (None, CircuitState(agency)) for agency in new})
@@ -71,11 +71,11 @@ class CircuitRepository(Repository):
         )
 
     def bring_forward(self, now: datetime) -> None:
-        """Let every channel that is down be tried now: the clock was set back."""
+        """Let every channel that is down be tried now, after the clock was set back."""
         self._transaction.execute(update(LINKS).where(LINKS.c.rests_until > now).values(rests_until=now))
 
     def take_trial(self, agency: str, now: datetime, until: datetime) -> bool:
-        """Claim the trial of a channel that is down; False if another gateway has it. No other may try before `until`."""
+        """Claim the trial of a channel that is down until `until`. Return False if another gateway has it."""
         self._transaction.ahead.links.pop(agency, None)
         return _TRY.change(self._connection, of=agency, now=now, until=until) == 1
 
@@ -89,7 +89,7 @@ def circuit_of(
     rests_until: datetime | None,
     fault: str | None,
 ) -> CircuitState:
-    """Make a channel of its columns, in the order of HOW; all are None for a recipient missing from the directory."""
+    """Make a channel of its columns, in the order of HOW. They are None for a recipient missing from the directory."""
     return CircuitState(agency, state or UP, failures or 0, down_since, heard_at, rests_until, fault or "")
 
 
@@ -101,13 +101,13 @@ class PartnerRepository(Repository):
         return self.among([agency]).get(agency)
 
     def among(self, agencies: Iterable[str]) -> dict[str, Partner]:
-        """Return the directory's rows of these agencies, by agency; unknown ones are left out."""
+        """Return the known ones of these partners, by agency."""
         wanted = sorted(set(agencies))
         found = _read_links(self._transaction, wanted)
         return {agency: partner for agency in wanted if (partner := found[agency][0]) is not None}
 
     def with_card(self, card: str) -> Partner | None:
-        """Return the partner that uses this card at our counter; of several the first by name."""
+        """Return the partner that uses this card at our counter, the first by name of several."""
         if card in self._transaction.ahead.card_partners:
             text = self._transaction.ahead.card_partners[card]
         else:
@@ -116,10 +116,7 @@ class PartnerRepository(Repository):
         return partner_of(text) if text else None
 
     def write(self, partners: Sequence[Partner]) -> None:
-        """Write these rows into the directory; other partners stay, and unchanged rows are not written.
-
-        So a gateway that starts does not wait for locks on its partners' channels.
-        """
+        """Write new and changed partners. An unchanged row is left alone, so that a start does not wait for its lock."""
         in_order = sorted(partners, key=lambda partner: partner.agency)  # two gateways that write at once do not deadlock
         rows = [{"agency": p.agency, "partner": to_json(p), "card": p.institutional_card} for p in in_order]
         query = select(LINKS.c.agency, LINKS.c.partner, LINKS.c.card).where(LINKS.c.agency.in_([p.agency for p in partners]))

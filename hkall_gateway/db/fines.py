@@ -1,4 +1,4 @@
-"""Money: charges, payments and waivers of patrons. Integer cents; every change is a line of the journal."""
+"""Charges, payments and waivers of patrons, in integer cents. Every change is a line of the journal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OVERDUE = "overdue"
 
 
 def charge(unit: UnitOfWork, request: Request, kind: str, cents: int, rule: str, now: datetime, by: Actor) -> int:
-    """Charge the patron for the request, in cents of Hong Kong dollars; return the charge's number."""
+    """Charge the patron for the request in cents of Hong Kong dollars, and return the charge's number."""
     row = {
         "request": request.id,
         "patron": request.patron,
@@ -36,7 +36,7 @@ def charge(unit: UnitOfWork, request: Request, kind: str, cents: int, rule: str,
 
 
 def charged_cents(unit: UnitOfWork, request: Request) -> int:
-    """Return the overdue fines charged for the present due date; fines for earlier due dates are separate."""
+    """Return the overdue fine in cents that was charged for the present due date, without those for earlier ones."""
     wanted = (FINES.c.request == request.id, FINES.c.kind == OVERDUE, FINES.c.due == request.due)
     return unit.execute(select(func.sum(FINES.c.cents)).where(*wanted)).scalar() or 0
 
@@ -74,7 +74,7 @@ def waive_charge(unit: UnitOfWork, fine: Charged, cents: int, reason: str, now: 
 
 
 def find_payment(unit: UnitOfWork, card: str, who: str, transaction_id: str) -> tuple[int, str] | None:
-    """Return (cents, outcome) of a payment that was taken before; None for a new one, or one without a number."""
+    """Return (cents, outcome) of a known payment, or None for a new one or one without a number."""
     wanted = (PAYMENTS.c.patron == card, PAYMENTS.c.who == who, PAYMENTS.c.transaction_id == transaction_id)
     row = unit.execute(select(PAYMENTS).where(*wanted)).mappings().first() if transaction_id else None
     return (row["cents"], row["outcome"]) if row else None
@@ -98,6 +98,6 @@ def _update_charge(unit: UnitOfWork, fine: Charged, **values: int) -> None:
 
 
 def _request_of(unit: UnitOfWork, fine: Charged) -> Request:
-    """Return the request behind a charge; if it was deleted, a bare one with the patron's card."""
+    """Return the request of a charge, or a bare one with the patron's card if it was deleted."""
     bare = Request(fine.request, Side.BORROWING, Position.CLOSED, "", "", patron=fine.patron)
     return unit.requests.find(fine.request) or bare

@@ -1,4 +1,4 @@
-"""The copies of all libraries, as their catalogues were loaded."""
+"""Repository of the copies of all libraries, as their catalogues were loaded."""
 
 from __future__ import annotations
 
@@ -29,11 +29,7 @@ class HoldingRepository(Repository):
         )
 
     def in_use(self, bib_id: str, request: str = "") -> InUse:
-        """Return the copies of the title held by open requests (by us or by a borrower of ours), and those asked for by other
-        requests.
-
-        `request` is the one that asks: the copies that it has asked for itself do not count.
-        """
+        """Return the copies of a title that open requests hold, and those that requests other than `request` wait for."""
         held, asked = dict[ItemKey, str](), set[ItemKey]()
         for agency, barcode, number, position in _IN_USE.cells(self._connection, bib=bib_id):
             if position:

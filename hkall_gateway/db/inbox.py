@@ -22,7 +22,7 @@ def claim(unit: UnitOfWork, agency: str, digest: str, keep_until: datetime, now:
 
 
 def keep(unit: UnitOfWork, agency: str, digest: str, outcome: str) -> None:
-    """Record the outcome of a claimed document; an empty outcome deletes the record."""
+    """Record the outcome of a claimed document, or delete its record for an empty outcome."""
     if outcome:
         update_row(unit.connection, INBOX, {"agency": agency, "digest": digest}, {"outcome": outcome})
     else:

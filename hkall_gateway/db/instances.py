@@ -21,7 +21,7 @@ FORGOTTEN: Final = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class TerminalActivity:
-    """One terminal at one gateway, as of `seen_at`. `login` is "" for refused logins under unknown names.
+    """A terminal at one gateway, as of `seen_at`. `login` is "" for refused logins under unknown names.
 
     `refused` counts since the start of the gateway's process.
     """
@@ -58,13 +58,13 @@ WORK: Final = (BACKUP, DOCTOR, "load holdings", "load patrons")
 
 
 def record(unit: UnitOfWork, name: str, when: datetime | None, count: int = 0) -> None:
-    """Record that it was done; `count` is what the work counts, such as the failed checks of the doctor."""
+    """Record when the work of this name was last done, and its count, such as the failed checks of the doctor."""
     values = {"last_run": when, "count": count}
     unit.execute(insert_or_write_over(JOBS, unit.dialect, values), {"name": name, **values})
 
 
 def last_runs(unit: UnitOfWork) -> Mapping[str, tuple[datetime | None, int]]:
-    """Return for each of WORK when it was last done, None if never, and its count."""
+    """Return when each of WORK was last done (None if never), and its count."""
     rows = {row["name"]: (row["last_run"], row["count"]) for row in cli_lists.jobs(unit)}
     return {name: rows.get(name, (None, 0)) for name in WORK}
 
@@ -78,7 +78,7 @@ GONE_S: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One gateway. Its name is unique on the database; `left_at` is set once it has stopped in order."""
+    """A gateway. Its name is unique in the database. `left_at` is set once it has stopped in order."""
 
     name: str
     host: str
@@ -107,16 +107,18 @@ def named(unit: UnitOfWork, name: str) -> Instance | None:
 
 
 def record_instance(unit: UnitOfWork, me: Instance) -> None:
-    """Record that this gateway runs, seen at `me.seen_at`; overwrites an earlier row with its name."""
+    """Record that this gateway runs as of `me.seen_at`, in place of an earlier row of its name."""
     values = asdict(me)
     unit.execute(insert_or_write_over(INSTANCES, unit.dialect, values), values)
 
 
 def release_work(unit: UnitOfWork, now: datetime, silent: Collection[str] | None = None) -> int:
-    """Release the messages and rounds held by gateways that are gone; return the number of messages.
+    """Release the messages and rounds held by gateways that are gone, and return the number of messages.
 
     Args:
-        silent: The names of those that are gone; None to judge by the age of their heartbeats.
+        unit: The unit of work.
+        now: The present instant.
+        silent: The names of the gateways that are gone, or None to judge by the age of their heartbeats.
     """
     is_silent = I.seen_at < _silent_since(now) if silent is None else I.name.in_(silent)
     absent = or_(is_silent, I.left_at.is_not(None))

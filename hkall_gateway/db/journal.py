@@ -1,4 +1,4 @@
-"""The journal: one line for every change of a request and every refusal."""
+"""Repository of the journal, which has a line for every change of a request and every refusal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hkall_gateway.rules.vocabulary import Actor, Request
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One line of the journal, for the log and the metrics after the commit; for a change, the request before and after it."""
+    """A line of the journal for the log and the metrics after the commit, with the request before and after a change."""
 
     request: str
     event: str
@@ -56,7 +56,7 @@ class JournalRepository(Repository):
         return found[0][0]
 
     def last_scan(self, request: str) -> datetime | None:
-        """Return the time at which somebody of ours last had the request's copy in hand, or looked for it; None if never."""
+        """Return when our staff last handled the request's copy, or looked for it, or None if never."""
         found: list[list[datetime | None]] = _LAST_SCAN.cells(self._connection, of=request)
         return found[0][0]
 

@@ -1,4 +1,4 @@
-"""The register of patron letters: those that are queued, kinds that have left about a request, and the state of a letter."""
+"""Repository of the patron letters: it queues each once, and has their states."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class NoticeRepository(Repository):
         return frozenset(kind for (kind,) in _LEFT.cells(self._connection, of=request))
 
     def queue(self, send: Notification, before: Request, after: Request, now: datetime) -> int | None:
-        """Queue one letter per occasion, even if its step is repeated; return the number of a letter to send."""
+        """Queue one letter per occasion, even if its step is repeated. Return the number of a letter to send, or None."""
         revoked = ""
         if send in REVOKED_BY:  # tells an occasion from an equal one of the same day, between which another letter revoked it
             others = _OF_A_KIND.cells(self._connection, of=after.id, kind=REVOKED_BY[send].value)[0][0]
@@ -74,9 +74,7 @@ _OF_A_KIND = CompiledStatement(
 
 @cache
 def _queue_statement(dialect: str) -> CompiledStatement:
-    """Return a statement that queues a letter if it is new, or was not needed before; it returns the number of a letter to
-    send.
-    """
+    """Return a statement that queues a letter, unless it was queued before, and returns its number."""
     columns = ("request", "kind", "about", "patron", "state", "made_at")
     values = {name: bindparam(name, type_=NOTICES.c[name].type) for name in columns}
     never_sent = NOTICES.c.state == NoticeState.NOT_NEEDED

@@ -1,4 +1,4 @@
-"""The outbox of a unit of work: put, claim, sent, failed, dead. The rows of one key (request and recipient) leave in order."""
+"""Repository of the outbox: put, claim and settle messages. Those of one key (request and recipient) leave in order."""
 
 from __future__ import annotations
 
@@ -96,10 +96,10 @@ _INDEXED: Final = {**dict.fromkeys(WAITING, IS_WAITING), OutboxState.DEAD: IS_DE
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """One message to send. `attempts` counts tries, including the present one once claimed.
+    """A message to send. `attempts` counts tries, including the present one once claimed.
 
-    `line` is what it travels on: the one to its partner, or the one for all letters. `request` is what it is about; where that
-    is none, by what it is kept in order.
+    `line` is its channel: one for each partner, and one for all letters. `request` is its request, or else the key that keeps
+    it in order.
     """
 
     id: int
@@ -139,7 +139,7 @@ class Outbox(Repository):
     """Reads and writes the outbox inside a unit of work."""
 
     def put(self, send: Notification | LocalSend, payload: Payload, corr: str, now: datetime) -> None:
-        """Queue a message; it leaves after the commit of this unit, when the courier next looks."""
+        """Queue a message, which the courier sends after the commit."""
         match payload:
             case LocalMessage():
                 kind, recipient, request = OutboxKind.ILS, ILS_RECIPIENT, payload.ordering_key
@@ -189,7 +189,7 @@ class Outbox(Repository):
         return tuple(row for row, _ in taken)
 
     def _due_rows(self, line: str, now: datetime, most: int) -> list[tuple[OutboxRow, str]]:
-        """Return the due rows of a channel, each with the gateway that had claimed it; set those aside that cannot be read."""
+        """Return the due rows of a channel with the gateway that had claimed each. Set unreadable rows aside."""
         while True:
             found = DUE.rows(self._connection, of=line, now=now, most=most)
             read = [(_readable_row(row), row["claimed_by"]) for row in found]
@@ -203,7 +203,7 @@ class Outbox(Repository):
             self._connection.execute(update(OUTBOX).where(OUTBOX.c.id.in_(unreadable)).values(**later))
 
     def bring_forward(self, now: datetime) -> None:
-        """Make all waiting rows due now: the clock was set back, and they wait for a time that it showed before."""
+        """Make all waiting rows due now, after the clock was set back."""
         early = (OUTBOX.c.state.in_(WAITING), OUTBOX.c.lease_until.is_(None), OUTBOX.c.next_at > now)
         self._connection.execute(update(OUTBOX).where(*early).values(next_at=now))
 
@@ -212,7 +212,7 @@ class Outbox(Repository):
         return {row["line"]: row["count"] for row in UNDER_WAY.rows(self._connection, now=now)}
 
     def stalled(self, now: datetime) -> frozenset[str]:
-        """Return the channels that do not move although nothing is known against them: an error of ours, not of the partner."""
+        """Return the channels that do not move although they are up, which is an error of ours and not of the partner."""
         since = now - timedelta(seconds=STALLED_S)
         return frozenset(line for (line,) in STALLED.cells(self._connection, since=since))
 
@@ -222,8 +222,7 @@ class Outbox(Repository):
         return int(self._connection.execute(held).scalar_one())
 
     def _free_channels(self, room: Room, now: datetime) -> list[tuple[str, int]]:
-        """Return the channels with due rows and room, and the room of each, without those that another gateway is claiming
-        from.
+        """Return the room of each channel with due rows, without channels from which another gateway is claiming.
 
         The rows in delivery are counted again under the lock of a channel, because only then no other gateway adds to them.
         """
@@ -240,21 +239,20 @@ class Outbox(Repository):
         return [(line, most) for line, most in rooms if most > 0]
 
     def mark_sent(self, row: int, now: datetime) -> None:
-        """Mark a row as sent; the next row of its key may leave."""
+        """Mark a row as sent. The next row of its key may leave."""
         self._release_row(row, state=OutboxState.SENT, sent_at=now, last_error="")
 
     def retry_later(self, row: int, next_at: datetime, error: str, *, unsure: bool = False, counted: bool = True) -> None:
-        """Record a failed try; the next is at `next_at`.
+        """Record a failed try, and plan the next one.
 
-        `unsure`: it may have arrived, and stays so until the recipient answers.
-
-        Not `counted`: the channel was at fault, and the try does not count as an attempt of the row.
+        An `unsure` message may have arrived, and stays so until the recipient answers. A try that is not `counted` failed
+        because of the channel, and does not count as an attempt of the row.
         """
         state = {"state": OutboxState.UNSURE} if unsure else {}
         self._release_row(row, 1 if counted else 0, next_at=next_at, last_error=error[:500], **state)
 
     def mark_dead(self, row: int, error: str) -> None:
-        """Give up a row after too many tries; staff must look. Later rows of its key wait."""
+        """Give up a row after too many tries. Later rows of its key wait until staff act."""
         self._release_row(row, state=OutboxState.DEAD, last_error=error[:500])
 
     def mark_dropped(self, row: int, error: str) -> None:
@@ -273,17 +271,11 @@ class Outbox(Repository):
         return tuple(Attempt(at, DeliveryKind(kind), problem, detail) for at, kind, problem, detail in found)
 
     def claim_inline(self, row: int, until: datetime) -> None:
-        """Claim the row for an immediate delivery by the caller.
-
-        Without a result by `until`, the courier retries it as possibly delivered.
-        """
+        """Claim the row for an immediate delivery. Without a result by `until` the courier retries it as possibly delivered."""
         self._release_row(row, 0, state=OutboxState.UNSURE, next_at=until)
 
     def release_inline(self, row: int, now: datetime, *, unsure: bool) -> bool:
-        """Leave the row to the courier after an immediate delivery failed; `unsure`: it may have arrived.
-
-        False if it is settled already.
-        """
+        """Leave the row, which may have arrived if `unsure`, to the courier. Return False if it is settled already."""
         found = self.row_state(row)
         if found is None or found[0] not in WAITING:
             return False
@@ -291,30 +283,27 @@ class Outbox(Repository):
         return True
 
     def forget(self, row: int) -> None:
-        """Delete a row that is unsettled and was never tried by the courier; settle one that was."""
+        """Delete an unsettled row that the courier never tried, or settle one that it tried."""
         if self._connection.execute(delete(OUTBOX).where(_NEVER_TRIED, OUTBOX.c.id == row)).rowcount == 0:
             self._release_row(row, 0, state=OutboxState.DONE)
 
     def defer(self, row: int, until: datetime, now: datetime) -> bool:
-        """Retry the row no earlier than `until`. False if it is settled, or being delivered now."""
+        """Retry the row no earlier than `until`. Return False if it is settled or in delivery."""
         return self._change_idle_row(row, now, next_at=until)
 
     def retry(self, row: int, now: datetime) -> bool:
-        """Retry at once on behalf of staff, with a fresh count.
-
-        False if there is no such unsettled row, or it is in delivery.
-        """
+        """Retry a row at once on behalf of staff, with a fresh count. Return False if it is settled or in delivery."""
         unknown = any(one.kind == DeliveryKind.UNKNOWN for one in self.attempts(row))
         revived = OutboxState.UNSURE if unknown else OutboxState.WAITING
         state = case((OUTBOX.c.state == OutboxState.DEAD, revived), else_=OUTBOX.c.state)
         return self._change_idle_row(row, now, state=state, next_at=now, attempts=0)
 
     def close(self, row: int, state: OutboxState, reason: str, now: datetime) -> bool:
-        """Settle a row on behalf of staff: `done` or `dropped`. False if it is settled already, or in delivery."""
+        """Settle a row on behalf of staff as `done` or `dropped`. Return False if it is settled or in delivery."""
         return self._change_idle_row(row, now, state=state, last_error=reason[:500])
 
     def _change_idle_row(self, row: int, now: datetime, **values: object) -> bool:
-        """Change an unsettled row; False if it is settled, or in delivery."""
+        """Change an unsettled row. Return False if it is settled, or in delivery."""
         # A row with an expired lease: its gateway is gone, and may have sent it.
         gone = select(OUTBOX.c.id).where(OUTBOX.c.id == row, OUTBOX.c.lease_until < now)
         self.interrupted(self._transaction.execute(gone).scalars().all(), now)
@@ -327,7 +316,7 @@ class Outbox(Repository):
             self._connection.execute(update(OUTBOX).where(OUTBOX.c.id.in_(rows)).values(claimed_by="", lease_until=None))
 
     def release(self, instance: str, now: datetime, in_hand: Sequence[int] = ()) -> None:
-        """Release the rows that `instance` had claimed before it died, except those it has `in_hand`."""
+        """Release the rows that `instance` had claimed before it died, except the rows `in_hand`."""
         lost = (OUTBOX.c.lease_until.is_not(None), OUTBOX.c.claimed_by == instance, OUTBOX.c.id.not_in(in_hand))
         self.interrupted(self._connection.execute(select(OUTBOX.c.id).where(*lost)).scalars().all(), now)
 
@@ -360,7 +349,7 @@ class Outbox(Repository):
         return _make_row(found) if found else None
 
     def row_state(self, number: int) -> tuple[OutboxState, int] | None:
-        """Return the state of one row and its number of tries; None for an unknown row."""
+        """Return the state of one row and its number of tries, or None for an unknown row."""
         return next(((OutboxState(state), attempts) for state, attempts in _STATE.cells(self._connection, number=number)), None)
 
     def rows(
@@ -373,9 +362,9 @@ class Outbox(Repository):
         after: int = 0,
         most: int | None = None,
     ) -> tuple[OutboxRow, ...]:
-        """Return rows in these states, oldest first; of one partner, of one request, or with this text in the last error.
+        """Return readable rows in these states, oldest first, at most `most` with a number above `after`.
 
-        At most `most` rows with a number above `after`; those that cannot be read are left out.
+        They can be limited to a partner, a request, or a text in the last error.
         """
         # Not plain `id`: the database would scan the whole table in its order.
         number = OUTBOX.c.id + 0
@@ -402,7 +391,7 @@ class Outbox(Repository):
         return {channel: count for channel, count in self._transaction.execute(counted)}  # noqa: C416  # a Row is no pair
 
     def request_of(self, number: int) -> str:
-        """Return the request that a row is about, also of one that cannot be read; "" for none."""
+        """Return the request of a row, even an unreadable one, or "" for none."""
         return str(self._connection.execute(select(OUTBOX.c.request).where(OUTBOX.c.id == number)).scalar() or "")
 
     def next_due(self) -> datetime | None:
@@ -411,7 +400,7 @@ class Outbox(Repository):
         return min((max(at, rests_until or at) for at, rests_until in found if at is not None), default=None)
 
     def depths(self) -> tuple[tuple[str, OutboxState, int, datetime], ...]:
-        """Return (recipient, state, count, oldest) of all unsettled rows; letters are counted under "mail"."""
+        """Return (recipient, state, count, oldest) of all unsettled rows, with letters under "mail"."""
         line, state = OUTBOX.c.line, OUTBOX.c.state
         counted = select(line, state, func.count(), func.min(OUTBOX.c.made_at)).group_by(line, state)
         found = [self._transaction.execute(counted.where(those)) for those in (IS_WAITING, IS_DEAD)]
@@ -422,7 +411,7 @@ class Outbox(Repository):
 
 
 def _readable_row(found: Mapping[Any, Any], claimed: int = 1) -> OutboxRow | None:
-    """Return the row, as a claimed one by default; None if it cannot be read."""
+    """Return the row, by default as a claimed one, or None if it cannot be read."""
     try:
         return _make_row(found, claimed)
     except NewerRow:

@@ -1,4 +1,4 @@
-"""The record of partners as lenders and borrowers: books sent each way, share of refusals, state of the channel."""
+"""Records of partners as lenders and borrowers: books sent each way, share of refusals, state of the channel."""
 
 from __future__ import annotations
 
@@ -31,10 +31,7 @@ WENT = (P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT, P.CLOSED)
 
 @dataclass(frozen=True, slots=True)
 class RequestReplies:
-    """A partner's recent answers: of `asked` requests it `declined` some and `filled` others.
-
-    `open` are requests that it may still answer, or no longer needs to.
-    """
+    """A partner's recent replies to `asked` requests. `open` are requests without a reply, or that need none any more."""
 
     asked: int = 0
     declined: int = 0
@@ -48,9 +45,7 @@ class RequestReplies:
 
     @property
     def fill_rate(self) -> float | None:
-        """The share of requests filled among those decided (no answer in time counts as decided), 0 to 1; None if there are
-        none.
-        """
+        """The share of filled requests among those decided, 0 to 1. No reply in time counts as decided."""
         decided = self.asked - self.open
         return self.filled / decided if decided else None
 
@@ -79,7 +74,7 @@ def records(unit: UnitOfWork, now: datetime, agencies: Iterable[str], *, weighed
 
 
 def balance(unit: UnitOfWork, side: Side, now: datetime) -> Mapping[str, int]:
-    """Count the books that each partner sent us (BORROWING) or we sent it (LENDING): asked in the last 30 days, or open."""
+    """Count the books that partners sent us (BORROWING) or we sent them (LENDING): of the last 30 days, or open."""
     since, found = now - timedelta(days=BALANCE_DAYS), dict[str, int]()
     for question in _BALANCE[side]:
         for row in question.rows(unit.connection, since=since):
@@ -105,7 +100,7 @@ def turnaround_days(unit: UnitOfWork, now: datetime) -> Mapping[str, float]:
 
 
 def _closed_soon(unit: UnitOfWork, agencies: Sequence[str], today: date) -> dict[str, list[date]]:
-    """Return those of today and tomorrow on which a library is closed; the choice of a lender looks no further."""
+    """Return the closed days among today and tomorrow, by library. The choice of a lender looks no further."""
     found: dict[str, list[date]] = {}
     for agency, day in _CLOSED.cells(unit.connection, agencies, today=today, tomorrow=after(today, 1)):
         found.setdefault(agency, []).append(day)

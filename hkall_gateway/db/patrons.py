@@ -1,4 +1,4 @@
-"""Patron data, of one patron or of many at once: the patron's row, requests and loans, charges."""
+"""Repository of the patrons with their requests, loans and charges, of one patron or of many at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hkall_gateway.rules.vocabulary import Borrower, Position, RequestEntry, Sen
 
 @dataclass(frozen=True, slots=True)
 class Charged:
-    """One charge. `cents` is negative for money that we owe the patron; `due` is the date from which an overdue fine counts."""
+    """A charge. `cents` is negative for money that we owe the patron. An overdue fine counts from `due`."""
 
     id: int
     request: str
@@ -35,12 +35,13 @@ class Charged:
 
     @property
     def left_cents(self) -> int:
+        """The unpaid rest in cents."""
         return self.cents - self.paid_cents - self.waived_cents
 
 
 @dataclass(slots=True)
 class CardRecord:
-    """All data of one card. `borrower` is None for an unknown card; lines and charges are oldest first."""
+    """All data of one card. `borrower` is None for an unknown card. Lines and charges are oldest first."""
 
     borrower: Borrower | None = None
     lines: list[RequestEntry] = field(default_factory=list)
@@ -48,10 +49,7 @@ class CardRecord:
 
 
 def named(connection: Connection, words: str, most: int) -> tuple[Borrower, ...]:
-    """Return patrons with all these words in one of their names, in the order of the names; at most `most`.
-
-    It reads through the table of patrons: some sixty thousand rows of one library.
-    """
+    """Return at most `most` patrons with all these words in one of their names, by name. Reads the whole table of patrons."""
     parts = words.split()
     if not parts:
         return ()
@@ -84,7 +82,7 @@ class PatronRepository(Repository):
             self._known = known(self._connection, {*cards})
 
     def find(self, card: str) -> Borrower | None:
-        """Return the patron with this card number, as last loaded; blocked also if a terminal blocked the card."""
+        """Return the patron with this card, as last loaded. A card that a terminal blocked is blocked too."""
         if card in self._transaction.ahead.borrowers:
             return self._transaction.ahead.borrowers[card]
         card_record = self._known.get(card)
@@ -93,10 +91,7 @@ class PatronRepository(Repository):
         return next(map(borrower_of, BORROWERS.cells(self._connection, [card])), None)
 
     def open_lines(self, card: str) -> tuple[RequestEntry, ...]:
-        """Return a patron's requests and loans that have not ended, oldest first, with the columns of a patron's record only.
-
-        These are a quarter of all columns, for the most frequent query.
-        """
+        """Return a patron's open requests and loans, oldest first, with a quarter of their columns."""
         card_record = self._known.get(card)
         if card_record:
             return tuple(card_record.lines)
@@ -108,7 +103,7 @@ class PatronRepository(Repository):
         return tuple(card_record.charges if card_record else starmap(Charged, _CHARGES.cells(self._connection, [card])))
 
     def owed_cents(self, card: str) -> int:
-        """Return a patron's debt in cents; negative if we owe the patron for a book that was found again."""
+        """Return a patron's debt in cents, which is negative if we owe the patron for a book that was found again."""
         ((owed,),) = _OWED.cells(self._connection, card=card)
         return owed or 0
 
@@ -135,7 +130,7 @@ _CHARGES: Final = StatementAmong(_CHARGED, FINES.c.patron)
 
 
 def borrower_of(cells: list[Any]) -> Borrower:
-    """Make a patron of its cells, in the order of the fields; the card comes first."""
+    """Make a patron of its cells, in the order of the fields."""
     for place in _HUSHED:
         cells[place] = Sensitive(cells[place])
     return Borrower(*cells)

@@ -1,4 +1,4 @@
-"""The quarantine of partner messages that match no request: stored without secrets, once per document, for staff to judge."""
+"""Quarantine of partner messages that match no request, stored once and without secrets until staff judge them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _COLUMNS = tuple(Q[field.name] for field in fields(QuarantinedDocument))
 
 
 def keep(unit: UnitOfWork, agency: str, digest: str, service: str, document: str, why: str, now: datetime) -> bool:
-    """Store a document, or count one more arrival; False if this partner has too many unjudged ones."""
+    """Store a document, or count its arrival. Return False if this partner has too many unjudged ones."""
     again = update(QUARANTINE).where(Q.agency == agency, Q.digest == digest)
     if unit.execute(again.values(times=Q.times + 1, last_at=now, state=QuarantineState.KEPT, why=why)).rowcount:
         return True
@@ -57,9 +57,9 @@ def keep(unit: UnitOfWork, agency: str, digest: str, service: str, document: str
 def listed(
     unit: UnitOfWork, agency: str = "", *, settled: bool = False, after: int = 0, most: int | None = None
 ) -> tuple[QuarantinedDocument, ...]:
-    """Return the unjudged documents, oldest first; `agency` limits them to a partner, `settled` includes judged ones.
+    """Return the unjudged documents, oldest first, at most `most` with a number above `after`.
 
-    At most `most` documents with a number above `after`.
+    `agency` limits them to a partner, and `settled` includes judged ones.
     """
     where = [Q.id > after, *([Q.agency == agency] if agency else []), *([] if settled else [Q.state == QuarantineState.KEPT])]
     found = unit.execute(select(*_COLUMNS).where(*where).order_by(Q.id).limit(most)).mappings()
@@ -96,13 +96,13 @@ def _make_document(row: Mapping[Any, Any]) -> QuarantinedDocument:
 
 
 def settle(unit: UnitOfWork, number: int, state: QuarantineState, who: str, reason: str) -> bool:
-    """Record the judgement of a document: replayed or dropped. False if it is not waiting for one."""
+    """Record the judgement of a document: replayed or dropped. Return False if it has been judged."""
     waits = update(QUARANTINE).where(Q.id == number, Q.state == QuarantineState.KEPT)
     return unit.execute(waits.values(state=state, settled_by=who, reason=reason)).rowcount == 1
 
 
 def forget(unit: UnitOfWork, before: datetime, limit: int) -> int:
-    """Delete up to `limit` documents that last came before that instant; return their number."""
+    """Delete at most `limit` documents that last came before that instant, and return their number."""
     return _FORGET.change(unit.connection, before=before, most=limit)
 
 

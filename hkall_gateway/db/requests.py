@@ -33,12 +33,12 @@ def facts_of(request: Request) -> dict[str, Any]:
 
 
 def changed_fields(before: Request, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of `facts` that differ from the request, and always the position. AttributeError for an unknown field."""
+    """Return the `facts` that differ from the request, and always the position. Raises AttributeError for an unknown field."""
     return {name: value for name, value in facts.items() if name == "position" or getattr(before, name) != value}
 
 
 def with_facts(request: Request, facts: Mapping[str, Any]) -> Request:
-    """Return the request with these fields; `dataclasses.replace` takes twice as long for so many fields."""
+    """Return the request with these fields. `dataclasses.replace` takes twice as long for so many fields."""
     cells = list(_CELLS(request))
     for name, value in facts.items():
         cells[_PLACES[name]] = value
@@ -63,7 +63,7 @@ def requests(*where: Condition) -> Select[Any]:
 
 
 def oldest_first(*where: Condition) -> Select[Any]:
-    """Return the same, sorted by when the requests were placed."""
+    """Return a SELECT of the requests that fit, oldest first."""
     return requests(*where).order_by(REQUESTS.c.placed_at, REQUESTS.c.id)
 
 
@@ -102,15 +102,15 @@ class RequestRepository(Repository):
         return self._find_one(_LENT, wire_agency=wire_agency, wire_id=wire_id)
 
     def find_by_wire_id(self, wire_id: str) -> tuple[Request, Candidate] | None:
-        """Return the request sent to a lender under our RequestId, with that (or a former) lender's row; None for ""."""
+        """Return the request sent to a lender under our RequestId, with the row of that (or a former) lender."""
         row = _ASKED.first(self._connection, wire_id=wire_id) if wire_id else None  # who was not asked yet has no number
         found = self.find(row["request"]) if row else None
         return (found, Candidate(**row)) if found and row else None
 
     def find_by_lender_number(self, lender: str, number: str, barcode: str = "") -> tuple[Request, Candidate] | None:
-        """The same, by the number (AGENCY:VALUE) that the lender gave it.
+        """Return the request with this number (AGENCY:VALUE) of the lender's own, with the lender's row.
 
-        Of several that of the copy with this barcode, of an open one, the newest.
+        Of several requests one with this barcode is preferred, then an open one, then the newest.
         """
         rows = _NUMBERED.cells(self._connection, lender=lender, number=number)
         found = [asked for (wire_id,) in rows if (asked := self.find_by_wire_id(wire_id))]
@@ -127,13 +127,13 @@ class RequestRepository(Repository):
         return tuple(request for request in held if not agency or request.item_agency == agency)
 
     def last_with_item(self, item: ItemKey) -> Request | None:
-        """Return the newest request that ever held this copy, open or not; with the agency "", a copy of any library."""
+        """Return the newest request that ever held this copy, open or not. The agency "" means any library."""
         of = [REQUESTS.c.item_agency == item.agency] if item.agency else []
         rows = self._read_requests(oldest_first(REQUESTS.c.item_barcode == item.barcode, *of))
         return max(rows, key=lambda r: str(r.moved_at), default=None)
 
     def open_of_patron(self, card: str, bib_id: str | None = None) -> tuple[Request, ...]:
-        """Return a patron's requests and loans that have not ended, oldest first; those for one title if it is given."""
+        """Return a patron's open requests and loans, oldest first, for one title if it is given."""
         if bib_id is None:
             return self._read_compiled(_OPEN_OF, card=card)
         return self._read_compiled(_OPEN_OF_TITLE, card=card, bib=bib_id)
@@ -171,11 +171,11 @@ class RequestRepository(Repository):
         return self._read_requests(question.with_for_update(key_share=True) if self._transaction.locks_rows else question)
 
     def forget_people(self, requests: Sequence[str]) -> None:
-        """Remove borrower, placing system and reasons from these ended requests."""
+        """Remove patron, placing system and reasons from these ended requests."""
         self._transaction.execute(update(REQUESTS).where(REQUESTS.c.id.in_(requests)).values(**NO_PERSON))
 
     def hand_over(self, former: str, present: str) -> None:
-        """Move the ended requests of a former card to the card that replaced it; open ones are amended one by one."""
+        """Move the ended requests of a former card to the present card. Open ones are amended one by one."""
         ended = update(REQUESTS).where(IS_CLOSED_OF, REQUESTS.c.patron == former)
         self._transaction.execute(ended.values(patron=present))
 
@@ -218,7 +218,7 @@ class CandidateRepository(Repository):
         self.add(candidates)
 
     def update(self, candidate: Candidate, **values: str) -> None:
-        """Update one candidate: asked under `wire_id`, or its `outcome`."""
+        """Update the columns of a candidate, such as `wire_id` or `outcome`."""
         update_row(self._connection, CANDIDATES, {"request": candidate.request, "rank": candidate.rank}, values)
 
 

@@ -1,4 +1,4 @@
-"""Finds the request that another system means, by the number that it uses or by the barcode of a copy."""
+"""Find the request of another system's message by its own number or by the barcode of a copy."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def copies_with(unit: UnitOfWork, barcode: str) -> tuple[Holding, ...]:
 
 
 def awaiting_barcode(unit: UnitOfWork, barcode: str) -> tuple[Asked, ...]:
-    """Return requests for which a lender was asked for the copy with this barcode, and that have no copy yet."""
+    """Return requests that wait for the copy with this barcode from a lender, with the lender's row."""
     return tuple(_find_awaiting(unit, C.barcode == barcode))
 
 
 def asked_for(unit: UnitOfWork, item: ItemKey) -> Asked | None:
-    """Return the newest request for which this copy was asked of its library, in any position."""
+    """Return the newest request that was sent to the library of this copy for it, in any position."""
     named = (C.barcode == item.barcode, C.agency == item.agency, WAS_ASKED, C.request == R.id)
     newest = select(C.wire_id).where(*named).order_by(R.placed_at.desc(), R.id.desc(), C.rank.desc()).limit(1)
     wire_id = unit.execute(newest).scalar()
@@ -41,7 +41,7 @@ def asked_for(unit: UnitOfWork, item: ItemKey) -> Asked | None:
 
 
 def asked_for_title(unit: UnitOfWork, copy: Holding) -> tuple[Asked, ...]:
-    """Return requests for which the library of this copy is being asked for the same title and volume."""
+    """Return requests that wait for the title and volume of this copy from its library."""
     here = (R.side == Side.BORROWING, R.partner == copy.agency, C.agency == copy.agency, C.wire_id == R.wire_id)
     return tuple(_find_awaiting(unit, *here, R.bib_id == copy.bib_id, R.volume.in_(["", copy.volume])))
 
@@ -62,9 +62,7 @@ STRAY = "stray"
 
 
 def strays_under(unit: UnitOfWork, wire_agency: str, wire_id: str) -> list[Request]:
-    """Return the orphan copies under this RequestId, which came after its request had ended, on their way or home, oldest
-    first.
-    """
+    """Return the orphan copies under this RequestId, which came after its request had ended, oldest first."""
     return _find_requests(unit, _STRAYS, wire_agency=wire_agency, wire_id=wire_id)
 
 
@@ -74,7 +72,7 @@ def borrowed_under(unit: UnitOfWork, partner: str, wire_id: str) -> Request | No
 
 
 def held_with(unit: UnitOfWork, partner: str, barcode: str, agency: str = "") -> Request | None:
-    """Return the request with this partner that holds the copy, or held it last; None if the barcode fits two open ones."""
+    """Return the request that holds, or last held, a partner's copy, or None if the barcode fits two open ones."""
     question, of = (_OURS_WITH, {"agency": agency}) if agency else (_WITH, {})
     found = _find_requests(unit, question, barcode=barcode, partner=partner, **of) if barcode else []
     held = [r for r in found if r.position not in FINAL]

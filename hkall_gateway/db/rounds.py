@@ -1,6 +1,6 @@
-"""UnitOfWork of the periodic rounds: bounded batches by keyset, and the jobs table that assigns rounds to gateways.
+"""Scheduled jobs: bounded batches of their requests by keyset, and the table that assigns a job to a gateway.
 
-The positions in these queries are positions of books that we borrow; lending requests never have them.
+The positions in these queries are positions of books that we borrow. Lending requests never have them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def pickups_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tupl
 def loans_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
     """Return overdue loans without a letter for this due date, by due date, after `cursor` ("DATE NUMBER").
 
-    A lost book, one that the patron claims to have returned and one in the book drop get no letter.
+    There is no letter for a lost book, a book that the patron claims to have returned, or a book in the book drop.
     """
     # Not plain `position = …`: the database would scan all loans, instead of those that are due.
     over = (R.position + "" == P.ON_LOAN, R.due < today, R.claimed_on.is_(None), R.lost_on.is_(None), R.dropped_on.is_(None))
@@ -82,14 +82,14 @@ def _open_by_number(unit: UnitOfWork, after: str, limit: int, *where: Condition)
 
 
 def forget_documents(unit: UnitOfWork, now: datetime, limit: int) -> int:
-    """Delete at most `limit` outcomes after the end of their window; return their number."""
+    """Delete at most `limit` outcomes after the end of their window, and return their number."""
     old = select(INBOX.c.agency, INBOX.c.digest).where(INBOX.c.keep_until < now).limit(limit)
     return unit.execute(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(old))).rowcount
 
 
 @dataclass(frozen=True, slots=True)
 class FailedRequest:
-    """A request that failed in a round's last run, and a short text of the error."""
+    """A request that failed in a job's last run, and a short text of the error."""
 
     round: str
     request: str
@@ -98,13 +98,13 @@ class FailedRequest:
 
 
 def set_aside(unit: UnitOfWork, one: FailedRequest) -> None:
-    """Record a failed request until the next run of the round."""
+    """Record a failed request until the next run of the job."""
     values = asdict(one)
     unit.execute(insert_or_write_over(SET_ASIDE, unit.dialect, values), values)
 
 
 def forget_aside(unit: UnitOfWork, name: str) -> None:
-    """Delete the failed requests of a round that starts anew, so that it tries them again."""
+    """Delete the failed requests of a job that starts anew, so that it retries them."""
     unit.execute(delete(SET_ASIDE).where(SET_ASIDE.c.round == name))
 
 
@@ -116,7 +116,7 @@ def all_aside(unit: UnitOfWork) -> tuple[FailedRequest, ...]:
 
 @dataclass(frozen=True, slots=True)
 class RoundState:
-    """One round: its last end, its next due time, the number of requests done (in the last run, or so far), and its gateway."""
+    """A scheduled job: its last end, its next due time, its gateway, and the number of requests done."""
 
     name: str
     last_run: datetime | None
@@ -127,39 +127,39 @@ class RoundState:
     lease_until: datetime | None
 
     def lag_s(self, now: datetime) -> int:
-        """Return for how many seconds it has been due; 0 before that."""
+        """Return the number of seconds since the job was due, or 0 before."""
         return max(0, int((now - self.next_run).total_seconds())) if self.next_run else 0
 
     def free(self, now: datetime, who: str = "") -> bool:
-        """Return whether it is due and no other gateway is running it; `who` is the gateway that asks.
+        """Return whether the job is due and no gateway but `who` is running it.
 
-        A time that is later than it may be was written by a clock that was ahead: the round is due.
+        A time too far in the future was written by a clock that was ahead, and the job is due.
         """
         held = self.lease_until is not None and now <= self.lease_until <= now + LONGEST_LEASE and self.claimed_by != who
         return not held and (self.next_run is None or not now < self.next_run <= latest_run(self.name, now))
 
 
 def latest_run(name: str, now: datetime) -> datetime:
-    """Return the latest time for which the round may wait: its next one, by the fastest clock of a gateway beside this one."""
+    """Return the latest next run of a job, by the fastest clock of a gateway beside this one."""
     return dates.next_after(name, now + dates.SKEW)
 
 
 def never_run(name: str) -> RoundState:
-    """Return a round that has never run."""
+    """Return a job that has never run."""
     return RoundState(name, None, None, 0, "", "", None)
 
 
 def jobs(unit: UnitOfWork) -> tuple[RoundState, ...]:
-    """Return every round that ever ran, by name."""
+    """Return every job that ever ran, by name."""
     found = unit.execute(select(JOBS).where(JOBS.c.name.startswith(ROUND)).order_by(JOBS.c.name)).mappings()
     return tuple(map(_make_state, found))
 
 
 def claim(unit: UnitOfWork, name: str, who: str, now: datetime, lease_s: int, due_only: bool = True) -> RoundState | None:
-    """Claim the round for the gateway named until the lease runs out; None if it is not due or another gateway is running it.
+    """Claim a job for a gateway until the lease ends. Return None if it is not due or another gateway is running it.
 
-    Compare and set in one statement, so that only one of two gateways gets it. The round of a gateway that died is claimed with
-    its cursor when the lease has run out, or at once by that gateway itself after a restart.
+    A single statement compares and sets, so that only one of two gateways gets it. The job of a gateway that died is claimed
+    with its cursor when the lease has ended, or at once by that gateway itself after a restart.
     """
     j = JOBS.c
     called, until = ROUND + name, now + timedelta(seconds=lease_s)
@@ -173,12 +173,12 @@ def claim(unit: UnitOfWork, name: str, who: str, now: datetime, lease_s: int, du
 
 
 def keep_on(unit: UnitOfWork, job: RoundState, who: str, after: RoundState) -> bool:
-    """Save the round's progress from `after`. False if another gateway took it: then this unit must be rolled back."""
+    """Save the job's progress. Return False if another gateway took it, and the caller must roll back this unit."""
     return _update_claim(unit, job, who, cursor=after.cursor, count=after.count, lease_until=after.lease_until)
 
 
 def done(unit: UnitOfWork, job: RoundState, who: str, count: int, now: datetime, next_run: datetime) -> bool:
-    """Complete the round; False if another gateway took it."""
+    """Complete the job. Return False if another gateway took it."""
     free = {"cursor": "", "claimed_by": "", "lease_until": None}
     return _update_claim(unit, job, who, count=count, last_run=now, next_run=next_run, **free)
 

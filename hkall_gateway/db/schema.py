@@ -26,7 +26,7 @@ _LINE: Final = re.compile(r"^(revision|down_revision)\b[^=]*= *[\"']?(\w+)", re.
 
 @cache
 def known() -> dict[str, str]:
-    """Return the revisions of this program, each with the one before it; "None" before the first."""
+    """Return the revisions of this program, each with its predecessor, which is "None" for the first."""
     found = [dict(_LINE.findall(file.read_text(encoding="utf-8"))) for file in VERSIONS.glob("*.py")]
     return {one["revision"]: one["down_revision"] for one in found if "revision" in one}
 
@@ -38,7 +38,7 @@ def head() -> str:
 
 
 def knows(revision: str) -> bool:
-    """Return whether this version of the program has that revision; a newer one has made it otherwise."""
+    """Return whether this version of the program has that revision, or it is "" for an empty database."""
     return not revision or revision in known()
 
 
@@ -54,7 +54,7 @@ def pending(found: str) -> list[tuple[str, str]]:
 
 
 def revision(engine: Engine) -> str:
-    """Return the revision that the database is at; "" for an empty one."""
+    """Return the revision of the database, or "" for an empty one."""
     if not inspect(engine).has_table("alembic_version"):
         return ""
     with engine.connect() as connection:
@@ -78,9 +78,9 @@ def bring_to(connection: Connection, revision: str) -> None:
 
 @contextmanager
 def remaking(engine: Engine) -> Iterator[Connection]:
-    """Open a transaction in which tables are created or filled anew; an exception rolls it back, if the database can.
+    """Open a transaction in which tables are created or filled anew. An exception rolls it back.
 
-    Statements have no time limit, because an index on many rows takes long; the time limit for locks still applies.
+    Statements have no time limit, because an index on many rows takes long. The time limit for locks still applies.
     """
     with engine.connect() as connection:
         connection.exec_driver_sql("BEGIN")
@@ -93,7 +93,7 @@ def remaking(engine: Engine) -> Iterator[Connection]:
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the database to `revisions.head()`; of two upgrades at once the second waits and finds it done."""
+    """Bring the database to `head()`. Of two upgrades at the same time the second waits and finds it done."""
     with remaking(engine) as connection:
         bring_to(connection, "head")
     with engine.connect() as connection:
@@ -114,7 +114,7 @@ def _fill_in_steps(connection: Connection, fill: Callable[[Connection, Place], P
 
 
 def drift(engine: Engine) -> list[tuple[object, ...]]:
-    """Return the changes that alembic would make to turn the database into tables.py; empty if they agree."""
+    """Return the changes that alembic would make to turn the database into tables.py."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 

@@ -1,4 +1,4 @@
-"""All tables, with a sentence on the meaning of a row. Plain SQLAlchemy Core; the statements are in the modules beside it."""
+"""All tables, in SQLAlchemy Core, with a sentence on the meaning of a row."""
 
 from __future__ import annotations
 
@@ -53,17 +53,17 @@ METADATA = MetaData(
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware UTC instant, kept as ISO text of fixed width so that order and equality hold in every database.
 
-    SQLite drops an offset silently; a naive value is a bug of ours and is refused.
+    SQLite drops an offset silently. A naive value is a bug of ours and is refused.
     """
 
     impl = String(32)
     cache_ok = True
 
     # Not process_…: SQLAlchemy would wrap each in a function of its own, and these run for every instant.
-    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], str | None]:  # noqa: ARG002
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], str | None]:  # noqa: ARG002, D102
         return _instant_text
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], datetime | None]:  # noqa: ARG002
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[str | None], datetime | None]:  # noqa: ARG002, D102
         return _stored_instant
 
 
@@ -86,16 +86,16 @@ def _text(name: str, *, index: bool = False) -> Column[str]:
 
 
 class SearchVector(UserDefinedType[str]):
-    """PostgreSQL's tsvector, in its text form. The type of SQLAlchemy's dialect takes long to import."""
+    """PostgreSQL's tsvector in its text form. SQLAlchemy's own type takes long to import."""
 
     cache_ok = True
 
-    def get_col_spec(self, **_: object) -> str:
+    def get_col_spec(self, **_: object) -> str:  # noqa: D102
         return "TSVECTOR"
 
 
 def _sort_key(name: str) -> Column[str]:
-    """A text that sorts by code point in every database, as SQLite does by itself."""
+    """Make a text column that sorts by code point in every database, as SQLite does by itself."""
     return Column(name, Text().with_variant(Text(collation="C"), "postgresql"), nullable=False, server_default="")
 
 
@@ -129,7 +129,7 @@ def _partial_index(name: str, *columns: str, where: TextClause, unique: bool = F
 
 
 def any_of(positions: frozenset[Position]) -> str:
-    """Return the condition that a request is in one of these positions, with the text of the partial indexes."""
+    """Return the condition that a request is in one of these positions."""
     return "position IN (" + ", ".join(f"'{p}'" for p in sorted(positions)) + ")"
 
 
@@ -585,6 +585,6 @@ PATRON_NUMBERS = Table(
 
 
 def create_all(engine: Engine) -> None:
-    """Create every table at once, for tests in memory, where there is none; a real database is made by the migrations."""
+    """Create every table for tests in memory. Migrations make a real database."""
     if not inspect(engine).has_table(OUTBOX.name):
         METADATA.create_all(engine)

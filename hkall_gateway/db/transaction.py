@@ -1,4 +1,4 @@
-"""What the repositories of a unit of work share: the transaction, and rows that it has read already."""
+"""The transaction that the repositories of a unit of work share, with rows that it has read already."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Ts = TypeVarTuple("Ts")
 Rows = Mapping[str, object] | Sequence[Mapping[str, object]] | None
 """The parameters of a statement, of one row or of several."""
 Counted = tuple[Position, bool]
-"""What a quota asks of an open request: its position, and whether it is `unwanted`."""
+"""The fields of an open request on which a quota depends: its position, and whether it is `unwanted`."""
 
 
 @dataclass(slots=True)
 class Prefetched:
-    """Rows as the transaction of a group sees them, for names that were read already; about other names it says nothing.
+    """Rows as the transaction of a group sees them, by the names that were read already.
 
     `borrowers` and `card_partners` (rows of the directory, as text) by card, None for an unknown card. `held`: open requests by
     the barcode of their copy, then by number. `counted`: open requests of a card, by number. `closed` days and `links` (a
@@ -41,18 +41,18 @@ class Prefetched:
     links: dict[str, tuple[Partner | None, CircuitState]] = field(default_factory=dict)
 
     def forget(self) -> None:
-        """Forget everything, after a change that `changed` is not told of."""
+        """Forget everything after a change of other rows."""
         for each in fields(self):
             getattr(self, each.name).clear()
 
     def changed(self, before: Request, after: Request) -> None:
-        """Take note of a changed request; of a new one with `before` the same."""
+        """Take note of a changed request, or of a new one, with `before` the same."""
         _move_row(self.held, before.item_barcode, after.item_barcode, after, after)
         _move_row(self.counted, before.patron, after.patron, after, (after.position, after.unwanted))
 
 
 def _move_row(rows: dict[str, dict[str, Row]], source: str, target: str, after: Request, row: Row) -> None:
-    """Move a request's row from one name to another, if they were read ahead; a closed request has none."""
+    """Move a request's row from one name to another, if they were read ahead. Drop that of a closed request."""
     if source in rows:
         rows[source].pop(after.id, None)
     if target in rows and after.position not in FINAL:
@@ -60,7 +60,7 @@ def _move_row(rows: dict[str, dict[str, Row]], source: str, target: str, after: 
 
 
 class Transaction:
-    """An open transaction; `dialect` is the database's name. The units of a group share `ahead`."""
+    """An open transaction. `dialect` is the database's name. The units of a group share `ahead`."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection, self.dialect = connection, connection.dialect.name

@@ -42,19 +42,19 @@ from hkall_gateway.rules.messages.outbox_messages import ABOUT_THE_CHOSEN, is_le
 from hkall_gateway.rules.vocabulary import Actor, BadStep, Candidate, LostRace, Position, Refusal, Request, RequestChange
 
 ASKED_FOR: Final = frozenset({Position.NEW, Position.PAGED})
-"""The first positions of what patrons and partners ask for."""
+"""The first positions of requests by patrons and partners."""
 
 
 def always() -> bool:
-    """Return True: the disk of a server, or of a command, is not looked at."""
+    """Return True, for a database whose disk is not watched."""
     return True
 
 
 class UnitOfWork:
-    """The repositories of one transaction; `moves` are its journal lines so far.
+    """The repositories of one transaction, and the steps of requests. `moves` are its journal lines so far.
 
-    `new_id` makes request numbers; `silent` are letters that the site's policy does not send; `listen` is called with the
-    journal lines after the commit; `has_room` says whether the disk has room for new requests.
+    `new_id` makes request numbers. `silent` are letters that the site's policy does not send. `listen` gets the journal lines
+    after the commit. `has_room` tells whether the disk has room for new requests.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class UnitOfWork:
         return NoticeRepository(self.transaction)
 
     def open(self, request: Request, now: datetime, by: Actor) -> Request:
-        """Create a request, with its first position, and a number if it has none. The only place that inserts a request.
+        """Insert a request with its first position, and a number if it has none. No other function inserts requests.
 
-        Raises NearlyFull for a request that somebody asks for now; a copy that is here already is always taken in.
+        Raises NearlyFull for a new request of a patron or partner, but not for a copy that has already arrived.
         """
         if request.position in ASKED_FOR and not self._has_room():
             raise NearlyFull("the disk of the database is nearly full")
@@ -123,11 +123,13 @@ class UnitOfWork:
         chosen: Candidate | None = None,
         **facts: Unpack[RequestChange],
     ) -> Request:
-        """Take a step of the life cycle: changes position and `facts`, writes the journal, and queues the step's messages.
+        """Take a step of the life cycle: change position and `facts`, write the journal, and queue the step's messages.
 
-        `chosen` is the copy that a lender is asked for by this step; it is read where it is not given.
+        `chosen` is the copy that this step requests of a lender, if the caller has read it.
 
-        Raises BadStep if the table has no such step, LostRace if another unit moved the request first.
+        Raises:
+            BadStep: The table of the life cycle has no such step.
+            LostRace: Another unit moved the request first.
         """
         step = lifecycle.step(request.side, request.position, event)
         if step.target is not request.position:
@@ -138,15 +140,15 @@ class UnitOfWork:
         return after
 
     def force(self, request: Request, position: Position, now: datetime, by: Actor, reason: str) -> Request:
-        """Move a request by hand on behalf of staff, from any position to any; sends no message."""
+        """Move a request on behalf of staff from any position to any other, without messages."""
         return self._change_to(request, Event.FORCE.name, position, now, by, {"moved_at": now, "reason": reason})
 
     def amend(self, request: Request, now: datetime, by: Actor, rule: str = "", **facts: Unpack[RequestChange]) -> Request:
-        """Change fields outside the life cycle: a longer wait, a flag. Never the position."""
+        """Change fields outside the life cycle, such as a flag, but never the position."""
         return self._change_to(request, "AMEND", request.position, now, by, facts, rule)
 
     def note(self, request: Request, event: str, facts: Mapping[str, Any], now: datetime, by: Actor, rule: str = "") -> None:
-        """Write a line of the journal about a fact stored elsewhere: money, or a message that came too late."""
+        """Write a line of the journal about a fact stored elsewhere, such as money or a message that came too late."""
         self._note(request, event, request.position, rule, "ok", to_json(redacted(facts)), now, by)
 
     def enqueue(
@@ -158,9 +160,9 @@ class UnitOfWork:
         before: Request | None = None,
         chosen: Candidate | None = None,
     ) -> None:
-        """Queue a message: one of a step, or one beside the life cycle, such as a withdrawn attempt.
+        """Queue a message of a step, or one beside the life cycle, such as a withdrawn attempt.
 
-        `before` is the request as its patron knows it; `chosen` as in `advance`.
+        `before` is the request as its patron knows it. `chosen` as in `advance`.
         """
         before = before or request
         if not is_letter(send):
@@ -190,15 +192,12 @@ class UnitOfWork:
         )
 
     def lock(self, wanted: Sequence[LockSet]) -> None:
-        """Lock the objects that a group's units decide about, in one order. SQLite has a single writer and needs no locks."""
+        """Lock the objects of a group's units in one order. SQLite has a single writer and needs no locks."""
         if self.dialect == "postgresql":
             take(self.connection, wanted)
 
     def read_ahead(self, wanted: Sequence[LockSet], group: Sequence[UnitOfWork]) -> None:
-        """Prefetch for all units of a group the rows of the cards and copies that their locks name.
-
-        A unit alone asks for itself where that costs no round trip.
-        """
+        """Prefetch the rows of the cards and copies in the locks of a group, but not for a single unit without round trips."""
         if len(group) == 1 and self.dialect == "sqlite":
             return
         cards, barcodes = {one.patron for one in wanted} - {""}, {one.item[1] for one in wanted} - {""}
@@ -278,9 +277,9 @@ T = TypeVar("T")
 
 
 def in_savepoint(unit: UnitOfWork, work: Callable[[T], object], about: T) -> Exception | None:
-    """Run `work(about)` in a savepoint of its own; return None, or the exception after rolling back the savepoint.
+    """Run `work(about)` in a savepoint. Return None, or the exception after rolling back the savepoint.
 
-    A failure of the database itself, such as a full disk or a deadlock, is raised.
+    Raises OperationalError for a failure of the database itself, such as a full disk or a deadlock.
     """
     connection, heard = unit.connection, len(unit.moves)
     _SAVEPOINT.change(connection)

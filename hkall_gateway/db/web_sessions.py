@@ -1,6 +1,6 @@
-"""Sessions of browsers, tokens of patrons for the API, and browsers that have logged in before: their owner and their end.
+"""Sessions of browsers, tokens of patrons for the API, and known browsers, with their scans and the numbers of cards.
 
-Only the hash of a token is stored. Each ends with the PIN or password that began it: `credential` is a digest of its hash.
+Only the hash of a token is stored. A session ends with the PIN or password that began it: `credential` is a digest of its hash.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class WebScan:
-    """One scan; `answer` is JSON, in the words that were shown."""
+    """A scan. `answer` is JSON, in the words that were shown."""
 
     number: int
     at: datetime
@@ -35,7 +35,7 @@ _OF = CompiledStatement(select(W.number, W.at, W.answer).where(W.token_hash == b
 
 
 def add(unit: UnitOfWork, token_hash: str, answer: str, now: datetime) -> int:
-    """Store a scan, delete those beyond MOST, and return its number."""
+    """Store a scan, delete the oldest ones beyond MOST, and return its number."""
     last = unit.execute(select(func.max(W.number)).where(W.token_hash == token_hash)).scalar() or 0
     unit.execute(insert(WEB_SCANS).values(token_hash=token_hash, number=last + 1, at=now, answer=answer))
     unit.execute(delete(WEB_SCANS).where(W.token_hash == token_hash, W.number <= last + 1 - MOST))
@@ -70,12 +70,12 @@ def number_of(unit: UnitOfWork, card: str, now: datetime) -> str:
 
 
 def find_number(unit: UnitOfWork, card: str) -> str:
-    """Return the number that a card has already, "" for none."""
+    """Return the number of a card, or "" for none."""
     return str(unit.execute(select(N.number).where(N.card == card)).scalar() or "") if card else ""
 
 
 def card_of(unit: UnitOfWork, number: str) -> str:
-    """Return the card with this number, "" if there is none."""
+    """Return the card with this number, or "" for none."""
     return str(unit.execute(select(N.card).where(N.number == number)).scalar() or "")
 
 
@@ -107,10 +107,10 @@ SEEN_EVERY: Final = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class WebSession:
-    """One row. `login` names a member of staff, `patron` is a patron's card; one of them is "".
+    """A session, token or known browser. `login` names a member of staff, or `patron` is a patron's card, and the other is "".
 
-    `role` is that of staff, `source` the way of the login: local, pin or oidc. `csrf` is the secret of the session's forms.
-    `credential` is the digest of the hash of the PIN or password, "" where none of ours was compared.
+    `role` is the staff role, `source` the way of the login: local, pin or oidc. `csrf` is the secret of the session's forms.
+    `credential` is the digest of the hash of the PIN or password, or "" for a login elsewhere.
     """
 
     token_hash: str
@@ -140,7 +140,7 @@ _ONE = CompiledStatement(
 
 
 def find(unit: UnitOfWork, token_hash: str) -> WebSession | None:
-    """Return the session of a token, ended or not; None also where the patron has another PIN than at the login."""
+    """Return the session of a token, ended or not, or None also if the patron's PIN has changed since the login."""
     for pin_hash, *cells in _ONE.cells(unit.connection, token=token_hash):
         found = WebSession(*cells)
         return None if pin_hash is not None and found.credential not in ("", digest(pin_hash)) else found
@@ -148,12 +148,12 @@ def find(unit: UnitOfWork, token_hash: str) -> WebSession | None:
 
 
 def digest(secret_hash: str) -> str:
-    """Return the `credential` of a stored hash, "" for none. A salted hash has as many possible values as its salt."""
+    """Return the `credential` of a stored hash, or "" without one. It reveals no more than the salt of the hash."""
     return sha256(secret_hash.encode()).hexdigest() if secret_hash else ""
 
 
 def remember_browser(unit: UnitOfWork, browser: WebSession, before: str) -> None:
-    """Store a browser in place of the one of the token `before`; forget the oldest ones of its owner beyond MOST_BROWSERS."""
+    """Store a known browser in place of the token `before`, and forget its owner's oldest ones beyond MOST_BROWSERS."""
     own = (S.kind == BROWSER) & (S.login == browser.login) & (S.patron == browser.patron)
     kept = select(S.token_hash).where(own).order_by(S.created_at.desc(), S.token_hash).limit(MOST_BROWSERS - 1)
     newest = [token for (token,) in unit.execute(kept)]
@@ -162,7 +162,7 @@ def remember_browser(unit: UnitOfWork, browser: WebSession, before: str) -> None
 
 
 def begin(unit: UnitOfWork, session: WebSession, now: datetime, before: str = "") -> None:
-    """Store a new session, delete the one of the token `before`, and those that have reached their absolute end."""
+    """Store a new session, and delete that of the token `before` and those that have reached their absolute end."""
     _delete_sessions(unit, (S.token_hash == before) | (S.ends_at <= now))
     unit.execute(insert(WEB_SESSIONS).values(**asdict(session)))
 

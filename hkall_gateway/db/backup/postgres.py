@@ -1,4 +1,4 @@
-"""Backs up a PostgreSQL database by pg_dump, and restores it in one transaction.
+"""Back up a PostgreSQL database with pg_dump, and restore it in one transaction.
 
 The dump is pg_dump's custom format. A restore takes only the rows from it: the tables are made by our own revisions, at the
 revision of the dump, and then upgraded. The whole restore, including the erasures, is one transaction: any failure leaves the
@@ -32,7 +32,7 @@ REVISIONS: Final = "alembic_version"
 
 
 class NoProgram(Exception):
-    """pg_dump or pg_restore is missing or failed; the message is the program's own."""
+    """pg_dump or pg_restore is missing or failed. The message is the program's own."""
 
 
 def save(engine: Engine, target: Path) -> None:
@@ -58,9 +58,15 @@ def save(engine: Engine, target: Path) -> None:
 
 
 def restore(engine: Engine, source: Path, work: Callable[[Connection, Counts], T]) -> T:
-    """Replace all rows of the database by those of a dump; return the result of `work(connection, rows)`, called before COMMIT.
+    """Replace all rows of the database by those of a dump.
 
-    Raises NotRestored, NoProgram, and the database's own errors; then the database is unchanged.
+    Args:
+        engine: The engine of the database.
+        source: The file of the dump.
+        work: Called with the connection and the number of rows by table before COMMIT. Its result is returned.
+
+    Raises:
+        NotRestored: The dump is no backup of ours. The database is unchanged, as after NoProgram and its own errors.
     """
     revision = _dump_revision(source)
     with schema.remaking(engine) as connection:
@@ -94,7 +100,7 @@ _GRANTS: Final = text("""
 
 
 def _grant_again(connection: Connection, grants: Sequence[tuple[str, str]]) -> None:
-    """Grant the privileges on the tables and sequences that still exist; another version may lack some."""
+    """Grant the privileges again on those tables and sequences that the restored version has."""
     there = {*inspect(connection).get_table_names(), *inspect(connection).get_sequence_names()}
     for name, grant in grants:
         if name in there:
@@ -102,7 +108,7 @@ def _grant_again(connection: Connection, grants: Sequence[tuple[str, str]]) -> N
 
 
 def _load_rows(connection: Connection, source: Path) -> Counts:
-    """Copy the dump's rows into the tables; return the number of rows of each table in the dump."""
+    """Copy the dump's rows into the tables and return the number of rows of each table in the dump."""
     rows: dict[str, int] = {}
     with _dump_script(source) as lines:
         for line in lines:
@@ -130,7 +136,7 @@ def _copy_table(connection: Connection, table: str, columns: str, lines: Iterato
 
 
 def _dump_revision(source: Path) -> str:
-    """Return the revision at which a dump was made. Raises NotRestored if it is not ours, or newer than this program."""
+    """Return the revision of a dump. Raises NotRestored if it is not ours or is newer than this program."""
     with _dump_script(source, f"--table={REVISIONS}") as lines:
         found = next((next(lines) for line in lines if _COPY.fullmatch(line)), b"")
         for _rest in lines:

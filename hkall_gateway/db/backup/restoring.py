@@ -1,4 +1,4 @@
-"""The steps of a backup and of a restore that both databases share.
+"""Steps of a backup and of a restore that both databases share.
 
 A backup carries the time at which it was made, in a row of `jobs`, and the marks of the patrons erased until then. A restore
 applies the marks that the backup lacks.
@@ -30,12 +30,12 @@ Counts = Mapping[str, int]
 
 
 class NotRestored(Exception):
-    """The backup cannot replace the database, for the reason given; the database is unchanged."""
+    """The backup cannot replace the database, which is unchanged. The message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """All known marks of erased patrons, the key with which they were made, and who watches a long comparison."""
+    """All known marks of erased patrons, their key, and the callback that shows the progress of a long comparison."""
 
     known: Sequence[Mark]
     key: bytes
@@ -57,7 +57,7 @@ class Restored:
 
 
 def record_backup(unit: UnitOfWork, now: datetime) -> datetime | None:
-    """Record the start of a backup, so that it carries its age; return the time of the last one."""
+    """Record the start of a backup inside it, and return the time of the last one."""
     last = made_at(unit)
     record_backup_time(unit, now)
     return last
@@ -102,7 +102,7 @@ def finish_restore(unit: UnitOfWork, rows: Counts, marks: Marks, now: datetime, 
 
 
 def _erase_again(unit: UnitOfWork, newer: Sequence[Mark], marks: Marks, now: datetime, by: Actor) -> Iterator[ErasureResult]:
-    """Erase every patron with one of these marks; a patron with several cards once."""
+    """Erase every patron with one of these marks, and a patron with several cards only once."""
     gone: set[str] = set()
     for card, _mark in list(erased.match_cards(persons.cards(unit) if newer else (), newer, marks.key, marks.watch)):
         if card not in gone:
@@ -122,7 +122,7 @@ def require_known(revision: str, source: Path) -> None:
 
 
 def readable_marks(engine: Engine, make_unit: Callable[[Any], UnitOfWork]) -> tuple[Mark, ...]:
-    """Return the marks of a database that may be missing, empty, old or damaged; does not create the file."""
+    """Return the marks of a database that may be missing, empty, old or damaged. Does not create its file."""
     file = file_of(engine)
     if file is not None and not file.exists():
         return ()

@@ -1,4 +1,4 @@
-"""Backs up an SQLite file beside a running gateway, and restores it: the old database or the new one, never half.
+"""Back up an SQLite file beside a running gateway, and restore it in one step.
 
 The copy is made by SQLite's online backup, and is a plain SQLite file. A restore makes the new file beside the old one,
 checks it, upgrades it, erases the erased again, and renames it.
@@ -37,9 +37,13 @@ def save(engine: Engine, target: Path) -> None:
 
 
 def restore(source: Path, target: Path, work: Callable[[Engine, Counts], T], *, damaged: bool) -> T:
-    """Replace `target` by a backup after `work(engine of the new file, its rows)`; return the result of that.
+    """Replace `target` by a backup. Raises NotRestored, OSError.
 
-    `damaged`: also replace a target that is no longer a database. Raises NotRestored, OSError.
+    Args:
+        source: The file of the backup.
+        target: The file of the database.
+        work: Called with an engine of the new file and its rows by table before the exchange. Its result is returned.
+        damaged: Whether to replace a target that is no longer a database.
     """
     with _exclusive(target, damaged=damaged):
         pass  # a file in use is refused now, not after the work
@@ -68,7 +72,7 @@ def _in_one_file(connection: sqlite3.Connection) -> None:
 
 
 def _copy_backup(source: Path, new: Path) -> Counts:
-    """Copy a backup; return the number of rows of each of our tables in it."""
+    """Copy a backup and return the number of rows of each of our tables in it."""
     try:
         with closing(_open_backup(source)) as old, closing(sqlite3.connect(new)) as copy:
             old.backup(copy)
@@ -81,7 +85,7 @@ def _copy_backup(source: Path, new: Path) -> Counts:
 
 
 def _open_backup(source: Path) -> sqlite3.Connection:
-    """Open a backup, with its log if it has one; works in a read-only folder too."""
+    """Open a backup with its log, if it has one. Works in a read-only folder too."""
     uri = source.absolute().as_uri()
     try:
         found = sqlite3.connect(f"{uri}?mode=rw", uri=True)
@@ -124,7 +128,7 @@ def _remove_log(target: Path) -> None:
 
 @contextmanager
 def _new_file_beside(target: Path, end: str) -> Iterator[Path]:
-    """Create an empty file beside the target, readable only by us; delete it at the end unless it has replaced the target."""
+    """Create a private, empty file beside the target, and delete it at the end unless it has replaced the target."""
     new = target.with_name(target.name + end)
     _remove_file(new)
     os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))

@@ -1,4 +1,1 @@
-"""The database writer: connections, worker threads, groups of units with one commit, locks.
-
-Of store it imports only the tables.
-"""
+"""The engine below the unit of work: connections, threads, groups with one commit, locks, deadlines, compiled statements."""

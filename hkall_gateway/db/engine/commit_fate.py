@@ -1,8 +1,8 @@
-"""What became of a transaction whose COMMIT was sent and whose answer was lost: PostgreSQL is asked by its number.
+"""Find out whether a transaction was committed whose reply to COMMIT was lost. PostgreSQL knows it by its number.
 
-The number is asked for once the locks are held. A server that has crashed, or a standby in its
-place, may give the number of a transaction that left no trace to another one. Its word "committed" counts only if it is the
-same server that has run without a break; its word "aborted" always counts.
+Each transaction queries its number once its locks are held. A server that has crashed, or a standby in its place, may give
+the number of a transaction that left no trace to another one. So "committed" counts only from the same server process, without
+a restart in between. "aborted" always counts.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ QUERIES, PAUSE_S = 100, 0.05
 
 @dataclass(frozen=True, slots=True)
 class Incarnation:
-    """A server between two starts: when it was started, and its own processes, which it starts again after a crash."""
+    """A server between two starts: its start time, and its background processes, which it replaces after a crash."""
 
     started: str
     processes: frozenset[int]
@@ -64,7 +64,7 @@ class Transaction:
 
 
 class Fate(StrEnum):
-    """What became of a transaction."""
+    """The outcome of a transaction."""
 
     COMMITTED = "committed"
     ABORTED = "aborted"
@@ -72,7 +72,7 @@ class Fate(StrEnum):
 
 
 def incarnation(execute: Callable[[str], Any]) -> Incarnation:
-    """Ask a server which incarnation it is; `execute` runs a statement and returns a cursor."""
+    """Query the incarnation of a server. `execute` runs a statement and returns a cursor."""
     started, processes = execute(_SERVER).fetchone()
     return Incarnation(started, frozenset(processes))
 
@@ -84,7 +84,7 @@ def this_transaction(connection: Connection) -> Transaction:
 
 
 def fate_of(connection: Connection, transaction: Transaction) -> Fate:
-    """Ask on another connection what became of a transaction; one that still runs is ended. Takes at most some seconds.
+    """Query the outcome of a transaction on another connection, within seconds. End it if it still runs.
 
     Raises DBAPIError if this connection breaks, too.
     """

@@ -1,7 +1,7 @@
-"""Compiles the most frequent statements once per database dialect and passes them directly to the driver.
+"""Compile the most frequent statements once per database dialect, and pass them directly to the driver.
 
 SQLAlchemy needs several times as long to look up a statement and to wrap its rows as SQLite needs to run it. The statements of
-every message skip that; types and errors are the same as with SQLAlchemy.
+every message skip that. Types and errors are the same as with SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ APPENDED: Final = "appended"
 
 
 class Cursor(Protocol):
-    """What is used of a driver's cursor."""
+    """The part of a driver's cursor that this module uses."""
 
     @property
-    def rowcount(self) -> int: ...
-    def fetchall(self) -> Sequence[Sequence[object]]: ...
+    def rowcount(self) -> int: ...  # noqa: D102
+    def fetchall(self) -> Sequence[Sequence[object]]: ...  # noqa: D102
 
 
 def _new_insert(table: Table, dialect: str) -> Upsert:
@@ -71,11 +71,7 @@ def insert_or_leave(table: Table, dialect: str) -> Upsert:
 def insert_or_write_over(
     table: Table, dialect: str, columns: Iterable[str], where: ColumnElement[bool] | None = None, key: Sequence[str] = ()
 ) -> Upsert:
-    """Return an INSERT that updates these columns of an existing row with the same `key` (default: primary key), if `where`
-    holds.
-
-    The rows are given at execution.
-    """
+    """Return an INSERT that updates these columns of a row with the same `key` (default: primary key), if `where` holds."""
     adding = _new_insert(table, dialect)
     key = key or [column.name for column in table.primary_key]
     changed = {name: adding.excluded[name] for name in columns if name not in key}
@@ -107,10 +103,10 @@ def _rows_in_json(columns: Sequence[ColumnElement[object]]) -> TableValuedAlias:
 
 @dataclass(frozen=True, slots=True)
 class _DriverStatement:
-    """The text for one driver; `names` in the order of the placeholders, `given` the values that the statement itself contains.
+    """The text for one driver, with `names` in the order of the placeholders and the `given` values of the statement itself.
 
-    `here`: the database is in this process (SQLite) and runs each statement immediately. `rows_text`: the text of an INSERT of
-    many rows, which are one parameter `rows`.
+    `here` tells that the database is in this process (SQLite) and runs each statement immediately. `rows_text` is the text of
+    an INSERT of many rows in one parameter `rows`.
     """
 
     text: str
@@ -136,7 +132,7 @@ class _DriverStatement:
 
 
 class CompiledStatement:
-    """One statement with named `bindparam`s. Value lists (`IN`) belong into its text, not into its parameters."""
+    """A statement with named `bindparam`s. Its parameters are single values: for lists of values see StatementAmong."""
 
     def __init__(self, statement: ClauseElement) -> None:
         self._statement = statement
@@ -173,7 +169,7 @@ class CompiledStatement:
         return self._run(connection, values, ()).rowcount
 
     def write(self, connection: Connection, **values: object) -> int:
-        """Change a row, after the rows that were appended to its table; return the number of rows written."""
+        """Change a row after the appended rows of its table, and return the number of rows written."""
         return self._run(connection, values, (self.table,)).rowcount
 
     def write_all(self, connection: Connection, rows: Sequence[Values]) -> None:
@@ -203,7 +199,7 @@ class CompiledStatement:
             _execute(connection, compiled.rows_text, {"rows": orjson.dumps(rows).decode()})
 
     def _run(self, connection: Connection, values: Values, tables: Collection[str]) -> Cursor:
-        """Execute, after the rows that were appended to these tables; to all tables if there are none."""
+        """Execute, after the rows that were appended to these tables, or to any table if none is given."""
         _flush_before(connection, tables)
         compiled = self._for(connection.dialect)
         return _execute(connection, compiled.text, compiled.parameters(connection, values))
@@ -227,7 +223,7 @@ class StatementAmong:
         }
 
     def cells(self, connection: Connection, values: Collection[str], **others: object) -> list[list[Any]]:
-        """Return the rows as lists of cells; `others` are further parameters."""
+        """Return the rows as lists of cells. `others` are further parameters."""
         if len(values) == 1:
             return self._one.cells(connection, among=next(iter(values)), **others)
         given = json.dumps([*values]) if connection.dialect.name == "sqlite" else [*values]
@@ -250,7 +246,7 @@ def flush(connection: Connection) -> None:
 
 
 def _flush_before(connection: Connection, tables: Collection[str]) -> None:
-    """Send the appended rows, if a row was appended to one of these tables, or if there are none."""
+    """Send the appended rows if one of them is for these tables, or if no tables are given."""
     appended: Mapping[CompiledStatement, object] = connection.info.get(APPENDED, {})
     if appended and (not tables or any(one.table in tables for one in appended)):
         flush(connection)
@@ -268,7 +264,7 @@ def insert_row(table: Table, *columns: str) -> CompiledStatement:
 
 
 def update_row(connection: Connection, table: Table, key: Values, values: Values) -> int:
-    """Write these values into the row that has the values of `key`; return the number of rows written."""
+    """Update the row with this `key`, and return the number of rows written."""
     new = {"new_" + name: value for name, value in values.items()}
     was = {"was_" + name: value for name, value in key.items()}
     return update_by_key(table, tuple(key), tuple(values)).write(connection, **was, **new)

@@ -1,4 +1,4 @@
-"""Opens a database: the gateway itself sends BEGIN, SAVEPOINT and COMMIT, and a commit is on disk when it returns."""
+"""Open a database so that the gateway itself sends BEGIN, SAVEPOINT and COMMIT, and a commit is on disk when it returns."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ GROUP_READS: Final = 0o640
 
 
 def private(path: Path, fresh: int = OWNER) -> None:
-    """Create the file with the mode `fresh` if it does not exist; else remove the rights of other users.
+    """Create the file with the mode `fresh`, or remove the rights of other users from an existing one.
 
-    A file of another user is left as it is, and so is one that cannot be created: opening it raises the error. A file that
-    root creates belongs to the owner of its folder, so that the gateway's own user can write it.
+    A file that root creates belongs to the owner of its folder, so that the gateway's own user can write it. Files of another
+    user and files that cannot be created are left alone, and opening them raises the error.
     """
     try:
         created = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, fresh)
@@ -50,10 +50,10 @@ def private(path: Path, fresh: int = OWNER) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Time limits for PostgreSQL, in seconds, after which the gateway stops waiting.
+    """Time limits for PostgreSQL, in seconds.
 
-    `statement_s`: one statement. `lock_s`: waiting for rows that another gateway has locked. `idle_s`: how long a silent
-    gateway may keep its rows locked. `connect_s`: opening a connection.
+    `statement_s` is for one statement, `lock_s` for waiting until another gateway unlocks rows, `idle_s` for a silent gateway
+    that keeps its rows locked, and `connect_s` for opening a connection.
     """
 
     statement_s: float = 15.0
@@ -88,10 +88,12 @@ def open_engine(url: str, limits: Limits = Limits(), readers: int = 0) -> Engine
     """Return an engine on which the gateway sends BEGIN, SAVEPOINT and COMMIT itself.
 
     With the driver's own transaction handling (pysqlite) a released savepoint is visible to others, and ROLLBACK does not undo
-    it. SQLite uses WAL and synchronous=FULL, so that a commit is on disk when it returns; BUSY_MS serves the command line.
+    it. SQLite uses WAL and synchronous=FULL, so that a commit is on disk when it returns. BUSY_MS is for the command line.
 
     Args:
-        readers: Threads that read at the same time, each on a connection of its own, beside the gateway's own threads.
+        url: SQLAlchemy's URL of the database.
+        limits: Only for PostgreSQL.
+        readers: Number of threads that read at the same time beside the gateway's own.
     """
     # Errors reach the log: they must not contain row values, which may be names or addresses.
     ours: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "hide_parameters": True}
@@ -116,9 +118,9 @@ def open_engine(url: str, limits: Limits = Limits(), readers: int = 0) -> Engine
 
 
 def read_as_memory(connection: Connection) -> None:
-    """Let a connection to a SQLite file read it as memory: a search reads hundreds of pages, each a system call otherwise.
+    """Map a SQLite file into memory for a search, which reads hundreds of pages with a system call for each otherwise.
 
-    Not for connections that write: the file is mapped anew whenever it has grown.
+    Not for connections that write, because the file is mapped anew whenever it has grown.
     """
     if connection.dialect.name == "sqlite" and "mapped" not in connection.info:
         connection.exec_driver_sql(f"PRAGMA mmap_size={MAPPED}")
@@ -126,9 +128,9 @@ def read_as_memory(connection: Connection) -> None:
 
 
 def _check_connection(dialect: Dialect, connection: Any, _record: object, _fairy: object) -> None:
-    """Have a broken connection of the pool replaced, as SQLAlchemy's own ping does, which waits for a silent server for ever.
+    """Replace a broken connection of the pool. SQLAlchemy's own ping would wait for a silent server for ever.
 
-    Raises ConnectionTimeout for a silent one: a new connection would be as silent.
+    Raises ConnectionTimeout for a silent server, on which a new connection would be silent too.
     """
     from psycopg.errors import ConnectionTimeout  # installed with the extra `postgres`
 
@@ -163,9 +165,7 @@ def _ping_server(libpq: Any, within_s: float) -> None:
 
 
 def _discard_appended(_connection: Any, record: Any, _state: object) -> None:
-    """Discard appended rows when a connection is returned without COMMIT: they are part of the transaction that is rolled
-    back.
-    """
+    """Discard appended rows when a connection is returned without COMMIT, because its transaction is rolled back."""
     record.info.pop(APPENDED, None)
 
 
@@ -180,7 +180,7 @@ def _send_appended_first(context: ExecutionContext, **_statement: object) -> Non
 
 
 def _postgresql_limits(limits: Limits, connection: Any, record: Any) -> None:
-    """Set the limits by SQL, not by connection options, which a pooler in between may not pass on."""
+    """Set the limits by SQL: a pooler in between may not pass on connection options."""
     values = {
         "statement_timeout": limits.statement_s,
         "lock_timeout": limits.lock_s,
@@ -203,7 +203,7 @@ def _make_private(url: str) -> None:
 
 
 def database_file(url: str) -> Path | None:
-    """Return the file of an SQLite database; None for one in memory and for a server."""
+    """Return the file of an SQLite database, or None for a database in memory or on a server."""
     file = make_url(url).database
     return Path(file) if url.startswith("sqlite") and file and file != ":memory:" else None
 

@@ -1,4 +1,4 @@
-"""Classifies database errors: retried at once, refused as temporarily unavailable, or a bug of the gateway."""
+"""Classify database errors: to be retried at once, temporarily unavailable, or a bug of the gateway."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from hkall_gateway.rules.vocabulary import LostRace
 
 
 class Unavailable(Exception):
-    """The database is away or too busy. No change was made; the caller may try again later."""
+    """The database is away or too busy. No change was made, and the caller may try again later."""
 
 
 class NearlyFull(Unavailable):
-    """The disk of the database is nearly full: what is left is kept for work that has begun."""
+    """The disk of the database is nearly full. The rest is reserved for work that has begun."""
 
 
 class DbErrorClass(StrEnum):
-    """CONFLICT: another gateway interfered, and a retry sees its changes.
+    """The kinds of database errors.
 
-    LOST: the connection broke, or its server no longer takes writes. BUSY: the database has no capacity now: it is locked, its
-    server has too much to do, its disk is full or fails. BUG: all other errors.
+    CONFLICT: another gateway interfered, and a retry sees its changes. LOST: the connection broke, or its server no longer
+    takes writes. BUSY: the database is locked or overloaded, or its disk is full or fails. BUG: all other errors.
     """
 
     CONFLICT = "conflict"
@@ -118,7 +118,7 @@ def error_for_caller(error: BaseException) -> BaseException:
 
 
 def unavailable(error: BaseException) -> Unavailable:
-    """Return `error` as an Unavailable for the caller; its text names error kinds only, no row values."""
+    """Return `error` as an Unavailable whose text names the kind of error and no row values."""
     made = Unavailable(name_of(error))
     made.__cause__ = error
     return made

@@ -1,8 +1,8 @@
 """Deadlines of commands: a unit of work begins before its deadline, or never.
 
-A protocol makes a `Deadline` for each message and binds it with `until`; the desk passes it to the store with every unit of the
-command. The writer checks it inside the transaction, once the locks are held, in every run of the unit. Either the writer takes
-a unit or the protocol's timer does: after the timer has answered "try again", no unit of the command begins any more.
+A protocol makes a `Deadline` for each message and binds it with `until`, and `execute` passes it to the database with every
+unit of the command. The writer checks it inside the transaction, once the locks are held, in every run of the unit. Either the
+writer takes a unit or the protocol's timer does: after the timer has replied "try again", no unit of the command begins.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Deadline:
         return max(0.0, self.until_s - self._seconds())
 
     def begin(self, *, again: bool, late: bool) -> bool:
-        """Take a unit for the writer; False if it may not begin any more.
+        """Take a unit for the writer. Return False if it may not begin any more.
 
         Args:
             again: The unit has begun before, in a run that was rolled back.
@@ -64,7 +64,7 @@ class Deadline:
             self._begun -= 1
 
     def drop(self, why: str = "gone") -> bool:
-        """Let no further unit begin; False if one has begun already, so that "try again" would not be true."""
+        """Let no further unit begin. Return False if one has begun, so that "try again" would be wrong."""
         with self._lock:
             if self._begun:
                 self.over = True
@@ -85,7 +85,7 @@ def bind_deadline(deadline: Deadline) -> None:
 
 
 class until:  # noqa: N801  # it is used as a word: with until(deadline):
-    """`with until(deadline):` binds the deadline of the commands that are given inside; None for work without a deadline."""
+    """Bind the deadline of the commands inside: `with until(deadline):`, with None for work without a deadline."""
 
     __slots__ = ("_deadline", "_token")
 
@@ -102,13 +102,13 @@ class until:  # noqa: N801  # it is used as a word: with until(deadline):
 
 
 def current() -> Deadline | None:
-    """Return the deadline of the command that is being executed; None without one."""
+    """Return the deadline of the command that is being executed, or None without one."""
     return _CURRENT.get()
 
 
 @contextmanager
 def without() -> Iterator[None]:
-    """Do work in several units that goes on once it has begun, such as a bulk change; its caller waits until it ends.
+    """Run the units inside without a deadline, such as those of a bulk change, once the first one may begin.
 
     Raises Expired if the deadline has passed already.
     """
@@ -124,9 +124,9 @@ def without() -> Iterator[None]:
 
 
 class DatabaseClock:
-    """How far the database's clock is ahead of ours, as the last transaction measured it.
+    """The offset of the database's clock, as the last transaction measured it.
 
-    A machine that was paused as a whole does not see it by its own clocks; the database, on another machine, does.
+    It shows that this machine was paused as a whole, which its own clocks do not.
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:
@@ -134,9 +134,9 @@ class DatabaseClock:
         self._ahead_s: float | None = None
 
     def measured(self, there_s: float) -> None:
-        """Note the database's time of this moment, in seconds."""
+        """Take note of the database's present time, in seconds."""
         self._ahead_s = there_s - self._seconds()
 
     def there(self, here_s: float) -> float | None:
-        """Return a second of our clock as one of the database's; None before the first measurement."""
+        """Convert seconds of our clock to the database's. Return None before the first measurement."""
         return None if self._ahead_s is None else here_s + self._ahead_s

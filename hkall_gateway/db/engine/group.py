@@ -1,14 +1,13 @@
-"""Runs a group: all queued units in one durable commit, and what remains of the group when that fails.
+"""Run a group of units of work: all in one durable commit, or in parts if the group fails.
 
-A unit fails alone, wherever it fails: in taking its locks, in its work, at COMMIT. The units of a group
-run without savepoints, because they seldom raise (a refusal is a return value) and a savepoint costs as much as a query. If the
-group fails, it is rolled back and divided, and its parts run one after the other in transactions of their own, until the unit
-at fault is alone. Its neighbours are answered as if it had never been there.
+A unit fails alone, wherever it fails: in taking its locks, in its work, at COMMIT. The units of a group run without savepoints,
+because they seldom raise (a refusal is a return value) and a savepoint costs as much as a query. If the group fails, it is
+rolled back and divided, and its parts run one after the other in transactions of their own, until the unit at fault is alone.
 
 A unit in conflict with another gateway is retried a few times, alone. If the connection broke before COMMIT was sent, no change
-was made: the group is retried once. If it broke during COMMIT, the database is asked on a new connection what became of it
-(`commit_fate`): a unit that is committed is answered as such and one that is not is retried. If nobody knows, repeatable units
-are retried, and the callers of the others get no answer: neither "done" nor "try again" would be true for certain.
+was made, and the group is retried once. If it broke during COMMIT, a new connection queries the outcome (`commit_fate`):
+committed units get their results, and others are retried. If the outcome stays unknown, repeatable units are retried, and the
+callers of the others get no reply: neither "done" nor "try again" would be certain.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ FIRST_PAUSE_S = 0.005
 
 
 class _UnitFailed(Exception):
-    """`error` ended the unit at `place` of its group; it may come from a row that an earlier unit appended."""
+    """`error` ended the unit at `place` of its group. It may come from a row that an earlier unit appended."""
 
     def __init__(self, place: int, error: Exception) -> None:
         super().__init__(place)
@@ -69,11 +68,11 @@ class BrokenOff(Exception):
 
 
 def no_hook() -> None:
-    """The default hook before a commit; does no work."""
+    """Do nothing before a commit."""
 
 
 def constant_pause() -> float:
-    """The default `draw`: pauses without randomness."""
+    """Return 1, for pauses without randomness."""
     return 1.0
 
 
@@ -88,7 +87,10 @@ def run_group(
     """Run all `jobs` in one durable commit, or in several if one of them fails the others.
 
     Args:
-        before_commit: Called before each COMMIT; an exception of it is a failed commit.
+        connection: The writer's own.
+        make_unit: Makes a unit of work on the connection.
+        jobs: At least one.
+        before_commit: Called before each COMMIT. Its exception counts as a failed commit.
         draw: Returns a random number in [0, 1), for the pause before jobs in conflict are retried.
         clock: Notes the time of a database on another machine.
     """
@@ -100,18 +102,19 @@ def run_group(
 
 
 def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job]) -> GroupResult:
-    """Run queries in one snapshot for all. Lines of the journal are discarded; other writes are refused or rolled back."""
+    """Run queries in one snapshot. Their lines of the journal are discarded, and other writes refused or rolled back."""
     return _run_in_parts(_Snapshot(connection, make_unit), jobs)
 
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """How queries run: they share one unit, in a transaction that only reads."""
+    """Queries share one unit of work, in a transaction that only reads."""
 
     connection: Connection
     make_unit: MakeUnit
 
     def open(self, jobs: Sequence[Job], *, briefly: bool) -> tuple[Sequence[UnitOfWork], float | None]:  # noqa: ARG002
+        """Begin, and read ahead. Return the same unit for each job, and no time."""
         _BEGIN_READ[self.connection.dialect.name].write(self.connection)
         self.connection.info[SNAPSHOT] = True
         unit = self.make_unit(self.connection)
@@ -119,17 +122,19 @@ class _Snapshot:
         return [unit] * len(jobs), None
 
     def close(self) -> None:
+        """End the snapshot."""
         discard(self.connection)
         # PostgreSQL's driver forgets its prepared statements at a ROLLBACK; its transaction is read-only.
         (_ROLLBACK if self.connection.dialect.name == "sqlite" else _COMMIT).change(self.connection)
 
     def answer(self, job: Job, _unit: UnitOfWork, result: object) -> None:
+        """Give the caller its result."""
         job.reply(result, None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Transaction:
-    """How units of work run: each in a unit of its own, with its locks held, in a transaction that is committed durably."""
+    """Each unit of work has its locks, in a transaction that is committed durably."""
 
     connection: Connection
     make_unit: MakeUnit
@@ -137,10 +142,10 @@ class _Transaction:
     clock: DatabaseClock | None
 
     def open(self, jobs: Sequence[Job], *, briefly: bool) -> tuple[Sequence[UnitOfWork], float | None]:
-        """Begin, take the locks and read ahead; return a unit for each job, and the database's time with the locks held.
+        """Begin, take the locks and read ahead. `briefly` limits the wait for what another gateway has locked.
 
-        Args:
-            briefly: Whether to wait only briefly for what another gateway has locked.
+        Returns:
+            A unit for each job, and the database's time in seconds with the locks held, if a deadline depends on it.
         """
         connection, locks, there_s = self.connection, [job.locks for job in jobs], None
         _BEGIN[connection.dialect.name].write(connection)
@@ -158,7 +163,7 @@ class _Transaction:
         return units, there_s
 
     def close(self) -> None:
-        """Commit, together with the appended rows. Raises the error of such a row, else _Uncommitted."""
+        """Commit, with the appended rows. Raises the error of such a row, else _Uncommitted."""
         try:
             self.before_commit()
         except Exception as error:
@@ -180,7 +185,7 @@ class _Transaction:
 
 
 def _run_units(transaction: _Transaction | _Snapshot, jobs: Sequence[Job], *, briefly: bool) -> list[ReplyCallback]:
-    """Run units without savepoints: any exception undoes all. Return their answers for after the end.
+    """Run units without savepoints, and return their answers for after the commit. Any exception undoes all.
 
     A unit whose deadline has passed does not run.
     """
@@ -230,7 +235,7 @@ def _run_in_parts(transaction: _Transaction | _Snapshot, jobs: Sequence[Job]) ->
 
 
 def _divide_group(jobs: Sequence[Job], place: int | None) -> list[Sequence[Job]]:
-    """Return the parts of a group that failed: the unit at `place` alone, or two halves if nobody knows which unit it was."""
+    """Divide a failed group: the unit at `place` alone, or two halves if the unit at fault is not known."""
     if place is None:
         half = len(jobs) // 2
         return [jobs[:half], jobs[half:]]
@@ -244,7 +249,7 @@ def _database_error(raised: Exception) -> Exception:
 def _settle_failure(
     job: Job, error: BaseException, fault: DbErrorClass, answers: list[ReplyCallback], again: list[Job]
 ) -> None:
-    """Add a unit that failed alone to those that run again, or its answer to the answers."""
+    """Add a unit that failed alone to `again`, or its error to `answers`."""
     if fault is DbErrorClass.CONFLICT:
         job.tries += 1
         if job.tries < TRIES:
@@ -257,7 +262,7 @@ def _settle_failure(
 def _settle_lost(
     connection: Connection, jobs: Sequence[Job], raised: Exception, answers: Sequence[ReplyCallback]
 ) -> GroupResult:
-    """Return the outcome for units whose connection broke; `answers` are theirs if the COMMIT succeeded."""
+    """Return the outcome for units whose connection broke. `answers` are for a COMMIT that succeeded."""
     if not connection.invalidated:
         connection.invalidate()
     connection.rollback()  # SQLAlchemy connects again only after this
@@ -267,7 +272,7 @@ def _settle_lost(
 
 
 def _retry_once(jobs: Sequence[Job], error: Exception) -> GroupResult:
-    """Return the outcome for units that had no effect: each is retried once."""
+    """Return the outcome for units that had no effect. Each is retried once."""
     again = [job for job in jobs if not job.tries]
     refused = [job.refusal(error) for job in jobs if job.tries]
     for job in again:
@@ -279,7 +284,7 @@ def _retry_once(jobs: Sequence[Job], error: Exception) -> GroupResult:
 def _settle_in_doubt(
     jobs: Sequence[Job], failed: _Uncommitted, answers: Sequence[ReplyCallback], connection: Connection | None
 ) -> GroupResult:
-    """Ask what became of a COMMIT, on a new connection; return the outcome for its units."""
+    """Query the outcome of a COMMIT on a new connection, and return it for its units."""
     fate = fate_of(connection, failed.transaction) if connection is not None and failed.transaction else Fate.UNKNOWN
     import structlog  # here: commands import this module and seldom log
 
@@ -295,7 +300,7 @@ def _settle_in_doubt(
 
 
 def _rolled_back(connection: Connection) -> bool:
-    """Roll back the open transaction, if any; False if the connection is no longer usable."""
+    """Roll back the open transaction, if any. Return False if the connection is no longer usable."""
     try:
         discard(connection)
         _ROLLBACK.change(connection)

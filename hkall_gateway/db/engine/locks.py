@@ -1,4 +1,4 @@
-"""Locks that a unit of work needs, so that two PostgreSQL gateways do not decide about the same objects at once.
+"""Lock what a unit of work decides about, so that two gateways on PostgreSQL do not decide at the same time.
 
 A group first takes the locks of all its units, always in one order, so that two gateways never deadlock: first advisory locks
 by name (a card, a copy, a RequestId, a document), for objects that may have no row yet or a row in another system, then row
@@ -31,12 +31,11 @@ NOTHING: Pair = ("", "")
 
 @dataclass(frozen=True, slots=True)
 class LockSet:
-    """The objects that a unit of work decides about; empty fields are not locked.
+    """The objects that a unit of work decides about. Empty fields are not locked.
 
-    `request` is our number, `item` a copy's (agency, barcode), of which only the barcode is locked. `partner_ids` are
-    RequestIds between libraries and `placed` is a discovery system's, each (agency, value). `document` is a key of the inbox.
-    `channel` is a recipient of the outbox. `whole`: all open requests of the patron too. `former` is another card of the
-    patron, which `patron` replaces.
+    `request` is our number, and `item` is (agency, barcode), of which only the barcode is locked. `partner_ids` are RequestIds
+    between libraries and `placed` is a discovery system's, each (agency, value). `document` is a key of the inbox, `channel` a
+    recipient of the outbox. `whole` adds all open requests of the patron, and `former` is a card that `patron` replaces.
     """
 
     patron: str = ""
@@ -74,7 +73,7 @@ class LockSet:
 
 @dataclass(frozen=True, slots=True)
 class LockKey:
-    """A way to name a request: by these columns, among the rows that satisfy `only`."""
+    """The columns that identify a request in one way, among the rows that satisfy `only`."""
 
     columns: tuple[ColumnElement[str], ...]
     only: tuple[TextClause, ...] = ()
@@ -111,10 +110,7 @@ def take(connection: Connection, wanted: Sequence[LockSet]) -> None:
 
 
 def try_channels(connection: Connection, channels: Sequence[str]) -> set[str]:
-    """Lock those partner channels that no other gateway has locked, until the transaction ends, and return them.
-
-    PostgreSQL only.
-    """
+    """Lock the channels that no other gateway has locked until the transaction ends, and return them. PostgreSQL only."""
     tried = _TRY.cells(connection, numbers=[_lock_number(_lock_name(CHANNEL, "", channel)) for channel in channels])
     return {channel for channel, (ours,) in zip(channels, tried, strict=True) if ours}
 
@@ -136,7 +132,7 @@ def _lock_name(kind: str, agency: str, value: str) -> str:
 
 
 def _lock_number(name: str) -> int:
-    """Return the number that PostgreSQL locks for a name. Two names with one number only cause an unnecessary wait."""
+    """Return the number that PostgreSQL locks for a name. A collision only causes an unnecessary wait."""
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), signed=True)
 
 
@@ -150,9 +146,9 @@ def _is_any_of(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
 
 @cache
 def _row_lock_statement(ways: tuple[str, ...], fits: Fits) -> CompiledStatement:
-    """Return a statement that locks requests named in these ways, each by its own index.
+    """Return a statement that locks requests in these ways, each by its own index.
 
-    Of pairs it combines any with any, which only locks more rows than needed.
+    It combines any first value of a pair with any second one, which locks more rows than needed.
     """
     named = {way: [fits(column, f"{way}_{n}") for n, column in enumerate(WAYS[way].columns)] for way in ways}
     found = (and_(*all_of, *WAYS[way].only) for way, all_of in named.items())

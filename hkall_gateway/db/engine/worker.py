@@ -1,4 +1,4 @@
-"""A thread with a connection and a queue: it takes all queued jobs, runs them as a group, and answers in one call.
+"""Run queued jobs in groups, on a thread with a connection of its own or in the reactor's thread.
 
 A worker survives the loss of its database. Meanwhile it refuses jobs at once, and tries to connect every half second.
 """
@@ -28,11 +28,10 @@ ReplyCallback = Callable[[], object]
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One queued unit of work; `reply` passes the result or the error to its caller, in the reactor's thread.
+    """A queued unit of work. `reply` passes its result or error to the caller, in the reactor's thread.
 
-    `repeatable`: executed twice it has one effect and one result, so that it may be retried after an unknown outcome.
-    With a `deadline` it begins before it or never; `until_there_s` is the same instant by the clock of a database on another
-    machine, if it is known.
+    A `repeatable` job may be retried after an unknown outcome, because two commits have the effect of one. A job with a
+    `deadline` begins before it or never. `until_there_s` is the deadline by the clock of a database on another machine.
     """
 
     work: Callable[[UnitOfWork], object]
@@ -46,7 +45,7 @@ class Job:
     _begun: bool = False
 
     def begin(self, there_s: float | None) -> bool:
-        """Take it for the writer in this run, with its locks held; False if its deadline has passed.
+        """Begin the job in this run, with its locks held. Return False if its deadline has passed.
 
         Args:
             there_s: The database's time in seconds, if it has a clock of its own.
@@ -58,7 +57,7 @@ class Job:
         return self._begun
 
     def undo(self) -> None:
-        """Let the deadline's timer take it again: its run was rolled back, and it waits for another one."""
+        """Let the deadline's timer take the job, which was rolled back and waits for another run."""
         if self._begun and self.deadline is not None:
             self._begun = False
             self.deadline.undo()
@@ -70,7 +69,7 @@ class Job:
         self.reply(None, error)
 
     def refusal(self, error: BaseException) -> ReplyCallback:
-        """Return the answer "try again"; every caller gets its own exception object."""
+        """Return the answer "try again", with an exception object of its own."""
         return partial(self.fail, unavailable(error))
 
     def expiry(self) -> ReplyCallback:
@@ -82,9 +81,8 @@ class Job:
 class GroupResult:
     """Outcome of a group: replies to send, jobs to retry alone, and the error that broke the connection.
 
-    `in_doubt` takes a new connection after the COMMIT of some of its units was lost on the old one, and returns their outcome.
-    Without a connection their callers get no answer. `refused` is the error for which the database took some of its units not
-    now, such as that of a full disk.
+    `in_doubt` returns the outcome of units whose COMMIT may have failed, by a new connection. Without one their callers get no
+    reply. `refused` is the error of units that the database refused for now, such as that of a full disk.
     """
 
     answers: Sequence[ReplyCallback]
@@ -106,7 +104,7 @@ class JobRunner(Protocol):
 
 
 def give(answers: Sequence[ReplyCallback]) -> None:
-    """Every answer, in order, also when one of them raises; that error goes to the caller at the end."""
+    """Give every answer in order, even if one raises, and raise that error at the end."""
     raised: BaseException | None = None
     for answer in answers:
         try:
@@ -124,10 +122,10 @@ InDoubt: TypeAlias = Callable[[Connection | None], GroupResult]
 
 
 class Worker:
-    """Takes jobs and returns answers in order. There is no timer: a group is all jobs queued while the last one ran.
+    """Runs jobs on a thread. A group is all jobs that were queued while the last one ran, at most `batch`.
 
-    `do_group` runs at most `batch` jobs on the thread; `in_reactor` is the reactor's callFromThread. `groups` and `units` count
-    the work done.
+    `do_group` runs a group on the thread, and `in_reactor` is the reactor's callFromThread for the answers. `groups` and
+    `units` count the work done.
     """
 
     def __init__(self, engine: Engine, do_group: DoGroup, in_reactor: InReactor, name: str, batch: int) -> None:
@@ -144,7 +142,7 @@ class Worker:
         self._loop_thread.start()
 
     def put(self, job: Job) -> None:
-        """Queue a job; while the database is away, refuse it immediately. RuntimeError after `stop`."""
+        """Queue a job, or refuse it while the database is away. Raises RuntimeError after `stop`."""
         with self._wake:
             if self._stopping:
                 raise RuntimeError("the database is closed")
@@ -175,7 +173,7 @@ class Worker:
         self._connection.close()
 
     def _next_group(self) -> list[Job]:
-        """Return the next group; empty once the worker was stopped and the queue is empty.
+        """Return the next group, which is empty once the worker was stopped and has finished its queue.
 
         Groups of new jobs alternate with single retried jobs, so that retries do not delay the others.
         """
@@ -187,7 +185,7 @@ class Worker:
             return [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
 
     def _connect_again(self, error: BaseException, in_doubt: InDoubt | None) -> None:
-        """Open a new connection, at once or as soon as the database is back, and settle the units `in_doubt`."""
+        """Connect as soon as the database is back, and settle the units `in_doubt`."""
         import structlog  # here: commands import this module and seldom log
 
         structlog.get_logger().warning("database.lost", lane=self._loop_thread.name, why=name_of(error))
@@ -205,7 +203,7 @@ class Worker:
         structlog.get_logger().info("database.back", lane=self._loop_thread.name)
 
     def _settle_in_doubt(self, in_doubt: InDoubt) -> bool:
-        """Settle units on the new connection; False if that breaks, too."""
+        """Settle units on the new connection. Return False if that breaks, too."""
         try:
             result = in_doubt(self._connection)
         except DBAPIError:
@@ -232,10 +230,10 @@ class Worker:
 
 
 class InlineRunner:
-    """A worker without a thread: jobs of one reactor iteration run, and are answered, at the start of the next.
+    """Runs the jobs of one reactor iteration at the start of the next one, in the reactor's thread.
 
-    For queries that take less time than waking a thread. `do_group`, `in_reactor` and `batch` as for `Worker`; jobs to retry
-    join the next group. With `at_once` in place of the reactor each job has run when `put` returns.
+    It is for queries that take less time than waking a thread. Jobs to retry join the next group. With `at_once` in place of
+    the reactor each job has run when `put` returns.
     """
 
     def __init__(self, connection: Connection, do_group: DoGroup, in_reactor: InReactor, batch: int = 1) -> None:
@@ -244,7 +242,7 @@ class InlineRunner:
         self._stopped = False
 
     def put(self, job: Job) -> None:
-        """Queue a job for the next iteration. RuntimeError after `stop`."""
+        """Queue a job for the next iteration. Raises RuntimeError after `stop`."""
         if self._stopped:
             raise RuntimeError("the database is closed")
         self._waiting.append(job)
@@ -275,5 +273,5 @@ class InlineRunner:
 
 
 def at_once(work: Callable[[], None]) -> None:
-    """Do the work now, in place of the reactor's next iteration."""
+    """Call `work` now, in place of the reactor's next iteration."""
     work()

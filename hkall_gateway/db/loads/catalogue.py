@@ -1,4 +1,4 @@
-"""The titles behind the copies: written with every load of copies, and filled in where an earlier release left none.
+"""Titles of the copies: written with every load of copies, and filled in where an earlier release left none.
 
 A title's own facts come from its MARC record, or from its copies if there was none. The digest tells which titles have changed,
 so that a nightly load of a whole catalogue writes few of them.
@@ -32,10 +32,10 @@ NO_TITLES: Final[Mapping[str, Title]] = MappingProxyType({})
 
 
 def refresh(connection: Connection, bibs: Collection[str], records: Mapping[str, Title] = NO_TITLES) -> None:
-    """Bring the titles of these numbers, with their search words, into line with their copies; at most CHUNK.
+    """Update at most CHUNK titles, with their search words, from their copies. A title without copies is deleted.
 
-    `records` are the facts from MARC records, by number. A title without copies is deleted. Without the extra `web` nothing is
-    written; `db upgrade` fills it in once that is installed.
+    `records` are the facts from MARC records, by number. Without the extra `web` nothing is written, and `db upgrade` fills in
+    the titles once it is installed.
     """
     if not bibs or not installed():
         return
@@ -52,7 +52,7 @@ def refresh(connection: Connection, bibs: Collection[str], records: Mapping[str,
 
 
 def fill(connection: Connection, after: str = "", limit: int = CHUNK) -> str | None:
-    """Write the titles of at most `limit` numbers after this one; return the last, None at the end.
+    """Write the titles of at most `limit` numbers after this one, and return the last one, or None at the end.
 
     Titles are missing if an earlier release, or one without the extra `web`, loaded the copies.
     """
@@ -62,9 +62,9 @@ def fill(connection: Connection, after: str = "", limit: int = CHUNK) -> str | N
 
 
 def settle(connection: Connection) -> None:
-    """Tell PostgreSQL after a load how many copies and titles have which words, and merge what its index has collected.
+    """Update PostgreSQL's statistics after a load, and merge the pending entries of its index.
 
-    It does both by itself after some minutes; until then it finds common words in a second instead of milliseconds.
+    PostgreSQL does both by itself after some minutes, and until then a common word takes a second instead of milliseconds.
     """
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("ANALYZE titles, holdings")
@@ -72,7 +72,7 @@ def settle(connection: Connection) -> None:
 
 
 def is_filled(connection: Connection) -> bool:
-    """Return whether all titles have been written by the present rules; True without the extra `web`."""
+    """Return whether all titles have been written by the present rules, or the extra `web` is missing."""
     if not installed():
         return True
     old = select(T.id).where(~T.digest.startswith(_rules_digest())).limit(1)
@@ -80,7 +80,7 @@ def is_filled(connection: Connection) -> bool:
 
 
 def _merge_title(record: Title | None, stored: AnyRow | None, copies: Sequence[AnyRow]) -> Title:
-    """Return the facts of a title: its MARC record's; else its copies', with the additions of an earlier MARC record."""
+    """Return the facts of a title: from its MARC record, or from its copies and an earlier MARC record."""
     if record is not None:
         return record
     first = copies[0]

@@ -1,4 +1,4 @@
-"""Replaced cards: finds a person's present number, and moves all records to it."""
+"""Replaced cards: find a person's present number, and move all records to it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ MOST_ASKED: Final = 500
 
 
 def present_card(unit: UnitOfWork, card: str) -> str:
-    """Return the card that replaced this one, or ""."""
+    """Return the card that replaced this one, or "" if none did."""
     return next((present for present, _who in _PRESENT.cells(unit.connection, card=card)), "")
 
 
 def who_replaced(unit: UnitOfWork, card: str) -> str:
-    """Return the source of the replacement of this card; "" if it was not replaced, or is a loaded patron's card again."""
+    """Return the source of the replacement of this card, or "" if it was not replaced, or is a loaded patron's card again."""
     who = next((who for _present, who in _PRESENT.cells(unit.connection, card=card)), "")
     return "" if who and unit.patrons.find(card) else who
 
@@ -50,7 +50,7 @@ def cards_of(unit: UnitOfWork, card: str) -> tuple[str, ...]:
 
 
 def history(unit: UnitOfWork, what: str) -> tuple[dict[str, Any], ...]:
-    """Return `unit.history`; for a card, that of all cards of its owner."""
+    """Return the journal about a request, a copy or a card, and for a card that of all cards of its owner."""
     lines = {line["id"]: line for one in cards_of(unit, what) for line in unit.journal.history(one)}
     return tuple(lines[number] for number in sorted(lines))
 
@@ -93,9 +93,7 @@ def replace_cards(unit: UnitOfWork, present: Mapping[str, str], now: datetime, b
 
 
 def follow_card(unit: UnitOfWork, former: str, present: str, now: datetime, by: Actor) -> None:
-    """Replace a card that the local system reports as replaced; the loaded patron row is kept under the new number until the
-    next load names it.
-    """
+    """Replace a card that the local system reports as replaced, and keep its patron's row until the next load."""
     replace_card(unit, former, present, now, by)
     if unit.patrons.find(present) is None:
         unit.execute(update(PATRONS).where(PATRONS.c.barcode == former).values(barcode=present))
@@ -104,7 +102,7 @@ def follow_card(unit: UnitOfWork, former: str, present: str, now: datetime, by: 
 def replace_card(unit: UnitOfWork, former: str, present: str, now: datetime, by: Actor) -> None:
     """Move a person's requests, money, letters and blocks from the former card to the present one, and end its sessions.
 
-    The journal keeps its lines; they are found by both numbers. A block moves too, because only staff can judge its reason.
+    The journal keeps its lines, which both numbers find. A block moves too, because only staff can judge its reason.
     """
     requests = unit.requests.open_of_patron(former)
     for request in requests:
@@ -127,9 +125,7 @@ def replace_card(unit: UnitOfWork, former: str, present: str, now: datetime, by:
 
 
 def _move_payments(unit: UnitOfWork, former: str, present: str) -> None:
-    """Move the payments, except those with the same device and number as one of the new card: a transaction counts once per
-    card.
-    """
+    """Move the payments whose device and number the new card does not have: a transaction counts once per card."""
     other = PAYMENTS.alias()
     same = (other.c.patron == present, other.c.who == PAYMENTS.c.who, other.c.transaction_id == PAYMENTS.c.transaction_id)
     taken = exists().where(*same, PAYMENTS.c.transaction_id != "")

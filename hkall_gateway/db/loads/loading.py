@@ -1,4 +1,4 @@
-"""The writes of the `load` command: whole files in short transactions, under one import number made current at the end."""
+"""Write the files of the `load` command in short transactions, under an import number that is made current at the end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from hkall_gateway.rules.vocabulary import Actor, Borrower, Holding, Request, Se
 
 
 def add_closure(unit: UnitOfWork, agency: str, day: date, reason: str) -> None:
-    """Store a closed day; one that is there gets the new reason."""
+    """Store a closed day, or a new reason for a known one."""
     unit.execute(insert_or_write_over(CLOSURES, unit.dialect, ["reason"]).values(agency=agency, day=day, reason=reason))
 
 
@@ -42,7 +42,7 @@ def with_keys(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def fill_keys(connection: Connection, after: Place = START, limit: int = KEYS_AT_ONCE) -> Place | None:
-    """Write missing keys of at most `limit` copies after (agency, barcode); return the last one, None at the end.
+    """Write missing keys of at most `limit` copies after (agency, barcode), and return the last one, or None at the end.
 
     Copies have no key if a gateway of an earlier release wrote them.
     """
@@ -88,7 +88,7 @@ class StagedCopies(Collection[Placed]):
         self._count = 0
 
     def add(self, place: str, key: tuple[str, ...], copy: Holding | None) -> str:
-        """Add a row of the file, None for a bad one. Return the place of the row before with the same key, "" for none."""
+        """Add a row of the file, or None for a bad row. Return the place of an earlier row with the same key, or ""."""
         bib_id, facts = (copy.bib_id, orjson.dumps(_FACTS(copy))) if copy else ("", None)
         row = (*key, place, bib_id, facts)
         if self._connection.execute("INSERT OR IGNORE INTO copies VALUES (?, ?, ?, ?, ?)", row).rowcount:
@@ -152,7 +152,7 @@ KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Withdrawals:
-    """Copies that a file says are gone, by (agency, barcode); and titles whose copies it names completely, by (agency, bib_id).
+    """Copies that a file withdraws, by (agency, barcode), and titles whose copies it lists completely, by (agency, bib_id).
 
     A title with the agency "" is complete for all libraries.
     """
@@ -161,14 +161,14 @@ class Withdrawals:
     titles: frozenset[tuple[str, str]] = frozenset()
 
     def covers(self, agency: str, barcode: str, bib: str) -> bool:
-        """Return whether a copy that the file does not name is gone."""
+        """Return whether a copy that the file does not list is gone."""
         return (agency, barcode) in self.copies or (agency, bib) in self.titles or ("", bib) in self.titles
 
     def __bool__(self) -> bool:
         return bool(self.copies or self.titles)
 
     def parts(self) -> Iterator[Withdrawals]:
-        """Yield the same in parts of at most CHUNK."""
+        """Yield parts of at most CHUNK copies or titles."""
         for copies in _split_pairs(self.copies):
             yield Withdrawals(copies=copies)
         for titles in _split_pairs(self.titles):
@@ -186,7 +186,7 @@ NOTHING: Final = Withdrawals()
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """The copies that a library would lose: `vanishing` and `withdrawn` as in LoadReport, of those `before`."""
+    """The copies that a library would lose of those `before`. `vanishing` and `withdrawn` as in LoadReport."""
 
     library: str
     before: int
@@ -198,15 +198,16 @@ class Loss:
         return self.vanishing if full else self.withdrawn
 
     def is_too_much(self, *, full: bool) -> bool:
+        """Return whether the library would lose suspiciously many copies."""
         return self.gone(full=full) > max(FEW_COPIES, self.before * MOST_VANISHING)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """The changes that a file would make: counts of rows. `replaced` are cards that get another number.
+    """The number of rows that a file would change. `replaced` counts cards that get another number.
 
-    `vanishing` are rows that the file does not name, `withdrawn` those of them that it says are gone. `losses` are those of
-    libraries, by name: the whole catalogue hides what one library of eight loses.
+    `vanishing` counts rows that the file does not list, and `withdrawn` those that it withdraws. `losses` has the counts of
+    each library, by name: the whole catalogue hides what one library of eight loses.
     """
 
     before: int
@@ -223,6 +224,7 @@ class LoadReport:
         return self.vanishing if full else self.withdrawn
 
     def too_many_vanish(self, *, full: bool) -> bool:
+        """Return whether suspiciously many rows would vanish, in all or of one library."""
         return self.gone(full=full) > self.before * MOST_VANISHING or any(one.is_too_much(full=full) for one in self.losses)
 
 
@@ -234,10 +236,10 @@ def compare(
     spared: Collection[str] = (),
     columns: Collection[str] | None = None,
 ) -> LoadReport:
-    """Count the changes that loading these rows would make; writes no row.
+    """Count the changes that loading these rows would make.
 
     `present` are the new numbers of replaced cards, by the former ones, a person's latest card last. `spared` are cards that
-    stay though no row names them. `columns` are those that the file has, None for all.
+    stay although the file has no usable row for them. `columns` are the columns of the file, or None for all.
     """
     what = KINDS[kind]
     names = _field_names(what, columns)
@@ -260,9 +262,9 @@ def compare_copies(
     withdrawals: Withdrawals = NOTHING,
     agency: str = "",
 ) -> LoadReport:
-    """Count the changes that loading the copies of a file would make; writes no row, and reads those that are there in turn.
+    """Count the changes that loading the copies of a file would make.
 
-    `columns` are those that the file has, None for all; `agency` is the library whose copies it has, "" for any.
+    `columns` are the columns of the file, or None for all. `agency` is the library whose copies it has, or "" for any.
     """
     names = _field_names(KINDS["holdings"], columns)
     facts = attrgetter(*names)
@@ -283,10 +285,9 @@ def compare_copies(
 
 
 def begin(unit: UnitOfWork, kind: str) -> int:
-    """Return the number of a new import; it is not current before `finish`.
+    """Return the number of a new import, which becomes current by `finish`.
 
-    It is above every number ever written, also by an import that failed half way: rows named only by that one must not count as
-    part of this one.
+    It is above every number ever written, even by an import that failed half way, whose rows must not count.
     """
     current = unit.execute(select(JOBS.c.cursor).where(JOBS.c.name == f"load {kind}")).scalar()
     written = unit.execute(select(func.max(KINDS[kind].table.c.load))).scalar()
@@ -349,12 +350,12 @@ def write_patrons(
 
 
 def spare(unit: UnitOfWork, cards: Collection[str], number: int) -> None:
-    """Keep these patrons as loaded before, although the file has no usable row for them."""
+    """Keep these patrons, although the file has no usable row for them."""
     unit.execute(update(PATRONS).where(PATRONS.c.barcode.in_(cards)).values(load=number))
 
 
 def finish(unit: UnitOfWork, kind: str, number: int, full: bool, now: datetime | None = None) -> int:
-    """Make the import current, as of `now`. After a full one, delete the rows that it did not name; return their number."""
+    """Make the import current. After a full one, delete the rows that it did not write, and return their number."""
     what, name = KINDS[kind], f"load {kind}"
     if full and what.table is PATRONS:
         former_cards.forget_former_cards_of(unit, number)
@@ -371,7 +372,7 @@ def finish(unit: UnitOfWork, kind: str, number: int, full: bool, now: datetime |
 
 
 def remove_unnamed(unit: UnitOfWork, number: int, agency: str = "") -> int:
-    """Delete copies last named by an import before this number, of at most CHUNK titles and this library; return how many."""
+    """Delete copies that this import did not write, of at most CHUNK titles and one library. Return their number."""
     unnamed = and_(HOLDINGS.c.load < number, *([HOLDINGS.c.agency == agency] if agency else []))
     bibs = unit.execute(select(HOLDINGS.c.bib_id).where(unnamed).distinct().limit(CHUNK)).scalars().all()
     gone = unit.execute(delete(HOLDINGS).where(HOLDINGS.c.bib_id.in_(bibs), unnamed)).rowcount if bibs else 0
@@ -380,7 +381,7 @@ def remove_unnamed(unit: UnitOfWork, number: int, agency: str = "") -> int:
 
 
 def withdraw(unit: UnitOfWork, what: Withdrawals, number: int) -> int:
-    """Delete the copies that a file says are gone, unless this import has named them; return how many."""
+    """Delete the copies that a file withdraws, unless this import has written them. Return their number."""
     named = unit.execute(
         select(HOLDINGS.c.agency, HOLDINGS.c.barcode, HOLDINGS.c.bib_id).where(
             HOLDINGS.c.load < number,
@@ -398,7 +399,7 @@ def withdraw(unit: UnitOfWork, what: Withdrawals, number: int) -> int:
 
 
 def loaded_at(unit: UnitOfWork, kind: str) -> datetime | None:
-    """Return the time at which the current import of this kind was finished; None if there is none."""
+    """Return when the current import of this kind was finished, or None if there is none."""
     found = _LOADED_AT.first(unit.connection, name=f"load {kind}")
     return found["last_run"] if found else None
 
@@ -427,7 +428,7 @@ def write_closures(unit: UnitOfWork, days: Sequence[tuple[str, date, str]]) -> N
 
 
 def write_opening(unit: UnitOfWork, requests: Sequence[Request], agency: str, now: datetime, by: Actor) -> int:
-    """Insert requests that were open when the gateway was introduced, except existing ones; return the number of new ones."""
+    """Insert requests that were open when the gateway was introduced, and return the number of new ones."""
     fresh = [r for r in requests if unit.requests.find(r.id) is None]
     for request in fresh:
         lending = request.side is Side.LENDING

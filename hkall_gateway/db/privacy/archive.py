@@ -26,7 +26,7 @@ _START: Final = len(_HEAD) + _LENGTH.size
 
 
 class NotAnArchive(Exception):
-    """The file contains data that this program did not write; it is left unchanged."""
+    """The file has data that this program did not write. It is left unchanged."""
 
 
 def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
@@ -44,17 +44,17 @@ def append(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 
 
 def records(path: Path) -> Iterator[Record]:
-    """Yield every record of the file, in order; a block cut off by a crash is left out. Raises NotAnArchive, OSError."""
+    """Yield the records of the file in order, without a block cut off by a crash. Raises NotAnArchive, OSError."""
     with path.open("rb") as file:
         for block in _read_blocks(file, path, 0):
             yield from _read_records(block)
 
 
 def rewrite(path: Path, change: Callable[[Record], Record]) -> int:
-    """Replace each record by `change(record)`; return the number of changed ones. Blocks without a change stay as they are.
+    """Replace each record by `change(record)`, and return the number of changed ones. Raises NotAnArchive, OSError.
 
-    The file is the old one until the new one is on disk whole. Others may append meanwhile: the lock is held only to copy their
-    records. Raises NotAnArchive, OSError.
+    Unchanged blocks are copied. The file is the old one until the new one is on disk whole. Others may append meanwhile: the
+    lock is held only to copy their records.
     """
     new = path.with_name(path.name + ".new")
     with path.open("rb") as old, _open_locked(new, os.O_RDWR | os.O_CREAT, fcntl.LOCK_NB) as file:
@@ -80,7 +80,7 @@ def _replace_file(old: BinaryIO, path: Path, file: BinaryIO, new: Path, change: 
 
 
 def _copy_changed(old: BinaryIO, path: Path, new: BinaryIO, change: Callable[[Record], Record]) -> int:
-    """Copy `old` from its current position; return the number of records that `change` has changed."""
+    """Copy `old` from its current position, and return the number of records that `change` has changed."""
     count = 0
     for block in _read_blocks(old, path, old.tell()):
         found = list(_read_records(block))
@@ -92,7 +92,7 @@ def _copy_changed(old: BinaryIO, path: Path, new: BinaryIO, change: Callable[[Re
 
 
 def _read_blocks(file: BinaryIO, path: Path, start: int) -> Iterator[bytes]:
-    """Yield each whole block from `start` on; afterwards the file's position is behind the last one."""
+    """Yield each whole block from `start` on, and leave the file's position behind the last one."""
     for place, end in _spans(file, path, start):
         file.seek(place)
         yield file.read(end - place)
@@ -101,7 +101,7 @@ def _read_blocks(file: BinaryIO, path: Path, start: int) -> Iterator[bytes]:
 
 
 def _spans(file: BinaryIO, path: Path, start: int) -> Iterator[tuple[int, int]]:
-    """Yield the first position of each whole block from `start` on, and the one behind it; reads the headers only."""
+    """Yield the first position of each whole block from `start` on, and the one behind it. Reads the headers only."""
     size = os.fstat(file.fileno()).st_size
     while start + _START <= size:
         file.seek(start)
@@ -121,10 +121,7 @@ def _read_records(block: bytes) -> Iterator[Record]:
 
 @contextmanager
 def _open_locked(path: Path, flags: int, how: int = 0) -> Iterator[BinaryIO]:
-    """Open and lock the file with this name; opens it again if it was replaced while waiting for the lock.
-
-    With LOCK_NB it does not wait, but raises BlockingIOError.
-    """
+    """Open and lock the file with this name, again if it was replaced meanwhile. With LOCK_NB raise BlockingIOError."""
     while True:
         with os.fdopen(os.open(path, flags, 0o600), "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | how)
@@ -134,7 +131,7 @@ def _open_locked(path: Path, flags: int, how: int = 0) -> Iterator[BinaryIO]:
 
 
 def _is_named(file: BinaryIO, path: Path) -> bool:
-    """Return whether an open file is the one that has this name now."""
+    """Return whether an open file still has this name."""
     return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
 
 
@@ -150,7 +147,7 @@ def _make_block(data: bytes) -> bytes:
 
 
 def sync_folder(folder: Path) -> None:
-    """Write a folder to disk, which makes the names of new files in it durable."""
+    """Write a folder to disk, so that the names of new files in it are durable."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(opened)

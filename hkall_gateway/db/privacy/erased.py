@@ -47,7 +47,7 @@ class Mark:
 
 
 class OtherKey(Exception):
-    """Marks were made under a key that is not the present one."""
+    """A mark was made under another key than the present one."""
 
 
 KEYED: Final = "keyed-"
@@ -60,7 +60,7 @@ CHUNK: Final = 256
 
 
 def unwatched(_done: int, _all: int) -> None:
-    """Show no progress."""
+    """Ignore the progress: the default `watch`."""
 
 
 def mark_of(card: str, salt: str, key: bytes) -> str:
@@ -75,23 +75,23 @@ def keyed_mark_of(card: str, salt: str, key: bytes) -> str:
 
 
 def slow_mark_of(card: str, salt: str, key: bytes) -> str:
-    """Return the slow hash of a card; takes about ten milliseconds."""
+    """Return the slow hash of a card, in about ten milliseconds."""
     seasoned = blake2b(salt.encode(), key=key[:64]).digest()
     return scrypt(card.encode(), salt=seasoned, n=COST, r=8, p=1, dklen=16).hex()
 
 
 def fingerprint(key: bytes) -> str:
-    """Return a short hash that tells one key from another; "" for no key."""
+    """Return a short hash that tells one key from another, or "" without a key."""
     return blake2b(key, digest_size=4, person=b"hkall-erased").hexdigest() if key else ""
 
 
 def _key_label(key: bytes) -> str:
-    """Return what is stored as `Mark.key` of the marks that are made under this key."""
+    """Return the `Mark.key` of marks under this key."""
     return KEYED + fingerprint(key) if key else ""
 
 
 def make_marks(cards: Iterable[str], known: Sequence[Mark], key: bytes, now: datetime) -> tuple[Mark, ...]:
-    """Make marks of these cards, under the salt of the known ones."""
+    """Make marks of these cards, with the salt of the known ones."""
     kind = _key_label(key)
     salt = next((mark.salt for mark in known if mark.key == kind), "") or secrets.token_hex(16)
     return tuple(Mark(mark_of(card, salt, key), salt, kind, now) for card in cards)
@@ -100,7 +100,7 @@ def make_marks(cards: Iterable[str], known: Sequence[Mark], key: bytes, now: dat
 def match_cards(
     cards: Iterable[str], marks: Sequence[Mark], key: bytes, watch: Watch = unwatched
 ) -> Iterator[tuple[str, Mark]]:
-    """Yield those of these cards that have a mark. Slow hashes are computed on all processors, and `watch` is told how far.
+    """Yield the cards that have a mark. Slow hashes are computed on all processors, and `watch` gets the progress.
 
     Raises OtherKey if a mark was made under a key that is not the present one.
     """
@@ -156,7 +156,7 @@ def store_marks(unit: UnitOfWork, marks: Iterable[Mark]) -> None:
 
 
 def read_file(path: Path) -> tuple[Mark, ...]:
-    """Return the marks of a file; none if there is no file. Raises OSError, ValueError for a file in another format."""
+    """Return the marks of a file, if it exists. Raises OSError, and ValueError for a file in another format."""
     if not path.exists():
         return ()
     return tuple(_parse_mark(line, path) for line in path.read_text(encoding="utf-8").splitlines() if line)
@@ -188,7 +188,7 @@ def _parse_mark(line: str, path: Path) -> Mark:
 
 @contextmanager
 def _folder_locked(path: Path) -> Iterator[None]:
-    """Let one process at a time add to a file; the lock is on its folder, since the file itself is replaced."""
+    """Lock a file for other processes by a lock on its folder, because the file itself is replaced."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)

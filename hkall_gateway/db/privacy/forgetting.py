@@ -1,4 +1,4 @@
-"""Erases one person from the tables and from an archive, except from open cases.
+"""Erase one person from the tables and from an archive, except from open cases.
 
 Open cases keep their rows unchanged: a request that has not ended or is held by money, a claim or a message; an unsent message;
 a quarantined document that waits for a decision; a card that a terminal blocked. As long as such a row remains, the patron's
@@ -56,7 +56,7 @@ CHUNK: Final = 1 << 20
 
 
 def file_of(engine: Engine) -> Path | None:
-    """Return the file of an SQLite database; None for one in memory, or on a server."""
+    """Return the file of an SQLite database, or None for a database in memory or on a server."""
     if engine.dialect.name != "sqlite" or isinstance(engine.pool, StaticPool) or not engine.url.database:
         return None
     return Path(engine.url.database)
@@ -70,7 +70,7 @@ def vacuum(engine: Engine) -> bool:
 
 
 def empty_the_log(connection: Connection) -> bool:
-    """Move the log's content into the file and truncate the log; False if a reader holds it for too long."""
+    """Move the log's content into the file, and truncate the log. Return False if a reader holds it for too long."""
     busy, _frames, _moved = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
     return not busy
 
@@ -99,7 +99,7 @@ ERASE: Final = "ERASE_PATRON"
 
 @dataclass(frozen=True, slots=True)
 class RemainingRow:
-    """One row that still names the person: its kind, its number, the reason, and the event that ends it."""
+    """A row that still names the person: its kind, its number, the reason, and the event that ends it."""
 
     what: str
     which: str
@@ -109,16 +109,14 @@ class RemainingRow:
 
 @dataclass(frozen=True, slots=True)
 class ErasureResult:
-    """The result of an erasure: how many requests were anonymised and other rows changed, and the rows that still name the
-    person.
-    """
+    """The number of requests anonymised and of other rows changed, and the rows that still name the person."""
 
     requests: int
     rows: int
     stays: tuple[RemainingRow, ...]
 
     def and_then(self, more: ErasureResult) -> ErasureResult:
-        """Add the result of another erasure of the same person."""
+        """Add the result of a second erasure of the person."""
         return ErasureResult(
             self.requests + more.requests, self.rows + more.rows, tuple(dict.fromkeys(self.stays + more.stays))
         )
@@ -141,8 +139,7 @@ def forget(
     """Erase the person from the `found` rows, store the marks, and write a line about it into the journal.
 
     A row that has changed since it was found is judged in its present state. Until the end of the transaction no other gateway
-    decides about the cards, and no row moves to an archive; so an archive that is read afterwards has all rows that will move
-    there.
+    decides about the cards, and no row moves to an archive, so an archive that is read afterwards has all rows that moved.
     """
     unit.lock([retention.MOVING, *(LockSet(card, whole=True) for card in sorted(who.cards))])
     theirs = unit.requests.batch(REQUESTS.c.patron.in_(who.cards), order=(REQUESTS.c.id,), limit=_ALL)
@@ -174,7 +171,7 @@ _ALL: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """One erasure under way: the person, and the reasons found so far why rows stay."""
+    """An erasure in progress: the person, and the rows that stay so far."""
 
     unit: UnitOfWork
     who: Person
@@ -215,7 +212,7 @@ def _scrub_row(erasure: Erasure, table: Table, row: Row) -> None:
 
 
 def _blank_row(erasure: Erasure, table: Table, row: Row) -> None:
-    """Remove the person from a payment or a journal line without a request; in the person's own ones, the details too."""
+    """Remove the person from a payment or a journal line without a request, with the details of the person's own rows."""
     blank = _BLANK[table.name]
     if row["patron"] in erasure.who.cards:
         erasure.unit.execute(update(table).where(*persons.row_condition(table, row)).values(**blank))
@@ -233,7 +230,7 @@ _LATER: Final = "patron erase, once it is settled"
 
 
 def _why_it_stays(erasure: Erasure, table: Table, row: Row) -> RemainingRow | None:
-    """Return a row of an open case with what ends it; None for a row that can go."""
+    """Return a row of an open case with what ends it, or None for a row that can be erased."""
     cards, number = set(erasure.who.cards), str(row.get("id", ""))
     if table is PATRONS and erasure.stays:
         return RemainingRow("patron", "", "open matters need name and address", _LATER)
@@ -264,12 +261,12 @@ def _erase_row(erasure: Erasure, table: Table, row: Row) -> None:
 
 
 def forget_in_archive(path: Path, who: Person) -> int:
-    """Anonymise the person's records in an archive; return their number. Raises NotAnArchive, OSError."""
+    """Anonymise the person's records in an archive, and return their number. Raises NotAnArchive, OSError."""
     return archive.rewrite(path, lambda record: _anonymise_record(record, who))
 
 
 def forget_again_in_archive(path: Path, erasures: Sequence[tuple[str, datetime]]) -> int:
-    """Anonymise for each (card, time of erasure) the records that ended before that, in one pass; return their number.
+    """Anonymise the records of erased cards that ended before (card, time of erasure), and return their number.
 
     Raises NotAnArchive, OSError.
     """

@@ -1,4 +1,4 @@
-"""All that is known of one person, in the tables and the archives: exported, or forgotten (Hong Kong's PDPO: access, erasure).
+"""Export or erase all data of one person, in the tables and the archives (Hong Kong's PDPO: access, erasure).
 
 The command line and the console use the same functions.
 """
@@ -27,11 +27,11 @@ T = TypeVar("T")
 class Transact(Protocol):
     """Runs a unit of work in a transaction of its own, and returns its result."""
 
-    def __call__(self, work: Callable[[UnitOfWork], T], /) -> T: ...
+    def __call__(self, work: Callable[[UnitOfWork], T], /) -> T: ...  # noqa: D102
 
 
 class NotDone(Exception):
-    """An export or erasure that did not take place; the text names the reason. `wrong`: the arguments were wrong."""
+    """An export or erasure that was refused, with the reason as its text. `wrong` means that the arguments were wrong."""
 
     def __init__(self, words: str, *, wrong: bool = False) -> None:
         super().__init__(words)
@@ -40,10 +40,10 @@ class NotDone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Where a site keeps records: its database and its archives.
+    """The places of a site's records: its database, read and written by units of work, and its archives.
 
-    `write(work)` does `work(unit)` in a transaction, `read` the same for work that only reads. `archive_file` is
-    the policy's; `erased_file` has the marks of the erased, under `erased_key`, None where they are kept in the database alone.
+    `archive_file` is the policy's. `erased_file` has the marks of erased patrons, under `erased_key`, or is None if only the
+    database has them.
     """
 
     read: Transact
@@ -53,7 +53,7 @@ class Records:
     erased_key: bytes = b""
 
     def archives(self, further: Sequence[Path] = ()) -> list[Path]:
-        """Return every archive that the policy, the database or the caller names; the policy's only once it was written."""
+        """Return the archives of the database, the caller, and the policy if its file exists."""
         found = [Path(name) for name in self.read(retention.archives)]
         found += [Path(self.archive_file)] if self.archive_file and Path(self.archive_file).exists() else []
         return list(dict.fromkeys(file.absolute() for file in (*found, *further)))
@@ -70,13 +70,13 @@ class Erasure:
 
     @property
     def stays(self) -> tuple[RemainingRow, ...]:
-        """Return what still names the person, with what ends it."""
+        """Return what still names the person, and what ends that."""
         away = "it is not here", "run this again with --archive FILE where it is"
         return (*self.tables.stays, *(RemainingRow("archive", str(file), *away) for file in self.missing))
 
 
 def named(site: Records, card: str, former: Sequence[str] = ()) -> Person:
-    """Return the person with these cards. NotDone for an empty one (an unset shell variable), which unnamed rows have."""
+    """Return the person with these cards. Raises NotDone for an empty card (an unset shell variable), which many rows have."""
     if not all(one.strip() for one in (card, *former)):
         raise NotDone("a card number is empty", wrong=True)
     return site.read(bind(persons.person, card, former))
@@ -101,7 +101,7 @@ def export(
 
 
 def _export_rows(unit: UnitOfWork, who: Person) -> dict[str, list[Row]]:
-    """Return rows by table; a hash of a PIN is a secret, not a fact."""
+    """Return the rows about a person by table, without the hash of the PIN."""
     found: dict[str, list[Row]] = {}
     for table, row in persons.rows_about(unit, who):
         hidden = {"pin_hash": DOT} if row.get("pin_hash") else {}
@@ -123,7 +123,7 @@ def find(site: Records, card: str, former: Sequence[str] = (), further: Sequence
 def erase(
     site: Records, who: Person, found: Sequence[Found], reason: str, now: datetime, by: Actor, further: Sequence[Path] = ()
 ) -> Erasure:
-    """Erase a person from the tables and archives; open requests stay. Raises NotDone."""
+    """Erase a person from the tables and archives, except from open requests. Raises NotDone."""
     # The marks come before the erasure, so that no restore after a crash brings the person back.
     known = site.read(erased.stored_marks)
     if site.erased_file is None:
@@ -155,7 +155,7 @@ def _require_known(site: Records, cards: Sequence[str], files: Sequence[Path]) -
 
 
 def _erase_from_archives(site: Records, further: Sequence[Path], who: Person) -> Counter[Path]:
-    """Remove the person from the archives that are here; return the number of changed records of each."""
+    """Remove the person from the archives that are here and return the number of changed records of each."""
     files = [file for file in site.archives(further) if file.exists()]
     return Counter({file: _read_archive(partial(forgetting.forget_in_archive, file, who)) for file in files})
 

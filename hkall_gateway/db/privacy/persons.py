@@ -1,4 +1,4 @@
-"""Finds one person in every table: by card number, and by names and addresses that are unique to the person.
+"""Find one person in every table: by card number, and by names and addresses that are unique to the person.
 
 The search goes over METADATA, so that a table added by a later revision is searched without a change here. A column of card
 numbers is compared whole ("1234-5" is another card than "1234"), and any other text word by word. NOT_A_PERSON lists the
@@ -78,6 +78,7 @@ class Person:
 
     @property
     def marks(self) -> tuple[str, ...]:
+        """All texts that name the person."""
         return self.cards + self.words
 
     @cached_property
@@ -90,7 +91,7 @@ class Person:
         return isinstance(value, str) and self.out_of(value, name) != value
 
     def out_of(self, value: str, name: str) -> str:
-        """Return the value of the column or JSON key with this name without this person; a card number is compared whole."""
+        """Return the value of a column or JSON key of this name without the person. A card number is compared whole."""
         if _CARDS.search(name):
             return "" if value in self.marks else value
         return self.without(value)
@@ -106,7 +107,7 @@ class Person:
         return text if rest == whole else json.dumps(rest, ensure_ascii=False, separators=(",", ":"))
 
     def inside(self, value: object, name: str = "") -> object:
-        """Return a JSON value, under the key with this name, without this person; keys of NOT_IN_JSON keep their values."""
+        """Return the JSON value of a key without the person. Keys of NOT_IN_JSON keep their values."""
         if isinstance(value, dict):
             return {key: one if key in NOT_IN_JSON else self.inside(one, key) for key, one in value.items()}
         if isinstance(value, list):
@@ -126,7 +127,7 @@ def _parse_json(text: str) -> object:
 
 
 def person(unit: UnitOfWork, card: str, former: Sequence[str] = ()) -> Person:
-    """Return the person with this card, with all cards that it replaced or was replaced by, and with these `former` ones."""
+    """Return the person with this card, its replacements, the cards that it replaced, and the `former` cards."""
     cards = tuple(dict.fromkeys(each for one in (card, *former) for each in (one, *cards_of(unit, one))))
     p = PATRONS.c
     found = unit.execute(select(p.name, p.name_zh, p.email).where(p.barcode.in_(cards))).all()
@@ -152,7 +153,7 @@ def cards(unit: UnitOfWork) -> Iterator[str]:
 
 
 def is_known(unit: UnitOfWork, card: str) -> bool:
-    """Return whether a column of card numbers has this one; the recipient of a message to a partner is no card."""
+    """Return whether a column of card numbers has this card."""
     patiently(unit)
     for column in _card_columns():
         of_patrons = [OUTBOX.c.kind == OutboxKind.MAIL] if column.table is OUTBOX else []
@@ -173,7 +174,7 @@ def personal(table: Table) -> list[Column[str]]:
 
 
 def card_columns(table: Table) -> list[Column[str]]:
-    """Return those of the personal columns that contain card numbers."""
+    """Return the personal columns that contain card numbers."""
     return [column for column in personal(table) if _CARDS.search(column.name)]
 
 
@@ -189,7 +190,7 @@ def rows_naming(unit: UnitOfWork, who: Person) -> Iterator[tuple[Table, Row]]:
 
 
 def rows_about(unit: UnitOfWork, who: Person) -> Iterator[tuple[Table, Row]]:
-    """Yield the same, and every row that belongs to a request of this person."""
+    """Yield every row that names this person or belongs to a request of this person."""
     theirs = select(REQUESTS.c.id).where(REQUESTS.c.patron.in_(who.cards))
     seen = set()
     for table, row in rows_naming(unit, who):
@@ -226,7 +227,7 @@ def patiently(unit: UnitOfWork) -> None:
 
 
 def _may_name(columns: Sequence[Column[str]], who: Person) -> ColumnElement[bool]:
-    """Return a condition that excludes most rows in the database: a mark occurs in a text of the row, even within a word."""
+    """Return a condition that excludes most rows: a card or name occurs in a text of the row, even within a word."""
     texts: list[ColumnElement[str]] = [func.coalesce(column, "") for column in columns]
     whole = reduce(lambda before, text: before + "\n" + text, texts[1:], texts[0])
     return or_(*(whole.icontains(mark, autoescape=True) for mark in who.marks))

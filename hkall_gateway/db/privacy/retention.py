@@ -1,4 +1,4 @@
-"""Retention of ended records: requests anonymised, requests moved to the archive, sent messages deleted.
+"""Retention of ended records: anonymise requests, move them to the archive, delete sent messages.
 
 Every query takes at most `limit` rows by an index on ended records, and begins where the last one ended.
 """
@@ -77,7 +77,7 @@ def closed(unit: UnitOfWork, before: datetime, after: Place | None, limit: int) 
 
 
 def personal(unit: UnitOfWork, before: datetime, after: Place | None, limit: int) -> tuple[Request, ...]:
-    """Return those of them that still have their patron."""
+    """Return requests that ended before that instant, still have their patron and are not held, oldest first."""
     return unit.requests.batch(IS_PERSONAL, *_ended_before(before, after), order=(R.moved_at, R.id), limit=limit)
 
 
@@ -96,7 +96,7 @@ def counts(unit: UnitOfWork, before: datetime) -> dict[str, int]:
 
 
 def anonymise(unit: UnitOfWork, requests: Sequence[Request]) -> None:
-    """Remove the borrower. Library, dates, title, positions and rule numbers stay; the messages are deleted."""
+    """Remove the patron from requests, and delete their messages. Library, dates, title, positions and rules stay."""
     ids = [request.id for request in requests]
     unit.requests.forget_people(ids)
     for part, blank in NO_PERSON_IN.items():
@@ -113,7 +113,7 @@ def anonymous(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def held(unit: UnitOfWork, requests: Sequence[Request]) -> dict[str, str]:
-    """Return those of these requests that have to keep their patron, with the reason as text for staff."""
+    """Return the reason, as text for staff, for each of these requests that must keep its patron."""
     ids = [request.id for request in requests]
     found: dict[str, str] = {}
     for why, condition in _HOLDS.items():
@@ -155,7 +155,7 @@ def remove(unit: UnitOfWork, requests: Sequence[Request]) -> None:
 
 
 def anonymise_lines(unit: UnitOfWork, before: datetime, limit: int) -> int:
-    """Remove the patron from refusals without a request; the rule stays. Returns their number."""
+    """Remove the patron, but not the rule, from refusals without a request. Return their number."""
     old = select(JOURNAL.c.id).where(NAMES_ALONE, JOURNAL.c.at < before).order_by(JOURNAL.c.at).limit(limit)
     numbers = unit.execute(old).scalars().all()
     return unit.execute(update(JOURNAL).where(JOURNAL.c.id.in_(numbers)).values(patron="", detail="")).rowcount
@@ -168,7 +168,7 @@ def lines(unit: UnitOfWork, before: datetime, limit: int) -> list[dict[str, Any]
 
 
 def remove_lines(unit: UnitOfWork, found: Sequence[dict[str, Any]]) -> None:
-    """Delete these lines."""
+    """Delete these lines of the journal."""
     unit.execute(delete(JOURNAL).where(JOURNAL.c.id.in_([line["id"] for line in found])))
 
 
@@ -186,10 +186,10 @@ def forget_outcomes(unit: UnitOfWork, before: datetime, limit: int) -> int:
 
 
 def forget_messages(unit: UnitOfWork, before: datetime, after: int, limit: int) -> tuple[int | None, int]:
-    """Delete settled messages made before that instant, among the next `limit` after row `after`.
+    """Delete settled messages made before that instant, among the next `limit` rows after the row `after`.
 
-    Returns (the row after which the next batch begins, None at the end; the number deleted). Rows are as old as their numbers
-    are low.
+    Returns:
+        The row after which the next batch begins (None at the end), and the number of deleted messages.
     """
     rows = _NEXT_MESSAGES.cells(unit.connection, after=after, most=limit)
     old = [(number, state) for number, made_at, state in rows if made_at < before]

@@ -1,4 +1,4 @@
-"""The lists of the command line: each is a query on open work, with the conditions of the work lists where there is one."""
+"""Queries of the command line, with the conditions of the work lists where it shows one of them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def stuck(unit: UnitOfWork, at: work_lists.Moment) -> tuple[Request, ...]:
 def notices(
     unit: UnitOfWork, states: Sequence[NoticeState], after: int = 0, most: int | None = None
 ) -> tuple[dict[str, Any], ...]:
-    """Return letters in these states, oldest first; never an address. At most `most`, with a number above `after`."""
+    """Return at most `most` letters in these states with a number above `after`, oldest first, without addresses."""
     wanted: list[Condition] = [NOTICES.c.state.in_(states), NOTICES.c.id > after]
     wanted += [IS_UNDELIVERABLE] if set(states) == {NoticeState.UNDELIVERABLE} else []
     return _read_dicts(unit, select(NOTICES).where(*wanted).order_by(NOTICES.c.id).limit(most))
@@ -100,7 +100,7 @@ def closures(unit: UnitOfWork, since: date) -> tuple[dict[str, Any], ...]:
 
 
 def last_closure(unit: UnitOfWork, agency: str) -> date | None:
-    """Return the last day in a library's calendar of closures; None if it has none."""
+    """Return the last day in a library's calendar of closures, or None if it has none."""
     found: date | None = unit.execute(select(func.max(CLOSURES.c.day)).where(CLOSURES.c.agency == agency)).scalar()
     return found
 

@@ -47,7 +47,7 @@ class JournalRow:
 
 @dataclass(frozen=True, slots=True)
 class KeptAnswer:
-    """An answered document as long as a repetition gets the same answer; `outcome` is the answer as a JSON record."""
+    """A document whose repetition still gets the same reply. `outcome` is the reply as a JSON record."""
 
     agency: str
     outcome: str
@@ -75,20 +75,20 @@ def journal(unit: UnitOfWork, request: str) -> tuple[JournalRow, ...]:
 
 
 def changes_since(unit: UnitOfWork, request: str, seen: int) -> tuple[JournalRow, ...]:
-    """Return what changed a request after the line `seen`, oldest first; without refusals, and without notes of the courier."""
+    """Return the changes of a request after the line `seen`, oldest first, without refusals and notes of the courier."""
     moved = or_(J.channel != COURIER, J.source != J.target)
     newer = select(*_columns(JOURNAL, JournalRow)).where(J.request == request, J.id > seen, J.outcome == "ok", moved)
     return tuple(JournalRow(*cells) for cells in unit.execute(newer.order_by(J.id)))
 
 
 def sent_at(unit: UnitOfWork, request: str) -> Mapping[int, datetime]:
-    """Return when each message about a request was sent, by its number in the outbox; unsent ones are left out."""
+    """Return when each message about a request was sent, by its number in the outbox, without unsent ones."""
     query = select(OUTBOX.c.id, OUTBOX.c.sent_at).where(OUTBOX.c.request == request, OUTBOX.c.sent_at.is_not(None))
     return {number: at for number, at in unit.execute(query)}  # noqa: C416  # a Row is no pair
 
 
 def tries(unit: UnitOfWork, messages: Collection[int]) -> Mapping[int, tuple[Attempt, ...]]:
-    """Return how every try to send these messages went, by their numbers in the outbox, oldest first."""
+    """Return the tries to send these messages, oldest first, by the message's number in the outbox."""
     a = ATTEMPTS.c
     query = select(a.row, a.at, a.kind, a.problem, a.detail).where(a.row.in_(messages)).order_by(a.id)
     found: dict[int, tuple[Attempt, ...]] = {}
@@ -98,7 +98,7 @@ def tries(unit: UnitOfWork, messages: Collection[int]) -> Mapping[int, tuple[Att
 
 
 def answered(unit: UnitOfWork, request: str, lines: Sequence[JournalRow]) -> Mapping[tuple[str, datetime], KeptAnswer]:
-    """Return the answers that are still kept for documents of these lines, by (agency, instant).
+    """Return the stored replies to the documents of these lines, by (agency, instant).
 
     A document and its lines in the journal are written by one unit of work, at one instant.
     """
@@ -110,7 +110,7 @@ def answered(unit: UnitOfWork, request: str, lines: Sequence[JournalRow]) -> Map
 
 
 def notices(unit: UnitOfWork, request: str) -> tuple[NoticeRow, ...]:
-    """Return the letters about a request, oldest first; never an address."""
+    """Return the letters about a request, oldest first, without addresses."""
     query = select(*_columns(NOTICES, NoticeRow)).where(NOTICES.c.request == request).order_by(NOTICES.c.id)
     return tuple(NoticeRow(*cells) for cells in unit.execute(query))
 

@@ -1,4 +1,4 @@
-"""Finds requests by their number, a barcode, a card, or words of the title."""
+"""Find requests by their number, a barcode, a card, or words of the title."""
 
 from __future__ import annotations
 
@@ -52,11 +52,9 @@ class Match:
 
 
 def search(unit: UnitOfWork, words: str, cards: Collection[str], agency: str, most: int = MOST) -> tuple[Match, ...]:
-    """Search requests by number, barcode, card and title, in this order, and return up to `most` of them.
+    """Search requests by number, barcode, card and title, in this order, and newest first. Return at most `most`, each once.
 
-    A request is in the result once. The matches of each kind are sorted, newest first.
-
-    `cards` are all cards of the person whose card `words` may be, `agency` is our library.
+    `cards` are all cards of the person whose card `words` may be, and `agency` is our library.
     """
     words, most = words.strip(), min(most, MOST)
     if not words:
@@ -87,6 +85,6 @@ def _conditions(words: str, cards: Collection[str], agency: str) -> list[tuple[F
 
 
 def _any_of(*conditions: Condition) -> ColumnElement[bool]:
-    """Return the condition of requests that fulfil one of these, each of which is found by an index of its own."""
+    """Return the condition of requests that satisfy one of these, so that each uses an index of its own."""
     first, *others = (select(R.id).where(condition) for condition in conditions)
     return R.id.in_(first.union(*others))

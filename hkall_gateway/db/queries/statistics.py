@@ -1,8 +1,8 @@
 """Statistics of requests over a period: fill rate, turnaround, refusals, declines, and who lends to whom. No person is in them.
 
-The source is what the database still has. Two steps of retention take away from it: an anonymised request has lost its
-patron, thus the category, and the reason of a decline; an archived one is gone whole, with its refusals. `Statistics` says how
-many requests are anonymised, and from which day on there are any.
+The source is what the database still has after retention: an anonymised request has lost its patron, thus the category, and
+the reason of a decline, and an archived one has gone with its refusals. `Statistics` has the number of anonymised requests and
+the first day with any.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ class Period:
 
     @property
     def days(self) -> int:
+        """The number of days."""
         return (self.last - self.first).days + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Requests placed in a month ("2017-03"), by side, partner and patron category ("" where it is not known any more).
+    """Requests placed in a month ("2017-03"), by side, partner and patron category ("" if it is not known any more).
 
-    A request is filled when its book is on our hold shelf, or has left our shelf; unfilled when no lender sent it, or we
-    declined; cancelled when its patron or the borrower did not want it any more. Still open are the rest.
+    A request is filled when its book has come to our hold shelf, or has left our shelf. It is unfilled when no lender sent it,
+    or we declined, and cancelled when its patron or the borrower did not want it any more. The others are open.
     """
 
     month: str
@@ -58,11 +59,12 @@ class Count:
 
     @property
     def still_open(self) -> int:
+        """The number of requests without an outcome."""
         return self.requests - self.filled - self.unfilled - self.cancelled
 
     @property
     def fill_rate(self) -> float | None:
-        """Return the share of filled requests among those with an outcome, without cancelled ones; None if there are none."""
+        """The share of filled requests among the filled and unfilled ones, or None without any."""
         decided = self.filled + self.unfilled
         return self.filled / decided if decided else None
 
@@ -80,7 +82,7 @@ class Turnaround:
 
 @dataclass(frozen=True, slots=True)
 class RefusalCount:
-    """Refusals by a rule: of patrons, terminals and partners; `partner` and `category` where the journal names them."""
+    """Refusals of patrons, terminals and partners by a rule. `partner` and `category` are "" if the journal has none."""
 
     month: str
     rule: str
@@ -92,7 +94,7 @@ class RefusalCount:
 
 @dataclass(frozen=True, slots=True)
 class DeclineCount:
-    """Libraries that did not supply a copy, ourselves included: why, as one of the page's reasons or of the gateway's."""
+    """Copies that a library, ours included, did not supply, by the page's reason or the gateway's."""
 
     month: str
     lender: str
@@ -114,7 +116,7 @@ class PairCount:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """All figures of a period. `since` is the first day with a request in the database; before it there are no figures."""
+    """All figures of a period. `since` is the first day with a request in the database."""
 
     period: Period
     counts: tuple[Count, ...]
@@ -150,7 +152,7 @@ def statistics(unit: UnitOfWork, period: Period, agency: str) -> Statistics:
 
 
 def total(counts: Iterable[Count], *by: str) -> tuple[Count, ...]:
-    """Return the sums of counts by these fields of `month`, `side`, `partner` and `category`; the others are "" then."""
+    """Return the sums of counts by some of `month`, `side`, `partner` and `category`. The other fields are ""."""
     sums: dict[tuple[str, ...], Count] = {}
     for one in counts:
         key = tuple(getattr(one, name) for name in by)
@@ -162,7 +164,7 @@ def total(counts: Iterable[Count], *by: str) -> tuple[Count, ...]:
 
 
 def days_within(turnarounds: Iterable[Turnaround], share: float) -> int | None:
-    """Return the days within which this share (0 to 1) of the books came; 0.5 is the median. None if none came."""
+    """Return the days within which this share (0 to 1) of the books came, or None if none came. 0.5 is the median."""
     found = sorted((one.days, one.requests) for one in turnarounds)
     wanted, seen = share * sum(number for _, number in found), 0
     for days, number in found:
@@ -221,7 +223,7 @@ def _count_by(
 
 
 def _declines(unit: UnitOfWork, period: Period, agency: str) -> tuple[DeclineCount, ...]:
-    """Return the declines of lenders, and our own; reasons in other words count as "other"."""
+    """Return the declines of lenders, and our own. Unknown reasons count as "other"."""
     month = _month_of(unit.dialect, "requests.placed_at")
     query = REQUESTS.join(CANDIDATES, C.request == R.id)
     theirs = select(month, C.agency, literal(agency), C.outcome, func.count()).select_from(query)
@@ -239,7 +241,7 @@ def _declines(unit: UnitOfWork, period: Period, agency: str) -> tuple[DeclineCou
 
 
 def _their_reason(outcome: str) -> str:
-    """Return why a lender that was asked did not supply; "" for one that did, or whose answer is not known."""
+    """Return why a lender did not supply, or "" if it did or has not replied."""
     kind, _, reason = outcome.partition(": ")
     if kind in {_DECLINED, "refused"}:
         return reason if reason in LENDER_REASONS else OTHER

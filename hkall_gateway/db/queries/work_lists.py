@@ -1,4 +1,4 @@
-"""The work lists of the counter: one condition a list, its pages, and the counts of all lists.
+"""Work lists of the counter: the condition of each list, its pages, and the counts of all lists.
 
 The command line and the staff console use the same conditions, so that a list has the same requests in both. Every page is
 found by keyset: it begins after the last row of the page before, by the value of the sort key and the request's number.
@@ -102,12 +102,13 @@ class Moment:
 
     @property
     def today(self) -> date:
+        """The civil date at the library."""
         return dates.civil(self.now)
 
 
 @dataclass(frozen=True, slots=True)
 class PageOrder:
-    """A page's order, and where it begins: after `after`, the `next` of the page before; "" is the beginning."""
+    """The order of a page, and its beginning: `after` is the `next` of the page before, or ""."""
 
     key: SortKey = SortKey.DAYS
     reverse: bool = False
@@ -117,7 +118,7 @@ class PageOrder:
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """Limits a list to a partner, a pickup place, or a material of the copies; "" is all."""
+    """The partner, pickup place and material to which a list is limited, or "" for all."""
 
     partner: str = ""
     pickup: str = ""
@@ -130,10 +131,10 @@ ALL: Final = Only()
 
 @dataclass(frozen=True, slots=True)
 class ListRow:
-    """One request of a list, with facts of its copy; `days` is the number of days in its position.
+    """A request of a list, with facts of its copy. `days` is the number of days in its position.
 
-    `set_aside`: the round that could not process it and the error; `fault`: why its partner refuses messages about it. Both
-    are set in the list of stuck requests alone.
+    Only the list of stuck requests sets `set_aside`, the scheduled job that could not process it with the error, and `fault`,
+    the partner's reason for refusing messages about it.
     """
 
     request: Request
@@ -147,7 +148,7 @@ class ListRow:
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """The rows of a page, and where the next one begins; "" if this is the last."""
+    """The rows of a page, and where the next one begins. Return "" if this is the last."""
 
     rows: tuple[ListRow, ...]
     next: str = ""
@@ -187,7 +188,7 @@ _REFUSES_US: Final = and_(text("links.state <> ''"), LINKS.c.fault != "")  # the
 def stuck(unit: UnitOfWork, at: Moment) -> ColumnElement[bool]:
     """Return the condition of requests that do not move on by themselves.
 
-    They stand still for too long, a round could not process them, or their partner refuses what it should be told of them.
+    They stand still for too long, a scheduled job could not process them, or their partner refuses messages about them.
     """
     # The days of courier of each partner with something on its way.
     of = select(R.partner).where(IS_OPEN, R.position.in_(sorted(dates.ON_A_WAY)))
@@ -217,7 +218,7 @@ def _stand_still(at: Moment, courier_days: Mapping[str, int]) -> Iterator[Column
 
 
 def conditions(unit: UnitOfWork, name: ListName, at: Moment) -> tuple[Condition, ...]:
-    """Return the conditions of a list, all of which its requests fulfil."""
+    """Return the conditions of a list, all of which its requests satisfy."""
     if name is ListName.STUCK:
         return (stuck(unit, at),)
     return (IS_OPEN, *(overdue(at.today) if name is ListName.OVERDUE else _FIXED[name]))
@@ -263,7 +264,7 @@ _NEVER: Final = date.max
 
 
 def _page_query(unit: UnitOfWork, where: tuple[Condition, ...], order: PageOrder, most: int) -> Select[*tuple[Any, ...]]:
-    """Return the query of a page: the numbers first, by the index of the list, and the columns of these alone."""
+    """Return the query of a page. Its subquery finds the numbers by the index of the list."""
     key = _sort_column(order.key, unit.dialect)
     place = _page_start(unit, order, key)
     after_place: tuple[Condition, ...] = ()
@@ -296,7 +297,7 @@ def _directed(*columns: ColumnElement[object], reverse: bool) -> list[ColumnElem
 
 
 def _page_start(unit: UnitOfWork, order: PageOrder, key: ColumnElement[object]) -> tuple[object, str] | None:
-    """Return the value of the sort key and the number after which a page begins; None at the beginning, or if unreadable."""
+    """Return the sort key and the number after which a page begins, or None at the beginning or if unreadable."""
     shown, _, number = order.after.partition("~")
     if not number:
         return None
@@ -318,13 +319,13 @@ def days_there(request: Request, now: datetime) -> int:
 
 
 def round_errors(unit: UnitOfWork, requests: Collection[str]) -> Mapping[str, str]:
-    """Return which round could not process these requests, and the error, by request."""
+    """Return the scheduled job that could not process each of these requests, with the error."""
     query = select(SET_ASIDE).where(SET_ASIDE.c.request.in_(requests)).order_by(SET_ASIDE.c.at)
     return {row["request"]: f"{row['round']}: {row['error']}" for row in unit.execute(query).mappings()}
 
 
 def partner_faults(unit: UnitOfWork, requests: Collection[str]) -> Mapping[str, str]:
-    """Return why partners refuse what they should be told of these requests, by request."""
+    """Return the partner's reason for refusing messages about each of these requests."""
     joined = select(OUTBOX.c.request, LINKS.c.fault).join(LINKS, LINKS.c.agency == OUTBOX.c.line)
     query = joined.where(OUTBOX.c.request.in_(requests), _REFUSES_US, or_(IS_WAITING, IS_DEAD))
     return {row.request: row.fault for row in unit.execute(query)}

@@ -1,4 +1,4 @@
-"""Words of a text for comparison: without case, diacritics and punctuation; Traditional Chinese equals Simplified.
+"""Words of a text for comparison: without case, diacritics, punctuation, and the difference of Chinese scripts.
 
 The index and the query use the same words, so that both databases find the same titles.
 """
@@ -20,7 +20,7 @@ _LIKE_ISBN: Final = re.compile(r"[0-9][0-9 \-\u2010-\u2015]{8,20}[0-9Xx]")
 
 
 def isbn_13(text: str) -> str:
-    """Return the ISBN-13 of an ISBN-10 or ISBN-13 with or without hyphens and blanks; "" if it is none."""
+    """Return the ISBN-13 of an ISBN-10 or ISBN-13 with or without hyphens and blanks, or "" for other texts."""
     from stdnum import ean, isbn
 
     if not _LIKE_ISBN.fullmatch(text):
@@ -36,7 +36,7 @@ def isbn_13(text: str) -> str:
 
 
 def isbns_of(texts: Iterable[str]) -> tuple[str, ...]:
-    """Return the ISBN-13s in the cells of a file, each once; a cell may hold several, with ; or blanks between them."""
+    """Return the ISBN-13s in the cells of a file, each once. A cell may have several with separators."""
     numbers = (isbn_13(number) for text in texts if text for number in _SEPARATORS.split(text))
     return tuple(dict.fromkeys(number for number in numbers if number))
 
@@ -66,7 +66,7 @@ _ASCII_WORDS: Final = re.compile(r"[a-z]+|[0-9]+")
 
 @cache
 def installed() -> bool:
-    """Return whether the libraries of the extra `web` are there, without which no title is indexed."""
+    """Return whether the libraries of the extra `web` are installed, which the index of titles needs."""
     return all(find_spec(name) for name in _NEEDED)
 
 
@@ -89,7 +89,7 @@ def words(text: str) -> list[str]:
 
 @lru_cache(maxsize=4_096)
 def joined_words(text: str) -> str:
-    """Return the words of a text with one blank between two; texts of a title are asked for again by its keys."""
+    """Return the words of a text, separated by blanks. Cached, because a title's index and keys need the same words."""
     return " ".join(words(text))
 
 
@@ -99,7 +99,7 @@ def _characters() -> _Characters:
 
 
 class _Characters(dict[int, str]):
-    """The text for each character, found when it is first asked for; none for an accent.
+    """The folded text of each character, computed when it is first needed. It is empty for an accent.
 
     Each character is converted alone: OpenCC converts whole words by their context, which a query of one character lacks.
     """

@@ -1,9 +1,9 @@
 """The search index: words of titles, as an FTS5 table in SQLite and as a tsvector in PostgreSQL.
 
-Both have four fields, and places in them, so that phrases are found. BARRIER keeps a phrase within one text.
+Both have four fields, and places in them for phrases. BARRIER keeps a phrase within one text.
 
 PostgreSQL reads all titles of each word of a phrase before it compares places, and characters and syllables are in very many
-titles. So its vectors have each pair of neighbouring words as a word too, and a phrase asks for its pairs.
+titles. So its vectors have each pair of neighbouring words as a word too, and a phrase is searched by its pairs.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def in_pairs(phrase: Sequence[str]) -> list[str]:
 
 
 def write_words(connection: Connection, titles: Iterable[tuple[str, IndexedWords]]) -> None:
-    """Write the words of titles, by `bib_id`, into SQLite's index; PostgreSQL has them in the titles' rows."""
+    """Write the words of titles, by `bib_id`, into SQLite's index. PostgreSQL has them in the rows of the titles."""
     if connection.dialect.name == "sqlite":
         rows = [(bib_id, one.title, one.author, one.isbn, one.call) for bib_id, one in titles]
         connection.exec_driver_sql(_REPLACE, rows)

@@ -1,6 +1,6 @@
-"""Finds titles: the same ones on both databases up to MOST hits, in one order.
+"""Search titles, with the same results on both databases up to MOST hits.
 
-A page's own connection runs this, never the reactor's: a word that many titles have takes tens of milliseconds.
+Only connections of the pages run this, never the reactor's: a common word takes tens of milliseconds.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WITH_ISBNS: Final = frozenset({SearchField.ANY, SearchField.ISBN})
 
 
 class BadQuery(StrEnum):
-    """Why a query is refused. `NO_WORDS`: it has neither letters nor digits."""
+    """The reason for refusing a query. NO_WORDS means that it has neither letters nor digits."""
 
     NO_WORDS = "no words"
     TOO_LONG = "too long"
@@ -57,22 +57,22 @@ class BadQuery(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TitleQuery:
-    """Phrases of which a title must have all, each within one text of the field; `ANY`: of any field."""
+    """Phrases, all of which a title must have, each within one text of the field or, for ANY, of any field."""
 
     phrases: tuple[tuple[str, ...], ...]
     field: SearchField = SearchField.ANY
 
     @property
     def key(self) -> str:
-        """All words, as a sort key of a title has them."""
+        """All words, in the form of a title's sort key."""
         return " ".join(word for phrase in self.phrases for word in phrase)
 
 
 def parse(text: str, field: SearchField = SearchField.ANY) -> TitleQuery | BadQuery:
-    """Return the query that a text means, or why it is none.
+    """Parse the text of a search, or return the reason for refusing it.
 
-    Words between quotation marks are a phrase. So are the parts of a word that is written in one: the characters of a Chinese
-    text, the letters and digits of a call number. A word that is an ISBN is looked for as ISBN-13.
+    Words between quotation marks are a phrase. So are the parts of a word without blanks: the characters of a Chinese text, the
+    letters and digits of a call number. An ISBN is searched for as ISBN-13.
     """
     if len(text) > LONGEST:
         return BadQuery.TOO_LONG
@@ -93,7 +93,7 @@ def _split_phrases(text: str, *, with_isbns: bool) -> Iterator[tuple[str, ...]]:
 
 
 def title(connection: Connection, bib_id: str) -> Title | None:
-    """Return a title; None if there is none, or if it is not yet filled in (`loads/catalogue.py`)."""
+    """Return a title, or None if it is unknown or not yet filled in (`loads/catalogue.py`)."""
     found = connection.execute(_TITLE, {"bib_id": bib_id}).mappings().first()
     return Title(**{**found, "isbns": tuple(found["isbns"].split())}) if found else None
 
@@ -119,7 +119,7 @@ IsAvailable = Callable[[str, str, str, bool], bool]
 
 @dataclass(frozen=True, slots=True)
 class FoundTitle:
-    """One title of a page of results; `agencies` are the libraries that have a copy available, in order."""
+    """A title on a page of results. `agencies` are the libraries that have a copy available, in order."""
 
     bib_id: str
     title: str
@@ -139,7 +139,7 @@ class FoundTitle:
 
 @dataclass(frozen=True, slots=True)
 class FoundTitles:
-    """One page of results. `count` is the number of hits, at most MOST; `more`: there are more than these."""
+    """A page of results. `count` is the number of hits, at most MOST, and `more` tells whether there are more."""
 
     titles: tuple[FoundTitle, ...]
     count: int
@@ -157,10 +157,10 @@ def search(
     available: bool = False,
     page: int = 1,
 ) -> FoundTitles | BadQuery:
-    """Return a page of the titles that have all words of a query, or why the query is refused.
+    """Return a page of the titles that have all words of a query, or the reason for refusing the query.
 
-    The order is: the exact title, titles that begin with the query, then by title, author and number. `available`: only titles
-    of which a library has a copy available. `page` counts from 1; the first one exists always.
+    The exact title comes first, then titles that begin with the query, then the others by title, author and number. `available`
+    limits them to titles of which a library has a copy available. `page` counts from 1, and the first page always exists.
     """
     query = parse(typed, field)
     if isinstance(query, BadQuery):
@@ -195,7 +195,7 @@ def hits(connection: Connection, query: TitleQuery) -> Hits:
 
 
 def _find_beginning(connection: Connection, key: str) -> list[Keys]:
-    """Return the first titles that are the query or begin with its words, in the order of the keys.
+    """Return the first titles that begin with the words of the query, in the order of the keys.
 
     Keys have letters, digits and blanks, of which only the blank comes before "!".
     """
@@ -204,7 +204,7 @@ def _find_beginning(connection: Connection, key: str) -> list[Keys]:
 
 
 def _sort_hits(hits: Iterable[Keys], query: TitleQuery) -> list[Keys]:
-    """Return the exact titles, those that begin with the query, and the others, each of them by its keys."""
+    """Sort the hits: exact titles, titles that begin with the query, and the others, each by its keys."""
     ordered = sorted(hits)
     if not query.key or query.field not in BY_TITLE:
         return ordered
