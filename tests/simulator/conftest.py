@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hkall_gateway.simulator.consortium.simulate import PreparedSimulation, Setting, cast
+from hkall_gateway.simulator.consortium.simulate import PreparedSimulation, Setting, prepare_simulation
 
 CALM = Setting(libraries=3, days=1, loss=0, crash=False)
 
@@ -14,6 +14,6 @@ CALM = Setting(libraries=3, days=1, loss=0, crash=False)
 @pytest.fixture
 def story() -> Iterator[PreparedSimulation]:
     """Three libraries whose lines are whole and whose gateways do not die; nothing has happened yet."""
-    made = cast(CALM)
+    made = prepare_simulation(CALM)
     yield made
     made.consortium.close()

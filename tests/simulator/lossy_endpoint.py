@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hkall_gateway.clock import Clock
-from hkall_gateway.simulator.consortium.faults import FaultSource, NetworkFault, ProxyErrorPage, damaged
+from hkall_gateway.simulator.consortium.faults import FaultSource, NetworkFault, ProxyErrorPage, damage_bytes
 
 _failure: Any = Failure  # it has no types
 _refused: Any = error.ConnectionRefusedError  # nor has this
@@ -172,7 +172,7 @@ class _Line(End):
         """Sends the data on every leg; where no leg will answer, the first write triggers the fault's reply."""
         if not self._said and (self._fault.page or not self._fault.arrives):
             self._clock.callLater(0, self._answer)
-        said = damaged(data) if self._fault.damaged and self._said else data  # its head arrives, so that the rest is read
+        said = damage_bytes(data) if self._fault.damaged and self._said else data  # its head arrives, so that the rest is read
         self._said.append(said)
         for leg in self._legs:
             leg.say(said)
@@ -188,7 +188,7 @@ class _Line(End):
         if self._fault.reply == "none":
             self.close(ConnectionLost(self._fault.name))
         elif self._fault.reply != "page":
-            said = damaged(data) if self._fault.reply == "damaged" else data
+            said = damage_bytes(data) if self._fault.reply == "damaged" else data
             self._clock.callLater(self._wait_s, partial(self.hear, said))
 
     def ended(self) -> None:

@@ -24,7 +24,7 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position, Side
-from hkall_gateway.simulator.consortium.faults import FAULTS, LATEST_S, FaultSource, damaged
+from hkall_gateway.simulator.consortium.faults import FAULTS, LATEST_S, FaultSource, damage_bytes
 from hkall_gateway.simulator.scenario.world import World
 from hkall_gateway.simulator.scenario.world_file import read_world, secret_of
 from tests.bounds import bounds
@@ -92,7 +92,7 @@ EFFECTS = (
     ("duplicated",    {2},    SAID,               True),
     ("echoed",        {1},    SAID,               True),
     ("garbled",       {1},    SAID,               True),
-    ("garbled_reply", {1},    damaged(SAID),      True),
+    ("garbled_reply", {1},    damage_bytes(SAID),      True),
     ("failing",       {0, 1}, b"HTTP/1.1 500 No", True),
     ("lost_behind",   {0, 1}, b"HTTP/1.1 502 No", True),
     ("timed_out",     {1},    b"HTTP/1.1 504 No", True),
@@ -119,7 +119,7 @@ def test_where_nobody_listens_there_is_no_connection() -> None:
 
 
 def test_garbled_message_is_damaged_after_its_header() -> None:
-    assert meet("garbled")[0] == [b"head;", damaged(b"body.")]
+    assert meet("garbled")[0] == [b"head;", damage_bytes(b"body.")]
 
 
 @pytest.mark.parametrize("fault", ["delayed", "echoed"])

@@ -9,7 +9,7 @@ import pytest
 
 from hkall_gateway.db.database import finished
 from hkall_gateway.ncip.http_post import HttpReply, NoReply, NotSent
-from hkall_gateway.simulator.consortium.faults import FAULTS, FaultSource, LossyChannel, damaged
+from hkall_gateway.simulator.consortium.faults import FAULTS, FaultSource, LossyChannel, damage_bytes
 
 BODY = b"<NCIPMessage/>"
 REPLY = HttpReply(200, "application/xml", b"<Reply/>", 0)
@@ -81,19 +81,19 @@ def test_some_faults_affect_either_direction(fault: str) -> None:
 
 def test_a_garbled_document_arrives_damaged() -> None:
     peer, _ = meet("garbled")
-    assert peer.took == [damaged(BODY)]
+    assert peer.took == [damage_bytes(BODY)]
     assert peer.took != [BODY]
 
 
 def test_a_garbled_reply_comes_back_damaged() -> None:
     _, came = meet("garbled_reply")
     assert isinstance(came, HttpReply)
-    assert came.body == damaged(REPLY.body)
+    assert came.body == damage_bytes(REPLY.body)
 
 
 def test_damaged_document_keeps_its_length_and_is_no_text() -> None:
-    assert damaged(b"<Reply/>") == b"<Rep\0y/>"
-    assert damaged(b"") == b""
+    assert damage_bytes(b"<Reply/>") == b"<Rep\0y/>"
+    assert damage_bytes(b"") == b""
 
 
 def test_a_busy_peer_says_when_to_come_again() -> None:

@@ -44,7 +44,7 @@ def _quiet() -> Iterator[None]:
 
 def step(story: PreparedSimulation, what: Callable[[], object]) -> None:
     """Something happens, with everything that follows at once."""
-    story.consortium.after(timedelta(seconds=1), lambda: (what(), None)[1])
+    story.consortium.schedule_after(timedelta(seconds=1), lambda: (what(), None)[1])
     story.consortium.run_until(story.consortium.now + timedelta(seconds=2))
 
 
@@ -257,7 +257,7 @@ def test_every_invariant_has_a_planted_defect() -> None:
 
 def test_successful_request_violates_no_invariant(story: PreparedSimulation) -> None:
     assert at_home(story).position is P.CLOSED
-    assert story.watcher.settled()
+    assert story.watcher.is_settled()
     story.watcher.end()
     assert story.watcher.broken == []
 
@@ -267,10 +267,10 @@ def test_a_copy_that_was_sent_for_one_wish_and_received_for_another_is_one_loan(
     said = f"RequestItem user=HKU-P1 bib={book.bib_id} request=d-2"
     step(story, lambda: story.consortium.worlds[HKU].tell("HKU-DISCOVERY", said))
     write(story, HKU, partial(_asked_before, item=book.item))
-    story.consortium.cut_off(HKU, timedelta(hours=1))
+    story.consortium.disconnect_network(HKU, timedelta(hours=1))
     step(story, lambda: story.people.check_out(wish.partner, "HKU-INST", book))
     other = story.consortium.worlds[HKU].request("R2")
-    step(story, lambda: story.people.command(HKU, "receive", other, "no message", book))
+    step(story, lambda: story.people.run_command(HKU, "receive", other, "no message", book))
     step(story, lambda: story.people.check_out(HKU, other.patron, book))
     step(story, lambda: story.people.check_in(HKU, book))
     story.consortium.run_until(story.consortium.now + timedelta(days=1))
@@ -283,7 +283,7 @@ def test_disconnected_library_may_learn_last_that_its_item_moved_on(story: Prepa
     wish, book = shipped(story)
     step(story, lambda: story.people.check_in(HKU, book))
     step(story, lambda: story.people.check_out(HKU, wish.patron, book))
-    story.consortium.cut_off(HKU, timedelta(days=1))
+    story.consortium.disconnect_network(HKU, timedelta(days=1))
     book.place, book.holder = "shelf", book.item.agency
     step(story, lambda: story.people.check_in(book.item.agency, book))
     third = next(agency for agency in story.consortium.worlds if agency not in {HKU, book.item.agency})

@@ -44,21 +44,21 @@ class People(Staff):
         self.asked = self.placed = 0
         self.behaviours: Counter[str] = Counter()
 
-    def live(self, day: datetime) -> None:
+    def play_day(self, day: datetime) -> None:
         """Play all actions of the day that begins at `day` in Hong Kong."""
         for agency in self.all.worlds:
             self._schedule_rounds(agency, day)
-            if self.all.trouble.loss and self.happens(OUTAGES):
-                self._schedule_outage(day, self.draw.uniform(0, 24), self.all.cut_off, agency, (1, 150))
-            if self.all.trouble.loss and self.happens(ISOLATIONS):
-                self._schedule_outage(day, self.draw.uniform(8, 20), self.all.isolate, agency, (0.1, 8))
-            if self.all.trouble.loss and self.happens(CLOCK_STEPS):
+            if self.all.trouble.loss and self.draw_chance(OUTAGES):
+                self._schedule_outage(day, self.draw.uniform(0, 24), self.all.disconnect_network, agency, (1, 150))
+            if self.all.trouble.loss and self.draw_chance(ISOLATIONS):
+                self._schedule_outage(day, self.draw.uniform(8, 20), self.all.disconnect_database, agency, (0.1, 8))
+            if self.all.trouble.loss and self.draw_chance(CLOCK_STEPS):
                 self._schedule(day, self.draw.uniform(0, 24), lambda agency=agency: self._set_wrong_clock(agency))  # type: ignore[misc]
             for hour in (10, 15):
-                self._schedule(day, hour, lambda agency=agency: self.work(agency))  # type: ignore[misc]  # bound now
+                self._schedule(day, hour, lambda agency=agency: self.work_through_lists(agency))  # type: ignore[misc]  # bound now
             self._schedule(day, 17, lambda agency=agency: self._play_chance_events(agency))  # type: ignore[misc]
             for _ in range(self._requests_a_day if self.busy else 0):
-                self._schedule(day, self.draw.uniform(0, 24), lambda agency=agency: self.wanted(agency))  # type: ignore[misc]
+                self._schedule(day, self.draw.uniform(0, 24), lambda agency=agency: self.request_title(agency))  # type: ignore[misc]
 
     def _schedule_outage(
         self, day: datetime, hour: float, what: Callable[[str, timedelta], None], agency: str, hours: tuple[float, float]
@@ -67,21 +67,21 @@ class People(Staff):
         self._schedule(day, hour, lambda: what(agency, timedelta(hours=self.draw.uniform(*hours))))
 
     def _schedule(self, day: datetime, hour: float, what: Callable[[], object]) -> None:
-        self.all.at(day + timedelta(hours=hour), what)
+        self.all.schedule_at(day + timedelta(hours=hour), what)
 
     def _schedule_rounds(self, agency: str, day: datetime) -> None:
         def rounds() -> bool:
-            return self.all.do(agency, lambda world: finished(world.rounds.run_due()) or True) is not None
+            return self.all.perform(agency, lambda world: finished(world.rounds.run_due()) or True) is not None
 
         for hour in ROUNDS_AT:
             self._schedule(day, hour, lambda: self.retry(rounds))
-        self._schedule(day, 13, lambda: self.all.do(agency, lambda world: world.round("silence")))
+        self._schedule(day, 13, lambda: self.all.perform(agency, lambda world: world.round("silence")))
         self._schedule(day, 3, lambda: self._load_availability(agency))
 
     def _set_wrong_clock(self, agency: str) -> None:
         """Set a gateway's clock wrong for some hours."""
         self.all.set_clock(agency, timedelta(minutes=self.draw.choice((-50, -5, 5, 50))))
-        self.all.after(timedelta(hours=self.draw.uniform(1, 20)), lambda: self.all.set_clock(agency, timedelta()))
+        self.all.schedule_after(timedelta(hours=self.draw.uniform(1, 20)), lambda: self.all.set_clock(agency, timedelta()))
 
     def _load_availability(self, agency: str) -> None:
         """Load the availability of the other libraries' books, as each night."""
@@ -94,46 +94,46 @@ class People(Staff):
                 unit.holdings.set_status(item, status)
             return True
 
-        if self.all.do(agency, lambda world: world.store.now(write)):
+        if self.all.perform(agency, lambda world: world.store.now(write)):
             known.update(changed)
 
     def _play_chance_events(self, agency: str) -> None:
         """Play the chance events of patrons and staff on the open requests."""
-        if not self.all.up(agency):
+        if not self.all.is_up(agency):
             return
         for request in self.read(agency, lambda unit: unit.requests.open_list()):
             for behaviour in BEHAVIOURS:
                 if (
                     request.position in behaviour.where
-                    and self.happens(behaviour.chance)
+                    and self.draw_chance(behaviour.chance)
                     and behaviour.act(self, agency, request)
                 ):
                     self.behaviours[behaviour.name] += 1
 
-    def wanted(self, agency: str) -> None:
+    def request_title(self, agency: str) -> None:
         """Place a patron's request for a title of another library. Some patrons request far more often than others."""
         patrons = self.all.worlds[agency].start.patrons
         reader = patrons[min(self.draw.randrange(len(patrons)), self.draw.randrange(len(patrons)))].barcode
         title, number = self.draw.choice(self._titles[agency]), f"d-{next(self._numbers)}"
         self.asked += 1
         document = f"RequestItem user={reader} bib={title} request={number}"
-        if self.happens(DEADLINES):
+        if self.draw_chance(DEADLINES):
             last = dates.civil(self.all.now) + timedelta(days=self.draw.randint(*DEADLINE_DAYS))
             document += f" NeedBeforeDate={dates.end_of(last):%Y-%m-%dT%H:%M:%SZ}"
         self.retry(lambda: self._send_document(agency, document))
-        if self.happens(REGRETS):
+        if self.draw_chance(REGRETS):
             cancel = f"CancelRequestItem user={reader} request={number}"
             self.after_days(self.draw.uniform(0, 2.5), lambda: self.retry(lambda: self._send_document(agency, cancel)))
 
     def _send_document(self, agency: str, document: str) -> bool:
-        reply = self.all.do(agency, lambda world: world.tell(f"{agency}-DISCOVERY", document))
+        reply = self.all.perform(agency, lambda world: world.tell(f"{agency}-DISCOVERY", document))
         if reply is not None and reply.service == "RequestItemResponse" and not reply.has("Problem"):
             self.placed += 1
         return reply is not None and reply.text("Problem/ProblemType") != TRY_LATER
 
-    def waits(self, agency: str, request: Request) -> None:
+    def schedule_visit(self, agency: str, request: Request) -> None:
         """Schedule the patron's visit in the next days, unless the patron does not come."""
-        if not self.happens(NO_SHOWS):
+        if not self.draw_chance(NO_SHOWS):
             self.after_days(self.draw.uniform(0.05, 4), lambda: self._collect_if_there(agency, request.id))
 
     def _collect_if_there(self, agency: str, number: str) -> None:
@@ -142,11 +142,11 @@ class People(Staff):
             # Lets a reader collect a waiting book, and bring it back some days later.
             book = self.books[request.item]
             lent = self.check_out(agency, request.patron, book)
-            if not lent or (self.happens(FUMBLED) and self.check_in(agency, book, undo=True)):
-                self.all.after(SOON, lambda: self._collect_if_there(agency, request.id))
+            if not lent or (self.draw_chance(FUMBLED) and self.check_in(agency, book, undo=True)):
+                self.all.schedule_after(SOON, lambda: self._collect_if_there(agency, request.id))
                 return
             book.place, book.since = "reader", self.all.now
-            days = self.draw.uniform(*(TOO_LONG_DAYS if self.happens(LATECOMERS) else READING_DAYS)) if self.busy else 1
+            days = self.draw.uniform(*(TOO_LONG_DAYS if self.draw_chance(LATECOMERS) else READING_DAYS)) if self.busy else 1
             self.after_days(days, lambda: self.bring_back(agency, book))
 
     def bring_back(self, agency: str, book: SimulatedCopy) -> None:

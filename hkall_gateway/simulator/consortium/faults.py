@@ -77,7 +77,7 @@ FAULTS: Final[tuple[NetworkFault, ...]] = (
 # fmt: on
 
 
-def damaged(data: bytes) -> bytes:
+def damage_bytes(data: bytes) -> bytes:
     """Replace the middle byte by a NUL, which no text of our protocols may contain."""
     middle = len(data) // 2
     return data[:middle] + b"\0" + data[middle + 1 :] if data else data
@@ -140,7 +140,7 @@ class LossyChannel:
         lost = f"lossy: {fault.name}"
         if fault.reply == "unconnected":
             raise NotSent(lost)
-        sent, posted = damaged(body) if fault.damaged else body, NOTHING
+        sent, posted = damage_bytes(body) if fault.damaged else body, NOTHING
 
         async def arrive() -> None:
             await self._post(url, sent, timeout_s)
@@ -154,7 +154,7 @@ class LossyChannel:
             raise NoReply(lost)
         if fault.page is not None:
             return HttpReply(fault.page.status, "text/html", fault.page.body, self.trouble.busy_s(fault.page))
-        return replace(posted, body=damaged(posted.body)) if fault.reply == "damaged" else posted
+        return replace(posted, body=damage_bytes(posted.body)) if fault.reply == "damaged" else posted
 
 
 T = TypeVar("T")

@@ -132,7 +132,7 @@ class Consortium:
 
     # ---- faults of machines
 
-    def isolate(self, agency: str, how_long: timedelta) -> None:
+    def disconnect_database(self, agency: str, how_long: timedelta) -> None:
         """Disconnect one of a library's two gateways from the database, so that half of the commands wait."""
         self.trouble.met["cut_off_from_database"] += 1
         self._isolated_until[agency] = self.now + how_long
@@ -144,7 +144,7 @@ class Consortium:
         self._ahead[agency] = ahead
         self._set_clock(self.now)
         if back:
-            self.do(agency, lambda world: world.store.now(after_step_back, world.now))
+            self.perform(agency, lambda world: world.store.now(after_step_back, world.now))
         self._stirred.add(agency)
 
     def _draw_waiting(self, agency: str) -> bool:
@@ -153,13 +153,13 @@ class Consortium:
         if not self.trouble.loss or self.draw.random() >= (CUT_OFF if isolated else LATE):
             return False
         self.trouble.met["late_command"] += 1
-        self.after(timedelta(seconds=self.draw.uniform(10, LATEST_COMMAND_S)), lambda: self.let_go(agency))
+        self.schedule_after(timedelta(seconds=self.draw.uniform(10, LATEST_COMMAND_S)), lambda: self.let_go(agency))
         return True
 
     def let_go(self, agency: str) -> None:
         """Run the commands that waited. All of them were answered "try again" before."""
         known = len(self._moved)
-        self.do(agency, lambda world: cast(TwoWayStore, world.store).let_go())
+        self.perform(agency, lambda world: cast(TwoWayStore, world.store).let_go())
         self._moved[known:] = [replace(one, refused=True) for one in self._moved[known:]]
 
     def _before_commit(self, world: World) -> None:
@@ -170,13 +170,13 @@ class Consortium:
 
     # ---- time
 
-    def at(self, when: datetime, what: Callable[[], object]) -> None:
+    def schedule_at(self, when: datetime, what: Callable[[], object]) -> None:
         """Schedule an action for an instant, or for now if that is past."""
         heapq.heappush(self._queued_events, (max(when, self.now), next(self._numbers), what))
 
-    def after(self, how_long: timedelta, what: Callable[[], object]) -> None:
+    def schedule_after(self, how_long: timedelta, what: Callable[[], object]) -> None:
         """Schedule an action after a while."""
-        self.at(self.now + how_long, what)
+        self.schedule_at(self.now + how_long, what)
 
     def run_until(self, end: datetime, *, stop: Callable[[], bool] = lambda: False) -> None:
         """Run every event before `end`, or until `stop` returns True."""
@@ -188,22 +188,22 @@ class Consortium:
             while self._stirred:
                 agency = min(self._stirred)
                 self._stirred.discard(agency)
-                due = self.do(agency, self._deliver_due)
+                due = self.perform(agency, self._deliver_due)
                 if due is None:
                     continue
                 due -= self._ahead.get(agency, timedelta())
                 if not self.now < self._alarm.get(agency, self.now) <= due:
                     self._alarm[agency] = due = max(due, self.now + timedelta(seconds=1))
-                    self.at(due, partial(self._stirred.add, agency))
+                    self.schedule_at(due, partial(self._stirred.add, agency))
             moved, self._moved = self._moved, []
             self.watch(moved)
         self._set_clock(max(self.now, end) if not stop() else self.now)
 
-    def cut_off(self, agency: str, how_long: timedelta) -> None:
+    def disconnect_network(self, agency: str, how_long: timedelta) -> None:
         """Disconnect a library's network. Its patrons and staff continue to work."""
         self._cut_until[agency] = self.now + how_long
 
-    def heal(self) -> None:
+    def end_faults(self) -> None:
         """End all faults: from now on no message is lost and no gateway dies."""
         self.trouble.loss, self._crash = 0.0, False
         self._cut_until.clear()
@@ -220,13 +220,13 @@ class Consortium:
 
     # ---- crashes and restarts
 
-    def up(self, agency: str) -> bool:
+    def is_up(self, agency: str) -> bool:
         """Whether the gateway of a library runs at this moment."""
         return self._down_until.get(agency, self.now) <= self.now
 
-    def do(self, agency: str, what: Callable[[World], T]) -> T | None:
+    def perform(self, agency: str, what: Callable[[World], T]) -> T | None:
         """Perform an action at a gateway. Returns None if it is down, dies, or its disk is full: the caller must retry."""
-        if not self.up(agency):
+        if not self.is_up(agency):
             return None
         try:
             return what(self.worlds[agency])
@@ -235,7 +235,7 @@ class Consortium:
             return None
         except Unavailable:
             self._unsure.add(agency)
-            self.after(SOON, lambda: self._stirred.add(agency))
+            self.schedule_after(SOON, lambda: self._stirred.add(agency))
             return None
 
     def _restart_dead(self, agency: str) -> None:
@@ -248,7 +248,7 @@ class Consortium:
         self._live_on(world)
         if self.draw.random() * 2 > 1:
             self._down_until[agency] = self.now + timedelta(seconds=self.draw.randrange(60, LONGEST_DOWN_S))
-            self.at(self._down_until[agency], lambda: self._stirred.add(agency))
+            self.schedule_at(self._down_until[agency], lambda: self._stirred.add(agency))
         self._stirred.add(agency)
 
     def _live_on(self, world: World) -> None:
@@ -259,7 +259,7 @@ class Consortium:
     async def _deliver(self, url: str, body: bytes, _timeout_s: float) -> HttpReply:
         """Return the reply of the partner's gateway. It may be down, or die before its reply is sent."""
         agency = url.removeprefix("http://").partition("/")[0]
-        if not self.up(agency) or self._cut_until.get(agency, self.now) > self.now:
+        if not self.is_up(agency) or self._cut_until.get(agency, self.now) > self.now:
             raise NotSent(f"{agency} is down")
         try:
             return HttpReply(200, XML, self.worlds[agency].ncip("", body), 0)
@@ -274,7 +274,7 @@ class Consortium:
             except (NotSent, NoReply):
                 return  # it is lost for good, and the sender gets no error
 
-        self.after(timedelta(seconds=seconds), arrive)
+        self.schedule_after(timedelta(seconds=seconds), arrive)
 
     def _deliver_due(self, world: World) -> datetime | None:
         if world.start.agency in self._unsure:

@@ -36,7 +36,7 @@ class Observations:
         question = requests(REQUESTS.c.side == side).order_by(REQUESTS.c.id)
         return self.people.read(agency, lambda unit: tuple(map(request_of, unit.execute(question))))
 
-    def lent(self, agency: str, borrower: str, wire_id: str) -> Request | None:
+    def find_lent(self, agency: str, borrower: str, wire_id: str) -> Request | None:
         """Return the request that a library lends to another under the other's number, or None if there is none."""
         return self.people.read(agency, lambda unit: unit.requests.find_lent(borrower, wire_id))
 
@@ -98,7 +98,7 @@ def one_lender_ships(look: Observations, moved: Moved) -> Iterator[str]:
         return
     wanted, borrower = requested[0], request.partner
     for one in look.people.read(borrower, lambda unit: unit.candidates.of_request(wanted.id)):
-        other = look.lent(one.agency, borrower, one.wire_id) if one.wire_id and one.agency != moved.agency else None
+        other = look.find_lent(one.agency, borrower, one.wire_id) if one.wire_id and one.agency != moved.agency else None
         if other is None or other.position not in {P.SHIPPED, P.AT_BORROWER}:
             continue
         if not any(event == "ASK_NEXT_AFTER_SILENCE" for _, event in look.events(borrower, wanted.id)):
@@ -214,7 +214,7 @@ def borrowers_agree(look: Observations) -> Iterator[str]:
     """Each request that a borrowing library has closed must be closed at the lender too."""
     for agency in look.all.worlds:
         for request in (r for r in look.requests(agency, Side.BORROWING) if r.position is P.CLOSED):
-            lent = look.lent(request.partner, agency, request.wire_id) if request.partner else None
+            lent = look.find_lent(request.partner, agency, request.wire_id) if request.partner else None
             if not ((lent and _was_lent(request, lent)) or _lent_for_another(look, agency, request)):
                 yield f"{agency} {request.id} is CLOSED, {request.partner} has {lent.position if lent else 'nothing'}"
 
@@ -309,7 +309,7 @@ class Invariants:
         found = self.look.people.read(agency, lambda unit: unit.notices.find(named.notice)) if named else None
         return f"{found.request}.{found.id}.{found.kind}" if found else f"?.{message_id}.?"
 
-    def settled(self) -> bool:
+    def is_settled(self) -> bool:
         """Whether no request is open, every outbox is empty, and every book is at its own library."""
         return not any(True for name in SETTLED for _ in AT_THE_END[name](self.look))
 
@@ -318,7 +318,7 @@ class Invariants:
         for broken in AT_THE_END.values():
             self._report("", *broken(self.look))
 
-    def ends(self) -> Counter[str]:
+    def count_ends(self) -> Counter[str]:
         """Count the requests by side and position."""
         every = ((side, r) for agency in self._mail for side in Side for r in self.look.requests(agency, side))
         return Counter(f"{side.value} {request.position}" for side, request in every)

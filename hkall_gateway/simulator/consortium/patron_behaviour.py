@@ -40,7 +40,7 @@ def renew_at_home(staff: Staff, agency: str, request: Request) -> bool:
     """Renew the loan in the discovery system, as its patron."""
     assert request.item is not None
     document = f"RenewItem user={request.patron} item={request.item.agency}:{request.item.barcode}"
-    reply = staff.all.do(agency, lambda world: world.tell(f"{agency}-DISCOVERY", document))
+    reply = staff.all.perform(agency, lambda world: world.tell(f"{agency}-DISCOVERY", document))
     return reply is not None and not reply.has("Problem")
 
 
@@ -55,21 +55,21 @@ def bring_to_its_owner(staff: Staff, agency: str, request: Request) -> bool:
 
 def claim(staff: Staff, agency: str, request: Request) -> bool:
     """Claim that the book was returned; the patron finds it later."""
-    return _find_lent_copy(staff, agency, request) is not None and staff.command(agency, "claim", request)
+    return _find_lent_copy(staff, agency, request) is not None and staff.run_command(agency, "claim", request)
 
 
 def damage(staff: Staff, agency: str, request: Request) -> bool:
     """Record that the patron damaged the book."""
-    return _find_lent_copy(staff, agency, request) is not None and staff.command(agency, "damaged", request)
+    return _find_lent_copy(staff, agency, request) is not None and staff.run_command(agency, "damaged", request)
 
 
 def lose(staff: Staff, agency: str, request: Request) -> bool:
     """Record that the patron lost the book: it is found some days later, or the two libraries settle the loss."""
     book = _find_lent_copy(staff, agency, request)
-    if book is None or not staff.command(agency, "lost", request):
+    if book is None or not staff.run_command(agency, "lost", request):
         return False
     book.place = "lost"
-    follow_up = _find_lost_copy if staff.happens(FOUND) else _settle_loss
+    follow_up = _find_lost_copy if staff.draw_chance(FOUND) else _settle_loss
     staff.after_days(staff.draw.uniform(1, 6), lambda: follow_up(staff, agency, request, book))
     return True
 
@@ -83,24 +83,26 @@ def _settle_loss(staff: Staff, agency: str, request: Request, _book: SimulatedCo
     owner = request.partner
     lent = staff.read(owner, lambda unit: unit.requests.find_lent(agency, request.wire_id))
     assert lent is not None
-    staff.retry(lambda: staff.command(agency, "settle", request, "paid for"))
-    staff.retry(lambda: staff.command(owner, "lost", lent, "the borrower says so"))
-    staff.after_days(1, lambda: staff.retry(lambda: staff.command(owner, "settle", lent, "paid for")))
+    staff.retry(lambda: staff.run_command(agency, "settle", request, "paid for"))
+    staff.retry(lambda: staff.run_command(owner, "lost", lent, "the borrower says so"))
+    staff.after_days(1, lambda: staff.retry(lambda: staff.run_command(owner, "settle", lent, "paid for")))
 
 
 def cancel(staff: Staff, agency: str, request: Request) -> bool:
     """Cancel the request at the counter, for its patron."""
-    return staff.command(agency, "cancel", request, "not needed")
+    return staff.run_command(agency, "cancel", request, "not needed")
 
 
 def recall(staff: Staff, agency: str, request: Request) -> bool:
     """Recall the book for a patron of its owner."""
-    return request.side is Side.LENDING and request.recalled_on is None and staff.command(agency, "recall", request)
+    return request.side is Side.LENDING and request.recalled_on is None and staff.run_command(agency, "recall", request)
 
 
 def cancel_recall(staff: Staff, agency: str, request: Request) -> bool:
     """Cancel the owner's recall."""
-    return request.side is Side.LENDING and request.recalled_on is not None and staff.command(agency, "cancel_recall", request)
+    return (
+        request.side is Side.LENDING and request.recalled_on is not None and staff.run_command(agency, "cancel_recall", request)
+    )
 
 
 def _find_lent_copy(staff: Staff, agency: str, request: Request) -> SimulatedCopy | None:

@@ -84,7 +84,7 @@ class PreparedSimulation:
     watcher: Invariants
 
 
-def cast(setting: Setting, channel: ChannelMaker = LossyChannel) -> PreparedSimulation:
+def prepare_simulation(setting: Setting, channel: ChannelMaker = LossyChannel) -> PreparedSimulation:
     """Make the libraries of a setting. `channel` makes the faulty connections. The caller closes the consortium."""
     draw = Random(setting.seed)  # noqa: S311  # a story, not a secret
     # Each title has a copy in two libraries, so that a request has a second lender.
@@ -104,20 +104,20 @@ def cast(setting: Setting, channel: ChannelMaker = LossyChannel) -> PreparedSimu
 
 def simulate(setting: Setting, channel: ChannelMaker = LossyChannel) -> SimulationReport:
     """Run from the first request until everything has settled, or until the time limit."""
-    story = cast(setting, channel)
+    story = prepare_simulation(setting, channel)
     try:
         consortium, people = story.consortium, story.people
         world = next(iter(consortium.worlds.values()))
         for day in range(setting.days):
-            people.live(midnight(world, day))
+            people.play_day(midnight(world, day))
             consortium.run_until(midnight(world, day + 1))
-        consortium.heal()
+        consortium.end_faults()
         people.busy = False
         healed = consortium.now
         for day in range(setting.days, setting.days + SETTLE_DAYS):
-            people.live(midnight(world, day))
+            people.play_day(midnight(world, day))
             consortium.run_until(midnight(world, day + 1))
-            if story.watcher.settled():
+            if story.watcher.is_settled():
                 break
         settled_after = consortium.now - healed
         story.watcher.end()
@@ -126,7 +126,7 @@ def simulate(setting: Setting, channel: ChannelMaker = LossyChannel) -> Simulati
             broken=tuple(story.watcher.broken),
             asked=story.people.asked,
             placed=story.people.placed,
-            ends=story.watcher.ends(),
+            ends=story.watcher.count_ends(),
             faults=Counter(story.consortium.trouble.met),
             deaths=story.consortium.deaths.total(),
             events=story.consortium.events(),

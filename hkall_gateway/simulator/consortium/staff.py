@@ -69,14 +69,14 @@ class Staff:
 
     def after_days(self, days: float, what: Callable[[], None]) -> None:
         """Schedule an action in so many days."""
-        self.all.after(timedelta(days=days), what)
+        self.all.schedule_after(timedelta(days=days), what)
 
     def retry(self, what: Callable[[], bool]) -> None:
         """Repeat the action until it succeeds, with a pause after each failure."""
         if not what():
-            self.all.after(SOON, lambda: self.retry(what))
+            self.all.schedule_after(SOON, lambda: self.retry(what))
 
-    def happens(self, chance: float) -> bool:
+    def draw_chance(self, chance: float) -> bool:
         """Draw whether an event with this chance happens."""
         return self.draw.random() < chance
 
@@ -85,7 +85,7 @@ class Staff:
     def sip2(self, agency: str, line: str) -> bool:
         """Whether the gateway accepted a terminal's line; `{now}` stands for the terminal's time."""
         now = self.all.now.astimezone(dates.HONG_KONG).strftime("%Y%m%d    %H%M%S")
-        reply = self.all.do(agency, lambda world: world.sip2(COUNTER, line.replace("{now}", now)))
+        reply = self.all.perform(agency, lambda world: world.sip2(COUNTER, line.replace("{now}", now)))
         return reply is not None and reply[2:3] == "1"
 
     def check_out(self, agency: str, card: str, book: SimulatedCopy, *, undo: bool = False) -> bool:
@@ -98,21 +98,23 @@ class Staff:
         cancel = "BIY|" if undo else ""
         return self.sip2(agency, f"09N{{now}}{{now}}AP{agency}-DESK|AO{agency}|AB{book.item.barcode}|AC|{cancel}")
 
-    def command(self, agency: str, name: str, request: Request, reason: str = "", book: SimulatedCopy | None = None) -> bool:
+    def run_command(
+        self, agency: str, name: str, request: Request, reason: str = "", book: SimulatedCopy | None = None
+    ) -> bool:
         """Whether the gateway accepted a staff command (a row of `STAFF_ACTIONS`)."""
         item = book.item if book else ItemKey("", "")
         command = Act(STAFF, request.id, item.barcode, item.agency, reason, action=name)
-        done = self.all.do(agency, lambda world: finished(world.circulation.execute(command)))
+        done = self.all.perform(agency, lambda world: finished(world.circulation.execute(command)))
         return done is not None and not isinstance(done, Refused)
 
     # ---- replies of the gateway
 
-    def holding(self, agency: str, book: SimulatedCopy) -> Request | None:
+    def find_holding(self, agency: str, book: SimulatedCopy) -> Request | None:
         """Return the open request that holds a copy."""
         found = self.read(agency, lambda unit: unit.requests.open_with_item(book.item.barcode, book.item.agency))
         return found[0] if found else None
 
-    def listed(self, agency: str, position: Position) -> tuple[Request, ...]:
+    def list_requests(self, agency: str, position: Position) -> tuple[Request, ...]:
         """Return the requests in a position."""
         return self.read(agency, lambda unit: unit.requests.open_list(position.value))
 
@@ -124,7 +126,7 @@ class Staff:
         """Return the result of a query on a library's database. A query never crashes a gateway."""
         return finished(self.all.worlds[agency].store.read(question, is_long=True))
 
-    def waits(self, agency: str, request: Request) -> None:
+    def schedule_visit(self, agency: str, request: Request) -> None:
         """Let the patron collect a book on the hold shelf; a subclass schedules the visit."""
 
     # ---- a counter
@@ -137,20 +139,20 @@ class Staff:
         # A refused book lies on the desk; `work` looks through those again, since its request may be moved on meanwhile.
 
     def _put_away(self, agency: str, book: SimulatedCopy) -> None:
-        held = self.holding(agency, book)
+        held = self.find_holding(agency, book)
         if book.item.agency == agency:
             book.place = "shelf" if held is None or held.position is P.PAGED else "desk"
         elif held is None:
             return
         elif held.position is P.RECEIVED:
-            self.waits(agency, held)
+            self.schedule_visit(agency, held)
         elif held.position in {P.TO_RETURN, P.RETURN_TRANSIT} and not (
-            held.used and self.happens(FUMBLED) and self.check_out(agency, held.patron, book, undo=True)
+            held.used and self.draw_chance(FUMBLED) and self.check_out(agency, held.patron, book, undo=True)
         ):
             self._send_home(agency, book, held)
 
     def _send_home(self, agency: str, book: SimulatedCopy, held: Request | None) -> None:
-        if held is not None and held.position is P.TO_RETURN and not self.command(agency, "dispatch", held):
+        if held is not None and held.position is P.TO_RETURN and not self.run_command(agency, "dispatch", held):
             return
         self._send_by_courier(book, book.item.agency)
 
@@ -161,20 +163,20 @@ class Staff:
 
     # ---- twice a day
 
-    def work(self, agency: str) -> None:
+    def work_through_lists(self, agency: str) -> None:
         """Works through the pull list, the books on the desk, uncollected books, and dead messages."""
-        if not self.all.up(agency):
-            self.all.after(SOON, lambda: self.work(agency))
+        if not self.all.is_up(agency):
+            self.all.schedule_after(SOON, lambda: self.work_through_lists(agency))
             return
-        for request in self.listed(agency, P.PAGED):
+        for request in self.list_requests(agency, P.PAGED):
             self._pull_copy(agency, request)
-        for request in self.listed(agency, P.IN_TRANSIT):
+        for request in self.list_requests(agency, P.IN_TRANSIT):
             self._cancel_stray(agency, request)
         for book in [b for b in self.books.values() if b.place == "desk" and b.holder == agency]:
             self._handle_desk_copy(agency, book)
         for row in self.read(agency, lambda unit: unit.outbox.rows(states=(OutboxState.DEAD,))):
             again = unsent.Settle(STAFF, row.id)
-            self.all.do(agency, lambda w, c=again: w.store.now(in_context(unsent.retry, w.library, w.now, c)))  # type: ignore[misc]
+            self.all.perform(agency, lambda w, c=again: w.store.now(in_context(unsent.retry, w.library, w.now, c)))  # type: ignore[misc]
         for kept in self.read(agency, quarantine.listed):
             if kept.why == Reason.CONTRADICTS_US:
                 self._judge_document(agency, kept)
@@ -185,41 +187,41 @@ class Staff:
         book = self.books[ItemKey(named.text("ItemId/AgencyId"), named.text("ItemId/ItemIdentifierValue"))]
         if book.item.agency == kept.agency == book.holder:
             again = (kept.agency, kept.digest, kept.document)
-            if self.all.do(agency, lambda world: finished(replay_document(world.services, *again))) is None:
+            if self.all.perform(agency, lambda world: finished(replay_document(world.services, *again))) is None:
                 return  # the gateway died: the document is replayed at the next look
         judged = (kept.id, QuarantineState.REPLAYED, STAFF.who, "looked where it is")
-        self.all.do(agency, lambda world: world.store.now(quarantine.settle, *judged))
+        self.all.perform(agency, lambda world: world.store.now(quarantine.settle, *judged))
 
     def _cancel_stray(self, agency: str, request: Request) -> None:
         """Cancel an unrequested shipment that never arrived, announced after we had withdrawn the request."""
         if request.kind == STRAY and request.moved_at and self.all.now - request.moved_at > STRAYS_WAIT:
             command = Act(STAFF, request.id, reason="it never came", position=P.CANCELLED, action="force")
-            self.all.do(agency, lambda world: finished(world.circulation.execute(command)))
+            self.all.perform(agency, lambda world: finished(world.circulation.execute(command)))
 
     def _pull_copy(self, agency: str, request: Request) -> None:
         assert request.item is not None
         if self._forgotten.get((agency, request.id), self.all.now) > self.all.now:
             return
         book = self.books[request.item]
-        if book.place != "shelf" or self.happens(NOT_FOUND):
-            self.command(agency, "decline", request, "not_on_shelf" if book.place != "shelf" else self.draw.choice(REASONS))
-        elif self.happens(FORGOTTEN):  # the pull slip was lost
+        if book.place != "shelf" or self.draw_chance(NOT_FOUND):
+            self.run_command(agency, "decline", request, "not_on_shelf" if book.place != "shelf" else self.draw.choice(REASONS))
+        elif self.draw_chance(FORGOTTEN):  # the pull slip was lost
             self._forgotten[agency, request.id] = self.all.now + timedelta(days=self.draw.uniform(1, 12))
         elif self.check_out(agency, f"{request.partner}-INST", book) and not (
-            self.happens(UNFIT) and self.command(agency, "decline", request, "damaged")
+            self.draw_chance(UNFIT) and self.run_command(agency, "decline", request, "damaged")
         ):
             self._send_by_courier(book, request.partner)
 
     def _handle_desk_copy(self, agency: str, book: SimulatedCopy) -> None:
         """Handle a book on the desk: scan it again, return it unused, or receive it as unannounced."""
-        held, days = self.holding(agency, book), ((self.all.now - book.since).days if book.since else 0)
+        held, days = self.find_holding(agency, book), ((self.all.now - book.since).days if book.since else 0)
         if book.item.agency == agency or (held is None and days < 1):
             self.take_in(agency, book)
         elif held is None:
             # Handles an unknown book: receives it unannounced by the number on its pull slip; after some days sends it home.
-            requested = self.listed(agency, P.REQUESTED) + self.listed(agency, P.CANCELLING)
+            requested = self.list_requests(agency, P.REQUESTED) + self.list_requests(agency, P.CANCELLING)
             waiting = [r for r in requested if self._was_requested(agency, r, book)]
-            if waiting and self.command(agency, "receive", waiting[0], "unannounced", book):
+            if waiting and self.run_command(agency, "receive", waiting[0], "unannounced", book):
                 self._put_away(agency, book)
             elif days >= PATIENT_DAYS:
                 self._send_by_courier(book, book.item.agency)
@@ -227,10 +229,10 @@ class Staff:
             self.take_in(agency, book)
         elif held.position in {P.TO_RETURN, P.RETURN_TRANSIT}:
             self._send_home(agency, book, held)
-        elif (held.position is P.RECEIVED and (held.expired_pickup or (not self.busy and days > 1))) and self.command(
+        elif (held.position is P.RECEIVED and (held.expired_pickup or (not self.busy and days > 1))) and self.run_command(
             agency, "return_unused", held
         ):
-            self._send_home(agency, book, self.holding(agency, book))
+            self._send_home(agency, book, self.find_holding(agency, book))
 
     def _was_requested(self, agency: str, request: Request, book: SimulatedCopy) -> bool:
         listed = self.read(agency, lambda unit: unit.candidates.of_request(request.id))
