@@ -112,7 +112,7 @@ def test_the_description_is_everybodys(curl: Curl) -> None:
     assert told(curl("/api/v1/openapi.json"))["openapi"].startswith("3.1")
 
 
-def test_a_document_is_heard_again_by_the_gateways_own_ncip(gateway: Gateway, curl: Curl) -> None:
+def test_quarantined_document_is_processed_again_by_the_gateway(gateway: Gateway, curl: Curl) -> None:
     address = f"http://127.0.0.1:{gateway.ports.ncip}/ncip"
     parties = ("--from", "CUHK", "--to", "HKU", "--secret-env", demo_setup.secret_variable("CUHK"))
     words: list[Any] = [COMMAND, "ncip", address, "ItemShipped", "request=R-UNKNOWN", "item=CUHK/X404", *parties]

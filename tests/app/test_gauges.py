@@ -45,7 +45,7 @@ def look(library: DeskWorld, gauges: Gauges) -> dict[str, Rows]:
     return dict(library.store.now(gauges.read))
 
 
-def test_open_requests_are_told_by_side_partner_and_position(library: DeskWorld, gauges: Gauges) -> None:
+def test_open_requests_are_counted_by_side_partner_and_position(library: DeskWorld, gauges: Gauges) -> None:
     library.wish()
     library.lent_out(item_barcode="B1", wire_id="w1")
     library.lent_out(item_barcode="B2", wire_id="w2")

@@ -204,7 +204,7 @@ def test_dates_and_unusual_characters_can_be_logged() -> None:
     assert (line["zh"], line["many"], line["none"], line["path"]) == ("沙丘", [1], None, "x")
 
 
-def test_one_event_is_one_line() -> None:
+def test_event_is_written_in_one_line() -> None:
     stream = listening()
     structlog.get_logger().info("a", text="one\ntwo\r\u2028three")
     assert stream.getvalue().count(b"\n") == 1

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.attacks.conftest import Site
 
 
-def test_what_people_borrow_is_readable_by_the_gateway_s_user_and_group_alone(site: Site) -> None:
+def test_borrowing_data_is_readable_only_by_the_gateways_user_and_group(site: Site) -> None:
     files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in site.folder.glob("hkall.db*")}
     assert {"hkall.db", "hkall.db-wal"} <= files.keys()
     assert {mode & 0o137 for mode in files.values()} == {0}

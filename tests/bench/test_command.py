@@ -27,7 +27,7 @@ def bench(*words: str) -> Result:
     return CliRunner().invoke(command, list(words))
 
 
-def test_one_row_is_measured_at_a_real_gateway_beside_a_real_echo() -> None:
+def test_row_is_measured_with_a_real_gateway_and_a_real_echo_server() -> None:
     done = bench("--quick", "--only", "sip2_63_vs_echo", "--json", *TINY)
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)

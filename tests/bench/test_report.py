@@ -32,7 +32,7 @@ def test_the_screen_shows_what_was_measured_what_was_not_and_what_failed() -> No
     assert "growth_63" not in shown
 
 
-def test_a_machine_that_was_busy_with_other_work_is_told() -> None:
+def test_busy_machine_is_reported() -> None:
     quiet, busy = records(), records() | {"machine": {**records()["machine"], "load": 9.0}}
     assert (BUSY in screen(quiet), BUSY in screen(busy)) == (False, True)
 

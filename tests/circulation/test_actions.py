@@ -173,7 +173,7 @@ def test_reason_of_a_command_is_in_the_journal(library: DeskWorld) -> None:
 # ---- receive what nobody announced
 
 
-def test_r13_a_copy_that_nobody_announced_is_received_and_its_lender_told(library: DeskWorld) -> None:
+def test_r13_unannounced_item_is_received_and_its_lender_notified(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
 
     answer = library.act("receive", barcode="C1")
@@ -183,7 +183,7 @@ def test_r13_a_copy_that_nobody_announced_is_received_and_its_lender_told(librar
     assert library.told() == ["CUHK tell_lender_received", "UG1 letter_pickup"]
 
 
-def test_a_copy_of_a_former_lender_is_received_and_the_present_one_told_to_stop(library: DeskWorld) -> None:
+def test_item_of_a_former_lender_is_received_and_the_present_one_cancelled(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
     library.go_to("2017-03-06 10:00")
     library.round("silence")
@@ -247,7 +247,7 @@ def test_a_return_is_not_dated_before_the_loan_nor_ahead_nor_back_without_a_reas
     assert library.request().position is P.ON_LOAN
 
 
-def test_r16_where_the_way_home_is_told_by_hand_a_return_waits_for_its_dispatch(make_library: Callable[..., DeskWorld]) -> None:
+def test_r16_return_waits_for_its_dispatch_when_that_is_announced_by_hand(make_library: Callable[..., DeskWorld]) -> None:
     library = make_library(BY_HAND)
     library.lent_out()
 
@@ -311,7 +311,7 @@ UNLISTED = (Partner("CUHK", "Chinese University", charges=Charges(processing_cen
     ("deed", "flag", "kind", "at_once"),
     [("lost", "no_price:lost", "replacement", [("processing", 10_000)]), ("damaged", "no_price:damaged", "damage", [])],
 )
-def test_r45_a_price_that_nobody_knows_is_said_flagged_and_charged_later_once(
+def test_r45_unknown_price_is_flagged_and_charged_once_later(
     make_library: Callable[..., DeskWorld], deed: str, flag: str, kind: str, at_once: list[tuple[str, int]]
 ) -> None:
     library = make_library(partners=UNLISTED)
@@ -380,7 +380,7 @@ def test_r45_a_book_found_within_its_owners_days_is_not_to_be_paid(library: Desk
     assert (library.owed(), library.request().lost_on) == (owed, None)
 
 
-def test_r45_what_was_paid_for_a_book_that_is_found_is_owed_back(library: DeskWorld) -> None:
+def test_r45_payment_for_a_lost_item_is_refunded_when_it_is_found(library: DeskWorld) -> None:
     library.lent_out()
     library.act("lost")
     library.pay(40_000)

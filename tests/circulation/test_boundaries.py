@@ -668,6 +668,6 @@ AT_THE_DOOR = {
 """Rules of the doors, which the desk does not know, each with the scenario that holds it."""
 
 
-def test_every_published_rule_has_its_boundaries_here_or_at_the_door() -> None:
+def test_every_published_rule_has_boundaries() -> None:
     assert {row.name.partition(" ")[0] for row in ROWS} | AT_THE_DOOR.keys() == PUBLISHED_RULES.keys()
     assert all((SCENARIOS / name).exists() for name in AT_THE_DOOR.values())

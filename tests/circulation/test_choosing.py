@@ -169,7 +169,7 @@ def test_library_closed_today_is_asked_last(world: World) -> None:
     assert decline(world, "LU").partner == "HKUST"
 
 
-def test_no_library_is_asked_twice_for_one_wish(world: World) -> None:
+def test_library_is_asked_once_per_request(world: World) -> None:
     put(world, "CUHK", "C9")
     wish(world)
 

@@ -60,7 +60,7 @@ def test_an_unknown_request_is_refused(desk: DeskWorld) -> None:
     assert found.why is Reason.UNKNOWN_REQUEST
 
 
-def test_a_request_is_told_from_its_placing_on_with_the_rule_of_each_step(desk: DeskWorld) -> None:
+def test_journal_of_a_request_shows_the_rule_of_each_step(desk: DeskWorld) -> None:
     desk.wish()
     desk.go_to("2017-03-02 10:00")
     desk.act("cancel", reason="no longer wanted")

@@ -48,13 +48,13 @@ def test_within_the_window_the_same_document_gets_the_same_outcome(ask: Ask, now
     assert (outcomes, wish.done) == ([RENEWED, RENEWED], 1)
 
 
-def test_after_the_window_the_same_document_is_a_new_wish(ask: Ask, now: datetime) -> None:
+def test_repeated_document_after_the_window_is_a_new_request(ask: Ask, now: datetime) -> None:
     wish = Wish(RENEWED, Refused(Reason.RENEWAL_TOO_SOON))
     ask(wish, now, KEY)
     assert ask(wish, now + WINDOW + timedelta(seconds=1), KEY) == Refused(Reason.RENEWAL_TOO_SOON)
 
 
-def test_a_new_wish_has_a_window_of_its_own(ask: Ask, now: datetime) -> None:
+def test_new_request_has_its_own_window(ask: Ask, now: datetime) -> None:
     later = now + WINDOW + timedelta(seconds=1)
     wish = Wish(RENEWED, RENEWED)
     for when in (now, later, later + WINDOW):

@@ -72,7 +72,7 @@ def test_r32_a_lender_that_answers_is_asked_for_the_patrons_date_where_its_own_i
         (NO, 10, "refused:ask_lender_later_date"),
     ],
 )
-def test_r19_whatever_the_lender_answers_the_loan_stays_as_it_is(
+def test_r19_loan_is_unchanged_by_the_reply_of_the_lender(
     make_library: Callable[..., DeskWorld], answer: DeliveryResult, lender_due: int, flags: str
 ) -> None:
     library = lent_past(make_library, ASKED, date(2017, 3, 10))

@@ -87,7 +87,7 @@ def test_r26_a_second_recall_changes_nothing_and_writes_no_letter(library: DeskW
     assert library.letters(Notification.LETTER_RECALLED) == 1
 
 
-def test_r26_a_second_recall_that_names_an_earlier_date_counts_and_is_told(library: DeskWorld) -> None:
+def test_r26_second_recall_with_an_earlier_date_applies_and_is_announced(library: DeskWorld) -> None:
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
     recall(library, due=date(2017, 3, 29))
@@ -99,7 +99,7 @@ def test_r26_a_second_recall_that_names_an_earlier_date_counts_and_is_told(libra
     assert library.letters(Notification.LETTER_RECALLED) == 2
 
 
-def test_r26_the_lenders_own_date_never_cuts_our_floor_and_the_difference_is_told(library: DeskWorld) -> None:
+def test_r26_earlier_date_of_the_lender_keeps_minimum_use_and_is_reported(library: DeskWorld) -> None:
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
 
@@ -347,7 +347,7 @@ def test_an_owners_renewal_needs_a_loan_and_a_date(
 # ---- we recall our own
 
 
-def test_we_recall_a_copy_that_is_lent_and_the_borrower_is_told_by_when(library: DeskWorld) -> None:
+def test_recall_of_a_lent_item_tells_the_borrower_the_date(library: DeskWorld) -> None:
     library.given(P.AT_BORROWER, side=Side.LENDING, lender_due=date(2017, 4, 15))
 
     answer = library.act("recall")
@@ -357,7 +357,7 @@ def test_we_recall_a_copy_that_is_lent_and_the_borrower_is_told_by_when(library:
     assert library.message().due == date(2017, 3, 8)
 
 
-def test_a_recall_of_ours_is_told_once_unless_it_names_an_earlier_day(library: DeskWorld) -> None:
+def test_recall_is_sent_once_unless_it_names_an_earlier_day(library: DeskWorld) -> None:
     library.given(P.AT_BORROWER, side=Side.LENDING, lender_due=date(2017, 4, 15))
     library.act("recall", on=date(2017, 3, 20))
 
@@ -386,7 +386,7 @@ def test_r28_the_borrower_may_not_renew_what_we_have_recalled_until_we_cancel(li
     assert isinstance(library.ask(library.circulation.execute(sent_as(ItemRenewed, replace(renewal, at=library.now)))), Renewed)
 
 
-def test_what_has_come_home_cannot_be_recalled(library: DeskWorld) -> None:
+def test_completed_loan_cannot_be_recalled(library: DeskWorld) -> None:
     library.given(P.CLOSED, side=Side.LENDING)
 
     assert library.act("recall").why is Reason.WRONG_POSITION

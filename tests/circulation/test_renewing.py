@@ -233,7 +233,7 @@ def test_a_recall_that_is_taken_back_does_not_bring_the_refused_date_back(taking
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_r30_a_denied_renewal_is_told_by_letter_only_where_the_policy_says_so(
+def test_r30_denied_renewal_causes_a_letter_only_where_the_policy_says_so(
     make_library: Callable[..., DeskWorld], wanted: bool
 ) -> None:
     library = make_library(Policy(notices=Notices(renewal_denied=wanted), renewal=REVERT))
@@ -282,7 +282,7 @@ def test_r28_a_refusal_because_of_a_recall_is_a_recall(
     assert (library.letters(Notification.LETTER_RECALLED), library.letters(Notification.LETTER_RENEWAL_DENIED)) == (1, 0)
 
 
-def test_r28_a_refusal_because_of_a_recall_that_was_told_already_changes_nothing(library: DeskWorld) -> None:
+def test_r28_refusal_for_a_known_recall_changes_nothing(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-14 10:00")
     renewed(library)

@@ -53,7 +53,7 @@ def test_r14_at_midnight_of_the_sixth_day_it_is_expired_and_r15_nobody_is_told(l
     assert library.told() == []
 
 
-def test_r14_what_is_expired_does_not_expire_again(library: DeskWorld) -> None:
+def test_r14_expired_pickup_expires_once(library: DeskWorld) -> None:
     on_the_shelf(library)
     library.go_to(f"2017-03-12 {MIDNIGHT}")
     library.round("pickup_expiry")
@@ -154,7 +154,7 @@ def test_r11_a_lender_that_accepted_has_the_days_that_paging_takes(library: Desk
     assert library.round("silence") == 1
 
 
-def test_r38_at_the_end_of_the_list_the_silent_lender_is_told_and_the_patron_gets_one_letter(library: DeskWorld) -> None:
+def test_r38_silent_last_lender_is_cancelled_and_the_patron_gets_one_letter(library: DeskWorld) -> None:
     asked_on(library, "2017-03-01 10:00")
     library.go_to("2017-03-04 10:00")
     library.round("silence")
@@ -200,7 +200,7 @@ def test_request_is_cancelled_on_the_day_after_it_was_needed(library: DeskWorld,
     assert library.request().position is after
 
 
-def test_the_day_until_which_a_wish_is_needed_comes_with_it(library: DeskWorld) -> None:
+def test_need_before_date_arrives_with_the_request(library: DeskWorld) -> None:
     library.wish(need_before=date(2017, 3, 10))
 
     assert library.request().need_before == date(2017, 3, 10)

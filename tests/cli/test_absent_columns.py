@@ -80,7 +80,7 @@ def test_a_replaced_card_keeps_what_the_file_lacks(config: Path) -> None:
     assert (patron(config, "Z9"), patron(config, "Z1")) == (KEPT, None)
 
 
-def test_of_several_replaced_cards_the_latest_is_kept(config: Path) -> None:
+def test_latest_of_several_replaced_cards_is_kept(config: Path) -> None:
     load(config, "barcode,name,category,email\nZ0,Chan Tai Man,undergraduates,old@hku.test\n")
     load(config, "barcode,name,category,former_barcode\nZ9,Chan Tai Man,undergraduates,Z0;Z1\n")
 

@@ -54,9 +54,7 @@ def contents(config: Path) -> dict[str, list[object]]:
         ),
     ],
 )
-def test_one_bad_row_loads_nothing_of_its_file(
-    config: Path, tmp_path: Path, kind: str, good: str, bad: str, where: str
-) -> None:
+def test_bad_row_rejects_its_whole_file(config: Path, tmp_path: Path, kind: str, good: str, bad: str, where: str) -> None:
     file, before = tmp_path / f"{kind}.csv", contents(config)
 
     file.write_text(good + bad)

@@ -71,7 +71,7 @@ def test_a_dead_letter_is_listed_with_its_error(config: Path) -> None:
     assert (row["id"], row["state"], row["last_error"]) == (1, "dead", "unknown: cut")
 
 
-def test_one_row_is_shown_with_its_tries_its_document_and_what_would_follow(config: Path) -> None:
+def test_row_is_shown_with_attempts_document_and_effects(config: Path) -> None:
     done = run(config, "outbox", "show", "1")
     assert done.exit_code == 0
     assert "RequestItem>" in done.stdout

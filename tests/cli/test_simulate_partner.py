@@ -26,7 +26,7 @@ def gateway(reactor: Any, tmp_path: Path) -> Iterator[Gateway]:
     made.end()
 
 
-def test_it_ships_what_is_requested_and_prints_what_it_gets(gateway: Gateway, tmp_path: Path) -> None:
+def test_simulated_partner_ships_requests_and_prints_messages(gateway: Gateway, tmp_path: Path) -> None:
     with (tmp_path / "partner.log").open("wb") as log:
         words = [str(COMMAND), "simulate-partner", "CUHK", "--ships-after", "0.2", "--config", str(gateway.path)]
         partner = subprocess.Popen(words, env={**gateway.environ, "PYTHONUNBUFFERED": "1"}, stdout=log, stderr=log)

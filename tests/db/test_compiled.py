@@ -42,7 +42,7 @@ def test_rows_are_what_sqlalchemy_makes_of_them(connection: Connection, now: dat
     assert CompiledStatement(BY_SIDE).rows(connection, after=date(2017, 3, 1)) == [dict(row) for row in usual]
 
 
-def test_what_was_added_is_read_back_with_its_types(connection: Connection, now: datetime) -> None:
+def test_inserted_row_round_trips_with_its_types(connection: Connection, now: datetime) -> None:
     assert ADD.change(connection, **_request(now.astimezone(HONG_KONG))) == 1
     found = connection.execute(select(REQUESTS)).mappings().one()
     expected = _request(now) | {"side": "borrow", "position": "ON_LOAN", "stage": "in_hand"}
@@ -71,7 +71,7 @@ def test_the_first_row_is_none_where_there_is_none(connection: Connection) -> No
     assert CompiledStatement(BY_SIDE).first(connection, after=date(2017, 3, 1)) is None
 
 
-def test_what_the_database_refuses_is_the_usual_error_and_shows_no_value(connection: Connection) -> None:
+def test_database_error_is_the_usual_one_and_shows_no_value(connection: Connection) -> None:
     add = insert_row(PATRONS, "barcode", "email")
     add.change(connection, barcode="P1", email="chan@hku.test")
     with pytest.raises(IntegrityError) as refused:
@@ -91,14 +91,14 @@ def test_a_value_that_is_missing_is_an_error(connection: Connection) -> None:
         CompiledStatement(BY_SIDE).rows(connection)
 
 
-def test_whoever_listens_to_statements_hears_them(engine: Engine, connection: Connection) -> None:
+def test_statement_listeners_are_called(engine: Engine, connection: Connection) -> None:
     heard: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda _c, _cursor, statement, *_rest: heard.append(statement))
     CompiledStatement(BY_SIDE).rows(connection, after=date(2017, 3, 1))
     assert [statement.split()[0] for statement in heard] == ["SELECT"]
 
 
-def test_what_was_appended_is_changed_by_the_next_change_of_its_table(connection: Connection, now: datetime) -> None:
+def test_appended_row_is_updated_by_the_next_change_of_its_table(connection: Connection, now: datetime) -> None:
     connection.exec_driver_sql("BEGIN")
     ADD.append(connection, **_request(now))
     ADD.append(connection, **_request(now, id="R2"))
@@ -108,7 +108,7 @@ def test_what_was_appended_is_changed_by_the_next_change_of_its_table(connection
     connection.exec_driver_sql("ROLLBACK")
 
 
-def test_what_was_appended_is_part_of_any_commit(engine: Engine, now: datetime) -> None:
+def test_appended_rows_are_part_of_any_commit(engine: Engine, now: datetime) -> None:
     with engine.connect() as one, engine.connect() as other:
         one.exec_driver_sql("BEGIN")
         ADD.append(one, **_request(now))

@@ -199,7 +199,7 @@ def test_a_unit_that_waited_too_long_for_a_lock_is_tried_again_and_the_others_ar
     assert site.draws  # it paused for a drawn time in between
 
 
-def test_a_unit_that_always_finds_it_locked_is_told_to_try_again_after_a_few_tries(site: Site, postgres_engine: Engine) -> None:
+def test_unit_that_stays_locked_out_gets_try_again_after_several_attempts(site: Site, postgres_engine: Engine) -> None:
     holder, tries = Holder(postgres_engine), []
     told = site.write(bind(touch, lambda: tries.append(1)))
     holder.let_go()

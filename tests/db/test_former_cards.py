@@ -118,7 +118,7 @@ def test_letters_that_wait_go_to_the_new_card_and_those_that_left_stay(
 
 
 @pytest.mark.parametrize(("state", "named"), [("waiting", "P2"), ("unsure", "P1"), ("dead", "P1"), ("sent", "P1")])
-def test_a_partner_that_may_have_been_told_of_the_former_card_is_told_the_same_again(
+def test_partner_that_may_know_the_former_card_gets_the_same_message_again(
     store: Immediate, standing: Standing, replaced: Any, now: datetime, state: str, named: str
 ) -> None:
     request = standing(P.REQUESTED)

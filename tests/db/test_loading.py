@@ -241,13 +241,13 @@ def test_removal_of_more_than_a_fifth_is_too_many(before: int, vanishing: int, t
     assert not report.too_many_vanish(full=False)
 
 
-def test_what_a_file_withdraws_counts_without_a_full_load_too() -> None:
+def test_withdrawn_rows_count_without_a_full_load() -> None:
     report = LoadReport(10, new=0, changed=0, same=7, vanishing=3, withdrawn=3)
     assert report.too_many_vanish(full=False)
 
 
 @pytest.mark.parametrize(("before", "lost", "too_many"), [(100, 20, False), (100, 21, True), (12, 10, False), (12, 11, True)])
-def test_one_library_may_not_lose_a_fifth_of_its_copies(before: int, lost: int, too_many: bool) -> None:
+def test_library_cannot_lose_a_fifth_of_its_items(before: int, lost: int, too_many: bool) -> None:
     report = LoadReport(100_000, 0, 0, 100_000 - lost, lost, losses=(Loss("LU", before, lost, 0),))
     assert report.too_many_vanish(full=True) is too_many
     assert not report.too_many_vanish(full=False)

@@ -53,7 +53,7 @@ def test_a_book_of_theirs_that_is_still_out_counts_however_old_it_is(
 
 
 @pytest.mark.parametrize("position", sorted(set(Position) - set(CAME) - set(WENT)))
-def test_a_wish_that_brought_no_book_counts_for_nobody(
+def test_unfilled_request_counts_for_no_library(
     store: Immediate, standing: Standing, now: datetime, position: Position
 ) -> None:
     standing(position)
@@ -84,7 +84,7 @@ def test_received_requests_count_as_filled_and_declined_or_silent_ones_do_not(
 
 
 @pytest.mark.parametrize("position", [P.REQUESTED, P.CANCELLING, P.CANCELLED])
-def test_a_wish_that_is_open_or_was_taken_back_tells_nothing_of_its_lender(
+def test_open_and_cancelled_requests_say_nothing_about_the_lender(
     store: Immediate, asked: Callable[..., Request], now: datetime, position: Position
 ) -> None:
     asked(position, "accepted")
@@ -95,7 +95,7 @@ def test_a_wish_that_is_open_or_was_taken_back_tells_nothing_of_its_lender(
 # ---- turnaround
 
 
-def test_turnaround_is_the_mean_of_days_from_the_wish_to_our_shelf(store: Immediate, standing: Standing, now: datetime) -> None:
+def test_turnaround_is_the_mean_of_days_from_request_to_hold_shelf(store: Immediate, standing: Standing, now: datetime) -> None:
     standing(P.RECEIVED, placed_at=now - timedelta(days=5), received_on=date(2017, 3, 1))
     standing(P.CLOSED, placed_at=now - timedelta(days=20), received_on=date(2017, 2, 10))
     standing(P.IN_TRANSIT, placed_at=now, received_on=None)
@@ -104,7 +104,7 @@ def test_turnaround_is_the_mean_of_days_from_the_wish_to_our_shelf(store: Immedi
 
 
 @pytest.mark.parametrize(("ago", "counted"), [(MONTH, True), (MONTH + MOMENT, False)])
-def test_turnaround_counts_wishes_of_thirty_days_to_the_instant(
+def test_turnaround_counts_requests_of_the_last_thirty_days(
     store: Immediate, standing: Standing, now: datetime, ago: timedelta, counted: bool
 ) -> None:
     standing(P.CLOSED, placed_at=now - ago, received_on=date(2017, 2, 1))

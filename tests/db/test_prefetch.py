@@ -176,7 +176,7 @@ def _checkouts(count: int) -> list[Asked]:
     return _asked([(_lend, CARDS[n], COPIES[n]) for n in range(count)])
 
 
-def test_of_each_further_checkout_only_the_change_is_a_statement(gateway: Gateway) -> None:
+def test_each_further_checkout_adds_only_its_change(gateway: Gateway) -> None:
     gateway.group(*_checkouts(2))
     two = [text.split()[0] for text in gateway.statements]
     locks = 2 if databases.ON_POSTGRESQL else 0

@@ -66,7 +66,7 @@ def test_the_demo_s_secrets_are_the_owner_s_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root creates files in another user's name")
-def test_what_root_creates_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> None:
+def test_file_created_by_root_belongs_to_the_owner_of_the_folder(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, 12346)
     private(tmp_path / "file")
     made = (tmp_path / "file").stat()

@@ -315,7 +315,7 @@ def test_pages_hold_every_hit_once_in_order(store: Immediate) -> None:
     assert _all(store, "dune") == [copy.bib_id for copy in copies]
 
 
-def test_of_more_hits_than_are_ranked_the_exact_title_is_first(store: Immediate) -> None:
+def test_exact_title_is_first_among_more_hits_than_are_ranked(store: Immediate) -> None:
     copies = [Holding("CUHK", f"C{n}", f"b{n}", f"A history, {n:05d}") for n in range(MOST + 50)]
     copies += [Holding("CUHK", "X1", "x1", "History of art"), Holding("CUHK", "X2", "x2", "History")]
     for start in range(0, len(copies), loading.CHUNK):

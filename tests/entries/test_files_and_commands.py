@@ -65,9 +65,7 @@ def test_a_column_refuses_what_no_text_may_hold(tmp_path: Path, kind: str, sampl
     [one for one in columns() if one[2].read.__name__ in {"count", "day"}],
     ids=lambda one: getattr(one, "name", None),
 )
-def test_a_number_or_a_day_that_is_too_large_is_told_with_its_line(
-    tmp_path: Path, kind: str, sample: str, column: Column
-) -> None:
+def test_number_or_date_out_of_range_is_reported_with_its_line(tmp_path: Path, kind: str, sample: str, column: Column) -> None:
     for value in (*NUMBERS, "0001-01-01", "9999-12-31"):
         with pytest.raises(BadFile) as refused:
             READERS[kind](file_with(tmp_path, sample, column.name, value))

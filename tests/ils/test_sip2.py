@@ -203,7 +203,7 @@ def test_counts_and_marks_are_read(line: bytes, blocked: bool, loans: int | None
     assert (said.blocked, said.local_loans, said.total_quota) == (blocked, loans, limit)
 
 
-def test_what_koha_and_evergreen_say_beyond_the_standard_is_read() -> None:
+def test_extensions_of_koha_and_evergreen_are_read() -> None:
     said = borrower_facts(decode(heard("", "", "BEa@b.test|PCSTAFF|PA20170930    235900|"), DIALECTS["standard"]))
     assert (said.category, said.expires, said.email.reveal()) == ("STAFF", date(2017, 9, 30), "a@b.test")
 

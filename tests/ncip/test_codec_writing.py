@@ -167,7 +167,7 @@ def test_empty_elements_are_omitted() -> None:
     assert decode(encode(NcipMessage("LookupUser", said), DIRECT)).fields == {"UserId": {"UserIdentifierValue": "P"}}
 
 
-def test_one_value_is_enough_where_several_may_stand() -> None:
+def test_single_value_is_accepted_for_a_repeatable_element() -> None:
     written = encode(NcipMessage("ItemShippedResponse", {"Problem": {"ProblemType": "Unknown Item"}}), DIRECT)
     assert decode(written).fields == {"Problem": [{"ProblemType": "Unknown Item"}]}
 

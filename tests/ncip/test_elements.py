@@ -135,7 +135,7 @@ def test_passwords_are_secret_and_people_are_personal() -> None:
     assert {name for name, element in ELEMENTS.items() if element.personal} == set(PERSONAL.split())
 
 
-def test_what_is_secret_is_hidden_and_so_is_what_is_personal() -> None:
+def test_secret_and_personal_elements_are_hidden() -> None:
     shown = [ELEMENTS[name].hidden for name in ("AuthenticationInputData", "Surname", "ElectronicAddressData", "Title")]
     assert shown == [True, True, True, False]
 

@@ -96,7 +96,7 @@ def test_the_services_are_those_under_the_root_and_the_pair_of_1_01() -> None:
     assert {*said, "LookupRequest", "LookupRequestResponse"} == SERVICES
 
 
-def test_what_came_with_1_01_is_marked() -> None:
+def test_elements_introduced_by_1_01_are_marked() -> None:
     assert {(name, inner) for name, part in CONTENT.items() for inner in late(part)} == LATER_PLACES
 
 
@@ -121,7 +121,7 @@ def test_every_word_of_ncip_1_is_one_of_ncip_2(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(CONTENT.keys() - GONE - {"Problem"}))
-def test_what_an_element_holds_it_may_hold_in_ncip_2(name: str) -> None:
+def test_content_of_an_element_is_allowed_in_ncip_2(name: str) -> None:
     held = {child for child in CONTENT[name].names - GONE if (name, child) not in VISIBLE}
     assert {RENAMED.get(child, child) for child in held} <= ELEMENTS[RENAMED.get(name, name)].children.keys()
 
@@ -133,7 +133,7 @@ def test_a_value_is_of_the_same_kind_in_ncip_2(name: str) -> None:
 
 
 @pytest.mark.parametrize(("at", "path"), VISIBLE.items())
-def test_what_is_visible_has_a_place_on_both_sides(at: tuple[str, str], path: str) -> None:
+def test_visible_elements_have_a_place_in_both_versions(at: tuple[str, str], path: str) -> None:
     holder, name = at
     assert name in CONTENT[holder].names
     assert path.partition("/")[0] in ELEMENTS[holder].children

@@ -160,14 +160,14 @@ def test_exception_in_a_handler_is_answered_and_logged_once(world: World) -> Non
     assert [line["event"] for line in logs if line["log_level"] == "error"] == ["ncip.handler_failed"]
 
 
-def test_while_the_database_is_away_a_partner_is_told_so_in_protocol_and_no_bug_is_logged(world: World) -> None:
+def test_database_outage_is_answered_in_protocol_and_logs_no_bug(world: World) -> None:
     with capture_logs() as logs:
         reply = world.ask(DISCOVERY, "LookupUser", UserId={"UserIdentifierValue": "AWAY"})
     assert (reply.service, problem(reply)) == ("LookupUserResponse", "Temporary Processing Failure")
     assert [line["event"] for line in logs if line["log_level"] == "error"] == []
 
 
-def test_one_line_is_logged_and_it_shows_neither_secret_nor_card(world: World) -> None:
+def test_document_is_logged_in_one_line_without_secret_or_card(world: World) -> None:
     with capture_logs() as logs:
         world.place()
     assert [line["event"] for line in logs] == ["ncip.answered"]

@@ -32,13 +32,13 @@ def test_our_own_document_comes_back_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("name", FIXTURES)
-def test_what_is_written_is_valid_whatever_the_dialect(name: str, dialect: str, schema: etree.XMLSchema) -> None:
+def test_written_document_is_valid_in_every_dialect(name: str, dialect: str, schema: etree.XMLSchema) -> None:
     ours = (OURS / name).read_bytes()
     for document in (ours, encode(decode(ours), DIALECTS[dialect])):
         assert schema.validate(etree.fromstring(document)), schema.error_log
 
 
-def test_who_asks_whom_stands_where_every_service_has_it() -> None:
+def test_sender_and_recipient_have_the_place_common_to_every_service() -> None:
     message = decode((OURS / "lookup-version.xml").read_bytes())
     agency = message.each("InitiationHeader/FromAgencyId")[0].fields["AgencyId"]
     assert isinstance(agency, Coded)
@@ -51,7 +51,7 @@ def test_versions_and_services_are_lists() -> None:
     assert (len(message.texts("VersionSupported")), message.texts("ServiceSupported")) == (2, ("LookupUser",))
 
 
-def test_the_versions_that_we_speak_can_be_said(schema: etree.XMLSchema) -> None:
+def test_supported_versions_can_be_written(schema: etree.XMLSchema) -> None:
     header: Fields = {"FromAgencyId": {"AgencyId": "HKU"}, "ToAgencyId": {"AgencyId": "CUHK"}}
     body = encode(NcipMessage("LookupVersionResponse", {"ResponseHeader": header, "VersionSupported": list(SUPPORTED)}), DIRECT)
     schema.assertValid(etree.fromstring(body))

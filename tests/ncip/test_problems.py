@@ -63,7 +63,7 @@ def test_a_row_names_an_element_of_the_standard_and_services_that_exist(row: pro
 
 
 @pytest.mark.parametrize(("service", "why"), [(s, Reason(w)) for s, whys in ANSWERS.items() for w in whys.split()])
-def test_what_a_service_answers_stands_in_its_own_list(service: str, why: Reason) -> None:
+def test_problems_of_a_service_are_in_its_own_list(service: str, why: Reason) -> None:
     assert make_problem(why, service, {}).problem in LISTS[service].split("; ")
 
 
@@ -127,7 +127,7 @@ def test_a_problem_names_the_list_it_is_from(problem: str, service: str, uri: st
         ("what nobody ever heard of", "ItemShipped", "refused"),
     ],
 )
-def test_what_a_peers_problem_means(problem: str, service: str, means: str) -> None:
+def test_problem_of_a_peer_is_classified(problem: str, service: str, means: str) -> None:
     assert find_meaning(problem, service) == means
 
 

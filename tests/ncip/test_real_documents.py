@@ -98,7 +98,7 @@ def test_known_caller_gets_the_response_of_the_service(world: World, file: Path,
 
 
 @pytest.mark.parametrize("name", INCOMPLETE)
-def test_a_document_that_cannot_be_acted_upon_is_told_what_it_lacks(world: World, name: str) -> None:
+def test_incomplete_document_is_answered_with_what_it_lacks(world: World, name: str) -> None:
     file = next((file for file in DOCUMENTS if file.stem == name), None)
     if file is None:
         pytest.skip(f"{SHARED} is not on this machine")

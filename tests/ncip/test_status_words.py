@@ -74,14 +74,14 @@ def test_r35_a_request_that_is_looked_up_says_both(world: World, position: str) 
     assert said == (STATUS.get(P(position), IN_PROCESS), LABELS[position])
 
 
-def test_what_was_not_asked_for_is_not_told(world: World) -> None:
+def test_elements_not_requested_are_omitted(world: World) -> None:
     world.put(P.RECEIVED)
     reply = world.ask(DISCOVERY, "LookupRequest", RequestId=NUMBER, RequestElementType=["Pickup Location"])
     assert not reply.has("RequestStatusType")
     assert not reply.has("Ext")
 
 
-def test_what_a_peer_put_into_its_ext_comes_back_beside_the_word(world: World) -> None:
+def test_extension_of_a_peer_is_returned_beside_the_status(world: World) -> None:
     world.put(P.RECEIVED)
     ext = {"RequestId": [{"AgencyId": CUHK, "RequestIdentifierValue": "theirs"}]}
     reply = world.ask(DISCOVERY, "LookupRequest", RequestId=NUMBER, Ext=ext)

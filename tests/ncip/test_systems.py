@@ -37,7 +37,7 @@ def test_a_system_sets_only_keys_that_a_row_of_its_table_has(system: System, use
 
 
 @ROWS
-def test_a_system_is_told_of_only_where_it_can_stand(system: System) -> None:
+def test_system_is_named_only_where_the_schema_allows_it(system: System) -> None:
     assert {proof.use for proof in system.evidence} <= {use for use in SystemRole if system.defaults(use) is not None}
     assert any(system.defaults(use) is not None for use in SystemRole)
 

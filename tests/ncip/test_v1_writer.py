@@ -60,7 +60,7 @@ def test_a_value_without_a_scheme_gets_the_published_one() -> None:
     assert (text(node, "CirculationStatus/Scheme"), text(node, "CirculationStatus/Value")) == (uri, "On Loan")
 
 
-def test_what_ncip_1_does_not_have_is_left_out() -> None:
+def test_elements_missing_in_ncip_1_are_omitted() -> None:
     user: Fields = {"UserIdentifierType": "Barcode", "UserIdentifierValue": "PG7"}
     item: Fields = {"ItemIdentifierValue": "L1"}
     node = written("RequestItem", {"UserId": user, "ItemId": [item], "PickupLocation": "Main", "Ext": {"ItemNote": "x"}})
@@ -78,7 +78,7 @@ def test_loans_stand_in_their_wrapper_without_titles() -> None:
     assert (text(loaned, "ReminderLevel"), text(loaned, "Amount/MonetaryValue")) == ("1", "0")
 
 
-def test_a_fee_that_was_paid_is_said_in_1_01_alone() -> None:
+def test_paid_fee_is_written_in_1_01_only() -> None:
     said: Fields = {"UserId": {"UserIdentifierValue": "P"}, "PaidFeeAmount": {"CurrencyCode": "HKD", "MonetaryValue": "5"}}
     found = {
         version: written("RequestItem", said, version).find("PaidFeeAmount") is not None for version in (NCIP_1_0, NCIP_1_01)
@@ -86,7 +86,7 @@ def test_a_fee_that_was_paid_is_said_in_1_01_alone() -> None:
     assert found == {NCIP_1_0: False, NCIP_1_01: True}
 
 
-def test_of_copy_and_title_the_copy_is_asked_for() -> None:
+def test_item_is_requested_when_item_and_title_are_given() -> None:
     title: Fields = {"BibliographicRecordId": {"BibliographicRecordIdentifier": "b1", "AgencyId": "HKU"}}
     node = written("RequestItem", {"BibliographicId": [title], "ItemId": [{"ItemIdentifierValue": "L1"}]})
     assert (node.find("UniqueItemId") is None, node.find("UniqueBibliographicId") is None) == (False, True)
@@ -100,7 +100,7 @@ def test_of_copy_and_title_the_copy_is_asked_for() -> None:
         ({"AgencyId": "HKU", "UserIdentifierType": "Barcode", "UserIdentifierValue": "P"}, "VisibleUserId"),
     ],
 )
-def test_a_user_is_looked_up_by_the_card_where_the_kind_of_card_is_said(said: Fields, expected: str) -> None:
+def test_user_is_looked_up_by_card_when_its_type_is_given(said: Fields, expected: str) -> None:
     assert written("LookupUser", {"UserId": said})[1].tag == expected
 
 
@@ -139,7 +139,7 @@ def test_a_notification_is_refused_by_a_messaging_error() -> None:
 
 
 @pytest.mark.parametrize("service", ["Problem", "DeleteItemResponse"])
-def test_an_error_without_a_service_of_ncip_1_is_said_as_inn_reach_expects_it(service: str, dtd: etree.DTD) -> None:
+def test_error_without_a_service_of_ncip_1_follows_inn_reach(service: str, dtd: etree.DTD) -> None:
     body = encode(NcipMessage(service, {"Problem": [PROBLEM]}, NCIP_1_0), DIRECT)
     again = decode(body)
     assert (dtd.validate(etree.fromstring(body)), again.service, again.text("Problem/ProblemType")) == (

@@ -70,7 +70,7 @@ def test_loans_charges_and_names_are_valid_in_ncip_1_too(world: World, dtd: etre
     assert (len(root.findall(".//LoanedItem")), len(root.findall(".//AccountDetails"))) == (1, 1)
 
 
-def test_a_strangers_scheme_comes_back_with_its_name(world: World) -> None:
+def test_unknown_scheme_is_returned_with_its_name(world: World) -> None:
     root = etree.fromstring(reply(world, "lookup-user", STRANGER))
     scheme = root.findtext(".//ToAgencyId/UniqueAgencyId/Scheme")
     assert scheme == "http://central.test:6601/IRCIRCD?target=get_scheme_values&scheme=UniqueAgencyId"

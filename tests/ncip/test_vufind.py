@@ -60,7 +60,7 @@ def test_each_client_reads_the_type_that_its_row_names(world: World) -> None:
     assert world.ask(DISCOVERY, "LookupRequest", RequestId=number).text("RequestType") == "Hold"
 
 
-def test_the_type_that_was_asked_is_the_type_that_is_told_to_partners_too(world: World) -> None:
+def test_item_type_of_the_request_is_passed_on_to_partners(world: World) -> None:
     wish = {"ItemId": {"AgencyId": "HKU", "ItemIdentifierValue": "K9"}, "RequestScopeType": "Item"}
     number = {"AgencyId": "CUHK", "RequestIdentifierValue": "c-1"}
     user = {"AgencyId": "HKU", "UserIdentifierValue": "CUHK-INST"}
@@ -91,7 +91,7 @@ def test_a_copy_of_another_library_that_is_not_here_stays_unknown_under_our_agen
     assert says(world, "lookup-item.xml").text("Problem/ProblemType") == "Unknown Item"
 
 
-def test_each_charge_is_told_with_its_kind_amount_title_and_day(world: World) -> None:
+def test_charge_is_listed_with_kind_amount_title_and_day(world: World) -> None:
     vufind(world)
     loan = world.put(Position.ON_LOAN, due=date(2017, 3, 16))
     world.store.now(fines.charge, loan, "replacement", 1250, "R45", world.now, Actor("test", "world"))

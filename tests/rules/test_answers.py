@@ -240,7 +240,7 @@ def test_refusal_fills_every_placeholder_of_its_screen_message(no: No, language:
     assert UNKNOWN not in say(answer.why, language, answer.detail)
 
 
-def test_r2_what_a_borrower_owes_counts_at_the_checkout_too() -> None:
+def test_r2_debts_count_at_the_checkout() -> None:
     policy = changed(block=Block(max_debt_cents=500))
     answer = may_borrow(STUDENT, HELD, COUNTS, COUNTER, policy, NOW, blocks=LocalBlocks(owed_cents=501))
     assert answer == Refusal(W.PATRON_BLOCKED, facts={"block": "debt"})

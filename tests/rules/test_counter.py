@@ -127,7 +127,7 @@ def test_r16_the_refusal_names_the_place_to_go_to() -> None:
         ({"category": "alumni"}, Reason.NOT_ELIGIBLE),
     ],
 )
-def test_r2_who_may_no_longer_borrow_is_refused_at_the_checkout_too(changes: dict[str, object], reason: Reason | None) -> None:
+def test_r2_patron_no_longer_eligible_is_refused_at_the_checkout(changes: dict[str, object], reason: Reason | None) -> None:
     assert why(borrow(borrower=replace(STUDENT, **changes))) == reason  # type: ignore[arg-type]
 
 
@@ -226,7 +226,7 @@ def test_r25_a_copy_recalled_before_pickup_keeps_its_minimum_use() -> None:
     assert due(borrow(replace(REQUEST, recalled_on=date(2017, 3, 5)), scholar)) == date(2017, 3, 22)
 
 
-def test_a_loan_taken_offline_by_a_stranger_has_the_shortest_period() -> None:
+def test_offline_loan_of_an_unknown_patron_has_the_shortest_period() -> None:
     assert loan_due(replace(STUDENT, category="alumni"), REQUEST, POLICY, NOW) == date(2017, 3, 22)
 
 

@@ -46,7 +46,7 @@ def why(answer: Grant | Refusal | None) -> Reason | None:
         ("2018-06-10T12:00:00+08:00", False),
     ],
 )
-def test_r1_wishes_are_suspended_from_the_first_day_to_the_last(instant: str, refused: bool) -> None:
+def test_r1_requests_are_suspended_from_the_first_day_to_the_last(instant: str, refused: bool) -> None:
     answer = suspended("borrow_request", POLICY, datetime.fromisoformat(instant))
     assert why(answer) == (Reason.SERVICE_SUSPENDED if refused else None)
 
@@ -59,7 +59,7 @@ def test_r1_the_refusal_tells_what_to_do_instead() -> None:
 
 
 @pytest.mark.parametrize("scope", ["checkout", "renew", "lend_request"])
-def test_r1_nothing_else_is_suspended_with_the_wishes(scope: Scope) -> None:
+def test_r1_suspension_of_requests_suspends_nothing_else(scope: Scope) -> None:
     assert suspended(scope, POLICY, at("2017-06-10T12:00:00")) is None
 
 
@@ -122,7 +122,7 @@ def test_r2_an_unknown_study_mode_may_be_let_pass(mode: str) -> None:
 
 
 @pytest.mark.parametrize("category", ["alumni", "circle_of_friends", "julac_card", "", "Undergraduates"])
-def test_r2_who_is_in_no_category_is_not_eligible(category: str) -> None:
+def test_r2_patron_without_a_category_is_not_eligible(category: str) -> None:
     assert why(may_use(replace(STUDENT, category=category), POLICY, NOW)) == Reason.NOT_ELIGIBLE
 
 

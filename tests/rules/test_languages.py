@@ -21,7 +21,7 @@ def test_every_chinese_is_the_one_that_is_written_here(tag: str) -> None:
 
 
 @pytest.mark.parametrize("tag", ["", "fr", "fre", "enm", "zhuang", "e", "zha"])
-def test_what_is_neither_stays_as_it_is(tag: str) -> None:
+def test_other_text_is_unchanged(tag: str) -> None:
     assert written(tag) == tag
 
 

@@ -102,7 +102,7 @@ def test_reason_about_the_patron_or_the_request_is_not_a_published_one(kind: str
 
 
 @pytest.mark.parametrize("row", [row for row in WORDS if row.meaning == PATRON_OR_REQUEST], ids=lambda row: row.word)
-def test_a_technical_word_about_the_patron_or_the_request_is_not_told(row: VendorWord) -> None:
+def test_technical_reason_about_the_patron_or_the_request_is_not_shown(row: VendorWord) -> None:
     assert decline_reason(row.word) == OTHER
 
 

@@ -113,7 +113,7 @@ def test_lenders_are_asked_by_priority() -> None:
     ids=["closed tomorrow", "has lent more than it borrowed", "declines often"],
 )
 @pytest.mark.parametrize("request_id", ["R1", "R2", "R3", "R4"])
-def test_of_two_equals_the_better_placed_is_asked_first(worse: Record, request_id: str) -> None:
+def test_better_placed_of_two_equal_lenders_is_asked_first(worse: Record, request_id: str) -> None:
     found = choose_lender([copy("CUHK"), copy("LU")], LenderChoice(PARTNERS, POLICY, NOW, records={"CUHK": worse}), request_id)
     assert asked(found) == ["LU", "CUHK"]
 
@@ -123,7 +123,7 @@ def test_a_library_with_two_copies_is_asked_once() -> None:
     assert [(c.barcode, c.skip) for c in found] == [("1", ""), ("2", "another copy of this library is asked for")]
 
 
-def test_a_candidate_carries_what_its_library_must_be_told() -> None:
+def test_candidate_has_the_details_for_its_library() -> None:
     found = choose_lender([copy("CUHK", "9", local_bib_id="c77")], LenderChoice(PARTNERS, POLICY, NOW), "R1")
     assert found == (Candidate("R1", 1, "CUHK", "9", "c77", reason="priority 50, balance 0.00, declines 0%"),)
 

@@ -61,11 +61,11 @@ TOLD = PartnerMessage(
 )
 
 
-def test_a_partner_is_told_every_fact_of_the_request() -> None:
+def test_message_to_a_partner_has_every_fact_of_the_request() -> None:
     assert partner_message(Notification.TELL_LENDER_RENEWED, ABOUT, NOW) == TOLD
 
 
-def test_a_lender_that_is_asked_for_a_later_date_is_told_that_date() -> None:
+def test_request_for_a_later_date_names_that_date() -> None:
     assert partner_message(Notification.ASK_LENDER_TO_RENEW, ABOUT, NOW).due == march(31)
 
 

@@ -237,7 +237,7 @@ DAYS = st.one_of(st.none(), st.integers(1, 31).map(march))
 
 @settings(max_examples=THOROUGH)
 @given(recalled=DAYS, was=DAYS, cancelled=DAYS, before=DAYS, strict=st.booleans())
-def test_r41_what_a_day_costs_is_what_it_adds_to_the_fine(
+def test_r41_daily_rate_equals_the_increase_of_the_fine(
     recalled: date | None, was: date | None, cancelled: date | None, before: date | None, strict: bool
 ) -> None:
     policy, day = (STRICT if strict else POLICY), DUE + timedelta(days=4)

@@ -72,7 +72,7 @@ def test_request_is_judged_by_its_rule(wish: RequestFacts, reason: Reason | None
     assert why(ask(wish)) == reason
 
 
-def test_r1_a_wish_is_refused_while_the_service_is_suspended() -> None:
+def test_r1_request_is_refused_during_a_suspension() -> None:
     answer = may_request(STUDENT, WISH, COUNTS, POLICY, datetime(2017, 6, 5, 16, tzinfo=UTC))
     assert why(answer) == Reason.SERVICE_SUSPENDED
 
@@ -162,7 +162,7 @@ def test_r21_books_that_the_local_system_counts_already_are_not_counted_twice(co
     assert quota(STUDENT, counts, policy).facts["left"] == 5
 
 
-def test_r21_wishes_that_the_local_system_cannot_count_yet_take_their_place() -> None:
+def test_r21_requests_not_counted_by_the_local_system_take_a_place() -> None:
     assert quota(STUDENT, Counts(10, 4, 12, ils_counts_hkall=True), POLICY).facts["left"] == 2
 
 
@@ -188,7 +188,7 @@ def test_r21_a_total_in_the_policy_goes_before_the_local_systems(total: int | No
     assert why(quota(STUDENT, Counts(0, 6, 99), policy)) == reason
 
 
-def test_r20_a_full_quota_refuses_the_wish() -> None:
+def test_r20_full_quota_refuses_the_request() -> None:
     assert why(ask(counts=Counts(15, 0, 20))) == Reason.QUOTA_HKALL
 
 

@@ -244,7 +244,7 @@ def test_planted_defect_is_detected(
     assert any(words in line for line in found), found
 
 
-def test_a_command_that_waited_until_its_caller_was_told_to_try_again_has_no_effect(story: PreparedSimulation) -> None:
+def test_command_answered_with_try_again_has_no_effect_after_waiting(story: PreparedSimulation) -> None:
     an_old_check_in_waits(story)
     step(story, lambda: story.consortium.let_go(HKU))
     assert story.consortium.worlds[HKU].request("R1").position is P.ON_LOAN
@@ -262,7 +262,7 @@ def test_successful_request_violates_no_invariant(story: PreparedSimulation) -> 
     assert story.watcher.broken == []
 
 
-def test_a_copy_that_was_sent_for_one_wish_and_received_for_another_is_one_loan(story: PreparedSimulation) -> None:
+def test_item_sent_for_one_request_and_received_for_another_is_one_loan(story: PreparedSimulation) -> None:
     wish, book = asked(story)
     said = f"RequestItem user=HKU-P1 bib={book.bib_id} request=d-2"
     step(story, lambda: story.consortium.worlds[HKU].tell("HKU-DISCOVERY", said))

@@ -84,7 +84,7 @@ def test_a_copy_in_hand_is_the_one_that_was_asked_for(write: Write) -> None:
     assert start.candidates[0].wire_id == "R1-1"
 
 
-def test_what_we_lend_has_no_list(write: Write) -> None:
+def test_lent_items_have_no_candidate_list(write: Write) -> None:
     start = read_world(write("[[requests]]\nid='R1'\nside='lend'\nposition='PAGED'\npartner='CUHK'\nitem='HKU:K1'\n"))
 
     assert start.candidates == ()
@@ -128,6 +128,6 @@ def test_a_world_changes_a_row_of_the_world_it_is_based_on(write: Write) -> None
         ("[[patrons]\n", "w.toml: "),
     ],
 )
-def test_what_is_wrong_is_named_with_its_file_and_line(write: Write, text: str, what: str) -> None:
+def test_error_is_reported_with_file_and_line(write: Write, text: str, what: str) -> None:
     with pytest.raises(WorldError, match=what):
         read_world(write(text))

@@ -90,7 +90,7 @@ def test_the_due_date_is_written_as_the_terminal_wants_it(place: Place, fields: 
     assert fields("iso-1", _11()).get("AH") == "2017-03-16"
 
 
-def test_what_happened_off_line_is_taken_with_its_own_day_and_flagged_where_it_conflicts(place: Place, fields: Fields) -> None:
+def test_offline_transactions_count_with_their_own_day_and_conflicts_are_flagged(place: Place, fields: Fields) -> None:
     place(P.RECEIVED)
     reply = fields("offline-1", f"11YY20170227    180000{DATE}AOHKU|AAP1|ABC1|AC|")
     assert (reply.get("ok"), reply.get("AH")) == ("1", "20170301    235959")
@@ -193,7 +193,7 @@ def test_a_return_that_happened_off_line_counts_on_its_own_day(place: Place, fie
     assert reply.all("AF") == ("Returned: send to CUHK. Fine HKD 2.00",)
 
 
-def test_whom_a_copy_is_held_for_is_told_to_staff_terminals_only(place: Place, fields: Fields) -> None:
+def test_hold_patron_is_shown_to_staff_terminals_only(place: Place, fields: Fields) -> None:
     place(P.IN_TRANSIT)
     assert fields("counter-1", _09()).get("CY") == ""
     assert fields("staff-1", _09()).get("CY") == "P1"

@@ -57,7 +57,7 @@ def test_a_result_within_a_result_is_its_record_with_the_named_fields_alone() ->
     assert told == {"copies": [{"barcode": "B1", "shelf": "QA 76"}], "due": "2017-03-16", "refusal": None}
 
 
-def test_a_refusal_within_a_result_is_told_in_words() -> None:
+def test_nested_refusal_is_described_in_words() -> None:
     told = SeenRecord.json_of(Seen((), None, Refused(Reason.UNKNOWN_REQUEST)))["refusal"]
     assert told == patron_models.WhyNot.json_of(Refused(Reason.UNKNOWN_REQUEST))
     assert isinstance(told, dict)

@@ -73,7 +73,7 @@ def test_reasons_to_skip_and_to_decline_are_translated() -> None:
     assert {text.strip(": ") for text in said} <= known
 
 
-def test_what_the_rules_say_of_spare_copies_answers_and_losses_has_its_words() -> None:
+def test_texts_about_spare_items_replies_and_losses_are_translated() -> None:
     answers = (CandidateOutcome.ACCEPTED, CandidateOutcome.DECLINED, CandidateOutcome.REFUSED)
     assert {SPARE, *answers, losses.NO_PRICE_KNOWN, losses.PRICED_BEFORE, losses.NOT_THEIRS} <= PHRASES.keys()
 

@@ -115,7 +115,7 @@ def test_overdue_loan_shows_its_days(site: Site) -> None:
     assert "3 days late" in site.staff("viewer").get("/staff/lists/overdue").text
 
 
-def test_flags_are_told_in_words(site: Site) -> None:
+def test_flags_are_shown_in_words(site: Site) -> None:
     given(site, P.ON_LOAN, "R-1", flags="HKALL_IN_BOOKDROP offline:not_requester mystery")
     with site.app.test_request_context("/help"):
         assert [flag(word) for word in ("ils:away", "no_price:lost")] == [

@@ -94,7 +94,7 @@ def test_highest_of_several_roles_applies(sso: Site, provider: Mock) -> None:
     assert role_in_force(sso) == "sysadmin"
 
 
-def test_one_group_may_be_a_plain_text(sso: Site, provider: Mock) -> None:
+def test_single_group_may_be_a_plain_string(sso: Site, provider: Mock) -> None:
     log_in(sso.browser(), provider, "text", groups="lending")
     assert role_in_force(sso) == "clerk"
 

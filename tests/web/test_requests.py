@@ -82,7 +82,7 @@ def test_search_words_are_not_in_the_url(site: Site) -> None:
     assert [a for a in shown.xpath("//@href | //@action") if "UG1" in a] == []
 
 
-def test_nothing_found_is_said(site: Site) -> None:
+def test_empty_search_result_is_reported(site: Site) -> None:
     assert "0 requests found" in site.staff().post(FIND, q="nobody").text
 
 

@@ -89,7 +89,7 @@ def test_page_is_restricted_to_supervisors(site: Site, role: str) -> None:
     assert state(site, row) == "dead"
 
 
-def test_a_stranger_is_led_to_the_login(site: Site) -> None:
+def test_visitor_is_redirected_to_the_login(site: Site) -> None:
     assert site.browser().get("/staff/unsent").headers["Location"].startswith("/staff/login")
 
 

@@ -58,7 +58,7 @@ def log_in(line: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("services", ["ncip", "raw"])
-def test_one_address_has_few_connections_that_prove_nothing(arena: Arena, services: str) -> None:
+def test_unauthenticated_connections_of_an_address_are_limited(arena: Arena, services: str) -> None:
     with ExitStack() as stack:
         lines = held_open(stack, getattr(arena, services), "127.0.0.2", 2 * UNPROVEN)
         until(lambda: len(lines) - len(readable(lines)) <= UNPROVEN, "the end of those beyond the limit")

@@ -76,7 +76,7 @@ def test_the_searches_of_many_addresses_hold_up_neither_a_terminal_nor_staff(
     assert catalogue.rss_mib() - before < MOST_MIB
 
 
-def test_one_address_gets_its_share_and_another_is_served_at_once(catalogue: Arena) -> None:
+def test_address_gets_its_share_and_another_is_served_at_once(catalogue: Arena) -> None:
     asking = crowd(catalogue, 6.0, 1)
     time.sleep(3.0)
     waits = []

@@ -70,7 +70,7 @@ class Program:
 
 
 @pytest.mark.parametrize("name", CROWDS)
-def test_a_crowd_of_strangers_keeps_no_page_from_anybody_else(
+def test_many_unauthenticated_clients_do_not_block_pages_of_others(
     arena: Arena, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     terminal, codes, waits = arena.terminal(), Counter[str](), list[float]()
