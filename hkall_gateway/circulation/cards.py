@@ -150,10 +150,10 @@ def _place_hold(context: Context, ask: Hold, facts: BorrowerFacts) -> HoldResult
         return context.refuse(wanted, ask.by, patron=ask.card, language=_language_of(facts))
     bib_id, volume = wanted
     command = RequestTitle(ask.by, ask.card, bib_id, volume, ask.pickup_location, need_before=ask.need_before)
-    outcome = borrowing.request_title(context, command, facts)
-    if not isinstance(outcome, Requested):
-        return outcome if isinstance(outcome, Refused) else context.refuse(Reason.WRONG_POSITION, ask.by, patron=ask.card)
-    placed = context.unit.requests.find(outcome.request)
+    result = borrowing.request_title(context, command, facts)
+    if not isinstance(result, Requested):
+        return result if isinstance(result, Refused) else context.refuse(Reason.WRONG_POSITION, ask.by, patron=ask.card)
+    placed = context.unit.requests.find(result.request)
     assert placed is not None  # it was made a moment ago, in this very unit
     return _hold_result(placed, facts)
 
@@ -196,8 +196,8 @@ def _cancel_hold(context: Context, command: Hold, facts: BorrowerFacts) -> HoldR
     request = _find_hold(context, command)
     if isinstance(request, Reason):
         return context.refuse(request, command.by, patron=command.card, language=_language_of(facts))
-    outcome = borrowing.cancel(context, CancelRequest(command.by, command.card, request=request.id))
-    return outcome if isinstance(outcome, Refused) else _hold_result(context.unit.requests.find(request.id) or request, facts)
+    result = borrowing.cancel(context, CancelRequest(command.by, command.card, request=request.id))
+    return result if isinstance(result, Refused) else _hold_result(context.unit.requests.find(request.id) or request, facts)
 
 
 def _change_hold(context: Context, command: Hold, facts: BorrowerFacts) -> HoldResult | Refused:

@@ -144,10 +144,10 @@ def pay(context: Context, command: Pay) -> Paid | Refused:
     card = card_now(context.unit, command.card)
     known = fines.find_payment(context.unit, card, command.by.who, command.transaction_id)
     if known:
-        cents, outcome = known
+        cents, kept = known
         if cents != command.cents:  # else the patron's money would be lost
             return context.refuse(Reason.TRANSACTION_REUSED, command.by, patron=command.card)
-        before: Paid = from_json(outcome)
+        before: Paid = from_json(kept)
         return replace(before, again=True)
     if card != command.card:
         return context.refuse(Reason.CARD_REPLACED, command.by, patron=command.card)

@@ -42,33 +42,33 @@ TAKEN_IN: Final[Mapping[Arrival, frozenset[Position]]] = MappingProxyType({
 # fmt: on
 
 
-def _renewal_holds(outcome: Renewed, request: Request) -> bool:
-    return renewal_stands(request) and (outcome.due, outcome.renewals) == (_due_date(request), request.renewals)
+def _renewal_holds(result: Renewed, request: Request) -> bool:
+    return renewal_stands(request) and (result.due, result.renewals) == (_due_date(request), request.renewals)
 
 
-def _checkout_holds(outcome: CheckedOut, request: Request) -> bool:
-    if outcome.undone:
+def _checkout_holds(result: CheckedOut, request: Request) -> bool:
+    if result.undone:
         return request.position is P.RECEIVED
     recalled = request.recalled_on is not None
-    return is_out(request) and outcome.due == _due_date(request) and outcome.recalled is recalled
+    return is_out(request) and result.due == _due_date(request) and result.recalled is recalled
 
 
-def _notice_holds(outcome: Noted, request: Request) -> bool:
+def _notice_holds(result: Noted, request: Request) -> bool:
     """Judge a notice: it holds while the request is as the notice left it, and after the request has ended."""
-    if not outcome.position or request.position is P.CLOSED:
+    if not result.position or request.position is P.CLOSED:
         return True
     now = (request.position, request.item, request.wire_agency, request.wire_id)
-    return now == (outcome.position, outcome.item, outcome.wire_agency, outcome.wire_id)
+    return now == (result.position, result.item, result.wire_agency, result.wire_id)
 
 
-def _recall_holds(outcome: Recalled, request: Request) -> bool:
+def _recall_holds(result: Recalled, request: Request) -> bool:
     recalled = request.recalled_on is not None
-    return (outcome.position, outcome.due, outcome.recalled) == (request.position, request.due, recalled)
+    return (result.position, result.due, result.recalled) == (request.position, request.due, recalled)
 
 
-def _change_holds(outcome: Changed, request: Request) -> bool:
+def _change_holds(result: Changed, request: Request) -> bool:
     now = (request.pickup_location, request.need_before)
-    return not outcome.pickup_location or now == (outcome.pickup_location, outcome.need_before)
+    return not result.pickup_location or now == (result.pickup_location, result.need_before)
 
 
 OF_A_REQUEST: Final[Mapping[type, Callable[[Any, Request], bool]]] = MappingProxyType({
@@ -77,42 +77,42 @@ OF_A_REQUEST: Final[Mapping[type, Callable[[Any, Request], bool]]] = MappingProx
     Paged: lambda _, request: request.position not in {P.DECLINED, P.WITHDRAWN},
     Renewed: _renewal_holds,
     CheckedOut: _checkout_holds,
-    CheckedIn: lambda outcome, request: request.position in TAKEN_IN.get(outcome.what, ()),
+    CheckedIn: lambda result, request: request.position in TAKEN_IN.get(result.what, ()),
     Noted: _notice_holds,
     Recalled: _recall_holds,
     # A staff command has a key of its own, so that its repetition is the same one. A partner's report counts while it stands.
-    Done: lambda outcome, request: not outcome.mark or getattr(request, outcome.mark) is not None,
+    Done: lambda result, request: not result.mark or getattr(request, result.mark) is not None,
     Changed: _change_holds,
 })  # fmt: skip
-"""Whether the effect of an outcome on its request still holds, with no later change to it."""
+"""Whether the effect of a result on its request still holds, with no later change to it."""
 
 WITH_THE_COPY: Final = frozenset({Requested, Cancelled, Paged, Renewed, CheckedOut, CheckedIn})
-"""Outcomes whose effect is over as soon as another request has the copy."""
+"""Results whose effect is over as soon as another request has the copy."""
 
 NEVER_UNDONE: Final = frozenset({Billed, Paid, Waived})
 """Money is booked once; what reverses it is another booking."""
 
 
-def status_stands(outcome: StatusSet, copy: Holding | None) -> bool:
+def status_stands(result: StatusSet, copy: Holding | None) -> bool:
     """Return whether a copy still has the status that was set."""
-    return not outcome.status or copy is None or copy.status == outcome.status
+    return not result.status or copy is None or copy.status == result.status
 
 
-def parts(outcome: object) -> tuple[object, ...]:
+def parts(result: object) -> tuple[object, ...]:
     """Return the results to judge: each settled renewal of renewing all, or the result itself."""
-    if isinstance(outcome, AllRenewed):
-        return tuple(one for one in outcome.renewed if not one.pending)
-    return (outcome,)
+    if isinstance(result, AllRenewed):
+        return tuple(one for one in result.renewed if not one.pending)
+    return (result,)
 
 
 def _due_date(request: Request) -> object:
     return request.due if request.side is Side.BORROWING else request.lender_due
 
 
-Said = TypeVar("Said")
+Result = TypeVar("Result")
 
 
-def once(context: Context, key: InboxKey, work: Callable[[Context], Said]) -> Said:
+def once(context: Context, key: InboxKey, work: Callable[[Context], Result]) -> Result:
     """Run `work(context)` for a new document; return the kept result of a repeated one while its effect holds.
 
     A document is processed anew if its effect was undone since: placed and cancelled, renewed and recalled, checked in and
@@ -123,26 +123,26 @@ def once(context: Context, key: InboxKey, work: Callable[[Context], Said]) -> Sa
     until = now + timedelta(seconds=key.keep_s)
     kept = inbox.claim(unit, key.agency, key.digest, until, now)
     if kept:
-        before: Said = from_json(kept)  # only outcomes are kept there
+        before: Result = from_json(kept)  # only results are kept there
         if all(_part_holds(unit, part) for part in parts(before)):
             return before
         inbox.keep(unit, key.agency, key.digest, "")
         inbox.claim(unit, key.agency, key.digest, until, now)
-    outcome = work(context)
-    is_decided = not isinstance(outcome, Refused) and not (isinstance(outcome, Renewed) and outcome.pending)
-    inbox.keep(unit, key.agency, key.digest, to_json(outcome) if is_decided else "")
-    return outcome
+    result = work(context)
+    is_decided = not isinstance(result, Refused) and not (isinstance(result, Renewed) and result.pending)
+    inbox.keep(unit, key.agency, key.digest, to_json(result) if is_decided else "")
+    return result
 
 
-def _part_holds(unit: UnitOfWork, outcome: Any) -> bool:
+def _part_holds(unit: UnitOfWork, result: Any) -> bool:
     """Judge one result. That of an archived request always holds, since it can no longer be compared."""
-    if type(outcome) in NEVER_UNDONE:
+    if type(result) in NEVER_UNDONE:
         return True
-    if isinstance(outcome, StatusSet):
-        return status_stands(outcome, unit.holdings.find(outcome.item))
-    request = unit.requests.find(outcome.request)
+    if isinstance(result, StatusSet):
+        return status_stands(result, unit.holdings.find(result.item))
+    request = unit.requests.find(result.request)
     if request is None:
         return True
-    with_copy = type(outcome) in WITH_THE_COPY and request.item is not None
+    with_copy = type(result) in WITH_THE_COPY and request.item is not None
     held = unit.requests.open_with_item(request.item_barcode, request.item_agency) if with_copy else ()
-    return OF_A_REQUEST[type(outcome)](outcome, request) and all(one.id == request.id for one in held)
+    return OF_A_REQUEST[type(result)](result, request) and all(one.id == request.id for one in held)

@@ -83,13 +83,13 @@ def test_sent_message_is_shown_with_its_facts_attempts_and_partner(desk: DeskWor
             Delivered(row, DeliveryResult(DeliveryKind.UNREACHABLE, detail="refused"), later, CircuitSettings())
         )
     )
-    (told,) = page(desk).told
+    (told,) = page(desk).sent
     assert (told.row.send, told.partner and told.partner.agency, told.sent_at) == (Notification.ASK_LENDER, "CUHK", None)
     assert [(one.kind, one.detail) for one in told.tries] == [("unreachable", "refused")]
     assert isinstance(row.payload, PartnerMessage)
     assert (told.facts["title"], told.facts["item"], told.facts["wire_id"]) == ("Dune", "CUHK, C1", row.payload.wire_id)
     desk.delivered(Notification.ASK_LENDER, DeliveryResult(DeliveryKind.ACCEPTED))
-    (told,) = page(desk).told
+    (told,) = page(desk).sent
     assert told.sent_at == desk.now
 
 
@@ -98,7 +98,7 @@ def test_letter_is_listed_without_an_address(desk: DeskWorld) -> None:
     desk.check_in()
     found = page(desk)
     assert [(n.kind, n.state) for n in found.notices] == [("letter_pickup", "queued")]
-    (letter,) = [told for told in found.told if told.row.kind == "mail"]
+    (letter,) = [told for told in found.sent if told.row.kind == "mail"]
     assert letter.partner is None
     assert letter.facts["patron"] == "UG1"
     assert "@" not in str(letter.facts)
@@ -110,7 +110,7 @@ def test_received_document_is_shown_with_its_stored_reply(desk: DeskWorld) -> No
     desk.ask(desk.circulation.execute(sent_as(ItemShipped, notice), inbox=InboxKey("CUHK", "abc123def", 60)))
     desk.go_to("2017-03-03 10:00")
     desk.check_in()
-    (heard,) = page(desk).heard
+    (heard,) = page(desk).received
     assert (heard.sender, heard.service, heard.corr, heard.refused) == ("CUHK", "ItemShipped", "abc123", "")
     assert heard.answer is not None
     assert heard.answer["request"] == "R1"
@@ -124,7 +124,7 @@ def test_refused_document_is_shown_with_reason_and_rule(desk: DeskWorld) -> None
             sent_as(ItemRecalled, desk.heard(partner="POLYU", by=Actor("POLYU", "ncip", "ItemRecalled", "x")))
         )
     )
-    refused = [heard for heard in page(desk).heard if heard.refused]
+    refused = [heard for heard in page(desk).received if heard.refused]
     assert [(h.sender, h.service, h.refused, h.rule, h.answer) for h in refused] == [
         ("POLYU", "ItemRecalled", "agency_not_owner", "R23", None)
     ]
@@ -199,8 +199,8 @@ def test_a_viewer_sees_the_category_and_neither_card_nor_document(desk: DeskWorl
     seen, shown = page(desk), page(desk, role=StaffRole.VIEWER)
     assert (seen.named, seen.request.patron, seen.category) == (True, "UG1", shown.category)
     assert (shown.named, shown.request.patron, shown.patron, shown.patron_number) == (False, "", None, "")
-    assert [told.facts for told in shown.told] == [{}]
-    assert seen.told[0].facts
+    assert [told.facts for told in shown.sent] == [{}]
+    assert seen.sent[0].facts
 
 
 def test_secret_in_a_record_is_masked() -> None:

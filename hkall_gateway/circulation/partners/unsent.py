@@ -86,11 +86,11 @@ def done(context: Context, command: Settle) -> Noted | Refused:
     row = _close_row(context, command, OutboxState.DONE)
     if isinstance(row, Refused):
         return row
-    outcome = _journal_message(context, row, "OUTBOX_DONE", command.reason, command.by)
+    result = _journal_message(context, row, "OUTBOX_DONE", command.reason, command.by)
     is_letter = isinstance(row.payload, PatronNotice)
     accepted = _by_hand(context) if is_letter else DeliveryResult(DeliveryKind.ACCEPTED, detail="by hand")
     deliveries.apply_answer(context, row, accepted, command.by)
-    return outcome
+    return result
 
 
 def drop(context: Context, command: Settle) -> Noted | Refused:
@@ -101,10 +101,10 @@ def drop(context: Context, command: Settle) -> Noted | Refused:
         return _drop_unreadable(context, command)
     if isinstance(row, Refused):
         return row
-    outcome = _journal_message(context, row, "OUTBOX_DROPPED", command.reason, command.by)
+    result = _journal_message(context, row, "OUTBOX_DROPPED", command.reason, command.by)
     if effect := _DROPPED.get(row.send.value):
         effect(context, row, command.by)
-    return outcome
+    return result
 
 
 def _drop_unreadable(context: Context, command: Settle) -> Noted | Refused:
@@ -247,9 +247,9 @@ def _letter_done(context: Context, command: Settle) -> Noted | Refused:
     row = _find_letter(context.unit, command.number)
     if row is None or not command.reason.strip():
         return GONE if row is None else NO_REASON
-    outcome = _journal_letter(context, command, row, "LETTER_DONE")
+    result = _journal_letter(context, command, row, "LETTER_DONE")
     deliveries.record_letter_result(context, row, _by_hand(context), command.by)
-    return outcome
+    return result
 
 
 def _drop_letter(context: Context, command: Settle) -> Noted | Refused:

@@ -139,8 +139,8 @@ class RequestPage:
     days: int
     actions: tuple[Action, ...]
     events: tuple[TimelineEvent, ...]
-    told: tuple[SentMessage, ...]
-    heard: tuple[IncomingDocument, ...]
+    sent: tuple[SentMessage, ...]
+    received: tuple[IncomingDocument, ...]
     unplaced: tuple[QuarantinedDocument, ...]
     candidates: tuple[Candidate, ...]
     notices: tuple[NoticeRow, ...]
@@ -175,8 +175,8 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
         days=work_lists.days_there(request, context.now),
         actions=permitted.actions(request, role),
         events=tuple(TimelineEvent(line, facts_in(line.detail)) for line in lines),
-        told=tuple(messages),
-        heard=_incoming_documents(unit, number, lines),
+        sent=tuple(messages),
+        received=_incoming_documents(unit, number, lines),
         unplaced=quarantine.unplaced(unit, request, candidates),
         candidates=candidates,
         notices=request_history.notices(unit, number),
@@ -195,15 +195,15 @@ def request_page(context: Context, number: str, role: StaffRole) -> RequestPage 
 def _without_names(unit: UnitOfWork, page: RequestPage, role: StaffRole) -> RequestPage:
     """Remove what a viewer may not see: names, cards, documents and free text."""
     quiet = []
-    for message in page.told:
+    for message in page.sent:
         tries = tuple(replace(one, problem="", detail="") for one in message.tries)
         quiet.append(replace(message, row=replace(message.row, last_error=""), facts={}, tries=tries))
     return replace(
         page,
         request=request_for(page.request, role),
         events=tuple(replace(event, facts=impersonal(event.facts)) for event in page.events),
-        told=tuple(quiet),
-        heard=tuple(replace(one, answer=None) for one in page.heard),
+        sent=tuple(quiet),
+        received=tuple(replace(one, answer=None) for one in page.received),
         unplaced=tuple(replace(one, document="", reason="") for one in page.unplaced),
         notices=tuple(replace(one, error="") for one in page.notices),
         patron=None,
@@ -227,8 +227,10 @@ def _incoming_documents(unit: UnitOfWork, number: str, lines: tuple[JournalRow, 
             answer = kept.get((line.who, line.at))
             refused = line.outcome if line.outcome != "ok" else ""
             reply = (facts_in(answer.outcome), answer.keep_until) if answer else (None, None)
-            heard = IncomingDocument(line.at, line.who, line.message, line.corr, refused, line.rule if refused else "", *reply)
-            found.setdefault((line.who, line.message, line.at), heard)
+            document = IncomingDocument(
+                line.at, line.who, line.message, line.corr, refused, line.rule if refused else "", *reply
+            )
+            found.setdefault((line.who, line.message, line.at), document)
     return tuple(found.values())
 
 

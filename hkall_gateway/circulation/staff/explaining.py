@@ -224,17 +224,17 @@ def parse_item(item: str) -> tuple[str, str]:
 def explain(context: Context, question: ExplainQuestion, borrower: BorrowerFacts, asked_at: datetime) -> Explanation:
     """Answer as if it were `context.now`, from the facts of `asked_at`. It writes, so run it in a trial."""
     before = tuple(_facts_behind(context, question, borrower, asked_at))
-    outcome = question.decide(context, borrower) if borrower.reachable else TRY_AGAIN
-    if isinstance(outcome, Requested):
-        for one in context.unit.candidates.of_request(outcome.request):
+    result = question.decide(context, borrower) if borrower.reachable else TRY_AGAIN
+    if isinstance(result, Requested):
+        for one in context.unit.candidates.of_request(result.request):
             place = "passed over" if one.skip else f"lender {one.rank}"
             before += (Fact(place, f"{one.agency}/{one.barcode}: {one.skip or one.reason}", OURS, asked_at),)
-    rule = outcome.rule if isinstance(outcome, Refused) else ""
+    rule = result.rule if isinstance(result, Refused) else ""
     rules = (rule,) if rule else question.rules
     patron = context.unit.patrons.find(question.patron) if question.patron else None
     category = category_of(patron, context.library.policy) if patron else None
     about = (question.role, category.key) if category else (question.role,)
-    return Explanation(outcome, context.now, rules, before, keys_of(context.library.policy, rules, about))
+    return Explanation(result, context.now, rules, before, keys_of(context.library.policy, rules, about))
 
 
 def _facts_behind(context: Context, question: ExplainQuestion, borrower: BorrowerFacts, asked_at: datetime) -> Iterator[Fact]:

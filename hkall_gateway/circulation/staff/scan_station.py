@@ -166,14 +166,14 @@ async def _scan_copy(circulation: Circulation, ask: Scan, found: _ScannedRows) -
     command: CheckIn | CheckOut = CheckIn(ask.by, place, found.barcode, found.agency)
     if ask.card:
         command = CheckOut(ask.by, place, ask.card, found.barcode, found.agency, staff=True)
-    outcome = await circulation.execute(command)
-    request = await circulation.execute(FindAfterScan(found, outcome))
+    result = await circulation.execute(command)
+    request = await circulation.execute(FindAfterScan(found, result))
     card = ask.card or (request.patron if request else "")
     patron: PatronSeen | None = None
     if card:
         patron = await circulation.execute(SeePatron(ask.by, card))
-    owners = found.owners if isinstance(outcome, Refused) and outcome.why is Reason.AMBIGUOUS_ITEM else ()
-    return CopyScanned(found.barcode, outcome, found.request, request, patron, found.copies, owners)
+    owners = found.owners if isinstance(result, Refused) and result.why is Reason.AMBIGUOUS_ITEM else ()
+    return CopyScanned(found.barcode, result, found.request, request, patron, found.copies, owners)
 
 
 def find_scanned(context: Context, query: FindScanned) -> _ScannedRows:
@@ -201,8 +201,8 @@ def _parse_copy(numbered: Request | None, command: Scan) -> tuple[str, str]:
 
 def find_after_scan(context: Context, query: FindAfterScan) -> Request | None:
     """Return the request of a scanned copy after the station acted."""
-    found, outcome = query.found, query.outcome
-    number = getattr(outcome, "request", "") or (found.request.id if found.request else "")
+    found, result = query.found, query.outcome
+    number = getattr(result, "request", "") or (found.request.id if found.request else "")
     if number:
         return context.unit.requests.find(number)
     ours = any(copy.agency == context.library.agency for copy in found.copies)

@@ -140,7 +140,7 @@ def _page(number: str, given: Given) -> str:
         "staff/request.html",
         page=page,
         given=given,
-        documents=documents(page.told) if page.named else {},
+        documents=documents(page.sent) if page.named else {},
         patron_number=page.patron_number,
         flags=list(map(flag, page.request.flags.split())),
         w=words,
