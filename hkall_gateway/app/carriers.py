@@ -33,10 +33,10 @@ def carriers(
 ) -> dict[OutboxKind, Carrier]:
     """Returns the carrier of each kind of outbox row."""
     return {
-        OutboxKind.NCIP: _to_partners(
+        OutboxKind.NCIP: _partner_carrier(
             PerConfiguration(means.config, partial(initiator, means, library)), means, store, library
         ),
-        OutboxKind.MAIL: gauges.counted(means.metrics, _to_patrons(means, store, library)),
+        OutboxKind.MAIL: gauges.counted(means.metrics, _mail_carrier(means, store, library)),
         OutboxKind.ILS: to_local_system,
     }
 
@@ -63,7 +63,9 @@ def initiator(means: Resources, library: Callable[[], Library]) -> NcipClient:
     return NcipClient(post, library().agency, agreed, told, means.reactor.seconds, posts)
 
 
-def _to_partners(client: Callable[[], NcipClient], means: Resources, store: Store, library: Callable[[], Library]) -> Carrier:
+def _partner_carrier(
+    client: Callable[[], NcipClient], means: Resources, store: Store, library: Callable[[], Library]
+) -> Carrier:
     async def tell(row: OutboxRow) -> DeliveryResult:
         assert isinstance(row.payload, PartnerMessage)
         message, partner, look_for = await store.read(
@@ -80,7 +82,7 @@ def _now(proof: OurProof, means: Resources) -> str:
     return proof(means.clock())
 
 
-def _to_patrons(means: Resources, store: Store, library: Callable[[], Library]) -> Carrier:
+def _mail_carrier(means: Resources, store: Store, library: Callable[[], Library]) -> Carrier:
     mailer = PerConfiguration(means.config, partial(_mailer, means, store, library))
 
     async def send(row: OutboxRow) -> DeliveryResult:
@@ -93,11 +95,11 @@ def _mailer(means: Resources, store: Store, library: Callable[[], Library]) -> C
     config = means.config()
     smtp = config.smtp
     if smtp is None:
-        return _no_mail
+        return _refuse_mail
     server = MailServer(smtp.host, smtp.port, smtp.login, means.secret(smtp.password_env), smtp.starttls)
     sender = config_mapping.sender(config, smtp.sender, means.secret(smtp.bounce_key_env))
     return Mailer(store, smtp_post(means.reactor, server), sender, library, means.clock, str(server)).deliver
 
 
-async def _no_mail(_row: OutboxRow) -> DeliveryResult:
+async def _refuse_mail(_row: OutboxRow) -> DeliveryResult:
     return DeliveryResult(DeliveryKind.UNDELIVERABLE, detail="no [smtp] in the configuration")

@@ -103,7 +103,7 @@ def _limit(services: gateway.EndpointConfig, *, queues: bool = False) -> Connect
     return ConnectionLimit(*most, queues=queues)
 
 
-def _judge(admits: Callable[[str], bool], limit: ConnectionLimit, balancers: AllowList) -> Judge:
+def _make_judge(admits: Callable[[str], bool], limit: ConnectionLimit, balancers: AllowList) -> Judge:
     """Returns the check that names why an address is refused at accept; a balancer passes, its header is checked later."""
 
     def judge(address: str) -> str:
@@ -116,7 +116,7 @@ def _judge(admits: Callable[[str], bool], limit: ConnectionLimit, balancers: All
     return judge
 
 
-def _unless_away(failure: Failure) -> None:
+def _ignore_unavailable(failure: Failure) -> None:
     """Passes on all failures but that of a database that is away, which the store has logged."""
     failure.trap(Unavailable)  # type: ignore[no-untyped-call]  # it has no types
 
@@ -159,7 +159,7 @@ class Daemon:
         self._hashing, self._hashing_logins = (ThreadPool(0, HASHING_THREADS, name) for name in ("hashing", "logins"))
         self._means = Resources(reactor, clock, environ, self.metrics, lambda: self.config)
         self._local = LocalSystemParts(self._means, self._verify_pin)
-        self.secrets = self._make_secrets(self._hashing, self._wrong_pins(self._card_locked))
+        self.secrets = self._make_secrets(self._hashing, self._wrong_pins(self._store_card_lock))
         self._logins = self._make_secrets(self._hashing_logins, self._wrong_pins())
         self._activity = TerminalLog()
         self._login_queue, self._guesses, self._proofs = AddressQueue(), Guesses(), Guesses()
@@ -167,17 +167,17 @@ class Daemon:
         threads = config.web.most_threads if config.web and not serving.protocols else 0
         engine = open_engine(config.database.url, config.database.limits(), threads)
         here = (random.random, gauges.timed(self.metrics, reactor.seconds), reactor.seconds, partial(reactor.callLater, 0))
-        self.store = Database(engine, self._unit, reactor.callFromThread, config.database.batch_units, *here)
+        self.store = Database(engine, self._make_unit, reactor.callFromThread, config.database.batch_units, *here)
         self._engine = engine
-        ils = self._local.connector(self.store, self._wrong_pins(self._card_locked))
+        ils = self._local.connector(self.store, self._wrong_pins(self._store_card_lock))
         web_pins = WebPins(self._check_pin, ils.check_pin if isinstance(ils, Guarded) else ils.verify_pin)
         local = ConnectedSystem(self.store, ils, lambda: self.library, clock, self._local.terms, web_pins)
         self.circulation = Circulation(self.store, local, lambda: self.library, clock)
         self.courier = self._make_courier()
         self.rounds = Rounds(self.store, lambda: self.library, clock, reactor, instance())
-        me = Instance(self._name, os.uname().nodename, os.getpid(), __version__, clock(), clock())
+        me = Instance(self._instance_name, os.uname().nodename, os.getpid(), __version__, clock(), clock())
         trusted, alone = bool(environ.get("HKALL_TRUST_CLOCK")), engine.dialect.name == "sqlite" and serving.protocols
-        self.heartbeat = Heartbeat(self.store, me, reactor, clock, runs, self.metrics, trusted, self._report, alone)
+        self.heartbeat = Heartbeat(self.store, me, reactor, clock, runs, self.metrics, trusted, self._terminal_report, alone)
         self._sip2_services, ncip_services = self._protocol_services()
         self._terminals = self._make_terminals()
         self._partners, self._bare_ncip = self._make_partners(ncip_services)
@@ -200,14 +200,14 @@ class Daemon:
     def _wrong_pins(self, told: Callable[[str, float], None] = tell_nobody) -> WrongPins:
         return WrongPins(PIN_ATTEMPTS, PIN_WINDOW_S, self._reactor.seconds, told)
 
-    def _card_locked(self, card: str, seconds: float) -> None:
+    def _store_card_lock(self, card: str, seconds: float) -> None:
         """Writes that wrong PINs locked a card, for the pages, which may be another process."""
         now = self._clock()
         written = self.store.write(bind(cards.lock, card, now + timedelta(seconds=seconds), now), repeatable=True)
-        written.addErrback(_unless_away)
+        written.addErrback(_ignore_unavailable)
 
-    def _unit(self, connection: Connection) -> UnitOfWork:
-        return UnitOfWork(connection, new_request_id, self._silent, self._moved, self._has_room)
+    def _make_unit(self, connection: Connection) -> UnitOfWork:
+        return UnitOfWork(connection, new_request_id, self._silent, self._report_moves, self._has_room)
 
     def _has_room(self) -> bool:
         """Whether the disk of an SQLite file has more space left than the reserve."""
@@ -248,7 +248,7 @@ class Daemon:
             self.config.sip2.wrong_pins_per_address,
             activity=self._activity,
             timeout=self._timeout("sip2", self.config.sip2.answer_within_s),
-            **self._beside_the_local_system(),
+            **self._local_system_services(),
         )
         get = AgentPost(self._reactor, most_bytes=MOST_BYTES).get
         callers = config_mapping.callers(self.config, self._environ, get)
@@ -273,7 +273,7 @@ class Daemon:
     def _timeout(self, protocol: str, seconds: float) -> Timeout:
         return Timeout(self._reactor, seconds, gauges.expired(self.metrics, protocol))
 
-    def _beside_the_local_system(self) -> dict[str, Any]:
+    def _local_system_services(self) -> dict[str, Any]:
         """Returns the services that terminals need when a live local system is configured; empty when all data is loaded."""
         ils = self.config.ils
         if not ils.is_living:
@@ -296,7 +296,7 @@ class Daemon:
 
         return [(endpoint, port(listener)) for endpoint, listener in config_mapping.listeners(services)]
 
-    def _report(self, now: datetime) -> Callable[[UnitOfWork], None]:
+    def _terminal_report(self, now: datetime) -> Callable[[UnitOfWork], None]:
         """Returns the rows about terminals that a heartbeat writes."""
         if not self._serving.protocols:
             return no_report(now)
@@ -342,12 +342,12 @@ class Daemon:
             return None
         from hkall_gateway.app.web import web_server
 
-        parts = (self.store, self._engine, self._unit, self.circulation, lambda: self.library)
+        parts = (self.store, self._engine, self._make_unit, self.circulation, lambda: self.library)
         timeout = self._timeout("web", self.config.web.answer_within_s)
         return web_server(self._means, *parts, self._refusals("web"), services, timeout)
 
     @property
-    def _name(self) -> str:
+    def _instance_name(self) -> str:
         """The name of this process among those on one database: the pages alone may run beside a gateway of the same number."""
         return instance() if self._serving.protocols else f"{instance()}{PAGES}"
 
@@ -379,7 +379,7 @@ class Daemon:
                 await self._listen(text, self._web.site, shared=self.config.web.share_ports)
         of_pages = await self._pages.start() if self._pages else 0
         listening = self.ports + of_pages
-        LOG.info("daemon.started", version=__version__, log_version=VERSION, instance=self._name, listening=listening)
+        LOG.info("daemon.started", version=__version__, log_version=VERSION, instance=self._instance_name, listening=listening)
 
     @property
     def ports(self) -> int:
@@ -389,7 +389,7 @@ class Daemon:
     async def _start_protocols(self) -> None:
         for text, terminals in self._terminals:
             balancers = terminals.listener.proxy_from
-            judge = _judge(lambda address: self._sip2_services.admits(address), terminals.limit, balancers)
+            judge = _make_judge(lambda address: self._sip2_services.admits(address), terminals.limit, balancers)
             admission = Admission(judge, terminals.refusals, balancers)
             await self._listen(text, terminals, admission, shared=self.config.sip2.share_ports)
         for text in self.config.ncip.listen:
@@ -404,13 +404,13 @@ class Daemon:
 
     async def _listen_to_partners(self, text: str, factory: NcipSite | NcipConnectionFactory) -> None:
         listens, bounds, balancers = self.config.ncip, factory.bounds, AllowList(self.config.ncip.proxy_from)
-        judge = _judge(lambda address: factory.services.admits(address), bounds.connections, balancers)
+        judge = _make_judge(lambda address: factory.services.admits(address), bounds.connections, balancers)
         admission = Admission(judge, bounds.refusals, balancers, listens.client_ca)
         await self._listen(text, factory, admission, shared=listens.share_ports)
 
     async def _listen(self, text: str, factory: Any, admission: Admission | None = None, *, shared: bool = False) -> None:
         """Opens one port. A PROXY header is read below TLS. Without `admission` each address may connect."""
-        text, around = numbered(text, number()), partial(self._behind, admission)
+        text, around = numbered(text, number()), partial(self._behind_balancer, admission)
         if text.startswith(tls.KIND):
             endpoint = self._tls_endpoint(text, admission, around, shared=shared)
         else:
@@ -432,7 +432,7 @@ class Daemon:
         self._certificates.append(made.certificates)
         return made
 
-    def _behind(self, admission: Admission | None, factory: Any) -> Any:
+    def _behind_balancer(self, admission: Admission | None, factory: Any) -> Any:
         """Returns `factory`, behind the reader of PROXY headers if load balancers connect to its port."""
         if admission is None or not admission.balancers:
             return factory
@@ -465,7 +465,7 @@ class Daemon:
             read = gateway.load(path, self._environ)
             library = library_of(read)
             config, waiting = keep_until_restart(self.config, read)
-            self._take(config, library)
+            self._apply_configuration(config, library)
         except ConfigErrors as error:
             errors = tuple(f"{where}: {what}" for where, what in error.errors)
             LOG.error("config.not_changed", errors=errors)
@@ -478,7 +478,7 @@ class Daemon:
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
         return Reloaded(waiting=waiting)
 
-    def _take(self, config: GatewayConfig, library: Library) -> None:
+    def _apply_configuration(self, config: GatewayConfig, library: Library) -> None:
         """Puts a configuration in force. Raises ConfigErrors, without a change, if a key that must stay contradicts it."""
         before = self.config, self.library
         self._configure(config, library)
@@ -535,7 +535,7 @@ class Daemon:
 
     # ---- listeners to every committed unit of work
 
-    def _moved(self, moves: Sequence[JournalEntry]) -> None:
+    def _report_moves(self, moves: Sequence[JournalEntry]) -> None:
         self.courier.nudge()
         for move in moves:
             logs.moved(move)

@@ -138,10 +138,10 @@ def terminals_seen(instance: str, services: Sip2Services, logins: Iterable[str],
     """
     connected, heard = Counter(logins), services.activity.rows
     names = [*services.terminals, *([UNKNOWN_NAMES] if UNKNOWN_NAMES in heard else [])]
-    return tuple(_row(instance, services, name, connected[name] if name else 0, now) for name in names)
+    return tuple(_activity_row(instance, services, name, connected[name] if name else 0, now) for name in names)
 
 
-def _row(instance: str, services: Sip2Services, name: str, connections: int, now: datetime) -> TerminalActivity:
+def _activity_row(instance: str, services: Sip2Services, name: str, connections: int, now: datetime) -> TerminalActivity:
     row, heard = services.terminals.get(name), services.activity.rows.get(name, LastHeard())
     return TerminalActivity(
         instance=instance,
@@ -217,29 +217,29 @@ class Gauges(Collector):
         """Return every gauge of GAUGES with all its series."""
         now = self._now()
         if self._counted_at is None or now - self._counted_at >= SELDOM:
-            self._counted, self._counted_at = _of_the_month(unit, now), now
+            self._counted, self._counted_at = _monthly_gauges(unit, now), now
         agencies = tuple(self._partners())
         found: Mapping[str, Rows] = {
             "open_by_position": {
                 (side, who, position): count for side, who, position, count in unit.requests.open_by_partner()
             },
-            **_outbox(unit, now),
-            **_lines(unit, agencies, now),
-            **_age(unit, self._agency, now),
+            **_outbox_gauges(unit, now),
+            **_channel_gauges(unit, agencies, now),
+            **_oldest_age_s(unit, self._agency, now),
             "disk_free_bytes": {(folder,): size for folder, size in self._free().items() if size is not None},
-            **_night(unit),
+            **_last_night(unit),
         }
-        return {name: {**_zeros(name, agencies), **series} for name, series in {**found, **self._counted}.items()}
+        return {name: {**_zero_series(name, agencies), **series} for name, series in {**found, **self._counted}.items()}
 
     def describe(self) -> Iterable[Metric]:
         """Name the gauges, so that a registry refuses another metric of the same name."""
-        return [_family(name, {}) for name in GAUGES]
+        return [_metric_family(name, {}) for name in GAUGES]
 
     def collect(self) -> Iterable[Metric]:
-        return [_family(name, series) for name, series in self.rows.items()]
+        return [_metric_family(name, series) for name, series in self.rows.items()]
 
 
-def _family(name: str, series: Rows) -> Metric:
+def _metric_family(name: str, series: Rows) -> Metric:
     labels, text = GAUGES[name]
     family = GaugeMetricFamily(f"{NAMESPACE}_{name}", text, labels=labels.split())
     for values, value in series.items():
@@ -247,7 +247,7 @@ def _family(name: str, series: Rows) -> Metric:
     return family
 
 
-def _outbox(unit: UnitOfWork, now: datetime) -> Mapping[str, Rows]:
+def _outbox_gauges(unit: UnitOfWork, now: datetime) -> Mapping[str, Rows]:
     depths = unit.outbox.depths()
     living = [(who, since) for who, state, _, since in depths if state is not OutboxState.DEAD]
     oldest = {who: min(since for other, since in living if other == who) for who, _ in living}
@@ -259,7 +259,7 @@ def _outbox(unit: UnitOfWork, now: datetime) -> Mapping[str, Rows]:
     }
 
 
-def _lines(unit: UnitOfWork, agencies: Iterable[str], now: datetime) -> Mapping[str, Rows]:
+def _channel_gauges(unit: UnitOfWork, agencies: Iterable[str], now: datetime) -> Mapping[str, Rows]:
     links: list[CircuitState] = [unit.circuits.find(agency) for agency in sorted({*agencies, *unit.circuits.used()})]
     return {
         "partner_up": {(link.agency,): int(link.state == UP and not link.failures) for link in links},
@@ -268,7 +268,7 @@ def _lines(unit: UnitOfWork, agencies: Iterable[str], now: datetime) -> Mapping[
     }
 
 
-def _age(unit: UnitOfWork, agency: str, now: datetime) -> Mapping[str, Rows]:
+def _oldest_age_s(unit: UnitOfWork, agency: str, now: datetime) -> Mapping[str, Rows]:
     loaded, last = loading.loaded_at(unit, "patrons"), cli_lists.last_closure(unit, agency)
     days_left = (last - dates.civil(now)).days if last else 0
     return {
@@ -286,7 +286,7 @@ _OPEN: Final = tuple(
 """The positions of open requests on each side."""
 
 
-def _zeros(name: str, agencies: Iterable[str]) -> Rows:
+def _zero_series(name: str, agencies: Iterable[str]) -> Rows:
     """Return what a gauge shows where nothing was counted, so that no panel is without data."""
     labels = GAUGES[name][0]
     if labels == "job":
@@ -298,13 +298,13 @@ def _zeros(name: str, agencies: Iterable[str]) -> Rows:
     return {(side, who, position): 0 for who in agencies for side, position in _OPEN} if labels else {(): 0}
 
 
-def _night(unit: UnitOfWork) -> Mapping[str, Rows]:
+def _last_night(unit: UnitOfWork) -> Mapping[str, Rows]:
     done = instances.last_runs(unit)
     ended: Rows = {(work,): when.timestamp() if when else 0 for work, (when, _) in done.items()}
     return {"nightly_last_success_timestamp_seconds": ended, "doctor_failed_checks": {(): done[instances.DOCTOR][1]}}
 
 
-def _of_the_month(unit: UnitOfWork, now: datetime) -> Mapping[str, Rows]:
+def _monthly_gauges(unit: UnitOfWork, now: datetime) -> Mapping[str, Rows]:
     """The fill rate of our requests, and the balance of lending and borrowing by partner."""
     lent, borrowed = partners.balance(unit, Side.LENDING, now), partners.balance(unit, Side.BORROWING, now)
     said = partners.answers(unit, now).values()

@@ -55,22 +55,22 @@ class CachedPage:
         if len(self._waiting) == 1:
             wait_s = self._free_s - self._clock.seconds()
             if wait_s > 0:
-                self._clock.callLater(wait_s, self._begin)
+                self._clock.callLater(wait_s, self._start_making)
             else:
-                self._begin()
+                self._start_making()
         return asked
 
-    def _begin(self) -> None:
-        ensureDeferred(self._make()).addCallback(self._tell)
+    def _start_making(self) -> None:
+        ensureDeferred(self._make()).addCallback(self._send_page)
 
-    def _tell(self, page: HttpPage) -> None:
+    def _send_page(self, page: HttpPage) -> None:
         self._free_s = self._clock.seconds() + self._every_s
         waiting, self._waiting = self._waiting, []
         for asked in waiting:
             asked.callback(page)
 
 
-def _later(request: Any, making: Deferred[HttpPage]) -> int:
+def _answer_later(request: Any, making: Deferred[HttpPage]) -> int:
     """Answer once the page is made. A client that disconnected meanwhile gets none."""
     gone: list[object] = []
     request.notifyFinish().addErrback(gone.append)
@@ -137,21 +137,21 @@ class Ready(resource.Resource):
         self._store, self._stalled, self._listening, self._writable = store, stalled, listening, writable
         self._within, self._ils_away = Timeout(clock, READY_S), ils_away
         self._pages, self._needs_pages = pages, needs_pages
-        self._page = CachedPage(self._answer, clock)
+        self._page = CachedPage(self._json_page, clock)
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
-        return _later(request, self._page())
+        return _answer_later(request, self._page())
 
-    async def _asked(self) -> frozenset[str]:
+    async def _query_database(self) -> frozenset[str]:
         stalled = await self._store.read(self._stalled, is_long=True)
-        await self._store.write(_nothing)
+        await self._store.write(_empty_unit)
         return stalled
 
-    async def _answer(self) -> HttpPage:
+    async def _json_page(self) -> HttpPage:
         stalled: frozenset[str] = frozenset()
         asked = Deferred.fromCoroutine(self._pages.is_ready()) if self._pages else succeed(True)
         try:
-            stalled = await self._within.run(self._asked())
+            stalled = await self._within.run(self._query_database())
             missing = [] if self._writable() else ["database"]
             missing += [] if self._listening() else ["listeners"]
         except Exception:  # noqa: BLE001  # whatever keeps the database from answering, we are not ready
@@ -165,7 +165,7 @@ class Ready(resource.Resource):
         return HttpPage(503 if missing else 200, b"text/plain; charset=utf-8", text.encode() + b"\n")
 
 
-def _nothing(_unit: UnitOfWork) -> None:
+def _empty_unit(_unit: UnitOfWork) -> None:
     """Checks that the writer's own connection works; an empty transaction costs no disk write."""
 
 
@@ -190,13 +190,13 @@ class MetricsPage(resource.Resource):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
         self._store, self._registry, self._gauges, self._pages = store, registry, gauges, pages
-        self._text, self._openmetrics = (CachedPage(partial(self._answer, form), clock, METRICS_EVERY_S) for form in FORMATS)
+        self._text, self._openmetrics = (CachedPage(partial(self._json_page, form), clock, METRICS_EVERY_S) for form in FORMATS)
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
         accepted = request.getHeader(b"accept") or b""
-        return _later(request, self._openmetrics() if b"application/openmetrics-text" in accepted else self._text())
+        return _answer_later(request, self._openmetrics() if b"application/openmetrics-text" in accepted else self._text())
 
-    async def _answer(self, form: Format) -> HttpPage:
+    async def _json_page(self, form: Format) -> HttpPage:
         shown = Deferred.fromCoroutine(self._pages.add_metrics(self._registry)) if self._pages else succeed(self._registry)
         try:
             self._gauges.rows = await self._store.read(self._gauges.read, is_long=True)

@@ -104,7 +104,7 @@ class Heartbeat:
         one = LockSet(document=("gateway", self._me.name))  # two that start at once do not both find the name free
         end_s = self._clock.seconds() + patience_s
         while True:
-            other = await self._store.write(bind(_enter, self._me, self._now(), self._runs, self._alone), one)
+            other = await self._store.write(bind(_register, self._me, self._now(), self._runs, self._alone), one)
             if other is None or self._clock.seconds() >= end_s:
                 break
             await pause(self._clock, LOOK_S)
@@ -117,7 +117,7 @@ class Heartbeat:
                 f"give this one another HKALL_INSTANCE"
             )
         await self.beat()
-        self._beat_later()
+        self._schedule_beat()
 
     async def _compare_clocks(self) -> None:
         """A gateway with a wrong clock would date loans wrongly, and count as gone for all others."""
@@ -146,10 +146,10 @@ class Heartbeat:
     async def beat(self) -> None:
         """Writes one heartbeat and frees the rows claimed by gateways that fell silent."""
         now = self._now()
-        back = self._step_s(now) <= -STEP_S
-        me, silent = replace(self._me, seen_at=now), self._silent() if self._stepped else None
+        back = self._clock_step_s(now) <= -STEP_S
+        me, silent = replace(self._me, seen_at=now), self._silent_gateways() if self._stepped else None
         try:
-            freed, everyone = await self._store.write(bind(_beat, me, now, self._report(now), back, silent))
+            freed, everyone = await self._store.write(bind(_write_beat, me, now, self._report(now), back, silent))
         except Unavailable:  # the store has said why
             self.written = False
             return
@@ -167,7 +167,7 @@ class Heartbeat:
         if freed:
             LOG.warning("instance.took_over", rows=freed)
 
-    def _step_s(self, now: datetime) -> float:
+    def _clock_step_s(self, now: datetime) -> float:
         """Return by how many seconds the time of day was set forward (or back, negative) since the last heartbeat; log it."""
         seconds, last = self._clock.seconds(), self._last
         self._last = (now, seconds)
@@ -177,7 +177,7 @@ class Heartbeat:
             LOG.warning("clock.stepped", step_s=round(step_s, 1))
         return step_s
 
-    def _silent(self) -> frozenset[str]:
+    def _silent_gateways(self) -> frozenset[str]:
         """Return the gateways whose heartbeats have not changed for GONE_S seconds, by the monotonic clock.
 
         Once the time of day was set, it does not tell how long another gateway has been silent.
@@ -185,25 +185,25 @@ class Heartbeat:
         until_s = self._clock.seconds() - GONE_S
         return frozenset(name for name, (_, at_s) in self._changed.items() if at_s < until_s)
 
-    def _beat_later(self) -> None:
+    def _schedule_beat(self) -> None:
         self._timer = self._clock.callLater(BEAT_S, self._beat_now)
 
     def _beat_now(self) -> None:
         ensureDeferred(self.beat())
-        self._beat_later()
+        self._schedule_beat()
 
 
-def _enter(unit: UnitOfWork, me: Instance, now: datetime, runs: Callable[[int], bool], alone: bool) -> Instance | None:
+def _register(unit: UnitOfWork, me: Instance, now: datetime, runs: Callable[[int], bool], alone: bool) -> Instance | None:
     """Registers under our name; returns the gateway that has the name or, if we must be alone, the database already."""
     for other in instances.list_instances(unit):
         rival = other.name == me.name or (alone and serves_protocols(other.name))
-        if rival and other.state(now) == "up" and _is_another(other, me, runs):
+        if rival and other.state(now) == "up" and _is_alive_elsewhere(other, me, runs):
             return other
     instances.record_instance(unit, me)
     return None
 
 
-def _is_another(other: Instance, me: Instance, runs: Callable[[int], bool]) -> bool:
+def _is_alive_elsewhere(other: Instance, me: Instance, runs: Callable[[int], bool]) -> bool:
     """Whether the other is alive. A process of this machine that does not run has crashed, and so has one with our own id."""
     return other.host != me.host or (other.pid != me.pid and runs(other.pid))
 
@@ -214,7 +214,7 @@ def after_step_back(unit: UnitOfWork, now: datetime) -> None:
     unit.circuits.bring_forward(now)
 
 
-def _beat(
+def _write_beat(
     unit: UnitOfWork,
     me: Instance,
     now: datetime,

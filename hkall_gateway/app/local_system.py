@@ -26,7 +26,7 @@ class LocalSystemParts:
 
     def __init__(self, means: Resources, verify: VerifyPin) -> None:
         self._means, self._verify = means, verify
-        relay, ils = self._health("relay"), self._ils
+        relay, ils = self._health("relay"), self._config
         self._adapter = find_adapter(ils.connector)
         self._healths = {"relay": relay, "connector": self._health("connector", relay if self._adapter.asks_sip2 else None)}
         self.known = LastKnown(self._keep_s)
@@ -36,34 +36,36 @@ class LocalSystemParts:
 
     def connector(self, store: Store, wrong_pins: WrongPins) -> LocalIls:
         """Returns the connector that answers about borrowers; a system that compares PINs itself is guarded by `wrong_pins`."""
-        means, ils = self._means, self._ils
+        means, ils = self._means, self._config
         health, post = self._healths["connector"], AgentPost(means.reactor)
         password, framing = means.secret(ils.password_env), config_mapping.framing_of_ils(means.config())
-        out = ConnectorServices(means.clock, health, self._lines(health), post, framing, password, means.reactor, post.get)
+        out = ConnectorServices(
+            means.clock, health, self._line_factory(health), post, framing, password, means.reactor, post.get
+        )
         asked = self._adapter.build(ConnectorTools(store, means.config().library.agency, self._verify, ils, out))
         # Hashes of our own are guarded where they are compared.
         return asked if Verb.LOADED in asked.supports else Guarded(asked, wrong_pins)
 
     def upstream(self) -> tuple[Callable[[], Upstream] | None, bool]:
         """Returns the factory of upstream connections if terminal lines are relayed, and whether the terminal logs in there."""
-        ils = self._ils
-        return (self._lines(self._healths["relay"]) if ils.relay else None), ils.relay_login == "terminal"
+        ils = self._config
+        return (self._line_factory(self._healths["relay"]) if ils.relay else None), ils.relay_login == "terminal"
 
     def terms(self) -> OfflineRules:
         """Returns the rules for an unreachable local system, from the current configuration."""
-        ils = self._ils
+        ils = self._config
         return OfflineRules(ils.fallback, ils.keep_s, ils.pin, self._verify, self.known.is_right)
 
     def carrier(self) -> Carrier:
         """Returns the carrier that repeats to the local system the messages that it missed."""
-        line, ils = self._lines(self._healths["relay"])(), self._ils
+        line, ils = self._line_factory(self._healths["relay"])(), self._config
         institution = ils.institution or self._means.config().library.agency
         return QueuedMessages(line, institution, self._means.clock, HONG_KONG)
 
     def budget_until(self) -> float | None:
         """The reactor second until which a terminal's message that begins now may call other systems."""
         seconds: float = self._means.reactor.seconds()
-        return seconds + self._ils.message_timeout_s
+        return seconds + self._config.message_timeout_s
 
     @property
     def away(self) -> bool:
@@ -79,15 +81,15 @@ class LocalSystemParts:
         return CircuitBreaker(channel, self._means.clock, self._means.metrics, timer=self._means.reactor, same_as=same_as)
 
     def _keep_s(self) -> float:
-        return self._ils.keep_s if self._ils.fallback == "allow" else 0.0
+        return self._config.keep_s if self._config.fallback == "allow" else 0.0
 
     @property
-    def _ils(self) -> IlsConfig:
+    def _config(self) -> IlsConfig:
         return self._means.config().ils
 
-    def _lines(self, health: CircuitBreaker) -> Callable[[], Upstream]:
+    def _line_factory(self, health: CircuitBreaker) -> Callable[[], Upstream]:
         """Returns the factory of connections to its SIP2 server, which log in with our own account."""
-        reactor, ils = self._means.reactor, self._ils
+        reactor, ils = self._means.reactor, self._config
         dialect = config_mapping.framing_of_ils(self._means.config())
         dial = dialled(reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)
         login = Login(ils.login, self._means.secret(ils.password_env), ils.location)

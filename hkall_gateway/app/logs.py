@@ -135,14 +135,14 @@ class LogLine:
         if place := logged_context():
             event = {**place, **event}
         if not PATRON_KEYS.isdisjoint(event):
-            event = dict(self._patron(value) if name in PATRON_KEYS else (name, value) for name, value in event.items())
+            event = dict(self._patron_field(value) if name in PATRON_KEYS else (name, value) for name, value in event.items())
         if "exc_info" in event:
             event = structlog.processors.format_exc_info(logger, method, event)
         # Nearly every line has only field names known to be public, and values that cannot contain a secret.
-        if not (event.keys() <= self._open and _harmless(event.values())):
-            event = self._table(event)
+        if not (event.keys() <= self._open and _are_harmless(event.values())):
+            event = self._scrubbed_table(event)
         instant = self._now()
-        second, day = _told_of(floor(instant.timestamp()))
+        second, day = _format_second(floor(instant.timestamp()))
         head = {"ts": f"{second}.{instant.microsecond // 1000:03}Z", "hkt_date": day, "level": _LEVELS.get(method, method)}
         line = {**head, "event": event.pop("event", ""), **event}
         if len(line) < len(head) + 1 + len(event):  # a field of the event has a name of the head's, which wins
@@ -155,22 +155,22 @@ class LogLine:
             # Such a character becomes \udc80, which JSON can write; no log line is lost for it.
             return _ENCODER.encode(line).encode("utf-8", "backslashreplace")
 
-    def _table(self, table: Mapping[Any, object]) -> dict[str, object]:
+    def _scrubbed_table(self, table: Mapping[Any, object]) -> dict[str, object]:
         shown: dict[str, object] = {}
         for key, value in table.items():
             name = str(key)
             if name in PATRON_KEYS:  # never among those that `_known` calls open
-                patron, reference = self._patron(value)
+                patron, reference = self._patron_field(value)
                 shown[patron] = reference
             else:
-                shown[name] = DOT if self._hides(name) and value else self._shown(value)
+                shown[name] = DOT if self._is_hidden(name) and value else self._scrubbed_value(value)
         return shown
 
-    def _patron(self, value: object) -> tuple[str, str]:
+    def _patron_field(self, value: object) -> tuple[str, str]:
         text = value.reveal() if isinstance(value, Sensitive) else str(value or "")
         return "patron_ref", patron_ref(text, self._key) if text else ""
 
-    def _hides(self, name: str) -> bool:
+    def _is_hidden(self, name: str) -> bool:
         # Keys are few constants of the program; NCIP elements and SIP2 tags are few too. Other keys are not cached.
         known = self._known.get(name)
         if known is None:
@@ -181,22 +181,22 @@ class LogLine:
                 self._open |= set() if known or name in PATRON_KEYS else {name}
         return known
 
-    def _shown(self, value: object) -> object:
+    def _scrubbed_value(self, value: object) -> object:
         if isinstance(value, str):
             return scrubbed(value)
         if isinstance(value, Mapping):
-            return self._table(value)
+            return self._scrubbed_table(value)
         if isinstance(value, list | tuple | set | frozenset):
-            return [self._shown(each) for each in value]
+            return [self._scrubbed_value(each) for each in value]
         if value is None or isinstance(value, bool | int | float):
             return value
-        return DOT if isinstance(value, Sensitive) else scrubbed(_plain(value))
+        return DOT if isinstance(value, Sensitive) else scrubbed(_as_text(value))
 
 
-def _harmless(values: Iterable[Any]) -> bool:
+def _are_harmless(values: Iterable[Any]) -> bool:
     """Whether the values are safe under any field name: numbers, and texts in which no secret can be recognised."""
     try:
-        return _clean(" ".join([value for value in values if type(value) not in _NUMBERS]))
+        return _has_no_marks(" ".join([value for value in values if type(value) not in _NUMBERS]))
     except TypeError:  # one of them is not a text
         return False
 
@@ -204,14 +204,14 @@ def _harmless(values: Iterable[Any]) -> bool:
 _NUMBERS: Final = frozenset({bool, int, float, type(None)})
 
 
-def _clean(text: str) -> bool:
+def _has_no_marks(text: str) -> bool:
     """Whether a text has none of the marks of a secret."""
     return not any(map(text.__contains__, _MARKS))
 
 
 def scrubbed(text: str) -> str:
     """Running text without recognisable secrets and addresses."""
-    if _clean(text):
+    if _has_no_marks(text):
         return text
     for marks, spot, shown in _SPOTS:
         if any(map(text.__contains__, marks)):
@@ -225,10 +225,10 @@ def bridge() -> ILogObserver:
     Its failures and errors become errors, with the traceback; its warnings stay warnings; all else is logged at debug level.
     """
     # To mypy a zope interface is a class and no function is one; to Twisted any callable of one event is an observer.
-    return cast(ILogObserver, _retold)
+    return cast(ILogObserver, _log_twisted_event)
 
 
-def _retold(event: LogEvent) -> None:
+def _log_twisted_event(event: LogEvent) -> None:
     said, room = formatEvent(event), event.get("log_namespace", "")
     failure = event.get("log_failure")
     if isinstance(failure, Failure):
@@ -242,7 +242,7 @@ def _retold(event: LogEvent) -> None:
 
 
 @lru_cache(maxsize=4)
-def _told_of(second: int) -> tuple[str, str]:
+def _format_second(second: int) -> tuple[str, str]:
     """A second in UTC, and its day in Hong Kong: computed once for all lines of that second."""
     instant = datetime.fromtimestamp(second, UTC)
     return f"{instant:%Y-%m-%dT%H:%M:%S}", f"{instant.astimezone(_HKT):%Y-%m-%d}"
@@ -252,11 +252,11 @@ _LEVELS: Final = {"warn": "warning", "exception": "error", "fatal": "critical"}
 """structlog's other names for a level."""
 
 
-def _plain(value: object) -> str:
+def _as_text(value: object) -> str:
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False, default=_plain)
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False, default=_as_text)
 
 
 def moved(move: JournalEntry) -> None:

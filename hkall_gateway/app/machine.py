@@ -46,7 +46,7 @@ def listens(pid: int, port: int) -> bool | None:
         handles = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
     except OSError:
         return None
-    rows = [line.split() for name in ("tcp", "tcp6") for line in _lines(f"/proc/{pid}/net/{name}")]
+    rows = [line.split() for name in ("tcp", "tcp6") for line in _read_lines(f"/proc/{pid}/net/{name}")]
     listening = (row for row in rows if len(row) > 9 and row[3] == _LISTEN)
     return any(f"socket:[{row[9]}]" in handles for row in listening if int(row[1].rpartition(":")[2], 16) == port)
 
@@ -54,7 +54,7 @@ def listens(pid: int, port: int) -> bool | None:
 _LISTEN: Final = "0A"
 
 
-def _lines(path: str) -> list[str]:
+def _read_lines(path: str) -> list[str]:
     with suppress(OSError), open(path, encoding="ascii") as file:
         return file.read().splitlines()[1:]
     return []

@@ -76,18 +76,18 @@ class Channel(Int32StringReceiver):
     MAX_LENGTH = 1 << 26
 
     def __init__(self, answers: Mapping[str, Question], ended: Callable[[], object]) -> None:
-        self._answers, self._ended = answers, ended
-        self._asked, self._waiting = 0, dict[int, Deferred[Any]]()
+        self._answers, self._child_ended = answers, ended
+        self._ask_child, self._waiting = 0, dict[int, Deferred[Any]]()
 
     def ask(self, question: str, clock: Any, patience_s: float | None) -> Deferred[Any]:
         """Return the answer to a question; it fails with NoAnswer after `patience_s` seconds, or if the other end goes."""
-        self._asked += 1
-        number, answer = self._asked, Deferred[Any]()
+        self._ask_child += 1
+        number, answer = self._ask_child, Deferred[Any]()
         self._waiting[number] = answer
         self._send(number, question)
         if patience_s is not None:
             answer.addTimeout(patience_s, clock, _no_answer)
-        return answer.addBoth(self._forget, number)
+        return answer.addBoth(self._forget_question, number)
 
     def stringReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's own name
         number, content = orjson.loads(data)
@@ -100,13 +100,13 @@ class Channel(Int32StringReceiver):
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002, N802
         for waiting in tuple(self._waiting.values()):
             waiting.errback(NoAnswer())
-        self._ended()
+        self._child_ended()
 
     def _send(self, number: int, content: object) -> None:
         if self.connected:
             self.sendString(orjson.dumps((number, content)))  # type: ignore[no-untyped-call]  # it has no types
 
-    def _forget(self, result: Any, number: int) -> Any:
+    def _forget_question(self, result: Any, number: int) -> Any:
         del self._waiting[number]
         return result
 
@@ -146,7 +146,7 @@ class CombinedRegistry(Collector):
 
     def __init__(self, own: CollectorRegistry) -> None:
         self._own = own
-        self._ended, self._present = dict[Series, float](), dict[Series, float]()
+        self._child_ended, self._present = dict[Series, float](), dict[Series, float]()
 
     def take(self, samples: Iterable[tuple[str, Mapping[str, str], float]]) -> None:
         """Set the samples of the child that runs."""
@@ -154,21 +154,23 @@ class CombinedRegistry(Collector):
 
     def child_ended(self) -> None:
         """Keep the samples of a child for good: the next one counts from zero."""
-        self._ended, self._present = self._children(), {}
+        self._child_ended, self._present = self._children(), {}
 
     def collect(self) -> Iterable[Metric]:
         """Return every family with the sums."""
         children = self._children()
         for family in self._own.collect():
             if children and family.type in {"counter", "histogram"}:
-                family.samples = list(_added(family, children))
+                family.samples = list(_add_samples(family, children))
             yield family
 
     def _children(self) -> dict[Series, float]:
-        return {key: self._ended.get(key, 0.0) + self._present.get(key, 0.0) for key in {**self._ended, **self._present}}
+        return {
+            key: self._child_ended.get(key, 0.0) + self._present.get(key, 0.0) for key in {**self._child_ended, **self._present}
+        }
 
 
-def _added(family: Metric, children: dict[Series, float]) -> Iterable[Sample]:
+def _add_samples(family: Metric, children: dict[Series, float]) -> Iterable[Sample]:
     names = {f"{family.name}{suffix}" for suffix in ("_total", "_bucket", "_count", "_sum")}
     of_family = {key: children.pop(key) for key in [key for key in children if key[0] in names]}
     for sample in family.samples:
@@ -208,7 +210,7 @@ class PagesProcess:
             count = max(self._sockets) + 1 - FIRST_PASSED
             names = self._environ.get("LISTEN_FDNAMES", "").split(":")[:count]
             self._environ |= {"LISTEN_FDS": str(count), "LISTEN_FDNAMES": ":".join(names)}
-        self._begin()
+        self._start_child()
         return await self._ready
 
     async def stop(self) -> None:
@@ -232,40 +234,40 @@ class PagesProcess:
 
     async def is_ready(self) -> bool:
         """Return whether the child answers and its ports are open."""
-        return bool(await self._asked("ports"))
+        return bool(await self._ask_child("ports"))
 
     async def add_metrics(self, own: CollectorRegistry) -> CombinedRegistry:
         """Return the registry of this process with what the children have counted until now."""
         registry = self._registry = self._registry or CombinedRegistry(own)
-        if (samples := await self._asked("metrics")) is not None:
+        if (samples := await self._ask_child("metrics")) is not None:
             registry.take(samples)
         return registry
 
-    async def _asked(self, question: str) -> Any:
+    async def _ask_child(self, question: str) -> Any:
         """Return the child's answer, None where none comes in time."""
         with suppress(NoAnswer):
             return await self._channel.ask(question, self._reactor, ANSWER_S) if self._channel else None
         return None
 
-    def _begin(self) -> None:
+    def _start_child(self) -> None:
         own, its = socket.socketpair()
         with its:
             passed, command = (its.fileno(), *self._sockets), (*self._command, "--channel", str(its.fileno()))
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=passed, env=self._environ)
         self._process, self._began_s = process, self._reactor.seconds()
         self._channel = connect(self._reactor, own, {}, partial(self._kill_later, process))
-        self._channel.ask("ports", self._reactor, None).addCallbacks(self._opened, lambda lost: lost.trap(NoAnswer))
+        self._channel.ask("ports", self._reactor, None).addCallbacks(self._connect_channel, lambda lost: lost.trap(NoAnswer))
         threading.Thread(target=self._reap, args=(process,), name="pages", daemon=True).start()
 
-    def _opened(self, ports: int) -> None:
+    def _connect_channel(self, ports: int) -> None:
         if not self._ready.called:
             self._ready.callback(ports)
 
     def _reap(self, process: subprocess.Popen[bytes]) -> None:
         code = process.wait()
-        self._reactor.callFromThread(self._ended, code)
+        self._reactor.callFromThread(self._child_ended, code)
 
-    def _ended(self, code: int) -> None:
+    def _child_ended(self, code: int) -> None:
         self._process = self._channel = None
         cancel(self._kills)
         if self._registry:
@@ -275,19 +277,19 @@ class PagesProcess:
         elif not self._ready.called:
             self._ready.errback(PagesNotStarted(code))
         else:
-            self._begin_later(_way_of_end(code))
+            self._schedule_restart(_way_of_end(code))
 
-    def _begin_later(self, why: str) -> None:
+    def _schedule_restart(self, why: str) -> None:
         long = self._reactor.seconds() - self._began_s >= LONGEST_PAUSE_S
         self._pause_s = FIRST_PAUSE_S if long else min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * self._pause_s))
         LOG.error("pages.ended", why=why, again_in_s=self._pause_s)
-        self._begins = self._reactor.callLater(self._pause_s, self._begin_again)
+        self._begins = self._reactor.callLater(self._pause_s, self._restart_child)
 
-    def _begin_again(self) -> None:
+    def _restart_child(self) -> None:
         try:
-            self._begin()
+            self._start_child()
         except OSError as error:  # no memory, or no descriptor
-            self._begin_later(str(error))
+            self._schedule_restart(str(error))
 
     def _kill_later(self, process: subprocess.Popen[bytes]) -> None:
         """Kill a child that has hung up, or is told to end, and does not end by itself."""

@@ -82,7 +82,7 @@ def serve(
         endpoints = (numbered(text, machine.number()) for text in config.web.listen)
         pages = PagesProcess(path, log_format, endpoints, reactor, os.environ)
     parent = socket.socket(fileno=channel) if channel is not None else None
-    log = _begin_log(config, log_format, shared=bool(pages or parent))
+    log = _start_log(config, log_format, shared=bool(pages or parent))
     ended: list[int] = []
     process = Process(path, reactor, log, ServiceManager({} if parent else os.environ, os.getpid()), pages, parent)
     # Only once it runs: an error at the start stops the reactor, and a reactor that does not run yet cannot be stopped.
@@ -111,7 +111,7 @@ def _early_signals() -> list[int]:
     return early
 
 
-def _begin_log(config: GatewayConfig, log_format: LogFormat | None, *, shared: bool) -> BackgroundWriter:
+def _start_log(config: GatewayConfig, log_format: LogFormat | None, *, shared: bool) -> BackgroundWriter:
     key = (os.environ.get(config.logs.patron_key_env or "") or os.environ[RUN_KEY]).encode()
     stream = _open_log(config.logs.file) if config.logs.file else os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     log = BackgroundWriter(stream, shared=shared)
@@ -128,7 +128,7 @@ def _open_log(path: Path) -> FileIO:
     return open(path, "ab", buffering=0)
 
 
-def _count_lost(daemon: Daemon, log: BackgroundWriter) -> None:
+def _count_dropped(daemon: Daemon, log: BackgroundWriter) -> None:
     """Counts the lines that the log dropped, and logs their number as soon as it accepts a line again."""
 
     def lost(count: int) -> None:
@@ -162,7 +162,7 @@ class Process:
         daemon = None
         try:
             daemon = Daemon(config, self.reactor, serving=serving, pages=self.pages)
-            _count_lost(daemon, self.log)
+            _count_dropped(daemon, self.log)
             company = beside(self.reactor) if beside else None
             if company:
                 await company.start()
@@ -183,14 +183,14 @@ class Process:
         gc.collect()
         gc.freeze()  # the objects that exist now live until the end: collections skip them
         gc.set_threshold(*YOUNG)
-        self._obey(daemon)
+        self._handle_signals(daemon)
         self.service.notify(READY, SERVES)
         self.service.watch(self.reactor)
         for number in dict.fromkeys(early):
             signal.raise_signal(number)
         started()
 
-    def _obey(self, daemon: Daemon) -> None:
+    def _handle_signals(self, daemon: Daemon) -> None:
         """Obey the signals of the operator, and the parent's questions."""
         leaving: list[Any] = []
         log_file = daemon.config.logs.file  # another one needs a restart

@@ -62,15 +62,15 @@ def web_server(
     settings = PerConfiguration(means.config, lambda: settings_of(means.config(), means.environ))
     here = (library, settings, means.clock, means.reactor.seconds, means.metrics)
     client = PerConfiguration(means.config, partial(carriers.initiator, means, library))
-    ask = partial(_statuses, client, library)
+    ask = partial(_ask_statuses, client, library)
     live = LiveStatus(store, ask, carriers.circuit_settings(means), means.clock, means.reactor.callFromThread)
     app = make_app(
-        WebServices(circulation, bridge, *here, partial(_heard_again, services), partial(_erased, means), show_document, live)
+        WebServices(circulation, bridge, *here, partial(_replay_document, services), partial(_erasure_marks, means), show_document, live)
     )
     return WebServer(
         app,
         bridge,
-        _bounds(table, refusals),
+        _page_bounds(table, refusals),
         means.reactor,
         {Share.STAFF: table.threads, Share.PATRONS: table.threads_of_others, Share.STRANGERS: table.threads_of_others},
         lambda: settings().proxies,
@@ -81,14 +81,14 @@ def web_server(
     )
 
 
-async def _statuses(
+async def _ask_statuses(
     client: Callable[[], NcipClient], library: Callable[[], Library], partner: Partner, bib_id: str, copies: Sequence[Holding]
 ) -> Mapping[str, str] | None:
     """Ask a partner about its copies of a title; words that only the site's policy knows are no news to the log."""
     return await client().statuses(partner, bib_id, copies, library().policy.lendable_statuses)
 
 
-def _erased(means: Resources) -> ErasedMarks:
+def _erasure_marks(means: Resources) -> ErasedMarks:
     """Return where the marks of the erased are, as the command line does; for a database on a server, as [privacy] says."""
     config = means.config()
     url, key = make_url(config.database.url), means.environ.get(config.privacy.erased_key_env or "", "").encode()
@@ -96,7 +96,7 @@ def _erased(means: Resources) -> ErasedMarks:
     return ErasedMarks(config.privacy.erased_file or beside, key)
 
 
-async def _heard_again(services: NcipServices, kept: QuarantinedDocument) -> str | Refused:
+async def _replay_document(services: NcipServices, kept: QuarantinedDocument) -> str | Refused:
     """Hear a document of the quarantine as if its partner had sent it now; return the problem in words, "" for none."""
     said = await replay_document(services, kept.agency, kept.digest, kept.document)
     if isinstance(said, Problem):
@@ -117,7 +117,7 @@ def settings_of(config: GatewayConfig, environ: Mapping[str, str]) -> WebSetting
         logo=table.logo,
         staff={row.login: StaffAccount(row.login, row.name, row.secret_hash, StaffRole.of(row.role)) for row in table.staff},
         proxies=AllowList(table.proxy_from),
-        oidc=_oidc(table.oidc, environ) if table.oidc else None,
+        oidc=_oidc_client(table.oidc, environ) if table.oidc else None,
         partners=tuple(HomeLibrary(row.agency, row.name, row.discovery_url or "") for row in config.partners),
         partner_names_zh=config_mapping.partner_names_zh(config),
         places={ENGLISH: library.place_names, CHINESE: {**library.place_names, **library.place_names_zh}},
@@ -125,13 +125,13 @@ def settings_of(config: GatewayConfig, environ: Mapping[str, str]) -> WebSetting
     )
 
 
-def _oidc(table: Oidc, environ: Mapping[str, str]) -> OidcSettings:
+def _oidc_client(table: Oidc, environ: Mapping[str, str]) -> OidcSettings:
     roles = {value: StaffRole.of(word) for value, word in table.roles.items()}
     secret = Sensitive(environ.get(table.client_secret_env, ""))
     return OidcSettings(table.issuer, table.client_id, secret, table.role_claim, roles, table.card_claim or "")
 
 
-def _bounds(table: Web, refusals: Refusals) -> Bounds:
+def _page_bounds(table: Web, refusals: Refusals) -> Bounds:
     most = table.max_connections
     connections = ConnectionLimit(most, most, table.max_connections_per_address)
     return Bounds(connections, BodyBudget(MOST_BYTES * 16), refusals, MOST_BYTES)

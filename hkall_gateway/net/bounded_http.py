@@ -81,7 +81,7 @@ class _Reply(ProtocolWrapper):
     def makeConnection(self, transport: Any) -> None:  # noqa: N802
         self._heard, self._head = 0, bytearray()
         self._in_head = True
-        _socket(transport).bufferSize = READ
+        _socket_transport(transport).bufferSize = READ
         super().makeConnection(transport)  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
@@ -97,25 +97,25 @@ class _Reply(ProtocolWrapper):
                     self._in_head = end > MOST_HEAD
                     self._head.clear()
         if self._heard > self.factory.most:
-            self._cut(f"a reply of more than {self.factory.most} bytes")
+            self._cut_off(f"a reply of more than {self.factory.most} bytes")
         elif self._in_head and self._heard > MOST_HEAD:
-            self._cut(f"a reply whose head has more than {MOST_HEAD} bytes")
+            self._cut_off(f"a reply whose head has more than {MOST_HEAD} bytes")
         else:
             super().dataReceived(data)  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         super().connectionLost(Failure(self._why) if self._why else reason)  # type: ignore[no-untyped-call]
 
-    def _cut(self, why: str) -> None:
+    def _cut_off(self, why: str) -> None:
         if self._why is None:
             self._why = TooMuch(why)
             self.transport.abortConnection()
 
 
-def _socket(transport: Any) -> Any:
+def _socket_transport(transport: Any) -> Any:
     """Returns the transport that reads from the socket, below TLS."""
     below = getattr(transport, "transport", None)
-    return transport if below is None else _socket(below)
+    return transport if below is None else _socket_transport(below)
 
 
 IDLE_S: Final = 60.0
@@ -166,23 +166,23 @@ class BoundedRequest(Request):
         self.content = BytesIO()
         if not self._is_well_formed():
             self.hang_up(BAD_REQUEST)
-        elif length is not None and length > DRAINED * self._most_bytes:
-            self._endless()
+        elif length is not None and length > DRAINED * self._largest_body:
+            self._is_endless()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
         self.received += len(data)
         if self.hung_up:
             return
-        if self.received > DRAINED * self._most_bytes:
-            self._endless()
+        if self.received > DRAINED * self._largest_body:
+            self._is_endless()
         elif self.too_long:
             self._drop_body()
         else:
             self.content.write(data)
-            self._bounds.bodies.reserve(self, self.received, self._give_up)
+            self._request_bounds.bodies.reserve(self, self.received, self._give_up)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802
-        self._bounds.bodies.release(self)
+        self._request_bounds.bodies.release(self)
         if not self.hung_up:
             super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]  # twisted.web has no types
 
@@ -194,7 +194,7 @@ class BoundedRequest(Request):
     @property
     def too_long(self) -> bool:
         """Whether the body exceeds the limit."""
-        return self.received > self._most_bytes
+        return self.received > self._largest_body
 
     @property
     def client_address(self) -> str:
@@ -219,26 +219,26 @@ class BoundedRequest(Request):
             return False
         return bool(hosts) or self.channel._version != b"HTTP/1.1"  # the request's own version is set after its body
 
-    def _endless(self) -> None:
+    def _is_endless(self) -> None:
         self.channel.site.too_long(self)
         self.hang_up(TOO_LONG)
 
     def _give_up(self) -> None:
-        self._bounds.refusals.note("bodies", self.client_address, f"{self.received} bytes of an unfinished body")
+        self._request_bounds.refusals.note("bodies", self.client_address, f"{self.received} bytes of an unfinished body")
         self.hang_up(NO_ROOM)
 
     def _drop_body(self) -> None:
-        self._bounds.bodies.release(self)
+        self._request_bounds.bodies.release(self)
         self.content = BytesIO()
 
     @property
-    def _bounds(self) -> Bounds:
+    def _request_bounds(self) -> Bounds:
         found: Bounds = self.channel.site.bounds
         return found
 
     @property
-    def _most_bytes(self) -> int:
-        return self._bounds.max_body_bytes
+    def _largest_body(self) -> int:
+        return self._request_bounds.max_body_bytes
 
 
 class BoundedChannel(http.HTTPChannel):

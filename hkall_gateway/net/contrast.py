@@ -25,24 +25,24 @@ def contrast(one: str, other: str) -> float:
 def readable_on(colour: str, ground: str) -> str:
     """Return `colour`, mixed with as much white as it needs for EASY contrast on a dark `ground`."""
     for tenths in range(11):
-        mixed = _mixed(colour, tenths / 10)
+        mixed = _mix_white(colour, tenths / 10)
         if contrast(mixed, ground) >= EASY:
             return mixed
     return PAPER
 
 
-def _mixed(colour: str, white: float) -> str:
-    return "#" + "".join(f"{round(part + (255 - part) * white):02x}" for part in _parts(colour))
+def _mix_white(colour: str, white: float) -> str:
+    return "#" + "".join(f"{round(part + (255 - part) * white):02x}" for part in _channels(colour))
 
 
-def _parts(colour: str) -> tuple[int, ...]:
+def _channels(colour: str) -> tuple[int, ...]:
     return tuple(bytes.fromhex(colour.removeprefix("#")))
 
 
 def _luminance(colour: str) -> float:
-    red, green, blue = (_linear(part / 255) for part in _parts(colour))
+    red, green, blue = (_linear_channel(part / 255) for part in _channels(colour))
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def _linear(part: float) -> float:
+def _linear_channel(part: float) -> float:
     return part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4

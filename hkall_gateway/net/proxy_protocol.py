@@ -63,13 +63,13 @@ def strip(data: bytes) -> ProxyHeader | None:
     Raises BadHeader as soon as the bytes can no longer become one, and for one that is too long.
     """
     if data.startswith(_V2[: len(data)]):
-        return _version_2(data) if len(data) >= _V2_FIXED else None
+        return _parse_version_2(data) if len(data) >= _V2_FIXED else None
     if data.startswith(_V1[: len(data)]):
-        return _version_1(data)
+        return _parse_version_1(data)
     raise BadHeader("the first bytes are not those of a PROXY header")
 
 
-def _version_1(data: bytes) -> ProxyHeader | None:
+def _parse_version_1(data: bytes) -> ProxyHeader | None:
     line, end, rest = data.partition(b"\r\n")
     if len(line) + len(b"\r\n") > _V1_LONGEST and (end or len(data) >= _V1_LONGEST):
         raise BadHeader(f"no line end within {_V1_LONGEST} bytes")
@@ -81,12 +81,12 @@ def _version_1(data: bytes) -> ProxyHeader | None:
     if len(words) != 6:
         raise BadHeader(f"{len(words)} words instead of 6")
     _, family, source, target, port, target_port = words
-    _address(family, target)
-    _port(target_port)
-    return ProxyHeader(_address(family, source), _port(port), rest)
+    _parse_address(family, target)
+    _parse_port(target_port)
+    return ProxyHeader(_parse_address(family, source), _parse_port(port), rest)
 
 
-def _address(family: str, text: str) -> str:
+def _parse_address(family: str, text: str) -> str:
     try:
         if family == "TCP4":
             return str(ipaddress.IPv4Address(text))
@@ -97,13 +97,13 @@ def _address(family: str, text: str) -> str:
     raise BadHeader(f"{family!r} is not TCP4, TCP6 or UNKNOWN")
 
 
-def _port(text: str) -> int:
+def _parse_port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and str(int(text)) == text and int(text) <= 65535):
         raise BadHeader(f"{text!r} is not a port")
     return int(text)
 
 
-def _version_2(data: bytes) -> ProxyHeader | None:
+def _parse_version_2(data: bytes) -> ProxyHeader | None:
     command, family, length = data[12], data[13], int.from_bytes(data[14:_V2_FIXED], "big")
     if command not in (_LOCAL, _PROXY):
         raise BadHeader(f"version and command {command:#04x} are not known")

@@ -45,7 +45,7 @@ class InThread(Protocol):
 
 def same(a: str, b: str) -> bool:
     """Whether two plain secrets are equal, in constant time."""
-    return hmac.compare_digest(_bytes(a), _bytes(b))
+    return hmac.compare_digest(_encode_secret(a), _encode_secret(b))
 
 
 def tell_nobody(_subject: str, _seconds: float) -> None:
@@ -79,11 +79,11 @@ class WrongPins:
 
     def shut(self, subject: str, pending: int = 0) -> bool:
         """Whether no further secret is checked; `pending` are guesses without a result so far."""
-        return len(self._lately(subject)) + pending >= self._attempts
+        return len(self._recent_failures(subject)) + pending >= self._attempts
 
     def count(self, subject: str) -> None:
         """Counts one more wrong secret for `subject`."""
-        times = self._lately(subject)
+        times = self._recent_failures(subject)
         times.append(self._seconds())
         self._wrong[subject] = times
         self._wrong.move_to_end(subject)
@@ -96,7 +96,7 @@ class WrongPins:
         """Resets the count after the right secret."""
         self._wrong.pop(subject, None)
 
-    def _lately(self, subject: str) -> deque[float]:
+    def _recent_failures(self, subject: str) -> deque[float]:
         times = self._wrong.get(subject, deque())
         while times and times[0] <= self._seconds() - self._window_s:
             times.popleft()
@@ -138,7 +138,7 @@ class Secrets:
         wrong, but does not count as a guess. A subject with too many wrong guesses is refused even with the right secret.
         """
         asked = self._asked.get(subject, {})
-        digest = self._digest(subject, stored, secret)
+        digest = self._cache_key(subject, stored, secret)
         if not secret or (digest not in asked and self._wrong.shut(subject, pending=len(asked))):
             return False
         if self._right.get(digest, 0.0) > self._seconds():
@@ -152,13 +152,13 @@ class Secrets:
             answer: Deferred[bool] = Deferred()
             asked[digest].append(answer)
             return await answer
-        return await self._looked_at(subject, stored, secret, digest)
+        return await self._verify_on_thread(subject, stored, secret, digest)
 
     async def compare(self, stored: str, secret: str) -> bool:
         """Return whether a secret is that of a hash, without counting it. An empty `stored` takes as long, and fits none."""
         return await self._in_thread(matches, stored or DECOY, secret) and bool(secret)
 
-    async def _looked_at(self, subject: str, stored: str, secret: str, digest: bytes) -> bool:
+    async def _verify_on_thread(self, subject: str, stored: str, secret: str, digest: bytes) -> bool:
         waiting = self._asked.setdefault(subject, {}).setdefault(digest, [])
         right = False
         try:
@@ -178,8 +178,8 @@ class Secrets:
                 joined.callback(right)
         return right
 
-    def _digest(self, subject: str, stored: str, secret: str) -> bytes:
-        parts = [_bytes(part) for part in (subject, stored, secret)]
+    def _cache_key(self, subject: str, stored: str, secret: str) -> bytes:
+        parts = [_encode_secret(part) for part in (subject, stored, secret)]
         # The lengths go in front, so that no two triples make the same bytes.
         text = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
         return blake2b(text, key=self._key, digest_size=32).digest()
@@ -188,11 +188,11 @@ class Secrets:
 def matches(stored: str, secret: str) -> bool:
     """Return whether a secret is that of an Argon2id hash. Slow: never on the reactor."""
     try:
-        return is_hash(stored) and HASHER.verify(stored, _bytes(secret))
+        return is_hash(stored) and HASHER.verify(stored, _encode_secret(secret))
     except (VerificationError, ValueError):
         return False
 
 
-def _bytes(text: str) -> bytes:
+def _encode_secret(text: str) -> bytes:
     # A terminal may send bytes that are not valid characters (surrogates here); they are compared, not refused.
     return text.encode("utf-8", "surrogatepass")

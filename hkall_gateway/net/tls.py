@@ -63,14 +63,14 @@ class _Handshake(BufferingTLSTransport):
     _timeout: ScheduledCall | None = None
 
     def makeConnection(self, transport: object) -> None:  # noqa: N802  # Twisted's own names
-        self._timeout = self.factory.reactor.callLater(HANDSHAKE_S, self._look)
+        self._timeout = self.factory.reactor.callLater(HANDSHAKE_S, self._check_handshake)
         super().makeConnection(transport)  # type: ignore[no-untyped-call]  # it has no types
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         cancel(self._timeout)
         super().connectionLost(reason)
 
-    def _look(self) -> None:
+    def _check_handshake(self) -> None:
         if self.getHandle().get_peer_finished() is None:  # type: ignore[no-untyped-call]
             self.abortConnection()  # type: ignore[no-untyped-call]
 
@@ -138,7 +138,7 @@ def server_context(named: Mapping[str, str], authorities: Path | None = None) ->
     if authorities is not None:
         made.load_verify_locations(str(authorities))
         made.set_verify(SSL.VERIFY_PEER, lambda _line, _shown, _error, _depth, ok: bool(ok))
-    made.set_alpn_select_callback(_spoken)
+    made.set_alpn_select_callback(_choose_protocol)
     made.set_cipher_list(CIPHERS)  # last: it opens a test connection, after which the context is fixed
     return made
 
@@ -147,7 +147,7 @@ def _certificates(file: str) -> Sequence[Certificate]:
     return load_pem_x509_certificates(Path(file).read_bytes()) if file else ()
 
 
-def _spoken(line: SSL.Connection, offered: Sequence[bytes]) -> Any:
+def _choose_protocol(line: SSL.Connection, offered: Sequence[bytes]) -> Any:
     """The protocol for a client that offers some (ALPN). A client that offers none of ours is served all the same."""
     factory = line.get_app_data().factory.wrappedFactory
     ours: Any = IProtocolNegotiationFactory(factory, None)

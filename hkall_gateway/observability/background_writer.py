@@ -47,7 +47,7 @@ class BackgroundWriter:
     def write(self, line: bytes) -> int:
         """Appends a line to the queue. Lines stay whole and in order."""
         if len(self._waiting) >= self._room:
-            self._lose(1)
+            self._count_lost(1)
         else:
             self._waiting.append(line)
         if not self._awake.is_set():
@@ -88,14 +88,14 @@ class BackgroundWriter:
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
         data = memoryview(b"".join(lines))
         try:
-            with self._alone():
+            with self._locked_stream():
                 while data:
                     if not (count := self._stream.write(data)):
                         raise BlockingIOError  # a pipe that does not block, and is full
                     data = data[count:]
                 self._stream.flush()
         except (OSError, ValueError):  # the disk is full, or the reader has gone: reported when it accepts a line again
-            self._lose(len(lines))
+            self._count_lost(len(lines))
         else:
             with self._counting:
                 lost, self._lost = self._lost, 0
@@ -103,7 +103,7 @@ class BackgroundWriter:
                 self.dropped(lost)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _locked_stream(self) -> Iterator[None]:
         """Keep the other process from writing. The kernel frees the lock of a process that ends."""
         if not self._shared:
             yield
@@ -114,6 +114,6 @@ class BackgroundWriter:
         finally:
             fcntl.lockf(self._stream, fcntl.LOCK_UN)
 
-    def _lose(self, count: int) -> None:
+    def _count_lost(self, count: int) -> None:
         with self._counting:
             self._lost += count

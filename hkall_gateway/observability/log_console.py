@@ -55,23 +55,25 @@ def drawing(*, colours: bool) -> Draw:
 
     def draw(event: Mapping[str, object]) -> str:
         names = sorted(event, key=lambda name: _ORDER.get(name, middle))
-        shown = dict(_cell(name, event[name]) for name in names if name not in LEFT_OUT and event[name] not in (None, ""))
+        shown = dict(
+            _format_cell(name, event[name]) for name in names if name not in LEFT_OUT and event[name] not in (None, "")
+        )
         return str(render(None, "", shown))
 
     return draw
 
 
-def _cell(name: str, value: object) -> tuple[str, object]:
+def _format_cell(name: str, value: object) -> tuple[str, object]:
     if name in TRACEBACKS:
         return "raised", printable(last_line(str(value)))
     if name == "ts":
-        return name, _local(str(value))
+        return name, _format_time(str(value))
     if isinstance(value, str) or name in ("level", "event"):
         return printable(name), printable(str(value))
     return printable(name), value
 
 
-def _local(ts: str) -> str:
+def _format_time(ts: str) -> str:
     """An instant in Hong Kong's time, to the millisecond; another text as it is."""
     try:
         moment = datetime.fromisoformat(ts)

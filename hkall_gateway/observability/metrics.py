@@ -42,9 +42,9 @@ class Labelled(Generic[M]):
     def labels(self, *values: str) -> M:
         """Return the series with these label values, in the order of the label names. Raises ValueError for a wrong number."""
         child = self._children.get(values)
-        return self._add(values) if child is None else child
+        return self._add_series(values) if child is None else child
 
-    def _add(self, values: tuple[str, ...]) -> M:
+    def _add_series(self, values: tuple[str, ...]) -> M:
         with self._lock:
             if len(self._children) >= MAX_SERIES and values not in self._children:
                 values = ("other",) * len(values)

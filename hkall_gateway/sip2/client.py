@@ -205,7 +205,7 @@ class Upstream:
         if self._is_closed and self.refused:
             self._health.record_skipped(question)
             raise Unreachable("the local system does not take this login")
-        return await self._asked(body, question)
+        return await self._send_and_read(body, question)
 
     async def try_again(self) -> None:
         """Probe the system on a separate connection, and report the result to its health. Never raises.
@@ -217,20 +217,20 @@ class Upstream:
             own._trying = True
             try:
                 if not own.refused:
-                    await own._asked(ARE_YOU_THERE, "99")
+                    await own._send_and_read(ARE_YOU_THERE, "99")
                     return
             except Unreachable:
                 pass  # the failure was reported to its health
             finally:
                 own.close()
 
-    async def _asked(self, body: bytes, question: str) -> bytes:
+    async def _send_and_read(self, body: bytes, question: str) -> bytes:
         began = self._clock.seconds()
         allowed_s = left_s(began, self._timeout_s)
         if allowed_s <= 0:
             raise Unreachable("no time is left for this message")
         self._left = self._sent = False
-        going = Deferred.fromCoroutine(self._conversation(body))
+        going = Deferred.fromCoroutine(self._converse(body))
         going.addTimeout(allowed_s, cast(Any, self._clock))
         try:
             reply = await going
@@ -238,14 +238,14 @@ class Upstream:
             hung_up = isinstance(failed, Unusable) and self._wire is not None and bool(self._wire.closed)
             if not self._left:
                 fair = allowed_s >= min(FAIR_S, self._timeout_s / 2)
-                self._tell(failed, question, self._clock.seconds() - began, hung_up=hung_up, fair=fair)
-            self._drop()
+                self._report_failure(failed, question, self._clock.seconds() - began, hung_up=hung_up, fair=fair)
+            self._drop_connection()
             kind = Unreachable if not self._sent else HungUp if hung_up else Unanswered
-            raise kind(_said(failed)) from failed
+            raise kind(_read_reply(failed)) from failed
         self._health.record_reply(question, self._clock.seconds() - began)
         return reply
 
-    def _tell(self, failed: Exception, question: str, took_s: float, *, hung_up: bool, fair: bool) -> None:
+    def _report_failure(self, failed: Exception, question: str, took_s: float, *, hung_up: bool, fair: bool) -> None:
         """Report a failed request to the system's health."""
         if isinstance(failed, LoginRefused):
             self._health.record_reply("93", took_s)
@@ -255,40 +255,40 @@ class Upstream:
         else:
             grave = fair and (not self._entered or question in ANSWERED)
             trial = None if self._trying else self.try_again  # a trial has one login; the next one begins with both again
-            self._health.record_failure(question, _said(failed), grave=grave, trial=trial)
+            self._health.record_failure(question, _read_reply(failed), grave=grave, trial=trial)
 
     def close(self) -> None:
         """Close the connection; the next request opens it again. A request in progress does not count against the system."""
         self._left = True
-        self._drop()
+        self._drop_connection()
 
     @property
     def _is_closed(self) -> bool:
         return self._wire is None or bool(self._wire.closed)
 
-    def _drop(self) -> None:
+    def _drop_connection(self) -> None:
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.drop()
 
-    async def _conversation(self, body: bytes) -> bytes:
+    async def _converse(self, body: bytes) -> bytes:
         kept = self._wire
         if kept is None or kept.closed:
-            return await self._put(await self._opened(), body)
+            return await self._send_request(await self._open_connection(), body)
         try:
-            return await self._put(kept, body)
+            return await self._send_request(kept, body)
         except Unusable:
             if not kept.closed or body[:2].decode("latin-1") not in LOOKS:
                 raise
-        return await self._put(await self._opened(), body)
+        return await self._send_request(await self._open_connection(), body)
 
-    async def _put(self, wire: LineConnection, body: bytes) -> bytes:
+    async def _send_request(self, wire: LineConnection, body: bytes) -> bytes:
         """Send the request. From here on it may have been executed, unless the connection was closed already."""
         self._sent = not wire.closed
         return await self._exchange(wire, body)
 
-    async def _opened(self) -> LineConnection:
-        self._drop()
+    async def _open_connection(self) -> LineConnection:
+        self._drop_connection()
         self._entered = False
         wire = self._wire = await self._dial()
         self._number = 0
@@ -378,7 +378,7 @@ def dialled(reactor: object, host: str, port: int, timeout_s: float, *, tls: boo
     return dial
 
 
-def _said(failed: Exception) -> str:
+def _read_reply(failed: Exception) -> str:
     if isinstance(failed, CancelledError):  # the caller cancelled
         return "TimeoutError"
     return str(failed) if isinstance(failed, Unusable) else type(failed).__name__

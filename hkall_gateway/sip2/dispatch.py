@@ -118,13 +118,13 @@ async def respond(
     """
     message = piece.message if isinstance(piece, Refuse) else piece
     terminal, now = services.terminals.get(session.terminal or "", NOBODY), services.now()
-    corr = f"{terminal.login or peer}/{_second(floor(now.timestamp()))}.{now.microsecond:06}"
+    corr = f"{terminal.login or peer}/{_format_second(floor(now.timestamp()))}.{now.microsecond:06}"
     exchange = Exchange(services, session, message, terminal, peer, now, corr, upstream)
     if services.budget_until is not None:
         begin_budget(services.budget_until())
     with log_context(channel="sip2", terminal=terminal.login, corr_id=corr):
         try:
-            work = _answer(exchange, piece)
+            work = _dispatch_message(exchange, piece)
             answer = await (services.timeout.run(work, deadline) if services.timeout else work)
             if answer.body:
                 line = session.pass_on(message, without_hidden(answer.body, session.dialect))
@@ -140,7 +140,7 @@ async def respond(
             LOG.exception("sip2.failed", code=message.code)
             answer = refuse_by(exchange, Reason.TRY_AGAIN)
             line = session.reply(message, exchange.reply_code, answer.fields)
-    _note(exchange, answer, services.now() - exchange.now)
+    _record_answer(exchange, answer, services.now() - exchange.now)
     return line
 
 
@@ -156,11 +156,11 @@ def welcome(services: Sip2Services, session: Session, listener: Listener, peer: 
 
 
 @lru_cache(maxsize=4)
-def _second(second: int) -> str:
+def _format_second(second: int) -> str:
     return f"{datetime.fromtimestamp(second, UTC):%Y%m%dT%H%M%S}"
 
 
-async def _answer(exchange: Exchange, piece: Sip2Message | Refuse) -> Reply:
+async def _dispatch_message(exchange: Exchange, piece: Sip2Message | Refuse) -> Reply:
     code = exchange.message.code
     if exchange.terminal is NOBODY and code not in BEFORE_LOGIN:
         return refuse_by(exchange, Reason.LOG_IN_FIRST)
@@ -171,11 +171,11 @@ async def _answer(exchange: Exchange, piece: Sip2Message | Refuse) -> Reply:
     if isinstance(piece, Refuse) and code not in ASKS_NOTHING:
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     if exchange.message.get("AD") and code not in ASKS_NO_PIN:
-        return await _with_pin(exchange)
+        return await _answer_with_pin(exchange)
     return await (HANDLERS[code](exchange) if exchange.upstream is None else relay.answer(exchange, HANDLERS[code]))
 
 
-async def _with_pin(exchange: Exchange) -> Reply:
+async def _answer_with_pin(exchange: Exchange) -> Reply:
     """The answer to a message that brings a PIN. After too many wrong ones not even a right one is looked at."""
     guesses = exchange.services.guesses
     if guesses.shut(exchange.ways, exchange.now):
@@ -190,7 +190,7 @@ async def _with_pin(exchange: Exchange) -> Reply:
     return answer
 
 
-def _note(exchange: Exchange, answer: Reply, took: timedelta) -> None:
+def _record_answer(exchange: Exchange, answer: Reply, took: timedelta) -> None:
     code, no, metrics = exchange.message.code, answer.no, exchange.services.metrics
     metrics.sip2_latency.labels(code).observe(took.total_seconds())
     outcome = no.why.value if no else "relayed" if answer.body else "ok"
@@ -215,10 +215,10 @@ def _note(exchange: Exchange, answer: Reply, took: timedelta) -> None:
 _MS: Final = timedelta(milliseconds=1)
 
 
-async def _log_in(exchange: Exchange) -> Reply:
+async def _answer_login(exchange: Exchange) -> Reply:
     """94. A correct login binds the connection to that terminal; the reply contains only success or failure."""
     row = exchange.services.terminals.get(exchange.message.get("CN").strip(), NOBODY)
-    reason = await _login_refused(exchange, row)
+    reason = await _find_login_fault(exchange, row)
     if not reason:
         exchange.session.log_in(row.login, row.dialect)
         if exchange.upstream is not None and exchange.services.own_logins:  # it is sent with the first message
@@ -232,7 +232,7 @@ async def _log_in(exchange: Exchange) -> Reply:
     return refuse_by(exchange, Reason.LOG_IN_FIRST)
 
 
-async def _login_refused(exchange: Exchange, row: TerminalRow) -> str:
+async def _find_login_fault(exchange: Exchange, row: TerminalRow) -> str:
     """Returns why a login is wrong, for the log; "" if it is right. Only plain text is supported, no other algorithm.
 
     Wrong passwords count by name and network together, so that a wrong login cannot lock out a terminal in another network.
@@ -247,25 +247,25 @@ async def _login_refused(exchange: Exchange, row: TerminalRow) -> str:
     return why or ("" if right else "secret")
 
 
-async def _status(exchange: Exchange) -> Reply:
+async def _answer_status(exchange: Exchange) -> Reply:
     """98. A flag is Y where its messages are offered; whether a book may be lent here is decided book by book (R16)."""
     dialect = exchange.session.dialect
     said = {
         "on_line_status": "Y",
-        **{flag: "Y" if all(_offered(exchange, code) for code in codes) else "N" for flag, codes in OFFERS.items()},
+        **{flag: "Y" if all(_is_offered(exchange, code) for code in codes) else "N" for flag, codes in OFFERS.items()},
         "off_line_ok": "Y" if dialect.offline and exchange.terminal.offline else "N",
         "timeout_period": f"{dialect.timeout_tenths}",
         "retries_allowed": f"{dialect.retries}",
         "date_time_sync": exchange.date18(exchange.now),
         "protocol_version": "2.00",
         "AM": exchange.services.library_name,
-        "BX": "".join("Y" if _offered(exchange, code) else "N" for code in BX),
+        "BX": "".join("Y" if _is_offered(exchange, code) else "N" for code in BX),
         "AN": exchange.terminal.location,
     }
     return reply(exchange, said)
 
 
-def _offered(exchange: Exchange, code: str) -> bool:
+def _is_offered(exchange: Exchange, code: str) -> bool:
     """Whether this terminal may send that message; 97 is answered by the session."""
     return (code in HANDLERS or code == RESEND) and exchange.offers(code)
 
@@ -285,8 +285,8 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "37": pay,
     "63": patron_information,
     "65": renew_all,
-    "93": _log_in,
-    "99": _status,
+    "93": _answer_login,
+    "99": _answer_status,
 }
 """The messages that have a handler; all others are answered "not supported here"."""
 # fmt: on

@@ -230,7 +230,7 @@ class Exchange:
 
     def language(self, patron: str = "") -> str:
         """The language to write in; English where the terminal cannot show another."""
-        return _language(self.message.get("language"), patron, self.terminal.language, self.session.dialect.encoding)
+        return _choose_language(self.message.get("language"), patron, self.terminal.language, self.session.dialect.encoding)
 
     def code_of(self, language: str) -> str:
         """SIP2's number of the language that is written in; or the one that was asked for, where one was."""
@@ -239,7 +239,7 @@ class Exchange:
 
     def due(self, day: date | None) -> str:
         """A due date as this terminal shows it, the last second of the day; "" where there is none."""
-        return _due_text(day, self.session.dialect, self.services.timezone) if day else ""
+        return _format_due(day, self.session.dialect, self.services.timezone) if day else ""
 
     def date18(self, instant: datetime | None) -> str:
         """An instant in local time, "" where there is none."""
@@ -304,7 +304,7 @@ def reply(exchange: Exchange, said: Mapping[str, Value], no: Refused | None = No
         **said,
     }
     fields["language"] = fields["language"] or exchange.code_of(exchange.language())
-    optional, strange = _places(exchange.reply_code, tuple(fields))
+    optional, strange = _split_fields(exchange.reply_code, tuple(fields))
     for name in optional:
         if not fields[name]:
             del fields[name]
@@ -353,7 +353,7 @@ def dollars(cents: int) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _places(code: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _split_fields(code: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Returns, of these names, the reply's optional fields, and the fields that the reply may not contain."""
     shape = SHAPES[code]
     always = {*shape.required, *(part.name for part in shape.fixed)}
@@ -363,13 +363,13 @@ def _places(code: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[s
 
 
 @lru_cache(maxsize=1024)
-def _due_text(day: date, dialect: Sip2Dialect, zone: tzinfo) -> str:
+def _format_due(day: date, dialect: Sip2Dialect, zone: tzinfo) -> str:
     # Due dates are few.
     return dialect.due_text(end_of(day), zone)
 
 
 @lru_cache(maxsize=1024)
-def _language(code: str, patron: str, terminal: str, encoding: str) -> str:
+def _choose_language(code: str, patron: str, terminal: str, encoding: str) -> str:
     try:
         "還書".encode(encoding)
     except UnicodeEncodeError:

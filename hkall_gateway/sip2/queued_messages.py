@@ -51,48 +51,50 @@ class QueuedMessages:
         except BadMessage as bad:
             return DeliveryResult(DeliveryKind.UNKNOWN, detail=f"its reply cannot be used: {bad.why}")
 
-    async def _blocked(self, told: LocalMessage, _row: OutboxRow) -> DeliveryResult:
+    async def _deliver_block(self, told: LocalMessage, _row: OutboxRow) -> DeliveryResult:
         retained = {"card_retained": "Y" if told.retained else "N"}
-        return _known(await self._said("01", told.at, {**retained, "AL": told.text, "AA": told.patron, "AC": ""}))
+        return _result_for_card(
+            await self._exchange_message("01", told.at, {**retained, "AL": told.text, "AA": told.patron, "AC": ""})
+        )
 
-    async def _enabled(self, told: LocalMessage, _row: OutboxRow) -> DeliveryResult:
-        return _known(await self._said("25", told.at, {"AA": told.patron, "AC": ""}))
+    async def _deliver_enable(self, told: LocalMessage, _row: OutboxRow) -> DeliveryResult:
+        return _result_for_card(await self._exchange_message("25", told.at, {"AA": told.patron, "AC": ""}))
 
-    async def _lent(self, told: LocalMessage, row: OutboxRow) -> DeliveryResult:
-        if _may_have_arrived(row) and await self._has(told):
+    async def _deliver_loan(self, told: LocalMessage, row: OutboxRow) -> DeliveryResult:
+        if _may_have_arrived(row) and await self._is_lent_already(told):
             return DONE
         flags = {"sc_renewal_policy": "N", "no_block": "Y", "nb_due_date": BLANK}
-        said = await self._said("11", told.at, {**flags, "AA": told.patron, "AB": told.barcode, "AC": ""})
-        done = said.get("ok") == "1" or await _if_it_says(self._has(told))
+        said = await self._exchange_message("11", told.at, {**flags, "AA": told.patron, "AB": told.barcode, "AC": ""})
+        done = said.get("ok") == "1" or await _result_or_false(self._is_lent_already(told))
         return DONE if done else DeliveryResult(DeliveryKind.REFUSED, "not lent there")
 
-    async def _back(self, told: LocalMessage, row: OutboxRow) -> DeliveryResult:
-        if _may_have_arrived(row) and await self._is_in(told.barcode):
+    async def _deliver_return(self, told: LocalMessage, row: OutboxRow) -> DeliveryResult:
+        if _may_have_arrived(row) and await self._is_not_on_loan(told.barcode):
             return DONE
-        return await self._taken_back(told)
+        return await self._check_in(told)
 
-    async def _taken_back(self, told: LocalMessage, **more: str) -> DeliveryResult:
+    async def _check_in(self, told: LocalMessage, **more: str) -> DeliveryResult:
         when = {"no_block": "Y", "return_date": date18(told.at, self._zone)}
-        said = await self._said("09", told.at, {**when, "AP": "", "AB": told.barcode, "AC": "", **more})
-        done = said.get("ok") == "1" or await _if_it_says(self._is_in(told.barcode))
+        said = await self._exchange_message("09", told.at, {**when, "AP": "", "AB": told.barcode, "AC": "", **more})
+        done = said.get("ok") == "1" or await _result_or_false(self._is_not_on_loan(told.barcode))
         return DONE if done else DeliveryResult(DeliveryKind.REFUSED, "not taken back there")
 
-    async def _has(self, told: LocalMessage) -> bool:
+    async def _is_lent_already(self, told: LocalMessage) -> bool:
         """Whether the copy is lent to this card already: an answer was lost, or staff did it by hand."""
-        item = await self._item(told.barcode)
+        item = await self._query_item(told.barcode)
         return item.get("circulation_status") in OUT and await self._is_lent_to(told.patron, item) is True
 
-    async def _is_in(self, barcode: str) -> bool:
+    async def _is_not_on_loan(self, barcode: str) -> bool:
         """Whether the copy is known there and not on loan."""
-        return (await self._item(barcode)).get("circulation_status") not in OUT | NO_COPY
+        return (await self._query_item(barcode)).get("circulation_status") not in OUT | NO_COPY
 
-    def _item(self, barcode: str) -> Awaitable[Sip2Message]:
-        return self._said("17", self._now(), {"AB": barcode, "AC": ""})
+    def _query_item(self, barcode: str) -> Awaitable[Sip2Message]:
+        return self._exchange_message("17", self._now(), {"AB": barcode, "AC": ""})
 
     async def _is_lent_to(self, patron: str, item: Sip2Message) -> bool | None:
         """Whether an item on loan is in the list of a card's loans; None if that list is not whole, or one of titles."""
         asked = {"language": "000", "summary": CHARGED, "AA": patron, "AC": "", "BP": "1", "BQ": WHOLE}
-        record = await self._said("63", self._now(), asked)
+        record = await self._exchange_message("63", self._now(), asked)
         lines, count = record.all("AU"), record.get("charged_items_count").strip()
         if any(line.split(" ")[0] == item.get("AB").strip() for line in lines):
             return True
@@ -100,52 +102,52 @@ class QueuedMessages:
         named = bool(title) and any(title in line for line in lines)
         return False if count.isdecimal() and int(count) == len(lines) and not named else None
 
-    async def _loan(self, asked: LocalMessage, row: OutboxRow) -> DeliveryResult:
+    async def _check_loan(self, asked: LocalMessage, row: OutboxRow) -> DeliveryResult:
         """Whether a checkout without an answer is a loan now. The terminal showed a refusal: undo it, or leave it to staff.
 
         Undone is only the loan of an item that was in just before, as long as nobody had time to lend it in another way.
         """
-        item = await self._item(asked.barcode)
+        item = await self._query_item(asked.barcode)
         if item.get("circulation_status") not in OUT:
-            return self._not_done(row)
+            return self._result_if_not_done(row)
         theirs = await self._is_lent_to(asked.patron, item)
         if theirs is False:
             return DONE  # it is on loan to another patron
         if theirs and asked.was_in and self._now() - row.made_at <= UNDONE_WITHIN:
-            return await self._taken_back(asked, BI="Y")
+            return await self._check_in(asked, BI="Y")
         return DeliveryResult(
             DeliveryKind.REFUSED, "on loan there", "the terminal was told no: take it back there, or leave it with the reader"
         )
 
-    async def _return(self, asked: LocalMessage, row: OutboxRow) -> DeliveryResult:
+    async def _check_return(self, asked: LocalMessage, row: OutboxRow) -> DeliveryResult:
         """Whether a return without an answer was done. The terminal showed a refusal, so the reader may have kept the book."""
-        if not await self._is_in(asked.barcode):
-            return self._not_done(row)
+        if not await self._is_not_on_loan(asked.barcode):
+            return self._result_if_not_done(row)
         return DeliveryResult(
             DeliveryKind.REFUSED, "returned there", "the terminal was told no: shelve it, or lend it to its reader again"
         )
 
-    def _not_done(self, row: OutboxRow) -> DeliveryResult:
+    def _result_if_not_done(self, row: OutboxRow) -> DeliveryResult:
         """Returns that nothing was done; within the first minute, that it must be looked up again."""
-        return NOT_YET if self._may_be_late(row) else DONE
+        return NOT_YET if self._may_still_execute(row) else DONE
 
-    def _may_be_late(self, row: OutboxRow) -> bool:
+    def _may_still_execute(self, row: OutboxRow) -> bool:
         return self._now() - row.made_at < DONE_WITHIN
 
-    async def _payment(self, asked: LocalMessage, row: OutboxRow) -> DeliveryResult:
+    async def _check_payment(self, asked: LocalMessage, row: OutboxRow) -> DeliveryResult:
         """Returns a refusal for staff: SIP2 has no query for a payment. Before a minute is over staff might look too early."""
-        if self._may_be_late(row):
+        if self._may_still_execute(row):
             return replace(NOT_YET, untold=True)
         named = " ".join(filter(None, (asked.terminal, asked.transaction, f"{asked.amount}: look it up there")))
         return DeliveryResult(DeliveryKind.REFUSED, "a payment without an answer", named, untold=True)
 
-    async def _said(self, code: str, at: datetime, fields: Mapping[str, Value]) -> Sip2Message:
+    async def _exchange_message(self, code: str, at: datetime, fields: Mapping[str, Value]) -> Sip2Message:
         common = {"transaction_date": date18(at, self._zone), "AO": self._institution}
         body = written(Sip2Message(code, {**common, **fields}), self._line.dialect)
         return decode(await self._line(body), self._line.dialect)
 
 
-async def _if_it_says(look: Awaitable[bool]) -> bool:
+async def _result_or_false(look: Awaitable[bool]) -> bool:
     """Returns the result of a query that follows a refusal; False, so that the refusal counts, if the query fails."""
     try:
         return await look
@@ -157,19 +159,19 @@ def _may_have_arrived(row: OutboxRow) -> bool:
     return row.state == OutboxState.UNSURE
 
 
-def _known(reply: Sip2Message) -> DeliveryResult:
+def _result_for_card(reply: Sip2Message) -> DeliveryResult:
     return DeliveryResult(DeliveryKind.REFUSED, "no such card there") if reply.get("BL") == "N" else DONE
 
 
 # fmt: off
 DELIVERIES: Final[Mapping[LocalSend, Callable[[QueuedMessages, LocalMessage, OutboxRow], Awaitable[DeliveryResult]]]] = {
-    LocalSend.TELL_ILS_BLOCKED:  QueuedMessages._blocked,
-    LocalSend.TELL_ILS_ENABLED:  QueuedMessages._enabled,
-    LocalSend.TELL_ILS_LENT:     QueuedMessages._lent,
-    LocalSend.TELL_ILS_BACK:     QueuedMessages._back,
-    LocalSend.CHECK_ILS_LOAN:    QueuedMessages._loan,
-    LocalSend.CHECK_ILS_RETURN:  QueuedMessages._return,
-    LocalSend.CHECK_ILS_PAYMENT: QueuedMessages._payment,
+    LocalSend.TELL_ILS_BLOCKED:  QueuedMessages._deliver_block,
+    LocalSend.TELL_ILS_ENABLED:  QueuedMessages._deliver_enable,
+    LocalSend.TELL_ILS_LENT:     QueuedMessages._deliver_loan,
+    LocalSend.TELL_ILS_BACK:     QueuedMessages._deliver_return,
+    LocalSend.CHECK_ILS_LOAN:    QueuedMessages._check_loan,
+    LocalSend.CHECK_ILS_RETURN:  QueuedMessages._check_return,
+    LocalSend.CHECK_ILS_PAYMENT: QueuedMessages._check_payment,
 }
 """The handler of each message and its row."""
 # fmt: on

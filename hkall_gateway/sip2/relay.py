@@ -92,19 +92,19 @@ def answer(exchange: Exchange, handler: Handler) -> Awaitable[Reply]:
 # ---- one copy
 
 
-async def _copy(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
+async def _relay_item_message(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """09, 11, 17, 19, 29: the side that has the copy answers. Our own book on loan to a partner is handled by both sides."""
-    whose = await _whose(exchange, upstream)
+    whose = await _find_item_side(exchange, upstream)
     if whose is CopySystem.THEIRS:
-        return await _passed_on(exchange, upstream)
+        return await _forward(exchange, upstream)
     if whose is CopySystem.EITHER:
         return refuse_by(exchange, Reason.AMBIGUOUS_ITEM)
     if whose is CopySystem.LENT:
-        return await _told_to_both(exchange, upstream, handler)
+        return await _handle_and_notify(exchange, upstream, handler)
     return await handler(exchange)
 
 
-async def _whose(exchange: Exchange, upstream: UpstreamInterface) -> CopySystem:
+async def _find_item_side(exchange: Exchange, upstream: UpstreamInterface) -> CopySystem:
     """Returns the side that has the copy.
 
     A barcode that both sides have is an HKALL book if the local system's copy is not on loan; otherwise it is ambiguous. A
@@ -125,7 +125,7 @@ async def _whose(exchange: Exchange, upstream: UpstreamInterface) -> CopySystem:
         return CopySystem.THEIRS
     if whose not in (CopySystem.EITHER, CopySystem.NOT_FOR_CARD):
         return whose
-    seen = await _said(exchange, upstream, _look_at(exchange))
+    seen = await _decode_reply(exchange, upstream, _lookup_query(exchange))
     if whose is CopySystem.NOT_FOR_CARD:
         # Of a copy that it does not know, an 18 tells neither title nor status.
         has = seen is not None and (seen.get("AJ").strip() or seen.get("circulation_status") not in NO_COPY)
@@ -133,7 +133,7 @@ async def _whose(exchange: Exchange, upstream: UpstreamInterface) -> CopySystem:
     return CopySystem.OURS if seen is not None and seen.get("circulation_status") not in OUT else CopySystem.EITHER
 
 
-def _look_at(exchange: Exchange, tag: str = "AB") -> bytes:
+def _lookup_query(exchange: Exchange, tag: str = "AB") -> bytes:
     """Returns the query about the message's item or patron."""
     code, blanks = LOOK_UP[tag], " " * 10
     fixed = f"000{exchange.date18(exchange.now)}{blanks}" if code == "63" else exchange.date18(exchange.now)
@@ -142,7 +142,7 @@ def _look_at(exchange: Exchange, tag: str = "AB") -> bytes:
     return told.replace("|", dialect.delimiter).encode(dialect.encoding, "replace")
 
 
-async def _told_to_both(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
+async def _handle_and_notify(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """Handles a book of our own that goes to a partner or comes back: we decide, and then notify the local system.
 
     If it is unreachable, it is notified later. If it refuses, or a cancellation cannot be sent, our change stands, its request
@@ -151,29 +151,29 @@ async def _told_to_both(exchange: Exchange, upstream: UpstreamInterface, handler
     ours = await handler(exchange)
     if ours.no is not None or exchange.message.code not in ("09", "11"):
         return ours
-    circulation, message = exchange.services.circulation, _message(exchange, LATER[exchange.message.code], ours.request)
+    circulation, message = exchange.services.circulation, _local_message(exchange, LATER[exchange.message.code], ours.request)
     number = await circulation.execute(EnqueueLocal(message, exchange.by))
     if not isinstance(number, int):
-        return _with_text(ours, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
-    theirs, unsure = await _tried(exchange, upstream)
-    told = _taken_apart(theirs, exchange) if theirs is not None else None
+        return _add_text(ours, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
+    theirs, unsure = await _try_forward(exchange, upstream)
+    told = _decode_body(theirs, exchange) if theirs is not None else None
     if told is not None and told.get("ok") == "1":
         await circulation.execute(MarkDelivered(number, message, exchange.by))
         return ours
     LOG.warning("sip2.not_told_to_ils", code=exchange.message.code, request_id=ours.request, reached=told is not None)
     if told is None and not exchange.says("BI"):
-        return await _told_later(exchange, ours, number, message, unsure=unsure)
+        return await _queue_notice(exchange, ours, number, message, unsure=unsure)
     await circulation.execute(MarkRefused(number, message, exchange.by))
-    return _with_text(ours, notice_text(Notice.NOT_TOLD, exchange.language()))
+    return _add_text(ours, notice_text(Notice.NOT_TOLD, exchange.language()))
 
 
-async def _told_later(exchange: Exchange, ours: Reply, number: int, message: LocalMessage, *, unsure: bool) -> Reply:
+async def _queue_notice(exchange: Exchange, ours: Reply, number: int, message: LocalMessage, *, unsure: bool) -> Reply:
     """Queues the message: the change is made here, and the local system is notified as soon as it is reachable."""
     await exchange.services.circulation.execute(MarkUndelivered(number, message, exchange.by, unsure))
-    return _with_text(ours, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
+    return _add_text(ours, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
 
 
-def _message(exchange: Exchange, send: LocalSend, request: str = "", *, was_in: bool = False) -> LocalMessage:
+def _local_message(exchange: Exchange, send: LocalSend, request: str = "", *, was_in: bool = False) -> LocalMessage:
     """Returns the terminal's action as a message to the local system, without PIN and passwords."""
     asked = exchange.message
     return LocalMessage(
@@ -194,12 +194,12 @@ def _message(exchange: Exchange, send: LocalSend, request: str = "", *, was_in: 
 # ---- one patron
 
 
-async def _patron(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
+async def _relay_patron_message(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """23, 63: the local system's record merged with ours. While it is unreachable: our record, and a text that says so."""
-    theirs = await _reached(exchange, upstream)
+    theirs = await _reply_or_none(exchange, upstream)
     if theirs is None:
-        return _without_them(exchange, await handler(exchange))
-    record = _taken_apart(theirs, exchange)
+        return _record_while_away(exchange, await handler(exchange))
+    record = _decode_body(theirs, exchange)
     if record is None:
         return Reply({}, body=theirs)
     exchange.remember(valid=record.get("BL") != "N", pin_ok=record.get("CQ") == "Y")
@@ -212,10 +212,10 @@ async def _patron(exchange: Exchange, upstream: UpstreamInterface, handler: Hand
     found = [await exchange.services.circulation.execute(SeeRecord(card)) for card in cards if card]
     had = next((had for had in found if had.lines or had.charges), HkallRecord())
     trusted = bool(exchange.pin) or not exchange.session.dialect.pin_required
-    return Reply({}, body=_joined(exchange, theirs, record, had if trusted else HkallRecord()))
+    return Reply({}, body=_merge_records(exchange, theirs, record, had if trusted else HkallRecord()))
 
 
-def _without_them(exchange: Exchange, ours: Reply) -> Reply:
+def _record_while_away(exchange: Exchange, ours: Reply) -> Reply:
     """Returns our own record while the local system is away: BL and CQ as last known, no BV, and texts that name the unknown.
 
     A card that is in no file of ours may still be one of its patrons, and a PIN that is not in our file may be right.
@@ -234,11 +234,11 @@ def _without_them(exchange: Exchange, ours: Reply) -> Reply:
     fields = {name: value for name, value in ours.fields.items() if name not in ("BL", "CQ", "BV", "BH", "AF")}
     fields["AE"] = ours.fields.get("AE", "")
     fields |= {name: value for name, value in (("BL", told.valid), ("CQ", told.pin)) if value}
-    fields["AF"] = tuple(dict.fromkeys([*_texts(ours.fields.get("AF", ())), *unknown]))
+    fields["AF"] = tuple(dict.fromkeys([*_patron_texts(ours.fields.get("AF", ())), *unknown]))
     return replace(ours, fields=fields)
 
 
-def _joined(exchange: Exchange, theirs: bytes, record: Sip2Message, had: HkallRecord) -> bytes:
+def _merge_records(exchange: Exchange, theirs: bytes, record: Sip2Message, had: HkallRecord) -> bytes:
     """Returns the local system's line with our counts added, our entries after theirs, and texts about holds and debts here."""
     owed, lists = sum(line.left_cents for line in had.charges), lists_of(had)
     texts, currency = texts_of(exchange, lists, exchange.language()), exchange.session.dialect.currency
@@ -251,55 +251,55 @@ def _joined(exchange: Exchange, theirs: bytes, record: Sip2Message, had: HkallRe
     counted_there = exchange.services.circulation.library.policy.quota.ils_counts_hkall
     rows = [row for row in LISTINGS if not counted_there or row is LISTINGS[FINES]]
     more = {row.count: len(lists[row.tag]) for row in rows if lists[row.tag]}
-    counts = {name: f"{_number(record.get(name)) + count:04}" for name, count in more.items()}
+    counts = {name: f"{_count_of(record.get(name)) + count:04}" for name, count in more.items()}
     row = asked_list(exchange.message)
     if row in rows:
         # The page runs from BP to BQ; our entries are numbered after theirs.
-        asked, ours, before = exchange.message, lists[row.tag], _number(record.get(row.count))
-        first, last = _number(asked.get("BP")) or 1, _number(asked.get("BQ")) or before + len(ours)
+        asked, ours, before = exchange.message, lists[row.tag], _count_of(record.get(row.count))
+        first, last = _count_of(asked.get("BP")) or 1, _count_of(asked.get("BQ")) or before + len(ours)
         page = ours[max(first - 1 - before, 0) : max(last - before, 0)]
         tags = [*((row.tag, line_text(exchange, row, line)) for line in page), *tags]
     return patched(theirs, counts, tags, exchange.session.dialect)
 
 
-async def _renew_all(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
+async def _relay_renew_all(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """65: their books and ours, counted together."""
     had = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
-    theirs, unsure = await _tried(exchange, upstream)
+    theirs, unsure = await _try_forward(exchange, upstream)
     if theirs is None:
         notice = Notice.NO_ANSWER if unsure else Notice.ILS_AWAY
-        return _with_text(await handler(exchange), notice_text(notice, exchange.language()))
-    record = _taken_apart(theirs, exchange)
+        return _add_text(await handler(exchange), notice_text(notice, exchange.language()))
+    record = _decode_body(theirs, exchange)
     if record is None or not had.lines:
         return Reply({}, body=theirs)
     ours = await handler(exchange)
     if ours.no is not None:
         return Reply({}, body=theirs)
     names = ("renewed_count", "unrenewed_count")
-    counts = {name: f"{_number(record.get(name)) + _number(str(ours.fields.get(name, ''))):04}" for name in names}
-    _, *texts = _texts(ours.fields.get("AF", ()))  # the first one counts ours alone
-    summed = notice_text(Notice.ALL_RENEWED, exchange.language(), count=_number(counts["renewed_count"]))
-    tags = [(tag, text) for tag in ("BM", "BN") for text in _texts(ours.fields.get(tag, ()))]
+    counts = {name: f"{_count_of(record.get(name)) + _count_of(str(ours.fields.get(name, ''))):04}" for name in names}
+    _, *texts = _patron_texts(ours.fields.get("AF", ()))  # the first one counts ours alone
+    summed = notice_text(Notice.ALL_RENEWED, exchange.language(), count=_count_of(counts["renewed_count"]))
+    tags = [(tag, text) for tag in ("BM", "BN") for text in _patron_texts(ours.fields.get(tag, ()))]
     tags += [("AF", text) for text in (summed, *texts)]
     return Reply({}, body=patched(theirs, {"ok": "1", **counts}, tags, exchange.session.dialect))
 
 
-async def _both(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
+async def _execute_on_both(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """01, 25, 35: executed on both sides; the reply is the local system's, or ours if it gives none.
 
     A card that is blocked or enabled here while it is unreachable is blocked or enabled there once it is back.
     """
     ours = await handler(exchange)
     if ours.no is not None or exchange.message.code not in LATER:
-        theirs = await _reached(exchange, upstream)
+        theirs = await _reply_or_none(exchange, upstream)
         return ours if theirs is None else Reply({}, body=theirs)
-    circulation, message = exchange.services.circulation, _message(exchange, LATER[exchange.message.code])
+    circulation, message = exchange.services.circulation, _local_message(exchange, LATER[exchange.message.code])
     number = await circulation.execute(EnqueueLocal(message, exchange.by))
     if not isinstance(number, int):
-        return _with_text(ours, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
-    theirs, unsure = await _tried(exchange, upstream)
+        return _add_text(ours, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
+    theirs, unsure = await _try_forward(exchange, upstream)
     if theirs is None:
-        return await _told_later(exchange, ours, number, message, unsure=unsure)
+        return await _queue_notice(exchange, ours, number, message, unsure=unsure)
     await circulation.execute(MarkDelivered(number, message, exchange.by))
     return Reply({}, body=theirs)
 
@@ -307,22 +307,22 @@ async def _both(exchange: Exchange, upstream: UpstreamInterface, handler: Handle
 # ---- requests and payments
 
 
-async def _hold(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
+async def _relay_hold(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """15: our own request, or a title of the union catalogue, is handled here; a local system's barcode is a local hold."""
     mode = MODES.get(exchange.message.get("hold_mode"))
     if mode is None or await exchange.services.circulation.execute(ConcernsHkall(await asked_hold(exchange, mode[0]))):
         return await handler(exchange)
-    return await _passed_on(exchange, upstream)
+    return await _forward(exchange, upstream)
 
 
-async def _pay(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
+async def _relay_payment(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """37: a payment that names one of our fees is handled here; any other goes to the local system, the source of BV in 64."""
     if exchange.message.get("CG").strip().startswith(OURS_ALONE):
         return await handler(exchange)
-    return await _passed_on(exchange, upstream)
+    return await _forward(exchange, upstream)
 
 
-async def _status(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
+async def _relay_status(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """98: the functions that both sides support. While the local system is away, 98 says on line, for HKALL loans, and why.
 
     Before login the reply describes the gateway alone. If the local system refuses the login, the reply says off line.
@@ -330,16 +330,16 @@ async def _status(exchange: Exchange, upstream: UpstreamInterface, handler: Hand
     ours = await handler(exchange)
     if exchange.session.terminal is None:
         return ours
-    theirs = await _said(exchange, upstream, _asked(exchange))
+    theirs = await _decode_reply(exchange, upstream, _relayed_line(exchange))
     if upstream.refused:
-        off = _with_text(ours, notice_text(Notice.LOGIN_REFUSED, exchange.language()))
+        off = _add_text(ours, notice_text(Notice.LOGIN_REFUSED, exchange.language()))
         return replace(off, fields={**off.fields, "on_line_status": "N"})
     if theirs is None or theirs.get("on_line_status") == "N":
-        return _with_text(ours, notice_text(Notice.ILS_AWAY, exchange.language()))
+        return _add_text(ours, notice_text(Notice.ILS_AWAY, exchange.language()))
     # A function is offered if both sides say Y; a flag missing from theirs is taken from ours.
     flags = {name: "N" for name in FLAGS if theirs.get(name) == "N"}
     theirs_say = dict(zip(BX, theirs.get("BX"), strict=False))
-    mine = zip(BX, _texts(ours.fields.get("BX", ""))[0], strict=False)
+    mine = zip(BX, _patron_texts(ours.fields.get("BX", ""))[0], strict=False)
     both = ("N" if code not in OF_THE_LINE and theirs_say.get(code) == "N" else flag for code, flag in mine)
     return replace(ours, fields={**ours.fields, **flags, "BX": "".join(both)})
 
@@ -347,20 +347,20 @@ async def _status(exchange: Exchange, upstream: UpstreamInterface, handler: Hand
 # ---- to the local system and back
 
 
-async def _passed_on(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
+async def _forward(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
     """Returns the local system's whole reply, or this message's negative reply "please try again".
 
     Where the message may have been executed although no reply came, the screen says so.
     """
     if exchange.message.code in CHECKED:
-        return await _recorded(exchange, upstream)
+        return await _forward_transaction(exchange, upstream)
     try:
-        return Reply({}, body=await _replied(exchange, upstream))
+        return Reply({}, body=await _query_reply(exchange, upstream))
     except Unreachable as lost:
-        return _not_done(exchange, lost)
+        return _refuse_unsent(exchange, lost)
 
 
-async def _recorded(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
+async def _forward_transaction(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
     """Passes a transaction on that is in the outbox until it is answered, so that it is looked up if it stays unanswered.
 
     A message still queued about a copy that is lent or returned now is superseded by it, and is held back meanwhile.
@@ -369,111 +369,111 @@ async def _recorded(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
     # What was done off line already is told again, and not only looked up.
     send = LATER[code] if exchange.no_block and code in LATER else CHECKED[code]
     try:
-        check = _message(exchange, send, was_in=await _is_surely_in(exchange, upstream))
+        check = _local_message(exchange, send, was_in=await _is_not_on_loan(exchange, upstream))
     except Unreachable:
         return refuse_by(exchange, Reason.TRY_AGAIN)
     number = await circulation.execute(BeginTransaction(check, exchange.by))
     if not isinstance(number, int):
-        return _may_be_done(exchange) if code == "37" else refuse_by(exchange, Reason.TRY_AGAIN)
+        return _refuse_uncertain(exchange) if code == "37" else refuse_by(exchange, Reason.TRY_AGAIN)
     try:
-        theirs = await _replied(exchange, upstream)
+        theirs = await _query_reply(exchange, upstream)
     except Unreachable as lost:
-        if _was_sent(lost):
+        if _may_have_arrived(lost):
             await circulation.execute(MarkUndelivered(number, check, exchange.by, True))
         else:
             await circulation.execute(EndTransaction(number, check, exchange.by, False))
-        return _not_done(exchange, lost)
-    await circulation.execute(EndTransaction(number, check, exchange.by, _succeeded(theirs)))
+        return _refuse_unsent(exchange, lost)
+    await circulation.execute(EndTransaction(number, check, exchange.by, _is_success(theirs)))
     return Reply({}, body=theirs)
 
 
-async def _is_surely_in(exchange: Exchange, upstream: UpstreamInterface) -> bool:
+async def _is_not_on_loan(exchange: Exchange, upstream: UpstreamInterface) -> bool:
     """Whether the item of a checkout is not on loan now; asked only where unanswered checkouts are undone.
 
     Raises Unreachable if there is no answer; then the checkout should not be sent either.
     """
     if exchange.message.code != "11" or not exchange.services.undoes_checkouts or exchange.no_block:
         return False
-    seen = _taken_apart(await _exchanged(exchange, upstream, _look_at(exchange)), exchange)
+    seen = _decode_body(await _exchange_body(exchange, upstream, _lookup_query(exchange)), exchange)
     return seen is not None and seen.get("circulation_status") not in OUT | NO_COPY
 
 
-def _was_sent(lost: Unreachable) -> bool:
+def _may_have_arrived(lost: Unreachable) -> bool:
     return isinstance(lost, HungUp | Unanswered)
 
 
-def _not_done(exchange: Exchange, lost: Unreachable) -> Reply:
-    if exchange.message.code in SAYS_NO_MORE or not _was_sent(lost):
+def _refuse_unsent(exchange: Exchange, lost: Unreachable) -> Reply:
+    if exchange.message.code in SAYS_NO_MORE or not _may_have_arrived(lost):
         return refuse_by(exchange, Reason.TRY_AGAIN)
-    return _may_be_done(exchange)
+    return _refuse_uncertain(exchange)
 
 
-def _may_be_done(exchange: Exchange) -> Reply:
+def _refuse_uncertain(exchange: Exchange) -> Reply:
     """Returns the negative reply to a message that the local system may have executed."""
     LOG.warning("sip2.ils_did_not_answer", code=exchange.message.code)
-    return _with_text(refuse_by(exchange, Reason.TRY_AGAIN), notice_text(Notice.NO_ANSWER, exchange.language()))
+    return _add_text(refuse_by(exchange, Reason.TRY_AGAIN), notice_text(Notice.NO_ANSWER, exchange.language()))
 
 
-async def _replied(exchange: Exchange, upstream: UpstreamInterface) -> bytes:
+async def _query_reply(exchange: Exchange, upstream: UpstreamInterface) -> bytes:
     """Returns the body of the local system's reply to this line. Raises Unreachable.
 
     A success that names another patron or item answers another message: that is no reply, and the connection, which is out of
     step, is closed.
     """
-    theirs = await _exchanged(exchange, upstream, _asked(exchange))
-    if _succeeded(theirs) and exchange.message.code not in LOOKS and not await _names_the_same(exchange, upstream, theirs):
+    theirs = await _exchange_body(exchange, upstream, _relayed_line(exchange))
+    if _is_success(theirs) and exchange.message.code not in LOOKS and not await _is_about_same(exchange, upstream, theirs):
         LOG.error("sip2.ils_named_another", code=exchange.message.code)
         upstream.close()
         raise Unanswered("its reply names another patron or item")
     return theirs
 
 
-async def _names_the_same(exchange: Exchange, upstream: UpstreamInterface, theirs: bytes) -> bool:
+async def _is_about_same(exchange: Exchange, upstream: UpstreamInterface, theirs: bytes) -> bool:
     """Whether a reply names the message's patron and item, by the name that the terminal used or by the local system's own."""
-    told = _taken_apart(theirs, exchange)
+    told = _decode_body(theirs, exchange)
     if told is None:
         return False
     for tag in SAME:
         named, asked = told.get(tag).strip().casefold(), exchange.message.get(tag).strip().casefold()
         if named and asked and named != asked:
-            known = await _said(exchange, upstream, _look_at(exchange, tag))
+            known = await _decode_reply(exchange, upstream, _lookup_query(exchange, tag))
             if known is None or known.get(tag).strip().casefold() != named:
                 return False
     return True
 
 
-def _succeeded(theirs: bytes) -> bool:
+def _is_success(theirs: bytes) -> bool:
     return theirs[2:3] in (b"1", b"Y")
 
 
-async def _reached(exchange: Exchange, upstream: UpstreamInterface) -> bytes | None:
+async def _reply_or_none(exchange: Exchange, upstream: UpstreamInterface) -> bytes | None:
     """Returns the body of the local system's reply to this line; None if none came."""
     try:
-        return await _exchanged(exchange, upstream, _asked(exchange))
+        return await _exchange_body(exchange, upstream, _relayed_line(exchange))
     except Unreachable:
         return None
 
 
-async def _tried(exchange: Exchange, upstream: UpstreamInterface) -> tuple[bytes | None, bool]:
+async def _try_forward(exchange: Exchange, upstream: UpstreamInterface) -> tuple[bytes | None, bool]:
     """Returns the same, and whether the local system may have received the message although no reply came."""
     try:
-        return await _replied(exchange, upstream), False
+        return await _query_reply(exchange, upstream), False
     except Unreachable as lost:
-        return None, _was_sent(lost)
+        return None, _may_have_arrived(lost)
 
 
-async def _said(exchange: Exchange, upstream: UpstreamInterface, body: bytes) -> Sip2Message | None:
+async def _decode_reply(exchange: Exchange, upstream: UpstreamInterface, body: bytes) -> Sip2Message | None:
     try:
-        return _taken_apart(await _exchanged(exchange, upstream, body), exchange)
+        return _decode_body(await _exchange_body(exchange, upstream, body), exchange)
     except Unreachable:
         return None
 
 
-async def _exchanged(exchange: Exchange, upstream: UpstreamInterface, body: bytes) -> bytes:
+async def _exchange_body(exchange: Exchange, upstream: UpstreamInterface, body: bytes) -> bytes:
     """The body of their answer. Raises Unreachable; a hang-up is counted as that of this terminal's message."""
     here, there = exchange.session.dialect, upstream.dialect
     try:
-        return _across(await upstream(_across(blank_controls(body, here), here, there)), there, here)
+        return _transcode(await upstream(_transcode(blank_controls(body, here), here, there)), there, here)
     except HungUp:
         code = exchange.message.code
         exchange.services.metrics.ils_hang_ups.labels(exchange.terminal.login, code).inc()
@@ -481,7 +481,7 @@ async def _exchanged(exchange: Exchange, upstream: UpstreamInterface, body: byte
         raise
 
 
-def _taken_apart(body: bytes, exchange: Exchange) -> Sip2Message | None:
+def _decode_body(body: bytes, exchange: Exchange) -> Sip2Message | None:
     """Their answer as a message; None where it is too short for one, and can only be passed on."""
     try:
         return decode(body, exchange.session.dialect)
@@ -489,7 +489,7 @@ def _taken_apart(body: bytes, exchange: Exchange) -> Sip2Message | None:
         return None
 
 
-def _asked(exchange: Exchange) -> bytes:
+def _relayed_line(exchange: Exchange) -> bytes:
     """Returns the terminal's line as it is relayed; "no block" is kept only if the terminal may work off line."""
     body = body_of(exchange.message.line, exchange.session.dialect.delimiter)
     if exchange.says("no_block") and not exchange.no_block:
@@ -497,7 +497,7 @@ def _asked(exchange: Exchange) -> bytes:
     return body
 
 
-def _across(body: bytes, one: Sip2Dialect, other: Sip2Dialect) -> bytes:
+def _transcode(body: bytes, one: Sip2Dialect, other: Sip2Dialect) -> bytes:
     """A body as the other side writes it: every byte as it is, unless the two differ in alphabet or delimiter."""
     if (one.encoding, one.delimiter) == (other.encoding, other.delimiter):
         return body
@@ -519,34 +519,34 @@ _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\udc80-\udc9f]")
 """C0, C1 (NEL among them) and Unicode's line ends; bytes of C1 that are no character of the dialect's alphabet."""
 
 
-def _with_text(ours: Reply, text: str) -> Reply:
-    return replace(ours, fields={**ours.fields, "AF": (*_texts(ours.fields.get("AF", ())), text)})
+def _add_text(ours: Reply, text: str) -> Reply:
+    return replace(ours, fields={**ours.fields, "AF": (*_patron_texts(ours.fields.get("AF", ())), text)})
 
 
-def _texts(value: Value) -> tuple[str, ...]:
+def _patron_texts(value: Value) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value
 
 
-def _number(text: str) -> int:
+def _count_of(text: str) -> int:
     return whole_number(text.strip()) or 0
 
 
 # fmt: off
 RELAY_RULES: Final[Mapping[str, RelayRule]] = {
-    "01": _both,
-    "09": _copy,
-    "11": _copy,
-    "15": _hold,
-    "17": _copy,
-    "19": _copy,
-    "23": _patron,
-    "25": _both,
-    "29": _copy,
-    "35": _both,
-    "37": _pay,
-    "63": _patron,
-    "65": _renew_all,
-    "99": _status,
+    "01": _execute_on_both,
+    "09": _relay_item_message,
+    "11": _relay_item_message,
+    "15": _relay_hold,
+    "17": _relay_item_message,
+    "19": _relay_item_message,
+    "23": _relay_patron_message,
+    "25": _execute_on_both,
+    "29": _relay_item_message,
+    "35": _execute_on_both,
+    "37": _relay_payment,
+    "63": _relay_patron_message,
+    "65": _relay_renew_all,
+    "99": _relay_status,
 }
 """The route of each message. A login is handled here; the local system receives it with the first message."""
 # fmt: on

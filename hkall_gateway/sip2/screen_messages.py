@@ -85,13 +85,13 @@ def say(why: Reason, language: str, detail: Mapping[str, object]) -> str:
 
     `language` is one of LANGUAGES, any other is English; `detail` fills the placeholders, dates as YYYY-MM-DD.
     """
-    text = _filled(why.terminal, language, detail)
+    text = _fill_placeholders(why.terminal, language, detail)
     return f"{text} ({why.rule})" if why.rule else text
 
 
 def notice_text(notice: Notice, language: str, **detail: object) -> str:
     """Returns the screen message of a notice; `language` and `detail` as for `say`."""
-    return _filled(notice.value, language, detail)
+    return _fill_placeholders(notice.value, language, detail)
 
 
 def language_of(code: str, *known: str) -> str:
@@ -108,12 +108,12 @@ def language_of(code: str, *known: str) -> str:
     return ZH if said.lower().startswith("zh") else EN
 
 
-def _filled(words: tuple[str, str], language: str, detail: Mapping[str, object]) -> str:
-    given = {name: _shown(value) for name, value in detail.items() if value not in (None, "")}
+def _fill_placeholders(words: tuple[str, str], language: str, detail: Mapping[str, object]) -> str:
+    given = {name: _format_value(value) for name, value in detail.items() if value not in (None, "")}
     return words[LANGUAGES.index(language) if language in LANGUAGES else 0].format_map(_Blanks({"currency": CURRENCY, **given}))
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, datetime):
         return value.date().isoformat()
     return value.isoformat() if isinstance(value, date) else str(value)

@@ -78,15 +78,15 @@ class TerminalConnection(TwistedProtocol):
         self._peer = str(getattr(self._socket.getPeer(), "host", ""))  # a UNIX socket's peer has none
         self._port.opened(self)
         self._socket.registerProducer(self, True)
-        if why := self._unwelcome():
-            self._turn_away(why)
+        if why := self._find_refusal():
+            self._refuse_peer(why)
             return
         self._port.count()
         if self._seat is not None and self._seat.queued:
             self._socket.pauseProducing()
-            self._wait_for(self._port.login_s)
+            self._restart_timer(self._port.login_s)
         else:
-            self._begin()
+            self._begin_session()
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         if self._closing or not data:
@@ -97,16 +97,16 @@ class TerminalConnection(TwistedProtocol):
                 self.hang("flood", at_once=True)
             return
         if self._session.terminal is not None:
-            self._wait_for(self._port.idle_s)
-        events = self._session.receive(data) if self._prompts is None else self._prompted(data, self._prompts)
-        self._waiting.extend((event, self._arrived()) for event in events)
+            self._restart_timer(self._port.idle_s)
+        events = self._session.receive(data) if self._prompts is None else self._prompt_events(data, self._prompts)
+        self._waiting.extend((event, self._message_deadline()) for event in events)
         if self._session.terminal is None and len(self._waiting) > MOST_BEFORE_LOGIN:
             self.hang("flood", at_once=True)
             return
         if not self._serving and self._waiting:
             self._serving = True
-            Deferred.fromCoroutine(self._serve())
-        self._hold_back()
+            Deferred.fromCoroutine(self._serve_messages())
+        self._apply_backpressure()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         self._closing = True
@@ -163,79 +163,79 @@ class TerminalConnection(TwistedProtocol):
 
     def pauseProducing(self) -> None:  # noqa: N802  # Twisted's own name
         self._choked = True
-        self._hold_back()
+        self._apply_backpressure()
 
     def resumeProducing(self) -> None:  # noqa: N802
         self._choked = False
-        self._hold_back()
+        self._apply_backpressure()
 
     def stopProducing(self) -> None:  # noqa: N802
         """The connection is gone; connectionLost follows."""
 
     # ---- coming in
 
-    def _admit(self) -> None:
+    def _admit_queued(self) -> None:
         """Begin with a connection that waited for its turn, and with the bytes that came meanwhile."""
         if not self._closing:
             self._socket.resumeProducing()
-            self._begin()
+            self._begin_session()
             self.dataReceived(bytes(self._early))
 
-    def _begin(self) -> None:
+    def _begin_session(self) -> None:
         dialect, framed = self._port.listener.framing_of(self._peer)
         self._session = Session(dialect, framed=framed)
         opens = self._port.services().upstream
         self._upstream = opens() if opens is not None else None
         welcome(self._port.services(), self._session, self._port.listener, self._peer)
         known = self._session.terminal is not None
-        if known and not self._prove():
+        if known and not self._claim_terminal():
             return
-        self._wait_for(self._port.idle_s if known else self._port.login_s)
+        self._restart_timer(self._port.idle_s if known else self._port.login_s)
         if self._port.listener.login == "telnet":
             self._prompts = Prompts()
             self._socket.write(LOGIN)
         LOG.info("sip2.opened", channel="sip2", peer=self._peer)
 
-    def _unwelcome(self) -> str:
+    def _find_refusal(self) -> str:
         """Returns why this peer is not admitted; "" if it is, and then it is counted against the connection limit."""
         if self._port.draining:
             return "draining"
         if not self._port.services().admits(self._peer):
             return "address"
-        self._seat = self._port.limit.enter(self._peer, partial(self._turn_away, "evicted"), self._admit)
+        self._seat = self._port.limit.enter(self._peer, partial(self._refuse_peer, "evicted"), self._admit_queued)
         return "" if self._seat else "full"
 
-    def _prove(self) -> bool:
+    def _claim_terminal(self) -> bool:
         """Counts the connection against its terminal's limit; False if the terminal has too many, and it is then refused."""
         terminal = self.terminal
         row = self._port.services().terminals.get(terminal)
         if self._seat is None or row is None or not self._seat.prove(terminal, row.max_connections):
-            self._turn_away("terminal", f"{terminal} has as many connections as it may")
+            self._refuse_peer("terminal", f"{terminal} has as many connections as it may")
             return False
         mark_authenticated(self._socket, f"sip2 {terminal}")
         return True
 
-    def _turn_away(self, why: str, detail: str = "") -> None:
+    def _refuse_peer(self, why: str, detail: str = "") -> None:
         self._port.refusals.note(why, self._peer, detail)
         self.hang(why, at_once=True)
 
-    def _wait_for(self, seconds: float) -> None:
+    def _restart_timer(self, seconds: float) -> None:
         if self._timer is None:
-            self._timer = self._port.clock.callLater(seconds, self._too_late)
+            self._timer = self._port.clock.callLater(seconds, self._close_after_timeout)
         else:
             self._timer.reset(seconds)
 
     # ---- message queue
 
-    def _prompted(self, data: bytes, prompts: Prompts) -> Iterable[Event]:
+    def _prompt_events(self, data: bytes, prompts: Prompts) -> Iterable[Event]:
         return [SendBytes(piece) if isinstance(piece, bytes) else piece for piece in prompts.receive(data)]
 
-    def _arrived(self) -> Deadline | None:
+    def _message_deadline(self) -> Deadline | None:
         """Returns the deadline of a message that was just read."""
         tenths = self._session.dialect.timeout_tenths
         return arrived(self._port.services().timeout, self.transport, tenths / 10 * IN_TIME if tenths else None)
 
-    async def _serve(self) -> None:
+    async def _serve_messages(self) -> None:
         served = 0
         try:
             while self._waiting:
@@ -247,8 +247,10 @@ class TerminalConnection(TwistedProtocol):
                 else:
                     known = self._session.terminal
                     services, deadline = self._port.services(), self._deadline
-                    self._answered(await respond(services, self._session, event, self._peer, self._upstream, deadline), known)
-                self._hold_back()
+                    self._send_answer(
+                        await respond(services, self._session, event, self._peer, self._upstream, deadline), known
+                    )
+                self._apply_backpressure()
                 served += 1
                 if self._waiting and not served % AT_ONCE:
                     await pause(self._port.clock, 0)  # until the next reactor iteration: other connections come first
@@ -261,29 +263,29 @@ class TerminalConnection(TwistedProtocol):
         finally:
             self._serving, self._deadline = False, None
 
-    def _answered(self, answer: bytes, known: str | None) -> None:
+    def _send_answer(self, answer: bytes, known: str | None) -> None:
         """Send the answer, unless the connection is closing. `known` is the login before the message, or None."""
         came_in = self._session.terminal not in (None, known)
-        if self._closing or (came_in and not self._prove()):
+        if self._closing or (came_in and not self._claim_terminal()):
             return
-        self._socket.write(answer if self._prompts is None else self._in_words(self._prompts))
+        self._socket.write(answer if self._prompts is None else self._answer_prompt(self._prompts))
         if self._session.counters[STRUCK_OUT]:
             self.hang("three strikes")
         elif came_in:
-            self._wait_for(self._port.idle_s)
+            self._restart_timer(self._port.idle_s)
 
-    def _in_words(self, prompts: Prompts) -> bytes:
+    def _answer_prompt(self, prompts: Prompts) -> bytes:
         """Returns the text that tells, during telnet prompts, whether the login was right."""
         right = self._session.terminal is not None
         said = prompts.judged(right)
         if right:
             self._prompts = None
             self._session.begin()
-        rest = self._session.receive(prompts.rest()) if right else self._prompted(b"", prompts)
-        self._waiting.extendleft(reversed([(event, self._arrived()) for event in rest]))
+        rest = self._session.receive(prompts.rest()) if right else self._prompt_events(b"", prompts)
+        self._waiting.extendleft(reversed([(event, self._message_deadline()) for event in rest]))
         return said
 
-    def _hold_back(self) -> None:
+    def _apply_backpressure(self) -> None:
         """Pause reading from a terminal that sends without waiting for replies, or does not read them, until it catches up."""
         crowded = self._choked or len(self._waiting) > MOST_WAITING
         if self._closing or crowded == self._paused:
@@ -296,10 +298,10 @@ class TerminalConnection(TwistedProtocol):
 
     # ---- the end
 
-    def _too_late(self) -> None:
+    def _close_after_timeout(self) -> None:
         """Close after a timeout: no login in time, or silence. A message that is being answered is answered first."""
         if self._serving and self._session.terminal is not None:
-            self._timer = self._port.clock.callLater(self._port.idle_s, self._too_late)
+            self._timer = self._port.clock.callLater(self._port.idle_s, self._close_after_timeout)
         else:
             self.hang("idle" if self._session.terminal is not None else "no login")
 
@@ -343,10 +345,10 @@ class TerminalFactory(Factory):
         Connections that are still open after DRAIN_S seconds are aborted.
         """
         self._drained = Deferred()
-        self._timeout = self.clock.callLater(DRAIN_S, self._cut)
+        self._timeout = self.clock.callLater(DRAIN_S, self._abort_connections)
         for line in tuple(self.lines):
             line.finish()
-        self._look_if_drained()
+        self._check_drained()
         return self._drained
 
     def opened(self, line: TerminalConnection) -> None:
@@ -355,7 +357,7 @@ class TerminalFactory(Factory):
     def closed(self, line: TerminalConnection) -> None:
         self.lines.discard(line)
         self.count()
-        self._look_if_drained()
+        self._check_drained()
 
     def count(self) -> None:
         """Set the metric of connected terminals."""
@@ -365,11 +367,11 @@ class TerminalFactory(Factory):
         for line in self.lines:
             line.tally()
 
-    def _cut(self) -> None:
+    def _abort_connections(self) -> None:
         for line in tuple(self.lines):
             line.hang("cut", at_once=True)
 
-    def _look_if_drained(self) -> None:
+    def _check_drained(self) -> None:
         if self._drained is None or self.lines or self._drained.called:
             return
         cancel(self._timeout)

@@ -40,16 +40,16 @@ def shown_certificates(start: Start) -> Iterator[tuple[str, str, str, Sequence[C
             port, named = arguments(endpoint.text)
             authorities = start.config.ncip.client_ca if endpoint.partners else None
             try:
-                yield endpoint.where, port, _certificate_file(named), _usable(named, authorities)
+                yield endpoint.where, port, _certificate_file(named), _load_certificates(named, authorities)
             except ERRORS as bad:
-                yield endpoint.where, port, _certificate_file(named), _unusable(bad, named)
+                yield endpoint.where, port, _certificate_file(named), _describe_error(bad, named)
 
 
 def _certificate_file(named: Mapping[str, str]) -> str:
     return named.get("certKey", named.get("privateKey", "server.pem"))
 
 
-def _usable(named: Mapping[str, str], authorities: Path | None) -> Sequence[Certificate]:
+def _load_certificates(named: Mapping[str, str], authorities: Path | None) -> Sequence[Certificate]:
     """Return the certificate of a port and its chain. Raises one of ERRORS for files that the gateway could not use."""
     if authorities is not None:
         authorities.read_bytes()  # OpenSSL does not say which file cannot be read
@@ -57,7 +57,7 @@ def _usable(named: Mapping[str, str], authorities: Path | None) -> Sequence[Cert
     return load_pem_x509_certificates(Path(_certificate_file(named)).read_bytes())
 
 
-def _unusable(bad: BaseException, named: Mapping[str, str]) -> str:
+def _describe_error(bad: BaseException, named: Mapping[str, str]) -> str:
     """Return why files cannot be used; OpenSSL tells it as a list."""
     if isinstance(bad, OSError) and bad.filename:
         return f"{bad.filename}: {(bad.strerror or '').lower()}"

@@ -53,7 +53,7 @@ def looked_at(database: DatabaseConfig) -> DatabaseState | Unopened:
     if file is not None and not os.path.isfile(file):
         return Unopened(f"{file}: there is no such file")
     try:
-        return _read(database)
+        return _read_state(database)
     except ModuleNotFoundError as missing:
         return Unopened(f"{shown(database)}: {missing}: pip install 'hkall-gateway[postgres]'")
     except SQLAlchemyError as bad:
@@ -65,14 +65,14 @@ def check_database(start: Start) -> Iterator[StartFault]:
     """Check that the database can be opened, is at this program's revision, and that this gateway may work on it."""
     found = looked_at(start.config.database)
     if isinstance(found, DatabaseState):
-        yield from _revision(start, found)
-        yield from _gateways(start, found.instances)
+        yield from _check_revision(start, found)
+        yield from _check_gateways(start, found.instances)
         return
     file = database_file(start.config.database)
     if file is None:
         yield StartFault("database", "database.url", found.why, SERVER)
     elif not os.path.exists(file) and effective_access(file.absolute().parent, os.X_OK):
-        yield StartFault("database", "database.url", found.why, f"run `{_upgrade(start)}`", Effect.PENDING)
+        yield StartFault("database", "database.url", found.why, f"run `{_upgrade_fault(start)}`", Effect.PENDING)
     elif effective_access(file, os.R_OK):
         remedy = "name an SQLite file of this program, or restore the last backup (hkall-gateway restore)"
         yield StartFault("database", "database.url", found.why, DISK if found.disk_fails else remedy)
@@ -89,24 +89,24 @@ def own_processes(start: Start) -> Sequence[int]:
     ]
 
 
-def _revision(start: Start, found: DatabaseState) -> Iterator[StartFault]:
+def _check_revision(start: Start, found: DatabaseState) -> Iterator[StartFault]:
     if found.revision == found.head:
         return
     if schema.knows(found.revision):
         state = f"at revision {found.revision}" if found.revision else "empty"
         what, effect = f"the database is {state}, this program needs {found.head}", Effect.PENDING
-        yield StartFault("revision", "database.url", what, f"run `{_upgrade(start)}`", effect)
+        yield StartFault("revision", "database.url", what, f"run `{_upgrade_fault(start)}`", effect)
         return
     what = f"the database is at revision {found.revision}, and this program knows none after {found.head}"
     remedy = "install the newer version here too; gateways that run already may go on until then"
     yield StartFault("revision", "database.url", what, remedy)
 
 
-def _upgrade(start: Start) -> str:
+def _upgrade_fault(start: Start) -> str:
     return f"hkall-gateway db upgrade --config {start.path}"
 
 
-def _gateways(start: Start, others: Sequence[Instance]) -> Iterator[StartFault]:
+def _check_gateways(start: Start, others: Sequence[Instance]) -> Iterator[StartFault]:
     """Check the gateways that work on the database, as the heartbeat does at the start."""
     latest = max(others, key=lambda one: one.seen_at, default=None)
     if latest is not None and latest.seen_at > start.now + BEHIND and not start.trust_clock:
@@ -123,23 +123,23 @@ def _gateways(start: Start, others: Sequence[Instance]) -> Iterator[StartFault]:
         here = f"a gateway called {one.name} works on this database (process {one.pid} on {one.host})"
         if one.name == mine and not (start.running and one.host == host()):
             yield StartFault("gateways", "HKALL_INSTANCE", here, "give this one another HKALL_INSTANCE")
-        elif one.name != mine and _alone(start) and serves_protocols(one.name):
+        elif one.name != mine and _must_be_alone(start) and serves_protocols(one.name):
             yield StartFault("gateways", "database.url", here, only_one(one))
 
 
-def _alone(start: Start) -> bool:
+def _must_be_alone(start: Start) -> bool:
     """Return whether a gateway with terminals must be the only one: several would each hold locks that SQLite does not have."""
     return start.serving.protocols and database_file(start.config.database) is not None
 
 
-def _read(database: DatabaseConfig) -> DatabaseState:
-    engine = _engine(database)
+def _read_state(database: DatabaseConfig) -> DatabaseState:
+    engine = _open_engine(database)
     try:
         revision, head = schema.revision(engine), schema.head()
         if revision != head:
             return DatabaseState(revision, head)
         with engine.connect() as connection:
-            return DatabaseState(revision, head, _instances(connection), connection.execute(_COUNT).scalar_one())
+            return DatabaseState(revision, head, _read_instances(connection), connection.execute(_COUNT).scalar_one())
     finally:
         engine.dispose()
 
@@ -147,11 +147,11 @@ def _read(database: DatabaseConfig) -> DatabaseState:
 _COUNT: Final = select(func.count()).select_from(PATRONS)
 
 
-def _instances(connection: Connection) -> tuple[Instance, ...]:
+def _read_instances(connection: Connection) -> tuple[Instance, ...]:
     return tuple(Instance(**row) for row in connection.execute(select(INSTANCES)).mappings())
 
 
-def _engine(database: DatabaseConfig) -> Engine:
+def _open_engine(database: DatabaseConfig) -> Engine:
     """SQLite read-only: the way in which the gateway opens a file would make it and change its mode."""
     file = database_file(database)
     if file is None:

@@ -35,18 +35,18 @@ def check_written(start: Start, access: Access = effective_access) -> Iterator[S
     database = database_file(config.database)
     if database is not None:
         for end in ("", "-wal", "-shm"):
-            yield from _written("database.url", Path(f"{database}{end}"), access, folder=not end)
+            yield from _check_written_file("database.url", Path(f"{database}{end}"), access, folder=not end)
     if config.logs.file is not None:
-        yield from _written("logs.file", config.logs.file, access, folder=not os.path.exists(config.logs.file))
+        yield from _check_written_file("logs.file", config.logs.file, access, folder=not os.path.exists(config.logs.file))
     if config.privacy.erased_file is not None:
-        yield from _written("privacy.erased_file", config.privacy.erased_file, access, Effect.TOLERATED)
+        yield from _check_written_file("privacy.erased_file", config.privacy.erased_file, access, Effect.TOLERATED)
     if start.policy.retention.archive_file:
         archive = Path(start.policy.retention.archive_file)
-        yield from _written("policy retention.archive_file", archive, access, Effect.TOLERATED)
+        yield from _check_written_file("policy retention.archive_file", archive, access, Effect.TOLERATED)
     for endpoint in endpoints(config, start.number, start.serving):
         kind, _, address = endpoint.text.partition(":address=")
         if kind == "unix":
-            yield from _folder(endpoint.where, Path(address.partition(":")[0]), access, Effect.REFUSED)
+            yield from _check_folder(endpoint.where, Path(address.partition(":")[0]), access, Effect.REFUSED)
 
 
 def check_read(start: Start, access: Access = effective_access) -> Iterator[StartFault]:
@@ -57,74 +57,76 @@ def check_read(start: Start, access: Access = effective_access) -> Iterator[Star
     if not os.path.isfile(logo):
         yield StartFault("files", "web.logo", f"{logo}: there is no such file", "name a file that exists", Effect.TOLERATED)
     elif not access(logo, os.R_OK):
-        yield StartFault("files", "web.logo", f"{logo}: {_owner(logo)}", _chown(logo), Effect.TOLERATED)
+        yield StartFault("files", "web.logo", f"{logo}: {_owner_of(logo)}", _chown_remedy(logo), Effect.TOLERATED)
 
 
-def _written(
+def _check_written_file(
     where: str, file: Path, access: Access, effect: Effect = Effect.REFUSED, *, folder: bool = True
 ) -> Iterator[StartFault]:
     """Check a file, and with `folder` the folder in which it or its neighbours are created."""
-    faults = list(_folder(where, file, access, effect)) if folder else []
+    faults = list(_check_folder(where, file, access, effect)) if folder else []
     if not faults and os.path.isdir(file):
         faults = [StartFault("files", where, f"{file}: is a folder", "name a file in it", effect)]
     if not faults and os.path.exists(file):
-        faults = list(_unwritable(where, file, access, effect)) or list(_foreign(where, file))
+        faults = list(_unwritable_reason(where, file, access, effect)) or list(_check_owner(where, file))
     yield from faults
 
 
-def _folder(where: str, file: Path, access: Access, effect: Effect) -> Iterator[StartFault]:
+def _check_folder(where: str, file: Path, access: Access, effect: Effect) -> Iterator[StartFault]:
     folder = file.absolute().parent
     closed = next((one for one in reversed(folder.parents) if os.path.isdir(one) and not access(one, os.X_OK)), None)
     if closed is not None:
-        yield StartFault("files", where, f"{closed}: {_owner(closed)}", _chown(closed), effect, str(closed))
+        yield StartFault("files", where, f"{closed}: {_owner_of(closed)}", _chown_remedy(closed), effect, str(closed))
     elif not os.path.exists(folder):
-        remedy = f"make it, for the gateway's user: install -d -o {_user()} -m 750 {folder}"
+        remedy = f"make it, for the gateway's user: install -d -o {_own_user()} -m 750 {folder}"
         yield StartFault("files", where, f"{folder}: there is no such folder", remedy, effect)
     elif not os.path.isdir(folder):
         yield StartFault("files", where, f"{folder}: is no folder", "name a file in a folder", effect)
     else:
-        yield from _unwritable(where, folder, access, effect)
+        yield from _unwritable_reason(where, folder, access, effect)
 
 
-def _unwritable(where: str, path: Path, access: Access, effect: Effect) -> Iterator[StartFault]:
+def _unwritable_reason(where: str, path: Path, access: Access, effect: Effect) -> Iterator[StartFault]:
     disk = os.statvfs(path)
     free = (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail) * disk.f_frsize
     if disk.f_flag & os.ST_RDONLY:
         remedy = "mount its file system for writing, or name a path on another one"
         yield StartFault("files", where, f"{path}: is on a disk that can only be read", remedy, effect, str(path))
     elif not access(path, os.W_OK | (os.X_OK if os.path.isdir(path) else 0)):
-        yield StartFault("files", where, f"{path}: {_owner(path)}", _chown(path), effect, str(path))
+        yield StartFault("files", where, f"{path}: {_owner_of(path)}", _chown_remedy(path), effect, str(path))
     elif free < LEAST_BYTES and disk.f_blocks:
         remedy = "free some space there, or name a path on another disk"
         yield StartFault("disk", where, f"{path}: its disk is full ({free:,} bytes free)", remedy, effect, str(path))
 
 
-def _foreign(where: str, file: Path) -> Iterator[StartFault]:
+def _check_owner(where: str, file: Path) -> Iterator[StartFault]:
     """A file that root may write, and the owner of its folder may not, which is the user of the service."""
     found, folder = file.stat(), file.absolute().parent.stat()
     if os.geteuid() != 0 or found.st_uid == folder.st_uid:
         return
     group = found.st_gid == folder.st_gid and found.st_mode & stat.S_IWGRP
     if not group and not found.st_mode & stat.S_IWOTH:
-        what = f"{file}: belongs to {_name(found.st_uid)}, and its folder to {_name(folder.st_uid)}, who cannot write it"
-        remedy = f"chown {_name(folder.st_uid)} {file}"
+        owner = _owner_name(folder.st_uid)
+        what = f"{file}: belongs to {_owner_name(found.st_uid)}, and its folder to {owner}, who cannot write it"
+        remedy = f"chown {owner} {file}"
         yield StartFault("files", where, what, remedy, Effect.TOLERATED, str(file))
 
 
-def _owner(path: Path) -> str:
+def _owner_of(path: Path) -> str:
     found = path.stat()
-    return f"belongs to {_name(found.st_uid)} ({stat.S_IMODE(found.st_mode):o}), and this user ({_user()}) has no access to it"
+    owner = f"{_owner_name(found.st_uid)} ({stat.S_IMODE(found.st_mode):o})"
+    return f"belongs to {owner}, and this user ({_own_user()}) has no access to it"
 
 
-def _chown(path: Path) -> str:
-    return f"run as the gateway's user, or chown {_user()} {path}"
+def _chown_remedy(path: Path) -> str:
+    return f"run as the gateway's user, or chown {_own_user()} {path}"
 
 
-def _user() -> str:
-    return _name(os.geteuid())
+def _own_user() -> str:
+    return _owner_name(os.geteuid())
 
 
-def _name(uid: int) -> str:
+def _owner_name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:  # as in a container

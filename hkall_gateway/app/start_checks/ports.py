@@ -37,8 +37,10 @@ def looked_at(text: str, *, shared: bool = False, connect: bool = True) -> Endpo
     kind = text.partition(":")[0]
     if kind not in WITH_PORTS:
         return EndpointCheck(text, network=False)
-    host, port = _place(text)
-    return EndpointCheck(f"{kind}:{port}", connect and _answers(host, port), _taken(host, port, shared=shared))
+    host, port = _port_and_host(text)
+    return EndpointCheck(
+        f"{kind}:{port}", connect and _accepts_connection(host, port), _find_bind_error(host, port, shared=shared)
+    )
 
 
 def check_twice(start: Start) -> Iterator[StartFault]:
@@ -46,12 +48,12 @@ def check_twice(start: Start) -> Iterator[StartFault]:
     seen: list[tuple[str, str, str, int]] = []
     for endpoint in endpoints(start.config, start.number, start.serving):
         kind = endpoint.text.partition(":")[0]
-        host, port = _place(endpoint.text) if kind in WITH_PORTS else (endpoint.text, -1)
+        host, port = _port_and_host(endpoint.text) if kind in WITH_PORTS else (endpoint.text, -1)
         family = "6" if ":" in host and port >= 0 else "4"
-        first = next((one for one in seen if port and one[1] == family and _overlap((one[2], one[3]), (host, port))), None)
+        first = next((one for one in seen if port and one[1] == family and _do_overlap((one[2], one[3]), (host, port))), None)
         if first is not None:
-            what = f"{_short(endpoint.text)}: {first[0]} listens there already"
-            yield StartFault("ports", endpoint.where, what, "give each its own port", subject=_short(endpoint.text))
+            what = f"{_short_reason(endpoint.text)}: {first[0]} listens there already"
+            yield StartFault("ports", endpoint.where, what, "give each its own port", subject=_short_reason(endpoint.text))
         seen.append((endpoint.where, family, host, port))
 
 
@@ -60,36 +62,36 @@ def check_free(start: Start) -> Iterator[StartFault]:
     pids = database.own_processes(start) if start.running else ()
     for endpoint in endpoints(start.config, start.number, start.serving):
         seen = looked_at(endpoint.text, shared=endpoint.shared, connect=False)
-        if not seen.taken or (seen.taken == IN_USE and _is_ours(pids, _place(endpoint.text)[1])):
+        if not seen.taken or (seen.taken == IN_USE and _is_held_by_us(pids, _port_and_host(endpoint.text)[1])):
             continue
-        yield StartFault("ports", endpoint.where, f"{seen.name}: {seen.taken}", _remedy(seen.taken), subject=seen.name)
+        yield StartFault("ports", endpoint.where, f"{seen.name}: {seen.taken}", _port_remedy(seen.taken), subject=seen.name)
 
 
-def _remedy(taken: str) -> str:
+def _port_remedy(taken: str) -> str:
     if taken == DENIED:
         return PRIVILEGED[:1].lower() + PRIVILEGED[1:-1]
     return "choose another port or address" + (", or end the program that has it" if taken == IN_USE else "")
 
 
-def _is_ours(pids: Sequence[int], port: int) -> bool:
+def _is_held_by_us(pids: Sequence[int], port: int) -> bool:
     return any(listens(pid, port) is not False for pid in pids)
 
 
-def _short(text: str) -> str:
+def _short_reason(text: str) -> str:
     kind = text.partition(":")[0]
-    return f"{kind}:{_place(text)[1]}" if kind in WITH_PORTS else text
+    return f"{kind}:{_port_and_host(text)[1]}" if kind in WITH_PORTS else text
 
 
-def _overlap(one: tuple[str, int], other: tuple[str, int]) -> bool:
+def _do_overlap(one: tuple[str, int], other: tuple[str, int]) -> bool:
     return one[1] == other[1] and (one[0] == other[0] or (one[1] > 0 and (one[0] in EVERYWHERE or other[0] in EVERYWHERE)))
 
 
-def _place(text: str) -> tuple[str, int]:
+def _port_and_host(text: str) -> tuple[str, int]:
     port, named = arguments(text)
     return named.get("interface", "::" if text.startswith("tcp6") else ""), int(port)
 
 
-def _answers(host: str, port: int) -> bool:
+def _accepts_connection(host: str, port: int) -> bool:
     """Return whether a TCP connection to the port is accepted within CONNECT_S seconds."""
     try:
         with socket.create_connection((_HERE.get(host, host), port), CONNECT_S):
@@ -98,7 +100,7 @@ def _answers(host: str, port: int) -> bool:
         return False
 
 
-def _taken(host: str, port: int, *, shared: bool) -> str:
+def _find_bind_error(host: str, port: int, *, shared: bool) -> str:
     """Return why we could not listen there; "" where we could."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as trial:

@@ -52,7 +52,7 @@ class AllowList:
     def admits(self, address: str) -> bool:
         """Whether `address`, as a transport writes it, is in one of the networks. False for text that is not an IP address."""
         try:
-            peer = _peer(address)
+            peer = _parse_peer(address)
         except ValueError:
             return False
         return any(peer in allowed for allowed in self._networks)
@@ -71,7 +71,7 @@ def network(cidr: str) -> IPv4Network | IPv6Network:
 
 
 @lru_cache(maxsize=1_024)
-def _peer(text: str) -> IPv4Address | IPv6Address:
+def _parse_peer(text: str) -> IPv4Address | IPv6Address:
     """Return the address of a caller, who connects again and is looked for in several lists each time."""
     address = ip_address(text)
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

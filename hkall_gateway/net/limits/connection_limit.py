@@ -110,7 +110,7 @@ UNPROVEN: Final = 20
 """Default limit of the connections of one network that are not authenticated."""
 
 
-def _nothing() -> None:
+def _admit_nobody() -> None:
     """Admits a connection that did not wait."""
 
 
@@ -152,7 +152,9 @@ class ConnectionLimit:
             return False
         return self._inside < self._total or bool(self._waiting)
 
-    def enter(self, address: str, close: Callable[[], object], admit: Callable[[], object] = _nothing) -> ConnectionSlot | None:
+    def enter(
+        self, address: str, close: Callable[[], object], admit: Callable[[], object] = _admit_nobody
+    ) -> ConnectionSlot | None:
         """Counts one more connection; None if there is no room.
 
         `close` must close it when a newer one takes its place. A slot that is `queued` may do nothing until `admit` is called.
@@ -177,25 +179,25 @@ class ConnectionLimit:
     def proven(self, seat: ConnectionSlot, row: str, most: int) -> bool:
         if self._rows[row] >= most:
             return False
-        self._put_down(seat)
+        self._release_unproven(seat)
         self._rows[row] += 1
         return True
 
     def left(self, seat: ConnectionSlot) -> None:
-        self._put_down(seat)
+        self._release_unproven(seat)
         self._inside -= 1
-        _less(self._networks, seat.network)
+        _decrement(self._networks, seat.network)
 
-    def _put_down(self, seat: ConnectionSlot) -> None:
+    def _release_unproven(self, seat: ConnectionSlot) -> None:
         """Stops counting the seat under its row or as unauthenticated; in its place the next one of its network is admitted."""
         if seat.row:
-            _less(self._rows, seat.row)
+            _decrement(self._rows, seat.row)
             return
         del self._waiting[seat]
         if seat.queued:
             self._queues[seat.network].remove(seat)
         else:
-            _less(self._strangers, seat.network)
+            _decrement(self._strangers, seat.network)
         queue = self._queues.get(seat.network, deque())
         if not queue:
             self._queues.pop(seat.network, None)
@@ -240,7 +242,7 @@ class ConnectionSlot:
         self._close()
 
 
-def _less(counts: Counter[str], key: str) -> None:
+def _decrement(counts: Counter[str], key: str) -> None:
     counts[key] -= 1
     if not counts[key]:
         del counts[key]

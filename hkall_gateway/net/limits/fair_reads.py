@@ -103,7 +103,7 @@ class FairReads:
         if self._next is None and not self._waiting and self._clock.seconds() >= self._free_s:
             return True
         self._waiting.setdefault(connection)
-        self._call_next()
+        self._schedule_next()
         return False
 
     def forget(self, connection: ReadingConnection) -> None:
@@ -111,7 +111,7 @@ class FairReads:
         self._waiting.pop(connection, None)
         if connection is self._next:
             self._next = None
-            self._call_next()
+            self._schedule_next()
 
     def used(self, row: str, took_s: float, *, trusted: bool) -> None:
         """Records the duration of a read."""
@@ -122,13 +122,13 @@ class FairReads:
             self._debts[row] = max(self._debts.get(row, 0.0), now_s) + DEBT * took_s
         if not trusted:
             self._free_s = max(self._clock.seconds(), self._free_s) + took_s * (1 / SHARE - 1)
-            self._call_next()
+            self._schedule_next()
 
-    def _call_next(self) -> None:
+    def _schedule_next(self) -> None:
         if self._waiting and self._next is None and self._timer is None:
-            self._timer = self._clock.callLater(max(0.0, self._free_s - self._clock.seconds()), self._ring)
+            self._timer = self._clock.callLater(max(0.0, self._free_s - self._clock.seconds()), self._admit_next)
 
-    def _ring(self) -> None:
+    def _admit_next(self) -> None:
         self._timer = None
         if self._waiting and self._next is None:
             self._next, _ = self._waiting.popitem(last=False)

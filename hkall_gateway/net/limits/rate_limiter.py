@@ -38,19 +38,19 @@ class Guesses:
 
     def shut(self, ways: Ways, now: datetime) -> bool:
         """Whether one of these sources has sent so many that no further secret is checked, not even a right one."""
-        return bool(self._wrong) and any(len(self._lately(way, now)) >= most for way, most in ways.items())
+        return bool(self._wrong) and any(len(self._recent_guesses(way, now)) >= most for way, most in ways.items())
 
     def count(self, ways: Ways, now: datetime) -> None:
         """Counts one more wrong secret for each of these sources."""
         for way, most in ways.items():
-            times = self._lately(way, now)
+            times = self._recent_guesses(way, now)
             times.append(now)
             self._wrong[way] = deque(times, maxlen=most)
             self._wrong.move_to_end(way)
         while len(self._wrong) > self._room:
             self._wrong.popitem(last=False)
 
-    def _lately(self, way: str, now: datetime) -> deque[datetime]:
+    def _recent_guesses(self, way: str, now: datetime) -> deque[datetime]:
         times = self._wrong.get(way, deque())
         while times and times[0] <= now - GUESSES_COUNT_FOR:
             times.popleft()

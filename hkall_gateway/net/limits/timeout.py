@@ -64,11 +64,11 @@ class Timeout:
     `expired` is called once for each command that expired, in the log context of its message, with "late" or "gone".
     """
 
-    __slots__ = ("_clock", "_expired", "_held", "_numbers", "_rings_s", "_timer", "seconds")
+    __slots__ = ("_clock", "_expired", "_numbers", "_pending", "_rings_s", "_timer", "seconds")
 
     def __init__(self, clock: Clock, seconds: float, expired: Callable[[str], object] = _ignore) -> None:
         self._clock, self.seconds, self._expired = clock, seconds, expired
-        self._held: list[tuple[float, int, _Held]] = []
+        self._pending: list[tuple[float, int, _Pending]] = []
         self._numbers = count()
         self._timer: ScheduledCall | None = None
         self._rings_s = 0.0
@@ -83,45 +83,45 @@ class Timeout:
 
         Fails with TooLate or Undecided. Late work is not cancelled: it may be about to commit.
         """
-        held = _Held(deadline or self.deadline(), Deferred(), copy_context(), self._expired)
-        copy_context().run(_begin, work, held.deadline).addBoth(self._ended, held)
+        held = _Pending(deadline or self.deadline(), Deferred(), copy_context(), self._expired)
+        copy_context().run(_start_work, work, held.deadline).addBoth(self._finish, held)
         if not held.answer.called:
-            heapq.heappush(self._held, (held.deadline.until_s, next(self._numbers), held))
+            heapq.heappush(self._pending, (held.deadline.until_s, next(self._numbers), held))
             self._set_timer()
         return held.answer
 
-    def _ended(self, result: T | Failure, held: _Held) -> None:
+    def _finish(self, result: T | Failure, held: _Pending) -> None:
         if held.deadline.why:
             held.note()
         if not held.answer.called:
             held.answer.callback(result)
-            while self._held and self._held[0][2].answer.called:
-                heapq.heappop(self._held)
+            while self._pending and self._pending[0][2].answer.called:
+                heapq.heappop(self._pending)
 
     def _set_timer(self) -> None:
-        """Have `_ring` called by the first deadline. A timer for an answered message stays: most need none of their own."""
-        first_s = self._held[0][0]
+        """Schedule the next expiry. A timer that was set for an answered message stays, so that most messages set none."""
+        first_s = self._pending[0][0]
         if self._timer is not None and self._rings_s <= first_s:
             return
         cancel(self._timer)
         self._rings_s = first_s
-        self._timer = self._clock.callLater(max(0.0, first_s - self._clock.seconds()), self._ring)
+        self._timer = self._clock.callLater(max(0.0, first_s - self._clock.seconds()), self._expire_due)
 
-    def _ring(self) -> None:
-        late, now_s, self._timer = list[tuple[_Held, type[Exception]]](), self._clock.seconds(), None
-        while self._held and (self._held[0][2].answer.called or self._held[0][0] <= now_s):
-            at_s, _, held = heapq.heappop(self._held)
+    def _expire_due(self) -> None:
+        late, now_s, self._timer = list[tuple[_Pending, type[Exception]]](), self._clock.seconds(), None
+        while self._pending and (self._pending[0][2].answer.called or self._pending[0][0] <= now_s):
+            at_s, _, held = heapq.heappop(self._pending)
             given_up_s = held.deadline.until_s + (BEGUN - 1) * self.seconds
             if held.answer.called:
                 continue
             if held.deadline.drop("late"):
                 late.append((held, TooLate))
             elif at_s < given_up_s:
-                heapq.heappush(self._held, (given_up_s, next(self._numbers), held))
+                heapq.heappush(self._pending, (given_up_s, next(self._numbers), held))
             else:
                 late.append((held, Undecided))
         # A callback may start new work at once, so the timer for the remaining messages must be set before.
-        if self._held:
+        if self._pending:
             self._set_timer()
         for held, why in late:
             held.note()
@@ -129,12 +129,12 @@ class Timeout:
                 held.answer.errback(why())
 
 
-def _begin(work: Coroutine[Deferred[Any], object, T], deadline: Deadline) -> Deferred[T]:
+def _start_work(work: Coroutine[Deferred[Any], object, T], deadline: Deadline) -> Deferred[T]:
     bind_deadline(deadline)
     return Deferred.fromCoroutine(work)
 
 
-class _Held:
+class _Pending:
     """A message that waits for its answer."""
 
     __slots__ = ("_context", "_expired", "answer", "deadline")

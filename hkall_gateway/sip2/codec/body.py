@@ -23,17 +23,17 @@ def first(value: Value) -> str:
     return value if isinstance(value, str) else next(iter(value), "")
 
 
-class _Read(NamedTuple):
+class _Reader(NamedTuple):
     """How a tag is read, and whether it may come several times."""
 
     parse: Callable[[str], str]
     repeats: bool
 
 
-_READ: Final = {tag: _Read(KINDS[row.kind].parse, row.repeats) for tag, row in TAGS.items() if tag not in ("AY", "AZ")}
-_PLAIN: Final = frozenset(tag for tag, how in _READ.items() if how == (KINDS["text"].parse, False))
+_READERS: Final = {tag: _Reader(KINDS[row.kind].parse, row.repeats) for tag, row in TAGS.items() if tag not in ("AY", "AZ")}
+_TEXT_TAGS: Final = frozenset(tag for tag, how in _READERS.items() if how == (KINDS["text"].parse, False))
 """Tags that come once and are read as they are: nearly all."""
-_TRIMMED: Final = frozenset(tag for tag, how in _READ.items() if how == (str.strip, False))
+_BARCODE_TAGS: Final = frozenset(tag for tag, how in _READERS.items() if how == (str.strip, False))
 
 
 @lru_cache(maxsize=1024)
@@ -44,7 +44,7 @@ def fixed_parts(code: str, text: str, delimiter: str) -> dict[str, Value] | None
     """
     if len(text) < SHAPES[code].width or delimiter in text:
         return None
-    return {name: parse(text[at:end]) for name, at, end, parse in _slices(code)}
+    return {name: parse(text[at:end]) for name, at, end, parse in _fixed_slices(code)}
 
 
 def take_tags(chunks: list[str], fields: dict[str, Value]) -> list[str]:
@@ -53,18 +53,18 @@ def take_tags(chunks: list[str], fields: dict[str, Value]) -> list[str]:
     several: dict[str, list[str]] = {}
     for chunk in chunks:
         tag = chunk[:2]
-        if tag in _PLAIN:  # as `_put` would, and so the next
+        if tag in _TEXT_TAGS:  # as `_store_field` would, and so the next
             if tag not in fields:
                 fields[tag] = chunk[2:]
-        elif tag in _TRIMMED:
+        elif tag in _BARCODE_TAGS:
             if tag not in fields:
                 fields[tag] = chunk[2:].strip()
         elif tag in several:
             several[tag].append(chunk[2:])
-        elif tag in _READ:
-            _put(tag, chunk[2:], fields, several)
-        elif (chunk := chunk.lstrip())[:2] in _READ:
-            _put(chunk[:2], chunk[2:], fields, several)
+        elif tag in _READERS:
+            _store_field(tag, chunk[2:], fields, several)
+        elif (chunk := chunk.lstrip())[:2] in _READERS:
+            _store_field(chunk[:2], chunk[2:], fields, several)
         elif chunk:
             strays.append(chunk)
     for tag, values in several.items():
@@ -81,7 +81,7 @@ def look_at(strays: list[str], sequence: str | None) -> tuple[str | None, tuple[
 
 
 @cache
-def _slices(code: str) -> tuple[tuple[str, int, int, Callable[[str], str]], ...]:
+def _fixed_slices(code: str) -> tuple[tuple[str, int, int, Callable[[str], str]], ...]:
     """The fixed parts of a message: name, where it begins and ends, how it is read."""
     parts, at, found = SHAPES[code].fixed, 0, []
     for part in parts:
@@ -90,9 +90,9 @@ def _slices(code: str) -> tuple[tuple[str, int, int, Callable[[str], str]], ...]
     return tuple(found)
 
 
-def _put(tag: str, value: str, fields: dict[str, Value], several: dict[str, list[str]]) -> None:
+def _store_field(tag: str, value: str, fields: dict[str, Value], several: dict[str, list[str]]) -> None:
     """The first of those that do not repeat; of those that do, all."""
-    how = _READ[tag]
+    how = _READERS[tag]
     if tag in several:
         several[tag].append(value)
     elif how.repeats:
@@ -101,9 +101,9 @@ def _put(tag: str, value: str, fields: dict[str, Value], several: dict[str, list
         fields[tag] = how.parse(value)
 
 
-_LINES: Final = frozenset({"AF", "AG"})
+_LINE_TAGS: Final = frozenset({"AF", "AG"})
 """Tags for lines of text: a text that is too long for one field continues in the next."""
-_END: Final = frozenset({"AY", "AZ"})
+_SEAL_TAGS: Final = frozenset({"AY", "AZ"})
 """Tags that are no part of the text: they end it."""
 _BLANK: Final = "\0"
 """A placeholder that no text contains."""
@@ -114,21 +114,21 @@ def written(code: str, fields: Mapping[str, Value], dialect: Sip2Dialect) -> str
 
     Values are checked together; if none needs cleaning, which is usual, they are inserted into the template unchanged.
     """
-    form = _form(code, tuple(fields), dialect)
+    form = _make_template(code, tuple(fields), dialect)
     said = [*form.free(fields)]
     each = [*said]
     for at, apart in form.several:  # the values of one tag become one text, and are checked one by one
         if isinstance(values := said[at], tuple) and values:
             said[at], each[at] = apart.join(values), ""
             each += values
-    if not _plain(each, dialect):
+    if not _need_no_cleaning(each, dialect):
         pairs = [(tag, fields.get(tag, "")) for tag in form.tags]
-        return _beginning(form, fields) + "".join(
-            [_field(tag, one, dialect) for tag, value in pairs for one in _values(tag, value)]
+        return _format_beginning(form, fields) + "".join(
+            [_format_field(tag, one, dialect) for tag, value in pairs for one in _values_to_write(tag, value)]
         )
     for at in form.trimmed:
         said[at] = str(said[at]).strip()
-    return _with_blanks(form, form.set(fields)) % tuple(said)
+    return _fill_fixed(form, form.set(fields)) % tuple(said)
 
 
 def patched(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str]], dialect: Sip2Dialect) -> bytes:
@@ -145,12 +145,12 @@ def patched(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str
     more: dict[str, bytes] = {}
     for tag, value in tags:
         if tag not in dialect.hidden:
-            more[tag] = more.get(tag, b"") + _field(tag, value, dialect).encode(dialect.encoding, "replace")
+            more[tag] = more.get(tag, b"") + _format_field(tag, value, dialect).encode(dialect.encoding, "replace")
     delimiter = dialect.delimiter.encode()
     if more and len(said) > at and not said.endswith(delimiter):
         said += delimiter
     for tag, fields in more.items():
-        said[(end := _end_of(tag, said, at, delimiter)) : end] = fields
+        said[(end := _find_field_end(tag, said, at, delimiter)) : end] = fields
     return bytes(said)
 
 
@@ -164,7 +164,7 @@ def without_hidden(body: bytes, dialect: Sip2Dialect) -> bytes:
     return body[:start] + delimiter.join([field for field in body[start:].split(delimiter) if field[:2] not in hidden])
 
 
-def _end_of(tag: str, body: bytearray, at: int, delimiter: bytes) -> int:
+def _find_field_end(tag: str, body: bytearray, at: int, delimiter: bytes) -> int:
     """Returns the end of the last field with this tag in a body with fields from `at` on; the body's end if it has none."""
     begin = delimiter + tag.encode()
     last = body.rfind(begin)
@@ -174,7 +174,7 @@ def _end_of(tag: str, body: bytearray, at: int, delimiter: bytes) -> int:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Form:
+class _Template:
     """The template of a message with these names for one dialect: with all required fields, without those not allowed.
 
     The fixed parts and the tags of a fixed width are `set`: their values are few (flags, counts, the present second) and
@@ -194,41 +194,41 @@ class _Form:
 
 
 @lru_cache(maxsize=1024)
-def _form(code: str, names: tuple[str, ...], dialect: Sip2Dialect) -> _Form:
+def _make_template(code: str, names: tuple[str, ...], dialect: Sip2Dialect) -> _Template:
     shape = SHAPES.get(code)
     if shape is None:
         raise ValueError(f"{code!r} is not a SIP2 message")
     fixed = {part.name for part in shape.fixed}
-    if unknown := [name for name in names if name not in fixed and (name not in TAGS or name in _END)]:
+    if unknown := [name for name in names if name not in fixed and (name not in TAGS or name in _SEAL_TAGS)]:
         raise ValueError(f"SIP2 has no field {unknown[0]} in this message")
-    given = tuple(name for name in names if name not in fixed and _wanted(name, shape, dialect))
+    given = tuple(name for name in names if name not in fixed and _is_sent(name, shape, dialect))
     set_names = tuple(name for name in names if name in fixed or (name in given and TAGS[name].width))
     free = tuple(name for name in given if not TAGS[name].width)
-    return _Form(
+    return _Template(
         code,
         dialect,
         (*given, *(tag for tag in shape.required if tag not in names)),
         set_names,
         free,
-        _picking(set_names),
-        _picking(free),
+        _value_picker(set_names),
+        _value_picker(free),
         tuple(at for at, name in enumerate(free) if TAGS[name].kind == "barcode"),
         tuple((at, dialect.delimiter + name) for at, name in enumerate(free) if TAGS[name].repeats),
     )
 
 
-def _wanted(tag: str, shape: MessageShape, dialect: Sip2Dialect) -> bool:
+def _is_sent(tag: str, shape: MessageShape, dialect: Sip2Dialect) -> bool:
     if tag in shape.required:
         return True
     return tag not in dialect.hidden and (not TAGS[tag].extension or tag in dialect.extensions)
 
 
-def _picking(names: tuple[str, ...]) -> Callable[[Mapping[str, Value]], tuple[Value, ...]]:
+def _value_picker(names: tuple[str, ...]) -> Callable[[Mapping[str, Value]], tuple[Value, ...]]:
     """Takes the values of these names out of a message."""
     return itemgetter(*names) if len(names) > 1 else lambda fields: tuple([fields[name] for name in names])
 
 
-def _plain(values: Sequence[Value], dialect: Sip2Dialect) -> bool:
+def _need_no_cleaning(values: Sequence[Value], dialect: Sip2Dialect) -> bool:
     """Whether these are texts that are sent as they are."""
     texts = [value for value in values if isinstance(value, str)]
     if len(texts) < len(values):  # several values where there may be one, or none
@@ -243,22 +243,22 @@ def _plain(values: Sequence[Value], dialect: Sip2Dialect) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _with_blanks(form: _Form, values: tuple[Value, ...]) -> str:
+def _fill_fixed(form: _Template, values: tuple[Value, ...]) -> str:
     """Returns the text with the `set` values filled in, and `%s` for each of the free values."""
     given, dialect = dict(zip(form.set_names, values, strict=True)), form.dialect
     blanks = {tag: f"{tag}{_BLANK}{dialect.delimiter}" for tag in form.free_names}
-    fields = [blanks.get(tag) or _field(tag, first(given.get(tag, "")), dialect) for tag in form.tags]
-    return "".join([_beginning(form, given), *fields]).replace("%", "%%").replace(_BLANK, "%s")
+    fields = [blanks.get(tag) or _format_field(tag, first(given.get(tag, "")), dialect) for tag in form.tags]
+    return "".join([_format_beginning(form, given), *fields]).replace("%", "%%").replace(_BLANK, "%s")
 
 
-def _beginning(form: _Form, fields: Mapping[str, Value]) -> str:
+def _format_beginning(form: _Template, fields: Mapping[str, Value]) -> str:
     """Code and fixed parts."""
     encoding, delimiter = form.dialect.encoding, form.dialect.delimiter
     given = [(part, clean(first(fields.get(part.name, "")), encoding, delimiter)) for part in SHAPES[form.code].fixed]
     return "".join([form.code, *(KINDS[part.kind].emit(value, part.width) for part, value in given)])
 
 
-def _values(tag: str, value: Value) -> tuple[str, ...]:
+def _values_to_write(tag: str, value: Value) -> tuple[str, ...]:
     """Returns the values to write. A scalar is written once: terminals disagree on which of two they take."""
     if isinstance(value, str):
         return (value,)
@@ -267,11 +267,11 @@ def _values(tag: str, value: Value) -> tuple[str, ...]:
 
 def as_sent(tag: str, value: str, dialect: Sip2Dialect) -> str:
     """A value as the terminal reads it: in its own letters, and no longer than a field."""
-    return _field(tag, value, dialect)[len(tag) : -len(dialect.delimiter)]
+    return _format_field(tag, value, dialect)[len(tag) : -len(dialect.delimiter)]
 
 
-def _field(tag: str, value: str, dialect: Sip2Dialect) -> str:
+def _format_field(tag: str, value: str, dialect: Sip2Dialect) -> str:
     """A field as it is sent: tag, text, delimiter; several fields where a tag is made for lines of text."""
     row = TAGS[tag]
     pieces = lengths(KINDS[row.kind].emit(clean(value, dialect.encoding, dialect.delimiter), row.width))
-    return "".join([f"{tag}{piece}{dialect.delimiter}" for piece in (pieces if tag in _LINES else pieces[:1])])
+    return "".join([f"{tag}{piece}{dialect.delimiter}" for piece in (pieces if tag in _LINE_TAGS else pieces[:1])])

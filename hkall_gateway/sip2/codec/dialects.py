@@ -22,7 +22,7 @@ STATUS_UPDATES: Final = frozenset({"01", "25"})
 T = TypeVar("T")
 
 
-def _key(default: T, doc: str) -> T:
+def _documented(default: T, doc: str) -> T:
     return field(default=default, metadata={"doc": doc})
 
 
@@ -31,20 +31,20 @@ class Sip2Dialect:
     """The SIP2 variant of one make of terminal. A site's own row has the same keys, described by the same words."""
 
     name: str
-    encoding: str = _key("utf-8", "character set of the lines")
-    delimiter: str = _key("|", "ends a field; one ASCII character")
-    terminator: bytes = _key(b"\r", "ends our lines")
+    encoding: str = _documented("utf-8", "character set of the lines")
+    delimiter: str = _documented("|", "ends a field; one ASCII character")
+    terminator: bytes = _documented(b"\r", "ends our lines")
     # Other replies carry a checksum if their request had one.
-    error_detection: bool = _key(True, "96 and 97 carry a checksum")
-    max_line: int = _key(65536, "longest line in bytes, without its end")
-    ah_format: str = _key("", "strftime pattern of the due date; empty for YYYYMMDDZZZZHHMMSS")
-    currency: str = _key("HKD", "ISO 4217 code in BH")
-    extensions: frozenset[str] = _key(SORTER, "tags beyond 2.00 that are sent")
-    hidden: frozenset[str] = _key(frozenset(), "optional tags that are neither sent nor relayed")
-    pin_required: bool = _key(False, "a patron's message without the right PIN is refused")
-    contact_without_pin: bool = _key(False, "e-mail and the like are shown without a PIN")
-    withheld: frozenset[str] = _key(frozenset(), "messages that are not offered: BX and 98 say so, and they are refused")
-    offline: bool = _key(True, "may lend while the connection is down (98)")
+    error_detection: bool = _documented(True, "96 and 97 carry a checksum")
+    max_line: int = _documented(65536, "longest line in bytes, without its end")
+    ah_format: str = _documented("", "strftime pattern of the due date; empty for YYYYMMDDZZZZHHMMSS")
+    currency: str = _documented("HKD", "ISO 4217 code in BH")
+    extensions: frozenset[str] = _documented(SORTER, "tags beyond 2.00 that are sent")
+    hidden: frozenset[str] = _documented(frozenset(), "optional tags that are neither sent nor relayed")
+    pin_required: bool = _documented(False, "a patron's message without the right PIN is refused")
+    contact_without_pin: bool = _documented(False, "e-mail and the like are shown without a PIN")
+    withheld: frozenset[str] = _documented(frozenset(), "messages that are not offered: BX and 98 say so, and they are refused")
+    offline: bool = _documented(True, "may lend while the connection is down (98)")
     alerts: Literal["always", "with_alert"] = field(
         default="always", metadata={"doc": "when CV is sent: with every check-in, or only with the alert flag"}
     )
@@ -58,9 +58,9 @@ class Sip2Dialect:
         default="alert",
         metadata={"doc": "a check-in of a copy that is not out: refused with the alert flag, or as 100YNN"},
     )
-    list_titles: bool = _key(False, "titles in the lists of 64")
-    timeout_tenths: int = _key(100, "98, tenths of a second")
-    retries: int = _key(3, "98, tries of one message")
+    list_titles: bool = _documented(False, "titles in the lists of 64")
+    timeout_tenths: int = _documented(100, "98, tenths of a second")
+    retries: int = _documented(3, "98, tries of one message")
 
     def __hash__(self) -> int:
         """Hashes the name alone: each line looks up cached data by dialect, and hashing twenty fields is slow."""

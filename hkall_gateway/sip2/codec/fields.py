@@ -42,39 +42,39 @@ class Tag:
     extension: bool = False
 
 
-def _as_it_is(value: str) -> str:
+def _parse_unchanged(value: str) -> str:
     return value
 
 
-def _text(value: str, _width: int) -> str:
+def _emit_text(value: str, _width: int) -> str:
     return value
 
 
-def _barcode(value: str, _width: int) -> str:
+def _emit_barcode(value: str, _width: int) -> str:
     return value.strip()
 
 
-def _code(value: str, width: int) -> str:
+def _emit_code(value: str, width: int) -> str:
     """Plain printable characters, cut or filled up with blanks."""
     plain = value if value.isascii() and value.isprintable() else "".join(c if " " <= c <= "~" else " " for c in value)
     return plain[:width].ljust(width)
 
 
-def _flag(value: str, _width: int) -> str:
+def _emit_flag(value: str, _width: int) -> str:
     """Returns Y, N or U. Every other value becomes N: a blank CQ has been read as a valid PIN (NYPL circulation PR 756)."""
     return value if value in ("Y", "N", "U") else "N"
 
 
-def _bit(value: str, _width: int) -> str:
+def _emit_bit(value: str, _width: int) -> str:
     return "1" if value == "1" else "0"
 
 
-def _marks(value: str, width: int) -> str:
+def _emit_marks(value: str, width: int) -> str:
     """A row of claims by position, each Y or blank."""
     return "".join("Y" if c == "Y" else " " for c in value[:width]).ljust(width)
 
 
-def _digits(value: str, width: int) -> str:
+def _emit_digits(value: str, width: int) -> str:
     """Zero-filled digits; a number that does not fit is written as the largest that does."""
     number = value.strip()
     if not (number.isascii() and number.isdecimal()):
@@ -85,14 +85,14 @@ def _digits(value: str, width: int) -> str:
 
 # fmt: off
 KINDS: Final[dict[str, FieldKind]] = {
-    "text":    FieldKind(_as_it_is, _text),
-    "barcode": FieldKind(str.strip, _barcode),   # terminals send scanned blanks along (edge-sip2 SIP2-98)
-    "code":    FieldKind(_as_it_is, _code),
-    "flag":    FieldKind(_as_it_is, _flag),
-    "bit":     FieldKind(_as_it_is, _bit),
-    "marks":   FieldKind(_as_it_is, _marks),
-    "digits":  FieldKind(_as_it_is, _digits),
-    "date18":  FieldKind(_as_it_is, _code),      # blank and odd dates are kept; `parse_date18` judges them
+    "text":    FieldKind(_parse_unchanged, _emit_text),
+    "barcode": FieldKind(str.strip, _emit_barcode),   # terminals send scanned blanks along (edge-sip2 SIP2-98)
+    "code":    FieldKind(_parse_unchanged, _emit_code),
+    "flag":    FieldKind(_parse_unchanged, _emit_flag),
+    "bit":     FieldKind(_parse_unchanged, _emit_bit),
+    "marks":   FieldKind(_parse_unchanged, _emit_marks),
+    "digits":  FieldKind(_parse_unchanged, _emit_digits),
+    "date18":  FieldKind(_parse_unchanged, _emit_code),      # blank and odd dates are kept; `parse_date18` judges them
 }
 
 _ROWS: Final = (
@@ -201,11 +201,11 @@ def date18(when: datetime, zone: tzinfo) -> str:
     """
     if when.tzinfo is None:
         raise ValueError(f"{when.isoformat()} has no time zone")
-    return _date18((when - _EPOCH) // _SECOND, zone)
+    return _format_second((when - _EPOCH) // _SECOND, zone)
 
 
 @lru_cache(maxsize=256)
-def _date18(second: int, zone: tzinfo) -> str:
+def _format_second(second: int, zone: tzinfo) -> str:
     # Many messages come in one second, and due dates are few.
     local = datetime.fromtimestamp(second, zone)
     return f"{local.year:04}{local:%m%d}    {local:%H%M%S}"
@@ -221,7 +221,7 @@ def parse_date18(text: str, zone: tzinfo) -> datetime | None:
     if match is None:
         return None
     try:
-        return parse_instant(f"{match[1]}T{match[3]}", _zone(match[2].strip(), zone))
+        return parse_instant(f"{match[1]}T{match[3]}", _parse_zone(match[2].strip(), zone))
     except ValueError:
         return None
 
@@ -229,8 +229,8 @@ def parse_date18(text: str, zone: tzinfo) -> datetime | None:
 def clean(value: str, encoding: str, delimiter: str) -> str:
     """Returns a sendable value: controls and the delimiter become blanks, letters outside the character set are replaced."""
     # The nearest letters come first: NFKD makes a plain bar of a full-width one.
-    spelt = value if value.isascii() else _spelt(value, encoding)
-    return spelt.translate(_blanks(delimiter))
+    spelt = value if value.isascii() else _fit_encoding(value, encoding)
+    return spelt.translate(_blank_table(delimiter))
 
 
 def lengths(text: str) -> list[str]:
@@ -245,20 +245,20 @@ def lengths(text: str) -> list[str]:
 
 
 @lru_cache
-def _blanks(delimiter: str) -> dict[int, str]:
+def _blank_table(delimiter: str) -> dict[int, str]:
     return {**CONTROLS, ord(delimiter): " "}
 
 
-def _spelt(value: str, encoding: str) -> str:
+def _fit_encoding(value: str, encoding: str) -> str:
     try:
         value.encode(encoding)
     except UnicodeEncodeError:
-        return "".join(_nearest(c, encoding) for c in unicodedata.normalize("NFC", value))
+        return "".join(_nearest_letter(c, encoding) for c in unicodedata.normalize("NFC", value))
     return value
 
 
 @lru_cache(maxsize=4096)
-def _nearest(letter: str, encoding: str) -> str:
+def _nearest_letter(letter: str, encoding: str) -> str:
     """Returns the letter itself, else the letter without accents, else `?`."""
     try:
         return letter.encode(encoding).decode(encoding)
@@ -268,7 +268,7 @@ def _nearest(letter: str, encoding: str) -> str:
         return kept.encode(encoding, "replace").decode(encoding)
 
 
-def _zone(text: str, local: tzinfo) -> tzinfo:
+def _parse_zone(text: str, local: tzinfo) -> tzinfo:
     if text in _MILITARY:
         return timezone(timedelta(hours=_MILITARY[text]))
     offset = _OFFSET.fullmatch(text)

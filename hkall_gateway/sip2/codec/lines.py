@@ -103,7 +103,7 @@ def decode(line: bytes, dialect: Sip2Dialect) -> Sip2Message:
     accepted; the first of repeated scalars wins. Raises BadMessage for a wrong AZ, an unknown command, a fixed part cut
     short, and more than `dialect.max_line` bytes. Source: SIP2 2.00, message structure.
     """
-    raw = _bare(line)
+    raw = _strip_line(line)
     if len(raw) > dialect.max_line:
         raise BadMessage("too_long")
     text = raw.decode(dialect.encoding, "replace")
@@ -114,12 +114,12 @@ def decode(line: bytes, dialect: Sip2Dialect) -> Sip2Message:
     if digit is not None and before == dialect.delimiter and len(text) >= start + 10 and raw.endswith(checksum(raw[:-4])):
         end = text[:-10], digit, True, False  # as nearly every line ends: delimiter, AY and a digit, AZ and the right checksum
     else:
-        seal = _unseal(text, start, dialect.delimiter)
-        points = _verify(raw, text, seal)
+        seal = _split_seal(text, start, dialect.delimiter)
+        points = _check_sum(raw, text, seal)
         end = seal.body, seal.sequence, seal.sum is not None, points
     if shape is None:
         raise BadMessage("unknown_command", text[:2] if text[:2].isascii() and text[:2].isalnum() else None)
-    return _parse(shape, end, dialect.delimiter, raw)
+    return _parse_body(shape, end, dialect.delimiter, raw)
 
 
 def encode(message: Sip2Message, dialect: Sip2Dialect) -> bytes:
@@ -131,15 +131,15 @@ def encode(message: Sip2Message, dialect: Sip2Dialect) -> bytes:
     and `checked`; 96 and 97 carry no AY, and AZ where the dialect detects errors.
     """
     line = written(message.code, message.fields, dialect).encode(dialect.encoding, "replace")
-    return _seal(line, message, dialect) + dialect.terminator
+    return _append_seal(line, message, dialect) + dialect.terminator
 
 
 def body_of(line: bytes, delimiter: str = "|") -> bytes:
     """Returns a line without the parts that belong to one hop: AY, AZ and the terminator. All other bytes are unchanged."""
-    raw = _bare(line)
+    raw = _strip_line(line)
     text = raw.decode("latin-1")  # one character a byte, in every character set
     width = SHAPES[text[:2]].width if text[:2] in SHAPES else 0
-    kept = raw[: len(_unseal(text, 2 + width, delimiter).body)]
+    kept = raw[: len(_split_seal(text, 2 + width, delimiter).body)]
     apart = re.search(rb"AY[0-9]?%s\Z" % re.escape(delimiter.encode("latin-1")), kept)
     return kept[: apart.start()] if apart else kept
 
@@ -152,17 +152,17 @@ def sealed(body: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
     delimiter, shape = dialect.delimiter.encode(dialect.encoding), SHAPES.get(body[:2].decode("latin-1"))
     has_fields = shape is not None and len(body) > 2 + shape.width
     ended = body + delimiter if has_fields and not body.endswith(delimiter) else body
-    line = _seal(ended, message, dialect)
+    line = _append_seal(ended, message, dialect)
     return (body if line is ended else line) + dialect.terminator
 
 
-def _bare(line: bytes) -> bytes:
+def _strip_line(line: bytes) -> bytes:
     """Returns a line without its terminator and without junk bytes before its first letter or digit."""
     begun = line if line[:1].isalnum() else _LEADING_JUNK.sub(b"", line, count=1)
     return begun.rstrip(b"\r\n")
 
 
-def _unseal(text: str, start: int, delimiter: str) -> _Seal:
+def _split_seal(text: str, start: int, delimiter: str) -> _Seal:
     """Takes AY and AZ off the end of a line. `start` is where its tags begin."""
     head, mark, tail = text.rpartition("AZ")
     # Where AZ follows the fixed part at once there is no AY, though the fixed part may end with these letters.
@@ -177,7 +177,7 @@ def _unseal(text: str, start: int, delimiter: str) -> _Seal:
     return _Seal(head[:at], (spot[1] or None) if spot else None, value, len(tail))
 
 
-def _verify(raw: bytes, text: str, seal: _Seal) -> bool:
+def _check_sum(raw: bytes, text: str, seal: _Seal) -> bool:
     """Whether AZ was right only as a sum of code points; raises BadMessage when it was wrong either way.
 
     Source: SIP2 2.00 sums bytes; Palace's client and GigaFlair sum code points.
@@ -194,7 +194,7 @@ def _verify(raw: bytes, text: str, seal: _Seal) -> bool:
     raise BadMessage("checksum", text[:2] if text[:2] in SHAPES else None)
 
 
-def _parse(shape: MessageShape, end: _End, delimiter: str, raw: bytes) -> Sip2Message:
+def _parse_body(shape: MessageShape, end: _End, delimiter: str, raw: bytes) -> Sip2Message:
     body, sequence, checked, points = end
     # Checking the bytes for control characters is three times as fast as checking the text.
     if not ((raw.isascii() and raw.translate(_BLANKED) == raw) or body.isprintable()):
@@ -211,7 +211,7 @@ def _parse(shape: MessageShape, end: _End, delimiter: str, raw: bytes) -> Sip2Me
     return message
 
 
-def _seal(line: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
+def _append_seal(line: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
     """Add AY with its digit, AZ and the checksum, as far as they are wanted."""
     if message.code in (RESEND, GARBLED):
         marks = b"AZ" if message.checked or dialect.error_detection else b""

@@ -48,7 +48,7 @@ class Prompts:
     def receive(self, data: bytes) -> Iterator[bytes | Sip2Message]:
         """Yields prompts to write and at most one login to check."""
         self._buffer += data[: MOST_KEPT - len(self._buffer)]
-        while not self._judging and (line := self._line()) is not None:
+        while not self._judging and (line := self._next_line()) is not None:
             text = _COMMAND.sub(b"", line).decode("utf-8", "replace").strip()
             if self._name is None:
                 self._name = text
@@ -68,7 +68,7 @@ class Prompts:
         self._buffer.clear()
         return kept
 
-    def _line(self) -> bytes | None:
+    def _next_line(self) -> bytes | None:
         """The next line without its end: CR, LF, CR LF or CR NUL; None while it has not ended."""
         if self._was_cr and self._buffer.startswith((b"\n", b"\0")):
             del self._buffer[:1]
@@ -184,26 +184,26 @@ class Session:
         # Usually the data is exactly one complete line.
         whole = len(line) < len(data) and line[:1] > b" " and not self._length and not self._broken
         if not whole or len(line) > self.dialect.max_line or b"\r" in line or b"\n" in line:
-            return self._piece_by_piece(data)
+            return self._receive_pieces(data)
         self.counters["received"] += 1
-        event = self._read(line)
+        event = self._read_line(line)
         return (event,) if event else ()
 
-    def _piece_by_piece(self, data: bytes) -> Iterator[Event]:
+    def _receive_pieces(self, data: bytes) -> Iterator[Event]:
         if self._broken:
             return
         first, *others = _TERMINATOR.split(data)
-        if flood := self._keep(first):
+        if flood := self._buffer_piece(first):
             yield flood
         idle = 0
         for piece in others:
             if self._broken:
                 return
-            said, event = self._length > 0, self._end()
+            said, event = self._length > 0, self._end_line()
             if event:
                 yield event
             idle = 0 if isinstance(event, Sip2Message | Refuse) else idle + said
-            if flood := self._idled() if idle > MOST_IDLE else self._keep(piece):
+            if flood := self._disconnect_flood() if idle > MOST_IDLE else self._buffer_piece(piece):
                 yield flood
 
     def reply(self, request: Sip2Message, code: str, fields: Mapping[str, Value]) -> bytes:
@@ -212,13 +212,15 @@ class Session:
         AY is the request's; AZ goes along if the request had either. `request` is the message handed out, or a
         Refuse's. Raises ValueError for a code or a field name that SIP2 does not have.
         """
-        return self._said(request, encode(Sip2Message(code, fields, request.sequence, request.checked), self.dialect))
+        return self._remember_answer(
+            request, encode(Sip2Message(code, fields, request.sequence, request.checked), self.dialect)
+        )
 
     def pass_on(self, request: Sip2Message, body: bytes) -> bytes:
         """The same for a reply that another system made: `body` as it is, with this line's own number, sum and end."""
-        return self._said(request, sealed(body, request, self.dialect))
+        return self._remember_answer(request, sealed(body, request, self.dialect))
 
-    def _said(self, request: Sip2Message, line: bytes) -> bytes:
+    def _remember_answer(self, request: Sip2Message, line: bytes) -> bytes:
         """Stores the answer and removes the requests that were answered before it."""
         self._last_words = line
         self.counters["answered"] += 1
@@ -246,7 +248,7 @@ class Session:
         self._strikes += 1
         return self._strikes >= STRIKES
 
-    def _keep(self, piece: bytes) -> Event | None:
+    def _buffer_piece(self, piece: bytes) -> Event | None:
         """Adds to the line as far as the cap allows; bytes beyond it are only counted."""
         if not piece:
             return None
@@ -257,15 +259,15 @@ class Session:
         if self._length <= FLOOD * self.dialect.max_line:
             return None
         self.counters["too_long"] += 1
-        return self._idled()
+        return self._disconnect_flood()
 
-    def _idled(self) -> Event:
+    def _disconnect_flood(self) -> Event:
         """Stops reading, because the peer is not a terminal; returns the event that disconnects it."""
         self._broken = True
         self._buffer.clear()
         return Close("flood")
 
-    def _end(self) -> Event | None:
+    def _end_line(self) -> Event | None:
         line, length = bytes(self._buffer), self._length
         self._buffer.clear()
         self._length = 0
@@ -275,58 +277,58 @@ class Session:
         if length > self.dialect.max_line:
             self.counters["too_long"] += 1
             return None
-        return self._read(line)
+        return self._read_line(line)
 
-    def _read(self, line: bytes) -> Event | None:
+    def _read_line(self, line: bytes) -> Event | None:
         try:
             message = decode(line, self.dialect)
         except BadMessage as bad:
-            return self._bad(bad, line)
+            return self._handle_bad_line(bad, line)
         if message.unknown or message.code_point_sum:
-            self._count(message)
+            self._count_deviations(message)
         if message.code == RESEND:
             if self.waiting:
                 self.counters["in_progress"] += 1
                 return None
-            return self._garbled(message.checked) if self._last_words is None else self._replay(self._last_words)
+            return self._request_resend(message.checked) if self._last_words is None else self._replay_answer(self._last_words)
         if SHAPES[message.code].reply:
-            return self._ask(message, message, line)
+            return self._accept_request(message, message, line)
         self.counters["unknown_command"] += 1  # a reply's code is invalid from a terminal
         return None
 
-    def _bad(self, bad: BadMessage, line: bytes) -> Event | None:
+    def _handle_bad_line(self, bad: BadMessage, line: bytes) -> Event | None:
         if bad.why == "checksum":
             self.counters["bad_checksum"] += 1
-            return self._garbled(checked=True)
+            return self._request_resend(checked=True)
         if bad.message is not None and SHAPES[bad.message.code].reply:
             self.counters[bad.why] += 1
-            self._count(bad.message)
-            return self._ask(Refuse(bad.message.code, bad.message, bad.why), bad.message, line)
+            self._count_deviations(bad.message)
+            return self._accept_request(Refuse(bad.message.code, bad.message, bad.why), bad.message, line)
         self.counters["unknown_command" if bad.why == "truncated" else bad.why] += 1
         return None
 
-    def _count(self, message: Sip2Message) -> None:
+    def _count_deviations(self, message: Sip2Message) -> None:
         if message.unknown:
             self.counters["unknown_field"] += len(message.unknown)
         if message.code_point_sum:
             self.counters["code_point_sum"] += 1
 
-    def _ask(self, event: Sip2Message | Refuse, message: Sip2Message, line: bytes) -> Event | None:
+    def _accept_request(self, event: Sip2Message | Refuse, message: Sip2Message, line: bytes) -> Event | None:
         known = line.rstrip() if message.checked and message.sequence else None
         for exchange in self._pending:
             if known and exchange.line == known:
                 if exchange.answer is not None:
-                    return self._replay(exchange.answer)
+                    return self._replay_answer(exchange.answer)
                 self.counters["in_progress"] += 1
                 return None
         self._pending.append(_PendingReply(message, known))
         return event
 
-    def _replay(self, line: bytes) -> SendBytes:
+    def _replay_answer(self, line: bytes) -> SendBytes:
         self.counters["replayed"] += 1
         self._last_words = line
         return SendBytes(line)
 
-    def _garbled(self, checked: bool) -> SendBytes:
+    def _request_resend(self, checked: bool) -> SendBytes:
         self._last_words = encode(Sip2Message(GARBLED, checked=checked), self.dialect)
         return SendBytes(self._last_words)

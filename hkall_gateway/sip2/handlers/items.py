@@ -59,7 +59,7 @@ async def hold(exchange: Exchange) -> Reply:
 
 async def asked_hold(exchange: Exchange, mode: HoldMode) -> Hold:
     """Returns the desk command for a terminal's 15."""
-    told = frozenset[str]() if mode is HoldMode.PLACE else await _told_before(exchange)
+    told = frozenset[str]() if mode is HoldMode.PLACE else await _find_listed(exchange)
     asked, last = exchange.message, exchange.instant("BW")
     return Hold(
         by=exchange.by,
@@ -75,7 +75,7 @@ async def asked_hold(exchange: Exchange, mode: HoldMode) -> Hold:
     )
 
 
-async def _told_before(exchange: Exchange) -> frozenset[str]:
+async def _find_listed(exchange: Exchange) -> frozenset[str]:
     """Returns the patron's requests that a list of 64 shows with exactly the text that the terminal now sends in AB or AJ."""
     had = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
     shown = {

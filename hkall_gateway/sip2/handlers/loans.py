@@ -52,21 +52,21 @@ async def check_out(exchange: Exchange) -> Reply:
     if not (asked.get("AA") and asked.get("AB")):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     if exchange.says("BI"):
-        return await _undo_return(exchange)
+        return await _undo_checkin(exchange)
     if exchange.pin_missing and not exchange.no_block:
         return refuse_by(exchange, Reason.WRONG_PIN)
-    out = await exchange.services.circulation.execute(_checkout(exchange))
+    out = await exchange.services.circulation.execute(_checkout_command(exchange))
     if not isinstance(out, CheckedOut):
-        return refuse(exchange, out, **_fee(exchange, out))
+        return refuse(exchange, out, **_fee_fields(exchange, out))
     # AF repeats no other field, because many terminals pause at every message.
     language, had = exchange.language(out.language), out.again or out.renewed
     texts = [notice_text(Notice.RENEWED if out.renewed else Notice.LENT_ALREADY, language, due=out.due)] if had else []
     texts += [notice_text(Notice.RECALLED, language)] if out.recalled else []
     texts += [notice_text(Notice.OFFLINE_CONFLICT, language)] if out.conflict else []
-    return _loan(exchange, out.title, out.due, texts, had=had, request=out.request)
+    return _loan_reply(exchange, out.title, out.due, texts, had=had, request=out.request)
 
 
-def _checkout(exchange: Exchange, *, undo: bool = False) -> CheckOut:
+def _checkout_command(exchange: Exchange, *, undo: bool = False) -> CheckOut:
     told = exchange.instant("nb_due_date") if exchange.no_block else None  # it counts only off line
     return CheckOut(
         by=exchange.by,
@@ -84,14 +84,14 @@ def _checkout(exchange: Exchange, *, undo: bool = False) -> CheckOut:
     )
 
 
-def _fee(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
+def _fee_fields(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
     """Returns the fee fields of a refusal: amount, type (04 overdue) and currency. Source: SIP2 2.00, fee acknowledged."""
     if refusal.why is not Reason.FEE_NOT_ACKNOWLEDGED:
         return {}
     return {"BT": "04", "BH": exchange.session.dialect.currency, "BV": str(refusal.detail.get("fee", ""))}
 
 
-def _loan(exchange: Exchange, title: str, due: date | None, texts: Sequence[str], *, had: bool, request: str) -> Reply:
+def _loan_reply(exchange: Exchange, title: str, due: date | None, texts: Sequence[str], *, had: bool, request: str) -> Reply:
     """12 and 30 for a yes; `had`: the patron had it before."""
     said: dict[str, Value] = {
         "ok": "1",
@@ -104,7 +104,7 @@ def _loan(exchange: Exchange, title: str, due: date | None, texts: Sequence[str]
     return reply(exchange, said, request=request)
 
 
-async def _undo_return(exchange: Exchange) -> Reply:
+async def _undo_checkin(exchange: Exchange) -> Reply:
     asked = exchange.message
     ask = CheckIn(exchange.by, exchange.place, asked.get("AB"), no_block=exchange.no_block, undo=True, card=asked.get("AA"))
     outcome = await exchange.services.circulation.execute(ask)
@@ -114,7 +114,7 @@ async def _undo_return(exchange: Exchange) -> Reply:
     seen = await if_known(exchange.services.circulation.execute(asked_for))
     due = seen.due if isinstance(seen, ItemSeen) else None
     text = notice_text(Notice.RETURN_UNDONE, exchange.language())
-    return _loan(exchange, outcome.title, due, [text], had=True, request=outcome.request)
+    return _loan_reply(exchange, outcome.title, due, [text], had=True, request=outcome.request)
 
 
 # ---- check-in
@@ -126,17 +126,17 @@ async def check_in(exchange: Exchange) -> Reply:
     if not asked.get("AB"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     if exchange.says("BI"):
-        return await _undo_loan(exchange)
+        return await _undo_checkout(exchange)
     happened = exchange.happened("return_date", "transaction_date")
     ask = CheckIn(exchange.by, exchange.place, asked.get("AB"), no_block=exchange.no_block, happened_at=happened)
     outcome = await exchange.services.circulation.execute(ask)
     if not isinstance(outcome, CheckedIn):
-        return refuse(exchange, outcome, **_not_taken(exchange, outcome))
-    taken = _taken(exchange, outcome)
-    return replace(taken, fields={**taken.fields, **await _for_the_sorter(exchange, outcome)})
+        return refuse(exchange, outcome, **_refusal_fields(exchange, outcome))
+    taken = _checkin_reply(exchange, outcome)
+    return replace(taken, fields={**taken.fields, **await _sorter_fields(exchange, outcome)})
 
 
-def _not_taken(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
+def _refusal_fields(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
     """Returns the fields of a refused check-in.
 
     Some makes want the strip of a copy that is not on loan resensitized without a staff alert. A partner's copy for which
@@ -147,7 +147,7 @@ def _not_taken(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
     return {"CT": refusal.item.agency} if refusal.why is Reason.BELONGS_ELSEWHERE and refusal.item else {}
 
 
-async def _for_the_sorter(exchange: Exchange, taken: CheckedIn) -> dict[str, Value]:
+async def _sorter_fields(exchange: Exchange, taken: CheckedIn) -> dict[str, Value]:
     """Returns the fields for sorters (CS, CH) and the patron of a held copy (DA), if the terminal's dialect lists them."""
     told: dict[str, Value] = {}
     wanted = exchange.session.dialect.extensions
@@ -161,7 +161,7 @@ async def _for_the_sorter(exchange: Exchange, taken: CheckedIn) -> dict[str, Val
     return {tag: value for tag, value in told.items() if value}
 
 
-def _taken(exchange: Exchange, taken: CheckedIn) -> Reply:
+def _checkin_reply(exchange: Exchange, taken: CheckedIn) -> Reply:
     held, late = taken.what == Arrival.AGAIN and taken.held_for, taken.what == Arrival.RETURNED and taken.fine_cents
     route = SORT_BINS["held" if held else "late" if late else taken.what]
     goes_to = "" if route.bin == "shelf" else taken.destination
@@ -185,8 +185,8 @@ def _taken(exchange: Exchange, taken: CheckedIn) -> Reply:
     return reply(exchange, said, request=taken.request)
 
 
-async def _undo_loan(exchange: Exchange) -> Reply:
-    outcome = await exchange.services.circulation.execute(_checkout(exchange, undo=True))
+async def _undo_checkout(exchange: Exchange) -> Reply:
+    outcome = await exchange.services.circulation.execute(_checkout_command(exchange, undo=True))
     if not isinstance(outcome, CheckedOut):
         return refuse(exchange, outcome)
     said: dict[str, Value] = {
@@ -222,16 +222,16 @@ async def renew(exchange: Exchange) -> Reply:
     )
     outcome = await exchange.services.circulation.execute(ask)
     if isinstance(outcome, Renewed):
-        return _renewed(exchange, outcome)
+        return _renewal_reply(exchange, outcome)
     due = outcome.due if isinstance(outcome, Refused) and outcome.why is not Reason.NOT_ON_LOAN else None
-    return refuse(exchange, outcome, AH=exchange.due(due), **_fee(exchange, outcome))
+    return refuse(exchange, outcome, AH=exchange.due(due), **_fee_fields(exchange, outcome))
 
 
-def _renewed(exchange: Exchange, done: Renewed) -> Reply:
+def _renewal_reply(exchange: Exchange, done: Renewed) -> Reply:
     """A renewal that the lender must grant first is none yet: not ok, with the old date and the reason."""
     language = exchange.language(done.language)
     text = notice_text(Notice.RENEWAL_ASKED if done.pending else Notice.RENEWED, language, due=done.due)
-    loan = _loan(exchange, done.title, done.due, [text], had=True, request=done.request)
+    loan = _loan_reply(exchange, done.title, done.due, [text], had=True, request=done.request)
     flags = {"ok": "0", "renewal_ok": "N", "desensitize": "N"} if done.pending else {}
     fee = {"BT": "04", "BH": exchange.session.dialect.currency, "BV": dollars(done.fine_cents)} if done.fine_cents else {}
     return replace(loan, fields={**loan.fields, **flags, **fee, "AB": done.item.barcode})

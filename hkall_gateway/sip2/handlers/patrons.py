@@ -76,15 +76,15 @@ class Listing:
     holds: Callable[[LoanEntry], bool]
 
 
-def _always(_line: LoanEntry) -> bool:
+def _is_always(_line: LoanEntry) -> bool:
     return True
 
 
-def _recalled(line: LoanEntry) -> bool:
+def _is_recalled(line: LoanEntry) -> bool:
     return line.request.recalled_on is not None
 
 
-def _at(*positions: Position) -> frozenset[Position]:
+def _positions(*positions: Position) -> frozenset[Position]:
     return frozenset(positions)
 
 
@@ -94,12 +94,12 @@ OTHER_FEES: Final = frozenset({"processing", "damage"})
 
 # fmt: off
 LISTINGS: Final = (
-    Listing("hold_items_count",        "AS", _at(P.RECEIVED),                       lambda line: not line.uncollected),
-    Listing("overdue_items_count",     "AT", _at(P.ON_LOAN),                        lambda line: line.overdue),
-    Listing("charged_items_count",     "AU", _at(P.ON_LOAN),                        _always),
-    Listing("fine_items_count",        "AV", _at(*P),                               lambda line: line.fine_cents > 0),
-    Listing("recall_items_count",      "BU", _at(P.ON_LOAN),                        _recalled),
-    Listing("unavailable_holds_count", "CD", _at(P.NEW, P.REQUESTED, P.IN_TRANSIT), _always),
+    Listing("hold_items_count",        "AS", _positions(P.RECEIVED),                       lambda line: not line.uncollected),
+    Listing("overdue_items_count",     "AT", _positions(P.ON_LOAN),                        lambda line: line.overdue),
+    Listing("charged_items_count",     "AU", _positions(P.ON_LOAN),                        _is_always),
+    Listing("fine_items_count",        "AV", _positions(*P),                               lambda line: line.fine_cents > 0),
+    Listing("recall_items_count",      "BU", _positions(P.ON_LOAN),                        _is_recalled),
+    Listing("unavailable_holds_count", "CD", _positions(P.NEW, P.REQUESTED, P.IN_TRANSIT), _is_always),
 )
 """In the order of the summary's positions. Source: SIP2 2.00, summary."""
 
@@ -110,11 +110,11 @@ FACTS: Final[Mapping[str, Callable[[PatronSeen], bool]]] = {
     "barred":         lambda seen: not seen.valid,
     "no renewals":    lambda seen: not seen.may_renew,
     "full":           lambda seen: 0 < seen.loans_limit <= sum(line.request.position is P.ON_LOAN for line in seen.lines),
-    "owing":          lambda seen: seen.owed_cents > 0 and _blocked(seen),
-    "owing fees":     lambda seen: _owes(seen, OTHER_FEES),
-    "billed":         lambda seen: _owes(seen, BILLED),
-    "late":           lambda seen: _blocked(seen) and any(line.overdue for line in seen.lines),
-    "recall overdue": lambda seen: any(line.overdue and _recalled(line) for line in seen.lines),
+    "owing":          lambda seen: seen.owed_cents > 0 and _is_blocked(seen),
+    "owing fees":     lambda seen: _owes_charges(seen, OTHER_FEES),
+    "billed":         lambda seen: _owes_charges(seen, BILLED),
+    "late":           lambda seen: _is_blocked(seen) and any(line.overdue for line in seen.lines),
+    "recall overdue": lambda seen: any(line.overdue and _is_recalled(line) for line in seen.lines),
 }
 """Facts about a patron from which MARKS derives the patron status."""
 
@@ -155,28 +155,32 @@ FEES: Final = (6, 7)
 
 async def patron_status(exchange: Exchange) -> Reply:
     """24: may this patron borrow, and what do they owe."""
-    seen = await _see(exchange)
-    return _record(exchange, seen, patron_status_fields(exchange, seen, lists_of(seen)))
+    seen = await _see_patron(exchange)
+    return _patron_reply(exchange, seen, patron_status_fields(exchange, seen, lists_of(seen)))
 
 
 async def patron_information(exchange: Exchange) -> Reply:
     """64: the same, with counts, limits, and the one list that the summary asks for."""
-    seen = await _see(exchange)
+    seen = await _see_patron(exchange)
     lists = lists_of(seen)
     said = patron_status_fields(exchange, seen, lists)
-    if _trusted(exchange, seen):
+    if _may_see_details(exchange, seen):
         said |= {row.count: f"{len(lists[row.tag])}" for row in LISTINGS}
-    if _known(seen):
+    if _is_known(seen):
         most = exchange.services.circulation.library.policy.block.max_debt_cents
         said |= {"CB": f"{seen.loans_limit}", "CC": "" if most is None else dollars(most)}
         if seen.pin_ok or (seen.pin_ok is None and exchange.session.dialect.contact_without_pin):
             said["BE"] = seen.email.reveal()
-        if _trusted(exchange, seen):
-            said |= {**_list(exchange, lists), "PA": f"{seen.expires:%Y%m%d}" if seen.expires else "", "PC": seen.category}
-    return _record(exchange, seen, said)
+        if _may_see_details(exchange, seen):
+            said |= {
+                **_list_fields(exchange, lists),
+                "PA": f"{seen.expires:%Y%m%d}" if seen.expires else "",
+                "PC": seen.category,
+            }
+    return _patron_reply(exchange, seen, said)
 
 
-def _record(exchange: Exchange, seen: PatronSeen, said: Mapping[str, Value]) -> Reply:
+def _patron_reply(exchange: Exchange, seen: PatronSeen, said: Mapping[str, Value]) -> Reply:
     told = reply(exchange, said, seen.refusal)
     return replace(told, wrong_pin=True) if seen.pin_ok is False and not seen.known else told
 
@@ -188,7 +192,7 @@ async def locked_out(exchange: Exchange) -> Reply:
         return refuse(exchange, no)
     seen = await exchange.services.circulation.execute(SeePatron(exchange.by, exchange.message.get("AA"), NOTHING, False))
     unknown = exchange.upstream is not None or _is_unknown(seen)
-    valid = "Y" if _known(seen) else exchange.last_known(known=False).valid if unknown else "N"
+    valid = "Y" if _is_known(seen) else exchange.last_known(known=False).valid if unknown else "N"
     return refuse(exchange, no, BL=valid)
 
 
@@ -197,7 +201,7 @@ async def end_session(exchange: Exchange) -> Reply:
     return reply(exchange, {"end_session": "Y"})
 
 
-def _see(exchange: Exchange) -> Awaitable[PatronSeen]:
+def _see_patron(exchange: Exchange) -> Awaitable[PatronSeen]:
     pin = exchange.pin
     return exchange.services.circulation.execute(SeePatron(exchange.by, exchange.message.get("AA"), pin, bool(pin)))
 
@@ -215,11 +219,11 @@ def lists_of(record: Record) -> Lists:
 
 def patron_status_fields(exchange: Exchange, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
     """Returns the fields shared by 24, 26 and 64. CQ is Y only if a PIN was sent and is right: NYPL circulation PR 756."""
-    language, trusted = exchange.language(seen.language), _trusted(exchange, seen)
+    language, trusted = exchange.language(seen.language), _may_see_details(exchange, seen)
     if _is_unknown(seen):
-        return _unknown(exchange, seen, language)
+        return _fields_while_unknown(exchange, seen, language)
     if exchange.upstream is None:  # else the relay has the answer of the local system itself
-        exchange.remember(valid=_known(seen), pin_ok=bool(seen.pin_ok))
+        exchange.remember(valid=_is_known(seen), pin_ok=bool(seen.pin_ok))
     name = seen.name_zh if language == ZH and seen.name_zh else seen.name
     texts = [say(seen.refusal.why, language, seen.refusal.detail)] if seen.refusal else []
     texts += [say(Reason.WRONG_PIN, language, {})] if seen.pin_ok is False else []
@@ -228,7 +232,7 @@ def patron_status_fields(exchange: Exchange, seen: PatronSeen, lists: Lists) -> 
         "patron_status": _patron_status(tuple([fact for fact, holds in FACTS.items() if holds(seen)])),
         "language": exchange.code_of(language),
         "AE": name.reveal() if trusted else "",
-        "BL": "Y" if _known(seen) else "N",
+        "BL": "Y" if _is_known(seen) else "N",
         "CQ": "Y" if seen.pin_ok else "N",
         "BH": exchange.session.dialect.currency,
         "BV": dollars(seen.owed_cents) if trusted else "",
@@ -241,7 +245,7 @@ def _patron_status(facts: tuple[str, ...]) -> str:
     return "".join(["Y" if any(fact in facts for fact in MARKS.get(at, ())) else " " for at in range(POSITIONS)])
 
 
-def _unknown(exchange: Exchange, seen: PatronSeen, language: str) -> dict[str, Value]:
+def _fields_while_unknown(exchange: Exchange, seen: PatronSeen, language: str) -> dict[str, Value]:
     """Returns the fields for a card that cannot be looked up now: BL and CQ as last known, and texts that name the unknown."""
     told = exchange.last_known(known=seen.known)
     assert seen.refusal is not None  # it holds the reason
@@ -270,7 +274,7 @@ def _is_unknown(seen: PatronSeen) -> bool:
 def texts_of(exchange: Exchange, lists: Lists, language: str) -> list[str]:
     """How many books wait, and where each request stands, in the words that patrons know, when they are asked for (R35)."""
     waiting = len(lists["AS"])
-    texts = [_waiting(waiting, language)] if waiting else []
+    texts = [_waiting_text(waiting, language)] if waiting else []
     row = asked_list(exchange.message)
     if row is not None and row.tag in REQUESTS:
         texts += [f"{line.request.title}: {line.label}" for line in lists[row.tag] if isinstance(line, LoanEntry)]
@@ -279,11 +283,11 @@ def texts_of(exchange: Exchange, lists: Lists, language: str) -> list[str]:
 
 def asked_list(asked: Sip2Message) -> Listing | None:
     """The one list that a 63 asks for: the first Y of its summary. None where it asks for none that we have."""
-    return _asked_by(asked.get("summary"))
+    return _list_of_summary(asked.get("summary"))
 
 
 @lru_cache(maxsize=64)
-def _asked_by(summary: str) -> Listing | None:
+def _list_of_summary(summary: str) -> Listing | None:
     at = summary[: len(LISTINGS) + len(FEES)].find("Y")
     if at in FEES:
         return LISTINGS[FINES]
@@ -291,23 +295,23 @@ def _asked_by(summary: str) -> Listing | None:
 
 
 @lru_cache(maxsize=64)
-def _waiting(count: int, language: str) -> str:
+def _waiting_text(count: int, language: str) -> str:
     return notice_text(Notice.WAITING, language, count=count)
 
 
-def _known(seen: PatronSeen) -> bool:
+def _is_known(seen: PatronSeen) -> bool:
     return seen.refusal is None or seen.refusal.why not in STRANGERS
 
 
-def _blocked(seen: PatronSeen) -> bool:
+def _is_blocked(seen: PatronSeen) -> bool:
     return seen.refusal is not None and seen.refusal.why is Reason.PATRON_BLOCKED
 
 
-def _owes(seen: PatronSeen, kinds: Collection[str]) -> bool:
-    return _blocked(seen) and any(charge.kind in kinds and charge.left_cents > 0 for charge in seen.charges)
+def _owes_charges(seen: PatronSeen, kinds: Collection[str]) -> bool:
+    return _is_blocked(seen) and any(charge.kind in kinds and charge.left_cents > 0 for charge in seen.charges)
 
 
-def _trusted(exchange: Exchange, seen: PatronSeen) -> bool:
+def _may_see_details(exchange: Exchange, seen: PatronSeen) -> bool:
     """Whether names, titles, counts and sums may be shown: not after a wrong PIN, nor without one where it is asked for.
 
     A make with `disclose` "card" shows them for the card alone, also after a wrong PIN.
@@ -316,35 +320,35 @@ def _trusted(exchange: Exchange, seen: PatronSeen) -> bool:
     return bool(seen.pin_ok) or make.disclose == "card" or (seen.pin_ok is None and not make.pin_required)
 
 
-def _list(exchange: Exchange, lists: Lists) -> dict[str, Value]:
+def _list_fields(exchange: Exchange, lists: Lists) -> dict[str, Value]:
     """Returns the entries of the list that is asked for, from BP to BQ, counted from 1, both included."""
     asked = exchange.message
     row = asked_list(asked)
     if row is None:
         return {}
-    first, last = _number(asked.get("BP"), 1), _number(asked.get("BQ"), len(lists[row.tag]))
+    first, last = _page_limit(asked.get("BP"), 1), _page_limit(asked.get("BQ"), len(lists[row.tag]))
     return {row.tag: tuple([line_text(exchange, row, line) for line in lists[row.tag][max(first - 1, 0) : last]])}
 
 
 def line_text(exchange: Exchange, row: Listing, line: RecordEntry) -> str:
     """Returns one entry of a list: the barcode, which the terminal may use in further requests; an amount in lists of fees."""
     if isinstance(line, ChargeEntry):
-        named, cents = _named(exchange, line.item.barcode if line.item else "", line.title), line.left_cents
+        named, cents = _item_text(exchange, line.item.barcode if line.item else "", line.title), line.left_cents
         # CG of 37 refers to this number.
         return " ".join(filter(None, (f"#{line.fine}", named, exchange.session.dialect.currency, dollars(cents), line.kind)))
-    named = _named(exchange, line.request.item_barcode, line.request.title)
+    named = _item_text(exchange, line.request.item_barcode, line.request.title)
     if row is not LISTINGS[FINES]:
         return named
     return " ".join(filter(None, (named, exchange.session.dialect.currency, dollars(line.fine_cents))))
 
 
-def _named(exchange: Exchange, barcode: str, title: str) -> str:
+def _item_text(exchange: Exchange, barcode: str, title: str) -> str:
     if not barcode:  # the copy is not known yet
         return title
     return f"{barcode} {title}" if title and exchange.session.dialect.list_titles else barcode
 
 
-def _number(text: str, otherwise: int) -> int:
+def _page_limit(text: str, otherwise: int) -> int:
     """Returns a limit of a page; a value that is not a number sets none."""
     found = whole_number(text.strip())
     return otherwise if found is None else found
@@ -362,7 +366,7 @@ async def block(exchange: Exchange) -> Reply:
     outcome = await exchange.services.circulation.execute(ask)
     if isinstance(outcome, Refused):
         return refuse(exchange, outcome)
-    seen = await _see(exchange)
+    seen = await _see_patron(exchange)
     return reply(exchange, patron_status_fields(exchange, seen, lists_of(seen)))
 
 
@@ -374,7 +378,7 @@ async def enable(exchange: Exchange) -> Reply:
     outcome = Refused(Reason.WRONG_PIN) if exchange.pin_missing else await exchange.services.circulation.execute(ask)
     if isinstance(outcome, Refused) and outcome.why is not Reason.WRONG_PIN:
         return refuse(exchange, outcome)
-    seen = await _see(exchange)
+    seen = await _see_patron(exchange)
     if isinstance(outcome, Refused):  # the card is known all the same
         said = patron_status_fields(exchange, seen, lists_of(seen))
         return refuse(exchange, outcome, **{name: said[name] for name in ("patron_status", "AE", "BL", "CQ")})
