@@ -28,20 +28,20 @@ from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxSta
 MAIL_IN_FLIGHT: Final = 4
 
 
-def carriers(
+def make_carriers(
     means: Resources, store: Store, library: Callable[[], Library], to_local_system: Carrier
 ) -> dict[OutboxKind, Carrier]:
     """Returns the carrier of each kind of outbox row."""
     return {
         OutboxKind.NCIP: _partner_carrier(
-            PerConfiguration(means.config, partial(initiator, means, library)), means, store, library
+            PerConfiguration(means.config, partial(ncip_client, means, library)), means, store, library
         ),
-        OutboxKind.MAIL: gauges.counted(means.metrics, _mail_carrier(means, store, library)),
+        OutboxKind.MAIL: gauges.counting_carrier(means.metrics, _mail_carrier(means, store, library)),
         OutboxKind.ILS: to_local_system,
     }
 
 
-def terms(means: Resources, line: str) -> courier.ChannelTerms:
+def channel_terms(means: Resources, line: str) -> courier.ChannelTerms:
     """The limits of one recipient: deliveries under way, and tries of one message."""
     if line == ILS_RECIPIENT:
         return courier.ChannelTerms(1)  # one question at a time
@@ -55,7 +55,7 @@ def circuit_settings(means: Resources) -> CircuitSettings:
     return CircuitSettings(c.breaker_failures, c.probe_s, c.give_up_s)
 
 
-def initiator(means: Resources, library: Callable[[], Library]) -> NcipClient:
+def ncip_client(means: Resources, library: Callable[[], Library]) -> NcipClient:
     """Returns the client that sends documents to partners, with the secrets and proofs of the configuration."""
     agreed, told = config_mapping.agreed_secrets(means.config(), means.environ), partial(service_request.note, means.metrics)
     post, proofs = AgentPost(means.reactor), config_mapping.our_proofs(means.config(), means.environ)

@@ -60,12 +60,12 @@ from hkall_gateway.net import tls
 from hkall_gateway.net.bounded_http import BoundedSite, Bounds
 from hkall_gateway.net.endpoints import CannotOpen, numbered, server_endpoint
 from hkall_gateway.net.limits.allow_list import AllowList
-from hkall_gateway.net.limits.connection_limit import AddressQueue, ConnectionLimit, Judge, Refusals, guarded
+from hkall_gateway.net.limits.connection_limit import AddressQueue, ConnectionLimit, Judge, Refusals, guard_port
 from hkall_gateway.net.limits.fair_reads import BodyBudget, FairReads, use_fair_reads
 from hkall_gateway.net.limits.rate_limiter import Guesses
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.net.proxy_protocol import ProxyProtocolFactory
-from hkall_gateway.net.secrets import Secrets, WrongPins, tell_nobody
+from hkall_gateway.net.secrets import Secrets, WrongPins, ignore_lock
 from hkall_gateway.observability.log_events import VERSION
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.dates import HONG_KONG
@@ -166,7 +166,12 @@ class Daemon:
         self._fair = FairReads(reactor, time.thread_time)
         threads = config.web.most_threads if config.web and not serving.protocols else 0
         engine = open_engine(config.database.url, config.database.limits(), threads)
-        here = (random.random, gauges.timed(self.metrics, reactor.seconds), reactor.seconds, partial(reactor.callLater, 0))
+        here = (
+            random.random,
+            gauges.measure_groups(self.metrics, reactor.seconds),
+            reactor.seconds,
+            partial(reactor.callLater, 0),
+        )
         self.store = Database(engine, self._make_unit, reactor.callFromThread, config.database.batch_units, *here)
         self._engine = engine
         ils = self._local.connector(self.store, self._wrong_pins(self._store_card_lock))
@@ -197,7 +202,7 @@ class Daemon:
         in_thread: Any = partial(deferToThreadPool, self._reactor, pool)
         return Secrets(in_thread, self._reactor.seconds, secrets.token_bytes(32), wrong)
 
-    def _wrong_pins(self, told: Callable[[str, float], None] = tell_nobody) -> WrongPins:
+    def _wrong_pins(self, told: Callable[[str, float], None] = ignore_lock) -> WrongPins:
         return WrongPins(PIN_ATTEMPTS, PIN_WINDOW_S, self._reactor.seconds, told)
 
     def _store_card_lock(self, card: str, seconds: float) -> None:
@@ -225,9 +230,9 @@ class Daemon:
     def _make_courier(self) -> Courier:
         c = self.config.courier
         schedule = Schedule(c.attempts, c.first_wait_s, c.longest_wait_s, random.random)
-        kinds = carriers.carriers(self._means, self.store, lambda: self.library, self._local.carrier())
+        kinds = carriers.make_carriers(self._means, self.store, lambda: self.library, self._local.carrier())
         here = (self._reactor, self._clock, instance())
-        limits = (partial(carriers.terms, self._means), carriers.circuit_settings(self._means))
+        limits = (partial(carriers.channel_terms, self._means), carriers.circuit_settings(self._means))
         return Courier(self.store, self.circulation, kinds, schedule, *here, *limits)
 
     def _protocol_services(self) -> tuple[sip2.Sip2Services, ncip.NcipServices]:
@@ -271,7 +276,7 @@ class Daemon:
         return sip2_services, ncip_services
 
     def _timeout(self, protocol: str, seconds: float) -> Timeout:
-        return Timeout(self._reactor, seconds, gauges.expired(self.metrics, protocol))
+        return Timeout(self._reactor, seconds, gauges.expiry_reporter(self.metrics, protocol))
 
     def _local_system_services(self) -> dict[str, Any]:
         """Returns the services that terminals need when a live local system is configured; empty when all data is loaded."""
@@ -421,7 +426,7 @@ class Daemon:
             why = error.socketError.strerror or str(error.socketError)
             raise CannotOpen(f"{text}: {why}: choose another port or address, or end the program that has it") from None
         port = use_fair_reads(opened, self._fair)
-        self._ports.append(guarded(port, admission.judge, admission.refusals) if admission else port)
+        self._ports.append(guard_port(port, admission.judge, admission.refusals) if admission else port)
 
     def _tls_endpoint(self, text: str, admission: Admission | None, around: Callable[[Any], Any], *, shared: bool) -> Any:
         authorities = admission.client_ca if admission else None
@@ -538,5 +543,5 @@ class Daemon:
     def _report_moves(self, moves: Sequence[JournalEntry]) -> None:
         self.courier.nudge()
         for move in moves:
-            logs.moved(move)
-        gauges.count(self.metrics, moves)
+            logs.log_move(move)
+        gauges.count_moves(self.metrics, moves)

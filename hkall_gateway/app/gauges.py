@@ -45,7 +45,7 @@ DECLINES = frozenset(
 )
 
 
-def count(metrics: Metrics, moves: Sequence[JournalEntry]) -> None:
+def count_moves(metrics: Metrics, moves: Sequence[JournalEntry]) -> None:
     """Count each step taken, the time the request had stood in its position, and requests that ended or were declined."""
     for move in moves:
         if move.outcome != "ok":
@@ -61,7 +61,7 @@ def count(metrics: Metrics, moves: Sequence[JournalEntry]) -> None:
                 metrics.declines.labels(before.partner, after.reason if after.reason in LENDER_REASONS else OTHER).inc()
 
 
-def counted(
+def counting_carrier(
     metrics: Metrics, deliver: Callable[[OutboxRow], Awaitable[DeliveryResult]]
 ) -> Callable[[OutboxRow], Awaitable[DeliveryResult]]:
     """Return a carrier that delivers with `deliver` and counts the result of each attempt."""
@@ -74,7 +74,7 @@ def counted(
     return delivered
 
 
-def expired(metrics: Metrics, protocol: str) -> Callable[[str], None]:
+def expiry_reporter(metrics: Metrics, protocol: str) -> Callable[[str], None]:
     """Return what counts and logs a command that came through `protocol` and expired, with "late" or "gone"."""
 
     def note(why: str) -> None:
@@ -84,7 +84,7 @@ def expired(metrics: Metrics, protocol: str) -> Callable[[str], None]:
     return note
 
 
-def timed(metrics: Metrics, seconds: Callable[[], float]) -> Watch:
+def measure_groups(metrics: Metrics, seconds: Callable[[], float]) -> Watch:
     """Return a watch that observes the units of each group and its duration by the clock `seconds`."""
 
     @contextmanager
@@ -221,7 +221,7 @@ class Gauges(Collector):
         agencies = tuple(self._partners())
         found: Mapping[str, Rows] = {
             "open_by_position": {
-                (side, who, position): count for side, who, position, count in unit.requests.open_by_partner()
+                (side, who, position): count_moves for side, who, position, count_moves in unit.requests.open_by_partner()
             },
             **_outbox_gauges(unit, now),
             **_channel_gauges(unit, agencies, now),
@@ -252,10 +252,10 @@ def _outbox_gauges(unit: UnitOfWork, now: datetime) -> Mapping[str, Rows]:
     living = [(who, since) for who, state, _, since in depths if state is not OutboxState.DEAD]
     oldest = {who: min(since for other, since in living if other == who) for who, _ in living}
     return {
-        "outbox_depth": {(who,): count for who, state, count, _ in depths if state is OutboxState.WAITING},
-        "dead_letters": {(who,): count for who, state, count, _ in depths if state is OutboxState.DEAD},
+        "outbox_depth": {(who,): count_moves for who, state, count_moves, _ in depths if state is OutboxState.WAITING},
+        "dead_letters": {(who,): count_moves for who, state, count_moves, _ in depths if state is OutboxState.DEAD},
         "outbox_oldest_seconds": {(who,): _seconds(now - since) for who, since in oldest.items()},
-        "outbox_unreadable": {(who,): count for who, count in unit.outbox.set_aside().items()},
+        "outbox_unreadable": {(who,): count_moves for who, count_moves in unit.outbox.set_aside().items()},
     }
 
 

@@ -17,7 +17,7 @@ from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools, Guarded, 
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.net.secrets import WrongPins
 from hkall_gateway.rules.dates import HONG_KONG
-from hkall_gateway.sip2.client import LastKnown, Login, Upstream, dialled
+from hkall_gateway.sip2.client import LastKnown, Login, Upstream, make_dialler
 from hkall_gateway.sip2.queued_messages import QueuedMessages
 
 
@@ -91,6 +91,6 @@ class LocalSystemParts:
         """Returns the factory of connections to its SIP2 server, which log in with our own account."""
         reactor, ils = self._means.reactor, self._config
         dialect = config_mapping.framing_of_ils(self._means.config())
-        dial = dialled(reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)
+        dial = make_dialler(reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)
         login = Login(ils.login, self._means.secret(ils.password_env), ils.location)
         return lambda: Upstream(dial, reactor, ils.timeout_s, dialect, health, login)

@@ -183,14 +183,14 @@ class LogLine:
 
     def _scrubbed_value(self, value: object) -> object:
         if isinstance(value, str):
-            return scrubbed(value)
+            return scrub(value)
         if isinstance(value, Mapping):
             return self._scrubbed_table(value)
         if isinstance(value, list | tuple | set | frozenset):
             return [self._scrubbed_value(each) for each in value]
         if value is None or isinstance(value, bool | int | float):
             return value
-        return DOT if isinstance(value, Sensitive) else scrubbed(_as_text(value))
+        return DOT if isinstance(value, Sensitive) else scrub(_as_text(value))
 
 
 def _are_harmless(values: Iterable[Any]) -> bool:
@@ -209,7 +209,7 @@ def _has_no_marks(text: str) -> bool:
     return not any(map(text.__contains__, _MARKS))
 
 
-def scrubbed(text: str) -> str:
+def scrub(text: str) -> str:
     """Running text without recognisable secrets and addresses."""
     if _has_no_marks(text):
         return text
@@ -219,7 +219,7 @@ def scrubbed(text: str) -> str:
     return text
 
 
-def bridge() -> ILogObserver:
+def twisted_observer() -> ILogObserver:
     """An observer for Twisted's own log.
 
     Its failures and errors become errors, with the traceback; its warnings stay warnings; all else is logged at debug level.
@@ -259,7 +259,7 @@ def _as_text(value: object) -> str:
 _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False, default=_as_text)
 
 
-def moved(move: JournalEntry) -> None:
+def log_move(move: JournalEntry) -> None:
     """Logs one line for a committed step of a request, or for a refusal with the rule behind it."""
     LOG.info(
         "decision.refused" if move.event == "REFUSED" else "transition",

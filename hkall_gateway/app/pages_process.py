@@ -132,7 +132,7 @@ def connect(reactor: Any, own: socket.socket, answers: Mapping[str, Question], e
 # ---- What both processes have counted together.
 
 
-def counted(registry: CollectorRegistry) -> list[tuple[str, dict[str, str], float]]:
+def counter_samples(registry: CollectorRegistry) -> list[tuple[str, dict[str, str], float]]:
     """Return the samples of counters and histograms, which can be added to those of another process."""
     families = (family for family in registry.collect() if family.type in {"counter", "histogram"})
     return [(sample.name, sample.labels, sample.value) for family in families for sample in family.samples]

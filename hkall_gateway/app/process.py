@@ -23,7 +23,7 @@ from twisted.logger import globalLogBeginner
 from hkall_gateway.app import logs, machine
 from hkall_gateway.app.daemon import Daemon, the_reactor
 from hkall_gateway.app.heartbeat import ClockBehind, FileTaken, NameTaken
-from hkall_gateway.app.pages_process import PagesNotStarted, PagesProcess, connect, counted
+from hkall_gateway.app.pages_process import PagesNotStarted, PagesProcess, connect, counter_samples
 from hkall_gateway.app.resources import Reloaded, Serving
 from hkall_gateway.app.service_manager import READY, STOPPING, ServiceManager
 from hkall_gateway.clock import now
@@ -33,7 +33,7 @@ from hkall_gateway.db.engine.connect import GROUP_READS, private
 from hkall_gateway.db.engine.db_errors import Unavailable, name_of
 from hkall_gateway.net.endpoints import CannotOpen, NotPassed, numbered
 from hkall_gateway.observability.background_writer import BackgroundWriter
-from hkall_gateway.observability.log_console import LogFormat, drawing_on
+from hkall_gateway.observability.log_console import LogFormat, renderer_for
 
 LOG = structlog.get_logger()
 
@@ -116,9 +116,9 @@ def _start_log(config: GatewayConfig, log_format: LogFormat | None, *, shared: b
     stream = _open_log(config.logs.file) if config.logs.file else os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     log = BackgroundWriter(stream, shared=shared)
     logs.configure(
-        log, now, config.logs.level, key, config.logs.titles, draw=drawing_on(stream, log_format, os.environ), for_good=True
+        log, now, config.logs.level, key, config.logs.titles, draw=renderer_for(stream, log_format, os.environ), for_good=True
     )
-    globalLogBeginner.beginLoggingTo([logs.bridge()], redirectStandardIO=False, discardBuffer=True)
+    globalLogBeginner.beginLoggingTo([logs.twisted_observer()], redirectStandardIO=False, discardBuffer=True)
     return log
 
 
@@ -228,7 +228,7 @@ class Process:
             return daemon.ports
 
         async def metrics() -> Any:
-            return counted(daemon.metrics.registry)
+            return counter_samples(daemon.metrics.registry)
 
         def in_reactor(work: Callable[..., object]) -> Callable[..., None]:
             return lambda *_: self.reactor.callFromThread(work)

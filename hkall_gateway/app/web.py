@@ -61,7 +61,7 @@ def web_server(
     bridge = DeskBridge(means.reactor, store, engine, make_unit, timeout)
     settings = PerConfiguration(means.config, lambda: settings_of(means.config(), means.environ))
     here = (library, settings, means.clock, means.reactor.seconds, means.metrics)
-    client = PerConfiguration(means.config, partial(carriers.initiator, means, library))
+    client = PerConfiguration(means.config, partial(carriers.ncip_client, means, library))
     ask = partial(_ask_statuses, client, library)
     live = LiveStatus(store, ask, carriers.circuit_settings(means), means.clock, means.reactor.callFromThread)
     app = make_app(

@@ -65,9 +65,9 @@ def _open_log(_logger: WrappedLogger, method: str, event: EventDict) -> EventDic
 
     from hkall_gateway.app import logs
     from hkall_gateway.clock import now
-    from hkall_gateway.observability.log_console import drawing_on
+    from hkall_gateway.observability.log_console import renderer_for
 
     stream = sys.stderr.buffer
-    logs.configure(stream, now, LEVEL, token_bytes(32), draw=drawing_on(stream, None, os.environ))
+    logs.configure(stream, now, LEVEL, token_bytes(32), draw=renderer_for(stream, None, os.environ))
     getattr(structlog.get_logger(), method)(**event)
     raise structlog.DropEvent

@@ -24,9 +24,9 @@ from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.ncip.http_post import Post, blocking_get
 from hkall_gateway.net.socket_lines import SocketLines
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.sip2.client import MOST_BYTES, TRIES, Login, Unusable, judged, login_line
+from hkall_gateway.sip2.client import MOST_BYTES, TRIES, Login, Unusable, classify_reply, login_line
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
-from hkall_gateway.sip2.codec.lines import Sip2Message, body_of, sealed
+from hkall_gateway.sip2.codec.lines import Sip2Message, body_of, seal_body
 
 Known = Callable[[str, str], BorrowerFacts]
 """(card, number of a title or "") -> what is known of the borrower now, and of our own copies of the title."""
@@ -51,10 +51,10 @@ class IlsConnection:
     def _exchange(self, line: socket.socket, body: bytes, number: int) -> bytes:
         question = Sip2Message(body[:2].decode("latin-1"), sequence=str(number), checked=True)
         wire = SocketLines(line, MOST_BYTES)
-        line.sendall(sealed(body, question, self._dialect))
+        line.sendall(seal_body(body, question, self._dialect))
         for _ in range(TRIES):
             reply = wire.hear()
-            if judged(reply, question, self._dialect) == "":
+            if classify_reply(reply, question, self._dialect) == "":
                 return body_of(reply, self._dialect.delimiter)
         raise Unusable("no usable reply")
 

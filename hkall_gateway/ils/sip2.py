@@ -22,7 +22,7 @@ from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.vendor_words.availability import UNDEFINED
 from hkall_gateway.rules.vocabulary import Holding, Sensitive
-from hkall_gateway.sip2.client import Ask, written
+from hkall_gateway.sip2.client import Ask, encode_body
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.fields import date18
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode
@@ -100,7 +100,7 @@ class Sip2:
 
     async def _ask_server(self, code: str, now: datetime, fields: Mapping[str, Value]) -> Sip2Message:
         common = {"transaction_date": date18(now, HONG_KONG), "AO": self._institution}
-        body = written(Sip2Message(code, {**common, **fields, "AC": ""}), self._dialect)
+        body = encode_body(Sip2Message(code, {**common, **fields, "AC": ""}), self._dialect)
         return read(await self._ask(body), self._dialect)
 
 

@@ -28,7 +28,7 @@ from hkall_gateway.ncip.tables import problems
 from hkall_gateway.ncip.tables.problems import NEEDED_DATA_MISSING, PROBLEMS, Problem
 from hkall_gateway.net.endpoints import Peered
 from hkall_gateway.net.limits.allow_list import network_of
-from hkall_gateway.net.secrets import DECOY, same
+from hkall_gateway.net.secrets import DECOY, are_equal
 from hkall_gateway.rules.callers import Client, PartnerAccess
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Sensitive
@@ -211,9 +211,9 @@ FITS_NOT: Final = "the secret, the token, the certificate or the address does no
 
 
 def _is_proved_by_document(caller: Caller, offered: OfferedProofs) -> bool:
-    told = same(caller.secret, offered.secret) and bool(caller.secret)
+    told = are_equal(caller.secret, offered.secret) and bool(caller.secret)
     peer, bound = offered.peer, caller.access.certificate
-    seen = [same(bound, text) for text in (peer.fingerprint, peer.subject) if text] if bound else []
+    seen = [are_equal(bound, text) for text in (peer.fingerprint, peer.subject) if text] if bound else []
     return told or any(seen)
 
 

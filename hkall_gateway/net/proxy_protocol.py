@@ -57,7 +57,7 @@ class ProxyHeader:
     rest: bytes
 
 
-def strip(data: bytes) -> ProxyHeader | None:
+def parse_header(data: bytes) -> ProxyHeader | None:
     """The header at the start of `data`, all bytes received so far; None while more are needed.
 
     Raises BadHeader as soon as the bytes can no longer become one, and for one that is too long.
@@ -182,7 +182,7 @@ class _Connection(ProtocolWrapper):
             return
         self._header += data
         try:
-            told = strip(bytes(self._header))
+            told = parse_header(bytes(self._header))
         except BadHeader as bad:
             self._refuse("proxy", str(bad))
             return

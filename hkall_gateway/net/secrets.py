@@ -43,12 +43,12 @@ class InThread(Protocol):
     def __call__(self, work: Callable[..., T], /, *args: object) -> Awaitable[T]: ...
 
 
-def same(a: str, b: str) -> bool:
+def are_equal(a: str, b: str) -> bool:
     """Whether two plain secrets are equal, in constant time."""
     return hmac.compare_digest(_encode_secret(a), _encode_secret(b))
 
 
-def tell_nobody(_subject: str, _seconds: float) -> None:
+def ignore_lock(_subject: str, _seconds: float) -> None:
     """Do nothing: the default `told` of WrongPins."""
 
 
@@ -67,7 +67,7 @@ class WrongPins:
         attempts: int,
         window_s: float,
         seconds: Callable[[], float],
-        told: Callable[[str, float], None] = tell_nobody,
+        told: Callable[[str, float], None] = ignore_lock,
         room: int = 10_000,
     ) -> None:
         self._attempts = attempts

@@ -104,14 +104,14 @@ def tls_entrance(
     With `authorities` clients are asked for a certificate that one of them has signed. A client without one is admitted all
     the same, and must authenticate by other means.
     """
-    port, named = arguments(text)
+    port, named = endpoint_arguments(text)
     given = (f"{key}=" + re.sub(r"([:=\\])", r"\\\1", named[key]) for key in ("interface", "backlog") if key in named)
     plain = ":".join(("tcp", port, *given))
     shown = Certificates(lambda: server_context(named, authorities), port)
     return TlsEndpoint(server_endpoint(reactor, plain, shared=shared), shown, reactor, around)
 
 
-def arguments(text: str) -> tuple[str, Mapping[str, str]]:
+def endpoint_arguments(text: str) -> tuple[str, Mapping[str, str]]:
     """Port and named arguments of `ssl:6443:privateKey=key.pem:…`, as Twisted's endpoint strings write them."""
     _kind, *parts = re.split(r"(?<!\\):", text)
     pairs = [part.partition("=") for part in parts]

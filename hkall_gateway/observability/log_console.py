@@ -33,7 +33,7 @@ Draw = Callable[[Mapping[str, object]], str]
 LogFormat = Literal["json", "console"]
 
 
-def drawing_on(stream: BinaryIO, log_format: LogFormat | None, environ: Mapping[str, str]) -> Draw | None:
+def renderer_for(stream: BinaryIO, log_format: LogFormat | None, environ: Mapping[str, str]) -> Draw | None:
     """Returns how to draw events on `stream`; None for JSON. Without a format terminals are drawn on.
 
     Colours are for terminals, unless NO_COLOR is set (no-color.org).
@@ -41,10 +41,10 @@ def drawing_on(stream: BinaryIO, log_format: LogFormat | None, environ: Mapping[
     terminal = stream.isatty()
     if log_format == "json" or (log_format is None and not terminal):
         return None
-    return drawing(colours=terminal and not environ.get("NO_COLOR"))
+    return line_renderer(colours=terminal and not environ.get("NO_COLOR"))
 
 
-def drawing(*, colours: bool) -> Draw:
+def line_renderer(*, colours: bool) -> Draw:
     """Returns a function that draws events, with colours or without.
 
     Times are Hong Kong's; empty fields are left out; of a traceback the last line is drawn, with its place. No character of a

@@ -11,7 +11,7 @@ from hkall_gateway.circulation.ports import Unreachable
 from hkall_gateway.ils.circuit_breaker import CircuitBreaker
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive
-from hkall_gateway.sip2.client import NOBODY, Login, Unanswered, written
+from hkall_gateway.sip2.client import NOBODY, Login, Unanswered, encode_body
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.fields import date18
 from hkall_gateway.sip2.codec.lines import Sip2Message, Value, body_of, decode
@@ -262,7 +262,7 @@ class DirectConnection:
             raise Unreachable("away") if self._system.state == "away" else Unanswered(self._system.state)
         self._health.login_taken(self.login.name)
         self._health.record_reply(question, 0)
-        return written(self._system.answer(decode(body, self.dialect), self.dialect), self.dialect)
+        return encode_body(self._system.answer(decode(body, self.dialect), self.dialect), self.dialect)
 
     def close(self) -> None:
         """Do no work: there is no connection to close."""

@@ -19,7 +19,7 @@ from hkall_gateway.clock import Clock, now
 from hkall_gateway.config.gateway import GatewayConfig, PartnerConfig
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.http_post import AgentPost
-from hkall_gateway.net.tls import arguments, tls_entrance
+from hkall_gateway.net.tls import endpoint_arguments, tls_entrance
 from hkall_gateway.simulator.peers import PartnerLibrary, short
 
 T = TypeVar("T")
@@ -126,7 +126,7 @@ class Rehearsal:
         plain = next((text for text in config.ncip.listen if text.startswith("tcp:")), None)
         if plain is None:
             raise NotHere("ncip.listen: for a rehearsal it needs an endpoint without TLS, like tcp:8080:interface=127.0.0.1")
-        us, url = config.library.agency, f"http://{LOOPBACK}:{arguments(plain)[0]}/ncip"
+        us, url = config.library.agency, f"http://{LOOPBACK}:{endpoint_arguments(plain)[0]}/ncip"
         self._partner = PartnerLibrary(agency, us, url, secret, post, *shipping, watch=self._show_document)
 
     async def start(self) -> None:

@@ -26,7 +26,7 @@ from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.net.limits.timeout import left_s
 from hkall_gateway.rules.vocabulary import NOTHING, Sensitive
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
-from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, body_of, decode, encode, sealed
+from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, body_of, decode, encode, seal_body
 from hkall_gateway.sip2.codec.messages import GARBLED, RESEND, SHAPES
 
 if TYPE_CHECKING:
@@ -303,12 +303,12 @@ class Upstream:
         numbered = self.dialect.error_detection
         asked = Sip2Message(body[:2].decode("latin-1"), sequence=str(self._number) if numbered else None, checked=numbered)
         self._number = (self._number + 1) % 10
-        line, verdicts, unsealed = sealed(body, asked, self.dialect), set[str](), b""
+        line, verdicts, unsealed = seal_body(body, asked, self.dialect), set[str](), b""
         wire.forget_lines()
         wire.say(line)
         for _ in range(TRIES):
             said = await wire.line()
-            verdict = judged(said, asked, self.dialect, repeated=RESEND in verdicts)
+            verdict = classify_reply(said, asked, self.dialect, repeated=RESEND in verdicts)
             if verdict == UNSEALED:
                 # Twice the same, or a login: the system does without. Once: the line may have been cut.
                 wire.unsealed = wire.unsealed or said == unsealed or asked.code == "93"
@@ -325,7 +325,7 @@ class Upstream:
         raise Unusable("it could not read the line" if verdicts == {GARBLED} else "no usable reply")
 
 
-def judged(line: bytes, asked: Sip2Message, dialect: Sip2Dialect, *, repeated: bool = False) -> str:
+def classify_reply(line: bytes, asked: Sip2Message, dialect: Sip2Dialect, *, repeated: bool = False) -> str:
     """Classifies a reply: "" = the answer; "96" = the peer could not read our line; "97" = the reply is garbled.
 
     "unsealed" is the answer without the sequence number and checksum of our line. "late" and "another", and the reasons of
@@ -355,15 +355,15 @@ def login_line(login: Login, dialect: Sip2Dialect) -> bytes:
     told: dict[str, Value] = {"uid_algorithm": "0", "pwd_algorithm": "0"}
     told |= {"CN": login.name, "CO": login.password.reveal()}
     told |= {"CP": login.location} if login.location else {}
-    return written(Sip2Message("93", told), dialect)
+    return encode_body(Sip2Message("93", told), dialect)
 
 
-def written(message: Sip2Message, dialect: Sip2Dialect) -> bytes:
+def encode_body(message: Sip2Message, dialect: Sip2Dialect) -> bytes:
     """The body of a message of ours, without sequence number, checksum and terminator."""
     return encode(message, dialect).removesuffix(dialect.terminator)
 
 
-def dialled(reactor: object, host: str, port: int, timeout_s: float, *, tls: bool = False) -> Dial:
+def make_dialler(reactor: object, host: str, port: int, timeout_s: float, *, tls: bool = False) -> Dial:
     """Opens connections to a port; over TLS only where a known authority vouches for `host`."""
     endpoint: Any = HostnameEndpoint(reactor, host, port, timeout=timeout_s)
     if tls:

@@ -21,7 +21,7 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2 import relay
 from hkall_gateway.sip2.client import Login, UpstreamInterface
-from hkall_gateway.sip2.codec.body import without_hidden
+from hkall_gateway.sip2.codec.body import remove_hidden
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.lines import Sip2Message
 from hkall_gateway.sip2.codec.messages import BX, RESEND
@@ -74,8 +74,8 @@ __all__ = [
     "Sip2Services",
     "TerminalRow",
     "Verifier",
+    "log_in_by_address",
     "respond",
-    "welcome",
 ]
 
 LOG = structlog.get_logger()
@@ -127,7 +127,7 @@ async def respond(
             work = _dispatch_message(exchange, piece)
             answer = await (services.timeout.run(work, deadline) if services.timeout else work)
             if answer.body:
-                line = session.pass_on(message, without_hidden(answer.body, session.dialect))
+                line = session.relay(message, remove_hidden(answer.body, session.dialect))
             else:
                 line = session.reply(message, exchange.reply_code, answer.fields)
         except Undecided:
@@ -144,7 +144,7 @@ async def respond(
     return line
 
 
-def welcome(services: Sip2Services, session: Session, listener: Listener, peer: str) -> None:
+def log_in_by_address(services: Sip2Services, session: Session, listener: Listener, peer: str) -> None:
     """Log the session in by the address `peer` if the listener identifies terminals by address; otherwise do not log it in."""
     if listener.login not in ("optional", "by-address"):
         return
@@ -178,11 +178,11 @@ async def _dispatch_message(exchange: Exchange, piece: Sip2Message | Refuse) -> 
 async def _answer_with_pin(exchange: Exchange) -> Reply:
     """The answer to a message that brings a PIN. After too many wrong ones not even a right one is looked at."""
     guesses = exchange.services.guesses
-    if guesses.shut(exchange.ways, exchange.now):
+    if guesses.shut(exchange.guess_sources, exchange.now):
         return await locked_out(exchange)
     answer = await relay.answer(exchange, HANDLERS[exchange.message.code])
     if answer.wrong_pin or (answer.no is not None and answer.no.why is Reason.WRONG_PIN):
-        guesses.count(exchange.ways, exchange.now)
+        guesses.count(exchange.guess_sources, exchange.now)
         exchange.services.metrics.wrong_pins.labels("sip2", exchange.terminal.login).inc()
         LOG.warning(
             "sip2.pin_wrong", code=exchange.message.code, card=Sensitive(exchange.message.get("AA")), peer=exchange.peer

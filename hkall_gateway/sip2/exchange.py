@@ -209,14 +209,14 @@ class Exchange:
     @property
     def no_block(self) -> bool:
         """Whether the transaction was done off line already; ignored from a terminal that may not work off line."""
-        return self.terminal.offline and self.says("no_block")
+        return self.terminal.offline and self.is_set("no_block")
 
     def offers(self, code: str) -> bool:
         """Whether this terminal may send that message: its make is offered it, and its role allows it."""
         return code not in self.session.dialect.withheld and (code in self.terminal.messages or code in OPEN)
 
     @property
-    def ways(self) -> Ways:
+    def guess_sources(self) -> Ways:
         """The sources of a PIN and their limits of wrong PINs; a network allows at least as many as its terminal."""
         most = self.terminal.wrong_pins
         return {
@@ -224,7 +224,7 @@ class Exchange:
             f"network {network_of(self.peer)}": max(most, self.services.wrong_pins),
         }
 
-    def says(self, flag: str) -> bool:
+    def is_set(self, flag: str) -> bool:
         """Whether the terminal said Y."""
         return self.message.get(flag) == "Y"
 
@@ -249,7 +249,7 @@ class Exchange:
         """Returns a date field of the message as a UTC instant; None if it is blank or invalid."""
         return parse_date18(self.message.get(name), self.services.timezone)
 
-    def happened(self, *names: str) -> datetime | None:
+    def offline_instant(self, *names: str) -> datetime | None:
         """The first usable instant among these fields of a transaction that was done off line; None for any other.
 
         What the terminal does now happens when it arrives here, whatever its own clock shows. An instant in the future means a
@@ -335,7 +335,7 @@ def refuse_by(exchange: Exchange, why: Reason) -> Reply:
     return refuse(exchange, Refused(why))
 
 
-async def if_known(question: Awaitable[Answer]) -> Answer | None:
+async def unless_away(question: Awaitable[Answer]) -> Answer | None:
     """The answer of a query that follows a step which is done; None while the database is away.
 
     The reply then lacks some fields, but it does not refuse what was done.

@@ -12,7 +12,7 @@ from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db.outbox import OutboxRow
 from hkall_gateway.rules.messages.outbox_messages import LocalMessage, LocalSend
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxState
-from hkall_gateway.sip2.client import HungUp, Unanswered, UpstreamInterface, written
+from hkall_gateway.sip2.client import HungUp, Unanswered, UpstreamInterface, encode_body
 from hkall_gateway.sip2.codec.fields import date18
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode
 from hkall_gateway.sip2.handlers.items import NO_COPY, OUT
@@ -143,7 +143,7 @@ class QueuedMessages:
 
     async def _exchange_message(self, code: str, at: datetime, fields: Mapping[str, Value]) -> Sip2Message:
         common = {"transaction_date": date18(at, self._zone), "AO": self._institution}
-        body = written(Sip2Message(code, {**common, **fields}), self._line.dialect)
+        body = encode_body(Sip2Message(code, {**common, **fields}), self._line.dialect)
         return decode(await self._line(body), self._line.dialect)
 
 

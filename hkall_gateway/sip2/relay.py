@@ -29,20 +29,20 @@ from hkall_gateway.rules.plain_text import whole_number
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.sip2.client import LOOKS, HungUp, Unanswered, UpstreamInterface
-from hkall_gateway.sip2.codec.body import patched
+from hkall_gateway.sip2.codec.body import patch_body
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, body_of, decode
 from hkall_gateway.sip2.codec.messages import BX
 from hkall_gateway.sip2.exchange import Exchange, Handler, Reply, dollars, refuse_by
-from hkall_gateway.sip2.handlers.items import MODES, NO_COPY, OUT, asked_hold
+from hkall_gateway.sip2.handlers.items import MODES, NO_COPY, OUT, hold_command
 from hkall_gateway.sip2.handlers.patrons import (
     FINES,
     LISTINGS,
-    asked_list,
-    line_text,
-    lists_of,
-    texts_of,
-    what_is_unknown,
+    entries_by_list,
+    entry_text,
+    hold_texts,
+    requested_list,
+    unknown_texts,
 )
 from hkall_gateway.sip2.screen_messages import Notice, notice_text
 
@@ -161,7 +161,7 @@ async def _handle_and_notify(exchange: Exchange, upstream: UpstreamInterface, ha
         await circulation.execute(MarkDelivered(number, message, exchange.by))
         return ours
     LOG.warning("sip2.not_told_to_ils", code=exchange.message.code, request_id=ours.request, reached=told is not None)
-    if told is None and not exchange.says("BI"):
+    if told is None and not exchange.is_set("BI"):
         return await _queue_notice(exchange, ours, number, message, unsure=unsure)
     await circulation.execute(MarkRefused(number, message, exchange.by))
     return _add_text(ours, notice_text(Notice.NOT_TOLD, exchange.language()))
@@ -178,12 +178,12 @@ def _local_message(exchange: Exchange, send: LocalSend, request: str = "", *, wa
     asked = exchange.message
     return LocalMessage(
         send.value,
-        exchange.happened("return_date", "transaction_date") or exchange.now,
+        exchange.offline_instant("return_date", "transaction_date") or exchange.now,
         request=request,
         patron=asked.get("AA"),
         barcode=asked.get("AB"),
         text=asked.get("AL") or asked.get("CG"),
-        retained=exchange.says("card_retained"),
+        retained=exchange.is_set("card_retained"),
         amount=asked.get("BV"),
         transaction=asked.get("BK").strip(),
         terminal=exchange.by.who,
@@ -227,7 +227,7 @@ def _record_while_away(exchange: Exchange, ours: Reply) -> Reply:
     elif exchange.pin:
         told = replace(told, pin="Y")
     unknown = [
-        *what_is_unknown(exchange, told, language),
+        *unknown_texts(exchange, told, language),
         notice_text(Notice.ILS_AWAY, language),
         notice_text(Notice.OWED_UNKNOWN_NOW, language),
     ]
@@ -240,26 +240,26 @@ def _record_while_away(exchange: Exchange, ours: Reply) -> Reply:
 
 def _merge_records(exchange: Exchange, theirs: bytes, record: Sip2Message, had: HkallRecord) -> bytes:
     """Returns the local system's line with our counts added, our entries after theirs, and texts about holds and debts here."""
-    owed, lists = sum(line.left_cents for line in had.charges), lists_of(had)
-    texts, currency = texts_of(exchange, lists, exchange.language()), exchange.session.dialect.currency
+    owed, lists = sum(line.left_cents for line in had.charges), entries_by_list(had)
+    texts, currency = hold_texts(exchange, lists, exchange.language()), exchange.session.dialect.currency
     if owed:
         texts.append(notice_text(Notice.OWED, exchange.language(), owed=dollars(owed), currency=currency))
     tags = [("AF", text) for text in texts]
     if exchange.message.code != "63":
-        return patched(theirs, {}, tags, exchange.session.dialect)
+        return patch_body(theirs, {}, tags, exchange.session.dialect)
     # Where the local system has HKALL books among its own loans, only money is ours to add.
     counted_there = exchange.services.circulation.library.policy.quota.ils_counts_hkall
     rows = [row for row in LISTINGS if not counted_there or row is LISTINGS[FINES]]
     more = {row.count: len(lists[row.tag]) for row in rows if lists[row.tag]}
     counts = {name: f"{_count_of(record.get(name)) + count:04}" for name, count in more.items()}
-    row = asked_list(exchange.message)
+    row = requested_list(exchange.message)
     if row in rows:
         # The page runs from BP to BQ; our entries are numbered after theirs.
         asked, ours, before = exchange.message, lists[row.tag], _count_of(record.get(row.count))
         first, last = _count_of(asked.get("BP")) or 1, _count_of(asked.get("BQ")) or before + len(ours)
         page = ours[max(first - 1 - before, 0) : max(last - before, 0)]
-        tags = [*((row.tag, line_text(exchange, row, line)) for line in page), *tags]
-    return patched(theirs, counts, tags, exchange.session.dialect)
+        tags = [*((row.tag, entry_text(exchange, row, line)) for line in page), *tags]
+    return patch_body(theirs, counts, tags, exchange.session.dialect)
 
 
 async def _relay_renew_all(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
@@ -281,7 +281,7 @@ async def _relay_renew_all(exchange: Exchange, upstream: UpstreamInterface, hand
     summed = notice_text(Notice.ALL_RENEWED, exchange.language(), count=_count_of(counts["renewed_count"]))
     tags = [(tag, text) for tag in ("BM", "BN") for text in _patron_texts(ours.fields.get(tag, ()))]
     tags += [("AF", text) for text in (summed, *texts)]
-    return Reply({}, body=patched(theirs, {"ok": "1", **counts}, tags, exchange.session.dialect))
+    return Reply({}, body=patch_body(theirs, {"ok": "1", **counts}, tags, exchange.session.dialect))
 
 
 async def _execute_on_both(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
@@ -310,7 +310,7 @@ async def _execute_on_both(exchange: Exchange, upstream: UpstreamInterface, hand
 async def _relay_hold(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """15: our own request, or a title of the union catalogue, is handled here; a local system's barcode is a local hold."""
     mode = MODES.get(exchange.message.get("hold_mode"))
-    if mode is None or await exchange.services.circulation.execute(ConcernsHkall(await asked_hold(exchange, mode[0]))):
+    if mode is None or await exchange.services.circulation.execute(ConcernsHkall(await hold_command(exchange, mode[0]))):
         return await handler(exchange)
     return await _forward(exchange, upstream)
 
@@ -492,8 +492,8 @@ def _decode_body(body: bytes, exchange: Exchange) -> Sip2Message | None:
 def _relayed_line(exchange: Exchange) -> bytes:
     """Returns the terminal's line as it is relayed; "no block" is kept only if the terminal may work off line."""
     body = body_of(exchange.message.line, exchange.session.dialect.delimiter)
-    if exchange.says("no_block") and not exchange.no_block:
-        return patched(body, {"no_block": "N"}, (), exchange.session.dialect)
+    if exchange.is_set("no_block") and not exchange.no_block:
+        return patch_body(body, {"no_block": "N"}, (), exchange.session.dialect)
     return body
 
 

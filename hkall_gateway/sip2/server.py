@@ -23,11 +23,11 @@ from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.net.limits.connection_limit import ConnectionLimit, ConnectionSlot, Refusals
 from hkall_gateway.net.limits.fair_reads import mark_authenticated
-from hkall_gateway.net.limits.timeout import arrived
+from hkall_gateway.net.limits.timeout import message_deadline
 from hkall_gateway.sip2.client import UpstreamInterface
 from hkall_gateway.sip2.codec.dialects import DIALECTS
 from hkall_gateway.sip2.codec.session import LOGIN, Close, Event, Prompts, SendBytes, Session
-from hkall_gateway.sip2.dispatch import PLAIN, STRUCK_OUT, Listener, Sip2Services, respond, welcome
+from hkall_gateway.sip2.dispatch import PLAIN, STRUCK_OUT, Listener, Sip2Services, log_in_by_address, respond
 
 LOG = structlog.get_logger()
 
@@ -94,14 +94,14 @@ class TerminalConnection(TwistedProtocol):
         if self._seat is not None and self._seat.queued:
             self._early += data
             if len(self._early) > MOST_EARLY:
-                self.hang("flood", at_once=True)
+                self.close("flood", at_once=True)
             return
         if self._session.terminal is not None:
             self._restart_timer(self._port.idle_s)
         events = self._session.receive(data) if self._prompts is None else self._prompt_events(data, self._prompts)
         self._waiting.extend((event, self._message_deadline()) for event in events)
         if self._session.terminal is None and len(self._waiting) > MOST_BEFORE_LOGIN:
-            self.hang("flood", at_once=True)
+            self.close("flood", at_once=True)
             return
         if not self._serving and self._waiting:
             self._serving = True
@@ -137,9 +137,9 @@ class TerminalConnection(TwistedProtocol):
             self._why = self._why or "drained"
             self._waiting.append((Close("drained"), None))
         else:
-            self.hang("drained")
+            self.close("drained")
 
-    def hang(self, why: str, *, at_once: bool = False) -> None:
+    def close(self, why: str, *, at_once: bool = False) -> None:
         """Close the connection; written data is still sent, unless `at_once`, which aborts."""
         closing, self._closing, self._why = self._closing, True, self._why or why
         self._waiting.clear()
@@ -186,7 +186,7 @@ class TerminalConnection(TwistedProtocol):
         self._session = Session(dialect, framed=framed)
         opens = self._port.services().upstream
         self._upstream = opens() if opens is not None else None
-        welcome(self._port.services(), self._session, self._port.listener, self._peer)
+        log_in_by_address(self._port.services(), self._session, self._port.listener, self._peer)
         known = self._session.terminal is not None
         if known and not self._claim_terminal():
             return
@@ -217,7 +217,7 @@ class TerminalConnection(TwistedProtocol):
 
     def _refuse_peer(self, why: str, detail: str = "") -> None:
         self._port.refusals.note(why, self._peer, detail)
-        self.hang(why, at_once=True)
+        self.close(why, at_once=True)
 
     def _restart_timer(self, seconds: float) -> None:
         if self._timer is None:
@@ -233,7 +233,7 @@ class TerminalConnection(TwistedProtocol):
     def _message_deadline(self) -> Deadline | None:
         """Returns the deadline of a message that was just read."""
         tenths = self._session.dialect.timeout_tenths
-        return arrived(self._port.services().timeout, self.transport, tenths / 10 * IN_TIME if tenths else None)
+        return message_deadline(self._port.services().timeout, self.transport, tenths / 10 * IN_TIME if tenths else None)
 
     async def _serve_messages(self) -> None:
         served = 0
@@ -243,7 +243,7 @@ class TerminalConnection(TwistedProtocol):
                 if isinstance(event, SendBytes):
                     self._socket.write(event.data)
                 elif isinstance(event, Close):
-                    self.hang(event.why)
+                    self.close(event.why)
                 else:
                     known = self._session.terminal
                     services, deadline = self._port.services(), self._deadline
@@ -255,11 +255,11 @@ class TerminalConnection(TwistedProtocol):
                 if self._waiting and not served % AT_ONCE:
                     await pause(self._port.clock, 0)  # until the next reactor iteration: other connections come first
         except Undecided:
-            self.hang("undecided", at_once=True)
+            self.close("undecided", at_once=True)
         except Exception:  # noqa: BLE001  # no error may reach the other connections
             failure = Failure()  # type: ignore[no-untyped-call]  # it has no types
             LOG.error("sip2.line_failed", channel="sip2", peer=self._peer, exception=failure.getTraceback())
-            self.hang("failed", at_once=True)
+            self.close("failed", at_once=True)
         finally:
             self._serving, self._deadline = False, None
 
@@ -270,7 +270,7 @@ class TerminalConnection(TwistedProtocol):
             return
         self._socket.write(answer if self._prompts is None else self._answer_prompt(self._prompts))
         if self._session.counters[STRUCK_OUT]:
-            self.hang("three strikes")
+            self.close("three strikes")
         elif came_in:
             self._restart_timer(self._port.idle_s)
 
@@ -303,7 +303,7 @@ class TerminalConnection(TwistedProtocol):
         if self._serving and self._session.terminal is not None:
             self._timer = self._port.clock.callLater(self._port.idle_s, self._close_after_timeout)
         else:
-            self.hang("idle" if self._session.terminal is not None else "no login")
+            self.close("idle" if self._session.terminal is not None else "no login")
 
 
 class TerminalFactory(Factory):
@@ -369,7 +369,7 @@ class TerminalFactory(Factory):
 
     def _abort_connections(self) -> None:
         for line in tuple(self.lines):
-            line.hang("cut", at_once=True)
+            line.close("cut", at_once=True)
 
     def _check_drained(self) -> None:
         if self._drained is None or self.lines or self._drained.called:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client import Gauge
 
-from hkall_gateway.app.gauges import GAUGES, SELDOM, Gauges, count, counted
+from hkall_gateway.app.gauges import GAUGES, SELDOM, Gauges, count_moves, counting_carrier
 from hkall_gateway.circulation.results import DeliveryResult
 from hkall_gateway.db import instances
 from hkall_gateway.db.database import finished
@@ -139,9 +139,9 @@ def move(event: str, source: str, target: str, outcome: str = "ok") -> JournalEn
 
 def test_a_request_is_counted_once_when_it_ends() -> None:
     metrics = Metrics()
-    count(metrics, [move("SHIP", "REQUESTED", "IN_TRANSIT"), move("HOME", "RETURN_TRANSIT", "CLOSED")])
-    count(metrics, [move("LATE", "CLOSED", "CLOSED"), move("REFUSED", "CLOSED", "CLOSED", "late")])
-    count(metrics, [move("WITHDRAW", "PAGED", "WITHDRAWN")])
+    count_moves(metrics, [move("SHIP", "REQUESTED", "IN_TRANSIT"), move("HOME", "RETURN_TRANSIT", "CLOSED")])
+    count_moves(metrics, [move("LATE", "CLOSED", "CLOSED"), move("REFUSED", "CLOSED", "CLOSED", "late")])
+    count_moves(metrics, [move("WITHDRAW", "PAGED", "WITHDRAWN")])
 
     assert value(metrics, "requests_total", "borrow", "CUHK", "CLOSED") == 1
     assert value(metrics, "requests_total", "lend", "CUHK", "WITHDRAWN") == 1
@@ -167,7 +167,7 @@ def test_durations_and_decliners_are_counted(library: DeskWorld) -> None:
     library.now += timedelta(hours=30)
     library.say("request_cancelled", library.request(), reason="ask us again in May")
     library.say("request_cancelled", library.request(), reason="not_on_shelf")
-    count(metrics, heard)
+    count_moves(metrics, heard)
 
     assert value(metrics, "decline_total", "CUHK", "other") == 1
     assert value(metrics, "decline_total", "HKUST", "not_on_shelf") == 1
@@ -185,7 +185,7 @@ def test_letters_are_counted_by_outcome() -> None:
         send = Notification.LETTER_PICKUP
 
     row: Any = Row()
-    answer: Any = counted(metrics, bounce)(row)
+    answer: Any = counting_carrier(metrics, bounce)(row)
     assert finished(answer).kind == "undeliverable"
     assert value(metrics, "notices_total", "letter_pickup", "undeliverable") == 1
 

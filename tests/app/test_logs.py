@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
-from hkall_gateway.app.logs import HIDDEN_TAGS, PATRON_TAGS, bridge, configure, patron_ref, scrubbed
-from hkall_gateway.observability.log_console import drawing
+from hkall_gateway.app.logs import HIDDEN_TAGS, PATRON_TAGS, configure, patron_ref, scrub, twisted_observer
+from hkall_gateway.observability.log_console import line_renderer
 from hkall_gateway.observability.log_context import log_context
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.codec.fields import TAGS
@@ -45,7 +45,7 @@ def listening(level: str = "debug", titles: bool = False) -> io.BytesIO:
 
 def heard(event: dict[str, object]) -> None:
     """What Twisted does with an observer; mypy cannot read the signature of a zope interface."""
-    cast(Callable[[dict[str, object]], None], bridge())(event)
+    cast(Callable[[dict[str, object]], None], twisted_observer())(event)
 
 
 def logged(**fields: object) -> dict[str, Any]:
@@ -157,13 +157,13 @@ def test_titles_are_shown_where_the_library_wants_them() -> None:
     ],
 )
 def test_secrets_in_free_text_are_masked(text: str) -> None:
-    assert "4711" not in scrubbed(text)
+    assert "4711" not in scrub(text)
     assert "4711" not in json.dumps(logged(why=text))
 
 
 @pytest.mark.parametrize("text", ["in: 4 = 2+2", "127.0.0.1:6001", "shipping: yes", "a < b", "AOHKU|AB1|", "2017-03-01T10:00"])
 def test_harmless_text_is_unchanged(text: str) -> None:
-    assert scrubbed(text) == text
+    assert scrub(text) == text
 
 
 @pytest.mark.parametrize(
@@ -175,12 +175,12 @@ def test_harmless_text_is_unchanged(text: str) -> None:
     ],
 )
 def test_error_about_the_key_of_a_secret_is_readable(text: str) -> None:
-    assert scrubbed(text) == text
+    assert scrub(text) == text
 
 
 @pytest.mark.parametrize("text", ["secret_envelope: 4711", "secret_hash: 4711", "password_environment=4711"])
 def test_similar_key_is_not_masked(text: str) -> None:
-    assert "4711" not in scrubbed(text)
+    assert "4711" not in scrub(text)
 
 
 def test_an_exception_is_logged_with_its_traceback_and_without_its_secrets() -> None:
@@ -262,7 +262,7 @@ def test_logging_an_example_document_shows_no_secret() -> None:
 
 def test_a_line_for_people_has_the_same_event_without_secrets() -> None:
     stream = io.BytesIO()
-    configure(stream, lambda: NOON, "info", KEY, draw=drawing(colours=False))
+    configure(stream, lambda: NOON, "info", KEY, draw=line_renderer(colours=False))
     structlog.get_logger().warning("sip2.pin_wrong", card="P1", pin="4711", peer="\ud83d")
     drawn = stream.getvalue().decode()
     assert drawn.startswith("2017-03-02 00:30:00.123 [warning  ] sip2.pin_wrong ")

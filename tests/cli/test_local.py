@@ -15,7 +15,7 @@ from hkall_gateway.db.database import finished
 from hkall_gateway.rules.vocabulary import Sensitive
 from hkall_gateway.sip2.client import NOBODY, Login
 from hkall_gateway.sip2.codec.dialects import DIALECTS
-from hkall_gateway.sip2.codec.lines import Sip2Message, checksum, decode, sealed
+from hkall_gateway.sip2.codec.lines import Sip2Message, checksum, decode, seal_body
 
 STANDARD = DIALECTS["standard"]
 LOOK = b"1720170301    100000AOHKU|AB1|AC|"
@@ -45,7 +45,7 @@ class System:
                 said = self.says.pop(0)
                 number = decode(asked, STANDARD).sequence
                 line.sendall(
-                    sealed(said, Sip2Message(said[:2].decode(), sequence=number, checked=True), STANDARD) if said else b""
+                    seal_body(said, Sip2Message(said[:2].decode(), sequence=number, checked=True), STANDARD) if said else b""
                 )
 
     def close(self) -> None:

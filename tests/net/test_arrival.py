@@ -13,7 +13,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from hkall_gateway.net.limits.timeout import TCP_INFO, Timeout, arrived, waited_s
+from hkall_gateway.net.limits.timeout import TCP_INFO, Timeout, message_deadline, read_delay_s
 
 TRANSPORT: Any = StringTransport  # Twisted's test transport has no types
 Pair = tuple[socket.socket, SimpleNamespace]
@@ -39,7 +39,7 @@ def test_message_waits_from_the_arrival_of_its_last_byte(pair: Pair) -> None:
     caller.sendall(b"09")
     _until_ready(ours)
     time.sleep(0.3)
-    waited = waited_s(ours)
+    waited = read_delay_s(ours)
     assert waited is not None
     assert 0.2 < waited < 5
 
@@ -50,10 +50,10 @@ def test_closed_connection_stops_waiting(pair: Pair) -> None:
     caller.shutdown(socket.SHUT_WR)
     _until_ready(ours)
     deadline = time.monotonic() + 5
-    while waited_s(ours) is not None and time.monotonic() < deadline:
+    while read_delay_s(ours) is not None and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert waited_s(ours) is None
-    found = arrived(Timeout(Clock(), 8), ours)
+    assert read_delay_s(ours) is None
+    found = message_deadline(Timeout(Clock(), 8), ours)
     assert found is not None
     assert (found.why, found.begin(again=False, late=False)) == ("gone", False)
 
@@ -63,17 +63,17 @@ def test_the_deadline_counts_from_the_arrival(pair: Pair) -> None:
     caller.sendall(b"09")
     _until_ready(ours)
     time.sleep(0.3)
-    found = arrived(Timeout(Clock(), 8), ours)
+    found = message_deadline(Timeout(Clock(), 8), ours)
     assert found is not None
     assert 3 < found.left_s < 7.8
 
 
 def test_connection_without_arrival_time_has_not_waited(tmp_path: Path) -> None:
-    assert waited_s(TRANSPORT()) == 0.0
+    assert read_delay_s(TRANSPORT()) == 0.0
     with socket.socket(socket.AF_UNIX) as local:
         local.bind(str(tmp_path / "s"))
-        assert waited_s(SimpleNamespace(socket=local)) == 0.0
+        assert read_delay_s(SimpleNamespace(socket=local)) == 0.0
 
 
 def test_without_a_limit_there_is_no_deadline() -> None:
-    assert arrived(None, TRANSPORT()) is None
+    assert message_deadline(None, TRANSPORT()) is None

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.net.proxy_protocol import BadHeader, ProxyHeader, strip
+from hkall_gateway.net.proxy_protocol import BadHeader, ProxyHeader, parse_header
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 SIP2 = b"9900302.00\r"
@@ -63,32 +63,32 @@ BAD = {
 @pytest.mark.parametrize("name", GOOD)
 def test_header_gives_the_caller_and_the_remaining_bytes(name: str) -> None:
     data, (source, port) = GOOD[name]
-    assert strip(data + SIP2) == ProxyHeader(source, port, SIP2)
+    assert parse_header(data + SIP2) == ProxyHeader(source, port, SIP2)
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_incomplete_header_is_undecided_until_its_last_byte(name: str) -> None:
     data, (source, port) = GOOD[name]
-    answers = [strip(data[:end]) for end in range(len(data) + 1)]
+    answers = [parse_header(data[:end]) for end in range(len(data) + 1)]
     assert answers == [None] * len(data) + [ProxyHeader(source, port, b"")]
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_invalid_header_is_refused(name: str) -> None:
     with pytest.raises(BadHeader):
-        strip(BAD[name])
+        parse_header(BAD[name])
 
 
 def test_invalid_header_is_refused_at_its_first_wrong_byte() -> None:
     with pytest.raises(BadHeader):
-        strip(b"9")
+        parse_header(b"9")
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_header_incomplete_or_invalid(data: bytes) -> None:
     for start in (b"", b"PROXY ", SIGNATURE):
         try:
-            header = strip(start + data)
+            header = parse_header(start + data)
         except BadHeader:
             continue
         assert header is None or (start + data).endswith(header.rest)
@@ -99,4 +99,4 @@ def test_both_versions_give_the_same_caller(address: object, port: int, rest: by
     one = f"PROXY TCP4 {address} 10.0.0.1 {port} 6001\r\n".encode()
     packed = bytes(int(part) for part in str(address).split("."))
     two = version_2(0x21, 0x11, packed + V4[4:8] + port.to_bytes(2, "big") + V4[10:])
-    assert strip(one + rest) == strip(two + rest) == ProxyHeader(str(address), port, rest)
+    assert parse_header(one + rest) == parse_header(two + rest) == ProxyHeader(str(address), port, rest)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 
-from hkall_gateway.net.secrets import DECOY, Secrets, WrongPins, hash_secret, is_hash, same
+from hkall_gateway.net.secrets import DECOY, Secrets, WrongPins, are_equal, hash_secret, is_hash
 
 T = TypeVar("T")
 
@@ -233,8 +233,8 @@ def test_number_of_tracked_subjects_is_bounded() -> None:
 
 @given(st.text(), st.text())
 def test_same_secret_comparison_is_equality(a: str, b: str) -> None:
-    assert same(a, b) is (a == b)
-    assert same(a, a)
+    assert are_equal(a, b) is (a == b)
+    assert are_equal(a, a)
 
 
 @given(st.text(max_size=200))

@@ -13,7 +13,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor, MemoryReactorClock, StringTransport
 
-from hkall_gateway.net.tls import ERRORS, HANDSHAKE_S, Certificates, arguments, server_context, tls_entrance
+from hkall_gateway.net.tls import ERRORS, HANDSHAKE_S, Certificates, endpoint_arguments, server_context, tls_entrance
 from tests.test_daemon_ncip import identity
 
 
@@ -28,7 +28,7 @@ from tests.test_daemon_ncip import identity
     ],
 )
 def test_an_endpoint_s_arguments_are_read_as_twisted_writes_them(text: str, port: str, named: dict[str, str]) -> None:
-    assert arguments(text) == (port, named)
+    assert endpoint_arguments(text) == (port, named)
 
 
 def test_it_listens_where_the_description_says(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.observability.log_console import drawing
+from hkall_gateway.observability.log_console import line_renderer
 
-plain, coloured = drawing(colours=False), drawing(colours=True)
+plain, coloured = line_renderer(colours=False), line_renderer(colours=True)
 ANSWERED = {
     "ts": "2017-03-01T16:30:00.123Z",
     "hkt_date": "2017-03-02",

@@ -83,7 +83,7 @@ def port(services: Sip2Services, store: Immediate, held: HeldStore) -> Iterator[
         services.now,
     )
     made = Port(replace(services, circulation=circulation), slow=False)
-    limit = Timeout(made.clock, 8, gauges.expired(services.metrics, "sip2"))
+    limit = Timeout(made.clock, 8, gauges.expiry_reporter(services.metrics, "sip2"))
     made.services = replace(made.services, timeout=limit)
     made.terminals.services = lambda: made.services
     yield made

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hkall_gateway.sip2.codec.fields import KINDS, LONGEST, NEAREST, TAGS, clean, date18, lengths, parse_date18
+from hkall_gateway.sip2.codec.fields import KINDS, LONGEST, NEAREST, TAGS, clean_value, date18, parse_date18, split_into_fields
 from hkall_gateway.sip2.codec.messages import PARTS, SHAPES
 
 HONG_KONG = ZoneInfo("Asia/Hong_Kong")
@@ -105,7 +105,7 @@ def test_a_kind_of_fixed_width_is_always_written_at_that_width(kind: str, value:
 @pytest.mark.parametrize("encoding", ["utf-8", "cp850", "latin-1", "ascii", "big5hkscs"])
 @given(value=st.text())
 def test_cleaned_value_breaks_no_frame(encoding: str, value: str) -> None:
-    sent = clean(value, encoding, "|")
+    sent = clean_value(value, encoding, "|")
     assert sent.encode(encoding).decode(encoding) == sent
     assert not set(sent) & set("|\r\n\0\x85\u2028")
 
@@ -125,7 +125,7 @@ def test_cleaned_value_breaks_no_frame(encoding: str, value: str) -> None:
     ],
 )
 def test_missing_characters_become_their_nearest(value: str, encoding: str, sent: str) -> None:
-    assert clean(value, encoding, "|") == sent
+    assert clean_value(value, encoding, "|") == sent
 
 
 def test_nearest_spelling_is_ascii() -> None:
@@ -133,16 +133,16 @@ def test_nearest_spelling_is_ascii() -> None:
 
 
 def test_text_is_cut_at_255_characters() -> None:
-    assert [len(piece) for piece in lengths("x" * 600)] == [255, 255, 90]
+    assert [len(piece) for piece in split_into_fields("x" * 600)] == [255, 255, 90]
 
 
 def test_cut_keeps_an_accent_with_its_letter() -> None:
-    assert lengths("x" * 254 + "e\u0301") == ["x" * 254, "e\u0301"]
+    assert split_into_fields("x" * 254 + "e\u0301") == ["x" * 254, "e\u0301"]
 
 
 @given(st.text(max_size=900))
 def test_pieces_add_up_to_the_text(text: str) -> None:
-    pieces = lengths(text)
+    pieces = split_into_fields(text)
     assert "".join(pieces) == text
     assert all(len(piece) <= LONGEST for piece in pieces)
 

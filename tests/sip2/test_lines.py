@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
-from hkall_gateway.sip2.codec.fields import TAGS, clean
+from hkall_gateway.sip2.codec.fields import TAGS, clean_value
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, checksum, decode, encode
 from hkall_gateway.sip2.codec.messages import SHAPES, FixedField
 
@@ -44,7 +44,7 @@ FIXED = {
     "date18": lambda width: st.one_of(st.just(" " * 18), st.datetimes().map(lambda d: f"{d.year:04}{d:%m%d    %H%M%S}")),
 }
 # fmt: on
-WORDS = st.text(max_size=40).map(lambda text: clean(text, "utf-8", "|"))
+WORDS = st.text(max_size=40).map(lambda text: clean_value(text, "utf-8", "|"))
 
 
 def _values(tag: str) -> st.SearchStrategy[Value]:

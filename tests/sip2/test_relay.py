@@ -23,7 +23,7 @@ from hkall_gateway.net.limits.timeout import left_s
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Position, Request, Sensitive
 from hkall_gateway.sip2.client import NOBODY, HungUp, Login
-from hkall_gateway.sip2.codec.body import patched
+from hkall_gateway.sip2.codec.body import patch_body
 from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 from hkall_gateway.sip2.codec.lines import Sip2Message, body_of, checksum, decode
 from hkall_gateway.sip2.codec.messages import SHAPES
@@ -256,7 +256,7 @@ def test_relayed_reply_has_no_hkall_data_when_a_required_pin_is_missing(
 
 def test_merged_reply_changes_only_the_given_fields() -> None:
     body = b"66100010000" + DATE.encode() + b"AOX|BMa|ZZ?|"
-    changed = patched(body, {"renewed_count": "2", "unrenewed_count": "x"}, [("BM", "b|c")], DIALECTS["standard"])
+    changed = patch_body(body, {"renewed_count": "2", "unrenewed_count": "x"}, [("BM", "b|c")], DIALECTS["standard"])
     assert changed == b"66100020000" + DATE.encode() + b"AOX|BMa|BMb c|ZZ?|"
 
 
@@ -279,8 +279,8 @@ def test_truncated_reply_is_relayed_unchanged(services: Sip2Services, place: Cal
 
 def test_dialect_that_hides_lists_gets_none_of_ours() -> None:
     body = b"66100010000" + DATE.encode() + b"AOX|"
-    assert patched(body, {}, [("AU", "C1"), ("AF", "x")], DIALECTS["private"]) == body + b"AFx|"
-    assert patched(body, {}, [("AU", "C1")], DIALECTS["private"]) == body
+    assert patch_body(body, {}, [("AU", "C1"), ("AF", "x")], DIALECTS["private"]) == body + b"AFx|"
+    assert patch_body(body, {}, [("AU", "C1")], DIALECTS["private"]) == body
 
 
 def test_field_hidden_by_the_dialect_is_removed_from_a_relayed_reply(services: Sip2Services) -> None:
@@ -351,7 +351,7 @@ def test_our_loans_are_listed_after_those_of_the_local_system(services: Sip2Serv
     ],
 )
 def test_added_field_follows_the_last_one_of_its_tag(body: bytes, tag: str, changed: bytes) -> None:
-    assert patched(body, {}, [(tag, "new")], DIALECTS["standard"]) == b"36Y" + DATE.encode() + changed
+    assert patch_body(body, {}, [(tag, "new")], DIALECTS["standard"]) == b"36Y" + DATE.encode() + changed
 
 
 def test_renew_all_adds_up_both_systems_in_the_screen_message(services: Sip2Services, place: Callable[..., Request]) -> None:

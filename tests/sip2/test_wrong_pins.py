@@ -93,7 +93,7 @@ def test_pins_are_checked_again_after_fifteen_minutes(fields: Fields, clock: lis
 def test_terminals_of_one_ipv6_network_share_a_limit(services: Sip2Services) -> None:
     def ways(peer: str) -> Ways:
         message, row = decode(_63("9999").encode(), DIALECTS["standard"]), services.terminals["counter-1"]
-        return Exchange(services, Session(DIALECTS["standard"]), message, row, peer, services.now(), "corr").ways
+        return Exchange(services, Session(DIALECTS["standard"]), message, row, peer, services.now(), "corr").guess_sources
 
     assert ways("2001:db8::1") == ways("2001:db8::2") != ways("2001:db8:0:1::1")
 

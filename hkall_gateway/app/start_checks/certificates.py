@@ -10,7 +10,7 @@ from cryptography.x509 import Certificate, load_pem_x509_certificates
 from OpenSSL import SSL
 
 from hkall_gateway.app.start_checks.faults import Effect, Start, StartFault, endpoints
-from hkall_gateway.net.tls import ERRORS, KIND, arguments, server_context
+from hkall_gateway.net.tls import ERRORS, KIND, endpoint_arguments, server_context
 
 OTHER_KEY: Final = ("no private key assigned", "key values mismatch")
 """OpenSSL's error texts for a private key that does not match the certificate."""
@@ -20,7 +20,7 @@ RENEW: Final = "renew the certificate, then reload the gateway"
 
 def check_certificates(start: Start) -> Iterator[StartFault]:
     """Check that the files of each `ssl:` port can be used, and that its certificate is valid now."""
-    for where, port, file, chain in shown_certificates(start):
+    for where, port, file, chain in read_certificates(start):
         if isinstance(chain, str):
             yield StartFault("certificate", where, f"port {port}: {chain}", MEND, subject=port)
             continue
@@ -33,11 +33,11 @@ def check_certificates(start: Start) -> Iterator[StartFault]:
             yield StartFault("certificate", where, what, "set this machine's clock, or wait", Effect.TOLERATED, port)
 
 
-def shown_certificates(start: Start) -> Iterator[tuple[str, str, str, Sequence[Certificate] | str]]:
+def read_certificates(start: Start) -> Iterator[tuple[str, str, str, Sequence[Certificate] | str]]:
     """Yield (key, port, file, its certificate and chain or why it cannot be used) of each `ssl:` port."""
     for endpoint in endpoints(start.config, start.number, start.serving):
         if endpoint.text.startswith(KIND):
-            port, named = arguments(endpoint.text)
+            port, named = endpoint_arguments(endpoint.text)
             authorities = start.config.ncip.client_ca if endpoint.partners else None
             try:
                 yield endpoint.where, port, _certificate_file(named), _load_certificates(named, authorities)

@@ -47,7 +47,7 @@ class Unopened:
     disk_fails: bool = False
 
 
-def looked_at(database: DatabaseConfig) -> DatabaseState | Unopened:
+def read_state(database: DatabaseConfig) -> DatabaseState | Unopened:
     """Return the database's contents, or the reason why it cannot be opened. It is not changed, and not made."""
     file = database_file(database)
     if file is not None and not os.path.isfile(file):
@@ -55,15 +55,15 @@ def looked_at(database: DatabaseConfig) -> DatabaseState | Unopened:
     try:
         return _read_state(database)
     except ModuleNotFoundError as missing:
-        return Unopened(f"{shown(database)}: {missing}: pip install 'hkall-gateway[postgres]'")
+        return Unopened(f"{display_name(database)}: {missing}: pip install 'hkall-gateway[postgres]'")
     except SQLAlchemyError as bad:
-        why = f"{shown(database)}: {' '.join(str(getattr(bad, 'orig', None) or bad).split())}"[:300]
+        why = f"{display_name(database)}: {' '.join(str(getattr(bad, 'orig', None) or bad).split())}"[:300]
         return Unopened(why, is_disk_error(bad))
 
 
 def check_database(start: Start) -> Iterator[StartFault]:
     """Check that the database can be opened, is at this program's revision, and that this gateway may work on it."""
-    found = looked_at(start.config.database)
+    found = read_state(start.config.database)
     if isinstance(found, DatabaseState):
         yield from _check_revision(start, found)
         yield from _check_gateways(start, found.instances)
@@ -80,7 +80,7 @@ def check_database(start: Start) -> Iterator[StartFault]:
 
 def own_processes(start: Start) -> Sequence[int]:
     """Return the processes of this machine that run as this gateway, its pages included."""
-    found = looked_at(start.config.database)
+    found = read_state(start.config.database)
     rows = found.instances if isinstance(found, DatabaseState) else ()
     return [
         row.pid
@@ -171,7 +171,7 @@ def read_only(file: Path) -> Callable[[], sqlite3.Connection]:
     return lambda: sqlite3.connect(uri, uri=True, timeout=2, check_same_thread=False)
 
 
-def shown(database: DatabaseConfig) -> str:
+def display_name(database: DatabaseConfig) -> str:
     """Return the database's place for display: a file, or a PostgreSQL name and host; never a URL's login or password."""
     file, url = database_file(database), make_url(database.url)
     return str(file) if file else f"PostgreSQL {url.database or ''} at {url.host or url.query.get('host', 'this machine')}"

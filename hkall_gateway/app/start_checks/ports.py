@@ -12,7 +12,7 @@ from typing import Final
 from hkall_gateway.app.machine import listens
 from hkall_gateway.app.start_checks import database
 from hkall_gateway.app.start_checks.faults import WITH_PORTS, Start, StartFault, endpoints
-from hkall_gateway.net.tls import arguments
+from hkall_gateway.net.tls import endpoint_arguments
 
 CONNECT_S: Final = 1.0
 DENIED: Final = os.strerror(errno.EACCES)
@@ -32,7 +32,7 @@ class EndpointCheck:
     network: bool = True
 
 
-def looked_at(text: str, *, shared: bool = False, connect: bool = True) -> EndpointCheck:
+def probe_endpoint(text: str, *, shared: bool = False, connect: bool = True) -> EndpointCheck:
     """Return the state of an endpoint. Blocks for at most one second, and does not with `connect` off."""
     kind = text.partition(":")[0]
     if kind not in WITH_PORTS:
@@ -61,7 +61,7 @@ def check_free(start: Start) -> Iterator[StartFault]:
     """Check that each port is free. A port that this gateway holds, while it runs, is as it should be."""
     pids = database.own_processes(start) if start.running else ()
     for endpoint in endpoints(start.config, start.number, start.serving):
-        seen = looked_at(endpoint.text, shared=endpoint.shared, connect=False)
+        seen = probe_endpoint(endpoint.text, shared=endpoint.shared, connect=False)
         if not seen.taken or (seen.taken == IN_USE and _is_held_by_us(pids, _port_and_host(endpoint.text)[1])):
             continue
         yield StartFault("ports", endpoint.where, f"{seen.name}: {seen.taken}", _port_remedy(seen.taken), subject=seen.name)
@@ -87,7 +87,7 @@ def _do_overlap(one: tuple[str, int], other: tuple[str, int]) -> bool:
 
 
 def _port_and_host(text: str) -> tuple[str, int]:
-    port, named = arguments(text)
+    port, named = endpoint_arguments(text)
     return named.get("interface", "::" if text.startswith("tcp6") else ""), int(port)
 
 

@@ -30,7 +30,7 @@ from hkall_gateway.ils.tools import ConnectorServices, ConnectorTools
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.sip2.client import NOBODY as STRANGER
-from hkall_gateway.sip2.client import Ask, Login, LoginRefused, Upstream, dialled, login_line, written
+from hkall_gateway.sip2.client import Ask, Login, LoginRefused, Upstream, encode_body, login_line, make_dialler
 from hkall_gateway.sip2.codec.fields import date18, parse_date18
 from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode
 from hkall_gateway.sip2.codec.messages import BX
@@ -113,7 +113,7 @@ class Sip2Examination:
         question = Sip2Message("99", {"status_code": "0", "max_print_width": "080", "protocol_version": "2.00"})
         clock = self._tools.means.clock
         before = clock()
-        reply = await self._reply(line, written(question, self._dialect))
+        reply = await self._reply(line, encode_body(question, self._dialect))
         connection.judge_clock(self._sheet, parse_date18(reply.get("date_time_sync"), HONG_KONG), before, clock())
         return judge_status(self._sheet, reply, self._question)
 
@@ -130,7 +130,7 @@ class Sip2Examination:
     def _query(self, code: str, fields: Mapping[str, Value]) -> bytes:
         now = date18(self._tools.means.clock(), HONG_KONG)
         common: dict[str, Value] = {"transaction_date": now, "AO": self._institution, "AC": ""}
-        return written(Sip2Message(code, {**common, **fields}), self._dialect)
+        return encode_body(Sip2Message(code, {**common, **fields}), self._dialect)
 
     async def _reply(self, line: Upstream, body: bytes) -> Sip2Message:
         """Return the reply to a message. Raises Unreachable or TooLong."""
@@ -143,7 +143,7 @@ class Sip2Examination:
     def _open_line(self, login: Login) -> Upstream:
         """Open a connection as the gateway does."""
         ils, reactor = self._ils, self._tools.reactor
-        dial = dialled(reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)
+        dial = make_dialler(reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)
         return Upstream(dial, reactor, ils.timeout_s, self._dialect, CircuitBreaker("doctor", self._tools.means.clock), login)
 
 
@@ -252,7 +252,7 @@ def _connector_tools(tools: ExaminationTools, store: Immediate) -> ConnectorTool
     means, config = tools.means, tools.means.config()
     ils, health = config.ils, CircuitBreaker("doctor", means.clock)
     password, framing = means.secret(ils.password_env), config_mapping.framing_of_ils(config)
-    dial, post = dialled(tools.reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls), AgentPost(tools.reactor)
+    dial, post = make_dialler(tools.reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls), AgentPost(tools.reactor)
 
     def line() -> Ask:
         return Upstream(dial, tools.reactor, ils.timeout_s, framing, health, Login(ils.login, password, ils.location))

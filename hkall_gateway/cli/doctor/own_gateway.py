@@ -15,12 +15,11 @@ from zoneinfo import TZPATH, ZoneInfo, ZoneInfoNotFoundError
 
 from hkall_gateway.app.machine import host
 from hkall_gateway.app.resources import Serving
-from hkall_gateway.app.start_checks.certificates import shown_certificates
-from hkall_gateway.app.start_checks.database import DatabaseState, Unopened, read_only, shown
-from hkall_gateway.app.start_checks.database import looked_at as read_state
+from hkall_gateway.app.start_checks.certificates import read_certificates
+from hkall_gateway.app.start_checks.database import DatabaseState, Unopened, display_name, read_only, read_state
 from hkall_gateway.app.start_checks.faults import Start, endpoints
 from hkall_gateway.app.start_checks.files import database_file
-from hkall_gateway.app.start_checks.ports import DENIED, PRIVILEGED, EndpointCheck, check_free, looked_at
+from hkall_gateway.app.start_checks.ports import DENIED, PRIVILEGED, EndpointCheck, check_free, probe_endpoint
 from hkall_gateway.app.start_checks.table import CHECKS, find_faults
 from hkall_gateway.cli.doctor import connection
 from hkall_gateway.cli.doctor.findings import ExaminationTools, Sheet, TooLong, within
@@ -28,7 +27,7 @@ from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import Fault
 from hkall_gateway.config.notes import notes
 from hkall_gateway.db import schema
-from hkall_gateway.net.tls import KIND, arguments
+from hkall_gateway.net.tls import KIND, endpoint_arguments
 from hkall_gateway.rules.settings import Policy
 
 UPGRADE: Final = "Run `hkall-gateway db upgrade`."
@@ -42,7 +41,7 @@ async def check_database(sheet: Sheet, tools: ExaminationTools) -> DatabaseState
     if isinstance(found, Unopened):
         sheet.fail("database", found.why, FAILING if found.disk_fails else "")
         return None
-    sheet.ok("database", shown(tools.means.config().database))
+    sheet.ok("database", display_name(tools.means.config().database))
     if found.revision == found.head:
         sheet.ok("revision", found.head)
     elif schema.knows(found.revision):
@@ -200,7 +199,7 @@ def private_files(config: GatewayConfig, path: Path) -> Iterator[tuple[Path, str
 def _private_keys(config: GatewayConfig) -> Iterator[Path]:
     for endpoint in endpoints(config, "1"):
         if endpoint.text.startswith(KIND):
-            yield Path(arguments(endpoint.text)[1].get("privateKey", "server.pem"))
+            yield Path(endpoint_arguments(endpoint.text)[1].get("privateKey", "server.pem"))
 
 
 def judge_file(sheet: Sheet, file: Path, holds: str) -> None:
@@ -264,7 +263,7 @@ def check_zones(sheet: Sheet, names: Iterable[str], load: Callable[[str], ZoneIn
 async def _check_ports(sheet: Sheet, tools: ExaminationTools, here: GatewayPlace, running: Running) -> None:
     texts = [one.text for one in endpoints(tools.means.config(), here.number, Serving.WITHOUT_WEB)]
     try:
-        looked = await within(tools.reactor, sheet.left_s(), tools.in_thread(lambda: [looked_at(text) for text in texts]))
+        looked = await within(tools.reactor, sheet.left_s(), tools.in_thread(lambda: [probe_endpoint(text) for text in texts]))
     except TooLong as late:
         sheet.fail("ports", str(late))
         return
@@ -317,6 +316,6 @@ RESTART: Final = "Restart the gateway: a change of ports counts from the next st
 
 def check_certificates(sheet: Sheet, start: Start) -> None:
     """Add the finding about the days of each ssl: port's certificate. The start checks report unusable ones."""
-    for _where, port, _file, chain in shown_certificates(start):
+    for _where, port, _file, chain in read_certificates(start):
         if not isinstance(chain, str):
             connection.expiry(sheet, "certificate", chain, start.now, about=port)

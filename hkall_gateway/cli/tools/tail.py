@@ -302,10 +302,10 @@ def _load_config(path: Path) -> GatewayConfig:
 
 def _line_renderer(as_json: bool) -> Callable[[bytes], str]:
     """Return a function that formats a line, unchanged for JSON. In a damaged line only control characters are replaced."""
-    from hkall_gateway.observability.log_console import drawing
+    from hkall_gateway.observability.log_console import line_renderer
     from hkall_gateway.rules.plain_text import printable
 
-    draw = drawing(colours=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+    draw = line_renderer(colours=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
 
     def drawn(line: bytes) -> str:
         event = event_of(line)

@@ -24,7 +24,7 @@ from hkall_gateway.net.bounded_http import Bounds
 from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.net.limits.connection_limit import ConnectionSlot
 from hkall_gateway.net.limits.fair_reads import mark_authenticated
-from hkall_gateway.net.limits.timeout import arrived
+from hkall_gateway.net.limits.timeout import message_deadline
 
 LOG = structlog.get_logger()
 
@@ -121,7 +121,7 @@ class NcipConnection(Protocol):
         """The connection is gone; connectionLost follows."""
 
     def _start_deadline(self) -> Deadline | None:
-        return arrived(self._factory.services.timeout, self.transport)
+        return message_deadline(self._factory.services.timeout, self.transport)
 
     # ---- cutting
 

@@ -23,7 +23,7 @@ from hkall_gateway.net.bounded_http import BoundedChannel, BoundedRequest, Bound
 from hkall_gateway.net.limits.allow_list import NO_ADDRESS, AllowList
 from hkall_gateway.net.limits.connection_limit import ConnectionSlot
 from hkall_gateway.net.limits.fair_reads import mark_authenticated
-from hkall_gateway.net.limits.timeout import arrived
+from hkall_gateway.net.limits.timeout import message_deadline
 from hkall_gateway.observability.log_context import HEADER, valid_traceparent
 
 LOG = structlog.get_logger()
@@ -135,7 +135,7 @@ class NcipSite(BoundedSite):
         trace = valid_traceparent(traces[0].decode("latin-1")) if len(traces) == 1 else ""
         sent = {"authorization": authorization.decode("latin-1"), "traceparent": trace}
         peer = replace(channel.peer, **sent) if any(sent.values()) else channel.peer
-        deadline = arrived(self.services.timeout, channel.transport)
+        deadline = message_deadline(self.services.timeout, channel.transport)
         request.deadline = deadline
         answering = respond(self.services, body, charset(content_type), peer, channel.prove, request.challenge, deadline)
         answering.addCallbacks(self._send_reply, _abort_undecided, callbackArgs=(request,), errbackArgs=(request,)).addBoth(

@@ -100,7 +100,7 @@ class AdmissionFactory:
         return getattr(self._inner, name)
 
 
-def guarded(port: Any, judge: Judge, refusals: Refusals) -> object:
+def guard_port(port: Any, judge: Judge, refusals: Refusals) -> object:
     """Returns the same listening port; `judge` is called with the address of each new connection before it is accepted."""
     port.factory = AdmissionFactory(port.factory, judge, refusals)
     return port

@@ -73,10 +73,10 @@ class Timeout:
         self._timer: ScheduledCall | None = None
         self._rings_s = 0.0
 
-    def deadline(self, waited_s: float = 0.0, at_most_s: float | None = None) -> Deadline:
-        """Returns the deadline of a message that arrived `waited_s` seconds ago; `at_most_s`: its caller's own patience."""
+    def deadline(self, read_delay_s: float = 0.0, at_most_s: float | None = None) -> Deadline:
+        """Returns the deadline of a message that arrived `read_delay_s` seconds ago; `at_most_s`: its caller's own patience."""
         limit_s = self.seconds if at_most_s is None else min(self.seconds, at_most_s)
-        return Deadline(self._clock.seconds, self._clock.seconds() - waited_s + limit_s)
+        return Deadline(self._clock.seconds, self._clock.seconds() - read_delay_s + limit_s)
 
     def run(self, work: Coroutine[Deferred[Any], object, T], deadline: Deadline | None = None) -> Deferred[T]:
         """Returns the result of `work` under its deadline; by default its message arrives now.
@@ -160,21 +160,21 @@ _INFO: Final = Struct("=B51xI")
 _ESTABLISHED: Final = 1
 
 
-def arrived(timeout: Timeout | None, transport: object, at_most_s: float | None = None) -> Deadline | None:
+def message_deadline(timeout: Timeout | None, transport: object, at_most_s: float | None = None) -> Deadline | None:
     """Returns the deadline of a message that was just read; it has passed if the caller has hung up. None without a limit.
 
     `at_most_s`: the caller's own patience.
     """
     if timeout is None:
         return None
-    waited = waited_s(transport)
+    waited = read_delay_s(transport)
     deadline = timeout.deadline(waited or 0.0, at_most_s)
     if waited is None:
         deadline.drop()
     return deadline
 
 
-def waited_s(transport: object) -> float | None:
+def read_delay_s(transport: object) -> float | None:
     """Returns how long the newest received bytes of a connection waited to be read; None if the peer has hung up since.
 
     Linux tells both of TCP connections; of all others 0 is returned.

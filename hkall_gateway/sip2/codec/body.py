@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
-from hkall_gateway.sip2.codec.fields import KINDS, LONGEST, TAGS, clean, lengths
+from hkall_gateway.sip2.codec.fields import KINDS, LONGEST, TAGS, clean_value, split_into_fields
 from hkall_gateway.sip2.codec.messages import SHAPES, MessageShape
 
 Value = str | tuple[str, ...]
@@ -47,7 +47,7 @@ def fixed_parts(code: str, text: str, delimiter: str) -> dict[str, Value] | None
     return {name: parse(text[at:end]) for name, at, end, parse in _fixed_slices(code)}
 
 
-def take_tags(chunks: list[str], fields: dict[str, Value]) -> list[str]:
+def parse_tags(chunks: list[str], fields: dict[str, Value]) -> list[str]:
     """Stores each value under its tag; returns the chunks without a tag that is read."""
     strays: list[str] = []
     several: dict[str, list[str]] = {}
@@ -72,7 +72,7 @@ def take_tags(chunks: list[str], fields: dict[str, Value]) -> list[str]:
     return strays
 
 
-def look_at(strays: list[str], sequence: str | None) -> tuple[str | None, tuple[str, ...]]:
+def sort_strays(strays: list[str], sequence: str | None) -> tuple[str | None, tuple[str, ...]]:
     """AY may have a delimiter of its own, or stand in front of other fields; the tags of the rest are not known."""
     for stray in strays:
         if not sequence and stray[:2] == "AY" and stray.isascii() and stray[2:3].isdigit():
@@ -109,7 +109,7 @@ _BLANK: Final = "\0"
 """A placeholder that no text contains."""
 
 
-def written(code: str, fields: Mapping[str, Value], dialect: Sip2Dialect) -> str:
+def format_body(code: str, fields: Mapping[str, Value], dialect: Sip2Dialect) -> str:
     """All of a line but AY, AZ and its end. ValueError for a code or a name that SIP2 does not have; see `lines.encode`.
 
     Values are checked together; if none needs cleaning, which is usual, they are inserted into the template unchanged.
@@ -131,7 +131,7 @@ def written(code: str, fields: Mapping[str, Value], dialect: Sip2Dialect) -> str
     return _fill_fixed(form, form.set(fields)) % tuple(said)
 
 
-def patched(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str]], dialect: Sip2Dialect) -> bytes:
+def patch_body(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str]], dialect: Sip2Dialect) -> bytes:
     """Returns a relayed body with some fixed parts replaced and some tags added; every other byte is unchanged.
 
     Each tag is inserted after the last one of its kind, since some terminals read a list as one block, else at the end. Tags
@@ -154,7 +154,7 @@ def patched(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str
     return bytes(said)
 
 
-def without_hidden(body: bytes, dialect: Sip2Dialect) -> bytes:
+def remove_hidden(body: bytes, dialect: Sip2Dialect) -> bytes:
     """Returns a relayed body without the fields that the dialect hides; every other byte is unchanged."""
     shape = SHAPES.get(body[:2].decode("latin-1"))
     if shape is None or not dialect.hidden:
@@ -254,7 +254,7 @@ def _fill_fixed(form: _Template, values: tuple[Value, ...]) -> str:
 def _format_beginning(form: _Template, fields: Mapping[str, Value]) -> str:
     """Code and fixed parts."""
     encoding, delimiter = form.dialect.encoding, form.dialect.delimiter
-    given = [(part, clean(first(fields.get(part.name, "")), encoding, delimiter)) for part in SHAPES[form.code].fixed]
+    given = [(part, clean_value(first(fields.get(part.name, "")), encoding, delimiter)) for part in SHAPES[form.code].fixed]
     return "".join([form.code, *(KINDS[part.kind].emit(value, part.width) for part, value in given)])
 
 
@@ -265,7 +265,7 @@ def _values_to_write(tag: str, value: Value) -> tuple[str, ...]:
     return value if TAGS[tag].repeats else value[:1] or ("",)
 
 
-def as_sent(tag: str, value: str, dialect: Sip2Dialect) -> str:
+def value_as_sent(tag: str, value: str, dialect: Sip2Dialect) -> str:
     """A value as the terminal reads it: in its own letters, and no longer than a field."""
     return _format_field(tag, value, dialect)[len(tag) : -len(dialect.delimiter)]
 
@@ -273,5 +273,5 @@ def as_sent(tag: str, value: str, dialect: Sip2Dialect) -> str:
 def _format_field(tag: str, value: str, dialect: Sip2Dialect) -> str:
     """A field as it is sent: tag, text, delimiter; several fields where a tag is made for lines of text."""
     row = TAGS[tag]
-    pieces = lengths(KINDS[row.kind].emit(clean(value, dialect.encoding, dialect.delimiter), row.width))
+    pieces = split_into_fields(KINDS[row.kind].emit(clean_value(value, dialect.encoding, dialect.delimiter), row.width))
     return "".join([f"{tag}{piece}{dialect.delimiter}" for piece in (pieces if tag in _LINE_TAGS else pieces[:1])])

@@ -226,14 +226,14 @@ def parse_date18(text: str, zone: tzinfo) -> datetime | None:
         return None
 
 
-def clean(value: str, encoding: str, delimiter: str) -> str:
+def clean_value(value: str, encoding: str, delimiter: str) -> str:
     """Returns a sendable value: controls and the delimiter become blanks, letters outside the character set are replaced."""
     # The nearest letters come first: NFKD makes a plain bar of a full-width one.
     spelt = value if value.isascii() else _fit_encoding(value, encoding)
     return spelt.translate(_blank_table(delimiter))
 
 
-def lengths(text: str) -> list[str]:
+def split_into_fields(text: str) -> list[str]:
     """The text in lengths of at most 255 characters; an accent stays with its letter."""
     pieces = []
     while len(text) > LONGEST:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from zlib import adler32
 
-from hkall_gateway.sip2.codec.body import Value, first, fixed_parts, look_at, take_tags, written
+from hkall_gateway.sip2.codec.body import Value, first, fixed_parts, format_body, parse_tags, sort_strays
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.fields import CONTROLS, TAGS
 from hkall_gateway.sip2.codec.messages import GARBLED, RESEND, SHAPES, MessageShape
 
-__all__ = ["BadMessage", "Sip2Message", "Value", "body_of", "checksum", "decode", "encode", "sealed"]
+__all__ = ["BadMessage", "Sip2Message", "Value", "body_of", "checksum", "decode", "encode", "seal_body"]
 
 
 @dataclass(slots=True, repr=False)
@@ -130,7 +130,7 @@ def encode(message: Sip2Message, dialect: Sip2Dialect) -> bytes:
     always there. A code or a name that SIP2 does not have is a bug of ours: ValueError. AY and AZ follow `sequence`
     and `checked`; 96 and 97 carry no AY, and AZ where the dialect detects errors.
     """
-    line = written(message.code, message.fields, dialect).encode(dialect.encoding, "replace")
+    line = format_body(message.code, message.fields, dialect).encode(dialect.encoding, "replace")
     return _append_seal(line, message, dialect) + dialect.terminator
 
 
@@ -144,7 +144,7 @@ def body_of(line: bytes, delimiter: str = "|") -> bytes:
     return kept[: apart.start()] if apart else kept
 
 
-def sealed(body: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
+def seal_body(body: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
     """The whole line of a body that is passed on as it is: AY and AZ follow `message`, the end is the dialect's.
 
     A last field without its delimiter gets one before AY or AZ, which would be read as a part of it.
@@ -203,8 +203,8 @@ def _parse_body(shape: MessageShape, end: _End, delimiter: str, raw: bytes) -> S
     fixed = fixed_parts(shape.code, body[2:start], delimiter)
     fields = fixed.copy() if fixed is not None else {}
     tags = body[start:] if fixed is not None else body.partition(delimiter)[2]
-    strays = take_tags(tags.split(delimiter), fields)
-    sequence, unknown = look_at(strays, sequence) if strays else (sequence, ())
+    strays = parse_tags(tags.split(delimiter), fields)
+    sequence, unknown = sort_strays(strays, sequence) if strays else (sequence, ())
     message = Sip2Message(shape.code, fields, sequence, checked, unknown, points, raw)
     if fixed is None:
         raise BadMessage("truncated", shape.code, message)

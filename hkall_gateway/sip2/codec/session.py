@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
-from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode, encode, sealed
+from hkall_gateway.sip2.codec.lines import BadMessage, Sip2Message, Value, decode, encode, seal_body
 from hkall_gateway.sip2.codec.messages import GARBLED, RESEND, SHAPES
 
 # ---- Telnet login: prompts for a name and a password, then ordinary SIP2 on the same connection.
@@ -216,9 +216,9 @@ class Session:
             request, encode(Sip2Message(code, fields, request.sequence, request.checked), self.dialect)
         )
 
-    def pass_on(self, request: Sip2Message, body: bytes) -> bytes:
+    def relay(self, request: Sip2Message, body: bytes) -> bytes:
         """The same for a reply that another system made: `body` as it is, with this line's own number, sum and end."""
-        return self._remember_answer(request, sealed(body, request, self.dialect))
+        return self._remember_answer(request, seal_body(body, request, self.dialect))
 
     def _remember_answer(self, request: Sip2Message, line: bytes) -> bytes:
         """Stores the answer and removes the requests that were answered before it."""

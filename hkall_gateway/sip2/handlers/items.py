@@ -13,10 +13,10 @@ from hkall_gateway.rules.dates import civil, end_of, start_of
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.availability import circulation_status
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.sip2.codec.body import as_sent
+from hkall_gateway.sip2.codec.body import value_as_sent
 from hkall_gateway.sip2.codec.lines import Value
 from hkall_gateway.sip2.exchange import Exchange, Reply, refuse, refuse_by, reply
-from hkall_gateway.sip2.handlers.patrons import LISTINGS, line_text
+from hkall_gateway.sip2.handlers.patrons import LISTINGS, entry_text
 from hkall_gateway.sip2.screen_messages import Notice, notice_text
 
 # ---- Holds at a terminal: for us they are requests to other libraries, placed, changed or taken back.
@@ -43,7 +43,7 @@ async def hold(exchange: Exchange) -> Reply:
     if exchange.pin_missing:
         return refuse_by(exchange, Reason.WRONG_PIN)
     mode, notice = MODES[asked.get("hold_mode")]
-    outcome = await exchange.services.circulation.execute(await asked_hold(exchange, mode))
+    outcome = await exchange.services.circulation.execute(await hold_command(exchange, mode))
     if isinstance(outcome, Refused):
         return refuse(exchange, outcome)
     said: dict[str, Value] = {
@@ -57,7 +57,7 @@ async def hold(exchange: Exchange) -> Reply:
     return reply(exchange, said, request=outcome.request)
 
 
-async def asked_hold(exchange: Exchange, mode: HoldMode) -> Hold:
+async def hold_command(exchange: Exchange, mode: HoldMode) -> Hold:
     """Returns the desk command for a terminal's 15."""
     told = frozenset[str]() if mode is HoldMode.PLACE else await _find_listed(exchange)
     asked, last = exchange.message, exchange.instant("BW")
@@ -80,7 +80,7 @@ async def _find_listed(exchange: Exchange) -> frozenset[str]:
     had = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
     shown = {
         line.request.id: {
-            as_sent(row.tag, line_text(exchange, row, line), exchange.session.dialect).strip() for row in LISTINGS
+            value_as_sent(row.tag, entry_text(exchange, row, line), exchange.session.dialect).strip() for row in LISTINGS
         }
         for line in had.lines
     }

@@ -14,7 +14,7 @@ from hkall_gateway.circulation.returning import Arrival, CheckedIn, CheckIn
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.sip2.codec.lines import Value
-from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, if_known, refuse, refuse_by, reply
+from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, refuse, refuse_by, reply, unless_away
 from hkall_gateway.sip2.screen_messages import Notice, notice_text, say
 
 
@@ -51,7 +51,7 @@ async def check_out(exchange: Exchange) -> Reply:
     asked = exchange.message
     if not (asked.get("AA") and asked.get("AB")):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
-    if exchange.says("BI"):
+    if exchange.is_set("BI"):
         return await _undo_checkin(exchange)
     if exchange.pin_missing and not exchange.no_block:
         return refuse_by(exchange, Reason.WRONG_PIN)
@@ -76,9 +76,9 @@ def _checkout_command(exchange: Exchange, *, undo: bool = False) -> CheckOut:
         pin=exchange.pin,
         pin_given=bool(exchange.pin),
         no_block=exchange.no_block,
-        renewal_allowed=exchange.says("sc_renewal_policy"),
-        fee_acknowledged=exchange.says("BO"),
-        happened_at=exchange.happened("transaction_date"),
+        renewal_allowed=exchange.is_set("sc_renewal_policy"),
+        fee_acknowledged=exchange.is_set("BO"),
+        happened_at=exchange.offline_instant("transaction_date"),
         due_told=civil(told) if told else None,
         undo=undo,
     )
@@ -111,7 +111,7 @@ async def _undo_checkin(exchange: Exchange) -> Reply:
     if not isinstance(outcome, CheckedIn):
         return refuse(exchange, outcome)
     asked_for = SeeItem(exchange.by, outcome.item.barcode, outcome.item.agency)
-    seen = await if_known(exchange.services.circulation.execute(asked_for))
+    seen = await unless_away(exchange.services.circulation.execute(asked_for))
     due = seen.due if isinstance(seen, ItemSeen) else None
     text = notice_text(Notice.RETURN_UNDONE, exchange.language())
     return _loan_reply(exchange, outcome.title, due, [text], had=True, request=outcome.request)
@@ -125,9 +125,9 @@ async def check_in(exchange: Exchange) -> Reply:
     asked = exchange.message
     if not asked.get("AB"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
-    if exchange.says("BI"):
+    if exchange.is_set("BI"):
         return await _undo_checkout(exchange)
-    happened = exchange.happened("return_date", "transaction_date")
+    happened = exchange.offline_instant("return_date", "transaction_date")
     ask = CheckIn(exchange.by, exchange.place, asked.get("AB"), no_block=exchange.no_block, happened_at=happened)
     outcome = await exchange.services.circulation.execute(ask)
     if not isinstance(outcome, CheckedIn):
@@ -153,10 +153,10 @@ async def _sorter_fields(exchange: Exchange, taken: CheckedIn) -> dict[str, Valu
     wanted = exchange.session.dialect.extensions
     if "CS" in wanted:
         asked_for = SeeItem(exchange.by, taken.item.barcode, taken.item.agency)
-        seen = await if_known(exchange.services.circulation.execute(asked_for))
+        seen = await unless_away(exchange.services.circulation.execute(asked_for))
         told |= {"CS": seen.call_number, "CH": seen.properties} if isinstance(seen, ItemSeen) else {}
     if "DA" in wanted and taken.held_for:
-        patron = await if_known(exchange.services.circulation.execute(SeePatron(exchange.by, taken.held_for)))
+        patron = await unless_away(exchange.services.circulation.execute(SeePatron(exchange.by, taken.held_for)))
         told["DA"] = patron.name.reveal() if patron else ""
     return {tag: value for tag, value in told.items() if value}
 
@@ -218,7 +218,7 @@ async def renew(exchange: Exchange) -> Reply:
         title=asked.get("AJ"),
         pin=exchange.pin,
         pin_given=bool(exchange.pin),
-        fee_acknowledged=exchange.says("BO"),
+        fee_acknowledged=exchange.is_set("BO"),
     )
     outcome = await exchange.services.circulation.execute(ask)
     if isinstance(outcome, Renewed):
@@ -244,7 +244,7 @@ async def renew_all(exchange: Exchange) -> Reply:
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     if exchange.pin_missing:
         return refuse_by(exchange, Reason.WRONG_PIN)
-    ask = RenewAll(exchange.by, asked.get("AA"), exchange.pin, exchange.says("BO"))
+    ask = RenewAll(exchange.by, asked.get("AA"), exchange.pin, exchange.is_set("BO"))
     done = await exchange.services.circulation.execute(ask)
     if isinstance(done, Refused):
         return refuse(exchange, done)

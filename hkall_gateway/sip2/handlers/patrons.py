@@ -156,13 +156,13 @@ FEES: Final = (6, 7)
 async def patron_status(exchange: Exchange) -> Reply:
     """24: may this patron borrow, and what do they owe."""
     seen = await _see_patron(exchange)
-    return _patron_reply(exchange, seen, patron_status_fields(exchange, seen, lists_of(seen)))
+    return _patron_reply(exchange, seen, patron_status_fields(exchange, seen, entries_by_list(seen)))
 
 
 async def patron_information(exchange: Exchange) -> Reply:
     """64: the same, with counts, limits, and the one list that the summary asks for."""
     seen = await _see_patron(exchange)
-    lists = lists_of(seen)
+    lists = entries_by_list(seen)
     said = patron_status_fields(exchange, seen, lists)
     if _may_see_details(exchange, seen):
         said |= {row.count: f"{len(lists[row.tag])}" for row in LISTINGS}
@@ -206,7 +206,7 @@ def _see_patron(exchange: Exchange) -> Awaitable[PatronSeen]:
     return exchange.services.circulation.execute(SeePatron(exchange.by, exchange.message.get("AA"), pin, bool(pin)))
 
 
-def lists_of(record: Record) -> Lists:
+def entries_by_list(record: Record) -> Lists:
     """Returns a record's entries by list tag; one entry may be in several lists. The fines begin with existing charges."""
     lists: dict[str, list[RecordEntry]] = {row.tag: [] for row in LISTINGS}
     lists[LISTINGS[FINES].tag] += record.charges
@@ -227,7 +227,7 @@ def patron_status_fields(exchange: Exchange, seen: PatronSeen, lists: Lists) -> 
     name = seen.name_zh if language == ZH and seen.name_zh else seen.name
     texts = [say(seen.refusal.why, language, seen.refusal.detail)] if seen.refusal else []
     texts += [say(Reason.WRONG_PIN, language, {})] if seen.pin_ok is False else []
-    texts += texts_of(exchange, lists, language) if trusted else []
+    texts += hold_texts(exchange, lists, language) if trusted else []
     return {
         "patron_status": _patron_status(tuple([fact for fact, holds in FACTS.items() if holds(seen)])),
         "language": exchange.code_of(language),
@@ -257,11 +257,11 @@ def _fields_while_unknown(exchange: Exchange, seen: PatronSeen, language: str) -
         "CQ": told.pin,
         "BH": "",
         "BV": "",
-        "AF": (say(seen.refusal.why, language, seen.refusal.detail), *what_is_unknown(exchange, told, language)),
+        "AF": (say(seen.refusal.why, language, seen.refusal.detail), *unknown_texts(exchange, told, language)),
     }
 
 
-def what_is_unknown(exchange: Exchange, told: KnownFlags, language: str) -> list[str]:
+def unknown_texts(exchange: Exchange, told: KnownFlags, language: str) -> list[str]:
     """Returns the screen messages that say whether the card or the PIN cannot be checked at the moment."""
     texts = [] if told.valid == "Y" else [notice_text(Notice.CARD_UNKNOWN_NOW, language)]
     return texts + ([notice_text(Notice.PIN_UNKNOWN_NOW, language)] if exchange.pin and told.pin != "Y" else [])
@@ -271,17 +271,17 @@ def _is_unknown(seen: PatronSeen) -> bool:
     return seen.refusal is not None and seen.refusal.why is Reason.TRY_AGAIN
 
 
-def texts_of(exchange: Exchange, lists: Lists, language: str) -> list[str]:
+def hold_texts(exchange: Exchange, lists: Lists, language: str) -> list[str]:
     """How many books wait, and where each request stands, in the words that patrons know, when they are asked for (R35)."""
     waiting = len(lists["AS"])
     texts = [_waiting_text(waiting, language)] if waiting else []
-    row = asked_list(exchange.message)
+    row = requested_list(exchange.message)
     if row is not None and row.tag in REQUESTS:
         texts += [f"{line.request.title}: {line.label}" for line in lists[row.tag] if isinstance(line, LoanEntry)]
     return texts
 
 
-def asked_list(asked: Sip2Message) -> Listing | None:
+def requested_list(asked: Sip2Message) -> Listing | None:
     """The one list that a 63 asks for: the first Y of its summary. None where it asks for none that we have."""
     return _list_of_summary(asked.get("summary"))
 
@@ -323,14 +323,14 @@ def _may_see_details(exchange: Exchange, seen: PatronSeen) -> bool:
 def _list_fields(exchange: Exchange, lists: Lists) -> dict[str, Value]:
     """Returns the entries of the list that is asked for, from BP to BQ, counted from 1, both included."""
     asked = exchange.message
-    row = asked_list(asked)
+    row = requested_list(asked)
     if row is None:
         return {}
     first, last = _page_limit(asked.get("BP"), 1), _page_limit(asked.get("BQ"), len(lists[row.tag]))
-    return {row.tag: tuple([line_text(exchange, row, line) for line in lists[row.tag][max(first - 1, 0) : last]])}
+    return {row.tag: tuple([entry_text(exchange, row, line) for line in lists[row.tag][max(first - 1, 0) : last]])}
 
 
-def line_text(exchange: Exchange, row: Listing, line: RecordEntry) -> str:
+def entry_text(exchange: Exchange, row: Listing, line: RecordEntry) -> str:
     """Returns one entry of a list: the barcode, which the terminal may use in further requests; an amount in lists of fees."""
     if isinstance(line, ChargeEntry):
         named, cents = _item_text(exchange, line.item.barcode if line.item else "", line.title), line.left_cents
@@ -362,12 +362,12 @@ async def block(exchange: Exchange) -> Reply:
     asked = exchange.message
     if not asked.get("AA"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
-    ask = BlockCard(exchange.by, asked.get("AA"), asked.get("AL"), exchange.says("card_retained"))
+    ask = BlockCard(exchange.by, asked.get("AA"), asked.get("AL"), exchange.is_set("card_retained"))
     outcome = await exchange.services.circulation.execute(ask)
     if isinstance(outcome, Refused):
         return refuse(exchange, outcome)
     seen = await _see_patron(exchange)
-    return reply(exchange, patron_status_fields(exchange, seen, lists_of(seen)))
+    return reply(exchange, patron_status_fields(exchange, seen, entries_by_list(seen)))
 
 
 async def enable(exchange: Exchange) -> Reply:
@@ -380,6 +380,6 @@ async def enable(exchange: Exchange) -> Reply:
         return refuse(exchange, outcome)
     seen = await _see_patron(exchange)
     if isinstance(outcome, Refused):  # the card is known all the same
-        said = patron_status_fields(exchange, seen, lists_of(seen))
+        said = patron_status_fields(exchange, seen, entries_by_list(seen))
         return refuse(exchange, outcome, **{name: said[name] for name in ("patron_status", "AE", "BL", "CQ")})
-    return replace(reply(exchange, patron_status_fields(exchange, seen, lists_of(seen))), no=seen.refusal)
+    return replace(reply(exchange, patron_status_fields(exchange, seen, entries_by_list(seen))), no=seen.refusal)
