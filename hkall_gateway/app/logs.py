@@ -1,4 +1,4 @@
-"""Logging: one line per event, JSON or drawn for people, without any secret or personal data of a patron."""
+"""Logging: one line for each event, JSON or for people, without secrets or personal data of a patron."""
 
 from __future__ import annotations
 
@@ -72,9 +72,10 @@ _MARKS: Final = frozenset(mark for marks, _, _ in _SPOTS for mark in marks)
 
 
 def patron_ref(barcode: str, key: bytes) -> str:
-    """Returns twelve hex digits that stand for one patron under one key; without the key they do not lead back to the card.
+    """Return twelve hex digits that stand for one patron under one key.
 
-    ValueError without a key: card numbers are few, so that an unkeyed hash could be tried out.
+    Without the key they do not lead back to the card. Raises ValueError for an empty key: card numbers are few, so that an
+    unkeyed hash could be tried out.
     """
     if not key:
         raise ValueError("patron_ref: the key is empty")
@@ -85,9 +86,11 @@ def patron_ref(barcode: str, key: bytes) -> str:
 class Stream(Protocol):
     """Destination of log lines: a binary file, or `background_writer.BackgroundWriter`."""
 
-    def write(self, line: bytes, /) -> int: ...
+    def write(self, line: bytes, /) -> int:
+        """Write a line."""
 
-    def flush(self) -> None: ...
+    def flush(self) -> None:
+        """Flush the lines."""
 
 
 def configure(
@@ -100,11 +103,11 @@ def configure(
     draw: Draw | None = None,
     for_good: bool = False,
 ) -> None:
-    """Sends all log events to `stream`, from `level` (debug, info, warning, error) upward.
+    """Send all log events from `level` (debug, info, warning, error) upward to `stream`.
 
-    `now` returns an aware instant; `key` is that of `patron_ref`; `titles` shows the titles of books; `draw` makes a line for
+    `now` returns an aware instant. `key` is that of `patron_ref`. `titles` shows the titles of books. `draw` makes a line for
     people instead of JSON. Each line is written and flushed; a buffering `stream` has its own meaning of flush. May be called
-    again, also with other arguments, unless it was called with `for_good`: then a logger is built once and not for every line.
+    again, unless it was called with `for_good`: then a logger is built once and not for every line.
     """
     hidden = HIDDEN_WORDS | HIDDEN_TAGS | HIDDEN_ELEMENTS
     if titles:
@@ -119,10 +122,10 @@ def configure(
 
 
 class LogLine:
-    """The processor that makes a line of an event: adds its context and time, and removes confidential values.
+    """The processor that makes a line of an event: adds context and time, and removes confidential values.
 
-    `hidden` are words and tags; `key` is that of `patron_ref`; `draw` makes a line for people, by default it is JSON. One
-    processor for all four steps: most messages write a line, and a copy of the event for each step takes as long as all else.
+    `hidden` are words and tags; `key` is that of `patron_ref`; `draw` makes a line for people, JSON without it. It is one
+    processor for all steps, since a copy of the event for each of them takes as long as all else.
     """
 
     def __init__(self, hidden: frozenset[str], key: bytes, now: Callable[[], datetime], draw: Draw | None = None) -> None:
@@ -194,7 +197,7 @@ class LogLine:
 
 
 def _are_harmless(values: Iterable[Any]) -> bool:
-    """Whether the values are safe under any field name: numbers, and texts in which no secret can be recognised."""
+    """Return whether the values are safe under any field name: numbers, and texts without a recognisable secret."""
     try:
         return _has_no_marks(" ".join([value for value in values if type(value) not in _NUMBERS]))
     except TypeError:  # one of them is not a text
@@ -205,12 +208,12 @@ _NUMBERS: Final = frozenset({bool, int, float, type(None)})
 
 
 def _has_no_marks(text: str) -> bool:
-    """Whether a text has none of the marks of a secret."""
+    """Return whether a text has none of the marks of a secret."""
     return not any(map(text.__contains__, _MARKS))
 
 
 def scrub(text: str) -> str:
-    """Running text without recognisable secrets and addresses."""
+    """Return the text without recognisable secrets and addresses."""
     if _has_no_marks(text):
         return text
     for marks, spot, shown in _SPOTS:
@@ -220,9 +223,9 @@ def scrub(text: str) -> str:
 
 
 def twisted_observer() -> ILogObserver:
-    """An observer for Twisted's own log.
+    """Return an observer for Twisted's own log.
 
-    Its failures and errors become errors, with the traceback; its warnings stay warnings; all else is logged at debug level.
+    Failures and errors become errors with their traceback, warnings stay warnings, and all else is logged at debug level.
     """
     # To mypy a zope interface is a class and no function is one; to Twisted any callable of one event is an observer.
     return cast(ILogObserver, _log_twisted_event)
@@ -243,7 +246,7 @@ def _log_twisted_event(event: LogEvent) -> None:
 
 @lru_cache(maxsize=4)
 def _format_second(second: int) -> tuple[str, str]:
-    """A second in UTC, and its day in Hong Kong: computed once for all lines of that second."""
+    """Return a second in UTC, and its day in Hong Kong, computed once for all lines of that second."""
     instant = datetime.fromtimestamp(second, UTC)
     return f"{instant:%Y-%m-%dT%H:%M:%S}", f"{instant.astimezone(_HKT):%Y-%m-%d}"
 
@@ -260,7 +263,7 @@ _ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), ch
 
 
 def log_move(move: JournalEntry) -> None:
-    """Logs one line for a committed step of a request, or for a refusal with the rule behind it."""
+    """Log a committed step of a request, or a refusal with its rule."""
     LOG.info(
         "decision.refused" if move.event == "REFUSED" else "transition",
         request_id=move.request,

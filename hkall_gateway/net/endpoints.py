@@ -16,27 +16,35 @@ def numbered(text: str, number: str) -> str:
 
 
 class Peered(Protocol):
-    """What tells the address of its peer: a transport of any kind."""
+    """A transport of any kind that tells the address of its peer."""
 
-    def getPeer(self) -> object: ...  # noqa: N802
+    def getPeer(self) -> object:  # noqa: N802
+        """Return the address of the peer."""
 
 
 class Transport(Peered, Protocol):
-    """The part of a Twisted transport that protocols use, plain TCP or TLS: to mypy zope's interfaces are no protocols."""
+    """The part of a Twisted transport that protocols use, plain TCP or TLS. To mypy zope's interfaces are no protocols."""
 
-    def write(self, data: bytes) -> object: ...
+    def write(self, data: bytes) -> object:
+        """Write data, without waiting."""
 
-    def loseConnection(self) -> object: ...  # noqa: N802
+    def loseConnection(self) -> object:  # noqa: N802
+        """Close after the written data is sent."""
 
-    def abortConnection(self) -> object: ...  # noqa: N802
+    def abortConnection(self) -> object:  # noqa: N802
+        """Close at once."""
 
-    def pauseProducing(self) -> object: ...  # noqa: N802
+    def pauseProducing(self) -> object:  # noqa: N802
+        """Stop reading."""
 
-    def resumeProducing(self) -> object: ...  # noqa: N802
+    def resumeProducing(self) -> object:  # noqa: N802
+        """Read again."""
 
-    def registerProducer(self, producer: object, streaming: bool) -> object: ...  # noqa: N802
+    def registerProducer(self, producer: object, streaming: bool) -> object:  # noqa: N802
+        """Have a producer paused while the peer does not read."""
 
-    def unregisterProducer(self) -> object: ...  # noqa: N802
+    def unregisterProducer(self) -> object:  # noqa: N802
+        """Forget the producer."""
 
 
 _endpoint: Any = serverFromString  # it has no types
@@ -48,19 +56,18 @@ BACKLOG: Final = 512
 
 
 class CannotOpen(Exception):
-    """A port that cannot be opened. The text names it, the reason and the remedy."""
+    """A port cannot be opened. The text names it, the reason and the remedy."""
 
 
 class NotPassed(CannotOpen):
-    """A socket that the configuration expects of systemd, and that systemd has not passed to this process."""
+    """The configuration expects a socket from systemd, and systemd has not passed it to this process."""
 
 
 def server_endpoint(reactor: object, text: str, *, shared: bool = False) -> Any:
-    """The server endpoint of a description. `shared`: other processes may listen on its port too (SO_REUSEPORT).
+    """Make the server endpoint of a description. Raises NotPassed.
 
-    Twisted's endpoint strings have no option for SO_REUSEPORT, so the port of their endpoint is made to set it.
-
-    Raises NotPassed.
+    With `shared` other processes may listen on its port too (SO_REUSEPORT). Twisted's endpoint strings have no option for that,
+    so the port of their endpoint is made to set it.
     """
     if text.startswith("systemd:"):
         try:

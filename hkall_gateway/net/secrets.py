@@ -19,7 +19,7 @@ HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1
 
 
 def hash_secret(text: str) -> str:
-    """Return the Argon2id hash to store for a password or PIN, with a new salt each time. Slow: never on the reactor."""
+    """Return the Argon2id hash for a password or PIN, with a new salt each time. Slow: never on the reactor."""
     return HASHER.hash(text)
 
 
@@ -40,11 +40,12 @@ DECOY: Final = "$argon2id$v=19$m=19456,t=2,p=1$aGthbGwtZ2F0ZXdheS1ubw$AAAAAAAAAA
 class InThread(Protocol):
     """Runs slow work away from the reactor: `deferToThreadPool` with a small pool of its own."""
 
-    def __call__(self, work: Callable[..., T], /, *args: object) -> Awaitable[T]: ...
+    def __call__(self, work: Callable[..., T], /, *args: object) -> Awaitable[T]:
+        """Return a Deferred of the result of the work."""
 
 
 def are_equal(a: str, b: str) -> bool:
-    """Whether two plain secrets are equal, in constant time."""
+    """Return whether two plain secrets are equal, in constant time."""
     return hmac.compare_digest(_encode_secret(a), _encode_secret(b))
 
 
@@ -53,11 +54,11 @@ def ignore_lock(_subject: str, _seconds: float) -> None:
 
 
 class WrongPins:
-    """Counts recent wrong secrets per subject.
+    """Counts recent wrong secrets for each subject.
 
-    After `attempts` within `window_s` seconds the subject is locked until the oldest of them is that old. `told` is called
-    with each subject that becomes locked, and the seconds to the end of the lock. At most `room` subjects are remembered;
-    beyond that, the subject with the oldest last wrong secret is forgotten.
+    After `attempts` within `window_s` seconds the subject is locked until the oldest of them is that old. `told` is called with
+    each subject that becomes locked, and the seconds to the end of the lock. At most `room` subjects are remembered; beyond
+    that, the subject with the oldest last wrong secret is forgotten.
     """
 
     __slots__ = ("_attempts", "_room", "_seconds", "_told", "_window_s", "_wrong")
@@ -78,11 +79,11 @@ class WrongPins:
         self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
 
     def shut(self, subject: str, pending: int = 0) -> bool:
-        """Whether no further secret is checked; `pending` are guesses without a result so far."""
+        """Return whether no further secret is checked; `pending` are guesses without a result so far."""
         return len(self._recent_failures(subject)) + pending >= self._attempts
 
     def count(self, subject: str) -> None:
-        """Counts one more wrong secret for `subject`."""
+        """Count one more wrong secret for `subject`."""
         times = self._recent_failures(subject)
         times.append(self._seconds())
         self._wrong[subject] = times
@@ -93,7 +94,7 @@ class WrongPins:
             self._told(subject, times[0] + self._window_s - self._seconds())
 
     def forget(self, subject: str) -> None:
-        """Resets the count after the right secret."""
+        """Reset the count after the right secret."""
         self._wrong.pop(subject, None)
 
     def _recent_failures(self, subject: str) -> deque[float]:
@@ -104,11 +105,11 @@ class WrongPins:
 
 
 class Secrets:
-    """Verifies Argon2id hashes, and remembers correct secrets for a while.
+    """Verifies Argon2id hashes, and remembers correct secrets for a while. Used on the reactor's thread only.
 
     It stores BLAKE2b(subject, stored hash, secret) under `key`, up to 64 random bytes of this process: useless to a thief, and
     invalid once the hash changes. Wrong secrets are never stored in any form. `kept_s` is the life of an entry in seconds of
-    `seconds()`, `room` the number of entries. Used on the reactor's thread only.
+    `seconds()`, `room` the number of entries.
     """
 
     def __init__(
@@ -132,10 +133,10 @@ class Secrets:
         self._asked: dict[str, dict[bytes, list[Deferred[bool]]]] = {}
 
     async def verify(self, subject: str, stored: str, secret: str) -> bool:
-        """Whether `secret` matches the hash `stored`.
+        """Return whether `secret` matches the hash `stored`.
 
-        `subject` names the account with its kind ("patron P1", "terminal counter-1"). An empty secret means "not given": it is
-        wrong, but does not count as a guess. A subject with too many wrong guesses is refused even with the right secret.
+        `subject` names the account with its kind ("patron P1", "terminal counter-1"). An empty secret is wrong, but does not
+        count as a guess. A subject with too many wrong guesses is refused even with the right secret.
         """
         asked = self._asked.get(subject, {})
         digest = self._cache_key(subject, stored, secret)
@@ -155,7 +156,10 @@ class Secrets:
         return await self._verify_on_thread(subject, stored, secret, digest)
 
     async def compare(self, stored: str, secret: str) -> bool:
-        """Return whether a secret is that of a hash, without counting it. An empty `stored` takes as long, and fits none."""
+        """Return whether a secret matches a hash, without counting it.
+
+        An empty `stored` takes as long, and matches none.
+        """
         return await self._in_thread(matches, stored or DECOY, secret) and bool(secret)
 
     async def _verify_on_thread(self, subject: str, stored: str, secret: str, digest: bytes) -> bool:
@@ -186,7 +190,7 @@ class Secrets:
 
 
 def matches(stored: str, secret: str) -> bool:
-    """Return whether a secret is that of an Argon2id hash. Slow: never on the reactor."""
+    """Return whether a secret matches an Argon2id hash. Slow: never on the reactor."""
     try:
         return is_hash(stored) and HASHER.verify(stored, _encode_secret(secret))
     except (VerificationError, ValueError):

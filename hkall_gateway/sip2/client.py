@@ -52,34 +52,43 @@ TRIES: Final = 4
 
 
 class Ask(Protocol):
-    """One question to the local system: the body of a line, without AY, AZ and end; and the body of its reply.
+    """A query to the local system.
 
-    Raises Unreachable where no usable reply comes in time.
+    It takes the body of a line, without AY, AZ and line end, and returns the body of the reply. Raises Unreachable if no usable
+    reply comes in time.
     """
 
-    def __call__(self, body: bytes, /) -> Awaitable[bytes]: ...
+    def __call__(self, body: bytes, /) -> Awaitable[bytes]:
+        """Send the body and return the body of the reply."""
 
 
 class UpstreamInterface(Ask, Protocol):
-    """The local system behind one terminal; `Upstream` is one. A login that is changed counts from the next opening on."""
+    """The local system behind one terminal, implemented by `Upstream`.
+
+    A changed `login` takes effect when the connection is opened next.
+    """
 
     login: Login
 
     @property
-    def dialect(self) -> Sip2Dialect: ...
+    def dialect(self) -> Sip2Dialect:
+        """Return the dialect of the local system."""
 
     @property
-    def up(self) -> bool: ...
+    def up(self) -> bool:
+        """Return whether the system answered the last request."""
 
     @property
-    def refused(self) -> bool: ...
+    def refused(self) -> bool:
+        """Return whether the local system has refused this connection's login."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Our login at the local system; no login is sent if the name is empty."""
+    """Credentials for the local system; no login is sent if `name` is empty."""
 
     name: str = ""
     password: Sensitive = NOTHING
@@ -94,7 +103,7 @@ class Unusable(Exception):
 
 
 class LoginRefused(Unusable):
-    """It answers, but not to this login."""
+    """The local system answers, but refuses this login."""
 
 
 class Garbled(Unusable):
@@ -102,17 +111,18 @@ class Garbled(Unusable):
 
 
 class HungUp(Unreachable):
-    """It ended the connection over this very question."""
+    """The local system closed the connection after it got this message."""
 
 
 class Unanswered(Unreachable):
-    """The request was sent and no answer came: it may have been executed, or may be executed later."""
+    """No answer came. The message may have been executed, or may still be executed."""
 
 
 class LineConnection(TwistedProtocol):
-    """One connection, read and written as lines. `closed` is the reason why it closed, "" while it is open.
+    """A connection that is read and written by lines.
 
-    `unsealed`: the system sends its replies here without sequence number and checksum.
+    `closed` is the reason for its end, "" while it is open. If `unsealed` is set, the system sends replies without sequence
+    number and checksum.
     """
 
     def __init__(self) -> None:
@@ -122,7 +132,7 @@ class LineConnection(TwistedProtocol):
         self._waiter: Deferred[bytes] | None = None
 
     def forget_lines(self) -> None:
-        """Forget the lines that came before a request: they cannot be its reply."""
+        """Discard the lines received before a request, which cannot be its reply."""
         self._lines.clear()
 
     def say(self, line: bytes) -> None:
@@ -130,7 +140,10 @@ class LineConnection(TwistedProtocol):
         cast(Transport, self.transport).write(line)
 
     def line(self) -> Deferred[bytes]:
-        """The next line that comes, without its end. Fails with Unusable when the connection is closed first."""
+        """Return a Deferred of the next line, without its end.
+
+        It fails with Unusable if the connection is closed first.
+        """
         if self._lines:
             return succeed(self._lines.popleft())
         self._waiter = Deferred()
@@ -139,12 +152,13 @@ class LineConnection(TwistedProtocol):
         return self._waiter
 
     def drop(self) -> None:
-        """Abort the connection at once: data that still arrives answers an abandoned request."""
+        """Abort the connection, so that late data cannot answer a later request."""
         self.closed = self.closed or "dropped"
         if self.transport is not None:
             cast(Transport, self.transport).abortConnection()
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Split the data into lines."""
         first, *others = data.replace(b"\n", b"\r").split(b"\r")
         self._buffer += first
         for piece in others:
@@ -157,6 +171,7 @@ class LineConnection(TwistedProtocol):
             self._waiter.callback(self._lines.popleft())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        """Fail the caller that waits for a line."""
         self.closed = self.closed or type(reason.value).__name__
         if self._waiter is not None and not self._waiter.called:
             self._waiter.errback(Unusable(self.closed))
@@ -166,15 +181,17 @@ Dial = Callable[[], Awaitable[LineConnection]]
 
 
 class Upstream:
-    """One connection, one request at a time; it is opened and logged in with the first request and after every loss.
+    """A connection to the local system with one request at a time.
 
-    A request has `timeout_s` seconds in all, including the connection, or the rest of its message's budget. A request that may
-    have been executed is never repeated automatically: whether the loan was made is unknown here, but the person at the
-    terminal knows. A read-only request is repeated if a connection that was kept open turns out to be closed. A line that the
-    peer could not read (96) was not executed, and is sent again; a garbled reply is requested again (97).
+    It is opened, with the login, for the first request and after every loss. A request has `timeout_s` seconds in all,
+    including the connection, or the rest of its message's budget.
 
-    Only failures that concern every request count against the system: no connection, no answer to the login, no answer in
-    time. A connection that it closes during a request or a login counts if a probe ends the same way.
+    A request that may have been executed is never repeated automatically: the gateway does not know whether the loan was made,
+    but the person at the terminal does. A read-only request is repeated if an idle connection turns out to be closed. A line
+    that the peer could not read (96) was not executed and is sent again. A garbled reply is requested again (97).
+
+    Only failures that concern every request count against the system: no connection, no answer to the login, no answer in time.
+    A connection closed during a request or a login counts if a probe ends the same way.
     """
 
     def __init__(
@@ -188,16 +205,19 @@ class Upstream:
 
     @property
     def up(self) -> bool:
-        """Whether the system answered when it was asked last."""
+        """Return whether the system answered the last request."""
         return self._health.up
 
     @property
     def refused(self) -> bool:
-        """Whether the system refused this connection's login, and it is too early to try again."""
+        """Return whether the system refused this connection's login, and the next attempt is not due yet."""
         return bool(self.login.name) and not self._health.may_log_in(self.login.name, self.login)
 
     async def __call__(self, body: bytes) -> bytes:
-        """The reply to one question; see `Ask`. Raises HungUp or Unanswered where it was sent and has no answer."""
+        """Return the reply to a query; see `Ask`.
+
+        Raises HungUp or Unanswered if the query was sent and got no answer.
+        """
         question = body[:2].decode("latin-1")
         if not self._health.may_ask():
             self._health.record_skipped(question)
@@ -208,9 +228,9 @@ class Upstream:
         return await self._send_and_read(body, question)
 
     async def try_again(self) -> None:
-        """Probe the system on a separate connection, and report the result to its health. Never raises.
+        """Probe the system on a separate connection and report the result to its health. Never raises.
 
-        The login with which this object was created is tried first: a later one came from a terminal, and may be the fault.
+        The probe uses the login with which this object was created: a later one came from a terminal and may be wrong.
         """
         for login in dict.fromkeys((self._first_login, self.login)):
             own = Upstream(self._dial, self._clock, self._timeout_s, self.dialect, self._health, login)
@@ -258,7 +278,10 @@ class Upstream:
             self._health.record_failure(question, _read_reply(failed), grave=grave, trial=trial)
 
     def close(self) -> None:
-        """Close the connection; the next request opens it again. A request in progress does not count against the system."""
+        """Close the connection; the next request opens it again.
+
+        A request in progress does not count against the system.
+        """
         self._left = True
         self._drop_connection()
 
@@ -283,7 +306,10 @@ class Upstream:
         return await self._send_request(await self._open_connection(), body)
 
     async def _send_request(self, wire: LineConnection, body: bytes) -> bytes:
-        """Send the request. From here on it may have been executed, unless the connection was closed already."""
+        """Send the request.
+
+        From here on it may have been executed, unless the connection was already closed.
+        """
         self._sent = not wire.closed
         return await self._exchange(wire, body)
 
@@ -326,12 +352,16 @@ class Upstream:
 
 
 def classify_reply(line: bytes, asked: Sip2Message, dialect: Sip2Dialect, *, repeated: bool = False) -> str:
-    """Classifies a reply: "" = the answer; "96" = the peer could not read our line; "97" = the reply is garbled.
+    """Classify a reply by what the client does with it.
 
-    "unsealed" is the answer without the sequence number and checksum of our line. "late" and "another", and the reasons of
-    BadMessage, mean that the line is not the answer. A line with another sequence number answers an earlier request, unless it
-    is `repeated` after a 97: SIPServer repeats it with the number 0, and the 2.00 document without one. Raises Unusable for 98:
-    the system goes off line.
+    Returns:
+        "" for the answer to the request; "96" if the peer could not read our line; "97" if the reply is garbled; "unsealed"
+            for an answer without our sequence number and checksum; "late", "another" or a reason of BadMessage for a line
+            that is not the answer. A line with another sequence number answers an earlier request, unless it is `repeated`
+            after a 97: SIPServer repeats it with the number 0, and the 2.00 document without one.
+
+    Raises:
+        Unusable: The line is a 98, by which the system goes off line.
     """
     try:
         said = decode(line, dialect)
@@ -351,7 +381,7 @@ def classify_reply(line: bytes, asked: Sip2Message, dialect: Sip2Dialect, *, rep
 
 
 def login_line(login: Login, dialect: Sip2Dialect) -> bytes:
-    """The body of a 93 in plain text."""
+    """Return the body of a login (93) in plain text."""
     told: dict[str, Value] = {"uid_algorithm": "0", "pwd_algorithm": "0"}
     told |= {"CN": login.name, "CO": login.password.reveal()}
     told |= {"CP": login.location} if login.location else {}
@@ -359,12 +389,15 @@ def login_line(login: Login, dialect: Sip2Dialect) -> bytes:
 
 
 def encode_body(message: Sip2Message, dialect: Sip2Dialect) -> bytes:
-    """The body of a message of ours, without sequence number, checksum and terminator."""
+    """Return the body of our message, without sequence number, checksum and line end."""
     return encode(message, dialect).removesuffix(dialect.terminator)
 
 
 def make_dialler(reactor: object, host: str, port: int, timeout_s: float, *, tls: bool = False) -> Dial:
-    """Opens connections to a port; over TLS only where a known authority vouches for `host`."""
+    """Return a function that opens connections to a port.
+
+    With `tls` it connects only if a known authority vouches for `host`.
+    """
     endpoint: Any = HostnameEndpoint(reactor, host, port, timeout=timeout_s)
     if tls:
         endpoint = wrapClientTLS(optionsForClientTLS(host), endpoint)
@@ -390,7 +423,7 @@ MOST: Final = 5_000
 
 @dataclass(frozen=True, slots=True)
 class KnownFlags:
-    """BL and CQ of a card; "" for a flag that is unknown."""
+    """BL and CQ of a card; "" for an unknown flag."""
 
     valid: str = ""
     pin: str = ""
@@ -407,9 +440,9 @@ class _Kept:
 
 
 class LastKnown:
-    """Remembers each card's BL and its last accepted PIN, the PIN as a keyed hash and only in memory.
+    """Remembers each card's BL and its last accepted PIN, as a keyed hash and only in memory.
 
-    `keep_s` returns the seconds for which an answer is valid; 0: the cache is never used.
+    `keep_s` returns the seconds for which an answer is valid; 0 disables the cache.
     """
 
     def __init__(self, keep_s: Callable[[], float] = lambda: 900.0) -> None:
@@ -417,7 +450,7 @@ class LastKnown:
         self._cards: OrderedDict[str, _Kept] = OrderedDict()
 
     def note(self, card: str, *, valid: bool, pin_ok: bool, pin: Sensitive, now: datetime) -> None:
-        """Record the local system's answer about this card; `pin_ok`: it accepted this PIN."""
+        """Record the local system's answer about this card and whether it accepted this PIN."""
         before = self._cards.pop(card, None)
         kept = self._hash(pin) if pin_ok else before.pin if before else b""
         self._cards[card] = _Kept(valid, kept, now)
@@ -425,7 +458,10 @@ class LastKnown:
             self._cards.popitem(last=False)
 
     def of(self, card: str, pin: Sensitive, now: datetime) -> KnownFlags:
-        """Returns the answer for this card and PIN, if it is recent enough. A PIN other than the accepted one is unknown."""
+        """Return the answer for this card and PIN, if it is recent enough.
+
+        A PIN other than the accepted one is unknown.
+        """
         kept = self._cards.get(card)
         if kept is None or now - kept.at >= timedelta(seconds=self._keep_s()):
             return UNKNOWN_FLAGS
@@ -433,7 +469,7 @@ class LastKnown:
         return KnownFlags("Y" if kept.valid else "N", "Y" if right else "")
 
     def is_right(self, card: str, pin: Sensitive, now: datetime) -> bool:
-        """Whether this is the PIN of the card that the system accepted last, and recently enough."""
+        """Return whether the system accepted this PIN of the card last, and recently enough."""
         return self.of(card, pin, now) == KnownFlags("Y", "Y")
 
     def _hash(self, pin: Sensitive) -> bytes:

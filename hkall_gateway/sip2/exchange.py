@@ -1,4 +1,4 @@
-"""One exchange with a terminal: the terminal, its request, and the reply that a handler writes; and what the console shows."""
+"""One exchange with a terminal: the terminal, its request and the reply of a handler; and each terminal's last activity."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ UNKNOWN_NAMES = ""
 
 @dataclass(slots=True)
 class LastHeard:
-    """`last_code` is the code of the last message; `refused` counts logins, with the reason and the instant of the last one."""
+    """The last activity of a terminal.
+
+    `last_code` is the code of its last message. `refused` counts its refused logins, with the reason and the instant of the
+    last one.
+    """
 
     last_code: str = ""
     last_at: datetime | None = None
@@ -45,13 +49,16 @@ class LastHeard:
 
 
 class TerminalLog:
-    """Keeps one record a login of the configuration, and one for unknown names: no peer can make it grow."""
+    """Keeps one record for each configured login, and one for all unknown names.
+
+    No peer can make it grow.
+    """
 
     def __init__(self) -> None:
         self._heard: dict[str, LastHeard] = {}
 
     def heard(self, login: str, code: str, now: datetime) -> None:
-        """Record a message of a terminal that is logged in."""
+        """Record a message of a logged-in terminal."""
         if login not in self._heard:
             self._heard[login] = LastHeard()
         last = self._heard[login]
@@ -80,11 +87,15 @@ ASKED: Final = frozenset(code for code, shape in SHAPES.items() if shape.reply) 
 
 @dataclass(frozen=True, slots=True)
 class TerminalRow(Terminal):
-    """One login of the configuration.
+    """One configured login.
 
-    `dialect` is its make. `messages` are the codes that it may send beside 93, 97 and 99.
-    `offline`: its offline transactions (no block) are accepted as done. `wrong_pins`: after this many wrong PINs within 15
-    minutes, no further PIN from it is checked.
+    Attributes:
+        role: A row of the policy's roles.
+        dialect: The terminal's make.
+        messages: The codes that it may send beside 93, 97 and 99.
+        offline: Whether its offline transactions (no block) are accepted as done.
+        wrong_pins: The wrong PINs within 15 minutes after which no further PIN from it is checked.
+        max_connections: The most connections that may be open with this login at the same time.
     """
 
     dialect: Sip2Dialect = DIALECTS["standard"]
@@ -100,23 +111,29 @@ NOBODY: Final = TerminalRow("", "", "", "")
 
 
 class Verifier(Protocol):
-    """Checks whether `secret` matches the hash `stored`; `edge.secrets.Secrets` implements it."""
+    """Checks whether `secret` matches the hash `stored`; `net.secrets.Secrets` implements it."""
 
-    def verify(self, subject: str, stored: str, secret: str) -> Awaitable[bool]: ...
+    def verify(self, subject: str, stored: str, secret: str) -> Awaitable[bool]:
+        """Return whether the secret matches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sip2Services:
-    """The services that handlers need. `terminals` is keyed by login; `now` returns the aware UTC instant.
+    """The services that handlers need.
 
-    `upstream()` returns a connection to the local system for one more terminal; None if messages are not relayed. `own_logins`:
-    each terminal logs in there as it did here. `undoes_checkouts`: an unanswered checkout of an item that was in is cancelled
-    there. `secrets` checks logins; checks for one address run one after another in
-    `logins`. `guesses` counts recent wrong PINs, at most `wrong_pins` per address.
-    `institution` is the AO in our replies to relayed terminals, "" for our agency. `budget_until()` returns the second until
-    which a message that begins now may query other systems, None for no limit. `known` caches the local system's answers
-    about cards.
-    `activity` keeps what each terminal did last. `timeout` limits the time to an answer; by default nothing does.
+    Attributes:
+        terminals: The configured terminals by login.
+        secrets: Checks logins; those of one address run one after another in `logins`.
+        now: Returns the aware UTC instant.
+        upstream: Returns a connection to the local system for one more terminal; None if messages are not relayed.
+        own_logins: Whether each terminal logs in there as it did here.
+        guesses: Counts recent wrong PINs, at most `wrong_pins` for an address.
+        institution: The AO of replies to relayed terminals; "" for our agency.
+        budget_until: Returns the second until which a message that begins now may query other systems, None for no limit.
+        known: Caches the local system's answers about cards.
+        activity: Keeps what each terminal did last.
+        undoes_checkouts: Whether an unanswered checkout of an item that was in is cancelled in the local system.
+        timeout: Limits the time to an answer; None for no limit.
     """
 
     circulation: Circulation
@@ -140,16 +157,16 @@ class Sip2Services:
     timeout: Timeout | None = None
 
     def admits(self, address: str) -> bool:
-        """Whether any terminal may come from this address."""
+        """Return whether any terminal may connect from this address."""
         return any(row.allow_from.admits(address) for row in self.terminals.values())
 
 
 @dataclass(slots=True)
 class Exchange:
-    """One message of one terminal, and its context on arrival. Like `Sip2Message`, it is not frozen; treat it as immutable.
+    """One message of one terminal, and its context on arrival.
 
-    `upstream` is this terminal's connection to the local system; `peer` is the address that it came from; `corr` is a unique
-    correlation id, since a terminal sends one request at a time.
+    Like `Sip2Message` it is not frozen; treat it as immutable. `upstream` is this terminal's connection to the local system,
+    `peer` the address that it came from. `corr` is a correlation id, unique because a terminal sends one request at a time.
     """
 
     services: Sip2Services
@@ -163,7 +180,10 @@ class Exchange:
 
     @property
     def institution(self) -> str:
-        """The AO of our replies: one institution on a connection, the local system's if messages are relayed to it."""
+        """Return the AO of our replies.
+
+        A connection shows one institution: the local system's, if messages are relayed to it.
+        """
         return (self.services.institution if self.upstream is not None else "") or self.services.agency
 
     def remember(self, *, valid: bool, pin_ok: bool) -> None:
@@ -173,10 +193,13 @@ class Exchange:
         self.services.known.note(self.message.get("AA"), valid=valid, pin_ok=pin_ok, pin=self.pin, now=self.now)
 
     def last_known(self, *, known: bool) -> KnownFlags:
-        """Returns BL and CQ while the local system is away: as last known, else left out, or N if the dialect needs them.
+        """Return BL and CQ while the local system is away.
 
-        `known`: the loaded file has the card. A client that only checks membership (role `lookup`) might read a missing field
-        as a yes, and always gets N.
+        They are as last known, else left out, or N if the dialect needs them. A client that only checks membership (role
+        `lookup`) might read a missing field as a yes and always gets N.
+
+        Args:
+            known: Whether the loaded file has the card.
         """
         kept = self.services.known
         told = kept.of(self.message.get("AA"), self.pin, self.now) if kept else UNKNOWN_FLAGS
@@ -186,38 +209,47 @@ class Exchange:
 
     @property
     def reply_code(self) -> str:
+        """Return the code of the reply to this message."""
         return SHAPES[self.message.code].reply
 
     @property
     def by(self) -> Actor:
-        """The actor for the desk: the terminal's login, or its address without a login."""
+        """Return the actor for a command: the terminal's login, or its address without a login."""
         return Actor(self.terminal.login or self.peer, "sip2", self.message.code, self.corr)
 
     @property
     def place(self) -> Place:
+        """Return the terminal's role and location."""
         return Place(self.terminal.role, self.terminal.location)
 
     @property
     def pin(self) -> Sensitive:
+        """Return the PIN of the message."""
         return Sensitive(self.message.get("AD"))
 
     @property
     def pin_missing(self) -> bool:
-        """Whether this make of terminal asks for a PIN and none came."""
+        """Return whether this make of terminal requires a PIN and none came."""
         return self.session.dialect.pin_required and not self.pin
 
     @property
     def no_block(self) -> bool:
-        """Whether the transaction was done off line already; ignored from a terminal that may not work off line."""
+        """Return whether the transaction was done off line already.
+
+        The flag is ignored from a terminal that may not work off line.
+        """
         return self.terminal.offline and self.is_set("no_block")
 
     def offers(self, code: str) -> bool:
-        """Whether this terminal may send that message: its make is offered it, and its role allows it."""
+        """Return whether this terminal may send the message, by its make and its role."""
         return code not in self.session.dialect.withheld and (code in self.terminal.messages or code in OPEN)
 
     @property
     def guess_sources(self) -> Ways:
-        """The sources of a PIN and their limits of wrong PINs; a network allows at least as many as its terminal."""
+        """Return the sources of a PIN with their limits of wrong PINs.
+
+        A network allows at least as many as its terminal.
+        """
         most = self.terminal.wrong_pins
         return {
             f"terminal {self.terminal.login}": most,
@@ -225,35 +257,35 @@ class Exchange:
         }
 
     def is_set(self, flag: str) -> bool:
-        """Whether the terminal said Y."""
+        """Return whether the flag is Y."""
         return self.message.get(flag) == "Y"
 
     def language(self, patron: str = "") -> str:
-        """The language to write in; English where the terminal cannot show another."""
+        """Return the language for texts; English if the terminal cannot show another."""
         return _choose_language(self.message.get("language"), patron, self.terminal.language, self.session.dialect.encoding)
 
     def code_of(self, language: str) -> str:
-        """SIP2's number of the language that is written in; or the one that was asked for, where one was."""
+        """Return SIP2's code of the language of our texts; the requested code if there was one."""
         code = self.message.get("language").strip()
         return CODES[language] if code in UNSAID else code
 
     def due(self, day: date | None) -> str:
-        """A due date as this terminal shows it, the last second of the day; "" where there is none."""
+        """Format a due date as this terminal shows it, at the last second of the day; "" without one."""
         return _format_due(day, self.session.dialect, self.services.timezone) if day else ""
 
     def date18(self, instant: datetime | None) -> str:
-        """An instant in local time, "" where there is none."""
+        """Format an instant in local time; "" without one."""
         return date18(instant, self.services.timezone) if instant else ""
 
     def instant(self, name: str) -> datetime | None:
-        """Returns a date field of the message as a UTC instant; None if it is blank or invalid."""
+        """Return a date field of the message as a UTC instant; None if it is blank or invalid."""
         return parse_date18(self.message.get(name), self.services.timezone)
 
     def offline_instant(self, *names: str) -> datetime | None:
-        """The first usable instant among these fields of a transaction that was done off line; None for any other.
+        """Return the first usable instant among these fields of an offline transaction; None for any other.
 
-        What the terminal does now happens when it arrives here, whatever its own clock shows. An instant in the future means a
-        wrong clock and is ignored.
+        An online transaction happens when it arrives here, whatever the terminal's clock shows. An instant in the future means
+        a wrong clock and is ignored.
         """
         if not self.no_block:
             return None
@@ -263,9 +295,9 @@ class Exchange:
 
 @dataclass(slots=True)
 class Reply:
-    """The fields of a reply, and for the log its refusal and its request. Treat it as immutable.
+    """The fields of a reply, with its refusal and request for the log. Treat it as immutable.
 
-    `body` is the local system's reply, which is sent unchanged; then there are no fields. `wrong_pin`: the PIN was rejected.
+    `body` is the local system's reply, which is sent unchanged and has no fields. `wrong_pin` says that the PIN was rejected.
     """
 
     fields: Mapping[str, Value]
@@ -292,7 +324,10 @@ NEGATIVE: Final[Mapping[str, Mapping[str, Value]]] = {
 
 
 def reply(exchange: Exchange, said: Mapping[str, Value], no: Refused | None = None, request: str = "") -> Reply:
-    """Returns a reply with the fields common to all replies and those of `said` that it may contain. Text comes last."""
+    """Make a reply with the fields common to all replies and those of `said` that it may contain.
+
+    Texts come last.
+    """
     asked = exchange.message
     fields: dict[str, Value] = {
         "transaction_date": exchange.date18(exchange.now),
@@ -314,7 +349,11 @@ def reply(exchange: Exchange, said: Mapping[str, Value], no: Refused | None = No
 
 
 def refuse(exchange: Exchange, outcome: object, **said: Value) -> Reply:
-    """Returns the message's negative reply. Raises TypeError if the outcome is not a refusal, which is a bug."""
+    """Make the negative reply to the message.
+
+    Raises:
+        TypeError: `outcome` is not a refusal, which is a bug.
+    """
     if not isinstance(outcome, Refused):
         raise TypeError(f"{exchange.message.code} was answered by {type(outcome).__name__}")
     known = {"AQ": outcome.item.agency if outcome.item else "", "AJ": outcome.title or exchange.message.get("AJ")}
@@ -331,12 +370,12 @@ def refuse(exchange: Exchange, outcome: object, **said: Value) -> Reply:
 
 
 def refuse_by(exchange: Exchange, why: Reason) -> Reply:
-    """Returns the negative reply for a reason found in the message itself and not by the desk."""
+    """Make the negative reply for a reason that lies in the message itself."""
     return refuse(exchange, Refused(why))
 
 
 async def unless_away(question: Awaitable[Answer]) -> Answer | None:
-    """The answer of a query that follows a step which is done; None while the database is away.
+    """Return the result of a query after a completed command; None while the database is away.
 
     The reply then lacks some fields, but it does not refuse what was done.
     """
@@ -348,13 +387,13 @@ async def unless_away(question: Awaitable[Answer]) -> Answer | None:
 
 @lru_cache(maxsize=1024)
 def dollars(cents: int) -> str:
-    """An amount as BV has it: 1250 cents are "12.50"."""
+    """Format an amount for BV: 1250 cents are "12.50"."""
     return f"{cents // 100}.{cents % 100:02}"
 
 
 @lru_cache(maxsize=1024)
 def _split_fields(code: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Returns, of these names, the reply's optional fields, and the fields that the reply may not contain."""
+    """Return the optional fields of the reply among these names, and those that it may not contain."""
     shape = SHAPES[code]
     always = {*shape.required, *(part.name for part in shape.fixed)}
     optional = {*shape.optional, *(row.tag for row in TAGS.values() if row.extension)} - always

@@ -20,7 +20,10 @@ FREE: Final = 65_536
 
 
 class BodyBudget:
-    """Counts the bytes of unfinished bodies beyond their first FREE bytes. Over the limit, the oldest body is given up."""
+    """Counts the bytes of unfinished bodies beyond their first FREE bytes.
+
+    Over the limit, the oldest body is given up.
+    """
 
     __slots__ = ("_held", "_most", "_used")
 
@@ -30,11 +33,11 @@ class BodyBudget:
 
     @property
     def used(self) -> int:
-        """Bytes counted now."""
+        """Return the bytes counted now."""
         return self._used
 
     def reserve(self, body: object, size: int, give_up: Callable[[], object]) -> None:
-        """Records that `body` has `size` bytes now.
+        """Record that `body` has `size` bytes now.
 
         Over the limit, the oldest bodies are released and their `give_up` is called.
         """
@@ -51,7 +54,7 @@ class BodyBudget:
             end()
 
     def release(self, body: object) -> None:
-        """Frees the bytes of `body`, which is complete or gone. Safe to call for a body without counted bytes."""
+        """Free the bytes of `body`, which is complete or gone. Safe for a body without counted bytes."""
         counted, _ = self._held.pop(body, (0, None))
         self._used -= counted
 
@@ -69,15 +72,16 @@ MOST_ROWS: Final = 1000
 class ReadingConnection(Protocol):
     """A connection; `startReading` makes the reactor watch its socket again."""
 
-    def startReading(self) -> object: ...  # noqa: N802  # Twisted's own name
+    def startReading(self) -> object:  # noqa: N802  # Twisted's own name
+        """Read again."""
 
 
 class FairReads:
     """Decides which connection may read now.
 
-    Authenticated connections always may. The others take turns, in the order of their arrival, one read each; after a read
-    that took a millisecond all of them pause for four. `clock` has Twisted's `seconds` and `callLater`; `spent` returns the
-    CPU seconds of this thread so far, since wall time depends on the machine's other load.
+    Authenticated connections always may. The others take turns in the order of their arrival, one read each; after a read that
+    took a millisecond all of them pause for four. `spent` returns the CPU seconds of this thread so far, since wall time
+    depends on the machine's other load.
     """
 
     def __init__(self, clock: Clock, spent: Callable[[], float]) -> None:
@@ -89,11 +93,11 @@ class FairReads:
         self._debts: dict[str, float] = {}
 
     def trusts(self, row: str) -> bool:
-        """Whether connections of this row are read without waiting; "" is an unauthenticated one."""
+        """Return whether connections of this row are read without waiting; "" is an unauthenticated one."""
         return bool(row) and (row not in self._debts or self._debts[row] <= self._clock.seconds())
 
     def admits(self, connection: ReadingConnection, *, trusted: bool) -> bool:
-        """Whether this connection may read now. If not, it must stop reading; it is started again at its turn."""
+        """Return whether this connection may read now. If not, it must stop, and is started again at its turn."""
         if trusted:
             self.forget(connection)  # it may have been queued before it was trusted
             return True
@@ -107,14 +111,14 @@ class FairReads:
         return False
 
     def forget(self, connection: ReadingConnection) -> None:
-        """Removes this connection from the queue: it has stopped reading, or reads without waiting."""
+        """Remove this connection from the queue: it has stopped reading, or reads without waiting."""
         self._waiting.pop(connection, None)
         if connection is self._next:
             self._next = None
             self._schedule_next()
 
     def used(self, row: str, took_s: float, *, trusted: bool) -> None:
-        """Records the duration of a read."""
+        """Record the duration of a read."""
         if took_s > HEAVY_S and row:
             now_s = self._clock.seconds()
             if len(self._debts) >= MOST_ROWS:
@@ -136,9 +140,9 @@ class FairReads:
 
 
 def use_fair_reads(port: object, fair: FairReads) -> object:
-    """Return the same port; its connections are unauthenticated: they read little at a time and take turns.
+    """Make the connections of a port take turns to read, until `mark_authenticated`; return the port.
 
-    `mark_authenticated` ends that for a connection. A UNIX socket is left alone.
+    A UNIX socket is unchanged.
     """
     if isinstance(port, Port):
         port.transport = cast(Any, type)("Fair", (FairTransport,), {"fair": fair})  # Twisted's own hook
@@ -146,7 +150,7 @@ def use_fair_reads(port: object, fair: FairReads) -> object:
 
 
 def mark_authenticated(transport: object, row: str) -> None:
-    """Marks the connection below a transport as authenticated as `row`. Others are left alone."""
+    """Mark the connection below a transport as authenticated as `row`. Other transports are unchanged."""
     while transport is not None and not isinstance(transport, FairTransport):
         transport = getattr(transport, "transport", None)  # of TLS, or of a balancer's header
     if transport is not None:
@@ -166,7 +170,7 @@ class FairTransport(Server):
     _parked = False
 
     def doRead(self) -> ConnectionLost | ConnectionDone | None:  # type: ignore[override]  # noqa: N802
-        """Reads some of the received bytes, if `fair` admits this connection now."""
+        """Read some of the received bytes, if `fair` admits this connection now."""
         fair = self.fair
         trusted = fair.trusts(self.row)
         if (self._parked or not trusted) and not fair.admits(self, trusted=trusted):
@@ -182,16 +186,18 @@ class FairTransport(Server):
             fair.used(self.row, fair.spent() - before_s, trusted=trusted)
 
     def stopReading(self) -> None:  # noqa: N802
+        """Leave the queue and stop reading."""
         self.fair.forget(self)
         self._parked = False
         super().stopReading()  # type: ignore[no-untyped-call]  # it has no types
 
     def mark_authenticated(self, row: str) -> None:
-        """Marks the connection as `row`'s from now on. If it waits for its turn to read, it resumes at once."""
+        """Mark the connection as `row`'s; if it waits for its turn to read, it resumes at once."""
         self.row = row
         if self._parked:
             self.startReading()  # type: ignore[no-untyped-call]  # it has no types
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        """Leave the queue."""
         self.fair.forget(self)
         super().connectionLost(reason)
