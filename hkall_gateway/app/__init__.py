@@ -1,1 +1,1 @@
-"""Pages for monitoring: health and metrics."""
+"""Builds the parts of a gateway and runs them: daemon, pages' process, logs, metrics, checks at the start."""

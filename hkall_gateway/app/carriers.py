@@ -1,4 +1,4 @@
-"""Carriers of outgoing messages: documents to partners, notices to the mail server."""
+"""Carriers of outgoing messages: documents to partners, letters to the mail server."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAIL_IN_FLIGHT: Final = 4
 def make_carriers(
     means: Resources, store: Store, library: Callable[[], Library], to_local_system: Carrier
 ) -> dict[OutboxKind, Carrier]:
-    """Returns the carrier of each kind of outbox row."""
+    """Make the carrier of each kind of outbox row."""
     return {
         OutboxKind.NCIP: _partner_carrier(
             PerConfiguration(means.config, partial(ncip_client, means, library)), means, store, library
@@ -42,7 +42,7 @@ def make_carriers(
 
 
 def channel_terms(means: Resources, line: str) -> courier.ChannelTerms:
-    """The limits of one recipient: deliveries under way, and tries of one message."""
+    """Return the limits of one recipient: simultaneous deliveries, and tries of one message."""
     if line == ILS_RECIPIENT:
         return courier.ChannelTerms(1)  # one question at a time
     found = next((p for p in means.config().partners if p.agency == line), None)
@@ -50,13 +50,13 @@ def channel_terms(means: Resources, line: str) -> courier.ChannelTerms:
 
 
 def circuit_settings(means: Resources) -> CircuitSettings:
-    """When a channel counts as down, by [courier]."""
+    """Return when a channel counts as down, from [courier]."""
     c = means.config().courier
     return CircuitSettings(c.breaker_failures, c.probe_s, c.give_up_s)
 
 
 def ncip_client(means: Resources, library: Callable[[], Library]) -> NcipClient:
-    """Returns the client that sends documents to partners, with the secrets and proofs of the configuration."""
+    """Make the client that sends documents to partners, with the secrets and proofs of the configuration."""
     agreed, told = config_mapping.agreed_secrets(means.config(), means.environ), partial(service_request.note, means.metrics)
     post, proofs = AgentPost(means.reactor), config_mapping.our_proofs(means.config(), means.environ)
     posts = {agency: post.proving(partial(_now, proof, means)) for agency, proof in proofs.items()}

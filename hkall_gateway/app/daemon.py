@@ -1,4 +1,4 @@
-"""The composition root: the one place that knows the clock, the reactor and which concrete part is used (law 3)."""
+"""The composition root: the only place that chooses the clock, the reactor and the concrete classes (law 3)."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ OPS_BODY, OPS_IDLE_S = 4096, 30.0
 
 
 def the_reactor() -> Any:
-    """Twisted's reactor, installed at the first call; all other code gets it as an argument.
+    """Return Twisted's reactor, which is installed at the first call; all other code gets it as an argument.
 
-    Its clock is monotonic: Twisted's own is the time of day, so that all timers would wait when that is set back.
+    Its clock is set to a monotonic one. Twisted's own is the time of day: all timers would wait when that is set back.
     """
     from twisted.internet import reactor  # noqa: TID251  # the one place
 
@@ -104,7 +104,10 @@ def _limit(services: gateway.EndpointConfig, *, queues: bool = False) -> Connect
 
 
 def _make_judge(admits: Callable[[str], bool], limit: ConnectionLimit, balancers: AllowList) -> Judge:
-    """Returns the check that names why an address is refused at accept; a balancer passes, its header is checked later."""
+    """Return a function that names why an address is refused at accept.
+
+    A balancer passes, and its header is checked later.
+    """
 
     def judge(address: str) -> str:
         if balancers.admits(address):
@@ -117,13 +120,13 @@ def _make_judge(admits: Callable[[str], bool], limit: ConnectionLimit, balancers
 
 
 def _ignore_unavailable(failure: Failure) -> None:
-    """Passes on all failures but that of a database that is away, which the store has logged."""
+    """Ignore an unavailable database, which is logged already; raise any other failure."""
     failure.trap(Unavailable)  # type: ignore[no-untyped-call]  # it has no types
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The limits of connections to a port.
+    """The connection limits of a port.
 
     `judge` checks an address at accept, `refusals` counts those that it refuses, `balancers` must send a PROXY header.
     `client_ca` signs the certificates of clients, on an ssl: port.
@@ -136,10 +139,12 @@ class Admission:
 
 
 class Daemon:
-    """One running gateway: made from a configuration, started, reloaded, stopped.
+    """A running gateway: made from a configuration, started, reloaded, stopped.
 
-    `clock` returns the aware UTC instant; the demo passes one that can be moved. `serving`: the parts of the configuration that
-    are served; the pages are served by this process only if they are served alone. `pages` is the child that has them else.
+    Attributes:
+        clock: Returns the aware UTC instant; the demo passes one that can be moved.
+        serving: The parts of the configuration that are served. This process serves the pages only if it serves them alone.
+        pages: The child process with the pages.
     """
 
     def __init__(
@@ -206,7 +211,7 @@ class Daemon:
         return WrongPins(PIN_ATTEMPTS, PIN_WINDOW_S, self._reactor.seconds, told)
 
     def _store_card_lock(self, card: str, seconds: float) -> None:
-        """Writes that wrong PINs locked a card, for the pages, which may be another process."""
+        """Store that wrong PINs locked a card, for the pages, which may be another process."""
         now = self._clock()
         written = self.store.write(bind(cards.lock, card, now + timedelta(seconds=seconds), now), repeatable=True)
         written.addErrback(_ignore_unavailable)
@@ -215,7 +220,7 @@ class Daemon:
         return UnitOfWork(connection, new_request_id, self._silent, self._report_moves, self._has_room)
 
     def _has_room(self) -> bool:
-        """Whether the disk of an SQLite file has more space left than the reserve."""
+        """Return whether the disk of an SQLite file has more space left than the reserve."""
         database = self.config.database
         free = free_bytes(self._database_folder) if self._database_folder is not None and database.reserve_mb else None
         return free is None or free >= database.reserve_mb * 1_000_000
@@ -224,7 +229,10 @@ class Daemon:
         return await self.secrets.verify(card, stored.reveal(), pin.reveal())
 
     async def _check_pin(self, _card: str, stored: Sensitive, pin: Sensitive) -> bool:
-        """Whether a PIN from the web fits. It uses the threads of logins: strangers who guess delay no reader at a terminal."""
+        """Return whether a PIN from the web fits.
+
+        It uses the threads of logins, so that strangers who guess delay no patron at a terminal.
+        """
         return await self._logins.compare(stored.reveal(), pin.reveal())
 
     def _make_courier(self) -> Courier:
@@ -279,7 +287,7 @@ class Daemon:
         return Timeout(self._reactor, seconds, gauges.expiry_reporter(self.metrics, protocol))
 
     def _local_system_services(self) -> dict[str, Any]:
-        """Returns the services that terminals need when a live local system is configured; empty when all data is loaded."""
+        """Return the services that terminals need with a live local system; empty if all data is loaded."""
         ils = self.config.ils
         if not ils.is_living:
             return {}
@@ -291,7 +299,7 @@ class Daemon:
         }
 
     def _make_terminals(self) -> list[tuple[str, TerminalFactory]]:
-        """Returns each terminal port with the factory of its connections; all ports share one limit."""
+        """Make the connection factory of each terminal port; all ports share one limit."""
         services = self.config.sip2
         limit, refusals = _limit(services, queues=True), self._refusals("sip2")
 
@@ -302,7 +310,7 @@ class Daemon:
         return [(endpoint, port(listener)) for endpoint, listener in config_mapping.listeners(services)]
 
     def _terminal_report(self, now: datetime) -> Callable[[UnitOfWork], None]:
-        """Returns the rows about terminals that a heartbeat writes."""
+        """Return a unit that writes the rows about terminals, for a heartbeat."""
         if not self._serving.protocols:
             return no_report(now)
         lines = [line.terminal for _, factory in self._terminals for line in factory.lines]
@@ -310,7 +318,7 @@ class Daemon:
         return partial(instances.write_terminals, instance=instance(), rows=rows, now=now)
 
     def _make_partners(self, first: ncip.NcipServices) -> tuple[NcipSite, NcipConnectionFactory]:
-        """Returns the NCIP site over HTTP and the factory of NCIP 1 on a bare connection; both share one limit."""
+        """Make the NCIP site over HTTP and the factory of NCIP 1 on a bare connection; both share one limit."""
         services = self.config.ncip
         bodies = BodyBudget(services.max_unfinished_bytes)
         bounds = Bounds(_limit(services), bodies, self._refusals("ncip"), services.max_body_bytes)
@@ -318,7 +326,7 @@ class Daemon:
         return site, NcipConnectionFactory(first, bounds, self._reactor)
 
     def _make_ops(self) -> BoundedSite:
-        """Returns the operators' site; all of its clients count as unauthenticated."""
+        """Make the operators' site, whose clients all count as unauthenticated."""
         most = self.config.ops.max_connections
         bounds = Bounds(ConnectionLimit(most, most, most), BodyBudget(0), self._refusals("ops"), OPS_BODY, OPS_IDLE_S)
         written = (database_file(self.config.database.url), self.config.logs.file)
@@ -342,7 +350,7 @@ class Daemon:
         )
 
     def _make_web(self, services: ncip.NcipServices) -> WebServer | None:
-        """Returns the server of the pages, if this is their process; else none of their libraries is imported."""
+        """Make the server of the pages, if this is their process; else none of their libraries is imported."""
         if self.config.web is None or self._serving.protocols:
             return None
         from hkall_gateway.app.web import web_server
@@ -353,7 +361,10 @@ class Daemon:
 
     @property
     def _instance_name(self) -> str:
-        """The name of this process among those on one database: the pages alone may run beside a gateway of the same number."""
+        """Return the name of this process among those on one database.
+
+        The pages alone may run beside a gateway of the same number.
+        """
         return instance() if self._serving.protocols else f"{instance()}{PAGES}"
 
     def _can_write(self) -> bool:
@@ -365,11 +376,12 @@ class Daemon:
     # ---- start, reload and stop
 
     async def start(self, patience_s: float = 0.0) -> None:
-        """Write the configured partners over the directory, open every endpoint, and let the courier go.
-
-        `patience_s`: how long a predecessor of the same name may take to end.
+        """Write the configured partners into the directory, open every endpoint, and start the courier.
 
         Raises NameTaken, FileTaken, ClockBehind, CannotOpen and PagesNotStarted.
+
+        Args:
+            patience_s: Seconds that a predecessor of the same name may take to end.
         """
         self._hashing.start()
         self._hashing_logins.start()
@@ -388,7 +400,7 @@ class Daemon:
 
     @property
     def ports(self) -> int:
-        """The number of open ports of this process."""
+        """Return the number of open ports of this process."""
         return len(self._ports)
 
     async def _start_protocols(self) -> None:
@@ -414,7 +426,10 @@ class Daemon:
         await self._listen(text, factory, admission, shared=listens.share_ports)
 
     async def _listen(self, text: str, factory: Any, admission: Admission | None = None, *, shared: bool = False) -> None:
-        """Opens one port. A PROXY header is read below TLS. Without `admission` each address may connect."""
+        """Open a port. A PROXY header is read below TLS.
+
+        Without `admission` every address may connect.
+        """
         text, around = numbered(text, number()), partial(self._behind_balancer, admission)
         if text.startswith(tls.KIND):
             endpoint = self._tls_endpoint(text, admission, around, shared=shared)
@@ -438,7 +453,7 @@ class Daemon:
         return made
 
     def _behind_balancer(self, admission: Admission | None, factory: Any) -> Any:
-        """Returns `factory`, behind the reader of PROXY headers if load balancers connect to its port."""
+        """Return `factory`, behind the parser of PROXY headers if load balancers connect to its port."""
         if admission is None or not admission.balancers:
             return factory
         reader = ProxyProtocolFactory(factory, admission.balancers, admission.refusals, self._reactor)
@@ -455,10 +470,10 @@ class Daemon:
             LOG.info("tls.renewed", ports=len(self._certificates))
 
     async def reload(self, path: Path) -> Reloaded:
-        """Reads the configuration, the policy and the certificates again; with errors the old ones stay in force.
+        """Read the configuration, the policy and the certificates again; with errors the old ones stay in force.
 
-        Keys that need a restart keep their values, and are named. Partners are written into the directory as at the start.
-        The pages' process does the same; the outcome is that of both.
+        Keys that need a restart keep their values and are named. Partners are written into the directory as at the start. The
+        pages' process does the same; the outcome is that of both.
         """
         own = await self._reload_own(path)
         pages = await self._pages.reload() if self._pages else Reloaded()
@@ -484,7 +499,11 @@ class Daemon:
         return Reloaded(waiting=waiting)
 
     def _apply_configuration(self, config: GatewayConfig, library: Library) -> None:
-        """Puts a configuration in force. Raises ConfigErrors, without a change, if a key that must stay contradicts it."""
+        """Put a configuration in force.
+
+        Raises:
+            ConfigErrors: A key that needs a restart contradicts it; nothing is changed.
+        """
         before = self.config, self.library
         self._configure(config, library)
         try:
@@ -500,7 +519,7 @@ class Daemon:
         self._partners.services = self._bare_ncip.services = ncip_services
 
     async def stop(self) -> None:
-        """Accepts no new work, finishes the work in hand, then closes: protocols, courier, database; the child meanwhile."""
+        """Accept no new work, finish the work in progress, then close protocols, courier and database; the child meanwhile."""
         pages_end = ensureDeferred(self._pages.stop()) if self._pages else None
         self._pulse.stop()
         self._local.stop()
@@ -530,7 +549,7 @@ class Daemon:
         LOG.info("daemon.stopped")
 
     async def withdraw(self) -> None:
-        """Closes the ports that a failed start has opened, and signs off, so that no gateway counts as gone."""
+        """Close the ports that a failed start has opened, and sign off, so that no gateway counts as gone."""
         for port in self._ports:
             await port.stopListening()
         self._ports.clear()

@@ -1,4 +1,4 @@
-"""Gauges read from the database when the metrics are collected, so that every gateway shows the same values."""
+"""Gauges read from the database when metrics are collected, so that every gateway shows the same values."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ DECLINES = frozenset(
 
 
 def count_moves(metrics: Metrics, moves: Sequence[JournalEntry]) -> None:
-    """Count each step taken, the time the request had stood in its position, and requests that ended or were declined."""
+    """Count each step, the time that the request had stood in its position, and ended and declined requests."""
     for move in moves:
         if move.outcome != "ok":
             continue
@@ -75,7 +75,7 @@ def counting_carrier(
 
 
 def expiry_reporter(metrics: Metrics, protocol: str) -> Callable[[str], None]:
-    """Return what counts and logs a command that came through `protocol` and expired, with "late" or "gone"."""
+    """Return a function that counts and logs an expired command of `protocol`, with "late" or "gone"."""
 
     def note(why: str) -> None:
         metrics.commands_expired.labels(protocol, why).inc()
@@ -85,7 +85,7 @@ def expiry_reporter(metrics: Metrics, protocol: str) -> Callable[[str], None]:
 
 
 def measure_groups(metrics: Metrics, seconds: Callable[[], float]) -> Watch:
-    """Return a watch that observes the units of each group and its duration by the clock `seconds`."""
+    """Return a context manager factory that measures the size and duration of each group of units by `seconds`."""
 
     @contextmanager
     def watch(lane: str, units: int) -> Iterator[None]:
@@ -105,7 +105,7 @@ BEAT_S: Final = 0.05
 
 
 class Pulse:
-    """Observes `reactor_lag_seconds` once a beat. `clock` has Twisted's `seconds` and `callLater`."""
+    """Observes `reactor_lag_seconds` every BEAT_S seconds."""
 
     def __init__(self, clock: Clock, metrics: Metrics) -> None:
         self._clock, self._metrics = clock, metrics
@@ -113,12 +113,12 @@ class Pulse:
         self._timer: ScheduledCall | None = None
 
     def start(self) -> None:
-        """The first beat comes BEAT_S from now."""
+        """Start; the first measurement is after BEAT_S seconds."""
         self._due = self._clock.seconds() + BEAT_S
         self._timer = self._clock.callLater(BEAT_S, self._ring)
 
     def stop(self) -> None:
-        """No more beats. Harmless where it was never started."""
+        """Stop measuring. Safe if it was never started."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -132,9 +132,9 @@ class Pulse:
 
 
 def terminals_seen(instance: str, services: Sip2Services, logins: Iterable[str], now: datetime) -> tuple[TerminalActivity, ...]:
-    """Return a row for each terminal of the configuration, and one for unknown names if any was refused.
+    """Return a row for each configured terminal, and one for unknown names if any was refused.
 
-    `logins` are those of the open connections, one each.
+    `logins` has an entry for each open connection.
     """
     connected, heard = Counter(logins), services.activity.rows
     names = [*services.terminals, *([UNKNOWN_NAMES] if UNKNOWN_NAMES in heard else [])]
@@ -190,10 +190,10 @@ GAUGES: Final[Mapping[str, tuple[str, str]]] = {
 class Gauges(Collector):
     """Collects the values that were last read from the database.
 
-    `agency` is ours; `partners` returns the agencies of the configured partners, whose gauges are 0 while there is nothing to
-    count; `free` returns the free bytes of each folder in which the gateway writes, None for unknown. The figures of the last
-    month are counted every five minutes and kept in between. Not safe from several threads: `rows` is set and collected in the
-    reactor's thread.
+    `agency` is ours. `partners` returns the agencies of the configured partners, whose gauges are 0 while there is nothing to
+    count. `free` returns the free bytes of each folder in which the gateway writes, None for unknown. The figures of the last
+    month are counted every five minutes and kept in between. Not thread-safe: `rows` is set and collected in the reactor's
+    thread.
     """
 
     def __init__(
@@ -214,7 +214,7 @@ class Gauges(Collector):
         return unit.outbox.stalled(self._now())
 
     def read(self, unit: UnitOfWork) -> Mapping[str, Rows]:
-        """Return every gauge of GAUGES with all its series."""
+        """Read every gauge of GAUGES with all its series."""
         now = self._now()
         if self._counted_at is None or now - self._counted_at >= SELDOM:
             self._counted, self._counted_at = _monthly_gauges(unit, now), now
@@ -236,6 +236,7 @@ class Gauges(Collector):
         return [_metric_family(name, {}) for name in GAUGES]
 
     def collect(self) -> Iterable[Metric]:
+        """Return the values that were read last."""
         return [_metric_family(name, series) for name, series in self.rows.items()]
 
 
@@ -287,7 +288,7 @@ _OPEN: Final = tuple(
 
 
 def _zero_series(name: str, agencies: Iterable[str]) -> Rows:
-    """Return what a gauge shows where nothing was counted, so that no panel is without data."""
+    """Return the series of a gauge without counts, so that no panel is without data."""
     labels = GAUGES[name][0]
     if labels == "job":
         return dict.fromkeys(((job,) for job in ROUNDS), 0)
@@ -305,7 +306,7 @@ def _last_night(unit: UnitOfWork) -> Mapping[str, Rows]:
 
 
 def _monthly_gauges(unit: UnitOfWork, now: datetime) -> Mapping[str, Rows]:
-    """The fill rate of our requests, and the balance of lending and borrowing by partner."""
+    """Return the fill rate of our requests, and the balance of lending and borrowing by partner."""
     lent, borrowed = partners.balance(unit, Side.LENDING, now), partners.balance(unit, Side.BORROWING, now)
     said = partners.answers(unit, now).values()
     decided = sum(one.asked - one.open for one in said)

@@ -1,4 +1,4 @@
-"""Pages for monitoring: /healthz = the process answers, /readyz = it can do its work, /metrics = Prometheus metrics."""
+"""Monitoring pages: /healthz (the process answers), /readyz (it can do its work), /metrics (Prometheus)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ METRICS_EVERY_S: Final = 0.5
 
 
 class CachedPage:
-    """A page that is made once in `every_s` seconds at most. Earlier requests wait, and all get the same fresh page."""
+    """A page that is made at most once in `every_s` seconds.
+
+    Earlier requests wait, and all get the same fresh page.
+    """
 
     def __init__(
         self, make: Callable[[], Coroutine[Deferred[object], object, HttpPage]], clock: Clock, every_s: float = EVERY_S
@@ -49,7 +52,7 @@ class CachedPage:
         self._waiting: list[Deferred[HttpPage]] = []
 
     def __call__(self) -> Deferred[HttpPage]:
-        """The page."""
+        """Return a Deferred of the page."""
         asked: Deferred[HttpPage] = Deferred()
         self._waiting.append(asked)
         if len(self._waiting) == 1:
@@ -71,7 +74,7 @@ class CachedPage:
 
 
 def _answer_later(request: Any, making: Deferred[HttpPage]) -> int:
-    """Answer once the page is made. A client that disconnected meanwhile gets none."""
+    """Answer once the page is made, unless the client has disconnected."""
     gone: list[object] = []
     request.notifyFinish().addErrback(gone.append)
 
@@ -88,7 +91,10 @@ def _answer_later(request: Any, making: Deferred[HttpPage]) -> int:
 
 
 class Pages(Protocol):
-    """The pages' process, which has no port for monitoring: the process of the terminals answers for it, within a second."""
+    """The pages' process, which has no monitoring port.
+
+    The process of the terminals answers for it, within a second.
+    """
 
     async def is_ready(self) -> bool:
         """Return whether it answers and its ports are open."""
@@ -103,22 +109,24 @@ class Root(resource.Resource):
     """The root of the three pages; 404 for every other path."""
 
     def getChild(self, _path: bytes, _request: object) -> resource.Resource:  # noqa: N802
+        """Return the page for an unknown path."""
         return pages.notFound()
 
 
 class HealthPage(resource.Resource):
-    """The process answers."""
+    """Says that the process answers."""
 
     def render_GET(self, request: Any) -> bytes:  # noqa: N802  # Twisted's own name
+        """Answer 200."""
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         return b"ok\n"
 
 
 class Ready(resource.Resource):
-    """The database answers and takes writes, and the endpoints are open; 503 while they are not.
+    """Says whether the database answers and takes writes and the endpoints are open; 503 otherwise.
 
-    Names channels that do not move, and says that the library's own system is away or that the pages' process does not answer:
-    none of them is a reason to send terminals elsewhere. /readyz/pages, which a balancer of browsers asks, is 503 then.
+    It names channels that do not move, and says that the local system is away or that the pages' process does not answer: these
+    are no reason to send terminals elsewhere. /readyz/pages, for a balancer of browsers, is 503 then.
     """
 
     def __init__(
@@ -140,6 +148,7 @@ class Ready(resource.Resource):
         self._page = CachedPage(self._json_page, clock)
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
+        """Answer once the state is known."""
         return _answer_later(request, self._page())
 
     async def _query_database(self) -> frozenset[str]:
@@ -166,12 +175,12 @@ class Ready(resource.Resource):
 
 
 def _empty_unit(_unit: UnitOfWork) -> None:
-    """Checks that the writer's own connection works; an empty transaction costs no disk write."""
+    """Do nothing: an empty transaction tests the writer's own connection without a disk write."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """An exposition format: its Content-Type, and its encoder."""
+    """An exposition format: its Content-Type and its encoder."""
 
     content_type: str
     encode: Callable[[Collector], bytes]
@@ -183,7 +192,7 @@ FORMATS: Final = (TEXT, OPENMETRICS)
 
 
 class MetricsPage(resource.Resource):
-    """Everything in the registry, after the gauges of the database were read, with what the pages' process has counted."""
+    """All metrics, after the gauges were read from the database, with those of the pages' process."""
 
     def __init__(
         self, store: Store, registry: CollectorRegistry, gauges: Gauges, clock: Clock, pages: Pages | None = None
@@ -193,6 +202,7 @@ class MetricsPage(resource.Resource):
         self._text, self._openmetrics = (CachedPage(partial(self._json_page, form), clock, METRICS_EVERY_S) for form in FORMATS)
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
+        """Answer once the gauges are read."""
         accepted = request.getHeader(b"accept") or b""
         return _answer_later(request, self._openmetrics() if b"application/openmetrics-text" in accepted else self._text())
 
@@ -224,9 +234,9 @@ def ops_site(
     ils_away: Callable[[], bool] = _never,
     pages: Pages | None = None,
 ) -> BoundedSite:
-    """Return the site of the three pages; registers `gauges`.
+    """Make the site of the three pages, and register `gauges`.
 
-    `writable` says whether the database took the last write, `ils_away` whether the library's own system does not answer.
+    `writable` returns whether the database took the last write, `ils_away` whether the local system does not answer.
     """
     registry.register(gauges)
     root: Any = Root()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The heartbeat of this gateway among those on one database; frees the rows claimed by gateways that fell silent."""
+"""The heartbeat of this gateway among those on one database; frees the rows claimed by silent gateways."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Report = Callable[[datetime], Callable[[UnitOfWork], None]]
 
 
 def no_report(_now: datetime) -> Callable[[UnitOfWork], None]:
-    """Return a function that writes no row."""
+    """Return a unit that writes no row."""
     return lambda _unit: None
 
 
@@ -53,25 +53,27 @@ class FileTaken(Exception):
 
 
 def serves_protocols(name: str) -> bool:
-    """Return whether the gateway of a name serves terminals and partners; a process for the pages alone is named otherwise."""
+    """Return whether a gateway of this name serves terminals and partners; the pages alone are named otherwise."""
     return not name.endswith(PAGES)
 
 
 def only_one(first: Instance) -> str:
-    """Return the remedy where a second gateway would work on the SQLite file of the `first`."""
+    """Return the remedy if a second gateway would work on the SQLite file of the `first`."""
     return f"stop {first.name}, use PostgreSQL for several gateways, or serve the pages alone here (serve --only web)"
 
 
 class ClockBehind(Exception):
-    """Another gateway was here at a time that our clock has not reached: one of the two clocks is wrong."""
+    """Another gateway was seen at a time that our clock has not reached: one of the two clocks is wrong."""
 
 
 class Heartbeat:
     """Writes a heartbeat for `me` every BEAT_S seconds, and counts the other gateways.
 
-    `runs` answers whether a process of this machine runs: after a crash our own name is still in the table, and free.
-    `trust_clock`: begin even where another gateway was seen later than it is now. `report`: what else each heartbeat writes.
-    `alone`: begin only where no other gateway serves terminals and partners, as on an SQLite file.
+    Attributes:
+        runs: Returns whether a process of this machine runs: after a crash our own name is still in the table, and free.
+        trust_clock: Begin even if another gateway was seen later than it is now.
+        report: What else each heartbeat writes.
+        alone: Begin only if no other gateway serves terminals and partners, as on an SQLite file.
     """
 
     def __init__(
@@ -96,9 +98,12 @@ class Heartbeat:
         """Whether the last heartbeat was written; a full disk refuses writes but still answers queries."""
 
     async def start(self, patience_s: float = 0.0) -> None:
-        """Register this gateway, then write a heartbeat every BEAT_S seconds. Raises NameTaken, FileTaken and ClockBehind.
+        """Register this gateway, then write a heartbeat every BEAT_S seconds.
 
-        `patience_s`: how long another gateway of our name, which is about to end, may still have it.
+        Raises NameTaken, FileTaken and ClockBehind.
+
+        Args:
+            patience_s: Seconds that another gateway of our name, which is about to end, may keep it.
         """
         await self._compare_clocks()
         one = LockSet(document=("gateway", self._me.name))  # two that start at once do not both find the name free
@@ -120,7 +125,10 @@ class Heartbeat:
         self._schedule_beat()
 
     async def _compare_clocks(self) -> None:
-        """A gateway with a wrong clock would date loans wrongly, and count as gone for all others."""
+        """Refuse to start with a wrong clock.
+
+        Such a gateway would date loans wrongly, and the others would count as gone.
+        """
         now = self._now()
         latest = max(await self._store.read(instances.list_instances, is_long=True), key=lambda one: one.seen_at, default=None)
         if self._trust_clock or latest is None or latest.seen_at <= now + BEHIND:
@@ -132,7 +140,10 @@ class Heartbeat:
         )
 
     async def stop(self) -> None:
-        """Signs off; rows still claimed in our name become free. Without effect unless `start` has registered us."""
+        """Sign off; rows claimed in our name become free.
+
+        It has no effect unless `start` has registered us.
+        """
         if self._timer is None:
             return
         cancel(self._timer)
@@ -144,7 +155,7 @@ class Heartbeat:
             LOG.warning("instance.left_unseen")
 
     async def beat(self) -> None:
-        """Writes one heartbeat and frees the rows claimed by gateways that fell silent."""
+        """Write a heartbeat and free the rows claimed by silent gateways."""
         now = self._now()
         back = self._clock_step_s(now) <= -STEP_S
         me, silent = replace(self._me, seen_at=now), self._silent_gateways() if self._stepped else None
@@ -168,7 +179,7 @@ class Heartbeat:
             LOG.warning("instance.took_over", rows=freed)
 
     def _clock_step_s(self, now: datetime) -> float:
-        """Return by how many seconds the time of day was set forward (or back, negative) since the last heartbeat; log it."""
+        """Return and log the seconds by which the time of day was set since the last heartbeat; negative for back."""
         seconds, last = self._clock.seconds(), self._last
         self._last = (now, seconds)
         step_s = (now - last[0]).total_seconds() - (seconds - last[1]) if last else 0.0
@@ -180,7 +191,7 @@ class Heartbeat:
     def _silent_gateways(self) -> frozenset[str]:
         """Return the gateways whose heartbeats have not changed for GONE_S seconds, by the monotonic clock.
 
-        Once the time of day was set, it does not tell how long another gateway has been silent.
+        After a change of the time of day, that does not tell how long another gateway has been silent.
         """
         until_s = self._clock.seconds() - GONE_S
         return frozenset(name for name, (_, at_s) in self._changed.items() if at_s < until_s)
@@ -194,7 +205,7 @@ class Heartbeat:
 
 
 def _register(unit: UnitOfWork, me: Instance, now: datetime, runs: Callable[[int], bool], alone: bool) -> Instance | None:
-    """Registers under our name; returns the gateway that has the name or, if we must be alone, the database already."""
+    """Register under our name; return the gateway that has the name or, if we must be alone, the database already."""
     for other in instances.list_instances(unit):
         rival = other.name == me.name or (alone and serves_protocols(other.name))
         if rival and other.state(now) == "up" and _is_alive_elsewhere(other, me, runs):
@@ -204,7 +215,10 @@ def _register(unit: UnitOfWork, me: Instance, now: datetime, runs: Callable[[int
 
 
 def _is_alive_elsewhere(other: Instance, me: Instance, runs: Callable[[int], bool]) -> bool:
-    """Whether the other is alive. A process of this machine that does not run has crashed, and so has one with our own id."""
+    """Return whether the other gateway is alive.
+
+    A process of this machine that does not run has crashed, and so has one with our own id.
+    """
     return other.host != me.host or (other.pid != me.pid and runs(other.pid))
 
 
@@ -222,7 +236,7 @@ def _write_beat(
     back: bool,
     silent: Collection[str] | None,
 ) -> tuple[int, tuple[Instance, ...]]:
-    """Write a heartbeat. `back`: the clock was set back."""
+    """Write a heartbeat; `back` says that the clock was set back."""
     instances.record_instance(unit, me)
     report(unit)
     if back:

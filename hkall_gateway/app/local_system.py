@@ -1,4 +1,4 @@
-"""The library's own system: its connector, the connections to it, and the rules while it is unreachable."""
+"""The local system: its adapter, the connections to it, and the rules while it is unreachable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hkall_gateway.sip2.queued_messages import QueuedMessages
 
 
 class LocalSystemParts:
-    """Builds the parts that the [ils] table configures. `verify` compares a PIN with a hash of our own."""
+    """Builds the parts that the [ils] table configures. `verify` compares a PIN with our own hash."""
 
     def __init__(self, means: Resources, verify: VerifyPin) -> None:
         self._means, self._verify = means, verify
@@ -35,7 +35,10 @@ class LocalSystemParts:
             means.metrics.ils_login_refused.labels(channel, ils.login).set(0)
 
     def connector(self, store: Store, wrong_pins: WrongPins) -> LocalIls:
-        """Returns the connector that answers about borrowers; a system that compares PINs itself is guarded by `wrong_pins`."""
+        """Make the adapter that answers about patrons.
+
+        A system that compares PINs itself is guarded by `wrong_pins`.
+        """
         means, ils = self._means, self._config
         health, post = self._healths["connector"], AgentPost(means.reactor)
         password, framing = means.secret(ils.password_env), config_mapping.framing_of_ils(means.config())
@@ -47,33 +50,33 @@ class LocalSystemParts:
         return asked if Verb.LOADED in asked.supports else Guarded(asked, wrong_pins)
 
     def upstream(self) -> tuple[Callable[[], Upstream] | None, bool]:
-        """Returns the factory of upstream connections if terminal lines are relayed, and whether the terminal logs in there."""
+        """Return the factory of upstream connections if messages are relayed, and whether terminals log in there."""
         ils = self._config
         return (self._line_factory(self._healths["relay"]) if ils.relay else None), ils.relay_login == "terminal"
 
     def terms(self) -> OfflineRules:
-        """Returns the rules for an unreachable local system, from the current configuration."""
+        """Return the rules for an unreachable local system, from the current configuration."""
         ils = self._config
         return OfflineRules(ils.fallback, ils.keep_s, ils.pin, self._verify, self.known.is_right)
 
     def carrier(self) -> Carrier:
-        """Returns the carrier that repeats to the local system the messages that it missed."""
+        """Make the carrier that repeats to the local system the messages that it missed."""
         line, ils = self._line_factory(self._healths["relay"])(), self._config
         institution = ils.institution or self._means.config().library.agency
         return QueuedMessages(line, institution, self._means.clock, HONG_KONG)
 
     def budget_until(self) -> float | None:
-        """The reactor second until which a terminal's message that begins now may call other systems."""
+        """Return the reactor's second until which a message that begins now may call other systems."""
         seconds: float = self._means.reactor.seconds()
         return seconds + self._config.message_timeout_s
 
     @property
     def away(self) -> bool:
-        """Whether a system that the configuration uses does not answer."""
+        """Return whether a configured system does not answer."""
         return any(not health.up for health in self._healths.values())
 
     def stop(self) -> None:
-        """Stops the trials of an unreachable system."""
+        """Stop the probes of an unreachable system."""
         for health in self._healths.values():
             health.stop()
 
@@ -88,7 +91,7 @@ class LocalSystemParts:
         return self._means.config().ils
 
     def _line_factory(self, health: CircuitBreaker) -> Callable[[], Upstream]:
-        """Returns the factory of connections to its SIP2 server, which log in with our own account."""
+        """Return the factory of connections to its SIP2 server, which log in with our own account."""
         reactor, ils = self._means.reactor, self._config
         dialect = config_mapping.framing_of_ils(self._means.config())
         dial = make_dialler(reactor, ils.host, ils.port, ils.timeout_s, tls=ils.tls)

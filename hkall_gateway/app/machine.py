@@ -1,4 +1,4 @@
-"""This machine: the name of the gateway on it, whether a process runs, how much memory and disk there is."""
+"""This machine: the name of the gateway on it, whether a process runs, its memory and disk."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def host() -> str:
 
 
 def number() -> str:
-    """Return which of the gateways of this machine it is."""
+    """Return which gateway of this machine this is."""
     return os.environ.get("HKALL_INSTANCE", "1")
 
 
 def runs(pid: int) -> bool:
     """Return whether a process with this id runs on this machine, under any user.
 
-    One that has ended and that nobody has reaped yet does not: in a container the first process may never do it.
+    A process that has ended and is not reaped yet does not run: in a container the first process may never reap it.
     """
     try:
         os.kill(pid, 0)
@@ -41,7 +41,10 @@ def runs(pid: int) -> bool:
 
 
 def listens(pid: int, port: int) -> bool | None:
-    """Return whether a process listens on a TCP port; None where this user may not look at it. Source: proc(5)."""
+    """Return whether a process listens on a TCP port; None if this user may not look at it.
+
+    Source: proc(5).
+    """
     try:
         handles = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
     except OSError:
@@ -61,13 +64,13 @@ def _read_lines(path: str) -> list[str]:
 
 
 def address_space() -> int | None:
-    """Return how many bytes of addresses this process may use (RLIMIT_AS), None if there is no limit."""
+    """Return the bytes of addresses that this process may use (RLIMIT_AS); None without a limit."""
     most, _ = resource.getrlimit(resource.RLIMIT_AS)
     return None if most == resource.RLIM_INFINITY else most
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Return the bytes that this process may still write to the disk of `folder`, None if that cannot be asked."""
+    """Return the bytes that this process may still write to the disk of `folder`; None if unknown."""
     try:
         found = os.statvfs(folder)
     except OSError:

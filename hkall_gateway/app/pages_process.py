@@ -1,8 +1,8 @@
-"""The pages' process: `serve` starts it as its child and answers for it. Both ends of the socket between them.
+"""The pages' process, which `serve` starts as its child, and the socket between both.
 
-Parent and child share the database and the files, and nothing else. Over the socket the parent asks the child to reload, for
-its metrics, and whether it is ready. Each of them learns of the other's death by the end of the socket: the parent starts
-another child, the child finishes its pages and ends.
+Parent and child share only the database and the files. Over the socket the parent asks the child to reload, for its metrics,
+and whether it is ready. Each notices the other's death by the end of the socket: the parent starts another child, the child
+finishes its pages and ends.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Series = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class NoAnswer(Exception):
-    """The other process is not there, or does not answer."""
+    """The other process does not run, or does not answer."""
 
 
 class PagesNotStarted(Exception):
@@ -68,9 +68,9 @@ def _way_of_end(code: int) -> str:
 
 
 class Channel(Int32StringReceiver):
-    """One end of the socket: asks questions by name, and answers those of the other end from `answers`.
+    """One end of the socket.
 
-    `ended` is called once the other end has gone.
+    It sends queries by name, and answers those of the other end from `answers`. `ended` is called once the other end has gone.
     """
 
     MAX_LENGTH = 1 << 26
@@ -80,7 +80,10 @@ class Channel(Int32StringReceiver):
         self._ask_child, self._waiting = 0, dict[int, Deferred[Any]]()
 
     def ask(self, question: str, clock: Any, patience_s: float | None) -> Deferred[Any]:
-        """Return the answer to a question; it fails with NoAnswer after `patience_s` seconds, or if the other end goes."""
+        """Return a Deferred of the answer to a query.
+
+        It fails with NoAnswer after `patience_s` seconds, or if the other end goes.
+        """
         self._ask_child += 1
         number, answer = self._ask_child, Deferred[Any]()
         self._waiting[number] = answer
@@ -90,6 +93,7 @@ class Channel(Int32StringReceiver):
         return answer.addBoth(self._forget_question, number)
 
     def stringReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's own name
+        """Take an answer, or answer a query."""
         number, content = orjson.loads(data)
         if number > 0:
             answer = Deferred.fromCoroutine(self._answers[content]())
@@ -98,6 +102,7 @@ class Channel(Int32StringReceiver):
             waiting.callback(content)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002, N802
+        """Fail the waiting queries."""
         for waiting in tuple(self._waiting.values()):
             waiting.errback(NoAnswer())
         self._child_ended()
@@ -139,7 +144,7 @@ def counter_samples(registry: CollectorRegistry) -> list[tuple[str, dict[str, st
 
 
 class CombinedRegistry(Collector):
-    """The registry of the parent, with what its children have counted added to its counters and histograms.
+    """The parent's registry, with its children's counts added to its counters and histograms.
 
     A child that has ended or is silent still counts with its last known samples: a sum that fell would be read as a restart.
     """
@@ -149,7 +154,7 @@ class CombinedRegistry(Collector):
         self._child_ended, self._present = dict[Series, float](), dict[Series, float]()
 
     def take(self, samples: Iterable[tuple[str, Mapping[str, str], float]]) -> None:
-        """Set the samples of the child that runs."""
+        """Set the samples of the running child."""
         self._present = {(name, tuple(sorted(labels.items()))): value for name, labels, value in samples}
 
     def child_ended(self) -> None:
@@ -183,9 +188,9 @@ def _add_samples(family: Metric, children: dict[Series, float]) -> Iterable[Samp
 
 
 class PagesProcess:
-    """Starts the child, starts another one when it ends, and speaks for it. Used in the reactor's thread.
+    """Starts the child, restarts it when it ends, and answers for it. Used in the reactor's thread.
 
-    `endpoints` are those of the pages; sockets among them that systemd holds are passed on.
+    `endpoints` are those of the pages; sockets that systemd holds are passed on.
     """
 
     def __init__(
@@ -204,7 +209,10 @@ class PagesProcess:
         self._registry: CombinedRegistry | None = None
 
     async def start(self) -> int:
-        """Start the child and return the number of its ports once they are open. Raises PagesNotStarted and NotPassed."""
+        """Start the child and return the number of its ports once they are open.
+
+        Raises PagesNotStarted and NotPassed.
+        """
         self._sockets = [server_endpoint(self._reactor, text).fileno for text in self._passed]
         if self._sockets:
             count = max(self._sockets) + 1 - FIRST_PASSED
@@ -223,7 +231,10 @@ class PagesProcess:
             await self._gone
 
     async def reload(self) -> Reloaded:
-        """Let the child reload, and return its outcome. A child that is not there reads the files at its start."""
+        """Let the child reload, and return its outcome.
+
+        A child that does not run reads the files at its start.
+        """
         if self._channel is None:
             return Reloaded()
         try:
@@ -237,14 +248,14 @@ class PagesProcess:
         return bool(await self._ask_child("ports"))
 
     async def add_metrics(self, own: CollectorRegistry) -> CombinedRegistry:
-        """Return the registry of this process with what the children have counted until now."""
+        """Return the registry of this process with the children's counts."""
         registry = self._registry = self._registry or CombinedRegistry(own)
         if (samples := await self._ask_child("metrics")) is not None:
             registry.take(samples)
         return registry
 
     async def _ask_child(self, question: str) -> Any:
-        """Return the child's answer, None where none comes in time."""
+        """Return the child's answer; None if none comes in time."""
         with suppress(NoAnswer):
             return await self._channel.ask(question, self._reactor, ANSWER_S) if self._channel else None
         return None
@@ -292,6 +303,6 @@ class PagesProcess:
             self._schedule_restart(str(error))
 
     def _kill_later(self, process: subprocess.Popen[bytes]) -> None:
-        """Kill a child that has hung up, or is told to end, and does not end by itself."""
+        """Kill a child that has hung up, or was told to end, and does not end by itself."""
         if process.returncode is None and not (self._kills and self._kills.active()):
             self._kills = self._reactor.callLater(END_S, process.kill)

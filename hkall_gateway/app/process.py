@@ -1,4 +1,4 @@
-"""The process around the daemon: its log, its signals, its exit code."""
+"""The process around the daemon: its log, its signals and its exit code."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ def serve(
     started: Callable[[], object] = lambda: None,
     channel: int | None = None,
 ) -> int:
-    """Runs until SIGTERM or SIGINT and returns the exit code. A signal that comes during the start is obeyed after it.
+    """Run until SIGTERM or SIGINT and return the exit code. A signal during the start is obeyed after it.
 
-    `beside` starts the parts that the demo adds to this process; `serving`: the parts of the configuration that are served;
-    `log_format`: without one, "console" if the log goes to a terminal. `started` is called once all ports are open. `channel`:
-    this is the pages' process, and the descriptor of the socket to its parent.
+    `beside` starts the parts that the demo adds to this process. `serving`: the parts of the configuration that are served.
+    `log_format`: by default "console" if the log goes to a terminal. `started` is called once all ports are open. `channel` is
+    the descriptor of the socket to the parent, if this is the pages' process.
     """
     reactor = the_reactor()
     early = _early_signals()
@@ -95,9 +95,9 @@ def serve(
 
 
 def _early_signals() -> list[int]:
-    """Returns where signals are noted until the daemon can obey them; without handlers they would end the process at once.
+    """Note signals until the daemon can obey them; without handlers they would end the process at once.
 
-    A second signal to end does that, as it may be the start that hangs.
+    A second signal to end does that, since the start may hang.
     """
     early: list[int] = []
 
@@ -123,13 +123,13 @@ def _start_log(config: GatewayConfig, log_format: LogFormat | None, *, shared: b
 
 
 def _open_log(path: Path) -> FileIO:
-    """Opens the log to append to it; a new file is readable by its owner and group."""
+    """Open the log to append to it; a new file is readable by its owner and group."""
     private(path, GROUP_READS)
     return open(path, "ab", buffering=0)
 
 
 def _count_dropped(daemon: Daemon, log: BackgroundWriter) -> None:
-    """Counts the lines that the log dropped, and logs their number as soon as it accepts a line again."""
+    """Count the lines that the log dropped, and log their number as soon as it accepts a line again."""
 
     def lost(count: int) -> None:
         daemon.metrics.log_dropped.inc(count)
@@ -140,7 +140,7 @@ def _count_dropped(daemon: Daemon, log: BackgroundWriter) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What is around the daemon: log, service manager, the pages' process or, in that process, the socket to its parent."""
+    """What is around the daemon: log, service manager, and the pages' process or the socket to the parent."""
 
     path: Path
     reactor: Any
@@ -191,7 +191,7 @@ class Process:
         started()
 
     def _handle_signals(self, daemon: Daemon) -> None:
-        """Obey the signals of the operator, and the parent's questions."""
+        """Obey the signals of the operator, and the parent's queries."""
         leaving: list[Any] = []
         log_file = daemon.config.logs.file  # another one needs a restart
 

@@ -1,4 +1,4 @@
-"""Resources that only `app/daemon.py` knows and passes to the modules that build a part of it."""
+"""Resources that `app/daemon.py` passes to the modules that build a part of it."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Serving(StrEnum):
 
     @property
     def protocols(self) -> bool:
-        """Whether terminals and partners are answered here, and messages and rounds leave from here."""
+        """Return whether terminals and partners are answered here, and messages and rounds leave from here."""
         return self is not Serving.WEB_ALONE
 
     @property
     def web(self) -> bool:
-        """Whether the pages are served here."""
+        """Return whether the pages are served here."""
         return self is not Serving.WITHOUT_WEB
 
 
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Reloaded:
-    """The result of a reload: the errors for which the old configuration stays, and changed keys that wait for a restart."""
+    """The result of a reload: errors for which the old configuration stays, and changed keys that need a restart."""
 
     errors: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
@@ -55,12 +55,12 @@ class Resources:
     config: Callable[[], GatewayConfig]
 
     def secret(self, variable: str | None) -> Sensitive:
-        """Returns the value of an environment variable; empty if none is named or set."""
+        """Return the value of an environment variable; empty if none is named or set."""
         return Sensitive(self.environ.get(variable or "", ""))
 
 
 class PerConfiguration(Generic[T]):
-    """A part that is made from the configuration, and made anew when a reload has changed it."""
+    """A part that is made from the configuration, and made anew after a reload."""
 
     def __init__(self, config: Callable[[], GatewayConfig], make: Callable[[], T]) -> None:
         self._config, self._make = config, make

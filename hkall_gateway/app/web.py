@@ -1,4 +1,4 @@
-"""The pages for people in a browser. Imported only where [web] is configured: their libraries are an extra."""
+"""The pages for browsers. Imported only if [web] is configured: their libraries are an extra."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def web_server(
     services: NcipServices,
     timeout: Timeout,
 ) -> WebServer:
-    """Return the server of the pages. Accounts, names and colours follow a reload; limits and threads do not.
+    """Make the server of the pages. Accounts, names and colours follow a reload; limits and threads do not.
 
-    `services` processes documents of the quarantine again, `timeout` limits commands.
+    `services` processes documents of the quarantine again; `timeout` limits commands.
     """
     table = means.config().web
     assert table is not None, "the daemon asks only where [web] is configured"
@@ -65,7 +65,9 @@ def web_server(
     ask = partial(_ask_statuses, client, library)
     live = LiveStatus(store, ask, carriers.circuit_settings(means), means.clock, means.reactor.callFromThread)
     app = make_app(
-        WebServices(circulation, bridge, *here, partial(_replay_document, services), partial(_erasure_marks, means), show_document, live)
+        WebServices(
+            circulation, bridge, *here, partial(_replay_document, services), partial(_erasure_marks, means), show_document, live
+        )
     )
     return WebServer(
         app,
@@ -84,12 +86,12 @@ def web_server(
 async def _ask_statuses(
     client: Callable[[], NcipClient], library: Callable[[], Library], partner: Partner, bib_id: str, copies: Sequence[Holding]
 ) -> Mapping[str, str] | None:
-    """Ask a partner about its copies of a title; words that only the site's policy knows are no news to the log."""
+    """Ask a partner about its copies of a title; words that only the site's policy knows are not logged."""
     return await client().statuses(partner, bib_id, copies, library().policy.lendable_statuses)
 
 
 def _erasure_marks(means: Resources) -> ErasedMarks:
-    """Return where the marks of the erased are, as the command line does; for a database on a server, as [privacy] says."""
+    """Return where the marks of erased persons are: from [privacy], or beside an SQLite file."""
     config = means.config()
     url, key = make_url(config.database.url), means.environ.get(config.privacy.erased_key_env or "", "").encode()
     beside = Path(f"{url.database}.erased") if url.get_backend_name() == "sqlite" else None
@@ -97,7 +99,7 @@ def _erasure_marks(means: Resources) -> ErasedMarks:
 
 
 async def _replay_document(services: NcipServices, kept: QuarantinedDocument) -> str | Refused:
-    """Hear a document of the quarantine as if its partner had sent it now; return the problem in words, "" for none."""
+    """Process a document of the quarantine as if its partner had sent it now; return its problem, "" without one."""
     said = await replay_document(services, kept.agency, kept.digest, kept.document)
     if isinstance(said, Problem):
         return f"{said.problem}: {said.detail}"

@@ -1,1 +1,1 @@
-"""Parts shared by SIP2 and NCIP: allow lists, secrets, limits, metrics."""
+"""The network: endpoints, TLS, PROXY protocol, HTTP, secrets, limits."""

@@ -33,18 +33,22 @@ READ: Final = 8_192
 
 
 class TooMuch(Exception):
-    """A reply that exceeds a limit; the connection is closed."""
+    """A reply exceeds a limit; the connection is closed."""
 
 
 @implementer(IAgentEndpointFactory)
 class BoundedEndpoints:
-    """Makes the endpoints of an Agent. A reply of more than `most` bytes, in any framing, is cut off."""
+    """Makes the endpoints of an Agent.
+
+    A reply of more than `most` bytes, in any framing, is cut off.
+    """
 
     def __init__(self, reactor: object, connect_s: float, most: int) -> None:
         self._reactor, self._connect_s, self._most = reactor, connect_s, most
         self._policy = BrowserLikePolicyForHTTPS()  # type: ignore[no-untyped-call]  # twisted.web has no types
 
     def endpointForURI(self, uri: URI) -> object:  # noqa: N802  # Twisted's own name
+        """Return the endpoint of a URI."""
         endpoint: Any = HostnameEndpoint(self._reactor, uri.host, uri.port, timeout=self._connect_s)
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
@@ -72,7 +76,7 @@ class _Counting(WrappingFactory):
 
 
 class _Reply(ProtocolWrapper):
-    """Counts the bytes received on one connection; closes it when the reply or its head is too long."""
+    """Counts the bytes received on one connection, and closes it when the reply or its head is too long."""
 
     factory: Any
     transport: Any
@@ -113,7 +117,7 @@ class _Reply(ProtocolWrapper):
 
 
 def _socket_transport(transport: Any) -> Any:
-    """Returns the transport that reads from the socket, below TLS."""
+    """Return the transport that reads from the socket, below TLS."""
     below = getattr(transport, "transport", None)
     return transport if below is None else _socket_transport(below)
 
@@ -143,7 +147,7 @@ class Bounds:
     idle_s: float = IDLE_S
 
     def enter(self, address: str, transport: Any) -> ConnectionSlot | None:
-        """Returns a seat for one more connection; None if there is no room, which is counted."""
+        """Return the place of one more connection; None if there is no room, which is counted."""
 
         def close() -> None:
             self.refusals.note("evicted", address)
@@ -163,6 +167,7 @@ class BoundedRequest(Request):
     received, hung_up, gone = 0, False, False
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's own name
+        """Refuse a body whose announced length exceeds the limit."""
         self.content = BytesIO()
         if not self._is_well_formed():
             self.hang_up(BAD_REQUEST)
@@ -170,6 +175,7 @@ class BoundedRequest(Request):
             self._is_endless()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
+        """Count a piece of the body."""
         self.received += len(data)
         if self.hung_up:
             return
@@ -182,26 +188,29 @@ class BoundedRequest(Request):
             self._request_bounds.bodies.reserve(self, self.received, self._give_up)
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:  # noqa: N802
+        """Process a well-formed request."""
         self._request_bounds.bodies.release(self)
         if not self.hung_up:
             super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]  # twisted.web has no types
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        """Release the bytes of the body."""
         self.gone = True
         self._drop_body()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     @property
     def too_long(self) -> bool:
-        """Whether the body exceeds the limit."""
+        """Return whether the body exceeds the limit."""
         return self.received > self._largest_body
 
     @property
     def client_address(self) -> str:
+        """Return the address of the client."""
         return str(getattr(self.getClientAddress(), "host", ""))  # type: ignore[no-untyped-call]
 
     def hang_up(self, status: bytes) -> None:
-        """Answers with this status and closes the connection; data that still arrives is dropped."""
+        """Answer with this status and close the connection; late data is dropped."""
         if not self.hung_up:
             self.hung_up = True
             self._drop_body()
@@ -209,7 +218,7 @@ class BoundedRequest(Request):
             self.channel.loseConnection()
 
     def _is_well_formed(self) -> bool:
-        """Whether there is one valid Host, which HTTP/1.0 may leave out, and one way to tell the end of the body.
+        """Return whether there is one valid Host, which HTTP/1.0 may leave out, and one way to find the end of the body.
 
         Source: RFC 9112, 3.2 and 6.1. Twisted refuses a Content-Length beside `chunked` itself.
         """
@@ -242,7 +251,7 @@ class BoundedRequest(Request):
 
 
 class BoundedChannel(http.HTTPChannel):
-    """One connection. `seat` is its place among all, None for one that was refused."""
+    """A connection. `seat` is its place among all, None if it was refused."""
 
     transport: Any
     site: Any
@@ -255,19 +264,24 @@ class BoundedChannel(http.HTTPChannel):
     # ---- opening and closing
 
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's own name
+        """Take a place, or refuse the connection."""
         super().connectionMade()  # type: ignore[no-untyped-call]  # twisted.web has no types
         self.seat = self.site.enter(self)
         if self.seat is None:
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        """Free the place."""
         cancel(self._closing)
         if self.seat is not None:
             self.site.leave(self)
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def loseConnection(self) -> object:  # noqa: N802
-        """Closes; aborts the connection after `abortTimeout` seconds if the client does not read the data already written."""
+        """Close the connection.
+
+        After `abortTimeout` seconds it is aborted, if the client does not read the written data.
+        """
         if self._closing is None and self.abortTimeout is not None:
             self._closing = self.site.reactor.callLater(self.abortTimeout, self.transport.abortConnection)
         return super().loseConnection()  # type: ignore[no-untyped-call]
@@ -275,17 +289,20 @@ class BoundedChannel(http.HTTPChannel):
     # ---- time: the idle timer ends when a request begins; then one time limit covers the whole request
 
     def resetTimeout(self) -> None:  # noqa: N802
+        """Restart the idle timer with the first byte of a request only; then one limit covers the whole request."""
         if not self._begun:
             self._begun = True
             super().resetTimeout()  # type: ignore[no-untyped-call]
 
     def allContentReceived(self) -> None:  # noqa: N802
+        """Process the request, and wait for the next one."""
         self._begun = False
         super().allContentReceived()  # type: ignore[no-untyped-call]
 
     # ---- work: a client that does not read its replies is read no further, and pipelined requests are limited
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Parse the data, unless the connection was refused."""
         if self.seat is None:  # refused; the request may have come in the same packet as a balancer's header
             return
         outermost, self._reading = not self._reading, True
@@ -297,6 +314,7 @@ class BoundedChannel(http.HTTPChannel):
             self._reading = not outermost
 
     def requestDone(self, request: object) -> None:  # noqa: N802
+        """Go on with the next request; after MOST_PIPELINED in one read the connection is closed."""
         self._finished += self._reading
         if self._finished > MOST_PIPELINED:
             self.persistent = False
@@ -305,10 +323,12 @@ class BoundedChannel(http.HTTPChannel):
             self.pauseProducing()
 
     def pauseProducing(self) -> None:  # noqa: N802
+        """Stop writing and reading: the client does not read its replies."""
         self._choked = True
         super().pauseProducing()  # type: ignore[no-untyped-call]
 
     def resumeProducing(self) -> None:  # noqa: N802
+        """Go on: the client has read its replies."""
         self._choked = False
         super().resumeProducing()  # type: ignore[no-untyped-call]
 
@@ -326,24 +346,24 @@ class BoundedSite(Site):
         )
 
     def enter(self, channel: Any) -> ConnectionSlot | None:
-        """Returns a seat for this connection, None if there is no room."""
+        """Return the place of this connection; None if there is no room."""
         address = str(getattr(channel.transport.getPeer(), "host", ""))
         return self.bounds.enter(address, channel.transport)
 
     def leave(self, channel: Any) -> None:
-        """Frees the seat of this connection."""
+        """Free the place of this connection."""
         channel.seat.leave()
 
     def too_long(self, request: BoundedRequest) -> None:
-        """Called when the body of a request exceeds the limit."""
+        """Note that the body of a request exceeds the limit."""
 
     # ---- Twisted's access log is not kept
 
     def log(self, request: object) -> None:
-        """Writes no access log."""
+        """Write no access log."""
 
     def startFactory(self) -> None:  # noqa: N802
-        """Without an access log there is no file to open and no clock to keep."""
+        """Do nothing: without an access log there is no file to open."""
 
     def stopFactory(self) -> None:  # noqa: N802
-        """Without an access log there is no file to close."""
+        """Do nothing: without an access log there is no file to close."""

@@ -23,7 +23,7 @@ def contrast(one: str, other: str) -> float:
 
 
 def readable_on(colour: str, ground: str) -> str:
-    """Return `colour`, mixed with as much white as it needs for EASY contrast on a dark `ground`."""
+    """Return `colour`, mixed with as much white as EASY contrast on a dark `ground` needs."""
     for tenths in range(11):
         mixed = _mix_white(colour, tenths / 10)
         if contrast(mixed, ground) >= EASY:

@@ -1,7 +1,7 @@
-"""The PROXY protocol: removes the header of a load balancer, and shows the client's address in it as the peer's address.
+"""The PROXY protocol: removes the header of a load balancer, and shows the client's address as the peer's.
 
-Source: The PROXY protocol, versions 1 and 2 (haproxy.org, 2020-03-05). Only balancers that the configuration names are
-trusted. From any other address the header counts as an invalid first message.
+Source: The PROXY protocol, versions 1 and 2 (haproxy.org, 2020-03-05). Only configured balancers are trusted. From any other
+address the header counts as an invalid first message.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class BadHeader(Exception):
 class ProxyHeader:
     """The client's address.
 
-    `source` is "" when the balancer opened the connection for itself; `rest` holds the bytes after the header.
+    `source` is "" if the balancer opened the connection for itself; `rest` holds the bytes after the header.
     """
 
     source: str
@@ -58,9 +58,10 @@ class ProxyHeader:
 
 
 def parse_header(data: bytes) -> ProxyHeader | None:
-    """The header at the start of `data`, all bytes received so far; None while more are needed.
+    """Return the header at the start of all bytes received so far; None if more are needed.
 
-    Raises BadHeader as soon as the bytes can no longer become one, and for one that is too long.
+    Raises:
+        BadHeader: The bytes can no longer become a header, or it is too long.
     """
     if data.startswith(_V2[: len(data)]):
         return _parse_version_2(data) if len(data) >= _V2_FIXED else None
@@ -131,7 +132,7 @@ WITHOUT_HEADER: Final = 1_000
 
 
 class ProxyProtocolFactory(WrappingFactory):
-    """Wraps `factory`: reads the PROXY header of connections from `balancers`; headers from other addresses are ignored.
+    """Wraps `factory` and reads the PROXY header of connections from `balancers`; headers from other addresses are ignored.
 
     No data reaches the inner protocol before the header is complete. A connection without a valid header in time is closed and
     noted in `refusals`, and so is one beyond WITHOUT_HEADER.
@@ -147,13 +148,13 @@ class ProxyProtocolFactory(WrappingFactory):
         self.protocol: Any = _Connection
 
     def close_waiting(self) -> None:
-        """Closes the connections that wait for their header: at the end of the process, when the port is closed."""
+        """Close the connections that wait for their header, at the end of the process."""
         for connection in tuple(self.waiting):
             connection.close()
 
 
 class _Connection(ProtocolWrapper):
-    """One connection; the inner protocol sees it as its transport."""
+    """A connection that is the transport of the inner protocol."""
 
     factory: Any
     transport: Any
@@ -207,7 +208,7 @@ class _Connection(ProtocolWrapper):
         return self._caller or self.transport.getPeer()
 
     def close(self) -> None:
-        """Closes the connection, which has not sent its header."""
+        """Close the connection, which has not sent its header."""
         self._stop_waiting()
         self.transport.abortConnection()
 
@@ -216,7 +217,7 @@ class _Connection(ProtocolWrapper):
         self.close()
 
     def _stop_waiting(self) -> None:
-        """Stops counting the connection as waiting for its header."""
+        """Stop counting the connection as waiting for its header."""
         self.factory.waiting.discard(self)
         cancel(self._timeout)
         if self._seat is not None:

@@ -38,26 +38,29 @@ OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION
 
 @implementer(IOpenSSLServerConnectionCreator)
 class Certificates:
-    """The server certificate of `port`, and the authorities of client certificates. `read` makes the context from the files."""
+    """The server certificate of `port`, and the authorities of client certificates.
+
+    `read` makes the context from the files.
+    """
 
     def __init__(self, read: Callable[[], SSL.Context], port: str = "") -> None:
         self._read, self.port = read, port
         self._context = read()
 
     def renew(self) -> None:
-        """Reads the files again. Open connections keep their certificate; if the files are invalid, the old one stays in use.
+        """Read the files again. Open connections keep their certificate; if the files are invalid, the old one stays in use.
 
-        Raises OSError, ValueError or OpenSSL's errors for files that cannot be used.
+        Raises OSError, ValueError or OpenSSL's errors for unusable files.
         """
         self._context = self._read()
 
     def serverConnectionForTLS(self, _protocol: object) -> SSL.Connection:  # noqa: N802  # Twisted's own name
-        """The TLS of one new connection."""
+        """Return the TLS of a new connection."""
         return SSL.Connection(self._context, None)
 
 
 class _Handshake(BufferingTLSTransport):
-    """The TLS of one connection, which is closed when its handshake takes too long."""
+    """The TLS of a connection, which is closed when its handshake takes too long."""
 
     factory: Any
     _timeout: ScheduledCall | None = None
@@ -76,7 +79,7 @@ class _Handshake(BufferingTLSTransport):
 
 
 class TlsEndpoint:
-    """An `ssl:` port. `around` wraps the factory below TLS: a balancer's header is sent in the clear, before the handshake."""
+    """An `ssl:` port. `around` wraps the factory below TLS, since a balancer sends its header before the handshake."""
 
     def __init__(
         self, plain: Any, certificates: Certificates, reactor: Any, around: Callable[[object], object] = lambda factory: factory
@@ -84,7 +87,7 @@ class TlsEndpoint:
         self._plain, self.certificates, self._reactor, self._around = plain, certificates, reactor, around
 
     def listen(self, factory: Any) -> object:
-        """Returns a Deferred of the listening port."""
+        """Return a Deferred of the listening port."""
         shown: Any = self.certificates  # to mypy a zope interface is a class
         made: Any = TLSMemoryBIOFactory(shown, False, factory, self._reactor)
         made.protocol, made.reactor = _Handshake, self._reactor
@@ -99,10 +102,10 @@ def tls_entrance(
     authorities: Path | None = None,
     around: Callable[[object], object] = lambda factory: factory,
 ) -> TlsEndpoint:
-    """The server endpoint of an `ssl:` description. Raises OSError, ValueError and OpenSSL's errors for unusable files.
+    """Make the server endpoint of an `ssl:` description.
 
-    With `authorities` clients are asked for a certificate that one of them has signed. A client without one is admitted all
-    the same, and must authenticate by other means.
+    With `authorities` clients are asked for a certificate that one of them has signed. A client without one is admitted, and
+    must authenticate by other means. Raises OSError, ValueError and OpenSSL's errors for unusable files.
     """
     port, named = endpoint_arguments(text)
     given = (f"{key}=" + re.sub(r"([:=\\])", r"\\\1", named[key]) for key in ("interface", "backlog") if key in named)
@@ -112,7 +115,7 @@ def tls_entrance(
 
 
 def endpoint_arguments(text: str) -> tuple[str, Mapping[str, str]]:
-    """Port and named arguments of `ssl:6443:privateKey=key.pem:…`, as Twisted's endpoint strings write them."""
+    """Return port and named arguments of `ssl:6443:privateKey=key.pem:…`, as Twisted's endpoint strings have them."""
     _kind, *parts = re.split(r"(?<!\\):", text)
     pairs = [part.partition("=") for part in parts]
     named = {key: re.sub(r"\\(.)", r"\1", value) for key, equals, value in pairs if equals}
@@ -121,7 +124,7 @@ def endpoint_arguments(text: str) -> tuple[str, Mapping[str, str]]:
 
 
 def server_context(named: Mapping[str, str], authorities: Path | None = None) -> SSL.Context:
-    """The context of a port with these arguments: privateKey, certKey (with the chain behind it), extraCertChain."""
+    """Return the context of a port with the arguments privateKey, certKey (with the chain behind it), extraCertChain."""
     key = named.get("privateKey", "server.pem")
     Path(key).read_bytes()  # OpenSSL does not say which file cannot be read
     made = SSL.Context(SSL.TLS_SERVER_METHOD)
@@ -148,7 +151,10 @@ def _certificates(file: str) -> Sequence[Certificate]:
 
 
 def _choose_protocol(line: SSL.Connection, offered: Sequence[bytes]) -> Any:
-    """The protocol for a client that offers some (ALPN). A client that offers none of ours is served all the same."""
+    """Return the protocol for a client that offers some (ALPN).
+
+    A client that offers none of ours is served too.
+    """
     factory = line.get_app_data().factory.wrappedFactory
     ours: Any = IProtocolNegotiationFactory(factory, None)
     known = ours.acceptableProtocols() if ours else ()

@@ -1,4 +1,4 @@
-"""A stream with a background writer: loggers put lines into a queue, and one thread writes them.
+"""A stream with a background writer: loggers queue lines, and one thread writes them.
 
 A slow disk or reader does not block the loggers: the queue is bounded, lines that do not fit are dropped, and their number is
 reported once there is room again.
@@ -22,16 +22,16 @@ PAUSE_S: Final = 0.05
 
 
 def _ignore(_count: int) -> None:
-    """Ignores the number of dropped lines."""
+    """Ignore the number of dropped lines."""
 
 
 class BackgroundWriter:
     """A binary stream for `logs.configure`; its writes never block on `stream`.
 
     At most `room` lines wait. `dropped` is called in the writing thread with the number of lines that did not fit since its
-    last call; it may log. `close` writes the waiting lines and ends the thread; a process that is killed loses them.
-    `shared`: another process writes to the same pipe, file or terminal. Each waits for the other, so that lines stay whole: the
-    kernel keeps only 4,096 bytes of a pipe together.
+    last call; it may log. `close` writes the waiting lines and ends the thread; a process that is killed loses them. `shared`:
+    another process writes to the same pipe, file or terminal. Each waits for the other, so that lines stay whole: the kernel
+    keeps only 4,096 bytes of a pipe together.
     """
 
     def __init__(self, stream: BinaryIO, room: int = ROOM, pause_s: float = PAUSE_S, *, shared: bool = False) -> None:
@@ -45,7 +45,7 @@ class BackgroundWriter:
         self._thread.start()
 
     def write(self, line: bytes) -> int:
-        """Appends a line to the queue. Lines stay whole and in order."""
+        """Append a line to the queue. Lines stay whole and in order."""
         if len(self._waiting) >= self._room:
             self._count_lost(1)
         else:
@@ -55,15 +55,15 @@ class BackgroundWriter:
         return len(line)
 
     def flush(self) -> None:
-        """The thread flushes after every write."""
+        """Do nothing: the thread flushes after every write."""
 
     def continue_on(self, stream: BinaryIO) -> None:
-        """Writes the waiting and all later lines to `stream`, and closes the present one."""
+        """Write the waiting and all later lines to `stream`, and close the present one."""
         self._successors.append(stream)
         self._awake.set()
 
     def close(self, patience_s: float = CLOSE_S) -> None:
-        """Writes the waiting lines, then ends the thread. Later lines are lost, and so are lines that a stream does not take.
+        """Write the waiting lines, then end the thread. Later lines are lost, and so are lines that a stream does not take.
 
         The stream must not be buffered in Python: a thread that is stuck in a buffer's lock would break the end of the process.
         """

@@ -34,7 +34,7 @@ LogFormat = Literal["json", "console"]
 
 
 def renderer_for(stream: BinaryIO, log_format: LogFormat | None, environ: Mapping[str, str]) -> Draw | None:
-    """Returns how to draw events on `stream`; None for JSON. Without a format terminals are drawn on.
+    """Return how to draw events on `stream`; None for JSON. Without a format, terminals are drawn on.
 
     Colours are for terminals, unless NO_COLOR is set (no-color.org).
     """
@@ -45,10 +45,10 @@ def renderer_for(stream: BinaryIO, log_format: LogFormat | None, environ: Mappin
 
 
 def line_renderer(*, colours: bool) -> Draw:
-    """Returns a function that draws events, with colours or without.
+    """Return a function that draws events, with colours or without.
 
-    Times are Hong Kong's; empty fields are left out; of a traceback the last line is drawn, with its place. No character of a
-    value begins a line or moves the cursor, since peers choose some values.
+    Times are Hong Kong's, empty fields are left out, and a traceback is its last line with its place. No character of a value
+    begins a line or moves the cursor, since peers choose some values.
     """
     render = ConsoleRenderer(colors=colours, sort_keys=False, pad_event_to=EVENT_WIDTH, timestamp_key="ts")
     middle = len(_PLACED)
@@ -74,7 +74,7 @@ def _format_cell(name: str, value: object) -> tuple[str, object]:
 
 
 def _format_time(ts: str) -> str:
-    """An instant in Hong Kong's time, to the millisecond; another text as it is."""
+    """Format an instant in Hong Kong's time, to the millisecond; any other text is unchanged."""
     try:
         moment = datetime.fromisoformat(ts)
     except ValueError:
@@ -83,7 +83,7 @@ def _format_time(ts: str) -> str:
 
 
 def last_line(traceback: str) -> str:
-    """Returns the exception of a traceback with the place where it was raised."""
+    """Return the exception of a traceback with the place where it was raised."""
     places, lines = _PLACE.findall(traceback), traceback.strip().splitlines()
     where = f" ({places[-1][0]}:{places[-1][1]})" if places else ""
     return (lines[-1].strip() if lines else "") + where

@@ -1,7 +1,6 @@
-"""Fields that every log line carries about its source: channel, terminal, and the number that links related lines.
+"""Fields that every log line has about its source: channel, terminal, and the number that links related lines.
 
-structlog has context variables of its own, one for each name. Setting, copying and resetting them takes as long as writing the
-line.
+structlog has a context variable for each name. Setting, copying and resetting them takes as long as writing the line.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ _ABOUT: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxy
 
 
 class log_context:  # noqa: N801  # it is used as a word: with log_context(channel="sip2"):
-    """`with log_context(channel="sip2", corr_id="…"):` – log lines written inside have these fields, also in units of work."""
+    """`with log_context(channel="sip2", corr_id="…"):` – log lines inside have these fields, also in units of work."""
 
     __slots__ = ("_named", "_token")
 
@@ -37,7 +36,7 @@ class log_context:  # noqa: N801  # it is used as a word: with log_context(chann
 
 
 def logged_context() -> Mapping[str, str]:
-    """Returns the fields of the current log context, by name."""
+    """Return the fields of the current log context, by name."""
     return _ABOUT.get()
 
 
@@ -52,7 +51,7 @@ _SHAPE: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f
 
 
 def valid_traceparent(text: str) -> str:
-    """Returns the known part of a valid `traceparent`, or "".
+    """Return the known part of a valid `traceparent`, or "".
 
     Version ff, capitals, and ids of zeros only are invalid. A later version than 00 may have more behind another hyphen.
     """
@@ -64,7 +63,7 @@ def valid_traceparent(text: str) -> str:
 
 
 def trace_id(corr: str) -> str:
-    """Returns the trace-id of a conversation, 32 hex digits: the same for the same `corr`, a random one for "".
+    """Return the trace-id of a conversation, 32 hex digits: the same for the same `corr`, a random one for "".
 
     All deliveries of one conversation are one trace at the partner, also from several gateways and after a restart.
     """
@@ -72,7 +71,7 @@ def trace_id(corr: str) -> str:
 
 
 def own_traceparent() -> str:
-    """Returns the header for one document: the trace-id of the log context, a new parent-id, and the flag "sampled"."""
+    """Return the header for one document: the trace-id of the log context, a new parent-id, the flag "sampled"."""
     context = logged_context()
     trace = context.get("trace_id") or trace_id(context.get("corr_id", ""))
     return f"00-{trace}-{secrets.token_hex(8)}-01"

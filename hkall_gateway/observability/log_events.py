@@ -23,13 +23,13 @@ class LogField:
 
     @property
     def otel_name(self) -> str:
-        """The attribute, or the field of the log record, in OpenTelemetry."""
+        """Return the attribute, or the field of the log record, in OpenTelemetry."""
         return self.otel or f"hkall.{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """An event: its name, its levels, the fields that its line may have beside those of its context, and its meaning."""
+    """An event: its name, levels, the fields that its line may have beside those of its context, and its meaning."""
 
     name: str
     levels: str

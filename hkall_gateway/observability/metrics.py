@@ -40,7 +40,7 @@ class Labelled(Generic[M]):
         self._lock = threading.Lock()
 
     def labels(self, *values: str) -> M:
-        """Return the series with these label values, in the order of the label names. Raises ValueError for a wrong number."""
+        """Return the series with these label values, in the order of the names. Raises ValueError for a wrong number."""
         child = self._children.get(values)
         return self._add_series(values) if child is None else child
 
@@ -68,7 +68,7 @@ class _Refresher(Collector):
 
 
 class Metrics:
-    """Every metric that the gateway counts or measures itself; `ops.gauges` has those read from the database.
+    """Every metric that the gateway counts or measures itself; `app.gauges` has those read from the database.
 
     Safe from any thread.
     """
@@ -120,5 +120,5 @@ class Metrics:
         # fmt: on
 
     def before_collection(self, source: Callable[[], None]) -> None:
-        """Calls `source` at the start of each collection, to add the counts that it has gathered since the last one."""
+        """Call `source` at the start of each collection, to add the counts since the last one."""
         self._refresher.sources.append(source)

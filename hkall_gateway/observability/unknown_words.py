@@ -1,4 +1,4 @@
-"""Copy statuses that the table of availability does not have: each is logged once."""
+"""Item statuses that the table of availability does not have: each is logged once."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class UnknownWords:
         self._warned: set[tuple[str, str]] = set()
 
     def check(self, source: str, words: Iterable[str], listed: Collection[str]) -> None:
-        """Warn of the unknown words among these, once per word, with how many copies of this answer have it.
+        """Warn of the unknown words among these, once for each word, with the number of its items in this answer.
 
-        `source` is the partner or the local system; `listed` the words that the policy knows beside the table's.
+        `source` is the partner or the local system; `listed` are the words that the policy has beside the table's.
         """
         for word, copies in Counter(word for word in words if word and not is_known(word, listed)).items():
             if (source, word) not in self._warned and len(self._warned) < MOST_KEPT:

@@ -36,7 +36,7 @@ LoginMode = Literal["required", "optional", "by-address", "telnet"]
 
 @dataclass(frozen=True, slots=True)
 class FramingRule:
-    """Clients at these addresses use the framing of this dialect, for reading and writing."""
+    """The dialect whose framing clients at these addresses use, in both directions."""
 
     callers: AllowList
     dialect: Sip2Dialect
@@ -44,12 +44,15 @@ class FramingRule:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One port.
+    """One SIP2 port.
 
-    `login`: required (a 93 comes first), optional (a client without a login acts as `terminal`), by-address (the client is
-    `terminal`, or the one login that its address allows), telnet (prompts for name and password, then SIP2). `framing` None:
-    the login's dialect sets the framing; `framings` are addresses with a framing of their own, the first match counts.
-    `proxy_from` are the load balancers that must send a PROXY header; it is read below the terminal's connection.
+    Attributes:
+        login: "required" (a 93 comes first), "optional" (a client without a login acts as `terminal`), "by-address" (the
+            client is `terminal`, or the one login that its address allows) or "telnet" (prompts for name and password, then
+            SIP2).
+        framing: The dialect that sets the framing; None for that of the login.
+        framings: Addresses with a framing of their own; the first match counts.
+        proxy_from: The load balancers that must send a PROXY header, which is read below the terminal's connection.
     """
 
     login: LoginMode = "required"
@@ -59,7 +62,7 @@ class Listener:
     proxy_from: AllowList = NO_ADDRESS
 
     def framing_of(self, address: str) -> tuple[Sip2Dialect, bool]:
-        """The dialect with which a caller's first line is read, and whether its framing outlasts the login."""
+        """Return the dialect for a caller's first line, and whether its framing stays after the login."""
         own = next((row.dialect for row in self.framings if row.callers.admits(address)), self.framing)
         return (own, True) if own else (DIALECTS["standard"], False)
 
@@ -110,11 +113,14 @@ async def respond(
     upstream: UpstreamInterface | None = None,
     deadline: Deadline | None = None,
 ) -> bytes:
-    """Returns the complete reply line to one message, ready to be written, for any bytes of a peer.
+    """Return the complete reply line to one message, for any bytes of a peer.
 
-    `peer` is the sender's address, `upstream` its connection to the local system, `deadline` the message's own. An exception on
-    the way is a bug of ours or a store that failed: it is logged once with its traceback, the message gets its negative reply,
-    the connection stays open. Raises Undecided, and nothing else: then no reply would be true.
+    `peer` is the sender's address, `upstream` its connection to the local system, `deadline` the message's own. An unexpected
+    exception is a bug of ours or a failed database. It is logged once with its traceback, the message gets its negative reply,
+    and the connection stays open.
+
+    Raises:
+        Undecided: The outcome of the command is unknown, so that no reply would be true.
     """
     message = piece.message if isinstance(piece, Refuse) else piece
     terminal, now = services.terminals.get(session.terminal or "", NOBODY), services.now()
@@ -145,7 +151,7 @@ async def respond(
 
 
 def log_in_by_address(services: Sip2Services, session: Session, listener: Listener, peer: str) -> None:
-    """Log the session in by the address `peer` if the listener identifies terminals by address; otherwise do not log it in."""
+    """Log the session in by the address `peer`, if the listener identifies terminals by address."""
     if listener.login not in ("optional", "by-address"):
         return
     wanted = [listener.terminal] if listener.terminal else list(services.terminals) if listener.login == "by-address" else []
@@ -176,7 +182,10 @@ async def _dispatch_message(exchange: Exchange, piece: Sip2Message | Refuse) -> 
 
 
 async def _answer_with_pin(exchange: Exchange) -> Reply:
-    """The answer to a message that brings a PIN. After too many wrong ones not even a right one is looked at."""
+    """Answer a message that contains a PIN.
+
+    After too many wrong PINs no further PIN is checked, not even a right one.
+    """
     guesses = exchange.services.guesses
     if guesses.shut(exchange.guess_sources, exchange.now):
         return await locked_out(exchange)
@@ -216,7 +225,10 @@ _MS: Final = timedelta(milliseconds=1)
 
 
 async def _answer_login(exchange: Exchange) -> Reply:
-    """94. A correct login binds the connection to that terminal; the reply contains only success or failure."""
+    """Answer a login (93) by a 94.
+
+    A correct login binds the connection to its terminal. The reply contains only success or failure.
+    """
     row = exchange.services.terminals.get(exchange.message.get("CN").strip(), NOBODY)
     reason = await _find_login_fault(exchange, row)
     if not reason:
@@ -233,9 +245,10 @@ async def _answer_login(exchange: Exchange) -> Reply:
 
 
 async def _find_login_fault(exchange: Exchange, row: TerminalRow) -> str:
-    """Returns why a login is wrong, for the log; "" if it is right. Only plain text is supported, no other algorithm.
+    """Return why a login is wrong, for the log; "" if it is right.
 
-    Wrong passwords count by name and network together, so that a wrong login cannot lock out a terminal in another network.
+    Only plain text passwords are supported. Wrong passwords are counted by name and network together, so that a wrong login
+    cannot lock out a terminal in another network.
     """
     if any(exchange.message.get(name).strip() not in ("", "0") for name in ("uid_algorithm", "pwd_algorithm")):
         return "algorithm"
@@ -248,7 +261,10 @@ async def _find_login_fault(exchange: Exchange, row: TerminalRow) -> str:
 
 
 async def _answer_status(exchange: Exchange) -> Reply:
-    """98. A flag is Y where its messages are offered; whether a book may be lent here is decided book by book (R16)."""
+    """Answer an SC Status (99) by a 98.
+
+    A flag is Y if its messages are offered here; whether an item may be lent is decided item by item (R16).
+    """
     dialect = exchange.session.dialect
     said = {
         "on_line_status": "Y",
@@ -266,7 +282,7 @@ async def _answer_status(exchange: Exchange) -> Reply:
 
 
 def _is_offered(exchange: Exchange, code: str) -> bool:
-    """Whether this terminal may send that message; 97 is answered by the session."""
+    """Return whether this terminal may send the message; the session answers 97."""
     return (code in HANDLERS or code == RESEND) and exchange.offers(code)
 
 

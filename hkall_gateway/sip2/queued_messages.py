@@ -34,13 +34,16 @@ Long enough for the first look-up, which follows the terminal's message at once.
 
 
 class QueuedMessages:
-    """A carrier of the courier. `line` is a connection to the local system, logged in as the gateway; `zone` is local time."""
+    """A carrier of the courier for the local system.
+
+    `line` is a connection to it, logged in as the gateway; `zone` is local time.
+    """
 
     def __init__(self, line: UpstreamInterface, institution: str, now: Callable[[], datetime], zone: tzinfo) -> None:
         self._line, self._institution, self._now, self._zone = line, institution, now, zone
 
     async def __call__(self, row: OutboxRow) -> DeliveryResult:
-        """How it went; see `DeliveryResult`."""
+        """Deliver a row and return the result."""
         assert isinstance(row.payload, LocalMessage)
         try:
             return await DELIVERIES[LocalSend(row.payload.send)](self, row.payload, row)
@@ -80,19 +83,22 @@ class QueuedMessages:
         return DONE if done else DeliveryResult(DeliveryKind.REFUSED, "not taken back there")
 
     async def _is_lent_already(self, told: LocalMessage) -> bool:
-        """Whether the copy is lent to this card already: an answer was lost, or staff did it by hand."""
+        """Return whether the item is lent to this card: an answer was lost, or staff did it by hand."""
         item = await self._query_item(told.barcode)
         return item.get("circulation_status") in OUT and await self._is_lent_to(told.patron, item) is True
 
     async def _is_not_on_loan(self, barcode: str) -> bool:
-        """Whether the copy is known there and not on loan."""
+        """Return whether the item is known there and not on loan."""
         return (await self._query_item(barcode)).get("circulation_status") not in OUT | NO_COPY
 
     def _query_item(self, barcode: str) -> Awaitable[Sip2Message]:
         return self._exchange_message("17", self._now(), {"AB": barcode, "AC": ""})
 
     async def _is_lent_to(self, patron: str, item: Sip2Message) -> bool | None:
-        """Whether an item on loan is in the list of a card's loans; None if that list is not whole, or one of titles."""
+        """Return whether an item on loan is in the list of a card's loans.
+
+        None if that list is incomplete, or a list of titles.
+        """
         asked = {"language": "000", "summary": CHARGED, "AA": patron, "AC": "", "BP": "1", "BQ": WHOLE}
         record = await self._exchange_message("63", self._now(), asked)
         lines, count = record.all("AU"), record.get("charged_items_count").strip()
@@ -103,9 +109,10 @@ class QueuedMessages:
         return False if count.isdecimal() and int(count) == len(lines) and not named else None
 
     async def _check_loan(self, asked: LocalMessage, row: OutboxRow) -> DeliveryResult:
-        """Whether a checkout without an answer is a loan now. The terminal showed a refusal: undo it, or leave it to staff.
+        """Find out whether a checkout without an answer became a loan.
 
-        Undone is only the loan of an item that was in just before, as long as nobody had time to lend it in another way.
+        The terminal showed a refusal, so the loan is undone or left to staff. Only the loan of an item that was in just before
+        is undone, as long as nobody had time to lend it in another way.
         """
         item = await self._query_item(asked.barcode)
         if item.get("circulation_status") not in OUT:
@@ -120,7 +127,10 @@ class QueuedMessages:
         )
 
     async def _check_return(self, asked: LocalMessage, row: OutboxRow) -> DeliveryResult:
-        """Whether a return without an answer was done. The terminal showed a refusal, so the reader may have kept the book."""
+        """Find out whether a return without an answer was done.
+
+        The terminal showed a refusal, so the patron may have kept the item.
+        """
         if not await self._is_not_on_loan(asked.barcode):
             return self._result_if_not_done(row)
         return DeliveryResult(
@@ -128,14 +138,17 @@ class QueuedMessages:
         )
 
     def _result_if_not_done(self, row: OutboxRow) -> DeliveryResult:
-        """Returns that nothing was done; within the first minute, that it must be looked up again."""
+        """Return that nothing was done; within the first minute, that it must be checked again."""
         return NOT_YET if self._may_still_execute(row) else DONE
 
     def _may_still_execute(self, row: OutboxRow) -> bool:
         return self._now() - row.made_at < DONE_WITHIN
 
     async def _check_payment(self, asked: LocalMessage, row: OutboxRow) -> DeliveryResult:
-        """Returns a refusal for staff: SIP2 has no query for a payment. Before a minute is over staff might look too early."""
+        """Refer a payment to staff, since SIP2 has no query for payments.
+
+        Before a minute is over staff might look too early.
+        """
         if self._may_still_execute(row):
             return replace(NOT_YET, untold=True)
         named = " ".join(filter(None, (asked.terminal, asked.transaction, f"{asked.amount}: look it up there")))
@@ -148,7 +161,7 @@ class QueuedMessages:
 
 
 async def _result_or_false(look: Awaitable[bool]) -> bool:
-    """Returns the result of a query that follows a refusal; False, so that the refusal counts, if the query fails."""
+    """Return the result of a query after a refusal; False if the query fails, so that the refusal counts."""
     try:
         return await look
     except (Unreachable, BadMessage):

@@ -1,7 +1,7 @@
-"""Relays messages that are not about HKALL to the library's own system, and joins both replies if both sides are concerned.
+"""Relays messages that do not concern HKALL to the local system, and merges both replies if both sides are concerned.
 
-A self-check has one host: if it is the gateway, its own library's books must work as before. The table RELAY_RULES says where a
-message goes; a message that is not in it is handled here alone.
+A self-check has one host. If that is the gateway, the library's own items must work as before. The table RELAY_RULES says where
+a message goes; a message that is not in it is handled by the gateway alone.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ OURS_ALONE: Final = "#"
 
 
 def answer(exchange: Exchange, handler: Handler) -> Awaitable[Reply]:
-    """Returns the reply of the side that the message concerns; ours if there is no local system behind the gateway."""
+    """Return the reply of the side that the message concerns; ours without a local system."""
     route = RELAY_RULES.get(exchange.message.code)
     if exchange.upstream is None or route is None:
         return handler(exchange)
@@ -93,7 +93,10 @@ def answer(exchange: Exchange, handler: Handler) -> Awaitable[Reply]:
 
 
 async def _relay_item_message(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
-    """09, 11, 17, 19, 29: the side that has the copy answers. Our own book on loan to a partner is handled by both sides."""
+    """Handle 09, 11, 17, 19 and 29 on the side that has the item.
+
+    Our own item on loan to a partner is handled by both sides.
+    """
     whose = await _find_item_side(exchange, upstream)
     if whose is CopySystem.THEIRS:
         return await _forward(exchange, upstream)
@@ -105,10 +108,10 @@ async def _relay_item_message(exchange: Exchange, upstream: UpstreamInterface, h
 
 
 async def _find_item_side(exchange: Exchange, upstream: UpstreamInterface) -> CopySystem:
-    """Returns the side that has the copy.
+    """Return the side that has the item.
 
-    A barcode that both sides have is an HKALL book if the local system's copy is not on loan; otherwise it is ambiguous. A
-    renewal by title is ours if the patron has such a book of ours.
+    A barcode known to both sides is an HKALL item if the local system's item is not on loan; otherwise it is ambiguous. A
+    renewal by title is ours if the patron has such an item from us.
     """
     barcode = exchange.message.get("AB")
     if not barcode:
@@ -134,7 +137,7 @@ async def _find_item_side(exchange: Exchange, upstream: UpstreamInterface) -> Co
 
 
 def _lookup_query(exchange: Exchange, tag: str = "AB") -> bytes:
-    """Returns the query about the message's item or patron."""
+    """Return the body of the query about the message's item or patron."""
     code, blanks = LOOK_UP[tag], " " * 10
     fixed = f"000{exchange.date18(exchange.now)}{blanks}" if code == "63" else exchange.date18(exchange.now)
     told = f"{code}{fixed}AO{exchange.message.get('AO')}|{tag}{exchange.message.get(tag)}|AC|"
@@ -143,10 +146,10 @@ def _lookup_query(exchange: Exchange, tag: str = "AB") -> bytes:
 
 
 async def _handle_and_notify(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
-    """Handles a book of our own that goes to a partner or comes back: we decide, and then notify the local system.
+    """Handle our own item that goes to a partner or comes back: decide here, then notify the local system.
 
     If it is unreachable, it is notified later. If it refuses, or a cancellation cannot be sent, our change stands, its request
-    is flagged, and the terminal's screen says that staff must enter it there.
+    is flagged, and the terminal shows that staff must enter it there.
     """
     ours = await handler(exchange)
     if ours.no is not None or exchange.message.code not in ("09", "11"):
@@ -168,13 +171,13 @@ async def _handle_and_notify(exchange: Exchange, upstream: UpstreamInterface, ha
 
 
 async def _queue_notice(exchange: Exchange, ours: Reply, number: int, message: LocalMessage, *, unsure: bool) -> Reply:
-    """Queues the message: the change is made here, and the local system is notified as soon as it is reachable."""
+    """Queue the message for the local system; the change is already made here."""
     await exchange.services.circulation.execute(MarkUndelivered(number, message, exchange.by, unsure))
     return _add_text(ours, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
 
 
 def _local_message(exchange: Exchange, send: LocalSend, request: str = "", *, was_in: bool = False) -> LocalMessage:
-    """Returns the terminal's action as a message to the local system, without PIN and passwords."""
+    """Return the terminal's action as a message to the local system, without PIN and passwords."""
     asked = exchange.message
     return LocalMessage(
         send.value,
@@ -195,7 +198,10 @@ def _local_message(exchange: Exchange, send: LocalSend, request: str = "", *, wa
 
 
 async def _relay_patron_message(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
-    """23, 63: the local system's record merged with ours. While it is unreachable: our record, and a text that says so."""
+    """Answer 23 and 63 with the local system's record merged with ours.
+
+    While it is unreachable, the reply is our record with a text that says so.
+    """
     theirs = await _reply_or_none(exchange, upstream)
     if theirs is None:
         return _record_while_away(exchange, await handler(exchange))
@@ -216,9 +222,10 @@ async def _relay_patron_message(exchange: Exchange, upstream: UpstreamInterface,
 
 
 def _record_while_away(exchange: Exchange, ours: Reply) -> Reply:
-    """Returns our own record while the local system is away: BL and CQ as last known, no BV, and texts that name the unknown.
+    """Return our own record while the local system is away.
 
-    A card that is in no file of ours may still be one of its patrons, and a PIN that is not in our file may be right.
+    BL and CQ are as last known, BV is left out, and texts name what is unknown. A card that we have not loaded may still be one
+    of its patrons, and a PIN that does not match ours may be right.
     """
     told, language = exchange.last_known(known=ours.fields.get("BL") == "Y"), exchange.language()
     stranger = ours.no is not None and ours.no.why is Reason.UNKNOWN_BORROWER
@@ -239,7 +246,7 @@ def _record_while_away(exchange: Exchange, ours: Reply) -> Reply:
 
 
 def _merge_records(exchange: Exchange, theirs: bytes, record: Sip2Message, had: HkallRecord) -> bytes:
-    """Returns the local system's line with our counts added, our entries after theirs, and texts about holds and debts here."""
+    """Add our counts, our list entries after theirs, and texts about holds and debts to the local system's line."""
     owed, lists = sum(line.left_cents for line in had.charges), entries_by_list(had)
     texts, currency = hold_texts(exchange, lists, exchange.language()), exchange.session.dialect.currency
     if owed:
@@ -263,7 +270,7 @@ def _merge_records(exchange: Exchange, theirs: bytes, record: Sip2Message, had: 
 
 
 async def _relay_renew_all(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
-    """65: their books and ours, counted together."""
+    """Answer 65 with the renewals of both sides, counted together."""
     had = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
     theirs, unsure = await _try_forward(exchange, upstream)
     if theirs is None:
@@ -285,9 +292,9 @@ async def _relay_renew_all(exchange: Exchange, upstream: UpstreamInterface, hand
 
 
 async def _execute_on_both(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
-    """01, 25, 35: executed on both sides; the reply is the local system's, or ours if it gives none.
+    """Execute 01, 25 and 35 on both sides; the reply is the local system's, or ours if it gives none.
 
-    A card that is blocked or enabled here while it is unreachable is blocked or enabled there once it is back.
+    A card blocked or enabled here while it is unreachable is blocked or enabled there later.
     """
     ours = await handler(exchange)
     if ours.no is not None or exchange.message.code not in LATER:
@@ -308,7 +315,10 @@ async def _execute_on_both(exchange: Exchange, upstream: UpstreamInterface, hand
 
 
 async def _relay_hold(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
-    """15: our own request, or a title of the union catalogue, is handled here; a local system's barcode is a local hold."""
+    """Answer 15: our own request, or a title of the union catalogue, is handled here.
+
+    A barcode of the local system is a local hold.
+    """
     mode = MODES.get(exchange.message.get("hold_mode"))
     if mode is None or await exchange.services.circulation.execute(ConcernsHkall(await hold_command(exchange, mode[0]))):
         return await handler(exchange)
@@ -316,16 +326,20 @@ async def _relay_hold(exchange: Exchange, upstream: UpstreamInterface, handler: 
 
 
 async def _relay_payment(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
-    """37: a payment that names one of our fees is handled here; any other goes to the local system, the source of BV in 64."""
+    """Answer 37: a payment that names one of our fees is handled here.
+
+    Any other goes to the local system, whose BV the reply 64 shows.
+    """
     if exchange.message.get("CG").strip().startswith(OURS_ALONE):
         return await handler(exchange)
     return await _forward(exchange, upstream)
 
 
 async def _relay_status(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
-    """98: the functions that both sides support. While the local system is away, 98 says on line, for HKALL loans, and why.
+    """Answer 99 with the functions that both sides support.
 
-    Before login the reply describes the gateway alone. If the local system refuses the login, the reply says off line.
+    While the local system is away, the 98 says on line, for HKALL loans, and why. Before the login it describes the gateway
+    alone. If the local system refuses the login, it says off line.
     """
     ours = await handler(exchange)
     if exchange.session.terminal is None:
@@ -348,9 +362,9 @@ async def _relay_status(exchange: Exchange, upstream: UpstreamInterface, handler
 
 
 async def _forward(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
-    """Returns the local system's whole reply, or this message's negative reply "please try again".
+    """Return the local system's whole reply, or the negative reply "please try again".
 
-    Where the message may have been executed although no reply came, the screen says so.
+    If the message may have been executed without a reply, the screen says so.
     """
     if exchange.message.code in CHECKED:
         return await _forward_transaction(exchange, upstream)
@@ -361,9 +375,9 @@ async def _forward(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
 
 
 async def _forward_transaction(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
-    """Passes a transaction on that is in the outbox until it is answered, so that it is looked up if it stays unanswered.
+    """Forward a transaction that stays in the outbox until it is answered, so that it is checked otherwise.
 
-    A message still queued about a copy that is lent or returned now is superseded by it, and is held back meanwhile.
+    A queued message about an item that is lent or returned now is superseded by it and held back meanwhile.
     """
     circulation, code = exchange.services.circulation, exchange.message.code
     # What was done off line already is told again, and not only looked up.
@@ -388,9 +402,10 @@ async def _forward_transaction(exchange: Exchange, upstream: UpstreamInterface) 
 
 
 async def _is_not_on_loan(exchange: Exchange, upstream: UpstreamInterface) -> bool:
-    """Whether the item of a checkout is not on loan now; asked only where unanswered checkouts are undone.
+    """Return whether the item of a checkout is not on loan now, where unanswered checkouts are undone.
 
-    Raises Unreachable if there is no answer; then the checkout should not be sent either.
+    Raises:
+        Unreachable: There is no answer; then the checkout should not be sent either.
     """
     if exchange.message.code != "11" or not exchange.services.undoes_checkouts or exchange.no_block:
         return False
@@ -409,15 +424,15 @@ def _refuse_unsent(exchange: Exchange, lost: Unreachable) -> Reply:
 
 
 def _refuse_uncertain(exchange: Exchange) -> Reply:
-    """Returns the negative reply to a message that the local system may have executed."""
+    """Make the negative reply to a message that the local system may have executed."""
     LOG.warning("sip2.ils_did_not_answer", code=exchange.message.code)
     return _add_text(refuse_by(exchange, Reason.TRY_AGAIN), notice_text(Notice.NO_ANSWER, exchange.language()))
 
 
 async def _query_reply(exchange: Exchange, upstream: UpstreamInterface) -> bytes:
-    """Returns the body of the local system's reply to this line. Raises Unreachable.
+    """Return the body of the local system's reply to this line. Raises Unreachable.
 
-    A success that names another patron or item answers another message: that is no reply, and the connection, which is out of
+    A success that names another patron or item answers another message. It is no reply, and the connection, which is out of
     step, is closed.
     """
     theirs = await _exchange_body(exchange, upstream, _relayed_line(exchange))
@@ -429,7 +444,7 @@ async def _query_reply(exchange: Exchange, upstream: UpstreamInterface) -> bytes
 
 
 async def _is_about_same(exchange: Exchange, upstream: UpstreamInterface, theirs: bytes) -> bool:
-    """Whether a reply names the message's patron and item, by the name that the terminal used or by the local system's own."""
+    """Return whether a reply names the message's patron and item, by the terminal's name or the local system's."""
     told = _decode_body(theirs, exchange)
     if told is None:
         return False
@@ -447,7 +462,7 @@ def _is_success(theirs: bytes) -> bool:
 
 
 async def _reply_or_none(exchange: Exchange, upstream: UpstreamInterface) -> bytes | None:
-    """Returns the body of the local system's reply to this line; None if none came."""
+    """Return the body of the local system's reply to this line; None without one."""
     try:
         return await _exchange_body(exchange, upstream, _relayed_line(exchange))
     except Unreachable:
@@ -455,7 +470,7 @@ async def _reply_or_none(exchange: Exchange, upstream: UpstreamInterface) -> byt
 
 
 async def _try_forward(exchange: Exchange, upstream: UpstreamInterface) -> tuple[bytes | None, bool]:
-    """Returns the same, and whether the local system may have received the message although no reply came."""
+    """Return the same, and whether the local system may have received the message without a reply."""
     try:
         return await _query_reply(exchange, upstream), False
     except Unreachable as lost:
@@ -470,7 +485,10 @@ async def _decode_reply(exchange: Exchange, upstream: UpstreamInterface, body: b
 
 
 async def _exchange_body(exchange: Exchange, upstream: UpstreamInterface, body: bytes) -> bytes:
-    """The body of their answer. Raises Unreachable; a hang-up is counted as that of this terminal's message."""
+    """Send a body and return the body of the reply. Raises Unreachable.
+
+    A closed connection is counted for this terminal's message.
+    """
     here, there = exchange.session.dialect, upstream.dialect
     try:
         return _transcode(await upstream(_transcode(blank_controls(body, here), here, there)), there, here)
@@ -482,7 +500,7 @@ async def _exchange_body(exchange: Exchange, upstream: UpstreamInterface, body: 
 
 
 def _decode_body(body: bytes, exchange: Exchange) -> Sip2Message | None:
-    """Their answer as a message; None where it is too short for one, and can only be passed on."""
+    """Decode a reply; None if it is too short for a message and can only be forwarded."""
     try:
         return decode(body, exchange.session.dialect)
     except BadMessage:
@@ -490,7 +508,7 @@ def _decode_body(body: bytes, exchange: Exchange) -> Sip2Message | None:
 
 
 def _relayed_line(exchange: Exchange) -> bytes:
-    """Returns the terminal's line as it is relayed; "no block" is kept only if the terminal may work off line."""
+    """Return the line to relay; the flag "no block" is kept only if the terminal may work off line."""
     body = body_of(exchange.message.line, exchange.session.dialect.delimiter)
     if exchange.is_set("no_block") and not exchange.no_block:
         return patch_body(body, {"no_block": "N"}, (), exchange.session.dialect)
@@ -498,7 +516,10 @@ def _relayed_line(exchange: Exchange) -> bytes:
 
 
 def _transcode(body: bytes, one: Sip2Dialect, other: Sip2Dialect) -> bytes:
-    """A body as the other side writes it: every byte as it is, unless the two differ in alphabet or delimiter."""
+    """Transcode a body to the other side's character set and delimiter.
+
+    It is unchanged if both sides agree.
+    """
     if (one.encoding, one.delimiter) == (other.encoding, other.delimiter):
         return body
     text = body.decode(one.encoding, "replace")
@@ -508,7 +529,7 @@ def _transcode(body: bytes, one: Sip2Dialect, other: Sip2Dialect) -> bytes:
 
 
 def blank_controls(body: bytes, dialect: Sip2Dialect) -> bytes:
-    """Returns a body with blanks for all controls and for all line ends of any system; the rest is unchanged."""
+    """Replace control characters and line ends of any system by blanks."""
     text = body.decode(dialect.encoding, "surrogateescape")
     if text.isprintable():
         return body

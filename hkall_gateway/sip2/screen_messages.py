@@ -74,31 +74,31 @@ class Notice(Enum):
 
 
 class _Blanks(dict[str, object]):
-    """Values for the placeholders; a missing one is shown as UNKNOWN and raises no error."""
+    """Values for placeholders; a missing one is shown as UNKNOWN."""
 
     def __missing__(self, key: str) -> str:
         return UNKNOWN
 
 
 def say(why: Reason, language: str, detail: Mapping[str, object]) -> str:
-    """Returns the screen message for a refusal, with the rule's number: "This book has not arrived yet (R13)".
+    """Return the screen message for a refusal with the rule's number: "This book has not arrived yet (R13)".
 
-    `language` is one of LANGUAGES, any other is English; `detail` fills the placeholders, dates as YYYY-MM-DD.
+    `language` is one of LANGUAGES; any other is English. `detail` fills the placeholders, dates as YYYY-MM-DD.
     """
     text = _fill_placeholders(why.terminal, language, detail)
     return f"{text} ({why.rule})" if why.rule else text
 
 
 def notice_text(notice: Notice, language: str, **detail: object) -> str:
-    """Returns the screen message of a notice; `language` and `detail` as for `say`."""
+    """Return the screen message of a notice; see `say` for the arguments."""
     return _fill_placeholders(notice.value, language, detail)
 
 
 def language_of(code: str, *known: str) -> str:
-    """Returns the language to write in: the one that the message's `code` requests, else the first of `known` that is not "".
+    """Return the language for texts; an unsupported language becomes English.
 
-    `code` is SIP2's three digits; `known` are languages of people and terminals ("zh-Hant", "en", ""), the patron's
-    before the terminal's. An unsupported language becomes English.
+    `code` is SIP2's three digits, as the message requests it. If it requests none, the first of `known` that is not "" is used:
+    the languages of the patron and the terminal, in this order.
     """
     if code in CHINESE:
         return ZH

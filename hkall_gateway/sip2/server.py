@@ -1,6 +1,6 @@
 """Listening ports for terminals and their connections: bytes in and out, in order, with timeouts and a graceful shutdown.
 
-Nothing here interprets a message: the session splits lines, and `dispatch.respond` answers them.
+Messages are not interpreted here: the session splits lines, and `dispatch.respond` answers them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ CLOSE_S: Final = 10.0
 
 
 class TerminalConnection(TwistedProtocol):
-    """One terminal's connection. Its messages are answered one after the other, in the order in which they came."""
+    """A terminal's connection. Its messages are answered one after another, in the order of arrival."""
 
     def __init__(self, port: TerminalFactory) -> None:
         self._port = port
@@ -68,12 +68,13 @@ class TerminalConnection(TwistedProtocol):
 
     @property
     def terminal(self) -> str:
-        """The login of this connection; "" before the login."""
+        """Return the login of this connection; "" before the login."""
         return self._session.terminal or ""
 
     # ---- called by Twisted
 
     def connectionMade(self) -> None:  # noqa: N802
+        """Admit the peer, or refuse it."""
         self._socket = cast(Transport, self.transport)
         self._peer = str(getattr(self._socket.getPeer(), "host", ""))  # a UNIX socket's peer has none
         self._port.opened(self)
@@ -89,6 +90,7 @@ class TerminalConnection(TwistedProtocol):
             self._begin_session()
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Queue the messages in the data, and begin to answer them."""
         if self._closing or not data:
             return
         if self._seat is not None and self._seat.queued:
@@ -109,6 +111,7 @@ class TerminalConnection(TwistedProtocol):
         self._apply_backpressure()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
+        """Drop the waiting messages, and free the connection's place."""
         self._closing = True
         self._waiting.clear()
         if self._deadline is not None:
@@ -132,7 +135,7 @@ class TerminalConnection(TwistedProtocol):
     # ---- called by the factory
 
     def finish(self) -> None:
-        """Stop reading; answer the messages that were received, then close."""
+        """Stop reading; answer the received messages, then close."""
         if self._serving:
             self._why = self._why or "drained"
             self._waiting.append((Close("drained"), None))
@@ -140,7 +143,7 @@ class TerminalConnection(TwistedProtocol):
             self.close("drained")
 
     def close(self, why: str, *, at_once: bool = False) -> None:
-        """Close the connection; written data is still sent, unless `at_once`, which aborts."""
+        """Close the connection. Written data is still sent, unless `at_once` aborts it."""
         closing, self._closing, self._why = self._closing, True, self._why or why
         self._waiting.clear()
         if at_once:
@@ -152,7 +155,7 @@ class TerminalConnection(TwistedProtocol):
             self._timer = self._port.clock.callLater(CLOSE_S, self._socket.abortConnection)
 
     def tally(self) -> None:
-        """Add what this session counted since the last call to the metrics: at each collection, and at the end."""
+        """Add this session's counts since the last call to the metrics."""
         for event, count in self._session.counters.items():
             told = self._counted.get(event, 0)
             if count > told:
@@ -162,20 +165,22 @@ class TerminalConnection(TwistedProtocol):
     # ---- called by the transport: whether the peer reads the written data
 
     def pauseProducing(self) -> None:  # noqa: N802  # Twisted's own name
+        """Stop answering: the peer does not read its replies."""
         self._choked = True
         self._apply_backpressure()
 
     def resumeProducing(self) -> None:  # noqa: N802
+        """Go on: the peer has read its replies."""
         self._choked = False
         self._apply_backpressure()
 
     def stopProducing(self) -> None:  # noqa: N802
-        """The connection is gone; connectionLost follows."""
+        """Do nothing: the connection is gone, and connectionLost follows."""
 
     # ---- coming in
 
     def _admit_queued(self) -> None:
-        """Begin with a connection that waited for its turn, and with the bytes that came meanwhile."""
+        """Begin a session that waited for its turn, with the bytes received meanwhile."""
         if not self._closing:
             self._socket.resumeProducing()
             self._begin_session()
@@ -197,7 +202,7 @@ class TerminalConnection(TwistedProtocol):
         LOG.info("sip2.opened", channel="sip2", peer=self._peer)
 
     def _find_refusal(self) -> str:
-        """Returns why this peer is not admitted; "" if it is, and then it is counted against the connection limit."""
+        """Return why this peer is refused; "" if it is admitted and counted against the connection limit."""
         if self._port.draining:
             return "draining"
         if not self._port.services().admits(self._peer):
@@ -206,7 +211,7 @@ class TerminalConnection(TwistedProtocol):
         return "" if self._seat else "full"
 
     def _claim_terminal(self) -> bool:
-        """Counts the connection against its terminal's limit; False if the terminal has too many, and it is then refused."""
+        """Count the connection against its terminal's limit; refuse it and return False if there are too many."""
         terminal = self.terminal
         row = self._port.services().terminals.get(terminal)
         if self._seat is None or row is None or not self._seat.prove(terminal, row.max_connections):
@@ -231,7 +236,7 @@ class TerminalConnection(TwistedProtocol):
         return [SendBytes(piece) if isinstance(piece, bytes) else piece for piece in prompts.receive(data)]
 
     def _message_deadline(self) -> Deadline | None:
-        """Returns the deadline of a message that was just read."""
+        """Return the deadline of a message that was just read."""
         tenths = self._session.dialect.timeout_tenths
         return message_deadline(self._port.services().timeout, self.transport, tenths / 10 * IN_TIME if tenths else None)
 
@@ -264,7 +269,10 @@ class TerminalConnection(TwistedProtocol):
             self._serving, self._deadline = False, None
 
     def _send_answer(self, answer: bytes, known: str | None) -> None:
-        """Send the answer, unless the connection is closing. `known` is the login before the message, or None."""
+        """Send the answer, unless the connection is closing.
+
+        `known` is the login before the message, or None.
+        """
         came_in = self._session.terminal not in (None, known)
         if self._closing or (came_in and not self._claim_terminal()):
             return
@@ -275,7 +283,7 @@ class TerminalConnection(TwistedProtocol):
             self._restart_timer(self._port.idle_s)
 
     def _answer_prompt(self, prompts: Prompts) -> bytes:
-        """Returns the text that tells, during telnet prompts, whether the login was right."""
+        """Return the prompt's text for the result of a login."""
         right = self._session.terminal is not None
         said = prompts.judged(right)
         if right:
@@ -286,7 +294,7 @@ class TerminalConnection(TwistedProtocol):
         return said
 
     def _apply_backpressure(self) -> None:
-        """Pause reading from a terminal that sends without waiting for replies, or does not read them, until it catches up."""
+        """Pause reading while too many messages wait, or the terminal does not read its replies."""
         crowded = self._choked or len(self._waiting) > MOST_WAITING
         if self._closing or crowded == self._paused:
             return
@@ -299,7 +307,10 @@ class TerminalConnection(TwistedProtocol):
     # ---- the end
 
     def _close_after_timeout(self) -> None:
-        """Close after a timeout: no login in time, or silence. A message that is being answered is answered first."""
+        """Close after a timeout: no login in time, or silence.
+
+        A message in progress is answered first.
+        """
         if self._serving and self._session.terminal is not None:
             self._timer = self._port.clock.callLater(self._port.idle_s, self._close_after_timeout)
         else:
@@ -309,8 +320,11 @@ class TerminalConnection(TwistedProtocol):
 class TerminalFactory(Factory):
     """Makes the connections of one port and counts them.
 
-    `services` returns the current services, so that a reload applies from the next message; `limit` may be shared by several
-    ports; `idle_s` is the idle timeout of a logged-in terminal in seconds, `login_s` the time to log in, in seconds.
+    Attributes:
+        services: Returns the current services, so that a reload applies from the next message.
+        limit: The connection limit, which several ports may share.
+        idle_s: Idle timeout of a logged-in terminal, in seconds.
+        login_s: Time to log in, in seconds.
     """
 
     noisy = False
@@ -334,15 +348,20 @@ class TerminalFactory(Factory):
 
     @property
     def draining(self) -> bool:
+        """Return whether the port is shutting down."""
         return self._drained is not None
 
     def buildProtocol(self, addr: IAddress | None) -> TerminalConnection:  # noqa: ARG002, N802
+        """Make the connection of a peer."""
         return TerminalConnection(self)
 
     def drain(self) -> Deferred[None]:
-        """Stop reading, answer the messages in progress, close. Fires when the last connection is closed; call it once.
+        """Stop reading, answer the messages in progress, and close. Call it once.
 
         Connections that are still open after DRAIN_S seconds are aborted.
+
+        Returns:
+            A Deferred that fires when the last connection is closed.
         """
         self._drained = Deferred()
         self._timeout = self.clock.callLater(DRAIN_S, self._abort_connections)
@@ -352,9 +371,11 @@ class TerminalFactory(Factory):
         return self._drained
 
     def opened(self, line: TerminalConnection) -> None:
+        """Add an open connection."""
         self.lines.add(line)
 
     def closed(self, line: TerminalConnection) -> None:
+        """Remove a closed connection."""
         self.lines.discard(line)
         self.count()
         self._check_drained()

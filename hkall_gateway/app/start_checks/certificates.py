@@ -50,7 +50,7 @@ def _certificate_file(named: Mapping[str, str]) -> str:
 
 
 def _load_certificates(named: Mapping[str, str], authorities: Path | None) -> Sequence[Certificate]:
-    """Return the certificate of a port and its chain. Raises one of ERRORS for files that the gateway could not use."""
+    """Return the certificate of a port and its chain. Raises one of ERRORS for unusable files."""
     if authorities is not None:
         authorities.read_bytes()  # OpenSSL does not say which file cannot be read
     server_context(named, authorities)
@@ -58,7 +58,7 @@ def _load_certificates(named: Mapping[str, str], authorities: Path | None) -> Se
 
 
 def _describe_error(bad: BaseException, named: Mapping[str, str]) -> str:
-    """Return why files cannot be used; OpenSSL tells it as a list."""
+    """Return why files cannot be used; OpenSSL gives it as a list."""
     if isinstance(bad, OSError) and bad.filename:
         return f"{bad.filename}: {(bad.strerror or '').lower()}"
     listed = isinstance(bad, SSL.Error) and bad.args and bad.args[0]

@@ -1,4 +1,4 @@
-"""The database, opened to read: whether it can be opened, its revision, and the gateways that work on it."""
+"""The database, opened read-only: whether it can be opened, its revision, and the gateways that work on it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ class Unopened:
 
 
 def read_state(database: DatabaseConfig) -> DatabaseState | Unopened:
-    """Return the database's contents, or the reason why it cannot be opened. It is not changed, and not made."""
+    """Return the database's contents, or the reason why it cannot be opened.
+
+    The database is neither changed nor created.
+    """
     file = database_file(database)
     if file is not None and not os.path.isfile(file):
         return Unopened(f"{file}: there is no such file")
@@ -128,7 +131,7 @@ def _check_gateways(start: Start, others: Sequence[Instance]) -> Iterator[StartF
 
 
 def _must_be_alone(start: Start) -> bool:
-    """Return whether a gateway with terminals must be the only one: several would each hold locks that SQLite does not have."""
+    """Return whether a gateway with terminals must be alone: several would need locks that SQLite does not have."""
     return start.serving.protocols and database_file(start.config.database) is not None
 
 
@@ -152,7 +155,10 @@ def _read_instances(connection: Connection) -> tuple[Instance, ...]:
 
 
 def _open_engine(database: DatabaseConfig) -> Engine:
-    """SQLite read-only: the way in which the gateway opens a file would make it and change its mode."""
+    """Open the database, SQLite read-only.
+
+    The way in which the gateway opens a file would create it and change its mode.
+    """
     file = database_file(database)
     if file is None:
         return open_engine(database.url, database.limits())
@@ -163,8 +169,8 @@ def _open_engine(database: DatabaseConfig) -> Engine:
 def read_only(file: Path) -> Callable[[], sqlite3.Connection]:
     """Return a function that opens a SQLite file read-only.
 
-    If the -wal and -shm files are not both present, no process has the database open; it is then opened as immutable,
-    because SQLite would otherwise create them and leave them behind.
+    If the -wal and -shm files are not both present, no process has the database open. It is then opened as immutable, because
+    SQLite would otherwise create them and leave them behind.
     """
     helpers = all(Path(f"{file}{end}").exists() for end in ("-wal", "-shm"))
     uri = f"{file.absolute().as_uri()}?mode=ro{'' if helpers else '&immutable=1'}"
@@ -172,6 +178,6 @@ def read_only(file: Path) -> Callable[[], sqlite3.Connection]:
 
 
 def display_name(database: DatabaseConfig) -> str:
-    """Return the database's place for display: a file, or a PostgreSQL name and host; never a URL's login or password."""
+    """Return the database's place for display: a file, or a PostgreSQL name and host, without login or password."""
     file, url = database_file(database), make_url(database.url)
     return str(file) if file else f"PostgreSQL {url.database or ''} at {url.host or url.query.get('host', 'this machine')}"

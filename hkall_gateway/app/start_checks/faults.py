@@ -1,4 +1,4 @@
-"""What a start check is given, and what it finds."""
+"""The input and the findings of start checks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hkall_gateway.rules.settings import Policy
 
 
 class Effect(StrEnum):
-    """What a fault does. REFUSED and PENDING stop `serve`; PENDING is no mistake, but a step that is still to be done.
+    """What a fault does. REFUSED and PENDING stop `serve`; PENDING is a step that is still to be done.
 
     `check-config` fails for REFUSED and TOLERATED.
     """
@@ -29,7 +29,7 @@ class Effect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StartFault:
-    """One fault, told in one line: the key or path, what is wrong with it, and the remedy.
+    """A fault in one line: the key or path, what is wrong with it, and the remedy.
 
     `check` is the name of a check of `doctor`; `subject` is the port or file that other findings of `doctor` name.
     """
@@ -47,9 +47,10 @@ class StartFault:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The start of one gateway. `running`: this gateway may be running now, as `check-config` and `doctor` assume.
+    """The start of a gateway.
 
-    `pid_runs` returns whether a process of this machine runs; `trust_clock` is HKALL_TRUST_CLOCK.
+    `running`: this gateway may be running now, as `check-config` and `doctor` assume. `pid_runs` returns whether a process of
+    this machine runs; `trust_clock` is HKALL_TRUST_CLOCK.
     """
 
     path: Path
@@ -66,7 +67,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredEndpoint:
-    """An endpoint as the gateway of one number opens it, and its key. `partners`: callers may show certificates of theirs."""
+    """An endpoint as the gateway of one number opens it, and its key. `partners`: callers may show certificates."""
 
     where: str
     text: str

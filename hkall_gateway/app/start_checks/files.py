@@ -1,4 +1,4 @@
-"""Files and folders that the gateway reads or writes: present, on a disk that takes writes, and open to its user."""
+"""Files and folders that the gateway reads or writes: present, on a writable disk, and open to its user."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def database_file(database: DatabaseConfig) -> Path | None:
 
 
 def check_written(start: Start, access: Access = effective_access) -> Iterator[StartFault]:
-    """Check the files that the gateway writes: database, log, archive, marks of the erased, sockets."""
+    """Check the files that the gateway writes: database, log, archive, marks of erased persons, sockets."""
     config = start.config
     database = database_file(config.database)
     if database is not None:
@@ -100,7 +100,10 @@ def _unwritable_reason(where: str, path: Path, access: Access, effect: Effect) -
 
 
 def _check_owner(where: str, file: Path) -> Iterator[StartFault]:
-    """A file that root may write, and the owner of its folder may not, which is the user of the service."""
+    """Check a file that root may write, and the owner of its folder may not.
+
+    That owner is the user of the service.
+    """
     found, folder = file.stat(), file.absolute().parent.stat()
     if os.geteuid() != 0 or found.st_uid == folder.st_uid:
         return

@@ -1,4 +1,4 @@
-"""Ports: each of them named once, and free, or held by this gateway."""
+"""Ports: each of them named once, and free or held by this gateway."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S
 
 @dataclass(frozen=True, slots=True)
 class EndpointCheck:
-    """One endpoint: `answers`: a connection is accepted there; `taken`: why we cannot listen there, "" if we can."""
+    """The state of an endpoint: `answers` says that it accepts connections, `taken` why we cannot listen there, or ""."""
 
     name: str
     answers: bool = False
@@ -33,7 +33,10 @@ class EndpointCheck:
 
 
 def probe_endpoint(text: str, *, shared: bool = False, connect: bool = True) -> EndpointCheck:
-    """Return the state of an endpoint. Blocks for at most one second, and does not with `connect` off."""
+    """Return the state of an endpoint.
+
+    It blocks for at most one second, and not at all with `connect` off.
+    """
     kind = text.partition(":")[0]
     if kind not in WITH_PORTS:
         return EndpointCheck(text, network=False)
@@ -44,7 +47,7 @@ def probe_endpoint(text: str, *, shared: bool = False, connect: bool = True) -> 
 
 
 def check_twice(start: Start) -> Iterator[StartFault]:
-    """Check that no two endpoints of the configuration are one."""
+    """Check that no two endpoints of the configuration are the same."""
     seen: list[tuple[str, str, str, int]] = []
     for endpoint in endpoints(start.config, start.number, start.serving):
         kind = endpoint.text.partition(":")[0]
@@ -58,7 +61,7 @@ def check_twice(start: Start) -> Iterator[StartFault]:
 
 
 def check_free(start: Start) -> Iterator[StartFault]:
-    """Check that each port is free. A port that this gateway holds, while it runs, is as it should be."""
+    """Check that each port is free, or held by this gateway while it runs."""
     pids = database.own_processes(start) if start.running else ()
     for endpoint in endpoints(start.config, start.number, start.serving):
         seen = probe_endpoint(endpoint.text, shared=endpoint.shared, connect=False)
@@ -101,7 +104,7 @@ def _accepts_connection(host: str, port: int) -> bool:
 
 
 def _find_bind_error(host: str, port: int, *, shared: bool) -> str:
-    """Return why we could not listen there; "" where we could."""
+    """Return why we could not listen there; "" if we could."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as trial:
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the gateway's own

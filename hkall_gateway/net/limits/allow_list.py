@@ -46,11 +46,11 @@ class AllowList:
         self._networks = tuple(network(cidr) for cidr in cidrs)
 
     def __bool__(self) -> bool:
-        """Whether there is a network in the list."""
+        """Return whether there is a network in the list."""
         return bool(self._networks)
 
     def admits(self, address: str) -> bool:
-        """Whether `address`, as a transport writes it, is in one of the networks. False for text that is not an IP address."""
+        """Return whether `address`, as a transport writes it, is in one of the networks; False for any other text."""
         try:
             peer = _parse_peer(address)
         except ValueError:
@@ -62,7 +62,7 @@ NO_ADDRESS: Final = AllowList(())
 
 
 def network(cidr: str) -> IPv4Network | IPv6Network:
-    """Returns the network that `cidr` names; ValueError tells the reason (not a network, or bits set beyond the mask)."""
+    """Return the network that `cidr` names. Raises ValueError with the reason."""
     named = ip_network(cidr)
     if isinstance(named, IPv6Network) and named.subnet_of(_MAPPED):
         mapped = named.network_address.ipv4_mapped
@@ -72,7 +72,7 @@ def network(cidr: str) -> IPv4Network | IPv6Network:
 
 @lru_cache(maxsize=1_024)
 def _parse_peer(text: str) -> IPv4Address | IPv6Address:
-    """Return the address of a caller, who connects again and is looked for in several lists each time."""
+    """Parse the address of a caller, cached: callers connect again, and several lists are searched each time."""
     address = ip_address(text)
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address

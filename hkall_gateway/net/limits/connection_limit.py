@@ -24,7 +24,10 @@ MOST_WAITING: Final = 1000
 
 
 class AddressQueue:
-    """Runs one piece of work of each network at a time; a network with much work delays only its own replies."""
+    """Runs one piece of work of each network at a time.
+
+    A network with much work delays only its own replies.
+    """
 
     __slots__ = ("_locks", "_most", "_wanted")
 
@@ -34,7 +37,7 @@ class AddressQueue:
         self._wanted: Counter[str] = Counter()
 
     async def run(self, address: str, work: Callable[[], Awaitable[T]]) -> T | None:
-        """Return the result of `work`, run after all earlier work of the network of `address`; None if too much is queued."""
+        """Return the result of `work`, run after earlier work of the same network; None if too much is queued."""
         network = network_of(address)
         if self._wanted[network] >= self._most:
             return None
@@ -73,23 +76,23 @@ class Refusals:
         self._rate = RateLimiter()
 
     def note(self, why: str, peer: str, detail: str = "") -> None:
-        """Counts one more: `why` is address, full, proxy, draining or evicted."""
+        """Count one more refusal: `why` is address, full, proxy, draining or evicted."""
         self._metrics.connections_refused.labels(self._protocol, why).inc()
         if self._rate.admits(why, LINES_A_MINUTE, self._now()):
             LOG.warning(self._event, channel=self._protocol, peer=peer, why=why, detail=detail)
 
 
 class AdmissionFactory:
-    """Wraps a factory: makes no protocol for an address that `judge` refuses, and leaves all else to the inner factory.
+    """Wraps a factory: makes no protocol for an address that `judge` refuses.
 
-    Twisted closes the socket at once when there is no protocol. That costs a fraction of a transport and a protocol.
+    Without a protocol Twisted closes the socket at once. That costs a fraction of a transport and a protocol.
     """
 
     def __init__(self, inner: Any, judge: Judge, refusals: Refusals) -> None:
         self._inner, self._judge, self._refusals = inner, judge, refusals
 
     def buildProtocol(self, addr: object) -> object:  # noqa: N802  # Twisted's own name
-        """The inner factory's protocol, or None."""
+        """Return the inner factory's protocol, or None."""
         address = str(getattr(addr, "host", ""))  # a UNIX socket's peer has none
         if why := self._judge(address):
             self._refusals.note(why, address)
@@ -101,7 +104,7 @@ class AdmissionFactory:
 
 
 def guard_port(port: Any, judge: Judge, refusals: Refusals) -> object:
-    """Returns the same listening port; `judge` is called with the address of each new connection before it is accepted."""
+    """Return the same listening port, which calls `judge` with the address of each new connection."""
     port.factory = AdmissionFactory(port.factory, judge, refusals)
     return port
 
@@ -111,14 +114,14 @@ UNPROVEN: Final = 20
 
 
 def _admit_nobody() -> None:
-    """Admits a connection that did not wait."""
+    """Do nothing: the connection did not wait."""
 
 
 class ConnectionLimit:
     """Counts the connections of one protocol.
 
     `total` limits all of them, `per_address` those of one network (`network_of` an address), `unproven` those of one network
-    that are not authenticated yet; with `queues` a further one of the network waits for its turn, since terminals behind one
+    that are not authenticated yet. With `queues` a further one of the network waits for its turn, since terminals behind one
     tunnel or NAT connect together. When the total is used up, the oldest unauthenticated connection is closed in favour of a
     new one, so that silent strangers cannot block the port.
     """
@@ -141,11 +144,11 @@ class ConnectionLimit:
 
     @property
     def inside(self) -> int:
-        """Connections that are open now."""
+        """Return the number of open connections."""
         return self._inside
 
     def has_room(self, address: str) -> bool:
-        """Whether one more connection from `address` would be admitted."""
+        """Return whether one more connection from `address` would be admitted."""
         network = network_of(address)
         crowded = self._strangers[network] >= self._unproven and not self._queues_on
         if crowded or self._networks[network] >= self._per_address:
@@ -155,9 +158,9 @@ class ConnectionLimit:
     def enter(
         self, address: str, close: Callable[[], object], admit: Callable[[], object] = _admit_nobody
     ) -> ConnectionSlot | None:
-        """Counts one more connection; None if there is no room.
+        """Count one more connection; None if there is no room.
 
-        `close` must close it when a newer one takes its place. A slot that is `queued` may do nothing until `admit` is called.
+        `close` is called when a newer one takes its place. A slot that is `queued` may do nothing until `admit` is called.
         """
         if not self.has_room(address):
             return None
@@ -177,6 +180,7 @@ class ConnectionLimit:
     # ---- called by seats
 
     def proven(self, seat: ConnectionSlot, row: str, most: int) -> bool:
+        """Count a connection under its row."""
         if self._rows[row] >= most:
             return False
         self._release_unproven(seat)
@@ -184,12 +188,13 @@ class ConnectionLimit:
         return True
 
     def left(self, seat: ConnectionSlot) -> None:
+        """Stop counting a connection."""
         self._release_unproven(seat)
         self._inside -= 1
         _decrement(self._networks, seat.network)
 
     def _release_unproven(self, seat: ConnectionSlot) -> None:
-        """Stops counting the seat under its row or as unauthenticated; in its place the next one of its network is admitted."""
+        """Stop counting the slot as unauthenticated or under its row, and admit the next of its network."""
         if seat.row:
             _decrement(self._rows, seat.row)
             return
@@ -222,7 +227,7 @@ class ConnectionSlot:
         self.row, self._open, self.queued = "", True, False
 
     def prove(self, row: str, most: int) -> bool:
-        """Counts the connection as one of `row`; returns False, and changes no count, if the row already has `most` of them."""
+        """Count the connection under `row`; return False, without a change, if the row already has `most`."""
         if not self._open:
             return False
         if self.row != row and not self._limit.proven(self, row, most):
@@ -231,13 +236,13 @@ class ConnectionSlot:
         return True
 
     def leave(self) -> None:
-        """Stops counting the connection, which has ended. Safe to call again."""
+        """Stop counting the connection, which has ended. Safe to call again."""
         if self._open:
             self._open = False
             self._limit.left(self)
 
     def give_way(self) -> None:
-        """Closes the connection in favour of another one."""
+        """Close the connection in favour of another one."""
         self.leave()
         self._close()
 

@@ -37,11 +37,11 @@ class Guesses:
         self._wrong: OrderedDict[str, deque[datetime]] = OrderedDict()
 
     def shut(self, ways: Ways, now: datetime) -> bool:
-        """Whether one of these sources has sent so many that no further secret is checked, not even a right one."""
+        """Return whether one of these sources has sent too many, so that no further secret is checked."""
         return bool(self._wrong) and any(len(self._recent_guesses(way, now)) >= most for way, most in ways.items())
 
     def count(self, ways: Ways, now: datetime) -> None:
-        """Counts one more wrong secret for each of these sources."""
+        """Count one more wrong secret for each of these sources."""
         for way, most in ways.items():
             times = self._recent_guesses(way, now)
             times.append(now)
@@ -61,8 +61,9 @@ WINDOW: Final = timedelta(minutes=1)
 
 
 class RateLimiter:
-    """Keeps the instants of each name's accepted events of the last minute. Names come from the configuration, so they are
-    few.
+    """Keeps the instants of each name's accepted events of the last minute.
+
+    Names come from the configuration, so they are few.
     """
 
     __slots__ = ("_asked",)
@@ -71,7 +72,7 @@ class RateLimiter:
         self._asked: defaultdict[str, deque[datetime]] = defaultdict(deque)
 
     def admits(self, name: str, most: int, now: datetime) -> bool:
-        """Whether `name` may have one more event now; if so, counts it. `most` a minute; 0 = no limit."""
+        """Return whether `name` may have one more event now, and count it. `most` a minute; 0 is no limit."""
         if not most:
             return True
         asked = self._asked[name]
@@ -92,7 +93,7 @@ class LineLimit:
         self._most, self._rate, self._left_out = most, RateLimiter(), Counter[str]()
 
     def left_out(self, kind: str, now: datetime) -> int | None:
-        """Returns how many lines of this kind were left out since the last one; None if this one must be left out too."""
+        """Return how many lines of this kind were left out since the last one; None to leave out this one too."""
         if not self._rate.admits(kind, self._most, now):
             self._left_out[kind] += 1
             return None

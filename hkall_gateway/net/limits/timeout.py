@@ -35,9 +35,9 @@ def begin_budget(until_s: float | None) -> None:
 
 
 def left_s(now_s: float, at_most_s: float) -> float:
-    """Seconds that a call started at `now_s` may take: `at_most_s`, or the rest of the message's budget if less; at least 0.
+    """Return the seconds that a call started at `now_s` may take, at least 0.
 
-    A message that has a deadline for its answer has no more time than that, whatever its budget is.
+    They are `at_most_s`, or less if the message's budget or the deadline of its answer ends before.
     """
     until_s, deadline = _UNTIL.get(), current()
     at_most_s = at_most_s if deadline is None else min(at_most_s, deadline.left_s)
@@ -55,13 +55,13 @@ class TooLate(Exception):
 
 
 def _ignore(_why: str) -> None:
-    """Ignores an expired command."""
+    """Ignore an expired command."""
 
 
 class Timeout:
     """A limit of `seconds` from the arrival of a message to its answer. One timer serves all messages.
 
-    `expired` is called once for each command that expired, in the log context of its message, with "late" or "gone".
+    `expired` is called once for each expired command, in the log context of its message, with "late" or "gone".
     """
 
     __slots__ = ("_clock", "_expired", "_numbers", "_pending", "_rings_s", "_timer", "seconds")
@@ -74,14 +74,14 @@ class Timeout:
         self._rings_s = 0.0
 
     def deadline(self, read_delay_s: float = 0.0, at_most_s: float | None = None) -> Deadline:
-        """Returns the deadline of a message that arrived `read_delay_s` seconds ago; `at_most_s`: its caller's own patience."""
+        """Return the deadline of a message that arrived `waited_s` seconds ago; `at_most_s` is its caller's own limit."""
         limit_s = self.seconds if at_most_s is None else min(self.seconds, at_most_s)
         return Deadline(self._clock.seconds, self._clock.seconds() - read_delay_s + limit_s)
 
     def run(self, work: Coroutine[Deferred[Any], object, T], deadline: Deadline | None = None) -> Deferred[T]:
-        """Returns the result of `work` under its deadline; by default its message arrives now.
+        """Return a Deferred of the result of `work` under its deadline; by default its message arrives now.
 
-        Fails with TooLate or Undecided. Late work is not cancelled: it may be about to commit.
+        It fails with TooLate or Undecided. Late work is not cancelled, since it may be about to commit.
         """
         held = _Pending(deadline or self.deadline(), Deferred(), copy_context(), self._expired)
         copy_context().run(_start_work, work, held.deadline).addBoth(self._finish, held)
@@ -144,7 +144,7 @@ class _Pending:
         self._expired: Callable[[str], object] | None = expired
 
     def note(self) -> None:
-        """Tells that the command has expired, if it has, and was not told before."""
+        """Report, once, that the command has expired, if it has."""
         if self.deadline.why and self._expired is not None:
             expired, self._expired = self._expired, None
             self._context.run(expired, self.deadline.why)
@@ -161,9 +161,9 @@ _ESTABLISHED: Final = 1
 
 
 def message_deadline(timeout: Timeout | None, transport: object, at_most_s: float | None = None) -> Deadline | None:
-    """Returns the deadline of a message that was just read; it has passed if the caller has hung up. None without a limit.
+    """Return the deadline of a message that was just read, which has passed if the caller has hung up. None without a limit.
 
-    `at_most_s`: the caller's own patience.
+    `at_most_s` is the caller's own limit.
     """
     if timeout is None:
         return None
@@ -175,9 +175,9 @@ def message_deadline(timeout: Timeout | None, transport: object, at_most_s: floa
 
 
 def read_delay_s(transport: object) -> float | None:
-    """Returns how long the newest received bytes of a connection waited to be read; None if the peer has hung up since.
+    """Return how long the newest bytes of a connection waited to be read; None if the peer has hung up since.
 
-    Linux tells both of TCP connections; of all others 0 is returned.
+    Linux knows both of TCP connections; for all others it is 0.
     """
     while transport is not None and not hasattr(transport, "socket"):
         transport = getattr(transport, "transport", None)  # of TLS, or of a balancer's header

@@ -1,1 +1,1 @@
-"""SIP2 lines as messages and back, and the state of one conversation. Pure: no input or output."""
+"""SIP2 lines as messages and back, and the state of a session. Pure: no input or output."""

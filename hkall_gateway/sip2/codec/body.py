@@ -1,6 +1,6 @@
 """The fields of a SIP2 line: fixed parts by width, then tags by the delimiter.
 
-Reading is tolerant and takes every field that it can. Writing uses a template, cached for each message and dialect.
+Reading is tolerant and takes every readable field. Writing uses a template, cached for each message and dialect.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Value = str | tuple[str, ...]
 
 
 def first(value: Value) -> str:
-    """The value, the first one of several, "" when there is none."""
+    """Return the value, the first of several, or "" without one."""
     return value if isinstance(value, str) else next(iter(value), "")
 
 
 class _Reader(NamedTuple):
-    """How a tag is read, and whether it may come several times."""
+    """How a tag is parsed, and whether it may occur several times."""
 
     parse: Callable[[str], str]
     repeats: bool
@@ -38,7 +38,7 @@ _BARCODE_TAGS: Final = frozenset(tag for tag, how in _READERS.items() if how == 
 
 @lru_cache(maxsize=1024)
 def fixed_parts(code: str, text: str, delimiter: str) -> dict[str, Value] | None:
-    """Returns the fixed parts by name; None if they are cut short. Copy the dict: it is cached.
+    """Return the fixed parts by name; None if they are truncated. Copy the dict, which is cached.
 
     They have few distinct values (flags, counts, the present second) and contain no personal data.
     """
@@ -48,7 +48,7 @@ def fixed_parts(code: str, text: str, delimiter: str) -> dict[str, Value] | None
 
 
 def parse_tags(chunks: list[str], fields: dict[str, Value]) -> list[str]:
-    """Stores each value under its tag; returns the chunks without a tag that is read."""
+    """Store each value under its tag; return the chunks without a known tag."""
     strays: list[str] = []
     several: dict[str, list[str]] = {}
     for chunk in chunks:
@@ -73,7 +73,10 @@ def parse_tags(chunks: list[str], fields: dict[str, Value]) -> list[str]:
 
 
 def sort_strays(strays: list[str], sequence: str | None) -> tuple[str | None, tuple[str, ...]]:
-    """AY may have a delimiter of its own, or stand in front of other fields; the tags of the rest are not known."""
+    """Return the sequence number and the unknown tags of stray chunks.
+
+    AY may have a delimiter of its own, or stand in front of other fields.
+    """
     for stray in strays:
         if not sequence and stray[:2] == "AY" and stray.isascii() and stray[2:3].isdigit():
             sequence = stray[2]
@@ -82,7 +85,7 @@ def sort_strays(strays: list[str], sequence: str | None) -> tuple[str | None, tu
 
 @cache
 def _fixed_slices(code: str) -> tuple[tuple[str, int, int, Callable[[str], str]], ...]:
-    """The fixed parts of a message: name, where it begins and ends, how it is read."""
+    """Return name, start, end and parser of each fixed part of a message."""
     parts, at, found = SHAPES[code].fixed, 0, []
     for part in parts:
         found.append((part.name, at, at + part.width, KINDS[part.kind].parse))
@@ -91,7 +94,7 @@ def _fixed_slices(code: str) -> tuple[tuple[str, int, int, Callable[[str], str]]
 
 
 def _store_field(tag: str, value: str, fields: dict[str, Value], several: dict[str, list[str]]) -> None:
-    """The first of those that do not repeat; of those that do, all."""
+    """Store a value: the first of a tag that does not repeat, all of one that does."""
     how = _READERS[tag]
     if tag in several:
         several[tag].append(value)
@@ -110,9 +113,9 @@ _BLANK: Final = "\0"
 
 
 def format_body(code: str, fields: Mapping[str, Value], dialect: Sip2Dialect) -> str:
-    """All of a line but AY, AZ and its end. ValueError for a code or a name that SIP2 does not have; see `lines.encode`.
+    """Format a line without AY, AZ and line end. Raises ValueError for a code or a name that SIP2 does not have.
 
-    Values are checked together; if none needs cleaning, which is usual, they are inserted into the template unchanged.
+    Values are checked together. If none needs cleaning, which is usual, they are inserted into the template unchanged.
     """
     form = _make_template(code, tuple(fields), dialect)
     said = [*form.free(fields)]
@@ -132,7 +135,7 @@ def format_body(code: str, fields: Mapping[str, Value], dialect: Sip2Dialect) ->
 
 
 def patch_body(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str]], dialect: Sip2Dialect) -> bytes:
-    """Returns a relayed body with some fixed parts replaced and some tags added; every other byte is unchanged.
+    """Return a relayed body with some fixed parts replaced and some tags added; all other bytes are unchanged.
 
     Each tag is inserted after the last one of its kind, since some terminals read a list as one block, else at the end. Tags
     that the dialect hides are not added.
@@ -155,7 +158,7 @@ def patch_body(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, 
 
 
 def remove_hidden(body: bytes, dialect: Sip2Dialect) -> bytes:
-    """Returns a relayed body without the fields that the dialect hides; every other byte is unchanged."""
+    """Return a relayed body without the fields that the dialect hides; all other bytes are unchanged."""
     shape = SHAPES.get(body[:2].decode("latin-1"))
     if shape is None or not dialect.hidden:
         return body
@@ -165,7 +168,7 @@ def remove_hidden(body: bytes, dialect: Sip2Dialect) -> bytes:
 
 
 def _find_field_end(tag: str, body: bytearray, at: int, delimiter: bytes) -> int:
-    """Returns the end of the last field with this tag in a body with fields from `at` on; the body's end if it has none."""
+    """Return the end of the last field with this tag after `at`; the body's end without one."""
     begin = delimiter + tag.encode()
     last = body.rfind(begin)
     if last < 0:
@@ -177,9 +180,8 @@ def _find_field_end(tag: str, body: bytearray, at: int, delimiter: bytes) -> int
 class _Template:
     """The template of a message with these names for one dialect: with all required fields, without those not allowed.
 
-    The fixed parts and the tags of a fixed width are `set`: their values are few (flags, counts, the present second) and
-    contain no personal data. The others are `free`. By their places among these, `trimmed` are barcodes; `several` may
-    repeat, after the delimiter and the tag.
+    Fixed parts and tags of a fixed width are `set`: they have few values and contain no personal data. The others are `free`.
+    Of these, `trimmed` are the places of barcodes; `several` are those that may repeat, with delimiter and tag.
     """
 
     code: str
@@ -224,12 +226,12 @@ def _is_sent(tag: str, shape: MessageShape, dialect: Sip2Dialect) -> bool:
 
 
 def _value_picker(names: tuple[str, ...]) -> Callable[[Mapping[str, Value]], tuple[Value, ...]]:
-    """Takes the values of these names out of a message."""
+    """Return a function that takes the values of these names out of a message."""
     return itemgetter(*names) if len(names) > 1 else lambda fields: tuple([fields[name] for name in names])
 
 
 def _need_no_cleaning(values: Sequence[Value], dialect: Sip2Dialect) -> bool:
-    """Whether these are texts that are sent as they are."""
+    """Return whether these are texts that are sent unchanged."""
     texts = [value for value in values if isinstance(value, str)]
     if len(texts) < len(values):  # several values where there may be one, or none
         return False
@@ -244,7 +246,7 @@ def _need_no_cleaning(values: Sequence[Value], dialect: Sip2Dialect) -> bool:
 
 @lru_cache(maxsize=4096)
 def _fill_fixed(form: _Template, values: tuple[Value, ...]) -> str:
-    """Returns the text with the `set` values filled in, and `%s` for each of the free values."""
+    """Return the text with the `set` values filled in, and `%s` for each free value."""
     given, dialect = dict(zip(form.set_names, values, strict=True)), form.dialect
     blanks = {tag: f"{tag}{_BLANK}{dialect.delimiter}" for tag in form.free_names}
     fields = [blanks.get(tag) or _format_field(tag, first(given.get(tag, "")), dialect) for tag in form.tags]
@@ -252,26 +254,29 @@ def _fill_fixed(form: _Template, values: tuple[Value, ...]) -> str:
 
 
 def _format_beginning(form: _Template, fields: Mapping[str, Value]) -> str:
-    """Code and fixed parts."""
+    """Format code and fixed parts."""
     encoding, delimiter = form.dialect.encoding, form.dialect.delimiter
     given = [(part, clean_value(first(fields.get(part.name, "")), encoding, delimiter)) for part in SHAPES[form.code].fixed]
     return "".join([form.code, *(KINDS[part.kind].emit(value, part.width) for part, value in given)])
 
 
 def _values_to_write(tag: str, value: Value) -> tuple[str, ...]:
-    """Returns the values to write. A scalar is written once: terminals disagree on which of two they take."""
+    """Return the values to write.
+
+    A scalar is written once, since terminals disagree on which of two they take.
+    """
     if isinstance(value, str):
         return (value,)
     return value if TAGS[tag].repeats else value[:1] or ("",)
 
 
 def value_as_sent(tag: str, value: str, dialect: Sip2Dialect) -> str:
-    """A value as the terminal reads it: in its own letters, and no longer than a field."""
+    """Return a value as the terminal reads it: in its character set, and no longer than a field."""
     return _format_field(tag, value, dialect)[len(tag) : -len(dialect.delimiter)]
 
 
 def _format_field(tag: str, value: str, dialect: Sip2Dialect) -> str:
-    """A field as it is sent: tag, text, delimiter; several fields where a tag is made for lines of text."""
+    """Format a field: tag, text, delimiter. A tag for lines of text may become several fields."""
     row = TAGS[tag]
     pieces = split_into_fields(KINDS[row.kind].emit(clean_value(value, dialect.encoding, dialect.delimiter), row.width))
     return "".join([f"{tag}{piece}{dialect.delimiter}" for piece in (pieces if tag in _LINE_TAGS else pieces[:1])])

@@ -1,4 +1,4 @@
-"""How makes of terminals differ: one row a make, flags that the codec and the handlers read."""
+"""How makes of terminals differ: one row for each make, with flags that the codec and the handlers read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _documented(default: T, doc: str) -> T:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sip2Dialect:
-    """The SIP2 variant of one make of terminal. A site's own row has the same keys, described by the same words."""
+    """The SIP2 variant of one make of terminal. A site's own row has the same keys and descriptions."""
 
     name: str
     encoding: str = _documented("utf-8", "character set of the lines")
@@ -63,15 +63,15 @@ class Sip2Dialect:
     retries: int = _documented(3, "98, tries of one message")
 
     def __hash__(self) -> int:
-        """Hashes the name alone: each line looks up cached data by dialect, and hashing twenty fields is slow."""
+        """Hash the name alone: each line looks up cached data by dialect, and hashing twenty fields is slow."""
         return hash(self.name)
 
     def due_text(self, due: datetime, zone: tzinfo) -> str:
-        """The due date as this terminal shows it (AH). `due` is aware; the text is in the local time of `zone`."""
+        """Format a due date (AH) in the local time of `zone`; `due` is aware."""
         return due.astimezone(zone).strftime(self.ah_format) if self.ah_format else date18(due, zone)
 
     def framed_as(self, line: Sip2Dialect) -> Sip2Dialect:
-        """Returns this dialect with the framing of `line`: the framing must be known before the login can be read."""
+        """Return this dialect with the framing of `line`, which must be known before the login can be read."""
         return replace(
             self,
             encoding=line.encoding,

@@ -1,4 +1,4 @@
-"""SIP2 fields: one row a tag, and the functions that parse and write its values."""
+"""SIP2 fields: one row for each tag, and the functions that parse and write their values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST: Final = 255
 
 @dataclass(frozen=True, slots=True)
 class FieldKind:
-    """How one kind of value is read from a line, and written at a width (0 = as long as it is)."""
+    """How a kind of value is parsed, and written at a width (0 = its own length)."""
 
     parse: Callable[[str], str]
     emit: Callable[[str, int], str]
@@ -26,10 +26,10 @@ class FieldKind:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """One tagged field. `width` 0 is a variable field of at most 255 characters.
+    """A tagged field. `width` 0 is a variable field of at most 255 characters.
 
-    `secret` must never be shown (a password, a PIN); `personal` identifies a person. An `extension` is not in SIP2
-    2.00 and is sent only if the terminal's dialect lists it.
+    A `secret` must never be shown (a password, a PIN); `personal` identifies a person. An `extension` is not in SIP2 2.00 and
+    is sent only if the terminal's dialect lists it.
     """
 
     tag: str
@@ -55,13 +55,16 @@ def _emit_barcode(value: str, _width: int) -> str:
 
 
 def _emit_code(value: str, width: int) -> str:
-    """Plain printable characters, cut or filled up with blanks."""
+    """Return printable ASCII characters, cut or padded with blanks."""
     plain = value if value.isascii() and value.isprintable() else "".join(c if " " <= c <= "~" else " " for c in value)
     return plain[:width].ljust(width)
 
 
 def _emit_flag(value: str, _width: int) -> str:
-    """Returns Y, N or U. Every other value becomes N: a blank CQ has been read as a valid PIN (NYPL circulation PR 756)."""
+    """Return Y, N or U; every other value becomes N.
+
+    A blank CQ has been read as a valid PIN (NYPL circulation PR 756).
+    """
     return value if value in ("Y", "N", "U") else "N"
 
 
@@ -70,12 +73,12 @@ def _emit_bit(value: str, _width: int) -> str:
 
 
 def _emit_marks(value: str, width: int) -> str:
-    """A row of claims by position, each Y or blank."""
+    """Return a row of marks by position, each Y or blank."""
     return "".join("Y" if c == "Y" else " " for c in value[:width]).ljust(width)
 
 
 def _emit_digits(value: str, width: int) -> str:
-    """Zero-filled digits; a number that does not fit is written as the largest that does."""
+    """Return zero-filled digits; a number that does not fit becomes the largest that does."""
     number = value.strip()
     if not (number.isascii() and number.isdecimal()):
         return "0" * width
@@ -195,9 +198,9 @@ _MILITARY: Final = {letter: hour for hour, letter in enumerate("YXWVUTSRQPONZABC
 
 
 def date18(when: datetime, zone: tzinfo) -> str:
-    """The moment as `YYYYMMDD    HHMMSS`, in the local time of `zone`; the four blanks say "local".
+    """Format an instant as `YYYYMMDD    HHMMSS` in the local time of `zone`; the four blanks mean "local".
 
-    `when` must be aware: a naive one raises ValueError. Source: SIP2 2.00, which prefers blanks.
+    Raises ValueError if `when` is not aware. Source: SIP2 2.00, which prefers blanks.
     """
     if when.tzinfo is None:
         raise ValueError(f"{when.isoformat()} has no time zone")
@@ -212,10 +215,10 @@ def _format_second(second: int, zone: tzinfo) -> str:
 
 
 def parse_date18(text: str, zone: tzinfo) -> datetime | None:
-    """Returns the instant of a SIP2 date, in UTC; None if it is blank, zeros, or not a date.
+    """Return the instant of a SIP2 date in UTC; None if it is blank, zeros, or not a date.
 
-    Four blanks are local time of `zone`, `   Z` and the other letters are military time zones, `0000` is
-    UTC (Library Simplified's client sends UTC under it) and `+0800` or `-03` are offsets. An unknown zone is read as local.
+    Four blanks are local time of `zone`, `   Z` and the other letters are military time zones, `0000` is UTC (Library
+    Simplified's client sends UTC under it), and `+0800` or `-03` are offsets. An unknown zone is read as local.
     """
     match = _DATE18.fullmatch(text.strip())
     if match is None:
@@ -227,14 +230,17 @@ def parse_date18(text: str, zone: tzinfo) -> datetime | None:
 
 
 def clean_value(value: str, encoding: str, delimiter: str) -> str:
-    """Returns a sendable value: controls and the delimiter become blanks, letters outside the character set are replaced."""
+    """Return a sendable value.
+
+    Control characters and the delimiter become blanks; letters outside the character set are replaced.
+    """
     # The nearest letters come first: NFKD makes a plain bar of a full-width one.
     spelt = value if value.isascii() else _fit_encoding(value, encoding)
     return spelt.translate(_blank_table(delimiter))
 
 
 def split_into_fields(text: str) -> list[str]:
-    """The text in lengths of at most 255 characters; an accent stays with its letter."""
+    """Split a text into pieces of at most 255 characters; an accent stays with its letter."""
     pieces = []
     while len(text) > LONGEST:
         # Eight combining marks on one letter are not real text; looking further back would only cost time.
@@ -259,7 +265,7 @@ def _fit_encoding(value: str, encoding: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _nearest_letter(letter: str, encoding: str) -> str:
-    """Returns the letter itself, else the letter without accents, else `?`."""
+    """Return the letter, else the letter without accents, else `?`."""
     try:
         return letter.encode(encoding).decode(encoding)
     except UnicodeEncodeError:

@@ -18,12 +18,16 @@ __all__ = ["BadMessage", "Sip2Message", "Value", "body_of", "checksum", "decode"
 
 @dataclass(slots=True, repr=False)
 class Sip2Message:
-    """One message, received or sent. Treat it as immutable; it is not frozen because creation would take three times as long.
+    """A message, received or to be sent. Treat it as immutable; a frozen one would take three times as long to make.
 
-    `fields` holds the fixed parts by name, then the tags by their two letters in the order of the line; tags that repeat
-    are tuples. `sequence` is the AY digit. `checked` says that AZ was there and right (or, on the way out, is wanted
-    without AY); `code_point_sum` that it was right only as a sum of code points. `unknown` are the tags that were ignored.
-    `line` is the line as received, so that a relay can forward it; "" for a message of our own.
+    Attributes:
+        fields: The fixed parts by name, then the tags by their two letters in the order of the line; repeated tags are
+            tuples.
+        sequence: The AY digit.
+        checked: Whether AZ was present and right; on the way out, whether it is wanted without AY.
+        unknown: The tags that were ignored.
+        code_point_sum: Whether AZ was right only as a sum of code points.
+        line: The line as received, for a relay; empty for our own message.
     """
 
     code: str
@@ -35,17 +39,17 @@ class Sip2Message:
     line: bytes = field(default=b"", compare=False)
 
     def get(self, name: str) -> str:
-        """The value, the first one of a repeated tag, "" when absent."""
+        """Return the value, the first of a repeated tag, or "" without one."""
         value = self.fields.get(name, "")
         return value if isinstance(value, str) else first(value)  # not by the call alone: this is asked all the time
 
     def all(self, name: str) -> tuple[str, ...]:
-        """Every value of a tag, in order; empty when absent."""
+        """Return every value of a tag, in order."""
         value = self.fields.get(name, ())
         return (value,) if isinstance(value, str) else value
 
     def __repr__(self) -> str:
-        """Returns the message without secret and personal fields, safe for a traceback."""
+        """Return the message without secret and personal fields, safe for a traceback."""
         hushed = {name for name in self.fields if (row := TAGS.get(name)) is not None and (row.secret or row.personal)}
         shown = {name: "•" if name in hushed else value for name, value in self.fields.items()}
         return f"Message({self.code!r}, {shown!r}, sequence={self.sequence!r}, checked={self.checked!r})"
@@ -54,8 +58,8 @@ class Sip2Message:
 class BadMessage(Exception):
     """The peer's line cannot be used.
 
-    `why` is "checksum", "unknown_command", "truncated" or "too_long". `code` is the command, if it could be read;
-    `message` holds the readable part of a truncated one, so that it can get its own negative reply.
+    `why` is "checksum", "unknown_command", "truncated" or "too_long". `code` is the command, if it could be read. `message`
+    holds the readable part of a truncated line, for its negative reply.
     """
 
     def __init__(self, why: str, code: str | None = None, message: Sip2Message | None = None) -> None:
@@ -85,9 +89,9 @@ _BLANKED: Final = bytes(ord(CONTROLS.get(byte, chr(byte))) for byte in range(256
 
 
 def checksum(data: bytes) -> bytes:
-    """The four hex digits that end a line.
+    """Return the four hex digits that end a line.
 
-    `data` runs from the first byte up to and including b"AZ"; the sum of its bytes, negated, modulo 2**16.
+    `data` runs from the first byte up to and including b"AZ". The checksum is the negated sum of its bytes modulo 2**16.
     Source: SIP2 2.00, error detection.
     """
     # Adler-32's lower half is one more than the sum as long as that is below 65521, and comes at the speed of C.
@@ -97,11 +101,14 @@ def checksum(data: bytes) -> bytes:
 
 
 def decode(line: bytes, dialect: Sip2Dialect) -> Sip2Message:
-    """The message in one line, with or without its terminator.
+    """Parse a line, with or without its end.
 
-    Missing tags, unknown tags, a missing last delimiter, blank dates and bytes that are not in the character set are
-    accepted; the first of repeated scalars wins. Raises BadMessage for a wrong AZ, an unknown command, a fixed part cut
-    short, and more than `dialect.max_line` bytes. Source: SIP2 2.00, message structure.
+    Missing tags, unknown tags, a missing last delimiter, blank dates and bytes outside the character set are accepted; the
+    first of repeated scalars counts. Source: SIP2 2.00, message structure.
+
+    Raises:
+        BadMessage: AZ is wrong, the command is unknown, a fixed part is truncated, or the line is longer than
+            `dialect.max_line` bytes.
     """
     raw = _strip_line(line)
     if len(raw) > dialect.max_line:
@@ -123,19 +130,24 @@ def decode(line: bytes, dialect: Sip2Dialect) -> Sip2Message:
 
 
 def encode(message: Sip2Message, dialect: Sip2Dialect) -> bytes:
-    """The line of a message, terminator included.
+    """Return the line of a message with its end.
 
-    Never fails on a value: controls and the delimiter become blanks, letters that the character set lacks their nearest
-    relatives or `?`, long values are cut at 255 characters (AF and AG go on in a further field), required fields are
-    always there. A code or a name that SIP2 does not have is a bug of ours: ValueError. AY and AZ follow `sequence`
-    and `checked`; 96 and 97 carry no AY, and AZ where the dialect detects errors.
+    It never fails on a value: control characters and the delimiter become blanks, letters outside the character set their
+    nearest relatives or `?`, long values are cut at 255 characters (AF and AG continue in a further field), and required fields
+    are always present. AY and AZ follow `sequence` and `checked`; 96 and 97 have no AY, and AZ if the dialect detects errors.
+
+    Raises:
+        ValueError: SIP2 does not have this code or a field name, which is a bug.
     """
     line = format_body(message.code, message.fields, dialect).encode(dialect.encoding, "replace")
     return _append_seal(line, message, dialect) + dialect.terminator
 
 
 def body_of(line: bytes, delimiter: str = "|") -> bytes:
-    """Returns a line without the parts that belong to one hop: AY, AZ and the terminator. All other bytes are unchanged."""
+    """Return a line without AY, AZ and line end, which belong to one hop.
+
+    All other bytes are unchanged.
+    """
     raw = _strip_line(line)
     text = raw.decode("latin-1")  # one character a byte, in every character set
     width = SHAPES[text[:2]].width if text[:2] in SHAPES else 0
@@ -145,9 +157,9 @@ def body_of(line: bytes, delimiter: str = "|") -> bytes:
 
 
 def seal_body(body: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
-    """The whole line of a body that is passed on as it is: AY and AZ follow `message`, the end is the dialect's.
+    """Return the line of a relayed body: AY and AZ follow `message`, the line end is the dialect's.
 
-    A last field without its delimiter gets one before AY or AZ, which would be read as a part of it.
+    A last field without its delimiter gets one before AY or AZ, which would otherwise be read as part of it.
     """
     delimiter, shape = dialect.delimiter.encode(dialect.encoding), SHAPES.get(body[:2].decode("latin-1"))
     has_fields = shape is not None and len(body) > 2 + shape.width
@@ -157,13 +169,13 @@ def seal_body(body: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
 
 
 def _strip_line(line: bytes) -> bytes:
-    """Returns a line without its terminator and without junk bytes before its first letter or digit."""
+    """Return a line without its end and without junk bytes before its first letter or digit."""
     begun = line if line[:1].isalnum() else _LEADING_JUNK.sub(b"", line, count=1)
     return begun.rstrip(b"\r\n")
 
 
 def _split_seal(text: str, start: int, delimiter: str) -> _Seal:
-    """Takes AY and AZ off the end of a line. `start` is where its tags begin."""
+    """Split AY and AZ from the end of a line whose tags begin at `start`."""
     head, mark, tail = text.rpartition("AZ")
     # Where AZ follows the fixed part at once there is no AY, though the fixed part may end with these letters.
     spot = None if len(head) == start else _SEQUENCE.search(head)
@@ -178,9 +190,9 @@ def _split_seal(text: str, start: int, delimiter: str) -> _Seal:
 
 
 def _check_sum(raw: bytes, text: str, seal: _Seal) -> bool:
-    """Whether AZ was right only as a sum of code points; raises BadMessage when it was wrong either way.
+    """Return whether AZ was right only as a sum of code points. Raises BadMessage if it was wrong either way.
 
-    Source: SIP2 2.00 sums bytes; Palace's client and GigaFlair sum code points.
+    SIP2 2.00 sums bytes; Palace's client and GigaFlair sum code points.
     """
     if seal.sum is None:
         return False
@@ -212,7 +224,7 @@ def _parse_body(shape: MessageShape, end: _End, delimiter: str, raw: bytes) -> S
 
 
 def _append_seal(line: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
-    """Add AY with its digit, AZ and the checksum, as far as they are wanted."""
+    """Append AY with its digit, AZ and the checksum, as far as the message has them."""
     if message.code in (RESEND, GARBLED):
         marks = b"AZ" if message.checked or dialect.error_detection else b""
     elif message.sequence:

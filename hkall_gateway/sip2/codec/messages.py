@@ -1,4 +1,4 @@
-"""The structure of SIP2 messages: one row a message, one row a part of fixed width."""
+"""The structure of SIP2 messages: one row for each message and for each fixed field."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class FixedField:
-    """One piece of a message's fixed beginning: no tag, no delimiter, `width` characters."""
+    """A field of a message's fixed beginning: no tag, no delimiter, `width` characters."""
 
     name: str
     width: int
@@ -17,9 +17,9 @@ class FixedField:
 
 @dataclass(frozen=True, slots=True)
 class MessageShape:
-    """One message.
+    """A message.
 
-    `reply` is the code that answers it; "" for a reply itself, and for 97, which any reply may answer. `width` is the number of
+    `reply` is the code of the answer; "" for a reply itself, and for 97, which any reply may answer. `width` is the number of
     characters between the code and the first tag.
     """
 

@@ -1,4 +1,4 @@
-"""One terminal's conversation: splitting bytes into lines, resends, duplicates, sequence numbers, and the login."""
+"""The session of one terminal: splitting bytes into lines, resends, duplicates, sequence numbers, and the login."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _COMMAND: Final = re.compile(rb"\xff(?:[\xfb-\xfe].|[^\xff])", re.DOTALL)
 
 
 class Prompts:
-    """The dialogue before the session.
+    """The telnet dialogue before the session.
 
-    `receive` yields bytes to write and, once both answers are there, a login to check; `judged` returns the text to write
-    then. While a login is being judged, and once one was right, bytes are kept for the session: `rest`.
+    `receive` yields bytes to write and, after both answers, a login to check. `judged` then returns the text to write. While a
+    login is checked, and after a successful one, received bytes are kept for the session; see `rest`.
     """
 
     __slots__ = ("_buffer", "_judging", "_name", "_was_cr")
@@ -46,7 +46,7 @@ class Prompts:
         self._judging = self._was_cr = False
 
     def receive(self, data: bytes) -> Iterator[bytes | Sip2Message]:
-        """Yields prompts to write and at most one login to check."""
+        """Yield prompts to write, and at most one login to check."""
         self._buffer += data[: MOST_KEPT - len(self._buffer)]
         while not self._judging and (line := self._next_line()) is not None:
             text = _COMMAND.sub(b"", line).decode("utf-8", "replace").strip()
@@ -58,18 +58,18 @@ class Prompts:
                 yield Sip2Message("93", {"uid_algorithm": "0", "pwd_algorithm": "0", "CN": self._name, "CO": text})
 
     def judged(self, right: bool) -> bytes:
-        """Returns the text to write after a login check. Call `receive(b"")` next if it failed, `rest` if it passed."""
+        """Return the text after a login check. Call `receive(b"")` next if it failed, `rest` if it passed."""
         self._name, self._judging = None, False
         return WELCOME if right else WRONG + LOGIN
 
     def rest(self) -> bytes:
-        """The bytes that came after the login; they are the session's."""
+        """Return the bytes after the login, which belong to the session."""
         kept = bytes(self._buffer)
         self._buffer.clear()
         return kept
 
     def _next_line(self) -> bytes | None:
-        """The next line without its end: CR, LF, CR LF or CR NUL; None while it has not ended."""
+        """Return the next line without its end (CR, LF, CR LF or CR NUL); None if it has not ended."""
         if self._was_cr and self._buffer.startswith((b"\n", b"\0")):
             del self._buffer[:1]
         ends = [at for at in (self._buffer.find(b"\r"), self._buffer.find(b"\n")) if at >= 0]
@@ -96,9 +96,10 @@ _BLANKS: Final = bytes(range(0x21))
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """A known command with unusable content: answer `message` by `reply` with the command's negative reply.
+    """A known command with unusable content.
 
-    `message` holds what could be read, at least the code, the sequence and `checked`.
+    Answer `message` by `reply` with the command's negative reply. `message` holds what could be read, at least the code, the
+    sequence and `checked`.
     """
 
     code: str
@@ -108,14 +109,14 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class SendBytes:
-    """Write these bytes now."""
+    """An event: write these bytes now."""
 
     data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close the connection."""
+    """An event: close the connection."""
 
     why: str
 
@@ -125,7 +126,7 @@ Event = Sip2Message | Refuse | SendBytes | Close
 
 @dataclass(slots=True, eq=False)
 class _PendingReply:
-    """One request that was handed out, and its reply when there is one. `line` is None if a resend cannot be recognized."""
+    """A request that was handed out, and its reply once there is one. `line` is None if a resend cannot be recognized."""
 
     message: Sip2Message
     line: bytes | None = field(repr=False)
@@ -137,9 +138,8 @@ class Session:
 
     A request is handed out once. The same line again, with AY and AZ, is a resend: if it was answered, `SendBytes` that answer;
     while its answer is being made, the resend is ignored. Kept are the last answered request and all that still wait. A 97
-    while requests wait is ignored too: the terminal would take an older answer for the awaited one. Lines are compared
-    whole, not by AY and AZ alone: two barcodes with swapped digits have one sum.
-    Source: SIP2 2.00, error detection.
+    while requests wait is ignored too, since the terminal would take an older answer for the awaited one. Lines are compared as
+    a whole and not by AY and AZ alone: two barcodes with swapped digits have one sum. Source: SIP2 2.00, error detection.
 
     The session does not limit the number of waiting requests: the reader of the socket checks `waiting` and pauses.
     """
@@ -151,7 +151,12 @@ class Session:
     # fmt: on
 
     def __init__(self, dialect: Sip2Dialect, *, framed: bool = False) -> None:
-        """`framed`: the connection's framing stays after login, and the login's dialect does not replace it."""
+        """Make a session.
+
+        Args:
+            dialect: The dialect until the login.
+            framed: Whether the connection's framing stays after the login, whose dialect does not replace it.
+        """
         self.dialect = dialect
         self._framed = framed
         self.terminal: str | None = None
@@ -165,19 +170,19 @@ class Session:
 
     @property
     def held(self) -> int:
-        """Bytes kept of a line that has not ended; never more than the dialect's cap."""
+        """Return the number of bytes kept of an unfinished line, at most the dialect's limit."""
         return len(self._buffer)
 
     @property
     def waiting(self) -> int:
-        """Requests handed out and not yet answered."""
+        """Return the number of requests handed out and not yet answered."""
         return sum(exchange.answer is None for exchange in self._pending)
 
     def receive(self, data: bytes) -> Iterable[Event]:
-        """Returns the events for these bytes, in order. Iterate to the end: the bytes are parsed during iteration.
+        """Return the events for these bytes, in order. Iterate to the end: the bytes are parsed during iteration.
 
-        A line ends at CR or LF; blank lines and leading blanks are dropped, a line over the cap is dropped and counted.
-        `Close("flood")` comes once, if a line exceeds FLOOD times the cap, or if more than MOST_IDLE consecutive lines of one
+        A line ends at CR or LF; blank lines and leading blanks are dropped, a line over the limit is dropped and counted.
+        `Close("flood")` comes once, if a line exceeds FLOOD times the limit, or if more than MOST_IDLE consecutive lines of one
         call hold no new request; bytes after it are ignored.
         """
         line = data.rstrip(b"\r\n")
@@ -207,21 +212,23 @@ class Session:
                 yield flood
 
     def reply(self, request: Sip2Message, code: str, fields: Mapping[str, Value]) -> bytes:
-        """The line that answers `request`, to be written as it is; remembered for a resend.
+        """Return the line that answers `request`, and remember it for a resend.
 
-        AY is the request's; AZ goes along if the request had either. `request` is the message handed out, or a
-        Refuse's. Raises ValueError for a code or a field name that SIP2 does not have.
+        AY is the request's; AZ goes along if the request had either. `request` is the message handed out, or a Refuse's.
+
+        Raises:
+            ValueError: SIP2 does not have this code or a field name.
         """
         return self._remember_answer(
             request, encode(Sip2Message(code, fields, request.sequence, request.checked), self.dialect)
         )
 
     def relay(self, request: Sip2Message, body: bytes) -> bytes:
-        """The same for a reply that another system made: `body` as it is, with this line's own number, sum and end."""
+        """Return the line for another system's reply: its unchanged `body` with this line's number, sum and end."""
         return self._remember_answer(request, seal_body(body, request, self.dialect))
 
     def _remember_answer(self, request: Sip2Message, line: bytes) -> bytes:
-        """Stores the answer and removes the requests that were answered before it."""
+        """Store the answer and remove the requests that were answered before it."""
         self._last_words = line
         self.counters["answered"] += 1
         for at, exchange in enumerate(self._pending):
@@ -232,24 +239,27 @@ class Session:
         return line
 
     def log_in(self, terminal: str, dialect: Sip2Dialect | None = None) -> None:
-        """This connection is `terminal` from here on; its own dialect, if any, rules from the reply to this login."""
+        """Bind this connection to `terminal`.
+
+        The terminal's dialect, if any, applies from the reply to this login.
+        """
         self.terminal = terminal
         chosen = dialect or self.dialect
         self.dialect = chosen.framed_as(self.dialect) if self._framed else chosen
         self._strikes = 0
 
     def begin(self) -> None:
-        """Begin SIP2: forget earlier replies (during telnet's prompts), so that a 97 does not repeat them."""
+        """Begin SIP2 after telnet's prompts: forget earlier replies, so that a 97 does not repeat them."""
         self._last_words = None
         self._pending.clear()
 
     def strike(self) -> bool:
-        """Counts a wrong login; True when it was the third in a row and the connection should be closed."""
+        """Count a wrong login; return True at the third in a row, when the connection should be closed."""
         self._strikes += 1
         return self._strikes >= STRIKES
 
     def _buffer_piece(self, piece: bytes) -> Event | None:
-        """Adds to the line as far as the cap allows; bytes beyond it are only counted."""
+        """Add to the line up to the limit; further bytes are only counted."""
         if not piece:
             return None
         if not self._length:
@@ -262,7 +272,7 @@ class Session:
         return self._disconnect_flood()
 
     def _disconnect_flood(self) -> Event:
-        """Stops reading, because the peer is not a terminal; returns the event that disconnects it."""
+        """Stop reading, because the peer is not a terminal; return the event that disconnects it."""
         self._broken = True
         self._buffer.clear()
         return Close("flood")

@@ -1,1 +1,1 @@
-"""One module for each matter of a terminal: each turns a message into a command and the result into a reply."""
+"""One module for each subject of terminals: it turns a message into a command, and the result into a reply."""

@@ -1,4 +1,4 @@
-"""Item information for terminals: a copy's position, owner and due date."""
+"""Item information for terminals: an item's position, owner and due date."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ THIS_COPY: Final = "3"
 
 
 async def hold(exchange: Exchange) -> Reply:
-    """16. AB names the title by a copy of ours, else AJ by its name or its number in the union catalogue."""
+    """Answer a Hold (15) by a 16.
+
+    AB names the title by one of our items, else AJ by its name or its number in the union catalogue.
+    """
     asked = exchange.message
     if asked.get("hold_mode") not in MODES or not asked.get("AA") or not (asked.get("AB") or asked.get("AJ")):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
@@ -58,7 +61,7 @@ async def hold(exchange: Exchange) -> Reply:
 
 
 async def hold_command(exchange: Exchange, mode: HoldMode) -> Hold:
-    """Returns the desk command for a terminal's 15."""
+    """Return the command for a terminal's Hold (15)."""
     told = frozenset[str]() if mode is HoldMode.PLACE else await _find_listed(exchange)
     asked, last = exchange.message, exchange.instant("BW")
     return Hold(
@@ -76,7 +79,7 @@ async def hold_command(exchange: Exchange, mode: HoldMode) -> Hold:
 
 
 async def _find_listed(exchange: Exchange) -> frozenset[str]:
-    """Returns the patron's requests that a list of 64 shows with exactly the text that the terminal now sends in AB or AJ."""
+    """Return the patron's requests that a list of 64 shows with exactly the text in AB or AJ."""
     had = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
     shown = {
         line.request.id: {
@@ -137,7 +140,10 @@ IN_TRANSIT: Final = "10"
 
 
 async def item_information(exchange: Exchange) -> Reply:
-    """18. Never names the patron that a copy is held for: every person can scan a book."""
+    """Answer Item Information (17) by an 18.
+
+    It never names the patron for whom an item is held, since everybody can scan a book.
+    """
     seen = await exchange.services.circulation.execute(SeeItem(exchange.by, exchange.message.get("AB")))
     if not isinstance(seen, ItemSeen):
         return refuse(exchange, seen)
@@ -163,7 +169,10 @@ async def item_information(exchange: Exchange) -> Reply:
 
 
 async def item_status_update(exchange: Exchange) -> Reply:
-    """20. Stores a copy's item properties (CH), which 18 and 10 return. 1 is "stored"."""
+    """Answer an Item Status Update (19) by a 20.
+
+    An item's properties (CH) are stored; 18 and 10 return them. 1 means stored.
+    """
     asked = exchange.message
     if not asked.get("AB"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
@@ -174,7 +183,10 @@ async def item_status_update(exchange: Exchange) -> Reply:
 
 
 def circulation(seen: ItemSeen, today: date) -> str:
-    """SIP2's circulation status: two digits. A loan within its days of minimum use is 05, a recalled one 07 (R24, R25)."""
+    """Return SIP2's circulation status, two digits.
+
+    A loan within its days of minimum use is 05, a recalled one 07 (R24, R25).
+    """
     if seen.lost or seen.claimed:
         return "12" if seen.lost else "11"
     if seen.position is None:

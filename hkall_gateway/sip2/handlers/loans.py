@@ -20,7 +20,7 @@ from hkall_gateway.sip2.screen_messages import Notice, notice_text, say
 
 @dataclass(frozen=True, slots=True)
 class SortBin:
-    """Where a checked-in copy goes: the notice, the alert type, the sort bin ("" = named for its destination)."""
+    """Where a returned item goes: notice, alert type, sort bin ("" = named for its destination)."""
 
     notice: Notice
     alert: str
@@ -47,7 +47,10 @@ SORT_BINS: Final[Mapping[str, SortBin]] = {
 
 
 async def check_out(exchange: Exchange) -> Reply:
-    """12. With BI the terminal could not finish a check-in: the loan goes on. Source: SIP2 2.00, cancel."""
+    """Answer a Checkout (11) by a 12.
+
+    With BI the terminal could not finish a check-in: the loan goes on. Source: SIP2 2.00, cancel.
+    """
     asked = exchange.message
     if not (asked.get("AA") and asked.get("AB")):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
@@ -85,14 +88,14 @@ def _checkout_command(exchange: Exchange, *, undo: bool = False) -> CheckOut:
 
 
 def _fee_fields(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
-    """Returns the fee fields of a refusal: amount, type (04 overdue) and currency. Source: SIP2 2.00, fee acknowledged."""
+    """Return the fee fields of a refusal: amount, type (04 overdue) and currency. Source: SIP2 2.00, fee acknowledged."""
     if refusal.why is not Reason.FEE_NOT_ACKNOWLEDGED:
         return {}
     return {"BT": "04", "BH": exchange.session.dialect.currency, "BV": str(refusal.detail.get("fee", ""))}
 
 
 def _loan_reply(exchange: Exchange, title: str, due: date | None, texts: Sequence[str], *, had: bool, request: str) -> Reply:
-    """12 and 30 for a yes; `had`: the patron had it before."""
+    """Make a positive 12 or 30; `had` says that the patron had the item before."""
     said: dict[str, Value] = {
         "ok": "1",
         "renewal_ok": "Y" if had else "N",
@@ -121,7 +124,10 @@ async def _undo_checkin(exchange: Exchange) -> Reply:
 
 
 async def check_in(exchange: Exchange) -> Reply:
-    """10. With BI the terminal could not finish a checkout: the loan never was. Source: SIP2 2.00, cancel."""
+    """Answer a Checkin (09) by a 10.
+
+    With BI the terminal could not finish a checkout: the loan is undone. Source: SIP2 2.00, cancel.
+    """
     asked = exchange.message
     if not asked.get("AB"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
@@ -137,10 +143,10 @@ async def check_in(exchange: Exchange) -> Reply:
 
 
 def _refusal_fields(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
-    """Returns the fields of a refused check-in.
+    """Return the fields of a refused check-in.
 
-    Some makes want the strip of a copy that is not on loan resensitized without a staff alert. A partner's copy for which
-    nobody waits here goes to its owner.
+    Some makes want an item that is not on loan resensitized without a staff alert. A partner's item that nobody waits for here
+    goes to its owner.
     """
     if refusal.why in (Reason.NOT_ON_LOAN, Reason.UNKNOWN_ITEM) and exchange.session.dialect.no_checkin == "resensitize":
         return {"resensitize": "Y", "alert": "N", "CL": "", "CV": ""}
@@ -148,7 +154,7 @@ def _refusal_fields(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
 
 
 async def _sorter_fields(exchange: Exchange, taken: CheckedIn) -> dict[str, Value]:
-    """Returns the fields for sorters (CS, CH) and the patron of a held copy (DA), if the terminal's dialect lists them."""
+    """Return the fields for sorters (CS, CH) and the patron of a held item (DA), if the dialect lists them."""
     told: dict[str, Value] = {}
     wanted = exchange.session.dialect.extensions
     if "CS" in wanted:
@@ -205,7 +211,10 @@ async def _undo_checkout(exchange: Exchange) -> Reply:
 
 
 async def renew(exchange: Exchange) -> Reply:
-    """30. AB identifies the book, or AJ if AB is missing; if both are given, AB counts."""
+    """Answer a Renew (29) by a 30.
+
+    AB identifies the item, or AJ if AB is missing; if both are given, AB counts.
+    """
     asked = exchange.message
     if not (asked.get("AA") and (asked.get("AB") or asked.get("AJ"))):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
@@ -228,7 +237,10 @@ async def renew(exchange: Exchange) -> Reply:
 
 
 def _renewal_reply(exchange: Exchange, done: Renewed) -> Reply:
-    """A renewal that the lender must grant first is none yet: not ok, with the old date and the reason."""
+    """Make the reply to a renewal.
+
+    One that the lender must grant first is not ok, with the old date and the reason.
+    """
     language = exchange.language(done.language)
     text = notice_text(Notice.RENEWAL_ASKED if done.pending else Notice.RENEWED, language, due=done.due)
     loan = _loan_reply(exchange, done.title, done.due, [text], had=True, request=done.request)
@@ -238,7 +250,10 @@ def _renewal_reply(exchange: Exchange, done: Renewed) -> Reply:
 
 
 async def renew_all(exchange: Exchange) -> Reply:
-    """66. Every loan is listed in BM or in BN, and AF gives the reason for each entry in BN."""
+    """Answer a Renew All (65) by a 66.
+
+    Every loan is listed in BM or in BN, and AF gives the reason for each entry in BN.
+    """
     asked = exchange.message
     if not asked.get("AA"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)

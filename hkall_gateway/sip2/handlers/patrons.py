@@ -29,9 +29,10 @@ _AMOUNT: Final = re.compile(r"[^\d.,-]*(\d{1,9})(?:[.,](\d{1,2}))?")
 
 
 async def pay(exchange: Exchange) -> Reply:
-    """38. The same transaction number (BK) of one terminal is taken once, even if the message is repeated.
+    """Answer a Fee Paid (37) by a 38.
 
-    CG names one charge, as AV of 64 showed it; without it the oldest are paid first.
+    The same transaction number (BK) of one terminal is taken once, even if the message is repeated. CG names one charge, as AV
+    of 64 showed it; without it the oldest are paid first.
     """
     asked = exchange.message
     cents, fine = cents_of(asked.get("BV")), whole_number(asked.get("CG").strip().lstrip("#"))
@@ -54,7 +55,7 @@ async def pay(exchange: Exchange) -> Reply:
 
 
 def cents_of(text: str) -> int | None:
-    """Returns the cents in BV; None if it is not an amount."""
+    """Return the cents in BV; None if it is not an amount."""
     found = _AMOUNT.fullmatch(text.strip())
     return int(found[1]) * 100 + int((found[2] or "0").ljust(2, "0")) if found else None
 
@@ -68,7 +69,7 @@ Lists = Mapping[str, Sequence[RecordEntry]]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One position of the summary: its count in 64, the tag of its entries, the request positions, and a further condition."""
+    """A position of the summary: its count in 64, the tag of its entries, the request positions, and a condition."""
 
     count: str
     tag: str
@@ -154,13 +155,13 @@ FEES: Final = (6, 7)
 
 
 async def patron_status(exchange: Exchange) -> Reply:
-    """24: may this patron borrow, and what do they owe."""
+    """Answer a Patron Status Request (23) by a 24."""
     seen = await _see_patron(exchange)
     return _patron_reply(exchange, seen, patron_status_fields(exchange, seen, entries_by_list(seen)))
 
 
 async def patron_information(exchange: Exchange) -> Reply:
-    """64: the same, with counts, limits, and the one list that the summary asks for."""
+    """Answer Patron Information (63) by a 64: status, counts, limits, and the list that the summary requests."""
     seen = await _see_patron(exchange)
     lists = entries_by_list(seen)
     said = patron_status_fields(exchange, seen, lists)
@@ -186,7 +187,10 @@ def _patron_reply(exchange: Exchange, seen: PatronSeen, said: Mapping[str, Value
 
 
 async def locked_out(exchange: Exchange) -> Reply:
-    """The refusal of a PIN that is not looked at, after too many wrong ones. A card that is known stays valid (BL)."""
+    """Refuse a PIN after too many wrong ones, without checking it.
+
+    A known card stays valid (BL).
+    """
     no = Refused(Reason.TOO_MANY_WRONG_PINS)
     if exchange.reply_code not in TELL_VALIDITY:
         return refuse(exchange, no)
@@ -197,7 +201,7 @@ async def locked_out(exchange: Exchange) -> Reply:
 
 
 async def end_session(exchange: Exchange) -> Reply:
-    """36. Always succeeds: no state is kept between a patron's messages."""
+    """Answer End Patron Session (35) by a 36, always with success: no state is kept between a patron's messages."""
     return reply(exchange, {"end_session": "Y"})
 
 
@@ -207,7 +211,10 @@ def _see_patron(exchange: Exchange) -> Awaitable[PatronSeen]:
 
 
 def entries_by_list(record: Record) -> Lists:
-    """Returns a record's entries by list tag; one entry may be in several lists. The fines begin with existing charges."""
+    """Return a record's entries by list tag.
+
+    An entry may be in several lists. The fines begin with existing charges.
+    """
     lists: dict[str, list[RecordEntry]] = {row.tag: [] for row in LISTINGS}
     lists[LISTINGS[FINES].tag] += record.charges
     for line in record.lines:
@@ -218,7 +225,10 @@ def entries_by_list(record: Record) -> Lists:
 
 
 def patron_status_fields(exchange: Exchange, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
-    """Returns the fields shared by 24, 26 and 64. CQ is Y only if a PIN was sent and is right: NYPL circulation PR 756."""
+    """Return the fields shared by 24, 26 and 64.
+
+    CQ is Y only if a PIN was sent and is right (NYPL circulation PR 756).
+    """
     language, trusted = exchange.language(seen.language), _may_see_details(exchange, seen)
     if _is_unknown(seen):
         return _fields_while_unknown(exchange, seen, language)
@@ -246,7 +256,10 @@ def _patron_status(facts: tuple[str, ...]) -> str:
 
 
 def _fields_while_unknown(exchange: Exchange, seen: PatronSeen, language: str) -> dict[str, Value]:
-    """Returns the fields for a card that cannot be looked up now: BL and CQ as last known, and texts that name the unknown."""
+    """Return the fields for a card that cannot be looked up now.
+
+    BL and CQ are as last known, and texts name what is unknown.
+    """
     told = exchange.last_known(known=seen.known)
     assert seen.refusal is not None  # it holds the reason
     return {
@@ -262,7 +275,7 @@ def _fields_while_unknown(exchange: Exchange, seen: PatronSeen, language: str) -
 
 
 def unknown_texts(exchange: Exchange, told: KnownFlags, language: str) -> list[str]:
-    """Returns the screen messages that say whether the card or the PIN cannot be checked at the moment."""
+    """Return the screen messages that say whether the card or the PIN cannot be checked at the moment."""
     texts = [] if told.valid == "Y" else [notice_text(Notice.CARD_UNKNOWN_NOW, language)]
     return texts + ([notice_text(Notice.PIN_UNKNOWN_NOW, language)] if exchange.pin and told.pin != "Y" else [])
 
@@ -272,7 +285,7 @@ def _is_unknown(seen: PatronSeen) -> bool:
 
 
 def hold_texts(exchange: Exchange, lists: Lists, language: str) -> list[str]:
-    """How many books wait, and where each request stands, in the words that patrons know, when they are asked for (R35)."""
+    """Return how many items wait and, if requested, where each request stands, in the words of R35."""
     waiting = len(lists["AS"])
     texts = [_waiting_text(waiting, language)] if waiting else []
     row = requested_list(exchange.message)
@@ -282,7 +295,7 @@ def hold_texts(exchange: Exchange, lists: Lists, language: str) -> list[str]:
 
 
 def requested_list(asked: Sip2Message) -> Listing | None:
-    """The one list that a 63 asks for: the first Y of its summary. None where it asks for none that we have."""
+    """Return the list that a 63 requests by the first Y of its summary; None if we do not have it."""
     return _list_of_summary(asked.get("summary"))
 
 
@@ -312,16 +325,17 @@ def _owes_charges(seen: PatronSeen, kinds: Collection[str]) -> bool:
 
 
 def _may_see_details(exchange: Exchange, seen: PatronSeen) -> bool:
-    """Whether names, titles, counts and sums may be shown: not after a wrong PIN, nor without one where it is asked for.
+    """Return whether names, titles, counts and sums may be shown.
 
-    A make with `disclose` "card" shows them for the card alone, also after a wrong PIN.
+    They are hidden after a wrong PIN, and without a PIN where one is required. A make with `disclose` "card" shows them for the
+    card alone.
     """
     make = exchange.session.dialect
     return bool(seen.pin_ok) or make.disclose == "card" or (seen.pin_ok is None and not make.pin_required)
 
 
 def _list_fields(exchange: Exchange, lists: Lists) -> dict[str, Value]:
-    """Returns the entries of the list that is asked for, from BP to BQ, counted from 1, both included."""
+    """Return the entries of the requested list from BP to BQ, counted from 1, both included."""
     asked = exchange.message
     row = requested_list(asked)
     if row is None:
@@ -331,7 +345,10 @@ def _list_fields(exchange: Exchange, lists: Lists) -> dict[str, Value]:
 
 
 def entry_text(exchange: Exchange, row: Listing, line: RecordEntry) -> str:
-    """Returns one entry of a list: the barcode, which the terminal may use in further requests; an amount in lists of fees."""
+    """Return an entry of a list: the barcode, which the terminal may use in further requests.
+
+    In lists of fees it has the amount.
+    """
     if isinstance(line, ChargeEntry):
         named, cents = _item_text(exchange, line.item.barcode if line.item else "", line.title), line.left_cents
         # CG of 37 refers to this number.
@@ -349,7 +366,7 @@ def _item_text(exchange: Exchange, barcode: str, title: str) -> str:
 
 
 def _page_limit(text: str, otherwise: int) -> int:
-    """Returns a limit of a page; a value that is not a number sets none."""
+    """Return a limit of a page; `otherwise` if it is not a number."""
     found = whole_number(text.strip())
     return otherwise if found is None else found
 
@@ -358,7 +375,10 @@ def _page_limit(text: str, otherwise: int) -> int:
 
 
 async def block(exchange: Exchange) -> Reply:
-    """24. The card is blocked here until a terminal enables it, or staff do; the reply shows it blocked."""
+    """Answer a Block Patron (01) by a 24 that shows the card blocked.
+
+    It is blocked here until a terminal or staff enable it.
+    """
     asked = exchange.message
     if not asked.get("AA"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
@@ -371,7 +391,10 @@ async def block(exchange: Exchange) -> Reply:
 
 
 async def enable(exchange: Exchange) -> Reply:
-    """26. Lifts blocks that a terminal set here; the reply shows the blocks that remain, such as the library's own."""
+    """Answer a Patron Enable (25) by a 26.
+
+    It lifts blocks that a terminal set here. The reply shows those that remain, such as the library's own.
+    """
     if not exchange.message.get("AA"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     ask = EnableCard(exchange.by, exchange.message.get("AA"), exchange.pin)
