@@ -56,17 +56,17 @@ def after_failure(channel: CircuitState, settings: CircuitSettings, now: datetim
     failures = channel.failures + 1
     wait_s = retry_after_s
     if failures < settings.failures:
-        return replace(channel, failures=failures, rests_until=_later(channel.rests_until, now, wait_s))
+        return replace(channel, failures=failures, rests_until=_later_of(channel.rests_until, now, wait_s))
     wait_s = max(wait_s, settings.probe_s)
     since = channel.down_since or now
-    return replace(channel, state=DOWN, failures=failures, down_since=since, rests_until=_later(None, now, wait_s))
+    return replace(channel, state=DOWN, failures=failures, down_since=since, rests_until=_later_of(None, now, wait_s))
 
 
 def after_rejection(channel: CircuitState, settings: CircuitSettings, now: datetime, fault: str) -> CircuitState:
     """Return the channel after the partner rejected us: down at once, tried after `probe_s`, twice that, and so on."""
     failures = channel.failures + 1 if channel.fault else 1
     wait_s = min(settings.probe_s * 2 ** (failures - 1), max(LONGEST_REST_S, settings.probe_s))
-    rests = {"rests_until": _later(None, now, wait_s), "down_since": channel.down_since or now}
+    rests = {"rests_until": _later_of(None, now, wait_s), "down_since": channel.down_since or now}
     return replace(channel, state=DOWN, failures=failures, fault=fault, **rests)  # type: ignore[arg-type]  # instants, both
 
 
@@ -92,6 +92,6 @@ def counts(channel: CircuitState, settings: CircuitSettings, now: datetime) -> b
     return now - channel.down_since >= timedelta(seconds=settings.give_up_s)
 
 
-def _later(until: datetime | None, now: datetime, wait_s: int) -> datetime | None:
+def _later_of(until: datetime | None, now: datetime, wait_s: int) -> datetime | None:
     named = now + timedelta(seconds=wait_s) if wait_s else None
     return max((at for at in (until, named) if at is not None), default=None)

@@ -188,7 +188,7 @@ def lent_until(
     lender = None
     if request.lender_due is not None and policy.due.cap_to_lender_due:
         lender = max(request.lender_due, after(request.first_checkout or today, policy.recall.min_use_days))
-    latest = _earliest(lender, _card(card_expires, policy))
+    latest = _earliest_of(lender, _card_limit(card_expires, policy))
     full = max(today, roll(after(today, days), closures, policy.due.on_closure, latest))
     if request.recalled_on is None:
         return full
@@ -205,7 +205,7 @@ def renewed_until(request: Request, policy: Policy, today: date, closures: Closu
     lender = request.lender_due if policy.renewal.cap_to_lender_due else None
     most, since = policy.renewal.max_total_days, request.first_checkout
     whole = None if most is None or since is None else after(since, most)
-    latest = _earliest(lender, whole, _card(card_expires, policy))
+    latest = _earliest_of(lender, whole, _card_limit(card_expires, policy))
     return max(due, roll(after(base, request.loan_days), closures, policy.due.on_closure, latest))
 
 
@@ -267,11 +267,11 @@ def past_lender(request: Request) -> bool:
     return on_loan and request.due is not None and request.lender_due is not None and request.due > request.lender_due
 
 
-def _card(expires: date | None, policy: Policy) -> date | None:
+def _card_limit(expires: date | None, policy: Policy) -> date | None:
     return expires if policy.due.cap_to_patron_expiry else None
 
 
-def _earliest(*days: date | None) -> date | None:
+def _earliest_of(*days: date | None) -> date | None:
     return min((day for day in days if day is not None), default=None)
 
 

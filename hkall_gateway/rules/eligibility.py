@@ -47,8 +47,8 @@ def may_use(borrower: Borrower, policy: Policy, now: datetime, blocks: LocalBloc
     category = category_of(borrower, policy)
     if category is None:
         return Refusal(Reason.NOT_ELIGIBLE, facts={"category": borrower.category})
-    if no := _study_mode(borrower, category, policy):
-        return no
+    if refusal := _study_mode(borrower, category, policy):
+        return refusal
     if borrower.expires is not None and borrower.expires < civil(now):
         return Refusal(Reason.PATRON_EXPIRED, {"expires": borrower.expires})
     block, most_cents, most_books = "", policy.block.max_debt_cents, policy.block.max_long_overdue

@@ -97,17 +97,17 @@ _LENT: Final[Mapping[Position, tuple[str, ...]]] = {
 # fmt: on
 
 
-def _rows(
-    side: Side, told: tuple[News, ...], cells: Mapping[Position, tuple[str, ...]]
+def _table_rows(
+    side: Side, news_kinds: tuple[News, ...], cells: Mapping[Position, tuple[str, ...]]
 ) -> Iterator[tuple[tuple[Side, Position, News, Dated], Verdict]]:
-    for (position, row), (column, news) in product(cells.items(), enumerate(told)):
+    for (position, row), (column, news) in product(cells.items(), enumerate(news_kinds)):
         for dated, letter in zip(Dated, row[column] * (3 // len(row[column])), strict=True):
             yield (side, position, news, dated), _LETTERS[letter]
 
 
 TABLE: Final[Mapping[tuple[Side, Position, News, Dated], Verdict]] = MappingProxyType({
-    **dict(_rows(Side.BORROWING, _LENDER, _BORROWED)),
-    **dict(_rows(Side.LENDING, _BORROWER, _LENT)),
+    **dict(_table_rows(Side.BORROWING, _LENDER, _BORROWED)),
+    **dict(_table_rows(Side.LENDING, _BORROWER, _LENT)),
 })  # fmt: skip
 
 
@@ -115,8 +115,8 @@ def dated(news_at: datetime | None, scanned_at: datetime | None) -> Dated:
     """Compare by civil days: partners' clocks differ by minutes, and some send a date without a time."""
     if news_at is None or scanned_at is None:
         return Dated.SAME
-    theirs, ours = dates.civil(news_at), dates.civil(scanned_at)
-    return Dated.SAME if theirs == ours else Dated.EARLIER if theirs < ours else Dated.LATER
+    news_day, scan_day = dates.civil(news_at), dates.civil(scanned_at)
+    return Dated.SAME if news_day == scan_day else Dated.EARLIER if news_day < scan_day else Dated.LATER
 
 
 def judge(side: Side, position: Position, news: News, when: Dated = Dated.SAME) -> Verdict:

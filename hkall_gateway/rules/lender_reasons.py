@@ -127,13 +127,13 @@ reached the lender, a copy that came for another request, a message dropped by s
 def reason_label(reason: str, language: str) -> str:
     """Return a reason for staff; one without a row is the lender's own words."""
     row = LENDER_REASONS.get(reason)
-    return _in(row.label, language) if row else reason
+    return _in_language(row.label, language) if row else reason
 
 
 def reason_cause(reason: str, language: str) -> str:
     """Return a reason as it follows a colon in a letter; one without a row is the lender's own words without the full stop."""
     row = LENDER_REASONS.get(reason)
-    return _in(row.cause, language) if row else reason.rstrip(". ")
+    return _in_language(row.cause, language) if row else reason.rstrip(". ")
 
 
 def reason_sentence(reason: str, lender: str, language: str) -> str:
@@ -143,7 +143,7 @@ def reason_sentence(reason: str, lender: str, language: str) -> str:
         lender: The lender's name in that language; "" where it is not known.
     """
     row = LENDER_REASONS.get(reason)
-    return filled(_in(row.sentence, language), lender=lender or LAST_LENDER[language]) if row else ""
+    return filled(_in_language(row.sentence, language), lender=lender or LAST_LENDER[language]) if row else ""
 
 
 def status_after_decline(reason: str) -> str:
@@ -152,7 +152,7 @@ def status_after_decline(reason: str) -> str:
     return row.decline.status_after if row and row.decline else ON_SHELF
 
 
-def _in(texts: tuple[str, str], language: str) -> str:
+def _in_language(texts: tuple[str, str], language: str) -> str:
     return texts[language == CHINESE]
 
 
@@ -252,15 +252,15 @@ def decline_reason(kind: str, detail: str = "") -> str:
     own = "" if folded(kind) in _BY_WORD else kind  # a word of the table is a technical one
     if PATRON_OR_REQUEST in {_BY_WORD.get(folded(kind)), _BY_WORD.get(folded(detail))}:
         return detail or OTHER
-    return _published(kind) or _published(detail) or _by_phrase(f"{own} {detail}") or detail or own or OTHER
+    return _published_reason(kind) or _published_reason(detail) or _by_phrase(f"{own} {detail}") or detail or own or OTHER
 
 
-def _published(said: str) -> str:
-    return _BY_WORD.get(folded(said)) or _BY_STATUS.get(circulation_status(said), "")
+def _published_reason(text: str) -> str:
+    return _BY_WORD.get(folded(text)) or _BY_STATUS.get(circulation_status(text), "")
 
 
-def _by_phrase(said: str) -> str:
-    words = f" {folded(_NO_WORD.sub(' ', said))} "
+def _by_phrase(text: str) -> str:
+    words = f" {folded(_NO_WORD.sub(' ', text))} "
     return next((reason for phrase, reason in PHRASES if f" {phrase} " in words and _of_a_copy(phrase, reason, words)), "")
 
 

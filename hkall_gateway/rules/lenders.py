@@ -92,8 +92,8 @@ def choose_lender(copies: Sequence[Holding], choice: LenderChoice, request_id: s
     fit = sorted([(rank(c), c) for c, reason in judged if not reason], key=itemgetter(0))
     first = {c.agency: c for _, c in reversed(fit)}
     rows = [
-        *((c, "", _words(place)) for place, c in fit if first[c.agency] is c),
-        *((c, SPARE, _words(place)) for place, c in fit if first[c.agency] is not c),
+        *((c, "", _rank_words(place)) for place, c in fit if first[c.agency] is c),
+        *((c, SPARE, _rank_words(place)) for place, c in fit if first[c.agency] is not c),
         *((c, reason, "") for c, reason in sorted(judged, key=lambda one: one[0].key) if reason),
     ]
     return tuple(
@@ -120,15 +120,15 @@ def may_lend(
         return Refusal(Reason.AGENCY_NOT_ALLOWED)
     if not policy.lending.open:
         return Refusal(Reason.LENDING_SUSPENDED)
-    if no := suspended("lend_request", policy, now, partner.agency):
-        return Refusal(Reason.LENDING_SUSPENDED, no.detail)
+    if refusal := suspended("lend_request", policy, now, partner.agency):
+        return Refusal(Reason.LENDING_SUSPENDED, refusal.detail)
     if not known:
         return Refusal(Reason.UNKNOWN_TITLE)
     wanted = sorted((c for c in copies if not volume or c.volume == volume), key=lambda c: c.barcode)
     answers = [(c, may_leave(c, policy)) for c in wanted]
     free = next((c for c, answer in answers if isinstance(answer, Grant)), None)
-    noes = [answer for _, answer in answers if isinstance(answer, Refusal)]
-    return free or next(iter(noes), Refusal(Reason.NO_AVAILABLE_COPY))
+    refusals = [answer for _, answer in answers if isinstance(answer, Refusal)]
+    return free or next(iter(refusals), Refusal(Reason.NO_AVAILABLE_COPY))
 
 
 def may_leave(copy: Holding, policy: Policy) -> Grant | Refusal:
@@ -177,7 +177,7 @@ def _copy_passed_over(copy: Holding, choice: LenderChoice) -> str:
     return ""
 
 
-def _words(rank: Rank) -> str:
+def _rank_words(rank: Rank) -> str:
     """Return the criteria of a copy's rank as text, in the order of their weight."""
     asked, priority, closed_tomorrow, balance, declines, *_chance = rank
     closed = "closed tomorrow, " if closed_tomorrow else ""

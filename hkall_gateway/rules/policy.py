@@ -79,11 +79,17 @@ def may_request(
     """
     who = may_use(borrower, policy, now, blocks)
     room = quota(borrower, counts, policy)
-    no = suspended("borrow_request", policy, now) or _no(who) or _unfit(wanted, policy)
+    refusal = suspended("borrow_request", policy, now) or _refusal_in(who) or _title_refusal(wanted, policy)
     if wanted.duplicate and policy.duplicates == "deny" and not staff:
-        no = no or Refusal(Reason.DUPLICATE_REQUEST)
-    no = no or over(wanted.need_before, now) or _at_home(wanted, policy) or _nowhere(wanted) or _no(room)
-    return no or Grant(facts={**who.facts, **room.facts, **_unchecked(wanted, policy)})
+        refusal = refusal or Refusal(Reason.DUPLICATE_REQUEST)
+    refusal = (
+        refusal
+        or over(wanted.need_before, now)
+        or _home_refusal(wanted, policy)
+        or _supply_refusal(wanted)
+        or _refusal_in(room)
+    )
+    return refusal or Grant(facts={**who.facts, **room.facts, **_unchecked_facts(wanted, policy)})
 
 
 def may_be_requested(wanted: RequestFacts, policy: Policy, now: datetime) -> Grant | Refusal:
@@ -91,9 +97,9 @@ def may_be_requested(wanted: RequestFacts, policy: Policy, now: datetime) -> Gra
 
     Source: HKALL rules R1, R5 to R7.
     """
-    no = suspended("borrow_request", policy, now) or _unfit(wanted, policy)
-    no = no or _at_home(wanted, policy) or _nowhere(wanted)
-    return no or Grant(facts=_unchecked(wanted, policy))
+    refusal = suspended("borrow_request", policy, now) or _title_refusal(wanted, policy)
+    refusal = refusal or _home_refusal(wanted, policy) or _supply_refusal(wanted)
+    return refusal or Grant(facts=_unchecked_facts(wanted, policy))
 
 
 def quota(borrower: Borrower, counts: Counts, policy: Policy) -> Grant | Refusal:
@@ -159,8 +165,8 @@ def pickup_last(notified_on: date, policy: Policy, closures: Closures = ALWAYS_O
 
 def pickup_expired(request: Request | RequestEntry, policy: Policy, now: datetime, closures: Closures = ALWAYS_OPEN) -> bool:
     """Return whether the last day to collect is over. Without a letter the day of arrival counts. Source: HKALL rules R14."""
-    told = request.notified_on or request.received_on
-    last = request.pickup_last or (told and pickup_last(told, policy, closures))
+    letter_day = request.notified_on or request.received_on
+    last = request.pickup_last or (letter_day and pickup_last(letter_day, policy, closures))
     return last is not None and civil(now) > last
 
 
@@ -190,18 +196,18 @@ def may_borrow(
     `staff` may lend a book that waited too long or was recalled since, unless the policy denies it to all.
     Source: HKALL rules R13 to R21.
     """
-    if no := suspended("checkout", policy, now):
-        return no
+    if refusal := suspended("checkout", policy, now):
+        return refusal
     here = not request.pickup_location or terminal.location in ("", request.pickup_location)
     if not here or not lends(terminal.role, policy):
         return Refusal(Reason.COUNTER_ONLY, {"place": request.pickup_location})
-    if no := not_theirs(borrower, request):
-        return no
+    if refusal := not_theirs(borrower, request):
+        return refusal
     if request.position is not P.RECEIVED:
         why = Reason.NOT_YET_ARRIVED if request.position in BEFORE_ARRIVAL else Reason.WRONG_POSITION
         return Refusal(why, facts={"position": request.position})
-    if no := _no(may_use(borrower, policy, now, blocks)):
-        return no
+    if refusal := _refusal_in(may_use(borrower, policy, now, blocks)):
+        return refusal
     late = policy.pickup.late_pickup
     lenient = late == "allow" or (late == "staff_only" and (staff or terminal.role == "counter"))
     if not lenient and waited_too_long(request, policy, now, closures):
@@ -209,7 +215,7 @@ def may_borrow(
     if request.recalled_on is not None and policy.recall.before_pickup == "return" and not staff:
         return Refusal(Reason.RECALLED)
     room = quota(borrower, counts, policy)
-    return _no(room) or Grant(loan_due(borrower, request, policy, now, closures), room.facts)
+    return _refusal_in(room) or Grant(loan_due(borrower, request, policy, now, closures), room.facts)
 
 
 def not_theirs(borrower: Borrower, request: Request) -> Refusal | None:
@@ -262,11 +268,11 @@ def may_renew(
     if request.position is not P.ON_LOAN or request.due is None:
         return Refusal(Reason.NOT_ON_LOAN)
     rule = policy.renewal.expired_or_blocked
-    no = suspended("renew", policy, now)
+    refusal = suspended("renew", policy, now)
     if borrower is not None and rule != "allow" and not (rule == "staff_only" and staff):
-        no = no or _no(may_use(borrower, policy, now, blocks))
-    if no := no or _renewal_refused(request, request.due, policy, today, staff):
-        return no
+        refusal = refusal or _refusal_in(may_use(borrower, policy, now, blocks))
+    if refusal := refusal or _renewal_refused(request, request.due, policy, today, staff):
+        return refusal
     until = renewed_until(request, policy, today, closures, borrower.expires if borrower else None)
     return Grant(until) if until > request.due else Refusal(Reason.RENEWAL_DENIED, {"due": request.due}, {"latest": until})
 
@@ -312,11 +318,11 @@ def _renewal_refused(request: Request, due: date, policy: Policy, today: date, s
     return Refusal(Reason.RENEWAL_OVERDUE, {"due": due}) if today > due and not allowed else None
 
 
-def _no(answer: Grant | Refusal) -> Refusal | None:
+def _refusal_in(answer: Grant | Refusal) -> Refusal | None:
     return answer if isinstance(answer, Refusal) else None
 
 
-def _unfit(wanted: RequestFacts, policy: Policy) -> Refusal | None:
+def _title_refusal(wanted: RequestFacts, policy: Policy) -> Refusal | None:
     if wanted.pickup_location and wanted.pickup_location not in wanted.pickup_locations:
         return Refusal(Reason.PICKUP_LOCATION, {"place": ", ".join(wanted.pickup_locations)})
     if not wanted.known_title:
@@ -325,7 +331,7 @@ def _unfit(wanted: RequestFacts, policy: Policy) -> Refusal | None:
     return None if fit else Refusal(Reason.MATERIAL_NOT_REQUESTABLE, facts={"materials": wanted.materials})
 
 
-def _at_home(wanted: RequestFacts, policy: Policy) -> Refusal | None:
+def _home_refusal(wanted: RequestFacts, policy: Policy) -> Refusal | None:
     here = at_home(wanted.statuses_at_home, policy)
     if here is Availability.UNKNOWN:
         return Refusal(Reason.AVAILABILITY_UNKNOWN) if policy.local_availability_unknown == "deny" else None
@@ -343,11 +349,11 @@ def at_home(statuses: tuple[str, ...] | None, policy: Policy) -> Availability:
     return next((one for one in (Availability.AVAILABLE, Availability.UNKNOWN) if one in found), Availability.OUT)
 
 
-def _nowhere(wanted: RequestFacts) -> Refusal | None:
+def _supply_refusal(wanted: RequestFacts) -> Refusal | None:
     if wanted.hold:
         return Refusal(Reason.HOLDS_NOT_ALLOWED)
     return None if wanted.candidates > 0 else Refusal(Reason.NO_AVAILABLE_COPY)
 
 
-def _unchecked(wanted: RequestFacts, policy: Policy) -> dict[str, object]:
+def _unchecked_facts(wanted: RequestFacts, policy: Policy) -> dict[str, object]:
     return {"local_check": "unknown"} if at_home(wanted.statuses_at_home, policy) is Availability.UNKNOWN else {}

@@ -50,21 +50,23 @@ def replacements(rows: Sequence[PatronRow], known: KnownCards) -> Replacements:
     owners = {row.card: row for row in rows}
     claims: dict[str, list[PatronRow]] = {}
     for row in rows:
-        for former in _others(row):
+        for former in _former_cards(row):
             claims.setdefault(former, []).append(row)
     refused: dict[str, str] = {}
     present: dict[str, str] = {}
     for row in rows:
-        if why := next((why for former in _others(row) if (why := _why_not(former, row, owners, claims[former], known))), ""):
+        if why := next(
+            (why for former in _former_cards(row) if (why := _why_not(former, row, owners, claims[former], known))), ""
+        ):
             refused[row.where] = why
             continue
-        for former in _others(row):  # A was replaced by B, and C replaces A: then it replaces B too
+        for former in _former_cards(row):  # A was replaced by B, and C replaces A: then it replaces B too
             between = known.replaced.get(former, row.card)
             present |= {card: row.card for card in (former, between) if card != row.card}
     return Replacements(present, refused)
 
 
-def _others(row: PatronRow) -> Iterator[str]:
+def _former_cards(row: PatronRow) -> Iterator[str]:
     """Return the former cards of a row, without the present one, which some exports name too."""
     return (former for former in row.former if former != row.card)
 
@@ -73,41 +75,41 @@ def _why_not(
     former: str, row: PatronRow, owners: Mapping[str, PatronRow], claims: Sequence[PatronRow], known: KnownCards
 ) -> str:
     """Return why a card cannot be a former one of this row; "" if it can."""
-    said = f"former_barcode: {former!r}"
+    card_words = f"former_barcode: {former!r}"
     if former in owners:
-        return f"{said} is the present card of {owners[former].where}"
+        return f"{card_words} is the present card of {owners[former].where}"
     if len(claims) > 1:
-        return f"{said} is named by {next(one.where for one in claims if one is not row)} too"
-    if (owner := known.patrons.get(former)) and (why := _why_another(owner, row.borrower, said)):
+        return f"{card_words} is named by {next(one.where for one in claims if one is not row)} too"
+    if (owner := known.patrons.get(former)) and (why := _why_another(owner, row.borrower, card_words)):
         return why
     between = known.replaced.get(former, row.card)
     if between == row.card:
         return ""
     if between in owners:
-        return f"{said} was replaced by the present card of {owners[between].where}"
+        return f"{card_words} was replaced by the present card of {owners[between].where}"
     if between in known.patrons and not _is_same(known.patrons[between], row.borrower):
-        return f"{said} was replaced by {between!r}, whose owner has neither this name nor this e-mail"
+        return f"{card_words} was replaced by {between!r}, whose owner has neither this name nor this e-mail"
     return ""
 
 
-def _why_another(before: Borrower, now: Borrower, said: str) -> str:
+def _why_another(before: Borrower, now: Borrower, card_words: str) -> str:
     """Return why two records are not taken for one person; "" if a field agrees, or the earlier record has none of them."""
     if _is_same(before, now) or not any((before.name, before.name_zh, before.email)):
         return ""
-    differs = bool(_compared(before, now))
-    return f"{said} is the card of another person: neither name nor e-mail agree" if differs else UNNAMED
+    differs = bool(_agreements(before, now))
+    return f"{card_words} is the card of another person: neither name nor e-mail agree" if differs else UNNAMED
 
 
 def _is_same(before: Borrower, now: Borrower) -> bool:
-    return any(_compared(before, now))
+    return any(_agreements(before, now))
 
 
-def _compared(before: Borrower, now: Borrower) -> list[bool]:
+def _agreements(before: Borrower, now: Borrower) -> list[bool]:
     """Compare name, Chinese name and e-mail, as far as both records have them; returns for each whether they agree."""
     pairs = ((before.name, now.name), (before.name_zh, now.name_zh), (before.email, now.email))
-    return [_plain(one.reveal()) == _plain(other.reveal()) for one, other in pairs if one and other]
+    return [_name_words(one.reveal()) == _name_words(other.reveal()) for one, other in pairs if one and other]
 
 
-def _plain(text: str) -> list[str]:
+def _name_words(text: str) -> list[str]:
     """Return the words of a name in one case, sorted: CHAN, Tai-man is Tai Man Chan."""
     return sorted(re.findall(r"[^\W_]+", text.casefold()))

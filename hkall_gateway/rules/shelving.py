@@ -42,19 +42,19 @@ def shelving_key(call_number: str) -> str:
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())[:_TAKEN]
         text = "".join(str(unicodedata.decimal(c)) if c.isdecimal() else c for c in text)
     text = " ".join(_MARKS.sub("", text).split())
-    before, scheme, head, rest = _split(text)
-    return " ".join([*before, *head, *_parts(rest, _CUTTERS[scheme])])[:MOST].rstrip()
+    before, scheme, head, rest = _split_class(text)
+    return " ".join([*before, *head, *_part_keys(rest, _CUTTERS[scheme])])[:MOST].rstrip()
 
 
-def _split(text: str) -> tuple[list[str], str, list[str], str]:
+def _split_class(text: str) -> tuple[list[str], str, list[str], str]:
     """Return the words before the class, the scheme, the parts of the class, and the rest."""
     place, before = 0, list[str]()
     while place < len(text):
         if found := _LC.match(text, place):
             letters, whole, decimals = found.groups()
-            return before, "lc", [letters, _class(whole, decimals)], text[found.end() :]
+            return before, "lc", [letters, _class_key(whole, decimals)], text[found.end() :]
         if found := _DEWEY.match(text, place):
-            return before, "dewey", [_class(*found.groups())], text[found.end() :]
+            return before, "dewey", [_class_key(*found.groups())], text[found.end() :]
         word = _WORD_BEFORE.match(text, place)
         if word is None:
             break
@@ -63,11 +63,11 @@ def _split(text: str) -> tuple[list[str], str, list[str], str]:
     return [], "", [], text
 
 
-def _class(whole: str, decimals: str | None) -> str:
-    return _whole(whole) + (f".{decimals}" if decimals else "")
+def _class_key(whole: str, decimals: str | None) -> str:
+    return _number_key(whole) + (f".{decimals}" if decimals else "")
 
 
-def _parts(rest: str, cutters: int) -> Iterator[str]:
+def _part_keys(rest: str, cutters: int) -> Iterator[str]:
     """Yield the parts after the class: book numbers as decimals, then dates, volumes and copies as whole numbers."""
     dated = False
     for found in _PART.finditer(rest):
@@ -81,11 +81,11 @@ def _parts(rest: str, cutters: int) -> Iterator[str]:
             continue
         if letters:
             yield letters
-        yield _whole(digits) + suffix
+        yield _number_key(digits) + suffix
         dated = True
 
 
-def _whole(digits: str) -> str:
+def _number_key(digits: str) -> str:
     """Return a whole number as text that sorts by value: the count of its digits, then the digits."""
     value = digits.lstrip("0")[:99]
     count = len(value)

@@ -50,7 +50,7 @@ def make_app(services: WebServices) -> Flask:
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     paths.install(app)
-    app.before_request(_begin)  # before the checks: an error page shows the number
+    app.before_request(_begin_request)  # before the checks: an error page shows the number
     incoming.install(app)
     CSRFProtect(app)
     for part in (i18n, layout, middleware, errors):
@@ -73,7 +73,7 @@ def _blueprints() -> Iterator[Blueprint]:
             yield from (value for value in vars(import_module(module.name)).values() if isinstance(value, Blueprint))
 
 
-def _begin() -> tuple[str, int, dict[str, str]] | None:
+def _begin_request() -> tuple[str, int, dict[str, str]] | None:
     """Refuse a caller that asks for too many pages with 429, before the page is made."""
     g.number = request.environ.get(NUMBER, "")
     request.environ[PAGE] = paths.rule_of_page()

@@ -50,7 +50,7 @@ class Bridge(Protocol):
         """Return `work(unit)` after its commit: for rows of the pages' own, such as sessions. Raises Unavailable."""
         ...
 
-    def ask(self, command: Coroutine[Any, object, T]) -> T | Refused:
+    def run(self, command: Coroutine[Any, object, T]) -> T | Refused:
         """Return the desk's result of a command. TRY_AGAIN: it did not begin in time, and never will.
 
         Raises GatewayTimeout, which ends the page with 504: it has begun, and nobody knows in time what became of it.
@@ -77,28 +77,28 @@ class DeskBridge:
         self._waiting: set[Callable[[], None]] = set()
 
     def read(self, query: Callable[[UnitOfWork], T]) -> T:
-        with closing(self._own()) as own:
+        with closing(self._own_connection()) as own:
             return finished(own.read(query))
 
     def trial(self, work: Callable[[UnitOfWork], T]) -> T:
-        with closing(self._own()) as own:
+        with closing(self._own_connection()) as own:
             return in_trial(own.now, work)
 
     def write(self, work: Callable[[UnitOfWork], T], locks: LockSet = NO_LOCKS) -> T:
         try:
-            return self._cross(lambda: self._store.write(work, locks), self._timeout.seconds)
+            return self._run_in_reactor(lambda: self._store.write(work, locks), self._timeout.seconds)
         except TooSlow:
             raise Unavailable("no answer in time") from None
         except Undecided:
             raise GatewayTimeout from None
 
-    def ask(self, command: Coroutine[Any, object, T]) -> T | Refused:
+    def run(self, command: Coroutine[Any, object, T]) -> T | Refused:
         if self._closed:
             command.close()
             return TRY_AGAIN
         deadline = self._timeout.deadline()
         try:
-            return self._cross(lambda: self._timeout.run(command, deadline), self._timeout.seconds * BEGUN + SPARE_S)
+            return self._run_in_reactor(lambda: self._timeout.run(command, deadline), self._timeout.seconds * BEGUN + SPARE_S)
         except Unavailable:
             return TRY_AGAIN
         except (TooLate, TooSlow):  # the second if the reactor hangs, or stops
@@ -117,34 +117,34 @@ class DeskBridge:
         for give_up in tuple(self._waiting):
             give_up()
 
-    def _own(self) -> Immediate:
+    def _own_connection(self) -> Immediate:
         try:
             return Immediate(self._engine, self._make_unit)
         except (OperationalError, InterfaceError) as error:  # of connecting: no statement has run
             raise unavailable(error) from error
 
-    def _cross(self, begin: Callable[[], Awaitable[T]], wait_s: float) -> T:
+    def _run_in_reactor(self, begin: Callable[[], Awaitable[T]], wait_s: float) -> T:
         """Begin in the reactor's thread, wait here. `blockingCallFromThread` of Twisted has no time limit."""
         answer: Future[T] = Future()
-        give_up, around = partial(_settle, answer, TooSlow()), copy_context()
+        give_up, around = partial(_settle_answer, answer, TooSlow()), copy_context()
         self._waiting.add(give_up)
         try:
             if self._closed:
                 raise TooSlow
-            self._reactor.callFromThread(around.run, _begin, begin, answer)
+            self._reactor.callFromThread(around.run, _start_work, begin, answer)
             return answer.result(wait_s)
         finally:
             self._waiting.discard(give_up)
 
 
-def _begin(begin: Callable[[], Awaitable[T]], answer: Future[T]) -> None:
+def _start_work(begin: Callable[[], Awaitable[T]], answer: Future[T]) -> None:
     async def work() -> T:
         return await begin()
 
-    Deferred.fromCoroutine(work()).addBoth(partial(_settle, answer))
+    Deferred.fromCoroutine(work()).addBoth(partial(_settle_answer, answer))
 
 
-def _settle(answer: Future[T], result: T | Failure | TooSlow) -> None:
+def _settle_answer(answer: Future[T], result: T | Failure | TooSlow) -> None:
     """Give the answer, unless `close` has given one. Both run in the reactor's thread."""
     if answer.done():
         return

@@ -78,23 +78,23 @@ class Callers:
         if not tokens and not bearer and self._clock.seconds() < self._fresh_until_s:
             return STRANGER
         try:
-            return await self._within.run(self._ask(tokens or [""], bearer))
+            return await self._within.run(self._look_up(tokens or [""], bearer))
         except TooLate:
             if not self._silent:
                 LOG.warning("web.database_silent", limit_s=self._within.seconds)
             self._silent = True
             raise Unavailable("the database is silent") from None
 
-    async def _ask(self, tokens: list[str], bearer: str) -> WebCaller:
+    async def _look_up(self, tokens: list[str], bearer: str) -> WebCaller:
         """Ask who it is. The answer may come after the limit: nothing takes the question back."""
         try:
-            found = await self._store.read(bind(self._proven, tokens, bearer))
+            found = await self._store.read(bind(self._find_proof, tokens, bearer))
         except Unavailable:
             found = STRANGER
         self._silent, self._fresh_until_s = False, self._clock.seconds() + FRESH_S
         return found
 
-    def _proven(self, unit: UnitOfWork, tokens: list[str], bearer: str) -> WebCaller:
+    def _find_proof(self, unit: UnitOfWork, tokens: list[str], bearer: str) -> WebCaller:
         now, settings = self._now(), self._settings()
         for token in [*tokens, *([hash_of(bearer)] if bearer else ())]:
             if found := in_force(web_sessions.find(unit, token), settings, now):

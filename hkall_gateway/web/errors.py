@@ -78,37 +78,37 @@ BUSY: Final = plain_page(
 
 def install(app: Flask) -> None:
     """Answer every error with a page of ours."""
-    app.register_error_handler(HTTPException, _http)
-    app.register_error_handler(CSRFError, _form_is_old)
-    app.register_error_handler(Unavailable, lambda _error: _away())
-    app.register_error_handler(InternalServerError, _bug)
+    app.register_error_handler(HTTPException, _http_page)
+    app.register_error_handler(CSRFError, _stale_form_page)
+    app.register_error_handler(Unavailable, lambda _error: _unavailable_page())
+    app.register_error_handler(InternalServerError, _failure_page)
 
 
-def _http(error: HTTPException) -> Response:
+def _http_page(error: HTTPException) -> Response:
     if error.response is not None:  # a page has given its own answer to abort()
         return error.get_response()
     code = error.code or 500
     page = PAGES.get(code, PAGES[400 if code < 500 else 500])
-    return _answer(page, code, error)
+    return _error_response(page, code, error)
 
 
-def _form_is_old(error: CSRFError) -> Response:
+def _stale_form_page(error: CSRFError) -> Response:
     LOG.warning("web.form_refused", why=error.description)
-    return _answer(FORM_IS_OLD, 400, error)
+    return _error_response(FORM_IS_OLD, 400, error)
 
 
-def _away() -> Response:
-    return _answer(PAGES[503], 503, ServiceUnavailable(retry_after=60))
+def _unavailable_page() -> Response:
+    return _error_response(PAGES[503], 503, ServiceUnavailable(retry_after=60))
 
 
-def _bug(error: InternalServerError) -> Response:
+def _failure_page(error: InternalServerError) -> Response:
     if isinstance(error.original_exception, Unavailable):
-        return _away()
+        return _unavailable_page()
     LOG.error("web.failed", exc_info=error.original_exception)
-    return _answer(PAGES[500], 500, error)
+    return _error_response(PAGES[500], 500, error)
 
 
-def _answer(page: ErrorPage, code: int, error: HTTPException) -> Response:
+def _error_response(page: ErrorPage, code: int, error: HTTPException) -> Response:
     answer = Response(render_template("error.html", page=page, code=code, number=g.get("number", "")), code)
     answer.content_type = "text/html; charset=utf-8"
     for name, value in error.get_headers():

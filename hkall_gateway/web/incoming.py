@@ -24,19 +24,19 @@ _DOLLARS: Final = re.compile(r"(?:HK\$)?([0-9]{1,7})(?:\.([0-9]{1,2}))?")
 
 def install(app: Flask) -> None:
     """Refuse a request (400) with a text that no field may hold: path, query, headers, form or JSON."""
-    app.before_request(_check)
+    app.before_request(_refuse_faulty_text)
 
 
-def _check() -> None:
+def _refuse_faulty_text() -> None:
     sent = (request.environ["PATH_INFO"].encode("latin-1"), request.query_string, request.get_data())
     if fault_of_text(request.path) or any(map(_SURROGATE.search, sent)):
         abort(400)
     # Fields have one line, but what is pasted into them may bring a TAB or a line end, which pages strip.
-    if any(fault_of_text(text, lines=True) for text in _texts()):
+    if any(fault_of_text(text, lines=True) for text in _every_text()):
         abort(400)
 
 
-def _texts() -> Iterator[str]:
+def _every_text() -> Iterator[str]:
     for name, value in (*request.headers, *request.args.items(multi=True), *request.form.items(multi=True)):
         yield name
         yield value

@@ -116,7 +116,7 @@ UNKNOWN: Final = "…"
 """Stands for a value that a refusal does not have."""
 
 
-class _Known(dict[str, str]):
+class _Details(dict[str, str]):
     """Values of a sentence; a missing one is UNKNOWN."""
 
     def __missing__(self, key: str) -> str:
@@ -126,7 +126,7 @@ class _Known(dict[str, str]):
 def sentence(refused: Refused, *, to_patron: bool = False) -> str:
     """Return why, in the language of this request, for staff or to the patron. `rule_of` has the rule."""
     texts = refused.why.patron if to_patron else refused.why.staff
-    return texts[language() == CHINESE].format_map(_Known({name: _shown(v) for name, v in refused.detail.items()}))
+    return texts[language() == CHINESE].format_map(_Details({name: _detail_words(v) for name, v in refused.detail.items()}))
 
 
 def rule_of(refused: Refused) -> str:
@@ -134,7 +134,7 @@ def rule_of(refused: Refused) -> str:
     return refused.rule or refused.why.rule
 
 
-def _shown(value: object) -> str:
+def _detail_words(value: object) -> str:
     if isinstance(value, datetime):
         return day(value.date())
     if isinstance(value, date):
@@ -163,13 +163,13 @@ def patron_words(refused: Refused) -> str:
     return notice(refused) if refused.why is Reason.SERVICE_SUSPENDED else sentence(refused, to_patron=True)
 
 
-class Told(NamedTuple):
+class ShownRefusal(NamedTuple):
     """A refusal in words, with the number of its rule, "" for none."""
 
     words: str
     rule: str
 
 
-def told(refused: Refused | None) -> Told | None:
+def shown_refusal(refused: Refused | None) -> ShownRefusal | None:
     """Return a refusal in words, None for none."""
-    return Told(patron_words(refused), rule_of(refused)) if refused else None
+    return ShownRefusal(patron_words(refused), rule_of(refused)) if refused else None

@@ -73,13 +73,13 @@ PUBLIC_MENU: Final = (
 def install(app: Flask) -> None:
     """Give every template the variables of the layout."""
     app.register_blueprint(PAGES)
-    app.context_processor(_shared)
+    app.context_processor(_layout_variables)
     app.jinja_env.globals["asset"] = asset
 
 
 def asset(name: str) -> str:
     """Return the address of a file in `static/`, which changes with its content, so that browsers may keep it."""
-    return url_for("static", filename=name, v=_version(name))
+    return url_for("static", filename=name, v=_file_version(name))
 
 
 @PAGES.get("/brand.css")
@@ -106,7 +106,7 @@ def logo() -> Response:
     return answer
 
 
-def _shared() -> dict[str, object]:
+def _layout_variables() -> dict[str, object]:
     settings, tongue = services().settings(), language()
     found, back = staff(), way_back()
     return {
@@ -124,5 +124,5 @@ def _shared() -> dict[str, object]:
 
 
 @cache
-def _version(name: str) -> str:
+def _file_version(name: str) -> str:
     return sha256((STATIC / name).read_bytes()).hexdigest()[:12]

@@ -48,7 +48,7 @@ class LoginThrottle:
         """Return the seconds until the next try of this name from this address is allowed; 0 = now."""
         now, longest_s = self._seconds(), 0.0
         with self._lock:
-            for key, free in _keys(address, name, browser):
+            for key, free in _counted_keys(address, name, browser):
                 count, last = self._wrong.get(key, (0, 0.0))
                 if count >= free:
                     longest_s = max(longest_s, last + min(LONGEST_S, FIRST_S * 2.0 ** min(count - free, 16)) - now)
@@ -58,7 +58,7 @@ class LoginThrottle:
         """Count one more wrong try."""
         now = self._seconds()
         with self._lock:
-            for key, _free in _keys(address, name, browser):
+            for key, _free in _counted_keys(address, name, browser):
                 count, last = self._wrong.pop(key, (0, now))
                 self._wrong[key] = (1 if now - last > FORGOTTEN_S else count + 1, now)
             while len(self._wrong) > self._room:
@@ -71,7 +71,7 @@ class LoginThrottle:
                 self._wrong.pop((source, name.casefold()), None)
 
 
-def _keys(address: str, name: str, browser: str) -> tuple[tuple[tuple[str, str], int], ...]:
+def _counted_keys(address: str, name: str, browser: str) -> tuple[tuple[tuple[str, str], int], ...]:
     """Return what a try counts for, each with the number of wrong tries before its first pause."""
     name, network = name.casefold(), network_of(address)
     if browser:

@@ -128,7 +128,7 @@ class Provider:
 
     def begin(self, redirect_uri: str, goal: str) -> tuple[str, Pending]:
         """Return the address at the provider, and what is to be kept until the browser comes back. Raises OidcRefused."""
-        self._metadata()
+        self._read_metadata()
         begun = self._client.create_authorization_url(redirect_uri)
         return begun["url"], Pending(begun["state"], begun["nonce"], begun["code_verifier"], goal)
 
@@ -138,34 +138,34 @@ class Provider:
             raise OidcRefused("state")
         if "error" in answer:
             raise OidcRefused("answer", "the provider said no")
-        if answer.get("iss", self.settings.issuer) not in self._issuers():
+        if answer.get("iss", self.settings.issuer) not in self._known_issuers():
             raise OidcRefused("answer", "another issuer")
-        claims = self._claims(answer.get("code", ""), pending, redirect_uri)
+        claims = self._fetch_claims(answer.get("code", ""), pending, redirect_uri)
         named = str(claims.get("preferred_username") or claims["sub"])[:LONGEST_LOGIN]
-        card = _card(claims.get(self.settings.card_claim)) if self.settings.card_claim else ""
-        values = _values(claims.get(self.settings.role_claim))
+        card = _card_of_claim(claims.get(self.settings.card_claim)) if self.settings.card_claim else ""
+        values = _values_of_claim(claims.get(self.settings.role_claim))
         return Identified(PREFIX + named, str(claims.get("name") or named), values, card)
 
     def end_address(self, back: str) -> str:
         """Return where the provider ends its own session and leads back to `back`; "" if it offers none or is away."""
         try:
-            if not self._metadata().get("end_session_endpoint"):
+            if not self._read_metadata().get("end_session_endpoint"):
                 return ""
             made = self._client.create_logout_url(post_logout_redirect_uri=back, client_id=self.settings.client_id)
         except (OidcRefused, OAuthError):
             return ""
         return str(made["url"])
 
-    def _metadata(self) -> Mapping[str, object]:
+    def _read_metadata(self) -> Mapping[str, object]:
         if not self._known:
-            with self._asking():
+            with self._alone_at_provider():
                 self._known = self._known or dict(self._client.load_server_metadata())
-        if self._known.get("issuer") not in self._issuers():
+        if self._known.get("issuer") not in self._known_issuers():
             raise OidcRefused("answer", "its metadata names another issuer")
         return self._known
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
+    def _alone_at_provider(self) -> Iterator[None]:
         """Ask the provider inside, in one thread at a time. Raises OidcRefused while it is down, or if it fails inside."""
         if self._seconds() < self._down_until_s or not self._lock.acquire(timeout=AT_MOST_BEHIND_S):
             raise OidcRefused("provider_down", "it did not answer a moment ago")
@@ -178,30 +178,30 @@ class Provider:
         finally:
             self._lock.release()
 
-    def _issuers(self) -> tuple[str, str]:
+    def _known_issuers(self) -> tuple[str, str]:
         """The configured issuer, with and without a slash at its end."""
         plain = self.settings.issuer.rstrip("/")
         return plain, f"{plain}/"
 
-    def _claims(self, code: str, pending: Pending, redirect_uri: str) -> Mapping[str, object]:
-        metadata = self._metadata()
+    def _fetch_claims(self, code: str, pending: Pending, redirect_uri: str) -> Mapping[str, object]:
+        metadata = self._read_metadata()
         required = {
             "iss": {"essential": True, "value": metadata["issuer"]},
             "aud": {"essential": True, "value": self.settings.client_id},
             "nonce": {"essential": True, "value": pending.nonce},
         }
-        with self._asking():
+        with self._alone_at_provider():
             try:
-                told = self._client.fetch_access_token(
+                tokens = self._client.fetch_access_token(
                     redirect_uri=redirect_uri, code=code, code_verifier=pending.code_verifier
                 )
-                found = self._client.parse_id_token(told, pending.nonce, required, AtOurTime, SKEW_S)
+                found = self._client.parse_id_token(tokens, pending.nonce, required, AtOurTime, SKEW_S)
             except (OAuthError, JoseError, ValueError, KeyError, TypeError, AttributeError) as error:
                 # The last two: Authlib reads an answer or a token of another shape without looking.
                 raise OidcRefused("answer", getattr(error, "error", "") or type(error).__name__) from None
         if not found:
             raise OidcRefused("answer", "no id_token")
-        if any(map(fault_of_text, _texts(found))):
+        if any(map(fault_of_text, _claim_texts(found))):
             raise OidcRefused("answer", "a claim that is no text")
         return dict(found)
 
@@ -283,19 +283,19 @@ def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Respon
     return pages
 
 
-def _texts(claim: object) -> Iterator[str]:
+def _claim_texts(claim: object) -> Iterator[str]:
     """Yield every text in a claim, the names of nested claims among them."""
     if isinstance(claim, str):
         yield claim
     elif isinstance(claim, Mapping):
         for name, value in claim.items():
-            yield from (str(name), *_texts(value))
+            yield from (str(name), *_claim_texts(value))
     elif isinstance(claim, list):
         for one in claim:
-            yield from _texts(one)
+            yield from _claim_texts(one)
 
 
-def _card(claim: object) -> str:
+def _card_of_claim(claim: object) -> str:
     """A card is a text, a number, or a list of one of them."""
     one = claim[0] if isinstance(claim, list) and len(claim) == 1 else claim
     if isinstance(one, bool) or not isinstance(one, str | int):
@@ -304,7 +304,7 @@ def _card(claim: object) -> str:
     return text if len(text) <= LONGEST_LOGIN else ""
 
 
-def _values(claim: object) -> tuple[str, ...]:
+def _values_of_claim(claim: object) -> tuple[str, ...]:
     """A claim of groups is a list, or one text."""
     if isinstance(claim, str):
         return (claim,)

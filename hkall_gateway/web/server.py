@@ -71,14 +71,14 @@ class ThreadShare:
     def render(self, request: BoundedRequest) -> None:
         """Queue the page for a free thread. It is dropped if the caller disconnects first."""
         self._waiting.append(request)
-        request.notifyFinish().addBoth(self._forget, request)
-        self._next()
+        request.notifyFinish().addBoth(self._forget_request, request)
+        self._start_next()
 
     def callInThread(self, work: Callable[[], None]) -> None:  # noqa: N802  # the name that WSGIResource calls
         """Run the application for one page in a thread of the pool."""
-        self._pool.callInThreadWithCallback(lambda *_: self._reactor.callFromThread(self._made), work)
+        self._pool.callInThreadWithCallback(lambda *_: self._reactor.callFromThread(self._page_made), work)
 
-    def _next(self) -> None:
+    def _start_next(self) -> None:
         while self._waiting and self._making < self._at_once:
             self._making += 1
             try:
@@ -87,11 +87,11 @@ class ThreadShare:
                 self._making -= 1
                 raise
 
-    def _made(self) -> None:
+    def _page_made(self) -> None:
         self._making -= 1
-        self._next()
+        self._start_next()
 
-    def _forget(self, _reason: object, request: BoundedRequest) -> None:
+    def _forget_request(self, _reason: object, request: BoundedRequest) -> None:
         if request in self._waiting:
             self._waiting.remove(request)
 
@@ -111,25 +111,25 @@ class PagesResource(Resource):
 
     def render(self, request: BoundedRequest) -> int:
         if request.too_long:
-            return _plainly(request, 413, TOO_LONG)
+            return _answer_plainly(request, 413, TOO_LONG)
         self._in_hand += 1
-        request.notifyFinish().addBoth(self._done)
-        Deferred.fromCoroutine(self._queue(request)).addErrback(request.processingFailed)
+        request.notifyFinish().addBoth(self._request_done)
+        Deferred.fromCoroutine(self._hand_over(request)).addErrback(request.processingFailed)
         return NOT_DONE_YET
 
-    async def _queue(self, request: BoundedRequest) -> None:
+    async def _hand_over(self, request: BoundedRequest) -> None:
         try:
             caller = await self._callers.find(request)
         except Unavailable:
             if not request.gone:
-                _plainly(request, 503, AWAY, RETRY)
+                _answer_plainly(request, 503, AWAY, RETRY)
             return
         if request.gone:
             return
         request.channel.site.prove(request.channel, caller)
         share = self._shares[caller.share]
         if share.full:
-            _plainly(request, 503, BUSY, RETRY)
+            _answer_plainly(request, 503, BUSY, RETRY)
         else:
             share.render(request)
 
@@ -141,7 +141,7 @@ class PagesResource(Resource):
         self._idle.append(waiting)
         return waiting
 
-    def _done(self, _reason: object) -> None:
+    def _request_done(self, _reason: object) -> None:
         self._in_hand -= 1
         while not self._in_hand and self._idle:
             self._idle.pop().callback(None)
@@ -162,8 +162,8 @@ class WebRequest(BoundedRequest):
         for name in [name for name, _ in raw.getAllRawHeaders() if b"_" in name]:
             raw.removeHeader(name)
         if self.channel.site.proxies().admits(self.client_address):
-            self.client = _forwarded(self.client, raw.getRawHeaders(b"x-forwarded-for", ()))
-            self._https_at_proxy = _last(raw.getRawHeaders(b"x-forwarded-proto", ())).lower() == "https"
+            self.client = _caller_address(self.client, raw.getRawHeaders(b"x-forwarded-for", ()))
+            self._https_at_proxy = _last_value(raw.getRawHeaders(b"x-forwarded-proto", ())).lower() == "https"
         for name in FORWARDED:
             raw.removeHeader(name)
         super().process()  # type: ignore[no-untyped-call]  # twisted.web has no types
@@ -213,9 +213,9 @@ class WebSite(BoundedSite):
             channel.loseConnection()
 
 
-def _forwarded(proxy: IPv4Address | IPv6Address, values: Sequence[bytes]) -> IPv4Address | IPv6Address:
+def _caller_address(proxy: IPv4Address | IPv6Address, values: Sequence[bytes]) -> IPv4Address | IPv6Address:
     """Return the address that a proxy names as its caller's, that is, the last one; the proxy's own if it is none."""
-    named = _last(values)
+    named = _last_value(values)
     try:
         known = ip_address(named)
     except ValueError:
@@ -224,7 +224,7 @@ def _forwarded(proxy: IPv4Address | IPv6Address, values: Sequence[bytes]) -> IPv
     return kind("TCP", named, 0)
 
 
-def _last(values: Sequence[bytes]) -> str:
+def _last_value(values: Sequence[bytes]) -> str:
     """Return the last of the values of a header, which may come in several lines, each with several values."""
     return values[-1].decode("latin-1").rpartition(",")[2].strip() if values else ""
 
@@ -269,7 +269,7 @@ class WebServer:
         await deferToThread(self._pool.stop)
 
 
-def _plainly(request: BoundedRequest, code: int, page: bytes, headers: Mapping[bytes, bytes] = PLAIN) -> int:
+def _answer_plainly(request: BoundedRequest, code: int, page: bytes, headers: Mapping[bytes, bytes] = PLAIN) -> int:
     """Answer without a thread."""
     request.setResponseCode(code)
     for name, value in {**PLAIN, **headers, b"content-length": b"%d" % len(page)}.items():

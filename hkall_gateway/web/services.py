@@ -143,4 +143,4 @@ def execute(command: Command[Facts, Result], *, inbox: InboxKey | None = None) -
     Raises GatewayTimeout, which ends the page: it has begun, and nobody knows in time what became of it.
     """
     own = services()
-    return own.bridge.ask(own.circulation.execute(command, inbox=inbox))
+    return own.bridge.run(own.circulation.execute(command, inbox=inbox))

@@ -151,7 +151,7 @@ def log_in(
     browser = replace(browser, name="", role="", csrf="")
     own, former = current(), request.cookies.get(BROWSER, "")
     services().bridge.write(
-        bind(_begin, made, browser, now, own.row.token_hash if own.row else "", hash_of(former) if former else "")
+        bind(_store_session, made, browser, now, own.row.token_hash if own.row else "", hash_of(former) if former else "")
     )
     own.row, own.token, own.browser_token, own.over = made, token, browser_token, False
     own[CSRF] = made.csrf
@@ -198,7 +198,7 @@ def find_in_force(token: str, *kinds: str) -> WebSession | None:
     return found if found and found.kind in kinds else None
 
 
-def _begin(unit: UnitOfWork, made: WebSession, browser: WebSession, now: datetime, before: str, former: str) -> None:
+def _store_session(unit: UnitOfWork, made: WebSession, browser: WebSession, now: datetime, before: str, former: str) -> None:
     web_sessions.begin(unit, made, now, before)
     web_sessions.remember_browser(unit, browser, former)
 

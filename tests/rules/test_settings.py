@@ -9,7 +9,7 @@ import pytest
 
 from hkall_gateway.rules.lifecycle import LENDING, TABLE
 from hkall_gateway.rules.policy import messages_of
-from hkall_gateway.rules.settings import CATEGORIES, LABELS, ROLES, Category, Policy, _key, _must
+from hkall_gateway.rules.settings import CATEGORIES, LABELS, ROLES, Category, Policy, _option, _required
 from hkall_gateway.rules.vocabulary import Position
 from tests.published import table as published
 
@@ -114,6 +114,6 @@ def test_unpublished_settings_have_the_recommended_default(key: str, value: obje
 
 
 def test_a_key_carries_its_default_its_rule_and_what_it_does() -> None:
-    made = dataclasses.make_dataclass("Made", [("days", int, _key(7, "R29", "How long."))])
+    made = dataclasses.make_dataclass("Made", [("days", int, _option(7, "R29", "How long."))])
     assert made().days == 7
-    assert dict(dataclasses.fields(made)[0].metadata) == _must("R29", "How long.") == {"rule": "R29", "doc": "How long."}
+    assert dict(dataclasses.fields(made)[0].metadata) == _required("R29", "How long.") == {"rule": "R29", "doc": "How long."}

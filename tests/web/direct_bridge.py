@@ -30,7 +30,7 @@ class DirectBridge:
     def write(self, work: Callable[[UnitOfWork], T], locks: LockSet = NO_LOCKS) -> T:
         return finished(self._store.write(work, locks))
 
-    def ask(self, command: Coroutine[Any, object, T]) -> T | Refused:
+    def run(self, command: Coroutine[Any, object, T]) -> T | Refused:
         try:
             return finished(command)
         except Unavailable:

@@ -57,7 +57,7 @@ def reactor_thread(reactor: Any) -> int:
 
 
 def test_a_command_runs_in_the_reactors_thread(bridge: DeskBridge, reactor: Any) -> None:
-    assert bridge.ask(thread_of()) == reactor_thread(reactor) != threading.get_ident()
+    assert bridge.run(thread_of()) == reactor_thread(reactor) != threading.get_ident()
 
 
 def test_a_query_runs_in_the_pages_own_thread(bridge: DeskBridge) -> None:
@@ -89,7 +89,7 @@ def test_command_without_a_timely_reply_returns_try_again(bridge: DeskBridge) ->
         await Deferred()
 
     began = time.monotonic()
-    assert bridge.ask(never()) is TRY_AGAIN
+    assert bridge.run(never()) is TRY_AGAIN
     assert time.monotonic() - began < LIMIT_S * 10
 
 
@@ -97,7 +97,7 @@ def test_command_during_a_database_outage_returns_try_again(bridge: DeskBridge) 
     async def away() -> None:
         raise Unavailable("away")
 
-    assert bridge.ask(away()) is TRY_AGAIN
+    assert bridge.run(away()) is TRY_AGAIN
 
 
 def test_exception_in_a_command_reaches_the_page(bridge: DeskBridge) -> None:
@@ -105,7 +105,7 @@ def test_exception_in_a_command_reaches_the_page(bridge: DeskBridge) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        bridge.ask(bug())
+        bridge.run(bug())
 
 
 def test_a_write_without_an_answer_in_time_is_unavailable(bridge: DeskBridge, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_log_context_of_the_page_is_passed_to_the_command(bridge: DeskBridge) ->
         return logged_context()["corr_id"]
 
     with log_context(corr_id="ABCD2345"):
-        assert bridge.ask(fields()) == "ABCD2345"
+        assert bridge.run(fields()) == "ABCD2345"
 
 
 def test_stop_answers_waiting_and_later_callers(bridge: DeskBridge, reactor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,12 +129,12 @@ def test_stop_answers_waiting_and_later_callers(bridge: DeskBridge, reactor: Any
         await Deferred()
 
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(lambda: bridge.ask(never()))
+        waiting = pool.submit(lambda: bridge.run(never()))
         while not bridge._waiting:
             time.sleep(0.001)
         blockingCallFromThread(reactor, bridge.close)
         assert waiting.result(10) is TRY_AGAIN
-    assert bridge.ask(never()) is TRY_AGAIN
+    assert bridge.run(never()) is TRY_AGAIN
 
 
 # ---- a command that has begun
@@ -172,7 +172,7 @@ def test_command_answered_with_try_again_never_takes_effect(bridge: DeskBridge, 
     async def command() -> str:
         return await bridge._store.write(marked, until=current())
 
-    assert bridge.ask(command()) is TRY_AGAIN
+    assert bridge.run(command()) is TRY_AGAIN
     held.set()
     bridge.write(lambda _unit: None)  # behind it in the queue
     assert not _is_done(bridge)
@@ -190,7 +190,7 @@ def test_page_returns_504_when_its_command_has_begun_and_exceeds_the_limit(bridg
         return await bridge._store.write(slow, until=current())
 
     with pytest.raises(GatewayTimeout):
-        bridge.ask(command())
+        bridge.run(command())
     assert inside.is_set()
     let_go.set()
     bridge.write(lambda _unit: None)
@@ -205,4 +205,4 @@ def test_command_that_has_begun_in_time_is_answered_late(bridge: DeskBridge) -> 
     async def command() -> str:
         return await bridge._store.write(slow, until=current())
 
-    assert bridge.ask(command()) == "done"
+    assert bridge.run(command()) == "done"

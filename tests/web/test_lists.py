@@ -12,7 +12,7 @@ from lxml import html
 from hkall_gateway.db.queries.work_lists import ListName, SortKey
 from hkall_gateway.rules.vocabulary import Position
 from hkall_gateway.web.staff import lists
-from hkall_gateway.web.staff.lists import BOM, COLUMNS, GROUPS, SORTS, WORK_LISTS, defused, flag
+from hkall_gateway.web.staff.lists import BOM, COLUMNS, GROUPS, SORTS, WORK_LISTS, defused, flag_words
 from tests.web.conftest import Browser, Site
 from tests.web.given import given, with_copy
 
@@ -118,7 +118,7 @@ def test_overdue_loan_shows_its_days(site: Site) -> None:
 def test_flags_are_shown_in_words(site: Site) -> None:
     given(site, P.ON_LOAN, "R-1", flags="HKALL_IN_BOOKDROP offline:not_requester mystery")
     with site.app.test_request_context("/help"):
-        assert [flag(word) for word in ("ils:away", "no_price:lost")] == [
+        assert [flag_words(word) for word in ("ils:away", "no_price:lost")] == [
             "Done while the library system was away",
             "No price is known: lost",
         ]

@@ -238,7 +238,7 @@ def test_database_outage_asks_to_repeat_the_scan(site: Site, monkeypatch: pytest
         return TRY_AGAIN
 
     clerk = site.staff()
-    monkeypatch.setattr(DirectBridge, "ask", away)
+    monkeypatch.setattr(DirectBridge, "run", away)
     shown = scan(clerk, "C1")
     assert (shown.outcome, shown.what) == ("no", "Scan it again")
 

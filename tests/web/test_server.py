@@ -120,7 +120,7 @@ def pages(reactor: Any) -> Iterator[Pages]:
             await Deferred()
 
         inside.release()
-        return "try again" if bridge.ask(never()) is TRY_AGAIN else "done"
+        return "try again" if bridge.run(never()) is TRY_AGAIN else "done"
 
     limit, refusals = ConnectionLimit(MOST_CONNECTIONS, 10 * MOST_CONNECTIONS, 10 * MOST_CONNECTIONS), Silent()
     bounds = Bounds(limit, BodyBudget(1 << 20), refusals, 1000)  # type: ignore[arg-type]

@@ -45,51 +45,51 @@ def to_json(value: object) -> str:
     kind = type(value)
     write = _WRITERS.get(kind)
     if write is None:
-        write = _WRITERS[kind] = _writer(kind)
+        write = _WRITERS[kind] = _make_writer(kind)
     return write(value)
 
 
 def from_json(text: str) -> Any:  # the text names its class
     """Return the value given to `to_json`. Raises KeyError for a class that is not registered."""
-    return _rich(json.loads(text))
+    return _from_plain(json.loads(text))
 
 
-def _name(kind: type) -> str:
+def _stored_name(kind: type) -> str:
     """The stored name of a class; that of a class that is not registered is never read back."""
     return _NAMES.get(kind, kind.__name__)
 
 
 Write = Callable[[Any], str]
 
-_text: Write = json.encoder.encode_basestring  # with the letters of every language as they are
+_json_text: Write = json.encoder.encode_basestring  # with the letters of every language as they are
 
 
-def _tagged(name: str, value: str) -> str:
+def _tagged_json(name: str, value: str) -> str:
     return f'{{"_":"{name}","v":{value}}}'
 
 
-def _mapping(value: Mapping[object, object]) -> str:
-    return "{" + ",".join([f"{_text(str(key))}:{to_json(one)}" for key, one in value.items()]) + "}"
+def _json_mapping(value: Mapping[object, object]) -> str:
+    return "{" + ",".join([f"{_json_text(str(key))}:{to_json(one)}" for key, one in value.items()]) + "}"
 
 
-def _list(value: Iterable[object]) -> str:
+def _json_list(value: Iterable[object]) -> str:
     return "[" + ",".join([to_json(one) for one in value]) + "]"
 
 
 # fmt: off
 _WAYS: tuple[tuple[type, Write], ...] = (
-    (Sensitive,  lambda v: _tagged("secret", _text(v.reveal()))),
-    (str,        _text),
+    (Sensitive,  lambda v: _tagged_json("secret", _json_text(v.reveal()))),
+    (str,        _json_text),
     (bool,       lambda v: "true" if v else "false"),
     (int,        int.__repr__),
     (float,      json.dumps),
     (type(None), lambda _: "null"),
-    (datetime,   lambda v: _tagged("instant", f'"{v.isoformat()}"')),
-    (date,       lambda v: _tagged("date", f'"{v.isoformat()}"')),
-    (ItemKey,    lambda v: _tagged("item", _list(v))),
-    (Mapping,    _mapping),
-    (tuple,      _list),
-    (list,       _list),
+    (datetime,   lambda v: _tagged_json("instant", f'"{v.isoformat()}"')),
+    (date,       lambda v: _tagged_json("date", f'"{v.isoformat()}"')),
+    (ItemKey,    lambda v: _tagged_json("item", _json_list(v))),
+    (Mapping,    _json_mapping),
+    (tuple,      _json_list),
+    (list,       _json_list),
 )
 # fmt: on
 """Writers by class: the first row with a class of the value counts."""
@@ -97,50 +97,50 @@ _WAYS: tuple[tuple[type, Write], ...] = (
 _WRITERS: dict[type, Write] = {}
 
 
-def _writer(kind: type) -> Write:
+def _make_writer(kind: type) -> Write:
     if dataclasses.is_dataclass(kind):
-        return _of_record(kind)
+        return _record_writer(kind)
     if issubclass(kind, StrEnum) and kind in _NAMES:
-        return {member: _tagged(_name(kind), _text(member.value)) for member in kind}.__getitem__
+        return {member: _tagged_json(_stored_name(kind), _json_text(member.value)) for member in kind}.__getitem__
     found = next((write for row, write in _WAYS if issubclass(kind, row)), None)
     if found is None:
         raise TypeError(f"{kind.__name__} is not a record")
     return found
 
 
-def _of_record(kind: type) -> Write:
+def _record_writer(kind: type) -> Write:
     """Return a writer for one dataclass, with its keys prepared once.
 
     A field with its default value is left out, so that a gateway of an older release can read records that use no new field.
     """
-    head, keys = f'{{"_":"{_name(kind)}"', [(f',"{name}":', name, default) for name, default in _fields(kind)]
+    head, keys = f'{{"_":"{_stored_name(kind)}"', [(f',"{name}":', name, default) for name, default in _record_fields(kind)]
 
     def write(value: object) -> str:
-        said = [(key, getattr(value, name), default) for key, name, default in keys]
+        cells = [(key, getattr(value, name), default) for key, name, default in keys]
         return "".join(
-            [head, *[key + to_json(one) for key, one, default in said if one is not default and one != default], "}"]
+            [head, *[key + to_json(one) for key, one, default in cells if one is not default and one != default], "}"]
         )
 
     return write
 
 
 @cache
-def _fields(cls: type) -> tuple[tuple[str, object], ...]:
+def _record_fields(cls: type) -> tuple[tuple[str, object], ...]:
     """Return each field's name and default; MISSING if it has none."""
     return tuple((f.name, f.default) for f in dataclasses.fields(cls))
 
 
-def _rich(value: object) -> object:
+def _from_plain(value: object) -> object:
     if isinstance(value, list):
-        return tuple(_rich(v) for v in value)
+        return tuple(_from_plain(v) for v in value)
     if not isinstance(value, dict):
         return value
     if "_" not in value:
-        return {k: _rich(v) for k, v in value.items()}
+        return {k: _from_plain(v) for k, v in value.items()}
     name = value["_"]
     if name == "secret":
         return Sensitive(value["v"])
     make = _KNOWN[name]
     if "v" in value:
         return make(*value["v"]) if name == "item" else make(value["v"])
-    return make(**{k: _rich(v) for k, v in value.items() if k != "_"})
+    return make(**{k: _from_plain(v) for k, v in value.items() if k != "_"})

@@ -53,7 +53,7 @@ class LetterKind:
         return self.send.value.removeprefix("letter_")
 
 
-def _of(fact: str) -> Occasion:
+def _per_value_of(fact: str) -> Occasion:
     """Return an occasion: one letter for each value of a field of the request."""
     read = attrgetter(fact)
     return lambda after, _before: read(after)
@@ -96,22 +96,22 @@ def _while_recall_is_off(_letter: PatronNotice, request: Request, sent: Collecti
 # fmt: off
 _ROWS: Final = (
     LetterKind(S.LETTER_PICKUP,           "The book has arrived (R12).",
-               "pickup",          _of("received_on"),         _while_at(P.RECEIVED)),
+               "pickup",          _per_value_of("received_on"),         _while_at(P.RECEIVED)),
     LetterKind(S.LETTER_RECALLED,         "The lender wants the book back from a patron who has it (R24).",
                "recall",          _recalled_again,            _while_recalled,  asks_back=True),
     LetterKind(S.LETTER_RECALL_CANCELLED, "The lender takes a recall back of which the patron has had a letter (R26).",
                "recall",          lambda after, _: f"{after.recall_was_on} {after.recall_cancelled_on} {after.due}",
                _while_recall_is_off),
     LetterKind(S.LETTER_OVERDUE,          "The loan period is over (R39).",
-               "overdue",         _of("overdue_notice_for"),  _while_overdue,   asks_back=True),
+               "overdue",         _per_value_of("overdue_notice_for"),  _while_overdue,   asks_back=True),
     LetterKind(S.LETTER_RENEWAL_DENIED,   "The lender was asked for a renewal and says no, or takes one back (R28).",
-               "renewal_denied",  _of("due"),                 _while_due),
+               "renewal_denied",  _per_value_of("due"),                 _while_due),
     LetterKind(S.LETTER_UNFILLED,         "No library can lend it (R38).",
                "cancelled_final", lambda *_: None,            _while_at(P.UNFILLED),  of_the_former_lender=True),
     LetterKind(S.LETTER_DECLINED,         "One library of several said no, and the next is asked (R38).",
-               "each_decline",    _of("attempt"),             _while_at(P.REQUESTED), of_the_former_lender=True),
+               "each_decline",    _per_value_of("attempt"),             _while_at(P.REQUESTED), of_the_former_lender=True),
     LetterKind(S.LETTER_EXPIRED,          "The days to collect are over (R15).",
-               "pickup_expired",  _of("pickup_last"),
+               "pickup_expired",  _per_value_of("pickup_last"),
                lambda _letter, request, _sent: request.expired_pickup and not request.used),
 )
 # fmt: on

@@ -160,9 +160,9 @@ class Availability(Enum):
 
 def circulation_status(word: str) -> str:
     """Return the CirculationStatus that a system's word means; "" for a word that is not in the table."""
-    said = folded(word)
-    first, _, rest = said.partition(" ")
-    return _MEANT.get(said) or (_BEGINNINGS.get(first) if not rest or rest[0].isdigit() else "") or ""
+    spelling = folded(word)
+    first, _, rest = spelling.partition(" ")
+    return _MEANT.get(spelling) or (_BEGINNINGS.get(first) if not rest or rest[0].isdigit() else "") or ""
 
 
 @lru_cache(maxsize=1024)
@@ -172,8 +172,8 @@ def availability(word: str, listed: tuple[str, ...]) -> Availability:
     `listed` are the words that the policy counts as available; each stands for all words of the same meaning.
     Source: HKALL rules R6, R7.
     """
-    meant = _meaning(word)
-    if meant in {_meaning(one) for one in listed}:
+    meant = _meaning_of(word)
+    if meant in {_meaning_of(one) for one in listed}:
         return Availability.AVAILABLE
     known = meant in CIRCULATION_STATUS and meant != UNDEFINED
     return Availability.OUT if known else Availability.UNKNOWN
@@ -184,5 +184,5 @@ def is_known(word: str, listed: Collection[str] = ()) -> bool:
     return bool(circulation_status(word)) or folded(word) in {folded(one) for one in listed}
 
 
-def _meaning(word: str) -> str:
+def _meaning_of(word: str) -> str:
     return circulation_status(word) or folded(word)

@@ -21,7 +21,7 @@ def study_mode_of(word: str, words: StudyModes) -> StudyMode | None:
     Case, blanks, hyphens, underscores and full stops do not count.
     Source: HKALL rules R2.
     """
-    return _modes(words).get(folded(word))
+    return _modes_by_word(words).get(folded(word))
 
 
 def folded(word: str) -> str:
@@ -30,6 +30,6 @@ def folded(word: str) -> str:
 
 
 @lru_cache(maxsize=16)
-def _modes(words: StudyModes) -> dict[str, StudyMode]:
+def _modes_by_word(words: StudyModes) -> dict[str, StudyMode]:
     rows = ((StudyMode.FULL_TIME, words.full_time), (StudyMode.PART_TIME, words.part_time))
     return {folded(word): mode for mode, listed in rows for word in (mode.value, *listed) if folded(word)}

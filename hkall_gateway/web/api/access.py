@@ -76,7 +76,7 @@ ROLES: Final[Mapping[str, StaffRole | Audience]] = MappingProxyType({
 
 def install(api: Flask) -> None:
     """Check the authorization of an operation before its function runs."""
-    api.before_request(_admit)
+    api.before_request(_authorize)
 
 
 def token() -> ApiToken:
@@ -121,7 +121,7 @@ def card(named: str) -> str:
     return own.patron if own else services().bridge.read(bind(card_now, named))
 
 
-def _admit() -> None:
+def _authorize() -> None:
     given = bearer_token(request.headers.get("Authorization", ""))
     g.patron_session = find_in_force(given, PATRON_API) if given.startswith(PATRON_PREFIX) else None
     own: WebSession | None = g.patron_session
@@ -173,10 +173,10 @@ class IdempotencyHeader(BaseModel):
 
 def inbox_key(header: IdempotencyHeader) -> InboxKey:
     """Return the key of the inbox for this request. Raises Trouble (422) if the key was used for another request."""
-    agency, digest = scope(), _hash(header.key.encode())
-    mine, use = _hash(f"{request.method} {request.full_path}\n".encode() + request.get_data()), f"key:{digest}"
+    agency, digest = scope(), _hex_digest(header.key.encode())
+    fingerprint, use = _hex_digest(f"{request.method} {request.full_path}\n".encode() + request.get_data()), f"key:{digest}"
     locks = LockSet(document=(agency, use))
-    if services().bridge.write(bind(_first_use, agency, use, mine, services().now()), locks) != mine:
+    if services().bridge.write(bind(_first_use, agency, use, fingerprint, services().now()), locks) != fingerprint:
         raise Trouble(422, "this Idempotency-Key was used for another request")
     return InboxKey(agency, digest, KEPT_S)
 
@@ -203,5 +203,5 @@ def _first_use(unit: UnitOfWork, agency: str, digest: str, fingerprint: str, now
     return fingerprint
 
 
-def _hash(data: bytes) -> str:
+def _hex_digest(data: bytes) -> str:
     return sha256(data).hexdigest()

@@ -55,7 +55,7 @@ def make_api(services: WebServices) -> Api:
     paths.install(api)
     api.extensions[EXTENSION] = services
     api.session_interface = NoSession()
-    api.before_request(_begin)
+    api.before_request(_begin_request)
     incoming.install(api)
     access.install(api)
     install_headers(api)
@@ -73,6 +73,6 @@ DESCRIPTION: Final = (
 )
 
 
-def _begin() -> None:
+def _begin_request() -> None:
     g.number = request.environ.get(NUMBER, "")
     request.environ[PAGE] = ROOT + paths.rule_of_page()

@@ -45,8 +45,8 @@ def one(path: models.RequestPath) -> Reply:
 def place(header: IdempotencyHeader, body: models.PlaceBody) -> Reply:
     """Place a patron's request; the rules decide, a second request for a title is allowed."""
     card = services().bridge.read(bind(card_now, body.card))
-    ask = RequestTitle(actor("place"), card, body.bib_id, body.volume, body.pickup, staff=True)
-    return execute_once(ask, header, models.Placed, 201)
+    command = RequestTitle(actor("place"), card, body.bib_id, body.volume, body.pickup, staff=True)
+    return execute_once(command, header, models.Placed, 201)
 
 
 @REQUESTS.post("/requests/<number>/<action>", responses={"200": models.ActionDone, **described(404, 409)})
@@ -62,7 +62,7 @@ def act(path: models.ActionPath, header: IdempotencyHeader, body: models.ActionB
         agency, barcode = barcode, ""
     facts = (actor(row.name), path.number, barcode, agency, body.reason, body.on, body.cents, body.to)
     command = Reopen(*facts) if row.name == permitted.REOPEN else Act(*facts, action=row.name)
-    outcome = services().bridge.ask(services().circulation.execute(command, inbox=inbox_key(header)))
+    outcome = services().bridge.run(services().circulation.execute(command, inbox=inbox_key(header)))
     if isinstance(outcome, Refused):
         return refused(outcome)
     number = getattr(outcome, "request", path.number)  # a request that is placed again has a new one

@@ -113,19 +113,19 @@ def one(path: models.TitlePath) -> Reply:
 @PATRON.post("/may-request", responses={"200": models.MayRequest})
 def may_request(body: models.RequestBody) -> Reply:
     """Whether a request would be placed now. It changes no data, and needs no Idempotency-Key."""
-    asked = explaining.request(actor("may-request"), card(body.card), body.bib_id, body.volume, body.pickup)
-    found = consult_trial(explaining.explain, asked, facts_about(asked.patron, body.bib_id), services().now())
-    no = found.outcome if isinstance(found.outcome, Refused) else None
-    if no and no.why is Reason.TRY_AGAIN:
-        return refused(no, to_patron=True)
-    return models.MayRequest.json_of({"allowed": no is None, "refusal": no})
+    question = explaining.request(actor("may-request"), card(body.card), body.bib_id, body.volume, body.pickup)
+    found = consult_trial(explaining.explain, question, facts_about(question.patron, body.bib_id), services().now())
+    refusal = found.outcome if isinstance(found.outcome, Refused) else None
+    if refusal and refusal.why is Reason.TRY_AGAIN:
+        return refused(refusal, to_patron=True)
+    return models.MayRequest.json_of({"allowed": refusal is None, "refusal": refusal})
 
 
 @PATRON.post("/requests", responses={"201": Placed, **described(404, 409)})
 def place(header: IdempotencyHeader, body: models.RequestBody) -> Reply:
     """Place a request; the rules decide. A second request for the same title is refused."""
-    ask = RequestTitle(actor("place"), card(body.card), body.bib_id, body.volume, body.pickup)
-    return execute_once(ask, header, Placed, 201, to_patron=True)
+    command = RequestTitle(actor("place"), card(body.card), body.bib_id, body.volume, body.pickup)
+    return execute_once(command, header, Placed, 201, to_patron=True)
 
 
 @PATRON.post("/record", responses={"200": models.CirculationRecord, **described(404)})
@@ -142,29 +142,29 @@ def record(body: models.OnBehalf) -> Reply:
 @PATRON.post("/requests/<number>/cancel", responses={"200": models.CancelledRecord, **described(404, 409)})
 def cancel(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -> Reply:
     """Cancel a request of this patron, which is possible until its library has sent the book."""
-    ask = CancelRequest(actor("cancel"), card(body.card), request=path.number)
-    return execute_once(ask, header, models.CancelledRecord, to_patron=True)
+    command = CancelRequest(actor("cancel"), card(body.card), request=path.number)
+    return execute_once(command, header, models.CancelledRecord, to_patron=True)
 
 
 @PATRON.post("/requests/<number>/renew", responses={"200": models.RenewedRecord, **described(404, 409)})
 def renew(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -> Reply:
     """Renew a loan of this patron."""
     owner = card(body.card)
-    item = consult(_lent, owner, path.number)
+    item = consult(_lent_item, owner, path.number)
     if isinstance(item, Refused):
         return refused(item, to_patron=True)
-    ask = Renew(actor("renew"), owner, item.barcode, item.agency)
-    return execute_once(ask, header, models.RenewedRecord, to_patron=True)
+    command = Renew(actor("renew"), owner, item.barcode, item.agency)
+    return execute_once(command, header, models.RenewedRecord, to_patron=True)
 
 
 @PATRON.post("/renew-all", responses={"200": models.AllRenewedRecord, **described(404, 409)})
 def renew_all(header: IdempotencyHeader, body: models.OnBehalf) -> Reply:
     """Renew every loan of this patron that may be renewed; the others come with the reason."""
-    ask = RenewAll(actor("renew"), card(body.card), fee_acknowledged=True)
-    return execute_once(ask, header, models.AllRenewedRecord, to_patron=True)
+    command = RenewAll(actor("renew"), card(body.card), fee_acknowledged=True)
+    return execute_once(command, header, models.AllRenewedRecord, to_patron=True)
 
 
-def _lent(context: Context, owner: str, number: str) -> ItemKey | Refused:
+def _lent_item(context: Context, owner: str, number: str) -> ItemKey | Refused:
     """The copy of a request of this patron; another patron's request is as unknown as one that there never was."""
     found = context.unit.requests.find(number)
     if found is None or found.patron != owner:

@@ -90,15 +90,15 @@ class TitlesFound(Record):
 
 def titles_found(found: FoundTitles) -> dict[str, object]:
     """Return a page of results in JSON."""
-    rows = [{**_described(one), "isbns": one.isbns.split(), "libraries": one.agencies} for one in found.titles]
-    return TitlesFound.json_of({**_facts(found), "titles": rows})
+    rows = [{**_title_facts(one), "isbns": one.isbns.split(), "libraries": one.agencies} for one in found.titles]
+    return TitlesFound.json_of({**_fields_of(found), "titles": rows})
 
 
-def _described(one: Title | FoundTitle) -> dict[str, object]:
-    return {**_facts(one), "authors": authors_of(one.author)}
+def _title_facts(one: Title | FoundTitle) -> dict[str, object]:
+    return {**_fields_of(one), "authors": authors_of(one.author)}
 
 
-def _facts(
+def _fields_of(
     one: Title | FoundTitle | FoundTitles | Holding | PatronRecord | PatronLoan | WaitingRequest | Request,
 ) -> dict[str, object]:
     """Return the fields of a result by name."""
@@ -141,12 +141,14 @@ def title_detail(seen: TitleSeen, live: LiveStatuses, places: list[dict[str, str
     """Return a title in JSON; the statuses of `live` are in `seen` already."""
     copies = []
     for one in seen.copies[:MOST_COPIES]:
-        agency, said = one.copy.agency, live.statuses.get(one.copy.key)
+        agency, live_status = one.copy.agency, live.statuses.get(one.copy.key)
         library = library_name(agency, seen.names.get(agency, agency))
-        copies.append({**_facts(one.copy), "library": library, "state": one.state, "said_at": said.at if said else None})
+        copies.append(
+            {**_fields_of(one.copy), "library": library, "state": one.state, "said_at": live_status.at if live_status else None}
+        )
     return TitleDetail.json_of(
         {
-            "title": _described(seen.title),
+            "title": _title_facts(seen.title),
             "copies": copies,
             "volumes": seen.volumes,
             "pickup_locations": places,
@@ -267,17 +269,17 @@ class CirculationRecord(Record):
 
 def circulation_record(found: PatronRecord, own_loans: Sequence[LocalLoan] | None) -> dict[str, object]:
     """Return a patron's record in JSON; `own_loans` as in CirculationRecord."""
-    requests, loans = ([_line(one, found) for one in lines] for lines in (found.waiting, found.loans))
-    return CirculationRecord.json_of({**_facts(found), "requests": requests, "loans": loans, "own_loans": own_loans})
+    requests, loans = ([_line_facts(one, found) for one in lines] for lines in (found.waiting, found.loans))
+    return CirculationRecord.json_of({**_fields_of(found), "requests": requests, "loans": loans, "own_loans": own_loans})
 
 
-def _line(one: WaitingRequest | PatronLoan, found: PatronRecord) -> dict[str, object]:
+def _line_facts(one: WaitingRequest | PatronLoan, found: PatronRecord) -> dict[str, object]:
     """Return the facts of a line and of its request, with the name of its library."""
     request = one.request
     agency = request.item_agency or request.partner
     return {
-        **_facts(request),
-        **_facts(one),
+        **_fields_of(request),
+        **_fields_of(one),
         "request": request.id,
         "library": library_name(agency, found.libraries.get(agency, agency)),
         "recalled": request.recalled_on is not None,

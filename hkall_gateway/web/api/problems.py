@@ -68,38 +68,47 @@ class Trouble(Exception):
         self.status, self.detail, self.headers = status, detail, headers
 
 
-def refused(no: Refused, *, to_patron: bool = False) -> Response:
+def refused(refusal: Refused, *, to_patron: bool = False) -> Response:
     """Return the problem of a refusal, in words for staff or to the patron."""
-    status, rule = STATUSES.get(no.why, CONFLICT), rule_of(no)
+    status, rule = STATUSES.get(refusal.why, CONFLICT), rule_of(refusal)
     kind = f"{services().settings().public_url}/help#{rule}" if rule else "about:blank"
     headers = {"Retry-After": RETRY_S} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-    return _answer(status, sentence(no, to_patron=to_patron), headers, type=kind, reason=no.why.value, rule=rule)
+    return _problem_response(
+        status, sentence(refusal, to_patron=to_patron), headers, type=kind, reason=refusal.why.value, rule=rule
+    )
 
 
 def unreadable(error: ValidationError) -> Response:
     """Return the problem of a request that does not fit the description of the API: the first fault, and where it is."""
     first = error.errors(include_input=False, include_url=False)[0]
     where = ".".join(map(str, first["loc"]))
-    return _answer(422, f"{where}: {first['msg']}" if where else str(first["msg"]), {})
+    return _problem_response(422, f"{where}: {first['msg']}" if where else str(first["msg"]), {})
 
 
 def install(api: Flask) -> None:
     """Answer every error with a problem."""
-    api.register_error_handler(Trouble, lambda trouble: _answer(trouble.status, trouble.detail, trouble.headers))
-    api.register_error_handler(HTTPException, _http)
+    api.register_error_handler(Trouble, lambda trouble: _problem_response(trouble.status, trouble.detail, trouble.headers))
+    api.register_error_handler(HTTPException, _http_problem)
     api.register_error_handler(Unavailable, lambda _error: refused(Refused(Reason.TRY_AGAIN)))
 
 
-def _http(error: HTTPException) -> WsgiResponse:
+def _http_problem(error: HTTPException) -> WsgiResponse:
     if error.response is not None:
         return error.get_response()
     if isinstance(error, InternalServerError):
         LOG.error("web.failed", exc_info=error.original_exception)
     kept = {name: value for name, value in error.get_headers() if name.lower() in ("allow", "retry-after")}
-    return _answer(error.code or 500, "", kept)
+    return _problem_response(error.code or 500, "", kept)
 
 
-def _answer(status: int, detail: str, headers: Mapping[str, str], *, type: str = "about:blank", **named: str) -> Response:  # noqa: A002
+def _problem_response(
+    status: int,
+    detail: str,
+    headers: Mapping[str, str],
+    *,
+    type: str = "about:blank",  # noqa: A002  # RFC 9457's own name
+    **named: str,
+) -> Response:
     title = HTTPStatus(status).phrase
     problem = Problem(type=type, title=title, status=status, detail=detail, number=g.get("number", ""), **named)
     return Response(problem.model_dump_json(exclude_defaults=False), status, dict(headers), content_type=MEDIA_TYPE)

@@ -59,7 +59,7 @@ def own_card() -> str:
 
 def facts_about(card: str, bib_id: str = "") -> BorrowerFacts:
     """Return the facts of the library's own system about a card and our copies of a title; AWAY if it does not answer."""
-    found = services().bridge.ask(services().circulation.ils.known(card, bib_id))
+    found = services().bridge.run(services().circulation.ils.known(card, bib_id))
     return AWAY if isinstance(found, Refused) else found
 
 
@@ -107,7 +107,7 @@ def check(card: str, pin: str, browser: str = "") -> Borrower | PinRefused:
     if (wait_s := math.ceil(wrong.wait_s(address, card, browser))) > 0:
         count_login("patron", "throttled")
         return PinRefused(TOO_MANY, wait_s)
-    found = services().bridge.ask(services().circulation.ils.authenticate(card, Sensitive(pin[:LONGEST])))
+    found = services().bridge.run(services().circulation.ils.authenticate(card, Sensitive(pin[:LONGEST])))
     if isinstance(found, Borrower):
         wrong.right(address, card, browser)
         return found
@@ -128,7 +128,7 @@ def compared_hash(borrower: Borrower) -> str:
 def form() -> str | Response:
     """The page; a logged-in patron is led on."""
     if patron():
-        return redirect(_goal(request.args.get("next", "")), 303)
+        return redirect(_local_goal(request.args.get("next", "")), 303)
     return page()
 
 
@@ -136,9 +136,9 @@ def form() -> str | Response:
 def submit() -> Response:
     """Checks the PIN. An unknown card gets the same words, after the same time, as a wrong PIN."""
     card, goal = request.form.get("barcode", ""), request.form.get("next", "")
-    if no := admit(card, request.form.get("pin", "")):
-        return no.answer(page(no.words, card, goal))
-    return redirect(_goal(goal), 303)
+    if refusal := admit(card, request.form.get("pin", "")):
+        return refusal.answer(page(refusal.words, card, goal))
+    return redirect(_local_goal(goal), 303)
 
 
 @PAGES.get("/logout")
@@ -187,16 +187,16 @@ def ways() -> dict[str, bool]:
     return {"pin": services().circulation.ils.checks_web_pins, "sso": provider is not None and bool(provider.card_claim)}
 
 
-def _goal(text: str) -> str:
+def _local_goal(text: str) -> str:
     return local_path(text, url_for("record.page"))
 
 
 def _admit_by_provider(person: Identified, goal: str) -> Response:
-    found = services().bridge.ask(services().circulation.ils.patron(person.card)) if person.card else None
+    found = services().bridge.run(services().circulation.ils.patron(person.card)) if person.card else None
     if found is None or isinstance(found, Refused):
         raise OidcRefused("ils_away" if found and found.why is Reason.TRY_AGAIN else "no_card")
     begin(found, OIDC)
-    return redirect(_goal(goal), 303)
+    return redirect(_local_goal(goal), 303)
 
 
 SSO: Final = oidc.login_pages("patron", "", _admit_by_provider, page)

@@ -18,7 +18,7 @@ from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import ItemKey
 from hkall_gateway.web.i18n import language
-from hkall_gateway.web.labels import CHARGES, told
+from hkall_gateway.web.labels import CHARGES, shown_refusal
 from hkall_gateway.web.patron.login import actor, facts_about, needs_patron, own_card
 from hkall_gateway.web.services import consult, execute, services
 
@@ -33,7 +33,7 @@ CODES: Final[Mapping[Reason, int]] = {Reason.TRY_AGAIN: 503, Reason.UNKNOWN_REQU
 @needs_patron
 def page() -> str:
     """The record, with what has just been done."""
-    return _page(own_card())
+    return _render_record(own_card())
 
 
 @PAGES.post("/record/cancel")
@@ -41,12 +41,12 @@ def page() -> str:
 def cancel() -> Response | tuple[str, int]:
     """Cancel one request (R34)."""
     card, number = own_card(), request.form.get("request", "")
-    ask = CancelRequest(actor("cancel"), card, request=number)
-    outcome = execute(ask) if number else abort(404)
+    command = CancelRequest(actor("cancel"), card, request=number)
+    outcome = execute(command) if number else abort(404)
     if isinstance(outcome, Cancelled):
-        return _done(cancelled=1)
+        return _redirect_done(cancelled=1)
     assert isinstance(outcome, Refused)
-    return _no(card, outcome)
+    return _render_refusal(card, outcome)
 
 
 @PAGES.post("/record/renew")
@@ -57,12 +57,12 @@ def renew() -> Response | tuple[str, int]:
     record, number = consult(patron_record.patron_record, card, facts_about(card)), request.form.get("request", "")
     loan = next((one for one in record.loans if one.request.id == number), None) or abort(404)
     item = loan.request.item or ItemKey("", "")
-    ask = Renew(actor("renew"), card, item.barcode, item.agency)
-    outcome = execute(ask)
+    command = Renew(actor("renew"), card, item.barcode, item.agency)
+    outcome = execute(command)
     if isinstance(outcome, Renewed):
-        return _done(renewed=[outcome.request])
+        return _redirect_done(renewed=[outcome.request])
     assert isinstance(outcome, Refused)
-    return _no(card, outcome, loan.request.title)
+    return _render_refusal(card, outcome, loan.request.title)
 
 
 @PAGES.post("/record/renew-all")
@@ -70,32 +70,32 @@ def renew() -> Response | tuple[str, int]:
 def renew_all() -> Response | tuple[str, int]:
     """Renew all loans that may be renewed; the others say why not on the page."""
     card = own_card()
-    ask = RenewAll(actor("renew"), card, fee_acknowledged=True)
-    outcome = execute(ask)
+    command = RenewAll(actor("renew"), card, fee_acknowledged=True)
+    outcome = execute(command)
     if isinstance(outcome, AllRenewed):
-        return _done(renewed=[one.request for one in outcome.renewed])
-    return _no(card, outcome)
+        return _redirect_done(renewed=[one.request for one in outcome.renewed])
+    return _render_refusal(card, outcome)
 
 
-def _done(**what: int | list[str]) -> Response:
+def _redirect_done(**what: int | list[str]) -> Response:
     return redirect(url_for("record.page", **what), 303)  # type: ignore[arg-type]  # the query
 
 
-def _no(card: str, refused: Refused, title: str = "") -> tuple[str, int]:
+def _render_refusal(card: str, refused: Refused, title: str = "") -> tuple[str, int]:
     if refused.why is Reason.UNKNOWN_REQUEST:
         abort(404)
-    return _page(card, refused, title), CODES.get(refused.why, 409)
+    return _render_record(card, refused, title), CODES.get(refused.why, 409)
 
 
 def own_loans(card: str, record: PatronRecord) -> list[LocalLoan] | None:
     """Return the library's own books that the patron has, the first due one first; None where its system does not tell them."""
-    found = services().bridge.ask(services().circulation.ils.own_loans(card))
+    found = services().bridge.run(services().circulation.ils.own_loans(card))
     if found is None or isinstance(found, Refused):
         return None
     return patron_record.other_loans(record, found)
 
 
-def _page(card: str, refused: Refused | None = None, title: str = "") -> str:
+def _render_record(card: str, refused: Refused | None = None, title: str = "") -> str:
     facts = facts_about(card)
     record = consult(patron_record.patron_record, card, facts)
     by_number = {one.request.id: one for one in record.loans}
@@ -104,9 +104,9 @@ def _page(card: str, refused: Refused | None = None, title: str = "") -> str:
     return render_template(
         "patron/record.html",
         record=record,
-        no=told(refused),
-        no_title=title,
-        why=told(record.refusal),
+        refusal=shown_refusal(refused),
+        refused_title=title,
+        why=shown_refusal(record.refusal),
         away=not facts.reachable,
         placed=next((one for one in record.waiting if one.request.id == placed), None),
         cancelled="cancelled" in request.args,
@@ -114,7 +114,7 @@ def _page(card: str, refused: Refused | None = None, title: str = "") -> str:
         place=lambda code: names.get(code, code),
         counter=names.get(own.pickup_locations[0], own.pickup_locations[0]),
         own_loans=own_loans(card, record),
-        told=told,
+        shown_refusal=shown_refusal,
         civil=civil,
         tones=TONES,
         charges=CHARGES,

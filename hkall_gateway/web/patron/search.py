@@ -50,34 +50,41 @@ class Citation:
 @OPENURL.get("/openurl")
 def resolve() -> Redirect:
     """Lead to the title if exactly one fits, else to the search of its words."""
-    return redirect(consult(_address, citation(request.args, services().settings().public_url)), 303)
+    return redirect(consult(_find_path, citation(request.args, services().settings().public_url)), 303)
 
 
-def citation(said: MultiDict[str, str], site: str) -> Citation:
+def citation(query: MultiDict[str, str], site: str) -> Citation:
     """Return the citation in the keys of an OpenURL; `site` is our public address."""
-    numbers = [*_values(said, "isbn"), *(text[len(ISBN_URN) :] for text in _ids(said) if text.lower().startswith(ISBN_URN))]
+    numbers = [
+        *_field_values(query, "isbn"),
+        *(text[len(ISBN_URN) :] for text in _identifiers(query) if text.lower().startswith(ISBN_URN)),
+    ]
     isbns = dict.fromkeys(filter(None, (isbn_13(number.strip()) for number in numbers[: 2 * MOST_ISBNS])))
-    ours = [text.removeprefix(f"{site}/title/") for text in _ids(said) if text.startswith(f"{site}/title/")]
+    own_numbers = [text.removeprefix(f"{site}/title/") for text in _identifiers(query) if text.startswith(f"{site}/title/")]
     return Citation(
         isbns=tuple(isbns)[:MOST_ISBNS],
-        title=_first(said, _TITLES),
-        author=_first(said, _AUTHORS).partition(",")[0],
-        own=title_number(unquote(ours[0])) if ours else "",
+        title=_first_value(query, _TITLES),
+        author=_first_value(query, _AUTHORS).partition(",")[0],
+        own=title_number(unquote(own_numbers[0])) if own_numbers else "",
     )
 
 
-def _address(context: Context, cited: Citation) -> str:
+def _find_path(context: Context, cited: Citation) -> str:
     """Return the path of the only title that fits, or of the search. ISBNs come before words."""
     if cited.own and context.unit.holdings.of_title(cited.own):
-        return _title(cited.own)
-    by_isbn = {number: _hits(context, number, SearchField.ISBN) for number in cited.isbns}
+        return _title_path(cited.own)
+    by_isbn = {number: _find_hits(context, number, SearchField.ISBN) for number in cited.isbns}
     bibs = {hit.bib_id for hits in by_isbn.values() for hit in hits}
     if bibs:
-        return _title(bibs.pop()) if len(bibs) == 1 else _search(next(number for number, hits in by_isbn.items() if hits))
-    return _by_words(context, cited) if cited.title else _search(next(iter(cited.isbns), cited.author))
+        return (
+            _title_path(bibs.pop())
+            if len(bibs) == 1
+            else _search_path(next(number for number, hits in by_isbn.items() if hits))
+        )
+    return _path_by_words(context, cited) if cited.title else _search_path(next(iter(cited.isbns), cited.author))
 
 
-def _by_words(context: Context, cited: Citation) -> str:
+def _path_by_words(context: Context, cited: Citation) -> str:
     """Return the path for a citation's words; without its subtitle or its author where nothing else has hits.
 
     Of several titles the one that is called exactly so is meant. The author's name may be in another script than ours: a title
@@ -86,39 +93,39 @@ def _by_words(context: Context, cited: Citation) -> str:
     for title in dict.fromkeys((cited.title, cited.title.partition(BEFORE_SUBTITLE)[0].strip())):
         for author in dict.fromkeys((cited.author, "")):
             wanted = words(title)
-            hits = _hits(context, f'"{" ".join(wanted)}" {" ".join(words(author))}', SearchField.ANY)
+            hits = _find_hits(context, f'"{" ".join(wanted)}" {" ".join(words(author))}', SearchField.ANY)
             exact = [hit for hit in hits if wanted in (words(hit.title), words(hit.linked_title))]
             fit = exact or (hits if author == cited.author else ())
             if len(fit) == 1:
-                return _title(fit[0].bib_id)
+                return _title_path(fit[0].bib_id)
             if hits:
-                return _search(f"{title} {author}".strip())
-    return _search(cited.title)
+                return _search_path(f"{title} {author}".strip())
+    return _search_path(cited.title)
 
 
-def _title(bib_id: str) -> str:
+def _title_path(bib_id: str) -> str:
     return url_for("title.page", bib_id=bib_id)
 
 
-def _search(typed: str) -> str:
+def _search_path(typed: str) -> str:
     return f"/search?{urlencode({'q': typed[:LONGEST]})}" if typed else "/search"
 
 
-def _hits(context: Context, typed: str, field: SearchField) -> tuple[FoundTitle, ...]:
+def _find_hits(context: Context, typed: str, field: SearchField) -> tuple[FoundTitle, ...]:
     found = titles.search_titles(context, typed, field)
     return found.titles if isinstance(found, FoundTitles) else ()
 
 
-def _ids(said: MultiDict[str, str]) -> Iterator[str]:
-    yield from (text for key in ("rft_id", "id") for text in said.getlist(key))
+def _identifiers(query: MultiDict[str, str]) -> Iterator[str]:
+    yield from (text for key in ("rft_id", "id") for text in query.getlist(key))
 
 
-def _values(said: MultiDict[str, str], key: str) -> Iterator[str]:
-    yield from (text for name in (f"rft.{key}", key) for text in said.getlist(name) if text.strip())
+def _field_values(query: MultiDict[str, str], key: str) -> Iterator[str]:
+    yield from (text for name in (f"rft.{key}", key) for text in query.getlist(name) if text.strip())
 
 
-def _first(said: MultiDict[str, str], keys: tuple[str, ...]) -> str:
-    return next((text.strip()[:LONGEST] for key in keys for text in _values(said, key)), "")
+def _first_value(query: MultiDict[str, str], keys: tuple[str, ...]) -> str:
+    return next((text.strip()[:LONGEST] for key in keys for text in _field_values(query, key)), "")
 
 
 # fmt: off
@@ -140,7 +147,7 @@ BAD: Final[Mapping[BadQuery, str]] = MappingProxyType({
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Search:
     """The search of an address. `page` is 0 if it is no number; an unknown field stands for every field."""
 
     words: str
@@ -150,21 +157,21 @@ class Asked:
 
     def address(self, **changed: object) -> str:
         """Return the address of this search with other values, without the usual ones."""
-        said: dict[str, object] = {"q": self.words, "field": self.field, "available": int(self.available), "page": self.page}
+        query: dict[str, object] = {"q": self.words, "field": self.field, "available": int(self.available), "page": self.page}
         usual = {"field": SearchField.ANY, "available": 0, "page": 1}
-        said |= {"page": 1} | changed
-        return "/search?" + urlencode({name: value for name, value in said.items() if usual.get(name) != value})
+        query |= {"page": 1} | changed
+        return "/search?" + urlencode({name: value for name, value in query.items() if usual.get(name) != value})
 
 
 @PAGES.get("/search")
 def results() -> Response:
     """A page of results; without words the form alone."""
-    asked = asked_for(request.args)
-    found, suspended, names = consult(_answer, asked)
+    search = search_of(request.args)
+    found, suspended, names = consult(_run_search, search)
     bad = found if isinstance(found, BadQuery) else None
     words = render_template(
         "patron/search.html",
-        asked=asked,
+        search=search,
         found=None if bad else found,
         bad=gettext(BAD[bad]).format(longest=LONGEST, words=MOST_WORDS) if bad else "",
         suspended=notice(suspended),
@@ -178,22 +185,22 @@ def results() -> Response:
     return kept(Response(words, code), OWN_MINUTE)
 
 
-def asked_for(said: Mapping[str, str]) -> Asked:
+def search_of(query: Mapping[str, str]) -> Search:
     """Return the search that a query string asks for."""
-    field = said.get("field", "")
-    return Asked(
-        words=said.get("q", "").strip(),
+    field = query.get("field", "")
+    return Search(
+        words=query.get("q", "").strip(),
         field=SearchField(field) if field in FIELDS else SearchField.ANY,
-        available=bool(said.get("available", "").strip("0")),
-        page=whole_number(said.get("page", "1")) or 0,
+        available=bool(query.get("available", "").strip("0")),
+        page=whole_number(query.get("page", "1")) or 0,
     )
 
 
-def _answer(context: Context, asked: Asked) -> tuple[FoundTitles | BadQuery | None, Refused | None, dict[str, str]]:
+def _run_search(context: Context, search: Search) -> tuple[FoundTitles | BadQuery | None, Refused | None, dict[str, str]]:
     """Return the titles, None if nothing was typed; why requests are suspended; the names of the libraries with a copy."""
-    if not asked.words:
+    if not search.words:
         return None, titles.find_suspension(context), {}
-    found = titles.search_titles(context, asked.words, asked.field, available=asked.available, page=asked.page)
+    found = titles.search_titles(context, search.words, search.field, available=search.available, page=search.page)
     agencies = set() if isinstance(found, BadQuery) else {agency for one in found.titles for agency in one.agencies}
     names = {agency: partner.name for agency, partner in context.unit.partners.among(agencies).items()}
     return found, titles.find_suspension(context), names

@@ -23,7 +23,7 @@ from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vendor_words.availability import circulation_status
 from hkall_gateway.rules.vocabulary import authors_of
 from hkall_gateway.web.i18n import N_, gettext, language
-from hkall_gateway.web.labels import notice, rule_of, sentence, told
+from hkall_gateway.web.labels import notice, rule_of, sentence, shown_refusal
 from hkall_gateway.web.patron.home import A_MINUTE, kept
 from hkall_gateway.web.patron.login import actor, admit, facts_about, own_card, ways
 from hkall_gateway.web.services import consult, execute, services
@@ -106,7 +106,7 @@ def page(bib_id: str) -> Response:
         columns={field: head for field, head in COLUMNS.items() if field != "volume" or len(seen.volumes) > 1},
         sentence=sentence,
         rule_of=rule_of,
-        suspended=notice(next((no for no in refusals if no.why is Reason.SERVICE_SUSPENDED), None)),
+        suspended=notice(next((refusal for refusal in refusals if refusal.why is Reason.SERVICE_SUSPENDED), None)),
         copies=copies,
         names=seen.names,
         statuses=live.statuses,
@@ -140,27 +140,27 @@ INBOX: Final = "web"
 @REQUEST.get("/title/<title:bib_id>/request")
 def form(bib_id: str) -> str:
     """The page: the form, or why this title cannot be requested."""
-    seen, typed = _title(bib_id), request.args
-    no = _of_title(seen, typed)
-    if no is None and patron():  # also what keeps this patron from requesting it
+    seen, typed = _see_title(bib_id), request.args
+    refusal = _title_refusal(seen, typed)
+    if refusal is None and patron():  # also what keeps this patron from requesting it
         facts = facts_about(own_card(), seen.title.bib_id)
-        ask = RequestTitle(actor("request"), own_card(), seen.title.bib_id, _volume(seen, typed))
-        no = consult(borrowing.may_request, ask, facts) if facts.reachable else TRY_AGAIN
-    return _request_page(seen, typed, no)
+        command = RequestTitle(actor("request"), own_card(), seen.title.bib_id, _chosen_volume(seen, typed))
+        refusal = consult(borrowing.may_request, command, facts) if facts.reachable else TRY_AGAIN
+    return _render_form(seen, typed, refusal)
 
 
 @REQUEST.post("/title/<title:bib_id>/request")
 def submit(bib_id: str) -> Redirect | str | tuple[str, int]:
     """Leads patrons of other libraries to theirs, logs a patron of ours in, and places the request."""
-    seen, typed = _title(bib_id), request.form
+    seen, typed = _see_title(bib_id), request.form
     home = typed.get("home_library", "")
     if home != services().library().agency:
         there = next((one for one in services().settings().partners if one.agency == home), None)
         if there is None:
-            return _request_page(seen, typed, error=gettext("Choose your home library.")), 400
+            return _render_form(seen, typed, error=gettext("Choose your home library.")), 400
         return render_template("patron/elsewhere.html", title=seen.title, there=there)
-    if (no := _of_title(seen, typed)) is not None:
-        return _request_page(seen, typed, no), 409
+    if (refusal := _title_refusal(seen, typed)) is not None:
+        return _render_form(seen, typed, refusal), 409
     if patron() is None:
         card, pin = typed.get("barcode", ""), typed.get("pin", "")
         if not card.strip() and not pin:
@@ -168,27 +168,27 @@ def submit(bib_id: str) -> Redirect | str | tuple[str, int]:
             back = url_for("request_title.form", bib_id=bib_id, **chosen)  # type: ignore[arg-type]  # the query
             return redirect(url_for("patron_login.form", next=back), 303)
         if wrong := admit(card, pin):
-            return wrong.answer(_request_page(seen, typed, error=wrong.words))
-    card, volume, pickup = own_card(), _volume(seen, typed), typed.get("pickup", "")[:200]
+            return wrong.answer(_render_form(seen, typed, error=wrong.words))
+    card, volume, pickup = own_card(), _chosen_volume(seen, typed), typed.get("pickup", "")[:200]
     parts = "\n".join(("request", card, seen.title.bib_id, volume, pickup))  # the same request again is a repetition
     key = InboxKey(INBOX, sha256(parts.encode("utf-8", "surrogatepass")).hexdigest(), REPEATED_S)
     outcome = execute(RequestTitle(actor("request"), card, seen.title.bib_id, volume, pickup), inbox=key)
     if isinstance(outcome, Refused):
-        return _request_page(seen, typed, outcome), 503 if outcome.why is Reason.TRY_AGAIN else 409
+        return _render_form(seen, typed, outcome), 503 if outcome.why is Reason.TRY_AGAIN else 409
     return redirect(url_for("record.page", placed=outcome.request), 303)
 
 
-def _title(bib_id: str) -> TitleSeen:
+def _see_title(bib_id: str) -> TitleSeen:
     return consult(titles.see_title, bib_id) or abort(404)
 
 
-def _of_title(seen: TitleSeen, typed: Mapping[str, str]) -> Refused | None:
+def _title_refusal(seen: TitleSeen, typed: Mapping[str, str]) -> Refused | None:
     """Why no patron can request the chosen volume; without a choice, why none of the volumes can be requested."""
     by_volume = {one.volume: one.refusal for one in seen.volumes}
-    return by_volume.get(_volume(seen, typed))
+    return by_volume.get(_chosen_volume(seen, typed))
 
 
-def _volume(seen: TitleSeen, typed: Mapping[str, str]) -> str:
+def _chosen_volume(seen: TitleSeen, typed: Mapping[str, str]) -> str:
     """The volume that was chosen, else the first one that can be requested."""
     volumes = [one.volume for one in seen.volumes]
     chosen = typed.get("volume", "")
@@ -197,7 +197,7 @@ def _volume(seen: TitleSeen, typed: Mapping[str, str]) -> str:
     return next((one.volume for one in seen.volumes if one.refusal is None), volumes[0])
 
 
-def _request_page(seen: TitleSeen, typed: Mapping[str, str], refused: Refused | None = None, *, error: str = "") -> str:
+def _render_form(seen: TitleSeen, typed: Mapping[str, str], refused: Refused | None = None, *, error: str = "") -> str:
     own, settings = services().library(), services().settings()
     names = settings.places.get(language(), {})
     # After these the form is shown again beside the refusal: another place may be chosen, or the same be tried once more.
@@ -205,7 +205,7 @@ def _request_page(seen: TitleSeen, typed: Mapping[str, str], refused: Refused | 
     return render_template(
         "patron/request.html",
         title=seen.title,
-        no=told(refused),
+        refusal=shown_refusal(refused),
         again=refused is not None and refused.why is Reason.DUPLICATE_REQUEST,
         closed=not mendable,
         error=error,
@@ -213,8 +213,8 @@ def _request_page(seen: TitleSeen, typed: Mapping[str, str], refused: Refused | 
         known=patron() is not None,
         partners=settings.partners,
         places=[(place, names.get(place, place)) for place in own.pickup_locations],
-        volumes=[(one.volume, told(one.refusal)) for one in seen.volumes],
-        volume=_volume(seen, typed),
+        volumes=[(one.volume, shown_refusal(one.refusal)) for one in seen.volumes],
+        volume=_chosen_volume(seen, typed),
         pickup=typed.get("pickup", ""),
         card=typed.get("barcode", "")[:100],
         way=url_for("request_title.form", bib_id=seen.title.bib_id),

@@ -44,7 +44,7 @@ FIELDS: Final = ("day", "first", "last", "to", "partner", "reason")
 @needs(StaffRole.SUPERVISOR)
 def page() -> str:
     """The closed days and suspensions from today on, and the two forms."""
-    return _page()
+    return _render_closures()
 
 
 @PAGES.post("/staff/closures/close")
@@ -53,19 +53,19 @@ def close() -> str | Response | tuple[str, int]:
     """Show what moves if a day is closed; with `apply`, close it and move."""
     reason = typed("reason")
     if not reason:
-        return _refuse(Refused(Reason.REASON_NEEDED), 400)
+        return _render_refusal(Refused(Reason.REASON_NEEDED), 400)
     try:
         day = typed_day("day")
     except ValueError:
-        return _refuse(Refused(Reason.WRONG_DATE, detail={"on": typed("day")}), 400)
+        return _render_refusal(Refused(Reason.WRONG_DATE, detail={"on": typed("day")}), 400)
     if "apply" not in request.form:
         moves, more = consult(closure_changes.would_move, [day] if day else [])
-        return _page(closing={"day": day, "reason": reason, "moves": moves, "more": more})
+        return _render_closures(closing={"day": day, "reason": reason, "moves": moves, "more": more})
     if day and isinstance(closed := execute(CloseDay(actor("closures close"), day, reason)), Refused):
-        return _refuse(closed, 409)
+        return _render_refusal(closed, 409)
     command = StaffCommand(actor("closures move"), reason=reason)
-    moved = services().bridge.ask(services().circulation.run_job(closure_changes.move, command))
-    return _refuse(moved, 409) if isinstance(moved, Refused) else _to(len(moved))
+    moved = services().bridge.run(services().circulation.run_job(closure_changes.move, command))
+    return _render_refusal(moved, 409) if isinstance(moved, Refused) else _redirect_moved(len(moved))
 
 
 @PAGES.post("/staff/closures/due-dates")
@@ -75,43 +75,43 @@ def due_dates() -> str | Response | tuple[str, int]:
     try:
         first, last, to = (parse_day(typed(name)) for name in ("first", "last", "to"))
     except ValueError:
-        return _refuse(Refused(Reason.WRONG_DATE, detail={"on": ""}), 400)
+        return _render_refusal(Refused(Reason.WRONG_DATE, detail={"on": ""}), 400)
     command = MoveDueDates(actor("due dates"), first, last, to, typed("reason"), typed("partner"))
     if "apply" not in request.form:
         found = consult(closure_changes.due_between, command)
         if isinstance(found, Refused):
-            return _refuse(found, 409)
-        return _page(moving={"command": command, "loans": found[0], "more": found[1]})
-    answer = services().bridge.ask(services().circulation.run_job(closure_changes.move_due_dates, command))
+            return _render_refusal(found, 409)
+        return _render_closures(moving={"command": command, "loans": found[0], "more": found[1]})
+    answer = services().bridge.run(services().circulation.run_job(closure_changes.move_due_dates, command))
     if isinstance(answer, Refused):
-        return _refuse(answer, 409)
+        return _render_refusal(answer, 409)
     refused = [one for one in answer if isinstance(one, Refused)]
     moved = sum(isinstance(one, Done) for one in answer)
-    return _refuse(refused[0], 409, moved=moved, left=len(refused)) if refused else _to(moved)
+    return _render_refusal(refused[0], 409, moved=moved, left=len(refused)) if refused else _redirect_moved(moved)
 
 
-def _to(moved: int) -> Response:
+def _redirect_moved(moved: int) -> Response:
     return redirect(url_for("closures.page", moved=moved), 303)
 
 
-def _refuse(refused: Refused, code: int, **more: object) -> tuple[str, int]:
-    return _page(error=sentence(refused), rule=rule_of(refused), **more), code
+def _render_refusal(refused: Refused, code: int, **more: object) -> tuple[str, int]:
+    return _render_closures(error=sentence(refused), rule=rule_of(refused), **more), code
 
 
-def _page(error: str = "", rule: str = "", **more: object) -> str:
+def _render_closures(error: str = "", rule: str = "", **more: object) -> str:
     today = civil(services().now())
     shown = {"closing": None, "moving": None, "left": 0, "moved": whole_number(request.args.get("moved", "")), **more}
     form = {name: request.form.get(name, "") for name in FIELDS}
-    shown |= consult(_facts, today)
+    shown |= consult(_closure_facts, today)
     return render_template("staff/closures.html", today=today, error=error, rule_no=rule, form=form, scopes=SCOPES, **shown)
 
 
-def _facts(context: Context, today: date) -> dict[str, object]:
+def _closure_facts(context: Context, today: date) -> dict[str, object]:
     """The facts that the page always shows; the calendar of our own library ends soon if its last day is near."""
-    ours = context.library.agency
+    own_agency = context.library.agency
     return {
         "days": cli_lists.closures(context.unit, today),
-        "ours": ours,
+        "ours": own_agency,
         "windows": [window for window in context.library.policy.service_windows if window.end >= today],
-        "last": cli_lists.last_closure(context.unit, ours),
+        "last": cli_lists.last_closure(context.unit, own_agency),
     }

@@ -49,17 +49,17 @@ class Question:
 # fmt: off
 QUESTIONS: Final = (
     Question("request", N_("May they request it?"), ("patron", "bib", "volume", "pickup", "hold"), ("patron", "bib"),
-             lambda by, said: explaining.request(by, said["patron"], said["bib"], said["volume"], said["pickup"],
-                                                 hold=bool(said["hold"]))),
+             lambda by, values: explaining.request(by, values["patron"], values["bib"], values["volume"], values["pickup"],
+                                                 hold=bool(values["hold"]))),
     Question("borrow", N_("May they borrow it?"), ("patron", "item", "role"), ("patron", "item"),
-             lambda by, said: explaining.borrow(by, said["patron"], said["item"], said["role"] or "counter")),
+             lambda by, values: explaining.borrow(by, values["patron"], values["item"], values["role"] or "counter")),
     Question("renew", N_("May it be renewed?"), ("item", "patron", "staff"), ("item",),
-             lambda by, said: explaining.renew(by, said["item"], said["patron"], staff=bool(said["staff"]))),
+             lambda by, values: explaining.renew(by, values["item"], values["patron"], staff=bool(values["staff"]))),
     Question("recall", N_("What if it is recalled?"), ("item", "by", "owner_says"), ("item",),
-             lambda by, said: explaining.recall(by, said["item"], said["by"],
-                                                parse_day(said["owner_says"]) if said["owner_says"] else None)),
+             lambda by, values: explaining.recall(by, values["item"], values["by"],
+                                                parse_day(values["owner_says"]) if values["owner_says"] else None)),
     Question("fine", N_("What is the fine?"), ("item",), ("item",),
-             lambda _by, said: explaining.fine(said["item"])),
+             lambda _by, values: explaining.fine(values["item"])),
 )
 """As the command line's `explain` asks them."""
 FIELDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
@@ -83,35 +83,35 @@ ROLES: Final = {role: labels.ROLES[role] for role in ("counter", "selfcheck", "b
 @needs(StaffRole.VIEWER)
 def form() -> str:
     """The form of the question in `?question=`; the first one without it."""
-    return _page(_question(request.args.get("question", _offered()[0].name)), {})
+    return _render_explanation(_find_question(request.args.get("question", _offered_questions()[0].name)), {})
 
 
 @PAGES.post("/staff/explain")
 @needs(StaffRole.VIEWER)
 def answer() -> str | tuple[str, int]:
     """The answer, as the desk would give it now or at the instant that is filled in."""
-    question = _question(typed("question"))
-    said = {name: typed(name, LONGEST) for name in (*question.fields, "at")}
-    if not all(said[name] for name in question.needed):
-        return _page(question, said, gettext("Something is not filled in.")), 422
+    question = _find_question(typed("question"))
+    values = {name: typed(name, LONGEST) for name in (*question.fields, "at")}
+    if not all(values[name] for name in question.needed):
+        return _render_explanation(question, values, gettext("Something is not filled in.")), 422
     try:
-        at = parse_instant(said["at"], HONG_KONG) if said["at"] else services().now()
-        put = question.put(actor("explain"), {"patron": "", **said})
+        at = parse_instant(values["at"], HONG_KONG) if values["at"] else services().now()
+        put = question.put(actor("explain"), {"patron": "", **values})
     except ValueError:
-        return _page(question, said, gettext("This is no date.")), 422
+        return _render_explanation(question, values, gettext("This is no date.")), 422
     known: BorrowerFacts | Refused = BorrowerFacts(None, LOADED)
     if put.patron:
-        known = services().bridge.ask(services().circulation.ils.known(put.patron, put.title[0]))
+        known = services().bridge.run(services().circulation.ils.known(put.patron, put.title[0]))
     borrower = AWAY if isinstance(known, Refused) else known
     found = services().bridge.trial(in_context(explaining.explain, services().library(), at, put, borrower, services().now()))
-    return _page(question, said, found=found)
+    return _render_explanation(question, values, found=found)
 
 
-def _question(name: str) -> Question:
-    return next((one for one in _offered() if one.name == name), None) or abort(404)
+def _find_question(name: str) -> Question:
+    return next((one for one in _offered_questions() if one.name == name), None) or abort(404)
 
 
-def _offered() -> list[Question]:
+def _offered_questions() -> list[Question]:
     """Return the questions for this role: none about a card for one that sees no cards."""
     if sees_names(staff_role()):
         return list(QUESTIONS)
@@ -119,7 +119,7 @@ def _offered() -> list[Question]:
     return [replace(one, fields=tuple(name for name in one.fields if name != "patron")) for one in impersonal]
 
 
-def _page(question: Question, said: Fields, no: str = "", found: Explanation | None = None) -> str:
+def _render_explanation(question: Question, values: Fields, error: str = "", found: Explanation | None = None) -> str:
     shown: dict[str, object] = {}
     if found:
         refused = found.outcome if isinstance(found.outcome, Refused) else None
@@ -128,26 +128,35 @@ def _page(question: Question, said: Fields, no: str = "", found: Explanation | N
             yes = gettext("The fine is %(sum)s.", sum=money(found.outcome.cents))
         shown = {
             "answer": sentence(refused) if refused else yes,
-            "outcome": [] if isinstance(found.outcome, Refused) else _facts_of(found.outcome),
-            "facts": [one for one in found.facts if _is_shown(one.fact)],
+            "outcome": [] if isinstance(found.outcome, Refused) else _outcome_facts(found.outcome),
+            "facts": [one for one in found.facts if _may_show(one.fact)],
             "rule_numbers": [rule_of(refused)] if refused and rule_of(refused) else list(found.rules),
         }
-    tables = {"questions": _offered(), "fields": FIELDS, "roles": ROLES, "places": services().library().pickup_locations}
-    return render_template("staff/explain.html", question=question, said=said, no=no, found=found, w=words, **tables, **shown)
+    tables = {
+        "questions": _offered_questions(),
+        "fields": FIELDS,
+        "roles": ROLES,
+        "places": services().library().pickup_locations,
+    }
+    return render_template(
+        "staff/explain.html", question=question, values=values, error=error, found=found, w=words, **tables, **shown
+    )
 
 
-def _facts_of(outcome: explaining.Decided) -> list[tuple[str, str]]:
+def _outcome_facts(outcome: explaining.Decided) -> list[tuple[str, str]]:
     """Return the facts of a yes as (name, value); a request that would be made has no number yet."""
     hidden = {"request"} if isinstance(outcome, Requested) else set()
     plain = {name: value for name, value in asdict(outcome).items() if value not in ("", None, False, 0)}
-    return words.shown_facts({name: _text(value) for name, value in plain.items() if name not in hidden and _is_shown(name)})
+    return words.shown_facts(
+        {name: _fact_text(value) for name, value in plain.items() if name not in hidden and _may_show(name)}
+    )
 
 
-def _is_shown(fact: str) -> bool:
+def _may_show(fact: str) -> bool:
     return fact not in PERSONAL or sees_names(staff_role())
 
 
-def _text(value: object) -> str:
+def _fact_text(value: object) -> str:
     if isinstance(value, (tuple, list)):
         return "/".join(map(str, value))
     return value.isoformat() if isinstance(value, date) else str(value)

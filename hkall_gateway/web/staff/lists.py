@@ -38,7 +38,9 @@ BLOCK: Final = 200
 
 def csv_file(name: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Response:
     """Return a download called `name`, UTF-8 with a byte order mark. `rows` are read while they are sent."""
-    answer = Response(stream_with_context(_blocks(heads, rows)), mimetype="text/csv", content_type="text/csv; charset=utf-8")
+    answer = Response(
+        stream_with_context(_csv_blocks(heads, rows)), mimetype="text/csv", content_type="text/csv; charset=utf-8"
+    )
     answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return answer
 
@@ -48,7 +50,7 @@ def defused(value: object) -> object:
     return FORMULA.sub(r"\1'", value) if isinstance(value, str) else value
 
 
-def _blocks(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
+def _csv_blocks(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
     yield BOM
     lines = chain([heads], rows)
     while block := [[defused(cell) for cell in line] for line in islice(lines, BLOCK)]:
@@ -97,7 +99,7 @@ class WorkList:
     collected: bool = True
 
 
-def flag(word: str) -> str:
+def flag_words(word: str) -> str:
     """Return a flag in words; a detail behind its colon stays as it is."""
     if word in FLAGS:
         return gettext(FLAGS[word])
@@ -105,12 +107,12 @@ def flag(word: str) -> str:
     return f"{gettext(FLAGS[kind])}: {detail}" if kind in FLAGS else word
 
 
-def why(row: ListRow) -> str:
+def cause_of(row: ListRow) -> str:
     """Return the error or the partner's refusal that keeps a request from moving; "" if it only stands there for too long."""
     return "; ".join(filter(None, (row.set_aside, row.fault)))
 
 
-def owner(row: ListRow) -> str:
+def owner_of(row: ListRow) -> str:
     """Return the library that owns the copy."""
     return row.request.item_agency or (row.request.partner if row.request.side is Side.BORROWING else "")
 
@@ -124,7 +126,7 @@ COLUMNS: Final[Mapping[str, ListColumn]] = MappingProxyType({
     "call_number": ListColumn(N_("Call number"),      lambda row: row.call_number,            SortKey.CALL_NUMBER),
     "material":    ListColumn(N_("Material"),         lambda row: row.material),
     "barcode":     ListColumn(N_("Barcode"),          lambda row: row.request.item_barcode),
-    "owner":       ListColumn(N_("Owner"),            owner),
+    "owner":       ListColumn(N_("Owner"),            owner_of),
     "partner":     ListColumn(N_("Library"),          lambda row: row.request.partner),
     "pickup":      ListColumn(N_("Pickup place"),     lambda row: row.request.pickup_location),
     "card":        ListColumn(N_("Card"),             lambda row: row.request.patron,         personal=True),
@@ -134,8 +136,8 @@ COLUMNS: Final[Mapping[str, ListColumn]] = MappingProxyType({
     "due":         ListColumn(N_("Due"),              lambda row: row.request.due,            SortKey.DUE),
     "lender_due":  ListColumn(N_("Due home"),         lambda row: row.request.lender_due,     SortKey.DUE),
     "recalled":    ListColumn(N_("Recalled on"),      lambda row: row.request.recalled_on),
-    "flags":       ListColumn(N_("Flags"),            lambda row: "; ".join(map(flag, row.request.flags.split()))),
-    "why":         ListColumn(N_("Cause"),            why,                                    personal=True),
+    "flags":       ListColumn(N_("Flags"),            lambda row: "; ".join(map(flag_words, row.request.flags.split()))),
+    "why":         ListColumn(N_("Cause"),            cause_of,                                    personal=True),
 })
 """Every column, in the order of the CSV files, each of which has them all."""
 
@@ -204,10 +206,10 @@ class View:
     @property
     def values(self) -> dict[str, str]:
         """Return the filter and the order as they stand in an address; a default does not."""
-        said = {"partner": self.only.partner, "pickup": self.only.pickup, "material": self.only.material}
-        said |= {"sort": self.order.key if self.order.key is not SortKey.DAYS else ""}
-        said |= {"reverse": "1" if self.order.reverse else ""}
-        return {name: str(value) for name, value in said.items() if value}
+        query = {"partner": self.only.partner, "pickup": self.only.pickup, "material": self.only.material}
+        query |= {"sort": self.order.key if self.order.key is not SortKey.DAYS else ""}
+        query |= {"reverse": "1" if self.order.reverse else ""}
+        return {name: str(value) for name, value in query.items() if value}
 
 
 @PAGES.get("/staff/lists/")
@@ -222,7 +224,7 @@ def first() -> Answer:
 def work_list(name: str) -> str:
     """A page of a list."""
     view = view_of(name)
-    found, offered = consult(_shown, view)
+    found, offered = consult(_read_page, view)
     filters = {field: [(value, value) for value in sorted(filter(None, values))] for field, values in offered.items()}
     return render_template(
         "staff/list.html",
@@ -243,7 +245,7 @@ def as_file(name: str) -> Response:
     """The whole list with its filter and in its order."""
     view = view_of(name)
     columns = [column for _, column in columns_for(COLUMNS, staff_role())]
-    rows = ([column.value(row) for column in columns] for row in _all_rows(view))
+    rows = ([column.value(row) for column in columns] for row in _every_row(view))
     return csv_file(f"hkall-{view.name}-{civil(services().now())}.csv", [gettext(column.head) for column in columns], rows)
 
 
@@ -251,13 +253,13 @@ def view_of(name: str) -> View:
     """Return what the address says. An unknown list is no page; an unknown order is the usual one."""
     if name not in WORK_LISTS:
         abort(404)
-    said: Mapping[str, str] = request.args
-    only = Only(said.get("partner", ""), said.get("pickup", ""), said.get("material", ""))
-    key = SortKey(said["sort"]) if said.get("sort", "") in SORTS else SortKey.DAYS
-    return View(ListName(name), only, PageOrder(key, bool(said.get("reverse")), said.get("after", ""), ROWS))
+    query: Mapping[str, str] = request.args
+    only = Only(query.get("partner", ""), query.get("pickup", ""), query.get("material", ""))
+    key = SortKey(query["sort"]) if query.get("sort", "") in SORTS else SortKey.DAYS
+    return View(ListName(name), only, PageOrder(key, bool(query.get("reverse")), query.get("after", ""), ROWS))
 
 
-def _shown(context: Context, view: View) -> tuple[ListPage, dict[str, set[str]]]:
+def _read_page(context: Context, view: View) -> tuple[ListPage, dict[str, set[str]]]:
     """Return a page of a list, and the values that each field of its filter offers."""
     page, only = console.work_list(context, view.name, staff_role(), view.order, view.only), view.only
     rows = [row.request for row in page.rows]
@@ -268,7 +270,7 @@ def _shown(context: Context, view: View) -> tuple[ListPage, dict[str, set[str]]]
     }
 
 
-def _all_rows(view: View) -> Iterator[ListRow]:
+def _every_row(view: View) -> Iterator[ListRow]:
     """Yield the rows of every page, each page read on its own: no transaction lasts as long as a download."""
     after: str | None = ""
     while after is not None:

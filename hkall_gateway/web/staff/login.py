@@ -26,7 +26,7 @@ PAGES = Blueprint("staff_login", __name__)
 def form() -> str | Response:
     """The page; who is logged in already goes on."""
     if staff():
-        return redirect(_goal(request.args.get("next", "")), 303)
+        return redirect(_local_goal(request.args.get("next", "")), 303)
     return page()
 
 
@@ -48,7 +48,7 @@ def submit() -> Response | tuple[str, int] | tuple[str, int, dict[str, str]]:
     throttle.right(*source)
     log_in(STAFF, name=account.name, source=LOCAL, login=account.login, role=account.role, secret_hash=account.secret_hash)
     count_login("staff", "admitted")
-    return redirect(_goal(request.form.get("next", "")), 303)
+    return redirect(_local_goal(request.form.get("next", "")), 303)
 
 
 @PAGES.post("/staff/logout")
@@ -68,7 +68,7 @@ def page(error: str = "") -> str:
     return render_template("staff/login.html", login=typed("login"), goal=goal, error=error, left=left, **offered)
 
 
-def _goal(text: str) -> str:
+def _local_goal(text: str) -> str:
     return local_path(text, url_for("dashboard.dashboard"))
 
 
@@ -78,7 +78,7 @@ def _admit_by_provider(person: Identified, goal: str) -> Response:
         raise OidcRefused("no_role")
     log_in(STAFF, name=person.name, source=OIDC, login=person.login, role=role)
     count_login("staff", "admitted")
-    return redirect(_goal(goal), 303)
+    return redirect(_local_goal(goal), 303)
 
 
 SSO: Final = oidc.login_pages("staff", "/staff", _admit_by_provider, page)

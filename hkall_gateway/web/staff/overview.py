@@ -37,11 +37,11 @@ TERMINALS = Blueprint("terminals", __name__)
 def dashboard() -> str:
     """The page; the script reads it again every quarter of a minute."""
     words = {"groups": GROUPS, "positions": POSITIONS, "rounds": ROUNDS}
-    settles, found = may(StaffRole.SUPERVISOR), consult(_overview)
+    settles, found = may(StaffRole.SUPERVISOR), consult(_dashboard_facts)
     return render_template("staff/dashboard.html", found=found, now=services().now(), settles=settles, **words)
 
 
-def _overview(context: Context) -> dict[str, object]:
+def _dashboard_facts(context: Context) -> dict[str, object]:
     """Read all that the page shows, in one transaction. Every query is bounded by the open requests or by an index."""
     unit, now = context.unit, context.now
     links = [unit.circuits.find(agency) for agency in unit.circuits.used()]
@@ -64,11 +64,11 @@ MOST: Final = 200
 @needs(StaffRole.VIEWER)
 def partners() -> str:
     """The page; the script reads it again every quarter of a minute."""
-    rows, names = consult(_partners)
+    rows, names = consult(_read_partners)
     return render_template("staff/partners.html", rows=rows, names=names, up=UP)
 
 
-def _partners(context: Context) -> tuple[tuple[PartnerLine, ...], dict[str, str]]:
+def _read_partners(context: Context) -> tuple[tuple[PartnerLine, ...], dict[str, str]]:
     """Return the partners that were ever sent a message and the first of the directory, by agency, and their names."""
     unit = context.unit
     agencies = sorted({*unit.circuits.used(), *unit.circuits.listed(MOST)})
@@ -111,21 +111,21 @@ REFUSALS: Final[Mapping[str, str]] = MappingProxyType({
 @needs(StaffRole.VIEWER)
 def terminals() -> str:
     """The page; the script reads it again every quarter of a minute, as often as gateways report."""
-    rows, seen_at = consult(_terminals)
+    rows, seen_at = consult(_read_terminals)
     words = {"messages": MESSAGES, "refusals": REFUSALS, "roles": ROLES}
     return render_template("staff/terminals.html", rows=rows, seen_at=seen_at, **words)
 
 
-def _terminals(context: Context) -> tuple[list[TerminalActivity], datetime | None]:
+def _read_terminals(context: Context) -> tuple[list[TerminalActivity], datetime | None]:
     """Return the terminals at all gateways that run, and the oldest of the gateways' reports; None if no gateway runs."""
     up = {one.name for one in instances.list_instances(context.unit) if one.state(context.now) == "up"}
-    told = [row for row in instances.terminals(context.unit) if row.instance in up]
+    reported = [row for row in instances.terminals(context.unit) if row.instance in up]
     found = []
-    for _, group in groupby(told, key=lambda row: row.login):
+    for _, group in groupby(reported, key=lambda row: row.login):
         rows = list(group)  # the last message and the last refusal are the latest of all gateways
         heard = max(rows, key=lambda row: row.last_at.timestamp() if row.last_at else 0.0)
         refused = max(rows, key=lambda row: row.refused_at.timestamp() if row.refused_at else 0.0)
         one = replace(rows[0], last_code=heard.last_code, last_at=heard.last_at, refused=sum(row.refused for row in rows))
         one = replace(one, refused_why=refused.refused_why, refused_at=refused.refused_at)
         found.append(replace(one, connections=sum(row.connections for row in rows)))
-    return found, min((row.seen_at for row in told), default=None)
+    return found, min((row.seen_at for row in reported), default=None)

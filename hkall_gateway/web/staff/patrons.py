@@ -53,7 +53,7 @@ FIELDS: Final = ("bib_id", "volume", "pickup", "amount", "fine", "transaction")
 @needs(StaffRole.CLERK)
 def search() -> str:
     """The form: a card, or a name."""
-    return _search()
+    return _render_search()
 
 
 @PAGES.post("/staff/patrons")
@@ -62,67 +62,68 @@ def find() -> str | Response | tuple[str, int]:
     """Find a patron: one leads to its page, several are a list. What was typed is in no address."""
     words = typed("q", 100)
     if not words:
-        return _search(gettext("Type a card or a name.")), 400
+        return _render_search(gettext("Type a card or a name.")), 400
     known = consult(patron_page.find_patrons, words)
     if len(known) == 1:
-        return _to(_number(known[0].barcode))
+        return _redirect_to_patron(_number_for(known[0].barcode))
     if known:
         rows = [
-            {"number": _number(one.barcode), "card": one.barcode, "name": _name(one), "category": one.category} for one in known
+            {"number": _number_for(one.barcode), "card": one.barcode, "name": _full_name(one), "category": one.category}
+            for one in known
         ]
-        return _search(words=words, rows=rows, most=len(known) == patron_page.MOST)
+        return _render_search(words=words, rows=rows, most=len(known) == patron_page.MOST)
     # A card that is not loaded: the library's own system knows it, or we have open records of it.
-    if " " not in words and (consult(patron_page.has_records, words) or ((seen := _see(words)) and seen.borrower)):
-        return _to(_number(words))
-    return _search(gettext("Nobody is found by this card or name."), words=words), 404
+    if " " not in words and (consult(patron_page.has_records, words) or ((seen := _see_patron(words)) and seen.borrower)):
+        return _redirect_to_patron(_number_for(words))
+    return _render_search(gettext("Nobody is found by this card or name."), words=words), 404
 
 
 @PAGES.get("/staff/patrons/<number>")
 @needs(StaffRole.CLERK)
 def page(number: str) -> str:
     """Everything about one patron."""
-    return _page(number, _card(number))
+    return _render_patron(number, _find_card(number))
 
 
 @PAGES.post("/staff/patrons/<number>/request")
 @needs(StaffRole.CLERK)
 def place(number: str) -> Response | tuple[str, int]:
     """Place a request for the patron; the rules decide, a second request for a title is allowed (R11a)."""
-    card, form = _card(number), request.form
-    ask = RequestTitle(actor("place"), card, typed("bib_id"), typed("volume"), typed("pickup"), staff=True)
-    if not ask.bib_id:
-        return _page(number, card, error=gettext("Type the number of the title.")), 400
-    outcome = execute(ask)
+    card, form = _find_card(number), request.form
+    command = RequestTitle(actor("place"), card, typed("bib_id"), typed("volume"), typed("pickup"), staff=True)
+    if not command.bib_id:
+        return _render_patron(number, card, error=gettext("Type the number of the title.")), 400
+    outcome = execute(command)
     if isinstance(outcome, Refused):
-        return _page(number, card, refused=outcome, form=form), 409
+        return _render_patron(number, card, refused=outcome, form=form), 409
     assert isinstance(outcome, Requested)
-    return _to(number, placed=outcome.request)
+    return _redirect_to_patron(number, placed=outcome.request)
 
 
 @PAGES.post("/staff/patrons/<number>/pay")
 @needs(StaffRole.CLERK)
 def pay(number: str) -> Response | tuple[str, int]:
     """Take a payment, for one charge or for the oldest first. The same form is taken once."""
-    card, cents, fine = _card(number), cents_of(typed("amount")), typed("fine")
+    card, cents, fine = _find_card(number), cents_of(typed("amount")), typed("fine")
     if not cents:
-        return _page(number, card, error=gettext("Type an amount, like 12.50."), form=request.form), 400
-    ask = Pay(actor("pay"), card, cents, typed("transaction", 40), whole_number(fine))
-    outcome = execute(ask)
+        return _render_patron(number, card, error=gettext("Type an amount, like 12.50."), form=request.form), 400
+    command = Pay(actor("pay"), card, cents, typed("transaction", 40), whole_number(fine))
+    outcome = execute(command)
     if isinstance(outcome, Refused):
-        return _page(number, card, refused=outcome, form=request.form), 409
+        return _render_patron(number, card, refused=outcome, form=request.form), 409
     assert isinstance(outcome, Paid)
-    return _to(number, paid=str(outcome.cents))
+    return _redirect_to_patron(number, paid=str(outcome.cents))
 
 
 @PAGES.post("/staff/patrons/<number>/export")
 @needs(StaffRole.SUPERVISOR)
 def export(number: str) -> Response | tuple[str, int]:
     """All that any table or archive has about the person, as a JSON file."""
-    card, own = _card(number), services()
+    card, own = _find_card(number), services()
     try:
-        found = person_file.export(_records(), card, own.now())
-    except NotDone as no:
-        return _page(number, card, error=str(no)), 409
+        found = person_file.export(_record_stores(), card, own.now())
+    except NotDone as not_done:
+        return _render_patron(number, card, error=str(not_done)), 409
     text = json.dumps(
         found, default=lambda one: one.isoformat() if isinstance(one, date) else str(one), ensure_ascii=False, indent=1
     )
@@ -134,12 +135,12 @@ def export(number: str) -> Response | tuple[str, int]:
 @needs(StaffRole.SUPERVISOR)
 def erase(number: str) -> str | Response | tuple[str, int]:
     """Say how much would be forgotten; with `apply`, forget it. What is open stays, and is listed with what ends it."""
-    card, reason, own = _card(number), typed("reason"), services()
+    card, reason, own = _find_card(number), typed("reason"), services()
     if not reason:
-        return _page(number, card, refused=Refused(Reason.REASON_NEEDED)), 400
-    records = _records()
+        return _render_patron(number, card, refused=Refused(Reason.REASON_NEEDED)), 400
+    records = _record_stores()
     if records.erased_file is None:
-        return _page(
+        return _render_patron(
             number, card, error=gettext("Name [privacy] erased_file first: else a restored backup brings back who was erased.")
         ), 409
     try:
@@ -147,61 +148,61 @@ def erase(number: str) -> str | Response | tuple[str, int]:
         if "apply" not in request.form:
             return render_template("staff/patron_erase.html", number=number, rows=len(rows), reason=reason, done=None)
         done = person_file.erase(records, who, rows, reason, own.now(), actor("erase"))
-    except NotDone as no:
-        return _page(number, card, error=str(no)), 409
+    except NotDone as not_done:
+        return _render_patron(number, card, error=str(not_done)), 409
     return render_template("staff/patron_erase.html", number=number, rows=0, done=done, in_words=in_words, ends=ENDS)
 
 
-def _card(number: str) -> str:
+def _find_card(number: str) -> str:
     """Return the card with this number as it is now; 404 for a number that nobody was given."""
-    return services().bridge.read(bind(_card_of, number)) or abort(404)
+    return services().bridge.read(bind(_present_card, number)) or abort(404)
 
 
-def _card_of(unit: UnitOfWork, number: str) -> str:
+def _present_card(unit: UnitOfWork, number: str) -> str:
     card = web_sessions.card_of(unit, number)
     return card_now(unit, card) if card else ""
 
 
-def _number(card: str) -> str:
+def _number_for(card: str) -> str:
     own = services()
     return own.bridge.write(bind(web_sessions.number_of, card, own.now()))
 
 
-def _see(card: str) -> PatronPage | None:
+def _see_patron(card: str) -> PatronPage | None:
     """Return everything about a card; None if the library's own system did not answer in time."""
-    seen = services().bridge.ask(services().circulation.execute(SeePatronPage(card)))
+    seen = services().bridge.run(services().circulation.execute(SeePatronPage(card)))
     return None if isinstance(seen, Refused) else seen
 
 
-def _name(one: Borrower) -> str:
+def _full_name(one: Borrower) -> str:
     return " ".join(filter(None, (one.name.reveal(), one.name_zh.reveal())))
 
 
-def _records() -> Records:
+def _record_stores() -> Records:
     """Return where this site keeps records of persons, read and changed by way of the bridge."""
     own = services()
     marks, archive = own.erased(), own.library().policy.retention.archive_file
     return Records(own.bridge.read, own.bridge.write, archive, marks.file, marks.key)
 
 
-def _to(number: str, **told: str) -> Response:
-    return redirect(url_for("patrons.page", number=number, **told), 303)  # type: ignore[arg-type]  # `told` is the query
+def _redirect_to_patron(number: str, **query: str) -> Response:
+    return redirect(url_for("patrons.page", number=number, **query), 303)  # type: ignore[arg-type]  # `told` is the query
 
 
-def _search(error: str = "", words: str = "", rows: list[dict[str, str]] | None = None, *, most: bool = False) -> str:
+def _render_search(error: str = "", words: str = "", rows: list[dict[str, str]] | None = None, *, most: bool = False) -> str:
     return render_template("staff/patrons.html", error=error, words=words, rows=rows or [], most=most)
 
 
-def _page(
+def _render_patron(
     number: str, card: str, *, error: str = "", refused: Refused | None = None, form: Mapping[str, str] | None = None
 ) -> str:
-    seen = _see(card) or abort(503)
+    seen = _see_patron(card) or abort(503)
     refusal = seen.seen.refusal
     return render_template(
         "staff/patron.html",
         number=number,
         found=seen,
-        name=_name(seen.borrower) if seen.borrower else "",
+        name=_full_name(seen.borrower) if seen.borrower else "",
         form={one: (form or {}).get(one, "") for one in FIELDS},
         placed=request.args.get("placed", "")[:40],
         paid=whole_number(request.args.get("paid", "")) or 0,

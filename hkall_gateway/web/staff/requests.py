@@ -26,7 +26,7 @@ from hkall_gateway.web.labels import COMMANDS, POSITIONS, reason_in_words, rule_
 from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import actor, may, needs, staff_role
 from hkall_gateway.web.staff import words as words
-from hkall_gateway.web.staff.lists import flag
+from hkall_gateway.web.staff.lists import flag_words
 from hkall_gateway.web.staff.unsent import SENDS, documents
 
 PAGES = Blueprint("requests", __name__)
@@ -52,7 +52,7 @@ class Given:
     """The filled form of an action; `no` is a sentence about it with its `rule`, `changed` the change made meanwhile."""
 
     fields: dict[str, str] = field(default_factory=dict)
-    no: str = ""
+    error: str = ""
     rule: str = ""
     changed: Changed | None = None
 
@@ -86,7 +86,7 @@ def found() -> str | Response:
 @needs(StaffRole.VIEWER)
 def one(number: str) -> str:
     """Everything about one request; `?done=cancel` after a command that was run."""
-    return _page(number, Given())
+    return _render_request(number, Given())
 
 
 @PAGES.post("/staff/requests/<number>/<name>")
@@ -97,21 +97,21 @@ def act(number: str, name: str) -> Response | tuple[str, int]:
     if not may(row.role):
         abort(403)
     given = {one: typed(one, LONGEST) for one in (*row.takes, "dollars")} | {"reason": typed("reason")}
-    command = _command(number, row, given)
+    command = _make_command(number, row, given)
     if isinstance(command, str):
-        return _page(number, Given(given, command)), 422
+        return _render_request(number, Given(given, command)), 422
     newest = whole_number(typed("seen"), LONG) or 0
-    answer = services().bridge.ask(services().circulation.execute(command, since=newest))
+    answer = services().bridge.run(services().circulation.execute(command, since=newest))
     if isinstance(answer, Changed):
-        return _page(number, Given(given, changed=answer)), 409
+        return _render_request(number, Given(given, changed=answer)), 409
     if isinstance(answer, Refused):
-        return _page(number, Given(given, sentence(answer), rule_of(answer))), 422
+        return _render_request(number, Given(given, sentence(answer), rule_of(answer))), 422
     there = getattr(answer, "request", "") or number  # a request that is placed again has a number of its own
     again, note = getattr(answer, "again", False), _WORDS.get(answer.note) if isinstance(answer, Done) else None
     return redirect(url_for("requests.one", number=there, done=name, again=1 if again else None, note=note), 303)
 
 
-def _command(number: str, row: ActionRow, given: dict[str, str]) -> Act | Reopen | str:
+def _make_command(number: str, row: ActionRow, given: dict[str, str]) -> Act | Reopen | str:
     """Return the command line's command, from the fields of the form, or what is wrong with them."""
     on, to = given.get("on", ""), given.get("to", "")
     agency, slash, barcode = (given.get("item", "") or given.get("lender", "")).partition("/")
@@ -132,7 +132,7 @@ def _command(number: str, row: ActionRow, given: dict[str, str]) -> Act | Reopen
     return Act(by, number, named[1], named[0], reason, on=day, cents=cents, position=position, action=row.name)
 
 
-def _page(number: str, given: Given) -> str:
+def _render_request(number: str, given: Given) -> str:
     page = consult(console.request_page, number, staff_role())
     if isinstance(page, Refused):
         abort(404)
@@ -142,7 +142,7 @@ def _page(number: str, given: Given) -> str:
         given=given,
         documents=documents(page.sent) if page.named else {},
         patron_number=page.patron_number,
-        flags=list(map(flag, page.request.flags.split())),
+        flags=list(map(flag_words, page.request.flags.split())),
         w=words,
         event_words=words.event_words,
         rules_of=words.rules_of,

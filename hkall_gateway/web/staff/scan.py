@@ -64,10 +64,10 @@ class Answered:
 def scan() -> str:
     """The station: with the answer to the scan in the address, else ready for the next one."""
     number = request.args.get("scan", "")
-    rows = _answers()
+    rows = _read_answers()
     newest = next((row for row in rows if str(row.number) == number), None)
     earlier = [row for row in rows if newest is None or row.number < newest.number]
-    return _page(newest, earlier)
+    return _render_station(newest, earlier)
 
 
 @PAGES.post("/staff/scan")
@@ -80,7 +80,7 @@ def scanned() -> Response | str:
         text, card, kind = card, "", ScanKind.CARD
     if not text or "done" in request.form:
         return redirect(url_for("scan.scan"), 303)
-    answer, borrowing = _ask(text, card, kind)
+    answer, borrowing = _run_scan(text, card, kind)
     made = Answered(text, answer, Borrowing() if "once" in request.form else borrowing)
     try:
         parts = {"text": made.text, "answer": asdict(made.answer), **asdict(made.borrowing)}
@@ -88,7 +88,7 @@ def scanned() -> Response | str:
         add = bind(web_sessions.add, token, stored, services().now())
         number = services().bridge.write(add, LockSet(document=("web_scans", token)))
     except Unavailable:  # it may be done: its answer is shown all the same
-        return _page(made, [])
+        return _render_station(made, [])
     return redirect(url_for("scan.scan", scan=number), 303)
 
 
@@ -102,9 +102,9 @@ def place() -> Response:
     return answer
 
 
-def _ask(text: str, card: str, kind: ScanKind | None) -> tuple[Answer, Borrowing]:
-    asked = Scan(actor("scan"), text, card, typed("agency"), kind, _place())
-    found = services().bridge.ask(scan_station.scan(services().circulation, asked))
+def _run_scan(text: str, card: str, kind: ScanKind | None) -> tuple[Answer, Borrowing]:
+    command = Scan(actor("scan"), text, card, typed("agency"), kind, _station_place())
+    found = services().bridge.run(scan_station.scan(services().circulation, command))
     if isinstance(found, CardScanned):
         over, barred = found.card == card, found.patron is not None and found.patron.refusal is not None
         name = library_name(found.partner.agency) if found.partner else name_of(found.patron)
@@ -114,20 +114,20 @@ def _ask(text: str, card: str, kind: ScanKind | None) -> tuple[Answer, Borrowing
     library = services().bridge.read(lambda unit: unit.partners.with_card(card)) if card else None
     partner = library_name(library.agency) if library else ""
     if isinstance(found, CardOrCopy):
-        known = (row.borrowing.name for row in _answers() if card and row.borrowing.card == card)
+        known = (row.borrowing.name for row in _read_answers() if card and row.borrowing.card == card)
         return of_either(found), Borrowing(card, partner or next(known, ""))
-    answer = of_copy(found, _institutional_card, _place())
+    answer = of_copy(found, _institutional_card, _station_place())
     return answer, Borrowing(card, partner or (name_of(found.patron) if card else ""))
 
 
-def _page(newest: Answered | None, earlier: list[Answered]) -> str:
+def _render_station(newest: Answered | None, earlier: list[Answered]) -> str:
     borrowing, answer = (newest.borrowing, newest.answer) if newest else (Borrowing(), None)
     places = services().library().pickup_locations
-    station = {"places": places if len(places) > 1 else (), "here": _place()}
+    station = {"places": places if len(places) > 1 else (), "here": _station_place()}
     return render_template("staff/scan.html", newest=newest, answer=answer, borrowing=borrowing, lines=earlier, **station)
 
 
-def _answers() -> list[Answered]:
+def _read_answers() -> list[Answered]:
     """Return the session's scans, newest first."""
     rows, found = services().bridge.read(bind(web_sessions.of, staff_session().token_hash)), []
     for row in rows:
@@ -142,7 +142,7 @@ def _institutional_card(agency: str) -> str:
     return partner.institutional_card if partner else ""
 
 
-def _place() -> str:
+def _station_place() -> str:
     """Return where this station stands, "" if that was not chosen, or has been given up since."""
     kept = request.cookies.get(PLACE, "")
     return kept if kept in services().library().pickup_locations else ""

@@ -58,8 +58,14 @@ def of_card(scanned: CardScanned, *, over: bool) -> Answer:
         return Answer(OK, gettext("Ship to %(library)s", library=library_name(scanned.partner.agency)), notes=(leaving,))
     patron = scanned.patron
     if patron is None or patron.refusal:
-        no, what = patron.refusal if patron else None, gettext("This card cannot borrow")
-        return Answer(NO, what, whom=name_of(patron), notes=(sentence(no),) if no else (), rule=rule_of(no) if no else "")
+        refusal, what = patron.refusal if patron else None, gettext("This card cannot borrow")
+        return Answer(
+            NO,
+            what,
+            whom=name_of(patron),
+            notes=(sentence(refusal),) if refusal else (),
+            rule=rule_of(refusal) if refusal else "",
+        )
     notes = []
     if number := sum(entry.request.position is Position.RECEIVED for entry in patron.lines):
         waiting = ngettext("%(num)d book waits on the hold shelf.", "%(num)d books wait on the hold shelf.", number)
@@ -87,13 +93,13 @@ def of_copy(scanned: CopyScanned, card_of_partner: Callable[[str], str], here: s
     """
     outcome, request = scanned.outcome, scanned.request
     if isinstance(outcome, CheckedIn):
-        answer = _at(here, _IN.get(outcome.what, _as_before)(scanned, outcome), request)
+        answer = _collected_elsewhere(here, _IN.get(outcome.what, _answer_again)(scanned, outcome), request)
         if outcome.what == Arrival.PAGED and request:
             answer = replace(answer, ship_card=card_of_partner(request.partner))
     elif isinstance(outcome, CheckedOut):
-        answer = _lent(scanned, outcome)
+        answer = _answer_loan(scanned, outcome)
     elif isinstance(outcome, Refused):
-        answer = _REFUSALS.get(outcome.why, _refused)(scanned, outcome)
+        answer = _REFUSALS.get(outcome.why, _answer_refusal)(scanned, outcome)
     else:  # the station asks for nothing else
         answer = Answer(NO, gettext("Ask a colleague"))
     known = scanned.copies[0] if len(scanned.copies) == 1 else None
@@ -110,26 +116,26 @@ def name_of(patron: PatronSeen | Borrower | None) -> str:
     return (chinese or english) if language() == CHINESE else (english or chinese)
 
 
-def _received(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
+def _answer_received(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
     tone, notes = OK, [gettext("The letter is on its way.")]
     notes += _collect_by(scanned.request)
     if outcome.recalled:
         tone, notes = LOOK, [*notes, gettext("Its owner has recalled it: tell the patron when lending.")]
-    return Answer(tone, _shelf(scanned), whom=name_of(scanned.patron), notes=tuple(notes), slip=True)
+    return Answer(tone, _shelf_words(scanned), whom=name_of(scanned.patron), notes=tuple(notes), slip=True)
 
 
-def _as_before(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
+def _answer_again(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
     """The same book twice: it belongs where it belonged."""
     request, before = scanned.request, gettext("Scanned before: nothing has changed.")
     if request and request.position is Position.RECEIVED:
         notes = (before, *_collect_by(request))
-        return Answer(LOOK, _shelf(scanned), whom=name_of(scanned.patron), notes=notes, slip=True)
+        return Answer(LOOK, _shelf_words(scanned), whom=name_of(scanned.patron), notes=notes, slip=True)
     if request and request.position in GOING:
-        return Answer(LOOK, _send(request), notes=(before,), slip=True)
+        return Answer(LOOK, _send_words(request), notes=(before,), slip=True)
     return Answer(LOOK, gettext("Nothing to do"), notes=(before,))
 
 
-def _returned(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
+def _answer_returned(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
     notes = [gettext("Returned.")]
     if scanned.before and scanned.before.dropped_on:
         notes.append(gettext("It lay in the book drop since %(day)s.", day=day(scanned.before.dropped_on)))
@@ -138,45 +144,45 @@ def _returned(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
     if outcome.fine_cents:
         notes.append(gettext("Fine: %(sum)s.", sum=money(outcome.fine_cents)))
     tone = LOOK if outcome.recalled or outcome.fine_cents else OK
-    return Answer(tone, _send(scanned.request), whom=name_of(scanned.patron), notes=tuple(notes), slip=True)
+    return Answer(tone, _send_words(scanned.request), whom=name_of(scanned.patron), notes=tuple(notes), slip=True)
 
 
-def _unwanted(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
+def _answer_unwanted(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
     recalled = outcome.recalled and not (scanned.before and scanned.before.unwanted)
     why = gettext("Its owner has recalled it.") if recalled else gettext("Nobody waits for it any more.")
-    return Answer(LOOK, _send(scanned.request), notes=(why,), slip=True)
+    return Answer(LOOK, _send_words(scanned.request), notes=(why,), slip=True)
 
 
-def _uncollected(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
-    return Answer(LOOK, _send(scanned.request), notes=(gettext("Not collected in time."),), slip=True)
+def _answer_uncollected(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
+    return Answer(LOOK, _send_words(scanned.request), notes=(gettext("Not collected in time."),), slip=True)
 
 
-def _paged(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
+def _answer_paged(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
     library = library_name(scanned.request.partner if scanned.request else "")
     notes = (gettext("It is still here: ship it, or scan the card of %(library)s first.", library=library),)
     return Answer(LOOK, gettext("Ship to %(library)s", library=library), notes=notes, slip=True)
 
 
-def _home(_scanned: CopyScanned, outcome: CheckedIn) -> Answer:
+def _answer_home(_scanned: CopyScanned, outcome: CheckedIn) -> Answer:
     missed = (gettext("The borrowing library had not said that it was on its way."),) if outcome.alert else ()
     return Answer(LOOK if missed else OK, gettext("Re-shelve"), notes=(gettext("Our own book is home."), *missed))
 
 
 _IN: Final[Mapping[str, Callable[[CopyScanned, CheckedIn], Answer]]] = MappingProxyType(
     {
-        PLACED: _received,
-        "again": _as_before,
-        "returned": _returned,
-        "unwanted": _unwanted,
-        "uncollected": _uncollected,
-        "paged": _paged,
-        "home": _home,
+        PLACED: _answer_received,
+        "again": _answer_again,
+        "returned": _answer_returned,
+        "unwanted": _answer_unwanted,
+        "uncollected": _answer_uncollected,
+        "paged": _answer_paged,
+        "home": _answer_home,
     }
 )
 """By what a check-in did."""
 
 
-def _lent(scanned: CopyScanned, outcome: CheckedOut) -> Answer:
+def _answer_loan(scanned: CopyScanned, outcome: CheckedOut) -> Answer:
     again = (gettext("Scanned before: nothing has changed."),) if outcome.again else ()
     if scanned.request and scanned.request.side is Side.LENDING:
         sent = gettext("Send to %(library)s", library=library_name(scanned.request.partner))
@@ -186,10 +192,10 @@ def _lent(scanned: CopyScanned, outcome: CheckedOut) -> Answer:
     return Answer(LOOK if again or recalled else OK, until, whom=name_of(scanned.patron), notes=(*again, *recalled))
 
 
-def _unknown(scanned: CopyScanned, outcome: Refused) -> Answer:
+def _answer_unknown(scanned: CopyScanned, outcome: Refused) -> Answer:
     """Return the answer for a copy without an open request; it depends on the owner of the copy."""
     if scanned.request and scanned.request.position not in FINAL:  # our own copy on its way to a library, and a patron's card
-        return _refused(scanned, outcome)
+        return _answer_refusal(scanned, outcome)
     if scanned.request:
         return Answer(LOOK, gettext("Re-shelve"), notes=(gettext("Our own book; its last request has ended."),))
     if any(copy.agency == services().library().agency for copy in scanned.copies):
@@ -199,41 +205,41 @@ def _unknown(scanned: CopyScanned, outcome: Refused) -> Answer:
     return Answer(NO, gettext("This barcode is unknown"), notes=notes)
 
 
-def _belongs_elsewhere(scanned: CopyScanned, outcome: Refused) -> Answer:
+def _answer_foreign(scanned: CopyScanned, outcome: Refused) -> Answer:
     """Return the answer for a partner's copy for which nobody waits: whose it is, and that it is sent there."""
     if outcome.item is None or not outcome.item.agency:
-        return _refused(scanned, outcome)
+        return _answer_refusal(scanned, outcome)
     owner = library_name(outcome.item.agency)
     named = replace(outcome, detail={"owner": owner})
     return Answer(NO, gettext("A book of %(library)s", library=owner), notes=(sentence(named),))
 
 
-def _ambiguous(scanned: CopyScanned, _outcome: Refused) -> Answer:
+def _answer_ambiguous(scanned: CopyScanned, _outcome: Refused) -> Answer:
     notes = (gettext("Two books have this barcode. Look at the stamp, and choose its library."),)
     return Answer(LOOK, gettext("Which library's book?"), notes=notes, owners=scanned.owners)
 
 
-def _away(_scanned: CopyScanned, _outcome: Refused) -> Answer:
+def _answer_late(_scanned: CopyScanned, _outcome: Refused) -> Answer:
     notes = (gettext("No answer in time. Scan it again: what was done is not done twice."),)
     return Answer(NO, gettext("Scan it again"), notes=notes)
 
 
-def _refused(_scanned: CopyScanned, outcome: Refused) -> Answer:
+def _answer_refusal(_scanned: CopyScanned, outcome: Refused) -> Answer:
     return Answer(NO, gettext("Stop"), notes=(sentence(outcome),), rule=rule_of(outcome))
 
 
 _REFUSALS: Final[Mapping[Reason, Callable[[CopyScanned, Refused], Answer]]] = MappingProxyType(
     {
-        Reason.UNKNOWN_ITEM: _unknown,
-        Reason.BELONGS_ELSEWHERE: _belongs_elsewhere,
-        Reason.AMBIGUOUS_ITEM: _ambiguous,
-        Reason.TRY_AGAIN: _away,
+        Reason.UNKNOWN_ITEM: _answer_unknown,
+        Reason.BELONGS_ELSEWHERE: _answer_foreign,
+        Reason.AMBIGUOUS_ITEM: _answer_ambiguous,
+        Reason.TRY_AGAIN: _answer_late,
     }
 )
 """Refusals with words of the station's own; the others have a sentence in `reasons`."""
 
 
-def _shelf(scanned: CopyScanned) -> str:
+def _shelf_words(scanned: CopyScanned) -> str:
     """Where it goes on the hold shelf: under the first letter of the patron's name, if that is a letter of the alphabet."""
     letter = scanned.patron.name.reveal()[:1].upper() if scanned.patron else ""
     if letter.isascii() and letter.isalpha():
@@ -241,7 +247,7 @@ def _shelf(scanned: CopyScanned) -> str:
     return gettext("Hold shelf")
 
 
-def _send(request: Request | None) -> str:
+def _send_words(request: Request | None) -> str:
     return gettext("Send to %(library)s", library=library_name(request.partner if request else ""))
 
 
@@ -250,7 +256,7 @@ def _collect_by(request: Request | None) -> list[str]:
     return [gettext("Collect by %(day)s.", day=day(last))] if last else []
 
 
-def _at(here: str, answer: Answer, request: Request | None) -> Answer:
+def _collected_elsewhere(here: str, answer: Answer, request: Request | None) -> Answer:
     """The answer to a copy that waits for its patron; it is taken to the place where it is collected."""
     there = request.pickup_location if request and request.position is Position.RECEIVED else ""
     if not here or there in ("", here):

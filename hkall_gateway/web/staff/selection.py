@@ -56,30 +56,30 @@ class Outcome:
 @needs(StaffRole.CLERK)
 def selected(name: str) -> str:
     """The page of the commands for the selected rows."""
-    return _page(view_of(name), _chosen())
+    return _render_commands(view_of(name), _selected_requests())
 
 
 @PAGES.post("/staff/lists/<name>/act")
 @needs(StaffRole.CLERK)
 def act(name: str) -> str | tuple[str, int]:
     """Gives one command to each of the selected requests, one after the other."""
-    view, chosen, command = view_of(name), _chosen(), typed("action")
+    view, chosen, command = view_of(name), _selected_requests(), typed("action")
     if command not in ACTIONS or command in ELSEWHERE or permitted.row_of(command).role > staff_role():
         abort(403)
     try:
         on = typed_day("on")
     except ValueError:
-        return _page(view, chosen, error=gettext("This is not a date: write it as 2017-03-16.")), 400
+        return _render_commands(view, chosen, error=gettext("This is not a date: write it as 2017-03-16.")), 400
     takes = permitted.row_of(command).takes
     lender, until = typed("lender") if "lender" in takes else "", on if "on" in takes else None
-    asked = Act(actor(command), agency=lender, reason=typed("reason"), on=until, action=command)
-    outcomes = [outcome_of(one, execute(replace(asked, request=one.id))) for one in chosen]
+    bulk_command = Act(actor(command), agency=lender, reason=typed("reason"), on=until, action=command)
+    outcomes = [outcome_of(one, execute(replace(bulk_command, request=one.id))) for one in chosen]
     return render_template(
         "staff/outcomes.html", view=view, title=WORK_LISTS[view.name].words, command=COMMANDS[command], outcomes=outcomes
     )
 
 
-def _page(view: View, chosen: tuple[Request, ...], error: str = "") -> str:
+def _render_commands(view: View, chosen: tuple[Request, ...], error: str = "") -> str:
     bulk, work_list = bulk_actions(chosen, staff_role()), WORK_LISTS[view.name]
     allowed = [one.action for one in bulk if one.allowed == len(chosen)]
     return render_template(
@@ -111,13 +111,13 @@ def bulk_actions(chosen: tuple[Request, ...], role: StaffRole) -> tuple[BulkActi
     return tuple(one for one in counted if one.allowed)
 
 
-def _chosen() -> tuple[Request, ...]:
+def _selected_requests() -> tuple[Request, ...]:
     """The selected requests, in their order, each once. Unknown numbers are left out."""
     numbers = list(dict.fromkeys(request.form.getlist("request")))[:MOST]
-    return services().bridge.read(bind(_requests, numbers))
+    return services().bridge.read(bind(_find_requests, numbers))
 
 
-def _requests(unit: UnitOfWork, numbers: list[str]) -> tuple[Request, ...]:
+def _find_requests(unit: UnitOfWork, numbers: list[str]) -> tuple[Request, ...]:
     return tuple(found for number in numbers if (found := unit.requests.find(number)))
 
 

@@ -127,8 +127,8 @@ class Wanted:
 @needs(StaffRole.CLERK)
 def slips() -> Response:
     """The slips as they will be printed. To look at them changes nothing; the paper is remembered by the browser."""
-    wanted = _wanted(request.args)
-    answer = make_response(_page(wanted))
+    wanted = _read_wanted(request.args)
+    answer = make_response(_render_slips(wanted))
     if "paper" in request.args:
         set_own_cookie(answer, PAPER, wanted.paper, max_age=A_YEAR_S)
     return answer
@@ -138,16 +138,16 @@ def slips() -> Response:
 @needs(StaffRole.CLERK)
 def printed() -> str:
     """Notes that the slips of the form are printed, and shows them to be printed; one printed before says when."""
-    wanted = _wanted(request.form)
+    wanted = _read_wanted(request.form)
     if not wanted.numbers:
         abort(400)
-    return _page(wanted, printing=True)
+    return _render_slips(wanted, printing=True)
 
 
-def _page(wanted: Wanted, *, printing: bool = False) -> str:
+def _render_slips(wanted: Wanted, *, printing: bool = False) -> str:
     found, following = consult(slips_of, wanted)
-    asked = {slip.request.id: execute(Act(actor("print"), slip.request.id, action="print")) for slip in found if printing}
-    failed = tuple(number for number, answer in asked.items() if isinstance(answer, Refused))  # not printed
+    results = {slip.request.id: execute(Act(actor("print"), slip.request.id, action="print")) for slip in found if printing}
+    failed = tuple(number for number, answer in results.items() if isinstance(answer, Refused))  # not printed
     return render_template(
         "staff/slips.html",
         wanted=wanted,
@@ -163,13 +163,13 @@ def _page(wanted: Wanted, *, printing: bool = False) -> str:
     )
 
 
-def _wanted(said: Mapping[str, str]) -> Wanted:
-    name, kept = said.get("list", ListName.PULL.value), request.cookies.get(PAPER, "")
-    paper = said.get("paper", kept if kept in PAPERS else next(iter(PAPERS)))
+def _read_wanted(query: Mapping[str, str]) -> Wanted:
+    name, kept = query.get("list", ListName.PULL.value), request.cookies.get(PAPER, "")
+    paper = query.get("paper", kept if kept in PAPERS else next(iter(PAPERS)))
     if name not in {one.value for one in KINDS} or paper not in PAPERS:
         abort(404)
     numbers = dict.fromkeys(request.values.getlist("request"))
-    return Wanted(ListName(name), paper, tuple(numbers)[:MOST], bool(said.get("unprinted")), said.get("after", ""))
+    return Wanted(ListName(name), paper, tuple(numbers)[:MOST], bool(query.get("unprinted")), query.get("after", ""))
 
 
 def slips_of(context: Context, wanted: Wanted) -> tuple[tuple[Slip, ...], str]:
@@ -185,11 +185,11 @@ def slips_of(context: Context, wanted: Wanted) -> tuple[tuple[Slip, ...], str]:
         page = console.work_list(context, wanted.name, StaffRole.CLERK, PageOrder(key, after=wanted.after, most=MOST))
         found, following = [row.request for row in page.rows], page.next
     rows = [one for one in found if has_slip(one) and one.position in POSITIONS[wanted.kind]]
-    made = (_slip(context.unit, one, wanted.kind) for one in rows)
+    made = (_make_slip(context.unit, one, wanted.kind) for one in rows)
     return tuple(slip for slip in made if not (wanted.unprinted and slip.printed_at)), following
 
 
-def _slip(unit: UnitOfWork, one: Request, kind: SlipKind) -> Slip:
+def _make_slip(unit: UnitOfWork, one: Request, kind: SlipKind) -> Slip:
     agency = one.partner if kind is SlipKind.PULL else one.item_agency or one.partner
     partner = unit.partners.find(agency)
     patron = unit.patrons.find(one.patron) if one.patron and kind is SlipKind.HOLD else None

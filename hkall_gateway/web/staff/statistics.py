@@ -63,9 +63,9 @@ def svg(chart: Chart, found: Statistics) -> bytes:
     return etree.tostring(tree, xml_declaration=True, encoding="utf-8")
 
 
-def _months(found: Statistics) -> Graph:
+def _draw_months(found: Statistics) -> Graph:
     counts = total([one for one in found.counts if one.side == Side.BORROWING], "month")
-    chart = _bars(pygal.StackedBar, legend_at_bottom=True, legend_at_bottom_columns=4)
+    chart = _bar_chart(pygal.StackedBar, legend_at_bottom=True, legend_at_bottom_columns=4)
     chart.x_labels = [one.month for one in counts]
     chart.add(gettext("Filled"), [one.filled for one in counts])
     chart.add(gettext("Unfilled"), [one.unfilled for one in counts])
@@ -74,28 +74,28 @@ def _months(found: Statistics) -> Graph:
     return chart
 
 
-def _turnaround(found: Statistics) -> Graph:
+def _draw_turnaround(found: Statistics) -> Graph:
     books = [0] * (MOST_DAYS + 1)
     for one in found.turnarounds:
         books[min(max(one.days, 0), MOST_DAYS)] += one.requests
-    chart = _bars(pygal.Bar, show_legend=False, x_title=gettext("Days"))
+    chart = _bar_chart(pygal.Bar, show_legend=False, x_title=gettext("Days"))
     chart.x_labels = [*map(str, range(MOST_DAYS)), f"{MOST_DAYS}+"]
     chart.add(gettext("Books"), books)
     return chart
 
 
-def _declines(found: Statistics) -> Graph:
+def _draw_declines(found: Statistics) -> Graph:
     sums = Counter[str]()
     for one in found.declines:
         sums[one.reason] += one.times
     rows = sorted(sums.items(), key=lambda one: (one[1], one[0]))
-    chart = _bars(pygal.HorizontalBar, show_legend=False)
+    chart = _bar_chart(pygal.HorizontalBar, show_legend=False)
     chart.x_labels = [reason_label(reason, language()) for reason, _ in rows]
     chart.add(gettext("Times"), [times for _, times in rows])
     return chart
 
 
-def _bars(kind: type[Graph], **options: object) -> Graph:
+def _bar_chart(kind: type[Graph], **options: object) -> Graph:
     style = Style(
         background="transparent",
         plot_background="transparent",
@@ -127,9 +127,9 @@ def _bars(kind: type[Graph], **options: object) -> Graph:
 
 # fmt: off
 CHARTS: Final[Mapping[str, Chart]] = MappingProxyType({
-    "months":     Chart(N_("Requests of our patrons by month and outcome"), _months),
-    "turnaround": Chart(N_("Books by the days from the request to our hold shelf"), _turnaround),
-    "declines":   Chart(N_("Reasons for which lenders did not supply"), _declines),
+    "months":     Chart(N_("Requests of our patrons by month and outcome"), _draw_months),
+    "turnaround": Chart(N_("Books by the days from the request to our hold shelf"), _draw_turnaround),
+    "declines":   Chart(N_("Reasons for which lenders did not supply"), _draw_declines),
 })
 """By the table that they stand above."""
 # fmt: on
@@ -160,7 +160,7 @@ def percent(share: float | None) -> int | None:
     return None if share is None else round(100 * share)
 
 
-def _counts(found: Iterable[Count], *by: str) -> list[Row]:
+def _count_rows(found: Iterable[Count], *by: str) -> list[Row]:
     rows: list[Row] = []
     for one in total(found, *by):
         names = (gettext(SIDES[one.side]) if name == "side" else getattr(one, name) or "–" for name in by)
@@ -204,11 +204,11 @@ COUNTED: Final = (N_("Requests"), N_("Filled"), N_("Unfilled"), N_("Cancelled"),
 # fmt: off
 TABLES: Final[Mapping[str, Table]] = MappingProxyType({
     "months":     Table(N_("By month"), (N_("Month"), N_("Side"), *COUNTED),
-                        lambda found: _counts(found.counts, "month", "side"), words=2),
+                        lambda found: _count_rows(found.counts, "month", "side"), words=2),
     "partners":   Table(N_("By library"), (N_("Library"), N_("Side"), *COUNTED),
-                        lambda found: _counts(found.counts, "partner", "side"), words=2),
+                        lambda found: _count_rows(found.counts, "partner", "side"), words=2),
     "categories": Table(N_("By category of our patrons"), (N_("Category"), *COUNTED),
-                        lambda found: _counts([one for one in found.counts if one.side == Side.BORROWING], "category")),
+                        lambda found: _count_rows([one for one in found.counts if one.side == Side.BORROWING], "category")),
     "turnaround": Table(N_("Days from the request to our hold shelf"),
                         (N_("Lender"), N_("Books"), N_("Half within"), N_("Nine of ten within")), turnaround_rows),
     "declines":   Table(N_("Why lenders did not supply (R37)"), (N_("Lender"), N_("Reason"), N_("Times")), decline_rows,
@@ -262,11 +262,11 @@ class Days:
 @needs(StaffRole.VIEWER)
 def page() -> str | tuple[str, int]:
     """The page; a period that is not possible says why."""
-    days = _days()
-    found = _figures(days)
+    days = _read_period()
+    found = _figures_of(days)
     if isinstance(found, Refused):
-        said = {"found": None, "error": sentence(found), "rule_number": rule_of(found)}
-        return render_template("staff/statistics.html", days=days, **said), 400
+        refusal = {"found": None, "error": sentence(found), "rule_number": rule_of(found)}
+        return render_template("staff/statistics.html", days=days, **refusal), 400
     sides = {one.side: one for one in total(found.counts, "side")}
     half, most = days_within(found.turnarounds, 0.5), days_within(found.turnarounds, 0.9)
     return render_template(
@@ -291,7 +291,7 @@ def as_file(name: str) -> Response:
     """One table as a file."""
     if name not in TABLES:
         abort(404)
-    table, found = TABLES[name], _possible()
+    table, found = TABLES[name], _read_figures()
     period = f"{found.period.first}-{found.period.last}"
     return csv_file(f"hkall-{name}-{period}.csv", [gettext(head) for head in table.heads], table.rows(found))
 
@@ -302,10 +302,10 @@ def picture(name: str) -> Response:
     """One chart: it has inline style, thus a policy of its own, and is shown as `<img>`."""
     if name not in CHARTS:
         abort(404)
-    return Response(svg(CHARTS[name], _possible()), mimetype="image/svg+xml", headers={"Content-Security-Policy": PICTURE})
+    return Response(svg(CHARTS[name], _read_figures()), mimetype="image/svg+xml", headers={"Content-Security-Policy": PICTURE})
 
 
-def _days() -> Days:
+def _read_period() -> Days:
     """The period that the address asks for; without one, the present month and those before it."""
     today = civil(services().now())
     months = today.year * 12 + today.month - MONTHS
@@ -317,14 +317,14 @@ def _days() -> Days:
         return Days(typed, None, None)
 
 
-def _possible() -> Statistics:
-    found = _figures(_days())
+def _read_figures() -> Statistics:
+    found = _figures_of(_read_period())
     if isinstance(found, Refused):
         abort(400)
     return found
 
 
-def _figures(days: Days) -> Statistics | Refused:
+def _figures_of(days: Days) -> Statistics | Refused:
     """The figures of a period, at most KEPT_S seconds old."""
     if days.first is None or days.last is None:
         return Refused(Reason.WRONG_DATE, detail={"on": " – ".join(days.typed)})

@@ -136,45 +136,47 @@ NO_FAILURES: Final[Mapping[int, str]] = MappingProxyType({})
 @needs(StaffRole.SUPERVISOR)
 def page() -> str:
     """The page: one tab, chosen by `kind`."""
-    return _page(_kind(request.args.get("kind", "dead")))
+    return _render_unsent(_known_kind(request.args.get("kind", "dead")))
 
 
 @PAGES.post("/staff/unsent/<kind>")
 @needs(StaffRole.SUPERVISOR)
 def judge(kind: str) -> str | Response | tuple[str, int]:
     """Judge the rows that were chosen, each by a command of its own."""
-    named, how = _kind(kind), typed("how")
+    named, how = _known_kind(kind), typed("how")
     if how not in KINDS[named].how:
         abort(400)
     reason = typed("reason")
     rows = (whole_number(text, LONG) for text in request.form.getlist("row")[:MOST])
     numbers = [number for number in rows if number is not None]
     if not numbers:
-        return _page(named, gettext("Choose at least one row.")), 400
+        return _render_unsent(named, gettext("Choose at least one row.")), 400
     if how in NEEDS_REASON and not reason:
-        return _page(named, gettext("A reason is needed."), chosen=numbers), 400
+        return _render_unsent(named, gettext("A reason is needed."), chosen=numbers), 400
     what = KINDS[named].desk
     commands = (Settle(actor(f"{what} {how}"), number, reason, what, how) for number in numbers)
-    failures = {one.number: why for one in commands if (why := _replay(one) if how == REPLAY else _why(execute(one)))}
+    failures = {
+        one.number: why for one in commands if (why := _replay_document(one) if how == REPLAY else _why_unsettled(execute(one)))
+    }
     done = len(numbers) - len(failures)
     if failures:
-        return _page(named, failures=failures, done=done), 409
+        return _render_unsent(named, failures=failures, done=done), 409
     return redirect(url_for("unsent.page", kind=named, done=done), 303)
 
 
-def _replay(command: Settle) -> str:
+def _replay_document(command: Settle) -> str:
     """Hear a document again by the gateway's own NCIP, and record that it was. Return why not, "" if it was."""
     own = services()
     kept = own.bridge.read(bind(quarantine.one, command.number))
     if kept is None or kept.state != QuarantineState.KEPT:
-        return _why(unsent.GONE)
-    problem = own.bridge.ask(own.replay(kept))
+        return _why_unsettled(unsent.GONE)
+    problem = own.bridge.run(own.replay(kept))
     if problem:
         return sentence(problem) if isinstance(problem, Refused) else problem
-    return _why(execute(MarkReplayed(command.by, command.number, command.reason)))
+    return _why_unsettled(execute(MarkReplayed(command.by, command.number, command.reason)))
 
 
-def _why(outcome: object) -> str:
+def _why_unsettled(outcome: object) -> str:
     """Return why a row was not settled, "" if it was."""
     if not isinstance(outcome, Refused):
         return ""
@@ -183,13 +185,13 @@ def _why(outcome: object) -> str:
     return sentence(outcome)
 
 
-def _kind(word: str) -> str:
+def _known_kind(word: str) -> str:
     if word not in KINDS:
         abort(404)
     return word
 
 
-def _page(
+def _render_unsent(
     kind: str,
     error: str = "",
     *,
@@ -197,7 +199,7 @@ def _page(
     failures: Mapping[int, str] = NO_FAILURES,
     done: int | None = None,
 ) -> str:
-    found = _rows(kind, whole_number(request.args.get("after", ""), LONG) or 0)
+    found = _read_rows(kind, whole_number(request.args.get("after", ""), LONG) or 0)
     rows = [row for _, row in found[:MOST]]
     counts = consult(console.unsent_counts)
     return render_template(
@@ -221,7 +223,7 @@ def _page(
     )
 
 
-def _rows(kind: str, after: int) -> list[tuple[int, object]]:
+def _read_rows(kind: str, after: int) -> list[tuple[int, object]]:
     """Return the rows of a tab with their numbers, one more than a page has."""
     if kind == "letters":
         return [(one["id"], one) for one in consult(console.undelivered_letters, after, MOST + 1)]
