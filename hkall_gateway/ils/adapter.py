@@ -43,11 +43,14 @@ class Probe(StrEnum):
 class Report(Protocol):
     """Doctor's sheet of findings about the local system. `check` is the name of one of the adapter's rows."""
 
-    def ok(self, check: str, detail: str) -> None: ...
+    def ok(self, check: str, detail: str) -> None:
+        """Record that a check passed."""
 
-    def warn(self, check: str, detail: str, advice: str = "") -> None: ...
+    def warn(self, check: str, detail: str, advice: str = "") -> None:
+        """Record a warning."""
 
-    def fail(self, check: str, detail: str, advice: str = "") -> None: ...
+    def fail(self, check: str, detail: str, advice: str = "") -> None:
+        """Record that a check failed."""
 
 
 @dataclass(frozen=True, slots=True)

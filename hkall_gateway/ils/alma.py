@@ -51,7 +51,7 @@ def rows(path: Path) -> Iterator[Row]:
 
 
 def _read_users(name: str, file: IO[bytes]) -> Iterator[Row]:
-    """Each user element is freed once it is read, so that a whole university fits in memory."""
+    """Yield the users of a file. Each element is freed once it is read, so that a whole university fits in memory."""
     events = etree.iterparse(file, events=("start", "end"), resolve_entities=False, no_network=True, load_dtd=False)
     try:
         for number, (event, element) in enumerate(events):
@@ -77,7 +77,7 @@ def _former_barcodes(user: User) -> str:
 
 
 def _find_barcodes(user: User, *, active: bool) -> Iterator[str]:
-    """The identifiers of type BARCODE that have a value, the active or the inactive ones."""
+    """Yield the identifiers of type BARCODE that have a value, the active or the inactive ones."""
     for one in _find_children(user, "user_identifier"):
         is_active = _child_text(one, "status").upper() in {"", "ACTIVE"}
         if is_active is active and _child_text(one, "id_type").upper() == "BARCODE" and _child_text(one, "value"):
@@ -90,13 +90,13 @@ def _find_name(user: User) -> str:
 
 
 def _name_zh(user: User) -> str:
-    """The preferred name where it is a Chinese one; the family's comes first."""
+    """Return the preferred name where it is a Chinese one, family name first."""
     name = _child_text(user, "pref_last_name") + _child_text(user, "pref_first_name")
     return name if _CHINESE.search(name) else ""
 
 
 def _study_mode(user: User) -> str:
-    """The statistical category of a type with STUDY in its name."""
+    """Return the statistical category of a type with STUDY in its name."""
     for statistic in _find_children(user, "user_statistic"):
         if "STUDY" in _child_text(statistic, "category_type").upper():
             return _child_text(statistic, "statistic_category")
@@ -104,7 +104,7 @@ def _study_mode(user: User) -> str:
 
 
 def _read_day(user: User) -> str:
-    """The day alone: Alma writes a time zone behind it."""
+    """Return the day without the time zone that Alma writes behind it."""
     found = _child_text(user, "expiry_date")
     day = _DAY.fullmatch(found)
     return day[1] if day else found
@@ -139,12 +139,12 @@ COLUMNS: Final[Mapping[str, Callable[[User], str]]] = {
 
 
 def _find_children(user: User, name: str) -> Iterator[User]:
-    """Every element of this name, however deep."""
+    """Yield every element of this name, however deep."""
     return user.iter(f"{{*}}{name}")
 
 
 def _child_text(element: User, name: str) -> str:
-    """The text of a child; "" where there is none."""
+    """Return the text of a child. "" where there is none."""
     found = element.find(f"{{*}}{name}")
     return (found.text or "").strip() if found is not None else ""
 

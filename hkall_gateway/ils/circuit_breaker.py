@@ -28,7 +28,8 @@ Trial = Callable[[], Coroutine[Deferred[object], object, None]]
 class Timer(Protocol):
     """The part of a reactor that has `callLater`."""
 
-    def callLater(self, delay: float, call: Callable[..., object], /) -> ScheduledCall: ...  # noqa: N802  # Twisted's own name
+    def callLater(self, delay: float, call: Callable[..., object], /) -> ScheduledCall:  # noqa: N802  # Twisted's own name
+        """Call back after so many seconds."""
 
 
 @dataclass(slots=True)
@@ -69,10 +70,12 @@ class CircuitBreaker:
 
     @property
     def up(self) -> bool:
+        """Whether the system counts as reachable."""
         return self._health.state.state != DOWN
 
     @property
     def down_since(self) -> datetime | None:
+        """The instant since which the system has not answered."""
         return self._health.state.down_since
 
     def may_ask(self) -> bool:
@@ -88,7 +91,7 @@ class CircuitBreaker:
         return True
 
     def record_reply(self, question: str, took_s: float) -> None:
-        """Records a reply of any content."""
+        """Record a reply of any content."""
         self._count_call(question, "ok")
         self._metrics.ils_latency.labels(self._channel).observe(took_s)
         if not self.up:
@@ -97,7 +100,7 @@ class CircuitBreaker:
         self._set_gauges()
 
     def record_failure(self, question: str, why: str, *, grave: bool = True, trial: Trial | None = None) -> None:
-        """Records a call without a usable reply. `grave` False: the failure does not count against calls of other kinds."""
+        """Record a call without a usable reply. `grave` False: the failure does not count against calls of other kinds."""
         self._count_call(question, "unreachable")
         LOG.info("ils.missed", channel="ils", asked_by=self._channel, question=question, why=why)
         if not grave:
@@ -112,7 +115,7 @@ class CircuitBreaker:
         self._start_trial_in(0 if self.up else self._settings.probe_s)
 
     def hung_up(self, question: str, trial: Trial | None = None) -> None:
-        """Records that the system closed a connection after one message, and starts a trial at once.
+        """Record that the system closed a connection after one message, and start a trial at once.
 
         That counts as this message's fault until a trial shows otherwise: a server that disconnects over a field that it does
         not accept still works for all other messages.
@@ -123,7 +126,7 @@ class CircuitBreaker:
         self._start_trial_in(0)
 
     def record_skipped(self, question: str) -> None:
-        """Counts a call that was not made because the system is down."""
+        """Count a call that was not made because the system is down."""
         self._count_call(question, "resting")
 
     # ---- logins: each has its own state; one that is refused does not affect the others
@@ -134,7 +137,7 @@ class CircuitBreaker:
         return link is None or refused != proof or circuit.room(link, 1, 0, self._now()) > 0
 
     def login_refused(self, name: str, proof: object, why: str) -> None:
-        """The system does not take this login: it is tried again after five seconds, ten, and so on, up to fifteen minutes."""
+        """Record a refused login. It is tried again after five seconds, ten, and so on, up to fifteen minutes."""
         before, refused = self._health.logins.get(name, (None, None))
         known = before if before is not None and refused == proof else CircuitState(name)
         link = circuit.after_rejection(known, self._settings, self._now(), why)
@@ -144,7 +147,7 @@ class CircuitBreaker:
         self._metrics.ils_login_refused.labels(self._channel, name).set(1)
 
     def login_taken(self, name: str) -> None:
-        """Records an accepted login."""
+        """Record an accepted login."""
         if self._health.logins.pop(name, None) is not None:
             LOG.info("ils.login_taken", channel="ils", asked_by=self._channel, login=name)
         self._metrics.ils_login_refused.labels(self._channel, name).set(0)
@@ -152,7 +155,7 @@ class CircuitBreaker:
     # ---- in the background
 
     def stop(self) -> None:
-        """Stops the trials."""
+        """Stop the trials."""
         self._health.timer = None
         cancel(self._health.due)
 

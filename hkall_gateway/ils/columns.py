@@ -47,22 +47,22 @@ class Column:
 
 
 def text(value: str) -> str:
-    """The text unchanged."""
+    """Return the text unchanged."""
     return value
 
 
 def secret(value: str) -> Sensitive:
-    """A value that is never printed."""
+    """Wrap a value that is never printed."""
     return Sensitive(value)
 
 
 def language(value: str) -> str:
-    """The language of letters for a language tag or code; English for an empty one; unsupported ones stay."""
+    """Return the language of letters for a language tag or code. It is English for an empty one. Unsupported ones stay."""
     return languages.written(value) or languages.ENGLISH
 
 
 def yes(value: str) -> bool:
-    """y, yes, true, t, 1 and their opposites; an empty value is no."""
+    """Parse y, yes, true, t, 1 and their opposites. An empty value is no."""
     word = value.lower()
     if word in TRUE | FALSE:
         return word in TRUE
@@ -70,27 +70,27 @@ def yes(value: str) -> bool:
 
 
 def yes_by_default(value: str) -> bool:
-    """The same; an empty value is yes."""
+    """Parse the same words. An empty value is yes."""
     return yes(value) if value else True
 
 
 def last_day(value: str) -> date | None:
-    """YYYY-MM-DD, of any year: systems write 9999-12-31 for "never"."""
+    """Parse YYYY-MM-DD, of any year, since systems write 9999-12-31 for "never"."""
     return _parse_day(value, date.fromisoformat)
 
 
 def day(value: str) -> date | None:
-    """YYYY-MM-DD."""
+    """Parse YYYY-MM-DD."""
     return _parse_day(value, parse_day)
 
 
 def cards(value: str) -> tuple[str, ...]:
-    """Barcodes with semicolons between them, each once."""
+    """Split barcodes at the semicolons between them, each once."""
     return tuple(dict.fromkeys(card for part in value.split(";") if (card := part.strip())))
 
 
 def count(value: str) -> int | None:
-    """A number of books; an empty value is unknown."""
+    """Parse a number of books. An empty value is unknown."""
     if not value:
         return None
     number = whole_number(value)
@@ -100,7 +100,7 @@ def count(value: str) -> int | None:
 
 
 def side(value: str) -> Side:
-    """borrow or lend."""
+    """Parse borrow or lend."""
     try:
         return Side(value.lower())
     except ValueError:
@@ -108,7 +108,7 @@ def side(value: str) -> Side:
 
 
 def position(value: str) -> Position:
-    """A position of the life cycle."""
+    """Parse a position of the life cycle."""
     try:
         return Position(value.upper())
     except ValueError:
@@ -125,7 +125,7 @@ def _parse_day(value: str, parse: Callable[[str], date]) -> date | None:
 
 
 def agree(_row: Values) -> Iterable[str]:
-    """The default `check`: no contradictions."""
+    """Find no contradictions. The default `check`."""
     return ()
 
 
@@ -136,9 +136,9 @@ def records(
     key: Sequence[str],
     check: Callable[[Values], Iterable[str]] = agree,
 ) -> tuple[T, ...]:
-    """One record a row; no two have the same `key`. `check` yields the contradictions within a row, as "column: message".
+    """Make one record of each row. No two may have the same `key`.
 
-    Raises BadFile with every mistake of all rows.
+    `check` yields the contradictions within a row, as "column: message". Raises BadFile with every mistake of all rows.
     """
     return tuple(record for _, record in placed_records(rows, columns, make, key, check))
 
@@ -151,7 +151,7 @@ def placed_records(
     check: Callable[[Values], Iterable[str]] = agree,
     left_out: list[str] | None = None,
 ) -> tuple[tuple[str, T], ...]:
-    """The same, each record with its FILE:LINE. With `left_out` the mistakes are put there, and their rows are left out."""
+    """Make the same records, each with its FILE:LINE. With `left_out` the mistakes go there, and their rows are left out."""
     mistakes: list[str] = [] if left_out is None else left_out
     made: list[tuple[str, T]] = []
     places: dict[tuple[str, ...], str] = {}
@@ -226,7 +226,7 @@ class Places:
 
 
 def csv_rows(path: Path, columns: Sequence[Column]) -> Iterator[Row]:
-    """The rows of a CSV file with these columns in its first line, in any order. Raises BadFile."""
+    """Yield the rows of a CSV file with these columns in its first line, in any order. Raises BadFile."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, restkey="", strict=True)

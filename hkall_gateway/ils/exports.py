@@ -133,12 +133,12 @@ BORROWING = (frozenset(Position) - LENDING) | {Position.RETURN_TRANSIT, Position
 
 
 def read_patrons(path: Path) -> tuple[Borrower, ...]:
-    """patrons.csv, or Alma's user XML, plain or in a zip file. Raises BadFile."""
+    """Read patrons.csv, or Alma's user XML, plain or in a zip file. Raises BadFile."""
     return tuple(row.borrower for row in read_patron_rows(path).rows)
 
 
 def read_patron_rows(path: Path) -> Export[PatronRow]:
-    """The same, with former cards and places. Raises BadFile."""
+    """Read the same files, with former cards and the place of each row. Raises BadFile."""
     columns, rows = _with_columns(alma.rows(path) if alma.is_alma(path) else csv_rows(path, PATRONS))
     placed = placed_records(rows, PATRONS, _make_patron, ("barcode",))
     return Export(tuple(PatronRow(where, borrower, former) for where, (borrower, former) in placed), columns)
@@ -150,14 +150,14 @@ def _make_patron(row: Values) -> tuple[Borrower, tuple[str, ...]]:
 
 
 def _with_columns(rows: Iterable[Row]) -> tuple[frozenset[str], Iterable[Row]]:
-    """The columns that a file has, which each of its rows names, and its rows."""
+    """Return the columns of a file, which each of its rows names, and its rows."""
     coming = iter(rows)
     first = list(islice(coming, 1))
     return frozenset(chain.from_iterable(texts for _, texts in first)), chain(first, coming)
 
 
 def read_holdings(path: Path) -> tuple[Holding, ...]:
-    """holdings.csv. Raises BadFile."""
+    """Read holdings.csv. Raises BadFile."""
     staged = StagedCopies()
     read_holdings_file(path, staged)
     return tuple(copy for _, copy in staged)
@@ -202,7 +202,7 @@ def _but_deleted(rows: Iterable[Row], deleted: set[tuple[str, str]]) -> Iterator
 
 
 def read_closures(path: Path) -> tuple[tuple[str, date, str], ...]:
-    """closures.csv as one (agency, day, reason) a day, `from` and `to` included. Raises BadFile."""
+    """Read closures.csv as one (agency, day, reason) a day, `from` and `to` included. Raises BadFile."""
     spans = records(csv_rows(path, CLOSURES), CLOSURES, dict, ("agency", "from"), _make_span)
     days = ((s["agency"], dates.after(s["from"], n), s["reason"]) for s in spans for n in range(_count_days(s)))
     return tuple({(agency, on): (agency, on, reason) for agency, on, reason in days}.values())
@@ -216,12 +216,12 @@ def _make_span(row: Values) -> Iterator[str]:
 
 
 def _count_days(span: Values) -> int:
-    """How many days from the first to the last, both included."""
+    """Count the days from the first to the last, both included."""
     return int((span["to"] - span["from"]).days) + 1
 
 
 def read_partners(path: Path) -> tuple[Partner, ...]:
-    """partners.csv. Its secret_env and timezone are for the configuration; the directory does not keep them. Raises BadFile."""
+    """Read partners.csv, without secret_env and timezone, which belong to the configuration. Raises BadFile."""
 
     def make(row: Values) -> Partner:
         priority = 50 if row["priority"] is None else row["priority"]
@@ -237,7 +237,7 @@ def read_requests(path: Path) -> tuple[Request, ...]:
 
 
 def _check_position(row: Values) -> Iterator[str]:
-    """The contradictions between a row's position and its other values."""
+    """Yield the contradictions between a row's position and its other values."""
     position, lending = row["position"], row["side"] is Side.LENDING
     if position not in (LENDING if lending else BORROWING):
         yield f"position: {position} is none of a request where we {row['side']}"

@@ -35,7 +35,7 @@ class LiveFacts:
 
 
 async def over_loaded(store: Store, card: str, told: LiveFacts, source: str, as_of: datetime) -> BorrowerFacts:
-    """The borrower with the live system's facts; missing ones stay as loaded.
+    """Return the borrower with the live system's facts. Missing ones stay as loaded.
 
     Blocks, counts and the last day of the card are the system's; the rest of the loaded file (category, study mode, language,
     address) is the library's own choice, and wins.
@@ -60,13 +60,15 @@ async def over_loaded(store: Store, card: str, told: LiveFacts, source: str, as_
 
 
 async def copies_at_home(store: Store, bib_id: str, agency: str) -> tuple[Holding, ...]:
-    """Our own copies of a title, as they were loaded."""
+    """Return our own items of a title, as they were loaded."""
     return (await store.read(bind(find_copies, bib_id, agency), is_long=True))[:MOST_COPIES]
 
 
 def find_patron(unit: UnitOfWork, card: str) -> Borrower | None:
+    """Find a loaded patron."""
     return unit.patrons.find(card)
 
 
 def find_copies(unit: UnitOfWork, bib_id: str, agency: str) -> tuple[Holding, ...]:
+    """Find the loaded items of a title."""
     return unit.holdings.of_title(bib_id, agency)

@@ -1,6 +1,6 @@
-"""The library's own system as the desk uses it: queries, a cache of recent answers, and fallbacks while it is unreachable.
+"""The library's own system as commands use it: queries, a cache of recent answers, and fallbacks while it is unreachable.
 
-This is the one place that decides the meaning of its absence. Callers answer `reachable` False with "try again".
+Only this module decides what its absence means. Callers answer `reachable` False with "try again".
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ MOST_KEPT: Final = 5_000
 
 
 async def reject_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
-    """The default `verify`: accepts no PIN, since it has no hash function."""
+    """Accept no PIN. The default `verify`, which has no hash function."""
     return False
 
 
 def reject_recent(_card: str, _pin: Sensitive, _now: datetime) -> bool:
-    """The default `recent_pin`: remembers no PIN."""
+    """Remember no PIN. The default `recent_pin`."""
     return False
 
 
@@ -109,7 +109,7 @@ class OwnLoans:
         self._kept: OrderedDict[str, tuple[datetime, Loans]] = OrderedDict()
 
     async def of(self, card: str) -> Loans | None:
-        """The loans of a borrower; None where the local system does not tell them, or is away."""
+        """Return the loans of a borrower. None where the local system does not tell them, or is away."""
         self._forget_old()
         if card in self._kept:
             return self._kept[card][1]
@@ -243,8 +243,9 @@ class ConnectedSystem:
         return Verb.COPIES in self._ils.supports and not self.loaded
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        """The facts about a borrower. A card that a terminal blocked here is blocked, even if the local system disagrees.
+        """Return the facts about a borrower.
 
+        A card that a terminal blocked here is blocked, even if the local system disagrees.
         A card that the system does not know may have been replaced; a card that a file says was replaced has no owner, even if
         the system still knows it.
         """
@@ -294,7 +295,7 @@ class ConnectedSystem:
         return owner is not None and owner.barcode != present
 
     async def with_copies(self, card: str, bib_id: str) -> BorrowerFacts:
-        """The same, with the status of our own copies of the title (R6); "" is no title."""
+        """Return the facts about a borrower, with the status of our own items of the title (R6). "" is no title."""
         return await self._with_copies(await self.borrower(card), bib_id)
 
     async def _with_copies(self, facts: BorrowerFacts, bib_id: str) -> BorrowerFacts:
@@ -303,7 +304,7 @@ class ConnectedSystem:
         return replace(facts, looked=True, at_home=await self.at_home(bib_id))
 
     async def pin_ok(self, card: str, pin: Sensitive) -> bool | None:
-        """Whether the PIN is right; None where it cannot be checked at the moment."""
+        """Return whether the PIN is right. None where it cannot be checked at the moment."""
         terms = self._terms()
         if self.loaded:
             return await self._loaded_pin_fits(card, pin)
@@ -331,7 +332,7 @@ class ConnectedSystem:
         return self.loaded or Verb.VERIFY_PIN not in self._ils.supports
 
     async def web_pin_ok(self, card: str, pin: Sensitive) -> bool | None:
-        """Whether a PIN from the web is right; None where it cannot be checked at the moment.
+        """Return whether a PIN from the web is right. None where it cannot be checked at the moment.
 
         An unknown card gets the answer of a wrong PIN, after the same time; so does a card that wrong PINs locked elsewhere.
         """
@@ -362,14 +363,14 @@ class ConnectedSystem:
         return await self._terms().verify(known.barcode, known.pin_hash, pin)
 
     async def at_home(self, bib_id: str) -> tuple[Holding, ...] | None:
-        """Our own copies of a title as they are now; None where they cannot be seen (R6)."""
+        """Return our own items of a title as they are now. None where they cannot be seen (R6)."""
         try:
             return await self._ils.copies(bib_id)
         except Unreachable:
             return None
 
     async def loans(self, card: str) -> tuple[LocalLoan, ...] | None:
-        """The library's own books that a borrower has; None where the system does not tell them, or is away."""
+        """Return the borrower's loans of our own books. None where the system does not tell them, or is away."""
         if Verb.LOANS not in self._ils.supports:
             return None
         try:
@@ -378,7 +379,7 @@ class ConnectedSystem:
             return None
 
     async def own_loans(self, card: str) -> tuple[LocalLoan, ...] | None:
-        """The same, asked at most once a minute for a borrower."""
+        """Return the same loans, asking at most once a minute for a borrower."""
         return await self._own_loans.of(card)
 
     def forget_loans(self, card: str) -> None:

@@ -200,7 +200,7 @@ def _find_companion(copy: _Parts, others: Sequence[_Parts]) -> _Parts:
 
 
 def _link_number(parts: _Parts) -> str:
-    """Return the number in subfield 8 (1.3, 1\\c) up to its point."""
+    r"""Return the number in subfield 8 (1.3, 1\c) up to its point."""
     return _LINK_END.split(parts.get("8", ""))[0]
 
 

@@ -42,7 +42,7 @@ ELEMENTS: Final = ("Block Or Trap", "Name Information", "User Address Informatio
 
 
 class Ncip:
-    """UnitOfWork one NCIP responder, like a partner's. Keys of [ils] describe its peculiarities."""
+    """Asks one NCIP responder, like a partner's. Keys of [ils] describe its peculiarities."""
 
     def __init__(self, tools: ConnectorTools) -> None:
         self._outside, self._store, self._agency = tools.abroad(), tools.store, tools.agency
@@ -54,7 +54,7 @@ class Ncip:
         self._client = NcipClient(self._outside.post, tools.agency, {self._there.agency: self._outside.password.reveal()})
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        """The borrower from the LookupUserResponse; None for an unknown user."""
+        """Return the borrower from the LookupUserResponse. None for an unknown user."""
         now = self._outside.now()
         wanted: Fields = {"UserElementType": list(ELEMENTS), "LoanedItemsDesired": True}
         asked = {"UserId": user_id(self._there.agency, card), **wanted}
@@ -76,13 +76,13 @@ class Ncip:
         return reply is not None and reply.has("UserId")
 
     async def loans(self, card: str) -> tuple[LocalLoan, ...]:
-        """The borrower's loans as the LookupUserResponse lists them."""
+        """Return the borrower's loans as the LookupUserResponse lists them."""
         asked: Fields = {"UserId": user_id(self._there.agency, card), "LoanedItemsDesired": True}
         reply = await self._ask_responder("LookupUser", asked, self._settings.unknown_user)
         return tuple(_make_loan(one) for one in reply.each("LoanedItem")) if reply else ()
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
-        """Our copies as they are now, up to the first available one."""
+        """Return our items as they are now, up to the first available one."""
         seen: list[Holding] = []
         for copy in await copies_at_home(self._store, bib_id, self._agency):
             key = ItemKey(self._there.agency, copy.barcode)
@@ -95,7 +95,7 @@ class Ncip:
         return tuple(seen)
 
     async def _ask_responder(self, service: str, fields: Fields, no: Collection[str]) -> NcipMessage | None:
-        """The reply; None for a Problem that is among `no`, by its type or by words of its detail or value.
+        """Return the reply. None for a Problem that is among `no`, by its type or by words of its detail or value.
 
         Raises Unreachable for any other, and where none came.
         """
@@ -142,7 +142,7 @@ def _is_among(problem: NcipMessage, no: Collection[str]) -> bool:
 
 
 def borrower_facts(reply: NcipMessage, now: datetime, *, tells_loans: bool = True) -> LiveFacts:
-    """The facts about a borrower in a LookupUserResponse.
+    """Read the facts about a borrower in a LookupUserResponse.
 
     An answer without loans means 0 where the system `tells_loans`, since they were asked for; else the count is unknown.
     """
@@ -169,7 +169,7 @@ def _make_loan(item: NcipMessage) -> LocalLoan:
 
 
 def _find_card(reply: NcipMessage) -> str:
-    """The barcode from the reply's UserId; "" where its type names another kind of number."""
+    """Return the barcode from the reply's UserId. "" where its type names another kind of number."""
     users = [one for one in reply.each("UserId") if "barcode" in (one.text("UserIdentifierType") or "barcode").casefold()]
     return next((one.text("UserIdentifierValue") for one in users), "")
 
@@ -184,7 +184,7 @@ def _is_blocked(person: NcipMessage, now: datetime) -> bool:
 
 
 def _find_categories(person: NcipMessage) -> list[str]:
-    """The patron's category in either convention: the value of PROFILE, or the name of a privilege."""
+    """Return the patron's categories in either convention: the value of PROFILE, or the name of a privilege."""
     rows = [
         (one.text("AgencyUserPrivilegeType"), one.text("UserPrivilegeStatus/UserPrivilegeStatusType"))
         for one in person.each("UserPrivilege")

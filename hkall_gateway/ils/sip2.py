@@ -30,7 +30,7 @@ from hkall_gateway.sip2.handlers.items import ON_SHELF
 from hkall_gateway.sip2.screen_messages import CHINESE, EN, ZH
 
 MOST_WAITING: Final = 64
-"""UnitOfWork that may wait for a free connection; further ones fail at once as Unreachable."""
+"""Queries that may wait for a free connection. Further ones fail at once as Unreachable."""
 
 LONGEST_WAIT_S: Final = 60.0
 """Longest wait of a query for a free connection if it belongs to no terminal's message."""
@@ -65,7 +65,7 @@ class Sip2:
         self._ask: Ask = ConnectionPool(outside.line, settings.connections, outside.clock)
 
     async def borrower(self, card: str) -> BorrowerFacts:
-        """The borrower from the 64 reply; None for a card that it calls invalid (BL is N)."""
+        """Return the borrower from the 64 reply. None for a card that it calls invalid (BL is N)."""
         now = self._now()
         reply = await self._ask_server("63", now, {"AA": card})
         if reply.get("BL") == "N":
@@ -74,12 +74,12 @@ class Sip2:
         return await over_loaded(self._store, card, replace(borrower_facts(reply), card=answered), "sip2", now)
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
-        """True only where CQ is Y and BL is not N."""
+        """Return True only where CQ is Y and BL is not N."""
         reply = await self._ask_server("63", self._now(), {"AA": card, "AD": pin.reveal()})
         return reply.get("CQ") == "Y" and reply.get("BL") != "N"
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
-        """Our copies as they are now, up to the first available one."""
+        """Return our items as they are now, up to the first available one."""
         seen: list[Holding] = []
         for copy in await copies_at_home(self._store, bib_id, self._agency):
             reply = await self._ask_server("17", self._now(), {"AB": copy.barcode})
@@ -90,7 +90,7 @@ class Sip2:
         return tuple(seen)
 
     async def loans(self, card: str) -> tuple[LocalLoan, ...]:
-        """The borrower's loans by AU of the 64 reply, at most MOST_LOANS; title and due date by an 18 reply for each."""
+        """Return the loans by AU of the 64 reply, at most MOST_LOANS. An 18 reply tells title and due date of each."""
         reply = await self._ask_server("63", self._now(), {"AA": card, "summary": CHARGED_ITEMS})
         found: list[LocalLoan] = []
         for barcode in reply.all("AU")[:MOST_LOANS]:
@@ -113,6 +113,7 @@ class ConnectionPool:
         self._permits = DeferredSemaphore(most)
 
     async def __call__(self, body: bytes) -> bytes:
+        """Send a query on a free connection. Raises Unreachable."""
         if len(self._permits.waiting) >= MOST_WAITING:
             raise Unreachable("too many questions wait for it")
         await self._free_connection()
@@ -135,7 +136,7 @@ class ConnectionPool:
 
 
 def read(body: bytes, dialect: Sip2Dialect) -> Sip2Message:
-    """Decode a reply; an unreadable one raises Unreachable, like a missing one."""
+    """Decode a reply. An unreadable one raises Unreachable, like a missing one."""
     try:
         return decode(body, dialect)
     except BadMessage as bad:
@@ -143,7 +144,7 @@ def read(body: bytes, dialect: Sip2Dialect) -> Sip2Message:
 
 
 def borrower_facts(reply: Sip2Message) -> LiveFacts:
-    """The facts about a borrower in a 64 reply.
+    """Read the facts about a borrower in a 64 reply.
 
     A charge that is denied only because the patron has reached the limit of books is no block: the quota covers it. If the
     reply gives no limit then, the limit is the current count.
@@ -164,7 +165,7 @@ def borrower_facts(reply: Sip2Message) -> LiveFacts:
 
 
 def _parse_day(text: str) -> date | None:
-    """The leading YYYYMMDD, as Koha and Evergreen write it; None for any other text."""
+    """Parse the leading YYYYMMDD, as Koha and Evergreen write it. None for any other text."""
     try:
         return date.fromisoformat(text.strip()[:8]) if len(text.strip()) >= 8 else None
     except ValueError:

@@ -18,13 +18,16 @@ class Snapshot:
         self._store, self._agency, self._verify = tools.store, tools.agency, tools.verify
 
     async def borrower(self, card: str) -> BorrowerFacts:
+        """Return the loaded borrower."""
         return BorrowerFacts(await self._store.read(bind(find_patron, card)), "snapshot")
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
+        """Compare the PIN with the loaded hash."""
         known = await self._store.read(bind(find_patron, card))
         return known is not None and bool(known.pin_hash) and await self._verify(card, known.pin_hash, pin)
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
+        """Return the loaded items of a title."""
         return await self._store.read(bind(find_copies, bib_id, self._agency), is_long=True)
 
 
@@ -34,7 +37,9 @@ class Manual(Snapshot):
     supports = frozenset({Verb.BORROWER})
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:  # noqa: ARG002
+        """Return False."""
         return False
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:  # noqa: ARG002
+        """Return None."""
         return None

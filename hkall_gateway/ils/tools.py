@@ -33,15 +33,19 @@ class Guarded:
 
     @property
     def supports(self) -> frozenset[Verb]:
+        """What the adapter answers."""
         return self._ils.supports
 
     async def borrower(self, card: str) -> BorrowerFacts:
+        """Return the facts about a borrower."""
         return await self._ils.borrower(card)
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:
+        """Return our own items of a title."""
         return await self._ils.copies(bib_id)
 
     async def loans(self, card: str) -> tuple[LocalLoan, ...]:
+        """Return the loans of a borrower."""
         return await cast(TellsLoans, self._ils).loans(card)
 
     async def check_pin(self, card: str, pin: Sensitive) -> bool:
@@ -76,7 +80,8 @@ class Fetch(Protocol):
     It raises only `NotSent`.
     """
 
-    async def __call__(self, url: str, timeout_s: float, authorization: str = "", /) -> HttpReply: ...
+    async def __call__(self, url: str, timeout_s: float, authorization: str = "", /) -> HttpReply:
+        """Return the response."""
 
 
 async def no_fetch(_url: str, _timeout_s: float, _authorization: str = "") -> HttpReply:
@@ -148,7 +153,7 @@ class ConnectorTools:
         return self.settings
 
     def abroad(self) -> ConnectorServices:
-        """The services for outside queries. Raises ValueError where the gateway was given none."""
+        """Return the services for outside queries. Raises ValueError where the gateway was given none."""
         if self.outside is None:
             raise ValueError("this connector asks another system, and was given no way to it")
         return self.outside

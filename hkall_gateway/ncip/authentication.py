@@ -46,7 +46,7 @@ class Keys(Protocol):
     """The public keys of a peer."""
 
     async def having(self, kid: str, now: datetime) -> KeySet | None:
-        """The keys, reloaded if none of them has the key id `kid`; None if there are none."""
+        """Return the keys, reloaded if none of them has the key id `kid`. None if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Signer(OurClaims):
     claims: Mapping[str, str] = field(default_factory=dict)
 
     def token(self, now: datetime) -> str:
-        """A token that is valid from `now` for `lifetime_s` seconds."""
+        """Return a token that is valid from `now` for `lifetime_s` seconds."""
         began = int(now.timestamp())
         times = {"iat": began, "nbf": began, "exp": began + self.lifetime_s, "jti": token_urlsafe(16)}
         said = {**self.claims, "iss": self.issuer, "sub": self.subject, "aud": [self.audience], **times}
@@ -90,7 +90,7 @@ class Signer(OurClaims):
 
 
 def signing_key(text: bytes) -> Key:
-    """The private key in a PEM file or a JSON Web Key. Raises ValueError where there is none."""
+    """Read the private key in a PEM file or a JSON Web Key. Raises ValueError where there is none."""
     kinds: tuple[type[Key], ...] = (RSAKey, ECKey)
     for kind in kinds:
         try:
@@ -103,14 +103,14 @@ def signing_key(text: bytes) -> Key:
 
 
 def make_public_key_set(keys: Iterable[Key]) -> bytes:
-    """The JSON Web Key Set with the public halves of our keys, each once."""
+    """Make the JSON Web Key Set with the public halves of our keys, each once."""
     known = {key.thumbprint(): key for key in keys}
     rows = [{**key.as_dict(private=False), "kid": kid, "use": "sig"} for kid, key in known.items()]
     return json.dumps({"keys": rows}).encode()
 
 
 def issuer(token: str) -> str:
-    """The issuer claimed by a token, unverified; "" for a text that is no signed token."""
+    """Return the issuer claimed by a token, unverified. "" for a text that is no signed token."""
     if token.count(".") != 2:
         return ""
     try:
@@ -155,12 +155,12 @@ def basic(login: str, password: str) -> OurProof:
 
 
 def bearer(secret: str) -> OurProof:
-    """A bearer secret, sent unchanged (RFC 6750)."""
+    """Make the header with a bearer secret, sent unchanged (RFC 6750)."""
     return lambda _now: f"Bearer {secret}"
 
 
 def signed(signer: Signer) -> OurProof:
-    """A new signed token for each document."""
+    """Make headers with a new signed token for each document."""
     return lambda now: f"Bearer {signer.token(now)}"
 
 
@@ -222,6 +222,6 @@ def parse_authorization(header: str) -> HttpCredentials | None:
 
 
 def challenge(schemes: frozenset[str]) -> tuple[str, ...]:
-    """The WWW-Authenticate headers that name these schemes, the safest first."""
+    """Return the WWW-Authenticate headers that name these schemes, the safest first."""
     bearer, basic = f'Bearer realm="{REALM}"', f'Basic realm="{REALM}", charset="UTF-8"'
     return (*([bearer] if BEARER in schemes else []), *([basic] if BASIC in schemes else []))

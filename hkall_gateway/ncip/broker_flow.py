@@ -41,8 +41,10 @@ BEGIN = frozenset({"announce", "mirror_request"})
 
 
 def make_command(call: ServiceRequest) -> BrokerCommand:
-    """The command record with the ids, dates and title of a message, for any service. Without a barcode the request's number
-    serves as the barcode."""
+    """Make the command with the ids, dates and title of a message, for any service.
+
+    Without a barcode the number of the request serves as the barcode.
+    """
     message = call.message
     agency, value = read_request_id(call)
     return BrokerCommand(
@@ -63,14 +65,14 @@ def make_command(call: ServiceRequest) -> BrokerCommand:
 
 
 def find_first_text(call: ServiceRequest, paths: tuple[str, ...]) -> str:
-    """The first text at one of these paths."""
+    """Return the first text at one of these paths."""
     return next((text for path in paths if (text := call.message.text(path))), "")
 
 
 def make_broker_handler(
     name: str, read: Callable[[ServiceRequest], BrokerCommand] = make_command
 ) -> Callable[[ServiceRequest], Awaitable[Payload]]:
-    """Returns a handler that executes the broker command `name`, with the facts that `read` finds in the message."""
+    """Make a handler that executes the broker command `name`, with the facts that `read` finds in the message."""
 
     async def handle(call: ServiceRequest) -> Payload:
         ask = read(call)
@@ -84,12 +86,12 @@ def make_broker_handler(
 
 
 async def handle_recall(call: ServiceRequest) -> Payload:
-    """Handles a recall by the lender of the book."""
+    """Handle a recall by the lender of the book."""
     return await execute_command(call, _make_lender_notice(ItemRecalled, call))
 
 
 async def handle_recall_cancelled(call: ServiceRequest) -> Payload:
-    """Handles the cancellation of a recall by the lender of the book."""
+    """Handle the cancellation of a recall by the lender of the book."""
     return await execute_command(call, _make_lender_notice(RecallCancelled, call))
 
 
@@ -99,7 +101,7 @@ def _make_lender_notice(kind: type[Notice], call: ServiceRequest) -> Notice:
 
 
 def make_accept_handler(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
-    """The handler of a book for one of our patrons: that is here (`accept`), or that will come (`expect`)."""
+    """Make the handler for a book for one of our patrons, which is here (`accept`) or will come (`expect`)."""
 
     async def handle(call: ServiceRequest) -> Payload:
         ask = make_command(call)
@@ -124,7 +126,10 @@ def is_central_number(value: str) -> bool:
 
 
 def make_mirrored_command(call: ServiceRequest) -> BrokerCommand:
-    """The command record of an event: the central's number of the copy, its printed barcode, and the card of our patron."""
+    """Make the command of an event.
+
+    It has the central's number of the item, its printed barcode, and the card of our patron.
+    """
     ask = make_command(call)
     unique = without_library(call.message.text("ItemId/ItemIdentifierValue"), call.caller.agency)
     number = unique if is_central_number(unique) else ""
@@ -137,10 +142,10 @@ def make_mirrored_command(call: ServiceRequest) -> BrokerCommand:
 
 
 def without_library(identifier: str, agency: str) -> str:
-    """The identifier without the library's code at its end; a barcode equal to the code is returned whole."""
+    """Remove the library's code from the end of an identifier. A barcode equal to the code is returned whole."""
     return identifier.removesuffix(agency) or identifier
 
 
 def make_mirror_handler(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
-    """Returns a handler that executes the broker command `name` for a mirrored event."""
+    """Make a handler that executes the broker command `name` for a mirrored event."""
     return make_broker_handler(name, make_mirrored_command)

@@ -35,7 +35,7 @@ from hkall_gateway.rules.vocabulary import Sensitive
 
 
 def peer_of(transport: Peered, address: str = "") -> Peer:
-    """The peer of a transport; `address` replaces the transport's own if a proxy in between reports it."""
+    """Return the peer of a transport. `address` replaces the transport's own if a proxy in between reports it."""
     host = address or str(getattr(transport.getPeer(), "host", ""))
     shown = getattr(transport, "getPeerCertificate", None)
     certificate = shown() if shown else None
@@ -56,9 +56,10 @@ STRANGE: Final = "AuthenticationInputType"
 
 
 def read_credentials(call: ServiceRequest) -> tuple[str, Sensitive | None] | Refused | Problem:
-    """The card of one of our patrons, and the PIN if one was given. UserId goes before AuthenticationInput: peers send both.
+    """Read the card of one of our patrons, and the PIN if one was given.
 
-    A value of a type that is not known here is a proof that failed: it may have been meant as a PIN.
+    UserId takes precedence over AuthenticationInput, since peers send both. A value of an unknown type is a failed proof,
+    since it may have been meant as a PIN.
     """
     message = call.message
     for part in message.each("AuthenticationInput"):
@@ -78,7 +79,7 @@ def read_credentials(call: ServiceRequest) -> tuple[str, Sensitive | None] | Ref
 
 
 async def identify_patron(call: ServiceRequest) -> str | Refused | Problem:
-    """The card of one of our patrons, its PIN found right where one was given."""
+    """Return the card of one of our patrons, after checking its PIN where one was given."""
     found = read_credentials(call)
     if isinstance(found, Refused | Problem) or found[1] is None:
         return found if isinstance(found, Refused | Problem) else found[0]
@@ -87,7 +88,10 @@ async def identify_patron(call: ServiceRequest) -> str | Refused | Problem:
 
 
 async def find_patron(call: ServiceRequest, card: str, pin: Sensitive | None) -> PatronSeen | Refused:
-    """A patron's record, the PIN compared where one was given. After too many wrong ones not even a right one is looked at."""
+    """Find a patron, and compare the PIN where one was given.
+
+    After too many wrong PINs of a caller no further one is compared.
+    """
     ways = {f"pins of {call.caller.agency}": call.caller.wrong_pins}
     if pin is not None and call.services.guesses.shut(ways, call.services.now()):
         return make_refusal(Reason.TOO_MANY_WRONG_PINS)
@@ -150,10 +154,10 @@ class OfferedProofs:
 
 
 def _find_claimed_callers(services: NcipServices, claimed: str, http: HttpCredentials | None, peer: Peer) -> tuple[Caller, ...]:
-    """The rows of callers that may have sent a document.
+    """Find the callers that may have sent a document.
 
-    That is the one that the document names, else those that its HTTP credentials name, by a login or by the issuer of a token,
-    else those with `without_header`.
+    These are the caller that the document names, else those that its HTTP credentials name by a login or by the issuer of a
+    token, else those with `without_header`.
     """
     if claimed:
         return tuple(filter(None, [services.callers.get(claimed)]))
@@ -171,7 +175,7 @@ def _login_of(row: Caller) -> str:
 
 
 def _schemes_for_address(services: NcipServices, peer: Peer) -> frozenset[str]:
-    """The HTTP authentication schemes that callers at this address may use."""
+    """Return the HTTP authentication schemes that callers at this address may use."""
     return _schemes_of(tuple(row for row in services.callers.values() if is_admitted(row.access.allow_from, peer.address)))
 
 
@@ -234,13 +238,13 @@ async def _is_proved_by_http(services: NcipServices, caller: Caller, offered: Of
 
 
 async def _verify_decoy(services: NcipServices, http: HttpCredentials, peer: Peer) -> bool:
-    """Returns False after verifying a decoy hash, so that the response time does not reveal which names exist."""
+    """Return False after verifying a decoy hash, so that the response time does not reveal which names exist."""
     await services.verify(f"ncip nobody at {network_of(peer.address)}", DECOY, http.secret)
     return False
 
 
 def check_addressee(services: NcipServices, message: NcipMessage) -> Problem | None:
-    """The Problem for a document that is addressed to another agency; None if it names us or no agency."""
+    """Return the Problem for a document that is addressed to another agency. None if it names us or no agency."""
     named = message.texts("InitiationHeader/ToAgencyId/AgencyId")
     ours = {name.casefold() for name in (services.agency, *services.other_names)}
     if not named or any(name.casefold() in ours for name in named):
@@ -249,7 +253,7 @@ def check_addressee(services: NcipServices, message: NcipMessage) -> Problem | N
 
 
 def check_rate(services: NcipServices, caller: Caller, service: str) -> Problem | None:
-    """The Problem for a look-up above the caller's limit per minute, if it has one; None if it may be answered."""
+    """Return the Problem for a look-up above the caller's limit per minute. None if it may be answered."""
     agreed = caller.access.lookups_per_minute if isinstance(caller.access, PartnerAccess) else 0
     if SHAPES[service].kind != "L" or services.rate.admits(caller.agency, agreed, services.now()):
         return None

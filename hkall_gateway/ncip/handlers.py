@@ -64,7 +64,7 @@ async def quarantine_unplaced(call: ServiceRequest, said: Payload) -> Payload:
 
 
 def redact_document(message: NcipMessage) -> str:
-    """The message encoded in the direct dialect, with a dot for every secret or personal value."""
+    """Encode a message in the direct dialect, with a dot for every secret or personal value."""
     return encode(NcipMessage(message.service, redacted(message)), DIALECTS["direct"]).decode()
 
 
@@ -87,7 +87,7 @@ Proven = Callable[[Caller], object]
 
 
 def _ignore_argument(_said: object) -> None:
-    """Ignores its argument; the default callback without a connection to count or without HTTP (tests, raw TCP)."""
+    """Ignore the argument. The default callback without a connection to count or without HTTP (tests, raw TCP)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def respond(
     challenge: Callable[[tuple[str, ...]], object] = _ignore_argument,
     deadline: Deadline | None = None,
 ) -> Deferred[bytes]:
-    """The reply to one document, for any bytes. `charset` is the one that the transport names.
+    """Return the reply to one document, for any bytes. `charset` is the one that the transport names.
 
     `proven` is called with the caller once it is authenticated; `challenge` with the WWW-Authenticate headers for a caller
     that is not. `deadline` is the document's own. The Deferred fails with Undecided, and with nothing else: then no reply would
@@ -197,7 +197,7 @@ class _Answering:
         level("ncip.answered", host=self.peer.address, **facts)
 
     def too_late(self, failure: Failure) -> bytes:
-        """Answers "try again" to a document whose command has not begun in time; of one that has begun nothing is known."""
+        """Answer "try again" to a document whose command has not begun in time. Of one that has begun nothing is known."""
         failure.trap(TooLate, Undecided)  # type: ignore[no-untyped-call]  # it has no types
         with self.bound():
             if failure.check(Undecided):  # type: ignore[no-untyped-call]
@@ -207,7 +207,7 @@ class _Answering:
         return self.reply(_make_try_again_problem())
 
     def bound(self) -> AbstractContextManager[None]:
-        """Binds the channel, the correlation id and the peer's trace to all log lines of this document."""
+        """Bind the channel, the correlation id and the peer's trace to all log lines of this document."""
         trace = {"traceparent": self.peer.traceparent} if self.peer.traceparent else {}
         return log_context(channel="ncip", corr_id=self.mark[:CORR], **trace)
 
@@ -289,7 +289,7 @@ async def _handle_message(services: NcipServices, message: NcipMessage, mark: st
 
 
 def _make_reply(services: NcipServices, asked: ReceivedDocument, said: Fields | Problem, sender: str) -> NcipMessage:
-    """The reply, in the namespace style and the place (inside Ext or not) of the question.
+    """Make the reply, in the namespace style and the place (inside Ext or not) of the request.
 
     Its version is that of the question; 2.02 if the reply's service is younger than that. Its ResponseHeader has the agencies
     of the InitiationHeader exchanged; there is none if the question names no sender.
@@ -313,9 +313,9 @@ REPLIES: Final = {ABOUT_VERSIONS: f"{ABOUT_VERSIONS}Response"}
 
 
 def _make_extension(services: NcipServices, asked: ReceivedDocument, said: Fields, sender: str) -> Fields:
-    """The Ext of the reply: NCIP's own elements of the question's Ext, by which NNCIPP and crosslink identify their requests,
-    with those in `said`.
+    """Make the Ext of the reply: NCIP's own elements of the request's Ext, with those in `said`.
 
+    NNCIPP and crosslink identify their requests by the elements that come back.
     If the caller's row has `request_id_in_ext`, its RequestId is added: OpenRS looks for one in every reply, also beside a
     Problem and in the reply to a notification, where the schema has no other place for it. Elements of other vocabularies are
     never returned: they may name a patron, and they ask for an action that is not supported.

@@ -88,7 +88,7 @@ Post = Callable[[str, bytes, float], Awaitable[HttpReply]]
 
 @lru_cache(maxsize=64)
 def charset(content_type: str) -> str | None:
-    """The charset parameter of an HTTP Content-Type; None when there is none."""
+    """Return the charset parameter of an HTTP Content-Type. None when there is none."""
     headers = MimeHeaders()
     headers["Content-Type"] = content_type[:LONGEST_TYPE]
     return headers.get_content_charset()
@@ -100,13 +100,15 @@ class HttpResponse(Protocol):
     code: int
     headers: Headers
 
-    def deliverBody(self, protocol: TwistedProtocol) -> object: ...  # noqa: N802  # Twisted's own name
+    def deliverBody(self, protocol: TwistedProtocol) -> object:  # noqa: N802  # Twisted's own name
+        """Deliver the body to a protocol."""
 
 
 class HttpAgent(Protocol):
     """The part of twisted.web's agent that is used here."""
 
-    def request(self, method: bytes, url: bytes, headers: Headers, body: object, /) -> Deferred[HttpResponse]: ...
+    def request(self, method: bytes, url: bytes, headers: Headers, body: object, /) -> Deferred[HttpResponse]:
+        """Send a request."""
 
 
 class AgentPost:
@@ -122,10 +124,11 @@ class AgentPost:
         self._agent = cast(HttpAgent, agent or _make_agent(reactor, most_bytes))
 
     async def __call__(self, url: str, body: bytes, timeout_s: float) -> HttpReply:
+        """Post one document."""
         return await self._post_document(url, body, timeout_s, _make_headers())
 
     def proving(self, authorization: Callable[[], str]) -> Post:
-        """A `Post` with an Authorization header, for which `authorization` is called at each document."""
+        """Return a `Post` with an Authorization header, for which `authorization` is called at each document."""
 
         async def post(url: str, body: bytes, timeout_s: float) -> HttpReply:
             headers = _make_headers()

@@ -30,12 +30,16 @@ Get = Callable[[str, float], Awaitable[HttpReply]]
 
 
 async def no_get(_url: str, _timeout_s: float) -> HttpReply:
-    """Raises NotSent; the `Get` of commands that check the configuration without network access."""
+    """Raise NotSent. The `Get` of commands that check the configuration without network access."""
     raise NotSent("keys are fetched by the daemon alone")
 
 
 def key_set(text: str | bytes) -> KeySet:
-    """The public keys in a JSON Web Key Set. Raises ValueError with the reason where it is none, or holds a private key."""
+    """Read the public keys in a JSON Web Key Set.
+
+    Raises:
+        ValueError: The text is no key set, or holds a private key.
+    """
     try:
         keys = KeySet.import_key_set(json.loads(text))
     except (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as bad:
@@ -55,7 +59,7 @@ class FileKeys:
         self._keys: KeySet | None = None
 
     async def having(self, _kid: str, _now: datetime) -> KeySet | None:
-        """All keys of the file; those of before where it cannot be read."""
+        """Return all keys of the file, or the previous ones where it cannot be read."""
         try:
             changed = self._path.stat().st_mtime_ns
             if changed != self._read_at:
@@ -75,7 +79,7 @@ class UrlKeys:
         self._lock = DeferredLock()
 
     async def having(self, kid: str, now: datetime) -> KeySet | None:
-        """The keys; the previous ones if the address does not answer.
+        """Return the keys, or the previous ones if the address does not answer.
 
         Concurrent calls share one fetch; a call for a known, fresh key does not wait.
         """

@@ -36,7 +36,7 @@ MOST_COPIES: Final = 100
 
 
 async def lookup_user(call: ServiceRequest) -> Payload:
-    """A patron of ours, as far as was desired. With a PIN a wrong card and a wrong PIN read the same."""
+    """Return the desired elements of a patron of ours. With a PIN, a wrong card and a wrong PIN get the same answer."""
     found = read_credentials(call)
     if isinstance(found, Refused | Problem):
         return found
@@ -63,13 +63,16 @@ async def lookup_user(call: ServiceRequest) -> Payload:
 
 
 def _without_user_id(told: Fields) -> Fields:
-    """A reply without its UserId."""
+    """Return a reply without its UserId."""
     return {name: value for name, value in told.items() if name != "UserId"}
 
 
 async def _make_user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:
-    """The patron's record: all that is desired for our own systems; only eligibility and blocks for a broker without a PIN,
-    an open request or `sees_patrons`."""
+    """Make the fields of a patron.
+
+    Our own systems get all that is desired. A broker without a PIN, an open request or `sees_patrons` gets only eligibility
+    and blocks.
+    """
     wanted, flags = find_desired_types(call, "UserElementType"), frozenset(name for name in DESIRED if call.message.has(name))
     access = call.caller.access
     whole = isinstance(access, Client) or bool(access.sees_patrons) or bool(seen.pin_ok)
@@ -87,7 +90,7 @@ async def _make_user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:
 
 
 async def lookup_item(call: ServiceRequest) -> Payload:
-    """The status of a copy. The borrower is never named."""
+    """Return the status of an item. The borrower is never named."""
     agency, value = read_request_id(call)
     wanted, execute = read_item(call, ""), call.services.circulation.execute
     if wanted is None:
@@ -105,9 +108,9 @@ async def lookup_item(call: ServiceRequest) -> Payload:
 
 
 async def lookup_request(call: ServiceRequest) -> Payload:
-    """The state of a request, for the system that placed it and for the partner library of the request.
+    """Return the state of a request, for the system that placed it and for the partner library of the request.
 
-    A client with `pin = "blocks"` is told whose it is if it proves to be that patron.
+    A client with `pin = "blocks"` is told the patron only with that patron's PIN.
     """
     agency, value = read_request_id(call)
     card: str | Refused | Problem | None = None
@@ -127,14 +130,14 @@ async def lookup_request(call: ServiceRequest) -> Payload:
 
 
 def seen_by(call: ServiceRequest) -> SeeRequest:
-    """The desk's query for the request that a call names, limited to the rights of its caller."""
+    """Make the query for the request that a call names, limited to the rights of its caller."""
     agency, value = read_request_id(call)
     card = call.message.text("UserId/UserIdentifierValue")
     return SeeRequest(call.by, agency, value, call.caller.agency, call.from_client, card, read_item(call, ""))
 
 
 def find_desired_types(call: ServiceRequest, element: str) -> frozenset[str]:
-    """The element types that were asked for, in lower case."""
+    """Return the element types that the caller desires, in lower case."""
     return frozenset(text.casefold() for text in call.message.texts(element))
 
 
@@ -142,7 +145,7 @@ def find_desired_types(call: ServiceRequest, element: str) -> frozenset[str]:
 
 
 async def lookup_item_set(call: ServiceRequest) -> Payload:
-    """The copies of some titles, or some copies: of all libraries to our own systems, of ours to partners."""
+    """Return the items of some titles, or some items: of all libraries to our own systems, of ours to partners."""
     message, limit = call.message, whole_number(call.message.text("MaximumItemsCount"))
     # Titles by their record numbers. A HoldingsSetId of ours is a title and a library, and asks for the title.
     records = message.texts("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
@@ -182,5 +185,5 @@ async def lookup_agency(call: ServiceRequest) -> Payload:
 
 
 def make_version_fields(services: tuple[str, ...]) -> Fields:
-    """The fields of a LookupVersionResponse: the versions and services supported. It needs no authentication."""
+    """Make the fields of a LookupVersionResponse: the versions and services supported. It needs no authentication."""
     return {"VersionSupported": list(SUPPORTED), "ServiceSupported": sorted(services)}

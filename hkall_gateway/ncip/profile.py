@@ -133,6 +133,6 @@ FLOWS: Final[Mapping[str, Mapping[str, Service]]] = MappingProxyType({
 
 
 def service_for(services: NcipServices, caller: Caller, name: str) -> Service | None:
-    """The service in this caller's flow; None if it is not supported there. Clients use the direct flow."""
+    """Return the service in this caller's flow. None if it is not supported there. Clients use the direct flow."""
     flow = DIRECT if caller.kind == "client" else services.dialect(caller.agency).flow
     return FLOWS[flow].get(name)

@@ -80,7 +80,7 @@ Plain = Requested | Paged | Cancelled | Renewed | Noted
 
 
 def make_fields(outcome: Plain, frame: Frame) -> Fields:
-    """The payload of the reply for `outcome`, without header; empty for the outcome of a notification."""
+    """Make the payload of the reply for `outcome`, without header. Empty for the outcome of a notification."""
     match outcome:
         case Requested():
             return {
@@ -121,12 +121,12 @@ def make_item_description(outcome: Paged | CheckedOut) -> Fields:
 
 
 def _request_id_of_asker(placed_by: str, placed_id: str, ours: str, frame: Frame) -> Fields:
-    """The asker's own RequestId, or ours where it gave none."""
+    """Return the caller's own RequestId, or ours where it gave none."""
     return request_id(placed_by, placed_id) if placed_id else request_id(frame.agency, ours)
 
 
 def stamp_last_second(day: date, frame: Frame) -> str:
-    """The last second of a day in Hong Kong."""
+    """Write the last second of a day in Hong Kong, with the offset of our zone."""
     return _last_second(day, frame.zone)
 
 
@@ -141,9 +141,10 @@ def _last_second(day: date, zone: tzinfo) -> str:
 def make_patron_fields(
     seen: PatronSeen, wanted: frozenset[str], flags: frozenset[str], frame: Frame, fixed: frozenset[str] = frozenset()
 ) -> Fields:
-    """The desired parts of a patron's record: `wanted` are UserElementTypes in lower case, `flags` the …Desired elements.
+    """Make the desired parts of a patron's record.
 
-    `fixed` are the numbers of loans that cannot be renewed now.
+    `wanted` are UserElementTypes in lower case, `flags` the …Desired elements, and `fixed` the numbers of the loans that
+    cannot be renewed now.
     """
     loans = [
         _make_loaned_item(line, frame, fixed=line.request.id in fixed)
@@ -164,7 +165,7 @@ def make_patron_fields(
 
 
 def _make_loaned_item(line: LoanEntry, frame: Frame, *, fixed: bool) -> Fields:
-    """One loan. VuFind's XCNCIP2 driver (10.0) offers to renew each loan without RenewalNotPermitted in its Ext."""
+    """Make a LoanedItem. VuFind's XCNCIP2 driver (10.0) offers to renew each loan without RenewalNotPermitted in its Ext."""
     loan, item = line.request, line.request.item
     more: Fields = {"BibliographicDescription": _make_description(loan.bib_id, loan.title)} if loan.bib_id else {}
     more = {**more, **({"RenewalNotPermitted": True} if fixed else {})}
@@ -194,7 +195,7 @@ def _make_account_details(line: ChargeEntry, frame: Frame) -> Fields:
 
 
 def _make_description(bib: str, title: str) -> Fields:
-    """A title with its number: discovery systems link to their own record by it."""
+    """Describe a title, with the number by which discovery systems link to their own record."""
     record: Fields = {"BibliographicRecordId": [_make_record_id(bib)]} if bib else {}
     return {**record, "Title": title}
 
@@ -225,7 +226,7 @@ def _make_record_id(bib: str) -> Fields:
 
 
 def _make_amount(cents: int) -> Fields:
-    """Minor units, positive = owed."""
+    """Write an amount in minor units. A positive one is owed."""
     return {"CurrencyCode": CURRENCY, "MonetaryValue": str(cents)}
 
 
@@ -240,7 +241,10 @@ def _make_name(seen: PatronSeen, frame: Frame) -> Fields:
 
 
 def _divide_name(name: str, order: NameOrder) -> Fields:
-    """GivenName and Surname; a name that cannot be divided is all Surname, the only part that the schema requires."""
+    """Divide a name into GivenName and Surname.
+
+    A name that cannot be divided is all Surname, the only part that the schema requires.
+    """
     surname, given = name, ""
     if "," in name:
         surname, _, given = name.partition(",")
@@ -262,7 +266,7 @@ def _make_language(seen: PatronSeen, _frame: Frame) -> Fields:
 
 
 def _make_privileges(seen: PatronSeen, frame: Frame) -> Fields:
-    """Key in the type, value in the status: the habit that resource-sharing systems read."""
+    """Make the privileges: key in the type, value in the status, as resource-sharing systems read them."""
     facts = {"STATUS": "OK" if seen.valid else "BLOCKED", "PROFILE": seen.category, "LIBRARY": frame.agency}
     ends: Fields = {"ValidToDate": stamp_last_second(seen.expires, frame)} if seen.expires else {}
     rows: list[Value] = [
@@ -306,7 +310,10 @@ _PERSON: Final = MappingProxyType(
 
 
 def make_copy_fields(seen: ItemSeen, wanted: frozenset[str], number: Fields, frame: Frame) -> Fields:
-    """A copy's state: `wanted` are ItemElementTypes in lower case, all if there are none; `number` the RequestId asked for."""
+    """Make the state of an item.
+
+    `wanted` are ItemElementTypes in lower case, all if there are none. `number` is the RequestId by which it was looked up.
+    """
     parts: dict[str, Value] = {"CirculationStatus": find_circulation_status(seen)}
     if not wanted or "bibliographic description" in wanted:
         parts["BibliographicDescription"] = {**_make_description(seen.bib_id, seen.title), "Author": seen.author}
@@ -328,7 +335,7 @@ def make_copy_fields(seen: ItemSeen, wanted: frozenset[str], number: Fields, fra
 
 
 def find_circulation_status(seen: ItemSeen) -> str:
-    """The CirculationStatus of a copy. Source: NCIP v1 schemes, circulationstatus."""
+    """Return the CirculationStatus of an item. Source: NCIP v1 schemes, circulationstatus."""
     if seen.lost:
         return "Lost"
     if seen.claimed:

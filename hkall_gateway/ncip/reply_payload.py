@@ -40,7 +40,7 @@ BORROWING: Final = frozenset(P) - LENDING | {P.RETURN_TRANSIT, P.CLOSED}
 
 
 def make_request_lookup(request: Request, partner: Partner, number: str = "") -> tuple[str, Fields] | None:
-    """The look-up of a request that a partner supports, as service and fields; None if it supports none.
+    """Make the look-up of a request that a partner supports, as service and fields. None if it supports none.
 
     `number` is the partner's own number of the request, AGENCY:VALUE; "" if it uses ours.
     """
@@ -53,7 +53,9 @@ def make_request_lookup(request: Request, partner: Partner, number: str = "") ->
 
 
 def read_positions(reply: NcipMessage, ours: Side) -> tuple[str, ...] | None:
-    """The positions of the partner's side that fit its reply; empty for an unknown request, None for an unusable reply.
+    """Return the positions of the partner's side that fit its reply.
+
+    Empty for an unknown request, None for an unusable reply.
 
     If the reply has a known status of the copy, only open positions are returned, as far as any fits. `ours` is our side of
     the request.
@@ -89,7 +91,10 @@ KEPT: Final = "ILL Request Id"
 
 
 def make_payload(call: ServiceRequest, outcome: Answerable | Refused) -> Payload:
-    """The reply to a call: a refusal unchanged, else the elements that the reply may hold, ids as the caller wrote them."""
+    """Make the payload of a reply: the elements that it may hold, with ids as the caller wrote them.
+
+    A refusal is returned unchanged.
+    """
     if isinstance(outcome, Refused):
         return outcome
     places = ELEMENTS[SHAPES[call.message.service].reply].children
@@ -104,7 +109,9 @@ async def execute_command(call: ServiceRequest, command: Command[Facts, Result])
 
 
 def make_frame(call: ServiceRequest) -> Frame:
-    """Our agency and zone; the user of a partner's request is the one it named, else the institution.
+    """Return the facts of a reply that come from the caller and from us.
+
+    The user of a partner's request is the one it named, else the institution.
 
     The RequestType of a reply to a partner is that of the question. A client is told that of its row, as in a patron's list.
     """
@@ -121,7 +128,7 @@ def make_frame(call: ServiceRequest) -> Frame:
 
 
 def make_outcome_fields(outcome: Answerable, frame: Frame) -> Fields:
-    """All facts of an outcome, by the names of their elements."""
+    """Return all facts of an outcome, by the names of their elements."""
     match outcome:
         case CheckedOut():
             due: Mapping[str, Value] = _make_due_fields(outcome, frame) or {"IndeterminateLoanPeriodFlag": True}
@@ -180,7 +187,9 @@ _ASKED_AT: Final = {"FiscalTransactionReferenceId": "FiscalTransactionInformatio
 
 
 def _as_caller_wrote(call: ServiceRequest, name: str, value: Value) -> Value:
-    """An id as the caller wrote it, if the value is equal: a broker's barcodes are returned under the broker's own agency.
+    """Return an id as the caller wrote it, if the value is equal.
+
+    A broker's barcodes are returned under the broker's own agency.
 
     A partner's RequestId is always the one that it sent, since its own number for a request of ours may differ.
     """

@@ -65,7 +65,7 @@ Event = TypeVar(
 
 
 def make_notice_handler(kind: type[Event], *dues: str, owner: bool = False) -> Callable[[ServiceRequest], Awaitable[Payload]]:
-    """Returns the handler of an event.
+    """Make the handler of an event.
 
     Args:
         kind: The notice that the message becomes.
@@ -81,7 +81,7 @@ def make_notice_handler(kind: type[Event], *dues: str, owner: bool = False) -> C
 
 
 async def handle_renewal(call: ServiceRequest) -> Payload:
-    """The owner lets our patron keep it longer, or the borrower keeps ours."""
+    """Handle a renewal: the lender grants one to our patron, or the borrower renews a loan of our item."""
     granted = call.message.has("DateDue")
     told = replace(
         make_notice(ItemRenewed, call, "DateDue" if granted else "DesiredDateDue"), due_is="told" if granted else "asked"
@@ -95,7 +95,7 @@ async def handle_renewal(call: ServiceRequest) -> Payload:
 
 
 async def set_circulation_status(call: ServiceRequest) -> Payload:
-    """Sets the circulation status of a copy: a partner for its own copies, our own system for ours."""
+    """Set the circulation status of an item: a partner for its own items, our own system for ours."""
     owner = call.services.agency if call.from_client else call.caller.agency
     named, said = read_item(call, owner), call.message.text("CirculationStatus")
     status = availability.circulation_status(said)
@@ -107,7 +107,7 @@ async def set_circulation_status(call: ServiceRequest) -> Payload:
 
 
 async def report_item(call: ServiceRequest) -> Payload:
-    """Handles a report that a book was returned or is lost, from the borrower of our copy or for one of our patrons."""
+    """Handle a report that a book was returned or is lost, from the borrower of our item or for one of our patrons."""
     what = next((name for name in REPORTED if call.message.has(name)), "")
     named = read_item(call, "" if call.from_client else call.services.agency)
     card = await identify_patron(call) if call.from_client else ""
@@ -125,7 +125,7 @@ async def report_item(call: ServiceRequest) -> Payload:
 
 
 async def record_fiscal_transaction(call: ServiceRequest) -> Payload:
-    """One of our patrons is charged, or has paid: FiscalActionType says which; the reference says that it is once."""
+    """Charge one of our patrons, or record a payment, as FiscalActionType says. Its reference makes it repeatable."""
     card, about = await identify_patron(call), next(iter(call.message.each("FiscalTransactionInformation")), None)
     if isinstance(card, Refused | Problem):
         return card
@@ -150,12 +150,12 @@ CHARGING: Final = frozenset({"", "assess", "penalty", "charge-default-patron-fee
 
 
 def find_reference(about: NcipMessage) -> str:
-    """The number that the other system gave the transaction."""
+    """Return the number that the other system gave the transaction."""
     return about.text("FiscalTransactionReferenceId/FiscalTransactionIdentifierValue")
 
 
 def read_cents(about: NcipMessage) -> int | None:
-    """The cents of a transaction: minor units; with a decimal point, which some send, major ones."""
+    """Return the cents of a transaction. With a decimal point, which some peers send, the amount is in dollars."""
     text = about.text("Amount/MonetaryValue")
     whole, point, part = text.partition(".")
     digits = whole + part.ljust(2, "0") if point else whole
@@ -166,7 +166,7 @@ def read_cents(about: NcipMessage) -> int | None:
 
 
 async def request_item(call: ServiceRequest) -> Payload:
-    """A client places a patron's request for a book of another library; a partner borrows one of ours."""
+    """Place a patron's request for a client, or lend a book of ours to a partner."""
     if strange := check_request_id(call):
         return strange
     if not call.from_client:
@@ -211,7 +211,7 @@ async def _lend_to_partner(call: ServiceRequest) -> Payload:
 
 
 async def cancel_request_item(call: ServiceRequest) -> Payload:
-    """A client cancels for a patron; a partner withdraws its request, or declines ours."""
+    """Cancel a patron's request for a client. A partner withdraws its request, or declines ours."""
     if not call.from_client:
         return await execute_command(call, make_notice(RequestCancelled, call))
     card, (agency, value) = await identify_patron(call), read_request_id(call)
@@ -226,7 +226,7 @@ async def cancel_request_item(call: ServiceRequest) -> Payload:
 
 
 async def renew_item(call: ServiceRequest) -> Payload:
-    """A client renews for a patron; a partner renews a loan of our copy, or grants the renewal of its own."""
+    """Renew a patron's loan for a client. A partner renews a loan of our item, or grants the renewal of its own."""
     if not call.from_client:
         return await handle_renewal(call)
     card, copy = await identify_patron(call), read_item(call, "")
@@ -239,7 +239,7 @@ async def renew_item(call: ServiceRequest) -> Payload:
 
 
 async def update_request_item(call: ServiceRequest) -> Payload:
-    """Changes the pickup location or the last day of a request, for the caller that placed it."""
+    """Change the pickup location or the last day of a request, for the caller that placed it."""
     agency, value = read_request_id(call)
     named = call.message.has("UserId/UserIdentifierValue") or call.message.has("AuthenticationInput")
     named = named or call.caller.pin in {"required", "blocks"}

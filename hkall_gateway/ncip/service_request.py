@@ -1,4 +1,4 @@
-"""A message of an authenticated caller, and functions that read its fields into the desk's types."""
+"""A message of an authenticated caller, and functions that read its fields into the types of the commands."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ class PartnerExchange:
 
 
 def ignore_exchange(_one: PartnerExchange) -> None:
-    """Ignores the exchange; the default without metrics."""
+    """Ignore an exchange. The default without metrics."""
 
 
 def stopped_clock() -> float:
-    """Returns 0.0; the default clock without metrics."""
+    """Return 0.0. The default clock without metrics."""
     return 0.0
 
 
 def make_exchange(partner: str, service: str, seconds: float, reply: NcipMessage | None) -> PartnerExchange:
-    """The exchange that ended with this reply; None is one that cannot be read."""
+    """Make the exchange that ended with this reply. None is a reply that cannot be read."""
     if reply is None:
         return PartnerExchange(partner, service, seconds, "xml")
     return PartnerExchange(partner, service, seconds, "problem" if reply.has("Problem") else "", reply.notes)
@@ -140,10 +140,12 @@ class Caller:
 
     @property
     def agency(self) -> str:
+        """The AgencyId."""
         return self.access.agency
 
     @property
     def kind(self) -> Kind:
+        """Whether it is a partner or a client."""
         return "client" if isinstance(self.access, Client) else "partner"
 
     @property
@@ -159,7 +161,7 @@ Verify = Callable[[str, str, str], Awaitable[bool]]
 
 
 async def reject_secret(_whose: str, _stored: str, _secret: str) -> bool:
-    """Returns False; the default `Verify` of a `NcipServices` without hashed secrets."""
+    """Return False. The default `Verify` of a `NcipServices` without hashed secrets."""
     return False
 
 
@@ -196,12 +198,12 @@ class NcipServices:
         return any(is_admitted(row.access.allow_from, address) for row in self.callers.values())
 
     def dialect(self, agency: str) -> NcipDialect:
-        """How this agency writes NCIP, and which flow it follows."""
+        """Return how this agency writes NCIP, and which flow it follows."""
         caller = self.callers.get(self.known(agency))
         return DIALECTS[caller.partner.dialect if caller and caller.partner else "direct"]
 
     def known(self, agency: str) -> str:
-        """An agency's code as configured, matched without regard to case; an unknown code is returned unchanged."""
+        """Return an agency's code as configured, matched without regard to case. An unknown code is returned unchanged."""
         if agency in self.callers or agency == self.agency:
             return agency
         said = agency.casefold()
@@ -210,8 +212,10 @@ class NcipServices:
 
 @dataclass(frozen=True, slots=True)
 class ServiceRequest:
-    """A message, its authenticated sender, and the digest by which a repetition is recognised; for a look-up, which is never
-    replayed, a time stamp instead of a digest. `judged`: a person replays it from the quarantine."""
+    """A message, its authenticated sender, and the digest by which a repetition is recognised.
+
+    A look-up is never replayed, and has a time stamp instead of a digest. `judged`: a person replays it from the quarantine.
+    """
 
     services: NcipServices
     caller: Caller
@@ -221,14 +225,17 @@ class ServiceRequest:
 
     @property
     def by(self) -> Actor:
+        """The actor of the commands of this message."""
         return Actor(self.caller.agency, "ncip", self.message.service, self.digest[:CORR])
 
     @property
     def from_client(self) -> bool:
+        """Whether a client sent it, and not a partner."""
         return isinstance(self.caller.access, Client)
 
     @property
     def inbox(self) -> InboxKey:
+        """The key under which its result is kept for a repetition."""
         occasion = any(self.message.has(name) for name in OCCASION)
         keep_s = LONG_S if occasion else AT_ONCE_S.get(self.message.service, SHORT_S)
         return InboxKey(self.caller.agency, self.digest, keep_s)
@@ -253,7 +260,7 @@ _IN_ORDER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True)
 
 
 def spell_agencies(services: NcipServices, message: NcipMessage) -> NcipMessage:
-    """The message with every agency as we write it: peers differ in case."""
+    """Return the message with every agency as we write it, since peers differ in case."""
     return replace(message, fields={name: _spell_agencies(services, name, value) for name, value in message.fields.items()})
 
 
@@ -282,6 +289,7 @@ def _without_secrets(value: Value) -> object:
 
 
 def make_refusal(why: Reason) -> Refused:
+    """Make the refusal with a reason and its rule."""
     return Refused(why, why.rule)
 
 
@@ -289,13 +297,15 @@ def make_refusal(why: Reason) -> Refused:
 
 
 def read_request_id(call: ServiceRequest) -> tuple[str, str]:
-    """Agency and value of the RequestId; one without an agency is the caller's own."""
+    """Return agency and value of the RequestId. One without an agency is the caller's own."""
     value = call.message.text("RequestId/RequestIdentifierValue")
     return (call.message.text("RequestId/AgencyId") or call.caller.agency) if value else "", value
 
 
 def check_request_id(call: ServiceRequest) -> Problem | None:
-    """The Problem for a new request with a RequestId under another agency's AgencyId; None if it is the caller's own.
+    """Return the Problem for a new request with a RequestId under another agency's AgencyId.
+
+    None if the AgencyId is the caller's own.
 
     A caller numbers its requests under its own AgencyId or one of `request_agencies`. A broker may also pass on numbers of
     agencies that are not configured here, but not ours nor those of another caller.
@@ -313,19 +323,19 @@ DIRECT: Final = "direct"
 
 
 def read_item(call: ServiceRequest, default_agency: str) -> ItemKey | None:
-    """The first copy named; one without an agency is of `default_agency`."""
+    """Return the first item named. One without an agency is of `default_agency`."""
     barcode = call.message.text("ItemId/ItemIdentifierValue")
     return ItemKey(call.message.text("ItemId/AgencyId") or default_agency, barcode) if barcode else None
 
 
 def read_bib_id(call: ServiceRequest) -> str:
-    """The record number of the title."""
+    """Return the record number of the title."""
     record = call.message.text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
     return record or call.message.text("BibliographicId/BibliographicItemId/BibliographicItemIdentifier")
 
 
 def read_pickup_location(call: ServiceRequest, path: str = "PickupLocation") -> str:
-    """The code of a pickup location; "" where none is named.
+    """Return the code of a pickup location. "" where none is named.
 
     LookupAgency numbers ours from 1, since a LocationNameLevel is a number and VuFind 10 sends it back as the PickupLocation.
     """
@@ -335,7 +345,7 @@ def read_pickup_location(call: ServiceRequest, path: str = "PickupLocation") -> 
 
 
 def read_volume(call: ServiceRequest) -> str:
-    """The volume wanted; "" for a title in one."""
+    """Return the desired volume. "" for a title in one volume."""
     return _first_of(call.message, VOLUME)
 
 
@@ -343,10 +353,10 @@ Notice = TypeVar("Notice", bound=PartnerNotice)
 
 
 def make_notice(kind: type[Notice], call: ServiceRequest, due: str = "") -> Notice:
-    """The partner's notice in a message; `due` is the path of its due date.
+    """Make the partner's notice in a message. `due` is the path of its due date.
 
-    A RequestId without an agency stays so, since it may be of either side: the desk then looks at the copy. A copy without
-    an agency is the lender's: ours where the request is the partner's own, else the partner's. A due date in the past, and an
+    A RequestId without an agency stays so, since it may be of either side, and the item decides. An item without an agency
+    is the lender's: ours where the request is the partner's own, else the partner's. A due date in the past, and an
     event in the future or more than a year ago, are read as if they were missing.
     """
     agency, value = call.message.text("RequestId/AgencyId"), call.message.text("RequestId/RequestIdentifierValue")
@@ -366,19 +376,19 @@ def make_notice(kind: type[Notice], call: ServiceRequest, due: str = "") -> Noti
 
 
 def read_event_time(call: ServiceRequest, paths: tuple[str, ...]) -> datetime | None:
-    """The instant of an event: within the last year, or by a fast clock at most a day ahead. None where it names none."""
+    """Return the instant of an event within the last year, or at most a day ahead by a fast clock. None without one."""
     when, now = instant(_first_of(call.message, paths), _zone_of(call.caller)), call.services.now()
     return None if when is None or _is_impossible(call, when, now - A_YEAR, now + dates.DAY) else when
 
 
 def read_due_date(call: ServiceRequest, paths: tuple[str, ...]) -> date | None:
-    """The due date at the first of these paths that has one. None where it is none, or in the past."""
+    """Return the due date at the first of these paths that has one. None without one, or for a past one."""
     until = read_day(_first_of(call.message, paths), call.caller)
     return None if until is None or _is_impossible(call, until, dates.civil(call.services.now()), until) else until
 
 
 def _is_impossible(call: ServiceRequest, named: Day, first: Day, last: Day) -> bool:
-    """Whether a date lies outside these limits, with a line of the log."""
+    """Return whether a date lies outside these limits, after logging it."""
     if first <= named <= last:
         return False
     LOG.warning("ncip.date_not_believed", peer=call.caller.agency, service=call.message.service, date=named.isoformat())
@@ -390,7 +400,7 @@ def _first_of(message: NcipMessage, paths: tuple[str, ...]) -> str:
 
 
 def read_day(text: str, caller: Caller) -> date | None:
-    """The civil day in Hong Kong of a peer's date; None if the text is not a date."""
+    """Return the civil day in Hong Kong of a peer's date. None if the text is not a date."""
     if caller.partner is not None and caller.partner.date_semantics == "date_only":
         when = instant(text[:10], dates.HONG_KONG)
     else:
@@ -399,5 +409,5 @@ def read_day(text: str, caller: Caller) -> date | None:
 
 
 def _zone_of(caller: Caller) -> tzinfo:
-    """The zone of the caller's dates without an offset."""
+    """Return the zone of the caller's dates without an offset."""
     return ZoneInfo(caller.access.timezone) if isinstance(caller.access, PartnerAccess) else dates.HONG_KONG

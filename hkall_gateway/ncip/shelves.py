@@ -1,4 +1,4 @@
-"""Converts the desk's views of requests, shelves and our agency to the fields of a reply."""
+"""Convert the results about requests, shelves and our agency to the fields of a reply."""
 
 from __future__ import annotations
 
@@ -62,24 +62,27 @@ def is_asked_by_copy(partner: Partner) -> bool:
 
 
 def make_copy_lookup(item: ItemKey) -> LookUp:
-    """The look-up of one copy."""
+    """Make the look-up of one item."""
     return LookUp("LookupItem", {"ItemId": item_id(item), "ItemElementType": [STATUS]})
 
 
 def make_title_lookup(record: Fields) -> LookUp:
-    """The look-up of all copies of a title, by its record number."""
+    """Make the look-up of all items of a title, by its record number."""
     return LookUp("LookupItemSet", {"BibliographicId": [{"BibliographicRecordId": record}], "ItemElementType": [STATUS]})
 
 
 def make_shelf_lookup(message: PartnerMessage, partner: Partner) -> LookUp | None:
-    """The look-up before a request: of its title, or of its copy; None where no copy is named to ask for."""
+    """Make the look-up before a request: of its title, or of its item. None where it names no item."""
     if is_asked_by_copy(partner):
         return make_copy_lookup(message.item) if message.item else None
     return make_title_lookup(record_id(message.bib_id, message.local_bib_id, partner))
 
 
 def make_title_lookups(bib_id: str, copies: Sequence[Holding], partner: Partner) -> tuple[LookUp, ...]:
-    """The look-ups of a partner's copies of a title: one, or for a partner that is asked by copy the first MOST_COPIES."""
+    """Make the look-ups of a partner's items of a title.
+
+    There is one, or one for each of the first MOST_COPIES items if the partner knows only LookupItem.
+    """
     if is_asked_by_copy(partner):
         return tuple(make_copy_lookup(copy.key) for copy in copies[:MOST_COPIES])
     local = next((copy.local_bib_id for copy in copies if copy.local_bib_id), "")
@@ -115,7 +118,7 @@ def _is_known_status(status: str) -> bool:
 
 
 def read_statuses(reply: NcipMessage) -> dict[str, str] | None:
-    """Barcode -> CirculationStatus of the copies with a known status in a reply; None for a reply that refuses to answer.
+    """Return the CirculationStatus by barcode of the items with a known status in a reply. None for a refusal.
 
     The reply of a partner that does not know the title or the copy is an answer without copies.
     """
@@ -125,7 +128,7 @@ def read_statuses(reply: NcipMessage) -> dict[str, str] | None:
 
 
 def read_copies(reply: NcipMessage) -> dict[str, str]:
-    """Barcode -> CirculationStatus, "" where none is said."""
+    """Return the CirculationStatus of each item by its barcode, "" where there is none."""
     found = [*reply.each("BibInformation/HoldingsSet/ItemInformation"), *([reply] if reply.has("ItemId") else [])]
     return {one.text("ItemId/ItemIdentifierValue"): one.text("ItemOptionalFields/CirculationStatus") for one in found}
 
@@ -138,7 +141,7 @@ PROFILES: Final = ("HKALL direct", "HKALL broker", "INN-Reach DCB")
 
 
 def make_request_fields(seen: RequestSeen, number: Fields, wanted: frozenset[str], frame: Frame) -> Fields:
-    """A request's state: `wanted` are RequestElementTypes in lower case, all if there are none."""
+    """Make the state of a request. `wanted` are RequestElementTypes in lower case, all if there are none."""
     parts: dict[str, Fields] = {
         "user id": {"UserId": user_id(frame.agency, seen.patron) if seen.patron else frame.institution},
         "request type": {"RequestType": frame.request_type},
@@ -159,7 +162,7 @@ def make_request_fields(seen: RequestSeen, number: Fields, wanted: frozenset[str
 
 
 def make_item_set_fields(seen: ShelvesSeen, wanted: frozenset[str], frame: Frame) -> Fields:
-    """The shelves by title, one HoldingsSet a library. Unknown ones carry a Problem in their own place."""
+    """Make the shelves by title, one HoldingsSet a library. An unknown title carries a Problem in its place."""
     groups = groupby(seen.shelves, key=lambda shelf: (shelf.bib_id, shelf.unknown, shelf.wanted))
     titles = [_make_bib_information(list(group), wanted, frame) for _, group in groups]
     return {"BibInformation": titles, **({"NextItemToken": seen.token} if seen.token else {})}
@@ -191,7 +194,7 @@ def _make_holdings_set(shelf: TitleCopies, wanted: frozenset[str], frame: Frame)
 
 
 def make_bib_id(number: str) -> Fields:
-    """A title by the union catalogue's number."""
+    """Make the id of a title, by the union catalogue's number."""
     record: dict[str, Value] = {"BibliographicRecordIdentifier": number, "AgencyId": CATALOGUE}
     return {"BibliographicRecordId": record}
 
@@ -200,13 +203,13 @@ def make_bib_id(number: str) -> Fields:
 
 
 def make_place_fields(names: tuple[str, ...]) -> Fields:
-    """Our pickup locations, where VuFind's XCNCIP2 driver (10.0) reads them: numbered from 1, in an Ext of the reply."""
+    """Make the list of our pickup locations, numbered from 1, in an Ext, where VuFind's XCNCIP2 driver (10.0) reads it."""
     instances = [{"LocationNameLevel": str(number), "LocationNameValue": name} for number, name in enumerate(names, 1)]
     return {"Ext": {"LocationName": {"LocationNameInstance": instances}}}
 
 
 def make_agency_fields(code: str, name: str, wanted: frozenset[str]) -> Fields:
-    """Our agency's details: `wanted` are AgencyElementTypes in lower case."""
+    """Make the details of our agency. `wanted` are AgencyElementTypes in lower case."""
     parts: dict[str, Fields] = {
         "organization name information": {
             "OrganizationNameInformation": [{"OrganizationNameType": "Official Name", "OrganizationName": name}]

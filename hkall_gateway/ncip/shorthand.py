@@ -82,7 +82,7 @@ ABOUT_VERSIONS: Final = "LookupVersion"
 
 
 def make_message(service: str, words: Iterable[str], speaker: str, listener: str, secret: str, now: datetime) -> NcipMessage:
-    """The message that a line describes. Raises ValueError for a service or a key that NCIP does not have."""
+    """Make the message that a line describes. Raises ValueError for a service or a key that NCIP does not have."""
     agencies = {"FromAgencyId": {"AgencyId": speaker}, "ToAgencyId": {"AgencyId": listener}}
     if service == ABOUT_VERSIONS:  # it has no element but the two agencies, and needs no proof
         if unknown := next(iter(words), None):
@@ -101,7 +101,7 @@ def make_message(service: str, words: Iterable[str], speaker: str, listener: str
 
 
 def make_fields(service: str, words: Iterable[str], speaker: str, listener: str) -> dict[str, Value]:
-    """The fields that the words of a line name. Raises ValueError for a key that the service does not have."""
+    """Make the fields that the words of a line name. Raises ValueError for a key that the service does not have."""
     agencies = {"speaker": speaker, "listener": listener, "catalogue": CATALOGUE}
     fields: dict[str, Value] = {}
     for name, value in map(split_pair, words):
@@ -122,7 +122,7 @@ def make_fields(service: str, words: Iterable[str], speaker: str, listener: str)
 
 
 def find_differences(message: NcipMessage, expected: Iterable[str]) -> list[str]:
-    """Lists the values in which a message differs from a line, each as `key=value` in the line's notation."""
+    """List the values in which a message differs from a line, each as `key=value` in the line's notation."""
     differing = list[str]()
     for name, wanted in map(split_pair, expected):
         key = KEYS.get(name, Key(name, (name,)))
@@ -142,7 +142,7 @@ def matches_pattern(text: str, pattern: str) -> bool:
 
 
 def split_pair(word: str) -> tuple[str, str]:
-    """A word of a line as its key and its value; raises ValueError without a `=`."""
+    """Split a word of a line into key and value. Raises ValueError without a `=`."""
     key, mark, value = word.partition("=")
     if not mark:
         raise ValueError(f"{word!r} is not key=value")
@@ -153,7 +153,7 @@ def split_pair(word: str) -> tuple[str, str]:
 
 
 def _suggest_names(name: str, known: Iterable[str]) -> str:
-    """The known names that resemble an unknown one, else all of them."""
+    """Name the known names that resemble an unknown one, else all of them."""
     folded = {one.casefold(): one for one in known}
     near = get_close_matches(name.casefold(), folded, n=3)
     return f"did you mean {' or '.join(folded[one] for one in near)}?" if near else f"one of {', '.join(folded.values())}"
@@ -195,7 +195,7 @@ def _find_texts(message: NcipMessage, path: str, key: Key, wanted: str) -> list[
 
 
 def _as_compared(text: str, wanted: str) -> str:
-    """An instant as the day or the instant that is compared with it; any other text unchanged."""
+    """Convert an instant to the day or the instant with which it is compared. Any other text is returned unchanged."""
     when = instant(text, dates.HONG_KONG) if re.match(r"\d{4}-\d\d-\d\d", wanted) else None
     if when is None:
         return text

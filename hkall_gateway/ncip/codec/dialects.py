@@ -69,7 +69,9 @@ _MINORS = {"0": 0, "01": 1, "02": 2}
 
 @lru_cache(maxsize=256)
 def minor(version: str) -> int | None:
-    """The minor version (0, 1, 2) of the 2.x schema that a version string names; None for NCIP 1, "" and unknown versions.
+    """Return the minor version (0, 1, 2) of the 2.x schema that a version string names.
+
+    None for NCIP 1, "" and unknown versions.
 
     The file's name decides, not the folder: `…/v2_0/imp1/xsd/ncip_v2_01.xsd` (ten documents seen) is 2.01.
     """
@@ -90,6 +92,7 @@ class Dtd(str):
     asked: str
 
     def __new__(cls, version: str, system: str, public: str, asked: str = "") -> Dtd:
+        """Make the text of the version, with the identifiers as attributes."""
         dtd = super().__new__(cls, version)
         dtd.system, dtd.public, dtd.asked = system, public, asked
         return dtd
@@ -101,14 +104,14 @@ class Dtd(str):
 
 
 def version_1(version: str) -> Dtd | None:
-    """The NCIP 1 that a version string names; None for NCIP 2, "" and unknown versions."""
+    """Return the NCIP 1 that a version string names. None for NCIP 2, "" and unknown versions."""
     if isinstance(version, Dtd):
         return version
     return Dtd(version, version, public(version)) if "v1_" in version else None
 
 
 def public(system: str) -> str:
-    """The public identifier that goes with a DTD of NCIP 1."""
+    """Return the public identifier that goes with a DTD of NCIP 1."""
     return f"-//NISO//NCIP DTD Version {'1.01' if _is_late(system) else '1.0'}//EN"
 
 

@@ -45,7 +45,7 @@ def is_lookup_version(root: etree._Element) -> bool:
 
 
 def read_lookup_version(root: etree._Element, notes: Notes) -> NcipMessage:
-    """The message in such a document, its agencies in an InitiationHeader or ResponseHeader like those of all others."""
+    """Read the message in such a document. Its agencies stand in an InitiationHeader or ResponseHeader, as in all messages."""
     if local_name(root.tag) != ROOT:
         notes.add("LookupVersion inside NCIPMessage")
     found = [node for node in root if local_name(node.tag) in LOOKUP_VERSION]
@@ -169,7 +169,7 @@ def _parse_tree(text: str, notes: Notes, limits: DocumentLimits) -> etree._Eleme
 
 
 def _read_version(root: etree._Element, notes: Notes) -> str:
-    """The version as received; "" for a version of NCIP 1 in a document with the namespace of NCIP 2."""
+    """Return the version as received. "" for a version of NCIP 1 in a document with the namespace of NCIP 2."""
     version = xml.read_attribute(root, "version")
     if version_1(version) is None:
         return version

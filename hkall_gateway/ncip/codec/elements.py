@@ -47,6 +47,7 @@ class Element:
 
     @property
     def hidden(self) -> bool:
+        """Whether the value may not reach a log."""
         return self.secret or self.personal
 
 
@@ -78,7 +79,7 @@ SINCE = {"": 0, "2.01": 1, "2.02": 2}
 
 
 def parse_elements(content: str, leaves: str) -> Mapping[str, Element]:
-    """The elements that `content` and `leaves` (rows of names by kind) describe, by name."""
+    """Parse the rows of `content` and of `leaves` (names by kind) to elements by name."""
     found = {name: Element(name, "complex", _parse_children(places)) for names, places in split_rows(content) for name in names}
     personal = PERSONAL.split()
     for (kind,), names in split_rows(leaves):
@@ -110,12 +111,12 @@ GENERIC: Final = "Response"
 
 
 def find_model(service: str) -> Element:
-    """The content model of a service; for "Problem", that of an NCIPMessage without a service."""
+    """Return the content model of a service. For "Problem" it is that of an NCIPMessage without a service."""
     return _PROBLEMS if service == "Problem" else ELEMENTS["ItemRequestedResponse" if service == GENERIC else service]
 
 
 def find_place(element: Element, name: str) -> Child | None:
-    """The place of `name` inside `element`; None if it is not allowed there."""
+    """Return the place of `name` inside `element`. None if it is not allowed there."""
     if element.kind == "any" and name in ELEMENTS:
         return Child(name, required=False, repeats=True)
     return element.children.get(name)

@@ -111,7 +111,7 @@ SCHEMES: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def parse_content(content: str) -> ContentPart:
-    """The group that a row's content describes."""
+    """Parse the content of a row to a group."""
     return _parse_group(iter(re.findall(r"\(|\)[?*+]?|\||\w+[?*+]?(?:@1\.01)?", content)))
 
 
@@ -137,7 +137,7 @@ def _parse_element(word: str) -> ContentPart:
 
 
 def _parse_sections(*sections: str) -> Mapping[str, ContentPart]:
-    """The content model of each element in these sections."""
+    """Parse the content model of each element in these sections."""
     described = [row for section in sections for row in split_rows(_GRAMMAR[section])]
     return MappingProxyType(
         {name: part for names, words in described for part in [parse_content(" ".join(words))] for name in names}

@@ -32,6 +32,7 @@ class Coded(str):
     scheme: str | None
 
     def __new__(cls, text: str, scheme: str | None = None) -> Coded:
+        """Make the text, with its scheme as an attribute."""
         coded = super().__new__(cls, text)
         coded.scheme = scheme
         return coded
@@ -80,7 +81,7 @@ class NcipMessage:
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def text(self, path: str) -> str:
-        """The first text at a path such as "UserId/UserIdentifierValue"; "" when there is none."""
+        """Return the first text at a path such as "UserId/UserIdentifierValue". "" when there is none."""
         value: Value | None = self.fields
         for name in path.split("/"):
             if not isinstance(value, dict):
@@ -90,7 +91,7 @@ class NcipMessage:
         return value if isinstance(value, str) else next(iter(self.texts(path)), "")
 
     def texts(self, path: str) -> tuple[str, ...]:
-        """All texts at a path, through every repetition on the way, in document order."""
+        """Return all texts at a path, through every repetition on the way, in document order."""
         return tuple(value for value in _find_values(self.fields, path) if isinstance(value, str))
 
     def has(self, path: str) -> bool:
@@ -98,7 +99,7 @@ class NcipMessage:
         return any(value not in ("", False) for value in _find_values(self.fields, path))
 
     def each(self, path: str) -> tuple[NcipMessage, ...]:
-        """The structures at a path ("LoanedItem"), each to be asked like the message itself."""
+        """Return the structures at a path ("LoanedItem"), each with the methods of a message."""
         told = self.version, self.namespaced, self.extension, self.notes
         return tuple(
             NcipMessage(self.service, part, *told) for part in _find_values(self.fields, path) if isinstance(part, STRUCTURE)
@@ -122,7 +123,7 @@ class ServiceShape:
     needs: tuple[tuple[str, ...], ...]
 
     def missing(self, fields: Mapping[str, object]) -> tuple[str, ...]:
-        """The missing needs, each as its alternatives in words ("ItemId or RequestId"); empty if the message is complete."""
+        """Return the missing needs, each as its alternatives in words ("ItemId or RequestId")."""
         return tuple(" or ".join(names) for names in self.needs if not any(fields.get(name) for name in names))
 
 
@@ -189,7 +190,7 @@ SHAPES: Mapping[str, ServiceShape] = MappingProxyType(
 
 
 def redacted(message: NcipMessage) -> Fields:
-    """The fields with a dot for everything secret or personal, for logs and the quarantine."""
+    """Return the fields with a dot for everything secret or personal, for logs and the quarantine."""
     return {name: _mask_value(name, value) for name, value in message.fields.items()}
 
 
@@ -206,14 +207,14 @@ def instant(text: str, zone: tzinfo) -> datetime | None:
 
 
 def stamp(when: datetime, zone: tzinfo) -> str:
-    """A moment as xs:dateTime with its offset in `zone`: VuFind takes a renewal without one for refused."""
+    """Write a moment as xs:dateTime with its offset in `zone`. VuFind takes a renewal without an offset for refused."""
     if when.tzinfo is None:
         raise ValueError(f"{when} names no zone")
     return when.astimezone(zone).isoformat(timespec="seconds")
 
 
 def many(value: Value) -> Sequence[Value]:
-    """A value as a sequence: itself when it repeats, else alone."""
+    """Return a value as a sequence: itself when it repeats, else alone."""
     return value if isinstance(value, _SEVERAL) else (value,)
 
 

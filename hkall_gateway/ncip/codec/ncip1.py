@@ -45,7 +45,7 @@ _SYSTEM_LENGTH: Final = 300
 
 
 def dtd(root: etree._Element) -> Dtd | None:
-    """The NCIP 1 version of a document without a namespace; None for NCIP 2 and LookupVersion.
+    """Return the NCIP 1 version of a document without a namespace; None for NCIP 2 and LookupVersion.
 
     NCIP 1 is recognised by the version, the DOCTYPE, or the element UniqueAgencyId.
     """
@@ -61,7 +61,7 @@ def dtd(root: etree._Element) -> Dtd | None:
 
 
 def _choose_identifiers(system: str, public_id: str, version: str) -> tuple[str, str]:
-    """The identifiers as received, or those that go with the version where they cannot be written again."""
+    """Return the identifiers as received, or those of the version where they cannot be written again."""
     if 0 < len(system) < _SYSTEM_LENGTH and not {"'", '"'} <= set(system):
         return system, public_id
     named = version if "v1_" in version and len(version) < _SYSTEM_LENGTH else NCIP_1_0
@@ -85,7 +85,10 @@ def is_likely(text: str) -> bool:
 
 
 def mend_schemes(text: str) -> str:
-    """The text with its schemes escaped: INN-Reach's `…IRCIRCD?target=…&scheme=…`, and a blank form's `<DCB SERVER>` in one."""
+    """Escape the schemes of a text.
+
+    INN-Reach writes `…IRCIRCD?target=…&scheme=…`, and the `<DCB SERVER>` of a blank form.
+    """
     return _BARE.sub("&amp;", _SCHEME.sub(_escape_scheme, text)) if len(text) <= LONGEST_MENDED else text
 
 
@@ -104,13 +107,13 @@ def convert_to_ncip2(root: etree._Element, note: Callable[[str], None]) -> etree
 
 
 def _convert_children(node: etree._Element, note: Callable[[str], None]) -> list[etree._Element]:
-    """The elements of NCIP 2 for a node's children."""
+    """Convert the children of a node to elements of NCIP 2."""
     names = {local_name(child.tag) for child in node}
     return [made for child in node for made in _convert_element(child, names, note)]
 
 
 def _convert_element(node: etree._Element, beside: Collection[str], note: Callable[[str], None]) -> list[etree._Element]:
-    """The elements of NCIP 2 for one node; `beside` are the names of its parent's children."""
+    """Convert one node to elements of NCIP 2. `beside` are the names of its parent's children."""
     name = local_name(node.tag)
     if name in ERRORS:
         return [_convert_error(node, ERRORS[name])]
@@ -161,7 +164,7 @@ def _convert_visible_id(
 
 
 def _convert_error(error: etree._Element, kind: str) -> etree._Element:
-    """A MessagingError or ProcessingError as a flat Problem, its nested element names as a path."""
+    """Convert a MessagingError or ProcessingError to a flat Problem, with its nested element names as a path."""
     steps: list[str] = []
     values: list[str | None] = []
     node = error.find(f"{kind}ErrorElement")
@@ -231,7 +234,7 @@ class _Writer:
     late: bool
 
     def element(self, name: str, source: etree._Element | None) -> etree._Element:
-        """The element `name` of NCIP 1 with the content of `source`; for None, with the least content that its DTD allows."""
+        """Make the element `name` of NCIP 1 with the content of `source`. Without one it has the least that the DTD allows."""
         made = etree.Element(name)
         match KINDS.get(name):
             case "empty":
@@ -260,7 +263,7 @@ _Held = Mapping[str, list[etree._Element]]
 
 
 def _choose_places(part: ContentPart, held: _Held) -> Iterator[ContentPart]:
-    """The places of a content model to write: those with data, and those that the DTD requires."""
+    """Yield the places of a content model to write: those with data, and those that the DTD requires."""
     if not part.required and not _count_data(part, held):
         return
     if part.name:
@@ -290,7 +293,7 @@ def _is_complete(part: ContentPart, held: _Held) -> bool:
 
 
 def _find_sources(name: str, child: str, node: etree._Element | None) -> list[etree._Element]:
-    """The elements in `node` (of NCIP 2, written as `name`) from which the child `child` of NCIP 1 is written."""
+    """Find the elements in `node` (of NCIP 2, written as `name`) from which the child `child` of NCIP 1 is written."""
     if node is None:
         return []
     problems = node.findall("Problem")
@@ -307,7 +310,7 @@ def _find_sources(name: str, child: str, node: etree._Element | None) -> list[et
 
 
 def _nest_problem_path(made: etree._Element, problem: etree._Element | None) -> None:
-    """The path of a ProblemElement as elements within each other, the ProblemValue in the innermost."""
+    """Write the path of a ProblemElement as elements within each other, with the ProblemValue in the innermost."""
     path = _text_of(problem.find("ProblemElement")) if problem is not None else ""
     value = _text_of(problem.find("ProblemValue")) if problem is not None else ""
     node, name = made, str(made.tag)

@@ -38,7 +38,7 @@ OLD_ERRORS: Final = {"ProcessingError": "ProcessingErrorType", "MessagingError":
 
 
 def read_message(root: etree._Element, version: str, notes: Notes, services: Collection[str] = SERVICES) -> NcipMessage:
-    """The message in a tree, its `services` being those of the peer's version. Raises BadMessage where there is none."""
+    """Read the message in a tree. `services` are those of the peer's version. Raises BadDocument where there is none."""
     # mod-ncip's last resort is a bare <Problem> without NCIPMessage around it.
     inside = [root] if local_name(root.tag) == "Problem" else list(root)
     if local_name(root.tag) not in ("NCIPMessage", "Problem"):
@@ -245,7 +245,7 @@ class _Slot:
     empty: str
 
     def rare(self, value: Value) -> str:
-        """The text of a value that is neither a text nor a structure: a flag, or a peer's own XML."""
+        """Write a value that is neither a text nor a structure: a flag, or a peer's own XML."""
         if self.foreign and isinstance(value, str):
             return _copy_foreign(value)
         if self.kind == "empty" and value is True:
@@ -261,7 +261,7 @@ class _Content:
     order: Mapping[str, int] | None
 
     def in_order(self, fields: Fields) -> Iterable[str]:
-        """The names of the fields in schema order; KeyError names one that has no place."""
+        """Return the names of the fields in schema order. Raises KeyError with the name of a field that has no place."""
         return sorted(fields, key=self.order.__getitem__) if self.order and len(fields) > 1 else fields
 
 
@@ -295,7 +295,7 @@ def _escape_attribute(text: str) -> str:
 
 
 def _copy_foreign(text: str) -> str:
-    """A peer's own XML from an Ext, unchanged."""
+    """Write a peer's own XML from an Ext, unchanged."""
     try:
         return etree.tostring(parse_xml(text), encoding="unicode")
     except BadDocument as bad:

@@ -67,7 +67,7 @@ def find_exceeded_limit(document: bytes, limits: DocumentLimits) -> str:
 
 
 def _count_attributes(piece: bytes) -> int:
-    """The most attributes that can be here: each has an equals sign and two quotation marks."""
+    """Count the attributes that can be here at most. Each has an equals sign and two quotation marks."""
     signs = piece.count(b"=")
     return min(signs, (piece.count(b'"') + piece.count(b"'")) // 2) if signs else 0
 
@@ -120,7 +120,7 @@ class Notes(dict[str, None]):
 
 
 def decode_body(body: bytes, charset: str | None, notes: Notes) -> str:
-    """The decoded text of a document, without padding such as BOM, NUL and ^D. `charset` is the one that HTTP names."""
+    """Decode a document to text, without padding such as BOM, NUL and ^D. `charset` is the one that HTTP names."""
     # libxml2 refuses a blank before the XML declaration and a ^D or NUL behind the end; both arrive from real peers.
     try:
         text = body.decode(_choose_charset(body, charset)).strip("\ufeff\0\x04 \t\r\n")
@@ -149,7 +149,7 @@ def parse_xml(text: str, limits: DocumentLimits = REPLY) -> etree._Element:
 
 
 def describe_syntax_error(error: etree.XMLSyntaxError) -> str:
-    """The type and position of a syntax error, without libxml2's own text, which may quote a secret or a name."""
+    """Describe a syntax error by type and position, without libxml2's own text, which may quote a secret or a name."""
     line, column = error.position
     last = error.error_log.last_error
     return f"not well-formed: {last.type_name if last else 'error'} ({error.code}) in line {line}, column {column}"
@@ -177,22 +177,22 @@ def check_tree(root: etree._Element, text: str, limits: DocumentLimits = REPLY) 
 
 
 def read_header(root: etree._Element) -> Header:
-    """The sender and the addressee of a document of any version; "" if not found."""
+    """Read the sender and the addressee of a document of any version. "" if not found."""
     return Header(_find_agency(root, "FromAgencyId"), _find_agency(root, "ToAgencyId"))
 
 
 def read_attribute(node: etree._Element, name: str) -> str:
-    """An attribute by its local name; "" when it is absent."""
+    """Return an attribute by its local name. "" when it is absent."""
     return next((str(value) for key, value in node.items() if local_name(key) == name), "")
 
 
 def local_name(name: object) -> str:
-    """A tag or an attribute's name without its namespace."""
+    """Return the name of a tag or an attribute without its namespace."""
     return str(name).rpartition("}")[2]
 
 
 def without_control_characters(text: str) -> str:
-    """The text with a blank for every character that no document may have."""
+    """Replace every character that no document may have by a blank."""
     return text if text.isprintable() else without_faults(text)
 
 
@@ -207,10 +207,9 @@ def serialize_foreign(node: etree._Element) -> str:
 
 
 def make_ext(*elements: etree._Element) -> dict[str, Value]:
-    """The value of an Ext that holds elements of another vocabulary: `{"Ext": ext(element)}`.
+    """Make the value of an Ext field that holds elements of another vocabulary.
 
-    NCIP's own elements stand beside them: `{"Ext": ext(element) | {"ItemNote": "torn"}}`. The schema takes NCIP's own alone
-    (its xs:any is strict), so others go only to a peer that wants them.
+    The schema takes NCIP's own elements alone (its xs:any is strict), so others go only to a peer that wants them.
     """
     return {"Ext": [serialize_foreign(element) for element in elements]}
 
@@ -230,7 +229,10 @@ def _choose_charset(body: bytes, charset: str | None) -> str:
 
 
 def _find_agency(root: etree._Element, side: str) -> str:
-    """The first agency named inside an element `side`. Each node is visited once, however deeply such elements are nested."""
+    """Find the first agency named inside an element `side`.
+
+    Each node is visited once, however deeply such elements are nested.
+    """
     waiting: list[tuple[etree._Element, bool]] = [(root, False)]
     while waiting:
         node, inside = waiting.pop()

@@ -57,12 +57,12 @@ UNCOLLECTED: Final = "Expired"
 
 
 def status_of(position: Position, *, uncollected: bool = False) -> str:
-    """NISO's word for a position. `uncollected`: the book is on the hold shelf, and its last day there is over (R14)."""
+    """Return NISO's word for a position. `uncollected`: the book is on the hold shelf, and its last day there is over (R14)."""
     return UNCOLLECTED if uncollected else STATUS.get(position, IN_PROCESS)
 
 
 def request_status(position: Position, label: str, *, as_label: bool, uncollected: bool = False) -> Fields:
-    """RequestStatusType with NISO's word, and the record's `label` beside it, as Ext/RequestStatusType.
+    """Make the RequestStatusType with NISO's word, and the record's `label` beside it, as Ext/RequestStatusType.
 
     `as_label`: the caller wants the label in RequestStatusType itself. An Ext takes declared elements only (xs:any is
     strict), so the label has the name of the element that it belongs to. Source: HKALL rules R35.
@@ -79,7 +79,7 @@ def request_status(position: Position, label: str, *, as_label: bool, uncollecte
 
 
 def page(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
-    """The system behind the broker puts the copy on its pull list; a request that came from the broker needs no asking."""
+    """Ask the system behind the broker to put the item on its pull list. None for a request that came from the broker."""
     if theirs(message, agency):
         return None
     asked = request_item(message, partner, agency)
@@ -88,19 +88,19 @@ def page(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage 
 
 
 def unpage(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
-    """The copy need not be fetched any more."""
+    """Cancel the paging of the item."""
     return None if theirs(message, agency) else cancel_request_item(message, partner, agency)
 
 
 def recall_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """Our copy is recalled, by the due date."""
+    """Recall our item, by the due date."""
     told = item_recalled(message, partner, agency)
     due: Fields = {"DesiredDateDue": told.fields["DateDue"]} if "DateDue" in told.fields else {}
     return NcipMessage("RecallItem", {**{n: v for n, v in told.fields.items() if n != "DateDue"}, **due})
 
 
 def cancel_recall_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """The borrower may keep our copy after all."""
+    """Cancel the recall of our item."""
     return NcipMessage("CancelRecallItem", item_recall_cancelled(message, partner, agency).fields)
 
 
@@ -108,7 +108,7 @@ def cancel_recall_item(message: PartnerMessage, partner: Partner, agency: str) -
 
 
 def item_requested(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
-    """The owner puts the copy aside, which NCIP 1.0 names by its barcode alone."""
+    """Ask the owner to put the item aside, which NCIP 1.0 names by its barcode alone."""
     if theirs(message, agency):
         return None
     asked = request_item(message, partner, agency)
@@ -120,7 +120,7 @@ def item_requested(message: PartnerMessage, partner: Partner, agency: str) -> Nc
 
 
 def request_withdrawn(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
-    """The copy need not be put aside any more."""
+    """Withdraw the request to put the item aside."""
     if theirs(message, agency):
         return None
     said = cancel_request_item(message, partner, agency)
@@ -139,7 +139,7 @@ def theirs(message: PartnerMessage, agency: str) -> bool:
 
 
 def cancelled_there(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """We decline, by CancelRequestItem, which OpenRS expects for it."""
+    """Decline the request by CancelRequestItem, as OpenRS expects."""
     said = item_request_cancelled(message, partner, agency)
     return NcipMessage("CancelRequestItem", {n: v for n, v in said.fields.items() if n != "ItemOptionalFields"})
 

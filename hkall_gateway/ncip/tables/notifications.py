@@ -38,7 +38,7 @@ INSTITUTION: Final = "{}-INST"
 
 
 def request_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """The lender is asked for the copy that was chosen, or for any copy of the title where none was."""
+    """Ask the lender for the item that was chosen, or for any item of the title where none was."""
     record = record_id(message.bib_id, message.local_bib_id, partner)
     holdings: Fields = {"HoldingsInformation": {"UnstructuredHoldingsData": message.volume}}
     volume: Fields = {"ItemDescription": holdings} if message.volume else {}
@@ -57,7 +57,7 @@ def request_item(message: PartnerMessage, partner: Partner, agency: str) -> Ncip
 
 
 def cancel_request_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """The request is cancelled, by the patron or by us."""
+    """Cancel the request, for the patron or for us."""
     borrower = _make_borrower(message, partner, agency)
     return _make_message(
         "CancelRequestItem", UserId=borrower, RequestId=theirs_or_ours(message), RequestType=partner.request_type or LOAN
@@ -65,14 +65,14 @@ def cancel_request_item(message: PartnerMessage, partner: Partner, agency: str) 
 
 
 def item_received(message: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
-    """The copy has arrived here: borrowed from the partner, or our own on its return."""
+    """Report that the item has arrived here: borrowed from the partner, or our own on its return."""
     return _make_message(
         "ItemReceived", **_item_fields(message), RequestId=_our_request_id(message), DateReceived=utc(message.at)
     )
 
 
 def item_checked_out(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """Our patron has borrowed the copy, until the due date."""
+    """Report that our patron has borrowed the item, until the due date."""
     borrower = _make_borrower(message, partner, agency)
     return _make_message(
         "ItemCheckedOut", UserId=borrower, **_item_fields(message), RequestId=_our_request_id(message), **_due_fields(message)
@@ -80,12 +80,12 @@ def item_checked_out(message: PartnerMessage, partner: Partner, agency: str) -> 
 
 
 def item_renewed(message: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
-    """Our patron has renewed the loan."""
+    """Report that our patron has renewed the loan."""
     return _make_message("ItemRenewed", **_item_fields(message), **_due_fields(message), RenewalCount=str(message.renewals))
 
 
 def renew_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """The lender is asked to renew the loan of our patron."""
+    """Ask the lender to renew the loan of our patron."""
     desired = utc(dates.end_of(message.due)) if message.due else ""
     return _make_message(
         "RenewItem", UserId=_make_borrower(message, partner, agency), **_item_fields(message), DesiredDateDue=desired
@@ -93,17 +93,17 @@ def renew_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMe
 
 
 def item_sent_home(message: PartnerMessage, partner: Partner, _agency: str) -> NcipMessage:
-    """The lender's copy is on its way back."""
+    """Report that the lender's item is on its way back."""
     return _make_shipment(message, partner.agency)
 
 
 def item_claimed(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """Our reader claims to have returned the copy, so that the lender checks its shelf too."""
+    """Report that our patron claims to have returned the item, so that the lender checks its shelf too."""
     return _make_report(message, partner, agency, ItemReportedReturned={"DateReportedReturned": utc(message.at)})
 
 
 def item_lost(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """Our reader has lost the copy; staff of both libraries agree on the charge."""
+    """Report that our patron has lost the item. Staff of both libraries agree on the charge."""
     return _make_report(message, partner, agency, ItemReportedLost=True)
 
 
@@ -111,13 +111,13 @@ def item_lost(message: PartnerMessage, partner: Partner, agency: str) -> NcipMes
 
 
 def item_shipped(message: PartnerMessage, partner: Partner, _agency: str) -> NcipMessage:
-    """Our copy is on its way to the borrower, with the date on which we expect it back."""
+    """Report that our item is on its way to the borrower, with the date on which we expect it back."""
     shipped = _make_shipment(message, message.pickup_location or partner.agency)
     return _make_message("ItemShipped", **shipped.fields, ItemOptionalFields=_describe_item(message, _due_fields(message)))
 
 
 def item_request_cancelled(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """We decline the request; the CirculationStatus gives the reason, if it is one of the published ones (R37)."""
+    """Decline the request. The CirculationStatus gives the reason, if it is one of the published ones (R37)."""
     borrower = user_id(agency, partner.institutional_card or INSTITUTION.format(partner.agency))
     row = LENDER_REASONS.get(message.reason)
     state: Fields = {"CirculationStatus": row.decline.status} if row and row.decline else {}
@@ -131,17 +131,17 @@ def item_request_cancelled(message: PartnerMessage, partner: Partner, agency: st
 
 
 def item_recalled(message: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
-    """A patron of ours needs our copy, by the day named."""
+    """Recall our item, by the due date."""
     return _make_message("ItemRecalled", **_item_fields(message), **_due_fields(message))
 
 
 def item_recall_cancelled(message: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
-    """The borrower may keep our copy after all."""
+    """Cancel the recall of our item."""
     return _make_message("ItemRecallCancelled", **_item_fields(message))
 
 
 def nothing(_message: PartnerMessage, _partner: Partner, _agency: str) -> None:
-    """Returns None; the row of a notification that the flow does not send."""
+    """Return None. The row of a notification that the flow does not send."""
 
 
 # fmt: off
@@ -169,34 +169,34 @@ DOCUMENTS: Final[Mapping[Notification, Document]] = MappingProxyType({
 
 
 def user_id(agency: str, card: str) -> Fields:
-    """A card of a library."""
+    """Make the UserId of a card of a library."""
     return {"AgencyId": agency, "UserIdentifierType": "Barcode Id", "UserIdentifierValue": card}
 
 
 def item_id(item: ItemKey) -> Fields:
-    """A copy of a library."""
+    """Make the ItemId of an item of a library."""
     return {"AgencyId": item.agency, "ItemIdentifierType": BARCODE, "ItemIdentifierValue": item.barcode}
 
 
 def request_id(agency: str, value: str) -> Fields:
-    """A request by the number that `agency` gave it."""
+    """Make the RequestId with the number that `agency` gave a request."""
     return {"AgencyId": agency, "RequestIdentifierValue": value}
 
 
 def record_id(bib_id: str, local_bib_id: str, partner: Partner) -> Fields:
-    """A title by the partner's own number where we know it, else by the union catalogue's."""
+    """Make the id of a title, by the partner's own number where we know it, else by the union catalogue's."""
     if local_bib_id:
         return {"BibliographicRecordIdentifier": local_bib_id, "AgencyId": partner.agency}
     return {"BibliographicRecordIdentifier": bib_id, "AgencyId": CATALOGUE}
 
 
 def utc(when: datetime) -> str:
-    """An instant as xs:dateTime in UTC."""
+    """Write an instant as xs:dateTime in UTC."""
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _make_message(service: str, **fields: Value) -> NcipMessage:
-    """A message with the given fields; empty values are left out."""
+    """Make a message with the given fields, without the empty ones."""
     return NcipMessage(service, _without_empty(**fields))
 
 
@@ -218,7 +218,7 @@ def _our_request_id(message: PartnerMessage) -> Fields:
 
 
 def theirs_or_ours(message: PartnerMessage) -> Fields:
-    """The request by the lender's own number where it has one, else by ours."""
+    """Make the RequestId with the lender's own number where it has one, else with ours."""
     agency, _, value = message.their_number.partition(":")
     return request_id(agency, value) if value else _our_request_id(message)
 

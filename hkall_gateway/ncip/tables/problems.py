@@ -195,7 +195,7 @@ class Problem:
 
 
 def make_problem(why: Reason, service: str, detail: Mapping[str, object]) -> Problem:
-    """The Problem that says `why` in answer to `service`; `detail` fills the blanks of the sentence."""
+    """Make the Problem for a refusal of `service`. `detail` fills the blanks of the sentence."""
     row = PROBLEMS[why]
     rule = why.rule
     sentence = row.sentence.format_map(_Blanks(detail))
@@ -204,7 +204,7 @@ def make_problem(why: Reason, service: str, detail: Mapping[str, object]) -> Pro
 
 
 def find_scheme(problem: str, service: str) -> str:
-    """The list from which `problem` is taken when `service` is answered. Source: ncip v1 schemes, processingerrortype."""
+    """Return the scheme of `problem` in a reply to `service`. Source: ncip v1 schemes, processingerrortype."""
     if problem in MESSAGING:
         return MESSAGING_SCHEME
     return GENERAL_SCHEME if problem in GENERAL else f"{_ERRORS}{service.lower()}processingerror.scm"
@@ -301,7 +301,7 @@ Meanings = tuple[tuple[str, Meaning], ...]
 
 
 def find_own_meaning(problem: NcipMessage, own: Meanings) -> Meaning | None:
-    """The meaning of a Problem by the partner's own texts; the detail takes precedence over the type."""
+    """Return the meaning of a Problem by the partner's own texts. The detail takes precedence over the type."""
     kind, *told = (problem.text(name).casefold() for name in ("ProblemType", "ProblemDetail", "ProblemValue"))
     in_detail = (meant for words, meant in own if any(words.casefold() in text for text in told))
     of_its_kind = (meant for words, meant in own if words.casefold() == kind)
@@ -309,12 +309,12 @@ def find_own_meaning(problem: NcipMessage, own: Meanings) -> Meaning | None:
 
 
 def find_meaning(problem: str, service: str) -> Meaning:
-    """The meaning of a peer's problem type in reply to our `service`; its scheme and case are ignored."""
+    """Return the meaning of a peer's problem type in reply to our `service`. Its scheme and case are ignored."""
     said = " ".join(problem.split()).casefold()
     return FOREIGN.get((said, service)) or FOREIGN.get((said, "")) or "refused"
 
 
 def spell_problem(problem: str) -> str:
-    """A peer's problem type as the standard spells it, or as it came where the standard does not have it."""
+    """Return a peer's problem type as the standard spells it, or as it came where the standard does not have it."""
     said = " ".join(problem.split())
     return _SPELLED.get(said.casefold(), said)

@@ -68,7 +68,7 @@ class System:
     evidence: tuple[Evidence, ...] = ()
 
     def defaults(self, use: SystemRole) -> Keys | None:
-        """The defaults of a row of a table; None if the system is never used so."""
+        """Return the defaults of a row of a table. None if the system is never used so."""
         return {SystemRole.PARTNER: self.partners, SystemRole.CLIENT: self.clients, SystemRole.ILS: self.ils}[use]
 
 
@@ -276,5 +276,5 @@ SYSTEMS: Final[Mapping[str, System]] = MappingProxyType({row.name: row for row i
 
 
 def names(use: SystemRole) -> list[str]:
-    """The systems that a table may name."""
+    """Return the systems that a table may name."""
     return [row.name for row in SYSTEMS.values() if row.defaults(use) is not None]

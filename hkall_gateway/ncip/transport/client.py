@@ -1,4 +1,4 @@
-"""The NCIP initiator: writes a document for a partner, posts it, and turns the reply into a result for the desk."""
+"""The NCIP initiator: writes a document for a partner, posts it, and turns the reply into a result."""
 
 from __future__ import annotations
 
@@ -112,9 +112,9 @@ class NcipClient:
     async def statuses(
         self, partner: Partner, bib_id: str, copies: Sequence[Holding], listed: Collection[str] = ()
     ) -> Mapping[str, str] | None:
-        """The present status of a partner's copies of a title: barcode -> CirculationStatus; None without a usable reply.
+        """Return the CirculationStatus of a partner's items of a title by barcode. None without a usable reply.
 
-        Several questions, where it is asked by copy, are asked one after another; the first without a reply ends them.
+        Several look-ups are sent one after another. The first without a reply ends them.
         `listed`: the words that the policy knows beside the table's.
         """
         found: dict[str, str] = {}
@@ -136,7 +136,7 @@ class NcipClient:
         return replace(found, kind=DeliveryKind.ALREADY, detail="LookupRequest: known")
 
     async def ask(self, service: str, fields: Fields, partner: Partner) -> NcipMessage | None:
-        """The partner's reply to a look-up; None without a readable reply."""
+        """Send a look-up and return the partner's reply. None without a readable reply."""
         try:
             asked = NcipMessage(service, {**self._make_header(partner), **_with_item_id_type(fields, partner)})
             _, reply = await self._exchange(asked, partner)
@@ -157,7 +157,7 @@ class NcipClient:
         return read_result(message, posted, reply, partner.problems)
 
     async def _exchange(self, message: NcipMessage, partner: Partner) -> tuple[HttpReply, NcipMessage | BadDocument]:
-        """The HTTP response to a message, and the message read from it. Raises NotSent and NoReply."""
+        """Send a message. Return the HTTP response and the message read from it. Raises NotSent and NoReply."""
         began, said = self._seconds(), (partner.agency, message.service)
         try:
             post = self._posts.get(partner.agency, self._post)
@@ -171,7 +171,7 @@ class NcipClient:
 
 
 def make_document(notification: PartnerMessage, partner: Partner, agency: str, secret: str) -> NcipMessage | None:
-    """The message for `notification`, with its header; None if the partner's flow has no document for it."""
+    """Make the message for `notification`, with its header. None if the partner's flow has no document for it."""
     row = FLOWS[DIALECTS[partner.dialect].flow].get(Notification(notification.send))
     message = row(notification, partner, agency) if row else None
     if message is None:
@@ -180,13 +180,13 @@ def make_document(notification: PartnerMessage, partner: Partner, agency: str, s
 
 
 def show_document(notification: PartnerMessage, partner: Partner, agency: str) -> str:
-    """The document as it would leave now, its secret a dot; "" if the partner's flow has no document for it."""
+    """Return the document as it would leave now, with a dot for its secret. "" if the flow has no document for it."""
     message = make_document(notification, partner, agency, HIDDEN)
     return encode(message, DIALECTS[partner.dialect]).decode() if message else ""
 
 
 def _with_item_id_type(fields: Fields, partner: Partner) -> Fields:
-    """The fields, with the partner's `item_id_type` as the ItemIdentifierType."""
+    """Set the partner's `item_id_type` as the ItemIdentifierType of the fields."""
     if partner.item_id_type == BARCODE or "ItemId" not in fields:
         return fields
     named, kind = fields["ItemId"], {"ItemIdentifierType": partner.item_id_type}
@@ -195,7 +195,7 @@ def _with_item_id_type(fields: Fields, partner: Partner) -> Fields:
 
 
 def make_header(partner: Partner, agency: str, secret: str) -> Fields:
-    """The InitiationHeader of a message to a partner."""
+    """Make the InitiationHeader of a message to a partner."""
     said: Fields = {
         **({"FromSystemId": partner.from_system_id} if partner.from_system_id else {}),
         "FromAgencyId": {"AgencyId": agency},
@@ -207,7 +207,7 @@ def make_header(partner: Partner, agency: str, secret: str) -> Fields:
 
 
 def read_reply(posted: HttpReply) -> NcipMessage | BadDocument:
-    """The message in a response. The body is read for every HTTP status: peers send Problems with a 500."""
+    """Read the message in a response, for every HTTP status, since peers send Problems with a 500."""
     try:
         return decode(posted.body, charset(posted.content_type))
     except BadDocument as bad:
@@ -215,7 +215,7 @@ def read_reply(posted: HttpReply) -> NcipMessage | BadDocument:
 
 
 def read_result(asked: NcipMessage, posted: HttpReply, reply: NcipMessage | BadDocument, own: Meanings = ()) -> DeliveryResult:
-    """The desk's result for the message `asked`, from the HTTP response and the `reply` that was read from it.
+    """Make the result for the message `asked`, from the HTTP response and the `reply` that was read from it.
 
     `own`: the meanings of the partner's own problems.
     """
@@ -247,7 +247,7 @@ def read_result(asked: NcipMessage, posted: HttpReply, reply: NcipMessage | BadD
 
 
 def _read_partner_number(asked: NcipMessage, reply: NcipMessage) -> str:
-    """The partner's own RequestId in a reply, as AGENCY:VALUE; "" if the reply has ours or none.
+    """Return the partner's own RequestId in a reply, as AGENCY:VALUE. "" if the reply has ours or none.
 
     A reply belongs to the request on its connection, also under another number: FOLIO (mod-ncip 1.17) and Koha's NCIPServer
     number requests themselves, with or without an AgencyId, which is written as we write it.

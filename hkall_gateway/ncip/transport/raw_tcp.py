@@ -57,9 +57,11 @@ class NcipConnection(Protocol):
 
     @property
     def busy(self) -> bool:
+        """Whether a document is being answered or waits."""
         return self._busy or bool(self._waiting)
 
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's own name
+        """Take a seat, or abort the connection if there is none."""
         self._seat = self._factory.enter(self)
         if self._seat is None:
             self._last = True
@@ -69,6 +71,7 @@ class NcipConnection(Protocol):
         self._restart_idle_timer()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002, N802
+        """Drop the waiting documents, and leave the seat."""
         self._cancel_timer()
         self._waiting.clear()
         if self._deadline is not None:
@@ -80,6 +83,7 @@ class NcipConnection(Protocol):
             self._factory.leave(self)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Cut the bytes into documents."""
         if self._last:
             return
         if not self._buffer:
@@ -110,15 +114,17 @@ class NcipConnection(Protocol):
     # ---- IPushProducer: called by the transport as its write buffer fills and drains
 
     def pauseProducing(self) -> None:  # noqa: N802  # Twisted's own name
+        """Pause reading while the write buffer is full."""
         self._choked = True
         self._hold_back()
 
     def resumeProducing(self) -> None:  # noqa: N802
+        """Resume reading."""
         self._choked = False
         self._hold_back()
 
     def stopProducing(self) -> None:  # noqa: N802
-        """The connection is gone; connectionLost follows."""
+        """Do nothing: the connection is gone, and connectionLost follows."""
 
     def _start_deadline(self) -> Deadline | None:
         return message_deadline(self._factory.services.timeout, self.transport)
@@ -126,7 +132,7 @@ class NcipConnection(Protocol):
     # ---- cutting
 
     def _cut_document(self) -> bytes | None:
-        """The next complete document; None until its end has arrived. Bytes already searched are not searched again."""
+        """Cut the next complete document from the buffer. None until its end has arrived. No byte is searched twice."""
         found = END.search(self._buffer, max(0, self._seen - LONGEST_END))
         if found is None:
             self._seen = len(self._buffer)
@@ -196,14 +202,14 @@ class NcipConnection(Protocol):
         cancel(self._timer)
 
     def _handle_idle_timeout(self) -> None:
-        """Handles the idle timeout: answers an incomplete document as it is, then closes the connection."""
+        """Answer an incomplete document as it is after the idle timeout, then close the connection."""
         if self.busy:
             self._restart_idle_timer()
         else:
             self._give_up()
 
     def _drop_incomplete(self) -> None:
-        """Drops the incomplete document, for which there is no memory left, and closes the connection."""
+        """Drop the incomplete document, for which there is no memory left, and close the connection."""
         self._factory.bounds.refusals.note("bodies", peer_of(self.transport).address, f"{len(self._buffer)} bytes")
         self._buffer.clear()
         self._give_up()
@@ -237,10 +243,11 @@ class NcipConnectionFactory(Factory):
         self._connections, self._drained = set[NcipConnection](), list[Deferred[None]]()
 
     def buildProtocol(self, addr: object) -> NcipConnection:  # noqa: ARG002, N802
+        """Make the protocol of a connection."""
         return NcipConnection(self)
 
     def enter(self, connection: NcipConnection) -> ConnectionSlot | None:
-        """A seat for this connection; None if no caller may connect from its address, or the limits are reached."""
+        """Return a seat for this connection. None if no caller may connect from its address, or the limits are reached."""
         address = peer_of(connection.transport).address
         if not self.services.admits(address):
             self.bounds.refusals.note("address", address)
@@ -256,7 +263,7 @@ class NcipConnectionFactory(Factory):
         self.rested()
 
     def rested(self) -> None:
-        """Called when a connection has become idle or closed: fires the Deferreds of `drain` once all are idle."""
+        """Fire the Deferreds of `drain` once all connections are idle. Each calls this when it becomes idle or closes."""
         while self._drained and not any(connection.busy for connection in self._connections):
             self._drained.pop().callback(None)
 

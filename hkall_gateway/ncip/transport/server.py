@@ -38,6 +38,7 @@ class NcipRequest(BoundedRequest):
     deadline: Deadline | None = None
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
+        """Drop the command of the document."""
         if self.deadline is not None:
             self.deadline.drop()
         super().connectionLost(reason)
@@ -111,6 +112,7 @@ class NcipSite(BoundedSite):
     # ---- called by channels and the resource
 
     def enter(self, channel: NcipChannel) -> ConnectionSlot | None:
+        """Return a seat for a connection of a caller or a balancer. None if there is none."""
         address = str(getattr(channel.transport.getPeer(), "host", ""))
         if not self.services.admits(address) and not self._balancers.admits(address):
             self.bounds.refusals.note("address", address)
@@ -121,13 +123,16 @@ class NcipSite(BoundedSite):
         return seat
 
     def leave(self, channel: NcipChannel) -> None:
+        """Free the seat of a closed connection."""
         super().leave(channel)
         self._channels.discard(channel)
 
     def too_long(self, request: BoundedRequest) -> None:
+        """Log a body above the limit."""
         LOG.warning("ncip.too_long", host=request.client_address, bytes=request.received)
 
     def answer(self, request: NcipRequest, body: bytes, content_type: str) -> None:
+        """Answer a posted document."""
         self.in_hand += 1
         channel = request.channel
         authorization: bytes = request.getHeader(b"Authorization") or b""
@@ -185,6 +190,7 @@ class PublicKeys(Resource):
         self._site = site
 
     def render_GET(self, request: NcipRequest) -> bytes:  # noqa: N802
+        """Return the key set, or 404 if we sign nothing."""
         if not (keys := self._site.services.public_keys):
             return _answer_text(request, http.NOT_FOUND, "This gateway signs nothing.\n")
         request.responseHeaders.setRawHeaders("Content-Type", ["application/json"])
@@ -202,6 +208,7 @@ class Responder(Resource):
         self._site = site
 
     def render(self, request: NcipRequest) -> object:
+        """Answer a request by its method."""
         if request.method in (b"GET", b"HEAD"):
             return _answer_text(request, http.OK, ABOUT.format(agency=self._site.services.agency))
         if request.method != b"POST":
