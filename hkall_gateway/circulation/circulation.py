@@ -117,20 +117,16 @@ class Circulation:
         repeatable = handler.repeatable or inbox is not None
         return await self.store.write(work, locks, None if handler.settles else current(), repeatable=repeatable)
 
-    async def run_job(
-        self, step: Callable[[Context, C, str, int], tuple[Sequence[T], str | None]], command: C, cursor: str = ""
-    ) -> list[T]:
+    async def run_job(self, step: Callable[[Context, C, str, int], tuple[Sequence[T], str | None]], command: C) -> list[T]:
         """Run a job to its end: a transaction for each BATCH, until `step` returns None for its next cursor.
 
-        Args:
-            step: Takes (context, command, cursor, limit). Returns the results of this batch and the next cursor.
-            command: What `step` gets in each batch.
-            cursor: Where to begin; "" for the beginning.
+        `step` takes (context, command, cursor, limit), and returns the results of this batch and the next cursor.
         """
         results: list[T] = []
-        following: str | None = cursor
+        cursor: str | None = ""
         with without():
-            while following is not None:
-                done, following = await self.store.write(in_context(step, self.library, self.now(), command, following, BATCH))
+            while cursor is not None:
+                work = in_context(step, self.library, self.now(), command, cursor, BATCH)
+                done, cursor = await self.store.write(work)
                 results += done
         return results

@@ -137,11 +137,11 @@ def _journal_message(context: Context, row: OutboxRow, event: str, reason: str, 
     return Noted(row.request, note=event.lower())
 
 
-def _by_hand(context: Context) -> DeliveryResult:
+def _by_hand(context: Context, detail: str = "") -> DeliveryResult:
     """Make the result of a letter delivered by hand: its days to collect count from today (R14)."""
     today = dates.civil(context.now)
     last = policy.pickup_last(today, context.library.policy, closed_days(context))
-    return DeliveryResult(DeliveryKind.ACCEPTED, detail="by hand", sent_on=today, last_day=last)
+    return DeliveryResult(DeliveryKind.ACCEPTED, detail=detail, sent_on=today, last_day=last)
 
 
 def _drop_request(context: Context, row: OutboxRow, by: Actor) -> None:
@@ -248,7 +248,7 @@ def _letter_done(context: Context, command: Settle) -> Noted | Refused:
     if row is None or not command.reason.strip():
         return GONE if row is None else NO_REASON
     result = _journal_letter(context, command, row, "LETTER_DONE")
-    deliveries.record_letter_result(context, row, _by_hand(context), command.by)
+    deliveries.record_letter_result(context, row, _by_hand(context, "by hand"), command.by)
     return result
 
 
