@@ -31,18 +31,18 @@ SHIFT ?= 0
 	touch $@
 
 run: free-ports .venv/.run
-	@$(BIN)/python -m hkall_gateway.simulator run --shift $(SHIFT)
+	@$(BIN)/python -m demo run --shift $(SHIFT)
 
 # Runs before the installation, with the machine's own Python.
 free-ports:
-	@$(PYTHON) -P hkall_gateway/simulator/demo_ports.py $(SHIFT)
+	@$(PYTHON) -P demo/demo_ports.py $(SHIFT)
 
 # The words of the pages into the Chinese catalogue; then translate those that are empty or marked fuzzy.
 catalogue: .venv/.test
 	$(BIN)/python -m tests.web.catalogue
 
 demo: .venv/.run
-	$(BIN)/python -m hkall_gateway.simulator demo
+	$(BIN)/python -m demo demo
 
 # Each file of tests stays with one worker, so that its servers start once; tests/side_by_side.py lists the files that begin.
 # Byte code is written even where the machine says not to: the suite starts hundreds of processes, each of which would compile.
@@ -112,9 +112,9 @@ check: .venv/.test
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml hkall_gateway
 	@mkdir -p var
-	PYTHONPATH=. $(BIN)/python packaging/used_by_name.py hkall_gateway bench docs/generate > var/used_by_name.py
+	PYTHONPATH=. $(BIN)/python packaging/used_by_name.py hkall_gateway bench demo docs/generate > var/used_by_name.py
 	$(BIN)/vulture
-	$(BIN)/vulture hkall_gateway bench docs/generate var/used_by_name.py
+	$(BIN)/vulture hkall_gateway bench demo docs/generate var/used_by_name.py
 
 # The quick part of `make check` before each commit, and the length of its subject.
 hooks: .venv/.test

@@ -15,7 +15,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from bench.catalogue import typed
-from hkall_gateway.simulator import demo_setup
+from demo import demo_setup
 
 LOGIN: Final = "/staff/login"
 TIMEOUT_S: Final = 30.0

@@ -17,7 +17,7 @@ from bench.questions import WORKS, Work, login
 from bench.resources import Benchmark, Engine
 from bench.tasks import Task
 from bench.verify import check
-from hkall_gateway.simulator import demo_setup
+from demo import demo_setup
 
 GROUPS: Final = "hkall_group_units"
 

@@ -10,11 +10,11 @@ from typing import Final
 from bench.generator import Question
 from bench.plan import Size
 from bench.world import BenchWorld
+from demo.demo_setup import DISCOVERY, LOCATION, PASSWORD
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.shorthand import make_message
 from hkall_gateway.rules.dates import HONG_KONG
-from hkall_gateway.simulator.demo_setup import DISCOVERY, LOCATION, PASSWORD
 from hkall_gateway.sip2.codec.lines import checksum
 
 US: Final = "HKU"

@@ -7,11 +7,11 @@ from typing import Final
 
 from sqlalchemy import func, select
 
+from demo.demo_setup import DISCOVERY
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import JOURNAL, OUTBOX, REQUESTS
 from hkall_gateway.rules.lifecycle import Event, Notification
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.simulator.demo_setup import DISCOVERY
 
 _LENT = JOURNAL.c.event == Event.CHECK_OUT.name, JOURNAL.c.channel == "sip2"
 _ASKED = JOURNAL.c.event == Event.ASK.name, JOURNAL.c.channel == "ncip"

@@ -21,7 +21,7 @@ from pathlib import Path
 from zope.interface import implementedBy
 
 ROOT = Path(__file__).parents[1]
-OURS = ("hkall_gateway", "bench", "docs.generate")
+OURS = ("hkall_gateway", "bench", "demo", "docs.generate")
 TEMPLATES = ("hkall_gateway/web/templates", "hkall_gateway/delivery/templates")
 
 

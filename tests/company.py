@@ -19,6 +19,9 @@ from urllib.request import urlopen
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import blockingCallFromThread
 
+from demo import demo_setup
+from demo.demo_script import DemoPeers
+from demo.socket_terminal import SocketTerminal, call
 from hkall_gateway.config import gateway as config
 from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.db.database import Immediate
@@ -26,9 +29,6 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules.dates import HONG_KONG
-from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.demo_script import DemoPeers
-from hkall_gateway.simulator.peers import SocketTerminal, call
 from tests import databases
 from tests.ports import free_ports
 

@@ -17,11 +17,12 @@ from typing import Any, Final
 from twisted.internet.defer import DeferredList, ensureDeferred
 from twisted.internet.error import ConnectError, ConnectionClosed
 
+from demo import demo_setup
+from demo.socket_terminal import SocketTerminal, call
 from hkall_gateway.ils import exports
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.http_post import NoReply, NotSent
-from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.peers import PartnerLibrary, SocketTerminal, call
+from hkall_gateway.simulator.peers import PartnerLibrary
 from tests.company import PATIENCE_S, Gateway, stamp
 
 STEPS: Final = ("ship", "take in", "lend", "take back", "come home")

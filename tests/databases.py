@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 
 from sqlalchemy import Engine, make_url
 
+from demo import demo_setup
 from hkall_gateway.config import gateway
 from hkall_gateway.db.engine.connect import private
-from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.databases import Memory, Schemas
 
 ON_POSTGRESQL = os.environ.get("HKALL_TEST_DATABASE") == "postgresql"

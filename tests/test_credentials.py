@@ -6,8 +6,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from demo import demo_setup
 from hkall_gateway.cli import add_credentials
-from hkall_gateway.simulator import demo_setup
 from tests.company import COMMAND, gateway_ports
 
 

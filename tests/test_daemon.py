@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from lxml import etree
 
+from demo import demo_setup
+from demo.socket_terminal import SocketTerminal
 from hkall_gateway.ils.exports import read_patrons
-from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.peers import SocketTerminal
 from hkall_gateway.simulator.scenario.scripted_partner import MANNERS
 from tests.company import CARD, COMMAND, COPY, PATIENCE_S, PIN, Gateway, gateway_ports, stamp, until
 

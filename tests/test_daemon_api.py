@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from demo import demo_setup
 from hkall_gateway.rules.vocabulary import Holding
-from hkall_gateway.simulator import demo_setup
 from tests.company import BIB, COMMAND, COPY, PATIENCE_S, Gateway, stamp, until
 from tests.test_daemon_web import Curl, lines
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from demo import demo_setup
 from hkall_gateway.ncip.tables.problems import TRY_LATER
-from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.scenario.scripted_partner import OK, PartnerBehaviour
 from tests.company import COPY, Gateway, stamp, until
 from tests.small_disk import SmallDisk, mounted

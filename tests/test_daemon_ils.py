@@ -16,12 +16,12 @@ from twisted.internet.protocol import Factory
 from twisted.internet.threads import blockingCallFromThread
 from twisted.web import server
 
+from demo import demo_setup
+from demo.socket_terminal import SocketTerminal, call
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.config import gateway
-from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.ils import IlsBook, IlsPatron, SimulatedIls
 from hkall_gateway.simulator.ils_ncip import IlsResponder
-from hkall_gateway.simulator.peers import SocketTerminal, call
 from tests import databases
 from tests.company import SOON, gateway_ports, until
 from tests.ils.servers import IlsServer, ResponderPage, listening

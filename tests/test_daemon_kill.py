@@ -22,6 +22,7 @@ from urllib.parse import urlencode
 import pytest
 from sqlalchemy import select
 
+from demo import demo_setup
 from hkall_gateway.config import gateway as configuration
 from hkall_gateway.config.library import library_of, make_unit
 from hkall_gateway.db.database import Immediate, finished
@@ -29,7 +30,6 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import JOURNAL, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils import exports
-from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.scenario.scripted_partner import MANNERS
 from tests.company import PATIENCE_S, Gateway, until
 from tests.crowd import STEPS, Crowd

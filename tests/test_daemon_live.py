@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.simulator import demo_setup
+from demo import demo_setup
 from tests.company import COMMAND, PATIENCE_S, Gateway
 
 pytestmark = pytest.mark.long

@@ -16,10 +16,10 @@ from typing import Any
 import jwt
 import pytest
 
+from demo import demo_setup
 from hkall_gateway.clock import now
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.net.secrets import hash_secret
-from hkall_gateway.simulator import demo_setup
 from tests import databases
 from tests.company import COMMAND, PATIENCE_S, gateway_ports, until
 from tests.ncip.test_signed_tokens import pem, private, public

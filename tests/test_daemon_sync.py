@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.simulator import demo_setup
+from demo import demo_setup
 from tests.company import CARD, PIN, Gateway, stamp, until
 
 CALLS = "fdatasync,fsync,sendto,recvfrom"

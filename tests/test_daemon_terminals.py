@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from hkall_gateway.simulator import demo_setup
+from demo import demo_setup
 from tests import databases
 from tests.ports import free_ports
 

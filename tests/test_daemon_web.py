@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
+from demo import demo_setup
+from demo.socket_terminal import SocketTerminal
 from hkall_gateway.clock import now
 from hkall_gateway.db import cards
 from hkall_gateway.db.loads import loading
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Holding
-from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.peers import SocketTerminal
 from tests.company import COMMAND, PATIENCE_S, Gateway, stamp, until
 
 pytestmark = pytest.mark.long

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.simulator import demo_setup
+from demo import demo_setup
 from tests.company import COMMAND
 from tests.walk.blocks import blocks
 

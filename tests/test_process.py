@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.simulator import demo_setup
+from demo import demo_setup
 from tests import databases
 from tests.company import COMMAND, gateway_ports, until
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.simulator.demo_ports import Ports, why_not
+from demo.demo_ports import Ports, why_not
 from tests.ports import free_ports
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +24,7 @@ def demo(tmp_path: Path) -> Iterator[Ports]:
     command = [
         sys.executable,
         "-m",
-        "hkall_gateway.simulator",
+        "demo",
         "run",
         "--shift",
         str(shift),

@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import blockingCallFromThread
 
+from demo import demo_setup
 from docs.generate.settings_page import describe
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.app.resources import PerConfiguration, Reloaded, Serving
@@ -26,7 +27,6 @@ from hkall_gateway.config import gateway as configuration
 from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.config.loading import Strict, table_of
 from hkall_gateway.config.reloading import TABLES, TakesEffect, every_key, keep_until_restart, takes_effect
-from hkall_gateway.simulator import demo_setup
 from tests import databases
 from tests.company import COMMAND, PATIENCE_S, Gateway, gateway_ports, until
 from tests.test_systemd import keys

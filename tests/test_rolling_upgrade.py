@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
+from demo import demo_setup
 from hkall_gateway.db import schema
 from hkall_gateway.rules.vocabulary import Position
-from hkall_gateway.simulator import demo_setup
 from tests import postgres_server
 from tests.company import Gateway, stamp, until
 from tests.db.releases import on_postgresql

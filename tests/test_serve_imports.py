@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from hkall_gateway.simulator import demo_setup
+from demo import demo_setup
 from tests import databases
 from tests.ports import free_ports
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.simulator import demo_setup
+from demo import demo_setup
 from tests import databases
 from tests.company import COMMAND, PATIENCE_S, Gateway, gateway_ports, until
 from tests.ports import free_ports

@@ -20,13 +20,13 @@ from typing import Any
 import pytest
 from twisted.internet.defer import ensureDeferred, gatherResults
 
+from demo import demo_setup
 from hkall_gateway.ils.exports import read_holdings
 from hkall_gateway.ncip.codec import documents
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.shorthand import make_message
 from hkall_gateway.ncip.tables.problems import TRY_LATER
-from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.scenario.scripted_partner import MANNERS
 from tests import postgres_server
 from tests.company import CARD, COPY, PIN, Gateway, gateway_ports, stamp, until

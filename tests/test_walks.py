@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.simulator import demo_setup
+from demo import demo_setup
 from tests.company import CARD, Gateway, stamp, until
 
 PROFILED = Path(__file__).parent / "profiled"

@@ -10,7 +10,7 @@ from unittest.mock import patch
 from bench.catalogue import write_csv, write_marc
 from bench.plan import Plan
 from bench.resources import Benchmark
-from hkall_gateway.simulator.demo_setup import Ports, environment, write_config
+from demo.demo_setup import Ports, environment, write_config
 
 ROWS: Final = 20_000
 ROUNDS: Final = 3

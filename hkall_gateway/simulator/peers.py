@@ -1,4 +1,4 @@
-"""A partner library and a terminal on real sockets. The library replies to documents, ships and receives."""
+"""A partner library on a real socket, which replies to documents, ships and receives."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 import structlog
-from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.python.failure import Failure
+from twisted.internet.defer import ensureDeferred
 from twisted.web import resource, server
 from twisted.web.server import NOT_DONE_YET
 
@@ -21,10 +18,8 @@ from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.http_post import NoReply, NotSent, Post
 from hkall_gateway.ncip.shorthand import make_message
-from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.vocabulary import Holding
-from hkall_gateway.simulator.scenario.in_memory import Seal
 from hkall_gateway.simulator.scenario.scripted_partner import OK, PartnerBehaviour, reply
 
 LOG = structlog.get_logger()
@@ -146,51 +141,3 @@ class _Responder(resource.Resource):
 
         self._library.later(self._library.waits_s, finish)
         return NOT_DONE_YET
-
-
-class SocketTerminal(Protocol):
-    """A connection to a gateway. `overhear(direction, line)` is called for every line, for output such as the demo's."""
-
-    def __init__(self, overhear: Callable[[str, str], None]) -> None:
-        self._overhear = overhear
-        self._buffer = b""
-        self._waiting: deque[Deferred[str]] = deque()
-        self._seal = Seal("utf-8")
-        self.closed: Deferred[None] = Deferred()
-
-    def ask(self, line: str) -> Deferred[str]:
-        """Send a line without its end. Fires with the reply without its end."""
-        self._overhear(">", line)
-        cast(Transport, self.transport).write(self._seal.sealed(line))
-        waiter: Deferred[str] = Deferred()
-        self._waiting.append(waiter)
-        return waiter
-
-    def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Answer the oldest waiting caller with each whole line."""
-        self._buffer += data
-        while b"\r" in self._buffer:
-            line, _, self._buffer = self._buffer.partition(b"\r")
-            text = line.strip(b"\n").decode()
-            body = text[: text.rindex("AY")] if "AY" in text[-9:] else text
-            self._overhear("<", body)
-            if self._waiting:
-                self._waiting.popleft().callback(body)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
-        """Fail the callers that still wait."""
-        for waiter in self._waiting:
-            waiter.errback(reason)
-        self.closed.callback(None)
-
-    def hang_up(self) -> None:
-        """Close the connection."""
-        cast(Transport, self.transport).loseConnection()
-
-
-async def call(
-    reactor: object, port: int, overhear: Callable[[str, str], None] = lambda _direction, _line: None
-) -> SocketTerminal:
-    """Connect to a gateway on this machine."""
-    factory: Any = Factory.forProtocol(lambda: SocketTerminal(overhear))  # any callable makes a protocol
-    return cast(SocketTerminal, await TCP4ClientEndpoint(reactor, "127.0.0.1", port).connect(factory))

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from hkall_gateway.simulator import demo_setup
+from demo import demo_setup
 from tests.attacks.certificates import Authority
 from tests.company import CARD, COMMAND, PATIENCE_S, Gateway, gateway_ports, stamp, until
 from tests.ports import free_ports

@@ -22,10 +22,10 @@ from typing import Any
 
 import pytest
 
+from demo import demo_setup
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import decode, encode
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.simulator import demo_setup
 from tests import databases
 from tests.attacks.certificates import Authority
 from tests.ports import free_ports

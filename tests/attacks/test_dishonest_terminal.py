@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from demo import demo_setup
 from hkall_gateway.net.limits.rate_limiter import OF_A_TERMINAL
-from hkall_gateway.simulator import demo_setup
 from tests.attacks.conftest import PROBE, source, until
 
 pytestmark = pytest.mark.long

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from demo import demo_setup
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway as config
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.simulator import demo_setup
 from tests import open_work
 from tests.attacks.certificates import Authority
 from tests.company import Gateway

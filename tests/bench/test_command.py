@@ -42,7 +42,7 @@ def test_row_is_measured_with_a_real_gateway_and_a_real_echo_server() -> None:
 
 
 def test_a_row_is_measured_at_another_checkout_in_the_same_rounds_and_each_has_its_own_package(tmp_path: Path) -> None:
-    for name in ("bench", "fixtures", "hkall_gateway", "tests"):
+    for name in ("bench", "demo", "fixtures", "hkall_gateway", "tests"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv").symlink_to(sys.prefix)
     done = bench("--only", "sip2_63_vs_echo", "--build", f"old={tmp_path}", "--json", *TINY)

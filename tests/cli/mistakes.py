@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import insert
 
+from demo import demo_setup
 from hkall_gateway.app.machine import host
 from hkall_gateway.clock import now
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import INSTANCES
-from hkall_gateway.simulator import demo_setup
 from tests import databases
 from tests.company import gateway_ports
 from tests.ports import free_ports

@@ -22,6 +22,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import Connection, Engine, delete, insert, select, text
 
+from demo import demo_setup
 from hkall_gateway.cli import main
 from hkall_gateway.clock import now
 from hkall_gateway.db import instances, schema
@@ -35,7 +36,6 @@ from hkall_gateway.db.privacy import erased, forgetting
 from hkall_gateway.db.tables import CARD_BLOCKS, ERASED, JOBS, JOURNAL, PATRONS, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.simulator import demo_setup
 from tests import databases
 from tests.db.planting import CARD, EMAIL, NAME, PERSON, plant
 from tests.db.releases import RELEASES, VERSIONS, on_postgresql

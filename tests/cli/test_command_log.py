@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.simulator import demo_setup
+from demo import demo_setup
 from tests import databases
 from tests.leaks import leaks
 

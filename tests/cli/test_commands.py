@@ -11,6 +11,7 @@ import pytest
 from argon2 import PasswordHasher
 from click.testing import CliRunner, Result
 
+from demo import demo_setup
 from hkall_gateway.app import machine
 from hkall_gateway.cli import ENTRIES, main
 from hkall_gateway.clock import now
@@ -19,7 +20,6 @@ from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.instances import Instance
 from hkall_gateway.db.unit_of_work import UnitOfWork
-from hkall_gateway.simulator import demo_setup
 from tests import databases
 
 PORTS = demo_setup.Ports()

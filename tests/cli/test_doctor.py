@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from demo import demo_setup
 from hkall_gateway.cli import main
-from hkall_gateway.simulator import demo_setup
 from tests import databases
 from tests.company import COMMAND, PATIENCE_S, Gateway, until
 from tests.ports import free_ports

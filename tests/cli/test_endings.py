@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.exc import IntegrityError
 
+from demo import demo_setup
 from hkall_gateway.cli.endings import ending_of
 from hkall_gateway.db.engine.db_errors import Unavailable
-from hkall_gateway.simulator import demo_setup
 from tests.ports import free_ports
 
 PORTS = demo_setup.Ports()

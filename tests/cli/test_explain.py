@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from demo import demo_setup
 from docs.generate.policy_keys import names_of
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
@@ -26,7 +27,6 @@ from hkall_gateway.db.tables import JOURNAL, METADATA
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.simulator import demo_setup
 
 PORTS = demo_setup.Ports()
 P = Position

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from demo import demo_setup
 from docs.generate.files_page import FILES, VALUES, LoadedFile
 from hkall_gateway.cli import main
 from hkall_gateway.cli.admin.load import load
-from hkall_gateway.simulator import demo_setup
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
 

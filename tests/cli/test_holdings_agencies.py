@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from demo import demo_setup
 from hkall_gateway.cli import main
-from hkall_gateway.simulator import demo_setup
 from tests import databases
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1})

@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 import pytest
 
+from demo import demo_setup
 from hkall_gateway.cli import ENTRIES, main
-from hkall_gateway.simulator import demo_setup
 from tests import databases
 
 HEAVY = frozenset(

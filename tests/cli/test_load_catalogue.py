@@ -11,12 +11,12 @@ from click.testing import CliRunner, Result
 from pymarc import Field, Indicators, Leader, Record, Subfield
 from sqlalchemy import select
 
+from demo import demo_setup
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.search.searching import FoundTitles, search
 from hkall_gateway.db.tables import HOLDINGS
-from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.databases import Schemas
 from tests import databases
 from tests.conftest import DATABASES

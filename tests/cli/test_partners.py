@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from demo import demo_setup
 from hkall_gateway.circulation import borrowing
 from hkall_gateway.circulation.borrowing import RequestTitle
 from hkall_gateway.circulation.command import Context
@@ -24,7 +25,6 @@ from hkall_gateway.db.outbox import Attempt
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.stored_words import DeliveryKind
 from hkall_gateway.rules.vocabulary import Actor
-from hkall_gateway.simulator import demo_setup
 from tests import databases
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})

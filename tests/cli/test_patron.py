@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import delete, insert
 
+from demo import demo_setup
 from hkall_gateway.cli import main
 from hkall_gateway.cli.opening import open_site
 from hkall_gateway.cli.options import Site
@@ -30,7 +31,6 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Position, Refusal, Request, Side
-from hkall_gateway.simulator import demo_setup
 from tests import databases
 from tests.db.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant
 

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import func, select
 
+from demo import demo_setup
 from hkall_gateway.circulation.jobs.rounds import begin
 from hkall_gateway.cli import main
 from hkall_gateway.clock import now
@@ -21,7 +22,6 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor
-from hkall_gateway.simulator import demo_setup
 from tests import bulk, databases
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})

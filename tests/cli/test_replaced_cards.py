@@ -8,12 +8,12 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import select
 
+from demo import demo_setup
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import FORMER_CARDS, PATRONS
 from hkall_gateway.ils.exports import read_patrons
-from hkall_gateway.simulator import demo_setup
 from tests import databases
 
 PORTS = demo_setup.Ports()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.simulator import demo_setup
+from demo import demo_setup
 from tests.company import BIB, COMMAND, Gateway, gateway_ports, until
 
 pytestmark = pytest.mark.long

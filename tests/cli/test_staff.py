@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from demo import demo_setup
 from hkall_gateway.cli import main
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
@@ -21,7 +22,6 @@ from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.simulator import demo_setup
 from tests import databases
 
 PORTS = demo_setup.Ports()

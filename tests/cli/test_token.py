@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from demo import demo_setup
 from hkall_gateway.config import gateway as config
 from hkall_gateway.db.api_tokens import CLIENT, hash_of
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.tables import API_TOKENS
-from hkall_gateway.simulator import demo_setup
 from tests import databases
 from tests.cli.test_commands import PORTS, run
 

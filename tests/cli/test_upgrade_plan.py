@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from demo import demo_setup
 from hkall_gateway.cli import main
 from hkall_gateway.db import schema
-from hkall_gateway.simulator import demo_setup
 from tests.db.releases import RELEASES, VERSIONS
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})

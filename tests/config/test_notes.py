@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from demo import demo_setup
 from hkall_gateway.config import load
 from hkall_gateway.config.library import library_of
 from hkall_gateway.config.notes import notes
-from hkall_gateway.simulator import demo_setup
 
 UNSAID = [("\noffline = false", ""), ("\ntakes_money = false", "")]
 DAYS = "[retention]\nanonymise_days = 180\n"

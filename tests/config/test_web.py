@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from demo import demo_setup
 from hkall_gateway.config import ConfigErrors, gateway
 from hkall_gateway.config.web import Web
 from hkall_gateway.net.secrets import HASHER
-from hkall_gateway.simulator import demo_setup
 
 HASH = HASHER.hash("x")
 PORTS = demo_setup.Ports()

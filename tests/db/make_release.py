@@ -22,15 +22,15 @@ from sqlalchemy import make_url
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater, react
 
+from demo import demo_setup
+from demo.demo_script import DemoPeers, start_gateway
+from demo.socket_terminal import SocketTerminal, call
 from hkall_gateway.app import logs
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.clock import now
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.rules import dates
-from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.demo_script import DemoPeers, start_gateway
-from hkall_gateway.simulator.peers import SocketTerminal, call
 from tests import postgres_server
 from tests.company import COMMAND, gateway_ports
 from tests.db.releases import RELEASES

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from demo import demo_setup
 from hkall_gateway.db.engine.connect import GROUP_READS, open_engine, private
-from hkall_gateway.simulator import demo_setup
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ from sqlalchemy import insert
 from twisted.internet.threads import blockingCallFromThread
 from twisted.protocols import portforward
 
+from demo import demo_setup
 from hkall_gateway import clock
 from hkall_gateway.cli import main
 from hkall_gateway.config import gateway as configuration
@@ -34,7 +35,6 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import is_letter
 from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.simulator import demo_setup
 from tests import exim
 from tests.company import COMMAND, PATIENCE_S, Gateway, until
 from tests.exim import BUSY, GONE, Exim

@@ -19,6 +19,7 @@ import pytest
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.threads import blockingCallFromThread, deferToThreadPool
 
+from demo.demo_setup import decided_policy
 from hkall_gateway.app.machine import runs
 from hkall_gateway.app.resources import Resources
 from hkall_gateway.cli.doctor.examination import examine, examinees
@@ -28,7 +29,6 @@ from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.library import library_of
 from hkall_gateway.observability.metrics import Metrics
-from hkall_gateway.simulator.demo_setup import decided_policy
 from tests.ports import free_ports
 
 PATIENCE_S = 30

@@ -10,11 +10,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from demo import demo_setup
 from docs.generate.files_page import FILES
 from hkall_gateway.cli import main
 from hkall_gateway.ils import exports
 from hkall_gateway.ils.columns import BadFile, Column
-from hkall_gateway.simulator import demo_setup
 from tests import databases
 from tests.entries.bad_values import BAD, FORBIDDEN, HUGE
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import hkall_gateway
+from demo import demo_setup
 from hkall_gateway.circulation.ports import Verb
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway as config
@@ -31,7 +32,6 @@ from hkall_gateway.ils.adapter import find_adapter
 from hkall_gateway.ils.tools import ConnectorTools
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.simulator import demo_setup
 from tests.company import COMMAND, PATIENCE_S, Gateway, stamp
 
 CARD, COPY = "R0001", "C77"

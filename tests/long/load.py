@@ -17,14 +17,15 @@ from sqlalchemy import select
 from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import deferLater
 
+from demo import demo_setup
+from demo.socket_terminal import SocketTerminal, call
 from hkall_gateway.db.tables import JOURNAL, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.ils.exports import read_holdings
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.tables.problems import TRY_LATER
 from hkall_gateway.rules.vocabulary import Side
-from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.peers import PartnerLibrary, SocketTerminal, call
+from hkall_gateway.simulator.peers import PartnerLibrary
 from tests.company import Gateway, stamp
 
 COPIES = read_holdings(demo_setup.DEMO_FILES / "holdings.csv")

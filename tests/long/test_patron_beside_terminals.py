@@ -15,8 +15,8 @@ import pytest
 from twisted.internet.defer import ensureDeferred, gatherResults
 
 from bench.browsers import Browser
-from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.peers import SocketTerminal
+from demo import demo_setup
+from demo.socket_terminal import SocketTerminal
 from tests import postgres_server
 from tests.company import CARD, PIN, Gateway, stamp, until
 

@@ -22,6 +22,8 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import blockingCallFromThread
 
+from demo import demo_setup
+from demo.demo_script import DemoPeers, start_gateway
 from hkall_gateway.app import logs
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.cli import main
@@ -37,8 +39,6 @@ from hkall_gateway.ncip.http_post import HttpReply, post
 from hkall_gateway.rules import dates
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import Borrower
-from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.demo_script import DemoPeers, start_gateway
 from tests.leaks import leaks
 from tests.published.partners import Catalogue, Lender
 from tests.published.premises import HOLDINGS, LENDERS, PATRONS, Premises

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from hkall_gateway.simulator import demo_setup
+from demo import demo_setup
 from tests import databases
 from tests.ports import free_ports
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from demo import demo_setup
 from hkall_gateway.net.socket_lines import SocketLines
 from hkall_gateway.rules.dates import HONG_KONG
-from hkall_gateway.simulator import demo_setup
 from hkall_gateway.simulator.scenario.in_memory import Seal
 from tests.published.records import Copy, Reader, Title
 

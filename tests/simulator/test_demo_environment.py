@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from hkall_gateway.simulator import demo_setup
+from demo import demo_setup
 from tests.company import COMMAND
 
 

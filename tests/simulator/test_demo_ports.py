@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.simulator import demo_ports
-from hkall_gateway.simulator.demo_ports import Ports
+from demo import demo_ports
+from demo.demo_ports import Ports
 from tests.ports import free_ports
 
 FILE = Path(demo_ports.__file__)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from demo import demo_setup
 from hkall_gateway.circulation import titles
 from hkall_gateway.circulation.command import in_context
 from hkall_gateway.clock import now
@@ -16,7 +17,6 @@ from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.search.folding import isbn_13
 from hkall_gateway.db.search.searching import FoundTitles
-from hkall_gateway.simulator import demo_setup
 from tests import databases
 
 

@@ -23,11 +23,11 @@ import pytest
 from pysip2.codec import decode_message, encode_message
 from Sip2.sip2 import Sip2
 
+from demo import demo_setup
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.db import bind
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.simulator import demo_setup
 from hkall_gateway.sip2.codec.lines import checksum
 from tests.ils.servers import listening
 from tests.ports import free_ports

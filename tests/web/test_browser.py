@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from hkall_gateway.simulator import demo_setup
+from demo import demo_setup
 from tests.company import Gateway, until
 
 pytestmark = pytest.mark.browser

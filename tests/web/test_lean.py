@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.simulator import demo_setup
+from demo import demo_setup
 
 PORTS = demo_setup.Ports()
 EXTRA = {"flask", "flask_wtf", "werkzeug", "babel", "wtforms", "authlib", "flask_openapi3", "barcode", "pygal"}

@@ -14,10 +14,10 @@ from axe_selenium_python import Axe
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 
+from demo.socket_terminal import call
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway as config
 from hkall_gateway.db.engine.connect import open_engine
-from hkall_gateway.simulator.peers import call
 from hkall_gateway.web.staff.slips import PAPERS
 from tests import bulk, open_work
 from tests.company import Gateway, until

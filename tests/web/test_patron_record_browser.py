@@ -13,12 +13,12 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import Select
 
+from demo import demo_setup
 from hkall_gateway.clock import now
 from hkall_gateway.db import fines
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.simulator import demo_setup
 from tests.company import BIB, CARD, PIN, Gateway, until
 from tests.web.test_browser import SIZES, chromium, messages, wait_for
 from tests.web.test_supervisor_browser import keep

@@ -11,7 +11,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 
-from hkall_gateway.simulator import demo_setup
+from demo import demo_setup
 from tests.company import Gateway, until
 from tests.web.test_browser import SIZES, chromium, messages, wait_for
 from tests.web.test_lists_browser import at, keep

@@ -16,6 +16,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
+from demo import demo_setup
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway as config
 from hkall_gateway.config.library import library_of, make_unit
@@ -25,7 +26,6 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.dates import civil
 from hkall_gateway.rules.stored_words import StaffFlag
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.simulator import demo_setup
 from tests.company import Gateway, until
 from tests.web.test_browser import SHOTS, SIZES, chromium, log_in, messages, shown, wait_for
 

@@ -16,8 +16,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 
+from demo import demo_setup
 from hkall_gateway.ils.exports import read_patrons
-from hkall_gateway.simulator import demo_setup
 from tests.company import BIB, CARD, COPY, PIN, Gateway, stamp, until
 from tests.web.test_browser import SIZES, chromium, messages, wait_for
 from tests.web.test_browser import log_in as log_in_staff

@@ -15,6 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 
+from demo import demo_setup
 from hkall_gateway.clock import now
 from hkall_gateway.db import fines, quarantine
 from hkall_gateway.db.loads import loading
@@ -24,7 +25,6 @@ from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage, PatronNotice
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from hkall_gateway.simulator import demo_setup
 from tests.company import Gateway
 from tests.web.test_browser import SHOTS, SIZES, chromium, messages, shown, wait_for
 

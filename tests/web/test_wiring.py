@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from demo import demo_setup
 from hkall_gateway.app.web import settings_of
 from hkall_gateway.config import gateway as config
 from hkall_gateway.rules.stored_words import StaffRole
-from hkall_gateway.simulator import demo_setup
 
 OIDC = """
 [web.oidc]

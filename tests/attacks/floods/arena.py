@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.questions import post
+from demo import demo_setup
+from demo.demo_setup import DISCOVERY, PASSWORD
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode
 from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
 from hkall_gateway.rules.vocabulary import Holding
-from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.demo_setup import DISCOVERY, PASSWORD
 from tests import databases
 from tests.company import gateway_ports, until
 from tests.ports import free_ports

@@ -12,6 +12,9 @@ import click
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from demo import demo_setup
+from demo.demo_setup import DISCOVERY, PASSWORD, Ports, environment
+from demo.socket_terminal import SocketTerminal, call
 from hkall_gateway.app import logs
 from hkall_gateway.app.daemon import Daemon
 from hkall_gateway.clock import Clock, now
@@ -19,9 +22,7 @@ from hkall_gateway.config import gateway
 from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.http_post import AgentPost
 from hkall_gateway.rules import dates
-from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.demo_setup import DISCOVERY, PASSWORD, Ports, environment
-from hkall_gateway.simulator.peers import PartnerLibrary, SocketTerminal, call, short
+from hkall_gateway.simulator.peers import PartnerLibrary, short
 from hkall_gateway.simulator.rehearsal import Mailbox, listen
 
 

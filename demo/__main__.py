@@ -1,4 +1,4 @@
-"""`python -m hkall_gateway.simulator run|demo`: the commands behind `make run` and `make demo`."""
+"""`python -m demo run|demo`: the commands behind `make run` and `make demo`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import click
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import react
 
+from demo import demo_setup
+from demo.demo_ports import Ports, why_not
+from demo.demo_script import DemoPeers, play
 from hkall_gateway.app import process
-from hkall_gateway.simulator import demo_setup
-from hkall_gateway.simulator.demo_ports import Ports, why_not
-from hkall_gateway.simulator.demo_script import DemoPeers, play
 
 FOLDER = Path("var/demo")
 SHIPS_AFTER_S = 5.0

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from demo.demo_ports import Ports as Ports
 from hkall_gateway.clock import now
 from hkall_gateway.config import gateway
 from hkall_gateway.config.library import library_of, make_unit
@@ -23,7 +24,6 @@ from hkall_gateway.ils import exports
 from hkall_gateway.net.secrets import hash_secret
 from hkall_gateway.rules.settings import ROLES, Retention
 from hkall_gateway.rules.vocabulary import Holding, Title
-from hkall_gateway.simulator.demo_ports import Ports as Ports
 
 A_SET: Final = "Writing Protocols That Last"
 _SET: Final = ("v.1", "v.2", "v.3")
@@ -38,7 +38,7 @@ _PLACES: Final = (
     (("CUHK", _ON_SHELF), ("HKUST", _ON_SHELF), ("LU", _ON_SHELF)),
 )
 """Where the copies of a title are, in turn."""
-DEMO_FILES = Path(__file__).parents[2] / "fixtures" / "demo"
+DEMO_FILES = Path(__file__).parents[1] / "fixtures" / "demo"
 
 
 def _read_titles() -> Iterator[tuple[int, dict[str, str]]]:
