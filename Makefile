@@ -66,16 +66,19 @@ scan-web: .venv/.test
 	.venv-scan/bin/pip install --quiet --disable-pip-version-check 'wapiti3>=3.2'
 	HKALL_WAPITI=$$PWD/.venv-scan/bin/wapiti $(BIN)/pytest tests/attacks -m scan -p no:randomly
 
+# Without the suites that have a target of their own.
+COMMON := not attack and not browser and not scan and not chroot
+
 # What `make test` leaves out: first failover and takeover, which measure, one after the other; then daemons, kills, upgrades, packages
 # and long stories, with all examples of the properties; then `make test` on the second database. About ten minutes.
 test-long: .venv/.test
 	$(PYTEST) tests/long -m long -p no:randomly -rs -s
-	$(PYTEST) $(SIDE_BY_SIDE) -m 'long or thorough or hypothesis' --hypothesis-profile=thorough --ignore=tests/long -rs
+	$(PYTEST) $(SIDE_BY_SIDE) -m '(long or thorough or hypothesis) and $(COMMON)' --hypothesis-profile=thorough --ignore=tests/long -rs
 	HKALL_TEST_DATABASE=postgresql $(PYTEST) $(SIDE_BY_SIDE)
 
 # All of them with PostgreSQL wherever a test needs no SQLite file.
 test-postgres: .venv/.test
-	HKALL_TEST_DATABASE=postgresql $(PYTEST) $(SIDE_BY_SIDE) -m 'not attack and not browser and not scan and not chroot' --ignore=tests/long
+	HKALL_TEST_DATABASE=postgresql $(PYTEST) $(SIDE_BY_SIDE) -m '$(COMMON)' --ignore=tests/long
 
 # The Debian package on booted machines of Debian, and the image, as root. Debian's packages for it: aardvark-dns buildah docker-compose
 # lintian mmdebstrap netavark nftables podman runc systemd-container

@@ -1,8 +1,8 @@
 """What every room's tests may use: a clock that stands still, and a store on SQLite and on PostgreSQL.
 
 PostgreSQL is one throw-away server for the whole session, made where `initdb` is found. Where it is not, those tests are
-skipped and say so; under CI they fail. With HKALL_TEST_DATABASE=postgresql (`make test-postgres`) everything that may stand on
-either database stands on that one.
+skipped and say so; under CI they fail. Tests marked `sql_differs` run on both databases. With HKALL_TEST_DATABASE=postgresql
+(`make test-long`, `make test-postgres`) everything that may stand on either database stands on that one.
 """
 
 from __future__ import annotations
