@@ -21,8 +21,9 @@ secrets.
 
 @dataclass(frozen=True, slots=True)
 class CircuitSettings:
-    """When a channel counts as down and how often it is then tried; `give_up_s` after it went down, a failed try counts as an
-    attempt of its message.
+    """When a channel counts as down, and how often it is then tried.
+
+    While the channel is down, a failed try is no attempt of its message until `give_up_s` seconds have passed.
     """
 
     failures: int = 5

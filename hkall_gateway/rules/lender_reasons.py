@@ -139,8 +139,7 @@ def reason_cause(reason: str, language: str) -> str:
 def reason_sentence(reason: str, lender: str, language: str) -> str:
     """Return our own sentence about why the last lender did not lend; "" for a reason that the lender gave.
 
-    Args:
-        lender: The lender's name in that language; "" where it is not known.
+    `lender` is the lender's name in that language, "" where it is not known.
     """
     row = LENDER_REASONS.get(reason)
     return filled(_in_language(row.sentence, language), lender=lender or LAST_LENDER[language]) if row else ""

@@ -78,7 +78,6 @@ def choose_lender(copies: Sequence[Holding], choice: LenderChoice, request_id: s
     Each library is asked once: its first copy counts. Equals are ordered by a hash of `request_id` and the library, so that the
     same request always gets the same list and many requests spread evenly. Source: HKALL rules R3, R5, R7, R8, R11.
     """
-
     tomorrow = after(civil(choice.now), 1)
 
     def rank(copy: Holding) -> Rank:

@@ -23,6 +23,7 @@ class PatronRow:
 
     @property
     def card(self) -> str:
+        """The present card."""
         return self.borrower.barcode
 
 

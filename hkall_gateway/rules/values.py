@@ -44,7 +44,7 @@ def _network(text: str) -> str:
 
 
 def _certificate(text: str) -> str:
-    """A fingerprint without its colons and in small letters; a common name as it is."""
+    """Return a fingerprint in lower case and without colons; a common name unchanged."""
     digits = text.replace(":", "").lower()
     return digits if re.fullmatch(r"[0-9a-f]{64}", digits) else text
 

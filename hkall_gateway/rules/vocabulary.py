@@ -25,6 +25,7 @@ class Sensitive:
         self._text = text
 
     def reveal(self) -> str:
+        """Return the plain text."""
         return self._text
 
     def __bool__(self) -> bool:
@@ -138,6 +139,7 @@ class Holding:
 
     @property
     def key(self) -> ItemKey:
+        """The copy's identity."""
         return ItemKey(self.agency, self.barcode)
 
 
@@ -236,6 +238,7 @@ class Request:
 
     @property
     def item(self) -> ItemKey | None:
+        """The copy that the request has, if any."""
         return ItemKey(self.item_agency, self.item_barcode) if self.item_barcode else None
 
 
@@ -318,6 +321,7 @@ class RequestEntry:
 
     @property
     def item(self) -> ItemKey | None:
+        """The copy that the request has, if any."""
         return ItemKey(self.item_agency, self.item_barcode) if self.item_barcode else None
 
 

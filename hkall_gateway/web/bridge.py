@@ -59,9 +59,9 @@ class Bridge(Protocol):
 
 
 class DeskBridge:
-    """Crosses from the threads of the pages to the reactor's thread.
+    """Crosses from the threads of the pages to the reactor's thread. Implements `Bridge`.
 
-    UnitOfWork use connections of their own: a long one delays no terminal. `timeout` limits commands.
+    Queries use connections of their own, so that a long one delays no terminal. `timeout` limits commands.
     """
 
     def __init__(
@@ -77,14 +77,17 @@ class DeskBridge:
         self._waiting: set[Callable[[], None]] = set()
 
     def read(self, query: Callable[[UnitOfWork], T]) -> T:
+        """Return `query(unit)`, run in the page's own thread."""
         with closing(self._own_connection()) as own:
             return finished(own.read(query))
 
     def trial(self, work: Callable[[UnitOfWork], T]) -> T:
+        """Return `work(unit)`, run in the page's own thread and rolled back."""
         with closing(self._own_connection()) as own:
             return in_trial(own.now, work)
 
     def write(self, work: Callable[[UnitOfWork], T], locks: LockSet = NO_LOCKS) -> T:
+        """Return `work(unit)` after its commit by the writer's thread. Raises GatewayTimeout if its outcome is unknown."""
         try:
             return self._run_in_reactor(lambda: self._store.write(work, locks), self._timeout.seconds)
         except TooSlow:
@@ -93,6 +96,7 @@ class DeskBridge:
             raise GatewayTimeout from None
 
     def run(self, command: Coroutine[Any, object, T]) -> T | Refused:
+        """Return the result of a command, run in the reactor's thread within the timeout."""
         if self._closed:
             command.close()
             return TRY_AGAIN

@@ -40,7 +40,7 @@ class MenuEntry:
 
     @property
     def shown(self) -> tuple[str, str, bool]:
-        """Its address, its word, and whether it is marked on this page."""
+        """Return the entry's address, its word, and whether it is marked on this page."""
         blueprints = (self.endpoint.partition(".")[0], *self.others)
         return url_for(self.endpoint), self.word, request.blueprint in blueprints
 
@@ -84,7 +84,7 @@ def asset(name: str) -> str:
 
 @PAGES.get("/brand.css")
 def brand() -> Response:
-    """The site's colour, as the style sheet's variables: a page has no inline style."""
+    """Serve the site's colour as variables of a style sheet, since pages have no inline style."""
     light = services().settings().brand
     dark = readable_on(light, DARK_PAPER)
     text = (
@@ -97,7 +97,7 @@ def brand() -> Response:
 
 @PAGES.get("/logo")
 def logo() -> Response:
-    """The site's logo."""
+    """Serve the site's logo."""
     file = services().settings().logo
     if file is None or not file.is_file():
         abort(404)

@@ -70,6 +70,7 @@ class Middleware:
         self._app, self._services = app, services
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request, count it and log one line."""
         number = environ[NUMBER] = "".join(secrets.choice(LETTERS) for _ in range(8))
         began, answered = self._services.seconds(), list[str]()
 

@@ -166,7 +166,7 @@ class Provider:
 
     @contextmanager
     def _alone_at_provider(self) -> Iterator[None]:
-        """Ask the provider inside, in one thread at a time. Raises OidcRefused while it is down, or if it fails inside."""
+        """Let one thread at a time query the provider. Raises OidcRefused while it is down, or if the query fails."""
         if self._seconds() < self._down_until_s or not self._lock.acquire(timeout=AT_MOST_BEHIND_S):
             raise OidcRefused("provider_down", "it did not answer a moment ago")
         try:
@@ -179,7 +179,7 @@ class Provider:
             self._lock.release()
 
     def _known_issuers(self) -> tuple[str, str]:
-        """The configured issuer, with and without a slash at its end."""
+        """Return the configured issuer with and without a slash at its end."""
         plain = self.settings.issuer.rstrip("/")
         return plain, f"{plain}/"
 
@@ -210,6 +210,7 @@ class AtOurTime(CodeIDToken):  # type: ignore[misc]  # Authlib has no types
     """Claims that are checked at the gateway's own time."""
 
     def validate(self, now: float | None = None, leeway: int = 0) -> None:  # noqa: ARG002  # Authlib's own signature
+        """Check the claims at the gateway's time instead of the machine's."""
         super().validate(int(services().now().timestamp()), leeway)
 
 
@@ -242,7 +243,7 @@ def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Respon
     pages = Blueprint(f"{who}_oidc", __name__)
 
     def callback() -> str:
-        """The address that is registered at the provider; not the one that the caller has named."""
+        """Return the address that is registered at the provider, whatever host the caller named."""
         return services().settings().public_url + url_for(f"{who}_oidc.back")
 
     def refuse(refused: OidcRefused) -> Response:
@@ -252,7 +253,7 @@ def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Respon
 
     @pages.get(f"{prefix}/login/sso")
     def lead() -> Response:
-        """Leads to the provider."""
+        """Redirect to the provider."""
         try:
             address, pending = provider().begin(callback(), local_path(request.args.get("next", ""), ""))
         except OidcRefused as refused:
@@ -263,7 +264,7 @@ def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Respon
 
     @pages.get(f"{prefix}/login/sso/back")
     def back() -> Response:
-        """The provider's answer. It is taken once: the cookie is deleted."""
+        """Accept the provider's answer, once: the cookie is deleted."""
         pending = from_cookie(request.cookies.get(COOKIE, ""))
         try:
             person = provider().identify(request.args, pending, callback())
@@ -275,7 +276,7 @@ def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Respon
 
     @pages.get(f"{prefix}/logout/sso")
     def end() -> Response:
-        """Leads to the provider's own logout: at a shared computer the next person must not come in by the same name."""
+        """Redirect to the provider's logout, so that the next person at a shared computer is not logged in."""
         own = services().settings().public_url + url_for(f"{who}_login.form")
         address = provider().end_address(own)
         return redirect(address or own, 303)
@@ -296,7 +297,7 @@ def _claim_texts(claim: object) -> Iterator[str]:
 
 
 def _card_of_claim(claim: object) -> str:
-    """A card is a text, a number, or a list of one of them."""
+    """Return the card of a claim, which is a text, a number, or a list with one of them; "" for any other claim."""
     one = claim[0] if isinstance(claim, list) and len(claim) == 1 else claim
     if isinstance(one, bool) or not isinstance(one, str | int):
         return ""
@@ -305,7 +306,7 @@ def _card_of_claim(claim: object) -> str:
 
 
 def _values_of_claim(claim: object) -> tuple[str, ...]:
-    """A claim of groups is a list, or one text."""
+    """Return the values of a claim of groups, which is a list or one text."""
     if isinstance(claim, str):
         return (claim,)
     return tuple(str(one) for one in claim) if isinstance(claim, list) else ()

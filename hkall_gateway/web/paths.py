@@ -33,9 +33,11 @@ class TitleNumber(BaseConverter):
     weight = 200
 
     def to_python(self, value: str) -> str:
+        """Return the title's number of a path."""
         return title_number(value)
 
     def to_url(self, value: str) -> str:
+        """Return the path of a title's number."""
         return super().to_url(title_address(value))
 
 

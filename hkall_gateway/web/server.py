@@ -50,7 +50,9 @@ FORWARDED: Final = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-
 class PagesReactor(Clock, Protocol):
     """The reactor, as far as the pages use it."""
 
-    def callFromThread(self, call: Callable[..., object], *args: object) -> object: ...  # noqa: N802  # Twisted's own name
+    def callFromThread(self, call: Callable[..., object], *args: object) -> object:  # noqa: N802  # Twisted's own name
+        """Call a function in the reactor's thread."""
+        ...
 
 
 class ThreadShare:
@@ -66,6 +68,7 @@ class ThreadShare:
 
     @property
     def full(self) -> bool:
+        """Whether no more request may wait."""
         return self._making + len(self._waiting) >= self._at_once * (1 + WAITING_PER_THREAD)
 
     def render(self, request: BoundedRequest) -> None:
@@ -110,6 +113,7 @@ class PagesResource(Resource):
         self._in_hand, self._idle = 0, list[Deferred[None]]()
 
     def render(self, request: BoundedRequest) -> int:
+        """Answer a request that is too long; find the caller of any other."""
         if request.too_long:
             return _answer_plainly(request, 413, TOO_LONG)
         self._in_hand += 1
@@ -134,7 +138,7 @@ class PagesResource(Resource):
             share.render(request)
 
     def idle(self) -> Deferred[None]:
-        """Fires once no request is in hand."""
+        """Return a Deferred that fires once no request is in hand."""
         if not self._in_hand:
             return succeed(None)
         waiting: Deferred[None] = Deferred()
@@ -158,6 +162,7 @@ class WebRequest(BoundedRequest):
     _https_at_proxy = False
 
     def process(self) -> None:
+        """Read the headers of proxies, and drop them, before the page sees the request."""
         raw = self.requestHeaders
         for name in [name for name, _ in raw.getAllRawHeaders() if b"_" in name]:
             raw.removeHeader(name)
@@ -169,6 +174,7 @@ class WebRequest(BoundedRequest):
         super().process()  # type: ignore[no-untyped-call]  # twisted.web has no types
 
     def isSecure(self) -> bool:  # noqa: N802  # Twisted's own name
+        """Return whether the caller uses HTTPS, to us or to a proxy of ours."""
         return self._https_at_proxy or bool(super().isSecure())  # type: ignore[no-untyped-call]
 
 
@@ -189,6 +195,7 @@ class WebSite(BoundedSite):
         self._channels: set[BoundedChannel] = set()
 
     def enter(self, channel: BoundedChannel) -> ConnectionSlot | None:
+        """Return a seat for this connection, None if there is no room."""
         seat = super().enter(channel)
         if seat is None:
             return None
@@ -204,6 +211,7 @@ class WebSite(BoundedSite):
             mark_authenticated(channel.transport, f"web {caller.row}")
 
     def leave(self, channel: BoundedChannel) -> None:
+        """Free the seat of this connection."""
         super().leave(channel)
         self._channels.discard(channel)
 

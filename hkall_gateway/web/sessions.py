@@ -77,6 +77,7 @@ class Sessions(SessionInterface):
     """Finds the session of a request, and sets its cookies."""
 
     def open_session(self, app: Flask, request: Request) -> BrowserSession:  # noqa: ARG002  # Flask's own signature
+        """Find the session of a request by its cookies. `away` is set while the database does not answer."""
         found = BrowserSession()
         if request.endpoint in NO_SESSION:
             return found
@@ -99,6 +100,7 @@ class Sessions(SessionInterface):
         return found
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:  # noqa: ARG002
+        """Set or delete the cookies of a session that began or ended."""
         assert isinstance(session, BrowserSession)
         if session.token:
             set_own_cookie(response, COOKIE, session.token)
@@ -140,8 +142,7 @@ def log_in(
 ) -> None:
     """Begin a session with a new token, and end the one that the browser had. Raises Unavailable.
 
-    Args:
-        secret_hash: The stored hash with which a PIN or a password was compared, "" for none. A new one ends the session.
+    `secret_hash` is the stored hash with which a PIN or a password was compared, "" for none. A new one ends the session.
     """
     now, token, browser_token = services().now(), secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     named = (login, card, name, role.word if role else "", source)

@@ -25,10 +25,8 @@ _NAMES: dict[type, str] = {}
 def record(cls: type[T], name: str = "") -> type[T]:
     """Register a dataclass or a StrEnum for `to_json` and `from_json`; used as a decorator.
 
-    A StrEnum that is not registered is written as plain text.
-
-    Args:
-        name: The name by which stored rows know the class, where that differs from its own.
+    A StrEnum that is not registered is written as plain text. `name` is the name by which stored rows know the class, where
+    that differs from its own.
     """
     stored = name or cls.__name__
     _KNOWN[stored], _NAMES[cls] = cls, stored
@@ -55,7 +53,7 @@ def from_json(text: str) -> Any:  # the text names its class
 
 
 def _stored_name(kind: type) -> str:
-    """The stored name of a class; that of a class that is not registered is never read back."""
+    """Return the stored name of a class. The name of an unregistered class is never read back."""
     return _NAMES.get(kind, kind.__name__)
 
 

@@ -26,6 +26,7 @@ class NoSession(SessionInterface):
     """No session: the API sets no cookie."""
 
     def open_session(self, app: Flask, request: Request) -> NullSession:  # noqa: ARG002  # Flask's own signature
+        """Return a session that cannot be changed."""
         return NullSession()
 
     def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:

@@ -36,7 +36,7 @@ def search(body: models.SearchBody) -> Reply:
 
 @REQUESTS.get("/requests/<number>", responses={"200": models.RequestDetail, **described(404)})
 def one(path: models.RequestPath) -> Reply:
-    """One request with its journal, its lenders, and the commands that are possible now."""
+    """Show one request with its journal, its lenders, and the commands that are possible now."""
     page = consult(console.request_page, path.number, role())
     return refused(page) if isinstance(page, Refused) else models.RequestDetail.json_of(page)
 
@@ -51,7 +51,7 @@ def place(header: IdempotencyHeader, body: models.PlaceBody) -> Reply:
 
 @REQUESTS.post("/requests/<number>/<action>", responses={"200": models.ActionDone, **described(404, 409)})
 def act(path: models.ActionPath, header: IdempotencyHeader, body: models.ActionBody) -> Reply:
-    """Give one command of staff on a request: receive, lend, return, renew, cancel, extend …"""
+    """Give one command of staff on a request: receive, lend, return, renew, cancel, extend and others."""
     row = _ACTIONS.get(path.action)
     if row is None:
         raise Trouble(404, f"no command {path.action}; the request's `actions` names them")
@@ -80,13 +80,13 @@ def act(path: models.ActionPath, header: IdempotencyHeader, body: models.ActionB
 
 @LISTS.get("/lists", responses={"200": models.ListCounts})
 def counts() -> Reply:
-    """The number of requests in each work list."""
+    """Count the requests in each work list."""
     return models.ListCounts(counts={str(name): number for name, number in consult(list_counts).items()}).model_dump()
 
 
 @LISTS.get("/lists/<name>", responses={"200": models.ListPageRecord, **described(404)})
 def page(path: models.ListPath, query: models.ListQuery) -> Reply:
-    """A page of a work list."""
+    """Read a page of a work list."""
     order = PageOrder(query.sort, query.reverse, query.after, query.most)
     found = consult(work_list, path.name, role(), order, Only(query.partner, query.pickup, query.material))
     return models.ListPageRecord.json_of(found)
@@ -94,6 +94,6 @@ def page(path: models.ListPath, query: models.ListQuery) -> Reply:
 
 @STATISTICS.get("/statistics", responses={"200": models.StatisticsRecord})
 def period(query: models.PeriodQuery) -> Reply:
-    """Requests, turnaround, refusals and declines of a period, by month and partner."""
+    """Count requests, turnaround, refusals and declines of a period, by month and partner."""
     found = consult(statistics_of, query.first, query.last)
     return refused(found) if isinstance(found, Refused) else models.StatisticsRecord.json_of(found)

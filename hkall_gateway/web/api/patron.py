@@ -49,7 +49,7 @@ PATRON = APIBlueprint("patron", __name__, url_prefix="/patron", abp_security=SEC
 
 @TOKEN.post("/patron-token", responses={"201": PatronToken})
 def make(body: PatronLogin) -> Reply:
-    """A token for an hour by card and PIN. After some wrong ones each further try waits; no card is locked by them."""
+    """Issue a token for one hour by card and PIN. After some wrong PINs each further try waits. No card is locked."""
     found = login.check(body.barcode, body.pin)
     if isinstance(found, PinRefused):
         if found.wait_s:
@@ -90,7 +90,7 @@ BAD: Final[Mapping[BadQuery, str]] = MappingProxyType({
 
 @TITLES.get("/search", responses={"200": models.TitlesFound})
 def search(query: models.SearchQuery) -> Reply:
-    """Titles that have all of these words, 20 a page. Words in quotation marks are a phrase; an ISBN finds its other form."""
+    """Search titles that have all of these words, 20 a page. Quotation marks make a phrase. An ISBN finds its other form."""
     found = consult(titles.search_titles, query.q, query.field, available=query.available, page=query.page)
     if isinstance(found, BadQuery):
         raise Trouble(422, BAD[found])
@@ -99,7 +99,7 @@ def search(query: models.SearchQuery) -> Reply:
 
 @TITLES.get("/titles/<title:bib_id>", responses={"200": models.TitleDetail, **described(404)})
 def one(path: models.TitlePath) -> Reply:
-    """A title with its copies, and whether it can be requested at all. Copies have what their libraries said last."""
+    """Show a title with its copies and whether it can be requested. Copies have the status last reported by their libraries."""
     seen = consult(titles.see_title, path.bib_id)
     if seen is None:
         raise Trouble(404, "no library has this title")
@@ -112,7 +112,7 @@ def one(path: models.TitlePath) -> Reply:
 
 @PATRON.post("/may-request", responses={"200": models.MayRequest})
 def may_request(body: models.RequestBody) -> Reply:
-    """Whether a request would be placed now. It changes no data, and needs no Idempotency-Key."""
+    """Check whether a request would be placed now. It changes no data, and needs no Idempotency-Key."""
     question = explaining.request(actor("may-request"), card(body.card), body.bib_id, body.volume, body.pickup)
     found = consult_trial(explaining.explain, question, facts_about(question.patron, body.bib_id), services().now())
     refusal = found.outcome if isinstance(found.outcome, Refused) else None
@@ -130,7 +130,7 @@ def place(header: IdempotencyHeader, body: models.RequestBody) -> Reply:
 
 @PATRON.post("/record", responses={"200": models.CirculationRecord, **described(404)})
 def record(body: models.OnBehalf) -> Reply:
-    """The circulation record as it is now, without past loans. It changes no data, and needs no Idempotency-Key."""
+    """Show the present circulation record, without past loans. It changes no data, and needs no Idempotency-Key."""
     owner = card(body.card)
     facts = facts_about(owner)
     if facts.borrower is None:
@@ -165,7 +165,7 @@ def renew_all(header: IdempotencyHeader, body: models.OnBehalf) -> Reply:
 
 
 def _lent_item(context: Context, owner: str, number: str) -> ItemKey | Refused:
-    """The copy of a request of this patron; another patron's request is as unknown as one that there never was."""
+    """Return the copy of a request of this patron. A request of another patron counts as unknown."""
     found = context.unit.requests.find(number)
     if found is None or found.patron != owner:
         return Refused(Reason.UNKNOWN_REQUEST)

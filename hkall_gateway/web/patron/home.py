@@ -41,14 +41,14 @@ def kept(response: Response, how: str) -> Response:
 
 @FILES.get("/robots.txt")
 def robots() -> Response:
-    """What crawlers leave alone. Source: RFC 9309."""
+    """Serve the paths that crawlers leave alone. Source: RFC 9309."""
     lines = ["User-agent: *", *(f"Disallow: {path}" for path in CLOSED_TO_ROBOTS)]
     return Response("\n".join(lines) + "\n", mimetype="text/plain", headers={"Cache-Control": A_DAY})
 
 
 @FILES.get("/opensearch.xml")
 def description() -> Response:
-    """The description of the search for programs. Source: OpenSearch 1.1, draft 6."""
+    """Describe the search to programs. Source: OpenSearch 1.1, draft 6."""
     settings = services().settings()
     words = render_template("patron/opensearch.xml", site=settings.public_url, names=settings.names)
     return Response(words, mimetype="application/opensearchdescription+xml", headers={"Cache-Control": A_DAY})
@@ -68,7 +68,7 @@ HEADS: Final = (
 
 @HELP.get("/help")
 def rules() -> str:
-    """The page; each rule has its number as anchor, so that a reason can link to it."""
+    """Show the published rules. Each has its number as anchor, so that a reason can link to it."""
     chinese, policy = language() == CHINESE, services().library().policy
     return render_template(
         "help.html",
@@ -92,7 +92,7 @@ def chapters() -> list[tuple[str, list[str]]]:
 
 @PAGES.get("/")
 def page() -> Response:
-    """The page; what it says of days and renewals is the policy's."""
+    """Show the home page, with the days and renewals of the policy."""
     libraries, suspended = consult(lambda context: (titles.count_libraries(context), titles.find_suspension(context)))
     policy = services().library().policy
     days = [category.loan_days for category in policy.categories]

@@ -100,8 +100,7 @@ TOO_MANY: Final = Refused(Reason.TOO_MANY_WRONG_PINS)
 def check(card: str, pin: str, browser: str = "") -> Borrower | PinRefused:
     """Return the patron of this card and PIN, or why not. An unknown card is refused as a wrong PIN, after the same time.
 
-    Args:
-        browser: The browser by which this card's owner has logged in before, "" for another one.
+    `browser` is the browser by which this card's owner has logged in before, "" for another one.
     """
     card, address, wrong = card.strip()[:LONGEST], request.remote_addr or "", login_throttle(PATRON)
     if (wait_s := math.ceil(wrong.wait_s(address, card, browser))) > 0:
@@ -126,7 +125,7 @@ def compared_hash(borrower: Borrower) -> str:
 
 @PAGES.get("/login")
 def form() -> str | Response:
-    """The page; a logged-in patron is led on."""
+    """Show the login page, or redirect a logged-in patron."""
     if patron():
         return redirect(_local_goal(request.args.get("next", "")), 303)
     return page()
@@ -134,7 +133,7 @@ def form() -> str | Response:
 
 @PAGES.post("/login")
 def submit() -> Response:
-    """Checks the PIN. An unknown card gets the same words, after the same time, as a wrong PIN."""
+    """Check the PIN. An unknown card gets the same words, after the same time, as a wrong PIN."""
     card, goal = request.form.get("barcode", ""), request.form.get("next", "")
     if refusal := admit(card, request.form.get("pin", "")):
         return refusal.answer(page(refusal.words, card, goal))
@@ -143,13 +142,13 @@ def submit() -> Response:
 
 @PAGES.get("/logout")
 def leave() -> str | Response:
-    """A page with the form that logs out; a link alone does not."""
+    """Show the form that logs out; a link alone does not."""
     return render_template("patron/logout.html") if patron() else redirect(url_for("patron_login.form"), 303)
 
 
 @PAGES.post("/logout")
 def logout() -> Response:
-    """Ends the session. After a login by the identity provider the next page offers to end its session too."""
+    """End the session. After a login by the identity provider the next page offers to end its session too."""
     found = patron()
     log_out()
     if found:
@@ -204,6 +203,6 @@ SSO: Final = oidc.login_pages("patron", "", _admit_by_provider, page)
 
 @SSO.before_request
 def offered() -> None:
-    """404 where the provider names no cards."""
+    """Answer 404 where the provider names no cards."""
     if not ways()["sso"]:
         abort(404)

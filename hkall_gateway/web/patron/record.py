@@ -32,7 +32,7 @@ CODES: Final[Mapping[Reason, int]] = {Reason.TRY_AGAIN: 503, Reason.UNKNOWN_REQU
 @PAGES.get("/record")
 @needs_patron
 def page() -> str:
-    """The record, with what has just been done."""
+    """Show the record, with what has just been done."""
     return _render_record(own_card())
 
 

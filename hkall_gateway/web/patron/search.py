@@ -49,7 +49,7 @@ class Citation:
 
 @OPENURL.get("/openurl")
 def resolve() -> Redirect:
-    """Lead to the title if exactly one fits, else to the search of its words."""
+    """Redirect to the title if exactly one fits, else to the search of its words."""
     return redirect(consult(_find_path, citation(request.args, services().settings().public_url)), 303)
 
 
@@ -165,7 +165,7 @@ class Search:
 
 @PAGES.get("/search")
 def results() -> Response:
-    """A page of results; without words the form alone."""
+    """Show a page of results; without words the form alone."""
     search = search_of(request.args)
     found, suspended, names = consult(_run_search, search)
     bad = found if isinstance(found, BadQuery) else None

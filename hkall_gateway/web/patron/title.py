@@ -89,7 +89,7 @@ LONGEST_NUMBER: Final = 200
 
 @PAGES.get("/title/<title:bib_id>")
 def page(bib_id: str) -> Response:
-    """The page. 404 for a title of which no library has a copy."""
+    """Show a title and its copies; 404 if no library has a copy."""
     seen = consult(titles.see_title, bib_id) if len(bib_id) <= LONGEST_NUMBER else None
     if seen is None:
         abort(404)
@@ -139,7 +139,7 @@ INBOX: Final = "web"
 
 @REQUEST.get("/title/<title:bib_id>/request")
 def form(bib_id: str) -> str:
-    """The page: the form, or why this title cannot be requested."""
+    """Show the form, or why this title cannot be requested."""
     seen, typed = _see_title(bib_id), request.args
     refusal = _title_refusal(seen, typed)
     if refusal is None and patron():  # also what keeps this patron from requesting it
@@ -151,7 +151,7 @@ def form(bib_id: str) -> str:
 
 @REQUEST.post("/title/<title:bib_id>/request")
 def submit(bib_id: str) -> Redirect | str | tuple[str, int]:
-    """Leads patrons of other libraries to theirs, logs a patron of ours in, and places the request."""
+    """Place the request, after the login of our patron. Patrons of other libraries are led to theirs."""
     seen, typed = _see_title(bib_id), request.form
     home = typed.get("home_library", "")
     if home != services().library().agency:
@@ -183,13 +183,13 @@ def _see_title(bib_id: str) -> TitleSeen:
 
 
 def _title_refusal(seen: TitleSeen, typed: Mapping[str, str]) -> Refused | None:
-    """Why no patron can request the chosen volume; without a choice, why none of the volumes can be requested."""
+    """Return why no patron can request the chosen volume; without a choice, why no volume can be requested."""
     by_volume = {one.volume: one.refusal for one in seen.volumes}
     return by_volume.get(_chosen_volume(seen, typed))
 
 
 def _chosen_volume(seen: TitleSeen, typed: Mapping[str, str]) -> str:
-    """The volume that was chosen, else the first one that can be requested."""
+    """Return the chosen volume, else the first one that can be requested."""
     volumes = [one.volume for one in seen.volumes]
     chosen = typed.get("volume", "")
     if chosen in volumes:

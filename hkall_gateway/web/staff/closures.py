@@ -43,7 +43,7 @@ FIELDS: Final = ("day", "first", "last", "to", "partner", "reason")
 @PAGES.get("/staff/closures")
 @needs(StaffRole.SUPERVISOR)
 def page() -> str:
-    """The closed days and suspensions from today on, and the two forms."""
+    """Show the closed days and suspensions from today on, and the two forms."""
     return _render_closures()
 
 
@@ -107,7 +107,7 @@ def _render_closures(error: str = "", rule: str = "", **more: object) -> str:
 
 
 def _closure_facts(context: Context, today: date) -> dict[str, object]:
-    """The facts that the page always shows; the calendar of our own library ends soon if its last day is near."""
+    """Read the facts that the page always shows. `last` is the last known closed day of our own library."""
     own_agency = context.library.agency
     return {
         "days": cli_lists.closures(context.unit, today),

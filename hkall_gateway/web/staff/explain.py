@@ -37,7 +37,7 @@ Fields = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question: its words, its fields, those of them that must be filled in, and how it is put to the desk."""
+    """One question: its words, its fields, the fields that must be filled in, and the function that makes it."""
 
     name: str
     words: str
@@ -82,14 +82,14 @@ ROLES: Final = {role: labels.ROLES[role] for role in ("counter", "selfcheck", "b
 @PAGES.get("/staff/explain")
 @needs(StaffRole.VIEWER)
 def form() -> str:
-    """The form of the question in `?question=`; the first one without it."""
+    """Show the form of the question in `?question=`, or of the first one."""
     return _render_explanation(_find_question(request.args.get("question", _offered_questions()[0].name)), {})
 
 
 @PAGES.post("/staff/explain")
 @needs(StaffRole.VIEWER)
 def answer() -> str | tuple[str, int]:
-    """The answer, as the desk would give it now or at the instant that is filled in."""
+    """Answer the question as of now, or as of the instant that is filled in."""
     question = _find_question(typed("question"))
     values = {name: typed(name, LONGEST) for name in (*question.fields, "at")}
     if not all(values[name] for name in question.needed):
@@ -112,7 +112,7 @@ def _find_question(name: str) -> Question:
 
 
 def _offered_questions() -> list[Question]:
-    """Return the questions for this role: none about a card for one that sees no cards."""
+    """Return the questions for this role; a role that sees no cards has none about a card."""
     if sees_names(staff_role()):
         return list(QUESTIONS)
     impersonal = (one for one in QUESTIONS if "patron" not in one.needed)

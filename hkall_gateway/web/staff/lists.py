@@ -215,14 +215,14 @@ class View:
 @PAGES.get("/staff/lists/")
 @needs(StaffRole.VIEWER)
 def first() -> Answer:
-    """Leads to the first list."""
+    """Redirect to the first list."""
     return redirect(url_for("lists.work_list", name=ListName.PULL), 303)
 
 
 @PAGES.get("/staff/lists/<name>")
 @needs(StaffRole.VIEWER)
 def work_list(name: str) -> str:
-    """A page of a list."""
+    """Show a page of a list."""
     view = view_of(name)
     found, offered = consult(_read_page, view)
     filters = {field: [(value, value) for value in sorted(filter(None, values))] for field, values in offered.items()}
@@ -242,7 +242,7 @@ def work_list(name: str) -> str:
 @PAGES.get("/staff/lists/<name>.csv")
 @needs(StaffRole.VIEWER)
 def as_file(name: str) -> Response:
-    """The whole list with its filter and in its order."""
+    """Download the whole list with its filter and in its order."""
     view = view_of(name)
     columns = [column for _, column in columns_for(COLUMNS, staff_role())]
     rows = ([column.value(row) for column in columns] for row in _every_row(view))

@@ -24,7 +24,7 @@ PAGES = Blueprint("staff_login", __name__)
 
 @PAGES.get("/staff/login")
 def form() -> str | Response:
-    """The page; who is logged in already goes on."""
+    """Show the login page, or redirect a logged-in member of staff."""
     if staff():
         return redirect(_local_goal(request.args.get("next", "")), 303)
     return page()
@@ -32,7 +32,7 @@ def form() -> str | Response:
 
 @PAGES.post("/staff/login")
 def submit() -> Response | tuple[str, int] | tuple[str, int, dict[str, str]]:
-    """Compares the password; a wrong one says nothing about the login's existence."""
+    """Compare the password. The answer to a wrong one does not tell whether the login exists."""
     login, password = typed("login"), request.form.get("password", "")
     source, throttle = (request.remote_addr or "", login, known_browser(login)), login_throttle(STAFF)
     if (wait_s := math.ceil(throttle.wait_s(*source))) > 0:
@@ -53,7 +53,7 @@ def submit() -> Response | tuple[str, int] | tuple[str, int, dict[str, str]]:
 
 @PAGES.post("/staff/logout")
 def logout() -> Response:
-    """Ends the session. Who came by the identity provider is offered to end its session too."""
+    """End the session. After a login by the identity provider the next page offers to end its session too."""
     found = staff()
     log_out()
     left = OIDC if found and found.source == OIDC else None

@@ -35,7 +35,7 @@ TERMINALS = Blueprint("terminals", __name__)
 @DASHBOARD.get("/staff/")
 @needs(StaffRole.VIEWER)
 def dashboard() -> str:
-    """The page; the script reads it again every quarter of a minute."""
+    """Show the state of things. The script reads the page again every 15 seconds."""
     words = {"groups": GROUPS, "positions": POSITIONS, "rounds": ROUNDS}
     settles, found = may(StaffRole.SUPERVISOR), consult(_dashboard_facts)
     return render_template("staff/dashboard.html", found=found, now=services().now(), settles=settles, **words)
@@ -63,7 +63,7 @@ MOST: Final = 200
 @PARTNERS.get("/staff/partners")
 @needs(StaffRole.VIEWER)
 def partners() -> str:
-    """The page; the script reads it again every quarter of a minute."""
+    """Show the partners and their channels. The script reads the page again every 15 seconds."""
     rows, names = consult(_read_partners)
     return render_template("staff/partners.html", rows=rows, names=names, up=UP)
 
@@ -110,7 +110,7 @@ REFUSALS: Final[Mapping[str, str]] = MappingProxyType({
 @TERMINALS.get("/staff/terminals")
 @needs(StaffRole.VIEWER)
 def terminals() -> str:
-    """The page; the script reads it again every quarter of a minute, as often as gateways report."""
+    """Show the terminals. The script reads the page again every 15 seconds, as often as gateways report."""
     rows, seen_at = consult(_read_terminals)
     words = {"messages": MESSAGES, "refusals": REFUSALS, "roles": ROLES}
     return render_template("staff/terminals.html", rows=rows, seen_at=seen_at, **words)

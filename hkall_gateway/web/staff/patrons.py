@@ -52,14 +52,14 @@ FIELDS: Final = ("bib_id", "volume", "pickup", "amount", "fine", "transaction")
 @PAGES.get("/staff/patrons")
 @needs(StaffRole.CLERK)
 def search() -> str:
-    """The form: a card, or a name."""
+    """Show the form for a card or a name."""
     return _render_search()
 
 
 @PAGES.post("/staff/patrons")
 @needs(StaffRole.CLERK)
 def find() -> str | Response | tuple[str, int]:
-    """Find a patron: one leads to its page, several are a list. What was typed is in no address."""
+    """Find patrons by card or name: one leads to the page, several are listed. The typed text is in no address."""
     words = typed("q", 100)
     if not words:
         return _render_search(gettext("Type a card or a name.")), 400
@@ -81,7 +81,7 @@ def find() -> str | Response | tuple[str, int]:
 @PAGES.get("/staff/patrons/<number>")
 @needs(StaffRole.CLERK)
 def page(number: str) -> str:
-    """Everything about one patron."""
+    """Show everything about one patron."""
     return _render_patron(number, _find_card(number))
 
 
@@ -118,7 +118,7 @@ def pay(number: str) -> Response | tuple[str, int]:
 @PAGES.post("/staff/patrons/<number>/export")
 @needs(StaffRole.SUPERVISOR)
 def export(number: str) -> Response | tuple[str, int]:
-    """All that any table or archive has about the person, as a JSON file."""
+    """Download all that any table or archive has about the person, as JSON."""
     card, own = _find_card(number), services()
     try:
         found = person_file.export(_record_stores(), card, own.now())
@@ -134,7 +134,7 @@ def export(number: str) -> Response | tuple[str, int]:
 @PAGES.post("/staff/patrons/<number>/erase")
 @needs(StaffRole.SUPERVISOR)
 def erase(number: str) -> str | Response | tuple[str, int]:
-    """Say how much would be forgotten; with `apply`, forget it. What is open stays, and is listed with what ends it."""
+    """Show how much would be erased; with `apply`, erase it. Open matters stay, and are listed with what ends them."""
     card, reason, own = _find_card(number), typed("reason"), services()
     if not reason:
         return _render_patron(number, card, refused=Refused(Reason.REASON_NEEDED)), 400

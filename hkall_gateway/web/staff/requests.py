@@ -67,14 +67,14 @@ _WORDS: Final = {note: word for word, note in NOTES.items()}
 @PAGES.get("/staff/requests")
 @needs(StaffRole.VIEWER)
 def find() -> str:
-    """The empty search."""
+    """Show the empty search."""
     return render_template("staff/requests.html", q="", matches=None, positions=POSITIONS, found_by=FOUND_BY)
 
 
 @PAGES.post("/staff/requests")
 @needs(StaffRole.VIEWER)
 def found() -> str | Response:
-    """The matches; a number leads to its request. What was typed stays out of the address, since it may be a card."""
+    """Show the matches; a number leads to its request. The typed text may be a card, so no address has it."""
     words = typed("q", LONGEST)
     matches = consult(console.search_requests, words, staff_role())
     if len(matches) == 1 and matches[0].by is FoundBy.NUMBER:
@@ -85,14 +85,14 @@ def found() -> str | Response:
 @PAGES.get("/staff/requests/<number>")
 @needs(StaffRole.VIEWER)
 def one(number: str) -> str:
-    """Everything about one request; `?done=cancel` after a command that was run."""
+    """Show everything about one request; `?done=cancel` after a command."""
     return _render_request(number, Given())
 
 
 @PAGES.post("/staff/requests/<number>/<name>")
 @needs(StaffRole.CLERK)
 def act(number: str, name: str) -> Response | tuple[str, int]:
-    """Runs one staff command as this person; if the request has changed since the page was made, shows how instead."""
+    """Run one staff command as this person, or show how the request has changed since the page was made."""
     row = _ROWS.get(name) or abort(404)
     if not may(row.role):
         abort(403)
@@ -112,7 +112,7 @@ def act(number: str, name: str) -> Response | tuple[str, int]:
 
 
 def _make_command(number: str, row: ActionRow, given: dict[str, str]) -> Act | Reopen | str:
-    """Return the command line's command, from the fields of the form, or what is wrong with them."""
+    """Return the command from the fields of the form, or what is wrong with them."""
     on, to = given.get("on", ""), given.get("to", "")
     agency, slash, barcode = (given.get("item", "") or given.get("lender", "")).partition("/")
     named = (agency, barcode) if slash or "lender" in row.takes else ("", agency)

@@ -62,7 +62,7 @@ class Answered:
 @PAGES.get("/staff/scan")
 @needs(StaffRole.CLERK)
 def scan() -> str:
-    """The station: with the answer to the scan in the address, else ready for the next one."""
+    """Show the station, with the answer to the scan in the address if there is one."""
     number = request.args.get("scan", "")
     rows = _read_answers()
     newest = next((row for row in rows if str(row.number) == number), None)
@@ -73,7 +73,7 @@ def scan() -> str:
 @PAGES.post("/staff/scan")
 @needs(StaffRole.CLERK)
 def scanned() -> Response | str:
-    """Takes one scan. The card of the last scan stays in use, until it is scanned again or put aside."""
+    """Take one scan. The card of the last scan stays in use, until it is scanned again or put aside."""
     text, card, word = (typed(name, LONGEST) for name in ("barcode", "card", "kind"))
     kind = ScanKind(word) if word in set(ScanKind) else None
     if not text:  # what is scanned into the field of the card is a card

@@ -1,4 +1,4 @@
-"""The words of the scan station: for every result of the desk what to do with the book, and for whom."""
+"""The words of the scan station: for every result, what to do with the book, and for whom."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _answer_received(scanned: CopyScanned, outcome: CheckedIn) -> Answer:
 
 
 def _answer_again(scanned: CopyScanned, _outcome: CheckedIn) -> Answer:
-    """The same book twice: it belongs where it belonged."""
+    """Return the answer to a second scan of the same copy, which changes nothing."""
     request, before = scanned.request, gettext("Scanned before: nothing has changed.")
     if request and request.position is Position.RECEIVED:
         notes = (before, *_collect_by(request))
@@ -240,7 +240,7 @@ _REFUSALS: Final[Mapping[Reason, Callable[[CopyScanned, Refused], Answer]]] = Ma
 
 
 def _shelf_words(scanned: CopyScanned) -> str:
-    """Where it goes on the hold shelf: under the first letter of the patron's name, if that is a letter of the alphabet."""
+    """Return the place on the hold shelf: under the first letter of the patron's name, if it is one of the Latin alphabet."""
     letter = scanned.patron.name.reveal()[:1].upper() if scanned.patron else ""
     if letter.isascii() and letter.isalpha():
         return gettext("Hold shelf, under %(letter)s", letter=letter)
@@ -257,7 +257,7 @@ def _collect_by(request: Request | None) -> list[str]:
 
 
 def _collected_elsewhere(here: str, answer: Answer, request: Request | None) -> Answer:
-    """The answer to a copy that waits for its patron; it is taken to the place where it is collected."""
+    """Return the answer with the place to which the copy is taken, if it is collected elsewhere."""
     there = request.pickup_location if request and request.position is Position.RECEIVED else ""
     if not here or there in ("", here):
         return answer

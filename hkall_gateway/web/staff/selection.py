@@ -55,14 +55,14 @@ class Outcome:
 @PAGES.post("/staff/lists/<name>/selected")
 @needs(StaffRole.CLERK)
 def selected(name: str) -> str:
-    """The page of the commands for the selected rows."""
+    """Show the commands for the selected rows."""
     return _render_commands(view_of(name), _selected_requests())
 
 
 @PAGES.post("/staff/lists/<name>/act")
 @needs(StaffRole.CLERK)
 def act(name: str) -> str | tuple[str, int]:
-    """Gives one command to each of the selected requests, one after the other."""
+    """Run one command on each of the selected requests, one after the other."""
     view, chosen, command = view_of(name), _selected_requests(), typed("action")
     if command not in ACTIONS or command in ELSEWHERE or permitted.row_of(command).role > staff_role():
         abort(403)
@@ -112,7 +112,7 @@ def bulk_actions(chosen: tuple[Request, ...], role: StaffRole) -> tuple[BulkActi
 
 
 def _selected_requests() -> tuple[Request, ...]:
-    """The selected requests, in their order, each once. Unknown numbers are left out."""
+    """Return the selected requests in their order, each once, without unknown numbers."""
     numbers = list(dict.fromkeys(request.form.getlist("request")))[:MOST]
     return services().bridge.read(bind(_find_requests, numbers))
 

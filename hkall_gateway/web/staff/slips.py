@@ -46,7 +46,7 @@ A_DAY: Final = "private, max-age=86400"
 @BARCODES.get("/staff/barcode/<path:text>")
 @needs(StaffRole.CLERK)
 def picture(text: str) -> Response:
-    """The barcode of a copy or of a request, as SVG: it has inline style, thus a policy of its own, and is shown as `<img>`."""
+    """Serve the barcode of a copy or of a request as SVG. It has inline style, thus a policy of its own."""
     if len(text) > LONGEST or not encodable(text):
         abort(404)
     return Response(
@@ -120,13 +120,14 @@ class Wanted:
 
     @property
     def kind(self) -> SlipKind:
+        """The kind of slips that the list has."""
         return KINDS[self.name]
 
 
 @PAGES.get("/staff/slips")
 @needs(StaffRole.CLERK)
 def slips() -> Response:
-    """The slips as they will be printed. To look at them changes nothing; the paper is remembered by the browser."""
+    """Show the slips as they will be printed, which changes nothing. A cookie keeps the paper."""
     wanted = _read_wanted(request.args)
     answer = make_response(_render_slips(wanted))
     if "paper" in request.args:
@@ -137,7 +138,7 @@ def slips() -> Response:
 @PAGES.post("/staff/slips")
 @needs(StaffRole.CLERK)
 def printed() -> str:
-    """Notes that the slips of the form are printed, and shows them to be printed; one printed before says when."""
+    """Record that the slips of the form are printed, and show them. A slip printed before says when."""
     wanted = _read_wanted(request.form)
     if not wanted.numbers:
         abort(400)

@@ -261,7 +261,7 @@ class Days:
 @PAGES.get("/staff/statistics")
 @needs(StaffRole.VIEWER)
 def page() -> str | tuple[str, int]:
-    """The page; a period that is not possible says why."""
+    """Show the statistics of a period, or why the period is not possible."""
     days = _read_period()
     found = _figures_of(days)
     if isinstance(found, Refused):
@@ -288,7 +288,7 @@ def page() -> str | tuple[str, int]:
 @PAGES.get("/staff/statistics/<name>.csv")
 @needs(StaffRole.VIEWER)
 def as_file(name: str) -> Response:
-    """One table as a file."""
+    """Download one table as a file."""
     if name not in TABLES:
         abort(404)
     table, found = TABLES[name], _read_figures()
@@ -299,14 +299,14 @@ def as_file(name: str) -> Response:
 @PAGES.get("/staff/statistics/<name>.svg")
 @needs(StaffRole.VIEWER)
 def picture(name: str) -> Response:
-    """One chart: it has inline style, thus a policy of its own, and is shown as `<img>`."""
+    """Serve one chart as SVG. It has inline style, thus a policy of its own."""
     if name not in CHARTS:
         abort(404)
     return Response(svg(CHARTS[name], _read_figures()), mimetype="image/svg+xml", headers={"Content-Security-Policy": PICTURE})
 
 
 def _read_period() -> Days:
-    """The period that the address asks for; without one, the present month and those before it."""
+    """Return the period of the address; without one, the present month and those before it."""
     today = civil(services().now())
     months = today.year * 12 + today.month - MONTHS
     usual = date(months // 12, months % 12 + 1, 1)
@@ -325,7 +325,7 @@ def _read_figures() -> Statistics:
 
 
 def _figures_of(days: Days) -> Statistics | Refused:
-    """The figures of a period, at most KEPT_S seconds old."""
+    """Return the figures of a period, at most KEPT_S seconds old."""
     if days.first is None or days.last is None:
         return Refused(Reason.WRONG_DATE, detail={"on": " – ".join(days.typed)})
     kept: dict[tuple[date, date], tuple[float, Statistics | Refused]] = current_app.extensions.setdefault(KEPT, {})

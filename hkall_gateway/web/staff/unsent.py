@@ -135,14 +135,14 @@ NO_FAILURES: Final[Mapping[int, str]] = MappingProxyType({})
 @PAGES.get("/staff/unsent")
 @needs(StaffRole.SUPERVISOR)
 def page() -> str:
-    """The page: one tab, chosen by `kind`."""
+    """Show one tab, chosen by `kind`."""
     return _render_unsent(_known_kind(request.args.get("kind", "dead")))
 
 
 @PAGES.post("/staff/unsent/<kind>")
 @needs(StaffRole.SUPERVISOR)
 def judge(kind: str) -> str | Response | tuple[str, int]:
-    """Judge the rows that were chosen, each by a command of its own."""
+    """Settle the chosen rows, each by a command of its own."""
     named, how = _known_kind(kind), typed("how")
     if how not in KINDS[named].how:
         abort(400)
@@ -165,7 +165,7 @@ def judge(kind: str) -> str | Response | tuple[str, int]:
 
 
 def _replay_document(command: Settle) -> str:
-    """Hear a document again by the gateway's own NCIP, and record that it was. Return why not, "" if it was."""
+    """Process a document again by the gateway's own NCIP, and record it. Return why not, "" on success."""
     own = services()
     kept = own.bridge.read(bind(quarantine.one, command.number))
     if kept is None or kept.state != QuarantineState.KEPT:
