@@ -63,7 +63,7 @@ def records(unit: UnitOfWork, now: datetime, agencies: Iterable[str], *, weighed
     down = {link.agency for link in circuits.values() if link.state == DOWN and link.down_since and link.down_since <= since}
     return {
         agency: Record(
-            closures=frozenset(closed.get(agency, ())),
+            closures=closed[agency],
             lent=lent.get(agency, 0),
             borrowed=borrowed.get(agency, 0),
             declines=said.get(agency, RequestReplies()).decline_rate,
@@ -99,12 +99,14 @@ def turnaround_days(unit: UnitOfWork, now: datetime) -> Mapping[str, float]:
     return {agency: fmean(days) for agency, days in took.items()}
 
 
-def _closed_soon(unit: UnitOfWork, agencies: Sequence[str], today: date) -> dict[str, list[date]]:
+def _closed_soon(unit: UnitOfWork, agencies: Sequence[str], today: date) -> dict[str, frozenset[date]]:
     """Return the closed days among today and tomorrow, by library. The choice of a lender looks no further."""
-    found: dict[str, list[date]] = {}
-    for agency, day in _CLOSED.cells(unit.connection, agencies, today=today, tomorrow=after(today, 1)):
-        found.setdefault(agency, []).append(day)
-    return found
+    known = unit.transaction.ahead.closed_soon
+    if new := [agency for agency in agencies if (agency, today) not in known]:
+        known |= {(agency, today): frozenset() for agency in new}
+        for agency, day in _CLOSED.cells(unit.connection, new, today=today, tomorrow=after(today, 1)):
+            known[agency, today] |= {day}
+    return {agency: known[agency, today] for agency in agencies}
 
 
 _SINCE = bindparam("since", type_=R.placed_at.type)

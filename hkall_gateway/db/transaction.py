@@ -30,7 +30,7 @@ class Prefetched:
 
     `borrowers` and `card_partners` (rows of the directory, as text) by card, None for an unknown card. `held`: open requests by
     the barcode of their copy, then by number. `counted`: open requests of a card, by number. `closed` days and `links` (a
-    partner and the channel to it) by agency.
+    partner and the channel to it) by agency. `closed_soon`: of a day and the next, those on which a library is closed.
     """
 
     borrowers: dict[str, Borrower | None] = field(default_factory=dict)
@@ -38,6 +38,7 @@ class Prefetched:
     held: dict[str, dict[str, Request]] = field(default_factory=dict)
     counted: dict[str, dict[str, Counted]] = field(default_factory=dict)
     closed: dict[str, frozenset[date]] = field(default_factory=dict)
+    closed_soon: dict[tuple[str, date], frozenset[date]] = field(default_factory=dict)
     links: dict[str, tuple[Partner | None, CircuitState]] = field(default_factory=dict)
 
     def forget(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 import pytest
@@ -18,8 +18,11 @@ from hkall_gateway.db.engine.group import run_group
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
 from hkall_gateway.db.engine.worker import Job
 from hkall_gateway.db.loads.loading import add_closure
+from hkall_gateway.db.partners import records
 from hkall_gateway.db.tables import JOURNAL, OUTBOX, PATRONS, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork, in_savepoint
+from hkall_gateway.rules.circuit import DOWN, CircuitState
+from hkall_gateway.rules.lenders import UNKNOWN_RECORD, Record
 from hkall_gateway.rules.lifecycle import TAKES_QUOTA, Event
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
@@ -207,6 +210,29 @@ def test_rows_read_ahead_are_read_again_after_a_change_of_their_table(gateway: G
     assert first[0].blocked
     assert second[1] == Partner("CUHK", "Chinese University", institutional_card="P1")
     assert first[4] == {date(2017, 3, 4)}
+
+
+def test_record_of_a_lender_is_read_once_in_a_group_and_again_after_a_change(gateway: Gateway) -> None:
+    def see(unit: UnitOfWork) -> Record:
+        return records(unit, NOW, ["CUHK"], weighed=False)["CUHK"]
+
+    def go_down(unit: UnitOfWork) -> None:
+        unit.circuits.keep(CircuitState("CUHK", DOWN, 9, NOW - timedelta(days=1)))
+
+    gateway.group((lambda unit: unit.partners.write([Partner("CUHK", "Chinese University")]), NO_LOCKS))
+    of_cards = [LockSet(card) for card in CARDS]
+    assert gateway.group(*((see, locks) for locks in of_cards)) == [UNKNOWN_RECORD] * len(CARDS)
+    alike = [text for text in gateway.statements if "closures" in text or "FROM links" in text]
+    assert len(alike) <= 3  # a library's closed days, its row, and the rows of the locked cards
+    _, _, down, _, closed = gateway.group(
+        (see, of_cards[0]),
+        (go_down, of_cards[1]),
+        (see, of_cards[2]),
+        (add_closure, NO_LOCKS, "CUHK", date(2017, 3, 1), "holiday"),
+        (see, of_cards[3]),
+    )
+    assert down == Record(down=True)
+    assert closed == Record(down=True, closures=frozenset({date(2017, 3, 1)}))
 
 
 def test_row_of_the_journal_is_visible_to_its_reader(gateway: Gateway) -> None:

@@ -30,7 +30,7 @@ class Child:
     since: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Element:
     """The content model of one element.
 

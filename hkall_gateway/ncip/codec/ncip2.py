@@ -74,7 +74,7 @@ def _read_fields(nodes: Iterable[etree._Element], element: Element, path: str, n
     single: dict[str, Value] = {}
     several: dict[str, list[Value]] = {}
     for node in nodes:
-        name = local_name(node.tag)
+        name, at, child = _find_child(element, str(node.tag))
         if element.kind == "any" and _is_foreign(node):
             several.setdefault("Ext", []).append(xml.serialize_foreign(node))
         elif name in OLD_ERRORS and find_place(element, "ProblemType"):
@@ -82,9 +82,9 @@ def _read_fields(nodes: Iterable[etree._Element], element: Element, path: str, n
             kind = node.find(f"{{*}}{OLD_ERRORS[name]}")
             texts = kind.itertext() if kind is not None else ()
             single.setdefault("ProblemType", Coded(" ".join("".join(map(str, texts)).split())))
-        elif (at := find_place(element, name)) is None:
+        elif at is None:
             notes.add(f"unknown element {path}/{name}")
-        elif (value := _read_value(node, ELEMENTS[name], f"{path}/{name}", notes)) == "":
+        elif (value := _read_value(node, child, path, notes)) == "":
             continue  # empty means absent
         elif at.repeats:
             several.setdefault(name, []).append(value)
@@ -93,13 +93,25 @@ def _read_fields(nodes: Iterable[etree._Element], element: Element, path: str, n
     return {**single, **several}
 
 
+@lru_cache(maxsize=4096)
+def _find_child(element: Element, tag: str) -> tuple[str, Child | None, Element]:
+    """The name of a child with this tag, its place in the element, and its own content model; the place is None if unknown."""
+    name = local_name(tag)
+    at = find_place(element, name)
+    return name, at, ELEMENTS[name] if at else element
+
+
 def _is_foreign(node: etree._Element) -> bool:
     """Whether something in an Ext is not NCIP's own: another namespace, or a name that the standard does not have."""
     space = etree.QName(node).namespace
     return space not in (None, NISO) or local_name(node.tag) not in ELEMENTS
 
 
-def _read_value(node: etree._Element, element: Element, path: str, notes: Notes) -> Value:
+def _read_value(node: etree._Element, element: Element, parent: str, notes: Notes) -> Value:
+    """The value of an element; `parent` is the path of the one around it."""
+    if element.kind == "text":  # nearly all are texts
+        return (node.text or "").strip()
+    path = f"{parent}/{element.name}"
     match element.kind:
         case "complex" | "any":
             return _read_fields(node, element, path, notes)
