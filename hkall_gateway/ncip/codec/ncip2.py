@@ -95,7 +95,7 @@ def _read_fields(nodes: Iterable[etree._Element], element: Element, path: str, n
 
 @lru_cache(maxsize=4096)
 def _find_child(element: Element, tag: str) -> tuple[str, Child | None, Element]:
-    """The name of a child with this tag, its place in the element, and its own content model; the place is None if unknown."""
+    """Return the name of a child with this tag, its place in the element (None if it has none), and its content model."""
     name = local_name(tag)
     at = find_place(element, name)
     return name, at, ELEMENTS[name] if at else element
@@ -108,7 +108,7 @@ def _is_foreign(node: etree._Element) -> bool:
 
 
 def _read_value(node: etree._Element, element: Element, parent: str, notes: Notes) -> Value:
-    """The value of an element; `parent` is the path of the one around it."""
+    """Read the value of an element. `parent` is the path of the element around it."""
     if element.kind == "text":  # nearly all are texts
         return (node.text or "").strip()
     path = f"{parent}/{element.name}"
