@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from hkall_gateway.ils import columns, exports
 from hkall_gateway.ils.columns import Column
+from hkall_gateway.rules.vocabulary import Sensitive
 
 # fmt: off
 VALUES: Final[Mapping[Callable[[str], Any], str]] = {
-    columns.text:           "text",
-    columns.secret:         "text; never in a log",
+    str:                    "text",
+    Sensitive:              "text; never in a log",
     columns.language:       "a language tag or code: `en`, `zh-Hant`; empty = English",
     columns.yes:            "`yes` or `no`; also `y` `true` `t` `1` and their opposites; empty = no",
     columns.yes_by_default: "the same; empty = yes",

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from hkall_gateway.rules.dates import parse_day
 from hkall_gateway.rules.plain_text import fault_of_text, whole_number
 from hkall_gateway.rules.vendor_words import languages
-from hkall_gateway.rules.vocabulary import Position, Sensitive, Side
+from hkall_gateway.rules.vocabulary import Position, Side
 
 T = TypeVar("T")
 Row = tuple[str, Mapping[str, str]]
@@ -44,16 +44,6 @@ class Column:
     read: Callable[[str], object]
     required: bool
     about: str
-
-
-def text(value: str) -> str:
-    """Return the text unchanged."""
-    return value
-
-
-def secret(value: str) -> Sensitive:
-    """Wrap a value that is never printed."""
-    return Sensitive(value)
 
 
 def language(value: str) -> str:

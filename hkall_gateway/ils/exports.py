@@ -27,9 +27,7 @@ from hkall_gateway.ils.columns import (
     placed_records,
     position,
     records,
-    secret,
     side,
-    text,
     yes,
     yes_by_default,
 )
@@ -38,7 +36,7 @@ from hkall_gateway.rules.lifecycle import HOLDS_ITEM, LENDING
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.plain_text import fault_of_text
 from hkall_gateway.rules.replaced_cards import PatronRow
-from hkall_gateway.rules.vocabulary import Borrower, Holding, Position, Request, Side
+from hkall_gateway.rules.vocabulary import Borrower, Holding, Position, Request, Sensitive, Side
 
 __all__ = ["BadFile"]
 
@@ -57,65 +55,65 @@ NEEDED, OPTIONAL = True, False
 
 # fmt: off
 PATRONS: tuple[Column, ...] = (
-    Column("barcode",        text,     NEEDED,   "the number of the card"),
-    Column("name",           secret,   OPTIONAL, "as in letters"),
-    Column("name_zh",        secret,   OPTIONAL, "the Chinese name, for letters in Chinese"),
-    Column("category",       text,     NEEDED,   "a `key` or an `ils_groups` of the policy; others may not borrow"),
-    Column("study_mode",     text,     OPTIONAL, "a word of the policy's `[study_modes]`"),
-    Column("expires",        last_day, OPTIONAL, "the last day of the card"),
-    Column("email",          secret,   OPTIONAL, "where letters go; without it none are sent"),
-    Column("language",       language, OPTIONAL, "of letters"),
-    Column("blocked",        yes,      OPTIONAL, "the library's own system refuses loans"),
-    Column("local_loans",    count,    OPTIONAL, "books on loan from the library itself, for the shared quota"),
-    Column("total_quota",    count,    OPTIONAL, "the shared quota of this person, if the policy takes it from here"),
-    Column("pin_hash",       secret,   OPTIONAL, "Argon2id, as `hash-secret` prints it; without it the PIN is unknown"),
-    Column("former_barcode", cards,    OPTIONAL, "[cards that this one replaces](loading.md#a-card-is-replaced)"),
+    Column("barcode",        str,       NEEDED,   "the number of the card"),
+    Column("name",           Sensitive, OPTIONAL, "as in letters"),
+    Column("name_zh",        Sensitive, OPTIONAL, "the Chinese name, for letters in Chinese"),
+    Column("category",       str,       NEEDED,   "a `key` or an `ils_groups` of the policy; others may not borrow"),
+    Column("study_mode",     str,       OPTIONAL, "a word of the policy's `[study_modes]`"),
+    Column("expires",        last_day,  OPTIONAL, "the last day of the card"),
+    Column("email",          Sensitive, OPTIONAL, "where letters go; without it none are sent"),
+    Column("language",       language,  OPTIONAL, "of letters"),
+    Column("blocked",        yes,       OPTIONAL, "the library's own system refuses loans"),
+    Column("local_loans",    count,     OPTIONAL, "books on loan from the library itself, for the shared quota"),
+    Column("total_quota",    count,     OPTIONAL, "the shared quota of this person, if the policy takes it from here"),
+    Column("pin_hash",       Sensitive, OPTIONAL, "Argon2id, as `hash-secret` prints it; without it the PIN is unknown"),
+    Column("former_barcode", cards,     OPTIONAL, "[cards that this one replaces](loading.md#a-card-is-replaced)"),
 )
 
 HOLDINGS: tuple[Column, ...] = (
-    Column("agency",       text,           NEEDED,   "the library that owns the copy: yours or a partner's `agency`"),
-    Column("bib_id",       text,           NEEDED,   "the title in the union catalogue, the same at all libraries"),
-    Column("isbn",         text,           OPTIONAL, "ISBN-10 or ISBN-13"),
-    Column("title",        text,           NEEDED,   ""),
-    Column("author",       text,           OPTIONAL, ""),
-    Column("volume",       text,           OPTIONAL, "of a work in several volumes; a request names one"),
-    Column("barcode",      text,           NEEDED,   "the number on the copy, unique within its library"),
-    Column("call_number",  text,           OPTIONAL, "as on the shelf; slips and work lists are sorted by it"),
-    Column("status",       text,           NEEDED,   "availability, in your system's word, or `AVAILABLE`"),
+    Column("agency",       str,            NEEDED,   "the library that owns the copy: yours or a partner's `agency`"),
+    Column("bib_id",       str,            NEEDED,   "the title in the union catalogue, the same at all libraries"),
+    Column("isbn",         str,            OPTIONAL, "ISBN-10 or ISBN-13"),
+    Column("title",        str,            NEEDED,   ""),
+    Column("author",       str,            OPTIONAL, ""),
+    Column("volume",       str,            OPTIONAL, "of a work in several volumes; a request names one"),
+    Column("barcode",      str,            NEEDED,   "the number on the copy, unique within its library"),
+    Column("call_number",  str,            OPTIONAL, "as on the shelf; slips and work lists are sorted by it"),
+    Column("status",       str,            NEEDED,   "availability, in your system's word, or `AVAILABLE`"),
     Column("lendable",     yes_by_default, OPTIONAL, "other libraries may borrow it"),
-    Column("material",     text,           OPTIONAL, "its type, `book` if empty; the policy says which are lent"),
-    Column("local_bib_id", text,           OPTIONAL, "the title in its owner's system"),
+    Column("material",     str,            OPTIONAL, "its type, `book` if empty; the policy says which are lent"),
+    Column("local_bib_id", str,            OPTIONAL, "the title in its owner's system"),
 )
 
 DELETED = Column("deleted", yes, OPTIONAL, "the copy is gone; such a row needs only `agency` and `barcode`")
 """In holdings.csv: the copy is gone, and its row needs only agency and barcode."""
 
 CLOSURES: tuple[Column, ...] = (
-    Column("agency", text, NEEDED,   "the library that is closed"),
-    Column("from",   day,  NEEDED,   "the first closed day"),
-    Column("to",     day,  NEEDED,   "the last one"),
-    Column("reason", text, OPTIONAL, "for staff"),
+    Column("agency", str, NEEDED,   "the library that is closed"),
+    Column("from",   day, NEEDED,   "the first closed day"),
+    Column("to",     day, NEEDED,   "the last one"),
+    Column("reason", str, OPTIONAL, "for staff"),
 )
 
 PARTNERS: tuple[Column, ...] = (
-    Column("agency",             text,  NEEDED,   "its NCIP AgencyId"),
-    Column("name",               text,  NEEDED,   "for staff and letters"),
-    Column("url",                text,  NEEDED,   "its NCIP responder"),
-    Column("dialect",            text,  OPTIONAL, "a row of [config.md](config.md); `direct` if empty"),
-    Column("secret_env",         text,  OPTIONAL, "not kept: the proof of a partner is in the configuration"),
+    Column("agency",             str,   NEEDED,   "its NCIP AgencyId"),
+    Column("name",               str,   NEEDED,   "for staff and letters"),
+    Column("url",                str,   NEEDED,   "its NCIP responder"),
+    Column("dialect",            str,   OPTIONAL, "a row of [config.md](config.md); `direct` if empty"),
+    Column("secret_env",         str,   OPTIONAL, "not kept: the proof of a partner is in the configuration"),
     Column("priority",           count, OPTIONAL, "lender order, 0 first; 50 if empty"),
-    Column("institutional_card", text,  OPTIONAL, "the card to which our terminals lend it books"),
-    Column("timezone",           text,  OPTIONAL, "not kept"),
+    Column("institutional_card", str,   OPTIONAL, "the card to which our terminals lend it books"),
+    Column("timezone",           str,   OPTIONAL, "not kept"),
 )
 
 REQUESTS: tuple[Column, ...] = (
     Column("side",           side,     NEEDED,   "whether we borrow or lend the book"),
-    Column("request_id",     text,     NEEDED,   "the number under which both libraries know it"),
-    Column("partner",        text,     NEEDED,   "the other library"),
-    Column("patron",         text,     OPTIONAL, "the card; needed where we borrow"),
-    Column("barcode",        text,     OPTIONAL, "of the copy; needed once there is one"),
-    Column("title",          text,     NEEDED,   ""),
-    Column("bib_id",         text,     NEEDED,   ""),
+    Column("request_id",     str,      NEEDED,   "the number under which both libraries know it"),
+    Column("partner",        str,      NEEDED,   "the other library"),
+    Column("patron",         str,      OPTIONAL, "the card; needed where we borrow"),
+    Column("barcode",        str,      OPTIONAL, "of the copy; needed once there is one"),
+    Column("title",          str,      NEEDED,   ""),
+    Column("bib_id",         str,      NEEDED,   ""),
     Column("position",       position, NEEDED,   "where it is now, by [lifecycle.md](lifecycle.md)"),
     Column("placed",         day,      NEEDED,   "when it was requested"),
     Column("received",       day,      OPTIONAL, "when it came to the counter"),

@@ -53,15 +53,6 @@ class PartnerExchange:
     notes: tuple[str, ...] = ()
 
 
-def ignore_exchange(_one: PartnerExchange) -> None:
-    """Ignore an exchange. The default without metrics."""
-
-
-def stopped_clock() -> float:
-    """Return 0.0. The default clock without metrics."""
-    return 0.0
-
-
 def make_exchange(partner: str, service: str, seconds: float, reply: NcipMessage | None) -> PartnerExchange:
     """Make the exchange that ended with this reply. None is a reply that cannot be read."""
     if reply is None:

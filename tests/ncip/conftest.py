@@ -25,6 +25,7 @@ from hkall_gateway.ils.local_system import ConnectedSystem
 from hkall_gateway.ncip.codec.dialects import DIALECTS, minor
 from hkall_gateway.ncip.codec.documents import NISO, decode, encode
 from hkall_gateway.ncip.codec.messages import Coded, Fields, NcipMessage
+from hkall_gateway.ncip.codec.xml import serialize_foreign
 from hkall_gateway.ncip.handlers import Caller, NcipServices, Peer, respond
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.callers import Client, PartnerAccess
@@ -105,6 +106,11 @@ NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 UG1 = {"AgencyId": "HKU", "UserIdentifierType": "Barcode Id", "UserIdentifierValue": "UG1"}
 DUNE = {"BibliographicRecordId": {"BibliographicRecordIdentifier": "b1", "AgencyId": "HKALL"}}
 LOAN = {"RequestType": "Loan", "RequestScopeType": "Bibliographic Item"}
+
+
+def make_ext(*elements: etree._Element) -> dict[str, Any]:
+    """The value of an Ext that holds elements of another vocabulary; NCIP's own may stand beside them."""
+    return {"Ext": [serialize_foreign(element) for element in elements]}
 
 
 class FakeIls:

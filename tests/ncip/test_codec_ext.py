@@ -10,7 +10,7 @@ from lxml import etree
 from hkall_gateway.ncip.codec.dialects import DIALECTS, NcipDialect
 from hkall_gateway.ncip.codec.documents import NISO, NcipMessage, decode, encode
 from hkall_gateway.ncip.codec.messages import DOT, redacted
-from hkall_gateway.ncip.codec.xml import make_ext
+from tests.ncip.conftest import make_ext
 
 DIRECT, BROKER = DIALECTS["direct"], DIALECTS["broker"]
 ITEM = "<n:ItemId><n:ItemIdentifierValue>L1</n:ItemIdentifierValue></n:ItemId>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,14 +15,11 @@ from hkall_gateway.db.tables import FINES
 from hkall_gateway.ncip.broker_flow import is_central_number, without_library
 from hkall_gateway.ncip.codec.documents import decode
 from hkall_gateway.ncip.codec.messages import NcipMessage
-from hkall_gateway.ncip.codec.xml import make_ext
 from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.ncip.requests import REPORTED, read_cents
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
-
-if TYPE_CHECKING:
-    from tests.ncip.conftest import World
+from tests.ncip.conftest import World, make_ext
 
 P = Position
 DISCOVERY, CUHK, BROKER, CENTRAL = "HKU-DISCOVERY", "CUHK", "RESHARE", "HKALL1"

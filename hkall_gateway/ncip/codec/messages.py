@@ -130,61 +130,42 @@ class ServiceShape:
 _USER = "UserId|AuthenticationInput"
 _COPY = "ItemId|RequestId"
 
-# service, kind, needs; | between alternatives. The reply is the service's name with Response behind it.
-ROWS: tuple[tuple[str, Literal["L", "U", "N"], str], ...] = (
-    ("LookupAgency", "L", "AgencyId"),
-    ("LookupItem", "L", _COPY),
-    ("LookupItemSet", "L", "BibliographicId|HoldingsSetId|ItemId"),
-    ("LookupRequest", "L", _COPY),
-    ("LookupUser", "L", _USER),
-    ("AcceptItem", "U", "RequestId"),
-    ("CancelRecallItem", "U", "ItemId"),
-    ("CancelRequestItem", "U", f"{_USER} {_COPY}"),
-    ("CheckInItem", "U", "ItemId"),
-    ("CheckOutItem", "U", f"{_USER} ItemId"),
-    ("CreateAgency", "U", "OrganizationNameInformation"),
-    ("CreateItem", "U", "BibliographicDescription"),
-    ("CreateUser", "U", "NameInformation"),
-    ("CreateUserFiscalTransaction", "U", f"{_USER} FiscalTransactionInformation"),
-    ("DeleteItem", "U", "ItemId"),
-    ("DeleteUser", "U", _USER),
-    ("RecallItem", "U", "ItemId"),
-    ("RenewItem", "U", f"{_USER} ItemId"),
-    ("ReportCirculationStatusChange", "U", "ItemId"),
-    ("RequestItem", "U", f"{_USER} ItemId|BibliographicId"),
-    ("SendUserNotice", "U", "UserId UserNoticeDetails"),
-    ("UndoCheckOutItem", "U", "ItemId"),
-    ("UpdateAgency", "U", "AgencyId"),
-    ("UpdateCirculationStatus", "U", "ItemId CirculationStatus"),
-    ("UpdateItem", "U", "ItemId"),
-    ("UpdateRequestItem", "U", _COPY),
-    ("UpdateUser", "U", _USER),
-    ("AgencyCreated", "N", "AgencyId"),
-    ("AgencyUpdated", "N", "AgencyId"),
-    ("CirculationStatusChangeReported", "N", "ItemId"),
-    ("CirculationStatusUpdated", "N", "ItemId CirculationStatus"),
-    ("ItemCheckedIn", "N", "ItemId"),
-    ("ItemCheckedOut", "N", _COPY),
-    ("ItemCreated", "N", "ItemId"),
-    ("ItemRecallCancelled", "N", "ItemId"),
-    ("ItemRecalled", "N", "ItemId"),
-    ("ItemReceived", "N", _COPY),
-    ("ItemRenewed", "N", "ItemId"),
-    ("ItemRequestCancelled", "N", _COPY),
-    ("ItemRequestUpdated", "N", _COPY),
-    ("ItemRequested", "N", "UserId ItemId|BibliographicId"),
-    ("ItemShipped", "N", _COPY),
-    ("ItemUpdated", "N", "ItemId"),
-    ("UserCreated", "N", "UserId"),
-    ("UserFiscalTransactionCreated", "N", "UserId FiscalTransactionInformation"),
-    ("UserNoticeSent", "N", "UserId"),
-    ("UserUpdated", "N", "UserId"),
+# kind, needs, services; | between alternatives. The reply is the name of the service with Response behind it.
+ROWS: tuple[tuple[Literal["L", "U", "N"], str, str], ...] = (
+    ("L", "AgencyId", "LookupAgency"),
+    ("L", _COPY, "LookupItem LookupRequest"),
+    ("L", "BibliographicId|HoldingsSetId|ItemId", "LookupItemSet"),
+    ("L", _USER, "LookupUser"),
+    ("U", "RequestId", "AcceptItem"),
+    ("U", "ItemId", "CancelRecallItem CheckInItem DeleteItem"),
+    ("U", "ItemId", "RecallItem ReportCirculationStatusChange UndoCheckOutItem UpdateItem"),
+    ("U", f"{_USER} {_COPY}", "CancelRequestItem"),
+    ("U", f"{_USER} ItemId", "CheckOutItem RenewItem"),
+    ("U", "OrganizationNameInformation", "CreateAgency"),
+    ("U", "BibliographicDescription", "CreateItem"),
+    ("U", "NameInformation", "CreateUser"),
+    ("U", f"{_USER} FiscalTransactionInformation", "CreateUserFiscalTransaction"),
+    ("U", _USER, "DeleteUser UpdateUser"),
+    ("U", f"{_USER} ItemId|BibliographicId", "RequestItem"),
+    ("U", "UserId UserNoticeDetails", "SendUserNotice"),
+    ("U", "AgencyId", "UpdateAgency"),
+    ("U", "ItemId CirculationStatus", "UpdateCirculationStatus"),
+    ("U", _COPY, "UpdateRequestItem"),
+    ("N", "AgencyId", "AgencyCreated AgencyUpdated"),
+    ("N", "ItemId", "CirculationStatusChangeReported ItemCheckedIn ItemCreated"),
+    ("N", "ItemId", "ItemRecallCancelled ItemRecalled ItemRenewed ItemUpdated"),
+    ("N", "ItemId CirculationStatus", "CirculationStatusUpdated"),
+    ("N", _COPY, "ItemCheckedOut ItemReceived ItemRequestCancelled ItemRequestUpdated ItemShipped"),
+    ("N", "UserId ItemId|BibliographicId", "ItemRequested"),
+    ("N", "UserId", "UserCreated UserNoticeSent UserUpdated"),
+    ("N", "UserId FiscalTransactionInformation", "UserFiscalTransactionCreated"),
 )
 
 SHAPES: Mapping[str, ServiceShape] = MappingProxyType(
     {
         service: ServiceShape(service, kind, f"{service}Response", tuple(tuple(need.split("|")) for need in needs.split()))
-        for service, kind, needs in ROWS
+        for kind, needs, services in ROWS
+        for service in services.split()
     }
 )
 

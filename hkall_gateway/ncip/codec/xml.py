@@ -13,7 +13,7 @@ from typing import Final
 
 from lxml import etree
 
-from hkall_gateway.ncip.codec.messages import BadDocument, Header, Value
+from hkall_gateway.ncip.codec.messages import BadDocument, Header
 from hkall_gateway.rules.plain_text import fault_of_text, without_faults
 
 # ---- Limits of an XML document, checked on its bytes before parsing, by counting possible markup.
@@ -204,14 +204,6 @@ def serialize_foreign(node: etree._Element) -> str:
     ours.remove(alone)
     etree.cleanup_namespaces(alone, keep_ns_prefixes=["xsi", "xs", "xsd"])  # those may be used inside a value
     return etree.tostring(alone, encoding="unicode", with_tail=False)
-
-
-def make_ext(*elements: etree._Element) -> dict[str, Value]:
-    """Make the value of an Ext field that holds elements of another vocabulary.
-
-    The schema takes NCIP's own elements alone (its xs:any is strict), so others go only to a peer that wants them.
-    """
-    return {"Ext": [serialize_foreign(element) for element in elements]}
 
 
 def _choose_charset(body: bytes, charset: str | None) -> str:

@@ -229,8 +229,9 @@ class _Blanks(dict[str, str]):
 # messages queued after it.
 ASKING: Final = ("RequestItem", "CancelRequestItem", "RenewItem")
 """Commands: the position of our request depends on the reply."""
+_NO_SUCH_SERVICE: Final = (UNSUPPORTED_SERVICE, UNKNOWN_SERVICE, UNAUTHORIZED_SERVICE)
 NOT_UNDERSTOOD: Final = (
-    *(UNSUPPORTED_SERVICE, UNKNOWN_SERVICE, UNAUTHORIZED_SERVICE, "Unauthorized Service For System"),
+    *(*_NO_SUCH_SERVICE, "Unauthorized Service For System"),
     *(UNAUTHORIZED_VALUES, "Unauthorized Combination Of Element Values For System"),
     *("Unknown Element", "Unknown Scheme", "Unknown Value From Known Scheme"),
 )
@@ -241,13 +242,9 @@ _FOREIGN_ROWS: Final[tuple[tuple[str, str, Meaning], ...]] = (
     ("Patron Record is Busy",                                     "",                     "later"),  # Relais
     ("",                                                          "",                     "later"),  # mod-ncip's last resort
     # Our identity: the peer accepts no document of ours.
-    (AUTHENTICATION_FAILED,                                       "",                     "fault"),
-    ("System Authentication Failed",                              "",                     "fault"),
-    (UNKNOWN_AGENCY,                                              "",                     "fault"),
-    ("Unknown System",                                            "",                     "fault"),
+    *((problem, "", "fault") for problem in (AUTHENTICATION_FAILED, "System Authentication Failed", UNKNOWN_AGENCY)),
+    *((problem, "", "fault") for problem in ("Unknown System", "Unsupported Version", "Unknown Version")),
     ("Unknown partner",                                           "",                     "fault"),  # Alma
-    ("Unsupported Version",                                       "",                     "fault"),
-    ("Unknown Version",                                           "",                     "fault"),
     # Our rights and the form of the document: for a command this is a fault, not a refusal; for a notification a refusal.
     *((problem, asked, "fault") for asked in ASKING for problem in NOT_UNDERSTOOD),
     # The first of two identical documents has arrived, only its reply was lost.
@@ -256,27 +253,16 @@ _FOREIGN_ROWS: Final[tuple[tuple[str, str, Meaning], ...]] = (
     # In reply to a cancellation it may mean "it is on its way": the request waits for the next event.
     ("Request Already Processed",                                 "CancelRequestItem",    "refused"),
     # mod-rs, VDX and Relais take these for "is back already"; to a report of ours they say that the loan is closed.
-    (_NOT_LENT,                                                   "ItemReceived",         "already"),
-    (_NOT_LENT,                                                   "ItemShipped",          "already"),
-    (_NOT_LENT,                                                   "ItemCheckedOut",       "already"),
-    ("Not On Loan",                                               "ItemReceived",         "already"),
-    ("Not On Loan",                                               "ItemShipped",          "already"),
-    ("9022",                                                      "ItemReceived",         "already"),
-    ("9022",                                                      "ItemShipped",          "already"),
+    *((_NOT_LENT, reported, "already") for reported in ("ItemReceived", "ItemShipped", "ItemCheckedOut")),
+    *((problem, reported, "already") for problem in ("Not On Loan", "9022") for reported in ("ItemReceived", "ItemShipped")),
     ("Unknown Item",                                              "ItemReceived",         "already"),
     # An item reported as lost or returned is already back at the lender.
-    (_NOT_LENT,                                                   "CirculationStatusChangeReported", "already"),
-    ("Unknown Item",                                              "CirculationStatusChangeReported", "already"),
+    *((problem, "CirculationStatusChangeReported", "already") for problem in (_NOT_LENT, "Unknown Item")),
     ("Unknown Request",                                           "ItemRequestCancelled", "already"),
     ("Duplicate Item",                                            "",                     "already"),
-    # A peer that does not support ItemRenewed does not undo the renewal.
-    (UNSUPPORTED_SERVICE,                                         "ItemRenewed",          "already"),
-    (UNKNOWN_SERVICE,                                             "ItemRenewed",          "already"),
-    (UNAUTHORIZED_SERVICE,                                        "ItemRenewed",          "already"),
-    # A peer that does not support ItemCheckedOut does not need it: it knows that we have its copy.
-    (UNSUPPORTED_SERVICE,                                         "ItemCheckedOut",       "already"),
-    (UNKNOWN_SERVICE,                                             "ItemCheckedOut",       "already"),
-    (UNAUTHORIZED_SERVICE,                                        "ItemCheckedOut",       "already"),
+    # A peer that does not support ItemRenewed does not undo the renewal. One that does not support ItemCheckedOut does not
+    # need it: it knows that we have its copy.
+    *((no, told, "already") for told in ("ItemRenewed", "ItemCheckedOut") for no in _NO_SUCH_SERVICE),
     # Koha's own type for a hold of another patron.
     ("Check Out Not Allowed - Item Has Outstanding Requests",     "",                     "refused"),
 )

@@ -14,7 +14,7 @@ from hkall_gateway.ncip.codec.documents import BadDocument, decode, encode
 from hkall_gateway.ncip.codec.elements import GENERIC
 from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage, Value, instant, many
 from hkall_gateway.ncip.http_post import AgentPost, HttpReply, NoReply, NotSent, Post, charset
-from hkall_gateway.ncip.service_request import PartnerExchange, ignore_exchange, make_exchange, stopped_clock
+from hkall_gateway.ncip.service_request import PartnerExchange, make_exchange
 from hkall_gateway.ncip.shelves import ShelfResult
 from hkall_gateway.ncip.tables.flows import FLOWS
 from hkall_gateway.ncip.tables.notifications import BARCODE, DOCUMENTS, theirs_or_ours
@@ -67,8 +67,8 @@ class NcipClient:
         post: Post,
         agency: str,
         secrets: Mapping[str, str],
-        told: Callable[[PartnerExchange], None] = ignore_exchange,
-        seconds: Callable[[], float] = stopped_clock,
+        told: Callable[[PartnerExchange], None] = lambda _exchange: None,
+        seconds: Callable[[], float] = lambda: 0.0,
         posts: Mapping[str, Post] = MappingProxyType({}),
     ) -> None:
         self._post, self._agency, self._secrets = post, agency, secrets
