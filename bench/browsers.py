@@ -22,7 +22,7 @@ TIMEOUT_S: Final = 30.0
 STAFF: Final = ("/staff/", "/staff/lists/pull", "/staff/lists/shelf", "/staff/lists/shelf?sort=call_number", "/help")
 """The pages of staff in turn: counts, lists in two orders, and the longest page."""
 QUERIES: Final = 400
-"""Different queries of each reader."""
+"""Different queries of each patron."""
 _TOKEN: Final = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 
 

@@ -1,4 +1,4 @@
-"""The generated union catalogue: titles in English and Chinese, their copies, files of them, and what readers type.
+"""The generated union catalogue: titles in English and Chinese, their copies, files of them, and what patrons type.
 
 Every value follows from a number. Words are as frequent as in a language: the nth most frequent one about 1/n times as
 frequent as the first, and half of all titles hold a rare name.
@@ -169,7 +169,7 @@ def _make_field(tag: str, *parts: str) -> Any:
 
 
 def typed(size: int, number: int) -> str:
-    """Return a query such as readers type, for a catalogue of this size: mostly of titles that are there."""
+    """Return a query such as patrons type, for a catalogue of this size: mostly of titles that are there."""
     chance = random.Random(-1 - number)
     title = catalogue_title(chance.randrange(size)).title
     words = title.title.split()

@@ -1,4 +1,4 @@
-"""A terminal's waiting times while browsers of staff or of readers draw pages without pause, against those without."""
+"""A terminal's waiting times while browsers of staff or of patrons draw pages without pause, against those without."""
 
 from __future__ import annotations
 

@@ -362,7 +362,7 @@ def _model_for(tables: Table) -> type[GatewayConfig]:
     connector = ils.get("connector") if isinstance(ils, dict) else None
     try:
         found = with_keys_of(find_adapter(connector)) if isinstance(connector, str) else IlsConfig
-    except BadAdapter:  # `crossed` says so
+    except BadAdapter:  # `find_cross_faults` reports it
         return GatewayConfig
     return GatewayConfig if found is IlsConfig else create_model("GatewayConfig", __base__=GatewayConfig, ils=(found, ...))
 

@@ -97,7 +97,7 @@ class Schemas:
         if not self._free:
             return self._open_schema(self._create_schema())
         name = self._free.pop()
-        # Empties a schema; one that holds functions of its own is dropped and created again.
+        # A schema is emptied. If it holds functions of its own, it is dropped and created again.
         tables = ", ".join(f'"{name}"."{table.name}"' for table in METADATA.sorted_tables)
         with self._owner.connect() as connection:
             left = connection.exec_driver_sql(f"SELECT 1 FROM pg_proc WHERE pronamespace = '{name}'::regnamespace").first()  # noqa: S608  # a name of our own

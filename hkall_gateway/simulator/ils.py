@@ -27,7 +27,7 @@ FACT_PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
     "limit": int,
     "former": str,
 }
-"""The parser of each fact of a reader in a scenario."""
+"""The parser of each fact of a patron in a scenario."""
 STATES: Final = ("here", "away", "silent", "mute", "refusing")
 """Its states: it answers; its address has no listener; it listens and never answers; it performs requests and never answers;
 it refuses every login."""
@@ -37,7 +37,7 @@ it refuses every login."""
 class IlsPatron:
     """One of its patrons. `loans` counts books beside those of its own list. `limit` is the most they may have.
 
-    A request about a `former` card returns the reader with the present one.
+    A request about a `former` card returns the patron with the present one.
     """
 
     card: str
@@ -93,7 +93,7 @@ class SimulatedIls:
         return Sip2Message(shape.code, {name: value for name, value in reply.items() if name in known})
 
     def loans_of(self, card: str) -> list[IlsBook]:
-        """Its own books that a reader has."""
+        """Its own books that a patron has."""
         return [book for book in self.books.values() if book.reader == card]
 
     def due(self) -> str:
@@ -107,7 +107,7 @@ class SimulatedIls:
         self.state = state
 
     def learn(self, card: str, facts: Mapping[str, str]) -> None:
-        """Set facts of a reader, in the words of a scenario. Raises ValueError for a field that it does not have."""
+        """Set facts of a patron, in the words of a scenario. Raises ValueError for a field that it does not have."""
         reader = self.readers.setdefault(card, IlsPatron(card))
         for name, text in facts.items():
             if name not in FACT_PARSERS:

@@ -64,7 +64,7 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
     pairs = site.write(bind(reconciling.compare, partner, partner_states))
     show((asdict(pair) for pair in pairs), as_json, COLUMNS)
     if applied:
-        # Each in a transaction of its own; exit 1 if one that could be mended was not.
+        # Each difference in a transaction of its own. Exit 1 if one that could be corrected was not.
         by, mended = by_staff("reconcile"), [pair for pair in pairs if pair.mend]
         refused = []
         for pair in mended:

@@ -26,12 +26,12 @@ ISOLATIONS, CLOCK_STEPS = 0.15, 0.1
 ROUNDS_AT: Final = (0, 1, 5)
 """Hours of the day at which the rounds are looked for: a clock may be wrong at midnight."""
 REGRETS, DEADLINES, NO_SHOWS, LATECOMERS = 0.12, 0.1, 0.15, 0.12
-"""Chances that a request is cancelled, has a last day, or is not collected, and that a reader keeps the book too long."""
+"""Chances that a request is cancelled, has a last day, or is not collected, and that a patron keeps the book too long."""
 READING_DAYS, TOO_LONG_DAYS, DEADLINE_DAYS = (1.0, 12.0), (14.0, 24.0), (1, 8)
 
 
 class People(Staff):
-    """Readers and staff of all libraries. `requests_a_day` is the number of requests a library and day."""
+    """Patrons and staff of all libraries. `requests_a_day` is the number of requests a library and day."""
 
     def __init__(self, consortium: Consortium, books: list[SimulatedCopy], requests_a_day: int) -> None:
         super().__init__(consortium, books)
@@ -139,7 +139,7 @@ class People(Staff):
     def _collect_if_there(self, agency: str, number: str) -> None:
         request = self.request(agency, number)
         if request and request.position is P.RECEIVED and request.item and self.books[request.item].holder == agency:
-            # Lets a reader collect a waiting book, and bring it back some days later.
+            # The patron collects the book, and returns it some days later.
             book = self.books[request.item]
             lent = self.check_out(agency, request.patron, book)
             if not lent or (self.draw_chance(FUMBLED) and self.check_in(agency, book, undo=True)):

@@ -184,7 +184,7 @@ class Consortium:
             when, _, what = heapq.heappop(self._queued_events)
             self._set_clock(when)
             what()
-            # Delivers all due messages, with those that follow from them; then sets the next alarm of each courier.
+            # All due messages are delivered, with those that follow from them. Then the next alarm of each courier is set.
             while self._stirred:
                 agency = min(self._stirred)
                 self._stirred.discard(agency)

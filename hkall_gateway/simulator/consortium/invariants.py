@@ -59,7 +59,7 @@ class Invariant:
 
 
 HERE: Final = frozenset({P.RECEIVED, P.ON_LOAN, P.TO_RETURN})
-"""Positions in which the copy is at the borrowing library or with its reader."""
+"""Positions in which the copy is at the borrowing library or with its patron."""
 
 
 def in_one_place(look: Observations, moved: Moved) -> Iterator[str]:
@@ -153,7 +153,7 @@ IN_HAND: Final = frozenset({"ARRIVE", "ARRIVE_UNANNOUNCED", "ARRIVE_UNWANTED", "
 """Events at which a person has the copy in hand."""
 
 DATED: Final = frozenset({"CHECK_OUT", "RENEW"})
-"""Events at which our own rules set a reader's due date."""
+"""Events at which our own rules set a patron's due date."""
 
 ANY_STEP: Final = frozenset({event.name for event in Event} | {"OPEN"})
 """Every event of the journal that changes a request."""
@@ -290,7 +290,7 @@ class Invariants:
                 if one.move.outcome == "ok" and one.move.event in truth.events:
                     self._report(one.agency, *truth.broken(self.look, one))
         for agency in self._mail:
-            # Checks that each notice came once. A mail server drops a second one with the Message-ID of the first, which a
+            # Each notice must come once. A mail server drops a second one with the Message-ID of the first, which a
             # gateway's death may cause.
             read, letters = self._mail[agency], self.look.all.worlds[agency].letters
             while letters:

@@ -136,7 +136,7 @@ class Staff:
         book.place, book.holder, book.since = "desk", agency, book.since if book.place == "desk" else self.all.now
         if self.check_in(agency, book):
             self._put_away(agency, book)
-        # A refused book lies on the desk; `work` looks through those again, since its request may be moved on meanwhile.
+        # A refused book lies on the desk; `work_through_lists` looks at those again, since its request may be moved on meanwhile.
 
     def _put_away(self, agency: str, book: SimulatedCopy) -> None:
         held = self.find_holding(agency, book)
@@ -188,7 +188,7 @@ class Staff:
         if book.item.agency == kept.agency == book.holder:
             again = (kept.agency, kept.digest, kept.document)
             if self.all.perform(agency, lambda world: finished(replay_document(world.services, *again))) is None:
-                return  # the gateway died: the document is replayed at the next look
+                return  # the gateway died: the document is replayed at the next visit
         judged = (kept.id, QuarantineState.REPLAYED, STAFF.who, "looked where it is")
         self.all.perform(agency, lambda world: world.store.now(quarantine.settle, *judged))
 
@@ -218,7 +218,7 @@ class Staff:
         if book.item.agency == agency or (held is None and days < 1):
             self.take_in(agency, book)
         elif held is None:
-            # Handles an unknown book: receives it unannounced by the number on its pull slip; after some days sends it home.
+            # An unknown book is received unannounced, by the number on its pull slip, or returned after some days.
             requested = self.list_requests(agency, P.REQUESTED) + self.list_requests(agency, P.CANCELLING)
             waiting = [r for r in requested if self._was_requested(agency, r, book)]
             if waiting and self.run_command(agency, "receive", waiting[0], "unannounced", book):

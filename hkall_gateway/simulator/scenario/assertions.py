@@ -24,7 +24,7 @@ def check_reply(stage: ScenarioRun, line: ScenarioLine) -> None:
     speaker = f"{line.verb} {named}" if named else stage.speaker
     reply = stage.replies.get(speaker, "")
     if isinstance(reply, NcipMessage):
-        # Checks a reply: `ok key=value …`, or `Problem TYPE`, optionally with a text that its detail must contain.
+        # `ok key=value …`, or `Problem TYPE`, optionally with a text that its detail must contain.
         problem = reply.text("Problem/ProblemType")
         kind, _, rest = line.get("said").partition(" ")
         if kind == "Problem":

@@ -54,7 +54,7 @@ GRAMMAR: Final[Mapping[str, str]] = {
 `crash 2`: at the second commit from here; `state R2 none`: there is no such request; `partner LU has L1 On Loan`: the status
 on its own shelf, whatever the catalogue states; `partner LU answers FILE.xml`: the document of its next reply. `mail server is
 away`: notices wait until it `is here`. `ils is away|silent|mute|refusing|here`: the state of the library's own system; `ils
-loses 11`: it executes the next 11, and its reply is lost; `ils reader UG1 blocked=yes loans=14`: its facts of a reader; `ils
+loses 11`: it executes the next 11, and its reply is lost; `ils reader UG1 blocked=yes loans=14`: its facts of a patron; `ils
 answers FILE.xml`: the document of its next reply; `ils lends AB77 UG1`: at a desk of its own; `ils hears 11*AB77*`: the oldest
 line that it took and no line has asked for, or `nothing`.
 """
@@ -218,7 +218,7 @@ def instruct(stage: ScenarioRun, line: ScenarioLine) -> None:
 
 
 def change_ils(stage: ScenarioRun, line: ScenarioLine) -> None:
-    """Change the library's own system, unseen by the gateway: its state, next reply, a loan, or its facts of a reader."""
+    """Change the library's own system, unseen by the gateway: its state, next reply, a loan, or its facts of a patron."""
     system = stage.world(line).ils
     if line.get("code"):
         system.loses.append(line.get("code"))
