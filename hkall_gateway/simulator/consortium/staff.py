@@ -136,7 +136,7 @@ class Staff:
         book.place, book.holder, book.since = "desk", agency, book.since if book.place == "desk" else self.all.now
         if self.check_in(agency, book):
             self._put_away(agency, book)
-        # A refused book lies on the desk; `work_through_lists` looks at those again, since its request may be moved on meanwhile.
+        # A refused book stays on the desk. `work_through_lists` looks at it again, since its request may move meanwhile.
 
     def _put_away(self, agency: str, book: SimulatedCopy) -> None:
         held = self.find_holding(agency, book)
