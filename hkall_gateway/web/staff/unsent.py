@@ -81,7 +81,7 @@ class Kind:
 
     words: str
     empty: str
-    desk: str
+    source: str
     count: tuple[str, ...]
     how: tuple[str, ...]
     states: tuple[OutboxState, ...] = ()
@@ -153,8 +153,8 @@ def judge(kind: str) -> str | Response | tuple[str, int]:
         return _render_unsent(named, gettext("Choose at least one row.")), 400
     if how in NEEDS_REASON and not reason:
         return _render_unsent(named, gettext("A reason is needed."), chosen=numbers), 400
-    what = KINDS[named].desk
-    commands = (Settle(actor(f"{what} {how}"), number, reason, what, how) for number in numbers)
+    source = KINDS[named].source
+    commands = (Settle(actor(f"{source} {how}"), number, reason, source, how) for number in numbers)
     failures = {
         one.number: why for one in commands if (why := _replay_document(one) if how == REPLAY else _why_unsettled(execute(one)))
     }
