@@ -118,7 +118,7 @@ def after_working_days(day: date, count: int, work_days: Iterable[str], closures
 
 
 LOOK_S: Final = 60
-"""How often a gateway looks what is due, in seconds."""
+"""Seconds between two checks for due jobs."""
 SKEW: Final = timedelta(minutes=5)
 """How far the clocks of gateways on one database may differ."""
 HOUR: Final = timedelta(hours=1)

@@ -1,4 +1,4 @@
-"""What becomes of a partner's news, by our own record: one table of our position, the news and its date. Pure.
+"""Judges the news of a partner by our own record: one table of position, news and date. Pure.
 
 What we have seen ourselves outweighs what a partner says. News that contradicts a scan of ours is never applied by itself: a
 person judges it.
@@ -46,7 +46,7 @@ class Dated(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What becomes of the news.
+    """The verdict on a partner's news.
 
     applied: it changes the request. ignored: known already or too late, a success that changes no position. held: kept for a
     person with what each side says, and answered with a problem. refused: the partner asks for what is not possible any more.
@@ -62,7 +62,7 @@ SCANS: Final = frozenset({
     E.ARRIVE, E.ARRIVE_UNANNOUNCED, E.ARRIVE_UNWANTED, E.CHECK_OUT, E.UNDO_CHECK_OUT, E.RETURN, E.RETURN_UNUSED, E.DISPATCH,
     E.UNDO_RETURN, E.LEND, E.DECLINE, E.DECLINE_SHIPPED, E.CHECK_IN_HOME,
 })  # fmt: skip
-"""Steps for which somebody of ours had the copy in hand, or looked for it, if one of OUR_CHANNELS took them."""
+"""Steps in which our staff had the copy in hand, or looked for it, if their channel is one of OUR_CHANNELS."""
 OUR_CHANNELS: Final = frozenset({"sip2", "cli", "web", "api"})
 
 _LETTERS: Final = MappingProxyType({"a": Verdict.APPLIED, "i": Verdict.IGNORED, "h": Verdict.HELD, "r": Verdict.REFUSED})
@@ -120,5 +120,5 @@ def dated(news_at: datetime | None, scanned_at: datetime | None) -> Dated:
 
 
 def judge(side: Side, position: Position, news: News, when: Dated = Dated.SAME) -> Verdict:
-    """Return what becomes of the news about a request in this position."""
+    """Return the verdict on the news about a request in this position."""
     return TABLE[side, position, news, when]

@@ -25,7 +25,7 @@ class StaffRole(IntEnum):
 
 
 class StoredWord(StrEnum):
-    """A word with a fixed set of values. A word that a newer release stored is kept as it is, and equals no member."""
+    """A word with a fixed set of values. A word that a newer release stored is kept, and equals no member."""
 
     @classmethod
     def _missing_(cls, value: object) -> StoredWord | None:
@@ -74,7 +74,7 @@ class OutboxKind(StoredWord):
 class OutboxState(StoredWord):
     """The state of a row of the outbox.
 
-    unsure: it left, and it is unknown whether it arrived; dead: given up, a person must look. Staff settle a row as done (told
+    unsure: it left, and it is unknown whether it arrived; dead: given up, staff must look. Staff settle a row as done (told
     by other means) or dropped (not to be told).
     """
 

@@ -330,7 +330,7 @@ class Candidate:
     """One copy that could fill a request, with its rank, or the reason why it was passed over.
 
     `wire_id` is the RequestId value under which its library was asked; empty until it was. `reason` explains its rank.
-    `their_number` is the RequestId that the library answered with instead, as AGENCY:VALUE; "" if it has none of its own.
+    `their_number` is the RequestId that the library uses itself, as AGENCY:VALUE; "" if it uses ours.
     """
 
     request: str

@@ -1,4 +1,4 @@
-"""Pages for people in a browser: patrons, staff and the API. Flask under Twisted; a page decides nothing, it asks the desk.
+"""Pages for people in a browser: patrons, staff and the API. Pages only run commands and queries.
 
 How to add a page, `/staff/explain` for example:
 

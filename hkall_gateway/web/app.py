@@ -29,7 +29,7 @@ signature adds nothing to it, and this text makes forms valid at every gateway o
 
 
 class Application(Flask):
-    """Flask without a logger of its own."""
+    """Flask without its logger."""
 
     def log_exception(self, exc_info: object) -> None:
         """Log nothing: `errors` does, with the fields of every line."""

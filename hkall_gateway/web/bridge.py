@@ -1,4 +1,4 @@
-"""The way from a page's thread to the desk, which lives in the reactor's thread, and to the database."""
+"""Runs commands in the reactor's thread, and queries on the database, for pages in threads of their own."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SPARE_S = 1.0
 
 
 class Bridge(Protocol):
-    """The desk and the store for a page. Every method blocks the page's own thread, and no other."""
+    """Circulation and the database for a page. Every method blocks only the page's own thread."""
 
     def read(self, query: Callable[[UnitOfWork], T]) -> T:
         """Return `query(unit)`. Raises Unavailable while the database is away."""
@@ -51,9 +51,9 @@ class Bridge(Protocol):
         ...
 
     def run(self, command: Coroutine[Any, object, T]) -> T | Refused:
-        """Return the desk's result of a command. TRY_AGAIN: it did not begin in time, and never will.
+        """Return the result of a command; TRY_AGAIN if it did not begin in time, and never will.
 
-        Raises GatewayTimeout, which ends the page with 504: it has begun, and nobody knows in time what became of it.
+        Raises GatewayTimeout, which ends the page with 504, if the command has begun and its outcome is not known in time.
         """
         ...
 
@@ -128,7 +128,7 @@ class DeskBridge:
             raise unavailable(error) from error
 
     def _run_in_reactor(self, begin: Callable[[], Awaitable[T]], wait_s: float) -> T:
-        """Begin in the reactor's thread, wait here. `blockingCallFromThread` of Twisted has no time limit."""
+        """Begin work in the reactor's thread and wait for it. `blockingCallFromThread` of Twisted has no time limit."""
         answer: Future[T] = Future()
         give_up, around = partial(_settle_answer, answer, TooSlow()), copy_context()
         self._waiting.add(give_up)

@@ -1,7 +1,7 @@
-"""Who asks for a page, found before a thread is taken: staff and programs, patrons, or strangers, by the proof that came.
+"""Finds the caller of a page before a thread is taken: staff and programs, patrons, or strangers, by the proof in the request.
 
-A proof is a session's cookie, the cookie of a browser that has logged in before, or a bearer token, in force now. What the
-request may do is decided later, by its page: here is decided for whom it waits.
+A proof is a session's cookie, the cookie of a browser that has logged in before, or a bearer token, in force now. The page
+decides later what the request may do; the caller decides only which threads serve it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FRESH_S: Final = 0.5
 
 
 class Share(StrEnum):
-    """The callers that wait for each other, and for nobody else."""
+    """Groups of callers, each with its own threads."""
 
     STAFF = "staff"
     """Members of staff, and programs with a token."""
@@ -56,8 +56,8 @@ _BEARER: Final = re.compile(r"bearer +([\w.~+/-]+=*)", re.IGNORECASE | re.ASCII)
 class Callers:
     """Finds callers by their proofs, and whether the database answers at all. Used in the reactor's thread.
 
-    A paused server keeps its connections open and is silent: each page would keep its thread until the end of the silence. The
-    first answer after it ends it.
+    A paused database server keeps its connections open and is silent, so that each page would hold its thread. The first answer
+    ends the silence.
     """
 
     def __init__(self, store: Store, settings: Callable[[], WebSettings], now: Callable[[], datetime], clock: Clock) -> None:
@@ -86,7 +86,7 @@ class Callers:
             raise Unavailable("the database is silent") from None
 
     async def _look_up(self, tokens: list[str], bearer: str) -> WebCaller:
-        """Ask who it is. The answer may come after the limit: nothing takes the question back."""
+        """Query the database for the caller. The answer may come after the limit: the query cannot be cancelled."""
         try:
             found = await self._store.read(bind(self._find_proof, tokens, bearer))
         except Unavailable:

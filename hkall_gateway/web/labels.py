@@ -144,7 +144,7 @@ def _detail_words(value: object) -> str:
 
 
 def reason_in_words(word: str) -> str:
-    """Return the sentence of a stored reason; a word of a later release as it is."""
+    """Return the sentence of a stored reason; a word of a later release unchanged."""
     return sentence(Refused(Reason(word))) if word in set(Reason) else word
 
 

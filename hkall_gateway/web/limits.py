@@ -36,8 +36,8 @@ class LoginThrottle:
 
     Safe from any thread; `seconds` is a monotonic clock.
 
-    `browser` names a browser by which the owner of this name has logged in before, "" for another: its tries are counted for
-    themselves, so that nobody else's keep the owner out.
+    `browser` names a browser by which the owner of this name has logged in before, "" for another. Its tries are counted
+    separately, so that wrong tries elsewhere do not lock the owner out.
     """
 
     def __init__(self, seconds: Callable[[], float], room: int = NAMES_KEPT) -> None:
@@ -81,9 +81,9 @@ def _counted_keys(address: str, name: str, browser: str) -> tuple[tuple[tuple[st
 
 LIMIT, THROTTLES = "hkall_page_limit", "hkall_login_throttles"
 CALLERS_KEPT: Final = 20_000
-"""Callers that are remembered; beyond that, the one that was silent for longest is forgotten."""
+"""Callers that are remembered. Beyond them the least recent is forgotten."""
 BURST_S: Final = 30.0
-"""The bucket holds what these seconds fill: a reader who opens many titles at once is not held up."""
+"""Seconds whose tokens a full bucket holds, so that a patron may open many titles at once."""
 
 
 def too_many_tries(wait_s: int) -> str:

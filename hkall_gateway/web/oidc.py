@@ -41,9 +41,9 @@ SKEW_S: Final = 120
 """Seconds by which the provider's clock may differ from ours."""
 TIMEOUT_S: Final = 5.0
 FAILED_S: Final = 30.0
-"""After a failure nobody asks the provider for so many seconds."""
+"""Seconds after a failure in which the provider is not queried."""
 AT_MOST_BEHIND_S: Final = 0.5
-"""The longest that a thread waits for another one that asks the provider: a provider in order answers sooner."""
+"""Seconds that a thread waits for another thread's query. A provider in order answers sooner."""
 PREFIX: Final = "sso:"
 """Begins the login of each person whom the provider names, so that none is taken for a local account."""
 LONGEST_LOGIN: Final = 80
@@ -59,7 +59,7 @@ SSO_WORDS: Final[Mapping[str, str]] = MappingProxyType({
     "no_card":       N_("Your account has no library card that we know. Ask at the counter."),
     "ils_away":      N_("Your card cannot be checked just now. Try again in a minute."),
 })
-"""What a login page says of a login by the identity provider, by its outcome."""
+"""The sentence of the login page for each outcome of a login by the identity provider."""
 SSO_CODES: Final[Mapping[str, int]] = MappingProxyType({
     "provider_down": 503, "state": 400, "answer": 401, "no_role": 403, "no_card": 403, "ils_away": 503,
 })
@@ -110,8 +110,8 @@ def from_cookie(text: str) -> Pending | None:
 class Provider:
     """The identity provider of one configuration. Safe from any thread; it keeps the provider's metadata and keys.
 
-    One thread at a time asks it: others wait for AT_MOST_BEHIND_S. After a failure nobody asks for FAILED_S, so that a provider
-    that does not answer holds up no other page. `seconds` is a monotonic clock.
+    One thread at a time queries it; others wait for AT_MOST_BEHIND_S. After a failure there is no query for FAILED_S seconds,
+    so that a silent provider delays no other page. `seconds` is a monotonic clock.
     """
 
     def __init__(self, settings: OidcSettings, seconds: Callable[[], float]) -> None:
@@ -127,7 +127,7 @@ class Provider:
         )
 
     def begin(self, redirect_uri: str, goal: str) -> tuple[str, Pending]:
-        """Return the address at the provider, and what is to be kept until the browser comes back. Raises OidcRefused."""
+        """Return the address at the provider and the pending login, to be kept in the cookie. Raises OidcRefused."""
         self._read_metadata()
         begun = self._client.create_authorization_url(redirect_uri)
         return begun["url"], Pending(begun["state"], begun["nonce"], begun["code_verifier"], goal)

@@ -51,7 +51,7 @@ def title_address(number: str) -> str:
 
 
 def title_number(address: str) -> str:
-    """Return the title's number of an address, the inverse of `title_address`; one without marks stays as it is."""
+    """Return the title's number of an address, the inverse of `title_address`."""
     return _MARKED.sub("", address)
 
 

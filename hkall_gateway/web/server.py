@@ -38,7 +38,7 @@ PROXY: Final = "proxy"
 """The row under which the connections of reverse proxies count."""
 IPV6: Final = 6
 GRACE_S: Final = 5.0
-"""At the end, for pages that are being made; then the desk answers them "try again"."""
+"""Seconds at the end for pages in hand; after them their commands get TRY_AGAIN."""
 
 PLAIN: Final[Mapping[bytes, bytes]] = {b"content-type": b"text/html; charset=utf-8", b"cache-control": b"no-store"}
 RETRY: Final[Mapping[bytes, bytes]] = {b"retry-after": b"5"}
@@ -100,7 +100,7 @@ class ThreadShare:
 
 
 class PagesResource(Resource):
-    """Hands each request to a thread of the pool; answers by itself where too many wait already."""
+    """Hands each request to a thread of the pool, or answers 503 where too many wait already."""
 
     isLeaf = True  # noqa: N815  # Twisted's own name
 
@@ -154,8 +154,8 @@ class PagesResource(Resource):
 class WebRequest(BoundedRequest):
     """A request whose headers are read once, before anything judges them.
 
-    WSGI knows no difference between `-` and `_` in the name of a header, so that those with `_` are dropped. The caller of a
-    reverse proxy of ours is the one that it names last; from others the headers of proxies are dropped.
+    WSGI knows no difference between `-` and `_` in the name of a header, so that those with `_` are dropped. The last address
+    that a configured reverse proxy names is its caller; headers of other proxies are dropped.
     """
 
     client: IPv4Address | IPv6Address

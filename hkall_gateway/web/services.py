@@ -1,4 +1,4 @@
-"""The services of the pages: the desk, the bridge to it, the library, the clock and the settings."""
+"""The services of the pages: circulation, the bridge to it, the library, the clock and the settings."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ Replay = Callable[[QuarantinedDocument], Coroutine[Any, object, str | Refused]]
 
 @dataclass(frozen=True, slots=True)
 class WebServices:
-    """Everything that a page may use. `settings` and `library` follow a reload; `seconds` is a monotonic clock.
+    """The services that a page may use. `settings` and `library` follow a reload; `seconds` is a monotonic clock.
 
     `erased` returns where the marks of erased persons are.
     `document` writes a message as it would leave for a partner, without its secret; the last argument is our agency.
@@ -123,7 +123,7 @@ def services() -> WebServices:
 
 
 def consult(query: Callable[Concatenate[Context, P], T], *args: P.args, **named: P.kwargs) -> T:
-    """Return `query(context, *args)`, a query of the desk that changes nothing, on a connection of this page's own.
+    """Return `query(context, *args)`, a query that changes nothing, on a connection of this page.
 
     Raises Unavailable while the database is away.
     """
@@ -132,7 +132,7 @@ def consult(query: Callable[Concatenate[Context, P], T], *args: P.args, **named:
 
 
 def consult_trial(work: Callable[Concatenate[Context, P], T], *args: P.args, **named: P.kwargs) -> T:
-    """Return `work(context, *args)` as `consult` does, from a transaction that is rolled back: what it would change."""
+    """Return `work(context, *args)` from a transaction that is rolled back, to show what a change would do."""
     own = services()
     return own.bridge.trial(in_context(work, own.library(), own.now(), *args, **named))
 
@@ -140,7 +140,7 @@ def consult_trial(work: Callable[Concatenate[Context, P], T], *args: P.args, **n
 def execute(command: Command[Facts, Result], *, inbox: InboxKey | None = None) -> Result | Refused:
     """Return the result of a command, or its refusal; TRY_AGAIN if it did not begin in time, and never will.
 
-    Raises GatewayTimeout, which ends the page: it has begun, and nobody knows in time what became of it.
+    Raises GatewayTimeout, which ends the page, if the command has begun and its outcome is not known in time.
     """
     own = services()
     return own.bridge.run(own.circulation.execute(command, inbox=inbox))

@@ -2,7 +2,8 @@
 
 A browser that is not logged in has no row: the secret of its forms is in a cookie of its own, which only this host can set
 (`__Host-`). A login always gives a new token, so that a token planted before it opens nothing. A second cookie remains after
-the logout. It proves that its owner has logged in by this browser before, whom other people's wrong guesses do not keep out.
+the logout. It proves that its owner has logged in by this browser before, so that wrong guesses elsewhere do not lock the
+owner out.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ LOG = structlog.get_logger()
 
 
 def count_login(who: str, outcome: str, why: str = "") -> None:
-    """Count a login of `who` (staff, patron); one that was refused is logged, without its name or card."""
+    """Count a login of `who` (staff, patron). A refused login is logged without its name or card."""
     services().metrics.web_logins.labels(who, outcome).inc()
     if outcome != "admitted":
         LOG.warning("web.login_refused", who=who, outcome=outcome, why=why, peer=request.remote_addr or "")
@@ -53,7 +54,7 @@ OIDC: Final = "oidc"
 IN_BROWSERS: Final = (STAFF, PATRON)
 """The kinds of sessions that a cookie opens."""
 REFRESH: Final = "X-Refresh"
-"""The header with which the script reads a page again: nobody sits there, and the idle time goes on."""
+"""The header with which the script reads a page again. Such a request does not end the idle time."""
 MOST_SECRET: Final = 100
 NO_SESSION: Final = ("static", "layout.brand", "layout.logo")
 """Endpoints that are the same for everybody; they read no session."""
@@ -140,7 +141,7 @@ def log_in(
     role: StaffRole | None = None,
     secret_hash: str = "",
 ) -> None:
-    """Begin a session with a new token, and end the one that the browser had. Raises Unavailable.
+    """Begin a session with a new token, and end the browser's former session. Raises Unavailable.
 
     `secret_hash` is the stored hash with which a PIN or a password was compared, "" for none. A new one ends the session.
     """
@@ -174,7 +175,7 @@ def log_out() -> None:
 
 
 def in_force(found: WebSession | None, settings: WebSettings, now: datetime) -> WebSession | None:
-    """Return a row of the sessions as it is in force now, or None.
+    """Return a session as it is in force now, or None.
 
     A local account must still be configured, with the same password; its role is today's. A provider's login ends where the
     site has no provider, a patron's also where it no longer names cards.

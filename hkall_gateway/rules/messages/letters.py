@@ -25,7 +25,7 @@ S = Notification
 Occasion = Callable[[Request, Request], object]
 """(the request after the event, before it) -> the date or number that one letter is written for; None = one for the request."""
 Stands = Callable[[PatronNotice, Request, Collection[str]], bool]
-"""(the letter, the request as it is now, the kinds of letters sent about it) -> whether the letter is still true."""
+"""(the letter, the present request, the kinds of letters sent about it) -> whether the letter is still true."""
 
 
 @dataclass(frozen=True, slots=True)

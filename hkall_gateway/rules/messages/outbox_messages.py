@@ -35,13 +35,14 @@ CHECKS: Final = frozenset({LocalSend.CHECK_ILS_LOAN, LocalSend.CHECK_ILS_RETURN,
 @record
 @dataclass(frozen=True, slots=True)
 class LocalMessage:
-    """One action at a terminal that the library's own system is told of, or asked about. No PIN and no password is kept.
+    """One action at a terminal, to be reported to the local system or checked there. No PIN and no password is kept.
 
-    An action that concerns both sides is done here, and the local system is told: later if it was away. If it was asked and did
-    not answer, it is asked whether it has done the action. `request` is our request, if any; `amount` as the terminal sent it.
+    An action that concerns both sides is done here and reported to the local system, later if it was away. If the local system
+    did not answer an action of its own, it is asked whether it has done it.
 
-    `transaction` is a payment's own number (BK), and `text` the fee that it names, or the text of a block. `was_in`: the local
-    system said just before a checkout that the item was not on loan, so a loan that is found later can only be this one.
+    `request` is our request, if any; `amount` as the terminal sent it. `transaction` is a payment's own number (BK), and `text`
+    the fee that it names, or the text of a block. `was_in`: the local system reported just before a checkout that the item was
+    not on loan, so a loan that is found later can only be this one.
     """
 
     send: str
@@ -116,7 +117,7 @@ class PartnerMessage:
 class PatronNotice:
     """A letter to a patron. Name and address are looked up when it is sent, never kept in the outbox.
 
-    `lender` is the library that it names: the one that declined, in a letter about that; else the one asked now.
+    `lender` is the library that the letter names: the one that declined, in a letter about that, else the present lender.
     """
 
     send: str

@@ -109,7 +109,7 @@ def scope() -> str:
 
 
 def card(named: str) -> str:
-    """Return the present card for which this request is made: the patron's own, or the one that a client names.
+    """Return the present card for which this request is made: the patron's own, or the card that a client names.
 
     Raises Trouble (422) where a client names none, or a patron any.
     """

@@ -23,7 +23,7 @@ from hkall_gateway.web.i18n import library_name
 from hkall_gateway.web.labels import patron_words, rule_of
 
 MOST_COPIES: Final = 500
-"""Copies of a title that are told; a set of many volumes may have more."""
+"""The most copies of a title in a response; a set of many volumes may have more."""
 
 
 class WhyNot(Record):
@@ -107,7 +107,7 @@ def _fields_of(
 
 @made_of(Holding, fields="agency library call_number volume material status state said_at")
 class CopyRecord(Record):
-    """A copy. `status` is its library's word, as it was loaded, or as the library gave it at `said_at`."""
+    """A copy. `status` is the word of its library, from the loaded catalogue or reported at `said_at`."""
 
     library: str
     state: CopyState
@@ -200,7 +200,7 @@ class RenewedRecord(Record):
 
 
 class NotRenewedRecord(Record):
-    """A loan that stays as it is."""
+    """A loan that was not renewed."""
 
     title: str
     refusal: WhyNot | None
@@ -250,11 +250,11 @@ class ChargeRecord(Record):
 
 @made_of(LocalLoan)
 class OwnLoanRecord(Record):
-    """A book of the library's own that the patron has, as its system tells it; to be read only."""
+    """A book of the library's own that the patron has, as its local system reports it, read-only."""
 
 
 class CirculationRecord(Record):
-    """A patron's record as it is now, without past loans. `refusal`: why the patron may not use HKALL, None if they may.
+    """A patron's present record, without past loans. `refusal`: why the patron may not use HKALL, None if they may.
 
     `own_loans` are the library's own books; None where its system does not tell them, or does not answer.
     """

@@ -61,7 +61,7 @@ CONFLICT: Final = 409
 
 
 class Trouble(Exception):
-    """Ends an operation with a problem that is no refusal of the desk."""
+    """An operation ends with a problem that is not the refusal of a command."""
 
     def __init__(self, status: int, detail: str, **headers: str) -> None:
         super().__init__(detail)

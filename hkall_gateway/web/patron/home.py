@@ -1,4 +1,4 @@
-"""The pages that depend on nobody: the home page, the published rules, and two files for programs."""
+"""The pages that are the same for every visitor: the home page, the published rules, and two files for programs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CLOSED_TO_ROBOTS: Final = ("/search", "/openurl", "/title/", "/record", "/login"
 
 
 def kept(response: Response, how: str) -> Response:
-    """Say how long caches may keep a page; that of a person who is logged in, or with a new cookie, is kept by nobody."""
+    """Set how long caches may keep a page. No cache keeps a page for a logged-in person or with a new cookie."""
     response.vary.update(VARIES)
     plain = response.status_code == 200 and current().row is None and "Set-Cookie" not in response.headers
     if plain:

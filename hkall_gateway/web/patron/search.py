@@ -87,8 +87,8 @@ def _find_path(context: Context, cited: Citation) -> str:
 def _path_by_words(context: Context, cited: Citation) -> str:
     """Return the path for a citation's words; without its subtitle or its author where nothing else has hits.
 
-    Of several titles the one that is called exactly so is meant. The author's name may be in another script than ours: a title
-    that is found without it must be called exactly so.
+    Of several titles, one with exactly the cited name is chosen. The author's name may be in another script than in the
+    catalogue, so a title that is found without it must have exactly the cited name.
     """
     for title in dict.fromkeys((cited.title, cited.title.partition(BEFORE_SUBTITLE)[0].strip())):
         for author in dict.fromkeys((cited.author, "")):

@@ -55,7 +55,7 @@ STATUSES: Final[Mapping[str, str]] = MappingProxyType({
     "Recalled":                            N_("Recalled"),
     "Waiting To Be Reshelved":             N_("Returned, not yet on the shelf"),
 })
-"""What a copy's library says of it, for a CirculationStatus of NISO."""
+"""The words for each CirculationStatus of NISO."""
 COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
     "call_number": N_("Call number"),
     "volume":      N_("Volume"),
@@ -65,7 +65,7 @@ COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
 
 
 def state_of(seen: CopySeen) -> str:
-    """Return the state of a copy in words; a library's word that the table lacks is shown as it is."""
+    """Return the state of a copy in words; a word that the table lacks is shown unchanged."""
     if seen.state in STATES:
         return gettext(STATES[seen.state])
     word = seen.copy.status

@@ -100,7 +100,7 @@ class WorkList:
 
 
 def flag_words(word: str) -> str:
-    """Return a flag in words; a detail behind its colon stays as it is."""
+    """Return a flag in words; a detail behind its colon is not translated."""
     if word in FLAGS:
         return gettext(FLAGS[word])
     kind, _, detail = word.partition(":")

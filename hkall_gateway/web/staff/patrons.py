@@ -154,7 +154,7 @@ def erase(number: str) -> str | Response | tuple[str, int]:
 
 
 def _find_card(number: str) -> str:
-    """Return the card with this number as it is now; 404 for a number that nobody was given."""
+    """Return the present card of the patron with this number; 404 for an unknown number."""
     return services().bridge.read(bind(_present_card, number)) or abort(404)
 
 

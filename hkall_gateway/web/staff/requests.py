@@ -1,4 +1,4 @@
-"""/staff/requests: find a request, see all that happened to it, and do what its position and the person's role allow."""
+"""/staff/requests: find a request, show its history, and run the commands that its position and the person's role allow."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Given:
 NOTES: Final = MappingProxyType(
     {"no_price": losses.NO_PRICE_KNOWN, "priced": losses.PRICED_BEFORE, "not_theirs": losses.NOT_THEIRS}
 )
-"""What the desk notes about a loss, by its word in an address."""
+"""The notes of a loss command, by their words in an address."""
 _WORDS: Final = {note: word for word, note in NOTES.items()}
 
 

@@ -179,7 +179,7 @@ _IN: Final[Mapping[str, Callable[[CopyScanned, CheckedIn], Answer]]] = MappingPr
         "home": _answer_home,
     }
 )
-"""By what a check-in did."""
+"""The answer to a check-in, by its result."""
 
 
 def _answer_loan(scanned: CopyScanned, outcome: CheckedOut) -> Answer:
@@ -206,7 +206,7 @@ def _answer_unknown(scanned: CopyScanned, outcome: Refused) -> Answer:
 
 
 def _answer_foreign(scanned: CopyScanned, outcome: Refused) -> Answer:
-    """Return the answer for a partner's copy for which nobody waits: whose it is, and that it is sent there."""
+    """Return the answer for a partner's copy without a request: its owner, to which it is sent."""
     if outcome.item is None or not outcome.item.agency:
         return _answer_refusal(scanned, outcome)
     owner = library_name(outcome.item.agency)

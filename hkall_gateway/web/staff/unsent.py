@@ -71,13 +71,13 @@ SENDS: Final[Mapping[str, str]] = MappingProxyType({
 PAGES = Blueprint("unsent", __name__)
 
 MOST: Final = 50
-"""Rows of a page, and of one judgement in bulk."""
+"""Rows of a page, and of one settlement in bulk."""
 REPLAY: Final = "replay"
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One tab of the page: its words, the desk's kind of what is in it, its states in the outbox, and what may be said."""
+    """One tab of the page: its words, the source of its rows, their states in the outbox, and the possible settlements."""
 
     words: str
     empty: str
@@ -117,7 +117,7 @@ MEANS: Final[Mapping[tuple[str, str], str]] = MappingProxyType({
     ("quarantine", REPLAY): N_("Hear it again, as if it came now."),
     ("quarantine", DROP):   N_("It means nothing here."),
 })
-"""What each judgement brings about, below the buttons."""
+"""The effect of each settlement, shown below the buttons."""
 
 EFFECTS: Final = (
     N_("the request waits for this lender's copy"), N_("the next lender is asked"), N_("the request is cancelled"),
@@ -126,7 +126,7 @@ EFFECTS: Final = (
     N_("the days to collect count from today"), N_("they count from the day of arrival"), N_("its flag is taken away"),
     N_("nothing more; the local system does not know"), N_("nothing more"), N_("nothing more; the partner does not know"),
 )
-"""The desk's words for the effects of `done` and `drop` on one request."""
+"""The effects of `done` and `drop` on one request, as the commands report them; listed for the catalogue."""
 # fmt: on
 NEEDS_REASON: Final = frozenset({DONE, DROP, REPLAY})
 NO_FAILURES: Final[Mapping[int, str]] = MappingProxyType({})

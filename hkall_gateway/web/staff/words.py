@@ -322,7 +322,7 @@ ENDS: Final[Mapping[str, str]] = MappingProxyType({
 
 
 def in_words(text: str) -> str:
-    """Return a text of the desk in the language of this request."""
+    """Return a text of the circulation in the language of this request."""
     if text in LENDER_REASONS:
         label = reason_label(text, language())
         return f"{label[:1].lower()}{label[1:]}"
