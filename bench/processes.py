@@ -84,7 +84,7 @@ class Process:
             raise Broken(f"exit code {self._running.returncode}: {self.output_tail()}")
 
     def ended(self) -> int | None:
-        """Return its exit code; None while it runs."""
+        """Return its exit code, or None while it runs."""
         return self._running.poll()
 
     def kill(self) -> None:

@@ -1,4 +1,4 @@
-"""Questions of a command to the library's own system: one connection each, closed after the answer."""
+"""Queries of a command to the library's own system, each on a connection of its own."""
 
 from __future__ import annotations
 

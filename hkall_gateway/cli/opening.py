@@ -1,4 +1,4 @@
-"""The library of a configuration, opened for a command: its database beside a running daemon, and the way out."""
+"""Open the library of a configuration for a command: its database, beside a running gateway, and its partners."""
 
 from __future__ import annotations
 

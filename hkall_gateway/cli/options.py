@@ -1,6 +1,6 @@
-"""What every command needs: the options that all share, the library that it works for, and endings in one line.
+"""What commands share: options, the library that they work for, and errors of one line.
 
-Nothing here imports the database, the configuration or the network, so that `--help` comes at once: see `work.opening`.
+Nothing here imports the database, the configuration or the network, so that `--help` is quick. See `cli.opening`.
 """
 
 from __future__ import annotations

@@ -265,4 +265,4 @@ class DirectConnection:
         return encode_body(self._system.answer(decode(body, self.dialect), self.dialect), self.dialect)
 
     def close(self) -> None:
-        """Do no work: there is no connection to close."""
+        """Do nothing: there is no connection to close."""

@@ -79,7 +79,7 @@ def backup(config: Path, file: Path, *, force: bool = False, keep: int | None = 
 
 
 def _delete_older(folder: Path, keep: int) -> int:
-    """Delete all but the newest backups that got their names by the time, and return how many were deleted."""
+    """Delete all but the newest backups with dated names, and return how many were deleted."""
     older = sorted(path for path in folder.iterdir() if DATED.fullmatch(path.name))[:-keep]
     for path in older:
         path.unlink()

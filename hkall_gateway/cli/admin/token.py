@@ -1,4 +1,4 @@
-"""token make|list|revoke: programs that may use the API."""
+"""Commands token make, list and revoke: programs that may use the API."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ class InThread(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ExaminationTools:
-    """The gateway's own means, and threads for work that blocks."""
+    """The gateway's resources, and threads for blocking work."""
 
     means: Resources
     in_thread: InThread
