@@ -20,22 +20,11 @@ from hkall_gateway.ncip.requests import REPORTED, read_cents
 from hkall_gateway.rules.vendor_words.availability import CIRCULATION_STATUS
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Side
 from tests.ncip.conftest import World, make_ext
+from tests.ncip.fields import copy, number, problem
 
 P = Position
 DISCOVERY, CUHK, BROKER, CENTRAL = "HKU-DISCOVERY", "CUHK", "RESHARE", "HKALL1"
 UG1 = {"AgencyId": "HKU", "UserIdentifierValue": "UG1"}
-
-
-def number(agency: str, value: str) -> dict[str, str]:
-    return {"AgencyId": agency, "RequestIdentifierValue": value}
-
-
-def copy(agency: str, barcode: str) -> dict[str, str]:
-    return {"AgencyId": agency, "ItemIdentifierValue": barcode}
-
-
-def problem(reply: NcipMessage) -> str:
-    return reply.text("Problem/ProblemType")
 
 
 # ---- what a copy is doing

@@ -13,11 +13,13 @@ from structlog.testing import capture_logs
 from hkall_gateway.db.tables import FINES
 from hkall_gateway.ncip.codec.dialects import DIALECTS
 from hkall_gateway.ncip.codec.documents import encode
-from hkall_gateway.ncip.codec.messages import SHAPES, Fields, NcipMessage
+from hkall_gateway.ncip.codec.messages import SHAPES, NcipMessage
 from hkall_gateway.ncip.handlers import HANDLERS, Peer
 from hkall_gateway.ncip.service_request import LINES_A_MINUTE
 from hkall_gateway.rules.vocabulary import Position
 from tests.metrics import value
+from tests.ncip.fields import number, problem
+from tests.ncip.fields import typed_copy as copy
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
@@ -28,18 +30,6 @@ NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 UG1 = {"AgencyId": "HKU", "UserIdentifierType": "Barcode Id", "UserIdentifierValue": "UG1"}
 DUNE = {"BibliographicRecordId": {"BibliographicRecordIdentifier": "b1", "AgencyId": "HKALL"}}
 LOAN = {"RequestType": "Loan", "RequestScopeType": "Bibliographic Item"}
-
-
-def number(agency: str, value: str) -> Fields:
-    return {"AgencyId": agency, "RequestIdentifierValue": value}
-
-
-def copy(agency: str, barcode: str) -> Fields:
-    return {"AgencyId": agency, "ItemIdentifierType": "Barcode", "ItemIdentifierValue": barcode}
-
-
-def problem(reply: NcipMessage) -> str:
-    return reply.text("Problem/ProblemType")
 
 
 # ---- who may ask

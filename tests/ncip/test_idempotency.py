@@ -19,6 +19,7 @@ from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.ncip.transport.server import NcipSite
 from hkall_gateway.rules.vocabulary import Position, Side
 from tests.bounds import bounds
+from tests.ncip.fields import copy, number
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
@@ -29,14 +30,6 @@ UG1 = {"AgencyId": "HKU", "UserIdentifierType": "Barcode Id", "UserIdentifierVal
 DUNE = {"BibliographicRecordId": {"BibliographicRecordIdentifier": "b1", "AgencyId": "HKALL"}}
 PLACE = {"UnstructuredAddressType": "Newline-Delimited Text", "UnstructuredAddressData": "HKU"}
 SENT = {"PhysicalAddress": {"UnstructuredAddress": PLACE, "PhysicalAddressType": "Street Address"}}
-
-
-def number(agency: str, value: str) -> dict[str, str]:
-    return {"AgencyId": agency, "RequestIdentifierValue": value}
-
-
-def copy(agency: str, barcode: str) -> dict[str, str]:
-    return {"AgencyId": agency, "ItemIdentifierValue": barcode}
 
 
 def nothing(_world: World) -> None:

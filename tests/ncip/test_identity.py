@@ -16,6 +16,7 @@ from hkall_gateway.ncip.codec.messages import NcipMessage
 from hkall_gateway.ncip.service_request import Peer
 from hkall_gateway.rules.vocabulary import Position
 from tests.metrics import value
+from tests.ncip.fields import problem
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
@@ -29,10 +30,6 @@ VALUES = "Unauthorized Combination Of Element Values For Agency"
 FAILED = "Agency Authentication Failed"
 LATER = "Temporary Processing Failure"
 NAME = "UserOptionalFields/NameInformation/PersonalNameInformation/UnstructuredPersonalUserName"
-
-
-def problem(reply: NcipMessage) -> str:
-    return reply.text("Problem/ProblemType")
 
 
 # ---- whose request

@@ -15,6 +15,7 @@ from hkall_gateway.ncip.profile import HANDLERS
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import Position, Side
 from tests.ncip.conftest import BROKER, assert_valid
+from tests.ncip.fields import copy, number, problem
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
@@ -23,20 +24,8 @@ P = Position
 DISCOVERY, CUHK, LU = "HKU-DISCOVERY", "CUHK", "LU"
 
 
-def number(agency: str, value: str) -> dict[str, str]:
-    return {"AgencyId": agency, "RequestIdentifierValue": value}
-
-
-def copy(agency: str, barcode: str) -> dict[str, str]:
-    return {"AgencyId": agency, "ItemIdentifierValue": barcode}
-
-
 def title(value: str) -> dict[str, Any]:
     return {"BibliographicRecordId": {"BibliographicRecordIdentifier": value, "AgencyId": "HKALL"}}
-
-
-def problem(reply: NcipMessage) -> str:
-    return reply.text("Problem/ProblemType")
 
 
 # ---- requests

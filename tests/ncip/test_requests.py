@@ -9,10 +9,11 @@ import pytest
 
 from hkall_gateway.db.database import finished
 from hkall_gateway.db.tables import INBOX, REQUESTS
-from hkall_gateway.ncip.codec.messages import Fields, NcipMessage
 from hkall_gateway.ncip.handlers import Peer, respond
 from hkall_gateway.rules.lifecycle import Notification
 from hkall_gateway.rules.vocabulary import Position
+from tests.ncip.fields import number, problem
+from tests.ncip.fields import typed_copy as copy
 
 if TYPE_CHECKING:
     from tests.ncip.conftest import World
@@ -23,18 +24,6 @@ NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 UG1 = {"AgencyId": "HKU", "UserIdentifierType": "Barcode Id", "UserIdentifierValue": "UG1"}
 DUNE = {"BibliographicRecordId": {"BibliographicRecordIdentifier": "b1", "AgencyId": "HKALL"}}
 LOAN = {"RequestType": "Loan", "RequestScopeType": "Bibliographic Item"}
-
-
-def number(agency: str, value: str) -> Fields:
-    return {"AgencyId": agency, "RequestIdentifierValue": value}
-
-
-def copy(agency: str, barcode: str) -> Fields:
-    return {"AgencyId": agency, "ItemIdentifierType": "Barcode", "ItemIdentifierValue": barcode}
-
-
-def problem(reply: NcipMessage) -> str:
-    return reply.text("Problem/ProblemType")
 
 
 # ---- requests of our patrons

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 import pytest
 from hypothesis import given, settings
@@ -15,6 +15,7 @@ from hkall_gateway.rules.settings import CATEGORIES, Bookdrop, Due, Policy, Reca
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side
 from tests.examples import THOROUGH
 from tests.readers import CATEGORY, POLICY
+from tests.rules.answers import at, why
 
 STUDENT = Borrower("P1", Sensitive("Chan"), CATEGORY.key)
 COUNTS = Counts(hkall_used=0, local_loans=0, total_quota=20)
@@ -35,16 +36,7 @@ REQUEST = Request(
 )
 
 
-def at(text: str) -> datetime:
-    """An instant in UTC from Hong Kong time."""
-    return datetime.fromisoformat(f"{text}+08:00").astimezone(UTC)
-
-
 NOW = at("2017-03-07T10:00:00")
-
-
-def why(answer: Grant | Refusal) -> Reason | None:
-    return answer.why if isinstance(answer, Refusal) else None
 
 
 def borrow(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 import pytest
 
@@ -11,22 +11,14 @@ from hkall_gateway.rules.dates import stopped_with, suspended
 from hkall_gateway.rules.eligibility import LocalBlocks, category_of, may_use
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import CATEGORIES, Block, Policy, Scope, Window
-from hkall_gateway.rules.vocabulary import Borrower, Grant, Refusal, Sensitive
+from hkall_gateway.rules.vocabulary import Borrower, Grant, Sensitive
+from tests.rules.answers import at, why
 
 POLICY = Policy()
 STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")
 
 
-def at(text: str) -> datetime:
-    """An instant in UTC from Hong Kong time."""
-    return datetime.fromisoformat(f"{text}+08:00").astimezone(UTC)
-
-
 NOW = at("2017-03-01T10:00:00")
-
-
-def why(answer: Grant | Refusal | None) -> Reason | None:
-    return answer.why if isinstance(answer, Refusal) else None
 
 
 # ---- R1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 import pytest
 
@@ -12,6 +12,7 @@ from hkall_gateway.rules.policy import Counts, Place, may_borrow, pickup_expired
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import Pickup, Policy, Role
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side
+from tests.rules.answers import at, why
 
 POLICY = Policy()
 STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")
@@ -32,16 +33,7 @@ REQUEST = Request(
 )
 
 
-def at(text: str) -> datetime:
-    """An instant in UTC from Hong Kong time."""
-    return datetime.fromisoformat(f"{text}+08:00").astimezone(UTC)
-
-
 NOW = at("2017-03-07T10:00:00")
-
-
-def why(answer: Grant | Refusal) -> Reason | None:
-    return answer.why if isinstance(answer, Refusal) else None
 
 
 def borrow(terminal: Place = COUNTER, policy: Policy = POLICY, now: datetime = NOW, *, staff: bool = False) -> Grant | Refusal:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 import pytest
@@ -18,6 +18,7 @@ from hkall_gateway.rules.settings import Block, Due, Policy, Renewal, Window
 from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side
 from tests.examples import THOROUGH
+from tests.rules.answers import at, why
 
 POLICY = Policy()
 P = Position
@@ -36,17 +37,8 @@ LOAN = Request(
 )
 
 
-def at(text: str) -> datetime:
-    """An instant in UTC from Hong Kong time."""
-    return datetime.fromisoformat(f"{text}+08:00").astimezone(UTC)
-
-
 NOW = at("2017-03-09T10:00:00")
 STUDENT = Borrower("P1", Sensitive("Chan"), "undergraduates")
-
-
-def why(answer: Grant | Refusal) -> Reason | None:
-    return answer.why if isinstance(answer, Refusal) else None
 
 
 def due(answer: Grant | Refusal) -> date | None:

@@ -23,16 +23,13 @@ from hkall_gateway.rules.settings import CATEGORIES, Cancel, Doubt, Policy, Quot
 from hkall_gateway.rules.vocabulary import Borrower, Grant, Position, Refusal, Request, Sensitive, Side
 from tests.examples import THOROUGH
 from tests.readers import CATEGORY, POLICY
+from tests.rules.answers import why
 
 STUDENT = Borrower("P1", Sensitive("Chan"), CATEGORY.key)
 WISH = RequestFacts(pickup_location="HKU-MAIN-LENDING", pickup_locations=("HKU-MAIN-LENDING",), candidates=1)
 COUNTS = Counts(hkall_used=0, local_loans=0, total_quota=20)
 NOW = datetime(2017, 3, 1, 2, tzinfo=UTC)
 P = Position
-
-
-def why(answer: Grant | Refusal) -> Reason | None:
-    return answer.why if isinstance(answer, Refusal) else None
 
 
 def ask(wish: RequestFacts = WISH, counts: Counts = COUNTS, policy: Policy = POLICY, *, staff: bool = False) -> Grant | Refusal:
