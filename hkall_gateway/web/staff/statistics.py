@@ -249,29 +249,20 @@ KEPT_S: Final = 60.0
 MOST_KEPT: Final = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Days:
-    """The period of an address: as typed, and as dates; the dates are None if one is not a date."""
-
-    typed: tuple[str, str]
-    first: date | None
-    last: date | None
-
-
 @PAGES.get("/staff/statistics")
 @needs(StaffRole.VIEWER)
 def page() -> str | tuple[str, int]:
     """Show the statistics of a period, or why the period is not possible."""
-    days = _read_period()
-    found = _figures_of(days)
+    period = _read_period()
+    found = _figures_of(period)
     if isinstance(found, Refused):
         refusal = {"found": None, "error": sentence(found), "rule_number": rule_of(found)}
-        return render_template("staff/statistics.html", days=days, **refusal), 400
+        return render_template("staff/statistics.html", period=period, **refusal), 400
     sides = {one.side: one for one in total(found.counts, "side")}
     half, most = days_within(found.turnarounds, 0.5), days_within(found.turnarounds, 0.9)
     return render_template(
         "staff/statistics.html",
-        days=days,
+        period=period,
         found=found,
         error="",
         borrowed=sides.get(Side.BORROWING),
@@ -305,16 +296,12 @@ def picture(name: str) -> Response:
     return Response(svg(CHARTS[name], _read_figures()), mimetype="image/svg+xml", headers={"Content-Security-Policy": PICTURE})
 
 
-def _read_period() -> Days:
-    """Return the period of the address; without one, the present month and those before it."""
+def _read_period() -> tuple[str, str]:
+    """Return the first and the last day of the address; without them, the present month and those before it."""
     today = civil(services().now())
     months = today.year * 12 + today.month - MONTHS
     usual = date(months // 12, months % 12 + 1, 1)
-    typed = request.args.get("from", "") or usual.isoformat(), request.args.get("to", "") or today.isoformat()
-    try:
-        return Days(typed, parse_day(typed[0]), parse_day(typed[1]))
-    except ValueError:
-        return Days(typed, None, None)
+    return request.args.get("from", "") or usual.isoformat(), request.args.get("to", "") or today.isoformat()
 
 
 def _read_figures() -> Statistics:
@@ -324,16 +311,18 @@ def _read_figures() -> Statistics:
     return found
 
 
-def _figures_of(days: Days) -> Statistics | Refused:
+def _figures_of(period: tuple[str, str]) -> Statistics | Refused:
     """Return the figures of a period, at most KEPT_S seconds old."""
-    if days.first is None or days.last is None:
-        return Refused(Reason.WRONG_DATE, detail={"on": " – ".join(days.typed)})
+    try:
+        first, last = map(parse_day, period)
+    except ValueError:
+        return Refused(Reason.WRONG_DATE, detail={"on": " – ".join(period)})
     kept: dict[tuple[date, date], tuple[float, Statistics | Refused]] = current_app.extensions.setdefault(KEPT, {})
-    now, key = services().seconds(), (days.first, days.last)
+    now, key = services().seconds(), (first, last)
     before = kept.get(key)
     if before and now - before[0] < KEPT_S:
         return before[1]
-    found = consult(console.statistics_of, days.first, days.last)
+    found = consult(console.statistics_of, first, last)
     if len(kept) >= MOST_KEPT:
         kept.clear()
     kept[key] = now, found
