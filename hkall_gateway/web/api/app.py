@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from flask import Flask, Request, Response, g, request
-from flask.sessions import NullSession, SessionInterface, SessionMixin
+from flask import g, request
 from flask_openapi3.models.info import Info
 from flask_openapi3.models.server import Server
 from flask_openapi3.openapi import OpenAPI
@@ -22,19 +21,8 @@ OPERATIONS: Final = (patron.TITLES, patron.TOKEN, patron.PATRON, console.LISTS, 
 MOST_BYTES: Final = 65_536
 
 
-class NoSession(SessionInterface):
-    """No session: the API sets no cookie."""
-
-    def open_session(self, app: Flask, request: Request) -> NullSession:  # noqa: ARG002  # Flask's own signature
-        """Return a session that cannot be changed."""
-        return NullSession()
-
-    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
-        """Set no cookie."""
-
-
 class Api(OpenAPI):
-    """The application. Errors are logged by `problems`, with the fields of every line."""
+    """The application, without sessions: it has no secret key. `problems` logs errors, with the fields of every line."""
 
     def log_exception(self, exc_info: object) -> None:
         """Log nothing."""
@@ -55,7 +43,6 @@ def make_api(services: WebServices) -> Api:
     api.config.update(MAX_CONTENT_LENGTH=MOST_BYTES)
     paths.install(api)
     api.extensions[EXTENSION] = services
-    api.session_interface = NoSession()
     api.before_request(_begin_request)
     incoming.install(api)
     access.install(api)
