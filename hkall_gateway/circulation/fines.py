@@ -116,10 +116,10 @@ def pay_back(context: Context, request: Request, day: date, by: Actor) -> int:
     days = partner.charges.refund_if_found_days if partner else 0
     if request.lost_on is None or not days or day > request.lost_on + timedelta(days=days):
         return 0
-    if fines.charges_for(context.unit, request.id, REFUND):
+    if fines.charges_of(context.unit, request.id, REFUND):
         return 0
     removed_cents = 0
-    for charged in fines.charges_for(context.unit, request.id, REPLACEMENT):
+    for charged in fines.charges_of(context.unit, request.id, REPLACEMENT):
         if charged.left_cents:
             fines.waive_charge(context.unit, charged, charged.left_cents, "found again", context.now, by)
         if charged.paid_cents:

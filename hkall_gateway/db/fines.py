@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import func, insert, select, update
 
 from hkall_gateway.db.patrons import Charged
-from hkall_gateway.db.tables import FINES, IS_UNPAID, PAYMENTS, Condition
+from hkall_gateway.db.tables import FINES, PAYMENTS, Condition
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.overdue_fine import CURRENCY
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
@@ -20,17 +18,9 @@ OVERDUE = "overdue"
 
 def charge(unit: UnitOfWork, request: Request, kind: str, cents: int, rule: str, now: datetime, by: Actor) -> int:
     """Charge the patron for the request in cents of Hong Kong dollars, and return the charge's number."""
-    row = {
-        "request": request.id,
-        "patron": request.patron,
-        "kind": kind,
-        "cents": cents,
-        "currency": CURRENCY,
-        "at": now,
-        "reason": rule,
-        "due": request.due if kind == OVERDUE else None,
-    }
-    number: int = unit.execute(insert(FINES).values(**row).returning(FINES.c.id)).scalar_one()
+    row = {"request": request.id, "patron": request.patron, "kind": kind, "cents": cents, "currency": CURRENCY, "reason": rule}
+    due = request.due if kind == OVERDUE else None
+    number: int = unit.execute(insert(FINES).values(**row, at=now, due=due).returning(FINES.c.id)).scalar_one()
     unit.note(request, "CHARGE", {"fine": number, "kind": kind, "cents": cents}, now, by, rule)
     return number
 
@@ -41,24 +31,14 @@ def charged_cents(unit: UnitOfWork, request: Request) -> int:
     return unit.execute(select(func.sum(FINES.c.cents)).where(*wanted)).scalar() or 0
 
 
-def charges_for(unit: UnitOfWork, request: str, kind: str) -> tuple[Charged, ...]:
-    """Return the charges of one kind for one request, oldest first."""
-    return _find_charges(unit, FINES.c.request == request, FINES.c.kind == kind)
-
-
-def charges_of(unit: UnitOfWork, request: str) -> tuple[Charged, ...]:
-    """Return all charges for one request, oldest first."""
-    return _find_charges(unit, FINES.c.request == request)
+def charges_of(unit: UnitOfWork, request: str, kind: str = "") -> tuple[Charged, ...]:
+    """Return the charges for one request, of one kind or of all, oldest first."""
+    return _find_charges(unit, FINES.c.request == request, *([FINES.c.kind == kind] if kind else []))
 
 
 def charge_numbered(unit: UnitOfWork, number: int) -> Charged | None:
     """Return one charge by its number."""
     return next(iter(_find_charges(unit, FINES.c.id == number)), None)
-
-
-def unsettled(unit: UnitOfWork) -> tuple[Charged, ...]:
-    """Return every charge with an unpaid rest, oldest first, for the operators."""
-    return _find_charges(unit, IS_UNPAID)
 
 
 def pay_charge(unit: UnitOfWork, fine: Charged, cents: int, now: datetime, by: Actor) -> None:
@@ -89,8 +69,8 @@ def record_payment(
 
 
 def _find_charges(unit: UnitOfWork, *where: Condition) -> tuple[Charged, ...]:
-    rows: Sequence[Any] = unit.execute(select(FINES).where(*where).order_by(FINES.c.id)).mappings().all()
-    return tuple(Charged(**{f.name: row[f.name] for f in fields(Charged)}) for row in rows)
+    found = unit.execute(select(*(FINES.c[f.name] for f in fields(Charged))).where(*where).order_by(FINES.c.id))
+    return tuple(Charged(*cells) for cells in found)
 
 
 def _update_charge(unit: UnitOfWork, fine: Charged, **values: int) -> None:

@@ -43,23 +43,16 @@ class HoldingRepository(Repository):
         update_row(self._connection, HOLDINGS, {"agency": item.agency, "barcode": item.barcode}, {"status": status})
 
 
-_HELD = tuple(HOLDINGS.c[f.name] for f in fields(Holding))
-_HOLDING = CompiledStatement(
-    select(*_HELD).where(HOLDINGS.c.agency == bindparam("agency"), HOLDINGS.c.barcode == bindparam("barcode"))
-)
-_COPIES = CompiledStatement(
-    select(*_HELD).where(HOLDINGS.c.bib_id == bindparam("bib")).order_by(HOLDINGS.c.agency, HOLDINGS.c.barcode)
-)
+H, R, C = HOLDINGS.c, REQUESTS.c, CANDIDATES.c
+_HELD = tuple(H[f.name] for f in fields(Holding))
+_HOLDING = CompiledStatement(select(*_HELD).where(H.agency == bindparam("agency"), H.barcode == bindparam("barcode")))
+_COPIES = CompiledStatement(select(*_HELD).where(H.bib_id == bindparam("bib")).order_by(H.agency, H.barcode))
 _OWN_COPIES = CompiledStatement(
     select(*_HELD)
-    .where(
-        HOLDINGS.c.agency == bindparam("agency"),
-        or_(HOLDINGS.c.bib_id == bindparam("bib"), HOLDINGS.c.local_bib_id == bindparam("bib")),
-    )
-    .order_by(HOLDINGS.c.barcode)
+    .where(H.agency == bindparam("agency"), or_(H.bib_id == bindparam("bib"), H.local_bib_id == bindparam("bib")))
+    .order_by(H.barcode)
 )
 
-H, R, C = HOLDINGS.c, REQUESTS.c, CANDIDATES.c
 _WAS_ASKED = text("candidates.wire_id <> ''")  # the literal condition of the partial index, which a bound value would not match
 
 _HELD_COPIES = (

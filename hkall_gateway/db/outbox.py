@@ -31,23 +31,23 @@ MAIL: Final = "mail"
 Room = Callable[[CircuitState, int], int]
 """Returns how many more messages may leave by a channel, given the number in delivery."""
 
-_ROWS = OUTBOX.c
-_NOW = bindparam("now", type_=_ROWS.next_at.type)
+M = OUTBOX.c  # messages
+_NOW = bindparam("now", type_=M.next_at.type)
 _EARLIER = OUTBOX.alias("earlier")
 # Each key is looked up separately (OFFSET 0) and by its request (BETWEEN: PostgreSQL always estimates a range as
 # small). With its statistics, perhaps taken when there were few rows, it would join everything, or scan the numbers.
-_SAME_KEY = and_(_EARLIER.c.request.between(_ROWS.request, _ROWS.request), _EARLIER.c.recipient == _ROWS.recipient)
-_HOLDING = select(_EARLIER.c.id).where(_SAME_KEY, _EARLIER.c.id < _ROWS.id, EARLIER_UNSETTLED)
+_SAME_KEY = and_(_EARLIER.c.request.between(M.request, M.request), _EARLIER.c.recipient == M.recipient)
+_HOLDING = select(_EARLIER.c.id).where(_SAME_KEY, _EARLIER.c.id < M.id, EARLIER_UNSETTLED)
 _IS_FIRST = ~_HOLDING.offset(literal_column("0")).exists()
-_IS_FREE = or_(_ROWS.lease_until.is_(None), _ROWS.lease_until < _NOW)
+_IS_FREE = or_(M.lease_until.is_(None), M.lease_until < _NOW)
 
-_JUMP = select(func.min(_ROWS.line).label("line")).where(IS_WAITING)
+_JUMP = select(func.min(M.line).label("line")).where(IS_WAITING)
 _BEGUN = _JUMP.cte("lines", recursive=True)
-_LINES = _BEGUN.union_all(select(_JUMP.where(_ROWS.line > _BEGUN.c.line).scalar_subquery()).where(_BEGUN.c.line.is_not(None)))
+_LINES = _BEGUN.union_all(select(_JUMP.where(M.line > _BEGUN.c.line).scalar_subquery()).where(_BEGUN.c.line.is_not(None)))
 _LINKED = _LINES.outerjoin(LINKS, LINKS.c.agency == _LINES.c.line)
-_ON_IT = and_(IS_WAITING, _ROWS.line == _LINES.c.line)
-_FIRST_AT = select(func.min(_ROWS.next_at)).where(_ON_IT).scalar_subquery()
-_FIRST_OF_KEY = select(_ROWS.next_at).where(_ON_IT, _IS_FIRST).order_by(_ROWS.next_at, _ROWS.id).limit(literal_column("1"))
+_ON_IT = and_(IS_WAITING, M.line == _LINES.c.line)
+_FIRST_AT = select(func.min(M.next_at)).where(_ON_IT).scalar_subquery()
+_FIRST_OF_KEY = select(M.next_at).where(_ON_IT, _IS_FIRST).order_by(M.next_at, M.id).limit(literal_column("1"))
 
 DUE_LINES = CompiledStatement(
     select(_LINES.c.line, *HOW).select_from(_LINKED).where(_FIRST_AT <= _NOW).order_by(_FIRST_AT, _LINES.c.line)
@@ -56,8 +56,8 @@ DUE_LINES = CompiledStatement(
 
 DUE = CompiledStatement(
     select(OUTBOX)
-    .where(IS_WAITING, _ROWS.line == bindparam("of"), _ROWS.next_at <= _NOW, _IS_FREE, _IS_FIRST)
-    .order_by(_ROWS.next_at, _ROWS.id)
+    .where(IS_WAITING, M.line == bindparam("of"), M.next_at <= _NOW, _IS_FREE, _IS_FIRST)
+    .order_by(M.next_at, M.id)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
@@ -66,7 +66,7 @@ DUE = CompiledStatement(
 NEXT = CompiledStatement(select(_FIRST_OF_KEY.scalar_subquery().label("next_at"), LINKS.c.rests_until).select_from(_LINKED))
 """For each channel, when the first message of a key is due and until when the channel rests."""
 
-_SINCE = bindparam("since", type_=_ROWS.next_at.type)
+_SINCE = bindparam("since", type_=M.next_at.type)
 _QUIET = and_(*(or_(at.is_(None), at <= _SINCE) for at in (LINKS.c.heard_at, LINKS.c.rests_until)))
 STALLED = CompiledStatement(
     select(_LINES.c.line)
@@ -76,9 +76,7 @@ STALLED = CompiledStatement(
 )
 """The channels that count as up, where a message has been due since `since` and no answer has come since."""
 
-UNDER_WAY = CompiledStatement(
-    select(_ROWS.line, func.count().label("count")).where(_ROWS.lease_until >= _NOW).group_by(_ROWS.line)
-)
+UNDER_WAY = CompiledStatement(select(M.line, func.count().label("count")).where(M.lease_until >= _NOW).group_by(M.line))
 
 SET_ASIDE_S: Final = 60
 """Seconds for which a row that cannot be read does not use up room of its channel. A gateway of a newer version may read it."""
@@ -147,18 +145,9 @@ class Outbox(Repository):
                 kind, recipient, request = OutboxKind.MAIL, payload.patron, payload.request
             case PartnerMessage():
                 kind, recipient, request = OutboxKind.NCIP, payload.partner, payload.request
-        _PUT.append(
-            self._connection,
-            kind=kind.value,
-            send=send.value,
-            recipient=recipient,
-            request=request,
-            payload=to_json(payload),
-            corr=corr,
-            state=OutboxState.WAITING.value,
-            made_at=now,
-            next_at=now,
-        )
+        row = {"kind": kind.value, "send": send.value, "recipient": recipient, "request": request, "corr": corr}
+        state, message = OutboxState.WAITING.value, to_json(payload)
+        _PUT.append(self._connection, **row, payload=message, state=state, made_at=now, next_at=now)
 
     def claim(
         self,
@@ -200,11 +189,11 @@ class Outbox(Repository):
 
             structlog.get_logger().warning("outbox.unreadable", channel=line, rows=unreadable)
             later = {"next_at": now + timedelta(seconds=SET_ASIDE_S), "last_error": UNREADABLE}
-            self._connection.execute(update(OUTBOX).where(OUTBOX.c.id.in_(unreadable)).values(**later))
+            self._connection.execute(update(OUTBOX).where(M.id.in_(unreadable)).values(**later))
 
     def bring_forward(self, now: datetime) -> None:
         """Make all waiting rows due now, after the clock was set back."""
-        early = (OUTBOX.c.state.in_(WAITING), OUTBOX.c.lease_until.is_(None), OUTBOX.c.next_at > now)
+        early = (M.state.in_(WAITING), M.lease_until.is_(None), M.next_at > now)
         self._connection.execute(update(OUTBOX).where(*early).values(next_at=now))
 
     def under_way(self, now: datetime) -> Mapping[str, int]:
@@ -218,7 +207,7 @@ class Outbox(Repository):
 
     def held_by(self, instance: str) -> int:
         """Return the number of rows that a gateway has claimed."""
-        held = select(func.count()).where(OUTBOX.c.lease_until.is_not(None), OUTBOX.c.claimed_by == instance)
+        held = select(func.count()).where(M.lease_until.is_not(None), M.claimed_by == instance)
         return int(self._connection.execute(held).scalar_one())
 
     def _free_channels(self, room: Room, now: datetime) -> list[tuple[str, int]]:
@@ -284,7 +273,7 @@ class Outbox(Repository):
 
     def forget(self, row: int) -> None:
         """Delete an unsettled row that the courier never tried, or settle one that it tried."""
-        if self._connection.execute(delete(OUTBOX).where(_NEVER_TRIED, OUTBOX.c.id == row)).rowcount == 0:
+        if self._connection.execute(delete(OUTBOX).where(_NEVER_TRIED, M.id == row)).rowcount == 0:
             self._release_row(row, 0, state=OutboxState.DONE)
 
     def defer(self, row: int, until: datetime, now: datetime) -> bool:
@@ -295,7 +284,7 @@ class Outbox(Repository):
         """Retry a row at once on behalf of staff, with a fresh count. Return False if it is settled or in delivery."""
         unknown = any(one.kind == DeliveryKind.UNKNOWN for one in self.attempts(row))
         revived = OutboxState.UNSURE if unknown else OutboxState.WAITING
-        state = case((OUTBOX.c.state == OutboxState.DEAD, revived), else_=OUTBOX.c.state)
+        state = case((M.state == OutboxState.DEAD, revived), else_=M.state)
         return self._change_idle_row(row, now, state=state, next_at=now, attempts=0)
 
     def close(self, row: int, state: OutboxState, reason: str, now: datetime) -> bool:
@@ -305,20 +294,20 @@ class Outbox(Repository):
     def _change_idle_row(self, row: int, now: datetime, **values: object) -> bool:
         """Change an unsettled row. Return False if it is settled, or in delivery."""
         # A row with an expired lease: its gateway is gone, and may have sent it.
-        gone = select(OUTBOX.c.id).where(OUTBOX.c.id == row, OUTBOX.c.lease_until < now)
+        gone = select(M.id).where(M.id == row, M.lease_until < now)
         self.interrupted(self._transaction.execute(gone).scalars().all(), now)
-        free = (OUTBOX.c.id == row, OUTBOX.c.state.in_(UNSETTLED), OUTBOX.c.lease_until.is_(None))
+        free = (M.id == row, M.state.in_(UNSETTLED), M.lease_until.is_(None))
         return self._connection.execute(update(OUTBOX).where(*free).values(**values)).rowcount == 1
 
     def give_back(self, rows: Sequence[int]) -> None:
         """Release claimed rows at once, as if they had not been claimed."""
         if rows:
-            self._connection.execute(update(OUTBOX).where(OUTBOX.c.id.in_(rows)).values(claimed_by="", lease_until=None))
+            self._connection.execute(update(OUTBOX).where(M.id.in_(rows)).values(claimed_by="", lease_until=None))
 
     def release(self, instance: str, now: datetime, in_hand: Sequence[int] = ()) -> None:
         """Release the rows that `instance` had claimed before it died, except the rows `in_hand`."""
-        lost = (OUTBOX.c.lease_until.is_not(None), OUTBOX.c.claimed_by == instance, OUTBOX.c.id.not_in(in_hand))
-        self.interrupted(self._connection.execute(select(OUTBOX.c.id).where(*lost)).scalars().all(), now)
+        lost = (M.lease_until.is_not(None), M.claimed_by == instance, M.id.not_in(in_hand))
+        self.interrupted(self._connection.execute(select(M.id).where(*lost)).scalars().all(), now)
 
     def interrupted(self, rows: Sequence[int], now: datetime) -> None:
         """Release rows of a gateway that ended during delivery, as unsure: it is unknown whether they were sent."""
@@ -332,16 +321,14 @@ class Outbox(Repository):
         Messages that may have reached a partner already are repeated unchanged.
         """
         for state in (IS_WAITING, IS_DEAD):
-            letters = and_(OUTBOX.c.kind == OutboxKind.MAIL, OUTBOX.c.recipient == former)
-            untold = and_(
-                OUTBOX.c.kind == OutboxKind.NCIP, OUTBOX.c.state == OutboxState.WAITING, OUTBOX.c.request.in_(requests)
-            )
+            letters = and_(M.kind == OutboxKind.MAIL, M.recipient == former)
+            untold = and_(M.kind == OutboxKind.NCIP, M.state == OutboxState.WAITING, M.request.in_(requests))
             for found in self._connection.execute(select(OUTBOX).where(state, or_(letters, untold))).mappings().all():
                 row = _readable_row(found)
                 if row and row.payload.patron == former:
                     values = {"payload": to_json(replace(row.payload, patron=present))}
                     values |= {"recipient": present} if row.kind is OutboxKind.MAIL else {}
-                    self._connection.execute(update(OUTBOX).where(OUTBOX.c.id == row.id).values(values))
+                    self._connection.execute(update(OUTBOX).where(M.id == row.id).values(values))
 
     def row(self, number: int) -> OutboxRow | None:
         """Return one row in any state. Raises NewerRow if it cannot be read."""
@@ -367,11 +354,11 @@ class Outbox(Repository):
         They can be limited to a partner, a request, or a text in the last error.
         """
         # Not plain `id`: the database would scan the whole table in its order.
-        number = OUTBOX.c.id + 0
-        wanted: list[Condition] = [OUTBOX.c.state.in_(states)]
-        wanted += [OUTBOX.c.recipient == partner] if partner else []
-        wanted += [OUTBOX.c.request == request] if request else []
-        wanted += [OUTBOX.c.last_error.icontains(error, autoescape=True)] if error else []
+        number = M.id + 0
+        wanted: list[Condition] = [M.state.in_(states)]
+        wanted += [M.recipient == partner] if partner else []
+        wanted += [M.request == request] if request else []
+        wanted += [M.last_error.icontains(error, autoescape=True)] if error else []
         wanted += [number > after] if after else []
         apart = {_INDEXED[state] for state in states} if set(states) <= set(UNSETTLED) else {true()}
         query = (select(OUTBOX).where(those, *wanted).order_by(number).limit(most) for those in apart)
@@ -381,18 +368,17 @@ class Outbox(Repository):
 
     def unreadable(self) -> tuple[tuple[int, str], ...]:
         """Return the number and the channel of each waiting row that cannot be read."""
-        question = select(OUTBOX).where(IS_WAITING).order_by(OUTBOX.c.id)
+        question = select(OUTBOX).where(IS_WAITING).order_by(M.id)
         return tuple((r["id"], r["line"]) for r in self._connection.execute(question).mappings() if not _readable_row(r))
 
     def set_aside(self) -> Mapping[str, int]:
         """Return the number of rows of each channel that `claim` could not read."""
-        line = OUTBOX.c.line
-        counted = select(line, func.count()).where(IS_WAITING, OUTBOX.c.last_error == UNREADABLE).group_by(line)
+        counted = select(M.line, func.count()).where(IS_WAITING, M.last_error == UNREADABLE).group_by(M.line)
         return {channel: count for channel, count in self._transaction.execute(counted)}  # noqa: C416  # a Row is no pair
 
     def request_of(self, number: int) -> str:
         """Return the request of a row, even an unreadable one, or "" for none."""
-        return str(self._connection.execute(select(OUTBOX.c.request).where(OUTBOX.c.id == number)).scalar() or "")
+        return str(self._connection.execute(select(M.request).where(M.id == number)).scalar() or "")
 
     def next_due(self) -> datetime | None:
         """Return the time of the courier's next work: when the first row of a key is due and its channel does not rest."""
@@ -401,8 +387,7 @@ class Outbox(Repository):
 
     def depths(self) -> tuple[tuple[str, OutboxState, int, datetime], ...]:
         """Return (recipient, state, count, oldest) of all unsettled rows, with letters under "mail"."""
-        line, state = OUTBOX.c.line, OUTBOX.c.state
-        counted = select(line, state, func.count(), func.min(OUTBOX.c.made_at)).group_by(line, state)
+        counted = select(M.line, M.state, func.count(), func.min(M.made_at)).group_by(M.line, M.state)
         found = [self._transaction.execute(counted.where(those)) for those in (IS_WAITING, IS_DEAD)]
         return tuple((who, OutboxState(state), count, oldest) for each in found for who, state, count, oldest in each)
 
@@ -438,21 +423,21 @@ def _make_row(found: Mapping[Any, Any], claimed: int = 0) -> OutboxRow:
 
 
 _TRIED = insert_row(ATTEMPTS, "row", "at", "kind", "problem", "detail")
-_THIS = OUTBOX.c.id == bindparam("number")
-_NEVER_TRIED = and_(OUTBOX.c.state.in_(WAITING), OUTBOX.c.attempts == 0, OUTBOX.c.lease_until.is_(None))
+_THIS = M.id == bindparam("number")
+_NEVER_TRIED = and_(M.state.in_(WAITING), M.attempts == 0, M.lease_until.is_(None))
 
 
 @cache
 def _release_statement(columns: tuple[str, ...]) -> CompiledStatement:
     """Return a statement that releases a row after `made` tries and sets these columns."""
     values: dict[str, Any] = {name: bindparam(name, type_=OUTBOX.c[name].type) for name in columns}
-    freed = {"attempts": OUTBOX.c.attempts + bindparam("made"), "claimed_by": "", "lease_until": None}
+    freed = {"attempts": M.attempts + bindparam("made"), "claimed_by": "", "lease_until": None}
     return CompiledStatement(update(OUTBOX).where(_THIS).values(**values, **freed))
 
 
 _ROW = CompiledStatement(select(OUTBOX).where(_THIS))
-_STATE = CompiledStatement(select(OUTBOX.c.state, OUTBOX.c.attempts).where(_THIS))
+_STATE = CompiledStatement(select(M.state, M.attempts).where(_THIS))
 _PUT = insert_row(OUTBOX, "kind", "send", "recipient", "request", "payload", "corr", "state", "made_at", "next_at")
 
-_UNTIL = bindparam("until", type_=OUTBOX.c.lease_until.type)
+_UNTIL = bindparam("until", type_=M.lease_until.type)
 _LEASE = CompiledStatement(update(OUTBOX).where(_THIS).values(claimed_by=bindparam("who"), lease_until=_UNTIL))

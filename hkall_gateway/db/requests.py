@@ -19,6 +19,7 @@ from hkall_gateway.rules.lifecycle import FINAL
 from hkall_gateway.rules.stored_words import RenewalSync
 from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request, Sensitive, Side
 
+R, C = REQUESTS.c, CANDIDATES.c
 NAMES = tuple(field.name for field in fields(Request))
 """The fields of a request, in the order in which its row is read."""
 BLANK = Request(id="", side=Side.BORROWING, position=Position.NEW, title="", bib_id="")
@@ -50,7 +51,7 @@ def redacted(detail: Mapping[str, object]) -> dict[str, object]:
     return {name: repr(value) if isinstance(value, Sensitive) else value for name, value in detail.items()}
 
 
-REQUESTED: Final = tuple(REQUESTS.c[f.name] for f in fields(Request))
+REQUESTED: Final = tuple(R[f.name] for f in fields(Request))
 
 _SIDES: Final = {side.value: side for side in Side}
 _SYNCS: Final = {sync.value: sync for sync in RenewalSync}
@@ -64,7 +65,7 @@ def requests(*where: Condition) -> Select[Any]:
 
 def oldest_first(*where: Condition) -> Select[Any]:
     """Return a SELECT of the requests that fit, oldest first."""
-    return requests(*where).order_by(REQUESTS.c.placed_at, REQUESTS.c.id)
+    return requests(*where).order_by(R.placed_at, R.id)
 
 
 def request_of(cells: Sequence[Any]) -> Request:
@@ -76,11 +77,7 @@ def request_of(cells: Sequence[Any]) -> Request:
 
 
 NO_PERSON: Final[Mapping[str, Any]] = {
-    "patron": "",
-    "placed_by": "",
-    "placed_id": "",
-    "reason": "",
-    "flags": "",
+    **dict.fromkeys(("patron", "placed_by", "placed_id", "reason", "flags"), ""),
     "anonymised": True,
 }
 """The columns of a request that identify the borrower, with their values after anonymisation."""
@@ -128,15 +125,14 @@ class RequestRepository(Repository):
 
     def last_with_item(self, item: ItemKey) -> Request | None:
         """Return the newest request that ever held this copy, open or not. The agency "" means any library."""
-        of = [REQUESTS.c.item_agency == item.agency] if item.agency else []
-        rows = self._read_requests(oldest_first(REQUESTS.c.item_barcode == item.barcode, *of))
-        return max(rows, key=lambda r: str(r.moved_at), default=None)
+        of = [R.item_agency == item.agency] if item.agency else []
+        rows = self._read_requests(oldest_first(R.item_barcode == item.barcode, *of))
+        return max(rows, key=lambda request: str(request.moved_at), default=None)
 
     def open_of_patron(self, card: str, bib_id: str | None = None) -> tuple[Request, ...]:
         """Return a patron's open requests and loans, oldest first, for one title if it is given."""
-        if bib_id is None:
-            return self._read_compiled(_OPEN_OF, card=card)
-        return self._read_compiled(_OPEN_OF_TITLE, card=card, bib=bib_id)
+        title = {} if bib_id is None else {"bib": bib_id}
+        return self._read_compiled(_OPEN_OF_TITLE if title else _OPEN_OF, card=card, **title)
 
     def quota_used(self, card: str, positions: Collection[Position], without: str = "") -> int:
         """Return how many of a patron's requests are in these positions, not counting the request `without` (R20, R21)."""
@@ -148,22 +144,20 @@ class RequestRepository(Repository):
 
     def open_by_position(self) -> tuple[tuple[str, str, int, datetime], ...]:
         """Return (side, position, count, longest there since) of all open requests."""
-        r = REQUESTS.c
-        question = select(r.side, r.position, func.count(), func.min(r.moved_at)).where(IS_OPEN)
-        found = self._transaction.execute(question.group_by(r.side, r.position).order_by(r.side, r.position))
+        question = select(R.side, R.position, func.count(), func.min(R.moved_at)).where(IS_OPEN)
+        found = self._transaction.execute(question.group_by(R.side, R.position).order_by(R.side, R.position))
         return tuple((side, position, count, since) for side, position, count, since in found)
 
     def open_by_partner(self) -> tuple[tuple[str, str, str, int], ...]:
         """Return (side, partner, position, count) of all open requests."""
-        r = REQUESTS.c
-        question = select(r.side, r.partner, r.position, func.count()).where(IS_OPEN).group_by(r.side, r.partner, r.position)
+        question = select(R.side, R.partner, R.position, func.count()).where(IS_OPEN).group_by(R.side, R.partner, R.position)
         return tuple((side, partner, position, count) for side, partner, position, count in self._transaction.execute(question))
 
     def open_list(self, position: str = "", partner: str = "") -> tuple[Request, ...]:
         """Return open requests, oldest first, of one position or one partner if given."""
-        where = [REQUESTS.c[name] == value for name, value in (("position", position), ("partner", partner)) if value]
+        where = [R[name] == value for name, value in (("position", position), ("partner", partner)) if value]
         # Not plain `placed_at`: SQLite would scan all requests in that order, to avoid sorting.
-        return self._read_requests(requests(IS_OPEN, *where).order_by(literal_column("placed_at || ''"), REQUESTS.c.id))
+        return self._read_requests(requests(IS_OPEN, *where).order_by(literal_column("placed_at || ''"), R.id))
 
     def batch(self, *where: Condition, order: Sequence[ColumnElement[Any]], limit: int) -> tuple[Request, ...]:
         """Return at most `limit` requests, sorted by `order`, locked until the unit ends where rows can be locked."""
@@ -172,16 +166,16 @@ class RequestRepository(Repository):
 
     def forget_people(self, requests: Sequence[str]) -> None:
         """Remove patron, placing system and reasons from these ended requests."""
-        self._transaction.execute(update(REQUESTS).where(REQUESTS.c.id.in_(requests)).values(**NO_PERSON))
+        self._transaction.execute(update(REQUESTS).where(R.id.in_(requests)).values(**NO_PERSON))
 
     def hand_over(self, former: str, present: str) -> None:
         """Move the ended requests of a former card to the present card. Open ones are amended one by one."""
-        ended = update(REQUESTS).where(IS_CLOSED_OF, REQUESTS.c.patron == former)
+        ended = update(REQUESTS).where(IS_CLOSED_OF, R.patron == former)
         self._transaction.execute(ended.values(patron=present))
 
     def erase(self, requests: Sequence[str]) -> None:
         """Delete these requests."""
-        self._transaction.execute(delete(REQUESTS).where(REQUESTS.c.id.in_(requests)))
+        self._transaction.execute(delete(REQUESTS).where(R.id.in_(requests)))
 
     def _find_one(self, question: CompiledStatement, **named: str) -> Request | None:
         return next(map(request_of, question.cells(self._connection, **named)), None)
@@ -214,7 +208,7 @@ class CandidateRepository(Repository):
 
     def replace(self, request: str, candidates: Sequence[Candidate]) -> None:
         """Replace the list of a request after a change by staff."""
-        self._transaction.execute(delete(CANDIDATES).where(CANDIDATES.c.request == request))
+        self._transaction.execute(delete(CANDIDATES).where(C.request == request))
         self.add(candidates)
 
     def update(self, candidate: Candidate, **values: str) -> None:
@@ -222,36 +216,26 @@ class CandidateRepository(Repository):
         update_row(self._connection, CANDIDATES, {"request": candidate.request, "rank": candidate.rank}, values)
 
 
-_LISTED = tuple(CANDIDATES.c[f.name] for f in fields(Candidate))
-_REQUEST = CompiledStatement(requests(REQUESTS.c.id == bindparam("number")))
-_PLACED = CompiledStatement(
-    requests(REQUESTS.c.placed_by == bindparam("placed_by"), REQUESTS.c.placed_id == bindparam("placed_id"))
-)
+_LISTED = tuple(C[f.name] for f in fields(Candidate))
+_REQUEST = CompiledStatement(requests(R.id == bindparam("number")))
+_PLACED = CompiledStatement(requests(R.placed_by == bindparam("placed_by"), R.placed_id == bindparam("placed_id")))
 _LENT = CompiledStatement(
-    requests(
-        REQUESTS.c.wire_agency == bindparam("wire_agency"),
-        REQUESTS.c.wire_id == bindparam("wire_id"),
-        REQUESTS.c.side == Side.LENDING,
-    )
+    requests(R.wire_agency == bindparam("wire_agency"), R.wire_id == bindparam("wire_id"), R.side == Side.LENDING)
 )
-_ASKED = CompiledStatement(select(CANDIDATES).where(CANDIDATES.c.wire_id == bindparam("wire_id")))
+_ASKED = CompiledStatement(select(CANDIDATES).where(C.wire_id == bindparam("wire_id")))
 _NUMBERED = CompiledStatement(
-    select(CANDIDATES.c.wire_id)
-    .join(REQUESTS, REQUESTS.c.id == CANDIDATES.c.request)
-    .where(CANDIDATES.c.their_number == bindparam("number"), CANDIDATES.c.agency == bindparam("lender"))
-    .order_by(REQUESTS.c.placed_at, CANDIDATES.c.request, CANDIDATES.c.rank)
+    select(C.wire_id)
+    .join(REQUESTS, R.id == C.request)
+    .where(C.their_number == bindparam("number"), C.agency == bindparam("lender"))
+    .order_by(R.placed_at, C.request, C.rank)
 )
-_OPEN_OF = CompiledStatement(oldest_first(REQUESTS.c.patron == bindparam("card"), IS_OPEN))
-_OPEN_OF_TITLE = CompiledStatement(
-    oldest_first(REQUESTS.c.patron == bindparam("card"), REQUESTS.c.bib_id == bindparam("bib"), IS_OPEN)
-)
-_CANDIDATES = CompiledStatement(select(*_LISTED).where(CANDIDATES.c.request == bindparam("number")).order_by(CANDIDATES.c.rank))
+_OPEN_OF = CompiledStatement(oldest_first(R.patron == bindparam("card"), IS_OPEN))
+_OPEN_OF_TITLE = CompiledStatement(oldest_first(R.patron == bindparam("card"), R.bib_id == bindparam("bib"), IS_OPEN))
+_CANDIDATES = CompiledStatement(select(*_LISTED).where(C.request == bindparam("number")).order_by(C.rank))
 _CHOSEN = CompiledStatement(
-    select(*_LISTED)
-    .where(CANDIDATES.c.wire_id == bindparam("wire_id"), CANDIDATES.c.request == bindparam("number"))
-    .order_by(CANDIDATES.c.rank)
+    select(*_LISTED).where(C.wire_id == bindparam("wire_id"), C.request == bindparam("number")).order_by(C.rank)
 )
-HELD: Final = StatementAmong(oldest_first(IS_OPEN), REQUESTS.c.item_barcode)
+HELD: Final = StatementAmong(oldest_first(IS_OPEN), R.item_barcode)
 """The open requests that hold copies with these barcodes, oldest first."""
 _CHOICE = tuple(f.name for f in fields(Candidate))
 _ADD = insert_row(CANDIDATES, *_CHOICE)
@@ -259,8 +243,7 @@ _ADD = insert_row(CANDIDATES, *_CHOICE)
 
 @cache
 def _quota_query(positions: frozenset[Position]) -> CompiledStatement:
-    r = REQUESTS.c
     # Not a list of positions: SQLite would build a temporary table of it each time.
     in_positions = text("(" + " OR ".join(f"position = '{position}'" for position in sorted(positions)) + ")")
-    counted = (r.patron == bindparam("card"), in_positions, r.unwanted.is_(False), r.id != bindparam("without"))
+    counted = (R.patron == bindparam("card"), in_positions, R.unwanted.is_(False), R.id != bindparam("without"))
     return CompiledStatement(select(func.count().label("used")).select_from(REQUESTS).where(*counted, IS_OPEN))

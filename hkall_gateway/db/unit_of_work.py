@@ -179,17 +179,9 @@ class UnitOfWork:
 
     def refuse(self, refusal: Refusal, now: datetime, by: Actor, request: Request | None = None, patron: str = "") -> None:
         """Write a refusal and its rule into the journal."""
-        about = request or replace(BLANK, patron=patron)
-        self._note(
-            about,
-            "REFUSED",
-            about.position if request else "",
-            refusal.rule,
-            refusal.why.value,
-            to_json(redacted(refusal.detail)),
-            now,
-            by,
-        )
+        about, detail = request or replace(BLANK, patron=patron), to_json(redacted(refusal.detail))
+        source = about.position if request else ""
+        self._note(about, "REFUSED", source, refusal.rule, refusal.why.value, detail, now, by)
 
     def lock(self, wanted: Sequence[LockSet]) -> None:
         """Lock the objects of a group's units in one order. SQLite has a single writer and needs no locks."""

@@ -32,11 +32,11 @@ from hkall_gateway.db.backup.restoring import counts
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.instances import Instance
-from hkall_gateway.db.privacy import erased, forgetting
+from hkall_gateway.db.privacy import erased
 from hkall_gateway.db.tables import CARD_BLOCKS, ERASED, JOBS, JOURNAL, PATRONS, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
-from tests import databases
+from tests import databases, remains
 from tests.db.planting import CARD, EMAIL, NAME, PERSON, plant
 from tests.db.releases import RELEASES, VERSIONS, on_postgresql
 
@@ -246,7 +246,7 @@ def test_restore_does_not_bring_back_an_erased_patron(site: Site, tmp_path: Path
     assert not site.knows()
     assert site.do(lambda unit: unit.requests.find("R1")).anonymised
     if site.url.startswith("sqlite"):
-        assert forgetting.count(site.file, PERSON) == 0
+        assert remains.count(site.file, PERSON) == 0
 
 
 def plant_all(unit: UnitOfWork) -> None:

@@ -31,7 +31,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.vocabulary import Actor, Position, Refusal, Request, Side
-from tests import databases
+from tests import databases, remains
 from tests.db.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant
 
 PORTS = demo_setup.Ports(partners={"CUHK": 1, "HKUST": 2, "LU": 3})
@@ -175,13 +175,13 @@ def test_erasure_leaves_nothing_in_database_log_and_archive(config: Path, tmp_pa
     file = tmp_path / "old.jsonl.gz"
     do(config, placed, Position.CLOSED)
     archive_into(config, file)
-    assert min(forgetting.count(file_of(config), [mark]) for mark in PERSON) > 50
+    assert min(remains.count(file_of(config), [mark]) for mark in PERSON) > 50
     assert all(mark in _archive(file) for mark in PERSON[:1])
 
     rows = told(config, *ERASE)
 
     assert stays(rows) == {}
-    assert forgetting.count(file_of(config), PERSON) == 0
+    assert remains.count(file_of(config), PERSON) == 0
     assert not any(mark in _archive(file) for mark in PERSON)
     assert [line["id"] for line in map(json.loads, _archive(file).splitlines()) if "journal" in line].count("R1") == 1
     assert run(config, "export", CARD).exit_code == 1
@@ -286,7 +286,7 @@ def test_rows_written_during_the_erasure_are_erased(config: Path, monkeypatch: p
         done = CliRunner().invoke(main, ["patron", *ERASE], obj=interrupted(site, refuse, forgetting.forget))
 
     assert done.exit_code == 0, done.output
-    assert forgetting.count(file_of(config), PERSON) == 0
+    assert remains.count(file_of(config), PERSON) == 0
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from hkall_gateway.app.gauges import Gauges
 from hkall_gateway.cli.admin.status import lines as status_lines
 from hkall_gateway.cli.admin.status import records as partner_lines
 from hkall_gateway.cli.staff.work_lists import QUESTIONS
-from hkall_gateway.db import fines, partners
+from hkall_gateway.db import partners
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.queries import cli_lists
 from hkall_gateway.db.tables import METADATA, REQUESTS
@@ -38,7 +38,6 @@ ASKED: dict[str, Ask] = {
     "outbox list --error":       lambda unit, now: unit.outbox.rows(error="timeout"),
     "fines list":                lambda unit, now: cli_lists.charges(unit),
     "fines list --patron":       lambda unit, now: cli_lists.charges(unit, "P1"),
-    "unpaid fines":              lambda unit, now: fines.unsettled(unit),
     "requests list":             lambda unit, now: unit.requests.open_list(),
     "requests list --position":  lambda unit, now: unit.requests.open_list("RECEIVED"),
     "requests list --partner":   lambda unit, now: unit.requests.open_list("", "CUHK"),

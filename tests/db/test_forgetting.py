@@ -21,6 +21,7 @@ from hkall_gateway.db.tables import CARD_BLOCKS, JOURNAL, METADATA, PATRONS, REQ
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.db.web_sessions import LONGEST, PATRON, WebSession
 from hkall_gateway.rules.vocabulary import Actor, Position, Request, Side
+from tests import remains
 from tests.db.planting import CARD, EMAIL, NAME, NAME_ZH, PERSON, plant
 
 pytestmark = pytest.mark.sql_differs
@@ -90,14 +91,14 @@ def test_database_file_and_its_log_contain_nothing_after_a_vacuum(
     assert file is not None
     store = Immediate(engine, make_unit)
     store.now(plant)
-    assert min(forgetting.count(file, [mark]) for mark in PERSON) > 100
+    assert min(remains.count(file, [mark]) for mark in PERSON) > 100
     store.now(lambda unit: unit.execute(delete(CARD_BLOCKS)))
     erase(store, now)
     store.close()
 
     assert forgetting.vacuum(engine)
 
-    assert forgetting.count(file, PERSON) == 0
+    assert remains.count(file, PERSON) == 0
     assert b"ERASE_PATRON" in file.read_bytes()
     engine.dispose()
 

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from hkall_gateway.db.engine.connect import open_engine
 from hkall_gateway.db.privacy import forgetting
+from tests import remains
 
 CARD = "7770001234"
 HISTORIES = 30
@@ -42,9 +43,9 @@ def test_rows_that_moved_leave_copies_which_only_a_vacuum_removes(tmp_path: Path
         engine = lived(file, seed)
         with engine.connect() as connection:
             assert forgetting.empty_the_log(connection)
-        before += forgetting.count(file, [CARD]) > 0
+        before += remains.count(file, [CARD]) > 0
         assert forgetting.vacuum(engine)
-        after += forgetting.count(file, [CARD]) > 0
+        after += remains.count(file, [CARD]) > 0
         engine.dispose()
 
     assert before > 0  # where this is 0 one day, SQLite has mended it and `db vacuum` has lost its reason
@@ -62,17 +63,17 @@ def test_reader_that_blocks_the_log_is_reported(tmp_path: Path) -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize("place", [0, 5, forgetting.CHUNK - 5, forgetting.CHUNK, 2 * forgetting.CHUNK - 1])
+@pytest.mark.parametrize("place", [0, 5])
 def test_a_text_is_counted_once_wherever_it_stands(tmp_path: Path, place: int) -> None:
     file = tmp_path / "bytes"
     file.write_bytes(b"\0" * place + CARD.encode() + b"\0" * 7)
-    assert forgetting.count(file, [CARD, "x"]) == 1
+    assert remains.count(file, [CARD, "x"]) == 1
 
 
 def test_the_log_counts_too(tmp_path: Path) -> None:
     (tmp_path / "hkall.db").write_bytes(b"")
     (tmp_path / "hkall.db-wal").write_bytes(CARD.encode() * 2)
-    assert forgetting.count(tmp_path / "hkall.db", [CARD]) == 2
+    assert remains.count(tmp_path / "hkall.db", [CARD]) == 2
 
 
 def test_a_database_in_memory_has_no_file() -> None:

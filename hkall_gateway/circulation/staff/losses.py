@@ -98,7 +98,7 @@ def _charge_missing_price(context: Context, command: StaffCommand, request: Requ
         return staff_result(request, again=True, note=NO_PRICE_KNOWN if missing else "")
     if not _is_liable(request, kind):
         return staff_result(request, again=True, note=NOT_THEIRS)
-    if not missing and fines.charges_for(context.unit, request.id, kind):
+    if not missing and fines.charges_of(context.unit, request.id, kind):
         return staff_result(request, again=True, note=PRICED_BEFORE)
     priced = context.unit.amend(request, context.now, command.by, "R45", flags=unflagged(request, NO_PRICE[kind]))
     return _charge_price(context, command, priced, kind, 0)

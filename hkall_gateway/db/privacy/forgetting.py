@@ -52,9 +52,6 @@ from hkall_gateway.rules.vocabulary import Actor
 # the log until it is emptied. VACUUM writes the file anew; other processes cannot write meanwhile.
 
 
-CHUNK: Final = 1 << 20
-
-
 def file_of(engine: Engine) -> Path | None:
     """Return the file of an SQLite database, or None for a database in memory or on a server."""
     if engine.dialect.name != "sqlite" or isinstance(engine.pool, StaticPool) or not engine.url.database:
@@ -73,25 +70,6 @@ def empty_the_log(connection: Connection) -> bool:
     """Move the log's content into the file, and truncate the log. Return False if a reader holds it for too long."""
     busy, _frames, _moved = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
     return not busy
-
-
-def count(file: Path, texts: Sequence[str]) -> int:
-    """Count the occurrences of these texts in the bytes of the file and of its log."""
-    wanted = [text.encode() for text in texts]
-    overlap = max(map(len, wanted), default=1) - 1
-    files = (file, file.with_name(file.name + "-wal"), file.with_name(file.name + "-journal"))
-    windows = (found for path in files if path.exists() for found in _read_windows(path, overlap))
-    # Of the end of the chunk before only as much as a text needs that ends in the new part.
-    return sum(window[max(0, fresh - len(text) + 1) :].count(text) for window, fresh in windows for text in wanted)
-
-
-def _read_windows(path: Path, overlap: int) -> Iterator[tuple[bytes, int]]:
-    """Yield (bytes, offset of the new ones): chunk by chunk, each with the end of the one before."""
-    tail = b""
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            yield tail + chunk, len(tail)
-            tail = (tail + chunk)[-overlap:] if overlap else b""
 
 
 ERASE: Final = "ERASE_PATRON"
