@@ -21,7 +21,7 @@ from hkall_gateway.db.engine.db_errors import name_of
 from hkall_gateway.db.engine.deadline import DatabaseClock, Deadline
 from hkall_gateway.db.engine.group import MakeUnit, constant_pause, no_hook, read_group, run_group
 from hkall_gateway.db.engine.locks import NO_LOCKS, LockSet
-from hkall_gateway.db.engine.worker import DoGroup, GroupResult, InlineRunner, InReactor, Job, JobRunner, Worker, at_once
+from hkall_gateway.db.engine.worker import DoGroup, GroupResult, InlineRunner, InReactor, Job, Worker, at_once
 from hkall_gateway.db.unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
@@ -70,9 +70,9 @@ class Database:
     a context manager that is entered around each group, in its thread. `seconds` is the monotonic clock of deadlines.
     """
 
-    _writer: JobRunner
-    _reader: JobRunner
-    _inline: JobRunner
+    _writer: Worker | InlineRunner
+    _reader: Worker | InlineRunner
+    _inline: Worker | InlineRunner
     _clock: DatabaseClock | None = None
     _silent_until_us = 0
 
@@ -229,7 +229,7 @@ def finished(awaitable: Awaitable[T]) -> T:
 
 
 def _queue_job(
-    runner: JobRunner,
+    runner: Worker | InlineRunner,
     work: Callable[[UnitOfWork], T],
     locks: LockSet,
     repeatable: bool,
@@ -253,7 +253,7 @@ def _queue_job(
     return answer
 
 
-def _run_now(runner: JobRunner, work: Callable[[UnitOfWork], T], *, repeatable: bool = False) -> T:
+def _run_now(runner: Worker | InlineRunner, work: Callable[[UnitOfWork], T], *, repeatable: bool = False) -> T:
     """Run a job where it is put, and return its result."""
     answers: list[tuple[object, BaseException | None]] = []
     runner.put(Job(work, NO_LOCKS, lambda result, error: answers.append((result, error)), repeatable))

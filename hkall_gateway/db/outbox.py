@@ -160,10 +160,10 @@ class Outbox(Repository):
     ) -> tuple[OutboxRow, ...]:
         """Claim the oldest unsent rows that are due, at most `limit`, leased to `instance` for `lease_s` seconds.
 
-        Channels that have waited longest go first. Of each channel at most `room(link, under_way)` rows are taken; `under_way`
-        is the number in delivery on it by all gateways together. A row with an expired lease belonged to a gateway that died;
-        it is claimed again, marked as possibly delivered, unless this gateway still has it `in_hand`. Rows that only a newer
-        version of the program can read, or none, are set aside for SET_ASIDE_S seconds: the others of their channel go on.
+        Channels that have waited longest go first. Of each channel at most `room(link, under_way)` rows are taken. `under_way`
+        is the number of its rows in delivery by all gateways together. A row with an expired lease belonged to a gateway that
+        died. It is claimed again, as possibly delivered, unless this gateway still has it `in_hand`. Unreadable rows, such as
+        those of a newer version of the program, are set aside for SET_ASIDE_S seconds, so that others of their channel go on.
         """
         taken: list[tuple[OutboxRow, str]] = []
         for line, most in self._free_channels(room, now):
@@ -362,14 +362,14 @@ class Outbox(Repository):
         wanted += [number > after] if after else []
         apart = {_INDEXED[state] for state in states} if set(states) <= set(UNSETTLED) else {true()}
         query = (select(OUTBOX).where(those, *wanted).order_by(number).limit(most) for those in apart)
-        found = (self._connection.execute(question).mappings() for question in query)
+        found = (self._connection.execute(query).mappings() for query in query)
         read = (_readable_row(r, claimed=0) for each in found for r in each)
         return tuple(sorted((row for row in read if row), key=lambda row: row.id))[:most]
 
     def unreadable(self) -> tuple[tuple[int, str], ...]:
         """Return the number and the channel of each waiting row that cannot be read."""
-        question = select(OUTBOX).where(IS_WAITING).order_by(M.id)
-        return tuple((r["id"], r["line"]) for r in self._connection.execute(question).mappings() if not _readable_row(r))
+        query = select(OUTBOX).where(IS_WAITING).order_by(M.id)
+        return tuple((r["id"], r["line"]) for r in self._connection.execute(query).mappings() if not _readable_row(r))
 
     def set_aside(self) -> Mapping[str, int]:
         """Return the number of rows of each channel that `claim` could not read."""

@@ -58,7 +58,7 @@ def records(unit: UnitOfWork, now: datetime, agencies: Iterable[str], *, weighed
     named, today = sorted(set(agencies)), civil(now)
     closed, circuits = _closed_soon(unit, named, today), unit.circuits.several(named)
     lent, borrowed = (balance(unit, side, now) if weighed else {} for side in (Side.BORROWING, Side.LENDING))
-    said = answers(unit, now) if weighed else {}
+    replies = answers(unit, now) if weighed else {}
     since = now - DOWN_TOO_LONG
     down = {link.agency for link in circuits.values() if link.state == DOWN and link.down_since and link.down_since <= since}
     return {
@@ -66,7 +66,7 @@ def records(unit: UnitOfWork, now: datetime, agencies: Iterable[str], *, weighed
             closures=closed[agency],
             lent=lent.get(agency, 0),
             borrowed=borrowed.get(agency, 0),
-            declines=said.get(agency, RequestReplies()).decline_rate,
+            declines=replies.get(agency, RequestReplies()).decline_rate,
             down=agency in down,
         )
         for agency in named
@@ -76,8 +76,8 @@ def records(unit: UnitOfWork, now: datetime, agencies: Iterable[str], *, weighed
 def balance(unit: UnitOfWork, side: Side, now: datetime) -> Mapping[str, int]:
     """Count the books that partners sent us (BORROWING) or we sent them (LENDING): of the last 30 days, or open."""
     since, found = now - timedelta(days=BALANCE_DAYS), dict[str, int]()
-    for question in _BALANCE[side]:
-        for row in question.rows(unit.connection, since=since):
+    for query in _BALANCE[side]:
+        for row in query.rows(unit.connection, since=since):
             found[row["partner"]] = found.get(row["partner"], 0) + row["books"]
     return found
 

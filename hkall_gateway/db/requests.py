@@ -100,7 +100,7 @@ class RequestRepository(Repository):
 
     def find_by_wire_id(self, wire_id: str) -> tuple[Request, Candidate] | None:
         """Return the request sent to a lender under our RequestId, with the row of that (or a former) lender."""
-        row = _ASKED.first(self._connection, wire_id=wire_id) if wire_id else None  # who was not asked yet has no number
+        row = _BY_WIRE_ID.first(self._connection, wire_id=wire_id) if wire_id else None  # who was not asked yet has no number
         found = self.find(row["request"]) if row else None
         return (found, Candidate(**row)) if found and row else None
 
@@ -109,11 +109,11 @@ class RequestRepository(Repository):
 
         Of several requests one with this barcode is preferred, then an open one, then the newest.
         """
-        rows = _NUMBERED.cells(self._connection, lender=lender, number=number)
-        found = [asked for (wire_id,) in rows if (asked := self.find_by_wire_id(wire_id))]
-        found = [asked for asked in found if asked[1].barcode == barcode] or found
-        still = [asked for asked in found if asked[0].position not in FINAL]
-        return next(reversed(still or found), None)
+        rows = _BY_LENDER_NUMBER.cells(self._connection, lender=lender, number=number)
+        found = [sent for (wire_id,) in rows if (sent := self.find_by_wire_id(wire_id))]
+        found = [sent for sent in found if sent[1].barcode == barcode] or found
+        still_open = [sent for sent in found if sent[0].position not in FINAL]
+        return next(reversed(still_open or found), None)
 
     def open_with_item(self, barcode: str, agency: str = "") -> tuple[Request, ...]:
         """Return open requests that hold the copy with this barcode, of any agency unless one is given."""
@@ -144,14 +144,14 @@ class RequestRepository(Repository):
 
     def open_by_position(self) -> tuple[tuple[str, str, int, datetime], ...]:
         """Return (side, position, count, longest there since) of all open requests."""
-        question = select(R.side, R.position, func.count(), func.min(R.moved_at)).where(IS_OPEN)
-        found = self._transaction.execute(question.group_by(R.side, R.position).order_by(R.side, R.position))
+        query = select(R.side, R.position, func.count(), func.min(R.moved_at)).where(IS_OPEN)
+        found = self._transaction.execute(query.group_by(R.side, R.position).order_by(R.side, R.position))
         return tuple((side, position, count, since) for side, position, count, since in found)
 
     def open_by_partner(self) -> tuple[tuple[str, str, str, int], ...]:
         """Return (side, partner, position, count) of all open requests."""
-        question = select(R.side, R.partner, R.position, func.count()).where(IS_OPEN).group_by(R.side, R.partner, R.position)
-        return tuple((side, partner, position, count) for side, partner, position, count in self._transaction.execute(question))
+        query = select(R.side, R.partner, R.position, func.count()).where(IS_OPEN).group_by(R.side, R.partner, R.position)
+        return tuple((side, partner, position, count) for side, partner, position, count in self._transaction.execute(query))
 
     def open_list(self, position: str = "", partner: str = "") -> tuple[Request, ...]:
         """Return open requests, oldest first, of one position or one partner if given."""
@@ -161,8 +161,8 @@ class RequestRepository(Repository):
 
     def batch(self, *where: Condition, order: Sequence[ColumnElement[Any]], limit: int) -> tuple[Request, ...]:
         """Return at most `limit` requests, sorted by `order`, locked until the unit ends where rows can be locked."""
-        question = requests(*where).order_by(*order).limit(limit)
-        return self._read_requests(question.with_for_update(key_share=True) if self._transaction.locks_rows else question)
+        query = requests(*where).order_by(*order).limit(limit)
+        return self._read_requests(query.with_for_update(key_share=True) if self._transaction.locks_rows else query)
 
     def forget_people(self, requests: Sequence[str]) -> None:
         """Remove patron, placing system and reasons from these ended requests."""
@@ -177,14 +177,14 @@ class RequestRepository(Repository):
         """Delete these requests."""
         self._transaction.execute(delete(REQUESTS).where(R.id.in_(requests)))
 
-    def _find_one(self, question: CompiledStatement, **named: str) -> Request | None:
-        return next(map(request_of, question.cells(self._connection, **named)), None)
+    def _find_one(self, query: CompiledStatement, **named: str) -> Request | None:
+        return next(map(request_of, query.cells(self._connection, **named)), None)
 
-    def _read_compiled(self, question: CompiledStatement, **named: object) -> tuple[Request, ...]:
-        return tuple(map(request_of, question.cells(self._connection, **named)))
+    def _read_compiled(self, query: CompiledStatement, **named: object) -> tuple[Request, ...]:
+        return tuple(map(request_of, query.cells(self._connection, **named)))
 
-    def _read_requests(self, question: Executable) -> tuple[Request, ...]:
-        return tuple(map(request_of, self._transaction.execute(question)))
+    def _read_requests(self, query: Executable) -> tuple[Request, ...]:
+        return tuple(map(request_of, self._transaction.execute(query)))
 
 
 class CandidateRepository(Repository):
@@ -222,8 +222,8 @@ _PLACED = CompiledStatement(requests(R.placed_by == bindparam("placed_by"), R.pl
 _LENT = CompiledStatement(
     requests(R.wire_agency == bindparam("wire_agency"), R.wire_id == bindparam("wire_id"), R.side == Side.LENDING)
 )
-_ASKED = CompiledStatement(select(CANDIDATES).where(C.wire_id == bindparam("wire_id")))
-_NUMBERED = CompiledStatement(
+_BY_WIRE_ID = CompiledStatement(select(CANDIDATES).where(C.wire_id == bindparam("wire_id")))
+_BY_LENDER_NUMBER = CompiledStatement(
     select(C.wire_id)
     .join(REQUESTS, R.id == C.request)
     .where(C.their_number == bindparam("number"), C.agency == bindparam("lender"))

@@ -48,8 +48,8 @@ def asked_for_title(unit: UnitOfWork, copy: Holding) -> tuple[Asked, ...]:
 
 def _find_awaiting(unit: UnitOfWork, *where: Condition) -> Iterator[Asked]:
     waits = (R.position.in_(WAITING), WAS_ASKED, C.request == R.id, IS_OPEN)
-    question = select(C.request, C.rank).select_from(REQUESTS.join(CANDIDATES, C.request == R.id)).where(*waits, *where)
-    for row in unit.execute(question.order_by(R.placed_at, R.id)).mappings().all():
+    query = select(C.request, C.rank).select_from(REQUESTS.join(CANDIDATES, C.request == R.id)).where(*waits, *where)
+    for row in unit.execute(query.order_by(R.placed_at, R.id)).mappings().all():
         number, rank = row["request"], row["rank"]
         request = unit.requests.find(number)
         lender = next(c for c in unit.candidates.of_request(number) if c.rank == rank)
@@ -73,14 +73,14 @@ def borrowed_under(unit: UnitOfWork, partner: str, wire_id: str) -> Request | No
 
 def held_with(unit: UnitOfWork, partner: str, barcode: str, agency: str = "") -> Request | None:
     """Return the request that holds, or last held, a partner's copy, or None if the barcode fits two open ones."""
-    question, of = (_OURS_WITH, {"agency": agency}) if agency else (_WITH, {})
-    found = _find_requests(unit, question, barcode=barcode, partner=partner, **of) if barcode else []
+    query, of = (_OURS_WITH, {"agency": agency}) if agency else (_WITH, {})
+    found = _find_requests(unit, query, barcode=barcode, partner=partner, **of) if barcode else []
     held = [r for r in found if r.position not in FINAL]
     return None if len(held) > 1 else _open_first(found)
 
 
-def _find_requests(unit: UnitOfWork, question: CompiledStatement, **named: str) -> list[Request]:
-    found = (unit.requests.find(number) for (number,) in question.cells(unit.connection, **named))
+def _find_requests(unit: UnitOfWork, query: CompiledStatement, **named: str) -> list[Request]:
+    found = (unit.requests.find(number) for (number,) in query.cells(unit.connection, **named))
     return [request for request in found if request is not None]
 
 

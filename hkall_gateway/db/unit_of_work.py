@@ -273,7 +273,7 @@ def in_savepoint(unit: UnitOfWork, work: Callable[[T], object], about: T) -> Exc
 
     Raises OperationalError for a failure of the database itself, such as a full disk or a deadlock.
     """
-    connection, heard = unit.connection, len(unit.moves)
+    connection, moves_before = unit.connection, len(unit.moves)
     _SAVEPOINT.change(connection)
     try:
         work(about)
@@ -284,7 +284,7 @@ def in_savepoint(unit: UnitOfWork, work: Callable[[T], object], about: T) -> Exc
         discard(connection)
         _BACK.change(connection)
         unit.transaction.ahead.forget()
-        del unit.moves[heard:]
+        del unit.moves[moves_before:]
         return error
     _RELEASE.change(connection)
     return None

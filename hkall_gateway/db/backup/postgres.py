@@ -115,8 +115,8 @@ def _load_rows(connection: Connection, source: Path) -> Counts:
             if (found := _COPY.fullmatch(line)) and (name := found[1].decode()) != REVISIONS:
                 rows[name] = _copy_table(connection, name, found[2].decode(), lines)
             elif found := _SETVAL.fullmatch(line):
-                told = {"name": found[1].decode(), "last": int(found[2]), "called": found[3] == b"true"}
-                connection.execute(text("SELECT setval(:name, :last, :called)"), told)
+                values = {"name": found[1].decode(), "last": int(found[2]), "called": found[3] == b"true"}
+                connection.execute(text("SELECT setval(:name, :last, :called)"), values)
     return rows
 
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
@@ -91,16 +91,6 @@ class GroupResult:
     lost: BaseException | None = None
     in_doubt: Callable[[Connection | None], GroupResult] | None = None
     refused: BaseException | None = None
-
-
-class JobRunner(Protocol):
-    """Runs the queued units of work of a database: on a thread of its own, or in the reactor's."""
-
-    def put(self, job: Job) -> None:
-        """Queue a job. It gets its reply in the reactor's thread."""
-
-    def stop(self) -> None:
-        """Finish the queued jobs and accept no more."""
 
 
 def give(answers: Sequence[ReplyCallback]) -> None:

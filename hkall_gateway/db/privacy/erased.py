@@ -63,11 +63,6 @@ def unwatched(_done: int, _all: int) -> None:
     """Ignore the progress: the default `watch`."""
 
 
-def mark_of(card: str, salt: str, key: bytes) -> str:
-    """Return the keyed digest of a card, or its slow hash where there is no key."""
-    return keyed_mark_of(card, salt, key) if key else slow_mark_of(card, salt, key)
-
-
 def keyed_mark_of(card: str, salt: str, key: bytes) -> str:
     """Return the digest of a card under a key of the site."""
     short = key if len(key) <= blake2b.MAX_KEY_SIZE else blake2b(key).digest()
@@ -94,6 +89,7 @@ def make_marks(cards: Iterable[str], known: Sequence[Mark], key: bytes, now: dat
     """Make marks of these cards, with the salt of the known ones."""
     kind = _key_label(key)
     salt = next((mark.salt for mark in known if mark.key == kind), "") or secrets.token_hex(16)
+    mark_of = keyed_mark_of if key else slow_mark_of
     return tuple(Mark(mark_of(card, salt, key), salt, kind, now) for card in cards)
 
 

@@ -172,8 +172,7 @@ def _is_part(unit: UnitOfWork, table: Table, row: Row, held: Mapping[str, str]) 
     if table is REQUESTS:
         return row["id"] in held
     if table is ATTEMPTS:
-        told = unit.execute(select(OUTBOX.c.request).where(OUTBOX.c.id == row["row"])).scalar()
-        return told in held
+        return unit.execute(select(OUTBOX.c.request).where(OUTBOX.c.id == row["row"])).scalar() in held
     if table is INBOX:
         return any(f'"{number}"' in row["outcome"] for number in held)
     return row.get("request", "") in held

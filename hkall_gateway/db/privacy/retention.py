@@ -193,10 +193,10 @@ def forget_messages(unit: UnitOfWork, before: datetime, after: int, limit: int) 
     """
     rows = _NEXT_MESSAGES.cells(unit.connection, after=after, most=limit)
     old = [(number, state) for number, made_at, state in rows if made_at < before]
-    told = [number for number, state in old if state not in UNSETTLED]
-    if told:
-        delete_messages(unit, OUTBOX.c.id.in_(told))
-    return (old[-1][0] if len(old) == limit else None), len(told)
+    settled = [number for number, state in old if state not in UNSETTLED]
+    if settled:
+        delete_messages(unit, OUTBOX.c.id.in_(settled))
+    return (old[-1][0] if len(old) == limit else None), len(settled)
 
 
 _O = OUTBOX.c

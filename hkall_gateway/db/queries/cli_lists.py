@@ -9,6 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Select, and_, func, or_, select
 
 from hkall_gateway.db.queries import work_lists
+from hkall_gateway.db.queries.work_lists import CONDITIONS, ListName
 from hkall_gateway.db.tables import (
     CLOSURES,
     FINES,
@@ -31,13 +32,13 @@ MOST = 10_000
 
 
 LISTS: Final[Mapping[str, tuple[Condition, ...]]] = {
-    "pull-list": work_lists.PULL,
-    "expected": work_lists.EXPECTED,
-    "expired-pickups": work_lists.EXPIRED,
-    "recalls": work_lists.RECALLS,
+    "pull-list": CONDITIONS[ListName.PULL],
+    "expected": CONDITIONS[ListName.EXPECTED],
+    "expired-pickups": CONDITIONS[ListName.EXPIRED],
+    "recalls": CONDITIONS[ListName.RECALLS],
     "renewals": (R.position == P.ON_LOAN, R.renewal_sync.in_((RenewalSync.PENDING, RenewalSync.DENIED))),
     "lender-dates": (R.position == P.ON_LOAN, R.due > R.lender_due),
-    "flagged": work_lists.FLAGGED,
+    "flagged": CONDITIONS[ListName.FLAGGED],
 }
 """The conditions of open requests, by the command that lists them."""
 
@@ -90,8 +91,8 @@ def undelivered(unit: UnitOfWork) -> int:
 def charges(unit: UnitOfWork, card: str = "") -> tuple[dict[str, Any], ...]:
     """Return the unpaid charges, of all patrons or of one."""
     left = FINES.c.cents - FINES.c.paid_cents - FINES.c.waived_cents
-    question = select(FINES, left.label("left_cents")).where(IS_UNPAID).order_by(FINES.c.id)
-    return _read_dicts(unit, question.where(FINES.c.patron == card) if card else question)
+    query = select(FINES, left.label("left_cents")).where(IS_UNPAID).order_by(FINES.c.id)
+    return _read_dicts(unit, query.where(FINES.c.patron == card) if card else query)
 
 
 def closures(unit: UnitOfWork, since: date) -> tuple[dict[str, Any], ...]:
@@ -114,5 +115,5 @@ def _open_requests(unit: UnitOfWork, *where: Condition) -> tuple[Request, ...]:
     return unit.requests.batch(IS_OPEN, *where, order=(R.moved_at, R.id), limit=MOST)
 
 
-def _read_dicts(unit: UnitOfWork, question: Select[*tuple[Any, ...]]) -> tuple[dict[str, Any], ...]:
-    return tuple(dict(row) for row in unit.execute(question).mappings())
+def _read_dicts(unit: UnitOfWork, query: Select[*tuple[Any, ...]]) -> tuple[dict[str, Any], ...]:
+    return tuple(dict(row) for row in unit.execute(query).mappings())

@@ -225,15 +225,15 @@ def _count_by(
 def _declines(unit: UnitOfWork, period: Period, agency: str) -> tuple[DeclineCount, ...]:
     """Return the declines of lenders, and our own. Unknown reasons count as "other"."""
     month = _month_of(unit.dialect, "requests.placed_at")
-    query = REQUESTS.join(CANDIDATES, C.request == R.id)
-    theirs = select(month, C.agency, literal(agency), C.outcome, func.count()).select_from(query)
+    joined = REQUESTS.join(CANDIDATES, C.request == R.id)
+    theirs = select(month, C.agency, literal(agency), C.outcome, func.count()).select_from(joined)
     placed = _in_period(R.placed_at, period)
     theirs = theirs.where(placed, C.outcome != "").group_by(month, C.agency, C.outcome)
     ours = select(month, literal(agency), R.partner, R.reason, func.count()).where(placed, R.position == P.DECLINED)
     ours = ours.group_by(month, R.partner, R.reason)
     sums: dict[tuple[str, str, str, str], int] = {}
-    for question, reason_of in ((theirs, _their_reason), (ours, _our_reason)):
-        for when, lender, borrower, outcome, times in unit.execute(question):
+    for query, reason_of in ((theirs, _their_reason), (ours, _our_reason)):
+        for when, lender, borrower, outcome, times in unit.execute(query):
             if reason := reason_of(outcome):
                 key = (when, lender, borrower, reason)
                 sums[key] = sums.get(key, 0) + times

@@ -148,33 +148,24 @@ class ListRow:
 
 @dataclass(frozen=True, slots=True)
 class ListPage:
-    """The rows of a page, and where the next one begins. Return "" if this is the last."""
+    """The rows of a page, and the beginning of the next one, or "" after the last."""
 
     rows: tuple[ListRow, ...]
     next: str = ""
 
 
-PULL: Final = (R.position == P.PAGED, R.side == Side.LENDING)
-EXPECTED: Final = ((R.position == P.IN_TRANSIT) | ((R.position == P.RETURN_TRANSIT) & (R.side == Side.LENDING)),)
-SHELF: Final = (R.position == P.RECEIVED,)
-EXPIRED: Final = (R.position == P.RECEIVED, R.expired_pickup.is_(True))
-TO_RETURN: Final = (R.position == P.TO_RETURN,)
-ON_LOAN: Final = (R.position == P.ON_LOAN,)
-RECALLS: Final = (R.recalled_on.is_not(None),)
-LENDING: Final = (R.position.in_(sorted({P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT})), R.side == Side.LENDING)
-FLAGGED: Final = (IS_FLAGGED, R.id > "")  # SQLite takes the index of flagged requests for a condition on its column
-
-_FIXED: Final[Mapping[ListName, tuple[Condition, ...]]] = {
-    ListName.PULL: PULL,
-    ListName.EXPECTED: EXPECTED,
-    ListName.SHELF: SHELF,
-    ListName.EXPIRED: EXPIRED,
-    ListName.TO_RETURN: TO_RETURN,
-    ListName.ON_LOAN: ON_LOAN,
-    ListName.RECALLS: RECALLS,
-    ListName.LENDING: LENDING,
-    ListName.FLAGGED: FLAGGED,
+CONDITIONS: Final[Mapping[ListName, tuple[Condition, ...]]] = {
+    ListName.PULL: (R.position == P.PAGED, R.side == Side.LENDING),
+    ListName.EXPECTED: (or_(R.position == P.IN_TRANSIT, and_(R.position == P.RETURN_TRANSIT, R.side == Side.LENDING)),),
+    ListName.SHELF: (R.position == P.RECEIVED,),
+    ListName.EXPIRED: (R.position == P.RECEIVED, R.expired_pickup.is_(True)),
+    ListName.TO_RETURN: (R.position == P.TO_RETURN,),
+    ListName.ON_LOAN: (R.position == P.ON_LOAN,),
+    ListName.RECALLS: (R.recalled_on.is_not(None),),
+    ListName.LENDING: (R.position.in_(sorted({P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT})), R.side == Side.LENDING),
+    ListName.FLAGGED: (IS_FLAGGED, R.id > ""),  # SQLite takes the index of flagged requests for a condition on its column
 }
+"""The conditions of open requests, by the list that does not depend on the time."""
 
 
 def overdue(today: date) -> tuple[ColumnElement[bool], ...]:
@@ -221,7 +212,7 @@ def conditions(unit: UnitOfWork, name: ListName, at: Moment) -> tuple[Condition,
     """Return the conditions of a list, all of which its requests satisfy."""
     if name is ListName.STUCK:
         return (stuck(unit, at),)
-    return (IS_OPEN, *(overdue(at.today) if name is ListName.OVERDUE else _FIXED[name]))
+    return (IS_OPEN, *(overdue(at.today) if name is ListName.OVERDUE else CONDITIONS[name]))
 
 
 def page(unit: UnitOfWork, name: ListName, at: Moment, order: PageOrder = FIRST, only: Only = ALL) -> ListPage:
@@ -251,8 +242,8 @@ def counts(unit: UnitOfWork, at: Moment) -> Mapping[ListName, int]:
     open_lists = [name for name in ListName if name is not ListName.STUCK]
     columns = [func.count().filter(and_(*conditions(unit, name, at)[1:])).label(name.name) for name in open_lists]
     stuck_ones = select(func.count()).select_from(REQUESTS).where(stuck(unit, at)).correlate(None).scalar_subquery()
-    question = select(*columns, stuck_ones.label(ListName.STUCK.name)).select_from(REQUESTS).where(IS_OPEN)
-    row = unit.execute(question).mappings().one()
+    query = select(*columns, stuck_ones.label(ListName.STUCK.name)).select_from(REQUESTS).where(IS_OPEN)
+    row = unit.execute(query).mappings().one()
     return {name: int(row[name.name]) for name in ListName}
 
 
