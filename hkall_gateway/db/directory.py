@@ -145,5 +145,5 @@ def partner_of(text: str) -> Partner:
     return found
 
 
-record(Partner)
+record(Partner, dropped=["lending"])
 record(Charges)

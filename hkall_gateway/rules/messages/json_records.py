@@ -20,15 +20,18 @@ T = TypeVar("T")
 
 _KNOWN: dict[str, Callable[..., object]] = {"date": date.fromisoformat, "instant": datetime.fromisoformat, "item": ItemKey}
 _NAMES: dict[type, str] = {}
+_DROPPED: dict[str, frozenset[str]] = {}
+"""Fields in rows of earlier releases that a class has no more, by its stored name."""
 
 
-def record(cls: type[T], name: str = "") -> type[T]:
+def record(cls: type[T], name: str = "", dropped: Iterable[str] = ()) -> type[T]:
     """Register a dataclass or a StrEnum for `to_json` and `from_json`; used as a decorator.
 
     A StrEnum that is not registered is written as plain text. `name` is the name by which stored rows know the class, where
-    that differs from its own.
+    that differs from its own. Rows of earlier releases may have the `dropped` fields, which the class has no more.
     """
     stored = name or cls.__name__
+    _DROPPED[stored] = frozenset(("_", *dropped))
     _KNOWN[stored], _NAMES[cls] = cls, stored
     return cls
 
@@ -141,4 +144,4 @@ def _from_plain(value: object) -> object:
     make = _KNOWN[name]
     if "v" in value:
         return make(*value["v"]) if name == "item" else make(value["v"])
-    return make(**{k: _from_plain(v) for k, v in value.items() if k != "_"})
+    return make(**{k: _from_plain(v) for k, v in value.items() if k not in _DROPPED[name]})
