@@ -198,8 +198,6 @@ class Daemon:
         self._certificates: list[tls.Certificates] = []
         self._pulse = Pulse(reactor, self.metrics)
 
-    # ---- parts
-
     def _configure(self, config: GatewayConfig, library: Library) -> None:
         self.config, self.library, self._silent = config, library, library.silent
 
@@ -372,8 +370,6 @@ class Daemon:
 
     def _refusals(self, protocol: str) -> Refusals:
         return Refusals(protocol, self.metrics, self._clock)
-
-    # ---- start, reload and stop
 
     async def start(self, patience_s: float = 0.0) -> None:
         """Write the configured partners into the directory, open every endpoint, and start the courier.
@@ -556,8 +552,6 @@ class Daemon:
         if self._pages:
             await self._pages.stop()
         await self.heartbeat.stop()
-
-    # ---- listeners to every committed unit of work
 
     def _report_moves(self, moves: Sequence[JournalEntry]) -> None:
         self.courier.nudge()

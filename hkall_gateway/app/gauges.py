@@ -34,9 +34,6 @@ from hkall_gateway.rules.vocabulary import Position, Side
 from hkall_gateway.sip2.dispatch import Sip2Services
 from hkall_gateway.sip2.exchange import UNKNOWN_NAMES, LastHeard
 
-# ---- Counts committed journal entries, letters by the result of each attempt, and groups of units.
-
-
 LOG = structlog.get_logger()
 
 EVENTS = frozenset(event.name for event in Event)
@@ -97,9 +94,6 @@ def measure_groups(metrics: Metrics, seconds: Callable[[], float]) -> Watch:
     return watch
 
 
-# ---- Measures the lag of the main loop: how late a periodic timer fires.
-
-
 BEAT_S: Final = 0.05
 """Short enough to catch brief stalls of the event loop, long enough to cost no measurable time."""
 
@@ -126,9 +120,6 @@ class Pulse:
     def _ring(self) -> None:
         self._metrics.reactor_lag.observe(max(0.0, self._clock.seconds() - self._due))
         self.start()
-
-
-# ---- The rows about terminals that a gateway writes with its heartbeat.
 
 
 def terminals_seen(instance: str, services: Sip2Services, logins: Iterable[str], now: datetime) -> tuple[TerminalActivity, ...]:

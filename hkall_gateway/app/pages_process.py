@@ -134,9 +134,6 @@ def connect(reactor: Any, own: socket.socket, answers: Mapping[str, Question], e
     return channel
 
 
-# ---- What both processes have counted together.
-
-
 def counter_samples(registry: CollectorRegistry) -> list[tuple[str, dict[str, str], float]]:
     """Return the samples of counters and histograms, which can be added to those of another process."""
     families = (family for family in registry.collect() if family.type in {"counter", "histogram"})
@@ -182,9 +179,6 @@ def _add_samples(family: Metric, children: dict[Series, float]) -> Iterable[Samp
         yield sample._replace(value=sample.value + of_family.pop((sample.name, tuple(sorted(sample.labels.items()))), 0.0))
     for (name, labels), value in of_family.items():
         yield Sample(name, dict(labels), value)
-
-
-# ---- The child, as its parent sees it.
 
 
 class PagesProcess:

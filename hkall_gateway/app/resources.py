@@ -12,8 +12,6 @@ from hkall_gateway.config.gateway import GatewayConfig
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.vocabulary import Sensitive
 
-# ---- Which parts of the configuration one process serves.
-
 
 class Serving(StrEnum):
     """The parts of the configuration that `serve` starts: all, the pages alone, or all but the pages."""

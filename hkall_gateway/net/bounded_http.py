@@ -23,9 +23,6 @@ from hkall_gateway.clock import ScheduledCall, cancel
 from hkall_gateway.net.limits.connection_limit import ConnectionLimit, ConnectionSlot, Refusals
 from hkall_gateway.net.limits.fair_reads import BodyBudget
 
-# ---- Outgoing HTTP connections with limits on the size of a reply and of its head.
-
-
 MOST_HEAD: Final = 16_384
 """Bytes of a reply's head, interim responses included. Twisted's own server has the same limit for requests."""
 READ: Final = 8_192
@@ -261,8 +258,6 @@ class BoundedChannel(http.HTTPChannel):
     _finished = 0
     _closing: ScheduledCall | None = None
 
-    # ---- opening and closing
-
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's own name
         """Take a place, or refuse the connection."""
         super().connectionMade()  # type: ignore[no-untyped-call]  # twisted.web has no types
@@ -356,8 +351,6 @@ class BoundedSite(Site):
 
     def too_long(self, request: BoundedRequest) -> None:
         """Note that the body of a request exceeds the limit."""
-
-    # ---- Twisted's access log is not kept
 
     def log(self, request: object) -> None:
         """Write no access log."""

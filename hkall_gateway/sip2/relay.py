@@ -89,9 +89,6 @@ def answer(exchange: Exchange, handler: Handler) -> Awaitable[Reply]:
     return route(exchange, exchange.upstream, handler)
 
 
-# ---- one copy
-
-
 async def _relay_item_message(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """Handle 09, 11, 17, 19 and 29 on the side that has the item.
 
@@ -192,9 +189,6 @@ def _local_message(exchange: Exchange, send: LocalSend, request: str = "", *, wa
         terminal=exchange.by.who,
         was_in=was_in,
     )
-
-
-# ---- one patron
 
 
 async def _relay_patron_message(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
@@ -311,9 +305,6 @@ async def _execute_on_both(exchange: Exchange, upstream: UpstreamInterface, hand
     return Reply({}, body=theirs)
 
 
-# ---- requests and payments
-
-
 async def _relay_hold(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """Answer 15: our own request, or a title of the union catalogue, is handled here.
 
@@ -356,9 +347,6 @@ async def _relay_status(exchange: Exchange, upstream: UpstreamInterface, handler
     mine = zip(BX, _patron_texts(ours.fields.get("BX", ""))[0], strict=False)
     both = ("N" if code not in OF_THE_LINE and theirs_say.get(code) == "N" else flag for code, flag in mine)
     return replace(ours, fields={**ours.fields, **flags, "BX": "".join(both)})
-
-
-# ---- to the local system and back
 
 
 async def _forward(exchange: Exchange, upstream: UpstreamInterface) -> Reply:

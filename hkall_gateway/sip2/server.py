@@ -22,7 +22,7 @@ from hkall_gateway.clock import Clock, ScheduledCall, cancel
 from hkall_gateway.db.engine.deadline import Deadline, Undecided
 from hkall_gateway.net.endpoints import Transport
 from hkall_gateway.net.limits.connection_limit import ConnectionLimit, ConnectionSlot, Refusals
-from hkall_gateway.net.limits.fair_reads import mark_authenticated
+from hkall_gateway.net.limits.fair_reads import mark_authenticated, send_at_once
 from hkall_gateway.net.limits.timeout import message_deadline
 from hkall_gateway.sip2.client import UpstreamInterface
 from hkall_gateway.sip2.codec.dialects import DIALECTS
@@ -70,8 +70,6 @@ class TerminalConnection(TwistedProtocol):
     def terminal(self) -> str:
         """Return the login of this connection; "" before the login."""
         return self._session.terminal or ""
-
-    # ---- called by Twisted
 
     def connectionMade(self) -> None:  # noqa: N802
         """Admit the peer, or refuse it."""
@@ -132,8 +130,6 @@ class TerminalConnection(TwistedProtocol):
             )
         self._port.closed(self)
 
-    # ---- called by the factory
-
     def finish(self) -> None:
         """Stop reading; answer the received messages, then close."""
         if self._serving:
@@ -176,8 +172,6 @@ class TerminalConnection(TwistedProtocol):
 
     def stopProducing(self) -> None:  # noqa: N802
         """Do nothing: the connection is gone, and connectionLost follows."""
-
-    # ---- coming in
 
     def _admit_queued(self) -> None:
         """Begin a session that waited for its turn, with the bytes received meanwhile."""
@@ -230,8 +224,6 @@ class TerminalConnection(TwistedProtocol):
         else:
             self._timer.reset(seconds)
 
-    # ---- message queue
-
     def _prompt_events(self, data: bytes, prompts: Prompts) -> Iterable[Event]:
         return [SendBytes(piece) if isinstance(piece, bytes) else piece for piece in prompts.receive(data)]
 
@@ -276,7 +268,7 @@ class TerminalConnection(TwistedProtocol):
         came_in = self._session.terminal not in (None, known)
         if self._closing or (came_in and not self._claim_terminal()):
             return
-        self._socket.write(answer if self._prompts is None else self._answer_prompt(self._prompts))
+        send_at_once(self._socket, answer if self._prompts is None else self._answer_prompt(self._prompts))
         if self._session.counters[STRUCK_OUT]:
             self.close("three strikes")
         elif came_in:
@@ -303,8 +295,6 @@ class TerminalConnection(TwistedProtocol):
             self._socket.pauseProducing()
         else:
             self._socket.resumeProducing()
-
-    # ---- the end
 
     def _close_after_timeout(self) -> None:
         """Close after a timeout: no login in time, or silence.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import blockingCallFromThread
 
 from hkall_gateway.net.endpoints import numbered, server_endpoint
-from hkall_gateway.net.limits.fair_reads import FairReads, use_fair_reads
+from hkall_gateway.net.limits.fair_reads import FairReads, send_at_once, use_fair_reads
 
 
 class Counting(Factory):
@@ -35,14 +36,18 @@ class HangingUp(Protocol):
 
 
 class Talking(Protocol):
-    """Writes numbered lines, more than any socket takes at once, and hangs up."""
+    """Writes numbered lines, more than any socket takes at once, and hangs up. Every third line waits for the reactor."""
 
     LINES = 40_000
 
     def connectionMade(self) -> None:  # noqa: N802
         transport: Any = self.transport
         for number in range(self.LINES):
-            transport.write(b"%090d\n" % number)
+            line = b"%090d\n" % number
+            if number % 3:
+                send_at_once(transport, line)
+            else:
+                transport.write(line)
         transport.loseConnection()
 
 
@@ -113,3 +118,42 @@ def test_slow_reader_gets_the_whole_reply_in_order(doors: Doors) -> None:
     port = doors.listen("tcp:0:interface=127.0.0.1", factory, shared=False)
     with socket.create_connection(("127.0.0.1", port), 20) as caller, caller.makefile("rb") as said:
         assert [int(line) for line in said] == list(range(Talking.LINES))
+
+
+class Answering(Protocol):
+    """Answers at once, and notes what is left to write."""
+
+    def __init__(self) -> None:
+        self.left: list[int] = []
+        self.gone = Event()
+
+    def connectionLost(self, *_reason: object) -> None:  # noqa: N802
+        self.gone.set()
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        transport: Any = self.transport
+        send_at_once(transport, data)
+        self.left.append(len(transport.dataBuffer) + transport._tempDataLen)
+
+
+def test_short_answer_is_sent_without_another_poll(doors: Doors) -> None:
+    protocol = Answering()
+    factory: Any = Factory.forProtocol(lambda: protocol)
+    port = doors.listen("tcp:0:interface=127.0.0.1", factory, shared=False)
+    with socket.create_connection(("127.0.0.1", port), 20) as caller:
+        for _ in range(3):
+            caller.sendall(b"63")
+            assert caller.recv(10) == b"63"
+    assert protocol.left == [0, 0, 0]
+
+
+def test_answer_to_a_closed_connection_is_dropped(doors: Doors) -> None:
+    protocol = Answering()
+    factory: Any = Factory.forProtocol(lambda: protocol)
+    port = doors.listen("tcp:0:interface=127.0.0.1", factory, shared=False)
+    with socket.create_connection(("127.0.0.1", port), 20) as caller:
+        caller.sendall(b"63")
+        assert caller.recv(10) == b"63"
+    assert protocol.gone.wait(20)
+    protocol.dataReceived(b"63")
+    assert protocol.left == [0, 0]

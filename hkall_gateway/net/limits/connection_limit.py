@@ -14,9 +14,6 @@ from hkall_gateway.net.limits.allow_list import network_of
 from hkall_gateway.net.limits.rate_limiter import RateLimiter
 from hkall_gateway.observability.metrics import Metrics
 
-# ---- Queues expensive work for unauthenticated clients: one piece at a time for each network, so that none delays another.
-
-
 T = TypeVar("T")
 
 MOST_WAITING: Final = 1000
@@ -53,9 +50,6 @@ class AddressQueue:
             self._wanted[network] -= 1
             if not self._wanted[network]:
                 del self._wanted[network], self._locks[network]
-
-
-# ---- Refuses connections at accept, before a protocol is made and a byte is read.
 
 
 LOG = structlog.get_logger()
@@ -176,8 +170,6 @@ class ConnectionLimit:
         else:
             self._strangers[seat.network] += 1
         return seat
-
-    # ---- called by seats
 
     def proven(self, seat: ConnectionSlot, row: str, most: int) -> bool:
         """Count a connection under its row."""

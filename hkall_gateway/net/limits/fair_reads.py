@@ -12,9 +12,6 @@ from twisted.python.failure import Failure
 
 from hkall_gateway.clock import Clock, ScheduledCall
 
-# ---- A memory limit for all unfinished request bodies together.
-
-
 FREE: Final = 65_536
 """Bytes of each body that are not counted, so that an ordinary document is always accepted."""
 
@@ -74,6 +71,13 @@ class ReadingConnection(Protocol):
 
     def startReading(self) -> object:  # noqa: N802  # Twisted's own name
         """Read again."""
+
+
+class WritableConnection(Protocol):
+    """A connection that data is written to, plain TCP or TLS."""
+
+    def write(self, data: bytes) -> object:
+        """Write data, without waiting."""
 
 
 class FairReads:
@@ -157,6 +161,20 @@ def mark_authenticated(transport: object, row: str) -> None:
         transport.mark_authenticated(row)
 
 
+def send_at_once(transport: WritableConnection, data: bytes) -> None:
+    """Write data, and send at once what the socket takes.
+
+    Otherwise the reactor polls once more until the socket is writable, which is a quarter of the CPU time of a short message
+    (bench row `sip2_63_rate`, and patron information against SIPServer at one connection).
+    """
+    if isinstance(transport, FairTransport) and transport.has_sent_all:
+        sent = transport.writeSomeData(data)
+        if isinstance(sent, int):
+            data = data[sent:]
+    if data:
+        transport.write(data)
+
+
 STRANGER_READ: Final = 4_096
 KNOWN_READ: Final = 16_384
 """Bytes read at a time, from an unauthenticated and from an authenticated connection."""
@@ -190,6 +208,11 @@ class FairTransport(Server):
         self.fair.forget(self)
         self._parked = False
         super().stopReading()  # type: ignore[no-untyped-call]  # it has no types
+
+    @property
+    def has_sent_all(self) -> bool:
+        """Return whether the connection is open and none of the written data waits to be sent."""
+        return bool(self.connected) and not (self.disconnecting or self.dataBuffer or self._tempDataBuffer)
 
     def mark_authenticated(self, row: str) -> None:
         """Mark the connection as `row`'s; if it waits for its turn to read, it resumes at once."""

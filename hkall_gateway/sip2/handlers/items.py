@@ -19,9 +19,6 @@ from hkall_gateway.sip2.exchange import Exchange, Reply, refuse, refuse_by, repl
 from hkall_gateway.sip2.handlers.patrons import LISTINGS, entry_text
 from hkall_gateway.sip2.screen_messages import Notice, notice_text
 
-# ---- Holds at a terminal: for us they are requests to other libraries, placed, changed or taken back.
-
-
 # fmt: off
 MODES: Final[Mapping[str, tuple[HoldMode, Notice]]] = {
     "+": (HoldMode.PLACE,  Notice.HOLD_PLACED),

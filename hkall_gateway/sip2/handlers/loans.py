@@ -43,9 +43,6 @@ SORT_BINS: Final[Mapping[str, SortBin]] = {
 # fmt: on
 
 
-# ---- checkout
-
-
 async def check_out(exchange: Exchange) -> Reply:
     """Answer a Checkout (11) by a 12.
 
@@ -118,9 +115,6 @@ async def _undo_checkin(exchange: Exchange) -> Reply:
     due = seen.due if isinstance(seen, ItemSeen) else None
     text = notice_text(Notice.RETURN_UNDONE, exchange.language())
     return _loan_reply(exchange, outcome.title, due, [text], had=True, request=outcome.request)
-
-
-# ---- check-in
 
 
 async def check_in(exchange: Exchange) -> Reply:
@@ -205,9 +199,6 @@ async def _undo_checkout(exchange: Exchange) -> Reply:
         "AF": (notice_text(Notice.LOAN_UNDONE, exchange.language(outcome.language)),),
     }
     return reply(exchange, said, request=outcome.request)
-
-
-# ---- renewal
 
 
 async def renew(exchange: Exchange) -> Reply:

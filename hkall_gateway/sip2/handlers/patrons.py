@@ -21,9 +21,6 @@ from hkall_gateway.sip2.codec.lines import Sip2Message, Value
 from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, refuse, refuse_by, reply
 from hkall_gateway.sip2.screen_messages import ZH, Notice, notice_text, say
 
-# ---- Money taken at a terminal.
-
-
 _AMOUNT: Final = re.compile(r"[^\d.,-]*(\d{1,9})(?:[.,](\d{1,2}))?")
 """A sum in dollars: "12", "12.5", "HKD 12.50"; more than two decimals, or a minus, is no sum of money."""
 
@@ -369,9 +366,6 @@ def _page_limit(text: str, otherwise: int) -> int:
     """Return a limit of a page; `otherwise` if it is not a number."""
     found = whole_number(text.strip())
     return otherwise if found is None else found
-
-
-# ---- Blocking a card at a terminal, and lifting that again.
 
 
 async def block(exchange: Exchange) -> Reply:
