@@ -64,9 +64,6 @@ def _read_users(name: str, file: IO[bytes]) -> Iterator[Row]:
         raise BadFile([f"{name}:{bad.lineno}: {bad.msg}"]) from None
 
 
-# ---- one user
-
-
 def _find_barcode(user: User) -> str:
     return next(_find_barcodes(user, active=True), _child_text(user, "primary_id"))
 

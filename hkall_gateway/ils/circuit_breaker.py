@@ -152,8 +152,6 @@ class CircuitBreaker:
             LOG.info("ils.login_taken", channel="ils", asked_by=self._channel, login=name)
         self._metrics.ils_login_refused.labels(self._channel, name).set(0)
 
-    # ---- in the background
-
     def stop(self) -> None:
         """Stop the trials."""
         self._health.timer = None

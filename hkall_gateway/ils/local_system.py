@@ -148,8 +148,6 @@ class ConnectedSystem:
         self._words = UnknownWords()
         self._own_loans = OwnLoans(self.loans, now)
 
-    # ---- facts of commands
-
     async def owner(self, card: str, pin: Sensitive = NOTHING) -> Gathered[BorrowerFacts] | Refused:
         """Gather the facts about the owner of a card. A PIN that comes with the command must be right."""
         if not self.loaded:
@@ -197,8 +195,6 @@ class ConnectedSystem:
         """Return the refusal of a PIN; None if it is right, or if none came."""
         right = await self.pin_ok(card, pin) if pin else True
         return None if right is None and self.pin_was_right(card, pin) else _PIN_ANSWERS[right]
-
-    # ---- questions without a transaction
 
     async def facts(self, card: str) -> BorrowerFacts:
         """Return the facts about a borrower, after moving the borrower's records to the present card."""

@@ -56,9 +56,6 @@ def read(path: Path, mapping: MarcMapping, staged: StagedCopies, agency: str = "
     return MarcFile(reader.titles, frozenset(reader.complete), tuple(reader.mistakes))
 
 
-# ---- facts of a record
-
-
 class RecordReader:
     """Reads the copies of a file by a mapping; beside them, its titles, complete titles and mistakes."""
 

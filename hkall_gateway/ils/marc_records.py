@@ -86,9 +86,6 @@ def _open_file(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path)) if _is_compressed(path) else path.open("rb")
 
 
-# ---- MARC21
-
-
 def _marc21_records(path: Path, file: IO[bytes], tags: Set[str]) -> Iterator[MarcRecord | BadRecord]:
     """Split at the record terminators, not by the lengths, so that a false length hides no record."""
     wanted = frozenset(tag.encode() for tag in tags)
@@ -173,9 +170,6 @@ def _from_marc8(text: bytes) -> str:
 
 def _is_control(tag: str) -> bool:
     return tag.startswith("00")
-
-
-# ---- MARCXML
 
 
 def _xml_records(path: Path, file: IO[bytes], tags: Set[str]) -> Iterator[MarcRecord | BadRecord]:

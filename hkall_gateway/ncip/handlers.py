@@ -212,9 +212,6 @@ class _Answering:
         return log_context(channel="ncip", corr_id=self.mark[:CORR], **trace)
 
 
-# ---- reading
-
-
 def _read_document(body: bytes, charset: str | None) -> tuple[ReceivedDocument, Problem | None]:
     try:
         message = decode(body, charset, QUESTION)
@@ -241,9 +238,6 @@ def _find_agency(message: NcipMessage, side: str) -> str:
 
 def _make_try_again_problem() -> Problem:
     return problems.make_problem(Reason.TRY_AGAIN, "", {})
-
-
-# ---- answering
 
 
 async def _handle_within_limits(
@@ -283,9 +277,6 @@ async def _handle_message(services: NcipServices, message: NcipMessage, mark: st
         return too_much
     call = ServiceRequest(services, caller, spell_agencies(services, message), mark)
     return await quarantine_unplaced(call, await service.handle(call))
-
-
-# ---- writing
 
 
 def _make_reply(services: NcipServices, asked: ReceivedDocument, said: Fields | Problem, sender: str) -> NcipMessage:

@@ -32,9 +32,6 @@ MOST_COPIES: Final = 100
 """Maximum copies in a reply; the token of the reply asks for the next ones."""
 
 
-# ---- a patron, a copy, a request
-
-
 async def lookup_user(call: ServiceRequest) -> Payload:
     """Return the desired elements of a patron of ours. With a PIN, a wrong card and a wrong PIN get the same answer."""
     found = read_credentials(call)
@@ -141,9 +138,6 @@ def find_desired_types(call: ServiceRequest, element: str) -> frozenset[str]:
     return frozenset(text.casefold() for text in call.message.texts(element))
 
 
-# ---- shelves
-
-
 async def lookup_item_set(call: ServiceRequest) -> Payload:
     """Return the items of some titles, or some items: of all libraries to our own systems, of ours to partners."""
     message, limit = call.message, whole_number(call.message.text("MaximumItemsCount"))
@@ -166,9 +160,6 @@ async def lookup_item_set(call: ServiceRequest) -> Payload:
     bibs = {shelf.bib_id for shelf in seen.shelves} - {""} if call.from_client and RESTRICTION in wanted else set()
     closed = await call.services.circulation.execute(FindClosedVolumes(frozenset(bibs))) if bibs else frozenset()
     return shelves.make_item_set_fields(seen, wanted, replace(make_frame(call), closed=closed))
-
-
-# ---- our agency
 
 
 async def lookup_agency(call: ServiceRequest) -> Payload:

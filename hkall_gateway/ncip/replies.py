@@ -135,9 +135,6 @@ def _last_second(day: date, zone: tzinfo) -> str:
     return stamp(dates.end_of(day), zone)
 
 
-# ---- a patron
-
-
 def make_patron_fields(
     seen: PatronSeen, wanted: frozenset[str], flags: frozenset[str], frame: Frame, fixed: frozenset[str] = frozenset()
 ) -> Fields:
@@ -304,9 +301,6 @@ _PERSON: Final = MappingProxyType(
     }
 )
 """UserElementType -> its part of UserOptionalFields. Date of birth and earlier cards are not known here."""
-
-
-# ---- a copy
 
 
 def make_copy_fields(seen: ItemSeen, wanted: frozenset[str], number: Fields, frame: Frame) -> Fields:

@@ -56,9 +56,6 @@ REPORTED: Final[Mapping[str, str]] = MappingProxyType({
 """Reported element -> the desk's kind of report."""
 # fmt: on
 
-# ---- events
-
-
 Event = TypeVar(
     "Event", ItemCheckedIn, ItemCheckedOut, ItemRecalled, ItemReceived, ItemShipped, RecallCancelled, RequestCancelled
 )
@@ -91,9 +88,6 @@ async def handle_renewal(call: ServiceRequest) -> Payload:
     return await execute_command(call, replace(told, item=read_item(call, default)))
 
 
-# ---- the status of a copy
-
-
 async def set_circulation_status(call: ServiceRequest) -> Payload:
     """Set the circulation status of an item: a partner for its own items, our own system for ours."""
     owner = call.services.agency if call.from_client else call.caller.agency
@@ -119,9 +113,6 @@ async def report_item(call: ServiceRequest) -> Payload:
     who = "" if call.from_client else call.caller.agency
     ask = CopyReport(call.by, REPORTED[what], named, who, card, reason=what, on=on)
     return await execute_command(call, ask)
-
-
-# ---- money
 
 
 async def record_fiscal_transaction(call: ServiceRequest) -> Payload:
@@ -160,9 +151,6 @@ def read_cents(about: NcipMessage) -> int | None:
     whole, point, part = text.partition(".")
     digits = whole + part.ljust(2, "0") if point else whole
     return whole_number(digits) if len(part) <= 2 else None
-
-
-# ---- requests
 
 
 async def request_item(call: ServiceRequest) -> Payload:

@@ -284,9 +284,6 @@ def make_refusal(why: Reason) -> Refused:
     return Refused(why, why.rule)
 
 
-# ---- the request, the copy, the title
-
-
 def read_request_id(call: ServiceRequest) -> tuple[str, str]:
     """Return agency and value of the RequestId. One without an agency is the caller's own."""
     value = call.message.text("RequestId/RequestIdentifierValue")

@@ -137,9 +137,6 @@ SCHEME: Final = "Permanent Location"
 PROFILES: Final = ("HKALL direct", "HKALL broker", "INN-Reach DCB")
 
 
-# ---- a request
-
-
 def make_request_fields(seen: RequestSeen, number: Fields, wanted: frozenset[str], frame: Frame) -> Fields:
     """Make the state of a request. `wanted` are RequestElementTypes in lower case, all if there are none."""
     parts: dict[str, Fields] = {
@@ -156,9 +153,6 @@ def make_request_fields(seen: RequestSeen, number: Fields, wanted: frozenset[str
     title: Fields = {"BibliographicDescription": {"Title": seen.title}}
     more = make_copy_fields(seen.copy, frozenset(), {}, frame)["ItemOptionalFields"] if seen.copy else title
     return {"RequestId": number, **({"ItemId": item_id(seen.item)} if seen.item else {}), **told, "ItemOptionalFields": more}
-
-
-# ---- shelves
 
 
 def make_item_set_fields(seen: ShelvesSeen, wanted: frozenset[str], frame: Frame) -> Fields:
@@ -197,9 +191,6 @@ def make_bib_id(number: str) -> Fields:
     """Make the id of a title, by the union catalogue's number."""
     record: dict[str, Value] = {"BibliographicRecordIdentifier": number, "AgencyId": CATALOGUE}
     return {"BibliographicRecordId": record}
-
-
-# ---- ourselves
 
 
 def make_place_fields(names: tuple[str, ...]) -> Fields:

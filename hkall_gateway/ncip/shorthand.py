@@ -149,9 +149,6 @@ def split_pair(word: str) -> tuple[str, str]:
     return key, value
 
 
-# ---- writing
-
-
 def _suggest_names(name: str, known: Iterable[str]) -> str:
     """Name the known names that resemble an unknown one, else all of them."""
     folded = {one.casefold(): one for one in known}
@@ -182,9 +179,6 @@ def _put_value(fields: dict[str, Value], path: str, text: str) -> None:
         assert isinstance(inner, dict), f"{name} holds elements"
         fields = inner
     fields[last] = True if ELEMENTS[last].kind == "empty" and text == "yes" else text
-
-
-# ---- comparing
 
 
 def _find_texts(message: NcipMessage, path: str, key: Key, wanted: str) -> list[str]:

@@ -293,9 +293,6 @@ def _make_slot(at: Child, element: Element, mark: str, *, foreign: bool = False)
     return _Slot(at.name, element.kind, at.since, at.repeats, foreign, *tags)
 
 
-# ---- texts
-
-
 def _escape_text(text: str) -> str:
     said = without_control_characters(text)
     return said.translate(_ESCAPES) if _MARKUP.search(said) else said

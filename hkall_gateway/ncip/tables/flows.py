@@ -144,8 +144,6 @@ def cancelled_there(message: PartnerMessage, partner: Partner, agency: str) -> N
     return NcipMessage("CancelRequestItem", {n: v for n, v in said.fields.items() if n != "ItemOptionalFields"})
 
 
-# ---- the tables
-
 _SILENT: Final[Mapping[Notification, Document]] = MappingProxyType(dict.fromkeys(DOCUMENTS, nothing))
 
 # fmt: off

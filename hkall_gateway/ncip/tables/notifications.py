@@ -34,9 +34,6 @@ INSTITUTION: Final = "{}-INST"
 """The card on which a library borrows from another, where its row names none; the lender never learns the patron."""
 
 
-# ---- we borrow
-
-
 def request_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """Ask the lender for the item that was chosen, or for any item of the title where none was."""
     record = record_id(message.bib_id, message.local_bib_id, partner)
@@ -107,9 +104,6 @@ def item_lost(message: PartnerMessage, partner: Partner, agency: str) -> NcipMes
     return _make_report(message, partner, agency, ItemReportedLost=True)
 
 
-# ---- we lend
-
-
 def item_shipped(message: PartnerMessage, partner: Partner, _agency: str) -> NcipMessage:
     """Report that our item is on its way to the borrower, with the date on which we expect it back."""
     shipped = _make_shipment(message, message.pickup_location or partner.agency)
@@ -164,8 +158,6 @@ DOCUMENTS: Final[Mapping[Notification, Document]] = MappingProxyType({
     Notification.TELL_BORROWER_HOME:             item_received,
 })
 # fmt: on
-
-# ---- parts, also of replies
 
 
 def user_id(agency: str, card: str) -> Fields:

@@ -129,8 +129,6 @@ class NcipConnection(Protocol):
     def _start_deadline(self) -> Deadline | None:
         return message_deadline(self._factory.services.timeout, self.transport)
 
-    # ---- cutting
-
     def _cut_document(self) -> bytes | None:
         """Cut the next complete document from the buffer. None until its end has arrived. No byte is searched twice."""
         found = END.search(self._buffer, max(0, self._seen - LONGEST_END))
@@ -188,8 +186,6 @@ class NcipConnection(Protocol):
         """Count the connection as the authenticated caller's; above its `max_connections` it stays unauthenticated."""
         if self._seat is not None and self._seat.prove(caller.agency, caller.access.max_connections):
             mark_authenticated(self.transport, f"ncip {caller.agency}")
-
-    # ---- idle timeout and closing
 
     def _restart_idle_timer(self) -> None:
         self._start_timer(self._factory.bounds.idle_s, self._handle_idle_timeout)

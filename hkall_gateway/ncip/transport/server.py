@@ -109,8 +109,6 @@ class NcipSite(BoundedSite):
         self._drained.append(waiting)
         return waiting
 
-    # ---- called by channels and the resource
-
     def enter(self, channel: NcipChannel) -> ConnectionSlot | None:
         """Return a seat for a connection of a caller or a balancer. None if there is none."""
         address = str(getattr(channel.transport.getPeer(), "host", ""))
