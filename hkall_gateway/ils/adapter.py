@@ -62,11 +62,6 @@ class DoctorRow:
     advice: str
 
 
-def no_faults(_row: Mapping[str, object]) -> Iterable[tuple[str, str]]:
-    """Find nothing; the `check` of an adapter whose settings say all."""
-    return ()
-
-
 async def no_examination(_report: Report, _tools: ConnectorTools) -> None:
     """Examine nothing; for an adapter without doctor rows of its own."""
 
@@ -92,7 +87,7 @@ class Adapter:
     build: Callable[[ConnectorTools], LocalIls]
     settings: type[BaseModel] = NoSettings
     needs: tuple[str, ...] = ()
-    check: Callable[[Mapping[str, object]], Iterable[tuple[str, str]]] = no_faults
+    check: Callable[[Mapping[str, object]], Iterable[tuple[str, str]]] = lambda _row: ()
     is_live: bool = True
     probes: tuple[Probe, ...] = (Probe.CARD,)
     rows: tuple[DoctorRow, ...] = ()

@@ -56,11 +56,6 @@ async def reject_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
     return False
 
 
-def reject_recent(_card: str, _pin: Sensitive, _now: datetime) -> bool:
-    """Remember no PIN. The default `recent_pin`."""
-    return False
-
-
 @dataclass(frozen=True, slots=True)
 class OfflineRules:
     """Rules for deciding without the local system.
@@ -75,7 +70,7 @@ class OfflineRules:
     keep_s: float = 900.0
     pin: Literal["refuse", "loaded", "unchecked"] = "refuse"
     verify: Callable[[str, Sensitive, Sensitive], Awaitable[bool]] = reject_pin
-    recent_pin: Callable[[str, Sensitive, datetime], bool] = reject_recent
+    recent_pin: Callable[[str, Sensitive, datetime], bool] = lambda _card, _pin, _now: False
 
 
 USUAL: Final = OfflineRules()

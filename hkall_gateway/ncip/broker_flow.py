@@ -23,6 +23,7 @@ from hkall_gateway.ncip.service_request import (
     Notice,
     ServiceRequest,
     check_request_id,
+    find_first_text,
     read_bib_id,
     read_due_date,
     read_event_time,
@@ -55,18 +56,13 @@ def make_command(call: ServiceRequest) -> BrokerCommand:
         wire_id=value,
         barcode=message.text("ItemId/ItemIdentifierValue") or value,
         agency=message.text("ItemId/AgencyId"),
-        title=find_first_text(call, TITLES_GIVEN),
+        title=find_first_text(message, TITLES_GIVEN),
         bib_id=read_bib_id(call),
         pickup_location=message.text("PickupLocation"),
         at=read_event_time(call, (MANDATED,)),
         due=read_due_date(call, DUES),
         judged=call.judged,
     )
-
-
-def find_first_text(call: ServiceRequest, paths: tuple[str, ...]) -> str:
-    """Return the first text at one of these paths."""
-    return next((text for path in paths if (text := call.message.text(path))), "")
 
 
 def make_broker_handler(
@@ -134,7 +130,7 @@ def make_mirrored_command(call: ServiceRequest) -> BrokerCommand:
     unique = without_library(call.message.text("ItemId/ItemIdentifierValue"), call.caller.agency)
     number = unique if is_central_number(unique) else ""
     printed = without_library(call.message.text(PRINTED), call.caller.agency)
-    card = next((text for path in CARDS if (text := call.message.text(path))), "")
+    card = find_first_text(call.message, CARDS)
     place = ask.pickup_location or call.message.text(PLACE).strip()
     return replace(
         ask, number=number, barcode=printed or ("" if number else unique), agency="", card=card, pickup_location=place

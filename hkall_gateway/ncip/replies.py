@@ -193,7 +193,7 @@ def _make_account_details(line: ChargeEntry, frame: Frame) -> Fields:
 
 def _make_description(bib: str, title: str) -> Fields:
     """Describe a title, with the number by which discovery systems link to their own record."""
-    record: Fields = {"BibliographicRecordId": [_make_record_id(bib)]} if bib else {}
+    record: Fields = {"BibliographicRecordId": [make_record_id(bib)]} if bib else {}
     return {**record, "Title": title}
 
 
@@ -215,10 +215,11 @@ def _make_requested_item(line: LoanEntry, frame: Frame) -> Fields:
 
 
 def _make_bib_ids(bib: str) -> Value:
-    return [{"BibliographicRecordId": _make_record_id(bib)}] if bib else []
+    return [{"BibliographicRecordId": make_record_id(bib)}] if bib else []
 
 
-def _make_record_id(bib: str) -> Fields:
+def make_record_id(bib: str) -> Fields:
+    """Make the id of a title, by the union catalogue's number."""
     return {"BibliographicRecordIdentifier": bib, "AgencyId": CATALOGUE}
 
 

@@ -334,7 +334,7 @@ def read_pickup_location(call: ServiceRequest, path: str = "PickupLocation") -> 
 
 def read_volume(call: ServiceRequest) -> str:
     """Return the desired volume. "" for a title in one volume."""
-    return _first_of(call.message, VOLUME)
+    return find_first_text(call.message, VOLUME)
 
 
 Notice = TypeVar("Notice", bound=PartnerNotice)
@@ -356,8 +356,8 @@ def make_notice(kind: type[Notice], call: ServiceRequest, due: str = "") -> Noti
         wire_id=value,
         item=read_item(call, owner),
         at=read_event_time(call, MOMENTS),
-        reason=_first_of(call.message, DECLINED),
-        detail=_first_of(call.message, DECLINED_IN_WORDS),
+        reason=find_first_text(call.message, DECLINED),
+        detail=find_first_text(call.message, DECLINED_IN_WORDS),
         due=read_due_date(call, (due,)) if due else None,
         judged=call.judged,
     )
@@ -365,13 +365,13 @@ def make_notice(kind: type[Notice], call: ServiceRequest, due: str = "") -> Noti
 
 def read_event_time(call: ServiceRequest, paths: tuple[str, ...]) -> datetime | None:
     """Return the instant of an event within the last year, or at most a day ahead by a fast clock. None without one."""
-    when, now = instant(_first_of(call.message, paths), _zone_of(call.caller)), call.services.now()
+    when, now = instant(find_first_text(call.message, paths), _zone_of(call.caller)), call.services.now()
     return None if when is None or _is_impossible(call, when, now - A_YEAR, now + dates.DAY) else when
 
 
 def read_due_date(call: ServiceRequest, paths: tuple[str, ...]) -> date | None:
     """Return the due date at the first of these paths that has one. None without one, or for a past one."""
-    until = read_day(_first_of(call.message, paths), call.caller)
+    until = read_day(find_first_text(call.message, paths), call.caller)
     return None if until is None or _is_impossible(call, until, dates.civil(call.services.now()), until) else until
 
 
@@ -383,7 +383,8 @@ def _is_impossible(call: ServiceRequest, named: Day, first: Day, last: Day) -> b
     return True
 
 
-def _first_of(message: NcipMessage, paths: tuple[str, ...]) -> str:
+def find_first_text(message: NcipMessage, paths: tuple[str, ...]) -> str:
+    """Return the first text at one of these paths."""
     return next((text for path in paths if (text := message.text(path))), "")
 
 

@@ -10,8 +10,8 @@ from typing import Final
 
 from hkall_gateway.circulation.partners.partner_queries import RequestSeen, ShelvesSeen, TitleCopies
 from hkall_gateway.ncip.codec.dialects import DIALECTS
-from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, Value, stamp
-from hkall_gateway.ncip.replies import Frame, make_copy_fields, stamp_last_second
+from hkall_gateway.ncip.codec.messages import Fields, NcipMessage, stamp
+from hkall_gateway.ncip.replies import Frame, make_copy_fields, make_record_id, stamp_last_second
 from hkall_gateway.ncip.tables.flows import request_status
 from hkall_gateway.ncip.tables.notifications import CATALOGUE, item_id, record_id, user_id
 from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
@@ -164,7 +164,7 @@ def make_item_set_fields(seen: ShelvesSeen, wanted: frozenset[str], frame: Frame
 
 def _make_bib_information(group: list[TitleCopies], wanted: frozenset[str], frame: Frame) -> Fields:
     first = group[0]
-    number: Fields = {"BibliographicId": make_bib_id(first.bib_id)} if first.bib_id else {}
+    number: Fields = {"BibliographicId": {"BibliographicRecordId": make_record_id(first.bib_id)}} if first.bib_id else {}
     if first.unknown:
         element, value = ("ItemId", first.wanted.barcode) if first.wanted else ("BibliographicId", first.bib_id)
         problem: Fields = {"ProblemType": UNKNOWN_ITEM, "ProblemElement": element, "ProblemValue": value}
@@ -185,12 +185,6 @@ def _make_holdings_set(shelf: TitleCopies, wanted: frozenset[str], frame: Frame)
         "Location": {"LocationType": SCHEME, "LocationName": {"LocationNameInstance": [place]}},
         "ItemInformation": [make_copy_fields(one, wanted, {}, frame) for one in shelf.copies],
     }
-
-
-def make_bib_id(number: str) -> Fields:
-    """Make the id of a title, by the union catalogue's number."""
-    record: dict[str, Value] = {"BibliographicRecordIdentifier": number, "AgencyId": CATALOGUE}
-    return {"BibliographicRecordId": record}
 
 
 def make_place_fields(names: tuple[str, ...]) -> Fields:
