@@ -1,4 +1,4 @@
-"""Why a library does not lend: one row for each reason, and which of them another system's words mean.
+"""Reasons for which a library does not lend: one row for each, and the meaning of other systems' words for them.
 
 Source: HKALL rules R37, R38; NISO Z39.83 processing errors; ISO 10161 and ISO 18626 reasons unfilled.
 """
@@ -30,7 +30,7 @@ LAST_LENDER: Final[Mapping[str, str]] = {ENGLISH: "The last library that was ask
 
 @dataclass(frozen=True, slots=True)
 class Decline:
-    """How we decline for a reason: the CirculationStatus that the borrower is told, and that of our copy afterwards."""
+    """The statuses of a decline: the CirculationStatus in our answer to the borrower, and that of our copy afterwards."""
 
     status: str
     status_after: str

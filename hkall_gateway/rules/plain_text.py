@@ -1,4 +1,4 @@
-"""The text and the numbers that may enter, for every entry: pages, API, SIP2, NCIP, files, mail, and the command line.
+"""Checks text and numbers from outside, for every entry: pages, API, SIP2, NCIP, files, mail, and the command line.
 
 An entry checks what it reads once, where it reads it, and refuses in its own protocol. Code behind it relies on that.
 """

@@ -43,7 +43,7 @@ class Share(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WebCaller:
-    """`row` names who has proven to be whom, for the limits of connections; "" for a stranger."""
+    """The caller of a page. `row` names a proven caller for the limits of connections; "" for a stranger."""
 
     share: Share
     row: str = ""

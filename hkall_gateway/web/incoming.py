@@ -1,4 +1,4 @@
-"""The texts of a request: checked before a page or an operation reads any, and the fields of a form."""
+"""Checks every text of a request before a page or an operation reads it, and reads the fields of forms."""
 
 from __future__ import annotations
 

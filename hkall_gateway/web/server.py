@@ -152,7 +152,7 @@ class PagesResource(Resource):
 
 
 class WebRequest(BoundedRequest):
-    """A request whose headers are read once, before anything judges them.
+    """A request whose proxy headers are read once, before any check.
 
     WSGI knows no difference between `-` and `_` in the name of a header, so that those with `_` are dropped. The last address
     that a configured reverse proxy names is its caller; headers of other proxies are dropped.
@@ -205,7 +205,7 @@ class WebSite(BoundedSite):
         return seat
 
     def prove(self, channel: BoundedChannel, caller: WebCaller) -> None:
-        """Count the connection as its caller's, so that it gives way to no stranger's and is read before those."""
+        """Count the connection as its caller's: it gives way to no stranger, and is read before strangers' connections."""
         seat = channel.seat
         if seat and caller.row and seat.row != PROXY and seat.prove(caller.row, self._most_of_one):
             mark_authenticated(channel.transport, f"web {caller.row}")

@@ -1,4 +1,4 @@
-"""Sessions: the cookie holds a random token, the database its hash, who it is, and until when.
+"""Sessions: the cookie holds a random token, the database its hash, the person, and the end.
 
 A browser that is not logged in has no row: the secret of its forms is in a cookie of its own, which only this host can set
 (`__Host-`). A login always gives a new token, so that a token planted before it opens nothing. A second cookie remains after

@@ -1,4 +1,4 @@
-"""The letters to patrons, one row per kind: the occasion, the policy key, the value it is sent once for, and its condition.
+"""The letters to patrons, one row for each kind: its occasion, its policy key, its value of once, and its condition.
 
 All go to the patron of the request. The life cycle (`lifecycle.TABLE`) names the step that sends a letter; one that belongs to
 no step is sent by `unit.tell`. The texts are two templates in `delivery/templates`, named after the letter.

@@ -73,7 +73,7 @@ LONGEST: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class PinRefused:
-    """A login that is refused. `wait_s`: the seconds until the next try; 0 where that is not the reason, which is `why`."""
+    """A login that is refused. `wait_s` are the seconds until the next try, 0 if the reason is `why` instead."""
 
     why: Refused
     wait_s: int = 0

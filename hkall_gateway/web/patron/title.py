@@ -1,4 +1,4 @@
-"""/title/<bib_id>: the copies of a title and whether it may be requested, and /title/<bib_id>/request, where it is.
+"""/title/<bib_id> shows a title with its copies and whether it may be requested; /title/<bib_id>/request places the request.
 
 The form asks for the home library, the pickup place, card and PIN. Refusals that do not depend on the patron are shown before.
 """

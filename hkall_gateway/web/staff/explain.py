@@ -1,4 +1,4 @@
-"""/staff/explain: what would be answered, by which rule and from which facts; nothing is changed."""
+"""/staff/explain: shows the answer to a question, its rule and its facts, and changes nothing."""
 
 from __future__ import annotations
 

@@ -186,7 +186,7 @@ def _record_stores() -> Records:
 
 
 def _redirect_to_patron(number: str, **query: str) -> Response:
-    return redirect(url_for("patrons.page", number=number, **query), 303)  # type: ignore[arg-type]  # `told` is the query
+    return redirect(url_for("patrons.page", number=number, **query), 303)  # type: ignore[arg-type]  # `query` is of texts
 
 
 def _render_search(error: str = "", words: str = "", rows: list[dict[str, str]] | None = None, *, most: bool = False) -> str:

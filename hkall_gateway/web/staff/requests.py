@@ -49,7 +49,7 @@ FOUND_BY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The filled form of an action; `no` is a sentence about it with its `rule`, `changed` the change made meanwhile."""
+    """The filled form of an action; `error` is a sentence about it with its `rule`, `changed` the change made meanwhile."""
 
     fields: dict[str, str] = field(default_factory=dict)
     error: str = ""
