@@ -136,7 +136,7 @@ class Answering(Protocol):
         self.left.append(len(transport.dataBuffer) + transport._tempDataLen)
 
 
-def test_short_answer_is_sent_without_another_poll(doors: Doors) -> None:
+def test_short_answer_is_sent_without_another_poll(doors: Doors, reactor: Any) -> None:
     protocol = Answering()
     factory: Any = Factory.forProtocol(lambda: protocol)
     port = doors.listen("tcp:0:interface=127.0.0.1", factory, shared=False)
@@ -144,7 +144,7 @@ def test_short_answer_is_sent_without_another_poll(doors: Doors) -> None:
         for _ in range(3):
             caller.sendall(b"63")
             assert caller.recv(10) == b"63"
-    assert protocol.left == [0, 0, 0]
+        assert blockingCallFromThread(reactor, lambda: list(protocol.left)) == [0, 0, 0]
 
 
 def test_answer_to_a_closed_connection_is_dropped(doors: Doors) -> None:
