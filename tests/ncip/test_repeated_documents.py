@@ -175,7 +175,7 @@ def _rows(unit: UnitOfWork, table: Any) -> list[tuple[Any, ...]]:
 
 
 STORIES = settings(
-    max_examples=example_count(40) + 4 * MORE,
+    max_examples=example_count(40 + 4 * MORE),
     stateful_step_count=LONGEST,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),  # a story is shrunk for minutes, and hardly shorter
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
