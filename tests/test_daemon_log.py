@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hkall_gateway.observability.log_context import trace_id
-from hkall_gateway.observability.log_events import CONTEXTS, EVENTS, EVERY_LINE, VERSION
+from docs.generate.log_events import CONTEXTS, EVENTS, EVERY_LINE
+from hkall_gateway.observability.log_context import VERSION, trace_id
 from tests.company import CARD, PATIENCE_S, Gateway, stamp, until
 
 pytestmark = pytest.mark.long

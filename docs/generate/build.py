@@ -17,6 +17,7 @@ from docs.generate.logs_page import logs_page
 from docs.generate.man_page import completion, man_page
 from docs.generate.rules_page import rules_page
 from docs.generate.settings_page import describe, describe_policy
+from docs.generate.systems_facts import FACTS
 from hkall_gateway.config.crosschecks import OF_ROLES
 from hkall_gateway.ncip import handlers as ncip_handlers
 from hkall_gateway.ncip.codec.dialects import SUPPORTED
@@ -189,7 +190,7 @@ def systems() -> str:
     tested = [
         (row.title, f"`{row.name}`", one.use.value, one.what, one.seen.value, one.version, one.note)
         for row in SYSTEMS.values()
-        for one in row.evidence
+        for one in FACTS[row.name].evidence
     ]
     heads = ("system", "name", "table", "what works", "evidence", "version", "note")
     parts = ["# Other systems", WRITTEN, ABOUT_SYSTEMS, "## What works", _table(heads, tested), ABOUT_EVIDENCE]
@@ -198,12 +199,13 @@ def systems() -> str:
 
 def _system(row: System) -> str:
     """The section of one system."""
+    known = FACTS[row.name]
     facts = [
-        ("kind", row.kind),
-        ("authenticates by", ", ".join(row.proofs)),
-        ("RequestItem returns", f"{row.numbers} RequestId" if row.partners is not None else ""),
-        ("needs", "; ".join(row.needs)),
-        ("never sends", "; ".join(row.never_tells)),
+        ("kind", known.kind),
+        ("authenticates by", ", ".join(known.proofs)),
+        ("RequestItem returns", f"{known.numbers} RequestId" if row.partners is not None else ""),
+        ("needs", "; ".join(known.needs)),
+        ("never sends", "; ".join(known.never_tells)),
         *((f"`{_HEADS[use]}` defaults", _keys(row.defaults(use))) for use in SystemRole),
     ]
     told = [(name, text) for name, text in facts if text]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from hkall_gateway.observability.log_events import CONTEXTS, EVENTS, EVERY_LINE, FIELDS, VERSION
+from docs.generate.log_events import CONTEXTS, EVENTS, EVERY_LINE, FIELDS
+from hkall_gateway.observability.log_context import VERSION
 
 INTRODUCTION: Final = f"""\
 # The log

@@ -66,7 +66,7 @@ from hkall_gateway.net.limits.rate_limiter import Guesses
 from hkall_gateway.net.limits.timeout import Timeout
 from hkall_gateway.net.proxy_protocol import ProxyProtocolFactory
 from hkall_gateway.net.secrets import Secrets, WrongPins, ignore_lock
-from hkall_gateway.observability.log_events import VERSION
+from hkall_gateway.observability.log_context import VERSION
 from hkall_gateway.observability.metrics import Metrics
 from hkall_gateway.rules.dates import HONG_KONG
 from hkall_gateway.rules.vocabulary import Sensitive

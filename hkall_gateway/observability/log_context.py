@@ -13,6 +13,9 @@ from hashlib import blake2b
 from types import MappingProxyType
 from typing import Final
 
+VERSION: Final = 1
+"""Version of the log's contract. It rises when an event or a field is renamed, removed or gets another meaning."""
+
 _ABOUT: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hkall_gateway.observability.log_events import CONTEXTS, EVENTS, EVERY_LINE, FIELDS, VERSION
+from docs.generate.log_events import CONTEXTS, EVENTS, EVERY_LINE, FIELDS
+from hkall_gateway.observability.log_context import VERSION
 from tests.log_calls import Event, context_fields, events
 
 CONTRACT = Path(__file__).parents[2] / "fixtures" / "logs" / f"contract-{VERSION}.json"

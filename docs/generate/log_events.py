@@ -9,9 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-VERSION: Final = 1
-"""Of the contract. It rises when an event or a field is renamed, removed or gets another meaning; additions leave it."""
-
 
 @dataclass(frozen=True, slots=True)
 class LogField:
