@@ -140,7 +140,11 @@ def _describe_entry_point(found: EntryPoint) -> str:
 
 
 def _make_former_tools(tools: ConnectorTools) -> SimpleNamespace:
-    told = tools.settings.model_dump()
     return SimpleNamespace(
-        store=tools.store, agency=tools.agency, verify=tools.verify, settings=told, outside=tools.outside, abroad=tools.abroad
+        store=tools.store,
+        agency=tools.agency,
+        verify=tools.verify,
+        settings=tools.settings.model_dump(),
+        outside=tools.outside,
+        abroad=tools.abroad,
     )

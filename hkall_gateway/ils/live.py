@@ -34,29 +34,29 @@ class LiveFacts:
     former: tuple[str, ...] = ()
 
 
-async def over_loaded(store: Store, card: str, told: LiveFacts, source: str, as_of: datetime) -> BorrowerFacts:
+async def over_loaded(store: Store, card: str, live: LiveFacts, source: str, as_of: datetime) -> BorrowerFacts:
     """Return the borrower with the live system's facts. Missing ones stay as loaded.
 
     Blocks, counts and the last day of the card are the system's; the rest of the loaded file (category, study mode, language,
     address) is the library's own choice, and wins.
     """
-    present = told.card or card
+    present = live.card or card
     loaded = await store.read(bind(find_patron, card))
     if loaded is None and present != card:
         loaded = await store.read(bind(find_patron, present))
-    known = loaded or Borrower(present, told.name, told.category, language=told.language or "en", local_loans=None)
+    known = loaded or Borrower(present, live.name, live.category, language=live.language or "en", local_loans=None)
     borrower = replace(
         known,
         barcode=present,
-        name=known.name or told.name,
-        email=known.email or told.email,
-        category=known.category or told.category,
-        expires=told.expires or known.expires,
-        blocked=told.blocked,
-        local_loans=known.local_loans if told.local_loans is None else told.local_loans,
-        total_quota=known.total_quota if told.total_quota is None else told.total_quota,
+        name=known.name or live.name,
+        email=known.email or live.email,
+        category=known.category or live.category,
+        expires=live.expires or known.expires,
+        blocked=live.blocked,
+        local_loans=known.local_loans if live.local_loans is None else live.local_loans,
+        total_quota=known.total_quota if live.total_quota is None else live.total_quota,
     )
-    return BorrowerFacts(borrower, source, as_of, former=told.former)
+    return BorrowerFacts(borrower, source, as_of, former=live.former)
 
 
 async def copies_at_home(store: Store, bib_id: str, agency: str) -> tuple[Holding, ...]:

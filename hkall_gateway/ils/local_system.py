@@ -199,8 +199,8 @@ class ConnectedSystem:
 
     async def known(self, card: str, bib_id: str = "") -> BorrowerFacts:
         """Return the facts that decide a request: about a borrower, and the statuses of our own copies of a title."""
-        asked, ours = await self._ask_about(card)
-        facts = await self._with_copies(asked, bib_id)
+        borrower, ours = await self._ask_about(card)
+        facts = await self._with_copies(borrower, bib_id)
         await self._follow_cards(card, facts, ours)
         listed = self._library().policy.local_available_statuses
         self._words.check(facts.source, [copy.status for copy in facts.at_home or ()], listed)

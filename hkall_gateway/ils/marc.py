@@ -118,12 +118,12 @@ class RecordReader:
             what = f"OAI-PMH says that {record.identifier!r} is deleted"
             raise BadRecord(f"{what}; [marc] oai_identifier must say where its number is")
         before, _, after = form.partition(NUMBER_IN_IDENTIFIER)
-        told = record.identifier[len(before) : len(record.identifier) - len(after)]
-        if not told or record.identifier != f"{before}{told}{after}":
+        named = record.identifier[len(before) : len(record.identifier) - len(after)]
+        if not named or record.identifier != f"{before}{named}{after}":
             raise BadRecord(f"OAI-PMH's identifier {record.identifier!r} is not like {form}")
-        if stated and told != stated:
-            raise BadRecord(f"by its OAI-PMH identifier its number is {told!r}, by its fields {stated!r}")
-        return told
+        if stated and named != stated:
+            raise BadRecord(f"by its OAI-PMH identifier its number is {named!r}, by its fields {stated!r}")
+        return named
 
     def _make_title(self, record: MarcRecord, bib_id: str) -> Title:
         linked = _find_linked_fields(record)

@@ -57,13 +57,13 @@ class Ncip:
         """Return the borrower from the LookupUserResponse. None for an unknown user."""
         now = self._outside.now()
         wanted: Fields = {"UserElementType": list(ELEMENTS), "LoanedItemsDesired": True}
-        asked = {"UserId": user_id(self._there.agency, card), **wanted}
-        reply = await self._ask_responder("LookupUser", asked, self._settings.unknown_user)
+        fields = {"UserId": user_id(self._there.agency, card), **wanted}
+        reply = await self._ask_responder("LookupUser", fields, self._settings.unknown_user)
         if reply is None:
             return BorrowerFacts(None, "ncip", now)
         follows = self._settings.answered_card == "follow"
-        theirs = borrower_facts(reply, now, tells_loans=self._settings.tells_loans)
-        return await over_loaded(self._store, card, theirs if follows else replace(theirs, card=""), "ncip", now)
+        live = borrower_facts(reply, now, tells_loans=self._settings.tells_loans)
+        return await over_loaded(self._store, card, live if follows else replace(live, card=""), "ncip", now)
 
     async def verify_pin(self, card: str, pin: Sensitive) -> bool:
         """Whether the responder knows the user by card and PIN."""
@@ -77,8 +77,8 @@ class Ncip:
 
     async def loans(self, card: str) -> tuple[LocalLoan, ...]:
         """Return the borrower's loans as the LookupUserResponse lists them."""
-        asked: Fields = {"UserId": user_id(self._there.agency, card), "LoanedItemsDesired": True}
-        reply = await self._ask_responder("LookupUser", asked, self._settings.unknown_user)
+        fields: Fields = {"UserId": user_id(self._there.agency, card), "LoanedItemsDesired": True}
+        reply = await self._ask_responder("LookupUser", fields, self._settings.unknown_user)
         return tuple(_make_loan(one) for one in reply.each("LoanedItem")) if reply else ()
 
     async def copies(self, bib_id: str) -> tuple[Holding, ...] | None:

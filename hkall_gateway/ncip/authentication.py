@@ -84,9 +84,9 @@ class Signer(OurClaims):
         """Return a token that is valid from `now` for `lifetime_s` seconds."""
         began = int(now.timestamp())
         times = {"iat": began, "nbf": began, "exp": began + self.lifetime_s, "jti": token_urlsafe(16)}
-        said = {**self.claims, "iss": self.issuer, "sub": self.subject, "aud": [self.audience], **times}
+        claims = {**self.claims, "iss": self.issuer, "sub": self.subject, "aud": [self.audience], **times}
         header = {"alg": self.algorithm, "typ": "JWT", "kid": self.key.thumbprint()}
-        return jwt.encode(header, said, self.key, algorithms=[self.algorithm])
+        return jwt.encode(header, claims, self.key, algorithms=[self.algorithm])
 
 
 def signing_key(text: bytes) -> Key:
@@ -150,8 +150,8 @@ OurProof: TypeAlias = Callable[[datetime], str]
 
 def basic(login: str, password: str) -> OurProof:
     """HTTP Basic, in UTF-8 (RFC 7617)."""
-    said = f"Basic {b64encode(f'{login}:{password}'.encode()).decode()}"
-    return lambda _now: said
+    header = f"Basic {b64encode(f'{login}:{password}'.encode()).decode()}"
+    return lambda _now: header
 
 
 def bearer(secret: str) -> OurProof:

@@ -71,12 +71,12 @@ def make_broker_handler(
     """Make a handler that executes the broker command `name`, with the facts that `read` finds in the message."""
 
     async def handle(call: ServiceRequest) -> Payload:
-        ask = read(call)
-        if not (ask.barcode or ask.number or ask.wire_id):
+        command = read(call)
+        if not (command.barcode or command.number or command.wire_id):
             return Problem(NEEDED_DATA_MISSING, "which book?", "ItemId")
         if name in BEGIN and (strange := check_request_id(call)):
             return strange
-        return await execute_command(call, replace(ask, service=name))
+        return await execute_command(call, replace(command, service=name))
 
     return handle
 
@@ -92,20 +92,20 @@ async def handle_recall_cancelled(call: ServiceRequest) -> Payload:
 
 
 def _make_lender_notice(kind: type[Notice], call: ServiceRequest) -> Notice:
-    ask = make_command(call)
-    return kind(ask.by, ask.partner, item=ItemKey(ask.partner, ask.barcode), at=ask.at, due=ask.due)
+    command = make_command(call)
+    return kind(command.by, command.partner, item=ItemKey(command.partner, command.barcode), at=command.at, due=command.due)
 
 
 def make_accept_handler(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
     """Make the handler for a book for one of our patrons, which is here (`accept`) or will come (`expect`)."""
 
     async def handle(call: ServiceRequest) -> Payload:
-        ask = make_command(call)
-        if not ask.card:
+        command = make_command(call)
+        if not command.card:
             return Problem(NEEDED_DATA_MISSING, "for whom?", "UserId")
         if strange := check_request_id(call):
             return strange
-        return await execute_command(call, replace(ask, service=name))
+        return await execute_command(call, replace(command, service=name))
 
     return handle
 
@@ -126,14 +126,14 @@ def make_mirrored_command(call: ServiceRequest) -> BrokerCommand:
 
     It has the central's number of the item, its printed barcode, and the card of our patron.
     """
-    ask = make_command(call)
+    command = make_command(call)
     unique = without_library(call.message.text("ItemId/ItemIdentifierValue"), call.caller.agency)
     number = unique if is_central_number(unique) else ""
     printed = without_library(call.message.text(PRINTED), call.caller.agency)
     card = find_first_text(call.message, CARDS)
-    place = ask.pickup_location or call.message.text(PLACE).strip()
+    place = command.pickup_location or call.message.text(PLACE).strip()
     return replace(
-        ask, number=number, barcode=printed or ("" if number else unique), agency="", card=card, pickup_location=place
+        command, number=number, barcode=printed or ("" if number else unique), agency="", card=card, pickup_location=place
     )
 
 

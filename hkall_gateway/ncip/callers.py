@@ -215,10 +215,10 @@ FITS_NOT: Final = "the secret, the token, the certificate or the address does no
 
 
 def _is_proved_by_document(caller: Caller, offered: OfferedProofs) -> bool:
-    told = are_equal(caller.secret, offered.secret) and bool(caller.secret)
+    by_secret = are_equal(caller.secret, offered.secret) and bool(caller.secret)
     peer, bound = offered.peer, caller.access.certificate
     seen = [are_equal(bound, text) for text in (peer.fingerprint, peer.subject) if text] if bound else []
-    return told or any(seen)
+    return by_secret or any(seen)
 
 
 async def _is_proved_by_http(services: NcipServices, caller: Caller, offered: OfferedProofs) -> bool | None:

@@ -51,16 +51,16 @@ COMMANDS: Final = frozenset({"AcceptItem", "CheckInItem", "CheckOutItem"})
 """Commands that report an event that has already happened; they are treated like notifications."""
 
 
-async def quarantine_unplaced(call: ServiceRequest, said: Payload) -> Payload:
+async def quarantine_unplaced(call: ServiceRequest, payload: Payload) -> Payload:
     """Return the answer unchanged, after storing a partner's message that matches no request or copy, or contradicts ours."""
-    told = SHAPES[call.message.service].kind == "N" or call.message.service in COMMANDS
-    kept_for = CONTRADICTING | UNMATCHED if told else CONTRADICTING
-    if not call.from_client and isinstance(said, Refused) and said.why in kept_for:
+    reports_event = SHAPES[call.message.service].kind == "N" or call.message.service in COMMANDS
+    kept_for = CONTRADICTING | UNMATCHED if reports_event else CONTRADICTING
+    if not call.from_client and isinstance(payload, Refused) and payload.why in kept_for:
         kept = await call.services.circulation.execute(
-            KeepUnplaced(call.by, call.digest, redact_document(call.message), said.why)
+            KeepUnplaced(call.by, call.digest, redact_document(call.message), payload.why)
         )
-        LOG.warning("ncip.quarantined", peer=call.caller.agency, service=call.message.service, reason=said.why, kept=kept)
-    return said
+        LOG.warning("ncip.quarantined", peer=call.caller.agency, service=call.message.service, reason=payload.why, kept=kept)
+    return payload
 
 
 def redact_document(message: NcipMessage) -> str:
@@ -115,19 +115,19 @@ def respond(
     be true, and the transport closes the connection.
     """
     began = services.now()
-    asked, unread = _read_document(body, charset)
-    mark, service = "", asked.message.service  # a document that was not read has no mark
+    received, unread = _read_document(body, charset)
+    mark, service = "", received.message.service  # a document that was not read has no mark
     if service in SHAPES and SHAPES[service].kind != "L":
-        mark = digest_message(asked.message)
+        mark = digest_message(received.message)
     elif service:  # a look-up, which is never replayed: the time in microseconds
         mark = f"{int(began.timestamp() * 1_000_000) & 0xFFFF_FFFF_FFFF:012x}"
-    answering = _Answering(services, asked, mark, peer, len(body), began, proven, challenge)
+    answering = _Answering(services, received, mark, peer, len(body), began, proven, challenge)
     if unread:
         return succeed(answering.reply(unread))
     with answering.bound():  # the coroutine copies this log context when it starts
-        work = _handle_within_limits(services, asked.message, answering.mark, peer, answering.prove)
-        said = services.timeout.run(work, deadline) if services.timeout else Deferred.fromCoroutine(work)
-    return said.addCallbacks(answering.reply, answering.too_late)
+        work = _handle_within_limits(services, received.message, answering.mark, peer, answering.prove)
+        answer = services.timeout.run(work, deadline) if services.timeout else Deferred.fromCoroutine(work)
+    return answer.addCallbacks(answering.reply, answering.too_late)
 
 
 @dataclass(slots=True)
@@ -135,7 +135,7 @@ class _Answering:
     """A document being answered: `mark` is its digest, `size` its bytes, `caller` the authenticated sender or ""."""
 
     services: NcipServices
-    asked: ReceivedDocument
+    received: ReceivedDocument
     mark: str
     peer: Peer
     size: int
@@ -147,53 +147,53 @@ class _Answering:
     @property
     def sender(self) -> str:
         """The sender's agency: the one in the header, else the authenticated caller's; "" if unknown."""
-        return self.asked.header.from_agency or self.caller
+        return self.received.header.from_agency or self.caller
 
     def prove(self, caller: Caller) -> None:
         self.caller = caller.agency
         self.proven(caller)
 
-    def reply(self, said: Fields | Problem) -> bytes:
-        if isinstance(said, Problem) and said.challenge:
-            self.challenge(said.challenge)
+    def reply(self, payload: Fields | Problem) -> bytes:
+        if isinstance(payload, Problem) and payload.challenge:
+            self.challenge(payload.challenge)
         with self.bound():
             dialect = self.services.dialect(self.sender)
             try:
-                written = encode(_make_reply(self.services, self.asked, said, self.sender), dialect)
+                written = encode(_make_reply(self.services, self.received, payload, self.sender), dialect)
             except Exception:
-                LOG.exception("ncip.writing_failed", service=self.asked.service)
+                LOG.exception("ncip.writing_failed", service=self.received.service)
                 written = encode(
-                    _make_reply(self.services, ReceivedDocument(self.asked.service), _make_try_again_problem(), self.sender),
+                    _make_reply(self.services, ReceivedDocument(self.received.service), _make_try_again_problem(), self.sender),
                     dialect,
                 )
-            self.tell(said)
+            self.tell(payload)
         return written
 
-    def tell(self, said: Fields | Problem) -> None:
+    def tell(self, payload: Fields | Problem) -> None:
         """Count a document in the metrics and log one line; lines of unauthenticated documents are limited in rate.
 
         For an unreadable document the line has the size and the reason, never the body.
         """
-        services, asked, named = self.services, self.asked, self.services.known(self.sender)
+        services, received, named = self.services, self.received, self.services.known(self.sender)
         seconds = (services.now() - self.began).total_seconds()
         known = named if named in services.callers else "unknown"
-        service = asked.service or "unknown"
+        service = received.service or "unknown"
         services.metrics.ncip_latency.labels(known, service, "in").observe(seconds)
-        if isinstance(said, Problem):
-            services.metrics.ncip_errors.labels(known, "problem" if asked.message.service else "xml").inc()
+        if isinstance(payload, Problem):
+            services.metrics.ncip_errors.labels(known, "problem" if received.message.service else "xml").inc()
         left_out = 0 if self.caller else services.unproven.left_out(known, services.now())
         if left_out is None:
             return
         facts: dict[str, object] = {"peer": known, "service": service, "ms": round(seconds * 1000, 1), "bytes": self.size}
-        if known == "unknown" and asked.header.from_agency:
-            facts["claimed"] = asked.header.from_agency[:LONGEST_CLAIM]
-        facts |= {"notes": list(asked.message.notes)} if asked.message.notes else {}
+        if known == "unknown" and received.header.from_agency:
+            facts["claimed"] = received.header.from_agency[:LONGEST_CLAIM]
+        facts |= {"notes": list(received.message.notes)} if received.message.notes else {}
         facts |= {"left_out": left_out} if left_out else {}
-        if not isinstance(said, Problem):
+        if not isinstance(payload, Problem):
             LOG.info("ncip.answered", outcome="ok", **facts)
             return
-        facts |= {"outcome": "problem", "problem": said.problem, "rule": said.rule, "reason": said.detail}
-        level = LOG.warning if said.problem in _FOR_OPERATORS else LOG.info
+        facts |= {"outcome": "problem", "problem": payload.problem, "rule": payload.rule, "reason": payload.detail}
+        level = LOG.warning if payload.problem in _FOR_OPERATORS else LOG.info
         level("ncip.answered", host=self.peer.address, **facts)
 
     def too_late(self, failure: Failure) -> bytes:
@@ -201,9 +201,9 @@ class _Answering:
         failure.trap(TooLate, Undecided)  # type: ignore[no-untyped-call]  # it has no types
         with self.bound():
             if failure.check(Undecided):  # type: ignore[no-untyped-call]
-                LOG.error("ncip.undecided", service=self.asked.service)
+                LOG.error("ncip.undecided", service=self.received.service)
                 failure.raiseException()
-            LOG.warning("ncip.too_late", service=self.asked.service)
+            LOG.warning("ncip.too_late", service=self.received.service)
         return self.reply(_make_try_again_problem())
 
     def bound(self) -> AbstractContextManager[None]:
@@ -217,14 +217,14 @@ def _read_document(body: bytes, charset: str | None) -> tuple[ReceivedDocument, 
         message = decode(body, charset, QUESTION)
     except BadDocument as bad:
         service = bad.service if bad.service in SHAPES else None
-        asked = ReceivedDocument(service, bad.header, NcipMessage("", {}, bad.version))
-        return asked, Problem(bad.problem, bad.detail)
+        received = ReceivedDocument(service, bad.header, NcipMessage("", {}, bad.version))
+        return received, Problem(bad.problem, bad.detail)
     except Exception:
         LOG.exception("ncip.reading_failed", bytes=len(body))
         return ReceivedDocument(None), _make_try_again_problem()
     if message.service not in SHAPES and message.service != ABOUT_VERSIONS:
-        no = Problem(problems.PROTOCOL_ERROR, f"{message.service} is an answer, and nothing was asked")
-        return ReceivedDocument(None, _read_header(message), message), no
+        problem = Problem(problems.PROTOCOL_ERROR, f"{message.service} is an answer, and nothing was asked")
+        return ReceivedDocument(None, _read_header(message), message), problem
     return ReceivedDocument(message.service, _read_header(message), message), None
 
 
@@ -244,7 +244,7 @@ async def _handle_within_limits(
     services: NcipServices, message: NcipMessage, mark: str, peer: Peer, proven: Proven
 ) -> Fields | Problem:
     try:
-        said = await _handle_message(services, message, mark, peer, proven)
+        payload = await _handle_message(services, message, mark, peer, proven)
     except Unavailable:  # the store has said why
         return _make_try_again_problem()
     except Undecided:  # then no reply would be true
@@ -252,11 +252,11 @@ async def _handle_within_limits(
     except Exception:
         LOG.exception("ncip.handler_failed", service=message.service)
         return _make_try_again_problem()
-    if isinstance(said, Refused):
-        said = problems.make_problem(said.why, message.service, said.detail)
-    if not isinstance(said, Problem) or said.value or not said.element:
-        return said
-    return replace(said, value=message.text(problems.VALUE_AT.get(said.element, said.element)))
+    if isinstance(payload, Refused):
+        payload = problems.make_problem(payload.why, message.service, payload.detail)
+    if not isinstance(payload, Problem) or payload.value or not payload.element:
+        return payload
+    return replace(payload, value=message.text(problems.VALUE_AT.get(payload.element, payload.element)))
 
 
 async def _handle_message(services: NcipServices, message: NcipMessage, mark: str, peer: Peer, proven: Proven) -> Payload:
@@ -279,46 +279,52 @@ async def _handle_message(services: NcipServices, message: NcipMessage, mark: st
     return await quarantine_unplaced(call, await service.handle(call))
 
 
-def _make_reply(services: NcipServices, asked: ReceivedDocument, said: Fields | Problem, sender: str) -> NcipMessage:
+def _make_reply(services: NcipServices, received: ReceivedDocument, payload: Fields | Problem, sender: str) -> NcipMessage:
     """Make the reply, in the namespace style and the place (inside Ext or not) of the request.
 
-    Its version is that of the question; 2.02 if the reply's service is younger than that. Its ResponseHeader has the agencies
-    of the InitiationHeader exchanged; there is none if the question names no sender.
+    Its version is that of the request, or 2.02 if the reply's service is younger. Its ResponseHeader has the agencies of the
+    InitiationHeader exchanged. There is none if the request names no sender.
     """
-    if isinstance(said, Problem):
-        kind = Coded(said.problem, problems.find_scheme(said.problem, asked.service or ""))
-        told = {"ProblemType": kind, "ProblemDetail": said.detail, "ProblemElement": said.element, "ProblemValue": said.value}
-        said = {"Problem": [told]}
-    was, header, manner = asked.message, asked.header, (asked.message.namespaced, asked.message.extension)
-    if asked.service is None:
-        return NcipMessage("Problem", said, was.version, *manner)
-    service = REPLIES.get(asked.service) or SHAPES[asked.service].reply
+    if isinstance(payload, Problem):
+        kind = Coded(payload.problem, problems.find_scheme(payload.problem, received.service or ""))
+        problem = {
+            "ProblemType": kind,
+            "ProblemDetail": payload.detail,
+            "ProblemElement": payload.element,
+            "ProblemValue": payload.value,
+        }
+        payload = {"Problem": [problem]}
+    was, header, manner = received.message, received.header, (received.message.namespaced, received.message.extension)
+    if received.service is None:
+        return NcipMessage("Problem", payload, was.version, *manner)
+    service = REPLIES.get(received.service) or SHAPES[received.service].reply
     place, level = ELEMENTS["NCIPMessage"].children.get(service), minor(was.version)
     version = NCIP_2_02 if place and level is not None and level < place.since else was.version
     us, them = header.to_agency or services.agency, header.from_agency
     swapped: Fields = {"ResponseHeader": {"FromAgencyId": {"AgencyId": us}, "ToAgencyId": {"AgencyId": them}}} if them else {}
-    return NcipMessage(service, {**swapped, **said, **_make_extension(services, asked, said, sender)}, version, *manner)
+    extension = _make_extension(services, received, payload, sender)
+    return NcipMessage(service, {**swapped, **payload, **extension}, version, *manner)
 
 
 REPLIES: Final = {ABOUT_VERSIONS: f"{ABOUT_VERSIONS}Response"}
 
 
-def _make_extension(services: NcipServices, asked: ReceivedDocument, said: Fields, sender: str) -> Fields:
-    """Make the Ext of the reply: NCIP's own elements of the request's Ext, with those in `said`.
+def _make_extension(services: NcipServices, received: ReceivedDocument, payload: Fields, sender: str) -> Fields:
+    """Make the Ext of the reply: NCIP's own elements of the request's Ext, with those in `payload`.
 
     NNCIPP and crosslink identify their requests by the elements that come back.
     If the caller's row has `request_id_in_ext`, its RequestId is added: OpenRS looks for one in every reply, also beside a
     Problem and in the reply to a notification, where the schema has no other place for it. Elements of other vocabularies are
     never returned: they may name a patron, and they ask for an action that is not supported.
     """
-    theirs, ours = asked.message.fields.get("Ext", {}), said.get("Ext", {})
-    if not isinstance(theirs, Mapping) or not isinstance(ours, Mapping):
+    sent, own = received.message.fields.get("Ext", {}), payload.get("Ext", {})
+    if not isinstance(sent, Mapping) or not isinstance(own, Mapping):
         return {}
-    kept = {name: value for name, value in theirs.items() if name != "Ext"}
-    number, caller = asked.message.fields.get("RequestId"), services.callers.get(services.known(sender))
+    kept = {name: value for name, value in sent.items() if name != "Ext"}
+    number, caller = received.message.fields.get("RequestId"), services.callers.get(services.known(sender))
     if number and caller is not None and isinstance(caller.access, PartnerAccess) and caller.access.request_id_in_ext:
         kept = {"RequestId": [number], **kept}
-    return {"Ext": {**kept, **ours}} if kept else {}
+    return {"Ext": {**kept, **own}} if kept else {}
 
 
 _FOR_OPERATORS: Final = problems.MESSAGING | problems.GENERAL

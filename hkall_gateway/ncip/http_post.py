@@ -69,16 +69,16 @@ class NotSent(Exception):
     `kind` is the kind of failure: dns, connect, tls, timeout or http.
     """
 
-    def __init__(self, said: str, kind: str = "connect") -> None:
-        super().__init__(said)
+    def __init__(self, detail: str, kind: str = "connect") -> None:
+        super().__init__(detail)
         self.kind = kind
 
 
 class NoReply(Exception):
     """The document was sent, and no usable reply came: it may have taken effect. `kind` as for NotSent."""
 
-    def __init__(self, said: str, kind: str = "http") -> None:
-        super().__init__(said)
+    def __init__(self, detail: str, kind: str = "http") -> None:
+        super().__init__(detail)
         self.kind = kind
 
 
@@ -143,8 +143,8 @@ class AgentPost:
             return await self._send_request(b"POST", url, headers, document, timeout_s)
         except Exception as failed:  # every way to fail counts as one of two: did the document leave?
             cause = _find_cause(failed)
-            said, kind = _describe_failure(cause, timeout_s), _kind_of_failure(cause)
-            raise (NoReply(said, kind or "http") if document.left else NotSent(said, kind or "connect")) from failed
+            detail, kind = _describe_failure(cause, timeout_s), _kind_of_failure(cause)
+            raise (NoReply(detail, kind or "http") if document.left else NotSent(detail, kind or "connect")) from failed
 
     async def get(self, url: str, timeout_s: float, authorization: str = "") -> HttpReply:
         """GET an address, for JSON. Raises only NotSent."""
@@ -158,8 +158,8 @@ class AgentPost:
             raise NotSent(_describe_failure(cause, timeout_s), _kind_of_failure(cause) or "connect") from failed
 
     def _send_request(self, method: bytes, url: str, headers: Headers, body: object, timeout_s: float) -> Deferred[HttpReply]:
-        asked = maybeDeferred(self._agent.request, method, url.encode("ascii", "replace"), headers, body)
-        done: Deferred[HttpReply] = asked.addCallback(_read_response, self._most_bytes)
+        response = maybeDeferred(self._agent.request, method, url.encode("ascii", "replace"), headers, body)
+        done: Deferred[HttpReply] = response.addCallback(_read_response, self._most_bytes)
         return done.addTimeout(timeout_s, self._reactor)
 
 
@@ -233,21 +233,21 @@ def _find_header(response: HttpResponse, name: str) -> str:
 
 def _retry_after_s(response: HttpResponse) -> int:
     """Retry-After in seconds; an HTTP date is relative to the peer's own Date, so that no clock of ours is needed."""
-    said = _find_header(response, "Retry-After").strip()
-    seconds = whole_number(said)
+    text = _find_header(response, "Retry-After").strip()
+    seconds = whole_number(text)
     if seconds is not None:
         return min(seconds, LONGEST_WAIT_S)
-    until, since = _parse_http_date(said), _parse_http_date(_find_header(response, "Date"))
+    until, since = _parse_http_date(text), _parse_http_date(_find_header(response, "Date"))
     return min(max(int((until - since).total_seconds()), 0), LONGEST_WAIT_S) if until and since else 0
 
 
 def _parse_http_date(text: str) -> datetime | None:
     """Parse an HTTP date; None if the text is not a date."""
     try:
-        said = parsedate_to_datetime(text)
+        when = parsedate_to_datetime(text)
     except ValueError:
         return None
-    return said if said.tzinfo else said.replace(tzinfo=UTC)
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 class _Reader(TwistedProtocol):

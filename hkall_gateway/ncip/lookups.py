@@ -59,9 +59,9 @@ async def lookup_user(call: ServiceRequest) -> Payload:
     return await _make_user_fields(call, seen)
 
 
-def _without_user_id(told: Fields) -> Fields:
+def _without_user_id(reply: Fields) -> Fields:
     """Return a reply without its UserId."""
-    return {name: value for name, value in told.items() if name != "UserId"}
+    return {name: value for name, value in reply.items() if name != "UserId"}
 
 
 async def _make_user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:
@@ -122,8 +122,8 @@ async def lookup_request(call: ServiceRequest) -> Payload:
     if isinstance(seen, Refused):
         return seen
     number = written_request(agency, value) if value else written_request(call.services.agency, seen.request)
-    told = shelves.make_request_fields(seen, number, find_desired_types(call, "RequestElementType"), make_frame(call))
-    return told if card in {None, seen.patron} else _without_user_id(told)
+    reply = shelves.make_request_fields(seen, number, find_desired_types(call, "RequestElementType"), make_frame(call))
+    return reply if card in {None, seen.patron} else _without_user_id(reply)
 
 
 def seen_by(call: ServiceRequest) -> SeeRequest:
@@ -145,7 +145,7 @@ async def lookup_item_set(call: ServiceRequest) -> Payload:
     records = message.texts("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
     numbers = message.texts("BibliographicId/BibliographicItemId/BibliographicItemIdentifier")
     named = ((one.text("AgencyId"), one.text("ItemIdentifierValue")) for one in message.each("ItemId"))
-    ask = SeeShelves(
+    query = SeeShelves(
         by=call.by,
         titles=(*records, *numbers, *(text.rpartition("@")[0] or text for text in message.texts("HoldingsSetId"))),
         items=tuple(ItemKey(agency or call.services.agency, value) for agency, value in named if value),
@@ -153,7 +153,7 @@ async def lookup_item_set(call: ServiceRequest) -> Payload:
         limit=MOST_COPIES if limit is None else min(max(limit, 1), MOST_COPIES),
         token=call.message.text("NextItemToken"),
     )
-    seen = await call.services.circulation.execute(ask)
+    seen = await call.services.circulation.execute(query)
     if isinstance(seen, Refused):
         return Problem("Element Rule Violated", "this token is none of ours", "NextItemToken")
     wanted = find_desired_types(call, "ItemElementType")
@@ -167,12 +167,12 @@ async def lookup_agency(call: ServiceRequest) -> Payload:
     named = call.message.text("AgencyId")
     if named.casefold() != call.services.agency.casefold():
         return Problem(UNKNOWN_AGENCY, "only this library is known here", "AgencyId", named)
-    told = shelves.make_agency_fields(
+    reply = shelves.make_agency_fields(
         call.services.agency, call.services.circulation.library.name, find_desired_types(call, "AgencyElementType")
     )
     if not (call.from_client and call.services.places):
-        return told
-    return {**told, **shelves.make_place_fields(tuple(call.services.places.values()))}
+        return reply
+    return {**reply, **shelves.make_place_fields(tuple(call.services.places.values()))}
 
 
 def make_version_fields(services: tuple[str, ...]) -> Fields:

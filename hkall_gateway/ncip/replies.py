@@ -231,11 +231,11 @@ def _make_amount(cents: int) -> Fields:
 def _make_name(seen: PatronSeen, frame: Frame) -> Fields:
     name, name_zh = seen.name.reveal(), seen.name_zh.reveal()
     whole = " ".join(filter(None, [name, name_zh]))
-    told: Fields = {
+    names: Fields = {
         "StructuredPersonalUserName": _divide_name(name or name_zh, frame.name_order),
         "UnstructuredPersonalUserName": whole,
     }
-    return {"NameInformation": {"PersonalNameInformation": told}} if whole else {}
+    return {"NameInformation": {"PersonalNameInformation": names}} if whole else {}
 
 
 def _divide_name(name: str, order: NameOrder) -> Fields:

@@ -67,9 +67,9 @@ def read_positions(reply: NcipMessage, ours: Side) -> tuple[str, ...] | None:
     status, copy = status if status in KNOWN_WORDS else "", copy if copy in KNOWN_WORDS else ""
     if not status and not copy:
         return None
-    theirs = LENDING if ours is Side.BORROWING else BORROWING
+    other_side = LENDING if ours is Side.BORROWING else BORROWING
     fits = list[Position]()
-    for position in (one for one in P if one in theirs and status in {"", status_of(one)}):
+    for position in (one for one in P if one in other_side and status in {"", status_of(one)}):
         usual = replies.STATUS.get(position)
         if not copy or (copy == usual if usual else position in FINAL or copy == SHELF):
             fits.append(position)
@@ -98,9 +98,9 @@ def make_payload(call: ServiceRequest, outcome: Answerable | Refused) -> Payload
     if isinstance(outcome, Refused):
         return outcome
     places = ELEMENTS[SHAPES[call.message.service].reply].children
-    told = {**_OPEN_END.get(call.message.service, {}), **make_outcome_fields(outcome, make_frame(call))}
-    said = {name: value for name, value in told.items() if name in places and not (name == _OPEN and "DateDue" in told)}
-    return {name: _as_caller_wrote(call, name, value) for name, value in said.items()}
+    found = {**_OPEN_END.get(call.message.service, {}), **make_outcome_fields(outcome, make_frame(call))}
+    allowed = {name: value for name, value in found.items() if name in places and not (name == _OPEN and "DateDue" in found)}
+    return {name: _as_caller_wrote(call, name, value) for name, value in allowed.items()}
 
 
 async def execute_command(call: ServiceRequest, command: Command[Facts, Result]) -> Payload:
@@ -194,12 +194,12 @@ def _as_caller_wrote(call: ServiceRequest, name: str, value: Value) -> Value:
     A partner's RequestId is always the one that it sent, since its own number for a request of ours may differ.
     """
     partner = call.caller.partner
-    asked = next(iter(call.message.each(_ASKED_AT.get(name, name))), None) if name in _VALUES else None
+    sent = next(iter(call.message.each(_ASKED_AT.get(name, name))), None) if name in _VALUES else None
     if name == "ItemId" and isinstance(value, Mapping) and value.get("ItemIdentifierType") == BARCODE and partner:
         value = {**value, "ItemIdentifierType": partner.item_id_type}
-    named = asked.text(_VALUES[name]) if asked is not None else ""
-    if asked is None or not named or not isinstance(value, Mapping):
+    named = sent.text(_VALUES[name]) if sent is not None else ""
+    if sent is None or not named or not isinstance(value, Mapping):
         return value
     if named != value.get(_VALUES[name]) and (name != "RequestId" or call.from_client):
         return value
-    return {**value, **{part: said for part, said in asked.fields.items() if part != "Ext"}}
+    return {**value, **{part: text for part, text in sent.fields.items() if part != "Ext"}}

@@ -71,8 +71,8 @@ def make_notice_handler(kind: type[Event], *dues: str, owner: bool = False) -> C
     """
 
     async def handle(call: ServiceRequest) -> Payload:
-        told = make_notice(kind, call, next((path for path in dues if call.message.has(path)), ""))
-        return await execute_command(call, replace(told, item=read_item(call, call.caller.agency)) if owner else told)
+        notice = make_notice(kind, call, next((path for path in dues if call.message.has(path)), ""))
+        return await execute_command(call, replace(notice, item=read_item(call, call.caller.agency)) if owner else notice)
 
     return handle
 
@@ -80,21 +80,19 @@ def make_notice_handler(kind: type[Event], *dues: str, owner: bool = False) -> C
 async def handle_renewal(call: ServiceRequest) -> Payload:
     """Handle a renewal: the lender grants one to our patron, or the borrower renews a loan of our item."""
     granted = call.message.has("DateDue")
-    told = replace(
-        make_notice(ItemRenewed, call, "DateDue" if granted else "DesiredDateDue"), due_is="told" if granted else "asked"
-    )
+    notice = make_notice(ItemRenewed, call, "DateDue" if granted else "DesiredDateDue")
     # RenewItem comes from the borrower of our copy, ItemRenewed from the owner of its own; an AgencyId may be missing.
     default = call.services.agency if call.message.service == "RenewItem" else call.caller.agency
-    return await execute_command(call, replace(told, item=read_item(call, default)))
+    return await execute_command(call, replace(notice, due_is="told" if granted else "asked", item=read_item(call, default)))
 
 
 async def set_circulation_status(call: ServiceRequest) -> Payload:
     """Set the circulation status of an item: a partner for its own items, our own system for ours."""
     owner = call.services.agency if call.from_client else call.caller.agency
-    named, said = read_item(call, owner), call.message.text("CirculationStatus")
-    status = availability.circulation_status(said)
+    named, text = read_item(call, owner), call.message.text("CirculationStatus")
+    status = availability.circulation_status(text)
     if not status:
-        return Problem("Unknown Value From Known Scheme", "not a circulation status", "CirculationStatus", said)
+        return Problem("Unknown Value From Known Scheme", "not a circulation status", "CirculationStatus", text)
     if named is None or named.agency != owner:
         return make_refusal(Reason.AGENCY_NOT_OWNER if named else Reason.UNKNOWN_ITEM)
     return await execute_command(call, SetStatus(call.by, named, status))
@@ -111,8 +109,8 @@ async def report_item(call: ServiceRequest) -> Payload:
         return Problem(NEEDED_DATA_MISSING, "what is reported, and of which copy?", "ItemId")
     on = read_day(call.message.text("ItemReportedReturned/DateReportedReturned"), call.caller)
     who = "" if call.from_client else call.caller.agency
-    ask = CopyReport(call.by, REPORTED[what], named, who, card, reason=what, on=on)
-    return await execute_command(call, ask)
+    command = CopyReport(call.by, REPORTED[what], named, who, card, reason=what, on=on)
+    return await execute_command(call, command)
 
 
 async def record_fiscal_transaction(call: ServiceRequest) -> Payload:
@@ -132,8 +130,8 @@ async def record_fiscal_transaction(call: ServiceRequest) -> Payload:
     agency, value = read_request_id(call)
     number = about.text("RequestId/RequestIdentifierValue") or value
     kind = about.text("FiscalTransactionType").casefold() or "fee"
-    ask = Bill(call.by, card, cents, kind, find_reference(about), agency, number, read_item(call, ""))
-    return await execute_command(call, ask)
+    command = Bill(call.by, card, cents, kind, find_reference(about), agency, number, read_item(call, ""))
+    return await execute_command(call, command)
 
 
 CHARGING: Final = frozenset({"", "assess", "penalty", "charge-default-patron-fee"})
@@ -165,7 +163,7 @@ async def request_item(call: ServiceRequest) -> Payload:
     if not title:
         return Problem(NEEDED_DATA_MISSING, "the title is named by its record number", "BibliographicId")
     agency, value = read_request_id(call)
-    ask = RequestTitle(
+    command = RequestTitle(
         by=call.by,
         patron=card,
         bib_id=title,
@@ -177,14 +175,14 @@ async def request_item(call: ServiceRequest) -> Payload:
         hold=call.message.text("RequestType").casefold() == "hold",
         need_before=read_day(call.message.text("NeedBeforeDate"), call.caller),
     )
-    return await execute_command(call, ask)
+    return await execute_command(call, command)
 
 
 async def _lend_to_partner(call: ServiceRequest) -> Payload:
     agency, value = read_request_id(call)
     if not value:
         return Problem(NEEDED_DATA_MISSING, "a library names its request", "RequestId")
-    ask = BorrowFromUs(
+    command = BorrowFromUs(
         by=call.by,
         partner=call.caller.agency,
         wire_agency=agency,
@@ -195,7 +193,7 @@ async def _lend_to_partner(call: ServiceRequest) -> Payload:
         pickup_location=call.message.text("PickupLocation"),
         need_before=read_day(call.message.text("NeedBeforeDate"), call.caller),
     )
-    return await execute_command(call, ask)
+    return await execute_command(call, command)
 
 
 async def cancel_request_item(call: ServiceRequest) -> Payload:
@@ -209,8 +207,8 @@ async def cancel_request_item(call: ServiceRequest) -> Payload:
         return Problem(NEEDED_DATA_MISSING, "the request is named by its number", "RequestId")
     ours = agency == call.services.agency
     named = {"request": value} if ours else {"placed_by": agency, "placed_id": value}
-    ask = CancelRequest(by=call.by, patron=card, **named)
-    return await execute_command(call, ask)
+    command = CancelRequest(by=call.by, patron=card, **named)
+    return await execute_command(call, command)
 
 
 async def renew_item(call: ServiceRequest) -> Payload:
@@ -222,8 +220,8 @@ async def renew_item(call: ServiceRequest) -> Payload:
         return card
     if copy is None:
         return make_refusal(Reason.UNKNOWN_ITEM)
-    ask = Renew(by=call.by, card=card, barcode=copy.barcode, agency=copy.agency)
-    return await execute_command(call, ask)
+    command = Renew(by=call.by, card=card, barcode=copy.barcode, agency=copy.agency)
+    return await execute_command(call, command)
 
 
 async def update_request_item(call: ServiceRequest) -> Payload:
@@ -234,7 +232,7 @@ async def update_request_item(call: ServiceRequest) -> Payload:
     card = await identify_patron(call) if call.from_client and named else ""
     if isinstance(card, Refused | Problem):
         return card
-    ask = ChangeRequest(
+    command = ChangeRequest(
         by=call.by,
         agency=agency,
         value=value,
@@ -245,4 +243,4 @@ async def update_request_item(call: ServiceRequest) -> Payload:
         pickup_location=read_pickup_location(call, "AddRequestFields/PickupLocation"),
         need_before=read_day(call.message.text("AddRequestFields/NeedBeforeDate"), call.caller),
     )
-    return await execute_command(call, ask)
+    return await execute_command(call, command)

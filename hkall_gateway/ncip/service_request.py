@@ -197,8 +197,8 @@ class NcipServices:
         """Return an agency's code as configured, matched without regard to case. An unknown code is returned unchanged."""
         if agency in self.callers or agency == self.agency:
             return agency
-        said = agency.casefold()
-        return next((name for name in (self.agency, *self.callers) if name.casefold() == said), agency)
+        folded = agency.casefold()
+        return next((name for name in (self.agency, *self.callers) if name.casefold() == folded), agency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +243,8 @@ def digest_message(message: NcipMessage) -> str:
 
     Secrets are left out, so that none can be guessed from the hash.
     """
-    said = _IN_ORDER.encode([message.service, _without_secrets(message.fields)])
-    return blake2b(said.encode(), digest_size=16).hexdigest()
+    text = _IN_ORDER.encode([message.service, _without_secrets(message.fields)])
+    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 _IN_ORDER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True)
@@ -327,9 +327,9 @@ def read_pickup_location(call: ServiceRequest, path: str = "PickupLocation") -> 
 
     LookupAgency numbers ours from 1, since a LocationNameLevel is a number and VuFind 10 sends it back as the PickupLocation.
     """
-    said, codes = call.message.text(path), call.services.circulation.library.pickup_locations
-    number = whole_number(said) or 0
-    return codes[number - 1] if said not in codes and 1 <= number <= len(codes) else said
+    text, codes = call.message.text(path), call.services.circulation.library.pickup_locations
+    number = whole_number(text) or 0
+    return codes[number - 1] if text not in codes and 1 <= number <= len(codes) else text
 
 
 def read_volume(call: ServiceRequest) -> str:

@@ -149,10 +149,10 @@ def make_request_fields(seen: RequestSeen, number: Fields, wanted: frozenset[str
         "pickup expiry date": {"PickupExpiryDate": stamp_last_second(seen.pickup_last, frame)} if seen.pickup_last else {},
         "date of user request": {"DateOfUserRequest": stamp(seen.placed_at, frame.zone)} if seen.placed_at else {},
     }
-    told = {name: value for kind, part in parts.items() if not wanted or kind in wanted for name, value in part.items()}
+    chosen = {name: value for kind, part in parts.items() if not wanted or kind in wanted for name, value in part.items()}
     title: Fields = {"BibliographicDescription": {"Title": seen.title}}
     more = make_copy_fields(seen.copy, frozenset(), {}, frame)["ItemOptionalFields"] if seen.copy else title
-    return {"RequestId": number, **({"ItemId": item_id(seen.item)} if seen.item else {}), **told, "ItemOptionalFields": more}
+    return {"RequestId": number, **({"ItemId": item_id(seen.item)} if seen.item else {}), **chosen, "ItemOptionalFields": more}
 
 
 def make_item_set_fields(seen: ShelvesSeen, wanted: frozenset[str], frame: Frame) -> Fields:
@@ -202,5 +202,5 @@ def make_agency_fields(code: str, name: str, wanted: frozenset[str]) -> Fields:
         "application profile supported type": {"ApplicationProfileSupportedType": list(PROFILES)},
         "consortium agreement": {"ConsortiumAgreement": [CATALOGUE]},
     }
-    told = {element: value for kind, part in parts.items() if kind in wanted for element, value in part.items()}
-    return {"AgencyId": code, **told}
+    chosen = {element: value for kind, part in parts.items() if kind in wanted for element, value in part.items()}
+    return {"AgencyId": code, **chosen}

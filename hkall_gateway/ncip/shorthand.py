@@ -195,5 +195,5 @@ def _as_compared(text: str, wanted: str) -> str:
         return text
     if "T" not in wanted:
         return dates.civil(when).isoformat()
-    asked = instant(wanted, dates.HONG_KONG)
-    return wanted if asked == when else text
+    compared = instant(wanted, dates.HONG_KONG)
+    return wanted if compared == when else text

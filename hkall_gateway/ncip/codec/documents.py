@@ -54,19 +54,19 @@ def read_lookup_version(root: etree._Element, notes: Notes) -> NcipMessage:
     service = local_name(found[0].tag)
     sides = {name: side for name in ("FromAgencyId", "ToAgencyId") if (side := _read_agency(found[0], name))}
     texts = {name: [(node.text or "").strip() for node in found[0].iter(f"{{*}}{name}")] for name in LISTS}
-    lists = {name: kept for name, said in texts.items() if (kept := [text for text in said if text])}
+    lists = {name: kept for name, found_texts in texts.items() if (kept := [text for text in found_texts if text])}
     fields: Fields = {**({_header_name(service): sides} if sides else {}), **lists}
     return NcipMessage(service, fields, read_attribute(root, "version"), namespaced=False, notes=tuple(notes))
 
 
-def write_lookup_version(said: NcipMessage) -> bytes:
+def write_lookup_version(message: NcipMessage) -> bytes:
     """Encode a LookupVersion or its response."""
     root = etree.Element(ROOT, version=SCHEMA)
-    node = etree.SubElement(root, said.service)
+    node = etree.SubElement(root, message.service)
     for name in ("FromAgencyId", "ToAgencyId"):
-        _write_agency(etree.SubElement(node, name), said, f"{_header_name(said.service)}/{name}/AgencyId")
+        _write_agency(etree.SubElement(node, name), message, f"{_header_name(message.service)}/{name}/AgencyId")
     for name in LISTS:
-        for text in many(said.fields.get(name, ())):
+        for text in many(message.fields.get(name, ())):
             etree.SubElement(node, name).text = without_control_characters(str(text))
     return etree.tostring(root, xml_declaration=True, encoding="UTF-8")
 
@@ -87,8 +87,8 @@ def _find_text(node: etree._Element, name: str) -> str:
     return next(((found.text or "").strip() for found in node.iter(f"{{*}}{name}")), "")
 
 
-def _write_agency(side: etree._Element, said: NcipMessage, path: str) -> None:
-    value = next(iter(said.texts(path)), "")
+def _write_agency(side: etree._Element, message: NcipMessage, path: str) -> None:
+    value = next(iter(message.texts(path)), "")
     agency = etree.SubElement(side, "UniqueAgencyId")
     scheme = value.scheme if isinstance(value, Coded) else None
     etree.SubElement(agency, "Scheme").text = without_control_characters(scheme or _NO_SCHEME)
@@ -139,8 +139,8 @@ def encode(message: NcipMessage, dialect: NcipDialect) -> bytes:
     if spoken is None and minor(message.version) is None:
         spoken = version_1(dialect.version)
     if spoken is not None:
-        said = ncip2.write_document(replace(message, extension=False), prefix="", level=2)
-        return ncip1.write_document(etree.fromstring(said.encode(), xml.PARSER), spoken)
+        document = ncip2.write_document(replace(message, extension=False), prefix="", level=2)
+        return ncip1.write_document(etree.fromstring(document.encode(), xml.PARSER), spoken)
     version = message.version if minor(message.version) is not None else dialect.version
     level = minor(version)
     if level is None:

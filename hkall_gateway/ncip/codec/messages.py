@@ -100,9 +100,9 @@ class NcipMessage:
 
     def each(self, path: str) -> tuple[NcipMessage, ...]:
         """Return the structures at a path ("LoanedItem"), each with the methods of a message."""
-        told = self.version, self.namespaced, self.extension, self.notes
+        manner = self.version, self.namespaced, self.extension, self.notes
         return tuple(
-            NcipMessage(self.service, part, *told) for part in _find_values(self.fields, path) if isinstance(part, STRUCTURE)
+            NcipMessage(self.service, part, *manner) for part in _find_values(self.fields, path) if isinstance(part, STRUCTURE)
         )
 
     def __repr__(self) -> str:

@@ -52,12 +52,12 @@ def dtd(root: etree._Element) -> Dtd | None:
     if local_name(root.tag) == "NCIPVersionMessage":
         return None
     named, version = root.getroottree().docinfo, read_attribute(root, "version")
-    said = (version, named.public_id or "", named.system_url or "")
-    if not any(re.search(r"v1_|NCIP DTD Version 1", text) for text in said) and root.find(".//UniqueAgencyId") is None:
+    signs = (version, named.public_id or "", named.system_url or "")
+    if not any(re.search(r"v1_|NCIP DTD Version 1", text) for text in signs) and root.find(".//UniqueAgencyId") is None:
         return None
-    asked = next((tag for node in root if (tag := local_name(node.tag).removesuffix("Response")) == "AuthenticateUser"), "")
+    service = next((tag for node in root if (tag := local_name(node.tag).removesuffix("Response")) == "AuthenticateUser"), "")
     system, public_id = _choose_identifiers(named.system_url or "", named.public_id or "", version)
-    return Dtd(version or system, system, public_id, asked)
+    return Dtd(version or system, system, public_id, service)
 
 
 def _choose_identifiers(system: str, public_id: str, version: str) -> tuple[str, str]:
@@ -174,7 +174,7 @@ def _convert_error(error: etree._Element, kind: str) -> etree._Element:
         values.append(node.findtext(f"{kind}ErrorValue"))
         node = node.find(f"{kind}ErrorElement")
     problem = etree.Element("Problem")
-    problem.extend(_copy_renamed(said, "ProblemType", lambda _: None) for said in error.findall(f"{kind}ErrorType"))
+    problem.extend(_copy_renamed(one, "ProblemType", lambda _: None) for one in error.findall(f"{kind}ErrorType"))
     _add_text(problem, "ProblemDetail", error.findtext(f"{kind}ErrorDetail"))  # no element of NCIP 1; Koha sent it until 2019
     _add_text(problem, "ProblemElement", "/".join(filter(None, steps)))
     _add_text(problem, "ProblemValue", next(filter(None, values), None))

@@ -154,13 +154,13 @@ def write_document(
     writer = _Writer(mark, level, mark if prefix or bare else f"{QUALIFIED}:")
     root = f"{writer.mark}NCIPMessage"
     space = f' xmlns:{prefix}="{NISO}"' if prefix else "" if bare else f' xmlns="{NISO}" xmlns:{QUALIFIED}="{NISO}"'
-    told = f' {writer.of_attributes}version="{_escape_attribute(version)}"' if version else ""
+    version_attribute = f' {writer.of_attributes}version="{_escape_attribute(version)}"' if version else ""
     writer.service(message)
     inside = "".join(writer.pieces)
     if message.extension:
         inside = f"<{writer.mark}Ext>{inside}</{writer.mark}Ext>"
     end = "\n" if apart else ""
-    return f"<{root}{space}{told}>{end}{inside}{end}</{root}>"
+    return f"<{root}{space}{version_attribute}>{end}{inside}{end}</{root}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,13 +294,13 @@ def _make_slot(at: Child, element: Element, mark: str, *, foreign: bool = False)
 
 
 def _escape_text(text: str) -> str:
-    said = without_control_characters(text)
-    return said.translate(_ESCAPES) if _MARKUP.search(said) else said
+    cleaned = without_control_characters(text)
+    return cleaned.translate(_ESCAPES) if _MARKUP.search(cleaned) else cleaned
 
 
 def _escape_attribute(text: str) -> str:
-    said = without_control_characters(text)
-    return said.translate(_IN_QUOTES) if _MARKUP.search(said) else said
+    cleaned = without_control_characters(text)
+    return cleaned.translate(_IN_QUOTES) if _MARKUP.search(cleaned) else cleaned
 
 
 def _copy_foreign(text: str) -> str:

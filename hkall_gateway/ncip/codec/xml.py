@@ -209,8 +209,8 @@ def serialize_foreign(node: etree._Element) -> str:
 def _choose_charset(body: bytes, charset: str | None) -> str:
     marked = next((name for mark, name in _MARKS.items() if body.startswith(mark)), None)
     declared = _DECLARED.match(body)
-    said = declared[1].decode("ascii", "replace") if declared else "utf-8"
-    named = marked or (charset or "").strip("\"' ") or _BARE_UTF16.get(body[:2]) or said
+    by_declaration = declared[1].decode("ascii", "replace") if declared else "utf-8"
+    named = marked or (charset or "").strip("\"' ") or _BARE_UTF16.get(body[:2]) or by_declaration
     try:
         known = codecs.lookup(named).name
     except (LookupError, ValueError):

@@ -80,23 +80,23 @@ def request_status(position: Position, label: str, *, as_label: bool, uncollecte
 
 def page(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
     """Ask the system behind the broker to put the item on its pull list. None for a request that came from the broker."""
-    if theirs(message, agency):
+    if is_placed_by_partner(message, agency):
         return None
-    asked = request_item(message, partner, agency)
+    request = request_item(message, partner, agency)
     kinds = {"RequestType": partner.request_type or "Page", "RequestScopeType": partner.request_scope_type or "Item"}
-    return replace(asked, fields={**asked.fields, **kinds})
+    return replace(request, fields={**request.fields, **kinds})
 
 
 def unpage(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
     """Cancel the paging of the item."""
-    return None if theirs(message, agency) else cancel_request_item(message, partner, agency)
+    return None if is_placed_by_partner(message, agency) else cancel_request_item(message, partner, agency)
 
 
 def recall_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """Recall our item, by the due date."""
-    told = item_recalled(message, partner, agency)
-    due: Fields = {"DesiredDateDue": told.fields["DateDue"]} if "DateDue" in told.fields else {}
-    return NcipMessage("RecallItem", {**{n: v for n, v in told.fields.items() if n != "DateDue"}, **due})
+    recall = item_recalled(message, partner, agency)
+    due: Fields = {"DesiredDateDue": recall.fields["DateDue"]} if "DateDue" in recall.fields else {}
+    return NcipMessage("RecallItem", {**{n: v for n, v in recall.fields.items() if n != "DateDue"}, **due})
 
 
 def cancel_recall_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
@@ -109,28 +109,28 @@ def cancel_recall_item(message: PartnerMessage, partner: Partner, agency: str) -
 
 def item_requested(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
     """Ask the owner to put the item aside, which NCIP 1.0 names by its barcode alone."""
-    if theirs(message, agency):
+    if is_placed_by_partner(message, agency):
         return None
-    asked = request_item(message, partner, agency)
+    request = request_item(message, partner, agency)
     if message.item is None:
-        return NcipMessage("ItemRequested", asked.fields)
-    kept = {"UserId": asked.fields["UserId"], "ItemId": item_id(message.item)}
-    kept |= {name: value for name, value in asked.fields.items() if name == "ItemOptionalFields"}
+        return NcipMessage("ItemRequested", request.fields)
+    kept = {"UserId": request.fields["UserId"], "ItemId": item_id(message.item)}
+    kept |= {name: value for name, value in request.fields.items() if name == "ItemOptionalFields"}
     return NcipMessage("ItemRequested", {**kept, "RequestType": LOAN, "RequestScopeType": "Item"})
 
 
 def request_withdrawn(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
     """Withdraw the request to put the item aside."""
-    if theirs(message, agency):
+    if is_placed_by_partner(message, agency):
         return None
-    said = cancel_request_item(message, partner, agency)
+    cancellation = cancel_request_item(message, partner, agency)
     if message.item is None:
-        return NcipMessage("ItemRequestCancelled", said.fields)
-    user = said.fields["UserId"]
+        return NcipMessage("ItemRequestCancelled", cancellation.fields)
+    user = cancellation.fields["UserId"]
     return NcipMessage("ItemRequestCancelled", {"UserId": user, "ItemId": item_id(message.item), "RequestType": LOAN})
 
 
-def theirs(message: PartnerMessage, agency: str) -> bool:
+def is_placed_by_partner(message: PartnerMessage, agency: str) -> bool:
     """Whether the partner itself placed the request, under a number of its own, so that it need not be asked."""
     return message.wire_agency != agency
 
@@ -140,8 +140,8 @@ def theirs(message: PartnerMessage, agency: str) -> bool:
 
 def cancelled_there(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
     """Decline the request by CancelRequestItem, as OpenRS expects."""
-    said = item_request_cancelled(message, partner, agency)
-    return NcipMessage("CancelRequestItem", {n: v for n, v in said.fields.items() if n != "ItemOptionalFields"})
+    decline = item_request_cancelled(message, partner, agency)
+    return NcipMessage("CancelRequestItem", {n: v for n, v in decline.fields.items() if n != "ItemOptionalFields"})
 
 
 _SILENT: Final[Mapping[Notification, Document]] = MappingProxyType(dict.fromkeys(DOCUMENTS, nothing))

@@ -288,19 +288,19 @@ Meanings = tuple[tuple[str, Meaning], ...]
 
 def find_own_meaning(problem: NcipMessage, own: Meanings) -> Meaning | None:
     """Return the meaning of a Problem by the partner's own texts. The detail takes precedence over the type."""
-    kind, *told = (problem.text(name).casefold() for name in ("ProblemType", "ProblemDetail", "ProblemValue"))
-    in_detail = (meant for words, meant in own if any(words.casefold() in text for text in told))
+    kind, *details = (problem.text(name).casefold() for name in ("ProblemType", "ProblemDetail", "ProblemValue"))
+    in_detail = (meant for words, meant in own if any(words.casefold() in text for text in details))
     of_its_kind = (meant for words, meant in own if words.casefold() == kind)
     return next(in_detail, None) or next(of_its_kind, None)
 
 
 def find_meaning(problem: str, service: str) -> Meaning:
     """Return the meaning of a peer's problem type in reply to our `service`. Its scheme and case are ignored."""
-    said = " ".join(problem.split()).casefold()
-    return FOREIGN.get((said, service)) or FOREIGN.get((said, "")) or "refused"
+    folded = " ".join(problem.split()).casefold()
+    return FOREIGN.get((folded, service)) or FOREIGN.get((folded, "")) or "refused"
 
 
 def spell_problem(problem: str) -> str:
     """Return a peer's problem type as the standard spells it, or as it came where the standard does not have it."""
-    said = " ".join(problem.split())
-    return _SPELLED.get(said.casefold(), said)
+    text = " ".join(problem.split())
+    return _SPELLED.get(text.casefold(), text)

@@ -59,7 +59,7 @@ class NcipClient:
     """Sends messages to partners. `secrets` is the FromAgencyAuthentication that each of them expects of us, by agency.
 
     `posts` are the transports to partners that authenticate us by the HTTP request, by agency; `post` is the transport to all
-    others. `told` is called with every exchange, timed by the clock `seconds`.
+    others. `on_exchange` is called with every exchange, timed by the clock `seconds`.
     """
 
     def __init__(
@@ -67,12 +67,12 @@ class NcipClient:
         post: Post,
         agency: str,
         secrets: Mapping[str, str],
-        told: Callable[[PartnerExchange], None] = lambda _exchange: None,
+        on_exchange: Callable[[PartnerExchange], None] = lambda _exchange: None,
         seconds: Callable[[], float] = lambda: 0.0,
         posts: Mapping[str, Post] = MappingProxyType({}),
     ) -> None:
         self._post, self._agency, self._secrets = post, agency, secrets
-        self._told, self._seconds, self._posts = told, seconds, posts
+        self._on_exchange, self._seconds, self._posts = on_exchange, seconds, posts
         self._words = UnknownWords()
 
     async def deliver(
@@ -106,8 +106,8 @@ class NcipClient:
         if look.shelf is ShelfResult.NONE:
             return DeliveryResult(DeliveryKind.REFUSED, look.shelf.value, looked=look.shelf.value)
         wanted = replace(notification, item=look.item) if look.item else notification
-        asked = make_document(wanted, partner, self._agency, self._secrets.get(partner.agency, "")) or message
-        return replace(await self._send(asked, partner), looked=look.shelf.value)
+        request = make_document(wanted, partner, self._agency, self._secrets.get(partner.agency, "")) or message
+        return replace(await self._send(request, partner), looked=look.shelf.value)
 
     async def statuses(
         self, partner: Partner, bib_id: str, copies: Sequence[Holding], listed: Collection[str] = ()
@@ -120,17 +120,17 @@ class NcipClient:
         found: dict[str, str] = {}
         for question in shelves.make_title_lookups(bib_id, copies, partner):
             reply = await self.ask(question.service, question.fields, partner)
-            said = shelves.read_statuses(reply) if reply else None
-            if said is None:
+            shown = shelves.read_statuses(reply) if reply else None
+            if shown is None:
                 return found or None
-            found |= said
+            found |= shown
         self._words.check(partner.agency, found.values(), listed)
         return found
 
     async def look_up(self, notification: PartnerMessage, partner: Partner) -> DeliveryResult:
         """Ask whether the partner knows the request: "already" if so, "refused" if not or if it cannot say, else its answer."""
-        asked = NcipMessage("LookupRequest", {**self._make_header(partner), "RequestId": theirs_or_ours(notification)})
-        found = await self._send(asked, partner)
+        query = NcipMessage("LookupRequest", {**self._make_header(partner), "RequestId": theirs_or_ours(notification)})
+        found = await self._send(query, partner)
         if found.kind != DeliveryKind.ACCEPTED:
             return found
         return replace(found, kind=DeliveryKind.ALREADY, detail="LookupRequest: known")
@@ -138,8 +138,8 @@ class NcipClient:
     async def ask(self, service: str, fields: Fields, partner: Partner) -> NcipMessage | None:
         """Send a look-up and return the partner's reply. None without a readable reply."""
         try:
-            asked = NcipMessage(service, {**self._make_header(partner), **_with_item_id_type(fields, partner)})
-            _, reply = await self._exchange(asked, partner)
+            query = NcipMessage(service, {**self._make_header(partner), **_with_item_id_type(fields, partner)})
+            _, reply = await self._exchange(query, partner)
         except (NotSent, NoReply):
             return None
         return None if isinstance(reply, BadDocument) else reply
@@ -158,15 +158,15 @@ class NcipClient:
 
     async def _exchange(self, message: NcipMessage, partner: Partner) -> tuple[HttpReply, NcipMessage | BadDocument]:
         """Send a message. Return the HTTP response and the message read from it. Raises NotSent and NoReply."""
-        began, said = self._seconds(), (partner.agency, message.service)
+        began, names = self._seconds(), (partner.agency, message.service)
         try:
             post = self._posts.get(partner.agency, self._post)
             posted = await post(partner.url, encode(message, DIALECTS[partner.dialect]), partner.timeout_s)
         except (NotSent, NoReply) as failed:
-            self._told(PartnerExchange(*said, self._seconds() - began, failed.kind))
+            self._on_exchange(PartnerExchange(*names, self._seconds() - began, failed.kind))
             raise
         reply = read_reply(posted)
-        self._told(make_exchange(*said, self._seconds() - began, None if isinstance(reply, BadDocument) else reply))
+        self._on_exchange(make_exchange(*names, self._seconds() - began, None if isinstance(reply, BadDocument) else reply))
         return posted, reply
 
 
@@ -196,14 +196,14 @@ def _with_item_id_type(fields: Fields, partner: Partner) -> Fields:
 
 def make_header(partner: Partner, agency: str, secret: str) -> Fields:
     """Make the InitiationHeader of a message to a partner."""
-    said: Fields = {
+    header: Fields = {
         **({"FromSystemId": partner.from_system_id} if partner.from_system_id else {}),
         "FromAgencyId": {"AgencyId": agency},
         "FromAgencyAuthentication": secret,
         "ToAgencyId": {"AgencyId": partner.agency},
         "ApplicationProfileType": partner.application_profile,
     }
-    return {"InitiationHeader": said}
+    return {"InitiationHeader": header}
 
 
 def read_reply(posted: HttpReply) -> NcipMessage | BadDocument:
@@ -214,8 +214,10 @@ def read_reply(posted: HttpReply) -> NcipMessage | BadDocument:
         return bad
 
 
-def read_result(asked: NcipMessage, posted: HttpReply, reply: NcipMessage | BadDocument, own: Meanings = ()) -> DeliveryResult:
-    """Make the result for the message `asked`, from the HTTP response and the `reply` that was read from it.
+def read_result(
+    request: NcipMessage, posted: HttpReply, reply: NcipMessage | BadDocument, own: Meanings = ()
+) -> DeliveryResult:
+    """Make the result for the message `request`, from the HTTP response and the `reply` that was read from it.
 
     `own`: the meanings of the partner's own problems.
     """
@@ -229,39 +231,39 @@ def read_result(asked: NcipMessage, posted: HttpReply, reply: NcipMessage | BadD
         return DeliveryResult(kind, detail=status, retry_after_s=posted.retry_after_s)
     if reply.has("Problem"):
         # The gravest Problem decides, in the order fault, later, refused, already.
-        found = {_read_meaning(problem, asked.service, own): problem for problem in reversed(reply.each("Problem"))}
+        found = {_read_meaning(problem, request.service, own): problem for problem in reversed(reply.each("Problem"))}
         gravest = next(kind for kind in ("fault", "later", "refused", "already") if kind in found)
         named, detail = found[gravest].text("ProblemType"), found[gravest].text("ProblemDetail")[:200]
         return DeliveryResult(DeliveryKind(gravest), spell_problem(named), detail, posted.retry_after_s)
-    shape = SHAPES[asked.service]
+    shape = SHAPES[request.service]
     if reply.service not in (shape.reply, *([GENERIC] if shape.kind == "N" else [])):
-        return DeliveryResult(DeliveryKind.UNKNOWN, detail=f"{asked.service} was answered by {reply.service}")
+        return DeliveryResult(DeliveryKind.UNKNOWN, detail=f"{request.service} was answered by {reply.service}")
     when, barcode = instant(reply.text("DateDue"), dates.HONG_KONG), reply.text("ItemId/ItemIdentifierValue")
     return DeliveryResult(
         DeliveryKind.ACCEPTED,
         due=dates.civil(when) if when else None,
         item=ItemKey(reply.text("ItemId/AgencyId"), barcode) if barcode else None,
         pending=reply.has("Pending"),
-        number=_read_partner_number(asked, reply),
+        number=_read_partner_number(request, reply),
     )
 
 
-def _read_partner_number(asked: NcipMessage, reply: NcipMessage) -> str:
+def _read_partner_number(request: NcipMessage, reply: NcipMessage) -> str:
     """Return the partner's own RequestId in a reply, as AGENCY:VALUE. "" if the reply has ours or none.
 
     A reply belongs to the request on its connection, also under another number: FOLIO (mod-ncip 1.17) and Koha's NCIPServer
     number requests themselves, with or without an AgencyId, which is written as we write it.
     """
-    ours, theirs = (m.text("RequestId/RequestIdentifierValue") for m in (asked, reply))
-    said, known = reply.text("RequestId/AgencyId"), asked.text("InitiationHeader/ToAgencyId/AgencyId")
-    agency = known if said.casefold() in ("", known.casefold()) else said
-    return f"{agency}:{theirs}" if ours and theirs and ours != theirs else ""
+    own, number = (m.text("RequestId/RequestIdentifierValue") for m in (request, reply))
+    named, known = reply.text("RequestId/AgencyId"), request.text("InitiationHeader/ToAgencyId/AgencyId")
+    agency = known if named.casefold() in ("", known.casefold()) else named
+    return f"{agency}:{number}" if own and number and own != number else ""
 
 
 def _read_meaning(problem: NcipMessage, service: str, own: Meanings) -> Meaning:
-    told = find_own_meaning(problem, own)
-    if told:
-        return told
+    own_meaning = find_own_meaning(problem, own)
+    if own_meaning:
+        return own_meaning
     named = problem.text("ProblemType")
     # Our documents are well formed when they leave: one that arrives otherwise was garbled on the way and is sent again.
     return "later" if spell_problem(named) in GARBLED else find_meaning(named, service)
