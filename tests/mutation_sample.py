@@ -17,8 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 MUTMUT = Path(sys.executable).with_name("mutmut")
-MUTATED = '["hkall_gateway/circulation/*.py"]'
-TESTS = '["tests/desk", "tests/test_scenarios.py", "-k", "not postgresql"]'
+MUTATED = '["hkall_gateway/circulation/*.py", "hkall_gateway/circulation/*/*.py"]'
+TESTS = '["tests/circulation", "tests/test_scenarios.py", "-k", "not postgresql"]'
 ANY_ONE = "hkall_gateway.circulation.find_request.*_1"
 """A few changes that are tried first: mutmut finds the names of all changes on its way there."""
 LIVED, NOT_REACHED = 0, 33
@@ -48,7 +48,7 @@ def main(size: int = 300, seed: int = 1) -> None:
 
 def copied(copy: Path) -> None:
     """A copy of the package and its tests whose configuration names the desk instead of the rules."""
-    for name in ("hkall_gateway", "tests", "fixtures"):
+    for name in ("hkall_gateway", "tests", "demo", "fixtures"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     text, rooms = re.subn(r"(?m)^only_mutate = .*$", f"only_mutate = {MUTATED}", text)
@@ -67,7 +67,7 @@ def mutmut(copy: Path, *words: str) -> str:
 def exit_codes(copy: Path) -> dict[str, int | None]:
     """The exit code by the name of each change, None for those that were not tried."""
     found: dict[str, int | None] = {}
-    for file in sorted((copy / "mutants").rglob("circulation/*.meta")):
+    for file in sorted((copy / "mutants").rglob("circulation/**/*.meta")):
         found |= json.loads(file.read_text(encoding="utf-8"))["exit_code_by_key"]
     return found
 
