@@ -72,7 +72,7 @@ class Adapter:
 
     Attributes:
         name: The value of `[ils] connector`.
-        build: Makes the object that answers; `tools.settings` is an instance of `settings`.
+        build: Makes the object that answers. `tools.settings` is an instance of `settings`.
         settings: The keys of [ils] that this adapter has beside those of every adapter. Each field has a description.
         needs: Keys with a default that this adapter cannot do without.
         check: Checks the raw [ils] table when the configuration is read; yields (key, message).

@@ -24,7 +24,7 @@ _CHINESE: Final = re.compile(r"[\u3400-\u9fff\U00020000-\U0003ffff]")
 
 
 def is_alma(path: Path) -> bool:
-    """Whether a file is XML or a zip file; no CSV file starts like either."""
+    """Whether a file is XML or a zip file. No CSV file starts like either."""
     try:
         with path.open("rb") as file:
             return file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<" or is_zipfile(path)

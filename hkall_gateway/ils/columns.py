@@ -193,7 +193,7 @@ class Places:
         self._first, self._number = list(first), number
 
     def __add__(self, other: Places) -> Places:
-        """Return the places of both; those of this one come first."""
+        """Return the places of both. Those of this one come first."""
         return Places([*self._first, *other._first][:MOST_PLACES], len(self) + len(other))
 
     def add(self, place: str) -> None:

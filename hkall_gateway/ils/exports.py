@@ -174,7 +174,7 @@ class HoldingsFile:
 
 
 def read_holdings_file(path: Path, staged: StagedCopies, *, skip: bool = False) -> HoldingsFile:
-    """Read holdings.csv; `staged` gets its copies. Raises BadFile with all mistakes; with `skip` bad rows are left out."""
+    """Read holdings.csv. `staged` gets its copies. Raises BadFile with all mistakes; with `skip` bad rows are left out."""
     columns, rows = _with_columns(csv_rows(path, (*HOLDINGS, DELETED)))
     deleted: set[tuple[str, str]] = set()
     mistakes: list[str] = []
@@ -190,7 +190,7 @@ def _make_copy(row: Values) -> Holding:
 
 
 def _but_deleted(rows: Iterable[Row], deleted: set[tuple[str, str]]) -> Iterator[Row]:
-    """Yield the rows of copies that exist; the keys of the others go into `deleted`."""
+    """Yield the rows of copies that exist. The keys of the others go into `deleted`."""
     for where, row in rows:
         word = row.get(DELETED.name, "")
         if word.lower() in TRUE and not any(map(fault_of_text, row.values())):  # else it is a row with a mistake

@@ -17,9 +17,9 @@ MOST_COPIES = 20
 
 @dataclass(frozen=True, slots=True)
 class LiveFacts:
-    """A live system's facts about a borrower; None and "" where it gives none.
+    """A live system's facts about a borrower. None and "" where it gives none.
 
-    `card` is the card in its answer, which may differ from the one asked about; `former` are cards of earlier days.
+    `card` is the card in its answer, which may differ from the one asked about. `former` are cards of earlier days.
     """
 
     blocked: bool
@@ -37,7 +37,7 @@ class LiveFacts:
 async def over_loaded(store: Store, card: str, live: LiveFacts, source: str, as_of: datetime) -> BorrowerFacts:
     """Return the borrower with the live system's facts. Missing ones stay as loaded.
 
-    Blocks, counts and the last day of the card are the system's; the rest of the loaded file (category, study mode, language,
+    Blocks, counts and the last day of the card are the system's. The rest of the loaded file (category, study mode, language,
     address) is the library's own choice, and wins.
     """
     present = live.card or card

@@ -80,7 +80,7 @@ USUAL: Final = OfflineRules()
 class WebPins:
     """Checks of PINs from the web, where strangers guess: wrong ones lock no card.
 
-    `fits(card, stored hash, pin)` compares; an empty hash takes as long and fits no PIN. `asked(card, pin)` asks the
+    `fits(card, stored hash, pin)` compares. An empty hash takes as long and fits no PIN. `asked(card, pin)` asks the
     local system.
     """
 
@@ -152,7 +152,7 @@ class ConnectedSystem:
         return Gathered(partial(loaded_facts, card=card))
 
     async def for_checkout(self, card: str, pin: Sensitive) -> Gathered[BorrowerFacts] | Refused:
-        """Gather the facts about the patron who borrows; a partner's card has none."""
+        """Gather the facts about the patron who borrows. A partner's card has none."""
         if not self.loaded and await self._store.read(lambda unit: unit.partners.with_card(card)) is not None:
             return Gathered(lambda _unit: PARTNER)
         return await self.owner(card, pin)
@@ -187,7 +187,7 @@ class ConnectedSystem:
         return await self.pin_refused(present, pin) or Gathered(lambda _unit: facts, present)
 
     async def pin_refused(self, card: str, pin: Sensitive) -> Refused | None:
-        """Return the refusal of a PIN; None if it is right, or if none came."""
+        """Return the refusal of a PIN. None if it is right, or if none came."""
         right = await self.pin_ok(card, pin) if pin else True
         return None if right is None and self.pin_was_right(card, pin) else _PIN_ANSWERS[right]
 
@@ -237,7 +237,7 @@ class ConnectedSystem:
         """Return the facts about a borrower.
 
         A card that a terminal blocked here is blocked, even if the local system disagrees.
-        A card that the system does not know may have been replaced; a card that a file says was replaced has no owner, even if
+        A card that the system does not know may have been replaced. A card that a file says was replaced has no owner, even if
         the system still knows it.
         """
         return (await self._ask_about(card))[0]
@@ -278,7 +278,7 @@ class ConnectedSystem:
             await self._store.write(bind(reinstate, [card]), until=current())  # it was issued to another borrower
 
     async def _belongs_to_another(self, former: str, present: str) -> bool:
-        """Whether a former card now belongs to another borrower; True also where the local system cannot be asked."""
+        """Whether a former card now belongs to another borrower. True also where the local system cannot be asked."""
         try:
             owner = (await self._ils.borrower(former)).borrower
         except Unreachable:

@@ -29,7 +29,7 @@ _LINK: Final = re.compile(r"(\w{3})-(\d\d)")
 class MarcFile:
     """The titles of a file by number.
 
-    `complete` are titles of which the file names all copies of a library, by (agency, bib_id); a deleted record names none.
+    `complete` are titles of which the file names all copies of a library, by (agency, bib_id). A deleted record names none.
     `mistakes` are those of records that were left out, a line each.
     """
 
@@ -44,7 +44,7 @@ def installed() -> bool:
 
 
 def read(path: Path, mapping: MarcMapping, staged: StagedCopies, agency: str = "", *, skip: bool = False) -> MarcFile:
-    """Read a file; `staged` gets its copies. `agency` is the library whose copies these are, "" where the records say it.
+    """Read a file. `staged` gets its copies. `agency` is the library whose copies these are, "" where the records say it.
 
     Raises BadFile with all mistakes, each with the number of its record; with `skip` bad records are left out. A file that
     cannot be read to its end is bad in any case.
@@ -168,7 +168,7 @@ class RecordReader:
 
 
 def _check_texts(*texts: str) -> None:
-    """Raise BadRecord for a text that may not enter; the columns check those of a copy."""
+    """Raise BadRecord for a text that may not enter. The columns check those of a copy."""
     for text in texts:
         if fault := fault_of_text(text, lines=True):
             raise BadRecord(f"{text[:40]!r}: {fault}")
@@ -191,7 +191,7 @@ def _join_subfields(parts: _Parts, codes: str) -> str:
 
 
 def _find_companion(copy: _Parts, others: Sequence[_Parts]) -> _Parts:
-    """Return the other field with the same link number, else the first; an empty one if there is none."""
+    """Return the other field with the same link number, else the first. It is empty if there is none."""
     link = _link_number(copy)
     return next((other for other in others if link and _link_number(other) == link), others[0] if others else {})
 

@@ -1,4 +1,4 @@
-"""The records of MARC21 and MARCXML files, plain or compressed with gzip, one by one; a broken one does not hide the next.
+"""The records of MARC21 and MARCXML files, plain or compressed with gzip, one by one. A broken one does not hide the next.
 
 A load reads a third of a record's fields. The others are not decoded, and what is wrong in them does no harm; pymarc's own
 reader decodes all of them. pymarc converts MARC-8.
@@ -41,7 +41,7 @@ DataField: TypeAlias = list[tuple[str, str]]
 class MarcRecord:
     """A record: `control` fields by tag (00X), `data` fields by tag, each in their order.
 
-    `identifier` is that of its OAI-PMH header, "" = it has none; a record that the header calls deleted has no fields.
+    `identifier` is that of its OAI-PMH header, "" = it has none. A record that the header calls deleted has no fields.
     """
 
     leader: str
@@ -51,7 +51,7 @@ class MarcRecord:
 
 
 class BadRecord(Exception):
-    """A record that cannot be read; the text names its fault."""
+    """A record that cannot be read. The text names its fault."""
 
 
 def is_marc(path: Path) -> bool:
@@ -60,7 +60,7 @@ def is_marc(path: Path) -> bool:
 
 
 def records(path: Path, tags: Set[str]) -> Iterator[MarcRecord | BadRecord]:
-    """Yield the records of a file, in their order, with their fields of these tags; a BadRecord in place of a broken one.
+    """Yield the records of a file, in their order, with their fields of these tags. A BadRecord replaces a broken one.
 
     Raises BadFile where the rest cannot be read.
     """
@@ -145,7 +145,7 @@ def _find_fields(directory: bytes, data: bytes, wanted: Set[bytes]) -> Iterator[
 
 
 def _choose_decoder(scheme: bytes, text: bytes) -> Callable[[bytes], str]:
-    """Return the decoder of a record's texts by its leader's `scheme`; UTF-8 is recognised even if the leader names MARC-8."""
+    """Return the decoder of a record's texts by its leader's `scheme`. UTF-8 is recognised even if the leader names MARC-8."""
     if scheme == b"a" or (text.isascii() and _ESCAPE not in text):
         return bytes.decode
     try:

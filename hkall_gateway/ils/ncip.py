@@ -125,7 +125,7 @@ class Ncip:
 
 
 def responder(settings: NcipSettings, agency: str) -> Partner:
-    """Return the responder as a partner is described; `agency` is ours, which it has unless the settings name another."""
+    """Return the responder as a partner is described. `agency` is ours, which it has unless the settings name another."""
     return Partner(
         agency=settings.agency or agency,
         name="",

@@ -40,7 +40,7 @@ class LiveSettings(BaseModel):
 
 
 class Sip2Settings(LiveSettings):
-    """The library's own system over SIP2; the relay uses the same server."""
+    """The library's own system over SIP2. The relay uses the same server."""
 
     host: str = Field(default="", description="sip2, relay: its host")
     port: PortNumber = Field(default=6001, description="sip2, relay: its port")

@@ -26,7 +26,7 @@ from hkall_gateway.sip2.codec.dialects import DIALECTS, Sip2Dialect
 
 
 class Guarded:
-    """Passes every query on; `wrong` counts the wrong PINs of each card. While a card is locked, the right PIN fails too."""
+    """Passes every query on. `wrong` counts the wrong PINs of each card. While a card is locked, the right PIN fails too."""
 
     def __init__(self, ils: LocalIls, wrong: WrongPins) -> None:
         self._ils, self._wrong, self._asking = ils, wrong, Counter[str]()
@@ -93,9 +93,9 @@ async def no_fetch(_url: str, _timeout_s: float, _authorization: str = "") -> Ht
 class ConnectorServices:
     """Services for a connector that queries another system.
 
-    `now` returns the aware UTC instant; `line()` opens one more connection to the system's SIP2 server, logged in as ourselves,
-    in `dialect`; `post` sends an NCIP document by HTTP, and `get` reads JSON; `health` records the outcomes; `password` is the
-    value of the variable that `password_env` names; `clock` is a reactor's, None where no call is timed.
+    `now` returns the aware UTC instant. `line()` opens one more connection to the system's SIP2 server, logged in as ourselves,
+    in `dialect`. `post` sends an NCIP document by HTTP, and `get` reads JSON. `health` records the outcomes. `password` is the
+    value of the variable that `password_env` names. `clock` is a reactor's, None where no call is timed.
     """
 
     now: Callable[[], datetime]

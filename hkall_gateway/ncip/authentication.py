@@ -176,7 +176,7 @@ LONGEST_HEADER: Final = 8192
 
 @dataclass(frozen=True, slots=True)
 class HttpProof:
-    """The HTTP credentials that a caller's row accepts; "" and None disable a scheme.
+    """The HTTP credentials that a caller's row accepts. "" and None disable a scheme.
 
     `login` and `password_hash` are for Basic. A bearer token is either a secret with the hash `bearer_hash`, or a signed
     token that obeys `token`.
@@ -207,7 +207,7 @@ class HttpCredentials:
 
 
 def parse_authorization(header: str) -> HttpCredentials | None:
-    """Parse an Authorization header; None if it is empty."""
+    """Parse an Authorization header. None if it is empty."""
     scheme, _, rest = header[:LONGEST_HEADER].strip().partition(" ")
     if not scheme:
         return None

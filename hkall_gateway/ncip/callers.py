@@ -120,7 +120,7 @@ async def authenticate_caller(services: NcipServices, message: NcipMessage, peer
 
     The named agency must present the proof bound to it and connect from one of its own addresses. If the document names no
     agency, the HTTP credentials identify it, or else a caller with `without_header` set. All wrong proofs get the same
-    answer; they are counted by network, and by network and claimed agency.
+    answer. They are counted by network, and by network and claimed agency.
     """
     claimed = services.known(message.text("InitiationHeader/FromAgencyId/AgencyId"))
     credentials = parse_authorization(peer.authorization) if peer.authorization else None
@@ -222,7 +222,7 @@ def _is_proved_by_document(caller: Caller, offered: OfferedProofs) -> bool:
 
 
 async def _is_proved_by_http(services: NcipServices, caller: Caller, offered: OfferedProofs) -> bool | None:
-    """Whether the Authorization header authenticates this caller; None if the keys to verify it are not available now."""
+    """Whether the Authorization header authenticates this caller. None if the keys to verify it are not available now."""
     http, proof = offered.http, caller.http
     if http is None or http.scheme not in proof.schemes or not http.secret:
         return False

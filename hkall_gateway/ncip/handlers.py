@@ -110,7 +110,7 @@ def respond(
 ) -> Deferred[bytes]:
     """Return the reply to one document, for any bytes. `charset` is the one that the transport names.
 
-    `proven` is called with the caller once it is authenticated; `challenge` with the WWW-Authenticate headers for a caller
+    `proven` is called with the caller once it is authenticated, `challenge` with the WWW-Authenticate headers for a caller
     that is not. `deadline` is the document's own. The Deferred fails with Undecided, and with nothing else: then no reply would
     be true, and the transport closes the connection.
     """
@@ -146,7 +146,7 @@ class _Answering:
 
     @property
     def sender(self) -> str:
-        """The sender's agency: the one in the header, else the authenticated caller's; "" if unknown."""
+        """The sender's agency: the one in the header, else the authenticated caller's. "" if unknown."""
         return self.received.header.from_agency or self.caller
 
     def prove(self, caller: Caller) -> None:

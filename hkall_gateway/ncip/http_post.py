@@ -1,4 +1,4 @@
-"""Posts one document to one address by HTTP; its errors tell whether the document may have been sent."""
+"""Posts one document to one address by HTTP. Its errors tell whether the document may have been sent."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def _describe_failure(cause: Exception, timeout_s: float) -> str:
 
 @implementer(IBodyProducer)
 class _Document:
-    """The body of a request; `left` is True once any of it was handed to the connection."""
+    """The body of a request. `left` is True once any of it was handed to the connection."""
 
     def __init__(self, body: bytes) -> None:
         self.length, self.left, self._body = len(body), False, body
@@ -232,7 +232,7 @@ def _find_header(response: HttpResponse, name: str) -> str:
 
 
 def _retry_after_s(response: HttpResponse) -> int:
-    """Retry-After in seconds; an HTTP date is relative to the peer's own Date, so that no clock of ours is needed."""
+    """Retry-After in seconds. An HTTP date is relative to the peer's own Date, so that no clock of ours is needed."""
     text = _find_header(response, "Retry-After").strip()
     seconds = whole_number(text)
     if seconds is not None:
@@ -242,7 +242,7 @@ def _retry_after_s(response: HttpResponse) -> int:
 
 
 def _parse_http_date(text: str) -> datetime | None:
-    """Parse an HTTP date; None if the text is not a date."""
+    """Parse an HTTP date. None if the text is not a date."""
     try:
         when = parsedate_to_datetime(text)
     except ValueError:
@@ -251,7 +251,7 @@ def _parse_http_date(text: str) -> datetime | None:
 
 
 class _Reader(TwistedProtocol):
-    """Collects a response's body up to a limit; a body that was cut is an error."""
+    """Collects a response's body up to a limit. A body that was cut is an error."""
 
     transport: Transport | None  # type: ignore[assignment]  # to mypy zope's interfaces are no protocols
 
@@ -299,7 +299,7 @@ def post(url: str, body: bytes, timeout_s: float, authorization: str = "") -> Ht
 
 
 async def blocking_get(url: str, timeout_s: float, authorization: str = "") -> HttpReply:
-    """GET an address, for JSON; the calling thread waits. Raises only NotSent."""
+    """GET an address, for JSON. The calling thread waits. Raises only NotSent."""
     try:
         return _exchange_blocking("GET", url, None, {"Accept": "application/json"}, timeout_s, authorization)
     except (NoReply, ValueError) as failed:

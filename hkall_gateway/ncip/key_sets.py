@@ -81,7 +81,7 @@ class UrlKeys:
     async def having(self, kid: str, now: datetime) -> KeySet | None:
         """Return the keys, or the previous ones if the address does not answer.
 
-        Concurrent calls share one fetch; a call for a known, fresh key does not wait.
+        Concurrent calls share one fetch. A call for a known, fresh key does not wait.
         """
         if self._known(kid) and not self._due(kid, now):
             return self._keys

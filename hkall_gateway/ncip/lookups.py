@@ -163,7 +163,7 @@ async def lookup_item_set(call: ServiceRequest) -> Payload:
 
 
 async def lookup_agency(call: ServiceRequest) -> Payload:
-    """Our own name, consortium and profiles; another agency gets a Problem."""
+    """Return our own name, consortium and profiles. Another agency gets a Problem."""
     named = call.message.text("AgencyId")
     if named.casefold() != call.services.agency.casefold():
         return Problem(UNKNOWN_AGENCY, "only this library is known here", "AgencyId", named)

@@ -1,4 +1,4 @@
-"""Converts the desk's outcomes to the fields of a reply: from the outcome alone, so that a replayed reply is the same."""
+"""Converts the results of commands to the fields of a reply, from the result alone, so that a replayed reply is equal."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Frame:
 
     `labels`: the caller reads RequestStatusType in the words of the patron's record. `described`: it asked for elements of the
     copy that is lent. `request_type` is the RequestType of the reply. `name_order` says which part of a name without a comma
-    is the surname; "" for a name that cannot be divided. `closed`: the (record number, volume) of titles that no patron could
+    is the surname. "" for a name that cannot be divided. `closed`: the (record number, volume) of titles that no patron could
     request now.
     """
 

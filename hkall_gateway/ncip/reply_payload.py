@@ -1,6 +1,6 @@
 """The payload of a reply: the facts of an outcome, reduced to the elements that the reply to this service may hold.
 
-The command and the notification of one event share their handler. The reply to a notification may hold no payload; an empty
+The command and the notification of one event share their handler. The reply to a notification may hold no payload. An empty
 one means success.
 """
 
@@ -42,7 +42,7 @@ BORROWING: Final = frozenset(P) - LENDING | {P.RETURN_TRANSIT, P.CLOSED}
 def make_request_lookup(request: Request, partner: Partner, number: str = "") -> tuple[str, Fields] | None:
     """Make the look-up of a request that a partner supports, as service and fields. None if it supports none.
 
-    `number` is the partner's own number of the request, AGENCY:VALUE; "" if it uses ours.
+    `number` is the partner's own number of the request, AGENCY:VALUE. "" if it uses ours.
     """
     if partner.can_lookup_request:
         agency, _, value = (number or f"{request.wire_agency}:{request.wire_id}").partition(":")

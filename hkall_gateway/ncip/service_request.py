@@ -43,7 +43,7 @@ class PartnerExchange:
     """One document to one partner, and its result.
 
     `failure` is dns, connect, tls, timeout or http where no reply came, xml for one that cannot be read, problem for a no,
-    "" otherwise; `notes` are the liberties that reading the reply took.
+    "" otherwise. `notes` are the tolerances that reading the reply needed.
     """
 
     partner: str
@@ -103,7 +103,7 @@ class Peer:
     """The origin of a document. Its secret is inside the document, or in `authorization`.
 
     `fingerprint` (SHA-256, in hex without colons) and `subject` (its common name) are those of the certificate that it
-    showed and that an authority of ours has signed; "" for none. `authorization` is the header of its HTTP request;
+    showed and that an authority of ours has signed. "" for none. `authorization` is the header of its HTTP request.
     `traceparent` its trace, "" if it sent none or an invalid one.
     """
 
@@ -160,7 +160,7 @@ async def reject_secret(_whose: str, _stored: str, _secret: str) -> bool:
 class NcipServices:
     """The services and settings of the NCIP responder.
 
-    `callers` are by agency; `now` is aware, in UTC. Without a `timeout` an
+    `callers` are by agency. `now` is aware, in UTC. Without a `timeout` an
     answer has no time limit. `other_names` are AgencyIds by which
     peers may address us beside `agency`. `proofs` and `guesses` count recent wrong proofs and wrong PINs. `unproven` limits
     the log lines about unauthenticated callers. `verify` compares a secret with its hash. `places` are the names of our

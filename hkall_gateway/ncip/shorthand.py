@@ -33,8 +33,8 @@ HEADER = "InitiationHeader"
 class Key:
     """The place of a short key's value: `paths` are tried in this order, the first that the service knows is written.
 
-    `value` is the path of the identity's own text below it, "" for a plain text; the agency field names the agency that is
-    used where the text has none; `fixed` stands beside it in the document.
+    `value` is the path of the identity's own text below it, "" for a plain text. The agency field names the agency that is
+    used where the text has none. `fixed` stands beside it in the document.
     """
 
     name: str

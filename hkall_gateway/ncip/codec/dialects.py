@@ -13,7 +13,7 @@ from types import MappingProxyType
 class NcipDialect:
     """The way we write NCIP to one kind of peer.
 
-    `version` goes into NCIPMessage/@version. `prefix` stands for the NISO namespace, "" makes it the default one; `namespaced`
+    `version` goes into NCIPMessage/@version. `prefix` stands for the NISO namespace, "" makes it the default one. `namespaced`
     is False for peers that take elements and attributes bare, `mirrors` is True for those that are answered as they wrote:
     bare if they wrote bare. `apart`: NCIPMessage's tags stand on lines of their own. `flow` names which events become
     documents and which documents they become.
@@ -29,7 +29,7 @@ class NcipDialect:
 
     @property
     def minor(self) -> int | None:
-        """0, 1 or 2 for NCIP 2.0, 2.01 and 2.02; None for NCIP 1."""
+        """0, 1 or 2 for NCIP 2.0, 2.01 and 2.02. None for NCIP 1."""
         return minor(self.version)
 
 
@@ -82,7 +82,7 @@ def minor(version: str) -> int | None:
 class Dtd(str):
     """The version string of a peer's NCIP 1, with the DOCTYPE that belongs to it.
 
-    `system` and `public` are the identifiers of the DTD; `public` is "" for a DOCTYPE without one. `asked` is the peer's name
+    `system` and `public` are the identifiers of the DTD. `public` is "" for a DOCTYPE without one. `asked` is the peer's name
     for the service if NCIP 2 has another one (AuthenticateUser), so that the reply can use the same name.
     """
 

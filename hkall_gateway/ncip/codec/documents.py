@@ -102,7 +102,7 @@ _DECLARATION: Final = "<?xml version='1.0' encoding='UTF-8'?>\n"
 
 
 def decode(body: bytes, charset: str | None = None, limits: DocumentLimits = REPLY) -> NcipMessage:
-    """Decode a document to a message; `charset` is the one named by HTTP and takes precedence over the document's own.
+    """Decode a document to a message. `charset` is the one named by HTTP and takes precedence over the document's own.
 
     A document that exceeds the `limits` is refused before it is parsed.
 

@@ -35,7 +35,7 @@ class Element:
     """The content model of one element.
 
     `children` stand in schema order. Kinds: complex (children), any (Ext: every element, any number), scheme (a value
-    with the scheme it comes from), empty (its presence is its meaning); the others are text, a count being 0 or more, an
+    with the scheme it comes from), empty (its presence is its meaning). The others are text, a count being 0 or more, an
     ordinal 1 or more. `secret` is a credential (a password), `personal` is personal data; neither may reach a log.
     """
 

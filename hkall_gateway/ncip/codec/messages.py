@@ -40,7 +40,7 @@ class Coded(str):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The sender and the addressee of a document; "" if unreadable."""
+    """The sender and the addressee of a document. "" if unreadable."""
 
     from_agency: str = ""
     to_agency: str = ""
@@ -69,7 +69,7 @@ class NcipMessage:
     `service` is the element under NCIPMessage, "Problem" when Problems stand there themselves (`fields` then holds them as
     "Problem"). `fields`: name -> text, Coded, True (empty element), a mapping, or a list where the element may repeat.
     Elements of other vocabularies inside an Ext are kept as XML text, in a list under "Ext", and written back unchanged.
-    `version` and `namespaced` as received (NCIP 1: a `dialects.Dtd`); `extension`: it stood inside NCIPMessage/Ext, and so
+    `version` and `namespaced` as received (NCIP 1: a `dialects.Dtd`). `extension`: it stood inside NCIPMessage/Ext, and so
     must its reply. Messages are equal when service and fields are, however they were written.
     """
 
@@ -95,7 +95,7 @@ class NcipMessage:
         return tuple(value for value in _find_values(self.fields, path) if isinstance(value, str))
 
     def has(self, path: str) -> bool:
-        """Whether there is a value at a path; an empty flag or structure counts."""
+        """Whether there is a value at a path. An empty flag or structure counts."""
         return any(value not in ("", False) for value in _find_values(self.fields, path))
 
     def each(self, path: str) -> tuple[NcipMessage, ...]:
@@ -176,7 +176,7 @@ def redacted(message: NcipMessage) -> Fields:
 
 
 def instant(text: str, zone: tzinfo) -> datetime | None:
-    """Parse a peer's date to a moment in UTC; None if it is not a date.
+    """Parse a peer's date to a moment in UTC. None if it is not a date.
 
     Taken: xs:dateTime with or without offset (then `zone` is meant), +0200, fractions, and a bare date, which is that day's
     first moment in `zone`.

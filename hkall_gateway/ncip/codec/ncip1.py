@@ -45,7 +45,7 @@ _SYSTEM_LENGTH: Final = 300
 
 
 def dtd(root: etree._Element) -> Dtd | None:
-    """Return the NCIP 1 version of a document without a namespace; None for NCIP 2 and LookupVersion.
+    """Return the NCIP 1 version of a document without a namespace. None for NCIP 2 and LookupVersion.
 
     NCIP 1 is recognised by the version, the DOCTYPE, or the element UniqueAgencyId.
     """
@@ -100,7 +100,7 @@ def _escape_scheme(scheme: re.Match[str]) -> str:
 
 
 def convert_to_ncip2(root: etree._Element, note: Callable[[str], None]) -> etree._Element:
-    """Convert a document to NCIP 2 without a namespace; `note` is called with each tolerance used."""
+    """Convert a document to NCIP 2 without a namespace. `note` is called with each tolerance used."""
     made = etree.Element(local_name(root.tag))
     made.extend(_convert_children(root, note))
     return made

@@ -147,7 +147,7 @@ def write_document(
 
     Without a `prefix` its elements are in the default namespace, or if `bare` in none. `apart`: the root's tags stand on lines
     of their own.
-    Places younger than `level` are left out; "", False and an empty list are not written. `version` is the version attribute
+    Places younger than `level` are left out. "", False and an empty list are not written. `version` is the version attribute
     of the root. Raises ValueError, naming the path, for a field that is not in the content model.
     """
     mark = f"{prefix}:" if prefix else ""
@@ -237,7 +237,7 @@ class _Writer:
 
 
 class _Misfit(ValueError):
-    """A field that does not fit the content model; its text begins with the path below the element being written."""
+    """A field that does not fit the content model. Its text begins with the path below the element being written."""
 
 
 # ---- the content model of an element, with its tags as text
@@ -245,7 +245,7 @@ class _Misfit(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """One place in an element's content; `foreign` if XML of other vocabularies is allowed."""
+    """One place in an element's content. `foreign`: XML of other vocabularies is allowed."""
 
     name: str
     kind: str
@@ -267,7 +267,7 @@ class _Slot:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """The places of an element and their order; `order` is None if all elements are allowed, in any order."""
+    """The places of an element and their order. `order` is None if all elements are allowed, in any order."""
 
     slots: Mapping[str, _Slot]
     order: Mapping[str, int] | None

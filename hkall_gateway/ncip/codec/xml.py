@@ -23,8 +23,8 @@ from hkall_gateway.rules.plain_text import fault_of_text, without_faults
 class DocumentLimits:
     """The most that one document may hold.
 
-    `elements` also counts comments, processing instructions and CDATA sections; `attributes` and `namespaces` are in all,
-    `attributes_each` on one element; `references` are `&…;`; `depth` is levels.
+    `elements` also counts comments, processing instructions and CDATA sections. `attributes` and `namespaces` are in all,
+    `attributes_each` on one element. `references` are `&…;`. `depth` is levels.
     """
 
     elements: int
@@ -42,7 +42,7 @@ REPLY: Final = DocumentLimits(elements=10_000, attributes=20_000, namespaces=2_0
 
 
 def find_exceeded_limit(document: bytes, limits: DocumentLimits) -> str:
-    """Return which limit a document in UTF-8 exceeds, in words; "" for none.
+    """Return which limit a document in UTF-8 exceeds, in words. "" for none.
 
     Each count is at least the true one: characters in a comment, a CDATA section or a text count too. In well-formed XML
     no "<" stands inside a tag, so that the attributes of an element lie between its "<" and the next. The work is one pass
@@ -133,7 +133,7 @@ def decode_body(body: bytes, charset: str | None, notes: Notes) -> str:
 
 
 def parse_xml(text: str, limits: DocumentLimits = REPLY) -> etree._Element:
-    """Parse a text to a tree; no resource is fetched, no entity is resolved, and a DOCTYPE with declarations is refused.
+    """Parse a text to a tree. No resource is fetched, no entity is resolved, and a DOCTYPE with declarations is refused.
 
     Raises TooLarge, before parsing, for a text that exceeds the `limits`.
     """

@@ -1,6 +1,6 @@
 """The documents of each flow: four tables, one a flow. A notification without a document in a flow counts as delivered.
 
-A broker gets commands but no notifications, since it tracks the request itself; only OpenRS is notified of a book's progress,
+A broker gets commands but no notifications, since it tracks the request itself. Only OpenRS is notified of a book's progress,
 by the events that it understands. INN-Reach's central mirrors its events to us and gets no notifications; but a library that
 we reach by the INN-Reach flow is asked by the event that it knows. Source: reference 6.1, 6.3; dcb-service for OpenRS.
 """

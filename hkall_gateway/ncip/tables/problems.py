@@ -211,7 +211,7 @@ def find_scheme(problem: str, service: str) -> str:
 
 
 class _Blanks(dict[str, str]):
-    """The values of a sentence's blanks; a missing value is an ellipsis, never an error."""
+    """The values of a sentence's blanks. A missing value is an ellipsis, never an error."""
 
     def __init__(self, detail: Mapping[str, object]) -> None:
         super().__init__({k: v.isoformat() if isinstance(v, date) else str(v) for k, v in detail.items()})

@@ -1,7 +1,7 @@
 """The supported partner systems: one row for each product, by the name that `system = "…"` in gateway.toml uses.
 
-A row has the defaults for a `[[partners]]`, `[[clients]]` or `[ils]` row of that system, in the keys of the configuration;
-keys in the file itself take precedence. docs/generate/systems_page.py has what is known about each.
+A row has the defaults for a `[[partners]]`, `[[clients]]` or `[ils]` row of that system, in the keys of the configuration.
+Keys in the file itself take precedence. docs/generate/systems_page.py has what is known about each.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class SystemRole(StrEnum):
 class System:
     """One system product.
 
-    `partners`, `clients`, `ils`: the defaults of a row of that table; None if the system is never used so.
+    `partners`, `clients`, `ils`: the defaults of a row of that table. None if the system is never used so.
     """
 
     name: str

@@ -58,7 +58,7 @@ GARBLED: Final = frozenset({PROTOCOL_ERROR, SYNTAX_ERROR})
 class NcipClient:
     """Sends messages to partners. `secrets` is the FromAgencyAuthentication that each of them expects of us, by agency.
 
-    `posts` are the transports to partners that authenticate us by the HTTP request, by agency; `post` is the transport to all
+    `posts` are the transports to partners that authenticate us by the HTTP request, by agency. `post` is the transport to all
     others. `on_exchange` is called with every exchange, timed by the clock `seconds`.
     """
 

@@ -1,6 +1,6 @@
 """NCIP 1 over raw TCP: documents on a connection without HTTP, each ended by its own closing tag, and answered in order.
 
-Systems that use it (Aleph, Voyager) send no length and no terminator; a document ends with its root element.
+Systems that use it (Aleph, Voyager) send no length and no terminator. A document ends with its root element.
 """
 
 from __future__ import annotations

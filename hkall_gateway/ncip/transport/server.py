@@ -83,7 +83,7 @@ class NcipChannel(BoundedChannel):
 class NcipSite(BoundedSite):
     """The HTTP site of the NCIP responder. `drain` shuts it down gracefully. TLS is up to the endpoint that serves it.
 
-    Addresses in `balancers` may connect for health checks too; they are no callers.
+    Addresses in `balancers` may connect for health checks too. They are no callers.
     """
 
     protocol: object = NcipChannel
