@@ -15,7 +15,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 def claim(unit: UnitOfWork, agency: str, digest: str, keep_until: datetime, now: datetime) -> str | None:
     """Claim a document. Returns None if it is new or its window is over, else the outcome recorded before."""
     values = {"agency": agency, "digest": digest, "made_at": now, "keep_until": keep_until, "outcome": ""}
-    if _claim_statement(unit.dialect).first(unit.connection, now=now, **values):
+    if _claim_statement(unit.dialect).write(unit.connection, now=now, **values):
         return None
     row = _KEPT.first(unit.connection, was_agency=agency, was_digest=digest)
     return str(row["outcome"]) if row else ""
@@ -36,8 +36,8 @@ _FORGET = CompiledStatement(delete(INBOX).where(*_DOCUMENT))
 
 @cache
 def _claim_statement(dialect: str) -> CompiledStatement:
-    """Return a statement that inserts a document's row, or takes over one after its window, and returns its digest."""
+    """Return a statement that inserts a document's row, or takes over one after its window; else it writes no row."""
     columns = ("agency", "digest", "made_at", "keep_until", "outcome")
     over = insert_or_write_over(INBOX, dialect, columns, INBOX.c.keep_until < bindparam("now"))
     values = {name: bindparam(name, type_=INBOX.c[name].type) for name in columns}
-    return CompiledStatement(over.values(values).returning(INBOX.c.digest))
+    return CompiledStatement(over.values(values))
