@@ -248,10 +248,10 @@ def decline_reason(kind: str, detail: str = "") -> str:
     kind, detail = _one_line(kind), _one_line(detail)
     if kind in OURS:
         return kind
-    own = "" if folded(kind) in _BY_WORD else kind  # a word of the table is a technical one
+    words = "" if folded(kind) in _BY_WORD else kind  # a word of the table is a technical one
     if PATRON_OR_REQUEST in {_BY_WORD.get(folded(kind)), _BY_WORD.get(folded(detail))}:
         return detail or OTHER
-    return _published_reason(kind) or _published_reason(detail) or _by_phrase(f"{own} {detail}") or detail or own or OTHER
+    return _published_reason(kind) or _published_reason(detail) or _by_phrase(f"{words} {detail}") or detail or words or OTHER
 
 
 def _published_reason(text: str) -> str:

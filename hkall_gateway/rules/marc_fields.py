@@ -108,5 +108,5 @@ class MarcMapping:
 
 def overlaid(rows: tuple[ItemField, ...]) -> tuple[ItemField, ...]:
     """Return a site's own fields of copies, which come first, and the usual ones with other tags."""
-    own = {row.tag for row in rows}
-    return (*rows, *(row for row in ITEM_FIELDS if row.tag not in own))
+    site_tags = {row.tag for row in rows}
+    return (*rows, *(row for row in ITEM_FIELDS if row.tag not in site_tags))

@@ -79,9 +79,9 @@ def _begin_request() -> tuple[str, int, dict[str, str]] | None:
     request.environ[PAGE] = paths.rule_of_page()
     if current().away:
         raise Unavailable("the database is away")
-    own = current()
-    if request.endpoint in NO_SESSION or (own.row and not own.row.patron):  # the pages of staff are not counted
+    visit = current()
+    if request.endpoint in NO_SESSION or (visit.row and not visit.row.patron):  # the pages of staff are not counted
         return None
-    known = patron_caller(own.row.patron) if own.row else f"browser {own.browser.token_hash}" if own.browser else ""
+    known = patron_caller(visit.row.patron) if visit.row else f"browser {visit.browser.token_hash}" if visit.browser else ""
     seconds = limits.wait_s(known or stranger_caller())
     return (render_template("patron/too_many.html"), 429, {"Retry-After": str(seconds)}) if seconds else None

@@ -78,13 +78,13 @@ class DeskBridge:
 
     def read(self, query: Callable[[UnitOfWork], T]) -> T:
         """Return `query(unit)`, run in the page's own thread."""
-        with closing(self._own_connection()) as own:
-            return finished(own.read(query))
+        with closing(self._own_connection()) as connection:
+            return finished(connection.read(query))
 
     def trial(self, work: Callable[[UnitOfWork], T]) -> T:
         """Return `work(unit)`, run in the page's own thread and rolled back."""
-        with closing(self._own_connection()) as own:
-            return in_trial(own.now, work)
+        with closing(self._own_connection()) as connection:
+            return in_trial(connection.now, work)
 
     def write(self, work: Callable[[UnitOfWork], T], locks: LockSet = NO_LOCKS) -> T:
         """Return `work(unit)` after its commit by the writer's thread. Raises GatewayTimeout if its outcome is unknown."""

@@ -121,9 +121,9 @@ class PageLimit:
         return 0.0 if admitted else (1 - left) / rate
 
 
-def shared(own: WebServices) -> dict[str, object]:
+def shared(web: WebServices) -> dict[str, object]:
     """Return the limits, for the extensions of the pages and of the API: both count together."""
-    return {LIMIT: PageLimit(own.seconds), THROTTLES: {kind: LoginThrottle(own.seconds) for kind in (STAFF, PATRON)}}
+    return {LIMIT: PageLimit(web.seconds), THROTTLES: {kind: LoginThrottle(web.seconds) for kind in (STAFF, PATRON)}}
 
 
 def login_throttle(kind: str) -> LoginThrottle:

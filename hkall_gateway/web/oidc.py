@@ -277,9 +277,9 @@ def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Respon
     @pages.get(f"{prefix}/logout/sso")
     def end() -> Response:
         """Redirect to the provider's logout, so that the next person at a shared computer is not logged in."""
-        own = services().settings().public_url + url_for(f"{who}_login.form")
-        address = provider().end_address(own)
-        return redirect(address or own, 303)
+        login_address = services().settings().public_url + url_for(f"{who}_login.form")
+        address = provider().end_address(login_address)
+        return redirect(address or login_address, 303)
 
     return pages
 

@@ -127,14 +127,14 @@ def consult(query: Callable[Concatenate[Context, P], T], *args: P.args, **named:
 
     Raises Unavailable while the database is away.
     """
-    own = services()
-    return own.bridge.read(in_context(query, own.library(), own.now(), *args, **named))
+    web = services()
+    return web.bridge.read(in_context(query, web.library(), web.now(), *args, **named))
 
 
 def consult_trial(work: Callable[Concatenate[Context, P], T], *args: P.args, **named: P.kwargs) -> T:
     """Return `work(context, *args)` from a transaction that is rolled back, to show what a change would do."""
-    own = services()
-    return own.bridge.trial(in_context(work, own.library(), own.now(), *args, **named))
+    web = services()
+    return web.bridge.trial(in_context(work, web.library(), web.now(), *args, **named))
 
 
 def execute(command: Command[Facts, Result], *, inbox: InboxKey | None = None) -> Result | Refused:
@@ -142,5 +142,5 @@ def execute(command: Command[Facts, Result], *, inbox: InboxKey | None = None) -
 
     Raises GatewayTimeout, which ends the page, if the command has begun and its outcome is not known in time.
     """
-    own = services()
-    return own.bridge.run(own.circulation.execute(command, inbox=inbox))
+    web = services()
+    return web.bridge.run(web.circulation.execute(command, inbox=inbox))

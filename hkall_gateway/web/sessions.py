@@ -151,12 +151,12 @@ def log_in(
     made = WebSession(hash_of(token), kind, *named, secrets.token_urlsafe(32), *times, digest(secret_hash))
     browser = replace(made, token_hash=hash_of(browser_token), kind=web_sessions.BROWSER, ends_at=now + BROWSER_LONGEST)
     browser = replace(browser, name="", role="", csrf="")
-    own, former = current(), request.cookies.get(BROWSER, "")
+    visit, former = current(), request.cookies.get(BROWSER, "")
     services().bridge.write(
-        bind(_store_session, made, browser, now, own.row.token_hash if own.row else "", hash_of(former) if former else "")
+        bind(_store_session, made, browser, now, visit.row.token_hash if visit.row else "", hash_of(former) if former else "")
     )
-    own.row, own.token, own.browser_token, own.over = made, token, browser_token, False
-    own[CSRF] = made.csrf
+    visit.row, visit.token, visit.browser_token, visit.over = made, token, browser_token, False
+    visit[CSRF] = made.csrf
 
 
 def known_browser(name: str) -> str:
@@ -167,11 +167,11 @@ def known_browser(name: str) -> str:
 
 def log_out() -> None:
     """End the session of this request for good. Raises Unavailable."""
-    own = current()
-    if own.row:
-        services().bridge.write(bind(web_sessions.end, own.row.token_hash))
-    own.row, own.over = None, True
-    own.clear()
+    visit = current()
+    if visit.row:
+        services().bridge.write(bind(web_sessions.end, visit.row.token_hash))
+    visit.row, visit.over = None, True
+    visit.clear()
 
 
 def in_force(found: WebSession | None, settings: WebSettings, now: datetime) -> WebSession | None:
@@ -195,8 +195,8 @@ def in_force(found: WebSession | None, settings: WebSettings, now: datetime) -> 
 
 def find_in_force(token: str, *kinds: str) -> WebSession | None:
     """Return the row of a token of one of these kinds, if it is in force now. Raises Unavailable."""
-    own = services()
-    found = in_force(own.bridge.read(bind(web_sessions.find, hash_of(token))), own.settings(), own.now()) if token else None
+    web = services()
+    found = in_force(web.bridge.read(bind(web_sessions.find, hash_of(token))), web.settings(), web.now()) if token else None
     return found if found and found.kind in kinds else None
 
 

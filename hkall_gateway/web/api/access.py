@@ -104,8 +104,8 @@ def actor(message: str) -> Actor:
 
 def scope() -> str:
     """Return the name under which the keys of this request's token are kept: a key of another token is another key."""
-    own = patron_session()
-    return f"api-patron:{own.token_hash[:32]}" if own else f"api:{token().name}"
+    patron_token = patron_session()
+    return f"api-patron:{patron_token.token_hash[:32]}" if patron_token else f"api:{token().name}"
 
 
 def card(named: str) -> str:
@@ -113,25 +113,27 @@ def card(named: str) -> str:
 
     Raises Trouble (422) where a client names none, or a patron any.
     """
-    own = patron_session()
-    if own and named:
+    patron_token = patron_session()
+    if patron_token and named:
         raise Trouble(422, "card: this token is of one patron; leave it out")
-    if not own and not named:
+    if not patron_token and not named:
         raise Trouble(422, "card: a client names the patron's card")
-    return own.patron if own else services().bridge.read(bind(card_now, named))
+    return patron_token.patron if patron_token else services().bridge.read(bind(card_now, named))
 
 
 def _authorize() -> None:
     given = bearer_token(request.headers.get("Authorization", ""))
     g.patron_session = find_in_force(given, PATRON_API) if given.startswith(PATRON_PREFIX) else None
-    own: WebSession | None = g.patron_session
-    g.token = services().bridge.read(bind(api_tokens.find, hash_of(given))) if given and own is None else None
+    patron_token: WebSession | None = g.patron_session
+    g.token = services().bridge.read(bind(api_tokens.find, hash_of(given))) if given and patron_token is None else None
     now = services().now()
     if g.token and not g.token.in_force(now):
         g.token = None
     if g.token and (g.token.used_at is None or now - g.token.used_at >= USED_EVERY):
         services().bridge.write(bind(api_tokens.used, g.token.name, now))
-    if g.token is None and (seconds := limits.wait_s(patron_caller(own.patron) if own else stranger_caller())):
+    if g.token is None and (
+        seconds := limits.wait_s(patron_caller(patron_token.patron) if patron_token else stranger_caller())
+    ):
         raise Trouble(429, f"too many questions at once; wait {seconds} s", **{"Retry-After": str(seconds)})
     if request.url_rule is None:  # 404 or 405
         return
@@ -140,7 +142,7 @@ def _authorize() -> None:
         return
     if g.patron_session is None and g.token is None:
         raise Trouble(401, "a bearer token is needed that is in force", **{"WWW-Authenticate": CHALLENGE})
-    acts_for_patrons = own is not None or token().role == CLIENT
+    acts_for_patrons = patron_token is not None or token().role == CLIENT
     if isinstance(needed, Audience):
         if not acts_for_patrons:
             raise Trouble(403, "this needs a patron's token, or one with the role client")

@@ -61,8 +61,8 @@ def made_of(*sources: type, fields: str = "") -> Callable[[type[R]], type[R]]:
     def make(record: type[R]) -> type[R]:
         made: dict[str, Any] = {}  # as `create_model` wants them
         for name in fields.split() or [field.name for field in dataclasses.fields(sources[0])]:
-            own = record.model_fields.get(name)
-            made[name] = (own.annotation, own) if own else (_as_record(_type_of(name, sources)), ...)
+            declared = record.model_fields.get(name)
+            made[name] = (declared.annotation, declared) if declared else (_as_record(_type_of(name, sources)), ...)
         base = cast(type[R], record.__base__)
         found = create_model(record.__name__, __base__=base, __doc__=record.__doc__, __module__=record.__module__, **made)
         RECORDS[sources[0]] = found

@@ -69,11 +69,11 @@ def make(body: PatronLogin) -> Reply:
 @TOKEN.delete("/patron-token", security=SECURITY, responses={"204": None})
 def end() -> Reply:
     """End this token at once. A client's token is ended by `hkall-gateway token revoke`."""
-    own = patron_session()
-    if own is None:
+    patron_token = patron_session()
+    if patron_token is None:
         raise Trouble(403, "this needs a patron's own token")
-    services().bridge.write(bind(web_sessions.end, own.token_hash))
-    services().circulation.ils.forget_loans(own.patron)
+    services().bridge.write(bind(web_sessions.end, patron_token.token_hash))
+    services().circulation.ils.forget_loans(patron_token.patron)
     return "", 204
 
 

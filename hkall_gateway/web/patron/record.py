@@ -100,7 +100,7 @@ def _render_record(card: str, refused: Refused | None = None, title: str = "") -
     record = consult(patron_record.patron_record, card, facts)
     by_number = {one.request.id: one for one in record.loans}
     placed = request.args.get("placed", "")
-    own, names = services().library(), services().settings().places.get(language(), {})
+    library, names = services().library(), services().settings().places.get(language(), {})
     return render_template(
         "patron/record.html",
         record=record,
@@ -112,7 +112,7 @@ def _render_record(card: str, refused: Refused | None = None, title: str = "") -
         cancelled="cancelled" in request.args,
         renewed=[by_number[number] for number in request.args.getlist("renewed") if number in by_number],
         place=lambda code: names.get(code, code),
-        counter=names.get(own.pickup_locations[0], own.pickup_locations[0]),
+        counter=names.get(library.pickup_locations[0], library.pickup_locations[0]),
         own_loans=own_loans(card, record),
         shown_refusal=shown_refusal,
         civil=civil,

@@ -198,7 +198,7 @@ def _chosen_volume(seen: TitleSeen, typed: Mapping[str, str]) -> str:
 
 
 def _render_form(seen: TitleSeen, typed: Mapping[str, str], refused: Refused | None = None, *, error: str = "") -> str:
-    own, settings = services().library(), services().settings()
+    library, settings = services().library(), services().settings()
     names = settings.places.get(language(), {})
     # After these the form is shown again beside the refusal: another place may be chosen, or the same be tried once more.
     mendable = refused is None or refused.why in {Reason.PICKUP_LOCATION, Reason.TRY_AGAIN}
@@ -209,10 +209,10 @@ def _render_form(seen: TitleSeen, typed: Mapping[str, str], refused: Refused | N
         again=refused is not None and refused.why is Reason.DUPLICATE_REQUEST,
         closed=not mendable,
         error=error,
-        agency=own.agency,
+        agency=library.agency,
         known=patron() is not None,
         partners=settings.partners,
-        places=[(place, names.get(place, place)) for place in own.pickup_locations],
+        places=[(place, names.get(place, place)) for place in library.pickup_locations],
         volumes=[(one.volume, shown_refusal(one.refusal)) for one in seen.volumes],
         volume=_chosen_volume(seen, typed),
         pickup=typed.get("pickup", ""),

@@ -119,9 +119,9 @@ def pay(number: str) -> Response | tuple[str, int]:
 @needs(StaffRole.SUPERVISOR)
 def export(number: str) -> Response | tuple[str, int]:
     """Download all that any table or archive has about the person, as JSON."""
-    card, own = _find_card(number), services()
+    card, web = _find_card(number), services()
     try:
-        found = person_file.export(_record_stores(), card, own.now())
+        found = person_file.export(_record_stores(), card, web.now())
     except NotDone as not_done:
         return _render_patron(number, card, error=str(not_done)), 409
     text = json.dumps(
@@ -135,7 +135,7 @@ def export(number: str) -> Response | tuple[str, int]:
 @needs(StaffRole.SUPERVISOR)
 def erase(number: str) -> str | Response | tuple[str, int]:
     """Show how much would be erased; with `apply`, erase it. Open matters stay, and are listed with what ends them."""
-    card, reason, own = _find_card(number), typed("reason"), services()
+    card, reason, web = _find_card(number), typed("reason"), services()
     if not reason:
         return _render_patron(number, card, refused=Refused(Reason.REASON_NEEDED)), 400
     records = _record_stores()
@@ -147,7 +147,7 @@ def erase(number: str) -> str | Response | tuple[str, int]:
         who, rows = person_file.find(records, card)
         if "apply" not in request.form:
             return render_template("staff/patron_erase.html", number=number, rows=len(rows), reason=reason, done=None)
-        done = person_file.erase(records, who, rows, reason, own.now(), actor("erase"))
+        done = person_file.erase(records, who, rows, reason, web.now(), actor("erase"))
     except NotDone as not_done:
         return _render_patron(number, card, error=str(not_done)), 409
     return render_template("staff/patron_erase.html", number=number, rows=0, done=done, in_words=in_words, ends=ENDS)
@@ -164,8 +164,8 @@ def _present_card(unit: UnitOfWork, number: str) -> str:
 
 
 def _number_for(card: str) -> str:
-    own = services()
-    return own.bridge.write(bind(web_sessions.number_of, card, own.now()))
+    web = services()
+    return web.bridge.write(bind(web_sessions.number_of, card, web.now()))
 
 
 def _see_patron(card: str) -> PatronPage | None:
@@ -180,9 +180,9 @@ def _full_name(one: Borrower) -> str:
 
 def _record_stores() -> Records:
     """Return where this site keeps records of persons, read and changed by way of the bridge."""
-    own = services()
-    marks, archive = own.erased(), own.library().policy.retention.archive_file
-    return Records(own.bridge.read, own.bridge.write, archive, marks.file, marks.key)
+    web = services()
+    marks, archive = web.erased(), web.library().policy.retention.archive_file
+    return Records(web.bridge.read, web.bridge.write, archive, marks.file, marks.key)
 
 
 def _redirect_to_patron(number: str, **query: str) -> Response:

@@ -166,11 +166,11 @@ def judge(kind: str) -> str | Response | tuple[str, int]:
 
 def _replay_document(command: Settle) -> str:
     """Process a document again by the gateway's own NCIP, and record it. Return why not, "" on success."""
-    own = services()
-    kept = own.bridge.read(bind(quarantine.one, command.number))
+    web = services()
+    kept = web.bridge.read(bind(quarantine.one, command.number))
     if kept is None or kept.state != QuarantineState.KEPT:
         return _why_unsettled(unsent.GONE)
-    problem = own.bridge.run(own.replay(kept))
+    problem = web.bridge.run(web.replay(kept))
     if problem:
         return sentence(problem) if isinstance(problem, Refused) else problem
     return _why_unsettled(execute(MarkReplayed(command.by, command.number, command.reason)))
@@ -234,9 +234,9 @@ def _read_rows(kind: str, after: int) -> list[tuple[int, object]]:
 
 def documents(messages: Iterable[UnsentMessage | SentMessage]) -> dict[int, str]:
     """Return the messages to partners as they would leave now, without their secrets, by their numbers in the outbox."""
-    own, agency = services(), services().library().agency
+    web, agency = services(), services().library().agency
     return {
-        one.row.id: own.document(one.row.payload, one.partner, agency)
+        one.row.id: web.document(one.row.payload, one.partner, agency)
         for one in messages
         if one.partner and isinstance(one.row.payload, PartnerMessage)
     }
