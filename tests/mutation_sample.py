@@ -48,7 +48,7 @@ def main(size: int = 300, seed: int = 1) -> None:
 
 def copied(copy: Path) -> None:
     """A copy of the package and its tests whose configuration names the desk instead of the rules."""
-    for name in ("hkall_gateway", "tests", "demo", "fixtures"):
+    for name in ("hkall_gateway", "tests", "demo", "docs", "fixtures"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     text, rooms = re.subn(r"(?m)^only_mutate = .*$", f"only_mutate = {MUTATED}", text)
