@@ -131,12 +131,6 @@ def consult(query: Callable[Concatenate[Context, P], T], *args: P.args, **named:
     return web.bridge.read(in_context(query, web.library(), web.now(), *args, **named))
 
 
-def consult_trial(work: Callable[Concatenate[Context, P], T], *args: P.args, **named: P.kwargs) -> T:
-    """Return `work(context, *args)` from a transaction that is rolled back, to show what a change would do."""
-    web = services()
-    return web.bridge.trial(in_context(work, web.library(), web.now(), *args, **named))
-
-
 def execute(command: Command[Facts, Result], *, inbox: InboxKey | None = None) -> Result | Refused:
     """Return the result of a command, or its refusal; TRY_AGAIN if it did not begin in time, and never will.
 

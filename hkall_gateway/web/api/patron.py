@@ -11,7 +11,7 @@ from flask_openapi3.blueprint import APIBlueprint
 
 from hkall_gateway.circulation import patron_record, titles
 from hkall_gateway.circulation.borrowing import CancelRequest, RequestTitle
-from hkall_gateway.circulation.command import Context
+from hkall_gateway.circulation.command import Context, in_context
 from hkall_gateway.circulation.loans import Renew, RenewAll
 from hkall_gateway.circulation.results import TRY_AGAIN, Refused
 from hkall_gateway.circulation.staff import explaining
@@ -39,7 +39,7 @@ from hkall_gateway.web.i18n import language
 from hkall_gateway.web.patron import login
 from hkall_gateway.web.patron.login import PinRefused, facts_about
 from hkall_gateway.web.patron.record import own_loans
-from hkall_gateway.web.services import consult, consult_trial, services
+from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import PIN, count_login
 
 TITLES = APIBlueprint("titles", __name__, abp_responses=described())
@@ -114,7 +114,8 @@ def one(path: models.TitlePath) -> Reply:
 def may_request(body: models.RequestBody) -> Reply:
     """Check whether a request would be placed now. It changes no data, and needs no Idempotency-Key."""
     question = explaining.request(actor("may-request"), card(body.card), body.bib_id, body.volume, body.pickup)
-    found = consult_trial(explaining.explain, question, facts_about(question.patron, body.bib_id), services().now())
+    facts, now = facts_about(question.patron, body.bib_id), services().now()
+    found = services().bridge.trial(in_context(explaining.explain, services().library(), now, question, facts, now))
     refusal = found.outcome if isinstance(found.outcome, Refused) else None
     if refusal and refusal.why is Reason.TRY_AGAIN:
         return refused(refusal, to_patron=True)

@@ -221,22 +221,12 @@ TABLES: Final[Mapping[str, Table]] = MappingProxyType({
 # fmt: on
 
 
-@dataclass(frozen=True, slots=True)
-class Matrix:
-    """Requests by lender and by the borrower's site; a pair without a request is missing in `cells`."""
-
-    lenders: tuple[str, ...]
-    sites: tuple[str, ...]
-    cells: Mapping[tuple[str, str], int]
-
-
-def matrix(found: Statistics) -> Matrix:
-    """Return the matrix of lenders and sites; a site is a pickup place of ours, or another library."""
+def count_by_site(found: Statistics) -> Counter[tuple[str, str]]:
+    """Count requests by lender and site; a site is a pickup place of ours, or another library."""
     cells = Counter[tuple[str, str]]()
     for one in found.pairs:
         cells[one.lender, one.place or one.borrower] += one.requests
-    lenders, sites = sorted({lender for lender, _ in cells}), sorted({site for _, site in cells})
-    return Matrix(tuple(lenders), tuple(sites), cells)
+    return cells
 
 
 PAGES = Blueprint("statistics", __name__)
@@ -259,6 +249,7 @@ def page() -> str | tuple[str, int]:
         refusal = {"found": None, "error": sentence(found), "rule_number": rule_of(found)}
         return render_template("staff/statistics.html", period=period, **refusal), 400
     sides = {one.side: one for one in total(found.counts, "side")}
+    cells = count_by_site(found)
     half, most = days_within(found.turnarounds, 0.5), days_within(found.turnarounds, 0.9)
     return render_template(
         "staff/statistics.html",
@@ -272,7 +263,9 @@ def page() -> str | tuple[str, int]:
         percent=percent,
         tables=[(name, table, table.rows(found)) for name, table in TABLES.items()],
         charts=CHARTS,
-        matrix=matrix(found),
+        cells=cells,
+        lenders=sorted({lender for lender, _ in cells}),
+        sites=sorted({site for _, site in cells}),
     )
 
 
