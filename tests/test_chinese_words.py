@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hkall_gateway.rules.lender_reasons import LENDER_REASONS
-from hkall_gateway.rules.published_rules import SENTENCES
+from hkall_gateway.rules.published_rules import PUBLISHED, PUBLISHED_ZH
 from hkall_gateway.rules.reasons import Reason
 from hkall_gateway.rules.settings import CATEGORIES
 from hkall_gateway.sip2.screen_messages import Notice
@@ -40,7 +40,7 @@ LETTERS = Path(__file__).parents[1] / "hkall_gateway" / "delivery" / "templates"
 
 def pairs() -> Iterator[tuple[str, str]]:
     """Every text that has both languages beside each other: English, Chinese."""
-    yield from SENTENCES.values()
+    yield from zip(PUBLISHED.values(), PUBLISHED_ZH.values(), strict=True)
     for reason in Reason:
         yield from (reason.staff, reason.terminal, reason.patron)
     yield from (notice.value for notice in Notice)
@@ -70,7 +70,7 @@ def test_chinese_texts_use_the_word_of_the_glossary(thing: str) -> None:
 
 
 def test_published_rule_about_lenders_does_not_say_that_our_library_never_lends() -> None:
-    english, chinese = SENTENCES["R3"]
+    english, chinese = PUBLISHED["R3"], PUBLISHED_ZH["R3"]
     assert "our own" in english
     assert "本館讀者申請的圖書" in chinese
     assert "從不" not in chinese
