@@ -212,7 +212,7 @@ class Gauges(Collector):
         agencies = tuple(self._partners())
         found: Mapping[str, Rows] = {
             "open_by_position": {
-                (side, who, position): count_moves for side, who, position, count_moves in unit.requests.open_by_partner()
+                (side, who, position): count for side, who, position, count in unit.requests.open_by_partner()
             },
             **_outbox_gauges(unit, now),
             **_channel_gauges(unit, agencies, now),
@@ -244,10 +244,10 @@ def _outbox_gauges(unit: UnitOfWork, now: datetime) -> Mapping[str, Rows]:
     living = [(who, since) for who, state, _, since in depths if state is not OutboxState.DEAD]
     oldest = {who: min(since for other, since in living if other == who) for who, _ in living}
     return {
-        "outbox_depth": {(who,): count_moves for who, state, count_moves, _ in depths if state is OutboxState.WAITING},
-        "dead_letters": {(who,): count_moves for who, state, count_moves, _ in depths if state is OutboxState.DEAD},
+        "outbox_depth": {(who,): count for who, state, count, _ in depths if state is OutboxState.WAITING},
+        "dead_letters": {(who,): count for who, state, count, _ in depths if state is OutboxState.DEAD},
         "outbox_oldest_seconds": {(who,): _seconds(now - since) for who, since in oldest.items()},
-        "outbox_unreadable": {(who,): count_moves for who, count_moves in unit.outbox.set_aside().items()},
+        "outbox_unreadable": {(who,): count for who, count in unit.outbox.set_aside().items()},
     }
 
 

@@ -76,16 +76,16 @@ class Channel(Int32StringReceiver):
     MAX_LENGTH = 1 << 26
 
     def __init__(self, answers: Mapping[str, Question], ended: Callable[[], object]) -> None:
-        self._answers, self._child_ended = answers, ended
-        self._ask_child, self._waiting = 0, dict[int, Deferred[Any]]()
+        self._answers, self._on_end = answers, ended
+        self._query_count, self._waiting = 0, dict[int, Deferred[Any]]()
 
     def ask(self, question: str, clock: Any, patience_s: float | None) -> Deferred[Any]:
         """Return a Deferred of the answer to a query.
 
         It fails with NoAnswer after `patience_s` seconds, or if the other end goes.
         """
-        self._ask_child += 1
-        number, answer = self._ask_child, Deferred[Any]()
+        self._query_count += 1
+        number, answer = self._query_count, Deferred[Any]()
         self._waiting[number] = answer
         self._send(number, question)
         if patience_s is not None:
@@ -105,7 +105,7 @@ class Channel(Int32StringReceiver):
         """Fail the waiting queries."""
         for waiting in tuple(self._waiting.values()):
             waiting.errback(NoAnswer())
-        self._child_ended()
+        self._on_end()
 
     def _send(self, number: int, content: object) -> None:
         if self.connected:
@@ -148,7 +148,7 @@ class CombinedRegistry(Collector):
 
     def __init__(self, own: CollectorRegistry) -> None:
         self._own = own
-        self._child_ended, self._present = dict[Series, float](), dict[Series, float]()
+        self._former, self._present = dict[Series, float](), dict[Series, float]()
 
     def take(self, samples: Iterable[tuple[str, Mapping[str, str], float]]) -> None:
         """Set the samples of the running child."""
@@ -156,7 +156,7 @@ class CombinedRegistry(Collector):
 
     def child_ended(self) -> None:
         """Keep the samples of a child for good: the next one counts from zero."""
-        self._child_ended, self._present = self._children(), {}
+        self._former, self._present = self._children(), {}
 
     def collect(self) -> Iterable[Metric]:
         """Return every family with the sums."""
@@ -167,9 +167,7 @@ class CombinedRegistry(Collector):
             yield family
 
     def _children(self) -> dict[Series, float]:
-        return {
-            key: self._child_ended.get(key, 0.0) + self._present.get(key, 0.0) for key in {**self._child_ended, **self._present}
-        }
+        return {key: self._former.get(key, 0.0) + self._present.get(key, 0.0) for key in {**self._former, **self._present}}
 
 
 def _add_samples(family: Metric, children: dict[Series, float]) -> Iterable[Sample]:

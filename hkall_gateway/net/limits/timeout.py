@@ -73,10 +73,10 @@ class Timeout:
         self._timer: ScheduledCall | None = None
         self._rings_s = 0.0
 
-    def deadline(self, read_delay_s: float = 0.0, at_most_s: float | None = None) -> Deadline:
+    def deadline(self, waited_s: float = 0.0, at_most_s: float | None = None) -> Deadline:
         """Return the deadline of a message that arrived `waited_s` seconds ago; `at_most_s` is its caller's own limit."""
         limit_s = self.seconds if at_most_s is None else min(self.seconds, at_most_s)
-        return Deadline(self._clock.seconds, self._clock.seconds() - read_delay_s + limit_s)
+        return Deadline(self._clock.seconds, self._clock.seconds() - waited_s + limit_s)
 
     def run(self, work: Coroutine[Deferred[Any], object, T], deadline: Deadline | None = None) -> Deferred[T]:
         """Return a Deferred of the result of `work` under its deadline; by default its message arrives now.
