@@ -57,10 +57,10 @@ def circuit_settings(means: Resources) -> CircuitSettings:
 
 def ncip_client(means: Resources, library: Callable[[], Library]) -> NcipClient:
     """Make the client that sends documents to partners, with the secrets and proofs of the configuration."""
-    agreed, told = config_mapping.agreed_secrets(means.config(), means.environ), partial(service_request.note, means.metrics)
+    agreed, note = config_mapping.agreed_secrets(means.config(), means.environ), partial(service_request.note, means.metrics)
     post, proofs = AgentPost(means.reactor), config_mapping.our_proofs(means.config(), means.environ)
     posts = {agency: post.proving(partial(_now, proof, means)) for agency, proof in proofs.items()}
-    return NcipClient(post, library().agency, agreed, told, means.reactor.seconds, posts)
+    return NcipClient(post, library().agency, agreed, note, means.reactor.seconds, posts)
 
 
 def _partner_carrier(

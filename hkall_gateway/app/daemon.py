@@ -205,8 +205,8 @@ class Daemon:
         in_thread: Any = partial(deferToThreadPool, self._reactor, pool)
         return Secrets(in_thread, self._reactor.seconds, secrets.token_bytes(32), wrong)
 
-    def _wrong_pins(self, told: Callable[[str, float], None] = ignore_lock) -> WrongPins:
-        return WrongPins(PIN_ATTEMPTS, PIN_WINDOW_S, self._reactor.seconds, told)
+    def _wrong_pins(self, on_lock: Callable[[str, float], None] = ignore_lock) -> WrongPins:
+        return WrongPins(PIN_ATTEMPTS, PIN_WINDOW_S, self._reactor.seconds, on_lock)
 
     def _store_card_lock(self, card: str, seconds: float) -> None:
         """Store that wrong PINs locked a card, for the pages, which may be another process."""

@@ -127,24 +127,24 @@ def terminals_seen(instance: str, services: Sip2Services, logins: Iterable[str],
 
     `logins` has an entry for each open connection.
     """
-    connected, heard = Counter(logins), services.activity.rows
-    names = [*services.terminals, *([UNKNOWN_NAMES] if UNKNOWN_NAMES in heard else [])]
+    connected, activity = Counter(logins), services.activity.rows
+    names = [*services.terminals, *([UNKNOWN_NAMES] if UNKNOWN_NAMES in activity else [])]
     return tuple(_activity_row(instance, services, name, connected[name] if name else 0, now) for name in names)
 
 
 def _activity_row(instance: str, services: Sip2Services, name: str, connections: int, now: datetime) -> TerminalActivity:
-    row, heard = services.terminals.get(name), services.activity.rows.get(name, LastHeard())
+    row, activity = services.terminals.get(name), services.activity.rows.get(name, LastHeard())
     return TerminalActivity(
         instance=instance,
         login=name,
         role=row.role if row else "",
         location=row.location if row else "",
         connections=connections,
-        last_code=heard.last_code,
-        last_at=heard.last_at,
-        refused=heard.refused,
-        refused_why=heard.refused_why,
-        refused_at=heard.refused_at,
+        last_code=activity.last_code,
+        last_at=activity.last_at,
+        refused=activity.refused,
+        refused_why=activity.refused_why,
+        refused_at=activity.refused_at,
         seen_at=now,
     )
 
@@ -299,10 +299,10 @@ def _last_night(unit: UnitOfWork) -> Mapping[str, Rows]:
 def _monthly_gauges(unit: UnitOfWork, now: datetime) -> Mapping[str, Rows]:
     """Return the fill rate of our requests, and the balance of lending and borrowing by partner."""
     lent, borrowed = partners.balance(unit, Side.LENDING, now), partners.balance(unit, Side.BORROWING, now)
-    said = partners.answers(unit, now).values()
-    decided = sum(one.asked - one.open for one in said)
+    answers = partners.answers(unit, now).values()
+    decided = sum(one.asked - one.open for one in answers)
     return {
-        "fill_rate": {(): sum(one.filled for one in said) / decided if decided else 0},
+        "fill_rate": {(): sum(one.filled for one in answers) / decided if decided else 0},
         "lend_borrow_balance": {(who,): lent.get(who, 0) - borrowed.get(who, 0) for who in {*lent, *borrowed}},
     }
 

@@ -53,15 +53,15 @@ class CachedPage:
 
     def __call__(self) -> Deferred[HttpPage]:
         """Return a Deferred of the page."""
-        asked: Deferred[HttpPage] = Deferred()
-        self._waiting.append(asked)
+        answer: Deferred[HttpPage] = Deferred()
+        self._waiting.append(answer)
         if len(self._waiting) == 1:
             wait_s = self._free_s - self._clock.seconds()
             if wait_s > 0:
                 self._clock.callLater(wait_s, self._start_making)
             else:
                 self._start_making()
-        return asked
+        return answer
 
     def _start_making(self) -> None:
         ensureDeferred(self._make()).addCallback(self._send_page)
@@ -69,8 +69,8 @@ class CachedPage:
     def _send_page(self, page: HttpPage) -> None:
         self._free_s = self._clock.seconds() + self._every_s
         waiting, self._waiting = self._waiting, []
-        for asked in waiting:
-            asked.callback(page)
+        for answer in waiting:
+            answer.callback(page)
 
 
 def _answer_later(request: Any, making: Deferred[HttpPage]) -> int:
@@ -158,14 +158,14 @@ class Ready(resource.Resource):
 
     async def _json_page(self) -> HttpPage:
         stalled: frozenset[str] = frozenset()
-        asked = Deferred.fromCoroutine(self._pages.is_ready()) if self._pages else succeed(True)
+        pages_state = Deferred.fromCoroutine(self._pages.is_ready()) if self._pages else succeed(True)
         try:
             stalled = await self._within.run(self._query_database())
             missing = [] if self._writable() else ["database"]
             missing += [] if self._listening() else ["listeners"]
         except Exception:  # noqa: BLE001  # whatever keeps the database from answering, we are not ready
             missing = ["database"]
-        pages_ready = await asked
+        pages_ready = await pages_state
         missing += ["pages"] if self._needs_pages and not pages_ready else []
         text = "not ready: " + ", ".join(missing) if missing else "ready"
         text += "" if pages_ready or self._needs_pages else "\nthe pages' process does not answer"
@@ -241,10 +241,10 @@ def ops_site(
     registry.register(gauges)
     root: Any = Root()  # type: ignore[no-untyped-call]
     root.putChild(b"healthz", HealthPage())  # type: ignore[no-untyped-call]
-    asked = (store, gauges.stalled, listening, writable, reactor, ils_away, pages)
-    ready: Any = Ready(*asked)
+    parts = (store, gauges.stalled, listening, writable, reactor, ils_away, pages)
+    ready: Any = Ready(*parts)
     if pages is not None:
-        ready.putChild(b"pages", Ready(*asked, needs_pages=True))
+        ready.putChild(b"pages", Ready(*parts, needs_pages=True))
     root.putChild(b"readyz", ready)
     root.putChild(b"metrics", MetricsPage(store, registry, gauges, reactor, pages))
     return BoundedSite(root, bounds, reactor)

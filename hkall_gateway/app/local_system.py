@@ -45,9 +45,9 @@ class LocalSystemParts:
         out = ConnectorServices(
             means.clock, health, self._line_factory(health), post, framing, password, means.reactor, post.get
         )
-        asked = self._adapter.build(ConnectorTools(store, means.config().library.agency, self._verify, ils, out))
+        adapter = self._adapter.build(ConnectorTools(store, means.config().library.agency, self._verify, ils, out))
         # Hashes of our own are guarded where they are compared.
-        return asked if Verb.LOADED in asked.supports else Guarded(asked, wrong_pins)
+        return adapter if Verb.LOADED in adapter.supports else Guarded(adapter, wrong_pins)
 
     def upstream(self) -> tuple[Callable[[], Upstream] | None, bool]:
         """Return the factory of upstream connections if messages are relayed, and whether terminals log in there."""

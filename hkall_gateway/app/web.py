@@ -100,10 +100,10 @@ def _erasure_marks(means: Resources) -> ErasedMarks:
 
 async def _replay_document(services: NcipServices, kept: QuarantinedDocument) -> str | Refused:
     """Process a document of the quarantine as if its partner had sent it now; return its problem, "" without one."""
-    said = await replay_document(services, kept.agency, kept.digest, kept.document)
-    if isinstance(said, Problem):
-        return f"{said.problem}: {said.detail}"
-    return said if isinstance(said, Refused) else ""
+    outcome = await replay_document(services, kept.agency, kept.digest, kept.document)
+    if isinstance(outcome, Problem):
+        return f"{outcome.problem}: {outcome.detail}"
+    return outcome if isinstance(outcome, Refused) else ""
 
 
 def settings_of(config: GatewayConfig, environ: Mapping[str, str]) -> WebSettings:

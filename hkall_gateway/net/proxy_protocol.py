@@ -183,20 +183,20 @@ class _Connection(ProtocolWrapper):
             return
         self._header += data
         try:
-            told = parse_header(bytes(self._header))
+            header = parse_header(bytes(self._header))
         except BadHeader as bad:
             self._refuse("proxy", str(bad))
             return
-        if told is None:
+        if header is None:
             return
         self._stop_waiting()
         self._header = None
-        if told.source:  # without one it is a health check by the balancer itself
-            kind = IPv6Address if ":" in told.source else IPv4Address
-            self._caller = kind("TCP", told.source, told.port)
+        if header.source:  # without one it is a health check by the balancer itself
+            kind = IPv6Address if ":" in header.source else IPv4Address
+            self._caller = kind("TCP", header.source, header.port)
         super().makeConnection(self.transport)  # type: ignore[no-untyped-call]
-        if told.rest:
-            super().dataReceived(told.rest)  # type: ignore[no-untyped-call]
+        if header.rest:
+            super().dataReceived(header.rest)  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         if self._header is None:

@@ -138,20 +138,20 @@ class Secrets:
         `subject` names the account with its kind ("patron P1", "terminal counter-1"). An empty secret is wrong, but does not
         count as a guess. A subject with too many wrong guesses is refused even with the right secret.
         """
-        asked = self._asked.get(subject, {})
+        pending = self._asked.get(subject, {})
         digest = self._cache_key(subject, stored, secret)
-        if not secret or (digest not in asked and self._wrong.shut(subject, pending=len(asked))):
+        if not secret or (digest not in pending and self._wrong.shut(subject, pending=len(pending))):
             return False
         if self._right.get(digest, 0.0) > self._seconds():
             self._wrong.forget(subject)
             return True
         self._right.pop(digest, None)
-        if digest in asked:
+        if digest in pending:
             from twisted.internet.defer import Deferred  # commands that only hash do without
 
             # Sixty-four connections of one login that reconnect together cost one guess and one hash, not sixty-four.
             answer: Deferred[bool] = Deferred()
-            asked[digest].append(answer)
+            pending[digest].append(answer)
             return await answer
         return await self._verify_on_thread(subject, stored, secret, digest)
 

@@ -327,21 +327,21 @@ class Upstream:
 
     async def _exchange(self, wire: LineConnection, body: bytes) -> bytes:
         numbered = self.dialect.error_detection
-        asked = Sip2Message(body[:2].decode("latin-1"), sequence=str(self._number) if numbered else None, checked=numbered)
+        request = Sip2Message(body[:2].decode("latin-1"), sequence=str(self._number) if numbered else None, checked=numbered)
         self._number = (self._number + 1) % 10
-        line, verdicts, unsealed = seal_body(body, asked, self.dialect), set[str](), b""
+        line, verdicts, unsealed = seal_body(body, request, self.dialect), set[str](), b""
         wire.forget_lines()
         wire.say(line)
         for _ in range(TRIES):
-            said = await wire.line()
-            verdict = classify_reply(said, asked, self.dialect, repeated=RESEND in verdicts)
+            reply_line = await wire.line()
+            verdict = classify_reply(reply_line, request, self.dialect, repeated=RESEND in verdicts)
             if verdict == UNSEALED:
                 # Twice the same, or a login: the system does without. Once: the line may have been cut.
-                wire.unsealed = wire.unsealed or said == unsealed or asked.code == "93"
-                verdict, unsealed = ("" if wire.unsealed else RESEND), said
+                wire.unsealed = wire.unsealed or reply_line == unsealed or request.code == "93"
+                verdict, unsealed = ("" if wire.unsealed else RESEND), reply_line
             verdicts.add(verdict)
             if verdict == "":
-                return body_of(said, self.dialect.delimiter)
+                return body_of(reply_line, self.dialect.delimiter)
             if verdict == RESEND:
                 line = encode(Sip2Message(RESEND, checked=True), self.dialect)
             if verdict in (GARBLED, RESEND):
@@ -351,7 +351,7 @@ class Upstream:
         raise Unusable("it could not read the line" if verdicts == {GARBLED} else "no usable reply")
 
 
-def classify_reply(line: bytes, asked: Sip2Message, dialect: Sip2Dialect, *, repeated: bool = False) -> str:
+def classify_reply(line: bytes, request: Sip2Message, dialect: Sip2Dialect, *, repeated: bool = False) -> str:
     """Classify a reply by what the client does with it.
 
     Returns:
@@ -364,28 +364,28 @@ def classify_reply(line: bytes, asked: Sip2Message, dialect: Sip2Dialect, *, rep
         Unusable: The line is a 98, by which the system goes off line.
     """
     try:
-        said = decode(line, dialect)
+        reply = decode(line, dialect)
     except BadMessage as bad:
         return RESEND if bad.why in ("checksum", "truncated") else bad.why
-    if said.code == GARBLED:
+    if reply.code == GARBLED:
         return GARBLED
-    if said.sequence not in (None, asked.sequence) and not repeated:
+    if reply.sequence not in (None, request.sequence) and not repeated:
         return "late"
-    expected = SHAPES[asked.code].reply
-    if said.code == expected:
-        sealed_too = said.checked and (said.sequence is not None or repeated)
-        return "" if sealed_too or asked.sequence is None else UNSEALED
-    if said.code == OFF_LINE:
+    expected = SHAPES[request.code].reply
+    if reply.code == expected:
+        sealed_too = reply.checked and (reply.sequence is not None or repeated)
+        return "" if sealed_too or request.sequence is None else UNSEALED
+    if reply.code == OFF_LINE:
         raise Unusable("it says that it is off line")
     return "another"
 
 
 def login_line(login: Login, dialect: Sip2Dialect) -> bytes:
     """Return the body of a login (93) in plain text."""
-    told: dict[str, Value] = {"uid_algorithm": "0", "pwd_algorithm": "0"}
-    told |= {"CN": login.name, "CO": login.password.reveal()}
-    told |= {"CP": login.location} if login.location else {}
-    return encode_body(Sip2Message("93", told), dialect)
+    fields: dict[str, Value] = {"uid_algorithm": "0", "pwd_algorithm": "0"}
+    fields |= {"CN": login.name, "CO": login.password.reveal()}
+    fields |= {"CP": login.location} if login.location else {}
+    return encode_body(Sip2Message("93", fields), dialect)
 
 
 def encode_body(message: Sip2Message, dialect: Sip2Dialect) -> bytes:

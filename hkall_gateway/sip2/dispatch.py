@@ -234,9 +234,9 @@ async def _answer_login(exchange: Exchange) -> Reply:
     if not reason:
         exchange.session.log_in(row.login, row.dialect)
         if exchange.upstream is not None and exchange.services.own_logins:  # it is sent with the first message
-            told = exchange.message
+            message = exchange.message
             exchange.upstream.close()
-            exchange.upstream.login = Login(told.get("CN").strip(), Sensitive(told.get("CO")), told.get("CP").strip())
+            exchange.upstream.login = Login(message.get("CN").strip(), Sensitive(message.get("CO")), message.get("CP").strip())
         return reply(exchange, {"ok": "1"})
     LOG.warning("sip2.login_refused", login=row.login, reason=reason, peer=exchange.peer)
     exchange.services.activity.refused(row.login, reason, exchange.now)
@@ -266,7 +266,7 @@ async def _answer_status(exchange: Exchange) -> Reply:
     A flag is Y if its messages are offered here; whether an item may be lent is decided item by item (R16).
     """
     dialect = exchange.session.dialect
-    said = {
+    fields = {
         "on_line_status": "Y",
         **{flag: "Y" if all(_is_offered(exchange, code) for code in codes) else "N" for flag, codes in OFFERS.items()},
         "off_line_ok": "Y" if dialect.offline and exchange.terminal.offline else "N",
@@ -278,7 +278,7 @@ async def _answer_status(exchange: Exchange) -> Reply:
         "BX": "".join("Y" if _is_offered(exchange, code) else "N" for code in BX),
         "AN": exchange.terminal.location,
     }
-    return reply(exchange, said)
+    return reply(exchange, fields)
 
 
 def _is_offered(exchange: Exchange, code: str) -> bool:

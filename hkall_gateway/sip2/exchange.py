@@ -202,10 +202,10 @@ class Exchange:
             known: Whether the loaded file has the card.
         """
         kept = self.services.known
-        told = kept.of(self.message.get("AA"), self.pin, self.now) if kept else UNKNOWN_FLAGS
+        flags = kept.of(self.message.get("AA"), self.pin, self.now) if kept else UNKNOWN_FLAGS
         leaves_out = self.session.dialect.unknown == "leave_out" and self.terminal.role != "lookup"
         unsaid = "" if leaves_out else "N"
-        return KnownFlags(told.valid or ("Y" if known else unsaid), told.pin or (unsaid if self.pin else "N"))
+        return KnownFlags(flags.valid or ("Y" if known else unsaid), flags.pin or (unsaid if self.pin else "N"))
 
     @property
     def reply_code(self) -> str:
@@ -323,20 +323,20 @@ NEGATIVE: Final[Mapping[str, Mapping[str, Value]]] = {
 # fmt: on
 
 
-def reply(exchange: Exchange, said: Mapping[str, Value], no: Refused | None = None, request: str = "") -> Reply:
-    """Make a reply with the fields common to all replies and those of `said` that it may contain.
+def reply(exchange: Exchange, given: Mapping[str, Value], no: Refused | None = None, request: str = "") -> Reply:
+    """Make a reply with the fields common to all replies and those of `given` that it may contain.
 
     Texts come last.
     """
-    asked = exchange.message
+    message = exchange.message
     fields: dict[str, Value] = {
         "transaction_date": exchange.date18(exchange.now),
         "language": "",
         "magnetic_media": "U",  # not known here; only books are lent (R5)
         "AO": exchange.institution,
-        "AA": asked.get("AA"),
-        "AB": asked.get("AB"),
-        **said,
+        "AA": message.get("AA"),
+        "AB": message.get("AB"),
+        **given,
     }
     fields["language"] = fields["language"] or exchange.code_of(exchange.language())
     optional, strange = _split_fields(exchange.reply_code, tuple(fields))
@@ -348,7 +348,7 @@ def reply(exchange: Exchange, said: Mapping[str, Value], no: Refused | None = No
     return Reply(fields, no, request)
 
 
-def refuse(exchange: Exchange, outcome: object, **said: Value) -> Reply:
+def refuse(exchange: Exchange, outcome: object, **given: Value) -> Reply:
     """Make the negative reply to the message.
 
     Raises:
@@ -364,9 +364,9 @@ def refuse(exchange: Exchange, outcome: object, **said: Value) -> Reply:
     unknown = (notice_text(Notice.PIN_UNKNOWN_NOW, language),) if outcome.detail.get("unknown") == "pin" else ()
     negative = NEGATIVE.get(exchange.reply_code, {})
     if outcome.why is Reason.TRY_AGAIN and "BL" in negative:  # the card's state is unknown now: not "invalid"
-        told = exchange.last_known(known=False)
-        negative = {**negative, "BL": told.valid, "CQ": told.pin}
-    return reply(exchange, {**negative, **known, **said, "AF": (words, *unknown)}, outcome)
+        flags = exchange.last_known(known=False)
+        negative = {**negative, "BL": flags.valid, "CQ": flags.pin}
+    return reply(exchange, {**negative, **known, **given, "AF": (words, *unknown)}, outcome)
 
 
 def refuse_by(exchange: Exchange, why: Reason) -> Reply:

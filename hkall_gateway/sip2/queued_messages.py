@@ -54,38 +54,38 @@ class QueuedMessages:
         except BadMessage as bad:
             return DeliveryResult(DeliveryKind.UNKNOWN, detail=f"its reply cannot be used: {bad.why}")
 
-    async def _deliver_block(self, told: LocalMessage, _row: OutboxRow) -> DeliveryResult:
-        retained = {"card_retained": "Y" if told.retained else "N"}
+    async def _deliver_block(self, message: LocalMessage, _row: OutboxRow) -> DeliveryResult:
+        retained = {"card_retained": "Y" if message.retained else "N"}
         return _result_for_card(
-            await self._exchange_message("01", told.at, {**retained, "AL": told.text, "AA": told.patron, "AC": ""})
+            await self._exchange_message("01", message.at, {**retained, "AL": message.text, "AA": message.patron, "AC": ""})
         )
 
-    async def _deliver_enable(self, told: LocalMessage, _row: OutboxRow) -> DeliveryResult:
-        return _result_for_card(await self._exchange_message("25", told.at, {"AA": told.patron, "AC": ""}))
+    async def _deliver_enable(self, message: LocalMessage, _row: OutboxRow) -> DeliveryResult:
+        return _result_for_card(await self._exchange_message("25", message.at, {"AA": message.patron, "AC": ""}))
 
-    async def _deliver_loan(self, told: LocalMessage, row: OutboxRow) -> DeliveryResult:
-        if _may_have_arrived(row) and await self._is_lent_already(told):
+    async def _deliver_loan(self, message: LocalMessage, row: OutboxRow) -> DeliveryResult:
+        if _may_have_arrived(row) and await self._is_lent_already(message):
             return DONE
         flags = {"sc_renewal_policy": "N", "no_block": "Y", "nb_due_date": BLANK}
-        said = await self._exchange_message("11", told.at, {**flags, "AA": told.patron, "AB": told.barcode, "AC": ""})
-        done = said.get("ok") == "1" or await _result_or_false(self._is_lent_already(told))
+        reply = await self._exchange_message("11", message.at, {**flags, "AA": message.patron, "AB": message.barcode, "AC": ""})
+        done = reply.get("ok") == "1" or await _result_or_false(self._is_lent_already(message))
         return DONE if done else DeliveryResult(DeliveryKind.REFUSED, "not lent there")
 
-    async def _deliver_return(self, told: LocalMessage, row: OutboxRow) -> DeliveryResult:
-        if _may_have_arrived(row) and await self._is_not_on_loan(told.barcode):
+    async def _deliver_return(self, message: LocalMessage, row: OutboxRow) -> DeliveryResult:
+        if _may_have_arrived(row) and await self._is_not_on_loan(message.barcode):
             return DONE
-        return await self._check_in(told)
+        return await self._check_in(message)
 
-    async def _check_in(self, told: LocalMessage, **more: str) -> DeliveryResult:
-        when = {"no_block": "Y", "return_date": date18(told.at, self._zone)}
-        said = await self._exchange_message("09", told.at, {**when, "AP": "", "AB": told.barcode, "AC": "", **more})
-        done = said.get("ok") == "1" or await _result_or_false(self._is_not_on_loan(told.barcode))
+    async def _check_in(self, message: LocalMessage, **more: str) -> DeliveryResult:
+        when = {"no_block": "Y", "return_date": date18(message.at, self._zone)}
+        reply = await self._exchange_message("09", message.at, {**when, "AP": "", "AB": message.barcode, "AC": "", **more})
+        done = reply.get("ok") == "1" or await _result_or_false(self._is_not_on_loan(message.barcode))
         return DONE if done else DeliveryResult(DeliveryKind.REFUSED, "not taken back there")
 
-    async def _is_lent_already(self, told: LocalMessage) -> bool:
+    async def _is_lent_already(self, message: LocalMessage) -> bool:
         """Return whether the item is lent to this card: an answer was lost, or staff did it by hand."""
-        item = await self._query_item(told.barcode)
-        return item.get("circulation_status") in OUT and await self._is_lent_to(told.patron, item) is True
+        item = await self._query_item(message.barcode)
+        return item.get("circulation_status") in OUT and await self._is_lent_to(message.patron, item) is True
 
     async def _is_not_on_loan(self, barcode: str) -> bool:
         """Return whether the item is known there and not on loan."""
@@ -99,8 +99,8 @@ class QueuedMessages:
 
         None if that list is incomplete, or a list of titles.
         """
-        asked = {"language": "000", "summary": CHARGED, "AA": patron, "AC": "", "BP": "1", "BQ": WHOLE}
-        record = await self._exchange_message("63", self._now(), asked)
+        fields = {"language": "000", "summary": CHARGED, "AA": patron, "AC": "", "BP": "1", "BQ": WHOLE}
+        record = await self._exchange_message("63", self._now(), fields)
         lines, count = record.all("AU"), record.get("charged_items_count").strip()
         if any(line.split(" ")[0] == item.get("AB").strip() for line in lines):
             return True
@@ -108,30 +108,30 @@ class QueuedMessages:
         named = bool(title) and any(title in line for line in lines)
         return False if count.isdecimal() and int(count) == len(lines) and not named else None
 
-    async def _check_loan(self, asked: LocalMessage, row: OutboxRow) -> DeliveryResult:
+    async def _check_loan(self, message: LocalMessage, row: OutboxRow) -> DeliveryResult:
         """Find out whether a checkout without an answer became a loan.
 
         The terminal showed a refusal, so the loan is undone or left to staff. Only the loan of an item that was in just before
         is undone, as long as nobody had time to lend it in another way.
         """
-        item = await self._query_item(asked.barcode)
+        item = await self._query_item(message.barcode)
         if item.get("circulation_status") not in OUT:
             return self._result_if_not_done(row)
-        theirs = await self._is_lent_to(asked.patron, item)
-        if theirs is False:
+        is_lent_to_patron = await self._is_lent_to(message.patron, item)
+        if is_lent_to_patron is False:
             return DONE  # it is on loan to another patron
-        if theirs and asked.was_in and self._now() - row.made_at <= UNDONE_WITHIN:
-            return await self._check_in(asked, BI="Y")
+        if is_lent_to_patron and message.was_in and self._now() - row.made_at <= UNDONE_WITHIN:
+            return await self._check_in(message, BI="Y")
         return DeliveryResult(
             DeliveryKind.REFUSED, "on loan there", "the terminal was told no: take it back there, or leave it with the reader"
         )
 
-    async def _check_return(self, asked: LocalMessage, row: OutboxRow) -> DeliveryResult:
+    async def _check_return(self, message: LocalMessage, row: OutboxRow) -> DeliveryResult:
         """Find out whether a return without an answer was done.
 
         The terminal showed a refusal, so the patron may have kept the item.
         """
-        if not await self._is_not_on_loan(asked.barcode):
+        if not await self._is_not_on_loan(message.barcode):
             return self._result_if_not_done(row)
         return DeliveryResult(
             DeliveryKind.REFUSED, "returned there", "the terminal was told no: shelve it, or lend it to its reader again"
@@ -144,14 +144,14 @@ class QueuedMessages:
     def _may_still_execute(self, row: OutboxRow) -> bool:
         return self._now() - row.made_at < DONE_WITHIN
 
-    async def _check_payment(self, asked: LocalMessage, row: OutboxRow) -> DeliveryResult:
+    async def _check_payment(self, message: LocalMessage, row: OutboxRow) -> DeliveryResult:
         """Refer a payment to staff, since SIP2 has no query for payments.
 
         Before a minute is over staff might look too early.
         """
         if self._may_still_execute(row):
             return replace(NOT_YET, untold=True)
-        named = " ".join(filter(None, (asked.terminal, asked.transaction, f"{asked.amount}: look it up there")))
+        named = " ".join(filter(None, (message.terminal, message.transaction, f"{message.amount}: look it up there")))
         return DeliveryResult(DeliveryKind.REFUSED, "a payment without an answer", named, untold=True)
 
     async def _exchange_message(self, code: str, at: datetime, fields: Mapping[str, Value]) -> Sip2Message:

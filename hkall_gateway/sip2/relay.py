@@ -115,8 +115,8 @@ async def _find_item_side(exchange: Exchange, upstream: UpstreamInterface) -> Co
         title = exchange.message.get("AJ")
         if not title:
             return CopySystem.OURS
-        had = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
-        mine = any(line.request.title == title and line.request.position is Position.ON_LOAN for line in had.lines)
+        record = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
+        mine = any(line.request.title == title and line.request.position is Position.ON_LOAN for line in record.lines)
         return CopySystem.OURS if mine else CopySystem.THEIRS
     arriving = exchange.message.code == "09"
     named = FindCopySystem(barcode, exchange.message.get("AA"), exchange.message.get("AO"), arriving)
@@ -137,9 +137,9 @@ def _lookup_query(exchange: Exchange, tag: str = "AB") -> bytes:
     """Return the body of the query about the message's item or patron."""
     code, blanks = LOOK_UP[tag], " " * 10
     fixed = f"000{exchange.date18(exchange.now)}{blanks}" if code == "63" else exchange.date18(exchange.now)
-    told = f"{code}{fixed}AO{exchange.message.get('AO')}|{tag}{exchange.message.get(tag)}|AC|"
+    query = f"{code}{fixed}AO{exchange.message.get('AO')}|{tag}{exchange.message.get(tag)}|AC|"
     dialect = exchange.session.dialect
-    return told.replace("|", dialect.delimiter).encode(dialect.encoding, "replace")
+    return query.replace("|", dialect.delimiter).encode(dialect.encoding, "replace")
 
 
 async def _handle_and_notify(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
@@ -148,44 +148,47 @@ async def _handle_and_notify(exchange: Exchange, upstream: UpstreamInterface, ha
     If it is unreachable, it is notified later. If it refuses, or a cancellation cannot be sent, our change stands, its request
     is flagged, and the terminal shows that staff must enter it there.
     """
-    ours = await handler(exchange)
-    if ours.no is not None or exchange.message.code not in ("09", "11"):
-        return ours
-    circulation, message = exchange.services.circulation, _local_message(exchange, LATER[exchange.message.code], ours.request)
+    own_reply = await handler(exchange)
+    if own_reply.no is not None or exchange.message.code not in ("09", "11"):
+        return own_reply
+    circulation, message = (
+        exchange.services.circulation,
+        _local_message(exchange, LATER[exchange.message.code], own_reply.request),
+    )
     number = await circulation.execute(EnqueueLocal(message, exchange.by))
     if not isinstance(number, int):
-        return _add_text(ours, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
-    theirs, unsure = await _try_forward(exchange, upstream)
-    told = _decode_body(theirs, exchange) if theirs is not None else None
-    if told is not None and told.get("ok") == "1":
+        return _add_text(own_reply, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
+    local_body, unsure = await _try_forward(exchange, upstream)
+    reply = _decode_body(local_body, exchange) if local_body is not None else None
+    if reply is not None and reply.get("ok") == "1":
         await circulation.execute(MarkDelivered(number, message, exchange.by))
-        return ours
-    LOG.warning("sip2.not_told_to_ils", code=exchange.message.code, request_id=ours.request, reached=told is not None)
-    if told is None and not exchange.is_set("BI"):
-        return await _queue_notice(exchange, ours, number, message, unsure=unsure)
+        return own_reply
+    LOG.warning("sip2.not_told_to_ils", code=exchange.message.code, request_id=own_reply.request, reached=reply is not None)
+    if reply is None and not exchange.is_set("BI"):
+        return await _queue_notice(exchange, own_reply, number, message, unsure=unsure)
     await circulation.execute(MarkRefused(number, message, exchange.by))
-    return _add_text(ours, notice_text(Notice.NOT_TOLD, exchange.language()))
+    return _add_text(own_reply, notice_text(Notice.NOT_TOLD, exchange.language()))
 
 
-async def _queue_notice(exchange: Exchange, ours: Reply, number: int, message: LocalMessage, *, unsure: bool) -> Reply:
+async def _queue_notice(exchange: Exchange, own_reply: Reply, number: int, message: LocalMessage, *, unsure: bool) -> Reply:
     """Queue the message for the local system; the change is already made here."""
     await exchange.services.circulation.execute(MarkUndelivered(number, message, exchange.by, unsure))
-    return _add_text(ours, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
+    return _add_text(own_reply, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
 
 
 def _local_message(exchange: Exchange, send: LocalSend, request: str = "", *, was_in: bool = False) -> LocalMessage:
     """Return the terminal's action as a message to the local system, without PIN and passwords."""
-    asked = exchange.message
+    message = exchange.message
     return LocalMessage(
         send.value,
         exchange.offline_instant("return_date", "transaction_date") or exchange.now,
         request=request,
-        patron=asked.get("AA"),
-        barcode=asked.get("AB"),
-        text=asked.get("AL") or asked.get("CG"),
+        patron=message.get("AA"),
+        barcode=message.get("AB"),
+        text=message.get("AL") or message.get("CG"),
         retained=exchange.is_set("card_retained"),
-        amount=asked.get("BV"),
-        transaction=asked.get("BK").strip(),
+        amount=message.get("BV"),
+        transaction=message.get("BK").strip(),
         terminal=exchange.by.who,
         was_in=was_in,
     )
@@ -196,58 +199,58 @@ async def _relay_patron_message(exchange: Exchange, upstream: UpstreamInterface,
 
     While it is unreachable, the reply is our record with a text that says so.
     """
-    theirs = await _reply_or_none(exchange, upstream)
-    if theirs is None:
+    local_body = await _reply_or_none(exchange, upstream)
+    if local_body is None:
         return _record_while_away(exchange, await handler(exchange))
-    record = _decode_body(theirs, exchange)
+    record = _decode_body(local_body, exchange)
     if record is None:
-        return Reply({}, body=theirs)
+        return Reply({}, body=local_body)
     exchange.remember(valid=record.get("BL") != "N", pin_ok=record.get("CQ") == "Y")
     if record.get("BL") == "N":
-        return Reply({}, body=theirs)
+        return Reply({}, body=local_body)
     if exchange.pin and record.get("CQ") != "Y":
-        return Reply({}, body=theirs, wrong_pin=True)
+        return Reply({}, body=local_body, wrong_pin=True)
     # Our loans and charges are under the card that was scanned, or under the card in the local system's reply.
     cards = dict.fromkeys([exchange.message.get("AA"), record.get("AA").strip()])
     found = [await exchange.services.circulation.execute(SeeRecord(card)) for card in cards if card]
-    had = next((had for had in found if had.lines or had.charges), HkallRecord())
+    hkall = next((hkall for hkall in found if hkall.lines or hkall.charges), HkallRecord())
     trusted = bool(exchange.pin) or not exchange.session.dialect.pin_required
-    return Reply({}, body=_merge_records(exchange, theirs, record, had if trusted else HkallRecord()))
+    return Reply({}, body=_merge_records(exchange, local_body, record, hkall if trusted else HkallRecord()))
 
 
-def _record_while_away(exchange: Exchange, ours: Reply) -> Reply:
+def _record_while_away(exchange: Exchange, own_reply: Reply) -> Reply:
     """Return our own record while the local system is away.
 
     BL and CQ are as last known, BV is left out, and texts name what is unknown. A card that we have not loaded may still be one
     of its patrons, and a PIN that does not match ours may be right.
     """
-    told, language = exchange.last_known(known=ours.fields.get("BL") == "Y"), exchange.language()
-    stranger = ours.no is not None and ours.no.why is Reason.UNKNOWN_BORROWER
-    if stranger or (exchange.pin and ours.fields.get("CQ") != "Y"):
-        ours = replace(refuse_by(exchange, Reason.TRY_AGAIN), wrong_pin=ours.wrong_pin and told.pin != "Y")
+    flags, language = exchange.last_known(known=own_reply.fields.get("BL") == "Y"), exchange.language()
+    stranger = own_reply.no is not None and own_reply.no.why is Reason.UNKNOWN_BORROWER
+    if stranger or (exchange.pin and own_reply.fields.get("CQ") != "Y"):
+        own_reply = replace(refuse_by(exchange, Reason.TRY_AGAIN), wrong_pin=own_reply.wrong_pin and flags.pin != "Y")
     elif exchange.pin:
-        told = replace(told, pin="Y")
+        flags = replace(flags, pin="Y")
     unknown = [
-        *unknown_texts(exchange, told, language),
+        *unknown_texts(exchange, flags, language),
         notice_text(Notice.ILS_AWAY, language),
         notice_text(Notice.OWED_UNKNOWN_NOW, language),
     ]
-    fields = {name: value for name, value in ours.fields.items() if name not in ("BL", "CQ", "BV", "BH", "AF")}
-    fields["AE"] = ours.fields.get("AE", "")
-    fields |= {name: value for name, value in (("BL", told.valid), ("CQ", told.pin)) if value}
-    fields["AF"] = tuple(dict.fromkeys([*_patron_texts(ours.fields.get("AF", ())), *unknown]))
-    return replace(ours, fields=fields)
+    fields = {name: value for name, value in own_reply.fields.items() if name not in ("BL", "CQ", "BV", "BH", "AF")}
+    fields["AE"] = own_reply.fields.get("AE", "")
+    fields |= {name: value for name, value in (("BL", flags.valid), ("CQ", flags.pin)) if value}
+    fields["AF"] = tuple(dict.fromkeys([*_patron_texts(own_reply.fields.get("AF", ())), *unknown]))
+    return replace(own_reply, fields=fields)
 
 
-def _merge_records(exchange: Exchange, theirs: bytes, record: Sip2Message, had: HkallRecord) -> bytes:
+def _merge_records(exchange: Exchange, local_body: bytes, record: Sip2Message, hkall: HkallRecord) -> bytes:
     """Add our counts, our list entries after theirs, and texts about holds and debts to the local system's line."""
-    owed, lists = sum(line.left_cents for line in had.charges), entries_by_list(had)
+    owed, lists = sum(line.left_cents for line in hkall.charges), entries_by_list(hkall)
     texts, currency = hold_texts(exchange, lists, exchange.language()), exchange.session.dialect.currency
     if owed:
         texts.append(notice_text(Notice.OWED, exchange.language(), owed=dollars(owed), currency=currency))
     tags = [("AF", text) for text in texts]
     if exchange.message.code != "63":
-        return patch_body(theirs, {}, tags, exchange.session.dialect)
+        return patch_body(local_body, {}, tags, exchange.session.dialect)
     # Where the local system has HKALL books among its own loans, only money is ours to add.
     counted_there = exchange.services.circulation.library.policy.quota.ils_counts_hkall
     rows = [row for row in LISTINGS if not counted_there or row is LISTINGS[FINES]]
@@ -256,33 +259,33 @@ def _merge_records(exchange: Exchange, theirs: bytes, record: Sip2Message, had: 
     row = requested_list(exchange.message)
     if row in rows:
         # The page runs from BP to BQ; our entries are numbered after theirs.
-        asked, ours, before = exchange.message, lists[row.tag], _count_of(record.get(row.count))
-        first, last = _count_of(asked.get("BP")) or 1, _count_of(asked.get("BQ")) or before + len(ours)
-        page = ours[max(first - 1 - before, 0) : max(last - before, 0)]
+        message, entries, before = exchange.message, lists[row.tag], _count_of(record.get(row.count))
+        first, last = _count_of(message.get("BP")) or 1, _count_of(message.get("BQ")) or before + len(entries)
+        page = entries[max(first - 1 - before, 0) : max(last - before, 0)]
         tags = [*((row.tag, entry_text(exchange, row, line)) for line in page), *tags]
-    return patch_body(theirs, counts, tags, exchange.session.dialect)
+    return patch_body(local_body, counts, tags, exchange.session.dialect)
 
 
 async def _relay_renew_all(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """Answer 65 with the renewals of both sides, counted together."""
-    had = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
-    theirs, unsure = await _try_forward(exchange, upstream)
-    if theirs is None:
+    hkall = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
+    local_body, unsure = await _try_forward(exchange, upstream)
+    if local_body is None:
         notice = Notice.NO_ANSWER if unsure else Notice.ILS_AWAY
         return _add_text(await handler(exchange), notice_text(notice, exchange.language()))
-    record = _decode_body(theirs, exchange)
-    if record is None or not had.lines:
-        return Reply({}, body=theirs)
-    ours = await handler(exchange)
-    if ours.no is not None:
-        return Reply({}, body=theirs)
+    record = _decode_body(local_body, exchange)
+    if record is None or not hkall.lines:
+        return Reply({}, body=local_body)
+    own_reply = await handler(exchange)
+    if own_reply.no is not None:
+        return Reply({}, body=local_body)
     names = ("renewed_count", "unrenewed_count")
-    counts = {name: f"{_count_of(record.get(name)) + _count_of(str(ours.fields.get(name, ''))):04}" for name in names}
-    _, *texts = _patron_texts(ours.fields.get("AF", ()))  # the first one counts ours alone
+    counts = {name: f"{_count_of(record.get(name)) + _count_of(str(own_reply.fields.get(name, ''))):04}" for name in names}
+    _, *texts = _patron_texts(own_reply.fields.get("AF", ()))  # the first one counts ours alone
     summed = notice_text(Notice.ALL_RENEWED, exchange.language(), count=_count_of(counts["renewed_count"]))
-    tags = [(tag, text) for tag in ("BM", "BN") for text in _patron_texts(ours.fields.get(tag, ()))]
+    tags = [(tag, text) for tag in ("BM", "BN") for text in _patron_texts(own_reply.fields.get(tag, ()))]
     tags += [("AF", text) for text in (summed, *texts)]
-    return Reply({}, body=patch_body(theirs, {"ok": "1", **counts}, tags, exchange.session.dialect))
+    return Reply({}, body=patch_body(local_body, {"ok": "1", **counts}, tags, exchange.session.dialect))
 
 
 async def _execute_on_both(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
@@ -290,19 +293,19 @@ async def _execute_on_both(exchange: Exchange, upstream: UpstreamInterface, hand
 
     A card blocked or enabled here while it is unreachable is blocked or enabled there later.
     """
-    ours = await handler(exchange)
-    if ours.no is not None or exchange.message.code not in LATER:
-        theirs = await _reply_or_none(exchange, upstream)
-        return ours if theirs is None else Reply({}, body=theirs)
+    own_reply = await handler(exchange)
+    if own_reply.no is not None or exchange.message.code not in LATER:
+        local_body = await _reply_or_none(exchange, upstream)
+        return own_reply if local_body is None else Reply({}, body=local_body)
     circulation, message = exchange.services.circulation, _local_message(exchange, LATER[exchange.message.code])
     number = await circulation.execute(EnqueueLocal(message, exchange.by))
     if not isinstance(number, int):
-        return _add_text(ours, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
-    theirs, unsure = await _try_forward(exchange, upstream)
-    if theirs is None:
-        return await _queue_notice(exchange, ours, number, message, unsure=unsure)
+        return _add_text(own_reply, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
+    local_body, unsure = await _try_forward(exchange, upstream)
+    if local_body is None:
+        return await _queue_notice(exchange, own_reply, number, message, unsure=unsure)
     await circulation.execute(MarkDelivered(number, message, exchange.by))
-    return Reply({}, body=theirs)
+    return Reply({}, body=local_body)
 
 
 async def _relay_hold(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
@@ -332,21 +335,21 @@ async def _relay_status(exchange: Exchange, upstream: UpstreamInterface, handler
     While the local system is away, the 98 says on line, for HKALL loans, and why. Before the login it describes the gateway
     alone. If the local system refuses the login, it says off line.
     """
-    ours = await handler(exchange)
+    own_reply = await handler(exchange)
     if exchange.session.terminal is None:
-        return ours
-    theirs = await _decode_reply(exchange, upstream, _relayed_line(exchange))
+        return own_reply
+    local_body = await _decode_reply(exchange, upstream, _relayed_line(exchange))
     if upstream.refused:
-        off = _add_text(ours, notice_text(Notice.LOGIN_REFUSED, exchange.language()))
+        off = _add_text(own_reply, notice_text(Notice.LOGIN_REFUSED, exchange.language()))
         return replace(off, fields={**off.fields, "on_line_status": "N"})
-    if theirs is None or theirs.get("on_line_status") == "N":
-        return _add_text(ours, notice_text(Notice.ILS_AWAY, exchange.language()))
+    if local_body is None or local_body.get("on_line_status") == "N":
+        return _add_text(own_reply, notice_text(Notice.ILS_AWAY, exchange.language()))
     # A function is offered if both sides say Y; a flag missing from theirs is taken from ours.
-    flags = {name: "N" for name in FLAGS if theirs.get(name) == "N"}
-    theirs_say = dict(zip(BX, theirs.get("BX"), strict=False))
-    mine = zip(BX, _patron_texts(ours.fields.get("BX", ""))[0], strict=False)
+    flags = {name: "N" for name in FLAGS if local_body.get(name) == "N"}
+    theirs_say = dict(zip(BX, local_body.get("BX"), strict=False))
+    mine = zip(BX, _patron_texts(own_reply.fields.get("BX", ""))[0], strict=False)
     both = ("N" if code not in OF_THE_LINE and theirs_say.get(code) == "N" else flag for code, flag in mine)
-    return replace(ours, fields={**ours.fields, **flags, "BX": "".join(both)})
+    return replace(own_reply, fields={**own_reply.fields, **flags, "BX": "".join(both)})
 
 
 async def _forward(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
@@ -378,15 +381,15 @@ async def _forward_transaction(exchange: Exchange, upstream: UpstreamInterface) 
     if not isinstance(number, int):
         return _refuse_uncertain(exchange) if code == "37" else refuse_by(exchange, Reason.TRY_AGAIN)
     try:
-        theirs = await _query_reply(exchange, upstream)
+        local_body = await _query_reply(exchange, upstream)
     except Unreachable as lost:
         if _may_have_arrived(lost):
             await circulation.execute(MarkUndelivered(number, check, exchange.by, True))
         else:
             await circulation.execute(EndTransaction(number, check, exchange.by, False))
         return _refuse_unsent(exchange, lost)
-    await circulation.execute(EndTransaction(number, check, exchange.by, _is_success(theirs)))
-    return Reply({}, body=theirs)
+    await circulation.execute(EndTransaction(number, check, exchange.by, _is_success(local_body)))
+    return Reply({}, body=local_body)
 
 
 async def _is_not_on_loan(exchange: Exchange, upstream: UpstreamInterface) -> bool:
@@ -423,30 +426,34 @@ async def _query_reply(exchange: Exchange, upstream: UpstreamInterface) -> bytes
     A success that names another patron or item answers another message. It is no reply, and the connection, which is out of
     step, is closed.
     """
-    theirs = await _exchange_body(exchange, upstream, _relayed_line(exchange))
-    if _is_success(theirs) and exchange.message.code not in LOOKS and not await _is_about_same(exchange, upstream, theirs):
+    local_body = await _exchange_body(exchange, upstream, _relayed_line(exchange))
+    if (
+        _is_success(local_body)
+        and exchange.message.code not in LOOKS
+        and not await _is_about_same(exchange, upstream, local_body)
+    ):
         LOG.error("sip2.ils_named_another", code=exchange.message.code)
         upstream.close()
         raise Unanswered("its reply names another patron or item")
-    return theirs
+    return local_body
 
 
-async def _is_about_same(exchange: Exchange, upstream: UpstreamInterface, theirs: bytes) -> bool:
+async def _is_about_same(exchange: Exchange, upstream: UpstreamInterface, local_body: bytes) -> bool:
     """Return whether a reply names the message's patron and item, by the terminal's name or the local system's."""
-    told = _decode_body(theirs, exchange)
-    if told is None:
+    reply = _decode_body(local_body, exchange)
+    if reply is None:
         return False
     for tag in SAME:
-        named, asked = told.get(tag).strip().casefold(), exchange.message.get(tag).strip().casefold()
-        if named and asked and named != asked:
+        named, wanted = reply.get(tag).strip().casefold(), exchange.message.get(tag).strip().casefold()
+        if named and wanted and named != wanted:
             known = await _decode_reply(exchange, upstream, _lookup_query(exchange, tag))
             if known is None or known.get(tag).strip().casefold() != named:
                 return False
     return True
 
 
-def _is_success(theirs: bytes) -> bool:
-    return theirs[2:3] in (b"1", b"Y")
+def _is_success(local_body: bytes) -> bool:
+    return local_body[2:3] in (b"1", b"Y")
 
 
 async def _reply_or_none(exchange: Exchange, upstream: UpstreamInterface) -> bytes | None:
@@ -528,8 +535,8 @@ _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\udc80-\udc9f]")
 """C0, C1 (NEL among them) and Unicode's line ends; bytes of C1 that are no character of the dialect's alphabet."""
 
 
-def _add_text(ours: Reply, text: str) -> Reply:
-    return replace(ours, fields={**ours.fields, "AF": (*_patron_texts(ours.fields.get("AF", ())), text)})
+def _add_text(own_reply: Reply, text: str) -> Reply:
+    return replace(own_reply, fields={**own_reply.fields, "AF": (*_patron_texts(own_reply.fields.get("AF", ())), text)})
 
 
 def _patron_texts(value: Value) -> tuple[str, ...]:

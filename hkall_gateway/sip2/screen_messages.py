@@ -104,8 +104,8 @@ def language_of(code: str, *known: str) -> str:
         return ZH
     if code not in UNSAID:
         return EN
-    said = next(filter(None, known), EN)
-    return ZH if said.lower().startswith("zh") else EN
+    language = next(filter(None, known), EN)
+    return ZH if language.lower().startswith("zh") else EN
 
 
 def _fill_placeholders(words: tuple[str, str], language: str, detail: Mapping[str, object]) -> str:

@@ -153,9 +153,9 @@ class TerminalConnection(TwistedProtocol):
     def tally(self) -> None:
         """Add this session's counts since the last call to the metrics."""
         for event, count in self._session.counters.items():
-            told = self._counted.get(event, 0)
-            if count > told:
-                self._port.services().metrics.sip2_events.labels(event).inc(count - told)
+            reported = self._counted.get(event, 0)
+            if count > reported:
+                self._port.services().metrics.sip2_events.labels(event).inc(count - reported)
                 self._counted[event] = count
 
     # ---- called by the transport: whether the peer reads the written data
@@ -277,13 +277,13 @@ class TerminalConnection(TwistedProtocol):
     def _answer_prompt(self, prompts: Prompts) -> bytes:
         """Return the prompt's text for the result of a login."""
         right = self._session.terminal is not None
-        said = prompts.judged(right)
+        text = prompts.judged(right)
         if right:
             self._prompts = None
             self._session.begin()
         rest = self._session.receive(prompts.rest()) if right else self._prompt_events(b"", prompts)
         self._waiting.extendleft(reversed([(event, self._message_deadline()) for event in rest]))
-        return said
+        return text
 
     def _apply_backpressure(self) -> None:
         """Pause reading while too many messages wait, or the terminal does not read its replies."""

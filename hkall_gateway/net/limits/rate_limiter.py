@@ -75,12 +75,12 @@ class RateLimiter:
         """Return whether `name` may have one more event now, and count it. `most` a minute; 0 is no limit."""
         if not most:
             return True
-        asked = self._asked[name]
-        while asked and asked[0] <= now - WINDOW:
-            asked.popleft()
-        if len(asked) >= most:
+        instants = self._asked[name]
+        while instants and instants[0] <= now - WINDOW:
+            instants.popleft()
+        if len(instants) >= most:
             return False
-        asked.append(now)
+        instants.append(now)
         return True
 
 

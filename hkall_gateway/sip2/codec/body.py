@@ -118,11 +118,11 @@ def format_body(code: str, fields: Mapping[str, Value], dialect: Sip2Dialect) ->
     Values are checked together. If none needs cleaning, which is usual, they are inserted into the template unchanged.
     """
     form = _make_template(code, tuple(fields), dialect)
-    said = [*form.free(fields)]
-    each = [*said]
+    texts = [*form.free(fields)]
+    each = [*texts]
     for at, apart in form.several:  # the values of one tag become one text, and are checked one by one
-        if isinstance(values := said[at], tuple) and values:
-            said[at], each[at] = apart.join(values), ""
+        if isinstance(values := texts[at], tuple) and values:
+            texts[at], each[at] = apart.join(values), ""
             each += values
     if not _need_no_cleaning(each, dialect):
         pairs = [(tag, fields.get(tag, "")) for tag in form.tags]
@@ -130,8 +130,8 @@ def format_body(code: str, fields: Mapping[str, Value], dialect: Sip2Dialect) ->
             [_format_field(tag, one, dialect) for tag, value in pairs for one in _values_to_write(tag, value)]
         )
     for at in form.trimmed:
-        said[at] = str(said[at]).strip()
-    return _fill_fixed(form, form.set(fields)) % tuple(said)
+        texts[at] = str(texts[at]).strip()
+    return _fill_fixed(form, form.set(fields)) % tuple(texts)
 
 
 def patch_body(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str]], dialect: Sip2Dialect) -> bytes:
@@ -140,21 +140,21 @@ def patch_body(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, 
     Each tag is inserted after the last one of its kind, since some terminals read a list as one block, else at the end. Tags
     that the dialect hides are not added.
     """
-    said, at = bytearray(body), 2
+    patched, at = bytearray(body), 2
     for part in SHAPES[body[:2].decode("latin-1")].fixed:
         if part.name in parts:
-            said[at : at + part.width] = KINDS[part.kind].emit(parts[part.name], part.width).encode("ascii", "replace")
+            patched[at : at + part.width] = KINDS[part.kind].emit(parts[part.name], part.width).encode("ascii", "replace")
         at += part.width
     more: dict[str, bytes] = {}
     for tag, value in tags:
         if tag not in dialect.hidden:
             more[tag] = more.get(tag, b"") + _format_field(tag, value, dialect).encode(dialect.encoding, "replace")
     delimiter = dialect.delimiter.encode()
-    if more and len(said) > at and not said.endswith(delimiter):
-        said += delimiter
+    if more and len(patched) > at and not patched.endswith(delimiter):
+        patched += delimiter
     for tag, fields in more.items():
-        said[(end := _find_field_end(tag, said, at, delimiter)) : end] = fields
-    return bytes(said)
+        patched[(end := _find_field_end(tag, patched, at, delimiter)) : end] = fields
+    return bytes(patched)
 
 
 def remove_hidden(body: bytes, dialect: Sip2Dialect) -> bytes:

@@ -204,10 +204,10 @@ class Session:
         for piece in others:
             if self._broken:
                 return
-            said, event = self._length > 0, self._end_line()
+            was_line, event = self._length > 0, self._end_line()
             if event:
                 yield event
-            idle = 0 if isinstance(event, Sip2Message | Refuse) else idle + said
+            idle = 0 if isinstance(event, Sip2Message | Refuse) else idle + was_line
             if flood := self._disconnect_flood() if idle > MOST_IDLE else self._buffer_piece(piece):
                 yield flood
 

@@ -37,16 +37,16 @@ async def hold(exchange: Exchange) -> Reply:
 
     AB names the title by one of our items, else AJ by its name or its number in the union catalogue.
     """
-    asked = exchange.message
-    if asked.get("hold_mode") not in MODES or not asked.get("AA") or not (asked.get("AB") or asked.get("AJ")):
+    message = exchange.message
+    if message.get("hold_mode") not in MODES or not message.get("AA") or not (message.get("AB") or message.get("AJ")):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     if exchange.pin_missing:
         return refuse_by(exchange, Reason.WRONG_PIN)
-    mode, notice = MODES[asked.get("hold_mode")]
+    mode, notice = MODES[message.get("hold_mode")]
     outcome = await exchange.services.circulation.execute(await hold_command(exchange, mode))
     if isinstance(outcome, Refused):
         return refuse(exchange, outcome)
-    said: dict[str, Value] = {
+    fields: dict[str, Value] = {
         "ok": "1",
         "available": "Y" if outcome.position is Position.RECEIVED else "N",
         "BW": exchange.date18(end_of(outcome.need_before) if outcome.need_before else None),
@@ -54,35 +54,35 @@ async def hold(exchange: Exchange) -> Reply:
         "AJ": outcome.title,
         "AF": (notice_text(notice, exchange.language(outcome.language)),),
     }
-    return reply(exchange, said, request=outcome.request)
+    return reply(exchange, fields, request=outcome.request)
 
 
 async def hold_command(exchange: Exchange, mode: HoldMode) -> Hold:
     """Return the command for a terminal's Hold (15)."""
-    told = frozenset[str]() if mode is HoldMode.PLACE else await _find_listed(exchange)
-    asked, last = exchange.message, exchange.instant("BW")
+    listed = frozenset[str]() if mode is HoldMode.PLACE else await _find_listed(exchange)
+    message, last = exchange.message, exchange.instant("BW")
     return Hold(
         by=exchange.by,
         mode=mode,
-        card=asked.get("AA"),
-        barcode=asked.get("AB"),
-        title=asked.get("AJ").strip(),
-        pickup_location=asked.get("BS").strip(),
+        card=message.get("AA"),
+        barcode=message.get("AB"),
+        title=message.get("AJ").strip(),
+        pickup_location=message.get("BS").strip(),
         need_before=civil(last) if last else None,
-        this_copy=asked.get("BY").strip() == THIS_COPY,
-        request_ids=told,
+        this_copy=message.get("BY").strip() == THIS_COPY,
+        request_ids=listed,
         pin=exchange.pin,
     )
 
 
 async def _find_listed(exchange: Exchange) -> frozenset[str]:
     """Return the patron's requests that a list of 64 shows with exactly the text in AB or AJ."""
-    had = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
+    record = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
     shown = {
         line.request.id: {
             value_as_sent(row.tag, entry_text(exchange, row, line), exchange.session.dialect).strip() for row in LISTINGS
         }
-        for line in had.lines
+        for line in record.lines
     }
     for text in filter(None, (exchange.message.get(tag).strip() for tag in ("AB", "AJ"))):
         if found := frozenset(number for number, texts in shown.items() if text in texts):
@@ -146,7 +146,7 @@ async def item_information(exchange: Exchange) -> Reply:
         return refuse(exchange, seen)
     status = circulation(seen, civil(exchange.now))
     waits = seen.pickup_last if seen.position is P.RECEIVED else None
-    said = {
+    fields = {
         "circulation_status": status,
         "fee_type": "01",
         "AJ": seen.title,
@@ -162,7 +162,7 @@ async def item_information(exchange: Exchange) -> Reply:
         "CH": seen.properties,
         "AP": exchange.terminal.location if seen.position is P.RECEIVED else "",
     }
-    return reply(exchange, said, request=seen.request)
+    return reply(exchange, fields, request=seen.request)
 
 
 async def item_status_update(exchange: Exchange) -> Reply:
@@ -170,12 +170,12 @@ async def item_status_update(exchange: Exchange) -> Reply:
 
     An item's properties (CH) are stored; 18 and 10 return them. 1 means stored.
     """
-    asked = exchange.message
-    if not asked.get("AB"):
+    message = exchange.message
+    if not message.get("AB"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
-    outcome = await exchange.services.circulation.execute(NoteProperties(exchange.by, asked.get("AB"), asked.get("CH")))
+    outcome = await exchange.services.circulation.execute(NoteProperties(exchange.by, message.get("AB"), message.get("CH")))
     if isinstance(outcome, Refused):
-        return refuse(exchange, outcome, CH=asked.get("CH"))
+        return refuse(exchange, outcome, CH=message.get("CH"))
     return reply(exchange, {"item_properties_ok": "1", "AJ": outcome.title, "CH": outcome.text})
 
 

@@ -48,8 +48,8 @@ async def check_out(exchange: Exchange) -> Reply:
 
     With BI the terminal could not finish a check-in: the loan goes on. Source: SIP2 2.00, cancel.
     """
-    asked = exchange.message
-    if not (asked.get("AA") and asked.get("AB")):
+    message = exchange.message
+    if not (message.get("AA") and message.get("AB")):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     if exchange.is_set("BI"):
         return await _undo_checkin(exchange)
@@ -59,15 +59,15 @@ async def check_out(exchange: Exchange) -> Reply:
     if not isinstance(out, CheckedOut):
         return refuse(exchange, out, **_fee_fields(exchange, out))
     # AF repeats no other field, because many terminals pause at every message.
-    language, had = exchange.language(out.language), out.again or out.renewed
-    texts = [notice_text(Notice.RENEWED if out.renewed else Notice.LENT_ALREADY, language, due=out.due)] if had else []
+    language, had_before = exchange.language(out.language), out.again or out.renewed
+    texts = [notice_text(Notice.RENEWED if out.renewed else Notice.LENT_ALREADY, language, due=out.due)] if had_before else []
     texts += [notice_text(Notice.RECALLED, language)] if out.recalled else []
     texts += [notice_text(Notice.OFFLINE_CONFLICT, language)] if out.conflict else []
-    return _loan_reply(exchange, out.title, out.due, texts, had=had, request=out.request)
+    return _loan_reply(exchange, out.title, out.due, texts, had_before=had_before, request=out.request)
 
 
 def _checkout_command(exchange: Exchange, *, undo: bool = False) -> CheckOut:
-    told = exchange.instant("nb_due_date") if exchange.no_block else None  # it counts only off line
+    shown_due = exchange.instant("nb_due_date") if exchange.no_block else None  # it counts only off line
     return CheckOut(
         by=exchange.by,
         place=exchange.place,
@@ -79,7 +79,7 @@ def _checkout_command(exchange: Exchange, *, undo: bool = False) -> CheckOut:
         renewal_allowed=exchange.is_set("sc_renewal_policy"),
         fee_acknowledged=exchange.is_set("BO"),
         happened_at=exchange.offline_instant("transaction_date"),
-        due_told=civil(told) if told else None,
+        due_told=civil(shown_due) if shown_due else None,
         undo=undo,
     )
 
@@ -91,30 +91,34 @@ def _fee_fields(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
     return {"BT": "04", "BH": exchange.session.dialect.currency, "BV": str(refusal.detail.get("fee", ""))}
 
 
-def _loan_reply(exchange: Exchange, title: str, due: date | None, texts: Sequence[str], *, had: bool, request: str) -> Reply:
-    """Make a positive 12 or 30; `had` says that the patron had the item before."""
-    said: dict[str, Value] = {
+def _loan_reply(
+    exchange: Exchange, title: str, due: date | None, texts: Sequence[str], *, had_before: bool, request: str
+) -> Reply:
+    """Make a positive 12 or 30; `had_before` says that the patron had the item before."""
+    fields: dict[str, Value] = {
         "ok": "1",
-        "renewal_ok": "Y" if had else "N",
+        "renewal_ok": "Y" if had_before else "N",
         "desensitize": "Y",
         "AJ": title,
         "AH": exchange.due(due),
         "AF": tuple(texts),
     }
-    return reply(exchange, said, request=request)
+    return reply(exchange, fields, request=request)
 
 
 async def _undo_checkin(exchange: Exchange) -> Reply:
-    asked = exchange.message
-    ask = CheckIn(exchange.by, exchange.place, asked.get("AB"), no_block=exchange.no_block, undo=True, card=asked.get("AA"))
-    outcome = await exchange.services.circulation.execute(ask)
+    message = exchange.message
+    command = CheckIn(
+        exchange.by, exchange.place, message.get("AB"), no_block=exchange.no_block, undo=True, card=message.get("AA")
+    )
+    outcome = await exchange.services.circulation.execute(command)
     if not isinstance(outcome, CheckedIn):
         return refuse(exchange, outcome)
     asked_for = SeeItem(exchange.by, outcome.item.barcode, outcome.item.agency)
     seen = await unless_away(exchange.services.circulation.execute(asked_for))
     due = seen.due if isinstance(seen, ItemSeen) else None
     text = notice_text(Notice.RETURN_UNDONE, exchange.language())
-    return _loan_reply(exchange, outcome.title, due, [text], had=True, request=outcome.request)
+    return _loan_reply(exchange, outcome.title, due, [text], had_before=True, request=outcome.request)
 
 
 async def check_in(exchange: Exchange) -> Reply:
@@ -122,14 +126,14 @@ async def check_in(exchange: Exchange) -> Reply:
 
     With BI the terminal could not finish a checkout: the loan is undone. Source: SIP2 2.00, cancel.
     """
-    asked = exchange.message
-    if not asked.get("AB"):
+    message = exchange.message
+    if not message.get("AB"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     if exchange.is_set("BI"):
         return await _undo_checkout(exchange)
     happened = exchange.offline_instant("return_date", "transaction_date")
-    ask = CheckIn(exchange.by, exchange.place, asked.get("AB"), no_block=exchange.no_block, happened_at=happened)
-    outcome = await exchange.services.circulation.execute(ask)
+    command = CheckIn(exchange.by, exchange.place, message.get("AB"), no_block=exchange.no_block, happened_at=happened)
+    outcome = await exchange.services.circulation.execute(command)
     if not isinstance(outcome, CheckedIn):
         return refuse(exchange, outcome, **_refusal_fields(exchange, outcome))
     taken = _checkin_reply(exchange, outcome)
@@ -149,16 +153,16 @@ def _refusal_fields(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
 
 async def _sorter_fields(exchange: Exchange, taken: CheckedIn) -> dict[str, Value]:
     """Return the fields for sorters (CS, CH) and the patron of a held item (DA), if the dialect lists them."""
-    told: dict[str, Value] = {}
+    fields: dict[str, Value] = {}
     wanted = exchange.session.dialect.extensions
     if "CS" in wanted:
         asked_for = SeeItem(exchange.by, taken.item.barcode, taken.item.agency)
         seen = await unless_away(exchange.services.circulation.execute(asked_for))
-        told |= {"CS": seen.call_number, "CH": seen.properties} if isinstance(seen, ItemSeen) else {}
+        fields |= {"CS": seen.call_number, "CH": seen.properties} if isinstance(seen, ItemSeen) else {}
     if "DA" in wanted and taken.held_for:
         patron = await unless_away(exchange.services.circulation.execute(SeePatron(exchange.by, taken.held_for)))
-        told["DA"] = patron.name.reveal() if patron else ""
-    return {tag: value for tag, value in told.items() if value}
+        fields["DA"] = patron.name.reveal() if patron else ""
+    return {tag: value for tag, value in fields.items() if value}
 
 
 def _checkin_reply(exchange: Exchange, taken: CheckedIn) -> Reply:
@@ -170,7 +174,7 @@ def _checkin_reply(exchange: Exchange, taken: CheckedIn) -> Reply:
     texts += [notice_text(Notice.RECALLED, exchange.language())] if taken.recalled and taken.held_for else []
     texts += [notice_text(Notice.OFFLINE_CONFLICT, exchange.language())] if taken.conflict else []
     alert = bool(taken.alert or taken.conflict)
-    said: dict[str, Value] = {
+    fields: dict[str, Value] = {
         "ok": "1",
         "resensitize": "Y",
         "alert": "Y" if alert else "N",
@@ -182,14 +186,14 @@ def _checkin_reply(exchange: Exchange, taken: CheckedIn) -> Reply:
         "CY": taken.held_for,
         "AF": tuple(texts),
     }
-    return reply(exchange, said, request=taken.request)
+    return reply(exchange, fields, request=taken.request)
 
 
 async def _undo_checkout(exchange: Exchange) -> Reply:
     outcome = await exchange.services.circulation.execute(_checkout_command(exchange, undo=True))
     if not isinstance(outcome, CheckedOut):
         return refuse(exchange, outcome)
-    said: dict[str, Value] = {
+    fields: dict[str, Value] = {
         "ok": "1",
         "resensitize": "Y",
         "AQ": outcome.item.agency,
@@ -198,7 +202,7 @@ async def _undo_checkout(exchange: Exchange) -> Reply:
         "CV": "01",
         "AF": (notice_text(Notice.LOAN_UNDONE, exchange.language(outcome.language)),),
     }
-    return reply(exchange, said, request=outcome.request)
+    return reply(exchange, fields, request=outcome.request)
 
 
 async def renew(exchange: Exchange) -> Reply:
@@ -206,21 +210,21 @@ async def renew(exchange: Exchange) -> Reply:
 
     AB identifies the item, or AJ if AB is missing; if both are given, AB counts.
     """
-    asked = exchange.message
-    if not (asked.get("AA") and (asked.get("AB") or asked.get("AJ"))):
+    message = exchange.message
+    if not (message.get("AA") and (message.get("AB") or message.get("AJ"))):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     if exchange.pin_missing:
         return refuse_by(exchange, Reason.WRONG_PIN)
-    ask = Renew(
+    command = Renew(
         exchange.by,
-        asked.get("AA"),
-        asked.get("AB"),
-        title=asked.get("AJ"),
+        message.get("AA"),
+        message.get("AB"),
+        title=message.get("AJ"),
         pin=exchange.pin,
         pin_given=bool(exchange.pin),
         fee_acknowledged=exchange.is_set("BO"),
     )
-    outcome = await exchange.services.circulation.execute(ask)
+    outcome = await exchange.services.circulation.execute(command)
     if isinstance(outcome, Renewed):
         return _renewal_reply(exchange, outcome)
     due = outcome.due if isinstance(outcome, Refused) and outcome.why is not Reason.NOT_ON_LOAN else None
@@ -234,7 +238,7 @@ def _renewal_reply(exchange: Exchange, done: Renewed) -> Reply:
     """
     language = exchange.language(done.language)
     text = notice_text(Notice.RENEWAL_ASKED if done.pending else Notice.RENEWED, language, due=done.due)
-    loan = _loan_reply(exchange, done.title, done.due, [text], had=True, request=done.request)
+    loan = _loan_reply(exchange, done.title, done.due, [text], had_before=True, request=done.request)
     flags = {"ok": "0", "renewal_ok": "N", "desensitize": "N"} if done.pending else {}
     fee = {"BT": "04", "BH": exchange.session.dialect.currency, "BV": dollars(done.fine_cents)} if done.fine_cents else {}
     return replace(loan, fields={**loan.fields, **flags, **fee, "AB": done.item.barcode})
@@ -245,13 +249,13 @@ async def renew_all(exchange: Exchange) -> Reply:
 
     Every loan is listed in BM or in BN, and AF gives the reason for each entry in BN.
     """
-    asked = exchange.message
-    if not asked.get("AA"):
+    message = exchange.message
+    if not message.get("AA"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
     if exchange.pin_missing:
         return refuse_by(exchange, Reason.WRONG_PIN)
-    ask = RenewAll(exchange.by, asked.get("AA"), exchange.pin, exchange.is_set("BO"))
-    done = await exchange.services.circulation.execute(ask)
+    command = RenewAll(exchange.by, message.get("AA"), exchange.pin, exchange.is_set("BO"))
+    done = await exchange.services.circulation.execute(command)
     if isinstance(done, Refused):
         return refuse(exchange, done)
     # A renewal that its lender must grant first counts among those that are not.
@@ -260,7 +264,7 @@ async def renew_all(exchange: Exchange) -> Reply:
     noes = [(one.item.barcode, notice_text(Notice.RENEWAL_ASKED, language, due=one.due)) for one in done.renewed if one.pending]
     currency = {"currency": exchange.session.dialect.currency}
     noes += [(no.item.barcode if no.item else "", say(no.why, language, {**currency, **no.detail})) for no in done.refused]
-    said: dict[str, Value] = {
+    fields: dict[str, Value] = {
         "ok": "1",
         "renewed_count": f"{len(yes)}",
         "unrenewed_count": f"{len(noes)}",
@@ -271,4 +275,4 @@ async def renew_all(exchange: Exchange) -> Reply:
             *(notice_text(Notice.NOT_RENEWED, language, item=barcode, why=why) for barcode, why in noes),
         ),
     }
-    return reply(exchange, said)
+    return reply(exchange, fields)

@@ -31,18 +31,18 @@ async def pay(exchange: Exchange) -> Reply:
     The same transaction number (BK) of one terminal is taken once, even if the message is repeated. CG names one charge, as AV
     of 64 showed it; without it the oldest are paid first.
     """
-    asked = exchange.message
-    cents, fine = cents_of(asked.get("BV")), whole_number(asked.get("CG").strip().lstrip("#"))
-    if not asked.get("AA") or cents is None:
+    message = exchange.message
+    cents, fine = cents_of(message.get("BV")), whole_number(message.get("CG").strip().lstrip("#"))
+    if not message.get("AA") or cents is None:
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
-    if asked.get("CG").strip() and fine is None:
+    if message.get("CG").strip() and fine is None:
         return refuse_by(exchange, Reason.UNKNOWN_FINE)
     if exchange.pin_missing:
         return refuse_by(exchange, Reason.WRONG_PIN)
-    said, own = asked.get("currency_type").strip(), exchange.session.dialect.currency
-    currency = CURRENCY if said in ("", own) else said  # the code that this make uses for our currency
-    ask = Pay(exchange.by, asked.get("AA"), cents, asked.get("BK").strip(), fine, currency, exchange.pin)
-    number, outcome = asked.get("BK"), await exchange.services.circulation.execute(ask)
+    currency_given, own = message.get("currency_type").strip(), exchange.session.dialect.currency
+    currency = CURRENCY if currency_given in ("", own) else currency_given  # the code that this make uses for our currency
+    command = Pay(exchange.by, message.get("AA"), cents, message.get("BK").strip(), fine, currency, exchange.pin)
+    number, outcome = message.get("BK"), await exchange.services.circulation.execute(command)
     if isinstance(outcome, Refused):
         return refuse(exchange, outcome, BK=number)
     sums = {"paid": dollars(outcome.cents), "owed": dollars(outcome.owed_cents), "currency": own}
@@ -161,26 +161,26 @@ async def patron_information(exchange: Exchange) -> Reply:
     """Answer Patron Information (63) by a 64: status, counts, limits, and the list that the summary requests."""
     seen = await _see_patron(exchange)
     lists = entries_by_list(seen)
-    said = patron_status_fields(exchange, seen, lists)
+    fields = patron_status_fields(exchange, seen, lists)
     if _may_see_details(exchange, seen):
-        said |= {row.count: f"{len(lists[row.tag])}" for row in LISTINGS}
+        fields |= {row.count: f"{len(lists[row.tag])}" for row in LISTINGS}
     if _is_known(seen):
         most = exchange.services.circulation.library.policy.block.max_debt_cents
-        said |= {"CB": f"{seen.loans_limit}", "CC": "" if most is None else dollars(most)}
+        fields |= {"CB": f"{seen.loans_limit}", "CC": "" if most is None else dollars(most)}
         if seen.pin_ok or (seen.pin_ok is None and exchange.session.dialect.contact_without_pin):
-            said["BE"] = seen.email.reveal()
+            fields["BE"] = seen.email.reveal()
         if _may_see_details(exchange, seen):
-            said |= {
+            fields |= {
                 **_list_fields(exchange, lists),
                 "PA": f"{seen.expires:%Y%m%d}" if seen.expires else "",
                 "PC": seen.category,
             }
-    return _patron_reply(exchange, seen, said)
+    return _patron_reply(exchange, seen, fields)
 
 
-def _patron_reply(exchange: Exchange, seen: PatronSeen, said: Mapping[str, Value]) -> Reply:
-    told = reply(exchange, said, seen.refusal)
-    return replace(told, wrong_pin=True) if seen.pin_ok is False and not seen.known else told
+def _patron_reply(exchange: Exchange, seen: PatronSeen, fields: Mapping[str, Value]) -> Reply:
+    made = reply(exchange, fields, seen.refusal)
+    return replace(made, wrong_pin=True) if seen.pin_ok is False and not seen.known else made
 
 
 async def locked_out(exchange: Exchange) -> Reply:
@@ -257,24 +257,24 @@ def _fields_while_unknown(exchange: Exchange, seen: PatronSeen, language: str) -
 
     BL and CQ are as last known, and texts name what is unknown.
     """
-    told = exchange.last_known(known=seen.known)
+    flags = exchange.last_known(known=seen.known)
     assert seen.refusal is not None  # it holds the reason
     return {
         "patron_status": "YYYY",  # no right can be granted now
         "language": exchange.code_of(language),
         "AE": "",
-        "BL": told.valid,
-        "CQ": told.pin,
+        "BL": flags.valid,
+        "CQ": flags.pin,
         "BH": "",
         "BV": "",
-        "AF": (say(seen.refusal.why, language, seen.refusal.detail), *unknown_texts(exchange, told, language)),
+        "AF": (say(seen.refusal.why, language, seen.refusal.detail), *unknown_texts(exchange, flags, language)),
     }
 
 
-def unknown_texts(exchange: Exchange, told: KnownFlags, language: str) -> list[str]:
+def unknown_texts(exchange: Exchange, flags: KnownFlags, language: str) -> list[str]:
     """Return the screen messages that say whether the card or the PIN cannot be checked at the moment."""
-    texts = [] if told.valid == "Y" else [notice_text(Notice.CARD_UNKNOWN_NOW, language)]
-    return texts + ([notice_text(Notice.PIN_UNKNOWN_NOW, language)] if exchange.pin and told.pin != "Y" else [])
+    texts = [] if flags.valid == "Y" else [notice_text(Notice.CARD_UNKNOWN_NOW, language)]
+    return texts + ([notice_text(Notice.PIN_UNKNOWN_NOW, language)] if exchange.pin and flags.pin != "Y" else [])
 
 
 def _is_unknown(seen: PatronSeen) -> bool:
@@ -291,9 +291,9 @@ def hold_texts(exchange: Exchange, lists: Lists, language: str) -> list[str]:
     return texts
 
 
-def requested_list(asked: Sip2Message) -> Listing | None:
+def requested_list(message: Sip2Message) -> Listing | None:
     """Return the list that a 63 requests by the first Y of its summary; None if we do not have it."""
-    return _list_of_summary(asked.get("summary"))
+    return _list_of_summary(message.get("summary"))
 
 
 @lru_cache(maxsize=64)
@@ -333,11 +333,11 @@ def _may_see_details(exchange: Exchange, seen: PatronSeen) -> bool:
 
 def _list_fields(exchange: Exchange, lists: Lists) -> dict[str, Value]:
     """Return the entries of the requested list from BP to BQ, counted from 1, both included."""
-    asked = exchange.message
-    row = requested_list(asked)
+    message = exchange.message
+    row = requested_list(message)
     if row is None:
         return {}
-    first, last = _page_limit(asked.get("BP"), 1), _page_limit(asked.get("BQ"), len(lists[row.tag]))
+    first, last = _page_limit(message.get("BP"), 1), _page_limit(message.get("BQ"), len(lists[row.tag]))
     return {row.tag: tuple([entry_text(exchange, row, line) for line in lists[row.tag][max(first - 1, 0) : last]])}
 
 
@@ -373,11 +373,11 @@ async def block(exchange: Exchange) -> Reply:
 
     It is blocked here until a terminal or staff enable it.
     """
-    asked = exchange.message
-    if not asked.get("AA"):
+    message = exchange.message
+    if not message.get("AA"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
-    ask = BlockCard(exchange.by, asked.get("AA"), asked.get("AL"), exchange.is_set("card_retained"))
-    outcome = await exchange.services.circulation.execute(ask)
+    command = BlockCard(exchange.by, message.get("AA"), message.get("AL"), exchange.is_set("card_retained"))
+    outcome = await exchange.services.circulation.execute(command)
     if isinstance(outcome, Refused):
         return refuse(exchange, outcome)
     seen = await _see_patron(exchange)
@@ -391,12 +391,12 @@ async def enable(exchange: Exchange) -> Reply:
     """
     if not exchange.message.get("AA"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
-    ask = EnableCard(exchange.by, exchange.message.get("AA"), exchange.pin)
-    outcome = Refused(Reason.WRONG_PIN) if exchange.pin_missing else await exchange.services.circulation.execute(ask)
+    command = EnableCard(exchange.by, exchange.message.get("AA"), exchange.pin)
+    outcome = Refused(Reason.WRONG_PIN) if exchange.pin_missing else await exchange.services.circulation.execute(command)
     if isinstance(outcome, Refused) and outcome.why is not Reason.WRONG_PIN:
         return refuse(exchange, outcome)
     seen = await _see_patron(exchange)
     if isinstance(outcome, Refused):  # the card is known all the same
-        said = patron_status_fields(exchange, seen, entries_by_list(seen))
-        return refuse(exchange, outcome, **{name: said[name] for name in ("patron_status", "AE", "BL", "CQ")})
+        fields = patron_status_fields(exchange, seen, entries_by_list(seen))
+        return refuse(exchange, outcome, **{name: fields[name] for name in ("patron_status", "AE", "BL", "CQ")})
     return replace(reply(exchange, patron_status_fields(exchange, seen, entries_by_list(seen))), no=seen.refusal)
