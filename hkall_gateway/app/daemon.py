@@ -104,10 +104,7 @@ def _limit(services: gateway.EndpointConfig, *, queues: bool = False) -> Connect
 
 
 def _make_judge(admits: Callable[[str], bool], limit: ConnectionLimit, balancers: AllowList) -> Judge:
-    """Return a function that names why an address is refused at accept.
-
-    A balancer passes, and its header is checked later.
-    """
+    """Return a function that names why an address is refused at accept. A balancer passes, and its header is checked later."""
 
     def judge(address: str) -> str:
         if balancers.admits(address):
@@ -422,10 +419,7 @@ class Daemon:
         await self._listen(text, factory, admission, shared=listens.share_ports)
 
     async def _listen(self, text: str, factory: Any, admission: Admission | None = None, *, shared: bool = False) -> None:
-        """Open a port. A PROXY header is read below TLS.
-
-        Without `admission` every address may connect.
-        """
+        """Open a port. A PROXY header is read below TLS. Without `admission` every address may connect."""
         text, around = numbered(text, number()), partial(self._behind_balancer, admission)
         if text.startswith(tls.KIND):
             endpoint = self._tls_endpoint(text, admission, around, shared=shared)

@@ -39,10 +39,7 @@ METRICS_EVERY_S: Final = 0.5
 
 
 class CachedPage:
-    """A page that is made at most once in `every_s` seconds.
-
-    Earlier requests wait, and all get the same fresh page.
-    """
+    """A page that is made at most once in `every_s` seconds. Earlier requests wait, and all get the same fresh page."""
 
     def __init__(
         self, make: Callable[[], Coroutine[Deferred[object], object, HttpPage]], clock: Clock, every_s: float = EVERY_S
@@ -91,10 +88,7 @@ def _answer_later(request: Any, making: Deferred[HttpPage]) -> int:
 
 
 class Pages(Protocol):
-    """The pages' process, which has no monitoring port.
-
-    The process of the terminals answers for it, within a second.
-    """
+    """The pages' process, which has no monitoring port. The process of the terminals answers for it, within a second."""
 
     async def is_ready(self) -> bool:
         """Return whether it answers and its ports are open."""

@@ -125,10 +125,7 @@ class Heartbeat:
         self._schedule_beat()
 
     async def _compare_clocks(self) -> None:
-        """Refuse to start with a wrong clock.
-
-        Such a gateway would date loans wrongly, and the others would count as gone.
-        """
+        """Refuse to start with a wrong clock. Such a gateway would date loans wrongly, and the others would count as gone."""
         now = self._now()
         latest = max(await self._store.read(instances.list_instances, is_long=True), key=lambda one: one.seen_at, default=None)
         if self._trust_clock or latest is None or latest.seen_at <= now + BEHIND:
@@ -140,10 +137,7 @@ class Heartbeat:
         )
 
     async def stop(self) -> None:
-        """Sign off; rows claimed in our name become free.
-
-        It has no effect unless `start` has registered us.
-        """
+        """Sign off; rows claimed in our name become free. It has no effect unless `start` has registered us."""
         if self._timer is None:
             return
         cancel(self._timer)

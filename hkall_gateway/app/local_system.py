@@ -35,10 +35,7 @@ class LocalSystemParts:
             means.metrics.ils_login_refused.labels(channel, ils.login).set(0)
 
     def connector(self, store: Store, wrong_pins: WrongPins) -> LocalIls:
-        """Make the adapter that answers about patrons.
-
-        A system that compares PINs itself is guarded by `wrong_pins`.
-        """
+        """Make the adapter that answers about patrons. A system that compares PINs itself is guarded by `wrong_pins`."""
         means, ils = self._means, self._config
         health, post = self._healths["connector"], AgentPost(means.reactor)
         password, framing = means.secret(ils.password_env), config_mapping.framing_of_ils(means.config())

@@ -223,10 +223,7 @@ class PagesProcess:
             await self._gone
 
     async def reload(self) -> Reloaded:
-        """Let the child reload, and return its outcome.
-
-        A child that does not run reads the files at its start.
-        """
+        """Let the child reload, and return its outcome. A child that does not run reads the files at its start."""
         if self._channel is None:
             return Reloaded()
         try:

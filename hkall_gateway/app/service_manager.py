@@ -41,10 +41,7 @@ class ServiceManager:
             to.sendto("\n".join(states).encode(), self._address)
 
     def reloading(self) -> None:
-        """Announce a reload, which the next READY ends.
-
-        `Type=notify-reload` compares the time.
-        """
+        """Announce a reload, which the next READY ends. `Type=notify-reload` compares the time."""
         self.notify("RELOADING=1", f"MONOTONIC_USEC={monotonic_us()}")
 
     def reloaded(self, errors: Sequence[str], waiting: Sequence[str]) -> None:

@@ -35,10 +35,7 @@ class TooMuch(Exception):
 
 @implementer(IAgentEndpointFactory)
 class BoundedEndpoints:
-    """Makes the endpoints of an Agent.
-
-    A reply of more than `most` bytes, in any framing, is cut off.
-    """
+    """Makes the endpoints of an Agent. A reply of more than `most` bytes, in any framing, is cut off."""
 
     def __init__(self, reactor: object, connect_s: float, most: int) -> None:
         self._reactor, self._connect_s, self._most = reactor, connect_s, most
@@ -273,10 +270,7 @@ class BoundedChannel(http.HTTPChannel):
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def loseConnection(self) -> object:  # noqa: N802
-        """Close the connection.
-
-        After `abortTimeout` seconds it is aborted, if the client does not read the written data.
-        """
+        """Close the connection. After `abortTimeout` seconds it is aborted, if the client does not read the written data."""
         if self._closing is None and self.abortTimeout is not None:
             self._closing = self.site.reactor.callLater(self.abortTimeout, self.transport.abortConnection)
         return super().loseConnection()  # type: ignore[no-untyped-call]

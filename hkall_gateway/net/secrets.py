@@ -156,10 +156,7 @@ class Secrets:
         return await self._verify_on_thread(subject, stored, secret, digest)
 
     async def compare(self, stored: str, secret: str) -> bool:
-        """Return whether a secret matches a hash, without counting it.
-
-        An empty `stored` takes as long, and matches none.
-        """
+        """Return whether a secret matches a hash, without counting it. An empty `stored` takes as long, and matches none."""
         return await self._in_thread(matches, stored or DECOY, secret) and bool(secret)
 
     async def _verify_on_thread(self, subject: str, stored: str, secret: str, digest: bytes) -> bool:

@@ -12,10 +12,7 @@ _LINE: Final = re.compile(rb"[\r\n]*([^\r\n]+)[\r\n]")
 
 @dataclass(slots=True)
 class SocketLines:
-    """A connection of a terminal; replies come in the order of its lines.
-
-    A reply has at most about `most` bytes.
-    """
+    """A connection of a terminal; replies come in the order of its lines. A reply has at most about `most` bytes."""
 
     socket: socket.socket
     most: int = 1_000_000

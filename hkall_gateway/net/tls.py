@@ -38,10 +38,7 @@ OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION
 
 @implementer(IOpenSSLServerConnectionCreator)
 class Certificates:
-    """The server certificate of `port`, and the authorities of client certificates.
-
-    `read` makes the context from the files.
-    """
+    """The server certificate of `port`, and the authorities of client certificates. `read` makes the context from the files."""
 
     def __init__(self, read: Callable[[], SSL.Context], port: str = "") -> None:
         self._read, self.port = read, port
@@ -151,10 +148,7 @@ def _certificates(file: str) -> Sequence[Certificate]:
 
 
 def _choose_protocol(line: SSL.Connection, offered: Sequence[bytes]) -> Any:
-    """Return the protocol for a client that offers some (ALPN).
-
-    A client that offers none of ours is served too.
-    """
+    """Return the protocol for a client that offers some (ALPN). A client that offers none of ours is served too."""
     factory = line.get_app_data().factory.wrappedFactory
     ours: Any = IProtocolNegotiationFactory(factory, None)
     known = ours.acceptableProtocols() if ours else ()

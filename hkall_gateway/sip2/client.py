@@ -140,10 +140,7 @@ class LineConnection(TwistedProtocol):
         cast(Transport, self.transport).write(line)
 
     def line(self) -> Deferred[bytes]:
-        """Return a Deferred of the next line, without its end.
-
-        It fails with Unusable if the connection is closed first.
-        """
+        """Return a Deferred of the next line, without its end. It fails with Unusable if the connection is closed first."""
         if self._lines:
             return succeed(self._lines.popleft())
         self._waiter = Deferred()
@@ -278,10 +275,7 @@ class Upstream:
             self._health.record_failure(question, _read_reply(failed), grave=grave, trial=trial)
 
     def close(self) -> None:
-        """Close the connection; the next request opens it again.
-
-        A request in progress does not count against the system.
-        """
+        """Close the connection; the next request opens it again. A request in progress does not count against the system."""
         self._left = True
         self._drop_connection()
 
@@ -306,10 +300,7 @@ class Upstream:
         return await self._send_request(await self._open_connection(), body)
 
     async def _send_request(self, wire: LineConnection, body: bytes) -> bytes:
-        """Send the request.
-
-        From here on it may have been executed, unless the connection was already closed.
-        """
+        """Send the request. From here on it may have been executed, unless the connection was already closed."""
         self._sent = not wire.closed
         return await self._exchange(wire, body)
 
@@ -458,10 +449,7 @@ class LastKnown:
             self._cards.popitem(last=False)
 
     def of(self, card: str, pin: Sensitive, now: datetime) -> KnownFlags:
-        """Return the answer for this card and PIN, if it is recent enough.
-
-        A PIN other than the accepted one is unknown.
-        """
+        """Return the answer for this card and PIN, if it is recent enough. A PIN other than the accepted one is unknown."""
         kept = self._cards.get(card)
         if kept is None or now - kept.at >= timedelta(seconds=self._keep_s()):
             return UNKNOWN_FLAGS

@@ -182,10 +182,7 @@ async def _dispatch_message(exchange: Exchange, piece: Sip2Message | Refuse) -> 
 
 
 async def _answer_with_pin(exchange: Exchange) -> Reply:
-    """Answer a message that contains a PIN.
-
-    After too many wrong PINs no further PIN is checked, not even a right one.
-    """
+    """Answer a message that contains a PIN. After too many wrong PINs no further PIN is checked, not even a right one."""
     guesses = exchange.services.guesses
     if guesses.shut(exchange.guess_sources, exchange.now):
         return await locked_out(exchange)

@@ -49,10 +49,7 @@ class LastHeard:
 
 
 class TerminalLog:
-    """Keeps one record for each configured login, and one for all unknown names.
-
-    No peer can make it grow.
-    """
+    """Keeps one record for each configured login, and one for all unknown names. No peer can make it grow."""
 
     def __init__(self) -> None:
         self._heard: dict[str, LastHeard] = {}
@@ -246,10 +243,7 @@ class Exchange:
 
     @property
     def guess_sources(self) -> Ways:
-        """Return the sources of a PIN with their limits of wrong PINs.
-
-        A network allows at least as many as its terminal.
-        """
+        """Return the sources of a PIN with their limits of wrong PINs. A network allows at least as many as its terminal."""
         most = self.terminal.wrong_pins
         return {
             f"terminal {self.terminal.login}": most,
@@ -324,10 +318,7 @@ NEGATIVE: Final[Mapping[str, Mapping[str, Value]]] = {
 
 
 def reply(exchange: Exchange, given: Mapping[str, Value], no: Refused | None = None, request: str = "") -> Reply:
-    """Make a reply with the fields common to all replies and those of `given` that it may contain.
-
-    Texts come last.
-    """
+    """Make a reply with the fields common to all replies and those of `given` that it may contain. Texts come last."""
     message = exchange.message
     fields: dict[str, Value] = {
         "transaction_date": exchange.date18(exchange.now),

@@ -511,10 +511,7 @@ def _relayed_line(exchange: Exchange) -> bytes:
 
 
 def _transcode(body: bytes, one: Sip2Dialect, other: Sip2Dialect) -> bytes:
-    """Transcode a body to the other side's character set and delimiter.
-
-    It is unchanged if both sides agree.
-    """
+    """Transcode a body to the other side's character set and delimiter. It is unchanged if both sides agree."""
     if (one.encoding, one.delimiter) == (other.encoding, other.delimiter):
         return body
     text = body.decode(one.encoding, "replace")

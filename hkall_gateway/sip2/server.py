@@ -261,10 +261,7 @@ class TerminalConnection(TwistedProtocol):
             self._serving, self._deadline = False, None
 
     def _send_answer(self, answer: bytes, known: str | None) -> None:
-        """Send the answer, unless the connection is closing.
-
-        `known` is the login before the message, or None.
-        """
+        """Send the answer, unless the connection is closing. `known` is the login before the message, or None."""
         came_in = self._session.terminal not in (None, known)
         if self._closing or (came_in and not self._claim_terminal()):
             return
@@ -297,10 +294,7 @@ class TerminalConnection(TwistedProtocol):
             self._socket.resumeProducing()
 
     def _close_after_timeout(self) -> None:
-        """Close after a timeout: no login in time, or silence.
-
-        A message in progress is answered first.
-        """
+        """Close after a timeout: no login in time, or silence. A message in progress is answered first."""
         if self._serving and self._session.terminal is not None:
             self._timer = self._port.clock.callLater(self._port.idle_s, self._close_after_timeout)
         else:

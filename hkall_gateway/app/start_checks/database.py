@@ -48,10 +48,7 @@ class Unopened:
 
 
 def read_state(database: DatabaseConfig) -> DatabaseState | Unopened:
-    """Return the database's contents, or the reason why it cannot be opened.
-
-    The database is neither changed nor created.
-    """
+    """Return the database's contents, or the reason why it cannot be opened. The database is neither changed nor created."""
     file = database_file(database)
     if file is not None and not os.path.isfile(file):
         return Unopened(f"{file}: there is no such file")
@@ -155,10 +152,7 @@ def _read_instances(connection: Connection) -> tuple[Instance, ...]:
 
 
 def _open_engine(database: DatabaseConfig) -> Engine:
-    """Open the database, SQLite read-only.
-
-    The way in which the gateway opens a file would create it and change its mode.
-    """
+    """Open the database, SQLite read-only. The way in which the gateway opens a file would create it and change its mode."""
     file = database_file(database)
     if file is None:
         return open_engine(database.url, database.limits())

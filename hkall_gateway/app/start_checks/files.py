@@ -100,10 +100,7 @@ def _unwritable_reason(where: str, path: Path, access: Access, effect: Effect) -
 
 
 def _check_owner(where: str, file: Path) -> Iterator[StartFault]:
-    """Check a file that root may write, and the owner of its folder may not.
-
-    That owner is the user of the service.
-    """
+    """Check a file that root may write, and the owner of its folder may not. That owner is the user of the service."""
     found, folder = file.stat(), file.absolute().parent.stat()
     if os.geteuid() != 0 or found.st_uid == folder.st_uid:
         return

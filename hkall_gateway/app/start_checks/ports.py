@@ -33,10 +33,7 @@ class EndpointCheck:
 
 
 def probe_endpoint(text: str, *, shared: bool = False, connect: bool = True) -> EndpointCheck:
-    """Return the state of an endpoint.
-
-    It blocks for at most one second, and not at all with `connect` off.
-    """
+    """Return the state of an endpoint. It blocks for at most one second, and not at all with `connect` off."""
     kind = text.partition(":")[0]
     if kind not in WITH_PORTS:
         return EndpointCheck(text, network=False)

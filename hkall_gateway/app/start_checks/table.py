@@ -14,10 +14,7 @@ AT_A_COUNTER: Final = ("counter", "selfcheck")
 
 
 def check_locations(start: Start) -> Iterator[StartFault]:
-    """Check that terminals which lend stand at a pickup location.
-
-    Elsewhere every loan of an HKALL item is refused (R16).
-    """
+    """Check that terminals which lend stand at a pickup location. Elsewhere every loan of an HKALL item is refused (R16)."""
     places = start.config.library.pickup_locations
     for index, row in enumerate(start.config.sip2.terminals if start.serving.protocols else ()):
         if row.role in AT_A_COUNTER and row.location not in places:

@@ -21,10 +21,7 @@ MOST_WAITING: Final = 1000
 
 
 class AddressQueue:
-    """Runs one piece of work of each network at a time.
-
-    A network with much work delays only its own replies.
-    """
+    """Runs one piece of work of each network at a time. A network with much work delays only its own replies."""
 
     __slots__ = ("_locks", "_most", "_wanted")
 

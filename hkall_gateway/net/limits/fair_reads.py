@@ -17,10 +17,7 @@ FREE: Final = 65_536
 
 
 class BodyBudget:
-    """Counts the bytes of unfinished bodies beyond their first FREE bytes.
-
-    Over the limit, the oldest body is given up.
-    """
+    """Counts the bytes of unfinished bodies beyond their first FREE bytes. Over the limit, the oldest body is given up."""
 
     __slots__ = ("_held", "_most", "_used")
 

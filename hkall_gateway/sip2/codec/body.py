@@ -261,10 +261,7 @@ def _format_beginning(form: _Template, fields: Mapping[str, Value]) -> str:
 
 
 def _values_to_write(tag: str, value: Value) -> tuple[str, ...]:
-    """Return the values to write.
-
-    A scalar is written once, since terminals disagree on which of two they take.
-    """
+    """Return the values to write. A scalar is written once, since terminals disagree on which of two they take."""
     if isinstance(value, str):
         return (value,)
     return value if TAGS[tag].repeats else value[:1] or ("",)

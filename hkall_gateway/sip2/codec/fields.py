@@ -61,10 +61,7 @@ def _emit_code(value: str, width: int) -> str:
 
 
 def _emit_flag(value: str, _width: int) -> str:
-    """Return Y, N or U; every other value becomes N.
-
-    A blank CQ has been read as a valid PIN (NYPL circulation PR 756).
-    """
+    """Return Y, N or U; every other value becomes N. A blank CQ has been read as a valid PIN (NYPL circulation PR 756)."""
     return value if value in ("Y", "N", "U") else "N"
 
 

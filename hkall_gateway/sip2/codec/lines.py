@@ -144,10 +144,7 @@ def encode(message: Sip2Message, dialect: Sip2Dialect) -> bytes:
 
 
 def body_of(line: bytes, delimiter: str = "|") -> bytes:
-    """Return a line without AY, AZ and line end, which belong to one hop.
-
-    All other bytes are unchanged.
-    """
+    """Return a line without AY, AZ and line end, which belong to one hop. All other bytes are unchanged."""
     raw = _strip_line(line)
     text = raw.decode("latin-1")  # one character a byte, in every character set
     width = SHAPES[text[:2]].width if text[:2] in SHAPES else 0

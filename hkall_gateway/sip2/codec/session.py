@@ -239,10 +239,7 @@ class Session:
         return line
 
     def log_in(self, terminal: str, dialect: Sip2Dialect | None = None) -> None:
-        """Bind this connection to `terminal`.
-
-        The terminal's dialect, if any, applies from the reply to this login.
-        """
+        """Bind this connection to `terminal`. The terminal's dialect, if any, applies from the reply to this login."""
         self.terminal = terminal
         chosen = dialect or self.dialect
         self.dialect = chosen.framed_as(self.dialect) if self._framed else chosen

@@ -206,10 +206,7 @@ async def _undo_checkout(exchange: Exchange) -> Reply:
 
 
 async def renew(exchange: Exchange) -> Reply:
-    """Answer a Renew (29) by a 30.
-
-    AB identifies the item, or AJ if AB is missing; if both are given, AB counts.
-    """
+    """Answer a Renew (29) by a 30. AB identifies the item, or AJ if AB is missing; if both are given, AB counts."""
     message = exchange.message
     if not (message.get("AA") and (message.get("AB") or message.get("AJ"))):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
@@ -232,10 +229,7 @@ async def renew(exchange: Exchange) -> Reply:
 
 
 def _renewal_reply(exchange: Exchange, done: Renewed) -> Reply:
-    """Make the reply to a renewal.
-
-    One that the lender must grant first is not ok, with the old date and the reason.
-    """
+    """Make the reply to a renewal. One that the lender must grant first is not ok, with the old date and the reason."""
     language = exchange.language(done.language)
     text = notice_text(Notice.RENEWAL_ASKED if done.pending else Notice.RENEWED, language, due=done.due)
     loan = _loan_reply(exchange, done.title, done.due, [text], had_before=True, request=done.request)
@@ -245,10 +239,7 @@ def _renewal_reply(exchange: Exchange, done: Renewed) -> Reply:
 
 
 async def renew_all(exchange: Exchange) -> Reply:
-    """Answer a Renew All (65) by a 66.
-
-    Every loan is listed in BM or in BN, and AF gives the reason for each entry in BN.
-    """
+    """Answer a Renew All (65) by a 66. Every loan is listed in BM or in BN, and AF gives the reason for each entry in BN."""
     message = exchange.message
     if not message.get("AA"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)

@@ -184,10 +184,7 @@ def _patron_reply(exchange: Exchange, seen: PatronSeen, fields: Mapping[str, Val
 
 
 async def locked_out(exchange: Exchange) -> Reply:
-    """Refuse a PIN after too many wrong ones, without checking it.
-
-    A known card stays valid (BL).
-    """
+    """Refuse a PIN after too many wrong ones, without checking it. A known card stays valid (BL)."""
     no = Refused(Reason.TOO_MANY_WRONG_PINS)
     if exchange.reply_code not in TELL_VALIDITY:
         return refuse(exchange, no)
@@ -208,10 +205,7 @@ def _see_patron(exchange: Exchange) -> Awaitable[PatronSeen]:
 
 
 def entries_by_list(record: Record) -> Lists:
-    """Return a record's entries by list tag.
-
-    An entry may be in several lists. The fines begin with existing charges.
-    """
+    """Return a record's entries by list tag. An entry may be in several lists. The fines begin with existing charges."""
     lists: dict[str, list[RecordEntry]] = {row.tag: [] for row in LISTINGS}
     lists[LISTINGS[FINES].tag] += record.charges
     for line in record.lines:
@@ -222,10 +216,7 @@ def entries_by_list(record: Record) -> Lists:
 
 
 def patron_status_fields(exchange: Exchange, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
-    """Return the fields shared by 24, 26 and 64.
-
-    CQ is Y only if a PIN was sent and is right (NYPL circulation PR 756).
-    """
+    """Return the fields shared by 24, 26 and 64. CQ is Y only if a PIN was sent and is right (NYPL circulation PR 756)."""
     language, trusted = exchange.language(seen.language), _may_see_details(exchange, seen)
     if _is_unknown(seen):
         return _fields_while_unknown(exchange, seen, language)
