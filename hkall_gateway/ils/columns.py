@@ -19,7 +19,7 @@ T = TypeVar("T")
 Row = tuple[str, Mapping[str, str]]
 """The place of a row, FILE:LINE, and its texts by column."""
 Values = dict[str, Any]
-"""The values of a row by column, each of the type that the column reads; a record checks none, so Any."""
+"""The values of a row by column, each of the type that the column reads. A record is made of them by name."""
 
 _BLOCK = 1 << 20
 TRUE = frozenset({"1", "y", "yes", "true", "t"})

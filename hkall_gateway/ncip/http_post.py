@@ -116,7 +116,7 @@ class AgentPost:
 
     No redirects, no compression, one connection a document (a kept one that the peer has closed meanwhile would look like
     a lost reply), at most `most_bytes` of reply. `agent` is there for tests. The reactor
-    is Any, since no type has all its interfaces.
+    is untyped, since no type has all its interfaces.
     """
 
     def __init__(self, reactor: Any, agent: object = None, most_bytes: int = MOST_BYTES) -> None:
