@@ -209,14 +209,6 @@ class MetricsPage(resource.Resource):
         return HttpPage(200, form.content_type.encode(), form.encode(await shown))
 
 
-def _always() -> bool:
-    return True
-
-
-def _never() -> bool:
-    return False
-
-
 def ops_site(
     store: Store,
     registry: CollectorRegistry,
@@ -224,8 +216,8 @@ def ops_site(
     listening: Callable[[], bool],
     bounds: Bounds,
     reactor: Any,
-    writable: Callable[[], bool] = _always,
-    ils_away: Callable[[], bool] = _never,
+    writable: Callable[[], bool] = lambda: True,
+    ils_away: Callable[[], bool] = lambda: False,
     pages: Pages | None = None,
 ) -> BoundedSite:
     """Make the site of the three pages, and register `gauges`.

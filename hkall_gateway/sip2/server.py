@@ -75,7 +75,7 @@ class TerminalConnection(TwistedProtocol):
         """Admit the peer, or refuse it."""
         self._socket = cast(Transport, self.transport)
         self._peer = str(getattr(self._socket.getPeer(), "host", ""))  # a UNIX socket's peer has none
-        self._port.opened(self)
+        self._port.lines.add(self)
         self._socket.registerProducer(self, True)
         if why := self._find_refusal():
             self._refuse_peer(why)
@@ -353,10 +353,6 @@ class TerminalFactory(Factory):
             line.finish()
         self._check_drained()
         return self._drained
-
-    def opened(self, line: TerminalConnection) -> None:
-        """Add an open connection."""
-        self.lines.add(line)
 
     def closed(self, line: TerminalConnection) -> None:
         """Remove a closed connection."""

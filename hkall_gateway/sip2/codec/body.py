@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.fields import KINDS, LONGEST, TAGS, clean_value, split_into_fields
-from hkall_gateway.sip2.codec.messages import SHAPES, MessageShape
+from hkall_gateway.sip2.codec.messages import SHAPES
 
 Value = str | tuple[str, ...]
 
@@ -203,7 +203,9 @@ def _make_template(code: str, names: tuple[str, ...], dialect: Sip2Dialect) -> _
     fixed = {part.name for part in shape.fixed}
     if unknown := [name for name in names if name not in fixed and (name not in TAGS or name in _SEAL_TAGS)]:
         raise ValueError(f"SIP2 has no field {unknown[0]} in this message")
-    given = tuple(name for name in names if name not in fixed and _is_sent(name, shape, dialect))
+    offered = {tag for tag, row in TAGS.items() if not row.extension or tag in dialect.extensions}
+    sent = offered - dialect.hidden | {*shape.required}
+    given = tuple(name for name in names if name not in fixed and name in sent)
     set_names = tuple(name for name in names if name in fixed or (name in given and TAGS[name].width))
     free = tuple(name for name in given if not TAGS[name].width)
     return _Template(
@@ -217,12 +219,6 @@ def _make_template(code: str, names: tuple[str, ...], dialect: Sip2Dialect) -> _
         tuple(at for at, name in enumerate(free) if TAGS[name].kind == "barcode"),
         tuple((at, dialect.delimiter + name) for at, name in enumerate(free) if TAGS[name].repeats),
     )
-
-
-def _is_sent(tag: str, shape: MessageShape, dialect: Sip2Dialect) -> bool:
-    if tag in shape.required:
-        return True
-    return tag not in dialect.hidden and (not TAGS[tag].extension or tag in dialect.extensions)
 
 
 def _value_picker(names: tuple[str, ...]) -> Callable[[Mapping[str, Value]], tuple[Value, ...]]:

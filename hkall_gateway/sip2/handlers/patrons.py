@@ -74,16 +74,8 @@ class Listing:
     holds: Callable[[LoanEntry], bool]
 
 
-def _is_always(_line: LoanEntry) -> bool:
-    return True
-
-
 def _is_recalled(line: LoanEntry) -> bool:
     return line.request.recalled_on is not None
-
-
-def _positions(*positions: Position) -> frozenset[Position]:
-    return frozenset(positions)
 
 
 BILLED: Final = frozenset({"replacement"})
@@ -92,12 +84,12 @@ OTHER_FEES: Final = frozenset({"processing", "damage"})
 
 # fmt: off
 LISTINGS: Final = (
-    Listing("hold_items_count",        "AS", _positions(P.RECEIVED),                       lambda line: not line.uncollected),
-    Listing("overdue_items_count",     "AT", _positions(P.ON_LOAN),                        lambda line: line.overdue),
-    Listing("charged_items_count",     "AU", _positions(P.ON_LOAN),                        _is_always),
-    Listing("fine_items_count",        "AV", _positions(*P),                               lambda line: line.fine_cents > 0),
-    Listing("recall_items_count",      "BU", _positions(P.ON_LOAN),                        _is_recalled),
-    Listing("unavailable_holds_count", "CD", _positions(P.NEW, P.REQUESTED, P.IN_TRANSIT), _is_always),
+    Listing("hold_items_count",        "AS", frozenset({P.RECEIVED}),                       lambda line: not line.uncollected),
+    Listing("overdue_items_count",     "AT", frozenset({P.ON_LOAN}),                        lambda line: line.overdue),
+    Listing("charged_items_count",     "AU", frozenset({P.ON_LOAN}),                        lambda _line: True),
+    Listing("fine_items_count",        "AV", frozenset(P),                                  lambda line: line.fine_cents > 0),
+    Listing("recall_items_count",      "BU", frozenset({P.ON_LOAN}),                        _is_recalled),
+    Listing("unavailable_holds_count", "CD", frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT}), lambda _line: True),
 )
 """In the order of the summary's positions. Source: SIP2 2.00, summary."""
 
