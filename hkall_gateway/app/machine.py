@@ -41,10 +41,7 @@ def runs(pid: int) -> bool:
 
 
 def listens(pid: int, port: int) -> bool | None:
-    """Return whether a process listens on a TCP port; None if this user may not look at it.
-
-    Source: proc(5).
-    """
+    """Return whether a process listens on a TCP port; None if this user may not look at it. Source: proc(5)."""
     try:
         handles = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
     except OSError:

@@ -201,10 +201,7 @@ class PagesProcess:
         self._registry: CombinedRegistry | None = None
 
     async def start(self) -> int:
-        """Start the child and return the number of its ports once they are open.
-
-        Raises PagesNotStarted and NotPassed.
-        """
+        """Start the child and return the number of its ports once they are open. Raises PagesNotStarted and NotPassed."""
         self._sockets = [server_endpoint(self._reactor, text).fileno for text in self._passed]
         if self._sockets:
             count = max(self._sockets) + 1 - FIRST_PASSED

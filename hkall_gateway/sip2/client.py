@@ -211,10 +211,7 @@ class Upstream:
         return bool(self.login.name) and not self._health.may_log_in(self.login.name, self.login)
 
     async def __call__(self, body: bytes) -> bytes:
-        """Return the reply to a query; see `Ask`.
-
-        Raises HungUp or Unanswered if the query was sent and got no answer.
-        """
+        """Return the reply to a query; see `Ask`. Raises HungUp or Unanswered if the query was sent and got no answer."""
         question = body[:2].decode("latin-1")
         if not self._health.may_ask():
             self._health.record_skipped(question)
