@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,10 +15,10 @@ from sqlalchemy import Engine, event
 from hkall_gateway.app.gauges import Gauges
 from hkall_gateway.cli.admin.status import lines as status_lines
 from hkall_gateway.cli.admin.status import records as partner_lines
-from hkall_gateway.cli.staff.work_lists import QUESTIONS
 from hkall_gateway.db import partners
 from hkall_gateway.db.database import Immediate
 from hkall_gateway.db.queries import cli_lists
+from hkall_gateway.db.queries.work_lists import Moment
 from hkall_gateway.db.tables import METADATA, REQUESTS
 from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.rules.settings import Policy
@@ -27,9 +28,14 @@ from tests import bulk
 LENDERS = ("CUHK", "HKUST")
 Ask = Callable[[UnitOfWork, datetime], object]
 
+
+def _listed(name: str, unit: UnitOfWork, now: datetime) -> object:
+    return cli_lists.open_list(unit, name, Moment(now, Policy().waits))
+
+
 # fmt: off
 ASKED: dict[str, Ask] = {
-    **{question.name: lambda unit, now, ask=question.query: ask(unit, Policy(), now) for question in QUESTIONS},  # type: ignore[misc]
+    **{name: partial(_listed, name) for name in cli_lists.LISTS},
     "status":                    lambda unit, now: status_lines(unit, now, LENDERS),
     "partners":                  lambda unit, now: partner_lines(unit, now, (), LENDERS),
     "outbox list":               lambda unit, now: unit.outbox.rows(),

@@ -2,108 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import click
 
+from hkall_gateway.cli import ENTRIES
+from hkall_gateway.cli.lazy import Entry
 from hkall_gateway.cli.options import Site, by_staff, json_option, with_site
 from hkall_gateway.cli.show import echo, show
 from hkall_gateway.db import bind
-from hkall_gateway.rules import dates
 from hkall_gateway.rules.dates import HONG_KONG
-from hkall_gateway.rules.settings import Policy
+from hkall_gateway.rules.settings import Waits
 from hkall_gateway.rules.vocabulary import ItemKey, Request
 
 if TYPE_CHECKING:
     from hkall_gateway.db.unit_of_work import UnitOfWork
 
 
-Query: TypeAlias = "Callable[[UnitOfWork, Policy, datetime], tuple[Request, ...]]"
-
-STALLED = ("position", "moved_at", "set_aside", "fault")
-FLAGGED = ("position", "flags", "dropped_on")
-LENT = ("patron", "due", "lender_due")
 BOOK = ("id", "partner", "item_agency", "item_barcode", "title")
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "pull-list": ("moved_at",),
+    "expected": ("moved_at",),
+    "expired-pickups": ("patron", "pickup_last"),
+    "overdues": ("patron", "due"),
+    "recalls": ("patron", "recalled_on"),
+    "renewals": ("patron", "renewal_sync"),
+    "lender-dates": ("patron", "due", "lender_due"),
+    "stuck": ("position", "moved_at", "set_aside", "fault"),
+    "flagged": ("position", "flags", "dropped_on"),
+}
+"""The columns of each list beside those of the book; `cli_lists.LISTS` has its requests."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkList:
-    """One list: the name of its command, its query, and its columns beside those of the book."""
-
-    name: str
-    query: Query
-    columns: tuple[str, ...]
-    help: str
-
-
-def _find_stuck(unit: UnitOfWork, policy: Policy, when: datetime) -> tuple[Request, ...]:
-    """Return the requests that need a clerk, the longest waiting first.
-
-    They make no progress, a round failed on them, or the partner refuses our messages.
-    """
+def _list_rows(unit: UnitOfWork, name: str, waits: Waits, when: datetime) -> list[dict[str, object]]:
+    """Return the requests, with the job that could not process them and the error."""
     from hkall_gateway.db.queries import cli_lists, work_lists
 
-    return cli_lists.stuck(unit, work_lists.Moment(when, policy.waits))
-
-
-def _find_overdues(unit: UnitOfWork, _policy: Policy, when: datetime) -> tuple[Request, ...]:
-    from hkall_gateway.db.queries import cli_lists
-
-    return cli_lists.overdues(unit, dates.civil(when))
-
-
-def _named_query(name: str) -> Query:
-    """Return the query for one of `cli_lists.LISTS`."""
-
-    def query(unit: UnitOfWork, _policy: Policy, _when: datetime) -> tuple[Request, ...]:
-        from hkall_gateway.db.queries import cli_lists
-
-        return cli_lists.open_list(unit, name)
-
-    return query
-
-
-QUESTIONS: tuple[WorkList, ...] = (
-    WorkList("pull-list", _named_query("pull-list"), ("moved_at",), "List the copies to fetch from our shelves now."),
-    WorkList("expected", _named_query("expected"), ("moved_at",), "List the copies on their way to our counter."),
-    WorkList(
-        "expired-pickups",
-        _named_query("expired-pickups"),
-        ("patron", "pickup_last"),
-        "List the copies to take off the hold shelf (R15).",
-    ),
-    WorkList("overdues", _find_overdues, ("patron", "due"), "List loans whose due date is over (R39)."),
-    WorkList("recalls", _named_query("recalls"), ("patron", "recalled_on"), "List the copies that their owner recalls (R23)."),
-    WorkList("renewals", _named_query("renewals"), ("patron", "renewal_sync"), "List pending or denied renewals (R28)."),
-    WorkList("lender-dates", _named_query("lender-dates"), LENT, "List loans past a lender's date (R32)."),
-    WorkList("stuck", _find_stuck, STALLED, "List requests that stand still for too long."),
-    WorkList("flagged", _named_query("flagged"), FLAGGED, "List requests for staff to look at, and why."),
-)
-
-
-def _list_rows(unit: UnitOfWork, question: WorkList, policy: Policy, when: datetime) -> list[dict[str, object]]:
-    """Return the requests, with the job that could not process them and the error."""
-    from hkall_gateway.db.queries import work_lists
-
-    found = question.query(unit, policy, when)
+    found = cli_lists.open_list(unit, name, work_lists.Moment(when, waits))
     numbers = [request.id for request in found]
     aside, faults = work_lists.round_errors(unit, numbers), work_lists.partner_faults(unit, numbers)
     return [asdict(r) | {"set_aside": aside.get(r.id, ""), "fault": faults.get(r.id, "")} for r in found]
 
 
-def _make_command(question: WorkList) -> click.Command:
+def _make_command(entry: Entry) -> click.Command:
     def run(site: Site, as_json: bool) -> None:
-        show(site.write(bind(_list_rows, question, site.library.policy, site.now())), as_json, (*BOOK, *question.columns))
+        rows = site.write(bind(_list_rows, entry.name, site.library.policy.waits, site.now()))
+        show(rows, as_json, (*BOOK, *COLUMNS[entry.name]))
 
-    run.__doc__ = f"{question.help}\n\nExample: hkall-gateway {question.name} --json"
-    made: click.Command = click.command(question.name)(with_site(json_option(run)))
+    run.__doc__ = f"{entry.help}\n\nExample: hkall-gateway {entry.name} --json"
+    made: click.Command = click.command(entry.name)(with_site(json_option(run)))
     return made
 
 
-COMMANDS: dict[str, click.Command] = {question.name: _make_command(question) for question in QUESTIONS}
+COMMANDS: dict[str, click.Command] = {entry.name: _make_command(entry) for entry in ENTRIES if entry.name in COLUMNS}
 
 
 @click.command()
@@ -116,9 +70,11 @@ def slips(site: Site) -> None:
     from hkall_gateway.circulation.find_request import StaffCommand
     from hkall_gateway.circulation.staff import actions
     from hkall_gateway.db.queries import cli_lists
+    from hkall_gateway.db.queries.work_lists import Moment
 
     by = by_staff("slips")
-    for request in site.write(bind(cli_lists.open_list, "pull-list")):
+    now = Moment(site.now(), site.library.policy.waits)
+    for request in site.write(bind(cli_lists.open_list, "pull-list", now)):
         echo("\n".join([*site.write(bind(_slip_lines, request)), ""]))
         site.act(actions.act, StaffCommand(by, request.id), "print")
 

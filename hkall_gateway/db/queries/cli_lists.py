@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import Select, and_, func, or_, select
 
-from hkall_gateway.db.queries import work_lists
-from hkall_gateway.db.queries.work_lists import CONDITIONS, ListName
+from hkall_gateway.db.queries.work_lists import ListName, Moment, conditions
 from hkall_gateway.db.tables import (
     CLOSURES,
     FINES,
@@ -31,26 +30,25 @@ R = REQUESTS.c
 MOST = 10_000
 
 
-LISTS: Final[Mapping[str, tuple[Condition, ...]]] = {
-    "pull-list": CONDITIONS[ListName.PULL],
-    "expected": CONDITIONS[ListName.EXPECTED],
-    "expired-pickups": CONDITIONS[ListName.EXPIRED],
-    "recalls": CONDITIONS[ListName.RECALLS],
-    "renewals": (R.position == P.ON_LOAN, R.renewal_sync.in_((RenewalSync.PENDING, RenewalSync.DENIED))),
-    "lender-dates": (R.position == P.ON_LOAN, R.due > R.lender_due),
-    "flagged": CONDITIONS[ListName.FLAGGED],
+LISTS: Final[Mapping[str, ListName | tuple[Condition, ...]]] = {
+    "pull-list": ListName.PULL,
+    "expected": ListName.EXPECTED,
+    "expired-pickups": ListName.EXPIRED,
+    "overdues": ListName.OVERDUE,
+    "recalls": ListName.RECALLS,
+    "renewals": (IS_OPEN, R.position == P.ON_LOAN, R.renewal_sync.in_((RenewalSync.PENDING, RenewalSync.DENIED))),
+    "lender-dates": (IS_OPEN, R.position == P.ON_LOAN, R.due > R.lender_due),
+    "stuck": ListName.STUCK,
+    "flagged": ListName.FLAGGED,
 }
-"""The conditions of open requests, by the command that lists them."""
+"""The requests that a command lists: a list of the console, or conditions of its own."""
 
 
-def open_list(unit: UnitOfWork, name: str) -> tuple[Request, ...]:
+def open_list(unit: UnitOfWork, name: str, at: Moment) -> tuple[Request, ...]:
     """Return the requests of one of LISTS, longest in their position first."""
-    return _open_requests(unit, *LISTS[name])
-
-
-def overdues(unit: UnitOfWork, today: date) -> tuple[Request, ...]:
-    """Return loans past their due date."""
-    return _open_requests(unit, *work_lists.overdue(today))
+    listed = LISTS[name]
+    where = conditions(unit, listed, at) if isinstance(listed, ListName) else listed
+    return unit.requests.batch(*where, order=(R.moved_at, R.id), limit=MOST)
 
 
 def ended_with(unit: UnitOfWork, partner: str, since: datetime) -> tuple[Request, ...]:
@@ -67,11 +65,6 @@ def stalled(
     kept = and_(R.position == P.AT_BORROWER, R.lender_due < due_before)
     # Not plain `id > …`: the database would scan all requests, instead of those that are open.
     return unit.requests.batch(IS_OPEN, or_(*still, kept), R.id + "" > after, order=(R.id + "",), limit=most)
-
-
-def stuck(unit: UnitOfWork, at: work_lists.Moment) -> tuple[Request, ...]:
-    """Return the requests that do not move on by themselves, longest in their position first."""
-    return unit.requests.batch(work_lists.stuck(unit, at), order=(R.moved_at, R.id), limit=MOST)
 
 
 def notices(
@@ -109,10 +102,6 @@ def last_closure(unit: UnitOfWork, agency: str) -> date | None:
 def jobs(unit: UnitOfWork) -> tuple[dict[str, Any], ...]:
     """Return the last runs of rounds and imports."""
     return _read_dicts(unit, select(JOBS).order_by(JOBS.c.name))
-
-
-def _open_requests(unit: UnitOfWork, *where: Condition) -> tuple[Request, ...]:
-    return unit.requests.batch(IS_OPEN, *where, order=(R.moved_at, R.id), limit=MOST)
 
 
 def _read_dicts(unit: UnitOfWork, query: Select[*tuple[Any, ...]]) -> tuple[dict[str, Any], ...]:
