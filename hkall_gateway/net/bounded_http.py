@@ -245,7 +245,10 @@ class BoundedRequest(Request):
 
 
 class BoundedChannel(http.HTTPChannel):
-    """A connection. `seat` is its place among all, None if it was refused."""
+    """A connection. `seat` is its place among all, None if it was refused.
+
+    A client that does not read its replies is read no further.
+    """
 
     transport: Any
     site: Any
@@ -275,8 +278,6 @@ class BoundedChannel(http.HTTPChannel):
             self._closing = self.site.reactor.callLater(self.abortTimeout, self.transport.abortConnection)
         return super().loseConnection()  # type: ignore[no-untyped-call]
 
-    # ---- time: the idle timer ends when a request begins; then one time limit covers the whole request
-
     def resetTimeout(self) -> None:  # noqa: N802
         """Restart the idle timer with the first byte of a request only; then one limit covers the whole request."""
         if not self._begun:
@@ -287,8 +288,6 @@ class BoundedChannel(http.HTTPChannel):
         """Process the request, and wait for the next one."""
         self._begun = False
         super().allContentReceived()  # type: ignore[no-untyped-call]
-
-    # ---- work: a client that does not read its replies is read no further, and pipelined requests are limited
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         """Parse the data, unless the connection was refused."""
@@ -350,7 +349,4 @@ class BoundedSite(Site):
         """Write no access log."""
 
     def startFactory(self) -> None:  # noqa: N802
-        """Do nothing: without an access log there is no file to open."""
-
-    def stopFactory(self) -> None:  # noqa: N802
-        """Do nothing: without an access log there is no file to close."""
+        """Do nothing: without an access log there is no file to open, and no clock to run."""

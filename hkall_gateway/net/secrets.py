@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -53,6 +54,7 @@ def ignore_lock(_subject: str, _seconds: float) -> None:
     """Do nothing: the default `told` of WrongPins."""
 
 
+@dataclass(eq=False)
 class WrongPins:
     """Counts recent wrong secrets for each subject.
 
@@ -61,37 +63,27 @@ class WrongPins:
     that, the subject with the oldest last wrong secret is forgotten.
     """
 
-    __slots__ = ("_attempts", "_room", "_seconds", "_told", "_window_s", "_wrong")
-
-    def __init__(
-        self,
-        attempts: int,
-        window_s: float,
-        seconds: Callable[[], float],
-        told: Callable[[str, float], None] = ignore_lock,
-        room: int = 10_000,
-    ) -> None:
-        self._attempts = attempts
-        self._window_s = window_s
-        self._seconds = seconds
-        self._told = told
-        self._room = room
-        self._wrong: OrderedDict[str, deque[float]] = OrderedDict()
+    attempts: int
+    window_s: float
+    seconds: Callable[[], float]
+    told: Callable[[str, float], None] = ignore_lock
+    room: int = 10_000
+    _wrong: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict, init=False, repr=False)
 
     def shut(self, subject: str, pending: int = 0) -> bool:
         """Return whether no further secret is checked; `pending` are guesses without a result so far."""
-        return len(self._recent_failures(subject)) + pending >= self._attempts
+        return len(self._recent_failures(subject)) + pending >= self.attempts
 
     def count(self, subject: str) -> None:
         """Count one more wrong secret for `subject`."""
         times = self._recent_failures(subject)
-        times.append(self._seconds())
+        times.append(self.seconds())
         self._wrong[subject] = times
         self._wrong.move_to_end(subject)
-        if len(self._wrong) > self._room:
+        if len(self._wrong) > self.room:
             self._wrong.popitem(last=False)
-        if len(times) >= self._attempts:
-            self._told(subject, times[0] + self._window_s - self._seconds())
+        if len(times) >= self.attempts:
+            self.told(subject, times[0] + self.window_s - self.seconds())
 
     def forget(self, subject: str) -> None:
         """Reset the count after the right secret."""
@@ -99,11 +91,12 @@ class WrongPins:
 
     def _recent_failures(self, subject: str) -> deque[float]:
         times = self._wrong.get(subject, deque())
-        while times and times[0] <= self._seconds() - self._window_s:
+        while times and times[0] <= self.seconds() - self.window_s:
             times.popleft()
         return times
 
 
+@dataclass(eq=False)
 class Secrets:
     """Verifies Argon2id hashes, and remembers correct secrets for a while. Used on the reactor's thread only.
 
@@ -112,25 +105,18 @@ class Secrets:
     `seconds()`, `room` the number of entries.
     """
 
-    def __init__(
-        self,
-        in_thread: InThread,
-        seconds: Callable[[], float],
-        key: bytes,
-        wrong: WrongPins,
-        kept_s: float = 900.0,
-        room: int = 10_000,
-    ) -> None:
-        if not key:
+    in_thread: InThread
+    seconds: Callable[[], float]
+    key: bytes = field(repr=False)
+    wrong: WrongPins
+    kept_s: float = 900.0
+    room: int = 10_000
+    _right: OrderedDict[bytes, float] = field(default_factory=OrderedDict, init=False, repr=False)
+    _asked: dict[str, dict[bytes, list[Deferred[bool]]]] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.key:
             raise ValueError("Secrets: the key is empty")
-        self._in_thread = in_thread
-        self._seconds = seconds
-        self._key = key
-        self._wrong = wrong
-        self._kept_s = kept_s
-        self._room = room
-        self._right: OrderedDict[bytes, float] = OrderedDict()
-        self._asked: dict[str, dict[bytes, list[Deferred[bool]]]] = {}
 
     async def verify(self, subject: str, stored: str, secret: str) -> bool:
         """Return whether `secret` matches the hash `stored`.
@@ -140,10 +126,10 @@ class Secrets:
         """
         pending = self._asked.get(subject, {})
         digest = self._cache_key(subject, stored, secret)
-        if not secret or (digest not in pending and self._wrong.shut(subject, pending=len(pending))):
+        if not secret or (digest not in pending and self.wrong.shut(subject, pending=len(pending))):
             return False
-        if self._right.get(digest, 0.0) > self._seconds():
-            self._wrong.forget(subject)
+        if self._right.get(digest, 0.0) > self.seconds():
+            self.wrong.forget(subject)
             return True
         self._right.pop(digest, None)
         if digest in pending:
@@ -157,20 +143,20 @@ class Secrets:
 
     async def compare(self, stored: str, secret: str) -> bool:
         """Return whether a secret matches a hash, without counting it. An empty `stored` takes as long, and matches none."""
-        return await self._in_thread(matches, stored or DECOY, secret) and bool(secret)
+        return await self.in_thread(matches, stored or DECOY, secret) and bool(secret)
 
     async def _verify_on_thread(self, subject: str, stored: str, secret: str, digest: bytes) -> bool:
         waiting = self._asked.setdefault(subject, {}).setdefault(digest, [])
         right = False
         try:
-            right = await self._in_thread(matches, stored, secret)
+            right = await self.in_thread(matches, stored, secret)
             if right:
-                self._wrong.forget(subject)
-                self._right[digest] = self._seconds() + self._kept_s
-                if len(self._right) > self._room:
+                self.wrong.forget(subject)
+                self._right[digest] = self.seconds() + self.kept_s
+                if len(self._right) > self.room:
                     self._right.popitem(last=False)
             else:
-                self._wrong.count(subject)
+                self.wrong.count(subject)
         finally:
             del self._asked[subject][digest]
             if not self._asked[subject]:
@@ -183,7 +169,7 @@ class Secrets:
         parts = [_encode_secret(part) for part in (subject, stored, secret)]
         # The lengths go in front, so that no two triples make the same bytes.
         text = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
-        return blake2b(text, key=self._key, digest_size=32).digest()
+        return blake2b(text, key=self.key, digest_size=32).digest()
 
 
 def matches(stored: str, secret: str) -> bool:

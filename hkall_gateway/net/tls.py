@@ -78,9 +78,7 @@ class _Handshake(BufferingTLSTransport):
 class TlsEndpoint:
     """An `ssl:` port. `around` wraps the factory below TLS, since a balancer sends its header before the handshake."""
 
-    def __init__(
-        self, plain: Any, certificates: Certificates, reactor: Any, around: Callable[[object], object] = lambda factory: factory
-    ) -> None:
+    def __init__(self, plain: Any, certificates: Certificates, reactor: Any, around: Callable[[object], object]) -> None:
         self._plain, self.certificates, self._reactor, self._around = plain, certificates, reactor, around
 
     def listen(self, factory: Any) -> object:

@@ -7,27 +7,22 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-# ---- The network under which an address is counted, by every limit of pages, logins, terminals and partners.
-
-
 SITE_BITS: Final = 64
 """A network of IPv6 that one customer has: its addresses count as one."""
 
 
 @lru_cache(maxsize=4_096)
 def network_of(address: str) -> str:
-    """Return the name under which an address is counted: an IPv4 address itself, its /64 for IPv6.
+    """Return the name under which every limit counts an address: an IPv4 address itself, its /64 for IPv6.
 
     An IPv4 address that a dual-stack socket shows as "::ffff:10.0.0.7" counts as that IPv4 address. Text that is no address,
     such as that of a UNIX socket, counts as itself.
     """
     try:
-        known = ip_address(address)
+        peer = _parse_peer(address)
     except ValueError:
         return address
-    if not isinstance(known, IPv6Address):
-        return str(known)
-    return str(known.ipv4_mapped or IPv6Network((known, SITE_BITS), strict=False))
+    return str(IPv6Network((peer, SITE_BITS), strict=False) if isinstance(peer, IPv6Address) else peer)
 
 
 _MAPPED = IPv6Network("::ffff:0:0/96")
@@ -39,8 +34,6 @@ class AllowList:
     `cidrs` are IPv4 or IPv6 networks ("10.0.0.0/8") or single addresses; ValueError names the entry that is neither. An IPv4
     address that a dual-stack socket shows as "::ffff:10.0.0.7" counts as that IPv4 address.
     """
-
-    __slots__ = ("_networks",)
 
     def __init__(self, cidrs: Iterable[str]) -> None:
         self._networks = tuple(network(cidr) for cidr in cidrs)

@@ -23,8 +23,6 @@ MOST_WAITING: Final = 1000
 class AddressQueue:
     """Runs one piece of work of each network at a time. A network with much work delays only its own replies."""
 
-    __slots__ = ("_locks", "_most", "_wanted")
-
     def __init__(self, most: int = MOST_WAITING) -> None:
         self._most = most
         self._locks: dict[str, DeferredLock] = {}
@@ -116,13 +114,6 @@ class ConnectionLimit:
     tunnel or NAT connect together. When the total is used up, the oldest unauthenticated connection is closed in favour of a
     new one, so that silent strangers cannot block the port.
     """
-
-    # fmt: off
-    __slots__ = (
-        "_inside", "_networks", "_per_address", "_queues", "_queues_on", "_rows", "_strangers", "_total", "_unproven",
-        "_waiting",
-    )
-    # fmt: on
 
     def __init__(self, total: int, per_address: int, unproven: int = UNPROVEN, *, queues: bool = False) -> None:
         self._total, self._per_address, self._unproven, self._queues_on = total, per_address, unproven, queues

@@ -19,8 +19,6 @@ FREE: Final = 65_536
 class BodyBudget:
     """Counts the bytes of unfinished bodies beyond their first FREE bytes. Over the limit, the oldest body is given up."""
 
-    __slots__ = ("_held", "_most", "_used")
-
     def __init__(self, most: int) -> None:
         self._most, self._used = most, 0
         self._held: dict[object, tuple[int, Callable[[], object]]] = {}

@@ -30,8 +30,6 @@ Ways = Mapping[str, int]
 class Guesses:
     """The instants of wrong secrets within the last quarter of an hour, by their source."""
 
-    __slots__ = ("_room", "_wrong")
-
     def __init__(self, room: int = ROOM) -> None:
         self._room = room
         self._wrong: OrderedDict[str, deque[datetime]] = OrderedDict()
@@ -66,8 +64,6 @@ class RateLimiter:
     Names come from the configuration, so they are few.
     """
 
-    __slots__ = ("_asked",)
-
     def __init__(self) -> None:
         self._asked: defaultdict[str, deque[datetime]] = defaultdict(deque)
 
@@ -86,8 +82,6 @@ class RateLimiter:
 
 class LineLimit:
     """Limits the log lines a minute of one kind, and reports with each line how many were left out before it."""
-
-    __slots__ = ("_left_out", "_most", "_rate")
 
     def __init__(self, most: int) -> None:
         self._most, self._rate, self._left_out = most, RateLimiter(), Counter[str]()

@@ -21,16 +21,14 @@ from twisted.python.failure import Failure
 from hkall_gateway.clock import Clock, ScheduledCall, cancel
 from hkall_gateway.db.engine.deadline import Deadline, Undecided, bind_deadline, current
 
-# ---- One time budget in seconds for all calls to other systems that one message causes.
-# A terminal gives up after its own time-out, however many calls its message needs. The handler of a message begins a budget;
-# each call to another system waits at most for the seconds that are left of it.
-
-
 _UNTIL: ContextVar[float | None] = ContextVar("until", default=None)
 
 
 def begin_budget(until_s: float | None) -> None:
-    """Have the calls of the running coroutine end at that second of the clock; None is no limit."""
+    """Have the calls of the running coroutine to other systems end at that second of the clock; None is no limit.
+
+    A terminal gives up after its own time-out, however many calls its message needs.
+    """
     _UNTIL.set(until_s)
 
 
@@ -63,8 +61,6 @@ class Timeout:
 
     `expired` is called once for each expired command, in the log context of its message, with "late" or "gone".
     """
-
-    __slots__ = ("_clock", "_expired", "_numbers", "_pending", "_rings_s", "_timer", "seconds")
 
     def __init__(self, clock: Clock, seconds: float, expired: Callable[[str], object] = _ignore) -> None:
         self._clock, self.seconds, self._expired = clock, seconds, expired
@@ -150,10 +146,6 @@ class _Pending:
             self._context.run(expired, self.deadline.why)
 
 
-# ---- When a message arrived, and whether its caller still waits, as the kernel tells it of a TCP connection.
-# A process that was stopped, or was busy for long, reads messages whose callers have given up meanwhile.
-
-
 TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None)
 _INFO: Final = Struct("=B51xI")
 """The fields tcpi_state and tcpi_last_data_recv of struct tcp_info (linux/tcp.h)."""
@@ -163,7 +155,8 @@ _ESTABLISHED: Final = 1
 def message_deadline(timeout: Timeout | None, transport: object, at_most_s: float | None = None) -> Deadline | None:
     """Return the deadline of a message that was just read, which has passed if the caller has hung up. None without a limit.
 
-    `at_most_s` is the caller's own limit.
+    A process that was stopped, or was busy for long, reads messages whose callers have given up meanwhile. `at_most_s` is the
+    caller's own limit.
     """
     if timeout is None:
         return None
