@@ -25,7 +25,7 @@ from twisted.python.threadpool import ThreadPool
 from hkall_gateway import __version__
 from hkall_gateway.app import carriers, gauges, logs
 from hkall_gateway.app.gauges import Gauges, Pulse, terminals_seen
-from hkall_gateway.app.health_pages import ops_site
+from hkall_gateway.app.health_pages import Monitored, ops_site
 from hkall_gateway.app.heartbeat import PAGES, Heartbeat, no_report
 from hkall_gateway.app.local_system import LocalSystemParts
 from hkall_gateway.app.machine import free_bytes, instance, number, runs
@@ -332,17 +332,16 @@ class Daemon:
             lambda: [row.agency for row in self.config.partners],
             lambda: {name: free_bytes(folder) for name, folder in folders.items()},
         )
-        return ops_site(
-            self.store,
-            self.metrics.registry,
-            gauges,
-            lambda: bool(self._ports),
-            bounds,
-            self._reactor,
-            self._can_write,
-            lambda: self._local.away,
-            self._pages,
+        monitored = Monitored(
+            store=self.store,
+            gauges=gauges,
+            clock=self._reactor,
+            listening=lambda: bool(self._ports),
+            writable=lambda: self.heartbeat.written,
+            ils_away=lambda: self._local.away,
+            pages=self._pages,
         )
+        return ops_site(monitored, self.metrics.registry, bounds)
 
     def _make_web(self, services: ncip.NcipServices) -> WebServer | None:
         """Make the server of the pages, if this is their process; else none of their libraries is imported."""
@@ -361,9 +360,6 @@ class Daemon:
         The pages alone may run beside a gateway of the same number.
         """
         return instance() if self._serving.protocols else f"{instance()}{PAGES}"
-
-    def _can_write(self) -> bool:
-        return self.heartbeat.written
 
     def _refusals(self, protocol: str) -> Refusals:
         return Refusals(protocol, self.metrics, self._clock)

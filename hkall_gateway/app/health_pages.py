@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.openmetrics import exposition as openmetrics
@@ -15,9 +15,9 @@ from twisted.web import pages, resource
 from twisted.web.server import NOT_DONE_YET
 
 from hkall_gateway.app.gauges import Gauges
+from hkall_gateway.app.pages_process import PagesProcess
 from hkall_gateway.clock import Clock
 from hkall_gateway.db.database import Store
-from hkall_gateway.db.unit_of_work import UnitOfWork
 from hkall_gateway.net.bounded_http import BoundedSite, Bounds
 from hkall_gateway.net.limits.timeout import Timeout
 
@@ -87,22 +87,30 @@ def _answer_later(request: Any, making: Deferred[HttpPage]) -> int:
     return NOT_DONE_YET
 
 
-class Pages(Protocol):
-    """The pages' process, which has no monitoring port. The process of the terminals answers for it, within a second."""
+@dataclass(frozen=True, slots=True)
+class Monitored:
+    """What the pages report on.
 
-    async def is_ready(self) -> bool:
-        """Return whether it answers and its ports are open."""
-        ...
+    Attributes:
+        listening: Returns whether the ports are open.
+        writable: Returns whether the database took the last write.
+        ils_away: Returns whether the local system does not answer.
+        pages: The pages' process, which has no monitoring port: the process of the terminals answers for it, within a second.
+    """
 
-    async def add_metrics(self, own: CollectorRegistry) -> Collector:
-        """Return what both processes have counted."""
-        ...
+    store: Store
+    gauges: Gauges
+    clock: Clock
+    listening: Callable[[], bool]
+    writable: Callable[[], bool]
+    ils_away: Callable[[], bool]
+    pages: PagesProcess | None
 
 
 class Root(resource.Resource):
     """The root of the three pages; 404 for every other path."""
 
-    def getChild(self, _path: bytes, _request: object) -> resource.Resource:  # noqa: N802
+    def getChild(self, _path: bytes, _request: object) -> resource.Resource:  # noqa: N802  # Twisted's own name
         """Return the page for an unknown path."""
         return pages.notFound()
 
@@ -110,7 +118,7 @@ class Root(resource.Resource):
 class HealthPage(resource.Resource):
     """Says that the process answers."""
 
-    def render_GET(self, request: Any) -> bytes:  # noqa: N802  # Twisted's own name
+    def render_GET(self, request: Any) -> bytes:  # noqa: N802
         """Answer 200."""
         request.setHeader(b"content-type", b"text/plain; charset=utf-8")
         return b"ok\n"
@@ -123,40 +131,29 @@ class Ready(resource.Resource):
     are no reason to send terminals elsewhere. /readyz/pages, for a balancer of browsers, is 503 then.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        stalled: Callable[[UnitOfWork], frozenset[str]],
-        listening: Callable[[], bool],
-        writable: Callable[[], bool],
-        clock: Clock,
-        ils_away: Callable[[], bool],
-        pages: Pages | None,
-        *,
-        needs_pages: bool = False,
-    ) -> None:
+    def __init__(self, monitored: Monitored, *, needs_pages: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
-        self._store, self._stalled, self._listening, self._writable = store, stalled, listening, writable
-        self._within, self._ils_away = Timeout(clock, READY_S), ils_away
-        self._pages, self._needs_pages = pages, needs_pages
-        self._page = CachedPage(self._json_page, clock)
+        self._monitored, self._needs_pages = monitored, needs_pages
+        self._within, self._page = Timeout(monitored.clock, READY_S), CachedPage(self._text_page, monitored.clock)
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
         """Answer once the state is known."""
         return _answer_later(request, self._page())
 
     async def _query_database(self) -> frozenset[str]:
-        stalled = await self._store.read(self._stalled, is_long=True)
-        await self._store.write(_empty_unit)
+        store, gauges = self._monitored.store, self._monitored.gauges
+        stalled = await store.read(gauges.stalled, is_long=True)
+        await store.write(lambda _unit: None)  # tests the writer's own connection without a disk write
         return stalled
 
-    async def _json_page(self) -> HttpPage:
+    async def _text_page(self) -> HttpPage:
+        seen = self._monitored
         stalled: frozenset[str] = frozenset()
-        pages_state = Deferred.fromCoroutine(self._pages.is_ready()) if self._pages else succeed(True)
+        pages_state = Deferred.fromCoroutine(seen.pages.is_ready()) if seen.pages else succeed(True)
         try:
             stalled = await self._within.run(self._query_database())
-            missing = [] if self._writable() else ["database"]
-            missing += [] if self._listening() else ["listeners"]
+            missing = [] if seen.writable() else ["database"]
+            missing += [] if seen.listening() else ["listeners"]
         except Exception:  # noqa: BLE001  # whatever keeps the database from answering, we are not ready
             missing = ["database"]
         pages_ready = await pages_state
@@ -164,12 +161,8 @@ class Ready(resource.Resource):
         text = "not ready: " + ", ".join(missing) if missing else "ready"
         text += "" if pages_ready or self._needs_pages else "\nthe pages' process does not answer"
         text += f"\nno message leaves for: {', '.join(sorted(stalled))}" if stalled else ""
-        text += "\nthe library's own system is away" if self._ils_away() else ""
+        text += "\nthe library's own system is away" if seen.ils_away() else ""
         return HttpPage(503 if missing else 200, b"text/plain; charset=utf-8", text.encode() + b"\n")
-
-
-def _empty_unit(_unit: UnitOfWork) -> None:
-    """Do nothing: an empty transaction tests the writer's own connection without a disk write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,55 +175,41 @@ class Format:
 
 TEXT: Final = Format(exposition.CONTENT_TYPE_PLAIN_0_0_4, exposition.generate_latest)
 OPENMETRICS: Final = Format(openmetrics.CONTENT_TYPE_LATEST, openmetrics.generate_latest)
-FORMATS: Final = (TEXT, OPENMETRICS)
 
 
 class MetricsPage(resource.Resource):
     """All metrics, after the gauges were read from the database, with those of the pages' process."""
 
-    def __init__(
-        self, store: Store, registry: CollectorRegistry, gauges: Gauges, clock: Clock, pages: Pages | None = None
-    ) -> None:
+    def __init__(self, monitored: Monitored, registry: CollectorRegistry) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # twisted.web has no types
-        self._store, self._registry, self._gauges, self._pages = store, registry, gauges, pages
-        self._text, self._openmetrics = (CachedPage(partial(self._json_page, form), clock, METRICS_EVERY_S) for form in FORMATS)
+        self._monitored, self._registry = monitored, registry
+        self._text, self._openmetrics = (
+            CachedPage(partial(self._metrics_page, form), monitored.clock, METRICS_EVERY_S) for form in (TEXT, OPENMETRICS)
+        )
 
     def render_GET(self, request: Any) -> int:  # noqa: N802
         """Answer once the gauges are read."""
         accepted = request.getHeader(b"accept") or b""
         return _answer_later(request, self._openmetrics() if b"application/openmetrics-text" in accepted else self._text())
 
-    async def _json_page(self, form: Format) -> HttpPage:
-        shown = Deferred.fromCoroutine(self._pages.add_metrics(self._registry)) if self._pages else succeed(self._registry)
+    async def _metrics_page(self, form: Format) -> HttpPage:
+        seen, gauges = self._monitored, self._monitored.gauges
+        shown = Deferred.fromCoroutine(seen.pages.add_metrics(self._registry)) if seen.pages else succeed(self._registry)
         try:
-            self._gauges.rows = await self._store.read(self._gauges.read, is_long=True)
+            gauges.rows = await seen.store.read(gauges.read, is_long=True)
         except Exception:  # noqa: BLE001  # /readyz reports it; the metrics of this process are shown all the same
-            self._gauges.rows = {}
+            gauges.rows = {}
         return HttpPage(200, form.content_type.encode(), form.encode(await shown))
 
 
-def ops_site(
-    store: Store,
-    registry: CollectorRegistry,
-    gauges: Gauges,
-    listening: Callable[[], bool],
-    bounds: Bounds,
-    reactor: Any,
-    writable: Callable[[], bool] = lambda: True,
-    ils_away: Callable[[], bool] = lambda: False,
-    pages: Pages | None = None,
-) -> BoundedSite:
-    """Make the site of the three pages, and register `gauges`.
-
-    `writable` returns whether the database took the last write, `ils_away` whether the local system does not answer.
-    """
-    registry.register(gauges)
+def ops_site(monitored: Monitored, registry: CollectorRegistry, bounds: Bounds) -> BoundedSite:
+    """Make the site of the three pages, and register the gauges."""
+    registry.register(monitored.gauges)
     root: Any = Root()  # type: ignore[no-untyped-call]
     root.putChild(b"healthz", HealthPage())  # type: ignore[no-untyped-call]
-    parts = (store, gauges.stalled, listening, writable, reactor, ils_away, pages)
-    ready: Any = Ready(*parts)
-    if pages is not None:
-        ready.putChild(b"pages", Ready(*parts, needs_pages=True))
+    ready: Any = Ready(monitored)
+    if monitored.pages is not None:
+        ready.putChild(b"pages", Ready(monitored, needs_pages=True))
     root.putChild(b"readyz", ready)
-    root.putChild(b"metrics", MetricsPage(store, registry, gauges, reactor, pages))
-    return BoundedSite(root, bounds, reactor)
+    root.putChild(b"metrics", MetricsPage(monitored, registry))
+    return BoundedSite(root, bounds, monitored.clock)

@@ -18,7 +18,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
 from hkall_gateway.app.gauges import Gauges
-from hkall_gateway.app.health_pages import EVERY_S, METRICS_EVERY_S, CachedPage, HttpPage, ops_site
+from hkall_gateway.app.health_pages import EVERY_S, METRICS_EVERY_S, CachedPage, HttpPage, Monitored, ops_site
 from hkall_gateway.net.bounded_http import BoundedSite
 from hkall_gateway.observability.metrics import Metrics
 from tests.bounds import bounds
@@ -48,7 +48,9 @@ def made(
     writable: bool = True,
 ) -> BoundedSite:
     gauges, registry, limits = Gauges("HKU", lambda: NOW), (metrics or Metrics()).registry, bounds(protocol="ops", idle_s=30)
-    return ops_site(store, registry, gauges, lambda: listening, limits, clock or Clock(), lambda: writable)
+    reader: Any = store
+    seen = Monitored(reader, gauges, clock or Clock(), lambda: listening, lambda: writable, lambda: False, None)
+    return ops_site(seen, registry, limits)
 
 
 def ask(site: BoundedSite, path: str, accept: str = "*/*") -> tuple[int, str, str]:
