@@ -32,11 +32,11 @@ def make_carriers(
     means: Resources, store: Store, library: Callable[[], Library], to_local_system: Carrier
 ) -> dict[OutboxKind, Carrier]:
     """Make the carrier of each kind of outbox row."""
+    client = PerConfiguration(means.config, partial(ncip_client, means, library))
+    mailer = PerConfiguration(means.config, partial(_mailer, means, store, library))
     return {
-        OutboxKind.NCIP: _partner_carrier(
-            PerConfiguration(means.config, partial(ncip_client, means, library)), means, store, library
-        ),
-        OutboxKind.MAIL: gauges.counting_carrier(means.metrics, _mail_carrier(means, store, library)),
+        OutboxKind.NCIP: _partner_carrier(client, means, store, library),
+        OutboxKind.MAIL: gauges.counting_carrier(means.metrics, lambda row: mailer()(row)),
         OutboxKind.ILS: to_local_system,
     }
 
@@ -80,15 +80,6 @@ def _partner_carrier(
 
 def _now(proof: OurProof, means: Resources) -> str:
     return proof(means.clock())
-
-
-def _mail_carrier(means: Resources, store: Store, library: Callable[[], Library]) -> Carrier:
-    mailer = PerConfiguration(means.config, partial(_mailer, means, store, library))
-
-    async def send(row: OutboxRow) -> DeliveryResult:
-        return await mailer()(row)
-
-    return send
 
 
 def _mailer(means: Resources, store: Store, library: Callable[[], Library]) -> Carrier:

@@ -191,7 +191,6 @@ class Daemon:
         self._ops = self._make_ops()
         self._web = self._make_web(ncip_services)
         self._ports: list[Any] = []
-        self._header_readers: list[ProxyProtocolFactory] = []
         self._certificates: list[tls.Certificates] = []
         self._pulse = Pulse(reactor, self.metrics)
 
@@ -375,8 +374,7 @@ class Daemon:
         self._hashing.start()
         self._hashing_logins.start()
         await self.heartbeat.start(patience_s)
-        partners = [partner.plain() for partner in self.config.partners]
-        await self.store.write(lambda unit: unit.partners.write(partners))
+        await self._write_partners()
         if self._serving.protocols:
             await self._start_protocols()
         elif self._web is not None and self.config.web is not None:
@@ -442,9 +440,7 @@ class Daemon:
         """Return `factory`, behind the parser of PROXY headers if load balancers connect to its port."""
         if admission is None or not admission.balancers:
             return factory
-        reader = ProxyProtocolFactory(factory, admission.balancers, admission.refusals, self._reactor)
-        self._header_readers.append(reader)
-        return reader
+        return ProxyProtocolFactory(factory, admission.balancers, admission.refusals, self._reactor)
 
     def _renew_certificates(self) -> None:
         for shown in self._certificates:
@@ -479,10 +475,13 @@ class Daemon:
         if waiting:
             LOG.warning("config.needs_restart", keys=waiting)
         with suppress(Unavailable):  # the store has logged it; the directory follows at the next reload or start
-            partners = [partner.plain() for partner in config.partners]
-            await self.store.write(lambda unit: unit.partners.write(partners))
+            await self._write_partners()
         LOG.info("config.changed", terminals=len(config.sip2.terminals), partners=len(config.partners))
         return Reloaded(waiting=waiting)
+
+    async def _write_partners(self) -> None:
+        partners = [partner.plain() for partner in self.config.partners]
+        await self.store.write(lambda unit: unit.partners.write(partners))
 
     def _apply_configuration(self, config: GatewayConfig, library: Library) -> None:
         """Put a configuration in force.
@@ -509,12 +508,7 @@ class Daemon:
         pages_end = ensureDeferred(self._pages.stop()) if self._pages else None
         self._pulse.stop()
         self._local.stop()
-        for port in self._ports:
-            await port.stopListening()
-        self._ports.clear()
-        for reader in self._header_readers:
-            reader.close_waiting()
-        self._header_readers.clear()
+        await self._close_ports()
         draining = [terminals.drain() for _, terminals in self._terminals]
         for drained in draining:
             await drained
@@ -536,12 +530,15 @@ class Daemon:
 
     async def withdraw(self) -> None:
         """Close the ports that a failed start has opened, and sign off, so that no gateway counts as gone."""
-        for port in self._ports:
-            await port.stopListening()
-        self._ports.clear()
+        await self._close_ports()
         if self._pages:
             await self._pages.stop()
         await self.heartbeat.stop()
+
+    async def _close_ports(self) -> None:
+        for port in self._ports:
+            await port.stopListening()
+        self._ports.clear()
 
     def _report_moves(self, moves: Sequence[JournalEntry]) -> None:
         self.courier.nudge()

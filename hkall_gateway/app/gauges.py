@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -128,24 +129,11 @@ def terminals_seen(instance: str, services: Sip2Services, logins: Iterable[str],
     `logins` has an entry for each open connection.
     """
     connected, activity = Counter(logins), services.activity.rows
-    names = [*services.terminals, *([UNKNOWN_NAMES] if UNKNOWN_NAMES in activity else [])]
-    return tuple(_activity_row(instance, services, name, connected[name] if name else 0, now) for name in names)
-
-
-def _activity_row(instance: str, services: Sip2Services, name: str, connections: int, now: datetime) -> TerminalActivity:
-    row, activity = services.terminals.get(name), services.activity.rows.get(name, LastHeard())
-    return TerminalActivity(
-        instance=instance,
-        login=name,
-        role=row.role if row else "",
-        location=row.location if row else "",
-        connections=connections,
-        last_code=activity.last_code,
-        last_at=activity.last_at,
-        refused=activity.refused,
-        refused_why=activity.refused_why,
-        refused_at=activity.refused_at,
-        seen_at=now,
+    rows = [(name, row.role, row.location, connected[name]) for name, row in services.terminals.items()]
+    rows += [(UNKNOWN_NAMES, "", "", 0)] if UNKNOWN_NAMES in activity else []
+    return tuple(
+        TerminalActivity(instance, name, role, location, connections, seen_at=now, **asdict(activity.get(name, LastHeard())))
+        for name, role, location, connections in rows
     )
 
 
@@ -209,7 +197,7 @@ class Gauges(Collector):
         now = self._now()
         if self._counted_at is None or now - self._counted_at >= SELDOM:
             self._counted, self._counted_at = _monthly_gauges(unit, now), now
-        agencies = tuple(self._partners())
+        agencies, nightly = tuple(self._partners()), instances.last_runs(unit)
         found: Mapping[str, Rows] = {
             "open_by_position": {
                 (side, who, position): count for side, who, position, count in unit.requests.open_by_partner()
@@ -218,7 +206,10 @@ class Gauges(Collector):
             **_channel_gauges(unit, agencies, now),
             **_oldest_age_s(unit, self._agency, now),
             "disk_free_bytes": {(folder,): size for folder, size in self._free().items() if size is not None},
-            **_last_night(unit),
+            "nightly_last_success_timestamp_seconds": {
+                (work,): when.timestamp() if when else 0 for work, (when, _) in nightly.items()
+            },
+            "doctor_failed_checks": {(): nightly[instances.DOCTOR][1]},
         }
         return {name: {**_zero_series(name, agencies), **series} for name, series in {**found, **self._counted}.items()}
 
@@ -288,12 +279,6 @@ def _zero_series(name: str, agencies: Iterable[str]) -> Rows:
     if labels in {"folder", "work"}:
         return {}
     return {(side, who, position): 0 for who in agencies for side, position in _OPEN} if labels else {(): 0}
-
-
-def _last_night(unit: UnitOfWork) -> Mapping[str, Rows]:
-    done = instances.last_runs(unit)
-    ended: Rows = {(work,): when.timestamp() if when else 0 for work, (when, _) in done.items()}
-    return {"nightly_last_success_timestamp_seconds": ended, "doctor_failed_checks": {(): done[instances.DOCTOR][1]}}
 
 
 def _monthly_gauges(unit: UnitOfWork, now: datetime) -> Mapping[str, Rows]:

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import orjson
 import structlog
 from structlog.typing import EventDict, WrappedLogger
-from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
+from twisted.logger import LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
 from hkall_gateway.db.journal import JournalEntry
@@ -222,16 +222,8 @@ def scrub(text: str) -> str:
     return text
 
 
-def twisted_observer() -> ILogObserver:
-    """Return an observer for Twisted's own log.
-
-    Failures and errors become errors with their traceback, warnings stay warnings, and all else is logged at debug level.
-    """
-    # To mypy a zope interface is a class and no function is one; to Twisted any callable of one event is an observer.
-    return cast(ILogObserver, _log_twisted_event)
-
-
-def _log_twisted_event(event: LogEvent) -> None:
+def log_twisted_event(event: LogEvent) -> None:
+    """Log an event of Twisted's own log: failures and errors as errors, warnings as warnings, all else at debug level."""
     said, room = formatEvent(event), event.get("log_namespace", "")
     failure = event.get("log_failure")
     if isinstance(failure, Failure):

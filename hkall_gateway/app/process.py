@@ -118,7 +118,8 @@ def _start_log(config: GatewayConfig, log_format: LogFormat | None, *, shared: b
     logs.configure(
         log, now, config.logs.level, key, config.logs.titles, draw=renderer_for(stream, log_format, os.environ), for_good=True
     )
-    globalLogBeginner.beginLoggingTo([logs.twisted_observer()], redirectStandardIO=False, discardBuffer=True)
+    observer: Any = logs.log_twisted_event  # to mypy a zope interface is a class; to Twisted any callable is an observer
+    globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False, discardBuffer=True)
     return log
 
 

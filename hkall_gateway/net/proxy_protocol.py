@@ -147,8 +147,8 @@ class ProxyProtocolFactory(WrappingFactory):
         self.waiting: set[_Connection] = set()
         self.protocol: Any = _Connection
 
-    def close_waiting(self) -> None:
-        """Close the connections that wait for their header, at the end of the process."""
+    def stopFactory(self) -> None:  # noqa: N802  # Twisted's own name
+        """Close the connections that wait for their header: their port is closed."""
         for connection in tuple(self.waiting):
             connection.close()
 

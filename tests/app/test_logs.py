@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 
-from hkall_gateway.app.logs import HIDDEN_TAGS, PATRON_TAGS, configure, patron_ref, scrub, twisted_observer
+from hkall_gateway.app.logs import HIDDEN_TAGS, PATRON_TAGS, configure, log_twisted_event, patron_ref, scrub
 from hkall_gateway.observability.log_console import line_renderer
 from hkall_gateway.observability.log_context import log_context
 from hkall_gateway.rules.vocabulary import Sensitive
@@ -45,7 +45,7 @@ def listening(level: str = "debug", titles: bool = False) -> io.BytesIO:
 
 def heard(event: dict[str, object]) -> None:
     """What Twisted does with an observer; mypy cannot read the signature of a zope interface."""
-    cast(Callable[[dict[str, object]], None], twisted_observer())(event)
+    log_twisted_event(event)
 
 
 def logged(**fields: object) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def test_disconnected_balancer_leaves_no_timer(site: Site) -> None:
 def test_shutdown_closes_connections_without_a_header_only(site: Site) -> None:
     inside, waiting, gone = site.call(BALANCER, V1), site.call(BALANCER, V1[:4]), site.call(BALANCER)
     gone.protocol.connectionLost(None)
-    site.factory.close_waiting()
+    site.factory.stopFactory()
     assert [line.disconnected for line in (inside, waiting, gone)] == [False, True, False]
     assert (site.refused, site.clock.getDelayedCalls()) == (0, [])
 

@@ -233,5 +233,5 @@ def test_drain_closes_balancer_connections_that_have_sent_nothing(port: Port) ->
     assert there.terminals.drain().called
     assert late.hears(V1 + LOGIN) == b""
     assert late.hung_up
-    there.factory.close_waiting()
+    there.factory.stopFactory()
     assert silent.hung_up

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, Engine, create_engine, func, select
+from sqlalchemy import Engine, create_engine, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -118,18 +118,15 @@ def _check_gateways(start: Start, others: Sequence[Instance]) -> Iterator[StartF
         yield StartFault("gateways", "clock", what, remedy)
         return
     up = [one for one in others if one.state(start.now) == "up" and (one.host != host() or start.pid_runs(one.pid))]
+    # Several gateways with terminals would need locks that SQLite does not have.
+    alone = start.serving.protocols and database_file(start.config.database) is not None
     mine = start.instance if start.serving.protocols else f"{start.instance}-web"
     for one in up:
         here = f"a gateway called {one.name} works on this database (process {one.pid} on {one.host})"
         if one.name == mine and not (start.running and one.host == host()):
             yield StartFault("gateways", "HKALL_INSTANCE", here, "give this one another HKALL_INSTANCE")
-        elif one.name != mine and _must_be_alone(start) and serves_protocols(one.name):
+        elif one.name != mine and alone and serves_protocols(one.name):
             yield StartFault("gateways", "database.url", here, only_one(one))
-
-
-def _must_be_alone(start: Start) -> bool:
-    """Return whether a gateway with terminals must be alone: several would need locks that SQLite does not have."""
-    return start.serving.protocols and database_file(start.config.database) is not None
 
 
 def _read_state(database: DatabaseConfig) -> DatabaseState:
@@ -139,16 +136,11 @@ def _read_state(database: DatabaseConfig) -> DatabaseState:
         if revision != head:
             return DatabaseState(revision, head)
         with engine.connect() as connection:
-            return DatabaseState(revision, head, _read_instances(connection), connection.execute(_COUNT).scalar_one())
+            instances = tuple(Instance(**row) for row in connection.execute(select(INSTANCES)).mappings())
+            patrons = connection.execute(select(func.count()).select_from(PATRONS)).scalar_one()
+            return DatabaseState(revision, head, instances, patrons)
     finally:
         engine.dispose()
-
-
-_COUNT: Final = select(func.count()).select_from(PATRONS)
-
-
-def _read_instances(connection: Connection) -> tuple[Instance, ...]:
-    return tuple(Instance(**row) for row in connection.execute(select(INSTANCES)).mappings())
 
 
 def _open_engine(database: DatabaseConfig) -> Engine:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
 
 from hkall_gateway.app.resources import Serving
 from hkall_gateway.config.gateway import GatewayConfig
@@ -92,6 +91,3 @@ def endpoints(config: GatewayConfig, number: str, serving: Serving = Serving.ALL
     for index, row in enumerate(sip2.listeners if serving.protocols else ()):
         where = dotted(("sip2", "listeners", index, "endpoint"))
         yield ConfiguredEndpoint(where, numbered(row.endpoint, number), sip2.share_ports)
-
-
-WITH_PORTS: Final = ("tcp", "tcp6", "ssl")

@@ -5,21 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from hkall_gateway.app.machine import listens
 from hkall_gateway.app.start_checks import database
-from hkall_gateway.app.start_checks.faults import WITH_PORTS, Start, StartFault, endpoints
+from hkall_gateway.app.start_checks.faults import Start, StartFault, endpoints
+from hkall_gateway.net.endpoints import SHARED
 from hkall_gateway.net.tls import endpoint_arguments
 
 CONNECT_S: Final = 1.0
 DENIED: Final = os.strerror(errno.EACCES)
 IN_USE: Final = os.strerror(errno.EADDRINUSE)
 PRIVILEGED: Final = "Give the service CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities), or use a port above 1023."
-EVERYWHERE: Final = ("", "0.0.0.0", "::")  # noqa: S104  # compared; not bound here
-_HERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to connect to; not bound here
+_HERE: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # not bound here
+"""The address to connect to, for each that stands for every address of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class EndpointCheck:
 def probe_endpoint(text: str, *, shared: bool = False, connect: bool = True) -> EndpointCheck:
     """Return the state of an endpoint. It blocks for at most one second, and not at all with `connect` off."""
     kind = text.partition(":")[0]
-    if kind not in WITH_PORTS:
+    if kind not in SHARED:
         return EndpointCheck(text, network=False)
     host, port = _port_and_host(text)
     return EndpointCheck(
@@ -48,7 +49,7 @@ def check_twice(start: Start) -> Iterator[StartFault]:
     seen: list[tuple[str, str, str, int]] = []
     for endpoint in endpoints(start.config, start.number, start.serving):
         kind = endpoint.text.partition(":")[0]
-        host, port = _port_and_host(endpoint.text) if kind in WITH_PORTS else (endpoint.text, -1)
+        host, port = _port_and_host(endpoint.text) if kind in SHARED else (endpoint.text, -1)
         family = "6" if ":" in host and port >= 0 else "4"
         first = next((one for one in seen if port and one[1] == family and _do_overlap((one[2], one[3]), (host, port))), None)
         if first is not None:
@@ -62,9 +63,10 @@ def check_free(start: Start) -> Iterator[StartFault]:
     pids = database.own_processes(start) if start.running else ()
     for endpoint in endpoints(start.config, start.number, start.serving):
         seen = probe_endpoint(endpoint.text, shared=endpoint.shared, connect=False)
-        if not seen.taken or (seen.taken == IN_USE and _is_held_by_us(pids, _port_and_host(endpoint.text)[1])):
-            continue
-        yield StartFault("ports", endpoint.where, f"{seen.name}: {seen.taken}", _port_remedy(seen.taken), subject=seen.name)
+        if seen.taken == IN_USE and any(listens(pid, _port_and_host(endpoint.text)[1]) is not False for pid in pids):
+            continue  # held by this gateway
+        if seen.taken:
+            yield StartFault("ports", endpoint.where, f"{seen.name}: {seen.taken}", _port_remedy(seen.taken), subject=seen.name)
 
 
 def _port_remedy(taken: str) -> str:
@@ -73,17 +75,13 @@ def _port_remedy(taken: str) -> str:
     return "choose another port or address" + (", or end the program that has it" if taken == IN_USE else "")
 
 
-def _is_held_by_us(pids: Sequence[int], port: int) -> bool:
-    return any(listens(pid, port) is not False for pid in pids)
-
-
 def _short_reason(text: str) -> str:
     kind = text.partition(":")[0]
-    return f"{kind}:{_port_and_host(text)[1]}" if kind in WITH_PORTS else text
+    return f"{kind}:{_port_and_host(text)[1]}" if kind in SHARED else text
 
 
 def _do_overlap(one: tuple[str, int], other: tuple[str, int]) -> bool:
-    return one[1] == other[1] and (one[0] == other[0] or (one[1] > 0 and (one[0] in EVERYWHERE or other[0] in EVERYWHERE)))
+    return one[1] == other[1] and (one[0] == other[0] or (one[1] > 0 and (one[0] in _HERE or other[0] in _HERE)))
 
 
 def _port_and_host(text: str) -> tuple[str, int]:
