@@ -71,19 +71,15 @@ def restore(engine: Engine, source: Path, work: Callable[[Connection, Counts], T
     revision = _dump_revision(source)
     with schema.remaking(engine) as connection:
         grants = [(str(name), str(grant)) for name, grant in connection.execute(_GRANTS)]
-        _drop_all(connection)
+        there = set(inspect(connection).get_table_names())
+        names = [name for name in (*(table.name for table in METADATA.sorted_tables), REVISIONS) if name in there]
+        if names:
+            connection.exec_driver_sql(f"DROP TABLE {', '.join(names)}")  # fails if a site's views depend on them
         schema.bring_to(connection, revision)
         rows = _load_rows(connection, source)
         schema.bring_to(connection, "head")
         _grant_again(connection, grants)
         return work(connection, rows)
-
-
-def _drop_all(connection: Connection) -> None:
-    there = set(inspect(connection).get_table_names())
-    names = [name for name in (*(table.name for table in METADATA.sorted_tables), REVISIONS) if name in there]
-    if names:
-        connection.exec_driver_sql(f"DROP TABLE {', '.join(names)}")  # fails if a site's views depend on them
 
 
 _GRANTS: Final = text("""

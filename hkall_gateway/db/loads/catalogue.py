@@ -47,7 +47,10 @@ def refresh(connection: Connection, bibs: Collection[str], records: Mapping[str,
     texts = {bib: "\x1f".join((*_title_columns(wanted[bib]).values(), indexed.call)) for bib, indexed in made.items()}
     digests = {bib: _rules_digest() + _hex_digest(text, 12) for bib, text in texts.items()}
     changed = [bib for bib in wanted if bib not in stored or stored[bib].digest != digests[bib]]
-    _delete_titles(connection, [row.id for bib, row in stored.items() if bib not in wanted])
+    gone = [row.id for bib, row in stored.items() if bib not in wanted]
+    for start in range(0, len(gone), CHUNK):
+        delete_words(connection, gone[start : start + CHUNK])
+        connection.execute(delete(TITLES).where(T.id.in_(gone[start : start + CHUNK])))
     _write_titles(connection, [(wanted[bib], made[bib], digests[bib]) for bib in changed])
 
 
@@ -143,13 +146,6 @@ def _write_titles(connection: Connection, titles: Collection[tuple[Title, Indexe
     if made:
         write_over(connection, TITLES, made, [*made[0]], key=["bib_id"])
         write_words(connection, [(title.bib_id, indexed) for title, indexed, _digest in titles])
-
-
-def _delete_titles(connection: Connection, numbers: Sequence[int]) -> None:
-    for start in range(0, len(numbers), CHUNK):
-        some = numbers[start : start + CHUNK]
-        delete_words(connection, some)
-        connection.execute(delete(TITLES).where(T.id.in_(some)))
 
 
 _COPIES = select(H.bib_id, H.agency, H.barcode, H.isbn, H.title, H.author, H.call_number).where(

@@ -112,7 +112,11 @@ def replace_card(unit: UnitOfWork, former: str, present: str, now: datetime, by:
     for table in (FINES, NOTICES):
         unit.execute(update(table).where(table.c.patron == former).values(patron=present))
     web_sessions.end_of_patron(unit, former)
-    _move_payments(unit, former, present)
+    # Not payments whose device and number the new card has too: a transaction counts once per card.
+    other = PAYMENTS.alias()
+    same = (other.c.patron == present, other.c.who == PAYMENTS.c.who, other.c.transaction_id == PAYMENTS.c.transaction_id)
+    taken = exists().where(*same, PAYMENTS.c.transaction_id != "")
+    unit.execute(update(PAYMENTS).where(PAYMENTS.c.patron == former, ~taken).values(patron=present))
     of_former = CARD_BLOCKS.c.card == former
     there = is_blocked(unit, present)
     unit.execute(delete(CARD_BLOCKS).where(of_former) if there else update(CARD_BLOCKS).where(of_former).values(card=present))
@@ -122,14 +126,6 @@ def replace_card(unit: UnitOfWork, former: str, present: str, now: datetime, by:
     row = {"card": former, "present": present, "at": now, "who": by.who}
     unit.execute(insert_or_write_over(FORMER_CARDS, unit.dialect, row), row)
     unit.note(about_card(present), "REPLACE_CARD", {"former": former}, now, by)
-
-
-def _move_payments(unit: UnitOfWork, former: str, present: str) -> None:
-    """Move the payments whose device and number the new card does not have: a transaction counts once per card."""
-    other = PAYMENTS.alias()
-    same = (other.c.patron == present, other.c.who == PAYMENTS.c.who, other.c.transaction_id == PAYMENTS.c.transaction_id)
-    taken = exists().where(*same, PAYMENTS.c.transaction_id != "")
-    unit.execute(update(PAYMENTS).where(PAYMENTS.c.patron == former, ~taken).values(patron=present))
 
 
 _PRESENT = CompiledStatement(select(F.present, F.who).where(F.card == bindparam("card")))

@@ -168,7 +168,10 @@ def search(
     if not 1 <= page <= MOST // PAGE:
         return BadQuery.NO_SUCH_PAGE
     found = hits(connection, query)
-    rows = _only_available(connection, found.rows, is_available) if available else found.rows
+    rows = found.rows
+    if available:
+        libraries = _available_at(_COPIES.cells(connection, [bib for _, _, bib, _ in rows]), is_available)
+        rows = [keys for keys in rows if keys[2] in libraries]
     pages = max(1, -(-len(rows) // PAGE))
     if page > pages:
         return BadQuery.NO_SUCH_PAGE
@@ -219,12 +222,6 @@ def _sort_hits(hits: Iterable[Keys], query: TitleQuery) -> list[Keys]:
         else:
             others.append(keys)
     return exact + beginning + others
-
-
-def _only_available(connection: Connection, rows: Sequence[Keys], is_available: IsAvailable) -> list[Keys]:
-    copies = _COPIES.cells(connection, [bib for _, _, bib, _ in rows])
-    libraries = _available_at(copies, is_available)
-    return [keys for keys in rows if keys[2] in libraries]
 
 
 def _read_titles(connection: Connection, bibs: Sequence[str], is_available: IsAvailable) -> tuple[FoundTitle, ...]:
