@@ -16,7 +16,7 @@ from hkall_gateway.circulation.command import Library
 from hkall_gateway.circulation.results import Refused
 from hkall_gateway.config import mapping as config_mapping
 from hkall_gateway.config.gateway import GatewayConfig
-from hkall_gateway.config.web import Oidc, Web
+from hkall_gateway.config.web import Oidc
 from hkall_gateway.db.database import Store
 from hkall_gateway.db.quarantine import QuarantinedDocument
 from hkall_gateway.db.unit_of_work import UnitOfWork
@@ -58,6 +58,7 @@ def web_server(
     """
     table = means.config().web
     assert table is not None, "the daemon asks only where [web] is configured"
+    connections = ConnectionLimit(table.max_connections, table.max_connections, table.max_connections_per_address)
     bridge = DeskBridge(means.reactor, store, engine, make_unit, timeout)
     settings = PerConfiguration(means.config, lambda: settings_of(means.config(), means.environ))
     here = (library, settings, means.clock, means.reactor.seconds, means.metrics)
@@ -72,7 +73,7 @@ def web_server(
     return WebServer(
         app,
         bridge,
-        _page_bounds(table, refusals),
+        Bounds(connections, BodyBudget(MOST_BYTES * 16), refusals, MOST_BYTES),
         means.reactor,
         {Share.STAFF: table.threads, Share.PATRONS: table.threads_of_others, Share.STRANGERS: table.threads_of_others},
         lambda: settings().proxies,
@@ -131,9 +132,3 @@ def _oidc_client(table: Oidc, environ: Mapping[str, str]) -> OidcSettings:
     roles = {value: StaffRole.of(word) for value, word in table.roles.items()}
     secret = Sensitive(environ.get(table.client_secret_env, ""))
     return OidcSettings(table.issuer, table.client_id, secret, table.role_claim, roles, table.card_claim or "")
-
-
-def _page_bounds(table: Web, refusals: Refusals) -> Bounds:
-    most = table.max_connections
-    connections = ConnectionLimit(most, most, table.max_connections_per_address)
-    return Bounds(connections, BodyBudget(MOST_BYTES * 16), refusals, MOST_BYTES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -38,31 +38,23 @@ def read_certificates(start: Start) -> Iterator[tuple[str, str, str, Sequence[Ce
     for endpoint in endpoints(start.config, start.number, start.serving):
         if endpoint.text.startswith(KIND):
             port, named = endpoint_arguments(endpoint.text)
-            authorities = start.config.ncip.client_ca if endpoint.partners else None
+            key = named.get("privateKey", "server.pem")
+            file, authorities = named.get("certKey", key), start.config.ncip.client_ca if endpoint.partners else None
             try:
-                yield endpoint.where, port, _certificate_file(named), _load_certificates(named, authorities)
+                if authorities is not None:
+                    authorities.read_bytes()  # OpenSSL does not say which file cannot be read
+                server_context(named, authorities)
+                yield endpoint.where, port, file, load_pem_x509_certificates(Path(file).read_bytes())
             except ERRORS as bad:
-                yield endpoint.where, port, _certificate_file(named), _describe_error(bad, named)
+                yield endpoint.where, port, file, _describe_error(bad, key, file)
 
 
-def _certificate_file(named: Mapping[str, str]) -> str:
-    return named.get("certKey", named.get("privateKey", "server.pem"))
-
-
-def _load_certificates(named: Mapping[str, str], authorities: Path | None) -> Sequence[Certificate]:
-    """Return the certificate of a port and its chain. Raises one of ERRORS for unusable files."""
-    if authorities is not None:
-        authorities.read_bytes()  # OpenSSL does not say which file cannot be read
-    server_context(named, authorities)
-    return load_pem_x509_certificates(Path(_certificate_file(named)).read_bytes())
-
-
-def _describe_error(bad: BaseException, named: Mapping[str, str]) -> str:
+def _describe_error(bad: BaseException, key: str, file: str) -> str:
     """Return why files cannot be used; OpenSSL gives it as a list."""
     if isinstance(bad, OSError) and bad.filename:
         return f"{bad.filename}: {(bad.strerror or '').lower()}"
     listed = isinstance(bad, SSL.Error) and bad.args and bad.args[0]
     why = ", ".join(str(one[-1]) for one in bad.args[0]) if listed else str(bad) or type(bad).__name__
     if why in OTHER_KEY:
-        return f"{_certificate_file(named)}: the key is not the certificate's"
-    return f"{named.get('privateKey', 'server.pem')}: {why}"
+        return f"{file}: the key is not the certificate's"
+    return f"{key}: {why}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Engine, create_engine, func, select
+from sqlalchemy import create_engine, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -130,7 +130,13 @@ def _check_gateways(start: Start, others: Sequence[Instance]) -> Iterator[StartF
 
 
 def _read_state(database: DatabaseConfig) -> DatabaseState:
-    engine = _open_engine(database)
+    file = database_file(database)
+    if file is None:
+        engine = open_engine(database.url, database.limits())
+    else:  # the way in which the gateway opens a file would create it and change its mode
+        engine = create_engine(
+            "sqlite://", creator=read_only(file), poolclass=NullPool, isolation_level="AUTOCOMMIT", hide_parameters=True
+        )
     try:
         revision, head = schema.revision(engine), schema.head()
         if revision != head:
@@ -141,15 +147,6 @@ def _read_state(database: DatabaseConfig) -> DatabaseState:
             return DatabaseState(revision, head, instances, patrons)
     finally:
         engine.dispose()
-
-
-def _open_engine(database: DatabaseConfig) -> Engine:
-    """Open the database, SQLite read-only. The way in which the gateway opens a file would create it and change its mode."""
-    file = database_file(database)
-    if file is None:
-        return open_engine(database.url, database.limits())
-    connect: Callable[[], object] = read_only(file)
-    return create_engine("sqlite://", creator=connect, poolclass=NullPool, isolation_level="AUTOCOMMIT", hide_parameters=True)
 
 
 def read_only(file: Path) -> Callable[[], sqlite3.Connection]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +15,6 @@ from hkall_gateway.db.engine import connect
 
 LEAST_BYTES: Final = 1_000_000
 """Free space without which a gateway does not start: its first transaction would fail."""
-
-Access = Callable[[Path, int], bool]
 
 
 def effective_access(path: Path, mode: int) -> bool:
@@ -29,71 +27,71 @@ def database_file(database: DatabaseConfig) -> Path | None:
     return connect.database_file(database.url)
 
 
-def check_written(start: Start, access: Access = effective_access) -> Iterator[StartFault]:
+def check_written(start: Start) -> Iterator[StartFault]:
     """Check the files that the gateway writes: database, log, archive, marks of erased persons, sockets."""
     config = start.config
     database = database_file(config.database)
     if database is not None:
         for end in ("", "-wal", "-shm"):
-            yield from _check_written_file("database.url", Path(f"{database}{end}"), access, folder=not end)
+            yield from _check_written_file("database.url", Path(f"{database}{end}"), folder=not end)
     if config.logs.file is not None:
-        yield from _check_written_file("logs.file", config.logs.file, access, folder=not os.path.exists(config.logs.file))
+        yield from _check_written_file("logs.file", config.logs.file, folder=not os.path.exists(config.logs.file))
     if config.privacy.erased_file is not None:
-        yield from _check_written_file("privacy.erased_file", config.privacy.erased_file, access, Effect.TOLERATED)
+        yield from _check_written_file("privacy.erased_file", config.privacy.erased_file, Effect.TOLERATED)
     if start.policy.retention.archive_file:
         archive = Path(start.policy.retention.archive_file)
-        yield from _check_written_file("policy retention.archive_file", archive, access, Effect.TOLERATED)
+        yield from _check_written_file("policy retention.archive_file", archive, Effect.TOLERATED)
     for endpoint in endpoints(config, start.number, start.serving):
         kind, _, address = endpoint.text.partition(":address=")
         if kind == "unix":
-            yield from _check_folder(endpoint.where, Path(address.partition(":")[0]), access, Effect.REFUSED)
+            yield from _check_folder(endpoint.where, Path(address.partition(":")[0]), Effect.REFUSED)
 
 
-def check_read(start: Start, access: Access = effective_access) -> Iterator[StartFault]:
+def check_read(start: Start) -> Iterator[StartFault]:
     """Check the files that only the pages read."""
     logo = start.config.web.logo if start.config.web is not None and start.serving.web else None
     if logo is None:
         return
     if not os.path.isfile(logo):
         yield StartFault("files", "web.logo", f"{logo}: there is no such file", "name a file that exists", Effect.TOLERATED)
-    elif not access(logo, os.R_OK):
-        yield StartFault("files", "web.logo", f"{logo}: {_owner_of(logo)}", _chown_remedy(logo), Effect.TOLERATED)
+    elif not effective_access(logo, os.R_OK):
+        yield _access_fault("web.logo", logo, Effect.TOLERATED)
 
 
 def _check_written_file(
-    where: str, file: Path, access: Access, effect: Effect = Effect.REFUSED, *, folder: bool = True
+    where: str, file: Path, effect: Effect = Effect.REFUSED, *, folder: bool = True
 ) -> Iterator[StartFault]:
     """Check a file, and with `folder` the folder in which it or its neighbours are created."""
-    faults = list(_check_folder(where, file, access, effect)) if folder else []
+    faults = list(_check_folder(where, file, effect)) if folder else []
     if not faults and os.path.isdir(file):
         faults = [StartFault("files", where, f"{file}: is a folder", "name a file in it", effect)]
     if not faults and os.path.exists(file):
-        faults = list(_unwritable_reason(where, file, access, effect)) or list(_check_owner(where, file))
+        faults = list(_unwritable_reason(where, file, effect)) or list(_check_owner(where, file))
     yield from faults
 
 
-def _check_folder(where: str, file: Path, access: Access, effect: Effect) -> Iterator[StartFault]:
+def _check_folder(where: str, file: Path, effect: Effect) -> Iterator[StartFault]:
     folder = file.absolute().parent
-    closed = next((one for one in reversed(folder.parents) if os.path.isdir(one) and not access(one, os.X_OK)), None)
+    closed = next((one for one in reversed(folder.parents) if os.path.isdir(one) and not effective_access(one, os.X_OK)), None)
     if closed is not None:
-        yield StartFault("files", where, f"{closed}: {_owner_of(closed)}", _chown_remedy(closed), effect, str(closed))
+        yield _access_fault(where, closed, effect)
     elif not os.path.exists(folder):
-        remedy = f"make it, for the gateway's user: install -d -o {_own_user()} -m 750 {folder}"
+        remedy = f"make it, for the gateway's user: install -d -o {_owner_name(os.geteuid())} -m 750 {folder}"
         yield StartFault("files", where, f"{folder}: there is no such folder", remedy, effect)
     elif not os.path.isdir(folder):
         yield StartFault("files", where, f"{folder}: is no folder", "name a file in a folder", effect)
     else:
-        yield from _unwritable_reason(where, folder, access, effect)
+        yield from _unwritable_reason(where, folder, effect)
 
 
-def _unwritable_reason(where: str, path: Path, access: Access, effect: Effect) -> Iterator[StartFault]:
+def _unwritable_reason(where: str, path: Path, effect: Effect) -> Iterator[StartFault]:
     disk = os.statvfs(path)
     free = (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail) * disk.f_frsize
     if disk.f_flag & os.ST_RDONLY:
         remedy = "mount its file system for writing, or name a path on another one"
         yield StartFault("files", where, f"{path}: is on a disk that can only be read", remedy, effect, str(path))
-    elif not access(path, os.W_OK | (os.X_OK if os.path.isdir(path) else 0)):
-        yield StartFault("files", where, f"{path}: {_owner_of(path)}", _chown_remedy(path), effect, str(path))
+    elif not effective_access(path, os.W_OK | (os.X_OK if os.path.isdir(path) else 0)):
+        yield _access_fault(where, path, effect)
     elif free < LEAST_BYTES and disk.f_blocks:
         remedy = "free some space there, or name a path on another disk"
         yield StartFault("disk", where, f"{path}: its disk is full ({free:,} bytes free)", remedy, effect, str(path))
@@ -112,18 +110,11 @@ def _check_owner(where: str, file: Path) -> Iterator[StartFault]:
         yield StartFault("files", where, what, remedy, Effect.TOLERATED, str(file))
 
 
-def _owner_of(path: Path) -> str:
-    found = path.stat()
+def _access_fault(where: str, path: Path, effect: Effect) -> StartFault:
+    found, user = path.stat(), _owner_name(os.geteuid())
     owner = f"{_owner_name(found.st_uid)} ({stat.S_IMODE(found.st_mode):o})"
-    return f"belongs to {owner}, and this user ({_own_user()}) has no access to it"
-
-
-def _chown_remedy(path: Path) -> str:
-    return f"run as the gateway's user, or chown {_own_user()} {path}"
-
-
-def _own_user() -> str:
-    return _owner_name(os.geteuid())
+    what = f"{path}: belongs to {owner}, and this user ({user}) has no access to it"
+    return StartFault("files", where, what, f"run as the gateway's user, or chown {user} {path}", effect, str(path))
 
 
 def _owner_name(uid: int) -> str:

@@ -102,10 +102,6 @@ UNPROVEN: Final = 20
 """Default limit of the connections of one network that are not authenticated."""
 
 
-def _admit_nobody() -> None:
-    """Do nothing: the connection did not wait."""
-
-
 class ConnectionLimit:
     """Counts the connections of one protocol.
 
@@ -117,17 +113,13 @@ class ConnectionLimit:
 
     def __init__(self, total: int, per_address: int, unproven: int = UNPROVEN, *, queues: bool = False) -> None:
         self._total, self._per_address, self._unproven, self._queues_on = total, per_address, unproven, queues
-        self._inside = 0
+        self.inside = 0
+        """The number of open connections."""
         self._queues: dict[str, deque[ConnectionSlot]] = {}
         self._networks: Counter[str] = Counter()
         self._strangers: Counter[str] = Counter()
         self._rows: Counter[str] = Counter()
         self._waiting: OrderedDict[ConnectionSlot, None] = OrderedDict()
-
-    @property
-    def inside(self) -> int:
-        """Return the number of open connections."""
-        return self._inside
 
     def has_room(self, address: str) -> bool:
         """Return whether one more connection from `address` would be admitted."""
@@ -135,10 +127,10 @@ class ConnectionLimit:
         crowded = self._strangers[network] >= self._unproven and not self._queues_on
         if crowded or self._networks[network] >= self._per_address:
             return False
-        return self._inside < self._total or bool(self._waiting)
+        return self.inside < self._total or bool(self._waiting)
 
     def enter(
-        self, address: str, close: Callable[[], object], admit: Callable[[], object] = _admit_nobody
+        self, address: str, close: Callable[[], object], admit: Callable[[], object] = lambda: None
     ) -> ConnectionSlot | None:
         """Count one more connection; None if there is no room.
 
@@ -146,10 +138,10 @@ class ConnectionLimit:
         """
         if not self.has_room(address):
             return None
-        if self._inside >= self._total:
+        if self.inside >= self._total:
             next(iter(self._waiting)).give_way()
         seat = ConnectionSlot(self, address, close, admit)
-        self._inside += 1
+        self.inside += 1
         self._networks[seat.network] += 1
         self._waiting[seat] = None
         if self._strangers[seat.network] >= self._unproven:
@@ -170,7 +162,7 @@ class ConnectionLimit:
     def left(self, seat: ConnectionSlot) -> None:
         """Stop counting a connection."""
         self._release_unproven(seat)
-        self._inside -= 1
+        self.inside -= 1
         _decrement(self._networks, seat.network)
 
     def _release_unproven(self, seat: ConnectionSlot) -> None:

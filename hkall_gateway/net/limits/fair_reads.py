@@ -11,6 +11,7 @@ from twisted.internet.tcp import Port, Server
 from twisted.python.failure import Failure
 
 from hkall_gateway.clock import Clock, ScheduledCall
+from hkall_gateway.net.endpoints import Transport
 
 FREE: Final = 65_536
 """Bytes of each body that are not counted, so that an ordinary document is always accepted."""
@@ -20,13 +21,10 @@ class BodyBudget:
     """Counts the bytes of unfinished bodies beyond their first FREE bytes. Over the limit, the oldest body is given up."""
 
     def __init__(self, most: int) -> None:
-        self._most, self._used = most, 0
+        self._most = most
+        self.used = 0
+        """The bytes counted now."""
         self._held: dict[object, tuple[int, Callable[[], object]]] = {}
-
-    @property
-    def used(self) -> int:
-        """Return the bytes counted now."""
-        return self._used
 
     def reserve(self, body: object, size: int, give_up: Callable[[], object]) -> None:
         """Record that `body` has `size` bytes now.
@@ -38,8 +36,8 @@ class BodyBudget:
             return
         before, _ = self._held.get(body, (0, None))
         self._held[body] = (counted, give_up)
-        self._used += counted - before
-        while self._used > self._most:
+        self.used += counted - before
+        while self.used > self._most:
             oldest = next(iter(self._held))
             _, end = self._held[oldest]
             self.release(oldest)
@@ -48,7 +46,7 @@ class BodyBudget:
     def release(self, body: object) -> None:
         """Free the bytes of `body`, which is complete or gone. Safe for a body without counted bytes."""
         counted, _ = self._held.pop(body, (0, None))
-        self._used -= counted
+        self.used -= counted
 
 
 SHARE: Final = 0.2
@@ -66,13 +64,6 @@ class ReadingConnection(Protocol):
 
     def startReading(self) -> object:  # noqa: N802  # Twisted's own name
         """Read again."""
-
-
-class WritableConnection(Protocol):
-    """A connection that data is written to, plain TCP or TLS."""
-
-    def write(self, data: bytes) -> object:
-        """Write data, without waiting."""
 
 
 class FairReads:
@@ -156,7 +147,7 @@ def mark_authenticated(transport: object, row: str) -> None:
         transport.mark_authenticated(row)
 
 
-def send_at_once(transport: WritableConnection, data: bytes) -> None:
+def send_at_once(transport: Transport, data: bytes) -> None:
     """Write data, and send at once what the socket takes.
 
     Otherwise the reactor polls once more until the socket is writable, which is a quarter of the CPU time of a short message
