@@ -11,7 +11,6 @@ from twisted.internet.tcp import Port, Server
 from twisted.python.failure import Failure
 
 from hkall_gateway.clock import Clock, ScheduledCall
-from hkall_gateway.net.endpoints import Transport
 
 FREE: Final = 65_536
 """Bytes of each body that are not counted, so that an ordinary document is always accepted."""
@@ -64,6 +63,13 @@ class ReadingConnection(Protocol):
 
     def startReading(self) -> object:  # noqa: N802  # Twisted's own name
         """Read again."""
+
+
+class WritableConnection(Protocol):
+    """A connection that data is written to, plain TCP or TLS."""
+
+    def write(self, data: bytes) -> object:
+        """Write data, without waiting."""
 
 
 class FairReads:
@@ -147,7 +153,7 @@ def mark_authenticated(transport: object, row: str) -> None:
         transport.mark_authenticated(row)
 
 
-def send_at_once(transport: Transport, data: bytes) -> None:
+def send_at_once(transport: WritableConnection, data: bytes) -> None:
     """Write data, and send at once what the socket takes.
 
     Otherwise the reactor polls once more until the socket is writable, which is a quarter of the CPU time of a short message
