@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -62,6 +62,28 @@ def only_one(first: Instance) -> str:
     return f"stop {first.name}, use PostgreSQL for several gateways, or serve the pages alone here (serve --only web)"
 
 
+OTHER_NAME: Final = "give this one another HKALL_INSTANCE"
+"""The remedy if a second gateway has the name of the first."""
+
+
+def describe_rival(first: Instance) -> str:
+    """Return what keeps a second gateway from starting."""
+    return f"a gateway called {first.name} works on this database (process {first.pid} on {first.host})"
+
+
+def find_clock_fault(seen: Iterable[Instance], now: datetime) -> tuple[str, str] | None:
+    """Return what is wrong with this machine's clock, and the remedy; None if no gateway was seen much later than now.
+
+    A gateway with a clock that is behind would date loans wrongly, and the others would count as gone.
+    """
+    latest = max(seen, key=lambda one: one.seen_at, default=None)
+    if latest is None or latest.seen_at <= now + BEHIND:
+        return None
+    here, there = f"{now:%Y-%m-%d %H:%M}", f"{latest.seen_at:%Y-%m-%d %H:%M}"
+    what = f"the clock of this machine says {here} UTC, gateway {latest.name} on {latest.host} was seen at {there}"
+    return what, "set the clock (timedatectl); if that one's was wrong, start with HKALL_TRUST_CLOCK=1"
+
+
 class ClockBehind(Exception):
     """Another gateway was seen at a time that our clock has not reached: one of the two clocks is wrong."""
 
@@ -105,7 +127,9 @@ class Heartbeat:
         Args:
             patience_s: Seconds that another gateway of our name, which is about to end, may keep it.
         """
-        await self._compare_clocks()
+        seen = await self._store.read(instances.list_instances, is_long=True)
+        if not self._trust_clock and (fault := find_clock_fault(seen, self._now())):
+            raise ClockBehind(": ".join(fault))
         one = LockSet(document=("gateway", self._me.name))  # two that start at once do not both find the name free
         end_s = self._clock.seconds() + patience_s
         while True:
@@ -114,27 +138,11 @@ class Heartbeat:
                 break
             await pause(self._clock, LOOK_S)
         if other is not None and other.name != self._me.name:
-            who = f"a gateway called {other.name} (process {other.pid} on {other.host})"
-            raise FileTaken(f"{who} works on this SQLite file: {only_one(other)}")
+            raise FileTaken(f"{describe_rival(other)}: {only_one(other)}")
         if other is not None:
-            raise NameTaken(
-                f"a gateway called {other.name} works on this database (process {other.pid} on {other.host}): "
-                f"give this one another HKALL_INSTANCE"
-            )
+            raise NameTaken(f"{describe_rival(other)}: {OTHER_NAME}")
         await self.beat()
         self._schedule_beat()
-
-    async def _compare_clocks(self) -> None:
-        """Refuse to start with a wrong clock. Such a gateway would date loans wrongly, and the others would count as gone."""
-        now = self._now()
-        latest = max(await self._store.read(instances.list_instances, is_long=True), key=lambda one: one.seen_at, default=None)
-        if self._trust_clock or latest is None or latest.seen_at <= now + BEHIND:
-            return
-        raise ClockBehind(
-            f"the clock of this machine says {now:%Y-%m-%d %H:%M} UTC, gateway {latest.name} on {latest.host} was seen at "
-            f"{latest.seen_at:%Y-%m-%d %H:%M}: set the clock (timedatectl); "
-            "if that one's was wrong, start with HKALL_TRUST_CLOCK=1"
-        )
 
     async def stop(self) -> None:
         """Sign off; rows claimed in our name become free. It has no effect unless `start` has registered us."""

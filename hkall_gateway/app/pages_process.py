@@ -23,7 +23,9 @@ import structlog
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
+from twisted.internet import defer
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
@@ -47,12 +49,10 @@ FIRST_PASSED: Final = 3
 """Descriptor of the first socket that systemd passes. Source: sd_listen_fds(3)."""
 
 Question = Callable[[], Coroutine[Deferred[Any], Any, object]]
+NO_ANSWER: Final = (defer.TimeoutError, ConnectionLost)
+"""The errors of a query that the other process has not answered."""
 Series = tuple[str, tuple[tuple[str, str], ...]]
 """A sample's name and labels."""
-
-
-class NoAnswer(Exception):
-    """The other process does not run, or does not answer."""
 
 
 class PagesNotStarted(Exception):
@@ -82,14 +82,14 @@ class Channel(Int32StringReceiver):
     def ask(self, question: str, clock: Any, patience_s: float | None) -> Deferred[Any]:
         """Return a Deferred of the answer to a query.
 
-        It fails with NoAnswer after `patience_s` seconds, or if the other end goes.
+        It fails with one of NO_ANSWER after `patience_s` seconds, or if the other end goes.
         """
         self._query_count += 1
         number, answer = self._query_count, Deferred[Any]()
         self._waiting[number] = answer
         self._send(number, question)
         if patience_s is not None:
-            answer.addTimeout(patience_s, clock, _no_answer)
+            answer.addTimeout(patience_s, clock)
         return answer.addBoth(self._forget_question, number)
 
     def stringReceived(self, data: bytes) -> None:  # noqa: N802  # Twisted's own name
@@ -104,7 +104,7 @@ class Channel(Int32StringReceiver):
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002, N802
         """Fail the waiting queries."""
         for waiting in tuple(self._waiting.values()):
-            waiting.errback(NoAnswer())
+            waiting.errback(ConnectionLost())
         self._on_end()
 
     def _send(self, number: int, content: object) -> None:
@@ -114,10 +114,6 @@ class Channel(Int32StringReceiver):
     def _forget_question(self, result: Any, number: int) -> Any:
         del self._waiting[number]
         return result
-
-
-def _no_answer(*_late: object) -> None:
-    raise NoAnswer
 
 
 def _log_bug(failure: Failure) -> None:
@@ -225,7 +221,7 @@ class PagesProcess:
             return Reloaded()
         try:
             errors, waiting = await self._channel.ask("reload", self._reactor, RELOAD_S)
-        except NoAnswer:
+        except NO_ANSWER:
             return Reloaded((f"the pages' process has ended, or has not answered within {RELOAD_S:.0f} s",))
         return Reloaded(tuple(errors), tuple(waiting))
 
@@ -242,7 +238,7 @@ class PagesProcess:
 
     async def _ask_child(self, question: str) -> Any:
         """Return the child's answer; None if none comes in time."""
-        with suppress(NoAnswer):
+        with suppress(*NO_ANSWER):
             return await self._channel.ask(question, self._reactor, ANSWER_S) if self._channel else None
         return None
 
@@ -253,7 +249,7 @@ class PagesProcess:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=passed, env=self._environ)
         self._process, self._began_s = process, self._reactor.seconds()
         self._channel = connect(self._reactor, own, {}, partial(self._kill_later, process))
-        self._channel.ask("ports", self._reactor, None).addCallbacks(self._connect_channel, lambda lost: lost.trap(NoAnswer))
+        self._channel.ask("ports", self._reactor, None).addCallbacks(self._connect_channel, lambda lost: lost.trap(*NO_ANSWER))
         threading.Thread(target=self._reap, args=(process,), name="pages", daemon=True).start()
 
     def _connect_channel(self, ports: int) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from hkall_gateway.app.heartbeat import BEHIND, only_one, serves_protocols
+from hkall_gateway.app.heartbeat import OTHER_NAME, describe_rival, find_clock_fault, only_one, serves_protocols
 from hkall_gateway.app.machine import host
 from hkall_gateway.app.start_checks.faults import Effect, Start, StartFault
 from hkall_gateway.app.start_checks.files import database_file, effective_access
@@ -108,25 +108,18 @@ def _upgrade_fault(start: Start) -> str:
 
 def _check_gateways(start: Start, others: Sequence[Instance]) -> Iterator[StartFault]:
     """Check the gateways that work on the database, as the heartbeat does at the start."""
-    latest = max(others, key=lambda one: one.seen_at, default=None)
-    if latest is not None and latest.seen_at > start.now + BEHIND and not start.trust_clock:
-        what = (
-            f"this machine's clock says {start.now:%Y-%m-%d %H:%M} UTC, "
-            f"gateway {latest.name} was seen at {latest.seen_at:%Y-%m-%d %H:%M}"
-        )
-        remedy = "set the clock (timedatectl); if that one's was wrong, start with HKALL_TRUST_CLOCK=1"
-        yield StartFault("gateways", "clock", what, remedy)
+    if not start.trust_clock and (fault := find_clock_fault(others, start.now)):
+        yield StartFault("gateways", "clock", *fault)
         return
     up = [one for one in others if one.state(start.now) == "up" and (one.host != host() or start.pid_runs(one.pid))]
     # Several gateways with terminals would need locks that SQLite does not have.
     alone = start.serving.protocols and database_file(start.config.database) is not None
     mine = start.instance if start.serving.protocols else f"{start.instance}-web"
     for one in up:
-        here = f"a gateway called {one.name} works on this database (process {one.pid} on {one.host})"
         if one.name == mine and not (start.running and one.host == host()):
-            yield StartFault("gateways", "HKALL_INSTANCE", here, "give this one another HKALL_INSTANCE")
+            yield StartFault("gateways", "HKALL_INSTANCE", describe_rival(one), OTHER_NAME)
         elif one.name != mine and alone and serves_protocols(one.name):
-            yield StartFault("gateways", "database.url", here, only_one(one))
+            yield StartFault("gateways", "database.url", describe_rival(one), only_one(one))
 
 
 def _read_state(database: DatabaseConfig) -> DatabaseState:
