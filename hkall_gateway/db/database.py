@@ -90,8 +90,9 @@ class Database:
         self._make_unit, self._draw, self._watch = make_unit, draw, watch
         self._clock = DatabaseClock(seconds) if engine.dialect.name == "postgresql" else None
         in_memory = isinstance(engine.pool, StaticPool)
-        self._writer = Worker(engine, self._write_group, in_reactor, "writer", batch)
-        self._reader = self._writer if in_memory else Worker(engine, self._read_group, in_reactor, "reader", batch)
+        hand_over = soon or at_once
+        self._writer = Worker(engine, self._write_group, in_reactor, "writer", batch, hand_over)
+        self._reader = self._writer if in_memory else Worker(engine, self._read_group, in_reactor, "reader", batch, hand_over)
         self._inline = self._reader
         if engine.dialect.name == "sqlite" and not in_memory:
             connection = engine.connect()

@@ -126,3 +126,18 @@ def test_every_answer_is_given_also_when_one_of_them_raises() -> None:
     with pytest.raises(ZeroDivisionError):
         give([lambda: given.append("a"), broken, lambda: given.append("c")])
     assert given == ["a", "c"]
+
+
+def test_jobs_of_one_reactor_iteration_are_one_group(engine: Engine) -> None:
+    desk, iteration = Desk(), list[Callable[[], object]]()
+    desk.go_on.set()
+    lane = Worker(engine, desk.do, desk.turns.put, "writer", 9, iteration.append)
+    for name in "abc":
+        lane.put(desk.job(name))
+    (hand_over,) = iteration
+    hand_over()
+    desk.drain(3)
+    lane.put(desk.job("last"))  # the reactor stops before its next iteration
+    lane.stop()
+    desk.drain(4)
+    assert desk.groups == [["a", "b", "c"], ["last"]]

@@ -105,6 +105,11 @@ def give(answers: Sequence[ReplyCallback]) -> None:
         raise raised
 
 
+def at_once(work: Callable[[], None]) -> None:
+    """Call `work` now, in place of the reactor's next iteration."""
+    work()
+
+
 AWAY_S = 0.5
 DoGroup = Callable[[Connection, Sequence[Job]], GroupResult]
 InReactor = Callable[[Callable[[], None]], object]
@@ -114,14 +119,18 @@ InDoubt: TypeAlias = Callable[[Connection | None], GroupResult]
 class Worker:
     """Runs jobs on a thread. A group is all jobs that were queued while the last one ran, at most `batch`.
 
-    `do_group` runs a group on the thread, and `in_reactor` is the reactor's callFromThread for the answers. `groups` and
-    `units` count the work done.
+    `do_group` runs a group on the thread, and `in_reactor` is the reactor's callFromThread for the answers. `soon` is its
+    callLater(0): the jobs of one iteration are handed over together, and wake the thread once. `groups` and `units` count the
+    work done.
     """
 
-    def __init__(self, engine: Engine, do_group: DoGroup, in_reactor: InReactor, name: str, batch: int) -> None:
+    def __init__(
+        self, engine: Engine, do_group: DoGroup, in_reactor: InReactor, name: str, batch: int, soon: InReactor = at_once
+    ) -> None:
         self._engine = engine
         self._connection = engine.connect()  # here, so that starting a worker raises if the database is away
         self._do_group, self._in_reactor, self._batch = do_group, in_reactor, batch
+        self._arriving, self._soon = list[Job](), soon
         self._waiting, self._again = deque[Job](), deque[Job]()
         self._wake = threading.Condition()
         self._stopping = False
@@ -132,23 +141,34 @@ class Worker:
         self._loop_thread.start()
 
     def put(self, job: Job) -> None:
-        """Queue a job, or refuse it while the database is away. Raises RuntimeError after `stop`."""
-        with self._wake:
-            if self._stopping:
-                raise RuntimeError("the database is closed")
-            away = self._away
-            if away is None:
-                self._waiting.append(job)
-                self._wake.notify()
-        if away is not None:
-            job.refusal(away)()
+        """Queue a job, or refuse it while the database is away. Called from the reactor's thread.
+
+        Raises:
+            RuntimeError: The worker was stopped.
+        """
+        if self._stopping:
+            raise RuntimeError("the database is closed")
+        self._arriving.append(job)
+        if len(self._arriving) == 1:
+            self._soon(self._hand_over)
 
     def stop(self) -> None:
         """Finish the queued jobs, then end the thread. Called once, from the reactor's thread."""
+        self._hand_over()
         with self._wake:
             self._stopping = True
             self._wake.notify()
         self._loop_thread.join()
+
+    def _hand_over(self) -> None:
+        jobs, self._arriving = self._arriving, []
+        with self._wake:
+            away = self._away
+            if away is None:
+                self._waiting.extend(jobs)
+                self._wake.notify()
+        if away is not None:
+            give([job.refusal(away) for job in jobs])
 
     def _loop(self) -> None:
         while jobs := self._next_group():
@@ -260,8 +280,3 @@ class InlineRunner:
         if self._waiting:
             self._in_reactor(self._run_waiting)
         give(result.answers)
-
-
-def at_once(work: Callable[[], None]) -> None:
-    """Call `work` now, in place of the reactor's next iteration."""
-    work()
