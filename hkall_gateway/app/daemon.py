@@ -60,7 +60,7 @@ from hkall_gateway.net import tls
 from hkall_gateway.net.bounded_http import BoundedSite, Bounds
 from hkall_gateway.net.endpoints import CannotOpen, numbered, server_endpoint
 from hkall_gateway.net.limits.allow_list import AllowList
-from hkall_gateway.net.limits.connection_limit import AddressQueue, ConnectionLimit, Judge, Refusals, guard_port
+from hkall_gateway.net.limits.connection_limit import AddressQueue, ConnectionLimit, Refusals, guard_port
 from hkall_gateway.net.limits.fair_reads import BodyBudget, FairReads, use_fair_reads
 from hkall_gateway.net.limits.rate_limiter import Guesses
 from hkall_gateway.net.limits.timeout import Timeout
@@ -103,19 +103,6 @@ def _limit(services: gateway.EndpointConfig, *, queues: bool = False) -> Connect
     return ConnectionLimit(*most, queues=queues)
 
 
-def _make_judge(admits: Callable[[str], bool], limit: ConnectionLimit, balancers: AllowList) -> Judge:
-    """Return a function that names why an address is refused at accept. A balancer passes, and its header is checked later."""
-
-    def judge(address: str) -> str:
-        if balancers.admits(address):
-            return ""
-        if not admits(address):
-            return "address"
-        return "" if limit.has_room(address) else "full"
-
-    return judge
-
-
 def _ignore_unavailable(failure: Failure) -> None:
     """Ignore an unavailable database, which is logged already; raise any other failure."""
     failure.trap(Unavailable)  # type: ignore[no-untyped-call]  # it has no types
@@ -125,14 +112,23 @@ def _ignore_unavailable(failure: Failure) -> None:
 class Admission:
     """The connection limits of a port.
 
-    `judge` checks an address at accept, `refusals` counts those that it refuses, `balancers` must send a PROXY header.
+    `admits` returns whether an address may connect, `refusals` counts those that may not, `balancers` must send a PROXY header.
     `client_ca` signs the certificates of clients, on an ssl: port.
     """
 
-    judge: Judge
+    admits: Callable[[str], bool]
+    limit: ConnectionLimit
     refusals: Refusals
     balancers: AllowList
     client_ca: Path | None = None
+
+    def judge(self, address: str) -> str:
+        """Return why an address is refused at accept, "" if it is not. A balancer passes, and its header is checked later."""
+        if self.balancers.admits(address):
+            return ""
+        if not self.admits(address):
+            return "address"
+        return "" if self.limit.has_room(address) else "full"
 
 
 class Daemon:
@@ -392,9 +388,8 @@ class Daemon:
 
     async def _start_protocols(self) -> None:
         for text, terminals in self._terminals:
-            balancers = terminals.listener.proxy_from
-            judge = _make_judge(lambda address: self._sip2_services.admits(address), terminals.limit, balancers)
-            admission = Admission(judge, terminals.refusals, balancers)
+            balancers, limit = terminals.listener.proxy_from, terminals.limit
+            admission = Admission(lambda address: self._sip2_services.admits(address), limit, terminals.refusals, balancers)
             await self._listen(text, terminals, admission, shared=self.config.sip2.share_ports)
         for text in self.config.ncip.listen:
             await self._listen_to_partners(text, self._partners)
@@ -408,8 +403,8 @@ class Daemon:
 
     async def _listen_to_partners(self, text: str, factory: NcipSite | NcipConnectionFactory) -> None:
         listens, bounds, balancers = self.config.ncip, factory.bounds, AllowList(self.config.ncip.proxy_from)
-        judge = _make_judge(lambda address: factory.services.admits(address), bounds.connections, balancers)
-        admission = Admission(judge, bounds.refusals, balancers, listens.client_ca)
+        limits = bounds.connections, bounds.refusals, balancers, listens.client_ca
+        admission = Admission(lambda address: factory.services.admits(address), *limits)
         await self._listen(text, factory, admission, shared=listens.share_ports)
 
     async def _listen(self, text: str, factory: Any, admission: Admission | None = None, *, shared: bool = False) -> None:
