@@ -66,7 +66,7 @@ def _numbers(text: str) -> Iterator[str]:
 
 
 def _functions() -> Iterator[tuple[str, str]]:
-    """Functions of the rules and the desk, with their docstrings."""
+    """Yield the public functions of the rules and the service layer, with their docstrings."""
     for room in ("rules", "circulation"):
         for path in sorted((PACKAGE / room).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -81,7 +81,7 @@ def _tests() -> Iterator[tuple[str, str]]:
     """
     for path in sorted((TESTS / "published").glob("test_*.py")):
         yield path.name, "\n".join(_statements(ast.parse(path.read_text(encoding="utf-8"))))
-    for room in ("rules", "desk", "sip2", "ncip", "mail"):
+    for room in ("rules", "circulation", "sip2", "ncip", "delivery"):
         for path in sorted((TESTS / room).rglob("test_*.py")):
             yield path.name, "\n".join(_sentences(ast.parse(path.read_text(encoding="utf-8"))))
     for path in sorted(SCENARIOS.glob("*.txt")):
