@@ -1,8 +1,8 @@
-"""Find out whether a transaction was committed whose reply to COMMIT was lost. PostgreSQL knows it by its number.
+"""Query by its number in PostgreSQL whether a transaction was committed, after the reply to its COMMIT was lost.
 
-Each transaction queries its number once its locks are held. A server that has crashed, or a standby in its place, may give
-the number of a transaction that left no trace to another one. So "committed" counts only from the same server process, without
-a restart in between. "aborted" always counts.
+Each transaction queries its number once its locks are held. After a crash or failover the server may reuse the number of a
+transaction that left no trace. Therefore the status "committed" is trusted only if the same server has run without a restart.
+The status "aborted" is always trusted.
 """
 
 from __future__ import annotations
@@ -21,42 +21,42 @@ from hkall_gateway.db.engine.compiled import CompiledStatement
 INCARNATION: Final = "incarnation"
 """Key in `Connection.info` of the server's Incarnation (PostgreSQL only)."""
 XACT: Final = "xact"
-"""Key in `Connection.info` of the row of NUMBER for the open transaction."""
+"""Key in `Connection.info` of the open transaction's result row of NUMBER."""
 NUMBER: Final = CompiledStatement(
     text(
         "SELECT EXTRACT(EPOCH FROM clock_timestamp())::DOUBLE PRECISION AS at, pg_current_xact_id()::TEXT AS number, "
         "pg_backend_pid() AS backend"
     )
 )
-"""The server's time in seconds, the number of the transaction, and the process that serves it."""
+"""Returns the server's time in seconds, the transaction's number, and the process id of its backend."""
 
 _SERVER: Final = "SELECT pg_postmaster_start_time()::TEXT, ARRAY(SELECT pid FROM pg_stat_activity WHERE datid IS NULL)"
 _STATUS: Final = text("SELECT pg_is_in_recovery(), pg_xact_status(CAST(:number AS xid8))")
-# Not while it waits for its standby: it would then be committed here alone.
+# Not a backend that waits for a synchronous standby: if it were ended, only this server would have the commit.
 _END: Final = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = :backend "
     "AND backend_xid = CAST(CAST(:number AS xid8) AS xid) AND wait_event IS DISTINCT FROM 'SyncRep'"
 ).bindparams(bindparam("backend"))
 _FUTURE: Final = "22023"
-"""SQLSTATE of the answer that the server has never given such a number: it is not that of a committed transaction."""
+"""SQLSTATE for a number that the server has never assigned, so that no committed transaction has it."""
 QUERIES, PAUSE_S = 100, 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Incarnation:
-    """A server between two starts: its start time, and its background processes, which it replaces after a crash."""
+    """One run of a server, identified by its start time and its background processes, which change after a crash."""
 
     started: str
     processes: frozenset[int]
 
     def goes_on_in(self, later: Incarnation) -> bool:
-        """Return whether the server has run without a break since."""
+        """Return whether the server has run without a restart from this incarnation to `later`."""
         return self.started == later.started and bool(self.processes & later.processes)
 
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A transaction of PostgreSQL: its number, the process that serves it, and the server."""
+    """A PostgreSQL transaction: its number, the process id of its backend, and its server."""
 
     number: str
     backend: int
@@ -78,13 +78,13 @@ def incarnation(execute: Callable[[str], Any]) -> Incarnation:
 
 
 def this_transaction(connection: Connection) -> Transaction:
-    """Return the open transaction, which has asked for its NUMBER (XACT)."""
+    """Return the open transaction. Its result row of NUMBER must be stored under XACT, and is removed."""
     _, number, backend = connection.info.pop(XACT)
     return Transaction(number, backend, connection.info.get(INCARNATION))
 
 
 def fate_of(connection: Connection, transaction: Transaction) -> Fate:
-    """Query the outcome of a transaction on another connection, within seconds. End it if it still runs.
+    """Query the outcome of a transaction on another connection, within seconds. End a transaction that is still running.
 
     Raises DBAPIError if this connection breaks, too.
     """

@@ -1,7 +1,7 @@
-"""Compile the most frequent statements once per database dialect, and pass them directly to the driver.
+"""Compile the most frequent statements once per database dialect, and execute them directly on the driver.
 
-SQLAlchemy needs several times as long to look up a statement and to wrap its rows as SQLite needs to run it. The statements of
-every message skip that. Types and errors are the same as with SQLAlchemy.
+SQLAlchemy takes several times as long to look up a statement and to wrap its rows as SQLite takes to run it. Statements that
+run for every message avoid this overhead. Value types and exceptions are the same as with SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from sqlalchemy.dialects.postgresql import Insert as Upsert  # SQLite's has the same methods
 
 Values = Mapping[str, object]
-Convert = Callable[[Any], object]  # SQLAlchemy's types are not generic in what the driver takes and gives
+Convert = Callable[[Any], object]  # Any: SQLAlchemy does not type the values of the driver
 APPENDED: Final = "appended"
-"""Key in `Connection.info` of the appended rows not sent yet, by their statement."""
+"""Key in `Connection.info` under which appended rows wait to be sent, grouped by statement."""
 
 
 class Cursor(Protocol):
@@ -58,20 +58,20 @@ class Cursor(Protocol):
 
 
 def _new_insert(table: Table, dialect: str) -> Upsert:
-    """Return the INSERT of a dialect, which is imported now: each takes long to load, and only one is needed."""
+    """Return an INSERT for one dialect. Only that dialect is imported, because each takes long to load."""
     new: Upsert = import_module(f"sqlalchemy.dialects.{dialect}").insert(table)
     return new
 
 
 def insert_or_leave(table: Table, dialect: str) -> Upsert:
-    """Return an INSERT that leaves existing rows as they are. `dialect` is the database's name."""
+    """Return an INSERT that skips existing rows. `dialect` is SQLAlchemy's dialect name."""
     return _new_insert(table, dialect).on_conflict_do_nothing()
 
 
 def insert_or_write_over(
     table: Table, dialect: str, columns: Iterable[str], where: ColumnElement[bool] | None = None, key: Sequence[str] = ()
 ) -> Upsert:
-    """Return an INSERT that updates these columns of a row with the same `key` (default: primary key), if `where` holds."""
+    """Return an upsert that updates `columns` of a row with the same `key` (default: primary key) if `where` holds."""
     adding = _new_insert(table, dialect)
     key = key or [column.name for column in table.primary_key]
     changed = {name: adding.excluded[name] for name in columns if name not in key}
@@ -81,10 +81,10 @@ def insert_or_write_over(
 def write_over(
     connection: Connection, table: Table, rows: Sequence[Values], changed: Collection[str], key: Sequence[str] = ()
 ) -> None:
-    """Write many rows, which have the same columns and differ in their `key`, in one statement.
+    """Upsert many rows in one statement. The rows must have the same columns and distinct keys.
 
-    Existing rows get the columns `changed`. SQLAlchemy's executemany takes longer for the parameters of a row than SQLite for
-    the row, and PostgreSQL as long again for each statement.
+    In existing rows only the columns `changed` are updated. SQLAlchemy's executemany would take longer to prepare a row's
+    parameters than SQLite takes to write the row, and PostgreSQL would take as long again for each statement.
     """
     names, adding = [*rows[0]], insert_or_write_over(table, connection.dialect.name, changed, key=key)
     if connection.dialect.name == "sqlite":
@@ -97,16 +97,21 @@ def write_over(
 
 
 def _rows_in_json(columns: Sequence[ColumnElement[object]]) -> TableValuedAlias:
-    """Return PostgreSQL's table of the rows in the parameter `rows`: a statement has one text for any number of them."""
+    """Return a table expression for the JSON parameter `rows`, so that one statement text serves any number of rows."""
     return func.json_to_recordset(bindparam("rows", type_=JSON)).table_valued(*columns).render_derived(with_types=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _DriverStatement:
-    """The text for one driver, with `names` in the order of the placeholders and the `given` values of the statement itself.
+    """A statement compiled for one driver.
 
-    `here` tells that the database is in this process (SQLite) and runs each statement immediately. `rows_text` is the text of
-    an INSERT of many rows in one parameter `rows`.
+    Attributes:
+        names: Parameter names in the order of the placeholders.
+        given: Values that are part of the statement itself.
+        binds: Converters for parameter values, by parameter name.
+        results: Converters for result cells, by column index.
+        here: Whether the database runs in this process (SQLite), so that each statement runs immediately.
+        rows_text: Text of an INSERT of many rows from one JSON parameter `rows`, or "" for other statements.
     """
 
     text: str
@@ -120,7 +125,7 @@ class _DriverStatement:
     rows_text: str
 
     def parameters(self, connection: Connection, values: Values) -> Sequence[object] | Values:
-        """Return the values as the driver takes them. Raises SQLAlchemy's errors."""
+        """Convert the values to the driver's parameter format. Errors are raised as SQLAlchemy's exceptions."""
         try:
             if self.given or self.binds:
                 values = made = {**self.given, **values}
@@ -132,15 +137,15 @@ class _DriverStatement:
 
 
 class CompiledStatement:
-    """A statement with named `bindparam`s. Its parameters are single values: for lists of values see StatementAmong."""
+    """A statement with named `bindparam`s, each for a single value. For a list of values use StatementAmong."""
 
     def __init__(self, statement: ClauseElement) -> None:
         self._statement = statement
         self._compiled: dict[str, _DriverStatement] = {}
         changed = statement.table if isinstance(statement, UpdateBase) else None
         self.table = changed.name if isinstance(changed, Table) else ""
-        """The table that the statement changes, "" for a query."""
-        # A change may depend on any row, and so may COMMIT: only for queries it is known.
+        """The table that the statement modifies, or "" for a query."""
+        # Only a query's tables are known. A change, or COMMIT, may depend on any row, so all appended rows are sent first.
         is_query = isinstance(statement, SelectBase)
         self._reads = {found.name for found in visitors.iterate(statement) if is_query and isinstance(found, Table)}
 
@@ -165,15 +170,15 @@ class CompiledStatement:
         return next(iter(self.rows(connection, **values)), None)
 
     def change(self, connection: Connection, **values: object) -> int:
-        """Execute, and return the number of rows written."""
+        """Execute the statement after all appended rows, and return the number of rows written."""
         return self._run(connection, values, ()).rowcount
 
     def write(self, connection: Connection, **values: object) -> int:
-        """Change a row after the appended rows of its table, and return the number of rows written."""
+        """Execute the statement after the appended rows of its table, and return the number of rows written."""
         return self._run(connection, values, (self.table,)).rowcount
 
     def write_all(self, connection: Connection, rows: Sequence[Values]) -> None:
-        """Write as `write`, several rows."""
+        """Execute the statement for each row, after the appended rows of its table."""
         compiled = self._for(connection.dialect)
         if compiled.here or compiled.rows_text:
             _flush_before(connection, (self.table,))
@@ -183,15 +188,15 @@ class CompiledStatement:
                 self.write(connection, **row)
 
     def append(self, connection: Connection, **values: object) -> None:
-        """Insert a row, such as a line of the journal.
+        """Queue a row to insert, such as a journal line.
 
-        The rows of a group are sent together: before its next query, before a change of their table, or with COMMIT.
+        Queued rows are sent together: before the next query of their table, before a change of that table, or before COMMIT.
         """
         appended = connection.info.setdefault(APPENDED, {})
         appended.setdefault(self, []).append(self._for(connection.dialect).parameters(connection, values))
 
     def send_rows(self, connection: Connection, rows: Sequence[object]) -> None:
-        """Send the rows that were appended."""
+        """Insert rows that `append` has prepared."""
         compiled = self._for(connection.dialect)
         if compiled.here:
             _execute(connection, compiled.text, rows, many=True)
@@ -199,7 +204,7 @@ class CompiledStatement:
             _execute(connection, compiled.rows_text, {"rows": orjson.dumps(rows).decode()})
 
     def _run(self, connection: Connection, values: Values, tables: Collection[str]) -> Cursor:
-        """Execute, after the rows that were appended to these tables, or to any table if none is given."""
+        """Execute the statement after sending the rows appended to `tables`, or all appended rows if `tables` is empty."""
         _flush_before(connection, tables)
         compiled = self._for(connection.dialect)
         return _execute(connection, compiled.text, compiled.parameters(connection, values))
@@ -212,7 +217,7 @@ class CompiledStatement:
 
 
 class StatementAmong:
-    """A query for the rows that have one of several values in a column. PostgreSQL plans that for a single value only once."""
+    """A query for rows whose `column` has one of several values. PostgreSQL caches the plan for a single value only."""
 
     def __init__(self, query: Select[*tuple[Any, ...]], column: ColumnElement[str]) -> None:
         in_json = func.json_each(bindparam("among", type_=Text)).table_valued("value")
@@ -223,7 +228,7 @@ class StatementAmong:
         }
 
     def cells(self, connection: Connection, values: Collection[str], **others: object) -> list[list[Any]]:
-        """Return the rows as lists of cells. `others` are further parameters."""
+        """Return the rows with one of `values`, as lists of cells. `others` are the query's own parameters."""
         if len(values) == 1:
             return self._one.cells(connection, among=next(iter(values)), **others)
         given = json.dumps([*values]) if connection.dialect.name == "sqlite" else [*values]
@@ -231,29 +236,29 @@ class StatementAmong:
 
 
 def in_transaction(connection: Connection) -> bool:
-    """Return whether a transaction is open and takes statements. Makes no round trip."""
-    driver: Any = connection.connection.dbapi_connection  # either driver's
+    """Return whether a transaction is open and accepts statements, without a round trip to the server."""
+    driver: Any = connection.connection.dbapi_connection  # Any: sqlite3 and psycopg have no common type
     if connection.dialect.name == "sqlite":
         return bool(driver.in_transaction)
     return str(driver.info.transaction_status.name) == "INTRANS"
 
 
 def flush(connection: Connection) -> None:
-    """Send the rows that were appended."""
+    """Send all appended rows."""
     if appended := connection.info.pop(APPENDED, None):
         for statement, rows in appended.items():
             statement.send_rows(connection, rows)
 
 
 def _flush_before(connection: Connection, tables: Collection[str]) -> None:
-    """Send the appended rows if one of them is for these tables, or if no tables are given."""
+    """Send all appended rows if any of them is for one of `tables`, or if `tables` is empty."""
     appended: Mapping[CompiledStatement, object] = connection.info.get(APPENDED, {})
     if appended and (not tables or any(one.table in tables for one in appended)):
         flush(connection)
 
 
 def discard(connection: Connection) -> None:
-    """Discard the rows that were appended, which are to be rolled back."""
+    """Discard the appended rows of a transaction that is rolled back."""
     connection.info.pop(APPENDED, None)
 
 
@@ -272,15 +277,15 @@ def update_row(connection: Connection, table: Table, key: Values, values: Values
 
 @cache
 def update_by_key(table: Table, key: tuple[str, ...], columns: tuple[str, ...]) -> CompiledStatement:
-    """Return an UPDATE of one row found by `key`. "new_" + column is the new value, "was_" + column the one that must match."""
+    """Return an UPDATE of one row. Parameters: "was_" + key column for the row to find, "new_" + column for a new value."""
     where = [table.c[name] == bindparam("was_" + name) for name in key]
     values = {name: bindparam("new_" + name, type_=table.c[name].type) for name in columns}
     return CompiledStatement(update(table).where(*where).values(values))
 
 
 def _execute(connection: Connection, text: str, parameters: object, *, many: bool = False) -> Cursor:
-    driver: Any = connection.connection.dbapi_connection  # either driver's
-    if listeners := connection.engine.dispatch.before_cursor_execute:  # they receive these statements too
+    driver: Any = connection.connection.dbapi_connection  # Any: sqlite3 and psycopg have no common type
+    if listeners := connection.engine.dispatch.before_cursor_execute:  # SQLAlchemy does not call them for these statements
         for hear in listeners:
             hear(connection, driver, text, parameters, None, many)
     cursor: Cursor
@@ -295,8 +300,8 @@ def _execute(connection: Connection, text: str, parameters: object, *, many: boo
 
 
 def _sqlalchemy_error(dialect: Dialect, text: str, values: object, error: Exception) -> BaseException:
-    """Return the error as SQLAlchemy would have raised it, so that callers see no difference."""
-    given: Any = values  # declared as the parameters of SQLAlchemy's own statements
+    """Wrap a driver's error in the exception that SQLAlchemy would have raised."""
+    given: Any = values  # Any: SQLAlchemy declares a narrower type
     return DBAPIError.instance(text, given, error, dialect.loaded_dbapi.Error, hide_parameters=True, dialect=dialect)
 
 

@@ -25,10 +25,10 @@ GROUP_READS: Final = 0o640
 
 
 def private(path: Path, fresh: int = OWNER) -> None:
-    """Create the file with the mode `fresh`, or remove the rights of other users from an existing one.
+    """Create a file with the mode `fresh`, or remove the permissions of other users from an existing file.
 
-    A file that root creates belongs to the owner of its folder, so that the gateway's own user can write it. Files of another
-    user and files that cannot be created are left alone, and opening them raises the error.
+    A file created by root is given to the owner of its folder, so that the gateway's user can write it. Files that belong to
+    another user or cannot be created are ignored here. Opening them raises the error.
     """
     try:
         created = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, fresh)
@@ -52,8 +52,11 @@ def private(path: Path, fresh: int = OWNER) -> None:
 class Limits:
     """Time limits for PostgreSQL, in seconds.
 
-    `statement_s` is for one statement, `lock_s` for waiting until another gateway unlocks rows, `idle_s` for a silent gateway
-    that keeps its rows locked, and `connect_s` for opening a connection.
+    Attributes:
+        statement_s: Maximum duration of a statement.
+        lock_s: Maximum wait for rows that another gateway has locked.
+        idle_s: Maximum pause of a gateway inside a transaction, which keeps rows locked.
+        connect_s: Maximum time to open a connection.
     """
 
     statement_s: float = 15.0
@@ -63,7 +66,7 @@ class Limits:
 
 
 PREPARED: Final = 500
-"""Statements that a connection keeps prepared: all that are compiled."""
+"""Maximum number of prepared statements of a connection, enough for all compiled statements."""
 
 SILENCE: Final[Mapping[str, int]] = {
     "keepalives_idle": 5,
@@ -75,31 +78,31 @@ SILENCE: Final[Mapping[str, int]] = {
 
 
 ANSWER_S: Final = 1.5
-"""Seconds within which a server that works answers a connection taken from the pool. A paused one keeps it open."""
+"""Seconds within which the server must answer the ping on a connection taken from the pool. A paused server does not."""
 OWN_CONNECTIONS: Final = 10
-"""Connections that a gateway may use beside those of the pages' threads: writer, reader, heartbeat, reports."""
+"""Maximum number of a gateway's connections besides those of the web threads: writer, reader, heartbeat, reports."""
 BUSY_MS: Final = 5000
-"""Wait for a SQLite file that another process writes, in milliseconds."""
+"""Maximum wait for an SQLite file that another process is writing, in milliseconds."""
 MAPPED: Final = 2**31 - 2**16
-"""Bytes of a SQLite file that may be read as memory, SQLite's own limit."""
+"""Maximum number of bytes of an SQLite file that are mapped into memory, SQLite's own limit."""
 
 
-def open_engine(url: str, limits: Limits = Limits(), readers: int = 0) -> Engine:  # frozen
+def open_engine(url: str, limits: Limits = Limits(), readers: int = 0) -> Engine:  # Limits is frozen
     """Return an engine on which the gateway sends BEGIN, SAVEPOINT and COMMIT itself.
 
-    With the driver's own transaction handling (pysqlite) a released savepoint is visible to others, and ROLLBACK does not undo
-    it. SQLite uses WAL and synchronous=FULL, so that a commit is on disk when it returns. BUSY_MS is for the command line.
+    With pysqlite's own transaction handling, other connections would see a released savepoint, and ROLLBACK would not undo it.
+    SQLite uses WAL and synchronous=FULL, so that a commit is on disk when it returns. Commands wait BUSY_MS for a lock.
 
     Args:
-        url: SQLAlchemy's URL of the database.
-        limits: Only for PostgreSQL.
-        readers: Number of threads that read at the same time beside the gateway's own.
+        url: Database URL in SQLAlchemy's format.
+        limits: Time limits, used only for PostgreSQL.
+        readers: Number of web threads that read concurrently.
     """
-    # Errors reach the log: they must not contain row values, which may be names or addresses.
+    # Errors are logged, so they must not contain row values, which may be names or addresses.
     ours: dict[str, Any] = {"isolation_level": "AUTOCOMMIT", "hide_parameters": True}
     if _in_memory(url):
         ours["poolclass"] = StaticPool
-    else:  # the last ones of a pool are closed after use
+    else:  # connections beyond pool_size are closed after use
         ours |= {"pool_size": OWN_CONNECTIONS // 2, "max_overflow": OWN_CONNECTIONS - OWN_CONNECTIONS // 2 + readers}
     if url.startswith("sqlite"):
         engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": BUSY_MS / 1000}, **ours)
@@ -111,16 +114,16 @@ def open_engine(url: str, limits: Limits = Limits(), readers: int = 0) -> Engine
         event.listen(engine, "connect", partial(_postgresql_limits, limits))
         event.listen(engine, "checkout", partial(_check_connection, engine.dialect))
     event.listen(engine, "reset", _discard_appended)
-    # Events of what SQLAlchemy executes itself, which a CompiledStatement does not raise.
+    # SQLAlchemy raises these events for its own statements, but not for a CompiledStatement.
     for name in ("do_execute", "do_executemany", "do_execute_no_params"):
         event.listen(engine, name, _send_appended_first, named=True)
     return engine
 
 
 def read_as_memory(connection: Connection) -> None:
-    """Map a SQLite file into memory for a search, which reads hundreds of pages with a system call for each otherwise.
+    """Map an SQLite file into memory, so that a search of hundreds of pages does not need a system call for each page.
 
-    Not for connections that write, because the file is mapped anew whenever it has grown.
+    Do not call it for connections that write, because SQLite maps the file again whenever it has grown.
     """
     if connection.dialect.name == "sqlite" and "mapped" not in connection.info:
         connection.exec_driver_sql(f"PRAGMA mmap_size={MAPPED}")
@@ -128,9 +131,9 @@ def read_as_memory(connection: Connection) -> None:
 
 
 def _check_connection(dialect: Dialect, connection: Any, _record: object, _fairy: object) -> None:
-    """Replace a broken connection of the pool. SQLAlchemy's own ping would wait for a silent server for ever.
+    """Replace a broken connection of the pool. SQLAlchemy's own ping would wait forever for an unresponsive server.
 
-    Raises ConnectionTimeout for a silent server, on which a new connection would be silent too.
+    Raises ConnectionTimeout for an unresponsive server, because a new connection would not be answered either.
     """
     from psycopg.errors import ConnectionTimeout  # installed with the extra `postgres`
 
@@ -143,7 +146,7 @@ def _check_connection(dialect: Dialect, connection: Any, _record: object, _fairy
 
 
 def _ping_server(libpq: Any, within_s: float) -> None:
-    """Wait for the answer to an empty statement. Raises the driver's error, ConnectionTimeout if none comes in time."""
+    """Send an empty statement and wait for the reply. Raises the driver's error, or ConnectionTimeout after `within_s`."""
     from psycopg.errors import ConnectionTimeout, OperationalError  # installed with the extra `postgres`
     from psycopg.pq import ExecStatus
 
@@ -159,7 +162,7 @@ def _ping_server(libpq: Any, within_s: float) -> None:
         while (result := libpq.get_result()) is not None:
             if result.status == ExecStatus.FATAL_ERROR:
                 raise OperationalError("the server has ended the connection")
-    except BaseException:  # its answer may still come: the connection is unusable
+    except BaseException:  # the reply may still come, so the connection is unusable
         libpq.finish()
         raise
 
@@ -173,14 +176,14 @@ def _send_appended_first(context: ExecutionContext, **_statement: object) -> Non
     """Send appended rows before a statement that SQLAlchemy executes itself."""
     try:
         appended = APPENDED in context.root_connection.info
-    except NotImplementedError:  # SQLAlchemy asks the server for its version before the pool has the first connection
+    except NotImplementedError:  # SQLAlchemy queries the server's version before the pool has a connection
         return
     if appended:
         flush(context.root_connection)
 
 
 def _postgresql_limits(limits: Limits, connection: Any, record: Any) -> None:
-    """Set the limits by SQL: a pooler in between may not pass on connection options."""
+    """Set the time limits with SQL statements, because a connection pooler may not pass on connection options."""
     values = {
         "statement_timeout": limits.statement_s,
         "lock_timeout": limits.lock_s,

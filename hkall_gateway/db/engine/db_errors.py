@@ -1,4 +1,4 @@
-"""Classify database errors: to be retried at once, temporarily unavailable, or a bug of the gateway."""
+"""Classify database errors: conflicts to retry at once, a temporarily unavailable database, and bugs of the gateway."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from hkall_gateway.rules.vocabulary import LostRace
 
 
 class Unavailable(Exception):
-    """The database is away or too busy. No change was made, and the caller may try again later."""
+    """The database is unreachable or too busy. No change was made, and the caller may try again later."""
 
 
 class NearlyFull(Unavailable):
-    """The disk of the database is nearly full. The rest is reserved for work that has begun."""
+    """The database's disk is nearly full. The remaining space is reserved for work that has begun."""
 
 
 class DbErrorClass(StrEnum):
     """The kinds of database errors.
 
-    CONFLICT: another gateway interfered, and a retry sees its changes. LOST: the connection broke, or its server no longer
-    takes writes. BUSY: the database is locked or overloaded, or its disk is full or fails. BUG: all other errors.
+    Attributes:
+        CONFLICT: Another gateway made a change first. A retry sees that change.
+        LOST: The connection broke, or the server no longer accepts writes.
+        BUSY: The database is locked or overloaded, or its disk is full or failing.
+        BUG: Any other error.
     """
 
     CONFLICT = "conflict"
@@ -49,7 +52,7 @@ STATES: Final[Mapping[str, DbErrorClass]] = {
     "57014": DbErrorClass.BUSY,       # query_canceled: statement_timeout
     "58":    DbErrorClass.BUSY,       # system errors
 }
-"""Fault by SQLSTATE, or by its class (two characters) if the state has no row. Source: PostgreSQL, appendix A."""
+"""Error class by SQLSTATE, or by the first two characters of an unlisted SQLSTATE. Source: PostgreSQL, appendix A."""
 # fmt: on
 
 # fmt: off
@@ -60,14 +63,14 @@ SQLITE: Final[Mapping[int, DbErrorClass]] = {
     sqlite3.SQLITE_FULL:     DbErrorClass.BUSY,   # the disk is full
     sqlite3.SQLITE_CANTOPEN: DbErrorClass.BUSY,   # a file beside the database cannot be made: no disk, or a full one
 }
-"""Fault by SQLite's primary result code; all others are bugs. Source: sqlite.org/rescode.html."""
+"""Error class by SQLite's primary result code. Unlisted codes are bugs. Source: sqlite.org/rescode.html."""
 # fmt: on
 
 CERTAIN: Final = frozenset({"25P03"})
-"""Sent only to a session that is silent inside its transaction: the server does not read a COMMIT that follows."""
+"""SQLSTATEs that prove a rollback. After 25P03 (session idle inside a transaction) the server does not read a COMMIT."""
 
 _PRIMARY: Final = 0xFF
-"""Mask for the primary part of an SQLite result code; the other bits give detail, for example that another process recovers."""
+"""Mask for the primary part of an SQLite result code. The other bits are the extended code."""
 
 
 def classify(connection: Connection, error: BaseException) -> DbErrorClass:
@@ -89,7 +92,7 @@ def is_file_locked(error: BaseException) -> bool:
 
 
 def is_disk_error(error: BaseException) -> bool:
-    """Return whether the disk of an SQLite file is full, fails or takes no writes."""
+    """Return whether the disk of an SQLite file is full, failing or read-only."""
     return _sqlite_code(error) in SQLITE.keys() - {sqlite3.SQLITE_BUSY}
 
 
@@ -99,7 +102,7 @@ def certainly_undone(error: BaseException) -> bool:
 
 
 def _sqlite_code(error: BaseException) -> int:
-    """Return SQLite's primary result code, 0 for another error."""
+    """Return SQLite's primary result code, or 0 if the error is not from SQLite."""
     return int(getattr(_cause(error), "sqlite_errorcode", 0)) & _PRIMARY
 
 
@@ -112,18 +115,18 @@ def _state(error: BaseException) -> str:
 
 
 def error_for_caller(error: BaseException) -> BaseException:
-    """Return the error for the caller when all retries failed: Unavailable, except for a duplicate row, which remains a bug."""
+    """Return the error to report after all retries: Unavailable, but a lost race or a duplicate row unchanged."""
     broken_rule = isinstance(error, LostRace) or _state(error) == "23505"
     return error if broken_rule else unavailable(error)
 
 
 def unavailable(error: BaseException) -> Unavailable:
-    """Return `error` as an Unavailable whose text names the kind of error and no row values."""
+    """Wrap `error` in an Unavailable whose text has the kind of error but no row values."""
     made = Unavailable(name_of(error))
     made.__cause__ = error
     return made
 
 
 def name_of(error: BaseException) -> str:
-    """Return the kind of an error for the log, without row values."""
+    """Return the error's type and code for the log, without row values."""
     return f"{type(_cause(error)).__name__} {_state(error) or getattr(_cause(error), 'sqlite_errorname', '')}".strip()

@@ -1,8 +1,8 @@
-"""Deadlines of commands: a unit of work begins before its deadline, or never.
+"""Deadlines for commands: a unit of work begins before its deadline or does not run.
 
-A protocol makes a `Deadline` for each message and binds it with `until`, and `execute` passes it to the database with every
-unit of the command. The writer checks it inside the transaction, once the locks are held, in every run of the unit. Either the
-writer takes a unit or the protocol's timer does: after the timer has replied "try again", no unit of the command begins.
+A protocol creates a `Deadline` for each message and binds it with `until`, and `execute` passes it to the database with every
+unit of the command. The writer checks the deadline inside the transaction, once the locks are held, in every run of the unit.
+After the protocol's timer has replied "try again", no unit of the command begins.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Expired(Unavailable):
 
 
 class Undecided(Exception):
-    """The command has begun and its outcome is not known in time. Its caller gets no answer: the connection is closed."""
+    """The command has begun, but its outcome is not known in time. The connection is closed without a reply."""
 
 
 class Deadline:
-    """The second of `seconds`, a monotonic clock, until which the units of one command may begin. Safe from any thread."""
+    """The time until which the units of one command may begin, on the monotonic clock `seconds`. Thread-safe."""
 
     __slots__ = ("_begun", "_lock", "_seconds", "over", "until_s", "why")
 
@@ -34,9 +34,9 @@ class Deadline:
         self._lock = Lock()
         self._begun = 0
         self.over = False
-        """Whether no unit may begin any more."""
+        """Whether the command has expired, so that no further unit may begin."""
         self.why = ""
-        """Why the command expired: "late" or "gone"; "" if it did not."""
+        """Why the command expired ("late" or "gone"), or "" if it has not expired."""
 
     @property
     def left_s(self) -> float:
@@ -44,7 +44,7 @@ class Deadline:
         return max(0.0, self.until_s - self._seconds())
 
     def begin(self, *, again: bool, late: bool) -> bool:
-        """Take a unit for the writer. Return False if it may not begin any more.
+        """Record that the writer begins a unit. Return False if the unit may no longer begin.
 
         Args:
             again: The unit has begun before, in a run that was rolled back.
@@ -59,12 +59,12 @@ class Deadline:
             return True
 
     def undo(self) -> None:
-        """Take back `begin`: the unit was rolled back."""
+        """Reverse `begin` for a unit that was rolled back."""
         with self._lock:
             self._begun -= 1
 
     def drop(self, why: str = "gone") -> bool:
-        """Let no further unit begin. Return False if one has begun, so that "try again" would be wrong."""
+        """Prevent further units from beginning. Return False if a unit has begun and "try again" would be wrong."""
         with self._lock:
             if self._begun:
                 self.over = True
@@ -80,12 +80,12 @@ _CURRENT: Final[ContextVar[Deadline | None]] = ContextVar("deadline", default=No
 
 
 def bind_deadline(deadline: Deadline) -> None:
-    """Bind the deadline of the commands that the running context gives from now on."""
+    """Set the deadline for all later commands of the current context."""
     _CURRENT.set(deadline)
 
 
-class until:  # noqa: N801  # it is used as a word: with until(deadline):
-    """Bind the deadline of the commands inside: `with until(deadline):`, with None for work without a deadline."""
+class until:  # noqa: N801  # used like a function: with until(deadline):
+    """Context manager that sets the deadline for the commands inside it. None means no deadline."""
 
     __slots__ = ("_deadline", "_token")
 
@@ -96,21 +96,21 @@ class until:  # noqa: N801  # it is used as a word: with until(deadline):
         self._token = _CURRENT.set(self._deadline)
 
     def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
-        # A discarded coroutine is closed in another context, where the token is invalid; its own context is gone with it.
+        # A discarded coroutine is closed in another context, where the token is invalid. Its own context no longer exists.
         if raised is not GeneratorExit:
             _CURRENT.reset(self._token)
 
 
 def current() -> Deadline | None:
-    """Return the deadline of the command that is being executed, or None without one."""
+    """Return the deadline of the command being executed, or None if it has no deadline."""
     return _CURRENT.get()
 
 
 @contextmanager
 def without() -> Iterator[None]:
-    """Run the units inside without a deadline, such as those of a bulk change, once the first one may begin.
+    """Run the units inside the block without a deadline, such as the units of a bulk change.
 
-    Raises Expired if the deadline has passed already.
+    Raises Expired if the deadline has passed before the block.
     """
     deadline = current()
     if deadline is not None and not deadline.begin(again=False, late=False):
@@ -124,9 +124,9 @@ def without() -> Iterator[None]:
 
 
 class DatabaseClock:
-    """The offset of the database's clock, as the last transaction measured it.
+    """The offset of the database's clock, measured in the last transaction.
 
-    It shows that this machine was paused as a whole, which its own clocks do not.
+    It reveals that this whole machine was paused, which the machine's own clocks do not show.
     """
 
     def __init__(self, seconds: Callable[[], float]) -> None:
@@ -134,9 +134,9 @@ class DatabaseClock:
         self._ahead_s: float | None = None
 
     def measured(self, there_s: float) -> None:
-        """Take note of the database's present time, in seconds."""
+        """Record the database's current time in seconds."""
         self._ahead_s = there_s - self._seconds()
 
     def there(self, here_s: float) -> float | None:
-        """Convert seconds of our clock to the database's. Return None before the first measurement."""
+        """Convert seconds of our clock to seconds of the database's clock. Return None before the first measurement."""
         return None if self._ahead_s is None else here_s + self._ahead_s

@@ -1,8 +1,8 @@
 """Run a group of units of work: all in one durable commit, or in parts if the group fails.
 
-A unit fails alone, wherever it fails: in taking its locks, in its work, at COMMIT. The units of a group run without savepoints,
+A unit fails alone, whether it fails in taking its locks, in its work or at COMMIT. The units of a group run without savepoints,
 because they seldom raise (a refusal is a return value) and a savepoint costs as much as a query. If the group fails, it is
-rolled back and divided, and its parts run one after the other in transactions of their own, until the unit at fault is alone.
+rolled back and divided, and its parts run one after the other in separate transactions, until the failing unit is alone.
 
 A unit in conflict with another gateway is retried a few times, alone. If the connection broke before COMMIT was sent, no change
 was made, and the group is retried once. If it broke during COMMIT, a new connection queries the outcome (`commit_fate`):
@@ -48,7 +48,7 @@ FIRST_PAUSE_S = 0.005
 
 
 class _UnitFailed(Exception):
-    """`error` ended the unit at `place` of its group. It may come from a row that an earlier unit appended."""
+    """The unit at index `place` of its group raised `error`, possibly for a row that an earlier unit appended."""
 
     def __init__(self, place: int, error: Exception) -> None:
         super().__init__(place)
@@ -56,7 +56,7 @@ class _UnitFailed(Exception):
 
 
 class _Uncommitted(Exception):
-    """The commit itself failed. If it was `sent`, it may have succeeded although its reply was lost."""
+    """The commit itself failed. If COMMIT was `sent`, it may have succeeded although the reply was lost."""
 
     def __init__(self, error: Exception, *, sent: bool, transaction: Transaction | None = None) -> None:
         super().__init__(error, sent)
@@ -84,37 +84,37 @@ def run_group(
     draw: Callable[[], float] = constant_pause,
     clock: DatabaseClock | None = None,
 ) -> GroupResult:
-    """Run all `jobs` in one durable commit, or in several if one of them fails the others.
+    """Run all `jobs` in one durable commit, or in several commits if the group fails.
 
     Args:
-        connection: The writer's own.
-        make_unit: Makes a unit of work on the connection.
+        connection: The writer's connection.
+        make_unit: Creates a unit of work on the connection.
         jobs: At least one.
         before_commit: Called before each COMMIT. Its exception counts as a failed commit.
         draw: Returns a random number in [0, 1), for the pause before jobs in conflict are retried.
-        clock: Notes the time of a database on another machine.
+        clock: Records the time of a database on another machine.
     """
     result = _run_in_parts(_Transaction(connection, make_unit, before_commit, clock), jobs)
     if tries := max((job.tries for job in result.again), default=0):
-        # Longer with every try, and random so that two gateways do not collide again.
+        # The pause grows with every try, and is random so that two gateways do not collide again.
         return replace(result, pause_s=FIRST_PAUSE_S * float(2**tries) * draw())
     return result
 
 
 def read_group(connection: Connection, make_unit: MakeUnit, jobs: Sequence[Job]) -> GroupResult:
-    """Run queries in one snapshot. Their lines of the journal are discarded, and other writes refused or rolled back."""
+    """Run queries in one snapshot. Appended journal lines are discarded, and other writes are refused or rolled back."""
     return _run_in_parts(_Snapshot(connection, make_unit), jobs)
 
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """Queries share one unit of work, in a transaction that only reads."""
+    """A read-only transaction in which all queries share one unit of work."""
 
     connection: Connection
     make_unit: MakeUnit
 
     def open(self, jobs: Sequence[Job], *, briefly: bool) -> tuple[Sequence[UnitOfWork], float | None]:  # noqa: ARG002
-        """Begin, and read ahead. Return the same unit for each job, and no time."""
+        """Begin the transaction and prefetch rows. Return the same unit for each job, and None for the time."""
         _BEGIN_READ[self.connection.dialect.name].write(self.connection)
         self.connection.info[SNAPSHOT] = True
         unit = self.make_unit(self.connection)
@@ -124,17 +124,17 @@ class _Snapshot:
     def close(self) -> None:
         """End the snapshot."""
         discard(self.connection)
-        # PostgreSQL's driver forgets its prepared statements at a ROLLBACK; its transaction is read-only.
+        # psycopg forgets its prepared statements at ROLLBACK, so the read-only transaction is committed instead.
         (_ROLLBACK if self.connection.dialect.name == "sqlite" else _COMMIT).change(self.connection)
 
     def answer(self, job: Job, _unit: UnitOfWork, result: object) -> None:
-        """Give the caller its result."""
+        """Pass the result to the caller."""
         job.reply(result, None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Transaction:
-    """Each unit of work has its locks, in a transaction that is committed durably."""
+    """A durably committed transaction in which each job has its own unit of work."""
 
     connection: Connection
     make_unit: MakeUnit
@@ -142,10 +142,10 @@ class _Transaction:
     clock: DatabaseClock | None
 
     def open(self, jobs: Sequence[Job], *, briefly: bool) -> tuple[Sequence[UnitOfWork], float | None]:
-        """Begin, take the locks and read ahead. `briefly` limits the wait for what another gateway has locked.
+        """Begin the transaction, take the locks and prefetch rows. `briefly` shortens the wait for another gateway's locks.
 
         Returns:
-            A unit for each job, and the database's time in seconds with the locks held, if a deadline depends on it.
+            A unit for each job, and the database's time in seconds after locking, or None if no deadline depends on it.
         """
         connection, locks, there_s = self.connection, [job.locks for job in jobs], None
         _BEGIN[connection.dialect.name].write(connection)
@@ -163,7 +163,7 @@ class _Transaction:
         return units, there_s
 
     def close(self) -> None:
-        """Commit, with the appended rows. Raises the error of such a row, else _Uncommitted."""
+        """Send the appended rows and commit. Raises the error of an appended row, or _Uncommitted if the commit fails."""
         try:
             self.before_commit()
         except Exception as error:
@@ -177,17 +177,17 @@ class _Transaction:
             raise _Uncommitted(error, sent=not certainly_undone(error), transaction=transaction) from error
 
     def answer(self, job: Job, unit: UnitOfWork, result: object) -> None:
-        """Notify the listeners, then give the caller its result."""
+        """Notify the listeners, then pass the result to the caller."""
         try:
             job.context.run(unit.committed)
-        finally:  # a listener's bug goes to the log; the caller still gets the committed result
+        finally:  # the caller gets the committed result even if a listener raises
             job.reply(result, None)
 
 
 def _run_units(transaction: _Transaction | _Snapshot, jobs: Sequence[Job], *, briefly: bool) -> list[ReplyCallback]:
-    """Run units without savepoints, and return their answers for after the commit. Any exception undoes all.
+    """Run units without savepoints, and return the replies to send after the commit. Skip units whose deadline has passed.
 
-    A unit whose deadline has passed does not run.
+    Any exception fails the whole group.
     """
     units, there_s = transaction.open(jobs, briefly=briefly)
     answers: list[ReplyCallback] = []
@@ -206,7 +206,7 @@ def _run_units(transaction: _Transaction | _Snapshot, jobs: Sequence[Job], *, br
 
 
 def _run_in_parts(transaction: _Transaction | _Snapshot, jobs: Sequence[Job]) -> GroupResult:
-    """Run a group. If it fails, run its parts one after the other, each in a transaction of its own."""
+    """Run a group. If it fails, run its parts one after the other in separate transactions."""
     connection = transaction.connection
     answers: list[ReplyCallback] = []
     again: list[Job] = []
@@ -235,7 +235,7 @@ def _run_in_parts(transaction: _Transaction | _Snapshot, jobs: Sequence[Job]) ->
 
 
 def _divide_group(jobs: Sequence[Job], place: int | None) -> list[Sequence[Job]]:
-    """Divide a failed group: the unit at `place` alone, or two halves if the unit at fault is not known."""
+    """Divide a failed group: the unit at index `place` alone, or two halves if the failing unit is not known."""
     if place is None:
         half = len(jobs) // 2
         return [jobs[:half], jobs[half:]]
@@ -262,17 +262,17 @@ def _settle_failure(
 def _settle_lost(
     connection: Connection, jobs: Sequence[Job], raised: Exception, answers: Sequence[ReplyCallback]
 ) -> GroupResult:
-    """Return the outcome for units whose connection broke. `answers` are for a COMMIT that succeeded."""
+    """Return the result of units whose connection broke. `answers` are the replies if COMMIT has succeeded."""
     if not connection.invalidated:
         connection.invalidate()
-    connection.rollback()  # SQLAlchemy connects again only after this
+    connection.rollback()  # SQLAlchemy reconnects only after a rollback
     if isinstance(raised, _Uncommitted) and raised.sent:
         return GroupResult((), lost=raised.error, in_doubt=partial(_settle_in_doubt, jobs, raised, answers))
     return replace(_retry_once(jobs, _database_error(raised)), lost=_database_error(raised))
 
 
 def _retry_once(jobs: Sequence[Job], error: Exception) -> GroupResult:
-    """Return the outcome for units that had no effect. Each is retried once."""
+    """Return the result of units that had no effect. Each unit is retried once, then refused."""
     again = [job for job in jobs if not job.tries]
     refused = [job.refusal(error) for job in jobs if job.tries]
     for job in again:
@@ -284,9 +284,9 @@ def _retry_once(jobs: Sequence[Job], error: Exception) -> GroupResult:
 def _settle_in_doubt(
     jobs: Sequence[Job], failed: _Uncommitted, answers: Sequence[ReplyCallback], connection: Connection | None
 ) -> GroupResult:
-    """Query the outcome of a COMMIT on a new connection, and return it for its units."""
+    """Query the outcome of a COMMIT on a new connection, and return the result of its units."""
     fate = fate_of(connection, failed.transaction) if connection is not None and failed.transaction else Fate.UNKNOWN
-    import structlog  # here: commands import this module and seldom log
+    import structlog  # imported late, because most commands load this module but never log
 
     structlog.get_logger().warning("database.commit_asked", fate=fate.value, units=len(jobs))
     if fate is Fate.COMMITTED:

@@ -1,8 +1,8 @@
-"""Lock what a unit of work decides about, so that two gateways on PostgreSQL do not decide at the same time.
+"""Lock the objects that a unit of work decides about, so that two gateways on PostgreSQL do not decide at the same time.
 
-A group first takes the locks of all its units, always in one order, so that two gateways never deadlock: first advisory locks
-by name (a card, a copy, a RequestId, a document), for objects that may have no row yet or a row in another system, then row
-locks on requests. Only the channels that a courier claims are tried without waiting.
+A group first takes the locks of all its units, always in the same order, so that two gateways never deadlock. Advisory locks
+by name (a card, a copy, a RequestId, a document) come first, because these objects may not have a row in this database. Row
+locks on requests follow. Only the locks of channels that a courier claims are tried without waiting.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from hkall_gateway.db.engine.compiled import CompiledStatement
 from hkall_gateway.db.tables import CANDIDATES, IS_OPEN, REQUESTS
 
 SNAPSHOT: Final = "snapshot"
-"""The key of a connection's `info` that is true while it reads in a snapshot, where PostgreSQL locks no rows."""
+"""Key in `Connection.info`, true during a read-only snapshot, in which PostgreSQL cannot lock rows."""
 
 Pair = tuple[str, str]
 Named = tuple[str, tuple[str, ...]]
 Fits = Callable[[ColumnElement[str], str], ColumnElement[bool]]
-"""Makes a condition of a column and a parameter's name."""
+"""Builds a condition from a column and the name of a parameter."""
 NOTHING: Pair = ("", "")
 
 
@@ -33,9 +33,15 @@ NOTHING: Pair = ("", "")
 class LockSet:
     """The objects that a unit of work decides about. Empty fields are not locked.
 
-    `request` is our number, and `item` is (agency, barcode), of which only the barcode is locked. `partner_ids` are RequestIds
-    between libraries and `placed` is a discovery system's, each (agency, value). `document` is a key of the inbox, `channel` a
-    recipient of the outbox. `whole` adds all open requests of the patron, and `former` is a card that `patron` replaces.
+    Attributes:
+        request: Our number of the request.
+        item: (agency, barcode) of a copy. Only the barcode is locked.
+        partner_ids: (agency, value) of RequestIds used between libraries.
+        placed: (agency, value) of the RequestId of a discovery system.
+        document: (agency, digest) of a document in the inbox.
+        channel: Recipient of messages in the outbox.
+        whole: Whether to lock all open requests of `patron` and `former`, too.
+        former: Card that was replaced by the card `patron`.
     """
 
     patron: str = ""
@@ -62,7 +68,7 @@ class LockSet:
                 yield _lock_name(kind, agency, value)
 
     def requests(self) -> Iterator[Named]:
-        """Yield the requests to lock, each as a key of WAYS and its values."""
+        """Yield (key of WAYS, values to find) for each request to lock."""
         cards = (self.patron, self.former) if self.whole else ()
         ones = (("number", self.request), ("copy", self.item[1]), *(("card", card) for card in cards))
         yield from ((way, (value,)) for way, value in ones if value)
@@ -73,7 +79,7 @@ class LockSet:
 
 @dataclass(frozen=True, slots=True)
 class LockKey:
-    """The columns that identify a request in one way, among the rows that satisfy `only`."""
+    """The columns by which a request is found, among the rows that satisfy `only`."""
 
     columns: tuple[ColumnElement[str], ...]
     only: tuple[TextClause, ...] = ()
@@ -88,7 +94,7 @@ WAYS: Final[Mapping[str, LockKey]] = {
     "wire":   LockKey((R.wire_agency, R.wire_id)),
     "placed": LockKey((R.placed_by, R.placed_id)),
 }
-"""Each is served by an index of its own."""
+"""Ways to find a request that is to be locked. Each uses a separate index."""
 # fmt: on
 
 NO_LOCKS = LockSet()
@@ -102,7 +108,7 @@ def take(connection: Connection, wanted: Sequence[LockSet]) -> None:
         _BY_NAME.write(connection, numbers=numbers)
     meant = {named for one in wanted for named in one.requests()}
     if ids := sorted({value[1] for way, value in meant if way == "wire"}):
-        # The requests for which a lender was asked under one of these RequestIds, now or formerly.
+        # Add the requests that were sent to a present or former lender under one of these RequestIds.
         meant |= {("number", (number,)) for (number,) in _FORMER.cells(connection, ids=ids)}
     if meant:
         lock, values = _row_lock(meant)
@@ -110,13 +116,13 @@ def take(connection: Connection, wanted: Sequence[LockSet]) -> None:
 
 
 def try_channels(connection: Connection, channels: Sequence[str]) -> set[str]:
-    """Lock the channels that no other gateway has locked until the transaction ends, and return them. PostgreSQL only."""
+    """Try to lock channels until the transaction ends, and return the locked channels. PostgreSQL only."""
     tried = _TRY.cells(connection, numbers=[_lock_number(_lock_name(CHANNEL, "", channel)) for channel in channels])
     return {channel for channel, (ours,) in zip(channels, tried, strict=True) if ours}
 
 
 def _row_lock(meant: Set[Named]) -> tuple[CompiledStatement, Mapping[str, Any]]:
-    """Return the statement that locks the named requests, and its values."""
+    """Return the statement that locks the requests in `meant`, and its parameters."""
     values: dict[str, list[str]] = {}
     for way, value in sorted(meant):
         for n, part in enumerate(value):
@@ -137,7 +143,7 @@ def _lock_number(name: str) -> int:
 
 
 def _is(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
-    return column == bindparam(name)  # PostgreSQL plans this once, but a condition with a list every time
+    return column == bindparam(name)  # PostgreSQL caches this plan, but plans a condition with a list every time
 
 
 def _is_any_of(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
@@ -146,9 +152,9 @@ def _is_any_of(column: ColumnElement[str], name: str) -> ColumnElement[bool]:
 
 @cache
 def _row_lock_statement(ways: tuple[str, ...], fits: Fits) -> CompiledStatement:
-    """Return a statement that locks requests in these ways, each by its own index.
+    """Return a statement that locks the requests found in any of `ways`, each by its own index.
 
-    It combines any first value of a pair with any second one, which locks more rows than needed.
+    It combines every first value of a pair with every second value, so it may lock more rows than needed.
     """
     named = {way: [fits(column, f"{way}_{n}") for n, column in enumerate(WAYS[way].columns)] for way in ways}
     found = (and_(*all_of, *WAYS[way].only) for way, all_of in named.items())
@@ -157,6 +163,6 @@ def _row_lock_statement(ways: tuple[str, ...], fits: Fits) -> CompiledStatement:
 
 _FORMER = CompiledStatement(select(CANDIDATES.c.request).where(_is_any_of(CANDIDATES.c.wire_id, "ids")))
 _EACH = func.unnest(bindparam("numbers", type_=ARRAY(BigInteger)))
-# One by one in the order given: in any other order a lock could meet another gateway's half-way.
+# PostgreSQL takes the locks in the order of the array. In any other order two gateways could deadlock.
 _BY_NAME = CompiledStatement(select(func.pg_advisory_xact_lock(_EACH).label("locked")))
 _TRY = CompiledStatement(select(func.pg_try_advisory_xact_lock(_EACH).label("ours")))

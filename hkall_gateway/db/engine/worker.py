@@ -1,6 +1,6 @@
 """Run queued jobs in groups, on a thread with a connection of its own or in the reactor's thread.
 
-A worker survives the loss of its database. Meanwhile it refuses jobs at once, and tries to connect every half second.
+A worker survives the loss of its database connection. Until it has reconnected, it refuses jobs immediately.
 """
 
 from __future__ import annotations
@@ -28,10 +28,13 @@ ReplyCallback = Callable[[], object]
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A queued unit of work. `reply` passes its result or error to the caller, in the reactor's thread.
+    """A queued unit of work.
 
-    A `repeatable` job may be retried after an unknown outcome, because two commits have the effect of one. A job with a
-    `deadline` begins before it or never. `until_there_s` is the deadline by the clock of a database on another machine.
+    Attributes:
+        reply: Passes the result or the error to the caller, in the reactor's thread.
+        repeatable: Whether to retry the job after an unknown outcome, because two commits have the effect of one.
+        deadline: The time before which the job must begin. A late job does not run.
+        until_there_s: The deadline by the clock of a database on another machine.
     """
 
     work: Callable[[UnitOfWork], object]
@@ -45,10 +48,10 @@ class Job:
     _begun: bool = False
 
     def begin(self, there_s: float | None) -> bool:
-        """Begin the job in this run, with its locks held. Return False if its deadline has passed.
+        """Begin a run of the job, with its locks held. Return False if its deadline has passed.
 
         Args:
-            there_s: The database's time in seconds, if it has a clock of its own.
+            there_s: The database's time in seconds, or None if it was not measured.
         """
         if self.deadline is None:
             return True
@@ -57,7 +60,7 @@ class Job:
         return self._begun
 
     def undo(self) -> None:
-        """Let the deadline's timer take the job, which was rolled back and waits for another run."""
+        """Record that the run was rolled back, so that the deadline's timer may expire the job before its next run."""
         if self._begun and self.deadline is not None:
             self._begun = False
             self.deadline.undo()
@@ -69,20 +72,25 @@ class Job:
         self.reply(None, error)
 
     def refusal(self, error: BaseException) -> ReplyCallback:
-        """Return the answer "try again", with an exception object of its own."""
+        """Return a callback that replies "try again". Each job gets an exception object of its own."""
         return partial(self.fail, unavailable(error))
 
     def expiry(self) -> ReplyCallback:
-        """Return the answer for a job whose deadline has passed, or whose caller is gone."""
+        """Return a callback that replies that the deadline has passed or the caller is gone."""
         return partial(self.fail, Expired("the command did not begin before its deadline"))
 
 
 @dataclass(frozen=True, slots=True)
 class GroupResult:
-    """Outcome of a group: replies to send, jobs to retry alone, and the error that broke the connection.
+    """Outcome of a group.
 
-    `in_doubt` returns the outcome of units whose COMMIT may have failed, by a new connection. Without one their callers get no
-    reply. `refused` is the error of units that the database refused for now, such as that of a full disk.
+    Attributes:
+        answers: Replies to send.
+        again: Jobs to retry, each alone.
+        pause_s: Seconds to wait before the retries.
+        lost: The error that broke the connection.
+        in_doubt: Called with a new connection to query the outcome of an unanswered COMMIT, or with None to give up.
+        refused: The error with which the database temporarily refused units, such as a full disk.
     """
 
     answers: Sequence[ReplyCallback]
@@ -94,19 +102,19 @@ class GroupResult:
 
 
 def give(answers: Sequence[ReplyCallback]) -> None:
-    """Give every answer in order, even if one raises, and raise that error at the end."""
+    """Call every reply callback in order, even if one raises, and raise its error at the end."""
     raised: BaseException | None = None
     for answer in answers:
         try:
             answer()
-        except BaseException as error:  # noqa: BLE001  # whatever it is, the others are not made to wait for it
+        except BaseException as error:  # noqa: BLE001  # the other callers must get their replies after any error
             raised = error
     if raised is not None:
         raise raised
 
 
 def at_once(work: Callable[[], None]) -> None:
-    """Call `work` now, in place of the reactor's next iteration."""
+    """Call `work` immediately instead of in the reactor's next iteration."""
     work()
 
 
@@ -117,18 +125,20 @@ InDoubt: TypeAlias = Callable[[Connection | None], GroupResult]
 
 
 class Worker:
-    """Runs jobs on a thread. A group is all jobs that were queued while the last one ran, at most `batch`.
+    """Runs jobs on a thread, in groups of all jobs that were queued while the last group ran. Counts `groups` and `units`.
 
-    `do_group` runs a group on the thread, and `in_reactor` is the reactor's callFromThread for the answers. `soon` is its
-    callLater(0): the jobs of one iteration are handed over together, and wake the thread once. `groups` and `units` count the
-    work done.
+    Args:
+        do_group: Runs a group on the thread.
+        in_reactor: The reactor's callFromThread, for the replies.
+        batch: Maximum number of jobs in a group.
+        soon: The reactor's callLater(0). Hands over the jobs of one iteration together, so that the thread wakes only once.
     """
 
     def __init__(
         self, engine: Engine, do_group: DoGroup, in_reactor: InReactor, name: str, batch: int, soon: InReactor = at_once
     ) -> None:
         self._engine = engine
-        self._connection = engine.connect()  # here, so that starting a worker raises if the database is away
+        self._connection = engine.connect()  # not on the thread, so that a missing database raises here
         self._do_group, self._in_reactor, self._batch = do_group, in_reactor, batch
         self._arriving, self._soon = list[Job](), soon
         self._waiting, self._again = deque[Job](), deque[Job]()
@@ -183,9 +193,9 @@ class Worker:
         self._connection.close()
 
     def _next_group(self) -> list[Job]:
-        """Return the next group, which is empty once the worker was stopped and has finished its queue.
+        """Wait for the next group. An empty group means that the worker was stopped and has finished its queue.
 
-        Groups of new jobs alternate with single retried jobs, so that retries do not delay the others.
+        Groups of new jobs alternate with single retried jobs, so that retries do not delay new jobs.
         """
         with self._wake:
             while not self._waiting and not self._again and not self._stopping:
@@ -195,8 +205,8 @@ class Worker:
             return [self._waiting.popleft() for _ in range(min(self._batch, len(self._waiting)))]
 
     def _connect_again(self, error: BaseException, in_doubt: InDoubt | None) -> None:
-        """Connect as soon as the database is back, and settle the units `in_doubt`."""
-        import structlog  # here: commands import this module and seldom log
+        """Reconnect as soon as the database is available, and resolve the units in doubt."""
+        import structlog  # imported late, because most commands load this module but never log
 
         structlog.get_logger().warning("database.lost", lane=self._loop_thread.name, why=name_of(error))
         self._connection.close()
@@ -207,13 +217,13 @@ class Worker:
                 self._wake.wait(AWAY_S)
         else:
             in_doubt = None
-        if in_doubt is not None:  # it ends before the database is back
+        if in_doubt is not None:  # the worker was stopped before the database came back
             self._in_reactor(partial(give, in_doubt(None).answers))
             return
         structlog.get_logger().info("database.back", lane=self._loop_thread.name)
 
     def _settle_in_doubt(self, in_doubt: InDoubt) -> bool:
-        """Settle units on the new connection. Return False if that breaks, too."""
+        """Resolve the units in doubt on the new connection. Return False if that connection breaks, too."""
         try:
             result = in_doubt(self._connection)
         except DBAPIError:
@@ -240,10 +250,10 @@ class Worker:
 
 
 class InlineRunner:
-    """Runs the jobs of one reactor iteration at the start of the next one, in the reactor's thread.
+    """Runs the jobs of one reactor iteration at the start of the next iteration, in the reactor's thread.
 
-    It is for queries that take less time than waking a thread. Jobs to retry join the next group. With `at_once` in place of
-    the reactor each job has run when `put` returns.
+    Use it for queries that take less time than waking a thread. Jobs to retry join the next group. If `in_reactor` is
+    `at_once`, each job has run when `put` returns.
     """
 
     def __init__(self, connection: Connection, do_group: DoGroup, in_reactor: InReactor, batch: int = 1) -> None:
