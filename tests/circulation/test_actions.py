@@ -145,7 +145,7 @@ ELSEWHERE = [
 
 
 @pytest.mark.parametrize(("name", "position", "facts"), ELSEWHERE)
-def test_command_impossible_in_the_position_is_refused(
+def test_command_is_refused_when_the_position_does_not_allow_it(
     library: DeskWorld, name: str, position: Position, facts: dict[str, Any]
 ) -> None:
     before = library.given(position, **facts)
@@ -183,7 +183,7 @@ def test_r13_unannounced_item_is_received_and_its_lender_notified(library: DeskW
     assert library.told() == ["CUHK tell_lender_received", "UG1 letter_pickup"]
 
 
-def test_item_of_a_former_lender_is_received_and_the_present_one_cancelled(library: DeskWorld) -> None:
+def test_item_from_a_former_lender_is_received_and_the_current_lender_cancelled(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
     library.go_to("2017-03-06 10:00")
     library.round("silence")
@@ -195,7 +195,7 @@ def test_item_of_a_former_lender_is_received_and_the_present_one_cancelled(libra
     assert library.told()[before:] == ["HKUST cancel_at_lender", "CUHK tell_lender_received", "UG1 letter_pickup"]
 
 
-def test_a_cancelled_copy_that_nobody_announced_goes_home_without_a_letter(library: DeskWorld) -> None:
+def test_unannounced_item_of_a_cancelled_request_is_returned_without_a_letter(library: DeskWorld) -> None:
     library.given(P.CANCELLING)
 
     answer = library.act("receive", barcode="C1")
@@ -204,13 +204,13 @@ def test_a_cancelled_copy_that_nobody_announced_goes_home_without_a_letter(libra
     assert library.letters(Notification.LETTER_PICKUP) == 0
 
 
-def test_a_copy_of_a_library_that_was_not_asked_is_not_received(library: DeskWorld) -> None:
+def test_item_of_a_library_that_was_not_asked_is_refused(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
 
     assert library.act("receive", barcode="P1", agency="POLYU").why is Reason.AGENCY_NOT_OWNER
 
 
-def test_a_copy_that_another_request_holds_is_not_received(library: DeskWorld) -> None:
+def test_item_in_use_by_another_request_is_refused(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
     library.given(P.IN_TRANSIT, wire_id="x")
 
@@ -220,7 +220,7 @@ def test_a_copy_that_another_request_holds_is_not_received(library: DeskWorld) -
 # ---- return, back-dated
 
 
-def test_r17_from_the_book_drop_the_day_counts_that_staff_name(library: DeskWorld) -> None:
+def test_r17_book_drop_return_is_dated_on_the_day_staff_enter(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-17 09:00")
 
@@ -237,7 +237,7 @@ def test_r17_from_the_book_drop_the_day_counts_that_staff_name(library: DeskWorl
         (date(2017, 2, 28), "x", Reason.WRONG_DATE),
     ],
 )
-def test_a_return_is_not_dated_before_the_loan_nor_ahead_nor_back_without_a_reason(
+def test_return_date_is_refused_before_the_loan_in_the_future_or_in_the_past_without_a_reason(
     library: DeskWorld, on: date, reason: str, why: Reason
 ) -> None:
     library.lent_out()
@@ -247,7 +247,7 @@ def test_a_return_is_not_dated_before_the_loan_nor_ahead_nor_back_without_a_reas
     assert library.request().position is P.ON_LOAN
 
 
-def test_r16_return_waits_for_its_dispatch_when_that_is_announced_by_hand(make_library: Callable[..., DeskWorld]) -> None:
+def test_r16_returned_item_awaits_dispatch_when_dispatch_is_announced_manually(make_library: Callable[..., DeskWorld]) -> None:
     library = make_library(BY_HAND)
     library.lent_out()
 
@@ -260,7 +260,7 @@ def test_r16_return_waits_for_its_dispatch_when_that_is_announced_by_hand(make_l
 # ---- lost, damaged, claimed
 
 
-def test_r44_r45_a_lost_book_costs_what_its_owner_charges_and_the_fine_until_that_day(library: DeskWorld) -> None:
+def test_r44_r45_lost_item_is_charged_at_the_owners_price_plus_the_fine_to_date(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-18 10:00")
 
@@ -270,7 +270,7 @@ def test_r44_r45_a_lost_book_costs_what_its_owner_charges_and_the_fine_until_tha
     assert (answer.cents, library.request().lost_on) == (40_400, date(2017, 3, 18))
 
 
-def test_r45_a_price_that_the_owner_has_named_goes_before_its_price_list(library: DeskWorld) -> None:
+def test_r45_price_reported_by_the_owner_overrides_its_price_list(library: DeskWorld) -> None:
     library.lent_out()
 
     library.act("lost", cents=55_000)
@@ -278,7 +278,7 @@ def test_r45_a_price_that_the_owner_has_named_goes_before_its_price_list(library
     assert library.fines() == [("replacement", 55_000), ("processing", 10_000)]
 
 
-def test_r41_a_lost_book_costs_no_further_days(library: DeskWorld) -> None:
+def test_r41_lost_item_accrues_no_further_fine(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-18 10:00")
     library.act("lost", cents=0)
@@ -288,7 +288,7 @@ def test_r41_a_lost_book_costs_no_further_days(library: DeskWorld) -> None:
     assert [fine for fine in library.fines() if fine[0] == "overdue"] == [("overdue", 400)]
 
 
-def test_r45_a_book_lost_on_its_way_home_is_not_the_patrons(library: DeskWorld) -> None:
+def test_r45_item_lost_in_return_transit_is_not_charged_to_the_patron(library: DeskWorld) -> None:
     library.given(P.RETURN_TRANSIT, **ON_LOAN)
 
     assert library.act("lost").cents == 0
@@ -296,7 +296,7 @@ def test_r45_a_book_lost_on_its_way_home_is_not_the_patrons(library: DeskWorld) 
     assert library.fines() == []
 
 
-def test_r45_a_book_of_an_owner_that_nobody_knows_is_flagged(library: DeskWorld) -> None:
+def test_r45_lost_item_of_an_unknown_owner_is_flagged(library: DeskWorld) -> None:
     library.lent_out(partner="GONE")
 
     library.act("lost")
@@ -329,7 +329,7 @@ def test_r45_unknown_price_is_flagged_and_charged_once_later(
     assert "nothing more is charged" in twice.note
 
 
-def test_r45_a_price_is_charged_also_when_the_flag_was_settled_before(make_library: Callable[..., DeskWorld]) -> None:
+def test_r45_price_is_charged_even_if_the_flag_was_settled_before(make_library: Callable[..., DeskWorld]) -> None:
     library = make_library(partners=UNLISTED)
     library.lent_out()
     library.act("lost")
@@ -338,7 +338,7 @@ def test_r45_a_price_is_charged_also_when_the_flag_was_settled_before(make_libra
     assert library.act("lost", cents=40_000).cents == 40_000
 
 
-def test_r45_the_owner_may_ask_for_nothing(make_library: Callable[..., DeskWorld]) -> None:
+def test_r45_owner_may_charge_nothing(make_library: Callable[..., DeskWorld]) -> None:
     library = make_library(partners=UNLISTED)
     library.lent_out()
 
@@ -347,7 +347,7 @@ def test_r45_the_owner_may_ask_for_nothing(make_library: Callable[..., DeskWorld
     assert (answer.note, library.fines(), library.request().flags) == ("", [], "")
 
 
-def test_r45_a_lost_book_that_is_found_needs_no_price(make_library: Callable[..., DeskWorld]) -> None:
+def test_r45_lost_item_that_is_found_needs_no_price(make_library: Callable[..., DeskWorld]) -> None:
     library = make_library(partners=UNLISTED)
     library.lent_out()
     library.act("lost")
@@ -359,7 +359,7 @@ def test_r45_a_lost_book_that_is_found_needs_no_price(make_library: Callable[...
 
 @pytest.mark.parametrize("position", [P.TO_RETURN, P.RETURN_TRANSIT])
 @pytest.mark.parametrize(("used", "owed"), [(True, 5_000), (False, 0)])
-def test_r44_damage_is_declared_until_the_book_is_home_and_paid_by_who_had_it(
+def test_r44_damage_can_be_declared_until_the_item_is_home_and_is_charged_to_its_borrower(
     library: DeskWorld, position: Position, used: bool, owed: int
 ) -> None:
     library.given(position, **{**ON_LOAN, "used": used})
@@ -369,7 +369,9 @@ def test_r44_damage_is_declared_until_the_book_is_home_and_paid_by_who_had_it(
 
 
 @pytest.mark.parametrize(("on", "owed"), [("2017-04-17", 10_000), ("2017-04-18", 40_000)])
-def test_r45_a_book_found_within_its_owners_days_is_not_to_be_paid(library: DeskWorld, on: str, owed: int) -> None:
+def test_r45_charge_is_cancelled_when_a_lost_item_is_found_within_the_owners_period(
+    library: DeskWorld, on: str, owed: int
+) -> None:
     library.lent_out(on="2017-03-18", days=60)
     library.go_to("2017-03-18 10:00")
     library.act("lost")
@@ -390,14 +392,14 @@ def test_r45_payment_for_a_lost_item_is_refunded_when_it_is_found(library: DeskW
     assert (library.owed(), library.fines()[-1]) == (-30_000, ("refund", -30_000))
 
 
-def test_r45_a_damaged_book_costs_what_its_owner_charges(library: DeskWorld) -> None:
+def test_r45_damaged_item_is_charged_at_the_owners_price(library: DeskWorld) -> None:
     library.lent_out()
 
     assert library.act("damaged", reason="coffee").cents == 5_000
     assert (library.fines(), library.request().damaged) == ([("damage", 5_000)], True)
 
 
-def test_r45_each_owner_has_prices_of_its_own(make_library: Callable[..., DeskWorld]) -> None:
+def test_r45_prices_are_kept_per_owner(make_library: Callable[..., DeskWorld]) -> None:
     dear = Partner("CUHK", "Chinese University", charges=Charges(replacement_cents=50_000))
     library = make_library(partners=(dear,))
     library.lent_out()
@@ -407,7 +409,7 @@ def test_r45_each_owner_has_prices_of_its_own(make_library: Callable[..., DeskWo
     assert library.fines() == [("replacement", 50_000)]
 
 
-def test_r41_a_claim_stops_the_fine_on_the_day_that_is_claimed(library: DeskWorld) -> None:
+def test_r41_claimed_return_stops_the_fine_on_the_claimed_day(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-25 10:00")
     library.act("claim", on=date(2017, 3, 18), reason="says so")
@@ -417,7 +419,7 @@ def test_r41_a_claim_stops_the_fine_on_the_day_that_is_claimed(library: DeskWorl
     assert library.request().claimed_on is None
 
 
-def test_a_claimed_book_that_its_owner_finds_is_closed_with_the_fine_until_the_claim(library: DeskWorld) -> None:
+def test_claimed_item_found_by_its_owner_is_closed_with_the_fine_up_to_the_claim(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-25 10:00")
     library.act("claim", on=date(2017, 3, 18))
@@ -427,7 +429,7 @@ def test_a_claimed_book_that_its_owner_finds_is_closed_with_the_fine_until_the_c
     assert (library.request().position, library.owed()) == (P.CLOSED, 400)
 
 
-def test_a_lost_copy_of_ours_is_lost_in_the_catalogue(library: DeskWorld) -> None:
+def test_lost_item_of_ours_is_marked_lost_in_the_catalogue(library: DeskWorld) -> None:
     library.given(P.AT_BORROWER, **LENT)
 
     library.act("lost")
@@ -439,7 +441,7 @@ def test_a_lost_copy_of_ours_is_lost_in_the_catalogue(library: DeskWorld) -> Non
     ("reason", "status"),
     [("not_on_shelf", "Missing"), ("checked_out_locally", "On Loan"), ("not_suitable", "Available On Shelf")],
 )
-def test_r37_a_decline_says_what_became_of_the_copy(library: DeskWorld, reason: str, status: str) -> None:
+def test_r37_decline_updates_the_item_status(library: DeskWorld, reason: str, status: str) -> None:
     library.given(P.PAGED, **LENT)
 
     library.act("decline", reason=reason)
@@ -450,7 +452,7 @@ def test_r37_a_decline_says_what_became_of_the_copy(library: DeskWorld, reason: 
 # ---- place, reopen, extend, force
 
 
-def test_r11a_staff_may_ask_for_a_title_twice(library: DeskWorld) -> None:
+def test_r11a_staff_may_place_a_duplicate_request(library: DeskWorld) -> None:
     library.wish()
 
     answer = library.ask(library.circulation.execute(RequestTitle(CLERK, "UG1", "dune", staff=True)))
@@ -484,7 +486,7 @@ def test_request_that_cannot_be_reopened_is_refused(
     assert library.ask(library.circulation.execute(Reopen(CLERK, "R1", reason=reason))).why is why
 
 
-def test_r14_staff_may_give_more_days_to_collect(library: DeskWorld) -> None:
+def test_r14_staff_may_extend_the_pickup_period(library: DeskWorld) -> None:
     library.given(P.RECEIVED, pickup_last=date(2017, 3, 1), expired_pickup=True)
 
     library.act("extend", on=date(2017, 3, 20), reason="typhoon")
@@ -492,7 +494,7 @@ def test_r14_staff_may_give_more_days_to_collect(library: DeskWorld) -> None:
     assert (library.request().pickup_last, library.request().expired_pickup) == (date(2017, 3, 20), False)
 
 
-def test_staff_may_move_a_due_date_without_a_renewal_and_without_a_fine(library: DeskWorld) -> None:
+def test_staff_may_change_a_due_date_without_a_renewal_or_a_fine(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-20 10:00")
 
@@ -502,13 +504,13 @@ def test_staff_may_move_a_due_date_without_a_renewal_and_without_a_fine(library:
 
 
 @pytest.mark.parametrize("on", [None, date(2017, 3, 15), date(2017, 2, 1)])
-def test_extension_never_shortens(library: DeskWorld, on: date | None) -> None:
+def test_extension_never_shortens_a_period(library: DeskWorld, on: date | None) -> None:
     library.lent_out()
 
     assert library.act("extend", on=on, reason="x").why is Reason.WRONG_DATE
 
 
-def test_r11_a_lender_may_be_given_more_time(library: DeskWorld) -> None:
+def test_r11_staff_may_extend_the_time_limit_of_a_lender(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
     library.go_to("2017-03-06 10:00")
 
@@ -530,7 +532,7 @@ def test_force_sends_no_message_and_is_marked_in_the_journal(library: DeskWorld)
     ("position", "facts", "to"),
     [(P.ON_LOAN, ON_LOAN, P.SHIPPED), (P.AT_BORROWER, LENT, P.ON_LOAN), (P.ON_LOAN, ON_LOAN, None)],
 )
-def test_force_keeps_to_the_requests_own_side(
+def test_force_accepts_only_positions_of_the_requests_side(
     library: DeskWorld, position: Position, facts: dict[str, Any], to: Position | None
 ) -> None:
     library.given(position, **facts)
@@ -538,14 +540,14 @@ def test_force_keeps_to_the_requests_own_side(
     assert library.act("force", position=to, reason="x").why is Reason.WRONG_POSITION
 
 
-def test_force_does_not_give_one_copy_to_two_requests(library: DeskWorld) -> None:
+def test_force_never_assigns_one_item_to_two_requests(library: DeskWorld) -> None:
     ended = library.given(P.CLOSED)
     library.lent_out(wire_id="w-2")
 
     assert library.act("force", ended.id, position=P.ON_LOAN, reason="x").why is Reason.WRONG_POSITION
 
 
-def test_a_barcode_of_two_libraries_needs_the_library(library: DeskWorld) -> None:
+def test_barcode_used_by_two_libraries_requires_the_library(library: DeskWorld) -> None:
     library.lent_out()
     library.lent_out(item_agency="POLYU", partner="POLYU", wire_id="w-2")
 

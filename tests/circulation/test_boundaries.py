@@ -653,11 +653,11 @@ ROWS: tuple[Row, ...] = (
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_the_desk_answers_at_the_boundary_as_the_rule_says(row: Row, make_library: Callable[..., DeskWorld]) -> None:
+def test_result_at_each_boundary_follows_its_rule(row: Row, make_library: Callable[..., DeskWorld]) -> None:
     assert said(row.do(make_library(row.policy))) == row.wanted
 
 
-def test_no_boundary_stands_twice() -> None:
+def test_boundaries_are_unique() -> None:
     assert len({row.name for row in ROWS}) == len(ROWS)
 
 
@@ -668,6 +668,6 @@ AT_THE_DOOR = {
 """Rules of the doors, which the desk does not know, each with the scenario that holds it."""
 
 
-def test_every_published_rule_has_boundaries() -> None:
+def test_every_published_rule_has_boundary_cases() -> None:
     assert {row.name.partition(" ")[0] for row in ROWS} | AT_THE_DOOR.keys() == PUBLISHED_RULES.keys()
     assert all((SCENARIOS / name).exists() for name in AT_THE_DOOR.values())

@@ -34,14 +34,14 @@ def seen(desk: DeskWorld) -> int:
     return int(page.events[-1].line.id)
 
 
-def test_command_on_the_displayed_state_runs(desk: DeskWorld) -> None:
+def test_command_runs_when_the_displayed_state_is_current(desk: DeskWorld) -> None:
     desk.wish()
     done = desk.ask(desk.circulation.execute(Act(CLERK, "R1", reason="no longer wanted", action="cancel"), since=seen(desk)))
     assert isinstance(done, Done)
     assert desk.request().position is P.CANCELLING
 
 
-def test_second_command_on_one_displayed_state_reports_what_the_first_did(desk: DeskWorld) -> None:
+def test_second_command_on_the_same_displayed_state_reports_the_first_change(desk: DeskWorld) -> None:
     desk.given(P.RECEIVED)
     both = seen(desk)
     desk.ask(desk.circulation.execute(Act(CLERK, "R1", action="lend"), since=both))
@@ -51,7 +51,7 @@ def test_second_command_on_one_displayed_state_reports_what_the_first_did(desk: 
     assert desk.request().position is P.ON_LOAN
 
 
-def test_refusal_and_delivered_letter_are_no_changes(desk: DeskWorld) -> None:
+def test_refusal_and_delivered_letter_are_not_changes(desk: DeskWorld) -> None:
     desk.given(P.IN_TRANSIT)
     desk.check_in()
     before = seen(desk)

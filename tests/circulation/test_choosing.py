@@ -85,7 +85,7 @@ def test_request_on_a_public_holiday_waits_at_the_first_library(world: World) ->
     assert wish(world).partner == "CUHK"
 
 
-def test_library_with_a_channel_down_for_too_long_is_skipped(world: World) -> None:
+def test_library_is_skipped_when_its_channel_is_down_too_long(world: World) -> None:
     def fall(unit: UnitOfWork) -> None:
         since = world.now - partners.DOWN_TOO_LONG
         unit.circuits.keep(replace(unit.circuits.find("CUHK"), state=DOWN, down_since=since))
@@ -129,7 +129,7 @@ def test_loans_in_both_directions_are_balanced(world: World) -> None:
     assert (records["CUHK"].lent, records["CUHK"].borrowed) == (5, 4)
 
 
-def test_refusal_lowers_the_record_of_a_library(world: World) -> None:
+def test_refusal_lowers_the_rank_of_a_library(world: World) -> None:
     wish(world)
     decline(world)
 
@@ -141,7 +141,7 @@ def test_refusal_lowers_the_record_of_a_library(world: World) -> None:
 # ---- the next attempt
 
 
-def test_item_gone_meanwhile_is_skipped_with_the_reason(world: World) -> None:
+def test_item_that_became_unavailable_is_skipped_with_the_reason(world: World) -> None:
     wish(world)
     world.store.now(lambda unit: unit.holdings.set_status(ItemKey("HKUST", "S1"), "On Loan"))
 
@@ -186,7 +186,7 @@ def look_for(world: World, agency: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(("seconds", "looked"), [(900, False), (901, True)])
-def test_r7_holdings_that_were_loaded_a_moment_ago_are_as_good_as_a_look(world: World, seconds: int, looked: bool) -> None:
+def test_r7_recently_loaded_holdings_need_no_availability_lookup(world: World, seconds: int, looked: bool) -> None:
     world.store.now(
         lambda unit: unit.partners.write([replace(partner, can_lookup_items=True) for partner in world.start.partners])
     )
@@ -197,7 +197,7 @@ def test_r7_holdings_that_were_loaded_a_moment_ago_are_as_good_as_a_look(world: 
     assert bool(look_for(world, "CUHK")) is looked
 
 
-def test_a_library_that_answers_no_look_ups_is_not_looked_at(world: World) -> None:
+def test_library_without_lookups_is_not_queried(world: World) -> None:
     assert look_for(world, "CUHK") == ()
 
 
@@ -215,7 +215,7 @@ def journal(world: World) -> list[str]:
     return [str(line["event"]) for line in world.store.now(lambda unit: unit.journal.history("R1"))]
 
 
-def test_pinned_request_is_sent_to_no_other_library(world: World) -> None:
+def test_pinned_request_is_not_sent_to_another_library(world: World) -> None:
     wish(world)
 
     assert isinstance(choose(world, "pin", "CUHK"), Done)
@@ -231,7 +231,7 @@ def test_skipped_library_is_not_asked(world: World) -> None:
     assert decline(world).partner == "LU"
 
 
-def test_skipping_the_present_lender_withdraws_the_request_and_asks_the_next(world: World) -> None:
+def test_skipping_the_current_lender_withdraws_the_request_and_asks_the_next(world: World) -> None:
     wish(world)
     world.peers.arrived("CUHK")
 
@@ -241,7 +241,7 @@ def test_skipping_the_present_lender_withdraws_the_request_and_asks_the_next(wor
     assert world.peers.unasked() == ["CUHK CancelRequestItem", "HKUST RequestItem"]
 
 
-def test_an_inserted_copy_is_asked_for_next(world: World) -> None:
+def test_inserted_item_is_requested_next(world: World) -> None:
     put(world, "POLYU", "P1")
     wish(world)
 
@@ -260,9 +260,7 @@ def test_an_inserted_copy_is_asked_for_next(world: World) -> None:
         ("skip", "POLYU", "", Reason.UNKNOWN_ITEM),
     ],
 )
-def test_impossible_choice_is_refused_and_changes_nothing(
-    world: World, what: str, agency: str, barcode: str, why: Reason
-) -> None:
+def test_invalid_choice_is_refused_and_changes_nothing(world: World, what: str, agency: str, barcode: str, why: Reason) -> None:
     put(world, "POLYU", "P7", "b-other")
     wish(world)
     before = skips(world)
@@ -284,7 +282,7 @@ def test_lender_cannot_be_changed_after_the_shipment(world: World, what: str) ->
     assert no.why is Reason.WRONG_POSITION
 
 
-def test_every_place_in_the_list_has_its_reason(world: World) -> None:
+def test_every_lender_list_entry_has_a_reason(world: World) -> None:
     close(world, "LU", day=date(2017, 3, 2))
     wish(world)
 

@@ -45,7 +45,7 @@ def moved(library: DeskWorld, limit: int = 200) -> dict[str, date | None]:
         pytest.param({"claimed_on": date(2017, 3, 10)}, None, id="claimed returned"),
     ],
 )
-def test_r19_a_loan_moves_to_the_next_open_day_as_far_as_others_let_it(
+def test_r19_due_date_moves_to_the_next_open_day_within_other_limits(
     library: DeskWorld, facts: dict[str, Any], until: date | None
 ) -> None:
     library.close_on("HKU", *DAYS)
@@ -55,7 +55,7 @@ def test_r19_a_loan_moves_to_the_next_open_day_as_far_as_others_let_it(
     assert library.request().due == (until or before.due)
 
 
-def test_r14_a_book_on_the_hold_shelf_waits_a_day_longer(library: DeskWorld) -> None:
+def test_r14_pickup_period_is_extended_past_a_new_closure(library: DeskWorld) -> None:
     library.close_on("HKU", *DAYS)
     library.given(P.RECEIVED, pickup_last=date(2017, 3, 17))
 
@@ -71,7 +71,7 @@ def test_loan_overdue_before_today_stays_overdue(library: DeskWorld) -> None:
     assert moved(library) == {}
 
 
-def test_holiday_of_another_library_changes_nothing_here(library: DeskWorld) -> None:
+def test_holiday_of_another_library_does_not_move_due_dates(library: DeskWorld) -> None:
     library.close_on("CUHK", *DAYS)
     library.lent_out()
 
@@ -79,7 +79,7 @@ def test_holiday_of_another_library_changes_nothing_here(library: DeskWorld) -> 
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4])
-def test_loans_move_once_in_batches_of_any_size_with_the_user_recorded(library_on_each: DeskWorld, limit: int) -> None:
+def test_due_dates_move_once_for_any_batch_size_and_record_the_user(library_on_each: DeskWorld, limit: int) -> None:
     library = library_on_each
     library.close_on("HKU", *DAYS)
     for number in range(3):

@@ -54,7 +54,7 @@ def page(desk: DeskWorld, number: str = "R1", role: StaffRole = StaffRole.CLERK)
 # ---- one request
 
 
-def test_an_unknown_request_is_refused(desk: DeskWorld) -> None:
+def test_unknown_request_is_refused(desk: DeskWorld) -> None:
     found = ask(desk, console.request_page, "R-NONE", StaffRole.CLERK)
     assert isinstance(found, Refused)
     assert found.why is Reason.UNKNOWN_REQUEST
@@ -74,7 +74,7 @@ def test_journal_of_a_request_shows_the_rule_of_each_step(desk: DeskWorld) -> No
     assert page(desk).events[-1].facts["position"] == "CANCELLING"
 
 
-def test_sent_message_is_shown_with_its_facts_attempts_and_partner(desk: DeskWorld) -> None:
+def test_sent_message_is_shown_with_its_data_attempts_and_partner(desk: DeskWorld) -> None:
     desk.wish()
     row = replace(desk.store.now(lambda unit: unit.outbox.rows())[0], attempts=1)  # as one that the courier claimed
     later = desk.now + timedelta(minutes=10)
@@ -93,7 +93,7 @@ def test_sent_message_is_shown_with_its_facts_attempts_and_partner(desk: DeskWor
     assert told.sent_at == desk.now
 
 
-def test_letter_is_listed_without_an_address(desk: DeskWorld) -> None:
+def test_letter_is_listed_without_its_email_address(desk: DeskWorld) -> None:
     desk.given(P.IN_TRANSIT)
     desk.check_in()
     found = page(desk)
@@ -130,7 +130,7 @@ def test_refused_document_is_shown_with_reason_and_rule(desk: DeskWorld) -> None
     ]
 
 
-def test_unassignable_document_is_shown_at_the_request_it_names(desk: DeskWorld) -> None:
+def test_unassignable_document_is_shown_with_the_request_it_names(desk: DeskWorld) -> None:
     desk.wish()
     wire = desk.request().wire_id
     for agency, said in (("CUHK", wire), ("CUHK", wire + "9"), ("HKUST", wire)):
@@ -139,7 +139,7 @@ def test_unassignable_document_is_shown_at_the_request_it_names(desk: DeskWorld)
     assert [(one.agency, one.service) for one in page(desk).unplaced] == [("CUHK", "ItemShipped")]
 
 
-def test_candidates_copy_patron_and_money_are_there(desk: DeskWorld) -> None:
+def test_request_view_includes_candidates_item_patron_and_charges(desk: DeskWorld) -> None:
     loan = desk.lent_out()
     desk.store.now(fines.charge, loan, "damaged", 5_000, "R45", desk.now, Actor("mei", "cli"))
     desk.store.now(former_cards.replace_cards, {"OLD1": "UG1"}, desk.now, Actor("load", "import"))
@@ -152,7 +152,7 @@ def test_candidates_copy_patron_and_money_are_there(desk: DeskWorld) -> None:
     assert "Chan" not in repr(found)
 
 
-def test_the_actions_are_those_of_the_role(desk: DeskWorld) -> None:
+def test_available_actions_depend_on_the_role(desk: DeskWorld) -> None:
     desk.lent_out()
     allowed = [{a.name for a in page(desk, role=role).actions if a.allowed} for role in (StaffRole.VIEWER, StaffRole.CLERK)]
     assert allowed[0] == set()
@@ -166,7 +166,7 @@ def test_printed_slip_is_recorded(desk: DeskWorld) -> None:
     assert page(desk).printed_at == desk.now
 
 
-def test_the_slip_of_a_borrowed_copy_is_printed_once_in_each_position_and_noted(desk: DeskWorld) -> None:
+def test_borrowing_slip_is_printed_once_per_position_and_journalled(desk: DeskWorld) -> None:
     desk.given(P.IN_TRANSIT)
     assert isinstance(desk.act("print"), Refused)
     desk.check_in()
@@ -180,7 +180,7 @@ def test_the_slip_of_a_borrowed_copy_is_printed_once_in_each_position_and_noted(
     assert desk.act("print").again is False
 
 
-def test_a_request_is_read_by_few_statements(desk: DeskWorld) -> None:
+def test_request_view_needs_few_statements(desk: DeskWorld) -> None:
     desk.wish()
     desk.ask(desk.circulation.execute(sent_as(ItemShipped, desk.heard())))
     seen: list[str] = []
@@ -194,7 +194,7 @@ def test_a_request_is_read_by_few_statements(desk: DeskWorld) -> None:
     assert len([text for text in seen if text.startswith("SELECT")]) <= 22
 
 
-def test_a_viewer_sees_the_category_and_neither_card_nor_document(desk: DeskWorld) -> None:
+def test_viewer_sees_the_category_but_neither_card_nor_document(desk: DeskWorld) -> None:
     desk.wish()
     seen, shown = page(desk), page(desk, role=StaffRole.VIEWER)
     assert (seen.named, seen.request.patron, seen.category) == (True, "UG1", shown.category)
@@ -211,7 +211,7 @@ def test_secret_in_a_record_is_masked() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "null", '"x"'])
-def test_undecodable_record_has_no_facts(text: str) -> None:
+def test_undecodable_record_is_shown_without_data(text: str) -> None:
     assert facts_in(text) == {}
 
 
@@ -258,16 +258,18 @@ def searched(desk: DeskWorld) -> DeskWorld:
         ("x", [], FoundBy.TITLE),
     ],
 )
-def test_a_request_is_found_by_what_a_clerk_has(searched: DeskWorld, words: str, numbers: list[str], by: FoundBy) -> None:
+def test_request_is_found_by_any_identifier_a_clerk_has(
+    searched: DeskWorld, words: str, numbers: list[str], by: FoundBy
+) -> None:
     assert found(searched, words) == [(number, by) for number in numbers]
 
 
-def test_a_former_card_finds_its_owners_requests(searched: DeskWorld) -> None:
+def test_former_card_finds_requests_of_its_patron(searched: DeskWorld) -> None:
     searched.store.now(former_cards.replace_cards, {"OLD1": "UG2"}, searched.now, Actor("load", "import"))
     assert found(searched, "OLD1") == [("R4", FoundBy.CARD)]
 
 
-def test_an_anonymised_request_is_found_by_no_card(searched: DeskWorld) -> None:
+def test_anonymised_request_is_not_found_by_card(searched: DeskWorld) -> None:
     searched.store.now(lambda unit: unit.requests.forget_people(["R3"]))
     assert found(searched, "UG1") == [("R1", FoundBy.CARD)]
 
@@ -279,7 +281,7 @@ def test_number_of_search_results_is_bounded(searched: DeskWorld) -> None:
 # ---- lists, unsent, statistics
 
 
-def test_a_list_of_the_console_follows_the_policy(desk: DeskWorld) -> None:
+def test_work_list_follows_the_policy(desk: DeskWorld) -> None:
     desk.given(P.IN_TRANSIT)
     desk.go_to("2017-03-20 10:00")
     for days, numbers in ((5, ["R1"]), (30, [])):
@@ -290,7 +292,7 @@ def test_a_list_of_the_console_follows_the_policy(desk: DeskWorld) -> None:
         assert ask(desk, console.list_counts)[ListName.STUCK] == len(numbers)
 
 
-def test_unsent_work_comes_in_pages(desk: DeskWorld) -> None:
+def test_unsent_messages_are_paged(desk: DeskWorld) -> None:
     desk.wish()
     row = {"kind": "ncip", "send": "ask_lender", "recipient": "CUHK", "made_at": desk.now, "next_at": desk.now}
     message = to_json(desk.message())
@@ -309,7 +311,7 @@ def test_unsent_work_comes_in_pages(desk: DeskWorld) -> None:
     assert len(ask(desk, console.quarantined, "", kept[-1].id, 3)) == 2
 
 
-def test_letters_that_did_not_arrive_come_in_pages(desk: DeskWorld) -> None:
+def test_undelivered_letters_are_paged(desk: DeskWorld) -> None:
     for copy in ("C1", "C2", "C3"):
         desk.given(P.IN_TRANSIT, item_barcode=copy, wire_id=copy)
         desk.check_in(copy)
@@ -325,7 +327,7 @@ def test_letters_that_did_not_arrive_come_in_pages(desk: DeskWorld) -> None:
 
 
 @pytest.mark.parametrize(("days", "allowed"), [(-1, False), (0, True), (1_099, True), (1_100, False)])
-def test_statistics_have_a_bound(desk: DeskWorld, days: int, allowed: bool) -> None:
+def test_statistics_are_bounded(desk: DeskWorld, days: int, allowed: bool) -> None:
     first = date(2017, 3, 1)
     said = ask(desk, console.statistics_of, first, first + timedelta(days=days))
     assert isinstance(said, Refused) is not allowed

@@ -44,7 +44,7 @@ class Calendar:
         (9, (), {"position": Position.ON_LOAN}, False, 0),
     ],
 )
-def test_calendar_is_queried_only_when_it_matters(
+def test_calendar_is_queried_only_when_needed(
     day: int, closed: tuple[date, ...], facts: dict[str, Any], late: bool, asked: int
 ) -> None:
     book = Request(id="R1", side=Side.BORROWING, position=Position.RECEIVED, title="Dune", bib_id="b1", received_on=ARRIVED)

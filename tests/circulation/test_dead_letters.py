@@ -98,7 +98,7 @@ def test_dropped_request_of_unknown_outcome_is_withdrawn_before_the_next_lender_
     assert world.peers.unasked() == ["CUHK CancelRequestItem", "HKUST RequestItem"]
 
 
-def test_the_reason_and_the_person_stand_in_the_journal(world: World) -> None:
+def test_reason_and_user_are_recorded_in_the_journal(world: World) -> None:
     row = give_up(world, "silence")
 
     say(world, "drop", row.id, "the librarian of CUHK says no")
@@ -109,7 +109,7 @@ def test_the_reason_and_the_person_stand_in_the_journal(world: World) -> None:
 
 
 @pytest.mark.parametrize("what", ["done", "drop"])
-def test_without_a_reason_nothing_is_settled(world: World, what: str) -> None:
+def test_settling_requires_a_reason(world: World, what: str) -> None:
     row = give_up(world, "silence")
 
     no = say(world, what, row.id, "  ")
@@ -140,7 +140,7 @@ def test_undeliverable_withdrawal_is_settled_by_hand(world: World, what: str) ->
     assert world.request("R1").position is Position.CANCELLED
 
 
-def test_a_dead_letter_that_is_tried_again_leaves_at_once(world: World) -> None:
+def test_retried_dead_letter_is_sent_at_once(world: World) -> None:
     row = give_up(world, "silence")
 
     settle(world, "retry", row.id)
@@ -186,7 +186,7 @@ def test_every_attempt_of_a_dead_letter_is_listed(world: World) -> None:
     assert all(earlier.at < later.at for earlier, later in pairwise(tries))
 
 
-def test_effect_of_settling_is_previewed(world: World) -> None:
+def test_settling_effect_is_previewed(world: World) -> None:
     row = give_up(world, "silence")
 
     _if_done, if_dropped = unsent.effects(row)

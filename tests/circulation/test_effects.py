@@ -117,17 +117,17 @@ ROWS: tuple[tuple[object, Request, bool], ...] = (
 
 
 @pytest.mark.parametrize(("outcome", "request_now", "still"), ROWS, ids=lambda value: type(value).__name__)
-def test_outcome_holds_while_nothing_else_happened(outcome: object, request_now: Request, still: bool) -> None:
+def test_stored_outcome_is_valid_until_another_event(outcome: object, request_now: Request, still: bool) -> None:
     assert OF_A_REQUEST[type(outcome)](outcome, request_now) is still
 
 
-def test_status_holds_until_another_is_set() -> None:
+def test_stored_status_is_valid_until_another_is_set() -> None:
     copy = Holding("CUHK", "C1", "b1", "Dune", status="Available On Shelf")
     assert status_stands(StatusSet(C1, status="Available On Shelf"), copy)
     assert not status_stands(StatusSet(C1, status="Lost"), copy)
 
 
-def test_renew_all_is_judged_per_loan_apart_from_pending_ones() -> None:
+def test_renew_all_is_checked_per_loan_except_pending_renewals() -> None:
     asked = replace(RENEWED, pending=True)
     assert idempotency.parts(AllRenewed((RENEWED, asked), ())) == (RENEWED,)
 
@@ -139,18 +139,18 @@ def outcome_types() -> set[type]:
     return {kind for kind in kinds if kind in _NAMES and kind.__module__.startswith(circulation.__name__)} - {Refused}
 
 
-def test_every_stored_outcome_has_one_judgement() -> None:
+def test_every_stored_outcome_has_one_validity_check() -> None:
     judged = [*OF_A_REQUEST, *NEVER_UNDONE, StatusSet, AllRenewed]
     assert sorted(kind.__name__ for kind in judged) == sorted(kind.__name__ for kind in outcome_types())
 
 
-def test_every_judgement_of_a_request_is_tested_both_ways() -> None:
+def test_every_request_validity_check_is_tested_valid_and_invalid() -> None:
     assert {(type(outcome), still) for outcome, _, still in ROWS} == {
         (kind, still) for kind in OF_A_REQUEST for still in (True, False)
     }
     assert OF_A_REQUEST.keys() >= WITH_THE_COPY
 
 
-def test_every_kind_of_check_in_leaves_the_copy_somewhere() -> None:
+def test_every_checkin_kind_defines_where_the_item_goes() -> None:
     assert all(TAKEN_IN.values())
     assert {P.CLOSED} == frozenset.union(*TAKEN_IN.values()) & FINAL

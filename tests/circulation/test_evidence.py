@@ -95,7 +95,7 @@ ROWS = [pytest.param(*row, id="-".join(row)) for row in TABLE]
 
 
 @pytest.mark.parametrize(("side", "position", "news", "when"), ROWS)
-def test_notification_is_treated_as_its_row_says(
+def test_notification_is_handled_as_its_table_row_says(
     library: DeskWorld, side: Side, position: Position, news: News, when: Dated
 ) -> None:
     library.go_to("2017-03-10 10:00")
@@ -119,7 +119,7 @@ HELD = [row for row, said in TABLE.items() if said is Verdict.HELD]
 
 
 @pytest.mark.parametrize(("side", "position", "news", "when"), HELD, ids=["-".join(row) for row in HELD])
-def test_held_notification_is_in_the_journal_with_both_accounts(
+def test_held_notification_is_journalled_with_both_versions(
     library: DeskWorld, side: Side, position: Position, news: News, when: Dated
 ) -> None:
     library.go_to("2017-03-10 10:00")
@@ -219,7 +219,7 @@ def test_repetition_of_a_held_notification_is_not_applied(library: DeskWorld) ->
     assert (flagged.position, flagged.flags) == (P.RECEIVED, "contradicted")
 
 
-def test_a_brokers_request_is_held_only_after_a_scan_of_ours(library: DeskWorld) -> None:
+def test_broker_request_is_held_only_after_a_local_scan(library: DeskWorld) -> None:
     received = library.given(P.RECEIVED, kind="brokered")
     library.store.now(lambda unit: unit.note(received, "ARRIVE", {}, library.now, CLERK))
     assert library.ask(library.circulation.execute(sent_as(ItemReceived, library.heard()))).why is Reason.CONTRADICTS_US

@@ -67,7 +67,7 @@ def left(library: DeskWorld) -> list[int]:
         ("2017-03-19 10:00:00", 600),
     ],
 )
-def test_r40_two_dollars_a_civil_day_in_hong_kong(library: DeskWorld, text: str, cents: int) -> None:
+def test_r40_fine_is_two_dollars_per_hong_kong_civil_day(library: DeskWorld, text: str, cents: int) -> None:
     library.lent_out()
     library.go_to(text)
 
@@ -82,14 +82,14 @@ def test_r40_three_books_three_days_late_cost_eighteen_dollars(library: DeskWorl
     assert library.owed() == 1800
 
 
-def test_r41_a_recalled_book_costs_four_dollars_a_day(library: DeskWorld) -> None:
+def test_r41_fine_for_a_recalled_item_is_four_dollars_per_day(library: DeskWorld) -> None:
     library.lent_out(recalled_on=date(2017, 3, 4))
     library.go_to("2017-03-19 10:00")
 
     assert library.check_in().fine_cents == 1200
 
 
-def test_r40_renewed_by_staff_when_overdue_the_days_until_then_are_charged(library: DeskWorld) -> None:
+def test_r40_overdue_renewal_by_staff_charges_the_days_so_far(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-20 10:00")
 
@@ -99,7 +99,7 @@ def test_r40_renewed_by_staff_when_overdue_the_days_until_then_are_charged(libra
     assert library.fines() == [("overdue", 800)]
 
 
-def test_r40_after_such_a_renewal_only_the_days_after_the_new_date_are_added(library: DeskWorld) -> None:
+def test_r40_after_an_overdue_renewal_only_days_past_the_new_due_date_are_added(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-20 10:00")
     library.renew("", staff=True)
@@ -109,7 +109,7 @@ def test_r40_after_such_a_renewal_only_the_days_after_the_new_date_are_added(lib
     assert library.fines() == [("overdue", 800), ("overdue", 400)]
 
 
-def test_r40_a_renewal_in_time_costs_nothing(library: DeskWorld) -> None:
+def test_r40_renewal_before_the_due_date_is_not_charged(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-16 10:00")
 
@@ -117,7 +117,7 @@ def test_r40_a_renewal_in_time_costs_nothing(library: DeskWorld) -> None:
     assert library.fines() == []
 
 
-def test_a_return_that_was_undone_is_not_charged_twice(library: DeskWorld) -> None:
+def test_undone_return_is_not_charged_twice(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-18 10:00")
     library.check_in()
@@ -128,7 +128,7 @@ def test_a_return_that_was_undone_is_not_charged_twice(library: DeskWorld) -> No
     assert library.fines() == [("overdue", 400), ("overdue", 200)]
 
 
-def test_every_charge_stands_in_the_journal(library: DeskWorld) -> None:
+def test_every_charge_is_journalled(library: DeskWorld) -> None:
     late(library, 1, 2)
 
     assert [(line["event"], line["rule"]) for line in library.journal() if line["event"] == "CHARGE"] == [("CHARGE", "R40")]
@@ -137,7 +137,7 @@ def test_every_charge_stands_in_the_journal(library: DeskWorld) -> None:
 # ---- shown
 
 
-def test_a_patrons_record_shows_what_is_owed_and_for_which_book(library: DeskWorld) -> None:
+def test_patron_record_shows_each_charge_with_its_item(library: DeskWorld) -> None:
     late(library, 1, 2)
 
     seen = see(library)
@@ -153,7 +153,7 @@ def test_paid_charges_are_no_longer_shown(library: DeskWorld) -> None:
     assert (see(library).owed_cents, see(library).charges) == (0, ())
 
 
-def test_loan_shows_its_cost_until_today_without_charges_already_made(library: DeskWorld) -> None:
+def test_loan_shows_its_fine_to_date_without_earlier_charges(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-18 10:00")
     assert see(library).lines[0].fine_cents == 400
@@ -165,7 +165,7 @@ def test_loan_shows_its_cost_until_today_without_charges_already_made(library: D
 # ---- paid
 
 
-def test_r40_a_payment_settles_the_oldest_charge_first(library: DeskWorld) -> None:
+def test_r40_payment_settles_the_oldest_charge_first(library: DeskWorld) -> None:
     for number, days in enumerate([1, 2, 3]):
         late(library, number, days)
 
@@ -175,7 +175,7 @@ def test_r40_a_payment_settles_the_oldest_charge_first(library: DeskWorld) -> No
     assert left(library) == [0, 200, 600]
 
 
-def test_a_payment_may_be_for_one_charge(library: DeskWorld) -> None:
+def test_payment_may_name_one_charge(library: DeskWorld) -> None:
     late(library, 1, 2)
     late(library, 2, 3)
 
@@ -184,7 +184,7 @@ def test_a_payment_may_be_for_one_charge(library: DeskWorld) -> None:
     assert left(library) == [400, 100]
 
 
-def test_the_same_transaction_of_the_same_device_is_taken_once(library_on_each: DeskWorld) -> None:
+def test_repeated_transaction_id_from_one_device_is_recorded_once(library_on_each: DeskWorld) -> None:
     library = library_on_each
     late(library, 1, 3)
     first = pay(library, 200, "BK1")
@@ -195,7 +195,7 @@ def test_the_same_transaction_of_the_same_device_is_taken_once(library_on_each: 
     assert library.owed() == 400
 
 
-def test_the_same_number_with_another_sum_is_another_payment_and_is_not_taken(library: DeskWorld) -> None:
+def test_same_transaction_id_with_another_amount_is_refused(library: DeskWorld) -> None:
     late(library, 1, 3)
     pay(library, 200, "BK1")
 
@@ -203,7 +203,7 @@ def test_the_same_number_with_another_sum_is_another_payment_and_is_not_taken(li
     assert library.owed() == 400
 
 
-def test_two_devices_may_use_the_same_number(library: DeskWorld) -> None:
+def test_two_devices_may_use_the_same_transaction_id(library: DeskWorld) -> None:
     late(library, 1, 3)
     pay(library, 200, "BK1")
 
@@ -212,7 +212,7 @@ def test_two_devices_may_use_the_same_number(library: DeskWorld) -> None:
     assert library.owed() == 200
 
 
-def test_payments_without_a_number_are_all_taken(library: DeskWorld) -> None:
+def test_payments_without_a_transaction_id_are_all_recorded(library: DeskWorld) -> None:
     late(library, 1, 3)
     pay(library, 200)
     pay(library, 200)
@@ -220,7 +220,7 @@ def test_payments_without_a_number_are_all_taken(library: DeskWorld) -> None:
     assert library.owed() == 200
 
 
-def test_a_payment_that_is_repeated_after_the_card_was_replaced_is_the_same_one(library: DeskWorld) -> None:
+def test_payment_repeated_after_a_card_replacement_is_recorded_once(library: DeskWorld) -> None:
     late(library, 1, 3)
     pay(library, 200, "BK1")
     library.store.now(replace_cards, {"UG1": "UG1-NEW"}, library.now, CLERK)
@@ -244,7 +244,7 @@ def test_payment_above_the_balance_or_of_zero_is_refused(library: DeskWorld, cen
     ("more", "why"),
     [({"fine": 99}, Reason.UNKNOWN_FINE), ({"currency": "USD"}, Reason.NOT_SUPPORTED), ({"card": "UG2"}, Reason.NOT_OWED)],
 )
-def test_a_payment_that_does_not_fit_is_refused(library: DeskWorld, more: dict[str, Any], why: Reason) -> None:
+def test_payment_that_matches_no_charge_is_refused(library: DeskWorld, more: dict[str, Any], why: Reason) -> None:
     late(library, 1, 3)
 
     assert pay(library, 200, **more).why is why
@@ -258,7 +258,7 @@ def test_charge_of_another_patron_cannot_be_paid(library: DeskWorld) -> None:
 
 @given(sums=st.lists(st.integers(-100, 900), max_size=6))
 @settings(max_examples=example_count(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_payments_never_exceed_the_charges_and_are_counted_once(make_library: Make, sums: list[int]) -> None:
+def test_payments_never_exceed_charges_and_are_counted_once(make_library: Make, sums: list[int]) -> None:
     library = make_library()
     late(library, 1, 3)
     late(library, 2, 1)
@@ -272,7 +272,7 @@ def test_payments_never_exceed_the_charges_and_are_counted_once(make_library: Ma
 # ---- waived
 
 
-def test_a_charge_is_waived_with_a_reason_that_stands_in_the_journal(library: DeskWorld) -> None:
+def test_waiver_is_journalled_with_its_reason(library: DeskWorld) -> None:
     late(library, 1, 3)
 
     assert waive(library, 1) == Waived(1, 600, 0)
@@ -280,7 +280,7 @@ def test_a_charge_is_waived_with_a_reason_that_stands_in_the_journal(library: De
     assert (line["event"], line["who"], '"because":"ill"' in line["detail"]) == ("WAIVE", "mei", True)
 
 
-def test_a_part_of_a_charge_may_be_waived(library: DeskWorld) -> None:
+def test_charge_may_be_waived_in_part(library: DeskWorld) -> None:
     late(library, 1, 3)
 
     assert waive(library, 1, cents=250) == Waived(1, 250, 350)
@@ -334,7 +334,9 @@ BARRED = pytest.mark.parametrize(
 
 
 @BARRED
-def test_r2_a_threshold_bars_from_requests(make_library: Make, policy: Policy, prepare: Callable[[DeskWorld], None]) -> None:
+def test_r2_requests_are_refused_above_the_threshold(
+    make_library: Make, policy: Policy, prepare: Callable[[DeskWorld], None]
+) -> None:
     library = make_library(policy)
     prepare(library)
 
@@ -342,7 +344,9 @@ def test_r2_a_threshold_bars_from_requests(make_library: Make, policy: Policy, p
 
 
 @BARRED
-def test_r2_a_threshold_bars_from_loans(make_library: Make, policy: Policy, prepare: Callable[[DeskWorld], None]) -> None:
+def test_r2_checkouts_are_refused_above_the_threshold(
+    make_library: Make, policy: Policy, prepare: Callable[[DeskWorld], None]
+) -> None:
     library = make_library(policy)
     prepare(library)
     library.given(P.RECEIVED, pickup_last=date(2017, 4, 1))
@@ -351,7 +355,9 @@ def test_r2_a_threshold_bars_from_loans(make_library: Make, policy: Policy, prep
 
 
 @BARRED
-def test_r2_a_threshold_shows_in_the_record(make_library: Make, policy: Policy, prepare: Callable[[DeskWorld], None]) -> None:
+def test_r2_block_is_shown_in_the_patron_record(
+    make_library: Make, policy: Policy, prepare: Callable[[DeskWorld], None]
+) -> None:
     library = make_library(policy)
     prepare(library)
 
@@ -360,20 +366,20 @@ def test_r2_a_threshold_shows_in_the_record(make_library: Make, policy: Policy, 
 
 
 @pytest.mark.parametrize("prepare", [in_debt, keeping_a_recalled_book, keeping_a_book_for_long])
-def test_r2_without_thresholds_nobody_is_barred(library: DeskWorld, prepare: Callable[[DeskWorld], None]) -> None:
+def test_r2_patron_is_not_blocked_without_thresholds(library: DeskWorld, prepare: Callable[[DeskWorld], None]) -> None:
     prepare(library)
 
     assert see(library).valid
 
 
-def test_r2_at_the_threshold_nobody_is_barred(make_library: Make) -> None:
+def test_r2_patron_is_not_blocked_at_the_threshold(make_library: Make) -> None:
     library = make_library(DEBT)
     late(library, 1, 2)
 
     assert see(library).valid
 
 
-def test_r2_a_lost_book_is_not_kept_for_long(make_library: Make) -> None:
+def test_r2_lost_item_does_not_count_as_long_overdue(make_library: Make) -> None:
     library = make_library(LONG)
     keeping_a_book_for_long(library)
     library.act("lost", cents=0)
@@ -381,7 +387,7 @@ def test_r2_a_lost_book_is_not_kept_for_long(make_library: Make) -> None:
     assert see(library).valid
 
 
-def test_r29_overdue_renewal_charges_the_days_where_the_policy_permits_it(make_library: Make) -> None:
+def test_r29_overdue_renewal_is_charged_when_the_policy_permits_it(make_library: Make) -> None:
     library = make_library(Policy(renewal=Renewal(overdue="allow")))
     library.lent_out()
     library.go_to("2017-03-18 10:00")
@@ -389,7 +395,7 @@ def test_r29_overdue_renewal_charges_the_days_where_the_policy_permits_it(make_l
     assert library.renew().fine_cents == 400
 
 
-def test_refused_overdue_renewal_costs_nothing(library: DeskWorld) -> None:
+def test_refused_overdue_renewal_is_not_charged(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-18 10:00")
 

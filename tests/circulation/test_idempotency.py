@@ -42,7 +42,7 @@ def ask(store: Immediate) -> Callable[[Wish, datetime, InboxKey], Renewed | Refu
 Ask = Callable[[Wish, datetime, InboxKey], Renewed | Refused]
 
 
-def test_within_the_window_the_same_document_gets_the_same_outcome(ask: Ask, now: datetime) -> None:
+def test_repeated_document_within_the_window_gets_the_stored_reply(ask: Ask, now: datetime) -> None:
     wish = Wish(RENEWED, Refused(Reason.RENEWAL_TOO_SOON))
     outcomes = [ask(wish, now, KEY), ask(wish, now + WINDOW, KEY)]
     assert (outcomes, wish.done) == ([RENEWED, RENEWED], 1)
@@ -54,7 +54,7 @@ def test_repeated_document_after_the_window_is_a_new_request(ask: Ask, now: date
     assert ask(wish, now + WINDOW + timedelta(seconds=1), KEY) == Refused(Reason.RENEWAL_TOO_SOON)
 
 
-def test_new_request_has_its_own_window(ask: Ask, now: datetime) -> None:
+def test_each_request_has_its_own_window(ask: Ask, now: datetime) -> None:
     later = now + WINDOW + timedelta(seconds=1)
     wish = Wish(RENEWED, RENEWED)
     for when in (now, later, later + WINDOW):
@@ -62,7 +62,7 @@ def test_new_request_has_its_own_window(ask: Ask, now: datetime) -> None:
     assert wish.done == 2
 
 
-def test_a_window_that_is_over_leaves_the_others_open(ask: Ask, now: datetime) -> None:
+def test_expired_window_does_not_affect_other_windows(ask: Ask, now: datetime) -> None:
     long = InboxKey("HKU-DISCOVERY", "d2", keep_s=86_400)
     short_wish, long_wish = Wish(RENEWED, RENEWED), Wish(RENEWED)
     ask(short_wish, now, KEY)
@@ -72,6 +72,6 @@ def test_a_window_that_is_over_leaves_the_others_open(ask: Ask, now: datetime) -
     assert (short_wish.done, long_wish.done) == (2, 1)
 
 
-def test_a_refusal_is_decided_again(ask: Ask, now: datetime) -> None:
+def test_repeated_document_is_reevaluated_after_a_refusal(ask: Ask, now: datetime) -> None:
     wish = Wish(Refused(Reason.RENEWAL_TOO_SOON), RENEWED)
     assert [ask(wish, now, KEY), ask(wish, now, KEY)] == [Refused(Reason.RENEWAL_TOO_SOON), RENEWED]

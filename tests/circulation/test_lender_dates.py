@@ -50,7 +50,7 @@ def lent_past(make_library: Callable[..., DeskWorld], partners: tuple[Partner, .
         (TOLD, date(2017, 3, 21), ["CUHK tell_lender_on_loan"]),
     ],
 )
-def test_r32_a_lender_that_answers_is_asked_for_the_patrons_date_where_its_own_is_earlier(
+def test_r32_lender_is_asked_for_the_patrons_due_date_when_its_own_is_earlier(
     make_library: Callable[..., DeskWorld], partners: tuple[Partner, ...], lender_due: date, told: list[str]
 ) -> None:
     library = lent_past(make_library, partners, lender_due)
@@ -72,7 +72,7 @@ def test_r32_a_lender_that_answers_is_asked_for_the_patrons_date_where_its_own_i
         (NO, 10, "refused:ask_lender_later_date"),
     ],
 )
-def test_r19_loan_is_unchanged_by_the_reply_of_the_lender(
+def test_r19_lender_reply_does_not_change_the_loan(
     make_library: Callable[..., DeskWorld], answer: DeliveryResult, lender_due: int, flags: str
 ) -> None:
     library = lent_past(make_library, ASKED, date(2017, 3, 10))
@@ -104,7 +104,7 @@ def by_a_late_shipment(library: DeskWorld) -> None:
     ("happens", "lender_due"),
     [(by_staff, date(2017, 3, 20)), (by_a_closure, date(2017, 3, 17)), (by_a_late_shipment, None)],
 )
-def test_r32_the_lender_is_asked_whatever_brings_the_two_dates_apart(
+def test_r32_lender_is_asked_whenever_the_two_due_dates_differ(
     make_library: Callable[..., DeskWorld], happens: Callable[[DeskWorld], None], lender_due: date | None
 ) -> None:
     library = make_library(partners=ASKED)
@@ -116,7 +116,7 @@ def test_r32_the_lender_is_asked_whatever_brings_the_two_dates_apart(
     assert library.message().due == library.request().due
 
 
-def test_r28_a_lender_that_has_recalled_its_book_is_not_asked_for_a_later_date(make_library: Callable[..., DeskWorld]) -> None:
+def test_r28_lender_is_not_asked_for_a_later_date_after_its_recall(make_library: Callable[..., DeskWorld]) -> None:
     library = make_library(partners=ASKED)
     library.lent_out(lender_due=date(2017, 3, 16), recalled_on=date(2017, 3, 2))
 
@@ -128,7 +128,7 @@ def test_r28_a_lender_that_has_recalled_its_book_is_not_asked_for_a_later_date(m
 @pytest.mark.parametrize(
     ("answer", "lender_due"), [(YES, 29), (replace(YES, due=date(2017, 3, 31)), 31), (replace(YES, untold=True), 20)]
 )
-def test_a_lender_that_takes_the_news_of_a_renewal_expects_the_book_then(
+def test_lender_due_date_moves_when_the_lender_accepts_a_renewal_notification(
     library: DeskWorld, answer: DeliveryResult, lender_due: int
 ) -> None:
     library.lent_out(lender_due=date(2017, 3, 20))

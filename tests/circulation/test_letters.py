@@ -33,7 +33,7 @@ def recalled(library: DeskWorld) -> None:
     library.ask(library.circulation.execute(sent_as(ItemRecalled, library.heard())))
 
 
-def test_letter_no_longer_needed_leaves_the_outbox_and_stays_registered(library: DeskWorld) -> None:
+def test_obsolete_letter_is_removed_from_the_outbox_but_stays_registered(library: DeskWorld) -> None:
     recalled(library)
     (row,) = library.store.now(lambda unit: unit.outbox.rows())
 

@@ -50,7 +50,7 @@ def standing(world: World) -> tuple[Position, str, str, str]:
 
 @pytest.mark.parametrize("tell", [shipped, declined])
 @pytest.mark.parametrize("item", [None, S1, ItemKey("HKUST", "other")], ids=["no copy", "next copy", "another copy"])
-def test_library_that_was_not_asked_cannot_notify_without_a_request_number(
+def test_notification_without_a_request_number_is_refused_from_a_library_not_asked(
     world: World, tell: object, item: ItemKey | None
 ) -> None:
     before = standing(world)
@@ -62,17 +62,17 @@ def test_library_that_was_not_asked_cannot_notify_without_a_request_number(
     assert standing(world) == before
 
 
-def test_shipment_is_identified_by_its_item(world: World) -> None:
+def test_shipment_is_matched_by_its_item(world: World) -> None:
     assert isinstance(shipped(world, "CUHK", C1), Noted)
     assert standing(world)[:3] == (P.IN_TRANSIT, "CUHK", "C1")
 
 
-def test_refusal_is_identified_by_its_item_and_the_next_lender_asked(world: World) -> None:
+def test_refusal_is_matched_by_its_item_and_the_next_lender_asked(world: World) -> None:
     assert isinstance(declined(world, "CUHK", C1), Noted)
     assert standing(world)[:2] == (P.REQUESTED, "HKUST")
 
 
-def test_shipment_of_a_former_lender_cancels_the_present_one(world: World) -> None:
+def test_shipment_from_a_former_lender_cancels_the_current_lender(world: World) -> None:
     declined(world, "CUHK", C1)
 
     assert isinstance(shipped(world, "CUHK", C1), Noted)

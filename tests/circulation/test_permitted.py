@@ -67,14 +67,14 @@ def test_every_command_of_staff_has_a_row() -> None:
     assert {row.name for row in ACTIONS} == {*STAFF_ACTIONS, REOPEN}
 
 
-def test_form_asks_for_the_options_of_the_command_line() -> None:
+def test_form_has_the_options_of_the_command_line() -> None:
     takes = {row.command: row.takes for row in requests.COMMANDS}
     for row in ACTIONS:
         assert takes.get(row.name, row.takes) == row.takes
     assert {row.name for row in ACTIONS if row.takes == ("lender",)} == {row.command for row in requests.CHOICES}
 
 
-def test_a_command_is_refused_for_its_position_where_the_table_says_so(store: Immediate, now: datetime) -> None:
+def test_command_is_refused_in_the_positions_listed_in_the_table(store: Immediate, now: datetime) -> None:
     for number, (row, (side, position)) in enumerate(itertools.product(ACTIONS, PLACES)):
         request = a_request(side, position, item_barcode=f"C{number}", wire_id=f"w-{number}")
         _check(store, now, row, store.now(UnitOfWork.open, request, now, Actor("test", "world")))
@@ -107,7 +107,7 @@ def _check(store: Immediate, now: datetime, row: permitted.ActionRow, request: R
         (REOPEN, Side.BORROWING, P.UNFILLED, {"patron": ""}, DenialReason.NO_PATRON),
     ],
 )
-def test_command_names_the_missing_fact(
+def test_refused_command_names_the_missing_precondition(
     name: str, side: Side, position: Position, without: dict[str, Any], hindrance: DenialReason
 ) -> None:
     def of(request: Request) -> DenialReason | None:
@@ -117,7 +117,7 @@ def test_command_names_the_missing_fact(
     assert of(a_request(side, position, **without)) is hindrance
 
 
-def test_role_may_do_everything_of_lower_roles() -> None:
+def test_role_includes_the_permissions_of_lower_roles() -> None:
     loan = a_request(Side.BORROWING, P.ON_LOAN)
     allowed = [names(actions(loan, role)) for role in StaffRole]
     assert allowed[0] == set()
@@ -126,12 +126,12 @@ def test_role_may_do_everything_of_lower_roles() -> None:
     assert allowed[2] - allowed[1] == {"settle", "overseas", "extend", "force"}
 
 
-def test_insufficient_role_is_the_first_obstacle() -> None:
+def test_insufficient_role_is_reported_first() -> None:
     ended = a_request(Side.BORROWING, P.CLOSED)
     assert {action.hindrance for action in actions(ended, StaffRole.VIEWER)} == {DenialReason.ROLE}
 
 
-def test_a_refused_command_names_whether_it_needs_a_reason() -> None:
+def test_refused_command_says_whether_it_needs_a_reason() -> None:
     found = {action.name: action.needs_reason for action in actions(a_request(Side.BORROWING, P.NEW), StaffRole.VIEWER)}
     assert found == {**{name: row.needs_reason for name, row in STAFF_ACTIONS.items()}, REOPEN: True}
 

@@ -125,7 +125,7 @@ def places(library: DeskWorld) -> dict[str, int]:
 
 @QUICK
 @given(begun=st.sampled_from([(), LENT]), events=EVENTS)
-def test_r20_r21_quotas_hold_ends_are_final_and_the_journal_is_complete_after_any_sequence(
+def test_r20_r21_invariants_hold_after_any_sequence_of_events(
     make_small: Callable[[], DeskWorld], begun: Sequence[tuple[Any, ...]], events: list[tuple[Any, ...]]
 ) -> None:
     library = make_small()
@@ -179,7 +179,7 @@ def too_dear(charges: list[Mapping[str, Any]], days: int) -> list[Mapping[str, A
     return [row for row in overdue if row["cents"] <= 0 or sums[row["request"]] > days * SMALL.fine.recalled_cents]
 
 
-def test_planted_defects_of_recalls_and_renewals_are_detected(make_small: Callable[[], DeskWorld]) -> None:
+def test_planted_defects_in_recalls_and_renewals_are_detected(make_small: Callable[[], DeskWorld]) -> None:
     """The judges are worth something."""
     library = make_small()
     for event in (*LENT, ("recalled", 1), ("wait", 9), ("renewed", 0)):
@@ -207,11 +207,11 @@ def replayed(journal: list[Mapping[str, Any]]) -> list[Request]:
     return [replace(blank, **changed) for changed in facts.values()]
 
 
-def test_the_journal_names_every_column_of_a_request_but_what_follows_from_others() -> None:
+def test_journal_covers_every_request_column_that_is_not_derived() -> None:
     assert {column.name for column in REQUESTS.columns} - {"stage"} == {field.name for field in fields(Request)}
 
 
-def test_generated_events_reach_every_kind_of_end(make_small: Callable[[], DeskWorld]) -> None:
+def test_generated_events_reach_every_final_position(make_small: Callable[[], DeskWorld]) -> None:
     """The sequences above are worth something: a plain story of theirs goes through the whole life of a book."""
     library = make_small()
     for event in [("wish", "UG1", "t0"), ("shipped", 0), ("check_in", 0), ("check_out", 0), ("check_in", 0), ("received", 0)]:

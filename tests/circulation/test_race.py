@@ -154,13 +154,13 @@ def assert_one_wins_every_round(url: str, turns: list[Turn]) -> None:
         ] == [15] * ROUNDS
 
 
-def test_r20_of_two_threads_one_gets_the_last_place_every_time(url: str) -> None:
+def test_r20_only_one_of_two_threads_gets_the_last_quota_place(url: str) -> None:
     answers = run(url, partial(threading.Thread, daemon=True), threading.Event, threading.Barrier, Queue())
 
     assert_one_wins_every_round(url, answers)
 
 
-def test_r20_of_two_processes_one_gets_the_last_place_every_time(url: str) -> None:
+def test_r20_only_one_of_two_processes_gets_the_last_quota_place(url: str) -> None:
     forking = multiprocessing.get_context("fork")  # the children run this file's functions as they are
 
     answers = run(url, partial(forking.Process, daemon=True), forking.Event, forking.Barrier, forking.Queue())
@@ -168,7 +168,7 @@ def test_r20_of_two_processes_one_gets_the_last_place_every_time(url: str) -> No
     assert_one_wins_every_round(url, answers)
 
 
-def test_race_test_detects_a_count_outside_the_transaction(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_race_test_detects_counting_outside_the_transaction(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge is worth something: where the places are counted too early, both win and it says so."""
     monkeypatch.setattr(RequestRepository, "quota_used", lambda *_: 14)
     answers = run(url, partial(threading.Thread, daemon=True), threading.Event, threading.Barrier, Queue())

@@ -51,7 +51,7 @@ def cancel(library: DeskWorld, **facts: Any) -> Any:
         (15, "2017-03-20", "2017-03-16"),
     ],
 )
-def test_r25_a_recall_leaves_minimum_use_and_time_to_return(library: DeskWorld, days: int, on: str, due: str) -> None:
+def test_r25_recall_leaves_minimum_use_and_time_to_return(library: DeskWorld, days: int, on: str, due: str) -> None:
     loan = library.lent_out(days=days)
     library.go_to(f"{on} 10:00")
 
@@ -61,7 +61,7 @@ def test_r25_a_recall_leaves_minimum_use_and_time_to_return(library: DeskWorld, 
     assert library.request().due == date.fromisoformat(due)
 
 
-def test_r24_the_patron_gets_one_letter_with_both_dates(library: DeskWorld) -> None:
+def test_r24_patron_gets_one_letter_with_both_dates(library: DeskWorld) -> None:
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
 
@@ -73,7 +73,7 @@ def test_r24_the_patron_gets_one_letter_with_both_dates(library: DeskWorld) -> N
     assert (letter.old_due, letter.due) == (date(2017, 3, 31), date(2017, 3, 18))
 
 
-def test_r26_a_second_recall_changes_nothing_and_writes_no_letter(library: DeskWorld) -> None:
+def test_r26_repeated_recall_changes_nothing_and_sends_no_letter(library: DeskWorld) -> None:
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
     recall(library)
@@ -87,7 +87,7 @@ def test_r26_a_second_recall_changes_nothing_and_writes_no_letter(library: DeskW
     assert library.letters(Notification.LETTER_RECALLED) == 1
 
 
-def test_r26_second_recall_with_an_earlier_date_applies_and_is_announced(library: DeskWorld) -> None:
+def test_r26_second_recall_with_an_earlier_date_is_applied_and_announced(library: DeskWorld) -> None:
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
     recall(library, due=date(2017, 3, 29))
@@ -99,7 +99,7 @@ def test_r26_second_recall_with_an_earlier_date_applies_and_is_announced(library
     assert library.letters(Notification.LETTER_RECALLED) == 2
 
 
-def test_r26_earlier_date_of_the_lender_keeps_minimum_use_and_is_reported(library: DeskWorld) -> None:
+def test_r26_earlier_lender_date_keeps_minimum_use_and_is_reported(library: DeskWorld) -> None:
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
 
@@ -108,7 +108,7 @@ def test_r26_earlier_date_of_the_lender_keeps_minimum_use_and_is_reported(librar
     assert (answer.due, answer.asked_due) == (date(2017, 3, 18), date(2017, 3, 12))
 
 
-def test_r28_a_recalled_loan_cannot_be_renewed(library: DeskWorld) -> None:
+def test_r28_recalled_loan_cannot_be_renewed(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-10 10:00")
     recall(library)
@@ -138,7 +138,7 @@ def test_r23_only_the_owner_may_recall(library: DeskWorld, facts: dict[str, Any]
     ("facts", "why"),
     [({"item": ItemKey("CUHK", "C404")}, Reason.UNKNOWN_ITEM), ({"wire_id": "X-1", "item": None}, Reason.UNKNOWN_REQUEST)],
 )
-def test_a_recall_of_what_nobody_knows_is_refused(library: DeskWorld, facts: dict[str, Any], why: Reason) -> None:
+def test_recall_of_an_unknown_item_is_refused(library: DeskWorld, facts: dict[str, Any], why: Reason) -> None:
     assert recall(library, **facts).why is why
 
 
@@ -146,7 +146,7 @@ def test_a_recall_of_what_nobody_knows_is_refused(library: DeskWorld, facts: dic
 
 
 @pytest.mark.parametrize("position", [P.IN_TRANSIT, P.RECEIVED])
-def test_r24_before_the_loan_a_recall_is_a_note_without_a_letter(library: DeskWorld, position: Position) -> None:
+def test_r24_recall_before_the_loan_is_noted_without_a_letter(library: DeskWorld, position: Position) -> None:
     library.given(position)
 
     answer = recall(library)
@@ -156,7 +156,7 @@ def test_r24_before_the_loan_a_recall_is_a_note_without_a_letter(library: DeskWo
     assert library.told() == []
 
 
-def test_r24_a_request_that_is_not_shipped_yet_is_noted_by_its_number(library: DeskWorld) -> None:
+def test_r24_recall_before_the_shipment_is_matched_by_request_number(library: DeskWorld) -> None:
     library.given(P.REQUESTED)
 
     recall(library, item=None, wire_agency="HKU", wire_id="R1-1")
@@ -164,7 +164,7 @@ def test_r24_a_request_that_is_not_shipped_yet_is_noted_by_its_number(library: D
     assert (library.request().position, library.request().recalled_on) == (P.REQUESTED, date(2017, 3, 1))
 
 
-def test_r24_the_counter_is_warned_at_checkout_and_the_loan_is_short(library: DeskWorld) -> None:
+def test_r24_checkout_of_a_recalled_item_warns_staff_and_shortens_the_loan(library: DeskWorld) -> None:
     library.given(P.RECEIVED, patron="PG1", pickup_last=date(2017, 3, 11))
     recall(library)
 
@@ -175,7 +175,7 @@ def test_r24_the_counter_is_warned_at_checkout_and_the_loan_is_short(library: De
     assert library.request().due_before_recall == date(2017, 3, 31)
 
 
-def test_r26_a_cancellation_gives_a_loan_that_began_recalled_its_whole_period(library: DeskWorld) -> None:
+def test_r26_cancelled_recall_restores_the_full_period_of_a_loan_that_began_recalled(library: DeskWorld) -> None:
     library.given(P.RECEIVED, patron="PG1", pickup_last=date(2017, 3, 11))
     recall(library)
     library.check_out("PG1")
@@ -185,7 +185,7 @@ def test_r26_a_cancellation_gives_a_loan_that_began_recalled_its_whole_period(li
     assert (answer.old_due, answer.due) == (date(2017, 3, 16), date(2017, 3, 31))
 
 
-def test_a_checkout_that_was_undone_forgets_the_date_of_its_loan(library: DeskWorld) -> None:
+def test_undone_checkout_clears_the_loan_date(library: DeskWorld) -> None:
     library.given(P.RECEIVED, patron="PG1", pickup_last=date(2017, 3, 11))
     recall(library)
     library.check_out("PG1")
@@ -195,7 +195,7 @@ def test_a_checkout_that_was_undone_forgets_the_date_of_its_loan(library: DeskWo
     assert (library.request().due, library.request().due_before_recall) == (None, None)
 
 
-def test_r24_a_recalled_book_goes_back_from_the_hold_shelf_where_the_policy_says_so(
+def test_r24_recalled_item_on_the_hold_shelf_is_returned_when_the_policy_says_so(
     make_library: Callable[..., DeskWorld],
 ) -> None:
     library = make_library(SEND_BACK)
@@ -206,7 +206,7 @@ def test_r24_a_recalled_book_goes_back_from_the_hold_shelf_where_the_policy_says
     assert (library.request().position, library.request().reason) == (P.TO_RETURN, "recalled")
 
 
-def test_r24_where_the_policy_says_so_a_recalled_book_goes_back_on_arrival(make_library: Callable[..., DeskWorld]) -> None:
+def test_r24_recalled_item_is_returned_on_arrival_when_the_policy_says_so(make_library: Callable[..., DeskWorld]) -> None:
     library = make_library(SEND_BACK)
     library.given(P.IN_TRANSIT)
     recall(library)
@@ -218,7 +218,7 @@ def test_r24_where_the_policy_says_so_a_recalled_book_goes_back_on_arrival(make_
 
 
 @pytest.mark.parametrize("position", [P.TO_RETURN, P.RETURN_TRANSIT, P.CLOSED])
-def test_a_recall_of_what_is_on_its_way_home_is_a_success_and_changes_nothing(library: DeskWorld, position: Position) -> None:
+def test_recall_of_an_item_in_return_transit_succeeds_without_a_change(library: DeskWorld, position: Position) -> None:
     before = library.given(position)
 
     answer = recall(library)
@@ -230,7 +230,7 @@ def test_a_recall_of_what_is_on_its_way_home_is_a_success_and_changes_nothing(li
 # ---- taken back
 
 
-def test_r26_a_cancelled_recall_restores_the_date_and_allows_renewals(library: DeskWorld) -> None:
+def test_r26_cancelled_recall_restores_the_due_date_and_allows_renewals(library: DeskWorld) -> None:
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
     recall(library)
@@ -243,7 +243,7 @@ def test_r26_a_cancelled_recall_restores_the_date_and_allows_renewals(library: D
     assert isinstance(library.renew(), Renewed)
 
 
-def test_r26_the_policy_may_leave_the_shorter_date(make_library: Callable[..., DeskWorld]) -> None:
+def test_r26_policy_may_keep_the_shorter_due_date(make_library: Callable[..., DeskWorld]) -> None:
     library = make_library(NO_RESTORING)
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
@@ -252,14 +252,14 @@ def test_r26_the_policy_may_leave_the_shorter_date(make_library: Callable[..., D
     assert cancel(library).due == date(2017, 3, 18)
 
 
-def test_a_cancellation_without_a_recall_is_a_success_again(library: DeskWorld) -> None:
+def test_recall_cancellation_without_a_recall_succeeds(library: DeskWorld) -> None:
     before = library.lent_out()
 
     assert cancel(library).again
     assert library.request() == before
 
 
-def test_r24_a_recall_after_a_cancelled_one_writes_a_letter_of_its_own(library: DeskWorld) -> None:
+def test_r24_recall_after_a_cancelled_recall_sends_its_own_letter(library: DeskWorld) -> None:
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
     recall(library)
@@ -271,7 +271,7 @@ def test_r24_a_recall_after_a_cancelled_one_writes_a_letter_of_its_own(library: 
     assert (library.request().due, library.letters(Notification.LETTER_RECALLED)) == (date(2017, 3, 21), 2)
 
 
-def test_r41_days_before_a_recall_was_cancelled_cost_its_rate(library: DeskWorld) -> None:
+def test_r41_days_before_a_recall_was_cancelled_are_charged_at_the_recall_rate(library: DeskWorld) -> None:
     library.lent_out()  # due on 16 March
     library.go_to("2017-03-20 10:00")
     recall(library)
@@ -284,7 +284,7 @@ def test_r41_days_before_a_recall_was_cancelled_cost_its_rate(library: DeskWorld
     assert answer.fine_cents == 4 * 200 + 2 * 400 + 2 * 200  # 17 to 20, 21 and 22, 23 and 24
 
 
-def test_r41_split_by_day_where_the_recall_comes_when_it_is_overdue(library: DeskWorld) -> None:
+def test_r41_fine_is_split_by_day_when_an_overdue_loan_is_recalled(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-20 10:00")
     recall(library)
@@ -296,7 +296,7 @@ def test_r41_split_by_day_where_the_recall_comes_when_it_is_overdue(library: Des
 # ---- the owner gives it longer
 
 
-def test_the_owner_may_let_the_patron_keep_it_longer(library: DeskWorld) -> None:
+def test_owner_renewal_extends_the_loan(library: DeskWorld) -> None:
     library.lent_out(lender_due=date(2017, 3, 20))
 
     answer = library.ask(library.circulation.execute(sent_as(ItemRenewed, library.heard(due=date(2017, 4, 1)))))
@@ -306,7 +306,7 @@ def test_the_owner_may_let_the_patron_keep_it_longer(library: DeskWorld) -> None
     assert library.told() == []
 
 
-def test_an_owners_renewal_never_shortens_a_loan(library: DeskWorld) -> None:
+def test_owner_renewal_never_shortens_a_loan(library: DeskWorld) -> None:
     before = library.lent_out(lender_due=date(2017, 4, 20))
 
     library.ask(library.circulation.execute(sent_as(ItemRenewed, library.heard(due=date(2017, 3, 10)))))
@@ -314,7 +314,7 @@ def test_an_owners_renewal_never_shortens_a_loan(library: DeskWorld) -> None:
     assert library.request() == before
 
 
-def test_an_owners_renewal_ends_its_recall(library: DeskWorld) -> None:
+def test_owner_renewal_ends_the_recall(library: DeskWorld) -> None:
     library.lent_out(days=30)
     library.go_to("2017-03-11 10:00")
     recall(library)
@@ -324,7 +324,7 @@ def test_an_owners_renewal_ends_its_recall(library: DeskWorld) -> None:
     assert (library.request().due, library.request().recalled_on) == (date(2017, 4, 5), None)
 
 
-def test_before_the_loan_an_owners_renewal_moves_the_date_on_which_it_expects_the_book(library: DeskWorld) -> None:
+def test_owner_renewal_before_the_loan_moves_the_lender_due_date(library: DeskWorld) -> None:
     library.given(P.RECEIVED, lender_due=date(2017, 3, 20))
 
     library.ask(library.circulation.execute(sent_as(ItemRenewed, library.heard(due=date(2017, 4, 1)))))
@@ -336,7 +336,7 @@ def test_before_the_loan_an_owners_renewal_moves_the_date_on_which_it_expects_th
     ("position", "due", "why"),
     [(P.CLOSED, date(2017, 4, 1), Reason.NOT_ON_LOAN), (P.ON_LOAN, None, Reason.UNUSABLE_MESSAGE)],
 )
-def test_an_owners_renewal_needs_a_loan_and_a_date(
+def test_owner_renewal_requires_a_loan_and_a_date(
     library: DeskWorld, position: Position, due: date | None, why: Reason
 ) -> None:
     library.given(position, due=date(2017, 3, 16), first_checkout=date(2017, 3, 1))
@@ -347,7 +347,7 @@ def test_an_owners_renewal_needs_a_loan_and_a_date(
 # ---- we recall our own
 
 
-def test_recall_of_a_lent_item_tells_the_borrower_the_date(library: DeskWorld) -> None:
+def test_recall_of_a_lent_item_sends_the_borrower_the_due_date(library: DeskWorld) -> None:
     library.given(P.AT_BORROWER, side=Side.LENDING, lender_due=date(2017, 4, 15))
 
     answer = library.act("recall")
@@ -357,7 +357,7 @@ def test_recall_of_a_lent_item_tells_the_borrower_the_date(library: DeskWorld) -
     assert library.message().due == date(2017, 3, 8)
 
 
-def test_recall_is_sent_once_unless_it_names_an_earlier_day(library: DeskWorld) -> None:
+def test_recall_is_sent_again_only_with_an_earlier_date(library: DeskWorld) -> None:
     library.given(P.AT_BORROWER, side=Side.LENDING, lender_due=date(2017, 4, 15))
     library.act("recall", on=date(2017, 3, 20))
 
@@ -366,7 +366,7 @@ def test_recall_is_sent_once_unless_it_names_an_earlier_day(library: DeskWorld) 
     assert library.told() == ["CUHK tell_borrower_recalled"] * 2
 
 
-def test_a_recall_of_ours_that_is_cancelled_gives_the_borrower_its_date_again(library: DeskWorld) -> None:
+def test_cancelling_our_recall_restores_the_borrowers_due_date(library: DeskWorld) -> None:
     library.given(P.SHIPPED, side=Side.LENDING, lender_due=date(2017, 4, 15))
     library.act("recall")
 
@@ -376,7 +376,7 @@ def test_a_recall_of_ours_that_is_cancelled_gives_the_borrower_its_date_again(li
     assert library.told() == ["CUHK tell_borrower_recalled", "CUHK tell_borrower_recall_cancelled"]
 
 
-def test_r28_the_borrower_may_not_renew_what_we_have_recalled_until_we_cancel(library: DeskWorld) -> None:
+def test_r28_borrower_cannot_renew_an_item_we_recalled_until_we_cancel(library: DeskWorld) -> None:
     library.given(P.AT_BORROWER, side=Side.LENDING, lender_due=date(2017, 4, 15))
     renewal = library.heard(item=ItemKey("HKU", "K9"))
     library.act("recall")

@@ -59,7 +59,7 @@ def number_it(world: World, number: str) -> None:
     world.store.now(mark)
 
 
-def test_list_may_name_a_request_by_the_number_of_the_lender(world: World) -> None:
+def test_partner_list_may_use_the_lenders_request_number(world: World) -> None:
     number_it(world, "CUHK:77")
     own = {name: PartnerState(name, ("SHIPPED",), "C1") for name in ("CUHK:77", "CUHK:78")}
     said = world.store.now(reconciling.under_our_numbers, "CUHK", own, "HKU")
@@ -68,7 +68,7 @@ def test_list_may_name_a_request_by_the_number_of_the_lender(world: World) -> No
     assert [(pair.request, pair.mend) for pair in compared(world, said)] == [("R1", "take it as shipped"), ("", "")]
 
 
-def test_lender_is_queried_by_its_own_number_where_it_has_one(world: World) -> None:
+def test_lender_is_queried_by_its_own_request_number_if_known(world: World) -> None:
     assert world.store.now(reconciling.their_number, world.request("R1")) == ""
     number_it(world, "CUHK:77")
     assert world.store.now(reconciling.their_number, world.request("R1")) == "CUHK:77"
@@ -77,11 +77,11 @@ def test_lender_is_queried_by_its_own_number_where_it_has_one(world: World) -> N
 # ---- the table
 
 
-def test_pairs_are_unique() -> None:
+def test_position_pairs_are_unique() -> None:
     assert len(MENDS) == len(_BORROWED) + len(_LENT)
 
 
-def test_every_correction_is_possible_and_used() -> None:
+def test_every_correction_is_allowed_and_used() -> None:
     assert set(MENDS.values()) - {AGREED} == HOW.keys()
 
 
@@ -92,7 +92,7 @@ def test_every_open_position_known_to_a_partner_has_a_row(side: Side) -> None:
     assert ours - FINAL == mine - FINAL - {P.NEW}
 
 
-def test_opposite_side_has_positions_of_that_side() -> None:
+def test_partner_positions_belong_to_the_opposite_side() -> None:
     for side, _, said in MENDS:
         there = LENDING if side is Side.BORROWING else set(P) - LENDING | {P.RETURN_TRANSIT}
         assert said == "" or P(said) in there
@@ -115,7 +115,7 @@ def test_request_open_only_at_the_partner_is_listed_and_not_corrected(world: Wor
     assert [(pair.wire_id, pair.ours, pair.mend) for pair in found] == [("HKU:R9-1", "unknown", "")]
 
 
-def test_request_ended_there_and_unknown_here_is_no_difference(world: World) -> None:
+def test_request_ended_at_partner_and_unknown_here_is_not_reported(world: World) -> None:
     assert compared(world, theirs("PAGED") | {"HKU:R9-1": PartnerState("HKU:R9-1", ("CLOSED",))}) == ()
 
 
@@ -138,7 +138,7 @@ def test_request_that_never_arrived_is_sent_again(world: World) -> None:
     assert world.peers.unasked() == ["CUHK RequestItem"]
 
 
-def test_the_reason_stands_in_the_journal(world: World) -> None:
+def test_correction_reason_is_journalled(world: World) -> None:
     mend(world, "SHIPPED", "their list of 3 May")
     lines = [line for line in world.store.now(lambda unit: unit.journal.history("R1")) if line["event"] == "RECONCILED"]
     assert len(lines) == 1
@@ -150,7 +150,7 @@ def test_correction_requires_a_reason(world: World) -> None:
     assert world.request("R1").position is P.REQUESTED
 
 
-def test_request_that_moved_meanwhile_is_unchanged(world: World) -> None:
+def test_correction_is_skipped_when_the_request_changed_meanwhile(world: World) -> None:
     (pair,) = compared(world, theirs("DECLINED"))
     world.tell("CUHK", "ItemShipped request=HKU:R1-1 item=C1")
     line = theirs("DECLINED")["HKU:R1-1"]

@@ -29,11 +29,11 @@ def test_each_command_and_query_has_a_row() -> None:
     assert {one.__name__ for one in executed} == {one.__name__ for one in HANDLERS}
 
 
-def test_query_only_reads() -> None:
+def test_queries_never_write() -> None:
     assert {one.__name__ for one, row in HANDLERS.items() if row.reads_only} == {one.__name__ for one in leaves(Query)}
 
 
-def test_a_step_may_change_each_field_of_a_request_but_its_number_side_and_position() -> None:
+def test_step_may_change_every_request_field_except_number_side_and_position() -> None:
     unchanged = {"id", "side", "position"}
     types = {
         name: kind for name, kind in get_type_hints(Request).items() if name in {f.name for f in fields(Request)} - unchanged

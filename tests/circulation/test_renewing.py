@@ -74,7 +74,7 @@ def test_patron_is_told_that_the_lender_was_asked(asking: DeskWorld) -> None:
     assert asking.told() == ["CUHK ask_lender_to_renew"]
 
 
-def test_lender_is_asked_for_the_full_period_whatever_date_it_expected(asking: DeskWorld) -> None:
+def test_lender_is_asked_for_the_full_period_regardless_of_its_own_due_date(asking: DeskWorld) -> None:
     renewed(asking)
 
     assert asking.message().due == date(2017, 3, 29)
@@ -94,7 +94,7 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("answer", "stands"), ANSWERS)
-def test_reply_of_the_lender_decides(asking: DeskWorld, answer: DeliveryResult, stands: tuple[int, int, int, str]) -> None:
+def test_lender_reply_decides_the_renewal(asking: DeskWorld, answer: DeliveryResult, stands: tuple[int, int, int, str]) -> None:
     renewed(asking)
 
     after = told(asking, answer)
@@ -112,7 +112,7 @@ def test_repeated_renewal_while_pending_sends_no_second_request(asking: DeskWorl
     assert asking.told() == ["CUHK ask_lender_to_renew"]
 
 
-def test_repeated_document_gets_a_new_reply_after_the_lender_replied(asking: DeskWorld) -> None:
+def test_repeated_document_is_answered_anew_after_the_lender_replied(asking: DeskWorld) -> None:
     key = InboxKey("D", "digest", 900)
     assert renewed(asking, inbox=key).pending
 
@@ -121,7 +121,7 @@ def test_repeated_document_gets_a_new_reply_after_the_lender_replied(asking: Des
     assert renewed(asking, inbox=key).due == date(2017, 3, 29)
 
 
-def test_checkout_meaning_a_renewal_is_pending_until_the_lender_replies(asking: DeskWorld) -> None:
+def test_checkout_used_as_a_renewal_is_pending_until_the_lender_replies(asking: DeskWorld) -> None:
     done = asking.check_out(renewal_allowed=True)
 
     assert isinstance(done, CheckedOut)
@@ -164,7 +164,7 @@ def told_first(library: DeskWorld, answer: DeliveryResult) -> Request:
     return library.request()
 
 
-def test_r40_the_days_in_which_the_lender_thinks_cost_nothing(asking: DeskWorld) -> None:
+def test_r40_days_awaiting_the_lenders_reply_are_not_charged(asking: DeskWorld) -> None:
     asking.go_to("2017-03-17 10:00")
     renewed(asking, staff=True, fee_acknowledged=True)
     asking.go_to("2017-03-20 10:00")
@@ -189,7 +189,7 @@ def test_undeliverable_renewal_is_settled_by_staff(asking: DeskWorld, what: str,
 # ---- told, and refusing
 
 
-def test_lender_that_refuses_gets_the_earlier_date_again(taking_back: DeskWorld) -> None:
+def test_lender_refusal_restores_its_earlier_due_date(taking_back: DeskWorld) -> None:
     taking_back.lent_out()
     taking_back.go_to("2017-03-14 10:00")
     renewed(taking_back)
@@ -200,7 +200,7 @@ def test_lender_that_refuses_gets_the_earlier_date_again(taking_back: DeskWorld)
     assert after.reason == NO_MORE.problem
 
 
-def test_late_reply_of_a_lender_makes_no_loan_overdue(taking_back: DeskWorld) -> None:
+def test_late_lender_reply_does_not_make_the_loan_overdue(taking_back: DeskWorld) -> None:
     taking_back.lent_out()
     taking_back.go_to("2017-03-14 10:00")
     renewed(taking_back)
@@ -209,7 +209,7 @@ def test_late_reply_of_a_lender_makes_no_loan_overdue(taking_back: DeskWorld) ->
     assert told(taking_back, NO_MORE).due == date(2017, 3, 21)
 
 
-def test_a_refusal_of_the_renewal_before_the_last_changes_nothing(taking_back: DeskWorld) -> None:
+def test_refusal_of_an_earlier_renewal_changes_nothing(taking_back: DeskWorld) -> None:
     taking_back.lent_out()
     taking_back.go_to("2017-03-14 10:00")
     renewed(taking_back)
@@ -220,7 +220,7 @@ def test_a_refusal_of_the_renewal_before_the_last_changes_nothing(taking_back: D
     assert told_first(taking_back, NO_MORE) == before
 
 
-def test_a_recall_that_is_taken_back_does_not_bring_the_refused_date_back(taking_back: DeskWorld) -> None:
+def test_cancelled_recall_does_not_restore_a_refused_due_date(taking_back: DeskWorld) -> None:
     taking_back.lent_out()
     taking_back.go_to("2017-03-14 10:00")
     renewed(taking_back)
@@ -233,7 +233,7 @@ def test_a_recall_that_is_taken_back_does_not_bring_the_refused_date_back(taking
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-def test_r30_denied_renewal_causes_a_letter_only_where_the_policy_says_so(
+def test_r30_denied_renewal_sends_a_letter_only_when_the_policy_says_so(
     make_library: Callable[..., DeskWorld], wanted: bool
 ) -> None:
     library = make_library(Policy(notices=Notices(renewal_denied=wanted), renewal=REVERT))
@@ -246,7 +246,7 @@ def test_r30_denied_renewal_causes_a_letter_only_where_the_policy_says_so(
     assert library.letters(Notification.LETTER_RENEWAL_DENIED) == int(wanted)
 
 
-def test_r28_a_renewal_that_the_lender_refuses_stands_and_is_shown_to_staff(library: DeskWorld) -> None:
+def test_r28_renewal_refused_by_the_lender_stays_in_force_and_is_shown_to_staff(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-14 10:00")
     renewed(library)
@@ -267,7 +267,7 @@ def test_r28_a_renewal_that_the_lender_refuses_stands_and_is_shown_to_staff(libr
     ],
 )
 @pytest.mark.parametrize("policy", [Policy(), Policy(renewal=REVERT)])
-def test_r28_a_refusal_because_of_a_recall_is_a_recall(
+def test_r28_refusal_due_to_a_recall_is_handled_as_a_recall(
     make_library: Callable[..., DeskWorld], refusal: DeliveryResult, policy: Policy
 ) -> None:
     library = make_library(policy)

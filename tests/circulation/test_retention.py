@@ -86,7 +86,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(("when", "count"), [(LAST_SECOND, 0), (MIDNIGHT, 1)])
-def test_thirty_days_after_its_last_day_a_request_forgets_its_patron(library_on_each: DeskWorld, when: str, count: int) -> None:
+def test_request_is_anonymised_thirty_days_after_its_last_day(library_on_each: DeskWorld, when: str, count: int) -> None:
     library = library_on_each
     ended(library)
     keeping(library, anonymise_days=30)
@@ -97,7 +97,7 @@ def test_thirty_days_after_its_last_day_a_request_forgets_its_patron(library_on_
 
 
 @pytest.mark.parametrize(("when", "count"), [(LAST_SECOND, 0), (MIDNIGHT, 1)])
-def test_thirty_days_after_its_last_day_a_request_goes_to_the_archive(
+def test_request_is_archived_thirty_days_after_its_last_day(
     library_on_each: DeskWorld, when: str, count: int, file: Path
 ) -> None:
     library = library_on_each
@@ -112,7 +112,7 @@ def test_thirty_days_after_its_last_day_a_request_goes_to_the_archive(
 
 
 @pytest.mark.parametrize(("when", "count"), [("2017-08-27 23:59:59", 0), ("2017-08-28 00:00:00", 1)])
-def test_unless_the_site_says_otherwise_a_patron_is_forgotten_after_180_days(library: DeskWorld, when: str, count: int) -> None:
+def test_request_is_anonymised_after_180_days_by_default(library: DeskWorld, when: str, count: int) -> None:
     ended(library)
     library.go_to(when)
     library.round("purge")
@@ -120,7 +120,7 @@ def test_unless_the_site_says_otherwise_a_patron_is_forgotten_after_180_days(lib
     assert library.request().anonymised is (count == 1)
 
 
-def test_with_0_days_nothing_is_ever_forgotten(library: DeskWorld) -> None:
+def test_zero_days_disables_anonymisation(library: DeskWorld) -> None:
     ended(library)
     keeping(library, anonymise_days=0)
     library.go_to("2067-03-01 10:00")
@@ -187,7 +187,9 @@ FREES: dict[str, Callable[[DeskWorld, Request], None]] = {
 
 
 @pytest.mark.parametrize("hold", HOLDS.values(), ids=HOLDS.keys())
-def test_request_is_kept_while(library_on_each: DeskWorld, hold: Callable[[DeskWorld, Request], None], file: Path) -> None:
+def test_request_is_kept_while_work_is_open(
+    library_on_each: DeskWorld, hold: Callable[[DeskWorld, Request], None], file: Path
+) -> None:
     library = library_on_each
     hold(library, ended(library))
     keeping(library, anonymise_days=1, archive_days=1, archive_file=str(file))
@@ -199,7 +201,9 @@ def test_request_is_kept_while(library_on_each: DeskWorld, hold: Callable[[DeskW
 
 
 @pytest.mark.parametrize("free", FREES.values(), ids=FREES.keys())
-def test_request_is_not_kept_for(library: DeskWorld, free: Callable[[DeskWorld, Request], None], file: Path) -> None:
+def test_request_is_archived_when_no_work_is_open(
+    library: DeskWorld, free: Callable[[DeskWorld, Request], None], file: Path
+) -> None:
     free(library, ended(library))
     keeping(library, archive_days=1, archive_file=str(file))
     library.go_to("2018-03-01 10:00")
@@ -208,7 +212,7 @@ def test_request_is_not_kept_for(library: DeskWorld, free: Callable[[DeskWorld, 
     assert library.count() == 0
 
 
-def test_paying_the_fine_releases_the_request(library: DeskWorld) -> None:
+def test_request_is_anonymised_after_its_fine_is_paid(library: DeskWorld) -> None:
     _charge(library, ended(library), 200)
     keeping(library, anonymise_days=1)
     library.pay(200)
@@ -223,7 +227,7 @@ def test_paying_the_fine_releases_the_request(library: DeskWorld) -> None:
 # ---- what stays, what goes
 
 
-def test_the_statistics_of_an_anonymous_request_stay(library: DeskWorld) -> None:
+def test_anonymised_request_keeps_its_statistics(library: DeskWorld) -> None:
     before = ended(library)
     library.store.now(UnitOfWork.note, before, "RENEWED", {"because": "asked by telephone"}, library.now, CLERK, "R29")
     keeping(library, anonymise_days=1)
@@ -239,7 +243,7 @@ def test_the_statistics_of_an_anonymous_request_stay(library: DeskWorld) -> None
     ]
 
 
-def test_refusal_without_a_request_loses_its_patron(library: DeskWorld) -> None:
+def test_refusal_without_a_request_is_anonymised(library: DeskWorld) -> None:
     no = Refusal(Reason.QUOTA_HKALL, {"limit": 15})
     for _ in range(3):
         library.store.now(lambda unit: unit.refuse(no, library.now, CLERK, patron="UG1"))
@@ -251,7 +255,7 @@ def test_refusal_without_a_request_loses_its_patron(library: DeskWorld) -> None:
     assert {(line["rule"], line["patron"], line["detail"]) for line in library.journal()} == {("R20", "", "")}
 
 
-def test_two_payments_with_one_number_are_both_forgotten(library: DeskWorld) -> None:
+def test_two_payments_with_the_same_transaction_id_are_both_anonymised(library: DeskWorld) -> None:
     for card in ("UG1", "UG2"):
         library.store.now(fines.record_payment, card, "T-1", 200, "paid", library.now, CLERK)
     keeping(library, anonymise_days=30)
@@ -261,7 +265,7 @@ def test_two_payments_with_one_number_are_both_forgotten(library: DeskWorld) -> 
     assert [(row["patron"], row["transaction_id"], row["cents"]) for row in library.rows(PAYMENTS)] == [("", "", 200)] * 2
 
 
-def test_outcomes_of_documents_are_deleted_with_the_patrons_in_them(library: DeskWorld) -> None:
+def test_stored_replies_naming_the_patron_are_deleted(library: DeskWorld) -> None:
     until = library.now + timedelta(days=60)
     library.store.now(inbox.claim, "D", "old", until, library.now)
     keeping(library, anonymise_days=30)
@@ -273,7 +277,7 @@ def test_outcomes_of_documents_are_deleted_with_the_patrons_in_them(library: Des
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 200])
-def test_delivered_messages_are_deleted_after_their_days_and_others_kept(library: DeskWorld, batch: int) -> None:
+def test_delivered_messages_expire_and_others_are_kept(library: DeskWorld, batch: int) -> None:
     request = library.given(P.ON_LOAN)
     states = ("sent", "dead", "sent", "waiting", "done", "dropped")
     for state in states:
@@ -349,7 +353,7 @@ def _bytes(library: DeskWorld, folder: Path) -> bytes:
 
 
 @pytest.mark.parametrize("table", METADATA.sorted_tables, ids=lambda table: table.name)
-def test_anonymised_patron_is_in_no_table(on_disk: DeskWorld, table: Any) -> None:
+def test_anonymised_patron_is_not_in_any_table(on_disk: DeskWorld, table: Any) -> None:
     _whole_life(on_disk)
     keeping(on_disk, anonymise_days=1)
     on_disk.go_to("2017-03-22 10:00")
@@ -361,7 +365,7 @@ def test_anonymised_patron_is_in_no_table(on_disk: DeskWorld, table: Any) -> Non
 # ---- the archive
 
 
-def test_an_archived_request_has_all_that_belonged_to_it_and_nothing_of_it_stays(on_disk: DeskWorld, file: Path) -> None:
+def test_archived_request_is_complete_and_removed_from_the_database(on_disk: DeskWorld, file: Path) -> None:
     _whole_life(on_disk)
     keeping(on_disk, archive_days=1, archive_file=str(file))
     on_disk.go_to("2017-03-22 10:00")
@@ -378,7 +382,7 @@ def test_an_archived_request_has_all_that_belonged_to_it_and_nothing_of_it_stays
         assert on_disk.rows(table) == []
 
 
-def test_a_policy_without_a_file_archives_nothing(library: DeskWorld) -> None:
+def test_nothing_is_archived_without_a_configured_file(library: DeskWorld) -> None:
     ended(library)
     keeping(library, archive_days=1)
     library.go_to("2018-03-01 10:00")
@@ -394,7 +398,7 @@ def _die() -> None:
     raise Died
 
 
-def test_crash_between_archive_and_delete_repeats_without_loss(on_disk: DeskWorld, file: Path) -> None:
+def test_crash_between_archive_and_delete_is_repeated_without_loss(on_disk: DeskWorld, file: Path) -> None:
     for number in range(3):
         ended(on_disk, item_barcode=f"C{number}")
     keeping(on_disk, archive_days=1, archive_file=str(file))
@@ -418,7 +422,7 @@ def test_crash_between_archive_and_delete_repeats_without_loss(on_disk: DeskWorl
     assert Counter(line["id"] for line in archived(file) if "journal" in line) == {"R1": 2, "R2": 2, "R3": 1}
 
 
-def test_a_gateway_that_lost_the_round_deletes_nothing(library: DeskWorld, file: Path) -> None:
+def test_gateway_that_lost_the_round_lease_deletes_nothing(library: DeskWorld, file: Path) -> None:
     ended(library)
     keeping(library, archive_days=1, archive_file=str(file))
     library.go_to("2018-03-01 10:00")
@@ -442,7 +446,7 @@ WISHES = st.lists(st.tuples(AGES, st.booleans(), st.sampled_from(list(Side))), m
 
 @settings(max_examples=example_count(40))
 @given(requests_a_day=WISHES, batch=st.integers(1, 4))
-def test_exactly_expired_unprotected_requests_are_anonymised(
+def test_only_expired_unprotected_requests_are_anonymised(
     tmp_path_factory: pytest.TempPathFactory, requests_a_day: list[tuple[int, bool, Side]], batch: int
 ) -> None:
     library, path = conftest.DeskWorld(), tmp_path_factory.mktemp("purge") / "old.jsonl.gz"

@@ -36,7 +36,7 @@ def on_the_shelf(library: DeskWorld, last: str = "2017-03-11", **facts: Any) -> 
     library.given(P.RECEIVED, received_on=date(2017, 3, 6), pickup_last=date.fromisoformat(last), **facts)
 
 
-def test_r14_on_the_fifth_day_nothing_expires(library: DeskWorld) -> None:
+def test_r14_pickup_does_not_expire_on_the_fifth_day(library: DeskWorld) -> None:
     on_the_shelf(library)
     library.go_to(f"2017-03-11 {BEFORE_MIDNIGHT}")
 
@@ -44,7 +44,7 @@ def test_r14_on_the_fifth_day_nothing_expires(library: DeskWorld) -> None:
     assert not library.request().expired_pickup
 
 
-def test_r14_at_midnight_of_the_sixth_day_it_is_expired_and_r15_nobody_is_told(library: DeskWorld) -> None:
+def test_r14_r15_pickup_expires_at_midnight_after_the_fifth_day_without_a_letter(library: DeskWorld) -> None:
     on_the_shelf(library)
     library.go_to(f"2017-03-12 {MIDNIGHT}")
 
@@ -53,7 +53,7 @@ def test_r14_at_midnight_of_the_sixth_day_it_is_expired_and_r15_nobody_is_told(l
     assert library.told() == []
 
 
-def test_r14_expired_pickup_expires_once(library: DeskWorld) -> None:
+def test_r14_pickup_expires_once(library: DeskWorld) -> None:
     on_the_shelf(library)
     library.go_to(f"2017-03-12 {MIDNIGHT}")
     library.round("pickup_expiry")
@@ -64,14 +64,14 @@ def test_r14_expired_pickup_expires_once(library: DeskWorld) -> None:
 # ---- R39: overdue
 
 
-def test_r39_on_the_due_date_there_is_no_letter(library: DeskWorld) -> None:
+def test_r39_overdue_letter_is_not_sent_on_the_due_date(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to(f"2017-03-16 {BEFORE_MIDNIGHT}")
 
     assert library.round("overdue") == 0
 
 
-def test_r39_at_midnight_after_the_due_date_there_is_one_letter(library: DeskWorld) -> None:
+def test_r39_one_overdue_letter_is_sent_at_midnight_after_the_due_date(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to(f"2017-03-17 {MIDNIGHT}")
     library.round("overdue")
@@ -82,14 +82,14 @@ def test_r39_at_midnight_after_the_due_date_there_is_one_letter(library: DeskWor
     assert library.request().overdue_notice_for == date(2017, 3, 16)
 
 
-def test_r39_a_recalled_loan_gets_its_letter_too(library: DeskWorld) -> None:
+def test_r39_recalled_loan_also_gets_an_overdue_letter(library: DeskWorld) -> None:
     library.lent_out(recalled_on=date(2017, 3, 5))
     library.go_to(f"2017-03-17 {MIDNIGHT}")
 
     assert library.round("overdue") == 1
 
 
-def test_r39_a_renewal_makes_another_letter_possible(library: DeskWorld) -> None:
+def test_r39_another_overdue_letter_is_possible_after_a_renewal(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to(f"2017-03-17 {MIDNIGHT}")
     library.round("overdue")
@@ -125,7 +125,7 @@ def asked_on(library: DeskWorld, text: str, **facts: Any) -> None:
     library.given(P.REQUESTED, **facts)
 
 
-def test_r11_a_lender_that_is_silent_for_two_working_days_is_passed_over(library: DeskWorld) -> None:
+def test_r11_lender_silent_for_two_working_days_is_skipped(library: DeskWorld) -> None:
     asked_on(library, "2017-03-01 10:00")  # Wednesday
     library.go_to(f"2017-03-03 {BEFORE_MIDNIGHT}")
     assert library.round("silence") == 0
@@ -145,7 +145,7 @@ def test_r11_weekends_and_holidays_of_the_lender_do_not_count(library: DeskWorld
     assert library.round("silence") == 1
 
 
-def test_r11_a_lender_that_accepted_has_the_days_that_paging_takes(library: DeskWorld) -> None:
+def test_r11_lender_that_accepted_has_the_paging_period(library: DeskWorld) -> None:
     asked_on(library, "2017-03-01 10:00")
     library.accept("R1")
     library.go_to("2017-03-08 10:00")
@@ -154,7 +154,7 @@ def test_r11_a_lender_that_accepted_has_the_days_that_paging_takes(library: Desk
     assert library.round("silence") == 1
 
 
-def test_r38_silent_last_lender_is_cancelled_and_the_patron_gets_one_letter(library: DeskWorld) -> None:
+def test_r38_silence_of_the_last_lender_ends_the_request_with_one_letter(library: DeskWorld) -> None:
     asked_on(library, "2017-03-01 10:00")
     library.go_to("2017-03-04 10:00")
     library.round("silence")
@@ -166,7 +166,7 @@ def test_r38_silent_last_lender_is_cancelled_and_the_patron_gets_one_letter(libr
     assert library.told()[2:] == ["HKUST cancel_at_lender", "UG1 letter_unfilled"]
 
 
-def test_item_arriving_late_from_a_skipped_lender_is_received_and_sent_home(library: DeskWorld) -> None:
+def test_late_item_from_a_skipped_lender_is_received_and_returned(library: DeskWorld) -> None:
     asked_on(library, "2017-03-01 10:00")
     library.go_to("2017-03-04 10:00")
     library.round("silence")
@@ -178,7 +178,7 @@ def test_item_arriving_late_from_a_skipped_lender_is_received_and_sent_home(libr
     assert (library.request("R2").kind, library.request("R2").position) == ("stray", P.IN_TRANSIT)
 
 
-def test_r34_unconfirmed_cancellation_is_settled(library: DeskWorld) -> None:
+def test_r34_unconfirmed_cancellation_is_settled_after_its_period(library: DeskWorld) -> None:
     library.given(P.CANCELLING)
     library.go_to("2017-03-04 10:00")
 
@@ -216,7 +216,7 @@ def test_item_in_transit_arrives_even_when_no_longer_needed(library: DeskWorld) 
 # ---- the inbox
 
 
-def test_documents_expire_with_their_window(library: DeskWorld) -> None:
+def test_stored_replies_expire_with_their_window(library: DeskWorld) -> None:
     for number, hours in enumerate([1, 1, 2, 3]):
         until = library.now + timedelta(hours=hours)
         library.store.now(inbox.claim, "D", f"{number}", until, library.now)
@@ -237,7 +237,7 @@ def many_loans(library: DeskWorld, count: int) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7, 8])
-def test_round_processes_all_rows_in_batches_of_any_size(library_on_each: DeskWorld, batch: int) -> None:
+def test_round_processes_all_rows_for_any_batch_size(library_on_each: DeskWorld, batch: int) -> None:
     library = library_on_each
     many_loans(library, 7)
     library.go_to("2017-03-17 00:00")
@@ -274,7 +274,7 @@ def test_round_is_run_by_one_of_two_gateways(library_on_each: DeskWorld) -> None
     assert (first is not None, second) == (True, None)
 
 
-def test_gateway_that_lost_its_lease_leaves_no_trace_of_its_batch(library: DeskWorld) -> None:
+def test_batch_is_rolled_back_when_the_gateway_lost_its_lease(library: DeskWorld) -> None:
     many_loans(library, 3)
     library.go_to("2017-03-17 00:00")
     slow = library.store.now(begin, "overdue", "gateway-1", library.now, True)
@@ -318,7 +318,7 @@ def test_round_pauses_after_each_batch_for_as_long_as_it_took(library: DeskWorld
     assert len(library.told()) == 3
 
 
-def test_a_round_is_due_again_at_the_next_midnight_in_hong_kong(library: DeskWorld) -> None:
+def test_round_is_due_again_at_the_next_hong_kong_midnight(library: DeskWorld) -> None:
     library.go_to("2017-03-17 09:00")
     finished(library.rounds.run_due())
 
@@ -331,7 +331,7 @@ def test_a_round_is_due_again_at_the_next_midnight_in_hong_kong(library: DeskWor
     assert library.job("overdue").lag_s(library.now) == 60
 
 
-def test_letters_are_written_once_after_three_days_without_a_gateway(library: DeskWorld) -> None:
+def test_letters_are_sent_once_after_three_days_of_downtime(library: DeskWorld) -> None:
     library.lent_out()
     finished(library.rounds.run_due())
     library.go_to("2017-03-20 08:00")
@@ -357,7 +357,7 @@ def test_rounds_are_checked_at_the_start_and_every_minute(library: DeskWorld, ti
     assert timer.waiting == []
 
 
-def test_round_that_was_interrupted_goes_on_at_once_after_the_restart(library: DeskWorld) -> None:
+def test_interrupted_round_resumes_at_once_after_a_restart(library: DeskWorld) -> None:
     many_loans(library, 3)
     library.go_to("2017-03-17 00:00")
     clock = HalfSeconds()
@@ -407,13 +407,13 @@ def test_failing_round_does_not_stop_the_others(library: DeskWorld, monkeypatch:
 
 
 @pytest.mark.parametrize("name", ROUNDS)
-def test_every_round_of_an_empty_library_ends_at_once(library_on_each: DeskWorld, name: str) -> None:
+def test_every_round_succeeds_on_an_empty_database(library_on_each: DeskWorld, name: str) -> None:
     library = library_on_each
     assert library.round(name) == 0
     assert library.job(name).last_run == library.now
 
 
-def test_the_rounds_are_named_like_their_functions() -> None:
+def test_rounds_are_named_like_their_functions() -> None:
     assert all(work.__name__ == name for name, work in ROUNDS.items())
     assert tuple(ROUNDS) == tuple(EVERY)
 

@@ -89,7 +89,7 @@ def test_row_set_aside_is_retried_in_the_next_round(library_on_each: DeskWorld) 
     assert library.letters(Notification.LETTER_OVERDUE) == 3
 
 
-def test_batch_of_failing_rows_does_not_end_the_round(library: DeskWorld) -> None:
+def test_batch_with_only_failing_rows_does_not_end_the_round(library: DeskWorld) -> None:
     three_late(library)
     small = library.gateway("small", batch=1)
 

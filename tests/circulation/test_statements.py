@@ -37,21 +37,21 @@ def statements(world: DeskWorld) -> Count:
     return of
 
 
-def test_a_request_needs_few_statements(world: DeskWorld, statements: Count) -> None:
+def test_request_needs_few_statements(world: DeskWorld, statements: Count) -> None:
     ask = RequestTitle(CLERK, "UG1", "dune", placed_by="D", placed_id="d-1")
     found = statements(lambda: world.ask(world.circulation.execute(ask, inbox=InboxKey("D", "digest", 60))))
     assert [request.position for request in world.requests()] == [Position.REQUESTED]
     assert len(found) <= 18, found
 
 
-def test_a_checkout_needs_few_statements(world: DeskWorld, statements: Count) -> None:
+def test_checkout_needs_few_statements(world: DeskWorld, statements: Count) -> None:
     world.given(Position.RECEIVED, received_on=world.today())
     found = statements(world.check_out)
     assert [request.position for request in world.requests()] == [Position.ON_LOAN]
     assert len(found) <= 16, found
 
 
-def test_journal_lines_of_a_command_are_one_statement(world: DeskWorld, statements: Count) -> None:
+def test_journal_lines_are_inserted_in_one_statement(world: DeskWorld, statements: Count) -> None:
     found = statements(world.wish)
     assert sum(text.startswith("INSERT INTO journal") for text in found) == 1
     assert len(world.journal()) == 2

@@ -32,7 +32,7 @@ def test_r1_suspended_request_waits_or_ends_as_the_policy_says(
     assert declined(make_library(policy)) is position
 
 
-def test_r1_suspended_request_resumes_in_the_first_round_after_the_last_second(library: DeskWorld) -> None:
+def test_r1_suspended_request_resumes_in_the_first_round_after_the_suspension(library: DeskWorld) -> None:
     declined(library)
     for instant, position in (("2017-07-17 23:59", P.NEW), ("2017-07-18 00:00", P.REQUESTED)):
         library.go_to(instant)
@@ -50,7 +50,7 @@ def test_r1_suspended_request_without_a_lender_ends_with_the_letter(library: Des
     assert library.request().position is P.UNFILLED
 
 
-def test_r1_silent_lender_is_kept_while_no_other_can_be_asked(library: DeskWorld) -> None:
+def test_r1_silent_lender_is_kept_during_a_suspension(library: DeskWorld) -> None:
     library.go_to("2017-06-05 10:00")
     library.wish()
     library.go_to("2017-06-20 10:00")
@@ -62,7 +62,7 @@ def test_r1_silent_lender_is_kept_while_no_other_can_be_asked(library: DeskWorld
     assert (library.request().position, library.request().partner) == (P.REQUESTED, "HKUST")
 
 
-def test_r1_lender_skipped_by_staff_is_told_to_stop(library: DeskWorld) -> None:
+def test_r1_lender_skipped_by_staff_gets_a_cancellation(library: DeskWorld) -> None:
     library.go_to("2017-06-05 10:00")
     library.wish()
     library.go_to("2017-06-06 10:00")
@@ -87,7 +87,7 @@ def rivals(library: DeskWorld, *, accepted: bool) -> None:
 
 
 @pytest.mark.parametrize(("accepted", "position"), [(True, P.UNFILLED), (False, P.REQUESTED)])
-def test_only_an_accepted_request_continues_when_its_item_goes_to_another(
+def test_only_accepted_request_continues_when_its_item_goes_to_another_request(
     library: DeskWorld, accepted: bool, position: Position
 ) -> None:
     rivals(library, accepted=accepted)

@@ -67,7 +67,7 @@ def drop(library: DeskWorld) -> None:
     library.store.now(in_context(unsent.drop, library.library, library.now, unsent.Settle(CLERK, 1, "the server was replaced")))
 
 
-def test_r26_a_recall_whose_letter_may_have_arrived_is_taken_back_by_a_letter(library: DeskWorld, post: Post) -> None:
+def test_r26_cancelled_recall_sends_a_letter_if_the_recall_letter_may_have_arrived(library: DeskWorld, post: Post) -> None:
     post.fails = [UNKNOWN]
     post.round()
     take_back(library)
@@ -77,9 +77,7 @@ def test_r26_a_recall_whose_letter_may_have_arrived_is_taken_back_by_a_letter(li
     assert post.taken == ["No longer recalled: Dune"]
 
 
-def test_r26_a_letter_that_certainly_did_not_arrive_is_withdrawn_and_so_is_the_one_after_it(
-    library: DeskWorld, post: Post
-) -> None:
+def test_r26_undelivered_recall_letter_is_withdrawn_and_no_cancellation_letter_is_sent(library: DeskWorld, post: Post) -> None:
     post.fails = [BUSY]
     post.round()
     take_back(library)
@@ -90,7 +88,7 @@ def test_r26_a_letter_that_certainly_did_not_arrive_is_withdrawn_and_so_is_the_o
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_r26_a_letter_that_may_have_arrived_and_that_staff_drop_is_taken_back_too(
+def test_r26_dropped_recall_letter_of_unknown_outcome_needs_a_cancellation_letter(
     library: DeskWorld, post: Post, moment: str
 ) -> None:
     post.fails = [UNKNOWN]
@@ -106,7 +104,7 @@ def test_r26_a_letter_that_may_have_arrived_and_that_staff_drop_is_taken_back_to
     assert post.taken == ["No longer recalled: Dune"]
 
 
-def test_r26_a_letter_that_did_not_arrive_and_that_staff_drop_needs_no_second_one(library: DeskWorld, post: Post) -> None:
+def test_r26_dropped_undelivered_recall_letter_needs_no_cancellation_letter(library: DeskWorld, post: Post) -> None:
     post.fails = [BUSY]
     post.round(again=False)
     take_back(library)

@@ -48,9 +48,7 @@ def shipped(world: World, agency: str, value: str, item: ItemKey | None = C1) ->
 
 @pytest.mark.parametrize("agency", ["CUHK", ""])
 @pytest.mark.parametrize("item", [C1, ItemKey("HKU", "C1"), None], ids=["its copy", "a copy without an agency", "no copy"])
-def test_shipment_under_the_number_of_the_lender_is_applied_to_our_request(
-    world: World, agency: str, item: ItemKey | None
-) -> None:
+def test_shipment_with_the_lenders_request_number_is_applied(world: World, agency: str, item: ItemKey | None) -> None:
     place(world)
 
     answer = shipped(world, agency, "77", item)
@@ -60,27 +58,27 @@ def test_shipment_under_the_number_of_the_lender_is_applied_to_our_request(
 
 
 @pytest.mark.parametrize("item", [C1, None], ids=["its copy", "no copy"])
-def test_our_number_with_the_agency_of_the_lender_is_accepted(world: World, item: ItemKey | None) -> None:
+def test_our_request_number_with_the_lenders_agency_is_accepted(world: World, item: ItemKey | None) -> None:
     place(world, "ok request=CUHK:R1-1")
 
     assert isinstance(shipped(world, "CUHK", "R1-1", item), Noted)
     assert world.request("R1").position is P.IN_TRANSIT
 
 
-def test_our_number_for_another_lender_is_refused(world: World) -> None:
+def test_our_request_number_is_refused_from_another_lender(world: World) -> None:
     place(world)
     told = PartnerNotice(Actor("LU", "ncip", "ItemShipped"), "LU", "LU", "R1-1")
     assert world.store.now(with_our_number, told, "HKU") == told
 
 
 @pytest.mark.parametrize("agency", ["cuhk", "CUHK", ""])
-def test_the_agency_of_its_number_is_written_in_any_case(world: World, agency: str) -> None:
+def test_agency_of_a_request_number_is_case_insensitive(world: World, agency: str) -> None:
     place(world, f"ok request={agency}:77")
 
     assert isinstance(shipped(world, "CUHK", "77", None), Noted)
 
 
-def test_item_decides_between_two_requests_with_one_number(world: World) -> None:
+def test_item_decides_between_two_requests_with_the_same_number(world: World) -> None:
     world.peers.script("CUHK", *manner("ok request=CUHK:77 x2"))
     for bib in ("b-dune", "b-dream"):
         world.tell("HKU-DISCOVERY", f"RequestItem user=UG1 bib={bib} request={bib}")
@@ -91,7 +89,7 @@ def test_item_decides_between_two_requests_with_one_number(world: World) -> None
     assert [world.request(name).position for name in ("R1", "R2")] == [P.IN_TRANSIT, P.REQUESTED]
 
 
-def test_open_request_is_chosen_among_two_with_one_number(world: World) -> None:
+def test_open_request_is_preferred_among_two_with_the_same_number(world: World) -> None:
     world.peers.script("CUHK", *manner("ok request=CUHK:77 x2"))
     for bib in ("b-dune", "b-dream"):
         world.tell("HKU-DISCOVERY", f"RequestItem user=UG1 bib={bib} request={bib}")
@@ -104,25 +102,25 @@ def test_open_request_is_chosen_among_two_with_one_number(world: World) -> None:
     assert [world.request(name).position for name in ("R1", "R2")] == [P.IN_TRANSIT, P.CANCELLED]
 
 
-def test_notification_may_arrive_before_the_reply_with_its_number(world: World) -> None:
+def test_notification_may_arrive_before_the_reply_with_the_lenders_number(world: World) -> None:
     place(world, answer="")
 
     assert isinstance(shipped(world, "CUHK", "77"), Noted)
     assert world.request("R1").position is P.IN_TRANSIT
 
 
-def test_an_unknown_number_without_a_copy_is_unknown(world: World) -> None:
+def test_unknown_request_number_without_an_item_is_unknown(world: World) -> None:
     place(world)
     assert isinstance(shipped(world, "CUHK", "78", None), Refused)
 
 
-def test_equal_number_of_another_library_is_a_different_request(world: World) -> None:
+def test_same_number_from_another_library_is_a_different_request(world: World) -> None:
     place(world)
     told = PartnerNotice(Actor("LU", "ncip", "ItemShipped"), "LU", "LU", "77")
     assert world.store.now(with_our_number, told, "HKU") == told
 
 
-def test_request_of_the_partner_itself_is_kept_apart(world: World) -> None:
+def test_partners_own_request_with_the_same_number_is_kept_apart(world: World) -> None:
     place(world)
     ask = BorrowFromUs(CUHK, "CUHK", "CUHK", "77", bib_id="b-lend")
     assert isinstance(finished(world.circulation.execute(ask)), Paged)
@@ -132,7 +130,7 @@ def test_request_of_the_partner_itself_is_kept_apart(world: World) -> None:
     assert world.store.now(with_our_number, replace(told, item=C1), "HKU").wire_id == "R1-1"
 
 
-def test_a_lender_may_ask_about_a_request_by_its_own_number(world: World) -> None:
+def test_lender_may_look_up_a_request_by_its_own_number(world: World) -> None:
     place(world)
 
     def seen(partner: str) -> object:

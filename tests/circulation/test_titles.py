@@ -89,7 +89,7 @@ def lent_through_us(world: World, agency: str, barcode: str) -> None:
     ("bib", "why"),
     [("b-dune", None), ("b-dream", None), ("b-home", Reason.AVAILABLE_LOCALLY), ("b-out", Reason.NO_AVAILABLE_COPY)],
 )
-def test_visitor_and_explain_get_the_same_answer(world: World, bib: str, why: Reason | None) -> None:
+def test_visitor_and_explain_command_get_the_same_answer(world: World, bib: str, why: Reason | None) -> None:
     assert reason(world, bib) == explained(world, bib) == why
 
 
@@ -97,7 +97,7 @@ def test_title_without_items_is_not_found(world: World) -> None:
     assert ask(world, titles.see_title, "b-nowhere") is None
 
 
-def test_a_suspension_refuses_every_title(world: World) -> None:
+def test_suspension_refuses_every_title(world: World) -> None:
     window = Window("borrow_request", world.now.date(), world.now.date(), inclusive=True)
     rules = replace(world.circulation.library.policy, service_windows=(window,))
     library = replace(world.circulation.library, policy=rules)
@@ -111,7 +111,7 @@ def test_non_book_is_refused_before_its_items_are_considered(world: World) -> No
     assert reason(world, "b-map") == explained(world, "b-map") == Reason.MATERIAL_NOT_REQUESTABLE
 
 
-def test_our_own_copies_come_first_then_available_ones(world: World) -> None:
+def test_own_items_are_listed_first_then_available_ones(world: World) -> None:
     put(world, Holding("LU", "L3", "b-home", "Persuasion", status="On Loan"))
     put(world, Holding("POLYU", "P3", "b-home", "Persuasion"))
     places = [(one.copy.agency, one.state) for one in seen(world, "b-home").copies]
@@ -123,7 +123,7 @@ def test_our_own_copies_come_first_then_available_ones(world: World) -> None:
     ]
 
 
-def test_unavailable_item_says_so(world: World) -> None:
+def test_unavailable_item_is_shown_as_unavailable(world: World) -> None:
     put(world, Holding("LU", "L1", "b-dune", "Dune", lendable=False), Holding("NOBODY", "N1", "b-dune", "Dune"))
     lent_through_us(world, "CUHK", "C1")
     states = {one.copy.agency: one.state for one in seen(world, "b-dune").copies}
@@ -143,7 +143,7 @@ def test_each_volume_has_its_own_answer(world: World) -> None:
         assert reason(world, "b-river", volume) == explained(world, "b-river", volume) == why
 
 
-def test_the_search_counts_libraries_that_could_lend(world: World) -> None:
+def test_search_counts_libraries_that_could_lend(world: World) -> None:
     put(world, *(Holding(agency, f"{agency}5", "b-5", "Emma") for agency in ("HKU", "CUHK", "NOBODY")))
     put(world, Holding("LU", "LU5", "b-5", "Emma", status="On Loan"))
     found = ask(world, titles.search_titles, "emma")
@@ -158,7 +158,7 @@ def available_at(world: World, typed: str) -> dict[str, tuple[str, ...]]:
     return {one.bib_id: one.agencies for one in found.titles}
 
 
-def test_search_and_title_page_agree_about_every_copy(world: World) -> None:
+def test_search_and_title_page_agree_on_every_item(world: World) -> None:
     kinds = list(product(("book", "map"), (True, False), ("Available On Shelf", "On Loan", "AVAILABLE")))
     copies = [
         Holding(agency, f"{agency}{n}", f"b-{agency}-{n}", "Emma", material=material, lendable=lendable, status=status)

@@ -40,7 +40,7 @@ def test_repeated_scan_sends_no_second_message(library: DeskWorld) -> None:
     assert library.told() == ["CUHK tell_lender_received", "UG1 letter_pickup"]
 
 
-def test_unannounced_item_of_a_former_lender_is_received_and_the_present_one_cancelled(library: DeskWorld) -> None:
+def test_unannounced_item_from_a_former_lender_is_received_and_the_current_lender_cancelled(library: DeskWorld) -> None:
     library.wish()
     asked = library.request()
     library.say("request_cancelled", asked)
@@ -52,7 +52,7 @@ def test_unannounced_item_of_a_former_lender_is_received_and_the_present_one_can
     assert library.told()[2:] == ["HKUST cancel_at_lender", "CUHK tell_lender_received", "UG1 letter_pickup"]
 
 
-def test_another_copy_of_the_title_from_the_library_that_was_asked_is_received(library: DeskWorld) -> None:
+def test_another_copy_from_the_current_lender_is_received(library: DeskWorld) -> None:
     library.add_copies([Holding("CUHK", "C2", "dune", "Dune")])
     library.given(P.REQUESTED)
 
@@ -65,9 +65,7 @@ def test_another_copy_of_the_title_from_the_library_that_was_asked_is_received(l
     ("volume", "wanted", "received"),
     [("v.1", "v.1", True), ("v.2", "v.1", False), ("v.2", "", True)],
 )
-def test_r8_another_volume_than_the_wanted_one_is_not_received(
-    library: DeskWorld, volume: str, wanted: str, received: bool
-) -> None:
+def test_r8_item_of_another_volume_is_not_received(library: DeskWorld, volume: str, wanted: str, received: bool) -> None:
     library.add_copies([Holding("CUHK", "C2", "dune", "Dune", volume=volume)])
     library.given(P.REQUESTED, volume=wanted)
 
@@ -131,7 +129,7 @@ def test_staff_can_assign_an_ambiguous_item(library: DeskWorld) -> None:
     assert [r.position for r in library.requests()] == [P.REQUESTED, P.RECEIVED]
 
 
-def test_own_book_with_the_same_barcode_is_not_confused_with_it(library: DeskWorld) -> None:
+def test_own_item_with_the_same_barcode_is_not_confused_with_a_partner_item(library: DeskWorld) -> None:
     library.add_copies([Holding("HKU", "C1", "ours", "A book of our own")])
     library.given(P.REQUESTED)
 
@@ -149,7 +147,7 @@ def test_unrelated_own_book_is_left_to_the_local_system(library: DeskWorld) -> N
 
 
 @pytest.mark.parametrize("role", ["bookdrop", "selfcheck"])
-def test_r16_r17_only_the_counter_takes_it_in(library: DeskWorld, role: str) -> None:
+def test_r16_r17_unannounced_item_is_received_only_at_the_counter(library: DeskWorld, role: str) -> None:
     library.given(P.REQUESTED)
 
     answer = library.ask(library.circulation.execute(CheckIn(Actor("t-1", "sip2"), Place(role, "HKU-MAIN-LENDING"), "C1")))
@@ -175,7 +173,7 @@ def test_unannounced_item_of_a_cancelled_request_is_sent_home_without_a_letter(l
         ("NOBODYS", True, CopySystem.THEIRS),
     ],
 )
-def test_scanned_partner_item_is_ours_unless_the_local_system_knows_the_barcode(
+def test_scan_is_handled_by_the_gateway_unless_the_local_system_knows_the_barcode(
     library: DeskWorld, barcode: str, arriving: bool, system: CopySystem
 ) -> None:
     assert library.ask(library.circulation.execute(FindCopySystem(barcode, arriving=arriving))) is system

@@ -149,7 +149,7 @@ def test_message_after_the_end_changes_nothing(library: DeskWorld, row: Row) -> 
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.says == "late"], ids=str)
-def test_late_message_is_in_the_journal(library: DeskWorld, row: Row) -> None:
+def test_late_message_is_journalled(library: DeskWorld, row: Row) -> None:
     library.given(row.position, **row.given)
 
     arrive(library, row)
@@ -161,7 +161,7 @@ REFUSALS = frozenset(Reason)
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.says in REFUSALS], ids=str)
-def test_refusal_changes_nothing_and_is_in_the_journal(library: DeskWorld, row: Row) -> None:
+def test_refused_message_changes_nothing_and_is_journalled(library: DeskWorld, row: Row) -> None:
     before = library.given(row.position, **row.given)
 
     arrive(library, row)
@@ -172,7 +172,7 @@ def test_refusal_changes_nothing_and_is_in_the_journal(library: DeskWorld, row: 
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.says not in REFUSALS], ids=str)
-def test_the_same_document_again_is_answered_the_same_without_an_effect(library: DeskWorld, row: Row) -> None:
+def test_repeated_document_gets_the_same_reply_without_an_effect(library: DeskWorld, row: Row) -> None:
     library.given(row.position, **row.given)
     key = InboxKey("CUHK", "digest", 900)
     first = arrive(library, row, inbox=key)
@@ -196,7 +196,7 @@ def test_message_from_another_library_is_refused(library: DeskWorld, row: Row) -
 
 @pytest.mark.parametrize("arrives", sorted({row.arrives for row in ROWS}))
 @pytest.mark.parametrize("wire_agency", ["HKU", "CUHK"])
-def test_an_unknown_request_is_a_problem(library: DeskWorld, arrives: str, wire_agency: str) -> None:
+def test_unknown_request_is_a_problem(library: DeskWorld, arrives: str, wire_agency: str) -> None:
     item = C1 if wire_agency == "HKU" else K9
 
     answer = arrive(library, Row(arrives, P.NEW, P.NEW), wire_agency=wire_agency, wire_id="nobody-1", item=item)
@@ -204,7 +204,7 @@ def test_an_unknown_request_is_a_problem(library: DeskWorld, arrives: str, wire_
     assert answer.why in {Reason.UNKNOWN_REQUEST, Reason.UNKNOWN_ITEM, Reason.AGENCY_NOT_OWNER}
 
 
-def test_item_arriving_after_the_end_gets_its_own_request(library: DeskWorld) -> None:
+def test_item_arriving_after_its_request_ended_gets_a_new_request(library: DeskWorld) -> None:
     before = library.given(P.UNFILLED)
 
     library.ask(library.circulation.execute(sent_as(ItemShipped, library.heard(**ASKED))))
@@ -213,7 +213,7 @@ def test_item_arriving_after_the_end_gets_its_own_request(library: DeskWorld) ->
     assert (library.request("R2").kind, library.request("R2").unwanted) == ("stray", True)
 
 
-def test_r40_a_loan_that_is_home_by_another_way_is_fined_until_the_day_its_owner_names(library: DeskWorld) -> None:
+def test_r40_loan_returned_elsewhere_is_fined_until_the_date_its_owner_reports(library: DeskWorld) -> None:
     library.lent_out()
     library.go_to("2017-03-25 10:00")
     when = replace(library.heard(), at=library.clock("2017-03-18 10:00"), judged=True)
@@ -231,7 +231,7 @@ SCANNED = [
 
 
 @pytest.mark.parametrize(("position", "what", "skipped"), SCANNED)
-def test_own_item_at_our_counter_completes_its_request_whatever_was_missed(
+def test_own_item_scanned_at_our_counter_completes_its_request_despite_missed_messages(
     library: DeskWorld, position: Position, what: str, skipped: str
 ) -> None:
     library.given(position, **LENT)
