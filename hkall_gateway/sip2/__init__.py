@@ -1,1 +1,1 @@
-"""The protocol of terminals: SIP2 2.00."""
+"""The SIP2 2.00 protocol, which self-checks and other terminals speak."""

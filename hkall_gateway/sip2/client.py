@@ -34,28 +34,28 @@ if TYPE_CHECKING:
 
 
 MOST_BYTES: Final = 1_048_576
-"""A reply that is longer is none."""
+"""Maximum length of a reply; a longer line drops the connection."""
 MOST_LINES: Final = 64
-"""Unread lines that may wait; a system that sends more is not answering our requests."""
+"""Maximum number of unread lines; a system that sends more is not answering our requests."""
 LOOKS: Final = frozenset({"17", "23", "63", "99"})
 """Read-only requests."""
 ANSWERED: Final = LOOKS | {"09", "11", "29", "37", "93"}
-"""Requests that every server answers. No reply to another one (edge-sip2 ignores 01, 15, 19 and 25) is not an outage."""
+"""Requests that every server answers. No answer to another request is not an outage: edge-sip2 ignores 01, 15, 19 and 25."""
 OFF_LINE: Final = "98"
 UNSEALED: Final = "unsealed"
 ARE_YOU_THERE: Final = b"9900802.00"
 """The message that probes an unreachable system in the background."""
 FAIR_S: Final = 1.0
-"""A timeout after less than this, and less than half of the request's own time, does not count against the system."""
+"""A timeout counts against the system only if the request was given this many seconds, or half of the configured timeout."""
 TRIES: Final = 4
-"""Lines that are read for one answer, including garbled lines and late answers to earlier requests."""
+"""Maximum number of lines read for one answer, including garbled lines and late answers to earlier requests."""
 
 
 class Ask(Protocol):
     """A query to the local system.
 
-    It takes the body of a line, without AY, AZ and line end, and returns the body of the reply. Raises Unreachable if no usable
-    reply comes in time.
+    The call takes the body of a line, without AY, AZ and line end, and returns the body of the reply. It raises Unreachable if
+    no usable reply arrives in time.
     """
 
     def __call__(self, body: bytes, /) -> Awaitable[bytes]:
@@ -63,9 +63,9 @@ class Ask(Protocol):
 
 
 class UpstreamInterface(Ask, Protocol):
-    """The local system behind one terminal, implemented by `Upstream`.
+    """A terminal's connection to the local system, implemented by `Upstream`.
 
-    A changed `login` takes effect when the connection is opened next.
+    A changed `login` takes effect when the connection is next opened.
     """
 
     login: Login
@@ -111,7 +111,7 @@ class Garbled(Unusable):
 
 
 class HungUp(Unreachable):
-    """The local system closed the connection after it got this message."""
+    """The local system closed the connection after it had received this message."""
 
 
 class Unanswered(Unreachable):
@@ -119,10 +119,11 @@ class Unanswered(Unreachable):
 
 
 class LineConnection(TwistedProtocol):
-    """A connection that is read and written by lines.
+    """A connection that sends and receives whole lines.
 
-    `closed` is the reason for its end, "" while it is open. If `unsealed` is set, the system sends replies without sequence
-    number and checksum.
+    Attributes:
+        closed: The reason why the connection was closed, or "" while it is open.
+        unsealed: Whether the system sends replies without sequence number and checksum.
     """
 
     def __init__(self) -> None:
@@ -132,7 +133,7 @@ class LineConnection(TwistedProtocol):
         self._waiter: Deferred[bytes] | None = None
 
     def forget_lines(self) -> None:
-        """Discard the lines received before a request, which cannot be its reply."""
+        """Discard the lines received before a request is sent, since none of them can be the reply."""
         self._lines.clear()
 
     def say(self, line: bytes) -> None:
@@ -140,7 +141,7 @@ class LineConnection(TwistedProtocol):
         cast(Transport, self.transport).write(line)
 
     def line(self) -> Deferred[bytes]:
-        """Return a Deferred of the next line, without its end. It fails with Unusable if the connection is closed first."""
+        """Return a Deferred for the next line without its terminator; it fails with Unusable if the connection closes first."""
         if self._lines:
             return succeed(self._lines.popleft())
         self._waiter = Deferred()
@@ -168,7 +169,7 @@ class LineConnection(TwistedProtocol):
             self._waiter.callback(self._lines.popleft())
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
-        """Fail the caller that waits for a line."""
+        """Fail the Deferred of a caller that is waiting for a line."""
         self.closed = self.closed or type(reason.value).__name__
         if self._waiter is not None and not self._waiter.called:
             self._waiter.errback(Unusable(self.closed))
@@ -180,15 +181,15 @@ Dial = Callable[[], Awaitable[LineConnection]]
 class Upstream:
     """A connection to the local system with one request at a time.
 
-    It is opened, with the login, for the first request and after every loss. A request has `timeout_s` seconds in all,
-    including the connection, or the rest of its message's budget.
+    The connection is opened, and the login sent, for the first request and after every loss. Connecting, login and request
+    together may take `timeout_s` seconds, or the time left in the terminal message's budget if that is less.
 
     A request that may have been executed is never repeated automatically: the gateway does not know whether the loan was made,
     but the person at the terminal does. A read-only request is repeated if an idle connection turns out to be closed. A line
     that the peer could not read (96) was not executed and is sent again. A garbled reply is requested again (97).
 
-    Only failures that concern every request count against the system: no connection, no answer to the login, no answer in time.
-    A connection closed during a request or a login counts if a probe ends the same way.
+    Only failures that affect every request count against the system: no connection, no answer to the login, no answer in time.
+    If the system closes the connection during a request or a login, that counts only if a probe fails too.
     """
 
     def __init__(
@@ -207,11 +208,11 @@ class Upstream:
 
     @property
     def refused(self) -> bool:
-        """Return whether the system refused this connection's login, and the next attempt is not due yet."""
+        """Return whether the system refused this connection's login and the next attempt is not due yet."""
         return bool(self.login.name) and not self._health.may_log_in(self.login.name, self.login)
 
     async def __call__(self, body: bytes) -> bytes:
-        """Return the reply to a query; see `Ask`. Raises HungUp or Unanswered if the query was sent and got no answer."""
+        """Send a query and return the reply; see `Ask`. Raise HungUp or Unanswered if the query was sent but not answered."""
         question = body[:2].decode("latin-1")
         if not self._health.may_ask():
             self._health.record_skipped(question)
@@ -224,7 +225,7 @@ class Upstream:
     async def try_again(self) -> None:
         """Probe the system on a separate connection and report the result to its health. Never raises.
 
-        The probe uses the login with which this object was created: a later one came from a terminal and may be wrong.
+        The login with which this object was created is tried first: a later login came from a terminal and may be wrong.
         """
         for login in dict.fromkeys((self._first_login, self.login)):
             own = Upstream(self._dial, self._clock, self._timeout_s, self.dialect, self._health, login)
@@ -234,7 +235,7 @@ class Upstream:
                     await own._send_and_read(ARE_YOU_THERE, "99")
                     return
             except Unreachable:
-                pass  # the failure was reported to its health
+                pass  # `_send_and_read` has reported the failure to the circuit breaker
             finally:
                 own.close()
 
@@ -248,7 +249,7 @@ class Upstream:
         going.addTimeout(allowed_s, cast(Any, self._clock))
         try:
             reply = await going
-        except Exception as failed:  # any failure means that it is unreachable
+        except Exception as failed:  # whatever failed, the local system counts as unreachable
             hung_up = isinstance(failed, Unusable) and self._wire is not None and bool(self._wire.closed)
             if not self._left:
                 fair = allowed_s >= min(FAIR_S, self._timeout_s / 2)
@@ -268,11 +269,11 @@ class Upstream:
             self._health.hung_up(question, self.try_again)
         else:
             grave = fair and (not self._entered or question in ANSWERED)
-            trial = None if self._trying else self.try_again  # a trial has one login; the next one begins with both again
+            trial = None if self._trying else self.try_again  # a probe has only one login; `try_again` tries both
             self._health.record_failure(question, _read_reply(failed), grave=grave, trial=trial)
 
     def close(self) -> None:
-        """Close the connection; the next request opens it again. A request in progress does not count against the system."""
+        """Close the connection; the next request reopens it. A request in progress does not count against the system."""
         self._left = True
         self._drop_connection()
 
@@ -297,7 +298,7 @@ class Upstream:
         return await self._send_request(await self._open_connection(), body)
 
     async def _send_request(self, wire: LineConnection, body: bytes) -> bytes:
-        """Send the request. From here on it may have been executed, unless the connection was already closed."""
+        """Record that the request may now be executed, unless the connection is already closed, and send it."""
         self._sent = not wire.closed
         return await self._exchange(wire, body)
 
@@ -324,7 +325,8 @@ class Upstream:
             reply_line = await wire.line()
             verdict = classify_reply(reply_line, request, self.dialect, repeated=RESEND in verdicts)
             if verdict == UNSEALED:
-                # Twice the same, or a login: the system does without. Once: the line may have been cut.
+                # A first reply without AY and AZ may be a truncated line, so it is requested again. If the repetition is
+                # identical, or the reply answers a login, the system does not use AY and AZ.
                 wire.unsealed = wire.unsealed or reply_line == unsealed or request.code == "93"
                 verdict, unsealed = ("" if wire.unsealed else RESEND), reply_line
             verdicts.add(verdict)
@@ -340,16 +342,18 @@ class Upstream:
 
 
 def classify_reply(line: bytes, request: Sip2Message, dialect: Sip2Dialect, *, repeated: bool = False) -> str:
-    """Classify a reply by what the client does with it.
+    """Classify a line received in reply to a request.
+
+    If the reply was requested again with a 97 (`repeated`), it may have a different sequence number: SIPServer repeats it with
+    0, and the 2.00 document without a number.
 
     Returns:
-        "" for the answer to the request; "96" if the peer could not read our line; "97" if the reply is garbled; "unsealed"
-            for an answer without our sequence number and checksum; "late", "another" or a reason of BadMessage for a line
-            that is not the answer. A line with another sequence number answers an earlier request, unless it is `repeated`
-            after a 97: SIPServer repeats it with the number 0, and the 2.00 document without one.
+        "" for the answer to the request, "96" if the peer could not read our line, "97" if the reply is garbled, "unsealed"
+            for an answer without sequence number and checksum, "late" for the answer to an earlier request, and "another" or
+            the `why` of a BadMessage for any other line.
 
     Raises:
-        Unusable: The line is a 98, by which the system goes off line.
+        Unusable: The line is a 98, with which the system announces that it goes off line.
     """
     try:
         reply = decode(line, dialect)
@@ -377,14 +381,14 @@ def login_line(login: Login, dialect: Sip2Dialect) -> bytes:
 
 
 def encode_body(message: Sip2Message, dialect: Sip2Dialect) -> bytes:
-    """Return the body of our message, without sequence number, checksum and line end."""
+    """Encode a message without sequence number, checksum and line end."""
     return encode(message, dialect).removesuffix(dialect.terminator)
 
 
 def make_dialler(reactor: object, host: str, port: int, timeout_s: float, *, tls: bool = False) -> Dial:
     """Return a function that opens connections to a port.
 
-    With `tls` it connects only if a known authority vouches for `host`.
+    With `tls`, the server's certificate must be valid for `host` and issued by a trusted authority.
     """
     endpoint: Any = HostnameEndpoint(reactor, host, port, timeout=timeout_s)
     if tls:
@@ -406,12 +410,12 @@ def _read_reply(failed: Exception) -> str:
 
 
 MOST: Final = 5_000
-"""Cards that are remembered; a library has no more readers within a quarter of an hour."""
+"""Maximum number of cached cards; fewer patrons visit a library within a quarter of an hour."""
 
 
 @dataclass(frozen=True, slots=True)
 class KnownFlags:
-    """BL and CQ of a card; "" for an unknown flag."""
+    """The BL and CQ flags for a card; "" if unknown."""
 
     valid: str = ""
     pin: str = ""
@@ -446,7 +450,7 @@ class LastKnown:
             self._cards.popitem(last=False)
 
     def of(self, card: str, pin: Sensitive, now: datetime) -> KnownFlags:
-        """Return the answer for this card and PIN, if it is recent enough. A PIN other than the accepted one is unknown."""
+        """Return the cached answer about a card, unless it has expired. A PIN other than the accepted one is unknown."""
         kept = self._cards.get(card)
         if kept is None or now - kept.at >= timedelta(seconds=self._keep_s()):
             return UNKNOWN_FLAGS
@@ -454,7 +458,7 @@ class LastKnown:
         return KnownFlags("Y" if kept.valid else "N", "Y" if right else "")
 
     def is_right(self, card: str, pin: Sensitive, now: datetime) -> bool:
-        """Return whether the system accepted this PIN of the card last, and recently enough."""
+        """Return whether the system's last answer accepted this card and PIN and has not expired."""
         return self.of(card, pin, now) == KnownFlags("Y", "Y")
 
     def _hash(self, pin: Sensitive) -> bytes:

@@ -1,4 +1,4 @@
-"""Maps every message of a terminal to its handler, with the settings of ports and terminals and the login."""
+"""Dispatches terminal messages to their handlers. Handles logins and SC Status itself."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LoginMode = Literal["required", "optional", "by-address", "telnet"]
 
 @dataclass(frozen=True, slots=True)
 class FramingRule:
-    """The dialect whose framing clients at these addresses use, in both directions."""
+    """The dialect whose framing applies to clients at the addresses in `callers`, in both directions."""
 
     callers: AllowList
     dialect: Sip2Dialect
@@ -48,11 +48,11 @@ class Listener:
 
     Attributes:
         login: "required" (a 93 comes first), "optional" (a client without a login acts as `terminal`), "by-address" (the
-            client is `terminal`, or the one login that its address allows) or "telnet" (prompts for name and password, then
-            SIP2).
-        framing: The dialect that sets the framing; None for that of the login.
-        framings: Addresses with a framing of their own; the first match counts.
-        proxy_from: The load balancers that must send a PROXY header, which is read below the terminal's connection.
+            client is `terminal`, or the only login whose `allow_from` admits its address) or "telnet" (prompts for name and
+            password, then SIP2).
+        framing: The dialect that sets the framing, or None for the dialect of the login.
+        framings: Rules that override `framing` for certain addresses; the first match applies.
+        proxy_from: The load balancers that must send a PROXY header, which is stripped before the session sees any data.
     """
 
     login: LoginMode = "required"
@@ -62,7 +62,7 @@ class Listener:
     proxy_from: AllowList = NO_ADDRESS
 
     def framing_of(self, address: str) -> tuple[Sip2Dialect, bool]:
-        """Return the dialect for a caller's first line, and whether its framing stays after the login."""
+        """Return the dialect for a client's first line, and whether its framing stays in force after the login."""
         own = next((row.dialect for row in self.framings if row.callers.admits(address)), self.framing)
         return (own, True) if own else (DIALECTS["standard"], False)
 
@@ -85,16 +85,16 @@ LOG = structlog.get_logger()
 
 BEFORE_LOGIN: Final = frozenset({"93", "99"})
 ASKS_NOTHING: Final = frozenset({"99"})
-"""Messages that are answered even if truncated: the reply needs none of their fields."""
+"""Messages that are answered even if truncated, because the reply does not depend on their fields."""
 
 ASKS_NO_PIN: Final = frozenset({"35"})
-"""Messages that are answered with any PIN: they have no effect."""
+"""Messages whose PIN is not checked, because they have no effect."""
 
 STRUCK_OUT: Final = "struck_out"
-"""The session's count of third wrong logins."""
+"""The session counter for the third wrong login in a row, after which the connection is closed."""
 
 LONGEST_NAME: Final = 100
-"""Characters of an unknown login name that are remembered."""
+"""Maximum number of characters of a login name that are used to count wrong passwords."""
 
 OFFERS: Final[Mapping[str, tuple[str, ...]]] = {
     "checkin_ok": ("09",),
@@ -102,7 +102,7 @@ OFFERS: Final[Mapping[str, tuple[str, ...]]] = {
     "acs_renewal_policy": ("29",),
     "status_update_ok": ("01", "25"),
 }
-"""The flags of 98 that repeat positions of BX, and the messages that they stand for. Source: SIP2 2.00, ACS status."""
+"""The flags of 98 that repeat positions of BX, with the messages that each flag covers. Source: SIP2 2.00, ACS status."""
 
 
 async def respond(
@@ -113,14 +113,14 @@ async def respond(
     upstream: UpstreamInterface | None = None,
     deadline: Deadline | None = None,
 ) -> bytes:
-    """Return the complete reply line to one message, for any bytes of a peer.
+    """Process one message and return the complete reply line.
 
-    `peer` is the sender's address, `upstream` its connection to the local system, `deadline` the message's own. An unexpected
-    exception is a bug of ours or a failed database. It is logged once with its traceback, the message gets its negative reply,
-    and the connection stays open.
+    `peer` is the terminal's address, `upstream` its connection to the local system (None if messages are not relayed), and
+    `deadline` the time by which this message must be answered. An unexpected exception is a bug or a failed database. It is
+    logged once with its traceback, the message gets its negative reply, and the connection stays open.
 
     Raises:
-        Undecided: The outcome of the command is unknown, so that no reply would be true.
+        Undecided: It is unknown whether the command was executed, so neither a positive nor a negative reply would be correct.
     """
     message = piece.message if isinstance(piece, Refuse) else piece
     terminal, now = services.terminals.get(session.terminal or "", NOBODY), services.now()
@@ -139,7 +139,7 @@ async def respond(
         except Undecided:
             LOG.error("sip2.undecided", code=message.code)
             raise
-        except (Unavailable, TooLate):  # the reason is logged; the terminal's screen shows "try again"
+        except (Unavailable, TooLate):  # the reason is already logged
             answer = refuse_by(exchange, Reason.TRY_AGAIN)
             line = session.reply(message, exchange.reply_code, answer.fields)
         except Exception:
@@ -151,7 +151,7 @@ async def respond(
 
 
 def log_in_by_address(services: Sip2Services, session: Session, listener: Listener, peer: str) -> None:
-    """Log the session in by the address `peer`, if the listener identifies terminals by address."""
+    """Log the session in by the client's address, if the listener identifies terminals by address."""
     if listener.login not in ("optional", "by-address"):
         return
     wanted = [listener.terminal] if listener.terminal else list(services.terminals) if listener.login == "by-address" else []
@@ -182,7 +182,7 @@ async def _dispatch_message(exchange: Exchange, piece: Sip2Message | Refuse) -> 
 
 
 async def _answer_with_pin(exchange: Exchange) -> Reply:
-    """Answer a message that contains a PIN. After too many wrong PINs no further PIN is checked, not even a right one."""
+    """Answer a message that contains a PIN. After too many wrong PINs, no PIN is checked, not even a correct one."""
     guesses = exchange.services.guesses
     if guesses.shut(exchange.guess_sources, exchange.now):
         return await locked_out(exchange)
@@ -230,7 +230,7 @@ async def _answer_login(exchange: Exchange) -> Reply:
     reason = await _find_login_fault(exchange, row)
     if not reason:
         exchange.session.log_in(row.login, row.dialect)
-        if exchange.upstream is not None and exchange.services.own_logins:  # it is sent with the first message
+        if exchange.upstream is not None and exchange.services.own_logins:  # sent when the first message is relayed
             message = exchange.message
             exchange.upstream.close()
             exchange.upstream.login = Login(message.get("CN").strip(), Sensitive(message.get("CO")), message.get("CP").strip())
@@ -242,15 +242,15 @@ async def _answer_login(exchange: Exchange) -> Reply:
 
 
 async def _find_login_fault(exchange: Exchange, row: TerminalRow) -> str:
-    """Return why a login is wrong, for the log; "" if it is right.
+    """Return the reason for refusing a login, for the log, or "" if the login is valid.
 
-    Only plain text passwords are supported. Wrong passwords are counted by name and network together, so that a wrong login
-    cannot lock out a terminal in another network.
+    Only plain-text passwords are supported. Wrong passwords are counted for each pair of name and network, so that wrong logins
+    from one network cannot lock out a terminal in another.
     """
     if any(exchange.message.get(name).strip() not in ("", "0") for name in ("uid_algorithm", "pwd_algorithm")):
         return "algorithm"
     why = "unknown" if row is NOBODY else "" if row.allow_from.admits(exchange.peer) else "address"
-    # An unknown name, or a name not allowed from this address, costs a hash too: timing does not reveal existing names.
+    # A hash is also computed for an unknown name or address, so that the response time does not reveal which names exist.
     stored, secret = DECOY if why else row.secret_hash, exchange.message.get("CO")
     name = f"terminal {exchange.message.get('CN').strip()[:LONGEST_NAME]} at {network_of(exchange.peer)}"
     right = await exchange.services.logins.run(exchange.peer, lambda: exchange.services.secrets.verify(name, stored, secret))
@@ -260,7 +260,7 @@ async def _find_login_fault(exchange: Exchange, row: TerminalRow) -> str:
 async def _answer_status(exchange: Exchange) -> Reply:
     """Answer an SC Status (99) by a 98.
 
-    A flag is Y if its messages are offered here; whether an item may be lent is decided item by item (R16).
+    A flag is Y if this terminal may send the messages; whether an item may be lent is decided for each item (R16).
     """
     dialect = exchange.session.dialect
     fields = {
@@ -279,7 +279,7 @@ async def _answer_status(exchange: Exchange) -> Reply:
 
 
 def _is_offered(exchange: Exchange, code: str) -> bool:
-    """Return whether this terminal may send the message; the session answers 97."""
+    """Return whether this terminal may send the message. 97 has no handler because the session answers it."""
     return (code in HANDLERS or code == RESEND) and exchange.offers(code)
 
 
@@ -301,5 +301,5 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     "93": _answer_login,
     "99": _answer_status,
 }
-"""The messages that have a handler; all others are answered "not supported here"."""
+"""The handler for each message; any other message is answered with NOT_SUPPORTED."""
 # fmt: on

@@ -1,4 +1,4 @@
-"""One exchange with a terminal: the terminal, its request and the reply of a handler; and each terminal's last activity."""
+"""One exchange with a terminal: the request, its context and the handler's reply. Also the last activity of each terminal."""
 
 from __future__ import annotations
 
@@ -30,15 +30,17 @@ from hkall_gateway.sip2.codec.session import Session
 from hkall_gateway.sip2.screen_messages import CODES, EN, UNSAID, Notice, language_of, notice_text, say
 
 UNKNOWN_NAMES = ""
-"""Stands for all names that no terminal has."""
+"""The key under which logins with unknown names are recorded."""
 
 
 @dataclass(slots=True)
 class LastHeard:
     """The last activity of a terminal.
 
-    `last_code` is the code of its last message. `refused` counts its refused logins, with the reason and the instant of the
-    last one.
+    Attributes:
+        last_code: Code of the last message.
+        refused: Number of refused logins.
+        refused_why: Reason for the last refusal.
     """
 
     last_code: str = ""
@@ -49,7 +51,7 @@ class LastHeard:
 
 
 class TerminalLog:
-    """Keeps one record for each configured login, and one for all unknown names. No peer can make it grow."""
+    """Keeps one record for each configured login and one for all unknown names, so that no peer can make it grow."""
 
     def __init__(self) -> None:
         self._heard: dict[str, LastHeard] = {}
@@ -79,7 +81,7 @@ NOWHERE: Final = AllowList(())
 OPEN: Final = frozenset({"93", "97", "99"})
 """Messages that every terminal may send, in every role."""
 ASKED: Final = frozenset(code for code, shape in SHAPES.items() if shape.reply) - OPEN
-"""All others that a terminal may send."""
+"""All other messages of terminals; a terminal's role may restrict them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,12 @@ class TerminalRow(Terminal):
     """One configured login.
 
     Attributes:
-        role: A row of the policy's roles.
-        dialect: The terminal's make.
-        messages: The codes that it may send beside 93, 97 and 99.
-        offline: Whether its offline transactions (no block) are accepted as done.
-        wrong_pins: The wrong PINs within 15 minutes after which no further PIN from it is checked.
-        max_connections: The most connections that may be open with this login at the same time.
+        role: Name of a role in the policy.
+        dialect: SIP2 variant of the terminal's model.
+        messages: Codes of the messages that the terminal may send besides 93, 97 and 99.
+        offline: Whether offline transactions (no block) of the terminal are accepted as done.
+        wrong_pins: Number of wrong PINs within 15 minutes after which no PIN from this terminal is checked.
+        max_connections: Maximum number of simultaneous connections with this login.
     """
 
     dialect: Sip2Dialect = DIALECTS["standard"]
@@ -108,10 +110,10 @@ NOBODY: Final = TerminalRow("", "", "", "")
 
 
 class Verifier(Protocol):
-    """Checks whether `secret` matches the hash `stored`; `net.secrets.Secrets` implements it."""
+    """Checks passwords; implemented by `net.secrets.Secrets`."""
 
     def verify(self, subject: str, stored: str, secret: str) -> Awaitable[bool]:
-        """Return whether the secret matches."""
+        """Return whether `secret` matches the hash `stored`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +122,19 @@ class Sip2Services:
 
     Attributes:
         terminals: The configured terminals by login.
-        secrets: Checks logins; those of one address run one after another in `logins`.
-        now: Returns the aware UTC instant.
-        upstream: Returns a connection to the local system for one more terminal; None if messages are not relayed.
-        own_logins: Whether each terminal logs in there as it did here.
-        guesses: Counts recent wrong PINs, at most `wrong_pins` for an address.
-        institution: The AO of replies to relayed terminals; "" for our agency.
-        budget_until: Returns the second until which a message that begins now may query other systems, None for no limit.
+        secrets: Checks passwords of logins.
+        now: Returns the current time as an aware datetime in UTC.
+        upstream: Creates a connection to the local system for a terminal; None if messages are not relayed.
+        own_logins: Whether the gateway logs in to the local system with each terminal's own login.
+        logins: Runs the password checks for one address one after another.
+        guesses: Counts recent wrong PINs.
+        wrong_pins: Number of wrong PINs from one network after which no PIN from it is checked.
+        institution: AO of replies if messages are relayed; "" for our agency.
+        budget_until: Returns the clock's second until which a message that begins now may query other systems; None for no
+            limit.
         known: Caches the local system's answers about cards.
-        activity: Keeps what each terminal did last.
-        undoes_checkouts: Whether an unanswered checkout of an item that was in is cancelled in the local system.
-        timeout: Limits the time to an answer; None for no limit.
+        undoes_checkouts: Whether an unanswered checkout is cancelled in the local system if the item was on the shelf before.
+        timeout: Limits the time until a message is answered; None for no limit.
     """
 
     circulation: Circulation
@@ -160,10 +164,13 @@ class Sip2Services:
 
 @dataclass(slots=True)
 class Exchange:
-    """One message of one terminal, and its context on arrival.
+    """One message from a terminal with its context. Treat it as immutable, although it is not frozen (see `Sip2Message`).
 
-    Like `Sip2Message` it is not frozen; treat it as immutable. `upstream` is this terminal's connection to the local system,
-    `peer` the address that it came from. `corr` is a correlation id, unique because a terminal sends one request at a time.
+    Attributes:
+        peer: Address from which the message came.
+        now: Time of arrival.
+        corr: Correlation id; unique because a terminal sends one request at a time.
+        upstream: This terminal's connection to the local system.
     """
 
     services: Sip2Services
@@ -177,26 +184,23 @@ class Exchange:
 
     @property
     def institution(self) -> str:
-        """Return the AO of our replies.
-
-        A connection shows one institution: the local system's, if messages are relayed to it.
-        """
+        """Return the AO for our replies: the local system's if messages are relayed to it, so that all replies agree."""
         return (self.services.institution if self.upstream is not None else "") or self.services.agency
 
     def remember(self, *, valid: bool, pin_ok: bool) -> None:
-        """Cache the local system's answer about this message's card, for use while that system is away."""
+        """Cache the local system's answer about this message's card, for use while that system is unreachable."""
         if self.services.known is None:
             return
         self.services.known.note(self.message.get("AA"), valid=valid, pin_ok=pin_ok, pin=self.pin, now=self.now)
 
     def last_known(self, *, known: bool) -> KnownFlags:
-        """Return BL and CQ while the local system is away.
+        """Return BL and CQ for a reply while the local system is unreachable.
 
-        They are as last known, else left out, or N if the dialect needs them. A client that only checks membership (role
-        `lookup`) might read a missing field as a yes and always gets N.
+        Each flag has the last known value. An unknown flag is left out, or N if the dialect requires it. A client that only
+        checks membership (role `lookup`) might take a missing flag for a yes, so it gets N as well.
 
         Args:
-            known: Whether the loaded file has the card.
+            known: Whether the card is in the loaded patron file.
         """
         kept = self.services.known
         flags = kept.of(self.message.get("AA"), self.pin, self.now) if kept else UNKNOWN_FLAGS
@@ -211,7 +215,7 @@ class Exchange:
 
     @property
     def by(self) -> Actor:
-        """Return the actor for a command: the terminal's login, or its address without a login."""
+        """Return the actor for a command: the terminal's login, or its address if it is not logged in."""
         return Actor(self.terminal.login or self.peer, "sip2", self.message.code, self.corr)
 
     @property
@@ -226,24 +230,21 @@ class Exchange:
 
     @property
     def pin_missing(self) -> bool:
-        """Return whether this make of terminal requires a PIN and none came."""
+        """Return whether the dialect requires a PIN and the message has none."""
         return self.session.dialect.pin_required and not self.pin
 
     @property
     def no_block(self) -> bool:
-        """Return whether the transaction was done off line already.
-
-        The flag is ignored from a terminal that may not work off line.
-        """
+        """Return whether the transaction was already done off line. Ignored for terminals that may not work off line."""
         return self.terminal.offline and self.is_set("no_block")
 
     def offers(self, code: str) -> bool:
-        """Return whether this terminal may send the message, by its make and its role."""
+        """Return whether this terminal's dialect and role allow the message."""
         return code not in self.session.dialect.withheld and (code in self.terminal.messages or code in OPEN)
 
     @property
     def guess_sources(self) -> Ways:
-        """Return the sources of a PIN with their limits of wrong PINs. A network allows at least as many as its terminal."""
+        """Return the sources for which wrong PINs are counted, with limits. A network gets at least the terminal's limit."""
         most = self.terminal.wrong_pins
         return {
             f"terminal {self.terminal.login}": most,
@@ -255,31 +256,31 @@ class Exchange:
         return self.message.get(flag) == "Y"
 
     def language(self, patron: str = "") -> str:
-        """Return the language for texts; English if the terminal cannot show another."""
+        """Return the language for texts; English if the terminal's character set has no Chinese."""
         return _choose_language(self.message.get("language"), patron, self.terminal.language, self.session.dialect.encoding)
 
     def code_of(self, language: str) -> str:
-        """Return SIP2's code of the language of our texts; the requested code if there was one."""
+        """Return the SIP2 language code of a reply: the code in the request, or the code of `language` if it has none."""
         code = self.message.get("language").strip()
         return CODES[language] if code in UNSAID else code
 
     def due(self, day: date | None) -> str:
-        """Format a due date as this terminal shows it, at the last second of the day; "" without one."""
+        """Format a due date for this terminal, as the last second of the day; "" for None."""
         return _format_due(day, self.session.dialect, self.services.timezone) if day else ""
 
     def date18(self, instant: datetime | None) -> str:
-        """Format an instant in local time; "" without one."""
+        """Format a time as a SIP2 date in local time; "" for None."""
         return date18(instant, self.services.timezone) if instant else ""
 
     def instant(self, name: str) -> datetime | None:
-        """Return a date field of the message as a UTC instant; None if it is blank or invalid."""
+        """Return a date field of the message as a datetime in UTC, or None if it is blank or invalid."""
         return parse_date18(self.message.get(name), self.services.timezone)
 
     def offline_instant(self, *names: str) -> datetime | None:
-        """Return the first usable instant among these fields of an offline transaction; None for any other.
+        """Return when an offline transaction happened, from the first usable of these fields; None for an online transaction.
 
-        An online transaction happens when it arrives here, whatever the terminal's clock shows. An instant in the future means
-        a wrong clock and is ignored.
+        An online transaction happens when it arrives, whatever the terminal's clock shows. A time in the future means that the
+        terminal's clock is wrong and is ignored.
         """
         if not self.no_block:
             return None
@@ -289,9 +290,13 @@ class Exchange:
 
 @dataclass(slots=True)
 class Reply:
-    """The fields of a reply, with its refusal and request for the log. Treat it as immutable.
+    """A handler's reply. Treat it as immutable.
 
-    `body` is the local system's reply, which is sent unchanged and has no fields. `wrong_pin` says that the PIN was rejected.
+    Attributes:
+        no: The refusal, if any, for the log.
+        request: Id of the request concerned, for the log.
+        body: The local system's reply, which is sent unchanged; `fields` is then empty.
+        wrong_pin: Whether the PIN was rejected.
     """
 
     fields: Mapping[str, Value]
@@ -305,7 +310,7 @@ Handler = Callable[[Exchange], Awaitable[Reply]]
 
 # fmt: off
 NEGATIVE: Final[Mapping[str, Mapping[str, Value]]] = {
-    # Fields of a negative reply beyond the codec's defaults: unset flags are N, unset bits and numbers 0.
+    # Only values that differ from the codec's defaults (N for flags, 0 for bits and numbers).
     "10": {"alert": "Y", "CL": "exception", "CV": "99"},
     "18": {"circulation_status": "01", "fee_type": "01"},
     "20": {"item_properties_ok": "0"},
@@ -318,7 +323,7 @@ NEGATIVE: Final[Mapping[str, Mapping[str, Value]]] = {
 
 
 def reply(exchange: Exchange, given: Mapping[str, Value], no: Refused | None = None, request: str = "") -> Reply:
-    """Make a reply with the fields common to all replies and those of `given` that it may contain. Texts come last."""
+    """Make a reply from the fields common to all replies and the fields in `given` that this reply may contain."""
     message = exchange.message
     fields: dict[str, Value] = {
         "transaction_date": exchange.date18(exchange.now),
@@ -354,21 +359,21 @@ def refuse(exchange: Exchange, outcome: object, **given: Value) -> Reply:
     language = exchange.language(outcome.language)
     unknown = (notice_text(Notice.PIN_UNKNOWN_NOW, language),) if outcome.detail.get("unknown") == "pin" else ()
     negative = NEGATIVE.get(exchange.reply_code, {})
-    if outcome.why is Reason.TRY_AGAIN and "BL" in negative:  # the card's state is unknown now: not "invalid"
+    if outcome.why is Reason.TRY_AGAIN and "BL" in negative:  # the card cannot be checked now, which is not "invalid"
         flags = exchange.last_known(known=False)
         negative = {**negative, "BL": flags.valid, "CQ": flags.pin}
     return reply(exchange, {**negative, **known, **given, "AF": (words, *unknown)}, outcome)
 
 
 def refuse_by(exchange: Exchange, why: Reason) -> Reply:
-    """Make the negative reply for a reason that lies in the message itself."""
+    """Make the negative reply for a reason without further details."""
     return refuse(exchange, Refused(why))
 
 
 async def unless_away(question: Awaitable[Answer]) -> Answer | None:
-    """Return the result of a query after a completed command; None while the database is away.
+    """Return the result of a query after a completed command, or None if the database is unavailable.
 
-    The reply then lacks some fields, but it does not refuse what was done.
+    The reply then lacks some fields, but still reports the success of the command.
     """
     try:
         return await question
@@ -378,13 +383,13 @@ async def unless_away(question: Awaitable[Answer]) -> Answer | None:
 
 @lru_cache(maxsize=1024)
 def dollars(cents: int) -> str:
-    """Format an amount for BV: 1250 cents are "12.50"."""
+    """Format an amount as for BV: 1250 cents become "12.50"."""
     return f"{cents // 100}.{cents % 100:02}"
 
 
 @lru_cache(maxsize=1024)
 def _split_fields(code: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the optional fields of the reply among these names, and those that it may not contain."""
+    """Return which of these names are optional in the reply, and which the reply may not contain."""
     shape = SHAPES[code]
     always = {*shape.required, *(part.name for part in shape.fixed)}
     optional = {*shape.optional, *(row.tag for row in TAGS.values() if row.extension)} - always
@@ -394,7 +399,7 @@ def _split_fields(code: str, names: tuple[str, ...]) -> tuple[tuple[str, ...], t
 
 @lru_cache(maxsize=1024)
 def _format_due(day: date, dialect: Sip2Dialect, zone: tzinfo) -> str:
-    # Due dates are few.
+    # Cached because many loans share few due dates.
     return dialect.due_text(end_of(day), zone)
 
 

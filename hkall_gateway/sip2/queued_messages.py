@@ -19,31 +19,31 @@ from hkall_gateway.sip2.handlers.items import NO_COPY, OUT
 
 BLANK: Final = " " * 18
 CHARGED: Final = "  Y       "
-"""The summary of a 63 that asks for a card's loans."""
+"""The summary of a 63 that requests the list of charged items."""
 WHOLE: Final = "9999"
-"""The last item (BQ) of a whole list."""
+"""A last item (BQ) that is higher than any list is long."""
 DONE: Final = DeliveryResult(DeliveryKind.ACCEPTED)
 DONE_WITHIN: Final = timedelta(seconds=60)
-"""A system may execute a message this long after it got it, although it did not answer."""
+"""How long after an unanswered message the local system may still execute it."""
 NOT_YET: Final = DeliveryResult(DeliveryKind.LATER, "not done yet", retry_after_s=60)
 UNDONE_WITHIN: Final = timedelta(seconds=15)
-"""A loan that is found later than this after an unanswered checkout may be another one, made at the local system's own desk.
+"""How long after an unanswered checkout a loan is taken for its result.
 
-Long enough for the first look-up, which follows the terminal's message at once.
+A loan found later may have been made at the local system's own desk. The first look-up follows the checkout at once.
 """
 
 
 class QueuedMessages:
-    """A carrier of the courier for the local system.
+    """The courier's carrier for messages to the local system.
 
-    `line` is a connection to it, logged in as the gateway; `zone` is local time.
+    `line` is a connection that is logged in as the gateway, `zone` the library's time zone.
     """
 
     def __init__(self, line: UpstreamInterface, institution: str, now: Callable[[], datetime], zone: tzinfo) -> None:
         self._line, self._institution, self._now, self._zone = line, institution, now, zone
 
     async def __call__(self, row: OutboxRow) -> DeliveryResult:
-        """Deliver a row and return the result."""
+        """Deliver one outbox row and return the result."""
         assert isinstance(row.payload, LocalMessage)
         try:
             return await DELIVERIES[LocalSend(row.payload.send)](self, row.payload, row)
@@ -83,22 +83,19 @@ class QueuedMessages:
         return DONE if done else DeliveryResult(DeliveryKind.REFUSED, "not taken back there")
 
     async def _is_lent_already(self, message: LocalMessage) -> bool:
-        """Return whether the item is lent to this card: an answer was lost, or staff did it by hand."""
+        """Return whether the item is already lent to this card: an answer was lost, or staff entered the loan by hand."""
         item = await self._query_item(message.barcode)
         return item.get("circulation_status") in OUT and await self._is_lent_to(message.patron, item) is True
 
     async def _is_not_on_loan(self, barcode: str) -> bool:
-        """Return whether the item is known there and not on loan."""
+        """Return whether the local system knows the item and does not have it on loan."""
         return (await self._query_item(barcode)).get("circulation_status") not in OUT | NO_COPY
 
     def _query_item(self, barcode: str) -> Awaitable[Sip2Message]:
         return self._exchange_message("17", self._now(), {"AB": barcode, "AC": ""})
 
     async def _is_lent_to(self, patron: str, item: Sip2Message) -> bool | None:
-        """Return whether an item on loan is in the list of a card's loans.
-
-        None if that list is incomplete, or a list of titles.
-        """
+        """Return whether an item is among a card's loans; None if the list is incomplete or shows titles for barcodes."""
         fields = {"language": "000", "summary": CHARGED, "AA": patron, "AC": "", "BP": "1", "BQ": WHOLE}
         record = await self._exchange_message("63", self._now(), fields)
         lines, count = record.all("AU"), record.get("charged_items_count").strip()
@@ -109,10 +106,10 @@ class QueuedMessages:
         return False if count.isdecimal() and int(count) == len(lines) and not named else None
 
     async def _check_loan(self, message: LocalMessage, row: OutboxRow) -> DeliveryResult:
-        """Find out whether a checkout without an answer became a loan.
+        """Find out whether an unanswered checkout became a loan.
 
-        The terminal showed a refusal, so the loan is undone or left to staff. Only the loan of an item that was in just before
-        is undone, as long as nobody had time to lend it in another way.
+        The terminal showed a refusal, so the loan is undone or referred to staff. It is undone only if the item was on the
+        shelf just before the checkout, and nobody can have lent it in another way since.
         """
         item = await self._query_item(message.barcode)
         if item.get("circulation_status") not in OUT:
@@ -127,7 +124,7 @@ class QueuedMessages:
         )
 
     async def _check_return(self, message: LocalMessage, row: OutboxRow) -> DeliveryResult:
-        """Find out whether a return without an answer was done.
+        """Find out whether an unanswered return was executed.
 
         The terminal showed a refusal, so the patron may have kept the item.
         """
@@ -138,7 +135,7 @@ class QueuedMessages:
         )
 
     def _result_if_not_done(self, row: OutboxRow) -> DeliveryResult:
-        """Return that nothing was done; within the first minute, that it must be checked again."""
+        """Return that the message had no effect, or, within the first minute, that it must be checked again."""
         return NOT_YET if self._may_still_execute(row) else DONE
 
     def _may_still_execute(self, row: OutboxRow) -> bool:
@@ -147,7 +144,7 @@ class QueuedMessages:
     async def _check_payment(self, message: LocalMessage, row: OutboxRow) -> DeliveryResult:
         """Refer a payment to staff, since SIP2 has no query for payments.
 
-        Before a minute is over staff might look too early.
+        Wait a minute first, so that staff do not look before the local system has recorded the payment.
         """
         if self._may_still_execute(row):
             return replace(NOT_YET, untold=True)
@@ -161,7 +158,7 @@ class QueuedMessages:
 
 
 async def _result_or_false(look: Awaitable[bool]) -> bool:
-    """Return the result of a query after a refusal; False if the query fails, so that the refusal counts."""
+    """Return the result of a query that follows a refusal; False if the query fails, so that the refusal stands."""
     try:
         return await look
     except (Unreachable, BadMessage):
@@ -186,5 +183,5 @@ DELIVERIES: Final[Mapping[LocalSend, Callable[[QueuedMessages, LocalMessage, Out
     LocalSend.CHECK_ILS_RETURN:  QueuedMessages._check_return,
     LocalSend.CHECK_ILS_PAYMENT: QueuedMessages._check_payment,
 }
-"""The handler of each message and its row."""
+"""The method that delivers each kind of message."""
 # fmt: on

@@ -1,7 +1,7 @@
-"""Relays messages that do not concern HKALL to the local system, and merges both replies if both sides are concerned.
+"""Relays messages that do not concern HKALL to the local system, and merges the replies if a message concerns both.
 
-A self-check has one host. If that is the gateway, the library's own items must work as before. The table RELAY_RULES says where
-a message goes; a message that is not in it is handled by the gateway alone.
+A self-check connects to one host. If that host is the gateway, the library's own items must work as before. RELAY_RULES decides
+which side handles a message. A message that is not in the table is handled by the gateway alone.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from hkall_gateway.sip2.screen_messages import Notice, notice_text
 LOG = structlog.get_logger()
 
 RelayRule = Callable[[Exchange, UpstreamInterface, Handler], Awaitable[Reply]]
-"""(the exchange, the local system, our own handler) -> the reply. Never raises because the system is unreachable."""
+"""Takes the exchange, the local system and our own handler, and returns the reply. Never raises Unreachable."""
 
 LATER: Final = {
     "01": LocalSend.TELL_ILS_BLOCKED,
@@ -57,32 +57,32 @@ LATER: Final = {
     "11": LocalSend.TELL_ILS_LENT,
     "25": LocalSend.TELL_ILS_ENABLED,
 }
-"""Messages that both sides execute, and the message that is queued for the local system if it is unreachable."""
+"""Messages that both sides execute, with the message that is queued for the local system while it is unreachable."""
 CHECKED: Final = {
     "09": LocalSend.CHECK_ILS_RETURN,
     "11": LocalSend.CHECK_ILS_LOAN,
     "37": LocalSend.CHECK_ILS_PAYMENT,
 }
-"""Transactions of the local system's own that are looked up if they have no answer.
+"""Transactions on the local system's own items, with the check that is queued if such a transaction is not answered.
 
-The terminal showed a refusal, but the local system may have executed them.
+The terminal then showed a refusal, although the local system may have executed the transaction.
 """
 SAYS_NO_MORE: Final = LOOKS | {"09"}
-"""Messages without a reply that are only refused: queries, and returns, whose alert sends the item to staff in any case."""
+"""Messages whose refusal does not mention a missing answer: queries, and returns (their alert sends the item to staff)."""
 SAME: Final = ("AA", "AB")
-"""Fields by which a reply names the patron and the item of its message."""
+"""Fields that must name the same patron and item in the reply as in the message."""
 LOOK_UP: Final = {"AA": "63", "AB": "17"}
-"""The query that tells by which name the local system knows a patron or an item."""
+"""The query that returns the identifier under which the local system knows a patron or an item."""
 FLAGS: Final = ("checkin_ok", "checkout_ok", "acs_renewal_policy", "status_update_ok", "off_line_ok")
-"""The flags of 98 that, beside BX, state the supported functions."""
+"""The flags of 98 that, besides BX, state the supported functions."""
 OF_THE_LINE: Final = frozenset({"93", "97", "99"})
-"""Messages about the connection itself, which each side answers for itself."""
+"""Messages about the connection itself, which each side answers on its own."""
 OURS_ALONE: Final = "#"
-"""A fee of ours is named by its number behind this, as the list of 64 shows it."""
+"""The prefix of the numbers of our own charges in the lists of 64, and so in CG of 37."""
 
 
 def answer(exchange: Exchange, handler: Handler) -> Awaitable[Reply]:
-    """Return the reply of the side that the message concerns; ours without a local system."""
+    """Have a message answered by the side that it concerns, or by our own handler if there is no local system."""
     route = RELAY_RULES.get(exchange.message.code)
     if exchange.upstream is None or route is None:
         return handler(exchange)
@@ -90,10 +90,7 @@ def answer(exchange: Exchange, handler: Handler) -> Awaitable[Reply]:
 
 
 async def _relay_item_message(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
-    """Handle 09, 11, 17, 19 and 29 on the side that has the item.
-
-    Our own item on loan to a partner is handled by both sides.
-    """
+    """Answer 09, 11, 17, 19 and 29 on the side that has the item, or on both sides if it is ours and lent to a partner."""
     whose = await _find_item_side(exchange, upstream)
     if whose is CopySystem.THEIRS:
         return await _forward(exchange, upstream)
@@ -105,10 +102,10 @@ async def _relay_item_message(exchange: Exchange, upstream: UpstreamInterface, h
 
 
 async def _find_item_side(exchange: Exchange, upstream: UpstreamInterface) -> CopySystem:
-    """Return the side that has the item.
+    """Find the side that has the item.
 
     A barcode known to both sides is an HKALL item if the local system's item is not on loan; otherwise it is ambiguous. A
-    renewal by title is ours if the patron has such an item from us.
+    renewal by title is handled here if the patron has an HKALL loan with that title.
     """
     barcode = exchange.message.get("AB")
     if not barcode:
@@ -121,20 +118,20 @@ async def _find_item_side(exchange: Exchange, upstream: UpstreamInterface) -> Co
     arriving = exchange.message.code == "09"
     named = FindCopySystem(barcode, exchange.message.get("AA"), exchange.message.get("AO"), arriving)
     whose = await exchange.services.circulation.execute(named)
-    if whose is CopySystem.LENT and exchange.message.code == "29":  # the borrower who renews it is a patron of the local system
+    if whose is CopySystem.LENT and exchange.message.code == "29":  # renewed here by a patron of the local system
         return CopySystem.THEIRS
     if whose not in (CopySystem.EITHER, CopySystem.NOT_FOR_CARD):
         return whose
     seen = await _decode_reply(exchange, upstream, _lookup_query(exchange))
     if whose is CopySystem.NOT_FOR_CARD:
-        # Of a copy that it does not know, an 18 tells neither title nor status.
+        # For an unknown item, an 18 contains neither a title nor a usable status.
         has = seen is not None and (seen.get("AJ").strip() or seen.get("circulation_status") not in NO_COPY)
         return CopySystem.THEIRS if has else CopySystem.OURS
     return CopySystem.OURS if seen is not None and seen.get("circulation_status") not in OUT else CopySystem.EITHER
 
 
 def _lookup_query(exchange: Exchange, tag: str = "AB") -> bytes:
-    """Return the body of the query about the message's item or patron."""
+    """Return the body of a query for the item (AB) or patron (AA) of the message."""
     code, blanks = LOOK_UP[tag], " " * 10
     fixed = f"000{exchange.date18(exchange.now)}{blanks}" if code == "63" else exchange.date18(exchange.now)
     query = f"{code}{fixed}AO{exchange.message.get('AO')}|{tag}{exchange.message.get(tag)}|AC|"
@@ -143,10 +140,10 @@ def _lookup_query(exchange: Exchange, tag: str = "AB") -> bytes:
 
 
 async def _handle_and_notify(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
-    """Handle our own item that goes to a partner or comes back: decide here, then notify the local system.
+    """Check our own item out to a partner or back in: decide here, then notify the local system.
 
-    If it is unreachable, it is notified later. If it refuses, or a cancellation cannot be sent, our change stands, its request
-    is flagged, and the terminal shows that staff must enter it there.
+    If the local system is unreachable, it is notified later. If it refuses, or if a cancellation cannot be sent, our change
+    stands, the request is flagged, and the terminal tells staff to enter the change in the local system.
     """
     own_reply = await handler(exchange)
     if own_reply.no is not None or exchange.message.code not in ("09", "11"):
@@ -171,13 +168,13 @@ async def _handle_and_notify(exchange: Exchange, upstream: UpstreamInterface, ha
 
 
 async def _queue_notice(exchange: Exchange, own_reply: Reply, number: int, message: LocalMessage, *, unsure: bool) -> Reply:
-    """Queue the message for the local system; the change is already made here."""
+    """Queue the message for the local system, and add a screen message that says so."""
     await exchange.services.circulation.execute(MarkUndelivered(number, message, exchange.by, unsure))
     return _add_text(own_reply, notice_text(Notice.WILL_BE_TOLD, exchange.language()))
 
 
 def _local_message(exchange: Exchange, send: LocalSend, request: str = "", *, was_in: bool = False) -> LocalMessage:
-    """Return the terminal's action as a message to the local system, without PIN and passwords."""
+    """Convert the terminal's message to an outbox message for the local system, without PIN and passwords."""
     message = exchange.message
     return LocalMessage(
         send.value,
@@ -197,7 +194,7 @@ def _local_message(exchange: Exchange, send: LocalSend, request: str = "", *, wa
 async def _relay_patron_message(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """Answer 23 and 63 with the local system's record merged with ours.
 
-    While it is unreachable, the reply is our record with a text that says so.
+    While the local system is unreachable, the reply is our record with a screen message that says so.
     """
     local_body = await _reply_or_none(exchange, upstream)
     if local_body is None:
@@ -210,7 +207,7 @@ async def _relay_patron_message(exchange: Exchange, upstream: UpstreamInterface,
         return Reply({}, body=local_body)
     if exchange.pin and record.get("CQ") != "Y":
         return Reply({}, body=local_body, wrong_pin=True)
-    # Our loans and charges are under the card that was scanned, or under the card in the local system's reply.
+    # The local system may reply with another card number than the one scanned. HKALL loans may be recorded under either.
     cards = dict.fromkeys([exchange.message.get("AA"), record.get("AA").strip()])
     found = [await exchange.services.circulation.execute(SeeRecord(card)) for card in cards if card]
     hkall = next((hkall for hkall in found if hkall.lines or hkall.charges), HkallRecord())
@@ -219,10 +216,10 @@ async def _relay_patron_message(exchange: Exchange, upstream: UpstreamInterface,
 
 
 def _record_while_away(exchange: Exchange, own_reply: Reply) -> Reply:
-    """Return our own record while the local system is away.
+    """Return our own record while the local system is unreachable.
 
-    BL and CQ are as last known, BV is left out, and texts name what is unknown. A card that we have not loaded may still be one
-    of its patrons, and a PIN that does not match ours may be right.
+    BL and CQ have their last known values, BV is left out, and screen messages say what is unknown. A card or PIN that does not
+    match our loaded patron file may still be right, so it gets TRY_AGAIN instead of a refusal.
     """
     flags, language = exchange.last_known(known=own_reply.fields.get("BL") == "Y"), exchange.language()
     stranger = own_reply.no is not None and own_reply.no.why is Reason.UNKNOWN_BORROWER
@@ -243,7 +240,7 @@ def _record_while_away(exchange: Exchange, own_reply: Reply) -> Reply:
 
 
 def _merge_records(exchange: Exchange, local_body: bytes, record: Sip2Message, hkall: HkallRecord) -> bytes:
-    """Add our counts, our list entries after theirs, and texts about holds and debts to the local system's line."""
+    """Add our counts, list entries and screen messages to the local system's reply. Our entries follow its own."""
     owed, lists = sum(line.left_cents for line in hkall.charges), entries_by_list(hkall)
     texts, currency = hold_texts(exchange, lists, exchange.language()), exchange.session.dialect.currency
     if owed:
@@ -251,14 +248,14 @@ def _merge_records(exchange: Exchange, local_body: bytes, record: Sip2Message, h
     tags = [("AF", text) for text in texts]
     if exchange.message.code != "63":
         return patch_body(local_body, {}, tags, exchange.session.dialect)
-    # Where the local system has HKALL books among its own loans, only money is ours to add.
+    # If the local system already counts HKALL loans, only charges are added.
     counted_there = exchange.services.circulation.library.policy.quota.ils_counts_hkall
     rows = [row for row in LISTINGS if not counted_there or row is LISTINGS[FINES]]
     more = {row.count: len(lists[row.tag]) for row in rows if lists[row.tag]}
     counts = {name: f"{_count_of(record.get(name)) + count:04}" for name, count in more.items()}
     row = requested_list(exchange.message)
     if row in rows:
-        # The page runs from BP to BQ; our entries are numbered after theirs.
+        # The terminal requests the entries from BP to BQ. Our entries are numbered after the local system's.
         message, entries, before = exchange.message, lists[row.tag], _count_of(record.get(row.count))
         first, last = _count_of(message.get("BP")) or 1, _count_of(message.get("BQ")) or before + len(entries)
         page = entries[max(first - 1 - before, 0) : max(last - before, 0)]
@@ -267,7 +264,7 @@ def _merge_records(exchange: Exchange, local_body: bytes, record: Sip2Message, h
 
 
 async def _relay_renew_all(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
-    """Answer 65 with the renewals of both sides, counted together."""
+    """Answer 65 with the renewals of both sides and their total."""
     hkall = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
     local_body, unsure = await _try_forward(exchange, upstream)
     if local_body is None:
@@ -281,7 +278,7 @@ async def _relay_renew_all(exchange: Exchange, upstream: UpstreamInterface, hand
         return Reply({}, body=local_body)
     names = ("renewed_count", "unrenewed_count")
     counts = {name: f"{_count_of(record.get(name)) + _count_of(str(own_reply.fields.get(name, ''))):04}" for name in names}
-    _, *texts = _patron_texts(own_reply.fields.get("AF", ()))  # the first one counts ours alone
+    _, *texts = _patron_texts(own_reply.fields.get("AF", ()))  # the first text has only our own count
     summed = notice_text(Notice.ALL_RENEWED, exchange.language(), count=_count_of(counts["renewed_count"]))
     tags = [(tag, text) for tag in ("BM", "BN") for text in _patron_texts(own_reply.fields.get(tag, ()))]
     tags += [("AF", text) for text in (summed, *texts)]
@@ -289,9 +286,9 @@ async def _relay_renew_all(exchange: Exchange, upstream: UpstreamInterface, hand
 
 
 async def _execute_on_both(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
-    """Execute 01, 25 and 35 on both sides; the reply is the local system's, or ours if it gives none.
+    """Execute 01, 25 and 35 on both sides. Return the local system's reply, or ours if it is unreachable.
 
-    A card blocked or enabled here while it is unreachable is blocked or enabled there later.
+    A card that is blocked or enabled while the local system is unreachable is blocked or enabled there later.
     """
     own_reply = await handler(exchange)
     if own_reply.no is not None or exchange.message.code not in LATER:
@@ -309,10 +306,7 @@ async def _execute_on_both(exchange: Exchange, upstream: UpstreamInterface, hand
 
 
 async def _relay_hold(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
-    """Answer 15: our own request, or a title of the union catalogue, is handled here.
-
-    A barcode of the local system is a local hold.
-    """
+    """Answer 15: handle an HKALL request or a union catalogue title here, and forward a hold on a local barcode."""
     mode = MODES.get(exchange.message.get("hold_mode"))
     if mode is None or await exchange.services.circulation.execute(ConcernsHkall(await hold_command(exchange, mode[0]))):
         return await handler(exchange)
@@ -320,9 +314,9 @@ async def _relay_hold(exchange: Exchange, upstream: UpstreamInterface, handler: 
 
 
 async def _relay_payment(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
-    """Answer 37: a payment that names one of our fees is handled here.
+    """Answer 37: handle a payment for one of our charges here, and forward any other payment.
 
-    Any other goes to the local system, whose BV the reply 64 shows.
+    A payment without a charge belongs to the local system, since BV of the relayed 64 is the amount owed there.
     """
     if exchange.message.get("CG").strip().startswith(OURS_ALONE):
         return await handler(exchange)
@@ -332,8 +326,8 @@ async def _relay_payment(exchange: Exchange, upstream: UpstreamInterface, handle
 async def _relay_status(exchange: Exchange, upstream: UpstreamInterface, handler: Handler) -> Reply:
     """Answer 99 with the functions that both sides support.
 
-    While the local system is away, the 98 says on line, for HKALL loans, and why. Before the login it describes the gateway
-    alone. If the local system refuses the login, it says off line.
+    Before the login, the 98 describes the gateway alone. If the local system is unreachable, the 98 still says on line, because
+    HKALL loans are possible, and a screen message gives the reason. If the local system refuses the login, it says off line.
     """
     own_reply = await handler(exchange)
     if exchange.session.terminal is None:
@@ -344,7 +338,7 @@ async def _relay_status(exchange: Exchange, upstream: UpstreamInterface, handler
         return replace(off, fields={**off.fields, "on_line_status": "N"})
     if local_body is None or local_body.get("on_line_status") == "N":
         return _add_text(own_reply, notice_text(Notice.ILS_AWAY, exchange.language()))
-    # A function is offered if both sides say Y; a flag missing from theirs is taken from ours.
+    # A function is offered if both sides say Y. A flag that the local system's 98 lacks is taken from ours.
     flags = {name: "N" for name in FLAGS if local_body.get(name) == "N"}
     theirs_say = dict(zip(BX, local_body.get("BX"), strict=False))
     mine = zip(BX, _patron_texts(own_reply.fields.get("BX", ""))[0], strict=False)
@@ -353,9 +347,9 @@ async def _relay_status(exchange: Exchange, upstream: UpstreamInterface, handler
 
 
 async def _forward(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
-    """Return the local system's whole reply, or the negative reply "please try again".
+    """Forward a message and return the local system's reply, or "please try again" if it does not reply.
 
-    If the message may have been executed without a reply, the screen says so.
+    If the message may have been executed all the same, the screen message says so.
     """
     if exchange.message.code in CHECKED:
         return await _forward_transaction(exchange, upstream)
@@ -366,12 +360,12 @@ async def _forward(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
 
 
 async def _forward_transaction(exchange: Exchange, upstream: UpstreamInterface) -> Reply:
-    """Forward a transaction that stays in the outbox until it is answered, so that it is checked otherwise.
+    """Forward a transaction, with a check in the outbox that is removed when the local system answers.
 
-    A queued message about an item that is lent or returned now is superseded by it and held back meanwhile.
+    An earlier queued message about the same item is superseded by this transaction and is held back meanwhile.
     """
     circulation, code = exchange.services.circulation, exchange.message.code
-    # What was done off line already is told again, and not only looked up.
+    # A transaction already done off line must reach the local system, so it is sent again and not only looked up.
     send = LATER[code] if exchange.no_block and code in LATER else CHECKED[code]
     try:
         check = _local_message(exchange, send, was_in=await _is_not_on_loan(exchange, upstream))
@@ -393,10 +387,10 @@ async def _forward_transaction(exchange: Exchange, upstream: UpstreamInterface) 
 
 
 async def _is_not_on_loan(exchange: Exchange, upstream: UpstreamInterface) -> bool:
-    """Return whether the item of a checkout is not on loan now, where unanswered checkouts are undone.
+    """Return whether the item of a checkout is not on loan now. Always False if unanswered checkouts are not undone.
 
     Raises:
-        Unreachable: There is no answer; then the checkout should not be sent either.
+        Unreachable: The local system does not answer, so the checkout should not be sent either.
     """
     if exchange.message.code != "11" or not exchange.services.undoes_checkouts or exchange.no_block:
         return False
@@ -421,10 +415,10 @@ def _refuse_uncertain(exchange: Exchange) -> Reply:
 
 
 async def _query_reply(exchange: Exchange, upstream: UpstreamInterface) -> bytes:
-    """Return the body of the local system's reply to this line. Raises Unreachable.
+    """Relay the message and return the body of the local system's reply. Raise Unreachable if there is no usable reply.
 
-    A success that names another patron or item answers another message. It is no reply, and the connection, which is out of
-    step, is closed.
+    A positive reply that names another patron or item belongs to another message. The connection is then out of step and is
+    closed.
     """
     local_body = await _exchange_body(exchange, upstream, _relayed_line(exchange))
     if (
@@ -439,7 +433,7 @@ async def _query_reply(exchange: Exchange, upstream: UpstreamInterface) -> bytes
 
 
 async def _is_about_same(exchange: Exchange, upstream: UpstreamInterface, local_body: bytes) -> bool:
-    """Return whether a reply names the message's patron and item, by the terminal's name or the local system's."""
+    """Return whether a reply names the message's patron and item, under the same or the local system's identifier."""
     reply = _decode_body(local_body, exchange)
     if reply is None:
         return False
@@ -457,7 +451,7 @@ def _is_success(local_body: bytes) -> bool:
 
 
 async def _reply_or_none(exchange: Exchange, upstream: UpstreamInterface) -> bytes | None:
-    """Return the body of the local system's reply to this line; None without one."""
+    """Relay the message and return the body of the reply, or None if the local system is unreachable."""
     try:
         return await _exchange_body(exchange, upstream, _relayed_line(exchange))
     except Unreachable:
@@ -465,7 +459,7 @@ async def _reply_or_none(exchange: Exchange, upstream: UpstreamInterface) -> byt
 
 
 async def _try_forward(exchange: Exchange, upstream: UpstreamInterface) -> tuple[bytes | None, bool]:
-    """Return the same, and whether the local system may have received the message without a reply."""
+    """Relay the message; return the reply's body or None, and whether an unanswered message may have been received."""
     try:
         return await _query_reply(exchange, upstream), False
     except Unreachable as lost:
@@ -480,9 +474,9 @@ async def _decode_reply(exchange: Exchange, upstream: UpstreamInterface, body: b
 
 
 async def _exchange_body(exchange: Exchange, upstream: UpstreamInterface, body: bytes) -> bytes:
-    """Send a body and return the body of the reply. Raises Unreachable.
+    """Send a body in the local system's dialect and return the body of the reply in the terminal's. Raise Unreachable.
 
-    A closed connection is counted for this terminal's message.
+    If the local system closes the connection, this is counted in the metrics by terminal and message code.
     """
     here, there = exchange.session.dialect, upstream.dialect
     try:
@@ -495,7 +489,7 @@ async def _exchange_body(exchange: Exchange, upstream: UpstreamInterface, body: 
 
 
 def _decode_body(body: bytes, exchange: Exchange) -> Sip2Message | None:
-    """Decode a reply; None if it is too short for a message and can only be forwarded."""
+    """Decode a reply; return None if it cannot be parsed and can only be forwarded."""
     try:
         return decode(body, exchange.session.dialect)
     except BadMessage:
@@ -503,7 +497,7 @@ def _decode_body(body: bytes, exchange: Exchange) -> Sip2Message | None:
 
 
 def _relayed_line(exchange: Exchange) -> bytes:
-    """Return the line to relay; the flag "no block" is kept only if the terminal may work off line."""
+    """Return the body to relay, with "no block" set to N if the terminal may not work off line."""
     body = body_of(exchange.message.line, exchange.session.dialect.delimiter)
     if exchange.is_set("no_block") and not exchange.no_block:
         return patch_body(body, {"no_block": "N"}, (), exchange.session.dialect)
@@ -511,17 +505,17 @@ def _relayed_line(exchange: Exchange) -> bytes:
 
 
 def _transcode(body: bytes, one: Sip2Dialect, other: Sip2Dialect) -> bytes:
-    """Transcode a body to the other side's character set and delimiter. It is unchanged if both sides agree."""
+    """Convert a body to the other side's character set and delimiter."""
     if (one.encoding, one.delimiter) == (other.encoding, other.delimiter):
         return body
     text = body.decode(one.encoding, "replace")
-    if one.delimiter != other.delimiter:  # an ordinary character here must not end a field there
+    if one.delimiter != other.delimiter:  # the other side's delimiter may be an ordinary character in this body
         text = text.replace(other.delimiter, " ").replace(one.delimiter, other.delimiter)
     return text.encode(other.encoding, "replace")
 
 
 def blank_controls(body: bytes, dialect: Sip2Dialect) -> bytes:
-    """Replace control characters and line ends of any system by blanks."""
+    """Replace control characters and all kinds of line ends by blanks."""
     text = body.decode(dialect.encoding, "surrogateescape")
     if text.isprintable():
         return body
@@ -529,7 +523,7 @@ def blank_controls(body: bytes, dialect: Sip2Dialect) -> bytes:
 
 
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\udc80-\udc9f]")
-"""C0, C1 (NEL among them) and Unicode's line ends; bytes of C1 that are no character of the dialect's alphabet."""
+"""C0 and C1 controls, Unicode's line ends, and undecodable bytes in the range of C1 (as surrogates)."""
 
 
 def _add_text(own_reply: Reply, text: str) -> Reply:
@@ -561,5 +555,5 @@ RELAY_RULES: Final[Mapping[str, RelayRule]] = {
     "65": _relay_renew_all,
     "99": _relay_status,
 }
-"""The route of each message. A login is handled here; the local system receives it with the first message."""
+"""The rule for each message. A login (93) is not relayed: the connection to the local system logs in with its first message."""
 # fmt: on

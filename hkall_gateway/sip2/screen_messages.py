@@ -1,4 +1,4 @@
-"""Screen messages of terminals: one row a notice, in English and Traditional Chinese; refusals have theirs in `Reason`."""
+"""Screen messages for terminals in English and Traditional Chinese. The texts for refusals are in `Reason`."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ZH: Final = "zh-Hant"
 LANGUAGES: Final = (EN, ZH)
 
 CODES: Final[Mapping[str, str]] = {EN: "001", ZH: "019"}
-"""SIP2's number for a language that we write. Source: SIP2 2.00, language."""
+"""SIP2 codes of our languages. Source: SIP2 2.00, language."""
 
 CHINESE: Final = frozenset({"019", "027"})
-"""Chinese and Taiwanese: both read Traditional Chinese here."""
+"""SIP2 codes (Chinese, Taiwanese) that get Traditional Chinese."""
 UNSAID: Final = frozenset({"", "000"})
-"""The terminal leaves the language to us."""
+"""Values of a message's language field that leave the choice to us."""
 
 UNKNOWN: Final = "…"
 """The text for a placeholder without a value."""
@@ -74,7 +74,7 @@ class Notice(Enum):
 
 
 class _Blanks(dict[str, object]):
-    """Values for placeholders; a missing one is shown as UNKNOWN."""
+    """Values for the placeholders in a text; a placeholder without a value becomes UNKNOWN."""
 
     def __missing__(self, key: str) -> str:
         return UNKNOWN
@@ -83,7 +83,7 @@ class _Blanks(dict[str, object]):
 def say(why: Reason, language: str, detail: Mapping[str, object]) -> str:
     """Return the screen message for a refusal with the rule's number: "This book has not arrived yet (R13)".
 
-    `language` is one of LANGUAGES; any other is English. `detail` fills the placeholders, dates as YYYY-MM-DD.
+    A `language` that is not in LANGUAGES gets English. `detail` fills the placeholders; dates are written as YYYY-MM-DD.
     """
     text = _fill_placeholders(why.terminal, language, detail)
     return f"{text} ({why.rule})" if why.rule else text
@@ -95,10 +95,10 @@ def notice_text(notice: Notice, language: str, **detail: object) -> str:
 
 
 def language_of(code: str, *known: str) -> str:
-    """Return the language for texts; an unsupported language becomes English.
+    """Return the language for texts; English for an unsupported language.
 
-    `code` is SIP2's three digits, as the message requests it. If it requests none, the first of `known` that is not "" is used:
-    the languages of the patron and the terminal, in this order.
+    `code` is the three-digit SIP2 code in the message. If the message leaves the language open, the first nonempty entry of
+    `known` decides: usually the patron's language, then the terminal's.
     """
     if code in CHINESE:
         return ZH

@@ -1,6 +1,6 @@
-"""Listening ports for terminals and their connections: bytes in and out, in order, with timeouts and a graceful shutdown.
+"""Listening ports and connections of terminals: input and output in order, timeouts, and graceful shutdown.
 
-Messages are not interpreted here: the session splits lines, and `dispatch.respond` answers them.
+Messages are not interpreted here: the session parses lines, and `dispatch.respond` answers messages.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from hkall_gateway.sip2.dispatch import PLAIN, STRUCK_OUT, Listener, Sip2Service
 LOG = structlog.get_logger()
 
 MOST_WAITING: Final = 64
-"""Messages of one terminal that may wait; at this limit reading from its socket pauses."""
+"""Maximum number of a terminal's messages that may wait; reading from the socket pauses when there are more."""
 MOST_BEFORE_LOGIN: Final = 16
-"""Messages that may wait on a connection that is not logged in; one with more is closed as a flood."""
+"""Maximum number of messages that may wait before the login; a connection with more is closed as a flood."""
 MOST_EARLY: Final = 4096
-"""Bytes that a queued connection may send, such as those that come in one packet with a PROXY header."""
+"""Maximum number of bytes from a connection that waits for admission, such as data in the same packet as a PROXY header."""
 AT_ONCE: Final = 16
-"""Messages of one terminal that are answered in one reactor iteration, if their handlers do not block."""
+"""Maximum number of a terminal's messages that are answered in one reactor iteration."""
 IN_TIME: Final = 0.8
-"""The part of the time that a make of terminal waits, as 98 says it, in which its messages are answered at the latest."""
+"""The deadline for an answer, as a fraction of the timeout period that 98 announces to the terminal."""
 LOGIN_S: Final = 60.0
-"""Time to log in. Source: Koha's sample configuration."""
+"""Seconds within which a terminal must log in. Source: Koha's sample configuration."""
 DRAIN_S: Final = 4.0
 """Seconds that `drain` waits for messages in progress, and for peers that do not read their answers."""
 CLOSE_S: Final = 10.0
-"""Seconds that a peer has to read written data before the connection is aborted."""
+"""Seconds that a peer has to read written data before its connection is aborted."""
 
 
 class TerminalConnection(TwistedProtocol):
-    """A terminal's connection. Its messages are answered one after another, in the order of arrival."""
+    """The connection of one terminal. Messages are answered one after another, in the order of arrival."""
 
     def __init__(self, port: TerminalFactory) -> None:
         self._port = port
@@ -74,7 +74,7 @@ class TerminalConnection(TwistedProtocol):
     def connectionMade(self) -> None:  # noqa: N802
         """Admit the peer, or refuse it."""
         self._socket = cast(Transport, self.transport)
-        self._peer = str(getattr(self._socket.getPeer(), "host", ""))  # a UNIX socket's peer has none
+        self._peer = str(getattr(self._socket.getPeer(), "host", ""))  # the peer of a UNIX socket has no host
         self._port.lines.add(self)
         self._socket.registerProducer(self, True)
         if why := self._find_refusal():
@@ -88,7 +88,7 @@ class TerminalConnection(TwistedProtocol):
             self._begin_session()
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Queue the messages in the data, and begin to answer them."""
+        """Queue the messages in the data and start to answer them."""
         if self._closing or not data:
             return
         if self._seat is not None and self._seat.queued:
@@ -109,7 +109,7 @@ class TerminalConnection(TwistedProtocol):
         self._apply_backpressure()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
-        """Drop the waiting messages, and free the connection's place."""
+        """Discard the waiting messages and release the connection's slot."""
         self._closing = True
         self._waiting.clear()
         if self._deadline is not None:
@@ -131,7 +131,7 @@ class TerminalConnection(TwistedProtocol):
         self._port.closed(self)
 
     def finish(self) -> None:
-        """Stop reading; answer the received messages, then close."""
+        """Answer the messages already received, then close."""
         if self._serving:
             self._why = self._why or "drained"
             self._waiting.append((Close("drained"), None))
@@ -139,7 +139,7 @@ class TerminalConnection(TwistedProtocol):
             self.close("drained")
 
     def close(self, why: str, *, at_once: bool = False) -> None:
-        """Close the connection. Written data is still sent, unless `at_once` aborts it."""
+        """Close the connection after sending the written data, or abort it if `at_once` is set."""
         closing, self._closing, self._why = self._closing, True, self._why or why
         self._waiting.clear()
         if at_once:
@@ -151,30 +151,30 @@ class TerminalConnection(TwistedProtocol):
             self._timer = self._port.clock.callLater(CLOSE_S, self._socket.abortConnection)
 
     def tally(self) -> None:
-        """Add this session's counts since the last call to the metrics."""
+        """Add the session's counts since the previous call to the metrics."""
         for event, count in self._session.counters.items():
             reported = self._counted.get(event, 0)
             if count > reported:
                 self._port.services().metrics.sip2_events.labels(event).inc(count - reported)
                 self._counted[event] = count
 
-    # ---- called by the transport: whether the peer reads the written data
+    # ---- IPushProducer: flow control by the transport
 
-    def pauseProducing(self) -> None:  # noqa: N802  # Twisted's own name
-        """Stop answering: the peer does not read its replies."""
+    def pauseProducing(self) -> None:  # noqa: N802
+        """Stop reading, because the peer does not read its replies."""
         self._choked = True
         self._apply_backpressure()
 
     def resumeProducing(self) -> None:  # noqa: N802
-        """Go on: the peer has read its replies."""
+        """Resume reading, because the peer has read its replies."""
         self._choked = False
         self._apply_backpressure()
 
     def stopProducing(self) -> None:  # noqa: N802
-        """Do nothing: the connection is gone, and connectionLost follows."""
+        """Do nothing: the connection is lost, and `connectionLost` is called next."""
 
     def _admit_queued(self) -> None:
-        """Begin a session that waited for its turn, with the bytes received meanwhile."""
+        """Begin the session of a connection that waited for admission, with the data received meanwhile."""
         if not self._closing:
             self._socket.resumeProducing()
             self._begin_session()
@@ -196,7 +196,7 @@ class TerminalConnection(TwistedProtocol):
         LOG.info("sip2.opened", channel="sip2", peer=self._peer)
 
     def _find_refusal(self) -> str:
-        """Return why this peer is refused; "" if it is admitted and counted against the connection limit."""
+        """Return the reason to refuse the peer, or "" if it is admitted and counted against the connection limit."""
         if self._port.draining:
             return "draining"
         if not self._port.services().admits(self._peer):
@@ -205,7 +205,7 @@ class TerminalConnection(TwistedProtocol):
         return "" if self._seat else "full"
 
     def _claim_terminal(self) -> bool:
-        """Count the connection against its terminal's limit; refuse it and return False if there are too many."""
+        """Count the connection against the terminal's limit. If the limit is exceeded, refuse the peer and return False."""
         terminal = self.terminal
         row = self._port.services().terminals.get(terminal)
         if self._seat is None or row is None or not self._seat.prove(terminal, row.max_connections):
@@ -250,18 +250,18 @@ class TerminalConnection(TwistedProtocol):
                 self._apply_backpressure()
                 served += 1
                 if self._waiting and not served % AT_ONCE:
-                    await pause(self._port.clock, 0)  # until the next reactor iteration: other connections come first
+                    await pause(self._port.clock, 0)  # let other connections run in the next reactor iteration
         except Undecided:
             self.close("undecided", at_once=True)
-        except Exception:  # noqa: BLE001  # no error may reach the other connections
-            failure = Failure()  # type: ignore[no-untyped-call]  # it has no types
+        except Exception:  # noqa: BLE001  # a bug must not affect other connections
+            failure = Failure()  # type: ignore[no-untyped-call]  # Failure.__init__ has no annotations
             LOG.error("sip2.line_failed", channel="sip2", peer=self._peer, exception=failure.getTraceback())
             self.close("failed", at_once=True)
         finally:
             self._serving, self._deadline = False, None
 
     def _send_answer(self, answer: bytes, known: str | None) -> None:
-        """Send the answer, unless the connection is closing. `known` is the login before the message, or None."""
+        """Send the answer, unless the connection is closing. `known` is the terminal's login before the message, or None."""
         came_in = self._session.terminal not in (None, known)
         if self._closing or (came_in and not self._claim_terminal()):
             return
@@ -272,7 +272,7 @@ class TerminalConnection(TwistedProtocol):
             self._restart_timer(self._port.idle_s)
 
     def _answer_prompt(self, prompts: Prompts) -> bytes:
-        """Return the prompt's text for the result of a login."""
+        """Return the telnet text for the result of a login. After a success, pass further data to the session."""
         right = self._session.terminal is not None
         text = prompts.judged(right)
         if right:
@@ -283,7 +283,7 @@ class TerminalConnection(TwistedProtocol):
         return text
 
     def _apply_backpressure(self) -> None:
-        """Pause reading while too many messages wait, or the terminal does not read its replies."""
+        """Pause reading while too many messages wait or the terminal does not read its replies."""
         crowded = self._choked or len(self._waiting) > MOST_WAITING
         if self._closing or crowded == self._paused:
             return
@@ -294,7 +294,7 @@ class TerminalConnection(TwistedProtocol):
             self._socket.resumeProducing()
 
     def _close_after_timeout(self) -> None:
-        """Close after a timeout: no login in time, or silence. A message in progress is answered first."""
+        """Close an idle connection, or a connection without a login. A message in progress is answered first."""
         if self._serving and self._session.terminal is not None:
             self._timer = self._port.clock.callLater(self._port.idle_s, self._close_after_timeout)
         else:
@@ -302,13 +302,13 @@ class TerminalConnection(TwistedProtocol):
 
 
 class TerminalFactory(Factory):
-    """Makes the connections of one port and counts them.
+    """Creates the connections of one port and counts them.
 
     Attributes:
         services: Returns the current services, so that a reload applies from the next message.
-        limit: The connection limit, which several ports may share.
-        idle_s: Idle timeout of a logged-in terminal, in seconds.
-        login_s: Time to log in, in seconds.
+        limit: Connection limit, which several ports may share.
+        idle_s: Idle timeout for a logged-in terminal, in seconds.
+        login_s: Seconds within which a terminal must log in.
     """
 
     noisy = False
@@ -336,11 +336,11 @@ class TerminalFactory(Factory):
         return self._drained is not None
 
     def buildProtocol(self, addr: IAddress | None) -> TerminalConnection:  # noqa: ARG002, N802
-        """Make the connection of a peer."""
+        """Create the protocol for a new connection."""
         return TerminalConnection(self)
 
     def drain(self) -> Deferred[None]:
-        """Stop reading, answer the messages in progress, and close. Call it once.
+        """Answer the messages already received, and close all connections. Call it only once.
 
         Connections that are still open after DRAIN_S seconds are aborted.
 
@@ -361,7 +361,7 @@ class TerminalFactory(Factory):
         self._check_drained()
 
     def count(self) -> None:
-        """Set the metric of connected terminals."""
+        """Update the metric of connected terminals."""
         self.services().metrics.sip2_sessions.set(self.limit.inside)
 
     def _tally(self) -> None:

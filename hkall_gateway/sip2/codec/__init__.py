@@ -1,1 +1,1 @@
-"""SIP2 lines as messages and back, and the state of a session. Pure: no input or output."""
+"""Parsing and writing of SIP2 lines, and the state of a session, without any I/O."""

@@ -1,6 +1,6 @@
-"""The fields of a SIP2 line: fixed parts by width, then tags by the delimiter.
+"""Parses and writes the fields of a SIP2 line: fixed parts by width, then tags separated by the delimiter.
 
-Reading is tolerant and takes every readable field. Writing uses a template, cached for each message and dialect.
+Parsing is tolerant and accepts every readable field. Writing uses a template that is cached for each message and dialect.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Value = str | tuple[str, ...]
 
 
 def first(value: Value) -> str:
-    """Return the value, the first of several, or "" without one."""
+    """Return a single value, the first of several values, or "" for an empty tuple."""
     return value if isinstance(value, str) else next(iter(value), "")
 
 
@@ -32,15 +32,15 @@ class _Reader(NamedTuple):
 
 _READERS: Final = {tag: _Reader(KINDS[row.kind].parse, row.repeats) for tag, row in TAGS.items() if tag not in ("AY", "AZ")}
 _TEXT_TAGS: Final = frozenset(tag for tag, how in _READERS.items() if how == (KINDS["text"].parse, False))
-"""Tags that come once and are read as they are: nearly all."""
+"""Tags that do not repeat and whose value is used unchanged: nearly all tags."""
 _BARCODE_TAGS: Final = frozenset(tag for tag, how in _READERS.items() if how == (str.strip, False))
 
 
 @lru_cache(maxsize=1024)
 def fixed_parts(code: str, text: str, delimiter: str) -> dict[str, Value] | None:
-    """Return the fixed parts by name; None if they are truncated. Copy the dict, which is cached.
+    """Return the fixed parts by name; None if they are truncated. Copy the dict before changing it, because it is cached.
 
-    They have few distinct values (flags, counts, the present second) and contain no personal data.
+    Fixed parts may be cached because they have few distinct values (flags, counts, the current second) and no personal data.
     """
     if len(text) < SHAPES[code].width or delimiter in text:
         return None
@@ -48,12 +48,12 @@ def fixed_parts(code: str, text: str, delimiter: str) -> dict[str, Value] | None
 
 
 def parse_tags(chunks: list[str], fields: dict[str, Value]) -> list[str]:
-    """Store each value under its tag; return the chunks without a known tag."""
+    """Store each value in `fields` under its tag; return the chunks without a known tag."""
     strays: list[str] = []
     several: dict[str, list[str]] = {}
     for chunk in chunks:
         tag = chunk[:2]
-        if tag in _TEXT_TAGS:  # as `_store_field` would, and so the next
+        if tag in _TEXT_TAGS:  # a fast path with the same result as `_store_field`, like the next branch
             if tag not in fields:
                 fields[tag] = chunk[2:]
         elif tag in _BARCODE_TAGS:
@@ -73,9 +73,9 @@ def parse_tags(chunks: list[str], fields: dict[str, Value]) -> list[str]:
 
 
 def sort_strays(strays: list[str], sequence: str | None) -> tuple[str | None, tuple[str, ...]]:
-    """Return the sequence number and the unknown tags of stray chunks.
+    """Return the sequence number and the unknown tags among stray chunks.
 
-    AY may have a delimiter of its own, or stand in front of other fields.
+    A chunk may be an AY that is followed by a delimiter or by other fields instead of AZ.
     """
     for stray in strays:
         if not sequence and stray[:2] == "AY" and stray.isascii() and stray[2:3].isdigit():
@@ -94,7 +94,7 @@ def _fixed_slices(code: str) -> tuple[tuple[str, int, int, Callable[[str], str]]
 
 
 def _store_field(tag: str, value: str, fields: dict[str, Value], several: dict[str, list[str]]) -> None:
-    """Store a value: the first of a tag that does not repeat, all of one that does."""
+    """Store a value. A repeating tag keeps all its values, any other tag only the first."""
     how = _READERS[tag]
     if tag in several:
         several[tag].append(value)
@@ -105,22 +105,22 @@ def _store_field(tag: str, value: str, fields: dict[str, Value], several: dict[s
 
 
 _LINE_TAGS: Final = frozenset({"AF", "AG"})
-"""Tags for lines of text: a text that is too long for one field continues in the next."""
+"""Tags for lines of text. A text that is too long for one field continues in another field with the same tag."""
 _SEAL_TAGS: Final = frozenset({"AY", "AZ"})
-"""Tags that are no part of the text: they end it."""
+"""Tags for error detection, which are appended to the body."""
 _BLANK: Final = "\0"
-"""A placeholder that no text contains."""
+"""A placeholder that cannot occur in a cleaned text."""
 
 
 def format_body(code: str, fields: Mapping[str, Value], dialect: Sip2Dialect) -> str:
-    """Format a line without AY, AZ and line end. Raises ValueError for a code or a name that SIP2 does not have.
+    """Format a line without AY, AZ and line end. Raise ValueError for a code or a field name that SIP2 does not have.
 
-    Values are checked together. If none needs cleaning, which is usual, they are inserted into the template unchanged.
+    All values are checked at once. If none of them needs cleaning, as is usual, they are inserted into the template unchanged.
     """
     form = _make_template(code, tuple(fields), dialect)
     texts = [*form.free(fields)]
     each = [*texts]
-    for at, apart in form.several:  # the values of one tag become one text, and are checked one by one
+    for at, apart in form.several:  # join the values of a repeated tag for the template, but check each value
         if isinstance(values := texts[at], tuple) and values:
             texts[at], each[at] = apart.join(values), ""
             each += values
@@ -135,10 +135,10 @@ def format_body(code: str, fields: Mapping[str, Value], dialect: Sip2Dialect) ->
 
 
 def patch_body(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, str]], dialect: Sip2Dialect) -> bytes:
-    """Return a relayed body with some fixed parts replaced and some tags added; all other bytes are unchanged.
+    """Replace fixed parts of a relayed body and add tags; all other bytes stay unchanged.
 
-    Each tag is inserted after the last one of its kind, since some terminals read a list as one block, else at the end. Tags
-    that the dialect hides are not added.
+    Each tag is inserted after the last field with the same tag, since some terminals expect a list as one block, or else at the
+    end. Tags that the dialect hides are not added.
     """
     patched, at = bytearray(body), 2
     for part in SHAPES[body[:2].decode("latin-1")].fixed:
@@ -158,7 +158,7 @@ def patch_body(body: bytes, parts: Mapping[str, str], tags: Sequence[tuple[str, 
 
 
 def remove_hidden(body: bytes, dialect: Sip2Dialect) -> bytes:
-    """Return a relayed body without the fields that the dialect hides; all other bytes are unchanged."""
+    """Remove the fields that the dialect hides from a relayed body; all other bytes stay unchanged."""
     shape = SHAPES.get(body[:2].decode("latin-1"))
     if shape is None or not dialect.hidden:
         return body
@@ -168,7 +168,7 @@ def remove_hidden(body: bytes, dialect: Sip2Dialect) -> bytes:
 
 
 def _find_field_end(tag: str, body: bytearray, at: int, delimiter: bytes) -> int:
-    """Return the end of the last field with this tag after `at`; the body's end without one."""
+    """Return the end of the last field with this tag after `at`, or the end of the body if there is no such field."""
     begin = delimiter + tag.encode()
     last = body.rfind(begin)
     if last < 0:
@@ -178,10 +178,16 @@ def _find_field_end(tag: str, body: bytearray, at: int, delimiter: bytes) -> int
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Template:
-    """The template of a message with these names for one dialect: with all required fields, without those not allowed.
+    """The template for a message with certain field names in one dialect.
 
-    Fixed parts and tags of a fixed width are `set`: they have few values and contain no personal data. The others are `free`.
-    Of these, `trimmed` are the places of barcodes; `several` are those that may repeat, with delimiter and tag.
+    It includes every required field and leaves out the fields that the dialect does not allow.
+
+    Attributes:
+        set: Takes the values of `set_names` from a message: fixed parts and tags of fixed width, which are cached with the
+            template, since they have few values and contain no personal data.
+        free: Takes the values of `free_names`, all other fields, from a message.
+        trimmed: Indices in `free_names` of barcodes.
+        several: Index in `free_names`, and delimiter with tag, of each field that may repeat.
     """
 
     code: str
@@ -222,19 +228,19 @@ def _make_template(code: str, names: tuple[str, ...], dialect: Sip2Dialect) -> _
 
 
 def _value_picker(names: tuple[str, ...]) -> Callable[[Mapping[str, Value]], tuple[Value, ...]]:
-    """Return a function that takes the values of these names out of a message."""
+    """Return a function that takes the values of these fields from a message."""
     return itemgetter(*names) if len(names) > 1 else lambda fields: tuple([fields[name] for name in names])
 
 
 def _need_no_cleaning(values: Sequence[Value], dialect: Sip2Dialect) -> bool:
-    """Return whether these are texts that are sent unchanged."""
+    """Return whether all these values can be sent unchanged."""
     texts = [value for value in values if isinstance(value, str)]
-    if len(texts) < len(values):  # several values where there may be one, or none
+    if len(texts) < len(values):  # a tuple for a tag that does not repeat, or an empty tuple
         return False
     text = dialect.delimiter.join(texts)
     try:
         text.isascii() or text.encode(dialect.encoding)
-    except UnicodeEncodeError:  # a letter that the make cannot show
+    except UnicodeEncodeError:  # a letter outside the dialect's character set
         return False
     plain = text.isprintable() and text.count(dialect.delimiter) < len(texts)
     return plain and (len(text) <= LONGEST or max(map(len, texts)) <= LONGEST)
@@ -242,7 +248,7 @@ def _need_no_cleaning(values: Sequence[Value], dialect: Sip2Dialect) -> bool:
 
 @lru_cache(maxsize=4096)
 def _fill_fixed(form: _Template, values: tuple[Value, ...]) -> str:
-    """Return the text with the `set` values filled in, and `%s` for each free value."""
+    """Return the body with the `set` values filled in, and `%s` for each free value."""
     given, dialect = dict(zip(form.set_names, values, strict=True)), form.dialect
     blanks = {tag: f"{tag}{_BLANK}{dialect.delimiter}" for tag in form.free_names}
     fields = [blanks.get(tag) or _format_field(tag, first(given.get(tag, "")), dialect) for tag in form.tags]
@@ -257,19 +263,19 @@ def _format_beginning(form: _Template, fields: Mapping[str, Value]) -> str:
 
 
 def _values_to_write(tag: str, value: Value) -> tuple[str, ...]:
-    """Return the values to write. A scalar is written once, since terminals disagree on which of two they take."""
+    """Return the values to write. A tag that does not repeat is written once: terminals disagree on which value counts."""
     if isinstance(value, str):
         return (value,)
     return value if TAGS[tag].repeats else value[:1] or ("",)
 
 
 def value_as_sent(tag: str, value: str, dialect: Sip2Dialect) -> str:
-    """Return a value as the terminal reads it: in its character set, and no longer than a field."""
+    """Return a value as the terminal receives it: converted to its character set and cut to the length of a field."""
     return _format_field(tag, value, dialect)[len(tag) : -len(dialect.delimiter)]
 
 
 def _format_field(tag: str, value: str, dialect: Sip2Dialect) -> str:
-    """Format a field: tag, text, delimiter. A tag for lines of text may become several fields."""
+    """Format a field as tag, text and delimiter. A long text of AF or AG becomes several fields."""
     row = TAGS[tag]
     pieces = split_into_fields(KINDS[row.kind].emit(clean_value(value, dialect.encoding, dialect.delimiter), row.width))
     return "".join([f"{tag}{piece}{dialect.delimiter}" for piece in (pieces if tag in _LINE_TAGS else pieces[:1])])

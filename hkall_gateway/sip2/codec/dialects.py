@@ -1,4 +1,4 @@
-"""How makes of terminals differ: one row for each make, with flags that the codec and the handlers read."""
+"""SIP2 dialects: one row for each kind of terminal, with settings for the codec and the handlers."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Final, Literal, TypeVar
 from hkall_gateway.sip2.codec.fields import date18
 
 SORTER: Final = frozenset({"CR", "CS", "CT", "CV"})
-"""The destination of a returned item; contains no patron data."""
+"""Tags for the destination of a returned item, without patron data."""
 HOLD_PATRON: Final = frozenset({"CY", "DA"})
-"""The patron for whom a returned item is held: for counters and sorters behind the counter."""
+"""Tags for the patron for whom a returned item is held, for counters and for sorters that only staff can see."""
 PATRON_DETAILS: Final = frozenset({"PA", "PC"})
-"""The card's expiry date and its category. The birth date (PB) is in no row: no terminal needs it."""
+"""Tags for the expiry date and category of a card. No dialect has the birth date (PB), because no terminal needs it."""
 TERMINATORS: Final = {"CR": b"\r", "CRLF": b"\r\n"}
 STATUS_UPDATES: Final = frozenset({"01", "25"})
 """Messages that block a card and lift the block."""
@@ -28,13 +28,13 @@ def _documented(default: T, doc: str) -> T:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sip2Dialect:
-    """The SIP2 variant of one make of terminal. A site's own row has the same keys and descriptions."""
+    """The SIP2 variant of one kind of terminal. A site's configuration may define further dialects with the same keys."""
 
     name: str
     encoding: str = _documented("utf-8", "character set of the lines")
     delimiter: str = _documented("|", "ends a field; one ASCII character")
     terminator: bytes = _documented(b"\r", "ends our lines")
-    # Other replies carry a checksum if their request had one.
+    # A reply to any other message carries a checksum if the message had one.
     error_detection: bool = _documented(True, "96 and 97 carry a checksum")
     max_line: int = _documented(65536, "longest line in bytes, without its end")
     ah_format: str = _documented("", "strftime pattern of the due date; empty for YYYYMMDDZZZZHHMMSS")
@@ -63,15 +63,15 @@ class Sip2Dialect:
     retries: int = _documented(3, "98, tries of one message")
 
     def __hash__(self) -> int:
-        """Hash the name alone: each line looks up cached data by dialect, and hashing twenty fields is slow."""
+        """Hash only the name: every line looks up cached data by dialect, and hashing twenty fields is slow."""
         return hash(self.name)
 
     def due_text(self, due: datetime, zone: tzinfo) -> str:
-        """Format a due date (AH) in the local time of `zone`; `due` is aware."""
+        """Format an aware due time (AH) in the local time of `zone`."""
         return due.astimezone(zone).strftime(self.ah_format) if self.ah_format else date18(due, zone)
 
     def framed_as(self, line: Sip2Dialect) -> Sip2Dialect:
-        """Return this dialect with the framing of `line`, which must be known before the login can be read."""
+        """Return this dialect with the framing of `line`. The framing must be known before the login can be read."""
         return replace(
             self,
             encoding=line.encoding,
@@ -85,20 +85,21 @@ class Sip2Dialect:
 # fmt: off
 _ROWS: Final = (
     Sip2Dialect(name="standard"),
-    Sip2Dialect(name="crlf",           terminator=b"\r\n"),            # waits for LF, as Koha's default sends it
-    Sip2Dialect(name="cp850",          encoding="cp850"),              # the character set of the 2.00 document
+    Sip2Dialect(name="crlf",           terminator=b"\r\n"),            # expects LF, which Koha sends by default
+    Sip2Dialect(name="cp850",          encoding="cp850"),              # the character set in the SIP2 2.00 document
     Sip2Dialect(name="latin-1",        encoding="latin-1"),
     Sip2Dialect(name="ascii-stripped", encoding="ascii"),              # displays that cannot show accents
     Sip2Dialect(name="big5",           encoding="big5hkscs"),          # older Hong Kong and Taiwan terminals
-    Sip2Dialect(name="plain",          extensions=frozenset()),        # stumbles over tags that 2.00 does not know
+    Sip2Dialect(name="plain",          extensions=frozenset()),        # rejects tags beyond 2.00
     Sip2Dialect(name="sorter",         extensions=SORTER | HOLD_PATRON),
     Sip2Dialect(name="counter",        extensions=SORTER | HOLD_PATRON | PATRON_DETAILS, contact_without_pin=True,
             list_titles=True),
-    Sip2Dialect(name="alert-only",     alerts="with_alert"),           # rings at every CV, whatever its value
-    Sip2Dialect(name="pin",            pin_required=True),             # self-checks that ask for card and PIN
-    Sip2Dialect(name="iso-due",        ah_format="%Y-%m-%d"),          # prints AH on the slip as it is
-    Sip2Dialect(name="private",        hidden=frozenset({"BE", "AS", "AT", "AU", "AV", "BU", "CD"})),  # 64 trips it (CalState)
-    Sip2Dialect(name="public",         withheld=STATUS_UPDATES, offline=False),  # in a public place: any message may arrive
+    Sip2Dialect(name="alert-only",     alerts="with_alert"),           # sounds an alarm at every CV, whatever its value
+    Sip2Dialect(name="pin",            pin_required=True),             # self-checks that require card and PIN
+    Sip2Dialect(name="iso-due",        ah_format="%Y-%m-%d"),          # prints AH on the slip unchanged
+    # "private": terminals that cannot handle these fields in 64 (CalState).
+    Sip2Dialect(name="private",        hidden=frozenset({"BE", "AS", "AT", "AU", "AV", "BU", "CD"})),
+    Sip2Dialect(name="public",         withheld=STATUS_UPDATES, offline=False),  # in a public place, where anyone can connect
 )
 # fmt: on
 

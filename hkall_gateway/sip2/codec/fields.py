@@ -1,4 +1,4 @@
-"""SIP2 fields: one row for each tag, and the functions that parse and write their values."""
+"""SIP2 fields: one row for each tag, and functions that parse and write values."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import Final
 from hkall_gateway.rules.dates import parse_instant
 
 LONGEST: Final = 255
-"""Characters in a variable field. Source: SIP2 2.00."""
+"""Maximum number of characters in a variable field. Source: SIP2 2.00."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldKind:
-    """How a kind of value is parsed, and written at a width (0 = its own length)."""
+    """Functions to parse a kind of value, and to write it at a given width (0 for variable length)."""
 
     parse: Callable[[str], str]
     emit: Callable[[str, int], str]
@@ -26,10 +26,13 @@ class FieldKind:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A tagged field. `width` 0 is a variable field of at most 255 characters.
+    """A tagged field.
 
-    A `secret` must never be shown (a password, a PIN); `personal` identifies a person. An `extension` is not in SIP2 2.00 and
-    is sent only if the terminal's dialect lists it.
+    Attributes:
+        width: Number of characters; 0 for a variable field of at most 255 characters.
+        secret: Whether the value must never be shown (a password or PIN).
+        personal: Whether the value identifies a person.
+        extension: Whether the tag is not in SIP2 2.00 and is sent only if the terminal's dialect lists it.
     """
 
     tag: str
@@ -55,13 +58,13 @@ def _emit_barcode(value: str, _width: int) -> str:
 
 
 def _emit_code(value: str, width: int) -> str:
-    """Return printable ASCII characters, cut or padded with blanks."""
+    """Replace characters outside printable ASCII by blanks, and cut or pad to the width."""
     plain = value if value.isascii() and value.isprintable() else "".join(c if " " <= c <= "~" else " " for c in value)
     return plain[:width].ljust(width)
 
 
 def _emit_flag(value: str, _width: int) -> str:
-    """Return Y, N or U; every other value becomes N. A blank CQ has been read as a valid PIN (NYPL circulation PR 756)."""
+    """Return Y, N or U; any other value becomes N. A client took a blank CQ for a valid PIN (NYPL circulation PR 756)."""
     return value if value in ("Y", "N", "U") else "N"
 
 
@@ -70,12 +73,12 @@ def _emit_bit(value: str, _width: int) -> str:
 
 
 def _emit_marks(value: str, width: int) -> str:
-    """Return a row of marks by position, each Y or blank."""
+    """Return one mark for each position: Y or blank."""
     return "".join("Y" if c == "Y" else " " for c in value[:width]).ljust(width)
 
 
 def _emit_digits(value: str, width: int) -> str:
-    """Return zero-filled digits; a number that does not fit becomes the largest that does."""
+    """Return zero-padded digits; a number that is too large becomes the largest possible number."""
     number = value.strip()
     if not (number.isascii() and number.isdecimal()):
         return "0" * width
@@ -86,13 +89,13 @@ def _emit_digits(value: str, width: int) -> str:
 # fmt: off
 KINDS: Final[dict[str, FieldKind]] = {
     "text":    FieldKind(_parse_unchanged, _emit_text),
-    "barcode": FieldKind(str.strip, _emit_barcode),   # terminals send scanned blanks along (edge-sip2 SIP2-98)
+    "barcode": FieldKind(str.strip, _emit_barcode),   # scanners may add blanks (edge-sip2 SIP2-98)
     "code":    FieldKind(_parse_unchanged, _emit_code),
     "flag":    FieldKind(_parse_unchanged, _emit_flag),
     "bit":     FieldKind(_parse_unchanged, _emit_bit),
     "marks":   FieldKind(_parse_unchanged, _emit_marks),
     "digits":  FieldKind(_parse_unchanged, _emit_digits),
-    "date18":  FieldKind(_parse_unchanged, _emit_code),      # blank and odd dates are kept; `parse_date18` judges them
+    "date18":  FieldKind(_parse_unchanged, _emit_code),      # blank and invalid dates are kept; `parse_date18` checks them
 }
 
 _ROWS: Final = (
@@ -155,7 +158,7 @@ _ROWS: Final = (
     Tag("CO", "login password",         secret=True),
     Tag("CP", "location code"),
     Tag("CQ", "valid patron password",  "flag",   1),
-    # Beyond 2.00. Source: 3M's sorter extensions and the Envisionware set, as Koha and FOLIO send them.
+    # Tags beyond 2.00. Source: the extensions of 3M and Envisionware, as Koha and FOLIO send them.
     Tag("CR", "collection code",        extension=True),
     Tag("CS", "call number",            extension=True),
     Tag("CT", "destination location",   extension=True),
@@ -171,12 +174,12 @@ _ROWS: Final = (
 TAGS: Final[dict[str, Tag]] = {row.tag: row for row in _ROWS}
 
 CONTROLS: Final[dict[int, str]] = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, 0xFFFE, 0xFFFF), " ")
-"""Translation table to blanks, for characters that may break a frame, a terminal's screen or a database text.
+"""Translation table to blanks for characters that may break a line, a terminal's screen or a text in the database.
 
-No line is refused for one: old terminals fill fields up with NUL. `rules.plain_text` has the characters that no text may have.
+Lines with such characters are not refused, since old terminals pad fields with NUL. `rules.plain_text` refuses them elsewhere.
 """
 
-# Letters that NFKD does not take apart, and the nearest ASCII that a reader accepts.
+# Letters and punctuation that NFKD does not decompose, with an acceptable ASCII replacement.
 # fmt: off
 NEAREST: Final = {
     "‘": "'",  "’": "'",  "“": '"',  "”": '"',  "–": "-",  "—": "-",  "′": "'", "″": '"', "«": '"', "»": '"',
@@ -191,13 +194,13 @@ _SECOND: Final = timedelta(seconds=1)
 _DATE18: Final = re.compile(r"([0-9]{8})(.{0,5}?)([0-9]{6})")
 _OFFSET: Final = re.compile(r"([+-]?)([0-9]{2})([0-9]{0,2})")
 _MILITARY: Final = {letter: hour for hour, letter in enumerate("YXWVUTSRQPONZABCDEFGHIKLM", start=-12)}
-"""The zone letters: Z is UTC, Q is Atlantic (-4), R Eastern … Source: SIP2 2.00, which names the American ones."""
+"""UTC offsets in hours by military zone letter: Z is UTC, Q is Atlantic (-4). Source: SIP2 2.00, for the American zones."""
 
 
 def date18(when: datetime, zone: tzinfo) -> str:
-    """Format an instant as `YYYYMMDD    HHMMSS` in the local time of `zone`; the four blanks mean "local".
+    """Format a time as `YYYYMMDD    HHMMSS` in the local time of `zone`. The four blanks mean local time.
 
-    Raises ValueError if `when` is not aware. Source: SIP2 2.00, which prefers blanks.
+    Raise ValueError if `when` is not aware. Source: SIP2 2.00, which prefers blanks.
     """
     if when.tzinfo is None:
         raise ValueError(f"{when.isoformat()} has no time zone")
@@ -206,16 +209,16 @@ def date18(when: datetime, zone: tzinfo) -> str:
 
 @lru_cache(maxsize=256)
 def _format_second(second: int, zone: tzinfo) -> str:
-    # Many messages come in one second, and due dates are few.
+    # Cached because many messages arrive in one second, and many loans share a due date.
     local = datetime.fromtimestamp(second, zone)
     return f"{local.year:04}{local:%m%d}    {local:%H%M%S}"
 
 
 def parse_date18(text: str, zone: tzinfo) -> datetime | None:
-    """Return the instant of a SIP2 date in UTC; None if it is blank, zeros, or not a date.
+    """Parse a SIP2 date into a datetime in UTC; return None if it is blank, all zeros, or invalid.
 
-    Four blanks are local time of `zone`, `   Z` and the other letters are military time zones, `0000` is UTC (Library
-    Simplified's client sends UTC under it), and `+0800` or `-03` are offsets. An unknown zone is read as local.
+    Four blanks mean the local time of `zone`, `   Z` and other letters a military time zone, `0000` UTC (sent by Library
+    Simplified's client), and `+0800` or `-03` an offset. An unknown zone is taken for local time.
     """
     match = _DATE18.fullmatch(text.strip())
     if match is None:
@@ -227,20 +230,17 @@ def parse_date18(text: str, zone: tzinfo) -> datetime | None:
 
 
 def clean_value(value: str, encoding: str, delimiter: str) -> str:
-    """Return a sendable value.
-
-    Control characters and the delimiter become blanks; letters outside the character set are replaced.
-    """
-    # The nearest letters come first: NFKD makes a plain bar of a full-width one.
+    """Replace control characters and the delimiter by blanks, and letters outside the character set by similar ones."""
+    # Letters are replaced first, because NFKD converts a full-width bar to a plain bar, which may be the delimiter.
     spelt = value if value.isascii() else _fit_encoding(value, encoding)
     return spelt.translate(_blank_table(delimiter))
 
 
 def split_into_fields(text: str) -> list[str]:
-    """Split a text into pieces of at most 255 characters; an accent stays with its letter."""
+    """Split a text into pieces of at most 255 characters, without separating a combining accent from its letter."""
     pieces = []
     while len(text) > LONGEST:
-        # Eight combining marks on one letter are not real text; looking further back would only cost time.
+        # Real text does not have eight combining marks on one letter, so looking further back would only waste time.
         at = next((i for i in range(LONGEST, LONGEST - 8, -1) if not unicodedata.combining(text[i])), LONGEST)
         pieces.append(text[:at])
         text = text[at:]
@@ -262,7 +262,7 @@ def _fit_encoding(value: str, encoding: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _nearest_letter(letter: str, encoding: str) -> str:
-    """Return the letter, else the letter without accents, else `?`."""
+    """Return the letter if it can be encoded, otherwise the letter without accents, otherwise `?`."""
     try:
         return letter.encode(encoding).decode(encoding)
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Parses SIP2 lines into messages and writes messages as lines: tolerant when reading, strict when writing."""
+"""Decodes SIP2 lines into messages and encodes messages as lines: tolerant when decoding, strict when encoding."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["BadMessage", "Sip2Message", "Value", "body_of", "checksum", "decode"
 
 @dataclass(slots=True, repr=False)
 class Sip2Message:
-    """A message, received or to be sent. Treat it as immutable; a frozen one would take three times as long to make.
+    """A message, received or to be sent. Treat it as immutable; a frozen dataclass would take three times as long to create.
 
     Attributes:
         fields: The fixed parts by name, then the tags by their two letters in the order of the line; repeated tags are
             tuples.
         sequence: The AY digit.
-        checked: Whether AZ was present and right; on the way out, whether it is wanted without AY.
+        checked: Whether a received message had a correct AZ; for a message to be sent without AY, whether to add AZ.
         unknown: The tags that were ignored.
-        code_point_sum: Whether AZ was right only as a sum of code points.
-        line: The line as received, for a relay; empty for our own message.
+        code_point_sum: Whether AZ was correct only as a sum of code points.
+        line: The line as received, for relaying; empty for our own messages.
     """
 
     code: str
@@ -39,17 +39,17 @@ class Sip2Message:
     line: bytes = field(default=b"", compare=False)
 
     def get(self, name: str) -> str:
-        """Return the value, the first of a repeated tag, or "" without one."""
+        """Return a field's value, the first value of a repeated tag, or "" if the field is missing."""
         value = self.fields.get(name, "")
-        return value if isinstance(value, str) else first(value)  # not by the call alone: this is asked all the time
+        return value if isinstance(value, str) else first(value)  # saves a function call, since this runs very often
 
     def all(self, name: str) -> tuple[str, ...]:
-        """Return every value of a tag, in order."""
+        """Return all values of a tag in order."""
         value = self.fields.get(name, ())
         return (value,) if isinstance(value, str) else value
 
     def __repr__(self) -> str:
-        """Return the message without secret and personal fields, safe for a traceback."""
+        """Return the message with secret and personal fields masked, for use in tracebacks."""
         hushed = {name for name in self.fields if (row := TAGS.get(name)) is not None and (row.secret or row.personal)}
         shown = {name: "•" if name in hushed else value for name, value in self.fields.items()}
         return f"Message({self.code!r}, {shown!r}, sequence={self.sequence!r}, checked={self.checked!r})"
@@ -58,8 +58,10 @@ class Sip2Message:
 class BadMessage(Exception):
     """The peer's line cannot be used.
 
-    `why` is "checksum", "unknown_command", "truncated" or "too_long". `code` is the command, if it could be read. `message`
-    holds the readable part of a truncated line, for its negative reply.
+    Attributes:
+        why: "checksum", "unknown_command", "truncated" or "too_long".
+        code: The message code, if it could be read.
+        message: The readable part of a truncated line, to build the negative reply.
     """
 
     def __init__(self, why: str, code: str | None = None, message: Sip2Message | None = None) -> None:
@@ -70,7 +72,7 @@ class BadMessage(Exception):
 
 
 class _Seal(NamedTuple):
-    """The error detection fields of a line: AY's digit, AZ's value, and the number of characters after the letters AZ."""
+    """A line's body and error detection fields: AY's digit, AZ's value, and the number of characters after the letters AZ."""
 
     body: str
     sequence: str | None
@@ -79,7 +81,7 @@ class _Seal(NamedTuple):
 
 
 _End = tuple[str, str | None, bool, bool]
-"""A line without its end, AY's digit, whether AZ was there, and whether it was right only as a sum of code points."""
+"""Body, AY's digit, whether AZ was present, and whether AZ was correct only as a sum of code points."""
 
 _LEADING_JUNK: Final = re.compile(rb"[^0-9A-Za-z]*")
 _HEX: Final = re.compile(r"[0-9A-Fa-f]{4}")
@@ -94,17 +96,17 @@ def checksum(data: bytes) -> bytes:
     `data` runs from the first byte up to and including b"AZ". The checksum is the negated sum of its bytes modulo 2**16.
     Source: SIP2 2.00, error detection.
     """
-    # Adler-32's lower half is one more than the sum as long as that is below 65521, and comes at the speed of C.
+    # As long as the sum is below 65521, the lower half of Adler-32 is the sum plus one, and zlib is faster than `sum`.
     if len(data) <= 256 or (len(data) <= 512 and data.isascii()):
         return b"%04X" % (1 - adler32(data) & 0xFFFF)
     return b"%04X" % (-sum(data) & 0xFFFF)
 
 
 def decode(line: bytes, dialect: Sip2Dialect) -> Sip2Message:
-    """Parse a line, with or without its end.
+    """Parse a line, with or without its terminator.
 
-    Missing tags, unknown tags, a missing last delimiter, blank dates and bytes outside the character set are accepted; the
-    first of repeated scalars counts. Source: SIP2 2.00, message structure.
+    Missing tags, unknown tags, a missing last delimiter, blank dates and undecodable bytes are accepted. If a tag that must not
+    repeat occurs twice, the first value counts. Source: SIP2 2.00, message structure.
 
     Raises:
         BadMessage: AZ is wrong, the command is unknown, a fixed part is truncated, or the line is longer than
@@ -119,7 +121,7 @@ def decode(line: bytes, dialect: Sip2Dialect) -> Sip2Message:
     end: _End
     digit, before = _ENDS.get(text[-9:-4]), text[-10:-9]
     if digit is not None and before == dialect.delimiter and len(text) >= start + 10 and raw.endswith(checksum(raw[:-4])):
-        end = text[:-10], digit, True, False  # as nearly every line ends: delimiter, AY and a digit, AZ and the right checksum
+        end = text[:-10], digit, True, False  # fast path for the usual end: delimiter, AY, digit, AZ, checksum
     else:
         seal = _split_seal(text, start, dialect.delimiter)
         points = _check_sum(raw, text, seal)
@@ -130,23 +132,23 @@ def decode(line: bytes, dialect: Sip2Dialect) -> Sip2Message:
 
 
 def encode(message: Sip2Message, dialect: Sip2Dialect) -> bytes:
-    """Return the line of a message with its end.
+    """Encode a message as a line with its terminator.
 
-    It never fails on a value: control characters and the delimiter become blanks, letters outside the character set their
-    nearest relatives or `?`, long values are cut at 255 characters (AF and AG continue in a further field), and required fields
-    are always present. AY and AZ follow `sequence` and `checked`; 96 and 97 have no AY, and AZ if the dialect detects errors.
+    No value is refused: control characters and the delimiter become blanks, letters outside the character set a similar letter
+    or `?`, and values are cut at 255 characters (AF and AG continue in a further field). Required fields are always present.
+    AY and AZ are added according to `sequence` and `checked`. 96 and 97 have no AY, and AZ if the dialect detects errors.
 
     Raises:
-        ValueError: SIP2 does not have this code or a field name, which is a bug.
+        ValueError: SIP2 does not have this message code or a field name, which is a bug.
     """
     line = format_body(message.code, message.fields, dialect).encode(dialect.encoding, "replace")
     return _append_seal(line, message, dialect) + dialect.terminator
 
 
 def body_of(line: bytes, delimiter: str = "|") -> bytes:
-    """Return a line without AY, AZ and line end, which belong to one hop. All other bytes are unchanged."""
+    """Remove AY, AZ and the line end, which are specific to one connection. All other bytes stay unchanged."""
     raw = _strip_line(line)
-    text = raw.decode("latin-1")  # one character a byte, in every character set
+    text = raw.decode("latin-1")  # one character for each byte, whatever the character set of the line
     width = SHAPES[text[:2]].width if text[:2] in SHAPES else 0
     kept = raw[: len(_split_seal(text, 2 + width, delimiter).body)]
     apart = re.search(rb"AY[0-9]?%s\Z" % re.escape(delimiter.encode("latin-1")), kept)
@@ -154,9 +156,9 @@ def body_of(line: bytes, delimiter: str = "|") -> bytes:
 
 
 def seal_body(body: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
-    """Return the line of a relayed body: AY and AZ follow `message`, the line end is the dialect's.
+    """Add AY and AZ to a relayed body, according to `message`, and the dialect's line end.
 
-    A last field without its delimiter gets one before AY or AZ, which would otherwise be read as part of it.
+    If the last field has no delimiter, add one, so that AY or AZ is not read as part of the field.
     """
     delimiter, shape = dialect.delimiter.encode(dialect.encoding), SHAPES.get(body[:2].decode("latin-1"))
     has_fields = shape is not None and len(body) > 2 + shape.width
@@ -166,20 +168,20 @@ def seal_body(body: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
 
 
 def _strip_line(line: bytes) -> bytes:
-    """Return a line without its end and without junk bytes before its first letter or digit."""
+    """Remove the line end, and junk bytes before the first letter or digit."""
     begun = line if line[:1].isalnum() else _LEADING_JUNK.sub(b"", line, count=1)
     return begun.rstrip(b"\r\n")
 
 
 def _split_seal(text: str, start: int, delimiter: str) -> _Seal:
-    """Split AY and AZ from the end of a line whose tags begin at `start`."""
+    """Split a line, whose tags begin at index `start`, into its body and the final AY and AZ."""
     head, mark, tail = text.rpartition("AZ")
-    # Where AZ follows the fixed part at once there is no AY, though the fixed part may end with these letters.
+    # If AZ follows the fixed part directly, the line has no AY, even if the fixed part ends with the letters "AY".
     spot = None if len(head) == start else _SEQUENCE.search(head)
     value = tail.strip(f"{delimiter} \t\0")
     at = spot.start() if spot else len(head)
     begins_field = at == start or head[:at].endswith(delimiter)
-    # The last value may lack its delimiter; then only a perfect AY and AZ are told from a barcode with these letters.
+    # If the last value has no delimiter, only a well-formed AY and AZ can be distinguished from a barcode with these letters.
     runs_on = spot is not None and spot[1] != "" and _HEX.fullmatch(tail) is not None
     if not mark or not (begins_field or runs_on):
         return _Seal(text, None, None, 0)
@@ -187,14 +189,14 @@ def _split_seal(text: str, start: int, delimiter: str) -> _Seal:
 
 
 def _check_sum(raw: bytes, text: str, seal: _Seal) -> bool:
-    """Return whether AZ was right only as a sum of code points. Raises BadMessage if it was wrong either way.
+    """Return whether AZ is correct only as a sum of code points. Raise BadMessage if it is wrong as a sum of bytes as well.
 
     SIP2 2.00 sums bytes; Palace's client and GigaFlair sum code points.
     """
     if seal.sum is None:
         return False
     if _HEX.fullmatch(seal.sum):
-        # The characters after AZ are then ASCII, so that characters and bytes count the same.
+        # The checksum consists of ASCII characters, so `tail` is the same number in characters and in bytes.
         wanted = seal.sum.upper().encode()
         if checksum(raw[: len(raw) - seal.tail]) == wanted:
             return False
@@ -205,7 +207,7 @@ def _check_sum(raw: bytes, text: str, seal: _Seal) -> bool:
 
 def _parse_body(shape: MessageShape, end: _End, delimiter: str, raw: bytes) -> Sip2Message:
     body, sequence, checked, points = end
-    # Checking the bytes for control characters is three times as fast as checking the text.
+    # For ASCII lines, checking the bytes for control characters is three times as fast as checking the text.
     if not ((raw.isascii() and raw.translate(_BLANKED) == raw) or body.isprintable()):
         body = body.translate(CONTROLS)
     start = 2 + shape.width
@@ -221,7 +223,7 @@ def _parse_body(shape: MessageShape, end: _End, delimiter: str, raw: bytes) -> S
 
 
 def _append_seal(line: bytes, message: Sip2Message, dialect: Sip2Dialect) -> bytes:
-    """Append AY with its digit, AZ and the checksum, as far as the message has them."""
+    """Append AY and AZ if the message has a sequence number, or only AZ if `checked` is set."""
     if message.code in (RESEND, GARBLED):
         marks = b"AZ" if message.checked or dialect.error_detection else b""
     elif message.sequence:

@@ -1,4 +1,4 @@
-"""The structure of SIP2 messages: one row for each message and for each fixed field."""
+"""The structure of SIP2 messages: one row for each message."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class FixedField:
-    """A field of a message's fixed beginning: no tag, no delimiter, `width` characters."""
+    """A field in the fixed part of a message: `width` characters without tag or delimiter."""
 
     name: str
     width: int
@@ -17,10 +17,11 @@ class FixedField:
 
 @dataclass(frozen=True, slots=True)
 class MessageShape:
-    """A message.
+    """The structure of a message.
 
-    `reply` is the code of the answer; "" for a reply itself, and for 97, which any reply may answer. `width` is the number of
-    characters between the code and the first tag.
+    Attributes:
+        reply: Code of the reply; "" for replies, and for 97, which has no specific reply.
+        width: Number of characters between the code and the first tag.
     """
 
     code: str
@@ -53,7 +54,7 @@ _PARTS: Final = {
     ("digits", 1): "status_code",
     ("marks", 10): "summary",
 }
-"""The names of the fixed fields by kind and width. 2.00 leaves the values of item_properties_ok other than 1 (stored) open."""
+"""The names of the fixed fields by kind and width. SIP2 2.00 defines only one value of item_properties_ok: 1 (stored)."""
 
 PARTS: Final = {name: FixedField(name, width, kind) for (kind, width), names in _PARTS.items() for name in names.split()}
 
@@ -66,7 +67,7 @@ def _shape(code: str, name: str, fixed: str, required: str, optional: str, reply
 
 # fmt: off
 _ROWS: Final = (
-    # Requests of a terminal.
+    # Messages from the terminal.
     _shape("01", "Block Patron",       "card_retained transaction_date", "AO AL AA AC", "", "24"),
     _shape("09", "Checkin",            "no_block transaction_date return_date", "AP AO AB AC", "CH BI", "10"),
     _shape("11", "Checkout",           "sc_renewal_policy no_block transaction_date nb_due_date",
@@ -86,7 +87,7 @@ _ROWS: Final = (
     _shape("93", "Login",              "uid_algorithm pwd_algorithm", "CN CO", "CP", "94"),
     _shape("97", "Request ACS Resend", "", "", ""),
     _shape("99", "SC Status",          "status_code max_print_width protocol_version", "", "", "98"),
-    # Replies of the library.
+    # Replies to the terminal.
     _shape("10", "Checkin Response",   "ok resensitize magnetic_media alert transaction_date",
          "AO AB AQ", "AJ CL AA CK CH AF AG"),
     _shape("12", "Checkout Response",  "ok renewal_ok magnetic_media desensitize transaction_date",
@@ -122,6 +123,6 @@ BX: Final = ("23", "11", "09", "01", "99", "97", "93", "63", "35", "37", "17", "
 """The meaning of the positions of BX. Source: SIP2 2.00, supported messages."""
 
 RESEND: Final = "97"
-"""The terminal requests our last message again."""
+"""Code of the message with which a terminal requests our last message again."""
 GARBLED: Final = "96"
-"""We request the terminal's last message again."""
+"""Code of the message with which we request the terminal's last message again."""

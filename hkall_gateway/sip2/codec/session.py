@@ -1,4 +1,4 @@
-"""The session of one terminal: splitting bytes into lines, resends, duplicates, sequence numbers, and the login."""
+"""The session of one terminal: splits bytes into lines, handles resends and duplicates, and keeps the login."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ LOGIN: Final = b"login: "
 PASSWORD: Final = b"password: "
 WELCOME: Final = b"Login OK.  Initiating SIP\r\n"
 WRONG: Final = b"Login incorrect\r\n"
-"""Scripts on terminals wait for these very texts. Source: atz `SIPServer.pm`, Koha likewise."""
+"""Login scripts of terminals wait for exactly these texts. Source: `SIPServer.pm` (atz), also in Koha."""
 
 LONGEST: Final = 1024
-"""Maximum bytes of a name or password; a longer one is cut, and therefore wrong."""
+"""Maximum number of bytes of a name or password; a longer value is cut and therefore wrong."""
 
 MOST_KEPT: Final = 65536
-"""Bytes that are kept while a login is being judged."""
+"""Maximum number of bytes buffered while a login is checked."""
 
 _COMMAND: Final = re.compile(rb"\xff(?:[\xfb-\xfe].|[^\xff])", re.DOTALL)
-"""Telnet's own negotiation, three bytes or two. Source: RFC 854."""
+"""A telnet command of two or three bytes. Source: RFC 854."""
 
 
 class Prompts:
-    """The telnet dialogue before the session.
+    """The telnet login dialogue before the session.
 
-    `receive` yields bytes to write and, after both answers, a login to check. `judged` then returns the text to write. While a
-    login is checked, and after a successful one, received bytes are kept for the session; see `rest`.
+    `receive` yields prompts to write and, after name and password, a login to check. Pass the result of the check to `judged`,
+    which returns the text to write. Bytes that arrive during the check or after a successful login are kept for `rest`.
     """
 
     __slots__ = ("_buffer", "_judging", "_name", "_was_cr")
@@ -58,18 +58,18 @@ class Prompts:
                 yield Sip2Message("93", {"uid_algorithm": "0", "pwd_algorithm": "0", "CN": self._name, "CO": text})
 
     def judged(self, right: bool) -> bytes:
-        """Return the text after a login check. Call `receive(b"")` next if it failed, `rest` if it passed."""
+        """Return the text for the result of a login check. After a success call `rest`, after a failure `receive(b"")`."""
         self._name, self._judging = None, False
         return WELCOME if right else WRONG + LOGIN
 
     def rest(self) -> bytes:
-        """Return the bytes after the login, which belong to the session."""
+        """Return and clear the bytes received after the login, which belong to the session."""
         kept = bytes(self._buffer)
         self._buffer.clear()
         return kept
 
     def _next_line(self) -> bytes | None:
-        """Return the next line without its end (CR, LF, CR LF or CR NUL); None if it has not ended."""
+        """Return the next line without its end (CR, LF, CR LF or CR NUL), or None if no complete line has been received."""
         if self._was_cr and self._buffer.startswith((b"\n", b"\0")):
             del self._buffer[:1]
         ends = [at for at in (self._buffer.find(b"\r"), self._buffer.find(b"\n")) if at >= 0]
@@ -84,11 +84,11 @@ class Prompts:
 
 
 STRIKES: Final = 3
-"""Wrong logins on one connection. Source: atz and Koha SIP servers, telnet style."""
+"""Number of wrong logins in a row after which a connection is closed. Source: the SIP servers of atz and Koha."""
 FLOOD: Final = 4
-"""Multiple of the line length cap after which one line disconnects the peer."""
+"""A line longer than this multiple of the dialect's `max_line` disconnects the peer."""
 MOST_IDLE: Final = 64
-"""Consecutive lines without a new request (resends, 97, garbled or unknown ones) in one read; more disconnect the peer."""
+"""Maximum number of consecutive lines without a new request (such as resends) in one read; more disconnect the peer."""
 
 _TERMINATOR: Final = re.compile(rb"[\r\n]")
 _BLANKS: Final = bytes(range(0x21))
@@ -96,10 +96,10 @@ _BLANKS: Final = bytes(range(0x21))
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """A known command with unusable content.
+    """An event: a known message with unusable content.
 
-    Answer `message` by `reply` with the command's negative reply. `message` holds what could be read, at least the code, the
-    sequence and `checked`.
+    Answer it with the negative reply, by passing `message` to `Session.reply`. `message` contains the readable part, at least
+    code, `sequence` and `checked`.
     """
 
     code: str
@@ -126,7 +126,7 @@ Event = Sip2Message | Refuse | SendBytes | Close
 
 @dataclass(slots=True, eq=False)
 class _PendingReply:
-    """A request that was handed out, and its reply once there is one. `line` is None if a resend cannot be recognized."""
+    """A request that `receive` returned, and its reply once it is answered. Without AY and AZ, `line` is None."""
 
     message: Sip2Message
     line: bytes | None = field(repr=False)
@@ -136,12 +136,13 @@ class _PendingReply:
 class Session:
     """The protocol state of one connection.
 
-    A request is handed out once. The same line again, with AY and AZ, is a resend: if it was answered, `SendBytes` that answer;
-    while its answer is being made, the resend is ignored. Kept are the last answered request and all that still wait. A 97
-    while requests wait is ignored too, since the terminal would take an older answer for the awaited one. Lines are compared as
-    a whole and not by AY and AZ alone: two barcodes with swapped digits have one sum. Source: SIP2 2.00, error detection.
+    Each request is returned once. An identical line with AY and AZ is a resend: if the request is already answered, the answer
+    is sent again, and otherwise the resend is ignored. For this purpose the session keeps all unanswered requests and the last
+    answered request. A 97 is also ignored while requests are unanswered, since the terminal would take an earlier answer for
+    the expected answer. Whole lines are compared, since barcodes with transposed digits have the same checksum. Source: SIP2
+    2.00, error detection.
 
-    The session does not limit the number of waiting requests: the reader of the socket checks `waiting` and pauses.
+    The session does not limit the number of unanswered requests. The caller limits them by pausing the socket.
     """
 
     # fmt: off
@@ -151,18 +152,18 @@ class Session:
     # fmt: on
 
     def __init__(self, dialect: Sip2Dialect, *, framed: bool = False) -> None:
-        """Make a session.
+        """Initialise the session.
 
         Args:
             dialect: The dialect until the login.
-            framed: Whether the connection's framing stays after the login, whose dialect does not replace it.
+            framed: Whether this dialect's framing stays in force after the login.
         """
         self.dialect = dialect
         self._framed = framed
         self.terminal: str | None = None
         self.counters: Counter[str] = Counter()
         self._buffer = bytearray()
-        self._length = 0  # of the line so far, including bytes that were dropped
+        self._length = 0  # of the unfinished line, including discarded bytes
         self._broken = False
         self._strikes = 0
         self._pending: list[_PendingReply] = []
@@ -170,20 +171,20 @@ class Session:
 
     @property
     def held(self) -> int:
-        """Return the number of bytes kept of an unfinished line, at most the dialect's limit."""
+        """Return the number of buffered bytes of an unfinished line, at most the dialect's `max_line`."""
         return len(self._buffer)
 
     @property
     def waiting(self) -> int:
-        """Return the number of requests handed out and not yet answered."""
+        """Return the number of unanswered requests."""
         return sum(exchange.answer is None for exchange in self._pending)
 
     def receive(self, data: bytes) -> Iterable[Event]:
-        """Return the events for these bytes, in order. Iterate to the end: the bytes are parsed during iteration.
+        """Return the events for these bytes in order. Exhaust the iterable, because the bytes are parsed during iteration.
 
-        A line ends at CR or LF; blank lines and leading blanks are dropped, a line over the limit is dropped and counted.
-        `Close("flood")` comes once, if a line exceeds FLOOD times the limit, or if more than MOST_IDLE consecutive lines of one
-        call hold no new request; bytes after it are ignored.
+        A line ends at CR or LF. Blank lines and leading blanks are discarded; a line longer than `max_line` is discarded and
+        counted. If a line exceeds FLOOD times `max_line`, or if more than MOST_IDLE consecutive lines in one call contain no
+        new request, the result ends with `Close("flood")`, and all further bytes are ignored.
         """
         line = data.rstrip(b"\r\n")
         # Usually the data is exactly one complete line.
@@ -212,23 +213,24 @@ class Session:
                 yield flood
 
     def reply(self, request: Sip2Message, code: str, fields: Mapping[str, Value]) -> bytes:
-        """Return the line that answers `request`, and remember it for a resend.
+        """Encode the reply to `request`, and keep it for a resend.
 
-        AY is the request's; AZ goes along if the request had either. `request` is the message handed out, or a Refuse's.
+        The reply repeats the request's AY, and has AZ if the request had AY or AZ. `request` is a message from `receive`, or
+        the `message` of a Refuse.
 
         Raises:
-            ValueError: SIP2 does not have this code or a field name.
+            ValueError: SIP2 does not have this message code or a field name.
         """
         return self._remember_answer(
             request, encode(Sip2Message(code, fields, request.sequence, request.checked), self.dialect)
         )
 
     def relay(self, request: Sip2Message, body: bytes) -> bytes:
-        """Return the line for another system's reply: its unchanged `body` with this line's number, sum and end."""
+        """Make a line from another system's reply: the unchanged `body` with AY, AZ and line end for this connection."""
         return self._remember_answer(request, seal_body(body, request, self.dialect))
 
     def _remember_answer(self, request: Sip2Message, line: bytes) -> bytes:
-        """Store the answer and remove the requests that were answered before it."""
+        """Store the answer, and discard the earlier answered requests."""
         self._last_words = line
         self.counters["answered"] += 1
         for at, exchange in enumerate(self._pending):
@@ -239,24 +241,24 @@ class Session:
         return line
 
     def log_in(self, terminal: str, dialect: Sip2Dialect | None = None) -> None:
-        """Bind this connection to `terminal`. The terminal's dialect, if any, applies from the reply to this login."""
+        """Bind this connection to `terminal`. The terminal's dialect, if any, applies from the reply to the login onwards."""
         self.terminal = terminal
         chosen = dialect or self.dialect
         self.dialect = chosen.framed_as(self.dialect) if self._framed else chosen
         self._strikes = 0
 
     def begin(self) -> None:
-        """Begin SIP2 after telnet's prompts: forget earlier replies, so that a 97 does not repeat them."""
+        """Begin SIP2 after the telnet prompts: forget earlier replies, so that a 97 does not repeat them."""
         self._last_words = None
         self._pending.clear()
 
     def strike(self) -> bool:
-        """Count a wrong login; return True at the third in a row, when the connection should be closed."""
+        """Count a wrong login. Return True after the third in a row, when the connection should be closed."""
         self._strikes += 1
         return self._strikes >= STRIKES
 
     def _buffer_piece(self, piece: bytes) -> Event | None:
-        """Add to the line up to the limit; further bytes are only counted."""
+        """Append a piece to the unfinished line. Bytes beyond `max_line` are discarded, but counted."""
         if not piece:
             return None
         if not self._length:
@@ -269,7 +271,7 @@ class Session:
         return self._disconnect_flood()
 
     def _disconnect_flood(self) -> Event:
-        """Stop reading, because the peer is not a terminal; return the event that disconnects it."""
+        """Ignore all further bytes, because the peer is not a terminal, and return the event that disconnects it."""
         self._broken = True
         self._buffer.clear()
         return Close("flood")
@@ -300,7 +302,7 @@ class Session:
             return self._request_resend(message.checked) if self._last_words is None else self._replay_answer(self._last_words)
         if SHAPES[message.code].reply:
             return self._accept_request(message, message, line)
-        self.counters["unknown_command"] += 1  # a reply's code is invalid from a terminal
+        self.counters["unknown_command"] += 1  # a terminal may not send the code of a reply
         return None
 
     def _handle_bad_line(self, bad: BadMessage, line: bytes) -> Event | None:

@@ -1,1 +1,1 @@
-"""One module for each subject of terminals: it turns a message into a command, and the result into a reply."""
+"""Handlers for terminal messages: each converts a message into a command, and the command's result into a reply."""

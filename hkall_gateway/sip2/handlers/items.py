@@ -1,4 +1,4 @@
-"""Item information for terminals: an item's position, owner and due date."""
+"""Handlers for holds, item information and item status updates."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ MODES: Final[Mapping[str, tuple[HoldMode, Notice]]] = {
     "-": (HoldMode.CANCEL, Notice.HOLD_CANCELLED),
     "*": (HoldMode.CHANGE, Notice.HOLD_CHANGED),
 }
-"""Each hold mode's action, and the message shown when it succeeds. Source: SIP2 2.00, hold mode."""
+"""The action for each hold mode, and the screen message for success. Source: SIP2 2.00, hold mode."""
 # fmt: on
 
 THIS_COPY: Final = "3"
-"""The hold type of one certain copy. Source: SIP2 2.00, hold type."""
+"""The hold type for one specific copy. Source: SIP2 2.00, hold type."""
 
 
 async def hold(exchange: Exchange) -> Reply:
-    """Answer a Hold (15) by a 16.
+    """Answer a Hold (15) with a 16.
 
-    AB names the title by one of our items, else AJ by its name or its number in the union catalogue.
+    AB identifies the title by the barcode of one of our items. Without AB, AJ is the title or its union catalogue number.
     """
     message = exchange.message
     if message.get("hold_mode") not in MODES or not message.get("AA") or not (message.get("AB") or message.get("AJ")):
@@ -58,7 +58,7 @@ async def hold(exchange: Exchange) -> Reply:
 
 
 async def hold_command(exchange: Exchange, mode: HoldMode) -> Hold:
-    """Return the command for a terminal's Hold (15)."""
+    """Build the command for a Hold (15)."""
     listed = frozenset[str]() if mode is HoldMode.PLACE else await _find_listed(exchange)
     message, last = exchange.message, exchange.instant("BW")
     return Hold(
@@ -76,7 +76,7 @@ async def hold_command(exchange: Exchange, mode: HoldMode) -> Hold:
 
 
 async def _find_listed(exchange: Exchange) -> frozenset[str]:
-    """Return the patron's requests that a list of 64 shows with exactly the text in AB or AJ."""
+    """Return the ids of the patron's requests that a list of 64 shows with exactly the text in AB or AJ."""
     record = await exchange.services.circulation.execute(SeeRecord(exchange.message.get("AA")))
     shown = {
         line.request.id: {
@@ -106,7 +106,7 @@ AT_POSITION: Final[Mapping[Position, str]] = {
     P.SHIPPED:        "10",
     P.AT_BORROWER:    "04",
 }
-"""The circulation status of a copy by where its open request stands. Source: SIP2 2.00, circulation status."""
+"""The circulation status of a copy by the position of its open request. Source: SIP2 2.00, circulation status."""
 
 ON_SHELF: Final[Mapping[str, str]] = {
     "on order":                             "02",
@@ -121,25 +121,25 @@ ON_SHELF: Final[Mapping[str, str]] = {
     "lost":                                 "12",
     "missing":                              "13",
 }
-"""The same by NCIP's CirculationStatus, for a copy in no request."""
+"""The circulation status of a copy without an open request, by NCIP's CirculationStatus."""
 # fmt: on
 
 AWAITED: Final = frozenset({P.IN_TRANSIT, P.RECEIVED})
-"""Positions in which a patron waits for the copy; HKALL books have no queue (R22)."""
+"""Positions in which one patron waits for the copy. HKALL books have no hold queue (R22)."""
 
 NO_COPY: Final = frozenset({"", "00", "01"})
-"""Circulation statuses that a system gives a barcode that it does not know."""
+"""Circulation statuses that systems return for an unknown barcode."""
 OUT: Final = frozenset({"04", "05", "07", "11", "12"})
-"""Circulation statuses of a copy that is not in its library: lent, recalled, claimed, lost."""
+"""Circulation statuses of a copy that is not in the library: on loan, recalled, claimed, lost."""
 OTHER: Final = "01"
 CHARGED: Final = "04"
 IN_TRANSIT: Final = "10"
 
 
 async def item_information(exchange: Exchange) -> Reply:
-    """Answer Item Information (17) by an 18.
+    """Answer Item Information (17) with an 18.
 
-    It never names the patron for whom an item is held, since everybody can scan a book.
+    The reply never names the patron for whom an item is held, since anybody can scan a book.
     """
     seen = await exchange.services.circulation.execute(SeeItem(exchange.by, exchange.message.get("AB")))
     if not isinstance(seen, ItemSeen):
@@ -166,10 +166,7 @@ async def item_information(exchange: Exchange) -> Reply:
 
 
 async def item_status_update(exchange: Exchange) -> Reply:
-    """Answer an Item Status Update (19) by a 20.
-
-    An item's properties (CH) are stored; 18 and 10 return them. 1 means stored.
-    """
+    """Answer an Item Status Update (19) with a 20: store the item's properties (CH), which 18 and 10 return."""
     message = exchange.message
     if not message.get("AB"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
@@ -180,9 +177,9 @@ async def item_status_update(exchange: Exchange) -> Reply:
 
 
 def circulation(seen: ItemSeen, today: date) -> str:
-    """Return SIP2's circulation status, two digits.
+    """Return the two-digit SIP2 circulation status.
 
-    A loan within its days of minimum use is 05, a recalled one 07 (R24, R25).
+    A loan that cannot be recalled yet (R24) is 05, a recalled loan 07 (R25).
     """
     if seen.lost or seen.claimed:
         return "12" if seen.lost else "11"

@@ -20,7 +20,7 @@ from hkall_gateway.sip2.screen_messages import Notice, notice_text, say
 
 @dataclass(frozen=True, slots=True)
 class SortBin:
-    """Where a returned item goes: notice, alert type, sort bin ("" = named for its destination)."""
+    """Screen message, alert type and sort bin for a returned item; a `bin` of "" stands for the item's destination."""
 
     notice: Notice
     alert: str
@@ -39,14 +39,14 @@ SORT_BINS: Final[Mapping[str, SortBin]] = {
     "paged":    SortBin(Notice.PAGED,      "04"),
     "home":     SortBin(Notice.HOME,       "00", "shelf"),
 }
-"""By the desk's result of the check-in. Alert types: 01 hold here, 04 to another library. Source: 3M's extension."""
+"""Routing by the result of a check-in. Alert types: 01 hold here, 04 send to another library. Source: 3M's extension."""
 # fmt: on
 
 
 async def check_out(exchange: Exchange) -> Reply:
-    """Answer a Checkout (11) by a 12.
+    """Answer a Checkout (11) with a 12.
 
-    With BI the terminal could not finish a check-in: the loan goes on. Source: SIP2 2.00, cancel.
+    BI cancels a check-in that the terminal could not finish: the item stays on loan. Source: SIP2 2.00, cancel.
     """
     message = exchange.message
     if not (message.get("AA") and message.get("AB")):
@@ -58,7 +58,7 @@ async def check_out(exchange: Exchange) -> Reply:
     out = await exchange.services.circulation.execute(_checkout_command(exchange))
     if not isinstance(out, CheckedOut):
         return refuse(exchange, out, **_fee_fields(exchange, out))
-    # AF repeats no other field, because many terminals pause at every message.
+    # AF does not repeat other fields, because many terminals pause at every screen message.
     language, had_before = exchange.language(out.language), out.again or out.renewed
     texts = [notice_text(Notice.RENEWED if out.renewed else Notice.LENT_ALREADY, language, due=out.due)] if had_before else []
     texts += [notice_text(Notice.RECALLED, language)] if out.recalled else []
@@ -67,7 +67,7 @@ async def check_out(exchange: Exchange) -> Reply:
 
 
 def _checkout_command(exchange: Exchange, *, undo: bool = False) -> CheckOut:
-    shown_due = exchange.instant("nb_due_date") if exchange.no_block else None  # it counts only off line
+    shown_due = exchange.instant("nb_due_date") if exchange.no_block else None  # the field is valid only off line
     return CheckOut(
         by=exchange.by,
         place=exchange.place,
@@ -85,7 +85,7 @@ def _checkout_command(exchange: Exchange, *, undo: bool = False) -> CheckOut:
 
 
 def _fee_fields(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
-    """Return the fee fields of a refusal: amount, type (04 overdue) and currency. Source: SIP2 2.00, fee acknowledged."""
+    """Return amount, type (04, overdue) and currency of a fee to be acknowledged. Source: SIP2 2.00, fee acknowledged."""
     if refusal.why is not Reason.FEE_NOT_ACKNOWLEDGED:
         return {}
     return {"BT": "04", "BH": exchange.session.dialect.currency, "BV": str(refusal.detail.get("fee", ""))}
@@ -94,7 +94,7 @@ def _fee_fields(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
 def _loan_reply(
     exchange: Exchange, title: str, due: date | None, texts: Sequence[str], *, had_before: bool, request: str
 ) -> Reply:
-    """Make a positive 12 or 30; `had_before` says that the patron had the item before."""
+    """Make a positive 12 or 30. `had_before`: the patron already had the item on loan."""
     fields: dict[str, Value] = {
         "ok": "1",
         "renewal_ok": "Y" if had_before else "N",
@@ -122,9 +122,9 @@ async def _undo_checkin(exchange: Exchange) -> Reply:
 
 
 async def check_in(exchange: Exchange) -> Reply:
-    """Answer a Checkin (09) by a 10.
+    """Answer a Checkin (09) with a 10.
 
-    With BI the terminal could not finish a checkout: the loan is undone. Source: SIP2 2.00, cancel.
+    BI cancels a checkout that the terminal could not finish: the loan is undone. Source: SIP2 2.00, cancel.
     """
     message = exchange.message
     if not message.get("AB"):
@@ -141,10 +141,10 @@ async def check_in(exchange: Exchange) -> Reply:
 
 
 def _refusal_fields(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
-    """Return the fields of a refused check-in.
+    """Return further fields for a refused check-in.
 
-    Some makes want an item that is not on loan resensitized without a staff alert. A partner's item that nobody waits for here
-    goes to its owner.
+    If the dialect says so, an item that is not on loan is resensitized without a staff alert. A partner's item for which nobody
+    waits here is sent to its owner.
     """
     if refusal.why in (Reason.NOT_ON_LOAN, Reason.UNKNOWN_ITEM) and exchange.session.dialect.no_checkin == "resensitize":
         return {"resensitize": "Y", "alert": "N", "CL": "", "CV": ""}
@@ -152,7 +152,7 @@ def _refusal_fields(exchange: Exchange, refusal: Refused) -> dict[str, Value]:
 
 
 async def _sorter_fields(exchange: Exchange, taken: CheckedIn) -> dict[str, Value]:
-    """Return the fields for sorters (CS, CH) and the patron of a held item (DA), if the dialect lists them."""
+    """Return the fields for sorters (CS, CH) and the name of the hold's patron (DA), if the dialect lists these tags."""
     fields: dict[str, Value] = {}
     wanted = exchange.session.dialect.extensions
     if "CS" in wanted:
@@ -206,7 +206,7 @@ async def _undo_checkout(exchange: Exchange) -> Reply:
 
 
 async def renew(exchange: Exchange) -> Reply:
-    """Answer a Renew (29) by a 30. AB identifies the item, or AJ if AB is missing; if both are given, AB counts."""
+    """Answer a Renew (29) with a 30. The item is identified by its barcode (AB) or, without AB, by its title (AJ)."""
     message = exchange.message
     if not (message.get("AA") and (message.get("AB") or message.get("AJ"))):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
@@ -229,7 +229,7 @@ async def renew(exchange: Exchange) -> Reply:
 
 
 def _renewal_reply(exchange: Exchange, done: Renewed) -> Reply:
-    """Make the reply to a renewal. One that the lender must grant first is not ok, with the old date and the reason."""
+    """Make the reply to a renewal. If the lender must still grant it, the reply is not ok and shows the unchanged due date."""
     language = exchange.language(done.language)
     text = notice_text(Notice.RENEWAL_ASKED if done.pending else Notice.RENEWED, language, due=done.due)
     loan = _loan_reply(exchange, done.title, done.due, [text], had_before=True, request=done.request)
@@ -239,7 +239,7 @@ def _renewal_reply(exchange: Exchange, done: Renewed) -> Reply:
 
 
 async def renew_all(exchange: Exchange) -> Reply:
-    """Answer a Renew All (65) by a 66. Every loan is listed in BM or in BN, and AF gives the reason for each entry in BN."""
+    """Answer a Renew All (65) with a 66. Every loan is listed in BM or BN, and AF gives the reason for each entry in BN."""
     message = exchange.message
     if not message.get("AA"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
@@ -249,7 +249,7 @@ async def renew_all(exchange: Exchange) -> Reply:
     done = await exchange.services.circulation.execute(command)
     if isinstance(done, Refused):
         return refuse(exchange, done)
-    # A renewal that its lender must grant first counts among those that are not.
+    # A renewal that the lender must still grant counts as not renewed.
     language = exchange.language(done.language)
     yes = [one for one in done.renewed if not one.pending]
     noes = [(one.item.barcode, notice_text(Notice.RENEWAL_ASKED, language, due=one.due)) for one in done.renewed if one.pending]

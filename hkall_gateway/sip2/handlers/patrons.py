@@ -1,4 +1,4 @@
-"""Patron information for terminals: status, counts and lists, limited to the fields that the terminal may see."""
+"""Handlers for patron messages: status, information, payments, and blocks."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from hkall_gateway.sip2.exchange import Exchange, Reply, dollars, refuse, refuse
 from hkall_gateway.sip2.screen_messages import ZH, Notice, notice_text, say
 
 _AMOUNT: Final = re.compile(r"[^\d.,-]*(\d{1,9})(?:[.,](\d{1,2}))?")
-"""A sum in dollars: "12", "12.5", "HKD 12.50"; more than two decimals, or a minus, is no sum of money."""
+"""An amount in dollars: "12", "12.5", "HKD 12.50". More than two decimals and negative amounts do not match."""
 
 
 async def pay(exchange: Exchange) -> Reply:
-    """Answer a Fee Paid (37) by a 38.
+    """Answer a Fee Paid (37) with a 38.
 
-    The same transaction number (BK) of one terminal is taken once, even if the message is repeated. CG names one charge, as AV
-    of 64 showed it; without it the oldest are paid first.
+    A payment is recorded once for each terminal and transaction number (BK), even if the message is repeated. CG identifies one
+    charge by its number in AV of 64. Without CG, the oldest charges are paid first.
     """
     message = exchange.message
     cents, fine = cents_of(message.get("BV")), whole_number(message.get("CG").strip().lstrip("#"))
@@ -40,7 +40,7 @@ async def pay(exchange: Exchange) -> Reply:
     if exchange.pin_missing:
         return refuse_by(exchange, Reason.WRONG_PIN)
     currency_given, own = message.get("currency_type").strip(), exchange.session.dialect.currency
-    currency = CURRENCY if currency_given in ("", own) else currency_given  # the code that this make uses for our currency
+    currency = CURRENCY if currency_given in ("", own) else currency_given  # the dialect may use another code for our currency
     command = Pay(exchange.by, message.get("AA"), cents, message.get("BK").strip(), fine, currency, exchange.pin)
     number, outcome = message.get("BK"), await exchange.services.circulation.execute(command)
     if isinstance(outcome, Refused):
@@ -52,7 +52,7 @@ async def pay(exchange: Exchange) -> Reply:
 
 
 def cents_of(text: str) -> int | None:
-    """Return the cents in BV; None if it is not an amount."""
+    """Parse an amount (BV) into cents; return None if it is not an amount."""
     found = _AMOUNT.fullmatch(text.strip())
     return int(found[1]) * 100 + int((found[2] or "0").ljust(2, "0")) if found else None
 
@@ -66,7 +66,14 @@ Lists = Mapping[str, Sequence[RecordEntry]]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A position of the summary: its count in 64, the tag of its entries, the request positions, and a condition."""
+    """A list of 64, which one position of the summary requests.
+
+    Attributes:
+        count: Name of the field with the number of entries.
+        tag: Tag of the entries.
+        positions: Positions of the requests that the list contains.
+        holds: Further condition for an entry.
+    """
 
     count: str
     tag: str
@@ -80,7 +87,7 @@ def _is_recalled(line: LoanEntry) -> bool:
 
 BILLED: Final = frozenset({"replacement"})
 OTHER_FEES: Final = frozenset({"processing", "damage"})
-"""Kinds of charges beside fines."""
+"""Kinds of charges, apart from fines and bills, that count as fees."""
 
 # fmt: off
 LISTINGS: Final = (
@@ -91,10 +98,10 @@ LISTINGS: Final = (
     Listing("recall_items_count",      "BU", frozenset({P.ON_LOAN}),                        _is_recalled),
     Listing("unavailable_holds_count", "CD", frozenset({P.NEW, P.REQUESTED, P.IN_TRANSIT}), lambda _line: True),
 )
-"""In the order of the summary's positions. Source: SIP2 2.00, summary."""
+"""The lists in the order of the summary's positions. Source: SIP2 2.00, summary."""
 
 _AT: Final = {position: tuple(row for row in LISTINGS if position in row.positions) for position in P}
-"""The lists in which an entry may appear, by its position."""
+"""The lists in which a request may appear, by the position of the request."""
 
 FACTS: Final[Mapping[str, Callable[[PatronSeen], bool]]] = {
     "barred":         lambda seen: not seen.valid,
@@ -120,37 +127,37 @@ MARKS: Final = {
     12: ("recall overdue",),    # recall overdue
     13: ("billed",),            # too many items billed
 }
-"""The facts that set a position of the patron status to Y. Positions 6, 10, 11 and 13 say why a card is blocked.
+"""The FACTS that set each position of the patron status to Y. Positions 6, 10, 11 and 13 give the reason for a block.
 
-The gateway has no limits for the others: renewals, claims and losses bar nobody, and a lost card is one that is blocked.
+All other positions stay blank: the gateway has no limits for renewals, claims and losses, and reports a lost card as barred.
 Source: SIP2 2.00, patron status.
 """
 # fmt: on
 
 REQUESTS: Final = frozenset({"AS", "CD"})
-"""The lists of requests whose item the patron does not have yet."""
+"""Tags of the lists of requests whose item has not been collected."""
 
 STRANGERS: Final = frozenset({Reason.UNKNOWN_BORROWER, Reason.CARD_REPLACED, Reason.TRY_AGAIN})
-"""Refusals without a patron record to show."""
+"""Refusals for cards without a patron record to show."""
 
 TELL_VALIDITY: Final = frozenset({"24", "26", "64"})
-"""Replies with BL."""
+"""Replies with the flag "valid patron" (BL)."""
 
 POSITIONS: Final = 14
 FINES: Final = 3
 """The position of the fines in the summary."""
 FEES: Final = (6, 7)
-"""Positions beyond the 2.00 document by which makes ask for fees one by one, to pay each with CG; answered by the fines."""
+"""Positions beyond SIP2 2.00 with which some terminals request single fees to pay with CG. They get the list of fines."""
 
 
 async def patron_status(exchange: Exchange) -> Reply:
-    """Answer a Patron Status Request (23) by a 24."""
+    """Answer a Patron Status Request (23) with a 24."""
     seen = await _see_patron(exchange)
     return _patron_reply(exchange, seen, patron_status_fields(exchange, seen, entries_by_list(seen)))
 
 
 async def patron_information(exchange: Exchange) -> Reply:
-    """Answer Patron Information (63) by a 64: status, counts, limits, and the list that the summary requests."""
+    """Answer Patron Information (63) with a 64: status, counts, limits, and the list that the summary requests."""
     seen = await _see_patron(exchange)
     lists = entries_by_list(seen)
     fields = patron_status_fields(exchange, seen, lists)
@@ -176,7 +183,7 @@ def _patron_reply(exchange: Exchange, seen: PatronSeen, fields: Mapping[str, Val
 
 
 async def locked_out(exchange: Exchange) -> Reply:
-    """Refuse a PIN after too many wrong ones, without checking it. A known card stays valid (BL)."""
+    """Refuse a message because of too many wrong PINs, without checking the PIN. BL stays Y for a known card."""
     no = Refused(Reason.TOO_MANY_WRONG_PINS)
     if exchange.reply_code not in TELL_VALIDITY:
         return refuse(exchange, no)
@@ -187,7 +194,7 @@ async def locked_out(exchange: Exchange) -> Reply:
 
 
 async def end_session(exchange: Exchange) -> Reply:
-    """Answer End Patron Session (35) by a 36, always with success: no state is kept between a patron's messages."""
+    """Answer End Patron Session (35) with a 36. It always succeeds, because no state is kept between messages."""
     return reply(exchange, {"end_session": "Y"})
 
 
@@ -197,7 +204,7 @@ def _see_patron(exchange: Exchange) -> Awaitable[PatronSeen]:
 
 
 def entries_by_list(record: Record) -> Lists:
-    """Return a record's entries by list tag. An entry may be in several lists. The fines begin with existing charges."""
+    """Return a record's entries by list tag. An entry may be in several lists. The list of fines begins with the charges."""
     lists: dict[str, list[RecordEntry]] = {row.tag: [] for row in LISTINGS}
     lists[LISTINGS[FINES].tag] += record.charges
     for line in record.lines:
@@ -208,11 +215,11 @@ def entries_by_list(record: Record) -> Lists:
 
 
 def patron_status_fields(exchange: Exchange, seen: PatronSeen, lists: Lists) -> dict[str, Value]:
-    """Return the fields shared by 24, 26 and 64. CQ is Y only if a PIN was sent and is right (NYPL circulation PR 756)."""
+    """Return the fields shared by 24, 26 and 64. CQ is Y only if a correct PIN was sent (NYPL circulation PR 756)."""
     language, trusted = exchange.language(seen.language), _may_see_details(exchange, seen)
     if _is_unknown(seen):
         return _fields_while_unknown(exchange, seen, language)
-    if exchange.upstream is None:  # else the relay has the answer of the local system itself
+    if exchange.upstream is None:  # otherwise the relay caches the local system's own answer
         exchange.remember(valid=_is_known(seen), pin_ok=bool(seen.pin_ok))
     name = seen.name_zh if language == ZH and seen.name_zh else seen.name
     texts = [say(seen.refusal.why, language, seen.refusal.detail)] if seen.refusal else []
@@ -238,10 +245,10 @@ def _patron_status(facts: tuple[str, ...]) -> str:
 def _fields_while_unknown(exchange: Exchange, seen: PatronSeen, language: str) -> dict[str, Value]:
     """Return the fields for a card that cannot be looked up now.
 
-    BL and CQ are as last known, and texts name what is unknown.
+    BL and CQ have their last known values, and screen messages say what is unknown.
     """
     flags = exchange.last_known(known=seen.known)
-    assert seen.refusal is not None  # it holds the reason
+    assert seen.refusal is not None  # see `_is_unknown`
     return {
         "patron_status": "YYYY",  # no right can be granted now
         "language": exchange.code_of(language),
@@ -255,7 +262,7 @@ def _fields_while_unknown(exchange: Exchange, seen: PatronSeen, language: str) -
 
 
 def unknown_texts(exchange: Exchange, flags: KnownFlags, language: str) -> list[str]:
-    """Return the screen messages that say whether the card or the PIN cannot be checked at the moment."""
+    """Return the screen messages for a card or a PIN that cannot be checked at the moment."""
     texts = [] if flags.valid == "Y" else [notice_text(Notice.CARD_UNKNOWN_NOW, language)]
     return texts + ([notice_text(Notice.PIN_UNKNOWN_NOW, language)] if exchange.pin and flags.pin != "Y" else [])
 
@@ -265,7 +272,7 @@ def _is_unknown(seen: PatronSeen) -> bool:
 
 
 def hold_texts(exchange: Exchange, lists: Lists, language: str) -> list[str]:
-    """Return how many items wait and, if requested, where each request stands, in the words of R35."""
+    """Return the screen message about waiting items and, if a list of requests is wanted, each request's label (R35)."""
     waiting = len(lists["AS"])
     texts = [_waiting_text(waiting, language)] if waiting else []
     row = requested_list(exchange.message)
@@ -275,7 +282,7 @@ def hold_texts(exchange: Exchange, lists: Lists, language: str) -> list[str]:
 
 
 def requested_list(message: Sip2Message) -> Listing | None:
-    """Return the list that a 63 requests by the first Y of its summary; None if we do not have it."""
+    """Return the list that a 63 requests with the first Y in the summary, or None if it requests no list of ours."""
     return _list_of_summary(message.get("summary"))
 
 
@@ -305,17 +312,17 @@ def _owes_charges(seen: PatronSeen, kinds: Collection[str]) -> bool:
 
 
 def _may_see_details(exchange: Exchange, seen: PatronSeen) -> bool:
-    """Return whether names, titles, counts and sums may be shown.
+    """Return whether names, titles, counts and amounts may be shown.
 
-    They are hidden after a wrong PIN, and without a PIN where one is required. A make with `disclose` "card" shows them for the
-    card alone.
+    They are hidden after a wrong PIN, and also without a PIN if the dialect requires one. A dialect with `disclose` "card"
+    always shows them.
     """
     make = exchange.session.dialect
     return bool(seen.pin_ok) or make.disclose == "card" or (seen.pin_ok is None and not make.pin_required)
 
 
 def _list_fields(exchange: Exchange, lists: Lists) -> dict[str, Value]:
-    """Return the entries of the requested list from BP to BQ, counted from 1, both included."""
+    """Return the entries BP to BQ (inclusive, counted from 1) of the requested list."""
     message = exchange.message
     row = requested_list(message)
     if row is None:
@@ -325,13 +332,10 @@ def _list_fields(exchange: Exchange, lists: Lists) -> dict[str, Value]:
 
 
 def entry_text(exchange: Exchange, row: Listing, line: RecordEntry) -> str:
-    """Return an entry of a list: the barcode, which the terminal may use in further requests.
-
-    In lists of fees it has the amount.
-    """
+    """Format a list entry: the barcode, which the terminal may use in further messages, and the amount in the list of fines."""
     if isinstance(line, ChargeEntry):
         named, cents = _item_text(exchange, line.item.barcode if line.item else "", line.title), line.left_cents
-        # CG of 37 refers to this number.
+        # A Fee Paid (37) refers to this number in CG.
         return " ".join(filter(None, (f"#{line.fine}", named, exchange.session.dialect.currency, dollars(cents), line.kind)))
     named = _item_text(exchange, line.request.item_barcode, line.request.title)
     if row is not LISTINGS[FINES]:
@@ -340,22 +344,19 @@ def entry_text(exchange: Exchange, row: Listing, line: RecordEntry) -> str:
 
 
 def _item_text(exchange: Exchange, barcode: str, title: str) -> str:
-    if not barcode:  # the copy is not known yet
+    if not barcode:  # no copy has been assigned to the request yet
         return title
     return f"{barcode} {title}" if title and exchange.session.dialect.list_titles else barcode
 
 
 def _page_limit(text: str, otherwise: int) -> int:
-    """Return a limit of a page; `otherwise` if it is not a number."""
+    """Parse BP or BQ; return `otherwise` if the text is not a number."""
     found = whole_number(text.strip())
     return otherwise if found is None else found
 
 
 async def block(exchange: Exchange) -> Reply:
-    """Answer a Block Patron (01) by a 24 that shows the card blocked.
-
-    It is blocked here until a terminal or staff enable it.
-    """
+    """Answer a Block Patron (01) with a 24. The card stays blocked here until a terminal or staff enable it."""
     message = exchange.message
     if not message.get("AA"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
@@ -368,9 +369,9 @@ async def block(exchange: Exchange) -> Reply:
 
 
 async def enable(exchange: Exchange) -> Reply:
-    """Answer a Patron Enable (25) by a 26.
+    """Answer a Patron Enable (25) with a 26.
 
-    It lifts blocks that a terminal set here. The reply shows those that remain, such as the library's own.
+    Only blocks set here by a terminal are lifted. The reply shows any remaining blocks, such as the library's own.
     """
     if not exchange.message.get("AA"):
         return refuse_by(exchange, Reason.UNUSABLE_MESSAGE)
@@ -379,7 +380,7 @@ async def enable(exchange: Exchange) -> Reply:
     if isinstance(outcome, Refused) and outcome.why is not Reason.WRONG_PIN:
         return refuse(exchange, outcome)
     seen = await _see_patron(exchange)
-    if isinstance(outcome, Refused):  # the card is known all the same
+    if isinstance(outcome, Refused):  # wrong PIN: the reply still contains the card's status
         fields = patron_status_fields(exchange, seen, entries_by_list(seen))
         return refuse(exchange, outcome, **{name: fields[name] for name in ("patron_status", "AE", "BL", "CQ")})
     return replace(reply(exchange, patron_status_fields(exchange, seen, entries_by_list(seen))), no=seen.refusal)
