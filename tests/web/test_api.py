@@ -103,22 +103,22 @@ def test_supervisor_command_requires_a_supervisor_token(site: Site) -> None:
     assert "supervisor" in answer.json["detail"]
 
 
-def test_a_viewer_sees_no_card(site: Site) -> None:
+def test_viewer_sees_no_card(site: Site) -> None:
     number = requested(site)
     assert program(site, "viewer").get(f"/requests/{number}").json["request"]["patron"] == ""
     assert program(site).get(f"/requests/{number}").json["request"]["patron"] == "UG1"
 
 
-def test_browser_cookie_is_refused(site: Site) -> None:
+def test_session_cookie_is_not_accepted_as_a_token(site: Site) -> None:
     browser = site.staff("sysadmin")
     assert browser.get("/api/v1/lists").status_code == 401
 
 
-def test_the_api_sets_no_cookie(site: Site) -> None:
+def test_api_sets_no_cookie(site: Site) -> None:
     assert "Set-Cookie" not in program(site).get("/lists").headers
 
 
-def test_the_last_use_of_a_token_is_recorded(site: Site) -> None:
+def test_last_use_of_a_token_is_recorded(site: Site) -> None:
     program(site).get("/lists")
     (found,) = site.world.store.now(api_tokens.listed)
     assert found.used_at == site.world.now
@@ -127,7 +127,7 @@ def test_the_last_use_of_a_token_is_recorded(site: Site) -> None:
 # ---- what
 
 
-def test_the_counts_of_the_lists_are_those_of_the_console(site: Site) -> None:
+def test_lists_operation_returns_the_count_of_every_list(site: Site) -> None:
     requested(site)
     counts = program(site).get("/lists").json["counts"]
     assert set(counts) >= {"pull", "expected", "shelf", "on-loan", "stuck"}
@@ -144,7 +144,7 @@ def test_list_is_paged(site: Site) -> None:
     assert second["next"] == ""
 
 
-def test_request_is_searched_without_words_in_the_url(site: Site) -> None:
+def test_request_search_keeps_search_words_out_of_the_url(site: Site) -> None:
     number = requested(site)
     found = program(site).post("/requests/search", key=None, q="UG1").json["requests"]
     assert [(one["request"]["id"], one["by"]) for one in found] == [(number, "card")]
@@ -160,13 +160,13 @@ def test_request_shows_its_journal_and_permitted_commands(site: Site) -> None:
     assert "pin" not in allowed
 
 
-def test_an_unknown_request_is_a_problem_with_its_reason(site: Site) -> None:
+def test_unknown_request_returns_a_problem_with_its_reason(site: Site) -> None:
     answer = program(site).get("/requests/R-NONE")
     assert (answer.status_code, answer.content_type) == (404, PROBLEM)
     assert answer.json["reason"] == "unknown_request"
 
 
-def test_a_refusal_names_its_rule_and_links_to_it(site: Site) -> None:
+def test_refusal_names_its_rule_and_links_to_it(site: Site) -> None:
     answer = program(site).post("/requests", card="UG1", bib_id="b-home")
     assert (answer.status_code, answer.content_type) == (409, PROBLEM)
     assert (answer.json["rule"], answer.json["reason"]) == ("R6", "available_locally")
@@ -180,7 +180,7 @@ def test_refusal_is_in_the_requested_language(site: Site) -> None:
     assert not answer.json["detail"].isascii()
 
 
-def test_command_runs_through_the_desk_with_the_client_in_the_journal(site: Site) -> None:
+def test_command_is_journalled_with_the_api_client(site: Site) -> None:
     number = requested(site)
     answer = program(site).post(f"/requests/{number}/cancel", reason="no longer wanted")
     assert answer.status_code == 200, answer.text
@@ -189,14 +189,14 @@ def test_command_runs_through_the_desk_with_the_client_in_the_journal(site: Site
     assert "token:clerk" in {one["who"] for one in events}
 
 
-def test_a_command_without_its_reason_is_a_problem(site: Site) -> None:
+def test_command_without_a_required_reason_returns_a_problem(site: Site) -> None:
     number = requested(site)
     answer = program(site).post(f"/requests/{number}/seen", reason="")
     assert answer.json["reason"] in {"reason_needed"}
     assert answer.status_code == 422
 
 
-def test_an_unknown_command_is_a_problem(site: Site) -> None:
+def test_unknown_command_returns_a_problem(site: Site) -> None:
     answer = program(site).post("/requests/R-X/explode")
     assert (answer.status_code, answer.content_type) == (404, PROBLEM)
 
@@ -210,7 +210,7 @@ def test_statistics_contain_figures_without_patrons(site: Site) -> None:
 
 
 @pytest.mark.parametrize("query", ["", "?from=2017-03-01", "?from=x&to=2017-03-01", "?from=2017-03-02&to=2017-03-01"])
-def test_invalid_period_is_a_problem(site: Site, query: str) -> None:
+def test_invalid_period_returns_a_problem(site: Site, query: str) -> None:
     answer = program(site).get(f"/statistics{query}")
     assert (answer.status_code, answer.content_type) == (422, PROBLEM)
 
@@ -218,13 +218,13 @@ def test_invalid_period_is_a_problem(site: Site, query: str) -> None:
 # ---- Idempotency-Key
 
 
-def test_a_change_without_a_key_is_refused(site: Site) -> None:
+def test_change_without_an_idempotency_key_is_refused(site: Site) -> None:
     answer = program(site).post("/requests", key=None, card="UG1", bib_id="b-dream")
     assert answer.status_code == 422
     assert "Idempotency-Key" in answer.json["detail"]
 
 
-def test_repeated_key_returns_the_same_reply(site: Site) -> None:
+def test_repeated_idempotency_key_returns_the_stored_reply(site: Site) -> None:
     found = program(site)
     first = found.post("/requests", key="once", card="UG1", bib_id="b-dream")
     second = found.post("/requests", key="once", card="UG1", bib_id="b-dream")
@@ -232,7 +232,7 @@ def test_repeated_key_returns_the_same_reply(site: Site) -> None:
     assert len(found.post("/requests/search", q="UG1").json["requests"]) == 1
 
 
-def test_the_same_key_for_another_request_is_refused(site: Site) -> None:
+def test_idempotency_key_reused_for_another_request_is_refused(site: Site) -> None:
     found = program(site)
     found.post("/requests", key="once", card="UG1", bib_id="b-dream")
     answer = found.post("/requests", key="once", card="UG2", bib_id="b-dream")
@@ -257,7 +257,7 @@ def test_idempotency_key_expires_after_a_day(site: Site) -> None:
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/", "", "/lists/nothing"])
-def test_unknown_path_is_a_problem(site: Site, path: str) -> None:
+def test_unknown_path_returns_a_problem(site: Site, path: str) -> None:
     answer = program(site).get(path)
     assert (answer.status_code in {404, 422}, answer.content_type) == (True, PROBLEM)
 
@@ -269,18 +269,18 @@ def test_wrong_method_lists_the_allowed_ones(site: Site) -> None:
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_invalid_body_is_a_problem(site: Site, body: bytes) -> None:
+def test_invalid_body_returns_a_problem(site: Site, body: bytes) -> None:
     headers = program(site).headers() | {"Content-Type": "application/json"}
     answer = site.app.test_client().post("/api/v1/requests/search", data=body, headers=headers)
     assert (answer.status_code in {400, 415, 422}, answer.content_type) == (True, PROBLEM), answer.text
 
 
-def test_a_body_that_is_too_long_is_a_problem(site: Site) -> None:
+def test_oversized_body_returns_a_problem(site: Site) -> None:
     answer = program(site).post("/requests/search", q="x" * 70_000)
     assert (answer.status_code, answer.content_type) == (413, PROBLEM)
 
 
-def test_a_token_is_in_no_log_line(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_token_is_never_logged(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     program(site).get("/lists")
     assert "hkall_clerk" not in capsys.readouterr().out
 

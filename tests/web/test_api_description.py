@@ -96,7 +96,7 @@ OWN = [(method, path, True) for method, path in OPERATIONS if path.startswith("/
 @pytest.mark.thorough
 @pytest.mark.parametrize("mode", list(GenerationMode))
 @pytest.mark.parametrize(("method", "path", "own"), [*((*one, False) for one in OPERATIONS), *OWN])
-def test_every_answer_fits_the_description(
+def test_every_response_matches_the_openapi_description(
     described: Described, method: str, path: str, own: bool, mode: GenerationMode
 ) -> None:
     usual = settings(max_examples=example_count(25), derandomize=True, database=None)

@@ -88,7 +88,7 @@ def put(site: Site, *copies: Holding) -> None:
 # ---- a patron's token
 
 
-def test_card_and_pin_give_a_token_for_an_hour(site: Site) -> None:
+def test_login_with_card_and_pin_returns_a_token_valid_for_an_hour(site: Site) -> None:
     made = Phone(site)
     answer = made.log_in()
     assert answer.status_code == 201, answer.text
@@ -128,7 +128,7 @@ def test_token_of_an_erased_patron_is_refused(site: Site, tmp_path: Path) -> Non
     assert made.post("/patron/record").status_code == 401
 
 
-def test_patron_absent_from_the_last_load_is_unknown(site: Site) -> None:
+def test_patron_missing_from_the_last_load_is_unknown(site: Site) -> None:
     made = phone(site)
     site.world.store.now(lambda unit: unit.connection.exec_driver_sql("DELETE FROM patrons WHERE barcode = 'UG1'"))
     answer = made.post("/patron/record")
@@ -207,7 +207,7 @@ def test_patrons_and_clients_cannot_run_staff_commands(site: Site, path: str, bo
 
 
 @pytest.mark.parametrize(("path", "body"), PATRONS)
-def test_patron_gives_no_card_and_a_client_must(site: Site, path: str, body: dict[str, str]) -> None:
+def test_card_is_refused_from_a_patron_and_required_from_a_client(site: Site, path: str, body: dict[str, str]) -> None:
     assert "leave it out" in phone(site).post(path, card="UG1", **body).json["detail"]
     answer = program(site, "client").post(path, **body)
     assert (answer.status_code, "names the patron's card" in answer.json["detail"]) == (422, True)
@@ -230,7 +230,7 @@ def test_record_contains_no_data_of_another_patron(site: Site) -> None:
     assert (answer.json["requests"], answer.json["loans"], "R1" in answer.text) == ([], [], False)
 
 
-def test_replaced_card_keeps_the_record_and_revokes_its_tokens(site: Site) -> None:
+def test_card_replacement_keeps_the_record_and_revokes_tokens(site: Site) -> None:
     made, client = phone(site), program(site, "client")
     given(site, P.REQUESTED, "R1")
     site.world.store.now(follow_card, CARD, "NEW1", site.world.now, Actor("ils", "ils"))
@@ -239,7 +239,7 @@ def test_replaced_card_keeps_the_record_and_revokes_its_tokens(site: Site) -> No
         assert [one["request"] for one in answer.json["requests"]] == ["R1"]
 
 
-def test_changes_by_a_token_are_rate_limited_from_any_address(site: Site) -> None:
+def test_changes_are_rate_limited_per_token_across_addresses(site: Site) -> None:
     site.settings = replace(site.settings, pages_per_minute=12)
     made, other = phone(site), phone(site, "PG1")
     made.address = other.address = "198.51.100.1"
@@ -257,7 +257,7 @@ def test_changes_by_a_token_are_rate_limited_from_any_address(site: Site) -> Non
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["a patron's token", "a client's"])
-def test_a_request_is_placed_for_the_patron(site: Site, own: bool) -> None:
+def test_request_is_placed_for_the_patron(site: Site, own: bool) -> None:
     asker: Any = phone(site) if own else program(site, "client")
     named = {} if own else {"card": CARD}
     assert asker.post("/patron/may-request", bib_id="b-dune", **named).json == {"allowed": True, "refusal": None}
@@ -345,7 +345,7 @@ def test_record_has_current_requests_loans_and_fines(site: Site) -> None:
     assert "Chan Siu Ming" not in str(answer)
 
 
-def test_a_request_is_cancelled_once(site: Site) -> None:
+def test_repeated_cancellation_takes_effect_once(site: Site) -> None:
     made = phone(site)
     number = made.post("/patron/requests", bib_id="b-dune").json["request"]
     for _ in range(2):
@@ -360,7 +360,7 @@ def test_shipped_item_cannot_be_cancelled(site: Site) -> None:
     assert (answer.status_code, answer.json["reason"], answer.json["rule"]) == (409, "too_late_to_cancel", "R34")
 
 
-def test_a_loan_is_renewed(site: Site) -> None:
+def test_loan_is_renewed(site: Site) -> None:
     today = site.world.now.date()
     given(site, P.ON_LOAN, "R1", due=today + timedelta(days=1), first_checkout=today - timedelta(days=14), loan_days=15)
     answer = phone(site).post("/patron/requests/R1/renew")
@@ -441,7 +441,7 @@ def test_search_needs_no_login(site: Site) -> None:
 @pytest.mark.parametrize(
     "query", ["", "?q=", "?q=%2B", "?q=x&field=shoe", "?q=x&page=0", "?q=x&page=9", "?q=1&field=isbn", "?p=1"]
 )
-def test_invalid_query_is_a_problem(site: Site, query: str) -> None:
+def test_invalid_query_returns_a_problem(site: Site, query: str) -> None:
     answer = Phone(site).get(f"/search{query}")
     assert (answer.status_code, answer.content_type) == (422, PROBLEM)
 
@@ -459,7 +459,7 @@ def test_title_has_its_items_and_whether_it_can_be_requested(site: Site) -> None
     assert home["volumes"][0]["refusal"]["rule"] == "R6"
 
 
-def test_unknown_title_is_a_problem(site: Site) -> None:
+def test_unknown_title_returns_a_problem(site: Site) -> None:
     answer = Phone(site).get("/titles/b-none")
     assert (answer.status_code, answer.content_type) == (404, PROBLEM)
 
@@ -475,7 +475,7 @@ def test_title_has_the_live_status_of_its_items(site: Site) -> None:
     assert (copies["HKUST"]["state"], answer.json["asking"]) == ("available", True)
 
 
-def test_address_with_too_many_requests_waits(site: Site) -> None:
+def test_address_is_rate_limited(site: Site) -> None:
     site.settings = replace(site.settings, pages_per_minute=4)
     codes = [Phone(site).get("/titles/b-dune").status_code for _ in range(3)]
     answer = Phone(site).get("/search?q=dune")

@@ -46,25 +46,25 @@ class SeenRecord(Record):
     """All of a result."""
 
 
-def test_a_record_has_every_field_of_its_result_with_its_type() -> None:
+def test_record_has_every_field_and_type_of_its_result() -> None:
     assert list(SeenRecord.model_fields) == ["copies", "due", "refusal"]
     with pytest.raises(ValidationError):
         SeenRecord.model_validate({"copies": [], "due": "no date", "refusal": None})
 
 
-def test_a_result_within_a_result_is_its_record_with_the_named_fields_alone() -> None:
+def test_nested_result_becomes_a_record_with_only_the_named_fields() -> None:
     told = SeenRecord.json_of(Seen((Copy("B1", "QA 76", "hidden"),), date(2017, 3, 16), None))
     assert told == {"copies": [{"barcode": "B1", "shelf": "QA 76"}], "due": "2017-03-16", "refusal": None}
 
 
-def test_nested_refusal_is_described_in_words() -> None:
+def test_nested_refusal_is_returned_as_text() -> None:
     told = SeenRecord.json_of(Seen((), None, Refused(Reason.UNKNOWN_REQUEST)))["refusal"]
     assert told == patron_models.WhyNot.json_of(Refused(Reason.UNKNOWN_REQUEST))
     assert isinstance(told, dict)
     assert told["detail"]
 
 
-def test_a_property_is_a_field_where_it_is_named() -> None:
+def test_property_is_included_when_named() -> None:
     @made_of(Seen, fields="number due")
     class Counted(Record):
         """How many."""
@@ -72,6 +72,6 @@ def test_a_property_is_a_field_where_it_is_named() -> None:
     assert Counted.json_of(Seen((Copy("B1"),), None, None)) == {"number": 1, "due": None}
 
 
-def test_a_field_that_no_result_has_fails_at_the_import() -> None:
+def test_unknown_field_name_fails_at_import() -> None:
     with pytest.raises(AttributeError, match="colour"):
         made_of(Copy, fields="barcode colour")(Record)

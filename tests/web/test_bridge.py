@@ -56,15 +56,15 @@ def reactor_thread(reactor: Any) -> int:
     return int(blockingCallFromThread(reactor, threading.get_ident))
 
 
-def test_a_command_runs_in_the_reactors_thread(bridge: DeskBridge, reactor: Any) -> None:
+def test_command_runs_in_the_reactor_thread(bridge: DeskBridge, reactor: Any) -> None:
     assert bridge.run(thread_of()) == reactor_thread(reactor) != threading.get_ident()
 
 
-def test_a_query_runs_in_the_pages_own_thread(bridge: DeskBridge) -> None:
+def test_query_runs_in_the_page_thread(bridge: DeskBridge) -> None:
     assert bridge.read(lambda _unit: threading.get_ident()) == threading.get_ident()
 
 
-def test_query_is_unavailable_while_no_connection_can_be_made(bridge: DeskBridge, engine: Engine) -> None:
+def test_query_is_unavailable_when_the_database_cannot_be_reached(bridge: DeskBridge, engine: Engine) -> None:
     engine.dispose()
 
     @event.listens_for(engine, "do_connect")
@@ -108,7 +108,7 @@ def test_exception_in_a_command_reaches_the_page(bridge: DeskBridge) -> None:
         bridge.run(bug())
 
 
-def test_a_write_without_an_answer_in_time_is_unavailable(bridge: DeskBridge, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_times_out_as_unavailable(bridge: DeskBridge, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge, "_store", type("Silent", (), {"write": staticmethod(lambda *_, **__: Deferred())}))
     with pytest.raises(Unavailable):
         bridge.write(lambda _unit: None)
@@ -122,7 +122,7 @@ def test_log_context_of_the_page_is_passed_to_the_command(bridge: DeskBridge) ->
         assert bridge.run(fields()) == "ABCD2345"
 
 
-def test_stop_answers_waiting_and_later_callers(bridge: DeskBridge, reactor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_answers_current_and_later_callers(bridge: DeskBridge, reactor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge, "_timeout", Timeout(reactor, 60.0))
 
     async def never() -> None:
@@ -197,7 +197,7 @@ def test_page_returns_504_when_its_command_has_begun_and_exceeds_the_limit(bridg
     assert _is_done(bridge)
 
 
-def test_command_that_has_begun_in_time_is_answered_late(bridge: DeskBridge) -> None:
+def test_command_started_in_time_is_answered_even_after_the_limit(bridge: DeskBridge) -> None:
     def slow(unit: UnitOfWork) -> str:
         time.sleep(LIMIT_S * 1.1)
         return marked(unit)

@@ -78,7 +78,7 @@ def wait_for(driver: WebDriver, heading: str) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("language", ["English", "繁體中文"])
 @pytest.mark.parametrize("size", SIZES)
-def test_a_clerk_logs_in_and_sees_the_first_page(gateway: Gateway, size: str, language: str, scheme: str) -> None:
+def test_clerk_logs_in_and_sees_the_first_page(gateway: Gateway, size: str, language: str, scheme: str) -> None:
     driver = chromium(SIZES[size], scheme)
     try:
         driver.get(f"http://127.0.0.1:{gateway.ports.web}/staff/login")

@@ -61,7 +61,7 @@ def test_session_belongs_to_staff_or_to_patrons(site: Site) -> None:
 
 
 @pytest.mark.parametrize("role", ["viewer", "client"])
-def test_api_client_waits_with_its_own_group(site: Site, role: str) -> None:
+def test_api_client_queues_with_its_own_group(site: Site, role: str) -> None:
     assert caller(site, program(site, role)) == WebCaller(Share.STAFF, "token reports")
     assert caller(site, token(site)) == WebCaller(Share.PATRONS, "patron UG1")
 

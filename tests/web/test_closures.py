@@ -44,7 +44,7 @@ def test_page_is_restricted_to_supervisors(site: Site, role: str, path: str) -> 
     assert browser.post(path, at="/staff/", reason="x", apply="1").status_code == 403
 
 
-def test_a_form_of_another_site_is_refused(site: Site) -> None:
+def test_cross_site_form_is_refused(site: Site) -> None:
     assert site.staff("supervisor").send("/staff/closures/close", reason="x", apply="1").status_code == 400
 
 
@@ -70,7 +70,7 @@ def test_late_closure_is_applied_as_previewed(site: Site) -> None:
     assert "typhoon" in browser.get("/staff/closures").text
 
 
-def test_closing_the_same_day_twice_moves_nothing_more(site: Site) -> None:
+def test_repeated_closure_moves_no_further_dates(site: Site) -> None:
     loan = on_loan(site)
     day = due_of(site, loan.id)
     browser = site.staff("supervisor")
@@ -91,7 +91,7 @@ def test_closing_the_same_day_twice_moves_nothing_more(site: Site) -> None:
         ({"day": "2990-01-01", "reason": "typhoon", "apply": "1"}, 400),
     ],
 )
-def test_impossible_closure_is_refused_with_a_reason(site: Site, fields: dict[str, str], code: int) -> None:
+def test_invalid_closure_is_refused_with_a_reason(site: Site, fields: dict[str, str], code: int) -> None:
     answer = site.staff("supervisor").post("/staff/closures/close", at="/staff/closures", **fields)
     assert answer.status_code == code
     assert 'role="alert"' in answer.text
@@ -112,7 +112,7 @@ def test_due_dates_are_changed_in_bulk_after_a_preview(site: Site) -> None:
     assert {due_of(site, first.id), due_of(site, second.id)} == {to}
 
 
-def test_due_dates_of_one_partner_are_changed_alone(site: Site) -> None:
+def test_bulk_due_date_change_can_be_limited_to_one_partner(site: Site) -> None:
     first, second = on_loan(site), on_loan(site, "b-dune", "UG2")
     day, to = due_of(site, first.id), due_of(site, first.id) + timedelta(days=10)
     fields = {"first": str(day), "last": str(to), "to": str(to), "partner": first.partner, "reason": "strike", "apply": "1"}
@@ -133,7 +133,7 @@ def test_due_dates_of_one_partner_are_changed_alone(site: Site) -> None:
     ],
 )
 @pytest.mark.parametrize("apply", [{}, {"apply": "1"}])
-def test_impossible_bulk_change_is_refused(site: Site, fields: dict[str, str], apply: dict[str, str]) -> None:
+def test_invalid_bulk_change_is_refused(site: Site, fields: dict[str, str], apply: dict[str, str]) -> None:
     loan = on_loan(site)
     answer = site.staff("supervisor").post("/staff/closures/due-dates", at="/staff/closures", **fields, **apply)
     assert answer.status_code in {400, 409}

@@ -40,7 +40,7 @@ def test_request_is_counted_in_its_position(site: Site) -> None:
     ]
 
 
-def test_a_channel_that_is_down_is_shown_with_its_time(site: Site) -> None:
+def test_channel_that_is_down_is_shown_since_when(site: Site) -> None:
     since = site.world.now
     site.world.store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 5, since)))
     page = site.staff("viewer").get("/staff/").text
@@ -48,7 +48,7 @@ def test_a_channel_that_is_down_is_shown_with_its_time(site: Site) -> None:
     assert "no answer since 1 March 2017 (Wednesday)" in page
 
 
-def test_fault_of_a_partner_is_shown_in_its_own_words(site: Site) -> None:
+def test_partner_fault_is_shown_with_its_original_text(site: Site) -> None:
     site.world.store.now(
         lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 1, site.world.now, fault="unknown agency <HKU>"))
     )
@@ -56,7 +56,7 @@ def test_fault_of_a_partner_is_shown_in_its_own_words(site: Site) -> None:
     assert "unknown agency &lt;HKU&gt;" in page
 
 
-def test_overdue_round_is_named(site: Site) -> None:
+def test_overdue_round_is_shown_by_name(site: Site) -> None:
     site.world.round("overdue")
     site.world.wait(2 * DAY)
     page = site.staff("viewer").get("/staff/").text
@@ -67,13 +67,13 @@ def test_empty_counts_are_hidden(site: Site) -> None:
     assert "Needs someone" not in site.staff("viewer").get("/staff/").text
 
 
-def test_the_part_that_refreshes_is_marked_for_the_script(site: Site) -> None:
+def test_refreshing_section_is_marked_for_the_script(site: Site) -> None:
     page = html.fromstring(site.staff("viewer").get("/staff/").text)
     assert page.xpath("//main//@data-refresh") == ["15"]
 
 
 @pytest.mark.parametrize(("role", "leads"), [("viewer", []), ("clerk", []), ("supervisor", ["/staff/unsent?kind=dead"])])
-def test_dead_messages_link_to_their_page_for_supervisors(site: Site, role: str, leads: list[str]) -> None:
+def test_dead_letters_link_to_their_page_for_supervisors(site: Site, role: str, leads: list[str]) -> None:
     given_up(site)
     page = html.fromstring(site.staff(role).get("/staff/").text)
     (row,) = page.xpath("//ul[@class='alerts']/li")
@@ -81,7 +81,7 @@ def test_dead_messages_link_to_their_page_for_supervisors(site: Site, role: str,
     assert row.xpath(".//a/@href") == leads
 
 
-def test_closed_channel_links_to_the_partners(site: Site) -> None:
+def test_channel_that_is_down_links_to_the_partners_page(site: Site) -> None:
     site.world.store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 5, site.world.now)))
     page = html.fromstring(site.staff("viewer").get("/staff/").text)
     assert page.xpath("//ul[@class='alerts']//a/@href") == ["/staff/partners"]

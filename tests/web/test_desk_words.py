@@ -78,7 +78,7 @@ def test_texts_about_spare_items_replies_and_losses_are_translated() -> None:
     assert {SPARE, *answers, losses.NO_PRICE_KNOWN, losses.PRICED_BEFORE, losses.NOT_THEIRS} <= PHRASES.keys()
 
 
-def test_the_request_page_says_in_chinese_why_a_copy_was_passed_over(site: Site) -> None:
+def test_request_page_gives_the_skip_reason_in_chinese(site: Site) -> None:
     made = given(site, Position.REQUESTED, "R-1")
     listed = [Candidate(made.id, 1, "CUHK", "C1", reason="priority 10, balance 0.50, declines 5%", outcome="declined: silence")]
     listed += [Candidate(made.id, 2, "LU", "C2", skip="not lendable")]

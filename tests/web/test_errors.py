@@ -41,7 +41,7 @@ def test_each_error_has_a_page_in_both_languages(site: Site, code: int, language
     assert f'<html lang="{language}">' in answer.text
 
 
-def test_error_page_and_log_have_the_same_number(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+def test_error_page_and_log_show_the_same_error_number(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     path = failing(site, ZeroDivisionError("a secret detail"))
     seen: list[str] = []
 
@@ -67,7 +67,7 @@ def test_database_outage_is_reported(site: Site) -> None:
     assert answer.headers["Retry-After"]
 
 
-def test_unreadable_session_is_kept(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_session_survives_a_database_outage(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     browser = site.staff()
 
     def away(*_: object) -> NoReturn:
@@ -79,7 +79,7 @@ def test_unreadable_session_is_kept(site: Site, monkeypatch: pytest.MonkeyPatch)
     assert browser.get("/staff/").status_code == 200
 
 
-def test_a_form_that_is_too_long_is_refused(site: Site) -> None:
+def test_oversized_form_is_refused(site: Site) -> None:
     browser = site.browser()
     answer = browser.log_in("clerk", "x" * (MOST_BYTES + 1))
     assert answer.status_code == 413
@@ -92,7 +92,7 @@ def test_wrong_method_lists_the_allowed_ones(site: Site) -> None:
     assert "GET" in answer.headers["Allow"]
 
 
-def test_failing_error_page_still_gets_a_reply(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_error_page_falls_back_to_a_plain_reply(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     path = failing(site, ZeroDivisionError())
     monkeypatch.setattr("hkall_gateway.web.errors.render_template", lambda *_, **__: 1 / 0)
     answer = site.browser().get(path)

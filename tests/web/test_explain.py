@@ -42,7 +42,7 @@ def facts(shown: Any) -> dict[str, str]:
     }
 
 
-def test_grant_names_rules_lenders_and_policy(site: Site) -> None:
+def test_granted_request_shows_rules_lenders_and_policy(site: Site) -> None:
     shown = ask(site.staff("clerk"), "request", patron="UG1", bib="b-dune")
     kind, words, rules = outcome(shown)
     assert (kind, words, "R7" in rules) == ("ok", "Yes.", True)
@@ -56,7 +56,7 @@ def test_refusal_names_its_rule(site: Site) -> None:
     assert outcome(shown) == ("no", "The card expired on 28 February 2017 (Tuesday).", ["R2"])
 
 
-def test_a_renewal_is_explained_as_of_another_instant(site: Site) -> None:
+def test_renewal_is_explained_as_of_a_given_time(site: Site) -> None:
     lent(site)
     soon = ask(site.staff(), "renew", item="C1")
     assert outcome(soon)[0] == "no"
@@ -66,7 +66,7 @@ def test_a_renewal_is_explained_as_of_another_instant(site: Site) -> None:
     assert facts(later)["Due"] == "16 March 2017 (Thursday)"
 
 
-def test_borrowing_a_recall_and_a_fine_are_explained(site: Site) -> None:
+def test_checkout_recall_and_fine_are_explained(site: Site) -> None:
     given(site, P.RECEIVED)
     assert outcome(ask(site.staff(), "borrow", patron="UG2", item="C1"))[2] == ["R13"]
     assert outcome(ask(site.staff(), "borrow", patron="UG1", item="C1", role="bookdrop"))[0] == "no"
@@ -111,11 +111,11 @@ def test_question_without_a_csrf_token_is_not_answered(site: Site) -> None:
     assert site.staff().send(EXPLAIN, question="fine", item="C1").status_code == 400
 
 
-def test_an_unknown_question_is_no_page(site: Site) -> None:
+def test_unknown_question_is_not_found(site: Site) -> None:
     assert site.staff().get(f"{EXPLAIN}?question=why").status_code == 404
 
 
-def test_tables_are_consistent() -> None:
+def test_question_tables_are_consistent() -> None:
     assert {name for one in QUESTIONS for name in one.fields} == set(FIELDS)
     assert all(set(one.needed) <= set(one.fields) for one in QUESTIONS)
 

@@ -40,12 +40,12 @@ def test_translations_have_the_placeholders_of_their_texts() -> None:
         ("fr", "en"),
     ],
 )
-def test_a_browser_gets_the_language_that_it_asks_for(site: Site, accepted: str, language: str) -> None:
+def test_language_follows_the_accept_language_header(site: Site, accepted: str, language: str) -> None:
     page = site.browser().get("/help", headers={"Accept-Language": accepted}).text
     assert f'<html lang="{language}">' in page
 
 
-def test_a_chosen_language_is_kept_and_leads_back_to_the_page(site: Site) -> None:
+def test_chosen_language_is_kept_and_returns_to_the_page(site: Site) -> None:
     browser = site.browser()
     page = browser.get("/staff/login?next=/staff/").text
     chinese = re.search(r'<a href="([^"]+)" lang="zh-Hant"[^>]*>繁體中文</a>', page)
@@ -56,7 +56,7 @@ def test_a_chosen_language_is_kept_and_leads_back_to_the_page(site: Site) -> Non
     assert "<h1>職員登入</h1>" in browser.get("/staff/login").text
 
 
-def test_chinese_text_is_filled_without_blanks_between_characters(site: Site) -> None:
+def test_chinese_templates_are_filled_without_blanks_between_characters(site: Site) -> None:
     app = site.app
     with app.test_request_context("/", headers={"Accept-Language": "zh"}):
         for name, filled in (("<b>圖書館", "前往 &lt;b&gt;圖書館"), ("圖書館", "前往圖書館"), ("LU", "前往 LU")):
@@ -65,13 +65,13 @@ def test_chinese_text_is_filled_without_blanks_between_characters(site: Site) ->
         assert i18n.gettext("Go to %(library)s", library="圖書館") == "前往圖書館"
 
 
-def test_an_unknown_language_changes_nothing(site: Site) -> None:
+def test_unknown_language_is_ignored(site: Site) -> None:
     answer = site.browser().get("/language/tlh?next=/help")
     assert answer.location == "/help"
     assert answer.headers.getlist("Set-Cookie") == []
 
 
-def test_dates_are_written_in_library_time(site: Site) -> None:
+def test_dates_are_formatted_in_library_time(site: Site) -> None:
     late = datetime(2017, 3, 15, 16, 30, tzinfo=UTC)  # half past midnight in Hong Kong
     with site.app.test_request_context("/help"):
         assert i18n.day(date(2017, 3, 16)) == "16 March 2017 (Thursday)"
@@ -83,5 +83,5 @@ def test_dates_are_written_in_library_time(site: Site) -> None:
         assert i18n.moment(late) == "2017年3月16日（星期四）00:30"
 
 
-def test_money_is_written_with_its_cents() -> None:
+def test_amounts_are_formatted_with_cents() -> None:
     assert [i18n.money(cents) for cents in (0, 5, 1250, 123456)] == ["HK$0.00", "HK$0.05", "HK$12.50", "HK$1,234.56"]

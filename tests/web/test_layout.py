@@ -77,12 +77,12 @@ def test_patron_login_is_offered_to_visitors_except_on_staff_pages(site: Site, p
     assert bool(page.xpath("//header//a[starts-with(@href, '/login')]")) is offered
 
 
-def test_the_page_that_is_shown_is_marked_in_the_menu(site: Site) -> None:
+def test_current_page_is_marked_in_the_menu(site: Site) -> None:
     page = html.fromstring(site.staff().get("/staff/").text)
     assert [a.text for a in page.xpath("//nav//a[@aria-current='page']")] == ["Today"]
 
 
-def test_the_sites_name_and_logo_stand_at_the_top(site: Site, tmp_path: Path) -> None:
+def test_header_shows_site_name_and_logo(site: Site, tmp_path: Path) -> None:
     logo = tmp_path / "logo.svg"
     logo.write_text('<svg xmlns="http://www.w3.org/2000/svg"/>', encoding="utf-8")
     assert site.browser().get("/logo").status_code == 404
@@ -97,7 +97,7 @@ def test_the_sites_name_and_logo_stand_at_the_top(site: Site, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("colour", ["#0f5c4a", "#000000", "#6b1f5e", "#003d7a"])
-def test_colour_of_the_site_is_readable_in_both_schemes(site: Site, colour: str) -> None:
+def test_site_colour_is_readable_in_both_colour_schemes(site: Site, colour: str) -> None:
     site.settings = replace(site.settings, brand=colour)
     light, dark = (line.split("--brand:")[1].split(";")[0] for line in site.browser().get("/brand.css").text.splitlines()[:2])
     assert light == colour
@@ -133,7 +133,7 @@ def test_style_sheet_uses_the_backgrounds_that_the_brand_is_checked_against() ->
 
 
 @pytest.mark.parametrize("sheet", sorted(STATIC.glob("*.css")), ids=lambda sheet: sheet.stem)
-def test_style_sheet_parts_start_outside_of_blocks(sheet: Path) -> None:
+def test_style_sheet_sections_start_outside_blocks(sheet: Path) -> None:
     open_blocks = 0
     for line in sheet.read_text(encoding="utf-8").splitlines():
         assert open_blocks == 0 or not line.startswith(("/*", "@")), line

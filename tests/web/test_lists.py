@@ -35,17 +35,17 @@ def test_every_list_has_a_name_columns_and_an_empty_page(site: Site, name: ListN
     assert set(WORK_LISTS[name].columns) <= COLUMNS.keys()
 
 
-def test_every_list_stands_in_a_group_and_every_order_is_offered() -> None:
+def test_every_list_has_a_group_and_every_order_is_offered() -> None:
     assert [name for rows in GROUPS.values() for name, _ in rows] == list(WORK_LISTS)
     assert SORTS.keys() == set(SortKey)
 
 
-def test_the_list_of_lists_leads_to_the_first(site: Site) -> None:
+def test_lists_page_redirects_to_the_first_list(site: Site) -> None:
     assert site.staff("viewer").get("/staff/lists/").location == "/staff/lists/pull"
 
 
 @pytest.mark.parametrize("name", ["nothing", "PULL", "pull.json", "<script>"])
-def test_an_unknown_list_is_no_page(site: Site, name: str) -> None:
+def test_unknown_list_is_not_found(site: Site, name: str) -> None:
     assert site.staff("viewer").get(f"/staff/lists/{name}").status_code == 404
 
 
@@ -61,7 +61,7 @@ def test_row_links_to_its_request_with_the_purpose_of_the_list(site: Site) -> No
         assert text in words
 
 
-def test_the_longest_in_its_position_comes_first_and_the_order_can_be_reversed(site: Site) -> None:
+def test_longest_waiting_request_comes_first_and_the_order_can_be_reversed(site: Site) -> None:
     for number in ("R-1", "R-2", "R-3"):
         given(site, P.PAGED, number)
         site.wait(days=1)
@@ -70,7 +70,7 @@ def test_the_longest_in_its_position_comes_first_and_the_order_can_be_reversed(s
     assert numbers(viewer, "/staff/lists/pull?reverse=1") == ["R-3", "R-2", "R-1"]
 
 
-def test_a_pull_list_can_be_in_the_order_of_the_shelves(site: Site) -> None:
+def test_pull_list_can_be_sorted_in_shelf_order(site: Site) -> None:
     for number, call_number in (("R-1", "QA76.9 .D3"), ("R-2", "QA9 .H6"), ("R-3", "")):
         with_copy(site, given(site, P.PAGED, number), call_number)
     viewer = site.staff("viewer")
@@ -134,7 +134,7 @@ def test_viewer_has_no_selection_boxes(site: Site) -> None:
     )
 
 
-def test_markup_in_a_title_is_text(site: Site) -> None:
+def test_markup_in_a_title_is_escaped(site: Site) -> None:
     given(site, P.PAGED, "R-1", title="<script>alert(1)</script>")
     page = site.staff("viewer").get("/staff/lists/pull").text
     assert "<script>alert" not in page
@@ -148,7 +148,7 @@ def rows_of(text: str) -> list[list[str]]:
     return list(csv.reader(StringIO(text.removeprefix(BOM))))
 
 
-def test_the_file_has_the_whole_list_in_its_order(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exported_file_has_the_whole_list_in_order(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lists, "ROWS_OF_A_FILE", 2)
     for n in range(5):
         given(site, P.PAGED, f"R-{n}", title=f"紅樓夢 {9 - n}")
@@ -162,13 +162,13 @@ def test_the_file_has_the_whole_list_in_its_order(site: Site, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("title", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1+1"])
-def test_file_contains_no_formula(site: Site, title: str) -> None:
+def test_exported_file_contains_no_formula(site: Site, title: str) -> None:
     given(site, P.PAGED, "R-1", title=title)
     (_, row) = rows_of(site.staff("viewer").get("/staff/lists/pull.csv").text)
     assert (row[1][0], row[1].replace("'", "")) == ("'", title)
 
 
-def test_a_number_stays_a_number() -> None:
+def test_number_is_exported_as_a_number() -> None:
     assert [defused(value) for value in (-5, None, "a-b", "")] == [-5, None, "a-b", ""]
 
 
@@ -186,14 +186,14 @@ def test_a_number_stays_a_number() -> None:
         ("Herbert, Frank, 1920-1986; a novel - Dune", "Herbert, Frank, 1920-1986; a novel - Dune"),
     ],
 )
-def test_formula_after_blanks_or_a_foreign_separator_is_neutralised(cell: str, written: str) -> None:
+def test_formula_after_blanks_or_another_separator_is_neutralised(cell: str, written: str) -> None:
     assert defused(cell) == written
 
 
 # ---- the first page
 
 
-def test_the_counts_of_the_first_page_lead_to_their_lists(site: Site) -> None:
+def test_dashboard_counts_link_to_their_lists(site: Site) -> None:
     given(site, P.RECEIVED, "R-1", pickup_last=date(2017, 2, 20), expired_pickup=True)
     given(site, P.RECEIVED, "R-2", pickup_last=date(2017, 3, 20))
     viewer = site.staff("viewer")

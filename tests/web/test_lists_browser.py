@@ -96,7 +96,7 @@ def test_each_page_fits_its_screen(counter: Gateway, size: str, language: str, s
         driver.quit()
 
 
-def test_rows_are_selected_and_commanded_without_scripts_and_by_the_keyboard(counter: Gateway) -> None:
+def test_rows_are_selected_and_changed_by_keyboard_and_without_scripts(counter: Gateway) -> None:
     driver = chromium(1180, script=False)
     try:
         log_in(driver, counter)
@@ -126,7 +126,7 @@ def test_all_rows_of_a_page_are_selected_at_once(counter: Gateway) -> None:
         driver.quit()
 
 
-def test_a_terminal_shows_its_session_its_last_message_and_a_refused_login(counter: Gateway) -> None:
+def test_terminal_page_shows_session_last_message_and_refused_login(counter: Gateway) -> None:
     stranger = counter.do(lambda: call(counter._reactor, counter.ports.sip2))
     assert counter.ask(stranger, "9300CNselfcheck-1|COwrong|") == "940"
     driver = chromium(1180)
@@ -210,7 +210,7 @@ def test_printed_barcodes_are_readable(counter: Gateway, paper: str, name: str) 
         assert barcodes(file, page) == wanted, f"page {page} of {file.name}"
 
 
-def test_printed_slip_is_marked_the_next_time(counter: Gateway) -> None:
+def test_printed_slip_is_marked_on_the_next_view(counter: Gateway) -> None:
     driver = chromium(1180)
     try:
         log_in(driver, counter)

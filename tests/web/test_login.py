@@ -12,21 +12,21 @@ from tests.metrics import value
 from tests.web.conftest import PASSWORD, Site
 
 
-def test_right_password_opens_the_first_page(site: Site) -> None:
+def test_correct_password_opens_the_dashboard(site: Site) -> None:
     answer = site.browser().log_in("clerk")
     assert (answer.status_code, answer.location) == (303, "/staff/")
     assert value(site.metrics, "web_logins_total", "staff", "admitted") == 1
 
 
 @pytest.mark.parametrize(("login", "password"), [("clerk", "wrong"), ("nobody", PASSWORD), ("clerk", ""), ("", PASSWORD)])
-def test_wrong_login_and_wrong_password_get_the_same_reply(site: Site, login: str, password: str) -> None:
+def test_unknown_account_and_wrong_password_get_the_same_reply(site: Site, login: str, password: str) -> None:
     answer = site.browser().log_in(login, password)
     assert answer.status_code == 401
     assert "Login or password is wrong." in answer.text
     assert PASSWORD not in answer.text
 
 
-def test_a_page_that_needs_a_login_comes_after_it(site: Site) -> None:
+def test_login_returns_to_the_page_that_required_it(site: Site) -> None:
     browser = site.browser()
     asked = browser.get("/staff/?list=pull&sort=call")
     assert asked.location == "/staff/login?next=/staff/?list%3Dpull%26sort%3Dcall"
@@ -74,7 +74,7 @@ def test_wait_doubles_after_three_wrong_passwords(site: Site) -> None:
     assert waits == [2, 4, 8, 16]
 
 
-def test_the_page_says_how_long_to_wait(site: Site) -> None:
+def test_login_page_says_how_long_to_wait(site: Site) -> None:
     browser = site.browser()
     for _ in range(3):
         browser.log_in("clerk", "wrong")
@@ -93,7 +93,7 @@ def test_address_trying_one_password_with_many_names_is_throttled(site: Site) ->
     assert codes == [401] * 30 + [429]
 
 
-def test_right_password_resets_the_count_of_wrong_ones(site: Site) -> None:
+def test_correct_password_resets_the_failure_count(site: Site) -> None:
     browser = site.browser()
     for _ in range(2):
         browser.log_in("clerk", "wrong")
@@ -103,18 +103,18 @@ def test_right_password_resets_the_count_of_wrong_ones(site: Site) -> None:
     assert site.browser().log_in("clerk").status_code == 303
 
 
-def test_a_refused_login_is_logged_without_the_name_that_was_typed(site: Site) -> None:
+def test_refused_login_is_logged_without_the_typed_name(site: Site) -> None:
     with capture_logs() as lines:
         site.browser().log_in("my-password-in-the-wrong-field", "x")
     assert "my-password" not in str(lines)
     assert [line["outcome"] for line in lines if line["event"] == "web.login_refused"] == ["wrong"]
 
 
-def test_a_logged_in_browser_is_not_asked_again(site: Site) -> None:
+def test_login_page_redirects_a_logged_in_browser(site: Site) -> None:
     assert site.staff().get("/staff/login").location == "/staff/"
 
 
-def test_guesses_at_one_name_from_many_networks_are_throttled(site: Site) -> None:
+def test_guesses_on_one_name_from_many_networks_are_throttled(site: Site) -> None:
     codes = [site.browser(f"192.0.2.{n}").log_in("clerk", "wrong").status_code for n in range(11)]
     assert codes == [401] * 10 + [429]
     assert site.browser("198.51.100.1").log_in("Clerk").status_code == 429
@@ -127,7 +127,7 @@ def test_guesses_from_one_ipv6_network_are_counted_together(site: Site) -> None:
     assert site.browser("2001:db8:0:1::1").log_in("clerk").status_code == 303
 
 
-def test_guesses_of_others_do_not_lock_out_a_browser_that_has_logged_in_before(site: Site) -> None:
+def test_guesses_by_others_do_not_lock_out_a_known_browser(site: Site) -> None:
     own = site.staff("clerk")
     own.post("/staff/logout", at="/staff/")
     for n in range(40):
@@ -139,13 +139,13 @@ def test_guesses_of_others_do_not_lock_out_a_browser_that_has_logged_in_before(s
     assert own.log_in("clerk").status_code == 303
 
 
-def test_browser_that_has_logged_in_before_is_throttled_eventually(site: Site) -> None:
+def test_known_browser_is_throttled_eventually(site: Site) -> None:
     own = site.staff("clerk")
     own.post("/staff/logout", at="/staff/")
     assert [own.log_in("clerk", "wrong").status_code for _ in range(4)] == [401, 401, 401, 429]
 
 
-def test_changed_password_revokes_the_exemption_of_a_browser(site: Site) -> None:
+def test_password_change_revokes_the_exemption_of_known_browsers(site: Site) -> None:
     own = site.staff("clerk")
     own.post("/staff/logout", at="/staff/")
     changed = replace(site.settings.staff["clerk"], secret_hash=PasswordHasher(1, 8, 1).hash("another"))

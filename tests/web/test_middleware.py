@@ -17,7 +17,7 @@ def answered(browser: Browser, path: str, **named: Any) -> dict[str, Any]:
     return dict(line)
 
 
-def test_log_has_the_route_of_a_page_and_nothing_that_was_typed(site: Site) -> None:
+def test_log_contains_the_route_but_no_user_input(site: Site) -> None:
     line = answered(site.browser(), "/staff/login?next=/staff/patrons/77&q=secret+words")
     assert (line["page"], line["code"], line["verb"]) == ("/staff/login", "200", "GET")
     assert "secret" not in str(line)
@@ -28,7 +28,7 @@ def test_unknown_path_is_logged_without_its_text(site: Site) -> None:
     assert answered(site.browser(), "/Chan%20Tai%20Man")["page"] == ""
 
 
-def test_requests_are_measured_by_page_and_code(site: Site) -> None:
+def test_requests_are_counted_by_page_and_status_code(site: Site) -> None:
     site.browser().get("/help")
     site.browser().get("/nowhere")
     assert value(site.metrics, "web_latency_seconds", "/help", "200") == 1

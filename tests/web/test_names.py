@@ -110,7 +110,7 @@ def calls(site: Site, role: str) -> Iterator[tuple[str, TestResponse]]:
             yield endpoint, client.open(f"/api/v1{path}", method=verb, json=body, headers=head)
 
 
-def test_patron_names_are_hidden_from_viewers_on_every_page_and_in_every_file(telling: Site) -> None:
+def test_patron_names_are_hidden_from_viewers_on_every_page_and_export(telling: Site) -> None:
     shown = dict.fromkeys(PERSONAL, 0)
     for rule, answer in pages(telling, telling.staff("viewer")):
         assert answer.status_code in {200, 303, 404, 422}, rule
@@ -146,7 +146,7 @@ def test_viewer_cannot_use_explain_with_a_card(telling: Site) -> None:
     assert 'name="patron"' not in viewer.get("/staff/explain?question=renew").text
 
 
-def test_viewer_sees_category_and_page_number_of_a_patron(telling: Site) -> None:
+def test_viewer_sees_only_category_and_page_number_of_a_patron(telling: Site) -> None:
     number = telling.staff("clerk").post("/staff/patrons", q="UG1").location.rpartition("/")[2]
     page = telling.staff("viewer").get("/staff/requests/R-LATE").text
     assert "undergraduates" in page

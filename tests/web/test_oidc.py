@@ -81,7 +81,7 @@ def log_in(browser: Browser, provider: Mock, sub: str, **claims: Any) -> TestRes
     return browser.get(provider.consent(begin(browser), sub))
 
 
-def test_a_group_of_the_provider_gives_the_role_that_is_configured(sso: Site, provider: Mock) -> None:
+def test_provider_group_maps_to_the_configured_role(sso: Site, provider: Mock) -> None:
     browser = sso.browser()
     answer = log_in(browser, provider, "amy", name="Amy Chan", preferred_username="amy")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/staff/")
@@ -99,7 +99,7 @@ def test_single_group_may_be_a_plain_string(sso: Site, provider: Mock) -> None:
     assert role_in_force(sso) == "clerk"
 
 
-def test_person_without_a_role_gets_a_message_and_no_session(sso: Site, provider: Mock) -> None:
+def test_user_without_a_role_gets_a_message_and_no_session(sso: Site, provider: Mock) -> None:
     browser = sso.browser()
     answer = log_in(browser, provider, "student", groups=["students"])
     assert answer.status_code == 403
@@ -129,7 +129,7 @@ def test_token_for_another_client_is_refused(sso: Site, provider: Mock) -> None:
         assert browser.get("/staff/").status_code == 303
 
 
-def test_token_of_another_issuer_is_refused(sso: Site, provider: Mock) -> None:
+def test_token_from_another_issuer_is_refused(sso: Site, provider: Mock) -> None:
     assert log_in(sso.browser(), provider, "issuer", iss="https://evil.test").status_code == 401
 
 
@@ -161,7 +161,7 @@ def test_authorization_response_is_accepted_once(sso: Site, provider: Mock) -> N
     assert browser.get(way).status_code == 400
 
 
-def test_replayed_cookie_and_response_are_refused_by_the_code(sso: Site, provider: Mock) -> None:
+def test_replayed_cookie_and_response_are_refused_because_the_code_is_used(sso: Site, provider: Mock) -> None:
     browser = sso.browser()
     provider.person("amy", groups=["lending"])
     address = begin(browser)
@@ -173,7 +173,7 @@ def test_replayed_cookie_and_response_are_refused_by_the_code(sso: Site, provide
     assert browser.get(way).status_code == 401
 
 
-def test_response_to_a_login_of_another_browser_is_refused(sso: Site, provider: Mock) -> None:
+def test_response_to_another_browsers_login_is_refused(sso: Site, provider: Mock) -> None:
     provider.person("amy", groups=["lending"])
     way = provider.consent(begin(sso.browser()), "amy")
     victim = sso.browser()
@@ -254,7 +254,7 @@ def silent(site: Site) -> Iterator[list[socket.socket]]:
             connection.close()
 
 
-def test_unresponsive_provider_occupies_one_thread_once_in_half_a_minute(
+def test_unresponsive_provider_blocks_one_thread_at_most_every_thirty_seconds(
     site: Site, silent: list[socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(oidc, "TIMEOUT_S", 1.5)
@@ -276,7 +276,7 @@ def test_unresponsive_provider_occupies_one_thread_once_in_half_a_minute(
     assert len(silent) == 2
 
 
-def test_provider_failing_after_its_metadata_is_left_alone_for_half_a_minute(sso: Site, provider: Mock) -> None:
+def test_provider_failing_after_its_metadata_is_not_retried_for_thirty_seconds(sso: Site, provider: Mock) -> None:
     browsers, asked = [sso.browser(), sso.browser()], list[int]()
     provider.person("amy", groups=["lending"])
     ways = [provider.consent(begin(browser), "amy") for browser in browsers]
@@ -291,7 +291,7 @@ def test_provider_failing_after_its_metadata_is_left_alone_for_half_a_minute(sso
     assert len(asked) == 1
 
 
-def test_metadata_of_another_issuer_are_refused(sso: Site, provider: Mock) -> None:
+def test_metadata_from_another_issuer_are_refused(sso: Site, provider: Mock) -> None:
     other = provider.issuer.replace("localhost", "127.0.0.1")
     found = Provider(OidcSettings(other, "hkall", Sensitive("s"), "groups", ROLES), time.monotonic)
     assert found.end_address("https://hkall.test/") != ""  # the mock names itself as it was asked
@@ -299,7 +299,7 @@ def test_metadata_of_another_issuer_are_refused(sso: Site, provider: Mock) -> No
     assert found.end_address("https://hkall.test/") == ""
 
 
-def test_a_logout_offers_to_end_the_providers_session_too(sso: Site, provider: Mock) -> None:
+def test_logout_offers_to_end_the_provider_session(sso: Site, provider: Mock) -> None:
     browser = sso.browser()
     log_in(browser, provider, "amy")
     answer = browser.post("/staff/logout", at="/staff/")
@@ -311,7 +311,7 @@ def test_a_logout_offers_to_end_the_providers_session_too(sso: Site, provider: M
     assert browser.get("/staff/").status_code == 303
 
 
-def test_a_session_ends_where_the_provider_is_no_longer_configured(sso: Site, provider: Mock) -> None:
+def test_session_ends_when_the_provider_is_no_longer_configured(sso: Site, provider: Mock) -> None:
     browser = sso.browser()
     log_in(browser, provider, "amy")
     assert browser.get("/staff/").status_code == 200
@@ -325,7 +325,7 @@ def test_provider_pages_do_not_exist_without_a_provider(site: Site) -> None:
     assert "/staff/login/sso" not in site.browser().get("/staff/login").text
 
 
-def test_local_accounts_stand_beside_the_provider(sso: Site) -> None:
+def test_local_accounts_are_offered_beside_the_provider(sso: Site) -> None:
     text = sso.browser().get("/staff/login").text
     assert "/staff/login/sso" in text
     assert 'name="password"' in text
@@ -337,7 +337,7 @@ def test_password_form_is_hidden_without_local_accounts(sso: Site) -> None:
     assert 'name="password"' not in sso.browser().get("/staff/login").text
 
 
-def test_representation_of_the_settings_hides_the_secret(sso: Site) -> None:
+def test_repr_of_the_settings_hides_the_secret(sso: Site) -> None:
     assert "s3cret" not in repr(sso.settings)
 
 
@@ -372,7 +372,7 @@ def come(browser: Browser, provider: Mock, sub: str, way: str = "/login/sso", **
     return browser.get(provider.consent(begin(browser, way), sub))
 
 
-def test_card_claim_opens_its_record(cards: Site, provider: Mock) -> None:
+def test_card_claim_opens_the_patron_record(cards: Site, provider: Mock) -> None:
     browser = cards.browser()
     answer = come(browser, provider, "chan", library_card="UG1")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/record")
@@ -382,7 +382,7 @@ def test_card_claim_opens_its_record(cards: Site, provider: Mock) -> None:
     ]
 
 
-def test_a_patron_comes_back_to_the_request_page(cards: Site, provider: Mock) -> None:
+def test_patron_returns_to_the_request_page_after_login(cards: Site, provider: Mock) -> None:
     answer = come(cards.browser(), provider, "chan", "/login/sso?next=/title/b-dune/request", library_card="UG1")
     assert answer.headers["Location"] == "/title/b-dune/request"
     elsewhere = come(cards.browser(), provider, "chan", "/login/sso?next=//evil.test/", library_card="UG1")
@@ -390,7 +390,7 @@ def test_a_patron_comes_back_to_the_request_page(cards: Site, provider: Mock) ->
 
 
 @pytest.mark.parametrize("claim", [["UG1"], " UG1 "])
-def test_a_card_may_be_a_list_of_one(cards: Site, provider: Mock, claim: Any) -> None:
+def test_card_claim_may_be_a_list_with_one_entry(cards: Site, provider: Mock, claim: Any) -> None:
     assert come(cards.browser(), provider, "list", library_card=claim).status_code == 303
 
 
@@ -403,7 +403,7 @@ def test_unknown_card_claim_is_refused(cards: Site, provider: Mock, claim: Any) 
     assert browser.get("/record").status_code == 303
 
 
-def test_member_of_staff_is_a_patron_at_the_patron_login_only(cards: Site, provider: Mock) -> None:
+def test_staff_member_gets_a_patron_session_only_at_the_patron_login(cards: Site, provider: Mock) -> None:
     browser = cards.browser()
     come(browser, provider, "both", library_card="UG1", groups=["library-it"])
     assert browser.get("/staff/").status_code == 303
@@ -421,7 +421,7 @@ def test_patron_response_to_another_browser_is_refused(cards: Site, provider: Mo
     assert victim.get("/record").status_code == 303
 
 
-def test_a_patrons_logout_offers_to_end_the_providers_session_too(cards: Site, provider: Mock) -> None:
+def test_patron_logout_offers_to_end_the_provider_session(cards: Site, provider: Mock) -> None:
     browser = cards.browser()
     come(browser, provider, "chan", library_card="UG1")
     assert browser.post("/logout").headers["Location"] == "/login?left=oidc"
@@ -430,7 +430,7 @@ def test_a_patrons_logout_offers_to_end_the_providers_session_too(cards: Site, p
     assert "post_logout_redirect_uri=https%3A%2F%2Fhkall.test%2Flogin" in there
 
 
-def test_a_patrons_session_ends_where_the_provider_names_no_cards_any_more(cards: Site, provider: Mock) -> None:
+def test_patron_session_ends_when_the_card_claim_is_no_longer_configured(cards: Site, provider: Mock) -> None:
     browser = cards.browser()
     come(browser, provider, "chan", library_card="UG1")
     assert cards.settings.oidc
@@ -444,7 +444,7 @@ def test_provider_without_a_card_claim_is_for_staff_only(sso: Site) -> None:
     assert "/login/sso" not in sso.browser().get("/login").text
 
 
-def test_the_login_and_the_request_page_offer_the_librarys_account(cards: Site) -> None:
+def test_login_and_request_page_offer_the_library_account(cards: Site) -> None:
     assert "/login/sso?next=/title/b-dune/request" in cards.browser().get("/title/b-dune/request").text
     text = cards.browser().get("/login").text
     assert "/login/sso" in text

@@ -26,7 +26,7 @@ def burst(limit: PageLimit, address: str, most: int = MOST) -> int:
     return found
 
 
-def test_burst_of_half_a_minute_is_admitted_at_once() -> None:
+def test_burst_of_thirty_seconds_worth_of_pages_is_admitted() -> None:
     assert burst(PageLimit(Clock()), "192.0.2.1") == MOST / 60 * BURST_S
 
 
@@ -42,7 +42,7 @@ def test_page_over_the_limit_is_refused_with_a_retry_time() -> None:
     assert limit.wait_s("192.0.2.1", MOST) > 0
 
 
-def test_allowance_is_full_again_after_half_a_minute() -> None:
+def test_allowance_is_restored_after_thirty_seconds() -> None:
     clock = Clock()
     limit = PageLimit(clock)
     first = burst(limit, "192.0.2.1")

@@ -17,14 +17,14 @@ def rows(site: Site) -> dict[str, str]:
     return {row.get("data-partner"): " ".join(row.xpath("string(.)").split()) for row in page.xpath("//tr[@data-partner]")}
 
 
-def test_every_partner_of_the_directory_is_there(site: Site) -> None:
+def test_every_partner_is_listed(site: Site) -> None:
     found = rows(site)
     assert list(found) == ["CUHK", "HKUST", "LU", "POLYU"]
     assert "The Chinese University of Hong Kong Library" in found["CUHK"]
     assert "Not used yet" in found["CUHK"]
 
 
-def test_books_each_way_are_counted_and_balanced(site: Site) -> None:
+def test_loans_in_both_directions_are_counted_with_their_balance(site: Site) -> None:
     for number in range(3):
         given(site, P.SHIPPED, f"R-{number}")
     given(site, P.ON_LOAN, "R-9")
@@ -34,12 +34,12 @@ def test_books_each_way_are_counted_and_balanced(site: Site) -> None:
     assert (figures["They lent"], figures["We lent"], figures["Balance"]) == ("1", "3", "+2")
 
 
-def test_a_channel_that_is_down_says_since_when(site: Site) -> None:
+def test_channel_that_is_down_is_shown_since_when(site: Site) -> None:
     site.world.store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 5, site.world.now)))
     assert "Downsince 1 March 2017 (Wednesday), 09:00" in rows(site)["CUHK"]
 
 
-def test_a_partner_that_refuses_us_is_shown_in_its_words_as_text(site: Site) -> None:
+def test_refusal_text_of_a_partner_is_shown_escaped(site: Site) -> None:
     site.world.store.now(lambda unit: unit.circuits.keep(CircuitState("CUHK", DOWN, 1, site.world.now, fault="<b>unknown</b>")))
     page = site.staff("viewer").get("/staff/partners").text
     assert "Refuses us" in page

@@ -124,7 +124,7 @@ def test_guesses_on_one_card_from_many_addresses_are_throttled(site: Site) -> No
     assert codes == [401] * 10 + [429]
 
 
-def test_guesses_of_others_do_not_lock_out_a_browser_that_has_logged_in_before(site: Site) -> None:
+def test_guesses_by_others_do_not_lock_out_a_known_browser(site: Site) -> None:
     own = site.patron()
     own.post("/logout")
     for n in range(20):
@@ -133,7 +133,7 @@ def test_guesses_of_others_do_not_lock_out_a_browser_that_has_logged_in_before(s
     assert log_in(own) == (303, "/record")
 
 
-def test_replaced_card_revokes_the_exemption_of_its_browsers(site: Site) -> None:
+def test_card_replacement_revokes_the_exemption_of_known_browsers(site: Site) -> None:
     own = site.patron()
     own.post("/logout")
     for n in range(11):
@@ -142,7 +142,7 @@ def test_replaced_card_revokes_the_exemption_of_its_browsers(site: Site) -> None
     assert log_in(own)[0] == 429
 
 
-def test_changed_pin_ends_sessions_and_tokens(site: Site) -> None:
+def test_pin_change_ends_sessions_and_tokens(site: Site) -> None:
     browser, api = site.patron(), site.app.test_client()
     token = api.post("/api/v1/patron-token", json={"barcode": CARD, "pin": PIN}).get_json()["token"]
     bearer = {"Authorization": f"Bearer {token}"}
@@ -169,7 +169,7 @@ def test_card_locked_at_a_terminal_gets_the_reply_for_a_wrong_pin_until_the_lock
     assert log_in(site.browser()) == (303, "/record")
 
 
-def test_card_blocked_at_a_terminal_sees_the_block_and_can_do_nothing(site: Site) -> None:
+def test_card_blocked_at_a_terminal_sees_the_block_and_cannot_act(site: Site) -> None:
     browser = site.browser()
     log_in(browser)
     site.world.sip2("counter-1", "01N20170301    090000AOHKU|ALlost and found|AAUG1|AC|")
@@ -213,7 +213,7 @@ def test_logout_revokes_the_session(site: Site) -> None:
     assert browser.get("/record").status_code == 303
 
 
-def test_form_without_a_csrf_token_logs_nobody_in(site: Site) -> None:
+def test_login_form_without_a_csrf_token_is_refused(site: Site) -> None:
     browser = site.browser()
     assert browser.send("/login", barcode=CARD, pin=PIN).status_code == 400
     assert browser.get("/record").status_code == 303

@@ -109,7 +109,9 @@ def text(driver: WebDriver, selector: str = "main") -> str:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("language", ["English", "繁體中文"])
 @pytest.mark.parametrize("size", SIZES)
-def test_each_page_fits_its_screen_and_has_no_barrier(site: Gateway, size: str, language: str, scheme: str) -> None:
+def test_each_page_fits_its_screen_and_passes_accessibility_checks(
+    site: Gateway, size: str, language: str, scheme: str
+) -> None:
     driver, name = chromium(SIZES[size], scheme), f"{size}-{language}-{scheme}"
     try:
         go(driver, site, f"/title/{BIB}/request")
@@ -146,7 +148,7 @@ def test_each_page_fits_its_screen_and_has_no_barrier(site: Gateway, size: str, 
         driver.quit()
 
 
-def test_a_patron_requests_sees_and_cancels_by_keyboard_alone_and_without_scripts(site: Gateway) -> None:
+def test_patron_requests_and_cancels_by_keyboard_and_without_scripts(site: Gateway) -> None:
     driver = chromium(SIZES["phone"], script=False)
     try:
         go(driver, site, f"/title/{BIB}/request")
@@ -166,7 +168,7 @@ def test_a_patron_requests_sees_and_cancels_by_keyboard_alone_and_without_script
         driver.quit()
 
 
-def test_renew_and_cancel_in_the_record(site: Gateway) -> None:
+def test_patron_renews_and_cancels_in_the_record(site: Gateway) -> None:
     driver = chromium(SIZES["desk"])
     try:
         log_in(driver, site, BUSY)
@@ -186,7 +188,7 @@ def test_renew_and_cancel_in_the_record(site: Gateway) -> None:
 
 
 @pytest.mark.parametrize("script", [True, False])
-def test_nothing_of_one_patron_is_left_for_the_next_in_the_same_browser(site: Gateway, script: bool) -> None:
+def test_next_patron_in_the_same_browser_sees_no_data_of_the_previous_one(site: Gateway, script: bool) -> None:
     driver = chromium(SIZES["desk"], script=script)
     try:
         log_in(driver, site, BUSY)

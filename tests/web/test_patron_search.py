@@ -66,7 +66,7 @@ def asking(page: Any) -> tuple[list[str], str]:
 # ---- the first page
 
 
-def test_the_first_page_has_one_search_box_and_the_rules_in_short(visitor: Browser) -> None:
+def test_first_page_has_one_search_box_and_a_summary_of_the_rules(visitor: Browser) -> None:
     page = shown(visitor.get("/"))
     assert page.xpath("//main//form/@action") == ["/search"]
     assert page.xpath("//main//form//input/@name") == ["q"]
@@ -90,7 +90,7 @@ def test_suspension_shows_its_end_and_the_alternative_service(site: Site, visito
     assert "請使用館際互借服務" in visitor.get(path, headers=CHINESE).text
 
 
-def test_a_visitor_sees_the_public_menu_and_where_to_log_in(visitor: Browser) -> None:
+def test_visitor_sees_the_public_menu_and_a_login_link(visitor: Browser) -> None:
     page = shown(visitor.get("/search?q=dune"))
     assert [(a.text, a.get("href")) for a in page.xpath("//nav[1]//a")] == [
         ("Search", "/"),
@@ -109,7 +109,7 @@ def test_staff_see_their_own_menu_on_public_pages(site: Site) -> None:
 # ---- search
 
 
-def test_a_search_shows_each_title_with_where_it_is_available(site: Site, visitor: Browser) -> None:
+def test_search_shows_where_each_title_is_available(site: Site, visitor: Browser) -> None:
     load(site, Holding("CUHK", "C20", "b-20", "Dune Messiah"), Holding("LU", "L21", "b-21", "Dune Roads", status="On Loan"))
     load(site, Holding("HKU", "K22", "b-22", "Dune Sea"), Holding("CUHK", "C22", "b-22", "Dune Sea"))
     page = shown(visitor.get("/search?q=dune"))
@@ -128,7 +128,7 @@ def test_search_finds_both_chinese_scripts(visitor: Browser, typed: str) -> None
     assert list(results(shown(visitor.get("/search", query_string={"q": typed})))) == ["b-dream"]
 
 
-def test_a_field_and_the_filter_narrow_the_search_and_stay_in_the_form(visitor: Browser) -> None:
+def test_field_and_filter_narrow_the_search_and_stay_selected(visitor: Browser) -> None:
     assert list(results(shown(visitor.get("/search?q=herbert&field=author")))) == ["b-dune"]
     assert results(shown(visitor.get("/search?q=herbert&field=title"))) == {}
     assert list(results(shown(visitor.get("/search?q=middlemarch")))) == ["b-out"]
@@ -139,7 +139,7 @@ def test_a_field_and_the_filter_narrow_the_search_and_stay_in_the_form(visitor: 
     assert page.xpath("//main//li/a/@href") == ["/search?q=middlemarch&field=title", "/search?q=middlemarch&available=1"]
 
 
-def test_results_are_paged_by_twenty(site: Site, visitor: Browser) -> None:
+def test_results_are_paged_in_twenties(site: Site, visitor: Browser) -> None:
     load(site, *(Holding("CUHK", f"C{n}", f"n-{n}", f"Numbers {n:02d}") for n in range(45)))
     first = shown(visitor.get("/search?q=numbers&field=title"))
     assert len(results(first)) == 20
@@ -181,7 +181,7 @@ def test_invalid_query_shows_its_error_and_keeps_the_form(visitor: Browser, quer
     assert page.xpath("//input[@name='q']/@value") == [query["q"].strip()]
 
 
-def test_every_refusal_of_a_query_and_every_field_has_words() -> None:
+def test_every_query_error_and_field_has_a_text() -> None:
     assert BAD.keys() == set(BadQuery)
     assert FIELDS.keys() == set(SearchField)
 
@@ -193,7 +193,7 @@ def test_markup_in_a_query_and_a_title_is_escaped(site: Site, visitor: Browser) 
     assert "&lt;script&gt;" in visitor.get("/title/b-30").text
 
 
-def test_a_title_in_two_scripts_shows_the_original_first_with_its_language(site: Site, visitor: Browser) -> None:
+def test_title_in_two_scripts_shows_the_original_script_first(site: Site, visitor: Browser) -> None:
     title = Title("b-31", "Cheng nan jiu shi", "Lin Haiyin", language="chi", linked_title="城南舊事", linked_author="林海音")
     load(site, Holding("CUHK", "C31", "b-31", "Cheng nan jiu shi"), titles={"b-31": title})
     page = shown(visitor.get("/search?q=城南"))
@@ -206,7 +206,7 @@ def test_a_title_in_two_scripts_shows_the_original_first_with_its_language(site:
 # ---- a title
 
 
-def test_a_title_shows_its_copies_and_the_button(visitor: Browser) -> None:
+def test_title_page_shows_items_and_request_button(visitor: Browser) -> None:
     page = shown(visitor.get("/title/b-dune"))
     assert page.xpath("string(//h1)") == "Dune"
     assert copies(page) == [("CUHK", "AVAILABLE"), ("HKUST", "AVAILABLE")]
@@ -218,18 +218,18 @@ def test_a_title_shows_its_copies_and_the_button(visitor: Browser) -> None:
     ("bib", "words", "rule"),
     [("b-home", "A copy is on our own shelf.", "R6"), ("b-out", "No library has a copy to lend now.", "R7")],
 )
-def test_a_title_that_may_not_be_requested_says_why_with_its_rule(visitor: Browser, bib: str, words: str, rule: str) -> None:
+def test_unrequestable_title_shows_its_reason_and_rule(visitor: Browser, bib: str, words: str, rule: str) -> None:
     page = shown(visitor.get(f"/title/{bib}"))
     assert asking(page) == ([], f"{words} {rule}")
     assert page.xpath("//section[@class='asking']//a/@href") == [f"/help#{rule}"]
 
 
-def test_during_a_suspension_the_rule_stands_in_place_of_the_button(site: Site, visitor: Browser) -> None:
+def test_suspension_rule_replaces_the_request_button(site: Site, visitor: Browser) -> None:
     site.wait(days=100)
     assert asking(shown(visitor.get("/title/b-dune"))) == ([], "R1")
 
 
-def test_our_own_copy_is_shown_first_with_its_place(site: Site, visitor: Browser) -> None:
+def test_own_item_is_shown_first_with_its_location(site: Site, visitor: Browser) -> None:
     load(site, Holding("HKU", "K3", "b-home", "Persuasion", call_number="PR4034 .P4"))
     page = shown(visitor.get("/title/b-home"))
     assert copies(page)[0] == ("HKU", "AVAILABLE")
@@ -244,11 +244,11 @@ def test_item_on_loan_shows_the_status_of_its_library(site: Site, visitor: Brows
     assert found == [*(("CUHK", said) for said in words.values()), ("LU", "Not lent to other libraries")]
 
 
-def test_every_status_of_niso_has_words() -> None:
+def test_every_niso_status_has_a_text() -> None:
     assert STATUSES.keys() == set(CIRCULATION_STATUS)
 
 
-def test_each_volume_is_requested_by_itself(site: Site, visitor: Browser) -> None:
+def test_each_volume_has_its_own_request_button(site: Site, visitor: Browser) -> None:
     ours = Holding("HKU", "K7", "b-river", "The River", volume="v.1")
     load(site, ours, *(replace(ours, agency="CUHK", barcode=f"C7{n}", volume=f"v.{n}") for n in (1, 2)))
     page = shown(visitor.get("/title/b-river"))
@@ -257,7 +257,7 @@ def test_each_volume_is_requested_by_itself(site: Site, visitor: Browser) -> Non
     assert rows == ["v.1 A copy is on our own shelf. R6", "v.2 Request this title v.2"]
 
 
-def test_title_shows_the_time_of_its_holdings(site: Site, visitor: Browser) -> None:
+def test_title_shows_when_its_holdings_were_loaded(site: Site, visitor: Browser) -> None:
     load(site, Holding("CUHK", "C50", "b-50", "Emma", isbn="9780306406157"))
     text = shown(visitor.get("/title/b-50")).xpath("string(//main)")
     assert "As the libraries reported on 1 March 2017 (Wednesday), 09:00" in text
@@ -274,7 +274,7 @@ def test_title_without_search_words_is_shown_from_its_item(site: Site) -> None:
     assert page.xpath("string(//h1)") == "Dune"
 
 
-def test_a_title_of_very_many_copies_says_how_many_are_not_shown(site: Site, visitor: Browser) -> None:
+def test_title_with_many_items_says_how_many_are_hidden(site: Site, visitor: Browser) -> None:
     load(site, *(Holding("CUHK", f"M{n}", "b-many", "Many") for n in range(203)))
     page = shown(visitor.get("/title/b-many"))
     assert len(copies(page)) == 200
@@ -304,7 +304,7 @@ def test_visitor_page_is_cached_for_a_minute_and_never_in_shared_caches(visitor:
 
 
 @pytest.mark.parametrize("path", ["/", "/title/b-dune", "/search?q=dune"])
-def test_a_page_depends_on_the_language_and_on_the_session(site: Site, visitor: Browser, path: str) -> None:
+def test_vary_header_names_language_and_cookie(site: Site, visitor: Browser, path: str) -> None:
     assert {word.strip() for word in visitor.get(path).headers["Vary"].split(",")} >= {"Cookie", "Accept-Language"}
     assert site.staff().get(path).headers["Cache-Control"] == "no-store"
 
@@ -316,7 +316,7 @@ def test_crawlers_are_excluded_from_costly_and_personal_pages(visitor: Browser) 
     assert {"/search", "/openurl", "/title/", "/record", "/staff/"} <= set(CLOSED_TO_ROBOTS)
 
 
-def test_address_with_too_many_pages_waits_without_delaying_others(site: Site, visitor: Browser) -> None:
+def test_address_over_the_page_limit_waits_without_delaying_others(site: Site, visitor: Browser) -> None:
     clerk = site.staff()
     site.settings = replace(site.settings, pages_per_minute=4)
     paths = ("/search?q=dune", "/title/b-dune", "/openurl?rft.btitle=dune")
@@ -356,7 +356,7 @@ def test_opensearch_description_has_the_required_elements(visitor: Browser) -> N
     assert {code.text for code in root.findall(f"{SPEC}InputEncoding")} == {"UTF-8"}
 
 
-def test_template_of_the_description_finds_the_term(visitor: Browser) -> None:
+def test_opensearch_template_finds_the_search_term(visitor: Browser) -> None:
     root = etree.fromstring(visitor.get("/opensearch.xml").data)
     (url,) = root.findall(f"{SPEC}Url[@type='text/html']")
     path = (
@@ -368,7 +368,7 @@ def test_template_of_the_description_finds_the_term(visitor: Browser) -> None:
     assert list(results(shown(visitor.get(path)))) == ["b-dream"]
 
 
-def test_every_page_names_the_description(visitor: Browser) -> None:
+def test_every_page_links_to_the_opensearch_description(visitor: Browser) -> None:
     page = shown(visitor.get("/help"))
     assert page.xpath("//link[@rel='search']/@href") == ["/opensearch.xml"]
 

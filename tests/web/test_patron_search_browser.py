@@ -67,7 +67,7 @@ def _type(driver: WebDriver, words: str) -> None:
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["with scripts", "without scripts"])
-def test_a_reader_finds_a_title_by_the_keyboard_alone(catalogue: Gateway, script: bool) -> None:
+def test_patron_finds_a_title_by_keyboard_alone(catalogue: Gateway, script: bool) -> None:
     driver = chromium(320, script=script)
     try:
         driver.get(at(catalogue, "/"))
@@ -89,7 +89,7 @@ def test_a_reader_finds_a_title_by_the_keyboard_alone(catalogue: Gateway, script
         driver.quit()
 
 
-def test_the_filter_leaves_what_is_available(catalogue: Gateway) -> None:
+def test_filter_shows_only_available_titles(catalogue: Gateway) -> None:
     driver = chromium(1180)
 
     def found() -> set[str]:
@@ -108,7 +108,7 @@ def test_the_filter_leaves_what_is_available(catalogue: Gateway) -> None:
         driver.quit()
 
 
-def test_a_page_of_another_library_searches_by_its_form(catalogue: Gateway) -> None:
+def test_search_form_on_another_site_opens_the_results(catalogue: Gateway) -> None:
     """The snippet of docs/web.md, on a page of another site."""
     driver = chromium(1180)
     try:
@@ -130,7 +130,7 @@ def test_a_page_of_another_library_searches_by_its_form(catalogue: Gateway) -> N
         ("/opensearch.xml", "public, max-age=86400"),
     ],
 )
-def test_curl_hears_what_may_be_kept_and_gets_no_cookie(catalogue: Gateway, path: str, kept: str) -> None:
+def test_curl_gets_cache_headers_and_no_cookie(catalogue: Gateway, path: str, kept: str) -> None:
     asked = ["curl", "--silent", "--show-error", "--fail", "--dump-header", "-", "--output", "/dev/null", at(catalogue, path)]
     told = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True).stdout
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in told.splitlines()[1:])}

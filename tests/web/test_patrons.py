@@ -48,14 +48,14 @@ def owed(site: Site) -> int:
 # ---- found
 
 
-def test_card_leads_to_a_page_whose_url_does_not_contain_it(site: Site) -> None:
+def test_card_search_redirects_to_a_url_without_the_card(site: Site) -> None:
     browser = site.staff()
     address = page_of(browser)
     assert re.fullmatch(r"/staff/patrons/[a-z2-9]{16}", address)
     assert "UG1" in browser.get(address).text
 
 
-def test_a_name_finds_patrons_and_links_them_by_number(site: Site) -> None:
+def test_name_search_links_patrons_by_page_number(site: Site) -> None:
     browser, mine = site.staff(), site.world.store.now(lambda unit: unit.patrons.find("UG1"))
     assert mine is not None
     name = mine.name.reveal()
@@ -96,7 +96,7 @@ def test_search_words_are_not_in_the_log(site: Site, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(("name", "role"), ROLES.items())
-def test_each_form_needs_its_role(site: Site, name: str, role: str) -> None:
+def test_each_form_requires_its_role(site: Site, name: str, role: str) -> None:
     address = page_of(site.staff(role))
     lower = {"clerk": "viewer", "supervisor": "clerk"}[role]
     answer = site.staff(lower).post(f"{address}/{name}", at="/staff/", reason="x", amount="1", bib_id="b-dream", apply="1")
@@ -105,12 +105,12 @@ def test_each_form_needs_its_role(site: Site, name: str, role: str) -> None:
 
 
 @pytest.mark.parametrize("name", ROLES)
-def test_a_form_of_another_site_is_refused(site: Site, name: str) -> None:
+def test_cross_site_form_is_refused(site: Site, name: str) -> None:
     browser = site.staff("sysadmin")
     assert browser.send(f"{page_of(browser)}/{name}", reason="x", apply="1").status_code == 400
 
 
-def test_a_viewer_sees_no_patron(site: Site) -> None:
+def test_viewer_cannot_open_patron_pages(site: Site) -> None:
     address = page_of(site.staff())
     viewer = site.staff("viewer")
     assert viewer.get(address).status_code == 403
@@ -127,7 +127,7 @@ def test_page_shows_patron_data_with_its_age(site: Site) -> None:
     assert "the file that was loaded" in text
 
 
-def test_a_card_that_may_not_borrow_has_its_reason_and_rule(site: Site) -> None:
+def test_blocked_card_shows_its_reason_and_rule(site: Site) -> None:
     browser = site.staff()
     text = browser.get(page_of(browser, "EXPIRED")).text
     assert "May not borrow" in text
@@ -140,7 +140,7 @@ def test_requests_and_loans_are_listed(site: Site) -> None:
     assert f'data-request="{number}"' in browser.get(page_of(browser)).text
 
 
-def test_a_title_with_markup_is_shown_as_text(site: Site) -> None:
+def test_markup_in_a_title_is_escaped(site: Site) -> None:
     number = requested(site)
 
     def rename(unit: UnitOfWork) -> None:
@@ -169,7 +169,7 @@ def test_refused_request_shows_its_reason(site: Site) -> None:
     assert (line["who"], line["channel"]) == ("clerk", "web")
 
 
-def test_a_refused_request_says_why_with_the_rule(site: Site) -> None:
+def test_refused_request_shows_its_rule(site: Site) -> None:
     browser = site.staff()
     address = page_of(browser)
     answer = browser.post(f"{address}/request", at=address, bib_id="b-home")
@@ -182,7 +182,7 @@ def test_a_refused_request_says_why_with_the_rule(site: Site) -> None:
 # ---- money
 
 
-def test_a_payment_is_taken_and_the_rest_is_owed(site: Site) -> None:
+def test_payment_reduces_the_balance(site: Site) -> None:
     owing(site)
     browser = site.staff()
     address = page_of(browser)
@@ -215,7 +215,7 @@ def test_resubmitted_payment_is_accepted_once(site: Site) -> None:
         ("1e99", 400),
     ],
 )
-def test_impossible_amount_is_refused(site: Site, amount: str, code: int) -> None:
+def test_invalid_amount_is_refused(site: Site, amount: str, code: int) -> None:
     owing(site)
     browser = site.staff()
     address = page_of(browser)
@@ -237,7 +237,7 @@ def test_charge_of_another_patron_cannot_be_paid(site: Site) -> None:
 # ---- export and erasure
 
 
-def test_an_export_is_a_file_with_everything_and_no_card_in_its_name(site: Site) -> None:
+def test_export_contains_all_patron_data_and_its_file_name_no_card(site: Site) -> None:
     number = requested(site)
     browser = site.staff("supervisor")
     address = page_of(browser)
@@ -260,7 +260,7 @@ def test_erasure_asks_for_confirmation(site: Site, tmp_path: Path) -> None:
     assert site.world.store.now(lambda unit: unit.patrons.find("UG1")) is not None
 
 
-def test_erased_patron_and_page_number_are_gone(site: Site, tmp_path: Path) -> None:
+def test_erased_patron_and_page_number_are_not_found(site: Site, tmp_path: Path) -> None:
     site.erased = tmp_path / "erased"
     browser = site.staff("supervisor")
     address = page_of(browser)
@@ -287,14 +287,14 @@ def test_open_requests_are_kept_and_listed(site: Site, tmp_path: Path) -> None:
     assert site.world.store.now(lambda unit: unit.patrons.find("UG1")) is not None
 
 
-def test_the_requests_of_a_patron_lead_to_their_pages(site: Site) -> None:
+def test_patron_page_links_to_its_requests(site: Site) -> None:
     number = requested(site)
     browser = site.staff()
     page = html.fromstring(browser.get(page_of(browser)).text)
     assert page.xpath("//tr[@data-request]//a/@href") == [f"/staff/requests/{number}"]
 
 
-def test_an_erasure_needs_a_reason_and_a_place_for_its_mark(site: Site, tmp_path: Path) -> None:
+def test_erasure_requires_a_reason_and_a_configured_erasure_file(site: Site, tmp_path: Path) -> None:
     browser = site.staff("supervisor")
     address = page_of(browser)
     assert browser.post(f"{address}/erase", at=address, reason=" ", apply="1").status_code == 400
@@ -321,5 +321,5 @@ def test_an_erasure_needs_a_reason_and_a_place_for_its_mark(site: Site, tmp_path
         ("1e-999999999", None),
     ],
 )
-def test_an_amount_is_dollars_and_whole_cents_within_bounds(text: str, cents: int | None) -> None:
+def test_amount_is_parsed_in_dollars_and_whole_cents_within_bounds(text: str, cents: int | None) -> None:
     assert cents_of(text) == cents

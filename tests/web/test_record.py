@@ -70,7 +70,7 @@ def press(browser: Browser, what: str, **fields: str) -> tuple[int, str]:
         (P.RECEIVED, "HKALL RECVD", "Collect by 6 March 2017 (Monday) at HKU-MAIN-LENDING"),
     ],
 )
-def test_a_request_has_the_status_word_of_the_published_page(site: Site, position: Position, label: str, words: str) -> None:
+def test_request_shows_the_status_word_of_the_published_page(site: Site, position: Position, label: str, words: str) -> None:
     facts = {"partner": "", "wire_id": ""} if position is P.NEW else {}
     given(site, position, "R-1", received_on=date(2017, 3, 1), pickup_last=date(2017, 3, 6), **facts)
     shown = row(site.patron(), "R-1")
@@ -80,7 +80,7 @@ def test_a_request_has_the_status_word_of_the_published_page(site: Site, positio
 
 
 @pytest.mark.parametrize(("position", "may"), [(P.NEW, True), (P.REQUESTED, True), (P.IN_TRANSIT, False), (P.RECEIVED, False)])
-def test_cancel_button_or_its_reason_follows_the_desk(site: Site, position: Position, *, may: bool) -> None:
+def test_cancel_button_or_its_reason_follows_the_rules(site: Site, position: Position, *, may: bool) -> None:
     given(site, position, "R-1", pickup_last=date(2017, 3, 6))
     shown = row(site.patron(), "R-1")
     assert ("Cancel request" in shown, "Can no longer be cancelled" in shown, "R34" in shown) == (may, not may, not may)
@@ -115,7 +115,7 @@ def test_last_day_ends_at_midnight(at: Open) -> None:
 # ---- loans
 
 
-def test_a_loan_has_its_due_date_the_renewals_left_and_its_library(at: Open) -> None:
+def test_loan_shows_due_date_remaining_renewals_and_library(at: Open) -> None:
     shown = row(at("on-loan").patron(), "R1")
     assert "Dune" in shown
     assert "16 March 2017 (Thursday)" in shown
@@ -125,7 +125,7 @@ def test_a_loan_has_its_due_date_the_renewals_left_and_its_library(at: Open) -> 
 @pytest.mark.parametrize(
     ("day", "words"), [(8, "Can be renewed from 9 March 2017 (Thursday) on. R29"), (9, "Renew"), (16, "Renew")]
 )
-def test_renew_button_or_its_reason_follows_the_desk(at: Open, day: int, words: str) -> None:
+def test_renew_button_or_its_reason_follows_the_rules(at: Open, day: int, words: str) -> None:
     site = at("on-loan")
     site.world.go_to(site.world.now.replace(day=day, hour=10))
     shown = row(site.patron(), "R1")
@@ -153,7 +153,7 @@ def test_renewal_moves_the_due_date_once_and_shows_it(at: Open) -> None:
         ({"renewal_sync": RenewalSync.DENIED}, "Its library does not renew it. R28"),
     ],
 )
-def test_a_loan_that_cannot_be_renewed_says_why(site: Site, facts: dict[str, Any], words: str) -> None:
+def test_unrenewable_loan_shows_its_reason(site: Site, facts: dict[str, Any], words: str) -> None:
     site.world.go_to(site.world.now.replace(day=10))
     given(site, P.ON_LOAN, "R-1", **{"due": date(2017, 3, 16), "loan_days": 15, "used": True, **facts})
     browser = site.patron()
@@ -168,7 +168,7 @@ def _token(browser: Browser) -> str:
     return str(html.fromstring(browser.get("/logout").text).xpath("//main//input[@name='csrf_token']/@value")[0])
 
 
-def test_a_recalled_and_an_overdue_loan_are_marked_with_the_fine_so_far(site: Site) -> None:
+def test_recalled_and_overdue_loans_show_their_fine_to_date(site: Site) -> None:
     given(site, P.ON_LOAN, "R-1", due=date(2017, 2, 26), loan_days=15, used=True)
     given(site, P.ON_LOAN, "R-2", due=date(2017, 3, 9), recalled_on=date(2017, 2, 28), loan_days=15, used=True)
     browser = site.patron()
@@ -182,14 +182,14 @@ def test_record_marks_a_lost_item(site: Site) -> None:
     assert "does not renew" not in main(site.patron())
 
 
-def test_record_says_when_a_running_fine_is_to_be_paid(site: Site) -> None:
+def test_record_says_when_an_accruing_fine_is_due(site: Site) -> None:
     browser = site.patron()
     assert main(browser).endswith("Nothing to pay.")
     given(site, P.ON_LOAN, "R-1", due=date(2017, 2, 26), loan_days=15, used=True)
     assert main(browser).endswith("Nothing to pay yet. A fine is charged when the book is back.")
 
 
-def test_renew_all_renews_what_may_be_and_leaves_the_reasons(at: Open) -> None:
+def test_renew_all_renews_eligible_loans_and_gives_reasons_for_the_rest(at: Open) -> None:
     site = at("two-loans")
     site.world.go_to(site.world.now.replace(day=10))
     given(site, P.ON_LOAN, "R-9", due=date(2017, 4, 20), loan_days=15, used=True)
@@ -210,7 +210,7 @@ def test_renew_all_is_offered_only_when_a_loan_can_be_renewed(at: Open) -> None:
 # ---- fines
 
 
-def test_each_fine_is_a_row_and_the_sum_below(site: Site) -> None:
+def test_each_fine_has_a_row_with_the_total_below(site: Site) -> None:
     for number, cents in (("R-1", 400), ("R-2", 1250)):
         loan = given(site, P.CLOSED, number, used=True)
         site.world.store.now(
@@ -251,7 +251,7 @@ def test_record_of_another_patron_cannot_be_seen_or_changed(site: Site) -> None:
 
 @pytest.mark.parametrize("what", ["cancel", "renew"])
 @pytest.mark.parametrize("number", ["", "R-404", "x" * 9_000, "%00", "R-1' OR 1=1"])
-def test_unknown_number_is_not_found(site: Site, what: str, number: str) -> None:
+def test_unknown_request_number_is_not_found(site: Site, what: str, number: str) -> None:
     given(site, P.REQUESTED, "R-1")
     assert press(site.patron(), what, request=number)[0] == 404
 
@@ -269,13 +269,13 @@ def test_visitors_and_staff_are_redirected_to_the_login(site: Site, what: str) -
 
 
 @pytest.mark.parametrize("what", ["cancel", "renew", "renew-all"])
-def test_a_form_without_its_secret_does_nothing(site: Site, what: str) -> None:
+def test_form_without_a_csrf_token_does_nothing(site: Site, what: str) -> None:
     given(site, P.REQUESTED, "R-1")
     assert site.patron().send(f"/record/{what}", request="R-1").status_code == 400
     assert position_of(site, "R-1") == "REQUESTED"
 
 
-def test_no_name_card_or_title_is_in_an_address_or_in_the_log(site: Site) -> None:
+def test_urls_and_log_contain_no_name_card_or_title(site: Site) -> None:
     given(site, P.REQUESTED, "R-1")
     browser = site.patron()
     with capture_logs() as lines:
@@ -287,7 +287,7 @@ def test_no_name_card_or_title_is_in_an_address_or_in_the_log(site: Site) -> Non
         assert secret not in str([line for line in lines if line["event"].startswith("web.")])
 
 
-def test_replaced_card_ends_its_session(site: Site) -> None:
+def test_card_replacement_ends_its_session(site: Site) -> None:
     """Whoever has the old card may sit there."""
     given(site, P.REQUESTED, "R-1")
     browser = site.patron()
@@ -327,7 +327,7 @@ def test_own_loans_are_listed_when_the_local_system_provides_them(at: Open, worl
     assert "From our own shelves" not in main(site.patron("UG2"))
 
 
-def test_own_loans_are_queried_once_and_forgotten_at_the_logout(at: Open) -> None:
+def test_own_loans_are_queried_once_and_discarded_at_logout(at: Open) -> None:
     site = at("living-system")
 
     def asked() -> int:
@@ -345,6 +345,6 @@ def test_loaded_local_system_provides_no_own_loans(site: Site) -> None:
     assert "From our own shelves" not in main(site.patron())
 
 
-def test_the_record_is_in_both_languages(site: Site) -> None:
+def test_record_is_available_in_both_languages(site: Site) -> None:
     given(site, P.RECEIVED, "R-1", pickup_last=date(2017, 3, 6))
     assert "2017年3月6日（星期一）" in row(site.patron(), "R-1", language="zh-Hant")

@@ -46,7 +46,7 @@ def others(site: Site) -> Site:
 
 
 @pytest.mark.parametrize(("language", "cuhk"), [("en", "CUHK Library"), ("zh-Hant", "香港中文大學圖書館")])
-def test_a_page_in_chinese_names_the_libraries_in_chinese_where_the_site_does(others: Site, language: str, cuhk: str) -> None:
+def test_chinese_page_shows_chinese_library_names_if_configured(others: Site, language: str, cuhk: str) -> None:
     others.settings = replace(others.settings, partner_names_zh={"CUHK": "香港中文大學圖書館"})
     browser, said = others.patron(), {"Accept-Language": language}
     options = html.fromstring(browser.get(WAY, headers=said).text).xpath("//select[@name='home_library']/option/text()")
@@ -61,7 +61,7 @@ def test_a_page_in_chinese_names_the_libraries_in_chinese_where_the_site_does(ot
 # ---- the steps
 
 
-def test_a_patron_who_is_logged_in_places_a_request_and_sees_it(site: Site) -> None:
+def test_logged_in_patron_places_a_request_and_sees_it(site: Site) -> None:
     browser = site.patron()
     code, where = submit(browser)
     (placed,) = requests(site)
@@ -71,14 +71,14 @@ def test_a_patron_who_is_logged_in_places_a_request_and_sees_it(site: Site) -> N
     assert "The Chinese University of Hong Kong Library is asked" in main(browser, where)
 
 
-def test_a_visitor_gives_card_and_pin_with_the_request_and_is_logged_in(site: Site) -> None:
+def test_visitor_places_a_request_with_card_and_pin_and_is_logged_in(site: Site) -> None:
     browser = site.browser()
     code, where = submit(browser, barcode="UG1", pin="1234")
     assert (code, where) == (303, f"/record?placed={requests(site)[0].id}")
     assert browser.get("/record").status_code == 200
 
 
-def test_a_visitor_without_a_card_logs_in_and_comes_back_with_the_choices(site: Site) -> None:
+def test_login_from_the_request_page_keeps_the_choices(site: Site) -> None:
     browser = site.browser()
     code, where = submit(browser)
     assert code == 303
@@ -91,7 +91,7 @@ def test_a_visitor_without_a_card_logs_in_and_comes_back_with_the_choices(site: 
     assert len(requests(site)) == 1
 
 
-def test_a_wrong_pin_places_nothing_and_keeps_the_choices(site: Site) -> None:
+def test_wrong_pin_places_no_request_and_keeps_the_choices(site: Site) -> None:
     browser = site.browser()
     answer = browser.post(WAY, **HKU, barcode="UG1", pin="0000")
     assert answer.status_code == 401
@@ -101,7 +101,7 @@ def test_a_wrong_pin_places_nothing_and_keeps_the_choices(site: Site) -> None:
     assert requests(site) == ()
 
 
-def test_wrong_pins_here_and_at_the_login_are_throttled_together(site: Site) -> None:
+def test_wrong_pins_on_request_and_login_pages_are_throttled_together(site: Site) -> None:
     browser = site.browser()
     for way, fields in ((WAY, HKU), ("/login", {}), (WAY, HKU)):
         assert browser.post(way, **fields, barcode="UG1", pin="0000").status_code == 401
@@ -109,7 +109,7 @@ def test_wrong_pins_here_and_at_the_login_are_throttled_together(site: Site) -> 
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "2")
 
 
-def test_the_form_asks_for_the_home_library_and_the_pickup_place(others: Site) -> None:
+def test_form_asks_for_home_library_and_pickup_location(others: Site) -> None:
     page = html.fromstring(others.browser().get(WAY).text)
     assert page.xpath("//select[@name='home_library']/option/@value") == ["HKU", "CUHK", "LU"]
     assert page.xpath("//select[@name='pickup']/option/@value") == ["HKU-MAIN-LENDING"]
@@ -117,7 +117,7 @@ def test_the_form_asks_for_the_home_library_and_the_pickup_place(others: Site) -
     assert page.xpath("//label[@for='home_library']/text()") == ["Which is your home library?"]
 
 
-def test_a_pickup_place_has_its_name_in_the_language_of_the_page(site: Site) -> None:
+def test_pickup_location_is_named_in_the_page_language(site: Site) -> None:
     names = {"en": {"HKU-MAIN-LENDING": "Main Library"}, "zh-Hant": {"HKU-MAIN-LENDING": "總館"}}
     site.settings = replace(site.settings, places=names)
     assert "Main Library" in main(site.browser(), WAY)
@@ -127,7 +127,7 @@ def test_a_pickup_place_has_its_name_in_the_language_of_the_page(site: Site) -> 
 # ---- other libraries' patrons
 
 
-def test_patron_of_another_library_is_sent_to_its_pages_without_a_pin(others: Site) -> None:
+def test_patron_of_another_library_is_redirected_there_without_a_pin(others: Site) -> None:
     browser = others.browser()
     answer = browser.post(WAY, home_library="CUHK", pickup="HKU-MAIN-LENDING", barcode="UG1", pin="1234")
     assert answer.status_code == 200
@@ -170,7 +170,7 @@ def test_unrequestable_title_shows_its_reason_in_place_of_the_pin_form(
     assert page.xpath("//main//a[@class='rule']/@href") == [f"/help#{rule}"]
 
 
-def test_title_unrequestable_meanwhile_is_refused_before_the_pin_is_checked(site: Site) -> None:
+def test_title_that_became_unrequestable_is_refused_before_the_pin_check(site: Site) -> None:
     token = site.browser()
     page = token.get(WAY).text
     secret = html.fromstring(page).xpath("//main//input[@name='csrf_token']/@value")[0]
@@ -195,9 +195,7 @@ def _nothing_left(unit: object) -> None:
         ("EXPIRED", "Your card expired on 28 February 2017 (Tuesday).", "2017年2月28日", "R2"),
     ],
 )
-def test_refused_patron_gets_the_reason_in_the_language_of_the_page(
-    site: Site, card: str, english: str, chinese: str, rule: str
-) -> None:
+def test_refusal_reason_is_in_the_page_language(site: Site, card: str, english: str, chinese: str, rule: str) -> None:
     browser = site.patron(card)
     assert english in main(browser, WAY)
     assert chinese in main(browser, WAY, "zh-Hant")
@@ -211,7 +209,7 @@ def test_refused_patron_gets_the_reason_in_the_language_of_the_page(
     assert requests(site, card) == ()
 
 
-def test_patron_at_the_limit_sees_the_number(site: Site) -> None:
+def test_patron_at_the_quota_sees_its_number(site: Site) -> None:
     browser = site.patron("FULL")
     assert submit(browser)[0] == 303
     text = main(browser, "/title/b-dream/request")
@@ -219,7 +217,7 @@ def test_patron_at_the_limit_sees_the_number(site: Site) -> None:
     assert "R21" in text
 
 
-def test_unknown_pickup_place_is_refused_with_the_choices(site: Site) -> None:
+def test_unknown_pickup_location_is_refused_with_the_choices(site: Site) -> None:
     code, text = submit(site.patron(), pickup="MOON")
     assert code == 409
     assert "Books can be collected at HKU-MAIN-LENDING only. R4" in text
@@ -254,7 +252,7 @@ def submit_again(browser: Browser, **fields: str) -> str:
     return answer.location or answer.text
 
 
-def test_resubmission_with_another_place_is_reported_as_one_request(site: Site) -> None:
+def test_resubmission_with_another_pickup_location_is_a_repetition(site: Site) -> None:
     browser = site.patron()
     submit(browser)
     site.wait(hours=1)
@@ -266,7 +264,7 @@ def test_resubmission_with_another_place_is_reported_as_one_request(site: Site) 
     assert "Look at your record" in text
 
 
-def test_same_request_after_a_cancellation_is_new(site: Site) -> None:
+def test_same_request_after_a_cancellation_is_placed_again(site: Site) -> None:
     browser = site.patron()
     submit(browser)
     (first,) = requests(site)
@@ -276,7 +274,7 @@ def test_same_request_after_a_cancellation_is_new(site: Site) -> None:
     assert [one.id for one in requests(site) if one.id != first.id]
 
 
-def test_two_patrons_requesting_one_title_get_a_request_each(site: Site) -> None:
+def test_two_patrons_can_request_the_same_title(site: Site) -> None:
     assert submit(site.patron("UG1"))[1] != submit(site.patron("UG2"))[1]
 
 
@@ -289,7 +287,7 @@ def test_form_without_a_csrf_token_places_no_request(site: Site) -> None:
 # ---- what the journal knows
 
 
-def test_journal_names_the_web_and_contains_no_card(site: Site) -> None:
+def test_journal_records_the_web_channel_without_a_card(site: Site) -> None:
     submit(site.patron())
     (placed,) = requests(site)
     assert ("patron", "web") in _journal(site, placed.id)

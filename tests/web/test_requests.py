@@ -61,14 +61,14 @@ def buttons(shown: Any) -> list[str]:
 # ---- find
 
 
-def test_the_number_of_a_request_leads_to_its_page(site: Site) -> None:
+def test_request_number_redirects_to_its_page(site: Site) -> None:
     request = given(site, P.IN_TRANSIT)
     answer = site.staff("viewer").post(FIND, q=f" {request.id} ")
     assert (answer.status_code, answer.location) == (303, f"{FIND}/{request.id}")
 
 
 @pytest.mark.parametrize(("typed", "by"), [("C1", "Barcode"), ("UG1", "Card"), ("dune", "Title")])
-def test_a_request_is_found_by_what_a_person_has(site: Site, typed: str, by: str) -> None:
+def test_request_is_found_by_any_of_its_identifiers(site: Site, typed: str, by: str) -> None:
     request = given(site, P.IN_TRANSIT)
     shown = html.fromstring(site.staff("clerk").post(FIND, q=typed).text)
     (row,) = shown.xpath("//tr[@data-request]")
@@ -86,14 +86,14 @@ def test_empty_search_result_is_reported(site: Site) -> None:
     assert "0 requests found" in site.staff().post(FIND, q="nobody").text
 
 
-def test_an_unknown_number_has_no_page(site: Site) -> None:
+def test_unknown_request_number_is_not_found(site: Site) -> None:
     assert site.staff().get(f"{FIND}/R-NONE").status_code == 404
 
 
 # ---- everything about one
 
 
-def test_the_journal_is_a_timeline_with_linked_rules(site: Site) -> None:
+def test_journal_is_shown_as_a_timeline_with_linked_rules(site: Site) -> None:
     clerk = site.staff()
     request = given(site, P.IN_TRANSIT)
     site.world.sip2("counter-1", "09N20170301    090000                  APHKU|AOHKU|ABC1|AC|")
@@ -119,7 +119,7 @@ def _found(unit: UnitOfWork, number: str) -> Request:
     return request
 
 
-def test_documents_candidates_letters_and_money_are_shown(site: Site) -> None:
+def test_documents_candidates_letters_and_charges_are_shown(site: Site) -> None:
     site.world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
     (request,) = site.world.store.now(lambda unit: unit.requests.open_of_patron("UG1"))
     site.world.pump()
@@ -143,7 +143,7 @@ def test_documents_candidates_letters_and_money_are_shown(site: Site) -> None:
     assert "HK$50.00" in part("Money")
 
 
-def test_a_letter_is_listed_with_its_state(site: Site) -> None:
+def test_letter_is_listed_with_its_state(site: Site) -> None:
     request = given(site, P.IN_TRANSIT)
     site.world.sip2("counter-1", "09N20170301    090000                  APHKU|AOHKU|ABC1|AC|")
     letters = page(site.staff(), request.id).xpath("string(//section[h2='Letters'])")
@@ -151,7 +151,7 @@ def test_a_letter_is_listed_with_its_state(site: Site) -> None:
     assert "Waiting" in letters
 
 
-def test_a_document_in_the_quarantine_is_shown_as_text(site: Site) -> None:
+def test_quarantined_document_is_shown_escaped(site: Site) -> None:
     request = given(site, P.IN_TRANSIT)
     text = f"<RequestIdentifierValue>{request.wire_id}</RequestIdentifierValue>"
     site.world.store.now(quarantine.keep, "CUHK", "digest", "ItemShipped", text, "unknown_request", site.world.now)
@@ -160,7 +160,7 @@ def test_a_document_in_the_quarantine_is_shown_as_text(site: Site) -> None:
     assert "Fits no request" in shown.xpath("string(//section[h2='Documents'])")
 
 
-def test_no_secret_stands_on_the_page(site: Site) -> None:
+def test_page_contains_no_secret(site: Site) -> None:
     site.world.tell("HKU-DISCOVERY", "RequestItem user=UG1 bib=b-dune request=d-1")
     (request,) = site.world.store.now(lambda unit: unit.requests.open_of_patron("UG1"))
     text = site.staff("supervisor").get(f"{FIND}/{request.id}").text
@@ -168,7 +168,7 @@ def test_no_secret_stands_on_the_page(site: Site) -> None:
     assert "@" not in html.fromstring(text).xpath("string(//main)")
 
 
-def test_markup_from_outside_is_escaped(site: Site) -> None:
+def test_external_markup_is_escaped(site: Site) -> None:
     request = given(site, P.IN_TRANSIT, title="<script>alert(1)</script>", item_barcode="<b>C1</b>")
     shown = page(site.staff(), request.id)
     assert shown.xpath("//main//script | //main//b") == []
@@ -185,7 +185,7 @@ def test_markup_from_outside_is_escaped(site: Site) -> None:
         ("supervisor", ["return", "renew", "lost", "damaged", "claim", "overseas", "extend", "force"]),
     ],
 )
-def test_only_commands_of_position_and_role_are_offered(site: Site, role: str, allowed: list[str]) -> None:
+def test_only_commands_allowed_by_position_and_role_are_offered(site: Site, role: str, allowed: list[str]) -> None:
     request = lent(site)
     shown = page(site.staff(role), request.id)
     there = set(buttons(shown))
@@ -246,7 +246,7 @@ def test_refusal_shows_its_reason_and_keeps_the_input(site: Site) -> None:
     assert shown.xpath("//*[@name='on']/@value") == ["2016-01-01"]
 
 
-def test_a_refusal_by_rule_links_to_it(site: Site) -> None:
+def test_refusal_links_to_its_rule(site: Site) -> None:
     request, clerk = given(site, P.REQUESTED), site.staff()
     before = page(clerk, request.id)
     site.world.store.now(lambda unit: unit.note(_found(unit, request.id), "LOOKED", {}, site.world.now, Actor("x", "courier")))
@@ -256,7 +256,7 @@ def test_a_refusal_by_rule_links_to_it(site: Site) -> None:
     assert html.fromstring(answer.text).xpath("//*[@role='alert']//a/@href") == ["/help#R34"]
 
 
-def test_second_clerk_sees_what_the_first_one_did(site: Site) -> None:
+def test_second_clerk_sees_the_change_of_the_first(site: Site) -> None:
     request, first, second = given(site, P.RECEIVED), site.staff(), site.staff("supervisor")
     seen = page(second, request.id)
     assert act(first, request.id, "lend").status_code == 303
@@ -293,19 +293,19 @@ def test_each_command_is_refused_to_a_lower_role(site: Site, role: str, row: Any
     assert site.world.request(request.id) == before  # also where the role would do, since nothing was seen
 
 
-def test_a_command_without_the_forms_secret_does_nothing(site: Site) -> None:
+def test_command_without_a_csrf_token_does_nothing(site: Site) -> None:
     request = given(site, P.RECEIVED)
     assert site.staff().send(f"{FIND}/{request.id}/lend", seen="999").status_code == 400
     assert site.world.request(request.id).position is P.RECEIVED
 
 
 @pytest.mark.parametrize("seen", ["", "x", "-1", "9" * 40, "²"])
-def test_form_without_a_version_reports_every_change(site: Site, seen: str) -> None:
+def test_form_without_a_request_version_reports_every_change(site: Site, seen: str) -> None:
     request, clerk = given(site, P.RECEIVED), site.staff()
     assert act(clerk, request.id, "lend", seen=seen).status_code == 409
 
 
-def test_an_unknown_command_is_no_page(site: Site) -> None:
+def test_unknown_command_is_not_found(site: Site) -> None:
     request, clerk = given(site, P.RECEIVED), site.staff()
     assert act(clerk, request.id, "burn").status_code == 404
 
@@ -313,18 +313,18 @@ def test_an_unknown_command_is_no_page(site: Site) -> None:
 # ---- the tables
 
 
-def test_every_command_has_a_button_and_a_meaning() -> None:
+def test_every_command_has_a_button_and_a_description() -> None:
     names = {row.name for row in ACTIONS}
     assert set(COMMANDS) == set(MEANINGS) == names
 
 
-def test_every_event_message_and_hindrance_has_words() -> None:
+def test_every_event_message_and_obstacle_has_a_text() -> None:
     assert {event.name for event in Event} <= set(words.EVENTS)
     assert set(unsent.SENDS) == set(Notification) | set(LocalSend)
     assert set(words.HINDRANCES) == set(DenialReason)
 
 
-def test_dates_and_amounts_of_facts_are_written_as_everywhere(site: Site) -> None:
+def test_dates_and_amounts_in_journal_data_are_formatted(site: Site) -> None:
     with site.app.test_request_context("/help"):
         found = words.shown_facts({"due": "2017-03-16", "cents": "1250", "position": "NEW", "x": "2017-03-01T02:00:00+00:00"})
     assert found == [
@@ -334,6 +334,6 @@ def test_dates_and_amounts_of_facts_are_written_as_everywhere(site: Site) -> Non
     ]
 
 
-def test_an_old_request_without_a_patron_still_has_a_page(site: Site) -> None:
+def test_anonymised_request_still_has_a_page(site: Site) -> None:
     request = given(site, P.CLOSED, patron="", anonymised=True, returned_on=date(2017, 2, 1))
     assert "1 February 2017 (Wednesday)" in page(site.staff(), request.id).text_content()

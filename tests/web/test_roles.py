@@ -89,7 +89,7 @@ def ask(browser: Browser, verb: str, path: str) -> int:
     return browser.send(path, csrf_token=secret[1], action="decline").status_code
 
 
-def test_every_route_is_in_the_table(site: Site) -> None:
+def test_every_route_is_in_the_role_table(site: Site) -> None:
     there = {(verb, rule.rule) for rule in site.app.url_map.iter_rules() for verb in (rule.methods or set()) & {"GET", "POST"}}
     staffs = {route for route in there if route[1].startswith("/staff")}
     assert staffs == {route for route in ROUTES if route[1].startswith("/staff")}
@@ -97,7 +97,7 @@ def test_every_route_is_in_the_table(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("verb", "path"), STAFFED)
-def test_route_is_restricted_to_its_role_and_higher_ones(site: Site, verb: str, path: str) -> None:
+def test_route_is_restricted_to_its_role_and_higher_roles(site: Site, verb: str, path: str) -> None:
     given(site, Position.PAGED, "R-1")
     needed, there = STAFFED[verb, path], address(path)
     for role in StaffRole:
@@ -128,7 +128,7 @@ def test_forms_require_the_csrf_token(site: Site, verb: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "role"), [*itertools.product(COMMANDS, StaffRole)])
-def test_command_is_restricted_to_its_role_and_higher_ones(site: Site, name: str, role: StaffRole) -> None:
+def test_command_is_restricted_to_its_role_and_higher_roles(site: Site, name: str, role: StaffRole) -> None:
     given(site, Position.PAGED, "R-1")
     status = ask(site.staff(role.word), "POST", f"/staff/requests/R-1/{name}")
     assert (status == 403) == (role < max(COMMANDS[name].role, C)), status

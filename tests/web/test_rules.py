@@ -16,14 +16,14 @@ from tests.web.conftest import Site
 
 
 @pytest.mark.parametrize(("language", "sentences"), [("en", PUBLISHED), ("zh-Hant", PUBLISHED_ZH)])
-def test_every_rule_is_shown_to_everybody(site: Site, language: str, sentences: dict[str, str]) -> None:
+def test_every_rule_is_shown_without_login(site: Site, language: str, sentences: dict[str, str]) -> None:
     page = html.fromstring(site.browser().get("/help", headers={"Accept-Language": language}).text)
     shown = {row.get("id"): row.findtext("dd") for row in page.xpath("//dl/div")}
     assert shown == dict(sentences)
 
 
 @pytest.mark.parametrize(("language", "words"), [("en", "you cannot unsubscribe"), ("zh-Hant", "不能取消訂閱")])
-def test_the_page_says_that_letters_are_notices(site: Site, language: str, words: str) -> None:
+def test_rules_page_explains_that_letters_are_notices(site: Site, language: str, words: str) -> None:
     page = html.fromstring(site.browser().get("/help", headers={"Accept-Language": language}).text)
     assert words in page.xpath("string(//section[@id='letters'])")
     assert page.xpath("//section[@id='letters']//a/@href") == ["/record"]
@@ -33,7 +33,7 @@ def test_the_page_says_that_letters_are_notices(site: Site, language: str, words
     ("language", "label", "full_time"),
     [("en", "Undergraduates", "full-time students only"), ("zh-Hant", "本科生", "只限全日制學生")],
 )
-def test_help_lists_books_days_and_renewals_of_every_category(
+def test_help_lists_quota_loan_period_and_renewals_of_every_category(
     site: Site, monkeypatch: pytest.MonkeyPatch, language: str, label: str, full_time: str
 ) -> None:
     library = replace(site.world.circulation.library, policy=Policy())
@@ -45,7 +45,7 @@ def test_help_lists_books_days_and_renewals_of_every_category(
     assert sum(full_time in row[0] for row in rows) == 2
 
 
-def test_both_languages_state_the_same_numbers() -> None:
+def test_both_languages_state_the_same_figures() -> None:
     """Days, times and dollars of the English sentence stand in the Chinese one."""
     words = {"five": "五", "twelve": "十二", "fifteen": "十五", "seven": "七", "twice": "兩次", "HK$2": "2 元", "HK$4": "4 元"}
     assert PUBLISHED.keys() == PUBLISHED_ZH.keys()
@@ -55,6 +55,6 @@ def test_both_languages_state_the_same_numbers() -> None:
                 assert chinese in PUBLISHED_ZH[number], (number, word)
 
 
-def test_every_rule_is_in_one_chapter() -> None:
+def test_every_rule_is_in_exactly_one_chapter() -> None:
     assert [number for _, numbers in chapters() for number in numbers] == list(PUBLISHED)
     assert len(chapters()) == 5

@@ -125,7 +125,7 @@ def test_repeated_scan_changes_nothing_and_says_so(site: Site) -> None:
     assert len(site.world.letters) == 1
 
 
-def test_a_returned_book_goes_to_its_library(site: Site) -> None:
+def test_returned_item_is_sent_to_its_library(site: Site) -> None:
     request = lent(site)
     shown = scan(site.staff(), "C1")
     assert (shown.outcome, shown.what) == ("ok", "Send to CUHK")
@@ -141,7 +141,7 @@ def test_late_return_shows_the_fine(site: Site) -> None:
     assert re.search(r"Fine: HK\$\d+\.\d\d", shown.text)
 
 
-def test_recalled_item_is_sent_home_before_other_uses(site: Site) -> None:
+def test_recalled_item_is_returned_before_other_uses(site: Site) -> None:
     lent(site, recalled_on=date(2017, 2, 28))
     shown = scan(site.staff(), "C1")
     assert (shown.outcome, shown.what) == ("look", "Send to CUHK")
@@ -172,7 +172,7 @@ def test_item_without_a_waiting_patron_is_returned_to_its_library(site: Site) ->
     assert "Nobody waits for it any more." in shown.text
 
 
-def test_own_item_is_shipped_with_one_button_and_reshelved_when_it_returns(site: Site) -> None:
+def test_own_item_is_shipped_with_one_button_and_reshelved_on_return(site: Site) -> None:
     request, clerk = paged(site), site.staff()
     shown = scan(clerk, "K9")
     assert (shown.outcome, shown.what) == ("look", "Ship to CUHK")
@@ -229,7 +229,7 @@ def test_request_number_on_a_slip_identifies_its_item(site: Site) -> None:
     assert site.world.request(request.id).position is P.RECEIVED
 
 
-def test_database_outage_asks_to_repeat_the_scan(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_outage_asks_the_clerk_to_scan_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     from hkall_gateway.web.bridge import TRY_AGAIN
     from tests.web.direct_bridge import DirectBridge
 
@@ -263,7 +263,7 @@ def test_scan_after_a_card_checks_out(site: Site) -> None:
     assert scan(clerk, "C1", over).what == "Send to CUHK"
 
 
-def test_card_in_the_form_checks_out_at_once(site: Site) -> None:
+def test_card_in_the_form_checks_out_immediately(site: Site) -> None:
     given(site, P.RECEIVED, received_on=date(2017, 3, 1), pickup_last=date(2017, 3, 8))
     shown = scan(site.staff(), "C1", card="UG1")
     assert (shown.outcome, shown.what) == ("ok", "Lent until 16 March 2017 (Thursday)")
@@ -306,7 +306,7 @@ def test_card_of_a_library_ships_the_items(site: Site) -> None:
     assert site.world.request(request.id).position is P.SHIPPED
 
 
-def test_card_is_cleared_by_a_button(site: Site) -> None:
+def test_card_can_be_cleared_with_a_button(site: Site) -> None:
     clerk = site.staff()
     card = scan(clerk, "UG1")
     shown = scan(clerk, "", card, done="1")
@@ -333,7 +333,7 @@ def test_scan_history_is_newest_first_and_bounded(site: Site) -> None:
     assert len(shown.lines) == 19
 
 
-def test_reload_shows_the_result_and_repeats_no_scan(site: Site) -> None:
+def test_reload_shows_the_result_without_repeating_the_scan(site: Site) -> None:
     given(site, P.IN_TRANSIT)
     clerk = site.staff()
     first = scan(clerk, "C1")
@@ -352,7 +352,7 @@ def test_url_of_a_result_contains_only_the_scan_number(site: Site) -> None:
     assert [scan(clerk, text).address for text in ("C1", "UG1", "NOBODY-1")] == [f"{SCAN}?scan={n}" for n in (1, 2, 3)]
 
 
-def test_station_opened_from_the_menu_shows_earlier_scans_without_a_card(site: Site) -> None:
+def test_station_opened_from_the_menu_shows_earlier_scans_but_no_card(site: Site) -> None:
     clerk = site.staff()
     scan(clerk, "UG1")
     fresh = Shown(html.fromstring(clerk.get(SCAN).text))
@@ -378,7 +378,7 @@ def test_scans_are_deleted_with_their_session(site: Site) -> None:
 # ---- a card whose number is a barcode too
 
 
-def test_clerk_decides_when_a_card_is_also_a_barcode(site: Site) -> None:
+def test_clerk_is_asked_when_a_scan_matches_card_and_item(site: Site) -> None:
     request, clerk = given(site, P.IN_TRANSIT, "UG2"), site.staff()
     asked = scan(clerk, "UG2")
     assert (asked.outcome, asked.what) == ("look", "Is this a card or a book?")
@@ -407,7 +407,7 @@ def test_question_about_a_barcode_keeps_the_current_card(site: Site) -> None:
     assert scan(clerk, "UG2", asked, kind="copy").what == "Lent until 16 March 2017 (Thursday)"
 
 
-def test_clerk_decides_when_a_library_card_is_also_a_barcode(site: Site) -> None:
+def test_clerk_is_asked_when_a_scan_matches_library_card_and_item(site: Site) -> None:
     given(site, P.IN_TRANSIT, "CUHK-INST")
     clerk = site.staff()
     asked = scan(clerk, "CUHK-INST")
@@ -437,7 +437,7 @@ def test_location_of_the_station_is_chosen_once(site: Site) -> None:
     assert site.world.request(request.id).position is P.RECEIVED
 
 
-def test_item_collected_elsewhere_is_sent_there_and_lent_there(site: Site) -> None:
+def test_item_is_sent_to_and_lent_at_its_pickup_location(site: Site) -> None:
     two_places(site, "HKU-MAIN-LENDING", "HKU-MED")
     request, clerk = given(site, P.IN_TRANSIT), site.staff()
     clerk.post(f"{SCAN}/place", at=SCAN, pickup="HKU-MED")
@@ -462,7 +462,7 @@ def test_unknown_location_is_not_kept(site: Site, place: str) -> None:
     assert page.xpath("//select[@name='pickup']/option/text()") == ["not chosen", "HKU-MAIN-LENDING", "HKU-MED"]
 
 
-def test_markup_in_a_barcode_or_a_title_is_shown_as_text(site: Site) -> None:
+def test_markup_in_a_barcode_or_title_is_escaped(site: Site) -> None:
     given(site, P.IN_TRANSIT, title="<script>alert(1)</script>")
     clerk = site.staff()
     first = scan(clerk, "C1")
@@ -471,7 +471,7 @@ def test_markup_in_a_barcode_or_a_title_is_shown_as_text(site: Site) -> None:
     assert "<script>alert(1)" in second.page.xpath("string(//tr[@data-outcome]/td[3])")
 
 
-def test_a_viewer_may_not_scan(site: Site) -> None:
+def test_viewer_cannot_scan(site: Site) -> None:
     viewer = site.staff("viewer")
     assert viewer.get(SCAN).status_code == 403
     request = given(site, P.IN_TRANSIT)
@@ -485,7 +485,7 @@ def test_scan_without_a_csrf_token_does_nothing(site: Site) -> None:
     assert site.world.request(request.id).position is P.IN_TRANSIT
 
 
-def test_journal_names_the_clerk_and_the_channel(site: Site) -> None:
+def test_journal_records_clerk_and_channel(site: Site) -> None:
     request = given(site, P.IN_TRANSIT)
     scan(site.staff(), "C1")
     lines = site.world.store.now(lambda unit: unit.journal.history(request.id))
@@ -502,7 +502,7 @@ def test_station_is_available_in_chinese(site: Site) -> None:
     assert "黃嘉欣" in shown.text
 
 
-def test_chinese_station_shows_chinese_names_of_libraries(site: Site) -> None:
+def test_chinese_station_shows_chinese_library_names(site: Site) -> None:
     site.settings = replace(site.settings, partner_names_zh={"CUHK": "香港中文大學圖書館"})
     lent(site)
     paged(site)
@@ -519,7 +519,7 @@ def test_chinese_station_shows_chinese_names_of_libraries(site: Site) -> None:
     assert "每次掃描均借予香港中文大學圖書館" in card.page.xpath("string(//div[@class='scan-mode'])")
 
 
-def test_a_chinese_station_keeps_the_blanks_around_a_name_in_latin_letters(site: Site) -> None:
+def test_chinese_station_keeps_blanks_around_names_in_latin_script(site: Site) -> None:
     lent(site)
     clerk = site.staff()
     clerk.get("/language/zh-Hant?next=/staff/scan")

@@ -119,7 +119,7 @@ def focused(driver: WebDriver) -> str:
 
 
 @pytest.mark.parametrize("script", [True, False])
-def test_each_scan_is_answered_in_words_that_a_clerk_acts_on(counter: Gateway, script: bool) -> None:
+def test_each_scan_result_tells_the_clerk_what_to_do(counter: Gateway, script: bool) -> None:
     driver = station(counter, script=script)
     wanted = {
         "W0" if script else "W1": ("ok", "Hold shelf, under H" if script else "Hold shelf, under T"),
@@ -141,7 +141,7 @@ def test_each_scan_is_answered_in_words_that_a_clerk_acts_on(counter: Gateway, s
         driver.quit()
 
 
-def test_a_dropped_and_a_recalled_book_go_home(counter: Gateway) -> None:
+def test_book_drop_item_and_recalled_item_are_returned(counter: Gateway) -> None:
     driver = station(counter)
     try:
         wedge(driver, "DROPPED")
@@ -154,7 +154,7 @@ def test_a_dropped_and_a_recalled_book_go_home(counter: Gateway) -> None:
         driver.quit()
 
 
-def test_thirty_scans_in_a_row_lose_nothing_and_never_the_focus(counter: Gateway) -> None:
+def test_thirty_fast_scans_are_all_recorded_and_keep_the_focus(counter: Gateway) -> None:
     driver = station(counter)
     scans = [f"W{n}" for n in range(2, 32)]
     try:
@@ -170,7 +170,7 @@ def test_thirty_scans_in_a_row_lose_nothing_and_never_the_focus(counter: Gateway
 
 
 @pytest.mark.parametrize("script", [True, False])
-def test_a_card_and_its_books_by_the_keyboard_alone(counter: Gateway, script: bool) -> None:
+def test_checkout_works_by_keyboard_alone(counter: Gateway, script: bool) -> None:
     driver = station(counter, script=script)
     try:
         wedge(driver, "P0002")
@@ -187,7 +187,7 @@ def test_a_card_and_its_books_by_the_keyboard_alone(counter: Gateway, script: bo
 
 
 @pytest.mark.parametrize("script", [True, False])
-def test_whether_it_is_a_card_or_a_book_is_answered_by_the_keyboard(counter: Gateway, script: bool) -> None:
+def test_ambiguous_scan_is_resolved_by_keyboard(counter: Gateway, script: bool) -> None:
     driver = station(counter, script=script)
     try:
         wedge(driver, "P0004")
@@ -200,7 +200,7 @@ def test_whether_it_is_a_card_or_a_book_is_answered_by_the_keyboard(counter: Gat
 
 
 @pytest.mark.parametrize("script", [True, False])
-def test_a_reload_shows_the_answer_and_sends_nothing(counter: Gateway, script: bool) -> None:
+def test_reload_shows_the_result_without_sending_a_scan(counter: Gateway, script: bool) -> None:
     driver = station(counter, script=script)
     scan = "W36" if script else "W37"
     try:
@@ -213,7 +213,7 @@ def test_a_reload_shows_the_answer_and_sends_nothing(counter: Gateway, script: b
         driver.quit()
 
 
-def test_a_scan_finds_the_field_from_wherever_the_focus_was(counter: Gateway) -> None:
+def test_scan_reaches_the_field_wherever_the_focus_is(counter: Gateway) -> None:
     driver = station(counter)
     try:
         wedge(driver, "W32")
@@ -228,7 +228,7 @@ def test_a_scan_finds_the_field_from_wherever_the_focus_was(counter: Gateway) ->
         driver.quit()
 
 
-def test_a_scan_without_an_answer_is_named(counter: Gateway) -> None:
+def test_unanswered_scan_is_reported(counter: Gateway) -> None:
     driver = station(counter)
     browser: Any = driver
     try:
@@ -245,7 +245,7 @@ def test_a_scan_without_an_answer_is_named(counter: Gateway) -> None:
         driver.quit()
 
 
-def test_sound_is_off_until_somebody_wants_it(counter: Gateway) -> None:
+def test_sound_is_off_by_default(counter: Gateway) -> None:
     driver = station(counter)
     try:
         assert not driver.find_element(By.CSS_SELECTOR, "[data-sound] input").is_selected()
@@ -253,7 +253,7 @@ def test_sound_is_off_until_somebody_wants_it(counter: Gateway) -> None:
         driver.quit()
 
 
-def test_a_command_of_the_request_page_by_the_keyboard(counter: Gateway) -> None:
+def test_request_page_command_works_by_keyboard(counter: Gateway) -> None:
     driver = station(counter)
     try:
         driver.get(at(counter, "/staff/requests"))
@@ -292,7 +292,7 @@ def faults(driver: WebDriver, name: str) -> list[str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("language", ["English", "繁體中文"])
 @pytest.mark.parametrize("size", SIZES)
-def test_the_pages_fit_their_screens(counter: Gateway, size: str, language: str, scheme: str) -> None:
+def test_each_page_fits_its_screen(counter: Gateway, size: str, language: str, scheme: str) -> None:
     driver = chromium(SIZES[size], scheme)
     place = f"{size}-{language}-{scheme}"
     fresh = f"W{40 + 4 * (size == 'desk') + 2 * (language == 'English') + (scheme == 'dark')}"

@@ -78,18 +78,18 @@ def test_every_response_has_the_security_headers(site: Site, path: str) -> None:
     assert answer.headers["Cache-Control"]
 
 
-def test_policy_forbids_framing_and_foreign_scripts(site: Site) -> None:
+def test_content_security_policy_forbids_framing_and_external_scripts(site: Site) -> None:
     policy = site.staff().get("/staff/").headers["Content-Security-Policy"]
     assert "default-src 'self'" in policy
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
 
 
-def test_pages_with_records_are_not_cached(site: Site) -> None:
+def test_pages_with_patron_records_are_not_cached(site: Site) -> None:
     assert site.staff().get("/staff/").headers["Cache-Control"] == "no-store"
 
 
-def test_static_file_is_cached_under_an_address_with_its_hash(site: Site) -> None:
+def test_static_file_is_cached_under_a_url_with_its_hash(site: Site) -> None:
     page = site.browser().get("/help").text
     address = page.split('<script src="')[1].split('"')[0]
     assert "?v=" in address
@@ -105,7 +105,7 @@ def with_page_for(app: Flask, role: StaffRole) -> None:
 
 @pytest.mark.parametrize("needed", list(StaffRole))
 @pytest.mark.parametrize("mine", list(StaffRole))
-def test_page_is_restricted_to_its_role_and_higher_ones(site: Site, needed: StaffRole, mine: StaffRole) -> None:
+def test_page_is_restricted_to_its_role_and_higher_roles(site: Site, needed: StaffRole, mine: StaffRole) -> None:
     site.own_routes = True
     with_page_for(site.app, needed)
     answer = site.staff(mine.word).get(f"/staff/for-{needed.word}")

@@ -38,18 +38,18 @@ def outcomes(text: str) -> list[tuple[str, str]]:
     return [(row.get("data-request"), row.get("data-outcome")) for row in rows]
 
 
-def test_every_command_has_its_words() -> None:
+def test_every_command_has_a_text() -> None:
     names = {row.name for row in permitted.ACTIONS}
     assert ACTIONS.keys() == COMMANDS.keys() == names
     assert names > ELSEWHERE
     assert {name.replace("_", "-") for name in names} == set(COMMANDS.values())
 
 
-def test_every_refusal_has_its_words() -> None:
+def test_every_refusal_has_a_text() -> None:
     assert all(all(texts) for reason in Reason for texts in (reason.staff, reason.patron))
 
 
-def test_commands_allowed_for_all_rows_are_offered_and_the_others_counted(site: Site) -> None:
+def test_commands_allowed_for_all_rows_are_offered_and_other_commands_counted(site: Site) -> None:
     given(site, P.RECEIVED, "R-1")
     given(site, P.RECEIVED, "R-2")
     given(site, P.ON_LOAN, "R-3")
@@ -86,7 +86,7 @@ def test_command_runs_on_each_row_with_user_and_reason(site: Site) -> None:
     assert all("shelf cleared" in line["detail"] for line in lines)
 
 
-def test_second_clerk_sees_what_has_changed(site: Site) -> None:
+def test_second_clerk_sees_the_change_of_the_first(site: Site) -> None:
     given(site, P.RECEIVED, "R-1")
     given(site, P.RECEIVED, "R-2")
     first, second = site.staff(), site.staff()
@@ -100,14 +100,14 @@ def test_second_clerk_sees_what_has_changed(site: Site) -> None:
     assert "Not possible where it stands now: On the way home." in lent.text
 
 
-def test_a_refusal_names_its_rule(site: Site) -> None:
+def test_refusal_names_its_rule(site: Site) -> None:
     given(site, P.IN_TRANSIT, "R-1")
     answer = send(site.staff(), "/staff/lists/expected/act", ["R-1"], action="cancel")
     assert outcomes(answer.text) == [("R-1", "no")]
     assert '<a class="rule" href="/help#R34">R34</a>' in answer.text
 
 
-def test_a_command_that_needs_a_reason_is_refused_without_one(site: Site) -> None:
+def test_command_that_needs_a_reason_is_refused_without_one(site: Site) -> None:
     given(site, P.PAGED, "R-1")
     clerk = site.staff()
     page = send(clerk, "/staff/lists/pull/selected", ["R-1"]).text
@@ -167,7 +167,7 @@ def test_command_for_an_unknown_list_does_nothing(site: Site) -> None:
     assert position_of(site, "R-1") == "PAGED"
 
 
-def test_bulk_commands_are_those_of_the_table(site: Site) -> None:
+def test_bulk_commands_match_the_table(site: Site) -> None:
     shelf = given(site, P.RECEIVED, "R-1")
     offered = {one.action.name for one in bulk_actions((shelf, shelf), StaffRole.SYSADMIN)}
     assert offered == {a.name for a in permitted.actions(shelf, StaffRole.SYSADMIN) if a.allowed} - ELSEWHERE

@@ -142,7 +142,7 @@ def pages(reactor: Any) -> Iterator[Pages]:
     found.stop()
 
 
-def test_a_slow_page_does_not_hold_up_the_reactor(pages: Pages) -> None:
+def test_slow_page_does_not_block_the_reactor(pages: Pages) -> None:
     with ThreadPoolExecutor(THREADS) as browsers:
         waiting = [browsers.submit(pages.get, "/slow") for _ in range(THREADS)]
         for _ in waiting:
@@ -177,7 +177,7 @@ def until(happened: Callable[[], bool]) -> bool:
     return happened()
 
 
-def test_number_of_concurrent_pages_equals_the_threads(pages: Pages) -> None:
+def test_number_of_concurrent_pages_equals_the_number_of_threads(pages: Pages) -> None:
     with ThreadPoolExecutor(6) as browsers:
         waiting = [browsers.submit(pages.get, "/slow") for _ in range(6)]
         for _ in range(THREADS):
@@ -226,7 +226,7 @@ def test_visitors_get_half_of_the_threads(pages: Pages) -> None:
         assert {one.result(10) for one in waiting} == {(200, b"slow")}
 
 
-def test_search_of_a_disconnected_caller_counts_while_running_and_is_not_started_later(pages: Pages) -> None:
+def test_search_by_a_disconnected_caller_occupies_its_slot_only_if_already_running(pages: Pages) -> None:
     def ask_and_go() -> None:
         with socket.create_connection(("127.0.0.1", pages.port), 10) as line:
             line.sendall(b"GET /search HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -263,7 +263,7 @@ def test_stop_waits_for_running_pages(pages: Pages) -> None:
         stopping.result(10)
 
 
-def test_stop_does_not_wait_for_a_desk_that_never_answers(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stop_does_not_wait_for_an_unanswered_command(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "GRACE_S", 0.1)
     with ThreadPoolExecutor(1) as browsers:
         page = browsers.submit(pages.get, "/asks")
@@ -313,7 +313,7 @@ def test_proxy_headers_from_other_addresses_are_dropped(pages: Pages) -> None:
     assert caller(pages.port, *SPOOFED.items(), ("X-Forwarded-Proto", "https")) == f"{CALLER} http []"
 
 
-def test_last_address_named_by_a_trusted_proxy_is_the_caller(pages: Pages) -> None:
+def test_last_address_reported_by_a_trusted_proxy_is_the_caller(pages: Pages) -> None:
     pages.proxies[0] = AllowList([f"{CALLER}/32"])
     one_line = ("X-Forwarded-For", "203.0.113.1, 2001:db8::1"), ("X-Forwarded-Proto", "https")
     assert caller(pages.port, *one_line) == "2001:db8::1 https []"

@@ -71,7 +71,7 @@ def test_logout_invalidates_a_copied_cookie(site: Site) -> None:
     assert is_asked_to_log_in(thief.get("/staff/"))
 
 
-def test_a_session_ends_after_an_hour_without_a_request(site: Site) -> None:
+def test_session_ends_after_an_hour_without_a_request(site: Site) -> None:
     browser = site.staff()
     site.wait(minutes=59, seconds=59)
     assert browser.get("/staff/").status_code == 200
@@ -80,7 +80,7 @@ def test_a_session_ends_after_an_hour_without_a_request(site: Site) -> None:
     assert is_asked_to_log_in(browser.get("/staff/"))
 
 
-def test_refreshing_page_does_not_extend_the_session(site: Site) -> None:
+def test_automatic_refresh_does_not_extend_the_session(site: Site) -> None:
     browser = site.staff()
     for _ in range(12):
         site.wait(minutes=5)
@@ -155,14 +155,14 @@ def test_removed_account_loses_its_sessions_at_once(site: Site) -> None:
     assert is_asked_to_log_in(browser.get("/staff/"))
 
 
-def test_changed_password_ends_the_sessions_it_began(site: Site) -> None:
+def test_password_change_ends_existing_sessions(site: Site) -> None:
     browser = site.staff("clerk")
     changed = replace(site.settings.staff["clerk"], secret_hash=cheap_hash("another"))
     site.settings = replace(site.settings, staff={**site.settings.staff, "clerk": changed})
     assert is_asked_to_log_in(browser.get("/staff/"))
 
 
-def test_number_of_remembered_browsers_per_account_is_bounded(site: Site) -> None:
+def test_number_of_known_browsers_per_account_is_bounded(site: Site) -> None:
     kept = select(WEB_SESSIONS.c.token_hash).where(WEB_SESSIONS.c.kind == BROWSER, WEB_SESSIONS.c.login == "clerk")
     for _ in range(MOST_BROWSERS + 3):
         site.staff("clerk")

@@ -45,7 +45,7 @@ def _summary(driver: WebDriver) -> str:
         ("歸還", "Letters"),
     ],
 )
-def test_search_finds_a_page(driver: WebDriver, query: str, page: str) -> None:
+def test_documentation_search_finds_a_page(driver: WebDriver, query: str, page: str) -> None:
     assert page.casefold() in found(driver, query).casefold()
 
 
@@ -53,6 +53,6 @@ def test_search_without_results_says_so(driver: WebDriver) -> None:
     assert found(driver, "龍鳳呈祥") == ""
 
 
-def test_folder_url_opens_the_first_page(driver: WebDriver) -> None:
+def test_folder_url_opens_its_index_page(driver: WebDriver) -> None:
     driver.get(f"{SITE.as_uri()}/index.html")
     WebDriverWait(driver, 20).until(lambda page: page.find_element(By.TAG_NAME, "h1").text.startswith("hkall_gateway"))

@@ -24,7 +24,7 @@ def slips(text: str) -> dict[str, str]:
     return {one.get("data-request"): " ".join(one.xpath("string(.)").split()) for one in found}
 
 
-def test_a_pull_slip_says_what_is_fetched_from_where_and_for_which_library(site: Site) -> None:
+def test_pull_slip_shows_item_location_and_borrowing_library(site: Site) -> None:
     with_copy(site, given(site, P.PAGED, "R-1"), "PL2878 .X4", "Chang")
     page = site.staff().get("/staff/slips?list=pull").text
     words = slips(page)["R-1"]
@@ -34,7 +34,7 @@ def test_a_pull_slip_says_what_is_fetched_from_where_and_for_which_library(site:
     assert "Printed before" not in words
 
 
-def test_pull_slips_come_in_the_order_of_the_shelves(site: Site) -> None:
+def test_pull_slips_are_sorted_in_shelf_order(site: Site) -> None:
     for number, call_number in (("R-1", "QA76.9 .D3"), ("R-2", "QA9 .H6")):
         with_copy(site, given(site, P.PAGED, number), call_number)
     assert list(slips(site.staff().get("/staff/slips").text)) == ["R-2", "R-1"]
@@ -49,7 +49,7 @@ def test_hold_shelf_slip_shows_patron_and_last_day(site: Site) -> None:
         assert text in words
 
 
-def test_a_slip_without_a_patron_says_so(site: Site) -> None:
+def test_anonymised_slip_says_that_the_patron_was_removed(site: Site) -> None:
     given(site, P.RECEIVED, "R-1", patron="")
     assert "Patron removed" in slips(site.staff().get("/staff/slips?list=shelf").text)["R-1"]
 
@@ -75,7 +75,7 @@ def test_viewing_slips_prints_none_and_printed_ones_are_marked(site: Site) -> No
 
 
 @pytest.mark.parametrize(("place", "position"), [("shelf", P.RECEIVED), ("to-return", P.TO_RETURN)])
-def test_every_kind_of_slip_knows_whether_it_was_printed(site: Site, place: str, position: Position) -> None:
+def test_every_slip_kind_records_printing(site: Site, place: str, position: Position) -> None:
     given(site, position, "R-1")
     clerk = site.staff()
     assert "Printed before" not in slips(send(clerk, "/staff/slips", ["R-1"], list=place).text)["R-1"]
@@ -108,12 +108,12 @@ def test_single_slips_can_be_printed_unless_the_request_has_moved_on(site: Site)
 
 
 @pytest.mark.parametrize("query", ["list=overdue", "list=pull&paper=../../etc", "list=x"])
-def test_an_unknown_list_or_paper_is_no_page(site: Site, query: str) -> None:
+def test_unknown_list_or_paper_size_is_not_found(site: Site, query: str) -> None:
     assert site.staff().get(f"/staff/slips?{query}").status_code == 404
 
 
 @pytest.mark.parametrize("paper", PAPERS)
-def test_every_paper_has_a_print_sheet(site: Site, paper: str) -> None:
+def test_every_paper_size_has_a_print_style_sheet(site: Site, paper: str) -> None:
     given(site, P.PAGED, "R-1")
     page = html.fromstring(site.staff().get(f"/staff/slips?list=pull&paper={paper}").text)
     (sheet,) = page.xpath("//link[@media='print']/@href")
@@ -121,7 +121,7 @@ def test_every_paper_has_a_print_sheet(site: Site, paper: str) -> None:
     assert str(sheet).startswith(f"/static/slips-{paper}.css")
 
 
-def test_the_paper_is_remembered_by_the_browser(site: Site) -> None:
+def test_paper_size_is_remembered_in_a_cookie(site: Site) -> None:
     given(site, P.PAGED, "R-1")
     clerk = site.staff()
     clerk.get("/staff/slips?paper=thermal")
@@ -139,7 +139,7 @@ def test_patron_names_are_restricted_to_clerks(site: Site) -> None:
 # ---- barcodes
 
 
-def test_barcode_is_an_image_with_its_own_policy(site: Site) -> None:
+def test_barcode_is_an_image_with_its_own_content_security_policy(site: Site) -> None:
     answer = site.staff().get("/staff/barcode/R-7K2M4Q9XW3TD")
     assert answer.mimetype == "image/svg+xml"
     assert answer.headers["Content-Security-Policy"] == PICTURE
@@ -147,7 +147,7 @@ def test_barcode_is_an_image_with_its_own_policy(site: Site) -> None:
 
 
 @pytest.mark.parametrize("text", ["%E7%B4%85", "x" * 41, "%C2%A0"])
-def test_barcode_outside_code_128_is_not_drawn(site: Site, text: str) -> None:
+def test_barcode_with_characters_outside_code_128_is_not_drawn(site: Site, text: str) -> None:
     assert site.staff().get(f"/staff/barcode/{text}").status_code == 404
 
 

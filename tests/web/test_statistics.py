@@ -39,7 +39,7 @@ def table(browser: Browser, name: str, query: str = ALL) -> list[list[str]]:
     return list(csv.reader(StringIO(answer.text[1:])))
 
 
-def test_the_page_has_every_table_with_its_file_and_the_charts(viewer: Browser) -> None:
+def test_statistics_page_has_charts_and_every_table_with_its_download(viewer: Browser) -> None:
     page = html.fromstring(viewer.get(f"/staff/statistics?{ALL}").text)
     assert page.xpath("//section/@id") == list(TABLES)
     for address in page.xpath("//a[@download]/@href") + page.xpath("//img/@src"):
@@ -67,7 +67,7 @@ def test_refusals_are_counted_by_reason_with_their_rules(viewer: Browser) -> Non
     assert '<a class="rule" href="/help#R2">R2</a>' in viewer.get(f"/staff/statistics?{ALL}").text
 
 
-def test_the_matrix_shows_who_lends_to_which_site(viewer: Browser) -> None:
+def test_matrix_shows_loans_per_lender_and_site(viewer: Browser) -> None:
     page = html.fromstring(viewer.get(f"/staff/statistics?{ALL}").text)
     heads = [cell.xpath("string(.)") for cell in page.xpath("//table[@class='matrix']//thead//th")][1:]
     rows = {
@@ -111,7 +111,7 @@ def test_period_defaults_to_six_months(site: Site, viewer: Browser) -> None:
         ("from=0001-01-01&to=9999-12-31", "9999"),
     ],
 )
-def test_impossible_period_is_refused_with_a_reason(viewer: Browser, query: str, says: str) -> None:
+def test_invalid_period_is_refused_with_a_reason(viewer: Browser, query: str, says: str) -> None:
     answer = viewer.get(f"/staff/statistics?{query}")
     assert answer.status_code == 400
     assert says in answer.text

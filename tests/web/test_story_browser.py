@@ -151,7 +151,7 @@ class Clerk:
         ("繁體中文", False, "desk"),
     ],
 )
-def test_a_book_from_the_search_to_its_way_home(gateway: Gateway, language: str, script: bool, size: str) -> None:
+def test_item_goes_from_search_to_return(gateway: Gateway, language: str, script: bool, size: str) -> None:
     patron, clerk = Patron(gateway, language, size, script=script), Clerk.begins(gateway, script=script)
     try:
         _borrow(gateway, patron, clerk)

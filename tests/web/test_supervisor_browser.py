@@ -102,7 +102,9 @@ def keep(driver: WebDriver, name: str) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("language", ["English", "繁體中文"])
 @pytest.mark.parametrize("size", SIZES)
-def test_each_page_fits_its_screen_and_has_no_barrier(desk: Gateway, size: str, language: str, scheme: str) -> None:
+def test_each_page_fits_its_screen_and_passes_accessibility_checks(
+    desk: Gateway, size: str, language: str, scheme: str
+) -> None:
     driver = chromium(SIZES[size], scheme)
     try:
         log_in(driver, desk, language)
@@ -127,7 +129,7 @@ def test_each_page_fits_its_screen_and_has_no_barrier(desk: Gateway, size: str, 
         driver.quit()
 
 
-def test_a_dead_message_is_settled_by_keyboard_alone_and_without_scripts(desk: Gateway) -> None:
+def test_dead_letter_is_settled_by_keyboard_and_without_scripts(desk: Gateway) -> None:
     driver = chromium(SIZES["desk"], script=False)
     try:
         log_in(driver, desk)
@@ -144,9 +146,7 @@ def test_a_dead_message_is_settled_by_keyboard_alone_and_without_scripts(desk: G
 
 
 @pytest.mark.parametrize(("size", "language", "scheme"), [("phone", "English", "light"), ("desk", "繁體中文", "dark")])
-def test_the_login_offers_the_librarys_account_first(
-    reactor: Any, tmp_path: Path, size: str, language: str, scheme: str
-) -> None:
+def test_login_offers_the_library_account_first(reactor: Any, tmp_path: Path, size: str, language: str, scheme: str) -> None:
     made = Gateway(reactor, tmp_path, pages=True)
     more = '[web.oidc]\nissuer = "http://127.0.0.1:9"\nclient_id = "hkall"\nclient_secret_env = "HKALL_OIDC_SECRET"\n'
     made.path.write_text(f"{made.path.read_text(encoding='utf-8')}\n{more}", encoding="utf-8")

@@ -28,16 +28,16 @@ def rows(site: Site) -> dict[str, str]:
     return {row.get("data-terminal"): " ".join(row.xpath("string(.)").split()) for row in page.xpath("//tr[@data-terminal]")}
 
 
-def test_every_message_of_a_terminal_has_its_words() -> None:
+def test_every_terminal_message_has_a_text() -> None:
     assert MESSAGES.keys() == {code for code, shape in SHAPES.items() if shape.reply} | {"97"}
 
 
-def test_no_gateway_means_no_row(site: Site) -> None:
+def test_no_rows_without_a_running_gateway(site: Site) -> None:
     assert rows(site) == {}
     assert "No gateway reports terminals" in site.staff("viewer").get("/staff/terminals").text
 
 
-def test_a_terminal_shows_its_sessions_its_last_message_and_refused_logins(site: Site) -> None:
+def test_terminal_row_shows_sessions_last_message_and_refused_logins(site: Site) -> None:
     now = site.world.now
     told = {"connections": 2, "last_code": "11", "last_at": now, "refused": 3, "refused_why": "secret", "refused_at": now}
     report(
@@ -51,7 +51,7 @@ def test_a_terminal_shows_its_sessions_its_last_message_and_refused_logins(site:
     assert "Unknown names" in found[""]
 
 
-def test_the_reports_of_several_gateways_are_one_row(site: Site) -> None:
+def test_reports_of_several_gateways_are_merged_into_one_row(site: Site) -> None:
     now = site.world.now
     report(site, "1", {"connections": 1, "last_code": "09", "last_at": now - timedelta(minutes=5), "refused": 1})
     report(site, "2", {"connections": 1, "last_code": "63", "last_at": now - timedelta(minutes=2)})
@@ -60,7 +60,7 @@ def test_the_reports_of_several_gateways_are_one_row(site: Site) -> None:
     assert "Record of a patron" in row
 
 
-def test_silent_gateway_reports_no_session(site: Site) -> None:
+def test_sessions_of_a_silent_gateway_are_not_counted(site: Site) -> None:
     report(site, "1", {"connections": 2})
     site.wait(minutes=2)
     assert rows(site) == {}

@@ -37,7 +37,7 @@ def test_attempts_are_forgotten_after_an_hour() -> None:
     assert throttle.wait_s("a", "clerk") == 0
 
 
-def test_names_are_compared_without_regard_to_case() -> None:
+def test_names_are_compared_case_insensitively() -> None:
     throttle = LoginThrottle(Time())
     for name in ("clerk", "Clerk", "CLERK"):
         throttle.wrong("a", name)

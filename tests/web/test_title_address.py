@@ -80,7 +80,7 @@ def heading(browser: Browser, path: str) -> str:
     return " ".join(html.fromstring(answer.text).xpath("string(//main)").split())
 
 
-def test_each_link_leads_there(site: Site, number: str) -> None:
+def test_each_link_opens_the_title(site: Site, number: str) -> None:
     browser = site.browser()
     page = link(browser, "/search?q=zymurgy", TITLE)
     assert TITLE in heading(browser, page)
@@ -100,7 +100,7 @@ def test_percent_encoded_characters_are_accepted(site: Site, number: str) -> Non
     assert TITLE in heading(site.browser(), f"/title/{quote(number, safe='')}")
 
 
-def test_an_openurl_may_name_the_address(site: Site, number: str) -> None:
+def test_openurl_may_contain_the_title_identifier(site: Site, number: str) -> None:
     page = link(site.browser(), "/search?q=zymurgy", TITLE)
     assert site.browser().get("/openurl?" + urlencode({"rft_id": f"https://hkall.test{page}"})).location == page
 

@@ -87,7 +87,7 @@ def test_complete_page_does_not_reload(site: Site) -> None:
     assert page.xpath("string(//section[@id='copies']//*[@role='status'])") == ""
 
 
-def test_only_libraries_with_look_ups_are_queried(site: Site) -> None:
+def test_only_libraries_with_lookups_are_queried(site: Site) -> None:
     asked: list[str] = []
 
     def live(_bib_id: str, copies: Sequence[Holding]) -> LiveStatuses:
@@ -107,9 +107,9 @@ NOT_SHOWN = {"agency", "barcode", "bib_id", "title", "author", "isbn", "status",
 """Facts of a copy that are no columns of the title page: what the page says elsewhere, and what concerns staff alone."""
 
 
-def test_every_fact_of_a_copy_is_a_column_of_the_title_page_or_kept_off_it() -> None:
+def test_every_item_field_is_a_title_page_column_or_explicitly_omitted() -> None:
     assert {field.name for field in fields(Holding)} == COLUMNS.keys() | NOT_SHOWN
 
 
-def test_every_column_of_the_title_page_is_a_fact_of_a_copy_in_the_api() -> None:
+def test_every_title_page_column_is_an_item_field_in_the_api() -> None:
     assert COLUMNS.keys() <= CopyRecord.model_fields.keys()

@@ -93,7 +93,7 @@ def test_visitor_is_redirected_to_the_login(site: Site) -> None:
     assert site.browser().get("/staff/unsent").headers["Location"].startswith("/staff/login")
 
 
-def test_a_form_of_another_site_is_refused(site: Site) -> None:
+def test_cross_site_form_is_refused(site: Site) -> None:
     row = given_up(site)
     assert site.staff("supervisor").send("/staff/unsent/dead", row=str(row), how="retry").status_code == 400
     assert state(site, row) == "dead"
@@ -102,7 +102,7 @@ def test_a_form_of_another_site_is_refused(site: Site) -> None:
 # ---- messages
 
 
-def test_dead_message_is_shown_with_its_error_and_effects(site: Site) -> None:
+def test_dead_letter_is_shown_with_its_error_and_effects(site: Site) -> None:
     given_up(site)
     text = site.staff("supervisor").get("/staff/unsent").text
     assert "Unknown Item" in text
@@ -119,14 +119,14 @@ def test_message_is_shown_as_it_would_be_sent_without_its_secret(site: Site) -> 
 
 
 @pytest.mark.parametrize("kind", ["dead", "letters"])
-def test_a_row_leads_to_its_request(site: Site, kind: str) -> None:
+def test_row_links_to_its_request(site: Site, kind: str) -> None:
     given_up(site) if kind == "dead" else came_back(site)
     page = html.fromstring(site.staff("supervisor").get(f"/staff/unsent?kind={kind}").text)
     (address,) = page.xpath("//tr[@data-row]//a/@href")
     assert address.startswith("/staff/requests/R")
 
 
-def test_retry_sends_it_again_and_needs_no_reason(site: Site) -> None:
+def test_retry_resends_the_message_without_a_reason(site: Site) -> None:
     row = given_up(site)
     answer = site.staff("supervisor").post("/staff/unsent/dead", at="/staff/unsent", row=str(row), how="retry")
     assert (answer.status_code, answer.headers["Location"]) == (303, "/staff/unsent?kind=dead&done=1")
@@ -134,7 +134,7 @@ def test_retry_sends_it_again_and_needs_no_reason(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("how", "after"), [("done", "done"), ("drop", "dropped")])
-def test_done_and_drop_require_a_reason_and_are_journalled_with_the_user(site: Site, how: str, after: str) -> None:
+def test_done_and_drop_require_a_reason_and_record_the_user(site: Site, how: str, after: str) -> None:
     row = given_up(site)
     browser = site.staff("supervisor")
     without = browser.post("/staff/unsent/dead", at="/staff/unsent", row=str(row), how=how, reason=" ")
@@ -152,7 +152,7 @@ def test_done_and_drop_require_a_reason_and_are_journalled_with_the_user(site: S
     assert any(line["who"] == "supervisor" and line["channel"] == "web" for line in lines)
 
 
-def test_message_settled_meanwhile_is_reported_and_the_others_are_settled(site: Site) -> None:
+def test_message_settled_meanwhile_is_reported_and_other_messages_are_settled(site: Site) -> None:
     first, second = given_up(site), given_up(site, "b-dune")
     browser = site.staff("supervisor")
     page = browser.get("/staff/unsent").text
@@ -182,7 +182,7 @@ def test_unknown_command_or_kind_is_refused(site: Site) -> None:
     assert browser.get("/staff/unsent?kind=nothing").status_code == 404
 
 
-def test_no_name_or_address_of_a_patron_is_on_the_page(site: Site) -> None:
+def test_page_contains_no_patron_name_or_address(site: Site) -> None:
     came_back(site)
     browser = site.staff("supervisor")
     for kind in ("dead", "waiting", "letters", "quarantine"):
@@ -194,7 +194,7 @@ def test_no_name_or_address_of_a_patron_is_on_the_page(site: Site) -> None:
 # ---- letters
 
 
-def test_returned_letter_is_written_again(site: Site) -> None:
+def test_bounced_letter_can_be_sent_again(site: Site) -> None:
     number = came_back(site)
     browser = site.staff("supervisor")
     assert "5.1.1" in browser.get("/staff/unsent?kind=letters").text
@@ -221,7 +221,7 @@ def test_letter_delivered_by_hand_starts_the_pickup_period_today(site: Site) -> 
     assert request.notified_on == site.world.now.date()
 
 
-def test_a_letter_is_settled_once(site: Site) -> None:
+def test_letter_is_settled_once(site: Site) -> None:
     number = came_back(site)
     browser, at = site.staff("supervisor"), "/staff/unsent?kind=letters"
     assert browser.post("/staff/unsent/letters", at=at, row=str(number), how="drop", reason="moved away").status_code == 303
@@ -254,7 +254,7 @@ def test_quarantined_document_is_processed_again_and_settled(site: Site) -> None
 
 
 @pytest.mark.parametrize("said", ["Unknown Item: none", Refused(Reason.UNKNOWN_ITEM)])
-def test_quarantined_document_that_still_fits_nothing_stays(site: Site, said: str | Refused) -> None:
+def test_quarantined_document_that_still_matches_no_request_stays(site: Site, said: str | Refused) -> None:
     async def replay(_document: QuarantinedDocument) -> str | Refused:
         return said
 
@@ -268,7 +268,7 @@ def test_quarantined_document_that_still_fits_nothing_stays(site: Site, said: st
     assert found.state == QuarantineState.KEPT
 
 
-def test_a_document_is_dropped(site: Site) -> None:
+def test_document_is_dropped(site: Site) -> None:
     number = kept(site)
     at = "/staff/unsent?kind=quarantine"
     answer = site.staff("supervisor").post("/staff/unsent/quarantine", at=at, row=str(number), how="drop", reason="not ours")
@@ -276,6 +276,6 @@ def test_a_document_is_dropped(site: Site) -> None:
     assert "Every message of the partners" in site.staff("supervisor").get(at).text
 
 
-def test_the_desks_words_for_effects_are_in_the_catalogue() -> None:
+def test_effect_texts_are_in_the_translation_catalogue() -> None:
     pairs = [*unsent._WORDS.values(), unsent._LOCAL, unsent._ELSE]
     assert {words for pair in pairs for words in pair} == set(EFFECTS)

@@ -30,13 +30,13 @@ def test_identity_provider_settings_include_secret_and_roles(tmp_path: Path) -> 
     assert found.roles == {"lending": StaffRole.CLERK, "library-it": StaffRole.SYSADMIN}
 
 
-def test_a_site_without_a_provider_has_none(tmp_path: Path) -> None:
+def test_oidc_is_off_without_provider_settings(tmp_path: Path) -> None:
     path = demo_setup.write_config(tmp_path, PORTS, pages=True)
     environ = demo_setup.environment(PORTS)
     assert settings_of(config.load(path, environ), environ).oidc is None
 
 
-def test_chinese_names_of_partners_reach_the_pages_and_not_the_directory(tmp_path: Path) -> None:
+def test_chinese_partner_names_are_passed_to_pages_but_not_to_the_directory(tmp_path: Path) -> None:
     path = demo_setup.write_config(tmp_path, PORTS, pages=True)
     loaded = config.load(path, demo_setup.environment(PORTS))
     assert settings_of(loaded, {}).partner_names_zh["LU"] == "嶺南大學圖書館"
