@@ -35,12 +35,12 @@ FAILED = "Agency Authentication Failed"
         (Peer("192.0.2.1", PRINT, "ncip.cuhk.test"), FAILED),
     ],
 )
-def test_a_certificate_bound_to_an_agency_proves_it(world: World, bound: str, peer: Peer, problem: str) -> None:
+def test_certificate_authenticates_the_agency_it_is_bound_to(world: World, bound: str, peer: Peer, problem: str) -> None:
     world.admit(CUHK, secret="", certificate=bound)
     assert says(world, CUHK, peer) == problem
 
 
-def test_a_certificate_speaks_for_no_other_agency(world: World) -> None:
+def test_certificate_does_not_authenticate_another_agency(world: World) -> None:
     world.admit(CUHK, secret="", certificate=PRINT)
     assert says(world, LU, Peer("10.0.0.7", PRINT)) == FAILED
 
@@ -49,26 +49,26 @@ def test_peer_without_a_certificate_matches_no_row(world: World) -> None:
     assert says(world, CUHK, Peer("10.0.0.7")) == FAILED
 
 
-def test_address_alone_authenticates_only_when_the_row_says_so(world: World) -> None:
+def test_address_alone_authenticates_only_when_configured(world: World) -> None:
     world.admit(CUHK, secret="", by_address=True)
     assert says(world, CUHK, Peer("10.0.0.7")) == ""
     assert says(world, CUHK, Peer("192.0.2.1")) == FAILED
     assert says(world, LU, Peer("10.0.0.7")) == FAILED
 
 
-def test_a_wrong_secret_is_wrong_from_whatever_address(world: World) -> None:
+def test_wrong_secret_is_refused_from_every_address(world: World) -> None:
     world.admit(CUHK, by_address=True)
     assert says(world, CUHK, Peer("10.0.0.7"), "guess") == FAILED
 
 
-def test_a_partner_looks_up_as_often_as_agreed_and_again_a_minute_later(world: World) -> None:
+def test_lookups_are_limited_per_minute(world: World) -> None:
     world.admit(CUHK, lookups_per_minute=2)
     found = [says(world, CUHK, Peer("10.0.0.7"), "c-key") for _ in range(3)]
     world.now += timedelta(seconds=60)
     assert [*found, says(world, CUHK, Peer("10.0.0.7"), "c-key")] == ["", "", "Temporary Processing Failure", ""]
 
 
-def test_the_limit_is_each_partners_own_and_for_look_ups_alone(world: World) -> None:
+def test_lookup_limit_is_per_partner_and_excludes_other_services(world: World) -> None:
     world.admit(CUHK, lookups_per_minute=1)
     says(world, CUHK, Peer("10.0.0.7"), "c-key")
     told = world.ask(

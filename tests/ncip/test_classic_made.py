@@ -145,7 +145,7 @@ def anything(name: str, order: random.Random) -> Value:
 
 
 @pytest.mark.parametrize("service", sorted(RENAMED.get(service, service) for service in SERVICES - LATE))
-def test_any_ncip_2_message_is_written_valid_against_the_dtd(service: str, dtd: etree.DTD) -> None:
+def test_any_ncip_2_message_is_written_valid_against_the_1_0_dtd(service: str, dtd: etree.DTD) -> None:
     for seed in range(12):
         said = anything(service, random.Random(seed))
         assert isinstance(said, Mapping)
@@ -154,7 +154,7 @@ def test_any_ncip_2_message_is_written_valid_against_the_dtd(service: str, dtd: 
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
-def test_any_ncip_2_message_is_written_valid_in_1_01(service: str, dtd_of_1_01: etree.DTD) -> None:
+def test_any_ncip_2_message_is_written_valid_against_the_1_01_dtd(service: str, dtd_of_1_01: etree.DTD) -> None:
     for seed in range(4):
         said = anything(RENAMED.get(service, service), random.Random(seed))
         assert isinstance(said, Mapping)

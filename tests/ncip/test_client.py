@@ -95,20 +95,20 @@ def test_every_document_is_valid(send: Notification, xsd: etree.XMLSchema) -> No
 
 
 @pytest.mark.parametrize(("name", "send", "at", "due"), SAME, ids=[row[0] for row in SAME])
-def test_our_document_equals_the_example(name: str, send: Notification, at: str, due: str) -> None:
+def test_document_to_a_partner_equals_the_example(name: str, send: Notification, at: str, due: str) -> None:
     message = written(send, partner_message(send, at, due))
     assert message is not None
     assert decode(encode(message, DIALECTS["direct"])).fields == example(name)
 
 
 @pytest.mark.parametrize(("send", "name"), ALIKE, ids=[row[1] for row in ALIKE])
-def test_document_of_a_lender_has_the_shape_of_the_example(send: Notification, name: str) -> None:
+def test_document_from_a_lender_has_the_structure_of_the_example(send: Notification, name: str) -> None:
     message = written(send)
     assert message is not None
     assert shape(decode(encode(message, DIALECTS["direct"])).fields) == shape(example(name))
 
 
-def test_lender_does_not_learn_the_patron_unless_its_row_says_so() -> None:
+def test_lender_gets_no_patron_data_unless_configured() -> None:
     rows = (Partner("CUHK", "", user_sent=kind) for kind in ("institution", "patron"))
     messages = [make_document(partner_message(Notification.ASK_LENDER), row, "HKU", "") for row in rows]
     told = [message.text("UserId/UserIdentifierValue") for message in messages if message]
@@ -143,7 +143,7 @@ def replied(service: str = "RequestItemResponse", status: int = 200, wait: int =
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_refused_credentials_are_a_fault_of_the_channel_whatever_the_body_says(status: int) -> None:
+def test_refused_credentials_are_a_channel_fault_regardless_of_the_body(status: int) -> None:
     problem: Fields = {"ProblemType": "Anything", "ProblemDetail": "JWT subject does not match"}
     for reply in (HttpReply(status, "text/html", b"<html>log in</html>"), replied(status=status, Problem=[problem])):
         found = delivered(reply)
@@ -157,7 +157,7 @@ def test_partner_with_its_own_request_numbers_gets_them() -> None:
     assert (len(usual.given), len(own.given)) == (0, 1)
 
 
-def test_partner_that_knows_systems_gets_our_system() -> None:
+def test_partner_that_uses_system_ids_gets_ours() -> None:
     message = make_document(partner_message(Notification.ASK_LENDER), replace(CUHK, from_system_id="HKU-SYSTEM"), "HKU", "")
     assert message is not None
     assert message.text("InitiationHeader/FromSystemId") == "HKU-SYSTEM"
@@ -173,13 +173,13 @@ def test_partner_that_knows_systems_gets_our_system() -> None:
     ],
 )
 @pytest.mark.parametrize(("our_user", "named"), [("", "HKU-INST"), ("ILL-0042", "ILL-0042")])
-def test_partner_gets_the_user_identifier_it_knows(send: Notification, our_user: str, named: str) -> None:
+def test_partner_gets_its_own_user_identifier(send: Notification, our_user: str, named: str) -> None:
     message = make_document(partner_message(send), replace(CUHK, our_user=our_user), "HKU", "")
     assert message is not None
     assert (message.text("UserId/AgencyId"), message.text("UserId/UserIdentifierValue")) == ("CUHK", named)
 
 
-def test_partner_gets_its_own_card_with_a_refusal() -> None:
+def test_refusal_contains_the_partners_institutional_card() -> None:
     message = make_document(
         partner_message(Notification.TELL_BORROWER_DECLINED), replace(CUHK, institutional_card="ILL-CUHK"), "HKU", ""
     )
@@ -234,7 +234,7 @@ ANSWERS: dict[str, tuple[HttpReply | Exception, DeliveryResult]] = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_reply_is_classified_as_one_outcome(name: str) -> None:
+def test_every_reply_is_classified_as_exactly_one_outcome(name: str) -> None:
     reply, answer = ANSWERS[name]
     assert delivered(reply) == answer
 
@@ -245,16 +245,16 @@ def test_malformed_reply_leaves_the_outcome_unknown(body: bytes, status: int) ->
     assert delivered(HttpReply(status, "text/html", body, 0)).kind == "unknown"
 
 
-def test_last_resort_problem_of_mod_ncip_is_retried() -> None:
+def test_mod_ncip_catch_all_problem_is_retried() -> None:
     assert delivered(HttpReply(500, "application/xml", b"<Problem><message>NPE</message></Problem>", 0)).kind == "later"
 
 
-def test_temporary_problem_precedes_a_final_one() -> None:
+def test_temporary_problem_takes_precedence_over_a_permanent_one() -> None:
     both: Value = [{"ProblemType": "Unknown Item"}, {"ProblemType": "Temporary Processing Failure"}]
     assert delivered(replied(Problem=both)).kind == "later"
 
 
-def test_a_document_carries_the_partners_secret_to_its_url_in_its_time() -> None:
+def test_document_is_posted_to_the_partner_url_with_its_secret_and_timeout() -> None:
     script = Script(replied())
     finished(NcipClient(script, "HKU", {"CUHK": "a-secret"}).deliver(partner_message(Notification.ASK_LENDER), CUHK))
     ((url, body, timeout_s),) = script.given
@@ -263,20 +263,20 @@ def test_a_document_carries_the_partners_secret_to_its_url_in_its_time() -> None
     assert header.text("InitiationHeader/FromAgencyAuthentication") == "a-secret"
 
 
-def test_message_outside_the_flow_is_settled_without_a_document() -> None:
+def test_message_outside_the_flow_is_settled_without_sending() -> None:
     assert delivered(NotSent("nobody calls"), Notification.TELL_LENDER_RETURNED).kind == "accepted"
 
 
-def test_partner_without_a_url_refuses_so_that_the_next_is_asked() -> None:
+def test_partner_without_a_url_counts_as_a_refusal() -> None:
     assert delivered(replied(), partner=Partner("CUHK", "")).kind == "refused"
 
 
-def test_due_date_in_a_reply_is_its_day_in_hong_kong() -> None:
+def test_due_date_in_a_reply_is_converted_to_the_hong_kong_date() -> None:
     reply = replied("RenewItemResponse", ItemId=COPY, DateDue="2017-04-20T15:59:59Z")
     assert delivered(reply, Notification.ASK_LENDER_TO_RENEW).due == date(2017, 4, 20)
 
 
-def test_every_document_expects_the_response_of_its_service() -> None:
+def test_every_document_expects_the_response_to_its_service() -> None:
     for send in DOCUMENTS:
         message = written(send)
         if message is not None:
@@ -314,33 +314,33 @@ def again(
     return answer, [decode(body).service for _, body, _ in post.given]
 
 
-def test_partner_with_look_ups_is_asked_whether_it_has_the_request() -> None:
+def test_partner_with_lookups_is_queried_before_resending() -> None:
     answer, told = again(Replies(replied("LookupRequestResponse", RequestId=NUMBER)))
     assert (answer.kind, told) == ("already", ["LookupRequest"])
 
 
-def test_request_unknown_to_the_partner_is_sent_again() -> None:
+def test_request_unknown_to_the_partner_is_resent() -> None:
     answer, told = again(Replies(refused("Unknown Request"), replied(RequestId=NUMBER)))
     assert (answer.kind, told) == ("accepted", ["LookupRequest", "RequestItem"])
 
 
-def test_look_up_without_a_reply_leaves_the_outcome_unknown() -> None:
+def test_lookup_without_a_reply_leaves_the_outcome_unknown() -> None:
     answer, told = again(Replies(NoReply("cut")))
     assert (answer.kind, told) == ("unknown", ["LookupRequest"])
 
 
-def test_partner_without_look_ups_gets_the_request_again() -> None:
+def test_request_is_resent_to_a_partner_without_lookups() -> None:
     answer, told = again(Replies(replied(RequestId=NUMBER)), asks=False)
     assert (answer.kind, told) == ("accepted", ["RequestItem"])
 
 
-def test_other_messages_are_sent_again_without_a_look_up() -> None:
+def test_other_messages_are_resent_without_a_lookup() -> None:
     answer, told = again(Replies(replied("ItemReceivedResponse")), Notification.TELL_LENDER_RECEIVED)
     assert (answer.kind, told) == ("accepted", ["ItemReceived"])
 
 
 @pytest.mark.parametrize("problem", ["Invalid Message Syntax Error", "protocol error"])
-def test_a_document_that_arrived_garbled_is_sent_again(problem: str) -> None:
+def test_document_garbled_in_transit_is_resent(problem: str) -> None:
     assert delivered(refused(problem)).kind == "later"
 
 
@@ -366,7 +366,7 @@ def test_every_document_is_timed_and_failures_counted_by_kind(name: str) -> None
     assert [kind for kind in kinds if value(metrics, "ncip_errors_total", "CUHK", kind)] == ([failure] if failure else [])
 
 
-def test_reply_valid_only_in_the_partners_form_is_accepted_and_reported() -> None:
+def test_reply_valid_only_in_the_partners_dialect_is_accepted_and_reported() -> None:
     body = b"<NCIPMessage><RequestItemResponse><Dance/></RequestItemResponse></NCIPMessage>"
     client = NcipClient(Script(HttpReply(200, XML, body, 0)), "HKU", {}, partial(note, Metrics()))
     with capture_logs() as logs:

@@ -63,14 +63,14 @@ def test_ncip_elements_are_read_beside_foreign_ones() -> None:
     assert message.texts("Ext/Ext") == ('<x:Note xmlns:x="urn:x"/>',)
 
 
-def test_an_ext_can_be_echoed_by_giving_its_value_to_the_reply() -> None:
+def test_ext_can_be_echoed_in_the_reply() -> None:
     message = received("<n:ReceivedBy><n:Lender/></n:ReceivedBy>")
     reply = encode(NcipMessage("ItemReceivedResponse", {"Ext": message.fields["Ext"]}), DIRECT)
     assert decode(reply).fields["Ext"] == message.fields["Ext"]
     assert b"ReceivedBy" in reply
 
 
-def test_an_element_of_another_vocabulary_is_written_as_it_is_beside_ncips_own() -> None:
+def test_foreign_element_is_written_unchanged_beside_ncip_elements() -> None:
     note = etree.fromstring('<x:Note xmlns:x="urn:x" kind="a">酒 &amp; <x:b/>tail</x:Note>')
     message = NcipMessage("ItemReceivedResponse", {"Ext": make_ext(note, etree.Element("Plain")) | {"ItemNote": ["torn"]}})
 
@@ -81,7 +81,7 @@ def test_an_element_of_another_vocabulary_is_written_as_it_is_beside_ncips_own()
     assert decode(encode(message, DIRECT)).fields == message.fields
 
 
-def test_an_element_in_an_ext_keeps_its_tail_and_its_parent_to_itself() -> None:
+def test_make_ext_does_not_modify_the_source_document() -> None:
     outside = etree.fromstring("<all><one/>tail</all>")
     assert make_ext(outside[0]) == {"Ext": ["<one/>"]}
     assert etree.tostring(outside) == b"<all><one/>tail</all>"
@@ -97,13 +97,13 @@ def test_invalid_xml_text_is_reported_by_its_path() -> None:
         encode(NcipMessage("ItemReceivedResponse", {"Ext": {"Ext": ["<a>"]}}), DIRECT)
 
 
-def test_text_stands_for_an_element_only_inside_an_ext() -> None:
+def test_text_is_parsed_as_an_element_only_inside_ext() -> None:
     with pytest.raises(ValueError, match="ItemReceivedResponse/Ext is any and cannot hold str"):
         encode(NcipMessage("ItemReceivedResponse", {"Ext": "<a/>"}), DIRECT)
 
 
 @pytest.mark.parametrize("space", ["http://www.extensiblecatalog.org/2011/ilsdi", NISO, ""])
-def test_a_service_in_the_ext_of_the_envelope_is_found_in_any_namespace_and_answered_there(space: str) -> None:
+def test_service_in_the_envelope_ext_is_found_in_any_namespace_and_answered_there(space: str) -> None:
     service = f'<LookupItemSet xmlns="{space}"><HoldingsSetId>7</HoldingsSetId></LookupItemSet>'
     message = decode(f'<n:NCIPMessage xmlns:n="{NISO}"><n:Ext>{service}</n:Ext></n:NCIPMessage>'.encode())
     reply = encode(NcipMessage("LookupItemSetResponse", {"NextItemToken": "8"}, extension=message.extension), DIRECT)
@@ -120,13 +120,13 @@ MIRRORS = {
 
 
 @pytest.mark.parametrize("case", MIRRORS)
-def test_the_dialect_says_whether_a_bare_document_gets_a_bare_reply(case: str) -> None:
+def test_bare_document_gets_a_bare_reply_only_if_the_dialect_says_so(case: str) -> None:
     dialect, came, goes = MIRRORS[case]
     assert decode(encode(NcipMessage("ItemShippedResponse", {}, namespaced=came), dialect)).namespaced is goes
 
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda row: row.name)
-def test_a_bare_reply_has_bare_attributes_and_a_namespaced_one_qualified(dialect: NcipDialect) -> None:
+def test_attributes_are_qualified_only_in_namespaced_replies(dialect: NcipDialect) -> None:
     root = etree.fromstring(encode(NcipMessage("ItemShippedResponse", {}, namespaced=False), dialect))
     spaces = {etree.QName(root).namespace, *(etree.QName(str(name)).namespace for name in root.attrib)}
     assert len(spaces) == 1

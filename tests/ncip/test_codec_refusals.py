@@ -120,7 +120,7 @@ def test_external_dtd_is_not_opened(tmp_path: Path) -> None:
     assert refusal(f"{start}{RENEWAL.format('&who;')}".encode()).detail == "entities are refused"
 
 
-def test_an_unknown_service_is_named_and_can_be_answered() -> None:
+def test_unknown_service_is_named_so_that_it_can_be_answered() -> None:
     bad = refusal(fixture("request-item.xml").replace(b"ns1:RequestItem>", b"ns1:LendUmbrella>"))
     assert (bad.problem, bad.service) == ("Unknown Service", "LendUmbrella")
     assert (bad.header.from_agency, bad.header.to_agency) == ("HKU", "LU")
@@ -131,12 +131,12 @@ def test_empty_request_names_the_missing_element() -> None:
     assert bad.detail == "RequestItem lacks UserId or AuthenticationInput, ItemId or BibliographicId"
 
 
-def test_a_refusal_does_not_repeat_a_password() -> None:
+def test_refusal_does_not_contain_a_password() -> None:
     body = fixture("lookup-user.xml").replace(b"0931", b"0931&oops")
     assert "0931" not in str(refusal(body))
 
 
-def test_refusal_has_the_version_for_the_reply() -> None:
+def test_refusal_knows_the_version_for_the_reply() -> None:
     bad = refusal(f'<n:NCIPMessage xmlns:n="{NISO}" n:version="{OLD}"><n:LendUmbrella/></n:NCIPMessage>'.encode())
     assert bad.version == OLD
 
@@ -166,14 +166,14 @@ def test_flipped_byte_causes_at_worst_a_refusal(at: int, byte: int) -> None:
         "<NCIPMessage>x</NCIPMessage>hunter2",
     ],
 )
-def test_error_is_described_by_its_place_without_content(document: str) -> None:
+def test_error_message_gives_its_location_without_content(document: str) -> None:
     with pytest.raises(BadDocument) as refused:
         decode(document.encode())
     assert "hunter2" not in f"{refused.value.detail} {refused.value!r} {refused.value.__cause__!r}"
     assert "hunter2" not in "".join(format_exception(refused.value))
 
 
-def test_place_is_an_element_name_number_line_and_column() -> None:
+def test_error_location_is_element_name_index_line_and_column() -> None:
     with pytest.raises(BadDocument) as refused:
         decode(b"<NCIPMessage>\n<a><b></a></NCIPMessage>")
     assert refused.value.detail == "not well-formed: ERR_TAG_NAME_MISMATCH (76) in line 2, column 11"

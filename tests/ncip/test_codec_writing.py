@@ -108,7 +108,7 @@ def filled(name: str, models: Mapping[str, Any], order: random.Random) -> Value:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_valid_content_is_written_valid_in_any_order_of_fields(
+def test_valid_content_is_written_valid_for_any_field_order(
     service: str, xsd: etree.XMLSchema, models: Mapping[str, Any]
 ) -> None:
     for seed in range(4):
@@ -118,7 +118,7 @@ def test_valid_content_is_written_valid_in_any_order_of_fields(
         xsd.assertValid(etree.fromstring(encode(NcipMessage(service, said), DIRECT)))
 
 
-def test_a_document_is_written_with_the_prefix_and_qualified_attributes() -> None:
+def test_document_is_written_with_the_prefix_and_qualified_attributes() -> None:
     written = encode(NcipMessage("LookupUserResponse", {"Problem": [{"ProblemType": Coded("Unknown User", "urn:s")}]}), DIRECT)
     assert written == (
         b"<?xml version='1.0' encoding='UTF-8'?>\n"
@@ -129,7 +129,7 @@ def test_a_document_is_written_with_the_prefix_and_qualified_attributes() -> Non
     )
 
 
-def test_a_peer_without_a_namespace_is_written_to_without_one() -> None:
+def test_no_namespace_is_written_to_a_peer_without_one() -> None:
     written = encode(NcipMessage("ItemShippedResponse", {}), replace(DIRECT, namespaced=False))
     assert written.partition(b"\n")[2] == (
         b'<NCIPMessage version="http://www.niso.org/schemas/ncip/v2_02/ncip_v2_02.xsd"><ItemShippedResponse/></NCIPMessage>'
@@ -145,7 +145,7 @@ def test_reply_has_the_version_of_the_request() -> None:
 
 
 @pytest.mark.parametrize("version", ["5.6", "", "http://www.niso.org/schemas/ncip/v2_03/ncip_v2_03.xsd"])
-def test_a_version_nobody_knows_is_answered_in_the_dialects_own(version: str) -> None:
+def test_unknown_version_is_answered_in_the_dialect_version(version: str) -> None:
     assert decode(encode(NcipMessage("ItemShippedResponse", {}, version=version), DIRECT)).version == DIRECT.version
 
 
@@ -154,7 +154,7 @@ def test_element_unknown_to_an_older_version_is_omitted() -> None:
     assert again.fields == {"ItemOptionalFields": {"CirculationStatus": "On Loan"}}
 
 
-def test_document_for_an_older_version_is_valid_there(xsd_of_2_0: etree.XMLSchema) -> None:
+def test_document_for_an_older_version_is_valid_in_that_version(xsd_of_2_0: etree.XMLSchema) -> None:
     said = decode(fixture("lookup-user-response.xml"))
     loans = [dict(loan.fields) | {"ReminderLevel": "1"} for loan in said.each("LoanedItem")]
     message = replace(said, fields={**said.fields, "LoanedItem": loans}, version=OLD)
@@ -173,7 +173,7 @@ def test_single_value_is_accepted_for_a_repeatable_element() -> None:
 
 
 @pytest.mark.parametrize("letter", ["\0", "\x04", "\x1f", "\x7f", "\ud800", "\ufffe", "\uffff"])
-def test_a_character_that_no_document_may_have_becomes_a_blank(letter: str) -> None:
+def test_character_not_allowed_in_xml_becomes_a_blank(letter: str) -> None:
     written = encode(NcipMessage("ItemShippedResponse", {"Problem": [{"ProblemDetail": f"a{letter}b"}]}), DIRECT)
     assert decode(written).text("Problem/ProblemDetail") == "a b"
 
@@ -200,13 +200,13 @@ def test_programming_error_is_reported_by_its_path(error: str) -> None:
         encode(NcipMessage(service, said), DIRECT)
 
 
-def test_a_dialect_of_a_version_nobody_knows_is_not_written() -> None:
+def test_dialect_with_an_unknown_version_is_not_written() -> None:
     with pytest.raises(ValueError, match=r"dialect 'direct' writes '5\.6'"):
         encode(NcipMessage("ItemShippedResponse", {}), replace(DIRECT, version="5.6"))
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_masked_documents_show_no_hidden_value(name: str) -> None:
+def test_masked_document_contains_no_hidden_value(name: str) -> None:
     message = decode(fixture(name))
     nodes = etree.fromstring(fixture(name)).iter(f"{{{NISO}}}*")
     hidden = {node.text for node in nodes if node.text and ELEMENTS[etree.QName(node).localname].hidden}

@@ -23,11 +23,11 @@ VERSIONS = {
 
 
 @pytest.mark.parametrize(("version", "expected"), VERSIONS.items())
-def test_the_file_at_the_end_of_a_version_says_which_schema_it_is(version: str, expected: int | None) -> None:
+def test_schema_is_identified_by_the_file_name_at_the_end_of_the_version(version: str, expected: int | None) -> None:
     assert minor(version) == expected
 
 
-def test_the_configuration_can_name_these_dialects() -> None:
+def test_configuration_accepts_every_dialect_name() -> None:
     assert {name: row.flow for name, row in DIALECTS.items()} == {
         "direct": "direct",
         "broker": "broker",
@@ -37,11 +37,11 @@ def test_the_configuration_can_name_these_dialects() -> None:
     }
 
 
-def test_every_row_is_found_by_its_own_name() -> None:
+def test_every_dialect_is_found_by_its_name() -> None:
     assert [row.name for row in DIALECTS.values()] == list(DIALECTS)
 
 
-def test_only_inn_reach_is_spoken_to_in_ncip_1_and_without_a_namespace() -> None:
+def test_only_inn_reach_gets_ncip_1_without_a_namespace() -> None:
     assert {name: (row.minor, row.namespaced) for name, row in DIALECTS.items()} == {
         "direct": (2, True),
         "broker": (2, True),
@@ -51,11 +51,11 @@ def test_only_inn_reach_is_spoken_to_in_ncip_1_and_without_a_namespace() -> None
     }
 
 
-def test_the_prefix_is_the_one_that_clients_search_for() -> None:
+def test_documents_use_the_prefix_clients_search_for() -> None:
     assert {row.prefix for row in DIALECTS.values() if row.name != "koha"} == {"ns1"}
 
 
-def test_koha_finds_the_names_as_they_stand_and_white_space_before_the_service() -> None:
+def test_koha_gets_unprefixed_names_and_white_space_before_the_service() -> None:
     written = encode(NcipMessage("ItemShippedResponse", {}), DIALECTS["koha"]).decode()
 
     assert written.splitlines()[1:] == [
@@ -65,11 +65,11 @@ def test_koha_finds_the_names_as_they_stand_and_white_space_before_the_service()
     ]
 
 
-def test_only_a_broker_is_answered_bare_when_it_wrote_bare() -> None:
+def test_only_a_broker_gets_a_bare_reply_to_a_bare_document() -> None:
     assert {name for name, row in DIALECTS.items() if row.mirrors} == {"broker"}
 
 
-def test_every_version_that_is_offered_is_known() -> None:
+def test_every_offered_version_is_known() -> None:
     assert [(minor(version), version_1(version) is not None) for version in SUPPORTED] == [
         (None, True),
         (None, True),
@@ -87,7 +87,7 @@ NAMED = {
 
 
 @pytest.mark.parametrize(("version", "public"), NAMED.items())
-def test_a_version_of_ncip_1_brings_its_doctype(version: str, public: str) -> None:
+def test_ncip_1_version_has_its_doctype(version: str, public: str) -> None:
     dtd = version_1(version)
     assert dtd is not None
     assert (dtd, dtd.system, dtd.public, dtd.late) == (version, version, public, "1.01" in public)
@@ -98,6 +98,6 @@ def test_later_versions_are_not_ncip_1(version: str) -> None:
     assert version_1(version) is None
 
 
-def test_version_in_the_doctype_of_a_peer_is_kept() -> None:
+def test_doctype_version_of_a_peer_is_kept() -> None:
     received = Dtd("1", "urn:mine", "-//Mine//EN")
     assert version_1(received) is received

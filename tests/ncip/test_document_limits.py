@@ -105,7 +105,7 @@ class Counted:
 
 @settings(max_examples=example_count(150))
 @given(document=monsters())
-def test_accepted_document_is_within_every_limit_by_another_parser(document: bytes) -> None:
+def test_accepted_document_is_within_every_limit_according_to_another_parser(document: bytes) -> None:
     if find_exceeded_limit(document, LIMITS):
         return
     try:
@@ -194,7 +194,7 @@ def read(document: bytes, limits: DocumentLimits) -> None:
 
 @settings(max_examples=example_count(100))
 @given(document=monsters())
-def test_reading_makes_a_bounded_number_of_steps_for_each_node(document: bytes) -> None:
+def test_parser_takes_a_bounded_number_of_steps_per_node(document: bytes) -> None:
     WALKS.nodes = 0
     nodes = document.count(b"<") + document.count(b"=") + 1
     with watched():
@@ -238,13 +238,13 @@ def test_value_at_the_limit_is_accepted(piece: bytes, most: int, said: str) -> N
     assert (find_exceeded_limit(piece * most, LIMITS), find_exceeded_limit(piece * (most + 1), LIMITS)) == ("", said)
 
 
-def test_attributes_are_limited_by_element() -> None:
+def test_attributes_are_limited_per_element() -> None:
     one = b" ".join(b'a%d="1"' % n for n in range(17))
     assert find_exceeded_limit(b"<a " + one[: one.rindex(b" ")] + b"/>", LIMITS) == ""
     assert find_exceeded_limit(b"<a " + one + b"/>", LIMITS) == "more than 16 attributes in one element"
 
 
-def test_equals_signs_and_apostrophes_in_texts_are_no_attributes() -> None:
+def test_equals_signs_and_apostrophes_in_text_are_not_counted_as_attributes() -> None:
     assert find_exceeded_limit(b"<a>" + b"=" * 5_000 + b"</a><b>" + b"don't " * 5_000 + b"</b>", LIMITS) == ""
 
 

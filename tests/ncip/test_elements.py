@@ -74,21 +74,21 @@ def before(model: Model) -> Iterator[tuple[str, str]]:
             yield from ((first, then) for first in names(part) for rest in parts[at + 1 :] for then in names(rest))
 
 
-def test_the_table_has_the_elements_of_the_schema() -> None:
+def test_table_has_every_element_of_the_schema() -> None:
     assert ELEMENTS.keys() == schema("schema_2_02.json").keys()
 
 
 COMPLEX = {name: element for name, element in ELEMENTS.items() if element.kind == "complex"}
 
 
-def test_element_has_the_kind_of_the_schema() -> None:
+def test_element_kind_matches_the_schema() -> None:
     assert {name: element.kind for name, element in ELEMENTS.items()} == {
         name: "any" if name == "Ext" else "complex" if row["kind"] == "complex" else KINDS[row.get("type")]
         for name, row in schema("schema_2_02.json").items()
     }
 
 
-def test_element_has_the_children_of_the_schema() -> None:
+def test_element_children_match_the_schema() -> None:
     places = {
         (name, child): (low > 0, high > 1) if child != "Ext" else (False, False)  # of the two in EnumerationLevelInstance one
         for name in COMPLEX
@@ -100,7 +100,7 @@ def test_element_has_the_children_of_the_schema() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(COMPLEX))
-def test_children_are_in_an_order_of_the_schema(name: str) -> None:
+def test_child_order_is_valid_in_the_schema(name: str) -> None:
     order = list(ELEMENTS[name].children)
     wanted = {pair for pair in before(schema("schema_2_02.json")[name]["model"]) if pair[0] != pair[1]}
     settled = {pair for pair in wanted if (pair[1], pair[0]) not in wanted}
@@ -109,7 +109,7 @@ def test_children_are_in_an_order_of_the_schema(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(COMPLEX))
-def test_child_has_the_version_that_introduced_it(name: str) -> None:
+def test_child_names_the_version_that_introduced_it(name: str) -> None:
     history = [schema(version) for version in VERSIONS]
     known = [set(names(version[name]["model"])) if name in version else None for version in history]
     first = {
@@ -126,7 +126,7 @@ def test_every_child_is_an_element_with_a_row_of_its_own() -> None:
     assert {child for element in ELEMENTS.values() for child in element.children} <= ELEMENTS.keys()
 
 
-def test_no_name_stands_in_two_rows() -> None:
+def test_element_names_are_unique() -> None:
     sections = [(section, row) for section, text in read_content("2_02").items() for row in split_rows(text)]
     written = Counter(name for section, (margin, words) in sections for name in (words if section == "leaves" else margin))
     assert [name for name, times in written.items() if times > 1] == []
@@ -136,7 +136,7 @@ def test_only_complex_elements_have_children() -> None:
     assert {element.kind for element in ELEMENTS.values() if element.children} == {"complex"}
 
 
-def test_passwords_are_secret_and_people_are_personal() -> None:
+def test_passwords_are_marked_secret_and_names_personal() -> None:
     assert {name for name, element in ELEMENTS.items() if element.secret} == set(SECRET)
     assert {name for name, element in ELEMENTS.items() if element.personal} == set(PERSONAL.split())
 
@@ -146,7 +146,7 @@ def test_secret_and_personal_elements_are_hidden() -> None:
     assert shown == [True, True, True, False]
 
 
-def test_another_version_is_another_table() -> None:
+def test_each_version_has_its_own_table() -> None:
     first = parse_elements(
         "UniqueItemId\n    UniqueAgencyId ItemIdentifierValue\n", "text\n    UniqueAgencyId ItemIdentifierValue\n"
     )

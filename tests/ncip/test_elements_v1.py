@@ -74,18 +74,18 @@ def late(part: ContentPart) -> set[str]:
     return inside | ({part.name} if part.late else set())
 
 
-def test_the_tables_have_the_elements_of_the_dtd() -> None:
+def test_tables_have_every_element_of_the_dtd() -> None:
     assert (CONTENT.keys() | KINDS.keys()) - LATER_ELEMENTS == elements().keys() - {"NCIPMessage"}
 
 
-def test_content_of_an_element_is_the_grammar_of_the_dtd() -> None:
+def test_element_content_matches_the_dtd() -> None:
     dtd = {name: elements()[name]["dtd"] for name in CONTENT.keys() - LATER_ELEMENTS}
     assert {name: rendered(CONTENT[name]) for name in dtd} == {
         name: grammar if grammar.startswith("(") else f"({grammar})" for name, grammar in dtd.items()
     }
 
 
-def test_element_without_structure_has_the_kind_of_the_dtd() -> None:
+def test_kind_of_a_simple_element_matches_the_dtd() -> None:
     other = {"empty": "empty", PAIR: "scheme"}
     dtd = {name: elements()[name] for name in KINDS.keys() - LATER_ELEMENTS}
     assert {name: KINDS[name] for name in dtd} == {
@@ -93,7 +93,7 @@ def test_element_without_structure_has_the_kind_of_the_dtd() -> None:
     }
 
 
-def test_the_services_are_those_under_the_root_and_the_pair_of_1_01() -> None:
+def test_services_are_those_under_the_root_plus_two_of_1_01() -> None:
     said = elements()["NCIPMessage"]["dtd"].strip("()").split(" | ")
     assert {*said, "LookupRequest", "LookupRequestResponse"} == SERVICES
 
@@ -111,18 +111,18 @@ def test_every_row_is_used() -> None:
     assert CONTENT.keys() | KINDS.keys() == used
 
 
-def test_no_name_stands_in_two_rows() -> None:
+def test_element_names_are_unique() -> None:
     sections = [(section, row) for section, text in read_content("1_0").items() for row in split_rows(text)]
     written = Counter(name for section, (margin, words) in sections for name in (words if section == "leaves" else margin))
     assert [name for name, times in written.items() if times > 1] == []
 
 
-def test_every_element_of_ncip_1_is_one_of_ncip_2() -> None:
+def test_every_ncip_1_element_maps_to_an_ncip_2_element() -> None:
     every = CONTENT.keys() | KINDS.keys()
     assert {name for name in every if RENAMED.get(name, name) not in ELEMENTS} == every & GONE
 
 
-def test_content_of_an_element_is_allowed_in_ncip_2() -> None:
+def test_mapped_content_is_allowed_in_ncip_2() -> None:
     places = {(name, child) for name in CONTENT.keys() - GONE - {"Problem"} for child in CONTENT[name].names - GONE}
     wrong = [
         (name, child)
@@ -132,21 +132,21 @@ def test_content_of_an_element_is_allowed_in_ncip_2() -> None:
     assert wrong == []
 
 
-def test_value_has_the_same_kind_in_ncip_2() -> None:
+def test_mapped_value_has_the_same_kind_in_ncip_2() -> None:
     same = {name: KINDS[name] for name in KINDS.keys() - GONE}
     loosened = {"ReminderLevel": "count"}  # 2.02: 0 is a level too
     assert {name: ELEMENTS[RENAMED.get(name, name)].kind for name in same} == same | loosened
 
 
 @pytest.mark.parametrize(("at", "path"), VISIBLE.items())
-def test_visible_elements_have_a_place_in_both_versions(at: tuple[str, str], path: str) -> None:
+def test_visible_elements_exist_in_both_versions(at: tuple[str, str], path: str) -> None:
     holder, name = at
     assert name in CONTENT[holder].names
     assert path.partition("/")[0] in ELEMENTS[holder].children
     assert path.rpartition("/")[2] == RENAMED[name]
 
 
-def test_no_name_is_changed_into_one_that_does_not_exist() -> None:
+def test_every_renamed_element_exists() -> None:
     assert RENAMED.keys() <= CONTENT.keys() | KINDS.keys()
     assert set(RENAMED.values()) <= ELEMENTS.keys()
 
@@ -155,12 +155,12 @@ def test_every_value_with_a_scheme_has_a_default() -> None:
     assert SCHEMES.keys() == {name for name, kind in KINDS.items() if kind == "scheme"}
 
 
-def test_a_number_is_filled_with_one_of_its_kind() -> None:
+def test_numeric_placeholder_matches_its_type() -> None:
     assert {kind: str(int(kind == "ordinal")) for kind in ("integer", "count", "ordinal")} == FILLING
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMES))
-def test_a_default_scheme_is_the_published_one(name: str) -> None:
+def test_default_scheme_is_the_published_one(name: str) -> None:
     theirs = {"VisibleUserIdentifierType": "UserIdentifierType", "VisibleItemIdentifierType": "ItemIdentifierType"}
     theirs |= {"ProcessingErrorType": "GeneralProcessingError", "MessagingErrorType": "MessagingError"}
     listed = schema("schemes_v1.json").get(f"Version1{theirs.get(name, name)}")

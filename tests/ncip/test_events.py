@@ -31,7 +31,7 @@ UG1 = {"AgencyId": "HKU", "UserIdentifierValue": "UG1"}
 
 
 @pytest.mark.parametrize("status", CIRCULATION_STATUS)
-def test_library_reports_about_its_own_item_in_any_case(world: World, status: str) -> None:
+def test_agency_of_an_item_is_case_insensitive(world: World, status: str) -> None:
     world.ask(CUHK, "CirculationStatusUpdated", ItemId=copy(CUHK, "C1"), CirculationStatus=status.upper())
     holding = world.store.now(lambda unit: unit.holdings.find(ItemKey(CUHK, "C1")))
     assert holding is not None
@@ -44,7 +44,7 @@ def test_unknown_status_is_refused_with_its_value(world: World) -> None:
 
 
 @pytest.mark.parametrize("what", REPORTED)
-def test_borrower_can_report_only_our_items(world: World, what: str) -> None:
+def test_borrower_can_only_report_items_of_ours(world: World, what: str) -> None:
     lent = {"side": Side.LENDING, "patron": "", "item_agency": "HKU", "item_barcode": "K9", "placed_by": "", "placed_id": ""}
     world.put(P.AT_BORROWER, **lent, wire_agency=CUHK, wire_id="c-1")
     said: Any = {"DateReportedReturned": "2017-03-01T00:00:00Z"} if what == "ItemReportedReturned" else True
@@ -62,7 +62,7 @@ def change(world: World, agency: str, **fields: Any) -> NcipMessage:
     return world.ask(agency, "UpdateRequestItem", RequestId=number(DISCOVERY, "d-77"), AddRequestFields=fields)
 
 
-def test_request_is_accepted_only_for_places_with_delivery(world: World) -> None:
+def test_request_is_accepted_only_for_locations_with_delivery(world: World) -> None:
     world.place()
     assert problem(change(world, DISCOVERY, PickupLocation="MARS")) == "Element Rule Violated"
 
@@ -73,7 +73,7 @@ def test_request_can_be_changed_by_its_owner_only(world: World) -> None:
     assert world.request("R1").need_before is None
 
 
-def test_a_change_without_a_copy_names_the_request_in_its_place(world: World) -> None:
+def test_change_without_an_item_identifies_the_request_instead(world: World) -> None:
     world.place()
     reply = change(world, DISCOVERY, NeedBeforeDate="2017-05-01T04:00:00Z")
     assert (reply.text("ItemId/ItemIdentifierType"), reply.text("ItemId/ItemIdentifierValue")) == ("ILL Request Id", "R1")
@@ -90,13 +90,13 @@ def charge(world: World, cents: str, reference: str, agency: str = BROKER) -> Nc
     return world.ask(agency, "CreateUserFiscalTransaction", UserId=UG1, FiscalTransactionInformation=about)
 
 
-def test_a_reference_is_charged_once_and_never_for_another_sum(world: World) -> None:
+def test_charge_reference_is_applied_once_and_refused_with_another_amount(world: World) -> None:
     found = [problem(charge(world, *row)) for row in (("500", "f-1"), ("500", "f-2"), ("700", "f-1"))]
     assert found == ["", "", "Element Rule Violated"]
     assert [row["cents"] for row in world.rows(FINES)] == [500, 500]
 
 
-def test_another_systems_reference_is_another(world: World) -> None:
+def test_same_reference_from_another_system_is_a_different_event(world: World) -> None:
     charge(world, "500", "f-1")
     charge(world, "600", "f-1", DISCOVERY)
     assert [row["cents"] for row in world.rows(FINES)] == [500, 600]
@@ -109,7 +109,7 @@ def test_invalid_amount_is_refused(world: World, cents: str) -> None:
 
 
 @given(st.integers(0, 9_999_999))
-def test_minor_units_and_decimals_mean_the_same(cents: int) -> None:
+def test_minor_units_and_decimals_are_equivalent(cents: int) -> None:
     said = (str(cents), f"{cents // 100}.{cents % 100:02}")
     assert {read_cents(NcipMessage("", {"Amount": {"MonetaryValue": text}})) for text in said} == {cents}
 
@@ -117,7 +117,7 @@ def test_minor_units_and_decimals_mean_the_same(cents: int) -> None:
 # ---- a broker's records
 
 
-def test_a_broker_announces_describes_and_hands_over_a_book(world: World) -> None:
+def test_broker_creates_updates_and_hands_over_an_item(world: World) -> None:
     about = {"BibliographicDescription": {"Title": "Botchan"}, "RequestId": number(BROKER, "q-1")}
     made = world.ask(BROKER, "CreateItem", **about)
     assert made.text("ItemId/ItemIdentifierValue") == "q-1"
@@ -129,7 +129,7 @@ def test_a_broker_announces_describes_and_hands_over_a_book(world: World) -> Non
     assert (world.request("R1").patron, world.request("R1").position) == ("UG1", P.RECEIVED)
 
 
-def test_a_broker_announces_the_same_book_twice_and_another_under_its_barcode_never(world: World) -> None:
+def test_broker_may_create_an_item_twice_but_not_another_under_its_barcode(world: World) -> None:
     asks = [{"BibliographicDescription": {"Title": name}, "ItemId": copy(BROKER, "T1")} for name in ("Kokoro", "Botchan")]
     assert [problem(world.ask(BROKER, "CreateItem", **ask)) for ask in (asks[0], asks[0], asks[1])] == [
         "",
@@ -138,13 +138,13 @@ def test_a_broker_announces_the_same_book_twice_and_another_under_its_barcode_ne
     ]
 
 
-def test_an_announced_book_that_never_came_is_deleted(world: World) -> None:
+def test_announced_item_that_never_arrived_is_deleted(world: World) -> None:
     world.ask(BROKER, "CreateItem", ItemId=copy(BROKER, "T1"), BibliographicDescription={"Title": "Kokoro"})
     assert problem(world.ask(BROKER, "DeleteItem", ItemId=copy(BROKER, "T1"))) == ""
     assert world.request("R1").position is P.CLOSED
 
 
-def test_a_broker_takes_back_the_loan_to_a_patron(world: World) -> None:
+def test_broker_undoes_a_checkout(world: World) -> None:
     hold = {"RequestedActionType": "Hold For Pickup", "UserId": UG1, "ItemId": copy(BROKER, "T1")}
     world.ask(BROKER, "AcceptItem", RequestId=number(BROKER, "q-1"), **hold)
     world.ask(BROKER, "CheckOutItem", UserId=UG1, ItemId=copy(BROKER, "T1"))
@@ -154,7 +154,7 @@ def test_a_broker_takes_back_the_loan_to_a_patron(world: World) -> None:
 
 
 @pytest.mark.parametrize("service", ["CheckInItem", "DeleteItem", "RecallItem", "UndoCheckOutItem"])
-def test_broker_cannot_change_requests_of_another(world: World, service: str) -> None:
+def test_broker_cannot_change_requests_of_another_broker(world: World, service: str) -> None:
     world.put(P.ON_LOAN, due=date(2017, 3, 16))
     assert problem(world.ask(BROKER, service, ItemId=copy("CUHK", "C1"))) == "Unknown Item"
     assert world.request("R1").position is P.ON_LOAN
@@ -166,16 +166,16 @@ def test_broker_cannot_change_requests_of_another(world: World, service: str) ->
 @pytest.mark.parametrize(
     ("value", "ours"), [("i1234567", True), (".i12345678", True), ("K9", False), ("item9", False), ("i", False)]
 )
-def test_an_item_number_of_the_central_begins_with_i_and_a_digit(value: str, ours: bool) -> None:
+def test_central_item_number_begins_with_i_and_a_digit(value: str, ours: bool) -> None:
     assert is_central_number(value) == ours
 
 
 @pytest.mark.parametrize(("joined", "alone"), [("30001HKALL1", "30001"), ("30001", "30001"), ("HKALL1", "HKALL1")])
-def test_a_barcode_and_its_library_are_taken_apart(joined: str, alone: str) -> None:
+def test_barcode_and_library_are_separated(joined: str, alone: str) -> None:
     assert without_library(joined, CENTRAL) == alone
 
 
-def test_the_central_cannot_place_a_request_for_a_patron_who_may_not(world: World) -> None:
+def test_central_request_for_an_ineligible_patron_is_refused(world: World) -> None:
     late = {"AgencyId": "HKU", "UserIdentifierValue": "LATE"}
     wish = {"ItemId": copy(CENTRAL, "i1"), "RequestType": "Loan", "RequestScopeType": "Item"}
     reply = world.ask(CENTRAL, "ItemRequested", UserId=late, **wish)
@@ -195,7 +195,7 @@ def test_unannounced_item_is_received(world: World) -> None:
 # ---- Ext
 
 
-def test_a_number_in_the_ext_of_a_notification_goes_back_and_nothing_foreign_with_it(world: World) -> None:
+def test_reply_echoes_the_request_number_in_ext_but_no_foreign_elements(world: World) -> None:
     world.place()
     wire = number("HKU", world.request("R1").wire_id)
     shipped_by = etree.fromstring('<x:ShippedBy xmlns:x="urn:nncipp"><x:Lender/></x:ShippedBy>')

@@ -34,18 +34,18 @@ def partner(dialect: str) -> Partner:
 
 
 @pytest.mark.parametrize("flow", FLOWS)
-def test_every_flow_decides_about_every_message(flow: str) -> None:
+def test_every_flow_covers_every_message(flow: str) -> None:
     assert FLOWS[flow].keys() == DOCUMENTS.keys()
 
 
-def test_every_dialect_follows_a_flow_that_there_is() -> None:
+def test_every_dialect_names_an_existing_flow() -> None:
     assert {row.flow for row in DIALECTS.values()} == FLOWS.keys()
 
 
 @pytest.mark.parametrize("item", [COPY, None], ids=["copy", "title"])
 @pytest.mark.parametrize("send", DOCUMENTS)
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_every_document_is_valid_in_the_version_of_its_dialect(dialect: str, send: Notification, item: ItemKey | None) -> None:
+def test_every_document_is_valid_in_its_dialect_version(dialect: str, send: Notification, item: ItemKey | None) -> None:
     message = make_document(partner_message(send, item=item), partner(dialect), "HKU", "a-secret")
     if message is not None and (item or send in {Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER}):
         body = encode(message, DIALECTS[dialect])
@@ -86,18 +86,18 @@ def test_partner_is_contacted_by_its_own_flow(dialect: str, send: Notification) 
 
 @pytest.mark.parametrize("dialect", ["broker", "innreach"])
 @pytest.mark.parametrize("send", [Notification.ASK_LENDER, Notification.CANCEL_AT_LENDER])
-def test_partner_that_placed_the_request_is_not_asked_for_it(dialect: str, send: Notification) -> None:
+def test_partner_that_placed_a_request_does_not_receive_it(dialect: str, send: Notification) -> None:
     assert make_document(partner_message(send, wire_agency="THEM"), partner(dialect), "HKU", "") is None
 
 
-def test_lender_does_not_learn_the_patron_in_any_flow() -> None:
+def test_lender_gets_no_patron_data_in_any_flow() -> None:
     said = {name: make_document(partner_message(Notification.ASK_LENDER), partner(name), "HKU", "") for name in DIALECTS}
     users = {name: message.text("UserId/UserIdentifierValue") for name, message in said.items() if message}
     assert users == dict.fromkeys(DIALECTS.keys() - {"openrs"}, "HKU-INST")  # OpenRS is asked for nothing
 
 
 @pytest.mark.parametrize("dialect", ["broker", "innreach"])
-def test_message_outside_the_flow_counts_as_delivered_and_nothing_is_sent(dialect: str) -> None:
+def test_message_outside_the_flow_counts_as_delivered_without_sending(dialect: str) -> None:
     async def post(_url: str, _body: bytes, _timeout_s: float) -> HttpReply:
         raise AssertionError("nothing is posted")
 

@@ -35,7 +35,7 @@ LOAN = {"RequestType": "Loan", "RequestScopeType": "Bibliographic Item"}
 # ---- who may ask
 
 
-def test_every_row_of_the_table_is_a_known_service() -> None:
+def test_every_handler_row_names_a_known_service() -> None:
     assert HANDLERS.keys() <= SHAPES.keys()
 
 
@@ -49,14 +49,14 @@ def test_every_row_of_the_table_is_a_known_service() -> None:
         ("MUTE", "", "10.0.0.7", "Agency Authentication Failed"),
     ],
 )
-def test_only_an_agency_with_its_own_secret_from_its_own_address_is_answered(
+def test_agency_is_answered_only_with_its_secret_from_its_address(
     world: World, agency: str, secret: str, address: str, says: str
 ) -> None:
     reply = world.send(world.document(agency, "LookupUser", secret, UserId=UG1), Peer(address))
     assert (reply.service, problem(reply)) == ("LookupUserResponse", says)
 
 
-def test_document_without_a_header_gets_a_problem_naming_it(world: World) -> None:
+def test_document_without_a_header_gets_a_problem_naming_the_header(world: World) -> None:
     reply = world.send(encode(NcipMessage("LookupUser", {"UserId": UG1}), DIALECTS["direct"]))
     assert problem(reply) == "Needed Data Missing"
 
@@ -107,12 +107,12 @@ def _charge(unit: Any, cents: int) -> None:
     unit.connection.execute(insert(FINES), row)
 
 
-def test_an_unknown_patron_is_unknown(world: World) -> None:
+def test_unknown_patron_is_unknown(world: World) -> None:
     reply = world.ask(DISCOVERY, "LookupUser", UserId={"AgencyId": "HKU", "UserIdentifierValue": "X"})
     assert (problem(reply), reply.text("Problem/ProblemValue")) == ("Unknown User", "X")
 
 
-def test_the_patron_of_another_library_is_unknown(world: World) -> None:
+def test_patron_of_another_library_is_unknown(world: World) -> None:
     assert problem(world.ask(DISCOVERY, "LookupUser", UserId={**UG1, "AgencyId": "CUHK"})) == "Unknown User"
 
 
@@ -126,13 +126,13 @@ def test_wrong_card_and_wrong_pin_get_the_same_reply(world: World, card: str, pi
     assert problem(reply) == (f"{says} Authentication Failed" if says else "")
 
 
-def test_a_copy_of_ours_tells_its_state(world: World) -> None:
+def test_lookup_of_our_item_returns_its_status(world: World) -> None:
     reply = world.ask(CUHK, "LookupItem", ItemId=copy("HKU", "K9"))
     assert reply.text("ItemOptionalFields/CirculationStatus") == "Available On Shelf"
     assert reply.text("ItemOptionalFields/BibliographicDescription/Title") == "酒徒"
 
 
-def test_a_copy_is_found_by_the_request_that_it_is_for(world: World) -> None:
+def test_item_is_found_by_its_request(world: World) -> None:
     world.put(P.ON_LOAN, due=date(2017, 3, 16))
     reply = world.ask(DISCOVERY, "LookupItem", RequestId=number(DISCOVERY, "d-1"))
     assert reply.text("ItemId/ItemIdentifierValue") == "C1"
@@ -171,7 +171,7 @@ def test_sender_name_of_an_unknown_caller_is_logged(world: World) -> None:
     assert [(line["peer"], line.get("claimed")) for line in logs] == [("unknown", "CUKH"), (CUHK, None)]
 
 
-def test_unknown_callers_cannot_flood_the_log_and_are_counted(world: World) -> None:
+def test_log_lines_about_unknown_callers_are_limited_and_counted(world: World) -> None:
     question: Any = {"AgencyId": "HKU", "AgencyElementType": ["Organization Name Information"]}
     with capture_logs() as logs:
         for _ in range(LINES_A_MINUTE + 20):
@@ -196,7 +196,7 @@ def test_unknown_callers_cannot_flood_the_log_and_are_counted(world: World) -> N
 # ---- agencies in another case
 
 
-def test_an_agency_is_known_in_whatever_case_it_is_written(world: World) -> None:
+def test_agency_is_case_insensitive(world: World) -> None:
     wish: Any = {"UserId": {**UG1, "AgencyId": "hku"}, "BibliographicId": [DUNE], "RequestId": number("Hku-Discovery", "d-9")}
     reply = world.send(world.document("hku-discovery", "RequestItem", "d-key", **wish, **LOAN))
     assert (problem(reply), reply.text("ResponseHeader/ToAgencyId/AgencyId")) == ("", "hku-discovery")
@@ -215,7 +215,7 @@ def test_an_agency_is_known_in_whatever_case_it_is_written(world: World) -> None
 # ---- the number in Ext
 
 
-def test_caller_finds_its_number_in_every_reply_when_its_row_says_so(world: World) -> None:
+def test_every_reply_echoes_the_callers_request_number_if_configured(world: World) -> None:
     world.admit(CUHK, request_id_in_ext=True)
     wire = number(CUHK, "7:SUPPLIER")
 

@@ -72,7 +72,7 @@ def connected() -> tuple[Partner, Sending]:
     return partner, sending
 
 
-def test_document_is_sent_with_its_length_and_our_name() -> None:
+def test_document_is_sent_with_content_length_and_user_agent() -> None:
     partner, _ = connected()
     head, _, body = partner.wire.value().partition(b"\r\n\r\n")
     lines = {line.lower() for line in head.split(b"\r\n")}
@@ -81,7 +81,7 @@ def test_document_is_sent_with_its_length_and_our_name() -> None:
     assert f"user-agent: hkall-gateway/{__version__}".encode() in lines
 
 
-def test_documents_of_one_conversation_leave_with_one_trace() -> None:
+def test_documents_of_one_request_share_a_trace_id() -> None:
     sent = []
     for corr in ("c-1", "c-1", "c-2"):
         with log_context(corr_id=corr):
@@ -93,7 +93,7 @@ def test_documents_of_one_conversation_leave_with_one_trace() -> None:
     assert first == second == trace_id("c-1") != other
 
 
-def test_our_credentials_are_renewed_for_each_document() -> None:
+def test_credentials_are_generated_for_each_document() -> None:
     partner, proofs = Partner(), iter(["Bearer one", "Bearer two"])
     agent = Agent.usingEndpointFactory(Clock(), partner)  # type: ignore[no-untyped-call]  # twisted.web has no types
     post = AgentPost(Clock(), agent).proving(lambda: next(proofs))
@@ -112,7 +112,7 @@ def fetched(partner: Partner) -> list[Any]:
     return seen
 
 
-def test_a_page_is_fetched() -> None:
+def test_get_returns_the_body() -> None:
     partner = Partner()
     seen = fetched(partner)
     partner.accept()
@@ -121,12 +121,12 @@ def test_a_page_is_fetched() -> None:
     assert seen == [HttpReply(200, 'application/xml; charset="utf-8"', b"<ok>")]
 
 
-def test_a_page_that_cannot_be_fetched_fails_in_one_way() -> None:
+def test_get_raises_one_error_type_for_every_failure() -> None:
     (seen,) = fetched(Partner(ConnectError("refused")))  # type: ignore[no-untyped-call]  # nor has twisted.internet.error
     assert (seen.type, seen.value.kind) == (NotSent, "connect")
 
 
-def test_a_response_is_handed_on_whatever_its_status() -> None:
+def test_response_is_returned_for_any_status() -> None:
     partner, sending = connected()
     partner.say(b"HTTP/1.1 503 Busy\r\nRetry-After: 120\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nlater")
     assert sending.result == HttpReply(503, "text/plain", b"later", 120)
@@ -143,27 +143,27 @@ def test_a_response_is_handed_on_whatever_its_status() -> None:
         ("today", "Wed, 01 Mar 2017 02:02:00 GMT", 0),
     ],
 )
-def test_busy_peer_may_name_a_time_by_its_own_clock(date: str, until: str, wait_s: int) -> None:
+def test_retry_after_date_is_relative_to_the_peers_clock(date: str, until: str, wait_s: int) -> None:
     partner, sending = connected()
     partner.say(f"HTTP/1.1 503 Busy\r\nDate: {date}\r\nRetry-After: {until}\r\nContent-Length: 0\r\n\r\n".encode())
     assert sending.result.retry_after_s == wait_s
 
 
-def test_a_response_in_many_pieces_is_one() -> None:
+def test_response_received_in_chunks_is_reassembled() -> None:
     partner, sending = connected()
     for byte in OK:
         partner.say(bytes([byte]))
     assert sending.result.body == b"<ok>"
 
 
-def test_connection_close_ends_the_response_of_an_old_peer() -> None:
+def test_connection_close_ends_a_response_without_a_length() -> None:
     partner, sending = connected()
     partner.say(b"HTTP/1.0 200 OK\r\nContent-Type: application/xml\r\n\r\n<ok>")
     partner.hang_up()
     assert sending.result.body == b"<ok>"
 
 
-def test_a_redirect_is_not_followed() -> None:
+def test_redirect_is_not_followed() -> None:
     partner, sending = connected()
     partner.say(b"HTTP/1.1 302 Found\r\nLocation: http://evil.test/\r\nContent-Length: 0\r\n\r\n")
     assert sending.result.status == 302
@@ -180,12 +180,12 @@ FAILED: tuple[tuple[Exception, str], ...] = (
 
 
 @pytest.mark.parametrize(("error", "kind"), FAILED)
-def test_refused_connection_sent_nothing_and_has_a_reason(error: Exception, kind: str) -> None:
+def test_refused_connection_is_reported_as_not_sent_with_a_reason(error: Exception, kind: str) -> None:
     result = Sending(Partner(error)).result
     assert (type(result), result.kind) == (NotSent, kind)
 
 
-def test_a_connection_that_does_not_come_in_time_sent_nothing() -> None:
+def test_connect_timeout_is_reported_as_not_sent() -> None:
     sending = Sending(Partner())
     sending.clock.advance(21)
     assert isinstance(sending.result, NotSent)
@@ -215,7 +215,7 @@ def test_silent_peer_times_out_and_is_disconnected(said: bytes) -> None:
     assert partner.wire.disconnecting
 
 
-def test_a_reply_without_end_is_cut_off() -> None:
+def test_endless_reply_is_cut_off() -> None:
     partner, sending = connected()
     partner.say(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"x" * 1001)
     assert isinstance(sending.result, NoReply)
@@ -228,7 +228,7 @@ def test_reply_that_is_not_http_leaves_the_outcome_unknown() -> None:
     assert isinstance(sending.result, NoReply)
 
 
-def test_an_address_of_another_kind_sent_nothing() -> None:
+def test_url_with_another_scheme_is_reported_as_not_sent() -> None:
     post = AgentPost(Clock(), Agent(Clock()))  # type: ignore[no-untyped-call]  # twisted.web has no types
     results: list[Any] = []
     ensureDeferred(post("gopher://cuhk.test/", b"<doc/>", 20.0)).addBoth(results.append)
@@ -245,11 +245,11 @@ def test_an_address_of_another_kind_sent_nothing() -> None:
         (";;;", None),
     ],
 )
-def test_a_charset_is_read_from_the_content_type(said: str, named: str | None) -> None:
+def test_charset_is_read_from_the_content_type(said: str, named: str | None) -> None:
     assert charset(said) == named
 
 
-def test_a_reply_in_pieces_of_a_byte_is_given_up() -> None:
+def test_reply_in_single_byte_pieces_is_abandoned() -> None:
     partner, sending = connected()
     partner.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     partner.say(b"1\r\na\r\n" * 1_500)
@@ -257,7 +257,7 @@ def test_a_reply_in_pieces_of_a_byte_is_given_up() -> None:
     assert "pieces" in str(sending.result) or "bytes" in str(sending.result)
 
 
-def test_a_content_type_of_a_reply_may_be_anything() -> None:
+def test_reply_may_have_any_content_type() -> None:
     partner, sending = connected()
     partner.say(b"HTTP/1.1 200 OK\r\nContent-Type: \xff\xfe\r\nContent-Length: 4\r\n\r\n<ok>")
     assert sending.result.body == b"<ok>"

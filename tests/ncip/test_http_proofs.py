@@ -73,38 +73,38 @@ TOKEN = HttpProof(bearer_hash="hash of t0ken")
         ("Digest username=x", HttpCredentials("digest")),
     ],
 )
-def test_header_is_parsed_by_its_scheme(header: str, said: HttpCredentials | None) -> None:
+def test_authorization_header_is_parsed_by_its_scheme(header: str, said: HttpCredentials | None) -> None:
     assert parse_authorization(header) == said
 
 
 @given(st.text())
-def test_any_header_is_parsed_without_an_error(header: str) -> None:
+def test_any_authorization_header_is_parsed_without_an_error(header: str) -> None:
     found = parse_authorization(header)
     assert (found is None) is not bool(header.strip())
     assert found is None or header.strip().casefold().startswith(found.scheme)
 
 
-def test_representations_contain_no_secret() -> None:
+def test_repr_contains_no_secret() -> None:
     assert "s3cret" not in repr(parse_authorization(basic("vufind", "s3cret")))
     assert "hash" not in repr(NAMED)
 
 
-def test_each_scheme_has_its_own_challenge() -> None:
+def test_each_auth_scheme_has_its_own_challenge() -> None:
     assert challenge(frozenset({"basic", "bearer"})) == ('Bearer realm="NCIP"', 'Basic realm="NCIP", charset="UTF-8"')
 
 
 # ---- Basic and a bearer's secret
 
 
-def test_name_and_password_of_a_row_authenticate_it(world: World) -> None:
+def test_basic_credentials_authenticate_their_partner(world: World) -> None:
     assert Door(world, NAMED).ask(basic("vufind", "s3cret")) == ""
 
 
-def test_a_row_without_a_login_is_named_by_its_agency(world: World) -> None:
+def test_login_name_defaults_to_the_agency(world: World) -> None:
     assert Door(world, HttpProof(password_hash="hash of s3cret")).ask(basic(DISCOVERY, "s3cret")) == ""
 
 
-def test_bearer_secret_authenticates_its_row(world: World) -> None:
+def test_bearer_secret_authenticates_its_partner(world: World) -> None:
     assert Door(world, TOKEN).ask("Bearer t0ken") == ""
 
 
@@ -137,17 +137,17 @@ def test_valid_credentials_get_no_challenge(world: World) -> None:
     assert services.challenges == []
 
 
-def test_rows_without_http_authentication_get_no_challenge(world: World) -> None:
+def test_partner_without_http_authentication_gets_no_challenge(world: World) -> None:
     services = Door(world, NAMED)
     assert services.ask("", sender=CUHK) == FAILED
     assert services.challenges == []
 
 
-def test_credentials_are_valid_for_their_own_agency_only(world: World) -> None:
+def test_credentials_are_valid_only_for_their_own_agency(world: World) -> None:
     assert Door(world, NAMED).ask(basic("vufind", "s3cret"), sender=CUHK) == FAILED
 
 
-def test_credentials_from_another_network_are_not_compared(world: World) -> None:
+def test_credentials_from_another_network_are_not_checked(world: World) -> None:
     services = Door(world, NAMED)
     assert services.ask(basic("vufind", "s3cret"), address="192.0.2.1") == FAILED
     assert services.compared == []
@@ -163,7 +163,7 @@ def test_address_does_not_authenticate_beside_wrong_credentials(world: World) ->
     assert [services.ask(""), services.ask(basic("vufind", "wrong"))] == ["", FAILED]
 
 
-def test_even_right_credentials_are_refused_after_ten_wrong_ones(world: World) -> None:
+def test_correct_credentials_are_refused_after_ten_wrong_attempts(world: World) -> None:
     services = Door(world, NAMED)
     for _ in range(10):
         assert services.ask(basic("vufind", "wrong")) == FAILED
@@ -174,7 +174,7 @@ def test_even_right_credentials_are_refused_after_ten_wrong_ones(world: World) -
     assert value(world.services.metrics, "wrong_proofs_total", DISCOVERY) == 10
 
 
-def test_wrong_credentials_are_counted_by_row_whatever_its_name(world: World) -> None:
+def test_wrong_credentials_are_counted_per_partner(world: World) -> None:
     services = Door(world, NAMED)
     for turn in range(10):
         assert services.ask(basic("vufind", f"guess {turn}"), sender=DISCOVERY if turn % 2 else "") == FAILED
@@ -182,7 +182,7 @@ def test_wrong_credentials_are_counted_by_row_whatever_its_name(world: World) ->
     assert value(world.services.metrics, "wrong_proofs_total", DISCOVERY) == 10
 
 
-def test_waiting_for_the_challenge_is_not_a_guess(world: World) -> None:
+def test_request_without_credentials_is_not_counted_as_wrong(world: World) -> None:
     services = Door(world, NAMED)
     for _ in range(12):
         assert [services.ask(""), services.ask(basic("vufind", "s3cret"))] == [FAILED, ""]
@@ -191,7 +191,7 @@ def test_waiting_for_the_challenge_is_not_a_guess(world: World) -> None:
 # ---- without InitiationHeader
 
 
-def test_a_login_names_the_sender_where_the_document_does_not(world: World) -> None:
+def test_login_identifies_the_sender_when_the_document_does_not(world: World) -> None:
     services = Door(world, NAMED)
     with capture_logs() as lines:
         assert services.ask(basic("vufind", "s3cret"), sender="") == ""
@@ -206,24 +206,24 @@ def test_invalid_login_identifies_no_sender(world: World, header: str) -> None:
 
 
 @pytest.mark.parametrize("sender", ["", DISCOVERY])
-def test_an_unknown_login_costs_a_comparison_as_a_known_one_does(world: World, sender: str) -> None:
+def test_unknown_login_takes_as_long_as_a_known_one(world: World, sender: str) -> None:
     services = Door(world, NAMED)
     services.ask(basic("nobody", "s3cret"), sender=sender)
     assert services.compared == ["ncip nobody at 10.0.0.7"]
 
 
-def test_sender_without_credentials_is_challenged_when_its_address_has_some(world: World) -> None:
+def test_sender_without_credentials_is_challenged_if_its_address_has_credentials(world: World) -> None:
     services = Door(world, NAMED)
     assert [services.ask("", sender=""), services.ask("", sender="", address="192.0.2.1")] == ["Needed Data Missing"] * 2
     assert services.challenges == [('Basic realm="NCIP", charset="UTF-8"',)]
 
 
-def test_document_without_a_sender_belongs_to_the_row_that_allows_it(world: World) -> None:
+def test_document_without_a_sender_is_assigned_to_the_partner_that_allows_it(world: World) -> None:
     assert Door(world, TOKEN, without_header=True).ask("Bearer t0ken", sender="") == ""
     assert Door(world, HttpProof(), without_header=True, by_address=True).ask("", sender="") == ""
 
 
-def test_row_without_a_sender_must_still_authenticate(world: World) -> None:
+def test_partner_without_a_sender_must_still_authenticate(world: World) -> None:
     services = Door(world, TOKEN, without_header=True)
     assert [services.ask("Bearer wrong", sender=""), services.ask("", sender="")] == [FAILED, FAILED]
     assert services.challenges == [('Bearer realm="NCIP"',)] * 2
@@ -244,7 +244,7 @@ def later(world: World) -> World:
     return world
 
 
-def test_signed_token_authenticates_and_identifies_its_row(later: World) -> None:
+def test_signed_token_authenticates_and_identifies_its_partner(later: World) -> None:
     services = Door(later, signed(peer.public("rsa", "k1")), CUHK)
     assert [services.ask(f"Bearer {peer.token()}", sender=CUHK), services.ask(f"Bearer {peer.token()}", sender="")] == ["", ""]
 
@@ -263,12 +263,12 @@ def test_token_with_unavailable_keys_does_not_count_as_wrong(later: World) -> No
     assert services.challenges == []
 
 
-def test_a_row_may_take_signed_tokens_and_a_plain_secret(later: World) -> None:
+def test_partner_may_use_signed_tokens_and_a_plain_secret(later: World) -> None:
     services = Door(later, signed(peer.public("rsa", "k1"), bearer_hash="hash of t0ken"), CUHK)
     assert [services.ask("Bearer t0ken", sender=CUHK), services.ask(f"Bearer {peer.token()}", sender=CUHK)] == ["", ""]
 
 
-def test_sender_identified_by_its_token_finds_its_number_in_the_reply(later: World) -> None:
+def test_reply_to_a_sender_identified_by_token_echoes_its_number(later: World) -> None:
     services = Door(later, signed(peer.public("rsa", "k1")), CUHK, request_id_in_ext=True).world.services
     number = {"AgencyId": CUHK, "RequestIdentifierValue": "7:SUPPLIER"}
     document = encode(NcipMessage("LookupRequest", {"RequestId": number}), DIALECTS["direct"])

@@ -189,13 +189,13 @@ class Twin:
 # ---- another document for the same event
 
 
-def test_another_document_about_a_received_item_succeeds_alike(world: World) -> None:
+def test_different_document_about_a_received_item_gets_the_same_reply(world: World) -> None:
     reply = [world.ask("RESHARE", "AcceptItem", UserId=UG1, PickupLocation=place, **HOLD) for place in ("A", "B")]
     assert reply[0].fields == reply[1].fields
     assert len(world.rows(REQUESTS)) == len(world.rows(NOTICES)) == 1
 
 
-def test_a_barcode_that_comes_a_second_time_under_another_request_is_another_request(world: World) -> None:
+def test_same_barcode_with_another_request_number_is_another_request(world: World) -> None:
     world.ask("RESHARE", "AcceptItem", UserId=UG1, **HOLD)
     world.ask("RESHARE", "DeleteItem", ItemId=copy("RESHARE", "T1"))
     again = world.ask("RESHARE", "AcceptItem", UserId=UG1, **{**HOLD, "RequestId": number("RESHARE", "q-2")})

@@ -52,11 +52,11 @@ def test_library_cannot_place_a_request_in_the_name_of_another(world: World, num
 
 
 @pytest.mark.parametrize("numbered", ["CUHK", "cuhk", ""])
-def test_library_numbers_its_requests_under_any_spelling_of_its_name(world: World, numbered: str) -> None:
+def test_request_numbers_are_accepted_under_any_spelling_of_the_agency(world: World, numbered: str) -> None:
     assert problem(borrow(world, CUHK, numbered)) == ""
 
 
-def test_additional_agency_is_accepted_when_the_row_lists_it(world: World) -> None:
+def test_additional_agency_is_accepted_when_configured(world: World) -> None:
     world.admit(CUHK, request_agencies=("CUHK-LAW",))
     assert problem(borrow(world, CUHK, "CUHK-LAW")) == ""
 
@@ -75,7 +75,7 @@ ACCEPT = {"RequestedActionType": "Hold For Pickup", "UserId": UG1}
         ("CUHK", ("CUHK",), ""),
     ],
 )
-def test_a_broker_passes_on_the_numbers_of_libraries_without_a_row_and_of_those_that_its_row_names(
+def test_broker_may_use_numbers_of_unconfigured_libraries_and_of_its_listed_agencies(
     world: World, numbered: str, row: tuple[str, ...], says: str
 ) -> None:
     world.admit(BROKER, request_agencies=row)
@@ -116,13 +116,13 @@ def to(world: World, *agencies: str) -> NcipMessage:
 
 
 @pytest.mark.parametrize("agencies", [("HKU",), ("hku",), (), ("HKU-ILL",)])
-def test_document_for_any_of_our_names_is_answered(world: World, agencies: tuple[str, ...]) -> None:
+def test_document_addressed_to_any_of_our_agencies_is_answered(world: World, agencies: tuple[str, ...]) -> None:
     world.services = replace(world.services, other_names=("hku-ill",))
     assert problem(to(world, *agencies)) == ""
 
 
 @pytest.mark.parametrize("agency", ["LU", "CUHK", "HKU-ILL", "HKU2"])
-def test_document_for_another_agency_is_refused_with_our_name(world: World, agency: str) -> None:
+def test_document_for_another_agency_is_refused_with_our_agency(world: World, agency: str) -> None:
     reply = to(world, agency)
     told = [reply.text(f"Problem/{name}") for name in ("ProblemType", "ProblemElement", "ProblemValue")]
     assert told == ["Unknown Agency", "ToAgencyId", agency]
@@ -192,7 +192,7 @@ def test_broker_without_a_pin_or_an_open_request_gets_eligibility_and_blocks_onl
     assert value(world.services.metrics, "patron_lookups_total", agency, "eligibility") == 2
 
 
-def test_broker_with_a_pin_an_open_request_or_its_row_gets_the_name(world: World) -> None:
+def test_broker_with_a_pin_an_open_request_or_permission_gets_the_name(world: World) -> None:
     assert "Chan Tai Man" in with_name(world, AuthenticationInput=[proof("PIN", "1234")])
     world.put(P.RECEIVED, partner=CENTRAL, item_barcode="T1", item_agency=CENTRAL)
     assert with_name(world) == ""
@@ -216,13 +216,13 @@ def guess(world: World, agency: str, secret: str, address: str = "10.0.0.7") -> 
 
 
 @pytest.mark.parametrize("secret", ["guess", "l-key", "d-key"])
-def test_wrong_secret_and_secret_of_another_get_the_same_reply(world: World, secret: str) -> None:
+def test_wrong_secret_and_another_partners_secret_get_the_same_reply(world: World, secret: str) -> None:
     reply, other = guess(world, CUHK, secret), guess(world, CUHK, "nothing like it")
     assert problem(reply) == FAILED
     assert reply.fields == other.fields
 
 
-def test_credentials_for_an_agency_from_an_address_are_refused_after_too_many_wrong_ones(world: World) -> None:
+def test_credentials_are_refused_per_agency_and_address_after_too_many_failures(world: World) -> None:
     found = [problem(guess(world, CUHK, f"guess {number}")) for number in range(WRONG_PROOFS)]
     assert found == [FAILED] * WRONG_PROOFS
     assert problem(guess(world, CUHK, "c-key")) == problem(guess(world, CUHK, "guess")) == LATER
@@ -240,7 +240,7 @@ def test_address_that_tries_many_agencies_is_locked_out(world: World) -> None:
     assert problem(guess(world, CUHK, "c-key", "10.0.0.8")) == ""
 
 
-def test_the_wrong_proofs_of_one_ipv6_network_count_together(world: World) -> None:
+def test_wrong_credentials_from_one_ipv6_network_count_together(world: World) -> None:
     for attempt in range(WRONG_PROOFS_OF_AN_ADDRESS):
         guess(world, f"ATLANTIS-{attempt}", "guess", f"2001:db8::{attempt:x}")
     assert problem(guess(world, CUHK, "c-key", "2001:db8::ffff")) == LATER

@@ -51,26 +51,26 @@ def kids(keys: Any, kid: str, now: datetime = NOW) -> list[str]:
     return [] if found is None else [str(key.kid) for key in found.keys]
 
 
-def test_keys_are_fetched_once_while_tokens_find_theirs() -> None:
+def test_keys_are_fetched_once_while_every_token_finds_its_key() -> None:
     web = Web(page("a"))
     keys = UrlKeys(URL, web.get)
     assert [kids(keys, "a"), kids(keys, "a", NOW + timedelta(minutes=59))] == [["a"], ["a"]]
     assert web.asked == 1
 
 
-def test_after_an_hour_they_are_fetched_again() -> None:
+def test_keys_are_refetched_after_an_hour() -> None:
     web = Web(page("a"), page("a", "b"))
     keys = UrlKeys(URL, web.get)
     assert [kids(keys, "a"), kids(keys, "a", NOW + timedelta(hours=1))] == [["a"], ["a", "b"]]
 
 
-def test_a_new_key_of_the_peer_is_found_a_minute_later() -> None:
+def test_new_key_of_the_peer_is_found_within_a_minute() -> None:
     web = Web(page("a"), page("b"))
     keys = UrlKeys(URL, web.get)
     assert [kids(keys, "a"), kids(keys, "b"), kids(keys, "b", NOW + timedelta(minutes=1))] == [["a"], ["a"], ["b"]]
 
 
-def test_invented_key_numbers_cause_one_fetch_a_minute() -> None:
+def test_unknown_key_ids_cause_at_most_one_fetch_per_minute() -> None:
     web = Web(page("a"), page("a"))
     keys = UrlKeys(URL, web.get)
     for second in range(119):
@@ -96,7 +96,7 @@ def test_failed_fetch_keeps_the_previous_keys(failed: bytes | HttpReply | Except
     assert [kids(keys, "a"), kids(keys, "a", NOW + timedelta(hours=2))] == [["a"], ["a"]]
 
 
-def test_missing_keys_are_fetched_again_after_a_minute() -> None:
+def test_missing_keys_are_refetched_after_a_minute() -> None:
     web = Web(NotSent("no"), page("a"))
     keys = UrlKeys(URL, web.get)
     assert [kids(keys, "a"), kids(keys, "a"), kids(keys, "a", NOW + timedelta(minutes=1))] == [[], [], ["a"]]
@@ -129,11 +129,11 @@ def test_token_with_a_known_key_does_not_wait_for_a_fetch() -> None:
     assert (kids(keys, "a", NOW + timedelta(minutes=2)), len(asked)) == (["a"], 2)
 
 
-def test_a_command_fetches_nothing() -> None:
+def test_command_line_does_not_fetch_keys() -> None:
     assert kids(UrlKeys(URL, no_get), "a") == []
 
 
-def test_a_file_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
+def test_changed_key_file_is_reloaded(tmp_path: Path) -> None:
     path = tmp_path / "peer.json"
     path.write_bytes(page("a"))
     keys = FileKeys(path)
@@ -155,7 +155,7 @@ def test_damaged_or_missing_file_keeps_the_previous_keys(tmp_path: Path) -> None
     assert kids(keys, "a") == ["a"]
 
 
-def test_a_private_key_and_a_shared_one_are_refused() -> None:
+def test_private_and_symmetric_keys_are_refused() -> None:
     for key in (RSAKey.generate_key(2048), OctKey.generate_key(256)):
         with pytest.raises(ValueError, match="private or a symmetric"):
             key_set(json.dumps({"keys": [key.as_dict(private=True)]}))

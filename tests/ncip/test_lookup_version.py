@@ -24,7 +24,7 @@ def schema() -> etree.XMLSchema:
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_our_own_document_comes_back_the_same(name: str) -> None:
+def test_own_document_round_trips(name: str) -> None:
     message = decode((OURS / name).read_bytes())
     again = decode(encode(message, DIRECT))
     assert (again, again.version, again.notes) == (message, message.version, ())
@@ -38,7 +38,7 @@ def test_written_document_is_valid_in_every_dialect(name: str, dialect: str, sch
         assert schema.validate(etree.fromstring(document)), schema.error_log
 
 
-def test_sender_and_recipient_have_the_place_common_to_every_service() -> None:
+def test_sender_and_recipient_are_where_every_service_has_them() -> None:
     message = decode((OURS / "lookup-version.xml").read_bytes())
     agency = message.each("InitiationHeader/FromAgencyId")[0].fields["AgencyId"]
     assert isinstance(agency, Coded)
@@ -65,12 +65,12 @@ def test_supported_versions_can_be_written(schema: etree.XMLSchema) -> None:
         f'<n:NCIPMessage xmlns:n="{NISO}" n:version="x"><n:LookupVersion/></n:NCIPMessage>',
     ],
 )
-def test_the_question_is_understood_inside_an_ncip_message_too(body: str) -> None:
+def test_lookup_version_inside_an_ncip_message_is_understood(body: str) -> None:
     message = decode(body.encode())
     assert (message.service, message.fields, message.notes) == ("LookupVersion", {}, ("LookupVersion inside NCIPMessage",))
 
 
-def test_a_question_from_nobody_is_written_with_empty_agencies(schema: etree.XMLSchema) -> None:
+def test_lookup_version_without_a_sender_has_empty_agencies(schema: etree.XMLSchema) -> None:
     body = encode(NcipMessage("LookupVersion", {}), DIRECT)
     schema.assertValid(etree.fromstring(body))
     assert decode(body).fields == {}

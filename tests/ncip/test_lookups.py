@@ -47,7 +47,7 @@ def test_only_requested_elements_are_returned(world: World) -> None:
     assert reply.fields.keys() == {"ResponseHeader", "RequestId", "ItemId", "RequestStatusType", "Ext", "ItemOptionalFields"}
 
 
-def test_a_request_is_found_by_its_copy(world: World) -> None:
+def test_request_is_found_by_its_item(world: World) -> None:
     world.put(P.ON_LOAN, due=date(2017, 3, 16))
     ask = {"UserId": {"AgencyId": "HKU", "UserIdentifierValue": "UG1"}, "ItemId": copy("CUHK", "C1"), "RequestType": "Loan"}
     reply = world.ask(DISCOVERY, "LookupRequest", **ask)
@@ -62,7 +62,7 @@ def test_lender_sees_its_request_without_the_patron(world: World) -> None:
     assert (problem(reply), reply.text("UserId/UserIdentifierValue")) == ("", "CUHK-INST")
 
 
-def test_a_borrower_sees_its_request(world: World) -> None:
+def test_borrower_sees_its_request(world: World) -> None:
     lent = {"side": Side.LENDING, "patron": "", "item_agency": "HKU", "item_barcode": "K9", "placed_by": "", "placed_id": ""}
     world.put(P.PAGED, **lent, wire_agency=CUHK, wire_id="c-1")
     assert problem(world.ask(CUHK, "LookupRequest", RequestId=number(CUHK, "c-1"))) == ""
@@ -84,25 +84,25 @@ def barcodes(reply: NcipMessage) -> list[str]:
     return list(reply.texts("BibInformation/HoldingsSet/ItemInformation/ItemId/ItemIdentifierValue"))
 
 
-def test_our_own_systems_see_every_librarys_copies(world: World) -> None:
+def test_own_clients_see_items_of_every_library(world: World) -> None:
     reply = world.ask(DISCOVERY, "LookupItemSet", BibliographicId=[title("b1"), title("blend")])
     assert barcodes(reply) == ["C1", "L1", "K9"]
     assert [one.text("HoldingsSetId") for one in reply.each("BibInformation/HoldingsSet")] == ["b1@CUHK", "b1@LU", "blend@HKU"]
 
 
-def test_partner_sees_our_items_only(world: World) -> None:
+def test_partner_sees_only_our_items(world: World) -> None:
     reply = world.ask(CUHK, "LookupItemSet", BibliographicId=[title("b1"), title("blend")])
     assert barcodes(reply) == ["K9"]
     assert reply.texts("BibInformation/Problem/ProblemValue") == ("b1",)
 
 
-def test_copies_are_found_by_themselves_and_unknown_ones_stand_among_them(world: World) -> None:
+def test_item_set_lookup_returns_known_items_and_a_problem_per_unknown_item(world: World) -> None:
     reply = world.ask(DISCOVERY, "LookupItemSet", ItemId=[copy("CUHK", "C1"), copy("CUHK", "X"), copy("LU", "L1")])
     assert barcodes(reply) == ["C1", "L1"]
     assert reply.texts("BibInformation/Problem/ProblemValue") == ("X",)
 
 
-def test_a_copy_that_a_request_holds_says_what_it_is_doing(world: World) -> None:
+def test_item_in_use_by_a_request_shows_its_circulation_status(world: World) -> None:
     world.put(P.ON_LOAN, due=date(2017, 3, 16))
     reply = world.ask(DISCOVERY, "LookupItemSet", BibliographicId=[title("b1")])
     said = reply.texts("BibInformation/HoldingsSet/ItemInformation/ItemOptionalFields/CirculationStatus")
@@ -110,7 +110,7 @@ def test_a_copy_that_a_request_holds_says_what_it_is_doing(world: World) -> None
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])
-def test_pages_add_up_to_the_whole_list(world: World, most: int) -> None:
+def test_pages_together_contain_the_whole_list(world: World, most: int) -> None:
     found, token, pages = list[str](), "", 0
     while pages == 0 or token:
         more = {"NextItemToken": token} if token else {}
@@ -130,7 +130,7 @@ def test_foreign_paging_token_is_refused(world: World, token: str) -> None:
 # ---- ourselves
 
 
-def test_our_own_agency_is_described_as_requested(world: World) -> None:
+def test_own_agency_is_described_as_requested(world: World) -> None:
     kinds = ["Organization Name Information", "Application Profile Supported Type"]
     reply = world.ask(CUHK, "LookupAgency", AgencyId="HKU", AgencyElementType=kinds)
     assert reply.text("OrganizationNameInformation/OrganizationName") == "HKU Libraries"
@@ -150,7 +150,7 @@ VERSIONS = b"""<NCIPVersionMessage version="http://www.niso.org/ncip/v1_0/imp1/x
 
 
 @pytest.mark.parametrize("body", [VERSIONS, b"<NCIPMessage><LookupVersion/></NCIPMessage>"], ids=["standard", "Koha"])
-def test_version_look_up_needs_no_authentication(world: World, body: bytes) -> None:
+def test_version_lookup_needs_no_authentication(world: World, body: bytes) -> None:
     reply = finished(respond(world.services, body, None, Peer("192.0.2.1")))
     assert_valid(reply)
     said = decode(reply)
@@ -159,7 +159,7 @@ def test_version_look_up_needs_no_authentication(world: World, body: bytes) -> N
     assert set(said.texts("ServiceSupported")) == HANDLERS.keys() | {"LookupVersion"}
 
 
-def test_a_partners_institutional_card_is_a_user_with_nothing_against_it(world: World) -> None:
+def test_institutional_card_of_a_partner_is_a_user_without_blocks(world: World) -> None:
     partner = Partner("CUHK", "The Chinese University", institutional_card="ILL-CUHK")
     world.store.now(lambda unit: unit.partners.write((partner,)))
     user = {"AgencyId": "HKU", "UserIdentifierValue": "ILL-CUHK"}
@@ -170,7 +170,7 @@ def test_a_partners_institutional_card_is_a_user_with_nothing_against_it(world: 
     assert "OK" in seen.texts("UserOptionalFields/UserPrivilege/UserPrivilegeStatus/UserPrivilegeStatusType")
 
 
-def test_our_client_can_look_up_our_patrons_only(world: World) -> None:
+def test_own_client_can_only_look_up_our_patrons(world: World) -> None:
     world.store.now(
         lambda unit: unit.partners.write((Partner("CUHK", "The Chinese University", institutional_card="ILL-CUHK"),))
     )

@@ -29,7 +29,7 @@ LOANS = NcipMessage(
 )
 
 
-def test_every_initiation_of_the_standard_has_one_row() -> None:
+def test_every_initiation_message_of_the_standard_has_one_row() -> None:
     initiations = {name for name in ELEMENTS["NCIPMessage"].children if f"{name}Response" in ELEMENTS}
     assert sorted(service for *_, services in ROWS for service in services.split()) == sorted(initiations)
 
@@ -39,7 +39,7 @@ def test_there_are_five_lookups_twenty_two_updates_and_twenty_notifications() ->
 
 
 @pytest.mark.parametrize("service", SHAPES)
-def test_a_service_is_answered_by_a_message_of_the_standard(service: str) -> None:
+def test_every_service_response_is_a_message_of_the_standard(service: str) -> None:
     assert SHAPES[service].reply in ELEMENTS["NCIPMessage"].children
 
 
@@ -49,59 +49,59 @@ def test_service_requires_only_elements_it_may_contain(service: str) -> None:
 
 
 @pytest.mark.parametrize("service", SHAPES)
-def test_only_the_reply_to_a_notification_is_empty_on_success(service: str) -> None:
+def test_only_notification_responses_are_empty_on_success(service: str) -> None:
     reply = ELEMENTS[SHAPES[service].reply]
     assert (reply.children.keys() == {"ResponseHeader", "Problem", "Ext"}) == (SHAPES[service].kind == "N")
 
 
 @pytest.mark.parametrize("service", SHAPES)
-def test_mandated_action_marks_changing_services(service: str) -> None:
+def test_mandated_action_is_allowed_only_for_update_services(service: str) -> None:
     kind: Literal["L", "U", "N"] = SHAPES[service].kind
     assert ("MandatedAction" in ELEMENTS[service].children) == (kind == "U")
 
 
-def test_a_shape_names_what_a_message_lacks() -> None:
+def test_shape_names_the_missing_elements() -> None:
     lacking = SHAPES["RequestItem"].missing({"BibliographicId": [{}], "UserId": {}})
     assert lacking == ("UserId or AuthenticationInput",)
 
 
-def test_a_shape_is_content_with_one_of_its_alternatives() -> None:
+def test_shape_accepts_any_one_of_its_alternatives() -> None:
     assert SHAPES["ItemShipped"].missing({"RequestId": {"RequestIdentifierValue": "R1"}}) == ()
 
 
-def test_text_is_the_first_at_a_path() -> None:
+def test_text_returns_the_first_value_at_a_path() -> None:
     assert LOANS.text("LoanedItem/ItemId/ItemIdentifierValue") == "L1"
 
 
 @pytest.mark.parametrize("path", ["RequestId", "UserId", "UserId/AgencyId", "LoanedItem/ItemId/ItemIdentifierValue/x"])
-def test_text_is_empty_where_there_is_none(path: str) -> None:
+def test_text_is_empty_for_a_missing_element(path: str) -> None:
     assert LOANS.text(path) == ""
 
 
-def test_texts_go_through_every_repetition() -> None:
+def test_texts_returns_every_repetition() -> None:
     assert LOANS.texts("LoanedItem/ItemId/ItemIdentifierValue") == ("L1", "L2")
 
 
-def test_empty_structure_is_distinguished_from_an_absent_one() -> None:
+def test_empty_structure_is_distinguished_from_a_missing_one() -> None:
     assert (LOANS.has("UserOptionalFields"), LOANS.has("UserFiscalAccount")) == (True, False)
 
 
-def test_each_loan_is_asked_like_a_message() -> None:
+def test_nested_structure_is_accessed_like_a_message() -> None:
     assert [loan.text("Title") for loan in LOANS.each("LoanedItem")] == ["酒徒", ""]
 
 
-def test_a_coded_text_is_its_text_and_remembers_its_scheme() -> None:
+def test_coded_text_equals_its_text_and_keeps_its_scheme() -> None:
     kept = copy.deepcopy(LOANS).fields["UserId"]
     assert isinstance(kept, dict)
     assert (kept["UserIdentifierType"], kept["UserIdentifierType"].scheme) == ("Barcode Id", "urn:types")
 
 
-def test_messages_with_equal_content_are_equal() -> None:
+def test_messages_with_the_same_content_are_equal() -> None:
     first = NcipMessage("ItemShippedResponse", {}, version="5.6", namespaced=False, notes=("repeated element",))
     assert first == NcipMessage("ItemShippedResponse", {})
 
 
-def test_messages_of_different_services_differ() -> None:
+def test_messages_with_different_services_are_not_equal() -> None:
     assert NcipMessage("ItemShippedResponse", {}) != NcipMessage("ItemReceivedResponse", {})
 
 
@@ -113,12 +113,12 @@ def test_unknown_element_is_masked_too() -> None:
     assert redacted(NcipMessage("LookupUser", {"Password": "0931"})) == {"Password": "•"}
 
 
-def test_a_message_prints_without_secrets() -> None:
+def test_repr_of_a_message_contains_no_secrets() -> None:
     login = {"AuthenticationInputData": "0931", "AuthenticationInputType": "PIN"}
     assert "0931" not in repr(NcipMessage("LookupUser", {"AuthenticationInput": [login]}))
 
 
-def test_a_bad_message_tells_what_a_reply_needs() -> None:
+def test_bad_message_error_has_what_the_reply_needs() -> None:
     bad = BadDocument("Unknown Service", "Lend is no service", "Lend", Header("CUHK", "HKU"))
     assert (str(bad), bad.service, bad.header.from_agency) == ("Unknown Service: Lend is no service", "Lend", "CUHK")
 
@@ -141,7 +141,7 @@ DATES = {
 
 
 @pytest.mark.parametrize(("text", "expected"), DATES.items())
-def test_a_date_is_read_in_every_form_that_peers_use(text: str, expected: datetime | None) -> None:
+def test_date_is_parsed_in_every_format_peers_use(text: str, expected: datetime | None) -> None:
     assert instant(text, HONG_KONG) == expected
 
 

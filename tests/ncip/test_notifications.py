@@ -44,47 +44,47 @@ def refusal(body: bytes, charset: str | None = None) -> BadDocument:
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_our_own_document_is_read_without_tolerance(name: str) -> None:
+def test_own_document_is_read_without_notes(name: str) -> None:
     assert decode(fixture(name)).notes == ()
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_our_own_document_is_valid(name: str, xsd: etree.XMLSchema) -> None:
+def test_own_document_is_valid(name: str, xsd: etree.XMLSchema) -> None:
     assert xsd.validate(etree.fromstring(fixture(name))), xsd.error_log
 
 
 @pytest.mark.parametrize("service", ["RequestItem", "CancelRequestItem", "ItemShipped", "ItemReceived"])
 @pytest.mark.parametrize("part", ["", "Response"])
-def test_the_story_between_partners_has_its_documents(service: str, part: str) -> None:
+def test_examples_cover_every_document_between_partners(service: str, part: str) -> None:
     assert f"{service}{part}" in {decode(fixture(name)).service for name in FIXTURES}
 
 
 @pytest.mark.parametrize("service", ["ItemRequestCancelled", "RenewItem", "LookupUser", "LookupItem"])
 @pytest.mark.parametrize("part", ["", "Response"])
-def test_the_story_around_it_has_its_documents(service: str, part: str) -> None:
+def test_examples_cover_every_other_document(service: str, part: str) -> None:
     assert f"{service}{part}" in {decode(fixture(name)).service for name in FIXTURES}
 
 
 @pytest.mark.skipif(not FOREIGN, reason=f"{SHARED} is not on this machine")
-def test_the_documents_of_other_systems_are_there_to_be_read() -> None:
+def test_documents_from_other_systems_are_present() -> None:
     assert len(READABLE) > 150
 
 
 @pytest.mark.parametrize("name", READABLE)
-def test_a_document_of_another_system_is_read_and_comes_back_the_same(name: str, spelled: Spelled) -> None:
+def test_document_from_another_system_round_trips(name: str, spelled: Spelled) -> None:
     message = replace(decode(foreign(name)), version="")
     again = decode(encode(message, DIRECT))
     assert (again.service, spelled(again.fields)) == (message.service, spelled(message.fields))
 
 
 @pytest.mark.parametrize(("name", "why"), LACKING.items() if FOREIGN else ())
-def test_a_document_that_lacks_what_it_needs_gets_a_problem_of_its_service(name: str, why: str) -> None:
+def test_incomplete_document_gets_a_problem_of_its_service(name: str, why: str) -> None:
     bad = refusal(foreign(name))
     assert (bad.problem, bad.header.from_agency, why in bad.detail) == ("Needed Data Missing", "Relais", True)
 
 
 @pytest.mark.parametrize("name", [name for name in FOREIGN if name.startswith("examples/")])
-def test_an_example_is_written_valid(name: str, xsd: etree.XMLSchema) -> None:
+def test_example_is_written_valid(name: str, xsd: etree.XMLSchema) -> None:
     assert xsd.validate(etree.fromstring(encode(decode(foreign(name)), DIRECT))), xsd.error_log
 
 
@@ -96,7 +96,7 @@ def test_fields_are_nested_plain_values() -> None:
     assert message.fields["RequestId"] == {"AgencyId": "HKU", "RequestIdentifierValue": "R-2040-1"}
 
 
-def test_an_element_that_may_repeat_is_a_list_even_when_it_stands_once() -> None:
+def test_repeatable_element_is_always_a_list() -> None:
     message = decode(fixture("request-item.xml"))
     assert message.fields["ItemId"] == [{"AgencyId": "LU", "ItemIdentifierType": "Barcode", "ItemIdentifierValue": "L20417"}]
 
@@ -105,32 +105,32 @@ def test_empty_element_of_the_schema_is_true() -> None:
     assert decode(fixture("lookup-user.xml")).fields["LoanedItemsDesired"] is True
 
 
-def test_a_value_keeps_its_scheme() -> None:
+def test_coded_value_keeps_its_scheme() -> None:
     kind = decode(fixture("request-item.xml")).fields["RequestType"]
     assert isinstance(kind, Coded)
     assert kind.scheme == "http://www.niso.org/ncip/v1_0/imp1/schemes/requesttype/requesttype.scm"
 
 
-def test_a_problem_that_stands_alone_is_a_message() -> None:
+def test_standalone_problem_is_a_message() -> None:
     message = decode(fixture("problem.xml"))
     assert (message.service, message.texts("Problem/ProblemType")) == ("Problem", ("Unknown Service",))
 
 
-def test_a_problem_in_a_reply_is_found_at_the_same_path() -> None:
+def test_problem_in_a_reply_is_found_at_the_same_path() -> None:
     message = decode(fixture("request-item-refused.xml"))
     assert message.text("Problem/ProblemType") == "User Ineligible To Request This Item"
 
 
-def test_a_bare_problem_without_the_envelope_is_understood() -> None:
+def test_bare_problem_without_the_envelope_is_understood() -> None:
     message = decode(b"<Problem><message>down</message></Problem>")
     assert (message.service, message.has("Problem")) == ("Problem", True)
 
 
-def test_the_version_is_kept_as_received() -> None:
+def test_version_is_kept_as_received() -> None:
     assert decode(b'<NCIPMessage version="5.6"><ItemShippedResponse/></NCIPMessage>').version == "5.6"
 
 
-def test_a_service_inside_ext_is_found_and_goes_back_inside_ext() -> None:
+def test_service_inside_ext_is_found_and_answered_inside_ext() -> None:
     body = f'<n:NCIPMessage xmlns:n="{NISO}"><n:Ext><x:LookupItemSet xmlns:x="urn:x"><x:HoldingsSetId>7</x:HoldingsSetId>'
     message = decode(f"{body}</x:LookupItemSet></n:Ext></n:NCIPMessage>".encode())
     assert decode(encode(message, DIRECT)).extension is True
@@ -179,12 +179,12 @@ STYLES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("name", FIXTURES)
-def test_document_is_read_alike_in_every_style(name: str, style: str, spelled: Spelled) -> None:
+def test_document_is_read_the_same_in_every_xml_style(name: str, style: str, spelled: Spelled) -> None:
     said = decode(STYLES[style](fixture(name)))
     assert spelled(said.fields) == spelled(decode(fixture(name)).fields)
 
 
-def test_a_message_without_the_namespace_says_so() -> None:
+def test_missing_namespace_is_recorded() -> None:
     message = decode(bare(fixture("item-shipped.xml")))
     assert (message.namespaced, decode(plain(fixture("item-shipped.xml"))).namespaced) == (False, True)
 
@@ -205,23 +205,23 @@ def test_first_of_a_repeated_element_is_used_with_a_note() -> None:
     assert (message.text("DateShipped"), message.notes) == ("2017-03-02", ("repeated element ItemShipped/DateShipped",))
 
 
-def test_an_empty_text_is_absent() -> None:
+def test_empty_text_is_treated_as_absent() -> None:
     message = decode(shipped("<DateShipped> </DateShipped>"))
     assert "DateShipped" not in message.fields
 
 
-def test_scheme_and_value_may_be_children(spelled: Spelled) -> None:
+def test_scheme_and_value_may_be_child_elements(spelled: Spelled) -> None:
     body = "<UserId><UserIdentifierType><Scheme>urn:s</Scheme><Value> Barcode  Id </Value></UserIdentifierType></UserId>"
     kind = decode(shipped(body)).each("UserId")[0].fields["UserIdentifierType"]
     assert spelled(kind) == ("Barcode Id", "urn:s")
 
 
-def test_text_is_trimmed_outside_and_kept_inside() -> None:
+def test_text_is_trimmed_but_keeps_inner_white_space() -> None:
     message = decode(shipped("<ShippingInformation><ShippingNote>\n two\n lines </ShippingNote></ShippingInformation>"))
     assert message.text("ShippingInformation/ShippingNote") == "two\n lines"
 
 
-def test_a_control_d_inside_a_text_is_removed_with_a_note() -> None:
+def test_control_d_inside_a_text_is_removed_with_a_note() -> None:
     message = decode(shipped("<DateShipped>2017-\x0403-02</DateShipped>"))
     assert (message.text("DateShipped"), message.notes) == ("2017-03-02", ("^D removed",))
 
@@ -252,14 +252,14 @@ TITLED += "</Problem></CreateItemResponse></NCIPMessage>"
         ("ISO-8859-1", "utf-8-sig", "iso-8859-1"),
     ],
 )
-def test_byte_order_mark_precedes_http_and_the_declaration_for_the_charset(
+def test_charset_comes_from_byte_order_mark_then_http_then_declaration(
     declared: str, written: str, charset: str | None
 ) -> None:
     message = decode(TITLED.format(declared).encode(written), charset)
     assert message.text("Problem/ProblemDetail") == "酒徒"
 
 
-def test_an_error_of_ncip_1_in_a_problem_of_ncip_2_is_its_type() -> None:
+def test_ncip_1_error_in_an_ncip_2_problem_becomes_its_type() -> None:
     error = "<ProcessingErrorType><Value>\n no such item \n</Value></ProcessingErrorType>"
     inside = f"<RequestItemResponse><Problem><ProcessingError>{error}</ProcessingError></Problem></RequestItemResponse>"
     message = decode(f'<NCIPMessage xmlns="{NISO}">{inside}</NCIPMessage>'.encode())

@@ -57,7 +57,7 @@ def test_every_reason_has_one_row() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row.why))
-def test_a_row_names_an_element_of_the_standard_and_services_that_exist(row: problems.ProblemRow) -> None:
+def test_every_problem_row_names_an_existing_element_and_services(row: problems.ProblemRow) -> None:
     assert row.element == "" or row.element in ELEMENTS
     assert row.services.keys() <= SHAPES.keys()
 
@@ -68,18 +68,18 @@ def test_problems_of_a_service_are_in_its_own_list(service: str, why: Reason) ->
 
 
 @pytest.mark.parametrize("why", list(Reason))
-def test_the_words_begin_with_the_number_of_the_rule(why: Reason) -> None:
+def test_problem_text_begins_with_the_rule_number(why: Reason) -> None:
     said = make_problem(why, "RequestItem", {})
     assert said.detail.startswith(f"{why.rule}: ") if why.rule else said.rule == ""
 
 
-def test_the_blanks_of_a_sentence_are_filled() -> None:
+def test_placeholders_of_a_problem_text_are_filled() -> None:
     assert make_problem(Reason.QUOTA_HKALL, "RequestItem", {"limit": 15}).detail == "R20: 15 of 15 HKALL books are taken"
     assert make_problem(Reason.RENEWAL_TOO_SOON, "RenewItem", {"from": date(2017, 3, 9)}).detail.endswith("from 2017-03-09")
 
 
 @given(st.sampled_from(list(Reason)), st.dictionaries(st.text(), st.integers() | st.text()))
-def test_a_blank_that_nobody_fills_is_no_error(why: Reason, detail: dict[str, object]) -> None:
+def test_missing_placeholder_value_is_not_an_error(why: Reason, detail: dict[str, object]) -> None:
     sentence = PROBLEMS[why].sentence
     blanks = [name for _, name, _, _ in Formatter().parse(sentence) if name]
     said = make_problem(why, "RequestItem", detail).detail
@@ -95,7 +95,7 @@ def test_a_blank_that_nobody_fills_is_no_error(why: Reason, detail: dict[str, ob
         ("Unknown Service", "", "http://www.niso.org/ncip/v1_0/schemes/messagingerrortype/messagingerrortype.scm"),
     ],
 )
-def test_a_problem_names_the_list_it_is_from(problem: str, service: str, uri: str) -> None:
+def test_problem_type_has_its_scheme(problem: str, service: str, uri: str) -> None:
     assert find_scheme(problem, service) == uri
 
 
@@ -131,12 +131,12 @@ def test_problem_of_a_peer_is_classified(problem: str, service: str, means: str)
     assert find_meaning(problem, service) == means
 
 
-def test_the_table_of_foreign_problems_has_no_pair_twice_and_only_services_that_exist() -> None:
+def test_foreign_problem_rows_are_unique_and_name_existing_services() -> None:
     assert len(FOREIGN) == len(problems._FOREIGN_ROWS)
     assert {service for _, service in FOREIGN} - {""} <= SHAPES.keys()
 
 
-def test_a_known_problem_is_spelled_as_the_standard_spells_it() -> None:
+def test_known_problem_type_is_spelled_as_in_the_standard() -> None:
     assert spell_problem(" unknown  REQUEST ") == "Unknown Request"
     assert spell_problem("Patron Record is Busy") == "Patron Record is Busy"
 
@@ -153,6 +153,6 @@ def test_a_known_problem_is_spelled_as_the_standard_spells_it() -> None:
         ({"ProblemType": "Problem performing RequestItem", "ProblemValue": "closed yesterday"}, None),
     ],
 )
-def test_words_of_a_partners_own_mean_what_its_row_says(problem: dict[str, str], means: str | None) -> None:
+def test_partner_specific_problem_text_is_mapped_by_its_configuration(problem: dict[str, str], means: str | None) -> None:
     own: Meanings = (("Did not find a user with that id", "fault"), ("Closed Today", "later"))
     assert find_own_meaning(NcipMessage("Problem", problem), own) == means

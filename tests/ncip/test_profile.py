@@ -36,18 +36,18 @@ def test_exactly_the_required_services_are_implemented() -> None:
     assert HANDLERS.keys() == set(WANTED.split())
 
 
-def test_every_service_of_ncip_says_why_it_is_done_or_not() -> None:
+def test_every_ncip_service_states_why_it_is_implemented_or_not() -> None:
     assert WHY.keys() == SHAPES.keys() | {"LookupVersion"}
 
 
 @pytest.mark.parametrize("flow", FLOWS)
-def test_every_service_that_is_done_is_for_somebody_in_some_flow(flow: str) -> None:
+def test_every_implemented_service_is_used_by_some_flow(flow: str) -> None:
     assert FLOWS[flow].keys() == HANDLERS.keys()
     assert all(any(FLOWS[f][name].who for f in FLOWS) for name in HANDLERS)
 
 
 @pytest.mark.parametrize(("command", "told"), SAME)
-def test_the_command_and_the_notification_of_an_event_are_one(command: str, told: str) -> None:
+def test_command_and_notification_of_an_event_share_a_handler(command: str, told: str) -> None:
     for rows in FLOWS.values():
         assert rows[command].who == rows[told].who
     assert HANDLERS[command].handle is HANDLERS[told].handle
@@ -57,7 +57,7 @@ def test_every_dialect_has_a_flow() -> None:
     assert {row.flow for row in DIALECTS.values()} == FLOWS.keys()
 
 
-def test_brokers_and_the_central_are_partners_and_never_clients() -> None:
+def test_brokers_and_central_are_partners_never_clients() -> None:
     assert {callers_of(flow, name) for flow in ("broker", "innreach") for name in HANDLERS} == {"partner", ""}
 
 

@@ -48,7 +48,7 @@ NEWS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("side", ["HKU", CUHK], ids=["we borrow", "we lend"])
 @pytest.mark.parametrize("service", NEWS)
-def test_notification_for_an_unknown_request_is_a_problem_and_stored_once(world: World, service: str, side: str) -> None:
+def test_notification_for_an_unknown_request_gets_a_problem_and_is_stored_once(world: World, service: str, side: str) -> None:
     copy = OURS if side == CUHK else THEIRS
     said = [world.ask(CUHK, service, RequestId=number(side), ItemId=copy, **NEWS[service]) for _ in range(3)]
 
@@ -105,7 +105,7 @@ def test_number_of_stored_documents_of_a_partner_is_bounded(world: World, monkey
     assert [one.agency for one in kept(world)] == [CUHK, CUHK, "LU"]
 
 
-def test_settled_document_is_hidden_until_it_is_sent_again(world: World) -> None:
+def test_settled_document_is_hidden_until_received_again(world: World) -> None:
     def tell() -> None:
         world.ask(CUHK, "ItemReceived", RequestId=number(CUHK), DateReceived=WHEN)
 
@@ -116,7 +116,7 @@ def test_settled_document_is_hidden_until_it_is_sent_again(world: World) -> None
     assert [one.times for one in kept(world)] == [2]
 
 
-def test_old_documents_are_deleted(world: World) -> None:
+def test_expired_documents_are_deleted(world: World) -> None:
     world.ask(CUHK, "ItemReceived", RequestId=number(CUHK), DateReceived=WHEN)
 
     assert world.store.now(quarantine.forget, world.now, 10) == 0

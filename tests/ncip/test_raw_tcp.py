@@ -82,13 +82,13 @@ def test_documents_separated_by_white_space_are_answered_in_order(raw: Raw) -> N
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=example_count(25))
 @given(cuts=st.lists(st.integers(1, 2 * len(LOOKUP)), max_size=8))
-def test_segmentation_changes_no_reply(raw: Raw, cuts: list[int]) -> None:
+def test_replies_do_not_depend_on_tcp_segmentation(raw: Raw, cuts: list[int]) -> None:
     data, edges = LOOKUP * 2, sorted({0, *cuts, 2 * len(LOOKUP)})
     chunks = [data[a:b] for a, b in pairwise(edges)]
     assert raw.say(*chunks).value() == raw.say(data).value()
 
 
-def test_document_is_answered_alike_byte_by_byte(raw: Raw) -> None:
+def test_document_sent_byte_by_byte_gets_the_same_reply(raw: Raw) -> None:
     assert services(raw.say(*(bytes([byte]) for byte in LOOKUP))) == ["LookupUserResponse"]
 
 
@@ -165,7 +165,7 @@ def test_next_document_waits_for_the_previous_reply(world: World) -> None:
     assert (len(slow.turns), services(connection)) == (2, ["LookupUserResponse"])
 
 
-def test_sender_that_does_not_read_is_not_read(world: World) -> None:
+def test_connection_is_not_read_while_its_sender_does_not_read(world: World) -> None:
     slow, raw = Slow(world), Raw(world)
     connection = raw.say(LOOKUP * (MOST_WAITING + 3))
     assert connection.producerState == "paused"
@@ -184,7 +184,7 @@ def test_pending_requests_are_answered_before_the_listener_closes(world: World) 
     assert (services(busy), busy.disconnecting, done) == (["LookupUserResponse"], True, [None])
 
 
-def test_disconnected_caller_causes_no_error(world: World) -> None:
+def test_early_disconnect_causes_no_error(world: World) -> None:
     slow, raw = Slow(world), Raw(world)
     connection = raw.say(LOOKUP)
     connection.protocol.connectionLost()
@@ -195,7 +195,7 @@ def test_disconnected_caller_causes_no_error(world: World) -> None:
 # ---- bounds
 
 
-def test_white_space_counts_as_silence(raw: Raw) -> None:
+def test_white_space_does_not_reset_the_idle_timeout(raw: Raw) -> None:
     connection = raw.connect()
     for _ in range(3):
         raw.clock.advance(IDLE_S / 2 - 1)
@@ -222,7 +222,7 @@ def test_authenticated_library_is_no_longer_limited_as_unknown(world: World) -> 
     assert services(known) == ["LookupUserResponse"]
 
 
-def test_many_documents_in_one_segment_are_a_flood(raw: Raw) -> None:
+def test_too_many_documents_in_one_segment_count_as_a_flood(raw: Raw) -> None:
     connection = raw.say(CLOSED * 500)
     raw.clock.pump([0] * FLOOD)
     assert connection.disconnecting

@@ -76,12 +76,12 @@ def answered(world: World, body: bytes) -> tuple[str, str]:
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason=f"{SHARED} is not on this machine")
-def test_there_are_documents_of_others() -> None:
+def test_documents_from_other_systems_are_present() -> None:
     assert len(DOCUMENTS) >= 25
 
 
 @pytest.mark.parametrize("file", [d for d in DOCUMENTS if SHARED in d.parents], ids=lambda file: file.stem[-60:])
-def test_unknown_caller_gets_the_response_of_the_service(world: World, file: Path) -> None:
+def test_unknown_caller_gets_the_response_to_its_service(world: World, file: Path) -> None:
     service, problem = answered(world, file.read_bytes())
     assert service == SHAPES[service_of(file)].reply
     assert problem in {"Unknown Agency", "Agency Authentication Failed", "Needed Data Missing"}
@@ -89,7 +89,7 @@ def test_unknown_caller_gets_the_response_of_the_service(world: World, file: Pat
 
 @pytest.mark.parametrize("agency", CALLERS)
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.stem[-60:])
-def test_known_caller_gets_the_response_of_the_service(world: World, file: Path, agency: str) -> None:
+def test_known_caller_gets_the_response_to_its_service(world: World, file: Path, agency: str) -> None:
     service, problem = answered(world, presented(file.read_bytes(), agency, CALLERS[agency]))
     asked = service_of(file)
     assert service == SHAPES[asked].reply
@@ -98,7 +98,7 @@ def test_known_caller_gets_the_response_of_the_service(world: World, file: Path,
 
 
 @pytest.mark.parametrize("name", INCOMPLETE)
-def test_incomplete_document_is_answered_with_what_it_lacks(world: World, name: str) -> None:
+def test_incomplete_document_gets_a_problem_naming_the_missing_element(world: World, name: str) -> None:
     file = next((file for file in DOCUMENTS if file.stem == name), None)
     if file is None:
         pytest.skip(f"{SHARED} is not on this machine")
@@ -106,7 +106,7 @@ def test_incomplete_document_is_answered_with_what_it_lacks(world: World, name: 
     assert (reply.text("Problem/ProblemType"), reply.text("Problem/ProblemDetail")) == ("Needed Data Missing", INCOMPLETE[name])
 
 
-def test_the_table_of_incomplete_documents_is_complete() -> None:
+def test_table_of_incomplete_documents_is_complete() -> None:
     found = {file.stem for file in DOCUMENTS if SHARED / "samples" in file.parents and _incomplete(file)}
     assert found == (INCOMPLETE.keys() if SHARED.exists() else set())
 
@@ -165,19 +165,19 @@ def test_unanswerable_document_gets_a_problem_message(world: World, name: str) -
     assert world.ask("CUHK", "LookupItem", ItemId={"AgencyId": "HKU", "ItemIdentifierValue": "K9"}).has("ItemOptionalFields")
 
 
-def test_a_service_that_lacks_something_is_answered_by_its_own_response(world: World) -> None:
+def test_incomplete_service_is_answered_by_its_own_response(world: World) -> None:
     body = b"<NCIPMessage><RequestItem><RequestType>Loan</RequestType></RequestItem></NCIPMessage>"
     assert answered(world, body) == ("RequestItemResponse", "Needed Data Missing")
 
 
-def test_the_reply_is_written_in_the_version_that_was_asked_in(world: World) -> None:
+def test_reply_has_the_version_of_the_request(world: World) -> None:
     body = presented((OURS / "lookup-user.xml").read_bytes(), "HKU-DISCOVERY", "d-key").replace(b"v2_02", b"v2_01")
     assert b'ns1:version="http://www.niso.org/schemas/ncip/v2_01/ncip_v2_01.xsd"' in finished(
         respond(world.services, body, None, HERE)
     )
 
 
-def test_a_service_inside_ext_is_answered_inside_ext(world: World) -> None:
+def test_service_inside_ext_is_answered_inside_ext(world: World) -> None:
     root = etree.fromstring(presented((OURS / "lookup-user.xml").read_bytes(), "HKU-DISCOVERY", "d-key"))
     wrap = etree.SubElement(root, "{http://www.niso.org/2008/ncip}Ext")
     wrap.append(root[0])
@@ -185,7 +185,7 @@ def test_a_service_inside_ext_is_answered_inside_ext(world: World) -> None:
     assert (reply.service, reply.extension) == ("LookupUserResponse", True)
 
 
-def test_the_charset_of_the_transport_goes_before_the_documents_own(world: World) -> None:
+def test_transport_charset_takes_precedence_over_the_declaration(world: World) -> None:
     body = world.document("HKU-DISCOVERY", "LookupUser", UserId={"UserIdentifierValue": "貓"})
     mistaken = body.replace(b"encoding='UTF-8'", b"encoding='ISO-8859-1'")
     reply = decode(finished(respond(world.services, mistaken, "utf-8", HERE)))

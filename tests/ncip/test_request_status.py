@@ -50,13 +50,15 @@ SAID = (
 
 
 @pytest.mark.parametrize(("ours", "said", "stands"), SAID)
-def test_answer_is_compatible_with_its_positions(ours: Side, said: NcipMessage, stands: tuple[str, ...] | None) -> None:
+def test_reported_status_is_compatible_with_its_positions(
+    ours: Side, said: NcipMessage, stands: tuple[str, ...] | None
+) -> None:
     assert read_positions(said, ours) == stands
 
 
 @pytest.mark.parametrize("side", Side)
 @pytest.mark.parametrize("position", P)
-def test_our_status_of_a_position_fits_that_position(side: Side, position: Position) -> None:
+def test_own_status_is_compatible_with_its_position(side: Side, position: Position) -> None:
     theirs = LENDING if side is Side.BORROWING else BORROWING
     if position not in theirs:
         return
@@ -68,7 +70,7 @@ def test_our_status_of_a_position_fits_that_position(side: Side, position: Posit
     assert position in found
 
 
-def test_item_in_use_is_not_taken_for_a_completed_request() -> None:
+def test_item_in_use_does_not_count_as_a_completed_request() -> None:
     found = read_positions(reply("In Process", "On Loan"), BORROWED)
 
     assert found is not None
@@ -95,7 +97,7 @@ def test_partner_is_queried_by_the_services_it_supports(request_: Request, row: 
 
 
 @pytest.mark.parametrize(("number", "asked"), [("", ("HKU", "R1-1")), ("X:7:1", ("X", "7:1"))])
-def test_a_request_is_asked_about_under_the_partners_own_number(number: str, asked: tuple[str, str]) -> None:
+def test_request_is_looked_up_by_the_partners_own_number(number: str, asked: tuple[str, str]) -> None:
     found = make_request_lookup(LOAN, Partner("X", "", can_lookup_request=True), number)
 
     assert found is not None

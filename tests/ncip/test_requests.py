@@ -29,7 +29,7 @@ LOAN = {"RequestType": "Loan", "RequestScopeType": "Bibliographic Item"}
 # ---- requests of our patrons
 
 
-def test_request_of_a_patron_is_placed_and_the_first_lender_asked(world: World) -> None:
+def test_patron_request_is_placed_and_the_first_lender_asked(world: World) -> None:
     reply = world.place(PickupLocation="HKU-MAIN-LENDING")
     assert reply.text("RequestId/RequestIdentifierValue") == "d-77"
     assert reply.text("UserId/UserIdentifierValue") == "UG1"
@@ -45,35 +45,35 @@ def test_repeated_document_is_one_request_with_the_same_reply(world: World, time
     assert (len(replies), len(world.rows(REQUESTS))) == (1, 1)
 
 
-def test_a_request_without_a_number_is_answered_with_ours(world: World) -> None:
+def test_request_without_a_number_gets_one_of_ours(world: World) -> None:
     reply = world.ask(DISCOVERY, "RequestItem", UserId=UG1, BibliographicId=[DUNE], **LOAN)
     assert (reply.text("RequestId/AgencyId"), reply.text("RequestId/RequestIdentifierValue")) == ("HKU", "R1")
 
 
-def test_request_without_a_number_is_a_repetition_for_ten_seconds(world: World) -> None:
+def test_same_request_without_a_number_counts_as_repeated_within_ten_seconds(world: World) -> None:
     world.ask(DISCOVERY, "RequestItem", UserId=UG1, BibliographicId=[DUNE], **LOAN)
     assert world.rows(INBOX)[0]["keep_until"] == NOW + timedelta(seconds=10)
 
 
-def test_document_without_a_request_is_forgotten_after_fifteen_minutes(world: World) -> None:
+def test_reply_to_a_document_without_a_request_is_stored_for_fifteen_minutes(world: World) -> None:
     world.put(P.ON_LOAN, due=date(2017, 3, 3), first_checkout=date(2017, 2, 15), loan_days=15, used=True)
     world.ask(DISCOVERY, "RenewItem", UserId=UG1, ItemId={"AgencyId": "CUHK", "ItemIdentifierValue": "C1"})
     assert world.rows(INBOX)[0]["keep_until"] == NOW + timedelta(minutes=15)
 
 
-def test_a_document_with_a_request_is_kept_for_thirty_days(world: World) -> None:
+def test_reply_to_a_document_with_a_request_is_stored_for_thirty_days(world: World) -> None:
     world.place()
     assert world.rows(INBOX)[0]["keep_until"] == NOW + timedelta(days=30)
 
 
-def test_a_refusal_names_the_rule_the_element_and_its_value(world: World) -> None:
+def test_refusal_names_rule_element_and_value(world: World) -> None:
     reply = world.place(user={**UG1, "UserIdentifierValue": "LATE"})
     assert problem(reply) == "User Ineligible To Request This Item"
     assert reply.text("Problem/ProblemDetail").startswith("R2: ")
     assert (reply.text("Problem/ProblemElement"), reply.text("Problem/ProblemValue")) == ("UserId", "LATE")
 
 
-def test_a_patron_cancels_in_time(world: World) -> None:
+def test_patron_cancels_before_the_shipment(world: World) -> None:
     world.place()
     cancel = {"UserId": UG1, "RequestId": number(DISCOVERY, "d-77"), "RequestType": "Loan"}
     reply = world.ask(DISCOVERY, "CancelRequestItem", **cancel)
@@ -88,7 +88,7 @@ def test_request_of_another_patron_cannot_be_cancelled(world: World) -> None:
     assert problem(reply) == "Unknown Request"
 
 
-def test_a_renewal_tells_the_new_date_with_its_zone(world: World) -> None:
+def test_renewal_returns_the_new_due_date_with_its_time_zone(world: World) -> None:
     world.put(P.ON_LOAN, due=date(2017, 3, 2), first_checkout=date(2017, 2, 15), loan_days=15, lender_due=date(2017, 4, 20))
     reply = world.ask(DISCOVERY, "RenewItem", UserId=UG1, ItemId=copy("CUHK", "C1"))
     assert reply.text("DateDue").endswith("T23:59:59+08:00")
@@ -98,7 +98,7 @@ def test_a_renewal_tells_the_new_date_with_its_zone(world: World) -> None:
 # ---- what partners ask and tell
 
 
-def test_a_partner_borrows_a_copy_of_ours(world: World) -> None:
+def test_partner_borrows_an_item_of_ours(world: World) -> None:
     title = {"BibliographicRecordId": {"BibliographicRecordIdentifier": "blend", "AgencyId": "HKALL"}}
     institution = {"AgencyId": "HKU", "UserIdentifierValue": "CUHK-INST"}
     ask = {"UserId": institution, "BibliographicId": [title], "RequestId": number(CUHK, "c-1"), **LOAN}
@@ -121,14 +121,14 @@ def shipped(wire_id: str, due: str = "2017-04-20T15:59:59Z") -> dict[str, Any]:
     return said | {"DateShipped": "2017-03-01T02:00:00Z", "ItemOptionalFields": {"DateDue": due}}
 
 
-def test_a_shipment_is_noted_and_answered_by_an_empty_response(world: World) -> None:
+def test_shipment_is_recorded_and_answered_with_an_empty_response(world: World) -> None:
     reply = world.ask(CUHK, "ItemShipped", **shipped(asked(world)))
     assert reply.fields.keys() == {"ResponseHeader"}
     assert (world.request("R1").position, world.request("R1").lender_due) == (P.IN_TRANSIT, date(2017, 4, 20))
 
 
 @pytest.mark.parametrize(("meant", "day"), [("instant", date(2017, 4, 21)), ("date_only", date(2017, 4, 20))])
-def test_due_date_is_read_in_the_form_of_its_partner(world: World, meant: str, day: date) -> None:
+def test_due_date_is_parsed_in_the_partners_format(world: World, meant: str, day: date) -> None:
     world.admit(CUHK, date_semantics=meant)
     world.ask(CUHK, "ItemShipped", **shipped(asked(world), "2017-04-20T23:00:00Z"))
     assert world.request("R1").lender_due == day
@@ -148,7 +148,7 @@ def test_lender_that_declines_is_replaced_by_the_next(world: World) -> None:
     assert world.request("R1").partner == LU
 
 
-def test_a_lender_has_its_copy_back(world: World) -> None:
+def test_item_received_by_its_lender_closes_the_request(world: World) -> None:
     request = world.put(P.RETURN_TRANSIT, wire_agency="HKU", wire_id="R1-1")
     world.ask(CUHK, "ItemReceived", ItemId=copy("CUHK", "C1"), DateReceived="2017-03-19T03:00:00Z")
     assert world.request(request.id).position is P.CLOSED

@@ -117,7 +117,7 @@ def library() -> House:
 @pytest.mark.parametrize(
     "kind", [b"application/xml", b"text/xml; charset=utf-8", b"application/x-www-form-urlencoded", b"multipart/form-data"]
 )
-def test_a_document_is_answered_with_200_whatever_its_content_type(library: House, kind: bytes) -> None:
+def test_document_is_answered_with_200_whatever_its_content_type(library: House, kind: bytes) -> None:
     status, headers, body = parts(library.say(request(PROBLEM, b"Content-Type: " + kind)))
     assert status == b"HTTP/1.1 200 OK"
     assert b'content-type: application/xml; charset="utf-8"' in headers
@@ -129,7 +129,7 @@ def test_malformed_document_is_answered_with_200_and_a_problem(library: House) -
     assert (status, decode(body).service) == (b"HTTP/1.1 200 OK", "Problem")
 
 
-def test_document_is_answered_alike_byte_by_byte(library: House) -> None:
+def test_document_sent_byte_by_byte_gets_the_same_reply(library: House) -> None:
     line = library.connect()
     for byte in request(PROBLEM):
         line.protocol.dataReceived(bytes([byte]))
@@ -161,7 +161,7 @@ HEADS = {
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_a_document_that_arrives_whole_is_answered_like_one_that_comes_in_pieces(library: House, name: str) -> None:
+def test_document_in_one_segment_gets_the_same_reply_as_in_pieces(library: House, name: str) -> None:
     headers = HEADS[name].replace(b"%d", b"%d" % len(PROBLEM))
     said = b"POST /ncip HTTP/1.1\r\n" + headers + b"\r\n\r\n" + PROBLEM
     at_once, in_pieces = library.connect(), library.connect()
@@ -178,7 +178,7 @@ def undated(response: bytes) -> bytes:
     return re.sub(rb"Date: [^\r]*", b"", response)
 
 
-def test_chunks_are_put_together(library: House) -> None:
+def test_chunked_body_is_reassembled(library: House) -> None:
     head = b"POST /ncip HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (PROBLEM[:50], PROBLEM[50:]))
     assert decode(parts(library.say(head + chunks + b"0\r\n\r\n"))[2]).text("Problem/ProblemType") == "Protocol Error"
@@ -192,9 +192,7 @@ def test_http_1_0_without_a_host_is_answered_and_closed(library: House) -> None:
 
 
 @pytest.mark.parametrize("head", [b"POST /ncip HTTP/1.0\r\n", b"POST /ncip HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"])
-def test_a_length_that_was_counted_in_characters_cuts_nothing_off_where_nothing_else_follows(
-    library: House, head: bytes
-) -> None:
+def test_content_length_counted_in_characters_does_not_truncate_the_last_document(library: House, head: bytes) -> None:
     body = lookup("酒徒")
     said = library.say(head + b"Content-Length: %d\r\n\r\n" % len(body.decode()) + body)
     assert said == b""  # it was understood, and is being answered
@@ -214,7 +212,7 @@ def test_two_documents_on_one_connection_are_answered_in_order(library: House) -
     assert (b"LookupUserResponse" in first, b"Protocol Error" in second) == (True, True)
 
 
-def test_a_connection_is_kept_for_the_next_document_unless_its_caller_says_close(library: House) -> None:
+def test_connection_is_kept_open_unless_the_caller_sends_close(library: House) -> None:
     line = library.connect()
     line.protocol.dataReceived(request(PROBLEM))
     line.protocol.dataReceived(request(PROBLEM))
@@ -269,7 +267,7 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         (("caf\xe9",), {}),
     ],
 )
-def test_the_trace_of_a_peer_is_logged_if_it_is_valid(library: House, headers: tuple[str, ...], kept: dict[str, str]) -> None:
+def test_valid_trace_id_of_a_peer_is_logged(library: House, headers: tuple[str, ...], kept: dict[str, str]) -> None:
     line = library.connect()
     line.protocol.dataReceived(request(lookup(), *(f"Traceparent: {one}".encode("latin-1") for one in headers)))
     library.circulation.go_on()
@@ -280,7 +278,7 @@ def test_the_trace_of_a_peer_is_logged_if_it_is_valid(library: House, headers: t
 # ---- time
 
 
-def test_a_peer_is_asked_to_try_again_before_it_has_waited_too_long(library: House) -> None:
+def test_peer_is_asked_to_retry_before_its_own_timeout(library: House) -> None:
     line = library.connect()
     line.protocol.dataReceived(request(lookup()))
     library.clock.advance(19.9)
@@ -304,7 +302,7 @@ def _deadline(line: Any) -> Deadline:
     return found
 
 
-def test_the_command_of_a_peer_that_hangs_up_is_dropped(library: House) -> None:
+def test_command_of_a_disconnected_peer_is_dropped(library: House) -> None:
     line = library.connect()
     line.protocol.dataReceived(request(lookup()))
     deadline = _deadline(line)
@@ -316,7 +314,7 @@ def test_the_command_of_a_peer_that_hangs_up_is_dropped(library: House) -> None:
     assert library.clock.getDelayedCalls() == []
 
 
-def test_the_connection_closes_without_an_answer_when_the_outcome_is_not_known(library: House) -> None:
+def test_connection_closes_without_a_reply_when_the_outcome_is_unknown(library: House) -> None:
     line = library.connect()
     line.protocol.dataReceived(request(lookup()))
     assert _deadline(line).begin(again=False, late=False)
@@ -359,11 +357,11 @@ def test_connection_is_not_read_while_its_replies_are_unread(library: House, hea
     assert line.producerState == "producing"
 
 
-def test_a_body_over_the_limit_is_too_large(library: House) -> None:
+def test_body_over_the_limit_gets_413(library: House) -> None:
     assert library.say(request(b"x" * (LIMIT + 1))).startswith(b"HTTP/1.1 413")
 
 
-def test_a_body_at_the_limit_is_read(library: House) -> None:
+def test_body_at_the_limit_is_read(library: House) -> None:
     assert library.say(request(b"x" * LIMIT)).startswith(b"HTTP/1.1 200")
 
 
@@ -384,13 +382,13 @@ def test_endless_body_is_cut_off(library: House) -> None:
     assert line.disconnecting
 
 
-def test_a_silent_connection_is_closed_after_a_minute(library: House) -> None:
+def test_idle_connection_is_closed_after_a_minute(library: House) -> None:
     line = library.connect()
     library.clock.advance(61)
     assert line.disconnecting
 
 
-def test_slow_document_times_out_like_silence(library: House) -> None:
+def test_slow_document_times_out_like_an_idle_connection(library: House) -> None:
     line = library.connect()
     line.protocol.dataReceived(request(lookup())[:-3])
     library.clock.pump([30, 29])
@@ -400,7 +398,7 @@ def test_slow_document_times_out_like_silence(library: House) -> None:
     assert line.disconnecting
 
 
-def test_a_kept_connection_has_a_whole_minute_for_each_document(library: House) -> None:
+def test_idle_timeout_restarts_for_each_document(library: House) -> None:
     line = library.connect()
     for _ in range(3):
         library.clock.advance(50)
@@ -411,7 +409,7 @@ def test_a_kept_connection_has_a_whole_minute_for_each_document(library: House) 
     assert not line.disconnecting
 
 
-def test_a_kept_connection_has_a_whole_minute_after_each_document_that_arrives_whole(library: House) -> None:
+def test_idle_timeout_restarts_after_each_document_in_one_segment(library: House) -> None:
     line = library.connect()
     for _ in range(3):
         library.clock.advance(50)
@@ -421,7 +419,7 @@ def test_a_kept_connection_has_a_whole_minute_after_each_document_that_arrives_w
     assert line.disconnecting
 
 
-def test_connection_waiting_for_a_reply_is_not_silent(library: House) -> None:
+def test_connection_waiting_for_a_reply_is_not_idle(library: House) -> None:
     line = library.connect()
     library.clock.advance(50)
     line.protocol.dataReceived(request(lookup()))
@@ -439,7 +437,7 @@ def test_listener_at_its_limit_refuses_connections() -> None:
     assert value(metrics, "connections_refused_total", "ncip", "full") == 1
 
 
-def test_closed_connection_makes_room_for_the_next() -> None:
+def test_closed_connection_frees_its_place() -> None:
     library = House(bounds(LIMIT, per_address=1))
     library.connect().protocol.connectionLost()
     assert not library.connect().disconnecting
@@ -486,14 +484,14 @@ def test_client_that_disconnects_early_causes_no_error(library: House) -> None:
 
 
 @pytest.mark.parametrize("piece", [1, 7, 10_000])
-def test_a_content_type_that_is_no_utf_8_is_a_bad_request_however_it_arrives(library: House, piece: int) -> None:
+def test_content_type_that_is_not_utf_8_is_a_bad_request(library: House, piece: int) -> None:
     line, said = library.connect(), request(PROBLEM, b"Content-Type: \xff\xfe")
     for place in range(0, len(said), piece):
         line.protocol.dataReceived(said[place : place + piece])
     assert line.value().startswith(b"HTTP/1.1 400")
 
 
-def test_a_content_type_of_a_kilobyte_is_a_bad_request(library: House) -> None:
+def test_content_type_of_a_kilobyte_is_a_bad_request(library: House) -> None:
     assert library.say(request(PROBLEM, b"Content-Type: a/b" + b';"' * 500)).startswith(b"HTTP/1.1 400")
 
 
@@ -503,7 +501,7 @@ def test_connection_from_an_unlisted_address_closes_unread(library: House) -> No
     assert (line.disconnecting, line.value()) == (True, b"")
 
 
-def test_health_check_of_a_balancer_is_answered(library: House) -> None:
+def test_load_balancer_health_check_is_answered(library: House) -> None:
     library.site = NcipSite(library.services, bounds(LIMIT), library.clock, AllowList(("192.0.2.0/24",)))
     line = library.connect("192.0.2.9")
     line.protocol.dataReceived(request(b"", method=b"GET"))

@@ -92,11 +92,11 @@ SEEN = (
 
 
 @pytest.mark.parametrize(("said", "means"), SEEN)
-def test_reply_is_interpreted_literally(said: NcipMessage, means: ShelfCheck) -> None:
+def test_status_reply_is_interpreted_literally(said: NcipMessage, means: ShelfCheck) -> None:
     assert read_shelf_check(said, WISH, CUHK, FREE) == means
 
 
-def test_r8_other_volume_does_not_replace_the_wanted_one() -> None:
+def test_r8_other_volume_does_not_replace_the_requested_volume() -> None:
     volume = PartnerMessage(WISH.send, "R1", "CUHK", "HKU", "R1-1", WISH.at, C1, "b1", volume="2")
 
     assert read_shelf_check(shelf(("C1", OUT), ("C2", ON)), volume, CUHK, FREE) == NONE
@@ -175,13 +175,13 @@ def test_unknown_status_word_is_logged_once() -> None:
     assert warned == [("CUHK", "Green dot", 2)]
 
 
-def test_no_shelf_check_when_holdings_are_recent() -> None:
+def test_shelf_check_is_skipped_when_holdings_are_recent() -> None:
     answer, told = asked(peers(OUT), look_for=())
 
     assert (answer.looked, services(told)) == ("", ["RequestItem"])
 
 
-def test_ncip_1_queries_the_single_item() -> None:
+def test_ncip_1_lookup_queries_one_item() -> None:
     partner = Partner("CUHK", "", url=CUHK.url, dialect="innreach", can_lookup_items=True)
 
     answer, told = asked(peers(OUT), partner)
@@ -189,13 +189,13 @@ def test_ncip_1_queries_the_single_item() -> None:
     assert (answer.problem, services(told)) == ("none on the shelf", ["LookupItem"])
 
 
-def test_a_partner_that_is_asked_by_copy_is_looked_at_by_the_one_copy() -> None:
+def test_partner_queried_per_item_is_asked_about_one_item() -> None:
     answer, told = asked(peers(OUT), replace(CUHK, lookup_by_copy=True))
 
     assert (answer.problem, services(told)) == ("none on the shelf", ["LookupItem"])
 
 
-def test_a_look_up_has_the_type_of_item_that_the_partners_row_names() -> None:
+def test_lookup_has_the_item_type_configured_for_the_partner() -> None:
     _, told = asked(peers(ON), replace(CUHK, lookup_by_copy=True, item_id_type="Item Barcode"))
 
     assert told[0].text("ItemId/ItemIdentifierType") == "Item Barcode"
@@ -213,14 +213,14 @@ def statuses(partner: Partner, peers: Peers, copies: Sequence[Holding] = COPIES)
     return found, [decode(body) for body in peers.bodies]
 
 
-def test_all_copies_of_a_title_are_one_question_by_the_partners_own_number() -> None:
+def test_items_of_a_title_are_queried_at_once_by_the_partners_record_id() -> None:
     found, (told,) = statuses(CUHK, peers(ON, OUT))
 
     assert found == {"C1": ON, "C2": OUT}
     assert told.text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier") == "990001"
 
 
-def test_copies_are_asked_for_one_by_one_up_to_a_limit() -> None:
+def test_items_are_queried_one_by_one_up_to_a_limit() -> None:
     many = [Holding("CUHK", f"C{n}", "b1", "Dune") for n in range(1, MOST_COPIES + 3)]
     found, told = statuses(BY_COPY, peers(*[ON] * len(many)), many)
 
@@ -242,7 +242,7 @@ STATUSES: tuple[tuple[NcipMessage, dict[str, str] | None], ...] = (
 
 
 @pytest.mark.parametrize(("said", "known"), STATUSES)
-def test_only_a_reported_status_is_known(said: NcipMessage, known: dict[str, str] | None) -> None:
+def test_status_is_known_only_when_reported(said: NcipMessage, known: dict[str, str] | None) -> None:
     assert shelves.read_statuses(said) == known
 
 
@@ -252,7 +252,7 @@ def test_missing_reply_stops_further_queries() -> None:
     assert (found, services(told)) == (None, ["LookupItem"])
 
 
-def test_an_unknown_word_is_logged_unless_the_policy_knows_it() -> None:
+def test_unknown_status_word_is_logged_unless_configured() -> None:
     client = NcipClient(peers("Green dot").post, "HKU", {"CUHK": "s"})
     with capture_logs() as logs:
         assert finished(client.statuses(CUHK, "b1", COPIES, ["Green dot"])) == {"C1": "Green dot"}

@@ -42,12 +42,12 @@ def scheme(value: Any) -> str | None:
     return getattr(value, "scheme", None)
 
 
-def test_every_word_of_the_table_is_of_niso_s_list() -> None:
+def test_every_status_word_is_in_the_niso_list() -> None:
     assert {IN_PROCESS, *STATUS.values()} <= NISO_LIST
 
 
 @pytest.mark.parametrize("position", WAITS)
-def test_r35_the_record_s_word_stands_beside_niso_s_in_a_patron_s_record(world: World, position: Position) -> None:
+def test_r35_patron_lookup_returns_our_status_beside_the_niso_status(world: World, position: Position) -> None:
     world.put(position)
     wait = record(world)
     assert wait.text("RequestStatusType") == STATUS.get(position, IN_PROCESS)
@@ -57,7 +57,7 @@ def test_r35_the_record_s_word_stands_beside_niso_s_in_a_patron_s_record(world: 
 
 
 @pytest.mark.parametrize("position", WAITS)
-def test_r35_a_client_may_have_the_record_s_word_in_the_status_itself(world: World, position: Position) -> None:
+def test_r35_client_can_be_configured_to_get_our_status_as_the_status(world: World, position: Position) -> None:
     world.put(position)
     shown(world)
     asked = world.ask(DISCOVERY, "LookupRequest", RequestId=NUMBER)
@@ -67,7 +67,7 @@ def test_r35_a_client_may_have_the_record_s_word_in_the_status_itself(world: Wor
 
 
 @pytest.mark.parametrize("position", sorted(LABELS))
-def test_r35_a_request_that_is_looked_up_says_both(world: World, position: str) -> None:
+def test_r35_request_lookup_returns_both_statuses(world: World, position: str) -> None:
     world.put(P(position))
     reply = world.ask(DISCOVERY, "LookupRequest", RequestId=NUMBER)
     said = (reply.text("RequestStatusType"), reply.text("Ext/RequestStatusType"))
@@ -81,7 +81,7 @@ def test_elements_not_requested_are_omitted(world: World) -> None:
     assert not reply.has("Ext")
 
 
-def test_extension_of_a_peer_is_returned_beside_the_status(world: World) -> None:
+def test_peer_extension_is_returned_beside_the_status(world: World) -> None:
     world.put(P.RECEIVED)
     ext = {"RequestId": [{"AgencyId": CUHK, "RequestIdentifierValue": "theirs"}]}
     reply = world.ask(DISCOVERY, "LookupRequest", RequestId=NUMBER, Ext=ext)
@@ -91,7 +91,7 @@ def test_extension_of_a_peer_is_returned_beside_the_status(world: World) -> None
 
 @pytest.mark.parametrize("version", SUPPORTED)
 @pytest.mark.parametrize("label", [False, True], ids=["niso", "label"])
-def test_both_forms_are_valid_in_every_version(world: World, version: str, label: bool) -> None:
+def test_both_status_forms_are_valid_in_every_version(world: World, version: str, label: bool) -> None:
     world.put(P.RECEIVED)
     if label:
         shown(world)
@@ -101,5 +101,5 @@ def test_both_forms_are_valid_in_every_version(world: World, version: str, label
     assert reply.text("RequestedItem/RequestStatusType") == ("HKALL RECVD" if label else "Available For Pickup")
 
 
-def test_a_position_without_a_word_in_the_record_says_niso_s_alone() -> None:
+def test_position_without_our_status_returns_only_the_niso_status() -> None:
     assert request_status(P.PAGED, "", as_label=True) == {"RequestStatusType": IN_PROCESS}

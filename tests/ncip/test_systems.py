@@ -31,13 +31,13 @@ url = "sqlite:///var/hkall.db"
 """
 
 
-def test_every_system_has_its_facts_on_the_page() -> None:
+def test_every_system_is_documented() -> None:
     assert FACTS.keys() == SYSTEMS.keys()
 
 
 @ROWS
 @pytest.mark.parametrize("use", list(SystemRole))
-def test_a_system_sets_only_keys_that_a_row_of_its_table_has(system: System, use: SystemRole) -> None:
+def test_system_sets_only_known_partner_keys(system: System, use: SystemRole) -> None:
     assert set(system.defaults(use) or {}) <= set(MODELS[use].model_fields) - {"system"}
 
 
@@ -50,7 +50,7 @@ def test_system_is_named_only_where_the_schema_allows_it(system: System) -> None
 
 
 @ROWS
-def test_every_tested_system_has_scenarios_of_its_name(system: System) -> None:
+def test_every_tested_system_has_scenarios_named_after_it(system: System) -> None:
     played = any(one.seen is Basis.PLAYED for one in FACTS[system.name].evidence)
     assert not played or list(SCENARIOS.glob(f"system-{system.name}-*.txt"))
 
@@ -64,7 +64,7 @@ TABLES = {
 
 
 @pytest.mark.parametrize("use", TABLES)
-def test_an_unknown_system_is_refused_with_the_names_of_those_that_are_known(tmp_path: Path, use: SystemRole) -> None:
+def test_unknown_system_is_refused_with_the_list_of_known_systems(tmp_path: Path, use: SystemRole) -> None:
     row, where = TABLES[use]
 
     with pytest.raises(ConfigErrors) as bad:
@@ -76,12 +76,12 @@ def test_an_unknown_system_is_refused_with_the_names_of_those_that_are_known(tmp
 
 
 @pytest.mark.parametrize(("use", "name"), [(use, name) for use in SystemRole for name in names(use)])
-def test_each_system_makes_a_row_of_its_table_that_is_right(tmp_path: Path, use: SystemRole, name: str) -> None:
+def test_each_system_gives_a_valid_configuration(tmp_path: Path, use: SystemRole, name: str) -> None:
     needed = "\nhost = 'ils.test'\nurl = 'http://ils.test'" if use is SystemRole.ILS else ""
     assert read(tmp_path, f"{TABLES[use][0]}\nsystem = '{name}'{needed}")
 
 
-def test_a_key_of_the_file_goes_before_the_systems(tmp_path: Path) -> None:
+def test_key_in_the_file_overrides_the_system_default(tmp_path: Path) -> None:
     config = read(tmp_path, f"{PARTNER}\nsystem = 'folio'\nrequest_type = 'Hold'")
 
     (partner,) = (row.plain() for row in config.partners)
@@ -89,7 +89,7 @@ def test_a_key_of_the_file_goes_before_the_systems(tmp_path: Path) -> None:
     assert ("Did not find a user with that id", "fault") in partner.problems
 
 
-def test_a_problem_of_the_file_stands_beside_the_systems_or_goes_before_it(tmp_path: Path) -> None:
+def test_problem_mapping_in_the_file_extends_or_overrides_the_system_defaults(tmp_path: Path) -> None:
     said = "{ 'Closed for stocktaking' = 'later', 'User id missing' = 'refused' }"
     config = read(tmp_path, f"{PARTNER}\nsystem = 'folio'\nproblems = {said}")
 

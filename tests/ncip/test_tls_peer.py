@@ -98,7 +98,7 @@ class Line:
         return self._connection.get_peer_certificate()
 
 
-def test_certificate_of_our_authority_identifies_the_caller(people: dict[str, Identity]) -> None:
+def test_certificate_from_a_trusted_authority_identifies_the_caller(people: dict[str, Identity]) -> None:
     context, who = server(people, people["authority"].pem), people["ncip.cuhk.test"]
     peer = peer_of(Line(shaken(context, who)), "10.0.0.7")
     assert peer == Peer("10.0.0.7", who.certificate.fingerprint(hashes.SHA256()).hex(), "ncip.cuhk.test")
@@ -109,7 +109,7 @@ def test_caller_without_a_certificate_is_admitted_unidentified(people: dict[str,
     assert peer == Peer("10.0.0.7")
 
 
-def test_certificate_of_another_authority_is_refused(people: dict[str, Identity]) -> None:
+def test_certificate_from_another_authority_is_refused(people: dict[str, Identity]) -> None:
     with pytest.raises(SSL.Error):
         shaken(server(people, people["authority"].pem), people["stranger"])
 
@@ -119,12 +119,12 @@ def test_no_certificate_is_requested_without_authorities(people: dict[str, Ident
     assert peer == Peer("10.0.0.7")
 
 
-def test_plain_connection_has_only_an_address() -> None:
+def test_plaintext_connection_has_only_an_address() -> None:
     line: Any = StringTransport()  # type: ignore[no-untyped-call]  # twisted.testing has no types
     assert peer_of(line) == Peer(str(line.getPeer().host))
 
 
-def test_a_fingerprint_is_the_one_that_openssl_prints_without_its_colons(people: dict[str, Identity]) -> None:
+def test_fingerprint_equals_that_of_openssl_without_colons(people: dict[str, Identity]) -> None:
     context, who = server(people, people["authority"].pem), people["ncip.cuhk.test"]
     printed = crypto.X509.from_cryptography(who.certificate).digest("sha256").decode()
     assert peer_of(Line(shaken(context, who))).fingerprint == printed.replace(":", "").lower()

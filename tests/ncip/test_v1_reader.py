@@ -41,39 +41,39 @@ def user(card: str = "PG7") -> str:
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_our_own_document_of_1_0_is_valid(name: str, dtd: etree.DTD) -> None:
+def test_own_document_of_1_0_is_valid(name: str, dtd: etree.DTD) -> None:
     if name.startswith("lookup-request"):
         pytest.skip("the DTD of 1.01 is not to be had")
     assert dtd.validate(etree.fromstring(fixture(name))), dtd.error_log
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_our_own_document_comes_back_the_same_in_its_version(name: str) -> None:
+def test_own_document_round_trips_in_its_version(name: str) -> None:
     message = decode(fixture(name))
     again = decode(encode(message, DIRECT))
     assert (again, again.version, again.notes) == (message, message.version, message.notes)
 
 
 @pytest.mark.parametrize("name", FIXTURES)
-def test_our_own_document_has_the_same_content_in_ncip_2(name: str) -> None:
+def test_own_document_has_the_same_content_in_ncip_2(name: str) -> None:
     message = decode(fixture(name))
     again = decode(encode(replace(message, version=""), DIRECT))
     assert (again, again.namespaced, again.notes) == (message, True, ())
 
 
 @pytest.mark.skipif(not FOREIGN, reason=f"{SHARED} is not on this machine")
-def test_there_are_documents_of_other_systems() -> None:
+def test_documents_from_other_systems_are_present() -> None:
     assert len(FOREIGN) == 19
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_document_of_another_system_is_written_again_valid(name: str, dtd: etree.DTD) -> None:
+def test_document_from_another_system_is_rewritten_valid(name: str, dtd: etree.DTD) -> None:
     written = encode(decode((SHARED / name).read_bytes()), DIRECT)
     assert dtd.validate(etree.fromstring(written)), dtd.error_log
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_document_of_another_system_comes_back_the_same(name: str) -> None:
+def test_document_from_another_system_round_trips(name: str) -> None:
     message = decode((SHARED / name).read_bytes())
     assert (decode(encode(message, DIRECT)) == message) == (name not in NOT_THE_SAME)
 
@@ -81,7 +81,7 @@ def test_a_document_of_another_system_comes_back_the_same(name: str) -> None:
 # The version
 
 
-def test_a_message_knows_the_version_and_the_doctype_it_came_in() -> None:
+def test_message_keeps_version_and_doctype_of_its_document() -> None:
     version = decode(fixture("lookup-request.xml")).version
     assert isinstance(version, Dtd)
     assert version == version.system == "http://www.niso.org/ncip/v1_01/imp1/dtd/ncip_v1_01.dtd"
@@ -100,12 +100,12 @@ SIGNS = {
 
 
 @pytest.mark.parametrize("sign", SIGNS)
-def test_any_sign_of_ncip_1_is_sufficient(sign: str) -> None:
+def test_any_indication_of_ncip_1_is_sufficient(sign: str) -> None:
     message = decode(SIGNS[sign].encode())
     assert (message.service, isinstance(message.version, Dtd), message.namespaced) == ("ItemRequestedResponse", True, False)
 
 
-def test_the_namespace_goes_before_a_version_that_contradicts_it() -> None:
+def test_namespace_takes_precedence_over_a_contradicting_version() -> None:
     message = decode(f'<NCIPMessage xmlns="{NISO}" version="{NCIP_1_0}"><ItemShippedResponse/></NCIPMessage>'.encode())
     assert (message.version, message.notes) == ("", (f"version {NCIP_1_0} in NCIP 2",))
 
@@ -122,7 +122,7 @@ DOCTYPES = {
 
 
 @pytest.mark.parametrize("name", DOCTYPES)
-def test_the_reply_has_the_doctype_of_the_question(name: str) -> None:
+def test_reply_has_the_doctype_of_the_request(name: str) -> None:
     came, goes = DOCTYPES[name]
     message = decode(f"<!DOCTYPE NCIPMessage {came}><NCIPMessage>{BARE}</NCIPMessage>".encode())
     written = encode(NcipMessage("ItemShippedResponse", {}, message.version), DIRECT).decode()
@@ -132,7 +132,7 @@ def test_the_reply_has_the_doctype_of_the_question(name: str) -> None:
 # Names
 
 
-def test_names_and_pairs_become_those_of_ncip_2() -> None:
+def test_names_and_scheme_value_pairs_are_converted_to_ncip_2() -> None:
     message = decode(fixture("request-item.xml"))
     agency = message.each("InitiationHeader/FromAgencyId")[0].fields["AgencyId"]
     assert isinstance(agency, Coded)
@@ -144,12 +144,12 @@ def test_names_and_pairs_become_those_of_ncip_2() -> None:
     assert message.text("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier") == "b1020304"
 
 
-def test_the_barcode_printed_on_a_book_is_beside_the_number_of_inn_reach() -> None:
+def test_printed_barcode_is_read_beside_the_inn_reach_number() -> None:
     message = decode(fixture("item-shipped.xml"))
     assert (message.text("ItemId/ItemIdentifierValue"), message.text(VISIBLE_ITEM)) == ("i10203040", "C30991")
 
 
-def test_the_card_of_a_lookup_is_its_user() -> None:
+def test_lookup_card_becomes_the_user_id() -> None:
     message = decode(fixture("lookup-user.xml"))
     assert message.fields["UserId"] == {
         "AgencyId": "HKU",
@@ -163,7 +163,7 @@ ITEM = "<UniqueItemId><ItemIdentifierValue>L1</ItemIdentifierValue></UniqueItemI
 CARD = "<VisibleUserId><VisibleUserIdentifier>B1</VisibleUserIdentifier></VisibleUserId>"
 
 
-def test_a_card_beside_the_user_is_kept_in_ext() -> None:
+def test_card_beside_the_user_is_kept_in_ext() -> None:
     message = decode(
         first("CheckOutItem", f"{CARD}{user()}<UniqueItemId><ItemIdentifierValue>L1</ItemIdentifierValue></UniqueItemId>")
     )
@@ -179,12 +179,12 @@ def test_cards_beside_credentials_are_all_kept() -> None:
     assert message.texts("Ext/UserId/UserIdentifierValue") == ("B1", "B2")
 
 
-def test_cards_of_a_user_are_a_list_as_in_ncip_2() -> None:
+def test_user_cards_are_a_list_as_in_ncip_2() -> None:
     message = decode(fixture("lookup-user-response.xml"))
     assert message.texts("UserOptionalFields/UserId/UserIdentifierValue") == ("PG2040",)
 
 
-def test_loans_and_requests_stand_without_their_wrapper() -> None:
+def test_loans_and_requests_are_unwrapped() -> None:
     message = decode(fixture("lookup-user-response.xml"))
     assert message.text("LoanedItem/ItemId/ItemIdentifierValue") == "C30991"
     assert message.text("RequestedItem/RequestId/RequestIdentifierValue") == "R-2040-2"
@@ -200,24 +200,24 @@ def test_errors_become_flat_problems_with_a_path() -> None:
     assert second.fields == {"ProblemType": "Invalid Date", "ProblemElement": "DateOfBirth"}
 
 
-def test_the_error_of_a_notification_is_a_problem_too() -> None:
+def test_notification_error_becomes_a_problem() -> None:
     message = decode(fixture("item-requested-refused.xml"))
     assert (message.text("Problem/ProblemType"), message.text("Problem/ProblemValue")) == ("Unknown Element", "i10203040")
 
 
-def test_the_words_that_koha_put_into_an_error_are_kept() -> None:
+def test_error_text_from_koha_is_kept() -> None:
     error = "<ProcessingErrorType><Value>Unknown Item</Value></ProcessingErrorType>"
     error += "<ProcessingErrorDetail>never heard of it</ProcessingErrorDetail>"
     message = decode(first("CheckInItemResponse", f"<Problem><ProcessingError>{error}</ProcessingError></Problem>"))
     assert message.fields == {"Problem": [{"ProblemType": "Unknown Item", "ProblemDetail": "never heard of it"}]}
 
 
-def test_a_problem_in_the_shape_of_ncip_2_is_understood() -> None:
+def test_problem_in_ncip_2_form_is_understood() -> None:
     message = decode(first("CheckInItemResponse", "<Problem><ProblemType>Unknown Item</ProblemType></Problem>"))
     assert message.text("Problem/ProblemType") == "Unknown Item"
 
 
-def test_to_authenticate_a_user_is_to_look_one_up() -> None:
+def test_authenticate_user_is_read_as_lookup_user() -> None:
     message = decode(fixture("authenticate-user.xml"))
     assert (message.service, message.texts("AuthenticationInput/AuthenticationInputType")) == (
         "LookupUser",
@@ -228,11 +228,11 @@ def test_to_authenticate_a_user_is_to_look_one_up() -> None:
 # Tolerance
 
 
-def test_an_identifier_may_lack_its_agency() -> None:
+def test_identifier_without_an_agency_is_accepted() -> None:
     assert decode(first("LookupUser", user())).fields == {"UserId": {"UserIdentifierValue": "PG7"}}
 
 
-def test_a_value_may_stand_without_a_pair() -> None:
+def test_value_without_a_scheme_is_accepted() -> None:
     body = "<UniqueUserId><UniqueAgencyId>HKU</UniqueAgencyId><UserIdentifierValue>PG7</UserIdentifierValue></UniqueUserId>"
     assert decode(first("LookupUser", body)).text("UserId/AgencyId") == "HKU"
 
@@ -250,13 +250,13 @@ def test_empty_structure_with_a_meaning_is_kept(name: str) -> None:
     assert decode(first(service, f"{ITEM}<{name}/>")).fields[name] == {}
 
 
-def test_fixed_datatypes_and_control_d_are_passed_over() -> None:
+def test_fixed_datatypes_and_control_d_are_ignored() -> None:
     body = fixture("item-shipped.xml").replace(b"D-77001", b"D-\x0477001") + b"\x04"
     message = decode(body)
     assert (message, message.notes) == (decode(fixture("item-shipped.xml")), ("^D removed",))
 
 
-def test_placeholders_of_a_blank_form_are_values() -> None:
+def test_placeholders_of_a_blank_form_are_read_as_values() -> None:
     message = decode(first("LookupUser", user("VISIBLE_ID_HERE")))
     assert message.text("UserId/UserIdentifierValue") == "VISIBLE_ID_HERE"
 
@@ -264,7 +264,7 @@ def test_placeholders_of_a_blank_form_are_values() -> None:
 @pytest.mark.parametrize(
     "scheme", ["http://c.test/IRCIRCD?target=values&scheme=UniqueAgencyId", "http://<DCB SERVER>:<PORT>/x&y=z"]
 )
-def test_a_scheme_that_is_no_xml_is_escaped_and_nothing_is_lost(scheme: str) -> None:
+def test_scheme_with_unescaped_xml_characters_is_read_completely(scheme: str) -> None:
     head = f"<InitiationHeader><FromAgencyId><UniqueAgencyId><Scheme>{scheme}</Scheme><Value>A&B</Value></UniqueAgencyId>"
     message = decode(first("LookupUser", f"{head}</FromAgencyId></InitiationHeader>{user()}"))
     agency = message.each("InitiationHeader/FromAgencyId")[0].fields["AgencyId"]
@@ -272,5 +272,5 @@ def test_a_scheme_that_is_no_xml_is_escaped_and_nothing_is_lost(scheme: str) -> 
     assert (agency, agency.scheme, message.notes) == ("A&B", scheme, ("bare & or < escaped",))
 
 
-def test_an_unknown_element_is_passed_over_with_a_note() -> None:
+def test_unknown_element_is_skipped_with_a_note() -> None:
     assert decode(first("LookupUser", f"{user()}<Umbrella/>")).notes == ("unknown element LookupUser/Umbrella",)

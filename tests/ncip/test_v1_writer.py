@@ -26,7 +26,7 @@ PROBLEM: Fields = {"ProblemType": Coded("Unknown Item", "urn:p"), "ProblemDetail
 UNREADABLE: Fields = {"ProblemType": Coded("Unknown Element", MESSAGING)}
 
 
-def test_a_document_has_declaration_doctype_version_and_header() -> None:
+def test_document_has_declaration_doctype_version_and_header() -> None:
     agency = "<UniqueAgencyId><Scheme>{}</Scheme><Value>{}</Value></UniqueAgencyId>"
     us, them = agency.format("urn:a", "HKU"), agency.format("NCIP Unique Agency Id", "CENTR")
     header: Fields = {"FromAgencyId": {"AgencyId": Coded("HKU", "urn:a")}, "ToAgencyId": {"AgencyId": "CENTR"}}
@@ -38,7 +38,7 @@ def test_a_document_has_declaration_doctype_version_and_header() -> None:
     )
 
 
-def test_a_dialect_of_ncip_1_is_written_unless_the_message_is_of_ncip_2() -> None:
+def test_dialect_of_ncip_1_is_written_unless_the_message_is_of_ncip_2() -> None:
     kinds = {
         version: decode(encode(NcipMessage("ItemShippedResponse", {}, version), DIALECTS["innreach"])).namespaced
         for version in ("", "5.6", NCIP_1_0, NCIP_2_02)
@@ -46,7 +46,7 @@ def test_a_dialect_of_ncip_1_is_written_unless_the_message_is_of_ncip_2() -> Non
     assert kinds == {"": False, "5.6": False, NCIP_1_0: False, NCIP_2_02: True}
 
 
-def test_a_header_that_nobody_gave_is_there_and_empty() -> None:
+def test_missing_header_is_written_empty() -> None:
     said = decode(encode(NcipMessage("ItemShippedResponse", {}, NCIP_1_0), DIRECT))
     assert (written("ItemShippedResponse", {})[0].tag, said.text("ResponseHeader/FromAgencyId/AgencyId")) == (
         "ResponseHeader",
@@ -54,7 +54,7 @@ def test_a_header_that_nobody_gave_is_there_and_empty() -> None:
     )
 
 
-def test_a_value_without_a_scheme_gets_the_published_one() -> None:
+def test_value_without_a_scheme_gets_the_published_one() -> None:
     node = written("CirculationStatusUpdated", {"CirculationStatus": "On Loan"})
     uri = "http://www.niso.org/ncip/v1_0/imp1/schemes/circulationstatus/circulationstatus.scm"
     assert (text(node, "CirculationStatus/Scheme"), text(node, "CirculationStatus/Value")) == (uri, "On Loan")
@@ -69,7 +69,7 @@ def test_elements_missing_in_ncip_1_are_omitted() -> None:
     assert text(node, "UniqueUserId/UserIdentifierValue") == "PG7"
 
 
-def test_loans_stand_in_their_wrapper_without_titles() -> None:
+def test_loans_are_written_in_their_wrapper_without_titles() -> None:
     loan: Fields = {"ItemId": {"ItemIdentifierValue": "L1"}, "DateDue": "2017-03-16T23:59:59+08:00", "Title": "酒徒"}
     node = written("LookupUserResponse", {"UserId": {"UserIdentifierValue": "P"}, "LoanedItem": [loan]})
     loaned = node.find("UserTransaction/LoanedItem")
@@ -86,7 +86,7 @@ def test_paid_fee_is_written_in_1_01_only() -> None:
     assert found == {NCIP_1_0: False, NCIP_1_01: True}
 
 
-def test_item_is_requested_when_item_and_title_are_given() -> None:
+def test_item_is_written_when_item_and_title_are_given() -> None:
     title: Fields = {"BibliographicRecordId": {"BibliographicRecordIdentifier": "b1", "AgencyId": "HKU"}}
     node = written("RequestItem", {"BibliographicId": [title], "ItemId": [{"ItemIdentifierValue": "L1"}]})
     assert (node.find("UniqueItemId") is None, node.find("UniqueBibliographicId") is None) == (False, True)
@@ -100,11 +100,11 @@ def test_item_is_requested_when_item_and_title_are_given() -> None:
         ({"AgencyId": "HKU", "UserIdentifierType": "Barcode", "UserIdentifierValue": "P"}, "VisibleUserId"),
     ],
 )
-def test_user_is_looked_up_by_card_when_its_type_is_given(said: Fields, expected: str) -> None:
+def test_user_is_written_as_a_card_when_its_type_is_given(said: Fields, expected: str) -> None:
     assert written("LookupUser", {"UserId": said})[1].tag == expected
 
 
-def test_a_problem_is_a_processing_error_with_nested_names() -> None:
+def test_problem_is_a_processing_error_with_nested_names() -> None:
     said = {**PROBLEM, "ProblemElement": "ItemId/ItemIdentifierValue", "ProblemValue": "L1"}
     node = written("CheckInItemResponse", {"Problem": [said], "ItemId": {"ItemIdentifierValue": "L1"}})
     error = node.find("Problem/ProcessingError")
@@ -125,13 +125,13 @@ def test_a_problem_is_a_processing_error_with_nested_names() -> None:
         ([UNREADABLE, PROBLEM], ["ProcessingError", "ProcessingError"]),
     ],
 )
-def test_a_problem_holds_errors_of_one_kind(problems_said: list[Value], expected: list[str]) -> None:
+def test_problem_holds_errors_of_one_kind(problems_said: list[Value], expected: list[str]) -> None:
     node = written("LookupUserResponse", {"Problem": problems_said}).find("Problem")
     assert node is not None
     assert [inner.tag for inner in node] == expected
 
 
-def test_a_notification_is_refused_by_a_messaging_error() -> None:
+def test_notification_is_refused_by_a_messaging_error() -> None:
     assert [inner.tag for inner in written("ItemShippedResponse", {"Problem": [PROBLEM]})] == [
         "ResponseHeader",
         "MessagingError",
@@ -139,7 +139,7 @@ def test_a_notification_is_refused_by_a_messaging_error() -> None:
 
 
 @pytest.mark.parametrize("service", ["Problem", "DeleteItemResponse"])
-def test_error_without_a_service_of_ncip_1_follows_inn_reach(service: str, dtd: etree.DTD) -> None:
+def test_error_without_an_ncip_1_service_follows_inn_reach(service: str, dtd: etree.DTD) -> None:
     body = encode(NcipMessage(service, {"Problem": [PROBLEM]}, NCIP_1_0), DIRECT)
     again = decode(body)
     assert (dtd.validate(etree.fromstring(body)), again.service, again.text("Problem/ProblemType")) == (
@@ -149,17 +149,17 @@ def test_error_without_a_service_of_ncip_1_follows_inn_reach(service: str, dtd: 
     )
 
 
-def test_a_service_that_ncip_1_does_not_have_is_a_mistake() -> None:
+def test_service_missing_in_ncip_1_raises_an_error() -> None:
     with pytest.raises(ValueError, match="DeleteItem is not in NCIP 1"):
         encode(NcipMessage("DeleteItem", {"ItemId": {"ItemIdentifierValue": "L1"}}, NCIP_1_0), DIRECT)
 
 
-def test_a_mistake_of_ours_is_named_by_its_path() -> None:
+def test_programming_error_is_reported_by_its_path() -> None:
     with pytest.raises(ValueError, match="RequestItem/Umbrella is not"):
         encode(NcipMessage("RequestItem", {"Umbrella": "1"}, NCIP_1_0), DIRECT)
 
 
-def test_the_reply_to_authenticate_user_has_its_name() -> None:
+def test_reply_to_authenticate_user_is_authenticate_user_response() -> None:
     reply = NcipMessage(
         "LookupUserResponse",
         {"UserId": {"UserIdentifierValue": "P"}},
@@ -168,6 +168,6 @@ def test_the_reply_to_authenticate_user_has_its_name() -> None:
     assert etree.fromstring(encode(reply, DIRECT))[0].tag == "AuthenticateUserResponse"
 
 
-def test_every_reply_that_ncip_1_knows_has_a_question_that_we_know() -> None:
+def test_every_ncip_1_response_has_a_known_request() -> None:
     known = {RENAMED.get(service, service) for service in SERVICES}
     assert {service for service in known if not service.endswith("Response")} <= SHAPES.keys()

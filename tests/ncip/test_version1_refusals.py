@@ -96,7 +96,7 @@ def test_external_dtd_is_not_opened(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("service", ["DeleteItem", "LookupItemSet", "LendUmbrella"])
-def test_a_service_that_ncip_1_does_not_have_is_unknown(service: str) -> None:
+def test_service_missing_in_ncip_1_is_unknown(service: str) -> None:
     bad = refusal(first(service, "<UniqueItemId><ItemIdentifierValue>1</ItemIdentifierValue></UniqueItemId>"))
     assert (bad.problem, bad.service, isinstance(bad.version, Dtd)) == ("Unknown Service", service, True)
 

@@ -37,7 +37,7 @@ def reply(world: World, name: str, who: tuple[str, str]) -> bytes:
 
 @pytest.mark.parametrize("who", [CLIENT, PARTNER, STRANGER], ids=["client", "partner", "stranger"])
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_a_reply_is_valid_against_the_dtd_and_of_its_service(
+def test_reply_is_valid_against_the_dtd_and_matches_its_service(
     world: World, name: str, who: tuple[str, str], dtd: etree.DTD
 ) -> None:
     body = reply(world, name, who)
@@ -48,13 +48,13 @@ def test_a_reply_is_valid_against_the_dtd_and_of_its_service(
 
 
 @pytest.mark.parametrize("name", QUESTIONS)
-def test_the_header_of_a_reply_goes_back_to_who_asked(world: World, name: str) -> None:
+def test_reply_header_is_addressed_to_the_requester(world: World, name: str) -> None:
     message = decode(reply(world, name, PARTNER))
     sides = [message.text(f"ResponseHeader/{side}/AgencyId") for side in ("FromAgencyId", "ToAgencyId")]
     assert sides == ["HKU", "CUHK"]
 
 
-def test_loans_charges_and_names_are_valid_in_ncip_1_too(world: World, dtd: etree.DTD) -> None:
+def test_loans_charges_and_names_are_valid_in_ncip_1(world: World, dtd: etree.DTD) -> None:
     loan = world.put(Position.ON_LOAN, due=date(2017, 3, 16), patron="UG1")
     world.store.now(fines.charge, loan, "replacement", 1250, "R45", world.now, Actor("test", "world"))
     body = (OURS / "lookup-user.xml").read_bytes()

@@ -61,12 +61,12 @@ LOOKED_AT = coded("UserElementType", "userelementtype/userelementtype.scm", "Nam
 CARD = proof("User ID", "UG1") + proof("PIN", "1234")
 
 
-def test_a_patron_is_looked_up_by_card_and_pin(world: World) -> None:
+def test_patron_is_looked_up_by_card_and_pin(world: World) -> None:
     root = reply_to(world, "LookupUser", CARD + LOOKED_AT)
     assert root.findtext("LookupUserResponse/UniqueUserId/UserIdentifierValue") == "UG1"
 
 
-def test_a_request_is_looked_up_by_the_service_that_came_with_1_01(world: World) -> None:
+def test_request_is_looked_up_by_the_service_added_in_1_01(world: World) -> None:
     world.place("d-77")
     status = coded("RequestElementType", "requestelementtype/requestelementtype.scm", "Request Status Type")
     root = reply_to(world, "LookupRequest", number("d-77") + status)
@@ -76,12 +76,12 @@ def test_a_request_is_looked_up_by_the_service_that_came_with_1_01(world: World)
     assert found.findtext("RequestStatusType/Value") == "In Process"
 
 
-def test_an_unknown_request_is_a_processing_error(world: World) -> None:
+def test_unknown_request_gets_a_processing_error(world: World) -> None:
     root = reply_to(world, "LookupRequest", number("nobody's"))
     assert root.findtext(".//ProcessingErrorType/Value") == "Unknown Request"
 
 
 @pytest.mark.parametrize("pin", ["9999", ""])
-def test_a_wrong_pin_is_a_processing_error(world: World, pin: str) -> None:
+def test_wrong_pin_gets_a_processing_error(world: World, pin: str) -> None:
     root = reply_to(world, "LookupUser", proof("User ID", "UG1") + proof("PIN", pin))
     assert root.findtext(".//ProcessingErrorType/Value") == "User Authentication Failed"

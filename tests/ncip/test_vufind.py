@@ -44,13 +44,13 @@ def says(world: World, file: str, *swaps: tuple[str, str]) -> NcipMessage:
 DUNE = ("b-dune", "b1")
 
 
-def test_a_hold_is_answered_and_listed_as_a_hold(world: World) -> None:
+def test_hold_is_answered_and_listed_as_a_hold(world: World) -> None:
     vufind(world)
     assert says(world, "request-item.xml", DUNE).text("RequestType") == "Hold"
     assert says(world, "lookup-user.xml").texts("RequestedItem/RequestType") == ("Hold",)
 
 
-def test_each_client_reads_the_type_that_its_row_names(world: World) -> None:
+def test_each_client_gets_its_configured_request_type(world: World) -> None:
     world.place(user={"AgencyId": "HKU", "UserIdentifierValue": "UG1"})
     mine = {"UserId": {"UserIdentifierValue": "UG1"}, "RequestedItemsDesired": True}
     assert world.ask(DISCOVERY, "LookupUser", **mine).text("RequestedItem/RequestType") == "Loan"
@@ -68,7 +68,7 @@ def test_item_type_of_the_request_is_passed_on_to_partners(world: World) -> None
     assert reply.text("RequestType") == "Page"
 
 
-def test_a_loan_names_its_record_and_title(world: World) -> None:
+def test_loan_includes_its_record_id_and_title(world: World) -> None:
     vufind(world)
     world.put(Position.ON_LOAN, due=date(2017, 3, 16))
     loan = "LoanedItem/Ext/BibliographicDescription"
@@ -77,7 +77,7 @@ def test_a_loan_names_its_record_and_title(world: World) -> None:
     assert seen.text(f"{loan}/Title") == "Dune"
 
 
-def test_a_copy_of_another_library_that_we_lent_is_found_under_our_own_agency(world: World) -> None:
+def test_partner_item_lent_here_is_found_under_our_agency(world: World) -> None:
     vufind(world)
     world.put(Position.ON_LOAN, due=date(2017, 3, 16))
     seen = says(world, "lookup-item.xml")
@@ -86,7 +86,7 @@ def test_a_copy_of_another_library_that_we_lent_is_found_under_our_own_agency(wo
     assert seen.text(record) == "b1"
 
 
-def test_a_copy_of_another_library_that_is_not_here_stays_unknown_under_our_agency(world: World) -> None:
+def test_partner_item_not_present_here_is_unknown_under_our_agency(world: World) -> None:
     vufind(world)
     assert says(world, "lookup-item.xml").text("Problem/ProblemType") == "Unknown Item"
 
@@ -105,7 +105,7 @@ def test_charge_is_listed_with_kind_amount_title_and_day(world: World) -> None:
     assert seen.text(f"{CHARGE}/AccrualDate").startswith("2017-03-01T10:00:00+08:00")
 
 
-def test_a_charge_of_a_broker_keeps_its_type(world: World) -> None:
+def test_charge_of_a_broker_keeps_its_type(world: World) -> None:
     vufind(world)
     for kind in ("Interlibrary Loan Fee", "Something Else"):
         money = {"FiscalTransactionType": kind, "Amount": {"MonetaryValue": "500"}, "FiscalActionType": "Assess"}
@@ -118,7 +118,7 @@ def test_a_charge_of_a_broker_keeps_its_type(world: World) -> None:
 PLACES = {"HKU-MAIN-LENDING": "Main Library, Lending Services", "HKU-MUSIC": "Music Library"}
 
 
-def test_pickup_locations_are_numbered_and_a_number_is_understood(world: World) -> None:
+def test_pickup_locations_are_numbered_and_accepted_by_number(world: World) -> None:
     vufind(world)
     world.services = replace(world.services, places=PLACES)
     at = "Ext/LocationName/LocationNameInstance"
@@ -130,13 +130,13 @@ def test_pickup_locations_are_numbered_and_a_number_is_understood(world: World) 
 
 
 @pytest.mark.parametrize("said", ["2", "0", "99999", "²", "HKU-MUSIC"])
-def test_unknown_pickup_location_is_refused_by_the_rules(world: World, said: str) -> None:
+def test_unknown_pickup_location_is_refused(world: World, said: str) -> None:
     vufind(world)
     reply = says(world, "request-item.xml", DUNE, ("<ns1:PickupLocation>1<", f"<ns1:PickupLocation>{said}<"))
     assert reply.text("Problem/ProblemElement") == "PickupLocation"
 
 
-def test_partners_do_not_learn_the_pickup_location(world: World) -> None:
+def test_partners_do_not_receive_the_pickup_location(world: World) -> None:
     world.services = replace(world.services, places=PLACES)
     assert not world.ask("CUHK", "LookupAgency", AgencyId="HKU").has("Ext")
 
@@ -145,7 +145,7 @@ def test_partners_do_not_learn_the_pickup_location(world: World) -> None:
     ("order", "given", "surname"),
     [("surname_first", "Tai Man", "Chan"), ("given_first", "Chan Tai", "Man"), ("", "", "Chan Tai Man")],
 )
-def test_name_is_split_in_the_order_of_the_library(world: World, order: Any, given: str, surname: str) -> None:
+def test_name_is_split_in_the_librarys_name_order(world: World, order: Any, given: str, surname: str) -> None:
     vufind(world)
     world.services = replace(world.services, name_order=order)
     seen = says(world, "lookup-user.xml")
@@ -170,7 +170,7 @@ def test_name_is_split_in_the_order_of_the_library(world: World, order: Any, giv
         ("blocks", "lookup-user.xml", ""),
     ],
 )
-def test_row_of_the_client_decides_whether_a_pin_is_required(world: World, pin: str, file: str, problem: str) -> None:
+def test_client_configuration_decides_whether_a_pin_is_required(world: World, pin: str, file: str, problem: str) -> None:
     vufind(world, pin=pin)
     assert says(world, file).text("Problem/ProblemType") == problem
 
@@ -185,11 +185,11 @@ def bare(world: World, file: str) -> NcipMessage:
     return decode(finished(respond(world.services, text.encode(), None, HERE)))
 
 
-def test_vufinds_row_tells_blocks_without_a_pin() -> None:
+def test_vufind_configuration_returns_blocks_without_a_pin() -> None:
     assert (SYSTEMS["vufind"].clients or {})["pin"] == "blocks"
 
 
-def test_without_a_pin_vufind_reads_the_blocks_of_a_patron_and_nothing_else(world: World) -> None:
+def test_without_a_pin_vufind_reads_only_the_blocks(world: World) -> None:
     vufind(world, pin="blocks")
     world.put(Position.ON_LOAN, due=date(2017, 3, 16), patron="LATE")
     late = (FOLDER / "lookup-user-without-pin.xml").read_text().replace("UG1", "LATE")
@@ -210,14 +210,14 @@ def test_without_a_pin_vufind_changes_nothing(world: World, file: str) -> None:
     assert world.rows(REQUESTS) == before
 
 
-def test_with_the_right_pin_vufind_reads_and_changes_all(world: World) -> None:
+def test_with_the_correct_pin_vufind_reads_and_changes_everything(world: World) -> None:
     vufind(world, pin="blocks")
     assert says(world, "lookup-user.xml").has("UserId")
     assert not says(world, "request-item.xml", DUNE).has("Problem")
 
 
 @pytest.mark.parametrize("pin", ["checked", "optional", "required", "blocks"])
-def test_wrong_pin_is_refused_whatever_the_row_says(world: World, pin: str) -> None:
+def test_wrong_pin_is_refused_for_every_configuration(world: World, pin: str) -> None:
     vufind(world, pin=pin)
     assert says(world, "lookup-user.xml", (">1234<", ">9999<")).text("Problem/ProblemType") == "User Authentication Failed"
 
@@ -246,7 +246,7 @@ def test_required_pin_protects_changes(world: World) -> None:
         ({"due": date(2017, 2, 25)}, False),
     ],
 )
-def test_a_loan_is_offered_for_renewal_only_when_it_can_be_renewed(world: World, facts: dict[str, Any], offered: bool) -> None:
+def test_loan_is_offered_for_renewal_only_when_it_can_be_renewed(world: World, facts: dict[str, Any], offered: bool) -> None:
     vufind(world)
     world.put(Position.ON_LOAN, first_checkout=date(2017, 2, 15), loan_days=15, used=True, **facts)
     assert says(world, "lookup-user.xml").has("LoanedItem/Ext/RenewalNotPermitted") is not offered
@@ -263,7 +263,7 @@ def test_client_gets_one_type_of_request_everywhere(world: World) -> None:
 
 
 @pytest.mark.parametrize(("status", "holdable"), [("On Loan", True), ("Available On Shelf", False)])
-def test_a_title_on_our_own_shelf_is_offered_for_no_hold(world: World, status: str, holdable: bool) -> None:
+def test_title_on_our_own_shelf_is_not_offered_for_a_hold(world: World, status: str, holdable: bool) -> None:
     vufind(world)
     ours = Holding("HKU", "K77", "b1", "Dune", status=status)
     world.store.now(lambda unit: unit.execute(insert(HOLDINGS).values(**asdict(ours))))
