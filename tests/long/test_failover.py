@@ -109,7 +109,7 @@ def test_nothing_acknowledged_is_lost_when_the_primary_dies_and_its_standby_is_p
     figures = {**load.check(), "seconds until the first acknowledgement": round(min(back), 1)}
     print(f"failover: {figures}")  # noqa: T201  # figures
     assert min(back) < BACK_S
-    assert load.requests.try_again  # it died under load
+    assert any(0 < died[0] - at < 1 for at in load.requests.acknowledged.values())  # it died under load
     told = asked_of_partners(pair[0])
     assert len(told) == len(set(told))
     assert [gateway.stop() for gateway in pair] == [0, 0]
