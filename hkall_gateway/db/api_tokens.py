@@ -1,4 +1,4 @@
-"""Tokens of programs that use the API: made once, stored as a hash, revoked by name."""
+"""API tokens of programs, stored only as hashes and revoked by name."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 T = API_TOKENS.c
 
 CLIENT: Final = "client"
-"""The role of a program that authenticates patrons itself, such as a discovery system: it acts for the cards that it names."""
+"""Role of a program that authenticates patrons itself, such as a discovery system. It may act for any card."""
 USED_EVERY: Final = timedelta(minutes=1)
-"""A request writes `used_at` only if it is this old, so that reading costs a write once a minute at most."""
+"""Minimum time between two writes of a token's `used_at`, so that not every request costs a write."""
 
 
 @dataclass(frozen=True, slots=True)
 class ApiToken:
-    """One row. `role` is a staff role or CLIENT. Without `ends_at` the token lasts until it is revoked."""
+    """A stored token. `role` is a staff role or CLIENT. A token without `ends_at` is valid until it is revoked."""
 
     name: str
     token_hash: str
@@ -35,7 +35,7 @@ class ApiToken:
     used_at: datetime | None = None
 
     def in_force(self, now: datetime) -> bool:
-        """Return whether the token opens the API now."""
+        """Return whether the token is valid now."""
         return self.revoked_at is None and (self.ends_at is None or now < self.ends_at)
 
 
@@ -44,12 +44,12 @@ _ONE = CompiledStatement(select(*_COLUMNS).where(T.token_hash == bindparam("toke
 
 
 def hash_of(token: str) -> str:
-    """Return the stored hash of a token, SHA-256 in hex: a token is 256 random bits, which need no slow hash."""
+    """Return the SHA-256 of a token in hex. No slow hash is needed, because a token has 256 random bits."""
     return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def find(unit: UnitOfWork, token_hash: str) -> ApiToken | None:
-    """Return the token with this hash, in force or not."""
+    """Return the token with this hash, even if it has expired or was revoked."""
     return next((ApiToken(*cells) for cells in _ONE.cells(unit.connection, token=token_hash)), None)
 
 
@@ -60,7 +60,7 @@ def listed(unit: UnitOfWork) -> tuple[ApiToken, ...]:
 
 
 def make(unit: UnitOfWork, token: ApiToken) -> bool:
-    """Store a new token. False if the name was used before: the journal names programs by it."""
+    """Store a new token. Return False if the name was ever used, because the journal identifies programs by name."""
     if unit.execute(select(T.name).where(T.name == token.name)).first():
         return False
     unit.execute(insert(API_TOKENS).values(**asdict(token)))
@@ -68,7 +68,7 @@ def make(unit: UnitOfWork, token: ApiToken) -> bool:
 
 
 def revoke(unit: UnitOfWork, name: str, now: datetime) -> bool:
-    """Revoke a token. False if there is none of this name in force."""
+    """Revoke the token with this name. Return False if there is no such token or it was revoked before."""
     return unit.execute(update(API_TOKENS).where(T.name == name, T.revoked_at.is_(None)).values(revoked_at=now)).rowcount == 1
 
 

@@ -1,4 +1,4 @@
-"""Data recorded by terminals: cards that they blocked or that wrong PINs locked, and item properties of copies."""
+"""Data recorded by terminals: blocked cards, cards locked after wrong PINs, and item properties of copies."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def note_properties(unit: UnitOfWork, item: ItemKey, text: str, now: datetime, b
 
 
 def titles(unit: UnitOfWork, words: str) -> tuple[str, ...]:
-    """Return the union catalogue's numbers of the titles with exactly this number or title, at most two."""
+    """Return at most two `bib_id`s of titles whose number or title equals `words`."""
     if unit.holdings.of_title(words):
         return (words,)
     found = select(HOLDINGS.c.bib_id).where(HOLDINGS.c.title == words).distinct().order_by(HOLDINGS.c.bib_id).limit(2)
@@ -75,5 +75,5 @@ _NOTED = CompiledStatement(
 
 
 def about_card(card: str) -> Request:
-    """Return a bare request for a journal line about a card, not about a request."""
+    """Return an empty request with only the card, for a journal line about that card."""
     return Request("", Side.BORROWING, Position.NEW, "", "", patron=card)

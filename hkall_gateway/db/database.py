@@ -1,7 +1,7 @@
 """The two ways into the database: `write` for units of work with a durable commit, `read` for queries in a snapshot.
 
-All units that queued while the last commit ran share the next one, and get their results after it (law 2). A unit that raises
-is rolled back alone. There is no timer, so a single message does not wait for others.
+All units that were queued during the last commit share the next commit, and get their results after it (law 2). A unit that
+raises is rolled back alone. There is no timer, so a single message does not wait for other messages.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ BATCH_UNITS = 256
 Watch = Callable[[str, int], AbstractContextManager[None]]
 
 REFUSALS_S = 60
-"""Seconds between two lines of the log about units that the database refused."""
+"""Minimum time between two log lines about refused units, in seconds."""
 INLINE_WAIT_MS = 100
-"""Milliseconds that the reactor waits to read a file that another process has locked. Only such a lock makes readers wait."""
+"""Maximum time that a read in the reactor's thread waits for a file locked by another process, in milliseconds."""
 
 
 def no_watch(_lane: str, _units: int) -> AbstractContextManager[None]:
@@ -62,12 +62,16 @@ class Store(Protocol):
 
 
 class Database:
-    """The daemon's database: one writer thread with group commit, a reader thread, and short queries of a file without one.
+    """The gateway's database: a writer thread with group commit, a reader thread, and short queries in the reactor's thread.
 
-    `make_unit` wraps a connection. `in_reactor` is the reactor's callFromThread, and `soon` its callLater(0), which does not
-    wake a sleeping reactor and is for calls in its own thread. `batch=1` commits each unit separately, for the benchmark.
-    `draw` returns a random number in [0, 1) for pauses. `watch` gets "writer" or "reader" and the number of units, and returns
-    a context manager that is entered around each group, in its thread. `seconds` is the monotonic clock of deadlines.
+    Args:
+        make_unit: Creates a unit of work on a connection.
+        in_reactor: The reactor's callFromThread.
+        batch: Maximum number of units in a commit. The benchmark commits each unit separately with 1.
+        draw: Returns a random number in [0, 1), for pauses.
+        watch: Called with "writer" or "reader" and the number of units. Its context manager is entered around each group.
+        seconds: The monotonic clock of deadlines.
+        soon: The reactor's callLater(0), for calls from the reactor's thread. It does not wake a sleeping reactor.
     """
 
     _writer: Worker | InlineRunner
@@ -110,14 +114,14 @@ class Database:
         """Run a unit of work as part of the next group.
 
         Args:
-            work: May run more than once. Only its last run counts.
-            locks: The objects that it decides about.
-            until: The deadline for its beginning. After it the unit has no effect and fails with Expired.
-            repeatable: Whether two commits have the effect of one.
+            work: The unit. It may run more than once, but only the last run takes effect.
+            locks: The objects that the unit decides about.
+            until: The time before which the unit must begin. A late unit has no effect and fails with Expired.
+            repeatable: Whether two commits of the unit have the effect of one.
 
         Returns:
             A Deferred that fires in the reactor's thread after the durable commit. It fails with Unavailable if the database is
-            away, or another gateway blocked the unit for too long.
+            unreachable, or another gateway blocked the unit for too long.
         """
         until_there_s = self._clock.there(until.until_s) if self._clock and until else None
         return _queue_job(self._writer, work, locks, repeatable, until, until_there_s)
@@ -125,12 +129,12 @@ class Database:
     def read(self, query: Callable[[UnitOfWork], T], *, patron: str = "", is_long: bool = False) -> Deferred[T]:
         """Run a query in a snapshot.
 
-        On a file, a short query runs in the reactor's thread, which is faster than waking another one.
+        On an SQLite file, a short query runs in the reactor's thread, which is faster than waking another thread.
 
         Args:
-            query: Its writes are discarded or refused.
-            patron: The card concerned. The data of all patrons of a group are read together.
-            is_long: Whether it takes longer than a lookup by key.
+            query: The query. Writes are discarded or refused.
+            patron: Card of the patron whose data to prefetch, together with the other patrons of the group.
+            is_long: Whether the query takes longer than a lookup by key.
         """
         return _queue_job(self._reader if is_long else self._inline, query, LockSet(patron), repeatable=True)
 
@@ -146,23 +150,23 @@ class Database:
         return result
 
     def _write_group(self, connection: Connection, jobs: Sequence[Job]) -> GroupResult:
-        over = [job.expiry() for job in jobs if job.deadline is not None and job.deadline.over]  # these take no locks
+        over = [job.expiry() for job in jobs if job.deadline is not None and job.deadline.over]  # without locks
         if over:
             jobs = [job for job in jobs if job.deadline is None or not job.deadline.over]
         with self._watch("writer", len(jobs)):
             result = GroupResult(())
             if jobs:
                 result = run_group(connection, self._make_unit, jobs, draw=self._draw, clock=self._clock)
-        for job in result.again:  # the timers of their deadlines may take them again
+        for job in result.again:  # until the retry, the timer of a job's deadline may expire the job
             job.undo()
         self._log_refusal(result)
         return replace(result, answers=[*over, *result.answers]) if over else result
 
     def _log_refusal(self, result: GroupResult) -> None:
-        """Log that units were refused, at most once in REFUSALS_S seconds: a full disk refuses each of them."""
+        """Log that units were refused, at most once in REFUSALS_S seconds, because a full disk refuses every unit."""
         if result.refused is not None and monotonic_us() >= self._silent_until_us:
             self._silent_until_us = monotonic_us() + REFUSALS_S * 1_000_000
-            import structlog  # here: commands import this module and seldom log
+            import structlog  # imported late, because most commands load this module but never log
 
             structlog.get_logger().warning("database.refused", why=name_of(result.refused))
 
@@ -170,7 +174,7 @@ class Database:
 class Immediate(Database):
     """A database without threads for tests, the simulation and the command line: each call returns after its commit.
 
-    `before_commit` may raise to simulate a crash: an Exception is a failed commit, any other BaseException ends the process.
+    `before_commit` may raise an Exception to simulate a failed commit, or any other BaseException to simulate a crash.
     """
 
     def __init__(self, engine: Engine, make_unit: MakeUnit, before_commit: Callable[[], None] = no_hook) -> None:
@@ -220,7 +224,7 @@ def in_trial(transact: Callable[[Callable[[UnitOfWork], None]], object], work: C
 
 
 def finished(awaitable: Awaitable[T]) -> T:
-    """Return the value of an awaitable that never has to wait. Raises RuntimeError if it would."""
+    """Return the result of an awaitable that completes without waiting. Raises RuntimeError if it has to wait."""
     steps = awaitable.__await__()
     try:
         next(steps)
@@ -237,8 +241,8 @@ def _queue_job(
     until: Deadline | None = None,
     until_there_s: float | None = None,
 ) -> Deferred[T]:
-    """Queue a unit. A cancelled Deferred does not fire, but its unit is committed."""
-    from twisted.internet.defer import Deferred  # here: a command does not wait, and needs no Twisted
+    """Queue a unit. The unit is committed even if its Deferred is cancelled."""
+    from twisted.internet.defer import Deferred  # imported late, because commands do not need Twisted
 
     answer: Deferred[T] = Deferred()
 
@@ -255,7 +259,7 @@ def _queue_job(
 
 
 def _run_now(runner: Worker | InlineRunner, work: Callable[[UnitOfWork], T], *, repeatable: bool = False) -> T:
-    """Run a job where it is put, and return its result."""
+    """Run a job in the calling thread, and return its result."""
     answers: list[tuple[object, BaseException | None]] = []
     runner.put(Job(work, NO_LOCKS, lambda result, error: answers.append((result, error)), repeatable))
     result, error = answers[0]

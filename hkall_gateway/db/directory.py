@@ -1,4 +1,4 @@
-"""Repositories of the partners and of the circuit breaker of the channel to each, which share a row of LINKS.
+"""Repositories of the partners and of the circuit breakers of their channels, both in the table LINKS.
 
 No query reads the whole table, because the directory may have millions of rows.
 """
@@ -55,11 +55,11 @@ class CircuitRepository(Repository):
         return tuple(row["agency"] for row in _LISTED.rows(self._connection, most=most))
 
     def find(self, agency: str) -> CircuitState:
-        """Return the channel to one partner."""
+        """Return the state of the channel to a partner."""
         return _read_links(self._transaction, [agency])[agency][1]
 
     def several(self, agencies: Collection[str]) -> dict[str, CircuitState]:
-        """Return the channels to these partners, by agency."""
+        """Return the states of the channels to these partners, by agency."""
         found = _read_links(self._transaction, agencies)
         return {agency: found[agency][1] for agency in agencies}
 
@@ -71,11 +71,11 @@ class CircuitRepository(Repository):
         )
 
     def bring_forward(self, now: datetime) -> None:
-        """Let every channel that is down be tried now, after the clock was set back."""
+        """Allow an immediate try on every channel that is down, after the clock was set back."""
         self._transaction.execute(update(LINKS).where(LINKS.c.rests_until > now).values(rests_until=now))
 
     def take_trial(self, agency: str, now: datetime, until: datetime) -> bool:
-        """Claim the trial of a channel that is down until `until`. Return False if another gateway has it."""
+        """Claim, until `until`, the trial of a channel that is down. Return False if another gateway has claimed it."""
         self._transaction.ahead.links.pop(agency, None)
         return _TRY.change(self._connection, of=agency, now=now, until=until) == 1
 
@@ -89,7 +89,7 @@ def circuit_of(
     rests_until: datetime | None,
     fault: str | None,
 ) -> CircuitState:
-    """Make a channel of its columns, in the order of HOW. They are None for a recipient missing from the directory."""
+    """Build a channel's state from the columns of HOW, which are None for a recipient missing from the directory."""
     return CircuitState(agency, state or UP, failures or 0, down_since, heard_at, rests_until, fault or "")
 
 
@@ -101,13 +101,13 @@ class PartnerRepository(Repository):
         return self.among([agency]).get(agency)
 
     def among(self, agencies: Iterable[str]) -> dict[str, Partner]:
-        """Return the known ones of these partners, by agency."""
+        """Return those of these partners that are in the directory, by agency."""
         wanted = sorted(set(agencies))
         found = _read_links(self._transaction, wanted)
         return {agency: partner for agency in wanted if (partner := found[agency][0]) is not None}
 
     def with_card(self, card: str) -> Partner | None:
-        """Return the partner that uses this card at our counter, the first by name of several."""
+        """Return the partner that uses this card at our counter, or the first by name if several do."""
         if card in self._transaction.ahead.card_partners:
             text = self._transaction.ahead.card_partners[card]
         else:
@@ -117,7 +117,7 @@ class PartnerRepository(Repository):
 
     def write(self, partners: Sequence[Partner]) -> None:
         """Write new and changed partners. An unchanged row is left alone, so that a start does not wait for its lock."""
-        in_order = sorted(partners, key=lambda partner: partner.agency)  # two gateways that write at once do not deadlock
+        in_order = sorted(partners, key=lambda partner: partner.agency)  # so that two gateways do not deadlock
         rows = [{"agency": p.agency, "partner": to_json(p), "card": p.institutional_card} for p in in_order]
         query = select(LINKS.c.agency, LINKS.c.partner, LINKS.c.card).where(LINKS.c.agency.in_([p.agency for p in partners]))
         known = [dict(row) for row in self._connection.execute(query).mappings()]
@@ -140,7 +140,7 @@ _CLOSED = CompiledStatement(select(CLOSURES.c.day).where(CLOSURES.c.agency == bi
 
 @lru_cache(maxsize=1024)
 def partner_of(text: str) -> Partner:
-    """Make a partner of its row in the directory. Cached: every request reads eight partners, and they hardly ever change."""
+    """Parse a partner's directory entry. Cached, because every request reads eight partners that hardly ever change."""
     found: Partner = from_json(text)
     return found
 

@@ -1,4 +1,4 @@
-"""Charges, payments and waivers of patrons, in integer cents. Every change is a line of the journal."""
+"""Charges, payments and waivers of patrons, in integer cents. Every change writes a journal line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def charge(unit: UnitOfWork, request: Request, kind: str, cents: int, rule: str,
 
 
 def charged_cents(unit: UnitOfWork, request: Request) -> int:
-    """Return the overdue fine in cents that was charged for the present due date, without those for earlier ones."""
+    """Return the overdue fine charged for the current due date, in cents, without fines for earlier due dates."""
     wanted = (FINES.c.request == request.id, FINES.c.kind == OVERDUE, FINES.c.due == request.due)
     return unit.execute(select(func.sum(FINES.c.cents)).where(*wanted)).scalar() or 0
 
@@ -37,7 +37,7 @@ def charges_of(unit: UnitOfWork, request: str, kind: str = "") -> tuple[Charged,
 
 
 def charge_numbered(unit: UnitOfWork, number: int) -> Charged | None:
-    """Return one charge by its number."""
+    """Return the charge with this number."""
     return next(iter(_find_charges(unit, FINES.c.id == number)), None)
 
 
@@ -54,7 +54,7 @@ def waive_charge(unit: UnitOfWork, fine: Charged, cents: int, reason: str, now: 
 
 
 def find_payment(unit: UnitOfWork, card: str, who: str, transaction_id: str) -> tuple[int, str] | None:
-    """Return (cents, outcome) of a known payment, or None for a new one or one without a number."""
+    """Return (cents, outcome) of a recorded payment, or None for a new payment or without a transaction number."""
     wanted = (PAYMENTS.c.patron == card, PAYMENTS.c.who == who, PAYMENTS.c.transaction_id == transaction_id)
     row = unit.execute(select(PAYMENTS).where(*wanted)).mappings().first() if transaction_id else None
     return (row["cents"], row["outcome"]) if row else None
@@ -78,6 +78,6 @@ def _update_charge(unit: UnitOfWork, fine: Charged, **values: int) -> None:
 
 
 def _request_of(unit: UnitOfWork, fine: Charged) -> Request:
-    """Return the request of a charge, or a bare one with the patron's card if it was deleted."""
+    """Return the request of a charge, or an empty request with the patron's card if the request was deleted."""
     bare = Request(fine.request, Side.BORROWING, Position.CLOSED, "", "", patron=fine.patron)
     return unit.requests.find(fine.request) or bare

@@ -14,7 +14,7 @@ from hkall_gateway.rules.vocabulary import Holding, ItemKey, Position
 
 
 class HoldingRepository(Repository):
-    """The copies."""
+    """The copies in the catalogue."""
 
     def find(self, item: ItemKey) -> Holding | None:
         """Return the copy with this identity."""
@@ -67,7 +67,7 @@ _ASKED_COPIES = (
             REQUESTS, and_(R.id == C.request, R.wire_id == C.wire_id)
         )
     )
-    # Not plain `position = …`: the database would scan all requests that are asked, instead of the title's copies.
+    # Not plain `position = …`: the database would scan all requests in that position, instead of the title's copies.
     .where(H.bib_id == bindparam("bib"), _WAS_ASKED, R.position + "" == Position.REQUESTED.value)
 )
 _IN_USE = CompiledStatement(union_all(_HELD_COPIES, _ASKED_COPIES))

@@ -1,4 +1,4 @@
-"""The inbox of a unit of work: documents answered recently, with their outcomes."""
+"""The inbox: recently answered documents, with the outcome of each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 
 
 def claim(unit: UnitOfWork, agency: str, digest: str, keep_until: datetime, now: datetime) -> str | None:
-    """Claim a document. Returns None if it is new or its window is over, else the outcome recorded before."""
+    """Claim a document. Return None if it is new or its `keep_until` has passed, else the outcome recorded before."""
     values = {"agency": agency, "digest": digest, "made_at": now, "keep_until": keep_until, "outcome": ""}
     if _claim_statement(unit.dialect).write(unit.connection, now=now, **values):
         return None
@@ -36,7 +36,7 @@ _FORGET = CompiledStatement(delete(INBOX).where(*_DOCUMENT))
 
 @cache
 def _claim_statement(dialect: str) -> CompiledStatement:
-    """Return a statement that inserts a document's row, or takes over one after its window; else it writes no row."""
+    """Return a statement that inserts a document's row or replaces an expired row. It writes no row for a repetition."""
     columns = ("agency", "digest", "made_at", "keep_until", "outcome")
     over = insert_or_write_over(INBOX, dialect, columns, INBOX.c.keep_until < bindparam("now"))
     values = {name: bindparam(name, type_=INBOX.c[name].type) for name in columns}

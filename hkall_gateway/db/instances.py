@@ -1,4 +1,4 @@
-"""The gateway instances on one database: running, stopped or failed, and the release of work held by failed ones."""
+"""Gateway instances on one database: their state, their terminals, and the release of work claimed by failed instances."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 
 T = TERMINAL_ACTIVITY.c
 FORGOTTEN: Final = timedelta(days=30)
-"""Rows of a gateway that was not seen for so long are deleted by any other one."""
+"""Time without a heartbeat after which any other gateway deletes the rows of a gateway."""
 
 
 @dataclass(frozen=True, slots=True)
 class TerminalActivity:
     """A terminal at one gateway, as of `seen_at`. `login` is "" for refused logins under unknown names.
 
-    `refused` counts since the start of the gateway's process.
+    `refused` counts refused logins since the start of the gateway's process.
     """
 
     instance: str
@@ -40,7 +40,7 @@ class TerminalActivity:
 
 
 def write_terminals(unit: UnitOfWork, instance: str, rows: Sequence[TerminalActivity], now: datetime) -> None:
-    """Replace the rows of a gateway."""
+    """Replace the terminal rows of a gateway, and delete outdated rows of all gateways."""
     unit.execute(delete(TERMINAL_ACTIVITY).where(or_(T.instance == instance, T.seen_at < now - FORGOTTEN)))
     if rows:
         unit.execute(insert(TERMINAL_ACTIVITY), [asdict(row) for row in rows])
@@ -58,18 +58,18 @@ WORK: Final = (BACKUP, DOCTOR, "load holdings", "load patrons")
 
 
 def record(unit: UnitOfWork, name: str, when: datetime | None, count: int = 0) -> None:
-    """Record when the work of this name was last done, and its count, such as the failed checks of the doctor."""
+    """Record when the job `name` last ran, and a count, such as the number of failed checks of the doctor."""
     values = {"last_run": when, "count": count}
     unit.execute(insert_or_write_over(JOBS, unit.dialect, values), {"name": name, **values})
 
 
 def last_runs(unit: UnitOfWork) -> Mapping[str, tuple[datetime | None, int]]:
-    """Return when each of WORK was last done (None if never), and its count."""
+    """Return (time of the last run, or None if never, and count) for each job of WORK."""
     rows = {row["name"]: (row["last_run"], row["count"]) for row in cli_lists.jobs(unit)}
     return {name: rows.get(name, (None, 0)) for name in WORK}
 
 
-I = INSTANCES.c  # noqa: E741  # as the other tables' columns are named
+I = INSTANCES.c  # noqa: E741  # one letter, like the columns of other tables
 
 STATES: Final = ("up", "left", "gone")
 GONE_S: Final = 60
@@ -78,7 +78,7 @@ GONE_S: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """A gateway. Its name is unique in the database. `left_at` is set once it has stopped in order."""
+    """A gateway process. `name` is unique in the database, and `left_at` is set after an orderly stop."""
 
     name: str
     host: str
@@ -89,7 +89,7 @@ class Instance:
     left_at: datetime | None = None
 
     def state(self, now: datetime) -> str:
-        """Return up, left (stopped in order), or gone (no heartbeat)."""
+        """Return "up", "left" (after an orderly stop) or "gone" (no heartbeat)."""
         if self.left_at is not None:
             return "left"
         return "gone" if self.seen_at < _silent_since(now) else "up"
@@ -101,23 +101,23 @@ def list_instances(unit: UnitOfWork) -> tuple[Instance, ...]:
 
 
 def named(unit: UnitOfWork, name: str) -> Instance | None:
-    """Return the gateway of a name."""
+    """Return the gateway with this name."""
     row = unit.execute(select(INSTANCES).where(I.name == name)).mappings().first()
     return Instance(**row) if row else None
 
 
 def record_instance(unit: UnitOfWork, me: Instance) -> None:
-    """Record that this gateway runs as of `me.seen_at`, in place of an earlier row of its name."""
+    """Insert the row of this gateway, or replace an earlier row with the same name."""
     values = asdict(me)
     unit.execute(insert_or_write_over(INSTANCES, unit.dialect, values), values)
 
 
 def release_work(unit: UnitOfWork, now: datetime, silent: Collection[str] | None = None) -> int:
-    """Release the messages and rounds held by gateways that are gone, and return the number of messages.
+    """Release messages and scheduled jobs claimed by gateways that are gone, and return the number of messages.
 
     Args:
         unit: The unit of work.
-        now: The present instant.
+        now: The current time.
         silent: The names of the gateways that are gone, or None to judge by the age of their heartbeats.
     """
     is_silent = I.seen_at < _silent_since(now) if silent is None else I.name.in_(silent)

@@ -41,7 +41,7 @@ class JournalRepository(Repository):
     """The lines of the journal."""
 
     def add(self, entry: JournalEntry, now: datetime, detail: str) -> None:
-        """Write a line, together with the others of the transaction."""
+        """Queue a line, to be written together with the transaction's other lines."""
         _ADD.append(
             self._connection,
             at=now,
@@ -51,12 +51,12 @@ class JournalRepository(Repository):
         )
 
     def last_noted(self, request: str, event: str) -> datetime | None:
-        """Return the time of the last journal line with this event of a request."""
+        """Return the time of a request's last journal line with this event, or None."""
         found: list[list[datetime | None]] = _LAST_NOTED.cells(self._connection, of=request, event=event)
         return found[0][0]
 
     def last_scan(self, request: str) -> datetime | None:
-        """Return when our staff last handled the request's copy, or looked for it, or None if never."""
+        """Return when our staff last handled or looked for the request's copy, or None if never."""
         found: list[list[datetime | None]] = _LAST_SCAN.cells(self._connection, of=request)
         return found[0][0]
 

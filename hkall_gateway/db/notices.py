@@ -1,4 +1,4 @@
-"""Repository of the patron letters: it queues each once, and has their states."""
+"""Repository of patron letters, which queues each letter only once and stores its state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ N = NOTICES.c
 
 @dataclass(frozen=True, slots=True)
 class SentNotice:
-    """One row of the register. `kind` is the letter's Send."""
+    """A row of the register of letters. `kind` is the value of its Notification."""
 
     id: int
     request: str
@@ -30,7 +30,7 @@ class SentNotice:
 
 
 class NoticeRepository(Repository):
-    """The register of letters."""
+    """The register of patron letters."""
 
     def find(self, number: int) -> SentNotice | None:
         """Return the letter with this number."""
@@ -43,9 +43,9 @@ class NoticeRepository(Repository):
         return frozenset(kind for (kind,) in _LEFT.cells(self._connection, of=request))
 
     def queue(self, send: Notification, before: Request, after: Request, now: datetime) -> int | None:
-        """Queue one letter per occasion, even if its step is repeated. Return the number of a letter to send, or None."""
+        """Queue a letter once per occasion. Return the letter's number, or None if it was queued before."""
         revoked = ""
-        if send in REVOKED_BY:  # tells an occasion from an equal one of the same day, between which another letter revoked it
+        if send in REVOKED_BY:  # after a letter that revokes it, the same letter may be sent again on the same day
             others = _OF_A_KIND.cells(self._connection, of=after.id, kind=REVOKED_BY[send].value)[0][0]
             revoked = f" {others}" if others > 1 else ""
         fresh = _queue_statement(self._transaction.dialect).cells(
@@ -60,7 +60,7 @@ class NoticeRepository(Repository):
         return fresh[0][0] if fresh else None
 
     def set_state(self, notice: int, state: NoticeState, error: str, now: datetime) -> None:
-        """Store the result of a letter: sent, or undeliverable and why."""
+        """Store the result of sending a letter: its state, and the error if it is undeliverable."""
         sent = {"sent_at": now} if state is NoticeState.SENT else {}
         update_row(self._connection, NOTICES, {"id": notice}, {"state": state.value, "error": error, **sent})
 

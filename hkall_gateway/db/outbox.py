@@ -1,4 +1,4 @@
-"""Repository of the outbox: put, claim and settle messages. Those of one key (request and recipient) leave in order."""
+"""Repository of the outbox: put, claim and settle messages. Messages of one key (request and recipient) leave in order."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from hkall_gateway.rules.messages.json_records import from_json, to_json
 from hkall_gateway.rules.messages.outbox_messages import ILS_RECIPIENT, LocalMessage, LocalSend, PartnerMessage, PatronNotice
 from hkall_gateway.rules.stored_words import DeliveryKind, OutboxKind, OutboxState
 
-# Messages may leave channel by channel, the first unsettled one of each key (request and recipient). The channels with waiting
-# messages are found by a skip scan of the index that begins with the channel, and rows are read only of channels with room:
-# messages for a partner that rests cost no time.
+# Of each key (request and recipient) only the first unsettled message may leave. A skip scan of the index that begins with the
+# channel finds the channels with waiting messages, and rows are read only for channels with room. So messages for a partner
+# whose channel is paused cost no time.
 
 
 MAIL: Final = "mail"
 """The channel of all patron letters."""
 Room = Callable[[CircuitState, int], int]
-"""Returns how many more messages may leave by a channel, given the number in delivery."""
+"""Returns how many more messages may leave by a channel, given its state and its number of messages in delivery."""
 
 M = OUTBOX.c  # messages
 _NOW = bindparam("now", type_=M.next_at.type)
 _EARLIER = OUTBOX.alias("earlier")
-# Each key is looked up separately (OFFSET 0) and by its request (BETWEEN: PostgreSQL always estimates a range as
-# small). With its statistics, perhaps taken when there were few rows, it would join everything, or scan the numbers.
+# OFFSET 0 makes PostgreSQL look up each key separately. BETWEEN makes it use the index of requests, because it always estimates
+# a range as small. With outdated statistics it would otherwise join all rows, or scan the index of numbers.
 _SAME_KEY = and_(_EARLIER.c.request.between(M.request, M.request), _EARLIER.c.recipient == M.recipient)
 _HOLDING = select(_EARLIER.c.id).where(_SAME_KEY, _EARLIER.c.id < M.id, EARLIER_UNSETTLED)
 _IS_FIRST = ~_HOLDING.offset(literal_column("0")).exists()
@@ -52,7 +52,7 @@ _FIRST_OF_KEY = select(M.next_at).where(_ON_IT, _IS_FIRST).order_by(M.next_at, M
 DUE_LINES = CompiledStatement(
     select(_LINES.c.line, *HOW).select_from(_LINKED).where(_FIRST_AT <= _NOW).order_by(_FIRST_AT, _LINES.c.line)
 )
-"""The channels with due messages, the longest waiting first (then by name), and their state."""
+"""The channels with due messages and their state, longest waiting first, then by name."""
 
 DUE = CompiledStatement(
     select(OUTBOX)
@@ -64,7 +64,7 @@ DUE = CompiledStatement(
 """The first `most` rows of a channel that may leave now. On PostgreSQL they stay locked until the transaction ends."""
 
 NEXT = CompiledStatement(select(_FIRST_OF_KEY.scalar_subquery().label("next_at"), LINKS.c.rests_until).select_from(_LINKED))
-"""For each channel, when the first message of a key is due and until when the channel rests."""
+"""For each channel, the time when its next message is due and the time until which the channel is paused."""
 
 _SINCE = bindparam("since", type_=M.next_at.type)
 _QUIET = and_(*(or_(at.is_(None), at <= _SINCE) for at in (LINKS.c.heard_at, LINKS.c.rests_until)))
@@ -74,30 +74,32 @@ STALLED = CompiledStatement(
     .where(_FIRST_OF_KEY.scalar_subquery() <= _SINCE, func.coalesce(LINKS.c.state, "") != DOWN, _QUIET)
     .order_by(_LINES.c.line)
 )
-"""The channels that count as up, where a message has been due since `since` and no answer has come since."""
+"""The channels that count as up although a message has been due and no reply has come since `since`."""
 
 UNDER_WAY = CompiledStatement(select(M.line, func.count().label("count")).where(M.lease_until >= _NOW).group_by(M.line))
 
 SET_ASIDE_S: Final = 60
-"""Seconds for which a row that cannot be read does not use up room of its channel. A gateway of a newer version may read it."""
+"""Seconds for which an unreadable row is skipped, so that it does not block its channel."""
 UNREADABLE: Final = "this version of the program cannot read it"
 STALLED_S: Final = 300
-"""Seconds after which a due message that does not leave, on a channel without answers, is a fault: some polls and one try."""
+"""Seconds after which an unsent due message on a channel without replies is a fault. Several polls and one try fit in."""
 
 WAITING: Final = (OutboxState.WAITING, OutboxState.UNSURE)
 Payload = PartnerMessage | PatronNotice | LocalMessage
 UNSETTLED: Final = (*WAITING, OutboxState.DEAD)
 SETTLED: Final = frozenset(OutboxState) - frozenset(UNSETTLED)
 _INDEXED: Final = {**dict.fromkeys(WAITING, IS_WAITING), OutboxState.DEAD: IS_DEAD}
-"""The partial indexes that find unsettled rows."""
+"""Conditions of the partial indexes for unsettled rows, by state."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """A message to send. `attempts` counts tries, including the present one once claimed.
+    """A message to send.
 
-    `line` is its channel: one for each partner, and one for all letters. `request` is its request, or else the key that keeps
-    it in order.
+    Attributes:
+        line: The channel. There is one for each partner, and one for all letters.
+        request: Number of the request concerned, or another key by which messages are kept in order.
+        attempts: Number of tries, including the current try of a claimed row.
     """
 
     id: int
@@ -117,7 +119,7 @@ class OutboxRow:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try to send a row. `kind` and `problem` as in the desk's DeliveryResult."""
+    """One try to send a row. `kind` and `problem` are those of the DeliveryResult."""
 
     at: datetime
     kind: DeliveryKind
@@ -126,7 +128,7 @@ class Attempt:
 
 
 class NewerRow(Exception):
-    """A row that cannot be read: a newer version wrote an unknown kind of message or field, or the row is spoilt."""
+    """A row is unreadable, because a newer version wrote an unknown message or field, or because the row is corrupt."""
 
 
 def _unlimited_room(_link: CircuitState, _under_way: int) -> int:
@@ -160,10 +162,10 @@ class Outbox(Repository):
     ) -> tuple[OutboxRow, ...]:
         """Claim the oldest unsent rows that are due, at most `limit`, leased to `instance` for `lease_s` seconds.
 
-        Channels that have waited longest go first. Of each channel at most `room(link, under_way)` rows are taken. `under_way`
-        is the number of its rows in delivery by all gateways together. A row with an expired lease belonged to a gateway that
-        died. It is claimed again, as possibly delivered, unless this gateway still has it `in_hand`. Unreadable rows, such as
-        those of a newer version of the program, are set aside for SET_ASIDE_S seconds, so that others of their channel go on.
+        Channels that have waited longest come first. At most `room(link, under_way)` rows of each channel are claimed, where
+        `under_way` counts its rows in delivery by all gateways. A row with an expired lease belonged to a failed gateway. It is
+        claimed again, as possibly delivered, unless it is in `in_hand`, the rows that this gateway is still delivering.
+        Unreadable rows are skipped for SET_ASIDE_S seconds, so that they do not block their channel.
         """
         taken: list[tuple[OutboxRow, str]] = []
         for line, most in self._free_channels(room, now):
@@ -178,14 +180,14 @@ class Outbox(Repository):
         return tuple(row for row, _ in taken)
 
     def _due_rows(self, line: str, now: datetime, most: int) -> list[tuple[OutboxRow, str]]:
-        """Return the due rows of a channel with the gateway that had claimed each. Set unreadable rows aside."""
+        """Return (due row, gateway that had claimed it before) for a channel. Postpone unreadable rows."""
         while True:
             found = DUE.rows(self._connection, of=line, now=now, most=most)
             read = [(_readable_row(row), row["claimed_by"]) for row in found]
             unreadable = [row["id"] for row, (understood, _) in zip(found, read, strict=True) if understood is None]
             if not unreadable:
                 return [(row, before) for row, before in read if row]
-            import structlog  # here: commands import this module and seldom log
+            import structlog  # imported late, because most commands load this module but never log
 
             structlog.get_logger().warning("outbox.unreadable", channel=line, rows=unreadable)
             later = {"next_at": now + timedelta(seconds=SET_ASIDE_S), "last_error": UNREADABLE}
@@ -197,23 +199,23 @@ class Outbox(Repository):
         self._connection.execute(update(OUTBOX).where(*early).values(next_at=now))
 
     def under_way(self, now: datetime) -> Mapping[str, int]:
-        """Return the number of rows of each channel that any gateway has leased now."""
+        """Return the number of rows by channel that any gateway is delivering now."""
         return {row["line"]: row["count"] for row in UNDER_WAY.rows(self._connection, now=now)}
 
     def stalled(self, now: datetime) -> frozenset[str]:
-        """Return the channels that do not move although they are up, which is an error of ours and not of the partner."""
+        """Return the channels on which no message leaves although they are up. The fault is then in this program."""
         since = now - timedelta(seconds=STALLED_S)
         return frozenset(line for (line,) in STALLED.cells(self._connection, since=since))
 
     def held_by(self, instance: str) -> int:
-        """Return the number of rows that a gateway has claimed."""
+        """Return the number of rows claimed by a gateway."""
         held = select(func.count()).where(M.lease_until.is_not(None), M.claimed_by == instance)
         return int(self._connection.execute(held).scalar_one())
 
     def _free_channels(self, room: Room, now: datetime) -> list[tuple[str, int]]:
-        """Return the room of each channel with due rows, without channels from which another gateway is claiming.
+        """Return (channel, room) for the channels with due rows from which no other gateway is claiming.
 
-        The rows in delivery are counted again under the lock of a channel, because only then no other gateway adds to them.
+        The rows in delivery are counted again once the channels are locked, because until then other gateways may claim rows.
         """
         links = [circuit_of(*cells) for cells in DUE_LINES.cells(self._connection, now=now)]
         found = self._count_room(links, room, now)
@@ -232,10 +234,10 @@ class Outbox(Repository):
         self._release_row(row, state=OutboxState.SENT, sent_at=now, last_error="")
 
     def retry_later(self, row: int, next_at: datetime, error: str, *, unsure: bool = False, counted: bool = True) -> None:
-        """Record a failed try, and plan the next one.
+        """Record a failed try, and schedule the next try.
 
-        An `unsure` message may have arrived, and stays so until the recipient answers. A try that is not `counted` failed
-        because of the channel, and does not count as an attempt of the row.
+        An `unsure` message may have arrived, and stays unsure until the recipient replies. A try that failed because of the
+        channel is not `counted` as an attempt of the row.
         """
         state = {"state": OutboxState.UNSURE} if unsure else {}
         self._release_row(row, 1 if counted else 0, next_at=next_at, last_error=error[:500], **state)
@@ -260,11 +262,11 @@ class Outbox(Repository):
         return tuple(Attempt(at, DeliveryKind(kind), problem, detail) for at, kind, problem, detail in found)
 
     def claim_inline(self, row: int, until: datetime) -> None:
-        """Claim the row for an immediate delivery. Without a result by `until` the courier retries it as possibly delivered."""
+        """Claim a row for immediate delivery. If no result comes by `until`, the courier retries it as possibly delivered."""
         self._release_row(row, 0, state=OutboxState.UNSURE, next_at=until)
 
     def release_inline(self, row: int, now: datetime, *, unsure: bool) -> bool:
-        """Leave the row, which may have arrived if `unsure`, to the courier. Return False if it is settled already."""
+        """Return a row to the courier, if `unsure` as possibly delivered. Return False if the row is already settled."""
         found = self.row_state(row)
         if found is None or found[0] not in WAITING:
             return False
@@ -272,7 +274,7 @@ class Outbox(Repository):
         return True
 
     def forget(self, row: int) -> None:
-        """Delete an unsettled row that the courier never tried, or settle one that it tried."""
+        """Delete a row that the courier never tried, or mark a row that it tried as done."""
         if self._connection.execute(delete(OUTBOX).where(_NEVER_TRIED, M.id == row)).rowcount == 0:
             self._release_row(row, 0, state=OutboxState.DONE)
 
@@ -281,7 +283,7 @@ class Outbox(Repository):
         return self._change_idle_row(row, now, next_at=until)
 
     def retry(self, row: int, now: datetime) -> bool:
-        """Retry a row at once on behalf of staff, with a fresh count. Return False if it is settled or in delivery."""
+        """Retry a row at once on behalf of staff, and reset its attempts. Return False if it is settled or in delivery."""
         unknown = any(one.kind == DeliveryKind.UNKNOWN for one in self.attempts(row))
         revived = OutboxState.UNSURE if unknown else OutboxState.WAITING
         state = case((M.state == OutboxState.DEAD, revived), else_=M.state)
@@ -293,7 +295,7 @@ class Outbox(Repository):
 
     def _change_idle_row(self, row: int, now: datetime, **values: object) -> bool:
         """Change an unsettled row. Return False if it is settled, or in delivery."""
-        # A row with an expired lease: its gateway is gone, and may have sent it.
+        # If the lease has expired, the gateway that claimed the row has failed, and may have sent the message.
         gone = select(M.id).where(M.id == row, M.lease_until < now)
         self.interrupted(self._transaction.execute(gone).scalars().all(), now)
         free = (M.id == row, M.state.in_(UNSETTLED), M.lease_until.is_(None))
@@ -316,7 +318,7 @@ class Outbox(Repository):
             self.record_attempt(row, Attempt(now, DeliveryKind.UNKNOWN, "", "the gateway ended while it was under way"))
 
     def readdress(self, former: str, present: str, requests: Sequence[str]) -> None:
-        """Move unsettled letters to the card that replaced a patron's card, and unsent partner messages of these requests too.
+        """Move unsettled letters, and unsent partner messages about `requests`, from a former card to the present card.
 
         Messages that may have reached a partner already are repeated unchanged.
         """
@@ -351,9 +353,9 @@ class Outbox(Repository):
     ) -> tuple[OutboxRow, ...]:
         """Return readable rows in these states, oldest first, at most `most` with a number above `after`.
 
-        They can be limited to a partner, a request, or a text in the last error.
+        The result can be limited to a partner, a request, or a text in the last error.
         """
-        # Not plain `id`: the database would scan the whole table in its order.
+        # Not plain `id`: the database would scan the whole table in the order of ids.
         number = M.id + 0
         wanted: list[Condition] = [M.state.in_(states)]
         wanted += [M.recipient == partner] if partner else []
@@ -372,16 +374,16 @@ class Outbox(Repository):
         return tuple((r["id"], r["line"]) for r in self._connection.execute(query).mappings() if not _readable_row(r))
 
     def set_aside(self) -> Mapping[str, int]:
-        """Return the number of rows of each channel that `claim` could not read."""
+        """Return the number of rows by channel that `claim` could not read."""
         counted = select(M.line, func.count()).where(IS_WAITING, M.last_error == UNREADABLE).group_by(M.line)
         return {channel: count for channel, count in self._transaction.execute(counted)}  # noqa: C416  # a Row is no pair
 
     def request_of(self, number: int) -> str:
-        """Return the request of a row, even an unreadable one, or "" for none."""
+        """Return the request of a row, even of an unreadable row, or "" if it has none."""
         return str(self._connection.execute(select(M.request).where(M.id == number)).scalar() or "")
 
     def next_due(self) -> datetime | None:
-        """Return the time of the courier's next work: when the first row of a key is due and its channel does not rest."""
+        """Return the earliest time at which a message is due on a channel that is not paused, or None."""
         found = NEXT.cells(self._connection)
         return min((max(at, rests_until or at) for at, rests_until in found if at is not None), default=None)
 
@@ -396,7 +398,7 @@ class Outbox(Repository):
 
 
 def _readable_row(found: Mapping[Any, Any], claimed: int = 1) -> OutboxRow | None:
-    """Return the row, by default as a claimed one, or None if it cannot be read."""
+    """Return the row, by default with the current try counted, or None if it is unreadable."""
     try:
         return _make_row(found, claimed)
     except NewerRow:
@@ -415,7 +417,7 @@ def _make_row(found: Mapping[Any, Any], claimed: int = 0) -> OutboxRow:
     except (KeyError, TypeError, ValueError):
         spoilt = f"row {found['id']} of the outbox is spoilt, or was written by a newer version of this program"
         raise NewerRow(spoilt) from None
-    if isinstance(payload, LocalMessage) and payload.request:  # its lane is of a copy
+    if isinstance(payload, LocalMessage) and payload.request:  # the stored key is that of the copy
         kept["request"] = payload.request
     return OutboxRow(
         **kept, kind=OutboxKind(found["kind"]), send=send, payload=payload, state=state, attempts=found["attempts"] + claimed

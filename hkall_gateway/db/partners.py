@@ -1,4 +1,4 @@
-"""Records of partners as lenders and borrowers: books sent each way, share of refusals, state of the channel."""
+"""Partner records for the choice of a lender: books sent each way, share of refusals, state of the channel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hkall_gateway.rules.vocabulary import Position, Side
 
 BALANCE_DAYS, DECLINES_DAYS = 30, 7
 DOWN_TOO_LONG = timedelta(hours=4)
-"""A partner with a channel that is down for longer is not asked for a book: its answer would come too late."""
+"""If a partner's channel is down for longer, no book is requested from it, because its reply would come too late."""
 
 P = Position
 R, C = REQUESTS.c, CANDIDATES.c
@@ -31,7 +31,7 @@ WENT = (P.SHIPPED, P.AT_BORROWER, P.RETURN_TRANSIT, P.CLOSED)
 
 @dataclass(frozen=True, slots=True)
 class RequestReplies:
-    """A partner's recent replies to `asked` requests. `open` are requests without a reply, or that need none any more."""
+    """A partner's recent replies to `asked` requests. `open` counts requests without a reply or that were cancelled."""
 
     asked: int = 0
     declined: int = 0
@@ -45,15 +45,15 @@ class RequestReplies:
 
     @property
     def fill_rate(self) -> float | None:
-        """The share of filled requests among those decided, 0 to 1. No reply in time counts as decided."""
+        """The share of filled requests among decided requests, 0 to 1. A request without a timely reply counts as decided."""
         decided = self.asked - self.open
         return self.filled / decided if decided else None
 
 
 def records(unit: UnitOfWork, now: datetime, agencies: Iterable[str], *, weighed: bool = True) -> dict[str, Record]:
-    """Return the records of these agencies for the choice of a lender (lifecycle of the consortium, lender selection).
+    """Return the records of these agencies for the choice of a lender.
 
-    Not `weighed`: without balance and refusals, which need a count over a month of requests.
+    Unless `weighed`, the records lack the balance and the share of refusals, which need a count over a month of requests.
     """
     named, today = sorted(set(agencies)), civil(now)
     closed, circuits = _closed_soon(unit, named, today), unit.circuits.several(named)
@@ -74,7 +74,7 @@ def records(unit: UnitOfWork, now: datetime, agencies: Iterable[str], *, weighed
 
 
 def balance(unit: UnitOfWork, side: Side, now: datetime) -> Mapping[str, int]:
-    """Count the books that partners sent us (BORROWING) or we sent them (LENDING): of the last 30 days, or open."""
+    """Count, by partner, books sent to us (BORROWING) or by us (LENDING), for open requests and those of the last 30 days."""
     since, found = now - timedelta(days=BALANCE_DAYS), dict[str, int]()
     for query in _BALANCE[side]:
         for row in query.rows(unit.connection, since=since):
@@ -83,15 +83,15 @@ def balance(unit: UnitOfWork, side: Side, now: datetime) -> Mapping[str, int]:
 
 
 def answers(unit: UnitOfWork, now: datetime) -> Mapping[str, RequestReplies]:
-    """Return each partner's answers to the requests of the last 7 days."""
+    """Return each partner's replies to the requests of the last 7 days."""
     rows = _ANSWERS.rows(unit.connection, since=now - timedelta(days=DECLINES_DAYS))
     return {row["agency"]: RequestReplies(row["asked"], row["declined"], row["filled"], row["open"]) for row in rows}
 
 
 def turnaround_days(unit: UnitOfWork, now: datetime) -> Mapping[str, float]:
-    """Return the mean number of days from request to our shelf, by partner, over the requests of the last 30 days.
+    """Return the mean number of days from request to our hold shelf, by partner, for requests of the last 30 days.
 
-    Orphan copies are left out: they may have been sent for another request.
+    Orphan copies are excluded, because they may have been sent for another request.
     """
     took: dict[str, list[int]] = {}
     for row in _ARRIVALS.rows(unit.connection, since=now - timedelta(days=BALANCE_DAYS)):
@@ -100,7 +100,7 @@ def turnaround_days(unit: UnitOfWork, now: datetime) -> Mapping[str, float]:
 
 
 def _closed_soon(unit: UnitOfWork, agencies: Sequence[str], today: date) -> dict[str, frozenset[date]]:
-    """Return the closed days among today and tomorrow, by library. The choice of a lender looks no further."""
+    """Return which of today and tomorrow are closed days, by library. The choice of a lender needs no later days."""
     known = unit.transaction.ahead.closed_soon
     if new := [agency for agency in agencies if (agency, today) not in known]:
         known |= {(agency, today): frozenset() for agency in new}
@@ -113,7 +113,7 @@ _SINCE = bindparam("since", type_=R.placed_at.type)
 
 
 def _count_books(side: Side, moved: tuple[Position, ...]) -> tuple[CompiledStatement, CompiledStatement]:
-    """Return two statements that count books by partner: recent ones, and older ones that are still out."""
+    """Return two statements that count books by partner: for recent requests, and for older requests that are open."""
     went = or_(*(R.position == position for position in moved))
     one_side = select(R.partner, func.count().label("books")).where(R.side == side, went).group_by(R.partner)
     return CompiledStatement(one_side.where(R.placed_at >= _SINCE)), CompiledStatement(
@@ -140,7 +140,7 @@ _ANSWERS = CompiledStatement(
         func.sum(_OPEN).label("open"),
     )
     .select_from(REQUESTS.join(CANDIDATES, C.request == R.id))
-    # Not plain `wire_id != ''`: the database would scan all candidates ever asked, instead of the latest.
+    # Not plain `wire_id != ''`: the database would scan all candidates ever asked, instead of the recent requests.
     .where(R.placed_at >= _SINCE, R.side == Side.BORROWING, C.wire_id + "" != "")
     .group_by(C.agency)
 )

@@ -1,4 +1,4 @@
-"""Repository of the patrons with their requests, loans and charges, of one patron or of many at once."""
+"""Repository of patrons with their requests, loans and charges, for one patron or for many at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Charged:
 
     @property
     def left_cents(self) -> int:
-        """The unpaid rest in cents."""
+        """The unpaid amount in cents."""
         return self.cents - self.paid_cents - self.waived_cents
 
 
@@ -49,7 +49,7 @@ class CardRecord:
 
 
 def named(connection: Connection, words: str, most: int) -> tuple[Borrower, ...]:
-    """Return at most `most` patrons with all these words in one of their names, by name. Reads the whole table of patrons."""
+    """Return at most `most` patrons with all these words in one of their names, sorted by name. Reads the whole table."""
     parts = words.split()
     if not parts:
         return ()
@@ -72,7 +72,7 @@ def known(connection: Connection, cards: Collection[str]) -> Mapping[str, CardRe
 
 
 class PatronRepository(Repository):
-    """The patrons, with what each has and owes."""
+    """Patrons with their open requests and charges."""
 
     _known: Mapping[str, CardRecord] = MappingProxyType({})
 
@@ -111,7 +111,7 @@ class PatronRepository(Repository):
 _BORROWER: Final = tuple(f.name for f in fields(Borrower))
 _HUSHED: Final = tuple(_BORROWER.index(name) for name in ("name", "name_zh", "email", "pin_hash"))
 POSITIONS: Final = {position.value: position for position in Position}
-"""Positions by the text in the column."""
+"""Positions by their stored text."""
 _POSITION: Final = [f.name for f in fields(RequestEntry)].index("position")
 
 # A card is blocked by its library, as last loaded, or by a terminal here.
@@ -130,7 +130,7 @@ _CHARGES: Final = StatementAmong(_CHARGED, FINES.c.patron)
 
 
 def borrower_of(cells: list[Any]) -> Borrower:
-    """Make a patron of its cells, in the order of the fields."""
+    """Build a Borrower from the cells of its row, in the order of its fields."""
     for place in _HUSHED:
         cells[place] = Sensitive(cells[place])
     return Borrower(*cells)

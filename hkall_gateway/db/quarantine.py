@@ -17,12 +17,12 @@ from hkall_gateway.rules.vocabulary import Candidate, Request
 
 Q = QUARANTINE.c
 MOST: Final = 1_000
-"""Limit of unjudged documents of one partner; more of them add no information."""
+"""Maximum number of unjudged documents of one partner. Further documents would add no information."""
 
 
 @dataclass(frozen=True, slots=True)
 class QuarantinedDocument:
-    """One document. `why` is the reason of the refusal, `times` the number of arrivals."""
+    """A quarantined document. `why` is the reason for refusing it, and `times` counts its arrivals."""
 
     id: int
     agency: str
@@ -42,7 +42,7 @@ _COLUMNS = tuple(Q[field.name] for field in fields(QuarantinedDocument))
 
 
 def keep(unit: UnitOfWork, agency: str, digest: str, service: str, document: str, why: str, now: datetime) -> bool:
-    """Store a document, or count its arrival. Return False if this partner has too many unjudged ones."""
+    """Store a document, or count its repeated arrival. Return False if this partner has MOST unjudged documents."""
     again = update(QUARANTINE).where(Q.agency == agency, Q.digest == digest)
     if unit.execute(again.values(times=Q.times + 1, last_at=now, state=QuarantineState.KEPT, why=why)).rowcount:
         return True
@@ -59,7 +59,7 @@ def listed(
 ) -> tuple[QuarantinedDocument, ...]:
     """Return the unjudged documents, oldest first, at most `most` with a number above `after`.
 
-    `agency` limits them to a partner, and `settled` includes judged ones.
+    `agency` limits the result to one partner, and `settled` includes judged documents.
     """
     where = [Q.id > after, *([Q.agency == agency] if agency else []), *([] if settled else [Q.state == QuarantineState.KEPT])]
     found = unit.execute(select(*_COLUMNS).where(*where).order_by(Q.id).limit(most)).mappings()
@@ -67,7 +67,7 @@ def listed(
 
 
 def depths(unit: UnitOfWork) -> tuple[tuple[str, int, datetime], ...]:
-    """Return (partner, count, oldest) of the unjudged documents."""
+    """Return (partner, number of unjudged documents, first arrival) by partner."""
     counted = (Q.agency, func.count().label("count"), func.min(Q.first_at).label("oldest"))
     found = unit.execute(
         select(*counted).where(Q.state == QuarantineState.KEPT).group_by(Q.agency).order_by(Q.agency)
@@ -76,7 +76,7 @@ def depths(unit: UnitOfWork) -> tuple[tuple[str, int, datetime], ...]:
 
 
 def unplaced(unit: UnitOfWork, request: Request, candidates: Sequence[Candidate]) -> tuple[QuarantinedDocument, ...]:
-    """Return documents in the quarantine that come from a library of this request and name it, or its copy."""
+    """Return quarantined documents that name this request or its copy and come from one of its libraries."""
     agencies = {request.partner, *(one.agency for one in candidates if one.wire_id)}
     words = {request.id, request.wire_id, request.item_barcode, *(one.wire_id for one in candidates)}
     words |= {one.their_number.partition(":")[2] for one in candidates}
@@ -96,13 +96,13 @@ def _make_document(row: Mapping[Any, Any]) -> QuarantinedDocument:
 
 
 def settle(unit: UnitOfWork, number: int, state: QuarantineState, who: str, reason: str) -> bool:
-    """Record the judgement of a document: replayed or dropped. Return False if it has been judged."""
+    """Record that staff replayed or dropped a document. Return False if it was judged before."""
     waits = update(QUARANTINE).where(Q.id == number, Q.state == QuarantineState.KEPT)
     return unit.execute(waits.values(state=state, settled_by=who, reason=reason)).rowcount == 1
 
 
 def forget(unit: UnitOfWork, before: datetime, limit: int) -> int:
-    """Delete at most `limit` documents that last came before that instant, and return their number."""
+    """Delete at most `limit` documents that last arrived before `before`, and return their number."""
     return _FORGET.change(unit.connection, before=before, most=limit)
 
 

@@ -1,4 +1,4 @@
-"""Requests and the candidates of each: the copies that could fill it. The unit of work moves them by the life cycle."""
+"""Repositories of requests and of their candidates, which are the copies that could fill a request."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from hkall_gateway.rules.vocabulary import Candidate, ItemKey, Position, Request
 
 R, C = REQUESTS.c, CANDIDATES.c
 NAMES = tuple(field.name for field in fields(Request))
-"""The fields of a request, in the order in which its row is read."""
+"""The fields of a request, in the order of the columns that `request_of` reads."""
 BLANK = Request(id="", side=Side.BORROWING, position=Position.NEW, title="", bib_id="")
-"""An empty request, used to compare a new request with, and in place of a missing one."""
+"""An empty request, for comparison with a new request, and in place of a missing request."""
 
 _CELLS, _PLACES = attrgetter(*NAMES), {name: place for place, name in enumerate(NAMES)}
 
 
 def facts_of(request: Request) -> dict[str, Any]:
-    """Return all fields by name."""
+    """Return all fields of a request by name."""
     return dict(zip(NAMES, _CELLS(request), strict=True))
 
 
@@ -39,7 +39,7 @@ def changed_fields(before: Request, facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_facts(request: Request, facts: Mapping[str, Any]) -> Request:
-    """Return the request with these fields. `dataclasses.replace` takes twice as long for so many fields."""
+    """Return the request with these fields replaced. `dataclasses.replace` takes twice as long for so many fields."""
     cells = list(_CELLS(request))
     for name, value in facts.items():
         cells[_PLACES[name]] = value
@@ -59,17 +59,17 @@ _SYNC: Final = NAMES.index("renewal_sync")
 
 
 def requests(*where: Condition) -> Select[Any]:
-    """Return a SELECT of the requests that fit, with the columns that `request_of` reads."""
+    """Return a SELECT of the requests that satisfy `where`, with the columns that `request_of` reads."""
     return select(*REQUESTED).where(*where)
 
 
 def oldest_first(*where: Condition) -> Select[Any]:
-    """Return a SELECT of the requests that fit, oldest first."""
+    """Return a SELECT of the requests that satisfy `where`, oldest first."""
     return requests(*where).order_by(R.placed_at, R.id)
 
 
 def request_of(cells: Sequence[Any]) -> Request:
-    """Make a request of its cells, in the order of its fields: id, side, position and so on."""
+    """Build a request from the cells of its row, in the order of NAMES."""
     facts = list(cells)
     facts[1], facts[2] = _SIDES[cells[1]], POSITIONS[cells[2]]
     facts[_SYNC] = _SYNCS.get(cells[_SYNC]) or RenewalSync(cells[_SYNC])
@@ -84,10 +84,10 @@ NO_PERSON: Final[Mapping[str, Any]] = {
 
 
 class RequestRepository(Repository):
-    """The requests."""
+    """Queries of requests, and changes for retention and replaced cards."""
 
     def find(self, number: str) -> Request | None:
-        """Return the request with our number."""
+        """Return the request with this number of ours."""
         return self._find_one(_REQUEST, number=number)
 
     def find_placed(self, placed_by: str, placed_id: str) -> Request | None:
@@ -99,15 +99,15 @@ class RequestRepository(Repository):
         return self._find_one(_LENT, wire_agency=wire_agency, wire_id=wire_id)
 
     def find_by_wire_id(self, wire_id: str) -> tuple[Request, Candidate] | None:
-        """Return the request sent to a lender under our RequestId, with the row of that (or a former) lender."""
-        row = _BY_WIRE_ID.first(self._connection, wire_id=wire_id) if wire_id else None  # who was not asked yet has no number
+        """Return the request sent under our RequestId to a present or former lender, with that lender's candidate row."""
+        row = _BY_WIRE_ID.first(self._connection, wire_id=wire_id) if wire_id else None  # "" means: not asked yet
         found = self.find(row["request"]) if row else None
         return (found, Candidate(**row)) if found and row else None
 
     def find_by_lender_number(self, lender: str, number: str, barcode: str = "") -> tuple[Request, Candidate] | None:
-        """Return the request with this number (AGENCY:VALUE) of the lender's own, with the lender's row.
+        """Return the request with the lender's own number (AGENCY:VALUE), with the lender's candidate row.
 
-        Of several requests one with this barcode is preferred, then an open one, then the newest.
+        Of several requests, prefer a request for `barcode`, then an open request, then the newest request.
         """
         rows = _BY_LENDER_NUMBER.cells(self._connection, lender=lender, number=number)
         found = [sent for (wire_id,) in rows if (sent := self.find_by_wire_id(wire_id))]
@@ -116,7 +116,7 @@ class RequestRepository(Repository):
         return next(reversed(still_open or found), None)
 
     def open_with_item(self, barcode: str, agency: str = "") -> tuple[Request, ...]:
-        """Return open requests that hold the copy with this barcode, of any agency unless one is given."""
+        """Return open requests that hold the copy with this barcode, of `agency` or ("") of any library."""
         if (ahead := self._transaction.ahead.held.get(barcode)) is not None:
             held = sorted(ahead.values(), key=lambda request: (request.placed_at, request.id))
         else:
@@ -130,7 +130,7 @@ class RequestRepository(Repository):
         return max(rows, key=lambda request: str(request.moved_at), default=None)
 
     def open_of_patron(self, card: str, bib_id: str | None = None) -> tuple[Request, ...]:
-        """Return a patron's open requests and loans, oldest first, for one title if it is given."""
+        """Return a patron's open requests and loans, oldest first, for all titles or only for `bib_id`."""
         title = {} if bib_id is None else {"bib": bib_id}
         return self._read_compiled(_OPEN_OF_TITLE if title else _OPEN_OF, card=card, **title)
 
@@ -143,24 +143,24 @@ class RequestRepository(Repository):
         return int(used)
 
     def open_by_position(self) -> tuple[tuple[str, str, int, datetime], ...]:
-        """Return (side, position, count, longest there since) of all open requests."""
+        """Return (side, position, count, time of the longest there) for all open requests."""
         query = select(R.side, R.position, func.count(), func.min(R.moved_at)).where(IS_OPEN)
         found = self._transaction.execute(query.group_by(R.side, R.position).order_by(R.side, R.position))
         return tuple((side, position, count, since) for side, position, count, since in found)
 
     def open_by_partner(self) -> tuple[tuple[str, str, str, int], ...]:
-        """Return (side, partner, position, count) of all open requests."""
+        """Return (side, partner, position, count) for all open requests."""
         query = select(R.side, R.partner, R.position, func.count()).where(IS_OPEN).group_by(R.side, R.partner, R.position)
         return tuple((side, partner, position, count) for side, partner, position, count in self._transaction.execute(query))
 
     def open_list(self, position: str = "", partner: str = "") -> tuple[Request, ...]:
-        """Return open requests, oldest first, of one position or one partner if given."""
+        """Return open requests, oldest first, optionally of one position or one partner."""
         where = [R[name] == value for name, value in (("position", position), ("partner", partner)) if value]
         # Not plain `placed_at`: SQLite would scan all requests in that order, to avoid sorting.
         return self._read_requests(requests(IS_OPEN, *where).order_by(literal_column("placed_at || ''"), R.id))
 
     def batch(self, *where: Condition, order: Sequence[ColumnElement[Any]], limit: int) -> tuple[Request, ...]:
-        """Return at most `limit` requests, sorted by `order`, locked until the unit ends where rows can be locked."""
+        """Return at most `limit` requests, sorted by `order`. Lock them if the transaction can lock rows."""
         query = requests(*where).order_by(*order).limit(limit)
         return self._read_requests(query.with_for_update(key_share=True) if self._transaction.locks_rows else query)
 
@@ -169,7 +169,7 @@ class RequestRepository(Repository):
         self._transaction.execute(update(REQUESTS).where(R.id.in_(requests)).values(**NO_PERSON))
 
     def hand_over(self, former: str, present: str) -> None:
-        """Move the ended requests of a former card to the present card. Open ones are amended one by one."""
+        """Move the ended requests of a former card to the present card. The caller amends open requests one by one."""
         ended = update(REQUESTS).where(IS_CLOSED_OF, R.patron == former)
         self._transaction.execute(ended.values(patron=present))
 
@@ -195,7 +195,7 @@ class CandidateRepository(Repository):
         return tuple(Candidate(*cells) for cells in _CANDIDATES.cells(self._connection, number=request))
 
     def chosen(self, request: Request) -> Candidate | None:
-        """Return the copy that the lender is asked for, with the lender's own number of its title."""
+        """Return the candidate that was requested from the present lender, or None if no lender was asked."""
         named = {"number": request.id, "wire_id": request.wire_id}
         rows = _CHOSEN.cells(self._connection, **named) if request.wire_id else ()
         return Candidate(*rows[0]) if rows else None
@@ -207,7 +207,7 @@ class CandidateRepository(Repository):
             _ADD.write_all(self._connection, rows)
 
     def replace(self, request: str, candidates: Sequence[Candidate]) -> None:
-        """Replace the list of a request after a change by staff."""
+        """Replace the candidates of a request after a change by staff."""
         self._transaction.execute(delete(CANDIDATES).where(C.request == request))
         self.add(candidates)
 
@@ -243,7 +243,7 @@ _ADD = insert_row(CANDIDATES, *_CHOICE)
 
 @cache
 def _quota_query(positions: frozenset[Position]) -> CompiledStatement:
-    # Not a list of positions: SQLite would build a temporary table of it each time.
+    # OR instead of IN: SQLite would build a temporary table of the list each time.
     in_positions = text("(" + " OR ".join(f"position = '{position}'" for position in sorted(positions)) + ")")
     counted = (R.patron == bindparam("card"), in_positions, R.unwanted.is_(False), R.id != bindparam("without"))
     return CompiledStatement(select(func.count().label("used")).select_from(REQUESTS).where(*counted, IS_OPEN))

@@ -1,4 +1,4 @@
-"""Find the request of another system's message by its own number or by the barcode of a copy."""
+"""Find the request that another system's message is about, by that system's number or by the barcode of a copy."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Asked = tuple[Request, Candidate]
 
 
 def copies_with(unit: UnitOfWork, barcode: str) -> tuple[Holding, ...]:
-    """Return every library's copy with this barcode, as the catalogue knows it."""
+    """Return the catalogue's copies with this barcode, of all libraries."""
     columns = [HOLDINGS.c[field.name] for field in fields(Holding)]
     rows = unit.execute(select(*columns).where(HOLDINGS.c.barcode == barcode)).mappings()
     return tuple(Holding(**row) for row in rows)
 
 
 def awaiting_barcode(unit: UnitOfWork, barcode: str) -> tuple[Asked, ...]:
-    """Return requests that wait for the copy with this barcode from a lender, with the lender's row."""
+    """Return requests that wait for a lender's copy with this barcode, with the lender's candidate row."""
     return tuple(_find_awaiting(unit, C.barcode == barcode))
 
 
 def asked_for(unit: UnitOfWork, item: ItemKey) -> Asked | None:
-    """Return the newest request that was sent to the library of this copy for it, in any position."""
+    """Return the newest request for this copy that was sent to its library, in any position."""
     named = (C.barcode == item.barcode, C.agency == item.agency, WAS_ASKED, C.request == R.id)
     newest = select(C.wire_id).where(*named).order_by(R.placed_at.desc(), R.id.desc(), C.rank.desc()).limit(1)
     wire_id = unit.execute(newest).scalar()
@@ -62,17 +62,17 @@ STRAY = "stray"
 
 
 def strays_under(unit: UnitOfWork, wire_agency: str, wire_id: str) -> list[Request]:
-    """Return the orphan copies under this RequestId, which came after its request had ended, oldest first."""
+    """Return the orphan copies that arrived under this RequestId after its request had ended, oldest first."""
     return _find_requests(unit, _STRAYS, wire_agency=wire_agency, wire_id=wire_id)
 
 
 def borrowed_under(unit: UnitOfWork, partner: str, wire_id: str) -> Request | None:
-    """Return the request that we borrow under a number of the partner's own: the open one, else the newest that has ended."""
+    """Return our borrowing request with the partner's own number: an open request, else the newest ended request."""
     return _open_first(_find_requests(unit, _BORROWED, partner=partner, wire_id=wire_id)) if wire_id else None
 
 
 def held_with(unit: UnitOfWork, partner: str, barcode: str, agency: str = "") -> Request | None:
-    """Return the request that holds, or last held, a partner's copy, or None if the barcode fits two open ones."""
+    """Return the request that holds, or last held, a partner's copy, or None if several open requests match."""
     query, of = (_OURS_WITH, {"agency": agency}) if agency else (_WITH, {})
     found = _find_requests(unit, query, barcode=barcode, partner=partner, **of) if barcode else []
     held = [r for r in found if r.position not in FINAL]

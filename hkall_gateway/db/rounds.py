@@ -1,6 +1,6 @@
-"""Scheduled jobs: bounded batches of their requests by keyset, and the table that assigns a job to a gateway.
+"""Scheduled jobs: queries for batches of requests to process, and the table that assigns each job to one gateway.
 
-The positions in these queries are positions of books that we borrow. Lending requests never have them.
+The positions in these queries belong to borrowing requests. Lending requests never have them.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ P = Position
 R = REQUESTS.c
 ROUND = "round "
 LONGEST_LEASE = timedelta(minutes=15)
-"""A lease that ends later was written by a clock that was ahead."""
+"""Maximum length of a lease. A lease that ends later was written by a gateway with a fast clock."""
 
 
 def pickups_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[Request, ...]:
-    """Return unmarked books on the hold shelf after their last pickup day, by number, after `cursor`."""
+    """Return books on the hold shelf past their last pickup day and not yet marked so, by number, after `cursor`."""
     return _open_by_number(unit, cursor, limit, R.position == P.RECEIVED, R.expired_pickup.is_(False), R.pickup_last < today)
 
 
@@ -35,7 +35,7 @@ def loans_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[
 
     There is no letter for a lost book, a book that the patron claims to have returned, or a book in the book drop.
     """
-    # Not plain `position = …`: the database would scan all loans, instead of those that are due.
+    # Not plain `position = …`: the database would scan all loans, instead of the loans that are due.
     over = (R.position + "" == P.ON_LOAN, R.due < today, R.claimed_on.is_(None), R.lost_on.is_(None), R.dropped_on.is_(None))
     more: tuple[ColumnElement[bool], ...] = ()
     if cursor:
@@ -47,7 +47,7 @@ def loans_over(unit: UnitOfWork, today: date, cursor: str, limit: int) -> tuple[
 
 
 def falling_on(unit: UnitOfWork, days: Sequence[date], after: str, limit: int) -> tuple[Request, ...]:
-    """Return loans due on one of these days, and books on the hold shelf with such a last day, by number, after `after`."""
+    """Return loans due on one of `days` and held books with their last pickup day among `days`, by number, after `after`."""
     falls = or_(
         and_(R.position == P.ON_LOAN, R.due.in_(days), R.claimed_on.is_(None), R.lost_on.is_(None)),
         and_(R.position == P.RECEIVED, R.pickup_last.in_(days)),
@@ -56,14 +56,14 @@ def falling_on(unit: UnitOfWork, days: Sequence[date], after: str, limit: int) -
 
 
 def due_from_to(unit: UnitOfWork, first: date, last: date, partner: str, after: str, limit: int) -> tuple[Request, ...]:
-    """Return our patrons' loans that are due on these days, of one partner or ("") of all, by number, after `after`."""
+    """Return our patrons' loans due from `first` to `last`, of one partner or ("") of all, by number, after `after`."""
     theirs = [R.partner == partner] if partner else []
     still = (R.position == P.ON_LOAN, R.claimed_on.is_(None), R.lost_on.is_(None))
     return _open_by_number(unit, after, limit, *still, R.due >= first, R.due <= last, *theirs)
 
 
 def asked_before(unit: UnitOfWork, since: datetime, cursor: str, limit: int) -> tuple[Request, ...]:
-    """Return requests without a lender's answer since before that instant, by number, after `cursor`."""
+    """Return requests that have waited for a lender's reply since before `since`, by number, after `cursor`."""
     return _open_by_number(unit, cursor, limit, text(any_of(frozenset({P.REQUESTED, P.CANCELLING}))), R.moved_at < since)
 
 
@@ -82,14 +82,14 @@ def _open_by_number(unit: UnitOfWork, after: str, limit: int, *where: Condition)
 
 
 def forget_documents(unit: UnitOfWork, now: datetime, limit: int) -> int:
-    """Delete at most `limit` outcomes after the end of their window, and return their number."""
+    """Delete at most `limit` expired documents of the inbox, and return their number."""
     old = select(INBOX.c.agency, INBOX.c.digest).where(INBOX.c.keep_until < now).limit(limit)
     return unit.execute(delete(INBOX).where(tuple_(INBOX.c.agency, INBOX.c.digest).in_(old))).rowcount
 
 
 @dataclass(frozen=True, slots=True)
 class FailedRequest:
-    """A request that failed in a job's last run, and a short text of the error."""
+    """A request that failed in a job's last run, with a short error text."""
 
     round: str
     request: str
@@ -104,7 +104,7 @@ def set_aside(unit: UnitOfWork, one: FailedRequest) -> None:
 
 
 def forget_aside(unit: UnitOfWork, name: str) -> None:
-    """Delete the failed requests of a job that starts anew, so that it retries them."""
+    """Delete a job's records of failed requests before a new run, which retries the requests."""
     unit.execute(delete(SET_ASIDE).where(SET_ASIDE.c.round == name))
 
 
@@ -116,7 +116,7 @@ def all_aside(unit: UnitOfWork) -> tuple[FailedRequest, ...]:
 
 @dataclass(frozen=True, slots=True)
 class RoundState:
-    """A scheduled job: its last end, its next due time, its gateway, and the number of requests done."""
+    """A scheduled job: its last run, its next run, the gateway that claimed it, and the number of processed requests."""
 
     name: str
     last_run: datetime | None
@@ -127,25 +127,25 @@ class RoundState:
     lease_until: datetime | None
 
     def lag_s(self, now: datetime) -> int:
-        """Return the number of seconds since the job was due, or 0 before."""
+        """Return the number of seconds since the job was due, or 0 if it is not due."""
         return max(0, int((now - self.next_run).total_seconds())) if self.next_run else 0
 
     def free(self, now: datetime, who: str = "") -> bool:
         """Return whether the job is due and no gateway but `who` is running it.
 
-        A time too far in the future was written by a clock that was ahead, and the job is due.
+        A next run too far in the future was written by a gateway with a fast clock, and the job counts as due.
         """
         held = self.lease_until is not None and now <= self.lease_until <= now + LONGEST_LEASE and self.claimed_by != who
         return not held and (self.next_run is None or not now < self.next_run <= latest_run(self.name, now))
 
 
 def latest_run(name: str, now: datetime) -> datetime:
-    """Return the latest next run of a job, by the fastest clock of a gateway beside this one."""
+    """Return the latest next run of a job that a gateway with a tolerably fast clock may have written."""
     return dates.next_after(name, now + dates.SKEW)
 
 
 def never_run(name: str) -> RoundState:
-    """Return a job that has never run."""
+    """Return the state of a job that has never run."""
     return RoundState(name, None, None, 0, "", "", None)
 
 
@@ -158,8 +158,8 @@ def jobs(unit: UnitOfWork) -> tuple[RoundState, ...]:
 def claim(unit: UnitOfWork, name: str, who: str, now: datetime, lease_s: int, due_only: bool = True) -> RoundState | None:
     """Claim a job for a gateway until the lease ends. Return None if it is not due or another gateway is running it.
 
-    A single statement compares and sets, so that only one of two gateways gets it. The job of a gateway that died is claimed
-    with its cursor when the lease has ended, or at once by that gateway itself after a restart.
+    A single statement checks and claims the job, so that only one gateway gets it. The job of a failed gateway is claimed with
+    its cursor once the lease has ended, or immediately by the same gateway after a restart.
     """
     j = JOBS.c
     called, until = ROUND + name, now + timedelta(seconds=lease_s)
@@ -173,12 +173,12 @@ def claim(unit: UnitOfWork, name: str, who: str, now: datetime, lease_s: int, du
 
 
 def keep_on(unit: UnitOfWork, job: RoundState, who: str, after: RoundState) -> bool:
-    """Save the job's progress. Return False if another gateway took it, and the caller must roll back this unit."""
+    """Save the job's progress. Return False if another gateway claimed the job. The caller must then roll back the unit."""
     return _update_claim(unit, job, who, cursor=after.cursor, count=after.count, lease_until=after.lease_until)
 
 
 def done(unit: UnitOfWork, job: RoundState, who: str, count: int, now: datetime, next_run: datetime) -> bool:
-    """Complete the job. Return False if another gateway took it."""
+    """Complete the job. Return False if another gateway claimed it."""
     free = {"cursor": "", "claimed_by": "", "lease_until": None}
     return _update_claim(unit, job, who, count=count, last_run=now, next_run=next_run, **free)
 

@@ -1,7 +1,7 @@
 """The database schema: alembic revisions, forward only. `serve` refuses to start on another revision.
 
-A revision only adds: during a rolling upgrade, gateways of the version before work on the new schema. Alembic takes long to
-load: only what changes or compares tables imports it, and the revisions are read as text.
+A revision may only add to the schema, because gateways of the previous version use it during a rolling upgrade. Alembic takes
+long to load, so only functions that change or compare tables import it, and the revisions are read as text.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LINE: Final = re.compile(r"^(revision|down_revision)\b[^=]*= *[\"']?(\w+)", re.
 
 @cache
 def known() -> dict[str, str]:
-    """Return the revisions of this program, each with its predecessor, which is "None" for the first."""
+    """Return each revision of this program with its predecessor, which is "None" for the first revision."""
     found = [dict(_LINE.findall(file.read_text(encoding="utf-8"))) for file in VERSIONS.glob("*.py")]
     return {one["revision"]: one["down_revision"] for one in found if "revision" in one}
 
@@ -38,12 +38,12 @@ def head() -> str:
 
 
 def knows(revision: str) -> bool:
-    """Return whether this version of the program has that revision, or it is "" for an empty database."""
+    """Return whether this version of the program has the revision, or it is "" (an empty database)."""
     return not revision or revision in known()
 
 
 def pending(found: str) -> list[tuple[str, str]]:
-    """Return (revision, its description) of each revision after `found`, in the order in which an upgrade applies them."""
+    """Return (revision, description) for each revision after `found`, in the order in which an upgrade applies them."""
     texts = [file.read_text(encoding="utf-8") for file in VERSIONS.glob("*.py")]
     about = {dict(_LINE.findall(text)).get("revision", ""): "".join(_ABOUT.findall(text)[:1]) for text in texts}
     missing, at = [], head()
@@ -93,7 +93,7 @@ def remaking(engine: Engine) -> Iterator[Connection]:
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the database to `head()`. Of two upgrades at the same time the second waits and finds it done."""
+    """Upgrade the database to `head()`. Of two concurrent upgrades, the second waits and then has nothing to do."""
     with remaking(engine) as connection:
         bring_to(connection, "head")
     with engine.connect() as connection:
@@ -104,8 +104,8 @@ def upgrade(engine: Engine) -> None:
 
 
 def _fill_in_steps(connection: Connection, fill: Callable[[Connection, Place], Place | None], place: Place | None) -> None:
-    """Fill columns that an earlier release left empty, in short transactions, so that gateways work on meanwhile."""
-    # A transaction of SQLite that reads first cannot write once another process has written.
+    """Fill columns that an earlier release left empty, in short transactions, so that gateways can keep working."""
+    # An SQLite transaction that begins with a read cannot write after another process has written.
     begin = "BEGIN IMMEDIATE" if connection.dialect.name == "sqlite" else "BEGIN"
     while place is not None:
         connection.exec_driver_sql(begin)
@@ -119,6 +119,6 @@ def drift(engine: Engine) -> list[tuple[object, ...]]:
     from alembic.migration import MigrationContext
 
     with engine.connect() as connection:
-        # Not the parts of the search index, which alembic cannot compare.
+        # Exclude the search index, which alembic cannot compare.
         options = {"include_name": lambda name, *_: not (name or "").startswith(("title_words", "ix_titles_words"))}
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), METADATA))

@@ -1,4 +1,4 @@
-"""The transaction that the repositories of a unit of work share, with rows that it has read already."""
+"""The transaction that the repositories of a unit of work share, with prefetched rows."""
 
 from __future__ import annotations
 
@@ -19,18 +19,23 @@ from hkall_gateway.rules.vocabulary import Borrower, Position, Request
 Row = TypeVar("Row")
 Ts = TypeVarTuple("Ts")
 Rows = Mapping[str, object] | Sequence[Mapping[str, object]] | None
-"""The parameters of a statement, of one row or of several."""
+"""The parameters of a statement, for one row or for several rows."""
 Counted = tuple[Position, bool]
 """The fields of an open request on which a quota depends: its position, and whether it is `unwanted`."""
 
 
 @dataclass(slots=True)
 class Prefetched:
-    """Rows as the transaction of a group sees them, by the names that were read already.
+    """Rows that the transaction of a group has already read, kept up to date with its own changes.
 
-    `borrowers` and `card_partners` (rows of the directory, as text) by card, None for an unknown card. `held`: open requests by
-    the barcode of their copy, then by number. `counted`: open requests of a card, by number. `closed` days and `links` (a
-    partner and the channel to it) by agency. `closed_soon`: of a day and the next, those on which a library is closed.
+    Attributes:
+        borrowers: Patrons by card, None for an unknown card.
+        card_partners: Directory entries of partners as text, by the partner's card, None for an unknown card.
+        held: Open requests by the barcode of their copy, then by number.
+        counted: Open requests by card, then by number.
+        closed: Closed days by agency.
+        closed_soon: The closed days among a day and the next day, by (agency, day).
+        links: Partners and their channels, by agency.
     """
 
     borrowers: dict[str, Borrower | None] = field(default_factory=dict)
@@ -42,18 +47,18 @@ class Prefetched:
     links: dict[str, tuple[Partner | None, CircuitState]] = field(default_factory=dict)
 
     def forget(self) -> None:
-        """Forget everything after a change of other rows."""
+        """Discard all rows, after a change that `changed` does not cover."""
         for each in fields(self):
             getattr(self, each.name).clear()
 
     def changed(self, before: Request, after: Request) -> None:
-        """Take note of a changed request, or of a new one, with `before` the same."""
+        """Update the rows for a changed request. For a new request, `before` equals `after`."""
         _move_row(self.held, before.item_barcode, after.item_barcode, after, after)
         _move_row(self.counted, before.patron, after.patron, after, (after.position, after.unwanted))
 
 
 def _move_row(rows: dict[str, dict[str, Row]], source: str, target: str, after: Request, row: Row) -> None:
-    """Move a request's row from one name to another, if they were read ahead. Drop that of a closed request."""
+    """Move a request's row from the key `source` to `target`, if these were prefetched. Drop the row of a closed request."""
     if source in rows:
         rows[source].pop(after.id, None)
     if target in rows and after.position not in FINAL:
@@ -61,7 +66,7 @@ def _move_row(rows: dict[str, dict[str, Row]], source: str, target: str, after: 
 
 
 class Transaction:
-    """An open transaction. `dialect` is the database's name. The units of a group share `ahead`."""
+    """An open transaction. `ahead` has prefetched rows, which the units of a group share."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection, self.dialect = connection, connection.dialect.name
@@ -69,7 +74,7 @@ class Transaction:
 
     @property
     def locks_rows(self) -> bool:
-        """Whether a query may lock its rows: not on SQLite, which has no such locks, nor in a snapshot, which refuses them."""
+        """Whether a query may lock its rows. SQLite has no row locks, and a snapshot refuses them."""
         return self.dialect == "postgresql" and not self.connection.info.get(SNAPSHOT)
 
     @overload
@@ -79,14 +84,14 @@ class Transaction:
     def execute(self, statement: Executable, values: Rows = None) -> CursorResult[*tuple[Any, ...]]: ...
 
     def execute(self, statement: Executable, values: Rows = None) -> CursorResult[*tuple[Any, ...]]:
-        """Run a statement. What was read ahead is forgotten if it is a change."""
+        """Execute a statement. A change discards all prefetched rows."""
         if statement.is_dml:
             self.ahead.forget()
         return self.connection.execute(statement, values)
 
 
 class Repository:
-    """The statements of one subject, inside a transaction."""
+    """Base class of repositories: the statements about one subject, inside a transaction."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction, self._connection = transaction, transaction.connection

@@ -51,10 +51,13 @@ def always() -> bool:
 
 
 class UnitOfWork:
-    """The repositories of one transaction, and the steps of requests. `moves` are its journal lines so far.
+    """The repositories of one transaction, and the steps of requests. `moves` has the journal lines of the unit so far.
 
-    `new_id` makes request numbers. `silent` are letters that the site's policy does not send. `listen` gets the journal lines
-    after the commit. `has_room` tells whether the disk has room for new requests.
+    Args:
+        new_id: Creates request numbers.
+        silent: Letters that the site's policy suppresses.
+        listen: Called with the journal lines after the commit.
+        has_room: Returns whether the disk has room for new requests.
     """
 
     def __init__(
@@ -125,7 +128,7 @@ class UnitOfWork:
     ) -> Request:
         """Take a step of the life cycle: change position and `facts`, write the journal, and queue the step's messages.
 
-        `chosen` is the copy that this step requests of a lender, if the caller has read it.
+        `chosen` is the copy that this step requests from a lender, if the caller has already read it.
 
         Raises:
             BadStep: The table of the life cycle has no such step.
@@ -148,7 +151,7 @@ class UnitOfWork:
         return self._change_to(request, "AMEND", request.position, now, by, facts, rule)
 
     def note(self, request: Request, event: str, facts: Mapping[str, Any], now: datetime, by: Actor, rule: str = "") -> None:
-        """Write a line of the journal about a fact stored elsewhere, such as money or a message that came too late."""
+        """Write a journal line about an event stored elsewhere, such as a payment or a message that came too late."""
         self._note(request, event, request.position, rule, "ok", to_json(redacted(facts)), now, by)
 
     def enqueue(
@@ -160,9 +163,9 @@ class UnitOfWork:
         before: Request | None = None,
         chosen: Candidate | None = None,
     ) -> None:
-        """Queue a message of a step, or one beside the life cycle, such as a withdrawn attempt.
+        """Queue the message for a step, or for an event outside the life cycle, such as a withdrawn attempt.
 
-        `before` is the request as its patron knows it. `chosen` as in `advance`.
+        `before` is the request before the step, and `chosen` is the same as in `advance`.
         """
         before = before or request
         if not is_letter(send):
@@ -189,7 +192,7 @@ class UnitOfWork:
             take(self.connection, wanted)
 
     def read_ahead(self, wanted: Sequence[LockSet], group: Sequence[UnitOfWork]) -> None:
-        """Prefetch the rows of the cards and copies in the locks of a group, but not for a single unit without round trips."""
+        """Prefetch rows of the cards and copies in a group's locks. Do nothing for a single unit on SQLite."""
         if len(group) == 1 and self.dialect == "sqlite":
             return
         cards, barcodes = {one.patron for one in wanted} - {""}, {one.item[1] for one in wanted} - {""}
@@ -219,11 +222,11 @@ class UnitOfWork:
     def _change_to(
         self, before: Request, event: str, position: Position, now: datetime, by: Actor, facts: RequestChange, rule: str = ""
     ) -> Request:
-        """Write the changed fields, if the request is still in its position, and a line of the journal about it."""
+        """Write the changed fields and a journal line. Raises LostRace if the request has left its position."""
         if "position" in facts:
             raise TypeError("the life cycle moves a request, not the facts of a step (law 1)")
         changed = changed_fields(before, {"position": position, **facts})
-        # Without unchanged columns, to save index updates; an unchanged position is written if it is alone.
+        # An unchanged position is omitted to save index updates, unless no other field has changed.
         written = changed
         if position == before.position:
             written = {name: value for name, value in changed.items() if name != "position"} or changed
@@ -260,7 +263,7 @@ _OPEN = insert_row(REQUESTS, *NAMES, "stage")
 
 _PARTNERS: Final = select(LINKS.c.card, LINKS.c.partner).where(HAS_CARD).order_by(LINKS.c.agency.desc())
 _COUNTED: Final = select(REQUESTS.c.patron, REQUESTS.c.id, REQUESTS.c.position, REQUESTS.c.unwanted).where(IS_OPEN)
-# Of several partners with one card the first by name is read last, and counts.
+# If several partners have the same card, the first by name is read last and wins.
 _PARTNERS_WITH: Final = StatementAmong(_PARTNERS, LINKS.c.card)
 _COUNTED_OF: Final = StatementAmong(_COUNTED, REQUESTS.c.patron)
 
@@ -280,7 +283,7 @@ def in_savepoint(unit: UnitOfWork, work: Callable[[T], object], about: T) -> Exc
         flush(connection)
     except OperationalError:
         raise
-    except Exception as error:  # noqa: BLE001  # any error: the other rows go on
+    except Exception as error:  # noqa: BLE001  # any error is returned: the caller continues with other rows
         discard(connection)
         _BACK.change(connection)
         unit.transaction.ahead.forget()

@@ -1,6 +1,6 @@
-"""Sessions of browsers, tokens of patrons for the API, and known browsers, with their scans and the numbers of cards.
+"""Browser sessions, patrons' API tokens and known browsers, with scans at the scan station and random numbers for cards.
 
-Only the hash of a token is stored. A session ends with the PIN or password that began it: `credential` is a digest of its hash.
+Only the hash of a token is stored. A session ends when the PIN or password of its login changes.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 
 W = WEB_SCANS.c
 MOST: Final = 20
-"""Scans that are kept of a session."""
+"""Maximum number of scans stored for a session."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebScan:
-    """A scan. `answer` is JSON, in the words that were shown."""
+    """A scan at the scan station. `answer` is JSON with the texts that were shown."""
 
     number: int
     at: datetime
@@ -35,7 +35,7 @@ _OF = CompiledStatement(select(W.number, W.at, W.answer).where(W.token_hash == b
 
 
 def add(unit: UnitOfWork, token_hash: str, answer: str, now: datetime) -> int:
-    """Store a scan, delete the oldest ones beyond MOST, and return its number."""
+    """Store a scan, delete the session's oldest scans beyond MOST, and return the new scan's number."""
     last = unit.execute(select(func.max(W.number)).where(W.token_hash == token_hash)).scalar() or 0
     unit.execute(insert(WEB_SCANS).values(token_hash=token_hash, number=last + 1, at=now, answer=answer))
     unit.execute(delete(WEB_SCANS).where(W.token_hash == token_hash, W.number <= last + 1 - MOST))
@@ -50,15 +50,15 @@ def of(unit: UnitOfWork, token_hash: str) -> tuple[WebScan, ...]:
 N = PATRON_NUMBERS.c
 
 KEPT: Final = timedelta(days=30)
-"""A number is forgotten this long after the last search that gave it."""
+"""Time after the last search for a card at which its random number is deleted."""
 LETTERS: Final = "23456789abcdefghjkmnpqrstvwxyz"
 LENGTH: Final = 16
 
 
 def number_of(unit: UnitOfWork, card: str, now: datetime) -> str:
-    """Return the random number of a card for the addresses of pages, so that no card gets into logs and histories.
+    """Return the random number of a card for URLs, so that no card number gets into logs and browser histories.
 
-    A card without one gets a new one. Numbers that nobody has searched for since KEPT are deleted.
+    Create the number if the card has none. Delete numbers of cards that were not searched for within KEPT.
     """
     unit.execute(delete(PATRON_NUMBERS).where(N.at < now - KEPT))
     if found := unit.execute(select(N.number).where(N.card == card)).scalar():
@@ -70,12 +70,12 @@ def number_of(unit: UnitOfWork, card: str, now: datetime) -> str:
 
 
 def find_number(unit: UnitOfWork, card: str) -> str:
-    """Return the number of a card, or "" for none."""
+    """Return the random number of a card, or "" if it has none."""
     return str(unit.execute(select(N.number).where(N.card == card)).scalar() or "") if card else ""
 
 
 def card_of(unit: UnitOfWork, number: str) -> str:
-    """Return the card with this number, or "" for none."""
+    """Return the card with this random number, or "" if the number is unknown."""
     return str(unit.execute(select(N.card).where(N.number == number)).scalar() or "")
 
 
@@ -85,32 +85,35 @@ STAFF: Final = "staff"
 PATRON: Final = "patron"
 PATRON_API: Final = "patron_api"
 BROWSER: Final = "browser"
-"""The kinds: sessions of staff and patrons in a browser, a patron's token for the API, and a browser whose login succeeded."""
+"""Kinds of sessions: staff or patron in a browser, a patron's API token, and a browser that is known from a login."""
 LONGEST: Final = timedelta(hours=12)
-"""From the login to the end of a session, used or not."""
+"""Maximum duration of a session after the login."""
 API_LONGEST: Final = timedelta(hours=1)
-"""From the login to the end of a patron's token for the API."""
+"""Maximum duration of a patron's API token after the login."""
 BROWSER_LONGEST: Final = timedelta(days=90)
-"""From the last login to the end of the browser's exemption."""
+"""Time after its last login for which a browser is known."""
 MOST_BROWSERS: Final = 20
-"""Browsers of one person that are remembered; the oldest is forgotten for one more."""
+"""Maximum number of known browsers of one person. A new browser replaces the oldest."""
 IDLE: Final = {
     STAFF: timedelta(minutes=60),
     PATRON: timedelta(minutes=20),
     PATRON_API: API_LONGEST,
     BROWSER: BROWSER_LONGEST,
 }
-"""From the last request to the end of a session, by its kind."""
+"""Time after its last request at which a session ends, by kind."""
 SEEN_EVERY: Final = timedelta(minutes=1)
-"""A request writes `seen_at` only if it is this old, so that reading a page costs a write once a minute at most."""
+"""Minimum time between two writes of a session's `seen_at`, so that not every page view costs a write."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebSession:
-    """A session, token or known browser. `login` names a member of staff, or `patron` is a patron's card, and the other is "".
+    """A session, API token or known browser, either of staff (`login`) or of a patron (`patron`).
 
-    `role` is the staff role, `source` the way of the login: local, pin or oidc. `csrf` is the secret of the session's forms.
-    `credential` is the digest of the hash of the PIN or password, or "" for a login elsewhere.
+    Attributes:
+        role: The staff role.
+        source: How the user logged in: local, pin or oidc.
+        csrf: Secret for the forms of the session.
+        credential: Digest of the stored hash of the PIN or password, or "" for an external login.
     """
 
     token_hash: str
@@ -127,7 +130,7 @@ class WebSession:
     credential: str = ""
 
     def ended(self, now: datetime) -> bool:
-        """Return whether the session is over: too long without a request, or at its absolute end."""
+        """Return whether the session has ended, after too long without a request or at `ends_at`."""
         return now >= self.ends_at or now >= self.seen_at + IDLE[self.kind]
 
 
@@ -140,7 +143,7 @@ _ONE = CompiledStatement(
 
 
 def find(unit: UnitOfWork, token_hash: str) -> WebSession | None:
-    """Return the session of a token, ended or not, or None also if the patron's PIN has changed since the login."""
+    """Return a token's session, even if it has ended. Return None if the patron's PIN has changed since the login."""
     for pin_hash, *cells in _ONE.cells(unit.connection, token=token_hash):
         found = WebSession(*cells)
         return None if pin_hash is not None and found.credential not in ("", digest(pin_hash)) else found
@@ -148,12 +151,12 @@ def find(unit: UnitOfWork, token_hash: str) -> WebSession | None:
 
 
 def digest(secret_hash: str) -> str:
-    """Return the `credential` of a stored hash, or "" without one. It reveals no more than the salt of the hash."""
+    """Return the `credential` for the stored hash of a PIN or password, or "" for an empty hash."""
     return sha256(secret_hash.encode()).hexdigest() if secret_hash else ""
 
 
 def remember_browser(unit: UnitOfWork, browser: WebSession, before: str) -> None:
-    """Store a known browser in place of the token `before`, and forget its owner's oldest ones beyond MOST_BROWSERS."""
+    """Store a known browser in place of the token `before`. Delete its owner's oldest browsers beyond MOST_BROWSERS."""
     own = (S.kind == BROWSER) & (S.login == browser.login) & (S.patron == browser.patron)
     kept = select(S.token_hash).where(own).order_by(S.created_at.desc(), S.token_hash).limit(MOST_BROWSERS - 1)
     newest = [token for (token,) in unit.execute(kept)]
@@ -162,7 +165,7 @@ def remember_browser(unit: UnitOfWork, browser: WebSession, before: str) -> None
 
 
 def begin(unit: UnitOfWork, session: WebSession, now: datetime, before: str = "") -> None:
-    """Store a new session, and delete that of the token `before` and those that have reached their absolute end."""
+    """Store a new session. Delete the session of the token `before` and all sessions past their `ends_at`."""
     _delete_sessions(unit, (S.token_hash == before) | (S.ends_at <= now))
     unit.execute(insert(WEB_SESSIONS).values(**asdict(session)))
 
@@ -173,7 +176,7 @@ def seen(unit: UnitOfWork, token_hash: str, now: datetime) -> None:
 
 
 def end(unit: UnitOfWork, token_hash: str) -> None:
-    """Delete a session. Safe to call again."""
+    """Delete a session, if it exists."""
     _delete_sessions(unit, S.token_hash == token_hash)
 
 

@@ -1,4 +1,4 @@
-"""alembic runs this; the connection is the caller's (schema.py)."""
+"""Alembic's entry point. It runs on the connection that `db/schema.py` passes in."""
 
 from alembic import context
 
