@@ -1,8 +1,8 @@
-"""Proofs of identity in HTTP: the Authorization header of a caller's request, and that of our own documents.
+"""HTTP authentication by the Authorization header, in both directions: a caller's request, and the documents that we send.
 
-Basic is RFC 7617, Bearer RFC 6750. A bearer token is a secret or a signed token (JWT) in the profile of RFC 7523, section 3:
-it names its issuer, its audience and its end, and is signed with a key of the peer's JSON Web Key Set. OpenRS (dcb-service of
-2026-08) signs with RS256, valid for five minutes, and refuses tokens that are valid for more than a quarter of an hour.
+Basic follows RFC 7617, Bearer RFC 6750. A bearer token is a shared secret or a signed token (JWT, RFC 7523, section 3) with
+issuer, audience and expiry, signed with a key from the peer's JSON Web Key Set. OpenRS (dcb-service of 2026-08) signs with
+RS256 for five minutes, and rejects tokens with a lifetime of more than fifteen minutes.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from joserfc.jws import extract_compact
 
 from hkall_gateway.rules.callers import OurClaims, PeerClaims
 
-# ---- The signature algorithms of signed tokens, accepted and our own, by the names of the configuration.
-# All use a private key; HMAC and "none" are never accepted.
+# ---- Signed tokens. All signature algorithms that the configuration can name use a private key. HMAC and "none" are never
+# accepted.
 
 
 SKEW_S: Final = 60
-"""Seconds by which the clocks of both sides may differ."""
+"""Allowed clock difference between the peer and us, in seconds."""
 LONGEST_S: Final = 900
-"""Maximum seconds until a token expires; a longer one would be equivalent to a password."""
+"""Maximum lifetime of a token in seconds; a token with a longer lifetime would be as risky as a password."""
 
 Key: TypeAlias = RSAKey | ECKey
 
-"""Types of our signing keys: asymmetric ones only."""
+"""Type of a signing key of ours. It is always asymmetric."""
 
 
 NO_TOKEN: Final = (JoseError, ValueError, TypeError, KeyError, InvalidKey, UnsupportedAlgorithm, RecursionError)
-"""The exceptions of the library for a text that is not a token (also one nested too deeply) or not a supported key."""
+"""Exceptions that joserfc raises for text that is not a token (or is nested too deeply), and for unsupported keys."""
 
 
 class Keys(Protocol):
     """The public keys of a peer."""
 
     async def having(self, kid: str, now: datetime) -> KeySet | None:
-        """Return the keys, reloaded if none of them has the key id `kid`. None if there are none."""
+        """Return the keys, after reloading them if `kid` is unknown. None if no keys are available."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,7 @@ class TokenRule(PeerClaims):
 
 
 async def is_accepted(token: str, rule: TokenRule, now: datetime) -> bool | None:
-    """Whether a token obeys a rule: signed by one of the keys with a pinned algorithm, for us, by its issuer, and not expired.
-
-    None if no keys are available to verify it.
-    """
+    """Verify the signature, algorithm, issuer, audience and expiry of a token. None if no keys are available to verify it."""
     if issuer(token) != rule.issuer:
         return False
     try:
@@ -75,7 +72,7 @@ async def is_accepted(token: str, rule: TokenRule, now: datetime) -> bool | None
 
 @dataclass(frozen=True, slots=True)
 class Signer(OurClaims):
-    """Makes our own tokens for one peer. `claims` are further ones: OpenRS wants `protocol` to be "NCIP2"."""
+    """Signs our own tokens for one peer. `claims` are added to the standard claims: OpenRS requires `protocol` = "NCIP2"."""
 
     key: Key = field(repr=False, kw_only=True)
     claims: Mapping[str, str] = field(default_factory=dict)
@@ -90,7 +87,7 @@ class Signer(OurClaims):
 
 
 def signing_key(text: bytes) -> Key:
-    """Read the private key in a PEM file or a JSON Web Key. Raises ValueError where there is none."""
+    """Read the private key from a PEM file or a JSON Web Key. Raises ValueError if the text holds no private key."""
     kinds: tuple[type[Key], ...] = (RSAKey, ECKey)
     for kind in kinds:
         try:
@@ -103,14 +100,14 @@ def signing_key(text: bytes) -> Key:
 
 
 def make_public_key_set(keys: Iterable[Key]) -> bytes:
-    """Make the JSON Web Key Set with the public halves of our keys, each once."""
+    """Make the JSON Web Key Set with the public halves of our keys, without duplicates."""
     known = {key.thumbprint(): key for key in keys}
     rows = [{**key.as_dict(private=False), "kid": kid, "use": "sig"} for kid, key in known.items()]
     return json.dumps({"keys": rows}).encode()
 
 
 def issuer(token: str) -> str:
-    """Return the issuer claimed by a token, unverified. "" for a text that is no signed token."""
+    """Return the issuer that a token claims, without verifying it. "" if the text is not a signed token."""
     if token.count(".") != 2:
         return ""
     try:
@@ -141,26 +138,26 @@ def _make_claims_registry(rule: TokenRule, now: datetime) -> jwt.JWTClaimsRegist
     )
 
 
-# ---- The Authorization header of our documents, for partners that authenticate us by it.
+# ---- The Authorization header that we send to partners that authenticate us over HTTP.
 
 
 OurProof: TypeAlias = Callable[[datetime], str]
-"""(the aware UTC instant) -> the header of a document that is sent then."""
+"""(the current time, aware UTC) -> the Authorization header for a document."""
 
 
 def basic(login: str, password: str) -> OurProof:
-    """HTTP Basic, in UTF-8 (RFC 7617)."""
+    """Make HTTP Basic headers, encoded in UTF-8 (RFC 7617)."""
     header = f"Basic {b64encode(f'{login}:{password}'.encode()).decode()}"
     return lambda _now: header
 
 
 def bearer(secret: str) -> OurProof:
-    """Make the header with a bearer secret, sent unchanged (RFC 6750)."""
+    """Make Bearer headers with a shared secret (RFC 6750)."""
     return lambda _now: f"Bearer {secret}"
 
 
 def signed(signer: Signer) -> OurProof:
-    """Make headers with a new signed token for each document."""
+    """Make Bearer headers with a newly signed token for each document."""
     return lambda now: f"Bearer {signer.token(now)}"
 
 
@@ -171,15 +168,18 @@ BASIC: Final = "basic"
 BEARER: Final = "bearer"
 REALM: Final = "NCIP"
 LONGEST_HEADER: Final = 8192
-"""Characters of an Authorization header that are read. A signed token has about 800, with a long key 1,200."""
+"""Maximum characters read from an Authorization header. A signed token has about 800, or 1,200 with a long key."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpProof:
-    """The HTTP credentials that a caller's row accepts. "" and None disable a scheme.
+    """The HTTP credentials accepted from one caller. An empty hash disables its scheme, and None disables signed tokens.
 
-    `login` and `password_hash` are for Basic. A bearer token is either a secret with the hash `bearer_hash`, or a signed
-    token that obeys `token`.
+    Attributes:
+        login: User name for Basic; "" stands for the caller's AgencyId.
+        password_hash: Hash of the password for Basic.
+        bearer_hash: Hash of a shared secret that may be sent as bearer token.
+        token: Rule for signed bearer tokens.
     """
 
     login: str = ""
@@ -189,7 +189,7 @@ class HttpProof:
 
     @property
     def schemes(self) -> tuple[str, ...]:
-        """The authentication schemes (RFC 9110) that the row's caller may use."""
+        """The HTTP authentication schemes (RFC 9110) that the caller may use."""
         bearer = self.bearer_hash or self.token
         return (*([BASIC] if self.password_hash else []), *([BEARER] if bearer else []))
 
@@ -199,7 +199,7 @@ NO_HTTP_PROOF: Final = HttpProof()
 
 @dataclass(frozen=True, slots=True)
 class HttpCredentials:
-    """The credentials of one request. `name` is that of Basic. A header that cannot be read has a scheme and no secret."""
+    """The credentials of one request. `name` is the user name in Basic. An unreadable header has a scheme but no secret."""
 
     scheme: str
     name: str = ""
@@ -207,7 +207,7 @@ class HttpCredentials:
 
 
 def parse_authorization(header: str) -> HttpCredentials | None:
-    """Parse an Authorization header. None if it is empty."""
+    """Parse an Authorization header. None if the header is empty."""
     scheme, _, rest = header[:LONGEST_HEADER].strip().partition(" ")
     if not scheme:
         return None
@@ -222,6 +222,6 @@ def parse_authorization(header: str) -> HttpCredentials | None:
 
 
 def challenge(schemes: frozenset[str]) -> tuple[str, ...]:
-    """Return the WWW-Authenticate headers that name these schemes, the safest first."""
+    """Return the WWW-Authenticate headers for these schemes, Bearer before Basic."""
     bearer, basic = f'Bearer realm="{REALM}"', f'Basic realm="{REALM}", charset="UTF-8"'
     return (*([bearer] if BEARER in schemes else []), *([basic] if BASIC in schemes else []))

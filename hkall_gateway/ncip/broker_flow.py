@@ -1,11 +1,11 @@
-"""The flows of brokers: each service of theirs is one command of the circulation service.
+"""Handlers for brokers: each NCIP service that a broker calls becomes one broker command of the circulation service.
 
-In the broker flow, a broker drives us as the local system of a borrower or lender. Source: NCIP reference 6.3 (crosslink,
+In the broker flow, a broker controls us as the local system of a borrower or lender. Source: NCIP reference 6.3 (crosslink,
 ReShare), 6.4 (Sierra, Relais, VDX).
 
-In the INN-Reach flow, the central mirrors its events to us in NCIP 1.0. An item identifier that begins with `i` means that we
-are the borrower. A book is identified by the barcode printed on it (VisibleItemId) and its library. If a system joins the two
-into one word, as iNCIPit does for its temporary copies, they are split again. Source: reference 6.1.
+In the INN-Reach flow, the central server mirrors its events to us in NCIP 1.0. An item identifier that begins with `i` means
+that we are the borrower. A book is identified by its library and the barcode printed on it (VisibleItemId). Some systems join
+barcode and library code into one word, as iNCIPit does for temporary items; we split them again. Source: reference 6.1.
 """
 
 from __future__ import annotations
@@ -38,14 +38,11 @@ DUES = ("DateDue", "DateForReturn", "DesiredDateDue", "ItemOptionalFields/DateDu
 
 
 BEGIN = frozenset({"announce", "mirror_request"})
-"""Commands that begin a request, and so give it its number."""
+"""Broker commands that create a request. The message's RequestId becomes the number of the request."""
 
 
 def make_command(call: ServiceRequest) -> BrokerCommand:
-    """Make the command with the ids, dates and title of a message, for any service.
-
-    Without a barcode the number of the request serves as the barcode.
-    """
+    """Make the broker command from the ids, dates and title of a message. A missing barcode is replaced by the RequestId."""
     message = call.message
     agency, value = read_request_id(call)
     return BrokerCommand(
@@ -68,7 +65,7 @@ def make_command(call: ServiceRequest) -> BrokerCommand:
 def make_broker_handler(
     name: str, read: Callable[[ServiceRequest], BrokerCommand] = make_command
 ) -> Callable[[ServiceRequest], Awaitable[Payload]]:
-    """Make a handler that executes the broker command `name`, with the facts that `read` finds in the message."""
+    """Make a handler that executes the broker command `name`. `read` converts the message to the command."""
 
     async def handle(call: ServiceRequest) -> Payload:
         command = read(call)
@@ -97,7 +94,7 @@ def _make_lender_notice(kind: type[Notice], call: ServiceRequest) -> Notice:
 
 
 def make_accept_handler(name: str) -> Callable[[ServiceRequest], Awaitable[Payload]]:
-    """Make the handler for a book for one of our patrons, which is here (`accept`) or will come (`expect`)."""
+    """Make the AcceptItem handler for a patron's book that has arrived (`accept`) or will arrive later (`expect`)."""
 
     async def handle(call: ServiceRequest) -> Payload:
         command = make_command(call)
@@ -117,15 +114,12 @@ _CENTRAL: Final = re.compile(r"\.?i[0-9]")
 
 
 def is_central_number(value: str) -> bool:
-    """Whether an identifier is an item number of the central (`i1234567`, Sierra also writes `.i1234567`): we borrow."""
+    """Whether an identifier is an item number of the central server (`i1234567`, in Sierra also `.i1234567`)."""
     return _CENTRAL.match(value) is not None
 
 
 def make_mirrored_command(call: ServiceRequest) -> BrokerCommand:
-    """Make the command of an event.
-
-    It has the central's number of the item, its printed barcode, and the card of our patron.
-    """
+    """Make the command for a mirrored event, with the central server's item number, the printed barcode and the card."""
     command = make_command(call)
     unique = without_library(call.message.text("ItemId/ItemIdentifierValue"), call.caller.agency)
     number = unique if is_central_number(unique) else ""
@@ -138,7 +132,7 @@ def make_mirrored_command(call: ServiceRequest) -> BrokerCommand:
 
 
 def without_library(identifier: str, agency: str) -> str:
-    """Remove the library's code from the end of an identifier. A barcode equal to the code is returned whole."""
+    """Remove the library's code from the end of an identifier, unless the identifier is nothing but the code."""
     return identifier.removesuffix(agency) or identifier
 
 

@@ -1,4 +1,4 @@
-"""Authentication and rate limits of NCIP callers: a secret, token, certificate or address is bound to exactly one agency."""
+"""Authenticates NCIP callers and limits their rates. Each secret, token, certificate or address belongs to one agency."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from hkall_gateway.rules.vocabulary import Sensitive
 
 
 def peer_of(transport: Peered, address: str = "") -> Peer:
-    """Return the peer of a transport. `address` replaces the transport's own if a proxy in between reports it."""
+    """Return the peer of a connection. `address` overrides the IP address of the transport, if a proxy reported another."""
     host = address or str(getattr(transport.getPeer(), "host", ""))
     shown = getattr(transport, "getPeerCertificate", None)
     certificate = shown() if shown else None
@@ -51,15 +51,15 @@ LOG = structlog.get_logger()
 IDENTITY: Final = frozenset({"barcode id", "barcode", "user id", "username", "institution id number"})
 CREDENTIAL: Final = frozenset({"pin", "password"})
 LOOK_UPS: Final = frozenset({"LookupUser", "LookupRequest"})
-"""Services that answer a client with `pin = "blocks"` without a PIN, and then name no patron."""
+"""Services that clients with `pin = "blocks"` may call without a PIN. The reply then does not name the patron."""
 STRANGE: Final = "AuthenticationInputType"
 
 
 def read_credentials(call: ServiceRequest) -> tuple[str, Sensitive | None] | Refused | Problem:
-    """Read the card of one of our patrons, and the PIN if one was given.
+    """Read the card of one of our patrons, and the PIN if the message has one.
 
-    UserId takes precedence over AuthenticationInput, since peers send both. A value of an unknown type is a failed proof,
-    since it may have been meant as a PIN.
+    UserId takes precedence over AuthenticationInput, since peers send both. An AuthenticationInput of an unknown type is
+    answered like a wrong PIN, since it may have been meant as a PIN.
     """
     message = call.message
     for part in message.each("AuthenticationInput"):
@@ -79,7 +79,7 @@ def read_credentials(call: ServiceRequest) -> tuple[str, Sensitive | None] | Ref
 
 
 async def identify_patron(call: ServiceRequest) -> str | Refused | Problem:
-    """Return the card of one of our patrons, after checking its PIN where one was given."""
+    """Return the card of one of our patrons, after checking the PIN if the message has one."""
     found = read_credentials(call)
     if isinstance(found, Refused | Problem) or found[1] is None:
         return found if isinstance(found, Refused | Problem) else found[0]
@@ -88,10 +88,7 @@ async def identify_patron(call: ServiceRequest) -> str | Refused | Problem:
 
 
 async def find_patron(call: ServiceRequest, card: str, pin: Sensitive | None) -> PatronSeen | Refused:
-    """Find a patron, and compare the PIN where one was given.
-
-    After too many wrong PINs of a caller no further one is compared.
-    """
+    """Find a patron, and compare the PIN if given. After too many wrong PINs from one caller, refuse to compare more."""
     ways = {f"pins of {call.caller.agency}": call.caller.wrong_pins}
     if pin is not None and call.services.guesses.shut(ways, call.services.now()):
         return make_refusal(Reason.TOO_MANY_WRONG_PINS)
@@ -109,18 +106,18 @@ def _find_input(inputs: Mapping[str, NcipMessage], kinds: frozenset[str]) -> str
 
 
 WRONG_PROOFS: Final = 10
-"""Wrong proofs for one agency from one network within a quarter of an hour; then none is looked at."""
+"""Failed authentications of one agency from one network within fifteen minutes before further attempts are rejected."""
 WRONG_PROOFS_OF_AN_ADDRESS: Final = 100
 LONGEST_CLAIM: Final = 40
-"""Characters of a claimed agency that are kept and logged, so that a wrongly configured partner can be recognised."""
+"""Maximum characters of a claimed AgencyId that are counted and logged, to help recognise a misconfigured partner."""
 
 
 async def authenticate_caller(services: NcipServices, message: NcipMessage, peer: Peer) -> Caller | Problem:
-    """Return the caller that a document authenticates as, or the Problem to answer with.
+    """Authenticate the sender of a document. Return the caller, or the Problem to reply with.
 
-    The named agency must present the proof bound to it and connect from one of its own addresses. If the document names no
-    agency, the HTTP credentials identify it, or else a caller with `without_header` set. All wrong proofs get the same
-    answer. They are counted by network, and by network and claimed agency.
+    The agency in the header must present its own proof and connect from one of its own addresses. If the header names no
+    agency, the HTTP credentials identify the caller, or else a caller with `without_header` is assumed. All failures get the
+    same reply, and are counted by network and by claimed agency within a network.
     """
     claimed = services.known(message.text("InitiationHeader/FromAgencyId/AgencyId"))
     credentials = parse_authorization(peer.authorization) if peer.authorization else None
@@ -137,7 +134,7 @@ async def authenticate_caller(services: NcipServices, message: NcipMessage, peer
     found = await _find_proven_caller(services, claimed, rows, offered)
     if isinstance(found, Caller) or found.problem == problems.TRY_LATER:
         return found
-    # Many HTTP clients send credentials only after a challenge: a challenged request without any is no wrong proof.
+    # Many HTTP clients send credentials only after a challenge, so a challenged request without credentials is not counted.
     if not found.challenge or offered.secret or offered.http is not None:
         services.proofs.count(ways, services.now())
         services.metrics.wrong_proofs.labels(guessed if guessed in services.callers else "unknown").inc()
@@ -146,7 +143,7 @@ async def authenticate_caller(services: NcipServices, message: NcipMessage, peer
 
 @dataclass(frozen=True, slots=True)
 class OfferedProofs:
-    """The proofs that come with a document: its secret, the Authorization header of its request, and the peer."""
+    """The credentials sent with a document: the secret inside it, the parsed Authorization header, and the connected peer."""
 
     secret: str = field(repr=False)
     http: HttpCredentials | None
@@ -156,8 +153,8 @@ class OfferedProofs:
 def _find_claimed_callers(services: NcipServices, claimed: str, http: HttpCredentials | None, peer: Peer) -> tuple[Caller, ...]:
     """Find the callers that may have sent a document.
 
-    These are the caller that the document names, else those that its HTTP credentials name by a login or by the issuer of a
-    token, else those with `without_header`.
+    The sender named in the document comes first, then callers that match the HTTP login or the issuer of the token, then
+    callers with `without_header`.
     """
     if claimed:
         return tuple(filter(None, [services.callers.get(claimed)]))
@@ -182,7 +179,7 @@ def _schemes_for_address(services: NcipServices, peer: Peer) -> frozenset[str]:
 async def _find_proven_caller(
     services: NcipServices, claimed: str, rows: tuple[Caller, ...], offered: OfferedProofs
 ) -> Caller | Problem:
-    # Every caller's secret is tried, so that the time does not tell which agency came close.
+    # Compare the secrets of all callers, so that the response time does not reveal which agencies exist.
     owners = {row.agency for row in services.callers.values() if _is_proved_by_document(row, offered)}
     if claimed and not rows:
         return Problem(problems.UNKNOWN_AGENCY, "no such agency", "FromAgencyId")
@@ -211,7 +208,7 @@ def _schemes_of(rows: tuple[Caller, ...]) -> frozenset[str]:
 
 
 FITS_NOT: Final = "the secret, the token, the certificate or the address does not fit"
-"""One sentence for every wrong proof."""
+"""The same text for every failed authentication, so that it does not reveal what was wrong."""
 
 
 def _is_proved_by_document(caller: Caller, offered: OfferedProofs) -> bool:
@@ -222,7 +219,7 @@ def _is_proved_by_document(caller: Caller, offered: OfferedProofs) -> bool:
 
 
 async def _is_proved_by_http(services: NcipServices, caller: Caller, offered: OfferedProofs) -> bool | None:
-    """Whether the Authorization header authenticates this caller. None if the keys to verify it are not available now."""
+    """Whether the Authorization header authenticates this caller. None if the keys to verify a token are unavailable."""
     http, proof = offered.http, caller.http
     if http is None or http.scheme not in proof.schemes or not http.secret:
         return False
@@ -244,7 +241,7 @@ async def _verify_decoy(services: NcipServices, http: HttpCredentials, peer: Pee
 
 
 def check_addressee(services: NcipServices, message: NcipMessage) -> Problem | None:
-    """Return the Problem for a document that is addressed to another agency. None if it names us or no agency."""
+    """Return the Problem for a document addressed to another agency. None if the addressee is us or is missing."""
     named = message.texts("InitiationHeader/ToAgencyId/AgencyId")
     ours = {name.casefold() for name in (services.agency, *services.other_names)}
     if not named or any(name.casefold() in ours for name in named):
@@ -253,7 +250,7 @@ def check_addressee(services: NcipServices, message: NcipMessage) -> Problem | N
 
 
 def check_rate(services: NcipServices, caller: Caller, service: str) -> Problem | None:
-    """Return the Problem for a look-up above the caller's limit per minute. None if it may be answered."""
+    """Return the Problem for a look-up that exceeds the caller's limit per minute. None if the look-up may be answered."""
     agreed = caller.access.lookups_per_minute if isinstance(caller.access, PartnerAccess) else 0
     if SHAPES[service].kind != "L" or services.rate.admits(caller.agency, agreed, services.now()):
         return None

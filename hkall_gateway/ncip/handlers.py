@@ -1,8 +1,8 @@
-"""Answers one NCIP document: decodes it, authenticates the caller, runs the service, encodes the reply, logs one line.
+"""Answers one NCIP document: decodes it, authenticates the caller, runs the service, encodes the reply, and logs one line.
 
-A partner's message that fits no request, or contradicts what we have seen ourselves, is answered by a Problem and stored
-redacted in the quarantine, so that none is lost. Staff judge it: what they replay is believed. Typical causes are a restored
-database and a partner that mixes up its numbers.
+If a partner's message matches no request or contradicts our own record, we reply with a Problem, and store the redacted
+message in the quarantine. Staff decide whether to replay it; a replayed message overrides our record. Typical causes are a
+restored database or a partner that confuses request numbers.
 Source: the life cycle's table of repeated and misplaced messages, and the codes of OpenRS for unmatched messages.
 """
 
@@ -42,17 +42,17 @@ from hkall_gateway.rules.reasons import Reason
 LOG = structlog.get_logger()
 
 UNMATCHED: Final = frozenset({Reason.UNKNOWN_REQUEST, Reason.UNKNOWN_ITEM, Reason.AGENCY_NOT_OWNER})
-"""The refusals of a notification that matches no request or copy."""
+"""Reasons for refusing a notification that matches no request or item."""
 
 CONTRADICTING: Final = frozenset({Reason.CONTRADICTS_US})
-"""The refusals of any message that contradicts our own record."""
+"""Reasons for refusing a message of any kind that contradicts our own record."""
 
 COMMANDS: Final = frozenset({"AcceptItem", "CheckInItem", "CheckOutItem"})
-"""Commands that report an event that has already happened; they are treated like notifications."""
+"""Commands that report a completed event; they are treated like notifications."""
 
 
 async def quarantine_unplaced(call: ServiceRequest, payload: Payload) -> Payload:
-    """Return the answer unchanged, after storing a partner's message that matches no request or copy, or contradicts ours."""
+    """Quarantine a partner's message that matches no request or contradicts our record. Return the payload unchanged."""
     reports_event = SHAPES[call.message.service].kind == "N" or call.message.service in COMMANDS
     kept_for = CONTRADICTING | UNMATCHED if reports_event else CONTRADICTING
     if not call.from_client and isinstance(payload, Refused) and payload.why in kept_for:
@@ -64,12 +64,12 @@ async def quarantine_unplaced(call: ServiceRequest, payload: Payload) -> Payload
 
 
 def redact_document(message: NcipMessage) -> str:
-    """Encode a message in the direct dialect, with a dot for every secret or personal value."""
+    """Encode a message in the direct dialect, with a dot in place of secrets and personal data."""
     return encode(NcipMessage(message.service, redacted(message)), DIALECTS["direct"]).decode()
 
 
 async def replay_document(services: NcipServices, agency: str, digest: str, kept: str) -> Payload:
-    """Replay a stored document as if its partner had sent it now and a person believed it, and return the answer."""
+    """Replay a quarantined document `kept` of a partner that staff have accepted, and return the payload of the reply."""
     message = decode(kept.encode())
     caller = services.callers.get(agency) or Caller(PartnerAccess(agency, allow_from=()), "")
     service = service_for(services, caller, message.service)
@@ -87,12 +87,12 @@ Proven = Callable[[Caller], object]
 
 
 def _ignore_argument(_said: object) -> None:
-    """Ignore the argument. The default callback without a connection to count or without HTTP (tests, raw TCP)."""
+    """Ignore the argument. Default for callbacks that tests and raw TCP connections do not need."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedDocument:
-    """A document as far as it was read. `service` is None if the reply is a bare Problem, not a service's response."""
+    """A document as far as it could be read. `service` is None if the reply is a Problem directly under NCIPMessage."""
 
     service: str | None
     header: Header = NOBODY
@@ -108,18 +108,27 @@ def respond(
     challenge: Callable[[tuple[str, ...]], object] = _ignore_argument,
     deadline: Deadline | None = None,
 ) -> Deferred[bytes]:
-    """Return the reply to one document, for any bytes. `charset` is the one that the transport names.
+    """Reply to one document. Any bytes are accepted.
 
-    `proven` is called with the caller once it is authenticated, `challenge` with the WWW-Authenticate headers for a caller
-    that is not. `deadline` is the document's own. The Deferred fails with Undecided, and with nothing else: then no reply would
-    be true, and the transport closes the connection.
+    Args:
+        services: The services and settings of the responder.
+        body: The document as received.
+        charset: The charset in the transport's headers.
+        peer: The peer that sent the document.
+        proven: Called with the caller after successful authentication.
+        challenge: Called with WWW-Authenticate headers if authentication fails.
+        deadline: Time limit for this document.
+
+    Returns:
+        The encoded reply. The Deferred can only fail with Undecided, if the outcome is unknown: the transport must then close
+        the connection, since any reply might be wrong.
     """
     began = services.now()
     received, unread = _read_document(body, charset)
-    mark, service = "", received.message.service  # a document that was not read has no mark
+    mark, service = "", received.message.service  # an unreadable document has no digest
     if service in SHAPES and SHAPES[service].kind != "L":
         mark = digest_message(received.message)
-    elif service:  # a look-up, which is never replayed: the time in microseconds
+    elif service:  # a look-up is never repeated from the inbox, so a timestamp in microseconds is enough
         mark = f"{int(began.timestamp() * 1_000_000) & 0xFFFF_FFFF_FFFF:012x}"
     answering = _Answering(services, received, mark, peer, len(body), began, proven, challenge)
     if unread:
@@ -132,7 +141,7 @@ def respond(
 
 @dataclass(slots=True)
 class _Answering:
-    """A document being answered: `mark` is its digest, `size` its bytes, `caller` the authenticated sender or ""."""
+    """A document being answered: its digest (`mark`), size in bytes, and authenticated sender (`caller`, "" before that)."""
 
     services: NcipServices
     received: ReceivedDocument
@@ -146,7 +155,7 @@ class _Answering:
 
     @property
     def sender(self) -> str:
-        """The sender's agency: the one in the header, else the authenticated caller's. "" if unknown."""
+        """The sender's agency, from the header or else from the authentication. "" if unknown."""
         return self.received.header.from_agency or self.caller
 
     def prove(self, caller: Caller) -> None:
@@ -170,9 +179,9 @@ class _Answering:
         return written
 
     def tell(self, payload: Fields | Problem) -> None:
-        """Count a document in the metrics and log one line; lines of unauthenticated documents are limited in rate.
+        """Update the metrics and log one line. Lines about unauthenticated documents are rate-limited.
 
-        For an unreadable document the line has the size and the reason, never the body.
+        The line about an unreadable document has its size and the reason, never the body.
         """
         services, received, named = self.services, self.received, self.services.known(self.sender)
         seconds = (services.now() - self.began).total_seconds()
@@ -197,7 +206,7 @@ class _Answering:
         level("ncip.answered", host=self.peer.address, **facts)
 
     def too_late(self, failure: Failure) -> bytes:
-        """Answer "try again" to a document whose command has not begun in time. Of one that has begun nothing is known."""
+        """Reply "try again" if the command had not started before the timeout. Re-raise Undecided if it had."""
         failure.trap(TooLate, Undecided)  # type: ignore[no-untyped-call]  # it has no types
         with self.bound():
             if failure.check(Undecided):  # type: ignore[no-untyped-call]
@@ -207,7 +216,7 @@ class _Answering:
         return self.reply(_make_try_again_problem())
 
     def bound(self) -> AbstractContextManager[None]:
-        """Bind the channel, the correlation id and the peer's trace to all log lines of this document."""
+        """Bind the channel, the correlation id and the peer's trace id to all log lines about this document."""
         trace = {"traceparent": self.peer.traceparent} if self.peer.traceparent else {}
         return log_context(channel="ncip", corr_id=self.mark[:CORR], **trace)
 
@@ -245,9 +254,9 @@ async def _handle_within_limits(
 ) -> Fields | Problem:
     try:
         payload = await _handle_message(services, message, mark, peer, proven)
-    except Unavailable:  # the store has said why
+    except Unavailable:  # the store has already logged the reason
         return _make_try_again_problem()
-    except Undecided:  # then no reply would be true
+    except Undecided:  # the outcome is unknown, so any reply might be wrong
         raise
     except Exception:
         LOG.exception("ncip.handler_failed", service=message.service)
@@ -280,10 +289,10 @@ async def _handle_message(services: NcipServices, message: NcipMessage, mark: st
 
 
 def _make_reply(services: NcipServices, received: ReceivedDocument, payload: Fields | Problem, sender: str) -> NcipMessage:
-    """Make the reply, in the namespace style and the place (inside Ext or not) of the request.
+    """Make the reply, with or without a namespace, and inside an Ext or not, like the request.
 
-    Its version is that of the request, or 2.02 if the reply's service is younger. Its ResponseHeader has the agencies of the
-    InitiationHeader exchanged. There is none if the request names no sender.
+    The version is that of the request, or 2.02 if that version lacks the response element. The ResponseHeader exchanges the
+    agencies of the InitiationHeader, and is omitted if the request names no sender.
     """
     if isinstance(payload, Problem):
         kind = Coded(payload.problem, problems.find_scheme(payload.problem, received.service or ""))
@@ -310,12 +319,12 @@ REPLIES: Final = {ABOUT_VERSIONS: f"{ABOUT_VERSIONS}Response"}
 
 
 def _make_extension(services: NcipServices, received: ReceivedDocument, payload: Fields, sender: str) -> Fields:
-    """Make the Ext of the reply: NCIP's own elements of the request's Ext, with those in `payload`.
+    """Make the Ext of the reply: the NCIP elements of the request's Ext, and those in `payload`.
 
-    NNCIPP and crosslink identify their requests by the elements that come back.
-    If the caller's row has `request_id_in_ext`, its RequestId is added: OpenRS looks for one in every reply, also beside a
-    Problem and in the reply to a notification, where the schema has no other place for it. Elements of other vocabularies are
-    never returned: they may name a patron, and they ask for an action that is not supported.
+    NNCIPP and crosslink match replies to requests by the returned elements.
+    The RequestId is added for callers with `request_id_in_ext`: OpenRS expects one in every reply, even with a Problem and in
+    the reply to a notification, where the schema has no other place for it. Foreign elements are never returned, since they
+    may name a patron and request an unsupported action.
     """
     sent, own = received.message.fields.get("Ext", {}), payload.get("Ext", {})
     if not isinstance(sent, Mapping) or not isinstance(own, Mapping):

@@ -1,4 +1,4 @@
-"""Posts one document to one address by HTTP. Its errors tell whether the document may have been sent."""
+"""Posts one document to a URL by HTTP. The exception types tell whether the document may have been sent."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from hkall_gateway.observability.log_context import HEADER, own_traceparent
 from hkall_gateway.rules.plain_text import whole_number
 
 MOST_BYTES: Final = 1_048_576
-"""Maximum bytes of a reply's body; its chunked framing may take as many again."""
+"""Maximum bytes of a reply's body. Chunked framing may add the same amount."""
 FEWEST: Final = 1_000
 SMALLEST: Final = 16
-"""Maximum pieces of a body: FEWEST, and one more for each SMALLEST bytes, since tiny chunks cost too much time."""
+"""A body may arrive in FEWEST pieces, plus one for each SMALLEST bytes, since many tiny chunks take too much CPU time."""
 LONGEST_TYPE: Final = 256
-"""Maximum bytes of a Content-Type: the longest in use has forty."""
+"""Maximum bytes of a Content-Type. The longest in use has about forty."""
 CONNECT_S: Final = 10.0
 LONGEST_WAIT_S: Final = 86_400
 AGENT: Final = f"hkall-gateway/{__version__}"
@@ -49,12 +49,12 @@ KINDS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     ((SSL.Error,), "tls"),
     ((error.ConnectError,), "connect"),
 )
-"""The kind of a failure by its exception type; the first match counts."""
+"""Exception types and the kind of failure that they mean. The first match counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """An HTTP response of any status. `retry_after_s` is 0, and `said_at` (its Date) None, if the header is missing."""
+    """An HTTP response with any status. `said_at` is its Date, or None. `retry_after_s` is 0 without a Retry-After."""
 
     status: int
     content_type: str
@@ -64,10 +64,7 @@ class HttpReply:
 
 
 class NotSent(Exception):
-    """No byte of the document was sent, for want of an address or a connection. It cannot have taken effect.
-
-    `kind` is the kind of failure: dns, connect, tls, timeout or http.
-    """
+    """The document was not sent, so it cannot have taken effect. `kind` is dns, connect, tls, timeout or http."""
 
     def __init__(self, detail: str, kind: str = "connect") -> None:
         super().__init__(detail)
@@ -75,7 +72,7 @@ class NotSent(Exception):
 
 
 class NoReply(Exception):
-    """The document was sent, and no usable reply came: it may have taken effect. `kind` as for NotSent."""
+    """The document was sent but no usable reply came, so it may have taken effect. `kind` has the values of NotSent."""
 
     def __init__(self, detail: str, kind: str = "http") -> None:
         super().__init__(detail)
@@ -83,19 +80,19 @@ class NoReply(Exception):
 
 
 Post = Callable[[str, bytes, float], Awaitable[HttpReply]]
-"""(url, body, seconds in all) -> the response. Raises only NotSent or NoReply."""
+"""(URL, body, timeout in seconds) -> the response. Raises only NotSent or NoReply."""
 
 
 @lru_cache(maxsize=64)
 def charset(content_type: str) -> str | None:
-    """Return the charset parameter of an HTTP Content-Type. None when there is none."""
+    """Return the charset parameter of an HTTP Content-Type, or None."""
     headers = MimeHeaders()
     headers["Content-Type"] = content_type[:LONGEST_TYPE]
     return headers.get_content_charset()
 
 
 class HttpResponse(Protocol):
-    """The part of twisted.web's response that is used here."""
+    """The part of twisted.web's response interface that is used here."""
 
     code: int
     headers: Headers
@@ -105,18 +102,17 @@ class HttpResponse(Protocol):
 
 
 class HttpAgent(Protocol):
-    """The part of twisted.web's agent that is used here."""
+    """The part of twisted.web's agent interface that is used here."""
 
     def request(self, method: bytes, url: bytes, headers: Headers, body: object, /) -> Deferred[HttpResponse]:
         """Send a request."""
 
 
 class AgentPost:
-    """A `Post` over Twisted's own HTTP client.
+    """A `Post` that uses Twisted's HTTP client, without redirects or compression, for replies of up to `most_bytes`.
 
-    No redirects, no compression, one connection a document (a kept one that the peer has closed meanwhile would look like
-    a lost reply), at most `most_bytes` of reply. `agent` is there for tests. The reactor
-    is untyped, since no type has all its interfaces.
+    Each document uses a new connection, since a persistent connection that the peer has closed meanwhile would look like a lost
+    reply. `agent` replaces the HTTP client in tests. The reactor is untyped, since no type has all its interfaces.
     """
 
     def __init__(self, reactor: Any, agent: object = None, most_bytes: int = MOST_BYTES) -> None:
@@ -128,7 +124,7 @@ class AgentPost:
         return await self._post_document(url, body, timeout_s, _make_headers())
 
     def proving(self, authorization: Callable[[], str]) -> Post:
-        """Return a `Post` with an Authorization header, for which `authorization` is called at each document."""
+        """Return a `Post` with an Authorization header, which `authorization` is called to make for each document."""
 
         async def post(url: str, body: bytes, timeout_s: float) -> HttpReply:
             headers = _make_headers()
@@ -141,13 +137,13 @@ class AgentPost:
         document = _Document(body)
         try:
             return await self._send_request(b"POST", url, headers, document, timeout_s)
-        except Exception as failed:  # every way to fail counts as one of two: did the document leave?
+        except Exception as failed:  # any failure becomes NoReply or NotSent, depending on whether the document was sent
             cause = _find_cause(failed)
             detail, kind = _describe_failure(cause, timeout_s), _kind_of_failure(cause)
             raise (NoReply(detail, kind or "http") if document.left else NotSent(detail, kind or "connect")) from failed
 
     async def get(self, url: str, timeout_s: float, authorization: str = "") -> HttpReply:
-        """GET an address, for JSON. Raises only NotSent."""
+        """GET JSON from a URL. Raises only NotSent."""
         headers = Headers({"User-Agent": [AGENT], "Accept": ["application/json"]})
         if authorization:
             headers.setRawHeaders("Authorization", [authorization])
@@ -199,7 +195,7 @@ def _describe_failure(cause: Exception, timeout_s: float) -> str:
 
 @implementer(IBodyProducer)
 class _Document:
-    """The body of a request. `left` is True once any of it was handed to the connection."""
+    """The body of a request. `left` becomes True when the body is written to the connection."""
 
     def __init__(self, body: bytes) -> None:
         self.length, self.left, self._body = len(body), False, body
@@ -232,7 +228,7 @@ def _find_header(response: HttpResponse, name: str) -> str:
 
 
 def _retry_after_s(response: HttpResponse) -> int:
-    """Retry-After in seconds. An HTTP date is relative to the peer's own Date, so that no clock of ours is needed."""
+    """Return the Retry-After in seconds. A date is compared with the Date header, so that clock differences do not matter."""
     text = _find_header(response, "Retry-After").strip()
     seconds = whole_number(text)
     if seconds is not None:
@@ -251,7 +247,7 @@ def _parse_http_date(text: str) -> datetime | None:
 
 
 class _Reader(TwistedProtocol):
-    """Collects a response's body up to a limit. A body that was cut is an error."""
+    """Collects the body of a response up to a limit. A truncated body is an error."""
 
     transport: Transport | None  # type: ignore[assignment]  # to mypy zope's interfaces are no protocols
 
@@ -272,7 +268,7 @@ class _Reader(TwistedProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         if self.done.called:
             return
-        # PotentialDataLoss: HTTP/1.0 without a length, where the end of the connection is the end of the body.
+        # PotentialDataLoss: an HTTP/1.0 body without Content-Length ends when the connection closes.
         if isinstance(reason.value, ResponseDone | PotentialDataLoss):
             self.done.callback(b"".join(self._chunks))
         else:
@@ -289,17 +285,17 @@ class _Reader(TwistedProtocol):
             self.transport.loseConnection()
 
 
-# ---- One document to an address and the reply to it, for a command that waits; the daemon's own way is ncip/transport.
+# ---- Blocking requests, for commands. The daemon uses AgentPost.
 
 
 def post(url: str, body: bytes, timeout_s: float, authorization: str = "") -> HttpReply:
-    """Return the reply, with any status. Raises ValueError for a malformed URL, NoReply without an answer."""
+    """Post a document and wait for the reply, with any status. Raises ValueError for a malformed URL, NoReply otherwise."""
     headers = {"Content-Type": CONTENT_TYPE, "Accept": "application/xml"}
     return _exchange_blocking("POST", url, body, headers, timeout_s, authorization)
 
 
 async def blocking_get(url: str, timeout_s: float, authorization: str = "") -> HttpReply:
-    """GET an address, for JSON. The calling thread waits. Raises only NotSent."""
+    """GET JSON from a URL, blocking the calling thread. Raises only NotSent."""
     try:
         return _exchange_blocking("GET", url, None, {"Accept": "application/json"}, timeout_s, authorization)
     except (NoReply, ValueError) as failed:

@@ -27,19 +27,19 @@ DESIRED: Final = ("LoanedItemsDesired", "RequestedItemsDesired", "UserFiscalAcco
 BLOCKS: Final = "block or trap"
 RESTRICTION: Final = "item use restriction type"
 ELIGIBILITY: Final = frozenset({"user privilege", BLOCKS, "user id"})
-"""UserElementTypes about the right to borrow, without personal data."""
+"""The UserElementTypes that tell whether a patron may borrow, without personal data."""
 MOST_COPIES: Final = 100
-"""Maximum copies in a reply; the token of the reply asks for the next ones."""
+"""Maximum items in a reply. The caller sends the reply's NextItemToken to get the next ones."""
 
 
 async def lookup_user(call: ServiceRequest) -> Payload:
-    """Return the desired elements of a patron of ours. With a PIN, a wrong card and a wrong PIN get the same answer."""
+    """Return the desired elements of one of our patrons. If a PIN is sent, an unknown card is answered like a wrong PIN."""
     found = read_credentials(call)
     if isinstance(found, Refused | Problem):
         return found
     card, pin = found
     partner = None if call.from_client else await call.services.circulation.execute(FindInstitution(card))
-    if partner is not None:  # its institutional card, on which it borrows from us: it has a name, and nothing bars it
+    if partner is not None:  # the institutional card on which a partner borrows from us has a name, and is never blocked
         nothing, name = Sensitive(""), Sensitive(partner.name)
         record = PatronSeen(partner.institutional_card, name, nothing, nothing, "", "", True, None, None, (), 0, 0, None)
         return replies.make_patron_fields(record, find_desired_types(call, "UserElementType"), frozenset(), make_frame(call))
@@ -53,8 +53,8 @@ async def lookup_user(call: ServiceRequest) -> Payload:
     if seen.refusal and seen.refusal.why in {Reason.UNKNOWN_BORROWER, Reason.CARD_REPLACED}:
         return seen.refusal
     if pin is None and call.caller.pin == "blocks":
-        # The schema demands UserId, but VuFind takes a reply with one for a login. Its XCNCIP2 driver leaves out a PIN that PHP
-        # holds to be empty, as `0` is, and asks for blocks without a PIN. Seen on 2026-11-29.
+        # The schema requires a UserId, but VuFind treats a reply with a UserId as a successful login. Its XCNCIP2 driver omits
+        # a PIN that PHP considers empty, such as `0`, and queries blocks without a PIN. Seen on 2026-11-29.
         return _without_user_id(replies.make_patron_fields(seen, frozenset({BLOCKS}), frozenset(), make_frame(call)))
     return await _make_user_fields(call, seen)
 
@@ -67,8 +67,8 @@ def _without_user_id(reply: Fields) -> Fields:
 async def _make_user_fields(call: ServiceRequest, seen: PatronSeen) -> Fields:
     """Make the fields of a patron.
 
-    Our own systems get all that is desired. A broker without a PIN, an open request or `sees_patrons` gets only eligibility
-    and blocks.
+    Clients get all desired elements. A broker gets only eligibility and blocks, unless it sends the PIN, has an open request
+    for the patron, or is configured with `sees_patrons`.
     """
     wanted, flags = find_desired_types(call, "UserElementType"), frozenset(name for name in DESIRED if call.message.has(name))
     access = call.caller.access
@@ -96,7 +96,7 @@ async def lookup_item(call: ServiceRequest) -> Payload:
         seen = await execute(SeeItem(call.by, wanted.barcode, wanted.agency))
         unknown = isinstance(seen, Refused) and seen.why is Reason.UNKNOWN_ITEM
         if unknown and call.from_client and wanted.agency == call.services.agency:
-            # The client knows no library but ours; another library's copy that we hold is found by its barcode alone.
+            # Clients send our AgencyId for every item. Find a borrowed item of another library by its barcode alone.
             seen = await execute(SeeItem(call.by, wanted.barcode, ""))
     if isinstance(seen, Refused):
         return seen
@@ -105,9 +105,9 @@ async def lookup_item(call: ServiceRequest) -> Payload:
 
 
 async def lookup_request(call: ServiceRequest) -> Payload:
-    """Return the state of a request, for the system that placed it and for the partner library of the request.
+    """Return the state of a request, to the system that placed it and to the partner library of the request.
 
-    A client with `pin = "blocks"` is told the patron only with that patron's PIN.
+    For a client with `pin = "blocks"`, the reply names the patron only if the client sent that patron's PIN.
     """
     agency, value = read_request_id(call)
     card: str | Refused | Problem | None = None
@@ -127,21 +127,21 @@ async def lookup_request(call: ServiceRequest) -> Payload:
 
 
 def seen_by(call: ServiceRequest) -> SeeRequest:
-    """Make the query for the request that a call names, limited to the rights of its caller."""
+    """Make the query for the request named in a message, restricted to what the caller may see."""
     agency, value = read_request_id(call)
     card = call.message.text("UserId/UserIdentifierValue")
     return SeeRequest(call.by, agency, value, call.caller.agency, call.from_client, card, read_item(call, ""))
 
 
 def find_desired_types(call: ServiceRequest, element: str) -> frozenset[str]:
-    """Return the element types that the caller desires, in lower case."""
+    """Return the requested element types in lower case. `element` is the name of the repeated element."""
     return frozenset(text.casefold() for text in call.message.texts(element))
 
 
 async def lookup_item_set(call: ServiceRequest) -> Payload:
-    """Return the items of some titles, or some items: of all libraries to our own systems, of ours to partners."""
+    """Return the named items, or the items of the named titles. Clients get items of all libraries, partners only ours."""
     message, limit = call.message, whole_number(call.message.text("MaximumItemsCount"))
-    # Titles by their record numbers. A HoldingsSetId of ours is a title and a library, and asks for the title.
+    # Titles are named by record numbers, or by a HoldingsSetId of ours, of which we use the part before the `@`.
     records = message.texts("BibliographicId/BibliographicRecordId/BibliographicRecordIdentifier")
     numbers = message.texts("BibliographicId/BibliographicItemId/BibliographicItemIdentifier")
     named = ((one.text("AgencyId"), one.text("ItemIdentifierValue")) for one in message.each("ItemId"))
@@ -163,7 +163,7 @@ async def lookup_item_set(call: ServiceRequest) -> Payload:
 
 
 async def lookup_agency(call: ServiceRequest) -> Payload:
-    """Return our own name, consortium and profiles. Another agency gets a Problem."""
+    """Return our name, consortium and profiles. A query for another agency is answered with a Problem."""
     named = call.message.text("AgencyId")
     if named.casefold() != call.services.agency.casefold():
         return Problem(UNKNOWN_AGENCY, "only this library is known here", "AgencyId", named)
@@ -176,5 +176,5 @@ async def lookup_agency(call: ServiceRequest) -> Payload:
 
 
 def make_version_fields(services: tuple[str, ...]) -> Fields:
-    """Make the fields of a LookupVersionResponse: the versions and services supported. It needs no authentication."""
+    """Make the fields of a LookupVersionResponse: supported versions and services. Callers need no authentication."""
     return {"VersionSupported": list(SUPPORTED), "ServiceSupported": sorted(services)}

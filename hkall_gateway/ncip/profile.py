@@ -1,4 +1,4 @@
-"""The supported services and their callers: one row a service, with other handlers in the broker flows."""
+"""The supported services: which callers may use each of them, and its handler in each flow."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BOTH: Final = CLIENT | PARTNER
 
 
 def _table(*rows: tuple[str, frozenset[Kind], Handle]) -> Mapping[str, Service]:
-    """Return the services by name. A row may name several that share a handler: a command, and the report of its event."""
+    """Return the services by name. A row may name several services with the same handler: a command and its notification."""
     return MappingProxyType({name: Service(who, handle) for names, who, handle in rows for name in names.split()})
 
 
@@ -67,7 +67,7 @@ HANDLERS: Final = _table(
     ("RecallItem ItemRecalled",              PARTNER,     make_notice_handler(ItemRecalled, *_DUES, owner=True)),
     ("CancelRecallItem ItemRecallCancelled", PARTNER,     make_notice_handler(RecallCancelled, owner=True)),
 )
-"""The services for partners in the direct flow and for our own systems. A row without callers is for brokers only."""
+"""The services for clients, and for partners in the direct flow. A service without callers is available in other flows."""
 
 BROKER: Final = _table(
     ("LookupUser",                                               PARTNER, lookups.lookup_user),
@@ -84,10 +84,10 @@ BROKER: Final = _table(
     ("DeleteItem",                                               PARTNER, make_broker_handler("delete")),
     ("CreateUserFiscalTransaction UserFiscalTransactionCreated", PARTNER, requests.record_fiscal_transaction),
 )
-"""The services that differ for a broker that drives us."""
+"""The services that differ for a broker that controls us."""
 
 OPENRS: Final = _table(("AcceptItem", PARTNER, make_accept_handler("expect")))
-"""The services that differ for OpenRS: its AcceptItem comes when the lender is found, long before the book."""
+"""The services that differ for OpenRS, which sends AcceptItem when a lender is found, long before the book arrives."""
 
 INNREACH: Final = _table(
     ("LookupUser",                             PARTNER, lookups.lookup_user),
@@ -115,6 +115,6 @@ FLOWS: Final[Mapping[str, Mapping[str, Service]]] = MappingProxyType({
 
 
 def service_for(services: NcipServices, caller: Caller, name: str) -> Service | None:
-    """Return the service in this caller's flow. None if it is not supported there. Clients use the direct flow."""
+    """Return the service `name` in the caller's flow. None if it is unsupported there. Clients use the direct flow."""
     flow = DIRECT if caller.kind == "client" else services.dialect(caller.agency).flow
     return FLOWS[flow].get(name)

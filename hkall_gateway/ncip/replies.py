@@ -1,4 +1,4 @@
-"""Converts the results of commands to the fields of a reply, from the result alone, so that a replayed reply is equal."""
+"""Converts the results of commands to the fields of a reply. Uses only the result, so that a repeated reply is identical."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CHARGES: Final = (
 TRANSACTIONS: Final[Mapping[str, str]] = MappingProxyType(
     {name.casefold(): name for name in CHARGES} | {"overdue": "Fine", "replacement": "Book Replacement Charge"}
 )
-"""FiscalTransactionType by the kind of a charge: ours, or the type that a broker gave it; SERVICE for every other one.
+"""Kind of charge (ours, or a broker's type) -> FiscalTransactionType. Other kinds are written as SERVICE.
 
 Source: NCIP v1 schemes, fiscaltransactiontype.
 """
@@ -52,18 +52,23 @@ STATUS: Final[Mapping[Position, str]] = MappingProxyType({
     P.SHIPPED:        "In Transit Between Library Locations",
     P.AT_BORROWER:    "On Loan",
 })
-"""A copy's CirculationStatus by the position of the request that holds it; otherwise its library's status is used."""
+"""Position of the request for an item -> the item's CirculationStatus. Otherwise the owning library's status is used."""
 # fmt: on
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The data for a reply besides its outcome: our agency, our zone, and the user that a partner's request names.
+    """The data for a reply apart from the result of the command.
 
-    `labels`: the caller reads RequestStatusType in the words of the patron's record. `described`: it asked for elements of the
-    copy that is lent. `request_type` is the RequestType of the reply. `name_order` says which part of a name without a comma
-    is the surname. "" for a name that cannot be divided. `closed`: the (record number, volume) of titles that no patron could
-    request now.
+    Attributes:
+        agency: Our AgencyId.
+        zone: Our time zone.
+        institution: The UserId to return to a partner: the user in its message, or its institutional card.
+        labels: Whether the caller expects our own status labels in RequestStatusType.
+        described: Whether the caller requested a description of the item.
+        request_type: RequestType of the reply.
+        name_order: Which part of a name without a comma is the surname; "" to leave such names undivided.
+        closed: (record number, volume) of titles that no patron can request at the moment.
     """
 
     agency: str
@@ -80,7 +85,7 @@ Plain = Requested | Paged | Cancelled | Renewed | Noted
 
 
 def make_fields(outcome: Plain, frame: Frame) -> Fields:
-    """Make the payload of the reply for `outcome`, without header. Empty for the outcome of a notification."""
+    """Make the payload of the reply for `outcome`, without the header."""
     match outcome:
         case Requested():
             return {
@@ -114,19 +119,19 @@ def make_fields(outcome: Plain, frame: Frame) -> Fields:
 
 
 def make_item_description(outcome: Paged | CheckedOut) -> Fields:
-    """ItemOptionalFields: the description of the copy. Its CopyNumber is the barcode, since crosslink reads that there."""
+    """Make ItemOptionalFields with a description of the item. CopyNumber is the barcode, since crosslink reads it there."""
     title = {"Author": outcome.author, "Title": outcome.title}
     about = {"CallNumber": outcome.call_number, "CopyNumber": outcome.item.barcode}
     return {"ItemOptionalFields": {"BibliographicDescription": title, "ItemDescription": about}}
 
 
 def _request_id_of_asker(placed_by: str, placed_id: str, ours: str, frame: Frame) -> Fields:
-    """Return the caller's own RequestId, or ours where it gave none."""
+    """Return the RequestId given by the caller that placed the request, or ours if it gave none."""
     return request_id(placed_by, placed_id) if placed_id else request_id(frame.agency, ours)
 
 
 def stamp_last_second(day: date, frame: Frame) -> str:
-    """Write the last second of a day in Hong Kong, with the offset of our zone."""
+    """Format the last second of a Hong Kong day, with the offset of our time zone."""
     return _last_second(day, frame.zone)
 
 
@@ -140,8 +145,12 @@ def make_patron_fields(
 ) -> Fields:
     """Make the desired parts of a patron's record.
 
-    `wanted` are UserElementTypes in lower case, `flags` the …Desired elements, and `fixed` the numbers of the loans that
-    cannot be renewed now.
+    Args:
+        seen: The patron's record.
+        wanted: Requested UserElementTypes, in lower case.
+        flags: Names of the …Desired elements in the request.
+        frame: The data that does not come from the record.
+        fixed: Request ids of loans that cannot be renewed at the moment.
     """
     loans = [
         _make_loaned_item(line, frame, fixed=line.request.id in fixed)
@@ -192,7 +201,7 @@ def _make_account_details(line: ChargeEntry, frame: Frame) -> Fields:
 
 
 def _make_description(bib: str, title: str) -> Fields:
-    """Describe a title, with the number by which discovery systems link to their own record."""
+    """Describe a title, with the record number by which discovery systems link to their own record."""
     record: Fields = {"BibliographicRecordId": [make_record_id(bib)]} if bib else {}
     return {**record, "Title": title}
 
@@ -219,12 +228,12 @@ def _make_bib_ids(bib: str) -> Value:
 
 
 def make_record_id(bib: str) -> Fields:
-    """Make the id of a title, by the union catalogue's number."""
+    """Make the BibliographicRecordId of a title from its union catalogue number."""
     return {"BibliographicRecordIdentifier": bib, "AgencyId": CATALOGUE}
 
 
 def _make_amount(cents: int) -> Fields:
-    """Write an amount in minor units. A positive one is owed."""
+    """Make an amount in cents. Positive amounts are owed."""
     return {"CurrencyCode": CURRENCY, "MonetaryValue": str(cents)}
 
 
@@ -239,10 +248,7 @@ def _make_name(seen: PatronSeen, frame: Frame) -> Fields:
 
 
 def _divide_name(name: str, order: NameOrder) -> Fields:
-    """Divide a name into GivenName and Surname.
-
-    A name that cannot be divided is all Surname, the only part that the schema requires.
-    """
+    """Divide a name into GivenName and Surname. A name that cannot be divided becomes the Surname, which is required."""
     surname, given = name, ""
     if "," in name:
         surname, _, given = name.partition(",")
@@ -264,7 +270,7 @@ def _make_language(seen: PatronSeen, _frame: Frame) -> Fields:
 
 
 def _make_privileges(seen: PatronSeen, frame: Frame) -> Fields:
-    """Make the privileges: key in the type, value in the status, as resource-sharing systems read them."""
+    """Make the privileges, with the key as type and the value as status, as resource-sharing systems expect them."""
     facts = {"STATUS": "OK" if seen.valid else "BLOCKED", "PROFILE": seen.category, "LIBRARY": frame.agency}
     ends: Fields = {"ValidToDate": stamp_last_second(seen.expires, frame)} if seen.expires else {}
     rows: list[Value] = [
@@ -301,13 +307,14 @@ _PERSON: Final = MappingProxyType(
         "visible user id": _make_user_ids,
     }
 )
-"""UserElementType -> its part of UserOptionalFields. Date of birth and earlier cards are not known here."""
+"""UserElementType -> function that makes its part of UserOptionalFields. We know no date of birth and no former cards."""
 
 
 def make_copy_fields(seen: ItemSeen, wanted: frozenset[str], number: Fields, frame: Frame) -> Fields:
     """Make the state of an item.
 
-    `wanted` are ItemElementTypes in lower case, all if there are none. `number` is the RequestId by which it was looked up.
+    `wanted` are the requested ItemElementTypes in lower case; if it is empty, all are included. `number` is the RequestId if
+    the caller looked the item up by its request, else empty.
     """
     parts: dict[str, Value] = {"CirculationStatus": find_circulation_status(seen)}
     if not wanted or "bibliographic description" in wanted:
@@ -318,7 +325,7 @@ def make_copy_fields(seen: ItemSeen, wanted: frozenset[str], number: Fields, fra
         parts["ItemDescription"] = {**number_on_spine, **volume}
     if seen.due:
         parts["DateDue"] = stamp_last_second(seen.due, frame)
-    if (seen.bib_id, seen.volume) in frame.closed:  # VuFind's XCNCIP2 driver (10.0) offers a hold on every other copy
+    if (seen.bib_id, seen.volume) in frame.closed:  # VuFind's XCNCIP2 driver (10.0) offers a hold on all other items
         parts["ItemUseRestrictionType"] = ["Not For Loan"]
     return {
         **({"RequestId": number} if number else {}),

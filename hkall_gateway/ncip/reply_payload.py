@@ -1,7 +1,7 @@
-"""The payload of a reply: the facts of an outcome, reduced to the elements that the reply to this service may hold.
+"""The payload of a reply: the fields of an outcome, restricted to the elements that the response may contain.
 
-The command and the notification of one event share their handler. The reply to a notification may hold no payload. An empty
-one means success.
+The command and the notification for one event share a handler. The response to a notification has no payload elements: an empty
+response means success.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from hkall_gateway.rules.lifecycle import FINAL, LENDING
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import ItemKey, Position, Request, Side
 
-# ---- The position of a request at a partner, read from its reply to a look-up by inverting our reply tables. Pure.
+# ---- The position of a request at a partner, derived from the partner's reply to a look-up by inverting our reply tables.
 
 
 P = Position
 SHELF: Final = "Available On Shelf"
 KNOWN_WORDS: Final = frozenset({IN_PROCESS, SHELF, *STATUS.values(), *replies.STATUS.values()})
-"""The status words in our tables; a partner's other words are ignored."""
+"""The status words in our tables. Other words in a partner's reply are ignored."""
 
 BORROWING: Final = frozenset(P) - LENDING | {P.RETURN_TRANSIT, P.CLOSED}
 
 
 def make_request_lookup(request: Request, partner: Partner, number: str = "") -> tuple[str, Fields] | None:
-    """Make the look-up of a request that a partner supports, as service and fields. None if it supports none.
+    """Make a look-up for a request, as (service, fields). None if the partner supports no suitable look-up.
 
-    `number` is the partner's own number of the request, AGENCY:VALUE. "" if it uses ours.
+    `number` is the partner's own number for the request, as AGENCY:VALUE, or "" if the partner uses our number.
     """
     if partner.can_lookup_request:
         agency, _, value = (number or f"{request.wire_agency}:{request.wire_id}").partition(":")
@@ -53,12 +53,10 @@ def make_request_lookup(request: Request, partner: Partner, number: str = "") ->
 
 
 def read_positions(reply: NcipMessage, ours: Side) -> tuple[str, ...] | None:
-    """Return the positions of the partner's side that fit its reply.
+    """Return the positions on the partner's side that are consistent with its reply. `ours` is our side of the request.
 
-    Empty for an unknown request, None for an unusable reply.
-
-    If the reply has a known status of the copy, only open positions are returned, as far as any fits. `ours` is our side of
-    the request.
+    The result is empty if the partner does not know the request, and None if the reply is unusable. If the reply has a known
+    item status, final positions are included only if no open position is consistent.
     """
     problems = {one.text("ProblemType") for one in reply.each("Problem")}
     if problems:
@@ -78,23 +76,20 @@ def read_positions(reply: NcipMessage, ours: Side) -> tuple[str, ...] | None:
 
 
 Payload = Fields | Refused | Problem
-"""The result of a service's handler: the payload of the reply, a refusal by the desk, or a Problem of the handler's own."""
+"""The result of a handler: the payload of the reply, a refusal by the circulation service, or a Problem from the handler."""
 
 Answerable = CheckedOut | CheckedIn | Recalled | Done | Changed | StatusSet | Billed | Paid | Waived | replies.Plain
-"""What a command of a document may result in, without the refusals."""
+"""The results of commands, apart from refusals."""
 
 Facts = TypeVar("Facts")
 Result = TypeVar("Result", bound=Answerable)
 
 KEPT: Final = "ILL Request Id"
-"""The type of an ItemId that is our number of a request, for a reply that must name a copy where none is chosen yet."""
+"""ItemIdentifierType of our request number, which replaces the ItemId in a reply before an item has been chosen."""
 
 
 def make_payload(call: ServiceRequest, outcome: Answerable | Refused) -> Payload:
-    """Make the payload of a reply: the elements that it may hold, with ids as the caller wrote them.
-
-    A refusal is returned unchanged.
-    """
+    """Make the payload of a reply: the allowed elements, with ids as the caller wrote them. Return a refusal unchanged."""
     if isinstance(outcome, Refused):
         return outcome
     places = ELEMENTS[SHAPES[call.message.service].reply].children
@@ -104,16 +99,15 @@ def make_payload(call: ServiceRequest, outcome: Answerable | Refused) -> Payload
 
 
 async def execute_command(call: ServiceRequest, command: Command[Facts, Result]) -> Payload:
-    """Execute the command of a document, once for each document, and return the reply."""
+    """Execute the command of a document and make the payload. A repeated document gets the stored reply."""
     return make_payload(call, await call.services.circulation.execute(command, inbox=call.inbox))
 
 
 def make_frame(call: ServiceRequest) -> Frame:
-    """Return the facts of a reply that come from the caller and from us.
+    """Make the frame of a reply from the caller and our settings.
 
-    The user of a partner's request is the one it named, else the institution.
-
-    The RequestType of a reply to a partner is that of the question. A client is told that of its row, as in a patron's list.
+    The user in a reply to a partner is the user in its message, else its institutional card. The RequestType for a partner is
+    the one that it sent. The RequestType for a client is configured in its row.
     """
     named = call.message.text("UserId/UserIdentifierValue")
     agency = call.message.text("UserId/AgencyId") or call.services.agency
@@ -128,7 +122,7 @@ def make_frame(call: ServiceRequest) -> Frame:
 
 
 def make_outcome_fields(outcome: Answerable, frame: Frame) -> Fields:
-    """Return all facts of an outcome, by the names of their elements."""
+    """Return all fields of an outcome, including fields that the response may not contain."""
     match outcome:
         case CheckedOut():
             due: Mapping[str, Value] = _make_due_fields(outcome, frame) or {"IndeterminateLoanPeriodFlag": True}
@@ -176,7 +170,7 @@ def _make_due_fields(outcome: CheckedOut | Recalled | Done, frame: Frame) -> Map
 
 _OPEN: Final = "IndeterminateLoanPeriodFlag"
 _OPEN_END: Final[Mapping[str, Fields]] = {"CheckOutItem": {_OPEN: True}}
-"""Default elements for the end of a loan, by service, for an outcome without a due date."""
+"""Service -> the elements that stand for the due date if the outcome has none."""
 
 _VALUES: Final = {
     "ItemId": "ItemIdentifierValue",
@@ -187,11 +181,9 @@ _ASKED_AT: Final = {"FiscalTransactionReferenceId": "FiscalTransactionInformatio
 
 
 def _as_caller_wrote(call: ServiceRequest, name: str, value: Value) -> Value:
-    """Return an id as the caller wrote it, if the value is equal.
+    """Return an id as the caller wrote it, with its agency and type, if the value is equal. Return other fields unchanged.
 
-    A broker's barcodes are returned under the broker's own agency.
-
-    A partner's RequestId is always the one that it sent, since its own number for a request of ours may differ.
+    A partner always gets the RequestId that it sent, since its number for our request may differ from ours.
     """
     partner = call.caller.partner
     sent = next(iter(call.message.each(_ASKED_AT.get(name, name))), None) if name in _VALUES else None

@@ -1,7 +1,7 @@
-"""Handlers for requests and for circulation events, for our patrons and for partner libraries.
+"""Handlers for requests and circulation events, for our patrons and for partner libraries.
 
-The command and the notification of one event share a function. The owner of the book, not the name of the message, decides
-whether we are the lender or the borrower.
+The command and the notification for one event share a handler. Whether we are the lender or the borrower depends on the owner
+of the item, not on the name of the message.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ REPORTED: Final[Mapping[str, str]] = MappingProxyType({
     "ItemReportedLost":          "lost",
     "ItemReportedMissing":       "lost",
 })
-"""Reported element -> the desk's kind of report."""
+"""Reported element -> the kind of report in the circulation service."""
 # fmt: on
 
 Event = TypeVar(
@@ -62,12 +62,12 @@ Event = TypeVar(
 
 
 def make_notice_handler(kind: type[Event], *dues: str, owner: bool = False) -> Callable[[ServiceRequest], Awaitable[Payload]]:
-    """Make the handler of an event.
+    """Make the handler for an event.
 
     Args:
-        kind: The notice that the message becomes.
-        dues: Paths of its due date. The first one that the message has counts.
-        owner: The sender owns the copy, and its AgencyId may be missing.
+        kind: Type of the partner notice to make from the message.
+        dues: Possible paths of the due date. The first path with a value is used.
+        owner: Whether the sender owns the item, so that a missing AgencyId means the sender's.
     """
 
     async def handle(call: ServiceRequest) -> Payload:
@@ -78,16 +78,16 @@ def make_notice_handler(kind: type[Event], *dues: str, owner: bool = False) -> C
 
 
 async def handle_renewal(call: ServiceRequest) -> Payload:
-    """Handle a renewal: the lender grants one to our patron, or the borrower renews a loan of our item."""
+    """Handle a renewal: the lender grants our patron's renewal, or the borrower renews a loan of our item."""
     granted = call.message.has("DateDue")
     notice = make_notice(ItemRenewed, call, "DateDue" if granted else "DesiredDateDue")
-    # RenewItem comes from the borrower of our copy, ItemRenewed from the owner of its own; an AgencyId may be missing.
+    # If the item's AgencyId is missing, we own the item in a RenewItem, and the sender owns it in an ItemRenewed.
     default = call.services.agency if call.message.service == "RenewItem" else call.caller.agency
     return await execute_command(call, replace(notice, due_is="told" if granted else "asked", item=read_item(call, default)))
 
 
 async def set_circulation_status(call: ServiceRequest) -> Payload:
-    """Set the circulation status of an item: a partner for its own items, our own system for ours."""
+    """Set the circulation status of an item. Partners may do so for their own items, clients for ours."""
     owner = call.services.agency if call.from_client else call.caller.agency
     named, text = read_item(call, owner), call.message.text("CirculationStatus")
     status = availability.circulation_status(text)
@@ -99,7 +99,7 @@ async def set_circulation_status(call: ServiceRequest) -> Payload:
 
 
 async def report_item(call: ServiceRequest) -> Payload:
-    """Handle a report that a book was returned or is lost, from the borrower of our item or for one of our patrons."""
+    """Handle a report that an item was returned or lost, from a partner that borrowed our item, or for one of our patrons."""
     what = next((name for name in REPORTED if call.message.has(name)), "")
     named = read_item(call, "" if call.from_client else call.services.agency)
     card = await identify_patron(call) if call.from_client else ""
@@ -114,7 +114,7 @@ async def report_item(call: ServiceRequest) -> Payload:
 
 
 async def record_fiscal_transaction(call: ServiceRequest) -> Payload:
-    """Charge one of our patrons, or record a payment, as FiscalActionType says. Its reference makes it repeatable."""
+    """Record a charge or a payment of one of our patrons. The reference id makes the operation idempotent."""
     card, about = await identify_patron(call), next(iter(call.message.each("FiscalTransactionInformation")), None)
     if isinstance(card, Refused | Problem):
         return card
@@ -135,16 +135,16 @@ async def record_fiscal_transaction(call: ServiceRequest) -> Payload:
 
 
 CHARGING: Final = frozenset({"", "assess", "penalty", "charge-default-patron-fee"})
-"""FiscalActionTypes that mean "owes"; ReShare has a word of its own."""
+"""FiscalActionTypes that mean a charge. The last is ReShare's own."""
 
 
 def find_reference(about: NcipMessage) -> str:
-    """Return the number that the other system gave the transaction."""
+    """Return the caller's reference id for the transaction."""
     return about.text("FiscalTransactionReferenceId/FiscalTransactionIdentifierValue")
 
 
 def read_cents(about: NcipMessage) -> int | None:
-    """Return the cents of a transaction. With a decimal point, which some peers send, the amount is in dollars."""
+    """Return the amount of a transaction in cents. Some peers send dollars with a decimal point. None if it is invalid."""
     text = about.text("Amount/MonetaryValue")
     whole, point, part = text.partition(".")
     digits = whole + part.ljust(2, "0") if point else whole
@@ -152,7 +152,7 @@ def read_cents(about: NcipMessage) -> int | None:
 
 
 async def request_item(call: ServiceRequest) -> Payload:
-    """Place a patron's request for a client, or lend a book of ours to a partner."""
+    """Place a patron's request for a client, or a partner's request for one of our items."""
     if strange := check_request_id(call):
         return strange
     if not call.from_client:
@@ -197,7 +197,7 @@ async def _lend_to_partner(call: ServiceRequest) -> Payload:
 
 
 async def cancel_request_item(call: ServiceRequest) -> Payload:
-    """Cancel a patron's request for a client. A partner withdraws its request, or declines ours."""
+    """Cancel a patron's request for a client, or handle a partner that withdraws its request or declines ours."""
     if not call.from_client:
         return await execute_command(call, make_notice(RequestCancelled, call))
     card, (agency, value) = await identify_patron(call), read_request_id(call)
@@ -212,7 +212,7 @@ async def cancel_request_item(call: ServiceRequest) -> Payload:
 
 
 async def renew_item(call: ServiceRequest) -> Payload:
-    """Renew a patron's loan for a client. A partner renews a loan of our item, or grants the renewal of its own."""
+    """Renew a patron's loan for a client, or handle a partner's renewal."""
     if not call.from_client:
         return await handle_renewal(call)
     card, copy = await identify_patron(call), read_item(call, "")
@@ -225,7 +225,7 @@ async def renew_item(call: ServiceRequest) -> Payload:
 
 
 async def update_request_item(call: ServiceRequest) -> Payload:
-    """Change the pickup location or the last day of a request, for the caller that placed it."""
+    """Change the pickup location or the NeedBeforeDate of a request, for the caller that placed it."""
     agency, value = read_request_id(call)
     named = call.message.has("UserId/UserIdentifierValue") or call.message.has("AuthenticationInput")
     named = named or call.caller.pin in {"required", "blocks"}

@@ -1,4 +1,4 @@
-"""A message of an authenticated caller, and functions that read its fields into the types of the commands."""
+"""A message from an authenticated caller, and functions that convert its fields to the types of the commands."""
 
 from __future__ import annotations
 
@@ -40,10 +40,12 @@ LOG = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class PartnerExchange:
-    """One document to one partner, and its result.
+    """One document sent to a partner, and the outcome.
 
-    `failure` is dns, connect, tls, timeout or http where no reply came, xml for one that cannot be read, problem for a no,
-    "" otherwise. `notes` are the tolerances that reading the reply needed.
+    Attributes:
+        seconds: Time until the reply or the failure.
+        failure: dns, connect, tls, timeout, http (no reply), xml (unreadable reply), problem (the reply is a Problem), or "".
+        notes: Tolerances used while reading the reply.
     """
 
     partner: str
@@ -54,14 +56,14 @@ class PartnerExchange:
 
 
 def make_exchange(partner: str, service: str, seconds: float, reply: NcipMessage | None) -> PartnerExchange:
-    """Make the exchange that ended with this reply. None is a reply that cannot be read."""
+    """Make the record of an exchange with a reply. `reply` is None if it is unreadable."""
     if reply is None:
         return PartnerExchange(partner, service, seconds, "xml")
     return PartnerExchange(partner, service, seconds, "problem" if reply.has("Problem") else "", reply.notes)
 
 
 def note(metrics: Metrics, one: PartnerExchange) -> None:
-    """Count an exchange in the metrics, and log the tolerances that reading its reply needed."""
+    """Count an exchange in the metrics, and log the tolerances used while reading the reply."""
     metrics.ncip_latency.labels(one.partner, one.service, "out").observe(one.seconds)
     if one.failure:
         metrics.ncip_errors.labels(one.partner, one.failure).inc()
@@ -73,12 +75,13 @@ Kind = Literal["partner", "client"]
 
 LONG_S: Final = 30 * 24 * 3600
 SHORT_S: Final = 15 * 60
-"""Seconds that a document's outcome is kept for replay: LONG_S if it names its occasion, SHORT_S if it may be a new request."""
+"""Seconds for which the reply to a document is stored for repetitions: LONG_S if the document has an element of OCCASION,
+which identifies the event; else SHORT_S, since an equal document may be a new request."""
 AT_ONCE_S: Final[Mapping[str, int]] = MappingProxyType({"RequestItem": 10})
-"""Seconds that the outcome of a document without an occasion is kept, by service: only a button pressed twice repeats it."""
+"""Service -> seconds to be used instead of SHORT_S: only a double click repeats the request so soon."""
 
 CORR: Final = 12
-"""So many digits of a document's digest follow it through log and journal."""
+"""Length of the prefix of a document's digest that is used as correlation id in the log and the journal."""
 
 OCCASION: Final = (
     *("RequestId", "DateShipped", "DateReceived", "DateSent", "MandatedAction", "ItemReportedReturned"),
@@ -86,7 +89,7 @@ OCCASION: Final = (
 )
 DECLINED: Final = ("Ext/Problem/ProblemType", "Ext/ProblemType", "ItemOptionalFields/CirculationStatus")
 DECLINED_IN_WORDS: Final = ("Ext/Problem/ProblemDetail", "Ext/ProblemDetail", "Ext/ItemNote")
-"""Where a lender says why it declines: ItemRequestCancelled has no element for it. Alma notes it in Ext/ItemNote."""
+"""Paths of a lender's explanation when it declines. ItemRequestCancelled has no element for it. Alma uses Ext/ItemNote."""
 Day = TypeVar("Day", date, datetime)
 A_YEAR: Final = timedelta(days=366)
 MANDATED: Final = "MandatedAction/DateEventOccurred"
@@ -100,11 +103,14 @@ VOLUME: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The origin of a document. Its secret is inside the document, or in `authorization`.
+    """The sender of a document, as far as the connection tells.
 
-    `fingerprint` (SHA-256, in hex without colons) and `subject` (its common name) are those of the certificate that it
-    showed and that an authority of ours has signed. "" for none. `authorization` is the header of its HTTP request.
-    `traceparent` its trace, "" if it sent none or an invalid one.
+    Attributes:
+        address: IP address.
+        fingerprint: SHA-256 fingerprint of the verified client certificate, in hex without colons, or "".
+        subject: Common name in the verified client certificate, or "".
+        authorization: Authorization header of the HTTP request, or "".
+        traceparent: Value of a valid traceparent header, or "".
     """
 
     address: str
@@ -116,11 +122,14 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A partner or client that may call us, with its secrets.
+    """A partner or client that may call us, with its credentials.
 
-    It proves its identity by its `secret` ("" never matches), by `http`, the proofs for the Authorization header of an HTTP
-    request, or as its `access` says. `partner` is None for a client. `wrong_pins`: after so many within a quarter of an hour,
-    its further PINs are refused without being checked.
+    Attributes:
+        access: The configured row, including a certificate or addresses that authenticate the caller.
+        secret: The secret that the caller sends inside its documents; "" never matches.
+        partner: The partner's record; None for a client.
+        wrong_pins: Number of wrong PINs within fifteen minutes after which further PINs are refused unchecked.
+        http: Credentials accepted in the Authorization header.
     """
 
     access: PartnerAccess | Client
@@ -136,7 +145,7 @@ class Caller:
 
     @property
     def kind(self) -> Kind:
-        """Whether it is a partner or a client."""
+        """Whether the caller is a partner or a client."""
         return "client" if isinstance(self.access, Client) else "partner"
 
     @property
@@ -146,13 +155,13 @@ class Caller:
 
 
 LINES_A_MINUTE: Final = 30
-"""Log lines per minute about unauthenticated documents, for each agency that they name."""
+"""Log lines per minute about unauthenticated documents, for each claimed agency."""
 Verify = Callable[[str, str, str], Awaitable[bool]]
-"""(subject, stored hash, secret) -> whether the secret matches the hash. Slow unless the result is cached."""
+"""(subject, stored hash, secret) -> whether the secret matches the hash. Slow, unless the result is cached."""
 
 
 async def reject_secret(_whose: str, _stored: str, _secret: str) -> bool:
-    """Return False. The default `Verify` of a `NcipServices` without hashed secrets."""
+    """Return False. The default `Verify` if no hashed secrets are configured."""
     return False
 
 
@@ -160,11 +169,17 @@ async def reject_secret(_whose: str, _stored: str, _secret: str) -> bool:
 class NcipServices:
     """The services and settings of the NCIP responder.
 
-    `callers` are by agency. `now` is aware, in UTC. Without a `timeout` an
-    answer has no time limit. `other_names` are AgencyIds by which
-    peers may address us beside `agency`. `proofs` and `guesses` count recent wrong proofs and wrong PINs. `unproven` limits
-    the log lines about unauthenticated callers. `verify` compares a secret with its hash. `places` are the names of our
-    pickup locations by their codes, in order. `public_keys` is the JSON Web Key Set of our signing keys; b"" without any.
+    Attributes:
+        callers: Callers by AgencyId.
+        now: Returns the current time, aware, in UTC.
+        rate: Limits look-ups per caller.
+        timeout: Limits the time for a reply; None for no limit.
+        other_names: Further AgencyIds by which peers may address us.
+        proofs: Counts recent failed authentications.
+        guesses: Counts recent wrong PINs.
+        unproven: Limits log lines about unauthenticated callers.
+        places: Pickup location code -> name, in display order.
+        public_keys: JSON Web Key Set of our signing keys, or b"".
     """
 
     circulation: Circulation
@@ -189,12 +204,12 @@ class NcipServices:
         return any(is_admitted(row.access.allow_from, address) for row in self.callers.values())
 
     def dialect(self, agency: str) -> NcipDialect:
-        """Return how this agency writes NCIP, and which flow it follows."""
+        """Return the dialect configured for an agency, or "direct"."""
         caller = self.callers.get(self.known(agency))
         return DIALECTS[caller.partner.dialect if caller and caller.partner else "direct"]
 
     def known(self, agency: str) -> str:
-        """Return an agency's code as configured, matched without regard to case. An unknown code is returned unchanged."""
+        """Return an AgencyId with its configured spelling, ignoring case. Return an unknown AgencyId unchanged."""
         if agency in self.callers or agency == self.agency:
             return agency
         folded = agency.casefold()
@@ -203,9 +218,11 @@ class NcipServices:
 
 @dataclass(frozen=True, slots=True)
 class ServiceRequest:
-    """A message, its authenticated sender, and the digest by which a repetition is recognised.
+    """A message with its authenticated sender.
 
-    A look-up is never replayed, and has a time stamp instead of a digest. `judged`: a person replays it from the quarantine.
+    Attributes:
+        digest: Hash that identifies a repeated message; a timestamp for look-ups, which always get a new reply.
+        judged: Whether staff replay the message from the quarantine.
     """
 
     services: NcipServices
@@ -216,17 +233,17 @@ class ServiceRequest:
 
     @property
     def by(self) -> Actor:
-        """The actor of the commands of this message."""
+        """The actor for commands made from this message."""
         return Actor(self.caller.agency, "ncip", self.message.service, self.digest[:CORR])
 
     @property
     def from_client(self) -> bool:
-        """Whether a client sent it, and not a partner."""
+        """Whether the sender is a client, not a partner."""
         return isinstance(self.caller.access, Client)
 
     @property
     def inbox(self) -> InboxKey:
-        """The key under which its result is kept for a repetition."""
+        """The inbox key under which the reply is stored for repetitions."""
         occasion = any(self.message.has(name) for name in OCCASION)
         keep_s = LONG_S if occasion else AT_ONCE_S.get(self.message.service, SHORT_S)
         return InboxKey(self.caller.agency, self.digest, keep_s)
@@ -239,10 +256,7 @@ def is_admitted(networks: tuple[str, ...], address: str) -> bool:
 
 
 def digest_message(message: NcipMessage) -> str:
-    """Return a hash that is equal for documents with equal content, however they are written.
-
-    Secrets are left out, so that none can be guessed from the hash.
-    """
+    """Return a hash of the content, independent of how the document was written. Excludes secrets, to protect them."""
     text = _IN_ORDER.encode([message.service, _without_secrets(message.fields)])
     return blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -251,7 +265,7 @@ _IN_ORDER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=True)
 
 
 def spell_agencies(services: NcipServices, message: NcipMessage) -> NcipMessage:
-    """Return the message with every agency as we write it, since peers differ in case."""
+    """Replace all AgencyIds in a message with their configured spelling, since peers differ in case."""
     return replace(message, fields={name: _spell_agencies(services, name, value) for name, value in message.fields.items()})
 
 
@@ -280,23 +294,21 @@ def _without_secrets(value: Value) -> object:
 
 
 def make_refusal(why: Reason) -> Refused:
-    """Make the refusal with a reason and its rule."""
+    """Make a refusal from its reason, with the rule of the reason."""
     return Refused(why, why.rule)
 
 
 def read_request_id(call: ServiceRequest) -> tuple[str, str]:
-    """Return agency and value of the RequestId. One without an agency is the caller's own."""
+    """Return agency and value of the RequestId. A missing agency means the caller's. Both are "" without a RequestId."""
     value = call.message.text("RequestId/RequestIdentifierValue")
     return (call.message.text("RequestId/AgencyId") or call.caller.agency) if value else "", value
 
 
 def check_request_id(call: ServiceRequest) -> Problem | None:
-    """Return the Problem for a new request with a RequestId under another agency's AgencyId.
+    """Check the agency in the RequestId of a new request. Return a Problem if the caller may not use it.
 
-    None if the AgencyId is the caller's own.
-
-    A caller numbers its requests under its own AgencyId or one of `request_agencies`. A broker may also pass on numbers of
-    agencies that are not configured here, but not ours nor those of another caller.
+    Callers may use their own AgencyId and their `request_agencies`. A broker may also use AgencyIds that are not configured
+    here, but neither ours nor those of other callers.
     """
     agency, _value = read_request_id(call)
     named, services = call.caller, call.services
@@ -311,7 +323,7 @@ DIRECT: Final = "direct"
 
 
 def read_item(call: ServiceRequest, default_agency: str) -> ItemKey | None:
-    """Return the first item named. One without an agency is of `default_agency`."""
+    """Return the first item in the message. `default_agency` replaces a missing AgencyId."""
     barcode = call.message.text("ItemId/ItemIdentifierValue")
     return ItemKey(call.message.text("ItemId/AgencyId") or default_agency, barcode) if barcode else None
 
@@ -323,9 +335,9 @@ def read_bib_id(call: ServiceRequest) -> str:
 
 
 def read_pickup_location(call: ServiceRequest, path: str = "PickupLocation") -> str:
-    """Return the code of a pickup location. "" where none is named.
+    """Return the code of the pickup location, or "".
 
-    LookupAgency numbers ours from 1, since a LocationNameLevel is a number and VuFind 10 sends it back as the PickupLocation.
+    Also accepts the number from our LookupAgency reply, since VuFind 10 sends the LocationNameLevel as PickupLocation.
     """
     text, codes = call.message.text(path), call.services.circulation.library.pickup_locations
     number = whole_number(text) or 0
@@ -333,7 +345,7 @@ def read_pickup_location(call: ServiceRequest, path: str = "PickupLocation") -> 
 
 
 def read_volume(call: ServiceRequest) -> str:
-    """Return the desired volume. "" for a title in one volume."""
+    """Return the desired volume, or ""."""
     return find_first_text(call.message, VOLUME)
 
 
@@ -341,11 +353,11 @@ Notice = TypeVar("Notice", bound=PartnerNotice)
 
 
 def make_notice(kind: type[Notice], call: ServiceRequest, due: str = "") -> Notice:
-    """Make the partner's notice in a message. `due` is the path of its due date.
+    """Make the partner notice from a message. `due` is the path of the due date.
 
-    A RequestId without an agency stays so, since it may be of either side, and the item decides. An item without an agency
-    is the lender's: ours where the request is the partner's own, else the partner's. A due date in the past, and an
-    event in the future or more than a year ago, are read as if they were missing.
+    A RequestId without an agency is left without one, since either library may have assigned it; the item decides. An item
+    without an agency belongs to the lender: to us if the partner placed the request, else to the partner. Due dates in the
+    past, and event times in the future or more than a year ago, are ignored.
     """
     agency, value = call.message.text("RequestId/AgencyId"), call.message.text("RequestId/RequestIdentifierValue")
     owner = call.services.agency if agency == call.caller.agency else call.caller.agency
@@ -364,19 +376,19 @@ def make_notice(kind: type[Notice], call: ServiceRequest, due: str = "") -> Noti
 
 
 def read_event_time(call: ServiceRequest, paths: tuple[str, ...]) -> datetime | None:
-    """Return the instant of an event within the last year, or at most a day ahead by a fast clock. None without one."""
+    """Return the time of an event. None if missing, more than a year ago, or more than a day ahead (of a fast clock)."""
     when, now = instant(find_first_text(call.message, paths), _zone_of(call.caller)), call.services.now()
     return None if when is None or _is_impossible(call, when, now - A_YEAR, now + dates.DAY) else when
 
 
 def read_due_date(call: ServiceRequest, paths: tuple[str, ...]) -> date | None:
-    """Return the due date at the first of these paths that has one. None without one, or for a past one."""
+    """Return the due date from the first path that has a value. None if it is missing or in the past."""
     until = read_day(find_first_text(call.message, paths), call.caller)
     return None if until is None or _is_impossible(call, until, dates.civil(call.services.now()), until) else until
 
 
 def _is_impossible(call: ServiceRequest, named: Day, first: Day, last: Day) -> bool:
-    """Return whether a date lies outside these limits, after logging it."""
+    """Return whether a date is outside the limits, and log it if so."""
     if first <= named <= last:
         return False
     LOG.warning("ncip.date_not_believed", peer=call.caller.agency, service=call.message.service, date=named.isoformat())
@@ -384,12 +396,12 @@ def _is_impossible(call: ServiceRequest, named: Day, first: Day, last: Day) -> b
 
 
 def find_first_text(message: NcipMessage, paths: tuple[str, ...]) -> str:
-    """Return the first text at one of these paths."""
+    """Return the text at the first path that has a value, or ""."""
     return next((text for path in paths if (text := message.text(path))), "")
 
 
 def read_day(text: str, caller: Caller) -> date | None:
-    """Return the civil day in Hong Kong of a peer's date. None if the text is not a date."""
+    """Convert a peer's date to the civil day in Hong Kong. None if the text is not a date."""
     if caller.partner is not None and caller.partner.date_semantics == "date_only":
         when = instant(text[:10], dates.HONG_KONG)
     else:
@@ -398,5 +410,5 @@ def read_day(text: str, caller: Caller) -> date | None:
 
 
 def _zone_of(caller: Caller) -> tzinfo:
-    """Return the zone of the caller's dates without an offset."""
+    """Return the time zone for a caller's dates without an offset."""
     return ZoneInfo(caller.access.timezone) if isinstance(caller.access, PartnerAccess) else dates.HONG_KONG

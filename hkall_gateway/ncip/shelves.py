@@ -1,4 +1,4 @@
-"""Convert the results about requests, shelves and our agency to the fields of a reply."""
+"""Checks of a lender's shelf, and replies about requests, shelves and our agency."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vendor_words.availability import UNDEFINED, Availability, availability, circulation_status
 from hkall_gateway.rules.vocabulary import Holding, ItemKey
 
-# ---- The shelf check before a request: the look-up for a copy on the lender's shelf, and the reading of its reply. Pure.
+# ---- The shelf check before a request: makes the look-up of the lender's items, and reads the reply.
 
 
 STATUS: Final = "Circulation Status"
 UNKNOWN_ITEM: Final = "Unknown Item"
 MOST_COPIES: Final = 5
-"""Copies of one title for which a partner is asked one by one."""
+"""Maximum items of a title to look up individually."""
 
 
 class ShelfResult(StrEnum):
-    """The result of a shelf check, in words for the journal."""
+    """The result of a shelf check. The values are words for the journal."""
 
     HERE = "on the shelf"
     ANOTHER = "another copy is on the shelf"
@@ -39,7 +39,7 @@ class ShelfResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ShelfCheck:
-    """The result of a shelf check, and the copy to request."""
+    """The result of a shelf check, and the item to request."""
 
     shelf: ShelfResult
     item: ItemKey | None = None
@@ -50,14 +50,14 @@ UNSEEN: Final = ShelfCheck(ShelfResult.UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class LookUp:
-    """A look-up to send: the service and its fields."""
+    """A look-up to send: service and fields."""
 
     service: str
     fields: Fields
 
 
 def is_asked_by_copy(partner: Partner) -> bool:
-    """Whether a partner is asked for one copy by LookupItem: its row says so, or it has NCIP 1, which has only that."""
+    """Whether to look up a partner's items individually: it is configured so, or has NCIP 1, which has only LookupItem."""
     return partner.lookup_by_copy or DIALECTS[partner.dialect].minor is None
 
 
@@ -67,22 +67,19 @@ def make_copy_lookup(item: ItemKey) -> LookUp:
 
 
 def make_title_lookup(record: Fields) -> LookUp:
-    """Make the look-up of all items of a title, by its record number."""
+    """Make the look-up of all items of a title, given its BibliographicRecordId."""
     return LookUp("LookupItemSet", {"BibliographicId": [{"BibliographicRecordId": record}], "ItemElementType": [STATUS]})
 
 
 def make_shelf_lookup(message: PartnerMessage, partner: Partner) -> LookUp | None:
-    """Make the look-up before a request: of its title, or of its item. None where it names no item."""
+    """Make the look-up before a request is sent. None if the partner needs an item, and the request names none."""
     if is_asked_by_copy(partner):
         return make_copy_lookup(message.item) if message.item else None
     return make_title_lookup(record_id(message.bib_id, message.local_bib_id, partner))
 
 
 def make_title_lookups(bib_id: str, copies: Sequence[Holding], partner: Partner) -> tuple[LookUp, ...]:
-    """Make the look-ups of a partner's items of a title.
-
-    There is one, or one for each of the first MOST_COPIES items if the partner knows only LookupItem.
-    """
+    """Make the look-ups of a partner's items of a title: one, or one per item (at most MOST_COPIES) by LookupItem."""
     if is_asked_by_copy(partner):
         return tuple(make_copy_lookup(copy.key) for copy in copies[:MOST_COPIES])
     local = next((copy.local_bib_id for copy in copies if copy.local_bib_id), "")
@@ -90,10 +87,10 @@ def make_title_lookups(bib_id: str, copies: Sequence[Holding], partner: Partner)
 
 
 def read_shelf_check(reply: NcipMessage, message: PartnerMessage, partner: Partner, statuses: tuple[str, ...]) -> ShelfCheck:
-    """Read a reply to the shelf check. `statuses` are those of an available copy.
+    """Read a reply to the shelf check. `statuses` are further status words that mean an available item.
 
-    Another copy of the title is accepted, except if a volume is wanted (R8). Without an available copy the result is UNSEEN
-    for a reply that has no statuses, or is not the whole list, or has a problem other than Unknown Item, also in one title.
+    Another item of the title is accepted, unless the request is for a volume (R8). If no item is available, the result is
+    UNSEEN for an incomplete list, for missing or unknown statuses, and for a Problem other than Unknown Item.
     """
     if reply.has("Problem"):
         return ShelfCheck(ShelfResult.NONE) if _problem_types(reply) == {UNKNOWN_ITEM} else UNSEEN
@@ -118,17 +115,14 @@ def _is_known_status(status: str) -> bool:
 
 
 def read_statuses(reply: NcipMessage) -> dict[str, str] | None:
-    """Return the CirculationStatus by barcode of the items with a known status in a reply. None for a refusal.
-
-    The reply of a partner that does not know the title or the copy is an answer without copies.
-    """
+    """Return barcode -> CirculationStatus of the items with a known status. Empty for Unknown Item, None for other Problems."""
     if reply.has("Problem"):
         return {} if _problem_types(reply) == {UNKNOWN_ITEM} else None
     return {barcode: status for barcode, status in read_copies(reply).items() if barcode and _is_known_status(status)}
 
 
 def read_copies(reply: NcipMessage) -> dict[str, str]:
-    """Return the CirculationStatus of each item by its barcode, "" where there is none."""
+    """Return barcode -> CirculationStatus of all items in a reply. "" if an item has no status."""
     found = [*reply.each("BibInformation/HoldingsSet/ItemInformation"), *([reply] if reply.has("ItemId") else [])]
     return {one.text("ItemId/ItemIdentifierValue"): one.text("ItemOptionalFields/CirculationStatus") for one in found}
 
@@ -138,7 +132,7 @@ PROFILES: Final = ("HKALL direct", "HKALL broker", "INN-Reach DCB")
 
 
 def make_request_fields(seen: RequestSeen, number: Fields, wanted: frozenset[str], frame: Frame) -> Fields:
-    """Make the state of a request. `wanted` are RequestElementTypes in lower case, all if there are none."""
+    """Make the state of a request. `wanted` has the requested RequestElementTypes in lower case; empty means all."""
     parts: dict[str, Fields] = {
         "user id": {"UserId": user_id(frame.agency, seen.patron) if seen.patron else frame.institution},
         "request type": {"RequestType": frame.request_type},
@@ -156,7 +150,7 @@ def make_request_fields(seen: RequestSeen, number: Fields, wanted: frozenset[str
 
 
 def make_item_set_fields(seen: ShelvesSeen, wanted: frozenset[str], frame: Frame) -> Fields:
-    """Make the shelves by title, one HoldingsSet a library. An unknown title carries a Problem in its place."""
+    """Make one BibInformation per title, with one HoldingsSet per library, or a Problem if the title is unknown."""
     groups = groupby(seen.shelves, key=lambda shelf: (shelf.bib_id, shelf.unknown, shelf.wanted))
     titles = [_make_bib_information(list(group), wanted, frame) for _, group in groups]
     return {"BibInformation": titles, **({"NextItemToken": seen.token} if seen.token else {})}
@@ -188,13 +182,13 @@ def _make_holdings_set(shelf: TitleCopies, wanted: frozenset[str], frame: Frame)
 
 
 def make_place_fields(names: tuple[str, ...]) -> Fields:
-    """Make the list of our pickup locations, numbered from 1, in an Ext, where VuFind's XCNCIP2 driver (10.0) reads it."""
+    """Make the list of our pickup locations, numbered from 1, in the Ext where VuFind's XCNCIP2 driver (10.0) expects it."""
     instances = [{"LocationNameLevel": str(number), "LocationNameValue": name} for number, name in enumerate(names, 1)]
     return {"Ext": {"LocationName": {"LocationNameInstance": instances}}}
 
 
 def make_agency_fields(code: str, name: str, wanted: frozenset[str]) -> Fields:
-    """Make the details of our agency. `wanted` are AgencyElementTypes in lower case."""
+    """Make the details of our agency. `wanted` has the requested AgencyElementTypes in lower case."""
     parts: dict[str, Fields] = {
         "organization name information": {
             "OrganizationNameInformation": [{"OrganizationNameType": "Official Name", "OrganizationName": name}]

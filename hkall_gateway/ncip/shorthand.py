@@ -1,13 +1,13 @@
-"""NCIP documents in one line: `ItemShipped request=HKU:R1-1 item=C1 due=2017-04-20`, to write them and to compare them.
+"""A one-line notation to write and compare NCIP documents: `ItemShipped request=HKU:R1-1 item=C1 due=2017-04-20`.
 
-A key is a short name of `KEYS` or a path of the content model (`LoanedItem/RenewalCount`). Its value is one of these:
+A key is a short name in `KEYS`, or a path in the content model (`LoanedItem/RenewalCount`). A value is one of these:
 
-- an identity, `AGENCY:VALUE` or `VALUE` alone: when writing, the agency is then the one named in `KEYS`; when comparing,
-  any agency is right;
-- a day, `2017-04-20`: when writing, its last second in Hong Kong; when comparing, the day in Hong Kong of the instant that
-  the document names. An instant, `2017-03-01T10:00+08:00`, is compared to the second;
-- `yes` for an empty element;
-- any other text, written as it is. When comparing, `*` stands for any text. `none` says that there is no such element.
+- An id, `AGENCY:VALUE` or only `VALUE`. Without an agency, the writer uses the agency in `KEYS`, and the comparison ignores
+  the agency.
+- A day, `2017-04-20`. The writer uses the last second of the day in Hong Kong. The comparison converts the time in the document
+  to a day in Hong Kong. A time, `2017-03-01T10:00+08:00`, is compared to the second.
+- `yes` for an empty element.
+- Any other text, unchanged. In a comparison, `*` matches any text, and `none` requires that the element is missing.
 """
 
 from __future__ import annotations
@@ -31,10 +31,13 @@ HEADER = "InitiationHeader"
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """The place of a short key's value: `paths` are tried in this order, the first that the service knows is written.
+    """A short key.
 
-    `value` is the path of the identity's own text below it, "" for a plain text. The agency field names the agency that is
-    used where the text has none. `fixed` stands beside it in the document.
+    Attributes:
+        paths: Possible paths; the writer uses the first that the service's content model has.
+        value: For an id, the path of its text below `paths`; "" for plain text.
+        whose: Default agency of an id.
+        fixed: Further (element, text) pairs to write with an id.
     """
 
     name: str
@@ -75,16 +78,16 @@ FILLED: Mapping[str, tuple[tuple[str, str], ...]] = {
     "CancelRequestItem": (("RequestType", "Loan"),),
     "ItemRequestCancelled": (("RequestType", "Loan"),),
 }
-"""Fields that every document of a service has, even if the line does not name them."""
+"""Service -> fields that the writer always adds."""
 
 
 ABOUT_VERSIONS: Final = "LookupVersion"
 
 
 def make_message(service: str, words: Iterable[str], speaker: str, listener: str, secret: str, now: datetime) -> NcipMessage:
-    """Make the message that a line describes. Raises ValueError for a service or a key that NCIP does not have."""
+    """Make the message for a line. Raises ValueError for an unknown service or key."""
     agencies = {"FromAgencyId": {"AgencyId": speaker}, "ToAgencyId": {"AgencyId": listener}}
-    if service == ABOUT_VERSIONS:  # it has no element but the two agencies, and needs no proof
+    if service == ABOUT_VERSIONS:  # has only the two agencies, and needs no authentication
         if unknown := next(iter(words), None):
             raise ValueError(f"{ABOUT_VERSIONS} has no {split_pair(unknown)[0]}; it takes --from and --to alone")
         return NcipMessage(ABOUT_VERSIONS, {HEADER: agencies})
@@ -101,7 +104,7 @@ def make_message(service: str, words: Iterable[str], speaker: str, listener: str
 
 
 def make_fields(service: str, words: Iterable[str], speaker: str, listener: str) -> dict[str, Value]:
-    """Make the fields that the words of a line name. Raises ValueError for a key that the service does not have."""
+    """Make the fields for the key=value words of a line. Raises ValueError for a key that the service does not have."""
     agencies = {"speaker": speaker, "listener": listener, "catalogue": CATALOGUE}
     fields: dict[str, Value] = {}
     for name, value in map(split_pair, words):
@@ -122,7 +125,7 @@ def make_fields(service: str, words: Iterable[str], speaker: str, listener: str)
 
 
 def find_differences(message: NcipMessage, expected: Iterable[str]) -> list[str]:
-    """List the values in which a message differs from a line, each as `key=value` in the line's notation."""
+    """List the values of a message that differ from a line, as `key=value` words."""
     differing = list[str]()
     for name, wanted in map(split_pair, expected):
         key = KEYS.get(name, Key(name, (name,)))
@@ -142,7 +145,7 @@ def matches_pattern(text: str, pattern: str) -> bool:
 
 
 def split_pair(word: str) -> tuple[str, str]:
-    """Split a word of a line into key and value. Raises ValueError without a `=`."""
+    """Split a key=value word. Raises ValueError if it has no `=`."""
     key, mark, value = word.partition("=")
     if not mark:
         raise ValueError(f"{word!r} is not key=value")
@@ -150,7 +153,7 @@ def split_pair(word: str) -> tuple[str, str]:
 
 
 def _suggest_names(name: str, known: Iterable[str]) -> str:
-    """Name the known names that resemble an unknown one, else all of them."""
+    """Suggest known names that resemble an unknown name, or list all known names."""
     folded = {one.casefold(): one for one in known}
     near = get_close_matches(name.casefold(), folded, n=3)
     return f"did you mean {' or '.join(folded[one] for one in near)}?" if near else f"one of {', '.join(folded.values())}"
@@ -189,7 +192,7 @@ def _find_texts(message: NcipMessage, path: str, key: Key, wanted: str) -> list[
 
 
 def _as_compared(text: str, wanted: str) -> str:
-    """Convert an instant to the day or the instant with which it is compared. Any other text is returned unchanged."""
+    """Convert a time to the notation of `wanted` (day or time) for comparison. Return other texts unchanged."""
     when = instant(text, dates.HONG_KONG) if re.match(r"\d{4}-\d\d-\d\d", wanted) else None
     if when is None:
         return text

@@ -1,1 +1,1 @@
-"""NCIP documents as messages and back: the content models, versions 1 and 2. Pure: no input or output."""
+"""Converts NCIP documents, versions 1 and 2, to messages and back by their content models. Does no I/O."""

@@ -1,4 +1,4 @@
-"""How each kind of peer writes NCIP: one row per flow profile, by the name that the configuration uses."""
+"""The NCIP dialects: how each kind of peer writes NCIP, by the name of the dialect in the configuration."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from types import MappingProxyType
 class NcipDialect:
     """The way we write NCIP to one kind of peer.
 
-    `version` goes into NCIPMessage/@version. `prefix` stands for the NISO namespace, "" makes it the default one. `namespaced`
-    is False for peers that take elements and attributes bare, `mirrors` is True for those that are answered as they wrote:
-    bare if they wrote bare. `apart`: NCIPMessage's tags stand on lines of their own. `flow` names which events become
-    documents and which documents they become.
+    Attributes:
+        version: The value of NCIPMessage/@version.
+        flow: The row of `FLOWS` that says which notifications are sent, and as which documents.
+        prefix: The prefix of the NISO namespace; "" writes it as the default namespace.
+        namespaced: False to write elements and attributes without a namespace.
+        mirrors: True to reply without a namespace to a peer that wrote without one.
+        apart: True to put the tags of NCIPMessage on separate lines.
     """
 
     name: str
@@ -29,7 +32,7 @@ class NcipDialect:
 
     @property
     def minor(self) -> int | None:
-        """0, 1 or 2 for NCIP 2.0, 2.01 and 2.02. None for NCIP 1."""
+        """The minor version: 0, 1 or 2 for NCIP 2.0, 2.01 and 2.02, None for NCIP 1."""
         return minor(self.version)
 
 
@@ -44,13 +47,13 @@ SUPPORTED = (
     "http://www.niso.org/schemas/ncip/v2_01/imp1/xsd/ncip_v2_01.xsd",
     NCIP_2_02,
 )
-"""The versions in a LookupVersionResponse: the schemas that are supported here."""
+"""The schema versions that we list in a LookupVersionResponse."""
 
-# The prefix is ns1 where a peer does not mind: the NNCIPP clients tell failure by the very text "ns1:Problem", and XC and
-# VuFind write it. Koha's ncip-server looks for the name `NCIPMessage` as it stands, and its predecessor NCIPServer for the
-# service in the second node below it, which must be white space before it (both run 2026-11-27).
-# crosslink knows one version string and its paths differ from NISO's own; INN-Reach speaks 1.0 without a namespace. A broker
-# writes to a local system in that system's habit (ReShare to Koha: no namespace) and reads replies in the same.
+# ns1 is the default prefix because the NNCIPP clients detect failures by the literal text "ns1:Problem", and because XC and
+# VuFind write it too. Koha's ncip-server requires an `NCIPMessage` tag without a prefix. Its predecessor NCIPServer expects the
+# service in the second node below NCIPMessage, so that white space must precede it (both run 2026-11-27).
+# crosslink accepts one version string, whose path differs from NISO's. INN-Reach speaks 1.0 without a namespace. A broker
+# writes as the local system behind it expects (ReShare to Koha: without a namespace), and reads replies in the same style.
 DIALECTS: Mapping[str, NcipDialect] = MappingProxyType(
     {
         row.name: row
@@ -69,21 +72,21 @@ _MINORS = {"0": 0, "01": 1, "02": 2}
 
 @lru_cache(maxsize=256)
 def minor(version: str) -> int | None:
-    """Return the minor version (0, 1, 2) of the 2.x schema that a version string names.
+    """Return the minor version (0, 1, 2) of the 2.x schema in a version string. None for NCIP 1, "" and unknown versions.
 
-    None for NCIP 1, "" and unknown versions.
-
-    The file's name decides, not the folder: `…/v2_0/imp1/xsd/ncip_v2_01.xsd` (ten documents seen) is 2.01.
+    The file name decides, not the folder: `…/v2_0/imp1/xsd/ncip_v2_01.xsd` (ten documents seen) is 2.01.
     """
     named = re.search(r"ncip_v2_(0[12]?)\.xsd$", version)
     return _MINORS[named[1]] if named else None
 
 
 class Dtd(str):
-    """The version string of a peer's NCIP 1, with the DOCTYPE that belongs to it.
+    """The version string of an NCIP 1 document, with the data of its DOCTYPE.
 
-    `system` and `public` are the identifiers of the DTD. `public` is "" for a DOCTYPE without one. `asked` is the peer's name
-    for the service if NCIP 2 has another one (AuthenticateUser), so that the reply can use the same name.
+    Attributes:
+        system: System identifier of the DTD.
+        public: Public identifier of the DTD, or "".
+        asked: The service's name in the request if NCIP 2 renamed it (AuthenticateUser); the reply uses the same name.
     """
 
     __slots__ = ("asked", "public", "system")
@@ -92,26 +95,26 @@ class Dtd(str):
     asked: str
 
     def __new__(cls, version: str, system: str, public: str, asked: str = "") -> Dtd:
-        """Make the text of the version, with the identifiers as attributes."""
+        """Create the version string with the identifiers as attributes."""
         dtd = super().__new__(cls, version)
         dtd.system, dtd.public, dtd.asked = system, public, asked
         return dtd
 
     @property
     def late(self) -> bool:
-        """Whether it is 1.01."""
+        """Whether the version is 1.01, not 1.0."""
         return _is_late(f"{self} {self.system} {self.public}")
 
 
 def version_1(version: str) -> Dtd | None:
-    """Return the NCIP 1 that a version string names. None for NCIP 2, "" and unknown versions."""
+    """Return the NCIP 1 version in a version string. None for NCIP 2, "" and unknown versions."""
     if isinstance(version, Dtd):
         return version
     return Dtd(version, version, public(version)) if "v1_" in version else None
 
 
 def public(system: str) -> str:
-    """Return the public identifier that goes with a DTD of NCIP 1."""
+    """Return the public identifier of an NCIP 1 DTD, given its system identifier."""
     return f"-//NISO//NCIP DTD Version {'1.01' if _is_late(system) else '1.0'}//EN"
 
 

@@ -1,8 +1,8 @@
-"""Decodes NCIP documents to messages and encodes messages: tolerant in reading, valid against the schema in writing.
+"""Decodes NCIP documents to messages, and encodes messages to documents.
 
-Reading ignores prefixes, element order and the schema: each tolerance is needed by a real peer, and is noted on the message
-if data is lost by it. A document of NCIP 1 becomes the equivalent message of NCIP 2.
-Writing is valid: 2.02, the older 2.x or the NCIP 1 of the document that is answered.
+The decoder ignores prefixes and element order, and does not validate. Each tolerance is needed by a real peer, and is noted
+on the message if data is lost. An NCIP 1 document becomes the equivalent NCIP 2 message.
+The encoder writes valid documents, in the version of the request (NCIP 1 or 2.x) for a reply, else in 2.02.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from hkall_gateway.ncip.codec.xml import (
     without_control_characters,
 )
 
-# LookupVersion is the one service outside NCIPMessage. It has a schema of its own, the same for all versions, in the names of
-# NCIP 1. Source: ncip_version.xsd.
+# LookupVersion is the only service outside NCIPMessage. Its separate schema is the same for all versions and uses the element
+# names of NCIP 1. Source: ncip_version.xsd.
 ROOT: Final = "NCIPVersionMessage"
 LOOKUP_VERSION: Final = frozenset({"LookupVersion", "LookupVersionResponse"})
 SCHEMA: Final = "http://www.niso.org/ncip/v1_0/imp1/xsd/ncip_version.xsd"
@@ -38,14 +38,14 @@ _NO_SCHEME: Final = "NCIP Unique Agency Id"
 
 
 def is_lookup_version(root: etree._Element) -> bool:
-    """Whether a document is one of these. Koha and Evergreen put the service into an NCIPMessage."""
+    """Whether a document is a LookupVersion or its response. Koha and Evergreen put them into an NCIPMessage."""
     return local_name(root.tag) == ROOT or (
         local_name(root.tag) == "NCIPMessage" and any(local_name(node.tag) in LOOKUP_VERSION for node in root)
     )
 
 
 def read_lookup_version(root: etree._Element, notes: Notes) -> NcipMessage:
-    """Read the message in such a document. Its agencies stand in an InitiationHeader or ResponseHeader, as in all messages."""
+    """Read a LookupVersion document. The message has its agencies in an InitiationHeader or ResponseHeader, like all others."""
     if local_name(root.tag) != ROOT:
         notes.add("LookupVersion inside NCIPMessage")
     found = [node for node in root if local_name(node.tag) in LOOKUP_VERSION]
@@ -102,13 +102,16 @@ _DECLARATION: Final = "<?xml version='1.0' encoding='UTF-8'?>\n"
 
 
 def decode(body: bytes, charset: str | None = None, limits: DocumentLimits = REPLY) -> NcipMessage:
-    """Decode a document to a message. `charset` is the one named by HTTP and takes precedence over the document's own.
+    """Decode a document to a message. No external resource is ever fetched.
 
-    A document that exceeds the `limits` is refused before it is parsed.
+    Args:
+        body: The document as received.
+        charset: The charset in the HTTP Content-Type; takes precedence over the XML declaration.
+        limits: Size limits, checked before parsing.
 
-    `version` of a message in NCIP 1 is a `Dtd`, and so is that of the BadMessage, so that the reply can be written likewise.
-    Raises BadMessage for a document that is not well-formed, is too large, declares entities, is not NCIP, or lacks an element
-    that its service needs. No external resource is ever fetched.
+    Raises:
+        BadDocument: The document is not well-formed, is too large, declares entities, is not NCIP, or lacks an element that
+            its service needs. Its `version` is a `Dtd` for NCIP 1, like that of a message, to write the reply in NCIP 1.
     """
     notes = Notes()
     text = xml.decode_body(body, charset, notes)
@@ -129,9 +132,9 @@ def decode(body: bytes, charset: str | None = None, limits: DocumentLimits = REP
 def encode(message: NcipMessage, dialect: NcipDialect) -> bytes:
     """Encode `message`, with children in schema order regardless of the order of the fields.
 
-    The version is the message's own when it names NCIP 1 or a known 2.x (a reply has the version of the question), else the
-    dialect's; places that are younger than that version are left out. "", False and an empty list are not written.
-    Raises ValueError, naming the path, for a field that is not in the content model, and for a dialect of unknown version.
+    The version of the message is used if it is NCIP 1 or a known 2.x (a reply has the version of its request), else that of
+    the dialect. Elements added in later versions are omitted, as are "", False and empty lists.
+    Raises ValueError, with the path, for a field outside the content model, and for a dialect with an unknown version.
     """
     if message.service in LOOKUP_VERSION:
         return write_lookup_version(message)
@@ -145,7 +148,7 @@ def encode(message: NcipMessage, dialect: NcipDialect) -> bytes:
     level = minor(version)
     if level is None:
         raise ValueError(f"dialect {dialect.name!r} writes {version!r}, for which there is no table of elements")
-    # A dialect of NCIP 1 has no namespace; a document of NCIP 2 that reached its peer's row has one all the same.
+    # An NCIP 1 dialect has no namespace, but an NCIP 2 message for such a peer is still written with its namespace.
     bare = dialect.minor is not None and (not dialect.namespaced or (dialect.mirrors and not message.namespaced))
     prefix = "" if bare else dialect.prefix
     return (_DECLARATION + ncip2.write_document(message, prefix, level, version, bare=bare, apart=dialect.apart)).encode()
@@ -169,7 +172,7 @@ def _parse_tree(text: str, notes: Notes, limits: DocumentLimits) -> etree._Eleme
 
 
 def _read_version(root: etree._Element, notes: Notes) -> str:
-    """Return the version as received. "" for a version of NCIP 1 in a document with the namespace of NCIP 2."""
+    """Return the version as received, or "" if an NCIP 2 document carries an NCIP 1 version."""
     version = xml.read_attribute(root, "version")
     if version_1(version) is None:
         return version

@@ -1,7 +1,7 @@
 """The content model of NCIP 2.02 as data: the children of each element, their order, and the elements to redact.
 
-The codec looks elements up in `ELEMENTS`, which is read from content_2_02.txt once, at import. NCIP 1 has a grammar of its own
-in content_1_0.txt: it has alternatives to keep apart, and other names.
+`ELEMENTS` is read from content_2_02.txt at import. NCIP 1 has its own grammar in content_1_0.txt, since its DTD has different
+element names and alternatives.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ Kind = Literal["complex", "any", "text", "scheme", "empty", "dateTime", "integer
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """One place in an element's content.
+    """One child element in the content model of its parent.
 
-    `required` holds when no valid document may lack it. `since` is the minor version (0, 1, 2 for 2.0, 2.01, 2.02) in
-    which the place appeared in an element that was there before it.
+    Attributes:
+        name: Name of the child element.
+        required: Whether a valid document must have it.
+        repeats: Whether it may occur more than once.
+        since: Minor version (0, 1, 2 for 2.0, 2.01, 2.02) that added the child to an existing parent.
     """
 
     name: str
@@ -34,9 +37,13 @@ class Child:
 class Element:
     """The content model of one element.
 
-    `children` stand in schema order. Kinds: complex (children), any (Ext: every element, any number), scheme (a value
-    with the scheme it comes from), empty (its presence is its meaning). The others are text, a count being 0 or more, an
-    ordinal 1 or more. `secret` is a credential (a password), `personal` is personal data; neither may reach a log.
+    Attributes:
+        name: Name of the element.
+        kind: "complex" (with children), "any" (Ext: all elements in any number), "scheme" (text with a Scheme attribute),
+            "empty" (a flag); all other kinds are text, where a "count" is 0 or more and an "ordinal" 1 or more.
+        children: Child elements by name, in schema order.
+        secret: Whether the text is a credential, which must not be logged.
+        personal: Whether the text is personal data, which must not be logged.
     """
 
     name: str
@@ -47,19 +54,19 @@ class Element:
 
     @property
     def hidden(self) -> bool:
-        """Whether the value may not reach a log."""
+        """Whether the value must be redacted in logs."""
         return self.secret or self.personal
 
 
 def read_content(version: str) -> Mapping[str, str]:
-    """Read the sections of a content model: the rows of services, of their parts, and of elements without children."""
+    """Read a content model file. Return the text of each section (such as "leaves") by the name of the section."""
     text = (files(__package__) / f"content_{version}.txt").read_text(encoding="ascii")
     _, *parts = re.split(r"^\[(\w+)\]\n", text, flags=re.MULTILINE)
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 def split_rows(section: str) -> Iterator[tuple[list[str], list[str]]]:
-    """Yield the names at the margin of each row, and the words of their content."""
+    """Yield each row of a section as (element names at the margin, words of the indented content)."""
     for names, content in re.findall(r"((?:^\S.*\n)+)((?:^ .*\n)+)", section, re.MULTILINE):
         yield names.split(), content.split()
 
@@ -79,7 +86,7 @@ SINCE = {"": 0, "2.01": 1, "2.02": 2}
 
 
 def parse_elements(content: str, leaves: str) -> Mapping[str, Element]:
-    """Parse the rows of `content` and of `leaves` (names by kind) to elements by name."""
+    """Parse `content` (elements with children) and `leaves` (names by kind) to elements by name."""
     found = {name: Element(name, "complex", _parse_children(places)) for names, places in split_rows(content) for name in names}
     personal = PERSONAL.split()
     for (kind,), names in split_rows(leaves):
@@ -107,16 +114,16 @@ _PROBLEMS = Element("NCIPMessage", "complex", {"Problem": ELEMENTS["NCIPMessage"
 
 
 GENERIC: Final = "Response"
-"""No element of NCIP: Alma's answer to an event, where ItemRequestedResponse belongs (seen in CSUSM's NCIP-Relay)."""
+"""Not an NCIP element: Alma sends it in reply to a notification, in place of the service's response (seen in NCIP-Relay)."""
 
 
 def find_model(service: str) -> Element:
-    """Return the content model of a service. For "Problem" it is that of an NCIPMessage without a service."""
+    """Return the content model of a service. "Problem" stands for an NCIPMessage that holds only Problems."""
     return _PROBLEMS if service == "Problem" else ELEMENTS["ItemRequestedResponse" if service == GENERIC else service]
 
 
 def find_place(element: Element, name: str) -> Child | None:
-    """Return the place of `name` inside `element`. None if it is not allowed there."""
+    """Return the child `name` in the content model of `element`. None if it is not allowed there."""
     if element.kind == "any" and name in ELEMENTS:
         return Child(name, required=False, repeats=True)
     return element.children.get(name)

@@ -1,8 +1,7 @@
 """The content model of NCIP 1.0 and 1.01 as data: the grammar of each element, its default scheme, and its name in NCIP 2.
 
-1.0 has a DTD, and 2.0 a schema with other names (UniqueItemId became ItemId); in 1.0 Scheme and Value are children. The
-alternatives of the DTD are kept, since every document of NCIP 1 is written to be valid against it. The grammar is in
-content_1_0.txt.
+NCIP 1 is defined by a DTD, and NCIP 2 by a schema with different names (UniqueItemId became ItemId). In NCIP 1, Scheme and
+Value are child elements. The grammar in content_1_0.txt keeps the alternatives of the DTD, to write valid documents.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from hkall_gateway.ncip.codec.elements import ELEMENTS, Kind, read_content, spli
 
 @dataclass(frozen=True, slots=True)
 class ContentPart:
-    """One place in a content model: an element by name, or (without a name) a group of `parts`.
+    """One part of a content model: an element with a `name`, or a group of `parts`.
 
-    Of a group all parts stand in order, or one of them when it is `either`. `late` places came with 1.01.
+    A group is a sequence, or a choice between its parts if `either` is True. A `late` part was added in 1.01.
     """
 
     name: str = ""
@@ -32,13 +31,13 @@ class ContentPart:
 
     @property
     def names(self) -> frozenset[str]:
-        """The elements that may stand here."""
+        """The names of all elements that this part may contain."""
         inside = (part.names for part in self.parts)
         return frozenset((self.name,)) if self.name else frozenset().union(*inside)
 
 
 FILLING: Final[Mapping[Kind, str]] = MappingProxyType({"integer": "0", "count": "0", "ordinal": "1"})
-"""Values written for required numbers without data; other required texts are left empty."""
+"""Default values for required numbers without data. Other required texts are written empty."""
 
 RENAMED: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -57,10 +56,10 @@ RENAMED: Final[Mapping[str, str]] = MappingProxyType(
         "AuthenticateUserResponse":  "LookupUserResponse",
     }
 )  # fmt: skip
-"""NCIP 1 name -> NCIP 2 name, where they differ. NCIP 2 replaced AuthenticateUser by a LookupUser with credentials."""
+"""NCIP 1 name -> NCIP 2 name, if they differ. NCIP 2 replaced AuthenticateUser with a LookupUser with credentials."""
 
 ERRORS: Final[Mapping[str, str]] = MappingProxyType({"MessagingError": "Messaging", "ProcessingError": "Processing"})
-"""The error elements of NCIP 1, which are a Problem in NCIP 2, with the prefix of their children's names."""
+"""Error element of NCIP 1 -> the prefix of its child elements' names. In NCIP 2 both are a Problem."""
 
 VISIBLE: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
     {
@@ -72,9 +71,9 @@ VISIBLE: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
         ("ItemDescription",    "VisibleItemId"): "Ext/ItemId",
     }
 )  # fmt: skip
-"""Path in NCIP 2 of a printed number (VisibleUserId, VisibleItemId), by parent element; elsewhere it is UserId or ItemId."""
+"""(NCIP 1 parent, VisibleUserId or VisibleItemId) -> path in NCIP 2. Under other parents the path is UserId or ItemId."""
 
-# Most schemes are filed under the element's own name, some of them outside imp1. Source: the schemes of profile "imp1".
+# The URL of most schemes contains the element's name; some lack the folder imp1. Source: the schemes of profile "imp1".
 _NISO: Final = "http://www.niso.org/ncip/v1_0/"
 _OWN_LIST = """
     AgencyAddressRoleType AuthenticationInputType BibliographicItemIdentifierCode BibliographicLevel
@@ -84,7 +83,7 @@ _OWN_LIST = """
     SecurityMarker UnstructuredAddressType UserAddressRoleType VisibleItemIdentifierType VisibleUserIdentifierType
 """
 _OWN_LIST_OUTSIDE_IMP1 = "AgencyElementType ItemElementType MessagingErrorType RequestElementType UserElementType"
-# No list was ever published; peers write such words (seen: "NCIP Unique Agency Id" behind INN-Reach).
+# NISO never published these schemes. Peers write the name in words (seen: "NCIP Unique Agency Id" behind INN-Reach).
 _NO_LIST = """
     AgencyUserPrivilegeType ApplicationProfileSupportedType ApplicationProfileType AuthenticationPromptType
     ConsortiumAgreement FromSystemId NoticeType ToSystemId UniqueAgencyId UserPrivilegeStatusType
@@ -107,11 +106,11 @@ SCHEMES: Final[Mapping[str, str]] = MappingProxyType(
         **{name: re.sub(r"(?=[A-Z])", " ", f"NCIP{name}").replace(" N C I P", "NCIP") for name in _NO_LIST.split()},
     }
 )  # fmt: skip
-"""The scheme of a value that came without one: NCIP 1 wants a Scheme before every Value."""
+"""Default scheme by element: NCIP 1 requires a Scheme before every Value."""
 
 
 def parse_content(content: str) -> ContentPart:
-    """Parse the content of a row to a group."""
+    """Parse the content of a grammar row to a group of parts."""
     return _parse_group(iter(re.findall(r"\(|\)[?*+]?|\||\w+[?*+]?(?:@1\.01)?", content)))
 
 
@@ -137,7 +136,7 @@ def _parse_element(word: str) -> ContentPart:
 
 
 def _parse_sections(*sections: str) -> Mapping[str, ContentPart]:
-    """Parse the content model of each element in these sections."""
+    """Parse the content models in these sections of the grammar, by element name."""
     described = [row for section in sections for row in split_rows(_GRAMMAR[section])]
     return MappingProxyType(
         {name: part for names, words in described for part in [parse_content(" ".join(words))] for name in names}
@@ -155,4 +154,4 @@ _LEAVES: Final = {name for part in CONTENT.values() for name in part.names} - CO
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     {name: ELEMENTS[RENAMED.get(name, name)].kind for name in _LEAVES - _OWN_KINDS.keys()} | _OWN_KINDS
 )
-"""The kind of each other element: a scheme is a pair of Scheme and Value, the others are as in NCIP 2 but for a few."""
+"""The kind of each element without a row in CONTENT: as in NCIP 2, except for those that the grammar lists itself."""

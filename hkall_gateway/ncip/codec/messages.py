@@ -1,7 +1,7 @@
 """The `NcipMessage` type, and the table of NCIP services.
 
-Source: NISO Z39.83-1-2012. The `needs` of a service are fewer than the schema's required elements, on purpose: peers leave out
-RequestType, headers and shipping addresses every day, and a document that can be acted upon is acted upon.
+Source: NISO Z39.83-1-2012. The `needs` of a service are deliberately fewer than the elements that the schema requires, because
+peers often omit RequestType, headers and shipping addresses, without which a message can still be processed.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ Fields: TypeAlias = Mapping[str, Value]
 DOT = "•"
 
 STRUCTURE = (dict, Mapping)
-"""Types of a structure, for isinstance: dict comes first, since nearly all are one and the check of Mapping is slow."""
+"""Types of a structure, for isinstance. dict comes first, since nearly all structures are dicts and Mapping is slow."""
 _SEVERAL = (list, tuple)
 
 
 class Coded(str):
-    """A value of a SchemeValuePair and the scheme it was taken from; compares as its text, since peers mix up schemes."""
+    """A value with its scheme (SchemeValuePair). Compares by the text alone, since peers mix up schemes."""
 
     __slots__ = ("scheme",)
     scheme: str | None
 
     def __new__(cls, text: str, scheme: str | None = None) -> Coded:
-        """Make the text, with its scheme as an attribute."""
+        """Create the text with the scheme as an attribute."""
         coded = super().__new__(cls, text)
         coded.scheme = scheme
         return coded
@@ -40,7 +40,7 @@ class Coded(str):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The sender and the addressee of a document. "" if unreadable."""
+    """The sender and the addressee of a document. "" if the agency could not be read."""
 
     from_agency: str = ""
     to_agency: str = ""
@@ -50,10 +50,14 @@ NOBODY = Header()
 
 
 class BadDocument(Exception):
-    """A document that is answered with a Problem: its standard type, words for a person, and the address for the reply.
+    """A document that cannot be read, and the data for the Problem to reply with.
 
-    `service` is None when no service could be made out: the Problem then stands directly under NCIPMessage. `version` is
-    that of the document as far as it could be read: give it to the reply.
+    Attributes:
+        problem: ProblemType from the standard.
+        detail: Explanation for people.
+        service: Service of the document, or None if unknown; the Problem is then written directly under NCIPMessage.
+        header: Sender and addressee of the document, to address the reply.
+        version: Version of the document as far as it could be read, for the reply.
     """
 
     def __init__(self, problem: str, detail: str, service: str | None = None, header: Header = NOBODY) -> None:
@@ -64,13 +68,16 @@ class BadDocument(Exception):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class NcipMessage:
-    """One NCIP message.
+    """One NCIP message. Messages are equal if their service and fields are equal.
 
-    `service` is the element under NCIPMessage, "Problem" when Problems stand there themselves (`fields` then holds them as
-    "Problem"). `fields`: name -> text, Coded, True (empty element), a mapping, or a list where the element may repeat.
-    Elements of other vocabularies inside an Ext are kept as XML text, in a list under "Ext", and written back unchanged.
-    `version` and `namespaced` as received (NCIP 1: a `dialects.Dtd`). `extension`: it stood inside NCIPMessage/Ext, and so
-    must its reply. Messages are equal when service and fields are, however they were written.
+    Attributes:
+        service: The element under NCIPMessage; "Problem" if NCIPMessage contains only Problems, listed in `fields`.
+        fields: Element name -> text, Coded, True (empty element), mapping, or a list for elements that may repeat. Elements of
+            other vocabularies in an Ext are kept as XML text, in a list under "Ext", and written unchanged.
+        version: Version as received; a `dialects.Dtd` for NCIP 1.
+        namespaced: Whether the document used the NISO namespace.
+        extension: Whether the service was inside NCIPMessage/Ext; its reply must be there too.
+        notes: Tolerances used while reading the document.
     """
 
     service: str
@@ -81,7 +88,7 @@ class NcipMessage:
     notes: tuple[str, ...] = field(default=(), compare=False)
 
     def text(self, path: str) -> str:
-        """Return the first text at a path such as "UserId/UserIdentifierValue". "" when there is none."""
+        """Return the first text at a path such as "UserId/UserIdentifierValue", or ""."""
         value: Value | None = self.fields
         for name in path.split("/"):
             if not isinstance(value, dict):
@@ -91,15 +98,15 @@ class NcipMessage:
         return value if isinstance(value, str) else next(iter(self.texts(path)), "")
 
     def texts(self, path: str) -> tuple[str, ...]:
-        """Return all texts at a path, through every repetition on the way, in document order."""
+        """Return all texts at a path in document order, including those in repeated elements."""
         return tuple(value for value in _find_values(self.fields, path) if isinstance(value, str))
 
     def has(self, path: str) -> bool:
-        """Whether there is a value at a path. An empty flag or structure counts."""
+        """Whether there is a value at a path. An empty structure counts as a value."""
         return any(value not in ("", False) for value in _find_values(self.fields, path))
 
     def each(self, path: str) -> tuple[NcipMessage, ...]:
-        """Return the structures at a path ("LoanedItem"), each with the methods of a message."""
+        """Return the structures at a path such as "LoanedItem", wrapped as messages to query them."""
         manner = self.version, self.namespaced, self.extension, self.notes
         return tuple(
             NcipMessage(self.service, part, *manner) for part in _find_values(self.fields, path) if isinstance(part, STRUCTURE)
@@ -113,8 +120,12 @@ class NcipMessage:
 class ServiceShape:
     """One service.
 
-    `kind` is L (lookup), U (asks for an action; the reply carries a result) or N (reports a completed action; an empty reply
-    is success). Each of `needs` is a set of alternatives, one of which must be there.
+    Attributes:
+        service: Name of the service.
+        kind: L (look-up), U (request for an action, whose reply carries a result), or N (notification of a completed action,
+            to which an empty reply means success).
+        reply: Name of the response element.
+        needs: Required elements. Each is a tuple of alternatives of which one must be present.
     """
 
     service: str
@@ -123,14 +134,14 @@ class ServiceShape:
     needs: tuple[tuple[str, ...], ...]
 
     def missing(self, fields: Mapping[str, object]) -> tuple[str, ...]:
-        """Return the missing needs, each as its alternatives in words ("ItemId or RequestId")."""
+        """Return the required elements that are missing, each with its alternatives in words ("ItemId or RequestId")."""
         return tuple(" or ".join(names) for names in self.needs if not any(fields.get(name) for name in names))
 
 
 _USER = "UserId|AuthenticationInput"
 _COPY = "ItemId|RequestId"
 
-# kind, needs, services; | between alternatives. The reply is the name of the service with Response behind it.
+# (kind, required elements with | between alternatives, services). The reply is named like the service, plus "Response".
 ROWS: tuple[tuple[Literal["L", "U", "N"], str, str], ...] = (
     ("L", "AgencyId", "LookupAgency"),
     ("L", _COPY, "LookupItem LookupRequest"),
@@ -171,15 +182,15 @@ SHAPES: Mapping[str, ServiceShape] = MappingProxyType(
 
 
 def redacted(message: NcipMessage) -> Fields:
-    """Return the fields with a dot for everything secret or personal, for logs and the quarantine."""
+    """Return the fields with a dot in place of secrets and personal data, for logs and the quarantine."""
     return {name: _mask_value(name, value) for name, value in message.fields.items()}
 
 
 def instant(text: str, zone: tzinfo) -> datetime | None:
-    """Parse a peer's date to a moment in UTC. None if it is not a date.
+    """Parse a peer's date to a time in UTC. None if the text is not a date.
 
-    Taken: xs:dateTime with or without offset (then `zone` is meant), +0200, fractions, and a bare date, which is that day's
-    first moment in `zone`.
+    Accepts xs:dateTime, also with an offset like +0200, fractions of a second, or no offset (then it is in `zone`). A date
+    without a time is the start of that day in `zone`.
     """
     try:
         return parse_instant(text.strip().upper(), zone)
@@ -188,14 +199,14 @@ def instant(text: str, zone: tzinfo) -> datetime | None:
 
 
 def stamp(when: datetime, zone: tzinfo) -> str:
-    """Write a moment as xs:dateTime with its offset in `zone`. VuFind takes a renewal without an offset for refused."""
+    """Format a time as xs:dateTime with the offset of `zone`. VuFind takes a renewal without an offset for refused."""
     if when.tzinfo is None:
         raise ValueError(f"{when} names no zone")
     return when.astimezone(zone).isoformat(timespec="seconds")
 
 
 def many(value: Value) -> Sequence[Value]:
-    """Return a value as a sequence: itself when it repeats, else alone."""
+    """Return a list as it is, and a single value as a sequence of one."""
     return value if isinstance(value, _SEVERAL) else (value,)
 
 

@@ -1,9 +1,9 @@
-"""NCIP 1.0 and 1.01: converts a document to the names and structure of NCIP 2 and back, so that one reader serves both.
+"""Converts NCIP 1.0 and 1.01 documents to the names and structure of NCIP 2 and back, so that one reader serves both.
 
-Reading keeps all data with a place in NCIP 2. The number printed on a book (VisibleItemId, in INN-Reach the real barcode)
+The reader keeps all data that NCIP 2 can hold. The number printed on a book (VisibleItemId, in INN-Reach the real barcode)
 becomes ItemOptionalFields/ItemDescription/Ext/ItemId.
-Writing is always valid against the DTD. Of several alternatives, the one that holds the most data is written. Elements that 1.0
-does not have are left out. Required elements without data are written empty, and read as absent.
+The writer always writes documents that are valid against the DTD. It chooses the alternative that holds the most data, omits
+elements that NCIP 1 lacks, and writes required elements without data as empty elements, which the reader ignores.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from hkall_gateway.ncip.codec.elements_v1 import (
 from hkall_gateway.ncip.codec.xml import NISO, local_name, read_attribute
 
 KNOWN: Final = frozenset({RENAMED.get(name, name) for name in SERVICES} | {"Problem"})
-"""The services of NCIP 1, in the names of NCIP 2."""
+"""The services of NCIP 1, by their NCIP 2 names."""
 
 _MUTE_WHEN_EMPTY: Final = frozenset(
     {name for name, kind in KINDS.items() if kind != "empty"} | CONTENT.keys() - SERVICES - {"Pending", "ItemReportedReturned"}
 )
-"""Elements that are dropped if empty. A flag, a service and an answer such as Pending have a meaning also if empty."""
+"""Elements that are dropped if empty. Flags, services, and results such as Pending are meaningful even if empty."""
 
 STANDARD: Final = Dtd(NCIP_1_0, NCIP_1_0, public(NCIP_1_0))
 
 _SYSTEM_LENGTH: Final = 300
-"""Characters of a system identifier from which on it is not repeated in a reply."""
+"""Length from which a peer's system identifier is too long to be repeated in a reply."""
 
 
 def dtd(root: etree._Element) -> Dtd | None:
     """Return the NCIP 1 version of a document without a namespace. None for NCIP 2 and LookupVersion.
 
-    NCIP 1 is recognised by the version, the DOCTYPE, or the element UniqueAgencyId.
+    NCIP 1 is recognised by its version attribute, its DOCTYPE, or an element UniqueAgencyId.
     """
     if local_name(root.tag) == "NCIPVersionMessage":
         return None
@@ -61,33 +61,33 @@ def dtd(root: etree._Element) -> Dtd | None:
 
 
 def _choose_identifiers(system: str, public_id: str, version: str) -> tuple[str, str]:
-    """Return the identifiers as received, or those of the version where they cannot be written again."""
+    """Return the DTD's identifiers as received, or the standard ones of the version if the reply cannot repeat them."""
     if 0 < len(system) < _SYSTEM_LENGTH and not {"'", '"'} <= set(system):
         return system, public_id
     named = version if "v1_" in version and len(version) < _SYSTEM_LENGTH else NCIP_1_0
     return named, public(named)
 
 
-# Repairs for documents of NCIP 1 that are no XML. libxml2's recovery would cut off the document behind the error.
+# Repairs NCIP 1 documents that are not well-formed XML. libxml2's recovery mode would truncate a document at the error.
 HEAD: Final = 4_096
-"""Characters at the start of a document that are searched for signs of NCIP 1."""
+"""Number of characters at the start of a document that are searched for signs of NCIP 1."""
 LONGEST_MENDED: Final = 32_768
-"""So many characters has a document at most that is repaired: one from INN-Reach has some thousand."""
+"""Maximum length of a document to repair. Documents from INN-Reach have a few thousand characters."""
 _LIKELY: Final = re.compile(r"<!DOCTYPE[^>]{0,300}NCIP DTD Version 1|<NCIPMessage[^>]{0,300}v1_|<UniqueAgencyId")
 _BARE: Final = re.compile(r"&(?!#?\w{1,32};)")
 _SCHEME: Final = re.compile(r"<Scheme([^<>]{0,100})>(.{0,500}?)</Scheme>", re.DOTALL)
 
 
 def is_likely(text: str) -> bool:
-    """Whether a text that is no XML was meant to be NCIP 1."""
+    """Whether text that is not well-formed XML looks like NCIP 1."""
     head = text[:HEAD]
     return NISO not in head and _LIKELY.search(head) is not None
 
 
 def mend_schemes(text: str) -> str:
-    """Escape the schemes of a text.
+    """Escape the markup inside Scheme elements, and bare ampersands.
 
-    INN-Reach writes `…IRCIRCD?target=…&scheme=…`, and the `<DCB SERVER>` of a blank form.
+    INN-Reach writes `…IRCIRCD?target=…&scheme=…`, and leaves the placeholder `<DCB SERVER>` in documents.
     """
     return _BARE.sub("&amp;", _SCHEME.sub(_escape_scheme, text)) if len(text) <= LONGEST_MENDED else text
 
@@ -100,7 +100,7 @@ def _escape_scheme(scheme: re.Match[str]) -> str:
 
 
 def convert_to_ncip2(root: etree._Element, note: Callable[[str], None]) -> etree._Element:
-    """Convert a document to NCIP 2 without a namespace. `note` is called with each tolerance used."""
+    """Convert a document to NCIP 2, without a namespace. `note` is called with a text for each tolerance used."""
     made = etree.Element(local_name(root.tag))
     made.extend(_convert_children(root, note))
     return made
@@ -113,7 +113,7 @@ def _convert_children(node: etree._Element, note: Callable[[str], None]) -> list
 
 
 def _convert_element(node: etree._Element, beside: Collection[str], note: Callable[[str], None]) -> list[etree._Element]:
-    """Convert one node to elements of NCIP 2. `beside` are the names of its parent's children."""
+    """Convert one node to elements of NCIP 2. `beside` has the names of the node and its siblings."""
     name = local_name(node.tag)
     if name in ERRORS:
         return [_convert_error(node, ERRORS[name])]
@@ -122,7 +122,7 @@ def _convert_element(node: etree._Element, beside: Collection[str], note: Callab
     if name == "UserTransaction" or (name == "Problem" and any(local_name(child.tag) in ERRORS for child in node)):
         return _convert_children(node, note)
     made = _copy_renamed(node, RENAMED.get(name, name), note)
-    # Required elements of NCIP 1 are often sent empty, and those are dropped.
+    # Peers often send required elements of NCIP 1 empty. We drop them.
     kept = name not in _MUTE_WHEN_EMPTY or len(made) > 0 or (made.text or "").strip()
     return [made] if kept else []
 
@@ -164,7 +164,7 @@ def _convert_visible_id(
 
 
 def _convert_error(error: etree._Element, kind: str) -> etree._Element:
-    """Convert a MessagingError or ProcessingError to a flat Problem, with its nested element names as a path."""
+    """Convert a MessagingError or ProcessingError to a Problem. Nested element names become a path in ProblemElement."""
     steps: list[str] = []
     values: list[str | None] = []
     node = error.find(f"{kind}ErrorElement")
@@ -189,7 +189,8 @@ def _add_text(parent: etree._Element, name: str, text: str | None) -> None:
 _OLD_NAME: Final[Mapping[str, str]] = MappingProxyType({new: old for old, new in RENAMED.items() if old.startswith("Unique")})
 _PATH_STEPS: Final = 8
 
-# The form of an id (Unique or Visible) that a lookup is written with; only the Visible one has a place for the type.
+# (NCIP 1 parent, child) -> XPath of the data in NCIP 2. An id with a type in a look-up is written as Visible…Id, which has an
+# element for the type, and otherwise as Unique…Id.
 _SOURCES: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
     {
         **VISIBLE,
@@ -203,11 +204,10 @@ _SOURCES: Final[Mapping[tuple[str, str], str]] = MappingProxyType(
 
 
 def write_document(root: etree._Element, spoken: Dtd) -> bytes:
-    """Convert a tree of NCIP 2 (without a namespace) to a document of NCIP 1, valid against its DTD.
+    """Convert an NCIP 2 tree (without a namespace) to an NCIP 1 document that is valid against its DTD.
 
-    A Problem without a service, and one in the reply to a service that NCIP 1 does not have, is written as
-    ItemRequestedResponse, as iNCIPit does: NCIP 1 has no place for an error that belongs to no service.
-    Raises ValueError for every other service that NCIP 1 does not have.
+    NCIP 1 cannot express a Problem without a service. Such a Problem, and a Problem in reply to a service that NCIP 1 lacks, is
+    written as an ItemRequestedResponse, as iNCIPit does. Raises ValueError for any other service that NCIP 1 lacks.
     """
     message = etree.Element("NCIPMessage", version=spoken.system)
     message.append(_write_service(root, spoken))
@@ -234,7 +234,7 @@ class _Writer:
     late: bool
 
     def element(self, name: str, source: etree._Element | None) -> etree._Element:
-        """Make the element `name` of NCIP 1 with the content of `source`. Without one it has the least that the DTD allows."""
+        """Make the NCIP 1 element `name` with the content of `source`. If that is None, write what the DTD requires."""
         made = etree.Element(name)
         match KINDS.get(name):
             case "empty":
@@ -263,7 +263,7 @@ _Held = Mapping[str, list[etree._Element]]
 
 
 def _choose_places(part: ContentPart, held: _Held) -> Iterator[ContentPart]:
-    """Yield the places of a content model to write: those with data, and those that the DTD requires."""
+    """Yield the parts of a content model that are written: those with data, and those that the DTD requires."""
     if not part.required and not _count_data(part, held):
         return
     if part.name:
@@ -274,7 +274,7 @@ def _choose_places(part: ContentPart, held: _Held) -> Iterator[ContentPart]:
 
 
 def _rank_alternative(way: ContentPart, held: _Held) -> tuple[bool, bool, int, bool]:
-    """Sort key of an alternative: a Problem comes before a result, then a complete one, then the one that holds more data."""
+    """Rank an alternative: a Problem with data is best, then a complete alternative, then the one with the most data."""
     problem = "Problem" in way.names
     return problem and bool(held["Problem"]), _is_complete(way, held), _count_data(way, held), not problem
 
@@ -293,14 +293,14 @@ def _is_complete(part: ContentPart, held: _Held) -> bool:
 
 
 def _find_sources(name: str, child: str, node: etree._Element | None) -> list[etree._Element]:
-    """Find the elements in `node` (of NCIP 2, written as `name`) from which the child `child` of NCIP 1 is written."""
+    """Find the data for the NCIP 1 element `child` of `name` in `node`, which is the NCIP 2 counterpart of `name`."""
     if node is None:
         return []
     problems = node.findall("Problem")
     if child == "Problem":
         return [node] if problems else []
     if child in ERRORS:
-        # MessagingError if all types are of its scheme, else ProcessingError.
+        # Write a MessagingError if all ProblemTypes have a scheme of messaging errors, else a ProcessingError.
         messaging = all("messagingerror" in _scheme_of(problem.find("ProblemType")) for problem in problems)
         return problems if name != "Problem" or child == ("MessagingError" if messaging else "ProcessingError") else []
     if name in ERRORS:
@@ -310,7 +310,7 @@ def _find_sources(name: str, child: str, node: etree._Element | None) -> list[et
 
 
 def _nest_problem_path(made: etree._Element, problem: etree._Element | None) -> None:
-    """Write the path of a ProblemElement as elements within each other, with the ProblemValue in the innermost."""
+    """Write the path in ProblemElement as nested elements, with the ProblemValue in the innermost."""
     path = _text_of(problem.find("ProblemElement")) if problem is not None else ""
     value = _text_of(problem.find("ProblemValue")) if problem is not None else ""
     node, name = made, str(made.tag)

@@ -1,7 +1,8 @@
-"""NCIP 2: converts a tree to a message, and a message to text.
+"""NCIP 2: converts an XML tree to a message, and a message to text.
 
-Reading ignores namespace, prefix and order. Writing puts children in schema order and reports a field that does not fit by its
-path. The text is built directly: an XML tree in between would cost five times as much as the rest of an answer.
+The reader ignores namespaces, prefixes and element order. The writer puts children in schema order, and raises an error with
+the path of a field that does not fit. It writes text directly, since an XML tree would take five times as long as the rest of
+a reply.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ from hkall_gateway.ncip.codec.xml import (
 )
 
 FOREIGN: Final = 256
-"""Maximum elements of other vocabularies in the Ext elements of a document: each is serialized to a text of its own."""
+"""Maximum number of foreign elements in the Ext elements of a document. Each of them is serialized separately."""
 
 
 OLD_ERRORS: Final = {"ProcessingError": "ProcessingErrorType", "MessagingError": "MessagingErrorType"}
-"""Errors of NCIP 1 that stand in a Problem of NCIP 2, and their types: NCIPServer writes so (run 2026-11-27)."""
+"""NCIP 1 error element that NCIPServer writes into an NCIP 2 Problem -> its type element (run 2026-11-27)."""
 
 
 def read_message(root: etree._Element, version: str, notes: Notes, services: Collection[str] = SERVICES) -> NcipMessage:
-    """Read the message in a tree. `services` are those of the peer's version. Raises BadDocument where there is none."""
-    # mod-ncip's last resort is a bare <Problem> without NCIPMessage around it.
+    """Read the message from a tree. `services` are the services in the peer's version. Raises BadDocument."""
+    # mod-ncip answers some failures with a <Problem> as root, without NCIPMessage.
     inside = [root] if local_name(root.tag) == "Problem" else list(root)
     if local_name(root.tag) not in ("NCIPMessage", "Problem"):
         raise BadDocument(SYNTAX, f"{local_name(root.tag)[:80]} is not NCIPMessage", header=read_header(root))
@@ -95,21 +96,21 @@ def _read_fields(nodes: Iterable[etree._Element], element: Element, path: str, n
 
 @lru_cache(maxsize=4096)
 def _find_child(element: Element, tag: str) -> tuple[str, Child | None, Element]:
-    """Return the name of a child with this tag, its place in the element (None if it has none), and its content model."""
+    """Return the local name of a tag, its place in `element` (None if not allowed there), and its content model."""
     name = local_name(tag)
     at = find_place(element, name)
     return name, at, ELEMENTS[name] if at else element
 
 
 def _is_foreign(node: etree._Element) -> bool:
-    """Whether something in an Ext is not NCIP's own: another namespace, or a name that the standard does not have."""
+    """Whether an element in an Ext is not from NCIP, by its namespace or its name."""
     space = etree.QName(node).namespace
     return space not in (None, NISO) or local_name(node.tag) not in ELEMENTS
 
 
 def _read_value(node: etree._Element, element: Element, parent: str, notes: Notes) -> Value:
-    """Read the value of an element. `parent` is the path of the element around it."""
-    if element.kind == "text":  # nearly all are texts
+    """Read the value of an element. `parent` is the path of the parent element, for notes."""
+    if element.kind == "text":  # fast path: most elements are texts
         return (node.text or "").strip()
     path = f"{parent}/{element.name}"
     match element.kind:
@@ -131,9 +132,9 @@ def _read_value(node: etree._Element, element: Element, parent: str, notes: Note
 _TEXTS: Final = frozenset({"text", "scheme", "dateTime", "integer", "count", "ordinal"})
 _STRUCTURES: Final = frozenset({"complex", "any"})
 QUALIFIED: Final = "ns1"
-"""The prefix of attributes where elements have none: the schema wants both in the namespace."""
+"""Attribute prefix for documents whose elements have no prefix: the schema requires attributes to be in the namespace."""
 _ALONE: Final = ""
-"""The key for the content of a message that has only Problems and no service."""
+"""The key for the content model of a message with only Problems."""
 _MARKUP: Final = re.compile('[&<>"\r\n\t]')
 _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"}
 _ESCAPES: Final = str.maketrans(_ENTITIES)
@@ -143,12 +144,18 @@ _IN_QUOTES: Final = str.maketrans({**_ENTITIES, '"': "&quot;", "\n": "&#10;", "\
 def write_document(
     message: NcipMessage, prefix: str, level: int, version: str = "", *, bare: bool = True, apart: bool = False
 ) -> str:
-    """Encode `message` in NCIP 2.`level`, without an XML declaration.
+    """Encode `message` without an XML declaration. Omits "", False and empty lists.
 
-    Without a `prefix` its elements are in the default namespace, or if `bare` in none. `apart`: the root's tags stand on lines
-    of their own.
-    Places younger than `level` are left out. "", False and an empty list are not written. `version` is the version attribute
-    of the root. Raises ValueError, naming the path, for a field that is not in the content model.
+    Args:
+        message: The message.
+        prefix: Namespace prefix. If it is "", elements are in the default namespace, or in no namespace if `bare`.
+        level: Minor version of NCIP 2. Elements added in later versions are omitted.
+        version: The version attribute of the root.
+        bare: Whether to write no namespace if `prefix` is "".
+        apart: Whether to write the tags of the root on separate lines.
+
+    Raises:
+        ValueError: A field is not in the content model. The text names its path.
     """
     mark = f"{prefix}:" if prefix else ""
     writer = _Writer(mark, level, mark if prefix or bare else f"{QUALIFIED}:")
@@ -165,7 +172,7 @@ def write_document(
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
-    """Collects the text: `mark` is the prefix of element names, `of_attributes` that of attributes, `pieces` the output."""
+    """Collects the text in `pieces`. `mark` is the prefix of elements (with a colon), `of_attributes` that of attributes."""
 
     mark: str
     level: int
@@ -204,7 +211,7 @@ class _Writer:
                 at, value = content.slots[name], fields[name]
                 if at.since > self.level or value == "":
                     continue
-                if type(value) is str and at.kind in _TEXTS:  # these two are nearly all that there is
+                if type(value) is str and at.kind in _TEXTS:  # fast path: nearly all values are plain texts or dicts
                     self.pieces.append(f"{at.opens}{value if value.isalnum() else _escape_text(value)}{at.closes}")
                 elif type(value) is dict and at.kind in _STRUCTURES:
                     self.structure(at, value)
@@ -237,15 +244,15 @@ class _Writer:
 
 
 class _Misfit(ValueError):
-    """A field that does not fit the content model. Its text begins with the path below the element being written."""
+    """A field does not fit the content model. The text begins with its path below the current element."""
 
 
-# ---- the content model of an element, with its tags as text
+# ---- The content model of an element with its preformatted tags.
 
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """One place in an element's content. `foreign`: XML of other vocabularies is allowed."""
+    """One child in the content model of an element. `foreign`: it may hold XML of other vocabularies."""
 
     name: str
     kind: str
@@ -257,7 +264,7 @@ class _Slot:
     empty: str
 
     def rare(self, value: Value) -> str:
-        """Write a value that is neither a text nor a structure: a flag, or a peer's own XML."""
+        """Write a value that is neither text nor structure: a flag or foreign XML."""
         if self.foreign and isinstance(value, str):
             return _copy_foreign(value)
         if self.kind == "empty" and value is True:
@@ -267,13 +274,13 @@ class _Slot:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """The places of an element and their order. `order` is None if all elements are allowed, in any order."""
+    """The children of an element and their order. `order` is None if the element allows all children in any order."""
 
     slots: Mapping[str, _Slot]
     order: Mapping[str, int] | None
 
     def in_order(self, fields: Fields) -> Iterable[str]:
-        """Return the names of the fields in schema order. Raises KeyError with the name of a field that has no place."""
+        """Return the names of the fields in schema order. Raises KeyError with the name of a field that is not allowed."""
         return sorted(fields, key=self.order.__getitem__) if self.order and len(fields) > 1 else fields
 
 
@@ -304,7 +311,7 @@ def _escape_attribute(text: str) -> str:
 
 
 def _copy_foreign(text: str) -> str:
-    """Write a peer's own XML from an Ext, unchanged."""
+    """Write foreign XML from an Ext unchanged."""
     try:
         return etree.tostring(parse_xml(text), encoding="unicode")
     except BadDocument as bad:

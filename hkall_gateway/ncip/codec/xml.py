@@ -1,4 +1,4 @@
-"""Parses XML within limits, without entities or network access, and tolerates deviations of transport and charset."""
+"""Parses XML within limits, without entities or network access, and tolerates padding and wrong charset labels."""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ from lxml import etree
 from hkall_gateway.ncip.codec.messages import BadDocument, Header
 from hkall_gateway.rules.plain_text import fault_of_text, without_faults
 
-# ---- Limits of an XML document, checked on its bytes before parsing, by counting possible markup.
+# ---- Limits for XML documents. They are checked before parsing, by counting characters that may be markup.
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentLimits:
-    """The most that one document may hold.
+    """Maximum counts for one document.
 
-    `elements` also counts comments, processing instructions and CDATA sections. `attributes` and `namespaces` are in all,
-    `attributes_each` on one element. `references` are `&…;`. `depth` is levels.
+    Attributes:
+        elements: Elements, comments, processing instructions and CDATA sections.
+        attributes: Attributes in the whole document.
+        namespaces: Namespace declarations in the whole document.
+        references: Entity and character references (`&…;`).
+        attributes_each: Attributes of one element.
+        depth: Levels of nesting.
     """
 
     elements: int
@@ -36,17 +41,17 @@ class DocumentLimits:
 
 
 QUESTION: Final = DocumentLimits(elements=1_000, attributes=2_000, namespaces=250, references=10_000)
-"""Limits of a peer's request. The largest sample of any system has 600 elements; reading 1,000 takes about 3 ms."""
+"""Limits for a peer's request. The largest sample of any system has 600 elements. Reading 1,000 takes about 3 ms."""
 REPLY: Final = DocumentLimits(elements=10_000, attributes=20_000, namespaces=2_000, references=65_536)
-"""Limits of a peer's reply: a patron's record with some hundred loans, a set of some hundred copies."""
+"""Limits for a peer's reply, such as a patron with a few hundred loans, or a title with a few hundred items."""
 
 
 def find_exceeded_limit(document: bytes, limits: DocumentLimits) -> str:
-    """Return which limit a document in UTF-8 exceeds, in words. "" for none.
+    """Return a description of the limit that a UTF-8 document exceeds, or "".
 
-    Each count is at least the true one: characters in a comment, a CDATA section or a text count too. In well-formed XML
-    no "<" stands inside a tag, so that the attributes of an element lie between its "<" and the next. The work is one pass
-    of `bytes.count` for each kind, and then, for a document that has passed these, one step for each "<".
+    Counts are upper bounds, since characters in comments, CDATA sections and texts are counted too. In well-formed XML no "<"
+    occurs inside a tag, so the attributes of an element lie between its "<" and the next "<". The cost is one `bytes.count`
+    for each kind of markup, plus one step for each "<" in documents that pass these counts.
     """
     opened = document.count(b"<") - document.count(b"</")
     counted = (
@@ -67,13 +72,13 @@ def find_exceeded_limit(document: bytes, limits: DocumentLimits) -> str:
 
 
 def _count_attributes(piece: bytes) -> int:
-    """Count the attributes that can be here at most. Each has an equals sign and two quotation marks."""
+    """Return the maximum number of attributes in a piece. Each attribute has an equals sign and two quotation marks."""
     signs = piece.count(b"=")
     return min(signs, (piece.count(b'"') + piece.count(b"'")) // 2) if signs else 0
 
 
 def _depth_step(tag: bytes) -> int:
-    """How many levels further down the document is behind this tag, given without its "<"."""
+    """Return the change of nesting depth (-1, 0 or 1) caused by a tag, which is given without its "<"."""
     first = tag[:1]
     if first == b"/":
         return -1
@@ -85,7 +90,7 @@ NISO: Final = "http://www.niso.org/2008/ncip"
 NOTES: Final = 32
 SYNTAX: Final = "Invalid Message Syntax Error"
 
-# Codecs that Python knows and no peer needs (idna, punycode, unicode_escape) stay outside.
+# Python has more codecs (idna, punycode, unicode_escape), which no peer needs.
 CHARSETS: Final = frozenset(
     {"ascii", "utf-8", "utf-16", "utf-16-le", "utf-16-be", "iso8859-1", "iso8859-15", "cp1252"}
     | {"big5", "big5hkscs", "cp950", "gb2312", "gbk", "gb18030", "shift_jis", "euc_jp", "euc_kr"}
@@ -95,33 +100,33 @@ _MARKS: Final[Mapping[bytes, str]] = MappingProxyType(
 )
 _BARE_UTF16: Final[Mapping[bytes, str]] = MappingProxyType({b"<\0": "utf-16-le", b"\0<": "utf-16-be"})
 _DECLARED: Final = re.compile(rb"""\s*<\?xml[^>]{0,200}?\sencoding\s*=\s*["']([\w.-]{1,40})""")
-# Possessive throughout: a peer's prologue must not be able to make this backtrack. A DOCTYPE has two quoted texts at most.
+# All quantifiers are possessive, so that no prologue can cause backtracking. A DOCTYPE has at most two quoted texts.
 _SUBSET: Final = re.compile(
     r"""(?>\s++|<\?(?>.*?\?>)|<!--(?>.*?-->))*+<!DOCTYPE(?>[^\[>"']++|"[^"]*+"|'[^']*+'){0,9}+\[(?!\s*+\])""",
     re.DOTALL,
 )
-"""A DOCTYPE with declarations; .NET writes one with an empty subset, `"…ncip_v1_0.dtd"[]>`, which declares nothing."""
+"""Matches a DOCTYPE with declarations. .NET writes an empty internal subset, `"…ncip_v1_0.dtd"[]>`, which is allowed."""
 PARSER: Final = etree.XMLParser(
     encoding="utf-8", resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True, remove_pis=True
-)  # huge_tree stays off: libxml2's own bounds on depth and amplification hold
+)  # huge_tree stays off, so that libxml2's own limits on depth and amplification apply
 
 
 class TooLarge(BadDocument):
-    """A document that was refused before parsing, since it exceeds a limit."""
+    """A document that exceeds a limit. It was rejected before parsing."""
 
 
 class Notes(dict[str, None]):
-    """Tolerances used, in order, each once; limited in number and length, so that no document fills the log."""
+    """Tolerances used, in order and without duplicates. Limited in number and length, so that no document fills the log."""
 
     def add(self, note: str) -> None:
-        """Add a note, cut to 200 characters; ignored once there are NOTES of them."""
+        """Add a note, truncated to 200 characters. Ignore it if there are NOTES notes already."""
         if len(self) < NOTES:
             self[note[:200]] = None
 
 
 def decode_body(body: bytes, charset: str | None, notes: Notes) -> str:
-    """Decode a document to text, without padding such as BOM, NUL and ^D. `charset` is the one that HTTP names."""
-    # libxml2 refuses a blank before the XML declaration and a ^D or NUL behind the end; both arrive from real peers.
+    """Decode a document to text, without padding such as BOM, NUL and ^D. `charset` is the charset in the HTTP header."""
+    # libxml2 rejects a blank before the XML declaration, and a ^D or NUL after the end. Real peers send both.
     try:
         text = body.decode(_choose_charset(body, charset)).strip("\ufeff\0\x04 \t\r\n")
     except UnicodeDecodeError as error:
@@ -133,9 +138,10 @@ def decode_body(body: bytes, charset: str | None, notes: Notes) -> str:
 
 
 def parse_xml(text: str, limits: DocumentLimits = REPLY) -> etree._Element:
-    """Parse a text to a tree. No resource is fetched, no entity is resolved, and a DOCTYPE with declarations is refused.
+    """Parse text to a tree, without fetching resources or resolving entities.
 
-    Raises TooLarge, before parsing, for a text that exceeds the `limits`.
+    Raises TooLarge, before parsing, for a text that exceeds the `limits`, and BadDocument for a DOCTYPE with declarations and
+    for text that is not well-formed.
     """
     document = text.encode()
     if why := find_exceeded_limit(document, limits):
@@ -145,19 +151,19 @@ def parse_xml(text: str, limits: DocumentLimits = REPLY) -> etree._Element:
     try:
         return etree.fromstring(document, PARSER)
     except etree.XMLSyntaxError as error:
-        raise BadDocument(SYNTAX, describe_syntax_error(error)) from None  # the first error quotes the document
+        raise BadDocument(SYNTAX, describe_syntax_error(error)) from None  # libxml2's own message quotes the document
 
 
 def describe_syntax_error(error: etree.XMLSyntaxError) -> str:
-    """Describe a syntax error by type and position, without libxml2's own text, which may quote a secret or a name."""
+    """Describe a syntax error by type and position. libxml2's own message may quote secrets or names."""
     line, column = error.position
     last = error.error_log.last_error
     return f"not well-formed: {last.type_name if last else 'error'} ({error.code}) in line {line}, column {column}"
 
 
 def check_tree(root: etree._Element, text: str, limits: DocumentLimits = REPLY) -> None:
-    """Refuse a tree that is too deep or too large, or holds an entity or a text that may not enter. `text` is its document."""
-    # The document was counted before it was parsed. Without references its texts have no other characters than it has.
+    """Raise BadDocument for a tree with entities, forbidden characters or too many levels. `text` is its source."""
+    # The limits were checked before parsing. Without references, the tree has no characters that are not in `text`.
     if "&" not in text and not fault_of_text(text, lines=True):
         return
     # The parser leaves entities unresolved; without this check their text would be lost silently.
@@ -177,12 +183,12 @@ def check_tree(root: etree._Element, text: str, limits: DocumentLimits = REPLY) 
 
 
 def read_header(root: etree._Element) -> Header:
-    """Read the sender and the addressee of a document of any version. "" if not found."""
+    """Read the sender and the addressee of a document of any version. "" if not found there."""
     return Header(_find_agency(root, "FromAgencyId"), _find_agency(root, "ToAgencyId"))
 
 
 def read_attribute(node: etree._Element, name: str) -> str:
-    """Return an attribute by its local name. "" when it is absent."""
+    """Return the value of an attribute by its local name, or ""."""
     return next((str(value) for key, value in node.items() if local_name(key) == name), "")
 
 
@@ -192,17 +198,17 @@ def local_name(name: object) -> str:
 
 
 def without_control_characters(text: str) -> str:
-    """Replace every character that no document may have by a blank."""
+    """Replace characters that are forbidden in documents with blanks."""
     return text if text.isprintable() else without_faults(text)
 
 
 def serialize_foreign(node: etree._Element) -> str:
-    """Serialize an element of another vocabulary with only the namespaces that it uses, so that its context does not matter."""
+    """Serialize an element of another vocabulary with all namespaces that it uses, so that it can be embedded elsewhere."""
     alone = copy.deepcopy(node)
     ours = etree.Element(f"{{{NISO}}}Ext", nsmap={"ns1": NISO})
-    ours.append(alone)  # from here on NCIP's own namespace has the prefix that we write
+    ours.append(alone)  # gives NCIP's namespace the prefix that we write
     ours.remove(alone)
-    etree.cleanup_namespaces(alone, keep_ns_prefixes=["xsi", "xs", "xsd"])  # those may be used inside a value
+    etree.cleanup_namespaces(alone, keep_ns_prefixes=["xsi", "xs", "xsd"])  # values may use these prefixes
     return etree.tostring(alone, encoding="unicode", with_tail=False)
 
 
@@ -221,15 +227,12 @@ def _choose_charset(body: bytes, charset: str | None) -> str:
 
 
 def _find_agency(root: etree._Element, side: str) -> str:
-    """Find the first agency named inside an element `side`.
-
-    Each node is visited once, however deeply such elements are nested.
-    """
+    """Find the first agency inside an element `side`. Visits each node once, even if such elements are nested."""
     waiting: list[tuple[etree._Element, bool]] = [(root, False)]
     while waiting:
         node, inside = waiting.pop()
         name = local_name(node.tag)
-        # NCIP 1 has UniqueAgencyId with Scheme and Value.
+        # In NCIP 1, the agency is the Value in a UniqueAgencyId.
         if inside and name in ("AgencyId", "Value") and (text := (node.text or "").strip()):
             return text[:200]
         waiting.extend((child, inside or name == side) for child in reversed(node))

@@ -1,1 +1,1 @@
-"""Tables of the protocol that a librarian can check: flows, documents, problems, status words, systems."""
+"""NCIP tables that a librarian can check: flows, notifications, problems, status words, partner systems."""

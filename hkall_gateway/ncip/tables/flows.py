@@ -1,8 +1,9 @@
-"""The documents of each flow: four tables, one a flow. A notification without a document in a flow counts as delivered.
+"""The documents that each flow sends for a notification: one table per flow.
 
-A broker gets commands but no notifications, since it tracks the request itself. Only OpenRS is notified of a book's progress,
-by the events that it understands. INN-Reach's central mirrors its events to us and gets no notifications; but a library that
-we reach by the INN-Reach flow is asked by the event that it knows. Source: reference 6.1, 6.3; dcb-service for OpenRS.
+A notification without a document in the partner's flow counts as delivered. Brokers get commands but no notifications, since
+they track requests themselves. Only OpenRS is notified of the progress of an item. INN-Reach's central server gets no
+notifications, since it mirrors its own events to us. In the INN-Reach flow, requests to libraries are sent as NCIP 1.0 events.
+Source: reference 6.1, 6.3; dcb-service for OpenRS.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ from hkall_gateway.rules.messages.outbox_messages import PartnerMessage
 from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import Position
 
-# ---- The words for the status of a request: NISO's list, and the labels of the patron's record that this consortium shows.
+# ---- Words for the status of a request: NISO's list, and the labels that this consortium shows in the patron's record.
 
 
 P = Position
 IN_PROCESS: Final = "In Process"
 LABELS_SCHEME: Final = "urn:x-hkall:requeststatustype"
-"""The Scheme of the record's own words: HKALL REQUESTD, TRANSFERRED, HKALL RECVD."""
+"""The Scheme of the consortium's labels (HKALL REQUESTD, TRANSFERRED, HKALL RECVD)."""
 
 # fmt: off
 STATUS: Final[Mapping[Position, str]] = MappingProxyType({
@@ -51,21 +52,21 @@ STATUS: Final[Mapping[Position, str]] = MappingProxyType({
     P.CANCELLED: "Expired",
     P.WITHDRAWN: "Expired",
 })
-"""A request's RequestStatusType by its position; IN_PROCESS everywhere else. Source: NCIP v1 schemes, requeststatustype."""
+"""Position -> RequestStatusType. Other positions are written as IN_PROCESS. Source: NCIP v1 schemes, requeststatustype."""
 # fmt: on
 UNCOLLECTED: Final = "Expired"
 
 
 def status_of(position: Position, *, uncollected: bool = False) -> str:
-    """Return NISO's word for a position. `uncollected`: the book is on the hold shelf, and its last day there is over (R14)."""
+    """Return NISO's word for a position. `uncollected`: the last day for pickup from the hold shelf has passed (R14)."""
     return UNCOLLECTED if uncollected else STATUS.get(position, IN_PROCESS)
 
 
 def request_status(position: Position, label: str, *, as_label: bool, uncollected: bool = False) -> Fields:
-    """Make the RequestStatusType with NISO's word, and the record's `label` beside it, as Ext/RequestStatusType.
+    """Make the RequestStatusType with NISO's word, and an Ext/RequestStatusType with the `label` of the patron's record.
 
-    `as_label`: the caller wants the label in RequestStatusType itself. An Ext takes declared elements only (xs:any is
-    strict), so the label has the name of the element that it belongs to. Source: HKALL rules R35.
+    With `as_label`, the RequestStatusType itself has the label. The element in the Ext has the same name because an Ext
+    allows only declared elements (xs:any is strict). Source: HKALL rules R35.
     """
     if not label:
         return {"RequestStatusType": status_of(position, uncollected=uncollected)}
@@ -75,11 +76,11 @@ def request_status(position: Position, label: str, *, as_label: bool, uncollecte
     return {"RequestStatusType": status_of(position, uncollected=uncollected), "Ext": {"RequestStatusType": word}}
 
 
-# ---- a broker: commands, in the words of its kind
+# ---- Brokers: commands.
 
 
 def page(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
-    """Ask the system behind the broker to put the item on its pull list. None for a request that came from the broker."""
+    """Request that the lending system puts the item on its pull list. None if the broker itself placed the request."""
     if is_placed_by_partner(message, agency):
         return None
     request = request_item(message, partner, agency)
@@ -88,7 +89,7 @@ def page(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage 
 
 
 def unpage(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
-    """Cancel the paging of the item."""
+    """Cancel the paging of the item. None if the broker itself placed the request."""
     return None if is_placed_by_partner(message, agency) else cancel_request_item(message, partner, agency)
 
 
@@ -104,11 +105,11 @@ def cancel_recall_item(message: PartnerMessage, partner: Partner, agency: str) -
     return NcipMessage("CancelRecallItem", item_recall_cancelled(message, partner, agency).fields)
 
 
-# ---- INN-Reach: the events of NCIP 1.0
+# ---- INN-Reach: events of NCIP 1.0.
 
 
 def item_requested(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage | None:
-    """Ask the owner to put the item aside, which NCIP 1.0 names by its barcode alone."""
+    """Request that the owner puts the item aside. NCIP 1.0 identifies the item only by its barcode."""
     if is_placed_by_partner(message, agency):
         return None
     request = request_item(message, partner, agency)
@@ -131,11 +132,11 @@ def request_withdrawn(message: PartnerMessage, partner: Partner, agency: str) ->
 
 
 def is_placed_by_partner(message: PartnerMessage, agency: str) -> bool:
-    """Whether the partner itself placed the request, under a number of its own, so that it need not be asked."""
+    """Whether the partner itself placed the request (under its own number), so that we need not send it one."""
     return message.wire_agency != agency
 
 
-# ---- OpenRS: it sends commands to both libraries and receives the events of both
+# ---- OpenRS: sends commands to both libraries, and gets notifications from both.
 
 
 def cancelled_there(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
@@ -178,4 +179,4 @@ OPENRS: Final[Mapping[Notification, Document]] = MappingProxyType({
 FLOWS: Final[Mapping[str, Mapping[Notification, Document]]] = MappingProxyType(
     {"direct": DOCUMENTS, "broker": BROKER, "innreach": INNREACH, "openrs": OPENRS}
 )
-"""The documents of each flow that a dialect may name."""
+"""Flow of a dialect -> its documents."""

@@ -1,4 +1,4 @@
-"""The NCIP message for each notification to a partner: one function and one row for each kind of notification."""
+"""Makes the NCIP message for each kind of notification to a partner: one function and one table row per kind."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import ItemKey
 
 Document = Callable[[PartnerMessage, Partner, str], NcipMessage | None]
-"""(notification, partner, our agency) -> the message without its header; None if the flow has no message for it."""
+"""(notification, partner, our agency) -> the message without header. None if the flow sends no message."""
 
 BARCODE: Final = "Barcode"
-"""The ItemIdentifierType of a barcode, where a partner's row names no other."""
+"""Default ItemIdentifierType of a barcode."""
 
 CATALOGUE: Final = "HKALL"
-"""The AgencyId of the union catalogue's own record numbers."""
+"""The AgencyId for record numbers of the union catalogue."""
 
 LOAN: Final = "Loan"
 """The default RequestType of our requests."""
 
 NameOrder = Literal["", "surname_first", "given_first"]
-"""Which part of a name without a comma is the surname; "" for a name that cannot be divided."""
+"""Which part of a name without a comma is the surname. "" leaves such names undivided."""
 
 INSTITUTION: Final = "{}-INST"
-"""The card on which a library borrows from another, where its row names none; the lender never learns the patron."""
+"""Default card number on which a library borrows from another. The lender does not learn who the patron is."""
 
 
 def request_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """Ask the lender for the item that was chosen, or for any item of the title where none was."""
+    """Request the chosen item from the lender, or any item of the title if none was chosen."""
     record = record_id(message.bib_id, message.local_bib_id, partner)
     holdings: Fields = {"HoldingsInformation": {"UnstructuredHoldingsData": message.volume}}
     volume: Fields = {"ItemDescription": holdings} if message.volume else {}
@@ -54,7 +54,7 @@ def request_item(message: PartnerMessage, partner: Partner, agency: str) -> Ncip
 
 
 def cancel_request_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """Cancel the request, for the patron or for us."""
+    """Cancel our request at the lender."""
     borrower = _make_borrower(message, partner, agency)
     return _make_message(
         "CancelRequestItem", UserId=borrower, RequestId=theirs_or_ours(message), RequestType=partner.request_type or LOAN
@@ -62,14 +62,14 @@ def cancel_request_item(message: PartnerMessage, partner: Partner, agency: str) 
 
 
 def item_received(message: PartnerMessage, _partner: Partner, _agency: str) -> NcipMessage:
-    """Report that the item has arrived here: borrowed from the partner, or our own on its return."""
+    """Report that the item has arrived here: the lender's item for our patron, or our own item on its return."""
     return _make_message(
         "ItemReceived", **_item_fields(message), RequestId=_our_request_id(message), DateReceived=utc(message.at)
     )
 
 
 def item_checked_out(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """Report that our patron has borrowed the item, until the due date."""
+    """Report that our patron has borrowed the item, with the due date."""
     borrower = _make_borrower(message, partner, agency)
     return _make_message(
         "ItemCheckedOut", UserId=borrower, **_item_fields(message), RequestId=_our_request_id(message), **_due_fields(message)
@@ -82,7 +82,7 @@ def item_renewed(message: PartnerMessage, _partner: Partner, _agency: str) -> Nc
 
 
 def renew_item(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """Ask the lender to renew the loan of our patron."""
+    """Request a renewal of our patron's loan from the lender."""
     desired = utc(dates.end_of(message.due)) if message.due else ""
     return _make_message(
         "RenewItem", UserId=_make_borrower(message, partner, agency), **_item_fields(message), DesiredDateDue=desired
@@ -95,7 +95,7 @@ def item_sent_home(message: PartnerMessage, partner: Partner, _agency: str) -> N
 
 
 def item_claimed(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """Report that our patron claims to have returned the item, so that the lender checks its shelf too."""
+    """Report that our patron claims to have returned the item, so that the lender searches its shelves too."""
     return _make_report(message, partner, agency, ItemReportedReturned={"DateReportedReturned": utc(message.at)})
 
 
@@ -111,7 +111,7 @@ def item_shipped(message: PartnerMessage, partner: Partner, _agency: str) -> Nci
 
 
 def item_request_cancelled(message: PartnerMessage, partner: Partner, agency: str) -> NcipMessage:
-    """Decline the request. The CirculationStatus gives the reason, if it is one of the published ones (R37)."""
+    """Decline the request. The CirculationStatus encodes the reason, if it is a published reason (R37)."""
     borrower = user_id(agency, partner.institutional_card or INSTITUTION.format(partner.agency))
     row = LENDER_REASONS.get(message.reason)
     state: Fields = {"CirculationStatus": row.decline.status} if row and row.decline else {}
@@ -135,7 +135,7 @@ def item_recall_cancelled(message: PartnerMessage, _partner: Partner, _agency: s
 
 
 def nothing(_message: PartnerMessage, _partner: Partner, _agency: str) -> None:
-    """Return None. The row of a notification that the flow does not send."""
+    """Return None, for a notification that the flow does not send."""
 
 
 # fmt: off
@@ -147,7 +147,7 @@ DOCUMENTS: Final[Mapping[Notification, Document]] = MappingProxyType({
     Notification.TELL_LENDER_RENEWED:            item_renewed,
     Notification.ASK_LENDER_TO_RENEW:            renew_item,
     Notification.ASK_LENDER_LATER_DATE:          renew_item,
-    Notification.TELL_LENDER_RETURNED:           nothing,            # the way home says it
+    Notification.TELL_LENDER_RETURNED:           nothing,            # TELL_LENDER_ON_ITS_WAY follows
     Notification.TELL_LENDER_ON_ITS_WAY:         item_sent_home,
     Notification.TELL_LENDER_CLAIMED:            item_claimed,
     Notification.TELL_LENDER_LOST:               item_lost,
@@ -161,34 +161,34 @@ DOCUMENTS: Final[Mapping[Notification, Document]] = MappingProxyType({
 
 
 def user_id(agency: str, card: str) -> Fields:
-    """Make the UserId of a card of a library."""
+    """Make the UserId for a card of a library."""
     return {"AgencyId": agency, "UserIdentifierType": "Barcode Id", "UserIdentifierValue": card}
 
 
 def item_id(item: ItemKey) -> Fields:
-    """Make the ItemId of an item of a library."""
+    """Make the ItemId for an item."""
     return {"AgencyId": item.agency, "ItemIdentifierType": BARCODE, "ItemIdentifierValue": item.barcode}
 
 
 def request_id(agency: str, value: str) -> Fields:
-    """Make the RequestId with the number that `agency` gave a request."""
+    """Make the RequestId for the number `value` that `agency` assigned to a request."""
     return {"AgencyId": agency, "RequestIdentifierValue": value}
 
 
 def record_id(bib_id: str, local_bib_id: str, partner: Partner) -> Fields:
-    """Make the id of a title, by the partner's own number where we know it, else by the union catalogue's."""
+    """Make the record id of a title, with the partner's own number if we know it, else the union catalogue's."""
     if local_bib_id:
         return {"BibliographicRecordIdentifier": local_bib_id, "AgencyId": partner.agency}
     return {"BibliographicRecordIdentifier": bib_id, "AgencyId": CATALOGUE}
 
 
 def utc(when: datetime) -> str:
-    """Write an instant as xs:dateTime in UTC."""
+    """Format a time as xs:dateTime in UTC."""
     return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _make_message(service: str, **fields: Value) -> NcipMessage:
-    """Make a message with the given fields, without the empty ones."""
+    """Make a message with the non-empty fields."""
     return NcipMessage(service, _without_empty(**fields))
 
 
@@ -210,7 +210,7 @@ def _our_request_id(message: PartnerMessage) -> Fields:
 
 
 def theirs_or_ours(message: PartnerMessage) -> Fields:
-    """Make the RequestId with the lender's own number where it has one, else with ours."""
+    """Make the RequestId with the lender's own number for the request if it has one, else with ours."""
     agency, _, value = message.their_number.partition(":")
     return request_id(agency, value) if value else _our_request_id(message)
 
@@ -222,7 +222,7 @@ def _make_borrower(message: PartnerMessage, partner: Partner, agency: str) -> Fi
 
 
 def _describe_item(message: PartnerMessage, more: Fields) -> Fields:
-    """ItemOptionalFields: the known description of the copy, with `more`. iNCIPit and lib-ncip-client read it there."""
+    """Make ItemOptionalFields with a description of the item (which iNCIPit and lib-ncip-client use) and with `more`."""
     title = _without_empty(Author=message.author, Title=message.title)
     about = _without_empty(CallNumber=message.call_number, **more.get("ItemDescription", {}))  # type: ignore[arg-type]  # a structure
     return {**more, **_without_empty(BibliographicDescription=title, ItemDescription=about)}

@@ -1,6 +1,6 @@
-"""Two tables: our refusal reasons as NCIP problems, and the meanings of peers' problems.
+"""Two tables: the NCIP problem for each of our refusal reasons, and the meanings of problems that peers send.
 
-Source: NISO Z39.83-1-2012, processing errors per service and messaging errors; what initiators and responders really send.
+Source: NISO Z39.83-1-2012, processing errors per service and messaging errors; observed messages of initiators and responders.
 """
 
 from __future__ import annotations
@@ -42,9 +42,14 @@ GENERAL: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ProblemRow:
-    """One reason: its problem type where no service has its own, the element at fault, and a sentence with {blanks}.
+    """The NCIP problem for one refusal reason.
 
-    `services`: service -> the type that the service's own list has for it.
+    Attributes:
+        why: The reason.
+        problem: Default ProblemType.
+        element: The element at fault.
+        sentence: Template of the ProblemDetail with {placeholders}.
+        services: Service -> ProblemType to use in replies to this service.
     """
 
     why: Reason
@@ -97,7 +102,7 @@ VALUE_AT: Final[Mapping[str, str]] = MappingProxyType(
         "ToAgencyId": "InitiationHeader/ToAgencyId/AgencyId",
     }
 )
-"""Element at fault -> path of its value; an element without a row is its own value."""
+"""Element at fault -> path of its value. Other elements contain their value directly."""
 
 # fmt: off
 ROWS: Final = (
@@ -181,9 +186,9 @@ PROBLEMS: Final[Mapping[Reason, ProblemRow]] = MappingProxyType({row.why: row fo
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A Problem to be written: its type, a text for people, and the path and the value of the element at fault.
+    """A Problem to write: its type, an explanation for people, and the path and value of the element at fault.
 
-    `challenge` are WWW-Authenticate headers: over HTTP the answer then has the status 401.
+    If `challenge` has WWW-Authenticate headers, the HTTP response gets the status 401.
     """
 
     problem: str
@@ -195,7 +200,7 @@ class Problem:
 
 
 def make_problem(why: Reason, service: str, detail: Mapping[str, object]) -> Problem:
-    """Make the Problem for a refusal of `service`. `detail` fills the blanks of the sentence."""
+    """Make the Problem for a refusal in reply to `service`. `detail` has the values for the placeholders of the sentence."""
     row = PROBLEMS[why]
     rule = why.rule
     sentence = row.sentence.format_map(_Blanks(detail))
@@ -204,14 +209,14 @@ def make_problem(why: Reason, service: str, detail: Mapping[str, object]) -> Pro
 
 
 def find_scheme(problem: str, service: str) -> str:
-    """Return the scheme of `problem` in a reply to `service`. Source: ncip v1 schemes, processingerrortype."""
+    """Return the scheme URL of a problem type in a reply to `service`. Source: NCIP v1 schemes, processingerrortype."""
     if problem in MESSAGING:
         return MESSAGING_SCHEME
     return GENERAL_SCHEME if problem in GENERAL else f"{_ERRORS}{service.lower()}processingerror.scm"
 
 
 class _Blanks(dict[str, str]):
-    """The values of a sentence's blanks. A missing value is an ellipsis, never an error."""
+    """The values for the placeholders of a sentence. A missing value is replaced by an ellipsis, not an error."""
 
     def __init__(self, detail: Mapping[str, object]) -> None:
         super().__init__({k: v.isoformat() if isinstance(v, date) else str(v) for k, v in detail.items()})
@@ -220,15 +225,15 @@ class _Blanks(dict[str, str]):
         return "…"
 
 
-# ---- the meanings of peers' problems
+# ---- The meanings of problems that peers send.
 
-# "already": the peer is in the wanted state; done. "later": the same document may succeed. "refused": it never will.
-# "fault": the problem is about our agency, our version or the service, and not about the book: the connection is wrong, an
-# operator must correct a configuration, and the document is kept until then. A row with a service takes precedence over the
-# row of the type alone. A type without a row is a final refusal: sent again it would be answered the same, and delay the
-# messages queued after it.
+# "already": the peer is in the wanted state, so the message counts as delivered. "later": the same document may succeed later.
+# "refused": it will never succeed. "fault": the problem is about our agency, our version or the service, not about the item.
+# An administrator must correct the configuration, and the document waits until then. A row with a service takes precedence over
+# a row without one. A type without a row is a final refusal: sending the document again would give the same reply, and delay
+# the messages queued behind it.
 ASKING: Final = ("RequestItem", "CancelRequestItem", "RenewItem")
-"""Commands: the position of our request depends on the reply."""
+"""Commands whose reply determines the position of our request."""
 _NO_SUCH_SERVICE: Final = (UNSUPPORTED_SERVICE, UNKNOWN_SERVICE, UNAUTHORIZED_SERVICE)
 NOT_UNDERSTOOD: Final = (
     *(*_NO_SUCH_SERVICE, "Unauthorized Service For System"),
@@ -241,18 +246,18 @@ _FOREIGN_ROWS: Final[tuple[tuple[str, str, Meaning], ...]] = (
     (TRY_LATER,                                                   "",                     "later"),
     ("Patron Record is Busy",                                     "",                     "later"),  # Relais
     ("",                                                          "",                     "later"),  # mod-ncip's last resort
-    # Our identity: the peer accepts no document of ours.
+    # Our identity is wrong, so the peer rejects all our documents.
     *((problem, "", "fault") for problem in (AUTHENTICATION_FAILED, "System Authentication Failed", UNKNOWN_AGENCY)),
     *((problem, "", "fault") for problem in ("Unknown System", "Unsupported Version", "Unknown Version")),
     ("Unknown partner",                                           "",                     "fault"),  # Alma
-    # Our rights and the form of the document: for a command this is a fault, not a refusal; for a notification a refusal.
+    # Missing rights or an unsupported document are a fault in reply to a command, but a refusal in reply to a notification.
     *((problem, asked, "fault") for asked in ASKING for problem in NOT_UNDERSTOOD),
-    # The first of two identical documents has arrived, only its reply was lost.
+    # An earlier copy of the document has arrived, and its reply was lost.
     ("Duplicate Request",                                         "RequestItem",          "already"),
     ("Request Already Processed",                                 "",                     "already"),
-    # In reply to a cancellation it may mean "it is on its way": the request waits for the next event.
+    # In reply to a cancellation this may mean that the item has been shipped. The request waits for the next event.
     ("Request Already Processed",                                 "CancelRequestItem",    "refused"),
-    # mod-rs, VDX and Relais take these for "is back already"; to a report of ours they say that the loan is closed.
+    # mod-rs, VDX and Relais send these for an item that is back already, so that our notification is no longer needed.
     *((_NOT_LENT, reported, "already") for reported in ("ItemReceived", "ItemShipped", "ItemCheckedOut")),
     *((problem, reported, "already") for problem in ("Not On Loan", "9022") for reported in ("ItemReceived", "ItemShipped")),
     ("Unknown Item",                                              "ItemReceived",         "already"),
@@ -260,10 +265,10 @@ _FOREIGN_ROWS: Final[tuple[tuple[str, str, Meaning], ...]] = (
     *((problem, "CirculationStatusChangeReported", "already") for problem in (_NOT_LENT, "Unknown Item")),
     ("Unknown Request",                                           "ItemRequestCancelled", "already"),
     ("Duplicate Item",                                            "",                     "already"),
-    # A peer that does not support ItemRenewed does not undo the renewal. One that does not support ItemCheckedOut does not
-    # need it: it knows that we have its copy.
+    # A renewal stays valid if the peer does not support ItemRenewed. A peer that does not support ItemCheckedOut knows anyway
+    # that we have its item.
     *((no, told, "already") for told in ("ItemRenewed", "ItemCheckedOut") for no in _NO_SUCH_SERVICE),
-    # Koha's own type for a hold of another patron.
+    # Koha's own problem type for an item with another patron's hold.
     ("Check Out Not Allowed - Item Has Outstanding Requests",     "",                     "refused"),
 )
 # fmt: on
@@ -283,11 +288,11 @@ _SPELLED: Final[Mapping[str, str]] = MappingProxyType(
 
 
 Meanings = tuple[tuple[str, Meaning], ...]
-"""A partner's own texts and their meanings: a ProblemType, or a part of a ProblemDetail or ProblemValue."""
+"""(text, meaning) pairs for one partner. The text is a ProblemType, or part of a ProblemDetail or ProblemValue."""
 
 
 def find_own_meaning(problem: NcipMessage, own: Meanings) -> Meaning | None:
-    """Return the meaning of a Problem by the partner's own texts. The detail takes precedence over the type."""
+    """Return the meaning of a Problem by the partner's own texts, or None. The detail takes precedence over the type."""
     kind, *details = (problem.text(name).casefold() for name in ("ProblemType", "ProblemDetail", "ProblemValue"))
     in_detail = (meant for words, meant in own if any(words.casefold() in text for text in details))
     of_its_kind = (meant for words, meant in own if words.casefold() == kind)
@@ -295,12 +300,12 @@ def find_own_meaning(problem: NcipMessage, own: Meanings) -> Meaning | None:
 
 
 def find_meaning(problem: str, service: str) -> Meaning:
-    """Return the meaning of a peer's problem type in reply to our `service`. Its scheme and case are ignored."""
+    """Return the meaning of a peer's problem type in reply to our `service`. Ignores scheme and case."""
     folded = " ".join(problem.split()).casefold()
     return FOREIGN.get((folded, service)) or FOREIGN.get((folded, "")) or "refused"
 
 
 def spell_problem(problem: str) -> str:
-    """Return a peer's problem type as the standard spells it, or as it came where the standard does not have it."""
+    """Return a problem type as spelt in the standard, or as received if the standard does not have it."""
     text = " ".join(problem.split())
     return _SPELLED.get(text.casefold(), text)

@@ -1,7 +1,7 @@
-"""The supported partner systems: one row for each product, by the name that `system = "…"` in gateway.toml uses.
+"""The supported systems: one row per product, by the name for `system = "…"` in gateway.toml.
 
-A row has the defaults for a `[[partners]]`, `[[clients]]` or `[ils]` row of that system, in the keys of the configuration.
-Keys in the file itself take precedence. docs/generate/systems_page.py has what is known about each.
+A row has default values for the keys of a `[[partners]]`, `[[clients]]` or `[ils]` table of that system. Keys in gateway.toml
+take precedence. docs/generate/systems_page.py describes each system.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from types import MappingProxyType
 from typing import Final
 
 Keys = Mapping[str, object]
-"""Keys of one table of gateway.toml, and their defaults for a system."""
+"""Key of a table in gateway.toml -> default value for a system."""
 
 
 class SystemRole(StrEnum):
-    """The role of a system for this gateway: the table of gateway.toml that names it."""
+    """The role of a system, by the name of its table in gateway.toml."""
 
     PARTNER = "partners"
     CLIENT = "clients"
@@ -26,10 +26,7 @@ class SystemRole(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One system product.
-
-    `partners`, `clients`, `ils`: the defaults of a row of that table. None if the system is never used so.
-    """
+    """One product. `partners`, `clients` and `ils` have defaults for these tables; None if the product never has that role."""
 
     name: str
     title: str
@@ -38,16 +35,16 @@ class System:
     ils: Keys | None = None
 
     def defaults(self, use: SystemRole) -> Keys | None:
-        """Return the defaults of a row of a table. None if the system is never used so."""
+        """Return the defaults for a role. None if the product never has that role."""
         return {SystemRole.PARTNER: self.partners, SystemRole.CLIENT: self.clients, SystemRole.ILS: self.ils}[use]
 
 
 _KOHA: Final[Keys] = MappingProxyType({"dialect": "koha", "problems": {"Unknown User": "fault"}})
-"""Koha places the hold for our institutional user; if it does not know that user, no request of ours can succeed."""
+"""Koha places holds for our institutional user. If it does not know that user, none of our requests can succeed."""
 _KOHA_ILS: Final[Keys] = MappingProxyType(
     {"ncip_dialect": "koha", "unknown_user": ("Unkown User", "Unknown User"), "tells_loans": False}
 )
-"""Its LookupUserResponse spells the type so."""
+"""Koha's LookupUserResponse misspells the ProblemType as "Unkown User"."""
 
 # fmt: off
 _ROWS: Final = (
@@ -141,5 +138,5 @@ SYSTEMS: Final[Mapping[str, System]] = MappingProxyType({row.name: row for row i
 
 
 def names(use: SystemRole) -> list[str]:
-    """Return the systems that a table may name."""
+    """Return the names of the systems that can have a role."""
     return [row.name for row in SYSTEMS.values() if row.defaults(use) is not None]

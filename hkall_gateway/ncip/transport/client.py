@@ -1,4 +1,4 @@
-"""The NCIP initiator: writes a document for a partner, posts it, and turns the reply into a result."""
+"""The NCIP initiator: writes a document for a partner, posts it, and converts the reply to a result."""
 
 from __future__ import annotations
 
@@ -39,27 +39,31 @@ from hkall_gateway.rules.vocabulary import Holding, ItemKey
 __all__ = ["DOCUMENTS", "AgentPost", "HttpReply", "NcipClient", "NoReply", "NotSent", "Post", "make_document", "read_result"]
 
 HIDDEN: Final = "•"
-"""Stands for a secret where a person sees a document."""
+"""Replaces the secret in documents shown to people."""
 BUSY: Final = frozenset({429, 503})
-"""Statuses that say "not now": too many questions, a server that is not ready. Not 502 and 504, with which something in front
-of a peer says that it lost the peer's answer: the action may have been done."""
-
+"""HTTP statuses that ask us to try later. 502 and 504 are excluded, since a proxy sends them if it loses the peer's reply, and
+the peer may have performed the action."""
 
 NOT_BELIEVED: Final = frozenset({401, 403})
-"""Statuses that reject our credentials, whatever the body says: no action was done, and an operator must correct them."""
+"""HTTP statuses that reject our credentials, whatever the body: no action was performed; an administrator must fix them."""
 
 UNKNOWN_THERE: Final = DeliveryResult(DeliveryKind.REFUSED, "Unknown Request")
-"""The assumed answer of a partner that does not support LookupRequest."""
+"""The assumed result of LookupRequest for partners that do not support it."""
 
 GARBLED: Final = frozenset({PROTOCOL_ERROR, SYNTAX_ERROR})
-"""Problem types of a peer that could not read a document."""
+"""Problem types that say that the peer could not read our document."""
 
 
 class NcipClient:
-    """Sends messages to partners. `secrets` is the FromAgencyAuthentication that each of them expects of us, by agency.
+    """Sends messages to partners.
 
-    `posts` are the transports to partners that authenticate us by the HTTP request, by agency. `post` is the transport to all
-    others. `on_exchange` is called with every exchange, timed by the clock `seconds`.
+    Args:
+        post: Transport to partners without an entry in `posts`.
+        agency: Our AgencyId.
+        secrets: AgencyId -> the FromAgencyAuthentication that the partner expects.
+        on_exchange: Called after every exchange.
+        seconds: Clock to time exchanges.
+        posts: AgencyId -> transport to a partner that authenticates us by an HTTP header.
     """
 
     def __init__(
@@ -80,10 +84,13 @@ class NcipClient:
     ) -> DeliveryResult:
         """Send one message to one partner, once. Failures of the partner or the network are results, never exceptions.
 
-        `look_for`: before a request, look up whether the partner has a copy with one of these statuses, and send the request
-        only if it has or if the look-up gives no usable result (R7). Skipped if `unsure`: the copy may be on hold for us.
-        `unsure`: an earlier attempt may have arrived. A partner that supports LookupRequest is asked first whether it knows the
-        request, which is sent again only if not; any other partner gets the same document under the same RequestId.
+        Args:
+            notification: The message.
+            partner: The partner.
+            unsure: Whether an earlier attempt may have arrived. If the partner supports LookupRequest, the request is sent
+                again only if the partner does not know it; else the same document is sent again.
+            look_for: Status words of available items. Unless `unsure`, look up the partner's items before sending a request,
+                and do not send it if no item is available (R7). An unusable reply to the look-up does not prevent sending.
         """
         if not partner.url:
             return DeliveryResult(DeliveryKind.REFUSED, UNKNOWN_AGENCY, f"{partner.agency} has no url", untold=True)
@@ -97,7 +104,6 @@ class NcipClient:
             return await self._send(message, partner) if known.kind == DeliveryKind.REFUSED else known
         if not look_for:
             return await self._send(message, partner)
-        # The lender's copies are looked up by LookupItemSet, or by LookupItem where its row says so.
         question, look = shelves.make_shelf_lookup(notification, partner), shelves.UNSEEN
         reply = await self.ask(question.service, question.fields, partner) if question else None
         if reply is not None:
@@ -112,10 +118,9 @@ class NcipClient:
     async def statuses(
         self, partner: Partner, bib_id: str, copies: Sequence[Holding], listed: Collection[str] = ()
     ) -> Mapping[str, str] | None:
-        """Return the CirculationStatus of a partner's items of a title by barcode. None without a usable reply.
+        """Return barcode -> CirculationStatus of a partner's items of a title. None without a usable reply.
 
-        Several look-ups are sent one after another. The first without a reply ends them.
-        `listed`: the words that the policy knows beside the table's.
+        Look-ups are sent one after the other, until one fails. `listed` has the additional status words of the policy.
         """
         found: dict[str, str] = {}
         for question in shelves.make_title_lookups(bib_id, copies, partner):
@@ -128,7 +133,7 @@ class NcipClient:
         return found
 
     async def look_up(self, notification: PartnerMessage, partner: Partner) -> DeliveryResult:
-        """Ask whether the partner knows the request: "already" if so, "refused" if not or if it cannot say, else its answer."""
+        """Look up a request at the partner. Return "already" if the partner knows it, "refused" if not, else the failure."""
         query = NcipMessage("LookupRequest", {**self._make_header(partner), "RequestId": theirs_or_ours(notification)})
         found = await self._send(query, partner)
         if found.kind != DeliveryKind.ACCEPTED:
@@ -136,7 +141,7 @@ class NcipClient:
         return replace(found, kind=DeliveryKind.ALREADY, detail="LookupRequest: known")
 
     async def ask(self, service: str, fields: Fields, partner: Partner) -> NcipMessage | None:
-        """Send a look-up and return the partner's reply. None without a readable reply."""
+        """Send a look-up and return the reply. None if there is no readable reply."""
         try:
             query = NcipMessage(service, {**self._make_header(partner), **_with_item_id_type(fields, partner)})
             _, reply = await self._exchange(query, partner)
@@ -157,7 +162,7 @@ class NcipClient:
         return read_result(message, posted, reply, partner.problems)
 
     async def _exchange(self, message: NcipMessage, partner: Partner) -> tuple[HttpReply, NcipMessage | BadDocument]:
-        """Send a message. Return the HTTP response and the message read from it. Raises NotSent and NoReply."""
+        """Send a message. Return the HTTP response and the decoded reply. Raises NotSent and NoReply."""
         began, names = self._seconds(), (partner.agency, message.service)
         try:
             post = self._posts.get(partner.agency, self._post)
@@ -171,7 +176,7 @@ class NcipClient:
 
 
 def make_document(notification: PartnerMessage, partner: Partner, agency: str, secret: str) -> NcipMessage | None:
-    """Make the message for `notification`, with its header. None if the partner's flow has no document for it."""
+    """Make the message for `notification`, with its header. None if the partner's flow sends no document."""
     row = FLOWS[DIALECTS[partner.dialect].flow].get(Notification(notification.send))
     message = row(notification, partner, agency) if row else None
     if message is None:
@@ -180,7 +185,7 @@ def make_document(notification: PartnerMessage, partner: Partner, agency: str, s
 
 
 def show_document(notification: PartnerMessage, partner: Partner, agency: str) -> str:
-    """Return the document as it would leave now, with a dot for its secret. "" if the flow has no document for it."""
+    """Return the document that would be sent now, with a dot in place of the secret. "" if the flow sends no document."""
     message = make_document(notification, partner, agency, HIDDEN)
     return encode(message, DIALECTS[partner.dialect]).decode() if message else ""
 
@@ -207,7 +212,7 @@ def make_header(partner: Partner, agency: str, secret: str) -> Fields:
 
 
 def read_reply(posted: HttpReply) -> NcipMessage | BadDocument:
-    """Read the message in a response, for every HTTP status, since peers send Problems with a 500."""
+    """Decode the message in a response. The HTTP status is ignored, since peers send Problems with status 500."""
     try:
         return decode(posted.body, charset(posted.content_type))
     except BadDocument as bad:
@@ -217,10 +222,7 @@ def read_reply(posted: HttpReply) -> NcipMessage | BadDocument:
 def read_result(
     request: NcipMessage, posted: HttpReply, reply: NcipMessage | BadDocument, own: Meanings = ()
 ) -> DeliveryResult:
-    """Make the result for the message `request`, from the HTTP response and the `reply` that was read from it.
-
-    `own`: the meanings of the partner's own problems.
-    """
+    """Make the result of sending `request` from the HTTP response and the decoded `reply`. `own`: see `Meanings`."""
     if posted.status in NOT_BELIEVED:
         words = "" if isinstance(reply, BadDocument) else reply.text("Problem/ProblemDetail")
         return DeliveryResult(DeliveryKind.FAULT, AUTHENTICATION_FAILED, f"HTTP {posted.status} {words}".strip()[:200])
@@ -230,7 +232,7 @@ def read_result(
             kind, status = DeliveryKind.LATER, f"HTTP {posted.status}"
         return DeliveryResult(kind, detail=status, retry_after_s=posted.retry_after_s)
     if reply.has("Problem"):
-        # The gravest Problem decides, in the order fault, later, refused, already.
+        # The most serious Problem decides, in the order fault, later, refused, already.
         found = {_read_meaning(problem, request.service, own): problem for problem in reversed(reply.each("Problem"))}
         gravest = next(kind for kind in ("fault", "later", "refused", "already") if kind in found)
         named, detail = found[gravest].text("ProblemType"), found[gravest].text("ProblemDetail")[:200]
@@ -249,10 +251,9 @@ def read_result(
 
 
 def _read_partner_number(request: NcipMessage, reply: NcipMessage) -> str:
-    """Return the partner's own RequestId in a reply, as AGENCY:VALUE. "" if the reply has ours or none.
+    """Return the partner's own RequestId in a reply, as AGENCY:VALUE. "" if the reply has our number or none.
 
-    A reply belongs to the request on its connection, also under another number: FOLIO (mod-ncip 1.17) and Koha's NCIPServer
-    number requests themselves, with or without an AgencyId, which is written as we write it.
+    FOLIO (mod-ncip 1.17) and Koha's NCIPServer reply with their own number for the request, with or without an AgencyId.
     """
     own, number = (m.text("RequestId/RequestIdentifierValue") for m in (request, reply))
     named, known = reply.text("RequestId/AgencyId"), request.text("InitiationHeader/ToAgencyId/AgencyId")
@@ -265,5 +266,5 @@ def _read_meaning(problem: NcipMessage, service: str, own: Meanings) -> Meaning:
     if own_meaning:
         return own_meaning
     named = problem.text("ProblemType")
-    # Our documents are well formed when they leave: one that arrives otherwise was garbled on the way and is sent again.
+    # We send well-formed documents. If the peer could not read one, it was garbled in transit, and we send it again.
     return "later" if spell_problem(named) in GARBLED else find_meaning(named, service)

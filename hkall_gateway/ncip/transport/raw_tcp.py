@@ -1,6 +1,6 @@
-"""NCIP 1 over raw TCP: documents on a connection without HTTP, each ended by its own closing tag, and answered in order.
+"""NCIP 1 over raw TCP: documents on a connection without HTTP, answered in order.
 
-Systems that use it (Aleph, Voyager) send no length and no terminator. A document ends with its root element.
+Systems that use it (Aleph, Voyager) send neither a length nor a terminator. A document ends with its root's closing tag.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from hkall_gateway.net.limits.timeout import message_deadline
 LOG = structlog.get_logger()
 
 MOST_WAITING: Final = 16
-"""Documents that may wait on one connection; above it, reading is paused until one is answered."""
+"""Maximum documents that may wait on one connection. While more are waiting, reading is paused."""
 FLOOD: Final = 64
-"""Waiting documents above which the connection is closed, once they are answered."""
+"""Number of waiting documents above which the connection is closed after they are answered."""
 AT_ONCE: Final = 4
-"""Documents of one connection that are answered in one reactor iteration."""
+"""Number of documents that one connection may have answered before other connections are served."""
 CLOSE_S: Final = 15.0
-"""Seconds that a peer has to read the written replies before the connection is aborted."""
+"""Time for a peer to read the last replies before the connection is aborted, in seconds."""
 END: Final = re.compile(rb"</(?:[\w.-]{1,40}:)?NCIP(?:Version)?Message\s{0,100}>")
 LONGEST_END: Final = 160
 BLANK: Final = b" \t\r\n\0\x04"
 
 
 class NcipConnection(Protocol):
-    """One connection: splits the bytes into documents, and answers them one after the other."""
+    """One connection: splits the received bytes into documents, and answers them one after the other."""
 
     transport: Transport  # type: ignore[assignment]  # to mypy zope's interfaces are no protocols
 
@@ -57,11 +57,11 @@ class NcipConnection(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether a document is being answered or waits."""
+        """Whether a document is waiting or being answered."""
         return self._busy or bool(self._waiting)
 
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's own name
-        """Take a seat, or abort the connection if there is none."""
+        """Take a connection slot, or abort the connection if none is free."""
         self._seat = self._factory.enter(self)
         if self._seat is None:
             self._last = True
@@ -71,7 +71,7 @@ class NcipConnection(Protocol):
         self._restart_idle_timer()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002, N802
-        """Drop the waiting documents, and leave the seat."""
+        """Drop the waiting documents, and free the connection slot."""
         self._cancel_timer()
         self._waiting.clear()
         if self._deadline is not None:
@@ -83,14 +83,14 @@ class NcipConnection(Protocol):
             self._factory.leave(self)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        """Cut the bytes into documents."""
+        """Split the received bytes into documents."""
         if self._last:
             return
         if not self._buffer:
             data = data.lstrip(BLANK)
             if not data:
                 return  # blanks do not reset the idle timeout
-            self._restart_idle_timer()  # a document begins; all of it must arrive within the idle timeout
+            self._restart_idle_timer()  # a document begins, and must be complete within the idle timeout
         self._buffer += data
         while not self._last and (document := self._cut_document()) is not None:
             self._restart_idle_timer()
@@ -106,7 +106,7 @@ class NcipConnection(Protocol):
             self._factory.bounds.bodies.reserve(self, len(self._buffer), self._drop_incomplete)
 
     def close(self) -> None:
-        """Accept no further document, and close the connection once the waiting ones are answered."""
+        """Stop accepting documents, and close the connection after answering the waiting documents."""
         self._last = True
         if not self.busy:
             self._hang_up()
@@ -130,7 +130,7 @@ class NcipConnection(Protocol):
         return message_deadline(self._factory.services.timeout, self.transport)
 
     def _cut_document(self) -> bytes | None:
-        """Cut the next complete document from the buffer. None until its end has arrived. No byte is searched twice."""
+        """Cut the next complete document from the buffer. None if it is incomplete. Does not search the same bytes twice."""
         found = END.search(self._buffer, max(0, self._seen - LONGEST_END))
         if found is None:
             self._seen = len(self._buffer)
@@ -142,13 +142,13 @@ class NcipConnection(Protocol):
         return document
 
     def _start_answering(self) -> None:
-        """Start answering the waiting documents, unless that is already running."""
+        """Start answering the waiting documents, unless already started."""
         if self._waiting and not self._busy:
             ensureDeferred(self._answer_all())
         self._hold_back()
 
     def _hold_back(self) -> None:
-        """Pause reading from a peer that does not read its replies, or sends faster than it is answered; else resume."""
+        """Pause reading if the peer does not read replies, or sends faster than we answer. Resume otherwise."""
         paused = self._choked or len(self._waiting) > MOST_WAITING
         if paused == self._paused or self._last:
             return
@@ -176,14 +176,14 @@ class NcipConnection(Protocol):
             self._hold_back()
             answered += 1
             if self._waiting and not answered % AT_ONCE:
-                await pause(self._factory.reactor, 0)  # until other connections were served
+                await pause(self._factory.reactor, 0)  # let other connections be served first
         self._busy, self._deadline = False, None
         if self._last and not self._gone:
             self._hang_up()
         self._factory.rested()
 
     def _mark_authenticated(self, caller: Caller) -> None:
-        """Count the connection as the authenticated caller's; above its `max_connections` it stays unauthenticated."""
+        """Count the connection for its authenticated caller, unless the caller has reached its `max_connections`."""
         if self._seat is not None and self._seat.prove(caller.agency, caller.access.max_connections):
             mark_authenticated(self.transport, f"ncip {caller.agency}")
 
@@ -198,14 +198,14 @@ class NcipConnection(Protocol):
         cancel(self._timer)
 
     def _handle_idle_timeout(self) -> None:
-        """Answer an incomplete document as it is after the idle timeout, then close the connection."""
+        """After the idle timeout, answer the incomplete document (with a Problem) and close the connection."""
         if self.busy:
             self._restart_idle_timer()
         else:
             self._give_up()
 
     def _drop_incomplete(self) -> None:
-        """Drop the incomplete document, for which there is no memory left, and close the connection."""
+        """Drop the incomplete document to free memory, and close the connection."""
         self._factory.bounds.refusals.note("bodies", peer_of(self.transport).address, f"{len(self._buffer)} bytes")
         self._buffer.clear()
         self._give_up()
@@ -223,14 +223,14 @@ class NcipConnection(Protocol):
             self._hang_up()
 
     def _hang_up(self) -> None:
-        """Close the connection; abort it after CLOSE_S if the peer does not read the written replies."""
+        """Close the connection. Abort it after CLOSE_S if the peer does not read the last replies."""
         self.transport.unregisterProducer()
         self.transport.loseConnection()
         self._start_timer(CLOSE_S, self.transport.abortConnection)
 
 
 class NcipConnectionFactory(Factory):
-    """The factory of the raw TCP connections. `drain` shuts them down gracefully."""
+    """The factory for raw TCP connections. `drain` shuts them down gracefully."""
 
     noisy = False
 
@@ -239,11 +239,11 @@ class NcipConnectionFactory(Factory):
         self._connections, self._drained = set[NcipConnection](), list[Deferred[None]]()
 
     def buildProtocol(self, addr: object) -> NcipConnection:  # noqa: ARG002, N802
-        """Make the protocol of a connection."""
+        """Create the protocol for a new connection."""
         return NcipConnection(self)
 
     def enter(self, connection: NcipConnection) -> ConnectionSlot | None:
-        """Return a seat for this connection. None if no caller may connect from its address, or the limits are reached."""
+        """Return a slot for this connection. None if no caller may connect from its address, or a limit is reached."""
         address = peer_of(connection.transport).address
         if not self.services.admits(address):
             self.bounds.refusals.note("address", address)
@@ -259,12 +259,12 @@ class NcipConnectionFactory(Factory):
         self.rested()
 
     def rested(self) -> None:
-        """Fire the Deferreds of `drain` once all connections are idle. Each calls this when it becomes idle or closes."""
+        """Fire the Deferreds of `drain` if all connections are idle. Called when a connection becomes idle or closes."""
         while self._drained and not any(connection.busy for connection in self._connections):
             self._drained.pop().callback(None)
 
     def drain(self) -> Deferred[None]:
-        """Accept no new documents, answer the waiting ones, close every connection. Fires once all are answered."""
+        """Stop accepting documents, answer the waiting documents, and close all connections. Fires after the last answer."""
         for connection in list(self._connections):
             connection.close()
         if not any(connection.busy for connection in self._connections):

@@ -1,4 +1,4 @@
-"""NCIP over HTTP: a posted document is answered with status 200; with limits and a graceful shutdown."""
+"""NCIP over HTTP: answers posted documents with status 200, within limits, and shuts down gracefully."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ ABOUT: Final = "This is the NCIP responder of {agency}. Post an NCIP document he
 
 
 class NcipRequest(BoundedRequest):
-    """An HTTP request to the NCIP responder. `deadline` is its document's own; without a caller its command is dropped."""
+    """An HTTP request to the NCIP responder. `deadline` is the time limit for its document."""
 
     deadline: Deadline | None = None
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
-        """Drop the command of the document."""
+        """Drop the command of the document, if it has not started."""
         if self.deadline is not None:
             self.deadline.drop()
         super().connectionLost(reason)
 
     def challenge(self, schemes: tuple[str, ...]) -> None:
-        """Set status 401 for an unauthenticated request. The body is still the Problem."""
+        """Set status 401 for an unauthenticated request. The body remains the Problem."""
         self.setResponseCode(http.UNAUTHORIZED)
         self.responseHeaders.setRawHeaders("WWW-Authenticate", schemes)
 
@@ -57,23 +57,23 @@ class NcipRequest(BoundedRequest):
 
 
 class NcipChannel(BoundedChannel):
-    """An HTTP connection, registered at its factory so that it can be closed."""
+    """An HTTP connection, registered with its site so that it can be closed."""
 
     requests: Any  # of twisted.web, which has no types here
 
     @cached_property
     def peer(self) -> Peer:
-        """The peer of the connection. First read with a document, when the TLS handshake is complete."""
+        """The peer of the connection. Read this only after the TLS handshake, since it includes the certificate."""
         return peer_of(self.transport)
 
     def prove(self, caller: Caller) -> None:
-        """Count the connection as the authenticated caller's; above its `max_connections` it stays unauthenticated."""
+        """Count the connection for its authenticated caller, unless the caller has reached its `max_connections`."""
         if self.seat is not None and self.seat.prove(caller.agency, caller.access.max_connections):
             mark_authenticated(self.transport, f"ncip {caller.agency}")
 
     def _finishRequestBody(self, data: bytes) -> None:  # noqa: N802
-        # lib-ncip-client sends the number of characters as Content-Length, so that the end of a Chinese document follows
-        # behind it; if no other request can follow, the rest belongs to this one.
+        # lib-ncip-client sends the number of characters, not bytes, as Content-Length, which truncates Chinese documents. If
+        # no further request can follow on this connection, the remaining bytes belong to this request.
         if data and not self.persistent:
             self.requests[-1].handleContentChunk(data)
             data = b""
@@ -81,9 +81,9 @@ class NcipChannel(BoundedChannel):
 
 
 class NcipSite(BoundedSite):
-    """The HTTP site of the NCIP responder. `drain` shuts it down gracefully. TLS is up to the endpoint that serves it.
+    """The HTTP site of the NCIP responder. `drain` shuts it down gracefully. TLS is configured in the listening endpoint.
 
-    Addresses in `balancers` may connect for health checks too. They are no callers.
+    Load balancers at the addresses in `balancers` may connect for health checks.
     """
 
     protocol: object = NcipChannel
@@ -100,7 +100,7 @@ class NcipSite(BoundedSite):
         super().__init__(root, bounds, reactor, NcipRequest)
 
     def drain(self) -> Deferred[None]:
-        """Accept no new documents, answer the current ones, close every connection. Fires once all are answered."""
+        """Stop accepting documents, answer the current documents, and close all connections. Fires after the last answer."""
         self.draining = True
         if not self.in_hand:
             self._close_channels()
@@ -110,7 +110,7 @@ class NcipSite(BoundedSite):
         return waiting
 
     def enter(self, channel: NcipChannel) -> ConnectionSlot | None:
-        """Return a seat for a connection of a caller or a balancer. None if there is none."""
+        """Return a slot for a connection. None if its address is not allowed, or a limit is reached."""
         address = str(getattr(channel.transport.getPeer(), "host", ""))
         if not self.services.admits(address) and not self._balancers.admits(address):
             self.bounds.refusals.note("address", address)
@@ -121,7 +121,7 @@ class NcipSite(BoundedSite):
         return seat
 
     def leave(self, channel: NcipChannel) -> None:
-        """Free the seat of a closed connection."""
+        """Free the slot of a closed connection."""
         super().leave(channel)
         self._channels.discard(channel)
 
@@ -163,7 +163,7 @@ class NcipSite(BoundedSite):
 
 
 def _abort_undecided(failure: Failure, request: NcipRequest) -> None:
-    """Close the connection without an answer: the outcome of the document is not known."""
+    """Close the connection without a reply, since the outcome of the document is unknown."""
     failure.trap(Undecided)  # type: ignore[no-untyped-call]  # it has no types
     request.channel.transport.abortConnection()
 
@@ -179,7 +179,7 @@ class _Root(Resource):
 
 
 class PublicKeys(Resource):
-    """The public halves of the keys with which we sign, for partners that fetch them."""
+    """The public halves of our signing keys, for partners to fetch."""
 
     isLeaf = True  # noqa: N815
 
@@ -188,7 +188,7 @@ class PublicKeys(Resource):
         self._site = site
 
     def render_GET(self, request: NcipRequest) -> bytes:  # noqa: N802
-        """Return the key set, or 404 if we sign nothing."""
+        """Return the key set, or 404 if we have no signing keys."""
         if not (keys := self._site.services.public_keys):
             return _answer_text(request, http.NOT_FOUND, "This gateway signs nothing.\n")
         request.responseHeaders.setRawHeaders("Content-Type", ["application/json"])
@@ -206,7 +206,7 @@ class Responder(Resource):
         self._site = site
 
     def render(self, request: NcipRequest) -> object:
-        """Answer a request by its method."""
+        """Handle a request with any HTTP method."""
         if request.method in (b"GET", b"HEAD"):
             return _answer_text(request, http.OK, ABOUT.format(agency=self._site.services.agency))
         if request.method != b"POST":
