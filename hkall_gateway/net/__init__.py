@@ -1,1 +1,1 @@
-"""The network: endpoints, TLS, PROXY protocol, HTTP, secrets, limits."""
+"""Networking: endpoints, TLS, PROXY protocol, HTTP, secrets and limits."""

@@ -1,4 +1,4 @@
-"""HTTP by twisted.web with limits: connections, time of a request, size of its body, and unread replies."""
+"""HTTP clients and servers on twisted.web with limits on connections, request time, body size and unread replies."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from hkall_gateway.net.limits.connection_limit import ConnectionLimit, Connectio
 from hkall_gateway.net.limits.fair_reads import BodyBudget
 
 MOST_HEAD: Final = 16_384
-"""Bytes of a reply's head, interim responses included. Twisted's own server has the same limit for requests."""
+"""Maximum number of bytes in the head of a reply, including interim responses. Twisted's server limits requests likewise."""
 READ: Final = 8_192
-"""Bytes read at a time, so that a reply in very small chunks is processed piece by piece."""
+"""Maximum number of bytes per read, so that a reply of many tiny chunks does not block the reactor."""
 
 
 class TooMuch(Exception):
@@ -35,14 +35,14 @@ class TooMuch(Exception):
 
 @implementer(IAgentEndpointFactory)
 class BoundedEndpoints:
-    """Makes the endpoints of an Agent. A reply of more than `most` bytes, in any framing, is cut off."""
+    """Creates endpoints for an Agent whose connections are closed after more than `most` bytes of a reply."""
 
     def __init__(self, reactor: object, connect_s: float, most: int) -> None:
         self._reactor, self._connect_s, self._most = reactor, connect_s, most
         self._policy = BrowserLikePolicyForHTTPS()  # type: ignore[no-untyped-call]  # twisted.web has no types
 
     def endpointForURI(self, uri: URI) -> object:  # noqa: N802  # Twisted's own name
-        """Return the endpoint of a URI."""
+        """Return the endpoint for a URI."""
         endpoint: Any = HostnameEndpoint(self._reactor, uri.host, uri.port, timeout=self._connect_s)
         if uri.scheme == b"https":
             endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)
@@ -50,7 +50,7 @@ class BoundedEndpoints:
 
 
 class _Endpoint:
-    """An endpoint that counts the reply bytes of its connections."""
+    """An endpoint whose connections count the bytes received."""
 
     def __init__(self, endpoint: Any, most: int) -> None:
         self._endpoint, self._most = endpoint, most
@@ -70,7 +70,7 @@ class _Counting(WrappingFactory):
 
 
 class _Reply(ProtocolWrapper):
-    """Counts the bytes received on one connection, and closes it when the reply or its head is too long."""
+    """Counts the bytes received on one connection, and aborts it when the reply or its head is too long."""
 
     factory: Any
     transport: Any
@@ -88,7 +88,7 @@ class _Reply(ProtocolWrapper):
             seen = max(0, len(self._head) - 3)
             self._head += data[: MOST_HEAD + 4]
             while self._in_head and (end := self._head.find(b"\r\n\r\n", seen)) >= 0:
-                if self._head[:10].upper().startswith(b"HTTP/1.1 1"):  # an interim response: the head of the final one follows
+                if self._head[:10].upper().startswith(b"HTTP/1.1 1"):  # an interim response: another head follows
                     del self._head[: end + 4]
                     seen = 0
                 else:
@@ -111,28 +111,28 @@ class _Reply(ProtocolWrapper):
 
 
 def _socket_transport(transport: Any) -> Any:
-    """Return the transport that reads from the socket, below TLS."""
+    """Return the transport below TLS, which reads from the socket."""
     below = getattr(transport, "transport", None)
     return transport if below is None else _socket_transport(below)
 
 
 IDLE_S: Final = 60.0
 MOST_PIPELINED: Final = 16
-"""Pipelined requests that are answered together; after them the connection is closed."""
+"""Maximum number of pipelined requests in one read; if there are more, the connection is closed."""
 DRAINED: Final = 16
-"""A body of up to so many times the limit is read to its end and dropped, so that the client can read the 413."""
+"""A body of up to this multiple of the limit is read to the end and discarded, so that the client can read the 413."""
 BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 TOO_LONG: Final = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 NO_ROOM: Final = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 10\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _HOST: Final = re.compile(
     rb"(?=.{0,255}\Z)(?:\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{0,63})(?::[0-9]{0,5})?", re.DOTALL
 )
-"""A name of labels that DNS can have, or an address, and a port. Source: RFC 9110, 7.2; RFC 1035, 2.3.4."""
+"""A valid DNS name or IP address with an optional port. Source: RFC 9110, 7.2; RFC 1035, 2.3.4."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Limits of one protocol's connections: their number, the bytes of unfinished bodies, and the seconds of one request."""
+    """Limits for one protocol: the number of connections, the bytes of unfinished bodies, and the seconds for one request."""
 
     connections: ConnectionLimit
     bodies: BodyBudget
@@ -141,7 +141,7 @@ class Bounds:
     idle_s: float = IDLE_S
 
     def enter(self, address: str, transport: Any) -> ConnectionSlot | None:
-        """Return the place of one more connection; None if there is no room, which is counted."""
+        """Return the slot of a new connection, or count a refusal and return None if a limit is reached."""
 
         def close() -> None:
             self.refusals.note("evicted", address)
@@ -154,14 +154,14 @@ class Bounds:
 
 
 class BoundedRequest(Request):
-    """A request that counts its body while it arrives, and keeps it only up to the limit."""
+    """A request that counts the bytes of its body as they arrive, and discards a body that exceeds the limit."""
 
     channel: Any
     content: BytesIO
     received, hung_up, gone = 0, False, False
 
     def gotLength(self, length: int | None) -> None:  # noqa: N802  # Twisted's own name
-        """Refuse a body whose announced length exceeds the limit."""
+        """Refuse a malformed request, and a body whose announced length is too large to be drained."""
         self.content = BytesIO()
         if not self._is_well_formed():
             self.hang_up(BAD_REQUEST)
@@ -169,7 +169,7 @@ class BoundedRequest(Request):
             self._is_endless()
 
     def handleContentChunk(self, data: bytes) -> None:  # noqa: N802
-        """Count a piece of the body."""
+        """Count and store a piece of the body."""
         self.received += len(data)
         if self.hung_up:
             return
@@ -188,7 +188,7 @@ class BoundedRequest(Request):
             super().requestReceived(command, path, version)  # type: ignore[no-untyped-call]  # twisted.web has no types
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
-        """Release the bytes of the body."""
+        """Discard the body."""
         self.gone = True
         self._drop_body()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
@@ -200,11 +200,11 @@ class BoundedRequest(Request):
 
     @property
     def client_address(self) -> str:
-        """Return the address of the client."""
+        """Return the client's IP address."""
         return str(getattr(self.getClientAddress(), "host", ""))  # type: ignore[no-untyped-call]
 
     def hang_up(self, status: bytes) -> None:
-        """Answer with this status and close the connection; late data is dropped."""
+        """Answer with `status`, a complete response, and close the connection. Discard data that still arrives."""
         if not self.hung_up:
             self.hung_up = True
             self._drop_body()
@@ -212,15 +212,15 @@ class BoundedRequest(Request):
             self.channel.loseConnection()
 
     def _is_well_formed(self) -> bool:
-        """Return whether there is one valid Host, which HTTP/1.0 may leave out, and one way to find the end of the body.
+        """Return whether the request has exactly one valid Host (optional in HTTP/1.0) and at most one Transfer-Encoding.
 
-        Source: RFC 9112, 3.2 and 6.1. Twisted refuses a Content-Length beside `chunked` itself.
+        Source: RFC 9112, 3.2 and 6.1. Twisted itself refuses a request with both Content-Length and `chunked`.
         """
         hosts: Sequence[bytes] = self.requestHeaders.getRawHeaders(b"host", [])
         codings: Sequence[bytes] = self.requestHeaders.getRawHeaders(b"transfer-encoding", [])
         if len(codings) > 1 or len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
             return False
-        return bool(hosts) or self.channel._version != b"HTTP/1.1"  # the request's own version is set after its body
+        return bool(hosts) or self.channel._version != b"HTTP/1.1"  # the request has no version before its body is read
 
     def _is_endless(self) -> None:
         self.channel.site.too_long(self)
@@ -245,9 +245,9 @@ class BoundedRequest(Request):
 
 
 class BoundedChannel(http.HTTPChannel):
-    """A connection. `seat` is its place among all, None if it was refused.
+    """An HTTP connection, which is not read while the client does not read its replies.
 
-    A client that does not read its replies is read no further.
+    `seat` is the slot under the connection limit, None if the connection was refused.
     """
 
     transport: Any
@@ -259,39 +259,39 @@ class BoundedChannel(http.HTTPChannel):
     _closing: ScheduledCall | None = None
 
     def connectionMade(self) -> None:  # noqa: N802  # Twisted's own name
-        """Take a place, or refuse the connection."""
+        """Count the connection, or refuse it."""
         super().connectionMade()  # type: ignore[no-untyped-call]  # twisted.web has no types
         self.seat = self.site.enter(self)
         if self.seat is None:
             self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
-        """Free the place."""
+        """Release the connection's slot."""
         cancel(self._closing)
         if self.seat is not None:
             self.site.leave(self)
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def loseConnection(self) -> object:  # noqa: N802
-        """Close the connection. After `abortTimeout` seconds it is aborted, if the client does not read the written data."""
+        """Close the connection, or abort it after `abortTimeout` seconds if the client does not read the written data."""
         if self._closing is None and self.abortTimeout is not None:
             self._closing = self.site.reactor.callLater(self.abortTimeout, self.transport.abortConnection)
         return super().loseConnection()  # type: ignore[no-untyped-call]
 
     def resetTimeout(self) -> None:  # noqa: N802
-        """Restart the idle timer with the first byte of a request only; then one limit covers the whole request."""
+        """Restart the idle timer only at the first byte of a request, so that one limit covers the whole request."""
         if not self._begun:
             self._begun = True
             super().resetTimeout()  # type: ignore[no-untyped-call]
 
     def allContentReceived(self) -> None:  # noqa: N802
-        """Process the request, and wait for the next one."""
+        """Process the request, and let the next one restart the idle timer."""
         self._begun = False
         super().allContentReceived()  # type: ignore[no-untyped-call]
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         """Parse the data, unless the connection was refused."""
-        if self.seat is None:  # refused; the request may have come in the same packet as a balancer's header
+        if self.seat is None:  # refused; data may still follow a PROXY header in the same packet
             return
         outermost, self._reading = not self._reading, True
         if outermost:
@@ -302,7 +302,7 @@ class BoundedChannel(http.HTTPChannel):
             self._reading = not outermost
 
     def requestDone(self, request: object) -> None:  # noqa: N802
-        """Go on with the next request; after MOST_PIPELINED in one read the connection is closed."""
+        """Continue with the next request, or close the connection after MOST_PIPELINED requests in one read."""
         self._finished += self._reading
         if self._finished > MOST_PIPELINED:
             self.persistent = False
@@ -311,18 +311,18 @@ class BoundedChannel(http.HTTPChannel):
             self.pauseProducing()
 
     def pauseProducing(self) -> None:  # noqa: N802
-        """Stop writing and reading: the client does not read its replies."""
+        """Stop writing and reading, because the client does not read its replies."""
         self._choked = True
         super().pauseProducing()  # type: ignore[no-untyped-call]
 
     def resumeProducing(self) -> None:  # noqa: N802
-        """Go on: the client has read its replies."""
+        """Resume writing and reading, because the client has read its replies."""
         self._choked = False
         super().resumeProducing()  # type: ignore[no-untyped-call]
 
 
 class BoundedSite(Site):
-    """A site that counts its connections."""
+    """A site that enforces `bounds`."""
 
     noisy = False
     protocol: Any = BoundedChannel
@@ -334,19 +334,19 @@ class BoundedSite(Site):
         )
 
     def enter(self, channel: Any) -> ConnectionSlot | None:
-        """Return the place of this connection; None if there is no room."""
+        """Return the slot of a new connection, or None if a limit is reached."""
         address = str(getattr(channel.transport.getPeer(), "host", ""))
         return self.bounds.enter(address, channel.transport)
 
     def leave(self, channel: Any) -> None:
-        """Free the place of this connection."""
+        """Release the slot of a closed connection."""
         channel.seat.leave()
 
     def too_long(self, request: BoundedRequest) -> None:
-        """Note that the body of a request exceeds the limit."""
+        """Do nothing: a hook for subclasses, called when a request's body is too large to be drained."""
 
     def log(self, request: object) -> None:
         """Write no access log."""
 
     def startFactory(self) -> None:  # noqa: N802
-        """Do nothing: without an access log there is no file to open, and no clock to run."""
+        """Do nothing: there is no access log to open, and no timer for its timestamps to start."""

@@ -1,6 +1,6 @@
-"""Contrast of colours, and a lighter form of a brand colour for dark pages.
+"""Contrast ratios of colours, and lighter variants of brand colours for dark pages.
 
-Source: WCAG 2.2, relative luminance and contrast ratio; success criterion 1.4.3 asks for 4.5:1.
+Source: WCAG 2.2, relative luminance and contrast ratio; success criterion 1.4.3 requires 4.5:1.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from typing import Final
 
 ENOUGH: Final = 4.5
 EASY: Final = 6.0
-"""The standard's minimum, and what a light colour on a dark page has here: at the minimum it looks dull."""
+"""The contrast of a light colour on a dark page. It exceeds the standard's minimum (ENOUGH), at which colours look dull."""
 PAPER: Final = "#ffffff"
 GROUND: Final = "#f6f7f8"
 DARK_PAPER: Final = "#1b2126"
-"""Backgrounds of the pages, light and dark; web/static/style.css has the same."""
+"""Background colours of the light and dark pages, as in web/static/style.css."""
 
 
 def contrast(one: str, other: str) -> float:
-    """Return the contrast ratio of two colours such as "#0f5c4a", from 1 to 21."""
+    """Return the contrast ratio, from 1 to 21, of two colours such as "#0f5c4a"."""
     lighter, darker = sorted((_luminance(one), _luminance(other)), reverse=True)
     return (lighter + 0.05) / (darker + 0.05)
 
 
 def readable_on(colour: str, ground: str) -> str:
-    """Return `colour`, mixed with as much white as EASY contrast on a dark `ground` needs."""
+    """Mix `colour` with just enough white for EASY contrast on the dark background `ground`."""
     for tenths in range(11):
         mixed = _mix_white(colour, tenths / 10)
         if contrast(mixed, ground) >= EASY:

@@ -1,4 +1,4 @@
-"""Server endpoints: opens a port from its endpoint string, alone or shared with other gateways."""
+"""Server endpoints from Twisted endpoint strings, for a port of one gateway or a port shared by several."""
 
 from __future__ import annotations
 
@@ -11,63 +11,63 @@ from hkall_gateway.rules.values import NUMBER
 
 
 def numbered(text: str, number: str) -> str:
-    """Return the endpoint of the gateway with this number: `tcp:808{instance}` is `tcp:8082` for the second."""
+    """Insert a gateway's number into an endpoint string: `tcp:808{instance}` becomes `tcp:8082` for the second gateway."""
     return text.replace(NUMBER, number)
 
 
 class Peered(Protocol):
-    """A transport of any kind that tells the address of its peer."""
+    """A transport that knows the address of its peer."""
 
     def getPeer(self) -> object:  # noqa: N802
         """Return the address of the peer."""
 
 
 class Transport(Peered, Protocol):
-    """The part of a Twisted transport that protocols use, plain TCP or TLS. To mypy zope's interfaces are no protocols."""
+    """The methods of a Twisted transport (TCP or TLS) that our protocols use. Mypy cannot use zope's interfaces for this."""
 
     def write(self, data: bytes) -> object:
-        """Write data, without waiting."""
+        """Write data without blocking."""
 
     def loseConnection(self) -> object:  # noqa: N802
-        """Close after the written data is sent."""
+        """Close the connection after the written data is sent."""
 
     def abortConnection(self) -> object:  # noqa: N802
-        """Close at once."""
+        """Close the connection immediately, without sending the remaining data."""
 
     def pauseProducing(self) -> object:  # noqa: N802
         """Stop reading."""
 
     def resumeProducing(self) -> object:  # noqa: N802
-        """Read again."""
+        """Resume reading."""
 
     def registerProducer(self, producer: object, streaming: bool) -> object:  # noqa: N802
-        """Have a producer paused while the peer does not read."""
+        """Register a producer, which is paused while the peer does not read."""
 
     def unregisterProducer(self) -> object:  # noqa: N802
-        """Forget the producer."""
+        """Unregister the producer."""
 
 
 _endpoint: Any = serverFromString  # it has no types
 
 SHARED: Final = ("tcp", "tcp6", "ssl")
-"""The kinds of endpoints that have a port to share."""
+"""The kinds of endpoints whose port can be shared."""
 BACKLOG: Final = 512
-"""Connections that the kernel holds until they are accepted; a full backlog delays a client by a second."""
+"""Maximum number of connections in the kernel's accept queue. A full queue delays a client by a second."""
 
 
 class CannotOpen(Exception):
-    """A port cannot be opened. The text names it, the reason and the remedy."""
+    """A port cannot be opened. The message names the port, the reason and the remedy."""
 
 
 class NotPassed(CannotOpen):
-    """The configuration expects a socket from systemd, and systemd has not passed it to this process."""
+    """The configuration names a socket that systemd has not passed to this process."""
 
 
 def server_endpoint(reactor: object, text: str, *, shared: bool = False) -> Any:
-    """Make the server endpoint of a description. Raises NotPassed.
+    """Create a server endpoint from a Twisted endpoint string. Raise NotPassed if systemd has not passed the socket.
 
-    With `shared` other processes may listen on its port too (SO_REUSEPORT). Twisted's endpoint strings have no option for that,
-    so the port of their endpoint is made to set it.
+    With `shared`, other processes may listen on the same port (SO_REUSEPORT). Endpoint strings have no option for that, so the
+    endpoint's port is replaced by a socket with this option.
     """
     if text.startswith("systemd:"):
         try:

@@ -1,7 +1,7 @@
-"""The PROXY protocol: removes the header of a load balancer, and shows the client's address as the peer's.
+"""The PROXY protocol: strips a load balancer's header, and reports the client's address as the address of the peer.
 
-Source: The PROXY protocol, versions 1 and 2 (haproxy.org, 2020-03-05). Only configured balancers are trusted. From any other
-address the header counts as an invalid first message.
+Source: The PROXY protocol, versions 1 and 2 (haproxy.org, 2020-03-05). Only configured balancers are trusted. A header from any
+other address is passed to the inner protocol, which treats it as an invalid first message.
 """
 
 from __future__ import annotations
@@ -26,30 +26,32 @@ _V1_LONGEST: Final = 107
 _V2: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 _V2_FIXED: Final = 16
 _V2_LONGEST: Final = 4096
-"""Addresses and certificates' names are far shorter; the length field alone would allow 64 KiB of memory for each connection.
-"""
+"""Maximum length of a version 2 header after the fixed part. The length field would allow 64 KiB for each connection."""
 
 _LOCAL: Final = 0x20
 _PROXY: Final = 0x21
 
 _FAMILIES: Final[dict[int, int]] = {
-    0x00: 0,  # unspecified: no address of the client
+    0x00: 0,  # unspecified, without the client's address
     0x11: 12,  # TCP over IPv4: two addresses, two ports
     0x21: 36,  # TCP over IPv6
-    0x31: 216,  # a UNIX stream: no address that an allow list could know
+    0x31: 216,  # UNIX stream: its address cannot be in an allow list
 }
-"""Byte 14 of a version 2 header, and the number of address bytes that follow."""
+"""The number of address bytes for each address family (byte 14 of a version 2 header)."""
 
 
 class BadHeader(Exception):
-    """The first bytes are not a PROXY header; close the connection. The text names the error."""
+    """The first bytes are not a valid PROXY header, so the connection should be closed. The message describes the error."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyHeader:
-    """The client's address.
+    """The contents of a PROXY header.
 
-    `source` is "" if the balancer opened the connection for itself; `rest` holds the bytes after the header.
+    Attributes:
+        source: The client's IP address; "" if unknown, or if the balancer opened the connection for itself.
+        port: The client's port.
+        rest: The bytes received after the header.
     """
 
     source: str
@@ -58,10 +60,10 @@ class ProxyHeader:
 
 
 def parse_header(data: bytes) -> ProxyHeader | None:
-    """Return the header at the start of all bytes received so far; None if more are needed.
+    """Parse the header at the start of all bytes received so far; return None if more bytes are needed.
 
     Raises:
-        BadHeader: The bytes can no longer become a header, or it is too long.
+        BadHeader: The bytes are not the beginning of a valid header, or the header is too long.
     """
     if data.startswith(_V2[: len(data)]):
         return _parse_version_2(data) if len(data) >= _V2_FIXED else None
@@ -126,16 +128,16 @@ def _parse_version_2(data: bytes) -> ProxyHeader | None:
 
 
 HEADER_S: Final = 10.0
-"""Seconds in which a balancer must send the PROXY header."""
+"""Seconds within which a balancer must send the PROXY header."""
 WITHOUT_HEADER: Final = 1_000
-"""Connections of one balancer that may wait for their header at one time. A balancer sends it with the first packet."""
+"""Maximum number of connections from one balancer without a header. Balancers send the header in the first packet."""
 
 
 class ProxyProtocolFactory(WrappingFactory):
-    """Wraps `factory` and reads the PROXY header of connections from `balancers`; headers from other addresses are ignored.
+    """Wraps `factory` and strips the PROXY header from connections that come from `balancers`.
 
-    No data reaches the inner protocol before the header is complete. A connection without a valid header in time is closed and
-    noted in `refusals`, and so is one beyond WITHOUT_HEADER.
+    The inner protocol receives no data before the header is complete. A connection is closed, and recorded in `refusals`, if it
+    does not send a valid header in time, or if too many connections already wait for their header (WITHOUT_HEADER).
     """
 
     noisy = False
@@ -148,13 +150,13 @@ class ProxyProtocolFactory(WrappingFactory):
         self.protocol: Any = _Connection
 
     def stopFactory(self) -> None:  # noqa: N802  # Twisted's own name
-        """Close the connections that wait for their header: their port is closed."""
+        """Close the connections that wait for their header, because the port is closed."""
         for connection in tuple(self.waiting):
             connection.close()
 
 
 class _Connection(ProtocolWrapper):
-    """A connection that is the transport of the inner protocol."""
+    """The protocol of a connection, and at the same time the transport of the inner protocol."""
 
     factory: Any
     transport: Any
@@ -191,7 +193,7 @@ class _Connection(ProtocolWrapper):
             return
         self._stop_waiting()
         self._header = None
-        if header.source:  # without one it is a health check by the balancer itself
+        if header.source:  # a balancer's own health check has no source
             kind = IPv6Address if ":" in header.source else IPv4Address
             self._caller = kind("TCP", header.source, header.port)
         super().makeConnection(self.transport)  # type: ignore[no-untyped-call]
@@ -208,7 +210,7 @@ class _Connection(ProtocolWrapper):
         return self._caller or self.transport.getPeer()
 
     def close(self) -> None:
-        """Close the connection, which has not sent its header."""
+        """Abort a connection that waits for its header."""
         self._stop_waiting()
         self.transport.abortConnection()
 

@@ -15,12 +15,12 @@ from argon2.exceptions import VerificationError
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-# 21 ms a hash on the reference machine, where the library's default takes 118. Source: OWASP's minimum.
+# OWASP's minimum parameters. A hash takes 21 ms on the reference machine, and 118 ms with argon2-cffi's defaults.
 HASHER: Final = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 
 def hash_secret(text: str) -> str:
-    """Return the Argon2id hash for a password or PIN, with a new salt each time. Slow: never on the reactor."""
+    """Hash a password or PIN with Argon2id and a new salt. Slow: never call it on the reactor."""
     return HASHER.hash(text)
 
 
@@ -35,32 +35,35 @@ def is_hash(text: str) -> bool:
 T = TypeVar("T")
 
 DECOY: Final = "$argon2id$v=19$m=19456,t=2,p=1$aGthbGwtZ2F0ZXdheS1ubw$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-"""The hash of no secret, as slow to compare as those of `hash_secret`: an unknown name takes as long as a known one."""
+"""A hash that no secret matches. Comparing with it makes a login with an unknown name as slow as one with a known name."""
 
 
 class InThread(Protocol):
-    """Runs slow work away from the reactor: `deferToThreadPool` with a small pool of its own."""
+    """Runs slow work outside the reactor's thread, such as `deferToThreadPool` with a small pool."""
 
     def __call__(self, work: Callable[..., T], /, *args: object) -> Awaitable[T]:
-        """Return a Deferred of the result of the work."""
+        """Call `work` in a thread and return a Deferred for its result."""
 
 
 def are_equal(a: str, b: str) -> bool:
-    """Return whether two plain secrets are equal, in constant time."""
+    """Compare two plain secrets in constant time."""
     return hmac.compare_digest(_encode_secret(a), _encode_secret(b))
 
 
 def ignore_lock(_subject: str, _seconds: float) -> None:
-    """Do nothing: the default `told` of WrongPins."""
+    """Do nothing. The default callback of WrongPins."""
 
 
 @dataclass(eq=False)
 class WrongPins:
-    """Counts recent wrong secrets for each subject.
+    """Counts recent wrong secrets for each subject, and locks a subject with too many.
 
-    After `attempts` within `window_s` seconds the subject is locked until the oldest of them is that old. `told` is called with
-    each subject that becomes locked, and the seconds to the end of the lock. At most `room` subjects are remembered; beyond
-    that, the subject with the oldest last wrong secret is forgotten.
+    Attributes:
+        attempts: Number of wrong secrets within `window_s` after which a subject is locked.
+        window_s: Seconds for which a wrong secret counts.
+        seconds: Returns the current time in seconds.
+        told: Called with each subject that becomes locked, and the number of seconds until the lock ends.
+        room: Maximum number of subjects. Beyond it, the subject whose last wrong secret is oldest is forgotten.
     """
 
     attempts: int
@@ -71,11 +74,11 @@ class WrongPins:
     _wrong: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict, init=False, repr=False)
 
     def shut(self, subject: str, pending: int = 0) -> bool:
-        """Return whether no further secret is checked; `pending` are guesses without a result so far."""
+        """Return whether `subject` is locked, counting its `pending` unfinished checks as wrong."""
         return len(self._recent_failures(subject)) + pending >= self.attempts
 
     def count(self, subject: str) -> None:
-        """Count one more wrong secret for `subject`."""
+        """Count a wrong secret for `subject`."""
         times = self._recent_failures(subject)
         times.append(self.seconds())
         self._wrong[subject] = times
@@ -86,7 +89,7 @@ class WrongPins:
             self.told(subject, times[0] + self.window_s - self.seconds())
 
     def forget(self, subject: str) -> None:
-        """Reset the count after the right secret."""
+        """Reset the count for `subject` after a correct secret."""
         self._wrong.pop(subject, None)
 
     def _recent_failures(self, subject: str) -> deque[float]:
@@ -98,11 +101,15 @@ class WrongPins:
 
 @dataclass(eq=False)
 class Secrets:
-    """Verifies Argon2id hashes, and remembers correct secrets for a while. Used on the reactor's thread only.
+    """Verifies secrets against Argon2id hashes, and caches correct secrets. Use it only on the reactor's thread.
 
-    It stores BLAKE2b(subject, stored hash, secret) under `key`, up to 64 random bytes of this process: useless to a thief, and
-    invalid once the hash changes. Wrong secrets are never stored in any form. `kept_s` is the life of an entry in seconds of
-    `seconds()`, `room` the number of entries.
+    A cache entry is a keyed BLAKE2b of subject, stored hash and secret. It is useless without this process's key and becomes
+    invalid when the stored hash changes. Wrong secrets are never stored in any form.
+
+    Attributes:
+        key: Up to 64 random bytes, created by this process.
+        kept_s: Lifetime of a cache entry, in seconds of `seconds()`.
+        room: Maximum number of cache entries.
     """
 
     in_thread: InThread
@@ -121,8 +128,8 @@ class Secrets:
     async def verify(self, subject: str, stored: str, secret: str) -> bool:
         """Return whether `secret` matches the hash `stored`.
 
-        `subject` names the account with its kind ("patron P1", "terminal counter-1"). An empty secret is wrong, but does not
-        count as a guess. A subject with too many wrong guesses is refused even with the right secret.
+        `subject` names the kind of account and the account ("patron P1", "terminal counter-1"). An empty secret is wrong, but
+        does not count as a guess. A subject with too many wrong guesses is refused even if the secret is correct.
         """
         pending = self._asked.get(subject, {})
         digest = self._cache_key(subject, stored, secret)
@@ -133,16 +140,16 @@ class Secrets:
             return True
         self._right.pop(digest, None)
         if digest in pending:
-            from twisted.internet.defer import Deferred  # commands that only hash do without
+            from twisted.internet.defer import Deferred  # here, so that commands that only hash do not import Twisted
 
-            # Sixty-four connections of one login that reconnect together cost one guess and one hash, not sixty-four.
+            # If many connections with one login reconnect together, they share one hash computation and count as one guess.
             answer: Deferred[bool] = Deferred()
             pending[digest].append(answer)
             return await answer
         return await self._verify_on_thread(subject, stored, secret, digest)
 
     async def compare(self, stored: str, secret: str) -> bool:
-        """Return whether a secret matches a hash, without counting it. An empty `stored` takes as long, and matches none."""
+        """Return whether a secret matches a hash, without counting guesses. An empty hash takes as long but never matches."""
         return await self.in_thread(matches, stored or DECOY, secret) and bool(secret)
 
     async def _verify_on_thread(self, subject: str, stored: str, secret: str, digest: bytes) -> bool:
@@ -167,13 +174,13 @@ class Secrets:
 
     def _cache_key(self, subject: str, stored: str, secret: str) -> bytes:
         parts = [_encode_secret(part) for part in (subject, stored, secret)]
-        # The lengths go in front, so that no two triples make the same bytes.
+        # Length prefixes make the encoding unambiguous.
         text = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
         return blake2b(text, key=self.key, digest_size=32).digest()
 
 
 def matches(stored: str, secret: str) -> bool:
-    """Return whether a secret matches an Argon2id hash. Slow: never on the reactor."""
+    """Return whether a secret matches an Argon2id hash. Slow: never call it on the reactor."""
     try:
         return is_hash(stored) and HASHER.verify(stored, _encode_secret(secret))
     except (VerificationError, ValueError):
@@ -181,5 +188,5 @@ def matches(stored: str, secret: str) -> bool:
 
 
 def _encode_secret(text: str) -> bytes:
-    # A terminal may send bytes that are not valid characters (surrogates here); they are compared, not refused.
+    # A terminal may send undecodable bytes, which become surrogates. Such a secret is compared and not refused.
     return text.encode("utf-8", "surrogatepass")

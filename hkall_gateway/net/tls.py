@@ -1,6 +1,6 @@
-"""TLS on our own ports: modern parameters, certificates reloaded while a port is open, the PROXY header before the handshake.
+"""TLS for our own ports: modern parameters, certificate reload on open ports, and PROXY headers before the handshake.
 
-Source: Mozilla's server side TLS guidelines, "intermediate": TLS 1.2 with ECDHE and an AEAD cipher, TLS 1.3.
+Source: Mozilla's server side TLS guidelines, "intermediate": TLS 1.2 with ECDHE and an AEAD cipher, or TLS 1.3.
 """
 
 from __future__ import annotations
@@ -28,36 +28,33 @@ CIPHERS: Final = (
     b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
     b"ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
 )
-"""The ciphers of TLS 1.2; those of TLS 1.3 are all modern."""
+"""The ciphers for TLS 1.2. For TLS 1.3 no list is needed, since all its ciphers are modern."""
 CURVE: Final = ec.SECP256R1()
-"""Every client supports it. OpenSSL's default list has curves that the guidelines exclude, and its binding accepts only one."""
+"""The curve for ECDHE, which every client supports. pyOpenSSL can set only one; OpenSSL's defaults include excluded curves."""
 HANDSHAKE_S: Final = 10.0
-"""Seconds that a client has for the handshake."""
+"""Seconds within which a client must complete the handshake."""
 OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION
 
 
 @implementer(IOpenSSLServerConnectionCreator)
 class Certificates:
-    """The server certificate of `port`, and the authorities of client certificates. `read` makes the context from the files."""
+    """The certificates for one port. `read` creates a TLS context from the files, including client certificate authorities."""
 
     def __init__(self, read: Callable[[], SSL.Context], port: str = "") -> None:
         self._read, self.port = read, port
         self._context = read()
 
     def renew(self) -> None:
-        """Read the files again. Open connections keep their certificate; if the files are invalid, the old one stays in use.
-
-        Raises OSError, ValueError or OpenSSL's errors for unusable files.
-        """
+        """Reload the files for new connections. Raise one of ERRORS if they are unusable; the current context then stays."""
         self._context = self._read()
 
     def serverConnectionForTLS(self, _protocol: object) -> SSL.Connection:  # noqa: N802  # Twisted's own name
-        """Return the TLS of a new connection."""
+        """Return the TLS state for a new connection."""
         return SSL.Connection(self._context, None)
 
 
 class _Handshake(BufferingTLSTransport):
-    """The TLS of a connection, which is closed when its handshake takes too long."""
+    """The TLS layer of a connection, which is aborted if the handshake takes too long."""
 
     factory: Any
     _timeout: ScheduledCall | None = None
@@ -76,14 +73,14 @@ class _Handshake(BufferingTLSTransport):
 
 
 class TlsEndpoint:
-    """An `ssl:` port. `around` wraps the factory below TLS, since a balancer sends its header before the handshake."""
+    """An `ssl:` endpoint. `around` wraps the factory below TLS, since a balancer sends its header before the handshake."""
 
     def __init__(self, plain: Any, certificates: Certificates, reactor: Any, around: Callable[[object], object]) -> None:
         self._plain, self.certificates, self._reactor, self._around = plain, certificates, reactor, around
 
     def listen(self, factory: Any) -> object:
-        """Return a Deferred of the listening port."""
-        shown: Any = self.certificates  # to mypy a zope interface is a class
+        """Start listening and return a Deferred for the port."""
+        shown: Any = self.certificates  # mypy takes a zope interface for a class
         made: Any = TLSMemoryBIOFactory(shown, False, factory, self._reactor)
         made.protocol, made.reactor = _Handshake, self._reactor
         return self._plain.listen(self._around(made))
@@ -97,10 +94,10 @@ def tls_entrance(
     authorities: Path | None = None,
     around: Callable[[object], object] = lambda factory: factory,
 ) -> TlsEndpoint:
-    """Make the server endpoint of an `ssl:` description.
+    """Create a server endpoint from an `ssl:` endpoint string. Raise one of ERRORS if the files are unusable.
 
-    With `authorities` clients are asked for a certificate that one of them has signed. A client without one is admitted, and
-    must authenticate by other means. Raises OSError, ValueError and OpenSSL's errors for unusable files.
+    With `authorities`, clients are asked for a certificate signed by one of these authorities. A client without a certificate
+    is admitted and must authenticate by other means.
     """
     port, named = endpoint_arguments(text)
     given = (f"{key}=" + re.sub(r"([:=\\])", r"\\\1", named[key]) for key in ("interface", "backlog") if key in named)
@@ -110,7 +107,7 @@ def tls_entrance(
 
 
 def endpoint_arguments(text: str) -> tuple[str, Mapping[str, str]]:
-    """Return port and named arguments of `ssl:6443:privateKey=key.pem:…`, as Twisted's endpoint strings have them."""
+    """Parse an endpoint string such as `ssl:6443:privateKey=key.pem:…` into its port and its named arguments."""
     _kind, *parts = re.split(r"(?<!\\):", text)
     pairs = [part.partition("=") for part in parts]
     named = {key: re.sub(r"\\(.)", r"\1", value) for key, equals, value in pairs if equals}
@@ -119,9 +116,9 @@ def endpoint_arguments(text: str) -> tuple[str, Mapping[str, str]]:
 
 
 def server_context(named: Mapping[str, str], authorities: Path | None = None) -> SSL.Context:
-    """Return the context of a port with the arguments privateKey, certKey (with the chain behind it), extraCertChain."""
+    """Create a TLS context from the arguments privateKey, certKey (which may include the chain) and extraCertChain."""
     key = named.get("privateKey", "server.pem")
-    Path(key).read_bytes()  # OpenSSL does not say which file cannot be read
+    Path(key).read_bytes()  # an OSError names the file, which OpenSSL's error does not
     made = SSL.Context(SSL.TLS_SERVER_METHOD)
     made.set_min_proto_version(SSL.TLS1_2_VERSION)
     made.set_options(OPTIONS)
@@ -137,7 +134,7 @@ def server_context(named: Mapping[str, str], authorities: Path | None = None) ->
         made.load_verify_locations(str(authorities))
         made.set_verify(SSL.VERIFY_PEER, lambda _line, _shown, _error, _depth, ok: bool(ok))
     made.set_alpn_select_callback(_choose_protocol)
-    made.set_cipher_list(CIPHERS)  # last: it opens a test connection, after which the context is fixed
+    made.set_cipher_list(CIPHERS)  # last, because it opens a test connection, after which the context cannot be changed
     return made
 
 
@@ -146,7 +143,7 @@ def _certificates(file: str) -> Sequence[Certificate]:
 
 
 def _choose_protocol(line: SSL.Connection, offered: Sequence[bytes]) -> Any:
-    """Return the protocol for a client that offers some (ALPN). A client that offers none of ours is served too."""
+    """Choose a protocol among those that the client offers (ALPN). A client is served even if there is no common protocol."""
     factory = line.get_app_data().factory.wrappedFactory
     ours: Any = IProtocolNegotiationFactory(factory, None)
     known = ours.acceptableProtocols() if ours else ()

@@ -1,1 +1,1 @@
-"""Limits on connections, requests, guesses and time."""
+"""Limits on connections, requests, wrong secrets and response time."""

@@ -8,15 +8,15 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Final
 
 SITE_BITS: Final = 64
-"""A network of IPv6 that one customer has: its addresses count as one."""
+"""Prefix length of an IPv6 network that usually belongs to one customer, so that its addresses are counted together."""
 
 
 @lru_cache(maxsize=4_096)
 def network_of(address: str) -> str:
-    """Return the name under which every limit counts an address: an IPv4 address itself, its /64 for IPv6.
+    """Return the key under which limits count an address: the address itself for IPv4, its /64 network for IPv6.
 
-    An IPv4 address that a dual-stack socket shows as "::ffff:10.0.0.7" counts as that IPv4 address. Text that is no address,
-    such as that of a UNIX socket, counts as itself.
+    An IPv4 address that a dual-stack socket reports as "::ffff:10.0.0.7" counts as that IPv4 address. Any other text, such as
+    the name of a UNIX socket, is returned unchanged.
     """
     try:
         peer = _parse_peer(address)
@@ -31,19 +31,19 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 class AllowList:
     """The networks from which a peer may connect; an empty list admits no address.
 
-    `cidrs` are IPv4 or IPv6 networks ("10.0.0.0/8") or single addresses; ValueError names the entry that is neither. An IPv4
-    address that a dual-stack socket shows as "::ffff:10.0.0.7" counts as that IPv4 address.
+    Each entry of `cidrs` is an IPv4 or IPv6 network ("10.0.0.0/8") or a single address; an invalid entry raises ValueError. An
+    IPv4 address that a dual-stack socket reports as "::ffff:10.0.0.7" counts as that IPv4 address.
     """
 
     def __init__(self, cidrs: Iterable[str]) -> None:
         self._networks = tuple(network(cidr) for cidr in cidrs)
 
     def __bool__(self) -> bool:
-        """Return whether there is a network in the list."""
+        """Return whether the list contains any network."""
         return bool(self._networks)
 
     def admits(self, address: str) -> bool:
-        """Return whether `address`, as a transport writes it, is in one of the networks; False for any other text."""
+        """Return whether `address` is in one of the networks; False if it is not an IP address."""
         try:
             peer = _parse_peer(address)
         except ValueError:
@@ -55,7 +55,7 @@ NO_ADDRESS: Final = AllowList(())
 
 
 def network(cidr: str) -> IPv4Network | IPv6Network:
-    """Return the network that `cidr` names. Raises ValueError with the reason."""
+    """Parse a network or address in CIDR notation. Raise ValueError with the reason if it is invalid."""
     named = ip_network(cidr)
     if isinstance(named, IPv6Network) and named.subnet_of(_MAPPED):
         mapped = named.network_address.ipv4_mapped
@@ -65,7 +65,7 @@ def network(cidr: str) -> IPv4Network | IPv6Network:
 
 @lru_cache(maxsize=1_024)
 def _parse_peer(text: str) -> IPv4Address | IPv6Address:
-    """Parse the address of a caller, cached: callers connect again, and several lists are searched each time."""
+    """Parse a peer's address. Cached, because peers reconnect, and each connection is checked against several lists."""
     address = ip_address(text)
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address

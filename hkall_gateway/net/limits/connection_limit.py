@@ -1,4 +1,4 @@
-"""Limits of open connections: per network before authentication, per configured row, and in total."""
+"""Limits on open connections: for each network before authentication, for each configured client, and in total."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from hkall_gateway.observability.metrics import Metrics
 T = TypeVar("T")
 
 MOST_WAITING: Final = 1000
-"""Work items of one network that may wait. A campus needs fewer even when all of its terminals reconnect at once."""
+"""Maximum number of queued work items of one network. All terminals of a campus that reconnect at once stay below this."""
 
 
 class AddressQueue:
-    """Runs one piece of work of each network at a time. A network with much work delays only its own replies."""
+    """Runs one work item at a time for each network, so that a busy network delays only its own replies."""
 
     def __init__(self, most: int = MOST_WAITING) -> None:
         self._most = most
@@ -29,7 +29,7 @@ class AddressQueue:
         self._wanted: Counter[str] = Counter()
 
     async def run(self, address: str, work: Callable[[], Awaitable[T]]) -> T | None:
-        """Return the result of `work`, run after earlier work of the same network; None if too much is queued."""
+        """Run `work` after earlier work for the same network and return its result; None if too much work is queued."""
         network = network_of(address)
         if self._wanted[network] >= self._most:
             return None
@@ -50,10 +50,10 @@ class AddressQueue:
 LOG = structlog.get_logger()
 
 LINES_A_MINUTE: Final = 30
-"""Log lines a minute about refused connections, for one protocol and one reason; the metrics count all of them."""
+"""Maximum number of log lines per minute about refusals for one protocol and reason. The metrics count every refusal."""
 
 Judge = Callable[[str], str]
-"""(address) -> the reason to refuse a connection from there, "" to admit it."""
+"""Takes an address and returns the reason to refuse a connection from it, or "" to admit the connection."""
 
 
 class Refusals:
@@ -65,24 +65,24 @@ class Refusals:
         self._rate = RateLimiter()
 
     def note(self, why: str, peer: str, detail: str = "") -> None:
-        """Count one more refusal: `why` is address, full, proxy, draining or evicted."""
+        """Count and log a refusal. `why` is a label such as address, full, proxy, draining or evicted."""
         self._metrics.connections_refused.labels(self._protocol, why).inc()
         if self._rate.admits(why, LINES_A_MINUTE, self._now()):
             LOG.warning(self._event, channel=self._protocol, peer=peer, why=why, detail=detail)
 
 
 class AdmissionFactory:
-    """Wraps a factory: makes no protocol for an address that `judge` refuses.
+    """Wraps a factory and refuses connections from addresses that `judge` refuses.
 
-    Without a protocol Twisted closes the socket at once. That costs a fraction of a transport and a protocol.
+    Without a protocol, Twisted closes the socket at once, which is much cheaper than creating a transport and a protocol.
     """
 
     def __init__(self, inner: Any, judge: Judge, refusals: Refusals) -> None:
         self._inner, self._judge, self._refusals = inner, judge, refusals
 
     def buildProtocol(self, addr: object) -> object:  # noqa: N802  # Twisted's own name
-        """Return the inner factory's protocol, or None."""
-        address = str(getattr(addr, "host", ""))  # a UNIX socket's peer has none
+        """Return the inner factory's protocol, or None to refuse the connection."""
+        address = str(getattr(addr, "host", ""))  # the peer of a UNIX socket has no host
         if why := self._judge(address):
             self._refusals.note(why, address)
             return None
@@ -93,22 +93,22 @@ class AdmissionFactory:
 
 
 def guard_port(port: Any, judge: Judge, refusals: Refusals) -> object:
-    """Return the same listening port, which calls `judge` with the address of each new connection."""
+    """Make a listening port call `judge` with the address of each new connection; return the port."""
     port.factory = AdmissionFactory(port.factory, judge, refusals)
     return port
 
 
 UNPROVEN: Final = 20
-"""Default limit of the connections of one network that are not authenticated."""
+"""Default limit on unauthenticated connections from one network."""
 
 
 class ConnectionLimit:
-    """Counts the connections of one protocol.
+    """Counts and limits the connections of one protocol.
 
-    `total` limits all of them, `per_address` those of one network (`network_of` an address), `unproven` those of one network
-    that are not authenticated yet. With `queues` a further one of the network waits for its turn, since terminals behind one
-    tunnel or NAT connect together. When the total is used up, the oldest unauthenticated connection is closed in favour of a
-    new one, so that silent strangers cannot block the port.
+    `total` limits all connections, `per_address` the connections from one network (see `network_of`), and `unproven` the
+    unauthenticated connections from one network. With `queues`, a connection beyond `unproven` waits instead of being refused,
+    since terminals behind one tunnel or NAT connect at the same time. When the total is reached, the oldest unauthenticated
+    connection is closed in favour of a new one, so that idle clients cannot block the port.
     """
 
     def __init__(self, total: int, per_address: int, unproven: int = UNPROVEN, *, queues: bool = False) -> None:
@@ -132,9 +132,10 @@ class ConnectionLimit:
     def enter(
         self, address: str, close: Callable[[], object], admit: Callable[[], object] = lambda: None
     ) -> ConnectionSlot | None:
-        """Count one more connection; None if there is no room.
+        """Count a new connection and return its slot; None if a limit is reached.
 
-        `close` is called when a newer one takes its place. A slot that is `queued` may do nothing until `admit` is called.
+        `close` is called when a newer connection takes this one's place. The owner of a `queued` slot must wait until `admit`
+        is called.
         """
         if not self.has_room(address):
             return None
@@ -152,7 +153,7 @@ class ConnectionLimit:
         return seat
 
     def proven(self, seat: ConnectionSlot, row: str, most: int) -> bool:
-        """Count a connection under its row."""
+        """Count a connection as authenticated under `row`; return False if the row already has `most` connections."""
         if self._rows[row] >= most:
             return False
         self._release_unproven(seat)
@@ -166,7 +167,7 @@ class ConnectionLimit:
         _decrement(self._networks, seat.network)
 
     def _release_unproven(self, seat: ConnectionSlot) -> None:
-        """Stop counting the slot as unauthenticated or under its row, and admit the next of its network."""
+        """Stop counting a slot under its row or as unauthenticated. In the latter case, admit the network's next connection."""
         if seat.row:
             _decrement(self._rows, seat.row)
             return
@@ -186,9 +187,11 @@ class ConnectionLimit:
 
 
 class ConnectionSlot:
-    """The place of one connection. `row` is the configured row as which it is authenticated, "" before.
+    """One connection, as counted by a ConnectionLimit.
 
-    `queued`: it waits until fewer connections of its network are unauthenticated.
+    Attributes:
+        row: Name of the configured client as which the connection is authenticated, or "" before that.
+        queued: Whether the connection waits until its network has fewer unauthenticated connections.
     """
 
     __slots__ = ("_close", "_limit", "_open", "address", "admit", "network", "queued", "row")
@@ -199,7 +202,7 @@ class ConnectionSlot:
         self.row, self._open, self.queued = "", True, False
 
     def prove(self, row: str, most: int) -> bool:
-        """Count the connection under `row`; return False, without a change, if the row already has `most`."""
+        """Count the connection under `row`; return False and change nothing if the row already has `most` connections."""
         if not self._open:
             return False
         if self.row != row and not self._limit.proven(self, row, most):
@@ -208,13 +211,13 @@ class ConnectionSlot:
         return True
 
     def leave(self) -> None:
-        """Stop counting the connection, which has ended. Safe to call again."""
+        """Stop counting the connection, because it is closed. Safe to call again."""
         if self._open:
             self._open = False
             self._limit.left(self)
 
     def give_way(self) -> None:
-        """Close the connection in favour of another one."""
+        """Close the connection in favour of a newer one."""
         self.leave()
         self._close()
 

@@ -1,4 +1,4 @@
-"""Limits the processor time of connections that are not authenticated, and of those that use too much."""
+"""Limits the CPU time of unauthenticated connections, and of clients that use too much of it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from twisted.python.failure import Failure
 from hkall_gateway.clock import Clock, ScheduledCall
 
 FREE: Final = 65_536
-"""Bytes of each body that are not counted, so that an ordinary document is always accepted."""
+"""The first bytes of each body, which are not counted, so that an ordinary document is always accepted."""
 
 
 class BodyBudget:
-    """Counts the bytes of unfinished bodies beyond their first FREE bytes. Over the limit, the oldest body is given up."""
+    """Limits the total size of unfinished bodies, without the first FREE bytes of each, by giving up the oldest bodies."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.used = 0
-        """The bytes counted now."""
+        """The current number of counted bytes."""
         self._held: dict[object, tuple[int, Callable[[], object]]] = {}
 
     def reserve(self, body: object, size: int, give_up: Callable[[], object]) -> None:
-        """Record that `body` has `size` bytes now.
+        """Record that `body` now has `size` bytes.
 
-        Over the limit, the oldest bodies are released and their `give_up` is called.
+        If the limit is exceeded, release the oldest bodies and call their `give_up` functions.
         """
         counted = size - FREE
         if counted <= 0:
@@ -43,41 +43,41 @@ class BodyBudget:
             end()
 
     def release(self, body: object) -> None:
-        """Free the bytes of `body`, which is complete or gone. Safe for a body without counted bytes."""
+        """Stop counting `body`, because it is complete or discarded. Safe for a body that was never counted."""
         counted, _ = self._held.pop(body, (0, None))
         self.used -= counted
 
 
 SHARE: Final = 0.2
-"""Share of the CPU time that all unauthenticated connections together may use. With the rest idle, the kernel's scheduler
-still treats the process as interactive and runs it at once on a busy machine."""
+"""Share of the CPU time that all unauthenticated connections together may use. As the process then sleeps most of the time,
+the kernel's scheduler treats it as interactive and runs it without delay on a busy machine."""
 HEAVY_S: Final = 0.005
-"""Seconds from which a read, with all replies to its data, counts as heavy."""
+"""CPU seconds above which a read, including the replies to the data, counts as heavy."""
 DEBT: Final = 20.0
-"""After a heavy read its row counts as unauthenticated for so many times the length of the read."""
+"""After a heavy read, the client's connections count as unauthenticated for this multiple of the read's CPU time."""
 MOST_ROWS: Final = 1000
 
 
 class ReadingConnection(Protocol):
-    """A connection; `startReading` makes the reactor watch its socket again."""
+    """A connection whose reading can be resumed."""
 
     def startReading(self) -> object:  # noqa: N802  # Twisted's own name
-        """Read again."""
+        """Make the reactor watch the socket again."""
 
 
 class WritableConnection(Protocol):
-    """A connection that data is written to, plain TCP or TLS."""
+    """A connection for writing, plain TCP or TLS."""
 
     def write(self, data: bytes) -> object:
-        """Write data, without waiting."""
+        """Write data without blocking."""
 
 
 class FairReads:
     """Decides which connection may read now.
 
-    Authenticated connections always may. The others take turns in the order of their arrival, one read each; after a read that
-    took a millisecond all of them pause for four. `spent` returns the CPU seconds of this thread so far, since wall time
-    depends on the machine's other load.
+    Authenticated connections may always read. All other connections take turns, with one read each; after a read that took one
+    millisecond they all pause for four. `spent` returns the CPU seconds that this thread has used. Wall time would depend on
+    the load of the machine.
     """
 
     def __init__(self, clock: Clock, spent: Callable[[], float]) -> None:
@@ -89,11 +89,11 @@ class FairReads:
         self._debts: dict[str, float] = {}
 
     def trusts(self, row: str) -> bool:
-        """Return whether connections of this row are read without waiting; "" is an unauthenticated one."""
+        """Return whether connections of the client `row` read without waiting. `row` is "" for unauthenticated connections."""
         return bool(row) and (row not in self._debts or self._debts[row] <= self._clock.seconds())
 
     def admits(self, connection: ReadingConnection, *, trusted: bool) -> bool:
-        """Return whether this connection may read now. If not, it must stop, and is started again at its turn."""
+        """Return whether a connection may read now. If not, it must stop reading; `startReading` is called at its turn."""
         if trusted:
             self.forget(connection)  # it may have been queued before it was trusted
             return True
@@ -107,14 +107,14 @@ class FairReads:
         return False
 
     def forget(self, connection: ReadingConnection) -> None:
-        """Remove this connection from the queue: it has stopped reading, or reads without waiting."""
+        """Remove a connection from the queue, because it has stopped reading or reads without waiting."""
         self._waiting.pop(connection, None)
         if connection is self._next:
             self._next = None
             self._schedule_next()
 
     def used(self, row: str, took_s: float, *, trusted: bool) -> None:
-        """Record the duration of a read."""
+        """Record the CPU time of a read."""
         if took_s > HEAVY_S and row:
             now_s = self._clock.seconds()
             if len(self._debts) >= MOST_ROWS:
@@ -136,9 +136,9 @@ class FairReads:
 
 
 def use_fair_reads(port: object, fair: FairReads) -> object:
-    """Make the connections of a port take turns to read, until `mark_authenticated`; return the port.
+    """Make a port's connections take turns to read until they are authenticated; return the port.
 
-    A UNIX socket is unchanged.
+    The port of a UNIX socket is unchanged.
     """
     if isinstance(port, Port):
         port.transport = cast(Any, type)("Fair", (FairTransport,), {"fair": fair})  # Twisted's own hook
@@ -146,18 +146,18 @@ def use_fair_reads(port: object, fair: FairReads) -> object:
 
 
 def mark_authenticated(transport: object, row: str) -> None:
-    """Mark the connection below a transport as authenticated as `row`. Other transports are unchanged."""
+    """Mark the FairTransport below a transport, if any, as authenticated as the client `row`."""
     while transport is not None and not isinstance(transport, FairTransport):
-        transport = getattr(transport, "transport", None)  # of TLS, or of a balancer's header
+        transport = getattr(transport, "transport", None)  # below TLS or the PROXY protocol
     if transport is not None:
         transport.mark_authenticated(row)
 
 
 def send_at_once(transport: WritableConnection, data: bytes) -> None:
-    """Write data, and send at once what the socket takes.
+    """Write data, sending as much as the socket takes immediately.
 
-    Otherwise the reactor polls once more until the socket is writable, which is a quarter of the CPU time of a short message
-    (bench row `sip2_63_rate`, and patron information against SIPServer at one connection).
+    `write` alone would wait until the reactor reports the socket as writable. This poll costs a quarter of the CPU time of a
+    short message (bench row `sip2_63_rate`, and patron information against SIPServer at one connection).
     """
     if isinstance(transport, FairTransport) and transport.has_sent_all:
         sent = transport.writeSomeData(data)
@@ -169,18 +169,18 @@ def send_at_once(transport: WritableConnection, data: bytes) -> None:
 
 STRANGER_READ: Final = 4_096
 KNOWN_READ: Final = 16_384
-"""Bytes read at a time, from an unauthenticated and from an authenticated connection."""
+"""Maximum number of bytes per read from an unauthenticated (STRANGER_READ) or authenticated (KNOWN_READ) connection."""
 
 
 class FairTransport(Server):
-    """A connection that reads when its turn comes."""
+    """A TCP connection that reads only when `fair` admits it."""
 
     fair: FairReads
     row = ""
     _parked = False
 
     def doRead(self) -> ConnectionLost | ConnectionDone | None:  # type: ignore[override]  # noqa: N802
-        """Read some of the received bytes, if `fair` admits this connection now."""
+        """Read some of the received bytes if `fair` admits this connection now; otherwise stop reading."""
         fair = self.fair
         trusted = fair.trusts(self.row)
         if (self._parked or not trusted) and not fair.admits(self, trusted=trusted):
@@ -203,11 +203,11 @@ class FairTransport(Server):
 
     @property
     def has_sent_all(self) -> bool:
-        """Return whether the connection is open and none of the written data waits to be sent."""
+        """Return whether the connection is open and all written data has been sent."""
         return bool(self.connected) and not (self.disconnecting or self.dataBuffer or self._tempDataBuffer)
 
     def mark_authenticated(self, row: str) -> None:
-        """Mark the connection as `row`'s; if it waits for its turn to read, it resumes at once."""
+        """Mark the connection as authenticated as `row`. If it waits for its turn to read, resume reading at once."""
         self.row = row
         if self._parked:
             self.startReading()  # type: ignore[no-untyped-call]  # it has no types

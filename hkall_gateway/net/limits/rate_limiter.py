@@ -1,7 +1,7 @@
-"""Limits events per minute, and wrong secrets per quarter of an hour.
+"""Limits on events per minute, and on wrong secrets per quarter of an hour.
 
-Events are a partner's requests, or log lines that strangers can cause. Wrong secrets are counted by their source (terminal,
-address, partner), since an attacker tries many cards and not one.
+Events are partners' requests, or log lines that unauthenticated clients can cause. Wrong secrets are counted by source (such as
+terminal, network or partner), since an attacker tries many cards.
 """
 
 from __future__ import annotations
@@ -12,34 +12,34 @@ from datetime import datetime, timedelta
 from typing import Final
 
 GUESSES_COUNT_FOR: Final = timedelta(minutes=15)
-"""How long a wrong secret counts, and how long a locked source must wait."""
+"""How long a wrong secret counts, and so how long a locked source must wait."""
 ROOM: Final = 10_000
-"""Sources that are remembered; beyond that, the source with the oldest last wrong secret is forgotten."""
+"""Maximum number of sources. Beyond it, the source whose last wrong secret is oldest is forgotten."""
 
 OF_A_TERMINAL: Final = 30
-"""Wrong PINs within GUESSES_COUNT_FOR at one terminal, unless configured; a busy counter has a few."""
+"""Default limit on wrong PINs within GUESSES_COUNT_FOR from one terminal. A busy counter has only a few."""
 OF_AN_ADDRESS: Final = 100
-"""The same for all terminals of one network together."""
+"""Default limit on wrong PINs within GUESSES_COUNT_FOR from all terminals in one network together."""
 OF_A_CALLER: Final = 300
-"""The same for one NCIP caller: a discovery system has all readers behind it."""
+"""Default limit on wrong PINs within GUESSES_COUNT_FOR from one NCIP caller: a discovery system serves all patrons."""
 
 Ways = Mapping[str, int]
-"""The sources of a secret, and how many wrong secrets each may send within GUESSES_COUNT_FOR."""
+"""The sources of a secret, with the number of wrong secrets within GUESSES_COUNT_FOR after which each is locked."""
 
 
 class Guesses:
-    """The instants of wrong secrets within the last quarter of an hour, by their source."""
+    """Keeps the times of wrong secrets within the last quarter of an hour for each source."""
 
     def __init__(self, room: int = ROOM) -> None:
         self._room = room
         self._wrong: OrderedDict[str, deque[datetime]] = OrderedDict()
 
     def shut(self, ways: Ways, now: datetime) -> bool:
-        """Return whether one of these sources has sent too many, so that no further secret is checked."""
+        """Return whether one of these sources is locked because it has sent too many wrong secrets."""
         return bool(self._wrong) and any(len(self._recent_guesses(way, now)) >= most for way, most in ways.items())
 
     def count(self, ways: Ways, now: datetime) -> None:
-        """Count one more wrong secret for each of these sources."""
+        """Count a wrong secret for each of these sources."""
         for way, most in ways.items():
             times = self._recent_guesses(way, now)
             times.append(now)
@@ -59,16 +59,16 @@ WINDOW: Final = timedelta(minutes=1)
 
 
 class RateLimiter:
-    """Keeps the instants of each name's accepted events of the last minute.
+    """Limits the events per minute for each name.
 
-    Names come from the configuration, so they are few.
+    It never forgets a name, so names must be few, such as those in the configuration.
     """
 
     def __init__(self) -> None:
         self._asked: defaultdict[str, deque[datetime]] = defaultdict(deque)
 
     def admits(self, name: str, most: int, now: datetime) -> bool:
-        """Return whether `name` may have one more event now, and count it. `most` a minute; 0 is no limit."""
+        """Count an event for `name` and return True, or return False if `most` events per minute are reached (0: no limit)."""
         if not most:
             return True
         instants = self._asked[name]
@@ -81,13 +81,13 @@ class RateLimiter:
 
 
 class LineLimit:
-    """Limits the log lines a minute of one kind, and reports with each line how many were left out before it."""
+    """Limits the log lines per minute of each kind, and counts the suppressed lines."""
 
     def __init__(self, most: int) -> None:
         self._most, self._rate, self._left_out = most, RateLimiter(), Counter[str]()
 
     def left_out(self, kind: str, now: datetime) -> int | None:
-        """Return how many lines of this kind were left out since the last one; None to leave out this one too."""
+        """Return the number of lines of this kind suppressed since the last line, or None to suppress this line too."""
         if not self._rate.admits(kind, self._most, now):
             self._left_out[kind] += 1
             return None

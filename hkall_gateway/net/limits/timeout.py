@@ -1,7 +1,7 @@
-"""The limit of the time from a message to its answer, for all protocols.
+"""A limit on the time from a message to its answer, for all protocols.
 
-At the limit the caller is told to try again if no unit of the message's command has begun, and then none ever begins. Once one
-has begun, only its outcome is an answer; without it the caller gets none.
+If the message's command has not begun its unit of work by then, it never will, and the caller is told to try again. Once the
+unit of work has begun, only its outcome is a correct answer; if it does not end in time, the caller gets no answer.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _UNTIL: ContextVar[float | None] = ContextVar("until", default=None)
 
 
 def begin_budget(until_s: float | None) -> None:
-    """Have the calls of the running coroutine to other systems end at that second of the clock; None is no limit.
+    """Limit the running coroutine's calls to other systems to the clock's second `until_s`; None for no limit.
 
-    A terminal gives up after its own time-out, however many calls its message needs.
+    A terminal gives up after its own timeout, however many calls the gateway makes for its message.
     """
     _UNTIL.set(until_s)
 
 
 def left_s(now_s: float, at_most_s: float) -> float:
-    """Return the seconds that a call started at `now_s` may take, at least 0.
+    """Return how many seconds a call that starts at `now_s` may take, at least 0.
 
-    They are `at_most_s`, or less if the message's budget or the deadline of its answer ends before.
+    The result is `at_most_s`, or less if the message's budget or deadline ends earlier.
     """
     until_s, deadline = _UNTIL.get(), current()
     at_most_s = at_most_s if deadline is None else min(at_most_s, deadline.left_s)
@@ -45,11 +45,11 @@ def left_s(now_s: float, at_most_s: float) -> float:
 T = TypeVar("T")
 
 BEGUN: Final = 1.25
-"""Times of the limit after which a command that has begun is given up."""
+"""Multiple of the limit after which a command that has begun is given up."""
 
 
 class TooLate(Exception):
-    """The limit has passed and the command has not begun. It has no effect, now or later."""
+    """The command had not begun at the limit. It has no effect, now or later."""
 
 
 def _ignore(_why: str) -> None:
@@ -59,7 +59,7 @@ def _ignore(_why: str) -> None:
 class Timeout:
     """A limit of `seconds` from the arrival of a message to its answer. One timer serves all messages.
 
-    `expired` is called once for each expired command, in the log context of its message, with "late" or "gone".
+    `expired` is called once for each expired command, in the log context of the message, with the reason: "late" or "gone".
     """
 
     def __init__(self, clock: Clock, seconds: float, expired: Callable[[str], object] = _ignore) -> None:
@@ -70,14 +70,15 @@ class Timeout:
         self._rings_s = 0.0
 
     def deadline(self, waited_s: float = 0.0, at_most_s: float | None = None) -> Deadline:
-        """Return the deadline of a message that arrived `waited_s` seconds ago; `at_most_s` is its caller's own limit."""
+        """Return the deadline of a message that arrived `waited_s` seconds ago. `at_most_s` is the caller's own timeout."""
         limit_s = self.seconds if at_most_s is None else min(self.seconds, at_most_s)
         return Deadline(self._clock.seconds, self._clock.seconds() - waited_s + limit_s)
 
     def run(self, work: Coroutine[Deferred[Any], object, T], deadline: Deadline | None = None) -> Deferred[T]:
-        """Return a Deferred of the result of `work` under its deadline; by default its message arrives now.
+        """Run `work` under a deadline, by default that of a message that arrives now, and return a Deferred for the result.
 
-        It fails with TooLate or Undecided. Late work is not cancelled, since it may be about to commit.
+        At the deadline the Deferred fails with TooLate, or later with Undecided. The work is not cancelled, since it may be
+        about to commit.
         """
         held = _Pending(deadline or self.deadline(), Deferred(), copy_context(), self._expired)
         copy_context().run(_start_work, work, held.deadline).addBoth(self._finish, held)
@@ -95,7 +96,7 @@ class Timeout:
                 heapq.heappop(self._pending)
 
     def _set_timer(self) -> None:
-        """Schedule the next expiry. A timer that was set for an answered message stays, so that most messages set none."""
+        """Schedule the next expiry. The timer of an answered message is left running, so that most messages need none."""
         first_s = self._pending[0][0]
         if self._timer is not None and self._rings_s <= first_s:
             return
@@ -116,7 +117,7 @@ class Timeout:
                 heapq.heappush(self._pending, (given_up_s, next(self._numbers), held))
             else:
                 late.append((held, Undecided))
-        # A callback may start new work at once, so the timer for the remaining messages must be set before.
+        # The errbacks below may start new work at once, so the timer for the remaining messages must be set first.
         if self._pending:
             self._set_timer()
         for held, why in late:
@@ -131,7 +132,7 @@ def _start_work(work: Coroutine[Deferred[Any], object, T], deadline: Deadline) -
 
 
 class _Pending:
-    """A message that waits for its answer."""
+    """A message that is not answered yet."""
 
     __slots__ = ("_context", "_expired", "answer", "deadline")
 
@@ -140,7 +141,7 @@ class _Pending:
         self._expired: Callable[[str], object] | None = expired
 
     def note(self) -> None:
-        """Report, once, that the command has expired, if it has."""
+        """If the command has expired, report it once."""
         if self.deadline.why and self._expired is not None:
             expired, self._expired = self._expired, None
             self._context.run(expired, self.deadline.why)
@@ -148,15 +149,15 @@ class _Pending:
 
 TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None)
 _INFO: Final = Struct("=B51xI")
-"""The fields tcpi_state and tcpi_last_data_recv of struct tcp_info (linux/tcp.h)."""
+"""Layout of the fields tcpi_state and tcpi_last_data_recv in struct tcp_info (linux/tcp.h)."""
 _ESTABLISHED: Final = 1
 
 
 def message_deadline(timeout: Timeout | None, transport: object, at_most_s: float | None = None) -> Deadline | None:
-    """Return the deadline of a message that was just read, which has passed if the caller has hung up. None without a limit.
+    """Return the deadline of a message that was just read, or None without a timeout. `at_most_s` is the caller's own timeout.
 
-    A process that was stopped, or was busy for long, reads messages whose callers have given up meanwhile. `at_most_s` is the
-    caller's own limit.
+    A process that was stopped or busy for a long time reads messages whose callers have given up. The deadline therefore counts
+    from the arrival of the data, and has passed already if the caller has hung up.
     """
     if timeout is None:
         return None
@@ -168,12 +169,12 @@ def message_deadline(timeout: Timeout | None, transport: object, at_most_s: floa
 
 
 def read_delay_s(transport: object) -> float | None:
-    """Return how long the newest bytes of a connection waited to be read; None if the peer has hung up since.
+    """Return the seconds since a connection last received data, or None if the peer has hung up.
 
-    Linux knows both of TCP connections; for all others it is 0.
+    Only Linux provides this, for TCP connections. In all other cases the result is 0.
     """
     while transport is not None and not hasattr(transport, "socket"):
-        transport = getattr(transport, "transport", None)  # of TLS, or of a balancer's header
+        transport = getattr(transport, "transport", None)  # below TLS or the PROXY protocol
     if transport is None or TCP_INFO is None:
         return 0.0
     try:
