@@ -1,1 +1,1 @@
-"""Logs, metrics and the context of a message in both."""
+"""Logging, metrics, and the log context of messages."""

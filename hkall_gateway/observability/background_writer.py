@@ -1,7 +1,7 @@
 """A stream with a background writer: loggers queue lines, and one thread writes them.
 
-A slow disk or reader does not block the loggers: the queue is bounded, lines that do not fit are dropped, and their number is
-reported once there is room again.
+A slow disk or reader does not block the loggers. The queue is bounded: lines that do not fit are dropped, and the number of
+dropped lines is reported when the stream accepts lines again.
 """
 
 from __future__ import annotations
@@ -14,24 +14,26 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO, Final
 
 ROOM: Final = 20_000
-"""Lines that may wait: some seconds of a busy gateway's log."""
+"""Maximum number of queued lines: a few seconds of a busy gateway's log."""
 CLOSE_S: Final = 2.0
-"""Seconds that a reader has at the end to take the waiting lines: a pipe that nobody reads must not keep the process."""
+"""Maximum number of seconds that `close` waits, so that a pipe without a reader does not keep the process from exiting."""
 PAUSE_S: Final = 0.05
-"""Pause between two writes under load: many lines become one write, and the delay is too short to notice."""
+"""Seconds between two writes under load. Many lines are combined into one write, and the delay is too short to notice."""
 
 
 def _ignore(_count: int) -> None:
-    """Ignore the number of dropped lines."""
+    """Do nothing. The default for `dropped`."""
 
 
 class BackgroundWriter:
-    """A binary stream for `logs.configure`; its writes never block on `stream`.
+    """A binary stream for `logs.configure` whose `write` never blocks on `stream`.
 
-    At most `room` lines wait. `dropped` is called in the writing thread with the number of lines that did not fit since its
-    last call; it may log. `close` writes the waiting lines and ends the thread; a process that is killed loses them. `shared`:
-    another process writes to the same pipe, file or terminal. Each waits for the other, so that lines stay whole: the kernel
-    keeps only 4,096 bytes of a pipe together.
+    `close` writes the queued lines and ends the thread; a killed process loses them. If another process writes to the same
+    pipe, file or terminal (`shared`), the stream is locked for each write, because a write of more than 4,096 bytes to a pipe
+    may be interleaved with other writes.
+
+    Attributes:
+        dropped: Called in the writing thread with the number of lines dropped since the previous call. It may log.
     """
 
     def __init__(self, stream: BinaryIO, room: int = ROOM, pause_s: float = PAUSE_S, *, shared: bool = False) -> None:
@@ -45,7 +47,7 @@ class BackgroundWriter:
         self._thread.start()
 
     def write(self, line: bytes) -> int:
-        """Append a line to the queue. Lines stay whole and in order."""
+        """Append a line to the queue, or drop it if the queue is full."""
         if len(self._waiting) >= self._room:
             self._count_lost(1)
         else:
@@ -55,17 +57,17 @@ class BackgroundWriter:
         return len(line)
 
     def flush(self) -> None:
-        """Do nothing: the thread flushes after every write."""
+        """Do nothing, because the thread flushes after every write."""
 
     def continue_on(self, stream: BinaryIO) -> None:
-        """Write the waiting and all later lines to `stream`, and close the present one."""
+        """Write the queued and all later lines to `stream`, and close the current stream."""
         self._successors.append(stream)
         self._awake.set()
 
     def close(self, patience_s: float = CLOSE_S) -> None:
-        """Write the waiting lines, then end the thread. Later lines are lost, and so are lines that a stream does not take.
+        """Write the queued lines, then end the thread. Lines that are not written within `patience_s` seconds are lost.
 
-        The stream must not be buffered in Python: a thread that is stuck in a buffer's lock would break the end of the process.
+        The stream must not be buffered in Python: a thread blocked while it holds a buffer's lock would make the exit fail.
         """
         self._closing.set()
         self._awake.set()
@@ -78,11 +80,11 @@ class BackgroundWriter:
             self._write()
             self._closing.wait(self._pause_s)
         self._write()
-        self._write()  # lines that `dropped` has logged
+        self._write()  # again, for lines that `dropped` has logged
 
     def _write(self) -> None:
         while self._successors:
-            with suppress(OSError):  # what a full disk did not take was reported already
+            with suppress(OSError):  # lines that a full disk did not accept are already counted as dropped
                 self._stream.close()
             self._stream = self._successors.popleft()
         lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
@@ -91,10 +93,10 @@ class BackgroundWriter:
             with self._locked_stream():
                 while data:
                     if not (count := self._stream.write(data)):
-                        raise BlockingIOError  # a pipe that does not block, and is full
+                        raise BlockingIOError  # a non-blocking pipe is full
                     data = data[count:]
                 self._stream.flush()
-        except (OSError, ValueError):  # the disk is full, or the reader has gone: reported when it accepts a line again
+        except (OSError, ValueError):  # full disk or no reader; reported when the stream accepts lines again
             self._count_lost(len(lines))
         else:
             with self._counting:
@@ -104,7 +106,7 @@ class BackgroundWriter:
 
     @contextmanager
     def _locked_stream(self) -> Iterator[None]:
-        """Keep the other process from writing. The kernel frees the lock of a process that ends."""
+        """Lock the stream against other processes if it is shared. The kernel releases the lock if the process ends."""
         if not self._shared:
             yield
             return

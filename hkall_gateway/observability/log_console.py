@@ -1,4 +1,4 @@
-"""Draws a log event as one line for people, with structlog's console renderer."""
+"""Renders a log event as one human-readable line, with structlog's console renderer."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from structlog.dev import ConsoleRenderer
 from hkall_gateway.rules.plain_text import printable
 
 EVENT_WIDTH: Final = 18
-"""Columns of an event's name: those of the frequent ones, so that their fields begin below each other."""
+"""Width to which event names are padded: that of the common names, so that the fields of most lines are aligned."""
 FIRST: Final = ("channel", "terminal", "partner", "request_id", "step", "from", "to", "code", "service", "send", "outcome")
-"""Fields that come first, in this order; the others keep the order of the event."""
+"""Fields that come first, in this order. All other fields keep the order of the event, followed by LAST."""
 LAST: Final = ("patron_ref", "corr_id", "trace_id", "traceparent")
 LEFT_OUT: Final = frozenset({"hkt_date", "stack", "exc_info"})
-"""The day stands in the time; structlog would draw the others as further lines."""
+"""Fields that are not shown: the date is part of the time, and structlog would render the other fields on further lines."""
 TRACEBACKS: Final = frozenset({"exception", "trace"})
 
 _HKT: Final = ZoneInfo("Asia/Hong_Kong")
@@ -28,15 +28,16 @@ _END: Final = {name: len(_PLACED) + 1 + place for place, name in enumerate(LAST)
 _ORDER: Final = _PLACED | _END
 
 Draw = Callable[[Mapping[str, object]], str]
-"""(event) -> its line, without the line's end."""
+"""Takes an event and returns a line without a line end."""
 
 LogFormat = Literal["json", "console"]
 
 
 def renderer_for(stream: BinaryIO, log_format: LogFormat | None, environ: Mapping[str, str]) -> Draw | None:
-    """Return how to draw events on `stream`; None for JSON. Without a format, terminals are drawn on.
+    """Return the function that renders events for `stream`, or None for JSON.
 
-    Colours are for terminals, unless NO_COLOR is set (no-color.org).
+    If `log_format` is None, events are rendered for people on a terminal, and as JSON elsewhere. Colours are used only on a
+    terminal, unless NO_COLOR is set (no-color.org).
     """
     terminal = stream.isatty()
     if log_format == "json" or (log_format is None and not terminal):
@@ -45,10 +46,10 @@ def renderer_for(stream: BinaryIO, log_format: LogFormat | None, environ: Mappin
 
 
 def line_renderer(*, colours: bool) -> Draw:
-    """Return a function that draws events, with colours or without.
+    """Return a function that renders events, with or without colours.
 
-    Times are Hong Kong's, empty fields are left out, and a traceback is its last line with its place. No character of a value
-    begins a line or moves the cursor, since peers choose some values.
+    Times are shown in Hong Kong time, empty fields are left out, and a traceback is reduced to its last line and location. Line
+    ends and control characters in values are replaced, since peers choose some values.
     """
     render = ConsoleRenderer(colors=colours, sort_keys=False, pad_event_to=EVENT_WIDTH, timestamp_key="ts")
     middle = len(_PLACED)
@@ -74,7 +75,7 @@ def _format_cell(name: str, value: object) -> tuple[str, object]:
 
 
 def _format_time(ts: str) -> str:
-    """Format an instant in Hong Kong's time, to the millisecond; any other text is unchanged."""
+    """Format an ISO timestamp in Hong Kong time with milliseconds; return any other text unchanged."""
     try:
         moment = datetime.fromisoformat(ts)
     except ValueError:
@@ -83,7 +84,7 @@ def _format_time(ts: str) -> str:
 
 
 def last_line(traceback: str) -> str:
-    """Return the exception of a traceback with the place where it was raised."""
+    """Return the last line of a traceback (the exception) with the file and line where it was raised."""
     places, lines = _PLACE.findall(traceback), traceback.strip().splitlines()
     where = f" ({places[-1][0]}:{places[-1][1]})" if places else ""
     return (lines[-1].strip() if lines else "") + where

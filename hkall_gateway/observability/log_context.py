@@ -1,6 +1,6 @@
-"""Fields that every log line has about its source: channel, terminal, and the number that links related lines.
+"""The log context: fields about the source of a log line, such as channel, terminal and correlation id.
 
-structlog has a context variable for each name. Setting, copying and resetting them takes as long as writing the line.
+structlog uses one context variable for each field. Setting, copying and resetting those takes as long as writing the line.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ from types import MappingProxyType
 from typing import Final
 
 VERSION: Final = 1
-"""Version of the log's contract. It rises when an event or a field is renamed, removed or gets another meaning."""
+"""Version of the log format. Increase it when an event or a field is renamed, removed or changes its meaning."""
 
 _ABOUT: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
 
 
-class log_context:  # noqa: N801  # it is used as a word: with log_context(channel="sip2"):
-    """`with log_context(channel="sip2", corr_id="…"):` – log lines inside have these fields, also in units of work."""
+class log_context:  # noqa: N801  # named like a function, because it is used as a context manager
+    """Context manager that adds fields to all log lines inside, also to those from units of work.
+
+    Example: `with log_context(channel="sip2", corr_id="…"):`
+    """
 
     __slots__ = ("_named", "_token")
 
@@ -33,7 +36,7 @@ class log_context:  # noqa: N801  # it is used as a word: with log_context(chann
         self._token = _ABOUT.set({**around, **self._named} if around else self._named)
 
     def __exit__(self, raised: type[BaseException] | None, *_: object) -> None:
-        # A discarded coroutine is closed in another context, where the token is invalid; its own context is gone with it.
+        # A discarded coroutine is closed in another context, where the token is invalid. Its own context needs no reset.
         if self._token is not None and raised is not GeneratorExit:
             _ABOUT.reset(self._token)
 
@@ -43,20 +46,20 @@ def logged_context() -> Mapping[str, str]:
     return _ABOUT.get()
 
 
-# ---- The `traceparent` header of W3C Trace Context: validated from peers, written for documents that we post.
+# ---- The `traceparent` header of W3C Trace Context: validated in received documents, created for documents that we send.
 # Source: W3C Trace Context, Recommendation of 2021-11-23, 3.2.
 
 
 HEADER: Final = "traceparent"
 LENGTH: Final = 55
-"""Characters of version 00, and of the known part of later versions."""
+"""Length of a version 00 header, and of the part of later versions that can be parsed."""
 _SHAPE: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 
 
 def valid_traceparent(text: str) -> str:
-    """Return the known part of a valid `traceparent`, or "".
+    """Return the version 00 part of a valid `traceparent` header, or "" if the header is invalid.
 
-    Version ff, capitals, and ids of zeros only are invalid. A later version than 00 may have more behind another hyphen.
+    Version ff, capital letters and all-zero ids are invalid. Later versions may have further fields after another hyphen.
     """
     found = _SHAPE.fullmatch(text[:LENGTH])
     if found is None or found[1] == "ff" or not found[2].strip("0") or not found[3].strip("0"):
@@ -66,15 +69,15 @@ def valid_traceparent(text: str) -> str:
 
 
 def trace_id(corr: str) -> str:
-    """Return the trace-id of a conversation, 32 hex digits: the same for the same `corr`, a random one for "".
+    """Derive a trace-id of 32 hex digits from the correlation id `corr`, or return a random trace-id if it is "".
 
-    All deliveries of one conversation are one trace at the partner, also from several gateways and after a restart.
+    All deliveries of one conversation thus have the same trace-id, even from several gateways and after a restart.
     """
     return blake2b(corr.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() if corr else secrets.token_hex(16)
 
 
 def own_traceparent() -> str:
-    """Return the header for one document: the trace-id of the log context, a new parent-id, the flag "sampled"."""
+    """Return a `traceparent` header for one document: trace-id of the log context, new parent-id, flag "sampled"."""
     context = logged_context()
     trace = context.get("trace_id") or trace_id(context.get("corr_id", ""))
     return f"00-{trace}-{secrets.token_hex(8)}-01"

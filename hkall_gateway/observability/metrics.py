@@ -1,4 +1,4 @@
-"""The metrics of one gateway, kept by prometheus_client in a registry of its own."""
+"""The metrics of one gateway, in a separate prometheus_client registry."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # no `_created` series; the library has no switch for a registry
+disable_created_metrics()  # type: ignore[no-untyped-call]  # `_created` series can only be disabled globally
 
 NAMESPACE: Final = "hkall"
 MAX_SERIES: Final = 2000
-"""Most series of a metric, since peers can choose label values; further ones are counted under "other"."""
+"""Maximum number of series of a metric, since peers can choose label values. Further values are counted under "other"."""
 
-# Upper bounds of buckets, in the unit of the metric.
+# Upper bounds of histogram buckets, in the unit of the metric.
 _FAST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _LAG_S: Final = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
 _UNITS: Final = tuple(2.0**n for n in range(9))
@@ -28,8 +28,8 @@ M = TypeVar("M", bound=MetricWrapperBase)
 class Labelled(Generic[M]):
     """A metric with labels and at most MAX_SERIES series.
 
-    Its children are cached by their label values: prometheus_client checks, converts and locks at each `labels()`, which takes
-    longer than counting does (bench row `sip2_63_vs_echo`).
+    The series are cached by label values. Each `labels()` call of prometheus_client checks, converts and locks, which takes
+    longer than counting (bench row `sip2_63_vs_echo`).
     """
 
     __slots__ = ("_children", "_lock", "_metric")
@@ -40,7 +40,7 @@ class Labelled(Generic[M]):
         self._lock = threading.Lock()
 
     def labels(self, *values: str) -> M:
-        """Return the series with these label values, in the order of the names. Raises ValueError for a wrong number."""
+        """Return the series for label values in the order of the label names. Raise ValueError if their number is wrong."""
         child = self._children.get(values)
         return self._add_series(values) if child is None else child
 
@@ -53,7 +53,7 @@ class Labelled(Generic[M]):
 
 
 class _Refresher(Collector):
-    """Calls its sources at each collection and yields no metric itself."""
+    """Calls functions before each collection, and yields no metrics itself."""
 
     def __init__(self) -> None:
         self.sources: list[Callable[[], None]] = []
@@ -68,15 +68,12 @@ class _Refresher(Collector):
 
 
 class Metrics:
-    """Every metric that the gateway counts or measures itself; `app.gauges` has those read from the database.
-
-    Safe from any thread.
-    """
+    """Metrics that the gateway counts or measures itself. Thread-safe. Metrics from the database are in `app.gauges`."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         self._refresher = _Refresher()
-        self.registry.register(self._refresher)  # first: a registry collects in the order of registration
+        self.registry.register(self._refresher)  # first, because a registry collects in the order of registration
         own: dict[str, Any] = {"namespace": NAMESPACE, "registry": self.registry}
 
         def counter(name: str, labels: str, text: str) -> Labelled[Counter]:
@@ -120,5 +117,5 @@ class Metrics:
         # fmt: on
 
     def before_collection(self, source: Callable[[], None]) -> None:
-        """Call `source` at the start of each collection, to add the counts since the last one."""
+        """Call `source` at the start of each collection, so that it can update metrics."""
         self._refresher.sources.append(source)

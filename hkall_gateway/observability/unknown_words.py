@@ -1,4 +1,4 @@
-"""Item statuses that the table of availability does not have: each is logged once."""
+"""Logs each item status that the availability table does not contain, once for each system that uses it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from hkall_gateway.rules.vendor_words.availability import is_known
 LOG = structlog.get_logger()
 
 MOST_KEPT: Final = 1_000
-"""Limit of remembered words, so that a system with endless new words does not flood the log."""
+"""Maximum number of unknown statuses that are logged, so that a system with ever new statuses does not flood the log."""
 
 
 class UnknownWords:
-    """Remembers the words already logged, by the system that used them."""
+    """Logs unknown item statuses, and remembers which are already logged for which system."""
 
     def __init__(self) -> None:
         self._warned: set[tuple[str, str]] = set()
 
     def check(self, source: str, words: Iterable[str], listed: Collection[str]) -> None:
-        """Warn of the unknown words among these, once for each word, with the number of its items in this answer.
+        """Log each new unknown status among `words`, with the number of items that have it.
 
-        `source` is the partner or the local system; `listed` are the words that the policy has beside the table's.
+        Args:
+            source: The partner or the local system that uses these words.
+            words: The statuses of items in one answer.
+            listed: The statuses that the policy defines in addition to the table.
         """
         for word, copies in Counter(word for word in words if word and not is_known(word, listed)).items():
             if (source, word) not in self._warned and len(self._warned) < MOST_KEPT:
