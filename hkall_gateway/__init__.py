@@ -1,4 +1,4 @@
-"""A gateway between partner libraries (NCIP), terminals (SIP2) and one library's own system."""
+"""Gateway between partner libraries (NCIP), self-checks and counters (SIP2), and a library's local system."""
 
 from importlib.metadata import version
 

@@ -1,4 +1,4 @@
-"""The one clock of the program (law 3); everything else is handed the time."""
+"""The only module that reads the system clock (law 3 in ARCHITECTURE.md). All other code is given the time."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Protocol
 
 
 def now() -> datetime:
-    """Return this instant, aware and in UTC."""
-    return datetime.now(UTC)  # noqa: TID251  # the one clock of the program
+    """Return the current time as an aware datetime in UTC."""
+    return datetime.now(UTC)  # noqa: TID251  # the only place that reads the time
 
 
 def monotonic_us() -> int:
-    """Return the microseconds of CLOCK_MONOTONIC, which no change of the time moves."""
+    """Return CLOCK_MONOTONIC in microseconds. Changes to the system time do not affect it."""
     return time.monotonic_ns() // 1000
 
 
-# ---- Timers, which are the reactor's or those of a test.
+# ---- Timers of the reactor, or of the fake clock in tests.
 
 
 class ScheduledCall(Protocol):
-    """A call that a clock makes later: Twisted's IDelayedCall."""
+    """A pending delayed call, with the methods of Twisted's IDelayedCall that the gateway uses."""
 
     def active(self) -> bool: ...
 
@@ -32,7 +32,7 @@ class ScheduledCall(Protocol):
 
 
 class Clock(Protocol):
-    """The part of a reactor that has a timer; a test's clock has it too."""
+    """The timer interface of a reactor. The fake clock in tests implements it too."""
 
     def callLater(self, delay: float, call: Callable[..., object], /) -> ScheduledCall: ...  # noqa: N802  # Twisted's own name
 
@@ -40,6 +40,6 @@ class Clock(Protocol):
 
 
 def cancel(call: ScheduledCall | None) -> None:
-    """Cancel a call that has not been made yet. Safe for one that has, and for None."""
+    """Cancel a delayed call. Do nothing if it was already made or cancelled, or if `call` is None."""
     if call is not None and call.active():
         call.cancel()

@@ -1,4 +1,4 @@
-"""Makes the WSGI application of all pages, with that of the API below its own address."""
+"""Creates the WSGI application for all pages, with the API mounted at /api/v1."""
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ from hkall_gateway.web.services import EXTENSION, WebServices
 from hkall_gateway.web.sessions import NO_SESSION, Sessions, current
 
 MOST_BYTES: Final = 65_536
-"""Length of a form; a longer one is answered with 413."""
+"""Maximum size of a request body in bytes. A larger body is answered with 413."""
 
 SIGNING: Final = "hkall"
-"""Flask-WTF signs what it writes into a form. The secret is the session's own token, which a stranger does not know; the
-signature adds nothing to it, and this text makes forms valid at every gateway on the database."""
+"""Key with which Flask-WTF signs its form tokens. It need not be secret: the token inside is a secret of the session, which
+strangers do not know. A constant key makes forms valid at every gateway on the same database."""
 
 
 class Application(Flask):
-    """Flask without its logger."""
+    """Flask application that leaves the logging of exceptions to `errors`."""
 
     def log_exception(self, exc_info: object) -> None:
-        """Log nothing: `errors` does, with the fields of every line."""
+        """Do nothing: `errors` logs exceptions with the standard fields."""
 
 
 def make_app(services: WebServices) -> Flask:
-    """Return the application. Its `wsgi_app` is the whole, with the log and the metrics."""
+    """Create the Flask application. Its `wsgi_app` includes the API, the request log and the metrics."""
     app = Application(__name__, static_folder="static", template_folder="templates")
     app.config.update(
         MAX_CONTENT_LENGTH=MOST_BYTES,
         MAX_FORM_MEMORY_SIZE=MOST_BYTES,
         SECRET_KEY=SIGNING,
-        WTF_CSRF_TIME_LIMIT=None,  # as long as the session
-        WTF_CSRF_SSL_STRICT=False,  # it wants a Referer, which our Referrer-Policy forbids
+        WTF_CSRF_TIME_LIMIT=None,  # a form is valid as long as its session
+        WTF_CSRF_SSL_STRICT=False,  # the check needs a Referer, which our Referrer-Policy suppresses
     )
     app.extensions[EXTENSION] = services
     app.session_interface = Sessions()
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     paths.install(app)
-    app.before_request(_begin_request)  # before the checks: an error page shows the number
+    app.before_request(_begin_request)  # runs before the checks, since error pages show the number
     incoming.install(app)
     CSRFProtect(app)
     for part in (i18n, layout, middleware, errors):
@@ -62,7 +62,7 @@ def make_app(services: WebServices) -> Flask:
     for one in (app, api):
         one.extensions |= shared
     both = DispatcherMiddleware(app.wsgi_app, {ROOT: api.wsgi_app})
-    app.wsgi_app = Middleware(both, services)  # type: ignore[method-assign]  # as Flask's own documentation does
+    app.wsgi_app = Middleware(both, services)  # type: ignore[method-assign]  # the way that Flask documents
     return app
 
 
@@ -74,13 +74,13 @@ def _blueprints() -> Iterator[Blueprint]:
 
 
 def _begin_request() -> tuple[str, int, dict[str, str]] | None:
-    """Refuse a caller that asks for too many pages with 429, before the page is made."""
+    """Store the request's number and URL rule, and answer 429 if the caller has requested too many pages."""
     g.number = request.environ.get(NUMBER, "")
     request.environ[PAGE] = paths.rule_of_page()
     if current().away:
         raise Unavailable("the database is away")
     visit = current()
-    if request.endpoint in NO_SESSION or (visit.row and not visit.row.patron):  # the pages of staff are not counted
+    if request.endpoint in NO_SESSION or (visit.row and not visit.row.patron):  # staff pages are not limited
         return None
     known = patron_caller(visit.row.patron) if visit.row else f"browser {visit.browser.token_hash}" if visit.browser else ""
     seconds = limits.wait_s(known or stranger_caller())

@@ -1,4 +1,4 @@
-"""Runs commands in the reactor's thread, and queries on the database, for pages in threads of their own."""
+"""Lets web threads run commands in the reactor's thread, and query the database directly."""
 
 from __future__ import annotations
 
@@ -32,36 +32,36 @@ T = TypeVar("T")
 
 TRY_AGAIN = Refused(Reason.TRY_AGAIN)
 SPARE_S = 1.0
-"""Seconds for which a page waits longer than the reactor should need to end a command that is late."""
+"""Seconds that a page waits beyond the time in which the reactor should have ended a late command."""
 
 
 class Bridge(Protocol):
-    """Circulation and the database for a page. Every method blocks only the page's own thread."""
+    """Access to circulation and the database for a page. Every method blocks only the calling web thread."""
 
     def read(self, query: Callable[[UnitOfWork], T]) -> T:
-        """Return `query(unit)`. Raises Unavailable while the database is away."""
+        """Return `query(unit)`. Raises Unavailable while the database is down."""
         ...
 
     def trial(self, work: Callable[[UnitOfWork], T]) -> T:
-        """Return `work(unit)` from a transaction that is rolled back. Raises Unavailable while the database is away."""
+        """Return `work(unit)`, run in a transaction that is rolled back. Raises Unavailable while the database is down."""
         ...
 
     def write(self, work: Callable[[UnitOfWork], T], locks: LockSet = NO_LOCKS) -> T:
-        """Return `work(unit)` after its commit: for rows of the pages' own, such as sessions. Raises Unavailable."""
+        """Commit `work(unit)` and return its result. Only for tables of the web pages, such as sessions. Raises Unavailable."""
         ...
 
     def run(self, command: Coroutine[Any, object, T]) -> T | Refused:
-        """Return the result of a command; TRY_AGAIN if it did not begin in time, and never will.
+        """Return the result of a command, or TRY_AGAIN if it did not start in time and therefore never will.
 
-        Raises GatewayTimeout, which ends the page with 504, if the command has begun and its outcome is not known in time.
+        Raises GatewayTimeout, which is answered with 504, if the command has started but its outcome is not known in time.
         """
         ...
 
 
 class DeskBridge:
-    """Crosses from the threads of the pages to the reactor's thread. Implements `Bridge`.
+    """Runs commands in the reactor's thread for web threads. Implements `Bridge`.
 
-    Queries use connections of their own, so that a long one delays no terminal. `timeout` limits commands.
+    Queries use separate connections, so that a long query does not delay terminals. `timeout` limits the time for a command.
     """
 
     def __init__(
@@ -77,17 +77,17 @@ class DeskBridge:
         self._waiting: set[Callable[[], None]] = set()
 
     def read(self, query: Callable[[UnitOfWork], T]) -> T:
-        """Return `query(unit)`, run in the page's own thread."""
+        """Return `query(unit)`, run in the calling thread."""
         with closing(self._own_connection()) as connection:
             return finished(connection.read(query))
 
     def trial(self, work: Callable[[UnitOfWork], T]) -> T:
-        """Return `work(unit)`, run in the page's own thread and rolled back."""
+        """Return `work(unit)`, run in the calling thread and rolled back."""
         with closing(self._own_connection()) as connection:
             return in_trial(connection.now, work)
 
     def write(self, work: Callable[[UnitOfWork], T], locks: LockSet = NO_LOCKS) -> T:
-        """Return `work(unit)` after its commit by the writer's thread. Raises GatewayTimeout if its outcome is unknown."""
+        """Return `work(unit)` after the writer thread has committed it. Raises GatewayTimeout if the outcome is unknown."""
         try:
             return self._run_in_reactor(lambda: self._store.write(work, locks), self._timeout.seconds)
         except TooSlow:
@@ -105,7 +105,7 @@ class DeskBridge:
             return self._run_in_reactor(lambda: self._timeout.run(command, deadline), self._timeout.seconds * BEGUN + SPARE_S)
         except Unavailable:
             return TRY_AGAIN
-        except (TooLate, TooSlow):  # the second if the reactor hangs, or stops
+        except (TooLate, TooSlow):  # TooSlow if the reactor hangs or is stopping
             if deadline.drop("late"):
                 if not self._closed:
                     LOG.warning("web.desk_too_slow", limit_s=self._timeout.seconds)
@@ -116,7 +116,7 @@ class DeskBridge:
         raise GatewayTimeout
 
     def close(self) -> None:
-        """Answer all calls that wait, and every later one, as too slow. Called in the reactor's thread at the end."""
+        """Make all waiting and all later calls time out. Called in the reactor's thread during shutdown."""
         self._closed = True
         for give_up in tuple(self._waiting):
             give_up()
@@ -124,11 +124,11 @@ class DeskBridge:
     def _own_connection(self) -> Immediate:
         try:
             return Immediate(self._engine, self._make_unit)
-        except (OperationalError, InterfaceError) as error:  # of connecting: no statement has run
+        except (OperationalError, InterfaceError) as error:  # raised on connecting: no statement has run
             raise unavailable(error) from error
 
     def _run_in_reactor(self, begin: Callable[[], Awaitable[T]], wait_s: float) -> T:
-        """Begin work in the reactor's thread and wait for it. `blockingCallFromThread` of Twisted has no time limit."""
+        """Run work in the reactor's thread and wait for its result. Twisted's `blockingCallFromThread` has no time limit."""
         answer: Future[T] = Future()
         give_up, around = partial(_settle_answer, answer, TooSlow()), copy_context()
         self._waiting.add(give_up)
@@ -149,7 +149,7 @@ def _start_work(begin: Callable[[], Awaitable[T]], answer: Future[T]) -> None:
 
 
 def _settle_answer(answer: Future[T], result: T | Failure | TooSlow) -> None:
-    """Give the answer, unless `close` has given one. Both run in the reactor's thread."""
+    """Set the result of `answer`, unless `close` has already set it. Both run in the reactor's thread."""
     if answer.done():
         return
     if isinstance(result, Failure):

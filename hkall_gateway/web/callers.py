@@ -1,7 +1,7 @@
-"""Finds the caller of a page before a thread is taken: staff and programs, patrons, or strangers, by the proof in the request.
+"""Identifies the caller of a request before it takes a thread: a member of staff, a program, a patron, or a stranger.
 
-A proof is a session's cookie, the cookie of a browser that has logged in before, or a bearer token, in force now. The page
-decides later what the request may do; the caller decides only which threads serve it.
+Valid session cookies, cookies of browsers that have logged in before, and bearer tokens identify a caller. Whether the request
+is permitted is decided later by the page: the caller only determines which threads serve it.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from hkall_gateway.web.sessions import BROWSER, COOKIE, in_force
 
 LOG = structlog.get_logger()
 FRESH_S: Final = 0.5
-"""Seconds for which the database's last answer counts, for requests that bring no proof."""
+"""Seconds after the last answer of the database in which requests without a cookie or token need no query."""
 
 
 class Share(StrEnum):
-    """Groups of callers, each with its own threads."""
+    """Groups of callers. Each group has its own threads."""
 
     STAFF = "staff"
     """Members of staff, and programs with a token."""
@@ -43,7 +43,7 @@ class Share(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WebCaller:
-    """The caller of a page. `row` names a proven caller for the limits of connections; "" for a stranger."""
+    """The caller of a request. `row` is the key of an identified caller for the connection limits, "" for a stranger."""
 
     share: Share
     row: str = ""
@@ -54,10 +54,10 @@ _BEARER: Final = re.compile(r"bearer +([\w.~+/-]+=*)", re.IGNORECASE | re.ASCII)
 
 
 class Callers:
-    """Finds callers by their proofs, and whether the database answers at all. Used in the reactor's thread.
+    """Identifies callers, and detects that the database does not answer. Used in the reactor's thread.
 
-    A paused database server keeps its connections open and is silent, so that each page would hold its thread. The first answer
-    ends the silence.
+    A paused database server keeps its connections open without answering, so that every page would block its thread. Therefore
+    `find` fails at once from the first timeout until the database answers again.
     """
 
     def __init__(self, store: Store, settings: Callable[[], WebSettings], now: Callable[[], datetime], clock: Clock) -> None:
@@ -66,9 +66,9 @@ class Callers:
         self._silent, self._fresh_until_s = False, 0.0
 
     async def find(self, request: BoundedRequest) -> WebCaller:
-        """Return the caller of a request of twisted.web; a stranger also while the database is away.
+        """Return the caller of a request. While the database is down, every caller is a stranger.
 
-        Raises Unavailable while it is silent.
+        Raises Unavailable while the database is connected but does not answer.
         """
         if self._silent:
             raise Unavailable("the database is silent")
@@ -86,7 +86,7 @@ class Callers:
             raise Unavailable("the database is silent") from None
 
     async def _look_up(self, tokens: list[str], bearer: str) -> WebCaller:
-        """Query the database for the caller. The answer may come after the limit: the query cannot be cancelled."""
+        """Query the database for the caller. The answer may come after the timeout, since the query cannot be cancelled."""
         try:
             found = await self._store.read(bind(self._find_proof, tokens, bearer))
         except Unavailable:
@@ -108,6 +108,6 @@ class Callers:
 
 
 def bearer_token(authorization: str) -> str:
-    """Return the token of an Authorization header; "" for none."""
+    """Return the bearer token in an Authorization header, "" if there is none."""
     given = _BEARER.fullmatch(authorization.strip())
     return given[1] if given else ""

@@ -1,6 +1,7 @@
 """Error pages with a number to quote, in the language of the request.
 
-A page that needs no template has both languages: for a busy server, a silent database, or an error page that fails.
+Plain pages in both languages, made without a template, are used if the server is busy, the database does not answer, or the
+error page itself fails.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ LOG = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ErrorPage:
-    """The title of a page, and what to do."""
+    """The title of an error page, and what the reader can do."""
 
     title: str
     text: str
@@ -51,7 +52,7 @@ FORM_IS_OLD: Final = ErrorPage(
 
 
 def plain_page(page: ErrorPage) -> bytes:
-    """Return a page in both languages, made without a template."""
+    """Return an error page in both languages, made without a template."""
     chinese = catalogue(CHINESE)
     return _PLAIN.format(en=page, title=chinese.gettext(page.title), text=chinese.gettext(page.text)).encode()
 
@@ -77,7 +78,7 @@ BUSY: Final = plain_page(
 
 
 def install(app: Flask) -> None:
-    """Answer every error with a page of ours."""
+    """Answer every error with one of these pages."""
     app.register_error_handler(HTTPException, _http_page)
     app.register_error_handler(CSRFError, _stale_form_page)
     app.register_error_handler(Unavailable, lambda _error: _unavailable_page())
@@ -85,7 +86,7 @@ def install(app: Flask) -> None:
 
 
 def _http_page(error: HTTPException) -> Response:
-    if error.response is not None:  # a page has given its own answer to abort()
+    if error.response is not None:  # the page passed its own response to abort()
         return error.get_response()
     code = error.code or 500
     page = PAGES.get(code, PAGES[400 if code < 500 else 500])

@@ -1,4 +1,4 @@
-"""English and Traditional Chinese: the language of a request, its words, its dates."""
+"""English and Traditional Chinese: the language of a request, and texts, dates and amounts in that language."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COOKIE: Final = "__Host-hkall-language"
 A_YEAR_S: Final = 365 * 24 * 3600
 CATALOGUES: Final = Path(__file__).with_name("translations")
 LANGUAGES: Final[Mapping[str, str]] = MappingProxyType({ENGLISH: "English", CHINESE: "繁體中文"})
-"""Each language with its own name, which the header shows."""
+"""The name of each language in that language, shown in the header."""
 
 _FOLDERS: Final = {CHINESE: "zh_Hant"}
 _MONTHS: Final = tuple(month_name)
@@ -39,13 +39,13 @@ _DAYS_ZH: Final = "一二三四五六日"
 PAGES = Blueprint("language", __name__)
 
 
-def N_(text: str) -> str:  # noqa: N802  # gettext's own name for a text of a table, which is translated where it is shown
-    """Mark a text for the catalogue."""
+def N_(text: str) -> str:  # noqa: N802  # gettext's own name for texts that are translated later, where they are shown
+    """Mark a text for the translation catalogue, and return it unchanged."""
     return text
 
 
 def language() -> str:
-    """Return the language of this request: the cookie's, else the browser's, else the library's first one."""
+    """Return the language of this request: from the cookie, else the browser, else the library's first language."""
     if not has_request_context():
         return ENGLISH
     if "language" not in g:
@@ -59,7 +59,7 @@ def language() -> str:
 def library_name(agency: str, name: str = "") -> str:
     """Return the name of a partner library in the language of this request.
 
-    `name` is its name in the directory, where the caller knows it; else the configuration's name, else the agency.
+    `name` is the name in the directory, if the caller has it. Otherwise the configured name is used, or else the agency.
     """
     settings = services().settings()
     chinese = settings.partner_names_zh.get(agency, "") if language() == CHINESE else ""
@@ -67,18 +67,18 @@ def library_name(agency: str, name: str = "") -> str:
 
 
 def gettext(text: str, /, **values: object) -> str:
-    """Return a text in the language of this request. With values, its places such as `%(library)s` are filled."""
+    """Translate a text into the language of this request, and substitute placeholders such as `%(library)s`."""
     words = str(catalogue(language()).gettext(text))
     return filled(words, **values) if values else words
 
 
 def ngettext(one: str, many: str, number: int) -> str:
-    """Return the form of a text for this number, in the language of this request."""
+    """Return the singular or plural translation for a number, in the language of this request."""
     return str(catalogue(language()).ngettext(one, many, number))
 
 
 def day(when: date | None) -> str:
-    """Return "16 March 2017 (Thursday)" or "2017年3月16日（星期四）"; "" for no date."""
+    """Format a date: "16 March 2017 (Thursday)" or "2017年3月16日（星期四）"; "" for None."""
     if when is None:
         return ""
     if language() == CHINESE:
@@ -87,7 +87,7 @@ def day(when: date | None) -> str:
 
 
 def moment(when: datetime | None) -> str:
-    """Return the day and the time of an instant, in library time: "16 March 2017 (Thursday), 10:12"."""
+    """Format a date and time in Hong Kong time: "16 March 2017 (Thursday), 10:12"."""
     if when is None:
         return ""
     here = when.astimezone(HONG_KONG)
@@ -95,19 +95,19 @@ def moment(when: datetime | None) -> str:
 
 
 def clock(when: datetime | None) -> str:
-    """Return the time of an instant, in library time: "10:12:07"."""
+    """Format a time of day in Hong Kong time: "10:12:07"."""
     return "" if when is None else f"{when.astimezone(HONG_KONG):%H:%M:%S}"
 
 
 def money(cents: int) -> str:
-    """Return "HK$12.50"."""
+    """Format an amount: "HK$12.50"."""
     return f"HK${cents / 100:,.2f}"
 
 
 def install(app: Flask) -> None:
-    """Give the templates their words, filters and the language."""
+    """Register the translation functions and filters for templates, and the language page."""
     app.jinja_env.add_extension("jinja2.ext.i18n")
-    app.jinja_env.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]  # the extension's
+    app.jinja_env.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]  # Jinja's extension
     app.jinja_env.globals |= {"gettext": _in_template, "library_name": library_name}
     app.jinja_env.filters.update(day=day, moment=moment, clock=clock, money=money)
     app.register_blueprint(PAGES)
@@ -115,7 +115,7 @@ def install(app: Flask) -> None:
 
 @PAGES.get("/language/<chosen>")
 def choose(chosen: str) -> Response:
-    """Keep a language in the cookie, and go back to the page."""
+    """Store the chosen language in the cookie, and redirect back to the page."""
     answer = redirect(local_path(request.args.get("next", ""), "/"), 303)
     if chosen in LANGUAGES:
         set_own_cookie(answer, COOKIE, chosen, max_age=A_YEAR_S)
@@ -124,14 +124,14 @@ def choose(chosen: str) -> Response:
 
 @pass_eval_context
 def _in_template(context: EvalContext, text: str, /, **values: object) -> str:
-    """Return a text for a template, with its values escaped as Jinja's own newstyle function does."""
+    """Translate a text for a template, and escape its values as Jinja's own newstyle function does."""
     words = without_blanks(gettext(text), values)
     return (Markup(words) if context.autoescape else words) % values  # noqa: S704  # nosec B704: our catalogue's text
 
 
 @cache
 def catalogue(tongue: str) -> NullTranslations:
-    """Return the words of a language; English texts are their own keys."""
+    """Return the translations into a language. English has none, since its texts are the keys."""
     if tongue not in _FOLDERS:
         return NullTranslations()
     with (CATALOGUES / _FOLDERS[tongue] / "LC_MESSAGES" / "messages.po").open("rb") as file:

@@ -1,4 +1,4 @@
-"""Checks every text of a request before a page or an operation reads it, and reads the fields of forms."""
+"""Validates every text in a request before a page or an API operation reads it, and reads form fields."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hkall_gateway.rules.dates import parse_day
 from hkall_gateway.rules.plain_text import fault_of_text
 
 DEEPEST: Final = 32
-"""Levels of a JSON document. The bodies of the API have two."""
+"""Maximum nesting of a JSON document. API bodies have two levels."""
 _SURROGATE: Final = re.compile(rb"(?i)(?:%ED|\xed)(?:%[AB][0-9A-F]|[\xa0-\xbf])")
-"""A surrogate in UTF-8, percent-encoded or not. Werkzeug decodes it to U+FFFD, so that it has to be found in the bytes."""
+"""Matches a surrogate in UTF-8, percent-encoded or not. Werkzeug decodes it to U+FFFD, so it must be found in the raw bytes."""
 
 LONGEST: Final = 500
 MOST_CENTS: Final = 10_000_000
@@ -23,7 +23,7 @@ _DOLLARS: Final = re.compile(r"(?:HK\$)?([0-9]{1,7})(?:\.([0-9]{1,2}))?")
 
 
 def install(app: Flask) -> None:
-    """Refuse a request (400) with a text that no field may hold: path, query, headers, form or JSON."""
+    """Refuse a request (400) if its path, query, headers, form or JSON has characters that no field may contain."""
     app.before_request(_refuse_faulty_text)
 
 
@@ -31,7 +31,7 @@ def _refuse_faulty_text() -> None:
     sent = (request.environ["PATH_INFO"].encode("latin-1"), request.query_string, request.get_data())
     if fault_of_text(request.path) or any(map(_SURROGATE.search, sent)):
         abort(400)
-    # Fields have one line, but what is pasted into them may bring a TAB or a line end, which pages strip.
+    # Fields have one line, but pasted text may contain a TAB or a line end, which the pages strip.
     if any(fault_of_text(text, lines=True) for text in _every_text()):
         abort(400)
 
@@ -43,7 +43,7 @@ def _every_text() -> Iterator[str]:
     if not request.is_json:
         return
     try:
-        level = [request.get_json(silent=True)]  # None for a body that is no JSON: the description of the API refuses it
+        level = [request.get_json(silent=True)]  # None if the body is not JSON: the operation's validation refuses it
     except RecursionError:
         abort(400)
     for _ in range(DEEPEST):
@@ -56,18 +56,18 @@ def _every_text() -> Iterator[str]:
 
 
 def typed(name: str, longest: int = LONGEST) -> str:
-    """Return a field without the blanks around it, cut to `longest` characters; "" if the form lacks it."""
+    """Return a form field, stripped and cut to `longest` characters, "" if the form lacks it."""
     return request.form.get(name, "").strip()[:longest]
 
 
 def typed_day(name: str) -> date | None:
-    """Return the date in a field, None for an empty one. Raises ValueError for any other text."""
+    """Return the date in a form field, None if the field is empty. Raises ValueError for any other text."""
     text = typed(name)
     return parse_day(text) if text else None
 
 
 def cents_of(text: str) -> int | None:
-    """Return an amount of dollars, such as "12.50" or "HK$1,200", in cents; None for any other text and beyond MOST_CENTS."""
+    """Convert dollars such as "12.50" or "HK$1,200" to cents. Return None for any other text and above MOST_CENTS."""
     found = _DOLLARS.fullmatch(text.replace(",", ""))
     cents = int(found[1]) * 100 + int((found[2] or "").ljust(2, "0")) if found else None
     return None if cents is None or cents > MOST_CENTS else cents

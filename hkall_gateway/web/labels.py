@@ -1,4 +1,4 @@
-"""Words of the pages for values that the rules name."""
+"""Display texts for positions, scheduled jobs, commands, charges, roles, flags and refusals."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ POSITIONS: Final[Mapping[str, str]] = MappingProxyType({
     P.RETURN_TRANSIT: N_("On the way home"),
     P.CLOSED:         N_("Home again"),
 })
-"""Where a request stands, for staff."""
+"""Positions of a request, in words for staff."""
 
 ROUNDS: Final[Mapping[str, str]] = MappingProxyType({
     "pickup_expiry":    N_("Books not collected"),
@@ -46,7 +46,7 @@ ROUNDS: Final[Mapping[str, str]] = MappingProxyType({
     "inbox_cleanup":    N_("Cleaning of the inbox"),
     "purge":            N_("Retention of records"),
 })
-"""What time alone does, by the name of its round."""
+"""Scheduled jobs, by the name of the round."""
 
 _STAFF_COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "receive":       (N_("receive"),       N_("The copy is here.")),
@@ -76,7 +76,7 @@ _STAFF_COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "insert":        (N_("insert"),        N_("Ask for this copy next, whatever its rank was.")),
     "force":         (N_("force"),         N_("Put it into a position to which no step leads; no message is sent.")),
 })
-"""Each staff command: its button, in English the word of the command line, and what it means."""
+"""Each staff command: the text of its button, which in English is the command-line word, and an explanation."""
 COMMANDS: Final[Mapping[str, str]] = MappingProxyType({name: button for name, (button, _) in _STAFF_COMMANDS.items()})
 ACTIONS: Final[Mapping[str, str]] = MappingProxyType({name: meaning for name, (_, meaning) in _STAFF_COMMANDS.items()})
 
@@ -94,7 +94,7 @@ ROLES: Final[Mapping[str, str]] = MappingProxyType({
     "bookdrop":  N_("Book drop"),
     "lookup":    N_("Look-up"),
 })
-"""The roles of the published policy; a site may have others, which are shown as they are."""
+"""Terminal roles in the published policy. A site may define others, which are shown unchanged."""
 
 FLAGS: Final[Mapping[str, str]] = MappingProxyType({
     "HKALL_IN_BOOKDROP":     N_("In the book drop"),
@@ -108,29 +108,29 @@ FLAGS: Final[Mapping[str, str]] = MappingProxyType({
     "declined_after_shipment": N_("Declined after it was sent"),
     "contradicted":          N_("The partner says otherwise"),
 })
-"""Flags of a request, by the word or by the part in front of its colon."""
+"""Flags of a request, by the whole flag or by the part before its colon."""
 # fmt: on
 
 
 UNKNOWN: Final = "…"
-"""Stands for a value that a refusal does not have."""
+"""Shown in place of a value that a refusal does not have."""
 
 
 class _Details(dict[str, str]):
-    """Values of a sentence; a missing one is UNKNOWN."""
+    """Values to substitute into the message for a refusal. A missing value becomes UNKNOWN."""
 
     def __missing__(self, key: str) -> str:
         return UNKNOWN
 
 
 def sentence(refused: Refused, *, to_patron: bool = False) -> str:
-    """Return why, in the language of this request, for staff or to the patron. `rule_of` has the rule."""
+    """Return the reason for a refusal in the language of this request, worded for staff or for the patron."""
     texts = refused.why.patron if to_patron else refused.why.staff
     return texts[language() == CHINESE].format_map(_Details({name: _detail_words(v) for name, v in refused.detail.items()}))
 
 
 def rule_of(refused: Refused) -> str:
-    """Return the number of the published rule, "R13"; "" if there is none."""
+    """Return the number of the published rule behind a refusal, such as "R13"; "" if there is none."""
     return refused.rule or refused.why.rule
 
 
@@ -144,12 +144,12 @@ def _detail_words(value: object) -> str:
 
 
 def reason_in_words(word: str) -> str:
-    """Return the sentence of a stored reason; a word of a later release unchanged."""
+    """Return a stored reason as a sentence. A reason that only a later release knows is returned unchanged."""
     return sentence(Refused(Reason(word))) if word in set(Reason) else word
 
 
 def notice(refused: Refused | None) -> str:
-    """Return until when requests are suspended, and the library's own message about it; "" if they are not."""
+    """Return until when requests are suspended, with the library's own message; "" if they are not suspended."""
     if refused is None:
         return ""
     chinese = language() == CHINESE
@@ -159,17 +159,17 @@ def notice(refused: Refused | None) -> str:
 
 
 def patron_words(refused: Refused) -> str:
-    """Return why, to the patron; of a suspended service with the library's own message."""
+    """Return the reason for a refusal, worded for the patron. For a suspended service, include the library's own message."""
     return notice(refused) if refused.why is Reason.SERVICE_SUSPENDED else sentence(refused, to_patron=True)
 
 
 class ShownRefusal(NamedTuple):
-    """A refusal in words, with the number of its rule, "" for none."""
+    """A refusal in words, and the number of its rule, "" if it has none."""
 
     words: str
     rule: str
 
 
 def shown_refusal(refused: Refused | None) -> ShownRefusal | None:
-    """Return a refusal in words, None for none."""
+    """Return a refusal in words for the patron, or None if there is no refusal."""
     return ShownRefusal(patron_words(refused), rule_of(refused)) if refused else None

@@ -1,4 +1,4 @@
-"""The layout of all pages: the menu, the name at the top, the brand colour, and addresses of static files."""
+"""The layout of all pages: the menu, the library's name and logo, the brand colour, and URLs of static files."""
 
 from __future__ import annotations
 
@@ -28,9 +28,13 @@ PAGES = Blueprint("layout", __name__)
 
 @dataclass(frozen=True, slots=True)
 class MenuEntry:
-    """One entry of a menu: its page, its word, and the role that it needs; None = everybody's.
+    """One menu entry.
 
-    It is marked on every page of its Blueprint, and on those of the other ones that it names.
+    Attributes:
+        endpoint: The page to which the entry links.
+        word: Text of the entry.
+        role: Lowest staff role that sees the entry, None if everybody does.
+        others: Further Blueprints whose pages highlight this entry, besides the endpoint's own.
     """
 
     endpoint: str
@@ -40,7 +44,7 @@ class MenuEntry:
 
     @property
     def shown(self) -> tuple[str, str, bool]:
-        """Return the entry's address, its word, and whether it is marked on this page."""
+        """Return the entry's URL, its text, and whether this page highlights it."""
         blueprints = (self.endpoint.partition(".")[0], *self.others)
         return url_for(self.endpoint), self.word, request.blueprint in blueprints
 
@@ -67,24 +71,24 @@ PUBLIC_MENU: Final = (
     MenuEntry("help.rules",  N_("Rules")),
 )
 # fmt: on
-"""In the order of the header. Staff see all that their role may, everybody else the public menu."""
+"""The entries in display order. Staff see those that their role allows; everybody else sees the public menu."""
 
 
 def install(app: Flask) -> None:
-    """Give every template the variables of the layout."""
+    """Give every template the variables that the layout needs."""
     app.register_blueprint(PAGES)
     app.context_processor(_layout_variables)
     app.jinja_env.globals["asset"] = asset
 
 
 def asset(name: str) -> str:
-    """Return the address of a file in `static/`, which changes with its content, so that browsers may keep it."""
+    """Return the URL of a file in `static/`. It changes with the file's content, so that browsers may cache the file."""
     return url_for("static", filename=name, v=_file_version(name))
 
 
 @PAGES.get("/brand.css")
 def brand() -> Response:
-    """Serve the site's colour as variables of a style sheet, since pages have no inline style."""
+    """Serve the site's colour as CSS variables, since pages cannot have inline styles."""
     light = services().settings().brand
     dark = readable_on(light, DARK_PAPER)
     text = (

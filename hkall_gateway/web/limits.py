@@ -1,7 +1,4 @@
-"""Limits of one caller: a growing pause after wrong passwords, and a number of pages a minute.
-
-They are the web's own: guesses here lock no card at a terminal.
-"""
+"""Limits for each caller: pauses after wrong passwords (which never lock a card at a terminal), and pages per minute."""
 
 from __future__ import annotations
 
@@ -22,22 +19,22 @@ FREE: Final = 3
 """Wrong tries before the first pause."""
 FIRST_S: Final = 2.0
 LONGEST_S: Final = 900.0
-"""The first pause, and the longest: each is twice the one before it."""
+"""The first and the longest pause. Each pause is twice as long as the one before."""
 OF_A_NETWORK: Final = 30
-"""Tries for any names from one network, after which each further one waits too."""
+"""Wrong tries from one network, for any names, after which every further try has to wait."""
 OF_A_NAME: Final = 10
-"""Tries for one name from all networks together, after which each further one waits too."""
+"""Wrong tries for one name, from all networks together, after which every further try has to wait."""
 FORGOTTEN_S: Final = 3600.0
 NAMES_KEPT: Final = 10_000
 
 
 class LoginThrottle:
-    """Counts wrong tries by network and name, by network over all names, and by name over all networks.
+    """Counts wrong tries per network and name, per network, and per name.
 
-    Safe from any thread; `seconds` is a monotonic clock.
+    Safe to call from any thread. `seconds` is a monotonic clock.
 
-    `browser` names a browser by which the owner of this name has logged in before, "" for another. Its tries are counted
-    separately, so that wrong tries elsewhere do not lock the owner out.
+    In all methods, `browser` identifies a browser in which the owner of this name has logged in before, "" for any other. Tries
+    from that browser are counted separately, so that wrong tries elsewhere do not lock the owner out.
     """
 
     def __init__(self, seconds: Callable[[], float], room: int = NAMES_KEPT) -> None:
@@ -45,7 +42,7 @@ class LoginThrottle:
         self._wrong: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
 
     def wait_s(self, address: str, name: str, browser: str = "") -> float:
-        """Return the seconds until the next try of this name from this address is allowed; 0 = now."""
+        """Return the seconds until the next try for this name from this address is allowed, 0 if it is allowed now."""
         now, longest_s = self._seconds(), 0.0
         with self._lock:
             for key, free in _counted_keys(address, name, browser):
@@ -55,7 +52,7 @@ class LoginThrottle:
         return longest_s
 
     def wrong(self, address: str, name: str, browser: str = "") -> None:
-        """Count one more wrong try."""
+        """Count a wrong try."""
         now = self._seconds()
         with self._lock:
             for key, _free in _counted_keys(address, name, browser):
@@ -65,14 +62,14 @@ class LoginThrottle:
                 self._wrong.popitem(last=False)
 
     def right(self, address: str, name: str, browser: str = "") -> None:
-        """Forget the wrong tries of this name from this address or browser, and those of the name."""
+        """Reset the counts of wrong tries for this name: from this network, from this browser, and from all networks."""
         with self._lock:
             for source in (network_of(address), browser, ""):
                 self._wrong.pop((source, name.casefold()), None)
 
 
 def _counted_keys(address: str, name: str, browser: str) -> tuple[tuple[tuple[str, str], int], ...]:
-    """Return what a try counts for, each with the number of wrong tries before its first pause."""
+    """Return the keys under which a try counts, each with the number of wrong tries before its first pause."""
     name, network = name.casefold(), network_of(address)
     if browser:
         return (((browser, name), FREE),)
@@ -81,20 +78,20 @@ def _counted_keys(address: str, name: str, browser: str) -> tuple[tuple[tuple[st
 
 LIMIT, THROTTLES = "hkall_page_limit", "hkall_login_throttles"
 CALLERS_KEPT: Final = 20_000
-"""Callers that are remembered. Beyond them the least recent is forgotten."""
+"""Maximum number of callers to remember. Beyond that, the least recently seen is forgotten."""
 BURST_S: Final = 30.0
-"""Seconds whose tokens a full bucket holds, so that a patron may open many titles at once."""
+"""Seconds of refill that a full bucket holds, so that a patron may open many titles at once."""
 
 
 def too_many_tries(wait_s: int) -> str:
-    """Return the sentence of a login page during a pause."""
+    """Return the message that the login page shows during a pause."""
     return ngettext("Too many tries. Wait %(num)d second.", "Too many tries. Wait %(num)d seconds.", wait_s) % {"num": wait_s}
 
 
 class PageLimit:
-    """Counts pages by caller, the network of a stranger or a patron: a bucket of tokens for each, filled at a steady rate.
+    """Limits pages per minute, with a token bucket for each patron and for each network of strangers.
 
-    Safe from any thread; `seconds` is a monotonic clock.
+    Safe to call from any thread. `seconds` is a monotonic clock.
     """
 
     def __init__(self, seconds: Callable[[], float], room: int = CALLERS_KEPT) -> None:
@@ -102,9 +99,9 @@ class PageLimit:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait_s(self, caller: str, most: int) -> float:
-        """Count one page of this caller; return 0, or the seconds after which it may have one, which is then not counted.
+        """Take a token for one page. Return 0, or the seconds to wait if the bucket is empty.
 
-        `most` a minute; 0 = no limit.
+        `most` is the limit per minute, 0 for no limit. A refused page is not counted.
         """
         if not most:
             return 0.0
@@ -122,27 +119,27 @@ class PageLimit:
 
 
 def shared(web: WebServices) -> dict[str, object]:
-    """Return the limits, for the extensions of the pages and of the API: both count together."""
+    """Return the limits as Flask extensions that the pages and the API share, so that both count together."""
     return {LIMIT: PageLimit(web.seconds), THROTTLES: {kind: LoginThrottle(web.seconds) for kind in (STAFF, PATRON)}}
 
 
 def login_throttle(kind: str) -> LoginThrottle:
-    """Return the throttle of logins of one kind of sessions: of staff, or of patrons."""
+    """Return the login throttle for one kind of session, STAFF or PATRON."""
     found: LoginThrottle = current_app.extensions[THROTTLES][kind]
     return found
 
 
 def patron_caller(card: str) -> str:
-    """Return the name under which a patron's pages are counted, from whatever address."""
+    """Return the key under which a patron's pages are counted, whatever their address."""
     return f"patron {card}"
 
 
 def stranger_caller() -> str:
-    """Return the name under which this request is counted if it brings no proof: its network."""
+    """Return the key under which a request without a session or token is counted: its network."""
     return network_of(request.remote_addr or "")
 
 
 def wait_s(caller: str) -> int:
-    """Count one page of this caller; return the seconds after which it may have it, 0 = now."""
+    """Count one page for this caller. Return 0, or the seconds to wait if the limit is reached."""
     limits: PageLimit = current_app.extensions[LIMIT]
     return math.ceil(limits.wait_s(caller, services().settings().pages_per_minute))

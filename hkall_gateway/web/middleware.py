@@ -1,4 +1,4 @@
-"""The outermost layer of the pages: a number for each request, one log line and the metrics."""
+"""WSGI middleware around all pages: a number for each request, one log line, metrics, and security headers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POLICY: Final = (
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'; img-src 'self' data:"
 )
 PICTURE: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-"""For an SVG of our own, which has inline style and is shown as `<img>`."""
+"""Content-Security-Policy for our own SVG images, which have inline styles and are shown as `<img>`."""
 
 HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -37,11 +37,11 @@ HEADERS: Final[Mapping[str, str]] = MappingProxyType(
         "Cache-Control": "no-store",
     }
 )
-"""Defaults for headers that a page does not set itself, among them `Cache-Control: no-store`."""
+"""Headers of every response, unless the page sets them itself."""
 
 
 def install(app: Flask) -> None:
-    """Add the headers to every response of the application."""
+    """Add the default headers to every response of the application."""
 
     @app.after_request
     def headed(response: Response) -> Response:
@@ -58,19 +58,19 @@ LOG = structlog.get_logger()
 
 NUMBER: Final = "hkall.number"
 PAGE: Final = "hkall.page"
-"""Keys of the WSGI environment: the request's number, and the rule of its page (`/staff/requests/<number>`)."""
+"""Keys in the WSGI environment: the request's number, and the URL rule of its page (`/staff/requests/<number>`)."""
 PLAIN: Final = (("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store"))
 LETTERS: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 class Middleware:
-    """A WSGI application around that of the pages."""
+    """WSGI middleware that numbers, logs and measures every request."""
 
     def __init__(self, app: WSGIApplication, services: WebServices) -> None:
         self._app, self._services = app, services
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request, count it and log one line."""
+        """Handle one request, count it, and log one line."""
         number = environ[NUMBER] = "".join(secrets.choice(LETTERS) for _ in range(8))
         began, answered = self._services.seconds(), list[str]()
 
@@ -83,13 +83,13 @@ class Middleware:
         with log_context(channel="web", corr_id=number):
             try:
                 return self._app(environ, start)
-            except Exception:  # an error of the error page; whatever it was, the browser gets an answer
+            except Exception:  # the error page itself failed: the browser still gets an answer
                 LOG.exception("web.failed")
                 answered.append("500")
                 start_response("500 Internal Server Error", list(PLAIN))
                 return [BROKEN]
             finally:
-                # The rule instead of the path, and no query: neither a stranger's words nor a number of a person is logged.
+                # Log the URL rule, not the path or the query: those may contain typed text or the number of a person.
                 took_s, page, code = self._services.seconds() - began, environ.get(PAGE, ""), answered[-1]
                 self._services.metrics.web_latency.labels(page, code).observe(took_s)
                 if page != "/static/<path:filename>":

@@ -1,7 +1,7 @@
-"""Login by the site's identity provider (OpenID Connect, authorization code with PKCE), over Authlib.
+"""Login through the site's identity provider (OpenID Connect, authorization code with PKCE), using Authlib.
 
-What must be the same when the browser comes back is in a cookie that only this host can set and read, so that several gateways
-need share nothing: the state, the nonce, and the verifier of the code. The cookie ends with the first answer.
+A cookie that only this host can set and read keeps the state, the nonce and the code verifier until the browser comes back, so
+that several gateways need no shared state. The first callback deletes the cookie.
 Source: OpenID Connect Core 1.0, 3.1; RFC 7636; RFC 9207.
 """
 
@@ -35,17 +35,17 @@ from hkall_gateway.web.sessions import count_login
 
 COOKIE: Final = "__Host-hkall-oidc"
 COOKIE_S: Final = 600
-"""Seconds that a person has at the provider."""
+"""Seconds that a person has for logging in at the provider."""
 SCOPE: Final = "openid profile"
 SKEW_S: Final = 120
 """Seconds by which the provider's clock may differ from ours."""
 TIMEOUT_S: Final = 5.0
 FAILED_S: Final = 30.0
-"""Seconds after a failure in which the provider is not queried."""
+"""Seconds after a failure during which the provider is not queried."""
 AT_MOST_BEHIND_S: Final = 0.5
-"""Seconds that a thread waits for another thread's query. A provider in order answers sooner."""
+"""Seconds that a thread waits while another thread queries the provider. A healthy provider answers sooner."""
 PREFIX: Final = "sso:"
-"""Begins the login of each person whom the provider names, so that none is taken for a local account."""
+"""Prefix of the logins that the provider names, so that none can be mistaken for a local account."""
 LONGEST_LOGIN: Final = 80
 _PROVIDER: Final = "hkall_oidc"
 _MAKING: Final = threading.Lock()
@@ -59,7 +59,7 @@ SSO_WORDS: Final[Mapping[str, str]] = MappingProxyType({
     "no_card":       N_("Your account has no library card that we know. Ask at the counter."),
     "ils_away":      N_("Your card cannot be checked just now. Try again in a minute."),
 })
-"""The sentence of the login page for each outcome of a login by the identity provider."""
+"""The login page's message for each way in which a login at the provider can fail."""
 SSO_CODES: Final[Mapping[str, int]] = MappingProxyType({
     "provider_down": 503, "state": 400, "answer": 401, "no_role": 403, "no_card": 403, "ils_away": 503,
 })
@@ -67,7 +67,7 @@ SSO_CODES: Final[Mapping[str, int]] = MappingProxyType({
 
 
 class OidcRefused(Exception):
-    """A login at the provider is refused. `outcome` is a key of SSO_WORDS and the word for the log."""
+    """A login at the provider was refused. `outcome` is a key of SSO_WORDS, and is logged."""
 
     def __init__(self, outcome: str, why: str = "") -> None:
         super().__init__(f"{outcome}: {why}")
@@ -76,7 +76,7 @@ class OidcRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """One login that is under way at the provider. `goal` is the page for afterwards."""
+    """A login in progress at the provider. `goal` is the page to show afterwards."""
 
     state: str
     nonce: str
@@ -86,7 +86,13 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """A person named by the provider: login with PREFIX, name, values of the role claim, and the card, "" for none."""
+    """A person whom the provider has identified.
+
+    Attributes:
+        login: PREFIX and the provider's user name.
+        values: Values of the role claim.
+        card: Card number, "" if the provider names none.
+    """
 
     login: str
     name: str
@@ -95,12 +101,12 @@ class Identified:
 
 
 def to_cookie(pending: Pending) -> str:
-    """Return the text of the cookie."""
+    """Serialize a pending login for the cookie."""
     return urlsafe_b64encode(json.dumps(asdict(pending)).encode()).decode()
 
 
 def from_cookie(text: str) -> Pending | None:
-    """Return what a cookie of ours says, None for any other text."""
+    """Parse the text of our cookie. Return None for any other text."""
     try:
         return Pending(**{name: str(value) for name, value in json.loads(urlsafe_b64decode(text)).items()})
     except (ValueError, TypeError, AttributeError):
@@ -108,10 +114,10 @@ def from_cookie(text: str) -> Pending | None:
 
 
 class Provider:
-    """The identity provider of one configuration. Safe from any thread; it keeps the provider's metadata and keys.
+    """Client of the configured identity provider. Safe to call from any thread; caches the provider's metadata and keys.
 
-    One thread at a time queries it; others wait for AT_MOST_BEHIND_S. After a failure there is no query for FAILED_S seconds,
-    so that a silent provider delays no other page. `seconds` is a monotonic clock.
+    Only one thread at a time queries the provider; others wait for at most AT_MOST_BEHIND_S. After a failure there is no query
+    for FAILED_S seconds, so that an unresponsive provider does not delay other pages. `seconds` is a monotonic clock.
     """
 
     def __init__(self, settings: OidcSettings, seconds: Callable[[], float]) -> None:
@@ -127,13 +133,13 @@ class Provider:
         )
 
     def begin(self, redirect_uri: str, goal: str) -> tuple[str, Pending]:
-        """Return the address at the provider and the pending login, to be kept in the cookie. Raises OidcRefused."""
+        """Return the provider's login URL, and the pending login to store in the cookie. Raises OidcRefused."""
         self._read_metadata()
         begun = self._client.create_authorization_url(redirect_uri)
         return begun["url"], Pending(begun["state"], begun["nonce"], begun["code_verifier"], goal)
 
     def identify(self, answer: Mapping[str, str], pending: Pending | None, redirect_uri: str) -> Identified:
-        """Return the person named by the provider. `answer` are the parameters of the callback. Raises OidcRefused."""
+        """Return the person who has logged in. `answer` has the query parameters of the callback. Raises OidcRefused."""
         if pending is None or not hmac.compare_digest(answer.get("state", "").encode(), pending.state.encode()):
             raise OidcRefused("state")
         if "error" in answer:
@@ -147,7 +153,7 @@ class Provider:
         return Identified(PREFIX + named, str(claims.get("name") or named), values, card)
 
     def end_address(self, back: str) -> str:
-        """Return where the provider ends its own session and leads back to `back`; "" if it offers none or is away."""
+        """Return the provider's logout URL, which leads back to `back`; "" if the provider has none or is down."""
         try:
             if not self._read_metadata().get("end_session_endpoint"):
                 return ""
@@ -166,20 +172,20 @@ class Provider:
 
     @contextmanager
     def _alone_at_provider(self) -> Iterator[None]:
-        """Let one thread at a time query the provider. Raises OidcRefused while it is down, or if the query fails."""
+        """Hold the lock for querying the provider. Raises OidcRefused if the provider is down, or if the query fails."""
         if self._seconds() < self._down_until_s or not self._lock.acquire(timeout=AT_MOST_BEHIND_S):
             raise OidcRefused("provider_down", "it did not answer a moment ago")
         try:
             yield
         except (RequestException, ValueError, TypeError, RecursionError) as error:
-            if not self._known or isinstance(error, RequestsConnectionError | Timeout):  # else by what a stranger has sent it
+            if not self._known or isinstance(error, RequestsConnectionError | Timeout):  # else a caller may have caused it
                 self._down_until_s = self._seconds() + FAILED_S
             raise OidcRefused("provider_down", type(error).__name__) from None
         finally:
             self._lock.release()
 
     def _known_issuers(self) -> tuple[str, str]:
-        """Return the configured issuer with and without a slash at its end."""
+        """Return the configured issuer without and with a trailing slash."""
         plain = self.settings.issuer.rstrip("/")
         return plain, f"{plain}/"
 
@@ -197,7 +203,7 @@ class Provider:
                 )
                 found = self._client.parse_id_token(tokens, pending.nonce, required, AtOurTime, SKEW_S)
             except (OAuthError, JoseError, ValueError, KeyError, TypeError, AttributeError) as error:
-                # The last two: Authlib reads an answer or a token of another shape without looking.
+                # TypeError and AttributeError: Authlib does not check the shape of an answer or a token before reading it.
                 raise OidcRefused("answer", getattr(error, "error", "") or type(error).__name__) from None
         if not found:
             raise OidcRefused("answer", "no id_token")
@@ -207,20 +213,20 @@ class Provider:
 
 
 class AtOurTime(CodeIDToken):  # type: ignore[misc]  # Authlib has no types
-    """Claims that are checked at the gateway's own time."""
+    """ID token claims that are validated at the gateway's time."""
 
     def validate(self, now: float | None = None, leeway: int = 0) -> None:  # noqa: ARG002  # Authlib's own signature
-        """Check the claims at the gateway's time instead of the machine's."""
+        """Validate the claims at the gateway's time instead of the machine's."""
         super().validate(int(services().now().timestamp()), leeway)
 
 
 def role_of(values: tuple[str, ...], roles: Mapping[str, StaffRole]) -> StaffRole | None:
-    """Return the highest role that these values of the role claim give; None = no role here."""
+    """Return the highest role that these values of the role claim grant, None if they grant none."""
     return max((roles[value] for value in values if value in roles), default=None)
 
 
 def provider() -> Provider:
-    """Return the provider of the present configuration; 404 where the site has none."""
+    """Return the provider in the current configuration. Answer 404 if the site has none."""
     wanted = services().settings().oidc
     if wanted is None:
         abort(404)
@@ -232,18 +238,18 @@ def provider() -> Provider:
 
 
 def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Response], form: Callable[[str], str]) -> Blueprint:
-    """Make the pages of a login at the provider: the way there, its answer, and the way to its own logout.
+    """Create the pages for a login at the provider: the redirect to it, its callback, and the redirect to its logout.
 
     Args:
-        who: "staff" or "patron", which begins the names of the Blueprints and names the login in the log.
-        prefix: The beginning of the pages' addresses, "/staff" or "".
-        admit: Begins the session of the person, and leads to the page named second. Raises OidcRefused.
-        form: Returns the login page with a sentence on what has gone wrong.
+        who: "staff" or "patron": the prefix of the Blueprints' names, and the name in the log.
+        prefix: Prefix of the pages' paths, "/staff" or "".
+        admit: Starts the person's session, and redirects to the path in the second argument. Raises OidcRefused.
+        form: Renders the login page with an error message.
     """
     pages = Blueprint(f"{who}_oidc", __name__)
 
     def callback() -> str:
-        """Return the address that is registered at the provider, whatever host the caller named."""
+        """Return the callback URL as registered at the provider, whatever host name the request used."""
         return services().settings().public_url + url_for(f"{who}_oidc.back")
 
     def refuse(refused: OidcRefused) -> Response:
@@ -264,7 +270,7 @@ def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Respon
 
     @pages.get(f"{prefix}/login/sso/back")
     def back() -> Response:
-        """Accept the provider's answer, once: the cookie is deleted."""
+        """Process the provider's callback. It works only once, since the cookie is deleted."""
         pending = from_cookie(request.cookies.get(COOKIE, ""))
         try:
             person = provider().identify(request.args, pending, callback())
@@ -285,7 +291,7 @@ def login_pages(who: str, prefix: str, admit: Callable[[Identified, str], Respon
 
 
 def _claim_texts(claim: object) -> Iterator[str]:
-    """Yield every text in a claim, the names of nested claims among them."""
+    """Yield every string in a claim, including the names of nested claims."""
     if isinstance(claim, str):
         yield claim
     elif isinstance(claim, Mapping):
@@ -297,7 +303,7 @@ def _claim_texts(claim: object) -> Iterator[str]:
 
 
 def _card_of_claim(claim: object) -> str:
-    """Return the card of a claim, which is a text, a number, or a list with one of them; "" for any other claim."""
+    """Return the card in a claim: a string, a number, or a list with one of either. Return "" for any other claim."""
     one = claim[0] if isinstance(claim, list) and len(claim) == 1 else claim
     if isinstance(one, bool) or not isinstance(one, str | int):
         return ""
@@ -306,7 +312,7 @@ def _card_of_claim(claim: object) -> str:
 
 
 def _values_of_claim(claim: object) -> tuple[str, ...]:
-    """Return the values of a claim of groups, which is a list or one text."""
+    """Return the values of a claim that is a list or a single string."""
     if isinstance(claim, str):
         return (claim,)
     return tuple(str(one) for one in claim) if isinstance(claim, list) else ()

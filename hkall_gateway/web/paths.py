@@ -1,4 +1,4 @@
-"""Addresses inside the pages, and cookies of this host."""
+"""Title numbers in paths, URLs to return to, and host-only cookies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response
 
 _CONVERTER: Final = re.compile(r"<\w+:")
 _PLAIN: Final = "/!$&'()*+,:;=@"
-"""Characters of a path that are written as they are, as Werkzeug does. Source: WHATWG URL Standard, path segments."""
+"""Characters that are not percent-encoded in a path, as in Werkzeug. Source: WHATWG URL Standard, path segments."""
 
 
 _AMBIGUOUS: Final = r"(?=~*(?:\.\.?(?:/|\Z)|request\Z))"
@@ -22,10 +22,10 @@ _MARKED: Final = re.compile(rf"(?<![^/])~{_AMBIGUOUS}")
 
 
 class TitleNumber(BaseConverter):
-    """A title's number in a path: it may have slashes, at its ends and two together too.
+    """URL converter for title numbers, which may contain slashes, even at the ends or doubled.
 
-    Links write them plainly, since proxies refuse or change `%2F`; an address with `%2F` leads to the same page. Parts that
-    would change the address have a mark: see `title_address`.
+    Links contain the slashes unencoded, since proxies refuse or change `%2F`. A URL with `%2F` leads to the same page. Path
+    segments with a meaning of their own are marked: see `title_address`.
     """
 
     regex = ".+?"
@@ -33,47 +33,48 @@ class TitleNumber(BaseConverter):
     weight = 200
 
     def to_python(self, value: str) -> str:
-        """Return the title's number of a path."""
+        """Return the title number in a path."""
         return title_number(value)
 
     def to_url(self, value: str) -> str:
-        """Return the path of a title's number."""
+        """Return the path for a title number."""
         return super().to_url(title_address(value))
 
 
 def title_address(number: str) -> str:
-    """Return a title's number as it stands in a path, before percent-encoding.
+    """Return a title number as it is written in a path, before percent-encoding.
 
-    A part `.` or `..`, which browsers remove from an address even as `%2E`, and a last part `request`, which ends the address
-    of the form, begin with `~`: `a/../request` is `a/~../~request`. Such a part that begins with `~` already gets one more.
+    A `~` is put before a segment `.` or `..`, which browsers remove even as `%2E`, and before a last segment `request`, with
+    which the URL of the request form ends: `a/../request` becomes `a/~../~request`. If such a segment already begins with `~`,
+    one more is added.
     """
     return _TO_MARK.sub("~", number)
 
 
 def title_number(address: str) -> str:
-    """Return the title's number of an address, the inverse of `title_address`."""
+    """Return the title number in a path, the inverse of `title_address`."""
     return _MARKED.sub("", address)
 
 
 def install(app: Flask) -> None:
-    """Let rules of the application have `<title:bib_id>`. No redirect of the router's own: it would lead to any host named."""
+    """Register the `<title:bib_id>` converter. Disable the router's redirects, which would use any host name in the request."""
     app.url_map.converters["title"] = TitleNumber
     app.url_map.strict_slashes = app.url_map.merge_slashes = False
 
 
 def rule_of_page() -> str:
-    """Return the rule of this request's address for the log and the metrics, such as /title/<bib_id>; "" for none."""
+    """Return the URL rule of this request for the log and the metrics, such as /title/<bib_id>; "" if none matches."""
     return _CONVERTER.sub("<", request.url_rule.rule) if request.url_rule else ""
 
 
 def way_back() -> str:
-    """Return the address of this page for after a login; of a POST, which cannot be repeated so, its path alone."""
+    """Return the URL of this page, to come back to after a login. For a POST, which cannot be repeated, omit the query."""
     path, query = quote(request.path, _PLAIN), request.query_string.decode("ascii", "replace")
     return f"{path}?{query}" if query and request.method == "GET" else path
 
 
 def local_path(text: str, otherwise: str) -> str:
-    """Return `text` if it is a path on this host, else `otherwise`: no redirect leads a person elsewhere.
+    """Return `text` if it is a path on this host, else `otherwise`, so that no redirect leads to another site.
 
     Browsers read a backslash as a slash, and drop tabs and line ends.
     """
@@ -87,10 +88,10 @@ def local_path(text: str, otherwise: str) -> str:
 
 
 def set_own_cookie(answer: Response, name: str, value: str, max_age: int | timedelta | None = None) -> None:
-    """Set a cookie that only this host can set and read; without `max_age` it ends with the browser."""
+    """Set a cookie that only this host can set and read. Without `max_age` it lasts until the browser is closed."""
     answer.set_cookie(name, value, max_age=max_age, secure=True, httponly=True, samesite="Lax", path="/")
 
 
 def delete_own_cookie(answer: Response, name: str) -> None:
-    """Delete such a cookie."""
+    """Delete a cookie that `set_own_cookie` has set."""
     answer.delete_cookie(name, secure=True, httponly=True, samesite="Lax", path="/")

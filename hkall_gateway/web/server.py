@@ -1,8 +1,7 @@
-"""The HTTP server of the pages: Flask on a bounded pool of threads, with the connection limits of every port.
+"""HTTP server for the pages: Flask on a bounded thread pool, with the same connection limits as the other ports.
 
-The reactor's thread reads and writes sockets only; a page is made in a thread of the pool. Staff and programs, patrons, and
-strangers have threads of their own, each of which uses one connection to the database: a request waits only for those of its
-own kind.
+The reactor's thread only reads and writes sockets; pages are rendered in threads of the pool. Staff and programs, patrons, and
+strangers have separate threads, each with one database connection, so that a request only waits for requests of its own group.
 """
 
 from __future__ import annotations
@@ -33,22 +32,22 @@ from hkall_gateway.web.callers import Callers, Share, WebCaller
 from hkall_gateway.web.errors import AWAY, BUSY, TOO_LONG
 
 WAITING_PER_THREAD: Final = 16
-"""Requests that may wait for each thread; for one more the page says that the gateway is busy."""
+"""Requests that may wait for each thread. A further request gets the page that says that the gateway is busy."""
 PROXY: Final = "proxy"
-"""The row under which the connections of reverse proxies count."""
+"""Key under which the connection limits count all reverse proxies."""
 IPV6: Final = 6
 GRACE_S: Final = 5.0
-"""Seconds at the end for pages in hand; after them their commands get TRY_AGAIN."""
+"""Seconds that running pages have to finish at shutdown. After that their commands get TRY_AGAIN."""
 
 PLAIN: Final[Mapping[bytes, bytes]] = {b"content-type": b"text/html; charset=utf-8", b"cache-control": b"no-store"}
 RETRY: Final[Mapping[bytes, bytes]] = {b"retry-after": b"5"}
 FORWARDED: Final = (b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port",
                     b"x-forwarded-prefix")  # fmt: skip
-"""Headers of reverse proxies, which no page sees."""
+"""Headers that reverse proxies set. They are removed before a page sees the request."""
 
 
 class PagesReactor(Clock, Protocol):
-    """The reactor, as far as the pages use it."""
+    """The part of the reactor's interface that the web server uses."""
 
     def callFromThread(self, call: Callable[..., object], *args: object) -> object:  # noqa: N802  # Twisted's own name
         """Call a function in the reactor's thread."""
@@ -56,9 +55,9 @@ class PagesReactor(Clock, Protocol):
 
 
 class ThreadShare:
-    """A part of the pool for one kind of callers: at most `at_once` are made, and a bounded number wait.
+    """The part of the thread pool for one group of callers: at most `at_once` pages are rendered, a bounded number wait.
 
-    A page counts until its thread has ended, also where its caller has gone. Used in the reactor's thread.
+    A page counts until its thread has finished, even if the caller has disconnected. Used in the reactor's thread.
     """
 
     def __init__(self, reactor: PagesReactor, pool: ThreadPool, app: Flask, at_once: int) -> None:
@@ -68,11 +67,11 @@ class ThreadShare:
 
     @property
     def full(self) -> bool:
-        """Whether no more request may wait."""
+        """Whether no further request may wait."""
         return self._making + len(self._waiting) >= self._at_once * (1 + WAITING_PER_THREAD)
 
     def render(self, request: BoundedRequest) -> None:
-        """Queue the page for a free thread. It is dropped if the caller disconnects first."""
+        """Queue a request until a thread is free. It is dropped if the caller disconnects first."""
         self._waiting.append(request)
         request.notifyFinish().addBoth(self._forget_request, request)
         self._start_next()
@@ -100,7 +99,7 @@ class ThreadShare:
 
 
 class PagesResource(Resource):
-    """Hands each request to a thread of the pool, or answers 503 where too many wait already."""
+    """Passes each request to the threads for its caller, or answers 503 if too many requests are waiting."""
 
     isLeaf = True  # noqa: N815  # Twisted's own name
 
@@ -113,7 +112,7 @@ class PagesResource(Resource):
         self._in_hand, self._idle = 0, list[Deferred[None]]()
 
     def render(self, request: BoundedRequest) -> int:
-        """Answer a request that is too long; find the caller of any other."""
+        """Answer 413 if the request is too long. Otherwise identify its caller and pass it on."""
         if request.too_long:
             return _answer_plainly(request, 413, TOO_LONG)
         self._in_hand += 1
@@ -138,7 +137,7 @@ class PagesResource(Resource):
             share.render(request)
 
     def idle(self) -> Deferred[None]:
-        """Return a Deferred that fires once no request is in hand."""
+        """Return a Deferred that fires once no request is being processed."""
         if not self._in_hand:
             return succeed(None)
         waiting: Deferred[None] = Deferred()
@@ -152,17 +151,17 @@ class PagesResource(Resource):
 
 
 class WebRequest(BoundedRequest):
-    """A request whose proxy headers are read once, before any check.
+    """A request whose proxy headers are evaluated before any other check.
 
-    WSGI knows no difference between `-` and `_` in the name of a header, so that those with `_` are dropped. The last address
-    that a configured reverse proxy names is its caller; headers of other proxies are dropped.
+    WSGI does not distinguish `-` and `_` in header names, so headers with `_` are dropped. If a configured reverse proxy is
+    connected, the caller is the last address that it names. Proxy headers from anybody else are ignored.
     """
 
     client: IPv4Address | IPv6Address
     _https_at_proxy = False
 
     def process(self) -> None:
-        """Read the headers of proxies, and drop them, before the page sees the request."""
+        """Evaluate the proxy headers, and remove them before the page sees the request."""
         raw = self.requestHeaders
         for name in [name for name, _ in raw.getAllRawHeaders() if b"_" in name]:
             raw.removeHeader(name)
@@ -174,12 +173,12 @@ class WebRequest(BoundedRequest):
         super().process()  # type: ignore[no-untyped-call]  # twisted.web has no types
 
     def isSecure(self) -> bool:  # noqa: N802  # Twisted's own name
-        """Return whether the caller uses HTTPS, to us or to a proxy of ours."""
+        """Return whether the caller uses HTTPS, to the gateway or to a configured reverse proxy."""
         return self._https_at_proxy or bool(super().isSecure())  # type: ignore[no-untyped-call]
 
 
 class WebSite(BoundedSite):
-    """The site of the pages. Connections of `proxies` do not count as one address."""
+    """The Twisted site for the pages. Connections from `proxies` are exempt from the limit for one address."""
 
     def __init__(
         self,
@@ -195,7 +194,7 @@ class WebSite(BoundedSite):
         self._channels: set[BoundedChannel] = set()
 
     def enter(self, channel: BoundedChannel) -> ConnectionSlot | None:
-        """Return a seat for this connection, None if there is no room."""
+        """Return a slot for this connection, None if there is no room."""
         seat = super().enter(channel)
         if seat is None:
             return None
@@ -205,13 +204,13 @@ class WebSite(BoundedSite):
         return seat
 
     def prove(self, channel: BoundedChannel, caller: WebCaller) -> None:
-        """Count the connection as its caller's: it gives way to no stranger, and is read before strangers' connections."""
+        """Count the connection for its identified caller, so that it takes precedence over connections of strangers."""
         seat = channel.seat
         if seat and caller.row and seat.row != PROXY and seat.prove(caller.row, self._most_of_one):
             mark_authenticated(channel.transport, f"web {caller.row}")
 
     def leave(self, channel: BoundedChannel) -> None:
-        """Free the seat of this connection."""
+        """Free the slot of this connection."""
         super().leave(channel)
         self._channels.discard(channel)
 
@@ -222,7 +221,7 @@ class WebSite(BoundedSite):
 
 
 def _caller_address(proxy: IPv4Address | IPv6Address, values: Sequence[bytes]) -> IPv4Address | IPv6Address:
-    """Return the address that a proxy names as its caller's, that is, the last one; the proxy's own if it is none."""
+    """Return the last address in a proxy's X-Forwarded-For header, or the proxy's own address if that is not valid."""
     named = _last_value(values)
     try:
         known = ip_address(named)
@@ -233,12 +232,12 @@ def _caller_address(proxy: IPv4Address | IPv6Address, values: Sequence[bytes]) -
 
 
 def _last_value(values: Sequence[bytes]) -> str:
-    """Return the last of the values of a header, which may come in several lines, each with several values."""
+    """Return the last value of a header, which may have several lines with several values each."""
     return values[-1].decode("latin-1").rpartition(",")[2].strip() if values else ""
 
 
 class WebServer:
-    """The pages of one gateway: started with it, drained and stopped with it. `at_end` is called at the end."""
+    """The web server of a gateway: started, drained and stopped with it. `stop` calls `at_end`."""
 
     def __init__(
         self,
@@ -259,11 +258,11 @@ class WebServer:
         self.site = WebSite(self._pages, bounds, reactor, proxies, most, most_of_one)
 
     def start(self) -> None:
-        """Start the threads' pool; its threads begin as pages are asked for. Called in the reactor's thread."""
+        """Start the thread pool. Threads are created as requests arrive. Call this in the reactor's thread."""
         self._pool.start()
 
     async def stop(self) -> None:
-        """Finish the pages in hand, then end the threads. The ports must be closed already."""
+        """Finish the running pages, then stop the threads. The ports must already be closed."""
         idle = self._pages.idle()
         late: Deferred[None] = Deferred()
         timer = self._reactor.callLater(GRACE_S, partial(late.callback, None))
@@ -273,12 +272,12 @@ class WebServer:
         self._bridge.close()
         self._at_end()
         self.site.close()
-        # In another thread: a page that is still being made writes by way of the reactor, which must not wait for it here.
+        # In another thread: a page that is still rendering sends its output through the reactor, which must not block here.
         await deferToThread(self._pool.stop)
 
 
 def _answer_plainly(request: BoundedRequest, code: int, page: bytes, headers: Mapping[bytes, bytes] = PLAIN) -> int:
-    """Answer without a thread."""
+    """Answer a request without taking a thread from the pool."""
     request.setResponseCode(code)
     for name, value in {**PLAIN, **headers, b"content-length": b"%d" % len(page)}.items():
         request.setHeader(name, value)  # type: ignore[no-untyped-call]  # twisted.web has no types

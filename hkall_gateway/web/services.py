@@ -1,4 +1,4 @@
-"""The services of the pages: circulation, the bridge to it, the library, the clock and the settings."""
+"""Settings of the pages, and the services that they use: circulation, the bridge, the library and the clock."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StaffAccount:
-    """One local account of the staff console."""
+    """A local account for the staff console."""
 
     login: str
     name: str
@@ -41,7 +41,13 @@ class StaffAccount:
 
 @dataclass(frozen=True, slots=True)
 class OidcSettings:
-    """The site's identity provider. `roles` maps the values of `role_claim`; `card_claim` names a patron's card, "" = none."""
+    """The site's identity provider.
+
+    Attributes:
+        role_claim: Name of the claim with a person's roles or groups.
+        roles: Staff role for each value of `role_claim`.
+        card_claim: Name of the claim with a patron's card, "" if the provider has none.
+    """
 
     issuer: str
     client_id: str
@@ -53,7 +59,7 @@ class OidcSettings:
 
 @dataclass(frozen=True, slots=True)
 class HomeLibrary:
-    """A partner library for the question of the home library. `discovery_url`: its own pages, "" if not known."""
+    """A partner library that a patron may choose as home library. `discovery_url` is its own search page, "" if not known."""
 
     agency: str
     name: str
@@ -62,11 +68,13 @@ class HomeLibrary:
 
 @dataclass(frozen=True, slots=True)
 class WebSettings:
-    """The [web] table as the pages use it. `names` are the library's, by language; `places` those of its pickup locations too.
+    """The settings of the pages, mainly from the [web] table.
 
-    `partners` are the other libraries, in the order of the configuration; `partner_names_zh` are Chinese names of theirs, by
-    agency. `pages_per_minute` are searches and titles for one
-    address; 0 = no limit.
+    Attributes:
+        names: The library's name in each language.
+        partner_names_zh: Chinese names of partners, by agency.
+        places: Names of the library's pickup locations, by language and location.
+        pages_per_minute: Limit for one patron, or for the strangers of one network; 0 for no limit.
     """
 
     public_url: str
@@ -85,23 +93,26 @@ class WebSettings:
 
 @dataclass(frozen=True, slots=True)
 class ErasedMarks:
-    """Where the marks of erased persons are kept outside the database, and their key; None = the site names no file."""
+    """The file outside the database with the marks of erased persons, and their key. `file` is None if the site has none."""
 
     file: Path | None
     key: bytes = field(default=b"", repr=False)
 
 
 Replay = Callable[[QuarantinedDocument], Coroutine[Any, object, str | Refused]]
-"""Hears a document of the quarantine again, as NCIP would; returns the partner's problem in words, "" where there is none."""
+"""Processes a quarantined document again, as NCIP would. Returns the partner's problem in words, "" on success."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebServices:
-    """The services that a page may use. `settings` and `library` follow a reload; `seconds` is a monotonic clock.
+    """The services that a page may use.
 
-    `erased` returns where the marks of erased persons are.
-    `document` writes a message as it would leave for a partner, without its secret; the last argument is our agency.
-    `live_status` returns the known statuses of these copies of a title, at once, and begins to ask their libraries for more.
+    Attributes:
+        library: Returns the library as last reloaded; so does `settings` for the settings.
+        seconds: Monotonic clock.
+        erased: Returns the file with the marks of erased persons.
+        document: Serializes a message as it would be sent to a partner, without secrets. The last argument is our agency.
+        live_status: Returns the statuses of a title's copies that are known now, and starts to query their libraries for more.
     """
 
     circulation: Circulation
@@ -118,23 +129,20 @@ class WebServices:
 
 
 def services() -> WebServices:
-    """Return the services of the current page."""
+    """Return the services of the current application."""
     return cast(WebServices, current_app.extensions[EXTENSION])
 
 
 def consult(query: Callable[Concatenate[Context, P], T], *args: P.args, **named: P.kwargs) -> T:
-    """Return `query(context, *args)`, a query that changes nothing, on a connection of this page.
-
-    Raises Unavailable while the database is away.
-    """
+    """Return `query(context, *args)`, run read-only on a separate connection. Raises Unavailable while the database is down."""
     web = services()
     return web.bridge.read(in_context(query, web.library(), web.now(), *args, **named))
 
 
 def execute(command: Command[Facts, Result], *, inbox: InboxKey | None = None) -> Result | Refused:
-    """Return the result of a command, or its refusal; TRY_AGAIN if it did not begin in time, and never will.
+    """Return the result of a command, its refusal, or TRY_AGAIN if it did not start in time and therefore never will.
 
-    Raises GatewayTimeout, which ends the page, if the command has begun and its outcome is not known in time.
+    Raises GatewayTimeout, which ends the page, if the command has started but its outcome is not known in time.
     """
     web = services()
     return web.bridge.run(web.circulation.execute(command, inbox=inbox))

@@ -1,9 +1,9 @@
-"""Sessions: the cookie holds a random token, the database its hash, the person, and the end.
+"""Login sessions. The cookie holds a random token; the database holds its hash, the person and the expiry.
 
-A browser that is not logged in has no row: the secret of its forms is in a cookie of its own, which only this host can set
-(`__Host-`). A login always gives a new token, so that a token planted before it opens nothing. A second cookie remains after
-the logout. It proves that its owner has logged in by this browser before, so that wrong guesses elsewhere do not lock the
-owner out.
+A browser without a login has no row: the secret for its forms is in a separate cookie, which only this host can set
+(`__Host-`). Every login issues a new token, so that a token planted beforehand is useless. Another cookie remains after the
+logout. It proves that its owner has logged in with this browser before, so that wrong guesses elsewhere do not lock the owner
+out.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LOG = structlog.get_logger()
 
 
 def count_login(who: str, outcome: str, why: str = "") -> None:
-    """Count a login of `who` (staff, patron). A refused login is logged without its name or card."""
+    """Count a login of `who`, staff or patron. If it was refused, log it without the name or card."""
     services().metrics.web_logins.labels(who, outcome).inc()
     if outcome != "admitted":
         LOG.warning("web.login_refused", who=who, outcome=outcome, why=why, peer=request.remote_addr or "")
@@ -44,28 +44,33 @@ COOKIE: Final = "__Host-hkall"
 VISITOR: Final = "__Host-hkall-visitor"
 BROWSER: Final = "__Host-hkall-browser"
 CSRF: Final = "csrf_token"
-"""The key under which Flask-WTF keeps the secret of a session's forms."""
+"""The key in a session under which Flask-WTF keeps the secret for forms."""
 LOCAL: Final = "local"
-"""The source of a session that a local account began."""
+"""The source of a session that was started with a local account."""
 PIN: Final = "pin"
-"""The source of a session that a patron's card and PIN began."""
+"""The source of a session that was started with card and PIN."""
 OIDC: Final = "oidc"
-"""The source of a session that the identity provider began."""
+"""The source of a session that was started through the identity provider."""
 IN_BROWSERS: Final = (STAFF, PATRON)
-"""The kinds of sessions that a cookie opens."""
+"""The kinds of sessions that a cookie can open."""
 REFRESH: Final = "X-Refresh"
-"""The header with which the script reads a page again. Such a request does not end the idle time."""
+"""Header that the script sends when it refreshes a page. Such a request does not count as activity."""
 MOST_SECRET: Final = 100
 NO_SESSION: Final = ("static", "layout.brand", "layout.logo")
-"""Endpoints that are the same for everybody; they read no session."""
+"""Endpoints that are the same for everybody and therefore read no session."""
 
 
 class BrowserSession(dict[str, str], SessionMixin):
-    """The session of one request. `row` is its row of the database, None for a visitor.
+    """The session of one request.
 
-    `token` is to be set as a cookie, "" = unchanged; `over`: the cookie is to be deleted; `away`: the database did not answer.
-    `visitor` is the secret that a visitor's cookie brought. `browser` is the row of a browser by which its owner has logged in
-    before, where nobody is logged in now; `browser_token` is to be set as its cookie.
+    Attributes:
+        row: Row of the session in the database, None for a visitor.
+        browser: Row of a browser in which its owner has logged in before, None while somebody is logged in.
+        token: New token to set as the session's cookie, "" if it is unchanged.
+        visitor: Form secret from the cookie of a visitor.
+        browser_token: New token to set as the browser's cookie.
+        over: Whether to delete the session's cookie.
+        away: Whether the database did not answer.
     """
 
     row: WebSession | None = None
@@ -75,10 +80,10 @@ class BrowserSession(dict[str, str], SessionMixin):
 
 
 class Sessions(SessionInterface):
-    """Finds the session of a request, and sets its cookies."""
+    """Opens the session of a request, and sets its cookies."""
 
     def open_session(self, app: Flask, request: Request) -> BrowserSession:  # noqa: ARG002  # Flask's own signature
-        """Find the session of a request by its cookies. `away` is set while the database does not answer."""
+        """Find the session for the cookies of a request. Set `away` if the database does not answer."""
         found = BrowserSession()
         if request.endpoint in NO_SESSION:
             return found
@@ -96,7 +101,7 @@ class Sessions(SessionInterface):
         else:
             found.over = bool(token) and not found.away
             secret = request.cookies.get(VISITOR, "")
-            if secret and secret.isascii() and len(secret) <= MOST_SECRET:  # it may be one of ours
+            if secret and secret.isascii() and len(secret) <= MOST_SECRET:  # its form is valid; nothing more can be checked
                 found.visitor = found[CSRF] = secret
         return found
 
@@ -109,24 +114,24 @@ class Sessions(SessionInterface):
             set_own_cookie(response, BROWSER, session.browser_token, max_age=BROWSER_LONGEST)
         elif session.over:
             delete_own_cookie(response, COOKIE)
-            response.headers["Clear-Site-Data"] = '"cache"'  # "back" would show what browsers keep in spite of no-store
+            response.headers["Clear-Site-Data"] = '"cache"'  # browsers keep pages for "back" in spite of no-store
         if session.row is None and session.get(CSRF, "") != session.visitor:
             set_own_cookie(response, VISITOR, session[CSRF])
 
 
 def current() -> BrowserSession:
     """Return the session of this request."""
-    return cast(BrowserSession, session._get_current_object())  # type: ignore[attr-defined]  # a proxy of Werkzeug
+    return cast(BrowserSession, session._get_current_object())  # type: ignore[attr-defined]  # `session` is a proxy
 
 
 def staff() -> WebSession | None:
-    """Return the session if a member of staff is logged in."""
+    """Return the session if a member of staff is logged in, else None."""
     row = current().row
     return row if row and row.kind == STAFF else None
 
 
 def patron() -> WebSession | None:
-    """Return the session if a patron is logged in."""
+    """Return the session if a patron is logged in, else None."""
     row = current().row
     return row if row and row.kind == PATRON else None
 
@@ -141,9 +146,10 @@ def log_in(
     role: StaffRole | None = None,
     secret_hash: str = "",
 ) -> None:
-    """Begin a session with a new token, and end the browser's former session. Raises Unavailable.
+    """Start a session with a new token, and end the browser's previous session. Raises Unavailable.
 
-    `secret_hash` is the stored hash with which a PIN or a password was compared, "" for none. A new one ends the session.
+    `secret_hash` is the stored hash of the PIN or password that was checked, "" for none. The session ends when that hash
+    changes.
     """
     now, token, browser_token = services().now(), secrets.token_urlsafe(32), secrets.token_urlsafe(32)
     named = (login, card, name, role.word if role else "", source)
@@ -160,13 +166,13 @@ def log_in(
 
 
 def known_browser(name: str) -> str:
-    """Return the number of this browser if the owner of this login or card has logged in by it before, else ""."""
+    """Return this browser's token hash if the owner of this login or card has logged in with it before, else ""."""
     found = current().browser
     return found.token_hash if found and name.casefold() in {found.login.casefold(), found.patron.casefold()} - {""} else ""
 
 
 def log_out() -> None:
-    """End the session of this request for good. Raises Unavailable."""
+    """End the session of this request. Raises Unavailable."""
     visit = current()
     if visit.row:
         services().bridge.write(bind(web_sessions.end, visit.row.token_hash))
@@ -175,10 +181,10 @@ def log_out() -> None:
 
 
 def in_force(found: WebSession | None, settings: WebSettings, now: datetime) -> WebSession | None:
-    """Return a session as it is in force now, or None.
+    """Return a session with its current role and name, or None if it is no longer valid.
 
-    A local account must still be configured, with the same password; its role is today's. A provider's login ends where the
-    site has no provider, a patron's also where it no longer names cards.
+    A local account must still be configured, with the same password. A session from the identity provider ends if the site no
+    longer configures a provider; a patron's session also if the provider no longer names cards.
     """
     if found is None or found.ended(now):
         return None
@@ -194,7 +200,7 @@ def in_force(found: WebSession | None, settings: WebSettings, now: datetime) -> 
 
 
 def find_in_force(token: str, *kinds: str) -> WebSession | None:
-    """Return the row of a token of one of these kinds, if it is in force now. Raises Unavailable."""
+    """Return the session for a token, if it is valid now and of one of these kinds. Raises Unavailable."""
     web = services()
     found = in_force(web.bridge.read(bind(web_sessions.find, hash_of(token))), web.settings(), web.now()) if token else None
     return found if found and found.kind in kinds else None
@@ -210,7 +216,7 @@ R = TypeVar("R")
 
 
 def needs(role: StaffRole) -> Callable[[Callable[P, R]], Callable[P, R | Redirect]]:
-    """Let staff of this role, or of a higher one, see the page. Others: without a session to the login page, else 403."""
+    """Require at least this staff role for a page. Without a session redirect to the login; with a lower role answer 403."""
 
     def around(page: Callable[P, R]) -> Callable[P, R | Redirect]:
         @wraps(page)
@@ -227,13 +233,13 @@ def needs(role: StaffRole) -> Callable[[Callable[P, R]], Callable[P, R | Redirec
 
 
 def may(role: StaffRole) -> bool:
-    """Return whether the logged-in member of staff has this role, or a higher one."""
+    """Return whether the logged-in member of staff has at least this role."""
     found = staff()
     return found is not None and StaffRole.of(found.role) >= role
 
 
 def staff_session() -> WebSession:
-    """Return the session of the logged-in member of staff, on a page behind `needs`."""
+    """Return the session of the logged-in member of staff. Call it only on a page behind `needs`."""
     found = staff()
     assert found is not None, "the page is behind `needs`"
     return found

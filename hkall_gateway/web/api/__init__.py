@@ -1,6 +1,6 @@
-"""/api/v1 for programs: the console of staff, and for patrons the catalogue, requests and the circulation record.
+"""The HTTP API /api/v1: the staff console for programs; the catalogue, requests and the circulation record for patrons.
 
-An application of its own beside that of the pages: it has no cookies, no forms and no HTML, and answers errors as problems
-(RFC 9457). A program is known by its bearer token (`hkall-gateway token`), a patron by one of an hour; a row of `access.ROLES`
-says which callers each operation has. A change is a command, with `token:NAME` or `patron` as its actor.
+It is an application of its own beside the pages, without cookies, forms or HTML. Errors are answered as problems (RFC 9457). A
+program authenticates with a bearer token (`hkall-gateway token`), a patron with a token that is valid for an hour.
+`access.ROLES` lists who may call each operation. A change is a command whose actor is `token:NAME` or `patron`.
 """

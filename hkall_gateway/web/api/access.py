@@ -1,7 +1,7 @@
-"""Authorization of each operation: public, for a patron's own token, or for a program's token of `hkall-gateway token`.
+"""Authorization of API operations: public, with a patron's own token, or with a program's token.
 
-A program has a role: one of staff, or `client`, which acts for the patrons whose cards it names. A key of the caller makes a
-repeated change one change.
+A program's token has a staff role, or the role `client`, which acts for the patrons whose cards it names. The caller's
+idempotency key ensures that a repeated change is made only once.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from hkall_gateway.web.services import execute, services
 from hkall_gateway.web.sessions import find_in_force
 
 SECURITY: Final[list[dict[str, list[str]]]] = [{"token": []}]
-"""The security requirement in the description of an operation that is not public."""
+"""The security requirement in the OpenAPI description of operations that are not public."""
 CHALLENGE: Final = 'Bearer realm="hkall"'
 PATRON_PREFIX: Final = "hkallp_"
-"""Begins a patron's token; a program's begins with another one."""
+"""Prefix of patrons' tokens. Programs' tokens have another prefix."""
 
 
 class Audience(StrEnum):
-    """The callers of an operation that is not for staff: PUBLIC without a token, PATRON with a patron's own or a client's."""
+    """The callers of an operation that is not for staff. PATRON needs a patron's own token or a client's token."""
 
     PUBLIC = "public"
     PATRON = "patron"
@@ -69,49 +69,50 @@ ROLES: Final[Mapping[str, StaffRole | Audience]] = MappingProxyType({
     "requests.act":        StaffRole.CLERK,
     "statistics.period":   StaffRole.VIEWER,
 })
-"""The callers of each operation, by its endpoint: the least role of staff, or an audience. A command may need a higher role:
+"""Who may call each operation, by its endpoint: the lowest staff role, or an audience. A command may need a higher role: see
 `permitted.ACTIONS`."""
 # fmt: on
 
 
 def install(api: Flask) -> None:
-    """Check the authorization of an operation before its function runs."""
+    """Check the authorization of each request before its operation runs."""
     api.before_request(_authorize)
 
 
 def token() -> ApiToken:
-    """Return the program's token of this request."""
+    """Return the program's token in this request."""
     found: ApiToken = g.token
     return found
 
 
 def role() -> StaffRole:
-    """Return the role of staff that this request's token has."""
+    """Return the staff role of this request's token."""
     return StaffRole.of(token().role)
 
 
 def patron_session() -> WebSession | None:
-    """Return the patron's own token of this request; None for that of a program."""
+    """Return the session of the patron's token in this request, None if the token is a program's."""
     found: WebSession | None = g.get("patron_session")
     return found
 
 
 def actor(message: str) -> Actor:
-    """Return the program, or the patron without a name, for the journal."""
+    """Return the calling program, or `patron` without a name, as the actor for the journal."""
     who = "patron" if patron_session() else f"token:{token().name}"
     return Actor(who, "api", message, g.get("number", ""))
 
 
 def scope() -> str:
-    """Return the name under which the keys of this request's token are kept: a key of another token is another key."""
+    """Return the namespace for the idempotency keys of this request's token. Different tokens may use the same key."""
     patron_token = patron_session()
     return f"api-patron:{patron_token.token_hash[:32]}" if patron_token else f"api:{token().name}"
 
 
 def card(named: str) -> str:
-    """Return the present card for which this request is made: the patron's own, or the card that a client names.
+    """Return the current card of the patron for whom this request is made.
 
-    Raises Trouble (422) where a client names none, or a patron any.
+    It is the patron's own card, or the card that a client names. Raises Trouble (422) if a client names no card, or if a patron
+    names one.
     """
     patron_token = patron_session()
     if patron_token and named:
@@ -135,7 +136,7 @@ def _authorize() -> None:
         seconds := limits.wait_s(patron_caller(patron_token.patron) if patron_token else stranger_caller())
     ):
         raise Trouble(429, f"too many questions at once; wait {seconds} s", **{"Retry-After": str(seconds)})
-    if request.url_rule is None:  # 404 or 405
+    if request.url_rule is None:  # no such operation: 404 or 405
         return
     needed = ROLES[request.endpoint or ""]
     if needed is Audience.PUBLIC:
@@ -151,14 +152,14 @@ def _authorize() -> None:
 
 
 KEPT_S: Final = 24 * 3600
-"""Seconds for which an answer is kept."""
+"""Seconds for which a reply is stored."""
 
 
 class IdempotencyHeader(BaseModel):
-    """The header of every operation that changes something: the same request again gets the same answer.
+    """The header of every operation that changes something. A repeated request gets the same reply.
 
-    The key stands for one request of one token: with another body or address it is refused. As with any document that partners
-    repeat, a refusal changed nothing and is decided again, and an effect that was undone since is brought about anew.
+    The key identifies one request of one token. It is refused for a different body or URL. As with messages that partners
+    repeat, a refused request is decided again, and an effect that has been undone since is brought about again.
     Source: the IETF draft "The Idempotency-Key HTTP Header Field".
     """
 
@@ -174,7 +175,7 @@ class IdempotencyHeader(BaseModel):
 
 
 def inbox_key(header: IdempotencyHeader) -> InboxKey:
-    """Return the key of the inbox for this request. Raises Trouble (422) if the key was used for another request."""
+    """Return the inbox key for this request. Raises Trouble (422) if the idempotency key was used for another request."""
     agency, digest = scope(), _hex_digest(header.key.encode())
     fingerprint, use = _hex_digest(f"{request.method} {request.full_path}\n".encode() + request.get_data()), f"key:{digest}"
     locks = LockSet(document=(agency, use))
@@ -191,13 +192,13 @@ def execute_once(
     *,
     to_patron: bool = False,
 ) -> Reply:
-    """Execute a command once for its key; return its result as the record, or the refusal in words for its reader."""
+    """Execute a command once per idempotency key. Return its result as `record`, or the problem for its refusal."""
     outcome = execute(command, inbox=inbox_key(header))
     return refused(outcome, to_patron=to_patron) if isinstance(outcome, Refused) else (record.json_of(outcome), status)
 
 
 def _first_use(unit: UnitOfWork, agency: str, digest: str, fingerprint: str, now: datetime) -> str:
-    """Return the fingerprint of the request for which the key was used first: this one's, if it is new."""
+    """Return the fingerprint of the request that first used the key. For a new key, store and return `fingerprint`."""
     before = inbox.claim(unit, agency, digest, now + timedelta(seconds=KEPT_S), now)
     if before:
         return before

@@ -1,4 +1,4 @@
-"""Makes the WSGI application of the API, which stands below /api/v1."""
+"""Creates the WSGI application for the API, which is mounted at /api/v1."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MOST_BYTES: Final = 65_536
 
 
 class Api(OpenAPI):
-    """The application, without sessions: it has no secret key. `problems` logs errors, with the fields of every line."""
+    """The API application. It has no sessions and thus no secret key. `problems` logs errors, with the standard fields."""
 
     def log_exception(self, exc_info: object) -> None:
-        """Log nothing."""
+        """Do nothing, since `problems` logs errors."""
 
 
 def make_api(services: WebServices) -> Api:
-    """Return the application with every operation."""
+    """Create the application with all operations."""
     api = Api(
         __name__,
         info=Info(title="HKALL gateway", version=__version__, description=DESCRIPTION),

@@ -1,4 +1,4 @@
-"""The half of the API for staff: requests with their commands, work lists, and statistics."""
+"""API operations for staff: requests and their commands, work lists, and statistics."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ REQUESTS, LISTS, STATISTICS = (
     APIBlueprint(name, __name__, abp_security=SECURITY, abp_responses=described())
     for name in ("requests", "lists", "statistics")
 )
-"""Their names begin the identifiers of the operations, which clients use."""
+"""The names of the Blueprints are prefixes of the operation ids, which clients use."""
 
 _ACTIONS: Final = {row.name: row for row in permitted.ACTIONS}
 
 
 @REQUESTS.post("/requests/search", responses={"200": models.Found})
 def search(body: models.SearchBody) -> Reply:
-    """Find requests by number, barcode, card or words of the title. Nothing is changed: no Idempotency-Key is needed."""
+    """Find requests by number, barcode, card or words of the title. This changes nothing and needs no Idempotency-Key."""
     return models.Found.json_of({"requests": consult(console.search_requests, body.q, role())})
 
 
 @REQUESTS.get("/requests/<number>", responses={"200": models.RequestDetail, **described(404)})
 def one(path: models.RequestPath) -> Reply:
-    """Show one request with its journal, its lenders, and the commands that are possible now."""
+    """Show a request with its journal, its lenders, and the commands that are possible now."""
     page = consult(console.request_page, path.number, role())
     return refused(page) if isinstance(page, Refused) else models.RequestDetail.json_of(page)
 
 
 @REQUESTS.post("/requests", responses={"201": models.Placed, **described(404, 409)})
 def place(header: IdempotencyHeader, body: models.PlaceBody) -> Reply:
-    """Place a patron's request; the rules decide, a second request for a title is allowed."""
+    """Place a request for a patron. The rules apply, but a second request for the same title is allowed."""
     card = services().bridge.read(bind(card_now, body.card))
     command = RequestTitle(actor("place"), card, body.bib_id, body.volume, body.pickup, staff=True)
     return execute_once(command, header, models.Placed, 201)
@@ -51,7 +51,7 @@ def place(header: IdempotencyHeader, body: models.PlaceBody) -> Reply:
 
 @REQUESTS.post("/requests/<number>/<action>", responses={"200": models.ActionDone, **described(404, 409)})
 def act(path: models.ActionPath, header: IdempotencyHeader, body: models.ActionBody) -> Reply:
-    """Give one command of staff on a request: receive, lend, return, renew, cancel, extend and others."""
+    """Run a staff command on a request: receive, lend, return, renew, cancel, extend and others."""
     row = _ACTIONS.get(path.action)
     if row is None:
         raise Trouble(404, f"no command {path.action}; the request's `actions` names them")
@@ -65,7 +65,7 @@ def act(path: models.ActionPath, header: IdempotencyHeader, body: models.ActionB
     outcome = services().bridge.run(services().circulation.execute(command, inbox=inbox_key(header)))
     if isinstance(outcome, Refused):
         return refused(outcome)
-    number = getattr(outcome, "request", path.number)  # a request that is placed again has a new one
+    number = getattr(outcome, "request", path.number)  # `reopen` places a new request
     after = consult(console.request_page, number, role())
     done = models.ActionDone(
         request=number,
@@ -86,7 +86,7 @@ def counts() -> Reply:
 
 @LISTS.get("/lists/<name>", responses={"200": models.ListPageRecord, **described(404)})
 def page(path: models.ListPath, query: models.ListQuery) -> Reply:
-    """Read a page of a work list."""
+    """Show one page of a work list."""
     order = PageOrder(query.sort, query.reverse, query.after, query.most)
     found = consult(work_list, path.name, role(), order, Only(query.partner, query.pickup, query.material))
     return models.ListPageRecord.json_of(found)
@@ -94,6 +94,6 @@ def page(path: models.ListPath, query: models.ListQuery) -> Reply:
 
 @STATISTICS.get("/statistics", responses={"200": models.StatisticsRecord})
 def period(query: models.PeriodQuery) -> Reply:
-    """Count requests, turnaround, refusals and declines of a period, by month and partner."""
+    """Count requests, turnaround times, refusals and declines in a period, by month and partner."""
     found = consult(statistics_of, query.first, query.last)
     return refused(found) if isinstance(found, Refused) else models.StatisticsRecord.json_of(found)

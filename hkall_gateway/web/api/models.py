@@ -1,4 +1,4 @@
-"""The records of the API."""
+"""Models of the API: bodies and queries of requests, and records in responses."""
 
 from __future__ import annotations
 
@@ -24,42 +24,43 @@ from hkall_gateway.rules.plain_text import ONE_LINE
 from hkall_gateway.rules.vocabulary import Candidate, Position, Request
 
 Plain: TypeAlias = Annotated[str, Field(pattern=ONE_LINE)]
-"""One line of text that may enter. `incoming` has refused what no text may have; this also describes it to programs."""
+"""One line of text in a request. `incoming` has already refused invalid characters; the pattern documents them for clients."""
 Day: TypeAlias = Annotated[date, AfterValidator(within_years)]
-"""A date that may enter."""
+"""A date in a request, limited to plausible years."""
 
 
 R = TypeVar("R", bound="Record")
 
 
 class Record(BaseModel):
-    """A record that is made of one of the circulation's results."""
+    """A response model that is built from a result of circulation."""
 
     model_config = ConfigDict(from_attributes=True)
 
     @classmethod
     def json_of(cls, found: object) -> dict[str, object]:
-        """Return a result as the record in JSON."""
+        """Convert a result to this record, in JSON types."""
         return cls.model_validate(found).model_dump(mode="json")
 
 
 RECORDS: Final[dict[object, type[Record]]] = {}
-"""The record of each result."""
+"""The record for each result class."""
 
 
 def made_of(*sources: type, fields: str = "") -> Callable[[type[R]], type[R]]:
-    """Give a record the fields of a result, so that a field has its name and its type in one place.
+    """Derive a record's fields from a result class, so that their names and types are defined in one place.
 
-    A result within a result becomes its own record. What the class says of a field itself comes first.
+    Nested results become records too. Fields that the record declares itself take precedence.
 
     Args:
-        sources: The result, and others whose facts the record has too.
-        fields: The names, in the order of the description; "" for every field of the result. The record of a request or of a
-            patron names them, so that no new column leaves the house by itself. A property is a field where it is named.
+        sources: The result class, and further classes from which fields are taken.
+        fields: Field names in the order of the description; "" for every field of the result. The records of requests and
+            patrons list them, so that a new column is not published by accident. Properties are included only if they are
+            listed.
     """
 
     def make(record: type[R]) -> type[R]:
-        made: dict[str, Any] = {}  # as `create_model` wants them
+        made: dict[str, Any] = {}  # the type that `create_model` needs
         for name in fields.split() or [field.name for field in dataclasses.fields(sources[0])]:
             declared = record.model_fields.get(name)
             made[name] = (declared.annotation, declared) if declared else (_as_record(_type_of(name, sources)), ...)
@@ -81,7 +82,7 @@ def _type_of(name: str, sources: tuple[type, ...]) -> object:
 
 
 def _as_record(hint: Any) -> Any:
-    """Return a type with records in place of results: of `tuple[Count, ...]` that of `tuple[CountRecord, ...]`."""
+    """Replace result classes in a type by their records: `tuple[Count, ...]` becomes `tuple[CountRecord, ...]`."""
     inner = tuple(map(_as_record, get_args(hint)))
     if inner == get_args(hint):
         return RECORDS.get(hint, hint)
@@ -89,7 +90,7 @@ def _as_record(hint: Any) -> Any:
 
 
 class Body(BaseModel):
-    """The body or query of a request; an unknown field is refused, since a mistyped one would be ignored without notice."""
+    """The body or query of a request. Unknown fields are refused, since a mistyped field would be ignored silently."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -100,17 +101,17 @@ class Body(BaseModel):
     " received_on pickup_last due lender_due returned_on recalled_on renewals expired_pickup reason flags",
 )
 class RequestRecord(Record):
-    """One request. `patron` is the card, "" where we lend. For the role viewer it and `reason` are ""."""
+    """A request. `patron` is the card, "" if we lend. For the role viewer, `patron` and `reason` are ""."""
 
 
 @made_of(ListRow)
 class ListEntry(Record):
-    """One request of a work list, with facts of its copy, and its days in this position."""
+    """A request in a work list, with data about its copy, and its days in this position."""
 
 
 @made_of(ListPage)
 class ListPageRecord(Record):
-    """A page of a work list; `next` is the `after` of the next page, "" if this is the last."""
+    """A page of a work list. `next` is the value of `after` for the next page, "" on the last page."""
 
 
 class ListCounts(BaseModel):
@@ -126,7 +127,7 @@ class ListPath(BaseModel):
 
 
 class ListQuery(Body):
-    """The order, the place and the limits of a page."""
+    """The order, the cursor, the size and the filter of a page."""
 
     sort: SortKey = SortKey.DAYS
     reverse: bool = False
@@ -144,12 +145,12 @@ class EventRecord(Record):
 
 @made_of(Candidate, fields="agency barcode rank reason skip outcome")
 class CandidateRecord(Record):
-    """A lender that may be asked, or was: why it has its rank, and how it answered."""
+    """A lender that may be asked or has been asked: the reason for its rank, and its answer."""
 
 
 @made_of(Action, fields="name needs_reason takes allowed hindrance")
 class ActionRecord(Record):
-    """A command for this request: whether the position and the token's role allow it, and what hinders it if not."""
+    """A command for this request: whether the position and the token's role allow it, and if not, what prevents it."""
 
     hindrance: Annotated[str, BeforeValidator(lambda found: str(found or ""))]
 
@@ -168,13 +169,13 @@ class RequestPath(BaseModel):
 
 
 class ActionPath(RequestPath):
-    """A request and a command."""
+    """The number of a request, and the name of a command."""
 
     action: str = Field(min_length=1, max_length=40, pattern="^[a-z_]+$")
 
 
 class ActionBody(Body):
-    """The arguments of a command beside the request; each command uses some of them."""
+    """The arguments of a command besides the request. Each command uses only some of them."""
 
     reason: Plain = Field(default="", max_length=500)
     on: Day | None = None
@@ -185,7 +186,7 @@ class ActionBody(Body):
 
 
 class ActionDone(BaseModel):
-    """The command is done; `again`: it was done before, without a change."""
+    """The result of a command. `again` is true if the command had been run before, so that nothing has changed."""
 
     request: str
     position: str
@@ -210,24 +211,24 @@ class Placed(Record):
 
 
 class SearchBody(Body):
-    """A number, a barcode, a card or words of a title."""
+    """A search text: a number, a barcode, a card or words of a title."""
 
     q: Plain = Field(min_length=1, max_length=200)
 
 
 @made_of(Match)
 class FoundRequest(Record):
-    """A request that was found, and by what."""
+    """A request that was found, and the kind of match."""
 
 
 class Found(Record):
-    """The requests that a search has found, newest first."""
+    """The requests that a search found, newest first."""
 
     requests: list[FoundRequest]
 
 
 class PeriodQuery(Body):
-    """The days from `from` to `to`, both included; at most three years."""
+    """The days from `from` to `to`, inclusive; at most three years."""
 
     first: Day = Field(alias="from")
     last: Day = Field(alias="to")
@@ -235,29 +236,29 @@ class PeriodQuery(Body):
 
 @made_of(Count, fields="month side partner category requests filled unfilled cancelled still_open fill_rate")
 class CountRecord(Record):
-    """Requests placed in a month, by side, partner and category of the patron."""
+    """Number of requests placed in a month, by side, partner and patron category."""
 
 
 @made_of(Turnaround)
 class TurnaroundRecord(Record):
-    """Books that came to our hold shelf so many days after their requests."""
+    """Number of books that reached our hold shelf `days` days after their requests."""
 
 
 @made_of(RefusalCount)
 class RefusalRecord(Record):
-    """Refusals by a rule."""
+    """Number of refusals by a rule."""
 
 
 @made_of(DeclineCount)
 class DeclineRecord(Record):
-    """Libraries that did not supply a copy, and why."""
+    """How often a library did not supply a copy, by reason."""
 
 
 @made_of(PairCount)
 class PairRecord(Record):
-    """Requests from a lender to a borrower's pickup place."""
+    """Number of requests from a lender to one of a borrower's pickup locations."""
 
 
 @made_of(Statistics, fields="counts turnarounds refusals declines pairs anonymised since")
 class StatisticsRecord(Record):
-    """All figures of a period; no person is in them. `since`: the first day with a request in the database."""
+    """All figures for a period, without personal data. `since` is the first day with a request in the database."""

@@ -1,4 +1,4 @@
-"""The half of the API for patrons: the union catalogue, a token by card and PIN, requests, and the record."""
+"""API operations for patrons: the union catalogue, a token for card and PIN, requests, and the circulation record."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ PATRON = APIBlueprint("patron", __name__, url_prefix="/patron", abp_security=SEC
 
 @TOKEN.post("/patron-token", responses={"201": PatronToken})
 def make(body: PatronLogin) -> Reply:
-    """Issue a token for one hour by card and PIN. After some wrong PINs each further try waits. No card is locked."""
+    """Issue a token for one hour in exchange for card and PIN. Repeated wrong PINs delay further tries, but lock no card."""
     found = login.check(body.barcode, body.pin)
     if isinstance(found, PinRefused):
         if found.wait_s:
@@ -68,7 +68,7 @@ def make(body: PatronLogin) -> Reply:
 
 @TOKEN.delete("/patron-token", security=SECURITY, responses={"204": None})
 def end() -> Reply:
-    """End this token at once. A client's token is ended by `hkall-gateway token revoke`."""
+    """Revoke this token. A client's token is revoked by `hkall-gateway token revoke`."""
     patron_token = patron_session()
     if patron_token is None:
         raise Trouble(403, "this needs a patron's own token")
@@ -90,7 +90,7 @@ BAD: Final[Mapping[BadQuery, str]] = MappingProxyType({
 
 @TITLES.get("/search", responses={"200": models.TitlesFound})
 def search(query: models.SearchQuery) -> Reply:
-    """Search titles that have all of these words, 20 a page. Quotation marks make a phrase. An ISBN finds its other form."""
+    """Find titles with all of these words, 20 per page. Quotation marks make a phrase. An ISBN also finds its other form."""
     found = consult(titles.search_titles, query.q, query.field, available=query.available, page=query.page)
     if isinstance(found, BadQuery):
         raise Trouble(422, BAD[found])
@@ -99,7 +99,7 @@ def search(query: models.SearchQuery) -> Reply:
 
 @TITLES.get("/titles/<title:bib_id>", responses={"200": models.TitleDetail, **described(404)})
 def one(path: models.TitlePath) -> Reply:
-    """Show a title with its copies and whether it can be requested. Copies have the status last reported by their libraries."""
+    """Show a title with its copies and whether it can be requested. A copy has the status that its library last reported."""
     seen = consult(titles.see_title, path.bib_id)
     if seen is None:
         raise Trouble(404, "no library has this title")
@@ -112,7 +112,7 @@ def one(path: models.TitlePath) -> Reply:
 
 @PATRON.post("/may-request", responses={"200": models.MayRequest})
 def may_request(body: models.RequestBody) -> Reply:
-    """Check whether a request would be placed now. It changes no data, and needs no Idempotency-Key."""
+    """Check whether a request would be placed now. This changes nothing and needs no Idempotency-Key."""
     question = explaining.request(actor("may-request"), card(body.card), body.bib_id, body.volume, body.pickup)
     facts, now = facts_about(question.patron, body.bib_id), services().now()
     found = services().bridge.trial(in_context(explaining.explain, services().library(), now, question, facts, now))
@@ -124,14 +124,14 @@ def may_request(body: models.RequestBody) -> Reply:
 
 @PATRON.post("/requests", responses={"201": Placed, **described(404, 409)})
 def place(header: IdempotencyHeader, body: models.RequestBody) -> Reply:
-    """Place a request; the rules decide. A second request for the same title is refused."""
+    """Place a request. The rules apply; a second request for the same title is refused."""
     command = RequestTitle(actor("place"), card(body.card), body.bib_id, body.volume, body.pickup)
     return execute_once(command, header, Placed, 201, to_patron=True)
 
 
 @PATRON.post("/record", responses={"200": models.CirculationRecord, **described(404)})
 def record(body: models.OnBehalf) -> Reply:
-    """Show the present circulation record, without past loans. It changes no data, and needs no Idempotency-Key."""
+    """Show the current circulation record, without past loans. This changes nothing and needs no Idempotency-Key."""
     owner = card(body.card)
     facts = facts_about(owner)
     if facts.borrower is None:
@@ -142,7 +142,7 @@ def record(body: models.OnBehalf) -> Reply:
 
 @PATRON.post("/requests/<number>/cancel", responses={"200": models.CancelledRecord, **described(404, 409)})
 def cancel(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -> Reply:
-    """Cancel a request of this patron, which is possible until its library has sent the book."""
+    """Cancel a request of this patron. This is possible until the lender has sent the book."""
     command = CancelRequest(actor("cancel"), card(body.card), request=path.number)
     return execute_once(command, header, models.CancelledRecord, to_patron=True)
 
@@ -160,13 +160,13 @@ def renew(path: RequestPath, header: IdempotencyHeader, body: models.OnBehalf) -
 
 @PATRON.post("/renew-all", responses={"200": models.AllRenewedRecord, **described(404, 409)})
 def renew_all(header: IdempotencyHeader, body: models.OnBehalf) -> Reply:
-    """Renew every loan of this patron that may be renewed; the others come with the reason."""
+    """Renew every loan of this patron that may be renewed. Return the other loans with the reason."""
     command = RenewAll(actor("renew"), card(body.card), fee_acknowledged=True)
     return execute_once(command, header, models.AllRenewedRecord, to_patron=True)
 
 
 def _lent_item(context: Context, owner: str, number: str) -> ItemKey | Refused:
-    """Return the copy of a request of this patron. A request of another patron counts as unknown."""
+    """Return the copy for this patron's request. A request of another patron is reported as unknown."""
     found = context.unit.requests.find(number)
     if found is None or found.patron != owner:
         return Refused(Reason.UNKNOWN_REQUEST)

@@ -1,4 +1,4 @@
-"""The records of the patrons' half of the API. No name and no address is in them."""
+"""Models of the API for patrons. They contain no person's name or address."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from hkall_gateway.web.i18n import library_name
 from hkall_gateway.web.labels import patron_words, rule_of
 
 MOST_COPIES: Final = 500
-"""The most copies of a title in a response; a set of many volumes may have more."""
+"""Maximum number of copies in a response. A set of many volumes may have more."""
 
 
 class WhyNot(Record):
-    """Why something is not possible: the gateway's word, the published rule behind it, and a sentence."""
+    """Why something is not possible: the reason's code, the published rule behind it, and a sentence."""
 
     reason: str
     rule: str
@@ -36,7 +36,7 @@ class WhyNot(Record):
     @model_validator(mode="before")
     @classmethod
     def in_words(cls, found: object) -> object:
-        """Return a refusal in words for a patron."""
+        """Convert a refusal to words for a patron."""
         if not isinstance(found, Refused):
             return found
         return {"reason": found.why.value, "rule": rule_of(found), "detail": patron_words(found)}
@@ -46,21 +46,21 @@ RECORDS[Refused] = WhyNot
 
 
 class PatronLogin(Body):
-    """Card and PIN."""
+    """A patron's card and PIN."""
 
     barcode: Plain = Field(min_length=1, max_length=100)
     pin: Plain = Field(min_length=1, max_length=100)
 
 
 class PatronToken(BaseModel):
-    """A bearer token, and when it ends."""
+    """A bearer token and its expiry."""
 
     token: str
     ends_at: datetime
 
 
 class SearchQuery(Body):
-    """Words, the field that has them, and which page of results."""
+    """The words of a search, the field to search, and the page of results."""
 
     q: Plain = Field(min_length=1, max_length=LONGEST)
     field: SearchField = SearchField.ANY
@@ -76,20 +76,20 @@ class TitleRecord(Record):
 
 
 class FoundTitleRecord(TitleRecord):
-    """A title that was found. `libraries` are the agencies of those that have a copy available."""
+    """A title that a search found. `libraries` are the agencies of the libraries with an available copy."""
 
     libraries: list[str]
 
 
 @made_of(FoundTitles)
 class TitlesFound(Record):
-    """A page of results. `count` is the number of hits; `more`: there are more than these."""
+    """A page of results. `count` is the number of hits up to a maximum; `more` is true if there are further hits."""
 
     titles: list[FoundTitleRecord]
 
 
 def titles_found(found: FoundTitles) -> dict[str, object]:
-    """Return a page of results in JSON."""
+    """Convert a page of results to JSON types."""
     rows = [{**_title_facts(one), "isbns": one.isbns.split(), "libraries": one.agencies} for one in found.titles]
     return TitlesFound.json_of({**_fields_of(found), "titles": rows})
 
@@ -107,7 +107,7 @@ def _fields_of(
 
 @made_of(Holding, fields="agency library call_number volume material status state said_at")
 class CopyRecord(Record):
-    """A copy. `status` is the word of its library, from the loaded catalogue or reported at `said_at`."""
+    """A copy. `status` is its library's own word, from the loaded catalogue or as reported at `said_at`."""
 
     library: str
     state: CopyState
@@ -116,7 +116,7 @@ class CopyRecord(Record):
 
 @made_of(VolumeSeen)
 class VolumeRecord(Record):
-    """A volume, "" for a title without volumes, and why it cannot be requested now; None if it can."""
+    """A volume. `volume` is "" for a title without volumes; `refusal` says why it cannot be requested now."""
 
 
 class PickupLocation(BaseModel):
@@ -127,7 +127,7 @@ class PickupLocation(BaseModel):
 
 
 class TitleDetail(Record):
-    """A title with its copies. `loaded_at`: when copies were loaded last; `asking`: their libraries are asked for more now."""
+    """A title with its copies, last loaded at `loaded_at`. `asking` is true while libraries are queried for statuses."""
 
     title: TitleRecord
     copies: list[CopyRecord]
@@ -138,7 +138,7 @@ class TitleDetail(Record):
 
 
 def title_detail(seen: TitleSeen, live: LiveStatuses, places: list[dict[str, str]]) -> dict[str, object]:
-    """Return a title in JSON; the statuses of `live` are in `seen` already."""
+    """Convert a title to JSON types. `seen` already includes the statuses of `live`."""
     copies = []
     for one in seen.copies[:MOST_COPIES]:
         agency, live_status = one.copy.agency, live.statuses.get(one.copy.key)
@@ -169,13 +169,13 @@ class TitlePath(BaseModel):
 
 
 class OnBehalf(Body):
-    """The patron. A client names the card; a patron with a token of their own leaves it out."""
+    """The patron. A client names the card; a patron with a token of their own omits it."""
 
     card: Plain = Field(default="", max_length=100)
 
 
 class RequestBody(OnBehalf):
-    """A title, or one volume of it, and where it is to be collected; "" is the library's first place."""
+    """A title or one of its volumes, and the pickup location. If `pickup` is "", it is the library's first location."""
 
     bib_id: Plain = Field(min_length=1, max_length=200)
     volume: Plain = Field(default="", max_length=100)
@@ -183,7 +183,7 @@ class RequestBody(OnBehalf):
 
 
 class MayRequest(Record):
-    """Whether a request would be placed now, and why not."""
+    """Whether a request would be placed now, and if not, why."""
 
     allowed: bool
     refusal: WhyNot | None
@@ -191,12 +191,12 @@ class MayRequest(Record):
 
 @made_of(Cancelled, fields="request")
 class CancelledRecord(Record):
-    """The request ends, now or when its lender has confirmed."""
+    """The cancelled request. It ends now, or when its lender has confirmed."""
 
 
 @made_of(Renewed, fields="request due renewals pending")
 class RenewedRecord(Record):
-    """The loan's due date now. `pending`: its lender is being asked."""
+    """The loan's due date. `pending` is true while the lender has not answered the renewal."""
 
 
 class NotRenewedRecord(Record):
@@ -208,7 +208,7 @@ class NotRenewedRecord(Record):
 
 @made_of(AllRenewed, fields="renewed refused")
 class AllRenewedRecord(Record):
-    """The loans that were renewed, and those that were not; each loan is in one of the two."""
+    """The loans that were renewed, and the loans that were not. Each loan is in one of the two lists."""
 
     refused: Annotated[
         list[NotRenewedRecord], BeforeValidator(lambda found: [{"title": one.title, "refusal": one} for one in found])
@@ -216,7 +216,7 @@ class AllRenewedRecord(Record):
 
 
 class RecordEntry(Record):
-    """The fields of each line of the record. `library` is the name of the book's library, "" while none is known."""
+    """The fields that every entry of the record has. `library` is the name of the book's library, "" while none is known."""
 
     request: str
     title: str
@@ -227,17 +227,19 @@ class RecordEntry(Record):
 
 @made_of(WaitingRequest, Request, fields="position label placed_at pickup_location pickup_last uncollected refusal")
 class WaitingRecord(RecordEntry):
-    """A request before the loan. `label` is the published word; `refusal`: why it cannot be cancelled, None if it can.
+    """A request before its loan. `label` is the published word for its position.
 
-    `pickup_last` is the last day on the hold shelf, `uncollected`: it is over.
+    `pickup_last` is the last day to collect the book from the hold shelf; `uncollected` is true if that day is over. `refusal`
+    says why the request cannot be cancelled, None if it can.
     """
 
 
 @made_of(PatronLoan, Request, fields="due overdue recalled fine_cents renewals_left pending refusal")
 class LoanRecord(RecordEntry):
-    """A book on loan. `fine_cents` is the fine until today; `refusal`: why it cannot be renewed, None if it can.
+    """A book on loan. `fine_cents` is the fine until today.
 
-    `pending`: its lender is being asked for a renewal.
+    `pending` is true while the lender is being asked for a renewal. `refusal` says why the loan cannot be renewed, None if it
+    can.
     """
 
     recalled: bool
@@ -250,13 +252,13 @@ class ChargeRecord(Record):
 
 @made_of(LocalLoan)
 class OwnLoanRecord(Record):
-    """A book of the library's own that the patron has, as its local system reports it, read-only."""
+    """A loan of one of the library's own books, as its local system reports it. It is read-only."""
 
 
 class CirculationRecord(Record):
-    """A patron's present record, without past loans. `refusal`: why the patron may not use HKALL, None if they may.
+    """A patron's current record, without past loans. `refusal` says why the patron may not use HKALL, None if they may.
 
-    `own_loans` are the library's own books; None where its system does not tell them, or does not answer.
+    `own_loans` are loans of the library's own books, None if its local system does not report them or does not answer.
     """
 
     requests: list[WaitingRecord]
@@ -268,13 +270,13 @@ class CirculationRecord(Record):
 
 
 def circulation_record(found: PatronRecord, own_loans: Sequence[LocalLoan] | None) -> dict[str, object]:
-    """Return a patron's record in JSON; `own_loans` as in CirculationRecord."""
+    """Convert a patron's record to JSON types. `own_loans` is as in CirculationRecord."""
     requests, loans = ([_line_facts(one, found) for one in lines] for lines in (found.waiting, found.loans))
     return CirculationRecord.json_of({**_fields_of(found), "requests": requests, "loans": loans, "own_loans": own_loans})
 
 
 def _line_facts(one: WaitingRequest | PatronLoan, found: PatronRecord) -> dict[str, object]:
-    """Return the facts of a line and of its request, with the name of its library."""
+    """Return the fields of an entry and of its request, with the name of its library."""
     request = one.request
     agency = request.item_agency or request.partner
     return {

@@ -1,4 +1,4 @@
-"""Errors of the API as problems (RFC 9457), a refusal with its reason and the number of its rule."""
+"""API errors as problems (RFC 9457), with the reason and the rule number of a refusal."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ RETRY_S: Final = "5"
 
 
 Reply: TypeAlias = Response | dict[str, object] | tuple[dict[str, object] | str, int]
-"""What an operation returns."""
+"""The return type of an operation."""
 
 
 Responses: TypeAlias = dict[str | int | HTTPStatus, type[BaseModel] | dict[str, object] | None]
 
 
 class Problem(BaseModel):
-    """A problem of RFC 9457. `reason` is the gateway's word for a refusal, `rule` the published rule behind it."""
+    """A problem as in RFC 9457. `reason` is the gateway's code for a refusal, `rule` the published rule behind it."""
 
     type: str = Field(description="about:blank, or the address of the rule")
     title: str
@@ -55,13 +55,13 @@ STATUSES: Final[Mapping[Reason, int]] = MappingProxyType({
     Reason.NOT_SUPPORTED:    422,
     Reason.TRY_AGAIN:        503,
 })
-"""The status of a refusal; 409 for all others, which the rules or the position of a request decide."""
+"""HTTP status for each reason. All other refusals are 409: they depend on the rules or on the position of a request."""
 # fmt: on
 CONFLICT: Final = 409
 
 
 class Trouble(Exception):
-    """An operation ends with a problem that is not the refusal of a command."""
+    """Ends an operation with a problem that is not the refusal of a command."""
 
     def __init__(self, status: int, detail: str, **headers: str) -> None:
         super().__init__(detail)
@@ -69,7 +69,7 @@ class Trouble(Exception):
 
 
 def refused(refusal: Refused, *, to_patron: bool = False) -> Response:
-    """Return the problem of a refusal, in words for staff or to the patron."""
+    """Return the problem for a refusal, worded for staff or for the patron."""
     status, rule = STATUSES.get(refusal.why, CONFLICT), rule_of(refusal)
     kind = f"{services().settings().public_url}/help#{rule}" if rule else "about:blank"
     headers = {"Retry-After": RETRY_S} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
@@ -79,14 +79,14 @@ def refused(refusal: Refused, *, to_patron: bool = False) -> Response:
 
 
 def unreadable(error: ValidationError) -> Response:
-    """Return the problem of a request that does not fit the description of the API: the first fault, and where it is."""
+    """Return the problem for a request that fails validation, with the first error and its location."""
     first = error.errors(include_input=False, include_url=False)[0]
     where = ".".join(map(str, first["loc"]))
     return _problem_response(422, f"{where}: {first['msg']}" if where else str(first["msg"]), {})
 
 
 def install(api: Flask) -> None:
-    """Answer every error with a problem."""
+    """Answer every error of the API with a problem."""
     api.register_error_handler(Trouble, lambda trouble: _problem_response(trouble.status, trouble.detail, trouble.headers))
     api.register_error_handler(HTTPException, _http_problem)
     api.register_error_handler(Unavailable, lambda _error: refused(Refused(Reason.TRY_AGAIN)))
@@ -115,10 +115,10 @@ def _problem_response(
 
 
 def described(*statuses: int) -> Responses:
-    """Return the part of an operation's description for these problems, and for those of every operation."""
+    """Return the OpenAPI responses for these problems, and for the problems that every operation may return."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {str(one): {"description": HTTPStatus(one).phrase, "content": content} for one in sorted({*ALWAYS, *statuses})}
 
 
 ALWAYS: Final = (400, 401, 403, 422, 429, 503, 504)
-"""Problems that every operation may answer."""
+"""Statuses of the problems that every operation may return."""

@@ -1,1 +1,1 @@
-"""The patrons' pages: search, titles, and for those who have logged in their requests and their record."""
+"""Pages for patrons: search and titles for everybody, requests and the circulation record after a login."""

@@ -1,4 +1,4 @@
-"""The pages that are the same for every visitor: the home page, the published rules, and two files for programs."""
+"""Pages that are the same for every visitor: the home page, the published rules, robots.txt, and the OpenSearch description."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from hkall_gateway.web.sessions import current
 PAGES = Blueprint("home", __name__)
 HELP = Blueprint("help", __name__)
 FILES = Blueprint("public", __name__)
-"""A Blueprint for each entry of the menu, and one for what has none."""
+"""A Blueprint for each menu entry, and one for files, which are not in the menu."""
 
 A_DAY: Final = "public, max-age=86400"
 A_MINUTE: Final = "public, max-age=60"
 """For a page that is the same for every visitor."""
 OWN_MINUTE: Final = "private, max-age=60"
-"""For a page with the visitor's own words: no shared cache keeps it."""
+"""For a page that contains the visitor's own input. Shared caches must not store it."""
 VARIES: Final = ("Cookie", "Accept-Language")
-"""What a page depends on beside its address: the language, and whether somebody is logged in."""
+"""Request headers on which a page depends besides its URL: they carry the language and the login."""
 CLOSED_TO_ROBOTS: Final = ("/search", "/openurl", "/title/", "/record", "/login", "/language/", "/staff/", "/api/")
-"""Paths that crawlers leave alone: a search costs more than a page, and the catalogues of the libraries have the titles."""
+"""Paths that crawlers should not visit. Searches are expensive, and the titles are in the libraries' own catalogues."""
 
 
 def kept(response: Response, how: str) -> Response:
-    """Set how long caches may keep a page. No cache keeps a page for a logged-in person or with a new cookie."""
+    """Set how long caches may store a page, unless somebody is logged in or the response sets a cookie."""
     response.vary.update(VARIES)
     plain = response.status_code == 200 and current().row is None and "Set-Cookie" not in response.headers
     if plain:
@@ -41,14 +41,14 @@ def kept(response: Response, how: str) -> Response:
 
 @FILES.get("/robots.txt")
 def robots() -> Response:
-    """Serve the paths that crawlers leave alone. Source: RFC 9309."""
+    """Serve the paths that crawlers should not visit. Source: RFC 9309."""
     lines = ["User-agent: *", *(f"Disallow: {path}" for path in CLOSED_TO_ROBOTS)]
     return Response("\n".join(lines) + "\n", mimetype="text/plain", headers={"Cache-Control": A_DAY})
 
 
 @FILES.get("/opensearch.xml")
 def description() -> Response:
-    """Describe the search to programs. Source: OpenSearch 1.1, draft 6."""
+    """Serve the description of the search for browsers and programs. Source: OpenSearch 1.1, draft 6."""
     settings = services().settings()
     words = render_template("patron/opensearch.xml", site=settings.public_url, names=settings.names)
     return Response(words, mimetype="application/opensearchdescription+xml", headers={"Cache-Control": A_DAY})
@@ -62,13 +62,13 @@ HEADS: Final = (
     ("R34", N_("Cancelling, and when no library can lend")),
     ("R39", N_("Overdue books, loss and damage")),
 )
-"""The first rule of each chapter, in the order of the published page."""
+"""The first rule and the heading of each chapter, in the order of the published page."""
 # fmt: on
 
 
 @HELP.get("/help")
 def rules() -> str:
-    """Show the published rules. Each has its number as anchor, so that a reason can link to it."""
+    """Show the published rules. Each rule has its number as anchor, so that a refusal can link to it."""
     chinese, policy = language() == CHINESE, services().library().policy
     return render_template(
         "help.html",
@@ -92,7 +92,7 @@ def chapters() -> list[tuple[str, list[str]]]:
 
 @PAGES.get("/")
 def page() -> Response:
-    """Show the home page, with the days and renewals of the policy."""
+    """Show the home page, with the loan and pickup periods and the number of renewals from the policy."""
     libraries, suspended = consult(lambda context: (titles.count_libraries(context), titles.find_suspension(context)))
     policy = services().library().policy
     days = [category.loan_days for category in policy.categories]

@@ -1,6 +1,6 @@
-"""Login and logout of patrons by card and PIN, or at the site's identity provider, and the check in front of their pages.
+"""Login and logout of patrons, by card and PIN or through the identity provider, and the login check for their pages.
 
-One throttle serves the pages and the API. What strangers guess here locks no card at a terminal.
+The pages and the API share one throttle. Wrong guesses here never lock a card at a terminal.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ R = TypeVar("R")
 PAGES = Blueprint("patron_login", __name__)
 
 WHO: Final = "patron"
-"""The actor of what a patron does on the web: the card is in no journal line but the request's own."""
+"""Actor in the journal for everything that patrons do on the web. It does not name the card."""
 
 
 def needs_patron(page: Callable[P, R]) -> Callable[P, R | Response]:
-    """Let patrons see a page; others come to it after the login."""
+    """Require a patron's login for a page. Anybody else is redirected to the login, and from there to the page."""
 
     @wraps(page)
     def checked(*args: P.args, **named: P.kwargs) -> R | Response:
         if patron() is None:
-            goal = way_back() if request.method == "GET" else url_for("record.page")  # a POST is not repeated
+            goal = way_back() if request.method == "GET" else url_for("record.page")  # a POST cannot be repeated
             return redirect(url_for("patron_login.form", next=goal), 303)
         return page(*args, **named)
 
@@ -58,7 +58,7 @@ def own_card() -> str:
 
 
 def facts_about(card: str, bib_id: str = "") -> BorrowerFacts:
-    """Return the facts of the library's own system about a card and our copies of a title; AWAY if it does not answer."""
+    """Query the local system about a card and our copies of a title. Return AWAY if it does not answer."""
     found = services().bridge.run(services().circulation.ils.known(card, bib_id))
     return AWAY if isinstance(found, Refused) else found
 
@@ -73,14 +73,14 @@ LONGEST: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class PinRefused:
-    """A login that is refused. `wait_s` are the seconds until the next try, 0 if the reason is `why` instead."""
+    """A refused login. `wait_s` is the number of seconds until the next try, 0 if `why` is the reason."""
 
     why: Refused
     wait_s: int = 0
 
     @property
     def words(self) -> str:
-        """Return why, in a sentence of the login page."""
+        """Return the reason, as a sentence for the login page."""
         if self.wait_s:
             return too_many_tries(self.wait_s)
         if self.why.why is Reason.TRY_AGAIN:
@@ -88,7 +88,7 @@ class PinRefused:
         return patron_words(self.why)
 
     def answer(self, page: str) -> Response:
-        """Return a page that says so as the response."""
+        """Return `page` as the response, with the status for this refusal."""
         code = 429 if self.wait_s else 503 if self.why.why is Reason.TRY_AGAIN else 401
         headers = {"Retry-After": str(self.wait_s)} if self.wait_s else {}
         return Response(page, code, headers, content_type="text/html; charset=utf-8")
@@ -98,9 +98,10 @@ TOO_MANY: Final = Refused(Reason.TOO_MANY_WRONG_PINS)
 
 
 def check(card: str, pin: str, browser: str = "") -> Borrower | PinRefused:
-    """Return the patron of this card and PIN, or why not. An unknown card is refused as a wrong PIN, after the same time.
+    """Return the patron for this card and PIN, or the refusal.
 
-    `browser` is the browser by which this card's owner has logged in before, "" for another one.
+    An unknown card is refused like a wrong PIN, after the same time. `browser` identifies a browser in which the card's owner
+    has logged in before, "" for any other.
     """
     card, address, wrong = card.strip()[:LONGEST], request.remote_addr or "", login_throttle(PATRON)
     if (wait_s := math.ceil(wrong.wait_s(address, card, browser))) > 0:
@@ -119,13 +120,13 @@ def check(card: str, pin: str, browser: str = "") -> Borrower | PinRefused:
 
 
 def compared_hash(borrower: Borrower) -> str:
-    """Return the hash with which a right PIN was compared; "" where the library's own system compared it."""
+    """Return the hash against which a correct PIN was checked, "" if the local system checked it."""
     return borrower.pin_hash.reveal() if services().circulation.ils.compares_web_pins else ""
 
 
 @PAGES.get("/login")
 def form() -> str | Response:
-    """Show the login page, or redirect a logged-in patron."""
+    """Show the login page, or redirect a patron who is already logged in."""
     if patron():
         return redirect(_local_goal(request.args.get("next", "")), 303)
     return page()
@@ -133,7 +134,7 @@ def form() -> str | Response:
 
 @PAGES.post("/login")
 def submit() -> Response:
-    """Check the PIN. An unknown card gets the same words, after the same time, as a wrong PIN."""
+    """Check card and PIN. An unknown card gets the same message, after the same time, as a wrong PIN."""
     card, goal = request.form.get("barcode", ""), request.form.get("next", "")
     if refusal := admit(card, request.form.get("pin", "")):
         return refusal.answer(page(refusal.words, card, goal))
@@ -142,13 +143,13 @@ def submit() -> Response:
 
 @PAGES.get("/logout")
 def leave() -> str | Response:
-    """Show the form that logs out; a link alone does not."""
+    """Show the logout form. Following a link alone does not log out."""
     return render_template("patron/logout.html") if patron() else redirect(url_for("patron_login.form"), 303)
 
 
 @PAGES.post("/logout")
 def logout() -> Response:
-    """End the session. After a login by the identity provider the next page offers to end its session too."""
+    """End the session. After a login through the identity provider, the next page offers to log out there as well."""
     found = patron()
     log_out()
     if found:
@@ -157,7 +158,7 @@ def logout() -> Response:
 
 
 def admit(card: str, pin: str) -> PinRefused | None:
-    """Log a patron in by card and PIN; return why not."""
+    """Log a patron in by card and PIN. Return None, or the refusal."""
     found = check(card, pin, known_browser(card.strip()))
     if isinstance(found, PinRefused):
         return found
@@ -166,7 +167,7 @@ def admit(card: str, pin: str) -> PinRefused | None:
 
 
 def begin(borrower: Borrower, source: str) -> None:
-    """Begin the session of a patron. Raises Unavailable."""
+    """Start a session for a patron. Raises Unavailable."""
     name = borrower.name.reveal() or borrower.name_zh.reveal()
     compared = compared_hash(borrower) if source == PIN else ""
     log_in(PATRON, name=name, source=source, card=borrower.barcode, secret_hash=compared)
@@ -174,14 +175,14 @@ def begin(borrower: Borrower, source: str) -> None:
 
 
 def page(error: str = "", card: str = "", goal: str | None = None) -> str:
-    """Return the page, with what has gone wrong before. A PIN is never filled in."""
+    """Render the login page with an error message. A PIN is never filled in."""
     goal = request.args.get("next", "") if goal is None else goal
     left = request.args.get("left", "")
     return render_template("patron/login.html", error=error, card=card[:LONGEST], goal=goal, left=left, **ways())
 
 
 def ways() -> dict[str, bool]:
-    """Return the ways of a patron's login: `pin`, `sso`."""
+    """Return which kinds of login are offered to patrons: `pin`, `sso`."""
     provider = services().settings().oidc
     return {"pin": services().circulation.ils.checks_web_pins, "sso": provider is not None and bool(provider.card_claim)}
 
@@ -203,6 +204,6 @@ SSO: Final = oidc.login_pages("patron", "", _admit_by_provider, page)
 
 @SSO.before_request
 def offered() -> None:
-    """Answer 404 where the provider names no cards."""
+    """Answer 404 if the site has no provider, or the provider names no cards."""
     if not ways()["sso"]:
         abort(404)

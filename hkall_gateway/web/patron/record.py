@@ -1,4 +1,4 @@
-"""/record: the patron's circulation record. Present requests, loans and fines, without history."""
+"""/record: the patron's circulation record, with current requests, loans and fines, but no history."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from hkall_gateway.web.services import consult, execute, services
 PAGES = Blueprint("record", __name__)
 
 TONES: Final[Mapping[str, str]] = {"NEW": "look", "REQUESTED": "look", "RECEIVED": "done"}
-"""The tone of a request's status word, by its position."""
+"""Tone of the status badge, by the position of the request."""
 CODES: Final[Mapping[Reason, int]] = {Reason.TRY_AGAIN: 503, Reason.UNKNOWN_REQUEST: 404}
 
 
 @PAGES.get("/record")
 @needs_patron
 def page() -> str:
-    """Show the record, with what has just been done."""
+    """Show the record, with the outcome of the last action."""
     return _render_record(own_card())
 
 
@@ -68,7 +68,7 @@ def renew() -> Response | tuple[str, int]:
 @PAGES.post("/record/renew-all")
 @needs_patron
 def renew_all() -> Response | tuple[str, int]:
-    """Renew all loans that may be renewed; the others say why not on the page."""
+    """Renew all loans that may be renewed. For the other loans the page shows the reason."""
     card = own_card()
     command = RenewAll(actor("renew"), card, fee_acknowledged=True)
     outcome = execute(command)
@@ -88,7 +88,7 @@ def _render_refusal(card: str, refused: Refused, title: str = "") -> tuple[str, 
 
 
 def own_loans(card: str, record: PatronRecord) -> list[LocalLoan] | None:
-    """Return the library's own books that the patron has, the first due one first; None where its system does not tell them."""
+    """Return the patron's loans of the library's own books, earliest due first; None if its system does not report them."""
     found = services().bridge.run(services().circulation.ils.own_loans(card))
     if found is None or isinstance(found, Refused):
         return None

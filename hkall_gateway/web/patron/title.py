@@ -1,6 +1,7 @@
-"""/title/<bib_id> shows a title with its copies and whether it may be requested; /title/<bib_id>/request places the request.
+"""/title/<bib_id> shows a title with its copies and whether it can be requested; /title/<bib_id>/request places the request.
 
-The form asks for the home library, the pickup place, card and PIN. Refusals that do not depend on the patron are shown before.
+The form asks for the home library, the pickup location, card and PIN. Refusals that do not depend on the patron are shown
+before the login.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from hkall_gateway.web.sessions import patron
 
 _IDEOGRAPH: Final = re.compile("[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _MARC_LANGUAGES: Final = {"jpn": "ja", "kor": "ko"}
-"""Languages other than Chinese that are written with ideographs, by their codes in MARC."""
+"""Languages other than Chinese that are written with ideographs, by MARC language code."""
 
 # fmt: off
 STATES: Final[Mapping[CopyState, str]] = MappingProxyType({
@@ -55,17 +56,17 @@ STATUSES: Final[Mapping[str, str]] = MappingProxyType({
     "Recalled":                            N_("Recalled"),
     "Waiting To Be Reshelved":             N_("Returned, not yet on the shelf"),
 })
-"""The words for each CirculationStatus of NISO."""
+"""Text for each NISO CirculationStatus."""
 COLUMNS: Final[Mapping[str, str]] = MappingProxyType({
     "call_number": N_("Call number"),
     "volume":      N_("Volume"),
 })
-"""The facts of a copy between its library and its status, by the names of `Holding`."""
+"""Columns between a copy's library and its status, by the field names of `Holding`."""
 # fmt: on
 
 
 def state_of(seen: CopySeen) -> str:
-    """Return the state of a copy in words; a word that the table lacks is shown unchanged."""
+    """Return the state of a copy in words. A status that the table lacks is returned unchanged."""
     if seen.state in STATES:
         return gettext(STATES[seen.state])
     word = seen.copy.status
@@ -74,22 +75,22 @@ def state_of(seen: CopySeen) -> str:
 
 
 def language_of(text: str, marc: str = "") -> str:
-    """Return the language of a text with ideographs for its `lang` attribute; "" for another text."""
+    """Return the value of the `lang` attribute for a text with ideographs, "" for any other text."""
     return _MARC_LANGUAGES.get(marc, "zh") if _IDEOGRAPH.search(text) else ""
 
 
 PAGES = Blueprint("title", __name__)
 REQUEST = Blueprint("request_title", __name__)
-"""Its error pages are no part of the search in the menu."""
+"""Separate from PAGES, so that its error pages do not highlight the search in the menu."""
 
 MOST_COPIES: Final = 200
-"""Copies that are shown; a set of many volumes may have more."""
+"""Maximum number of copies to show. A set of many volumes may have more."""
 LONGEST_NUMBER: Final = 200
 
 
 @PAGES.get("/title/<title:bib_id>")
 def page(bib_id: str) -> Response:
-    """Show a title and its copies; 404 if no library has a copy."""
+    """Show a title and its copies. Answer 404 if no library has a copy."""
     seen = consult(titles.see_title, bib_id) if len(bib_id) <= LONGEST_NUMBER else None
     if seen is None:
         abort(404)
@@ -124,7 +125,7 @@ def page(bib_id: str) -> Response:
 
 
 def _may_be_sent(seen: TitleSeen) -> bool:
-    """Whether another library has a copy available."""
+    """Return whether another library has an available copy."""
     return any(one.state is CopyState.AVAILABLE and not _is_ours(one) for one in seen.copies)
 
 
@@ -133,16 +134,16 @@ def _is_ours(one: CopySeen) -> bool:
 
 
 REPEATED_S: Final = 900
-"""Seconds in which the same request again (a second tab, the back button, a doubled click) gets the first answer."""
+"""Seconds within which a repeated request (a second tab, the back button, a double click) gets the first answer."""
 INBOX: Final = "web"
 
 
 @REQUEST.get("/title/<title:bib_id>/request")
 def form(bib_id: str) -> str:
-    """Show the form, or why this title cannot be requested."""
+    """Show the form, or the reason why this title cannot be requested."""
     seen, typed = _see_title(bib_id), request.args
     refusal = _title_refusal(seen, typed)
-    if refusal is None and patron():  # also what keeps this patron from requesting it
+    if refusal is None and patron():  # apply the rules that depend on the patron
         facts = facts_about(own_card(), seen.title.bib_id)
         command = RequestTitle(actor("request"), own_card(), seen.title.bib_id, _chosen_volume(seen, typed))
         refusal = consult(borrowing.may_request, command, facts) if facts.reachable else TRY_AGAIN
@@ -151,7 +152,7 @@ def form(bib_id: str) -> str:
 
 @REQUEST.post("/title/<title:bib_id>/request")
 def submit(bib_id: str) -> Redirect | str | tuple[str, int]:
-    """Place the request, after the login of our patron. Patrons of other libraries are led to theirs."""
+    """Place the request, after logging our patron in. Patrons of other libraries are referred to their own library."""
     seen, typed = _see_title(bib_id), request.form
     home = typed.get("home_library", "")
     if home != services().library().agency:
@@ -165,12 +166,12 @@ def submit(bib_id: str) -> Redirect | str | tuple[str, int]:
         card, pin = typed.get("barcode", ""), typed.get("pin", "")
         if not card.strip() and not pin:
             chosen = {name: typed[name] for name in ("pickup", "volume") if typed.get(name)}
-            back = url_for("request_title.form", bib_id=bib_id, **chosen)  # type: ignore[arg-type]  # the query
+            back = url_for("request_title.form", bib_id=bib_id, **chosen)  # type: ignore[arg-type]  # for the query string
             return redirect(url_for("patron_login.form", next=back), 303)
         if wrong := admit(card, pin):
             return wrong.answer(_render_form(seen, typed, error=wrong.words))
     card, volume, pickup = own_card(), _chosen_volume(seen, typed), typed.get("pickup", "")[:200]
-    parts = "\n".join(("request", card, seen.title.bib_id, volume, pickup))  # the same request again is a repetition
+    parts = "\n".join(("request", card, seen.title.bib_id, volume, pickup))  # a repeated request has the same key
     key = InboxKey(INBOX, sha256(parts.encode("utf-8", "surrogatepass")).hexdigest(), REPEATED_S)
     outcome = execute(RequestTitle(actor("request"), card, seen.title.bib_id, volume, pickup), inbox=key)
     if isinstance(outcome, Refused):
@@ -183,13 +184,13 @@ def _see_title(bib_id: str) -> TitleSeen:
 
 
 def _title_refusal(seen: TitleSeen, typed: Mapping[str, str]) -> Refused | None:
-    """Return why no patron can request the chosen volume; without a choice, why no volume can be requested."""
+    """Return why no patron can request the chosen volume. If none is chosen, return why no volume can be requested."""
     by_volume = {one.volume: one.refusal for one in seen.volumes}
     return by_volume.get(_chosen_volume(seen, typed))
 
 
 def _chosen_volume(seen: TitleSeen, typed: Mapping[str, str]) -> str:
-    """Return the chosen volume, else the first one that can be requested."""
+    """Return the chosen volume. If there is none, return the first volume that can be requested, or else the first volume."""
     volumes = [one.volume for one in seen.volumes]
     chosen = typed.get("volume", "")
     if chosen in volumes:
@@ -200,7 +201,7 @@ def _chosen_volume(seen: TitleSeen, typed: Mapping[str, str]) -> str:
 def _render_form(seen: TitleSeen, typed: Mapping[str, str], refused: Refused | None = None, *, error: str = "") -> str:
     library, settings = services().library(), services().settings()
     names = settings.places.get(language(), {})
-    # After these the form is shown again beside the refusal: another place may be chosen, or the same be tried once more.
+    # For these reasons the form remains usable: the patron may choose another pickup location, or try again.
     mendable = refused is None or refused.why in {Reason.PICKUP_LOCATION, Reason.TRY_AGAIN}
     return render_template(
         "patron/request.html",

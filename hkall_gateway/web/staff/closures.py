@@ -1,4 +1,4 @@
-"""Closed days and suspensions; what a late closure moves, shown before it is applied; due dates in bulk."""
+"""Closed days, suspensions, and due dates in bulk. The changes that a new closure causes are shown before they are applied."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SCOPES: Final[Mapping[str, str]] = {
     "checkout":       N_("Loans at the counter"),
     "renew":          N_("Renewals"),
 }
-"""What a suspension stops."""
+"""Texts for the scopes of a suspension."""
 # fmt: on
 FIELDS: Final = ("day", "first", "last", "to", "partner", "reason")
 
@@ -43,14 +43,14 @@ FIELDS: Final = ("day", "first", "last", "to", "partner", "reason")
 @PAGES.get("/staff/closures")
 @needs(StaffRole.SUPERVISOR)
 def page() -> str:
-    """Show the closed days and suspensions from today on, and the two forms."""
+    """Show current and future closed days and suspensions, and the two forms."""
     return _render_closures()
 
 
 @PAGES.post("/staff/closures/close")
 @needs(StaffRole.SUPERVISOR)
 def close() -> str | Response | tuple[str, int]:
-    """Show what moves if a day is closed; with `apply`, close it and move."""
+    """Show the dates that would move if a day were closed. With `apply`, close the day and move the dates."""
     reason = typed("reason")
     if not reason:
         return _render_refusal(Refused(Reason.REASON_NEEDED), 400)
@@ -71,7 +71,7 @@ def close() -> str | Response | tuple[str, int]:
 @PAGES.post("/staff/closures/due-dates")
 @needs(StaffRole.SUPERVISOR)
 def due_dates() -> str | Response | tuple[str, int]:
-    """Show which due dates would move; with `apply`, move them."""
+    """Show the due dates that would move. With `apply`, move them."""
     try:
         first, last, to = (parse_day(typed(name)) for name in ("first", "last", "to"))
     except ValueError:
@@ -107,7 +107,7 @@ def _render_closures(error: str = "", rule: str = "", **more: object) -> str:
 
 
 def _closure_facts(context: Context, today: date) -> dict[str, object]:
-    """Read the facts that the page always shows. `last` is the last known closed day of our own library."""
+    """Read the data that the page always shows. `last` is the last known closed day of our own library."""
     own_agency = context.library.agency
     return {
         "days": cli_lists.closures(context.unit, today),

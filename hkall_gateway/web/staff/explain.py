@@ -1,4 +1,4 @@
-"""/staff/explain: shows the answer to a question, its rule and its facts, and changes nothing."""
+"""/staff/explain: answers a hypothetical question, with the rule and the facts behind the answer. It changes nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,13 @@ Fields = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question: its words, its fields, the fields that must be filled in, and the function that makes it."""
+    """A question that the page can answer.
+
+    Attributes:
+        fields: Names of its form fields.
+        needed: Fields that must be filled in.
+        put: Builds the question from the values of the fields.
+    """
 
     name: str
     words: str
@@ -61,7 +67,7 @@ QUESTIONS: Final = (
     Question("fine", N_("What is the fine?"), ("item",), ("item",),
              lambda _by, values: explaining.fine(values["item"])),
 )
-"""As the command line's `explain` asks them."""
+"""The same questions as those of the command line's `explain`."""
 FIELDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "patron":     (N_("Card"),                               "text"),
     "bib":        (N_("Title number in the union catalogue"), "text"),
@@ -74,7 +80,7 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "by":         (N_("Library that recalls"),               "text"),
     "owner_says": (N_("Date that the owner names"),          "date"),
 })
-"""Each field's words and its kind."""
+"""Label and kind of each form field."""
 ROLES: Final = {role: labels.ROLES[role] for role in ("counter", "selfcheck", "bookdrop")}
 # fmt: on
 
@@ -82,14 +88,14 @@ ROLES: Final = {role: labels.ROLES[role] for role in ("counter", "selfcheck", "b
 @PAGES.get("/staff/explain")
 @needs(StaffRole.VIEWER)
 def form() -> str:
-    """Show the form of the question in `?question=`, or of the first one."""
+    """Show the form for the question in `?question=`, or for the first question."""
     return _render_explanation(_find_question(request.args.get("question", _offered_questions()[0].name)), {})
 
 
 @PAGES.post("/staff/explain")
 @needs(StaffRole.VIEWER)
 def answer() -> str | tuple[str, int]:
-    """Answer the question as of now, or as of the instant that is filled in."""
+    """Answer the question as of now, or as of the time in the field `at`."""
     question = _find_question(typed("question"))
     values = {name: typed(name, LONGEST) for name in (*question.fields, "at")}
     if not all(values[name] for name in question.needed):
@@ -112,7 +118,7 @@ def _find_question(name: str) -> Question:
 
 
 def _offered_questions() -> list[Question]:
-    """Return the questions for this role; a role that sees no cards has none about a card."""
+    """Return the questions for this role. Without the right to see cards there are none about patrons."""
     if sees_names(staff_role()):
         return list(QUESTIONS)
     impersonal = (one for one in QUESTIONS if "patron" not in one.needed)
@@ -144,7 +150,7 @@ def _render_explanation(question: Question, values: Fields, error: str = "", fou
 
 
 def _outcome_facts(outcome: explaining.Decided) -> list[tuple[str, str]]:
-    """Return the facts of a yes as (name, value); a request that would be made has no number yet."""
+    """Return the facts of a positive answer as (name, value), without a request number, since no request was placed."""
     hidden = {"request"} if isinstance(outcome, Requested) else set()
     plain = {name: value for name, value in asdict(outcome).items() if value not in ("", None, False, 0)}
     return words.shown_facts(

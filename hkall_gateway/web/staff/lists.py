@@ -1,4 +1,4 @@
-"""The work lists: a page of rows with filter and order in its address, and the whole list as a file."""
+"""Work lists: pages of rows, with filter and order in the URL, and the whole list as a CSV file."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from hkall_gateway.web.services import consult, services
 from hkall_gateway.web.sessions import may, needs, staff_role
 
 BOM: Final = "\ufeff"
-"""Without it, Excel reads UTF-8 as the code page of its machine."""
+"""Byte order mark. Without it, Excel reads UTF-8 in the machine's own code page."""
 FORMULA: Final = re.compile(r"(\A|[;\t\r\n])(?=\s*[=+\-@＝＋－＠])|\A(?=[\t\r\n])")
-"""The place before a formula: at the beginning of a cell, behind blanks too, and behind what spreadsheets of some languages
-take for the end of one. Source: OWASP, CSV injection."""
+"""The position before a formula: at the start of a cell, even after blanks, and after characters at which spreadsheets in some
+locales split cells. Source: OWASP, CSV injection."""
 BLOCK: Final = 200
-"""Rows that are sent together."""
+"""Rows per chunk of a download."""
 
 
 def csv_file(name: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Response:
-    """Return a download called `name`, UTF-8 with a byte order mark. `rows` are read while they are sent."""
+    """Return a CSV download called `name`, in UTF-8 with a byte order mark. `rows` are read while the response is sent."""
     answer = Response(
         stream_with_context(_csv_blocks(heads, rows)), mimetype="text/csv", content_type="text/csv; charset=utf-8"
     )
@@ -46,7 +46,7 @@ def csv_file(name: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 def defused(value: object) -> object:
-    """Return a cell that no spreadsheet runs: an apostrophe stands before each formula."""
+    """Return the value of a cell with an apostrophe before each formula, so that no spreadsheet evaluates it."""
     return FORMULA.sub(r"\1'", value) if isinstance(value, str) else value
 
 
@@ -64,9 +64,12 @@ L = ListName
 
 @dataclass(frozen=True, slots=True)
 class ListColumn:
-    """One column: its heading, its value for a row, and the sort key that a click on the heading asks for.
+    """One column of the work lists.
 
-    A `personal` one has cards, or text that may name a patron, and is not for viewers (`circulation/staff/permitted.py`).
+    Attributes:
+        value: Returns the cell for a row.
+        sort: Sort key for the link in the heading, None if there is no link.
+        personal: Whether cells have cards, or text that may name a patron. Such a column is hidden from viewers.
     """
 
     head: str
@@ -77,7 +80,7 @@ class ListColumn:
 
 
 class SlipKind(StrEnum):
-    """Slips: for fetching our copy, for the hold shelf, for the way to the lender."""
+    """Kinds of slips: for fetching our copy, for the hold shelf, and for the transit to the lender."""
 
     PULL = "pull"
     HOLD = "hold"
@@ -86,9 +89,11 @@ class SlipKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WorkList:
-    """One work list: its name, its group, and the columns of its page.
+    """One work list.
 
-    Somebody should look at an `urgent` one as soon as it has a row. Only books that are `collected` here have a pickup place.
+    Attributes:
+        urgent: Whether staff should look at the list as soon as it has a row.
+        collected: Whether the books are collected here, and so have a pickup location.
     """
 
     words: str
@@ -100,7 +105,7 @@ class WorkList:
 
 
 def flag_words(word: str) -> str:
-    """Return a flag in words; a detail behind its colon is not translated."""
+    """Return a flag in words. The detail after its colon is not translated."""
     if word in FLAGS:
         return gettext(FLAGS[word])
     kind, _, detail = word.partition(":")
@@ -108,7 +113,7 @@ def flag_words(word: str) -> str:
 
 
 def cause_of(row: ListRow) -> str:
-    """Return the error or the partner's refusal that keeps a request from moving; "" if it only stands there for too long."""
+    """Return the error or the partner's refusal that blocks a request, "" if the request has only been waiting for too long."""
     return "; ".join(filter(None, (row.set_aside, row.fault)))
 
 
@@ -139,7 +144,7 @@ COLUMNS: Final[Mapping[str, ListColumn]] = MappingProxyType({
     "flags":       ListColumn(N_("Flags"),            lambda row: "; ".join(map(flag_words, row.request.flags.split()))),
     "why":         ListColumn(N_("Cause"),            cause_of,                                    personal=True),
 })
-"""Every column, in the order of the CSV files, each of which has them all."""
+"""All columns. Every CSV file contains them all, in this order."""
 
 _COUNTER, _LENT, _LOOK = N_("At the counter"), N_("Lent"), N_("To look at")
 WORK_LISTS: Final[Mapping[ListName, WorkList]] = MappingProxyType({
@@ -158,7 +163,7 @@ WORK_LISTS: Final[Mapping[ListName, WorkList]] = MappingProxyType({
     L.STUCK:     WorkList(N_("Standing still"), _LOOK, ("title", "partner", "position", "why", "days"), urgent=True),
     L.FLAGGED:   WorkList(N_("Flagged"), _LOOK, ("title", "partner", "position", "flags", "days"), urgent=True),
 })
-"""The lists by their groups, in the order of a morning's work."""
+"""The lists by group, in the order of a morning's work."""
 
 SORTS: Final[Mapping[SortKey, str]] = MappingProxyType({
     SortKey.DAYS:        N_("Days there"),
@@ -166,46 +171,46 @@ SORTS: Final[Mapping[SortKey, str]] = MappingProxyType({
     SortKey.TITLE:       N_("Title"),
     SortKey.DUE:         N_("Date"),
 })
-"""The orders that the page offers."""
+"""The sort orders that the page offers."""
 # fmt: on
 
 GROUPS: Final = {group: [row for row in WORK_LISTS.items() if row[1].group == group] for group in (_COUNTER, _LENT, _LOOK)}
 
 
 def columns_for(names: Iterable[str], role: StaffRole) -> list[tuple[str, ListColumn]]:
-    """Return the named columns that this role sees."""
+    """Return the named columns that this role may see."""
     return [(name, COLUMNS[name]) for name in names if sees_names(role) or not COLUMNS[name].personal]
 
 
 PAGES = Blueprint("lists", __name__)
 
 ROWS: Final = 50
-"""Rows of a page."""
+"""Rows per page."""
 ROWS_OF_A_FILE: Final = 200
-"""Rows that a file reads at once."""
+"""Rows per query for a CSV file."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The list that an address names: its kind, its filter, its order and its beginning."""
+    """A page of a work list as described by its URL: the list, its filter, its sort order and the cursor."""
 
     name: ListName
     only: Only
     order: PageOrder
 
     def address(self, **changed: str) -> str:
-        """Return the address of this list with these values; without others it begins at the first row."""
+        """Return the URL of this list with these values. It starts at the first row unless they include a cursor."""
         return url_for("lists.work_list", name=self.name, **{**self.values, **changed})  # type: ignore[arg-type]  # the query
 
     @property
     def direction(self) -> str:
-        """Return the direction of the sorted column. The oldest come first, thus the highest number of days."""
+        """Return the direction of the sorted column. By default the oldest requests are first, with the most days."""
         falls = (self.order.key is SortKey.DAYS) is not self.order.reverse
         return "descending" if falls else "ascending"
 
     @property
     def values(self) -> dict[str, str]:
-        """Return the filter and the order as they stand in an address; a default does not."""
+        """Return the filter and the sort order as query parameters, without default values."""
         query = {"partner": self.only.partner, "pickup": self.only.pickup, "material": self.only.material}
         query |= {"sort": self.order.key if self.order.key is not SortKey.DAYS else ""}
         query |= {"reverse": "1" if self.order.reverse else ""}
@@ -222,7 +227,7 @@ def first() -> Answer:
 @PAGES.get("/staff/lists/<name>")
 @needs(StaffRole.VIEWER)
 def work_list(name: str) -> str:
-    """Show a page of a list."""
+    """Show one page of a list."""
     view = view_of(name)
     found, offered = consult(_read_page, view)
     filters = {field: [(value, value) for value in sorted(filter(None, values))] for field, values in offered.items()}
@@ -242,7 +247,7 @@ def work_list(name: str) -> str:
 @PAGES.get("/staff/lists/<name>.csv")
 @needs(StaffRole.VIEWER)
 def as_file(name: str) -> Response:
-    """Download the whole list with its filter and in its order."""
+    """Download the whole list, with the filter and in the order of the page."""
     view = view_of(name)
     columns = [column for _, column in columns_for(COLUMNS, staff_role())]
     rows = ([column.value(row) for column in columns] for row in _every_row(view))
@@ -250,7 +255,7 @@ def as_file(name: str) -> Response:
 
 
 def view_of(name: str) -> View:
-    """Return what the address says. An unknown list is no page; an unknown order is the usual one."""
+    """Parse the URL. Answer 404 for an unknown list; replace an unknown sort order by the default."""
     if name not in WORK_LISTS:
         abort(404)
     query: Mapping[str, str] = request.args
@@ -260,7 +265,7 @@ def view_of(name: str) -> View:
 
 
 def _read_page(context: Context, view: View) -> tuple[ListPage, dict[str, set[str]]]:
-    """Return a page of a list, and the values that each field of its filter offers."""
+    """Return one page of a list, and the values that each filter field offers."""
     page, only = console.work_list(context, view.name, staff_role(), view.order, view.only), view.only
     rows = [row.request for row in page.rows]
     return page, {
@@ -271,7 +276,7 @@ def _read_page(context: Context, view: View) -> tuple[ListPage, dict[str, set[st
 
 
 def _every_row(view: View) -> Iterator[ListRow]:
-    """Yield the rows of every page, each page read on its own: no transaction lasts as long as a download."""
+    """Yield the rows of all pages. Each page is read separately, so that no transaction lasts as long as the download."""
     after: str | None = ""
     while after is not None:
         order = PageOrder(view.order.key, view.order.reverse, after, ROWS_OF_A_FILE)

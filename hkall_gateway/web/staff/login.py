@@ -1,4 +1,4 @@
-"""Login and logout of staff with a local account, or at the site's identity provider."""
+"""Login and logout of staff, with a local account or through the site's identity provider."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PAGES = Blueprint("staff_login", __name__)
 
 @PAGES.get("/staff/login")
 def form() -> str | Response:
-    """Show the login page, or redirect a logged-in member of staff."""
+    """Show the login page, or redirect a member of staff who is already logged in."""
     if staff():
         return redirect(_local_goal(request.args.get("next", "")), 303)
     return page()
@@ -32,14 +32,14 @@ def form() -> str | Response:
 
 @PAGES.post("/staff/login")
 def submit() -> Response | tuple[str, int] | tuple[str, int, dict[str, str]]:
-    """Compare the password. The answer to a wrong one does not tell whether the login exists."""
+    """Check the password. The response to a wrong password does not reveal whether the login exists."""
     login, password = typed("login"), request.form.get("password", "")
     source, throttle = (request.remote_addr or "", login, known_browser(login)), login_throttle(STAFF)
     if (wait_s := math.ceil(throttle.wait_s(*source))) > 0:
         count_login("staff", "throttled")
         return page(too_many_tries(wait_s)), 429, {"Retry-After": str(wait_s)}
     account = services().settings().staff.get(login)
-    # An unknown name takes as long as a known one.
+    # An unknown login is checked against a decoy, so that it takes as long as a known login.
     right = matches(account.secret_hash if account else DECOY, password)
     if account is None or not right:
         throttle.wrong(*source)
@@ -53,7 +53,7 @@ def submit() -> Response | tuple[str, int] | tuple[str, int, dict[str, str]]:
 
 @PAGES.post("/staff/logout")
 def logout() -> Response:
-    """End the session. After a login by the identity provider the next page offers to end its session too."""
+    """End the session. After a login through the identity provider, the next page offers to log out there as well."""
     found = staff()
     log_out()
     left = OIDC if found and found.source == OIDC else None
@@ -61,7 +61,7 @@ def logout() -> Response:
 
 
 def page(error: str = "") -> str:
-    """Return the page, with what has gone wrong before. A password is never filled in."""
+    """Render the login page with an error message. A password is never filled in."""
     settings, goal = services().settings(), request.values.get("next", "")
     offered = {"sso": settings.oidc is not None, "local": bool(settings.staff) or settings.oidc is None}
     left = request.args.get("left") == OIDC

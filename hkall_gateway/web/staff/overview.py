@@ -1,4 +1,4 @@
-"""The state of things: the first page of the console, the partners, and the terminals."""
+"""The dashboard, the partners, and the terminals."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from hkall_gateway.web.staff.lists import GROUPS
 DASHBOARD = Blueprint("dashboard", __name__)
 PARTNERS = Blueprint("partners", __name__)
 TERMINALS = Blueprint("terminals", __name__)
-"""A Blueprint for each, since each has an entry in the menu."""
+"""Separate Blueprints, since each page has its own menu entry."""
 
 
 @DASHBOARD.get("/staff/")
 @needs(StaffRole.VIEWER)
 def dashboard() -> str:
-    """Show the state of things. The script reads the page again every 15 seconds."""
+    """Show the dashboard. The script refreshes it every 15 seconds."""
     words = {"groups": GROUPS, "positions": POSITIONS, "rounds": ROUNDS}
     settles, found = may(StaffRole.SUPERVISOR), consult(_dashboard_facts)
     return render_template("staff/dashboard.html", found=found, now=services().now(), settles=settles, **words)
 
 
 def _dashboard_facts(context: Context) -> dict[str, object]:
-    """Read all that the page shows, in one transaction. Every query is bounded by the open requests or by an index."""
+    """Read everything that the page shows in one transaction. Every query is bounded by the open requests or by an index."""
     unit, now = context.unit, context.now
     links = [unit.circuits.find(agency) for agency in unit.circuits.used()]
     moved = work_lists.moved(unit, start_of(civil(now)))
@@ -57,19 +57,19 @@ def _dashboard_facts(context: Context) -> dict[str, object]:
 
 
 MOST: Final = 200
-"""Partners of the directory that are shown beside those with messages."""
+"""Partners from the directory to show, besides the partners with messages."""
 
 
 @PARTNERS.get("/staff/partners")
 @needs(StaffRole.VIEWER)
 def partners() -> str:
-    """Show the partners and their channels. The script reads the page again every 15 seconds."""
+    """Show the partners and their channels. The script refreshes the page every 15 seconds."""
     rows, names = consult(_read_partners)
     return render_template("staff/partners.html", rows=rows, names=names, up=UP)
 
 
 def _read_partners(context: Context) -> tuple[tuple[PartnerLine, ...], dict[str, str]]:
-    """Return the partners that were ever sent a message and the first of the directory, by agency, and their names."""
+    """Return the partners that were ever sent a message and the first of the directory, by agency, with the names of all."""
     unit = context.unit
     agencies = sorted({*unit.circuits.used(), *unit.circuits.listed(MOST)})
     names = {agency: library_name(agency, partner.name) for agency, partner in unit.partners.among(agencies).items()}
@@ -95,7 +95,7 @@ MESSAGES: Final[Mapping[str, str]] = MappingProxyType({
     "97": N_("Repeat"),
     "99": N_("Status"),
 })
-"""SIP2's messages of terminals, by their codes. Source: SIP2 2.00."""
+"""SIP2 messages that terminals send, by code. Source: SIP2 2.00."""
 
 REFUSALS: Final[Mapping[str, str]] = MappingProxyType({
     "unknown":   N_("unknown login"),
@@ -103,26 +103,26 @@ REFUSALS: Final[Mapping[str, str]] = MappingProxyType({
     "secret":    N_("wrong password"),
     "algorithm": N_("encrypted password, which is not supported"),
 })
-"""Why a login was refused."""
+"""Reasons for which a terminal's login was refused."""
 # fmt: on
 
 
 @TERMINALS.get("/staff/terminals")
 @needs(StaffRole.VIEWER)
 def terminals() -> str:
-    """Show the terminals. The script reads the page again every 15 seconds, as often as gateways report."""
+    """Show the terminals. The script refreshes the page every 15 seconds, as often as gateways report."""
     rows, seen_at = consult(_read_terminals)
     words = {"messages": MESSAGES, "refusals": REFUSALS, "roles": ROLES}
     return render_template("staff/terminals.html", rows=rows, seen_at=seen_at, **words)
 
 
 def _read_terminals(context: Context) -> tuple[list[TerminalActivity], datetime | None]:
-    """Return the terminals at all gateways that run, and the oldest of the gateways' reports; None if no gateway runs."""
+    """Return the terminals of all running gateways, and the time of the oldest report, None if no gateway is running."""
     up = {one.name for one in instances.list_instances(context.unit) if one.state(context.now) == "up"}
     reported = [row for row in instances.terminals(context.unit) if row.instance in up]
     found = []
     for _, group in groupby(reported, key=lambda row: row.login):
-        rows = list(group)  # the last message and the last refusal are the latest of all gateways
+        rows = list(group)  # combine the rows of all gateways: the latest message and refusal, and the totals
         heard = max(rows, key=lambda row: row.last_at.timestamp() if row.last_at else 0.0)
         refused = max(rows, key=lambda row: row.refused_at.timestamp() if row.refused_at else 0.0)
         one = replace(rows[0], last_code=heard.last_code, last_at=heard.last_at, refused=sum(row.refused for row in rows))

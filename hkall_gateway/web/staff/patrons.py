@@ -1,4 +1,4 @@
-"""One patron: found by POST of card or name, addressed by a random number; loans, fines, payments, export, erasure."""
+"""Pages about one patron, found by card or name and addressed by a random number: loans, charges, export, erasure."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SOURCES: Final[Mapping[str, str]] = {
     "ncip":     N_("the library's own system, asked just now"),
     "alma":     N_("the library's own system, asked just now"),
 }
-"""Where facts about a patron come from."""
+"""Sources of the data about a patron."""
 # fmt: on
 FIELDS: Final = ("bib_id", "volume", "pickup", "amount", "fine", "transaction")
 
@@ -59,7 +59,7 @@ def search() -> str:
 @PAGES.post("/staff/patrons")
 @needs(StaffRole.CLERK)
 def find() -> str | Response | tuple[str, int]:
-    """Find patrons by card or name: one leads to the page, several are listed. The typed text is in no address."""
+    """Find patrons by card or name. A single match leads to its page, several are listed. The typed text is never in a URL."""
     words = typed("q", 100)
     if not words:
         return _render_search(gettext("Type a card or a name.")), 400
@@ -72,7 +72,7 @@ def find() -> str | Response | tuple[str, int]:
             for one in known
         ]
         return _render_search(words=words, rows=rows, most=len(known) == patron_page.MOST)
-    # A card that is not loaded: the library's own system knows it, or we have open records of it.
+    # The card is not loaded, but the local system may know it, or there may be open records for it.
     if " " not in words and (consult(patron_page.has_records, words) or ((seen := _see_patron(words)) and seen.borrower)):
         return _redirect_to_patron(_number_for(words))
     return _render_search(gettext("Nobody is found by this card or name."), words=words), 404
@@ -88,7 +88,7 @@ def page(number: str) -> str:
 @PAGES.post("/staff/patrons/<number>/request")
 @needs(StaffRole.CLERK)
 def place(number: str) -> Response | tuple[str, int]:
-    """Place a request for the patron; the rules decide, a second request for a title is allowed (R11a)."""
+    """Place a request for the patron. The rules apply, but a second request for a title is allowed (R11a)."""
     card, form = _find_card(number), request.form
     command = RequestTitle(actor("place"), card, typed("bib_id"), typed("volume"), typed("pickup"), staff=True)
     if not command.bib_id:
@@ -103,7 +103,7 @@ def place(number: str) -> Response | tuple[str, int]:
 @PAGES.post("/staff/patrons/<number>/pay")
 @needs(StaffRole.CLERK)
 def pay(number: str) -> Response | tuple[str, int]:
-    """Take a payment, for one charge or for the oldest first. The same form is taken once."""
+    """Record a payment, for one charge or for the oldest charges first. The same form is recorded only once."""
     card, cents, fine = _find_card(number), cents_of(typed("amount")), typed("fine")
     if not cents:
         return _render_patron(number, card, error=gettext("Type an amount, like 12.50."), form=request.form), 400
@@ -118,7 +118,7 @@ def pay(number: str) -> Response | tuple[str, int]:
 @PAGES.post("/staff/patrons/<number>/export")
 @needs(StaffRole.SUPERVISOR)
 def export(number: str) -> Response | tuple[str, int]:
-    """Download all that any table or archive has about the person, as JSON."""
+    """Download everything that any table or archive contains about the person, as JSON."""
     card, web = _find_card(number), services()
     try:
         found = person_file.export(_record_stores(), card, web.now())
@@ -134,7 +134,7 @@ def export(number: str) -> Response | tuple[str, int]:
 @PAGES.post("/staff/patrons/<number>/erase")
 @needs(StaffRole.SUPERVISOR)
 def erase(number: str) -> str | Response | tuple[str, int]:
-    """Show how much would be erased; with `apply`, erase it. Open matters stay, and are listed with what ends them."""
+    """Show how much would be erased. With `apply`, erase it. Open matters remain, and are listed with what ends them."""
     card, reason, web = _find_card(number), typed("reason"), services()
     if not reason:
         return _render_patron(number, card, refused=Refused(Reason.REASON_NEEDED)), 400
@@ -154,7 +154,7 @@ def erase(number: str) -> str | Response | tuple[str, int]:
 
 
 def _find_card(number: str) -> str:
-    """Return the present card of the patron with this number; 404 for an unknown number."""
+    """Return the current card of the patron with this number. Answer 404 if the number is unknown."""
     return services().bridge.read(bind(_present_card, number)) or abort(404)
 
 
@@ -169,7 +169,7 @@ def _number_for(card: str) -> str:
 
 
 def _see_patron(card: str) -> PatronPage | None:
-    """Return everything about a card; None if the library's own system did not answer in time."""
+    """Return everything about a card, None if the local system did not answer in time."""
     seen = services().bridge.run(services().circulation.execute(SeePatronPage(card)))
     return None if isinstance(seen, Refused) else seen
 
@@ -179,14 +179,14 @@ def _full_name(one: Borrower) -> str:
 
 
 def _record_stores() -> Records:
-    """Return where this site keeps records of persons, read and changed by way of the bridge."""
+    """Return the stores in which this site keeps personal data. The bridge reads and changes the database."""
     web = services()
     marks, archive = web.erased(), web.library().policy.retention.archive_file
     return Records(web.bridge.read, web.bridge.write, archive, marks.file, marks.key)
 
 
 def _redirect_to_patron(number: str, **query: str) -> Response:
-    return redirect(url_for("patrons.page", number=number, **query), 303)  # type: ignore[arg-type]  # `query` is of texts
+    return redirect(url_for("patrons.page", number=number, **query), 303)  # type: ignore[arg-type]  # `query` has only strings
 
 
 def _render_search(error: str = "", words: str = "", rows: list[dict[str, str]] | None = None, *, most: bool = False) -> str:

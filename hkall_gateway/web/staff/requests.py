@@ -1,4 +1,4 @@
-"""/staff/requests: find a request, show its history, and run the commands that its position and the person's role allow."""
+"""/staff/requests: find a request, show its history, and run the commands that its position and the user's role allow."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from hkall_gateway.web.staff.unsent import SENDS, documents
 PAGES = Blueprint("requests", __name__)
 
 LONGEST: Final = 200
-"""Characters of a search and of each field of an action, except the reason."""
+"""Maximum length of a search text, and of each field of an action except the reason."""
 ASKED_FIRST: Final = frozenset({"force", "settle", "lost"})
-"""Commands that the script asks about once more."""
+"""Commands for which the script asks for confirmation."""
 _ROWS: Final = {row.name: row for row in ACTIONS}
 
 # fmt: off
@@ -49,7 +49,13 @@ FOUND_BY: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The filled form of an action; `error` is a sentence about it with its `rule`, `changed` the change made meanwhile."""
+    """A submitted form for an action.
+
+    Attributes:
+        error: Error message, "" if there is none.
+        rule: Number of the rule behind the error.
+        changed: Change to the request since the page was rendered.
+    """
 
     fields: dict[str, str] = field(default_factory=dict)
     error: str = ""
@@ -60,21 +66,21 @@ class Given:
 NOTES: Final = MappingProxyType(
     {"no_price": losses.NO_PRICE_KNOWN, "priced": losses.PRICED_BEFORE, "not_theirs": losses.NOT_THEIRS}
 )
-"""The notes of a loss command, by their words in an address."""
+"""Notes from a command about a loss, by their values in a URL."""
 _WORDS: Final = {note: word for word, note in NOTES.items()}
 
 
 @PAGES.get("/staff/requests")
 @needs(StaffRole.VIEWER)
 def find() -> str:
-    """Show the empty search."""
+    """Show the empty search form."""
     return render_template("staff/requests.html", q="", matches=None, positions=POSITIONS, found_by=FOUND_BY)
 
 
 @PAGES.post("/staff/requests")
 @needs(StaffRole.VIEWER)
 def found() -> str | Response:
-    """Show the matches; a number leads to its request. The typed text may be a card, so no address has it."""
+    """Show the matches, or redirect to the request with this number. The typed text may be a card, so no URL contains it."""
     words = typed("q", LONGEST)
     matches = consult(console.search_requests, words, staff_role())
     if len(matches) == 1 and matches[0].by is FoundBy.NUMBER:
@@ -85,14 +91,14 @@ def found() -> str | Response:
 @PAGES.get("/staff/requests/<number>")
 @needs(StaffRole.VIEWER)
 def one(number: str) -> str:
-    """Show everything about one request; `?done=cancel` after a command."""
+    """Show everything about one request. `?done=cancel` reports the command that was run."""
     return _render_request(number, Given())
 
 
 @PAGES.post("/staff/requests/<number>/<name>")
 @needs(StaffRole.CLERK)
 def act(number: str, name: str) -> Response | tuple[str, int]:
-    """Run one staff command as this person, or show how the request has changed since the page was made."""
+    """Run one staff command. If the request has changed since the page was rendered, show the change instead."""
     row = _ROWS.get(name) or abort(404)
     if not may(row.role):
         abort(403)
@@ -106,13 +112,13 @@ def act(number: str, name: str) -> Response | tuple[str, int]:
         return _render_request(number, Given(given, changed=answer)), 409
     if isinstance(answer, Refused):
         return _render_request(number, Given(given, sentence(answer), rule_of(answer))), 422
-    there = getattr(answer, "request", "") or number  # a request that is placed again has a number of its own
+    there = getattr(answer, "request", "") or number  # `reopen` places a new request
     again, note = getattr(answer, "again", False), _WORDS.get(answer.note) if isinstance(answer, Done) else None
     return redirect(url_for("requests.one", number=there, done=name, again=1 if again else None, note=note), 303)
 
 
 def _make_command(number: str, row: ActionRow, given: dict[str, str]) -> Act | Reopen | str:
-    """Return the command from the fields of the form, or what is wrong with them."""
+    """Return the command for the fields of the form, or an error message."""
     on, to = given.get("on", ""), given.get("to", "")
     agency, slash, barcode = (given.get("item", "") or given.get("lender", "")).partition("/")
     named = (agency, barcode) if slash or "lender" in row.takes else ("", agency)

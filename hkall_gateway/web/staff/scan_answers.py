@@ -1,4 +1,4 @@
-"""The words of the scan station: for every result, what to do with the book, and for whom."""
+"""Texts of the scan station: for every result, what to do with the book, and for whom."""
 
 from __future__ import annotations
 
@@ -22,16 +22,21 @@ from hkall_gateway.web.services import services
 OK, LOOK, NO = "ok", "look", "no"
 GOING: Final = frozenset({Position.TO_RETURN, Position.RETURN_TRANSIT})
 PLACED: Final = "received"
-"""The result of a copy that goes to the hold shelf."""
+"""Check-in result for a copy that goes to the hold shelf."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The station's answer to one scan. `outcome` is ok, look or no; `what` to do, in words that are read from two metres.
+    """The station's answer to one scan.
 
-    `whom` is a person's name, `notes` are sentences, `rule` the number of a published rule. `slip`: one is due. `ship_card` is
-    the card of the library to which the copy may be shipped now; `owners` are the libraries to choose from. `either`: the clerk
-    says whether it was a card or a book.
+    Attributes:
+        outcome: "ok", "look" or "no".
+        what: What to do, in words that are legible from two metres.
+        whom: Name of the patron.
+        slip: Whether a slip is to be printed.
+        ship_card: Card of the library to which the copy can be shipped now.
+        owners: Libraries to choose from if the barcode is ambiguous.
+        either: Whether the clerk must tell if the text is a card or a book.
     """
 
     outcome: str
@@ -50,7 +55,7 @@ class Answer:
 
 
 def of_card(scanned: CardScanned, *, over: bool) -> Answer:
-    """Return the answer to a card; `over`: it was the one in use, and is put aside."""
+    """Return the answer to a card. `over` is true if it was the current card, and is now dismissed."""
     if over:
         return Answer(OK, gettext("Finished"), notes=(gettext("The next scan checks a book in."),))
     if scanned.partner:
@@ -77,7 +82,7 @@ def of_card(scanned: CardScanned, *, over: bool) -> Answer:
 
 
 def of_either(scanned: CardOrCopy) -> Answer:
-    """Return the question to a text that is a card and a copy's barcode: nothing is done yet."""
+    """Return a question, since the text is both a card and a copy's barcode. Nothing has been done yet."""
     book = " ".join(
         filter(None, (scanned.title, gettext("of %(library)s", library=library_name(scanned.owner)) if scanned.owner else ""))
     )
@@ -87,9 +92,12 @@ def of_either(scanned: CardOrCopy) -> Answer:
 
 
 def of_copy(scanned: CopyScanned, card_of_partner: Callable[[str], str], here: str = "") -> Answer:
-    """Return the answer to a copy. `card_of_partner` returns the institutional card of a library, "" if it has none.
+    """Return the answer to a copy.
 
-    `here` is the pickup location where the station stands, "" if it is not known.
+    Args:
+        scanned: Result of the scan.
+        card_of_partner: Returns the institutional card of a library, "" if it has none.
+        here: Pickup location of the station, "" if it is not known.
     """
     outcome, request = scanned.outcome, scanned.request
     if isinstance(outcome, CheckedIn):
@@ -100,7 +108,7 @@ def of_copy(scanned: CopyScanned, card_of_partner: Callable[[str], str], here: s
         answer = _answer_loan(scanned, outcome)
     elif isinstance(outcome, Refused):
         answer = _REFUSALS.get(outcome.why, _answer_refusal)(scanned, outcome)
-    else:  # the station asks for nothing else
+    else:  # the station runs no other commands
         answer = Answer(NO, gettext("Ask a colleague"))
     known = scanned.copies[0] if len(scanned.copies) == 1 else None
     title = request.title if request else known.title if known else ""
@@ -179,7 +187,7 @@ _IN: Final[Mapping[str, Callable[[CopyScanned, CheckedIn], Answer]]] = MappingPr
         "home": _answer_home,
     }
 )
-"""The answer to a check-in, by its result."""
+"""Functions that make the answer to a check-in, by its result."""
 
 
 def _answer_loan(scanned: CopyScanned, outcome: CheckedOut) -> Answer:
@@ -193,8 +201,8 @@ def _answer_loan(scanned: CopyScanned, outcome: CheckedOut) -> Answer:
 
 
 def _answer_unknown(scanned: CopyScanned, outcome: Refused) -> Answer:
-    """Return the answer for a copy without an open request; it depends on the owner of the copy."""
-    if scanned.request and scanned.request.position not in FINAL:  # our own copy on its way to a library, and a patron's card
+    """Return the answer for a copy without an open request, depending on the owner of the copy."""
+    if scanned.request and scanned.request.position not in FINAL:  # our own copy in transit, scanned with a patron's card
         return _answer_refusal(scanned, outcome)
     if scanned.request:
         return Answer(LOOK, gettext("Re-shelve"), notes=(gettext("Our own book; its last request has ended."),))
@@ -206,7 +214,7 @@ def _answer_unknown(scanned: CopyScanned, outcome: Refused) -> Answer:
 
 
 def _answer_foreign(scanned: CopyScanned, outcome: Refused) -> Answer:
-    """Return the answer for a partner's copy without a request: its owner, to which it is sent."""
+    """Return the answer for a partner's copy without a request: send it to its owner."""
     if outcome.item is None or not outcome.item.agency:
         return _answer_refusal(scanned, outcome)
     owner = library_name(outcome.item.agency)
@@ -236,11 +244,11 @@ _REFUSALS: Final[Mapping[Reason, Callable[[CopyScanned, Refused], Answer]]] = Ma
         Reason.TRY_AGAIN: _answer_late,
     }
 )
-"""Refusals with words of the station's own; the others have a sentence in `reasons`."""
+"""Refusals for which the station has its own texts. All other refusals have a sentence in `reasons`."""
 
 
 def _shelf_words(scanned: CopyScanned) -> str:
-    """Return the place on the hold shelf: under the first letter of the patron's name, if it is one of the Latin alphabet."""
+    """Return where the book goes on the hold shelf: under the patron's initial, if that is a Latin letter."""
     letter = scanned.patron.name.reveal()[:1].upper() if scanned.patron else ""
     if letter.isascii() and letter.isalpha():
         return gettext("Hold shelf, under %(letter)s", letter=letter)
@@ -257,7 +265,7 @@ def _collect_by(request: Request | None) -> list[str]:
 
 
 def _collected_elsewhere(here: str, answer: Answer, request: Request | None) -> Answer:
-    """Return the answer with the place to which the copy is taken, if it is collected elsewhere."""
+    """Return the answer. If the copy is collected at another location, add that location."""
     there = request.pickup_location if request and request.position is Position.RECEIVED else ""
     if not here or there in ("", here):
         return answer

@@ -1,4 +1,4 @@
-"""Rows that were selected in a list: the commands that all of them allow, and the result of one."""
+"""Actions on the rows selected in a list: the commands that all of them allow, and the outcome of running one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from hkall_gateway.web.staff.words import in_words
 PAGES = Blueprint("selection", __name__)
 
 ELSEWHERE: Final = frozenset({"substitute", "insert", "force", "reopen", "print"})
-"""Commands of other pages: those that need another copy or position for each request, and the printing of slips."""
+"""Commands that are not offered here: those that need another copy or position for each request, and printing slips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class BulkAction:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The result of a command for one request: `tone` is done, look or no."""
+    """The result of a command for one request. `tone` is "done", "look" or "no"."""
 
     number: str
     title: str
@@ -102,7 +102,7 @@ def _render_commands(view: View, chosen: tuple[Request, ...], error: str = "") -
 
 
 def bulk_actions(chosen: tuple[Request, ...], role: StaffRole) -> tuple[BulkAction, ...]:
-    """Return each command that at least one request and the role allow, with the number of requests that do."""
+    """Return each command that the role and at least one request allow, with the number of requests that allow it."""
     counted = (
         BulkAction(action, sum(permitted.permitted(one, role, action.name) for one in chosen))
         for action in (permitted.actions(chosen[0], role) if chosen else ())
@@ -112,7 +112,7 @@ def bulk_actions(chosen: tuple[Request, ...], role: StaffRole) -> tuple[BulkActi
 
 
 def _selected_requests() -> tuple[Request, ...]:
-    """Return the selected requests in their order, each once, without unknown numbers."""
+    """Return the selected requests in the order of the form, without duplicates and unknown numbers."""
     numbers = list(dict.fromkeys(request.form.getlist("request")))[:MOST]
     return services().bridge.read(bind(_find_requests, numbers))
 
@@ -122,7 +122,7 @@ def _find_requests(unit: UnitOfWork, numbers: list[str]) -> tuple[Request, ...]:
 
 
 def outcome_of(one: Request, answer: Acted | Refused) -> Outcome:
-    """Return a result in words."""
+    """Return the result of a command for one request, in words."""
     if isinstance(answer, Refused):
         tone = "look" if answer.why is Reason.TRY_AGAIN else "no"
         return Outcome(one.id, one.title, tone, sentence(answer), rule_of(answer))

@@ -1,4 +1,4 @@
-"""Slips, printed by the browser: for fetching our copy, for the hold shelf, for the way to the lender."""
+"""Slips that the browser prints: for fetching our copy, for the hold shelf, and for the transit to the lender."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ from hkall_gateway.web.staff.lists import WORK_LISTS, SlipKind
 
 PAGES = Blueprint("slips", __name__)
 BARCODES = Blueprint("barcodes", __name__)
-"""Its error pages are no part of the slips in the menu."""
+"""Separate from PAGES, so that its error pages do not highlight the slips in the menu."""
 
 
 LONGEST: Final = 40
-"""Characters of a barcode; a longer one does not fit a slip."""
+"""Maximum length of a barcode that fits a slip."""
 OPTIONS: Final = {"module_width": 0.25, "module_height": 11.0, "quiet_zone": 2.5, "write_text": False}
-"""In millimetres. A module of 0.25 mm is two dots of a thermal printer with 203 dpi; the quiet zone is ten modules."""
+"""Sizes in millimetres. A module of 0.25 mm is two dots of a thermal printer with 203 dpi; the quiet zone is ten modules."""
 A_DAY: Final = "private, max-age=86400"
 
 
 @BARCODES.get("/staff/barcode/<path:text>")
 @needs(StaffRole.CLERK)
 def picture(text: str) -> Response:
-    """Serve the barcode of a copy or of a request as SVG. It has inline style, thus a policy of its own."""
+    """Serve the barcode of a copy or request as SVG. Its inline styles need a Content-Security-Policy of their own."""
     if len(text) > LONGEST or not encodable(text):
         abort(404)
     return Response(
@@ -55,13 +55,13 @@ def picture(text: str) -> Response:
 
 
 def encodable(text: str) -> bool:
-    """Return whether a text is printable ASCII, which Code 128 can hold."""
+    """Return whether a text is printable ASCII, which Code 128 can encode."""
     return bool(text) and text.isascii() and text.isprintable()
 
 
 @lru_cache(maxsize=512)
 def code128(text: str) -> bytes:
-    """Return the picture of a text. Raises ValueError for a text that is not `encodable`."""
+    """Return the barcode for a text as SVG. Raises ValueError for a text that is not `encodable`."""
     file = BytesIO()
     try:
         Code128(text, writer=SVGWriter()).write(file, options=dict(OPTIONS))
@@ -71,10 +71,10 @@ def code128(text: str) -> bytes:
 
 
 PAPER: Final = "__Host-hkall-paper"
-"""The cookie with the paper of this browser's printer."""
+"""Cookie with the paper size of this browser's printer."""
 
 KINDS: Final[Mapping[ListName, SlipKind]] = {name: one.slip for name, one in WORK_LISTS.items() if one.slip}
-"""The slip of each list that has one."""
+"""The kind of slip for each list that has slips."""
 
 # fmt: off
 PAPERS: Final[Mapping[str, str]] = MappingProxyType({
@@ -82,22 +82,22 @@ PAPERS: Final[Mapping[str, str]] = MappingProxyType({
     "thermal": N_("Roll, 80 mm"),
     "a4":      N_("A4, to be cut in four"),
 })
-"""The papers, each with a print sheet of its own: `static/slips-a6.css`."""
+"""Paper sizes, each with its own print style sheet, such as `static/slips-a6.css`."""
 
 POSITIONS: Final[Mapping[SlipKind, frozenset[Position]]] = MappingProxyType({
     SlipKind.PULL:    frozenset({Position.PAGED}),
     SlipKind.HOLD:    frozenset({Position.RECEIVED}),
     SlipKind.TRANSIT: frozenset({Position.TO_RETURN, Position.RETURN_TRANSIT}),
 })
-"""Where a request stands that has such a slip."""
+"""Positions in which a request has a slip of each kind."""
 # fmt: on
 
 
 @dataclass(frozen=True, slots=True)
 class Slip:
-    """One slip. `agency` and `library` are its destination or its owner.
+    """One slip. `agency` and `library` are the library to which the copy goes, or its owner on a slip for the hold shelf.
 
-    `person` is on a hold shelf's slip only: that shelf is in the order of names. The name is never logged.
+    `person` is set only for the hold shelf, which is sorted by name. It is never logged.
     """
 
     request: Request
@@ -110,7 +110,7 @@ class Slip:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The slips that an address or form asks for. `numbers` are requests; without any it is the whole list."""
+    """The slips that a URL or form requests. If `numbers` has no requests, they are for the whole list."""
 
     name: ListName
     paper: str
@@ -120,14 +120,14 @@ class Wanted:
 
     @property
     def kind(self) -> SlipKind:
-        """The kind of slips that the list has."""
+        """The kind of slip for this list."""
         return KINDS[self.name]
 
 
 @PAGES.get("/staff/slips")
 @needs(StaffRole.CLERK)
 def slips() -> Response:
-    """Show the slips as they will be printed, which changes nothing. A cookie keeps the paper."""
+    """Show the slips as they will be printed, without recording anything. A cookie keeps the paper size."""
     wanted = _read_wanted(request.args)
     answer = make_response(_render_slips(wanted))
     if "paper" in request.args:
@@ -138,7 +138,7 @@ def slips() -> Response:
 @PAGES.post("/staff/slips")
 @needs(StaffRole.CLERK)
 def printed() -> str:
-    """Record that the slips of the form are printed, and show them. A slip printed before says when."""
+    """Record the slips in the form as printed, and show them. A slip that was printed before shows when."""
     wanted = _read_wanted(request.form)
     if not wanted.numbers:
         abort(400)
@@ -148,7 +148,7 @@ def printed() -> str:
 def _render_slips(wanted: Wanted, *, printing: bool = False) -> str:
     found, following = consult(slips_of, wanted)
     results = {slip.request.id: execute(Act(actor("print"), slip.request.id, action="print")) for slip in found if printing}
-    failed = tuple(number for number, answer in results.items() if isinstance(answer, Refused))  # not printed
+    failed = tuple(number for number, answer in results.items() if isinstance(answer, Refused))  # not recorded as printed
     return render_template(
         "staff/slips.html",
         wanted=wanted,
@@ -174,9 +174,9 @@ def _read_wanted(query: Mapping[str, str]) -> Wanted:
 
 
 def slips_of(context: Context, wanted: Wanted) -> tuple[tuple[Slip, ...], str]:
-    """Return the slips, and where the rest of the list begins; "" if there is none.
+    """Return the slips, and the cursor for the rest of the list, "" if there is none.
 
-    A pull list is printed in the order of the shelves. Requests that stand elsewhere have no such slip, and are left out.
+    A pull list is printed in call number order. Requests in other positions do not have such a slip and are left out.
     """
     following = ""
     if wanted.numbers:

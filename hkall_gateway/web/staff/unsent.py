@@ -1,4 +1,4 @@
-"""Undelivered messages: given up, letters that came back, documents that fit no request; retry, done, drop."""
+"""Undelivered messages: those given up, letters that came back, and quarantined documents; retry, done, drop."""
 
 from __future__ import annotations
 
@@ -64,20 +64,27 @@ SENDS: Final[Mapping[str, str]] = MappingProxyType({
     LocalSend.CHECK_ILS_RETURN:       N_("To the library system: is it returned?"),
     LocalSend.CHECK_ILS_PAYMENT:      N_("To the library system: is it paid?"),
 })
-"""What a message is, by its kind in the outbox."""
+"""Labels of messages, by their kind in the outbox."""
 # fmt: on
 
 
 PAGES = Blueprint("unsent", __name__)
 
 MOST: Final = 50
-"""Rows of a page, and of one settlement in bulk."""
+"""Rows per page, and per settlement in bulk."""
 REPLAY: Final = "replay"
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One tab of the page: its words, the source of its rows, their states in the outbox, and the possible settlements."""
+    """One tab of the page.
+
+    Attributes:
+        source: Where the rows come from: "outbox", "letters" or "quarantine".
+        count: Names of the counts that add up to the number of rows.
+        how: Ways in which a row can be settled.
+        states: States in the outbox that the tab shows.
+    """
 
     words: str
     empty: str
@@ -105,7 +112,7 @@ HOW: Final[Mapping[str, str]] = MappingProxyType({
     DROP:   N_("drop"),
     REPLAY: N_("replay"),
 })
-"""The buttons; in English the words of the command line."""
+"""Texts of the buttons. In English they are the words of the command line."""
 
 MEANS: Final[Mapping[tuple[str, str], str]] = MappingProxyType({
     ("outbox",     RETRY):  N_("Send it again now."),
@@ -117,7 +124,7 @@ MEANS: Final[Mapping[tuple[str, str], str]] = MappingProxyType({
     ("quarantine", REPLAY): N_("Hear it again, as if it came now."),
     ("quarantine", DROP):   N_("It means nothing here."),
 })
-"""The effect of each settlement, shown below the buttons."""
+"""Effect of each settlement, shown below the buttons."""
 
 EFFECTS: Final = (
     N_("the request waits for this lender's copy"), N_("the next lender is asked"), N_("the request is cancelled"),
@@ -126,7 +133,7 @@ EFFECTS: Final = (
     N_("the days to collect count from today"), N_("they count from the day of arrival"), N_("its flag is taken away"),
     N_("nothing more; the local system does not know"), N_("nothing more"), N_("nothing more; the partner does not know"),
 )
-"""The effects of `done` and `drop` on one request, as the commands report them; listed for the catalogue."""
+"""Effects of `done` and `drop` on a request, as the commands report them. Listed here only for the translation catalogue."""
 # fmt: on
 NEEDS_REASON: Final = frozenset({DONE, DROP, REPLAY})
 NO_FAILURES: Final[Mapping[int, str]] = MappingProxyType({})
@@ -135,14 +142,14 @@ NO_FAILURES: Final[Mapping[int, str]] = MappingProxyType({})
 @PAGES.get("/staff/unsent")
 @needs(StaffRole.SUPERVISOR)
 def page() -> str:
-    """Show one tab, chosen by `kind`."""
+    """Show the tab that `kind` names."""
     return _render_unsent(_known_kind(request.args.get("kind", "dead")))
 
 
 @PAGES.post("/staff/unsent/<kind>")
 @needs(StaffRole.SUPERVISOR)
 def judge(kind: str) -> str | Response | tuple[str, int]:
-    """Settle the chosen rows, each by a command of its own."""
+    """Settle the selected rows, each with its own command."""
     named, how = _known_kind(kind), typed("how")
     if how not in KINDS[named].how:
         abort(400)
@@ -165,7 +172,7 @@ def judge(kind: str) -> str | Response | tuple[str, int]:
 
 
 def _replay_document(command: Settle) -> str:
-    """Process a document again by the gateway's own NCIP, and record it. Return why not, "" on success."""
+    """Process a quarantined document again as NCIP would, and record it. Return the problem, "" on success."""
     web = services()
     kept = web.bridge.read(bind(quarantine.one, command.number))
     if kept is None or kept.state != QuarantineState.KEPT:
@@ -224,7 +231,7 @@ def _render_unsent(
 
 
 def _read_rows(kind: str, after: int) -> list[tuple[int, object]]:
-    """Return the rows of a tab with their numbers, one more than a page has."""
+    """Return the rows of a tab with their ids, one more than fits on a page."""
     if kind == "letters":
         return [(one["id"], one) for one in consult(console.undelivered_letters, after, MOST + 1)]
     if kind == "quarantine":
@@ -233,7 +240,7 @@ def _read_rows(kind: str, after: int) -> list[tuple[int, object]]:
 
 
 def documents(messages: Iterable[UnsentMessage | SentMessage]) -> dict[int, str]:
-    """Return the messages to partners as they would leave now, without their secrets, by their numbers in the outbox."""
+    """Return messages to partners as they would be sent now, without secrets, by their ids in the outbox."""
     web, agency = services(), services().library().agency
     return {
         one.row.id: web.document(one.row.payload, one.partner, agency)

@@ -1,8 +1,8 @@
-"""Words for staff: the journal's events, messages, letters, money and facts, and what the circulation says in English.
+"""Display texts for staff: journal events, messages, letters, charges and facts, and translations of circulation's texts.
 
-The texts of the circulation, the rules and the store are translated by tables: a text is a phrase of PHRASES, or such a phrase
-in front of a detail ("declined: not on the shelf"), or a measure with its value ("priority 10"), or several of them with commas
-between. What no table has stays as it is, as a later release may write it.
+Tables translate the English texts from circulation, rules and database. A text is a phrase in PHRASES, such a phrase before a
+detail ("declined: not on the shelf"), a measure with its value ("priority 10"), or several of these with commas between them. A
+text that no table has is shown unchanged, since a later release may have written it.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType({
     "OUTBOX_DROPPED":              N_("Message dropped by hand"),
     "OUTBOX_RETRY":                N_("Message sent again by hand"),
 })
-"""What a line of the journal is about."""
+"""Labels of journal events."""
 
 STATES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "waiting":       (N_("Waiting"),       "look"),
@@ -120,7 +120,7 @@ STATES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType({
     "undeliverable": (N_("Undeliverable"), "no"),
     "not_needed":    (N_("Not needed"),    ""),
 })
-"""States of a message and of a letter, with their tone."""
+"""States of messages and letters: the label and the tone."""
 
 TRIES: Final[Mapping[str, str]] = MappingProxyType({
     "accepted":      N_("accepted"),
@@ -133,7 +133,7 @@ TRIES: Final[Mapping[str, str]] = MappingProxyType({
     "undeliverable": N_("no address"),
     "not_needed":    N_("not needed"),
 })
-"""What came of one try to send a message."""
+"""Outcomes of an attempt to send a message."""
 
 CHARGES: Final[Mapping[str, str]] = MappingProxyType({**labels.CHARGES, "refund": N_("Refund")})
 """Kinds of charges."""
@@ -147,7 +147,7 @@ CHANNELS: Final[Mapping[str, str]] = MappingProxyType({
     "courier": N_("delivery"),
     "import":  N_("import"),
 })
-"""Where a change came from."""
+"""Channels through which changes are made."""
 
 HINDRANCES: Final[Mapping[DenialReason, str]] = MappingProxyType({
     H.ROLE:        N_("your role may not"),
@@ -157,7 +157,7 @@ HINDRANCES: Final[Mapping[DenialReason, str]] = MappingProxyType({
     H.NOT_MISSING: N_("it is neither lost nor claimed"),
     H.NO_PATRON:   N_("its patron is not kept any more"),
 })
-"""Why a command is not allowed now."""
+"""Reasons why a command is not allowed now."""
 
 FACTS: Final[Mapping[str, str]] = MappingProxyType({
     "agency":         N_("Library"),
@@ -216,34 +216,34 @@ FACTS: Final[Mapping[str, str]] = MappingProxyType({
     "volume":         N_("Volume"),
     "wire_id":        N_("Number for the partner"),
 })
-"""Facts by the names that the records give them; others are shown by that name."""
+"""Labels of facts, by their names in the records. Any other fact is shown under its own name."""
 # fmt: on
 IN_THE_EVENT: Final = frozenset({"position", "moved_at", "placed_at", "id", "side", "stage", "used", "kind", "wire_agency"})
-"""Facts that a line's own words and time say already."""
+"""Facts that are not shown, since the label and the time of the journal line already tell them."""
 
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _RULE: Final = re.compile(r"R\d+[a-z]?")
 
 
 def event_words(line: JournalRow, facts: Mapping[str, str]) -> str:
-    """Return what happened; of a refusal, why."""
+    """Return what happened. For a refusal, return the reason."""
     if line.event == "REFUSED" and line.outcome in tuple(Reason):
         return sentence(Refused(Reason(line.outcome), line.rule, facts))
     return word(EVENTS, line.event)
 
 
 def rules_of(text: str) -> list[str]:
-    """Return the numbers of the published rules in a text: those that /help has an anchor for."""
+    """Return the numbers of published rules in a text. /help has an anchor for each."""
     return [number for number in _RULE.findall(text) if number in PUBLISHED]
 
 
 def shown_facts(facts: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return (name, value) of facts in words, dates as dates."""
+    """Return facts as pairs of label and text."""
     return [(word(FACTS, name), shown(name, value)) for name, value in facts.items() if name not in IN_THE_EVENT]
 
 
 def shown(name: str, value: str) -> str:
-    """Return one fact in words."""
+    """Return the text for one fact."""
     if name == "cents" and value.lstrip("-").isdigit():
         return money(int(value))
     if _DAY.fullmatch(value):
@@ -257,7 +257,7 @@ def shown(name: str, value: str) -> str:
 
 
 def value(name: str, found: object) -> str:
-    """Return a fact that is no text yet in words; a list's members after one another."""
+    """Return the text for a fact of any type. The members of a list are joined with commas."""
     if found is None:
         return gettext("not known")
     if isinstance(found, (tuple, list)):
@@ -268,20 +268,20 @@ def value(name: str, found: object) -> str:
 
 
 def word(table: Mapping[str, str], name: str) -> str:
-    """Return a table's word in the language of this request; the name itself if the table has none."""
+    """Return the table's label in the language of this request, or the name itself if the table lacks it."""
     return gettext(table[name]) if name in table else name
 
 
 # fmt: off
 _PLAIN: Final = (
-    # Copies that are not asked for: `passed_over` of rules/lenders.py.
+    # Why a copy is not requested: `passed_over` in rules/lenders.py.
     N_("our own copy"), N_("not a partner"), N_("with us"), N_("already asked"), N_("cannot be reached"),
     N_("another volume"), N_("not lendable"), N_("none"), N_("another copy of this library is asked for"),
-    # Ranks of copies.
+    # Why a copy has its rank.
     N_("closed tomorrow"), N_("asked for by another request"),
-    # Answers of lenders.
+    # Lenders' answers.
     N_("accepted"), N_("declined"), N_("refused"),
-    # Rows that an erasure leaves.
+    # Why an erasure keeps a row.
     N_("it has not ended"), N_("money is open"), N_("a message about it is not sent yet"), N_("it is not sent yet"),
     N_("open matters need name and address"), N_("open matters are found by it too"), N_("it waits to be judged"),
     N_("a terminal blocked the card"), N_("it is not here"),
@@ -289,11 +289,11 @@ _PLAIN: Final = (
 PHRASES: Final[Mapping[str, str]] = MappingProxyType({
     **{text: text for text in _PLAIN},
     "the patron claims to have returned it": N_("the patron says that it was returned"),
-    # Losses.
+    # Notes from commands about losses.
     NO_PRICE_KNOWN: N_("Nothing is charged for the book, since no price is known. Say it later by the same command."),
     PRICED_BEFORE:  N_("Nothing more is charged: a price was charged before."),
     NOT_THEIRS:     N_("Nothing is charged: the patron does not answer for it."),
-    # Kinds of rows that an erasure leaves.
+    # Kinds of rows that an erasure may keep.
     "request":     N_("Request"),
     "patron":      N_("Patron"),
     "former_card": N_("Former card"),
@@ -306,7 +306,7 @@ PHRASES: Final[Mapping[str, str]] = MappingProxyType({
 MEASURES: Final = (
     N_("priority"), N_("balance"), N_("declines"), N_("suspended until"), N_("closed"), N_("material"), N_("status"),
 )
-"""Phrases in front of a value, with a space between."""
+"""Phrases that are followed by a space and a value."""
 ENDS: Final[Mapping[str, str]] = MappingProxyType({
     "request":     N_("Its end, and what is owed for it."),
     "patron":      N_("Erase once more when it is settled."),
@@ -317,12 +317,12 @@ ENDS: Final[Mapping[str, str]] = MappingProxyType({
     "fine":        N_("It is paid or waived."),
     "archive":     N_("Erase on the command line, where the file is."),
 })
-"""What ends a row that an erasure leaves, by its kind."""
+"""What must happen before an erasure can remove the row, by its kind."""
 # fmt: on
 
 
 def in_words(text: str) -> str:
-    """Return a text of the circulation in the language of this request."""
+    """Translate a text from circulation into the language of this request."""
     if text in LENDER_REASONS:
         label = reason_label(text, language())
         return f"{label[:1].lower()}{label[1:]}"

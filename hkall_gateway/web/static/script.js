@@ -17,7 +17,7 @@ function refresh(section) {
         if (answer.ok) {
           const page = new DOMParser().parseFromString(await answer.text(), "text/html");
           const fresh = page.querySelector(selector);
-          const isLast = fresh && !fresh.dataset.refresh; // nothing more is expected
+          const isLast = fresh && !fresh.dataset.refresh; // the server expects no more changes
           if (fresh && fresh.innerHTML !== section.innerHTML) section.replaceChildren(...fresh.childNodes);
           if (isLast) return;
         }
@@ -32,7 +32,7 @@ function refresh(section) {
 }
 
 function keepFocus(field) {
-  const isOther = (element) => element && element !== field && element.tabIndex >= 0; // a click on blank paper is none
+  const isOther = (element) => element && element !== field && element.tabIndex >= 0; // ignores clicks on the background
   const takesText = (element) => element && element.matches("input:not([type=checkbox]), select, textarea");
   field.focus();
   document.addEventListener("focusout", () => setTimeout(() => isOther(document.activeElement) || field.focus()));
@@ -52,7 +52,7 @@ function beep(outcome) {
   tone.onended = () => context.close();
 }
 
-// Sends one scan after the other, while the next one is typed; a scan without an answer is named on the page.
+// Sends scans one after another, while the next scan is typed. A scan without an answer is listed on the page.
 function scanStation(form) {
   const field = form.elements.barcode;
   const unsent = document.querySelector("[data-unsent]");
@@ -84,7 +84,7 @@ function scanStation(form) {
       const there = page.querySelector("[data-scan]");
       if (answer.redirected && !there) return location.reload(); // logged out
       if (!there) throw new Error(answer.status);
-      if (answer.redirected) history.replaceState(null, "", answer.url); // a page that is loaded again shows this answer
+      if (answer.redirected) history.replaceState(null, "", answer.url); // reloading shows this answer again
       show(page);
     } catch {
       unsent.hidden = false;
@@ -120,7 +120,7 @@ document.querySelectorAll("[data-keep-focus]").forEach(keepFocus);
 document.querySelectorAll("[data-select-all]").forEach(selectAll);
 if (document.querySelector("[data-print]")) addEventListener("load", () => print());
 
-// After a logout "back" shows no page of the person before: browsers keep it in spite of no-store.
+// Browsers keep pages for "back" in spite of no-store. After a logout, reload, so that the last person's page is not shown.
 addEventListener("pageshow", (event) => {
   if (!event.persisted || !document.querySelector("form[action$='/logout']")) return;
   document.body.hidden = true;
