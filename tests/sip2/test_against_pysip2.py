@@ -160,13 +160,13 @@ def _refused(frame: bytes) -> bool:
         (f"35{DATE}AOHKU|AAP1|\r\n", "CR LF ends a line as well as CR"),
     ],
 )
-def test_messages_of_real_terminals_are_read_though_pysip2_refuses_them(frame: str, why: str) -> None:
+def test_messages_seen_in_practice_are_decoded_although_pysip2_refuses_them(frame: str, why: str) -> None:
     ours = decode(frame.encode(), STANDARD)
     assert ours.get("AA").startswith("P"), why
     assert _refused(frame.encode()), why
 
 
-def test_byte_outside_the_character_set_is_replaced_where_pysip2_refuses() -> None:
+def test_byte_outside_the_character_set_is_replaced_although_pysip2_refuses_it() -> None:
     frame = f"35{DATE}AOHKU|AAP".encode() + b"\xff|\r"
     assert decode(frame, STANDARD).get("AA") == "P\ufffd"
     with pytest.raises(UnicodeDecodeError):
@@ -180,7 +180,7 @@ def test_checksum_over_code_points_is_accepted_though_pysip2_refuses_it() -> Non
     assert _refused(frame)
 
 
-def test_value_with_a_delimiter_is_cleaned_where_pysip2_refuses() -> None:
+def test_delimiter_in_a_value_is_removed_although_pysip2_refuses_it() -> None:
     spec = MESSAGE_SPECS_BY_ID["36"]
     values = {"end_session": "Y", "transaction_date": DATE, "institution_id": "HKU", "patron_identifier": "P|1"}
     with pytest.raises(SIP2CodecError):
@@ -189,13 +189,13 @@ def test_value_with_a_delimiter_is_cleaned_where_pysip2_refuses() -> None:
     assert line == f"36Y{DATE}AOHKU|AAP 1|\r".encode()
 
 
-def test_field_limit_counts_characters_where_pysip2_counts_bytes() -> None:
+def test_field_limit_counts_characters_not_bytes() -> None:
     line = encode(Sip2Message("36", {"end_session": "Y", "transaction_date": DATE, "AO": "書" * 300, "AA": ""}), STANDARD)
     assert decode(line, STANDARD).get("AO") == "書" * 255
     assert not _refused(line)  # they check what they write, not what they read
 
 
-def test_barcode_loses_the_blanks_around_it() -> None:
+def test_blanks_around_a_barcode_are_stripped() -> None:
     frame = f"35{DATE}AOHKU|AA P1 |\r".encode()
     theirs: Any = decode_message(frame, encoding="utf-8").message
     assert (decode(frame, STANDARD).get("AA"), theirs.patron_identifier) == ("P1", " P1 ")

@@ -130,7 +130,7 @@ def test_connection_continues_after_a_late_message(port: Port, held: HeldStore, 
     caller.goes()
 
 
-def test_queued_message_waits_from_its_arrival(port: Port, held: HeldStore) -> None:
+def test_time_limit_of_a_queued_message_starts_at_its_arrival(port: Port, held: HeldStore) -> None:
     caller = port.call()
     caller.hears(CHECK_IN)
     port.clock.advance(5)
@@ -145,7 +145,7 @@ def test_queued_message_waits_from_its_arrival(port: Port, held: HeldStore) -> N
     caller.goes()
 
 
-def test_dialect_with_a_shorter_wait_is_answered_earlier(port: Port, held: HeldStore) -> None:
+def test_dialect_with_a_shorter_time_limit_is_answered_earlier(port: Port, held: HeldStore) -> None:
     hasty = replace(DIALECTS["standard"], timeout_tenths=50)
     rows = {**port.services.terminals, "counter-2": replace(port.services.terminals["counter-2"], dialect=hasty)}
     port.services = replace(port.services, terminals=rows)
@@ -169,7 +169,7 @@ def test_check_in_never_takes_effect_after_its_terminal_disconnects(port: Port, 
     assert value(port.services.metrics, "commands_expired_total", "sip2", "gone") == 1
 
 
-def test_command_that_has_begun_is_answered_by_its_outcome(port: Port, held: HeldStore, store: Immediate) -> None:
+def test_command_that_has_begun_is_answered_with_its_outcome(port: Port, held: HeldStore, store: Immediate) -> None:
     caller = port.call()
     caller.hears(CHECK_IN)
     (deadline,) = held.deadlines
@@ -198,7 +198,7 @@ def test_connection_closes_without_a_reply_when_the_outcome_is_unknown(port: Por
     caller.goes()
 
 
-def test_date_of_a_terminal_counts_only_for_offline_transactions(port: Port, held: HeldStore, store: Immediate) -> None:
+def test_terminal_date_is_used_only_for_offline_transactions(port: Port, held: HeldStore, store: Immediate) -> None:
     """The clock of this terminal is a week slow."""
     caller = port.call()
     caller.hears(CHECK_IN)

@@ -49,14 +49,14 @@ def _block_in_the_library(unit: UnitOfWork) -> None:
     unit.execute(update(PATRONS).where(PATRONS.c.barcode == "P1").values(blocked=True))
 
 
-def test_a_blocked_card_is_shown_blocked_and_kept_with_the_reason(store: Immediate, fields: Fields) -> None:
+def test_blocked_card_is_marked_and_the_reason_stored(store: Immediate, fields: Fields) -> None:
     reply = fields("counter-1", _01())
     assert (reply.code, reply.get("patron_status"), reply.get("BL")) == ("24", DENIED, "Y")
     assert reply.all("AF") == ("Your card is blocked. Please ask at the counter (R2)",)
     assert store.now(_rows) == [("P1", "counter-1", "left in the machine", True)]
 
 
-def test_a_blocked_card_borrows_nothing_at_any_terminal(place: Place, fields: Fields) -> None:
+def test_blocked_card_cannot_borrow_at_any_terminal(place: Place, fields: Fields) -> None:
     place(P.RECEIVED)
     fields("counter-2", _01())
     assert fields("counter-1", _11()).get("ok") == "0"
@@ -90,14 +90,14 @@ def test_enabling_an_unblocked_card_changes_nothing(store: Immediate, fields: Fi
 
 
 @pytest.mark.parametrize("said", [_01("P404"), _25("P404"), _01(""), _25("")])
-def test_an_unknown_card_is_neither_blocked_nor_enabled(store: Immediate, fields: Fields, said: str) -> None:
+def test_unknown_card_can_be_neither_blocked_nor_enabled(store: Immediate, fields: Fields, said: str) -> None:
     reply = fields("counter-1", said)
     assert (reply.get("BL"), reply.get("CQ"), reply.get("patron_status")) == ("N", "N", DENIED)
     assert store.now(_rows) == []
 
 
 @pytest.mark.parametrize(("login", "pin"), [("pin-1", ""), ("pin-1", "AD9999|"), ("counter-1", "AD9999|")])
-def test_a_card_is_not_enabled_with_a_pin_that_is_wrong_or_missing(fields: Fields, login: str, pin: str) -> None:
+def test_card_is_not_enabled_with_a_wrong_or_missing_pin(fields: Fields, login: str, pin: str) -> None:
     fields("counter-1", _01())
     assert fields(login, _25(more=pin)).all("AF") == ("The PIN is missing or wrong (R10)",)
     assert fields("counter-1", _25()).get("patron_status") == FINE
@@ -116,7 +116,7 @@ def test_wrong_pin_in_25_is_counted(services: Sip2Services, fields: Fields) -> N
     assert value(services.metrics, "wrong_pins_total", "sip2", "counter-1") == 1
 
 
-def test_a_blocked_card_renews_nothing(place: Place, fields: Fields) -> None:
+def test_blocked_card_cannot_renew(place: Place, fields: Fields) -> None:
     place(P.ON_LOAN, first_checkout=date(2017, 2, 14), due=date(2017, 3, 2), used=True)
     renewal = f"29NN{DATE}{'':18}AOHKU|AAP1|ABC1|AC|"
     fields("counter-2", _01())

@@ -47,9 +47,7 @@ def _sum_is_right(line: bytes) -> bool:
         ("ascii-1", "???,??? - Lodz"),
     ],
 )
-def test_chinese_title_is_sent_in_the_characters_that_the_terminal_can_show(
-    port: Port, place: Place, login: str, title: str
-) -> None:
+def test_chinese_title_is_sent_in_the_terminals_character_set(port: Port, place: Place, login: str, title: str) -> None:
     place(P.RECEIVED, title=TITLE)
     reply = _heard(port, login, f"17{DATE}AOHKU|ABC1|")
     assert _sum_is_right(reply)
@@ -57,7 +55,7 @@ def test_chinese_title_is_sent_in_the_characters_that_the_terminal_can_show(
 
 
 @pytest.mark.parametrize(("login", "name"), [("utf8-1", "王美"), ("big5-1", "王美"), ("ascii-1", "Wong Mei")])
-def test_a_chinese_name_is_shown_in_chinese_or_in_its_romanised_form(port: Port, login: str, name: str) -> None:
+def test_chinese_name_is_shown_in_chinese_or_in_its_romanised_form(port: Port, login: str, name: str) -> None:
     reply = _heard(port, login, f"63019{DATE}          AOHKU|AAP2|")
     assert _sum_is_right(reply)
     assert decode(reply, port.services.terminals[login].dialect).get("AE") == name

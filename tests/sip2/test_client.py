@@ -173,7 +173,7 @@ def test_refused_login_counts_as_an_outage_and_is_logged(capsys: pytest.CaptureF
 # ---- what is no answer
 
 
-def test_unreadable_request_is_sent_again(abroad: Abroad) -> None:
+def test_request_is_resent_when_the_local_system_could_not_read_it(abroad: Abroad) -> None:
     outcome = abroad.asks(LOAN)
     abroad.heard()
     abroad.says(b"96AZFEF6\r")
@@ -182,7 +182,7 @@ def test_unreadable_request_is_sent_again(abroad: Abroad) -> None:
     assert outcome == [LENT]
 
 
-def test_garbled_reply_is_requested_again_without_repeating_the_loan(abroad: Abroad) -> None:
+def test_garbled_reply_is_requested_again_without_repeating_the_checkout(abroad: Abroad) -> None:
     outcome = abroad.asks(LOAN)
     abroad.heard()
     abroad.says(sealed(LENT, 0).replace(b"Emma", b"Ewwa"))
@@ -231,7 +231,7 @@ def test_login_without_error_detection_turns_it_off() -> None:
     assert outcome == [SEEN]
 
 
-def test_loan_is_not_repeated_when_the_resend_request_was_not_read(abroad: Abroad) -> None:
+def test_checkout_is_not_repeated_when_the_resend_request_was_unreadable(abroad: Abroad) -> None:
     abroad.asks(LOAN)
     abroad.says(LENT[:40] + b"\r")
     abroad.heard()
@@ -259,7 +259,7 @@ def test_unrelated_replies_do_not_extend_the_time_limit(abroad: Abroad) -> None:
     assert unreachable(outcome)
 
 
-def test_local_system_that_announces_offline_is_away(abroad: Abroad) -> None:
+def test_local_system_that_reports_offline_counts_as_unavailable(abroad: Abroad) -> None:
     outcome = abroad.asks(LOOK)
     abroad.says(sealed(b"98NNNNNN100003201703010000001000002.00AOHKU|BXNNNNNNNNNNNNNNNN|", 0))
     assert unreachable(outcome)
@@ -287,7 +287,7 @@ def test_refused_connection_is_reported_at_once(abroad: Abroad) -> None:
     assert unreachable(abroad.asks(LOOK))
 
 
-def test_after_one_timeout_requests_fail_at_once_and_probing_goes_on_in_the_background(abroad: Abroad) -> None:
+def test_after_a_timeout_requests_fail_at_once_while_probing_continues(abroad: Abroad) -> None:
     abroad.refuses = True
     abroad.asks(LOOK)
     abroad.refuses = False
@@ -317,7 +317,7 @@ def test_unavailable_local_system_is_probed_every_five_seconds(abroad: Abroad) -
 # ---- one message that it does not like
 
 
-def test_disconnection_over_one_message_is_no_outage(abroad: Abroad) -> None:
+def test_disconnect_caused_by_one_message_is_not_an_outage(abroad: Abroad) -> None:
     for _ in range(5):
         outcome = abroad.asks(LOAN)
         abroad.hangs_up()
@@ -332,7 +332,7 @@ def test_disconnection_over_one_message_is_no_outage(abroad: Abroad) -> None:
     assert outcome == [SEEN]
 
 
-def test_local_system_that_disconnects_on_every_request_is_away(abroad: Abroad) -> None:
+def test_local_system_that_disconnects_on_every_request_counts_as_unavailable(abroad: Abroad) -> None:
     """As a tunnel does that has nothing behind it."""
     abroad.asks(LOAN)
     abroad.hangs_up()
@@ -342,7 +342,7 @@ def test_local_system_that_disconnects_on_every_request_is_away(abroad: Abroad) 
     assert not abroad.line.up
 
 
-def test_local_system_that_disconnects_on_the_login_is_away() -> None:
+def test_local_system_that_disconnects_on_login_counts_as_unavailable() -> None:
     abroad = Abroad(LOGIN)
     assert unreachable(hung_up_on(abroad, abroad.line))
     for _ in range(3):
@@ -357,7 +357,7 @@ def hung_up_on(abroad: Abroad, line: Upstream) -> list[Any]:
     return outcome
 
 
-def test_disconnection_on_one_terminals_login_does_not_affect_others() -> None:
+def test_disconnect_on_one_terminals_login_does_not_affect_other_terminals() -> None:
     abroad = Abroad(LOGIN)
     bad = abroad.another(LOGIN)
     bad.login = Login("selfcheck-9", Sensitive("old"))
@@ -374,7 +374,7 @@ def test_disconnection_on_one_terminals_login_does_not_affect_others() -> None:
     assert outcome == [SEEN]
 
 
-def test_local_system_is_back_when_it_accepts_a_terminals_login() -> None:
+def test_local_system_is_available_again_once_it_accepts_a_login() -> None:
     abroad = Abroad(LOGIN)
     line = abroad.another(LOGIN)
     line.login = Login("selfcheck-1", Sensitive("right"))
@@ -436,7 +436,7 @@ def test_request_that_was_never_sent_had_no_effect(abroad: Abroad) -> None:
     assert not isinstance(outcome[0].value, Unanswered | HungUp)
 
 
-def test_wrong_checksums_are_reported_as_such(abroad: Abroad, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_checksums_are_reported_in_the_error(abroad: Abroad, capsys: pytest.CaptureFixture[str]) -> None:
     outcome = abroad.asks(LOOK)
     for _ in range(4):
         abroad.says(SEEN + b"AY0AZ0000\r")
@@ -444,7 +444,7 @@ def test_wrong_checksums_are_reported_as_such(abroad: Abroad, capsys: pytest.Cap
     assert "checksums of its replies are wrong" in capsys.readouterr().out
 
 
-def test_closed_connection_is_opened_again(abroad: Abroad) -> None:
+def test_closed_connection_is_reopened(abroad: Abroad) -> None:
     abroad.asks(LOOK)
     abroad.says(sealed(SEEN, 0))
     abroad.hangs_up()
@@ -455,7 +455,9 @@ def test_closed_connection_is_opened_again(abroad: Abroad) -> None:
 
 
 @pytest.mark.parametrize(("question", "again"), [(LOOK, True), (LOAN, False)])
-def test_look_up_is_repeated_on_a_broken_connection_and_a_loan_is_not(abroad: Abroad, question: bytes, again: bool) -> None:
+def test_lookup_is_repeated_after_a_broken_connection_but_a_checkout_is_not(
+    abroad: Abroad, question: bytes, again: bool
+) -> None:
     abroad.asks(LOOK)
     abroad.says(sealed(SEEN, 0))
     outcome = abroad.asks(question)
@@ -479,7 +481,7 @@ def test_connection_closed_by_us_stays_closed(abroad: Abroad) -> None:
     abroad.line.close()
 
 
-def test_terminal_that_disconnects_during_a_request_is_no_outage(abroad: Abroad) -> None:
+def test_terminal_disconnecting_during_a_request_is_not_an_outage(abroad: Abroad) -> None:
     for _ in range(4):
         outcome = abroad.asks(LOOK)
         abroad.line.close()
@@ -488,7 +490,7 @@ def test_terminal_that_disconnects_during_a_request_is_no_outage(abroad: Abroad)
 
 
 @pytest.mark.parametrize(("question", "still_up"), [(b"1920170301    100000AOHKU|AB1|AC|CHred|", True), (LOOK, False)])
-def test_missing_reply_to_an_optional_message_is_no_outage(abroad: Abroad, question: bytes, still_up: bool) -> None:
+def test_missing_reply_to_an_optional_message_is_not_an_outage(abroad: Abroad, question: bytes, still_up: bool) -> None:
     for _ in range(3):
         outcome = abroad.asks(question)
         abroad.clock.advance(3)
@@ -505,7 +507,7 @@ def test_refused_connection_is_an_outage_for_every_message(abroad: Abroad) -> No
     assert not abroad.line.up
 
 
-def test_wrong_login_of_one_terminal_is_no_outage() -> None:
+def test_refused_login_of_one_terminal_is_not_an_outage() -> None:
     abroad = Abroad(LOGIN)
     outcome = abroad.asks(LOOK)
     abroad.says(sealed(b"940", 0))
@@ -548,7 +550,7 @@ def test_reconnecting_terminal_keeps_the_backoff_of_its_refused_login() -> None:
     assert len(abroad.wires) == 1
 
 
-def test_changed_password_is_tried_at_once() -> None:
+def test_login_is_retried_at_once_after_a_password_change() -> None:
     abroad = Abroad(LOGIN)
     abroad.asks(LOOK)
     abroad.says(sealed(b"940", 0))

@@ -37,78 +37,78 @@ def _refused(line: bytes, dialect: Sip2Dialect) -> BadMessage:
         (CALIZ, "latin-1", b"EB2B"),
     ],
 )
-def test_the_checksum_is_the_negated_sum_of_bytes(data: str, encoding: str, digits: bytes) -> None:
+def test_checksum_is_the_negated_sum_of_bytes(data: str, encoding: str, digits: bytes) -> None:
     assert checksum(data.encode(encoding)) == digits
 
 
-def test_a_checksum_keeps_its_leading_zeros() -> None:
+def test_checksum_keeps_its_leading_zeros() -> None:
     # A sum of 0xFF01: the bare hexadecimal number would be three characters short.
     assert checksum(b"\xff" * 256 + b"\x01") == b"00FF"
 
 
 @pytest.mark.parametrize("name", ["standard", "cp850", "latin-1"])
-def test_the_sum_is_over_the_bytes_that_were_sent(name: str) -> None:
+def test_checksum_is_computed_over_the_encoded_bytes(name: str) -> None:
     dialect = DIALECTS[name]
     message = decode(_sealed(CALIZ[:-2], dialect.encoding), dialect)
     assert message.get("AJ") == "Harry Potter y el cáliz de fuego"
     assert (message.checked, message.code_point_sum) == (True, False)
 
 
-def test_a_sum_of_code_points_is_accepted_but_marked(standard: Sip2Dialect) -> None:
+def test_checksum_over_code_points_is_accepted_but_marked(standard: Sip2Dialect) -> None:
     digits = b"%04X" % (-sum(map(ord, CALIZ)) & 0xFFFF)
     message = decode(CALIZ.encode() + digits, standard)
     assert (message.checked, message.code_point_sum) == (True, True)
 
 
-def test_lower_case_digits_are_accepted(standard: Sip2Dialect) -> None:
+def test_lower_case_hex_digits_are_accepted(standard: Sip2Dialect) -> None:
     assert decode(b"9900302.00AY1AZfca5", standard).checked
 
 
 @pytest.mark.parametrize("tail", [b"AY1AZFCA6", b"AY1AZ", b"AY1AZFCA", b"AY1AZFCA5x", b"AY1AZ\xff\xff\xff\xff", b"AZ0000"])
-def test_a_wrong_checksum_is_refused(tail: bytes, standard: Sip2Dialect) -> None:
+def test_wrong_checksum_is_refused(tail: bytes, standard: Sip2Dialect) -> None:
     assert _refused(b"9900302.00" + tail, standard).why == "checksum"
 
 
-def test_a_checksum_is_judged_before_the_command(standard: Sip2Dialect) -> None:
+def test_checksum_is_verified_before_the_command(standard: Sip2Dialect) -> None:
     """A garbled command is what checksums are for; it must not pass for an unknown one."""
     assert _refused(b"8900302.00AY1AZFCA5", standard).why == "checksum"
 
 
-def test_a_checksum_without_a_sequence_is_accepted(standard: Sip2Dialect) -> None:
+def test_checksum_without_a_sequence_number_is_accepted(standard: Sip2Dialect) -> None:
     message = decode(_sealed("9900302.00"), standard)
     assert (message.checked, message.sequence) == (True, None)
 
 
-def test_a_fixed_part_that_ends_with_ay_is_no_sequence(standard: Sip2Dialect) -> None:
+def test_fixed_field_ending_in_ay_is_not_a_sequence_number(standard: Sip2Dialect) -> None:
     message = decode(_sealed("990030 AY1"), standard)
     assert (message.get("protocol_version"), message.sequence, message.checked) == (" AY1", None, True)
 
 
-def test_a_sequence_without_a_checksum_is_accepted(standard: Sip2Dialect) -> None:
+def test_sequence_number_without_a_checksum_is_accepted(standard: Sip2Dialect) -> None:
     message = decode(b"9900302.00AY4", standard)
     assert (message.checked, message.sequence) == (False, "4")
 
 
-def test_a_sequence_and_a_checksum_may_be_delimited(standard: Sip2Dialect) -> None:
+def test_sequence_number_and_checksum_may_be_followed_by_a_delimiter(standard: Sip2Dialect) -> None:
     line = _sealed(f"35{DATE}AOHKU|AAP1|AY3|") + b"|"
     assert decode(line, standard).sequence == "3"
     assert decode(line, standard).checked
 
 
-def test_the_last_delimiter_may_be_missing(standard: Sip2Dialect) -> None:
+def test_last_delimiter_may_be_missing(standard: Sip2Dialect) -> None:
     assert decode(f"35{DATE}AOHKU|AAP1".encode(), standard).get("AA") == "P1"
 
 
-def test_the_last_delimiter_may_be_missing_before_the_sequence(standard: Sip2Dialect) -> None:
+def test_last_delimiter_may_be_missing_before_the_sequence_number(standard: Sip2Dialect) -> None:
     message = decode(_sealed(f"35{DATE}AOHKU|AAP1AY3"), standard)
     assert (message.get("AA"), message.sequence, message.checked) == ("P1", "3", True)
 
 
 @pytest.mark.parametrize("barcode", ["AZ1234", "PLAZA", "AY1AZ12", "AZ"])
-def test_a_value_with_the_letters_az_is_no_checksum(barcode: str, standard: Sip2Dialect) -> None:
+def test_value_containing_az_is_not_a_checksum(barcode: str, standard: Sip2Dialect) -> None:
     message = decode(f"17{DATE}AOHKU|AB{barcode}|".encode(), standard)
     assert (message.get("AB"), message.checked) == (barcode, False)
 
 
-def test_the_manat_is_no_checksum(standard: Sip2Dialect) -> None:
+def test_currency_code_azn_is_not_a_checksum(standard: Sip2Dialect) -> None:
     assert decode(f"37{DATE}0400AZNBV1|AOHKU|AAP1|".encode(), standard).get("currency_type") == "AZN"

@@ -17,7 +17,7 @@ def test_required_fields_are_sent_empty_when_absent(standard: Sip2Dialect) -> No
     assert encode(Sip2Message("12", CHECKOUT), standard) == f"121NNY{DATE}AO|AA|AB|AJ|AH|\r".encode()
 
 
-def test_absent_flags_are_written_as_n(standard: Sip2Dialect) -> None:
+def test_missing_flags_are_written_as_n(standard: Sip2Dialect) -> None:
     assert encode(Sip2Message("12"), standard).startswith(b"120NNN" + b" " * 18 + b"AO")
 
 
@@ -26,7 +26,7 @@ def test_tags_are_sent_in_the_order_given(standard: Sip2Dialect) -> None:
     assert encode(message, standard).endswith(b"AFa|AFb|AAP1|AOHKU|\r")
 
 
-def test_a_long_title_is_cut_at_255_characters(standard: Sip2Dialect) -> None:
+def test_long_title_is_truncated_at_255_characters(standard: Sip2Dialect) -> None:
     line = encode(Sip2Message("12", {**CHECKOUT, "AJ": "紅" * 300}), standard)
     assert decode(line, standard).get("AJ") == "紅" * 255
 
@@ -36,34 +36,34 @@ def test_long_screen_message_continues_in_another_field(standard: Sip2Dialect) -
     assert decode(line, standard).all("AF") == ("x" * 255, "x" * 45)
 
 
-def test_a_scalar_is_sent_once(standard: Sip2Dialect) -> None:
+def test_scalar_field_is_sent_once(standard: Sip2Dialect) -> None:
     assert b"AJDune|" in encode(Sip2Message("12", {**CHECKOUT, "AJ": ("Dune", "Emma")}), standard)
     assert b"Emma" not in encode(Sip2Message("12", {**CHECKOUT, "AJ": ("Dune", "Emma")}), standard)
 
 
-def test_scalar_of_fixed_width_is_padded_or_cut(standard: Sip2Dialect) -> None:
+def test_fixed_width_scalar_is_padded_or_truncated(standard: Sip2Dialect) -> None:
     assert encode(Sip2Message("64", {"BL": ("Y", "N"), "CQ": (), "CB": ("5",)}), standard).endswith(
         b"BLY|CQN|CB0005|AO|AA|AE|\r"
     )
 
 
-def test_a_list_without_lines_is_not_sent(standard: Sip2Dialect) -> None:
+def test_empty_list_is_not_sent(standard: Sip2Dialect) -> None:
     assert b"AF" not in encode(Sip2Message("36", {"AF": ()}), standard)
 
 
-def test_a_per_cent_sign_is_a_character_like_others(standard: Sip2Dialect) -> None:
+def test_percent_sign_is_sent_unchanged(standard: Sip2Dialect) -> None:
     line = encode(Sip2Message("12", {**CHECKOUT, "AJ": "100 %s", "AF": ("5%", "%(AA)s"), "BH": "%d"}), standard)
     assert line.endswith(b"AJ100 %s|AF5%|AF%(AA)s|BH%d |AO|AA|AB|AH|\r")
     assert encode(Sip2Message("36", {"AA": "P1"}), replace(standard, delimiter="%")).endswith(b"AAP1%AO%\r")
 
 
-def test_characters_of_any_script_are_sent_when_the_dialect_shows_them(standard: Sip2Dialect) -> None:
+def test_characters_of_any_script_are_sent_if_the_dialect_supports_them(standard: Sip2Dialect) -> None:
     message = Sip2Message("36", {"AO": "HKU", "AA": "P1", "AF": ("請還書", "Ça va")})
     assert encode(message, standard).endswith("AAP1|AF請還書|AFÇa va|\r".encode())
     assert encode(message, DIALECTS["latin-1"]).endswith("AF???|AFÇa va|\r".encode("latin-1"))
 
 
-def test_an_extension_is_sent_only_to_a_dialect_that_lists_it(standard: Sip2Dialect) -> None:
+def test_extension_is_sent_only_to_a_dialect_that_lists_it(standard: Sip2Dialect) -> None:
     message = Sip2Message("10", {"CV": "1", "DA": "Chan Tai Man"})
     assert b"CV01|" in encode(message, standard)
     assert b"DA" not in encode(message, standard)
@@ -71,18 +71,18 @@ def test_an_extension_is_sent_only_to_a_dialect_that_lists_it(standard: Sip2Dial
     assert b"DAChan Tai Man|" in encode(message, DIALECTS["sorter"])
 
 
-def test_a_hidden_field_is_not_sent_unless_it_is_required(standard: Sip2Dialect) -> None:
+def test_hidden_field_is_sent_only_if_required(standard: Sip2Dialect) -> None:
     dialect = replace(standard, hidden=frozenset({"BK", "AJ"}))
     line = encode(Sip2Message("12", {**CHECKOUT, "AJ": "Dune", "BK": "T1"}), dialect)
     assert b"AJDune|" in line
     assert b"BK" not in line
 
 
-def test_a_valid_password_flag_is_never_blank(standard: Sip2Dialect) -> None:
+def test_valid_patron_password_flag_is_never_blank(standard: Sip2Dialect) -> None:
     assert b"BLN|CQN|" in encode(Sip2Message("24", {"BL": "", "CQ": " "}), standard)
 
 
-def test_other_delimiter_is_used_in_both_directions(standard: Sip2Dialect) -> None:
+def test_configured_delimiter_is_used_in_both_directions(standard: Sip2Dialect) -> None:
     dialect = replace(standard, delimiter="^")
     line = encode(Sip2Message("36", {"AO": "H^U", "AA": "P|1"}), dialect)
     assert line.endswith(b"AOH U^AAP|1^\r")
@@ -103,7 +103,7 @@ def test_unknown_field_name_raises(message: Sip2Message, standard: Sip2Dialect) 
         encode(message, standard)
 
 
-def test_repr_of_a_message_shows_no_secret_or_personal_data() -> None:
+def test_repr_of_a_message_contains_no_secret_or_personal_data() -> None:
     shown = repr(Sip2Message("63", {"AO": "HKU", "AA": "P123", "AD": "1234", "AE": "Chan", "CO": "open sesame"}))
     assert "HKU" in shown
     assert not any(secret in shown for secret in ("P123", "1234", "Chan", "sesame"))

@@ -33,7 +33,7 @@ def test_no_two_dialects_are_equal_apart_from_their_names() -> None:
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_dialect_row_is_valid(name: str) -> None:
+def test_every_dialect_is_valid(name: str) -> None:
     row = DIALECTS[name]
     assert row.terminator in (b"\r", b"\r\n")
     assert len(row.delimiter.encode("ascii")) == 1
@@ -43,7 +43,7 @@ def test_dialect_row_is_valid(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DIALECTS)
-def test_login_is_understood_in_every_dialect(name: str) -> None:
+def test_login_can_be_decoded_in_every_dialect(name: str) -> None:
     row = DIALECTS[name]
     login = Sip2Message("93", {"uid_algorithm": "0", "pwd_algorithm": "0", "CN": "counter-1", "CO": "x"}, "1", checked=True)
     assert decode(encode(login, row), row) == login
@@ -58,21 +58,21 @@ def test_dialect_is_immutable(standard: Sip2Dialect) -> None:
         standard.encoding = "cp850"  # type: ignore[misc]
 
 
-def test_the_due_date_is_a_date18_unless_the_dialect_has_a_pattern(standard: Sip2Dialect) -> None:
+def test_due_date_is_in_the_18_character_format_unless_the_dialect_has_a_pattern(standard: Sip2Dialect) -> None:
     assert standard.due_text(DUE, HONG_KONG) == "20260412    235959"
 
 
-def test_the_due_date_follows_the_pattern_of_the_dialect() -> None:
+def test_due_date_follows_the_dialect_pattern() -> None:
     assert DIALECTS["iso-due"].due_text(DUE, HONG_KONG) == "2026-04-12"
 
 
-def test_dialect_keeps_its_fields_with_another_framing() -> None:
+def test_dialect_with_another_framing_keeps_its_other_fields() -> None:
     there = DIALECTS["counter"].framed_as(DIALECTS["big5"])
     assert (there.encoding, there.name, there.extensions) == ("big5hkscs", "counter", DIALECTS["counter"].extensions)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda row: row.name)
-def test_hidden_fields_are_optional_tags_and_withheld_messages_are_requests(dialect: Sip2Dialect) -> None:
+def test_only_optional_fields_can_be_hidden_and_only_requests_withheld(dialect: Sip2Dialect) -> None:
     optional = {tag for shape in SHAPES.values() for tag in shape.optional}
     assert dialect.hidden <= optional
     assert all(SHAPES[code].reply for code in dialect.withheld)

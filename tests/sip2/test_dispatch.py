@@ -118,7 +118,7 @@ class Watched:
         ("", HOME, DECOY),
     ],
 )
-def test_login_costs_the_same_comparisons_for_known_and_unknown_names(
+def test_login_takes_the_same_number_of_comparisons_for_known_and_unknown_names(
     services: Sip2Services, session: Session, name: str, peer: str, stored: str
 ) -> None:
     watched = Watched()
@@ -145,7 +145,7 @@ def test_third_wrong_login_closes_the_connection(services: Sip2Services, session
     assert states == [("940", False), ("940", False), ("940", True)]
 
 
-def test_blank_algorithm_means_plain_text(services: Sip2Services, session: Session) -> None:
+def test_blank_login_algorithm_means_plain_text(services: Sip2Services, session: Session) -> None:
     assert _said(services, session, "93  CNcounter-1|COcounter-1-pw|") == "941"
 
 
@@ -183,7 +183,7 @@ ROLES_OF = {"counter-1": "counter", "selfcheck-1": "selfcheck", "bookdrop-1": "b
 
 @pytest.mark.parametrize("login", [*ROLES_OF, "public-1"])
 @pytest.mark.parametrize("position", [at for at, code in enumerate(BX) if code != "97"])
-def test_bx_lists_exactly_the_messages_that_this_terminal_may_send(
+def test_bx_lists_exactly_the_messages_the_terminal_may_send(
     fields: Fields, samples: dict[str, str], login: str, position: int
 ) -> None:
     promised = fields(login, "9900302.00").get("BX")[position]
@@ -204,11 +204,11 @@ def test_message_outside_the_role_gets_the_refusal_of_its_own_message(
 
 
 @pytest.mark.parametrize(("login", "flag"), [("counter-1", "N"), ("offline-1", "Y"), ("offline-2", "Y")])
-def test_status_allows_offline_work_when_the_row_does(fields: Fields, login: str, flag: str) -> None:
+def test_status_allows_offline_work_when_configured(fields: Fields, login: str, flag: str) -> None:
     assert fields(login, "9900302.00").get("off_line_ok") == flag
 
 
-def test_bx_has_a_position_for_every_request() -> None:
+def test_bx_has_a_flag_for_every_request() -> None:
     assert sorted(BX) == sorted([*ASKED, "97"])
     assert set(HANDLERS) == set(ASKED)
 

@@ -41,7 +41,7 @@ def _11(more: str = "") -> str:
 
 
 @pytest.mark.parametrize("asked", [_29(), _29("BON|"), _11(), _11("BON|")])
-def test_unacknowledged_fee_is_returned_and_nothing_renewed(store: Immediate, fields: Fields, asked: str) -> None:
+def test_unacknowledged_fee_is_returned_without_a_renewal(store: Immediate, fields: Fields, asked: str) -> None:
     reply = fields("counter-1", asked)
     assert [reply.get(name) for name in ("ok", "BT", "BH", "BV")] == ["0", "04", "HKD", "10.00"]
     assert reply.all("AF") == ("A fee of HKD 10.00 is due",)

@@ -60,21 +60,21 @@ def test_repeated_transaction_is_confirmed_and_charged_once(owe: Owe, store: Imm
     assert _owed(store) == 800
 
 
-def test_same_transaction_number_with_another_amount_is_refused(owe: Owe, store: Immediate, fields: Fields) -> None:
+def test_same_transaction_id_with_another_amount_is_refused(owe: Owe, store: Immediate, fields: Fields) -> None:
     owe(1000)
     fields("counter-1", _37("2.00", "BKt-1|"))
     assert fields("counter-1", _37("3.00", "BKt-1|")).get("payment_accepted") == "N"
     assert _owed(store) == 800
 
 
-def test_same_transaction_number_at_another_terminal_is_another_payment(owe: Owe, store: Immediate, fields: Fields) -> None:
+def test_same_transaction_id_at_another_terminal_is_another_payment(owe: Owe, store: Immediate, fields: Fields) -> None:
     owe(1000)
     fields("counter-1", _37("2.00", "BKt-1|"))
     assert fields("counter-2", _37("2.00", "BKt-1|")).get("payment_accepted") == "Y"
     assert _owed(store) == 600
 
 
-def test_repeated_payment_without_a_transaction_number_is_a_second_payment(owe: Owe, store: Immediate, fields: Fields) -> None:
+def test_repeated_payment_without_a_transaction_id_is_a_second_payment(owe: Owe, store: Immediate, fields: Fields) -> None:
     owe(1000)
     fields("counter-1", _37("2.00"))
     fields("counter-1", _37("2.00"))
@@ -111,9 +111,7 @@ def test_charge_is_selected_by_its_number_in_the_list(owe: Owe, store: Immediate
         (_37("1.00", "AD9999|"), "The PIN is missing or wrong (R10)"),
     ],
 )
-def test_impossible_payment_is_refused_with_its_reason(
-    owe: Owe, store: Immediate, fields: Fields, said: str, text: str
-) -> None:
+def test_invalid_payment_is_refused_with_its_reason(owe: Owe, store: Immediate, fields: Fields, said: str, text: str) -> None:
     owe(1000)
     reply = fields("counter-1", said)
     assert (reply.get("payment_accepted"), reply.all("AF")) == ("N", (text,))

@@ -16,7 +16,7 @@ from hkall_gateway.sip2.codec.messages import PARTS, SHAPES
 HONG_KONG = ZoneInfo("Asia/Hong_Kong")
 
 
-def test_every_tag_is_keyed_by_its_code() -> None:
+def test_every_tag_is_keyed_by_its_field_code() -> None:
     assert all(key == row.tag and len(key) == 2 and key.isupper() for key, row in TAGS.items())
 
 
@@ -30,7 +30,7 @@ def test_table_has_the_59_standard_fields() -> None:
     assert sum(not row.extension for row in TAGS.values()) == 59
 
 
-def test_the_table_agrees_with_the_schema(schema: dict[str, Any]) -> None:
+def test_table_matches_the_schema(schema: dict[str, Any]) -> None:
     ours = {
         row.tag: {"name": row.name, "max": row.width or LONGEST, "fixed": row.width > 0, "repeatable": row.repeats}
         for row in TAGS.values()
@@ -92,19 +92,19 @@ def test_identifying_fields_are_personal() -> None:
         ("date18", 18, "", " " * 18),
     ],
 )
-def test_value_is_written_by_its_kind(kind: str, width: int, value: str, written: str) -> None:
+def test_value_is_formatted_by_its_kind(kind: str, width: int, value: str, written: str) -> None:
     assert KINDS[kind].emit(value, width) == written
 
 
 @given(kind=st.sampled_from(sorted(set(KINDS) - {"text", "barcode"})), value=st.text())
-def test_a_kind_of_fixed_width_is_always_written_at_that_width(kind: str, value: str) -> None:
+def test_fixed_width_value_is_always_written_at_its_width(kind: str, value: str) -> None:
     width = 1 if kind in ("flag", "bit") else 7
     assert len(KINDS[kind].emit(value, width)) == width
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp850", "latin-1", "ascii", "big5hkscs"])
 @given(value=st.text())
-def test_cleaned_value_breaks_no_frame(encoding: str, value: str) -> None:
+def test_cleaned_value_cannot_break_the_message_frame(encoding: str, value: str) -> None:
     sent = clean_value(value, encoding, "|")
     assert sent.encode(encoding).decode(encoding) == sent
     assert not set(sent) & set("|\r\n\0\x85\u2028")
@@ -124,24 +124,24 @@ def test_cleaned_value_breaks_no_frame(encoding: str, value: str) -> None:
         ("\ud800", "utf-8", "?"),
     ],
 )
-def test_missing_characters_become_their_nearest(value: str, encoding: str, sent: str) -> None:
+def test_unsupported_characters_become_their_nearest_equivalent(value: str, encoding: str, sent: str) -> None:
     assert clean_value(value, encoding, "|") == sent
 
 
-def test_nearest_spelling_is_ascii() -> None:
+def test_nearest_equivalent_is_ascii() -> None:
     assert all(plain.isascii() and plain.isprintable() for plain in NEAREST.values())
 
 
-def test_text_is_cut_at_255_characters() -> None:
+def test_text_is_truncated_at_255_characters() -> None:
     assert [len(piece) for piece in split_into_fields("x" * 600)] == [255, 255, 90]
 
 
-def test_cut_keeps_an_accent_with_its_letter() -> None:
+def test_truncation_keeps_an_accent_with_its_letter() -> None:
     assert split_into_fields("x" * 254 + "e\u0301") == ["x" * 254, "e\u0301"]
 
 
 @given(st.text(max_size=900))
-def test_pieces_add_up_to_the_text(text: str) -> None:
+def test_chunks_together_equal_the_text(text: str) -> None:
     pieces = split_into_fields(text)
     assert "".join(pieces) == text
     assert all(len(piece) <= LONGEST for piece in pieces)
@@ -171,12 +171,12 @@ def test_naive_timestamp_is_refused() -> None:
         ("202603299999101500", 2),
     ],
 )
-def test_date_is_read_in_any_zone(text: str, hour_utc: int) -> None:
+def test_date_is_parsed_in_any_time_zone(text: str, hour_utc: int) -> None:
     assert parse_date18(text, HONG_KONG) == datetime(2026, 3, 29, hour_utc, 15, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", ["", " " * 18, "0" * 18, "20260230    101500", "20260329", "20260329    250000", "x" * 18])
-def test_invalid_date_is_none(text: str) -> None:
+def test_invalid_date_parses_to_none(text: str) -> None:
     assert parse_date18(text, HONG_KONG) is None
 
 
@@ -185,12 +185,12 @@ def test_written_date_round_trips_to_the_second(when: datetime) -> None:
     assert parse_date18(date18(when, HONG_KONG), HONG_KONG) == when.replace(microsecond=0)
 
 
-def test_a_date_so_late_that_a_float_of_seconds_rounds_up_is_written_to_the_second() -> None:
+def test_far_future_date_is_written_to_the_second_without_float_rounding() -> None:
     assert date18(datetime(6326, 1, 1, 0, 0, 0, 999985, tzinfo=UTC), HONG_KONG) == "63260101    080000"
 
 
 @pytest.mark.parametrize("year", ["0001", "1899", "2200", "9999"])
-def test_unrepresentable_year_is_none(year: str) -> None:
+def test_unrepresentable_year_parses_to_none(year: str) -> None:
     assert parse_date18(f"{year}0601    120000", HONG_KONG) is None
 
 

@@ -92,7 +92,7 @@ def test_any_input_before_the_login_is_refused(busy: Port, data: bytes, size: in
 
 @ALL
 @given(data=st.binary(max_size=400), size=SIZES)
-def test_any_telnet_input_is_at_worst_a_wrong_login(busy: Port, data: bytes, size: int) -> None:
+def test_any_telnet_input_causes_at_worst_a_wrong_login(busy: Port, data: bytes, size: int) -> None:
     caller = replace(busy, listener=Listener("telnet")).call(log_in=False)
     heard = caller.hears() + b"".join(caller.hears(data[at : at + size]) for at in range(0, len(data), size))
     words = heard.replace(b"login: ", b"").replace(b"password: ", b"").replace(b"Login incorrect\r\n", b"")
@@ -101,6 +101,6 @@ def test_any_telnet_input_is_at_worst_a_wrong_login(busy: Port, data: bytes, siz
 
 @ALL
 @given(data=st.binary(max_size=400))
-def test_any_balancer_input_is_a_header_or_closes_the_connection(busy: Port, data: bytes) -> None:
+def test_any_load_balancer_input_is_a_header_or_closes_the_connection(busy: Port, data: bytes) -> None:
     caller = replace(busy, listener=Listener(proxy_from=AllowList(["10.0.0.0/8"]))).call(log_in=False)
     assert caller.hears(data) == b""

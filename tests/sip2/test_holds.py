@@ -83,16 +83,14 @@ def test_expiry_date_of_a_hold_is_stored_and_returned(store: Immediate, fields: 
         (_15(what="ABH1|AD9999|"), "The PIN is missing or wrong (R10)"),
     ],
 )
-def test_impossible_hold_is_refused_with_its_reason(
-    place: Place, store: Immediate, fields: Fields, said: str, text: str
-) -> None:
+def test_invalid_hold_is_refused_with_its_reason(place: Place, store: Immediate, fields: Fields, said: str, text: str) -> None:
     place(P.RECEIVED, patron="P2", item_barcode="C1")
     reply = fields("counter-1", said.replace("BY3", "BY3|"))
     assert (reply.get("ok"), reply.get("available"), reply.all("AF")) == ("0", "N", (text,))
     assert _requests(store) == []
 
 
-def test_the_same_hold_again_is_a_duplicate_and_no_second_request(store: Immediate, fields: Fields) -> None:
+def test_repeated_hold_is_a_duplicate_without_a_second_request(store: Immediate, fields: Fields) -> None:
     fields("counter-1", _15())
     assert fields("counter-1", _15()).all("AF") == ("You have requested this title already (R11a)",)
     assert len(_requests(store)) == 1
@@ -103,7 +101,7 @@ def test_hold_is_possible_when_our_copy_is_lent_to_a_partner(place: Place, field
     assert fields("counter-1", _15()).get("ok") == "1"
 
 
-def test_a_terminal_that_asks_for_pins_places_no_hold_without_one(fields: Fields) -> None:
+def test_hold_without_a_pin_is_refused_at_a_terminal_that_requires_one(fields: Fields) -> None:
     assert fields("pin-1", _15()).all("AF") == ("The PIN is missing or wrong (R10)",)
     assert fields("pin-1", _15(what="ABH1|AD1234|")).get("ok") == "1"
 
@@ -126,7 +124,7 @@ def test_hold_is_not_cancelled_once_the_item_is_in_transit(place: Place, fields:
 
 
 @pytest.mark.parametrize("mode", ["-", "*"])
-def test_missing_hold_is_neither_changed_nor_cancelled(place: Place, fields: Fields, mode: str) -> None:
+def test_missing_hold_can_be_neither_changed_nor_cancelled(place: Place, fields: Fields, mode: str) -> None:
     place(P.REQUESTED, patron="P2", title="Emma", bib_id="b2", item_agency="", item_barcode="")
     assert fields("counter-1", _15(mode)).all("AF") == ("There is no such request",)
 
@@ -152,7 +150,7 @@ LISTS = [
 @pytest.mark.parametrize("login", ["counter-1", "staff-1", "ascii-1", "big5-1"])
 @pytest.mark.parametrize(("tag", "summary", "position", "facts", "text"), LISTS)
 @pytest.mark.parametrize("sent_in", ["AB", "AJ"])
-def test_r34_identifier_from_a_list_is_accepted_when_it_is_sent_back(
+def test_r34_identifier_from_a_patron_list_is_accepted_for_cancelling(
     place: Place,
     fields: Fields,
     sent_in: str,
@@ -206,7 +204,7 @@ def test_item_on_the_hold_shelf_is_listed_as_available(place: Place, fields: Fie
     assert fields("counter-1", _15("*", "ABC1|")).get("available") == "Y"
 
 
-def test_noted_item_properties_are_shown_again(place: Place, store: Immediate, fields: Fields) -> None:
+def test_stored_item_properties_are_returned(place: Place, store: Immediate, fields: Fields) -> None:
     place(P.RECEIVED)
     reply = fields("counter-1", f"19{DATE}AOHKU|ABC1|AC|CHblue, small|")
     assert (reply.get("item_properties_ok"), reply.get("CH"), reply.get("AJ")) == ("1", "blue, small", "Dune")
@@ -216,12 +214,12 @@ def test_noted_item_properties_are_shown_again(place: Place, store: Immediate, f
 
 
 @pytest.mark.parametrize("said", [f"19{DATE}AOHKU|ABX9|CHred|", f"19{DATE}AOHKU|AB|CHred|"])
-def test_unknown_item_accepts_no_item_properties(fields: Fields, said: str) -> None:
+def test_item_properties_of_an_unknown_item_are_refused(fields: Fields, said: str) -> None:
     reply = fields("counter-1", said)
     assert reply.get("item_properties_ok") == "0"
     assert reply.all("AF") != ()
 
 
-def test_own_item_on_the_shelf_accepts_item_properties(fields: Fields) -> None:
+def test_item_properties_of_an_own_item_on_the_shelf_are_accepted(fields: Fields) -> None:
     fields("counter-1", f"19{DATE}AOHKU|ABH3|CHtwo volumes in one|")
     assert fields("counter-1", f"17{DATE}AOHKU|ABH3|").get("CH") == "two volumes in one"

@@ -39,7 +39,7 @@ Fields = Callable[[str, str], Sip2Message]
         (P.RETURN_TRANSIT, {}, "10"),
     ],
 )
-def test_a_borrowed_copy_has_the_status_of_its_request(
+def test_borrowed_item_has_the_status_of_its_request(
     place: Place, fields: Fields, position: Position, facts: dict[str, Any], status: str
 ) -> None:
     place(position, **facts)
@@ -82,7 +82,7 @@ def test_item_in_transit_shows_its_destination(place: Place, fields: Fields, pos
     assert fields("counter-1", ASKED).get("CT") == destination
 
 
-def test_an_unknown_copy_is_status_other_with_the_reason(fields: Fields) -> None:
+def test_unknown_item_gets_status_other_with_the_reason(fields: Fields) -> None:
     seen = fields("counter-1", f"17{DATE}AOHKU|ABC404|")
     assert (seen.get("circulation_status"), seen.get("AB"), seen.get("AJ")) == ("01", "C404", "")
     assert seen.all("AF") == ("This is not an HKALL book",)

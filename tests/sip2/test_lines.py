@@ -87,7 +87,7 @@ def test_canonical_line_round_trips(line: bytes, spoken: Sip2Dialect) -> None:
     assert encode(decode(line, spoken), spoken) == line + b"\r"
 
 
-def test_fixture_has_all_fixed_parts_and_no_unknown_field(line: bytes, spoken: Sip2Dialect) -> None:
+def test_fixture_has_all_fixed_fields_and_no_unknown_field(line: bytes, spoken: Sip2Dialect) -> None:
     message = decode(line, spoken)
     shape = SHAPES[message.code]
     assert [*message.fields][: len(shape.fixed)] == [part.name for part in shape.fixed]
@@ -95,15 +95,15 @@ def test_fixture_has_all_fixed_parts_and_no_unknown_field(line: bytes, spoken: S
     assert set(shape.required) <= message.fields.keys()
 
 
-def test_trailing_delimiters_change_nothing(line: bytes, spoken: Sip2Dialect) -> None:
+def test_trailing_delimiters_are_ignored(line: bytes, spoken: Sip2Dialect) -> None:
     assert decode(line + b"|||", spoken) == decode(line, spoken)
 
 
-def test_leading_garbage_changes_nothing(line: bytes, spoken: Sip2Dialect) -> None:
+def test_leading_garbage_is_ignored(line: bytes, spoken: Sip2Dialect) -> None:
     assert decode(b"\0 \xff\xfb" + line, spoken) == decode(line, spoken)
 
 
-def test_truncation_anywhere_gives_a_message_or_bad_message(line: bytes, spoken: Sip2Dialect) -> None:
+def test_truncated_line_decodes_or_raises_bad_message(line: bytes, spoken: Sip2Dialect) -> None:
     for end in range(len(line)):
         assert _understood(line[:end], spoken) in (line[:2].decode(), "checksum", "unknown_command", "truncated")
 
@@ -135,22 +135,22 @@ def test_field_value_cannot_break_its_line(code: str, text: str, name: str) -> N
     assert set(decode(line, dialect).fields) == set(names) - set(dialect.hidden)
 
 
-def test_passwords_may_be_missing(standard: Sip2Dialect) -> None:
+def test_missing_password_fields_are_accepted(standard: Sip2Dialect) -> None:
     message = decode(f"23001{DATE}AOHKU|AAP1|".encode(), standard)
     assert (message.get("AC"), message.all("AD")) == ("", ())
 
 
-def test_first_of_two_scalars_is_used(standard: Sip2Dialect) -> None:
+def test_first_of_two_scalar_fields_is_used(standard: Sip2Dialect) -> None:
     assert decode(f"35{DATE}AOHKU|AAP1|AAP2|".encode(), standard).fields["AA"] == "P1"
 
 
-def test_a_repeated_field_is_a_tuple_in_the_order_of_the_line(standard: Sip2Dialect) -> None:
+def test_repeated_field_is_a_tuple_in_line_order(standard: Sip2Dialect) -> None:
     line = f"36Y{DATE}AOHKU|AF1|AAP1|AF2|".encode()
     assert decode(line, standard).all("AF") == ("1", "2")
     assert decode(line, standard).get("AF") == "1"
 
 
-def test_unknown_fields_are_ignored_and_named(standard: Sip2Dialect) -> None:
+def test_unknown_fields_are_ignored_and_reported(standard: Sip2Dialect) -> None:
     message = decode(f"35{DATE}AOHKU|ZZwhat|AAP1|Q|".encode(), standard)
     assert message.unknown == ("ZZ", "Q")
     assert (message.get("AA"), message.get("ZZ")) == ("P1", "")
@@ -174,12 +174,12 @@ def test_control_characters_in_a_value_become_blanks(standard: Sip2Dialect) -> N
     assert decode(f"17{DATE}AOHKU|ABI\x001\x02|".encode(), standard).get("AB") == "I 1"
 
 
-def test_seventh_summary_position_is_kept(standard: Sip2Dialect) -> None:
+def test_seventh_summary_flag_is_kept(standard: Sip2Dialect) -> None:
     assert decode(f"63001{DATE}{'      Y   '}AOHKU|AAP1|".encode(), standard).get("summary") == "      Y   "
 
 
 @pytest.mark.parametrize("short", [f"11YN{DATE}", f"11YN{DATE}|AOHKU|AAP1|ABI1|AC|"], ids=["at its end", "by a field"])
-def test_short_fixed_part_is_truncated(short: str, standard: Sip2Dialect) -> None:
+def test_line_with_a_short_fixed_part_counts_as_truncated(short: str, standard: Sip2Dialect) -> None:
     bad = _refused(short.encode(), standard)
     assert (bad.why, bad.code) == ("truncated", "11")
 

@@ -42,7 +42,7 @@ def test_nothing_is_executed_before_a_required_login(port: Port) -> None:
     assert caller.hears(LOGIN + END) == b"941\r" + ENDED
 
 
-def test_connection_is_the_terminal_of_the_port_when_an_optional_login_is_omitted(port: Port) -> None:
+def test_port_identifies_its_terminal_when_an_optional_login_is_omitted(port: Port) -> None:
     caller = _call(port, Listener("optional", "selfcheck-1"))
     assert caller.hears(END) == ENDED
     assert b"|ANHKU-MAIN-LENDING|" in caller.hears(b"9900302.00\r")
@@ -78,7 +78,7 @@ def test_named_terminal_connects_only_from_its_address(port: Port) -> None:
     assert _call(there, Listener("by-address", "counter-1"), IPv4Address("TCP", "10.1.1.6", 1)).hears(END) == LOG_IN_FIRST
 
 
-def test_connection_identified_without_a_login_does_not_time_out_for_lack_of_one(port: Port) -> None:
+def test_login_timeout_does_not_apply_to_connections_identified_without_a_login(port: Port) -> None:
     listener = Listener("optional", "selfcheck-1")
     caller = _call(port, listener)
     caller.line._port.clock.advance(LOGIN_S + 1)
@@ -97,7 +97,7 @@ def test_telnet_asks_for_name_and_password_and_then_speaks_sip2(port: Port) -> N
 
 
 @pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n", b"\r\0"])
-def test_telnet_lines_accept_any_line_ending_and_arrive_in_one_segment(port: Port, end: bytes) -> None:
+def test_telnet_login_accepts_any_line_ending_and_a_single_segment(port: Port, end: bytes) -> None:
     caller = _call(port, Listener("telnet"))
     caller.hears()
     said = caller.hears(b"counter-1" + end + b"counter-1-pw" + end + END)
@@ -127,7 +127,7 @@ def test_telnet_login_is_not_repeated_in_sip2(port: Port) -> None:
     assert caller.hears(b"97AZFEF5\r") == b"96AZFEF6\r"
 
 
-def test_telnet_line_without_an_end_is_bounded_in_memory(port: Port) -> None:
+def test_endless_telnet_line_uses_bounded_memory(port: Port) -> None:
     caller = _call(port, Listener("telnet"))
     for _ in range(50):
         caller.hears(b"x" * 65_536)
@@ -159,7 +159,7 @@ def test_address_may_have_its_own_framing(port: Port) -> None:
 
 
 @pytest.mark.parametrize("header", [V1, V2])
-def test_proxy_header_names_the_caller(port: Port, header: bytes) -> None:
+def test_proxy_header_gives_the_caller_address(port: Port, header: bytes) -> None:
     caller = _call(port, Listener(proxy_from=PROXY_FROM))
     assert caller.hears(header + LOGIN + END) == b"941\r" + ENDED
     assert caller.line._peer == "10.0.0.7"
@@ -173,7 +173,7 @@ def test_proxy_header_may_arrive_in_pieces(port: Port, header: bytes) -> None:
     assert caller.hears(LOGIN) == b"941\r"
 
 
-def test_caller_behind_a_balancer_must_be_allowed_itself(port: Port) -> None:
+def test_caller_behind_a_load_balancer_must_be_on_the_allow_list(port: Port) -> None:
     caller = _call(port, Listener(proxy_from=PROXY_FROM))
     assert caller.hears(V1.replace(b"10.0.0.7", b"192.0.2.1") + LOGIN) == b""
     assert caller.hung_up
@@ -195,19 +195,19 @@ def test_silent_balancer_connection_times_out(port: Port) -> None:
     assert port.clock.getDelayedCalls() == []
 
 
-def test_header_from_another_address_is_an_ordinary_line(port: Port) -> None:
+def test_proxy_header_from_another_address_is_an_ordinary_line(port: Port) -> None:
     caller = _call(port, Listener(proxy_from=PROXY_FROM), IPv4Address("TCP", "10.0.0.8", 1))
     assert caller.hears(V1 + LOGIN) == b"941\r"
     assert caller.line._peer == "10.0.0.8"
 
 
-def test_health_check_of_a_balancer_counts_as_the_balancer(port: Port) -> None:
+def test_load_balancer_health_check_counts_as_the_load_balancer(port: Port) -> None:
     caller = _call(port, Listener(proxy_from=PROXY_FROM))
     assert caller.hears(b"PROXY UNKNOWN\r\n" + LOGIN) == b"941\r"
     assert caller.line._peer == "10.9.9.9"
 
 
-def test_connection_limit_counts_callers_behind_a_balancer(port: Port) -> None:
+def test_connection_limit_counts_callers_behind_a_load_balancer(port: Port) -> None:
     small = replace(port, listener=Listener(proxy_from=PROXY_FROM), per_address=1)
     first, other, again = (small.call(BALANCER, log_in=False) for _ in range(3))
     assert first.hears(V1 + LOGIN) == b"941\r"
@@ -227,7 +227,7 @@ def test_balancer_connections_without_a_header_are_limited(port: Port) -> None:
     assert [there.call(BALANCER, log_in=False).hung_up for _ in range(3)] == [False, False, True]
 
 
-def test_drain_closes_balancer_connections_that_have_sent_nothing(port: Port) -> None:
+def test_drain_closes_silent_load_balancer_connections(port: Port) -> None:
     there = replace(port, listener=Listener(proxy_from=PROXY_FROM))
     silent, late = (there.call(BALANCER, log_in=False) for _ in range(2))
     assert there.terminals.drain().called

@@ -37,12 +37,12 @@ def _29(card: str = "P1", more: str = "ABC1|") -> str:
 # ---- checkout
 
 
-def test_a_book_on_the_hold_shelf_is_lent_to_its_requester(place: Place, ask: Ask) -> None:
+def test_item_on_the_hold_shelf_is_checked_out_to_its_requester(place: Place, ask: Ask) -> None:
     place(P.RECEIVED)
     assert ask("counter-1", _11()) == f"121NUY{DATE}AOHKU|AAP1|ABC1|AJDune|AH20170316    235959|"
 
 
-def test_the_same_checkout_again_is_the_same_success_and_says_so(place: Place, fields: Fields) -> None:
+def test_repeated_checkout_succeeds_and_says_so(place: Place, fields: Fields) -> None:
     place(P.RECEIVED)
     fields("counter-1", _11(policy="N"))
     again = fields("counter-1", _11(policy="N"))
@@ -50,7 +50,7 @@ def test_the_same_checkout_again_is_the_same_success_and_says_so(place: Place, f
     assert again.all("AF") == ("On loan to you already, until 2017-03-16",)
 
 
-def test_a_checkout_again_that_means_a_renewal_is_one(place: Place, fields: Fields, clock: list[datetime]) -> None:
+def test_repeated_checkout_with_renewal_allowed_renews_the_loan(place: Place, fields: Fields, clock: list[datetime]) -> None:
     place(P.ON_LOAN, due=date(2017, 3, 3), loan_days=15)
     clock[0] += timedelta(seconds=600)
     again = fields("counter-1", _11(policy="Y"))
@@ -69,7 +69,7 @@ def test_a_checkout_again_that_means_a_renewal_is_one(place: Place, fields: Fiel
         ("counter-1", "", P.RECEIVED, "The terminal's message could not be read"),
     ],
 )
-def test_a_refused_checkout_is_not_ok_and_says_why(
+def test_refused_checkout_is_not_ok_and_gives_the_reason(
     place: Place, store: Immediate, fields: Fields, login: str, card: str, position: Position, text: str
 ) -> None:
     request = place(position)
@@ -79,31 +79,31 @@ def test_a_refused_checkout_is_not_ok_and_says_why(
     assert store.now(lambda unit: unit.requests.find(request.id)) == request
 
 
-def test_a_wrong_pin_is_refused_at_any_terminal_and_the_right_one_is_not(place: Place, fields: Fields) -> None:
+def test_pin_is_checked_at_every_terminal_when_given(place: Place, fields: Fields) -> None:
     place(P.RECEIVED)
     assert fields("counter-1", _11(more="AD9999|")).all("AF") == ("The PIN is missing or wrong (R10)",)
     assert fields("pin-1", _11(more="AD1234|")).get("ok") == "1"
 
 
-def test_the_due_date_is_written_as_the_terminal_wants_it(place: Place, fields: Fields) -> None:
+def test_due_date_is_formatted_for_the_terminal(place: Place, fields: Fields) -> None:
     place(P.RECEIVED)
     assert fields("iso-1", _11()).get("AH") == "2017-03-16"
 
 
-def test_offline_transactions_count_with_their_own_day_and_conflicts_are_flagged(place: Place, fields: Fields) -> None:
+def test_offline_transactions_are_applied_on_their_own_date_and_conflicts_flagged(place: Place, fields: Fields) -> None:
     place(P.RECEIVED)
     reply = fields("offline-1", f"11YY20170227    180000{DATE}AOHKU|AAP1|ABC1|AC|")
     assert (reply.get("ok"), reply.get("AH")) == ("1", "20170301    235959")
     assert reply.all("AF") == ("Taken, but staff must look at it",)
 
 
-def test_a_clock_that_runs_ahead_does_not_lengthen_an_off_line_loan(place: Place, fields: Fields) -> None:
+def test_fast_terminal_clock_does_not_lengthen_an_offline_loan(place: Place, fields: Fields) -> None:
     place(P.RECEIVED)
     reply = fields("offline-2", _11(no_block="Y", date="20990101    000000"))
     assert reply.get("AH") == "20170316    235959"
 
 
-def test_a_checkout_to_a_partner_s_card_ships_our_copy(place: Place, store: Immediate, fields: Fields) -> None:
+def test_checkout_to_a_partners_card_ships_our_item(place: Place, store: Immediate, fields: Fields) -> None:
     request = place(P.PAGED, side=Side.LENDING, item_agency="HKU", patron="")
     assert fields("counter-1", _11("CUHK-INST")).get("ok") == "1"
     shipped = store.now(lambda unit: unit.requests.find(request.id))
@@ -111,7 +111,7 @@ def test_a_checkout_to_a_partner_s_card_ships_our_copy(place: Place, store: Imme
     assert shipped.position is P.SHIPPED
 
 
-def test_a_checkout_that_cancels_a_check_in_puts_the_loan_back(place: Place, store: Immediate, fields: Fields) -> None:
+def test_checkout_with_cancel_restores_the_loan(place: Place, store: Immediate, fields: Fields) -> None:
     request = place(P.RETURN_TRANSIT, due=date(2017, 3, 16), used=True)
     reply = fields("counter-1", _11(more="BIY|"))
     assert (reply.get("ok"), reply.get("AH")) == ("1", "20170316    235959")
@@ -135,7 +135,7 @@ def test_a_checkout_that_cancels_a_check_in_puts_the_loan_back(place: Place, sto
         (P.RETURN_TRANSIT, {}, "CUHK", "N", "04", "CUHK", "Scanned before: nothing has changed"),
     ],
 )
-def test_a_copy_that_is_taken_in_is_sorted_to_where_it_goes(
+def test_checked_in_item_is_sorted_by_its_destination(
     place: Place,
     fields: Fields,
     position: Position,
@@ -153,7 +153,7 @@ def test_a_copy_that_is_taken_in_is_sorted_to_where_it_goes(
     assert reply.all("AF") == (text,)
 
 
-def test_our_own_copy_comes_home_to_its_shelf(place: Place, fields: Fields) -> None:
+def test_own_item_is_checked_in_to_its_shelf(place: Place, fields: Fields) -> None:
     place(P.RETURN_TRANSIT, side=Side.LENDING, item_agency="HKU", patron="", pickup_location="CUHK-MAIN")
     reply = fields("counter-1", _09())
     assert [reply.get(tag) for tag in ("AQ", "CL", "CV", "CT", "alert")] == ["HKU", "shelf", "00", "", "N"]
@@ -170,7 +170,7 @@ LEFT_THERE = {"flags": "HKALL_IN_BOOKDROP", "dropped_on": date(2017, 3, 1)}
         ("selfcheck-1", "HKALL books: please go to the Lending Services counter HKU-MAIN-LENDING (R16)", {}),
     ],
 )
-def test_where_a_return_is_not_taken_the_book_goes_to_the_exception_bin(
+def test_refused_checkin_is_sorted_to_the_exception_bin(
     place: Place, store: Immediate, fields: Fields, login: str, text: str, left_there: dict[str, Any]
 ) -> None:
     request = place(P.ON_LOAN, due=date(2017, 3, 16))
@@ -181,13 +181,13 @@ def test_where_a_return_is_not_taken_the_book_goes_to_the_exception_bin(
     assert store.now(lambda unit: unit.requests.find(request.id)) == replace(request, **left_there)
 
 
-def test_a_check_in_without_a_barcode_cannot_be_read(fields: Fields) -> None:
+def test_check_in_without_a_barcode_is_refused(fields: Fields) -> None:
     reply = fields("counter-1", _09(""))
     assert (reply.get("ok"), reply.get("alert")) == ("0", "Y")
     assert reply.all("AF") == ("The terminal's message could not be read",)
 
 
-def test_a_return_that_happened_off_line_counts_on_its_own_day(place: Place, fields: Fields) -> None:
+def test_offline_return_is_applied_on_its_own_date(place: Place, fields: Fields) -> None:
     place(P.ON_LOAN, due=date(2017, 2, 26))
     reply = fields("offline-2", _09(no_block="Y", returned="20170227    180000"))
     assert reply.all("AF") == ("Returned: send to CUHK. Fine HKD 2.00",)
@@ -199,13 +199,13 @@ def test_hold_patron_is_shown_to_staff_terminals_only(place: Place, fields: Fiel
     assert fields("staff-1", _09()).get("CY") == "P1"
 
 
-def test_a_terminal_that_knows_only_the_standard_gets_no_extension(place: Place, ask: Ask) -> None:
+def test_standard_terminal_gets_no_extension_fields(place: Place, ask: Ask) -> None:
     place(P.IN_TRANSIT)
     reply = ask("plain-1", _09())
     assert reply == f"101YUY{DATE}AOHKU|ABC1|AQCUHK|AJDune|CLhold|AFReceived: put on the hold shelf|"
 
 
-def test_every_way_that_the_desk_knows_has_a_route() -> None:
+def test_every_checkin_destination_has_a_route() -> None:
     assert set(SORT_BINS) == {"received", "held", "again", "unwanted", "uncollected", "returned", "late", "paged", "home"}
     assert len({route.notice for route in SORT_BINS.values()}) == len(SORT_BINS)
 
@@ -214,7 +214,7 @@ def test_every_way_that_the_desk_knows_has_a_route() -> None:
 
 
 @pytest.mark.parametrize("more", ["ABC1|", "AJDune|", "ABC1|AJSomething else|"])
-def test_a_loan_is_renewed_by_barcode_or_title(place: Place, fields: Fields, more: str) -> None:
+def test_loan_is_renewed_by_barcode_or_title(place: Place, fields: Fields, more: str) -> None:
     place(P.ON_LOAN, due=date(2017, 3, 3), loan_days=15)
     reply = fields("counter-1", _29(more=more))
     assert [reply.get(name) for name in ("ok", "renewal_ok", "desensitize")] == ["1", "Y", "Y"]
@@ -232,7 +232,7 @@ def test_a_loan_is_renewed_by_barcode_or_title(place: Place, fields: Fields, mor
         ("pin-1", "P1", "ABC1|", "", "The PIN is missing or wrong (R10)"),
     ],
 )
-def test_a_refused_renewal_says_why_and_until_when_the_loan_runs(
+def test_refused_renewal_gives_the_reason_and_the_due_date(
     place: Place, fields: Fields, login: str, card: str, more: str, due: str, text: str
 ) -> None:
     place(P.ON_LOAN, due=date(2017, 3, 16))

@@ -39,7 +39,7 @@ def _09(no_block: str = "N", more: str = "") -> str:
 # ---- all loans at once
 
 
-def test_renew_all_lists_each_loan_as_renewed_or_not_with_its_reason(place: Place, fields: Fields) -> None:
+def test_renew_all_lists_each_loan_as_renewed_or_unrenewed_with_its_reason(place: Place, fields: Fields) -> None:
     place(P.ON_LOAN, item_barcode="C1", due=date(2017, 3, 3), loan_days=15)
     place(P.ON_LOAN, item_barcode="C2", due=date(2017, 3, 28), loan_days=15)
     place(P.ON_LOAN, item_barcode="C3", due=date(2017, 3, 3), renewals=2)
@@ -110,7 +110,7 @@ def test_return_at_a_book_drop_is_refused_online_and_offline(
         ("20190101    235959", "20170315    235959"),
     ],
 )
-def test_offline_loan_keeps_the_due_date_given_but_not_beyond_the_policy(
+def test_offline_loan_keeps_its_due_date_within_the_policy(
     place: Place, store: Immediate, fields: Fields, told: str, due: str
 ) -> None:
     request = place(P.RECEIVED)
@@ -130,7 +130,7 @@ def test_offline_loan_keeps_the_due_date_given_but_not_beyond_the_policy(
         ("selfcheck-1", "P2", "counter_only", ""),
     ],
 )
-def test_no_block_lends_only_to_the_requesting_patron_at_offline_terminals(
+def test_no_block_checkout_is_accepted_only_for_the_requester_at_offline_terminals(
     place: Place, store: Immediate, fields: Fields, login: str, card: str, why: str, flags: str
 ) -> None:
     request = place(P.RECEIVED)
@@ -145,7 +145,7 @@ def test_offline_loan_with_a_wrong_pin_is_accepted(place: Place, fields: Fields)
     assert fields("offline-2", _11(no_block="Y", more="AD9999|")).get("ok") == "1"
 
 
-def test_impossible_offline_loan_is_refused_and_flagged_for_staff(place: Place, store: Immediate, fields: Fields) -> None:
+def test_invalid_offline_loan_is_refused_and_flagged_for_staff(place: Place, store: Immediate, fields: Fields) -> None:
     request = place(P.IN_TRANSIT)
     assert fields("offline-2", _11(no_block="Y")).get("ok") == "0"
     assert fields("offline-2", _11(no_block="Y")).get("ok") == "0"
@@ -158,7 +158,7 @@ def test_impossible_offline_loan_is_refused_and_flagged_for_staff(place: Place, 
 
 
 @pytest.mark.parametrize("card", ["P9", ""])
-def test_checkout_is_undone_once_even_when_the_card_is_unknown_by_then(
+def test_checkout_is_undone_once_even_if_the_card_has_become_unknown(
     place: Place, store: Immediate, fields: Fields, card: str
 ) -> None:
     request = place(P.ON_LOAN, patron="P9", due=date(2017, 3, 16), used=True, first_checkout=date(2017, 3, 1))
@@ -175,7 +175,7 @@ def test_checkout_to_another_patron_is_not_undone(place: Place, store: Immediate
     assert store.now(lambda unit: unit.requests.find(request.id)) == request
 
 
-def test_a_check_in_is_undone_once(place: Place, store: Immediate, fields: Fields) -> None:
+def test_check_in_is_undone_once(place: Place, store: Immediate, fields: Fields) -> None:
     request = place(P.RETURN_TRANSIT, used=True, due=date(2017, 3, 16), returned_on=date(2017, 3, 1))
     replies = [fields("counter-1", _11(more="BIY|")) for _ in range(2)]
     assert [(reply.get("ok"), reply.get("AH")) for reply in replies] == [("1", "20170316    235959")] * 2

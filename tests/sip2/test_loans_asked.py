@@ -48,13 +48,13 @@ def _asked(services: Sip2Services, desk: Scripted, line: str) -> str:
 PENDING = Renewed("R1", ItemKey("CUHK", "C1"), "P1", "Dune", date(2017, 3, 3), 0, pending=True)
 
 
-def test_renewal_pending_at_the_lender_is_not_ok_yet(services: Sip2Services) -> None:
+def test_renewal_pending_at_the_lender_is_not_ok(services: Sip2Services) -> None:
     reply = _asked(services, Scripted(PENDING), RENEWAL)
     text = "The lending library is being asked. Due on 2017-03-03 until then"
     assert reply == f"300NUN{DATE}AOHKU|AAP1|ABC1|AJDune|AH20170303    235959|AF{text}|\r"
 
 
-def test_offline_checkout_passes_its_time_and_due_date_to_the_desk(services: Sip2Services) -> None:
+def test_offline_checkout_passes_its_time_and_due_date_on(services: Sip2Services) -> None:
     desk = Scripted(PENDING)
     _asked(services, desk, "11NY20170227    18000020170314    235959AOHKU|AAP1|ABC1|AC|AD1234|")
     (ask,) = desk.asked
@@ -73,7 +73,7 @@ def test_check_in_with_cancel_undoes_the_loan(services: Sip2Services) -> None:
     assert (ask.undo, ask.barcode) == (True, "C1")
 
 
-def test_messages_of_a_terminal_are_distinguished_in_the_journal(services: Sip2Services, clock: list[datetime]) -> None:
+def test_journal_distinguishes_messages_of_a_terminal(services: Sip2Services, clock: list[datetime]) -> None:
     desk = Scripted(PENDING)
     _asked(services, desk, _checkin())
     clock[0] += timedelta(microseconds=1)

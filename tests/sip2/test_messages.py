@@ -16,32 +16,32 @@ def _word(name: str) -> str:
     return re.sub(r"[^a-z]+", "_", name.lower())
 
 
-def test_there_are_31_messages_each_in_one_row() -> None:
+def test_there_are_31_messages_with_one_row_each() -> None:
     assert len(SHAPES) == 31 == len(messages._ROWS)
 
 
-def test_no_part_stands_in_two_rows() -> None:
+def test_fixed_field_names_are_unique() -> None:
     assert len(PARTS) == sum(len(names.split()) for names in messages._PARTS.values())
 
 
-def test_every_part_is_used_and_has_a_kind() -> None:
+def test_every_fixed_field_is_used_and_has_a_kind() -> None:
     assert {part.name for shape in SHAPES.values() for part in shape.fixed} == PARTS.keys()
     assert all(part.kind in KINDS for part in PARTS.values())
 
 
-def test_every_tag_of_a_message_is_in_the_table_of_tags() -> None:
+def test_every_message_tag_is_in_the_tag_table() -> None:
     assert all(tag in TAGS for shape in SHAPES.values() for tag in shape.required + shape.optional)
 
 
-def test_no_message_names_a_tag_twice() -> None:
+def test_tags_of_a_message_are_unique() -> None:
     assert all(len(set(s.required + s.optional)) == len(s.required + s.optional) for s in SHAPES.values())
 
 
-def test_every_request_is_answered_by_a_reply_that_asks_nothing_itself() -> None:
+def test_every_request_has_a_reply_and_replies_have_none() -> None:
     assert all(SHAPES[shape.reply].reply == "" for shape in SHAPES.values() if shape.reply)
 
 
-def test_every_message_is_a_request_or_a_reply_but_for_the_two_resends() -> None:
+def test_every_message_except_the_two_resends_is_a_request_or_a_reply() -> None:
     asked = {code for code, shape in SHAPES.items() if shape.reply}
     answers = {shape.reply for shape in SHAPES.values() if shape.reply}
     assert SHAPES.keys() - asked - answers == {RESEND, GARBLED}
@@ -53,7 +53,7 @@ def test_every_message_has_a_fixture(lines: dict[str, bytes]) -> None:
 
 
 @pytest.mark.parametrize("code", SHAPES)
-def test_the_row_agrees_with_the_schema(code: str, schema: dict[str, Any]) -> None:
+def test_message_row_matches_the_schema(code: str, schema: dict[str, Any]) -> None:
     row, told = SHAPES[code], schema["messages"][code]
     assert row.name == told["name"]
     assert [(part.name, part.width) for part in row.fixed] == [(_word(f["name"]), f["width"]) for f in told["fixed"]]
@@ -62,5 +62,5 @@ def test_the_row_agrees_with_the_schema(code: str, schema: dict[str, Any]) -> No
     assert row.reply == (told["response"] if told["response"] in SHAPES else "")
 
 
-def test_the_schema_has_no_message_that_we_lack(schema: dict[str, Any]) -> None:
+def test_table_has_every_message_of_the_schema(schema: dict[str, Any]) -> None:
     assert schema["messages"].keys() == SHAPES.keys()

@@ -40,13 +40,13 @@ def _one_of_each(place: Place) -> None:
     place(P.TO_RETURN, item_barcode="C4")
 
 
-def test_status_of_a_patron_in_good_standing_has_no_marks(ask: Ask) -> None:
+def test_patron_status_in_good_standing_has_no_flags(ask: Ask) -> None:
     reply = ask("counter-1", _23("P1"))
     assert reply == f"24{' ' * 14}001{DATE}AOHKU|AAP1|AEChan Tai Man|BLY|CQN|BHHKD|BV0.00|"
 
 
 @pytest.mark.parametrize(("pin", "cq"), [("", "N"), ("1234", "Y"), ("9999", "N")])
-def test_pin_is_valid_only_when_given_and_right(fields: Fields, pin: str, cq: str) -> None:
+def test_pin_is_reported_valid_only_when_given_and_correct(fields: Fields, pin: str, cq: str) -> None:
     status = fields("counter-1", _23("P1", pin))
     assert (status.get("BL"), status.get("CQ")) == ("Y", cq)
 
@@ -70,21 +70,21 @@ def test_names_and_lists_require_a_pin_at_terminals_that_demand_one(place: Place
     assert (given.get("AE"), given.all("AU"), given.get("CQ")) == ("Chan Tai Man", ("C2", "C3"), "Y")
 
 
-def test_address_is_shown_with_a_pin_or_to_staff(fields: Fields) -> None:
+def test_address_is_returned_with_a_pin_or_to_staff(fields: Fields) -> None:
     assert fields("counter-1", _63("P1")).get("BE") == ""
     assert fields("counter-1", _63("P1", more="AD1234|")).get("BE") == "p1@connect.test"
     assert fields("staff-1", _63("P1")).get("BE") == "p1@connect.test"
 
 
 @pytest.mark.parametrize("asked", [_23("P404"), _63("P404", "Y"), _63("")])
-def test_unknown_card_has_neither_valid_card_nor_valid_pin(fields: Fields, asked: str) -> None:
+def test_unknown_card_is_reported_with_invalid_card_and_pin(fields: Fields, asked: str) -> None:
     seen = fields("counter-1", asked)
     assert (seen.get("BL"), seen.get("CQ"), seen.get("AE")) == ("N", "N", "")
     assert seen.get("patron_status") == "YYYY          "
     assert seen.all("AF") == ("This card is not known. Please ask at the counter (R2)",)
 
 
-def test_expired_card_is_known_and_may_not_borrow(fields: Fields) -> None:
+def test_expired_card_is_valid_but_may_not_borrow(fields: Fields) -> None:
     seen = fields("counter-1", _63("P3"))
     assert seen.get("BL") == "Y"
     assert seen.get("patron_status") == "YYYY          "
@@ -98,11 +98,11 @@ def test_expired_card_is_known_and_may_not_borrow(fields: Fields) -> None:
         (Policy(renewal=Renewal(expired_or_blocked="allow")), "Y YY"),
     ],
 )
-def test_an_expired_card_is_denied_renewals_as_the_policy_says(fields: Fields, marks: str) -> None:
+def test_expired_card_is_denied_renewals_as_the_policy_says(fields: Fields, marks: str) -> None:
     assert fields("counter-1", _63("P3")).get("patron_status") == f"{marks:14}"
 
 
-def test_counts_are_grouped_by_the_state_of_the_items(place: Place, fields: Fields) -> None:
+def test_counts_are_grouped_by_item_state(place: Place, fields: Fields) -> None:
     _one_of_each(place)
     seen = fields("counter-1", _63("P1"))
     assert {row.count: seen.get(row.count) for row in LISTINGS} == {
@@ -155,15 +155,13 @@ def test_unknown_summary_flag_returns_no_list(place: Place, fields: Fields, summ
         (f"BQ{'9' * 200}|", ("C1", "C2", "C3", "C4")),
     ],
 )
-def test_list_is_paged_from_one_with_both_ends_included(
-    place: Place, fields: Fields, more: str, lines: tuple[str, ...]
-) -> None:
+def test_list_range_is_one_based_and_inclusive(place: Place, fields: Fields, more: str, lines: tuple[str, ...]) -> None:
     for number in range(1, 5):
         place(P.ON_LOAN, item_barcode=f"C{number}", due=date(2017, 3, 16))
     assert fields("counter-1", _63("P1", "  Y", more=more)).all("AU") == lines
 
 
-def test_limit_of_the_category_is_shown_and_reaching_it_denies_requests(place: Place, fields: Fields) -> None:
+def test_category_quota_is_returned_and_reaching_it_denies_holds(place: Place, fields: Fields) -> None:
     for number in range(15):
         place(P.ON_LOAN, item_barcode=f"C{number}", due=date(2017, 3, 16))
     seen = fields("counter-1", _63("P1"))
@@ -171,7 +169,7 @@ def test_limit_of_the_category_is_shown_and_reaching_it_denies_requests(place: P
     assert seen.get("patron_status") == "Y    Y        "
 
 
-def test_a_recalled_book_that_is_overdue_is_marked(place: Place, fields: Fields) -> None:
+def test_overdue_recalled_item_is_flagged(place: Place, fields: Fields) -> None:
     place(P.ON_LOAN, due=date(2017, 2, 24), recalled_on=date(2017, 2, 10))
     assert fields("counter-1", _23("P1")).get("patron_status") == " " * 12 + "Y "
 
@@ -192,23 +190,23 @@ def test_items_on_the_hold_shelf_are_announced(place: Place, fields: Fields) -> 
         ("ascii-1", "P2", "019", "019", "Wong Mei"),
     ],
 )
-def test_name_and_language_are_those_requested_and_displayable(
+def test_name_and_language_match_the_request_and_the_terminal(
     fields: Fields, login: str, card: str, asked: str, answered: str, name: str
 ) -> None:
     seen = fields(login, _63(card, language=asked))
     assert (seen.get("language"), seen.get("AE")) == (answered, name)
 
 
-def test_expiry_and_category_go_only_to_terminals_that_know_them(fields: Fields) -> None:
+def test_expiry_and_category_are_sent_only_to_terminals_that_support_them(fields: Fields) -> None:
     assert (fields("counter-1", _63("P3")).get("PA"), fields("counter-1", _63("P3")).get("PC")) == ("", "")
     assert (fields("staff-1", _63("P3")).get("PA"), fields("staff-1", _63("P3")).get("PC")) == ("20170131", "undergraduates")
 
 
-def test_a_session_can_always_be_ended(ask: Ask) -> None:
+def test_patron_session_can_always_be_ended(ask: Ask) -> None:
     assert ask("counter-1", f"35{DATE}AOHKU|AAP1|") == f"36Y{DATE}AOHKU|AAP1|"
 
 
-def test_lists_follow_the_order_of_summary_and_reply() -> None:
+def test_lists_follow_the_order_of_the_summary_flags() -> None:
     parts = [part.name for part in SHAPES["64"].fixed if part.name.endswith("_count")]
     assert [row.count for row in LISTINGS] == parts
     assert all(row.tag in SHAPES["64"].optional for row in LISTINGS)
@@ -224,7 +222,7 @@ def test_lists_follow_the_order_of_summary_and_reply() -> None:
         ("overdue", True, "YYYY  Y   Y"),
     ],
 )
-def test_blocked_patron_has_the_marks_for_fees_and_overdue_items(
+def test_blocked_patron_has_the_flags_for_fees_and_overdue_items(
     place: Place, fields: Fields, store: Immediate, clock: list[datetime], kind: str, late: bool, marks: str
 ) -> None:
     due = date(2017, 2, 1) if late else date(2017, 3, 16)
@@ -236,6 +234,6 @@ def test_blocked_patron_has_the_marks_for_fees_and_overdue_items(
         assert fields("counter-1", _63("P1", summary)).all("AV")[0].startswith("#1 ")
 
 
-def test_every_mark_is_a_position_of_the_patron_status() -> None:
+def test_every_flag_is_a_position_in_the_patron_status() -> None:
     assert next(part.width for part in SHAPES["64"].fixed if part.name == "patron_status") == POSITIONS
     assert set(MARKS) <= set(range(POSITIONS))

@@ -110,7 +110,7 @@ def test_probe_message_is_answered_and_the_connection_stays_open(real: Port, boo
 
 
 @pytest.mark.parametrize("probe", PROBES, ids=lambda probe: probe.name)
-def test_probe_message_is_answered_alike_byte_by_byte(real: Port, book: Request, probe: Probe) -> None:
+def test_probe_message_sent_byte_by_byte_gets_the_same_reply(real: Port, book: Request, probe: Probe) -> None:
     if len(probe.sent) > 1000:
         probe = replace(probe, sent=probe.sent[-1000:], heard=b"")  # the rest of a long line: rubbish, and then what follows
     caller = real.call(log_in=not probe.cold)
@@ -150,7 +150,7 @@ def test_retransmitted_payment_is_accepted_once(real: Port, place: Callable[...,
 
 
 @pytest.mark.parametrize("version", ["3.00", "1.00", "2.00", "    "])
-def test_any_claimed_protocol_version_is_answered_with_ours(real: Port, version: str) -> None:
+def test_any_protocol_version_is_answered_with_ours(real: Port, version: str) -> None:
     caller = real.call()
     status = caller.hears(f"990030{version}\r".encode())
     assert status[32:36] == b"2.00"

@@ -43,7 +43,7 @@ def test_every_message_is_supported_and_every_request_has_a_handler() -> None:
 @pytest.mark.parametrize(
     "tag", sorted(tag for tag, row in FIELDS.items() if row.use is not Support.YES and row.use is not Support.READ)
 )
-def test_ignored_fields_are_used_in_no_message(tag: str) -> None:
+def test_ignored_fields_are_not_used_in_any_message(tag: str) -> None:
     assert not _named(tag)
 
 
@@ -53,12 +53,12 @@ def test_supported_fields_are_used_in_a_message(tag: str) -> None:
 
 
 @pytest.mark.parametrize("tag", sorted(tag for tag, row in FIELDS.items() if row.use is not Support.UNSENT))
-def test_supported_fields_have_a_fixture_in_a_dialect_that_has_them(tag: str) -> None:
+def test_every_supported_field_has_a_fixture(tag: str) -> None:
     """A fixture of an extension names its dialect (`# dialect: counter`); test_codec.py reads it and writes it back."""
     said = [decode(one.line, one.dialect) for one in fixtures().values()]
     assert tag in ("AY", "AZ") or any(tag in message.fields for message in said)
 
 
 @pytest.mark.parametrize("tag", sorted(tag for tag, row in FIELDS.items() if row.use is Support.READ))
-def test_read_only_fields_are_in_no_reply(tag: str) -> None:
+def test_read_only_fields_are_not_in_any_reply(tag: str) -> None:
     assert not [s.code for s in SHAPES.values() if not s.reply and tag in (*s.required, *s.optional)]

@@ -37,7 +37,7 @@ def told(services: Sip2Services) -> Callable[..., Sip2Message]:
     return ask
 
 
-def test_name_is_shown_after_a_wrong_pin_only_in_dialects_that_need_the_card_alone(
+def test_name_is_returned_after_a_wrong_pin_only_in_dialects_without_pins(
     told: Callable[..., Sip2Message],
 ) -> None:
     wrong = f"63001{DATE}{' ' * 10}AOHKU|AAP1|AC|AD9999|"
@@ -45,7 +45,7 @@ def test_name_is_shown_after_a_wrong_pin_only_in_dialects_that_need_the_card_alo
     assert [told(wrong, disclose=how).get("CQ") for how in ("after_pin", "card")] == ["N", "N"]
 
 
-def test_refusal_of_a_returned_copy_follows_the_dialect(told: Callable[..., Sip2Message]) -> None:
+def test_refused_checkin_is_reported_as_the_dialect_says(told: Callable[..., Sip2Message]) -> None:
     line = f"09N{DATE}{DATE}AP|AOHKU|ABNOTHING|AC|"
     flags = ("ok", "resensitize", "alert")
     assert [told(line).get(flag) for flag in flags] == ["0", "N", "Y"]

@@ -96,7 +96,7 @@ def carried(line: Line, send: LocalSend, state: str = "waiting", age_s: int = 0,
         (S.TELL_ILS_BACK, f"100NUN{DATE}AOT|ABL1|AQ|", "refused", f"09Y{DATE}{DATE}AOTHEIRS|AP|ABL1|AC|"),
     ],
 )  # fmt: skip
-def test_queued_action_is_sent_as_one_that_has_happened(send: LocalSend, reply: str, kind: str, asked: str) -> None:
+def test_queued_action_is_sent_as_an_offline_transaction(send: LocalSend, reply: str, kind: str, asked: str) -> None:
     line = Line(reply, Unreachable("whether it is so already"))
     assert carried(line, send, text="lost", retained=True).kind == kind
     assert line.asked[0] == asked.encode()
@@ -131,7 +131,7 @@ def test_action_already_in_effect_at_the_local_system_counts_as_delivered(
         (S.TELL_ILS_BACK, (LENT, BACK), "17 09"),
     ],
 )
-def test_action_of_unknown_outcome_is_looked_up_before_it_is_sent_again(
+def test_action_of_unknown_outcome_is_looked_up_before_resending(
     send: LocalSend, says: tuple[str | Exception, ...], asked: str
 ) -> None:
     line = Line(*says)
@@ -139,7 +139,7 @@ def test_action_of_unknown_outcome_is_looked_up_before_it_is_sent_again(
 
 
 @pytest.mark.parametrize("send", [S.TELL_ILS_LENT, S.TELL_ILS_BACK])
-def test_action_is_not_sent_again_when_its_look_up_fails(send: LocalSend) -> None:
+def test_action_is_not_resent_when_its_lookup_fails(send: LocalSend) -> None:
     line = Line(Unanswered("TimeoutError"))
     assert (carried(line, send, state="unsure").kind, line.codes) == ("unknown", "17")
 
@@ -168,12 +168,12 @@ def test_return_without_a_reply_is_looked_up(says: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(("send", "says"), [(S.CHECK_ILS_LOAN, SHELVED), (S.CHECK_ILS_RETURN, LENT)])
-def test_unperformed_action_is_looked_up_once_more_while_it_may_still_be_performed(send: LocalSend, says: str) -> None:
+def test_unperformed_action_is_looked_up_again_while_it_may_still_take_effect(send: LocalSend, says: str) -> None:
     answer = carried(Line(says), send, age_s=59)
     assert (answer.kind, answer.retry_after_s) == ("later", 60)
 
 
-def test_loan_is_cancelled_when_its_item_was_returned() -> None:
+def test_queued_checkout_is_cancelled_when_its_item_was_returned() -> None:
     line = Line(LENT, record("0001", "L1"), f"101YUN{DATE}AOT|ABL1|AQ|")
     assert carried(line, S.CHECK_ILS_LOAN, was_in=True).kind == "accepted"
     assert line.asked[-1] == f"09Y{DATE}{DATE}AOTHEIRS|AP|ABL1|AC|BIY|".encode()
@@ -187,14 +187,14 @@ def test_loan_is_cancelled_when_its_item_was_returned() -> None:
         (True, 0, record("0002", "L2")),  # whose it is is not known
     ],
 )
-def test_ambiguous_loan_is_left_to_staff(was_in: bool, age_s: int, listed: str) -> None:
+def test_ambiguous_checkout_is_left_to_staff(was_in: bool, age_s: int, listed: str) -> None:
     line = Line(LENT, listed)
     assert carried(line, S.CHECK_ILS_LOAN, was_in=was_in, age_s=age_s).kind == "refused"
     assert line.codes == "17 63"
 
 
 @pytest.mark.parametrize(("age_s", "kind"), [(59, "later"), (60, "refused")])
-def test_payment_without_a_reply_becomes_a_staff_task_when_it_can_no_longer_be_sent(age_s: int, kind: str) -> None:
+def test_unanswered_payment_becomes_a_staff_task_when_it_can_no_longer_be_resent(age_s: int, kind: str) -> None:
     line = Line()
     answer = carried(line, S.CHECK_ILS_PAYMENT, age_s=age_s, amount="3.50", terminal="counter-1", transaction="t-1")
     assert (answer.kind, line.asked) == (kind, [])
@@ -218,7 +218,7 @@ def test_every_queued_message_type_has_an_action() -> None:
     assert DELIVERIES.keys() == set(LocalSend)
 
 
-def test_queued_message_round_trips_and_its_key_shows_no_card() -> None:
+def test_queued_message_round_trips_and_its_key_contains_no_card() -> None:
     about_a_card = LocalMessage(S.TELL_ILS_BLOCKED.value, NOW, patron="P1", text="lost", retained=True)
     assert from_json(to_json(about_a_card)) == about_a_card
     assert "P1" not in about_a_card.ordering_key
@@ -246,6 +246,6 @@ def test_payment_awaiting_staff_does_not_block_later_messages() -> None:
     assert len(set(keys)) == len(keys)
 
 
-def test_repeated_payment_has_the_key_of_the_first() -> None:
+def test_repeated_payment_has_the_same_key() -> None:
     assert paid(transaction="1") == paid(transaction="1", amount="3.5")
     assert paid() == paid(terminal="counter-2")

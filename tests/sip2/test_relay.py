@@ -74,7 +74,7 @@ def sealed(body: bytes, number: int) -> bytes:
 # ---- byte by byte
 
 
-def test_messages_are_relayed_unchanged_apart_from_checksum_and_sequence(services: Sip2Services) -> None:
+def test_messages_are_relayed_unchanged_except_checksum_and_sequence_number(services: Sip2Services) -> None:
     upstream = FakeUpstream(LENT.encode())
     heard = ask(services, sealed(LOAN.encode(), 7), upstream)
     assert upstream.asked == [LOAN.encode()]
@@ -91,7 +91,7 @@ def test_last_field_gets_a_delimiter_before_the_sequence_number(services: Sip2Se
     assert ask(services, LOAN.encode(), upstream) == LENT.removesuffix("|").encode() + b"\r"
 
 
-def test_undecodable_bytes_are_relayed_when_both_sides_have_one_character_set(services: Sip2Services) -> None:
+def test_undecodable_bytes_are_relayed_when_both_sides_use_the_same_character_set(services: Sip2Services) -> None:
     upstream = FakeUpstream(LENT.replace("Emma", "X").encode() + b"AF\xff\xfe|")
     heard = ask(services, LOAN.replace("LOCAL1", "L\xe9").encode("latin-1"), upstream)
     assert b"ABL\xe9|" in upstream.asked[0]
@@ -111,7 +111,7 @@ def test_delimiter_of_the_local_system_is_used_for_its_requests(services: Sip2Se
     assert upstream.asked == [LOAN.replace("|", "^").encode()]
 
 
-def test_repeated_message_is_answered_from_memory(port: Port) -> None:
+def test_repeated_message_gets_the_stored_reply(port: Port) -> None:
     upstream = FakeUpstream(LENT.encode())
     port.slow, port.services = False, replace(port.services, upstream=lambda: upstream)
     port.__post_init__()
@@ -139,7 +139,7 @@ def test_message_about_an_hkall_item_is_not_relayed(services: Sip2Services, plac
 
 
 @pytest.mark.parametrize(("title", "asked"), [("Dune", 0), ("Emma", 1)])
-def test_renewal_by_title_is_handled_here_when_the_patron_has_the_title_through_hkall(
+def test_renewal_by_title_is_handled_here_when_the_patron_borrowed_it_through_hkall(
     services: Sip2Services, place: Callable[..., Request], title: str, asked: int
 ) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
@@ -183,7 +183,7 @@ OURS_TOO = {
 
 
 @pytest.mark.parametrize("code", BARE)
-def test_message_for_the_local_system_alone_is_refused_during_its_outage(services: Sip2Services, code: str) -> None:
+def test_message_only_for_the_local_system_is_refused_during_its_outage(services: Sip2Services, code: str) -> None:
     heard = ask(services, BARE[code].encode(), FakeUpstream(), "counter-1").decode()
     assert heard.startswith(SHAPES[code].reply)
     assert "AFNot possible at the moment. Please try again|" in heard
@@ -201,7 +201,7 @@ def test_every_message_except_the_login_has_a_route() -> None:
 # ---- the terminal's own login
 
 
-def test_relayed_terminal_logs_in_with_its_own_login_and_disconnects_with_its_connection(port: Port) -> None:
+def test_relay_logs_in_as_the_terminal_and_disconnects_with_it(port: Port) -> None:
     upstream = FakeUpstream()
     port.services = replace(port.services, upstream=lambda: upstream)
     port.slow = False
@@ -239,7 +239,7 @@ def test_relayed_reply_is_unchanged_when_nothing_is_added(services: Sip2Services
     assert ask(services, OURS_TOO["63"].encode(), FakeUpstream(theirs)) == theirs + b"\r"
 
 
-def test_blank_counts_of_the_local_system_are_filled_with_ours(services: Sip2Services, place: Callable[..., Request]) -> None:
+def test_blank_counts_from_the_local_system_are_filled_with_ours(services: Sip2Services, place: Callable[..., Request]) -> None:
     place(Position.RECEIVED)
     theirs = b"64" + b" " * 14 + b"001" + DATE.encode() + b"    " * 6 + b"AOX|AAP1|AEChan|BLY"
     heard = ask(services, OURS_TOO["63"].encode(), FakeUpstream(theirs))
@@ -254,7 +254,7 @@ def test_relayed_reply_has_no_hkall_data_when_a_required_pin_is_missing(
     assert ask(services, OURS_TOO["63"].encode(), FakeUpstream(theirs), "pin-1") == theirs + b"\r"
 
 
-def test_merged_reply_changes_only_the_given_fields() -> None:
+def test_merging_a_reply_changes_only_the_given_fields() -> None:
     body = b"66100010000" + DATE.encode() + b"AOX|BMa|ZZ?|"
     changed = patch_body(body, {"renewed_count": "2", "unrenewed_count": "x"}, [("BM", "b|c")], DIALECTS["standard"])
     assert changed == b"66100020000" + DATE.encode() + b"AOX|BMa|BMb c|ZZ?|"
@@ -277,7 +277,7 @@ def test_truncated_reply_is_relayed_unchanged(services: Sip2Services, place: Cal
     assert ask(services, OURS_TOO[code].encode(), FakeUpstream(theirs)) == theirs + b"\r"
 
 
-def test_dialect_that_hides_lists_gets_none_of_ours() -> None:
+def test_dialect_that_hides_lists_gets_none_of_our_lists() -> None:
     body = b"66100010000" + DATE.encode() + b"AOX|"
     assert patch_body(body, {}, [("AU", "C1"), ("AF", "x")], DIALECTS["private"]) == body + b"AFx|"
     assert patch_body(body, {}, [("AU", "C1")], DIALECTS["private"]) == body
@@ -327,7 +327,7 @@ def test_status_is_offline_with_the_reason_when_the_local_system_refuses_the_log
     assert b"AFThe library's own system refuses this terminal's login" in said
 
 
-def test_our_replies_use_the_institution_of_the_local_system(services: Sip2Services, place: Callable[..., Request]) -> None:
+def test_own_replies_use_the_institution_id_of_the_local_system(services: Sip2Services, place: Callable[..., Request]) -> None:
     place(Position.RECEIVED)
     services = replace(services, institution="UWOLS")
     loan = f"11NN{DATE}{' ' * 18}AOUWOLS|AAP1|ABC1|AC|".encode()
@@ -350,11 +350,11 @@ def test_our_loans_are_listed_after_those_of_the_local_system(services: Sip2Serv
         (b"36Y" + DATE.encode() + b"AOAFx|BX|", "AF", b"AOAFx|BX|AFnew|"),
     ],
 )
-def test_added_field_follows_the_last_one_of_its_tag(body: bytes, tag: str, changed: bytes) -> None:
+def test_added_field_follows_the_last_field_with_its_tag(body: bytes, tag: str, changed: bytes) -> None:
     assert patch_body(body, {}, [(tag, "new")], DIALECTS["standard"]) == b"36Y" + DATE.encode() + changed
 
 
-def test_renew_all_adds_up_both_systems_in_the_screen_message(services: Sip2Services, place: Callable[..., Request]) -> None:
+def test_renew_all_screen_message_totals_both_systems(services: Sip2Services, place: Callable[..., Request]) -> None:
     place(Position.ON_LOAN, first_checkout=datetime(2017, 3, 1).date(), due=datetime(2017, 3, 16).date())  # noqa: DTZ001  # a day
     theirs = f"66100020000{DATE}AOUWOLS|BM1|BM2|"
     said = ask(services, f"65{DATE}AOUWOLS|AAP1|AC|".encode(), FakeUpstream(theirs.encode()), "counter-1")
@@ -372,7 +372,7 @@ class HangsUp(FakeUpstream):
         raise HungUp("ConnectionDone")
 
 
-def test_disconnections_are_counted_by_terminal_and_message(services: Sip2Services) -> None:
+def test_disconnects_are_counted_by_terminal_and_message(services: Sip2Services) -> None:
     for _ in range(2):
         ask(services, LOAN.encode(), HangsUp())
     assert value(services.metrics, "ils_hang_ups_total", "selfcheck-1", "11") == 2
@@ -394,7 +394,7 @@ SEEN = f"18030101{DATE}AB{{}}|AJ{{}}|"
         ("P2", "CUHK", SEEN.format("C1", "Emma"), "ours"),  # the terminal says whose it is
     ],
 )
-def test_own_book_with_the_barcode_of_a_waiting_hkall_item_can_be_borrowed_by_others(
+def test_own_item_sharing_a_barcode_with_a_held_hkall_item_can_be_borrowed(
     services: Sip2Services, place: Callable[..., Request], card: str, institution: str, theirs: str, whose: str
 ) -> None:
     place(Position.RECEIVED)
@@ -461,7 +461,7 @@ async def wrong(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
 
 
 @pytest.mark.parametrize(("loaded", "guesses"), [("", 0), ("a hash", 1)])
-def test_pin_without_a_loaded_hash_is_undecided_during_an_outage(
+def test_pin_without_a_loaded_hash_is_neither_valid_nor_invalid_during_an_outage(
     services: Sip2Services, store: Immediate, clock: list[datetime], loaded: str, guesses: int
 ) -> None:
     """It counts as a guess where there is a hash that it could find out."""

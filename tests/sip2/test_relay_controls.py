@@ -42,7 +42,7 @@ def test_undecodable_byte_is_relayed_unless_it_may_be_a_control_character() -> N
     assert blank_controls(b"17AB\xff\x90\xe9|", UTF8) == b"17AB\xff \xe9|"
 
 
-def test_delimiter_of_the_local_system_inside_a_value_ends_no_field() -> None:
+def test_local_system_delimiter_inside_a_value_does_not_end_the_field() -> None:
     caret = replace(UTF8, name="caret", delimiter="^")
     assert _transcode(b"17AOHKU^ABone|BIY^", caret, UTF8) == b"17AOHKU|ABone BIY|"
 

@@ -61,7 +61,7 @@ def test_replies_are_sent_in_the_order_of_requests(port: Port) -> None:
     assert heard.endswith(b"\r" + ENDED)
 
 
-def test_terminals_do_not_wait_for_each_other(port: Port) -> None:
+def test_slow_request_does_not_delay_other_terminals(port: Port) -> None:
     slow, quick = port.call(), port.call()
     slow.hears(_item("I1"))
     assert quick.hears(END) == ENDED

@@ -59,7 +59,7 @@ def test_third_wrong_login_is_answered_and_closes_the_connection(port: Port) -> 
     assert caller.hung_up
 
 
-def test_connection_closes_when_no_login_comes_within_a_minute(port: Port) -> None:
+def test_connection_closes_without_a_login_within_a_minute(port: Port) -> None:
     caller = port.call(log_in=False)
     port.clock.advance(59)
     assert caller.hears(STATUS).startswith(b"98YYYY")
@@ -78,7 +78,7 @@ def test_connection_closes_after_the_idle_time(port: Port) -> None:
     assert caller.hung_up
 
 
-def test_idle_time_does_not_run_while_a_reply_is_pending(port: Port) -> None:
+def test_idle_timeout_is_paused_while_a_reply_is_pending(port: Port) -> None:
     caller = port.call()
     caller.hears(ITEM)
     port.clock.advance(900)
@@ -87,7 +87,7 @@ def test_idle_time_does_not_run_while_a_reply_is_pending(port: Port) -> None:
     assert caller.hears().startswith(b"18")
 
 
-def test_requests_of_a_closed_connection_are_neither_answered_nor_run(port: Port) -> None:
+def test_requests_of_a_closed_connection_are_neither_executed_nor_answered(port: Port) -> None:
     caller = port.call()
     caller.hears(ITEM + ITEM.replace(b"I1", b"I2"))
     caller.goes()
@@ -135,7 +135,7 @@ def test_drain_closes_connections_whose_requests_do_not_end(port: Port) -> None:
     assert caller.hears() == b""
 
 
-def test_the_end_of_a_connection_is_logged_with_its_counts(port: Port) -> None:
+def test_disconnect_is_logged_with_message_counts(port: Port) -> None:
     caller = port.call()
     caller.hears(END + b"88\r")
     with capture_logs() as logs:
@@ -159,7 +159,7 @@ def test_metrics_count_every_message(port: Port) -> None:
 # ---- strangers, and those who do not take their answers
 
 
-def test_unauthenticated_connections_of_one_address_share_reads_and_authenticated_ones_do_not_wait(port: Port) -> None:
+def test_unauthenticated_connections_share_reads_per_address_and_do_not_delay_authenticated_ones(port: Port) -> None:
     """As when all terminals behind one tunnel connect again together."""
     small = replace(port, unproven=2)
     for _ in range(5):
@@ -174,7 +174,7 @@ def test_unauthenticated_connections_of_one_address_share_reads_and_authenticate
     assert not any(caller.hung_up for caller in (first, third, fourth))
 
 
-def test_queued_connection_closes_like_any_unauthenticated_one(port: Port) -> None:
+def test_queued_connection_times_out_like_any_unauthenticated_connection(port: Port) -> None:
     small = replace(port, unproven=1)
     silent, waiting, flooding = (small.call(log_in=False) for _ in range(3))
     flooding.hears(b"x" * (MOST_EARLY + 1))
@@ -190,7 +190,7 @@ def test_oldest_unauthenticated_connection_closes_when_a_terminal_logs_in_at_the
     assert (known.hung_up, stranger.hung_up) == (False, True)
 
 
-def test_login_is_limited_to_the_connections_of_its_row(port: Port) -> None:
+def test_login_is_refused_beyond_the_terminals_connection_limit(port: Port) -> None:
     row = replace(port.services.terminals["counter-1"], max_connections=1)
     services = replace(port.services, terminals={**port.services.terminals, "counter-1": row})
     small = replace(port, services=services)
@@ -200,7 +200,7 @@ def test_login_is_limited_to_the_connections_of_its_row(port: Port) -> None:
     assert value(port.services.metrics, "connections_refused_total", "sip2", "terminal") == 1
 
 
-def test_many_messages_in_one_piece_before_a_login_are_a_flood(port: Port) -> None:
+def test_many_messages_in_one_segment_before_a_login_count_as_a_flood(port: Port) -> None:
     assert not port.call(log_in=False).line._closing
     caller = port.call(log_in=False)
     caller.hears(STATUS * (MOST_BEFORE_LOGIN + 1))

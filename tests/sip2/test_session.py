@@ -73,7 +73,7 @@ def test_wrong_checksum_requests_a_resend(session: Session) -> None:
     assert session.counters["bad_checksum"] == 1
 
 
-def test_a_lower_case_checksum_is_accepted(session: Session) -> None:
+def test_lower_case_checksum_is_accepted(session: Session) -> None:
     assert _codes(_heard(session, STATUS + b"AY1AZfca5\r")) == ["99"]
 
 
@@ -107,7 +107,7 @@ def test_request_stays_pending_when_a_later_one_is_answered_first(session: Sessi
     assert (_heard(session, _item(1, sequence=3)), session.waiting) == ([], 1)
 
 
-def test_resend_that_was_garbled_first_is_not_executed(session: Session) -> None:
+def test_resend_after_a_garbled_resend_is_not_executed_again(session: Session) -> None:
     answer = _answered(session, _item(1, sequence=3))
     garbled = _item(1, sequence=3).replace(b"I1", b"I7")
     assert _heard(session, garbled + _item(1, sequence=3)) == [SendBytes(GARBLED), SendBytes(answer)]
@@ -118,13 +118,13 @@ def test_same_text_with_the_next_sequence_number_is_a_new_request(session: Sessi
     assert _barcodes(_heard(session, _item(1, sequence=0))) == ["I1"]
 
 
-def test_request_is_new_after_another_was_answered(session: Session) -> None:
+def test_same_text_after_another_request_is_a_new_request(session: Session) -> None:
     _answered(session, _item(1, sequence=3))
     _answered(session, _item(2, sequence=4))
     assert _barcodes(_heard(session, _item(1, sequence=3))) == ["I1"]
 
 
-def test_barcodes_with_one_checksum_are_two_requests(session: Session) -> None:
+def test_different_barcodes_with_the_same_checksum_are_different_requests(session: Session) -> None:
     one, other = _item(12, sequence=3), _item(21, sequence=3)
     assert one[-6:] == other[-6:]
     _answered(session, one)
@@ -136,7 +136,7 @@ def test_repeated_text_is_executed_again_without_error_detection(session: Sessio
     assert _barcodes(_heard(session, _item(1))) == ["I1"]
 
 
-def test_resend_request_is_answered_by_96_when_nothing_was_sent(session: Session) -> None:
+def test_resend_request_before_any_reply_is_answered_by_96(session: Session) -> None:
     assert _heard(session, RESEND) == [SendBytes(GARBLED)]
 
 
@@ -145,12 +145,12 @@ def test_resend_request_gets_the_last_reply_byte_for_byte(session: Session) -> N
     assert _heard(session, RESEND + RESEND) == [SendBytes(answer), SendBytes(answer)]
 
 
-def test_resend_request_gets_the_last_reply_even_when_it_was_96(session: Session) -> None:
+def test_resend_request_gets_the_last_reply_even_if_it_was_96(session: Session) -> None:
     _answered(session, _item(1, sequence=3))
     assert _heard(session, STATUS + b"AY1AZ0000\r" + RESEND) == [SendBytes(GARBLED), SendBytes(GARBLED)]
 
 
-def test_resend_request_gets_the_last_reply_even_when_it_was_a_resend(session: Session) -> None:
+def test_resend_request_gets_the_last_reply_even_if_it_was_a_resend(session: Session) -> None:
     answer = _answered(session, _item(1, sequence=3))
     _heard(session, STATUS + b"AY1AZ0000\r" + _item(1, sequence=3))
     assert _heard(session, RESEND) == [SendBytes(answer)]
@@ -169,12 +169,12 @@ def test_resend_request_needs_no_checksum() -> None:
     assert _heard(quiet, b"97\r") == [SendBytes(b"96\r")]
 
 
-def test_96_has_a_checksum_after_a_wrong_one_in_every_dialect() -> None:
+def test_message_96_has_a_checksum_in_every_dialect() -> None:
     quiet = Session(replace(STANDARD, error_detection=False))
     assert _heard(quiet, STATUS + b"AZ0000\r") == [SendBytes(GARBLED)]
 
 
-def test_an_unknown_command_is_ignored_and_counted(session: Session) -> None:
+def test_unknown_command_is_ignored_and_counted(session: Session) -> None:
     assert _codes(_heard(session, b"88whatever|\r" + STATUS + b"\r")) == ["99"]
     assert session.counters["unknown_command"] == 1
 
@@ -184,7 +184,7 @@ def test_reply_code_is_not_accepted_as_a_command(session: Session) -> None:
     assert session.counters["unknown_command"] == 3
 
 
-def test_an_unknown_field_is_ignored_and_counted(session: Session) -> None:
+def test_unknown_field_is_ignored_and_counted(session: Session) -> None:
     assert _barcodes(_heard(session, f"17{DATE}AOHKU|ZZ?|ABI1|\r".encode())) == ["I1"]
     assert session.counters["unknown_field"] == 1
 
@@ -230,7 +230,7 @@ def test_invalid_utf_8_is_replaced(session: Session) -> None:
     assert _one(session, f"17{DATE}AOHKU|AB".encode() + b"\xe9|\r").get("AB") == "\ufffd"
 
 
-def test_status_of_version_one_does_not_corrupt_the_next_message(session: Session) -> None:
+def test_sip1_status_does_not_corrupt_the_next_message(session: Session) -> None:
     assert _codes(_heard(session, f"9900301.00\r63001{DATE}{' ' * 10}AOHKU|AAP1|\r".encode())) == ["99", "63"]
 
 
@@ -244,7 +244,7 @@ def test_truncated_command_is_refused_with_its_own_reply(session: Session) -> No
     assert session.waiting == 0
 
 
-def test_a_truncated_reply_is_ignored(session: Session) -> None:
+def test_truncated_reply_is_ignored(session: Session) -> None:
     assert _heard(session, b"12\r") == []
 
 
@@ -268,7 +268,7 @@ def test_error_detection_is_decided_per_message(session: Session) -> None:
     assert b"AZ" not in _answered(session, _item(2))
 
 
-def test_requests_and_answers_are_counted(session: Session) -> None:
+def test_requests_and_replies_are_counted(session: Session) -> None:
     _answered(session, _item(1))
     assert (session.counters["received"], session.counters["answered"], session.waiting) == (1, 1, 0)
 

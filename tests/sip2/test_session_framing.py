@@ -46,23 +46,23 @@ def _hands_out(line: bytes, events: list[Event]) -> bool:
     return events == ([SendBytes(GARBLED)] if code == "97" else [])
 
 
-def test_every_fixture_is_handed_out(line: bytes, session: Session) -> None:
+def test_every_fixture_is_delivered(line: bytes, session: Session) -> None:
     assert _hands_out(line, _heard(session, line + b"\r"))
 
 
-def test_every_fixture_is_handed_out_when_it_comes_byte_by_byte(line: bytes, session: Session) -> None:
+def test_every_fixture_is_delivered_when_received_byte_by_byte(line: bytes, session: Session) -> None:
     events = [event for byte in line + b"\r" for event in session.receive(bytes([byte]))]
     assert _hands_out(line, events)
 
 
-def test_every_fixture_is_handed_out_with_rubbish_after_it(line: bytes, session: Session) -> None:
+def test_every_fixture_is_delivered_when_followed_by_garbage(line: bytes, session: Session) -> None:
     events = _heard(session, line + b"\r\xff\0|||\r\n\x1b[2J88\r" + line)
     assert _hands_out(line, events)
     assert session.held == len(line)
 
 
 @pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n", b"\r\r\n"])
-def test_a_line_ends_at_cr_or_lf(end: bytes, session: Session) -> None:
+def test_line_ends_at_cr_or_lf(end: bytes, session: Session) -> None:
     assert _codes(_heard(session, STATUS + end + STATUS + end)) == ["99", "99"]
     assert session.counters["received"] == 2
 
@@ -76,18 +76,18 @@ def test_no_message_is_delivered_before_its_line_ends(session: Session) -> None:
     assert _heard(session, STATUS) == []
 
 
-def test_a_line_over_the_cap_is_dropped_and_the_next_one_read() -> None:
+def test_line_over_the_limit_is_dropped_and_the_next_line_read() -> None:
     session = Session(SMALL)
     assert _codes(_heard(session, b"17" + b"x" * 100 + b"\r" + STATUS + b"\r")) == ["99"]
     assert session.counters["too_long"] == 1
 
 
-def test_a_line_at_the_cap_is_read() -> None:
+def test_line_at_the_limit_is_read() -> None:
     line = f"17{DATE}AOHKU|AB".encode().ljust(64, b"x")
     assert _codes(_heard(Session(SMALL), line + b"\r")) == ["17"]
 
 
-def test_line_without_an_end_is_limited_to_the_maximum_size() -> None:
+def test_endless_line_uses_bounded_memory() -> None:
     session = Session(SMALL)
     assert _heard(session, b"x" * 200) == []
     assert session.held == 64
@@ -127,7 +127,7 @@ def test_valid_message_is_delivered_after_any_bytes(noise: bytes, cuts: list[int
 
 
 @given(noise=NOISE, cuts=st.lists(st.integers(0, 999), max_size=6))
-def test_segmentation_changes_no_message(noise: bytes, cuts: list[int]) -> None:
+def test_messages_do_not_depend_on_tcp_segmentation(noise: bytes, cuts: list[int]) -> None:
     whole, pieces = Session(SMALL), Session(SMALL)
     at_once = _heard(whole, noise)
     assert [event for piece in _pieces(noise, cuts) for event in _heard(pieces, piece)] == at_once
@@ -139,7 +139,7 @@ def test_message_content_is_not_in_the_log() -> None:
 
 
 @pytest.mark.parametrize("useless", [b"97\r", b"zz\r", b"97AZ0000\r"])
-def test_many_repeated_lines_in_one_segment_are_a_flood(useless: bytes, session: Session) -> None:
+def test_many_repeated_lines_in_one_segment_count_as_a_flood(useless: bytes, session: Session) -> None:
     assert Close("flood") not in _heard(session, useless * MOST_IDLE)
     events = _heard(session, useless * 10 * MOST_IDLE)
     assert events[-1] == Close("flood")
@@ -147,6 +147,6 @@ def test_many_repeated_lines_in_one_segment_are_a_flood(useless: bytes, session:
     assert _heard(session, STATUS + b"\r") == []
 
 
-def test_blank_lines_and_requests_in_one_segment_are_no_flood(session: Session) -> None:
+def test_blank_lines_and_requests_in_one_segment_do_not_count_as_a_flood(session: Session) -> None:
     events = _heard(session, (b"\r\n" * MOST_IDLE + b"97\r" * (MOST_IDLE - 1) + STATUS + b"\r") * 3)
     assert _codes(events) == ["99"] * 3

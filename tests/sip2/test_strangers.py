@@ -102,7 +102,7 @@ def caller(relayed: Site, tmp_path: Path) -> Iterator[Callable[[str], Caller]]: 
         line.disconnect()
 
 
-def test_sip2_borrows_renews_pays_and_returns_at_our_terminal(relayed: Site, caller: Callable[[str], Caller]) -> None:  # noqa: F811
+def test_third_party_client_borrows_renews_pays_and_returns(relayed: Site, caller: Callable[[str], Caller]) -> None:  # noqa: F811
     lend_soon(relayed)
     counter = caller("counter-1")
     assert counter.ask("sc_status")["fixed"]["OnlineStatus"] == "Y"
@@ -121,7 +121,9 @@ def test_sip2_borrows_renews_pays_and_returns_at_our_terminal(relayed: Site, cal
     assert counter.ask("end_patron_session")["fixed"]["EndSession"] == "Y"
 
 
-def test_sip2_borrows_renews_pays_and_returns_behind_the_relay(relayed: Site, caller: Callable[[str], Caller]) -> None:  # noqa: F811
+def test_third_party_client_borrows_renews_pays_and_returns_through_the_relay(
+    relayed: Site, caller: Callable[[str], Caller]
+) -> None:  # noqa: F811
     counter = caller("counter-1")
     assert counter.ask("item_information", "L1")["fixed"]["CirculationStatus"] == "03"
     lent = counter.ask("checkout", "L1")
@@ -138,7 +140,7 @@ def test_sip2_borrows_renews_pays_and_returns_behind_the_relay(relayed: Site, ca
     assert counter.ask("patron_enable")["variable"]["BL"] == ["Y"]
 
 
-def test_sip2_client_gets_the_last_reply_again(caller: Callable[[str], Caller]) -> None:
+def test_third_party_client_gets_the_last_reply_on_a_resend_request(caller: Callable[[str], Caller]) -> None:
     line = caller("counter-1").line
     first = line.get_response(line.sip_item_information_request("L1"))
     assert line.get_response(line.sip_sc_resend_request()) == first
@@ -172,7 +174,7 @@ def common(**fields: Any) -> dict[str, Any]:
     return {"transaction_date": DATE, "institution_id": "HKU", "patron_identifier": CARD, **fields}
 
 
-def test_pysip2_reads_every_reply_of_ours_and_of_the_system_behind(relayed: Site) -> None:  # noqa: F811
+def test_pysip2_decodes_every_reply_of_ours_and_of_the_local_system(relayed: Site) -> None:  # noqa: F811
     lend_soon(relayed)
     with closing(Strict(relayed.ports.sip2)) as terminal:
         login = pysip2.LoginRequest(
@@ -262,7 +264,7 @@ def before_pysip2(reactor: Any, tmp_path: Path) -> Iterator[tuple[Site, Theirs]]
     thread.join(20)
 
 
-def test_pysip2_server_lists_loans_and_its_hang_up_affects_no_other_terminal(
+def test_pysip2_server_lists_loans_and_its_disconnect_affects_no_other_terminal(
     before_pysip2: tuple[Site, Theirs],
 ) -> None:
     """It ends a connection over a 23 without AD, which many terminals send."""

@@ -6,7 +6,7 @@ from hkall_gateway.app.gauges import terminals_seen
 from hkall_gateway.sip2.dispatch import Sip2Services
 
 
-def test_every_terminal_of_the_configuration_has_a_row_with_its_connections(services: Sip2Services) -> None:
+def test_every_configured_terminal_has_a_row_with_its_connections(services: Sip2Services) -> None:
     rows = terminals_seen("1", services, ["counter-1", "", "counter-1"], services.now())
     assert {row.login for row in rows} == services.terminals.keys()
     found = next(row for row in rows if row.login == "counter-1")
@@ -14,7 +14,7 @@ def test_every_terminal_of_the_configuration_has_a_row_with_its_connections(serv
     assert (found.role, found.location) == (services.terminals["counter-1"].role, services.terminals["counter-1"].location)
 
 
-def test_activity_is_recorded_with_one_row_for_unknown_names(services: Sip2Services) -> None:
+def test_unknown_login_names_share_one_activity_row(services: Sip2Services) -> None:
     services.activity.heard("counter-1", "11", services.now())
     services.activity.refused("", "unknown", services.now())
     services.activity.refused("removed", "secret", services.now())

@@ -148,7 +148,7 @@ def test_courier_does_not_take_a_message_that_is_being_sent_immediately(world: W
     assert taken == []
 
 
-def test_courier_sends_an_unanswered_message_after_a_minute(world: World) -> None:
+def test_courier_resends_an_unanswered_message_after_a_minute(world: World) -> None:
     def ends() -> None:
         raise KeyboardInterrupt
 
@@ -162,7 +162,7 @@ def test_courier_sends_an_unanswered_message_after_a_minute(world: World) -> Non
 @pytest.mark.parametrize(
     ("lost", "state"), [(AWAY, "waiting"), (Unanswered("TimeoutError"), "unsure"), (HungUp("ConnectionDone"), "unsure")]
 )
-def test_message_of_unknown_outcome_is_marked_when_it_is_sent_again(world: World, lost: Exception, state: str) -> None:
+def test_message_of_unknown_outcome_is_marked_when_resent(world: World, lost: Exception, state: str) -> None:
     world.asks(BLOCK, lost)
     assert [row.state for row in world.claims()] == [state]
 
@@ -175,7 +175,7 @@ def test_refused_block_does_not_hold_back_later_messages_of_its_card(world: Worl
     assert (world.upstream.heard, world.waits()) == (["25"], [])
 
 
-def test_dead_letter_holds_back_no_later_message(world: World) -> None:
+def test_dead_letter_does_not_hold_back_later_messages(world: World) -> None:
     world.asks(BLOCK, AWAY)
     world.asks(ENABLE, AWAY)
     (row,) = world.claims()
@@ -185,7 +185,7 @@ def test_dead_letter_holds_back_no_later_message(world: World) -> None:
     assert (world.upstream.heard, world.waits()) == (["01"], [])
 
 
-def test_copy_returned_and_lent_again_is_not_checked_in_by_the_late_return(world: World, place: Callable[..., Request]) -> None:
+def test_late_return_does_not_check_in_an_item_that_was_lent_again(world: World, place: Callable[..., Request]) -> None:
     request = lent(place)
     assert "is told later" in world.asks(BACK, AWAY)
     assert [row.request for row in world.rows()] == [request.id]
@@ -194,7 +194,7 @@ def test_copy_returned_and_lent_again_is_not_checked_in_by_the_late_return(world
     assert world.delivers() == []
 
 
-def test_checkout_waits_for_the_message_in_flight_about_its_copy(world: World, place: Callable[..., Request]) -> None:
+def test_checkout_waits_for_the_message_in_flight_about_its_item(world: World, place: Callable[..., Request]) -> None:
     lent(place)
     world.asks(BACK, AWAY)
     (row,) = world.claims()
@@ -224,18 +224,18 @@ def test_transaction_at_the_local_system_stays_in_the_outbox_until_it_is_answere
     assert world.rows(*OutboxState) == ()
 
 
-def test_transaction_that_was_never_sent_needs_no_look_up(world: World) -> None:
+def test_transaction_that_was_never_sent_needs_no_lookup(world: World) -> None:
     world.asks(LOAN, AWAY)
     assert world.rows(*OutboxState) == ()
 
 
 @pytest.mark.parametrize(("said", "kept"), [(LOAN, "tell_ils_lent"), (BACK, "tell_ils_back")])
-def test_unanswered_offline_transaction_is_sent_again(world: World, said: str, kept: str) -> None:
+def test_unanswered_offline_transaction_is_resent(world: World, said: str, kept: str) -> None:
     world.asks(said.replace("N2017", "Y2017", 1), Unanswered("TimeoutError"), "offline-2")
     assert [(row.send.value, row.state) for row in world.rows()] == [(kept, "unsure")]
 
 
-def test_checkout_is_looked_up_although_a_return_overtook_it(world: World) -> None:
+def test_checkout_is_looked_up_even_after_a_later_return(world: World) -> None:
     """The return was answered first, but the checkout may be executed after it."""
     world.upstream.during = lambda: world.during_the_first(BACK)
     world.asks(LOAN)
@@ -290,7 +290,7 @@ def test_messages_about_one_copy_are_delivered_in_order_across_requests(world: W
     assert [row.request for row in world.rows()] == [first.id, second.id]
 
 
-def test_queued_messages_show_no_pin(world: World) -> None:
+def test_queued_messages_contain_no_pin(world: World) -> None:
     world.asks(ENABLE + "AD1234|", AWAY)
     world.asks(BLOCK.replace("AC|", "ACterminal-secret|"), AWAY)
     told = "".join(f"{row}" for row in world.rows())

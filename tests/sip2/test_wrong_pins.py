@@ -54,7 +54,7 @@ def test_wrong_pin_is_logged_and_counted_for_every_message(services: Sip2Service
 
 
 @pytest.mark.parametrize("said", [_63("1234"), _63(""), _63("9999", "NOBODY"), f"35{DATE}AOHKU|AAP1|AC|AD9999|"])
-def test_right_missing_and_unknown_cards_pins_are_not_counted_as_wrong(fields: Fields, said: str) -> None:
+def test_correct_missing_and_unknown_card_pins_are_not_counted_as_wrong(fields: Fields, said: str) -> None:
     with capture_logs() as logs:
         fields("counter-1", said)
     assert [log for log in logs if log["event"] == "sip2.pin_wrong"] == []
@@ -65,7 +65,7 @@ def test_terminal_with_a_few_mistyped_pins_keeps_working(fields: Fields) -> None
     assert fields("counter-1", _63("1234")).get("CQ") == "Y"
 
 
-def test_pins_of_a_terminal_are_refused_after_too_many_wrong_ones_and_other_messages_work(fields: Fields) -> None:
+def test_too_many_wrong_pins_suspend_pin_checks_at_a_terminal_but_not_other_messages(fields: Fields) -> None:
     guess(fields, OF_A_TERMINAL)
     for pin in ("1234", "9999"):
         reply = fields("counter-1", _63(pin))
