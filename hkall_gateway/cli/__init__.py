@@ -1,4 +1,4 @@
-"""The command `hkall-gateway`: a table of commands, each imported when it is asked for."""
+"""The command `hkall-gateway`: a table of subcommands, each imported when it is run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from hkall_gateway.cli.lazy import Entry, LazyGroup
 DAILY, RUN, DATA, LATE, LOOK = "Every day", "Running", "Data", "Messages and money", "Checks and trials"
 
 YOUNG: Final = (50_000, 10, 10)
-"""Thresholds of the garbage collector: a command makes many objects at its start and little garbage, and is a tenth faster."""
+"""Garbage collector thresholds. A command makes many objects at its start and little garbage: they save a tenth of its time."""
 
 CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
-"""Names the folder of the secrets that systemd passes as files (`LoadCredential=`), instead of in the environment file.
+"""Environment variable with the folder of the secret files that systemd passes (`LoadCredential=`).
 
 Source: systemd.exec(5), "Credentials"; https://systemd.io/CREDENTIALS
 """
@@ -75,9 +75,9 @@ ENTRIES: tuple[Entry, ...] = (
 
 
 def add_credentials(environ: MutableMapping[str, str]) -> None:
-    """Add each credential with the name of a variable, without its final newline, unless the variable is set.
+    """Add each credential file to `environ` under its file name, unless that variable is already set.
 
-    Raises OSError or UnicodeDecodeError for one that cannot be read.
+    A final newline is removed. Raises OSError or UnicodeDecodeError if a file cannot be read.
     """
     folder = environ.get(CREDENTIALS)
     for file in sorted(Path(folder).iterdir()) if folder else ():
@@ -95,5 +95,5 @@ def main(context: click.Context) -> None:
     """
     gc.set_threshold(*YOUNG)
     command_log.prepare()
-    if context.invoked_subcommand != "reload":  # it needs no secret, and systemd 252 (Debian 12) shows it no credential
+    if context.invoked_subcommand != "reload":  # reload needs no secret, and systemd 252 (Debian 12) passes it none
         add_credentials(os.environ)

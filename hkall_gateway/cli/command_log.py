@@ -1,6 +1,6 @@
-"""The log of a command: its warnings and errors on standard error, as free of secrets as that of `serve`.
+"""Logging of commands: warnings and errors on standard error, as free of secrets as the log of `serve`.
 
-Most commands log nothing and never import structlog, which takes twice the time of `--help`. So nothing is set up
+Most commands log nothing and never import structlog, which takes twice the time of `--help`. So nothing is configured
 before structlog is imported, and the log is opened at the first event.
 """
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
 
 LEVEL: Final = "warning"
-"""What is less is no news to the person at the command line, who reads the result."""
+"""Lowest level that is logged: the person at the command line reads the result, not progress."""
 
 
 def prepare() -> None:
-    """Make all events of this process those of a command, unless it has set up a log or does so later, as `serve`."""
+    """Send the log events of this process to the command's log, unless it configures structlog itself, as `serve` does."""
     if "structlog" in sys.modules:
         _configure_structlog()
     elif _FINDER not in sys.meta_path:
@@ -55,9 +55,9 @@ def _configure_structlog() -> None:
 
 
 def _open_log(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Open the log at the first event, as its processor, and log the event there.
+    """Open the log at the first event, and log the event there. This function is a structlog processor.
 
-    `patron_ref` has a key of this run: the configuration, which names that of `serve`, may not be read yet.
+    The key of `patron_ref` is random, since the configuration, which names the key of `serve`, may not be read yet.
     """
     from secrets import token_bytes
 

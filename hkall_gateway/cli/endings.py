@@ -22,7 +22,7 @@ SQLITE: dict[int, str] = {
     sqlite3.SQLITE_CORRUPT:  "restore the last backup: hkall-gateway restore FILE --force",
     sqlite3.SQLITE_NOTADB:   "database.url names another file; see the configuration",
 }
-"""What to do, by SQLite's primary result code. Source: sqlite.org/rescode.html."""
+"""Remedies by SQLite's primary result code. Source: sqlite.org/rescode.html."""
 
 POSTGRESQL: dict[str, str] = {
     "25006": "the server is a standby: database.url must name the primary",
@@ -31,7 +31,7 @@ POSTGRESQL: dict[str, str] = {
     "53300": "the server has no connection left: try again, or raise max_connections",
     "57014": "it took longer than database.statement_timeout_s: try again when less is going on",
 }
-"""What to do, by SQLSTATE. Source: PostgreSQL, appendix A."""
+"""Remedies by SQLSTATE. Source: PostgreSQL, appendix A."""
 
 FILES: dict[int, str] = {
     errno.ENOSPC: "free space on its disk, then run the command again",
@@ -39,7 +39,7 @@ FILES: dict[int, str] = {
     errno.EACCES: "run the command as its owner, as in `sudo -u hkall`",
     errno.EROFS:  "its file system takes no writes: see the system's log",
 }
-"""What to do about a file, by errno."""
+"""Remedies for file errors, by errno."""
 # fmt: on
 
 _PRIMARY = 0xFF
@@ -47,7 +47,7 @@ AGAIN = "see that the server runs and that database.url is right, then run the c
 
 
 def ending_of(error: Exception) -> CliError | None:
-    """Return the message for an environment error, None for a bug."""
+    """Return the message for an environment error, or None for a bug."""
     if isinstance(error, ConfigErrors):
         return CliError(str(error), WRONG)
     if isinstance(error, NewerRow):
@@ -66,7 +66,7 @@ def ending_of(error: Exception) -> CliError | None:
 
 
 def way_out(error: DBAPIError) -> str:
-    """Return what to do about an error of the database, or "" if it is a bug of ours."""
+    """Return the remedy for a database error, or "" if the error is a bug of ours."""
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
         return SQLITE.get(code & _PRIMARY, "")
@@ -77,6 +77,6 @@ def way_out(error: DBAPIError) -> str:
 
 
 def cause_of(error: DBAPIError) -> str:
-    """Return what the driver says, as one line: libpq tells each address that it tried on lines of its own."""
+    """Return the driver's message on one line: libpq reports each address that it tried on lines of its own."""
     lines = [line.strip() for line in str(error.orig or error).splitlines()]
     return "; ".join(dict.fromkeys(line for line in lines if line and not line.startswith("Multiple connection attempts")))

@@ -14,9 +14,12 @@ from hkall_gateway.rules.plain_text import fault_of_text
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One command: the section of `--help`, its name, its line of help, and where it is.
+    """One command.
 
-    `place` is `module:attribute` of this package; the attribute is the command, or a mapping of such by their names.
+    Attributes:
+        section: Section of `--help`.
+        place: `module:attribute` in this package. The attribute is the command, or a mapping of names to commands.
+        help: Line in `--help`.
     """
 
     section: str
@@ -26,7 +29,7 @@ class Entry:
 
 
 class LazyGroup(click.Group):
-    """Commands from a table. An error of the environment (disk, network, database) ends a command with one line."""
+    """Group of commands from a table. An environment error (disk, network, database) ends a command with one line."""
 
     def __init__(self, *args: Any, entries: Iterable[Entry], **options: Any) -> None:
         super().__init__(*args, **options)
@@ -37,7 +40,7 @@ class LazyGroup(click.Group):
         return [*self.entries, *super().list_commands(ctx)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return the command, imported now, or None if there is none of that name."""
+        """Import and return the command, or return None if there is no such command."""
         entry = self.entries.get(cmd_name)
         if entry is None:
             return super().get_command(ctx, cmd_name)
@@ -54,7 +57,7 @@ class LazyGroup(click.Group):
                 formatter.write_dl(found)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Refuse the whole command line if one of its words is no text that may enter."""
+        """Refuse the command line if an argument has characters that are not allowed in any input."""
         for word in args:
             if fault := fault_of_text(word, lines=True):
                 from hkall_gateway.cli.options import WRONG, CliError
@@ -63,7 +66,7 @@ class LazyGroup(click.Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command."""
+        """Run the command. Convert an environment error into a CliError."""
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):

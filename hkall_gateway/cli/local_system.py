@@ -1,4 +1,4 @@
-"""Queries of a command to the library's own system, each on a connection of its own."""
+"""Queries to the library's own system from a command, each on its own connection."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from hkall_gateway.sip2.codec.dialects import Sip2Dialect
 from hkall_gateway.sip2.codec.lines import Sip2Message, body_of, seal_body
 
 Known = Callable[[str, str], BorrowerFacts]
-"""(card, number of a title or "") -> what is known of the borrower now, and of our own copies of the title."""
+"""(card, title number or "") -> current data about the borrower, and about our own copies of the title."""
 
 
 class IlsConnection:
-    """One question to a SIP2 server, on a connection of its own."""
+    """Sends queries to a SIP2 server, each on its own connection."""
 
     def __init__(self, ils: IlsConfig, dialect: Sip2Dialect, login: Login) -> None:
         self._ils, self._dialect, self._login = ils, dialect, login
 
     async def __call__(self, body: bytes) -> bytes:
-        """Return the reply to a message, as `sip2.client.Ask` demands."""
+        """Send a message and return the reply, as `sip2.client.Ask` requires."""
         try:
             with _connect(self._ils) as line:
                 if self._login.name and not self._exchange(line, login_line(self._login, self._dialect), 0).startswith(b"941"):
@@ -83,7 +83,7 @@ def fact_source(config: GatewayConfig, library: Library, engine: Engine, post: P
 
 
 async def no_pin(_card: str, _stored: Sensitive, _pin: Sensitive) -> bool:
-    """Take no PIN for right: a command checks none."""
+    """Reject every PIN: commands never check PINs."""
     return False
 
 

@@ -37,9 +37,9 @@ T = TypeVar("T")
 
 
 def load_config(path: Path, environ: Mapping[str, str] | None = os.environ) -> tuple[GatewayConfig, Library]:
-    """Return the configuration and the library it describes. Exits with code 2 and a line for each mistake.
+    """Return the configuration and the library that it describes. On errors, exit with code 2 and a line for each error.
 
-    `environ` None: without a look for the variables that it names.
+    `environ` must have the variables that the configuration names. None skips this check.
     """
     try:
         found = gateway.load(path, environ)
@@ -49,7 +49,7 @@ def load_config(path: Path, environ: Mapping[str, str] | None = os.environ) -> t
 
 
 def open_database(path: Path, *, any_revision: bool = False) -> Engine:
-    """Return the database of a configuration. At another revision it exits with the command to run."""
+    """Open the database of a configuration. At another revision, exit with the command that upgrades it."""
     config, _library = load_config(path)
     return _open_engine(config, path, any_revision=any_revision)
 
@@ -62,7 +62,7 @@ def _open_engine(config: GatewayConfig, path: Path, *, any_revision: bool = Fals
 
 
 def open_site(path: Path) -> Site:
-    """Return the library of a configuration, as `open_database` finds it."""
+    """Open the library of a configuration. Exit if its database is not at the revision of this program."""
     config, library = load_config(path)
     engine = _open_engine(config, path)
 
@@ -106,7 +106,7 @@ def _read_agreements(config: GatewayConfig) -> NcipAgreements:
 
 
 def _local_system(config: GatewayConfig, library: Library, engine: Engine) -> Known | None:
-    """Return how the library's own system is asked, or None if all is loaded."""
+    """Return the function that queries the library's own system, or None if all data is loaded from files."""
     if not find_adapter(config.ils.connector).is_live:
         return None
     from hkall_gateway.cli.local_system import fact_source
@@ -115,14 +115,14 @@ def _local_system(config: GatewayConfig, library: Library, engine: Engine) -> Kn
 
 
 def erased_file(config: GatewayConfig, path: Path) -> Path:
-    """Return where the marks of the erased are kept outside the database."""
+    """Return the file outside the database that has the marks of erased patrons."""
     url = make_url(config.database.url)
     beside = Path(f"{url.database}.erased") if url.get_backend_name() == "sqlite" else path.absolute().with_name("hkall.erased")
     return config.privacy.erased_file or beside
 
 
 def erased_key(config: GatewayConfig) -> bytes:
-    """Return the key of these marks, b"" where the site has none."""
+    """Return the key of the marks of erased patrons, or b"" if none is configured."""
     return os.environ.get(config.privacy.erased_key_env or "", "").encode()
 
 
@@ -134,7 +134,7 @@ async def _post_now(url: str, body: bytes, timeout_s: float, proof: OurProof | N
 
 
 def require_revision(engine: Engine, path: Path) -> None:
-    """Exit 2 unless the database can be opened and is at the revision of this program."""
+    """Exit with code 2 unless the database can be opened and is at the revision of this program."""
     found, wanted = revision_of(engine, path), schema.head()
     if found != wanted:
         require_known(found)
@@ -154,7 +154,7 @@ def revision_of(engine: Engine, path: Path) -> str:
 
 
 def require_known(found: str) -> None:
-    """Exit 2 where a newer version of the program has been at the database."""
+    """Exit with code 2 if a newer version of the program has upgraded the database."""
     if not schema.knows(found):
         raise CliError(
             f"the database is at revision {found}, and this program knows none after {schema.head()}: "

@@ -1,6 +1,6 @@
-"""What commands share: options, the library that they work for, and errors of one line.
+"""Shared by all commands: options, the `Site` that a command works on, and one-line errors.
 
-Nothing here imports the database, the configuration or the network, so that `--help` is quick. See `cli.opening`.
+Nothing here imports the database, the configuration or the network, so that `--help` is fast. See `cli.opening`.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Option: TypeAlias = Callable[[Callable[..., object]], Callable[..., object]]
-"""A decorator of a command, such as `click.option` makes."""
+"""A decorator for a command, such as `click.option` returns."""
 
 REFUSED, WRONG = 1, 2
 
 
 class _Day(click.ParamType[date]):
-    """A civil day."""
+    """A date, YYYY-MM-DD."""
 
     name = "day"
 
@@ -56,10 +56,10 @@ class _Day(click.ParamType[date]):
 
 DAY: Final = _Day()
 ROW: Final = click.IntRange(1, 2**63 - 1)
-"""The number of a row of the database."""
+"""Number of a database row."""
 MOST_CENTS: Final = 10_000_000
 CENTS: Final = click.IntRange(1, MOST_CENTS)
-"""An amount of money."""
+"""Amount of money in cents."""
 
 
 class CliError(click.ClickException):
@@ -67,7 +67,7 @@ class CliError(click.ClickException):
 
     def __init__(self, message: str, exit_code: int = REFUSED) -> None:
         super().__init__(message)
-        self.__dict__["exit_code"] = exit_code  # click declares it for the class
+        self.__dict__["exit_code"] = exit_code  # click declares it as a class attribute
 
     def show(self, file: IO[str] | None = None) -> None:
         """Print the message in red on standard error."""
@@ -90,8 +90,10 @@ def _usual_marc_mapping() -> MarcMapping:
 class NcipAgreements:
     """The secrets and proofs agreed with our partners and clients for NCIP.
 
-    `secrets` is the FromAgencyAuthentication that each partner expects of us, `callers` are the proofs of partners and clients,
-    `posts` the ways to partners that know us by an Authorization header.
+    Attributes:
+        secrets: FromAgencyAuthentication that each partner expects from us.
+        callers: Proofs that partners and clients must give.
+        posts: `Post` for each partner that identifies us by an Authorization header.
     """
 
     secrets: Mapping[str, str]
@@ -100,22 +102,29 @@ class NcipAgreements:
 
 
 class Transaction(Protocol):
-    """Runs `work(unit)` in a transaction of its own, and returns its result."""
+    """Runs `work(unit)` in its own transaction and returns the result."""
 
     def __call__(self, work: Callable[[UnitOfWork], T], /) -> T:
-        """Return the result of `work(unit)`, done in a transaction of its own."""
+        """Run `work(unit)` in its own transaction and return the result."""
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
     """One library as a command sees it: its identity, its database, its partners, and the clients for them.
 
-    `transact(work)` does `work(unit)` in a short transaction of its own, beside a running daemon; `partners` are
-    the configured ones; `agreed` returns their secrets and proofs; `now` returns the aware UTC instant;
-    `local` asks the library's own system, None where borrowers are loaded from files. `languages` are those of letters, the
-    usual one first; `bounce_key` signs their Message-IDs. `looking` does the same as `transact` without a lock, for work that
-    only reads. `engine` and `erased_file` (the marks of the erased, under `erased_key`) are there where the site is a
-    configured one. `marc` is the mapping of MARC fields.
+    Attributes:
+        transact: Runs `work(unit)` in a short transaction, while a gateway may be running.
+        now: Returns the current time in UTC.
+        partners: Partners in the configuration file.
+        agreed: Returns the secrets and proofs agreed with partners and clients.
+        local: Queries the library's own system. None if borrowers are loaded from files.
+        languages: Languages of letters, the default first.
+        bounce_key: Key that signs the Message-IDs of letters.
+        looking: Like `transact` but without a lock, for work that only reads.
+        engine: Database of a configured site, else None.
+        erased_file: File with the marks of erased patrons. None if the site is not configured from a file.
+        erased_key: Key of these marks.
+        marc: Mapping of MARC fields.
     """
 
     library: Library
@@ -134,7 +143,7 @@ class Site:
     marc: MarcMapping = field(default_factory=_usual_marc_mapping)
 
     def borrower_facts(self, card: str, bib_id: str = "") -> BorrowerFacts:
-        """Return the current facts about a borrower. Call it before the unit of work that decides."""
+        """Return current data about a borrower. Call it before starting the transaction that decides."""
         from hkall_gateway.circulation.borrowers import loaded_facts
 
         return self.local(card, bib_id) if self.local else self.write(bind(loaded_facts, card))
@@ -144,13 +153,13 @@ class Site:
         return self.transact(work)
 
     def act(self, work: Callable[Concatenate[Context, P], T], *args: P.args, **named: P.kwargs) -> T:
-        """Run a function of the desk, whose first argument is its context, as `write` does."""
+        """Run a circulation function, whose first argument is its context, in a transaction."""
         from hkall_gateway.circulation.command import in_context
 
         return self.write(in_context(work, self.library, self.now(), *args, **named))
 
     def trial(self, work: Callable[[UnitOfWork], T]) -> T:
-        """Return the result of `work(unit)` in a transaction that is rolled back."""
+        """Run `work(unit)` in a transaction that is rolled back, and return its result."""
         from hkall_gateway.db.database import in_trial
 
         return in_trial(self.write, work)
@@ -166,12 +175,12 @@ def by_staff(message: str) -> Actor:
 
 
 def combine_options(*options: Option) -> Option:
-    """Return one decorator for several options, in the order of `--help`."""
+    """Combine options into one decorator, in the order of `--help`."""
     return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
 
 
 def config_option(command: Callable[..., object]) -> Callable[..., object]:
-    """Add the option --config FILE (or HKALL_CONFIG), handed on as a path."""
+    """Add the option --config FILE (or HKALL_CONFIG), which passes a path."""
     return click.option(
         "--config",
         type=click.Path(path_type=Path, dir_okay=False),
@@ -189,7 +198,7 @@ def _open_configured(config: Path) -> Site:
 
 
 def with_site(command: Callable[..., object]) -> Callable[..., object]:
-    """Give a command its `Site` as its first argument: the one of the context, as in a scenario, else the configured one."""
+    """Pass a `Site` as a command's first argument: that of the click context, as in a scenario, else the configured one."""
 
     @config_option
     @functools.wraps(command)
@@ -206,14 +215,14 @@ def with_site(command: Callable[..., object]) -> Callable[..., object]:
 
 
 def require_partner(site: Site, agency: str) -> None:
-    """Exit 1 for an agency that is neither a configured nor a loaded partner. "" stands for all partners."""
+    """Exit with code 1 if an agency is neither a configured nor a loaded partner. "" stands for all partners."""
     known = {partner.agency for partner in site.partners}
     if agency and agency not in known and agency not in site.write(lambda unit: unit.partners.among([agency])):
         raise CliError(f"--partner: {agency!r} is no partner; configured are {', '.join(sorted(known)) or 'none'}")
 
 
 def confirm(question: str, yes: bool) -> None:
-    """Ask for confirmation of an irreversible action, unless --yes was given. Exit 2 without a terminal."""
+    """Ask for confirmation of an irreversible action, unless --yes was given. Exit with code 2 without a terminal."""
     if yes:
         return
     if not sys.stdin.isatty():
@@ -222,5 +231,5 @@ def confirm(question: str, yes: bool) -> None:
 
 
 def json_option(command: Callable[..., object]) -> Callable[..., object]:
-    """Add the option --json, handed on as `as_json`."""
+    """Add the option --json, passed as `as_json`."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(command)

@@ -1,6 +1,6 @@
-"""How the command line prints records: a table for people on a terminal, aligned lines in a pipe, JSON for programs.
+"""Print records: as a table on a terminal, as aligned lines in a pipe, or as JSON for programs.
 
-For people times are the library's, in JSON they are UTC.
+Tables and lines show times in the library's time zone, JSON in UTC.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ T = TypeVar("T")
 Row = Mapping[str, object]
 
 GAP: Final = 2
-"""Blanks between columns."""
+"""Spaces between columns."""
 TEXT: Final = 24
-"""Least width of a column of words on a terminal, where its words are folded."""
+"""Minimum width of a text column on a terminal, whose words may be folded."""
 _INSTANT: Final = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(\+00:00|Z\b)")
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print lines of text, in which nothing moves the cursor of a terminal: titles and replies come from outside."""
+    """Print text. Control characters are replaced, because titles and replies come from outside and could move the cursor."""
     click.echo(printable(text, lines=True), err=err)
 
 
 def echo_json(value: object, *, indent: int | None = 1) -> None:
-    """Print a value as JSON, with characters that cannot be printed as its escapes."""
+    """Print a value as JSON, with unprintable characters escaped."""
     text = json.dumps(value, default=plain, ensure_ascii=False, indent=indent)
     click.echo("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
@@ -76,7 +76,7 @@ def working(what: str) -> Iterator[None]:
 
 
 def aligned(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
-    """Return a line for the names and one for each row, never folded. A Chinese character is two columns wide."""
+    """Return a header line and a line for each row, never folded. A Chinese character is two columns wide."""
     from rich.cells import cell_len
 
     cells = [list(columns), *([printable(cell(row.get(name))) for name in columns] for row in rows)]
@@ -88,7 +88,7 @@ def aligned(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
 
 
 def draw(rows: Sequence[Row], columns: Sequence[str], file: TextIO, width: int | None = None) -> None:
-    """Write a table as wide as the terminal, or, where it does not fit, a block of lines for each row."""
+    """Write a table as wide as the terminal, or a block of lines for each row if the table does not fit."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -103,7 +103,7 @@ def draw(rows: Sequence[Row], columns: Sequence[str], file: TextIO, width: int |
             table.add_row(*map(Text, line))
         console.print(table)
     else:
-        # A block has a line for each fact that is known; a blank line ends it.
+        # A block has a line for each value that is not empty. A blank line separates blocks.
         count = len(rows)
         for number in range(count):
             block = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_header=False)
@@ -118,7 +118,7 @@ def draw(rows: Sequence[Row], columns: Sequence[str], file: TextIO, width: int |
 
 
 def _narrowest_width(cells: Mapping[str, Sequence[str]]) -> int:
-    """Return the width that the columns need when those of words are folded."""
+    """Return the width that the table needs if its text columns are folded."""
     from rich.cells import cell_len
 
     widths = {name: max(map(cell_len, (name, *texts))) for name, texts in cells.items()}
@@ -131,7 +131,7 @@ def _is_words(texts: Iterable[str]) -> bool:
 
 
 def cell(value: object) -> str:
-    """Return a value as people read it: instants in the library's time, a copy as AGENCY/BARCODE."""
+    """Format a value for people: times in the library's time zone, an item as AGENCY/BARCODE."""
     if value is None:
         return ""
     if isinstance(value, datetime):
@@ -144,12 +144,12 @@ def cell(value: object) -> str:
 
 
 def local(moment: datetime) -> str:
-    """Return an instant in the library's time zone, to the second."""
+    """Format a time in the library's time zone, to the second."""
     return moment.astimezone(HONG_KONG).isoformat(timespec="seconds")
 
 
 def plain(value: object) -> object:
-    """Convert a value without a form in JSON to a mapping or to text. Instants are UTC."""
+    """Convert a value that JSON cannot represent to a mapping or to text, with times in UTC."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, datetime):

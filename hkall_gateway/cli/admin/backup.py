@@ -1,4 +1,4 @@
-"""Copies the database into one file, and restores it without the patrons erased since."""
+"""Copy the database into one file, and restore it without the patrons erased since the backup."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 BESIDE: Final = "hkall.erased"
-"""File with the marks of erased patrons beside the backups: a restore of an older backup reads later marks there."""
+"""File beside the backups with the marks of erased patrons. A restore of an older backup applies the later marks in it."""
 DATED: Final = re.compile(r"hkall-\d{4}-\d\d-\d\dT\d{6}\.backup")
 
 _FAULTS: Final = (NotRestored, postgres_backup.NoProgram, erased.OtherKey, NotAnArchive, OSError, ValueError, sqlite3.Error)
 
 
 def backup(config: Path, file: Path, *, force: bool = False, keep: int | None = None, as_json: bool = False) -> None:
-    """Copy the database into `file`, or into a file of the folder `file`, and the marks of the erased beside it.
+    """Copy the database into `file`, and the marks of erased patrons into a file beside it.
 
-    The database may be at any revision that this program knows.
+    If `file` is a folder, the backup gets a dated name in it. The database may be at any revision that this program knows.
     """
     in_folder = file.is_dir()
     if keep is not None and not in_folder:
@@ -87,22 +87,22 @@ def _delete_older(folder: Path, keep: int) -> int:
 
 
 def _require_content(engine: Engine, config: Path) -> None:
-    """Exit 2 where there is no database of this program, or one of a newer version."""
+    """Exit with code 2 if there is no database of this program, or if a newer version upgraded it."""
     file = forgetting.file_of(engine)
-    revision = "" if file is not None and not file.exists() else revision_of(engine, config)  # a connection makes the file
+    revision = "" if file is not None and not file.exists() else revision_of(engine, config)  # connecting would create the file
     if not revision:
         raise CliError(f"{config}: database.url: there is no database of this program: nothing to copy", WRONG)
     require_known(revision)
 
 
 class Progress:
-    """Shows on standard error how long a comparison with slow marks takes, and how far it is."""
+    """Prints on standard error how long comparing cards with slow marks will take, and its progress."""
 
     def __init__(self, clock_us: Callable[[], int] = monotonic_us) -> None:
         self._clock_us, self._began_us, self._shown = clock_us, 0, -1
 
     def __call__(self, done: int, cards: int) -> None:
-        """Show that `done` of all `cards` were compared, and after the first part how long the rest will take."""
+        """Report that `done` of `cards` cards are compared. After the first part, estimate the total time."""
         if not done:
             self._began_us, self._shown = self._clock_us(), -1
             return
@@ -118,7 +118,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """The database that a backup is to replace, and the marks that it knows."""
+    """The database that a backup replaces, and the marks of erased patrons that apply to it."""
 
     engine: Engine
     library: Library
@@ -127,7 +127,7 @@ class _Target:
     force: bool
 
     def work(self, connection: Connection, rows: Counts) -> Restored:
-        """Settle the restored rows in the connection's open transaction, and return the result."""
+        """Finish the restore in the open transaction of `connection`, and return the result."""
         return restoring.finish_restore(self.unit(connection), rows, self.marks, now(), by_staff("restore"))
 
     def unit(self, connection: Connection) -> UnitOfWork:
@@ -135,7 +135,7 @@ class _Target:
 
 
 def restore(file: Path, further: Path | None, config: Path, *, force: bool, as_json: bool) -> None:
-    """Replace the database by the backup `file`, and erase again the patrons erased since it was made."""
+    """Replace the database by the backup `file`, and erase again the patrons erased since the backup."""
     if not file.exists():
         raise CliError(f"{file}: no such file")
     target = _open_target(config, file, further, force)
@@ -169,7 +169,7 @@ def _open_target(config: Path, file: Path, further: Path | None, force: bool) ->
 
 
 def _require_free(target: _Target) -> None:
-    """Exit 1 if gateways are up or the database is not empty, unless --force was given."""
+    """Exit with code 1 if gateways are running or the database is not empty, unless --force was given."""
     if target.force or _is_new(target.engine):
         return
     why = _read_from(target, _in_use, now()) or (
@@ -181,7 +181,7 @@ def _require_free(target: _Target) -> None:
 
 
 def _is_new(engine: Engine) -> bool:
-    """Whether there is no database yet, or only a database without our tables. CliError if it cannot be read."""
+    """Whether there is no database yet, or only a database without our tables. Raises CliError if it cannot be read."""
     file = forgetting.file_of(engine)
     if file is not None and not file.exists():
         return True
@@ -218,7 +218,7 @@ def _in_file(target: _Target, engine: Engine, rows: Counts) -> Restored:
 
 
 def _again_in_archives(target: _Target) -> int:
-    """Erase again the records of erased patrons in archives that were restored from a copy, and return how many there were."""
+    """Erase patrons again in archives that were restored from a copy, and return the number of erased records."""
     policy = target.library.policy.retention.archive_file
     files = {Path(name).absolute() for name in (*_read_from(target, retention.archives), *([policy] if policy else []))}
     marks, count = target.marks, 0

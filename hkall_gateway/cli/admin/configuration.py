@@ -1,4 +1,4 @@
-"""check-config, policy check, hash-secret: what the configuration and the policy file need before a gateway starts."""
+"""Commands check-config, policy check and hash-secret: prepare the configuration and the policy file for a start."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hkall_gateway.cli.show import echo
 @click.option("--keys", is_flag=True, help="Show the keys of [ils] too, with those of an installed adapter.")
 @config_option
 def check_config(config: Path, keys: bool) -> None:
-    """Name every error of the configuration and of the policy file at once, and whatever would stop `serve` here.
+    """Report all errors of the configuration and the policy file, and whatever would stop `serve` on this machine.
 
-    Run it as the user of the gateway. Notes name pitfalls, and decisions and steps that the site has still to take.
+    Run it as the gateway's user. Notes name pitfalls, and decisions and steps that the site still has to take.
     Example: hkall-gateway check-config --config gateway.toml
     """
     from hkall_gateway.app.start_checks.faults import Effect
@@ -52,7 +52,7 @@ def policy() -> None:
 @policy.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def check(file: Path) -> None:
-    """Name every error of a policy file; print one line if there is none.
+    """Report all errors of a policy file, or print one line if there are none.
 
     Example: hkall-gateway policy check policy.toml
     """
@@ -71,13 +71,13 @@ def check(file: Path) -> None:
 def hash_secret(*, new: bool) -> None:
     """Read a password and print its hash for the configuration.
 
-    It is the `secret_hash` of a terminal or of a member of staff, a client's or partner's `basic_hash` or `bearer_hash`.
-    On a terminal it asks twice; else the first line of standard input is the password.
+    The hash is for `secret_hash` of a terminal or a member of staff, or `basic_hash` or `bearer_hash` of a client or partner.
+    On a terminal the password is asked for twice; otherwise it is the first line of standard input.
 
     \b
     Example: hkall-gateway hash-secret --new
     Example: pass show hkall/counter-1 | hkall-gateway hash-secret
-    """  # noqa: D301  # click reads the mark
+    """  # noqa: D301  # click interprets \b
     from hkall_gateway.net.secrets import hash_secret as hashed
 
     text = token_urlsafe(32) if new else _read_password()
@@ -87,7 +87,7 @@ def hash_secret(*, new: bool) -> None:
 
 
 def _read_password() -> str:
-    """Return the password, typed twice on a terminal, else the first line of standard input. CliError (exit 2) if empty."""
+    """Return the password, typed twice on a terminal, else the first line of standard input. Raises CliError if it is empty."""
     if sys.stdin.isatty():
         return str(click.prompt("Password", hide_input=True, confirmation_prompt="Again", err=True))
     text = sys.stdin.readline().rstrip("\r\n")

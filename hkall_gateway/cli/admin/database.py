@@ -31,12 +31,12 @@ def db() -> None:
 def upgrade(config: Path, *, plan: bool, copy: Path | None) -> None:
     """Upgrade the database to the revision that this program needs; forward only, while gateways may run.
 
-    On a terminal it asks for the file of a backup, unless --backup names one or nothing is to be done.
+    On a terminal it asks for a backup file, unless --backup names one or there is nothing to upgrade.
 
     \b
     Example: hkall-gateway db upgrade --plan
     Example: hkall-gateway db upgrade --backup /var/backups/hkall/before-upgrade
-    """  # noqa: D301  # click reads the mark
+    """  # noqa: D301  # click interprets \b
     if plan:
         _show_plan(config)
         return
@@ -60,7 +60,7 @@ def upgrade(config: Path, *, plan: bool, copy: Path | None) -> None:
 
 
 def _back_up_first(config: Path, copy: Path | None) -> None:
-    """Copy the database into `copy`, or else into a file that the user names at the terminal, if any."""
+    """Copy the database into `copy`, or else into the file that the user names at the prompt, if any."""
     if copy is None and _may_prompt():
         named = click.prompt("File for a backup before the upgrade (empty: none)", default="", show_default=False, err=True)
         copy = Path(named) if named else None
@@ -155,7 +155,7 @@ def backup(file: Path, force: bool, keep: int | None, config: Path, as_json: boo
     \b
     Example: hkall-gateway backup /backup/hkall-2026-11-27.db
     Example: hkall-gateway backup /backup --keep 14
-    """  # noqa: D301  # click reads the mark
+    """  # noqa: D301  # click interprets \b
     from hkall_gateway.cli.admin import backup as work
 
     work.backup(config, file, force=force, keep=keep, as_json=as_json)

@@ -1,4 +1,4 @@
-"""load patrons|holdings: the whole file is checked first, then written in short transactions beside the daemon."""
+"""Command load: check the whole file first, then write it in short transactions while the gateway runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 REPLACING: Final = 50
-"""Rows of a transaction in which cards are replaced: each of them moves all data of one person."""
+"""Rows per transaction when cards are replaced, since each replacement moves all data of one person."""
 
 FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 
@@ -60,7 +60,7 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
     \b
     Example: hkall-gateway load patrons patrons.csv --full
     Example: hkall-gateway load patrons users_20261125.zip --full --dry-run
-    """  # noqa: D301  # click reads the mark
+    """  # noqa: D301  # click interprets \b
     from hkall_gateway.db.loads import former_cards, loading
     from hkall_gateway.ils import exports
 
@@ -82,7 +82,7 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
         echo(summary)
     else:
         number = site.write(bind(loading.begin, "patrons"))
-        # In short transactions; a card is replaced together with the row that says so.
+        # Each chunk is a short transaction. A card is replaced in the transaction that writes its row.
         step = REPLACING if cards.present else loading.CHUNK
         for start in progress(range(0, len(taken), step), "patrons"):
             chunk = taken[start : start + step]
@@ -112,12 +112,12 @@ def patrons(site: Site, file: Path, dry_run: bool, full: bool, force: bool) -> N
 def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool, agency: str, bad_records: str) -> None:
     """Read holdings.csv, MARC21 (.mrc) or MARCXML (.xml).
 
-    Warnings name agencies that are no partners and unknown words for a copy's state.
+    Warnings name agencies that are not partners, and item statuses that are not known.
 
     \b
     Example: hkall-gateway load holdings holdings.csv
     Example: hkall-gateway load holdings cuhk.mrc --agency CUHK --bad-records skip
-    """  # noqa: D301  # click reads the mark
+    """  # noqa: D301  # click interprets \b
     with working(f"reading {file.name}"):
         found = _read_holdings(site, file, agency, skip=bad_records == "skip")
     _warn_of_copies(found.rows, site)
@@ -130,7 +130,7 @@ def holdings(site: Site, file: Path, dry_run: bool, full: bool, force: bool, age
 
 @dataclass(frozen=True, slots=True)
 class _Holdings:
-    """A file of copies in any format that `load holdings` reads. `columns` are None if it has all."""
+    """Contents of a holdings file, in any format that `load holdings` reads. `columns` is None if the file has all columns."""
 
     rows: StagedCopies
     mistakes: tuple[str, ...]
@@ -196,7 +196,7 @@ def closures(site: Site, file: Path, dry_run: bool) -> None:
 @load.command()
 @_checked_options
 def partners(site: Site, file: Path, dry_run: bool) -> None:
-    """Read partners.csv into the directory; rows of the configuration file win at the next start.
+    """Read partners.csv into the directory; rows of the configuration file take precedence at the next start.
 
     Example: hkall-gateway load partners partners.csv
     """
@@ -205,14 +205,14 @@ def partners(site: Site, file: Path, dry_run: bool) -> None:
 
     rows = _read_file(exports.read_partners, file)
     for start in range(0, 0 if dry_run else len(rows), loading.CHUNK):
-        site.write(lambda unit: unit.partners.write(rows[start : start + loading.CHUNK]))  # noqa: B023  # it runs at once
+        site.write(lambda unit: unit.partners.write(rows[start : start + loading.CHUNK]))  # noqa: B023  # the lambda is called immediately
     echo(f"partners: {len(rows)} rows")
 
 
 @load.command("requests")
 @_checked_options
 def requests_(site: Site, file: Path, dry_run: bool) -> None:
-    """Read requests.csv: the requests open when the gateway took over. Existing requests stay as they are.
+    """Read requests.csv: the requests open when the gateway took over. Existing requests are not changed.
 
     Example: hkall-gateway load requests requests.csv --dry-run
     """
@@ -235,7 +235,7 @@ def _read_file(read: Callable[[Path], T], file: Path) -> T:
 
 
 def _warn_of_words(rows: Sequence[PatronRow], policy: Policy) -> None:
-    """Name each category and study mode that the policy does not know, with its lines: such patrons may not borrow (R2)."""
+    """Warn about categories and study modes that the policy does not know: such patrons may not borrow (R2)."""
     categories = _places_of_unknown(rows, lambda borrower: "" if category_of(borrower, policy) else borrower.category)
     for word, places in categories.items():
         _warn_at(places, f"category {word!r} is not in the policy: {len(places)} patrons are not eligible (R2)")
@@ -246,19 +246,19 @@ def _warn_of_words(rows: Sequence[PatronRow], policy: Policy) -> None:
 
 
 def _warn_of_refused(cards: Replacements) -> None:
-    """Say why rows are left out, each reason once with its lines."""
+    """Warn about the rows that are left out: each reason once, with its lines."""
     for why, places in _by_word((why, where) for where, why in cards.refused.items()).items():
         _warn_at(places, f"{why}; {'the row is' if len(places) == 1 else f'{len(places)} rows are'} left out")
 
 
 def _places_of_unknown(rows: Sequence[PatronRow], unknown: Callable[[Borrower], str]) -> dict[str, Places]:
-    """Return the unknown words, sorted, with the places of their rows. `unknown` returns "" for a known word."""
+    """Return the places of each unknown word, sorted by word. `unknown` returns "" for a known word."""
     found = _by_word((unknown(row.borrower), row.where) for row in rows)
     return {word: places for word, places in sorted(found.items()) if word}
 
 
 def _by_word(placed: Iterable[tuple[T, str]]) -> dict[T, Places]:
-    """Return the places of each word."""
+    """Group places by word."""
     from hkall_gateway.ils.columns import Places
 
     found: dict[T, Places] = {}
@@ -270,9 +270,9 @@ def _by_word(placed: Iterable[tuple[T, str]]) -> dict[T, Places]:
 
 
 def _warn_of_copies(staged: StagedCopies, site: Site) -> None:
-    """Name the agencies and the states of copies that are not known, with their lines.
+    """Warn about unknown agencies and item statuses, with their lines.
 
-    An agency may join later, so its copies are kept (R3). A state is looked up in the table of availability and in the policy
+    An agency may join later, so its items are kept (R3). A status is known if the availability table or the policy lists it
     (R6, R7).
     """
     found = _by_word(((copy.agency, copy.status), where) for where, copy in staged)
@@ -291,7 +291,7 @@ def _warn_of_copies(staged: StagedCopies, site: Site) -> None:
 
 
 def _join_places(found: Iterable[tuple[T, Places]]) -> dict[T, Places]:
-    """Return the places of each word, of all its parts together."""
+    """Merge the places of entries with the same word."""
     joined: dict[T, Places] = {}
     for word, places in found:
         joined[word] = joined[word] + places if word in joined else places
@@ -303,7 +303,7 @@ def _warn_at(places: Places, what: str) -> None:
 
 
 def _judge_report(kind: str, report: LoadReport, *, full: bool, force: bool) -> str:
-    """Return what the load changes, in one line. Raises CliError with the same line if too many rows would vanish."""
+    """Return a one-line summary of what the load changes. Raises CliError with that line if too many rows would vanish."""
     gone = report.gone(full=full)
     counts = f"{kind}: {report.new} new, {report.changed} changed, {report.same} as before, {gone} vanish"
     summary = counts + (f", {report.replaced} cards replaced" if report.replaced else "")

@@ -1,4 +1,4 @@
-"""Commands purge, patron export and patron erase: retention, and a person's access and erasure (Hong Kong's PDPO)."""
+"""Commands purge, patron export and patron erase: retention, data access and erasure (Hong Kong's PDPO)."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ ROUND = "purge"
 @with_site
 @json_option
 def purge(site: Site, dry_run: bool, older_than: int | None, archive: Path | None, yes: bool, as_json: bool) -> None:
-    """Make ended requests anonymous after the policy's days; with --archive, move them out of the database.
+    """Make ended requests anonymous after the policy's retention period; with --archive, move them out of the database.
 
-    A request that is unpaid, claimed or has a message to send stays.
+    Requests with unpaid charges, claims or unsent messages stay.
     Example: hkall-gateway purge --older-than 730 --archive 2015.jsonl.gz --yes
     """
     terms = _retention_terms(site.library.policy.retention, older_than, archive)
@@ -66,7 +66,7 @@ def _retention_terms(policy: Retention, older_than: int | None, archive: Path | 
 
 
 def _preview_purge(site: Site, terms: Retention) -> list[dict[str, object]]:
-    """Count the requests that each step would take now, and those that it would leave for debts or messages."""
+    """Count the requests that each step would purge now, and those that it would keep for charges or unsent messages."""
     from hkall_gateway.circulation.jobs.retention import last_instant
     from hkall_gateway.db.privacy import retention as kept
 
@@ -100,7 +100,7 @@ def _purge_in_batches(site: Site, library: Library) -> int:
 
 
 SMALL: Final = 256 << 20
-"""Largest file, in bytes, that is rewritten without being asked: it takes seconds, and terminals wait meanwhile."""
+"""Largest SQLite file, in bytes, that is rewritten unless --no-vacuum is given. Terminals wait for seconds meanwhile."""
 COLUMNS: Final = ("what", "which", "state", "count", "why", "then")
 
 _FORMER = click.option(
@@ -179,7 +179,7 @@ def _open_records(site: Site) -> Records:
 
 @contextmanager
 def _end_when_refused() -> Iterator[None]:
-    """Turn NotDone into the end of the command."""
+    """Convert NotDone into CliError."""
     from hkall_gateway.db.privacy.person_file import NotDone
 
     try:
@@ -189,7 +189,7 @@ def _end_when_refused() -> Iterator[None]:
 
 
 def _rewrite_file(engine: Engine | None, wanted: bool | None) -> Iterator[RemainingRow]:
-    """Rewrite the SQLite file without the remains of deleted rows. Yields the file if that is still to be done."""
+    """Rewrite the SQLite file without the remains of deleted rows. Yield a row about the file if that is still to be done."""
     from sqlalchemy.exc import OperationalError
 
     from hkall_gateway.db.privacy import forgetting
@@ -199,7 +199,7 @@ def _rewrite_file(engine: Engine | None, wanted: bool | None) -> Iterator[Remain
     if engine is None or file is None:
         return
     if file.stat().st_size < SMALL if wanted is None else wanted:
-        with suppress(OperationalError):  # another process has written for longer than we wait
+        with suppress(OperationalError):  # another process held the write lock for longer than we wait
             if forgetting.vacuum(engine):
                 return
     then = "hkall-gateway db vacuum, in a quiet hour"

@@ -1,4 +1,4 @@
-"""Commands serve and reload: the gateway of this machine, the checks before its start, its reload."""
+"""Commands serve and reload: run the start checks and the gateway, and reload its configuration."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
 
 WEB = click.Choice(["web"])
 LEAST_ADDRESS_SPACE: Final = 1 << 30
-"""Bytes of addresses (RLIMIT_AS) that a gateway with pages needs for its threads, libraries and files. With fewer, a library
-written in C may end it without a line in the log.
+"""Minimum address space (RLIMIT_AS), in bytes, that a gateway with web pages needs for its threads, libraries and files.
+
+Below it, a library written in C may end the process without a log line.
 """
 RELOAD_S: Final = 60.0
-"""Seconds in which a gateway must have read its configuration again."""
+"""Seconds to wait for the gateway to reload its configuration."""
 LOOK_S: Final = 0.05
 
 
@@ -50,24 +51,24 @@ LOOK_S: Final = 0.05
 def serve(config: Path, only: str | None, without: str | None, channel: int | None, log_format: LogFormat | None) -> None:
     """Run the daemon in the foreground, with its log on standard output, and a second process for the pages of [web].
 
-    SIGTERM: finish the messages in hand, then end. SIGHUP: read the configuration again.
+    SIGTERM: finish the messages in progress, then exit. SIGHUP: reload the configuration.
 
     \b
     Example: hkall-gateway serve --config /etc/hkall/gateway.toml
     Example: hkall-gateway serve --only web
     Example: hkall-gateway serve --log-format console 2>&1 | less
-    """  # noqa: D301  # click reads the mark
+    """  # noqa: D301  # click interprets \b
     limit = address_space()
     if limit is not None and limit < LEAST_ADDRESS_SPACE:
         raise CliError(
             f"the limit of {limit >> 20:,} MiB of address space is too low: it needs {LEAST_ADDRESS_SPACE >> 20:,} MiB "
             "(ulimit -v, prlimit --as, LimitAS of systemd); to limit its memory, use MemoryMax"
         )
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nothing is read yet that a reload would read again
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # no configuration is loaded yet
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end_before_start)  # until the process around the daemon has handlers of its own
+        signal.signal(number, _end_before_start)  # until the gateway process installs its own handlers
     if channel is not None and "LISTEN_FDS" in os.environ:
-        os.environ["LISTEN_PID"] = str(os.getpid())  # the parent could not know it; Twisted compares it when it is imported
+        os.environ["LISTEN_PID"] = str(os.getpid())  # the parent could not know our process id; Twisted compares it on import
 
     from hkall_gateway.app import process
     from hkall_gateway.app.start_checks.faults import Effect
@@ -78,7 +79,7 @@ def serve(config: Path, only: str | None, without: str | None, channel: int | No
     found, library = load_config(config)
     if only and found.web is None:
         raise CliError(f"{config}: --only web: there is no [web] table", WRONG)
-    # The parent of a pages' process has made the checks, and stays the one to say what is wrong.
+    # The parent of a web process has already run the checks and reported the faults.
     faults = (
         find_start_faults(config, found, library.policy, _serving_kind(only, without), running=False) if channel is None else []
     )
@@ -90,7 +91,7 @@ def serve(config: Path, only: str | None, without: str | None, channel: int | No
 
 
 def _end_before_start(number: int, _frame: object) -> None:
-    """End with exit code 0, as after an orderly stop. No log is open yet, so the reason goes to standard error."""
+    """Exit with code 0, as after an orderly stop. No log is open yet, so the reason goes to standard error."""
     echo(f"{signal.Signals(number).name} before the start: nothing was begun", err=True)
     raise SystemExit(0)
 
@@ -111,11 +112,12 @@ def _serving_kind(only: str | None, without: str | None) -> Serving:
 )
 @config_option
 def reload_gateway(config: Path, pid: int) -> None:
-    """Check the configuration, let the gateway that runs read it again, and say what it took.
+    """Check the configuration, make the running gateway reload it, and print the outcome.
 
-    Exit code 2: it has errors, and the gateway was not asked; 1: the gateway keeps the old one, for the reason that is shown.
-    The gateway alone looks for the variables with secrets: those of its start count.
-    The outcome is read in the folder that RUNTIME_DIRECTORY names, as systemd sets it for both; without it see the log.
+    Exit code 2: the configuration has errors, and the gateway was not notified; 1: the gateway keeps the old one, for the
+    reason shown.
+    Variables with secrets are not checked here: the gateway uses those that it was started with.
+    The outcome is read from the folder in RUNTIME_DIRECTORY, which systemd sets for both processes; without it see the log.
     Example: hkall-gateway reload --pid 4711
     """
     from hkall_gateway.app.start_checks.faults import Effect
@@ -133,7 +135,7 @@ def reload_gateway(config: Path, pid: int) -> None:
 def find_start_faults(
     path: Path, config: GatewayConfig, policy: Policy, serving: Serving | None = None, *, running: bool = True
 ) -> list[StartFault]:
-    """Return what would stop or disturb a start here. `running`: the gateway may be running now, and hold its own ports."""
+    """Return the faults that would prevent or disturb a start. `running`: the gateway may be running and use its own ports."""
     from hkall_gateway.app.machine import instance, number, runs
     from hkall_gateway.app.resources import Serving
     from hkall_gateway.app.start_checks.faults import Start
@@ -147,7 +149,7 @@ def find_start_faults(
 
 
 def reload_running(pid: int) -> None:
-    """Let the gateway of this process reload, and print the keys that need a restart. CliError where it keeps the old ones."""
+    """Send SIGHUP to the gateway, and print the keys that need a restart. Raises CliError if it keeps the old configuration."""
     from hkall_gateway.app.service_manager import read_reload
 
     before = read_reload(os.environ)

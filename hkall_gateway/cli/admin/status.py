@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 
 NOBODY = "HKALL-STATUS"
-"""A card that does not exist: only whether an answer comes matters."""
+"""A card that does not exist. The look-up only tests whether the library's own system answers."""
 
 
 @click.command()
 @with_site
 @json_option
 def status(site: Site, as_json: bool) -> None:
-    """Show running gateways, open requests, messages to send, rounds, and partners that are configured or were ever sent one.
+    """Show running gateways, open requests, unsent messages, rounds, and partners (configured, or ever sent a message).
 
     Example: hkall-gateway status --json
     """
     found: list[dict[str, object]] = []
-    if site.local is not None:  # the library's own system is asked
+    if site.local is not None:  # the library's own system is queried live
         facts = site.borrower_facts(NOBODY)
         found.append(_status_row("ils", facts.source, "away" if facts.flag or not facts.reachable else "answers", 1, None))
     found += site.write(bind(lines, site.now(), [p.agency for p in site.partners]))
@@ -43,7 +43,7 @@ def status(site: Site, as_json: bool) -> None:
 
 
 def lines(unit: UnitOfWork, when: datetime, configured: Sequence[str]) -> list[dict[str, object]]:
-    """Return the rows of the command. `configured` are the agencies of the configuration file."""
+    """Return the rows of `status`. `configured` lists the agencies in the configuration file."""
     from hkall_gateway.db import instances, quarantine
 
     there = [_gateway_row(one, one.state(when), unit) for one in instances.list_instances(unit)]
@@ -64,9 +64,9 @@ def lines(unit: UnitOfWork, when: datetime, configured: Sequence[str]) -> list[d
 
 
 def _gateway_row(one: instances.Instance, state: str, unit: UnitOfWork) -> dict[str, object]:
-    """Return the row of one gateway: the messages that it has claimed, its start, its version, process and host."""
+    """Return the row of one gateway: its claimed messages, start time, version, process and host."""
     if state == "gone" and one.host == machine.host() and machine.runs(one.pid):
-        state = "silent"  # its process is there: it hangs, or its clock or its database is another one
+        state = "silent"  # its process exists: it hangs, or uses another clock or database
     seen = one.seen_at.isoformat(timespec="seconds")
     detail = f"{one.version}, process {one.pid} on {one.host}, seen {seen}"
     held = {"version": one.version, "host": one.host, "pid": one.pid, "seen_at": one.seen_at}
@@ -82,7 +82,7 @@ def _fault_rows(unit: UnitOfWork) -> list[dict[str, object]]:
 
 
 def _job_rows(unit: UnitOfWork, when: datetime) -> list[dict[str, object]]:
-    """Return a row for each import and each periodic round: its last run, its result, when it is due next, and its delay."""
+    """Return a row for each import and each periodic round: its last run, result, next due time and delay."""
     from hkall_gateway.db import rounds
     from hkall_gateway.db.queries import cli_lists
 
@@ -105,7 +105,7 @@ def _round_row(job: rounds.RoundState, when: datetime) -> dict[str, object]:
 
 
 def _set_aside_rows(unit: UnitOfWork) -> list[dict[str, object]]:
-    """Return a row for each job with the number of requests that it could not process."""
+    """Return a row for each job with requests that it could not process, with the number of those requests."""
     from hkall_gateway.db import rounds
 
     found = rounds.all_aside(unit)
@@ -129,10 +129,10 @@ RATES = ("balance", "asked", "fill_percent", "decline_percent", "turnaround_days
 @with_site
 @json_option
 def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
-    """Show the partners named, else those that are configured or were ever sent a message.
+    """Show the named partners, by default all that are configured or were ever sent a message.
 
-    The columns are channel, breaker, undelivered and dead messages, balance of 30 days and days from the request to our
-    shelf, answers of 7 days.
+    The columns are channel, circuit breaker, undelivered and dead messages, the balance and the days from the request to our
+    hold shelf over 30 days, and the answers over 7 days.
 
     Example: hkall-gateway partners CUHK --json
     """
@@ -143,7 +143,7 @@ def partners(site: Site, agencies: tuple[str, ...], as_json: bool) -> None:
 
 
 def records(unit: UnitOfWork, when: datetime, named: Sequence[str], configured: Sequence[str]) -> list[dict[str, object]]:
-    """Return a row for each agency of `named`, by default for all that are configured or were sent a message."""
+    """Return a row for each agency in `named`, by default for all that are configured or were ever sent a message."""
     from hkall_gateway.circulation.staff.partner_lines import partner_lines
 
     return [asdict(row) for row in partner_lines(unit, when, named or sorted({*configured, *unit.circuits.used()}))]

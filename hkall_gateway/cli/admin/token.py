@@ -1,4 +1,4 @@
-"""Commands token make, list and revoke: programs that may use the API."""
+"""Commands token make, list and revoke: API tokens of programs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hkall_gateway.db import bind
 from hkall_gateway.rules.stored_words import StaffRole
 
 CLIENT = "client"
-"""`api_tokens.CLIENT`, which is imported on demand."""
+"""Same as `api_tokens.CLIENT`, whose module is imported only by the commands."""
 COLUMNS = ("name", "role", "state", "made_at", "made_by", "ends_at", "used_at")
 PREFIX = "hkall_"
-"""Begins every token, so that scanners of repositories and logs can find one."""
+"""Prefix of every token, so that scanners of repositories and logs can find tokens."""
 
 
 @click.group()
@@ -60,7 +60,7 @@ def make(site: Site, name: str, role: str, days: int | None) -> None:
 @with_site
 @json_option
 def list_(site: Site, as_json: bool) -> None:
-    """Every token with its role, and when it was used last.
+    """List all tokens with their roles and when each was last used.
 
     Example: hkall-gateway token list
     """
@@ -78,7 +78,7 @@ def list_(site: Site, as_json: bool) -> None:
 @click.argument("name")
 @with_site
 def revoke(site: Site, name: str) -> None:
-    """End a token at once. Its name stays in the journal, and is not given again.
+    """Revoke a token at once. Its name stays in the journal and cannot be used again.
 
     Example: hkall-gateway token revoke reports
     """

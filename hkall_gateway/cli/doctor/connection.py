@@ -1,4 +1,4 @@
-"""Checks of the way to a peer: its name, its port, its TLS and its clock, as the gateway itself uses them."""
+"""Checks of the connection to a peer: host name, port, TLS and clock, as the gateway itself uses them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from hkall_gateway.net.endpoints import Transport
 P = TypeVar("P", bound=Protocol)
 
 SHOWN: Final = 4
-"""So many addresses of a name are named."""
+"""Maximum number of a host's addresses to show."""
 
 
 async def check_reach(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> tuple[str, ...]:
-    """Return the addresses of a host that accepts connections on `port`, or () if one of the two checks failed."""
+    """Check name resolution and the connection to `port`. Return the host's addresses, or () if one of the checks failed."""
     addresses = await _resolve_host(sheet, tools, host, port)
     return addresses if addresses and await _check_connection(sheet, tools, host, port) else ()
 
@@ -69,8 +69,8 @@ async def _check_connection(sheet: Sheet, tools: ExaminationTools, host: str, po
 async def connect(
     tools: ExaminationTools, host: str, port: int, seconds: float, make: Callable[[], P], recorder: Recorder | None = None
 ) -> P:
-    """Connect a protocol of `make`, as the gateway would, by TLS if there is a recorder. Raises TooLong."""
-    endpoint: Any = HostnameEndpoint(tools.reactor, host, port, timeout=seconds)  # it has no types
+    """Connect a protocol created by `make`, as the gateway would. With a recorder, connect by TLS. Raises TooLong."""
+    endpoint: Any = HostnameEndpoint(tools.reactor, host, port, timeout=seconds)  # it is untyped
     factory: Any = Factory.forProtocol(make)
     factory.noisy = False
     if recorder is not None:
@@ -82,12 +82,12 @@ def connection_error(failed: BaseException) -> str:
     """Return a short reason why a connection failed."""
     text = str(failed).rstrip(".")
     if isinstance(failed, ConnectError):
-        text = text.rpartition(": ")[2]  # Twisted's own words, the number and the system's words
+        text = text.rpartition(": ")[2]  # drop Twisted's prefix and the errno, keep the system's message
     return text or type(failed).__name__
 
 
 def on_this_machine(host: str) -> bool:
-    """Whether a host is this machine's loopback."""
+    """Whether `host` is a loopback address or localhost."""
     try:
         return ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -96,7 +96,7 @@ def on_this_machine(host: str) -> bool:
 
 @implementer(IResolutionReceiver)
 class _Receiver:
-    """Collects the addresses of one name."""
+    """Collects the addresses that a host name resolves to."""
 
     def __init__(self) -> None:
         self.done: Deferred[tuple[str, ...]] = Deferred()
@@ -114,18 +114,18 @@ class _Receiver:
             self.done.callback(tuple(self._found))
 
 
-# TLS as the gateway speaks it to a peer: the version, the chain, the name and the days that are left, each by itself.
-# The handshake uses the gateway's own TLS context. Its faults are recorded instead of ending the connection, so that one run
-# reports all of them; no application data is sent over such a connection.
+# TLS checks of a peer: protocol version, chain, host name and expiry, each reported separately.
+# The handshake uses the gateway's own TLS context. Certificate faults are recorded instead of ending the connection, so that
+# one run reports all of them. No application data is sent over such a connection.
 
 
 SOON_DAYS: Final = 14
-"""A certificate that ends sooner should have been renewed: automatic renewal comes a month or at least two weeks before."""
+"""Warn if a certificate expires sooner than this: automatic renewal comes at least two weeks before the expiry."""
 MODERN: Final = ("TLSv1.2", "TLSv1.3")
 
 NOT_YET_VALID, HAS_EXPIRED = 9, 10
 OF_TIME: Final = frozenset({NOT_YET_VALID, HAS_EXPIRED})
-"""Faults of the days and not of the chain. Source: OpenSSL, x509_vfy.h, as all numbers here."""
+"""Faults of the validity dates, not of the chain. Source of all error numbers here: OpenSSL, x509_vfy.h."""
 CHAIN: Final[Mapping[int, str]] = {
     2: "the issuer's certificate was not sent and is not known here",
     7: "a signature in the chain does not fit",
@@ -144,7 +144,7 @@ CHAIN: Final[Mapping[int, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class PeerHandshake:
-    """A peer's side of the handshake. `faults` are OpenSSL error numbers. `chain` begins with the peer's certificate."""
+    """Result of a TLS handshake with a peer. `chain` starts with the peer's certificate. `faults` are OpenSSL error numbers."""
 
     version: str
     chain: tuple[Certificate, ...]
@@ -152,12 +152,12 @@ class PeerHandshake:
 
 
 class NoHandshake(Exception):
-    """There was no TLS on the connection."""
+    """The TLS handshake did not complete."""
 
 
 @implementer(IOpenSSLClientConnectionCreator)
 class Recorder:
-    """Makes the TLS connections that the gateway would make to `host`, but records certificate faults and goes on."""
+    """Creates the TLS connections that the gateway would make to `host`, but records certificate faults instead of failing."""
 
     def __init__(self, host: str) -> None:
         self._options: Any = optionsForClientTLS(host)  # to mypy a zope interface is a class
@@ -165,16 +165,16 @@ class Recorder:
         self._faults: list[int] = []
 
     def clientConnectionForTLS(self, protocol: object) -> SSL.Connection:  # noqa: N802  # Twisted's own name
-        """Make the TLS of a new connection."""
+        """Create the TLS layer of a new connection."""
         line: SSL.Connection = self._options.clientConnectionForTLS(protocol)
         line.set_verify(SSL.VERIFY_PEER, self._record_fault)
         self._line = line
         return line
 
     def handshake(self) -> PeerHandshake:
-        """Return the version, chain and faults, once the handshake is complete."""
+        """Return the version, chain and faults. Call it only after the handshake is complete."""
         assert self._line is not None
-        # Not all that was sent: some peers send the expired roots of old, which no path needs.
+        # The verified chain, not all that was sent: some peers send expired roots that no path needs.
         used = self._line.get_verified_chain() or self._line.get_peer_cert_chain() or ()
         chain = tuple(one.to_cryptography() for one in used)
         return PeerHandshake(self._line.get_protocol_version_name(), chain, tuple(dict.fromkeys(self._faults)))
@@ -186,7 +186,7 @@ class Recorder:
 
 
 async def check_tls(sheet: Sheet, tools: ExaminationTools, host: str, port: int) -> bool:
-    """Check the TLS of a peer, as the gateway would use it, and add the four findings."""
+    """Check a peer's TLS as the gateway would use it, and add the four findings."""
     recorder, left_s = Recorder(host), sheet.left_s()
     try:
         line = await connect(tools, host, port, left_s, HandshakeProbe, recorder)
@@ -199,7 +199,7 @@ async def check_tls(sheet: Sheet, tools: ExaminationTools, host: str, port: int)
 
 
 def report_plain(sheet: Sheet, host: str, key: str, what: str) -> None:
-    """Add the finding about an unencrypted peer. `key` is the setting that encrypts it, `what` the exposed data."""
+    """Add the finding about an unencrypted peer. `key` names the setting that enables TLS, `what` the exposed data."""
     if on_this_machine(host):
         sheet.ok("tls.version", "not encrypted, on this machine only")
     else:
@@ -232,7 +232,7 @@ def judge_handshake(sheet: Sheet, host: str, handshake: PeerHandshake, now: date
 
 
 def expiry(sheet: Sheet, check: str, chain: Sequence[Certificate], now: datetime, about: str = "") -> None:
-    """Add the finding about the days until the first certificate of a chain ends."""
+    """Add the finding about the certificate of a chain that expires first."""
     own, first = chain[0], min(chain, key=lambda one: one.not_valid_after_utc)
     left, until = (first.not_valid_after_utc - now).days, f"{first.not_valid_after_utc:%Y-%m-%d}"
     whose = "" if first is own else f" ({_common_name(first.subject.rfc4514_string())}, further up the chain)"
@@ -251,7 +251,7 @@ def _format_days(number: int) -> str:
 
 
 def names(own: Certificate) -> list[str]:
-    """Return the host names and addresses in a certificate."""
+    """Return the host names and IP addresses in a certificate."""
     try:
         difference = own.extensions.get_extension_for_class(SubjectAlternativeName).value
     except ExtensionNotFound:
@@ -260,12 +260,12 @@ def names(own: Certificate) -> list[str]:
 
 
 def _common_name(name: str) -> str:
-    """Return the common name in a distinguished name, else all of it."""
+    """Return the common name in a distinguished name, else the whole name."""
     return next((part[3:] for part in name.split(",") if part.startswith("CN=")), name)
 
 
 def handshake_error(failed: BaseException) -> str:
-    """Return why there was no handshake, in OpenSSL's words if it has any."""
+    """Return the reason for a failed handshake, in OpenSSL's words if there are any."""
     cause = failed.__cause__ if isinstance(failed, NoHandshake) and failed.__cause__ else failed
     if isinstance(cause, SSL.Error) and cause.args and cause.args[0]:
         return ", ".join(str(one[-1]) for one in cause.args[0])
@@ -274,17 +274,17 @@ def handshake_error(failed: BaseException) -> str:
 
 @implementer(IHandshakeListener)
 class HandshakeProbe(Protocol):
-    """A connection that sends no data: `shaken` fires when the handshake is complete, or fails with NoHandshake."""
+    """A protocol that sends no data. `shaken` fires when the TLS handshake is complete, or fails with NoHandshake."""
 
     def __init__(self) -> None:
         self.shaken: Deferred[None] = Deferred()
 
     def handshakeCompleted(self) -> None:  # noqa: N802  # Twisted's own name
-        """Report the handshake."""
+        """Fire `shaken`."""
         self.shaken.callback(None)
 
     def connectionLost(self, handshake_error: Failure = connectionDone) -> None:  # noqa: N802
-        """Report why there was none."""
+        """Fail `shaken` with the reason, unless the handshake was completed."""
         if not self.shaken.called:
             lost = NoHandshake("the connection was closed")
             lost.__cause__ = handshake_error.value if isinstance(handshake_error.value, SSL.Error) else None
@@ -294,11 +294,14 @@ class HandshakeProbe(Protocol):
 MINUTE_S, HOUR_S, HALF_HOUR_S = 60, 3600, 1800
 USUAL_S: Final = 60
 MOST_S: Final = 300
-"""Beyond it dates of messages, expiries and tokens of the two no longer agree."""
+"""Seconds of clock difference beyond which message dates, expiry dates and tokens of the two sides no longer agree."""
 
 
 def judge_clock(sheet: Sheet, peer_time: datetime | None, before: datetime, after: datetime) -> None:
-    """Add the finding about the peer's clock: the instant that it sent between two of ours, None if it sends none."""
+    """Add the finding about the peer's clock.
+
+    `peer_time` is the time in its reply, None if it sends none. `before` and `after` are our times before and after the query.
+    """
     if peer_time is None:
         sheet.skip("clock", "the peer does not send its time")
         return
@@ -311,7 +314,7 @@ def judge_clock(sheet: Sheet, peer_time: datetime | None, before: datetime, afte
 
 
 def _zone_hint(off_s: float) -> str:
-    """Return a hint if the difference is that of time zones: whole half hours, up to fifteen hours."""
+    """Return a hint if the difference looks like a wrong time zone: whole half hours, up to fifteen hours."""
     rest = off_s % HALF_HOUR_S
     near = min(rest, HALF_HOUR_S - rest) <= USUAL_S
     return ", as with a wrong time zone" if near and HALF_HOUR_S - USUAL_S <= off_s <= 15 * HOUR_S else ""

@@ -51,7 +51,14 @@ PEER_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Examinee:
-    """One peer: its name, a title for display, its checks, the function that runs them, and advice for checks of its own."""
+    """One peer to examine.
+
+    Attributes:
+        title: Title for display.
+        plan: Names of its checks, in order.
+        work: Function that runs the checks.
+        advice: Remedies for checks that only this peer has.
+    """
 
     name: str
     title: str
@@ -60,14 +67,14 @@ class Examinee:
     advice: Mapping[str, str] = field(default_factory=dict)
 
     def sheet(self, seconds: Callable[[], float], allowed_s: float = PEER_S) -> Sheet:
-        """Return an empty sheet, whose time begins now."""
+        """Return an empty sheet whose time limit starts now."""
         return Sheet(self.name, self.plan, seconds, allowed_s, self.advice)
 
 
 def examinees(tools: ExaminationTools, here: GatewayPlace, to: str = "") -> dict[str, Examinee]:
     """Return every examinee by name, in report order: the gateway, partners, clients, ils, smtp.
 
-    `to` is the recipient that the mail server is asked about; if empty, our own address.
+    `to` is the recipient to try at the mail server, or "" for our own address.
     """
     config = tools.means.config()
     callers = config_mapping.callers(config, tools.means.environ, AgentPost(tools.reactor, most_bytes=MOST_BYTES).get)
@@ -120,20 +127,20 @@ async def _judge_caller(sheet: Sheet, tools: ExaminationTools, caller: Caller, a
 
 
 def ncip_endpoints(config: GatewayConfig) -> NcipEndpoints:
-    """Return whether any of our NCIP ports is `ssl:`, and whether `client_ca` is set."""
+    """Describe our NCIP ports: whether any is `ssl:`, and whether `client_ca` is set."""
     return NcipEndpoints(any(text.startswith(KIND) for text in config.ncip.listen), config.ncip.client_ca is not None)
 
 
 THREADS: Final = 8
-"""Threads beside two for each peer, so that a name server that never answers delays no other peer."""
+"""Threads in addition to two per peer, so that a name server that never answers does not delay other peers."""
 WORDS: Final = {Status.OK: "ok", Status.WARN: "warn", Status.FAIL: "FAIL", Status.SKIP: "skip"}
 COLOURS: Final = {Status.OK: "green", Status.WARN: "yellow", Status.FAIL: "red"}
 
 
 def doctor(who: str | None, to: str, config: Path, *, record: bool, as_json: bool) -> None:
-    """Examine the peer `who`, or all, and print what was found. Ends with exit code 1 where a check failed.
+    """Examine the peer `who`, or all peers, and print the findings. Exit with code 1 if a check failed.
 
-    `record`: print a line only, and write the number of failed checks into the database.
+    With `record`, print one line only, and write the number of failed checks into the database.
     """
     found, library = load_config(config)
     if to and not is_address(to):
@@ -165,16 +172,16 @@ def doctor(who: str | None, to: str, config: Path, *, record: bool, as_json: boo
 def _make_pool(most: int) -> ThreadPool:
     """Return a pool of daemon threads: a hanging name look-up does not keep the process from ending."""
     pool = ThreadPool(0, most, "doctor")
-    pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # Twisted's own place for another kind
+    pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]  # Twisted declares another type
     pool.start()
     return pool
 
 
 def _examine_all(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str], None]) -> dict[str, Sheet]:
-    """Examine the chosen peers concurrently. Show each group of findings when those before it are done.
+    """Examine the chosen peers concurrently, and show each group of findings in the order of the peers.
 
     Returns:
-        The sheets in order, by peer; after SIGINT without those that were not finished.
+        The sheets by peer, in order. After SIGINT, peers that were not finished are missing.
     """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
@@ -183,7 +190,7 @@ def _examine_all(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str],
     waiting = [next(shown)]
 
     def show_finished(name: str, sheet: Sheet) -> None:
-        if stopping:  # its connections were cut by us
+        if stopping:  # we closed its connections
             return
         done[name] = sheet
         while waiting and waiting[0].name in done:
@@ -205,13 +212,13 @@ def _examine_all(reactor: Any, chosen: Sequence[Examinee], show: Callable[[str],
     reactor.callWhenRunning(begin)
     reactor.run()
     if ended and isinstance(ended[0], Failure):
-        first: Any = ended[0].value  # gatherResults wraps what was raised
+        first: Any = ended[0].value  # gatherResults wraps the exception
         raise first.subFailure.value
     return {one.name: done[one.name] for one in chosen if one.name in done}
 
 
 def group(title: str, sheet: Sheet) -> str:
-    """Return a peer's findings for people: one line a check, advice below a warning or failure, skipped checks in one line."""
+    """Format a peer's findings for people: one line a check, advice below a warning or failure, skipped checks in one line."""
     lines = [click.style(sheet.peer, bold=True) + f"  {title}"]
     for finding in sheet.found:
         if finding.status is not Status.SKIP:

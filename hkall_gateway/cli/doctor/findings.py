@@ -18,7 +18,7 @@ GATEWAY, PARTNER, CLIENT, ILS, SMTP = "gateway", "partner", "client", "ils", "sm
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check. `of` are the kinds of peers that have it. `advice` is used unless a finding has its own."""
+    """One check of doctor. `of` lists the kinds of peers that have it. `advice` is its remedy, unless a finding has its own."""
 
     name: str
     of: tuple[str, ...]
@@ -112,15 +112,15 @@ T = TypeVar("T")
 
 
 class InThread(Protocol):
-    """Does blocking work beside the reactor."""
+    """Runs blocking work in a thread."""
 
     def __call__(self, work: Callable[[], T], /) -> Deferred[T]:
-        """Return the result of `work`, done in a thread."""
+        """Run `work` in a thread and return its result."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExaminationTools:
-    """The gateway's resources, and threads for blocking work."""
+    """The gateway's resources, and a function that runs blocking work in a thread."""
 
     means: Resources
     in_thread: InThread
@@ -132,11 +132,11 @@ class ExaminationTools:
 
 
 class TooLong(Exception):
-    """A step was not done in its time."""
+    """A step exceeded its time limit."""
 
 
 async def within(reactor: Any, seconds: float, work: Awaitable[T]) -> T:
-    """Return the result of `work`. After `seconds` it cancels the work and raises TooLong."""
+    """Return the result of `work`. After `seconds`, cancel the work and raise TooLong."""
     going: Deferred[T] = work if isinstance(work, Deferred) else ensureDeferred(work)  # type: ignore[arg-type]
     late: list[bool] = []
 
@@ -155,7 +155,7 @@ async def within(reactor: Any, seconds: float, work: Awaitable[T]) -> T:
 
 
 class Status(StrEnum):
-    """How a check ended. SKIP: it was not tried, since an earlier one failed or does not apply."""
+    """Outcome of a check. SKIP: It was not tried, because an earlier check failed or because it does not apply."""
 
     OK = "ok"
     WARN = "warn"
@@ -176,10 +176,16 @@ class Finding:
 
 
 class Sheet:
-    """The findings about one peer. `plan` are the checks that are due there, in order.
+    """The findings about one peer.
 
-    `seconds` returns the time of a clock; `allowed_s` is the time limit for all checks of this peer. `about` is the default
-    for findings that name no subject of their own; `advice` is that of checks that stand in no row of the table.
+    Args:
+        plan: Names of the peer's checks, in order.
+        seconds: Returns the time of a clock.
+        allowed_s: Time limit for all checks of this peer.
+        advice: Remedies for checks that are not in the table.
+
+    Attributes:
+        about: Subject of findings that do not name their own.
     """
 
     def __init__(
@@ -197,7 +203,7 @@ class Sheet:
         self._seconds, self._ends_s = seconds, seconds() + allowed_s
 
     def left_s(self) -> float:
-        """Return the seconds left for this peer, never 0, so that a step that begins too late times out."""
+        """Return the seconds left for this peer. Never 0, so that a step that begins too late times out."""
         return max(self._ends_s - self._seconds(), 0.01)
 
     def ok(self, check: str, detail: str, about: str = "") -> None:
@@ -205,19 +211,19 @@ class Sheet:
         self._add(check, Status.OK, detail, "", about)
 
     def warn(self, check: str, detail: str, advice: str = "", about: str = "") -> None:
-        """Add a check that passed but needs attention, with `advice` or that of the table."""
+        """Add a check that passed but needs attention. Without `advice`, use the table's."""
         self._add(check, Status.WARN, detail, advice, about)
 
     def fail(self, check: str, detail: str, advice: str = "", about: str = "") -> None:
-        """Add a check that failed, with `advice` or that of the table."""
+        """Add a check that failed. Without `advice`, use the table's."""
         self._add(check, Status.FAIL, detail, advice, about)
 
     def skip(self, check: str, why: str) -> None:
-        """Add a check that was not tried, and why."""
+        """Add a check that was not tried, with the reason."""
         self._add(check, Status.SKIP, why, "", "")
 
     def close(self) -> None:
-        """Sort the findings by the plan, and add a skipped one for each check without a finding."""
+        """Sort the findings by the plan, and add a skipped finding for each check that has none."""
         tried, failed = {one.check for one in self.found}, {one.check for one in self.failed}
         why = "not tried"
         for check in self.plan:
@@ -228,7 +234,7 @@ class Sheet:
 
     @property
     def failed(self) -> list[Finding]:
-        """The findings that fail."""
+        """The findings of failed checks."""
         return [one for one in self.found if one.status is Status.FAIL]
 
     def _add(self, check: str, status: Status, detail: str, advice: str, about: str) -> None:

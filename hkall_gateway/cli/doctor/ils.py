@@ -1,6 +1,6 @@
 """Checks of the library's own system: the adapter of [ils] and, if messages are relayed, its SIP2 server.
 
-Of SIP2 only 93, 99, 23 or 63, and 17 are sent, over the line that the gateway uses, about a card and an item that cannot exist.
+The only SIP2 messages sent are 93, 99, 23 or 63, and 17, about a card and an item that cannot exist.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from hkall_gateway.sip2.codec.messages import BX
 
 
 def sip2_plan(ils: IlsConfig) -> tuple[str, ...]:
-    """Return the checks that are due at the SIP2 server, in order."""
+    """Return the names of the checks for the SIP2 server, in order."""
     secure = TLS if ils.tls else ("tls.version",)
     return ("dns", "tcp", *secure, "login", "status", "version", "clock", "lookup.patron", "lookup.item")
 
@@ -52,7 +52,7 @@ NO_LOGIN: Final = (
 
 
 class Sip2Examination:
-    """The examination of the SIP2 server of [ils]."""
+    """Examines the SIP2 server of [ils]."""
 
     def __init__(self, sheet: Sheet, tools: ExaminationTools) -> None:
         config = tools.means.config()
@@ -60,11 +60,11 @@ class Sip2Examination:
         self._login = Login(self._ils.login, tools.means.secret(self._ils.password_env), self._ils.location)
         self._dialect = config_mapping.framing_of_ils(config)
         self._institution = self._ils.institution or config.library.agency
-        # The message that queries a patron; with the relay alone it is 23, as a terminal sends it.
+        # Code of the message that queries a patron. With the relay alone it is 23, as terminals send it.
         self._question = "63" if find_adapter(self._ils.connector).asks_sip2 else "23"
 
     async def run(self) -> None:
-        """Make the checks, each if those before it have passed."""
+        """Run the checks in order, each only if the earlier ones passed."""
         sheet, ils = self._sheet, self._ils
         if not await connection.check_reach(sheet, self._tools, ils.host, ils.port):
             return
@@ -90,7 +90,7 @@ class Sip2Examination:
             line.close()
 
     async def _check_login(self) -> bool:
-        """Whether the server accepts the login. Without a login the check is skipped, and True is returned."""
+        """Whether the server accepts the login. Without a configured login, skip the check and return True."""
         sheet, name = self._sheet, self._login.name
         if not name:
             sheet.skip("login", "no `login` in [ils]" + (": each terminal logs in by itself" if self._ils.relay else ""))
@@ -118,7 +118,7 @@ class Sip2Examination:
         return judge_status(self._sheet, reply, self._question)
 
     def _report_no_reply(self, failed: Exception) -> None:
-        """Report that a question got no usable reply, for the first check of the plan that has no finding."""
+        """Report that a query got no usable reply, under the first check of the plan that has no finding."""
         check = next(one for one in self._sheet.plan if one not in {found.check for found in self._sheet.found})
         if not self._login.name and check == "status":
             self._sheet.warn(check, f"99 without a login: {failed}", NO_LOGIN)
@@ -148,7 +148,7 @@ class Sip2Examination:
 
 
 def judge_status(sheet: Sheet, reply: Sip2Message, question: str) -> bool:
-    """Add the findings about a 98, and return whether the system can answer `question`, the message that queries a patron."""
+    """Add the findings about a 98 reply. Return whether the system supports `question`, the message that queries a patron."""
     # A BX too short to mention a message counts as support of it.
     flags = reply.get("BX")
     needed = [code for code in (question, "17") if len(flags) > BX.index(code) and flags[BX.index(code)] != "Y"]
@@ -167,7 +167,7 @@ def judge_status(sheet: Sheet, reply: Sip2Message, question: str) -> bool:
 
 
 def judge_patron(sheet: Sheet, question: str, reply: Sip2Message) -> None:
-    """Add the finding about a card that cannot exist."""
+    """Add the finding about the reply for a card that cannot exist."""
     if reply.get("BL") == "N":
         sheet.ok("lookup.patron", f"{question}: an unknown card is unknown (BL N)")
     elif not reply.get("BL"):
@@ -180,7 +180,7 @@ EMPTY: Final = "sqlite://"
 
 
 def plan(config: GatewayConfig) -> tuple[str, ...]:
-    """Return the checks that are due, in order."""
+    """Return the names of the checks for the configured system, in order."""
     ils, adapter = config.ils, find_adapter(config.ils.connector)
     loaded = ("loaded",) if Probe.LOADED in adapter.probes else ()
     by_sip2 = sip2_plan(ils) if ils.relay or adapter.asks_sip2 else ()
@@ -190,12 +190,12 @@ def plan(config: GatewayConfig) -> tuple[str, ...]:
 
 
 def advice(ils: IlsConfig) -> dict[str, str]:
-    """Return the advice for the checks that only this adapter has."""
+    """Return the remedies for checks that only the configured adapter has."""
     return {row.name: row.advice for row in find_adapter(ils.connector).rows}
 
 
 def title(ils: IlsConfig) -> str:
-    """Return a title for display: the connector, whether there is a relay, and the addresses."""
+    """Return a title for display: the connector, the relay if any, and the addresses."""
     relay = (", relay", sip2_address(ils)) if ils.relay else ("", "")
     ways = dict.fromkeys((relay[1], find_adapter(ils.connector).address(ils)))
     return " ".join(filter(None, [f"connector {ils.connector}{relay[0]}", *ways]))
@@ -216,7 +216,7 @@ async def examine_ils(sheet: Sheet, tools: ExaminationTools) -> None:
         await ncip.examine_responder(sheet, tools, NcipPeer(responder(ils, agency), agency, secret, OF_ILS, ils.looks_up_items))
     if any(one.about == sheet.about for one in sheet.failed) or not (Probe.CARD in adapter.probes or adapter.rows):
         return
-    engine = open_engine(EMPTY)  # data that was loaded from files is not used
+    engine = open_engine(EMPTY)  # the checks must not use data loaded from files
     try:
         create_all(engine)
         with closing(Immediate(engine, lambda connection: UnitOfWork(connection, lambda: "unused"))) as store:
@@ -226,7 +226,7 @@ async def examine_ils(sheet: Sheet, tools: ExaminationTools) -> None:
 
 
 async def _run_adapter_checks(sheet: Sheet, tools: ExaminationTools, adapter: Adapter, own: ConnectorTools) -> None:
-    """Run the adapter's own checks, and ask it about a card that cannot exist."""
+    """Run the adapter's own checks, and query it about a card that cannot exist."""
     check = ""
     try:
         if Probe.CARD in adapter.probes:

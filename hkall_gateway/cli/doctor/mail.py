@@ -1,6 +1,6 @@
 """Checks of the mail server: greeting, encryption, login, sender and recipient, without sending a letter.
 
-The conversation is that of the gateway's own SMTP client, which is kept from ever saying DATA.
+They use the gateway's own SMTP client, changed so that it never sends DATA.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ OF_ERROR: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     ((EHLORequiredError,), "ehlo"),
     ((AUTHDeclinedError, AUTHRequiredError), "auth"),
 )
-"""The check that an error of the SMTP client belongs to; any other belongs to the step at which it came."""
+"""Checks to which errors of the SMTP client belong. Any other error belongs to the step in which it occurred."""
 
 
 def plan(smtp: Smtp) -> tuple[str, ...]:
-    """Return the checks that are due, in order."""
+    """Return the names of the checks for the mail server, in order."""
     secure = ("starttls", *TLS) if uses_esmtp(smtp) else ("tls.version",)
     return ("dns", "tcp", "ehlo", *secure, *(("auth",) if smtp.login else ()), "sender", "recipient")
 
 
 def uses_esmtp(smtp: Smtp) -> bool:
-    """Whether the gateway speaks ESMTP to it, and so uses STARTTLS where it is offered."""
+    """Whether the gateway speaks ESMTP to this server, and so uses STARTTLS if it is offered."""
     return bool(smtp.login or smtp.starttls)
 
 
@@ -78,7 +78,7 @@ async def examine_mail_server(sheet: Sheet, tools: ExaminationTools, smtp: Smtp,
         failed = error
         factory.sendFinished = True
         going.disconnect()
-    # The conversation ended at `factory.step`.
+    # `factory.step` is the step in which the conversation ended.
     details = {"ehlo": "by HELO", "auth": smtp.login, "sender": smtp.sender, "recipient": f"{to}; taken back by RSET"}
     known = {one.check for one in sheet.found}
     left = [one for one in sheet.plan if one in details and one not in known]
@@ -92,8 +92,8 @@ async def examine_mail_server(sheet: Sheet, tools: ExaminationTools, smtp: Smtp,
         sheet.ok(check, details[check])
 
 
-class TlsProbe(_Extended):  # type: ignore[misc]  # as above
-    """Client that quits after the encrypted EHLO. `done` fires with whether it was encrypted."""
+class TlsProbe(_Extended):  # type: ignore[misc]  # untyped
+    """SMTP client that quits where the gateway would log in. `done` fires with whether the connection is encrypted."""
 
     def __init__(self, recorder: Recorder, *, insists: bool) -> None:
         super().__init__(b"", recorder, DNSNAME)
@@ -129,7 +129,7 @@ class TlsProbe(_Extended):  # type: ignore[misc]  # as above
 
 
 async def _check_greeting(sheet: Sheet, tools: ExaminationTools, smtp: Smtp) -> bool:
-    """Check greeting and encryption, add the findings, and return whether the gateway would log in."""
+    """Check greeting and encryption, add the findings, and return whether the gateway would continue with the login."""
     recorder, look = Recorder(smtp.host), None
     try:
         probe = partial(TlsProbe, recorder, insists=smtp.starttls)
@@ -163,7 +163,7 @@ async def _check_greeting(sheet: Sheet, tools: ExaminationTools, smtp: Smtp) -> 
 
 
 class _NoData:
-    """Mixin that sends RSET and quits instead of DATA. `factory.step` is the check in progress."""
+    """Mixin that sends RSET and quits instead of sending DATA. `factory.step` names the check in progress."""
 
     factory: Any
     lastAddress: object  # noqa: N815  # Twisted's own name
@@ -182,7 +182,7 @@ class _NoData:
         super().smtpState_to(code, resp)  # type: ignore[misc]
 
     def smtpState_toOrData(self, code: int, resp: bytes) -> None:  # noqa: N802
-        """End the conversation at the reply to RCPT TO. The first call only sends RCPT TO."""
+        """End the conversation after the reply to RCPT TO. The first call only sends RCPT TO."""
         if self.lastAddress is None:
             super().smtpState_toOrData(code, resp)  # type: ignore[misc]
         else:
@@ -190,15 +190,15 @@ class _NoData:
 
 
 class PlainRehearsal(_NoData, _PlainSender):  # type: ignore[misc]
-    """Without encryption and login."""
+    """SMTP conversation without encryption and login."""
 
 
 class Rehearsal(_NoData, _ExtendedSender):  # type: ignore[misc]
-    """With encryption, a login, or both."""
+    """SMTP conversation with encryption, a login, or both."""
 
 
 def smtp_error(failed: Exception) -> str:
-    """Return the server's answer, or the reason why none came. Never the SMTP dialogue, which may contain the login."""
+    """Return the server's answer, or why none came. It never contains the SMTP dialogue, which may include the login."""
     if isinstance(failed, SMTPClientError) and failed.code and failed.code > 0:
         text = failed.resp.decode("utf-8", "replace") if isinstance(failed.resp, bytes) else str(failed.resp or "")
         return f"{failed.code} {' '.join(text.split())}"[:200]

@@ -28,7 +28,7 @@ from hkall_gateway.rules.partners import Partner
 from hkall_gateway.rules.vocabulary import ItemKey, Sensitive
 
 NOBODY: Final = "HKALL-DOCTOR-0"
-"""An identifier of a card, an item, a title and a request that do not exist."""
+"""Identifier of a card, an item, a title and a request that do not exist."""
 UNKNOWN: Final = frozenset({UNKNOWN_ITEM.casefold(), "unknown request", "unknown user"})
 
 STATUSES: Final[Mapping[int, str]] = {
@@ -37,17 +37,23 @@ STATUSES: Final[Mapping[int, str]] = {
     404: "The path of the URL is wrong: ask the peer for the address of its NCIP responder.",
     405: "There is a web page at this path, and no NCIP responder: ask the peer for the right address.",
 }
-"""Advice for each HTTP status that came without an NCIP document."""
+"""Remedies for HTTP statuses of replies that are not NCIP documents."""
 REDIRECT: Final = "The gateway follows no redirects: put the new address into `url`."
 NO_REPLY: Final = "Ask the peer whether its NCIP service runs; its log shows how it handled our document."
 OF_PARTNER, OF_ILS = "can_lookup_items", "looks_up_items"
-"""The keys that say whether look-ups of items are used."""
+"""Configuration keys that say whether item look-ups are used."""
 BROKEN: Final = "The peer's server is out of order: ask the peer to look at its log, and try again."
 
 
 @dataclass(slots=True)
 class RecordingPost:
-    """A `Post` that records the response or the failure, the time allowed, and our clock before and after the call."""
+    """A `Post` that records the outcome of its latest call: the response or the failure.
+
+    Attributes:
+        allowed_s: Time limit of the call.
+        before: Our time before the call.
+        after: Our time after the call.
+    """
 
     tools: ExaminationTools
     sheet: Sheet
@@ -73,7 +79,7 @@ class RecordingPost:
 
 
 def plan(partner: Partner) -> tuple[str, ...]:
-    """Return the checks that are due at a responder, in order."""
+    """Return the names of the checks for a responder, in order."""
     secure = TLS if urlsplit(partner.url).scheme == "https" else ("tls.version",)
     known = ("lookup.request",) if partner.can_lookup_request else ()
     return ("dns", "tcp", *secure, "http", "proof.ours", "lookup.item", *known, "version", "clock")
@@ -81,10 +87,14 @@ def plan(partner: Partner) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class NcipPeer:
-    """One responder, the agency code under which we call it, and the secret that it expects (empty if none is agreed).
+    """One responder, and how we call it.
 
-    `used`: whether the gateway uses its item look-ups; `key` is the configuration key that decides this. `proof` writes
-    our Authorization header; None if none is sent.
+    Attributes:
+        agency: Agency code under which we call it.
+        secret: Secret that it expects from us, empty if none is agreed.
+        key: Configuration key that sets `used`.
+        used: Whether the gateway uses its item look-ups.
+        proof: Writes our Authorization header. None if none is sent.
     """
 
     partner: Partner
@@ -95,12 +105,12 @@ class NcipPeer:
     proof: OurProof | None = None
 
     def post(self, tools: ExaminationTools) -> Post:
-        """Return the `Post` by which the gateway's own documents go to it."""
+        """Return the `Post` with which the gateway sends documents to this responder."""
         way, proof = AgentPost(tools.reactor), self.proof
         return way.proving(lambda: proof(tools.means.clock())) if proof else way
 
     def proofs(self) -> str:
-        """Return, for display, the credentials by which the responder can identify us."""
+        """Describe, for display, the credentials by which the responder can identify us."""
         given = {"the agreed secret": self.secret, "our Authorization header": self.proof}
         return " and ".join(name for name, one in given.items() if one) or "our address alone"
 
@@ -110,7 +120,7 @@ class NcipPeer:
 
 
 async def examine_responder(sheet: Sheet, tools: ExaminationTools, there: NcipPeer) -> tuple[str, ...]:
-    """Examine a responder, and return the addresses of its host, () if it cannot be reached."""
+    """Examine a responder, and return the addresses of its host, or () if it cannot be reached."""
     addresses, open_way = await _check_way(sheet, tools, there.partner.url)
     if open_way:
         recorder = RecordingPost(tools, sheet, there.post(tools))
@@ -119,7 +129,7 @@ async def examine_responder(sheet: Sheet, tools: ExaminationTools, there: NcipPe
 
 
 async def _check_way(sheet: Sheet, tools: ExaminationTools, url: str) -> tuple[tuple[str, ...], bool]:
-    """Check the way to a host, and return its addresses, and whether a secret may be sent there."""
+    """Check the connection to the host of `url`. Return its addresses, and whether a secret may be sent there."""
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
@@ -149,9 +159,9 @@ async def _run_look_ups(sheet: Sheet, there: NcipPeer, recorder: RecordingPost) 
 
 
 def first_look_up(there: NcipPeer) -> LookUp:
-    """Make the look-up of an item that cannot exist: of a title if the partner answers that, else of one copy.
+    """Make the look-up of an item that cannot exist: by title if the partner answers title look-ups, else by barcode.
 
-    At a system of our own that looks up no items, it looks up a patron.
+    For a local system whose items are not looked up, make the look-up of a patron.
     """
     partner = there.partner
     if there.key == OF_ILS and not there.used:
@@ -162,7 +172,7 @@ def first_look_up(there: NcipPeer) -> LookUp:
 
 
 def _report_no_document(sheet: Sheet, recorder: RecordingPost) -> None:
-    """Report that no NCIP document came back."""
+    """Report that the peer returned no NCIP document."""
     if recorder.posted is None:
         late = recorder.failed is not None and recorder.failed.kind == "timeout"
         sheet.fail("http", f"no answer within {recorder.allowed_s:.0f} s" if late else str(recorder.failed), NO_REPLY)
@@ -195,12 +205,12 @@ def judge_admission(sheet: Sheet, service: str, reply: NcipMessage, there: NcipP
 
 
 def problems_in(reply: NcipMessage) -> list[NcipMessage]:
-    """Return all Problems in a reply, with those of its single titles."""
+    """Return all Problems in a reply, including those about single titles."""
     return [*reply.each("Problem"), *(one for title in reply.each("BibInformation") for one in title.each("Problem"))]
 
 
 def problem_types(found: Iterable[NcipMessage]) -> list[str]:
-    """Return the types of Problems, each once, as the standard spells them."""
+    """Return the distinct types of Problems, as the standard spells them."""
     return list(dict.fromkeys(spell_problem(_type(one)) for one in found))
 
 
@@ -240,7 +250,7 @@ def judge_request(sheet: Sheet, reply: NcipMessage | None) -> None:
 
 
 def judge_versions(sheet: Sheet, reply: NcipMessage | None, ours: str) -> None:
-    """Add the finding about the versions that the peer lists. `ours` is the version of our documents to it."""
+    """Add the finding about the versions that the peer lists. `ours` is the version of the documents that we send to it."""
     listed = [str(text) for text in reply.texts("VersionSupported")] if reply is not None else []
     if not listed:
         sheet.ok("version", f"it lists none; {short_version(ours)} was understood")
@@ -253,7 +263,7 @@ def judge_versions(sheet: Sheet, reply: NcipMessage | None, ours: str) -> None:
 
 
 def short_version(version: str) -> str:
-    """Return a short form of an NCIP version string, or an unknown one unchanged."""
+    """Return a short form of an NCIP version string. An unknown version is returned unchanged."""
     old, late = version_1(version), minor(version)
     if late is not None:
         return f"2.0{late or ''}"
@@ -267,14 +277,14 @@ NO_KEYS: Final = "Open the address on this machine (`curl -i URL`), and ask the 
 
 @dataclass(frozen=True, slots=True)
 class NcipEndpoints:
-    """Our NCIP ports: whether any is `ssl:`, and whether `client_ca` is set, without which no certificate is asked for."""
+    """Our NCIP ports: whether any is `ssl:`, and whether `client_ca` is set (else no client certificate is requested)."""
 
     tls: bool
     client_ca: bool
 
 
 async def lacks_keys(caller: Caller, now: datetime) -> bool:
-    """Whether a row accepts signed tokens, but their public keys cannot be read."""
+    """Whether a caller's row accepts signed tokens whose public keys cannot be read."""
     token = caller.http.token
     return token is not None and await token.keys.having("", now) is None
 
@@ -282,7 +292,11 @@ async def lacks_keys(caller: Caller, now: datetime) -> bool:
 def judge_caller_proof(
     sheet: Sheet, caller: Caller, endpoints: NcipEndpoints, addresses: Sequence[str], *, keyless: bool = False
 ) -> None:
-    """Add the finding about a row's proofs. `addresses` are those of the peer's responder, () if it has none."""
+    """Add the finding about the proofs in a caller's row.
+
+    `addresses` are those of the caller's responder, or () if it has none. `keyless`: the keys of its signed tokens cannot be
+    read.
+    """
     proofs_given = {
         "secret": caller.secret,
         CERTIFICATE: caller.access.certificate,
@@ -307,7 +321,7 @@ def judge_caller_proof(
 
 
 def _addresses_outside(caller: Caller, addresses: Sequence[str]) -> list[str]:
-    """Return the responder's own addresses if the row admits none of them."""
+    """Return the responder's addresses outside this machine, if the row admits none of its addresses."""
     allowed = AllowList(caller.access.allow_from)
     remote = [address for address in addresses if not on_this_machine(address)]
     return [] if any(allowed.admits(address) for address in addresses) else remote

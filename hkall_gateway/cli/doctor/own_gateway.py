@@ -1,4 +1,4 @@
-"""Checks of the gateway itself: its files, certificates, disk and ports. They write no file and listen on no port."""
+"""Checks of the gateway itself: its files, certificates, disk and ports. They never write a file or listen on a port."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NEWER: Final = "Install the newer version of the program here too; gateways that
 
 
 async def check_database(sheet: Sheet, tools: ExaminationTools) -> DatabaseState | None:
-    """Return the database's contents, or None if it cannot be opened. Adds the findings `database` and `revision`."""
+    """Add the findings `database` and `revision`. Return the database's contents, or None if it cannot be opened."""
     found = await _read_database_state(tools, sheet.left_s())
     if isinstance(found, Unopened):
         sheet.fail("database", found.why, FAILING if found.disk_fails else "")
@@ -52,7 +52,7 @@ async def check_database(sheet: Sheet, tools: ExaminationTools) -> DatabaseState
 
 
 async def check_loaded_patrons(sheet: Sheet, tools: ExaminationTools) -> None:
-    """Add the finding about the patrons that were loaded, for an adapter that knows no others."""
+    """Add the finding about loaded patrons, for an adapter that has no other source of patrons."""
     found = await _read_database_state(tools, sheet.left_s())
     if isinstance(found, Unopened):
         sheet.fail("loaded", found.why, "See the check `database` of the gateway.")
@@ -81,7 +81,7 @@ async def check_integrity(sheet: Sheet, tools: ExaminationTools) -> None:
 
 
 async def _integrity_errors(tools: ExaminationTools, file: Path, seconds: float) -> list[str] | None:
-    """Return what SQLite finds wrong, ["ok"] for nothing, or None if that takes longer."""
+    """Return the errors that SQLite finds, ["ok"] if there are none, or None if the time limit `seconds` is exceeded."""
     try:
         connection = read_only(file)()
     except sqlite3.Error as bad:
@@ -110,7 +110,7 @@ async def _read_database_state(tools: ExaminationTools, seconds: float) -> Datab
 
 PLAN: Final = ("config", "files", "database", "revision", "integrity", "disk", "timezone", "ports", "certificate", "gateways")
 UNLOOKED: Final = tuple(check for check in CHECKS if check is not check_free)
-"""The start checks that doctor does not make itself: it also says which program answers at a port."""
+"""Start checks that doctor runs unchanged. It replaces `check_free`, since it also reports which program answers at a port."""
 UNREMARKABLE: Final[Mapping[str, str]] = {
     "files": "closed to other users",
     "disk": "nothing is written to this machine's disks",
@@ -118,15 +118,15 @@ UNREMARKABLE: Final[Mapping[str, str]] = {
     "certificate": "no ssl: port is configured",
     "gateways": "no other gateway is in the way",
 }
-"""What an OK finding says where a check has found no fault, or had no subject."""
+"""Details of the OK finding for a check that found no fault, or had nothing to examine."""
 SCARCE_BYTES: Final = 1_000_000_000
 TOO_FEW_BYTES: Final = 100_000_000
-"""Free space: a night's journal and a backup of a small library, and the least that a day may need."""
+"""Free disk space below which doctor warns (a night's journal and a small library's backup) or fails (one day's needs)."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayPlace:
-    """This gateway: its configuration file, policy, name and number. `runs` tells whether a process id runs here."""
+    """This gateway: its configuration file, policy, name and number. `runs` tells whether a process id exists on this host."""
 
     path: Path
     policy: Policy
@@ -136,7 +136,7 @@ class GatewayPlace:
 
 
 async def examine_gateway(sheet: Sheet, tools: ExaminationTools, here: GatewayPlace) -> None:
-    """Examine this machine."""
+    """Examine the gateway on this machine."""
     config = tools.means.config()
     check_settings(sheet, config, here.policy)
     for file, wanted in private_files(config, here.path):
@@ -155,7 +155,7 @@ async def examine_gateway(sheet: Sheet, tools: ExaminationTools, here: GatewayPl
 
 
 async def _add_start_faults(sheet: Sheet, tools: ExaminationTools, start: Start) -> None:
-    """Add what would stop or disturb a start, unless a check before has failed for the same thing."""
+    """Add the faults that would prevent or disturb a start, unless an earlier check failed for the same subject."""
     try:
         found = await within(tools.reactor, sheet.left_s(), tools.in_thread(lambda: find_faults(start, UNLOOKED)))
     except TooLong as late:
@@ -179,7 +179,7 @@ def check_settings(sheet: Sheet, config: GatewayConfig, policy: Policy) -> None:
 
 
 def missing_tables(config: GatewayConfig) -> Iterator[Fault]:
-    """Yield the tables without which a part of the work is not done."""
+    """Yield the missing tables without which the gateway cannot do a part of its work."""
     if config.smtp is None:
         yield "smtp", "is missing: no letter leaves"
     if not config.ncip.listen and not config.ncip.listen_v1_tcp:
@@ -230,13 +230,13 @@ def check_disks(
             free = usage(place)[2]
             if os.statvfs(place).f_flag & os.ST_RDONLY:
                 raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-            # A disk that is gone still tells its size, and fails here; nothing of ours is written.
+            # A removed disk still reports its size, but fsync fails. No file of ours is written.
             folder = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
-        except FileNotFoundError:  # the table of start checks says it
+        except FileNotFoundError:  # the start checks report it
             continue
         except OSError as bad:
             sheet.fail("disk", f"{place}: {bad.strerror}", FAILING, str(place))
@@ -249,7 +249,7 @@ def check_disks(
 
 
 def check_zones(sheet: Sheet, names: Iterable[str], load: Callable[[str], ZoneInfo] = ZoneInfo) -> None:
-    """Add the finding about the time zones that are configured."""
+    """Add the finding about the configured time zones."""
     for name in dict.fromkeys(names):
         try:
             load(name)
@@ -273,16 +273,19 @@ async def _check_ports(sheet: Sheet, tools: ExaminationTools, here: GatewayPlace
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The process of the gateway of our name, None where none runs on this machine. `sure`: there is no other that might."""
+    """The running gateway of our name: its process id, or None if it does not run on this machine.
+
+    `sure` is False if a gateway that is registered under another host name may run here.
+    """
 
     pid: int | None = None
     sure: bool = True
 
 
 def runs(tools: ExaminationTools, here: GatewayPlace, found: DatabaseState | None) -> Running:
-    """Find the gateway that runs, by the database.
+    """Find our running gateway by its row in the database.
 
-    A gateway under another machine's name may still run here, in a container.
+    A gateway that is registered under another host name may still run here, in a container.
     """
     if found is None or found.revision != found.head:
         return Running(sure=False)
@@ -315,7 +318,7 @@ RESTART: Final = "Restart the gateway: a change of ports counts from the next st
 
 
 def check_certificates(sheet: Sheet, start: Start) -> None:
-    """Add the finding about the days of each ssl: port's certificate. The start checks report unusable ones."""
+    """Add the finding about the expiry of each ssl: port's certificate. The start checks report unusable certificates."""
     for _where, port, _file, chain in read_certificates(start):
         if not isinstance(chain, str):
             connection.expiry(sheet, "certificate", chain, start.now, about=port)

@@ -1,4 +1,4 @@
-"""Commands explain: a decision with its rules, facts and policy keys, made by the command's handler and rolled back."""
+"""Commands explain: run a command's handler, show the decision with its rules, facts and policy keys, and roll it back."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ITEM = click.option("--item", required=True, help="The copy's barcode, or AGENCY
 
 
 def _question_command(*options: Option) -> Callable[[Callable[..., ExplainQuestion]], None]:
-    """Make a command of `explain` from a function that makes its question of these options."""
+    """Register a function that makes a question from these options as a command of `explain`."""
 
     def register(make_question: Callable[..., ExplainQuestion]) -> None:
         def run(site: Site, at: str, whole: bool, as_json: bool, **words: object) -> None:
@@ -124,7 +124,7 @@ def fine(item: str) -> ExplainQuestion:
 
 
 def _print_answer(site: Site, question: ExplainQuestion, at: str, *, whole: bool, as_json: bool) -> None:
-    """Print an explanation. `whole`: also facts without a value, and policy keys that allowed the action."""
+    """Print an explanation. `whole`: also print facts without a value, and policy keys if the answer is yes."""
     from hkall_gateway.circulation.borrowers import LOADED
     from hkall_gateway.circulation.staff import explaining
 
@@ -135,7 +135,7 @@ def _print_answer(site: Site, question: ExplainQuestion, at: str, *, whole: bool
     known = site.borrower_facts(question.patron, question.title[0]) if question.patron else BorrowerFacts(None, LOADED)
 
     def work(unit: UnitOfWork) -> Explanation:
-        unit.partners.write(site.partners)  # as `serve` will find them
+        unit.partners.write(site.partners)  # as `serve` writes them at its start
         return explaining.explain(Context(unit, site.library, when), question, known, site.now())
 
     explanation = site.trial(work)
@@ -168,6 +168,6 @@ def _answer_facts(outcome: Outcome, question: ExplainQuestion) -> dict[str, obje
         return {"answer": "no", "why": outcome.why.value, "rule": outcome.rule, "words": words}
     if isinstance(outcome, FineNow):
         return {"answer": f"{outcome.cents} cents", "cents": outcome.cents, "request": outcome.request, "day": outcome.day}
-    # A request that would be made has no number yet.
+    # A request that was not actually placed has no number.
     hidden = {"request"} if isinstance(outcome, Requested) else set()
     return {"answer": "yes", **{k: v for k, v in asdict(outcome).items() if v not in ("", None, False) and k not in hidden}}

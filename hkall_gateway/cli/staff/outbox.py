@@ -96,7 +96,7 @@ def show_(site: Site, row: int, as_json: bool) -> None:
 
 
 def _row_in_full(unit: UnitOfWork, number: int, agency: str) -> tuple[dict[str, object], list[dict[str, object]], str] | None:
-    """Return the facts of a row, its attempts, and its document."""
+    """Return the data of a row, its attempts, and its document."""
     from hkall_gateway.circulation.partners import unsent
 
     row = unit.outbox.row(number)
@@ -111,7 +111,7 @@ def _row_in_full(unit: UnitOfWork, number: int, agency: str) -> tuple[dict[str, 
 
 
 def _shown_document(unit: UnitOfWork, row: OutboxRow, agency: str) -> str:
-    """Return the document as it would be sent now, without its secret, or the facts of a letter."""
+    """Return the document as it would be sent now, without its secret, or the data of a letter."""
     from hkall_gateway.ncip.transport.client import show_document
 
     partner = unit.partners.find(row.recipient)
@@ -150,7 +150,7 @@ def retry(site: Site, rows: tuple[int, ...], partner: str, error: str) -> None:
 @_REASON
 @with_site
 def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: str) -> None:
-    """Settle rows that were told by other means: the request goes on as if the partner had answered. In bulk, dead rows only.
+    """Settle rows that were told by other means: the request continues as if the partner had answered. In bulk, dead rows only.
 
     Example: hkall-gateway outbox done 17 --reason "told by telephone"
     """
@@ -166,7 +166,7 @@ def done(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
 @_REASON
 @with_site
 def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: str) -> None:
-    """Drop rows that shall not be sent: a request goes to the next lender. In bulk, dead rows only.
+    """Drop rows that should not be sent: a request goes to the next lender. In bulk, dead rows only.
 
     Example: hkall-gateway outbox drop --partner CUHK --error "Unknown Item" --reason "the copy is gone"
     """
@@ -180,7 +180,7 @@ def drop(site: Site, rows: tuple[int, ...], partner: str, error: str, reason: st
 def _act_on_each(
     site: Site, rows: tuple[int, ...], partner: str, error: str, states: Sequence[OutboxState], work: Ended
 ) -> None:
-    """Perform `work` on each row in a transaction of its own. Exit 1 if it failed for one of them."""
+    """Perform `work` on each row in its own transaction. Exit with code 1 if it was refused for any row."""
     if not rows and not partner and not error:
         raise CliError("name rows, a partner with --partner, or an error with --error", WRONG)
     wanted = rows or tuple(r.id for r in site.write(bind(_find_rows, partner, error, states)))

@@ -124,7 +124,7 @@ def _settle_document(site: Site, number: int, state: QuarantineState, reason: st
 
 
 class _SiteStore:
-    """The site's transactions as the desk's store."""
+    """Store for circulation that uses the site's transactions."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -144,7 +144,7 @@ class _SiteStore:
 
 
 def own_services(site: Site) -> NcipServices:
-    """Return NCIP services like the daemon's over the site's own transactions."""
+    """Return NCIP services like the gateway's, with the site's own transactions."""
     from hkall_gateway.circulation.circulation import Circulation
     from hkall_gateway.cli.local_system import no_pin
     from hkall_gateway.ils.local_system import ConnectedSystem

@@ -64,7 +64,7 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
     pairs = site.write(bind(reconciling.compare, partner, partner_states))
     show((asdict(pair) for pair in pairs), as_json, COLUMNS)
     if applied:
-        # Each difference in a transaction of its own. Exit 1 if one that could be corrected was not.
+        # Correct each difference in its own transaction. Exit with code 1 if a correction was refused.
         by, mended = by_staff("reconcile"), [pair for pair in pairs if pair.mend]
         refused = []
         for pair in mended:
@@ -77,7 +77,7 @@ def reconcile(site: Site, partner: str, path: Path | None, applied: bool, reason
 
 
 def _read_list(path: Path) -> dict[str, PartnerState]:
-    """Read the partner's list, by RequestId. CliError names a line that cannot be used."""
+    """Read the partner's list, keyed by RequestId. Raises CliError for an unusable line."""
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.circulation.partners.reconciling import PartnerState
 
@@ -98,7 +98,7 @@ def _read_list(path: Path) -> dict[str, PartnerState]:
 
 
 def _query_partner(site: Site, partner: Partner, days: int) -> dict[str, PartnerState]:
-    """Return the partner's state of each request, by number, from look-ups. An unusable answer counts as agreement."""
+    """Look up the partner's state of each request, keyed by its number. An unusable answer counts as agreement."""
     from hkall_gateway.circulation.partners import reconciling
     from hkall_gateway.db.queries import cli_lists
     from hkall_gateway.ncip.transport.client import NcipClient

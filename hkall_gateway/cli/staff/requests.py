@@ -1,4 +1,4 @@
-"""Commands requests list, show and trace, and those of request: steps that staff carry out by hand, from a table."""
+"""Commands requests list, show and trace, and the commands of `request`, from a table: steps that staff carry out by hand."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def _command_name(row: Command) -> str:
 
 
 def _print_result(outcome: Refused | DataclassInstance, as_json: bool, what: str = "") -> None:
-    """Print the result of an action. CliError for a refusal, which names `what` if that is unknown."""
+    """Print the result of an action. Raises CliError for a refusal, with `what` in the message if it is unknown."""
     if isinstance(outcome, Refused):
         words = say(outcome.why, "en", outcome.detail)
         raise CliError(f"{what}: {words}" if what and outcome.why is Reason.UNKNOWN_ITEM else words)
@@ -265,7 +265,7 @@ def place(site: Site, patron: str, bib: str, volume: str, pickup: str, as_json: 
 @with_site
 @json_option
 def reopen(site: Site, what: str, reason: str, as_json: bool) -> None:
-    """Place the request of an ended request again, as a new one.
+    """Place an ended request again, as a new request.
 
     Example: hkall-gateway request reopen R-7K2M4Q9XW3TD --reason "the lender found it"
     """

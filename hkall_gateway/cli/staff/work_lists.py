@@ -34,11 +34,11 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "stuck": ("position", "moved_at", "set_aside", "fault"),
     "flagged": ("position", "flags", "dropped_on"),
 }
-"""The columns of each list beside those of the book; `cli_lists.LISTS` has its requests."""
+"""Columns of each list in addition to `BOOK`. `cli_lists.LISTS` defines the requests of each list."""
 
 
 def _list_rows(unit: UnitOfWork, name: str, waits: Waits, when: datetime) -> list[dict[str, object]]:
-    """Return the requests, with the job that could not process them and the error."""
+    """Return the requests of a list, each with the job that could not process it and the error."""
     from hkall_gateway.db.queries import cli_lists, work_lists
 
     found = cli_lists.open_list(unit, name, work_lists.Moment(when, waits))

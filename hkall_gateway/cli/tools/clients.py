@@ -37,7 +37,7 @@ _BLANK: Final[Mapping[str, str]] = {"flag": "N", "bit": "0"}
 
 @dataclass(slots=True)
 class TerminalSession:
-    """One connection of a terminal. `number` is the next sequence number. `sealed`: AY and AZ are sent."""
+    """One connection of a terminal. `number` is the next sequence number. `sealed` says whether AY and AZ are sent."""
 
     wire: SocketLines
     dialect: Sip2Dialect
@@ -45,7 +45,7 @@ class TerminalSession:
     number: int = 0
 
     def ask(self, message: Sip2Message) -> Sip2Message:
-        """Return the reply to a message. Raises CliError if none comes or it cannot be read."""
+        """Send a message and return the reply. Raises CliError if there is no reply or it is unreadable."""
         number, self.number = self.number, (self.number + 1) % 10
         wanted = Sip2Message(message.code, message.fields, str(number) if self.sealed else None, self.sealed)
         try:
@@ -92,7 +92,7 @@ def sip2(
 
     \b
     Example: hkall-gateway sip2 localhost:6001 --login counter-1 '63 AA=UG1 "summary=  Y"' '17 AB=C1'
-    """  # noqa: D301  # click reads the mark
+    """  # noqa: D301  # click interprets \b
     spoken = DIALECTS[dialect]
     messages = [read_line(text, now(), spoken) for text in lines]
     typed = (read_line(text.rstrip("\r\n"), now(), spoken) for text in sys.stdin if text.strip())
@@ -142,7 +142,7 @@ def shown(message: Sip2Message) -> str:
 
 
 def as_object(message: Sip2Message) -> dict[str, object]:
-    """Return a message for programs: code and fields, with a dot for each secret value."""
+    """Convert a message for JSON: code, name and fields, with a dot for each secret value."""
     hidden = {name: "•" if name in TAGS and TAGS[name].secret else value for name, value in message.fields.items()}
     return {"code": message.code, "name": SHAPES[message.code].name, "fields": hidden}
 
@@ -227,7 +227,7 @@ def ncip(
     from hkall_gateway.ncip.shorthand import make_message
 
     try:
-        if os.path.isfile(what):  # a folder that this user may not read holds no such file, and is no error
+        if os.path.isfile(what):  # False, and no error, if this user may not read the folder
             body = Path(what).read_bytes()
         elif not speaker or not listener:
             raise CliError(f"{what}: no such file; and to build a {what}, give --from and --to", WRONG)
@@ -262,7 +262,7 @@ def ncip(
 
 
 def _read_secret(variable: str) -> str:
-    """Return the secret in an environment variable, or "" if none is named. CliError (exit 2) if there is no such one."""
+    """Return the secret in an environment variable, or "" if `variable` is empty. Raises CliError if it is not set."""
     secret = os.environ.get(variable, "") if variable else ""
     if variable and not secret:
         raise CliError(f"--secret-env: the environment has no variable {variable!r}", WRONG)
@@ -270,7 +270,7 @@ def _read_secret(variable: str) -> str:
 
 
 def lines(fields: Fields, depth: int = 1) -> Iterator[str]:
-    """Yield the fields for people: one line an element, its content indented below it."""
+    """Yield the fields formatted for people: one line an element, its content indented below it."""
     from hkall_gateway.ncip.codec.messages import many
 
     indent = "  " * depth

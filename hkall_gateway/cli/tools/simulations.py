@@ -1,6 +1,6 @@
 """Commands simulate, simulate-partner and replay: a consortium, one partner, and scenario files.
 
-No other command imports the simulator. The `cli` lines of a scenario run these very commands in its world.
+No other command imports the simulator. The `cli` lines of a scenario run the same commands on the scenario's site.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def replay(
     \b
     Example: hkall-gateway replay fixtures/scenarios/the-story.txt
     Example: hkall-gateway replay --live --config var/demo/gateway.toml fixtures/live/the-demo-answers.txt
-    """  # noqa: D301  # click reads the mark
+    """  # noqa: D301  # click interprets \b
     from hkall_gateway.simulator.scenario.runner import replay as run_files
 
     main = click.get_current_context().find_root().command
@@ -180,7 +180,7 @@ def replay(
 
 
 def command_line(main: click.Command) -> CommandLine:
-    """Return the function of a `cli` line: it runs a command of `main` in the scenario's world and returns all output."""
+    """Return the function for `cli` lines: it runs a command of `main` in the scenario's world and returns all output."""
     from hkall_gateway.simulator.scenario.world import World
 
     def run(target: ScenarioTarget, words: list[str]) -> str:
@@ -211,10 +211,7 @@ def _run_command(main: click.Command, words: list[str], site: Site) -> str:
 
 
 def way_to(path: Path, site: Site, password: str, terminals_at: str, partners_at: str, timeout_s: float) -> GatewayAddress:
-    """Return the way to the gateway that runs with a configuration: its endpoints by their addresses, its database beside it.
-
-    `password` is every terminal's.
-    """
+    """Return how to reach the running gateway of a configuration: its endpoints and database. Terminals share a password."""
     from hkall_gateway.cli.opening import load_config
     from hkall_gateway.config import mapping as config_mapping
     from hkall_gateway.ncip.http_post import NoReply, post

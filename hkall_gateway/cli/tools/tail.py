@@ -1,6 +1,6 @@
 """Command tail: JSON log lines, filtered, grouped by conversation and formatted, also while they are written.
 
-Lines stay bytes and are parsed only where the bytes alone do not decide: a busy gateway writes millions a day.
+Lines stay bytes and are parsed only if a search of the bytes cannot decide: a busy gateway writes millions a day.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LEVELS: Final = ("debug", "info", "warning", "error", "critical")
 LOOKBACK: Final = 20_000
-"""Lines that are remembered, so that they can be shown if a later line of their conversation is chosen."""
+"""Number of recent lines to keep, so that they can be shown if a later line of their conversation is chosen."""
 PIECE: Final = 1 << 20
 """Bytes read at once."""
 _CORR: Final = re.compile(rb'"corr_id": ?"((?:[^"\\]|\\.)+)"')
@@ -40,7 +40,7 @@ _CLOCK: Final = re.compile(r"\d\d?:\d\d(:\d\d)?")
 
 
 class Found(NamedTuple):
-    """A line to show, and its conversation: its corr_id, as the line writes it, or b""."""
+    """A line to show, and its conversation: the raw corr_id, or b"" if the line has none."""
 
     conversation: bytes
     line: bytes
@@ -48,18 +48,18 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A line is chosen if one of these fields has one of these values."""
+    """A filter: a line is chosen if one of these fields has one of these values."""
 
     fields: tuple[str, ...]
     values: tuple[str, ...]
 
     def holds(self, event: Mapping[str, object]) -> bool:
-        """Whether an event has such a value."""
+        """Whether one of the fields of `event` has one of the values."""
         return any(event.get(name) in self.values for name in self.fields)
 
 
 def event_of(line: bytes) -> dict[str, object] | None:
-    """Parse the event of a line. Returns None for a damaged line or another JSON value."""
+    """Parse a log line as an event. Return None for a damaged line or another JSON value."""
     try:
         event = orjson.loads(line)
     except orjson.JSONDecodeError:
@@ -68,9 +68,9 @@ def event_of(line: bytes) -> dict[str, object] | None:
 
 
 def instant_of(text: str, now: datetime) -> datetime:
-    """Return the instant that a text names in Hong Kong: a day, a day and a time, or a time, the last one before `now`.
+    """Parse a time in Hong Kong: a day, a day and a time, or a time alone, which is its last occurrence before `now`.
 
-    Raises ValueError for another text.
+    Raises ValueError for other text.
     """
     here = now.astimezone(HONG_KONG)
     if not _CLOCK.fullmatch(text):
@@ -81,10 +81,16 @@ def instant_of(text: str, now: datetime) -> datetime:
 
 
 class LogFilter:
-    """Finds lines by `choices`, which must all hold, from `level` upward and from the instant `since` on.
+    """Finds the log lines to show.
 
-    With choices it finds whole conversations: the lines with the corr_id of a chosen line, also those before it, unless more
-    than `lookback` lines ago. A damaged line is found if nothing is chosen, or if it mentions a value of each choice.
+    With choices it finds whole conversations: all lines with the corr_id of a chosen line, including earlier ones among the
+    last `lookback` lines. A damaged line is found if there are no choices, or if it contains a value of each choice.
+
+    Args:
+        choices: Filters that must all apply.
+        level: Lowest level to show.
+        since: Earliest time.
+        lookback: Number of recent lines to keep.
     """
 
     def __init__(
@@ -101,7 +107,7 @@ class LogFilter:
         self._early = False
 
     def find(self, lines: Iterable[bytes]) -> Iterator[Found]:
-        """Yield the lines to show, in order. When a conversation is first chosen, its earlier lines come with it."""
+        """Yield the lines to show, in order. When a conversation is first chosen, yield its earlier lines first."""
         for line in lines:
             if self._since and self._too_early(line):
                 continue
@@ -131,7 +137,7 @@ class LogFilter:
     def _is_grave(self, line: bytes) -> bool:
         if not self._lower:
             return True
-        if any(mark in line for mark in self._lower_marks):  # inside of a text its quotation marks would have backslashes
+        if any(mark in line for mark in self._lower_marks):  # inside a JSON string the quotation marks would be escaped
             return False
         event = event_of(line)
         return event is None or event.get("level") not in self._lower
@@ -147,7 +153,7 @@ class LogFilter:
 
 
 class _Recent:
-    """The last lines, by conversation."""
+    """The most recent lines, by conversation."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -170,7 +176,7 @@ class _Recent:
 
 
 def conversations(found: Iterable[Found]) -> Iterator[list[bytes]]:
-    """Yield the lines of each conversation, ordered by their first lines. A line without a corr_id is alone."""
+    """Yield the lines of each conversation, in the order of their first lines. A line without a corr_id stands alone."""
     together: dict[bytes, list[bytes]] = {}
     for number, (conversation, line) in enumerate(found):
         together.setdefault(conversation or b"\n%d" % number, []).append(line)
@@ -178,21 +184,21 @@ def conversations(found: Iterable[Found]) -> Iterator[list[bytes]]:
 
 
 def lines_of(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines of a file or a pipe, each as soon as it is whole, and the last one even without its end."""
+    """Yield the lines of a file or a pipe, each as soon as it is complete, and the last one even without a newline."""
     return (line.rstrip(b"\r\n") for line in file)
 
 
 def followed(path: Path, wait: Callable[[], None], *, from_end: bool) -> Iterator[bytes]:
-    """Yield the complete lines of a file as they are written, forever. Calls `wait` if there are none.
+    """Yield the complete lines of a file as they are written, forever. Call `wait` when there are no new lines.
 
-    Follows a rotation: the renamed file is read until the new one has a line, since its writer still has it open until then. A
-    file that became shorter is read from its start. `from_end`: begin at the end of the file, else at its start.
+    After a rotation, the renamed file is read until the new one has a line, because its writer keeps it open until then. A file
+    that was truncated is read from its start. With `from_end`, begin at the end of the file.
     """
     file, rest = path.open("rb"), b""
     if from_end:
         file.seek(0, 2)
     while True:
-        changed = _was_replaced(path, file)  # asked before the last lines are read, so that none is left behind
+        changed = _was_replaced(path, file)  # check before reading the last lines, so that none is missed
         while piece := file.read(PIECE):
             *whole, rest = (rest + piece).split(b"\n")
             yield from whole
@@ -202,13 +208,13 @@ def followed(path: Path, wait: Callable[[], None], *, from_end: bool) -> Iterato
         if rest:
             yield rest
             rest = b""
-        with suppress(FileNotFoundError):  # renamed once more
+        with suppress(FileNotFoundError):  # the file was renamed again; the next round tries again
             file, former = path.open("rb"), file
             former.close()
 
 
 def _was_replaced(path: Path, file: BinaryIO) -> bool:
-    """Whether the path now names another file that has lines, or the file was cut."""
+    """Whether the path now names another file that has lines, or the file was truncated."""
     try:
         now = path.stat()
     except FileNotFoundError:  # between a rename and the new file
@@ -222,7 +228,7 @@ def _was_replaced(path: Path, file: BinaryIO) -> bool:
 PAUSE_S: Final = 0.2
 REFERENCE: Final = re.compile(r"[0-9a-f]{12}")
 FIELDS: Final = {"request": ("request_id",), "terminal": ("terminal", "login"), "partner": ("partner", "peer", "claimed")}
-"""The fields in which a line names a request, a terminal or a partner."""
+"""Fields of a log line that name a request, a terminal or a partner."""
 
 
 @click.command()
@@ -252,7 +258,7 @@ def tail(
     \b
     Example: hkall-gateway tail var/gateway.log --level warning --since 09:00
     Example: journalctl -u hkall-gateway -o cat | hkall-gateway tail - --patron P0001
-    """  # noqa: D301  # click reads the mark
+    """  # noqa: D301  # click interprets \b
     from hkall_gateway.clock import now
 
     choices = [Choice(FIELDS[name], (value,)) for name, value in who.items() if value]
@@ -279,12 +285,12 @@ def tail(
 
 
 def _patron_choice(card: str, config: Path) -> Choice:
-    """Return the choice of a card's patron_ref, or of a patron_ref, which needs neither a key nor a configuration."""
+    """Return the filter for a card's patron_ref, or for a patron_ref, which needs neither a key nor a configuration."""
     from hkall_gateway.app.logs import patron_ref
 
     references = {card} if REFERENCE.fullmatch(card) else set()
     try:
-        variable = _load_config(config).logs.patron_key_env  # which is set, or the configuration has an error
+        variable = _load_config(config).logs.patron_key_env  # load_config has checked that the variable is set
         if variable is None:
             raise CliError("--patron: [logs] has no patron_key_env; without a key give the patron_ref of a line", WRONG)
         references.add(patron_ref(card, os.environ[variable].encode()))
@@ -301,7 +307,7 @@ def _load_config(path: Path) -> GatewayConfig:
 
 
 def _line_renderer(as_json: bool) -> Callable[[bytes], str]:
-    """Return a function that formats a line, unchanged for JSON. In a damaged line only control characters are replaced."""
+    """Return a function that formats a line. JSON is unchanged; in a damaged line only control characters are replaced."""
     from hkall_gateway.observability.log_console import line_renderer
     from hkall_gateway.rules.plain_text import printable
 
@@ -317,7 +323,7 @@ def _line_renderer(as_json: bool) -> Callable[[bytes], str]:
 
 
 def _bracket_lines(groups: Iterable[list[bytes]], draw: Callable[[bytes], str], as_json: bool) -> Iterator[str]:
-    """Yield the lines of each conversation with a bracket in front, which JSON has not."""
+    """Yield the formatted lines of each conversation, with a bracket in front unless `as_json`."""
     for group in groups:
         last = len(group) - 1
         for number, line in enumerate(group):
