@@ -1,4 +1,4 @@
-"""The configuration files, loaded strictly into frozen models, with all errors reported at once."""
+"""Load the configuration files strictly into frozen models, and report all errors at once."""
 
 from hkall_gateway.config.gateway import GatewayConfig, load
 from hkall_gateway.config.loading import ConfigErrors

@@ -1,4 +1,4 @@
-"""[[sip2.dialects]]: a site's own row for a make of terminal, as the differences from a row of the package."""
+"""[[sip2.dialects]]: a site's own terminal model, as the differences from a packaged dialect."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from hkall_gateway.sip2.codec.fields import TAGS
 from hkall_gateway.sip2.codec.messages import SHAPES
 
 PRINTABLE: Final = "".join(map(chr, range(32, 127)))
-ANY_DAY: Final = datetime(2017, 3, 16)  # noqa: DTZ001 - a pattern is tried, no instant is meant
+ANY_DAY: Final = datetime(2017, 3, 16)  # noqa: DTZ001 - any date will do to try a pattern
 NEVER_SENT: Final = frozenset({"PB"})
-"""A birth date is in no row: it serves no purpose."""
+"""Extensions that no site may send: a birth date serves no purpose."""
 ALWAYS_SENT: Final = frozenset({"AY", "AZ", "BL", "CQ"})
-"""Optional in 2.00; but a terminal without CQ may assume that the PIN is right."""
+"""Fields that are always sent, though optional in SIP2 2.00: a terminal without CQ may assume that the PIN is right."""
 
 
 def _check_base_dialect(name: str) -> str:
@@ -89,7 +89,7 @@ STRICTER: Final[Mapping[str, Any]] = {
     "retries":        Annotated[int, Field(ge=0, le=999)],
 }
 # fmt: on
-"""What a site may write for a field of `Sip2Dialect` that may hold more, or another type."""
+"""Types of the keys for which a site may write less than `Sip2Dialect` can represent, or another type."""
 
 
 class _Named(Strict):
@@ -100,7 +100,7 @@ class _Named(Strict):
 
 
 def _dialect_keys() -> Table:
-    """Make a key of each field of `Sip2Dialect`, which may be absent."""
+    """Return an optional key for each field of `Sip2Dialect`."""
     hints, own = get_type_hints(Sip2Dialect), [field for field in fields(Sip2Dialect) if field.name != "name"]
     return {
         field.name: (STRICTER.get(field.name, hints[field.name]) | None, Field(None, description=field.metadata["doc"]))
@@ -111,8 +111,8 @@ def _dialect_keys() -> Table:
 _Keys: Any = create_model("_Keys", __base__=_Named, **_dialect_keys())
 
 
-class DialectConfig(_Keys):  # type: ignore[misc]  # made at run time
-    """A make of terminal that no row of the package fits. Keys that are absent are as in `like`."""
+class DialectConfig(_Keys):  # type: ignore[misc]  # created at run time
+    """A terminal model that no packaged row fits. Keys that are absent have the values of `like`."""
 
     if TYPE_CHECKING:
         name: str

@@ -36,7 +36,7 @@ Language = Literal["en", "zh-Hant"]
 
 
 class LibraryConfig(Strict):
-    """Ourselves."""
+    """Our own library."""
 
     agency: Agency = Field(description="our AgencyId and SIP2 institution id")
     name: Text = Field(description="our name as people call it")
@@ -74,12 +74,12 @@ class DatabaseConfig(Strict):
     connect_timeout_s: Natural = Field(default=3, description="PostgreSQL: time limit for connecting to a server, at least 2")
 
     def limits(self) -> Limits:
-        """Timeouts of the database."""
+        """Return the timeouts of the database."""
         return Limits(self.statement_timeout_s, self.lock_timeout_s, self.idle_timeout_s, self.connect_timeout_s)
 
 
 class PolicyFile(Strict):
-    """The file of the site's own rules."""
+    """The file with the site's own rules."""
 
     file: File | None = Field(default=None, description="overlays the rules that the package ships")
 
@@ -132,7 +132,7 @@ class TerminalConfig(Strict, Terminal):  # type: ignore[misc]  # mypy does not k
 
 
 class ListenerConfig(Strict):
-    """One port for terminals with settings of its own, beside the plain ones of `listen`."""
+    """One port for terminals with settings of its own, in addition to those of `listen`."""
 
     endpoint: Endpoint = Field(description="Twisted endpoint: tcp:6002, ssl:6443:privateKey=…:certKey=…")
     login: Literal["required", "optional", "by-address", "telnet"] = Field(
@@ -144,7 +144,7 @@ class ListenerConfig(Strict):
 
 
 class FramingConfig(Strict):
-    """Callers with lines framed in a way of their own, on every port."""
+    """Callers whose messages are framed differently, on every port."""
 
     callers: tuple[Network, ...] = Field(alias="from", min_length=1, description="networks that they call from")
     dialect: Text = Field(description="row that frames their lines")
@@ -223,7 +223,7 @@ class OurProof(Strict):
 
 
 class PeerConfig(Strict, AgencyAccess):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
-    """The keys of a partner or client by which it proves its identity when it calls us, and what it may use."""
+    """Keys by which a partner or client proves its identity when it calls us, and what it may use."""
 
     secret_env: Variable | None = Field(
         default=None, description="variable with its FromAgencyAuthentication; a partner's is ours to it, too"
@@ -263,7 +263,7 @@ class PartnerConfig(PeerConfig, PartnerAccess, Partner):  # type: ignore[misc]  
     charges: ChargesConfig = Field(default=ChargesConfig(), description="loss and damage")
 
     def plain(self) -> Partner:
-        """Return the directory entry that the rules know."""
+        """Return the directory entry for this partner."""
         charges = record_from_row(Charges, self.charges)
         return record_from_row(Partner, self, problems=tuple(self.problems.items()), charges=charges)
 
@@ -291,7 +291,7 @@ class Smtp(Strict):
 
 
 class Ops(Strict):
-    """The operators' endpoints: /healthz, /readyz and /metrics."""
+    """The endpoints for monitoring: /healthz, /readyz and /metrics."""
 
     listen: tuple[Endpoint, ...] = Field(
         default=(), description="Twisted endpoints; of several gateways one each: tcp:808{instance}:interface=127.0.0.1"
@@ -357,7 +357,7 @@ class GatewayConfig(Strict):
 
 
 def _model_for(tables: Table) -> type[GatewayConfig]:
-    """Return the model of these tables: [ils] has the keys of the adapter that it names."""
+    """Return the model for these tables, in which [ils] has the keys of the configured adapter."""
     ils = tables.get("ils")
     connector = ils.get("connector") if isinstance(ils, dict) else None
     try:
@@ -368,10 +368,9 @@ def _model_for(tables: Table) -> type[GatewayConfig]:
 
 
 def load(file: Path, environ: Mapping[str, str] | None) -> GatewayConfig:
-    """Load the configuration in `file`. Raises ConfigErrors with all its errors.
+    """Load the configuration in `file`. Raises ConfigErrors with all errors.
 
-    `environ` must hold the variables that `…_env` keys name; their values are read where they are used. None: they are not
-    looked for.
+    `environ` must have the variables named by `…_env` keys; None skips this check. Their values are read where they are used.
     """
     tables = with_defaults(read(file))
     gateway, faults = model(_model_for(tables), tables, file)

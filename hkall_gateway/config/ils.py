@@ -36,11 +36,11 @@ _USUAL: Final = TITLE_SOURCES
 
 
 class MarcItem(Strict, ItemField):  # type: ignore[misc]  # mypy does not know that pydantic freezes it
-    """A field that describes one copy each time it occurs: it replaces the usual row of its tag, and comes first."""
+    """A MARC field that describes one copy at each occurrence. It replaces the packaged row for its tag and comes first."""
 
 
 class Marc(Strict):
-    """Which fields of MARC21 and MARCXML files hold the facts of titles and copies. A source is 245abnp, 001 or 008/35-37."""
+    """Which fields of MARC21 and MARCXML files have the data of titles and copies. A source is 245abnp, 001 or 008/35-37."""
 
     bib_id: Sources = Field(default=_USUAL["bib_id"], min_length=1, description="the union catalogue's number")
     local_bib_id: Sources = Field(default=_USUAL["local_bib_id"], description="the owner's own number")
@@ -59,7 +59,7 @@ class Marc(Strict):
     )
 
     def plain(self) -> MarcMapping:
-        """Return the mapping that the reader uses."""
+        """Return the mapping for the MARC reader."""
         titles = {fact: tuple(map(source, getattr(self, fact))) for fact in TITLE_SOURCES}
         items = overlaid(tuple(record_from_row(ItemField, row) for row in self.items))
         return MarcMapping(titles, items, self.agencies, self.no_status, self.oai_identifier or "")
@@ -97,17 +97,17 @@ class SharedIlsConfig(Strict):
 
     @property
     def is_living(self) -> bool:
-        """Whether the adapter, or the relay, queries a system that may be away."""
+        """Whether the adapter or the relay queries a live system, which may be unreachable."""
         return self.relay or find_adapter(self.connector).is_live
 
 
 class IlsConfig(Sip2Settings, NcipSettings, SharedIlsConfig):
-    """Our own library system: the source of facts about borrowers, and the fallback while it is away."""
+    """Our own library system: the source of data about borrowers, and the fallback while it is unreachable."""
 
 
 def with_keys_of(adapter: Adapter) -> type[IlsConfig]:
-    """Return the model of an [ils] table that also has the keys of this adapter."""
+    """Return the model for an [ils] table that also has the keys of this adapter."""
     if issubclass(IlsConfig, adapter.settings) or adapter.settings is NoSettings:
         return IlsConfig
-    bases = (cast("type[IlsConfig]", adapter.settings), IlsConfig)  # the latter's strictness wins
+    bases = (cast("type[IlsConfig]", adapter.settings), IlsConfig)  # the strictness of IlsConfig wins
     return create_model("IlsConfig", __base__=bases, __doc__=IlsConfig.__doc__)

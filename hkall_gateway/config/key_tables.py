@@ -1,4 +1,4 @@
-"""Markdown tables of the keys of a settings model, for `check-config --keys` and for docs/config.md."""
+"""Markdown tables of the keys of a settings model, for `check-config --keys` and docs/config.md."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Row = tuple[str, ...]
 
 
 def describe_ils(model: type[IlsConfig]) -> str:
-    """Describe the keys of [ils], in Markdown, with those of the adapter for which this model was made."""
+    """Describe the keys of [ils] in Markdown, including those of the adapter that `model` was made for."""
     return "\n".join(key_tables(model, "[ils]")).strip()
 
 
 def key_tables(model: type[BaseModel], path: str) -> Iterator[str]:
-    """Yield the lines of a Markdown table for a model's own keys, then for those of its inner tables."""
+    """Yield the lines of a Markdown table for a model's own keys, then for those of its nested tables."""
     if path:
         table = path.strip("[]")
         rows = [_field_row(table, name, field) for name, field in model.model_fields.items() if not table_of(model, name)]
@@ -38,7 +38,7 @@ def key_tables(model: type[BaseModel], path: str) -> Iterator[str]:
 
 
 def inner_path(path: str, name: str, many: bool) -> str:
-    """Return the heading of an inner table or of a list of rows."""
+    """Return the heading for a nested table, or for a list of rows if `many`."""
     inner = f"{path.strip('[]')}.{name}" if path else name
     return f"[[{inner}]]" if many else f"[{inner}]"
 
@@ -89,7 +89,7 @@ NAMES: Mapping[object, str] = {
 
 
 def type_words(hint: object) -> str:
-    """Describe the type of a key for the authors of a file."""
+    """Describe the type of a key in words for the authors of a file."""
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         return listed(shown_value(part).strip("`").strip('"') for part in parts)

@@ -1,6 +1,6 @@
-"""The library that a configuration describes, and the units of work that its daemon and its commands run.
+"""Build the library that a configuration describes, and the units of work for the gateway and for commands.
 
-Apart from `mapping`, which loads the protocols: a command needs no more than this module.
+It is separate from `mapping`, which imports the protocols: commands need only this module.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hkall_gateway.db.unit_of_work import UnitOfWork
 
 
 def new_request_id() -> str:
-    """Return a number that no other gateway makes: twelve characters that cannot be misread."""
+    """Return a random request number that is unique across gateways: twelve characters that are hard to misread."""
     number, characters = secrets.randbelow(len(_CHARACTERS) ** 12), ""
     for _ in range(12):
         number, place = divmod(number, len(_CHARACTERS))
@@ -30,11 +30,11 @@ _CHARACTERS: Final = "23456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def library_of(config: GatewayConfig) -> Library:
-    """Return our library, with the published rules under the site's own policy. Raises ConfigErrors."""
+    """Return our library, with the site's own policy over the published rules. Raises ConfigErrors."""
     library = config.library
     return Library(library.agency, library.name, policy.load(config.policy.file), library.pickup_locations)
 
 
 def make_unit(library: Library) -> Callable[[Connection], UnitOfWork]:
-    """Return a factory of units that make real request numbers and send only the letters that the policy sends."""
+    """Return a factory for units of work that make real request numbers and skip the letters that the policy suppresses."""
     return lambda connection: UnitOfWork(connection, new_request_id, library.silent)

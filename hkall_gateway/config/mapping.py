@@ -32,7 +32,7 @@ from hkall_gateway.sip2.dispatch import FramingRule, Listener, TerminalRow
 
 
 def terminals(config: GatewayConfig, policy: Policy) -> dict[str, TerminalRow]:
-    """Return the terminals that may log in, by login. Their language is the library's first unless the row names one."""
+    """Return the terminals that may log in, by login. The default language is the library's first."""
     makes = makes_of_terminals(config.sip2)
     return {
         row.login: record_from_row(
@@ -50,7 +50,7 @@ def terminals(config: GatewayConfig, policy: Policy) -> dict[str, TerminalRow]:
 
 
 def makes_of_terminals(endpoint: gateway.Sip2Config) -> dict[str, Sip2Dialect]:
-    """Return the packaged dialects and the site's own, by name."""
+    """Return the packaged dialects and the site's own dialects, by name."""
     makes = dict(DIALECTS)
     for row in endpoint.dialects:
         own: Table = {name: value for name, value in row.model_dump(exclude={"like"}).items() if value is not None}
@@ -62,7 +62,7 @@ def makes_of_terminals(endpoint: gateway.Sip2Config) -> dict[str, Sip2Dialect]:
 
 
 def listeners(endpoint: gateway.Sip2Config) -> Iterator[tuple[str, Listener]]:
-    """Yield the plain ports of `listen`, then those with settings of their own."""
+    """Yield the ports of `listen`, then the ports with settings of their own."""
     makes = makes_of_terminals(endpoint)
     framings = tuple(FramingRule(AllowList(row.callers), makes[row.dialect]) for row in endpoint.framings)
     plain = Listener(framings=framings, proxy_from=AllowList(endpoint.proxy_from))
@@ -78,7 +78,7 @@ def framing_of_ils(config: GatewayConfig) -> Sip2Dialect:
 
 
 def callers(config: GatewayConfig, environ: Mapping[str, str], get: Get = no_get) -> dict[str, Caller]:
-    """Partners and clients that may send NCIP messages, by agency. `get` fetches the keys of those that publish them."""
+    """Return the partners and clients that may send NCIP messages, by agency. `get` fetches keys from `jwks_url`."""
     secret = agreed_secrets(config, environ)
     found: dict[str, Caller] = {}
     rows: tuple[gateway.PeerConfig, ...] = (*config.partners, *config.clients)
@@ -100,19 +100,19 @@ def _http_proof(row: gateway.PeerConfig, get: Get) -> HttpProof:
 
 
 def places(config: GatewayConfig) -> dict[str, str]:
-    """Names of our pickup locations, by code, in order."""
+    """Return the names of our pickup locations, by code, in the configured order."""
     library = config.library
     return {code: library.place_names.get(code, code) for code in library.pickup_locations}
 
 
 def agreed_secrets(config: GatewayConfig, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the secret between each agency and us, or "" if none is agreed, which admits no caller."""
+    """Return the secret agreed with each agency, or "" if there is none. "" never admits a caller."""
     rows: tuple[gateway.PeerConfig, ...] = (*config.partners, *config.clients)
     return {row.agency: environ.get(row.secret_env or "", "") for row in rows}
 
 
 def our_proofs(config: GatewayConfig, environ: Mapping[str, str]) -> dict[str, OurProof]:
-    """Our credentials for the Authorization header, by the agency of each partner that requires them."""
+    """Return our credentials for the Authorization header, by agency of the partners that require them."""
     proofs = {row.agency: _our_proof(row.our_proof, config.library.agency, environ) for row in config.partners}
     return {agency: proof for agency, proof in proofs.items() if proof is not None}
 
@@ -126,13 +126,13 @@ def _our_proof(row: gateway.OurProof, agency: str, environ: Mapping[str, str]) -
 
 
 def public_keys(config: GatewayConfig) -> bytes:
-    """Return the JSON Web Key Set of our signing keys, or b"" if we sign no messages."""
+    """Return the JSON Web Key Set with the public halves of our signing keys, or b"" if we sign no tokens."""
     files = [row.our_proof.jwt.key_file for row in config.partners if row.our_proof.jwt]
     return make_public_key_set(signing_key(file.read_bytes()) for file in files) if files else b""
 
 
 def sender(config: GatewayConfig, address: str, key: Sensitive) -> Sender:
-    """Return the sender of our notices, which link to the pages, if any; `key` signs their Message-IDs."""
+    """Return the sender of our letters, which link to the web pages if there are any. `key` signs their Message-IDs."""
     library = config.library
     record_url = f"{config.web.public_url}/record" if config.web else ""
     names = (library.name, library.place_names, library.name_zh, library.place_names_zh)

@@ -1,4 +1,4 @@
-"""policy.toml: the published rules, overlaid key by key with the site's own values."""
+"""Load policy.toml: the published rules, overridden key by key by the site's own values."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from hkall_gateway.rules.settings import Category, Policy
 from hkall_gateway.rules.vendor_words.study_modes import StudyMode, folded
 
 IDENTITIES: Final = {"categories": "key", "roles": "role"}
-"""Lists of named rows: a site's row changes the packaged row of that name, or is a new one."""
+"""Lists of named rows: a site's row changes the packaged row of the same name, or adds a row."""
 
 OPEN: Final = frozenset({"categories"})
-"""Lists to which a site may add rows. The others have a row for everything that exists."""
+"""Lists to which a site may add rows. The other lists have a row for everything that exists."""
 
 
 def load(file: Path | None) -> Policy:
-    """Return the published rules with the changes of `file`, if any. Raises ConfigErrors with all faults."""
+    """Return the published rules with the changes of `file`, if any. Raises ConfigErrors with all errors."""
     return changed(read(file), file) if file else Policy()
 
 
 def changed(site: Table, named: Path) -> Policy:
-    """Return the published rules with the changes of a table of the file `named`. Raises ConfigErrors with all faults."""
+    """Return the published rules with the changes in the table `site`, read from the file `named`. Raises ConfigErrors."""
     base = _record_table(Policy())
     _, faults = model(_strict_model(Policy, partial=True), site, named)
     messages = dict(faults)
@@ -52,7 +52,7 @@ def _policy_adapter() -> TypeAdapter[Policy]:
 
 
 def _record_table(record: object) -> Table:
-    """Convert a record to the form of a file: an absent key for None, no underscore at the end of a name."""
+    """Convert a record to the form of a TOML file: keys with the value None are absent, names lose a trailing underscore."""
     assert dataclasses.is_dataclass(record)
     pairs = ((field.name.rstrip("_"), getattr(record, field.name)) for field in dataclasses.fields(record))
     return {name: _plain_value(value) for name, value in pairs if value is not None}
@@ -120,7 +120,7 @@ def _check_dates(site: Table, _base: Table) -> Iterator[Fault]:
 
 
 def _parse_day(value: object) -> date | None:
-    """Parse a date, or return None for the model to refuse."""
+    """Parse a date. Return None for other values, which the model refuses."""
     try:
         return date.fromisoformat(str(value))
     except ValueError:
@@ -146,7 +146,7 @@ def _list_rows(site: Table, kind: str) -> Iterator[tuple[str, Table]]:
 
 @cache
 def _strict_model(record: type, partial: bool = False) -> type[Strict]:
-    """Make a strict model with the fields of a frozen record; `partial`: every field is optional, as in a site's file."""
+    """Create a strict model with the fields of a frozen record. `partial`: every field is optional, as in a site's file."""
     hints = typing.get_type_hints(record)
     fields: Table = {}
     for field in dataclasses.fields(record):
@@ -169,7 +169,7 @@ def _strict_type(hint: object, name: str, partial: bool) -> object:
         return Literal["", "full_time"]
     if typing.get_origin(hint) is tuple:
         row = typing.get_args(hint)[0]
-        return tuple[_strict_type(row, "", partial and name in IDENTITIES), ...]  # type: ignore[misc]  # made at run time
+        return tuple[_strict_type(row, "", partial and name in IDENTITIES), ...]  # type: ignore[misc]  # created at run time
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return typing.Union[tuple(_strict_type(part, "", partial) for part in typing.get_args(hint))]  # noqa: UP007
     return hint

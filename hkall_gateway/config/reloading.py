@@ -1,4 +1,4 @@
-"""When a changed key takes effect: at a reload (SIGHUP, `systemctl reload`), or at the next start."""
+"""Determine when a changed key takes effect: at a reload (SIGHUP, `systemctl reload`) or at the next start."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TakesEffect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TableKeys:
-    """Keys of one table by the time at which they take effect. EVERY stands for all of its keys, rows and inner tables."""
+    """Keys of one table, by when they take effect. EVERY stands for all keys, rows and nested tables of the table."""
 
     reload: tuple[str, ...] = ()
     restart: tuple[str, ...] = ()
@@ -50,7 +50,7 @@ TABLES: Final[Mapping[str, TableKeys]] = {
     "clients": TableKeys(reload=EVERY),
     "ils": TableKeys(
         reload=("message_timeout_s", "fallback", "keep_s", "pin", "relay_login"),
-        restart=EVERY),  # the others, and the keys of each adapter
+        restart=EVERY),  # all other keys, and those of each adapter
     "smtp": TableKeys(reload=EVERY),
     "ops": TableKeys(restart=EVERY),
     "web": TableKeys(
@@ -62,11 +62,11 @@ TABLES: Final[Mapping[str, TableKeys]] = {
     "privacy": TableKeys(reload=EVERY),
 }
 # fmt: on
-"""Every table of the configuration. Each key of it is in one of the two lists; EVERY stands for those not in the other."""
+"""Every table of the configuration. Each key is in one of the two lists; EVERY stands for all keys not in the other list."""
 
 
 def takes_effect(table: str, key: str) -> TakesEffect:
-    """Return when a key takes effect. Keys of an inner table take effect with that table. KeyError for an unknown key."""
+    """Return when a key takes effect; keys of a nested table, with that table. Raises KeyError for an unknown key."""
     outer, _, inner = table.partition(".")
     keys, name = TABLES[outer], inner.partition(".")[0] or key
     for when, listed in ((TakesEffect.RELOAD, keys.reload), (TakesEffect.RESTART, keys.restart)):
@@ -76,18 +76,18 @@ def takes_effect(table: str, key: str) -> TakesEffect:
 
 
 def keep_until_restart(old: GatewayConfig, new: GatewayConfig) -> tuple[GatewayConfig, tuple[str, ...]]:
-    """Return `new` with the values of `old` for keys that a running gateway cannot change, and the names of changed ones."""
+    """Return `new` with the old values of keys that need a restart, and the names of the changed keys among them."""
     changed: dict[str, object] = {}
     kept: list[str] = []
     for table in GatewayConfig.model_fields:
         before, after = getattr(old, table), getattr(new, table)
         if not TABLES[table].restart or before == after:
             continue
-        if before is None or after is None:  # a whole table was added or taken away
+        if before is None or after is None:  # a whole table was added or removed
             kept.append(table)
             changed[table] = before
             continue
-        # Another adapter has other keys: the old table stays, with the new values of the keys that a reload changes.
+        # Another adapter has other keys: keep the old table, with the new values of the keys that a reload changes.
         own, now = type(after).model_fields, dict[str, object]()
         for key, field in type(before).model_fields.items():
             if takes_effect(table, key) is TakesEffect.RELOAD:
@@ -99,7 +99,7 @@ def keep_until_restart(old: GatewayConfig, new: GatewayConfig) -> tuple[GatewayC
 
 
 def every_key(model: type[BaseModel] = GatewayConfig, table: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (table, key) of each key of the configuration that holds a value."""
+    """Yield (table, key) for each key of the configuration that has a plain value."""
     for key in model.model_fields:
         inner = table_of(model, key)
         if inner is not None:

@@ -1,4 +1,4 @@
-"""Types of configuration values: the allowed forms of an endpoint, a network, a zone, a file."""
+"""Validated types of configuration values: endpoints, networks, time zones, files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from hkall_gateway.rules.plain_text import listed, nearest
 from hkall_gateway.rules.values import NUMBER
 
 FILE_ARGUMENTS: Final = frozenset({"privateKey", "certKey", "extraCertChain", "dhParameters", "address"})
-"""Arguments of an endpoint that name a file."""
+"""Arguments of a Twisted endpoint string that name a file."""
 
 KINDS: Final = ("tcp", "tcp6", "ssl", "unix", "systemd")
-"""Endpoints that a server may listen on."""
+"""Kinds of endpoints that a server may listen on."""
 
 PASSED: Final = re.compile(r"systemd:domain=(INET6?|UNIX):(name=[^:]+|index=[0-9]+)")
-"""A socket that systemd passes."""
+"""Endpoint string for a socket that systemd passes."""
 
 
 def _check_endpoint(text: str, info: ValidationInfo) -> str:
@@ -52,7 +52,7 @@ def _place_file_argument(part: str, folder: Path) -> str:
 
 
 def _config_folder(info: ValidationInfo) -> Path:
-    """Return the folder of the file that holds the value; without a file, the current folder."""
+    """Return the folder of the file that has the value, or the current folder if there is no file."""
     context: dict[str, Path] = info.context or {}
     return context.get("folder", Path())
 
@@ -79,7 +79,7 @@ def _check_database_url(url: str, info: ValidationInfo) -> str:
 
 
 def _system_validator(use: SystemRole) -> AfterValidator:
-    """Make a validator that accepts "" and the systems that this table may name."""
+    """Return a validator that accepts "" and the systems that a table of this role may name."""
 
     def check(name: str) -> str:
         if name and name not in (known := names(use)):
@@ -90,7 +90,7 @@ def _system_validator(use: SystemRole) -> AfterValidator:
 
 
 def _readable_file(look: Callable[[bytes], object]) -> Callable[[Path, ValidationInfo], Path]:
-    """Make a validator for the path of a file that `look` can read now; a ValueError of `look` is the error."""
+    """Return a validator for the path of a file that `look` can read. A ValueError from `look` becomes the error."""
 
     def check(path: Path, info: ValidationInfo) -> Path:
         placed = _place_file(path, info)
@@ -105,7 +105,7 @@ def _readable_file(look: Callable[[bytes], object]) -> Callable[[Path, Validatio
     return check
 
 
-# Imported where a file names keys: the libraries of signed tokens take longer to load than all the rest of the configuration.
+# Imported only if a file names keys: the libraries for signed tokens load slower than the rest of the configuration.
 
 
 def _key_set(text: bytes) -> object:
@@ -121,7 +121,7 @@ def _signing_key(text: bytes) -> object:
 
 
 TERMINALS_WAIT_S: Final = 8.0
-"""Seconds within which a terminal is answered: most give up after ten."""
+"""Seconds within which a terminal gets an answer: most terminals give up after ten."""
 
 Endpoint: TypeAlias = Annotated[str, AfterValidator(_check_endpoint)]
 File: TypeAlias = Annotated[Path, AfterValidator(_place_file)]

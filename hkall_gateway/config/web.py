@@ -1,4 +1,4 @@
-"""[web]: the pages for people in a browser."""
+"""The [web] table: the pages for people in a browser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hkall_gateway.net.contrast import ENOUGH, GROUND, contrast
 from hkall_gateway.rules.values import Natural, Network, Text, Variable, WebUrl
 
 NEEDED: Final = ("authlib", "babel", "flask", "flask_openapi3", "flask_wtf", "requests")
-"""Modules of the extra `web`, without which no page is served."""
+"""Modules of the extra `web`, without which no page can be served."""
 
 
 def _check_colour(text: str) -> str:
@@ -69,7 +69,7 @@ class StaffConfig(Strict):
 
 
 class Oidc(Strict):
-    """Login by the site's identity provider (OpenID Connect), beside local accounts or instead of them."""
+    """Login by the site's identity provider (OpenID Connect), in addition to local accounts or instead of them."""
 
     issuer: WebUrl = Field(description="the provider; it publishes /.well-known/openid-configuration there")
     client_id: Text = Field(description="our name at the provider")
@@ -118,12 +118,12 @@ class Web(Strict):
 
     @property
     def threads_of_others(self) -> int:
-        """Threads for the pages of patrons, and as many for those of strangers."""
+        """Number of threads for the pages of patrons, and also for those of visitors who are not logged in."""
         return max(1, self.threads // 2)
 
     @property
     def most_threads(self) -> int:
-        """Threads for pages in all."""
+        """Number of threads for all pages."""
         return self.threads + 2 * self.threads_of_others
 
 
